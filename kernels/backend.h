@@ -1,0 +1,131 @@
+/*
+ * backend - the one table of operations. cpu/ is the reference and the fast CPU path, cuda/ the product, plan/
+ * executes nothing and so measures memory. Models call op_*() of ops.h, which checks dtypes and shapes once and
+ * then calls the table, so implementations may trust what they get.
+ *
+ * Shapes: M rows (tokens or pixels) by columns, row-major. Activations are F32 or BF16 (`act` of the backend is
+ * the type of matrix-product inputs); every operation computes in f32 (or better) and rounds once at the store.
+ * Vectors of parameters (bias, norm scale, shift, gate) are F32.
+ * Queues on the backend's stream: results may be read after sync() or download().
+ */
+#ifndef KERNELS_BACKEND_H
+#define KERNELS_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/err.h"
+#include "kernels/tensor.h"
+
+struct backend;
+
+enum activation { ACT_NONE, ACT_GELU_TANH, ACT_QUICK_GELU, ACT_SILU };
+
+struct attention_args {
+    int n_heads, head_dim; /* columns of q, k, v, out = n_heads * head_dim, head-major */
+    float scale;           /* logits = scale * q.k (+ bias) */
+    bool causal;           /* key j <= query i only */
+    /* T5: [n_heads, 2*max - 1] F32, dense; logit(i, j) += rel_bias[head, j - i + max - 1]; NULL: none.
+     * max >= number of tokens. */
+    const struct tensor *rel_bias;
+};
+
+/* Convolution weights in the backend's own layout, made by conv_weight_load from OIHW f32. */
+struct conv_weight {
+    int c_out, c_in, kh, kw;
+    void *data; /* backend memory */
+    void *handle;
+};
+
+struct conv_args {
+    int stride;                                   /* 1 or 2, both axes */
+    int pad_top, pad_left, pad_bottom, pad_right; /* zeros */
+};
+
+struct backend_ops {
+    void (*close)(struct backend *be);
+
+    /* memory: `bytes` of backend memory, 256-byte aligned, zeroed; not while a job runs */
+    enum err_code (*mem_alloc)(struct backend *be, size_t bytes, void **ret, struct err *err);
+    void (*mem_free)(struct backend *be, void *p);
+    enum err_code (*upload)(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err);
+    enum err_code (*download)(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err);
+    enum err_code (*sync)(struct backend *be, struct err *err);
+
+    /* weights: `host` lies in a mapping that outlives the backend's use of it */
+    enum err_code (*weight_load)(struct backend *be, const struct weight *host, struct weight *ret, struct err *err);
+    void (*weight_prefetch)(struct backend *be, const struct weight *const *w, int n); /* a hint; may do nothing */
+    enum err_code (*conv_weight_load)(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err);
+
+    /* y[M,N] = act(x[M,K] w^T + bias), w [N,K] of any dtype, bias F32 [N] or NULL */
+    enum err_code (*linear)(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
+                            const struct tensor *bias, enum activation act, struct err *err);
+    /* out[i,:] = sum_j softmax_j(logits) v[j,:] per head; out may not overlap q, k, v */
+    enum err_code (*attention)(struct backend *be, struct tensor *out, const struct tensor *q, const struct tensor *k,
+                               const struct tensor *v, const struct attention_args *args, struct err *err);
+    /* y = LN(x) * w + b over columns; biased variance; w, b F32 [cols] or NULL */
+    enum err_code (*layer_norm)(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
+                                const struct tensor *b, float eps, struct err *err);
+    /* y = LN(x) * (1 + scale) + shift */
+    enum err_code (*modulate)(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *shift,
+                              const struct tensor *scale, float eps, struct err *err);
+    /* y = x * w / sqrt(mean(x^2) + eps) over columns */
+    enum err_code (*rms_norm)(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
+                              float eps, struct err *err);
+    /* x [H,W,C]: groups of C/n_groups consecutive channels over all pixels; y = GN(x) * w + b, then SiLU if asked */
+    enum err_code (*group_norm)(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
+                                const struct tensor *b, int n_groups, float eps, bool silu, struct err *err);
+    /* In place on x [M, n_heads*d]: per head RMSNorm(scale F32 [d], eps), then rotation of adjacent pairs.
+     * rope F32 [M, d] holds (cos, sin) for each of the d/2 pairs; NULL: no rotation */
+    enum err_code (*qk_norm_rope)(struct backend *be, struct tensor *x, const struct tensor *scale,
+                                  const struct tensor *rope, int n_heads, float eps, struct err *err);
+    /* x += gate * y, gate F32 [cols] or NULL for 1 */
+    enum err_code (*gate_add)(struct backend *be, struct tensor *x, const struct tensor *gate, const struct tensor *y,
+                              struct err *err);
+    enum err_code (*mul)(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
+                         struct err *err);
+    enum err_code (*silu)(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
+    /* x += a * v, all F32 (the Euler step) */
+    enum err_code (*axpy)(struct backend *be, struct tensor *x, float a, const struct tensor *v, struct err *err);
+    /* y = x, strided and with a change of dtype */
+    enum err_code (*copy)(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
+    /* y[i,:] = table[ids[i],:]; ids on the host, each in 0 .. table->rows - 1 (checked) */
+    enum err_code (*embed_rows)(struct backend *be, struct tensor *y, const struct weight *table, const int32_t *ids,
+                                struct err *err);
+    /* x [H,W,C_in] -> y [H',W',C_out] (+ residual of y's shape, or NULL); cross-correlation, bias F32 [C_out] */
+    enum err_code (*conv2d)(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
+                            const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
+                            struct err *err);
+    /* y[2H,2W,C] = nearest neighbour of x[H,W,C] */
+    enum err_code (*upsample2x)(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
+};
+
+struct backend {
+    const struct backend_ops *ops;
+    const char *name; /* "cpu", "plain", "cuda", "plan" */
+    enum dtype act;   /* DT_F32 or DT_BF16 */
+    bool executes;    /* false: the plan backend, whose memory must not be read */
+};
+
+enum backend_kind { BACKEND_AUTO, BACKEND_CPU, BACKEND_PLAIN, BACKEND_CUDA };
+enum precision { PRECISION_DEFAULT, PRECISION_F32, PRECISION_BF16 };
+
+/*
+ * Opens a backend. AUTO: CUDA where the build has it and a device answers, else CPU. CPU: oneDNN where the build
+ * has it, else plain. PLAIN: the reference loops. Default precision: f32 on the CPU, bf16 on CUDA.
+ * ERR_UNAVAILABLE when the one asked for cannot run here, with the reason.
+ * The caller ends it with backend_close(), after everything that was loaded into it.
+ */
+MUST_CHECK enum err_code backend_open(enum backend_kind kind, enum precision precision, struct backend **ret,
+                                      struct err *err);
+void backend_close(struct backend *be); /* takes NULL */
+
+/* Every operation checks and succeeds, memory is address space only: running a model on it measures its arenas. */
+MUST_CHECK enum err_code backend_plan_open(enum dtype act, struct backend **ret, struct err *err);
+
+/* One constructor a backend, ERR_UNAVAILABLE where the build lacks it. */
+MUST_CHECK enum err_code backend_cpu_open(bool fast, enum precision precision, struct backend **ret, struct err *err);
+MUST_CHECK enum err_code backend_cuda_open(enum precision precision, struct backend **ret, struct err *err);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * arena - bump allocator on the host, with a hard end, marks, and clean-up hooks.
+ *
+ * An arena has one lifetime (process, model, request). Memory from it is borrowed: never freed singly, never
+ * kept past the arena or past the mark it was rewound to. Foreign objects join with arena_defer(); hooks run
+ * in reverse order. Address space is reserved at once and becomes memory when touched.
+ * Not thread-safe: one owner at a time.
+ */
+#ifndef KERNELS_BASE_ARENA_H
+#define KERNELS_BASE_ARENA_H
+
+#include <stddef.h>
+
+#include "kernels/base/err.h"
+
+struct arena_hook {
+    void (*fn)(void *);
+    void *ptr;
+    struct arena_hook *next;
+};
+
+struct arena {
+    char *base;
+    size_t size, used, peak; /* bytes */
+    struct arena_hook *hooks;
+};
+
+struct arena_mark {
+    size_t used;
+    struct arena_hook *hooks;
+};
+
+MUST_CHECK enum err_code arena_init(struct arena *a, size_t size_bytes, struct err *err);
+void arena_done(struct arena *a); /* takes a zeroed arena */
+
+/* Zeroed, aligned to 64 bytes; ERR_NOMEM at the end of the arena. n * size is checked for overflow. */
+MUST_CHECK enum err_code arena_alloc(struct arena *a, size_t n, size_t size, void *ret_ptr, struct err *err);
+MUST_CHECK enum err_code arena_defer(struct arena *a, void (*fn)(void *), void *ptr, struct err *err);
+MUST_CHECK enum err_code arena_printf(struct arena *a, char **ret_text, struct err *err, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+struct arena_mark arena_mark(const struct arena *a);
+void arena_rewind(struct arena *a, struct arena_mark mark); /* runs the hooks added since; gives pages back */
+
+#endif

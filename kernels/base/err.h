@@ -1,0 +1,58 @@
+/*
+ * err - an error is a value: a code to act on and a message to read.
+ *
+ * A function that can fail returns enum err_code and takes `struct err *err` last. The caller owns the
+ * struct and zeroes it; the first error wins, so clean-up code cannot hide the cause. `err` may be NULL.
+ * Messages are for engineers (logs, stderr). They name the thing that is wrong and never hold a secret.
+ */
+#ifndef KERNELS_BASE_ERR_H
+#define KERNELS_BASE_ERR_H
+
+#define ERR_MAP(X)                                                                                     \
+    X(ERR_OK, "ok")                                                                                    \
+    X(ERR_INVALID, "invalid")           /* wrong argument or input: the same input fails again */      \
+    X(ERR_CORRUPT, "corrupt")           /* bytes that break their own format */                        \
+    X(ERR_UNSUPPORTED, "unsupported")   /* well-formed, but not something we read */                   \
+    X(ERR_NOT_AN_IMAGE, "not-an-image") /* neither JPEG nor PNG */                                     \
+    X(ERR_HEIC, "heic")                 /* an HEIF picture: common on phones, not decoded here */      \
+    X(ERR_TOO_LARGE, "too-large")       /* over a named maximum */                                     \
+    X(ERR_NOT_FOUND, "not-found")       /* file, tensor, object, document */                           \
+    X(ERR_CONFLICT, "conflict")         /* a precondition did not hold: somebody else moved */         \
+    X(ERR_DENIED, "denied")             /* credentials refused */                                      \
+    X(ERR_UNAVAILABLE, "unavailable")   /* a peer or device is absent, down, slow or throttling */     \
+    X(ERR_UNKNOWN_OUTCOME, "unknown-outcome") /* a write was sent and no answer came: re-read */       \
+    X(ERR_PROTOCOL, "protocol")         /* a peer answered nonsense */                                 \
+    X(ERR_DEADLINE, "deadline")         /* the time allowed is over */                                 \
+    X(ERR_CANCELLED, "cancelled")       /* the caller asked to stop */                                 \
+    X(ERR_NOMEM, "nomem")               /* host or device memory */                                    \
+    X(ERR_GPU, "gpu")                   /* device fault: the process must be replaced */               \
+    X(ERR_NUMERIC, "numeric")           /* NaN or infinity where a number was due */                   \
+    X(ERR_IO, "io")                     /* the operating system refused a file operation */            \
+    X(ERR_INTERNAL, "internal")         /* our own bug */
+
+enum err_code {
+#define X(code, name) code,
+    ERR_MAP(X)
+#undef X
+    ERR_COUNT
+};
+
+#define ERR_MESSAGE_MAX 240
+
+struct err {
+    enum err_code code;
+    char msg[ERR_MESSAGE_MAX];
+};
+
+#define MUST_CHECK __attribute__((warn_unused_result))
+
+/* Records code and message unless an error is there already; returns `code`, so `return err_set(...)`. */
+enum err_code err_set(struct err *err, enum err_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Puts "what: " in front of the recorded message, and returns the recorded code. */
+enum err_code err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+const char *err_name(enum err_code code);
+
+#endif

@@ -1,0 +1,61 @@
+/*
+ * json_scan - a strict pull reader for JSON (RFC 8259) that allocates nothing and recurses nowhere.
+ *
+ * Used by itself where a file is large or a library may not be there (safetensors headers, vocabularies), and as
+ * the gate in front of cJSON, which takes too much (see worker/json.h). Refuses: broken UTF-8, U+0000 in any
+ * spelling, control characters in strings, lone surrogates, a byte order mark, leading zeros, trailing commas, comments, anything but white
+ * space after the value, nesting over JSON_MAX_DEPTH.
+ *
+ * Pull order:   { KEY value KEY value }   [ value value ]
+ *
+ *   json_scan_init(&s, text);
+ *   while ((ev = json_scan_next(&s)) > JSON_END) ...
+ */
+#ifndef KERNELS_BASE_JSON_SCAN_H
+#define KERNELS_BASE_JSON_SCAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernels/base/span.h"
+
+enum { JSON_MAX_DEPTH = 32 };
+
+enum json_event {
+    JSON_ERROR = -1, /* s->error says what, s->at where; stays */
+    JSON_END = 0,    /* the value and nothing after it */
+    JSON_OBJECT, JSON_OBJECT_END, JSON_ARRAY, JSON_ARRAY_END,
+    JSON_KEY,        /* s->raw: the text between the quotes, escapes as written */
+    JSON_STRING,     /* likewise */
+    JSON_NUMBER,     /* s->raw: the number as written */
+    JSON_TRUE, JSON_FALSE, JSON_NULL
+};
+
+struct json_scan {
+    struct span text;
+    size_t at; /* byte offset of the next character */
+    int depth, max_depth;
+    unsigned char state[JSON_MAX_DEPTH + 1];
+    struct span raw;
+    bool escaped; /* raw of a KEY or STRING holds a backslash */
+    const char *error;
+};
+
+void json_scan_init(struct json_scan *s, struct span text);
+enum json_event json_scan_next(struct json_scan *s);
+
+/* Having just got OBJECT or ARRAY (or a scalar), passes over the rest of that value. false: error. */
+bool json_scan_skip(struct json_scan *s, enum json_event just_got);
+
+/* Unescapes raw into buf (NUL-terminated); false when it needs more than size bytes. Length in *ret_len. */
+bool json_unescape(struct span raw, char *buf, size_t size, size_t *ret_len);
+
+/* Exact integers only: no fraction, no exponent, no overflow. */
+bool json_int64(struct span raw, int64_t *ret);
+bool json_double(struct span raw, double *ret); /* finite only */
+
+/* Whole-text check: one value of at most max_depth levels, and no object with the same key twice (keys compared
+ * after unescaping). Takes O(n log n) time and memory from malloc for the keys. */
+MUST_CHECK enum err_code json_check(struct span text, int max_depth, struct err *err);
+
+#endif

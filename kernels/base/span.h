@@ -1,0 +1,53 @@
+/*
+ * span - a pointer and a length: all bytes that came from outside. Not NUL-terminated, never owned.
+ */
+#ifndef KERNELS_BASE_SPAN_H
+#define KERNELS_BASE_SPAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "kernels/base/err.h"
+
+struct arena;
+
+struct span {
+    const char *ptr;
+    size_t len;
+};
+
+#define SPAN(literal) ((struct span){ (literal), sizeof(literal) - 1 })
+#define SPAN_ARG(s) ((int)((s).len > 200 ? 200 : (s).len)), (s).ptr /* for "%.*s" in messages */
+
+static inline struct span span_of(const char *text)
+{
+    return (struct span){ text, text ? strlen(text) : 0 };
+}
+
+static inline bool span_eq(struct span a, struct span b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+static inline bool span_is(struct span a, const char *text)
+{
+    return span_eq(a, span_of(text));
+}
+
+static inline bool span_starts(struct span a, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return a.len >= n && memcmp(a.ptr, prefix, n) == 0;
+}
+
+static inline bool span_ends(struct span a, const char *suffix)
+{
+    size_t n = strlen(suffix);
+    return a.len >= n && memcmp(a.ptr + a.len - n, suffix, n) == 0;
+}
+
+/* Copies into the arena; ret_text is NUL-terminated. */
+MUST_CHECK enum err_code span_dup(struct arena *a, struct span s, char **ret_text, struct err *err);
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * devarena - bump allocator over backend memory, for tensors.
+ *
+ * Two kinds. Fixed (`grow_bytes` 0): one block of `size_bytes`, ERR_NOMEM at its end; the step arena, marked on
+ * entry of an operation and rewound on return, so that nothing is allocated while a job runs. Growing: slabs of
+ * at least grow_bytes, never rewound; weights while a model loads.
+ */
+#ifndef KERNELS_DEVARENA_H
+#define KERNELS_DEVARENA_H
+
+#include "kernels/backend.h"
+
+struct devarena_slab;
+
+struct devarena {
+    struct backend *be;
+    char *base;
+    size_t size, used, peak, grow_bytes;
+    size_t total; /* bytes taken from the backend */
+    struct devarena_slab *slabs;
+};
+
+MUST_CHECK enum err_code devarena_init(struct devarena *a, struct backend *be, size_t size_bytes, size_t grow_bytes,
+                                       struct err *err);
+void devarena_done(struct devarena *a); /* takes a zeroed arena */
+
+/* 256-byte aligned; contents undefined. */
+MUST_CHECK enum err_code devarena_alloc(struct devarena *a, size_t bytes, void **ret, struct err *err);
+MUST_CHECK enum err_code devarena_1d(struct devarena *a, enum dtype t, int64_t n, struct tensor *ret, struct err *err);
+MUST_CHECK enum err_code devarena_2d(struct devarena *a, enum dtype t, int64_t rows, int64_t cols, struct tensor *ret,
+                                     struct err *err);
+MUST_CHECK enum err_code devarena_3d(struct devarena *a, enum dtype t, int64_t d0, int64_t d1, int64_t d2,
+                                     struct tensor *ret, struct err *err);
+
+size_t devarena_mark(const struct devarena *a); /* fixed arenas only */
+void devarena_rewind(struct devarena *a, size_t mark);
+
+#endif

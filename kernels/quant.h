@@ -1,0 +1,28 @@
+/*
+ * quant - GGUF block layouts to f32, exactly as ggml computes them (f32, in the written order; golden vectors in
+ * the numerics document 3.4). Source: ggml block formats.
+ *
+ *   src  n values of type t, n a multiple of its block; any alignment
+ *   dst  [n] f32
+ * Never fails: every bit pattern of a block has a value (it may be NaN where the file says so).
+ * t must be a float or quantised type (not I32, I64, U8), else the result is zeros.
+ */
+#ifndef KERNELS_QUANT_H
+#define KERNELS_QUANT_H
+
+#include "kernels/tensor.h"
+
+void dequantise_row(enum dtype t, const void *src, float *dst, int64_t n);
+/* The same, each value rounded once to bf16 (nearest even). */
+void dequantise_row_bf16(enum dtype t, const void *src, uint16_t *dst, int64_t n);
+
+float f16_to_f32(uint16_t h);
+float f8_e4m3_to_f32(uint8_t v);
+uint16_t f32_to_bf16(float f); /* nearest even; NaN stays NaN */
+static inline float bf16_to_f32(uint16_t h)
+{
+    union { uint32_t u; float f; } v = { (uint32_t)h << 16 };
+    return v.f;
+}
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * image - 8-bit interleaved pixels, top row first, no padding between rows; and the limits on pictures.
+ */
+#ifndef MODELS_IMAGE_IMAGE_H
+#define MODELS_IMAGE_IMAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/arena.h"
+#include "kernels/base/err.h"
+#include "kernels/base/span.h"
+
+enum {
+    IMAGE_MAX_SIDE = 16384,              /* pixels */
+    IMAGE_MAX_PIXELS = 50 * 1000 * 1000, /* 50 megapixels: the largest phone photo in the wild, and 150 MB as RGB */
+    IMAGE_MAX_FILE_BYTES = 40 << 20
+};
+
+struct image {
+    int width, height; /* pixels */
+    int channels;      /* 1 grey, 3 RGB */
+    uint8_t *pixels;   /* [height, width, channels]; borrowed from an arena unless a header says otherwise */
+};
+
+/* A picture of the given size, zeroed, from the arena. ERR_TOO_LARGE over the limits, ERR_INVALID for sizes < 1. */
+MUST_CHECK enum err_code image_new(struct arena *a, int width, int height, int channels, struct image *ret,
+                                   struct err *err);
+
+static inline size_t image_bytes(const struct image *im)
+{
+    return (size_t)im->width * (size_t)im->height * (size_t)im->channels;
+}
+
+#endif
