@@ -1,0 +1,37 @@
+/*
+ * base64 - RFC 4648, strict: one text for one sequence of bytes.
+ *
+ * Flags say what is taken; the rest is refused, always: characters outside the alphabet, `=` anywhere but at the
+ * end, a length that no encoder makes (4n + 1), and trailing bits that are not zero (RFC 4648 3.5).
+ * Both functions work in time linear in the text, and ret_len is untouched on failure.
+ */
+#ifndef KERNELS_BASE_BASE64_H
+#define KERNELS_BASE_BASE64_H
+
+#include <stddef.h>
+
+#include "kernels/base/err.h"
+#include "kernels/base/span.h"
+
+enum base64_flags {
+    BASE64_STANDARD = 1,     /* alphabet with + and / (RFC 4648 4) */
+    BASE64_URL = 2,          /* alphabet with - and _ (RFC 4648 5); decoding takes both when both are set */
+    BASE64_NO_PADDING = 4,   /* without it, `=` is written, and required when read */
+    BASE64_MAY_PAD = 8,      /* decode: padding may be there, whole, or not at all */
+    BASE64_WHITE_SPACE = 16, /* decode: blank, tab, CR and LF are passed over anywhere */
+};
+
+/* Bytes that a text of `len` characters can decode to at most, and characters that `len` bytes need, NUL included. */
+#define BASE64_DECODED_MAX(len) ((len) / 4 * 3 + (len) % 4)
+#define BASE64_ENCODED_SIZE(len) (((len) + 2) / 3 * 4 + 1)
+
+/* ERR_INVALID: not base64 of the kind asked for; ERR_TOO_LARGE: over `size` bytes. The message names the offset and
+ * never the text, which may be secret. The text and the buffer may be the same memory. */
+MUST_CHECK enum err_code base64_decode(struct span text, unsigned flags, void *buf, size_t size, size_t *ret_len,
+                                       struct err *err);
+
+/* Writes a NUL-terminated text; ret_len (may be NULL) excludes the NUL. ERR_TOO_LARGE: over `size` with the NUL. */
+MUST_CHECK enum err_code base64_encode(struct span bytes, unsigned flags, char *buf, size_t size, size_t *ret_len,
+                                       struct err *err);
+
+#endif
