@@ -44,7 +44,7 @@ struct json_scan {
 void json_scan_init(struct json_scan *s, struct span text);
 enum json_event json_scan_next(struct json_scan *s);
 
-/* Having just got OBJECT or ARRAY (or a scalar), passes over the rest of that value. false: error. */
+/* Having just got OBJECT or ARRAY (or a scalar), passes over the rest of that value. false: error (or END). */
 bool json_scan_skip(struct json_scan *s, enum json_event just_got);
 
 /* Unescapes raw into buf (NUL-terminated); false when it needs more than size bytes. Length in *ret_len. */
@@ -52,10 +52,10 @@ bool json_unescape(struct span raw, char *buf, size_t size, size_t *ret_len);
 
 /* Exact integers only: no fraction, no exponent, no overflow. */
 bool json_int64(struct span raw, int64_t *ret);
-bool json_double(struct span raw, double *ret); /* finite only */
+bool json_double(struct span raw, double *ret); /* finite only; at most 400 characters */
 
 /* Whole-text check: one value of at most max_depth levels, and no object with the same key twice (keys compared
- * after unescaping). Takes O(n log n) time and memory from malloc for the keys. */
+ * after unescaping). Takes O(n log n) time and memory from malloc for the keys. ERR_CORRUPT, ERR_NOMEM. */
 MUST_CHECK enum err_code json_check(struct span text, int max_depth, struct err *err);
 
 #endif
