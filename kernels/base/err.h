@@ -15,6 +15,10 @@
     X(ERR_UNSUPPORTED, "unsupported")   /* well-formed, but not something we read */                   \
     X(ERR_NOT_AN_IMAGE, "not-an-image") /* neither JPEG nor PNG */                                     \
     X(ERR_HEIC, "heic")                 /* an HEIF picture: common on phones, not decoded here */      \
+    X(ERR_MASK_EMPTY, "mask-empty")     /* nothing is marked */                                        \
+    X(ERR_MASK_FULL, "mask-full")       /* everything is marked */                                     \
+    X(ERR_MASK_SIZE, "mask-size")       /* the mask is of another picture */                           \
+    X(ERR_PROMPT, "prompt")             /* text that cannot be used as a prompt */                     \
     X(ERR_TOO_LARGE, "too-large")       /* over a named maximum */                                     \
     X(ERR_NOT_FOUND, "not-found")       /* file, tensor, object, document */                           \
     X(ERR_CONFLICT, "conflict")         /* a precondition did not hold: somebody else moved */         \
