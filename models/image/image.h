@@ -23,9 +23,28 @@ struct image {
     uint8_t *pixels;   /* [height, width, channels]; borrowed from an arena unless a header says otherwise */
 };
 
+/* What stands behind pixels that let something through. */
+enum image_alpha {
+    IMAGE_ALPHA_DROP,     /* the colours as stored, opaque: what a bare RGB conversion gives */
+    IMAGE_ALPHA_ON_BLACK, /* masks: what is not there is not to be repainted */
+    IMAGE_ALPHA_ON_WHITE  /* photos: what a viewer with a white page shows */
+};
+
+/* What a file says about its picture besides the pixels; spans are from the arena. */
+struct image_notes {
+    int orientation; /* Exif tag 0x0112, 1 to 8; 1 when absent or damaged */
+    struct span icc; /* colour profile (icc.h); empty when absent, damaged or over ICC_MAX_BYTES */
+};
+
 /* A picture of the given size, zeroed, from the arena. ERR_TOO_LARGE over the limits, ERR_INVALID for sizes < 1. */
 MUST_CHECK enum err_code image_new(struct arena *a, int width, int height, int channels, struct image *ret,
                                    struct err *err);
+
+/* The limits alone, for readers that know a size before they take memory. */
+MUST_CHECK enum err_code image_check_size(int64_t width, int64_t height, struct err *err);
+
+/* Grey becomes three equal channels; an RGB picture is handed back as it is, sharing its pixels. */
+MUST_CHECK enum err_code image_to_rgb(struct arena *a, const struct image *src, struct image *ret, struct err *err);
 
 static inline size_t image_bytes(const struct image *im)
 {

@@ -1,0 +1,269 @@
+#include "models/image/png.h"
+
+#include <png.h>
+#include <setjmp.h>
+#include <string.h>
+
+#include "models/image/exif.h"
+#include "models/image/icc.h"
+
+enum { SIGNATURE_BYTES = 8 };
+
+/* One file being read. libpng leaves through `jump`, so what must survive that lives here and not in locals. */
+struct reader {
+    jmp_buf jump;
+    png_struct *png;
+    png_info *info;
+    struct span rest; /* of the file */
+    struct arena *arena;
+    struct image image;
+    uint8_t *pixels; /* as libpng delivers them: image.channels, and one of alpha */
+    bool alpha;
+    struct err *err;
+    enum err_code rc;
+};
+
+static void read_failed(png_struct *png, const char *why)
+{
+    struct reader *r = png_get_error_ptr(png);
+
+    if (!r->rc)
+        r->rc = err_set(r->err, ERR_CORRUPT, "png: %s", why);
+    longjmp(r->jump, 1);
+}
+
+static void warned(png_struct *png, const char *why)
+{
+    (void)png, (void)why; /* libpng's warnings are about things we can do without */
+}
+
+static void read_bytes(png_struct *png, png_byte *dst, size_t n)
+{
+    struct reader *r = png_get_io_ptr(png);
+
+    if (n > r->rest.len)
+        png_error(png, "the file ends early");
+    memcpy(dst, r->rest.ptr, n);
+    r->rest.ptr += n;
+    r->rest.len -= n;
+}
+
+/* Texts, suggested palettes and the like are passed over unread: nothing of them is wanted, and compressed ones cost time. */
+static void skip_what_is_not_used(png_struct *png)
+{
+    static const char used[] = "tRNS\0iCCP\0eXIf";
+
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_AS_DEFAULT, (const png_byte *)used, 3);
+}
+
+static void read_header(struct reader *r)
+{
+    png_set_read_fn(r->png, r, read_bytes);
+    png_set_user_limits(r->png, 0x7fffffff, 0x7fffffff); /* ours are checked below, with a better message */
+    png_set_chunk_malloc_max(r->png, ICC_MAX_BYTES + 4096);
+    skip_what_is_not_used(r->png);
+    png_read_info(r->png, r->info);
+    r->image.width = (int)png_get_image_width(r->png, r->info);
+    r->image.height = (int)png_get_image_height(r->png, r->info);
+    r->rc = image_check_size(r->image.width, r->image.height, r->err);
+    if (r->rc)
+        longjmp(r->jump, 1);
+}
+
+/* Anything -> 8 bits of grey, grey + alpha, RGB or RGBA. */
+static void ask_for_8_bits(struct reader *r)
+{
+    png_set_expand(r->png);
+    png_set_strip_16(r->png);
+    (void)png_set_interlace_handling(r->png);
+    png_read_update_info(r->png, r->info);
+    r->alpha = png_get_color_type(r->png, r->info) & PNG_COLOR_MASK_ALPHA;
+    r->image.channels = png_get_color_type(r->png, r->info) & PNG_COLOR_MASK_COLOR ? 3 : 1;
+}
+
+static void read_rows(struct reader *r)
+{
+    size_t row_bytes = png_get_rowbytes(r->png, r->info);
+    int passes = png_get_interlace_type(r->png, r->info) == PNG_INTERLACE_ADAM7 ? PNG_INTERLACE_ADAM7_PASSES : 1;
+
+    if (row_bytes != (size_t)r->image.width * (size_t)(r->image.channels + r->alpha))
+        png_error(r->png, "unexpected row size");
+    r->rc = arena_alloc(r->arena, (size_t)r->image.height, row_bytes, &r->pixels, r->err);
+    if (r->rc)
+        longjmp(r->jump, 1);
+    for (int pass = 0; pass < passes; pass++)
+        for (int y = 0; y < r->image.height; y++)
+            png_read_row(r->png, r->pixels + (size_t)y * row_bytes, NULL);
+    png_read_end(r->png, r->info);
+}
+
+static bool read_guarded(struct reader *r)
+{
+    if (setjmp(r->jump))
+        return false;
+    read_header(r);
+    ask_for_8_bits(r);
+    read_rows(r);
+    return true;
+}
+
+/* c over a background, both 0 to 255: (c * a + background * (255 - a)) / 255, rounded. */
+static uint8_t over(unsigned c, unsigned a, unsigned background)
+{
+    return (uint8_t)((c * a + background * (255 - a) + 127) / 255);
+}
+
+/* Takes the alpha channel away in place: the write position never overtakes the read position. */
+static void flatten(uint8_t *pixels, size_t n, int channels, enum image_alpha alpha)
+{
+    const uint8_t *src = pixels;
+    uint8_t *dst = pixels;
+
+    for (size_t i = 0; i < n; i++, src += channels + 1) {
+        unsigned a = alpha == IMAGE_ALPHA_DROP ? 255 : src[channels];
+
+        for (int c = 0; c < channels; c++)
+            *dst++ = over(src[c], a, alpha == IMAGE_ALPHA_ON_WHITE ? 255 : 0);
+    }
+}
+
+/* After png_read_end, so that an eXIf chunk behind the pixels is seen too (the specification allows it). */
+static enum err_code take_notes(struct reader *r, struct image_notes *ret, struct err *err)
+{
+    struct image_notes notes = { .orientation = 1 };
+    png_byte *exif = NULL, *profile = NULL;
+    png_uint_32 exif_len = 0, profile_len = 0;
+    enum err_code rc = ERR_OK;
+    char *name, *copy = NULL;
+    int method;
+
+    if (png_get_eXIf_1(r->png, r->info, &exif_len, &exif))
+        notes.orientation = exif_orientation((struct span){ (const char *)exif, exif_len });
+    if (png_get_iCCP(r->png, r->info, &name, &method, &profile, &profile_len)) {
+        struct span icc = { (const char *)profile, profile_len };
+
+        rc = icc.len <= ICC_MAX_BYTES ? span_dup(r->arena, icc, &copy, err) : ERR_OK;
+        if (!rc && copy)
+            notes.icc = (struct span){ copy, icc.len };
+    }
+    if (!rc)
+        *ret = notes;
+    return rc;
+}
+
+static enum err_code read_all(struct reader *r, enum image_alpha alpha, struct image_notes *ret_notes)
+{
+    enum err_code rc = ERR_OK;
+
+    if (!read_guarded(r))
+        return r->rc;
+    r->image.pixels = r->pixels;
+    if (r->alpha)
+        flatten(r->pixels, (size_t)r->image.width * (size_t)r->image.height, r->image.channels, alpha);
+    if (ret_notes)
+        rc = take_notes(r, ret_notes, r->err);
+    return rc;
+}
+
+enum err_code png_read(struct arena *a, struct span file, enum image_alpha alpha, struct image *ret,
+                       struct image_notes *ret_notes, struct err *err)
+{
+    struct reader r = { .rest = file, .arena = a, .err = err };
+    enum err_code rc;
+
+    if (file.len < SIGNATURE_BYTES || png_sig_cmp((const png_byte *)file.ptr, 0, SIGNATURE_BYTES))
+        return err_set(err, ERR_NOT_AN_IMAGE, "png: no PNG signature");
+    r.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &r, read_failed, warned);
+    if (r.png)
+        r.info = png_create_info_struct(r.png);
+    rc = r.info ? read_all(&r, alpha, ret_notes) : err_set(err, ERR_NOMEM, "png: no memory for a reader");
+    if (!rc)
+        *ret = r.image;
+    png_destroy_read_struct(&r.png, &r.info, NULL);
+    return rc;
+}
+
+/* One file being written, straight into the arena: chunks of whatever size libpng hands over, gathered at the end. */
+struct writer {
+    jmp_buf jump;
+    png_struct *png;
+    png_info *info;
+    struct arena *arena;
+    const struct image *image;
+    char *bytes;
+    size_t len, room;
+    struct err *err;
+    enum err_code rc;
+};
+
+static void write_failed(png_struct *png, const char *why)
+{
+    struct writer *w = png_get_error_ptr(png);
+
+    if (!w->rc)
+        w->rc = err_set(w->err, ERR_INTERNAL, "png: %s", why);
+    longjmp(w->jump, 1);
+}
+
+static void write_bytes(png_struct *png, png_byte *src, size_t n)
+{
+    struct writer *w = png_get_io_ptr(png);
+
+    if (n > w->room - w->len)
+        png_error(png, "the file is larger than the bound on its size");
+    memcpy(w->bytes + w->len, src, n);
+    w->len += n;
+}
+
+static void flush_nothing(png_struct *png)
+{
+    (void)png;
+}
+
+/* A bound no file exceeds: every row stored rather than packed (deflate adds 5 bytes to 16 KiB at most, libpng 12 to an
+ * IDAT chunk of 8 KiB), and the headers. */
+static size_t png_bound(const struct image *im)
+{
+    size_t raw = image_bytes(im) + (size_t)im->height;
+
+    return raw + raw / 256 + 4096;
+}
+
+static bool write_guarded(struct writer *w)
+{
+    const struct image *im = w->image;
+    size_t row_bytes = (size_t)im->width * (size_t)im->channels;
+
+    if (setjmp(w->jump))
+        return false;
+    png_set_write_fn(w->png, w, write_bytes, flush_nothing);
+    png_set_IHDR(w->png, w->info, (png_uint_32)im->width, (png_uint_32)im->height, 8,
+                 im->channels == 1 ? PNG_COLOR_TYPE_GRAY : PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    png_write_info(w->png, w->info);
+    for (int y = 0; y < im->height; y++)
+        png_write_row(w->png, im->pixels + (size_t)y * row_bytes);
+    png_write_end(w->png, NULL);
+    return true;
+}
+
+enum err_code png_write(struct arena *a, const struct image *im, struct span *ret_file, struct err *err)
+{
+    struct writer w = { .arena = a, .image = im, .room = png_bound(im), .err = err };
+    enum err_code rc = arena_alloc(a, w.room, 1, &w.bytes, err);
+
+    if (rc)
+        return rc;
+    w.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &w, write_failed, warned);
+    if (w.png)
+        w.info = png_create_info_struct(w.png);
+    if (!w.info)
+        rc = err_set(err, ERR_NOMEM, "png: no memory for a writer");
+    else if (!write_guarded(&w))
+        rc = w.rc;
+    else
+        *ret_file = (struct span){ w.bytes, w.len };
+    png_destroy_write_struct(&w.png, &w.info);
+    return rc;
+}

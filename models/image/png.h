@@ -1,0 +1,26 @@
+/*
+ * png - PNG files <-> pixels. The only file that knows libpng.
+ *
+ * Reading takes every PNG of the specification (1 to 16 bits, palette, tRNS, interlaced) and makes 8-bit grey or RGB of it:
+ * grey stays one channel, all else becomes three. Of 16 bits the high byte is taken, as Pillow does; so the threshold
+ * 128 of a mask means one half of either depth.
+ * The size is checked against image.h from the header, before memory is taken. Checksums of what we use are checked.
+ * A file that ends before its IEND chunk is corrupt; bytes after it do not matter.
+ *
+ * Errors  ERR_NOT_AN_IMAGE no PNG signature; ERR_TOO_LARGE limits of image.h; ERR_CORRUPT; ERR_NOMEM
+ * Source  ISO/IEC 15948 (PNG 1.2 and the extensions eXIf, iCCP)
+ */
+#ifndef MODELS_IMAGE_PNG_H
+#define MODELS_IMAGE_PNG_H
+
+#include "kernels/base/span.h"
+#include "models/image/image.h"
+
+/* ret_notes may be NULL. */
+MUST_CHECK enum err_code png_read(struct arena *a, struct span file, enum image_alpha alpha, struct image *ret,
+                                  struct image_notes *ret_notes, struct err *err);
+
+/* Grey or RGB, 8 bits, no metadata; the bytes are from the arena. */
+MUST_CHECK enum err_code png_write(struct arena *a, const struct image *im, struct span *ret_file, struct err *err);
+
+#endif
