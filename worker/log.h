@@ -2,6 +2,7 @@
  * log - one JSON line an event on stderr, in the field names Cloud Logging takes out (cloud contracts 6.6).
  *
  * The one module with a global, set once by log_init before any thread starts. Lines are written whole.
+ * A line has an end (8 KiB, 2 KiB a text): what does not fit is cut and the line says "truncated":true.
  * Never pass a token, a key, a prompt or a request body: fields are typed so that each is a decision.
  *
  *   log_event(LOG_INFO, &ctx, "job completed", log_str("sessionId", id), log_int("ms", ms), log_end());
@@ -35,7 +36,8 @@ static inline struct log_field log_int(const char *key, int64_t v) { return (str
 static inline struct log_field log_num(const char *key, double v) { return (struct log_field){ LOG_F_NUM, key, 0, 0, v }; }
 static inline struct log_field log_end(void) { return (struct log_field){ LOG_F_END, 0, 0, 0, 0 }; }
 
-void log_init(enum log_level least, const char *project); /* project NULL: no trace link */
+/* Until log_init nothing is written. project NULL: no trace link; else it must outlive the process's threads. */
+void log_init(enum log_level least, const char *project);
 void log_event(enum log_level level, const struct log_context *ctx, const char *message, ...); /* log_end() last */
 bool log_level_parse(const char *text, enum log_level *ret);
 

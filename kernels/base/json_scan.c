@@ -130,6 +130,15 @@ static size_t utf8_length(const unsigned char *p, size_t left)
     return 0;
 }
 
+size_t json_utf8_length(struct span text)
+{
+    const unsigned char *p = (const unsigned char *)text.ptr;
+
+    if (text.len == 0)
+        return 0;
+    return p[0] < 0x80 ? 1 : utf8_length(p, text.len);
+}
+
 /* s->at is behind the opening quote. */
 static enum json_event scan_string(struct json_scan *s, enum json_event event)
 {

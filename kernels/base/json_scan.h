@@ -50,6 +50,9 @@ bool json_scan_skip(struct json_scan *s, enum json_event just_got);
 /* Unescapes raw into buf (NUL-terminated); false when it needs more than size bytes. Length in *ret_len. */
 bool json_unescape(struct span raw, char *buf, size_t size, size_t *ret_len);
 
+/* Length of the UTF-8 sequence at the start of text, 1 to 4; 0: broken, or nothing there (RFC 3629). */
+size_t json_utf8_length(struct span text);
+
 /* Exact integers only: no fraction, no exponent, no overflow. */
 bool json_int64(struct span raw, int64_t *ret);
 bool json_double(struct span raw, double *ret); /* finite only; at most 400 characters */
