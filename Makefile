@@ -10,7 +10,7 @@ Q       := $(if $(V),,@)
 
 CFLAGS_release := -O3 -g
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
-CFLAGS  += -std=gnu17 -fopenmp -pthread $(WARN) $(CFLAGS_$(FLAVOUR))
+CFLAGS  += -std=gnu17 -ffp-contract=off -fopenmp -pthread $(WARN) $(CFLAGS_$(FLAVOUR))
 CPPFLAGS += -I. -D_GNU_SOURCE -MMD -MP
 LDFLAGS += -fopenmp -pthread $(if $(filter asan,$(FLAVOUR)),-fsanitize=address$(comma)undefined)
 comma   := ,

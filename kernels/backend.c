@@ -1,0 +1,24 @@
+#include "kernels/backend.h"
+
+enum err_code backend_open(enum backend_kind kind, enum precision precision, struct backend **ret, struct err *err)
+{
+    switch (kind) {
+    case BACKEND_CUDA:
+        return backend_cuda_open(precision, ret, err);
+    case BACKEND_PLAIN:
+        return backend_cpu_open(false, precision, ret, err);
+    case BACKEND_AUTO:
+        if (!backend_cuda_open(precision, ret, NULL))
+            return ERR_OK;
+        break;
+    case BACKEND_CPU:
+        break;
+    }
+    return backend_cpu_open(true, precision, ret, err);
+}
+
+void backend_close(struct backend *be)
+{
+    if (be)
+        be->ops->close(be);
+}

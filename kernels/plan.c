@@ -1,0 +1,213 @@
+/*
+ * plan - a backend that computes nothing. Memory is address space that faults when touched, so a model that is run
+ * on it takes the same tensors from its arenas as it would elsewhere, and nothing else: peak and total are measured.
+ */
+#include "kernels/backend.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+struct plan_block {
+    void *p;
+    size_t bytes;
+    struct plan_block *next;
+};
+
+struct plan {
+    struct backend base;
+    struct plan_block *blocks;
+};
+
+static enum err_code plan_mem_alloc(struct backend *be, size_t bytes, void **ret, struct err *err)
+{
+    struct plan *plan = (struct plan *)be;
+    struct plan_block *block = malloc(sizeof *block);
+
+    if (!block)
+        return err_set(err, ERR_NOMEM, "plan: no memory for a record");
+    *block = (struct plan_block){ .bytes = bytes ? bytes : 1, .next = plan->blocks };
+    block->p = mmap(NULL, block->bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (block->p == MAP_FAILED) {
+        free(block);
+        return err_set(err, ERR_NOMEM, "plan: no address space for %zu bytes", bytes);
+    }
+    plan->blocks = block;
+    *ret = block->p;
+    return ERR_OK;
+}
+
+static void plan_mem_free(struct backend *be, void *p)
+{
+    struct plan *plan = (struct plan *)be;
+
+    for (struct plan_block **at = &plan->blocks; *at; at = &(*at)->next)
+        if ((*at)->p == p) {
+            struct plan_block *block = *at;
+
+            *at = block->next;
+            (void)munmap(block->p, block->bytes);
+            free(block);
+            return;
+        }
+}
+
+static void plan_close(struct backend *be)
+{
+    struct plan *plan = (struct plan *)be;
+
+    while (plan->blocks)
+        plan_mem_free(be, plan->blocks->p);
+    free(plan);
+}
+
+static enum err_code plan_move(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err)
+{
+    (void)be, (void)dst, (void)src, (void)bytes, (void)err;
+    return ERR_OK;
+}
+
+static enum err_code plan_sync(struct backend *be, struct err *err)
+{
+    (void)be, (void)err;
+    return ERR_OK;
+}
+
+static enum err_code plan_weight_load(struct backend *be, const struct weight *host, struct weight *ret,
+                                      struct err *err)
+{
+    (void)be, (void)err;
+    *ret = *host;
+    return ERR_OK;
+}
+
+static void plan_weight_prefetch(struct backend *be, const struct weight *const *w, int n)
+{
+    (void)be, (void)w, (void)n;
+}
+
+static enum err_code plan_conv_weight_load(struct backend *be, const float *oihw, struct conv_weight *cw,
+                                           struct err *err)
+{
+    (void)be, (void)oihw, (void)err;
+    cw->data = cw->handle = NULL;
+    return ERR_OK;
+}
+
+static enum err_code plan_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
+                                 const struct tensor *bias, enum activation act, struct err *err)
+{
+    (void)be, (void)y, (void)x, (void)w, (void)bias, (void)act, (void)err;
+    return ERR_OK;
+}
+
+static enum err_code plan_attention(struct backend *be, struct tensor *out, const struct tensor *q,
+                                    const struct tensor *k, const struct tensor *v, const struct attention_args *args,
+                                    struct err *err)
+{
+    (void)be, (void)out, (void)q, (void)k, (void)v, (void)args, (void)err;
+    return ERR_OK;
+}
+
+/* layer_norm and modulate */
+static enum err_code plan_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *a,
+                               const struct tensor *b, float eps, struct err *err)
+{
+    (void)be, (void)y, (void)x, (void)a, (void)b, (void)eps, (void)err;
+    return ERR_OK;
+}
+
+static enum err_code plan_rms_norm(struct backend *be, struct tensor *y, const struct tensor *x,
+                                   const struct tensor *w, float eps, struct err *err)
+{
+    (void)be, (void)y, (void)x, (void)w, (void)eps, (void)err;
+    return ERR_OK;
+}
+
+static enum err_code plan_group_norm(struct backend *be, struct tensor *y, const struct tensor *x,
+                                     const struct tensor *w, const struct tensor *b, int n_groups, float eps,
+                                     bool silu, struct err *err)
+{
+    (void)be, (void)y, (void)x, (void)w, (void)b, (void)n_groups, (void)eps, (void)silu, (void)err;
+    return ERR_OK;
+}
+
+static enum err_code plan_qk_norm_rope(struct backend *be, struct tensor *x, const struct tensor *scale,
+                                       const struct tensor *rope, int n_heads, float eps, struct err *err)
+{
+    (void)be, (void)x, (void)scale, (void)rope, (void)n_heads, (void)eps, (void)err;
+    return ERR_OK;
+}
+
+/* gate_add and mul */
+static enum err_code plan_three(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
+                                struct err *err)
+{
+    (void)be, (void)y, (void)a, (void)b, (void)err;
+    return ERR_OK;
+}
+
+/* silu, copy and upsample2x */
+static enum err_code plan_two(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err)
+{
+    (void)be, (void)y, (void)x, (void)err;
+    return ERR_OK;
+}
+
+static enum err_code plan_axpy(struct backend *be, struct tensor *x, float a, const struct tensor *v, struct err *err)
+{
+    (void)be, (void)x, (void)a, (void)v, (void)err;
+    return ERR_OK;
+}
+
+static enum err_code plan_embed_rows(struct backend *be, struct tensor *y, const struct weight *table,
+                                     const int32_t *ids, struct err *err)
+{
+    (void)be, (void)y, (void)table, (void)ids, (void)err;
+    return ERR_OK;
+}
+
+static enum err_code plan_conv2d(struct backend *be, struct tensor *y, const struct tensor *x,
+                                 const struct conv_weight *w, const struct tensor *bias, const struct tensor *residual,
+                                 const struct conv_args *args, struct err *err)
+{
+    (void)be, (void)y, (void)x, (void)w, (void)bias, (void)residual, (void)args, (void)err;
+    return ERR_OK;
+}
+
+static const struct backend_ops plan_ops = {
+    .close = plan_close,
+    .mem_alloc = plan_mem_alloc,
+    .mem_free = plan_mem_free,
+    .upload = plan_move,
+    .download = plan_move,
+    .sync = plan_sync,
+    .weight_load = plan_weight_load,
+    .weight_prefetch = plan_weight_prefetch,
+    .conv_weight_load = plan_conv_weight_load,
+    .linear = plan_linear,
+    .attention = plan_attention,
+    .layer_norm = plan_norm,
+    .modulate = plan_norm,
+    .rms_norm = plan_rms_norm,
+    .group_norm = plan_group_norm,
+    .qk_norm_rope = plan_qk_norm_rope,
+    .gate_add = plan_three,
+    .mul = plan_three,
+    .silu = plan_two,
+    .axpy = plan_axpy,
+    .copy = plan_two,
+    .embed_rows = plan_embed_rows,
+    .conv2d = plan_conv2d,
+    .upsample2x = plan_two,
+};
+
+enum err_code backend_plan_open(enum dtype act, struct backend **ret, struct err *err)
+{
+    struct plan *plan = calloc(1, sizeof *plan);
+
+    if (!plan)
+        return err_set(err, ERR_NOMEM, "plan: no memory for the backend");
+    plan->base = (struct backend){ .ops = &plan_ops, .name = "plan", .act = act, .executes = false };
+    *ret = &plan->base;
+    return ERR_OK;
+}
