@@ -46,7 +46,8 @@ struct http {
     void *ctx;
     /*
      * Any HTTP status is success. ERR_UNAVAILABLE: nothing was sent (resolve, connect, TLS). ERR_UNKNOWN_OUTCOME:
-     * sent, but no whole answer came (reset, timeout, truncated body). ERR_TOO_LARGE, ERR_INVALID, ERR_CANCELLED.
+     * sent, but no whole answer came (reset, timeout, truncated body): ret then holds what did come, status 0 if
+     * nothing, so that a download can go on from there. ERR_TOO_LARGE, ERR_INVALID, ERR_CANCELLED.
      */
     enum err_code (*send)(void *ctx, const struct http_request *req, struct arena *a, struct http_reply *ret,
                           struct err *err);

@@ -1,0 +1,20 @@
+/*
+ * crc32c - CRC-32C (Castagnoli): reflected polynomial 0x82F63B78, start and final xor all ones (RFC 3720 12.1).
+ * The checksum of Cloud Storage, where it is written as base64 of its four bytes, most significant first.
+ *
+ *   crc32c(0, "123456789", 9) == 0xE3069283
+ *
+ * Running: pass the result of the bytes before as `crc`, 0 at the start. Same result on every machine; slice-by-8 tables.
+ */
+#ifndef KERNELS_BASE_CRC32C_H
+#define KERNELS_BASE_CRC32C_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+uint32_t crc32c(uint32_t crc, const void *bytes, size_t n);
+
+/* Of two pieces one after the other: crc_a of the first, crc_b and length of the second. */
+uint32_t crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t n_b);
+
+#endif
