@@ -25,14 +25,14 @@ struct tensor_file {
     struct span map;               /* the whole file */
     struct tensor_entry *entries;  /* in file order */
     int n_entries;
-    int *index;                    /* hash table of entries; owned by the arena */
-    int index_size;
+    int *index;                    /* entries sorted by name (name_index.h) */
     struct span metadata;          /* safetensors: the JSON text of __metadata__, or empty */
     struct gguf_meta *gguf;        /* GGUF: its key-value pairs (gguf.h), or NULL */
 };
 
 /* Maps and checks `path`. The mapping and all tables live until the arena is rewound. ERR_NOT_FOUND, ERR_IO,
- * ERR_CORRUPT, ERR_UNSUPPORTED (a tensor type we do not read, big-endian), ERR_TOO_LARGE. */
+ * ERR_CORRUPT, ERR_UNSUPPORTED (a tensor type we do not read, big-endian, another format), ERR_TOO_LARGE.
+ * Nobody may shorten the file while it is mapped: the kernel answers that with SIGBUS. */
 MUST_CHECK enum err_code tensor_file_open(const char *path, struct arena *a, struct tensor_file *ret, struct err *err);
 const struct tensor_entry *tensor_file_find(const struct tensor_file *f, struct span name); /* NULL: absent */
 
@@ -40,7 +40,13 @@ const struct tensor_entry *tensor_file_find(const struct tensor_file *f, struct 
 MUST_CHECK enum err_code tensor_file_metadata(const struct tensor_file *f, const char *key, struct arena *a,
                                               const char **ret, struct err *err);
 
-/* Writing safetensors: entries in order, f32/i64/u8/bf16 data of the caller. Written whole or not at all. */
+/* The same for bytes that are in memory already; `path` is for messages only. */
+MUST_CHECK enum err_code tensor_file_parse(const char *path, struct span map, struct arena *a, struct tensor_file *ret,
+                                           struct err *err);
+
+/* Writing safetensors: entries in order, data of the caller, any type but the quantised ones. Written to a temporary
+ * name in the same folder and renamed, so whole or not at all; a target that is no regular file (/dev/stdout) is
+ * written in place. ERR_INVALID (type, negative size, a name twice or not UTF-8), ERR_IO, ERR_NOMEM. */
 struct tensor_write {
     const char *name;
     enum dtype dtype;

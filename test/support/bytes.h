@@ -1,0 +1,34 @@
+/*
+ * bytes - builds small files in memory, little-endian, for tests of readers. Aborts when memory ends.
+ */
+#ifndef TEST_SUPPORT_BYTES_H
+#define TEST_SUPPORT_BYTES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/span.h"
+
+struct bytes {
+    char *ptr;
+    size_t len, room;
+};
+
+void bytes_put(struct bytes *b, const void *data, size_t n);
+void bytes_text(struct bytes *b, const char *text); /* without its end */
+void bytes_u8(struct bytes *b, uint8_t v);
+void bytes_u32(struct bytes *b, uint32_t v);
+void bytes_u64(struct bytes *b, uint64_t v);
+void bytes_f32(struct bytes *b, float v);
+void bytes_pad(struct bytes *b, size_t multiple); /* with zeros */
+void bytes_done(struct bytes *b);
+
+/* A copy in a heap block of exactly n bytes, so that AddressSanitizer sees a read over its end. free() it. */
+char *exact_copy(const void *data, size_t n);
+
+/* Writes a file in a fresh folder under /tmp that is made once a run and removed at its end; gives its path, in one
+ * of a few static buffers. `name` may hold one slash. */
+const char *temp_file(const char *name, const void *data, size_t n);
+const char *temp_path(const char *name);
+
+#endif
