@@ -15,7 +15,7 @@
 
 enum { ICC_MAX_BYTES = 1 << 20 };
 
-/* A header whose size field, signature and colour space say: an RGB profile of exactly this many bytes. */
+/* A header whose size field, signature and colour space say: an RGB profile, and all of it is here. */
 bool icc_is_rgb(struct span profile);
 
 #endif

@@ -1,0 +1,17 @@
+/*
+ * decode - a picture file to pixels, judged by its content and never by its name.
+ *
+ * Errors  ERR_NOT_AN_IMAGE neither JPEG nor PNG; ERR_HEIC an HEIF file (HEIC, AVIF); ERR_TOO_LARGE more than
+ *         IMAGE_MAX_FILE_BYTES; and those of jpeg.h and png.h
+ * Source  signatures: ITU-T T.81 B.1.1, ISO/IEC 15948 5.2, ISO/IEC 14496-12 4.3 and 23008-12 10.2
+ */
+#ifndef MODELS_IMAGE_DECODE_H
+#define MODELS_IMAGE_DECODE_H
+
+#include "models/image/image.h"
+
+/* Pixels as stored, grey or RGB; see image_orient() for as displayed. */
+MUST_CHECK enum err_code image_decode(struct arena *a, struct span file, enum image_alpha alpha, struct image *ret,
+                                      struct image_notes *ret_notes, struct err *err);
+
+#endif

@@ -1,0 +1,303 @@
+#include "models/image/jpeg.h"
+
+#include <setjmp.h>
+#include <stdio.h> /* jpeglib.h needs FILE */
+#include <stdlib.h>
+#include <string.h>
+
+#include <jpeglib.h>
+#include <jerror.h>
+
+#include "models/image/icc.h"
+#include "models/image/jpeg_notes.h"
+
+enum {
+    DECODER_MAX_BYTES = 640 << 20, /* the coefficients of the largest progressive four-colour picture, and some */
+    ICC_PART_BYTES = 65533 - 14,   /* what fits into one APP2 segment behind its tag */
+    APP2 = JPEG_APP0 + 2
+};
+
+/* libjpeg leaves through `jump`, so what must survive that lives in the structs here and not in locals. */
+struct guard {
+    struct jpeg_error_mgr mgr; /* first: libjpeg hands a pointer to it back */
+    jmp_buf jump;
+    struct err *err;
+    enum err_code rc;
+};
+
+struct error_row {
+    int libjpeg;
+    enum err_code code;
+};
+
+/* What libjpeg's fatal messages mean to us; all the others mean damage. */
+static const struct error_row fatal[] = {
+    { JERR_OUT_OF_MEMORY, ERR_NOMEM },        { JERR_NO_BACKING_STORE, ERR_TOO_LARGE },
+    { JERR_IMAGE_TOO_BIG, ERR_TOO_LARGE },    { JERR_WIDTH_OVERFLOW, ERR_TOO_LARGE },
+    { JERR_BAD_PRECISION, ERR_UNSUPPORTED },  { JERR_SOF_UNSUPPORTED, ERR_UNSUPPORTED },
+    { JERR_ARITH_NOTIMPL, ERR_UNSUPPORTED },  { JERR_CONVERSION_NOTIMPL, ERR_UNSUPPORTED },
+    { JERR_FRACT_SAMPLE_NOTIMPL, ERR_UNSUPPORTED }, { JERR_CCIR601_NOTIMPL, ERR_UNSUPPORTED },
+    { JERR_NO_SOI, ERR_NOT_AN_IMAGE },
+};
+
+/* Warnings after which the pixels are still those the file was made of. After any other they are not. */
+static const int harmless[] = { JWRN_EXTRANEOUS_DATA, JWRN_ADOBE_XFORM, JWRN_JFIF_MAJOR, JWRN_TOO_MUCH_DATA };
+
+static void leave(j_common_ptr c, enum err_code code)
+{
+    struct guard *g = (struct guard *)c->err;
+    char text[JMSG_LENGTH_MAX];
+
+    c->err->format_message(c, text);
+    g->rc = err_set(g->err, code, "jpeg: %s", text);
+    longjmp(g->jump, 1);
+}
+
+static void failed(j_common_ptr c)
+{
+    enum err_code code = ERR_CORRUPT;
+
+    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++)
+        if (c->err->msg_code == fatal[i].libjpeg)
+            code = fatal[i].code;
+    leave(c, code);
+}
+
+static void message(j_common_ptr c, int level)
+{
+    if (level >= 0)
+        return;
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        if (c->err->msg_code == harmless[i])
+            return;
+    leave(c, ERR_CORRUPT);
+}
+
+static void print_nothing(j_common_ptr c)
+{
+    (void)c;
+}
+
+static struct jpeg_error_mgr *guard_init(struct guard *g, struct err *err)
+{
+    (void)jpeg_std_error(&g->mgr);
+    g->mgr.error_exit = failed;
+    g->mgr.emit_message = message;
+    g->mgr.output_message = print_nothing;
+    g->err = err;
+    g->rc = ERR_OK;
+    return &g->mgr;
+}
+
+struct reader {
+    struct guard guard;
+    struct jpeg_decompress_struct c;
+    struct jpeg_progress_mgr progress;
+    struct span file;
+    struct arena *arena;
+    struct image image;
+    uint8_t *cmyk; /* one row, where the file has four colours */
+};
+
+static void refuse(struct reader *r, enum err_code rc)
+{
+    r->guard.rc = rc;
+    longjmp(r->guard.jump, 1);
+}
+
+static void count_scans(j_common_ptr c)
+{
+    struct reader *r = (struct reader *)c->client_data;
+
+    if (r->c.input_scan_number > JPEG_MAX_SCANS)
+        refuse(r, err_set(r->guard.err, ERR_TOO_LARGE, "jpeg: more than %d scans", JPEG_MAX_SCANS));
+}
+
+static void read_header(struct reader *r)
+{
+    jpeg_create_decompress(&r->c);
+    r->c.client_data = r;
+    r->c.mem->max_memory_to_use = DECODER_MAX_BYTES;
+    r->progress.progress_monitor = count_scans;
+    r->c.progress = &r->progress;
+    jpeg_mem_src(&r->c, (const unsigned char *)r->file.ptr, r->file.len);
+    (void)jpeg_read_header(&r->c, TRUE);
+}
+
+static J_COLOR_SPACE output_space(struct reader *r)
+{
+    switch (r->c.num_components) {
+    case 1:
+        return JCS_GRAYSCALE;
+    case 3:
+        return JCS_RGB;
+    case 4:
+        return JCS_CMYK;
+    default:
+        refuse(r, err_set(r->guard.err, ERR_UNSUPPORTED, "jpeg: %d components", r->c.num_components));
+        return JCS_UNKNOWN;
+    }
+}
+
+static void start(struct reader *r)
+{
+    enum err_code rc = image_check_size(r->c.image_width, r->c.image_height, r->guard.err);
+
+    if (rc)
+        refuse(r, rc);
+    r->c.out_color_space = output_space(r);
+    r->c.dct_method = JDCT_ISLOW;
+    r->c.do_fancy_upsampling = TRUE;
+    rc = image_new(r->arena, (int)r->c.image_width, (int)r->c.image_height, r->c.num_components == 1 ? 1 : 3,
+                   &r->image, r->guard.err);
+    if (!rc && r->c.out_color_space == JCS_CMYK)
+        rc = arena_alloc(r->arena, r->c.image_width, 4, &r->cmyk, r->guard.err);
+    if (rc)
+        refuse(r, rc);
+    (void)jpeg_start_decompress(&r->c);
+}
+
+/* a * b / 255, rounded, for a and b up to 255. */
+static unsigned mul_255(unsigned a, unsigned b)
+{
+    unsigned t = a * b + 128;
+
+    return (t + (t >> 8)) >> 8;
+}
+
+/* Inverted CMYK, in which 255 is no ink: red is what cyan and black let through. */
+static void row_from_cmyk(uint8_t *rgb, const uint8_t *cmyk, int width)
+{
+    for (size_t x = 0; x < (size_t)width; x++) {
+        unsigned black = cmyk[4 * x + 3];
+
+        for (size_t c = 0; c < 3; c++)
+            rgb[3 * x + c] = (uint8_t)(black - mul_255(255u - cmyk[4 * x + c], black));
+    }
+}
+
+static void read_rows(struct reader *r)
+{
+    size_t row_bytes = (size_t)r->image.width * (size_t)r->image.channels;
+
+    while (r->c.output_scanline < r->c.output_height) {
+        uint8_t *row = r->image.pixels + (size_t)r->c.output_scanline * row_bytes;
+        JSAMPROW target = r->cmyk ? r->cmyk : row;
+
+        if (jpeg_read_scanlines(&r->c, &target, 1) != 1)
+            refuse(r, err_set(r->guard.err, ERR_CORRUPT, "jpeg: no row %u", r->c.output_scanline));
+        if (r->cmyk)
+            row_from_cmyk(row, r->cmyk, r->image.width);
+    }
+    (void)jpeg_finish_decompress(&r->c);
+}
+
+static bool read_guarded(struct reader *r)
+{
+    if (setjmp(r->guard.jump))
+        return false;
+    read_header(r);
+    start(r);
+    read_rows(r);
+    return true;
+}
+
+enum err_code jpeg_read(struct arena *a, struct span file, struct image *ret, struct image_notes *ret_notes,
+                        struct err *err)
+{
+    struct reader r = { .file = file, .arena = a };
+    enum err_code rc;
+
+    if (!span_starts(file, "\xff\xd8"))
+        return err_set(err, ERR_NOT_AN_IMAGE, "jpeg: no SOI marker");
+    r.c.err = guard_init(&r.guard, err);
+    rc = read_guarded(&r) ? ERR_OK : r.guard.rc;
+    if (!rc && ret_notes)
+        rc = jpeg_notes(a, file, ret_notes, err);
+    if (!rc)
+        *ret = r.image;
+    jpeg_destroy_decompress(&r.c);
+    return rc;
+}
+
+struct writer {
+    struct guard guard;
+    struct jpeg_compress_struct c;
+    const struct image *image;
+    const struct jpeg_options *options;
+    unsigned char *bytes; /* malloc's, by libjpeg */
+    unsigned long len;
+};
+
+static void write_icc(struct writer *w)
+{
+    struct span rest = w->options->icc;
+    unsigned total = (unsigned)((rest.len + ICC_PART_BYTES - 1) / ICC_PART_BYTES);
+
+    for (unsigned number = 1; number <= total; number++) {
+        size_t n = rest.len < ICC_PART_BYTES ? rest.len : ICC_PART_BYTES;
+        const char tag[14] = { 'I', 'C', 'C', '_', 'P', 'R', 'O', 'F', 'I', 'L', 'E', 0, (char)number, (char)total };
+
+        jpeg_write_m_header(&w->c, APP2, (unsigned)(n + sizeof tag));
+        for (size_t i = 0; i < sizeof tag; i++)
+            jpeg_write_m_byte(&w->c, (unsigned char)tag[i]);
+        for (size_t i = 0; i < n; i++)
+            jpeg_write_m_byte(&w->c, (unsigned char)rest.ptr[i]);
+        rest = (struct span){ rest.ptr + n, rest.len - n };
+    }
+}
+
+static void set_parameters(struct writer *w)
+{
+    int sampling = w->options->chroma == JPEG_CHROMA_FULL ? 1 : 2;
+
+    w->c.image_width = (JDIMENSION)w->image->width;
+    w->c.image_height = (JDIMENSION)w->image->height;
+    w->c.input_components = w->image->channels;
+    w->c.in_color_space = w->image->channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    jpeg_set_defaults(&w->c);
+    jpeg_set_quality(&w->c, w->options->quality, TRUE);
+    w->c.dct_method = JDCT_ISLOW;
+    w->c.optimize_coding = TRUE;
+    if (w->image->channels == 3)
+        w->c.comp_info[0].h_samp_factor = w->c.comp_info[0].v_samp_factor = sampling;
+}
+
+static bool write_guarded(struct writer *w)
+{
+    size_t row_bytes = (size_t)w->image->width * (size_t)w->image->channels;
+
+    if (setjmp(w->guard.jump))
+        return false;
+    jpeg_create_compress(&w->c);
+    jpeg_mem_dest(&w->c, &w->bytes, &w->len);
+    set_parameters(w);
+    jpeg_start_compress(&w->c, TRUE);
+    write_icc(w);
+    while (w->c.next_scanline < w->c.image_height) {
+        JSAMPROW row = w->image->pixels + (size_t)w->c.next_scanline * row_bytes;
+        (void)jpeg_write_scanlines(&w->c, &row, 1);
+    }
+    jpeg_finish_compress(&w->c);
+    return true;
+}
+
+enum err_code jpeg_write(struct arena *a, const struct image *im, const struct jpeg_options *options,
+                         struct span *ret_file, struct err *err)
+{
+    struct writer w = { .image = im, .options = options };
+    char *copy = NULL;
+    enum err_code rc;
+
+    if (options->icc.len > ICC_MAX_BYTES)
+        return err_set(err, ERR_TOO_LARGE, "jpeg: a colour profile of %zu bytes", options->icc.len);
+    w.c.err = guard_init(&w.guard, err);
+    rc = write_guarded(&w) ? ERR_OK : w.guard.rc;
+    if (!rc)
+        rc = span_dup(a, (struct span){ (const char *)w.bytes, w.len }, &copy, err);
+    if (!rc)
+        *ret_file = (struct span){ copy, w.len };
+    jpeg_destroy_compress(&w.c);
+    free(w.bytes);
+    return rc;
+}

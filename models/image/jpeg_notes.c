@@ -1,0 +1,111 @@
+#include "models/image/jpeg_notes.h"
+
+#include "models/image/exif.h"
+#include "models/image/icc.h"
+
+enum { EOI = 0xd9, SOS = 0xda, APP1 = 0xe1, APP2 = 0xe2 };
+
+static const struct span exif_tag = { "Exif\0", 6 }; /* two NULs: the literal brings the second */
+static const struct span icc_tag = { "ICC_PROFILE", 12 };
+
+struct icc_parts {
+    struct span part[256]; /* by number; 0 is not used */
+    unsigned total;        /* as the parts say */
+    bool damaged;
+};
+
+static bool tagged(struct span payload, struct span tag)
+{
+    return payload.len >= tag.len && memcmp(payload.ptr, tag.ptr, tag.len) == 0;
+}
+
+static struct span behind(struct span s, size_t n)
+{
+    return (struct span){ s.ptr + n, s.len - n };
+}
+
+static void collect(struct icc_parts *parts, struct span payload)
+{
+    unsigned number, total;
+
+    if (payload.len < 2) {
+        parts->damaged = true;
+        return;
+    }
+    number = (unsigned char)payload.ptr[0];
+    total = (unsigned char)payload.ptr[1];
+    parts->damaged |= number < 1 || number > total || (parts->total && parts->total != total) ||
+                      parts->part[number].ptr != NULL;
+    parts->total = total;
+    parts->part[number] = behind(payload, 2);
+}
+
+/* One segment from the front of *rest. false: no more of them before the pixels. */
+static bool next_segment(struct span *rest, unsigned *ret_marker, struct span *ret_payload)
+{
+    const unsigned char *p = (const unsigned char *)rest->ptr;
+    size_t at = 0, length;
+
+    while (at < rest->len && p[at] != 0xff)
+        at++; /* stray bytes: the decoder passes over them too */
+    while (at < rest->len && p[at] == 0xff)
+        at++;
+    if (rest->len - at < 3)
+        return false;
+    *ret_marker = p[at];
+    length = (size_t)p[at + 1] << 8 | p[at + 2];
+    if (*ret_marker == SOS || *ret_marker == EOI || length < 2 || length > rest->len - at - 1)
+        return false;
+    *ret_payload = (struct span){ rest->ptr + at + 3, length - 2 };
+    *rest = behind(*rest, at + 1 + length);
+    return true;
+}
+
+static enum err_code join(struct arena *a, const struct icc_parts *parts, struct span *ret, struct err *err)
+{
+    size_t len = 0, at = 0;
+    char *bytes = NULL;
+    enum err_code rc;
+
+    for (unsigned i = 1; i <= parts->total; i++) {
+        if (!parts->part[i].ptr)
+            return ERR_OK;
+        len += parts->part[i].len;
+    }
+    if (parts->damaged || len == 0 || len > ICC_MAX_BYTES)
+        return ERR_OK;
+    rc = arena_alloc(a, len, 1, &bytes, err);
+    if (rc)
+        return rc;
+    for (unsigned i = 1; i <= parts->total; i++) {
+        memcpy(bytes + at, parts->part[i].ptr, parts->part[i].len);
+        at += parts->part[i].len;
+    }
+    *ret = (struct span){ bytes, len };
+    return ERR_OK;
+}
+
+enum err_code jpeg_notes(struct arena *a, struct span file, struct image_notes *ret, struct err *err)
+{
+    struct image_notes notes = { .orientation = 1 };
+    struct icc_parts parts = { .total = 0 };
+    struct span rest = file, payload;
+    bool exif_seen = false;
+    unsigned marker;
+    enum err_code rc;
+
+    if (rest.len > 2)
+        rest = behind(rest, 2);
+    while (next_segment(&rest, &marker, &payload)) {
+        if (marker == APP1 && tagged(payload, exif_tag) && !exif_seen) {
+            notes.orientation = exif_orientation(behind(payload, exif_tag.len));
+            exif_seen = true;
+        } else if (marker == APP2 && tagged(payload, icc_tag)) {
+            collect(&parts, behind(payload, icc_tag.len));
+        }
+    }
+    rc = join(a, &parts, &notes.icc, err);
+    if (!rc)
+        *ret = notes;
+    return rc;
+}

@@ -1,0 +1,118 @@
+#include "models/image/composite.h"
+
+#include <string.h>
+
+#include "models/image/mask.h"
+#include "test/support/check.h"
+#include "test/support/pictures.h"
+
+/* A blob, a line one pixel wide, a lone pixel, and a corner of the picture. */
+static void draw_mask(struct image *mask)
+{
+    for (int y = 0; y < mask->height; y++)
+        for (int x = 0; x < mask->width; x++) {
+            int dx = x - 40, dy = y - 30;
+            bool set = dx * dx + dy * dy < 400 || (y == 60 && x > 10 && x < 70) || (x == 5 && y == 5) ||
+                       (x > 80 && y > 65);
+            mask->pixels[y * mask->width + x] = set ? 255 : 0;
+        }
+}
+
+struct scene {
+    struct arena arena;
+    struct image photo, before, paint, mask;
+};
+
+static void set_up(struct scene *s)
+{
+    struct err err = { 0 };
+
+    CHECK_OK(arena_init(&s->arena, 1 << 20, &err), err);
+    picture_of_noise(&s->arena, 97, 73, 3, 1, &s->before);
+    picture_of_noise(&s->arena, 97, 73, 3, 1, &s->photo);
+    picture_of_noise(&s->arena, 97, 73, 3, 2, &s->paint);
+    CHECK_OK(image_new(&s->arena, 97, 73, 1, &s->mask, &err), err);
+    draw_mask(&s->mask);
+}
+
+TEST(composite__leaves_every_byte_outside_the_mask_alone)
+{
+    struct err err = { 0 };
+    struct scene s;
+
+    for (int feather = 0; feather <= COMPOSITE_FEATHER_MAX; feather += 8) {
+        set_up(&s);
+        CHECK_OK(composite(&s.arena, &s.photo, &s.paint, &s.mask, feather, &err), err);
+        for (size_t i = 0; i < image_bytes(&s.photo); i++)
+            if (!s.mask.pixels[i / 3])
+                CHECK_INT(s.photo.pixels[i], s.before.pixels[i]);
+        arena_done(&s.arena);
+    }
+}
+
+static bool painted(const struct scene *s, int x, int y)
+{
+    size_t at = 3 * ((size_t)y * 97 + (size_t)x);
+
+    return memcmp(s->photo.pixels + at, s->paint.pixels + at, 3) == 0;
+}
+
+TEST(composite__repaints_thin_parts_in_full_and_broad_parts_inside_their_edge)
+{
+    struct err err = { 0 };
+    struct scene s;
+
+    set_up(&s);
+    CHECK_OK(composite(&s.arena, &s.photo, &s.paint, &s.mask, 4, &err), err);
+    for (int x = 11; x < 70; x++)
+        CHECK(painted(&s, x, 60));
+    CHECK(painted(&s, 5, 5));
+    CHECK(painted(&s, 40, 30) && painted(&s, 30, 30));
+    CHECK(painted(&s, 96, 72)); /* the border of the picture is no edge */
+    CHECK(!painted(&s, 40 - 19, 30) && !painted(&s, 81, 70));
+    arena_done(&s.arena);
+}
+
+/* White over black: the share of the paint can be read off, and grows by equal steps away from a straight edge. */
+TEST(composite__fades_in_evenly_from_the_edge)
+{
+    struct err err = { 0 };
+    struct scene s;
+
+    set_up(&s);
+    memset(s.photo.pixels, 0, image_bytes(&s.photo));
+    memset(s.paint.pixels, 255, image_bytes(&s.paint));
+    memset(s.mask.pixels, 0, image_bytes(&s.mask));
+    for (int y = 0; y < 73; y++)
+        memset(s.mask.pixels + y * 97 + 50, 255, 47);
+    CHECK_OK(composite(&s.arena, &s.photo, &s.paint, &s.mask, 3, &err), err);
+    for (int y = 0; y < 73; y++)
+        for (int x = 47; x < 97; x++) {
+            int d = x < 50 ? 0 : x - 49 < 4 ? x - 49 : 4;
+            CHECK_INT(s.photo.pixels[3 * (y * 97 + x)], (255 * d + 2) / 4);
+        }
+    arena_done(&s.arena);
+}
+
+TEST(composite__copies_the_paint_where_there_is_no_feather_and_refuses_what_does_not_fit)
+{
+    struct err err = { 0 };
+    struct scene s;
+    size_t used;
+
+    set_up(&s);
+    used = s.arena.used;
+    CHECK_OK(composite(&s.arena, &s.photo, &s.paint, &s.mask, 0, &err), err);
+    CHECK_INT(s.arena.used, used);
+    for (int i = 0; i < 97 * 73; i++)
+        CHECK(!s.mask.pixels[i] || painted(&s, i % 97, i / 97));
+    CHECK_INT(composite(&s.arena, &s.photo, &s.paint, &s.mask, -1, NULL), ERR_INVALID);
+    CHECK_INT(composite(&s.arena, &s.photo, &s.paint, &s.mask, COMPOSITE_FEATHER_MAX + 1, NULL), ERR_INVALID);
+    CHECK_INT(composite(&s.arena, &s.photo, &s.paint, &s.paint, 0, NULL), ERR_INVALID);
+    s.paint.width--;
+    CHECK_INT(composite(&s.arena, &s.photo, &s.paint, &s.mask, 0, NULL), ERR_INVALID);
+    s.paint.width++;
+    memset(s.mask.pixels, 0, image_bytes(&s.mask)); /* an empty mask changes nothing */
+    CHECK_OK(composite(&s.arena, &s.photo, &s.paint, &s.mask, 2, &err), err);
+    arena_done(&s.arena);
+}
