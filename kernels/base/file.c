@@ -1,0 +1,58 @@
+#include "kernels/base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static enum err_code read_all(int fd, const char *path, char *buf, size_t size, size_t *ret_len, struct err *err)
+{
+    size_t n = 0;
+
+    while (n < size) {
+        ssize_t got = read(fd, buf + n, size - n);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
+        if (got == 0)
+            break; /* it became shorter meanwhile: what is there counts */
+        n += (size_t)got;
+    }
+    *ret_len = n;
+    return ERR_OK;
+}
+
+enum err_code file_read(const char *path, size_t max_bytes, struct arena *a, struct span *ret, struct err *err)
+{
+    enum err_code rc;
+    struct stat st;
+    char *buf = NULL;
+    size_t n = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return err_set(err, errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_IO, "%s: %s", path,
+                       strerror(errno));
+    rc = fstat(fd, &st) ? err_set(err, ERR_IO, "%s: %s", path, strerror(errno)) : ERR_OK;
+    if (rc) goto out;
+    if (!S_ISREG(st.st_mode)) {
+        rc = err_set(err, ERR_INVALID, "%s: not a regular file", path);
+        goto out;
+    }
+    if ((uint64_t)st.st_size > max_bytes) {
+        rc = err_set(err, ERR_TOO_LARGE, "%s: over %zu bytes", path, max_bytes);
+        goto out;
+    }
+    rc = arena_alloc(a, (size_t)st.st_size + 1, 1, &buf, err);
+    if (rc) goto out;
+    rc = read_all(fd, path, buf, (size_t)st.st_size, &n, err);
+    if (rc) goto out;
+    *ret = (struct span){ buf, n };
+out:
+    (void)close(fd);
+    return rc;
+}
