@@ -35,8 +35,8 @@ TEST(job__takes_ids_of_128_characters)
 
 TEST(job__refuses_ids_that_would_need_escaping) /* P20 of the cloud contracts */
 {
-    static const char *const bad[] = { "../x", "a/b", "a%2Fb", "__x__", "____", ".", "..", "", "\xc3\xa9", "a b", "a\\u0000b",
-                                       "a\\nb", "a+b", "a:b", "a`b" };
+    static const char *const bad[] = { "../x",     "a/b", "a%2Fb",     "__x__", "____", ".",   "..", "",
+                                       "\xc3\xa9", "a b", "a\\u0000b", "a\\nb", "a+b",  "a:b", "a`b" };
     char text[256];
     struct job job;
 
@@ -52,9 +52,19 @@ TEST(job__refuses_ids_that_would_need_escaping) /* P20 of the cloud contracts */
 TEST(job__refuses_what_is_not_its_schema)
 {
     static const char *const bad[] = {
-        "", "null", "[]", "{}", "\"u\"", "{\"hello\":\"world\"}", "{\"userId\":\"u\"}", "{\"sessionId\":\"s\"}",
-        "{\"userId\":1,\"sessionId\":\"s\"}", "{\"userId\":\"u\",\"sessionId\":null}", "{\"userid\":\"u\",\"sessionId\":\"s\"}",
-        "{\"userId\":\"u\",\"userId\":\"v\",\"sessionId\":\"s\"}", "{\"userId\":\"u\",\"sessionId\":\"s\"} x",
+        "",
+        "null",
+        "[]",
+        "{}",
+        "\"u\"",
+        "{\"hello\":\"world\"}",
+        "{\"userId\":\"u\"}",
+        "{\"sessionId\":\"s\"}",
+        "{\"userId\":1,\"sessionId\":\"s\"}",
+        "{\"userId\":\"u\",\"sessionId\":null}",
+        "{\"userid\":\"u\",\"sessionId\":\"s\"}",
+        "{\"userId\":\"u\",\"userId\":\"v\",\"sessionId\":\"s\"}",
+        "{\"userId\":\"u\",\"sessionId\":\"s\"} x",
     };
     struct job job;
 

@@ -3,7 +3,8 @@
 
 TEST(members__keep_their_spelling)
 {
-    static const char text[] = " {\"s\":\"a\\u0062\", \"i\":12, \"f\":12.0, \"e\":1e1, \"o\" : {\"x\":[1]} ,\"t\":true,\"\\u0061\":7} ";
+    static const char text[] =
+        " {\"s\":\"a\\u0062\", \"i\":12, \"f\":12.0, \"e\":1e1, \"o\" : {\"x\":[1]} ,\"t\":true,\"\\u0061\":7} ";
     struct member m[] = { { .name = "s" }, { .name = "i" }, { .name = "f" }, { .name = "e" },
                           { .name = "o" }, { .name = "t" }, { .name = "a" }, { .name = "absent" } };
     struct err err = { 0 };
@@ -40,7 +41,9 @@ TEST(members__walk_an_array)
 
 TEST(members__are_of_an_object_without_duplicates)
 {
-    static const char *const bad[] = { "", "[]", "1", "null", "\"x\"", "{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}", "{}x", "{} {}" };
+    static const char *const bad[] = {
+        "", "[]", "1", "null", "\"x\"", "{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}", "{}x", "{} {}"
+    };
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct member m = { .name = "a" };

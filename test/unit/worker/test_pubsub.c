@@ -6,7 +6,7 @@
 #include "worker/pubsub.h"
 
 #define DATA "\"data\":\"eyJ1c2VySWQiOiJ1MSIsInNlc3Npb25JZCI6InMxIn0=\""
-#define IDS "\"messageId\":\"2070443601311540\",\"message_id\":\"2070443601311540\""
+#define IDS  "\"messageId\":\"2070443601311540\",\"message_id\":\"2070443601311540\""
 
 static const char p1[] = "{\"message\":{\"attributes\":{\"k\":\"v\"}," DATA "," IDS ",\"orderingKey\":\"u1/s1\","
                          "\"publishTime\":\"2021-02-26T19:13:55.749Z\",\"publish_time\":\"2021-02-26T19:13:55.749Z\"},"
@@ -61,7 +61,8 @@ TEST(pubsub__reads_the_documented_push) /* P1 */
 TEST(pubsub__reads_what_the_emulator_sends) /* P2 */
 {
     static const char body[] =
-        "{\"subscription\":\"projects\\/demo\\/subscriptions\\/s\",\"message\":{\"publishTime\":\"2026-11-20T09:39:12.000Z\","
+        "{\"subscription\":\"projects\\/demo\\/subscriptions\\/"
+        "s\",\"message\":{\"publishTime\":\"2026-11-20T09:39:12.000Z\","
         "\"data\":\"eyJoZWxsbyI6IndvcmxkIn0=\",\"publish_time\":\"2026-11-20T09:39:12.000Z\",\"messageId\":\"1\","
         "\"attributes\":{},\"message_id\":\"1\"}}";
     struct push_message msg;
@@ -88,9 +89,16 @@ TEST(pubsub__needs_data_and_one_id_alone) /* P3, P4 */
 TEST(pubsub__refuses_a_doubtful_message_id) /* P5, P6, P15 */
 {
     static const char *const ids[] = {
-        "\"messageId\":\"1\",\"message_id\":\"2\"", "\"messageId\":\"1\",\"message_id\":1", "\"messageId\":1",
-        "\"messageId\":null", "\"messageId\":\"\"", "\"messageId\":\"a b\"", "\"messageId\":\"a\\nb\"",
-        "\"messageId\":\"a\\u0000b\"", "\"x\":1", "\"messageId\":null,\"message_id\":\"1\"",
+        "\"messageId\":\"1\",\"message_id\":\"2\"",
+        "\"messageId\":\"1\",\"message_id\":1",
+        "\"messageId\":1",
+        "\"messageId\":null",
+        "\"messageId\":\"\"",
+        "\"messageId\":\"a b\"",
+        "\"messageId\":\"a\\nb\"",
+        "\"messageId\":\"a\\u0000b\"",
+        "\"x\":1",
+        "\"messageId\":null,\"message_id\":\"1\"",
     };
     char body[1024];
 
@@ -104,7 +112,8 @@ TEST(pubsub__refuses_a_doubtful_message_id) /* P5, P6, P15 */
 
 TEST(pubsub__takes_any_delivery_attempt_it_cannot_read_for_unknown) /* P7 */
 {
-    static const char *const attempts[] = { "\"5\"", "-1", "0", "1e99", "null", "1.5", "99999999999999999999", "{}", "true" };
+    static const char *const attempts[] = { "\"5\"", "-1",  "0", "1e99", "null", "1.5", "99999999999999999999",
+                                            "{}",    "true" };
     char body[1024];
     struct push_message msg;
 
@@ -130,8 +139,16 @@ TEST(pubsub__takes_any_time_it_cannot_read_for_unknown)
 
 TEST(pubsub__refuses_what_is_no_envelope) /* P8 */
 {
-    static const char *const bodies[] = { "", " ", "null", "[]", "\"x\"", "{}", "{\"message\":null}", "{\"message\":[]}",
-                                          "{\"message\":\"x\"}", "{\"Message\":{" DATA "," IDS "}}" };
+    static const char *const bodies[] = { "",
+                                          " ",
+                                          "null",
+                                          "[]",
+                                          "\"x\"",
+                                          "{}",
+                                          "{\"message\":null}",
+                                          "{\"message\":[]}",
+                                          "{\"message\":\"x\"}",
+                                          "{\"Message\":{" DATA "," IDS "}}" };
 
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
         check_poison(span_of(bodies[i]));
@@ -140,10 +157,25 @@ TEST(pubsub__refuses_what_is_no_envelope) /* P8 */
 TEST(pubsub__refuses_data_that_is_not_strict_base64) /* P9, P10 */
 {
     static const char *const data[] = {
-        "\"x\":1", "\"data\":\"\"", "\"data\":null", "\"data\":5", "\"data\":\"-_-_\"", "\"data\":\"AAA\"", "\"data\":\"AA\"",
-        "\"data\":\"A\"", "\"data\":\"AA==AAAA\"", "\"data\":\"A=AA\"", "\"data\":\"AA AA\"", "\"data\":\"AAAA\\n\"",
-        "\"data\":\"AAAA\\r\\nAAAA\"", "\"data\":\"=\"", "\"data\":\"====\"", "\"data\":\"AB==\"", "\"data\":\"AAB=\"",
-        "\"data\":\"AAA*\"", "\"data\":[\"AAAA\"]",
+        "\"x\":1",
+        "\"data\":\"\"",
+        "\"data\":null",
+        "\"data\":5",
+        "\"data\":\"-_-_\"",
+        "\"data\":\"AAA\"",
+        "\"data\":\"AA\"",
+        "\"data\":\"A\"",
+        "\"data\":\"AA==AAAA\"",
+        "\"data\":\"A=AA\"",
+        "\"data\":\"AA AA\"",
+        "\"data\":\"AAAA\\n\"",
+        "\"data\":\"AAAA\\r\\nAAAA\"",
+        "\"data\":\"=\"",
+        "\"data\":\"====\"",
+        "\"data\":\"AB==\"",
+        "\"data\":\"AAB=\"",
+        "\"data\":\"AAA*\"",
+        "\"data\":[\"AAAA\"]",
     };
     char body[1024];
 
