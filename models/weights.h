@@ -19,8 +19,9 @@ struct weight_set {
     char prefix[64]; /* in front of every name looked up */
 };
 
-/* prefixes: NULL-terminated list of candidates, tried longest first; "" is always tried last. `probe` is a name that
- * must exist (without prefix), which decides. ERR_NOT_FOUND when it is nowhere. */
+/* prefixes: NULL-terminated list of at most 15 candidates, tried longest first; "" is always tried last. `probe` is a
+ * name that must exist (without prefix), which decides. The files are borrowed. ERR_NOT_FOUND when the probe is
+ * nowhere, ERR_CORRUPT when a name is in two files, ERR_UNSUPPORTED for fp8 files with separate scales. */
 MUST_CHECK enum err_code weight_set_init(struct weight_set *ws, const struct tensor_file *files, int n_files,
                                          const char *const *prefixes, const char *probe, struct err *err);
 /* printf-style names; NULL: absent. */
@@ -37,7 +38,8 @@ struct weight_loader {
 };
 
 /* A matrix by name, rows x cols; -1 accepts any size (it is then in ret). [o,i,1,1] counts as [o,i].
- * ERR_NOT_FOUND names the tensor, ERR_CORRUPT names both shapes. */
+ * ERR_NOT_FOUND names the tensor, ERR_CORRUPT names both shapes. Values are not looked at: that would read the whole
+ * file; vectors and convolutions, which are expanded anyway, are refused when they hold NaN or infinity. */
 MUST_CHECK enum err_code weights_matrix(struct weight_loader *l, struct weight *ret, int64_t rows, int64_t cols,
                                         struct err *err, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 /* A vector of n values (-1: any) as F32 in backend memory. */
