@@ -419,6 +419,8 @@ static enum err_code client_send(void *ctx, const struct http_request *req, stru
         goto out;
     set_options(&t, timeout_ms);
     code = curl_easy_perform(t.curl);
+    if (code == CURLE_OK && !t.head_done)
+        code = CURLE_PARTIAL_FILE; /* libcurl takes a head that ends with the connection for a whole one */
     rc = code == CURLE_OK ? take_reply(&t, a, ret, err) : failure(&t, code, err);
     if (rc == ERR_UNKNOWN_OUTCOME)
         take_part(&t, a, ret);
