@@ -50,6 +50,14 @@ $(BUILD)/inpaint-worker: $(call obj,worker/main.c) $(LIBS)
 $(BUILD)/unit-tests: $(call obj,$(SRC_TEST)) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# tools/some_name.c is the program build/some-name: helpers for people and tests, no part of the product.
+$(foreach t,$(wildcard tools/*.c),$(eval $(BUILD)/$(subst _,-,$(basename $(notdir $t))): $(call obj,$t) $(LIBS)))
+TOOLS := $(foreach t,$(wildcard tools/*.c),$(subst _,-,$(basename $(notdir $t))))
+$(TOOLS:%=$(BUILD)/%):
+	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(TOOLS:%=build/%): build/%: $(BUILD)/%
+	$(Q)cp $< $@
+
 $(LIB_KERNELS): $(call obj,$(SRC_KERNELS))
 $(LIB_MODELS): $(call obj,$(SRC_MODELS))
 $(LIB_WORKER): $(call obj,$(SRC_WORKER))

@@ -5,9 +5,9 @@
  *     --picture_paint_input--> picture and mask for the model   (the model paints)
  *     --picture_compose--> photo with the paint blended in --picture_encode--> edited and preview files
  *
- * The mask is made for the photo as it is displayed, so both are turned upright by their own Exif orientation first, and a mask that
- * then has another shape is refused rather than guessed at. What shows through a photo's alpha channel is white, as the page of a
- * viewer is; what shows through a mask's is black: not to be repainted.
+ * The mask is made for the photo as it is displayed, so both are turned upright by their own Exif orientation first,
+ * and a mask that then has another shape is refused rather than guessed at. What shows through a photo's alpha
+ * channel is white, as the page of a viewer is; what shows through a mask's is black: not to be repainted.
  *
  * A colour profile goes from the original to both files; nothing else of its metadata does. Pixel values are those
  * of the profile all the way: the model sees, say, Display P3 numbers as if they were sRGB.

@@ -36,7 +36,7 @@ static int distance_over(const struct field *f, int x, int y, int step)
     return f->d[(size_t)y * (size_t)f->width + (size_t)x] + step;
 }
 
-/* Looks at the four neighbours that a sweep in this direction (1 down and right, -1 up and left) has passed already. */
+/* Looks at the four neighbours that a sweep in this direction (1 down and right, -1 up and left) has passed. */
 static void relax(struct field *f, int x, int y, int direction)
 {
     const int seen[4] = { distance_over(f, x - direction, y, SIDE), distance_over(f, x - 1, y - direction, CORNER),

@@ -5,9 +5,10 @@
  *   paint [H, W, 3]  the same picture, repainted
  *   mask  [H, W, 1]  255 repaint, 0 keep (mask.h)
  *
- * The transition from the one to the other lies inside the mask: its share grows with the distance d of a pixel to the nearest one outside,
- * d / min(feather + 1, thickness), where the thickness is the largest d within `feather` pixels. So a broad area has an edge of
- * `feather` pixels, and a line one pixel wide is repainted in full. The border of the picture is no edge.
+ * The transition from the one to the other lies inside the mask: its share grows with the distance d of a pixel to
+ * the nearest one outside, d / min(feather + 1, thickness), where the thickness is the largest d within `feather`
+ * pixels. So a broad area has an edge of `feather` pixels, and a line one pixel wide is repainted in full. The
+ * border of the picture is no edge.
  *
  * Takes 2 bytes a pixel of the mask's bounding box from the arena and gives them back.
  * Errors  ERR_INVALID shapes that do not fit, feather outside 0 to COMPOSITE_FEATHER_MAX; ERR_NOMEM

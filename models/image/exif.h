@@ -5,7 +5,8 @@
  *   4. IFD: u16 count, then count entries of 12 bytes: u16 tag, u16 type, u32 number of values, value or offset
  *   5. tag 0x0112 (orientation): type SHORT, one value, 1 to 8, in the first two bytes of the value field
  *
- * Offsets are used once each, so no file can make the walk loop; anything out of place counts as "not told" and gives 1.
+ * Offsets are used once each, so no file can make the walk loop; anything out of place counts as "not told" and
+ * gives 1.
  * Source  CIPA DC-008 (Exif 2.32) 4.5; TIFF 6.0
  */
 #ifndef MODELS_IMAGE_EXIF_H

@@ -1,8 +1,8 @@
 /*
  * icc - the little that is read of a colour profile: is it one, and for which kind of pixels.
  *
- * Profiles are carried along, not applied: an RGB picture keeps its numbers and hands its profile on, so its colours stay what
- * they were. A profile for grey or CMYK would be wrong beside the RGB we write, and is left behind.
+ * Profiles are carried along, not applied: an RGB picture keeps its numbers and hands its profile on, so its colours
+ * stay what they were. A profile for grey or CMYK would be wrong beside the RGB we write, and is left behind.
  *
  * Source  ICC.1:2022, 7.2
  */

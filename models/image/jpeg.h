@@ -1,16 +1,16 @@
 /*
  * jpeg - JPEG files <-> pixels. The only file that knows libjpeg.
  *
- * Reading: baseline and progressive, grey, YCbCr, RGB, CMYK and YCCK. Accurate inverse DCT and smooth ("fancy") upsampling
- * of the chroma, as Pillow decodes. Grey stays one channel, all else becomes RGB. Four-colour files are taken as Adobe
- * writes them (inverted), whatever their markers say: no other kind is met.
- * The size is checked against image.h from the header, before memory is taken; a file of more than JPEG_MAX_SCANS scans
- * is refused, for a scan of a few bytes costs a walk over the whole picture.
- * A file that ends before its EOI marker, or whose entropy-coded data do not add up, is corrupt. Bytes between segments
- * that belong to nothing are passed over, as every viewer does: some phones write them.
+ * Reading: baseline and progressive, grey, YCbCr, RGB, CMYK and YCCK. Accurate inverse DCT and smooth ("fancy")
+ * upsampling of the chroma, as Pillow decodes. Grey stays one channel, all else becomes RGB. Four-colour files are
+ * taken as Adobe writes them (inverted), whatever their markers say: no other kind is met.
+ * The size is checked against image.h from the header, before memory is taken; a file of more than JPEG_MAX_SCANS
+ * scans is refused, for a scan of a few bytes costs a walk over the whole picture.
+ * A file that ends before its EOI marker, or whose entropy-coded data do not add up, is corrupt. Bytes between
+ * segments that belong to nothing are passed over, as every viewer does: some phones write them.
  *
- * Errors  ERR_NOT_AN_IMAGE no SOI; ERR_TOO_LARGE limits of image.h, scans; ERR_UNSUPPORTED 12 bits, lossless, hierarchical;
- *         ERR_CORRUPT; ERR_NOMEM
+ * Errors  ERR_NOT_AN_IMAGE no SOI; ERR_TOO_LARGE limits of image.h, scans; ERR_UNSUPPORTED 12 bits, lossless,
+ *         hierarchical; ERR_CORRUPT; ERR_NOMEM
  * Source  ITU-T T.81; JFIF 1.02; Adobe Technical Note 5116; ICC.1:2022 annex B.4
  */
 #ifndef MODELS_IMAGE_JPEG_H
@@ -35,7 +35,7 @@ struct jpeg_options {
 MUST_CHECK enum err_code jpeg_read(struct arena *a, struct span file, struct image *ret, struct image_notes *ret_notes,
                                    struct err *err);
 
-/* Baseline, optimised Huffman tables, JFIF header, the profile, and no other metadata. The bytes are from the arena. */
+/* Baseline, optimised Huffman tables, JFIF header, the profile, and no other metadata; from the arena. */
 MUST_CHECK enum err_code jpeg_write(struct arena *a, const struct image *im, const struct jpeg_options *options,
                                     struct span *ret_file, struct err *err);
 

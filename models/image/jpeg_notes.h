@@ -1,7 +1,7 @@
 /*
  * jpeg_notes - the orientation and the colour profile in the segments before a JPEG file's pixels.
  *
- *   1. FF D8 (SOI)    2. segments: FF, marker, u16 length (itself included), payload    3. FF DA (SOS): pixels, we stop
+ *   1. FF D8 (SOI)    2. segments: FF, marker, u16 length (itself included), payload    3. FF DA (SOS): pixels; the end
  *   APP1 "Exif\0\0" + TIFF: the first one counts
  *   APP2 "ICC_PROFILE\0" + u8 number (from 1) + u8 of how many + a part of the profile, in any order, each part once
  *

@@ -11,7 +11,7 @@
 
 #include "models/image/image.h"
 
-/* 1 hands src back, sharing its pixels; otherwise ret is from the arena. ERR_INVALID for other numbers than 1 to 8. */
+/* 1 hands src back, sharing its pixels; otherwise ret is from the arena. ERR_INVALID for other numbers. */
 MUST_CHECK enum err_code image_orient(struct arena *a, const struct image *src, int orientation, struct image *ret,
                                       struct err *err);
 

@@ -48,7 +48,8 @@ static void read_bytes(png_struct *png, png_byte *dst, size_t n)
     r->rest.len -= n;
 }
 
-/* Texts, suggested palettes and the like are passed over unread: nothing of them is wanted, and compressed ones cost time. */
+/* Texts, suggested palettes and the like are passed over unread: nothing of them is wanted, and compressed ones cost
+ * time. */
 static void skip_what_is_not_used(png_struct *png)
 {
     static const char used[] = "tRNS\0iCCP\0eXIf";
@@ -221,8 +222,8 @@ static void flush_nothing(png_struct *png)
     (void)png;
 }
 
-/* A bound no file exceeds: every row stored rather than packed (deflate adds 5 bytes to 16 KiB at most, libpng 12 to an
- * IDAT chunk of 8 KiB), and the headers. */
+/* A bound no file exceeds: every row stored rather than packed (deflate adds 5 bytes to 16 KiB at most, libpng 12 to
+ * an IDAT chunk of 8 KiB), and the headers. */
 static size_t png_bound(const struct image *im)
 {
     size_t raw = image_bytes(im) + (size_t)im->height;

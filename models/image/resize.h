@@ -5,8 +5,9 @@
  *   ret   [height, width, C] u8, from the arena; a copy of src when the size is the same
  *
  * Two passes, each along one axis; the result of the first is rounded to u8 before the second, so their order shows.
- * A pass that would not change its size is left out. Filter weights are made in double and used as 22-bit fixed point.
- * Between the passes a picture of src's size in one direction and ret's in the other is taken from the arena and given back.
+ * A pass that would not change its size is left out. Filter weights are made in double and used as 22-bit fixed
+ * point. Between the passes a picture of src's size in one direction and ret's in the other is taken from the arena
+ * and given back.
  *
  * Errors  as image_new(), ERR_NOMEM
  * Source  Pillow src/libImaging/Resample.c; Duchon 1979

@@ -34,8 +34,8 @@ TEST(mask__reads_the_same_mask_from_every_kind_of_file)
     arena_done(&a);
 }
 
-/* The half-size file holds every other row, so two edges of the mask are off by one row of 20 pixels: 40 in all, whatever the
- * filter. Grey levels beside white must not ring over the threshold. */
+/* The half-size file holds every other row, so two edges of the mask are off by one row of 20 pixels: 40 in all,
+ * whatever the filter. Grey levels beside white must not ring over the threshold. */
 TEST(mask__of_half_the_size_is_fitted_to_the_photo)
 {
     struct arena a;
@@ -105,7 +105,8 @@ TEST(mask__weighs_grey_as_pillow_does)
 
 TEST(mask__covers_every_marked_pixel_at_any_size)
 {
-    static const int sizes[][2] = { { 64, 64 }, { 16, 48 }, { 1, 1 }, { 97, 53 }, { 98, 54 }, { 300, 200 }, { 13, 200 } };
+    static const int sizes[][2] = { { 64, 64 }, { 16, 48 }, { 1, 1 }, { 97, 53 }, { 98, 54 }, { 300, 200 },
+                                   { 13, 200 } };
     struct arena a;
     struct err err = { 0 };
     struct image mask, got;

@@ -1,0 +1,21 @@
+/* fuzz_png - any bytes as a PNG file: pixels and notes. Large pictures end at the arena, so that a run is short. */
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "models/image/png.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct span file = { (const char *)data, size };
+    struct arena a = { 0 };
+    struct image_notes notes;
+    struct image im;
+
+    if (arena_init(&a, 8 << 20, NULL))
+        abort();
+    (void)!png_read(&a, file, size % 2 ? IMAGE_ALPHA_ON_WHITE : IMAGE_ALPHA_ON_BLACK, &im, &notes, NULL);
+    arena_done(&a);
+    return 0;
+}

@@ -1,0 +1,262 @@
+/*
+ * demo_inputs DIR - draws a photo-like picture and a mask of one thing in it: DIR/original.jpg, DIR/mask_auto.png.
+ *
+ * A meadow with a dog on it, and a red ball that the mask marks. Everything is computed, so there is no picture to
+ * license; the same bytes come out every time. Distances are in a frame 4 wide and 3 high, y downwards.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "models/image/jpeg.h"
+#include "models/image/png.h"
+
+enum { WIDTH = 1280, HEIGHT = 960, ARENA_BYTES = 64 << 20 };
+
+struct colour {
+    float r, g, b; /* 0 to 1 */
+};
+
+struct ellipse {
+    float x, y, rx, ry, turn; /* centre, half axes, radians */
+};
+
+static float clampf(float x, float low, float high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+static float smooth_step(float from, float to, float x)
+{
+    float t = clampf((x - from) / (to - from), 0.0f, 1.0f);
+
+    return t * t * (3.0f - 2.0f * t);
+}
+
+static struct colour mix(struct colour a, struct colour b, float t)
+{
+    return (struct colour){ a.r + (b.r - a.r) * t, a.g + (b.g - a.g) * t, a.b + (b.b - a.b) * t };
+}
+
+static struct colour shade(struct colour c, float by)
+{
+    return (struct colour){ c.r * by, c.g * by, c.b * by };
+}
+
+/* A fixed random number in 0 to 1 for each point of a grid (integer hash after Wang). */
+static float lattice(int x, int y)
+{
+    uint32_t h = (uint32_t)x * 374761393u + (uint32_t)y * 668265263u;
+
+    h = (h ^ (h >> 13)) * 1274126177u;
+    return (float)((h ^ (h >> 16)) & 0xffff) / 65535.0f;
+}
+
+static float value_noise(float x, float y)
+{
+    float fx = floorf(x), fy = floorf(y);
+    float tx = smooth_step(0, 1, x - fx), ty = smooth_step(0, 1, y - fy);
+    int ix = (int)fx, iy = (int)fy;
+    float top = lattice(ix, iy) + (lattice(ix + 1, iy) - lattice(ix, iy)) * tx;
+    float bottom = lattice(ix, iy + 1) + (lattice(ix + 1, iy + 1) - lattice(ix, iy + 1)) * tx;
+
+    return top + (bottom - top) * ty;
+}
+
+/* Five octaves of it, 0 to 1, around a half. */
+static float cloud(float x, float y)
+{
+    float sum = 0.0f, weight = 0.5f;
+
+    for (int i = 0; i < 5; i++, weight *= 0.5f, x *= 2.0f, y *= 2.0f)
+        sum += weight * value_noise(x, y);
+    return sum / 0.97f;
+}
+
+/* 0 at the centre, 1 on the outline. */
+static float radius_in(const struct ellipse *e, float x, float y)
+{
+    float dx = x - e->x, dy = y - e->y, c = cosf(e->turn), s = sinf(e->turn);
+    float u = (c * dx + s * dy) / e->rx, v = (c * dy - s * dx) / e->ry;
+
+    return sqrtf(u * u + v * v);
+}
+
+/* 1 inside, 0 outside, over about a pixel and a half. */
+static float coverage(const struct ellipse *e, float x, float y)
+{
+    float edge = 0.005f / (e->rx < e->ry ? e->rx : e->ry);
+
+    return 1.0f - smooth_step(1.0f - edge, 1.0f + edge, radius_in(e, x, y));
+}
+
+static struct colour meadow(float x, float y)
+{
+    static const struct colour sky = { 0.62f, 0.78f, 0.93f }, haze = { 0.88f, 0.92f, 0.93f };
+    static const struct colour hill = { 0.42f, 0.55f, 0.40f }, near = { 0.35f, 0.52f, 0.17f },
+                               far = { 0.55f, 0.66f, 0.30f };
+    float ridge = 1.0f + 0.12f * sinf(1.1f * x + 0.6f) + 0.05f * cloud(2.5f * x, 3.0f);
+    float depth = clampf((y - 1.25f) / 1.75f, 0.0f, 1.0f);
+    struct colour grass = mix(far, near, depth);
+    float blades = cloud((x - 2.0f) * (60.0f - 30.0f * depth) + 200.0f, y * (22.0f - 14.0f * depth)) - 0.5f;
+    float patches = cloud(1.5f * x + 9.0f, 2.5f * y) - 0.5f;
+    struct colour back = mix(sky, haze, smooth_step(0.2f, 1.1f, y + 0.25f * cloud(x, 2.0f * y)));
+
+    back = mix(back, hill, smooth_step(ridge - 0.01f, ridge + 0.01f, y));
+    grass = shade(grass, 1.0f + (0.25f + 0.5f * depth) * blades + 0.35f * patches);
+    return mix(back, grass, smooth_step(1.24f, 1.30f, y + 0.03f * blades));
+}
+
+/* A body lit from the upper left, with fur. */
+static struct colour furry(struct colour under, const struct ellipse *e, struct colour fur, float x, float y)
+{
+    float hair = cloud(40.0f * x + 12.0f * y, 14.0f * y - 10.0f * x) - 0.5f;
+    float light = 1.0f - 0.30f * (x - e->x) / e->rx * 0.5f - 0.28f * (y - e->y) / e->ry;
+
+    return mix(under, shade(fur, clampf(light, 0.45f, 1.3f) * (1.0f + 0.35f * hair)), coverage(e, x, y));
+}
+
+static struct colour plain(struct colour under, const struct ellipse *e, struct colour c, float x, float y)
+{
+    return mix(under, c, coverage(e, x, y));
+}
+
+static struct colour shadow(struct colour under, const struct ellipse *e, float x, float y)
+{
+    return shade(under, 1.0f - 0.45f * (1.0f - smooth_step(0.3f, 1.0f, radius_in(e, x, y))));
+}
+
+static struct colour dog(struct colour under, float x, float y)
+{
+    static const struct colour fur = { 0.72f, 0.49f, 0.28f }, dark = { 0.42f, 0.26f, 0.15f },
+                               pale = { 0.90f, 0.80f, 0.66f }, black = { 0.08f, 0.07f, 0.07f },
+                               glint = { 0.95f, 0.95f, 0.95f };
+    static const struct ellipse ground = { 1.45f, 2.46f, 0.85f, 0.13f, 0.0f };
+    static const struct { struct ellipse e; const struct colour *c; } coat[] = {
+        { { 0.66f, 1.62f, 0.10f, 0.34f, -0.7f }, &fur },  { { 0.98f, 2.12f, 0.13f, 0.36f, 0.08f }, &dark },
+        { { 1.78f, 2.12f, 0.12f, 0.38f, -0.05f }, &dark }, { { 1.35f, 1.78f, 0.62f, 0.37f, 0.02f }, &fur },
+        { { 1.10f, 2.16f, 0.12f, 0.36f, 0.0f }, &fur },   { { 1.90f, 2.14f, 0.12f, 0.38f, 0.0f }, &fur },
+        { { 1.88f, 1.62f, 0.28f, 0.36f, 0.5f }, &fur },   { { 2.02f, 1.26f, 0.33f, 0.29f, 0.1f }, &fur },
+        { { 2.29f, 1.36f, 0.20f, 0.14f, 0.15f }, &pale }, { { 1.80f, 1.28f, 0.11f, 0.27f, 0.25f }, &dark },
+    };
+    static const struct { struct ellipse e; const struct colour *c; } face[] = {
+        { { 2.45f, 1.30f, 0.06f, 0.045f, 0.2f }, &black }, { { 2.13f, 1.19f, 0.042f, 0.046f, 0.0f }, &black },
+        { { 2.143f, 1.176f, 0.012f, 0.012f, 0.0f }, &glint },
+    };
+    struct colour c = shadow(under, &ground, x, y);
+
+    for (size_t i = 0; i < sizeof coat / sizeof *coat; i++)
+        c = furry(c, &coat[i].e, *coat[i].c, x, y);
+    for (size_t i = 0; i < sizeof face / sizeof *face; i++)
+        c = plain(c, &face[i].e, *face[i].c, x, y);
+    return c;
+}
+
+static const struct ellipse ball_outline = { 3.10f, 2.20f, 0.27f, 0.27f, 0.0f };
+
+static struct colour ball(struct colour under, float x, float y)
+{
+    static const struct ellipse ground = { 3.16f, 2.47f, 0.36f, 0.08f, 0.0f };
+    static const struct colour red = { 0.80f, 0.13f, 0.12f }, white = { 0.96f, 0.94f, 0.92f };
+    float dx = (x - ball_outline.x) / ball_outline.rx, dy = (y - ball_outline.y) / ball_outline.ry;
+    float light = clampf(1.05f - 0.35f * dx * 0.6f - 0.45f * dy, 0.4f, 1.25f);
+    float band = smooth_step(0.16f, 0.18f, fabsf(dy + 0.35f * dx + 0.1f * dx * dx));
+    struct colour c = shade(mix(white, red, band), light);
+    float gx = dx + 0.38f, gy = dy + 0.42f;
+
+    c = mix(c, white, 0.8f * expf(-30.0f * (gx * gx + gy * gy)));
+    return mix(shadow(under, &ground, x, y), c, coverage(&ball_outline, x, y));
+}
+
+static uint8_t to_u8(float v)
+{
+    return (uint8_t)lroundf(255.0f * clampf(v, 0.0f, 1.0f));
+}
+
+static void draw_photo(struct image *im)
+{
+    for (int py = 0; py < im->height; py++)
+        for (int px = 0; px < im->width; px++) {
+            float x = 4.0f * ((float)px + 0.5f) / (float)im->width, y = 3.0f * ((float)py + 0.5f) / (float)im->height;
+            struct colour c = ball(dog(meadow(x, y), x, y), x, y);
+            float grain = 0.025f * (lattice(px + 7919, py) - 0.5f);
+            uint8_t *p = im->pixels + 3 * ((size_t)py * (size_t)im->width + (size_t)px);
+
+            p[0] = to_u8(c.r + grain);
+            p[1] = to_u8(c.g + grain);
+            p[2] = to_u8(c.b + grain);
+        }
+}
+
+/* The ball and its shadow, generously: as a person or a segmentation model would mark it. */
+static void draw_mask(struct image *im)
+{
+    static const struct ellipse around[] = { { 3.10f, 2.20f, 0.32f, 0.32f, 0.0f }, { 3.16f, 2.46f, 0.42f, 0.13f, 0.0f } };
+
+    for (int py = 0; py < im->height; py++)
+        for (int px = 0; px < im->width; px++) {
+            float x = 4.0f * ((float)px + 0.5f) / (float)im->width, y = 3.0f * ((float)py + 0.5f) / (float)im->height;
+            bool in = radius_in(&around[0], x, y) < 1.0f || radius_in(&around[1], x, y) < 1.0f;
+
+            im->pixels[(size_t)py * (size_t)im->width + (size_t)px] = in ? 255 : 0;
+        }
+}
+
+static enum err_code save(const char *dir, const char *name, struct span file, struct err *err)
+{
+    char path[1024];
+    FILE *f;
+    bool good;
+
+    if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
+        return err_set(err, ERR_INVALID, "the name of the folder is too long");
+    f = fopen(path, "wb");
+    if (!f)
+        return err_set(err, ERR_IO, "%s cannot be written", path);
+    good = fwrite(file.ptr, 1, file.len, f) == file.len;
+    if (fclose(f) != 0 || !good)
+        return err_set(err, ERR_IO, "%s could not be written to its end", path);
+    return ERR_OK;
+}
+
+static enum err_code make_demo_inputs(struct arena *a, const char *dir, struct err *err)
+{
+    const struct jpeg_options camera = { .quality = 92, .chroma = JPEG_CHROMA_HALF };
+    struct image photo, mask;
+    struct span file;
+    enum err_code rc = image_new(a, WIDTH, HEIGHT, 3, &photo, err);
+
+    if (!rc)
+        rc = image_new(a, WIDTH, HEIGHT, 1, &mask, err);
+    if (rc)
+        return rc;
+    draw_photo(&photo);
+    draw_mask(&mask);
+    rc = jpeg_write(a, &photo, &camera, &file, err);
+    if (!rc)
+        rc = save(dir, "original.jpg", file, err);
+    if (!rc)
+        rc = png_write(a, &mask, &file, err);
+    if (!rc)
+        rc = save(dir, "mask_auto.png", file, err);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    struct err err = { 0 };
+    struct arena a;
+    enum err_code rc;
+
+    if (argc != 2 || argv[1][0] == '-') {
+        (void)fprintf(stderr, "usage: demo-inputs DIR\n");
+        return 2;
+    }
+    rc = arena_init(&a, ARENA_BYTES, &err);
+    if (!rc)
+        rc = make_demo_inputs(&a, argv[1], &err);
+    if (rc)
+        (void)fprintf(stderr, "demo-inputs: %s\n", err.msg);
+    arena_done(&a);
+    return rc ? 1 : 0;
+}
