@@ -230,6 +230,17 @@ static enum err_code check_config(const struct flux_config *c, struct err *err)
     return ERR_OK;
 }
 
+/* Any of its tensors counts, so that a file that lost one is not taken for schnell. */
+static bool has_guidance(const struct weight_set *set)
+{
+    static const char *const names[] = { "in_layer.weight", "in_layer.bias", "out_layer.weight", "out_layer.bias" };
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (weight_set_find(set, "guidance_in.%s", names[i]))
+            return true;
+    return false;
+}
+
 enum err_code flux_read_config(const struct weight_set *set, struct flux_config *ret, struct err *err)
 {
     struct flux_config c = { 0 };
@@ -248,7 +259,7 @@ enum err_code flux_read_config(const struct weight_set *set, struct flux_config 
         if (rc)
             return rc;
     }
-    c.guidance = weight_set_find(set, "guidance_in.in_layer.weight") != NULL;
+    c.guidance = has_guidance(set);
     c.n_double = weight_depth(set, "double_blocks.", FLUX_MAX_BLOCKS);
     c.n_single = weight_depth(set, "single_blocks.", FLUX_MAX_BLOCKS);
     rc = read_head_dim(set, &c, err);
