@@ -1,0 +1,16 @@
+/*
+ * commands - the subcommands of the program. A new one is a line here and a file cmd_NAME.c.
+ *
+ * int cmd_NAME(int argc, char **argv): argv[0] is the command's own name; returns the exit status of architecture
+ * section 3: 0 done, 1 the operation failed (one line on stderr says why), 2 wrong usage.
+ */
+#ifndef WORKER_COMMANDS_H
+#define WORKER_COMMANDS_H
+
+#define COMMAND_MAP(X)
+
+#define X(name, summary) int cmd_##name(int argc, char **argv);
+COMMAND_MAP(X)
+#undef X
+
+#endif
