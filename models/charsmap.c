@@ -43,9 +43,9 @@ static bool leaf_is_good(const struct charsmap *m, uint32_t leaf)
 {
     size_t at = leaf & 0x7FFFFFFF;
 
-    if (at >= m->pool.len)
+    if (at >= m->pool.len || strnlen(m->pool.ptr + at, CHARSMAP_MAX_STRING + 1) > CHARSMAP_MAX_STRING)
         return false;
-    return strnlen(m->pool.ptr + at, CHARSMAP_MAX_STRING + 1) <= CHARSMAP_MAX_STRING && unicode_valid(string_at(m, leaf));
+    return unicode_valid(string_at(m, leaf));
 }
 
 /* Walks the units that a search can reach, each once, and pushes those below it. */

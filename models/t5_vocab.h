@@ -31,8 +31,8 @@ struct t5_vocab {
 };
 
 /*
- * All three: ERR_CORRUPT: damaged, or without unknown or end piece; ERR_UNSUPPORTED: a model other than Unigram, or with byte
- * fallback; ERR_TOO_LARGE; ERR_NOMEM.
+ * All three: ERR_CORRUPT: damaged, or without unknown or end piece; ERR_UNSUPPORTED: a model other than Unigram, or
+ * with byte fallback; ERR_TOO_LARGE; ERR_NOMEM.
  *
  * spiece.model, protobuf on the wire:
  *   1. field 1, repeated: piece { 1 text, 2 score f32, 3 type: 1 normal (default), 2 unknown, 3 control, ... }

@@ -49,7 +49,8 @@ static enum err_code need_id(struct reader *r, int32_t *ret)
 {
     int64_t id;
 
-    if (json_scan_next(&r->scan) != JSON_NUMBER || !json_int64(r->scan.raw, &id) || id < 0 || id >= T5_VOCAB_MAX_PIECES)
+    if (json_scan_next(&r->scan) != JSON_NUMBER || !json_int64(r->scan.raw, &id) || id < 0 ||
+        id >= T5_VOCAB_MAX_PIECES)
         return bad(r, "an id was expected");
     *ret = (int32_t)id;
     return ERR_OK;
@@ -262,7 +263,7 @@ static enum err_code check(struct reader *r)
     if (v->pad_id < 0)
         v->pad_id = 0;
     if (!v->n_pieces || v->unk_id < 0 || v->unk_id >= v->n_pieces || v->eos_id < 0)
-        return err_set(r->err, ERR_CORRUPT, "tokenizer.json: no vocabulary, or none of its own unknown and end pieces");
+        return err_set(r->err, ERR_CORRUPT, "tokenizer.json: no vocabulary, unknown or end piece");
     return ERR_OK;
 }
 

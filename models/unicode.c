@@ -203,7 +203,8 @@ static size_t normalise_known(const int32_t *in, size_t n, int32_t *out, size_t 
     size_t n_out = 0;
 
     for (size_t i = 0; i < n; i++) {
-        utf8proc_ssize_t k = utf8proc_decompose_char(in[i], out + n_out, (utf8proc_ssize_t)(room - n_out), options, NULL);
+        utf8proc_ssize_t left = (utf8proc_ssize_t)(room - n_out);
+        utf8proc_ssize_t k = utf8proc_decompose_char(in[i], out + n_out, left, options, NULL);
 
         n_out += k > 0 ? (size_t)k : 0;
     }

@@ -5,8 +5,8 @@
  *     best[p + len] = best[p] + score, if that cell is empty or strictly less
  *   if no piece of one character matches at p, the character alone is unknown: score min_score - 10
  *
- * Neighbouring unknowns of a word become a single unk_id. Sums are doubles. A word of n bytes takes O(n x longest piece)
- * steps and 16 (n + 1) bytes.
+ * Neighbouring unknowns of a word become a single unk_id. Sums are doubles. A word of n bytes takes
+ * O(n x longest piece) steps and 16 (n + 1) bytes.
  * Source: numerics document 6.3; Kudo 2018; tokenizers unigram/model.rs.
  */
 #ifndef MODELS_UNIGRAM_H

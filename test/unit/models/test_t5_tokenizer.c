@@ -162,7 +162,8 @@ TEST(t5_tokenizer__refuses_text_that_is_not_utf8_or_too_long)
 TEST(t5_tokenizer__hostile_text_takes_little_time_and_memory)
 {
     static const char *const units[] = {
-        "a", " ", "s", "<", "</s>", "<extra_id_", "\xCC\x81", "\xEF\xB7\xBA", "\xE3\x8C\x96", "\xE2\x96\x81", "\xF0\x9F\x90\xB6",
+        "a", " ", "s", "<", "</s>", "<extra_id_", "\xCC\x81",
+        "\xEF\xB7\xBA", "\xE3\x8C\x96", "\xE2\x96\x81", "\xF0\x9F\x90\xB6",
     };
     struct rig *r = rig_open(golden("small/models/tokenizer_2/tokenizer.json"));
     static char text[T5_MAX_TEXT_BYTES];
