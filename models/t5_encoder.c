@@ -54,9 +54,13 @@ enum err_code t5_weight_set(struct weight_set *ret, const struct tensor_file *fi
 {
     static const char *const prefixes[] = { "text_encoders.t5xxl.transformer.", "t5xxl.transformer.", NULL };
 
-    for (int i = 0; i < N_FAMILIES; i++)
-        if (weight_set_init(ret, files, n_files, prefixes, families[i].probe, NULL) == ERR_OK)
-            return ERR_OK;
+    for (int i = 0; i < N_FAMILIES; i++) {
+        struct err why = { 0 };
+        enum err_code rc = weight_set_init(ret, files, n_files, prefixes, families[i].probe, &why);
+
+        if (rc != ERR_NOT_FOUND)
+            return rc ? err_set(err, rc, "T5: %s", why.msg) : ERR_OK;
+    }
     return err_set(err, ERR_NOT_FOUND, "T5: '%s' has neither '%s' nor '%s': it is no T5 encoder",
                    n_files > 0 ? files[0].path : "no file", families[0].probe, families[1].probe);
 }
