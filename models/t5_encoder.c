@@ -199,8 +199,6 @@ enum err_code t5_load(struct t5_encoder *ret, struct weight_loader *l, struct ar
 
     if (!names)
         return err_set(err, ERR_NOT_FOUND, "T5: tensor '%s' is missing", families[0].probe);
-    if (weight_set_find(l->set, "scaled_fp8"))
-        return err_set(err, ERR_UNSUPPORTED, "T5: scaled fp8 files are not read; use plain fp8, f16, bf16 or GGUF");
     rc = read_sizes(&t5, l->set, names, &rel_bias, err);
     if (rc)
         return rc;

@@ -7,7 +7,8 @@
 #ifndef WORKER_COMMANDS_H
 #define WORKER_COMMANDS_H
 
-#define COMMAND_MAP(X)
+#define COMMAND_MAP(X) \
+    X(transformer, "one call of the transformer: velocity and the streams after every block")
 
 #define X(name, summary) int cmd_##name(int argc, char **argv);
 COMMAND_MAP(X)
