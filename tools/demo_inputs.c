@@ -126,21 +126,27 @@ static struct colour shadow(struct colour under, const struct ellipse *e, float 
     return shade(under, 1.0f - 0.45f * (1.0f - smooth_step(0.3f, 1.0f, radius_in(e, x, y))));
 }
 
+struct patch {
+    struct ellipse e;
+    const struct colour *c;
+};
+
 static struct colour dog(struct colour under, float x, float y)
 {
     static const struct colour fur = { 0.72f, 0.49f, 0.28f }, dark = { 0.42f, 0.26f, 0.15f },
                                pale = { 0.90f, 0.80f, 0.66f }, black = { 0.08f, 0.07f, 0.07f },
                                glint = { 0.95f, 0.95f, 0.95f };
     static const struct ellipse ground = { 1.45f, 2.46f, 0.85f, 0.13f, 0.0f };
-    static const struct { struct ellipse e; const struct colour *c; } coat[] = {
-        { { 0.66f, 1.62f, 0.10f, 0.34f, -0.7f }, &fur },  { { 0.98f, 2.12f, 0.13f, 0.36f, 0.08f }, &dark },
+    static const struct patch coat[] = {
+        { { 0.66f, 1.62f, 0.10f, 0.34f, -0.7f }, &fur },   { { 0.98f, 2.12f, 0.13f, 0.36f, 0.08f }, &dark },
         { { 1.78f, 2.12f, 0.12f, 0.38f, -0.05f }, &dark }, { { 1.35f, 1.78f, 0.62f, 0.37f, 0.02f }, &fur },
-        { { 1.10f, 2.16f, 0.12f, 0.36f, 0.0f }, &fur },   { { 1.90f, 2.14f, 0.12f, 0.38f, 0.0f }, &fur },
-        { { 1.88f, 1.62f, 0.28f, 0.36f, 0.5f }, &fur },   { { 2.02f, 1.26f, 0.33f, 0.29f, 0.1f }, &fur },
-        { { 2.29f, 1.36f, 0.20f, 0.14f, 0.15f }, &pale }, { { 1.80f, 1.28f, 0.11f, 0.27f, 0.25f }, &dark },
+        { { 1.10f, 2.16f, 0.12f, 0.36f, 0.0f }, &fur },    { { 1.90f, 2.14f, 0.12f, 0.38f, 0.0f }, &fur },
+        { { 1.88f, 1.62f, 0.28f, 0.36f, 0.5f }, &fur },    { { 2.02f, 1.26f, 0.33f, 0.29f, 0.1f }, &fur },
+        { { 2.29f, 1.36f, 0.20f, 0.14f, 0.15f }, &pale },  { { 1.80f, 1.28f, 0.11f, 0.27f, 0.25f }, &dark },
     };
-    static const struct { struct ellipse e; const struct colour *c; } face[] = {
-        { { 2.45f, 1.30f, 0.06f, 0.045f, 0.2f }, &black }, { { 2.13f, 1.19f, 0.042f, 0.046f, 0.0f }, &black },
+    static const struct patch face[] = {
+        { { 2.45f, 1.30f, 0.06f, 0.045f, 0.2f }, &black },
+        { { 2.13f, 1.19f, 0.042f, 0.046f, 0.0f }, &black },
         { { 2.143f, 1.176f, 0.012f, 0.012f, 0.0f }, &glint },
     };
     struct colour c = shadow(under, &ground, x, y);
@@ -191,7 +197,8 @@ static void draw_photo(struct image *im)
 /* The ball and its shadow, generously: as a person or a segmentation model would mark it. */
 static void draw_mask(struct image *im)
 {
-    static const struct ellipse around[] = { { 3.10f, 2.20f, 0.32f, 0.32f, 0.0f }, { 3.16f, 2.46f, 0.42f, 0.13f, 0.0f } };
+    static const struct ellipse around[] = { { 3.10f, 2.20f, 0.32f, 0.32f, 0.0f },
+                                             { 3.16f, 2.46f, 0.42f, 0.13f, 0.0f } };
 
     for (int py = 0; py < im->height; py++)
         for (int px = 0; px < im->width; px++) {

@@ -24,8 +24,9 @@ static struct field field_of(const struct image *mask, int feather)
     int right = e.right < mask->width ? e.right + 1 : mask->width;
     int bottom = e.bottom < mask->height ? e.bottom + 1 : mask->height;
 
-    return (struct field){ .left = left, .top = top, .width = right - left, .height = bottom - top,
-                           .most = (uint8_t)(SIDE * (feather + 1)) };
+    return (struct field){
+        .left = left, .top = top, .width = right - left, .height = bottom - top, .most = (uint8_t)(SIDE * (feather + 1))
+    };
 }
 
 /* Beyond the field lies the border of the picture, which is no edge. */

@@ -13,8 +13,7 @@ static uint32_t be32(const char *p)
 
 bool icc_is_rgb(struct span profile)
 {
-    return profile.len >= ICC_HEADER_BYTES && profile.len <= ICC_MAX_BYTES &&
-           be32(profile.ptr) >= ICC_HEADER_BYTES && be32(profile.ptr) <= profile.len &&
-           memcmp(profile.ptr + ICC_AT_SPACE, "RGB ", 4) == 0 &&
+    return profile.len >= ICC_HEADER_BYTES && profile.len <= ICC_MAX_BYTES && be32(profile.ptr) >= ICC_HEADER_BYTES &&
+           be32(profile.ptr) <= profile.len && memcmp(profile.ptr + ICC_AT_SPACE, "RGB ", 4) == 0 &&
            memcmp(profile.ptr + ICC_AT_SIGNATURE, "acsp", 4) == 0;
 }

@@ -32,11 +32,16 @@ struct error_row {
 
 /* What libjpeg's fatal messages mean to us; all the others mean damage. */
 static const struct error_row fatal[] = {
-    { JERR_OUT_OF_MEMORY, ERR_NOMEM },        { JERR_NO_BACKING_STORE, ERR_TOO_LARGE },
-    { JERR_IMAGE_TOO_BIG, ERR_TOO_LARGE },    { JERR_WIDTH_OVERFLOW, ERR_TOO_LARGE },
-    { JERR_BAD_PRECISION, ERR_UNSUPPORTED },  { JERR_SOF_UNSUPPORTED, ERR_UNSUPPORTED },
-    { JERR_ARITH_NOTIMPL, ERR_UNSUPPORTED },  { JERR_CONVERSION_NOTIMPL, ERR_UNSUPPORTED },
-    { JERR_FRACT_SAMPLE_NOTIMPL, ERR_UNSUPPORTED }, { JERR_CCIR601_NOTIMPL, ERR_UNSUPPORTED },
+    { JERR_OUT_OF_MEMORY, ERR_NOMEM },
+    { JERR_NO_BACKING_STORE, ERR_TOO_LARGE },
+    { JERR_IMAGE_TOO_BIG, ERR_TOO_LARGE },
+    { JERR_WIDTH_OVERFLOW, ERR_TOO_LARGE },
+    { JERR_BAD_PRECISION, ERR_UNSUPPORTED },
+    { JERR_SOF_UNSUPPORTED, ERR_UNSUPPORTED },
+    { JERR_ARITH_NOTIMPL, ERR_UNSUPPORTED },
+    { JERR_CONVERSION_NOTIMPL, ERR_UNSUPPORTED },
+    { JERR_FRACT_SAMPLE_NOTIMPL, ERR_UNSUPPORTED },
+    { JERR_CCIR601_NOTIMPL, ERR_UNSUPPORTED },
     { JERR_NO_SOI, ERR_NOT_AN_IMAGE },
 };
 
@@ -148,8 +153,8 @@ static void start(struct reader *r)
     r->c.out_color_space = output_space(r);
     r->c.dct_method = JDCT_ISLOW;
     r->c.do_fancy_upsampling = TRUE;
-    rc = image_new(r->arena, (int)r->c.image_width, (int)r->c.image_height, r->c.num_components == 1 ? 1 : 3,
-                   &r->image, r->guard.err);
+    rc = image_new(r->arena, (int)r->c.image_width, (int)r->c.image_height, r->c.num_components == 1 ? 1 : 3, &r->image,
+                   r->guard.err);
     if (!rc && r->c.out_color_space == JCS_CMYK)
         rc = arena_alloc(r->arena, r->c.image_width, 4, &r->cmyk, r->guard.err);
     if (rc)

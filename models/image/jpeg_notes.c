@@ -34,8 +34,8 @@ static void collect(struct icc_parts *parts, struct span payload)
     }
     number = (unsigned char)payload.ptr[0];
     total = (unsigned char)payload.ptr[1];
-    parts->damaged |= number < 1 || number > total || (parts->total && parts->total != total) ||
-                      parts->part[number].ptr != NULL;
+    parts->damaged |=
+        number < 1 || number > total || (parts->total && parts->total != total) || parts->part[number].ptr != NULL;
     parts->total = total;
     parts->part[number] = behind(payload, 2);
 }

@@ -41,8 +41,8 @@ MUST_CHECK enum err_code mask_fit(struct arena *a, const struct image *mask, int
  * The mask at the size at which the model paints. A cell is marked when any marked pixel lies in it, even partly: a
  * line one pixel wide must not vanish on the way down, for what the model did not paint cannot be blended in later.
  */
-MUST_CHECK enum err_code mask_cover(struct arena *a, const struct image *mask, int width, int height,
-                                    struct image *ret, struct err *err);
+MUST_CHECK enum err_code mask_cover(struct arena *a, const struct image *mask, int width, int height, struct image *ret,
+                                    struct err *err);
 
 struct mask_extent mask_extent(const struct image *mask);
 

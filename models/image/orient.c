@@ -25,8 +25,8 @@ static struct walk walk_of(const struct image *src, const struct turn *t)
 {
     ptrdiff_t pixel = src->channels, row = pixel * src->width;
     ptrdiff_t right = t->from_right ? -pixel : pixel, down = t->from_bottom ? -row : row;
-    const uint8_t *origin = src->pixels + (t->from_right ? row - pixel : 0) +
-                            (t->from_bottom ? row * (src->height - 1) : 0);
+    const uint8_t *origin =
+        src->pixels + (t->from_right ? row - pixel : 0) + (t->from_bottom ? row * (src->height - 1) : 0);
 
     return (struct walk){ origin, t->swap ? down : right, t->swap ? right : down };
 }

@@ -160,8 +160,8 @@ static enum err_code one_pass(struct arena *a, const struct image *dst, const st
                               struct err *err)
 {
     struct axis x;
-    enum err_code rc = down ? axis_new(a, src->height, dst->height, &x, err)
-                            : axis_new(a, src->width, dst->width, &x, err);
+    enum err_code rc =
+        down ? axis_new(a, src->height, dst->height, &x, err) : axis_new(a, src->width, dst->width, &x, err);
 
     if (rc)
         return rc;
