@@ -1,20 +1,18 @@
 #include "models/safetensors.h"
 
 #include <assert.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "kernels/base/json_scan.h"
+#include "kernels/base/out_file.h"
 #include "models/name_index.h"
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are read as they lie in the file");
 
-enum { LENGTH_BYTES = 8, PATH_BYTES = 4096, TEMPORARY_TRIES = 100 };
+enum { LENGTH_BYTES = 8 };
 
 /* All types of the format; dtype -1: only sized. */
 static const struct {
@@ -452,65 +450,30 @@ static enum err_code make_header(const struct tensor_write *tensors, int n_tenso
     return ERR_OK;
 }
 
-static bool put_file(FILE *out, const char *header, size_t header_len, const struct tensor_write *tensors, int n)
-{
-    uint64_t len = header_len;
-    bool good = fwrite(&len, sizeof len, 1, out) == 1 && fwrite(header, 1, header_len, out) == header_len;
-
-    for (int i = 0; i < n && good; i++) {
-        size_t bytes = 0;
-
-        good = !written_bytes(&tensors[i], &bytes, NULL);
-        good = good && (bytes == 0 || fwrite(tensors[i].data, 1, bytes, out) == bytes);
-    }
-    return good;
-}
-
-/* A temporary name beside `path`, or `path` itself where that is a device or a pipe, which must not be replaced. */
-static FILE *open_output(const char *path, char *temporary, size_t size)
-{
-    struct stat st;
-    FILE *out;
-    int fd = -1;
-
-    temporary[0] = 0;
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return fopen(path, "wbe");
-    for (int i = 0; i < TEMPORARY_TRIES && fd < 0; i++) {
-        int n = snprintf(temporary, size, "%s.%ld.%d.tmp", path, (long)getpid(), i);
-
-        fd = n > 0 && (size_t)n < size ? open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
-    }
-    out = fd < 0 ? NULL : fdopen(fd, "wb");
-    if (!out && fd >= 0)
-        (void)close(fd);
-    if (fd < 0)
-        temporary[0] = 0;
-    return out;
-}
-
 enum err_code safetensors_write(const char *path, const struct tensor_write *tensors, int n_tensors,
                                 const struct metadata_pair *metadata, int n_metadata, struct err *err)
 {
-    char temporary[PATH_BYTES], *header = NULL;
-    size_t header_len = 0;
-    FILE *out;
-    bool good;
+    struct out_file *out = NULL;
+    char *header = NULL;
+    size_t header_len = 0, bytes = 0;
+    uint64_t stored_len;
     enum err_code rc = make_header(tensors, n_tensors, metadata, n_metadata, &header, &header_len, err);
 
+    if (!rc)
+        rc = out_file_open(&out, path, err);
     if (rc)
-        return rc;
-    out = open_output(path, temporary, sizeof temporary);
-    good = out && put_file(out, header, header_len, tensors, n_tensors);
-    if (out && fclose(out))
-        good = false;
-    if (good && temporary[0])
-        good = rename(temporary, path) == 0;
-    if (!good) {
-        rc = err_set(err, ERR_IO, "%s: cannot be written: %m", path);
-        if (temporary[0])
-            (void)unlink(temporary);
+        goto out;
+    stored_len = header_len;
+    out_file_write(out, &stored_len, sizeof stored_len);
+    out_file_write(out, header, header_len);
+    for (int i = 0; i < n_tensors && !rc; i++) {
+        rc = written_bytes(&tensors[i], &bytes, err);
+        if (!rc)
+            out_file_write(out, tensors[i].data, bytes);
     }
+    if (out_file_close(out, !rc, err) && !rc)
+        rc = ERR_IO;
+out:
     free(header);
     return rc;
 }

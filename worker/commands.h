@@ -8,7 +8,8 @@
 #define WORKER_COMMANDS_H
 
 #define COMMAND_MAP(X) \
-    X(transformer, "one call of the transformer: velocity and the streams after every block")
+    X(transformer, "one call of the transformer: velocity and the streams after every block") \
+    X(inspect, "lists the tensors of a GGUF or safetensors file, or writes one as raw f32")
 
 #define X(name, summary) int cmd_##name(int argc, char **argv);
 COMMAND_MAP(X)
