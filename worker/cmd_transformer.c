@@ -9,7 +9,8 @@
 #include "worker/cli.h"
 #include "worker/commands.h"
 
-enum { HOST_BYTES_LOG2 = 40, SCRATCH_BYTES = 1 << 30, SLAB_BYTES = 64 << 20, NAME_SIZE = 32 };
+enum { SLAB_BYTES = 64 << 20 };
+static const size_t arena_bytes = (size_t)16 << 30; /* address space for all streams of the real model */
 
 struct args {
     const char *models, *transformer, *in, *out;
@@ -227,10 +228,10 @@ static enum err_code load(struct run *r, const struct args *a, struct err *err)
 static enum err_code transformer(struct run *r, const struct args *a, struct err *err)
 {
     struct call c = { 0 };
-    enum err_code rc = arena_init(&r->arena, (size_t)1 << HOST_BYTES_LOG2, err);
+    enum err_code rc = arena_init(&r->arena, arena_bytes, err);
 
     if (!rc)
-        rc = arena_init(&r->scratch, SCRATCH_BYTES, err);
+        rc = arena_init(&r->scratch, arena_bytes, err);
     if (!rc)
         rc = tensor_file_open(a->in, &r->arena, &r->in, err);
     if (!rc)

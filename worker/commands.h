@@ -8,8 +8,9 @@
 #define WORKER_COMMANDS_H
 
 #define COMMAND_MAP(X) \
-    X(transformer, "one call of the transformer: velocity and the streams after every block") \
-    X(inspect, "lists the tensors of a GGUF or safetensors file, or writes one as raw f32")
+    X(embed, "text encoders only: a prompt to its embeddings and ids") \
+    X(inspect, "lists the tensors of a GGUF or safetensors file, or writes one as raw f32") \
+    X(transformer, "one call of the transformer: velocity and the streams after every block")
 
 #define X(name, summary) int cmd_##name(int argc, char **argv);
 COMMAND_MAP(X)
