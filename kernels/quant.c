@@ -2,19 +2,12 @@
 
 #include <string.h>
 
+#include "kernels/base/processor.h"
+
 /*
  * One function a block layout, in the order of the numerics document 3.4; offsets are bytes inside the block.
- * The loops are short and of constant length, so that the compiler turns them into vector code; the row functions
- * below are compiled for several processors and chosen when the program starts. Products are not fused with sums
- * (-ffp-contract=off), so every processor gives the same bits.
+ * The loops are short and of constant length, so that the compiler turns them into vector code.
  */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define EVERY_PROCESSOR __attribute__((target_clones("default", "avx2", "arch=skylake-avx512")))
-#else
-#define EVERY_PROCESSOR
-#endif
-#define INLINE static inline __attribute__((always_inline))
-
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "GGUF blocks are little-endian");
 
 union word {
@@ -22,36 +15,44 @@ union word {
     float f;
 };
 
-/* Exponent moved by a multiplication, which is exact and makes subnormals right; infinity and NaN put back. */
-INLINE float half_value(uint16_t h)
+/*
+ * A small float widened: `magnitude` is the value without its sign, its exponent field in place but `bias` too small.
+ * Subnormals are made as normal numbers less their leading one, for arithmetic on subnormals of f32 is very slow.
+ */
+INLINE_HOT float widen(uint32_t magnitude, uint32_t bias)
 {
-    uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13;
-    union word v = { .u = magnitude };
+    uint32_t one = magnitude < 1 << 23 ? 1 << 23 : 0;
+    union word v = { .u = magnitude + (bias << 23) + one }, leading = { .u = one ? (bias + 1) << 23 : 0 };
 
-    v.f *= 0x1p112f;
-    v.u |= (magnitude >= 0x7c00u << 13 ? 0x7f800000u : 0) | (uint32_t)(h & 0x8000) << 16;
+    return v.f - leading.f;
+}
+
+INLINE_HOT float half_value(uint16_t h)
+{
+    uint32_t magnitude = ((uint32_t)h << 13) & 0x0fffe000, sign = ((uint32_t)h << 16) & 0x80000000;
+    union word v = { .f = widen(magnitude, 112) };
+
+    v.u |= sign | (magnitude >= 0x0f800000 ? 0x7f800000 : 0);
     return v.f;
 }
 
-INLINE uint16_t round_to_bf16(float f)
+INLINE_HOT uint16_t round_to_bf16(float f)
 {
     union word v = { .f = f };
-    uint32_t rounded = (v.u + 0x7fff + (v.u >> 16 & 1)) >> 16;
-    uint32_t quiet_nan = v.u >> 16 | 0x40;
+    uint32_t rounded = v.u + 0x7fff + (v.u >> 16 & 1), quiet_nan = v.u | 0x400000;
 
-    return (uint16_t)((v.u & 0x7fffffff) > 0x7f800000 ? quiet_nan : rounded);
+    return (uint16_t)(((v.u & 0x7fffffff) > 0x7f800000 ? quiet_nan : rounded) >> 16);
 }
 
-INLINE float f8_value(uint8_t b)
+INLINE_HOT float f8_value(uint8_t b)
 {
-    union word v = { .u = (uint32_t)(b & 0x7f) << 20 };
+    union word v = { .f = widen((uint32_t)(b & 0x7f) << 20, 120) };
 
-    v.f *= 0x1p120f;
     v.u |= ((b & 0x7f) == 0x7f ? 0x7fc00000u : 0) | (uint32_t)(b & 0x80) << 24;
     return v.f;
 }
 
-INLINE uint16_t u16_at(const uint8_t *b)
+INLINE_HOT uint16_t u16_at(const uint8_t *b)
 {
     uint16_t v;
 
@@ -59,7 +60,7 @@ INLINE uint16_t u16_at(const uint8_t *b)
     return v;
 }
 
-INLINE uint32_t u32_at(const uint8_t *b)
+INLINE_HOT uint32_t u32_at(const uint8_t *b)
 {
     uint32_t v;
 
@@ -67,32 +68,32 @@ INLINE uint32_t u32_at(const uint8_t *b)
     return v;
 }
 
-INLINE float half_at(const uint8_t *b)
+INLINE_HOT float half_at(const uint8_t *b)
 {
     return half_value(u16_at(b));
 }
 
-INLINE void block_f32(const uint8_t *b, float *y)
+INLINE_HOT void block_f32(const uint8_t *b, float *y)
 {
     memcpy(y, b, sizeof *y);
 }
 
-INLINE void block_f16(const uint8_t *b, float *y)
+INLINE_HOT void block_f16(const uint8_t *b, float *y)
 {
     *y = half_at(b);
 }
 
-INLINE void block_bf16(const uint8_t *b, float *y)
+INLINE_HOT void block_bf16(const uint8_t *b, float *y)
 {
     *y = bf16_to_f32(u16_at(b));
 }
 
-INLINE void block_f8_e4m3(const uint8_t *b, float *y)
+INLINE_HOT void block_f8_e4m3(const uint8_t *b, float *y)
 {
     *y = f8_value(*b);
 }
 
-INLINE void block_q8_0(const uint8_t *b, float *y)
+INLINE_HOT void block_q8_0(const uint8_t *b, float *y)
 {
     const int8_t *q = (const int8_t *)b + 2;
     float d = half_at(b);
@@ -101,7 +102,7 @@ INLINE void block_q8_0(const uint8_t *b, float *y)
         y[j] = (float)q[j] * d;
 }
 
-INLINE void block_q4_0(const uint8_t *b, float *y)
+INLINE_HOT void block_q4_0(const uint8_t *b, float *y)
 {
     const uint8_t *qs = b + 2;
     float d = half_at(b);
@@ -112,7 +113,7 @@ INLINE void block_q4_0(const uint8_t *b, float *y)
     }
 }
 
-INLINE void block_q4_1(const uint8_t *b, float *y)
+INLINE_HOT void block_q4_1(const uint8_t *b, float *y)
 {
     const uint8_t *qs = b + 4;
     float d = half_at(b), m = half_at(b + 2);
@@ -123,7 +124,7 @@ INLINE void block_q4_1(const uint8_t *b, float *y)
     }
 }
 
-INLINE void block_q5_0(const uint8_t *b, float *y)
+INLINE_HOT void block_q5_0(const uint8_t *b, float *y)
 {
     const uint8_t *qs = b + 6;
     uint32_t qh = u32_at(b + 2);
@@ -138,7 +139,7 @@ INLINE void block_q5_0(const uint8_t *b, float *y)
     }
 }
 
-INLINE void block_q5_1(const uint8_t *b, float *y)
+INLINE_HOT void block_q5_1(const uint8_t *b, float *y)
 {
     const uint8_t *qs = b + 8;
     uint32_t qh = u32_at(b + 4);
@@ -153,7 +154,7 @@ INLINE void block_q5_1(const uint8_t *b, float *y)
     }
 }
 
-INLINE void block_q2_k(const uint8_t *b, float *y)
+INLINE_HOT void block_q2_k(const uint8_t *b, float *y)
 {
     const uint8_t *scales = b, *qs = b + 16;
     float d = half_at(b + 80), dmin = half_at(b + 82);
@@ -167,7 +168,7 @@ INLINE void block_q2_k(const uint8_t *b, float *y)
     }
 }
 
-INLINE void block_q3_k(const uint8_t *b, float *y)
+INLINE_HOT void block_q3_k(const uint8_t *b, float *y)
 {
     const uint8_t *hmask = b, *qs = b + 32, *s = b + 96;
     float d = half_at(b + 108);
@@ -186,7 +187,7 @@ INLINE void block_q3_k(const uint8_t *b, float *y)
 }
 
 /* The eight 6-bit scales and minima that Q4_K and Q5_K keep in twelve bytes. */
-INLINE void scale_min(const uint8_t *t, int s, float *scale, float *min)
+INLINE_HOT void scale_min(const uint8_t *t, int s, float *scale, float *min)
 {
     if (s < 4) {
         *scale = (float)(t[s] & 63);
@@ -197,7 +198,7 @@ INLINE void scale_min(const uint8_t *t, int s, float *scale, float *min)
     }
 }
 
-INLINE void block_q4_k(const uint8_t *b, float *y)
+INLINE_HOT void block_q4_k(const uint8_t *b, float *y)
 {
     float d = half_at(b), dmin = half_at(b + 2);
 
@@ -214,7 +215,7 @@ INLINE void block_q4_k(const uint8_t *b, float *y)
     }
 }
 
-INLINE void block_q5_k(const uint8_t *b, float *y)
+INLINE_HOT void block_q5_k(const uint8_t *b, float *y)
 {
     const uint8_t *qh = b + 16;
     float d = half_at(b), dmin = half_at(b + 2);
@@ -232,7 +233,7 @@ INLINE void block_q5_k(const uint8_t *b, float *y)
     }
 }
 
-INLINE void block_q6_k(const uint8_t *b, float *y)
+INLINE_HOT void block_q6_k(const uint8_t *b, float *y)
 {
     const int8_t *sc = (const int8_t *)b + 192;
     float d = half_at(b + 208);
@@ -251,7 +252,7 @@ INLINE void block_q6_k(const uint8_t *b, float *y)
 
 static const float iq4_table[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
 
-INLINE void block_iq4_nl(const uint8_t *b, float *y)
+INLINE_HOT void block_iq4_nl(const uint8_t *b, float *y)
 {
     const uint8_t *qs = b + 2;
     float d = half_at(b);
@@ -262,7 +263,7 @@ INLINE void block_iq4_nl(const uint8_t *b, float *y)
     }
 }
 
-INLINE void block_iq4_xs(const uint8_t *b, float *y)
+INLINE_HOT void block_iq4_xs(const uint8_t *b, float *y)
 {
     const uint8_t *sl = b + 4;
     uint16_t sh = u16_at(b + 2);
