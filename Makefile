@@ -21,7 +21,7 @@ ifeq ($(ONEDNN),1)
 CPPFLAGS += -DHAVE_ONEDNN
 LDLIBS   += -ldnnl
 else
-SKIP_SRC += kernels/cpu/onednn.c
+SKIP_SRC += kernels/cpu/onednn.c kernels/cpu/row.c kernels/cpu/fast%
 endif
 
 CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)

@@ -1,4 +1,4 @@
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/fast.h"
 
 #include <omp.h>
 #include <stdlib.h>
@@ -64,41 +64,70 @@ enum err_code cpu_keep(struct backend *be, size_t bytes, void **ret, struct err 
     return ERR_OK;
 }
 
+enum err_code cpu_buffer_fit(struct cpu_buffer *b, size_t n, size_t bytes, struct err *err)
+{
+    void *grown = NULL;
+    size_t total;
+    enum err_code rc;
+
+    if (__builtin_mul_overflow(n, bytes, &total))
+        return err_set(err, ERR_NOMEM, "cpu: %zu buffers of %zu bytes overflow", n, bytes);
+    if (total <= b->bytes)
+        return ERR_OK;
+    rc = cpu_mem_alloc(NULL, total, &grown, err);
+    if (rc)
+        return rc;
+    cpu_buffer_done(b);
+    *b = (struct cpu_buffer){ grown, total };
+    return ERR_OK;
+}
+
+void cpu_buffer_done(struct cpu_buffer *b)
+{
+    cpu_mem_free(NULL, b->p);
+    *b = (struct cpu_buffer){ 0 };
+}
+
 enum err_code cpu_scratch(struct backend *be, int n_buffers, size_t bytes, char **ret, size_t *ret_stride,
                           struct err *err)
 {
     struct cpu *cpu = (struct cpu *)be;
-    size_t stride = (bytes + 63) & ~(size_t)63, total;
-    void *grown = NULL;
-    enum err_code rc;
+    size_t stride = (bytes + 63) & ~(size_t)63;
+    enum err_code rc = stride < bytes ? err_set(err, ERR_NOMEM, "cpu: %zu bytes overflow", bytes)
+                                      : cpu_buffer_fit(&cpu->scratch, (size_t)n_buffers, stride, err);
 
-    if (stride < bytes || __builtin_mul_overflow(stride, (size_t)n_buffers, &total))
-        return err_set(err, ERR_NOMEM, "cpu: %d buffers of %zu bytes overflow", n_buffers, bytes);
-    if (total > cpu->scratch_bytes) {
-        rc = cpu_mem_alloc(be, total, &grown, err);
-        if (rc)
-            return rc;
-        cpu_mem_free(be, cpu->scratch);
-        cpu->scratch = grown;
-        cpu->scratch_bytes = total;
-    }
-    *ret = cpu->scratch;
+    if (rc)
+        return rc;
+    *ret = cpu->scratch.p;
     *ret_stride = stride;
     return ERR_OK;
 }
 
-static void cpu_close(struct backend *be)
+void cpu_init(struct cpu *cpu, const struct backend_ops *ops, const char *name, enum precision precision)
 {
-    struct cpu *cpu = (struct cpu *)be;
+    *cpu = (struct cpu){ .base = {
+        .ops = ops,
+        .name = name,
+        .act = precision == PRECISION_BF16 ? DT_BF16 : DT_F32,
+        .executes = true,
+    } };
+}
 
+void cpu_done(struct cpu *cpu)
+{
     while (cpu->conv_weights) {
         struct cpu_block *block = cpu->conv_weights;
 
         cpu->conv_weights = block->next;
-        cpu_mem_free(be, block + 1);
+        cpu_mem_free(NULL, block + 1);
     }
-    cpu_mem_free(be, cpu->scratch);
-    free(cpu);
+    cpu_buffer_done(&cpu->scratch);
+}
+
+static void plain_close(struct backend *be)
+{
+    cpu_done((struct cpu *)be);
+    free(be);
 }
 
 static enum err_code cpu_move(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err)
@@ -133,8 +162,8 @@ static void cpu_weight_prefetch(struct backend *be, const struct weight *const *
     }
 }
 
-static const struct backend_ops plain_ops = {
-    .close = cpu_close,
+const struct backend_ops plain_ops = {
+    .close = plain_close,
     .mem_alloc = cpu_mem_alloc,
     .mem_free = cpu_mem_free,
     .upload = cpu_move,
@@ -160,19 +189,24 @@ static const struct backend_ops plain_ops = {
     .upsample2x = plain_upsample2x,
 };
 
-enum err_code backend_cpu_open(bool fast, enum precision precision, struct backend **ret, struct err *err)
+static enum err_code plain_open(enum precision precision, struct backend **ret, struct err *err)
 {
-    struct cpu *cpu = calloc(1, sizeof *cpu);
+    struct cpu *cpu = malloc(sizeof *cpu);
 
-    (void)fast;
     if (!cpu)
         return err_set(err, ERR_NOMEM, "cpu: no memory for the backend");
-    cpu->base = (struct backend){
-        .ops = &plain_ops,
-        .name = "plain",
-        .act = precision == PRECISION_BF16 ? DT_BF16 : DT_F32,
-        .executes = true,
-    };
+    cpu_init(cpu, &plain_ops, "plain", precision);
     *ret = &cpu->base;
     return ERR_OK;
+}
+
+enum err_code backend_cpu_open(bool fast, enum precision precision, struct backend **ret, struct err *err)
+{
+#ifdef HAVE_ONEDNN
+    if (fast)
+        return fast_open(precision, ret, err);
+#else
+    (void)fast;
+#endif
+    return plain_open(precision, ret, err);
 }

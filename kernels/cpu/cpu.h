@@ -10,12 +10,26 @@
 #include "kernels/backend.h"
 #include "kernels/quant.h"
 
+/* Memory that grows to what the largest operation needs and stays. */
+struct cpu_buffer {
+    char *p;
+    size_t bytes;
+};
+
 struct cpu {
     struct backend base;
-    char *scratch; /* grows to the largest operation and stays */
-    size_t scratch_bytes;
+    struct cpu_buffer scratch;
     struct cpu_block *conv_weights; /* freed when the backend closes */
 };
+
+extern const struct backend_ops plain_ops;
+
+void cpu_init(struct cpu *cpu, const struct backend_ops *ops, const char *name, enum precision precision);
+void cpu_done(struct cpu *cpu);
+
+/* At least n * bytes, contents undefined. */
+MUST_CHECK enum err_code cpu_buffer_fit(struct cpu_buffer *b, size_t n, size_t bytes, struct err *err);
+void cpu_buffer_done(struct cpu_buffer *b);
 
 /* n_buffers buffers of `bytes` each, 64-byte aligned, valid until the next call: one a thread, say.
  * *ret_stride is the distance between them. */

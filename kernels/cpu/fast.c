@@ -1,0 +1,121 @@
+#include "kernels/cpu/fast.h"
+
+#include <stdlib.h>
+
+enum err_code fast_run(struct fast *f, fast_task *task, const void *ctx, int64_t n, size_t scratch_bytes,
+                       struct err *err)
+{
+    int n_threads = n < f->n_threads ? (int)n : f->n_threads;
+    enum err_code rc;
+    char *scratch;
+    size_t stride;
+
+    rc = cpu_scratch(&f->cpu.base, n_threads, scratch_bytes, &scratch, &stride, err);
+    if (rc)
+        return rc;
+#pragma omp parallel num_threads(n_threads)
+    {
+        int me = cpu_thread();
+        struct err mine = { 0 };
+
+        dnn_alone();
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < n; i++)
+            if (!mine.code)
+                (void)task(ctx, f->solo[me], scratch + (size_t)me * stride, i, &mine);
+#pragma omp critical
+        if (mine.code && !rc)
+            rc = err_set(err, mine.code, "%s", mine.msg);
+    }
+    return rc;
+}
+
+enum err_code fast_operands(struct fast *f, int n, const struct tensor *const *x, struct tensor *ret, struct err *err)
+{
+    size_t value = dtype_row_bytes(f->products, 1), total = 0;
+    char *to;
+    enum err_code rc;
+
+    for (int i = 0; i < n; i++)
+        if (x[i]->dtype != f->products)
+            total += (size_t)tensor_count(x[i]) * value;
+    rc = cpu_buffer_fit(&f->operands, 1, total, err);
+    if (rc)
+        return rc;
+    to = f->operands.p;
+    for (int i = 0; i < n; i++) {
+        if (x[i]->dtype == f->products) {
+            ret[i] = *x[i];
+            continue;
+        }
+        ret[i] = tensor_make(f->products, x[i]->n_dims, x[i]->dims, to);
+        to += (size_t)tensor_count(x[i]) * value;
+        rc = fast_copy(&f->cpu.base, &ret[i], x[i], err);
+        if (rc)
+            return rc;
+    }
+    return ERR_OK;
+}
+
+bool fast_writes(const struct fast *f, enum dtype t)
+{
+    return t == DT_F32 || f->products == DT_BF16;
+}
+
+static void fast_close(struct backend *be)
+{
+    struct fast *f = (struct fast *)be;
+
+    for (int i = 0; i < f->n_threads; i++)
+        dnn_close(f->solo[i]);
+    dnn_close(f->team);
+    cpu_buffer_done(&f->operands);
+    cpu_buffer_done(&f->whole);
+    cpu_done(&f->cpu);
+    free(f);
+}
+
+static struct backend_ops fast_ops(void)
+{
+    struct backend_ops ops = plain_ops;
+
+    ops.close = fast_close;
+    ops.conv_weight_load = fast_conv_weight_load;
+    ops.linear = fast_linear;
+    ops.attention = fast_attention;
+    ops.layer_norm = fast_layer_norm;
+    ops.modulate = fast_modulate;
+    ops.rms_norm = fast_rms_norm;
+    ops.group_norm = fast_group_norm;
+    ops.qk_norm_rope = fast_qk_norm_rope;
+    ops.gate_add = fast_gate_add;
+    ops.mul = fast_mul;
+    ops.silu = fast_silu;
+    ops.axpy = fast_axpy;
+    ops.copy = fast_copy;
+    ops.conv2d = fast_conv2d;
+    return ops;
+}
+
+enum err_code fast_open(enum precision precision, struct backend **ret, struct err *err)
+{
+    struct fast *f = calloc(1, sizeof *f);
+    int n_threads = cpu_n_threads() < FAST_MAX_THREADS ? cpu_n_threads() : FAST_MAX_THREADS;
+    enum err_code rc;
+
+    if (!f)
+        return err_set(err, ERR_NOMEM, "cpu: no memory for the backend");
+    f->ops = fast_ops();
+    cpu_init(&f->cpu, &f->ops, "cpu", precision);
+    f->products = f->cpu.base.act == DT_BF16 && dnn_bf16_pays() ? DT_BF16 : DT_F32;
+    rc = dnn_open(&f->team, err);
+    for (int i = 0; i < n_threads && !rc; i++) {
+        rc = dnn_open(&f->solo[i], err);
+        f->n_threads += !rc;
+    }
+    if (rc)
+        fast_close(&f->cpu.base);
+    else
+        *ret = &f->cpu.base;
+    return rc;
+}

@@ -1,0 +1,78 @@
+/*
+ * fast - the CPU backend with oneDNN: what its files share. Operations that are not replaced are the plain ones.
+ *
+ * Work is cut into tasks that a thread does by itself, with its own primitives and its own scratch memory, so that
+ * what it expands or computes stays in its cache and nobody waits for a slow neighbour until the end.
+ */
+#ifndef KERNELS_CPU_FAST_H
+#define KERNELS_CPU_FAST_H
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/onednn.h"
+
+enum { FAST_MAX_THREADS = 256 };
+
+struct fast {
+    struct cpu cpu;
+    struct backend_ops ops;
+    enum dtype products; /* what matrix products and convolutions take: F32, or BF16 where asked for and worth it */
+    int n_threads;
+    struct dnn *team;                   /* for calls that use all threads */
+    struct dnn *solo[FAST_MAX_THREADS]; /* one a thread */
+    struct cpu_buffer operands;         /* operands in the type of products */
+    struct cpu_buffer whole;            /* a result before it is rounded */
+};
+
+MUST_CHECK enum err_code fast_open(enum precision precision, struct backend **ret, struct err *err);
+
+/* Runs task(ctx, d, scratch, i, err) for i = 0 .. n - 1 on all threads, each with scratch_bytes of memory. Stops early at
+ * an error and returns it. */
+typedef enum err_code fast_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err);
+MUST_CHECK enum err_code fast_run(struct fast *f, fast_task *task, const void *ctx, int64_t n, size_t scratch_bytes,
+                                  struct err *err);
+
+/* The n tensors of x in the type of products: as they are, or dense copies valid until the next call. */
+MUST_CHECK enum err_code fast_operands(struct fast *f, int n, const struct tensor *const *x, struct tensor *ret,
+                                       struct err *err);
+/* Whether oneDNN can write type t from operands in the type of products. */
+bool fast_writes(const struct fast *f, enum dtype t);
+
+static inline void *fast_row_out(const struct tensor *y, int64_t row, float *tmp)
+{
+    return y->dtype == DT_F32 ? (float *)cpu_row(y, row) : tmp;
+}
+
+/* Ends a row that fast_row_out() gave. */
+static inline void fast_row_done(const struct tensor *y, int64_t row, const float *values)
+{
+    if (y->dtype == DT_BF16)
+        dequantise_row_bf16(DT_F32, values, (uint16_t *)cpu_row(y, row), tensor_cols(y));
+}
+
+enum err_code fast_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
+                          const struct tensor *bias, enum activation act, struct err *err);
+enum err_code fast_attention(struct backend *be, struct tensor *out, const struct tensor *q, const struct tensor *k,
+                             const struct tensor *v, const struct attention_args *args, struct err *err);
+enum err_code fast_layer_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
+                              const struct tensor *b, float eps, struct err *err);
+enum err_code fast_modulate(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *shift,
+                            const struct tensor *scale, float eps, struct err *err);
+enum err_code fast_rms_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
+                            float eps, struct err *err);
+enum err_code fast_group_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
+                              const struct tensor *b, int n_groups, float eps, bool silu, struct err *err);
+enum err_code fast_qk_norm_rope(struct backend *be, struct tensor *x, const struct tensor *scale,
+                                const struct tensor *rope, int n_heads, float eps, struct err *err);
+enum err_code fast_gate_add(struct backend *be, struct tensor *x, const struct tensor *gate, const struct tensor *y,
+                            struct err *err);
+enum err_code fast_mul(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
+                       struct err *err);
+enum err_code fast_silu(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
+enum err_code fast_axpy(struct backend *be, struct tensor *x, float a, const struct tensor *v, struct err *err);
+enum err_code fast_copy(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
+enum err_code fast_conv_weight_load(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err);
+enum err_code fast_conv2d(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
+                          const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
+                          struct err *err);
+
+#endif

@@ -1,0 +1,140 @@
+/*
+ * attention in tiles: a task is TILE_Q queries of one head, which go over the keys in tiles of TILE_K.
+ *
+ * For each tile of keys: scores by a matrix product; the softmax so far corrected for a larger maximum; the values'
+ * product added. So only one tile of scores exists a thread, however many tokens there are.
+ * Source: Milakov & Gimelshein 2018 (online softmax); Dao et al. 2022 (FlashAttention).
+ */
+#include "kernels/cpu/fast.h"
+#include "kernels/cpu/row.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { TILE_Q = 128, TILE_K = 512 };
+
+struct attention_job {
+    const struct fast *f;
+    struct tensor q, k, v, *out;
+    const struct attention_args *args;
+    int64_t n_q_tiles;
+};
+
+/* What a thread works with; out, max and sum belong to the rows of the tile. */
+struct attention_tile {
+    int64_t head, q0, n_q;
+    float *scores;  /* [TILE_Q, TILE_K] */
+    uint16_t *bf16; /* the same, rounded, where the products take bf16 */
+    float *out;     /* [TILE_Q, head_dim] */
+    float max[TILE_Q], sum[TILE_Q];
+};
+
+static size_t scratch_bytes(const struct attention_args *args)
+{
+    return sizeof(struct attention_tile) + TILE_Q * TILE_K * (sizeof(float) + sizeof(uint16_t)) +
+           TILE_Q * (size_t)args->head_dim * sizeof(float);
+}
+
+static struct attention_tile *tile_start(const struct attention_job *j, char *scratch, int64_t i)
+{
+    struct attention_tile *t = (struct attention_tile *)scratch;
+    int64_t n_q = tensor_rows(&j->q);
+
+    t->scores = (float *)(t + 1);
+    t->bf16 = (uint16_t *)(t->scores + TILE_Q * TILE_K);
+    t->out = (float *)(t->bf16 + TILE_Q * TILE_K);
+    t->head = i / j->n_q_tiles;
+    t->q0 = i % j->n_q_tiles * TILE_Q;
+    t->n_q = n_q - t->q0 < TILE_Q ? n_q - t->q0 : TILE_Q;
+    for (int64_t r = 0; r < t->n_q; r++) {
+        t->max[r] = -INFINITY;
+        t->sum[r] = 0;
+    }
+    return t;
+}
+
+/* Scores of row r to probabilities, not yet divided by their sum; earlier sums and values brought to the new maximum. */
+static void soften_row(const struct attention_job *j, struct attention_tile *t, int64_t r, int64_t k0, int64_t n_k)
+{
+    const struct tensor *bias = j->args->rel_bias;
+    int64_t i = t->q0 + r, n = j->args->causal && i + 1 - k0 < n_k ? i + 1 - k0 : n_k, d = j->args->head_dim;
+    float *row = t->scores + r * n_k, before = t->max[r], factor;
+    const float *bias_row = NULL;
+
+    n = n > 0 ? n : 0;
+    if (bias)
+        bias_row = (const float *)bias->data + t->head * tensor_cols(bias) + tensor_cols(bias) / 2 + k0 - i;
+    if (n > 0) {
+        float sum = row_exp_piece(row, n, j->args->scale, bias_row, &t->max[r]);
+
+        factor = k0 == 0 ? 0.0f : row_exp(before - t->max[r]);
+        t->sum[r] = k0 == 0 ? sum : t->sum[r] * factor + sum;
+        if (k0 > 0 && factor != 1.0f)
+            row_scale(t->out + r * d, factor, d);
+    }
+    memset(row + n, 0, (size_t)(n_k - n) * sizeof(float));
+    if (j->f->products == DT_BF16)
+        dequantise_row_bf16(DT_F32, row, t->bf16 + r * n_k, n_k);
+}
+
+static enum err_code add_keys(const struct attention_job *j, struct attention_tile *t, struct dnn *d, int64_t k0,
+                              int64_t n_k, struct err *err)
+{
+    int64_t width = j->args->head_dim, c0 = t->head * width;
+    struct tensor q = tensor_col_view(&j->q, c0, width), k = tensor_col_view(&j->k, c0, width);
+    struct tensor v = tensor_col_view(&j->v, c0, width);
+    struct dnn_matmul scores = {
+        .m = t->n_q, .n = n_k, .k = width, .lda = q.row_stride, .ldb = k.row_stride, .ldc = n_k,
+        .in_type = j->f->products, .out_type = DT_F32, .b_transposed = true,
+    };
+    struct dnn_matmul values = {
+        .m = t->n_q, .n = width, .k = n_k, .lda = n_k, .ldb = v.row_stride, .ldc = width,
+        .in_type = j->f->products, .out_type = DT_F32, .accumulate = k0 > 0,
+    };
+    enum err_code rc = dnn_matmul(d, &scores, cpu_row(&q, t->q0), cpu_row(&k, k0), NULL, t->scores, err);
+
+    if (rc)
+        return rc;
+    for (int64_t r = 0; r < t->n_q; r++)
+        soften_row(j, t, r, k0, n_k);
+    return dnn_matmul(d, &values, j->f->products == DT_BF16 ? (void *)t->bf16 : (void *)t->scores, cpu_row(&v, k0),
+                      NULL, t->out, err);
+}
+
+static enum err_code attention_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+{
+    const struct attention_job *j = ctx;
+    struct attention_tile *t = tile_start(j, scratch, i);
+    int64_t n_keys = tensor_rows(&j->k), width = j->args->head_dim;
+    struct tensor out = tensor_col_view(j->out, t->head * width, width);
+    enum err_code rc = ERR_OK;
+
+    if (j->args->causal && n_keys > t->q0 + t->n_q)
+        n_keys = t->q0 + t->n_q;
+    for (int64_t k0 = 0; k0 < n_keys && !rc; k0 += TILE_K)
+        rc = add_keys(j, t, d, k0, n_keys - k0 < TILE_K ? n_keys - k0 : TILE_K, err);
+    for (int64_t r = 0; r < t->n_q && !rc; r++) {
+        float *row = fast_row_out(&out, t->q0 + r, t->out + r * width);
+
+        row_affine(row, t->out + r * width, 0, 1.0f / t->sum[r], 0, NULL, NULL, width);
+        fast_row_done(&out, t->q0 + r, row);
+    }
+    return rc;
+}
+
+enum err_code fast_attention(struct backend *be, struct tensor *out, const struct tensor *q, const struct tensor *k,
+                             const struct tensor *v, const struct attention_args *args, struct err *err)
+{
+    struct fast *f = (struct fast *)be;
+    struct attention_job job = { .f = f, .out = out, .args = args, .n_q_tiles = (tensor_rows(q) + TILE_Q - 1) / TILE_Q };
+    const struct tensor *given[] = { q, k, v };
+    struct tensor operands[3];
+    enum err_code rc = fast_operands(f, 3, given, operands, err);
+
+    if (rc)
+        return rc;
+    job.q = operands[0];
+    job.k = operands[1];
+    job.v = operands[2];
+    return fast_run(f, attention_task, &job, args->n_heads * job.n_q_tiles, scratch_bytes(args), err);
+}

@@ -1,0 +1,132 @@
+/*
+ * elementwise operations, row by row in f32 vector code.
+ */
+#include "kernels/cpu/fast.h"
+#include "kernels/cpu/row.h"
+
+#include <string.h>
+
+/* A job on rows: y = fn(a, b), or y changed by a. The pointers are the row in f32, wherever it lies. */
+struct row_job {
+    void (*fn)(const struct row_job *j, float *y, const float *a, const float *b, int64_t n);
+    struct tensor *y;
+    const struct tensor *a, *b; /* b may be NULL */
+    const float *gate;
+    float factor;
+};
+
+enum { VALUES_A_TASK = 1 << 15 };
+
+static int64_t rows_a_task(const struct row_job *j)
+{
+    return (VALUES_A_TASK - 1) / tensor_cols(j->y) + 1;
+}
+
+static enum err_code row_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+{
+    const struct row_job *j = ctx;
+    int64_t n = tensor_cols(j->y), end = (i + 1) * rows_a_task(j), n_rows = tensor_rows(j->y);
+    float *tmp = (float *)scratch;
+
+    (void)d, (void)err;
+    for (int64_t r = i * rows_a_task(j); r < end && r < n_rows; r++) {
+        float *y = fast_row_out(j->y, r, tmp);
+
+        j->fn(j, y, cpu_row_load(j->a, r, tmp + n), j->b ? cpu_row_load(j->b, r, tmp + 2 * n) : NULL, n);
+        fast_row_done(j->y, r, y);
+    }
+    return ERR_OK;
+}
+
+static enum err_code on_rows(struct backend *be, const struct row_job *j, struct err *err)
+{
+    return fast_run((struct fast *)be, row_task, j, (tensor_rows(j->y) + rows_a_task(j) - 1) / rows_a_task(j),
+                    3 * (size_t)tensor_cols(j->y) * sizeof(float), err);
+}
+
+static void start_from(float *y, const float *x, int64_t n)
+{
+    if (y != x)
+        memcpy(y, x, (size_t)n * sizeof *y);
+}
+
+static void add_gated(const struct row_job *j, float *y, const float *a, const float *b, int64_t n)
+{
+    start_from(y, b, n);
+    if (j->gate)
+        row_add_gated(y, j->gate, a, n);
+    else
+        row_add_scaled(y, 1.0f, a, n);
+}
+
+static void add_scaled(const struct row_job *j, float *y, const float *a, const float *b, int64_t n)
+{
+    start_from(y, b, n);
+    row_add_scaled(y, j->factor, a, n);
+}
+
+static void multiply(const struct row_job *j, float *y, const float *a, const float *b, int64_t n)
+{
+    (void)j;
+    row_mul(y, a, b, n);
+}
+
+static void silu(const struct row_job *j, float *y, const float *a, const float *b, int64_t n)
+{
+    (void)j, (void)b;
+    row_silu(y, a, n);
+}
+
+enum err_code fast_gate_add(struct backend *be, struct tensor *x, const struct tensor *gate, const struct tensor *y,
+                            struct err *err)
+{
+    struct row_job job = { .fn = add_gated, .y = x, .a = y, .b = x, .gate = gate ? gate->data : NULL };
+
+    return on_rows(be, &job, err);
+}
+
+enum err_code fast_axpy(struct backend *be, struct tensor *x, float a, const struct tensor *v, struct err *err)
+{
+    struct row_job job = { .fn = add_scaled, .y = x, .a = v, .b = x, .factor = a };
+
+    return on_rows(be, &job, err);
+}
+
+enum err_code fast_mul(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
+                       struct err *err)
+{
+    struct row_job job = { .fn = multiply, .y = y, .a = a, .b = b };
+
+    return on_rows(be, &job, err);
+}
+
+enum err_code fast_silu(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err)
+{
+    struct row_job job = { .fn = silu, .y = y, .a = x };
+
+    return on_rows(be, &job, err);
+}
+
+static enum err_code copy_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+{
+    const struct row_job *j = ctx;
+    int64_t n = tensor_cols(j->y), end = (i + 1) * rows_a_task(j), n_rows = tensor_rows(j->y);
+
+    (void)d, (void)scratch, (void)err;
+    for (int64_t r = i * rows_a_task(j); r < end && r < n_rows; r++)
+        if (j->a->dtype == j->y->dtype)
+            memmove(cpu_row(j->y, r), cpu_row(j->a, r), dtype_row_bytes(j->y->dtype, n));
+        else if (j->y->dtype == DT_F32)
+            dequantise_row(DT_BF16, cpu_row(j->a, r), (float *)cpu_row(j->y, r), n);
+        else
+            dequantise_row_bf16(DT_F32, cpu_row(j->a, r), (uint16_t *)cpu_row(j->y, r), n);
+    return ERR_OK;
+}
+
+enum err_code fast_copy(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err)
+{
+    struct row_job job = { .y = y, .a = x };
+
+    return fast_run((struct fast *)be, copy_task, &job, (tensor_rows(y) + rows_a_task(&job) - 1) / rows_a_task(&job), 0,
+                    err);
+}

@@ -1,0 +1,138 @@
+/*
+ * linear by oneDNN, weights expanded as they are used.
+ *
+ * A task is one tile of rows of w: a thread expands it into its cache, in the type of the product, and multiplies it
+ * with all of x. Weights that already have that type are used where they lie. A handful of rows of x is memory-bound:
+ * then each row of w is expanded and used at once.
+ */
+#include "kernels/cpu/fast.h"
+#include "kernels/cpu/row.h"
+
+enum {
+    THIN_MAX = 4,            /* rows of x up to which weights are used row by row */
+    THIN_ROWS = 16,          /* rows of w in such a task */
+    TILE_BYTES = 768 * 1024, /* of expanded weights */
+    TILE_MIN = 32, TILE_MAX = 256,
+    CHUNK_ROWS = 1024        /* rows of x in one product; bounds the scratch of results to be rounded */
+};
+
+struct linear_job {
+    const struct fast *f;
+    struct tensor *y;
+    struct tensor x;
+    const struct weight *w;
+    const float *bias;
+    enum activation act;
+    int64_t tile;
+    size_t tile_bytes; /* of expanded weights; results follow */
+};
+
+static const char *weight_row(const struct weight *w, int64_t row)
+{
+    return (const char *)w->data + (size_t)row * dtype_row_bytes(w->dtype, w->cols);
+}
+
+static const void *expanded(const struct linear_job *j, int64_t row, int64_t n, char *tile)
+{
+    const struct weight *w = j->w;
+    size_t value = dtype_row_bytes(j->f->products, 1);
+
+    if (w->dtype == j->f->products && (uintptr_t)w->data % value == 0)
+        return weight_row(w, row);
+    for (int64_t i = 0; i < n; i++)
+        if (j->f->products == DT_BF16)
+            dequantise_row_bf16(w->dtype, weight_row(w, row + i), (uint16_t *)tile + i * w->cols, w->cols);
+        else
+            dequantise_row(w->dtype, weight_row(w, row + i), (float *)tile + i * w->cols, w->cols);
+    return tile;
+}
+
+static enum err_code linear_tile(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+{
+    const struct linear_job *j = ctx;
+    int64_t n0 = i * j->tile, n = j->w->rows - n0 < j->tile ? j->w->rows - n0 : j->tile, n_rows = tensor_rows(&j->x);
+    struct tensor y = tensor_col_view(j->y, n0, n);
+    bool direct = fast_writes(j->f, y.dtype);
+    float *result = (float *)(scratch + j->tile_bytes);
+    const void *w = expanded(j, n0, n, scratch);
+    enum err_code rc = ERR_OK;
+
+    for (int64_t m0 = 0; m0 < n_rows && !rc; m0 += CHUNK_ROWS) {
+        int64_t m = n_rows - m0 < CHUNK_ROWS ? n_rows - m0 : CHUNK_ROWS;
+        struct dnn_matmul s = {
+            .m = m, .n = n, .k = j->w->cols,
+            .lda = j->x.row_stride, .ldb = j->w->cols, .ldc = direct ? y.row_stride : n,
+            .in_type = j->f->products, .out_type = direct ? y.dtype : DT_F32,
+            .b_transposed = true, .bias = j->bias != NULL, .act = j->act,
+        };
+
+        rc = dnn_matmul(d, &s, cpu_row(&j->x, m0), w, j->bias ? j->bias + n0 : NULL,
+                        direct ? cpu_row(&y, m0) : (void *)result, err);
+        for (int64_t r = 0; r < m && !direct; r++)
+            fast_row_done(&y, m0 + r, result + r * n);
+    }
+    return rc;
+}
+
+static enum err_code linear_rows(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+{
+    const struct linear_job *j = ctx;
+    int64_t k = j->w->cols, end = (i + 1) * THIN_ROWS < j->w->rows ? (i + 1) * THIN_ROWS : j->w->rows;
+    float *w_row = (float *)scratch;
+
+    (void)d, (void)err;
+    for (int64_t o = i * THIN_ROWS; o < end; o++) {
+        dequantise_row(j->w->dtype, weight_row(j->w, o), w_row, k);
+        for (int64_t m = 0; m < tensor_rows(&j->x); m++) {
+            float sum = row_dot((const float *)cpu_row(&j->x, m), w_row, k);
+
+            cpu_store(j->y, m, o, cpu_activation(j->act, (double)sum + (j->bias ? j->bias[o] : 0.0f)));
+        }
+    }
+    return ERR_OK;
+}
+
+/* A few rows: x as f32, whatever the products are. */
+static enum err_code linear_thin(struct fast *f, struct linear_job *j, const struct tensor *x, struct err *err)
+{
+    enum err_code rc = cpu_buffer_fit(&f->operands, (size_t)tensor_count(x), sizeof(float), err);
+
+    if (rc)
+        return rc;
+    j->x = tensor_2d(DT_F32, tensor_rows(x), tensor_cols(x), f->operands.p);
+    rc = fast_copy(&f->cpu.base, &j->x, x, err);
+    if (rc)
+        return rc;
+    return fast_run(f, linear_rows, j, (j->w->rows + THIN_ROWS - 1) / THIN_ROWS, (size_t)j->w->cols * sizeof(float),
+                    err);
+}
+
+/* Rows of w in a task: as many as fit into the cache, in multiples of 32, and enough tasks for all threads. */
+static int64_t tile_rows(const struct fast *f, const struct weight *w)
+{
+    int64_t rows = TILE_BYTES / (int64_t)dtype_row_bytes(f->products, w->cols) / TILE_MIN * TILE_MIN;
+    int64_t fair = (w->rows / (2 * f->n_threads) + TILE_MIN - 1) / TILE_MIN * TILE_MIN;
+
+    rows = rows < fair ? rows : fair;
+    rows = rows < TILE_MAX ? rows : TILE_MAX;
+    return rows > TILE_MIN ? rows : TILE_MIN;
+}
+
+enum err_code fast_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
+                          const struct tensor *bias, enum activation act, struct err *err)
+{
+    struct fast *f = (struct fast *)be;
+    int64_t n_rows = tensor_rows(x), chunk = n_rows < CHUNK_ROWS ? n_rows : CHUNK_ROWS;
+    struct linear_job job = { .f = f, .y = y, .w = w, .bias = bias ? bias->data : NULL, .act = act };
+    enum err_code rc;
+
+    if (n_rows <= THIN_MAX)
+        return linear_thin(f, &job, x, err);
+    rc = fast_operands(f, 1, &x, &job.x, err);
+    if (rc)
+        return rc;
+    job.tile = tile_rows(f, w);
+    job.tile_bytes = ((size_t)job.tile * dtype_row_bytes(f->products, w->cols) + 63) & ~(size_t)63;
+    return fast_run(f, linear_tile, &job, (w->rows + job.tile - 1) / job.tile,
+                    job.tile_bytes + (fast_writes(f, y->dtype) ? 0 : (size_t)(chunk * job.tile) * sizeof(float)), err);
+}

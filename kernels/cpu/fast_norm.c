@@ -1,0 +1,218 @@
+/*
+ * norms over rows in f32 vector code; GroupNorm over a picture in pieces of rows. Variances are sums of squares about
+ * the mean, never a difference of large numbers.
+ */
+#include "kernels/cpu/fast.h"
+#include "kernels/cpu/row.h"
+
+#include <math.h>
+#include <string.h>
+
+enum norm_kind { NORM_LAYER, NORM_RMS };
+
+struct norm_job {
+    struct tensor *y;
+    const struct tensor *x;
+    enum norm_kind kind;
+    const float *w, *b;
+    float plus, eps; /* y = normalised * (plus + w) + b */
+};
+
+enum { ROWS_A_TASK = 8 };
+
+static void norm_row(const struct norm_job *j, int64_t row, float *tmp)
+{
+    int64_t n = tensor_cols(j->x);
+    const float *x = cpu_row_load(j->x, row, tmp);
+    float *y = fast_row_out(j->y, row, tmp + n);
+    float mean = j->kind == NORM_LAYER ? row_sum(x, n) / (float)n : 0;
+    float factor = 1.0f / sqrtf(row_square_sum(x, mean, n) / (float)n + j->eps);
+
+    row_affine(y, x, mean, factor, j->plus, j->w, j->b, n);
+    fast_row_done(j->y, row, y);
+}
+
+static enum err_code norm_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+{
+    const struct norm_job *j = ctx;
+    int64_t n_rows = tensor_rows(j->x);
+
+    (void)d, (void)err;
+    for (int64_t r = i * ROWS_A_TASK; r < (i + 1) * ROWS_A_TASK && r < n_rows; r++)
+        norm_row(j, r, (float *)scratch);
+    return ERR_OK;
+}
+
+static enum err_code norm(struct backend *be, const struct norm_job *j, struct err *err)
+{
+    return fast_run((struct fast *)be, norm_task, j, (tensor_rows(j->x) + ROWS_A_TASK - 1) / ROWS_A_TASK,
+                    2 * (size_t)tensor_cols(j->x) * sizeof(float), err);
+}
+
+enum err_code fast_layer_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
+                              const struct tensor *b, float eps, struct err *err)
+{
+    struct norm_job job = { y, x, NORM_LAYER, w ? w->data : NULL, b ? b->data : NULL, 0, eps };
+
+    return norm(be, &job, err);
+}
+
+enum err_code fast_modulate(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *shift,
+                            const struct tensor *scale, float eps, struct err *err)
+{
+    struct norm_job job = { y, x, NORM_LAYER, scale->data, shift->data, 1, eps };
+
+    return norm(be, &job, err);
+}
+
+enum err_code fast_rms_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
+                            float eps, struct err *err)
+{
+    struct norm_job job = { y, x, NORM_RMS, w->data, NULL, 0, eps };
+
+    return norm(be, &job, err);
+}
+
+struct head_job {
+    struct tensor *x;
+    const float *scale;
+    const struct tensor *rope;
+    int n_heads;
+    float eps;
+};
+
+static enum err_code head_task(const void *ctx, struct dnn *dnn, char *scratch, int64_t row, struct err *err)
+{
+    const struct head_job *j = ctx;
+    int64_t n = tensor_cols(j->x), d = n / j->n_heads;
+    const float *from = cpu_row_load(j->x, row, (float *)scratch);
+    float *to = fast_row_out(j->x, row, (float *)scratch);
+
+    (void)dnn, (void)err;
+    for (int64_t c0 = 0; c0 < n; c0 += d) {
+        row_affine(to + c0, from + c0, 0, 1.0f / sqrtf(row_square_sum(from + c0, 0, d) / (float)d + j->eps), 0, j->scale,
+                   NULL, d);
+        if (j->rope)
+            row_turn_pairs(to + c0, (const float *)cpu_row(j->rope, row), d);
+    }
+    fast_row_done(j->x, row, to);
+    return ERR_OK;
+}
+
+enum err_code fast_qk_norm_rope(struct backend *be, struct tensor *x, const struct tensor *scale,
+                                const struct tensor *rope, int n_heads, float eps, struct err *err)
+{
+    struct head_job job = { x, scale->data, rope, n_heads, eps };
+
+    return fast_run((struct fast *)be, head_task, &job, tensor_rows(x), (size_t)tensor_cols(x) * sizeof(float), err);
+}
+
+/*
+ * GroupNorm reads the picture once for the moments of each channel, in pieces of PIECE pixels joined in double, and
+ * once more to normalise.
+ */
+enum { PIECE = 32, STRIPES_A_THREAD = 4 };
+
+struct group_job {
+    struct tensor *y;
+    const struct tensor *x;
+    const float *w, *b;
+    int n_groups;
+    float eps;
+    bool silu;
+    int64_t n_stripes;
+    double *moments;       /* [n_stripes, 2, channels]: means, sums of squares about them */
+    float *mean, *factor;  /* [channels] */
+};
+
+static int64_t stripe_start(const struct group_job *j, int64_t i)
+{
+    return tensor_rows(j->x) * i / j->n_stripes;
+}
+
+static enum err_code moments_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+{
+    const struct group_job *j = ctx;
+    int64_t n = tensor_cols(j->x), start = stripe_start(j, i), end = stripe_start(j, i + 1);
+    double *mean = j->moments + i * 2 * n, *square_sum = mean + n;
+    const float *rows[PIECE];
+
+    (void)d, (void)err;
+    memset(mean, 0, 2 * (size_t)n * sizeof(double));
+    for (int64_t p = start; p < end; p += PIECE) {
+        int n_rows = end - p < PIECE ? (int)(end - p) : PIECE;
+
+        for (int r = 0; r < n_rows; r++)
+            rows[r] = cpu_row_load(j->x, p + r, (float *)scratch + r * n);
+        row_moments(rows, n_rows, (double)(p - start), mean, square_sum, n);
+    }
+    return ERR_OK;
+}
+
+/* Joins stripes and channels of a group. */
+static void group_moments(const struct group_job *j, int64_t g)
+{
+    int64_t n = tensor_cols(j->x), group = n / j->n_groups;
+    double count = 0, mean = 0, square_sum = 0, factor;
+
+    for (int64_t i = 0; i < j->n_stripes; i++)
+        for (int64_t c = g * group; c < (g + 1) * group; c++) {
+            double rows = (double)(stripe_start(j, i + 1) - stripe_start(j, i));
+            double delta = j->moments[i * 2 * n + c] - mean;
+
+            if (rows == 0)
+                continue;
+            square_sum += j->moments[(i * 2 + 1) * n + c] + delta * delta * count * rows / (count + rows);
+            mean += delta * rows / (count + rows);
+            count += rows;
+        }
+    factor = 1.0 / sqrt(square_sum / count + j->eps);
+    for (int64_t c = g * group; c < (g + 1) * group; c++) {
+        j->mean[c] = (float)mean;
+        j->factor[c] = (float)(factor * j->w[c]);
+    }
+}
+
+static enum err_code group_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+{
+    const struct group_job *j = ctx;
+    int64_t n = tensor_cols(j->x);
+    float *tmp = (float *)scratch;
+
+    (void)d, (void)err;
+    for (int64_t p = stripe_start(j, i); p < stripe_start(j, i + 1); p++) {
+        const float *x = cpu_row_load(j->x, p, tmp);
+        float *y = fast_row_out(j->y, p, tmp + n);
+
+        row_affine_channels(y, x, j->mean, j->factor, j->b, n);
+        if (j->silu)
+            row_silu(y, y, n);
+        fast_row_done(j->y, p, y);
+    }
+    return ERR_OK;
+}
+
+enum err_code fast_group_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
+                              const struct tensor *b, int n_groups, float eps, bool silu, struct err *err)
+{
+    struct fast *f = (struct fast *)be;
+    int64_t n = tensor_cols(x);
+    size_t moments_bytes, row_bytes = (size_t)n * sizeof(float);
+    struct group_job job = { .y = y, .x = x, .w = w->data, .b = b->data, .n_groups = n_groups, .eps = eps, .silu = silu,
+                             .n_stripes = STRIPES_A_THREAD * (int64_t)f->n_threads };
+    enum err_code rc;
+
+    moments_bytes = (size_t)(job.n_stripes * 2 * n) * sizeof(double);
+    rc = cpu_buffer_fit(&f->operands, 1, moments_bytes + 2 * row_bytes, err);
+    if (rc)
+        return rc;
+    job.moments = (double *)f->operands.p;
+    job.mean = (float *)(f->operands.p + moments_bytes);
+    job.factor = job.mean + n;
+    rc = fast_run(f, moments_task, &job, job.n_stripes, PIECE * row_bytes, err);
+    if (rc)
+        return rc;
+    for (int64_t g = 0; g < n_groups; g++)
+        group_moments(&job, g);
+    return fast_run(f, group_task, &job, job.n_stripes, 2 * row_bytes, err);
+}

@@ -1,0 +1,341 @@
+#include "kernels/cpu/onednn.h"
+
+#include <dnnl.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum dnn_operand { OPERAND_SRC, OPERAND_WEIGHTS, OPERAND_BIAS, OPERAND_DST, N_OPERANDS };
+
+static const int operand_ids[N_OPERANDS] = { DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST };
+
+struct dnn_layout {
+    dnnl_memory_desc_t desc;
+};
+
+/* A primitive, the shape it was made for, and memory objects whose pointers are set at each use. */
+struct dnn_entry {
+    enum { ENTRY_FREE, ENTRY_MATMUL, ENTRY_CONV } kind;
+    union {
+        struct dnn_matmul matmul;
+        struct dnn_conv conv;
+    } shape;
+    uint64_t last_use;
+    dnnl_primitive_t primitive;
+    struct dnn_layout weights;
+    dnnl_exec_arg_t args[N_OPERANDS];
+    int n_args;
+};
+
+struct dnn {
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+    uint64_t clock;
+    struct dnn_entry cache[DNN_CACHE_MAX];
+};
+
+static enum err_code check(dnnl_status_t status, const char *what, struct err *err)
+{
+    if (status == dnnl_success)
+        return ERR_OK;
+    return err_set(err, status == dnnl_out_of_memory ? ERR_NOMEM : ERR_INTERNAL, "onednn: %s: status %d", what,
+                   (int)status);
+}
+
+enum err_code dnn_open(struct dnn **ret, struct err *err)
+{
+    struct dnn *d = calloc(1, sizeof *d);
+    enum err_code rc;
+
+    if (!d)
+        return err_set(err, ERR_NOMEM, "onednn: no memory");
+    rc = check(dnnl_engine_create(&d->engine, dnnl_cpu, 0), "engine", err);
+    if (!rc)
+        rc = check(dnnl_stream_create(&d->stream, d->engine, dnnl_stream_default_flags), "stream", err);
+    if (rc)
+        dnn_close(d);
+    else
+        *ret = d;
+    return rc;
+}
+
+static void entry_clear(struct dnn_entry *e)
+{
+    for (int i = 0; i < e->n_args; i++)
+        (void)dnnl_memory_destroy(e->args[i].memory);
+    if (e->primitive)
+        (void)dnnl_primitive_destroy(e->primitive);
+    *e = (struct dnn_entry){ 0 };
+}
+
+void dnn_close(struct dnn *d)
+{
+    if (!d)
+        return;
+    for (int i = 0; i < DNN_CACHE_MAX; i++)
+        entry_clear(&d->cache[i]);
+    if (d->stream)
+        (void)dnnl_stream_destroy(d->stream);
+    if (d->engine)
+        (void)dnnl_engine_destroy(d->engine);
+    free(d);
+}
+
+void dnn_alone(void)
+{
+    omp_set_num_threads(1);
+}
+
+bool dnn_bf16_pays(void)
+{
+    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+
+    return isa == dnnl_cpu_isa_all || (isa & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx;
+}
+
+/* The entry of that shape, or the one used longest ago, cleared and marked with the shape. */
+static struct dnn_entry *lookup(struct dnn *d, int kind, const void *shape, size_t size, bool *ret_found)
+{
+    struct dnn_entry *oldest = &d->cache[0];
+
+    *ret_found = true;
+    d->clock++;
+    for (int i = 0; i < DNN_CACHE_MAX; i++) {
+        struct dnn_entry *e = &d->cache[i];
+
+        if ((int)e->kind == kind && !memcmp(&e->shape, shape, size)) {
+            e->last_use = d->clock;
+            return e;
+        }
+        if (e->last_use < oldest->last_use)
+            oldest = e;
+    }
+    *ret_found = false;
+    entry_clear(oldest);
+    memcpy(&oldest->shape, shape, size);
+    oldest->kind = kind;
+    oldest->last_use = d->clock;
+    return oldest;
+}
+
+static dnnl_data_type_t data_type(int64_t t)
+{
+    return t == DT_BF16 ? dnnl_bf16 : dnnl_f32;
+}
+
+static dnnl_status_t matrix(dnnl_memory_desc_t *ret, int64_t rows, int64_t cols, int64_t t, int64_t row_stride,
+                            int64_t col_stride)
+{
+    dnnl_dims_t dims = { rows, cols }, strides = { row_stride, col_stride };
+
+    return dnnl_memory_desc_init_by_strides(ret, 2, dims, data_type(t), strides);
+}
+
+static const struct {
+    dnnl_alg_kind_t alg;
+    float alpha;
+} activations[] = {
+    [ACT_GELU_TANH] = { dnnl_eltwise_gelu_tanh, 0 },
+    [ACT_QUICK_GELU] = { dnnl_eltwise_swish, 1.702f },
+    [ACT_SILU] = { dnnl_eltwise_swish, 1 },
+};
+
+static dnnl_status_t attributes(dnnl_primitive_attr_t *ret, int64_t act, int64_t accumulate)
+{
+    dnnl_post_ops_t ops = NULL;
+    dnnl_status_t s = dnnl_primitive_attr_create(ret);
+
+    if (!s)
+        s = dnnl_post_ops_create(&ops);
+    if (!s && accumulate)
+        s = dnnl_post_ops_append_sum(ops, 1);
+    if (!s && act != ACT_NONE)
+        s = dnnl_post_ops_append_eltwise(ops, 1, activations[act].alg, activations[act].alpha, 0);
+    if (!s)
+        s = dnnl_primitive_attr_set_post_ops(*ret, ops);
+    if (ops)
+        (void)dnnl_post_ops_destroy(ops);
+    return s;
+}
+
+/* Makes the primitive and its memory objects from an operation descriptor. */
+static dnnl_status_t entry_make(struct dnn *d, struct dnn_entry *e, const void *op, int64_t act, int64_t accumulate,
+                                bool bias)
+{
+    static const dnnl_query_t queries[] = { dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_weights_md,
+                                            dnnl_query_dst_md };
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    dnnl_status_t s = attributes(&attr, act, accumulate);
+
+    if (!s)
+        s = dnnl_primitive_desc_create(&pd, op, attr, d->engine, NULL);
+    if (!s)
+        s = dnnl_primitive_create(&e->primitive, pd);
+    for (int i = 0; i < N_OPERANDS && !s; i++) {
+        const dnnl_memory_desc_t *md = dnnl_primitive_desc_query_md(pd, queries[i], i == OPERAND_BIAS);
+
+        if (i == OPERAND_BIAS && !bias)
+            continue;
+        if (i == OPERAND_WEIGHTS)
+            e->weights.desc = *md;
+        e->args[e->n_args].arg = operand_ids[i];
+        s = dnnl_memory_create(&e->args[e->n_args].memory, md, d->engine, DNNL_MEMORY_NONE);
+        e->n_args += !s;
+    }
+    if (pd)
+        (void)dnnl_primitive_desc_destroy(pd);
+    if (attr)
+        (void)dnnl_primitive_attr_destroy(attr);
+    return s;
+}
+
+/* Pointers in the order of enum dnn_operand. oneDNN reads the first three, whatever its types say. */
+static dnnl_status_t entry_run(struct dnn *d, struct dnn_entry *e, const void *const pointers[N_OPERANDS])
+{
+    dnnl_status_t s = dnnl_success;
+
+    for (int i = 0; i < e->n_args && !s; i++)
+        for (int operand = 0; operand < N_OPERANDS; operand++)
+            if (e->args[i].arg == operand_ids[operand])
+                s = dnnl_memory_set_data_handle(e->args[i].memory, (void *)pointers[operand]);
+    if (!s)
+        s = dnnl_primitive_execute(e->primitive, d->stream, e->n_args, e->args);
+    return s ? s : dnnl_stream_wait(d->stream);
+}
+
+static dnnl_status_t matmul_make(struct dnn *d, struct dnn_entry *e, const struct dnn_matmul *s)
+{
+    dnnl_memory_desc_t a, b, bias, c;
+    dnnl_matmul_desc_t op;
+    dnnl_status_t status = matrix(&a, s->m, s->k, s->in_type, s->lda, 1);
+
+    if (!status)
+        status = matrix(&b, s->k, s->n, s->in_type, s->b_transposed ? 1 : s->ldb, s->b_transposed ? s->ldb : 1);
+    if (!status)
+        status = matrix(&bias, 1, s->n, DT_F32, s->n, 1);
+    if (!status)
+        status = matrix(&c, s->m, s->n, s->out_type, s->ldc, 1);
+    if (!status)
+        status = dnnl_matmul_desc_init(&op, &a, &b, s->bias ? &bias : NULL, &c);
+    return status ? status : entry_make(d, e, &op, s->act, s->accumulate, s->bias);
+}
+
+enum err_code dnn_matmul(struct dnn *d, const struct dnn_matmul *s, const void *a, const void *b, const void *bias,
+                         void *c, struct err *err)
+{
+    bool found;
+    struct dnn_entry *e = lookup(d, ENTRY_MATMUL, s, sizeof *s, &found);
+    dnnl_status_t status = found ? dnnl_success : matmul_make(d, e, s);
+
+    if (!status)
+        status = entry_run(d, e, (const void *[N_OPERANDS]){ a, b, bias, c });
+    else
+        entry_clear(e);
+    return check(status, "matrix product", err);
+}
+
+static dnnl_status_t conv_make(struct dnn *d, struct dnn_entry *e, const struct dnn_conv *s)
+{
+    dnnl_dims_t x_dims = { 1, s->c_in, s->h, s->w }, y_dims = { 1, s->c_out, s->h_out, s->w_out };
+    dnnl_dims_t w_dims = { s->c_out, s->c_in, s->kh, s->kw }, b_dims = { s->c_out };
+    dnnl_dims_t strides = { s->stride, s->stride };
+    dnnl_dims_t top_left = { s->pad_top, s->pad_left }, bottom_right = { s->pad_bottom, s->pad_right };
+    dnnl_memory_desc_t x, w, b, y;
+    dnnl_convolution_desc_t op;
+    dnnl_status_t status = dnnl_memory_desc_init_by_tag(&x, 4, x_dims, data_type(s->in_type), dnnl_nhwc);
+
+    if (!status)
+        status = dnnl_memory_desc_init_by_tag(&w, 4, w_dims, data_type(s->in_type), dnnl_format_tag_any);
+    if (!status)
+        status = dnnl_memory_desc_init_by_tag(&b, 1, b_dims, dnnl_f32, dnnl_x);
+    if (!status)
+        status = dnnl_memory_desc_init_by_tag(&y, 4, y_dims, data_type(s->out_type), dnnl_nhwc);
+    if (!status)
+        status = dnnl_convolution_forward_desc_init(&op, dnnl_forward_inference, dnnl_convolution_direct, &x, &w, &b,
+                                                    &y, strides, top_left, bottom_right);
+    return status ? status : entry_make(d, e, &op, ACT_NONE, s->accumulate, true);
+}
+
+static struct dnn_entry *conv_entry(struct dnn *d, const struct dnn_conv *s, dnnl_status_t *ret_status)
+{
+    bool found;
+    struct dnn_entry *e = lookup(d, ENTRY_CONV, s, sizeof *s, &found);
+
+    *ret_status = found ? dnnl_success : conv_make(d, e, s);
+    if (*ret_status)
+        entry_clear(e);
+    return e;
+}
+
+enum err_code dnn_conv_layout(struct dnn *d, const struct dnn_conv *s, const struct dnn_layout **ret,
+                              size_t *ret_bytes, struct err *err)
+{
+    dnnl_status_t status;
+    struct dnn_entry *e = conv_entry(d, s, &status);
+
+    if (!status) {
+        *ret = &e->weights;
+        *ret_bytes = dnnl_memory_desc_get_size(&e->weights.desc);
+    }
+    return check(status, "convolution", err);
+}
+
+enum err_code dnn_conv(struct dnn *d, const struct dnn_conv *s, const void *x, const void *weights, const float *bias,
+                       void *y, struct err *err)
+{
+    dnnl_status_t status;
+    struct dnn_entry *e = conv_entry(d, s, &status);
+
+    if (!status)
+        status = entry_run(d, e, (const void *[N_OPERANDS]){ x, weights, bias, y });
+    return check(status, "convolution", err);
+}
+
+size_t dnn_layout_size(void)
+{
+    return sizeof(struct dnn_layout);
+}
+
+void dnn_layout_copy(struct dnn_layout *to, const struct dnn_layout *from)
+{
+    *to = *from;
+}
+
+bool dnn_layout_equal(const struct dnn_layout *a, const struct dnn_layout *b)
+{
+    return dnnl_memory_desc_equal(&a->desc, &b->desc);
+}
+
+enum err_code dnn_reorder(struct dnn *d, const struct dnn_conv *s, const struct dnn_layout *from_layout,
+                          const void *from, const struct dnn_layout *to_layout, void *to, struct err *err)
+{
+    dnnl_dims_t dims = { s->c_out, s->c_in, s->kh, s->kw };
+    dnnl_memory_desc_t oihw;
+    dnnl_memory_t src = NULL, dst = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    dnnl_primitive_t reorder = NULL;
+    dnnl_status_t status = dnnl_memory_desc_init_by_tag(&oihw, 4, dims, dnnl_f32, dnnl_oihw);
+
+    if (!status)
+        status = dnnl_memory_create(&src, from_layout ? &from_layout->desc : &oihw, d->engine, (void *)from);
+    if (!status)
+        status = dnnl_memory_create(&dst, &to_layout->desc, d->engine, to);
+    if (!status)
+        status = dnnl_reorder_primitive_desc_create(&pd, from_layout ? &from_layout->desc : &oihw, d->engine,
+                                                    &to_layout->desc, d->engine, NULL);
+    if (!status)
+        status = dnnl_primitive_create(&reorder, pd);
+    if (!status) {
+        dnnl_exec_arg_t args[] = { { DNNL_ARG_FROM, src }, { DNNL_ARG_TO, dst } };
+
+        status = dnnl_primitive_execute(reorder, d->stream, 2, args);
+    }
+    if (!status)
+        status = dnnl_stream_wait(d->stream);
+    (void)dnnl_primitive_destroy(reorder);
+    (void)dnnl_primitive_desc_destroy(pd);
+    (void)dnnl_memory_destroy(dst);
+    (void)dnnl_memory_destroy(src);
+    return check(status, "weights of a convolution", err);
+}

@@ -1,0 +1,66 @@
+/*
+ * onednn - matrix products and convolutions by oneDNN, behind plain structs.
+ *
+ * A struct dnn is for one caller at a time. Primitives are made on first use for the number of threads that OpenMP has
+ * there and then, so one used by a single thread of a team must be used so always (dnn_alone). Each keeps its last
+ * DNN_CACHE_MAX primitives by shape.
+ * Source: oneDNN 2.6 C API (libdnnl).
+ */
+#ifndef KERNELS_CPU_ONEDNN_H
+#define KERNELS_CPU_ONEDNN_H
+
+#include "kernels/backend.h"
+
+enum { DNN_CACHE_MAX = 128 };
+
+struct dnn;
+
+MUST_CHECK enum err_code dnn_open(struct dnn **ret, struct err *err);
+void dnn_close(struct dnn *d); /* takes NULL */
+
+/* Says that this thread of a parallel region works by itself: oneDNN then starts no team of its own. */
+void dnn_alone(void);
+
+/* Whether products of bf16 are faster than those of f32: with AMX they are, with AVX-512 BF16 alone they are not. */
+bool dnn_bf16_pays(void);
+
+/* c[m,n] = act(a[m,k] b + bias) or c += a b. All members of 64 bits, so that no padding disturbs comparing. */
+struct dnn_matmul {
+    int64_t m, n, k;
+    int64_t lda, ldb, ldc;     /* elements between rows */
+    int64_t in_type, out_type; /* F32 -> F32, or BF16 -> F32 or BF16 */
+    int64_t b_transposed;      /* b lies as [n,k] instead of [k,n] */
+    int64_t bias;              /* F32 [n] is given */
+    int64_t act;               /* enum activation */
+    int64_t accumulate;        /* add to what is in c; neither bias nor act then */
+};
+
+MUST_CHECK enum err_code dnn_matmul(struct dnn *d, const struct dnn_matmul *s, const void *a, const void *b,
+                                    const void *bias, void *c, struct err *err);
+
+/* Pictures [h,w,c], dense; weights in a layout of oneDNN's choice. Types as above. */
+struct dnn_conv {
+    int64_t h, w, c_in, h_out, w_out, c_out, kh, kw, stride;
+    int64_t pad_top, pad_left, pad_bottom, pad_right;
+    int64_t in_type, out_type;
+    int64_t accumulate; /* add to what is in y */
+};
+
+/* What a layout of weights is, for who keeps them. */
+struct dnn_layout;
+
+/* The layout that s wants, borrowed from the cache until the next call on d, and its size. */
+MUST_CHECK enum err_code dnn_conv_layout(struct dnn *d, const struct dnn_conv *s, const struct dnn_layout **ret,
+                                         size_t *ret_bytes, struct err *err);
+size_t dnn_layout_size(void);
+void dnn_layout_copy(struct dnn_layout *to, const struct dnn_layout *from);
+bool dnn_layout_equal(const struct dnn_layout *a, const struct dnn_layout *b);
+/* Into `to_layout` from another layout, or from OIHW in f32 (NULL). */
+MUST_CHECK enum err_code dnn_reorder(struct dnn *d, const struct dnn_conv *s, const struct dnn_layout *from_layout,
+                                     const void *from, const struct dnn_layout *to_layout, void *to, struct err *err);
+
+/* Weights in the layout that dnn_conv_layout gives for s. */
+MUST_CHECK enum err_code dnn_conv(struct dnn *d, const struct dnn_conv *s, const void *x, const void *weights,
+                                  const float *bias, void *y, struct err *err);
+
+#endif
