@@ -157,16 +157,14 @@ static bool find(const struct charsmap *m, struct span key, struct span *ret)
 static struct span take_cluster(struct span *text)
 {
     const char *start = text->ptr;
-    int32_t before = unicode_next(text);
+    struct unicode_cluster c = unicode_cluster_begin(unicode_next(text));
 
     while (text->len) {
         struct span rest = *text;
-        int32_t cp = unicode_next(&rest);
 
-        if (!unicode_joins_cluster(before, cp))
+        if (!unicode_cluster_takes(&c, unicode_next(&rest)))
             break;
         *text = rest;
-        before = cp;
     }
     return (struct span){ start, (size_t)(text->ptr - start) };
 }

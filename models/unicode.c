@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <utf8proc.h>
 
+enum { COMBINING_ACUTE = 0x0301, ARABIC_NUMBER_SIGN = 0x0600 /* a prepender */ };
+
 struct range {
     int32_t first, last;
 };
@@ -63,18 +65,50 @@ bool unicode_is_white_space(int32_t cp)
     return IN_RANGES(cp, table);
 }
 
+/*
+ * Debian's libutf8proc has Unicode 15, the official tokenizers 16 (classes) and 17 (lower case). What came between is
+ * listed in the three functions below, so that ids do not depend on the library that is installed.
+ */
 bool unicode_is_letter(int32_t cp)
 {
+    static const struct range young[] = {
+        { 0x1C89, 0x1C8A }, { 0xA7CB, 0xA7CD }, { 0xA7DA, 0xA7DC }, { 0x105C0, 0x105F3 }, { 0x10D4A, 0x10D65 },
+        { 0x10D6F, 0x10D85 }, { 0x10EC2, 0x10EC4 }, { 0x11380, 0x11389 }, { 0x1138B, 0x1138B }, { 0x1138E, 0x1138E },
+        { 0x11390, 0x113B5 }, { 0x113B7, 0x113B7 }, { 0x113D1, 0x113D1 }, { 0x113D3, 0x113D3 }, { 0x11BC0, 0x11BE0 },
+        { 0x13460, 0x143FA }, { 0x16100, 0x1611D }, { 0x16D40, 0x16D6C }, { 0x18CFF, 0x18CFF }, { 0x1E5D0, 0x1E5ED },
+        { 0x1E5F0, 0x1E5F0 }, { 0x2EBF0, 0x2EE5D },
+    };
     utf8proc_category_t c = utf8proc_category(cp);
 
-    return c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO;
+    return (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO) || IN_RANGES(cp, young);
 }
 
 bool unicode_is_number(int32_t cp)
 {
+    static const struct range young[] = {
+        { 0x10D40, 0x10D49 }, { 0x116D0, 0x116E3 }, { 0x11BF0, 0x11BF9 }, { 0x16130, 0x16139 }, { 0x16D70, 0x16D79 },
+        { 0x1CCF0, 0x1CCF9 }, { 0x1E5F1, 0x1E5FA },
+    };
     utf8proc_category_t c = utf8proc_category(cp);
 
-    return c >= UTF8PROC_CATEGORY_ND && c <= UTF8PROC_CATEGORY_NO;
+    return (c >= UTF8PROC_CATEGORY_ND && c <= UTF8PROC_CATEGORY_NO) || IN_RANGES(cp, young);
+}
+
+static int32_t lower_one(int32_t cp)
+{
+    static const struct {
+        int32_t first, last, lower; /* `lower` is that of first; the others follow */
+    } young[] = {
+        { 0x1C89, 0x1C89, 0x1C8A },    { 0xA7CB, 0xA7CB, 0x0264 }, { 0xA7CC, 0xA7CC, 0xA7CD },
+        { 0xA7CE, 0xA7CE, 0xA7CF },    { 0xA7D2, 0xA7D2, 0xA7D3 }, { 0xA7D4, 0xA7D4, 0xA7D5 },
+        { 0xA7DA, 0xA7DA, 0xA7DB },    { 0xA7DC, 0xA7DC, 0x019B }, { 0x10D50, 0x10D65, 0x10D70 },
+        { 0x16EA0, 0x16EB8, 0x16EBB },
+    };
+
+    for (size_t i = 0; cp >= young[0].first && i < sizeof young / sizeof *young; i++)
+        if (cp >= young[i].first && cp <= young[i].last)
+            return young[i].lower + (cp - young[i].first);
+    return utf8proc_tolower(cp);
 }
 
 int unicode_lower(int32_t cp, int32_t ret[2])
@@ -84,72 +118,64 @@ int unicode_lower(int32_t cp, int32_t ret[2])
         ret[1] = 0x0307;
         return 2;
     }
-    ret[0] = utf8proc_tolower(cp);
+    ret[0] = lower_one(cp);
     return 1;
 }
 
-static bool is_prepender(int32_t cp)
+/* A character that behaves as the official tables (Unicode 17) have it, where those of the library are older. */
+static int32_t cluster_equivalent(int32_t cp)
 {
-    static const struct range table[] = {
-        { 0x0600, 0x0605 }, { 0x06DD, 0x06DD }, { 0x070F, 0x070F }, { 0x0890, 0x0891 }, { 0x08E2, 0x08E2 },
-        { 0x0D4E, 0x0D4E },
+    static const struct range young_marks[] = {
+        { 0x0897, 0x0897 },   { 0x1ACF, 0x1ADD },   { 0x1AE0, 0x1AEB },   { 0x10D69, 0x10D6D }, { 0x10EFA, 0x10EFC },
+        { 0x113B8, 0x113C0 }, { 0x113C2, 0x113C2 }, { 0x113C5, 0x113C5 }, { 0x113C7, 0x113CA }, { 0x113CC, 0x113D0 },
+        { 0x113D2, 0x113D2 }, { 0x113E1, 0x113E2 }, { 0x11B60, 0x11B67 }, { 0x11F5A, 0x11F5A }, { 0x1611E, 0x1612F },
+        { 0x1E5EE, 0x1E5EF }, { 0x1E6E3, 0x1E6E3 }, { 0x1E6E6, 0x1E6E6 }, { 0x1E6EE, 0x1E6EF }, { 0x1E6F5, 0x1E6F5 },
     };
 
-    return IN_RANGES(cp, table);
+    if (cp == 0x11A3A) /* was a prepender once */
+        return 'x';
+    if (cp == 0x113D1) /* has become one */
+        return ARABIC_NUMBER_SIGN;
+    return IN_RANGES(cp, young_marks) ? COMBINING_ACUTE : cp;
 }
 
-static bool is_extender(int32_t cp)
+struct unicode_cluster unicode_cluster_begin(int32_t cp)
 {
-    static const struct range others[] = {
-        { 0x0E33, 0x0E33 }, { 0x0EB3, 0x0EB3 }, { 0x200C, 0x200D }, { 0xFF9E, 0xFF9F }, { 0x1F3FB, 0x1F3FF },
-        { 0xE0020, 0xE007F },
-    };
-    utf8proc_category_t c = utf8proc_category(cp);
-
-    return (c >= UTF8PROC_CATEGORY_MN && c <= UTF8PROC_CATEGORY_ME) || IN_RANGES(cp, others);
+    return (struct unicode_cluster){ .last = cluster_equivalent(cp) };
 }
 
-static bool is_control(int32_t cp)
+bool unicode_cluster_takes(struct unicode_cluster *c, int32_t cp)
 {
-    switch (utf8proc_category(cp)) {
-    case UTF8PROC_CATEGORY_CC:
-    case UTF8PROC_CATEGORY_CF:
-    case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP:
-        return !is_extender(cp) && !is_prepender(cp);
-    default:
-        return false;
-    }
+    int32_t last = c->last;
+
+    c->last = cluster_equivalent(cp);
+    if (last < 0x80 && cp < 0x80) /* the common case, which leaves no state behind */
+        return last == '\r' && cp == '\n';
+    return !utf8proc_grapheme_break_stateful(last, c->last, &c->state);
 }
 
-bool unicode_joins_cluster(int32_t before, int32_t cp)
-{
-    if (before == '\r' && cp == '\n')
-        return true;
-    if (before < 0x80 && cp < 0x80) /* none of these extends or prepends */
-        return false;
-    return (is_extender(cp) && !is_control(before)) || (is_prepender(before) && !is_control(cp));
-}
-
-/* Characters younger than Unicode 9 that take part in normalisation. */
-static bool is_unknown_to_nfc(int32_t cp)
+/*
+ * Characters that normalisation passes over as it does a letter: those younger than Unicode 9 that would take part in
+ * it, and U+11A7, one before the first final jamo, which utf8proc 2.8 composes with a syllable and so swallows.
+ */
+static bool is_inert(int32_t cp)
 {
     static const struct range table[] = {
-    { 0x05C8, 0x05C9 }, { 0x07FD, 0x07FD }, { 0x0897, 0x089F }, { 0x08CA, 0x08D3 }, { 0x09FE, 0x09FE },
-    { 0x0C3C, 0x0C3C }, { 0x0D3B, 0x0D3C }, { 0x0EBA, 0x0EBA }, { 0x1715, 0x1715 }, { 0x1ABF, 0x1AF0 },
-    { 0x1DF6, 0x1DFA }, { 0xA82C, 0xA82C }, { 0x105C9, 0x105C9 }, { 0x105D2, 0x105D2 }, { 0x105DA, 0x105DA },
-    { 0x105E4, 0x105E4 }, { 0x10D24, 0x10D27 }, { 0x10D69, 0x10D6D }, { 0x10EAB, 0x10EAC }, { 0x10ECB, 0x10ECF },
-    { 0x10EF0, 0x10EFB }, { 0x10EFD, 0x10EFF }, { 0x10F46, 0x10F50 }, { 0x10F82, 0x10F85 }, { 0x11070, 0x11070 },
-    { 0x1133B, 0x1133B }, { 0x11382, 0x11385 }, { 0x1138B, 0x1138B }, { 0x1138E, 0x1138E }, { 0x11390, 0x11391 },
-    { 0x113B8, 0x113B8 }, { 0x113BB, 0x113BB }, { 0x113C2, 0x113C2 }, { 0x113C5, 0x113C5 }, { 0x113C7, 0x113C9 },
-    { 0x113CE, 0x113D0 }, { 0x1145E, 0x1145E }, { 0x11839, 0x1183A }, { 0x11930, 0x11930 }, { 0x11935, 0x11935 },
-    { 0x11938, 0x11938 }, { 0x1193D, 0x1193E }, { 0x11943, 0x11943 }, { 0x119E0, 0x119E0 }, { 0x11A34, 0x11A34 },
-    { 0x11A47, 0x11A47 }, { 0x11A99, 0x11A99 }, { 0x11D42, 0x11D42 }, { 0x11D44, 0x11D45 }, { 0x11D97, 0x11D97 },
-    { 0x11F41, 0x11F42 }, { 0x1611E, 0x16129 }, { 0x1612F, 0x1612F }, { 0x16D63, 0x16D63 }, { 0x16D67, 0x16D6A },
-    { 0x16FF0, 0x16FF1 }, { 0x1D127, 0x1D128 }, { 0x1D250, 0x1D252 }, { 0x1D25B, 0x1D25C }, { 0x1D25F, 0x1D25F },
-    { 0x1D280, 0x1D281 }, { 0x1E08F, 0x1E08F }, { 0x1E130, 0x1E136 }, { 0x1E2AE, 0x1E2AE }, { 0x1E2EC, 0x1E2EF },
-    { 0x1E4EC, 0x1E4EF }, { 0x1E5EE, 0x1E5EF }, { 0x1E6E3, 0x1E6E3 }, { 0x1E6E6, 0x1E6E6 }, { 0x1E6EE, 0x1E6EF },
-    { 0x1E6F5, 0x1E6F5 },
+        { 0x05C8, 0x05C9 }, { 0x07FD, 0x07FD }, { 0x0897, 0x089F }, { 0x08CA, 0x08D3 }, { 0x09FE, 0x09FE },
+        { 0x0C3C, 0x0C3C }, { 0x0D3B, 0x0D3C }, { 0x0EBA, 0x0EBA }, { 0x11A7, 0x11A7 }, { 0x1715, 0x1715 },
+        { 0x1ABF, 0x1AF0 }, { 0x1DF6, 0x1DFA }, { 0xA82C, 0xA82C }, { 0x105C9, 0x105C9 }, { 0x105D2, 0x105D2 },
+        { 0x105DA, 0x105DA }, { 0x105E4, 0x105E4 }, { 0x10D24, 0x10D27 }, { 0x10D69, 0x10D6D }, { 0x10EAB, 0x10EAC },
+        { 0x10ECB, 0x10ECF }, { 0x10EF0, 0x10EFB }, { 0x10EFD, 0x10EFF }, { 0x10F46, 0x10F50 }, { 0x10F82, 0x10F85 },
+        { 0x11070, 0x11070 }, { 0x1133B, 0x1133B }, { 0x11382, 0x11385 }, { 0x1138B, 0x1138B }, { 0x1138E, 0x1138E },
+        { 0x11390, 0x11391 }, { 0x113B8, 0x113B8 }, { 0x113BB, 0x113BB }, { 0x113C2, 0x113C2 }, { 0x113C5, 0x113C5 },
+        { 0x113C7, 0x113C9 }, { 0x113CE, 0x113D0 }, { 0x1145E, 0x1145E }, { 0x11839, 0x1183A }, { 0x11930, 0x11930 },
+        { 0x11935, 0x11935 }, { 0x11938, 0x11938 }, { 0x1193D, 0x1193E }, { 0x11943, 0x11943 }, { 0x119E0, 0x119E0 },
+        { 0x11A34, 0x11A34 }, { 0x11A47, 0x11A47 }, { 0x11A99, 0x11A99 }, { 0x11D42, 0x11D42 }, { 0x11D44, 0x11D45 },
+        { 0x11D97, 0x11D97 }, { 0x11F41, 0x11F42 }, { 0x1611E, 0x16129 }, { 0x1612F, 0x1612F }, { 0x16D63, 0x16D63 },
+        { 0x16D67, 0x16D6A }, { 0x16FF0, 0x16FF1 }, { 0x1D127, 0x1D128 }, { 0x1D250, 0x1D252 }, { 0x1D25B, 0x1D25C },
+        { 0x1D25F, 0x1D25F }, { 0x1D280, 0x1D281 }, { 0x1E08F, 0x1E08F }, { 0x1E130, 0x1E136 }, { 0x1E2AE, 0x1E2AE },
+        { 0x1E2EC, 0x1E2EF }, { 0x1E4EC, 0x1E4EF }, { 0x1E5EE, 0x1E5EF }, { 0x1E6E3, 0x1E6E3 }, { 0x1E6E6, 0x1E6E6 },
+        { 0x1E6EE, 0x1E6EF }, { 0x1E6F5, 0x1E6F5 },
     };
 
     return cp >= 0x05C8 && IN_RANGES(cp, table);
@@ -236,7 +262,7 @@ enum err_code unicode_nfc(struct span text, struct arena *a, int32_t **ret, size
     for (size_t i = 0; i < n; i++)
         in[i] = unicode_next(&text);
     for (size_t i = 0, end; i < n; i = end) {
-        for (end = i; end < n && !is_unknown_to_nfc(in[end]); end++)
+        for (end = i; end < n && !is_inert(in[end]); end++)
             ;
         n_out += normalise_known(in + i, end - i, out + n_out, room - n_out, keys);
         if (end < n)

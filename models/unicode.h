@@ -25,11 +25,14 @@ bool unicode_is_number(int32_t cp);      /* general category N* */
 /* Full lower-case mapping without context; the number of code points, 1 or 2. */
 int unicode_lower(int32_t cp, int32_t ret[2]);
 
-/*
- * Does `cp` belong to the grapheme cluster that `before` ends? A cut-down UAX 29, exact for clusters under six bytes,
- * the only ones that the T5 normaliser looks up whole (numerics document 6.4).
- */
-bool unicode_joins_cluster(int32_t before, int32_t cp);
+/* Extended grapheme clusters (UAX 29), one code point after the other. */
+struct unicode_cluster {
+    int32_t last;  /* code point */
+    int32_t state; /* libutf8proc's */
+};
+
+struct unicode_cluster unicode_cluster_begin(int32_t cp);
+bool unicode_cluster_takes(struct unicode_cluster *c, int32_t cp); /* false: cp begins another; c is done with */
 
 /*
  * Normalisation form C as code points, in the arena. As the official library has it, with the tables of Unicode 9:
