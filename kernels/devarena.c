@@ -109,6 +109,18 @@ enum err_code devarena_3d(struct devarena *a, enum dtype t, int64_t d0, int64_t 
     return alloc_tensor(a, t, 3, (int64_t[]){ d0, d1, d2 }, ret, err);
 }
 
+enum err_code devarena_carve(struct devarena *parent, size_t bytes, struct devarena *ret, struct err *err)
+{
+    void *base = NULL;
+    enum err_code rc;
+
+    assert(!parent->grow_bytes);
+    rc = devarena_alloc(parent, bytes, &base, err);
+    if (!rc)
+        *ret = (struct devarena){ .be = parent->be, .base = base, .size = bytes };
+    return rc;
+}
+
 size_t devarena_mark(const struct devarena *a)
 {
     assert(!a->grow_bytes);

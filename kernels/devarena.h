@@ -32,6 +32,9 @@ MUST_CHECK enum err_code devarena_2d(struct devarena *a, enum dtype t, int64_t r
 MUST_CHECK enum err_code devarena_3d(struct devarena *a, enum dtype t, int64_t d0, int64_t d1, int64_t d2,
                                      struct tensor *ret, struct err *err);
 
+/* A fixed arena of `bytes` inside a fixed one: gone when the parent is rewound, without a devarena_done(). */
+MUST_CHECK enum err_code devarena_carve(struct devarena *parent, size_t bytes, struct devarena *ret, struct err *err);
+
 size_t devarena_mark(const struct devarena *a); /* fixed arenas only */
 void devarena_rewind(struct devarena *a, size_t mark);
 

@@ -1,0 +1,192 @@
+/* fill_model - opening a folder, and the memory of the largest request. */
+#include "models/fill_model.h"
+
+#include <stdlib.h>
+
+#include "models/latents.h"
+#include "models/model_folder.h"
+
+/* Address space; it becomes memory where it is touched. */
+static const size_t arena_bytes = (size_t)1 << 30, scratch_bytes = (size_t)4 << 30, plenty = (size_t)1 << 42;
+enum { WEIGHTS_SLAB_BYTES = 16 << 20 };
+
+static enum err_code check_limits(const struct fill_options *o, struct err *err)
+{
+    if (o->max_width < FILL_MIN_SIDE || o->max_width > FILL_MAX_SIDE || o->max_height < FILL_MIN_SIDE ||
+        o->max_height > FILL_MAX_SIDE)
+        return err_set(err, ERR_INVALID, "fill: %d x %d pixels, a side has %d to %d", o->max_width, o->max_height,
+                       FILL_MIN_SIDE, FILL_MAX_SIDE);
+    if (o->max_steps < 1 || o->max_steps > FILL_MAX_STEPS || o->max_t5_len < 1 || o->max_t5_len > FILL_MAX_T5_LEN)
+        return err_set(err, ERR_INVALID, "fill: %d steps, %d text tokens", o->max_steps, o->max_t5_len);
+    return ERR_OK;
+}
+
+static _Atomic int64_t *loaded_bytes(const struct fill_model *m)
+{
+    return m->limits.loading ? &m->limits.loading->loaded_bytes : NULL;
+}
+
+/* Opens a part of the folder, adds its size to the total and joins its files. */
+static enum err_code open_part(struct fill_model *m, const struct model_folder *folder, enum model_part part,
+                               enum err_code (*join)(struct weight_set *, const struct tensor_file *, int, struct err *),
+                               struct weight_set *set, const char **ret_path, struct err *err)
+{
+    struct shards shards = { 0 };
+    enum err_code rc = model_folder_open(folder, part, &m->arena, &shards, err);
+
+    if (rc)
+        return rc;
+    if (m->limits.loading)
+        m->limits.loading->total_bytes += shards_bytes(&shards);
+    *ret_path = shards.files[0].path;
+    return join(set, shards.files, shards.n_files, err);
+}
+
+static enum err_code load_vae(struct fill_model *m, const struct model_folder *folder, struct weight_loader *l,
+                              struct err *err)
+{
+    struct weight_set set;
+    const char *path;
+    enum err_code rc = open_part(m, folder, MODEL_VAE, vae_weight_set, &set, &path, err);
+
+    l->set = &set;
+    return rc ? rc : vae_load(&m->vae, l, err);
+}
+
+static enum err_code load_transformer(struct fill_model *m, const struct model_folder *folder,
+                                      struct weight_loader *l, struct err *err)
+{
+    struct weight_set set;
+    enum err_code rc = open_part(m, folder, MODEL_TRANSFORMER, flux_weight_set, &set, &m->transformer, err);
+
+    l->set = &set;
+    if (!rc)
+        rc = flux_load(&m->flux, l, &m->arena, err);
+    return rc ? rc : flux_require_fill(&m->flux.config, err);
+}
+
+/* The text encoders feed this transformer. */
+static enum err_code check_widths(const struct fill_model *m, const char *dir, struct err *err)
+{
+    if (m->text.t5.d_model != m->flux.config.context || m->text.clip.width != m->flux.config.pooled)
+        return err_set(err, ERR_CORRUPT, "%s: T5 and CLIP are %lld and %lld wide, the transformer takes %lld and %lld",
+                       dir, (long long)m->text.t5.d_model, (long long)m->text.clip.width,
+                       (long long)m->flux.config.context, (long long)m->flux.config.pooled);
+    return ERR_OK;
+}
+
+/* What is small comes first, so that a wrong folder is told soon. */
+static enum err_code load(struct fill_model *m, const char *dir, struct err *err)
+{
+    struct model_folder folder = { .dir = dir, .transformer = m->limits.transformer };
+    struct weight_loader l = {
+        .be = m->be, .mem = &m->weights, .scratch = &m->scratch, .loaded_bytes = loaded_bytes(m)
+    };
+    enum err_code rc = load_vae(m, &folder, &l, err);
+
+    if (!rc)
+        rc = text_encoder_load(&m->text, &folder, m->be, &m->weights, &m->arena, &m->scratch, loaded_bytes(m), err);
+    if (!rc)
+        rc = load_transformer(m, &folder, &l, err);
+    return rc ? rc : check_widths(m, dir, err);
+}
+
+/* More than CLIP's positions: it computes no rows behind a text's end. */
+static const char long_prompt[] = "a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a "
+                                  "a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a";
+
+/* Runs the largest request on the plan backend: the very code that will run, and nothing else, says what it takes. */
+static enum err_code rehearse(const struct fill_model *m, struct backend *plan_be, size_t *ret, struct err *err)
+{
+    struct fill_model plan = *m;
+    struct image picture, mask, painted;
+    struct fill_request r = { FILL_REQUEST_DEFAULTS, .picture = &picture, .mask = &mask, .prompt = long_prompt };
+    enum err_code rc;
+
+    plan.be = plan.flux.be = plan.vae.be = plan.text.t5.be = plan.text.clip.be = plan_be;
+    plan.mem = (struct devarena){ 0 };
+    r.width = m->limits.max_width;
+    r.height = m->limits.max_height;
+    r.steps = m->limits.max_steps;
+    r.t5_len = m->limits.max_t5_len;
+    rc = image_new(&plan.scratch, r.width, r.height, 3, &picture, err);
+    if (!rc)
+        rc = image_new(&plan.scratch, r.width, r.height, 1, &mask, err);
+    if (!rc)
+        rc = devarena_init(&plan.mem, plan_be, plenty, 0, err);
+    if (!rc)
+        rc = fill_run(&plan, &r, &plan.scratch, &painted, err);
+    *ret = plan.mem.peak;
+    devarena_done(&plan.mem);
+    return rc;
+}
+
+static enum err_code take_memory(struct fill_model *m, struct err *err)
+{
+    struct arena_mark mark = arena_mark(&m->scratch);
+    struct backend *plan_be = NULL;
+    size_t bytes = 0;
+    enum err_code rc = flux_measure(&m->flux, m->limits.max_height / TOKEN_SIDE, m->limits.max_width / TOKEN_SIDE,
+                                    m->limits.max_t5_len, m->limits.max_steps, &m->scratch, &m->flux_job_bytes,
+                                    &m->flux_step_bytes, err);
+
+    if (!rc)
+        rc = backend_plan_open(m->be->act, &plan_be, err);
+    if (!rc)
+        rc = rehearse(m, plan_be, &bytes, err);
+    backend_close(plan_be);
+    arena_rewind(&m->scratch, mark);
+    return rc ? rc : devarena_init(&m->mem, m->be, bytes, 0, err);
+}
+
+enum err_code fill_model_open(const char *dir, const struct fill_options *options, struct backend *be,
+                              struct fill_model **ret, struct err *err)
+{
+    struct fill_model *m;
+    enum err_code rc = check_limits(options, err);
+
+    if (rc)
+        return rc;
+    m = calloc(1, sizeof *m);
+    if (!m)
+        return err_set(err, ERR_NOMEM, "fill: no memory for the model's record");
+    m->be = be;
+    m->limits = *options;
+    rc = arena_init(&m->arena, arena_bytes, err);
+    if (!rc)
+        rc = arena_init(&m->scratch, scratch_bytes, err);
+    if (!rc)
+        rc = devarena_init(&m->weights, be, 0, WEIGHTS_SLAB_BYTES, err);
+    if (!rc)
+        rc = load(m, dir, err);
+    if (!rc)
+        rc = take_memory(m, err);
+    m->limits.transformer = NULL; /* the caller's strings are not kept */
+    m->limits.loading = NULL;
+    if (rc)
+        fill_model_close(m);
+    else
+        *ret = m;
+    return rc;
+}
+
+void fill_model_close(struct fill_model *m)
+{
+    if (!m)
+        return;
+    devarena_done(&m->mem);
+    devarena_done(&m->weights);
+    arena_done(&m->scratch);
+    arena_done(&m->arena);
+    free(m);
+}
+
+const char *fill_model_transformer(const struct fill_model *m)
+{
+    return m->transformer;
+}
+
+size_t fill_model_job_bytes(const struct fill_model *m)
+{
+    return m->mem.total;
+}

@@ -1,0 +1,25 @@
+/*
+ * fill_model - what fill.c and fill_model.c share: the networks of the pipeline and the memory of its requests.
+ */
+#ifndef MODELS_FILL_MODEL_H
+#define MODELS_FILL_MODEL_H
+
+#include "kernels/devarena.h"
+#include "models/fill.h"
+#include "models/flux.h"
+#include "models/text_encode.h"
+#include "models/vae.h"
+
+struct fill_model {
+    struct backend *be;
+    struct arena arena, scratch; /* host: directories and tables; loading and rehearsal */
+    struct devarena weights, mem; /* vectors; requests */
+    struct text_encoder text;
+    struct flux flux;
+    struct vae vae;
+    const char *transformer; /* path */
+    struct fill_options limits;
+    size_t flux_job_bytes, flux_step_bytes; /* of the largest request: carved out of `mem` */
+};
+
+#endif
