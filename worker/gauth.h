@@ -22,7 +22,7 @@
 
 enum gauth_service { GAUTH_FIRESTORE, GAUTH_STORAGE, GAUTH_SERVICES };
 
-enum { GAUTH_JSON_MAX = 16 << 10, GAUTH_TOKEN_MAX = 4096 };
+enum { GAUTH_TOKEN_MAX = 4096 };
 
 struct gauth_options { /* NULL or "": not set */
     struct http *http; /* borrowed */
