@@ -10,9 +10,13 @@ Q       := $(if $(V),,@)
 
 CFLAGS_release := -O3 -g
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
-CFLAGS  += -std=gnu17 -ffp-contract=off -fopenmp -pthread $(WARN) $(CFLAGS_$(FLAVOUR))
+# clang for its libFuzzer: it warns about other things, and may lack OpenMP, which no reader needs
+CFLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -w -fsanitize=fuzzer-no-link,address,undefined \
+                  -fno-sanitize-recover=undefined
+OPENMP  := $(if $(filter fuzz,$(FLAVOUR)),,-fopenmp)
+CFLAGS  += -std=gnu17 -ffp-contract=off $(OPENMP) -pthread $(WARN) $(CFLAGS_$(FLAVOUR))
 CPPFLAGS += -I. -D_GNU_SOURCE -MMD -MP
-LDFLAGS += -fopenmp -pthread $(if $(filter asan,$(FLAVOUR)),-fsanitize=address$(comma)undefined)
+LDFLAGS += $(OPENMP) -pthread $(if $(filter asan,$(FLAVOUR)),-fsanitize=address$(comma)undefined)
 comma   := ,
 
 # oneDNN where it is installed (ONEDNN=0 builds the plain C operations alone).
@@ -27,7 +31,8 @@ endif
 CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
-SRC_KERNELS := $(filter-out $(SKIP_SRC),$(wildcard kernels/base/*.c kernels/*.c kernels/cpu/*.c))
+SRC_KERNELS := $(filter-out $(SKIP_SRC),$(wildcard kernels/base/*.c kernels/*.c \
+               $(if $(filter fuzz,$(FLAVOUR)),,kernels/cpu/*.c)))
 SRC_MODELS  := $(wildcard models/*.c models/image/*.c)
 SRC_WORKER  := $(filter-out worker/main.c,$(wildcard worker/*.c))
 SRC_TEST    := $(wildcard test/unit/*/*.c test/support/*.c)
@@ -38,7 +43,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all test asan clean help
+.PHONY: all test asan fuzz clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
 
 build/inpaint-worker: $(BUILD)/inpaint-worker
@@ -47,7 +52,11 @@ build/inpaint-worker: $(BUILD)/inpaint-worker
 $(BUILD)/inpaint-worker: $(call obj,worker/main.c) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/unit-tests: $(call obj,$(SRC_TEST)) $(LIBS)
+# test/fuzz/fuzz_x.c is a libFuzzer program by `make fuzz ENTRY=x`; the unit tests replay test/fuzz/corpus/x through it.
+FUZZ_ENTRIES := $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
+FUZZ_REPLAY  := $(FUZZ_ENTRIES:%=$(BUILD)/replay/fuzz_%.o)
+
+$(BUILD)/unit-tests: $(call obj,$(SRC_TEST)) $(FUZZ_REPLAY) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # tools/some_name.c is the program build/some-name: helpers for people and tests, no part of the product.
@@ -72,6 +81,34 @@ test: $(BUILD)/unit-tests ## unit tests; T=part-of-a-name runs some
 
 asan: ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(Q)$(MAKE) --no-print-directory FLAVOUR=asan test
+
+$(FUZZ_REPLAY): $(BUILD)/replay/%.o: test/fuzz/%.c
+	$(Q)mkdir -p $(@D); echo "cc    $<"; $(CC) $(CPPFLAGS) $(CFLAGS) -DLLVMFuzzerTestOneInput=$* -c $< -o $@
+
+$(call obj,test/unit/fuzz/test_corpus.c): build/fuzz_entries.h
+build/fuzz_entries.h: FORCE
+	$(Q)mkdir -p $(@D); echo '#define FUZZ_ENTRIES(X) $(foreach e,$(FUZZ_ENTRIES),X($e))' > $@.new; \
+	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+FORCE:
+
+FUZZ_CC ?= clang-19
+SECONDS ?= 60
+# where else an entry finds examples of what it reads
+FUZZ_SEEDS_jpeg := test/golden/pictures
+FUZZ_SEEDS_png  := test/golden/pictures
+
+$(BUILD)/fuzz_%: $(BUILD)/test/fuzz/fuzz_%.o $(LIBS)
+	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LDLIBS)
+
+fuzz: ## fuzz a reader for a while: ENTRY=gguf SECONDS=60
+	$(Q)test -f test/fuzz/fuzz_$(ENTRY).c || { echo "fuzz: ENTRY=... is one of: $(FUZZ_ENTRIES)"; exit 2; }
+	$(Q)command -v $(FUZZ_CC) > /dev/null || { echo "fuzz: $(FUZZ_CC) is not installed: apt-get install" \
+	    "clang-19 llvm-19, or FUZZ_CC=another clang with libFuzzer"; exit 1; }
+	$(Q)$(MAKE) --no-print-directory FLAVOUR=fuzz CC=$(FUZZ_CC) build/fuzz/fuzz_$(ENTRY)
+	$(Q)mkdir -p build/fuzz/corpus/$(ENTRY)
+	$(Q)build/fuzz/fuzz_$(ENTRY) -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 \
+	    -artifact_prefix=build/fuzz/$(ENTRY)- build/fuzz/corpus/$(ENTRY) \
+	    $(wildcard test/fuzz/corpus/$(ENTRY)) $(FUZZ_SEEDS_$(ENTRY))
 
 clean: ## remove everything built
 	$(Q)rm -rf build

@@ -1,0 +1,53 @@
+/* fuzz_safetensors - any bytes as a model file of either kind, and as the header of a safetensors file. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/safetensors.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void read_all(struct span map)
+{
+    static volatile unsigned char sink;
+    struct tensor_file f = { 0 };
+    struct arena a = { 0 };
+    struct err err = { 0 };
+    const char *text;
+
+    if (arena_init(&a, 16 << 20, NULL))
+        abort();
+    if (!tensor_file_parse("fuzz", map, &a, &f, &err)) {
+        for (int i = 0; i < f.n_entries; i++) {
+            const struct tensor_entry *e = &f.entries[i];
+
+            if (tensor_file_find(&f, e->name) != e)
+                abort();
+            for (size_t k = 0; k < e->bytes; k++)
+                sink = (unsigned char)(sink + ((const unsigned char *)e->data)[k]);
+        }
+        if (!tensor_file_metadata(&f, "key", &a, &text, NULL))
+            sink = (unsigned char)strlen(text);
+    }
+    arena_done(&a);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint64_t header_bytes = size;
+    char *file;
+
+    read_all((struct span){ (const char *)data, size });
+    if (size > 1 << 16)
+        return 0;
+    /* the same bytes as a header of the right length, for no mutation keeps the length right by itself */
+    file = malloc(sizeof header_bytes + size);
+    if (!file)
+        return 0;
+    memcpy(file, &header_bytes, sizeof header_bytes);
+    if (size)
+        memcpy(file + sizeof header_bytes, data, size);
+    read_all((struct span){ file, sizeof header_bytes + size });
+    free(file);
+    return 0;
+}
