@@ -325,6 +325,15 @@ static enum err_code read_flags(struct span file, const char *name, struct speci
     return rc || json_scan_next(&s) == JSON_END ? rc : bad_json(&s, name, err);
 }
 
+/* The text encoder takes its vector at the highest id, and has no rows beyond it. */
+static enum err_code check_end(const struct clip_vocab *v, const struct pieces *pieces, struct err *err)
+{
+    for (int i = 0; i < pieces->n; i++)
+        if (pieces->list[i].id > v->special_id[CLIP_END])
+            return err_set(err, ERR_UNSUPPORTED, "vocab.json: %s is not the last id", clip_special_text[CLIP_END]);
+    return ERR_OK;
+}
+
 enum err_code clip_vocab_read(struct clip_vocab *v, const struct clip_files *files, struct arena *a,
                               struct arena *scratch, struct err *err)
 {
@@ -343,6 +352,8 @@ enum err_code clip_vocab_read(struct clip_vocab *v, const struct clip_files *fil
         rc = piece_set_init(&set, pieces.list, pieces.n, scratch, err);
     if (!rc)
         rc = look_up_symbols(&made, &set, err);
+    if (!rc)
+        rc = check_end(&made, &pieces, err);
     if (!rc)
         rc = look_up_merges(&made, &merges, &set, a, scratch, err);
     if (!rc)

@@ -34,7 +34,7 @@ struct clip_vocab {
 };
 
 /* Tables go to `a`; scratch is rewound. ERR_CORRUPT: damaged, or a merge of pieces that are not in the vocabulary;
- * ERR_TOO_LARGE; ERR_NOMEM. */
+ * ERR_UNSUPPORTED: the end token is not the highest id; ERR_TOO_LARGE; ERR_NOMEM. */
 MUST_CHECK enum err_code clip_vocab_read(struct clip_vocab *v, const struct clip_files *files, struct arena *a,
                                          struct arena *scratch, struct err *err);
 

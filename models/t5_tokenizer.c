@@ -15,12 +15,18 @@ struct id_list {
     int n, max;
 };
 
-static int32_t highest_id(const struct piece_set *s, int32_t least)
+static int32_t highest(int32_t a, int32_t b)
 {
+    return a > b ? a : b;
+}
+
+static int32_t highest_id(const struct piece_set *s)
+{
+    int32_t id = 0;
+
     for (int i = 0; i < s->n; i++)
-        if (s->pieces[i].id > least)
-            least = s->pieces[i].id;
-    return least;
+        id = highest(id, s->pieces[i].id);
+    return id;
 }
 
 enum err_code t5_tokenizer_init(struct t5_tokenizer *t, const struct t5_vocab *v, struct arena *a, struct err *err)
@@ -37,7 +43,8 @@ enum err_code t5_tokenizer_init(struct t5_tokenizer *t, const struct t5_vocab *v
         rc = charsmap_open(&made.charsmap, (struct span){ blob, v->charsmap.len }, a, err);
     if (rc)
         return rc;
-    made.max_id = highest_id(&made.added, highest_id(&made.unigram.pieces, v->unk_id));
+    made.max_id = highest(highest(v->unk_id, v->eos_id), v->pad_id);
+    made.max_id = highest(made.max_id, highest(highest_id(&made.added), highest_id(&made.unigram.pieces)));
     *t = made;
     return ERR_OK;
 }

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "models/model_folder.h"
+#include "models/tokenizer_folder.h"
 
 /* Address space for the arenas of the plan backend. */
 static const size_t plenty = (size_t)1 << 40;
@@ -26,39 +26,23 @@ static enum err_code open_part(const struct model_folder *folder, enum model_par
 static enum err_code load_t5(struct text_encoder *e, const struct model_folder *folder, struct weight_loader *l,
                              struct arena *model, struct err *err)
 {
-    struct tensor_file gguf;
     struct weight_set set;
-    struct model_found found;
     enum err_code rc = open_part(folder, MODEL_T5, t5_weight_set, &set, l, model, err);
 
     if (!rc)
         rc = t5_load(&e->t5, l, model, err);
-    if (!rc)
-        rc = model_folder_find(folder, MODEL_T5_TOKENIZER, model, &found, err);
-    if (rc)
-        return rc;
-    if (found.kind != MODEL_GGUF_VOCABULARY)
-        return t5_tokenizer_open(&e->t5_tokenizer, found.path, model, l->scratch, err);
-    rc = tensor_file_open(found.path, model, &gguf, err);
-    return rc ? rc : t5_tokenizer_open_gguf(&e->t5_tokenizer, gguf.gguf, model, l->scratch, err);
+    return rc ? rc : t5_tokenizer_find(&e->t5_tokenizer, folder, model, l->scratch, err);
 }
 
 static enum err_code load_clip(struct text_encoder *e, const struct model_folder *folder, struct weight_loader *l,
                                struct arena *model, struct err *err)
 {
     struct weight_set set;
-    struct model_found found;
-    char *tokenizer = NULL;
     enum err_code rc = open_part(folder, MODEL_CLIP, clip_weight_set, &set, l, model, err);
 
     if (!rc)
         rc = clip_load(&e->clip, l, model, err);
-    if (!rc)
-        rc = model_folder_find(folder, MODEL_CLIP_TOKENIZER, model, &found, err);
-    if (!rc) /* its folder */
-        rc = span_dup(model, (struct span){ found.path, (size_t)(strrchr(found.path, '/') - found.path) }, &tokenizer,
-                      err);
-    return rc ? rc : clip_tokenizer_open(&e->clip_tokenizer, tokenizer, model, l->scratch, err);
+    return rc ? rc : clip_tokenizer_find(&e->clip_tokenizer, folder, model, l->scratch, err);
 }
 
 /* Every id that a tokenizer can give has a row, and both agree on where CLIP's text ends. */

@@ -10,6 +10,7 @@
 #define COMMAND_MAP(X) \
     X(embed, "text encoders only: a prompt to its embeddings and ids") \
     X(inspect, "lists the tensors of a GGUF or safetensors file, or writes one as raw f32") \
+    X(tokenize, "a prompt to the ids of T5 or CLIP") \
     X(transformer, "one call of the transformer: velocity and the streams after every block")
 
 #define X(name, summary) int cmd_##name(int argc, char **argv);
