@@ -187,31 +187,44 @@ static enum err_code make_vec(const struct flux *f, const struct flux_inputs *in
     return rc;
 }
 
-/* The modulations of one layer for all steps, into its columns of the table. */
-static enum err_code modulation(const struct flux *f, const struct flux_linear *mod, const struct tensor *silu_vec,
-                                struct tensor *table, int64_t col, struct err *err)
-{
-    struct tensor cols = tensor_col_view(table, col, mod->w.rows);
+/* A layer that makes modulations, and its first column in the table. */
+struct mod_layer {
+    const struct flux_linear *linear;
+    int64_t col;
+};
 
-    return flux_linear_run(f, &cols, silu_vec, mod, ACT_NONE, err);
+/* Layers in the order of the table: img and txt of the double blocks, the single blocks, the final layer. */
+static struct mod_layer mod_layer(const struct flux *f, int i)
+{
+    const struct flux_config *c = &f->config;
+    int single = i - 2 * c->n_double;
+
+    if (single < 0) {
+        const struct flux_double_block *b = &f->double_blocks[i / 2];
+
+        return (struct mod_layer){ i % 2 ? &b->txt.mod : &b->img.mod, 6 * c->hidden * i };
+    }
+    if (single < c->n_single)
+        return (struct mod_layer){ &f->single_blocks[single].mod, block_col(c, c->n_double + single) };
+    return (struct mod_layer){ &f->final_mod, final_col(c) };
 }
 
+/* The modulations of all steps, layer by layer; the weights of the next one are announced before one runs. */
 static enum err_code fill_table(const struct flux *f, const struct tensor *silu_vec, struct tensor *table,
                                 struct err *err)
 {
-    const struct flux_config *c = &f->config;
+    int n = 2 * f->config.n_double + f->config.n_single + 1;
     enum err_code rc = ERR_OK;
 
-    for (int i = 0; !rc && i < c->n_double; i++) {
-        const struct flux_double_block *b = &f->double_blocks[i];
+    for (int i = 0; !rc && i < n; i++) {
+        struct mod_layer layer = mod_layer(f, i);
+        const struct weight *next = &mod_layer(f, i + 1 < n ? i + 1 : i).linear->w;
+        struct tensor cols = tensor_col_view(table, layer.col, layer.linear->w.rows);
 
-        rc = modulation(f, &b->img.mod, silu_vec, table, block_col(c, i), err);
-        if (!rc)
-            rc = modulation(f, &b->txt.mod, silu_vec, table, block_col(c, i) + 6 * c->hidden, err);
+        f->be->ops->weight_prefetch(f->be, &next, 1);
+        rc = flux_linear_run(f, &cols, silu_vec, layer.linear, ACT_NONE, err);
     }
-    for (int i = 0; !rc && i < c->n_single; i++)
-        rc = modulation(f, &f->single_blocks[i].mod, silu_vec, table, block_col(c, c->n_double + i), err);
-    return rc ? rc : modulation(f, &f->final_mod, silu_vec, table, final_col(c), err);
+    return rc;
 }
 
 enum err_code flux_modulate(const struct flux *f, const struct flux_inputs *in, struct tensor *ret,
@@ -361,7 +374,7 @@ int flux_block_weights(const struct flux *f, int block, const struct weight *ret
 }
 
 /* Announces a block; after the last one comes the first, of the next step. */
-static void prefetch(const struct flux *f, int block)
+static void prefetch_block(const struct flux *f, int block)
 {
     const struct weight *list[FLUX_BLOCK_MAX_WEIGHTS];
     int n = flux_block_weights(f, block % (f->config.n_double + f->config.n_single), list);
@@ -390,7 +403,7 @@ static enum err_code run_blocks(const struct flux *f, const struct flux_job *job
         bool single = i >= n_double;
         int index = single ? i - n_double : i;
 
-        prefetch(f, i + 1);
+        prefetch_block(f, i + 1);
         rc = flux_run_block(f, job, step, i, s, step_mem, err);
         if (rc)
             return err_prefix(err, "%s_blocks.%d", single ? "single" : "double", index);
@@ -439,7 +452,7 @@ enum err_code flux_step(const struct flux *f, const struct flux_job *job, int st
 
     if (step < 0 || step >= job->n_steps)
         return err_set(err, ERR_INVALID, "transformer: step %d of %d", step, job->n_steps);
-    prefetch(f, 0);
+    prefetch_block(f, 0);
     rc = flux_stream_alloc(f, job, step_mem, &s, err);
     if (!rc)
         rc = enter(f, job, latents, &s, err);

@@ -2,13 +2,14 @@
  * flux - the FLUX.1 transformer: Fill, and its relatives dev and schnell. What a file is, is read from its tensors.
  *
  * Easy to get wrong: the sequence is txt first, then img. A modulation is shift, scale, gate, in this order, for
- * attention and then for the MLP; the final layer has shift before scale (the order of BFL's names). Within qkv: q, k, v,
- * each head-major. In a single block the attention part of linear2's input comes before the MLP part.
+ * attention and then for the MLP; the final layer has shift before scale (the order of BFL's names). Within qkv: q, k,
+ * v, each head-major. In a single block the attention part of linear2's input comes before the MLP part.
  *
  * A job has a part that is constant over its steps (flux_prepare: txt_in of the prompt, rotary table, modulations of
  * all blocks for all steps as matrix products with n_steps rows) and flux_step, which runs one step. So the modulation
  * weights, a quarter of the file, are read once a job; a table computed elsewhere can be injected instead.
- * Streams and modulations are F32, inputs of matrix products have the backend's `act`; nothing is read back on the host.
+ * Streams and modulations are F32, inputs of matrix products and what blocks add to the streams have the backend's
+ * `act`; nothing is read back on the host.
  *
  * Source: Black Forest Labs flux model.py, modules/layers.py; Esser et al. 2024; numerics section 2.
  */
@@ -100,7 +101,7 @@ struct flux_inputs {
     int n_steps;
     const float *sigmas;                  /* host, [n_steps]; may be NULL with modulation */
     float guidance;                       /* 30 for Fill; ignored where the model has none */
-    const struct tensor *modulation;      /* NULL, or the result of flux_modulate for these steps: borrowed by the job */
+    const struct tensor *modulation;      /* NULL, or flux_modulate's result for these steps: borrowed by the job */
 };
 
 struct flux_job {
@@ -117,7 +118,7 @@ struct flux_stream {
     struct tensor all, txt, img;
 };
 
-/* Called after every block with the streams in backend memory. An error ends the step. */
+/* Called after every block with the streams in backend memory. An error ends the step, so this can cancel one, too. */
 struct flux_tap {
     enum err_code (*fn)(void *ctx, const char *kind, int index, const struct flux_stream *s, struct err *err);
     void *ctx; /* kind: "double" or "single" */
@@ -136,7 +137,8 @@ MUST_CHECK enum err_code flux_step(const struct flux *f, const struct flux_job *
 /* Columns of the modulation table: for each double block img then txt, 6 * hidden each; each single block 3 * hidden;
  * the final layer 2 * hidden. */
 int64_t flux_modulation_cols(const struct flux_config *c);
-/* ret F32 [n_steps, flux_modulation_cols], the caller's: the modulations of all blocks for in->sigmas, guidance, pooled. */
+/* ret F32 [n_steps, flux_modulation_cols], the caller's: the modulations of all blocks, from in->sigmas, guidance and
+ * pooled; the rest of `in` is not looked at. */
 MUST_CHECK enum err_code flux_modulate(const struct flux *f, const struct flux_inputs *in, struct tensor *ret,
                                        struct devarena *step_mem, struct arena *host, struct err *err);
 

@@ -9,9 +9,10 @@ static const size_t plenty = (size_t)1 << 40;
 
 /* --- loading --- */
 
+typedef enum err_code join_fn(struct weight_set *, const struct tensor_file *, int, struct err *);
+
 /* Opens a part of the folder and gives it to the loader as `set`, which must outlive the loading. */
-static enum err_code open_part(const struct model_folder *folder, enum model_part part,
-                               enum err_code (*join)(struct weight_set *, const struct tensor_file *, int, struct err *),
+static enum err_code open_part(const struct model_folder *folder, enum model_part part, join_fn *join,
                                struct weight_set *set, struct weight_loader *l, struct arena *model, struct err *err)
 {
     struct shards shards;
