@@ -52,6 +52,8 @@ static enum err_code read_sizes(struct clip_text *c, const struct weight_set *se
                        (long long)c->width, CLIP_HEAD_DIM, (long long)c->n_positions, CLIP_MAX_TOKENS);
     c->n_heads = (int)(c->width / CLIP_HEAD_DIM);
     c->n_layers = weight_depth(set, "encoder.layers.", CLIP_MAX_LAYERS);
+    if (c->n_layers > CLIP_MAX_LAYERS)
+        return err_set(err, ERR_UNSUPPORTED, "CLIP: it has over %d layers", CLIP_MAX_LAYERS);
     return ERR_OK;
 }
 

@@ -218,6 +218,8 @@ static enum err_code check_config(const struct flux_config *c, struct err *err)
         return err_set(err, ERR_UNSUPPORTED, "transformer: width %lld is too large", (long long)c->hidden);
     if (c->n_double < 1)
         return err_set(err, ERR_NOT_FOUND, "transformer: it has no double blocks");
+    if (c->n_double > FLUX_MAX_BLOCKS || c->n_single > FLUX_MAX_BLOCKS)
+        return err_set(err, ERR_UNSUPPORTED, "transformer: it has over %d blocks of a kind", FLUX_MAX_BLOCKS);
     if ((int64_t)c->n_heads * c->head_dim != c->hidden)
         return err_set(err, ERR_UNSUPPORTED, "transformer: width %lld is no multiple of the head size %d",
                        (long long)c->hidden, c->head_dim);

@@ -8,7 +8,9 @@ bool flux_rope_axes(int head_dim, int ret[FLUX_ROPE_AXES])
 {
     int first = head_dim / 8, other = (head_dim - head_dim / 8) / 2;
 
-    if (head_dim < 32 || head_dim > FLUX_ROPE_MAX_HEAD || head_dim % 8 != 0 || first % 2 != 0 || other % 2 != 0 || first + 2 * other != head_dim)
+    if (head_dim < 32 || head_dim > FLUX_ROPE_MAX_HEAD || head_dim % 8 != 0)
+        return false;
+    if (first % 2 != 0 || other % 2 != 0 || first + 2 * other != head_dim)
         return false;
     ret[0] = first;
     ret[1] = ret[2] = other;

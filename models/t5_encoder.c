@@ -162,6 +162,8 @@ static enum err_code read_sizes(struct t5_encoder *t5, const struct weight_set *
     if ((*ret_rel_bias)->dims[0] != T5_BUCKETS)
         return err_set(err, ERR_UNSUPPORTED, "T5: '%s' has %lld buckets, wanted %d", names->rel_bias,
                        (long long)(*ret_rel_bias)->dims[0], T5_BUCKETS);
+    if (t5->n_layers > T5_MAX_LAYERS)
+        return err_set(err, ERR_UNSUPPORTED, "T5: it has over %d layers", T5_MAX_LAYERS);
     if ((int64_t)t5->head_dim * t5->n_heads != t5->inner)
         return err_set(err, ERR_UNSUPPORTED, "T5: %lld rows of q are no multiple of %d heads", (long long)t5->inner,
                        t5->n_heads);

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* The number between `stem` and the next dot, -1 where the name is another one. */
+/* The number between `stem` and the next dot, `max` where it is larger, -1 where the name is another one. */
 static int index_after(struct span name, const char *prefix, const char *stem, int max)
 {
     size_t at = strlen(prefix), start;
@@ -13,9 +13,11 @@ static int index_after(struct span name, const char *prefix, const char *stem, i
     if (!span_starts((struct span){ name.ptr + at, name.len - at }, stem))
         return -1;
     start = at += strlen(stem);
-    for (; at < name.len && name.ptr[at] >= '0' && name.ptr[at] <= '9' && n < max; at++)
+    for (; at < name.len && name.ptr[at] >= '0' && name.ptr[at] <= '9'; at++) {
         n = 10 * n + (name.ptr[at] - '0');
-    return at > start && at < name.len && name.ptr[at] == '.' && n < max ? n : -1;
+        n = n < max ? n : max;
+    }
+    return at > start && at < name.len && name.ptr[at] == '.' ? n : -1;
 }
 
 int weight_depth(const struct weight_set *set, const char *stem, int max)

@@ -1,7 +1,7 @@
 /*
  * weight_depth - how many layers a file has: one more than the greatest index n in a name `<stem>n.` (after the set's
- * prefix), so that a hole is found by the name that is missing. 0 when there is none; indices of `max` and above are
- * not counted.
+ * prefix), so that a hole is found by the name that is missing. 0 when there is none; max + 1 when an index is `max` or
+ * above, which the caller refuses.
  */
 #ifndef MODELS_WEIGHT_DEPTH_H
 #define MODELS_WEIGHT_DEPTH_H
