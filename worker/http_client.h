@@ -83,6 +83,7 @@ struct budget {
     int64_t deadline_mono_ms;
     bool (*cancelled)(void *ctx); /* NULL: never */
     void *cancel_ctx;
+    int *retries; /* retry_wait adds one to it; NULL: nobody wants to know */
 };
 
 struct retry_policy {

@@ -483,7 +483,8 @@ TEST(retry__never_waits_less_than_retry_after)
 TEST(retry__gives_up_when_wait_and_call_do_not_fit)
 {
     struct fake_sys fake;
-    struct budget budget = { .sys = &fake.sys };
+    int retries = 0;
+    struct budget budget = { .sys = &fake.sys, .retries = &retries };
     struct err err = { 0 };
 
     fake_sys_init(&fake, 1700000000, 1);
@@ -494,6 +495,7 @@ TEST(retry__gives_up_when_wait_and_call_do_not_fit)
     err = (struct err){ 0 };
     CHECK_OK(retry_wait(&budget, &policy, 1, "2", &err), err);
     CHECK_INT(budget_left_ms(&budget), 1000);
+    CHECK_INT(retries, 1);
     fake_sys_pass(&fake, 5000);
     CHECK_INT(budget_left_ms(&budget), 0);
 }
