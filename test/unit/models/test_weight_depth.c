@@ -26,7 +26,8 @@ TEST(weight_depth__is_one_more_than_the_greatest_index)
 
 TEST(weight_depth__takes_only_whole_numbers_between_stem_and_dot)
 {
-    CHECK_INT(DEPTH("", "blocks.", "blocks..w", "blocks.x.w", "blocks.-1.w", "blocks.1", "blocks.1x.w", "my.blocks.1.w"), 0);
+    CHECK_INT(DEPTH("", "blocks.", "blocks..w", "blocks.x.w", "blocks.-1.w"), 0);
+    CHECK_INT(DEPTH("", "blocks.1", "blocks.1x.w", "my.blocks.1.w"), 0);
 }
 
 TEST(weight_depth__says_when_an_index_is_too_large)
