@@ -282,7 +282,7 @@ static enum err_code find_transformer(const struct model_folder *f, struct arena
     };
     enum err_code rc;
 
-    if (f->transformer) {
+    if (f->transformer && *f->transformer && strcmp(f->transformer, "auto") != 0) {
         rc = named_transformer(&s, err);
         return rc ? rc : conclude(&s, MODEL_TRANSFORMER, MODEL_WEIGHTS, ret, err);
     }

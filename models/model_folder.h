@@ -36,7 +36,8 @@ enum { MODEL_FOLDER_MAX_FILES = 1024 }; /* of one kind in one folder */
 /* Filled by the caller; strings are borrowed. */
 struct model_folder {
     const char *dir;
-    const char *transformer;       /* a file of the folder, with or without .gguf, or a path with a slash; NULL: choose */
+    const char *transformer;       /* a file of the folder, with or without .gguf, or a path with a slash; NULL, "" or
+                                      "auto": choose */
     int64_t max_transformer_bytes; /* when choosing; 0: any size */
 };
 

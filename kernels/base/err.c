@@ -4,6 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+static void tidy(char *msg)
+{
+    for (; *msg; msg++)
+        if ((unsigned char)*msg < 0x20 || *msg == 0x7f)
+            *msg = '?';
+}
+
 enum err_code err_set(struct err *err, enum err_code code, const char *fmt, ...)
 {
     va_list ap;
@@ -14,6 +21,7 @@ enum err_code err_set(struct err *err, enum err_code code, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(err->msg, sizeof err->msg, fmt, ap);
     va_end(ap);
+    tidy(err->msg);
     return code;
 }
 
@@ -29,6 +37,7 @@ enum err_code err_prefix(struct err *err, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(err->msg, sizeof err->msg, fmt, ap);
     va_end(ap);
+    tidy(err->msg);
     n = strlen(err->msg);
     (void)snprintf(err->msg + n, sizeof err->msg - n, ": %s", rest);
     return err->code;

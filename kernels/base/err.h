@@ -3,7 +3,8 @@
  *
  * A function that can fail returns enum err_code and takes `struct err *err` last. The caller owns the
  * struct and zeroes it; the first error wins, so clean-up code cannot hide the cause. `err` may be NULL.
- * Messages are for engineers (logs, stderr). They name the thing that is wrong and never hold a secret.
+ * Messages are for engineers (logs, stderr). They name the thing that is wrong and never hold a secret. They are one
+ * line: control characters, which may come in with a quoted name, are shown as '?'.
  */
 #ifndef KERNELS_BASE_ERR_H
 #define KERNELS_BASE_ERR_H

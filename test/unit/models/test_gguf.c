@@ -509,6 +509,37 @@ TEST(gguf__reads_the_golden_files)
     }
 }
 
+TEST(gguf__reads_a_file_of_many_types)
+{
+    static const struct {
+        const char *tensor;
+        enum dtype dtype;
+    } some[] = {
+        { "img_in.weight", DT_F32 }, { "txt_in.weight", DT_BF16 }, { "final_layer.linear.bias", DT_F32 },
+    };
+    const char *path = golden("wide/models/flux1-fill-MIX.gguf");
+    bool seen[DT_COUNT] = { false };
+    struct arena a;
+    struct tensor_file f;
+    struct err err = { 0 };
+    int n_types = 0;
+
+    CHECK_OK(arena_init(&a, ARENA_BYTES, &err), err);
+    CHECK_OK(tensor_file_open(path, &a, &f, &err), err);
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
+        const struct tensor_entry *e = tensor_file_find(&f, span_of(some[i].tensor));
+
+        CHECK(e && e->dtype == some[i].dtype);
+    }
+    for (int i = 0; i < f.n_entries; i++) {
+        n_types += !seen[f.entries[i].dtype];
+        seen[f.entries[i].dtype] = true;
+    }
+    CHECK(seen[DT_Q2_K] && seen[DT_Q3_K] && seen[DT_Q5_1] && seen[DT_IQ4_XS]);
+    CHECK_INT(n_types, 8);
+    arena_done(&a);
+}
+
 TEST(gguf__reads_a_t5_vocabulary)
 {
     struct arena a;

@@ -111,6 +111,7 @@ TEST(model_folder__takes_the_largest_transformer_that_fits)
     put_text("mf-gguf/broken.gguf", "GGUF and then nonsense");
     PUT("mf-gguf/flux.safetensors", 4000, "img_in.weight");
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/b-large.gguf"); /* the first of two of one size, before safetensors */
+    f.transformer = "auto";
     f.max_transformer_bytes = 1000;
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/a-small.gguf");
     f.max_transformer_bytes = 100;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/ops.h"
 #include "models/safetensors.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
@@ -146,6 +147,28 @@ TEST(weights__give_matrices_of_the_shape_asked_for)
     t.err = (struct err){ 0 };
     CHECK_INT(weights_matrix(&t.l, &w, 4, -1, &t.err, "absent.%d", 7), ERR_NOT_FOUND);
     CHECK(strstr(t.err.msg, "'p.absent.7'"));
+    load_done(&t);
+}
+
+/* Nothing aligns the tensors of a safetensors file. */
+TEST(weights__are_used_at_odd_addresses)
+{
+    static const struct tensor_write out[] = { { "odd", DT_U8, 1, { 3 }, values },
+                                               { "m", DT_F32, 2, { 3, 4 }, values },
+                                               { "v", DT_F32, 1, { 3 }, values } };
+    float x_data[4] = { 1, 2, 3, 4 }, y_data[3];
+    struct tensor x = tensor_2d(DT_F32, 1, 4, x_data), y = tensor_2d(DT_F32, 1, 3, y_data), bias;
+    struct weight w;
+    struct load t;
+
+    load_init(&t);
+    add_file(&t, 0, out, 3);
+    CHECK_OK(weight_set_init(&t.set, t.files, 1, NULL, "m", &t.err), t.err);
+    CHECK((uintptr_t)weight_set_find(&t.set, "m")->data % 4 == 3);
+    CHECK_OK(weights_matrix(&t.l, &w, 3, 4, &t.err, "m"), t.err);
+    CHECK_OK(weights_vector(&t.l, &bias, 3, &t.err, "v"), t.err);
+    CHECK_OK(op_linear(t.be, &y, &x, &w, &bias, ACT_NONE, &t.err), t.err);
+    CHECK(y_data[0] == 20 && y_data[1] == 61 && y_data[2] == 102);
     load_done(&t);
 }
 
