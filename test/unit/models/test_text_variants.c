@@ -126,7 +126,8 @@ static void check_spelling(const char *golden_path, encode_fn *encode, const str
 
 TEST(t5_encoder__takes_every_name_of_the_word_table)
 {
-    check_spelling(t5_path, t5_rows, &(struct spelling){ .from = "shared.weight", .to = "encoder.embed_tokens.weight" });
+    check_spelling(t5_path, t5_rows,
+                   &(struct spelling){ .from = "shared.weight", .to = "encoder.embed_tokens.weight" });
     check_spelling(t5_path, t5_rows, &(struct spelling){ .from = "shared.weight", .to = "shared.weight",
                                                          .twice = "encoder.embed_tokens.weight" });
 }
