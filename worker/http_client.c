@@ -422,7 +422,7 @@ static enum err_code client_send(void *ctx, const struct http_request *req, stru
     if (code == CURLE_OK && !t.head_done)
         code = CURLE_PARTIAL_FILE; /* libcurl takes a head that ends with the connection for a whole one */
     rc = code == CURLE_OK ? take_reply(&t, a, ret, err) : failure(&t, code, err);
-    if (rc == ERR_UNKNOWN_OUTCOME)
+    if (rc == ERR_UNKNOWN_OUTCOME || rc == ERR_TOO_LARGE)
         take_part(&t, a, ret);
 out:
     return_handle(ctx, t.curl);

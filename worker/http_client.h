@@ -51,8 +51,8 @@ struct http {
     /*
      * Any HTTP status is success. ERR_UNAVAILABLE: nothing was sent (resolve, connect, TLS). ERR_UNKNOWN_OUTCOME:
      * sent, but no whole answer came (reset, timeout, truncated body): ret then holds what did come, status 0 if
-     * nothing, so that a download can go on from there. ERR_TOO_LARGE: the reply. ERR_INVALID: the request, not
-     * sent. ERR_DEADLINE: no budget left, not sent. ERR_CANCELLED: sent or not. ERR_NOMEM.
+     * nothing, so that a download can go on from there. ERR_TOO_LARGE: the reply; likewise. ERR_INVALID: the request,
+     * not sent. ERR_DEADLINE: no budget left, not sent. ERR_CANCELLED: sent or not. ERR_NOMEM.
      */
     enum err_code (*send)(void *ctx, const struct http_request *req, struct arena *a, struct http_reply *ret,
                           struct err *err);
