@@ -9,6 +9,7 @@
 #include "models/flow_match.h"
 #include "models/image/resize.h"
 #include "models/latents.h"
+#include "models/pixels.h"
 #include "models/torch_rng.h"
 
 enum { COND_TOKEN = LATENT_TOKEN + MASK_TOKEN };
@@ -114,8 +115,7 @@ static enum err_code load_picture(struct job *j)
     TRY(floats(j, j->height * j->width * 3, &j->picture));
     TRY(image_to_rgb(j->a, j->r->picture, &rgb, j->err));
     TRY(image_resize(j->a, &rgb, (int)j->width, (int)j->height, &resized, j->err));
-    for (int64_t i = 0; i < j->height * j->width * 3; i++)
-        j->picture[i] = 2.0f * ((float)resized.pixels[i] / 255.0f) - 1.0f;
+    pixels_to_vae(&resized, j->picture);
     return ERR_OK;
 }
 
@@ -340,10 +340,8 @@ static enum err_code paint(struct job *j, struct image *ret)
 
     TRY(floats(j, n, &rgb));
     TRY(decode_latents(j, rgb));
-    for (int64_t i = 0; i < n; i++) {
-        rgb[i] = fminf(fmaxf(0.5f * rgb[i] + 0.5f, 0), 1);
-        ret->pixels[i] = (uint8_t)rintf(255.0f * rgb[i]); /* half to even */
-    }
+    pixels_from_vae(rgb, n);
+    pixels_to_bytes(rgb, n, ret->pixels);
     return dump(j, "image_f32", 3, (int64_t[]){ j->height, j->width, 3 }, rgb);
 }
 

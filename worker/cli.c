@@ -19,14 +19,16 @@ static bool is_positional(const struct cli_option *o)
     return o->name[0] != '-';
 }
 
-/* "--width N", "--posterior mean|sample", "FILE" */
+/* "--width N", "--posterior mean|sample", "FILE"; a positional choice is named by its words already */
 static void describe(const struct cli_option *o, char *buf, size_t size)
 {
     int n = snprintf(buf, size, "%s", o->name);
 
+    if (is_positional(o))
+        return;
     if (o->kind == CLI_CHOICE)
         for (int i = 0; o->choices[i] && n < (int)size; i++)
-            n += snprintf(buf + n, size - (size_t)n, "%s%s", i ? "|" : is_positional(o) ? ": " : " ", o->choices[i]);
+            n += snprintf(buf + n, size - (size_t)n, "%s%s", i ? "|" : " ", o->choices[i]);
     else if (o->value && n < (int)size)
         (void)snprintf(buf + n, size - (size_t)n, " %s", o->value);
 }
