@@ -1,9 +1,12 @@
 /*
  * vae - running the two halves.
  *
+ * The picture in progress is F32, what goes into a convolution is a copy of `act`: keeping the picture itself in bf16
+ * makes the error one and a half times (encoder) to nearly twice (decoder) as large.
+ *
  * Large activations lie in three slots, each as big as the largest tensor that ever passes through it: a residual block
  * needs its input, a normalised copy and one result, and no more. So every pass over the network is made twice, first
- * to measure the slots and then to run. At 1024 x 1024 the decoder holds 2 x 256 and 1 x 128 full-size channels.
+ * to measure the slots and then to run. At 1024 x 1024 the decoder holds 256 channels F32, 256 of `act` and 128 F32.
  */
 #include "models/vae.h"
 
@@ -20,7 +23,7 @@ struct pass {
     bool measuring;        /* only note how large the slots become */
     size_t bytes[N_SLOTS];
     void *base[N_SLOTS];
-    struct tensor x;       /* the picture [h, w, c] of `act` */
+    struct tensor x;       /* the picture [h, w, c], F32 */
     int at;                /* its slot */
     struct err *err;
 };
@@ -39,13 +42,13 @@ static int other_slot(const struct pass *p, int i)
 }
 
 /* A tensor at the start of a slot, whose former contents are lost. */
-static struct tensor in_slot(struct pass *p, int slot, int64_t h, int64_t w, int64_t c)
+static struct tensor in_slot(struct pass *p, enum dtype t, int slot, int64_t h, int64_t w, int64_t c)
 {
-    size_t bytes = dtype_row_bytes(p->be->act, c) * (size_t)(h * w);
+    size_t bytes = dtype_row_bytes(t, c) * (size_t)(h * w);
 
     if (p->measuring && bytes > p->bytes[slot])
         p->bytes[slot] = bytes;
-    return tensor_3d(p->be->act, h, w, c, p->base[slot]);
+    return tensor_3d(t, h, w, c, p->base[slot]);
 }
 
 static void move_on(struct pass *p, const struct tensor *x, int slot)
@@ -76,24 +79,29 @@ static enum err_code conv(struct pass *p, struct tensor *y, const struct tensor 
     return op_conv2d(p->be, y, x, &c->w, &c->b, residual, &args, p->err);
 }
 
+/* The picture as an input of a convolution, in another slot. */
+static enum err_code conv_input(struct pass *p, int slot, struct tensor *ret)
+{
+    *ret = in_slot(p, p->be->act, slot, p->x.dims[0], p->x.dims[1], p->x.dims[2]);
+    return p->measuring ? ERR_OK : op_copy(p->be, ret, &p->x, p->err);
+}
+
 static enum err_code res_block(struct pass *p, const struct vae_res *r)
 {
     int64_t h = p->x.dims[0], w = p->x.dims[1], c_in = p->x.dims[2], c_out = r->conv1.w.c_out;
     int a = p->at, b = other_slot(p, 1), c = other_slot(p, 2);
-    struct tensor x = p->x, y, n = in_slot(p, b, h, w, c_in), out = in_slot(p, c, h, w, c_out);
+    struct tensor n = in_slot(p, p->be->act, b, h, w, c_in), out = in_slot(p, DT_F32, c, h, w, c_out);
 
-    TRY(group_norm(p, &n, &x, &r->norm1, true));
+    TRY(group_norm(p, &n, &p->x, &r->norm1, true));
     TRY(conv(p, &out, &n, &r->conv1, NULL));
-    if (r->has_shortcut) { /* x is done with: its shortcut takes b, the second norm a */
-        y = in_slot(p, b, h, w, c_out);
-        TRY(conv(p, &y, &x, &r->shortcut, NULL));
-        n = in_slot(p, a, h, w, c_out);
-    } else {
-        y = x;
-        n = in_slot(p, b, h, w, c_out);
+    if (r->has_shortcut) {
+        TRY(conv_input(p, b, &n));
+        p->x = in_slot(p, DT_F32, a, h, w, c_out);
+        TRY(conv(p, &p->x, &n, &r->shortcut, NULL));
     }
+    n = in_slot(p, p->be->act, b, h, w, c_out);
     TRY(group_norm(p, &n, &out, &r->norm2, true));
-    TRY(conv(p, &out, &n, &r->conv2, &y));
+    TRY(conv(p, &out, &n, &r->conv2, &p->x));
     move_on(p, &out, c);
     return ERR_OK;
 }
@@ -110,8 +118,8 @@ static enum err_code attention(struct pass *p, const struct vae_attention *a)
 {
     int64_t h = p->x.dims[0], w = p->x.dims[1], width = p->x.dims[2], n = h * w;
     struct attention_args args = { .n_heads = 1, .head_dim = (int)width, .scale = (float)(1.0 / sqrt((double)width)) };
-    struct tensor norm = in_slot(p, other_slot(p, 1), h, w, width);
-    struct tensor qkv = in_slot(p, other_slot(p, 2), h, w, 3 * width), q, k, v, rows, x, y;
+    struct tensor norm = in_slot(p, p->be->act, other_slot(p, 1), h, w, width);
+    struct tensor qkv = in_slot(p, p->be->act, other_slot(p, 2), h, w, 3 * width), q, k, v, rows, x, y;
 
     if (p->measuring)
         return ERR_OK;
@@ -125,7 +133,7 @@ static enum err_code attention(struct pass *p, const struct vae_attention *a)
     TRY(linear(p, &k, &rows, &a->k));
     TRY(linear(p, &v, &rows, &a->v));
     TRY(op_attention(p->be, &rows, &q, &k, &v, &args, p->err));
-    y = tensor_2d(p->be->act, n, width, qkv.data);
+    y = tensor_2d(DT_F32, n, width, qkv.data); /* over q, k and v, which are larger */
     TRY(linear(p, &y, &rows, &a->proj));
     x = tensor_as_2d(&p->x, n, width);
     return op_gate_add(p->be, &x, NULL, &y, p->err);
@@ -142,12 +150,13 @@ static enum err_code mid(struct pass *p, const struct vae_half *half)
 static enum err_code downsample(struct pass *p, const struct vae_conv *c)
 {
     static const struct conv_args args = { .stride = 2, .pad_bottom = 1, .pad_right = 1 };
-    int to = other_slot(p, 1);
-    struct tensor y = in_slot(p, to, p->x.dims[0] / 2, p->x.dims[1] / 2, c->w.c_out);
+    struct tensor big, y;
 
+    TRY(conv_input(p, other_slot(p, 1), &big));
+    y = in_slot(p, DT_F32, p->at, p->x.dims[0] / 2, p->x.dims[1] / 2, c->w.c_out);
     if (!p->measuring)
-        TRY(op_conv2d(p->be, &y, &p->x, &c->w, &c->b, NULL, &args, p->err));
-    move_on(p, &y, to);
+        TRY(op_conv2d(p->be, &y, &big, &c->w, &c->b, NULL, &args, p->err));
+    move_on(p, &y, p->at);
     return ERR_OK;
 }
 
@@ -155,10 +164,12 @@ static enum err_code downsample(struct pass *p, const struct vae_conv *c)
 static enum err_code upsample(struct pass *p, const struct vae_conv *c)
 {
     int64_t h = 2 * p->x.dims[0], w = 2 * p->x.dims[1];
-    struct tensor big = in_slot(p, other_slot(p, 1), h, w, p->x.dims[2]), y = in_slot(p, p->at, h, w, c->w.c_out);
+    struct tensor big = in_slot(p, p->be->act, other_slot(p, 1), h, w, p->x.dims[2]), small, y;
 
+    TRY(conv_input(p, other_slot(p, 2), &small));
     if (!p->measuring)
-        TRY(op_upsample2x(p->be, &big, &p->x, p->err));
+        TRY(op_upsample2x(p->be, &big, &small, p->err));
+    y = in_slot(p, DT_F32, p->at, h, w, c->w.c_out);
     TRY(conv(p, &y, &big, c, NULL));
     move_on(p, &y, p->at);
     return ERR_OK;
@@ -185,11 +196,11 @@ static enum err_code input(struct pass *p, const struct tensor *in, const struct
     struct tensor x = *in, y;
 
     if (in->dtype != p->be->act) {
-        x = in_slot(p, 0, h, w, in->dims[2]);
+        x = in_slot(p, p->be->act, 0, h, w, in->dims[2]);
         if (!p->measuring)
             TRY(op_copy(p->be, &x, in, p->err));
     }
-    y = in_slot(p, 1, h, w, conv_in->w.c_out);
+    y = in_slot(p, DT_F32, 1, h, w, conv_in->w.c_out);
     TRY(conv(p, &y, &x, conv_in, NULL));
     move_on(p, &y, 1);
     return ERR_OK;
@@ -197,7 +208,7 @@ static enum err_code input(struct pass *p, const struct tensor *in, const struct
 
 static enum err_code output(struct pass *p, struct tensor *out, const struct vae_half *half)
 {
-    struct tensor n = in_slot(p, other_slot(p, 1), p->x.dims[0], p->x.dims[1], p->x.dims[2]);
+    struct tensor n = in_slot(p, p->be->act, other_slot(p, 1), p->x.dims[0], p->x.dims[1], p->x.dims[2]);
 
     TRY(group_norm(p, &n, &p->x, &half->norm_out, true));
     return conv(p, out, &n, &half->conv_out, NULL);
