@@ -15,26 +15,26 @@ static const struct {
     const char *name;
     int dtype;
 } types[] = {
-    [0] = { "F32", DT_F32 },        [1] = { "F16", DT_F16 },        [2] = { "Q4_0", DT_Q4_0 },
-    [3] = { "Q4_1", DT_Q4_1 },      [4] = { "Q4_2", -1 },           [5] = { "Q4_3", -1 },
-    [6] = { "Q5_0", DT_Q5_0 },      [7] = { "Q5_1", DT_Q5_1 },      [8] = { "Q8_0", DT_Q8_0 },
-    [9] = { "Q8_1", -1 },           [10] = { "Q2_K", DT_Q2_K },     [11] = { "Q3_K", DT_Q3_K },
-    [12] = { "Q4_K", DT_Q4_K },     [13] = { "Q5_K", DT_Q5_K },     [14] = { "Q6_K", DT_Q6_K },
-    [15] = { "Q8_K", -1 },          [16] = { "IQ2_XXS", -1 },       [17] = { "IQ2_XS", -1 },
-    [18] = { "IQ3_XXS", -1 },       [19] = { "IQ1_S", -1 },         [20] = { "IQ4_NL", DT_IQ4_NL },
-    [21] = { "IQ3_S", -1 },         [22] = { "IQ2_S", -1 },         [23] = { "IQ4_XS", DT_IQ4_XS },
-    [24] = { "I8", -1 },            [25] = { "I16", -1 },           [26] = { "I32", -1 },
-    [27] = { "I64", -1 },           [28] = { "F64", -1 },           [29] = { "IQ1_M", -1 },
-    [30] = { "BF16", DT_BF16 },     [31] = { "Q4_0_4_4", -1 },      [32] = { "Q4_0_4_8", -1 },
-    [33] = { "Q4_0_8_8", -1 },      [34] = { "TQ1_0", -1 },         [35] = { "TQ2_0", -1 },
-    [36] = { "IQ4_NL_4_4", -1 },    [37] = { "IQ4_NL_4_8", -1 },    [38] = { "IQ4_NL_8_8", -1 },
+    [0] = { "F32", DT_F32 },     [1] = { "F16", DT_F16 },     [2] = { "Q4_0", DT_Q4_0 },
+    [3] = { "Q4_1", DT_Q4_1 },   [4] = { "Q4_2", -1 },        [5] = { "Q4_3", -1 },
+    [6] = { "Q5_0", DT_Q5_0 },   [7] = { "Q5_1", DT_Q5_1 },   [8] = { "Q8_0", DT_Q8_0 },
+    [9] = { "Q8_1", -1 },        [10] = { "Q2_K", DT_Q2_K },  [11] = { "Q3_K", DT_Q3_K },
+    [12] = { "Q4_K", DT_Q4_K },  [13] = { "Q5_K", DT_Q5_K },  [14] = { "Q6_K", DT_Q6_K },
+    [15] = { "Q8_K", -1 },       [16] = { "IQ2_XXS", -1 },    [17] = { "IQ2_XS", -1 },
+    [18] = { "IQ3_XXS", -1 },    [19] = { "IQ1_S", -1 },      [20] = { "IQ4_NL", DT_IQ4_NL },
+    [21] = { "IQ3_S", -1 },      [22] = { "IQ2_S", -1 },      [23] = { "IQ4_XS", DT_IQ4_XS },
+    [24] = { "I8", -1 },         [25] = { "I16", -1 },        [26] = { "I32", -1 },
+    [27] = { "I64", -1 },        [28] = { "F64", -1 },        [29] = { "IQ1_M", -1 },
+    [30] = { "BF16", DT_BF16 },  [31] = { "Q4_0_4_4", -1 },   [32] = { "Q4_0_4_8", -1 },
+    [33] = { "Q4_0_8_8", -1 },   [34] = { "TQ1_0", -1 },      [35] = { "TQ2_0", -1 },
+    [36] = { "IQ4_NL_4_4", -1 }, [37] = { "IQ4_NL_4_8", -1 }, [38] = { "IQ4_NL_8_8", -1 },
     [39] = { "MXFP4", -1 },
 };
 enum { N_TYPES = sizeof types / sizeof *types };
 
 /* Bytes of a plain value; 0: string or array. */
 static const unsigned char value_bytes[GGUF_TYPE_COUNT] = {
-    [GGUF_U8] = 1,  [GGUF_I8] = 1,  [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4,
+    [GGUF_U8] = 1,  [GGUF_I8] = 1,   [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4,
     [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
 };
 
@@ -363,7 +363,8 @@ enum err_code gguf_parse(struct span map, struct arena *a, struct tensor_file *r
     int n_tensors, n_pairs;
 
     if (map.len < HEADER_BYTES || memcmp(map.ptr, "GGUF", 4) != 0)
-        return err_set(err, ERR_CORRUPT, "GGUF: %s", map.len < HEADER_BYTES ? "the file ends in its header" : "no magic");
+        return err_set(err, ERR_CORRUPT, "GGUF: %s",
+                       map.len < HEADER_BYTES ? "the file ends in its header" : "no magic");
     r.at = 4;
     r.rc = arena_alloc(a, 1, sizeof *f.gguf, &f.gguf, err);
     if (r.rc)

@@ -29,8 +29,20 @@ enum {
 
 /* Value types, numbered as in the file. */
 enum gguf_type {
-    GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY,
-    GGUF_U64, GGUF_I64, GGUF_F64, GGUF_TYPE_COUNT
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
+    GGUF_TYPE_COUNT
 };
 
 struct gguf_pair {
@@ -56,8 +68,8 @@ const struct gguf_pair *gguf_find(const struct gguf_meta *m, const char *key); /
 
 /* Plain values: false when absent or of another kind; *ret is untouched then. */
 bool gguf_string(const struct gguf_meta *m, const char *key, struct span *ret);
-bool gguf_int(const struct gguf_meta *m, const char *key, int64_t *ret);    /* any integer type, if it fits */
-bool gguf_double(const struct gguf_meta *m, const char *key, double *ret);  /* f32, f64; may be NaN */
+bool gguf_int(const struct gguf_meta *m, const char *key, int64_t *ret);   /* any integer type, if it fits */
+bool gguf_double(const struct gguf_meta *m, const char *key, double *ret); /* f32, f64; may be NaN */
 bool gguf_bool(const struct gguf_meta *m, const char *key, bool *ret);
 
 /* Arrays, copied into the arena with proper alignment. ERR_NOT_FOUND when absent, ERR_CORRUPT when the elements are

@@ -60,8 +60,8 @@ static enum err_code path_in(const struct model_folder *f, struct arena *a, cons
 }
 
 /* The path of the first name that is there; *ret NULL when none is. */
-static enum err_code first_of(const struct model_folder *f, struct arena *a, const char *const *names,
-                              const char **ret, struct err *err)
+static enum err_code first_of(const struct model_folder *f, struct arena *a, const char *const *names, const char **ret,
+                              struct err *err)
 {
     enum err_code rc = ERR_OK;
 
@@ -277,9 +277,7 @@ static enum err_code named_transformer(struct search *s, struct err *err)
 static enum err_code find_transformer(const struct model_folder *f, struct arena *a, struct model_found *ret,
                                       struct err *err)
 {
-    struct search s = {
-        .folder = f, .a = a, .accept = accept_transformer, .max_bytes = f->max_transformer_bytes
-    };
+    struct search s = { .folder = f, .a = a, .accept = accept_transformer, .max_bytes = f->max_transformer_bytes };
     enum err_code rc;
 
     if (f->transformer && *f->transformer && strcmp(f->transformer, "auto") != 0) {
@@ -335,7 +333,8 @@ static enum err_code find_t5_tokenizer(const struct model_folder *f, struct aren
 static enum err_code find_clip_tokenizer(const struct model_folder *f, struct arena *a, struct model_found *ret,
                                          struct err *err)
 {
-    static const char *const vocab[] = { "tokenizer/vocab.json", NULL }, *const merges[] = { "tokenizer/merges.txt", NULL };
+    static const char *const vocab[] = { "tokenizer/vocab.json", NULL };
+    static const char *const merges[] = { "tokenizer/merges.txt", NULL };
     struct search s = { .folder = f, .a = a };
     struct model_found found = { .kind = MODEL_VOCAB_MERGES };
     enum err_code rc = first_of(f, a, vocab, &found.path, err);
@@ -388,8 +387,8 @@ enum err_code model_folder_find(const struct model_folder *f, enum model_part pa
     return err_set(err, ERR_INVALID, "model folder: no such part");
 }
 
-enum err_code model_folder_open(const struct model_folder *f, enum model_part part, struct arena *a,
-                                struct shards *ret, struct err *err)
+enum err_code model_folder_open(const struct model_folder *f, enum model_part part, struct arena *a, struct shards *ret,
+                                struct err *err)
 {
     struct model_found found = { 0 };
     enum err_code rc = model_folder_find(f, part, a, &found, err);

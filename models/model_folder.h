@@ -19,13 +19,19 @@
 #include "models/shards.h"
 
 enum model_part {
-    MODEL_TRANSFORMER, MODEL_VAE, MODEL_CLIP, MODEL_T5, MODEL_CLIP_TOKENIZER, MODEL_T5_TOKENIZER, MODEL_PROMPTS,
+    MODEL_TRANSFORMER,
+    MODEL_VAE,
+    MODEL_CLIP,
+    MODEL_T5,
+    MODEL_CLIP_TOKENIZER,
+    MODEL_T5_TOKENIZER,
+    MODEL_PROMPTS,
     MODEL_PART_COUNT
 };
 
 enum model_kind {
-    MODEL_WEIGHTS,        /* path is for shards_open */
-    MODEL_VOCAB_MERGES,   /* path vocab.json, path_2 merges.txt */
+    MODEL_WEIGHTS,      /* path is for shards_open */
+    MODEL_VOCAB_MERGES, /* path vocab.json, path_2 merges.txt */
     MODEL_TOKENIZER_JSON,
     MODEL_SPIECE,
     MODEL_GGUF_VOCABULARY /* path is a GGUF with tokenizer.ggml.* keys */

@@ -135,8 +135,8 @@ static enum err_code read_name(const struct json_scan *s, struct arena *a, struc
     enum err_code rc;
 
     if (!json_unescape(s->raw, buf, sizeof buf, &len))
-        return err_set(err, ERR_TOO_LARGE, "safetensors: a tensor name of more than %d bytes: '%.*s...'", TENSOR_NAME_MAX,
-                       SPAN_ARG(s->raw));
+        return err_set(err, ERR_TOO_LARGE, "safetensors: a tensor name of more than %d bytes: '%.*s...'",
+                       TENSOR_NAME_MAX, SPAN_ARG(s->raw));
     rc = span_dup(a, (struct span){ buf, len }, &name, err);
     if (!rc)
         *ret = (struct span){ name, len };
@@ -334,7 +334,8 @@ enum err_code tensor_file_metadata(const struct tensor_file *f, const char *key,
     json_scan_init(&s, f->metadata);
     (void)json_scan_next(&s);
     while (!found && json_scan_next(&s) == JSON_KEY) {
-        found = json_unescape(s.raw, buf, f->metadata.len + 1, &len) && span_eq((struct span){ buf, len }, span_of(key));
+        found =
+            json_unescape(s.raw, buf, f->metadata.len + 1, &len) && span_eq((struct span){ buf, len }, span_of(key));
         (void)json_scan_next(&s);
     }
     if (found && json_unescape(s.raw, buf, f->metadata.len + 1, &len)) {
@@ -416,8 +417,9 @@ static enum err_code put_tensors(FILE *out, const struct tensor_write *tensors, 
 }
 
 /* The header, padded so that the data begins at a multiple of 8, and held against the reader's own rules. */
-static enum err_code make_header(const struct tensor_write *tensors, int n_tensors, const struct metadata_pair *metadata,
-                                 int n_metadata, char **ret_text, size_t *ret_len, struct err *err)
+static enum err_code make_header(const struct tensor_write *tensors, int n_tensors,
+                                 const struct metadata_pair *metadata, int n_metadata, char **ret_text, size_t *ret_len,
+                                 struct err *err)
 {
     char *text = NULL;
     size_t len = 0;

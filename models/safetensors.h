@@ -20,7 +20,6 @@
 enum { SAFETENSORS_MAX_HEADER_BYTES = 100 * 1000 * 1000, SAFETENSORS_MAX_DIMS = 8, SAFETENSORS_MAX_DEPTH = 8 };
 
 /* Reads the container `map` into *ret (all but path); tables and names come from the arena. */
-MUST_CHECK enum err_code safetensors_parse(struct span map, struct arena *a, struct tensor_file *ret,
-                                           struct err *err);
+MUST_CHECK enum err_code safetensors_parse(struct span map, struct arena *a, struct tensor_file *ret, struct err *err);
 
 #endif

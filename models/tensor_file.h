@@ -22,12 +22,12 @@ struct tensor_entry {
 
 struct tensor_file {
     const char *path;
-    struct span map;               /* the whole file */
-    struct tensor_entry *entries;  /* in file order */
+    struct span map;              /* the whole file */
+    struct tensor_entry *entries; /* in file order */
     int n_entries;
-    int *index;                    /* entries sorted by name (name_index.h) */
-    struct span metadata;          /* safetensors: the JSON text of __metadata__, or empty */
-    struct gguf_meta *gguf;        /* GGUF: its key-value pairs (gguf.h), or NULL */
+    int *index;             /* entries sorted by name (name_index.h) */
+    struct span metadata;   /* safetensors: the JSON text of __metadata__, or empty */
+    struct gguf_meta *gguf; /* GGUF: its key-value pairs (gguf.h), or NULL */
 };
 
 /* Maps and checks `path`. The mapping and all tables live until the arena is rewound. ERR_NOT_FOUND, ERR_IO,

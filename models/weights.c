@@ -105,7 +105,8 @@ enum err_code weight_set_init(struct weight_set *ws, const struct tensor_file *f
     for (size_t i = 0; i < sizeof scale_suffixes / sizeof *scale_suffixes && !scale; i++)
         scale = find_like(&set, prefix, scale_suffixes[i]);
     if (scale)
-        return err_set(err, ERR_UNSUPPORTED, "%s: scaled fp8 ('%.*s') is not read", files[0].path, SPAN_ARG(scale->name));
+        return err_set(err, ERR_UNSUPPORTED, "%s: scaled fp8 ('%.*s') is not read", files[0].path,
+                       SPAN_ARG(scale->name));
     memcpy(set.prefix, prefix, strlen(prefix) + 1);
     *ws = set;
     return ERR_OK;
@@ -286,9 +287,8 @@ static enum err_code load_conv(struct weight_loader *l, const struct tensor_entr
     for (int i = 0; i < e->n_dims; i++)
         if (e->dims[i] > CONV_MAX_SIDE)
             return err_set(err, ERR_TOO_LARGE, "tensor '%s' has a side of %lld", name, (long long)e->dims[i]);
-    cw = (struct conv_weight){
-        .c_out = side_of(e, 0), .c_in = side_of(e, 1), .kh = side_of(e, 2), .kw = side_of(e, 3)
-    };
+    cw =
+        (struct conv_weight){ .c_out = side_of(e, 0), .c_in = side_of(e, 1), .kh = side_of(e, 2), .kw = side_of(e, 3) };
     rc = expand(l, e, name, &values, err);
     if (!rc)
         rc = l->be->ops->conv_weight_load(l->be, values, &cw, err);

@@ -31,7 +31,7 @@ const struct tensor_entry *weight_set_find(const struct weight_set *ws, const ch
 struct weight_loader {
     const struct weight_set *set;
     struct backend *be;
-    struct devarena *mem; /* growing; holds vectors */
+    struct devarena *mem;  /* growing; holds vectors */
     struct arena *scratch; /* host; rewound after each call */
     /* progress: bytes loaded so far are added to *loaded_bytes when not NULL (read by another thread) */
     _Atomic int64_t *loaded_bytes;

@@ -3,8 +3,8 @@
  *
  * Used by itself where a file is large or a library may not be there (safetensors headers, vocabularies), and as
  * the gate in front of cJSON, which takes too much (see worker/json.h). Refuses: broken UTF-8, U+0000 in any
- * spelling, control characters in strings, lone surrogates, a byte order mark, leading zeros, trailing commas, comments, anything but white
- * space after the value, nesting over JSON_MAX_DEPTH.
+ * spelling, control characters in strings, lone surrogates, a byte order mark, leading zeros, trailing commas,
+ * comments, anything but white space after the value, nesting over JSON_MAX_DEPTH.
  *
  * Pull order:   { KEY value KEY value }   [ value value ]
  *
@@ -24,11 +24,16 @@ enum { JSON_MAX_DEPTH = 32 };
 enum json_event {
     JSON_ERROR = -1, /* s->error says what, s->at where; stays */
     JSON_END = 0,    /* the value and nothing after it */
-    JSON_OBJECT, JSON_OBJECT_END, JSON_ARRAY, JSON_ARRAY_END,
-    JSON_KEY,        /* s->raw: the text between the quotes, escapes as written */
-    JSON_STRING,     /* likewise */
-    JSON_NUMBER,     /* s->raw: the number as written */
-    JSON_TRUE, JSON_FALSE, JSON_NULL
+    JSON_OBJECT,
+    JSON_OBJECT_END,
+    JSON_ARRAY,
+    JSON_ARRAY_END,
+    JSON_KEY,    /* s->raw: the text between the quotes, escapes as written */
+    JSON_STRING, /* likewise */
+    JSON_NUMBER, /* s->raw: the number as written */
+    JSON_TRUE,
+    JSON_FALSE,
+    JSON_NULL
 };
 
 struct json_scan {

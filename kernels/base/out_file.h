@@ -1,5 +1,5 @@
 /*
- * out_file - writing a file as a stream, whole or not at all: under a temporary name beside its own, renamed at the end.
+ * out_file - writing a file as a stream, whole or not at all: under a temporary name beside its own, then renamed.
  *
  * A path that is there and is no regular file (/dev/stdout, a pipe) is written in place: it must not be replaced.
  */

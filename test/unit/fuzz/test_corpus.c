@@ -48,8 +48,11 @@ static void replay(const char *name, int (*entry)(const uint8_t *data, size_t si
     (void)closedir(dir);
 }
 
-#define X(name)                                                                                      \
-    int fuzz_##name(const uint8_t *data, size_t size);                                               \
-    TEST(fuzz__corpus_of_##name##_is_survived) { replay(#name, fuzz_##name); }
+#define X(name)                                        \
+    int fuzz_##name(const uint8_t *data, size_t size); \
+    TEST(fuzz__corpus_of_##name##_is_survived)         \
+    {                                                  \
+        replay(#name, fuzz_##name);                    \
+    }
 FUZZ_ENTRIES(X)
 #undef X

@@ -27,10 +27,10 @@ TEST(json_scan__pulls_events_in_order)
         enum json_event event;
         const char *raw;
     } want[] = {
-        { JSON_OBJECT, NULL }, { JSON_KEY, "a" },        { JSON_NUMBER, "-1.5e+3" }, { JSON_KEY, "b" },
-        { JSON_ARRAY, NULL },  { JSON_STRING, "x\\n" },  { JSON_TRUE, NULL },        { JSON_FALSE, NULL },
-        { JSON_NULL, NULL },   { JSON_ARRAY_END, NULL }, { JSON_KEY, "c" },          { JSON_OBJECT, NULL },
-        { JSON_OBJECT_END, NULL }, { JSON_OBJECT_END, NULL }, { JSON_END, NULL },    { JSON_END, NULL },
+        { JSON_OBJECT, NULL },     { JSON_KEY, "a" },         { JSON_NUMBER, "-1.5e+3" }, { JSON_KEY, "b" },
+        { JSON_ARRAY, NULL },      { JSON_STRING, "x\\n" },   { JSON_TRUE, NULL },        { JSON_FALSE, NULL },
+        { JSON_NULL, NULL },       { JSON_ARRAY_END, NULL },  { JSON_KEY, "c" },          { JSON_OBJECT, NULL },
+        { JSON_OBJECT_END, NULL }, { JSON_OBJECT_END, NULL }, { JSON_END, NULL },         { JSON_END, NULL },
     };
     struct json_scan s;
 
@@ -150,7 +150,8 @@ TEST(json_scan__refuses_the_traps_of_lenient_parsers)
     REFUSES("\"\\u");
     REFUSES("\"\\\0\"");
     REFUSES("\v1");
-    REFUSES("\xa0" "1");
+    REFUSES("\xa0"
+            "1");
 }
 
 TEST(json_scan__refuses_broken_utf8_and_lone_surrogates)
@@ -209,7 +210,8 @@ TEST(json_scan__limits_the_depth)
 
 TEST(json_scan__refuses_every_truncation)
 {
-    static const char text[] = "{\"k\\u00e9y\":[true,false,null,{\"x\":\"\xf0\x9f\x98\x80\\uD83D\\uDE00\"},-1.25e-7],\"z\":\"\"}";
+    static const char text[] =
+        "{\"k\\u00e9y\":[true,false,null,{\"x\":\"\xf0\x9f\x98\x80\\uD83D\\uDE00\"},-1.25e-7],\"z\":\"\"}";
 
     CHECK_INT(check_exact(text, sizeof text - 1, 8, NULL), ERR_OK);
     for (size_t n = 0; n + 1 < sizeof text; n++)

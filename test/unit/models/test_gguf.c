@@ -48,7 +48,11 @@ static void put_tensor(struct bytes *b, const char *name, uint32_t type, uint64_
     bytes_u64(b, offset);
 }
 
-#define DIMS(...) (sizeof((uint64_t[]){ __VA_ARGS__ }) / sizeof(uint64_t)), (uint64_t[]){ __VA_ARGS__ }
+#define DIMS(...)                                                          \
+    (sizeof((uint64_t[]){ __VA_ARGS__ }) / sizeof(uint64_t)), (uint64_t[]) \
+    {                                                                      \
+        __VA_ARGS__                                                        \
+    }
 
 /* Two tensors, 24 and 68 bytes, and a key of every kind. */
 static struct bytes good_file(uint32_t version)
@@ -241,8 +245,8 @@ TEST(gguf__refuses_other_magic_versions_and_byte_orders)
         enum err_code want;
         const char *part;
     } cases[] = {
-        { 0, ERR_UNSUPPORTED, "version 0" },          { 1, ERR_UNSUPPORTED, "version 1" },
-        { 4, ERR_UNSUPPORTED, "version 4" },          { 0x03000000, ERR_UNSUPPORTED, "big-endian" },
+        { 0, ERR_UNSUPPORTED, "version 0" },           { 1, ERR_UNSUPPORTED, "version 1" },
+        { 4, ERR_UNSUPPORTED, "version 4" },           { 0x03000000, ERR_UNSUPPORTED, "big-endian" },
         { 0x00010000, ERR_UNSUPPORTED, "big-endian" },
     };
     struct bytes b;
@@ -265,10 +269,11 @@ TEST(gguf__refuses_counts_that_cannot_be_true)
         uint64_t tensors, pairs;
         enum err_code want;
     } cases[] = {
-        { UINT64_MAX, 0, ERR_CORRUPT },     { 0, UINT64_MAX, ERR_CORRUPT },     { 1ull << 63, 0, ERR_CORRUPT },
-        { 65537, 0, ERR_TOO_LARGE },        { 0, 65537, ERR_TOO_LARGE },        { INT64_MAX, 0, ERR_TOO_LARGE },
-        { 65536, 0, ERR_CORRUPT },          { 0, 65536, ERR_CORRUPT },          { 1, 0, ERR_CORRUPT },
-        { 0, 0, ERR_OK },
+        { UINT64_MAX, 0, ERR_CORRUPT }, { 0, UINT64_MAX, ERR_CORRUPT },
+        { 1ull << 63, 0, ERR_CORRUPT }, { 65537, 0, ERR_TOO_LARGE },
+        { 0, 65537, ERR_TOO_LARGE },    { INT64_MAX, 0, ERR_TOO_LARGE },
+        { 65536, 0, ERR_CORRUPT },      { 0, 65536, ERR_CORRUPT },
+        { 1, 0, ERR_CORRUPT },          { 0, 0, ERR_OK },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -369,10 +374,12 @@ TEST(gguf__checks_the_alignment)
         uint32_t type, value;
         enum err_code want;
     } cases[] = {
-        { GGUF_U32, 8, ERR_OK },        { GGUF_U32, 64, ERR_OK },        { GGUF_U32, 65536, ERR_OK },
-        { GGUF_U32, 0, ERR_CORRUPT },   { GGUF_U32, 1, ERR_CORRUPT },    { GGUF_U32, 3, ERR_CORRUPT },
-        { GGUF_U32, 4, ERR_CORRUPT },   { GGUF_U32, 48, ERR_CORRUPT },   { GGUF_U32, 131072, ERR_CORRUPT },
-        { GGUF_U32, 1u << 31, ERR_CORRUPT }, { GGUF_I32, 32, ERR_CORRUPT },
+        { GGUF_U32, 8, ERR_OK },           { GGUF_U32, 64, ERR_OK },
+        { GGUF_U32, 65536, ERR_OK },       { GGUF_U32, 0, ERR_CORRUPT },
+        { GGUF_U32, 1, ERR_CORRUPT },      { GGUF_U32, 3, ERR_CORRUPT },
+        { GGUF_U32, 4, ERR_CORRUPT },      { GGUF_U32, 48, ERR_CORRUPT },
+        { GGUF_U32, 131072, ERR_CORRUPT }, { GGUF_U32, 1u << 31, ERR_CORRUPT },
+        { GGUF_I32, 32, ERR_CORRUPT },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -447,7 +454,8 @@ TEST(gguf__refuses_broken_tensors)
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint32_t stored = cases[i].n_dims <= 5 ? cases[i].n_dims : 0;
-        struct bytes b = one_tensor(cases[i].name, cases[i].type, cases[i].offset, stored, cases[i].dims, cases[i].data);
+        struct bytes b =
+            one_tensor(cases[i].name, cases[i].type, cases[i].offset, stored, cases[i].dims, cases[i].data);
 
         if (stored != cases[i].n_dims)
             memcpy(b.ptr + 24 + 8 + strlen(cases[i].name), &cases[i].n_dims, 4);
@@ -488,7 +496,7 @@ TEST(gguf__refuses_overlap_and_names_twice_but_not_gaps_or_another_order)
 TEST(gguf__reads_the_golden_files)
 {
     static const char *const files[] = {
-        "small/models/flux1-fill-BF16.gguf", "small/models/flux1-fill-F16.gguf", "small/models/flux1-fill-F32.gguf",
+        "small/models/flux1-fill-BF16.gguf", "small/models/flux1-fill-F16.gguf",  "small/models/flux1-fill-F32.gguf",
         "small/models/flux1-fill-Q4_0.gguf", "small/models/flux1-fill-Q4_1.gguf", "small/models/flux1-fill-Q5_0.gguf",
         "small/models/flux1-fill-Q5_1.gguf", "small/models/flux1-fill-Q8_0.gguf",
     };
@@ -515,7 +523,9 @@ TEST(gguf__reads_a_file_of_many_types)
         const char *tensor;
         enum dtype dtype;
     } some[] = {
-        { "img_in.weight", DT_F32 }, { "txt_in.weight", DT_BF16 }, { "final_layer.linear.bias", DT_F32 },
+        { "img_in.weight", DT_F32 },
+        { "txt_in.weight", DT_BF16 },
+        { "final_layer.linear.bias", DT_F32 },
     };
     const char *path = golden("wide/models/flux1-fill-MIX.gguf");
     bool seen[DT_COUNT] = { false };

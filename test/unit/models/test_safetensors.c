@@ -13,8 +13,7 @@
 
 enum { ARENA_BYTES = 64 << 20 };
 
-#define ENTRY(type, shape, from, to) \
-    "{\"dtype\":\"" type "\",\"shape\":" shape ",\"data_offsets\":[" #from "," #to "]}"
+#define ENTRY(type, shape, from, to) "{\"dtype\":\"" type "\",\"shape\":" shape ",\"data_offsets\":[" #from "," #to "]}"
 
 static struct bytes make_file(uint64_t header_len, const char *header, size_t data)
 {
@@ -63,11 +62,14 @@ static void expect(const char *header, size_t data, enum err_code want, const ch
 
 TEST(safetensors__reads_what_the_format_allows)
 {
-    static const char header[] = "{\"__metadata__\":{\"k\\\"ey\":\"va\\nl\\u00fce\",\"empty\":\"\"},"
-                                 "\"b\":" ENTRY("F32", "[2,3]", 8, 32) ",\"sc\\u0061lar\":" ENTRY("I64", "[]", 0, 8) ","
-                                 "\"none\":" ENTRY("BF16", "[0,7]", 32, 32) ",\"flags\":" ENTRY("BOOL", "[3]", 32, 35) ","
-                                 "\"wide\":" ENTRY("F64", "[1]", 35, 43) ",\"f8\":" ENTRY("F8_E4M3", "[1,1,1,1,1,1,1,5]", 43, 48)
-                                 "}   ";
+    static const char header[] =
+        "{\"__metadata__\":{\"k\\\"ey\":\"va\\nl\\u00fce\",\"empty\":\"\"},"
+        "\"b\":" ENTRY("F32", "[2,3]", 8, 32) ",\"sc\\u0061lar\":" ENTRY(
+            "I64", "[]", 0, 8) ","
+                               "\"none\":" ENTRY("BF16", "[0,7]", 32, 32) ",\"flags\":" ENTRY(
+                                   "BOOL", "[3]", 32, 35) ","
+                                                          "\"wide\":" ENTRY("F64", "[1]", 35, 43) ",\"f8\":" ENTRY(
+                                                              "F8_E4M3", "[1,1,1,1,1,1,1,5]", 43, 48) "}   ";
     struct bytes b = make_file(sizeof header - 1, header, 48);
     struct arena a;
     struct tensor_file f;
@@ -90,7 +92,8 @@ TEST(safetensors__reads_what_the_format_allows)
     CHECK(e && e->dtype == DT_F8_E4M3 && e->n_dims == 8 && e->bytes == 5);
     CHECK(!tensor_file_find(&f, SPAN("flags")) && !tensor_file_find(&f, SPAN("wide")));
     CHECK_OK(tensor_file_metadata(&f, "k\"ey", &a, &text, &err), err);
-    CHECK_STR(text, "va\nl\xc3\xbc" "e");
+    CHECK_STR(text, "va\nl\xc3\xbc"
+                    "e");
     CHECK_OK(tensor_file_metadata(&f, "empty", &a, &text, &err), err);
     CHECK_STR(text, "");
     CHECK_INT(tensor_file_metadata(&f, "absent", &a, &text, &err), ERR_NOT_FOUND);
@@ -129,7 +132,8 @@ TEST(safetensors__refuses_wrong_sizes)
     expect("{\"a\":" ENTRY("U8", "{}", 0, 1) "}", 1, ERR_CORRUPT, "no list");
     expect("{\"a\":" ENTRY("U8", "[1,1,1,1,1,1,1,1,1]", 0, 1) "}", 1, ERR_CORRUPT, "8 dimensions");
     expect("{\"a\":" ENTRY("U8", "[1]", -1, 0) "}", 1, ERR_CORRUPT, "pair of sizes");
-    expect("{\"a\":" ENTRY("U8", "[9223372036854775807]", 0, 9223372036854775807) "}", 1, ERR_CORRUPT, "the file has 1");
+    expect("{\"a\":" ENTRY("U8", "[9223372036854775807]", 0, 9223372036854775807) "}", 1, ERR_CORRUPT,
+           "the file has 1");
 }
 
 TEST(safetensors__refuses_headers_of_another_form)
@@ -164,9 +168,14 @@ TEST(safetensors__refuses_header_lengths_that_cannot_be_true)
         uint64_t len;
         enum err_code want;
     } cases[] = {
-        { 0, ERR_CORRUPT },          { 1, ERR_CORRUPT },           { 3, ERR_CORRUPT },
-        { 100000000, ERR_CORRUPT },  { 100000001, ERR_TOO_LARGE }, { UINT32_MAX, ERR_TOO_LARGE },
-        { 1ull << 40, ERR_UNSUPPORTED }, { UINT64_MAX, ERR_UNSUPPORTED },
+        { 0, ERR_CORRUPT },
+        { 1, ERR_CORRUPT },
+        { 3, ERR_CORRUPT },
+        { 100000000, ERR_CORRUPT },
+        { 100000001, ERR_TOO_LARGE },
+        { UINT32_MAX, ERR_TOO_LARGE },
+        { 1ull << 40, ERR_UNSUPPORTED },
+        { UINT64_MAX, ERR_UNSUPPORTED },
     };
     char name[TENSOR_NAME_MAX + 2], header[512];
     struct bytes b;

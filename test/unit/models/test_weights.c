@@ -81,7 +81,8 @@ TEST(weights__strip_the_longest_prefix_under_which_the_probe_is)
     const struct tensor_write bare[] = { f32("probe", 1, 2, 0, 0, 0) },
                               short_one[] = { f32("model.probe", 1, 2, 0, 0, 0), f32("probe", 1, 3, 0, 0, 0) },
                               other[] = { f32("diffusion_model.probe", 1, 2, 0, 0, 0) },
-                              both[] = { f32("probe", 1, 2, 0, 0, 0), f32("model.diffusion_model.probe", 1, 3, 0, 0, 0) },
+                              both[] = { f32("probe", 1, 2, 0, 0, 0),
+                                         f32("model.diffusion_model.probe", 1, 3, 0, 0, 0) },
                               half[] = { f32("probe", 1, 2, 0, 0, 0), f32("model.diffusion_model.x", 1, 3, 0, 0, 0) },
                               none[] = { f32("prob", 1, 2, 0, 0, 0), f32("probe.x", 1, 2, 0, 0, 0) };
 

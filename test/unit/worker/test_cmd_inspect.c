@@ -32,8 +32,8 @@ static int run(const char *out, int argc, char **argv)
     (void)close(old_err);
     return status;
 }
-#define RUN(out, ...)                                                                \
-    run(out, (int)(sizeof((char *[]){ "inspect", __VA_ARGS__ }) / sizeof(char *)),   \
+#define RUN(out, ...)                                                              \
+    run(out, (int)(sizeof((char *[]){ "inspect", __VA_ARGS__ }) / sizeof(char *)), \
         (char *[]){ "inspect", __VA_ARGS__, NULL })
 
 static struct span contents(const char *path, struct arena *a)
