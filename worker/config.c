@@ -34,7 +34,8 @@ struct setting {
     const char *meaning;
     double min, max;
     const char *const *choices;
-    const char *none; /* the word that means "not set" */
+    const char *none;    /* the word that means "not set" */
+    const char *allowed; /* in words, where the kind does not say enough */
     bool required;
 };
 
@@ -45,9 +46,9 @@ static const char *const log_level_names[] = { "debug", "info", "notice", "warni
 
 static const struct setting settings[] = {
     { "PORT", INT, AT(port), "8080", .meaning = "port to listen on", .min = 1, .max = 65535 },
-    { "FIREBASE_CREDENTIALS", SECRET, AT(firebase_credentials), NULL,
+    { "FIREBASE_CREDENTIALS", SECRET, AT(firebase_credentials), NULL, .allowed = "base64 of at most 32 KiB",
       .meaning = "service-account JSON in base64; else `GOOGLE_APPLICATION_CREDENTIALS`, else the metadata server" },
-    { "GOOGLE_APPLICATION_CREDENTIALS", TEXT, AT(credentials_file), NULL,
+    { "GOOGLE_APPLICATION_CREDENTIALS", TEXT, AT(credentials_file), NULL, .allowed = "path",
       .meaning = "file with a service-account JSON" },
     { "FIREBASE_STORAGE_BUCKET", NAME, AT(bucket), NULL, .meaning = "bucket of the pictures", .required = true },
     { "GOOGLE_CLOUD_PROJECT", NAME, AT(project), NULL,
@@ -59,12 +60,12 @@ static const struct setting settings[] = {
       .meaning = "accepted audiences; required with `oidc` and `iam`" },
     { "PUSH_SERVICE_ACCOUNT", EMAILS, AT(push_accounts), NULL,
       .meaning = "accepted service accounts; required with `oidc` and `iam`" },
-    { "OIDC_CERTS_URL", TEXT, AT(oidc_certs_url), JWKS_GOOGLE_URL,
-      .meaning = "keys of the token's issuer; http only on loopback" },
-    { "PUBSUB_SUBSCRIPTION", TEXT, AT(subscription), NULL,
+    { "OIDC_CERTS_URL", TEXT, AT(oidc_certs_url), JWKS_GOOGLE_URL, .allowed = "https URL, or http on loopback",
+      .meaning = "keys of the token's issuer; another one is for tests" },
+    { "PUBSUB_SUBSCRIPTION", TEXT, AT(subscription), NULL, .allowed = "projects/PROJECT/subscriptions/NAME",
       .meaning = "when set, pushes of other subscriptions are acknowledged and dropped" },
-    { "MODEL_DIR", TEXT, AT(model_dir), "/models", .meaning = "folder with the model files" },
-    { "TRANSFORMER", TEXT, AT(transformer), "auto", .none = "auto",
+    { "MODEL_DIR", TEXT, AT(model_dir), "/models", .allowed = "path", .meaning = "folder with the model files" },
+    { "TRANSFORMER", TEXT, AT(transformer), "auto", .none = "auto", .allowed = "file name",
       .meaning = "GGUF of that folder; auto: the largest that fits the memory" },
     { "BACKEND", CHOICE, AT(backend), "auto", .choices = cli_backend_names,
       .meaning = "where to compute; auto: CUDA where there is a device" },
@@ -100,7 +101,9 @@ static void describe(const struct setting *s, char *buf, size_t size)
     size_t n = 0;
 
     buf[0] = 0;
-    if (s->kind == INT || s->kind == NUMBER)
+    if (s->allowed)
+        (void)snprintf(buf, size, "%s", s->allowed);
+    else if (s->kind == INT || s->kind == NUMBER)
         (void)snprintf(buf, size, "%g to %g", s->min, s->max);
     else if (s->kind != CHOICE)
         (void)snprintf(buf, size, "%s", words[s->kind]);
@@ -405,11 +408,9 @@ static void check_rules(struct load *l)
     check_push_auth(l);
     check_emulators(l);
     if (strncmp(c->oidc_certs_url, "https://", 8) != 0 && !is_loopback_url(c->oidc_certs_url))
-        problem(l, "OIDC_CERTS_URL='%.60s' is not usable: allowed is an https URL, or http on loopback",
-                c->oidc_certs_url);
+        bad_value(l, find("OIDC_CERTS_URL"), c->oidc_certs_url);
     if (c->subscription && (strncmp(c->subscription, "projects/", 9) != 0 || !strstr(c->subscription, "/subscriptions/")))
-        problem(l, "PUBSUB_SUBSCRIPTION='%.60s' is not usable: allowed is projects/PROJECT/subscriptions/NAME",
-                c->subscription);
+        bad_value(l, find("PUBSUB_SUBSCRIPTION"), c->subscription);
     if (c->lease_s < c->job_deadline_s + CONFIG_LEASE_MARGIN_S)
         problem(l, "LEASE_SECONDS=%d is not usable: allowed is JOB_DEADLINE_SECONDS (%d) and %d more at least",
                 c->lease_s, c->job_deadline_s, CONFIG_LEASE_MARGIN_S);

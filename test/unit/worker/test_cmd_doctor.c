@@ -1,0 +1,69 @@
+#include "worker/commands.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "test/support/check.h"
+#include "test/support/golden.h"
+
+extern char **environ;
+
+/* Runs the command in this environment alone; what it prints is in `printed`. */
+static char printed[16384];
+
+static int doctor(char **env, char *option)
+{
+    char *argv[] = { "doctor", option, NULL }, **real_env = environ;
+    FILE *out = tmpfile();
+    int saved = dup(STDOUT_FILENO), status;
+
+    CHECK(out && saved >= 0);
+    (void)fflush(stdout);
+    (void)dup2(fileno(out), STDOUT_FILENO);
+    environ = env;
+    status = cmd_doctor(option ? 2 : 1, argv);
+    environ = real_env;
+    (void)fflush(stdout);
+    (void)dup2(saved, STDOUT_FILENO);
+    (void)close(saved);
+    rewind(out);
+    printed[fread(printed, 1, sizeof printed - 1, out)] = 0;
+    (void)fclose(out);
+    return status;
+}
+
+#define EMULATED "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=none", "FIRESTORE_EMULATOR_HOST=127.0.0.1:1", \
+                 "STORAGE_EMULATOR_HOST=127.0.0.1:1", "BACKEND=plain"
+
+TEST(cmd_doctor__is_content_with_a_whole_installation)
+{
+    static char dir[600];
+
+    (void)snprintf(dir, sizeof dir, "MODEL_DIR=%s", golden("small/models"));
+    CHECK_INT(doctor((char *[]){ EMULATED, dir, NULL }, NULL), 0);
+    CHECK(strstr(printed, "Everything is there."));
+    CHECK(strstr(printed, "flux1-fill") && strstr(printed, "emulator") && strstr(printed, "plain, f32"));
+    CHECK(!strstr(printed, "wrong"));
+}
+
+TEST(cmd_doctor__tells_everything_that_is_wrong_at_once)
+{
+    char secret[] = "FIREBASE_CREDENTIALS=c2VjcmV0";
+
+    CHECK_INT(doctor((char *[]){ "PORT=x", "INPAINT_STEPS=3", secret, "MODEL_DIR=/nowhere", "BACKEND=plain", NULL }, NULL), 1);
+    CHECK(strstr(printed, "PORT='x'") && strstr(printed, "did you mean STEPS?") && strstr(printed, "PUSH_AUTH is not set"));
+    CHECK(strstr(printed, "wrong  credentials") && strstr(printed, "wrong  model folder    /nowhere"));
+    CHECK(!strstr(printed, "c2VjcmV0") && !strstr(printed, "secret"));
+}
+
+TEST(cmd_doctor__shows_values_without_secrets_and_the_table)
+{
+    CHECK_INT(doctor((char *[]){ EMULATED, "FIREBASE_CREDENTIALS=c2VjcmV0", NULL }, "--values"), 0);
+    CHECK(strstr(printed, "FIREBASE_CREDENTIALS=(set)\n") && strstr(printed, "STEPS=28\n"));
+    CHECK(!strstr(printed, "c2VjcmV0"));
+    CHECK_INT(doctor((char *[]){ NULL }, "--settings"), 0);
+    CHECK(strncmp(printed, "| name | default | allowed | meaning |\n", 39) == 0);
+    CHECK_INT(doctor((char *[]){ NULL }, "--nonsense"), 2);
+}
