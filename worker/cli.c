@@ -200,6 +200,14 @@ static int take_positional(const struct cli_command *c, const char *word, int nt
     return set_value(c, o, word);
 }
 
+/* A text such as "- no leash" is none: names of options hold no blanks. */
+static bool looks_like_option(const char *word)
+{
+    size_t n = strcspn(word, " \t\n=");
+
+    return word[0] == '-' && word[1] && (word[n] == '\0' || word[n] == '=');
+}
+
 int cli_parse(const struct cli_command *c, int argc, char **argv)
 {
     bool given[CLI_MAX_OPTIONS] = { false }, options_end = false;
@@ -213,7 +221,7 @@ int cli_parse(const struct cli_command *c, int argc, char **argv)
         }
         if (!options_end && !strcmp(argv[i], "--"))
             options_end = true;
-        else if (!options_end && argv[i][0] == '-' && argv[i][1])
+        else if (!options_end && looks_like_option(argv[i]))
             status = take_option(c, argc, argv, &i, given);
         else
             status = take_positional(c, argv[i], n_positional++, given);

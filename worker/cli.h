@@ -16,7 +16,8 @@
  *           return status;
  *
  * Options are written `--name value` or `--name=value`, in any order and mixed with positional arguments; the value is
- * taken as it stands, even with a dash in front. The last one of a repeated option counts. `--` ends the options.
+ * taken as it stands, even with a dash in front. The last one of a repeated option counts. `--` ends the options; a
+ * positional argument needs it when it begins with a dash and holds no blank.
  * Exit status: 0 done, 1 the operation failed, 2 wrong usage.
  */
 #ifndef WORKER_CLI_H

@@ -119,6 +119,32 @@ TEST(clip_tokenizer__published_vectors)
         check_text(r, vectors[i].text, vectors[i].n, vectors[i].ids);
 }
 
+/* Expected ids: transformers 5.23 with the same files. */
+TEST(clip_tokenizer__unicode_is_that_of_the_official_library)
+{
+    static const struct {
+        const char *text;
+        int n;
+        int32_t ids[16];
+    } vectors[] = {
+        { "\xEA\xB1\x94\xE1\x86\xA7", 8, { 712, 166, 109, 242, 157, 228, 356, 713 } }, /* U+11A7 is no final jamo */
+        { "\xF0\x90\xB5\x8D", 6, { 712, 172, 238, 113, 491, 713 } },
+        { "\xF0\x90\xB5\x96x", 7, { 712, 172, 238, 113, 114, 343, 713 } }, /* lower case of Unicode 16 */
+        { "\xF0\x94\x83\x84\xF0\xA5\xB7\x81", 10,
+          { 712, 172, 242, 225, 226, 172, 98, 115, 479, 713 } }, /* letters of Unicode 16 */
+        { "q\xE1\xAB\x84\xCC\xB4", 8, { 712, 336, 157, 104, 226, 136, 368, 713 } }, /* a mark that NFC does not move */
+        { "e\xCC\x96\xCC\x81", 5, { 712, 675, 136, 500, 713 } }, /* two that it does */
+        { "\xC4\xB0\xCE\xA3", 7, { 712, 328, 136, 485, 139, 481, 713 } }, /* to i and U+0307; no final sigma */
+        { "a\xC2\x85\xE2\x80\x8B" "b", 6, { 712, 320, 532, 489, 321, 713 } }, /* U+0085 is blank, U+200B is not */
+        { "\x1C", 3, { 712, 472, 713 } },
+        { "<|ENDOFTEXT|>!!", 16, { 712, 27, 347, 68, 77, 533, 69, 83, 68, 87, 339, 91, 285, 0, 256, 713 } },
+    };
+    struct rig *r = rig_open(golden("small/models/tokenizer"));
+
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
+        check_text(r, vectors[i].text, vectors[i].n, vectors[i].ids);
+}
+
 #define SPECIALS_TEXT "a <|STARTOFTEXT|>b <|startoftext|> <|ENDOFTEXT|> <|endoftext|>"
 
 /* Expected ids are those of transformers 5.23 for folders with these files (FLUX.1's vocabulary). */
@@ -259,5 +285,6 @@ TEST(clip_tokenizer__refuses_damaged_vocabularies)
         CHECK_INT(rig_read(r, "", NULL, NULL, bad_configs[i]), ERR_CORRUPT);
     }
     CHECK_INT(rig_read(r, "", "{\"<|startoftext|>\": 1, \"<|endoftext|>\": 2}", NULL, NULL), ERR_OK);
+    CHECK_INT(rig_read(r, "", "{\"<|startoftext|>\": 2, \"<|endoftext|>\": 1}", NULL, NULL), ERR_UNSUPPORTED);
     CHECK_INT(r->scratch.used, 0);
 }

@@ -118,6 +118,26 @@ TEST(t5_tokenizer__published_vectors)
     check_vectors(rig_open(golden("tokenizers/tokenizer_2/tokenizer.json")), vectors, sizeof vectors / sizeof *vectors);
 }
 
+/* Expected ids: tokenizers 0.23.3 with the same file. */
+TEST(t5_tokenizer__clusters_are_replaced_as_the_official_library_does)
+{
+    static const struct vector vectors[] = {
+        { "\xEF\xBC\xA1\xCC\x81 b", 4, { 15, 3, 395, 1 } }, /* full-width A and a mark: replaced whole */
+        { "\xE2\x84\xA2\xCC\x81", 3, { 16, 36, 1 } },
+        { "\xC2\xA9\xE2\x80\x8D\xE2\x84\xA2\xCC\x81", 6, { 3, 2, 391, 36, 2, 1 } }, /* pictographs and a joiner */
+        { "\xD8\x80" "e\xCC\x81", 5, { 3, 2, 7, 2, 1 } },    /* a prepender */
+        { "\xF0\x91\xA8\xBA" "e\xCC\x81", 4, { 3, 2, 81, 1 } }, /* U+11A3A, none since Unicode 16 */
+        { "e\xCC\x81\xF0\x90\xB5\xAB", 4, { 3, 7, 2, 1 } }, /* U+10D6B, a mark of Unicode 16 */
+        { "a\r\n\xCC\x81" "b", 5, { 40, 3, 2, 395, 1 } },
+        { "\xE2\x96\x81\xE2\x96\x81" "a", 2, { 40, 1 } },
+        { "a</s> b", 5, { 40, 1, 3, 395, 1 } }, /* no word mark after a special token but for a blank */
+        { "a </s>b", 4, { 40, 1, 395, 1 } },
+    };
+
+    check_vectors(rig_open(golden("small/models/tokenizer_2/tokenizer.json")), vectors, sizeof vectors / sizeof *vectors);
+    check_vectors(rig_open(golden("small/models/tokenizer_2/spiece.model")), vectors, sizeof vectors / sizeof *vectors);
+}
+
 TEST(t5_tokenizer__cuts_off_before_the_end_id_and_pads)
 {
     struct rig *r = rig_open(golden("small/models/tokenizer_2/spiece.model"));
