@@ -15,6 +15,7 @@
 enum api_next {
     API_TAKE,     /* the answer, good or bad, is the caller's */
     API_RETRY,    /* wait and send again while there are tries and time */
+    API_GO_ON,    /* all is well, the next request of the same conversation follows at once */
     API_NEW_TOKEN /* refresh the token and send again; the second time it is the caller's */
 };
 
@@ -24,6 +25,9 @@ struct api_call {
     enum gauth_service service;
     const struct retry_policy *policy;
     const struct budget *budget;
+    /* Makes the request of the next try from what came before: headers beyond those it had, URL, body. false: it
+     * goes without a token. NULL: every try is the same. */
+    bool (*prepare)(void *ctx, struct http_request *req);
     /* Judges one try. rc: of http_send. Called once a try, so it may keep what a broken one has brought. */
     enum api_next (*judge)(void *ctx, enum err_code rc, const struct http_reply *reply);
     void *ctx;

@@ -165,7 +165,13 @@ static enum err_code perform(const struct firestore *fs, enum firestore_call cal
                              const char *document, const struct retry_policy *policy, const struct budget *budget,
                              struct arena *a, struct http_reply *reply, struct err *err)
 {
-    struct api_call api = { fs->http, fs->gauth, GAUTH_FIRESTORE, policy, budget, judge, &call };
+    struct api_call api = { .http = fs->http,
+                            .gauth = fs->gauth,
+                            .service = GAUTH_FIRESTORE,
+                            .policy = policy,
+                            .budget = budget,
+                            .judge = judge,
+                            .ctx = &call };
     struct err why = { 0 };
     enum err_code rc;
 

@@ -7,13 +7,16 @@
  *
  * All calls retry inside the budget (table of section 7), refresh a refused token once, and answer:
  *
- *   ERR_NOT_FOUND        no such object, or not this generation any more
+ *   ERR_NOT_FOUND        no such object
  *   ERR_CONFLICT         put, delete: another generation is there
  *   ERR_TOO_LARGE        get: larger than the caller takes
- *   ERR_CORRUPT          the bytes do not fit their checksum after all tries; put: the server found so
  *   ERR_UNSUPPORTED      get: the object has a contentEncoding
  *   ERR_UNKNOWN_OUTCOME  put, delete: sent, no answer, and the tries are used up
- *   ERR_UNAVAILABLE, ERR_DENIED, ERR_INVALID (name), ERR_PROTOCOL, ERR_DEADLINE, ERR_CANCELLED, ERR_NOMEM
+ *   ERR_UNAVAILABLE      transient, and the tries are used up
+ *   ERR_PROTOCOL         the answers are nonsense, or the bytes never fit their length and checksum
+ *   ERR_DENIED           401 after a fresh token, or 403
+ *   ERR_INVALID          the name, or a bug of ours
+ *   ERR_DEADLINE, ERR_CANCELLED, ERR_NOMEM
  */
 #ifndef WORKER_STORAGE_H
 #define WORKER_STORAGE_H
