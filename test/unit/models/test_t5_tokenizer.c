@@ -134,8 +134,10 @@ TEST(t5_tokenizer__clusters_are_replaced_as_the_official_library_does)
         { "a </s>b", 4, { 40, 1, 395, 1 } },
     };
 
-    check_vectors(rig_open(golden("small/models/tokenizer_2/tokenizer.json")), vectors, sizeof vectors / sizeof *vectors);
-    check_vectors(rig_open(golden("small/models/tokenizer_2/spiece.model")), vectors, sizeof vectors / sizeof *vectors);
+    size_t n = sizeof vectors / sizeof *vectors;
+
+    check_vectors(rig_open(golden("small/models/tokenizer_2/tokenizer.json")), vectors, n);
+    check_vectors(rig_open(golden("small/models/tokenizer_2/spiece.model")), vectors, n);
 }
 
 TEST(t5_tokenizer__cuts_off_before_the_end_id_and_pads)

@@ -380,3 +380,118 @@ TEST(t5_vocab__follows_the_prepend_scheme)
         CHECK(memcmp(ids, cases[i].ids, (size_t)n * sizeof *ids) == 0);
     }
 }
+
+/* --- a GGUF by hand --- */
+
+static void put_string(struct bytes *b, const char *text)
+{
+    bytes_u64(b, strlen(text));
+    bytes_text(b, text);
+}
+
+static void put_array(struct bytes *b, const char *key, enum gguf_type type, size_t n)
+{
+    put_string(b, key);
+    bytes_u32(b, GGUF_ARRAY);
+    bytes_u32(b, type);
+    bytes_u64(b, n);
+}
+
+struct gguf_token {
+    const char *text;
+    float score;
+    int32_t type;
+};
+
+static const struct gguf_token gguf_tokens[] = {
+    { "<pad>", 0, 3 }, { "</s>", 0, 3 }, { "<unk>", 0, 2 },         { "\xE2\x96\x81", -2, 1 },
+    { "a", -3, 1 },    { "ab", -4, 1 },  { "<extra_id_0>", 0, 4 },  { "[PAD7]", -10000, 5 },
+};
+
+enum { N_GGUF_TOKENS = sizeof gguf_tokens / sizeof *gguf_tokens };
+
+/* The five pairs of a vocabulary, `less_scores` scores short. */
+static struct bytes gguf_vocabulary(const char *model, const struct gguf_token *tokens, size_t n, size_t less_scores,
+                                    uint32_t unk_id)
+{
+    struct bytes b = { 0 };
+
+    bytes_text(&b, "GGUF");
+    bytes_u32(&b, 3);
+    bytes_u64(&b, 0);
+    bytes_u64(&b, 5);
+    put_string(&b, "tokenizer.ggml.model");
+    bytes_u32(&b, GGUF_STRING);
+    put_string(&b, model);
+    put_array(&b, "tokenizer.ggml.tokens", GGUF_STRING, n);
+    for (size_t i = 0; i < n; i++)
+        put_string(&b, tokens[i].text);
+    put_array(&b, "tokenizer.ggml.scores", GGUF_F32, n - less_scores);
+    for (size_t i = 0; i < n - less_scores; i++)
+        bytes_f32(&b, tokens[i].score);
+    put_array(&b, "tokenizer.ggml.token_type", GGUF_I32, n);
+    for (size_t i = 0; i < n; i++)
+        bytes_u32(&b, (uint32_t)tokens[i].type);
+    put_string(&b, "tokenizer.ggml.unknown_token_id");
+    bytes_u32(&b, GGUF_U32);
+    bytes_u32(&b, unk_id);
+    bytes_pad(&b, 32);
+    return b;
+}
+
+static enum err_code open_gguf(struct t5_tokenizer *t, struct bytes *b, struct arena *a)
+{
+    struct tensor_file file = { 0 };
+    struct err err = { 0 };
+    enum err_code rc = gguf_parse((struct span){ b->ptr, b->len }, a, &file, &err);
+
+    CHECK(rc == ERR_OK);
+    rc = t5_tokenizer_open_gguf(t, file.gguf, a, a, &err);
+    CHECK(rc == err.code);
+    bytes_done(b);
+    return rc;
+}
+
+TEST(t5_vocab__judges_a_gguf)
+{
+    const struct gguf_token byte = { "<0x41>", 0, 6 };
+    struct arena *a = arena_fresh();
+    struct t5_tokenizer t;
+    struct bytes b = gguf_vocabulary("t5", gguf_tokens, N_GGUF_TOKENS, 0, 2);
+
+    CHECK_INT(open_gguf(&t, &b, a), ERR_OK);
+    b = gguf_vocabulary("llama", gguf_tokens, N_GGUF_TOKENS, 0, 2);
+    CHECK_INT(open_gguf(&t, &b, a), ERR_UNSUPPORTED);
+    b = gguf_vocabulary("t5", gguf_tokens, N_GGUF_TOKENS, 1, 2);
+    CHECK_INT(open_gguf(&t, &b, a), ERR_CORRUPT);
+    b = gguf_vocabulary("t5", gguf_tokens, N_GGUF_TOKENS, 0, N_GGUF_TOKENS);
+    CHECK_INT(open_gguf(&t, &b, a), ERR_CORRUPT);
+    b = gguf_vocabulary("t5", &byte, 1, 0, 0);
+    CHECK_INT(open_gguf(&t, &b, a), ERR_UNSUPPORTED);
+    CHECK_INT(t5_tokenizer_open_gguf(&t, NULL, a, a, NULL), ERR_NOT_FOUND);
+}
+
+TEST(t5_vocab__leaves_unused_entries_of_a_gguf_out)
+{
+    /* "[PAD7]" is ordinary text: unknown but for its A; the sentinel of type 4 is cut out; "ab" beats "a" and an
+     * unknown "b", whose score hangs on the least of the entries that are in use */
+    static const int32_t want[] = { 3, 2, 6, 4, 5, 1 };
+    struct bytes b = gguf_vocabulary("t5", gguf_tokens, N_GGUF_TOKENS, 0, 2);
+    struct arena *a = arena_fresh();
+    struct t5_tokenizer t;
+    struct err err = { 0 };
+    int32_t ids[16];
+    char *copy = exact_copy(b.ptr, b.len);
+    struct tensor_file file = { 0 };
+    int n = 0;
+
+    CHECK_OK(gguf_parse((struct span){ copy, b.len }, a, &file, &err), err);
+    CHECK_OK(t5_tokenizer_open_gguf(&t, file.gguf, a, a, &err), err);
+    free(copy); /* the tokenizer has its own copy of all it needs */
+    bytes_done(&b);
+    CHECK_INT(t.max_id, 6);
+    CHECK(t.unigram.unknown_score == -14);
+    CHECK_OK(t5_tokenize(&t, SPAN("[PAD7]<extra_id_0>aab"), 16, ids, &n, a, &err), err);
+    CHECK_INT(n, 6);
+    CHECK(memcmp(ids, want, sizeof want) == 0);
+}
