@@ -457,6 +457,8 @@ TEST(storage__says_how_an_upload_ended)
     CHECK_INT(put(), ERR_INVALID);
     will(403, "");
     CHECK_INT(put(), ERR_DENIED);
+    will(404, ""); /* no bucket */
+    CHECK_INT(put(), ERR_INVALID);
     will(200, META("5", ",\"crc32c\":\"AAAAAA==\""));
     CHECK_INT(put(), ERR_PROTOCOL);
     will(200, META("4", ""));
