@@ -132,27 +132,56 @@ static enum err_code load_mask(struct job *j)
 
 /* --- 2. what is constant over the steps --- */
 
-static enum err_code encode_prompt(struct job *j)
+/* Room for the embeddings of a prompt of n tokens. */
+static enum err_code take_embeds(struct job *j, int64_t n)
 {
     const struct flux_config *c = &j->m->flux.config;
+
+    TRY(devarena_2d(&j->m->mem, DT_F32, n, c->context, &j->prompt_embeds, j->err));
+    return devarena_1d(&j->m->mem, DT_F32, c->pooled, &j->pooled, j->err);
+}
+
+static enum err_code look_up_prompt(struct job *j)
+{
+    const struct prompt_entry *e = prompt_pack_find(&j->m->pack, j->r->prompt);
+
+    if (!e)
+        return err_set(j->err, ERR_PROMPT, "fill: the prompt is none of the %d in the pack", j->m->pack.n_entries);
+    TRY(take_embeds(j, e->t5_len));
+    TRY(op_upload(j->m->be, &j->prompt_embeds, e->prompt_embeds, j->err));
+    return op_upload(j->m->be, &j->pooled, e->pooled_embeds, j->err);
+}
+
+static enum err_code encode_prompt(struct job *j)
+{
     struct devarena *mem = &j->m->mem;
+    struct err text_err = { 0 };
     struct text_ids ids;
-    float *host;
     size_t mark;
 
-    TRY(text_tokenize(&j->m->text, span_of(j->r->prompt), j->r->t5_len, &ids, j->a, j->err));
-    TRY(devarena_2d(mem, DT_F32, j->r->t5_len, c->context, &j->prompt_embeds, j->err));
-    TRY(devarena_1d(mem, DT_F32, c->pooled, &j->pooled, j->err));
+    if (text_tokenize(&j->m->text, span_of(j->r->prompt), j->r->t5_len, &ids, j->a, &text_err))
+        return err_set(j->err, text_err.code == ERR_NOMEM ? ERR_NOMEM : ERR_PROMPT, "%s", text_err.msg);
+    TRY(take_embeds(j, j->r->t5_len));
     mark = devarena_mark(mem);
     TRY(text_encode(&j->m->text, &ids, &j->prompt_embeds, &j->pooled, mem, j->err));
     devarena_rewind(mem, mark);
+    return ERR_OK;
+}
+
+static enum err_code dump_embeds(struct job *j)
+{
+    int64_t rows = tensor_rows(&j->prompt_embeds), cols = tensor_cols(&j->prompt_embeds);
+    float *host;
+
     if (!j->r->dump)
         return ERR_OK;
-    TRY(floats(j, j->r->t5_len * c->context, &host));
+    TRY(floats(j, rows * cols, &host));
     TRY(op_download(j->m->be, host, &j->prompt_embeds, j->err));
-    TRY(dump_rows(j, "prompt_embeds", j->r->t5_len, c->context, host));
+    TRY(dump_rows(j, "prompt_embeds", rows, cols, host));
+    cols = tensor_cols(&j->pooled);
+    TRY(floats(j, cols, &host));
     TRY(op_download(j->m->be, host, &j->pooled, j->err));
-    return dump(j, "pooled_prompt_embeds", 1, &c->pooled, host);
+    return dump(j, "pooled_prompt_embeds", 1, &cols, host);
 }
 
 /* z [h, w, 16] = mean, or mean + std * normals, of moments [h, w, 32]; the normals are drawn as [16, h, w]. */
@@ -355,7 +384,8 @@ static enum err_code run(struct job *j, struct image *ret)
     TRY(check_cancelled(j));
     TRY(load_picture(j));
     TRY(load_mask(j));
-    TRY(encode_prompt(j));
+    TRY(j->m->has_pack ? look_up_prompt(j) : encode_prompt(j));
+    TRY(dump_embeds(j));
     TRY(check_cancelled(j));
     TRY(start_latents(j));
     TRY(make_cond(j));

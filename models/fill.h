@@ -27,7 +27,7 @@ enum { FILL_MAX_SIDE = 4096 /* pixels */, FILL_MIN_SIDE = 16, FILL_MAX_STEPS = 1
 
 /* How far loading has come; another thread may read it. */
 struct fill_loading {
-    _Atomic int64_t loaded_bytes, total_bytes; /* total: of the files opened so far */
+    _Atomic int64_t loaded_bytes, total_bytes; /* total: of all files, known soon after the start */
 };
 
 struct fill_options {
@@ -47,6 +47,9 @@ void fill_model_close(struct fill_model *m); /* takes NULL */
 
 const char *fill_model_transformer(const struct fill_model *m); /* path of its file */
 size_t fill_model_job_bytes(const struct fill_model *m);        /* backend memory kept for requests */
+
+/* NULL; or, where a prompt pack stands in for the text encoders, one of its prompts. Others are ERR_PROMPT then. */
+const char *fill_model_prompt(const struct fill_model *m);
 
 enum fill_posterior { FILL_POSTERIOR_MEAN, FILL_POSTERIOR_SAMPLE };
 enum fill_phase { FILL_PHASE_ENCODE, FILL_PHASE_DENOISE, FILL_PHASE_DECODE };
@@ -70,7 +73,7 @@ struct fill_request {
     uint64_t seed;
     const float *noise; /* [16, h, w] of the floored size, instead of drawing it; or NULL */
     enum fill_posterior posterior;
-    int t5_len; /* text tokens, padding included */
+    int t5_len; /* text tokens, padding included; a prompt pack has its own */
 
     /* All optional. Both are called in the running thread, `cancelled` before every step. */
     void (*progress)(void *ctx, enum fill_phase phase, int done, int total);
@@ -86,6 +89,7 @@ struct fill_request {
 /*
  * The painted picture, RGB, from the arena; everything else taken from there is given back.
  * ERR_INVALID  sizes, steps, strength, guidance, noise that are no such thing
+ * ERR_PROMPT   not UTF-8, too long, not in the prompt pack
  * ERR_TOO_LARGE over the options of the model;  ERR_CANCELLED;  ERR_NUMERIC NaN or infinity in the latents
  * and the errors of the text encoders (the prompt) and of the backend.
  */

@@ -26,7 +26,7 @@ static _Atomic int64_t *loaded_bytes(const struct fill_model *m)
     return m->limits.loading ? &m->limits.loading->loaded_bytes : NULL;
 }
 
-/* Opens a part of the folder, adds its size to the total and joins its files. */
+/* Opens a part of the folder and joins its files. */
 static enum err_code open_part(struct fill_model *m, const struct model_folder *folder, enum model_part part,
                                enum err_code (*join)(struct weight_set *, const struct tensor_file *, int, struct err *),
                                struct weight_set *set, const char **ret_path, struct err *err)
@@ -36,8 +36,6 @@ static enum err_code open_part(struct fill_model *m, const struct model_folder *
 
     if (rc)
         return rc;
-    if (m->limits.loading)
-        m->limits.loading->total_bytes += shards_bytes(&shards);
     *ret_path = shards.files[0].path;
     return join(set, shards.files, shards.n_files, err);
 }
@@ -65,14 +63,63 @@ static enum err_code load_transformer(struct fill_model *m, const struct model_f
     return rc ? rc : flux_require_fill(&m->flux.config, err);
 }
 
-/* The text encoders feed this transformer. */
+/* Its prompts have the lengths that they have, so there is room for the longest. */
+static enum err_code load_pack(struct fill_model *m, const char *path, struct err *err)
+{
+    enum err_code rc = prompt_pack_open(path, &m->arena, &m->pack, err);
+
+    for (int i = 0; i < m->pack.n_entries && !rc; i++) {
+        const struct prompt_entry *e = &m->pack.entries[i];
+
+        if (!i || e->t5_len > m->longest_prompt->t5_len)
+            m->longest_prompt = e;
+        if (e->t5_len > m->limits.max_t5_len)
+            m->limits.max_t5_len = (int)e->t5_len;
+    }
+    return rc;
+}
+
+/* The text encoders; where there is no T5, the prompt pack, if there is one. */
+static enum err_code load_text(struct fill_model *m, const struct model_folder *folder, struct err *err)
+{
+    struct model_found t5, pack;
+
+    if (model_folder_find(folder, MODEL_T5, &m->arena, &t5, NULL) == ERR_NOT_FOUND &&
+        model_folder_find(folder, MODEL_PROMPTS, &m->arena, &pack, NULL) == ERR_OK) {
+        m->has_pack = true;
+        return load_pack(m, pack.path, err);
+    }
+    return text_encoder_load(&m->text, folder, m->be, &m->weights, &m->arena, &m->scratch, loaded_bytes(m), err);
+}
+
+/* What encodes the prompt feeds this transformer. */
 static enum err_code check_widths(const struct fill_model *m, const char *dir, struct err *err)
 {
-    if (m->text.t5.d_model != m->flux.config.context || m->text.clip.width != m->flux.config.pooled)
+    int64_t context = m->has_pack ? m->pack.entries[0].context : m->text.t5.d_model;
+    int64_t pooled = m->has_pack ? m->pack.entries[0].pooled : m->text.clip.width;
+
+    if (context != m->flux.config.context || pooled != m->flux.config.pooled)
         return err_set(err, ERR_CORRUPT, "%s: T5 and CLIP are %lld and %lld wide, the transformer takes %lld and %lld",
-                       dir, (long long)m->text.t5.d_model, (long long)m->text.clip.width,
-                       (long long)m->flux.config.context, (long long)m->flux.config.pooled);
+                       dir, (long long)context, (long long)pooled, (long long)m->flux.config.context,
+                       (long long)m->flux.config.pooled);
     return ERR_OK;
+}
+
+/* Size of all files; what cannot be opened will tell so when it is loaded. */
+static int64_t folder_bytes(struct fill_model *m, const struct model_folder *folder)
+{
+    static const enum model_part parts[] = { MODEL_VAE, MODEL_T5, MODEL_CLIP, MODEL_TRANSFORMER };
+    struct arena_mark mark = arena_mark(&m->scratch);
+    int64_t bytes = 0;
+
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        struct shards shards;
+
+        if (model_folder_open(folder, parts[i], &m->scratch, &shards, NULL) == ERR_OK)
+            bytes += shards_bytes(&shards);
+    }
+    arena_rewind(&m->scratch, mark);
+    return bytes;
 }
 
 /* What is small comes first, so that a wrong folder is told soon. */
@@ -82,10 +129,13 @@ static enum err_code load(struct fill_model *m, const char *dir, struct err *err
     struct weight_loader l = {
         .be = m->be, .mem = &m->weights, .scratch = &m->scratch, .loaded_bytes = loaded_bytes(m)
     };
-    enum err_code rc = load_vae(m, &folder, &l, err);
+    enum err_code rc;
 
+    if (m->limits.loading)
+        m->limits.loading->total_bytes = folder_bytes(m, &folder);
+    rc = load_vae(m, &folder, &l, err);
     if (!rc)
-        rc = text_encoder_load(&m->text, &folder, m->be, &m->weights, &m->arena, &m->scratch, loaded_bytes(m), err);
+        rc = load_text(m, &folder, err);
     if (!rc)
         rc = load_transformer(m, &folder, &l, err);
     return rc ? rc : check_widths(m, dir, err);
@@ -105,6 +155,8 @@ static enum err_code rehearse(const struct fill_model *m, struct backend *plan_b
 
     plan.be = plan.flux.be = plan.vae.be = plan.text.t5.be = plan.text.clip.be = plan_be;
     plan.mem = (struct devarena){ 0 };
+    if (m->has_pack)
+        r.prompt = m->longest_prompt->prompt;
     r.width = m->limits.max_width;
     r.height = m->limits.max_height;
     r.steps = m->limits.max_steps;
@@ -179,6 +231,11 @@ void fill_model_close(struct fill_model *m)
     arena_done(&m->scratch);
     arena_done(&m->arena);
     free(m);
+}
+
+const char *fill_model_prompt(const struct fill_model *m)
+{
+    return m->has_pack ? m->longest_prompt->prompt : NULL;
 }
 
 const char *fill_model_transformer(const struct fill_model *m)

@@ -7,6 +7,7 @@
 #include "kernels/devarena.h"
 #include "models/fill.h"
 #include "models/flux.h"
+#include "models/prompt_pack.h"
 #include "models/text_encode.h"
 #include "models/vae.h"
 
@@ -14,6 +15,9 @@ struct fill_model {
     struct backend *be;
     struct arena arena, scratch; /* host: directories and tables; loading and rehearsal */
     struct devarena weights, mem; /* vectors; requests */
+    bool has_pack; /* prompts come from the pack, and there is no text encoder */
+    struct prompt_pack pack;
+    const struct prompt_entry *longest_prompt;
     struct text_encoder text;
     struct flux flux;
     struct vae vae;

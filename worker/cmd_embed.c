@@ -59,11 +59,12 @@ static enum err_code write_file(struct run *r, const struct args *a, const struc
         { .name = "t5_ids", .dtype = DT_I32, .n_dims = 1, .dims = { r->ids.n_t5 }, .data = r->ids.t5 },
         { .name = "clip_ids", .dtype = DT_I32, .n_dims = 1, .dims = { CLIP_MAX_IDS }, .data = r->ids.clip },
     };
+    const struct metadata_pair prompt = { "prompt", a->prompt }; /* so the file is a prompt pack */
     enum err_code rc = fetch(r, prompt_embeds, &out[0].data, err);
 
     if (!rc)
         rc = fetch(r, pooled, &out[1].data, err);
-    return rc ? rc : safetensors_write(a->out, out, sizeof out / sizeof *out, NULL, 0, err);
+    return rc ? rc : safetensors_write(a->out, out, sizeof out / sizeof *out, &prompt, 1, err);
 }
 
 static enum err_code embed(struct run *r, const struct args *a, struct err *err)

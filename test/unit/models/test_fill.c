@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "models/tensor_file.h"
+#include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
 #include "test/support/model.h"
@@ -363,7 +365,7 @@ TEST(fill__refuses_requests_that_cannot_be)
     REFUSED(ERR_INVALID, s.r.guidance = -1);
     REFUSED(ERR_INVALID, s.r.strength = 0);
     REFUSED(ERR_INVALID, s.r.strength = 1.5);
-    REFUSED(ERR_INVALID, s.r.prompt = "\xff");
+    REFUSED(ERR_PROMPT, s.r.prompt = "\xff");
     REFUSED(ERR_TOO_LARGE, s.r.width = 80, s.r.height = 80);
     REFUSED(ERR_TOO_LARGE, s.r.steps = 4);
     REFUSED(ERR_TOO_LARGE, s.r.t5_len = 65);
@@ -384,6 +386,53 @@ TEST(fill__a_number_that_is_none_is_an_error_not_a_picture)
     noise[7] = 3e38f; /* overflows on its way */
     noise[8] = -3e38f;
     CHECK(fill_run(s.model, &s.r, &s.a, &got, NULL) == ERR_NUMERIC);
+    close_scene(&s);
+}
+
+/* A folder with the set's transformer and VAE, and its golden embeddings for a prompt pack. */
+static void make_pack_folder(char *dir, size_t size)
+{
+    static const char *const files[][2] = {
+        { "small/models/flux1-fill-F32.gguf", "pack/flux1-fill-F32.gguf" },
+        { "small/models/ae.safetensors", "pack/ae.safetensors" },
+        { "small/cases/text.safetensors", "pack/prompts.safetensors" },
+    };
+
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *from = realpath(golden("%s", files[i][0]), NULL);
+        const char *to = temp_path(files[i][1]);
+
+        CHECK(from && symlink(from, to) == 0);
+        (void)snprintf(dir, size, "%.*s", (int)(strrchr(to, '/') - to), to);
+        free(from);
+    }
+}
+
+TEST(fill__a_prompt_pack_stands_in_for_the_text_encoders)
+{
+    struct fill_options o = { .max_width = 64, .max_height = 64, .max_steps = 4, .max_t5_len = 16 };
+    struct fill_dump dump;
+    struct image got;
+    struct scene s;
+    struct err err = { 0 };
+    char dir[512];
+
+    open_scene(&s, "small", 0, &rig_kinds[1]);
+    CHECK(fill_model_prompt(s.model) == NULL);
+    fill_model_close(s.model);
+    s.model = NULL;
+    make_pack_folder(dir, sizeof dir);
+    CHECK_OK(fill_model_open(dir, &o, s.be, &s.model, &err), err);
+    CHECK_STR(fill_model_prompt(s.model), s.r.prompt); /* the longest of the pack */
+    dump = (struct fill_dump){ compare, &s };
+    s.r.dump = &dump;
+    CHECK_OK(fill_run(s.model, &s.r, &s.a, &got, &err), err);
+    check_picture(&got, &s.expected, 1, 0);
+    s.r.prompt = ""; /* one that is there, too */
+    s.r.dump = NULL;
+    CHECK_OK(fill_run(s.model, &s.r, &s.a, &got, &err), err);
+    s.r.prompt = "something else";
+    CHECK(fill_run(s.model, &s.r, &s.a, &got, NULL) == ERR_PROMPT);
     close_scene(&s);
 }
 
