@@ -8,6 +8,7 @@
 #define WORKER_COMMANDS_H
 
 #define COMMAND_MAP(X) \
+    X(bench, "measures blocks, autoencoder or a denoising step on random weights") \
     X(doctor, "checks settings, credentials, model files, memory and backend") \
     X(embed, "text encoders only: a prompt to its embeddings and ids") \
     X(fill, "the bare FLUX.1-Fill pipeline: picture, mask and prompt to a picture") \

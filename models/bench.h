@@ -1,0 +1,47 @@
+/*
+ * bench - how long the parts of a job take, on random weights of the real sizes: no download needed.
+ *
+ * Each figure is the best of `repeats` runs, for a shared machine only ever adds to a time. FLOP: two a multiplication
+ * in matrix products and attention; everything else counts as nothing but its time counts.
+ * Errors: ERR_NOMEM, ERR_INVALID for sizes the model refuses, what the backend returns.
+ */
+#ifndef MODELS_BENCH_H
+#define MODELS_BENCH_H
+
+#include "kernels/backend.h"
+
+struct bench_options {
+    struct backend *be;
+    enum dtype quant;  /* of the transformer's matrices */
+    int width, height; /* pixels, multiples of 16 */
+    int n_txt;         /* text tokens */
+    int repeats;
+};
+
+struct bench_figure {
+    double seconds; /* 0: not measured */
+    double flop;
+};
+
+/* One double and one single block of FLUX.1 (hidden 3072, 24 heads), and between them, on the CPU with oneDNN, a plain
+ * product of about the same work with weights expanded beforehand. */
+struct bench_blocks {
+    struct bench_figure double_block, single_block, product;
+};
+MUST_CHECK enum err_code bench_blocks(const struct bench_options *o, struct bench_blocks *ret, struct err *err);
+
+/* The autoencoder (128, 256, 512, 512 channels): seconds only, and what it takes from the step arena. */
+struct bench_vae {
+    struct bench_figure encode, decode;
+    size_t step_bytes;
+};
+MUST_CHECK enum err_code bench_vae(const struct bench_options *o, struct bench_vae *ret, struct err *err);
+
+/* One denoising step of the whole transformer, and a large product of the backend's own as its measure. */
+struct bench_step {
+    struct bench_figure step, product;
+    size_t weight_bytes, job_bytes, step_bytes;
+};
+MUST_CHECK enum err_code bench_step(const struct bench_options *o, struct bench_step *ret, struct err *err);
+
+#endif

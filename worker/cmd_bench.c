@@ -1,0 +1,145 @@
+/* cmd_bench - how fast the parts of a job are on this machine, with random weights of the real sizes. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "models/bench.h"
+#include "worker/cli.h"
+#include "worker/commands.h"
+
+enum what { WHAT_BLOCK, WHAT_VAE, WHAT_STEP };
+static const char *const whats[] = { "block", "vae", "step", NULL };
+
+/* In the order of quants. */
+static const enum dtype quant_types[] = { DT_Q8_0, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_Q4_0, DT_Q5_0, DT_BF16, DT_F16, DT_F32 };
+static const char *const quants[] = { "Q8_0", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q5_0", "BF16", "F16", "F32", NULL };
+
+static void print_processor(void)
+{
+    char line[256];
+    FILE *f = fopen("/proc/cpuinfo", "r");
+
+    while (f && fgets(line, sizeof line, f)) {
+        const char *colon = strchr(line, ':');
+
+        if (colon && strncmp(line, "model name", 10) == 0) {
+            (void)printf("processor     %s", colon + 2);
+            break;
+        }
+    }
+    if (f)
+        (void)fclose(f);
+}
+
+static void print_figure(const char *name, const struct bench_figure *f)
+{
+    if (f->seconds == 0)
+        return;
+    (void)printf("%-12s  %9.1f ms", name, f->seconds * 1e3);
+    if (f->flop > 0)
+        (void)printf("  %9.1f GFLOP  %8.1f GFLOP/s", f->flop * 1e-9, f->flop * 1e-9 / f->seconds);
+    (void)printf("\n");
+}
+
+static double rate(const struct bench_figure *f)
+{
+    return f->seconds > 0 ? f->flop / f->seconds : 0;
+}
+
+static enum err_code run_block(const struct bench_options *o, struct err *err)
+{
+    struct bench_blocks b = { 0 };
+    enum err_code rc = bench_blocks(o, &b, err);
+    struct bench_figure both = { b.double_block.seconds + b.single_block.seconds,
+                                 b.double_block.flop + b.single_block.flop };
+
+    if (rc)
+        return rc;
+    print_figure("double block", &b.double_block);
+    print_figure("single block", &b.single_block);
+    print_figure("both", &both);
+    print_figure("product", &b.product);
+    if (b.product.seconds > 0)
+        (void)printf("blocks run at %.2f of the speed of a plain product\n", rate(&both) / rate(&b.product));
+    return ERR_OK;
+}
+
+static enum err_code run_vae(const struct bench_options *o, struct err *err)
+{
+    struct bench_vae b = { 0 };
+    enum err_code rc = bench_vae(o, &b, err);
+
+    if (rc)
+        return rc;
+    print_figure("encode", &b.encode);
+    print_figure("decode", &b.decode);
+    (void)printf("step arena    %9.1f MiB\n", (double)b.step_bytes / 1048576);
+    return ERR_OK;
+}
+
+static enum err_code run_step(const struct bench_options *o, struct err *err)
+{
+    struct bench_step b = { 0 };
+    enum err_code rc = bench_step(o, &b, err);
+
+    if (rc)
+        return rc;
+    print_figure("step", &b.step);
+    print_figure("product", &b.product);
+    (void)printf("%.2f TFLOP/s, %.2f of the product's\n", rate(&b.step) * 1e-12, rate(&b.step) / rate(&b.product));
+    (void)printf("weights %.2f GB, arenas of the job %.2f GB, of a step %.2f GB\n", (double)b.weight_bytes * 1e-9,
+                 (double)b.job_bytes * 1e-9, (double)b.step_bytes * 1e-9);
+    return ERR_OK;
+}
+
+static enum err_code run(enum what what, const struct cli_backend *backend, struct bench_options *o, struct err *err)
+{
+    static enum err_code (*const runs[])(const struct bench_options *, struct err *) = { run_block, run_vae, run_step };
+    struct rusage usage = { 0 };
+    enum err_code rc = cli_backend_open(backend, &o->be, err);
+
+    if (rc)
+        return rc;
+    print_processor();
+    (void)printf("%s on %s, activations %s, weights %s, %d x %d pixels, %d text tokens, best of %d\n", whats[what],
+                 o->be->name, dtype_info(o->be->act)->name, dtype_info(o->quant)->name, o->width, o->height, o->n_txt,
+                 o->repeats);
+    rc = runs[what](o, err);
+    (void)getrusage(RUSAGE_SELF, &usage);
+    if (!rc)
+        (void)printf("peak memory   %9.1f MiB\n", (double)usage.ru_maxrss / 1024);
+    backend_close(o->be);
+    return rc;
+}
+
+int cmd_bench(int argc, char **argv)
+{
+    struct cli_backend backend = { 0 };
+    struct bench_options o = { .width = 256, .height = 256, .n_txt = 256, .repeats = 5 };
+    int what = WHAT_BLOCK, quant = 0;
+    bool random = false;
+    const struct cli_option options[] = {
+        { "WHAT", CLI_CHOICE, &what, NULL, .choices = whats, .required = true,
+          .help = "two blocks of the transformer, the autoencoder, or a denoising step" },
+        { "--width", CLI_INT, &o.width, "W", .help = "pixels (256)", .min = 16, .max = 4096 },
+        { "--height", CLI_INT, &o.height, "H", .help = "pixels (256)", .min = 16, .max = 4096 },
+        { "--txt", CLI_INT, &o.n_txt, "N", .help = "text tokens (256)", .min = 1, .max = 512 },
+        { "--quant", CLI_CHOICE, &quant, .choices = quants, .help = "type of the transformer's matrices" },
+        { "--repeats", CLI_INT, &o.repeats, "N", .help = "runs, the best of which counts (5)", .min = 1, .max = 1000 },
+        { "--random", CLI_FLAG, &random, .help = "random weights, which is the only kind there is so far" },
+        CLI_BACKEND_OPTIONS(backend),
+    };
+    const struct cli_command command = { "bench", "measures the parts of a job on random weights", options,
+                                         CLI_COUNT(options) };
+    struct err err = { 0 };
+    int status = cli_parse(&command, argc, argv);
+
+    if (status != CLI_RUN)
+        return status;
+    if (o.width % 16 || o.height % 16) {
+        (void)fprintf(stderr, "inpaint-worker bench: --width and --height take multiples of 16\n");
+        return CLI_USAGE;
+    }
+    o.quant = quant_types[quant];
+    return run((enum what)what, &backend, &o, &err) ? cli_fail("bench", &err) : CLI_DONE;
+}
