@@ -7,6 +7,8 @@
 #ifndef KERNELS_CPU_FAST_H
 #define KERNELS_CPU_FAST_H
 
+#include <string.h>
+
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/onednn.h"
 
@@ -47,6 +49,19 @@ static inline void fast_row_done(const struct tensor *y, int64_t row, const floa
 {
     if (y->dtype == DT_BF16)
         dequantise_row_bf16(DT_F32, values, (uint16_t *)cpu_row(y, row), tensor_cols(y));
+}
+
+/* Row of y = row of x, in whatever type each is. */
+static inline void fast_row_copy(const struct tensor *y, const struct tensor *x, int64_t row)
+{
+    int64_t n = tensor_cols(y);
+
+    if (x->dtype == y->dtype)
+        memmove(cpu_row(y, row), cpu_row(x, row), dtype_row_bytes(y->dtype, n));
+    else if (y->dtype == DT_F32)
+        dequantise_row(x->dtype, cpu_row(x, row), (float *)cpu_row(y, row), n);
+    else
+        dequantise_row_bf16(x->dtype, cpu_row(x, row), (uint16_t *)cpu_row(y, row), n);
 }
 
 enum err_code fast_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,

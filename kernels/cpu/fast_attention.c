@@ -3,6 +3,7 @@
  *
  * For each tile of keys: scores by a matrix product; the softmax so far corrected for a larger maximum; the values'
  * product added. So only one tile of scores exists a thread, however many tokens there are.
+ * Heads are first laid out one after the other: oneDNN takes its fast path for dense matrices only.
  * Source: Milakov & Gimelshein 2018 (online softmax); Dao et al. 2022 (FlashAttention).
  */
 #include "kernels/cpu/fast.h"
@@ -15,9 +16,11 @@ enum { TILE_Q = 128, TILE_K = 512 };
 
 struct attention_job {
     const struct fast *f;
-    struct tensor q, k, v, *out;
+    const struct tensor *given[3]; /* q, k, v */
+    char *heads[3];                /* the same in the type of products, [n_heads, rows, head_dim] */
+    struct tensor *out;
     const struct attention_args *args;
-    int64_t n_q_tiles;
+    int64_t n_q, n_k, n_q_tiles;
 };
 
 /* What a thread works with; out, max and sum belong to the rows of the tile. */
@@ -38,14 +41,13 @@ static size_t scratch_bytes(const struct attention_args *args)
 static struct attention_tile *tile_start(const struct attention_job *j, char *scratch, int64_t i)
 {
     struct attention_tile *t = (struct attention_tile *)scratch;
-    int64_t n_q = tensor_rows(&j->q);
 
     t->scores = (float *)(t + 1);
     t->bf16 = (uint16_t *)(t->scores + TILE_Q * TILE_K);
     t->out = (float *)(t->bf16 + TILE_Q * TILE_K);
     t->head = i / j->n_q_tiles;
     t->q0 = i % j->n_q_tiles * TILE_Q;
-    t->n_q = n_q - t->q0 < TILE_Q ? n_q - t->q0 : TILE_Q;
+    t->n_q = j->n_q - t->q0 < TILE_Q ? j->n_q - t->q0 : TILE_Q;
     for (int64_t r = 0; r < t->n_q; r++) {
         t->max[r] = -INFINITY;
         t->sum[r] = 0;
@@ -77,35 +79,42 @@ static void soften_row(const struct attention_job *j, struct attention_tile *t, 
         dequantise_row_bf16(DT_F32, row, t->bf16 + r * n_k, n_k);
 }
 
+/* Row `row` of a head of q (0), k (1) or v (2). */
+static const char *head_row(const struct attention_job *j, int operand, int64_t head, int64_t row)
+{
+    int64_t n = operand == 0 ? j->n_q : j->n_k;
+
+    return j->heads[operand] + (size_t)(head * n + row) * dtype_row_bytes(j->f->products, j->args->head_dim);
+}
+
 static enum err_code add_keys(const struct attention_job *j, struct attention_tile *t, struct dnn *d, int64_t k0,
                               int64_t n_k, struct err *err)
 {
-    int64_t width = j->args->head_dim, c0 = t->head * width;
-    struct tensor q = tensor_col_view(&j->q, c0, width), k = tensor_col_view(&j->k, c0, width);
-    struct tensor v = tensor_col_view(&j->v, c0, width);
+    int64_t width = j->args->head_dim;
     struct dnn_matmul scores = {
-        .m = t->n_q, .n = n_k, .k = width, .lda = q.row_stride, .ldb = k.row_stride, .ldc = n_k,
+        .m = t->n_q, .n = n_k, .k = width, .lda = width, .ldb = width, .ldc = n_k,
         .in_type = j->f->products, .out_type = DT_F32, .b_transposed = true,
     };
     struct dnn_matmul values = {
-        .m = t->n_q, .n = width, .k = n_k, .lda = n_k, .ldb = v.row_stride, .ldc = width,
+        .m = t->n_q, .n = width, .k = n_k, .lda = n_k, .ldb = width, .ldc = width,
         .in_type = j->f->products, .out_type = DT_F32, .accumulate = k0 > 0,
     };
-    enum err_code rc = dnn_matmul(d, &scores, cpu_row(&q, t->q0), cpu_row(&k, k0), NULL, t->scores, err);
+    const void *probabilities = j->f->products == DT_BF16 ? (void *)t->bf16 : (void *)t->scores;
+    enum err_code rc = dnn_matmul(d, &scores, head_row(j, 0, t->head, t->q0), head_row(j, 1, t->head, k0), NULL,
+                                  t->scores, err);
 
     if (rc)
         return rc;
     for (int64_t r = 0; r < t->n_q; r++)
         soften_row(j, t, r, k0, n_k);
-    return dnn_matmul(d, &values, j->f->products == DT_BF16 ? (void *)t->bf16 : (void *)t->scores, cpu_row(&v, k0),
-                      NULL, t->out, err);
+    return dnn_matmul(d, &values, probabilities, head_row(j, 2, t->head, k0), NULL, t->out, err);
 }
 
 static enum err_code attention_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
 {
     const struct attention_job *j = ctx;
     struct attention_tile *t = tile_start(j, scratch, i);
-    int64_t n_keys = tensor_rows(&j->k), width = j->args->head_dim;
+    int64_t n_keys = j->n_k, width = j->args->head_dim;
     struct tensor out = tensor_col_view(j->out, t->head * width, width);
     enum err_code rc = ERR_OK;
 
@@ -122,19 +131,35 @@ static enum err_code attention_task(const void *ctx, struct dnn *d, char *scratc
     return rc;
 }
 
+/* One head of one operand. */
+static enum err_code lay_out(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+{
+    const struct attention_job *j = ctx;
+    int operand = (int)(i / j->args->n_heads);
+    int64_t head = i % j->args->n_heads, width = j->args->head_dim;
+    struct tensor from = tensor_col_view(j->given[operand], head * width, width);
+    struct tensor to = tensor_2d(j->f->products, tensor_rows(&from), width, (void *)head_row(j, operand, head, 0));
+
+    (void)d, (void)scratch, (void)err;
+    for (int64_t r = 0; r < tensor_rows(&from); r++)
+        fast_row_copy(&to, &from, r);
+    return ERR_OK;
+}
+
 enum err_code fast_attention(struct backend *be, struct tensor *out, const struct tensor *q, const struct tensor *k,
                              const struct tensor *v, const struct attention_args *args, struct err *err)
 {
     struct fast *f = (struct fast *)be;
-    struct attention_job job = { .f = f, .out = out, .args = args, .n_q_tiles = (tensor_rows(q) + TILE_Q - 1) / TILE_Q };
-    const struct tensor *given[] = { q, k, v };
-    struct tensor operands[3];
-    enum err_code rc = fast_operands(f, 3, given, operands, err);
+    struct attention_job job = { .f = f, .given = { q, k, v }, .out = out, .args = args, .n_q = tensor_rows(q),
+                                 .n_k = tensor_rows(k), .n_q_tiles = (tensor_rows(q) + TILE_Q - 1) / TILE_Q };
+    size_t row = dtype_row_bytes(f->products, tensor_cols(q));
+    enum err_code rc = cpu_buffer_fit(&f->operands, (size_t)(job.n_q + 2 * job.n_k), row, err);
 
     if (rc)
         return rc;
-    job.q = operands[0];
-    job.k = operands[1];
-    job.v = operands[2];
-    return fast_run(f, attention_task, &job, args->n_heads * job.n_q_tiles, scratch_bytes(args), err);
+    job.heads[0] = f->operands.p;
+    job.heads[1] = job.heads[0] + (size_t)job.n_q * row;
+    job.heads[2] = job.heads[1] + (size_t)job.n_k * row;
+    rc = fast_run(f, lay_out, &job, 3 * (int64_t)args->n_heads, 0, err);
+    return rc ? rc : fast_run(f, attention_task, &job, args->n_heads * job.n_q_tiles, scratch_bytes(args), err);
 }

@@ -4,8 +4,6 @@
 #include "kernels/cpu/fast.h"
 #include "kernels/cpu/row.h"
 
-#include <string.h>
-
 /* A job on rows: y = fn(a, b), or y changed by a. The pointers are the row in f32, wherever it lies. */
 struct row_job {
     void (*fn)(const struct row_job *j, float *y, const float *a, const float *b, int64_t n);
@@ -110,16 +108,11 @@ enum err_code fast_silu(struct backend *be, struct tensor *y, const struct tenso
 static enum err_code copy_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
 {
     const struct row_job *j = ctx;
-    int64_t n = tensor_cols(j->y), end = (i + 1) * rows_a_task(j), n_rows = tensor_rows(j->y);
+    int64_t end = (i + 1) * rows_a_task(j), n_rows = tensor_rows(j->y);
 
     (void)d, (void)scratch, (void)err;
     for (int64_t r = i * rows_a_task(j); r < end && r < n_rows; r++)
-        if (j->a->dtype == j->y->dtype)
-            memmove(cpu_row(j->y, r), cpu_row(j->a, r), dtype_row_bytes(j->y->dtype, n));
-        else if (j->y->dtype == DT_F32)
-            dequantise_row(DT_BF16, cpu_row(j->a, r), (float *)cpu_row(j->y, r), n);
-        else
-            dequantise_row_bf16(DT_F32, cpu_row(j->a, r), (uint16_t *)cpu_row(j->y, r), n);
+        fast_row_copy(j->y, j->a, r);
     return ERR_OK;
 }
 

@@ -8,12 +8,13 @@
 #include "kernels/cpu/fast.h"
 #include "kernels/cpu/row.h"
 
+#include <string.h>
+
 enum {
-    THIN_MAX = 4,            /* rows of x up to which weights are used row by row */
-    THIN_ROWS = 16,          /* rows of w in such a task */
-    TILE_BYTES = 768 * 1024, /* of expanded weights */
-    TILE_MIN = 32, TILE_MAX = 256,
-    CHUNK_ROWS = 1024        /* rows of x in one product; bounds the scratch of results to be rounded */
+    THIN_MAX = 4,      /* rows of x up to which weights are used row by row */
+    THIN_ROWS = 16,    /* rows of w in such a task */
+    TILE_ROWS = 64,    /* rows of w in a task: wide enough for oneDNN, and at K = 12288 still within a cache */
+    CHUNK_ROWS = 1024  /* rows of x in one product; bounds the scratch of results to be rounded */
 };
 
 struct linear_job {
@@ -47,29 +48,40 @@ static const void *expanded(const struct linear_job *j, int64_t row, int64_t n, 
     return tile;
 }
 
+/* Rows m0 .. m0 + m of the tile's columns of y, from a dense result of oneDNN. */
+static void put_rows(const struct tensor *y, int64_t m0, int64_t m, enum dtype from, const char *result)
+{
+    int64_t n = tensor_cols(y);
+
+    for (int64_t r = 0; r < m; r++, result += dtype_row_bytes(from, n))
+        if (from == y->dtype)
+            memcpy(cpu_row(y, m0 + r), result, dtype_row_bytes(from, n));
+        else
+            fast_row_done(y, m0 + r, (const float *)result);
+}
+
+/* Results go through scratch: oneDNN takes its fast path for dense matrices only, and a tile of y is none. */
 static enum err_code linear_tile(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
 {
     const struct linear_job *j = ctx;
     int64_t n0 = i * j->tile, n = j->w->rows - n0 < j->tile ? j->w->rows - n0 : j->tile, n_rows = tensor_rows(&j->x);
     struct tensor y = tensor_col_view(j->y, n0, n);
-    bool direct = fast_writes(j->f, y.dtype);
-    float *result = (float *)(scratch + j->tile_bytes);
+    enum dtype out_type = fast_writes(j->f, y.dtype) ? y.dtype : DT_F32;
+    char *result = scratch + j->tile_bytes;
     const void *w = expanded(j, n0, n, scratch);
     enum err_code rc = ERR_OK;
 
     for (int64_t m0 = 0; m0 < n_rows && !rc; m0 += CHUNK_ROWS) {
         int64_t m = n_rows - m0 < CHUNK_ROWS ? n_rows - m0 : CHUNK_ROWS;
         struct dnn_matmul s = {
-            .m = m, .n = n, .k = j->w->cols,
-            .lda = j->x.row_stride, .ldb = j->w->cols, .ldc = direct ? y.row_stride : n,
-            .in_type = j->f->products, .out_type = direct ? y.dtype : DT_F32,
+            .m = m, .n = n, .k = j->w->cols, .lda = j->x.row_stride, .ldb = j->w->cols, .ldc = n,
+            .in_type = j->f->products, .out_type = out_type,
             .b_transposed = true, .bias = j->bias != NULL, .act = j->act,
         };
 
-        rc = dnn_matmul(d, &s, cpu_row(&j->x, m0), w, j->bias ? j->bias + n0 : NULL,
-                        direct ? cpu_row(&y, m0) : (void *)result, err);
-        for (int64_t r = 0; r < m && !direct; r++)
-            fast_row_done(&y, m0 + r, result + r * n);
+        rc = dnn_matmul(d, &s, cpu_row(&j->x, m0), w, j->bias ? j->bias + n0 : NULL, result, err);
+        if (!rc)
+            put_rows(&y, m0, m, out_type, result);
     }
     return rc;
 }
@@ -107,17 +119,6 @@ static enum err_code linear_thin(struct fast *f, struct linear_job *j, const str
                     err);
 }
 
-/* Rows of w in a task: as many as fit into the cache, in multiples of 32, and enough tasks for all threads. */
-static int64_t tile_rows(const struct fast *f, const struct weight *w)
-{
-    int64_t rows = TILE_BYTES / (int64_t)dtype_row_bytes(f->products, w->cols) / TILE_MIN * TILE_MIN;
-    int64_t fair = (w->rows / (2 * f->n_threads) + TILE_MIN - 1) / TILE_MIN * TILE_MIN;
-
-    rows = rows < fair ? rows : fair;
-    rows = rows < TILE_MAX ? rows : TILE_MAX;
-    return rows > TILE_MIN ? rows : TILE_MIN;
-}
-
 enum err_code fast_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
                           const struct tensor *bias, enum activation act, struct err *err)
 {
@@ -131,8 +132,8 @@ enum err_code fast_linear(struct backend *be, struct tensor *y, const struct ten
     rc = fast_operands(f, 1, &x, &job.x, err);
     if (rc)
         return rc;
-    job.tile = tile_rows(f, w);
+    job.tile = w->rows >= 2 * TILE_ROWS * f->n_threads ? TILE_ROWS : TILE_ROWS / 2;
     job.tile_bytes = ((size_t)job.tile * dtype_row_bytes(f->products, w->cols) + 63) & ~(size_t)63;
     return fast_run(f, linear_tile, &job, (w->rows + job.tile - 1) / job.tile,
-                    job.tile_bytes + (fast_writes(f, y->dtype) ? 0 : (size_t)(chunk * job.tile) * sizeof(float)), err);
+                    job.tile_bytes + (size_t)(chunk * job.tile) * sizeof(float), err);
 }
