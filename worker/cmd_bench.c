@@ -101,9 +101,11 @@ static enum err_code run(enum what what, const struct cli_backend *backend, stru
     if (rc)
         return rc;
     print_processor();
-    (void)printf("%s on %s, activations %s, weights %s, %d x %d pixels, %d text tokens, best of %d\n", whats[what],
-                 o->be->name, dtype_info(o->be->act)->name, dtype_info(o->quant)->name, o->width, o->height, o->n_txt,
-                 o->repeats);
+    (void)printf("%s on %s, activations %s, %d x %d pixels, best of %d", whats[what], o->be->name,
+                 dtype_info(o->be->act)->name, o->width, o->height, o->repeats);
+    if (what != WHAT_VAE)
+        (void)printf(", %d text tokens, weights %s", o->n_txt, dtype_info(o->quant)->name);
+    (void)printf("\n");
     rc = runs[what](o, err);
     (void)getrusage(RUSAGE_SELF, &usage);
     if (!rc)

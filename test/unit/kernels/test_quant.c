@@ -2,7 +2,9 @@
 #include <string.h>
 
 #include "kernels/quant.h"
+#include "models/tensor_file.h"
 #include "test/support/check.h"
+#include "test/support/golden.h"
 
 enum { MAX_BLOCK = 256 };
 
@@ -92,6 +94,40 @@ TEST(quant__expands_rows_of_many_blocks_at_any_alignment)
         }
         CHECK(y[BLOCKS * n] == 1234 && y16[BLOCKS * n] == 1234);
     }
+}
+
+/* Random blocks as gguf-py expands them, bit for bit. */
+TEST(quant__expands_the_official_blocks_exactly)
+{
+    enum { MAX_VALUES = 6144 };
+    static float got[MAX_VALUES];
+    struct tensor_file f;
+    struct arena a;
+    struct err err = { 0 };
+    int n_types = 0;
+
+    CHECK_OK(arena_init(&a, 1 << 20, &err), err);
+    CHECK_OK(tensor_file_open(golden("common/dequantise.safetensors"), &a, &f, &err), err);
+    for (int t = 0; t < DT_COUNT; t++) {
+        const char *name = dtype_info((enum dtype)t)->name;
+        const struct tensor_entry *raw, *want;
+        char *key = NULL;
+
+        CHECK_OK(arena_printf(&a, &key, &err, "%s.raw", name), err);
+        raw = tensor_file_find(&f, span_of(key));
+        CHECK_OK(arena_printf(&a, &key, &err, "%s.f32", name), err);
+        want = tensor_file_find(&f, span_of(key));
+        if (!raw || !want)
+            continue;
+        CHECK(want->dims[0] <= MAX_VALUES);
+        CHECK_INT(raw->bytes, dtype_row_bytes((enum dtype)t, want->dims[0]));
+        dequantise_row((enum dtype)t, raw->data, got, want->dims[0]);
+        if (memcmp(got, want->data, want->bytes) != 0)
+            test_fail(__FILE__, __LINE__, "%s differs", name);
+        n_types++;
+    }
+    CHECK_INT(n_types, 14);
+    arena_done(&a);
 }
 
 TEST(quant__gives_zeros_and_never_fails_on_blocks_of_all_zeros_and_all_ones)
