@@ -1,0 +1,34 @@
+#!/bin/bash
+# install_deps.sh: what the build and the tests need on Debian or Ubuntu; says nothing when all of it is there.
+set -euo pipefail
+
+packages=(
+    gcc make pkg-config ca-certificates curl python3 python3-venv procps
+    libmicrohttpd-dev libcurl4-openssl-dev libcjson-dev libssl-dev zlib1g-dev libutf8proc-dev
+    libpng-dev libjpeg62-turbo-dev liblcms2-dev libdnnl-dev
+)
+# Ubuntu names two of them otherwise.
+have_package() { apt-cache show "$1" >/dev/null 2>&1; }
+
+missing=()
+for p in "${packages[@]}"; do
+    dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing+=("$p")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+command -v apt-get >/dev/null || {
+    echo "install_deps: no apt-get here. Install what these Debian packages hold: ${missing[*]}" >&2
+    exit 1
+}
+sudo=()
+[ "$(id -u)" -eq 0 ] || sudo=(sudo)
+echo "installing: ${missing[*]}"
+"${sudo[@]}" apt-get update -qq
+wanted=()
+for p in "${missing[@]}"; do
+    case $p in
+    libjpeg62-turbo-dev) have_package "$p" || p=libjpeg-turbo8-dev ;;
+    libdnnl-dev) have_package "$p" || { echo "libdnnl-dev is not packaged here: building without oneDNN"; continue; } ;;
+    esac
+    wanted+=("$p")
+done
+[ ${#wanted[@]} -eq 0 ] || DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
