@@ -13,6 +13,7 @@ refuse() { # TEXT COMMAND...: whatever the command finds is an offence
     bad=1
 }
 
+# shellcheck disable=SC2317  # called through refuse
 search() { grep -rnE --include='*.c' --include='*.h' --include='*.cu' --include='*.cuh' "$@"; }
 
 refuse "an arrow back: models/ or kernels/ includes worker/" search '#include "worker/' models kernels

@@ -1,0 +1,32 @@
+# The worker's image. Weights are not in it: mount or copy them to /models (MODEL_DIR).
+#
+# The base is CUDA 12 for the L4 of Cloud Run (driver 535); with BASE=debian:bookworm and RUNTIME=debian:bookworm-slim
+# the same file makes an image for machines without a GPU.
+ARG BASE=nvidia/cuda:12.6.3-cudnn-devel-ubuntu24.04
+ARG RUNTIME=nvidia/cuda:12.6.3-cudnn-runtime-ubuntu24.04
+
+FROM ${BASE} AS build
+WORKDIR /src
+COPY scripts/install_deps.sh scripts/
+RUN scripts/install_deps.sh && rm -rf /var/lib/apt/lists/*
+COPY Makefile ./
+COPY kernels kernels
+COPY models models
+COPY worker worker
+COPY tools tools
+RUN make -j"$(nproc)" build/inpaint-worker && strip build/inpaint-worker \
+    && mkdir -p /out/lib \
+    && ldd build/inpaint-worker | awk '$3 ~ /^\// && $3 !~ /cuda|nvidia/ {print $3}' \
+       | grep -vE '/(libc|libm|libpthread|libdl|librt|ld-linux[^/]*)\.so' | xargs -I{} cp -L {} /out/lib/ \
+    && cp build/inpaint-worker /out/
+
+FROM ${RUNTIME}
+RUN useradd --system --uid 10001 --no-create-home worker
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /out/lib/ /usr/local/lib/inpaint/
+COPY --from=build /out/inpaint-worker /usr/local/bin/inpaint-worker
+ENV LD_LIBRARY_PATH=/usr/local/lib/inpaint PORT=8080 MODEL_DIR=/models
+USER 10001
+EXPOSE 8080
+ENTRYPOINT ["/usr/local/bin/inpaint-worker"]
+CMD ["serve"]
