@@ -1,0 +1,349 @@
+"""What the integration tests stand on: the emulators, the worker, a token issuer, small clients. Standard library only."""
+import base64
+import http.client
+import http.server
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zlib
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+WORK = os.path.join(ROOT, "build", "integration")
+PROGRAM = os.path.join(ROOT, "build", "inpaint-worker")
+MODEL = os.path.join(ROOT, "build", "tiny-model")
+AUDIENCE = "https://worker.example/inpaint"
+PUSHER = "push@demo.iam.gserviceaccount.com"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_until(what, condition, seconds=60, every=0.05):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(every)
+    raise AssertionError(f"timed out after {seconds} s: {what}")
+
+
+def call(method, url, body=None, headers=None, timeout=60):
+    """-> (status, headers, body); any status is an answer."""
+    request = urllib.request.Request(url, data=body, method=method, headers=headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as reply:
+            return reply.status, reply.headers, reply.read()
+    except urllib.error.HTTPError as e:
+        return e.code, e.headers, e.read()
+
+
+# ---- the emulators and what lies in them ----
+
+class Emulators:
+    def __init__(self):
+        os.makedirs(WORK, exist_ok=True)
+        self.script = os.path.join(ROOT, "scripts", "emulators.sh")
+        subprocess.run([self.script, "start", WORK], check=True, cwd=ROOT)
+        with open(os.path.join(WORK, "env"), encoding="ascii") as f:
+            self.env = dict(re.findall(r"export (\w+)=(\S+)", f.read()))
+        self.documents = (f"http://{self.env['FIRESTORE_EMULATOR_HOST']}/v1/projects/demo/databases/(default)/documents")
+        self.pubsub = f"http://{self.env['PUBSUB_EMULATOR_HOST']}/v1/projects/demo"
+        self.storage = self.env["STORAGE_EMULATOR_HOST"]
+        self.bucket = self.env["FIREBASE_STORAGE_BUCKET"]
+
+    def stop(self):
+        subprocess.run([self.script, "stop", WORK], check=True, cwd=ROOT)
+
+    # Firestore
+    def create_session(self, user, session, fields=None):
+        body = json.dumps({"fields": {k: to_value(v) for k, v in (fields or {"processingStatus": "pending"}).items()}})
+        status, _, text = call("PATCH", f"{self.documents}/users/{user}/sessions/{session}", body.encode())
+        assert status == 200, text
+
+    def session(self, user, session):
+        """-> the document as plain values, or None."""
+        status, _, text = call("GET", f"{self.documents}/users/{user}/sessions/{session}")
+        if status == 404:
+            return None
+        document = json.loads(text)
+        plain = {k: from_value(v) for k, v in document.get("fields", {}).items()}
+        plain["__updateTime"] = document["updateTime"]
+        return plain
+
+    def delete_session(self, user, session):
+        call("DELETE", f"{self.documents}/users/{user}/sessions/{session}")
+
+    # Storage
+    def put_object(self, name, data, content_type="application/octet-stream"):
+        url = f"{self.storage}/upload/storage/v1/b/{self.bucket}/o?uploadType=media&name={urllib.parse.quote(name, safe='')}"
+        status, _, text = call("POST", url, data, {"Content-Type": content_type})
+        assert status == 200, text
+
+    def get_object(self, name):
+        url = f"{self.storage}/storage/v1/b/{self.bucket}/o/{urllib.parse.quote(name, safe='')}"
+        status, _, text = call("GET", url)
+        if status == 404:
+            return None, None
+        status, _, data = call("GET", url + "?alt=media")
+        assert status == 200
+        return json.loads(text), data
+
+    # Pub/Sub
+    def subscribe(self, topic, endpoint):
+        call("PUT", f"{self.pubsub}/topics/{topic}", b"{}")
+        body = {"topic": f"projects/demo/topics/{topic}", "ackDeadlineSeconds": 600, "pushConfig": {"pushEndpoint": endpoint}}
+        status, _, text = call("PUT", f"{self.pubsub}/subscriptions/{topic}-push", json.dumps(body).encode())
+        assert status == 200, text
+
+    def publish(self, topic, payload):
+        body = {"messages": [{"data": base64.b64encode(json.dumps(payload).encode()).decode()}]}
+        status, _, text = call("POST", f"{self.pubsub}/topics/{topic}:publish", json.dumps(body).encode())
+        assert status == 200, text
+        return json.loads(text)["messageIds"][0]
+
+
+def to_value(v):
+    if isinstance(v, bool):
+        return {"booleanValue": v}
+    if isinstance(v, int):
+        return {"integerValue": str(v)}
+    if isinstance(v, float):
+        return {"doubleValue": v}
+    if isinstance(v, list):
+        return {"arrayValue": {"values": [to_value(x) for x in v]}}
+    if isinstance(v, dict):
+        return {"mapValue": {"fields": {k: to_value(x) for k, x in v.items()}}}
+    return {"stringValue": v}
+
+
+def from_value(v):
+    kind, value = next(iter(v.items()))
+    if kind == "integerValue":
+        return int(value)
+    if kind == "mapValue":
+        return {k: from_value(x) for k, x in value.get("fields", {}).items()}
+    if kind == "arrayValue":
+        return [from_value(x) for x in value.get("values", [])]
+    return value
+
+
+# ---- the worker ----
+
+class Worker:
+    """The real program with settings of its own; `stop` ends it and says with what status."""
+
+    def __init__(self, emulators, name, ready=True, wrapper=(), **settings):
+        self.port = free_port()
+        self.base = f"http://127.0.0.1:{self.port}"
+        env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PORT": str(self.port), "MODEL_DIR": MODEL,
+               "BACKEND": "cpu", "STEPS": "4", "PUSH_AUTH": "none"}
+        env.update({k: v for k, v in emulators.env.items() if k != "PUBSUB_EMULATOR_HOST"})
+        env.update({k: str(v) for k, v in settings.items()})
+        self.log_path = os.path.join(WORK, f"worker-{name}.log")
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen([*wrapper, PROGRAM, "serve"], env=env, stderr=log, stdout=log, cwd=ROOT)
+        if ready:
+            wait_until(f"worker {name} is ready", self.is_ready)
+
+    def is_ready(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"the worker ended with {self.process.returncode}: {self.log()[-2000:]}")
+        try:
+            return call("GET", self.base + "/ready", timeout=5)[0] == 200
+        except OSError:
+            return False
+
+    def listens(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            return True
+        except OSError:
+            return False
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def push(self, body, headers=None, path="/inpaint", timeout=120):
+        return call("POST", self.base + path, body, {"Content-Type": "application/json", **(headers or {})}, timeout)[0]
+
+    def terminate(self):
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self, seconds=15):
+        if self.process.poll() is None:
+            self.terminate()
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the worker did not end within {seconds} s of SIGTERM") from None
+
+
+def now_text(seconds_ago=0):
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - seconds_ago))
+
+
+def envelope(user, session, message_id, publish_time=None, **extra):
+    """A push as production sends it; data of another kind goes through `data`."""
+    data = base64.b64encode(json.dumps({"userId": user, "sessionId": session}).encode()).decode()
+    at = publish_time or now_text()
+    message = {"attributes": {"k": "v"}, "data": data, "messageId": message_id, "message_id": message_id,
+               "orderingKey": "", "publishTime": at, "publish_time": at}
+    message.update(extra.pop("message", {}))
+    message = {k: v for k, v in message.items() if v is not ...}
+    return {"message": message, "subscription": "projects/demo/subscriptions/s", "deliveryAttempt": 1, **extra}
+
+
+def dumps(value):
+    return json.dumps(value).encode()
+
+
+# ---- tokens: an issuer with its own keys on loopback ----
+
+def b64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def openssl(*args, data=None):
+    return subprocess.run(["openssl", *args], input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
+
+
+class Issuer:
+    """Signs tokens with a fresh RSA key and serves the key set, plus any fixed keys given."""
+
+    def __init__(self, extra_keys=()):
+        self.key = os.path.join(WORK, "issuer.pem")
+        openssl("genrsa", "-out", self.key, "2048")
+        os.chmod(self.key, 0o600)
+        modulus = openssl("rsa", "-in", self.key, "-noout", "-modulus").decode().strip().split("=")[1]
+        self.public_pem = openssl("rsa", "-in", self.key, "-pubout")
+        own = {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "test-1", "n": b64url(bytes.fromhex(modulus)), "e": "AQAB"}
+        key_set = dumps({"keys": [own, *extra_keys]})
+        issuer = self
+        self.fetches = 0
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                issuer.fetches += 1
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Cache-Control", "public, max-age=3600")
+                self.send_header("Content-Length", str(len(key_set)))
+                self.end_headers()
+                self.wfile.write(key_set)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/certs"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def claims(self, **changes):
+        now = int(time.time())
+        claims = {"iss": "https://accounts.google.com", "aud": AUDIENCE, "azp": "1", "sub": "1", "email": PUSHER,
+                  "email_verified": True, "iat": now - 10, "exp": now + 3590}
+        claims.update(changes)
+        return {k: v for k, v in claims.items() if v is not ...}
+
+    def sign(self, claims=None, header=None, raw_claims=None):
+        header = {"alg": "RS256", "kid": "test-1", "typ": "JWT", **(header or {})}
+        header = {k: v for k, v in header.items() if v is not ...}
+        text = b64url(dumps(header)) + "." + b64url(raw_claims or dumps(claims or self.claims()))
+        return text + "." + b64url(openssl("dgst", "-sha256", "-sign", self.key, data=text.encode()))
+
+    def stop(self):
+        self.server.shutdown()
+
+
+# ---- pictures ----
+
+def png(width, height, pixel, channels=3):
+    """An 8-bit PNG; pixel(x, y) -> a value or a tuple."""
+    rows = bytearray()
+    for y in range(height):
+        rows.append(0)
+        for x in range(width):
+            v = pixel(x, y)
+            rows += bytes(v) if channels == 3 else bytes((v,))
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(rows))) + chunk(b"IEND", b"")
+
+
+def photo_png(width=160, height=120):
+    return png(width, height, lambda x, y: (x * 255 // width, y * 255 // height, (x + y) % 256))
+
+
+def mask_png(width=160, height=120, box=(40, 30, 80, 70)):
+    return png(width, height, lambda x, y: 255 if box[0] <= x < box[2] and box[1] <= y < box[3] else 0, channels=1)
+
+
+def jpeg_size(data):
+    """(width, height) of a JPEG, from its frame header; also proves that the segments are in order."""
+    assert data[:2] == b"\xff\xd8", "not a JPEG"
+    at = 2
+    while at < len(data):
+        assert data[at] == 0xff
+        marker, length = data[at + 1], struct.unpack(">H", data[at + 2:at + 4])[0]
+        if marker in (0xc0, 0xc1, 0xc2):
+            height, width = struct.unpack(">HH", data[at + 5:at + 9])
+            return width, height
+        at += 2 + length
+    raise AssertionError("a JPEG without a frame")
+
+
+def exif_with_gps(orientation):
+    """An APP1 segment: orientation, and a GPS directory with a latitude that must never come out again."""
+    gps = struct.pack("<H", 1) + struct.pack("<HHI4s", 1, 2, 2, b"N\0\0\0") + struct.pack("<I", 0)
+    ifd = struct.pack("<H", 2) + struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    ifd += struct.pack("<HHII", 0x8825, 4, 1, 8 + 2 + 2 * 12 + 4) + struct.pack("<I", 0)
+    tiff = b"II*\0" + struct.pack("<I", 8) + ifd + gps + b"SECRETPLACE"
+    body = b"Exif\0\0" + tiff
+    return b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
+
+
+def raw_request(port, data, timeout, then=b"", after=0.0):
+    """Sends bytes as they are; -> everything that comes back until the peer closes or time is over."""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as s:
+        s.sendall(data)
+        if then:
+            time.sleep(after)
+            s.sendall(then)
+        got = b""
+        s.settimeout(timeout)
+        try:
+            while chunk := s.recv(65536):
+                got += chunk
+        except TimeoutError:
+            pass
+        except ConnectionResetError:
+            pass
+        return got
+
+
+def status_of(raw):
+    match = re.match(rb"HTTP/1\.1 (\d+)", raw)
+    return int(match.group(1)) if match else None
+
+
+__all__ = [name for name in dir() if not name.startswith("_")]
+_ = http.client  # urllib raises its exceptions
