@@ -60,4 +60,7 @@ enum err_code err_prefix(struct err *err, const char *fmt, ...) __attribute__((f
 
 const char *err_name(enum err_code code);
 
+/* For the rare call whose failure changes nothing: says that ignoring it is meant. */
+static inline void err_ignore(enum err_code rc) { (void)rc; }
+
 #endif

@@ -1,0 +1,423 @@
+#include "worker/pipeline.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "worker/crypto.h"
+#include "worker/reporter.h"
+
+enum {
+    UPLOAD_RESERVE_PERCENT = 14, /* of the deadline: an upload that starts later would not be told in time */
+    RESULT_RESERVE_PERCENT = 5,
+    END_MS = 8000, /* the last write may go on after the work's deadline: the lease outlives both */
+    ABANDON_MS = 1500,
+    MISSING_GRACE_US = 60 * 1000000, /* a publisher may publish before it commits */
+    PERCENT_UPLOAD = 95
+};
+
+/* One job, and all that its stages share. */
+struct run {
+    struct pipeline *p;
+    const struct push_message *msg;
+    const struct job *job;
+    const struct log_context *log;
+    struct session session;
+    struct session_wishes wishes;
+    struct budget work, upload, end; /* the same clock, later and later ends */
+    struct reporter reporter;
+    struct session_report report;
+    struct edit_result edit;
+    int64_t started_ms;
+    int64_t original_generation, mask_generation;
+    int64_t edited_generation, preview_generation; /* ours, in the bucket; 0: none */
+};
+
+/* ---- stop, lost, late ---- */
+
+static bool must_stop(void *ctx)
+{
+    const struct run *r = ctx;
+    int64_t stop_at = r->p->stop_at_ms;
+
+    return (stop_at && sys_mono_ms(r->p->sys) >= stop_at) || reporter_lost(&r->reporter) != ERR_OK;
+}
+
+static bool must_stop_or_is_late(void *ctx)
+{
+    const struct run *r = ctx;
+
+    return must_stop(ctx) || budget_left_ms(&r->work) == 0;
+}
+
+/* Why a stage was cancelled, in the order of what decides. */
+static enum err_code reason(const struct run *r, enum err_code rc, struct err *err)
+{
+    enum err_code lost = reporter_lost(&r->reporter);
+
+    if (rc != ERR_CANCELLED)
+        return rc;
+    *err = (struct err){ 0 };
+    if (lost)
+        return err_set(err, lost, "the session is not ours any more");
+    if (budget_left_ms(&r->work) == 0)
+        return err_set(err, ERR_DEADLINE, "the job's time is over");
+    return err_set(err, ERR_CANCELLED, "the worker is shutting down");
+}
+
+static void set_budgets(struct run *r, int64_t arrived_ms)
+{
+    int64_t total = r->p->settings.job_deadline_ms, end = arrived_ms + total;
+    struct budget b = { r->p->sys, 0, must_stop, r };
+
+    b.deadline_mono_ms = end - total * UPLOAD_RESERVE_PERCENT / 100;
+    r->work = b;
+    b.deadline_mono_ms = end - total * RESULT_RESERVE_PERCENT / 100;
+    r->upload = b;
+    b.deadline_mono_ms = end + END_MS;
+    b.cancelled = NULL;
+    r->end = b;
+}
+
+/* ---- stages ---- */
+
+static void add_timing(struct run *r, const char *stage, int64_t since_ms)
+{
+    struct session_report *report = &r->report;
+
+    if (report->n_timings < SESSION_MAX_TIMINGS)
+        report->timings[report->n_timings++] =
+            (struct session_timing){ stage, sys_mono_ms(r->p->sys) - since_ms };
+}
+
+static enum err_code download_one(struct run *r, const char *object, struct span *ret, int64_t *ret_generation,
+                                  struct err *err)
+{
+    struct storage_object info = { 0 };
+    enum err_code rc =
+        storage_get(r->p->storage, object, IMAGE_MAX_FILE_BYTES, &r->work, &r->p->arena, ret, &info, err);
+
+    *ret_generation = info.generation;
+    if (rc == ERR_CORRUPT) { /* of the way, not of the picture: the checksum did not fit */
+        struct err why = *err;
+        *err = (struct err){ 0 };
+        rc = err_set(err, ERR_UNAVAILABLE, "%s", why.msg);
+    }
+    return rc;
+}
+
+static enum err_code download(struct run *r, struct edit_request *q, struct err *err)
+{
+    int64_t since = sys_mono_ms(r->p->sys);
+    enum err_code rc = download_one(r, r->job->original, &q->original, &r->original_generation, err);
+
+    if (!rc)
+        rc = download_one(r, r->job->mask_auto, &q->mask, &r->mask_generation, err);
+    add_timing(r, "download", since);
+    return rc;
+}
+
+/* A repeated job gives the same bytes: the seed is a digest of what it is about. */
+static enum err_code derive_seed(const struct run *r, uint64_t *ret, struct err *err)
+{
+    unsigned char digest[CRYPTO_SHA256_BYTES];
+    char text[JOB_PATH_SIZE + 64];
+    enum err_code rc;
+
+    (void)snprintf(text, sizeof text, "%s\n%lld\n%lld", r->job->document, (long long)r->original_generation,
+                   (long long)r->mask_generation);
+    rc = crypto_sha256(span_of(text), digest, err);
+    if (!rc) /* 32 bits: what the noise generator takes of a seed */
+        *ret = (uint64_t)digest[0] << 24 | (uint64_t)digest[1] << 16 | (uint64_t)digest[2] << 8 | digest[3];
+    return rc;
+}
+
+static void edit_stage(void *ctx, const char *stage, int percent, double eta_seconds)
+{
+    struct run *r = ctx;
+
+    r->p->eta_ms = eta_seconds >= 0 ? (int64_t)(1000 * eta_seconds) : -1;
+    reporter_tell(&r->reporter, stage, percent, eta_seconds);
+}
+
+static enum err_code upload_one(struct run *r, const char *object, struct span body, int64_t *ret_generation,
+                                struct err *err)
+{
+    struct storage_put put = { .object = object, .content_type = "image/jpeg", .cache_control = "private, max-age=3600",
+                               .job_id = r->session.lease_id, .body = body };
+    struct storage_object there = { 0 };
+    struct err absent = { 0 };
+    enum err_code rc = storage_stat(r->p->storage, object, &r->upload, &r->p->arena, &there, &absent);
+
+    if (rc && rc != ERR_NOT_FOUND)
+        return err_set(err, rc, "%s", absent.msg);
+    put.if_generation = rc ? 0 : there.generation;
+    rc = storage_put(r->p->storage, &put, &r->upload, &r->p->arena, &there, err);
+    if (!rc && !strcmp(there.job_id, r->session.lease_id))
+        *ret_generation = there.generation;
+    return rc;
+}
+
+static enum err_code upload(struct run *r, struct err *err)
+{
+    int64_t since = sys_mono_ms(r->p->sys);
+    enum err_code rc;
+
+    if (must_stop(r))
+        return err_set(err, ERR_CANCELLED, "cancelled before the upload");
+    reporter_tell(&r->reporter, "upload", PERCENT_UPLOAD, -1);
+    rc = upload_one(r, r->job->edited, r->edit.files.edited, &r->edited_generation, err);
+    if (!rc)
+        rc = upload_one(r, r->job->preview, r->edit.files.preview, &r->preview_generation, err);
+    add_timing(r, "upload", since);
+    return rc;
+}
+
+static enum err_code work(struct run *r, struct err *err)
+{
+    const struct edit_watch watch = { r, edit_stage, must_stop_or_is_late };
+    struct edit_request q = {
+        .wishes = { r->wishes.prompt, r->wishes.prompt_invalid, r->wishes.labels, r->wishes.n_labels },
+        .steps = r->p->settings.steps,
+        .guidance = r->p->settings.guidance,
+    };
+    enum err_code rc = reporter_start(&r->reporter, &r->session, &r->work, err);
+
+    if (rc)
+        return rc;
+    rc = download(r, &q, err);
+    if (!rc)
+        rc = derive_seed(r, &q.seed, err);
+    if (!rc)
+        rc = edit_run(r->p->engine, &q, &watch, r->p->sys, &r->p->arena, &r->edit, r->report.timings,
+                      &r->report.n_timings, err);
+    if (!rc)
+        rc = upload(r, err);
+    rc = reason(r, rc, err);
+    reporter_stop(&r->reporter);
+    return rc;
+}
+
+/* ---- endings ---- */
+
+static struct pipeline_outcome outcome(const struct run *r, int status, const char *what, const char *code)
+{
+    struct pipeline_outcome o = { .http_status = status, .outcome = what, .code = code,
+                                  .n_timings = r->report.n_timings };
+
+    memcpy(o.timings, r->report.timings, sizeof o.timings);
+    return o;
+}
+
+static double cost(const struct run *r)
+{
+    return 1e-3 * (double)(sys_mono_ms(r->p->sys) - r->started_ms) * r->p->settings.cost_per_second;
+}
+
+static void remove_uploads(struct run *r)
+{
+    const struct {
+        const char *object;
+        int64_t generation;
+    } ours[] = { { r->job->edited, r->edited_generation }, { r->job->preview, r->preview_generation } };
+
+    for (int i = 0; i < 2; i++) {
+        struct err err = { 0 };
+        if (ours[i].generation &&
+            storage_delete(r->p->storage, ours[i].object, ours[i].generation, &r->end, &r->p->arena, &err))
+            log_event(LOG_WARNING, r->log, "an upload of a lost job stays", log_str("object", ours[i].object),
+                      log_str("error", err.msg), log_end());
+    }
+}
+
+/*
+ * The document is gone or not ours. Uploads of a session that is gone belong to nobody and are removed. Those of a lost
+ * lease stay: the worker that took over writes the same names, and may already refer to these very objects.
+ */
+static struct pipeline_outcome end_lost(struct run *r, enum err_code rc)
+{
+    if (rc == ERR_NOT_FOUND) {
+        remove_uploads(r);
+        return outcome(r, 204, "gone", NULL);
+    }
+    return outcome(r, 409, "lost", NULL);
+}
+
+static bool is_lost(const struct run *r, enum err_code rc)
+{
+    return (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT) && reporter_lost(&r->reporter) == rc;
+}
+
+static struct pipeline_outcome end_completed(struct run *r)
+{
+    struct err err = { 0 };
+    enum err_code rc;
+
+    r->report.edited_path = r->job->edited;
+    r->report.preview_path = r->job->preview;
+    r->report.cost_usd = cost(r);
+    rc = session_complete(&r->session, &r->report, &r->end, &err);
+    if (!rc)
+        return outcome(r, 204, "completed", NULL);
+    log_event(LOG_ERROR, r->log, "the result could not be written", log_str("error", err.msg), log_end());
+    if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
+        return end_lost(r, rc);
+    err_ignore(session_release(&r->session, &r->end, NULL));
+    return outcome(r, 503, "released", job_error_info(JOB_BACKEND_UNAVAILABLE)->code);
+}
+
+static struct pipeline_outcome end_failed(struct run *r, enum job_error error)
+{
+    const struct job_error_info *info = job_error_info(error);
+    struct err err = { 0 };
+    enum err_code rc;
+
+    r->report.error = error;
+    r->report.cost_usd = cost(r);
+    rc = session_fail(&r->session, &r->report, &r->end, &err);
+    if (!rc)
+        return outcome(r, 204, "failed", info->code);
+    log_event(LOG_ERROR, r->log, "the failure could not be written", log_str("error", err.msg), log_end());
+    if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
+        return end_lost(r, rc);
+    err_ignore(session_release(&r->session, &r->end, NULL));
+    return outcome(r, 503, "released", info->code);
+}
+
+static struct pipeline_outcome end_released(struct run *r, const struct job_error_info *info, int status)
+{
+    struct err err = { 0 };
+    enum err_code rc = session_release(&r->session, &r->end, &err);
+
+    if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
+        return end_lost(r, rc);
+    if (rc)
+        log_event(LOG_WARNING, r->log, "the claim could not be given back; it ends by itself",
+                  log_str("error", err.msg), log_end());
+    return outcome(r, status, "released", info ? info->code : NULL);
+}
+
+static struct pipeline_outcome end_of(struct run *r, enum err_code rc, const struct err *err)
+{
+    enum job_error error = job_error_of(rc);
+    const struct job_error_info *info = job_error_info(error);
+    struct pipeline_outcome o;
+
+    if (!rc)
+        return end_completed(r);
+    if (is_lost(r, rc))
+        return end_lost(r, rc);
+    log_event(info->class == JOB_ERROR_FINAL ? LOG_WARNING : LOG_ERROR, r->log, "the job did not work",
+              log_str("code", rc == ERR_CANCELLED ? "CANCELLED" : info->code), log_str("error", err->msg), log_end());
+    if (rc == ERR_CANCELLED)
+        return end_released(r, NULL, 503);
+    if (info->class == JOB_ERROR_FINAL || (info->class == JOB_ERROR_TRANSIENT && error == JOB_DEADLINE &&
+                                           r->session.attempts >= r->p->sessions->max_attempts))
+        return end_failed(r, error);
+    o = end_released(r, info, info->http_status);
+    o.fault = info->class == JOB_ERROR_FAULT;
+    return o;
+}
+
+/* ---- the claim ---- */
+
+static struct pipeline_outcome not_claimed(const struct run *r, enum session_verdict verdict)
+{
+    static const struct {
+        int status;
+        const char *outcome;
+    } answers[] = {
+        [SESSION_MISSING] = { 404, "missing" },       [SESSION_DUPLICATE] = { 204, "duplicate" },
+        [SESSION_BUSY] = { 409, "busy" },             [SESSION_SUPERSEDED] = { 204, "superseded" },
+        [SESSION_EXHAUSTED] = { 204, "exhausted" },   [SESSION_REFUSED] = { 204, "refused" },
+    };
+    int64_t published = r->msg->publish_time_us;
+    bool young = published != PUBSUB_TIME_UNKNOWN && sys_wall_us(r->p->sys) - published < MISSING_GRACE_US;
+    int status = answers[verdict].status;
+
+    if (verdict == SESSION_MISSING && !young)
+        status = 204; /* a deleted session must not run */
+    if (verdict == SESSION_REFUSED)
+        log_event(LOG_ERROR, r->log, "the session's status is not one we know: left alone", log_end());
+    return outcome(r, status, answers[verdict].outcome,
+                   verdict == SESSION_EXHAUSTED ? job_error_info(JOB_ATTEMPTS_EXHAUSTED)->code : NULL);
+}
+
+static void set_claimed(struct pipeline *p, struct session *s)
+{
+    (void)pthread_mutex_lock(&p->lock);
+    p->claimed = s;
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_message *msg, const struct job *job,
+                                     int64_t arrived_ms, const struct log_context *log)
+{
+    struct run r = { .p = p, .msg = msg, .job = job, .log = log, .started_ms = sys_mono_ms(p->sys) };
+    struct arena_mark mark = arena_mark(&p->arena);
+    enum session_verdict verdict = SESSION_MISSING;
+    struct pipeline_outcome result;
+    struct err err = { 0 };
+    enum err_code rc;
+
+    set_budgets(&r, arrived_ms);
+    p->eta_ms = -1;
+    rc = session_init(&r.session, p->sessions, job->document, msg->message_id, &err);
+    if (!rc)
+        rc = session_claim(&r.session, &r.work, &p->arena, &verdict, &r.wishes, &err);
+    if (rc) {
+        log_event(LOG_ERROR, log, "the session could not be claimed", log_str("error", err.msg), log_end());
+        result = outcome(&r, 503, "unclaimed", job_error_info(JOB_BACKEND_UNAVAILABLE)->code);
+        goto out;
+    }
+    if (verdict != SESSION_CLAIMED) {
+        result = not_claimed(&r, verdict);
+        goto out;
+    }
+    set_claimed(p, &r.session);
+    rc = work(&r, &err);
+    r.report.recipe = r.edit.has_recipe ? &r.edit.recipe : NULL;
+    result = end_of(&r, rc, &err);
+    set_claimed(p, NULL);
+out:
+    session_done(&r.session);
+    arena_rewind(&p->arena, mark);
+    return result;
+}
+
+/* ---- shutdown ---- */
+
+void pipeline_stop(struct pipeline *p, int64_t grace_ms)
+{
+    int64_t now = sys_mono_ms(p->sys);
+
+    p->stop_at_ms = p->eta_ms > grace_ms ? now : now + grace_ms;
+}
+
+void pipeline_abandon(struct pipeline *p)
+{
+    struct budget b = { p->sys, sys_mono_ms(p->sys) + ABANDON_MS, NULL, NULL };
+
+    (void)pthread_mutex_lock(&p->lock);
+    if (p->claimed)
+        err_ignore(session_release(p->claimed, &b, NULL));
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- lifetime ---- */
+
+enum err_code pipeline_init(struct pipeline *p, struct engine *engine, struct session_store *sessions,
+                            struct storage *storage, const struct sys *sys, const struct pipeline_settings *settings,
+                            struct err *err)
+{
+    *p = (struct pipeline){ .engine = engine, .sessions = sessions, .storage = storage, .sys = sys,
+                            .settings = *settings };
+    if (pthread_mutex_init(&p->lock, NULL))
+        return err_set(err, ERR_NOMEM, "pipeline: no lock");
+    return arena_init(&p->arena, EDIT_ARENA_BYTES, err);
+}
+
+void pipeline_done(struct pipeline *p)
+{
+    arena_done(&p->arena);
+    (void)pthread_mutex_destroy(&p->lock);
+}

@@ -1,0 +1,65 @@
+/*
+ * pipeline - one push, from the claim to the answer. The only file that knows the whole order:
+ *
+ *   claim -> download both inputs -> edit (decode, mask, paint, blend, encode) -> upload both results -> completed
+ *
+ * Whatever goes wrong ends in one of three ways (job_error.h): the session is `failed` and the message acked; the claim
+ * is given back and the message nacked; or the document is not ours any more, and nothing is written.
+ * One job at a time: the caller holds the queue's turn.
+ */
+#ifndef WORKER_PIPELINE_H
+#define WORKER_PIPELINE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "worker/edit.h"
+#include "worker/log.h"
+#include "worker/session.h"
+#include "worker/storage.h"
+
+struct pipeline_settings {
+    int steps;
+    double guidance;
+    int64_t job_deadline_ms;
+    double cost_per_second;
+};
+
+struct pipeline {
+    struct engine *engine;
+    struct session_store *sessions;
+    struct storage *storage;
+    const struct sys *sys;
+    struct pipeline_settings settings;
+    struct arena arena; /* the request arena, rewound after each job */
+    pthread_mutex_t lock;
+    struct session *claimed;       /* the session that runs now, for pipeline_abandon(); under the lock */
+    _Atomic int64_t stop_at_ms;    /* monotonic; 0: nobody asked */
+    _Atomic int64_t eta_ms;        /* rest of the denoising, -1 unknown */
+};
+
+MUST_CHECK enum err_code pipeline_init(struct pipeline *p, struct engine *engine, struct session_store *sessions,
+                                       struct storage *storage, const struct sys *sys,
+                                       const struct pipeline_settings *settings, struct err *err);
+void pipeline_done(struct pipeline *p);
+
+struct pipeline_outcome {
+    int http_status;     /* 204 ack; anything else is a nack */
+    const char *outcome; /* for log and metrics: "completed", "failed", "released", "duplicate", "busy", ... */
+    const char *code;    /* error code of job_error.h, or NULL */
+    bool fault;          /* the process must be replaced */
+    struct session_timing timings[SESSION_MAX_TIMINGS];
+    int n_timings;
+};
+
+/* arrived_ms: monotonic, when the push came in; the deadline counts from there. */
+struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_message *msg, const struct job *job,
+                                     int64_t arrived_ms, const struct log_context *log);
+
+/* SIGTERM: lets the job go on for grace_ms when it may be done by then, else stops it at its next step. */
+void pipeline_stop(struct pipeline *p, int64_t grace_ms);
+/* The job does not listen: gives its claim back from outside. The process ends right after. */
+void pipeline_abandon(struct pipeline *p);
+
+#endif
