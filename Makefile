@@ -43,8 +43,14 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all test asan fuzz clean help FORCE
+.PHONY: all deps test unit asan fuzz integration run lint fmt tiny-model clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
+
+# Targets that people type on a fresh machine install what is missing and start over, for the flags above were made
+# without it.
+deps: ## install what the build and the tests need (apt)
+	$(Q)scripts/install_deps.sh
+AGAIN = $(Q)scripts/install_deps.sh && $(MAKE) --no-print-directory
 
 build/inpaint-worker: $(BUILD)/inpaint-worker
 	$(Q)cp $< $@
@@ -76,11 +82,31 @@ $(BUILD)/%.a:
 $(BUILD)/%.o: %.c
 	$(Q)mkdir -p $(@D); echo "cc    $<"; $(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
 
-test: $(BUILD)/unit-tests ## unit tests; T=part-of-a-name runs some
+test: ## unit tests, no network, GPU or weights; T=part-of-a-name runs some
+	$(AGAIN) unit T='$(T)'
+
+unit: $(BUILD)/unit-tests
 	$(Q)$(BUILD)/unit-tests $(T)
 
 asan: ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(Q)$(MAKE) --no-print-directory FLAVOUR=asan test
+	$(AGAIN) FLAVOUR=asan unit T='$(T)'
+
+integration: ## the program between the real emulators; T=part-of-a-name runs some
+	$(AGAIN) all tiny-model build/demo-inputs
+	$(Q)python3 test/integration/run.py $(T)
+
+tiny-model: build/tiny-model ## a complete random model folder of a few MB in build/models/tiny
+	$(Q)mkdir -p build/models && build/tiny-model build/models/tiny
+
+run: ## a Pub/Sub message becomes edited.jpg and preview.jpg, with emulators around the program
+	$(AGAIN) all tiny-model build/demo-inputs
+	$(Q)scripts/demo.sh
+
+lint: ## layers, libraries, exits, shell
+	$(Q)scripts/lint.sh
+
+fmt: ## format the C code
+	$(Q)git ls-files '*.c' '*.h' '*.cu' '*.cuh' | xargs clang-format-19 -i
 
 $(FUZZ_REPLAY): $(BUILD)/replay/%.o: test/fuzz/%.c
 	$(Q)mkdir -p $(@D); echo "cc    $<"; $(CC) $(CPPFLAGS) $(CFLAGS) -DLLVMFuzzerTestOneInput=$* -c $< -o $@
@@ -116,4 +142,4 @@ clean: ## remove everything built
 help: ## this list
 	$(Q)sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | column -t -s '	'
 
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find build -type f -name '*.d' 2>/dev/null)

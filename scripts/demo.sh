@@ -25,7 +25,7 @@ rm -f $out/edited.jpg $out/preview.jpg
 
 local_folder() {
     echo "Running the same job on a local folder instead: $program edit $out"
-    MODEL_DIR=build/tiny-model $program edit $out
+    MODEL_DIR=build/models/tiny $program edit $out
     echo
     echo "edited:  $out/edited.jpg"
     echo "preview: $out/preview.jpg"
@@ -39,7 +39,7 @@ if ! scripts/emulators.sh start $out/emulators; then
 fi
 # shellcheck disable=SC1091
 . $out/emulators/env
-documents=http://$FIRESTORE_EMULATOR_HOST/v1/projects/$GOOGLE_CLOUD_PROJECT/databases/(default)/documents
+documents="http://$FIRESTORE_EMULATOR_HOST/v1/projects/$GOOGLE_CLOUD_PROJECT/databases/(default)/documents"
 topics=http://$PUBSUB_EMULATOR_HOST/v1/projects/$GOOGLE_CLOUD_PROJECT
 objects=$STORAGE_EMULATOR_HOST/storage/v1/b/$FIREBASE_STORAGE_BUCKET/o
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -58,7 +58,7 @@ post PATCH "$documents/$folder" '{"fields":{"processingStatus":{"stringValue":"p
     "sceneLabels":{"arrayValue":{"values":[{"stringValue":"grass"}]}}}}'
 
 echo "3. starting the worker with a tiny random model (it paints texture: the weights mean nothing)"
-env -u PUBSUB_EMULATOR_HOST PORT="$port" MODEL_DIR=build/tiny-model PUSH_AUTH=none BACKEND=auto \
+env -u PUBSUB_EMULATOR_HOST PORT="$port" MODEL_DIR=build/models/tiny PUSH_AUTH=none BACKEND=auto \
     $program serve 2>$out/worker.log &
 worker_pid=$!
 

@@ -19,7 +19,7 @@ import zlib
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WORK = os.path.join(ROOT, "build", "integration")
 PROGRAM = os.path.join(ROOT, "build", "inpaint-worker")
-MODEL = os.path.join(ROOT, "build", "tiny-model")
+MODEL = os.path.join(ROOT, "build", "models", "tiny")
 AUDIENCE = "https://worker.example/inpaint"
 PUSHER = "push@demo.iam.gserviceaccount.com"
 
