@@ -21,6 +21,7 @@ struct engine_options {
     const char *transformer; /* file name in the folder; NULL: the one that is there */
     enum backend_kind backend;
     enum precision precision;
+    int max_steps; /* the largest number of steps that will be asked for */
 };
 
 struct engine;
