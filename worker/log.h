@@ -20,7 +20,7 @@ struct log_context {           /* who an event belongs to; all optional */
     char span[17];             /* 16 hex digits, or empty */
     bool sampled;
     char message_id[129];
-    char session[300];         /* "users/U/sessions/S" */
+    char session[304];         /* "users/U/sessions/S" */
 };
 
 struct log_field {
