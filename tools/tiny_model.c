@@ -414,7 +414,8 @@ static int write_spiece(const char *path)
         put_piece(f, text("\xe2\x96\x81%s", words[i]), -4 - 0.1F * (float)i, 1, &n);
     for (int c = 33; c < 127; c++)
         put_piece(f, text("%c", c), -6 - 0.01F * (float)c, 1, &n);
-    put(f, "\x12\x02\x18\x01", 4); /* trainer spec { model_type: unigram } */
+    put(f, "\x12\x02\x18\x01", 4);             /* trainer spec { model_type: unigram } */
+    put(f, "\x1a\x0a\x0a\x08identity", 12); /* normaliser spec { name: identity }, without a table */
     if (fclose(f))
         die(path, strerror(errno));
     return n + 100; /* and the sentinels */

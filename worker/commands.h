@@ -10,6 +10,7 @@
 #define COMMAND_MAP(X) \
     X(bench, "measures blocks, autoencoder or a denoising step on random weights") \
     X(doctor, "checks settings, credentials, model files, memory and backend") \
+    X(edit, "one whole job on a local folder, without the cloud") \
     X(embed, "text encoders only: a prompt to its embeddings and ids") \
     X(fill, "the bare FLUX.1-Fill pipeline: picture, mask and prompt to a picture") \
     X(inspect, "lists the tensors of a GGUF or safetensors file, or writes one as raw f32") \
