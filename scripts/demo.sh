@@ -58,7 +58,7 @@ post PATCH "$documents/$folder" '{"fields":{"processingStatus":{"stringValue":"p
     "sceneLabels":{"arrayValue":{"values":[{"stringValue":"grass"}]}}}}'
 
 echo "3. starting the worker with a tiny random model (it paints texture: the weights mean nothing)"
-env -u PUBSUB_EMULATOR_HOST PORT="$port" MODEL_DIR=build/models/tiny PUSH_AUTH=none BACKEND=auto \
+env -u PUBSUB_EMULATOR_HOST PORT="$port" MODEL_DIR=build/models/tiny PUSH_AUTH=none BACKEND=auto STEPS=12 \
     $program serve 2>$out/worker.log &
 worker_pid=$!
 
