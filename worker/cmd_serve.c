@@ -43,6 +43,7 @@ struct service {
     struct engine *engine;
     struct job_queue queue;
     struct pipeline pipeline;
+    struct metrics metrics;
     struct handler handler;
     struct http_server_route routes[HANDLER_ROUTES];
     struct http_server *server;
@@ -81,7 +82,7 @@ static enum err_code open_cloud(struct service *s, struct err *err)
         .project = c->project,
         .metadata_host = c->metadata_host,
     };
-    struct budget budget = { &sys_real, sys_mono_ms(&sys_real) + START_BUDGET_MS, NULL, NULL };
+    struct budget budget = { .sys = &sys_real, .deadline_mono_ms = sys_mono_ms(&sys_real) + START_BUDGET_MS };
     const char *project = NULL;
     enum err_code rc = gauth_open(&options, &s->gauth, err);
 
@@ -101,7 +102,7 @@ static enum err_code open_cloud(struct service *s, struct err *err)
 static enum err_code open_oidc(struct service *s, struct err *err)
 {
     const struct config *c = &s->config;
-    struct budget budget = { &sys_real, sys_mono_ms(&sys_real) + START_BUDGET_MS, NULL, NULL };
+    struct budget budget = { .sys = &sys_real, .deadline_mono_ms = sys_mono_ms(&sys_real) + START_BUDGET_MS };
     struct err late = { 0 };
     enum err_code rc;
 
@@ -138,7 +139,7 @@ static enum err_code open_jobs(struct service *s, struct err *err)
     if (!rc)
         rc = pipeline_init(&s->pipeline, s->engine, &s->sessions, &s->storage, &sys_real, &settings, err);
     s->handler = (struct handler){ .oidc = &s->oidc, .engine = s->engine, .queue = &s->queue, .pipeline = &s->pipeline,
-                                   .sys = &sys_real, .subscription = c->subscription,
+                                   .metrics = &s->metrics, .sys = &sys_real, .subscription = c->subscription,
                                    .job_deadline_ms = settings.job_deadline_ms };
     return rc;
 }
@@ -159,6 +160,7 @@ static enum err_code open_server(struct service *s, struct err *err)
         .sys = &sys_real,
     };
 
+    metrics_set(&s->metrics, METRICS_START_TIME, 1e-6 * (double)sys_wall_us(&sys_real));
     handler_routes(&s->handler, s->routes);
     return http_server_start(&options, &s->server, err);
 }
@@ -177,6 +179,8 @@ static void *load(void *arg)
     }
     log_event(LOG_NOTICE, NULL, "ready", log_str("backend", engine_backend_name(s->engine)),
               log_str("model", engine_model_name(s->engine)), log_int("ms", sys_mono_ms(&sys_real) - since), log_end());
+    metrics_set(&s->metrics, METRICS_MODEL_LOADED, 1);
+    metrics_set(&s->metrics, METRICS_MODEL_LOAD_SECONDS, 1e-3 * (double)(sys_mono_ms(&sys_real) - since));
     job_queue_open(&s->queue);
     return NULL;
 }

@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "worker/metrics.h"
-
 enum {
     AUTH_BUDGET_MS = 15000,     /* verify, parse, claim */
     QUEUE_RESERVE_PERCENT = 43, /* of the deadline a job wants for itself: 120 s of 280 */
@@ -23,7 +21,7 @@ static bool check_token(void *ctx, struct http_server_request *req, struct http_
 {
     struct handler *h = ctx;
     struct span values[MAX_AUTHORIZATION];
-    struct budget budget = { h->sys, sys_mono_ms(h->sys) + AUTH_BUDGET_MS, NULL, NULL };
+    struct budget budget = { .sys = h->sys, .deadline_mono_ms = sys_mono_ms(h->sys) + AUTH_BUDGET_MS };
     int n = http_server_values(req, "authorization", values, MAX_AUTHORIZATION);
     struct oidc_result r = oidc_check(h->oidc, values, n, &budget);
 
@@ -33,16 +31,16 @@ static bool check_token(void *ctx, struct http_server_request *req, struct http_
     reply->status = r.status;
     if (r.status == 401)
         http_server_reply_header(reply, "WWW-Authenticate", "Bearer error=\"invalid_token\"");
-    metrics_push(r.status);
+    metrics_answer(h->metrics, r.status);
     return false;
 }
 
 /* ---- the push ---- */
 
-static int poison(const struct http_server_request *req, const char *why)
+static int poison(const struct handler *h, const struct http_server_request *req, const char *why)
 {
     log_event(LOG_ERROR, &req->log, "poison message: acknowledged and dropped", log_str("error", why), log_end());
-    metrics_poison();
+    metrics_add(h->metrics, METRICS_POISON, 1);
     return 204;
 }
 
@@ -64,12 +62,50 @@ static int turn_away(enum job_queue_verdict verdict)
 static void log_outcome(const struct handler *h, const struct http_server_request *req,
                         const struct pipeline_outcome *o)
 {
-    log_event(o->http_status < 500 ? LOG_INFO : LOG_WARNING, &req->log, "push answered", log_str("outcome", o->outcome),
-              log_str("code", o->code ? o->code : ""), log_int("status", o->http_status),
+    log_event(o->http_status < 500 ? LOG_INFO : LOG_WARNING, &req->log, "push answered",
+              log_str("outcome", pipeline_end_name(o->end)),
+              log_str("code", o->has_error ? job_error_info(o->error)->code : ""), log_int("status", o->http_status),
               log_int("ms", sys_mono_ms(h->sys) - req->arrived_mono_ms), log_end());
-    metrics_job(o->outcome);
+}
+
+static void count_outcome(const struct handler *h, const struct http_server_request *req,
+                          const struct pipeline_outcome *o)
+{
+    enum { NONE = -1 };
+    static const struct {
+        int outcome, counter;
+    } what[PIPELINE_ENDS] = {
+        [PIPELINE_COMPLETED] = { METRICS_COMPLETED, NONE }, [PIPELINE_FAILED] = { METRICS_FAILED, NONE },
+        [PIPELINE_RELEASED] = { METRICS_RELEASED, NONE },   [PIPELINE_GONE] = { METRICS_VANISHED, NONE },
+        [PIPELINE_LOST] = { NONE, METRICS_LEASES_LOST },    [PIPELINE_UNCLAIMED] = { NONE, NONE },
+        [PIPELINE_MISSING] = { NONE, NONE },                [PIPELINE_DUPLICATE] = { NONE, METRICS_DUPLICATES },
+        [PIPELINE_BUSY] = { NONE, METRICS_DUPLICATES },     [PIPELINE_SUPERSEDED] = { NONE, METRICS_DUPLICATES },
+        [PIPELINE_EXHAUSTED] = { METRICS_FAILED, NONE },    [PIPELINE_REFUSED] = { NONE, NONE },
+    };
+    static const char *const stages[] = {
+#define X(name, text) text,
+        METRICS_STAGE_MAP(X)
+#undef X
+    };
+
+    if (what[o->end].outcome != NONE)
+        metrics_job(h->metrics, (enum metrics_outcome)what[o->end].outcome,
+                    1e-3 * (double)(sys_mono_ms(h->sys) - req->arrived_mono_ms));
+    if (what[o->end].counter != NONE)
+        metrics_add(h->metrics, (enum metrics_counter)what[o->end].counter, 1);
+    if (o->has_error)
+        metrics_error(h->metrics, o->error);
+    metrics_add(h->metrics, METRICS_RETRIES, (uint64_t)o->retries);
     for (int i = 0; i < o->n_timings; i++)
-        metrics_stage(o->timings[i].stage, 1e-3 * (double)o->timings[i].ms);
+        for (int s = 0; s < METRICS_STAGES; s++)
+            if (!strcmp(o->timings[i].stage, stages[s]))
+                metrics_stage_took(h->metrics, (enum metrics_stage)s, 1e-3 * (double)o->timings[i].ms);
+}
+
+static void show_queue(const struct handler *h)
+{
+    metrics_set(h->metrics, METRICS_QUEUE_DEPTH, job_queue_waiting(h->queue));
+    metrics_set(h->metrics, METRICS_JOB_RUNNING, job_queue_busy(h->queue));
 }
 
 /* Waits for the turn and runs the job. */
@@ -85,13 +121,16 @@ static int run_job(struct handler *h, struct http_server_request *req, const str
     verdict = job_queue_enter(h->queue, &entry, latest - waited);
     if (verdict != JOB_QUEUE_RUN) {
         log_event(LOG_INFO, &req->log, "push turned away", log_int("status", turn_away(verdict)), log_end());
+        if (verdict == JOB_QUEUE_SAME_MESSAGE || verdict == JOB_QUEUE_SAME_SESSION)
+            metrics_add(h->metrics, METRICS_DUPLICATES, 1);
         return turn_away(verdict);
     }
-    metrics_queue(job_queue_waiting(h->queue), true);
+    show_queue(h);
     o = pipeline_run(h->pipeline, msg, job, req->arrived_mono_ms, &req->log);
     job_queue_leave(h->queue, &entry);
-    metrics_queue(job_queue_waiting(h->queue), false);
+    show_queue(h);
     log_outcome(h, req, &o);
+    count_outcome(h, req, &o);
     if (o.fault)
         h->fault = true;
     return o.http_status;
@@ -105,12 +144,12 @@ static int answer_push(struct handler *h, struct http_server_request *req)
     enum err_code rc;
 
     if (req->body_too_large)
-        return poison(req, "the body is larger than a message may be");
+        return poison(h, req, "the body is larger than a message may be");
     rc = pubsub_parse(req->body, req->arena, &msg, &err);
     if (rc == ERR_NOMEM)
         return 503;
     if (rc)
-        return poison(req, err.msg);
+        return poison(h, req, err.msg);
     (void)snprintf(req->log.message_id, sizeof req->log.message_id, "%s", msg.message_id);
     if (!subscription_fits(h, &msg)) {
         log_event(LOG_ERROR, &req->log, "push of another subscription: acknowledged and dropped", log_end());
@@ -120,15 +159,17 @@ static int answer_push(struct handler *h, struct http_server_request *req)
     if (rc == ERR_NOMEM)
         return 503;
     if (rc)
-        return poison(req, err.msg);
+        return poison(h, req, err.msg);
     (void)snprintf(req->log.session, sizeof req->log.session, "%s", job.document);
     return h->draining || h->fault ? 503 : run_job(h, req, &msg, &job);
 }
 
 static void push(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
 {
-    reply->status = answer_push(ctx, req);
-    metrics_push(reply->status);
+    struct handler *h = ctx;
+
+    reply->status = answer_push(h, req);
+    metrics_answer(h->metrics, reply->status);
 }
 
 /* ---- probes ---- */
@@ -172,13 +213,11 @@ static void health(void *ctx, struct http_server_request *req, struct http_serve
 
 static void metrics(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
 {
-    char *text = NULL;
+    struct handler *h = ctx;
 
-    (void)ctx;
-    if (metrics_text(req->arena, &text, NULL))
-        reply->status = 500;
-    else
-        reply_text(req, reply, 200, "text/plain; version=0.0.4; charset=utf-8", text);
+    show_queue(h);
+    reply->status = metrics_print(h->metrics, req->arena, &reply->body, NULL) ? 500 : 200;
+    reply->content_type = METRICS_CONTENT_TYPE;
 }
 
 void handler_routes(struct handler *h, struct http_server_route ret[HANDLER_ROUTES])

@@ -7,6 +7,7 @@
 
 #include "worker/http_server.h"
 #include "worker/job_queue.h"
+#include "worker/metrics.h"
 #include "worker/oidc.h"
 #include "worker/pipeline.h"
 
@@ -15,6 +16,7 @@ struct handler {
     struct engine *engine;
     struct job_queue *queue;
     struct pipeline *pipeline;
+    struct metrics *metrics;
     const struct sys *sys;
     const char *subscription; /* NULL: any */
     int64_t job_deadline_ms;

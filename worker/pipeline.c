@@ -24,10 +24,12 @@ struct run {
     struct session session;
     struct session_wishes wishes;
     struct budget work, upload, end; /* the same clock, later and later ends */
+    struct budget telling;           /* of the reporter, which counts no retries: it has a thread of its own */
     struct reporter reporter;
     struct session_report report;
     struct edit_result edit;
     int64_t started_ms;
+    int retries; /* of calls to Firestore and Storage */
     int64_t original_generation, mask_generation;
     int64_t edited_generation, preview_generation; /* ours, in the bucket; 0: none */
 };
@@ -67,13 +69,15 @@ static enum err_code reason(const struct run *r, enum err_code rc, struct err *e
 static void set_budgets(struct run *r, int64_t arrived_ms)
 {
     int64_t total = r->p->settings.job_deadline_ms, end = arrived_ms + total;
-    struct budget b = { r->p->sys, 0, must_stop, r };
+    struct budget b = { .sys = r->p->sys, .cancelled = must_stop, .cancel_ctx = r, .retries = &r->retries };
 
     b.deadline_mono_ms = end - total * UPLOAD_RESERVE_PERCENT / 100;
     r->work = b;
     b.deadline_mono_ms = end - total * RESULT_RESERVE_PERCENT / 100;
     r->upload = b;
     b.deadline_mono_ms = end + END_MS;
+    r->telling = r->upload;
+    r->telling.retries = NULL;
     b.cancelled = NULL;
     r->end = b;
 }
@@ -180,7 +184,7 @@ static enum err_code work(struct run *r, struct err *err)
         .steps = r->p->settings.steps,
         .guidance = r->p->settings.guidance,
     };
-    enum err_code rc = reporter_start(&r->reporter, &r->session, &r->work, err);
+    enum err_code rc = reporter_start(&r->reporter, &r->session, &r->telling, err);
 
     if (rc)
         return rc;
@@ -199,12 +203,33 @@ static enum err_code work(struct run *r, struct err *err)
 
 /* ---- endings ---- */
 
-static struct pipeline_outcome outcome(const struct run *r, int status, const char *what, const char *code)
+const char *pipeline_end_name(enum pipeline_end e)
 {
-    struct pipeline_outcome o = { .http_status = status, .outcome = what, .code = code,
+    static const char *const names[] = {
+#define X(name, text) text,
+        PIPELINE_END_MAP(X)
+#undef X
+    };
+
+    return names[e];
+}
+
+static struct pipeline_outcome outcome(const struct run *r, int status, enum pipeline_end end)
+{
+    struct pipeline_outcome o = { .http_status = status, .end = end, .retries = r->retries,
                                   .n_timings = r->report.n_timings };
 
     memcpy(o.timings, r->report.timings, sizeof o.timings);
+    return o;
+}
+
+static struct pipeline_outcome outcome_error(const struct run *r, int status, enum pipeline_end end,
+                                             enum job_error error)
+{
+    struct pipeline_outcome o = outcome(r, status, end);
+
+    o.has_error = true;
+    o.error = error;
     return o;
 }
 
@@ -237,9 +262,9 @@ static struct pipeline_outcome end_lost(struct run *r, enum err_code rc)
 {
     if (rc == ERR_NOT_FOUND) {
         remove_uploads(r);
-        return outcome(r, 204, "gone", NULL);
+        return outcome(r, 204, PIPELINE_GONE);
     }
-    return outcome(r, 409, "lost", NULL);
+    return outcome(r, 409, PIPELINE_LOST);
 }
 
 static bool is_lost(const struct run *r, enum err_code rc)
@@ -257,17 +282,16 @@ static struct pipeline_outcome end_completed(struct run *r)
     r->report.cost_usd = cost(r);
     rc = session_complete(&r->session, &r->report, &r->end, &err);
     if (!rc)
-        return outcome(r, 204, "completed", NULL);
+        return outcome(r, 204, PIPELINE_COMPLETED);
     log_event(LOG_ERROR, r->log, "the result could not be written", log_str("error", err.msg), log_end());
     if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
         return end_lost(r, rc);
     err_ignore(session_release(&r->session, &r->end, NULL));
-    return outcome(r, 503, "released", job_error_info(JOB_BACKEND_UNAVAILABLE)->code);
+    return outcome_error(r, 503, PIPELINE_RELEASED, JOB_BACKEND_UNAVAILABLE);
 }
 
 static struct pipeline_outcome end_failed(struct run *r, enum job_error error)
 {
-    const struct job_error_info *info = job_error_info(error);
     struct err err = { 0 };
     enum err_code rc;
 
@@ -275,15 +299,15 @@ static struct pipeline_outcome end_failed(struct run *r, enum job_error error)
     r->report.cost_usd = cost(r);
     rc = session_fail(&r->session, &r->report, &r->end, &err);
     if (!rc)
-        return outcome(r, 204, "failed", info->code);
+        return outcome_error(r, 204, PIPELINE_FAILED, error);
     log_event(LOG_ERROR, r->log, "the failure could not be written", log_str("error", err.msg), log_end());
     if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
         return end_lost(r, rc);
     err_ignore(session_release(&r->session, &r->end, NULL));
-    return outcome(r, 503, "released", info->code);
+    return outcome_error(r, 503, PIPELINE_RELEASED, error);
 }
 
-static struct pipeline_outcome end_released(struct run *r, const struct job_error_info *info, int status)
+static struct pipeline_outcome end_released(struct run *r, int status)
 {
     struct err err = { 0 };
     enum err_code rc = session_release(&r->session, &r->end, &err);
@@ -293,7 +317,7 @@ static struct pipeline_outcome end_released(struct run *r, const struct job_erro
     if (rc)
         log_event(LOG_WARNING, r->log, "the claim could not be given back; it ends by itself",
                   log_str("error", err.msg), log_end());
-    return outcome(r, status, "released", info ? info->code : NULL);
+    return outcome(r, status, PIPELINE_RELEASED);
 }
 
 static struct pipeline_outcome end_of(struct run *r, enum err_code rc, const struct err *err)
@@ -309,11 +333,13 @@ static struct pipeline_outcome end_of(struct run *r, enum err_code rc, const str
     log_event(info->class == JOB_ERROR_FINAL ? LOG_WARNING : LOG_ERROR, r->log, "the job did not work",
               log_str("code", rc == ERR_CANCELLED ? "CANCELLED" : info->code), log_str("error", err->msg), log_end());
     if (rc == ERR_CANCELLED)
-        return end_released(r, NULL, 503);
+        return end_released(r, 503);
     if (info->class == JOB_ERROR_FINAL || (info->class == JOB_ERROR_TRANSIENT && error == JOB_DEADLINE &&
                                            r->session.attempts >= r->p->sessions->max_attempts))
         return end_failed(r, error);
-    o = end_released(r, info, info->http_status);
+    o = end_released(r, info->http_status);
+    o.has_error = true;
+    o.error = error;
     o.fault = info->class == JOB_ERROR_FAULT;
     return o;
 }
@@ -324,11 +350,11 @@ static struct pipeline_outcome not_claimed(const struct run *r, enum session_ver
 {
     static const struct {
         int status;
-        const char *outcome;
+        enum pipeline_end end;
     } answers[] = {
-        [SESSION_MISSING] = { 404, "missing" },       [SESSION_DUPLICATE] = { 204, "duplicate" },
-        [SESSION_BUSY] = { 409, "busy" },             [SESSION_SUPERSEDED] = { 204, "superseded" },
-        [SESSION_EXHAUSTED] = { 204, "exhausted" },   [SESSION_REFUSED] = { 204, "refused" },
+        [SESSION_MISSING] = { 404, PIPELINE_MISSING },     [SESSION_DUPLICATE] = { 204, PIPELINE_DUPLICATE },
+        [SESSION_BUSY] = { 409, PIPELINE_BUSY },           [SESSION_SUPERSEDED] = { 204, PIPELINE_SUPERSEDED },
+        [SESSION_EXHAUSTED] = { 204, PIPELINE_EXHAUSTED }, [SESSION_REFUSED] = { 204, PIPELINE_REFUSED },
     };
     int64_t published = r->msg->publish_time_us;
     bool young = published != PUBSUB_TIME_UNKNOWN && sys_wall_us(r->p->sys) - published < MISSING_GRACE_US;
@@ -338,8 +364,9 @@ static struct pipeline_outcome not_claimed(const struct run *r, enum session_ver
         status = 204; /* a deleted session must not run */
     if (verdict == SESSION_REFUSED)
         log_event(LOG_ERROR, r->log, "the session's status is not one we know: left alone", log_end());
-    return outcome(r, status, answers[verdict].outcome,
-                   verdict == SESSION_EXHAUSTED ? job_error_info(JOB_ATTEMPTS_EXHAUSTED)->code : NULL);
+    if (verdict == SESSION_EXHAUSTED)
+        return outcome_error(r, status, answers[verdict].end, JOB_ATTEMPTS_EXHAUSTED);
+    return outcome(r, status, answers[verdict].end);
 }
 
 static void set_claimed(struct pipeline *p, struct session *s)
@@ -366,7 +393,7 @@ struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_messa
         rc = session_claim(&r.session, &r.work, &p->arena, &verdict, &r.wishes, &err);
     if (rc) {
         log_event(LOG_ERROR, log, "the session could not be claimed", log_str("error", err.msg), log_end());
-        result = outcome(&r, 503, "unclaimed", job_error_info(JOB_BACKEND_UNAVAILABLE)->code);
+        result = outcome_error(&r, 503, PIPELINE_UNCLAIMED, JOB_BACKEND_UNAVAILABLE);
         goto out;
     }
     if (verdict != SESSION_CLAIMED) {
@@ -395,7 +422,7 @@ void pipeline_stop(struct pipeline *p, int64_t grace_ms)
 
 void pipeline_abandon(struct pipeline *p)
 {
-    struct budget b = { p->sys, sys_mono_ms(p->sys) + ABANDON_MS, NULL, NULL };
+    struct budget b = { .sys = p->sys, .deadline_mono_ms = sys_mono_ms(p->sys) + ABANDON_MS };
 
     (void)pthread_mutex_lock(&p->lock);
     if (p->claimed)

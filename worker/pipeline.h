@@ -44,11 +44,32 @@ MUST_CHECK enum err_code pipeline_init(struct pipeline *p, struct engine *engine
                                        const struct pipeline_settings *settings, struct err *err);
 void pipeline_done(struct pipeline *p);
 
+#define PIPELINE_END_MAP(X)                                                                                    \
+    X(COMPLETED, "completed")                                                                                  \
+    X(FAILED, "failed")         /* for good, and the document says so */                                       \
+    X(RELEASED, "released")     /* the claim was given back: Pub/Sub delivers again */                         \
+    X(GONE, "gone")             /* the document was deleted meanwhile */                                       \
+    X(LOST, "lost")             /* the lease is somebody else's */                                             \
+    X(UNCLAIMED, "unclaimed")   /* Firestore did not let us find out */                                        \
+    X(MISSING, "missing")       /* no such document */                                                         \
+    X(DUPLICATE, "duplicate") X(BUSY, "busy") X(SUPERSEDED, "superseded") X(EXHAUSTED, "exhausted")            \
+    X(REFUSED, "refused")       /* a status that is not ours to change */
+
+enum pipeline_end {
+#define X(name, text) PIPELINE_##name,
+    PIPELINE_END_MAP(X)
+#undef X
+    PIPELINE_ENDS
+};
+const char *pipeline_end_name(enum pipeline_end e);
+
 struct pipeline_outcome {
-    int http_status;     /* 204 ack; anything else is a nack */
-    const char *outcome; /* for log and metrics: "completed", "failed", "released", "duplicate", "busy", ... */
-    const char *code;    /* error code of job_error.h, or NULL */
-    bool fault;          /* the process must be replaced */
+    int http_status; /* 204 ack; anything else is a nack */
+    enum pipeline_end end;
+    bool has_error;
+    enum job_error error; /* why, with has_error */
+    bool fault;           /* the process must be replaced */
+    int retries;          /* of calls to Firestore and Storage */
     struct session_timing timings[SESSION_MAX_TIMINGS];
     int n_timings;
 };
