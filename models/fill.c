@@ -24,11 +24,11 @@ struct job {
     int64_t width, height; /* pixels, floored */
     int64_t h, w, n_img;   /* latents, tokens */
     float sigmas[FILL_MAX_STEPS + 1];
-    int start;             /* first step that is run */
+    int start; /* first step that is run */
     struct torch_rng rng;
-    float *picture;        /* [H, W, 3], -1 .. 1 */
-    uint8_t *mask;         /* [H, W], 1 = repaint */
-    float *latents;        /* [N, 64], packed; after each step what the backend has */
+    float *picture; /* [H, W, 3], -1 .. 1 */
+    uint8_t *mask;  /* [H, W], 1 = repaint */
+    float *latents; /* [N, 64], packed; after each step what the backend has */
     struct tensor prompt_embeds, pooled, cond, latents_on_backend; /* cond [N, 320]: masked latents, mask */
 };
 
@@ -52,8 +52,7 @@ static enum err_code check_request(const struct fill_model *m, const struct fill
 {
     const struct fill_options *max = &m->limits;
 
-    if (r->width < FILL_MIN_SIDE || r->height < FILL_MIN_SIDE || r->width > FILL_MAX_SIDE ||
-        r->height > FILL_MAX_SIDE)
+    if (r->width < FILL_MIN_SIDE || r->height < FILL_MIN_SIDE || r->width > FILL_MAX_SIDE || r->height > FILL_MAX_SIDE)
         return err_set(err, ERR_INVALID, "fill: %d x %d pixels, a side has %d to %d", r->width, r->height,
                        FILL_MIN_SIDE, FILL_MAX_SIDE);
     if (r->steps < 1 || r->steps > FILL_MAX_STEPS || r->t5_len < 1 || r->t5_len > FILL_MAX_T5_LEN)
@@ -62,9 +61,9 @@ static enum err_code check_request(const struct fill_model *m, const struct fill
         return err_set(err, ERR_INVALID, "fill: guidance %g is not within 0 .. %g", r->guidance, guidance_max);
     if ((int64_t)r->width * r->height > (int64_t)max->max_width * max->max_height || r->steps > max->max_steps ||
         r->t5_len > max->max_t5_len)
-        return err_set(err, ERR_TOO_LARGE, "fill: %d x %d pixels, %d steps, %d text tokens; the model is open for %d x %d, %d, %d",
-                       r->width, r->height, r->steps, r->t5_len, max->max_width, max->max_height, max->max_steps,
-                       max->max_t5_len);
+        return err_set(
+            err, ERR_TOO_LARGE, "fill: %d x %d pixels, %d steps, %d text tokens; the model is open for %d x %d, %d, %d",
+            r->width, r->height, r->steps, r->t5_len, max->max_width, max->max_height, max->max_steps, max->max_t5_len);
     return ERR_OK;
 }
 
@@ -248,8 +247,8 @@ static enum err_code make_noise(struct job *j, float *packed)
 }
 
 /*
- * Draws A, noise (B). The latents of the whole picture matter only with strength < 1; a sampled posterior draws for them
- * all the same, unless the noise is given.
+ * Draws A, noise (B). The latents of the whole picture matter only with strength < 1; a sampled posterior draws for
+ * them all the same, unless the noise is given.
  */
 static enum err_code start_latents(struct job *j)
 {
@@ -321,9 +320,14 @@ static enum err_code denoise(struct job *j)
     struct devarena *mem = &j->m->mem, job_mem, step_mem;
     int n_steps = j->r->steps - j->start;
     struct flux_inputs in = {
-        .grid_rows = (int)(j->h / 2), .grid_cols = (int)(j->w / 2), .cond = &j->cond,
-        .prompt_embeds = &j->prompt_embeds, .pooled = &j->pooled,
-        .n_steps = n_steps, .sigmas = j->sigmas + j->start, .guidance = (float)j->r->guidance,
+        .grid_rows = (int)(j->h / 2),
+        .grid_cols = (int)(j->w / 2),
+        .cond = &j->cond,
+        .prompt_embeds = &j->prompt_embeds,
+        .pooled = &j->pooled,
+        .n_steps = n_steps,
+        .sigmas = j->sigmas + j->start,
+        .guidance = (float)j->r->guidance,
     };
     struct flux_job flux_job;
     struct tensor velocity;

@@ -31,7 +31,7 @@ struct fill_loading {
 };
 
 struct fill_options {
-    const char *transformer; /* a file of the folder; NULL: the one that is there */
+    const char *transformer;   /* a file of the folder; NULL: the one that is there */
     int max_width, max_height; /* pixels: requests of up to their product */
     int max_steps, max_t5_len;
     struct fill_loading *loading; /* NULL, or the caller's */
@@ -83,7 +83,7 @@ struct fill_request {
 };
 
 /* diffusers' defaults, but for the posterior: its mean makes the picture depend on the noise alone */
-#define FILL_REQUEST_DEFAULTS                                                                          \
+#define FILL_REQUEST_DEFAULTS \
     .steps = 50, .guidance = 30, .strength = 1, .posterior = FILL_POSTERIOR_MEAN, .t5_len = 512
 
 /*

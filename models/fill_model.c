@@ -28,7 +28,8 @@ static _Atomic int64_t *loaded_bytes(const struct fill_model *m)
 
 /* Opens a part of the folder and joins its files. */
 static enum err_code open_part(struct fill_model *m, const struct model_folder *folder, enum model_part part,
-                               enum err_code (*join)(struct weight_set *, const struct tensor_file *, int, struct err *),
+                               enum err_code (*join)(struct weight_set *, const struct tensor_file *, int,
+                                                     struct err *),
                                struct weight_set *set, const char **ret_path, struct err *err)
 {
     struct shards shards = { 0 };
@@ -51,8 +52,8 @@ static enum err_code load_vae(struct fill_model *m, const struct model_folder *f
     return rc ? rc : vae_load(&m->vae, l, err);
 }
 
-static enum err_code load_transformer(struct fill_model *m, const struct model_folder *folder,
-                                      struct weight_loader *l, struct err *err)
+static enum err_code load_transformer(struct fill_model *m, const struct model_folder *folder, struct weight_loader *l,
+                                      struct err *err)
 {
     struct weight_set set;
     enum err_code rc = open_part(m, folder, MODEL_TRANSFORMER, flux_weight_set, &set, &m->transformer, err);

@@ -13,9 +13,9 @@
 
 struct fill_model {
     struct backend *be;
-    struct arena arena, scratch; /* host: directories and tables; loading and rehearsal */
+    struct arena arena, scratch;  /* host: directories and tables; loading and rehearsal */
     struct devarena weights, mem; /* vectors; requests */
-    bool has_pack; /* prompts come from the pack, and there is no text encoder */
+    bool has_pack;                /* prompts come from the pack, and there is no text encoder */
     struct prompt_pack pack;
     const struct prompt_entry *longest_prompt;
     struct text_encoder text;

@@ -15,8 +15,8 @@ enum { PROMPT_PACK_MAX = 4096, PROMPT_PACK_MAX_TOKENS = 512 };
 
 struct prompt_entry {
     const char *prompt;
-    int64_t t5_len, context, pooled;            /* T, D, P */
-    const void *prompt_embeds, *pooled_embeds;  /* F32 of the mapping; any alignment */
+    int64_t t5_len, context, pooled;           /* T, D, P */
+    const void *prompt_embeds, *pooled_embeds; /* F32 of the mapping; any alignment */
 };
 
 struct prompt_pack {

@@ -1,6 +1,6 @@
 /*
- * torch_rng - the normal numbers of torch's CPU generator, in its order: MT19937, 24-bit uniforms, Box-Muller over blocks
- * of 16 in f32.
+ * torch_rng - the normal numbers of torch's CPU generator, in its order: MT19937, 24-bit uniforms, Box-Muller over
+ * blocks of 16 in f32.
  *
  * The seed counts modulo 2^32. A bf16 draw of torch is this draw, rounded. Single values differ from torch's by at most
  * 3 ulp, 2.4e-7: it has its own log and sincos.

@@ -20,19 +20,19 @@ static const float norm_eps = 1e-6f;
 /* One pass: the picture in progress and where it lies. */
 struct pass {
     struct backend *be;
-    bool measuring;        /* only note how large the slots become */
+    bool measuring; /* only note how large the slots become */
     size_t bytes[N_SLOTS];
     void *base[N_SLOTS];
-    struct tensor x;       /* the picture [h, w, c], F32 */
-    int at;                /* its slot */
+    struct tensor x; /* the picture [h, w, c], F32 */
+    int at;          /* its slot */
     struct err *err;
 };
 
-#define TRY(call)              \
-    do {                       \
+#define TRY(call)                   \
+    do {                            \
         enum err_code rc_ = (call); \
-        if (rc_)               \
-            return rc_;        \
+        if (rc_)                    \
+            return rc_;             \
     } while (0)
 
 /* The i-th slot after that of the picture: 1 and 2 are free. */

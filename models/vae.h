@@ -1,10 +1,10 @@
 /*
  * vae - AutoencoderKL of FLUX.1: pictures <-> 16-channel latents an eighth their size.
  *
- * Easy to get wrong: a downsampling convolution pads one row at the bottom and one column at the right, nothing at the top
- * and left. Groups of a GroupNorm are always 32, over all pixels. Mid attention has one head as wide as the channels.
- * BFL counts the decoder's levels from the fine end, diffusers from the coarse one. Nothing here scales or shifts: the
- * latents of these functions are those of the network (latents.h has the two factors).
+ * Easy to get wrong: a downsampling convolution pads one row at the bottom and one column at the right, nothing at the
+ * top and left. Groups of a GroupNorm are always 32, over all pixels. Mid attention has one head as wide as the
+ * channels. BFL counts the decoder's levels from the fine end, diffusers from the coarse one. Nothing here scales or
+ * shifts: the latents of these functions are those of the network (latents.h has the two factors).
  *
  * Channel widths and the number of residual blocks a level come from the tensors; names of BFL and of diffusers, old
  * and new, are read. Activations are the backend's `act`; sums, statistics and results are F32.
@@ -18,12 +18,12 @@
 #include "models/weights.h"
 
 enum {
-    VAE_LEVELS = 4,      /* three of them halve or double the picture */
-    VAE_SCALE = 8,       /* pixels a latent, each axis */
-    VAE_LATENT = 16,     /* channels */
-    VAE_MOMENTS = 32,    /* mean, then log-variance */
+    VAE_LEVELS = 4,   /* three of them halve or double the picture */
+    VAE_SCALE = 8,    /* pixels a latent, each axis */
+    VAE_LATENT = 16,  /* channels */
+    VAE_MOMENTS = 32, /* mean, then log-variance */
     VAE_GROUPS = 32,
-    VAE_MAX_RES = 8,     /* residual blocks a level: encoders have 2, decoders 3 */
+    VAE_MAX_RES = 8, /* residual blocks a level: encoders have 2, decoders 3 */
     VAE_MAX_WIDTH = 8192
 };
 
@@ -97,7 +97,6 @@ MUST_CHECK enum err_code vae_decode(const struct vae *v, const struct tensor *z,
 
 /* Bytes that the larger of the two takes from `mem` for a picture of H x W pixels, by running both on the plan
  * backend. */
-MUST_CHECK enum err_code vae_measure(const struct vae *v, int64_t height, int64_t width, size_t *ret,
-                                     struct err *err);
+MUST_CHECK enum err_code vae_measure(const struct vae *v, int64_t height, int64_t width, size_t *ret, struct err *err);
 
 #endif

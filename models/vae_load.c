@@ -12,27 +12,45 @@ struct vae_names {
     const char *mid_block, *mid_norm, *mid_linear;
     const char *q, *k, *v, *proj;
     const char *shortcut, *norm_out;
-    int first_mid;      /* number of the first mid block */
-    bool up_from_fine;  /* level 0 of the decoder's names is the last one run */
+    int first_mid;     /* number of the first mid block */
+    bool up_from_fine; /* level 0 of the decoder's names is the last one run */
 };
 
-#define DIFFUSERS_BLOCKS                                                                              \
+#define DIFFUSERS_BLOCKS                                                                                           \
     .down_block = "encoder.down_blocks.%d.resnets.%d", .downsample = "encoder.down_blocks.%d.downsamplers.0.conv", \
-    .up_block = "decoder.up_blocks.%d.resnets.%d", .upsample = "decoder.up_blocks.%d.upsamplers.0.conv", \
-    .mid_block = "%s.mid_block.resnets.%d", .mid_norm = "%s.mid_block.attentions.0.group_norm",      \
+    .up_block = "decoder.up_blocks.%d.resnets.%d", .upsample = "decoder.up_blocks.%d.upsamplers.0.conv",           \
+    .mid_block = "%s.mid_block.resnets.%d", .mid_norm = "%s.mid_block.attentions.0.group_norm",                    \
     .mid_linear = "%s.mid_block.attentions.0.%s", .shortcut = "conv_shortcut", .norm_out = "%s.conv_norm_out"
 
 static const struct vae_names families[] = {
     { .probe = "decoder.mid.attn_1.q.weight",
-      .down_block = "encoder.down.%d.block.%d", .downsample = "encoder.down.%d.downsample.conv",
-      .up_block = "decoder.up.%d.block.%d", .upsample = "decoder.up.%d.upsample.conv",
-      .mid_block = "%s.mid.block_%d", .mid_norm = "%s.mid.attn_1.norm", .mid_linear = "%s.mid.attn_1.%s",
-      .q = "q", .k = "k", .v = "v", .proj = "proj_out",
-      .shortcut = "nin_shortcut", .norm_out = "%s.norm_out", .first_mid = 1, .up_from_fine = true },
-    { .probe = "decoder.mid_block.attentions.0.to_q.weight", DIFFUSERS_BLOCKS,
-      .q = "to_q", .k = "to_k", .v = "to_v", .proj = "to_out.0" },
-    { .probe = "decoder.mid_block.attentions.0.query.weight", DIFFUSERS_BLOCKS,
-      .q = "query", .k = "key", .v = "value", .proj = "proj_attn" },
+      .down_block = "encoder.down.%d.block.%d",
+      .downsample = "encoder.down.%d.downsample.conv",
+      .up_block = "decoder.up.%d.block.%d",
+      .upsample = "decoder.up.%d.upsample.conv",
+      .mid_block = "%s.mid.block_%d",
+      .mid_norm = "%s.mid.attn_1.norm",
+      .mid_linear = "%s.mid.attn_1.%s",
+      .q = "q",
+      .k = "k",
+      .v = "v",
+      .proj = "proj_out",
+      .shortcut = "nin_shortcut",
+      .norm_out = "%s.norm_out",
+      .first_mid = 1,
+      .up_from_fine = true },
+    { .probe = "decoder.mid_block.attentions.0.to_q.weight",
+      DIFFUSERS_BLOCKS,
+      .q = "to_q",
+      .k = "to_k",
+      .v = "to_v",
+      .proj = "to_out.0" },
+    { .probe = "decoder.mid_block.attentions.0.query.weight",
+      DIFFUSERS_BLOCKS,
+      .q = "query",
+      .k = "key",
+      .v = "value",
+      .proj = "proj_attn" },
 };
 enum { N_FAMILIES = sizeof families / sizeof *families };
 
@@ -173,8 +191,8 @@ static enum err_code load_encoder(const struct load *ld, struct vae_half *e)
     int width = e->conv_in.w.c_out;
 
     for (int i = 0; i < VAE_LEVELS && !rc; i++)
-        rc = load_level(ld, &e->levels[i], i, i == VAE_LEVELS - 1, &width, ld->names->down_block,
-                        ld->names->downsample);
+        rc =
+            load_level(ld, &e->levels[i], i, i == VAE_LEVELS - 1, &width, ld->names->down_block, ld->names->downsample);
     if (!rc)
         rc = load_mid(ld, e, &width);
     return rc ? rc : load_ends(ld, e, width, VAE_MOMENTS);

@@ -80,7 +80,8 @@ static bool in_range(const struct cli_option *o, double v)
     return (o->min == 0 && o->max == 0) || (v >= o->min && v <= o->max);
 }
 
-/* strto* skip blanks and take signs, hexadecimal and "nan": a number here begins with a digit, or a minus and a digit. */
+/* strto* skip blanks and take signs, hexadecimal and "nan": a number here begins with a digit, or a minus and a digit.
+ */
 static bool looks_like_a_number(const char *text)
 {
     text += *text == '-';

@@ -73,11 +73,11 @@ struct cli_backend {
 
 extern const char *const cli_backend_names[], *const cli_precision_names[]; /* in the order of the enums */
 
-#define CLI_BACKEND_OPTIONS(b)                                                                                      \
-    { "--backend", CLI_CHOICE, &(b).kind, .choices = cli_backend_names,                                             \
-      .help = "where to compute (auto: CUDA where there is a device)" },                                            \
-    { "--precision", CLI_CHOICE, &(b).precision, .choices = cli_precision_names,                                    \
-      .help = "inputs of matrix products (f32 on the CPU, bf16 on CUDA)" }
+#define CLI_BACKEND_OPTIONS(b)                                                       \
+    { "--backend", CLI_CHOICE, &(b).kind, .choices = cli_backend_names,              \
+      .help = "where to compute (auto: CUDA where there is a device)" },             \
+        { "--precision", CLI_CHOICE, &(b).precision, .choices = cli_precision_names, \
+          .help = "inputs of matrix products (f32 on the CPU, bf16 on CUDA)" }
 
 MUST_CHECK enum err_code cli_backend_open(const struct cli_backend *b, struct backend **ret, struct err *err);
 

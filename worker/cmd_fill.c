@@ -15,7 +15,7 @@
 #include "worker/progress.h"
 
 enum { DUMP_MAX = FILL_MAX_STEPS + 8, LOADING_EVERY_MS = 100 };
-static const size_t arena_bytes = (size_t)16 << 30; /* address space, of each arena */
+static const size_t arena_bytes = (size_t)16 << 30;                 /* address space, of each arena */
 static const char *const posteriors[] = { "mean", "sample", NULL }; /* in the order of the enum */
 
 struct args {
@@ -66,8 +66,12 @@ static void *watch_loading(void *arg)
 static enum err_code open_model(struct run *r, const struct args *a, struct err *err)
 {
     struct watch w = { .progress = &r->progress };
-    struct fill_options o = { .transformer = a->transformer, .max_width = a->width, .max_height = a->height,
-                              .max_steps = a->steps, .max_t5_len = a->t5_len, .loading = &w.loading };
+    struct fill_options o = { .transformer = a->transformer,
+                              .max_width = a->width,
+                              .max_height = a->height,
+                              .max_steps = a->steps,
+                              .max_t5_len = a->t5_len,
+                              .loading = &w.loading };
     enum err_code rc;
 
     w.started = pthread_create(&w.thread, NULL, watch_loading, &w) == 0; /* without it, no bar */
@@ -143,8 +147,9 @@ static enum err_code gather(void *ctx, const char *name, int n_dims, const int64
         rc = arena_printf(&g->arena, &own_name, err, "%s", name);
     if (rc)
         return rc;
-    *t = (struct tensor_write){ .name = own_name, .dtype = DT_F32, .n_dims = n_dims,
-                                .data = memcpy(own, data, n * sizeof *own) };
+    *t = (struct tensor_write){
+        .name = own_name, .dtype = DT_F32, .n_dims = n_dims, .data = memcpy(own, data, n * sizeof *own)
+    };
     memcpy(t->dims, dims, (size_t)n_dims * sizeof *dims);
     g->n++;
     return ERR_OK;
@@ -167,10 +172,20 @@ static enum err_code fill(struct run *r, const struct args *a, struct err *err)
     const struct fill_dump dump = { gather, &r->dump };
     struct image picture, mask, painted;
     struct fill_request request = {
-        .picture = &picture, .mask = &mask, .prompt = a->prompt, .width = a->width, .height = a->height,
-        .steps = a->steps, .guidance = a->guidance, .strength = a->strength, .seed = a->seed,
-        .posterior = (enum fill_posterior)a->posterior, .t5_len = a->t5_len, .progress = show_progress,
-        .ctx = &r->progress, .dump = a->dump ? &dump : NULL,
+        .picture = &picture,
+        .mask = &mask,
+        .prompt = a->prompt,
+        .width = a->width,
+        .height = a->height,
+        .steps = a->steps,
+        .guidance = a->guidance,
+        .strength = a->strength,
+        .seed = a->seed,
+        .posterior = (enum fill_posterior)a->posterior,
+        .t5_len = a->t5_len,
+        .progress = show_progress,
+        .ctx = &r->progress,
+        .dump = a->dump ? &dump : NULL,
     };
     enum err_code rc = arena_init(&r->arena, arena_bytes, err);
 
@@ -200,8 +215,8 @@ int cmd_fill(int argc, char **argv)
         { "--image", CLI_TEXT, &a.image, "F", .help = "PNG or JPEG, any size", .required = true },
         { "--mask", CLI_TEXT, &a.mask, "F", .help = "PNG or JPEG, any size; white = repaint", .required = true },
         { "--prompt", CLI_TEXT, &a.prompt, "TEXT", .help = "what shall be seen", .required = true },
-        { "--width", CLI_INT, &a.width, "W", .help = "pixels, floored to a multiple of 16 (1024)",
-          .min = FILL_MIN_SIDE, .max = FILL_MAX_SIDE },
+        { "--width", CLI_INT, &a.width, "W", .help = "pixels, floored to a multiple of 16 (1024)", .min = FILL_MIN_SIDE,
+          .max = FILL_MAX_SIDE },
         { "--height", CLI_INT, &a.height, "H", .help = "likewise", .min = FILL_MIN_SIDE, .max = FILL_MAX_SIDE },
         { "--steps", CLI_INT, &a.steps, "N", .help = "denoising steps (50)", .min = 1, .max = FILL_MAX_STEPS },
         { "--guidance", CLI_NUMBER, &a.guidance, "G", .help = "distilled guidance (30)", .min = 0, .max = 1000 },

@@ -112,9 +112,8 @@ static enum err_code write_moments(struct run *r, const struct args *a, const fl
         return rc;
     split_moments(moments, h * w, mean, logvar);
     return safetensors_write(a->out,
-                             (struct tensor_write[]){
-                                 { "mean", DT_F32, 3, { VAE_LATENT, h, w }, mean },
-                                 { "logvar", DT_F32, 3, { VAE_LATENT, h, w }, logvar } },
+                             (struct tensor_write[]){ { "mean", DT_F32, 3, { VAE_LATENT, h, w }, mean },
+                                                      { "logvar", DT_F32, 3, { VAE_LATENT, h, w }, logvar } },
                              2, NULL, 0, err);
 }
 

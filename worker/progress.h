@@ -10,8 +10,8 @@
 
 struct progress {
     FILE *to;
-    bool bar;       /* redraw one line */
-    int shown;      /* per cent last written; -1: nothing yet */
+    bool bar;  /* redraw one line */
+    int shown; /* per cent last written; -1: nothing yet */
     char what[32];
 };
 

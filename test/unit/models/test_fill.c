@@ -60,10 +60,16 @@ static void read_case(struct scene *s, const char *set, int i)
     picture_from_png(&s->a, golden("%s/cases/fill_%d.mask.png", set, i), &s->mask);
     picture_from_png(&s->a, golden("%s/cases/fill_%d.expected.png", set, i), &s->expected);
     s->r = (struct fill_request){
-        .picture = &s->picture, .mask = &s->mask, .prompt = metadata(s, "prompt"), .strength = 1,
-        .width = atoi(metadata(s, "width")), .height = atoi(metadata(s, "height")),
-        .steps = atoi(metadata(s, "steps")), .guidance = atof(metadata(s, "guidance")),
-        .t5_len = atoi(metadata(s, "t5_len")), .noise = values_of(s, "noise", &n),
+        .picture = &s->picture,
+        .mask = &s->mask,
+        .prompt = metadata(s, "prompt"),
+        .strength = 1,
+        .width = atoi(metadata(s, "width")),
+        .height = atoi(metadata(s, "height")),
+        .steps = atoi(metadata(s, "steps")),
+        .guidance = atof(metadata(s, "guidance")),
+        .t5_len = atoi(metadata(s, "t5_len")),
+        .noise = values_of(s, "noise", &n),
     };
     if (!s->r.noise)
         s->r.seed = strtoull(metadata(s, "seed"), NULL, 10);
@@ -83,8 +89,11 @@ static void open_scene(struct scene *s, const char *set, int i, const struct rig
     CHECK_OK(arena_init(&s->a, host_bytes, &err), err);
     CHECK_OK(backend_open(kind->kind, kind->precision, &s->be, &err), err);
     read_case(s, set, i);
-    o = (struct fill_options){ .transformer = metadata(s, "transformer"), .max_width = s->r.width,
-                               .max_height = s->r.height, .max_steps = s->r.steps, .max_t5_len = s->r.t5_len };
+    o = (struct fill_options){ .transformer = metadata(s, "transformer"),
+                               .max_width = s->r.width,
+                               .max_height = s->r.height,
+                               .max_steps = s->r.steps,
+                               .max_t5_len = s->r.t5_len };
     CHECK_OK(fill_model_open(dir, &o, s->be, &s->model, &err), err);
 }
 
@@ -351,11 +360,11 @@ TEST(fill__refuses_requests_that_cannot_be)
 
     open_small(&s);
     good = s.r;
-#define REFUSED(code, ...)                                                     \
-    do {                                                                       \
-        s.r = good;                                                            \
-        __VA_ARGS__;                                                           \
-        CHECK(fill_run(s.model, &s.r, &s.a, &got, NULL) == (code));            \
+#define REFUSED(code, ...)                                          \
+    do {                                                            \
+        s.r = good;                                                 \
+        __VA_ARGS__;                                                \
+        CHECK(fill_run(s.model, &s.r, &s.a, &got, NULL) == (code)); \
     } while (0)
     REFUSED(ERR_INVALID, s.r.width = 15);
     REFUSED(ERR_INVALID, s.r.height = FILL_MAX_SIDE + 1);

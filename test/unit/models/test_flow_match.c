@@ -35,9 +35,15 @@ static void read_values(struct json_scan *s, double *values, int *n)
 
 static void read_schedule(struct json_scan *s, struct schedule *ret)
 {
-    struct { const char *key; double *values; int *n; } fields[] = {
-        { "steps", &ret->steps, &(int){ 0 } },     { "image_tokens", &ret->image_tokens, &(int){ 0 } },
-        { "mu", &ret->mu, &(int){ 0 } },           { "sigmas", ret->sigmas, &ret->n_sigmas },
+    struct {
+        const char *key;
+        double *values;
+        int *n;
+    } fields[] = {
+        { "steps", &ret->steps, &(int){ 0 } },
+        { "image_tokens", &ret->image_tokens, &(int){ 0 } },
+        { "mu", &ret->mu, &(int){ 0 } },
+        { "sigmas", ret->sigmas, &ret->n_sigmas },
         { "timesteps", ret->timesteps, &ret->n_timesteps },
     };
 
@@ -93,7 +99,11 @@ TEST(flow_match__schedules_equal_the_official_ones_bit_for_bit)
 
 TEST(flow_match__strength_leaves_out_the_first_steps)
 {
-    static const struct { int n; double strength; int want; } cases[] = {
+    static const struct {
+        int n;
+        double strength;
+        int want;
+    } cases[] = {
         { 28, 1.0, 0 }, { 28, 0.85, 4 }, { 28, 0.5, 14 }, { 4, 0.3, 2 }, { 1, 1.0, 0 }, { 50, 0.02, 49 },
     };
     struct err err = { 0 };

@@ -58,18 +58,32 @@ TEST(prompt_pack__refuses_what_is_none)
 {
     static const float good[6] = { 1, 2, 3, 4, 5, 6 }, bad[6] = { 1, NAN, 3, 4, 5, 6 };
     const struct metadata_pair m[] = { { "prompt", "x" }, { "0.prompt", "x" }, { "1.prompt", "y" } };
-    const struct { struct tensor_write t[4]; int n, n_pairs; enum err_code want; } cases[] = {
+    const struct {
+        struct tensor_write t[4];
+        int n, n_pairs;
+        enum err_code want;
+    } cases[] = {
         { { { "something", DT_F32, 1, { 6 }, good } }, 1, 3, ERR_NOT_FOUND },
         { { { "prompt_embeds", DT_F32, 2, { 2, 3 }, good } }, 1, 3, ERR_NOT_FOUND },
-        { { { "prompt_embeds", DT_F32, 2, { 2, 3 }, good }, { "pooled_prompt_embeds", DT_F32, 1, { 6 }, good } }, 2, 0,
+        { { { "prompt_embeds", DT_F32, 2, { 2, 3 }, good }, { "pooled_prompt_embeds", DT_F32, 1, { 6 }, good } },
+          2,
+          0,
           ERR_NOT_FOUND },
-        { { { "prompt_embeds", DT_F32, 1, { 6 }, good }, { "pooled_prompt_embeds", DT_F32, 1, { 6 }, good } }, 2, 3,
+        { { { "prompt_embeds", DT_F32, 1, { 6 }, good }, { "pooled_prompt_embeds", DT_F32, 1, { 6 }, good } },
+          2,
+          3,
           ERR_CORRUPT },
-        { { { "prompt_embeds", DT_F32, 2, { 2, 3 }, bad }, { "pooled_prompt_embeds", DT_F32, 1, { 6 }, good } }, 2, 3,
+        { { { "prompt_embeds", DT_F32, 2, { 2, 3 }, bad }, { "pooled_prompt_embeds", DT_F32, 1, { 6 }, good } },
+          2,
+          3,
           ERR_CORRUPT },
-        { { { "0.prompt_embeds", DT_F32, 2, { 2, 3 }, good }, { "0.pooled_prompt_embeds", DT_F32, 1, { 6 }, good },
-            { "1.prompt_embeds", DT_F32, 2, { 3, 2 }, good }, { "1.pooled_prompt_embeds", DT_F32, 1, { 6 }, good } },
-          4, 3, ERR_CORRUPT },
+        { { { "0.prompt_embeds", DT_F32, 2, { 2, 3 }, good },
+            { "0.pooled_prompt_embeds", DT_F32, 1, { 6 }, good },
+            { "1.prompt_embeds", DT_F32, 2, { 3, 2 }, good },
+            { "1.pooled_prompt_embeds", DT_F32, 1, { 6 }, good } },
+          4,
+          3,
+          ERR_CORRUPT },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

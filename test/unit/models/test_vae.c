@@ -12,7 +12,8 @@
 #include "test/support/model.h"
 #include "test/support/pictures.h"
 
-/* Limits on relative errors: f32 rounding over some forty layers (reached: 2e-6); bf16 keeps 8 bits of every activation. */
+/* Limits on relative errors: f32 rounding over some forty layers (reached: 2e-6); bf16 keeps 8 bits of every
+ * activation. */
 static double limit_of(const struct rig_kind *kind)
 {
     return kind->precision == PRECISION_F32 ? 1e-5 : 3e-2;
@@ -175,7 +176,8 @@ TEST(vae__holds_three_large_activations_at_most)
         CHECK_INT(v.decoder.levels[2].resample.w.c_out, wide);
         CHECK_INT(v.decoder.levels[3].res[0].conv1.w.c_out, narrow);
         CHECK_OK(vae_measure(&v, 1024, 1024, &bytes, &err), err);
-        CHECK_INT(bytes, (4 * wide + (act_bytes * wide > 4 * narrow ? act_bytes * wide : 4 * narrow) + 4 * narrow) * n_pixels);
+        CHECK_INT(bytes,
+                  (4 * wide + (act_bytes * wide > 4 * narrow ? act_bytes * wide : 4 * narrow) + 4 * narrow) * n_pixels);
         rig_close(&r);
     }
 }
@@ -248,8 +250,8 @@ static bool rename_front(const struct renaming *rule, struct span name, const ch
     size_t i = 0, d = 0;
 
     for (; rule->from[i]; i++) {
-        if (i >= name.len || (rule->from[i] == '#' ? name.ptr[i] < '0' || name.ptr[i] > '9'
-                                                   : name.ptr[i] != rule->from[i]))
+        if (i >= name.len ||
+            (rule->from[i] == '#' ? name.ptr[i] < '0' || name.ptr[i] > '9' : name.ptr[i] != rule->from[i]))
             return false;
         if (rule->from[i] == '#')
             digits[n_digits++] = name.ptr[i] - '0';
@@ -343,7 +345,11 @@ TEST(vae__reads_every_family_of_names_and_prefixes)
 
 TEST(vae__refuses_files_that_are_no_such_network)
 {
-    const struct { struct variant v; enum err_code want; const char *says; } cases[] = {
+    const struct {
+        struct variant v;
+        enum err_code want;
+        const char *says;
+    } cases[] = {
         { { "", NULL, 0, "decoder.mid.attn_1.q.weight", NULL }, ERR_NOT_FOUND, "AutoencoderKL" },
         { { "", NULL, 0, "encoder.down.2.block.0.nin_shortcut.weight", NULL }, ERR_NOT_FOUND, "nin_shortcut" },
         { { "", NULL, 0, "decoder.up.0.block.0.norm1.bias", NULL }, ERR_NOT_FOUND, "decoder.up.0.block.0.norm1.bias" },

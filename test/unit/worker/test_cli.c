@@ -48,9 +48,8 @@ static int parse(struct args *a, int argc, char **argv)
     return status;
 }
 
-#define PARSE(a, ...)                                                              \
-    parse(a, (int)(sizeof((char *[]){ "test", __VA_ARGS__ }) / sizeof(char *)),    \
-          (char *[]){ "test", __VA_ARGS__, NULL })
+#define PARSE(a, ...) \
+    parse(a, (int)(sizeof((char *[]){ "test", __VA_ARGS__ }) / sizeof(char *)), (char *[]){ "test", __VA_ARGS__, NULL })
 
 TEST(cli__reads_options_and_positional_arguments_in_any_order)
 {
@@ -92,12 +91,27 @@ TEST(cli__help_is_success_even_when_something_is_missing)
 TEST(cli__wrong_usage_is_two)
 {
     static char *const wrong[][2] = {
-        { "--width", "15" },     { "--width", "4097" },  { "--width", "64x" },    { "--width", "" },
-        { "--width", " 64" },    { "--width", "+64" },   { "--width", "0x40" },   { "--width", "99999999999" },
-        { "--seed", "-1" },      { "--seed", "1.5" },    { "--seed", "18446744073709551616" },
-        { "--guidance", "nan" }, { "--guidance", "inf" }, { "--guidance", "1e9" }, { "--guidance", "0x1p3" },
-        { "--posterior", "median" }, { "--backend", "tpu" }, { "--nonsense", "1" }, { "--force=1", "x" },
-        { "extra", "arguments" }, { "--width", NULL },
+        { "--width", "15" },
+        { "--width", "4097" },
+        { "--width", "64x" },
+        { "--width", "" },
+        { "--width", " 64" },
+        { "--width", "+64" },
+        { "--width", "0x40" },
+        { "--width", "99999999999" },
+        { "--seed", "-1" },
+        { "--seed", "1.5" },
+        { "--seed", "18446744073709551616" },
+        { "--guidance", "nan" },
+        { "--guidance", "inf" },
+        { "--guidance", "1e9" },
+        { "--guidance", "0x1p3" },
+        { "--posterior", "median" },
+        { "--backend", "tpu" },
+        { "--nonsense", "1" },
+        { "--force=1", "x" },
+        { "extra", "arguments" },
+        { "--width", NULL },
     };
     struct args a;
 
