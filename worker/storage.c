@@ -1,10 +1,10 @@
 #include "worker/storage.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/base/base64.h"
+#include "kernels/base/json_scan.h"
 #include "worker/json.h"
 #include "worker/storage_parts.h"
 
@@ -140,14 +140,8 @@ struct api_call storage_api(const struct storage *s, const struct retry_policy *
 static bool read_number(const struct json *v, int64_t *ret)
 {
     const char *text = json_string(v);
-    char *end;
 
-    if (!text)
-        return json_integer(v, ret) && *ret >= 0;
-    if (*text < '0' || *text > '9' || strlen(text) > 18)
-        return false;
-    *ret = strtoll(text, &end, 10);
-    return !*end;
+    return (text ? json_int64(span_of(text), ret) : json_integer(v, ret)) && *ret >= 0;
 }
 
 bool storage_read_digest(struct span text, void *bytes, size_t want)
