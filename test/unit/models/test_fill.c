@@ -23,6 +23,7 @@ struct scene {
     struct tensor_file f;
     struct image picture, mask, expected;
     struct fill_request r;
+    char dir[512];
     double limit; /* relative, of latents and picture */
 };
 
@@ -81,10 +82,9 @@ static void open_scene(struct scene *s, const char *set, int i, const struct rig
 {
     struct fill_options o = { 0 };
     struct err err = { 0 };
-    char dir[512];
 
     *s = (struct scene){ .limit = kind->limit };
-    (void)snprintf(dir, sizeof dir, "%.*s", (int)(strlen(golden("%s/models/ae.safetensors", set)) - 15),
+    (void)snprintf(s->dir, sizeof s->dir, "%.*s", (int)(strlen(golden("%s/models/ae.safetensors", set)) - 15),
                    golden("%s/models/ae.safetensors", set));
     CHECK_OK(arena_init(&s->a, host_bytes, &err), err);
     CHECK_OK(backend_open(kind->kind, kind->precision, &s->be, &err), err);
@@ -94,7 +94,7 @@ static void open_scene(struct scene *s, const char *set, int i, const struct rig
                                .max_height = s->r.height,
                                .max_steps = s->r.steps,
                                .max_t5_len = s->r.t5_len };
-    CHECK_OK(fill_model_open(dir, &o, s->be, &s->model, &err), err);
+    CHECK_OK(fill_model_open(s->dir, &o, s->be, &s->model, &err), err);
 }
 
 static void close_scene(struct scene *s)
@@ -282,6 +282,63 @@ TEST(fill__seed_posterior_and_strength_change_the_picture)
     for (int i = 0; i < 5; i++)
         for (int k = 0; k < i; k++)
             CHECK(h[i] != h[k]);
+    close_scene(&s);
+}
+
+/* Keeps two intermediate results of 64 tokens at most. */
+struct keep {
+    float masked[64 * 64], last[64 * 64];
+    size_t n;
+};
+
+static enum err_code keep_latents(void *ctx, const char *name, int n_dims, const int64_t *dims, const float *data,
+                                  struct err *err)
+{
+    struct keep *k = ctx;
+
+    (void)n_dims, (void)err;
+    if (!strcmp(name, "masked_latents"))
+        memcpy(k->masked, data, (k->n = (size_t)(dims[0] * dims[1])) * sizeof *data);
+    if (!strcmp(name, "latents_0"))
+        memcpy(k->last, data, k->n * sizeof *data);
+    return ERR_OK;
+}
+
+/* Root mean square of the difference. */
+static double distance(const float *a, const float *b, size_t n)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    return sqrt(sum / (double)n);
+}
+
+/* Nothing masked, and only the last of 50 steps is run: it begins at sigma 0.03, so of noise and velocity, each about one
+ * in size, three hundredths are added to the picture. */
+TEST(fill__a_small_strength_keeps_the_picture)
+{
+    struct fill_options o = { .max_width = 32, .max_height = 32, .max_steps = 50, .max_t5_len = 16 };
+    struct keep *k = calloc(1, sizeof *k);
+    struct fill_dump dump = { keep_latents, k };
+    struct scene s;
+    struct err err = { 0 };
+
+    open_small(&s);
+    fill_model_close(s.model);
+    s.model = NULL;
+    CHECK_OK(fill_model_open(s.dir, &o, s.be, &s.model, &err), err);
+    memset(s.mask.pixels, 0, image_bytes(&s.mask));
+    s.r.posterior = FILL_POSTERIOR_MEAN;
+    s.r.steps = 50;
+    s.r.strength = 0.02;
+    s.r.dump = &dump;
+    (void)run_digest(&s);
+    CHECK(distance(k->last, k->masked, k->n) <= 0.1);
+    s.r.strength = 1;
+    (void)run_digest(&s);
+    CHECK(distance(k->last, k->masked, k->n) > 0.5);
+    free(k);
     close_scene(&s);
 }
 
