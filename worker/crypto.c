@@ -1,6 +1,5 @@
 #include "worker/crypto.h"
 
-
 #include <openssl/bio.h>
 #include <openssl/bn.h>
 #include <openssl/core_names.h>

@@ -73,22 +73,28 @@ MUST_CHECK enum err_code firestore_get(const struct firestore *fs, const char *d
 const struct json *firestore_field(const struct firestore_document *d, const char *path);
 const struct json *firestore_member(const struct json *map_value, const char *name); /* by its plain name */
 
-bool firestore_is_null(const struct json *value);                     /* present, and nullValue */
-const char *firestore_string(const struct json *value);               /* NULL unless a string */
-bool firestore_integer(const struct json *value, int64_t *ret);       /* an integer, or a double that is one */
-bool firestore_double(const struct json *value, double *ret);         /* any number, NaN and infinities included */
+bool firestore_is_null(const struct json *value);               /* present, and nullValue */
+const char *firestore_string(const struct json *value);         /* NULL unless a string */
+bool firestore_integer(const struct json *value, int64_t *ret); /* an integer, or a double that is one */
+bool firestore_double(const struct json *value, double *ret);   /* any number, NaN and infinities included */
 bool firestore_bool(const struct json *value, bool *ret);
-bool firestore_timestamp(const struct json *value, int64_t *ret_us);  /* microseconds since 1970 */
+bool firestore_timestamp(const struct json *value, int64_t *ret_us); /* microseconds since 1970 */
 bool firestore_is_map(const struct json *value);
-int firestore_array_count(const struct json *value);                  /* -1 unless an array */
+int firestore_array_count(const struct json *value); /* -1 unless an array */
 const struct json *firestore_array_at(const struct json *value, int i);
 
 /* --- writing --- */
 
 enum firestore_type {
     FIRESTORE_DELETE, /* top level only: the field goes away */
-    FIRESTORE_NULL, FIRESTORE_STRING, FIRESTORE_INTEGER, FIRESTORE_DOUBLE, FIRESTORE_BOOL, FIRESTORE_TIMESTAMP,
-    FIRESTORE_MAP, FIRESTORE_ARRAY
+    FIRESTORE_NULL,
+    FIRESTORE_STRING,
+    FIRESTORE_INTEGER,
+    FIRESTORE_DOUBLE,
+    FIRESTORE_BOOL,
+    FIRESTORE_TIMESTAMP,
+    FIRESTORE_MAP,
+    FIRESTORE_ARRAY
 };
 
 struct firestore_field;
@@ -96,7 +102,7 @@ struct firestore_field;
 struct firestore_value {
     enum firestore_type type;
     const char *string;
-    int64_t integer;                      /* INTEGER; BOOL: 0 or 1; TIMESTAMP: microseconds since 1970 */
+    int64_t integer; /* INTEGER; BOOL: 0 or 1; TIMESTAMP: microseconds since 1970 */
     double number;
     const struct firestore_field *fields; /* MAP: `n` of them, by plain name, no DELETE among them */
     const struct firestore_value *values; /* ARRAY: `n` of them, no ARRAY and no DELETE among them */
@@ -180,8 +186,8 @@ enum firestore_outcome {
     FIRESTORE_REREAD,    /* the precondition did not hold */
     FIRESTORE_UNKNOWN,   /* a write that may have landed */
     FIRESTORE_ABSENT,
-    FIRESTORE_REFUSED,   /* 403 */
-    FIRESTORE_FINAL      /* a bug of ours */
+    FIRESTORE_REFUSED, /* 403 */
+    FIRESTORE_FINAL    /* a bug of ours */
 };
 
 enum firestore_outcome firestore_classify(enum firestore_call call, int http_status, struct span body);

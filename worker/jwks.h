@@ -29,7 +29,7 @@ struct jwks;
 
 /* http, sys and url are borrowed. allow_plain: the URL may be http:// (loopback in tests). Fetches nothing yet. */
 MUST_CHECK enum err_code jwks_open(struct http *http, const struct sys *sys, const char *url, bool allow_plain,
-                                struct jwks **ret, struct err *err);
+                                   struct jwks **ret, struct err *err);
 void jwks_close(struct jwks *j); /* takes NULL */
 
 /* The fetch at start. A failure is for the log: the next lookup tries again. */

@@ -25,39 +25,41 @@ enum push_auth { PUSH_AUTH_OIDC, PUSH_AUTH_IAM, PUSH_AUTH_NONE };
 
 enum { OIDC_TOKEN_MAX = 8192, OIDC_HEADER_MAX = 1024, OIDC_CLAIMS_MAX = 4096, OIDC_DEPTH_MAX = 8, OIDC_LIST_MAX = 16 };
 
-#define OIDC_REASON_MAP(X)                                                                                     \
-    /* reason          status  text for the log */                                                             \
-    X(ACCEPTED,           204, "accepted")                                                                     \
-    X(NO_HEADER,          401, "no Authorization header")                                                      \
-    X(MANY_HEADERS,       401, "more than one Authorization header")                                           \
-    X(NOT_BEARER,         401, "not 'Bearer' and one token")                                                   \
-    X(TOKEN_SIZE,         401, "token too long")                                                               \
-    X(TOKEN_SHAPE,        401, "not three parts of base64url")                                                 \
-    X(HEADER,             401, "the token's header is not a strict JSON object")                               \
-    X(ALGORITHM,          401, "alg is not RS256")                                                             \
-    X(TYPE,               401, "typ is not JWT")                                                               \
-    X(EXTENSION,          401, "crit, b64, zip or cty in the header")                                          \
-    X(KEY_ID,             401, "kid is missing or malformed")                                                  \
-    X(KEY_UNKNOWN,        401, "kid is not among the issuer's keys")                                           \
-    X(KEYS_UNAVAILABLE,   503, "the issuer's keys cannot be fetched")                                          \
-    X(SIGNATURE,          401, "the signature does not verify")                                                \
-    X(SIGNATURE_REMOVED,  401, "Cloud Run removed the signature: PUSH_AUTH=iam, or switch its IAM check off")  \
-    X(CLAIMS,             401, "the claims are not a strict JSON object")                                      \
-    X(TIMES,              401, "exp, iat or nbf missing or malformed")                                         \
-    X(EXPIRED,            401, "expired")                                                                      \
-    X(NOT_YET,            401, "issued in the future")                                                         \
-    X(LIFETIME,           401, "older or longer-lived than a day")                                             \
-    X(ISSUER,             401, "wrong issuer")                                                                 \
-    X(AUDIENCE,           401, "wrong audience")                                                               \
-    X(EMAIL_UNVERIFIED,   403, "email_verified is not true")                                                   \
-    X(EMAIL,              403, "e-mail not in PUSH_SERVICE_ACCOUNT")                                           \
-    X(INTERNAL,           503, "no memory")
+/* clang-format off: a table */
+#define OIDC_REASON_MAP(X)                                                                                   \
+    /* reason          status  text for the log */                                                           \
+    X(ACCEPTED, 204, "accepted")                                                                             \
+    X(NO_HEADER, 401, "no Authorization header")                                                             \
+    X(MANY_HEADERS, 401, "more than one Authorization header")                                               \
+    X(NOT_BEARER, 401, "not 'Bearer' and one token")                                                         \
+    X(TOKEN_SIZE, 401, "token too long")                                                                     \
+    X(TOKEN_SHAPE, 401, "not three parts of base64url")                                                      \
+    X(HEADER, 401, "the token's header is not a strict JSON object")                                         \
+    X(ALGORITHM, 401, "alg is not RS256")                                                                    \
+    X(TYPE, 401, "typ is not JWT")                                                                           \
+    X(EXTENSION, 401, "crit, b64, zip or cty in the header")                                                 \
+    X(KEY_ID, 401, "kid is missing or malformed")                                                            \
+    X(KEY_UNKNOWN, 401, "kid is not among the issuer's keys")                                                \
+    X(KEYS_UNAVAILABLE, 503, "the issuer's keys cannot be fetched")                                          \
+    X(SIGNATURE, 401, "the signature does not verify")                                                       \
+    X(SIGNATURE_REMOVED, 401, "Cloud Run removed the signature: PUSH_AUTH=iam, or switch its IAM check off") \
+    X(CLAIMS, 401, "the claims are not a strict JSON object")                                                \
+    X(TIMES, 401, "exp, iat or nbf missing or malformed")                                                    \
+    X(EXPIRED, 401, "expired")                                                                               \
+    X(NOT_YET, 401, "issued in the future")                                                                  \
+    X(LIFETIME, 401, "older or longer-lived than a day")                                                     \
+    X(ISSUER, 401, "wrong issuer")                                                                           \
+    X(AUDIENCE, 401, "wrong audience")                                                                       \
+    X(EMAIL_UNVERIFIED, 403, "email_verified is not true")                                                   \
+    X(EMAIL, 403, "e-mail not in PUSH_SERVICE_ACCOUNT")                                                      \
+    X(INTERNAL, 503, "no memory")
+/* clang-format on */
 
 enum oidc_reason {
 #define X(name, status, text) OIDC_##name,
     OIDC_REASON_MAP(X)
 #undef X
-    OIDC_REASON_COUNT
+        OIDC_REASON_COUNT
 };
 
 struct oidc {

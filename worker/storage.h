@@ -54,7 +54,7 @@ MUST_CHECK enum err_code storage_init(struct storage *s, struct http *http, stru
                                       struct arena *a, struct err *err);
 
 struct storage_object {
-    int64_t generation;   /* > 0 */
+    int64_t generation; /* > 0 */
     int64_t size_bytes;
     const char *content_type, *content_encoding, *job_id; /* "" when absent; job_id: custom metadata `jobId` */
     bool has_crc32c, has_md5;
@@ -76,7 +76,7 @@ struct storage_put {
     const char *cache_control; /* NULL: none */
     const char *job_id;        /* custom metadata `jobId`; NULL: none */
     struct span body;
-    int64_t if_generation;     /* 0: only if there is no such object; else only over this one */
+    int64_t if_generation; /* 0: only if there is no such object; else only over this one */
 };
 
 /*

@@ -13,7 +13,7 @@ struct test_key {
     unsigned long exponent;
     char private_pem[8192]; /* PKCS#8 */
     char public_pem[2048];
-    char n[1400], e[16];    /* base64url, as in a JWK */
+    char n[1400], e[16]; /* base64url, as in a JWK */
 };
 
 const struct test_key *test_key(int bits, unsigned long exponent, int which); /* `which` tells equal ones apart */

@@ -26,7 +26,7 @@
 #define T1 T1_HEADER "." T1_CLAIMS "." T1_SIGNATURE
 #define T2                                                                                                     \
     "eyJhbGciOiJIUzI1NiIsImtpZCI6ImthdC0xIiwidHlwIjoiSldUIn0." T1_CLAIMS ".DBLq1g60EAyinypSMBedFXqWS037aBPrV_" \
-                                                                         "L2EUKRJ7s"
+    "L2EUKRJ7s"
 
 #define HEADER    "{\"alg\":\"RS256\",\"kid\":\"own\",\"typ\":\"JWT\"}"
 #define TIMES_    "\"iat\":1700000000,\"exp\":1700003600"

@@ -7,8 +7,10 @@
 #include "test/support/script.h"
 #include "worker/storage.h"
 
-#define NAME             "users/u1/sessions/s1/a b+\xc3\xa9.jpg"
-#define PATH             "http://127.0.0.1:9199/storage/v1/b/demo.appspot.com/o/users%2Fu1%2Fsessions%2Fs1%2Fa%20b%2B%C3%A9.jpg"
+#define NAME "users/u1/sessions/s1/a b+\xc3\xa9.jpg"
+#define PATH                                                \
+    "http://127.0.0.1:9199/storage/v1/b/demo.appspot.com/o" \
+    "/users%2Fu1%2Fsessions%2Fs1%2Fa%20b%2B%C3%A9.jpg"
 #define META(size, more) "{\"name\":\"" NAME "\",\"generation\":\"7\",\"size\":\"" size "\"" more "}"
 #define HELLO            META("5", ",\"crc32c\":\"mnG7TA==\",\"md5Hash\":\"XUFAKrxLKna5cZ2REBfFkg==\"")
 
