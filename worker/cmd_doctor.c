@@ -85,9 +85,10 @@ static struct gauth *check_credentials(struct doctor *d, struct http *http)
     if (gauth_open(&o, &g, &err) == ERR_OK)
         good("credentials", "from %s", gauth_source(g));
     else
-        wrong(d, "credentials", err.msg,
-              "-> FIREBASE_CREDENTIALS takes the base64 of a service account's JSON key, GOOGLE_APPLICATION_CREDENTIALS "
-              "its path; on Cloud Run set neither");
+        wrong(
+            d, "credentials", err.msg,
+            "-> FIREBASE_CREDENTIALS takes the base64 of a service account's JSON key, GOOGLE_APPLICATION_CREDENTIALS "
+            "its path; on Cloud Run set neither");
     return g;
 }
 
@@ -95,13 +96,14 @@ static void check_keys_online(struct doctor *d, struct http *http, const struct 
 {
     struct jwks *jwks = NULL;
     struct err err = { 0 };
-    enum err_code rc = jwks_open(http, &sys_real, d->cfg.oidc_certs_url, strncmp(d->cfg.oidc_certs_url, "http:", 5) == 0,
-                                 &jwks, &err);
+    enum err_code rc =
+        jwks_open(http, &sys_real, d->cfg.oidc_certs_url, strncmp(d->cfg.oidc_certs_url, "http:", 5) == 0, &jwks, &err);
 
     if (!rc)
         rc = jwks_prefetch(jwks, budget, &err);
     if (rc)
-        wrong(d, "push keys", err.msg, "-> tokens of pushes cannot be checked without them: is the way to OIDC_CERTS_URL open?");
+        wrong(d, "push keys", err.msg,
+              "-> tokens of pushes cannot be checked without them: is the way to OIDC_CERTS_URL open?");
     else
         good("push keys", "%d at %s", jwks_count(jwks, &(int64_t){ 0 }), d->cfg.oidc_certs_url);
     jwks_close(jwks);
@@ -185,8 +187,12 @@ static double available_memory(void)
 static void check_model(struct doctor *d, const struct model_folder *folder)
 {
     struct fill_loading loading = { 0 };
-    struct fill_options o = { .transformer = folder->transformer, .max_width = PICTURE_SIDE, .max_height = PICTURE_SIDE,
-                              .max_steps = d->cfg.steps, .max_t5_len = FILL_MAX_T5_LEN, .loading = &loading };
+    struct fill_options o = { .transformer = folder->transformer,
+                              .max_width = PICTURE_SIDE,
+                              .max_height = PICTURE_SIDE,
+                              .max_steps = d->cfg.steps,
+                              .max_t5_len = FILL_MAX_T5_LEN,
+                              .loading = &loading };
     struct fill_model *m = NULL;
     struct backend *plan = NULL;
     struct err err = { 0 };
@@ -260,13 +266,15 @@ int cmd_doctor(int argc, char **argv)
     bool online = false, settings = false, values = false;
     const struct cli_option options[] = {
         { "--online", CLI_FLAG, &online, NULL, .help = "also ask for an access token and the keys of pushes" },
-        { "--values", CLI_FLAG, &values, NULL, .help = "only show the settings as they were understood, secrets left out" },
+        { "--values", CLI_FLAG, &values, NULL,
+          .help = "only show the settings as they were understood, secrets left out" },
         { "--settings", CLI_FLAG, &settings, NULL, .help = "only print the table of settings in the README" },
     };
     struct doctor d = { .wrong = 0 };
     struct err err = { 0 };
-    int status = cli_parse(&(struct cli_command){ "doctor", "checks everything that serve needs", options,
-                                                  CLI_COUNT(options) }, argc, argv);
+    int status =
+        cli_parse(&(struct cli_command){ "doctor", "checks everything that serve needs", options, CLI_COUNT(options) },
+                  argc, argv);
 
     if (status != CLI_RUN)
         return status;

@@ -29,7 +29,7 @@ enum kind {
 struct setting {
     const char *name;
     enum kind kind;
-    size_t offset; /* in struct config */
+    size_t offset;        /* in struct config */
     const char *standard; /* the default as one would write it; NULL: none */
     const char *meaning;
     double min, max;
@@ -71,7 +71,8 @@ static const struct setting settings[] = {
       .meaning = "where to compute; auto: CUDA where there is a device" },
     { "STEPS", INT, AT(steps), "28", .meaning = "denoising steps", .min = 1, .max = 1000 },
     { "GUIDANCE", NUMBER, AT(guidance), "30", .meaning = "guidance scale", .min = 0, .max = 1000 },
-    { "MAX_ATTEMPTS", INT, AT(max_attempts), "5", .meaning = "tries before a job fails for good", .min = 1, .max = 100 },
+    { "MAX_ATTEMPTS", INT, AT(max_attempts), "5", .meaning = "tries before a job fails for good", .min = 1,
+      .max = 100 },
     { "QUEUE_DEPTH", INT, AT(queue_depth), "8", .meaning = "pushes that may wait while a job runs", .min = 0,
       .max = 1000 },
     { "JOB_DEADLINE_SECONDS", INT, AT(job_deadline_s), "280",
@@ -85,7 +86,8 @@ static const struct setting settings[] = {
     { "FIREBASE_STORAGE_EMULATOR_HOST", HOST, AT(firebase_storage_emulator), NULL,
       .meaning = "the same where `STORAGE_EMULATOR_HOST` is not set" },
     { "GCE_METADATA_HOST", HOST, AT(metadata_host), NULL, .meaning = "other address of the metadata server" },
-    { "LOG_LEVEL", CHOICE, AT(log_level), "info", .choices = log_level_names, .meaning = "least severity that is logged" },
+    { "LOG_LEVEL", CHOICE, AT(log_level), "info", .choices = log_level_names,
+      .meaning = "least severity that is logged" },
 };
 
 enum { N_SETTINGS = sizeof settings / sizeof *settings };
@@ -95,8 +97,13 @@ enum { N_SETTINGS = sizeof settings / sizeof *settings };
 static void describe(const struct setting *s, char *buf, size_t size)
 {
     static const char *const words[] = {
-        [TEXT] = "text", [NAME] = "letters, digits and -._:", [SECRET] = "text", [LIST] = "comma list",
-        [EMAILS] = "comma list of e-mail addresses", [HOST] = "host:port", [URL] = "http://host:port",
+        [TEXT] = "text",
+        [NAME] = "letters, digits and -._:",
+        [SECRET] = "text",
+        [LIST] = "comma list",
+        [EMAILS] = "comma list of e-mail addresses",
+        [HOST] = "host:port",
+        [URL] = "http://host:port",
     };
     size_t n = 0;
 
@@ -409,7 +416,8 @@ static void check_rules(struct load *l)
     check_emulators(l);
     if (strncmp(c->oidc_certs_url, "https://", 8) != 0 && !is_loopback_url(c->oidc_certs_url))
         bad_value(l, find("OIDC_CERTS_URL"), c->oidc_certs_url);
-    if (c->subscription && (strncmp(c->subscription, "projects/", 9) != 0 || !strstr(c->subscription, "/subscriptions/")))
+    if (c->subscription &&
+        (strncmp(c->subscription, "projects/", 9) != 0 || !strstr(c->subscription, "/subscriptions/")))
         bad_value(l, find("PUBSUB_SUBSCRIPTION"), c->subscription);
     if (c->lease_s < c->job_deadline_s + CONFIG_LEASE_MARGIN_S)
         problem(l, "LEASE_SECONDS=%d is not usable: allowed is JOB_DEADLINE_SECONDS (%d) and %d more at least",
@@ -462,7 +470,10 @@ void config_print_help(FILE *to)
 
         describe(s, allowed, sizeof allowed);
         (void)fprintf(to, "  %s  (%s%s%s)\n      ", s->name, allowed,
-                      s->standard ? "; default " : s->required ? "; required" : "", s->standard ? s->standard : "");
+                      s->standard   ? "; default "
+                      : s->required ? "; required"
+                                    : "",
+                      s->standard ? s->standard : "");
         for (const char *p = s->meaning; *p; p++)
             if (*p != '`')
                 (void)fputc(*p, to);
@@ -480,7 +491,10 @@ void config_print_markdown(FILE *to)
 
         describe(s, allowed, sizeof allowed);
         (void)fprintf(to, "| `%s` | %s | %s | %s |\n", s->name,
-                      s->standard ? s->standard : s->required ? "must be set" : "–", allowed, s->meaning);
+                      s->standard   ? s->standard
+                      : s->required ? "must be set"
+                                    : "–",
+                      allowed, s->meaning);
     }
 }
 

@@ -51,10 +51,10 @@ struct config {
     int job_deadline_s, lease_s;
     double cost_per_second;
 
-    const char *firestore_emulator; /* host:port */
-    const char *storage_emulator;   /* "http://host:port", no slash at the end */
+    const char *firestore_emulator;        /* host:port */
+    const char *storage_emulator;          /* "http://host:port", no slash at the end */
     const char *firebase_storage_emulator; /* host:port; already in storage_emulator where that was not set */
-    const char *metadata_host;      /* host[:port] */
+    const char *metadata_host;             /* host[:port] */
 
     int log_level; /* enum log_level */
 };

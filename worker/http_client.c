@@ -561,8 +561,7 @@ enum err_code retry_wait(const struct budget *b, const struct retry_policy *p, i
     if (wait < least)
         wait = least;
     if (budget_left_ms(b) < wait + p->call_timeout_ms)
-        return err_set(err, ERR_DEADLINE, "no time for try %d: %lld ms are left", n + 1,
-                       (long long)budget_left_ms(b));
+        return err_set(err, ERR_DEADLINE, "no time for try %d: %lld ms are left", n + 1, (long long)budget_left_ms(b));
     if (b->retries)
         ++*b->retries;
     until = sys_mono_ms(b->sys) + wait;

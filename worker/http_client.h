@@ -32,9 +32,9 @@ struct http_request {
     struct http_header headers[HTTP_MAX_HEADERS];
     int n_headers;
     struct span body;
-    int64_t timeout_ms;       /* for the whole call, > 0 */
-    int64_t low_speed_ms;     /* > 0: abort when slower than 10 kB/s for this long */
-    size_t max_reply_bytes;   /* ERR_TOO_LARGE beyond */
+    int64_t timeout_ms;     /* for the whole call, > 0 */
+    int64_t low_speed_ms;   /* > 0: abort when slower than 10 kB/s for this long */
+    size_t max_reply_bytes; /* ERR_TOO_LARGE beyond */
     bool allow_plain;
     const struct budget *budget; /* NULL: none. The call ends within a second of its being cancelled or used up */
 };
@@ -68,7 +68,7 @@ static inline enum err_code http_send(struct http *h, const struct http_request 
 }
 
 const char *http_reply_header(const struct http_reply *r, const char *lower_case_name); /* NULL: absent */
-void http_request_header(struct http_request *r, const char *name, const char *value);   /* asserts room */
+void http_request_header(struct http_request *r, const char *name, const char *value);  /* asserts room */
 
 /* Percent-encodes every byte outside [A-Za-z0-9-._~]. */
 MUST_CHECK enum err_code http_encode(struct arena *a, struct span text, char **ret, struct err *err);

@@ -22,8 +22,8 @@ enum { HANDLER_STACK_BYTES = 1 << 20, BODY_TIMES = 4, ALLOW_SIZE = 64 };
  * daemon's thread keeps its hands off.
  */
 enum stage {
-    LOOKING,  /* on_headers */
-    LOOKED,   /* it said yes: read the body */
+    LOOKING, /* on_headers */
+    LOOKED,  /* it said yes: read the body */
     READING,
     WORKING,  /* on_request */
     ANSWERED, /* the reply is made, not yet given to the daemon */
@@ -38,8 +38,8 @@ struct exchange {
     bool busy;           /* counted in server->busy */
     uint64_t body_bytes; /* announced, or UINT64_MAX: chunked */
     uint64_t received;
-    bool body_read;      /* to its end */
-    size_t body_size;    /* room at body */
+    bool body_read;   /* to its end */
+    size_t body_size; /* room at body */
     char *body;
     struct arena arena;
     struct http_server_request req;
@@ -52,7 +52,8 @@ struct http_server {
     struct linger_set linger;
     pthread_mutex_t lock;
     pthread_cond_t quieter;
-    int handlers; /* threads */
+    int handlers; /* running */
+    int threads;  /* of handlers; one lives on a little after its handler, to wake the daemon */
     int busy;     /* requests from being handed to a handler until the last byte of the answer */
     bool draining, stopping;
 };
@@ -70,21 +71,30 @@ static void set_busy(struct exchange *x, bool busy)
     (void)pthread_mutex_unlock(&s->lock);
 }
 
-static bool admit_handler(struct http_server *s)
+/* 0: there is a place and it is taken; else the status to answer. */
+static int admit_handler(struct http_server *s)
 {
-    bool room;
+    int refusal;
 
     (void)pthread_mutex_lock(&s->lock);
-    room = s->handlers < s->opt.max_handlers && !s->stopping;
-    s->handlers += room;
+    refusal = s->stopping ? 503 : s->handlers < s->opt.max_handlers ? 0 : 429;
+    s->handlers += !refusal;
+    s->threads += !refusal;
     (void)pthread_mutex_unlock(&s->lock);
-    return room;
+    return refusal;
 }
 
-static void handler_left(struct http_server *s)
+static void handler_returned(struct http_server *s)
 {
     (void)pthread_mutex_lock(&s->lock);
     s->handlers--;
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+static void thread_left(struct http_server *s)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    s->threads--;
     (void)pthread_cond_broadcast(&s->quieter);
     (void)pthread_mutex_unlock(&s->lock);
 }
@@ -170,8 +180,9 @@ static void *run_handler(void *arg)
         look_at_headers(x);
     else
         make_answer(x);
+    handler_returned(s);                  /* first, so that the request's next step finds its place free */
     MHD_resume_connection(x->connection); /* from here on x may be gone */
-    handler_left(s);
+    thread_left(s);
     return NULL;
 }
 
@@ -180,10 +191,10 @@ static enum MHD_Result hand_over(struct exchange *x, enum stage stage)
 {
     pthread_attr_t attr;
     pthread_t thread;
-    int failed;
+    int failed, refusal = admit_handler(x->server);
 
-    if (!admit_handler(x->server))
-        return answer_status(x, 429);
+    if (refusal)
+        return answer_status(x, refusal);
     x->stage = stage;
     set_busy(x, true);
     MHD_suspend_connection(x->connection);
@@ -193,7 +204,8 @@ static enum MHD_Result hand_over(struct exchange *x, enum stage stage)
     failed = pthread_create(&thread, &attr, run_handler, x);
     (void)pthread_attr_destroy(&attr);
     if (failed) {
-        handler_left(x->server);
+        handler_returned(x->server);
+        thread_left(x->server);
         x->reply = (struct http_server_reply){ .status = 503 };
         x->stage = ANSWERED;
         MHD_resume_connection(x->connection);
@@ -417,7 +429,8 @@ static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, c
     return MHD_NO;
 }
 
-static void on_completed(void *ctx, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode how)
+static void on_completed(void *ctx, struct MHD_Connection *connection, void **state,
+                         enum MHD_RequestTerminationCode how)
 {
     (void)ctx, (void)connection, (void)how;
     if (*state)
@@ -441,16 +454,20 @@ static bool start_daemon(struct http_server *s)
         .sin_addr.s_addr = htonl(o->loopback_only ? INADDR_LOOPBACK : INADDR_ANY),
     };
 
-    s->daemon = MHD_start_daemon(
-        MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, (uint16_t)o->port, NULL, NULL, on_access, s,
-        MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&addr,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->max_connections,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)o->idle_timeout_s,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_SERVER_CONNECTION_BYTES,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-        MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_END);
+    struct MHD_OptionItem options[] = {
+        { MHD_OPTION_SOCK_ADDR, 0, &addr },
+        { MHD_OPTION_CONNECTION_LIMIT, o->max_connections, NULL },
+        { MHD_OPTION_CONNECTION_TIMEOUT, o->idle_timeout_s, NULL },
+        { MHD_OPTION_CONNECTION_MEMORY_LIMIT, HTTP_SERVER_CONNECTION_BYTES, NULL },
+        { MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, NULL },
+        { MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)keep_escapes, NULL },
+        { MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL },
+        { MHD_OPTION_END, 0, NULL },
+    };
+
+    s->daemon =
+        MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, (uint16_t)o->port, NULL,
+                         NULL, on_access, s, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
     return s->daemon;
 }
 
@@ -516,9 +533,9 @@ static bool wait_until_quiet(struct http_server *s, int64_t wait_ms)
     }
     (void)pthread_mutex_lock(&s->lock);
     s->draining = s->stopping = true;
-    while ((s->busy > 0 || s->handlers > 0) && rc == 0)
+    while ((s->busy > 0 || s->threads > 0) && rc == 0)
         rc = pthread_cond_timedwait(&s->quieter, &s->lock, &end);
-    quiet = s->busy == 0 && s->handlers == 0;
+    quiet = s->busy == 0 && s->threads == 0;
     (void)pthread_mutex_unlock(&s->lock);
     return quiet;
 }

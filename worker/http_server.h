@@ -5,7 +5,8 @@
  * other handler runs on a thread of its own, and may take as long as it likes. At most max_handlers of those; a
  * request beyond is answered 429.
  *
- *   1. headers in       unknown path 404; other method 405 with Allow; malformed framing, or a body for a quick route, 400
+ *   1. headers in       unknown path 404; other method 405 with Allow; malformed framing, or a body for a quick route,
+ * 400
  *   2. on_headers       looks at the headers before a byte of the body is read; may answer and so refuse it
  *   3. body             up to max_body_bytes. A longer one is not read (one without Content-Length: not kept, and cut
  *                       off at HTTP_SERVER_MAX_DISCARD): on_request is asked with body_too_large
@@ -83,7 +84,8 @@ MUST_CHECK enum err_code http_server_start(const struct http_server_options *opt
                                            struct err *err);
 int http_server_port(const struct http_server *s);
 
-/* From now on every answer says Connection: close. Requests are still taken: handlers turn them away as they see fit. */
+/* From now on every answer says Connection: close. Requests are still taken: handlers turn them away as they see fit.
+ */
 void http_server_drain(struct http_server *s);
 
 /*

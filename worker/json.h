@@ -21,18 +21,18 @@ enum json_type { JSON_T_ABSENT, JSON_T_NULL, JSON_T_BOOL, JSON_T_NUMBER, JSON_T_
 MUST_CHECK enum err_code json_parse(struct arena *a, struct span text, int max_depth, const struct json **ret,
                                     struct err *err);
 
-enum json_type json_type(const struct json *v);                        /* NULL: absent */
+enum json_type json_type(const struct json *v);                          /* NULL: absent */
 const struct json *json_get(const struct json *object, const char *key); /* NULL: absent, or not an object */
 int json_count(const struct json *array_or_object);
 const struct json *json_at(const struct json *array_or_object, int i); /* walks to i: do not loop with it */
-const struct json *json_first(const struct json *array_or_object);     /* for (v = json_first(list); v; v = json_next(v)) */
+const struct json *json_first(const struct json *array_or_object); /* for (v = json_first(list); v; v = json_next(v)) */
 const struct json *json_next(const struct json *v);
 const char *json_key(const struct json *member); /* of a value inside an object */
 
-const char *json_string(const struct json *v);              /* NULL unless a string */
-bool json_bool(const struct json *v, bool *ret);            /* false unless a boolean */
-bool json_number(const struct json *v, double *ret);        /* false unless a number */
-bool json_integer(const struct json *v, int64_t *ret);      /* integral and |v| < 2^53 only: exact */
+const char *json_string(const struct json *v);         /* NULL unless a string */
+bool json_bool(const struct json *v, bool *ret);       /* false unless a boolean */
+bool json_number(const struct json *v, double *ret);   /* false unless a number */
+bool json_integer(const struct json *v, int64_t *ret); /* integral and |v| < 2^53 only: exact */
 
 /* Required members: ERR_INVALID with "field 'key' is missing / not a string"; err_prefix says of what. */
 MUST_CHECK enum err_code json_need_string(const struct json *object, const char *key, const char **ret,

@@ -15,12 +15,12 @@
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_NOTICE, LOG_WARNING, LOG_ERROR, LOG_CRITICAL };
 
-struct log_context {           /* who an event belongs to; all optional */
-    char trace[33];            /* 32 hex digits, or empty */
-    char span[17];             /* 16 hex digits, or empty */
+struct log_context { /* who an event belongs to; all optional */
+    char trace[33];  /* 32 hex digits, or empty */
+    char span[17];   /* 16 hex digits, or empty */
     bool sampled;
     char message_id[129];
-    char session[304];         /* "users/U/sessions/S" */
+    char session[304]; /* "users/U/sessions/S" */
 };
 
 struct log_field {
@@ -31,10 +31,22 @@ struct log_field {
     double d;
 };
 
-static inline struct log_field log_str(const char *key, const char *v) { return (struct log_field){ LOG_F_STR, key, v, 0, 0 }; }
-static inline struct log_field log_int(const char *key, int64_t v) { return (struct log_field){ LOG_F_INT, key, 0, v, 0 }; }
-static inline struct log_field log_num(const char *key, double v) { return (struct log_field){ LOG_F_NUM, key, 0, 0, v }; }
-static inline struct log_field log_end(void) { return (struct log_field){ LOG_F_END, 0, 0, 0, 0 }; }
+static inline struct log_field log_str(const char *key, const char *v)
+{
+    return (struct log_field){ LOG_F_STR, key, v, 0, 0 };
+}
+static inline struct log_field log_int(const char *key, int64_t v)
+{
+    return (struct log_field){ LOG_F_INT, key, 0, v, 0 };
+}
+static inline struct log_field log_num(const char *key, double v)
+{
+    return (struct log_field){ LOG_F_NUM, key, 0, 0, v };
+}
+static inline struct log_field log_end(void)
+{
+    return (struct log_field){ LOG_F_END, 0, 0, 0, 0 };
+}
 
 /* Until log_init nothing is written. project NULL: no trace link; else it must outlive the process's threads. */
 void log_init(enum log_level least, const char *project);

@@ -18,59 +18,72 @@
 #define METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 /* Answers to pushes; another code counts as "other". */
-#define METRICS_ANSWER_MAP(X) X(204) X(401) X(403) X(404) X(408) X(409) X(429) X(500) X(503)
+#define METRICS_ANSWER_MAP(X) \
+    X(204)                    \
+    X(401)                    \
+    X(403)                    \
+    X(404)                    \
+    X(408)                    \
+    X(409)                    \
+    X(429)                    \
+    X(500)                    \
+    X(503)
 
 /* How a claimed job ended. */
-#define METRICS_OUTCOME_MAP(X)                                                                    \
-    X(COMPLETED, "completed")                                                                     \
-    X(FAILED, "failed")       /* for good, `failed` is in the document */                         \
-    X(RELEASED, "released")   /* given back: Pub/Sub sends it again */                            \
-    X(VANISHED, "vanished")   /* the session went away meanwhile */
+#define METRICS_OUTCOME_MAP(X)                                          \
+    X(COMPLETED, "completed")                                           \
+    X(FAILED, "failed")     /* for good, `failed` is in the document */ \
+    X(RELEASED, "released") /* given back: Pub/Sub sends it again */    \
+    X(VANISHED, "vanished") /* the session went away meanwhile */
 
 /* The stages of inpaint.stage, in order. */
-#define METRICS_STAGE_MAP(X)                                                                      \
-    X(DOWNLOAD, "download") X(DECODE, "decode") X(ENCODE, "encode") X(DENOISE, "denoise")         \
-    X(COMPOSE, "compose") X(UPLOAD, "upload")
+#define METRICS_STAGE_MAP(X) \
+    X(DOWNLOAD, "download")  \
+    X(DECODE, "decode")      \
+    X(ENCODE, "encode")      \
+    X(DENOISE, "denoise")    \
+    X(COMPOSE, "compose")    \
+    X(UPLOAD, "upload")
 
-#define METRICS_COUNTER_MAP(X)                                                                    \
-    X(POISON, "inpaint_poison_total", "Pushes acknowledged because no retry can help them.")      \
-    X(DUPLICATES, "inpaint_duplicates_total", "Pushes of work that was done or is under way.")    \
+#define METRICS_COUNTER_MAP(X)                                                                     \
+    X(POISON, "inpaint_poison_total", "Pushes acknowledged because no retry can help them.")       \
+    X(DUPLICATES, "inpaint_duplicates_total", "Pushes of work that was done or is under way.")     \
     X(RETRIES, "inpaint_upstream_retries_total", "Calls to Firestore and Cloud Storage repeated.") \
     X(LEASES_LOST, "inpaint_leases_lost_total", "Jobs stopped because another worker took over.")
 
-#define METRICS_GAUGE_MAP(X)                                                                      \
-    X(QUEUE_DEPTH, "inpaint_queue_depth", "Pushes that wait for the model.")                      \
-    X(JOB_RUNNING, "inpaint_job_running", "1 while a job runs.")                                  \
-    X(MODEL_LOADED, "inpaint_model_loaded", "1 once the model is loaded and checked.")            \
-    X(MODEL_LOAD_SECONDS, "inpaint_model_load_seconds", "How long loading the model took.")       \
+#define METRICS_GAUGE_MAP(X)                                                                \
+    X(QUEUE_DEPTH, "inpaint_queue_depth", "Pushes that wait for the model.")                \
+    X(JOB_RUNNING, "inpaint_job_running", "1 while a job runs.")                            \
+    X(MODEL_LOADED, "inpaint_model_loaded", "1 once the model is loaded and checked.")      \
+    X(MODEL_LOAD_SECONDS, "inpaint_model_load_seconds", "How long loading the model took.") \
     X(START_TIME, "process_start_time_seconds", "Start of the process, seconds since 1970.")
 
 enum metrics_outcome {
 #define X(name, text) METRICS_##name,
     METRICS_OUTCOME_MAP(X)
 #undef X
-    METRICS_OUTCOMES
+        METRICS_OUTCOMES
 };
 
 enum metrics_stage {
 #define X(name, text) METRICS_##name,
     METRICS_STAGE_MAP(X)
 #undef X
-    METRICS_STAGES
+        METRICS_STAGES
 };
 
 enum metrics_counter {
 #define X(name, text, help) METRICS_##name,
     METRICS_COUNTER_MAP(X)
 #undef X
-    METRICS_COUNTERS
+        METRICS_COUNTERS
 };
 
 enum metrics_gauge {
 #define X(name, text, help) METRICS_##name,
     METRICS_GAUGE_MAP(X)
 #undef X
-    METRICS_GAUGES
+        METRICS_GAUGES
 };
 
 enum { METRICS_ANSWERS = 10, METRICS_BUCKETS = 14, METRICS_PAGE_MAX = 32 << 10 };

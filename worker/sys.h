@@ -18,10 +18,22 @@ struct sys {
 
 extern const struct sys sys_real;
 
-static inline int64_t sys_wall_us(const struct sys *s) { return s->wall_us(s->ctx); }
-static inline int64_t sys_mono_ms(const struct sys *s) { return s->mono_ms(s->ctx); }
-static inline void sys_sleep_ms(const struct sys *s, int64_t ms) { s->sleep_ms(s->ctx, ms); }
-static inline void sys_random(const struct sys *s, void *buf, size_t n) { s->random_bytes(s->ctx, buf, n); }
+static inline int64_t sys_wall_us(const struct sys *s)
+{
+    return s->wall_us(s->ctx);
+}
+static inline int64_t sys_mono_ms(const struct sys *s)
+{
+    return s->mono_ms(s->ctx);
+}
+static inline void sys_sleep_ms(const struct sys *s, int64_t ms)
+{
+    s->sleep_ms(s->ctx, ms);
+}
+static inline void sys_random(const struct sys *s, void *buf, size_t n)
+{
+    s->random_bytes(s->ctx, buf, n);
+}
 uint64_t sys_random_below(const struct sys *s, uint64_t n); /* uniform in [0, n), n > 0 */
 void sys_uuid(const struct sys *s, char ret[37]);           /* version 4, lower case */
 

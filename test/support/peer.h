@@ -54,7 +54,7 @@ int peer_port(const struct peer *p);
 void peer_will(struct peer *p, struct peer_reply reply);
 void peer_handle(struct peer *p, struct peer_reply (*fn)(void *ctx, const struct peer_request *req), void *ctx);
 
-int peer_count(struct peer *p); /* requests got so far */
+int peer_count(struct peer *p);                                 /* requests got so far */
 const struct peer_request *peer_request(struct peer *p, int i); /* the test fails when there are not so many */
 const char *peer_header(const struct peer_request *r, const char *name, char *buf, size_t size); /* NULL: absent */
 

@@ -34,8 +34,9 @@ static int doctor(char **env, char *option)
     return status;
 }
 
-#define EMULATED "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=none", "FIRESTORE_EMULATOR_HOST=127.0.0.1:1", \
-                 "STORAGE_EMULATOR_HOST=127.0.0.1:1", "BACKEND=plain"
+#define EMULATED                                                                          \
+    "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=none", "FIRESTORE_EMULATOR_HOST=127.0.0.1:1", \
+        "STORAGE_EMULATOR_HOST=127.0.0.1:1", "BACKEND=plain"
 
 TEST(cmd_doctor__is_content_with_a_whole_installation)
 {
@@ -52,8 +53,11 @@ TEST(cmd_doctor__tells_everything_that_is_wrong_at_once)
 {
     char secret[] = "FIREBASE_CREDENTIALS=c2VjcmV0";
 
-    CHECK_INT(doctor((char *[]){ "PORT=x", "INPAINT_STEPS=3", secret, "MODEL_DIR=/nowhere", "BACKEND=plain", NULL }, NULL), 1);
-    CHECK(strstr(printed, "PORT='x'") && strstr(printed, "did you mean STEPS?") && strstr(printed, "PUSH_AUTH is not set"));
+    CHECK_INT(
+        doctor((char *[]){ "PORT=x", "INPAINT_STEPS=3", secret, "MODEL_DIR=/nowhere", "BACKEND=plain", NULL }, NULL),
+        1);
+    CHECK(strstr(printed, "PORT='x'") && strstr(printed, "did you mean STEPS?") &&
+          strstr(printed, "PUSH_AUTH is not set"));
     CHECK(strstr(printed, "wrong  credentials") && strstr(printed, "wrong  model folder    /nowhere"));
     CHECK(!strstr(printed, "c2VjcmV0") && !strstr(printed, "secret"));
 }

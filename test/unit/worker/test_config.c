@@ -9,8 +9,9 @@
 #include "worker/log.h"
 #include "worker/oidc.h"
 
-#define GOOD "FIREBASE_STORAGE_BUCKET=b.appspot.com", "PUSH_AUTH=oidc", "PUSH_AUDIENCE=https://w.example/p", \
-             "PUSH_SERVICE_ACCOUNT=push@demo.iam.gserviceaccount.com"
+#define GOOD                                                                                        \
+    "FIREBASE_STORAGE_BUCKET=b.appspot.com", "PUSH_AUTH=oidc", "PUSH_AUDIENCE=https://w.example/p", \
+        "PUSH_SERVICE_ACCOUNT=push@demo.iam.gserviceaccount.com"
 
 static struct arena arena;
 static struct err err;
@@ -53,13 +54,13 @@ TEST(config__takes_every_setting)
 {
     struct config c;
 
-    CHECK_OK(LOAD(&c, "PUSH_AUTH=iam", "PUSH_AUDIENCE=a, b ,c", "PUSH_SERVICE_ACCOUNT=x@y,z@y", "FIREBASE_STORAGE_BUCKET=b",
-                  "PORT=65535", "GOOGLE_APPLICATION_CREDENTIALS=/secrets/sa key.json", "GOOGLE_CLOUD_PROJECT=demo",
-                  "FIREBASE_CREDENTIALS=e30=", "OIDC_CERTS_URL=http://127.0.0.1:81/certs",
-                  "PUBSUB_SUBSCRIPTION=projects/demo/subscriptions/s", "MODEL_DIR=/m", "TRANSFORMER=q.gguf", "BACKEND=cpu",
-                  "STEPS=1", "GUIDANCE=2.5", "MAX_ATTEMPTS=100", "QUEUE_DEPTH=0", "JOB_DEADLINE_SECONDS=3490",
-                  "LEASE_SECONDS=3500", "COST_PER_SECOND=1e-3", "GCE_METADATA_HOST=127.0.0.1:82", "LOG_LEVEL=WARNING",
-                  "K_SERVICE=worker", "OTHER=x", "INPAINTX=1"),
+    CHECK_OK(LOAD(&c, "PUSH_AUTH=iam", "PUSH_AUDIENCE=a, b ,c", "PUSH_SERVICE_ACCOUNT=x@y,z@y",
+                  "FIREBASE_STORAGE_BUCKET=b", "PORT=65535", "GOOGLE_APPLICATION_CREDENTIALS=/secrets/sa key.json",
+                  "GOOGLE_CLOUD_PROJECT=demo", "FIREBASE_CREDENTIALS=e30=", "OIDC_CERTS_URL=http://127.0.0.1:81/certs",
+                  "PUBSUB_SUBSCRIPTION=projects/demo/subscriptions/s", "MODEL_DIR=/m", "TRANSFORMER=q.gguf",
+                  "BACKEND=cpu", "STEPS=1", "GUIDANCE=2.5", "MAX_ATTEMPTS=100", "QUEUE_DEPTH=0",
+                  "JOB_DEADLINE_SECONDS=3490", "LEASE_SECONDS=3500", "COST_PER_SECOND=1e-3",
+                  "GCE_METADATA_HOST=127.0.0.1:82", "LOG_LEVEL=WARNING", "K_SERVICE=worker", "OTHER=x", "INPAINTX=1"),
              err);
     CHECK_INT(c.push_auth, PUSH_AUTH_IAM);
     CHECK_INT(c.push_audiences.n, 3);
@@ -88,22 +89,41 @@ TEST(config__a_bad_value_is_named_with_what_is_allowed)
         const char *message;
     } cases[] = {
         { "PORT=0", "PORT='0' is not usable: allowed is 1 to 65535" },
-        { "PORT=65536", "1 to 65535" }, { "PORT=80x", "'80x'" }, { "PORT= 80", "PORT" }, { "PORT=+80", "PORT" },
-        { "PORT=99999999999999999999", "PORT" }, { "PORT=1e3", "PORT" },
-        { "MAX_ATTEMPTS=0", "1 to 100" }, { "MAX_ATTEMPTS=101", "1 to 100" }, { "QUEUE_DEPTH=-1", "0 to 1000" },
-        { "QUEUE_DEPTH=1001", "0 to 1000" }, { "JOB_DEADLINE_SECONDS=4", "5 to 3500" }, { "LEASE_SECONDS=3501", "5 to 3500" },
-        { "GUIDANCE=nan", "GUIDANCE" }, { "GUIDANCE=inf", "GUIDANCE" }, { "GUIDANCE=-1", "GUIDANCE" },
-        { "GUIDANCE=0x1p3", "GUIDANCE" }, { "COST_PER_SECOND=1,5", "COST_PER_SECOND" },
-        { "BACKEND=gpu", "auto, cpu, plain, cuda" }, { "LOG_LEVEL=loud", "debug, info" },
-        { "OIDC_CERTS_URL=http://evil.example/certs", "loopback" }, { "OIDC_CERTS_URL=http://127.0.0.1:8@evil.example/", "loopback" },
-        { "OIDC_CERTS_URL=http://127.0.0.1.evil.example/", "loopback" }, { "OIDC_CERTS_URL=ftp://x", "https" },
+        { "PORT=65536", "1 to 65535" },
+        { "PORT=80x", "'80x'" },
+        { "PORT= 80", "PORT" },
+        { "PORT=+80", "PORT" },
+        { "PORT=99999999999999999999", "PORT" },
+        { "PORT=1e3", "PORT" },
+        { "MAX_ATTEMPTS=0", "1 to 100" },
+        { "MAX_ATTEMPTS=101", "1 to 100" },
+        { "QUEUE_DEPTH=-1", "0 to 1000" },
+        { "QUEUE_DEPTH=1001", "0 to 1000" },
+        { "JOB_DEADLINE_SECONDS=4", "5 to 3500" },
+        { "LEASE_SECONDS=3501", "5 to 3500" },
+        { "GUIDANCE=nan", "GUIDANCE" },
+        { "GUIDANCE=inf", "GUIDANCE" },
+        { "GUIDANCE=-1", "GUIDANCE" },
+        { "GUIDANCE=0x1p3", "GUIDANCE" },
+        { "COST_PER_SECOND=1,5", "COST_PER_SECOND" },
+        { "BACKEND=gpu", "auto, cpu, plain, cuda" },
+        { "LOG_LEVEL=loud", "debug, info" },
+        { "OIDC_CERTS_URL=http://evil.example/certs", "loopback" },
+        { "OIDC_CERTS_URL=http://127.0.0.1:8@evil.example/", "loopback" },
+        { "OIDC_CERTS_URL=http://127.0.0.1.evil.example/", "loopback" },
+        { "OIDC_CERTS_URL=ftp://x", "https" },
         { "PUBSUB_SUBSCRIPTION=s", "projects/PROJECT/subscriptions/NAME" },
-        { "GOOGLE_CLOUD_PROJECT=a/b", "letters, digits" }, { "MODEL_DIR=/a\nb", "MODEL_DIR" },
-        { "GCE_METADATA_HOST=http://x", "host:port" }, { "GCE_METADATA_HOST=x:99999", "host:port" },
-        { "FIRESTORE_EMULATOR_HOST=http://127.0.0.1:1", "host:port" }, { "STORAGE_EMULATOR_HOST=gs://x", "http://host:port" },
-        { "STORAGE_EMULATOR_HOST=http://x/y", "http://host:port" }, { "FIREBASE_STORAGE_EMULATOR_HOST=http://x:1", "host:port" },
+        { "GOOGLE_CLOUD_PROJECT=a/b", "letters, digits" },
+        { "MODEL_DIR=/a\nb", "MODEL_DIR" },
+        { "GCE_METADATA_HOST=http://x", "host:port" },
+        { "GCE_METADATA_HOST=x:99999", "host:port" },
+        { "FIRESTORE_EMULATOR_HOST=http://127.0.0.1:1", "host:port" },
+        { "STORAGE_EMULATOR_HOST=gs://x", "http://host:port" },
+        { "STORAGE_EMULATOR_HOST=http://x/y", "http://host:port" },
+        { "FIREBASE_STORAGE_EMULATOR_HOST=http://x:1", "host:port" },
         { "INPAINT_STEPS=4", "INPAINT_STEPS is not a setting: did you mean STEPS?" },
-        { "INPAINT_NOPE=4", "INPAINT_NOPE is not a setting" }, { "INPAINT_EMPTY=", "INPAINT_EMPTY" },
+        { "INPAINT_NOPE=4", "INPAINT_NOPE is not a setting" },
+        { "INPAINT_EMPTY=", "INPAINT_EMPTY" },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -133,7 +153,8 @@ TEST(config__what_must_be_set_is_asked_for)
     CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=oidc", "PUSH_AUDIENCE=a,,b", "PUSH_SERVICE_ACCOUNT=x@y"),
               ERR_INVALID);
     CHECK(strstr(err.msg, "PUSH_AUDIENCE='a,,b'"));
-    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=oidc", "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x"), ERR_INVALID);
+    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=oidc", "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x"),
+              ERR_INVALID);
     CHECK(strstr(err.msg, "e-mail"));
 }
 
@@ -146,7 +167,8 @@ TEST(config__no_tokens_only_with_an_emulator_and_then_on_loopback)
     CHECK_OK(LOAD(&c, "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=none", "FIRESTORE_EMULATOR_HOST=[::1]:8185"), err);
     CHECK(c.loopback_only);
     CHECK_STR(c.firestore_emulator, "[::1]:8185");
-    CHECK_OK(LOAD(&c, "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=none", "FIREBASE_STORAGE_EMULATOR_HOST=127.0.0.1:9199"), err);
+    CHECK_OK(LOAD(&c, "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=none", "FIREBASE_STORAGE_EMULATOR_HOST=127.0.0.1:9199"),
+             err);
     CHECK(c.loopback_only);
 }
 
@@ -202,8 +224,8 @@ TEST(config__load_all_tells_everything_that_is_wrong)
     struct config c;
 
     CHECK_INT(LOAD(&c, GOOD), ERR_OK); /* for the arena */
-    CHECK_INT(config_load_all((char *[]){ "PORT=x", "STEPS=0", "INPAINT_A=1", "PUSH_AUTH=oidc", NULL }, &arena, &c, count_text,
-                              &seen),
+    CHECK_INT(config_load_all((char *[]){ "PORT=x", "STEPS=0", "INPAINT_A=1", "PUSH_AUTH=oidc", NULL }, &arena, &c,
+                              count_text, &seen),
               6);
     CHECK_INT(seen.n, 6);
     CHECK(strstr(seen.all, "PORT") && strstr(seen.all, "STEPS") && strstr(seen.all, "INPAINT_A") &&

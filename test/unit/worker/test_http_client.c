@@ -41,8 +41,9 @@ static void start(void)
 static struct http_request request(const char *method, const char *path)
 {
     (void)snprintf(t.url, sizeof t.url, "%s%s", peer_url(t.peer), path);
-    return (struct http_request){ .method = method, .url = t.url, .timeout_ms = 5000, .max_reply_bytes = 1 << 20,
-                                  .allow_plain = true };
+    return (struct http_request){
+        .method = method, .url = t.url, .timeout_ms = 5000, .max_reply_bytes = 1 << 20, .allow_plain = true
+    };
 }
 
 static enum err_code send_request(const struct http_request *req)
@@ -157,8 +158,8 @@ TEST(http_client__no_proxy_and_no_decoding)
 {
     start();
     (void)setenv("http_proxy", "http://127.0.0.1:1", 1);
-    peer_will(t.peer, (struct peer_reply){ .status = 200, .headers = "Content-Encoding: gzip\r\n",
-                                           .body = SPAN("\x1F\x8Bnot really") });
+    peer_will(t.peer, (struct peer_reply){
+                          .status = 200, .headers = "Content-Encoding: gzip\r\n", .body = SPAN("\x1F\x8Bnot really") });
     CHECK_INT(get("/"), ERR_OK);
     (void)unsetenv("http_proxy");
     CHECK(span_eq(t.reply.body, SPAN("\x1F\x8Bnot really")));
@@ -282,8 +283,9 @@ TEST(http_client__no_whole_answer_is_an_unknown_outcome)
 TEST(http_client__gives_what_came_of_a_reply_that_broke_off)
 {
     start();
-    peer_will(t.peer, (struct peer_reply){ .status = 206, .headers = "X-A: a\r\n", .body = SPAN("0123456789"),
-                                           .cut_after = 57, .reset = true });
+    peer_will(t.peer,
+              (struct peer_reply){
+                  .status = 206, .headers = "X-A: a\r\n", .body = SPAN("0123456789"), .cut_after = 57, .reset = true });
     CHECK_INT(get("/"), ERR_UNKNOWN_OUTCOME);
     CHECK_INT(t.reply.status, 206);
     CHECK_STR(http_reply_header(&t.reply, "x-a"), "a");
@@ -462,10 +464,19 @@ TEST(retry__never_waits_less_than_retry_after)
         const char *text;
         int64_t least, most;
     } cases[] = {
-        { "2", 2000, 2000 }, { "60", 60000, 60000 }, { "61", 60000, 60000 }, { "99999999999999999999999", 60000, 60000 },
-        { "Tue, 14 Nov 2023 22:13:25 GMT", 5000, 5000 }, { "Tuesday, 14-Nov-23 22:13:30 GMT", 10000, 10000 },
-        { "Tue Nov 14 22:13:35 2023", 15000, 15000 }, { "Wed, 15 Nov 2023 22:13:20 GMT", 60000, 60000 },
-        { "Mon, 13 Nov 2023 22:13:20 GMT", 0, 500 }, { "abc", 0, 500 }, { "", 0, 500 }, { "-5", 0, 500 }, { "2x", 0, 500 },
+        { "2", 2000, 2000 },
+        { "60", 60000, 60000 },
+        { "61", 60000, 60000 },
+        { "99999999999999999999999", 60000, 60000 },
+        { "Tue, 14 Nov 2023 22:13:25 GMT", 5000, 5000 },
+        { "Tuesday, 14-Nov-23 22:13:30 GMT", 10000, 10000 },
+        { "Tue Nov 14 22:13:35 2023", 15000, 15000 },
+        { "Wed, 15 Nov 2023 22:13:20 GMT", 60000, 60000 },
+        { "Mon, 13 Nov 2023 22:13:20 GMT", 0, 500 },
+        { "abc", 0, 500 },
+        { "", 0, 500 },
+        { "-5", 0, 500 },
+        { "2x", 0, 500 },
         { NULL, 0, 500 },
     };
 
@@ -508,8 +519,9 @@ static bool after_three_seconds(void *ctx)
 TEST(retry__wakes_up_when_cancelled)
 {
     struct fake_sys fake;
-    struct budget budget = { .sys = &fake.sys, .deadline_mono_ms = INT64_MAX, .cancelled = after_three_seconds,
-                             .cancel_ctx = &fake };
+    struct budget budget = {
+        .sys = &fake.sys, .deadline_mono_ms = INT64_MAX, .cancelled = after_three_seconds, .cancel_ctx = &fake
+    };
     struct err err = { 0 };
 
     fake_sys_init(&fake, 1700000000, 1);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "test/support/check.h"
@@ -96,9 +97,15 @@ static void stop(void)
 
 static void start(int idle_timeout_s, int max_handlers)
 {
-    struct http_server_options o = { .loopback_only = true, .routes = routes, .n_routes = 3, .max_body_bytes = BODY_MAX,
-                                     .arena_bytes = 4 << 20, .max_connections = 40, .max_handlers = max_handlers,
-                                     .idle_timeout_s = idle_timeout_s, .sys = &sys_real };
+    struct http_server_options o = { .loopback_only = true,
+                                     .routes = routes,
+                                     .n_routes = 3,
+                                     .max_body_bytes = BODY_MAX,
+                                     .arena_bytes = 4 << 20,
+                                     .max_connections = 40,
+                                     .max_handlers = max_handlers,
+                                     .idle_timeout_s = idle_timeout_s,
+                                     .sys = &sys_real };
 
     stop();
     t.err = (struct err){ 0 };
@@ -108,11 +115,22 @@ static void start(int idle_timeout_s, int max_handlers)
     CHECK_OK(http_server_start(&o, &t.server, &t.err), t.err);
 }
 
+/* A slow handler has begun; a test that waits for more than come fails instead of hanging. */
+static void wait_for_entry(void)
+{
+    struct timespec end;
+
+    (void)clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 5;
+    CHECK(sem_timedwait(&t.entered, &end) == 0);
+}
+
 /* ---- a client that can misbehave ---- */
 
 static int dial(void)
 {
-    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    struct sockaddr_in addr = { .sin_family = AF_INET,
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                 .sin_port = htons((uint16_t)http_server_port(t.server)) };
     struct timeval patience = { 5, 0 };
     int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -186,7 +204,7 @@ static int ask(const char *text)
 }
 
 #define HEAD(method, path) method " " path " HTTP/1.1\r\nHost: x\r\n"
-#define GOOD "Authorization: Bearer good\r\n"
+#define GOOD               "Authorization: Bearer good\r\n"
 
 TEST(http_server__answers_quick_routes_and_keeps_the_connection)
 {
@@ -239,14 +257,17 @@ TEST(http_server__unknown_paths_are_404_and_other_methods_405_with_allow)
 TEST(http_server__gives_the_handler_body_headers_and_trace)
 {
     start(30, 4);
-    CHECK_INT(ask(HEAD("POST", "/push?a=b") GOOD "Content-Length: 5\r\n"
-                  "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\nhello"), 204);
+    CHECK_INT(ask(HEAD("POST", "/push?a=b") GOOD
+                  "Content-Length: 5\r\n"
+                  "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\nhello"),
+              204);
     CHECK_STR(t.body, "hello");
     CHECK_STR(t.path, "/push");
     CHECK_STR(t.trace, "0af7651916cd43dd8448eb211c80319c");
     CHECK_INT(ask(HEAD("POST", "/push") GOOD "\r\n"), 204); /* no body at all */
     CHECK_INT(t.body_len, 0);
-    CHECK_INT(ask(HEAD("POST", "/push") GOOD "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"), 204);
+    CHECK_INT(ask(HEAD("POST", "/push") GOOD "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
+              204);
     CHECK_STR(t.body, "abcde");
     CHECK_INT(ask(HEAD("POST", "/push") GOOD "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 204);
     CHECK_INT(t.body_len, 0);
@@ -349,10 +370,16 @@ TEST(http_server__a_body_over_the_cap_is_for_the_handler_to_judge)
 TEST(http_server__framing_that_two_readers_understand_differently_is_refused)
 {
     static const char *const bad[] = {
-        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", "Content-Length: 2\r\nContent-Length: 2\r\n",
-        "Content-Length: 2\r\nContent-Length: 3\r\n", "Content-Length: +2\r\n", "Content-Length: 2,2\r\n",
-        "Content-Length: -1\r\n", "Content-Length: 99999999999999999999\r\n", "Content-Length: 2x\r\n",
-        "Transfer-Encoding: gzip, chunked\r\n", "Transfer-Encoding: identity\r\n",
+        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: 2\r\nContent-Length: 2\r\n",
+        "Content-Length: 2\r\nContent-Length: 3\r\n",
+        "Content-Length: +2\r\n",
+        "Content-Length: 2,2\r\n",
+        "Content-Length: -1\r\n",
+        "Content-Length: 99999999999999999999\r\n",
+        "Content-Length: 2x\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: identity\r\n",
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
     };
     char text[256];
@@ -427,7 +454,7 @@ TEST(http_server__probes_are_answered_while_handlers_run_and_the_rest_is_429)
     for (int i = 0; i < 2; i++) {
         slow[i] = dial();
         CHECK(say(slow[i], HEAD("POST", "/slow") "Content-Length: 2\r\n\r\nhi"));
-        (void)sem_wait(&t.entered);
+        wait_for_entry();
     }
     CHECK_INT(ask(HEAD("GET", "/ready") "\r\n"), 200);
     CHECK_INT(ask(HEAD("POST", "/slow") "Content-Length: 2\r\n\r\nhi"), 429);
@@ -451,7 +478,7 @@ TEST(http_server__clients_that_go_away_leave_nothing_behind)
         CHECK(say(fd, i % 2 ? HEAD("POST", "/slow") "Content-Length: 2\r\n\r\nhi"
                             : HEAD("POST", "/push") GOOD "Content-Length: 100\r\n\r\nhalf of it"));
         if (i % 2)
-            (void)sem_wait(&t.entered);
+            wait_for_entry();
         if (i % 3)
             (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
         (void)close(fd);
@@ -488,7 +515,7 @@ TEST(http_server__stopping_takes_no_more_and_delivers_what_is_under_way)
 
     fd = dial();
     CHECK(say(fd, HEAD("POST", "/slow") "Content-Length: 2\r\n\r\nhi"));
-    (void)sem_wait(&t.entered);
+    wait_for_entry();
     CHECK(!http_server_stop(t.server, 20)); /* it will not leave by then */
     late = socket(AF_INET, SOCK_STREAM, 0);
     CHECK(connect(late, (struct sockaddr *)&addr, sizeof addr) != 0);
@@ -505,8 +532,14 @@ TEST(http_server__stopping_takes_no_more_and_delivers_what_is_under_way)
 
 TEST(http_server__a_taken_port_is_an_error)
 {
-    struct http_server_options o = { .loopback_only = true, .routes = routes, .n_routes = 3, .max_body_bytes = 1,
-                                     .arena_bytes = 1 << 20, .max_connections = 4, .max_handlers = 1, .idle_timeout_s = 1,
+    struct http_server_options o = { .loopback_only = true,
+                                     .routes = routes,
+                                     .n_routes = 3,
+                                     .max_body_bytes = 1,
+                                     .arena_bytes = 1 << 20,
+                                     .max_connections = 4,
+                                     .max_handlers = 1,
+                                     .idle_timeout_s = 1,
                                      .sys = &sys_real };
     struct http_server *second = NULL;
 

@@ -67,10 +67,17 @@ TEST(json__integers_are_exact_or_refused)
         bool good;
         int64_t want;
     } cases[] = {
-        { "0", true, 0 }, { "-7", true, -7 }, { "1e3", true, 1000 }, { "5.0", true, 5 },
-        { "9007199254740991", true, 9007199254740991 }, { "-9007199254740991", true, -9007199254740991 },
+        { "0", true, 0 },
+        { "-7", true, -7 },
+        { "1e3", true, 1000 },
+        { "5.0", true, 5 },
+        { "9007199254740991", true, 9007199254740991 },
+        { "-9007199254740991", true, -9007199254740991 },
         { "9007199254740992", false, 0 }, /* 2^53: could have been 2^53 + 1 */
-        { "9007199254740993", false, 0 }, { "0.5", false, 0 }, { "1e99", false, 0 }, { "1e999", false, 0 },
+        { "9007199254740993", false, 0 },
+        { "0.5", false, 0 },
+        { "1e99", false, 0 },
+        { "1e999", false, 0 },
     };
 
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
@@ -86,10 +93,25 @@ TEST(json__integers_are_exact_or_refused)
 TEST(json__refuses_what_the_library_would_take)
 {
     static const struct span bad[] = {
-        SPAN(""), SPAN(" "), SPAN("{\"a\":1} x"), SPAN("{\"a\":1}{\"b\":2}"), SPAN("{}\0"), SPAN("\"x\\u0000y\""),
-        SPAN("\"x\0y\""), SPAN("{\"a\":1,\"a\":2}"), SPAN("{\"a\":1,\"\\u0061\":2}"), SPAN("01"), SPAN("1."),
-        SPAN("\"\n\""), SPAN("\xEF\xBB\xBF{}"), SPAN("\"\xC3\""), SPAN("[[[[[[[[[1]]]]]]]]]"), SPAN("+1"), SPAN("NaN"),
-        SPAN("[1,]"), SPAN("{\"a\":1,"),
+        SPAN(""),
+        SPAN(" "),
+        SPAN("{\"a\":1} x"),
+        SPAN("{\"a\":1}{\"b\":2}"),
+        SPAN("{}\0"),
+        SPAN("\"x\\u0000y\""),
+        SPAN("\"x\0y\""),
+        SPAN("{\"a\":1,\"a\":2}"),
+        SPAN("{\"a\":1,\"\\u0061\":2}"),
+        SPAN("01"),
+        SPAN("1."),
+        SPAN("\"\n\""),
+        SPAN("\xEF\xBB\xBF{}"),
+        SPAN("\"\xC3\""),
+        SPAN("[[[[[[[[[1]]]]]]]]]"),
+        SPAN("+1"),
+        SPAN("NaN"),
+        SPAN("[1,]"),
+        SPAN("{\"a\":1,"),
     };
 
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {

@@ -52,8 +52,11 @@ static const struct json *one_line(struct arena *a, const char *text)
 
 TEST(log__writes_one_json_line_in_the_names_of_cloud_logging)
 {
-    static const struct log_context ctx = { .trace = "0af7651916cd43dd8448eb211c80319c", .span = "b7ad6b7169203331",
-                                            .sampled = true, .message_id = "17", .session = "users/u/sessions/s" };
+    static const struct log_context ctx = { .trace = "0af7651916cd43dd8448eb211c80319c",
+                                            .span = "b7ad6b7169203331",
+                                            .sampled = true,
+                                            .message_id = "17",
+                                            .session = "users/u/sessions/s" };
     struct arena a;
     const struct json *v;
     int64_t ms;
@@ -101,7 +104,8 @@ TEST(log__broken_bytes_and_floods_still_make_one_valid_line)
 
     memset(flood, '\x01', sizeof flood - 1);
     capture_start(LOG_INFO, "demo");
-    log_event(LOG_ERROR, NULL, "x\xFFy\xC3", log_str("a", flood), log_str("b", flood), log_str("c", "short"), log_end());
+    log_event(LOG_ERROR, NULL, "x\xFFy\xC3", log_str("a", flood), log_str("b", flood), log_str("c", "short"),
+              log_end());
     v = one_line(&a, capture_stop());
     CHECK_STR(json_string(json_get(v, "message")), "x\xEF\xBF\xBDy\xEF\xBF\xBD");
     CHECK(!json_get(v, "a") && !json_get(v, "b")); /* 2,048 escapes of 6 characters do not fit */
@@ -149,15 +153,27 @@ TEST(log__the_span_of_the_cloud_header_is_decimal)
 TEST(log__malformed_trace_headers_are_ignored)
 {
     static const char *const parents[] = {
-        "", "00", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-        "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
-        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0", "00_0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "",
+        "00",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+        "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0",
+        "00_0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     };
     static const char *const clouds[] = {
-        "", "x", "105445aa7843bc8bf206b1200010000", "105445aa7843bc8bf206b12000100000/", "105445aa7843bc8bf206b12000100000/1;o=2",
-        "105445aa7843bc8bf206b12000100000/18446744073709551616;o=1", "105445aa7843bc8bf206b12000100000/1;o=1 ",
-        "105445aa7843bc8bf206b12000100000/-1", "00000000000000000000000000000000/1;o=1",
+        "",
+        "x",
+        "105445aa7843bc8bf206b1200010000",
+        "105445aa7843bc8bf206b12000100000/",
+        "105445aa7843bc8bf206b12000100000/1;o=2",
+        "105445aa7843bc8bf206b12000100000/18446744073709551616;o=1",
+        "105445aa7843bc8bf206b12000100000/1;o=1 ",
+        "105445aa7843bc8bf206b12000100000/-1",
+        "00000000000000000000000000000000/1;o=1",
     };
 
     for (size_t i = 0; i < sizeof parents / sizeof *parents; i++) {

@@ -100,7 +100,8 @@ TEST(metrics__histograms_add_up_and_never_decrease)
     for (size_t i = 0; i < sizeof took / sizeof *took; i++)
         metrics_stage_took(&m, METRICS_DENOISE, took[i]);
     text = page();
-    CHECK(value(text, "inpaint_stage_seconds_bucket{stage=\"denoise\",le=\"0.01\"}") == 4); /* le: the bound belongs to it */
+    CHECK(value(text, "inpaint_stage_seconds_bucket{stage=\"denoise\",le=\"0.01\"}") ==
+          4); /* le: the bound belongs to it */
     CHECK(value(text, "inpaint_stage_seconds_bucket{stage=\"denoise\",le=\"0.03\"}") == 5);
     CHECK(value(text, "inpaint_stage_seconds_bucket{stage=\"denoise\",le=\"300\"}") == 7);
     CHECK(value(text, "inpaint_stage_seconds_bucket{stage=\"denoise\",le=\"3600\"}") == 7);
