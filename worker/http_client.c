@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -436,6 +437,7 @@ static CURLcode curl_ready;
 
 static void init_curl(void)
 {
+    (void)signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL, and CURLOPT_NOSIGNAL leaves that to us */
     curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 

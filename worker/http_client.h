@@ -58,6 +58,7 @@ struct http {
                           struct err *err);
 };
 
+/* The first one also makes the process ignore SIGPIPE. */
 MUST_CHECK enum err_code http_client_open(struct http **ret, struct err *err);
 void http_client_close(struct http *h); /* takes NULL */
 
