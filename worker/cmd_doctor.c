@@ -263,12 +263,11 @@ static void tell_nobody(void *ctx, const char *problem)
 
 int cmd_doctor(int argc, char **argv)
 {
-    bool online = false, settings = false, values = false;
+    bool online = false, values = false;
     const struct cli_option options[] = {
         { "--online", CLI_FLAG, &online, NULL, .help = "also ask for an access token and the keys of pushes" },
         { "--values", CLI_FLAG, &values, NULL,
           .help = "only show the settings as they were understood, secrets left out" },
-        { "--settings", CLI_FLAG, &settings, NULL, .help = "only print the table of settings in the README" },
     };
     struct doctor d = { .wrong = 0 };
     struct err err = { 0 };
@@ -278,10 +277,6 @@ int cmd_doctor(int argc, char **argv)
 
     if (status != CLI_RUN)
         return status;
-    if (settings) {
-        config_print_markdown(stdout);
-        return CLI_DONE;
-    }
     if (arena_init(&d.arena, ARENA_BYTES, &err))
         return cli_fail("doctor", &err);
     if (values) {

@@ -280,6 +280,10 @@ int cmd_serve(int argc, char **argv)
     status = cli_parse(&(struct cli_command){ "serve", "the HTTP service; settings come from the environment", options,
                                               CLI_COUNT(options) },
                        argc, argv);
+    if (status == CLI_DONE) { /* --help */
+        (void)printf("\n");
+        config_print_help(stdout);
+    }
     if (status != CLI_RUN)
         return status;
     if (table) {

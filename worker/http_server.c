@@ -15,7 +15,7 @@
 
 #include "worker/linger.h"
 
-enum { HANDLER_STACK_BYTES = 1 << 20, BODY_TIMES = 4, ALLOW_SIZE = 64 };
+enum { HANDLER_STACK_BYTES = 4 << 20, BODY_TIMES = 4, ALLOW_SIZE = 64 };
 
 /*
  * Where a request stands. While a handler's thread has it (LOOKING, WORKING) its connection is suspended, and the
@@ -524,6 +524,8 @@ static bool wait_until_quiet(struct http_server *s, int64_t wait_ms)
     bool quiet;
     int rc = 0;
 
+    if (wait_ms < 0)
+        wait_ms = 0;
     (void)clock_gettime(CLOCK_MONOTONIC, &end);
     end.tv_sec += wait_ms / 1000;
     end.tv_nsec += wait_ms % 1000 * 1000000;

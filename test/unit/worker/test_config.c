@@ -284,5 +284,5 @@ TEST(config__help_and_readme_come_from_the_table)
     readme[fread(readme, 1, sizeof readme - 1, f)] = 0;
     (void)fclose(f);
     if (!strstr(readme, table))
-        test_fail(__FILE__, __LINE__, "the settings in README.md are not those of 'inpaint-worker doctor --settings'");
+        test_fail(__FILE__, __LINE__, "the settings in README.md are not those of 'inpaint-worker serve --settings-table'");
 }
