@@ -53,7 +53,7 @@ deps: ## install what the build and the tests need (apt)
 AGAIN = $(Q)scripts/install_deps.sh && $(MAKE) --no-print-directory
 
 build/inpaint-worker: $(BUILD)/inpaint-worker
-	$(Q)cp $< $@
+	$(Q)cp --remove-destination $< $@
 
 $(BUILD)/inpaint-worker: $(call obj,worker/main.c) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -71,7 +71,7 @@ TOOLS := $(foreach t,$(wildcard tools/*.c),$(subst _,-,$(basename $(notdir $t)))
 $(TOOLS:%=$(BUILD)/%):
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(TOOLS:%=build/%): build/%: $(BUILD)/%
-	$(Q)cp $< $@
+	$(Q)cp --remove-destination $< $@
 
 $(LIB_KERNELS): $(call obj,$(SRC_KERNELS))
 $(LIB_MODELS): $(call obj,$(SRC_MODELS))

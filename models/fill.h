@@ -48,8 +48,9 @@ void fill_model_close(struct fill_model *m); /* takes NULL */
 const char *fill_model_transformer(const struct fill_model *m); /* path of its file */
 size_t fill_model_job_bytes(const struct fill_model *m);        /* backend memory kept for requests */
 
-/* NULL; or, where a prompt pack stands in for the text encoders, one of its prompts. Others are ERR_PROMPT then. */
-const char *fill_model_prompt(const struct fill_model *m);
+/* The prompt to ask for: `wanted`, but where a prompt pack stands in for the text encoders and lacks it, the first of
+ * the pack. Others are ERR_PROMPT then. */
+const char *fill_model_prompt(const struct fill_model *m, const char *wanted);
 
 enum fill_posterior { FILL_POSTERIOR_MEAN, FILL_POSTERIOR_SAMPLE };
 enum fill_phase { FILL_PHASE_ENCODE, FILL_PHASE_DENOISE, FILL_PHASE_DECODE };

@@ -234,9 +234,9 @@ void fill_model_close(struct fill_model *m)
     free(m);
 }
 
-const char *fill_model_prompt(const struct fill_model *m)
+const char *fill_model_prompt(const struct fill_model *m, const char *wanted)
 {
-    return m->has_pack ? m->longest_prompt->prompt : NULL;
+    return m->has_pack && !prompt_pack_find(&m->pack, wanted) ? m->pack.entries[0].prompt : wanted;
 }
 
 const char *fill_model_transformer(const struct fill_model *m)

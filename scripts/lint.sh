@@ -21,9 +21,9 @@ refuse "an arrow back: kernels/ includes models/" search '#include "models/' ker
 refuse "models/ looks behind the operation table" search '#include "kernels/(cpu|cuda)/' models worker
 refuse "product code includes test/ or scripts/" search '#include "(test|scripts|tools)/' worker models kernels
 refuse "exit or abort outside main" bash -c "grep -nwE '(exit|abort|_exit|quick_exit)\(' -r worker models kernels --include='*.c' --include='*.cu' | grep -v '^worker/main.c'"
-refuse "models/ and kernels/ do not print" search '\b(printf|puts|perror|fprintf)\(' models kernels
+refuse "models/ and kernels/ do not print" search '\b(printf|puts|perror)\(|fprintf\((stdout|stderr)' models kernels
 refuse "fast-math" grep -nE -- '-ffast-math|-Ofast|use_fast_math' Makefile
-refuse "unfinished" search 'TODO|FIXME|XXX' worker models kernels tools test
+refuse "unfinished" search '\b(TODO|FIXME|XXX)\b' worker models kernels tools test
 
 only_in() { # PATTERN FILES...: a library's header is included by these files alone
     local pattern=$1 found

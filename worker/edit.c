@@ -115,13 +115,16 @@ enum err_code edit_run(struct engine *e, const struct edit_request *q, const str
     struct picture_plan plan;
     struct picture_paint_input input = { 0 };
     struct image painted = { 0 };
-    const char *prompt = NULL;
+    const char *prompt = NULL, *wanted = NULL;
     enum err_code rc;
 
     *ret = (struct edit_result){ 0 };
-    rc = prompt_build(&q->wishes, a, &prompt, err);
+    rc = prompt_build(&q->wishes, a, &wanted, err);
     if (rc)
         goto out;
+    prompt = engine_prompt(e, wanted);
+    if (prompt != wanted)
+        ret->warning = "PROMPT_NOT_IN_PACK";
     tell(&r, "decode", PERCENT_DECODE, -1);
     rc = picture_input(a, q->original, q->mask, &in, err);
     if (rc)

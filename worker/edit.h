@@ -33,6 +33,7 @@ struct edit_result {
     struct picture_files files;
     struct session_recipe recipe; /* set as far as the job came */
     bool has_recipe;
+    const char *warning; /* a stable code for inpaint.warnings, or NULL */
 };
 
 /* Adds its stages to `timings` (n_timings of SESSION_MAX_TIMINGS). Everything in ret lives in the arena. Errors of

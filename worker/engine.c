@@ -72,7 +72,7 @@ static enum err_code self_check(struct engine *e, struct err *err)
         goto out;
     r.picture = &picture;
     r.mask = &mask;
-    r.prompt = "grass";
+    r.prompt = fill_model_prompt(e->model, "grass");
     r.width = r.height = CHECK_SIDE;
     r.steps = 1;
     rc = fill_run(e->model, &r, &a, &painted, err);
@@ -130,6 +130,11 @@ const char *engine_model_name(const struct engine *e)
     const char *path = fill_model_transformer(e->model), *slash = strrchr(path, '/');
 
     return slash ? slash + 1 : path;
+}
+
+const char *engine_prompt(const struct engine *e, const char *wanted)
+{
+    return fill_model_prompt(e->model, wanted);
 }
 
 /* ---- painting ---- */

@@ -43,6 +43,9 @@ struct engine_status engine_status(struct engine *e); /* from any thread */
 const char *engine_backend_name(const struct engine *e); /* once loaded: "cpu", "cuda" */
 const char *engine_model_name(const struct engine *e);   /* file name of the transformer */
 
+/* The prompt that engine_paint() will take for this one: itself, or the prompt pack's first where the pack lacks it. */
+const char *engine_prompt(const struct engine *e, const char *wanted);
+
 enum engine_phase { ENGINE_PHASE_ENCODE, ENGINE_PHASE_DENOISE, ENGINE_PHASE_DECODE };
 
 struct engine_paint {

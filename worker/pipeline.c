@@ -403,6 +403,8 @@ struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_messa
     set_claimed(p, &r.session);
     rc = work(&r, &err);
     r.report.recipe = r.edit.has_recipe ? &r.edit.recipe : NULL;
+    if (r.edit.warning)
+        r.report.warnings[r.report.n_warnings++] = r.edit.warning;
     result = end_of(&r, rc, &err);
     set_claimed(p, NULL);
 out:

@@ -42,7 +42,7 @@ def wait_until(what, condition, seconds=60, every=0.05):
 
 def call(method, url, body=None, headers=None, timeout=60):
     """-> (status, headers, body); any status is an answer."""
-    request = urllib.request.Request(url, data=body, method=method, headers=headers or {})
+    request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": "application/json", **(headers or {})})
     try:
         with urllib.request.urlopen(request, timeout=timeout) as reply:
             return reply.status, reply.headers, reply.read()

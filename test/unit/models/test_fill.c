@@ -484,12 +484,13 @@ TEST(fill__a_prompt_pack_stands_in_for_the_text_encoders)
     char dir[512];
 
     open_scene(&s, "small", 0, &rig_kinds[1]);
-    CHECK(fill_model_prompt(s.model) == NULL);
+    CHECK_STR(fill_model_prompt(s.model, "anything"), "anything");
     fill_model_close(s.model);
     s.model = NULL;
     make_pack_folder(dir, sizeof dir);
     CHECK_OK(fill_model_open(dir, &o, s.be, &s.model, &err), err);
-    CHECK_STR(fill_model_prompt(s.model), s.r.prompt); /* the longest of the pack */
+    CHECK_STR(fill_model_prompt(s.model, s.r.prompt), s.r.prompt);
+    CHECK(fill_model_prompt(s.model, "something else") != NULL && strcmp(fill_model_prompt(s.model, "something else"), "something else") != 0);
     dump = (struct fill_dump){ compare, &s };
     s.r.dump = &dump;
     CHECK_OK(fill_run(s.model, &s.r, &s.a, &got, &err), err);
