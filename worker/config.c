@@ -12,10 +12,12 @@
 #include "worker/jwks.h"
 #include "worker/log.h"
 #include "worker/oidc.h"
+#include "worker/storage.h"
 
 enum kind {
     TEXT,   /* const char * */
     NAME,   /* const char *, letters, digits and -._: */
+    BUCKET, /* const char * */
     SECRET, /* char *, never printed */
     INT,    /* int */
     NUMBER, /* double */
@@ -50,7 +52,7 @@ static const struct setting settings[] = {
       .meaning = "service-account JSON in base64; else `GOOGLE_APPLICATION_CREDENTIALS`, else the metadata server" },
     { "GOOGLE_APPLICATION_CREDENTIALS", TEXT, AT(credentials_file), NULL, .allowed = "path",
       .meaning = "file with a service-account JSON" },
-    { "FIREBASE_STORAGE_BUCKET", NAME, AT(bucket), NULL, .meaning = "bucket of the pictures", .required = true },
+    { "FIREBASE_STORAGE_BUCKET", BUCKET, AT(bucket), NULL, .meaning = "bucket of the pictures", .required = true },
     { "GOOGLE_CLOUD_PROJECT", NAME, AT(project), NULL,
       .meaning = "project of the documents; else that of the credentials, else the metadata server's" },
     { "PUSH_AUTH", CHOICE, AT(push_auth), NULL, .choices = push_auth_names, .required = true,
@@ -99,6 +101,7 @@ static void describe(const struct setting *s, char *buf, size_t size)
     static const char *const words[] = {
         [TEXT] = "text",
         [NAME] = "letters, digits and -._:",
+        [BUCKET] = "name of a bucket",
         [SECRET] = "text",
         [LIST] = "comma list",
         [EMAILS] = "comma list of e-mail addresses",
@@ -308,6 +311,8 @@ static bool take(struct load *l, const struct setting *s, const char *value)
         return take_text(value, is_host, dst);
     case NAME:
         return take_text(value, is_name, dst);
+    case BUCKET:
+        return take_text(value, storage_bucket_is_valid, dst);
     case TEXT:
         return take_text(value, is_printable, dst);
     case SECRET:

@@ -22,7 +22,7 @@ static bool is_set(const char *text)
     return text && *text;
 }
 
-static bool is_bucket(const char *name)
+bool storage_bucket_is_valid(const char *name)
 {
     size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-");
 
@@ -51,7 +51,7 @@ enum err_code storage_init(struct storage *s, struct http *http, struct gauth *g
     char *base, *name;
     enum err_code rc;
 
-    if (!is_set(bucket) || !is_bucket(bucket))
+    if (!is_set(bucket) || !storage_bucket_is_valid(bucket))
         return err_set(err, ERR_INVALID, "FIREBASE_STORAGE_BUCKET: '%.100s' is not the name of a bucket",
                        bucket ? bucket : "");
     rc = host ? emulator_base(host, a, &base, err) : span_dup(a, SPAN("https://storage.googleapis.com"), &base, err);

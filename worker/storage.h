@@ -46,6 +46,9 @@ struct storage {
     bool emulator;      /* plain http is allowed; no checksums or generations may come back */
 };
 
+/* 3 to 222 of [a-z0-9._-]. */
+bool storage_bucket_is_valid(const char *name);
+
 /* storage_host: STORAGE_EMULATOR_HOST (URL or host:port), firebase_host: FIREBASE_STORAGE_EMULATOR_HOST (host:port);
    the
  * first wins; NULL or "": not set. Texts live in `a` (the process arena). ERR_INVALID. */

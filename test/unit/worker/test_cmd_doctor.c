@@ -35,7 +35,7 @@ static int doctor(char **env, char *option)
 }
 
 #define EMULATED                                                                          \
-    "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=none", "FIRESTORE_EMULATOR_HOST=127.0.0.1:1", \
+    "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH=none", "FIRESTORE_EMULATOR_HOST=127.0.0.1:1", \
         "STORAGE_EMULATOR_HOST=127.0.0.1:1", "BACKEND=plain"
 
 TEST(cmd_doctor__is_content_with_a_whole_installation)
@@ -67,5 +67,4 @@ TEST(cmd_doctor__shows_values_without_secrets)
     CHECK_INT(doctor((char *[]){ EMULATED, "FIREBASE_CREDENTIALS=c2VjcmV0", NULL }, "--values"), 0);
     CHECK(strstr(printed, "FIREBASE_CREDENTIALS=(set)\n") && strstr(printed, "STEPS=28\n"));
     CHECK(!strstr(printed, "c2VjcmV0"));
-    CHECK_INT(doctor((char *[]){ NULL }, "--nonsense"), 2);
 }

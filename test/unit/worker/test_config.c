@@ -55,7 +55,7 @@ TEST(config__takes_every_setting)
     struct config c;
 
     CHECK_OK(LOAD(&c, "PUSH_AUTH=iam", "PUSH_AUDIENCE=a, b ,c", "PUSH_SERVICE_ACCOUNT=x@y,z@y",
-                  "FIREBASE_STORAGE_BUCKET=b", "PORT=65535", "GOOGLE_APPLICATION_CREDENTIALS=/secrets/sa key.json",
+                  "FIREBASE_STORAGE_BUCKET=bkt", "PORT=65535", "GOOGLE_APPLICATION_CREDENTIALS=/secrets/sa key.json",
                   "GOOGLE_CLOUD_PROJECT=demo", "FIREBASE_CREDENTIALS=e30=", "OIDC_CERTS_URL=http://127.0.0.1:81/certs",
                   "PUBSUB_SUBSCRIPTION=projects/demo/subscriptions/s", "MODEL_DIR=/m", "TRANSFORMER=q.gguf",
                   "BACKEND=cpu", "STEPS=1", "GUIDANCE=2.5", "MAX_ATTEMPTS=100", "QUEUE_DEPTH=0",
@@ -142,18 +142,21 @@ TEST(config__what_must_be_set_is_asked_for)
 
     CHECK_INT(LOAD(&c, "PUSH_AUTH=oidc", "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x@y"), ERR_INVALID);
     CHECK(strstr(err.msg, "FIREBASE_STORAGE_BUCKET is not set"));
-    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x@y"), ERR_INVALID);
+    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x@y"), ERR_INVALID);
     CHECK(strstr(err.msg, "PUSH_AUTH is not set: allowed is oidc, iam, none"));
-    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH="), ERR_INVALID); /* empty is not set */
+    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=gs://b", "PUSH_AUTH="), ERR_INVALID);
+    CHECK(strstr(err.msg, "FIREBASE_STORAGE_BUCKET='gs://b' is not usable: allowed is name of a bucket"));
+    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH="), ERR_INVALID); /* empty is not set */
     CHECK(strstr(err.msg, "PUSH_AUTH is not set"));
-    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=iam", "PUSH_SERVICE_ACCOUNT=x@y"), ERR_INVALID);
+    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH=iam", "PUSH_SERVICE_ACCOUNT=x@y"), ERR_INVALID);
     CHECK(strstr(err.msg, "PUSH_AUDIENCE is not set: PUSH_AUTH=iam needs it"));
-    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=oidc", "PUSH_AUDIENCE=a"), ERR_INVALID);
+    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH=oidc", "PUSH_AUDIENCE=a"), ERR_INVALID);
     CHECK(strstr(err.msg, "PUSH_SERVICE_ACCOUNT is not set"));
-    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=oidc", "PUSH_AUDIENCE=a,,b", "PUSH_SERVICE_ACCOUNT=x@y"),
-              ERR_INVALID);
+    CHECK_INT(
+        LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH=oidc", "PUSH_AUDIENCE=a,,b", "PUSH_SERVICE_ACCOUNT=x@y"),
+        ERR_INVALID);
     CHECK(strstr(err.msg, "PUSH_AUDIENCE='a,,b'"));
-    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=oidc", "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x"),
+    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH=oidc", "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x"),
               ERR_INVALID);
     CHECK(strstr(err.msg, "e-mail"));
 }
@@ -162,12 +165,12 @@ TEST(config__no_tokens_only_with_an_emulator_and_then_on_loopback)
 {
     struct config c;
 
-    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=none"), ERR_INVALID);
+    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH=none"), ERR_INVALID);
     CHECK(strstr(err.msg, "EMULATOR"));
-    CHECK_OK(LOAD(&c, "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=none", "FIRESTORE_EMULATOR_HOST=[::1]:8185"), err);
+    CHECK_OK(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH=none", "FIRESTORE_EMULATOR_HOST=[::1]:8185"), err);
     CHECK(c.loopback_only);
     CHECK_STR(c.firestore_emulator, "[::1]:8185");
-    CHECK_OK(LOAD(&c, "FIREBASE_STORAGE_BUCKET=b", "PUSH_AUTH=none", "FIREBASE_STORAGE_EMULATOR_HOST=127.0.0.1:9199"),
+    CHECK_OK(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH=none", "FIREBASE_STORAGE_EMULATOR_HOST=127.0.0.1:9199"),
              err);
     CHECK(c.loopback_only);
 }
@@ -284,5 +287,6 @@ TEST(config__help_and_readme_come_from_the_table)
     readme[fread(readme, 1, sizeof readme - 1, f)] = 0;
     (void)fclose(f);
     if (!strstr(readme, table))
-        test_fail(__FILE__, __LINE__, "the settings in README.md are not those of 'inpaint-worker serve --settings-table'");
+        test_fail(__FILE__, __LINE__,
+                  "the settings in README.md are not those of 'inpaint-worker serve --settings-table'");
 }
