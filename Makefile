@@ -38,6 +38,13 @@ SRC_WORKER  := $(filter-out worker/main.c,$(wildcard worker/*.c))
 SRC_TEST    := $(wildcard test/unit/*/*.c test/support/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
+
+# CUDA kernels for the unit tests: the files that need kernel.cuh alone, as C++ on a processor (test/support/cuda_shim.h).
+SHIM_SRC := $(shell grep -l 'include "kernels/cuda/kernel.cuh"' kernels/cuda/*.cu)
+SHIM_OBJ := $(SHIM_SRC:%.cu=$(BUILD)/shim/%.o) $(BUILD)/shim/test/support/cuda_shim.o
+SHIM_CXXFLAGS := -x c++ -std=c++17 -ffp-contract=off -fno-strict-aliasing -fno-exceptions -Wall -Wextra -Werror \
+    $(CFLAGS_$(FLAVOUR)) -I. -MMD -MP -DCUDA_SHIM='"test/support/cuda_shim.h"'
+
 LIB_KERNELS := $(BUILD)/libkernels.a
 LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
@@ -62,7 +69,7 @@ $(BUILD)/inpaint-worker: $(call obj,worker/main.c) $(LIBS)
 FUZZ_ENTRIES := $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 FUZZ_REPLAY  := $(FUZZ_ENTRIES:%=$(BUILD)/replay/fuzz_%.o)
 
-$(BUILD)/unit-tests: $(call obj,$(SRC_TEST)) $(FUZZ_REPLAY) $(LIBS)
+$(BUILD)/unit-tests: $(call obj,$(SRC_TEST)) $(FUZZ_REPLAY) $(SHIM_OBJ) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # tools/some_name.c is the program build/some-name: helpers for people and tests, no part of the product.
@@ -78,6 +85,11 @@ $(LIB_MODELS): $(call obj,$(SRC_MODELS))
 $(LIB_WORKER): $(call obj,$(SRC_WORKER))
 $(BUILD)/%.a:
 	$(Q)rm -f $@; ar rcs $@ $^
+
+$(BUILD)/shim/%.o: %.cu
+	$(Q)mkdir -p $(@D); echo "shim  $<"; $(CXX) $(SHIM_CXXFLAGS) -c $< -o $@
+$(BUILD)/shim/%.o: %.cc
+	$(Q)mkdir -p $(@D); echo "c++   $<"; $(CXX) $(SHIM_CXXFLAGS) -c $< -o $@
 
 $(BUILD)/%.o: %.c
 	$(Q)mkdir -p $(@D); echo "cc    $<"; $(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@

@@ -1,0 +1,101 @@
+/*
+ * ops.cu - the operations of the table that are one of our own kernels: the tensors go to the launcher, its status
+ * becomes an error.
+ */
+#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/kernels.h"
+
+/* A launcher's status. */
+static enum err_code launched(int status, const char *what, struct err *err)
+{
+    return cuda_status((cudaError_t)status, what, err);
+}
+
+enum err_code cuda_attention(struct backend *be, struct tensor *out, const struct tensor *q, const struct tensor *k,
+                             const struct tensor *v, const struct attention_args *args, struct err *err)
+{
+    cudaStream_t stream = cuda_of(be)->stream;
+
+    if (k_attention_flash_fits(out, q, k, v, args))
+        return launched(k_attention_flash(out, q, k, v, args, stream), "attention", err);
+    if (args->head_dim > K_ATTENTION_MAX_DIM)
+        return err_set(err, ERR_UNSUPPORTED, "cuda: attention heads of %d, at most %d", args->head_dim,
+                       (int)K_ATTENTION_MAX_DIM);
+    return launched(k_attention_plain(out, q, k, v, args, stream), "attention", err);
+}
+
+enum err_code cuda_layer_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
+                              const struct tensor *b, float eps, struct err *err)
+{
+    return launched(k_layer_norm(y, x, w, b, eps, cuda_of(be)->stream), "layer_norm", err);
+}
+
+enum err_code cuda_modulate(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *shift,
+                            const struct tensor *scale, float eps, struct err *err)
+{
+    return launched(k_modulate(y, x, shift, scale, eps, cuda_of(be)->stream), "modulate", err);
+}
+
+enum err_code cuda_rms_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
+                            float eps, struct err *err)
+{
+    return launched(k_rms_norm(y, x, w, eps, cuda_of(be)->stream), "rms_norm", err);
+}
+
+enum err_code cuda_group_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
+                              const struct tensor *b, int n_groups, float eps, bool silu, struct err *err)
+{
+    struct cuda *cuda = cuda_of(be);
+    int rc = k_group_norm(y, x, w, b, n_groups, eps, silu, cuda->workspace, cuda->workspace_bytes, cuda->stream);
+
+    return launched(rc, "group_norm", err);
+}
+
+enum err_code cuda_qk_norm_rope(struct backend *be, struct tensor *x, const struct tensor *scale,
+                                const struct tensor *rope, int n_heads, float eps, struct err *err)
+{
+    return launched(k_qk_norm_rope(x, scale, rope, n_heads, eps, cuda_of(be)->stream), "qk_norm_rope", err);
+}
+
+enum err_code cuda_gate_add(struct backend *be, struct tensor *x, const struct tensor *gate, const struct tensor *y,
+                            struct err *err)
+{
+    return launched(k_gate_add(x, gate, y, cuda_of(be)->stream), "gate_add", err);
+}
+
+enum err_code cuda_mul(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
+                       struct err *err)
+{
+    return launched(k_mul(y, a, b, cuda_of(be)->stream), "mul", err);
+}
+
+enum err_code cuda_silu(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err)
+{
+    return launched(k_silu(y, x, cuda_of(be)->stream), "silu", err);
+}
+
+enum err_code cuda_axpy(struct backend *be, struct tensor *x, float a, const struct tensor *v, struct err *err)
+{
+    return launched(k_axpy(x, a, v, cuda_of(be)->stream), "axpy", err);
+}
+
+enum err_code cuda_copy(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err)
+{
+    return launched(k_copy(y, x, cuda_of(be)->stream), "copy", err);
+}
+
+enum err_code cuda_embed_rows(struct backend *be, struct tensor *y, const struct weight *table, const int32_t *ids,
+                              struct err *err)
+{
+    return launched(k_embed_rows(y, table, ids, cuda_of(be)->stream), "embed_rows", err);
+}
+
+enum err_code cuda_upsample2x(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err)
+{
+    return launched(k_upsample2x(y, x, cuda_of(be)->stream), "upsample2x", err);
+}
+
+cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t stream)
+{
+    return (cudaError_t)k_dequantise(t, src, DT_BF16, dst, n, stream);
+}
