@@ -92,7 +92,7 @@ DEVICE void add_keys(struct running<CHUNKS> &r, const struct rows &v, const floa
     }
 }
 
-template <int CHUNKS> static __global__ void __launch_bounds__(THREADS) attention_plain(struct task t)
+template <int CHUNKS> static __global__ void __launch_bounds__(THREADS, 4) attention_plain(struct task t)
 {
     int64_t query = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32, head = blockIdx.y;
     int64_t n = t.causal && query + 1 < t.k.n_rows ? query + 1 : t.k.n_rows;
