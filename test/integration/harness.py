@@ -52,11 +52,18 @@ def call(method, url, body=None, headers=None, timeout=60):
 
 # ---- the emulators and what lies in them ----
 
+class NoEmulators(Exception):
+    """google-cloud-cli is not on this machine; the script has said how to get it."""
+
+
 class Emulators:
     def __init__(self):
         os.makedirs(WORK, exist_ok=True)
         self.script = os.path.join(ROOT, "scripts", "emulators.sh")
-        subprocess.run([self.script, "start", WORK], check=True, cwd=ROOT)
+        status = subprocess.run([self.script, "start", WORK], cwd=ROOT).returncode
+        if status == 3:
+            raise NoEmulators
+        assert status == 0, "the emulators did not start"
         with open(os.path.join(WORK, "env"), encoding="ascii") as f:
             self.env = dict(re.findall(r"export (\w+)=(\S+)", f.read()))
         self.documents = (f"http://{self.env['FIRESTORE_EMULATOR_HOST']}/v1/projects/demo/databases/(default)/documents")

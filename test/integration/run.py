@@ -610,7 +610,13 @@ def main():
     part = sys.argv[1] if len(sys.argv) > 1 else ""
     tests = [(name, f) for name, f in globals().items() if name.startswith("test_") and part in name]
     counts = {"passed": 0, "failed": 0, "skipped": 0}
-    E = Emulators()
+    try:
+        E = Emulators()
+    except NoEmulators:
+        for name, _ in tests:
+            print(f"skipped {name[5:]} google-cloud-cli is not installed")
+        print(f"0 passed, 0 failed, {len(tests)} skipped")
+        return 0
     try:
         W = Worker(E, "main")
         for name, test in tests:
