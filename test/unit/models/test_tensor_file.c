@@ -34,7 +34,7 @@ TEST(tensor_file__names_what_lies_there_by_mistake)
         CHECK(strstr(err.msg, cases[i].part) && strstr(err.msg, path));
     }
     CHECK_INT(a.used, 0);
-    CHECK_INT(tensor_file_open(temp_path("absent"), &a, &f, NULL), ERR_NOT_FOUND);
+    CHECK_INT(tensor_file_open(temp_path("no-such-model"), &a, &f, NULL), ERR_NOT_FOUND);
     CHECK_INT(tensor_file_open("/tmp", &a, &f, NULL), ERR_IO);
     CHECK_INT(tensor_file_open("/dev/zero", &a, &f, NULL), ERR_IO);
     CHECK_INT(tensor_file_open(temp_file("empty", "", 0), &a, &f, NULL), ERR_CORRUPT);
