@@ -11,8 +11,8 @@
  *            so each copy from memory runs under a product. Shared memory is q + k + v = (128 + 2 KEYS) * 2 D bytes:
  *            48 KB (D 128, KEYS 32) or 32 KB (D 64, KEYS 64): two blocks a multiprocessor in the 100 KB of sm_89.
  *            Registers a thread at D 128: out 2 x 16 x 4 = 128, s 2 x 4 x 4 = 32, and some 80 for fragments on their
- *            way and addresses: at most 255 without spilling (-Xptxas -v), again two blocks. KEYS 64 would halve the
- *            reading of q, but s takes 32 more and spills
+ *            way and addresses: within the 255 of two blocks (-Xptxas -v: nothing spilled on sm_80 and sm_89, one
+ *            pointer on sm_90). KEYS 64 would halve the reading of q, but s takes 32 more and spills
  * Moves      q and out once; k and v once a block of 128 queries: at 4608 tokens, 24 heads of 128 2 GB from the
  *            second-level cache. FLOPs 4 n_q n_k D a head = 261 G: bound by the tensor cores
  * Numerics   products bf16 with f32 sums; largest logit, sum of p and out in f32, p rounded to bf16 for the second
@@ -60,10 +60,11 @@ DEVICE void start_copy(uint16_t *tile, const uint16_t *matrix, int stride, int f
     int row = (int)threadIdx.x / (D / 8), eight = (int)threadIdx.x % (D / 8);
     uint16_t *to = tile + tile_at<D>(row, eight);
 
-    UNROLL for (int i = 0; i < N_ROWS; i += ROWS_AT_ONCE) {
-        bool wanted = first + row + i < n;
+    UNROLLED(i, N_ROWS / ROWS_AT_ONCE) {
+        int from = first + row + i * ROWS_AT_ONCE;
+        bool wanted = from < n;
 
-        copy_async_16(to + i * D, matrix + (int64_t)(wanted ? first + row + i : 0) * stride + eight * 8, wanted);
+        copy_async_16(to + i * ROWS_AT_ONCE * D, matrix + (int64_t)(wanted ? from : 0) * stride + eight * 8, wanted);
     }
 }
 
@@ -77,17 +78,17 @@ template <int D, int KEYS> struct warp_tiles {
 template <int D, int KEYS>
 DEVICE void logits(struct warp_tiles<D, KEYS> &w, const uint16_t *q, const uint16_t *k, int lane)
 {
-    UNROLL for (int m = 0; m < 2; m++)
-        UNROLL for (int n = 0; n < KEYS / 8; n++)
+    UNROLLED(m, 2)
+        UNROLLED(n, KEYS / 8)
             w.s[m][n][0] = w.s[m][n][1] = w.s[m][n][2] = w.s[m][n][3] = 0;
-    UNROLL for (int step = 0; step < D / 16; step++) {
+    UNROLLED(step, D / 16) {
         uint32_t a[2][4], b[4];
 
-        UNROLL for (int m = 0; m < 2; m++)
+        UNROLLED(m, 2)
             load_matrices(a[m], q + tile_at<D>(16 * m + lane % 16, 2 * step + lane / 16));
-        UNROLL for (int n = 0; n < KEYS / 16; n++) {
+        UNROLLED(n, KEYS / 16) {
             load_matrices(b, k + tile_at<D>(16 * n + lane / 16 * 8 + lane % 8, 2 * step + lane / 8 % 2));
-            UNROLL for (int m = 0; m < 2; m++) {
+            UNROLLED(m, 2) {
                 matrix_product(w.s[m][2 * n], a[m], b[0], b[1]);
                 matrix_product(w.s[m][2 * n + 1], a[m], b[2], b[3]);
             }
@@ -97,12 +98,11 @@ DEVICE void logits(struct warp_tiles<D, KEYS> &w, const uint16_t *q, const uint1
 
 /* Bias in powers of two; logits after the last key become -infinity. `query`, `key`: of the lane's first value. */
 template <int D, int KEYS, bool BIAS>
-DEVICE void bias_and_end(struct warp_tiles<D, KEYS> &w, const struct flash &f, const float *bias, int query,
-                         int key)
+DEVICE void bias_and_end(struct warp_tiles<D, KEYS> &w, const struct flash &f, const float *bias, int query, int key)
 {
-    UNROLL for (int m = 0; m < 2; m++)
-        UNROLL for (int n = 0; n < KEYS / 8; n++)
-            UNROLL for (int i = 0; i < 4; i++) {
+    UNROLLED(m, 2)
+        UNROLLED(n, KEYS / 8)
+            UNROLLED(i, 4) {
                 int from = query + 16 * m + i / 2 * 8, to = key + 8 * n + i % 2;
 
                 if (to >= f.n_k)
@@ -116,23 +116,25 @@ DEVICE void bias_and_end(struct warp_tiles<D, KEYS> &w, const struct flash &f, c
  * of two. Lanes of one query are neighbours: four share a row of a fragment. */
 template <int D, int KEYS> DEVICE void softmax(struct warp_tiles<D, KEYS> &w, float unit)
 {
-    UNROLL for (int m = 0; m < 2; m++)
-        UNROLL for (int half = 0; half < 2; half++) {
+    UNROLLED(m, 2)
+        UNROLLED(half, 2) {
             float largest = w.largest[m][half], keep, sum = 0;
 
-            UNROLL for (int n = 0; n < KEYS / 8; n++)
+            UNROLLED(n, KEYS / 8)
                 largest = fmaxf(largest, fmaxf(w.s[m][n][2 * half], w.s[m][n][2 * half + 1]));
             largest = fmaxf(largest, lane_xor(largest, 1));
             largest = fmaxf(largest, lane_xor(largest, 2));
             keep = exp2_fast((w.largest[m][half] - largest) * unit); /* the first time 0 */
             w.largest[m][half] = largest;
-            UNROLL for (int n = 0; n < KEYS / 8; n++)
-                UNROLL for (int i = 2 * half; i < 2 * half + 2; i++) {
-                    w.s[m][n][i] = exp2_fast(fmaf(w.s[m][n][i], unit, -largest * unit));
-                    sum += w.s[m][n][i];
+            UNROLLED(n, KEYS / 8)
+                UNROLLED(i, 2) {
+                    float *s = &w.s[m][n][2 * half + i];
+
+                    *s = exp2_fast(fmaf(*s, unit, -largest * unit));
+                    sum += *s;
                 }
             w.weight[m][half] = w.weight[m][half] * keep + sum;
-            UNROLL for (int n = 0; n < D / 8; n++) {
+            UNROLLED(n, D / 8) {
                 w.out[m][n][2 * half] *= keep;
                 w.out[m][n][2 * half + 1] *= keep;
             }
@@ -142,15 +144,15 @@ template <int D, int KEYS> DEVICE void softmax(struct warp_tiles<D, KEYS> &w, fl
 /* out += p v. Two neighbouring fragments of s are, rounded, one of 16 x 16 of p: its layout is that of `a`. */
 template <int D, int KEYS> DEVICE void values(struct warp_tiles<D, KEYS> &w, const uint16_t *v, int lane)
 {
-    UNROLL for (int step = 0; step < KEYS / 16; step++) {
+    UNROLLED(step, KEYS / 16) {
         uint32_t p[2][4], b[4];
 
-        UNROLL for (int m = 0; m < 2; m++)
-            UNROLL for (int i = 0; i < 4; i++)
+        UNROLLED(m, 2)
+            UNROLLED(i, 4)
                 p[m][i] = bf16_pair(w.s[m][2 * step + i / 2][i % 2 * 2], w.s[m][2 * step + i / 2][i % 2 * 2 + 1]);
-        UNROLL for (int n = 0; n < D / 16; n++) {
+        UNROLLED(n, D / 16) {
             load_matrices_transposed(b, v + tile_at<D>(16 * step + lane % 16, 2 * n + lane / 16));
-            UNROLL for (int m = 0; m < 2; m++) {
+            UNROLLED(m, 2) {
                 matrix_product(w.out[m][2 * n], p[m], b[0], b[1]);
                 matrix_product(w.out[m][2 * n + 1], p[m], b[2], b[3]);
             }
@@ -162,21 +164,21 @@ template <int D, int KEYS> DEVICE void values(struct warp_tiles<D, KEYS> &w, con
 template <int D, int KEYS>
 DEVICE void finish(struct warp_tiles<D, KEYS> &w, const struct flash &f, uint16_t *tile, int head, int first, int lane)
 {
-    UNROLL for (int m = 0; m < 2; m++)
-        UNROLL for (int half = 0; half < 2; half++) {
+    UNROLLED(m, 2)
+        UNROLLED(half, 2) {
             float weight = w.weight[m][half];
             int row = 16 * m + 8 * half + lane / 4;
 
             weight += lane_xor(weight, 1);
             weight += lane_xor(weight, 2);
             weight = 1.0f / weight;
-            UNROLL for (int n = 0; n < D / 8; n++)
+            UNROLLED(n, D / 8)
                 *(uint32_t *)(tile + tile_at<D>(row, n) + 2 * (lane % 4)) =
                     bf16_pair(w.out[m][n][2 * half] * weight, w.out[m][n][2 * half + 1] * weight);
         }
     __syncwarp();
-    UNROLL for (int i = 0; i < WARP_QUERIES * D / 8; i += 32) {
-        int row = (i + lane) / (D / 8), eight = (i + lane) % (D / 8);
+    UNROLLED(i, WARP_QUERIES * D / 8 / 32) {
+        int row = (32 * i + lane) / (D / 8), eight = (32 * i + lane) % (D / 8);
 
         if (first + row < f.n_q)
             *(uint4 *)(f.out + (int64_t)(first + row) * f.out_stride + head * D + eight * 8) =
@@ -184,7 +186,8 @@ DEVICE void finish(struct warp_tiles<D, KEYS> &w, const struct flash &f, uint16_
     }
 }
 
-template <int D, int KEYS, bool BIAS> static __global__ void __launch_bounds__(THREADS, 2) attention_flash(struct flash f)
+template <int D, int KEYS, bool BIAS>
+static __global__ void __launch_bounds__(THREADS, 2) attention_flash(struct flash f)
 {
     DYNAMIC_SHARED(uint16_t, shared);
     int lane = (int)threadIdx.x % 32, warp_row = (int)threadIdx.x / 32 * WARP_QUERIES;
@@ -195,10 +198,10 @@ template <int D, int KEYS, bool BIAS> static __global__ void __launch_bounds__(T
     float unit = BIAS ? 1.0f : f.scale * log2_e;
     struct warp_tiles<D, KEYS> w;
 
-    UNROLL for (int m = 0; m < 2; m++) {
+    UNROLLED(m, 2) {
         w.largest[m][0] = w.largest[m][1] = -INFINITY;
         w.weight[m][0] = w.weight[m][1] = 0;
-        UNROLL for (int n = 0; n < D / 8; n++)
+        UNROLLED(n, D / 8)
             w.out[m][n][0] = w.out[m][n][1] = w.out[m][n][2] = w.out[m][n][3] = 0;
     }
     start_copy<QUERIES, D>(q, f.q + head * D, f.q_stride, block_query, f.n_q);

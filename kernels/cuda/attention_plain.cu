@@ -128,8 +128,8 @@ template <int CHUNKS> static __global__ void __launch_bounds__(THREADS, 4) atten
 extern "C" int k_attention_plain(struct tensor *out, const struct tensor *q, const struct tensor *k,
                                  const struct tensor *v, const struct attention_args *args, cudaStream_t stream)
 {
-    struct task t = { rows_of(out), rows_of(q),     rows_of(k),  rows_of(v),
-                      rows_of(args->rel_bias), args->head_dim, args->scale, args->causal };
+    struct task t = { rows_of(out),   rows_of(q),  rows_of(k),  rows_of(v), rows_of(args->rel_bias),
+                      args->head_dim, args->scale, args->causal };
     dim3 grid((unsigned)div_up(t.q.n_rows, WARPS), (unsigned)args->n_heads);
 
     if (args->head_dim <= 128)

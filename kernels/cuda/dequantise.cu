@@ -22,8 +22,8 @@ static __global__ void __launch_bounds__(TILE_THREADS) dequantise(struct rows ds
 
 template <enum dtype T> static int dequantise_launch(const struct rows &dst, const void *src, cudaStream_t stream)
 {
-    return LAUNCH(dequantise<T>, (unsigned)div_up(dst.n_cols, TILE_VALUES), TILE_THREADS, (size_t)layout<T>::TILE_BYTES, stream,
-                  dst, (const uint8_t *)src);
+    return LAUNCH(dequantise<T>, (unsigned)div_up(dst.n_cols, TILE_VALUES), TILE_THREADS, (size_t)layout<T>::TILE_BYTES,
+                  stream, dst, (const uint8_t *)src);
 }
 
 extern "C" int k_dequantise(enum dtype t, const void *src, enum dtype dst_type, void *dst, int64_t n,
@@ -33,8 +33,8 @@ extern "C" int k_dequantise(enum dtype t, const void *src, enum dtype dst_type, 
     struct rows row = rows_of(&values);
 
     switch (t) {
-#define X(id, eight)                                                                                          \
-    case id:                                                                                           \
+#define X(id, eight) \
+    case id:         \
         return dequantise_launch<id>(row, src, stream);
         LAYOUTS(X)
 #undef X

@@ -256,29 +256,32 @@ DEVICE void eight_iq4_xs(const uint8_t *b, int j, float v[8])
 }
 
 /* The types that hold numbers. */
-#define LAYOUTS(X)                                                                                     \
-    X(DT_F32, eight_f32)                                                                               \
-    X(DT_F16, eight_f16)                                                                               \
-    X(DT_BF16, eight_bf16)                                                                             \
-    X(DT_F8_E4M3, eight_f8_e4m3)                                                                       \
-    X(DT_Q8_0, eight_q8_0)                                                                             \
-    X(DT_Q4_0, eight_q4_0)                                                                             \
-    X(DT_Q4_1, eight_q4_1)                                                                             \
-    X(DT_Q5_0, eight_q5_0)                                                                             \
-    X(DT_Q5_1, eight_q5_1)                                                                             \
-    X(DT_Q2_K, eight_q2_k)                                                                             \
-    X(DT_Q3_K, eight_q3_k)                                                                             \
-    X(DT_Q4_K, eight_q4_k)                                                                             \
-    X(DT_Q5_K, eight_q5_k)                                                                             \
-    X(DT_Q6_K, eight_q6_k)                                                                             \
-    X(DT_IQ4_NL, eight_iq4_nl)                                                                         \
+#define LAYOUTS(X)               \
+    X(DT_F32, eight_f32)         \
+    X(DT_F16, eight_f16)         \
+    X(DT_BF16, eight_bf16)       \
+    X(DT_F8_E4M3, eight_f8_e4m3) \
+    X(DT_Q8_0, eight_q8_0)       \
+    X(DT_Q4_0, eight_q4_0)       \
+    X(DT_Q4_1, eight_q4_1)       \
+    X(DT_Q5_0, eight_q5_0)       \
+    X(DT_Q5_1, eight_q5_1)       \
+    X(DT_Q2_K, eight_q2_k)       \
+    X(DT_Q3_K, eight_q3_k)       \
+    X(DT_Q4_K, eight_q4_k)       \
+    X(DT_Q5_K, eight_q5_k)       \
+    X(DT_Q6_K, eight_q6_k)       \
+    X(DT_IQ4_NL, eight_iq4_nl)   \
     X(DT_IQ4_XS, eight_iq4_xs)
 
 template <enum dtype T> struct layout;
 #define X(type, eight)                                                                                 \
     template <> struct layout<type> {                                                                  \
         enum { ELEMS = type##_ELEMS, BYTES = type##_BYTES, TILE_BYTES = TILE_VALUES / ELEMS * BYTES }; \
-        DEVICE void values8(const uint8_t *b, int j, float v[8]) { eight(b, j, v); }                   \
+        DEVICE void values8(const uint8_t *b, int j, float v[8])                                       \
+        {                                                                                              \
+            eight(b, j, v);                                                                            \
+        }                                                                                              \
     };
 LAYOUTS(X)
 #undef X
@@ -306,8 +309,8 @@ DEVICE void store8(const struct rows &dst, int64_t row, int64_t col, int n, cons
         ((float4 *)at)[0] = make_float4(v[0], v[1], v[2], v[3]);
         ((float4 *)at)[1] = make_float4(v[4], v[5], v[6], v[7]);
     } else {
-        *(uint4 *)at = make_uint4(bf16_pair(v[0], v[1]), bf16_pair(v[2], v[3]), bf16_pair(v[4], v[5]),
-                                  bf16_pair(v[6], v[7]));
+        *(uint4 *)at =
+            make_uint4(bf16_pair(v[0], v[1]), bf16_pair(v[2], v[3]), bf16_pair(v[4], v[5]), bf16_pair(v[6], v[7]));
     }
 }
 

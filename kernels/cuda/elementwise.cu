@@ -71,7 +71,8 @@ static int map_launch(struct tensor *y, const struct tensor *a, const struct ten
     while (width > 1 && width / 2 * 4 >= ry.n_cols)
         width /= 2;
     dim3 block(width, THREADS / width);
-    dim3 grid((unsigned)div_up(ry.n_cols, 4 * (int64_t)width), (unsigned)least(div_up(ry.n_rows, block.y), MAX_GRID_ROWS));
+    dim3 grid((unsigned)div_up(ry.n_cols, 4 * (int64_t)width),
+              (unsigned)least(div_up(ry.n_rows, block.y), MAX_GRID_ROWS));
     return LAUNCH(map_rows<M>, grid, block, 0, stream, ry, flat ? one_row(a) : rows_of(a),
                   flat ? one_row(b) : rows_of(b), rows_of(gate), factor);
 }

@@ -49,8 +49,8 @@ static int embed_rows_launch(const struct rows &y, const struct weight *table, c
 extern "C" int k_embed_rows(struct tensor *y, const struct weight *table, const int32_t *ids, cudaStream_t stream)
 {
     switch (table->dtype) {
-#define X(id, eight)                                                                                          \
-    case id:                                                                                           \
+#define X(id, eight) \
+    case id:         \
         return embed_rows_launch<id>(rows_of(y), table, ids, stream);
         LAYOUTS(X)
 #undef X

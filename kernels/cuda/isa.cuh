@@ -12,20 +12,20 @@
 
 #define DEVICE static __device__ __forceinline__
 
-/* In front of a loop whose variable indexes registers. */
-#define UNROLL _Pragma("unroll")
+/* A loop whose variable numbers registers. */
+#define UNROLLED(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
 
 /* Queues kernel<<<...>>>(arguments); the value is a cudaError_t as int. */
-#define LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                         \
+#define LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
     (kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__), (int)cudaGetLastError())
 
 /* Must come before the launch of a kernel that takes more than 48 KiB of shared memory. */
-#define ALLOW_SHARED(kernel, bytes)                                                                    \
+#define ALLOW_SHARED(kernel, bytes) \
     ((int)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes)))
 
 /* The launch's shared memory as an array, 16-byte aligned. */
-#define DYNAMIC_SHARED(type, name)                                                                     \
-    extern __shared__ __align__(16) unsigned char dynamic_shared[];                                    \
+#define DYNAMIC_SHARED(type, name)                                  \
+    extern __shared__ __align__(16) unsigned char dynamic_shared[]; \
     type *name = reinterpret_cast<type *>(dynamic_shared)
 
 /* Two f32 rounded to nearest even, `low` in the low half. cvt.rn.bf16x2.f32 takes the high half first. */
@@ -71,7 +71,7 @@ DEVICE uint32_t shared_address(const void *p)
     return (uint32_t)__cvta_generic_to_shared(p);
 }
 
-/* Copies 16 bytes to shared memory behind the thread's back, zeros when not `wanted`; both addresses 16-byte aligned. */
+/* Copies 16 bytes to shared memory behind the thread's back, zeros when not `wanted`; addresses 16-byte aligned. */
 DEVICE void copy_async_16(void *shared, const void *global, bool wanted)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),

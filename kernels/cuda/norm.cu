@@ -22,8 +22,7 @@ DEVICE float row_sum(const struct rows &x, int64_t row, float *shared)
 {
     float sum = 0, v[4];
 
-    FOR_MY_COLUMNS(col, x.n_cols)
-    {
+    FOR_MY_COLUMNS(col, x.n_cols) {
         load4(x, row, col, v);
         sum += (v[0] + v[1]) + (v[2] + v[3]);
     }
@@ -35,8 +34,7 @@ DEVICE float row_squares(const struct rows &x, int64_t row, float centre, float 
 {
     float sum = 0, v[4];
 
-    FOR_MY_COLUMNS(col, x.n_cols)
-    {
+    FOR_MY_COLUMNS(col, x.n_cols) {
         load4(x, row, col, v);
         for (int i = 0; i < 4; i++)
             if (col + i < x.n_cols)
@@ -55,8 +53,7 @@ static __global__ void __launch_bounds__(THREADS)
         float mean = row_sum(x, row, shared) / n;
         float inverse = 1.0f / sqrtf(row_squares(x, row, mean, shared) / n + eps);
 
-        FOR_MY_COLUMNS(col, x.n_cols)
-        {
+        FOR_MY_COLUMNS(col, x.n_cols) {
             float v[4], scale[4] = { 0, 0, 0, 0 }, shift[4] = { 0, 0, 0, 0 };
 
             load4(x, row, col, v);
@@ -78,8 +75,7 @@ static __global__ void __launch_bounds__(THREADS) rms_norm(struct rows y, struct
     for (int64_t row = blockIdx.x; row < x.n_rows; row += gridDim.x) {
         float inverse = 1.0f / sqrtf(row_squares(x, row, 0, shared) / (float)x.n_cols + eps);
 
-        FOR_MY_COLUMNS(col, x.n_cols)
-        {
+        FOR_MY_COLUMNS(col, x.n_cols) {
             float v[4], scale[4];
 
             load4(x, row, col, v);

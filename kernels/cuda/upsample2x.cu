@@ -3,7 +3,7 @@
  *
  * Maths      y[i, j, c] = x[i/2, j/2, c]
  * Shapes     x [H, W, C], y [2H, 2W, C], f32 or bf16, dense; any C >= 1
- * Launch     block of 256 threads along a row of y, four channels a thread; grid.x over the row, grid.y over rows, looped
+ * Launch     grid (along a row of y, rows of y), block (256); four channels a thread, more rows than a grid has in turn
  * Moves      x once from memory (its second reading comes from cache), y once
  * Reference  kernels/cpu/conv.c          Test  test_cuda_shim_elementwise.c, test/gpu/test_ops.c
  */
@@ -12,7 +12,8 @@
 enum { THREADS = 256, MAX_GRID_ROWS = 65535 };
 
 /* x and y as [pixels, C]. */
-static __global__ void __launch_bounds__(THREADS) upsample2x(struct rows y, struct rows x, int64_t width, int64_t height)
+static __global__ void __launch_bounds__(THREADS)
+    upsample2x(struct rows y, struct rows x, int64_t width, int64_t height)
 {
     int64_t n_chunks = (x.n_cols + 3) / 4, i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     int64_t across = i / n_chunks, col = i % n_chunks * 4;

@@ -12,7 +12,8 @@ extern "C" {
 #include "kernels/quant.h"
 }
 
-namespace {
+namespace
+{
 
 enum { MAX_THREADS = 1024, MAX_COPIES = 64, GUARD = 64, GUARD_BYTE = 0xa5, SHARED_MAX = 227 * 1024 };
 enum state { NEW, READY, AT_BLOCK, AT_WARP, ENDED };
@@ -65,8 +66,8 @@ struct {
 void be_thread(int i)
 {
     block.current = i;
-    threadIdx = dim3((unsigned)i % blockDim.x, (unsigned)i / blockDim.x % blockDim.y,
-                     (unsigned)i / (blockDim.x * blockDim.y));
+    threadIdx =
+        dim3((unsigned)i % blockDim.x, (unsigned)i / blockDim.x % blockDim.y, (unsigned)i / (blockDim.x * blockDim.y));
 }
 
 /* The i-th in the order of running. */

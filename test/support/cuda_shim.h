@@ -26,8 +26,8 @@ void cuda_shim_backwards(bool backwards);
 #include <math.h>
 #include <string.h>
 
-#define DEVICE static inline
-#define UNROLL
+#define DEVICE         static inline
+#define UNROLLED(i, n) for (int i = 0; i < (n); i++)
 #define __global__
 #define __launch_bounds__(...)
 
@@ -82,10 +82,10 @@ template <class F> int cuda_shim_launch(dim3 grid, dim3 block, size_t shared_byt
     return cuda_shim_run(grid, block, shared_bytes, [](void *f) { (*(F *)f)(); }, &thread);
 }
 
-#define LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                         \
+#define LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
     ((void)(stream), cuda_shim_launch((grid), (block), (shared_bytes), [=] { kernel(__VA_ARGS__); }))
 #define ALLOW_SHARED(kernel, bytes) cuda_shim_allow_shared(bytes)
-#define DYNAMIC_SHARED(type, name) type *name = (type *)cuda_shim_shared()
+#define DYNAMIC_SHARED(type, name)  type *name = (type *)cuda_shim_shared()
 
 void __syncthreads(void);
 void __syncwarp(void);
@@ -114,9 +114,7 @@ static inline float __fmul_rn(float a, float b)
     return a * b;
 }
 
-static inline void forget(int &)
-{
-}
+static inline void forget(int &) {}
 
 uint32_t bf16_pair(float low, float high);
 float half_value(uint16_t bits);

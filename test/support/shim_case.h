@@ -31,15 +31,15 @@ struct backend *shim_plain(void); /* the reference, opened once */
 
 /* Runs `call`, which writes to *out, into y and, with the threads the other way round, into its twin: the bytes must be
  * the same. The value of `call` is a cudaError_t. */
-#define ON_SHIM(y, call)                                                                               \
-    do {                                                                                               \
-        struct tensor again_ = shim_twin(y), *out = &again_;                                           \
-        cuda_shim_backwards(true);                                                                     \
-        CHECK_INT(call, 0);                                                                            \
-        cuda_shim_backwards(false);                                                                    \
-        out = (y);                                                                                     \
-        CHECK_INT(call, 0);                                                                            \
-        shim_check_same(&again_, (y));                                                                 \
+#define ON_SHIM(y, call)                                     \
+    do {                                                     \
+        struct tensor again_ = shim_twin(y), *out = &again_; \
+        cuda_shim_backwards(true);                           \
+        CHECK_INT(call, 0);                                  \
+        cuda_shim_backwards(false);                          \
+        out = (y);                                           \
+        CHECK_INT(call, 0);                                  \
+        shim_check_same(&again_, (y));                       \
     } while (0)
 
 void shim_check_same(const struct tensor *a, const struct tensor *b);

@@ -32,7 +32,8 @@ static void plain_case(const struct shim_form *f, const struct shape *s)
 {
     int64_t cols = (int64_t)s->n_heads * s->head_dim, max = s->n_q > s->n_k ? s->n_q : s->n_k;
     struct tensor q = shim_x(f, s->n_q, cols), k = shim_x(f, s->n_k, cols), v = shim_x(f, s->n_k, cols);
-    struct tensor y = shim_y(f, s->n_q, cols), want = shim_twin(&y), bias = sample_2d(DT_F32, s->n_heads, 2 * max + 3, 0);
+    struct tensor y = shim_y(f, s->n_q, cols), want = shim_twin(&y),
+                  bias = sample_2d(DT_F32, s->n_heads, 2 * max + 3, 0);
     struct attention_args args = { s->n_heads, s->head_dim, s->scale, s->causal, s->bias ? &bias : NULL };
     struct err err = { 0 };
 
@@ -45,8 +46,9 @@ static void plain_case(const struct shim_form *f, const struct shape *s)
 TEST(cuda_shim__plain_attention_takes_every_shape)
 {
     static const struct shape shapes[] = {
-        { 1, 1, 1, 32, false, false, 1 },      { 7, 9, 3, 64, false, false, 0.125f }, { 13, 13, 2, 64, true, false, 0.125f },
-        { 5, 6, 2, 33, false, true, 1 },       { 6, 30, 1, 512, false, false, 0.05f }, { 9, 9, 2, 200, true, true, 0.1f },
+        { 1, 1, 1, 32, false, false, 1 },       { 7, 9, 3, 64, false, false, 0.125f },
+        { 13, 13, 2, 64, true, false, 0.125f }, { 5, 6, 2, 33, false, true, 1 },
+        { 6, 30, 1, 512, false, false, 0.05f }, { 9, 9, 2, 200, true, true, 0.1f },
         { 3, 17, 2, 128, false, false, 0.09f }, { 4, 3, 5, 2, false, false, -2 },
     };
 
@@ -122,7 +124,8 @@ TEST(cuda_shim__flash_attention_stands_large_logits)
 
 TEST(cuda_shim__flash_attention_spreads_nan_over_its_row_alone)
 {
-    struct tensor q = sample_2d(DT_BF16, 20, 64, 0), k = sample_2d(DT_BF16, 40, 64, 0), v = sample_2d(DT_BF16, 40, 64, 0);
+    struct tensor q = sample_2d(DT_BF16, 20, 64, 0), k = sample_2d(DT_BF16, 40, 64, 0),
+                  v = sample_2d(DT_BF16, 40, 64, 0);
     struct tensor y = sample_2d(DT_BF16, 20, 64, 0);
     struct attention_args args = { 1, 64, 1, false, NULL };
 

@@ -1,6 +1,6 @@
 /*
- * The norms of the CUDA backend on the shim, against the plain backend. Sums of n values in f32, in 256 lanes: errors of
- * some 2^-24 each, growing with the root of n/256; 1e-6 holds for all sizes here.
+ * The norms of the CUDA backend on the shim, against the plain backend. Sums of n values in f32, in 256 lanes: errors
+ * of some 2^-24 each, growing with the root of n/256; 1e-6 holds for all sizes here.
  */
 #include <math.h>
 
