@@ -14,7 +14,10 @@ CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -f
 CFLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -w -fsanitize=fuzzer-no-link,address,undefined \
                   -fno-sanitize-recover=undefined
 OPENMP  := $(if $(filter fuzz,$(FLAVOUR)),,-fopenmp)
-CFLAGS  += -std=gnu17 -ffp-contract=off $(OPENMP) -pthread $(WARN) $(CFLAGS_$(FLAVOUR))
+# Numbers: the same on every processor (products are not fused with sums), NaN and infinity as IEEE has them; nobody reads
+# errno or the exception flags after arithmetic, so a choice between two values may become vector code.
+FLOAT   := -ffp-contract=off -fno-math-errno -fno-trapping-math
+CFLAGS  += -std=gnu17 $(FLOAT) $(OPENMP) -pthread $(WARN) $(CFLAGS_$(FLAVOUR))
 CPPFLAGS += -I. -D_GNU_SOURCE -MMD -MP
 LDFLAGS += $(OPENMP) -pthread $(if $(filter asan,$(FLAVOUR)),-fsanitize=address$(comma)undefined)
 comma   := ,

@@ -307,11 +307,17 @@ enum {
 #undef X
 };
 
+/* Weights come from memory once, in blocks whose size is no power of two: asked for early, they are there in time. */
+enum { BYTES_AHEAD = 2048 };
+
 #define X(id, block)                                                                                   \
     EVERY_PROCESSOR static void row_##block(const uint8_t *restrict src, float *restrict dst, int64_t n_blocks) \
     {                                                                                                  \
-        for (int64_t i = 0; i < n_blocks; i++)                                                         \
+        for (int64_t i = 0; i < n_blocks; i++) {                                                       \
+            if (id##_ELEMS > 1)                                                                        \
+                __builtin_prefetch(src + i * id##_BYTES + BYTES_AHEAD);                                \
             block(src + i * id##_BYTES, dst + i * id##_ELEMS);                                         \
+        }                                                                                              \
     }
 LAYOUTS(X)
 #undef X

@@ -130,22 +130,34 @@ static int64_t stripe_start(const struct group_job *j, int64_t i)
     return tensor_rows(j->x) * i / j->n_stripes;
 }
 
+/* Adds n_rows <= PIECE pixels from p on, which follow `count` others. scratch: their rows, means, sums of squares. */
+static void add_piece(const struct group_job *j, int64_t p, int n_rows, int64_t count, double *moments, float *scratch)
+{
+    int64_t n = tensor_cols(j->x);
+    float *mean = scratch + PIECE * n, *square_sum = mean + n;
+    const float *rows[PIECE];
+
+    memset(mean, 0, 2 * (size_t)n * sizeof *mean);
+    for (int r = 0; r < n_rows; r++) {
+        rows[r] = cpu_row_load(j->x, p + r, scratch + r * n);
+        row_add_scaled(mean, 1.0f, rows[r], n);
+    }
+    row_scale(mean, 1.0f / (float)n_rows, n);
+    for (int r = 0; r < n_rows; r++)
+        row_add_squares(square_sum, rows[r], mean, n);
+    row_join_moments(moments, moments + n, (double)count, mean, square_sum, n_rows, n);
+}
+
 static enum err_code moments_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
 {
     const struct group_job *j = ctx;
     int64_t n = tensor_cols(j->x), start = stripe_start(j, i), end = stripe_start(j, i + 1);
-    double *mean = j->moments + i * 2 * n, *square_sum = mean + n;
-    const float *rows[PIECE];
+    double *moments = j->moments + i * 2 * n;
 
     (void)d, (void)err;
-    memset(mean, 0, 2 * (size_t)n * sizeof(double));
-    for (int64_t p = start; p < end; p += PIECE) {
-        int n_rows = end - p < PIECE ? (int)(end - p) : PIECE;
-
-        for (int r = 0; r < n_rows; r++)
-            rows[r] = cpu_row_load(j->x, p + r, (float *)scratch + r * n);
-        row_moments(rows, n_rows, (double)(p - start), mean, square_sum, n);
-    }
+    memset(moments, 0, 2 * (size_t)n * sizeof *moments);
+    for (int64_t p = start; p < end; p += PIECE)
+        add_piece(j, p, end - p < PIECE ? (int)(end - p) : PIECE, p - start, moments, (float *)scratch);
     return ERR_OK;
 }
 
@@ -209,7 +221,7 @@ enum err_code fast_group_norm(struct backend *be, struct tensor *y, const struct
     job.moments = (double *)f->operands.p;
     job.mean = (float *)(f->operands.p + moments_bytes);
     job.factor = job.mean + n;
-    rc = fast_run(f, moments_task, &job, job.n_stripes, PIECE * row_bytes, err);
+    rc = fast_run(f, moments_task, &job, job.n_stripes, (PIECE + 2) * row_bytes, err);
     if (rc)
         return rc;
     for (int64_t g = 0; g < n_groups; g++)

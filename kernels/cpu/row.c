@@ -105,7 +105,7 @@ EVERY_PROCESSOR void row_turn_pairs(float *x, const float *rope, int64_t n)
 /*
  * exp(x) = 2^n exp(r), n the integer nearest to x / ln 2 and |r| <= ln 2 / 2. Adding and taking away 1.5 * 2^23 rounds
  * to an integer and leaves it in the low bits. The polynomial is that of Cephes' expf; the error is below 2 ulp.
- * 0 below -87, at most exp(88) above; NaN stays NaN.
+ * Below -87 and above 88 the value is that at the limit; NaN stays NaN.
  */
 INLINE_HOT float exp_value(float x)
 {
@@ -114,11 +114,13 @@ INLINE_HOT float exp_value(float x)
         float f;
         uint32_t u;
     } shifted, power;
-    float clamped = x > 88.0f ? 88.0f : x < -87.0f ? -87.0f : x, n, r, p;
+    float n, r, p;
 
-    shifted.f = clamped * 1.44269504088896341f + round;
+    x = 88.0f < x ? 88.0f : x;
+    x = -87.0f > x ? -87.0f : x;
+    shifted.f = x * 1.44269504088896341f + round;
     n = shifted.f - round;
-    r = clamped - n * 0.693359375f + n * 2.12194440e-4f;
+    r = x - n * 0.693359375f + n * 2.12194440e-4f;
     p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
@@ -127,7 +129,7 @@ INLINE_HOT float exp_value(float x)
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
     power.u = (shifted.u - 0x4b400000u + 127u) << 23;
-    return x < -87.0f ? 0.0f : p * power.f;
+    return p * power.f;
 }
 
 float row_exp(float x)
@@ -141,55 +143,63 @@ EVERY_PROCESSOR void row_silu(float *y, const float *x, int64_t n)
         y[i] = x[i] / (1.0f + exp_value(-x[i]));
 }
 
-EVERY_PROCESSOR float row_exp_piece(float *l, int64_t n, float scale, const float *bias, float *max)
+/* The two passes of row_exp_piece over `width` values from i on, at most LANES; a constant where speed matters. */
+INLINE_HOT void raise_max(float *l, int64_t i, int width, float scale, const float *bias, float *lanes)
 {
-    float lanes[LANES], largest = *max, sums[LANES] = { 0 };
-    int64_t i = 0;
+    for (int j = 0; j < width; j++) {
+        float value = l[i + j] * scale + (bias ? bias[i + j] : 0.0f);
 
-    for (int j = 0; j < LANES; j++)
-        lanes[j] = largest;
-    for (i = 0; i < n; i++)
-        l[i] = l[i] * scale + (bias ? bias[i] : 0.0f);
-    for (i = 0; i + LANES <= n; i += LANES)
-        for (int j = 0; j < LANES; j++)
-            lanes[j] = l[i + j] > lanes[j] ? l[i + j] : lanes[j];
-    for (; i < n; i++)
-        lanes[0] = l[i] > lanes[0] ? l[i] : lanes[0];
-    for (int j = 0; j < LANES; j++)
-        largest = lanes[j] > largest ? lanes[j] : largest;
-    for (i = 0; i < n; i++)
-        l[i] = exp_value(l[i] - largest);
-    for (i = 0; i + LANES <= n; i += LANES)
-        for (int j = 0; j < LANES; j++)
-            sums[j] += l[i + j];
-    for (; i < n; i++)
-        sums[i % LANES] += l[i];
-    *max = largest;
-    return lanes_sum(sums);
+        l[i + j] = value;
+        lanes[j] = value > lanes[j] ? value : lanes[j];
+    }
 }
 
-EVERY_PROCESSOR void row_moments(const float *const *x, int n_rows, double count, double *mean, double *square_sum,
-                                 int64_t n)
+INLINE_HOT void add_exp(float *l, int64_t i, int width, float max, float *lanes)
 {
-    for (int64_t c0 = 0; c0 < n; c0 += LANES) {
-        int64_t width = n - c0 < LANES ? n - c0 : LANES;
-        float sum[LANES] = { 0 }, here[LANES], squares[LANES] = { 0 };
+    for (int j = 0; j < width; j++) {
+        l[i + j] = exp_value(l[i + j] - max);
+        lanes[j] += l[i + j];
+    }
+}
 
-        for (int r = 0; r < n_rows; r++)
-            for (int64_t c = 0; c < width; c++)
-                sum[c] += x[r][c0 + c];
-        for (int64_t c = 0; c < width; c++)
-            here[c] = sum[c] / (float)n_rows;
-        for (int r = 0; r < n_rows; r++)
-            for (int64_t c = 0; c < width; c++) {
-                float delta = x[r][c0 + c] - here[c];
-                squares[c] += delta * delta;
-            }
-        for (int64_t c = 0; c < width; c++) {
-            double delta = here[c] - mean[c0 + c], total = count + n_rows;
+EVERY_PROCESSOR float row_exp_piece(float *l, int64_t n, float scale, const float *bias, float *max)
+{
+    int64_t whole = n - n % LANES;
+    float lanes[LANES];
 
-            mean[c0 + c] += delta * n_rows / total;
-            square_sum[c0 + c] += squares[c] + delta * delta * count * n_rows / total;
-        }
+    for (int j = 0; j < LANES; j++)
+        lanes[j] = *max;
+    for (int64_t i = 0; i < whole; i += LANES)
+        raise_max(l, i, LANES, scale, bias, lanes);
+    raise_max(l, whole, (int)(n - whole), scale, bias, lanes);
+    for (int j = 0; j < LANES; j++) {
+        *max = lanes[j] > *max ? lanes[j] : *max;
+        lanes[j] = 0;
+    }
+    for (int64_t i = 0; i < whole; i += LANES)
+        add_exp(l, i, LANES, *max, lanes);
+    add_exp(l, whole, (int)(n - whole), *max, lanes);
+    return lanes_sum(lanes);
+}
+
+EVERY_PROCESSOR void row_add_squares(float *sum, const float *x, const float *about, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float delta = x[i] - about[i];
+
+        sum[i] += delta * delta;
+    }
+}
+
+EVERY_PROCESSOR void row_join_moments(double *mean, double *square_sum, double count, const float *more_mean,
+                                      const float *more_square_sum, double more_count, int64_t n)
+{
+    double share = more_count / (count + more_count);
+
+    for (int64_t i = 0; i < n; i++) {
+        double delta = more_mean[i] - mean[i];
+
+        mean[i] += delta * share;
+        square_sum[i] += more_square_sum[i] + delta * delta * count * share;
     }
 }

@@ -30,7 +30,10 @@ float row_exp_piece(float *l, int64_t n, float scale, const float *bias, float *
 /* exp(x) for x <= 0 as the above computes it. */
 float row_exp(float x);
 
-/* Welford's moments of `n_rows` rows of x, each channel by itself, joined to mean and square_sum of `count` rows. */
-void row_moments(const float *const *x, int n_rows, double count, double *mean, double *square_sum, int64_t n);
+/* Moments of many rows, column by column: sum += (x - about)^2 for a few rows in f32; their means and sums of squares
+ * joined in double to those of `count` rows before (Chan et al. 1979). */
+void row_add_squares(float *sum, const float *x, const float *about, int64_t n);
+void row_join_moments(double *mean, double *square_sum, double count, const float *more_mean,
+                      const float *more_square_sum, double more_count, int64_t n);
 
 #endif
