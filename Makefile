@@ -31,6 +31,27 @@ else
 SKIP_SRC += kernels/cpu/onednn.c kernels/cpu/row.c kernels/cpu/fast%
 endif
 
+# CUDA where nvcc and cuBLASLt are; CUDA=0 leaves it out. Machine code for the three generations that have bf16 tensor
+# cores, and PTX for those to come. The library is loaded when a device is opened, so the program starts without it.
+CUDA       ?= $(if $(filter release,$(FLAVOUR)),1,0)
+CUDA_ARCHS ?= 80 89 90
+ifneq ($(CUDA),0)
+$(shell mkdir -p build && scripts/cuda_paths.sh > build/cuda_paths.mk)
+include build/cuda_paths.mk
+endif
+ifneq ($(and $(CUDA_HOME),$(CUBLASLT_LIB)),)
+SKIP_SRC   += kernels/cuda_stub.c
+SRC_CUDA   := $(wildcard kernels/cuda/*.c)
+SRC_CU     := $(wildcard kernels/cuda/*.cu)
+NVCC       := $(CUDA_HOME)/bin/nvcc
+CUDA_NEWEST := $(lastword $(CUDA_ARCHS))
+NVCCFLAGS  := -std=c++17 -O3 -lineinfo -I. -ccbin $(lastword $(CXX)) -Xcompiler -Wall,-Wextra -Werror all-warnings \
+    $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$a,code=sm_$a) -gencode arch=compute_$(CUDA_NEWEST),code=compute_$(CUDA_NEWEST)
+LDLIBS     += -L$(CUDA_LIB) -lcudart_static -lstdc++ -ldl -lrt -Wl,-rpath,$(CUBLASLT_LIB)
+else ifneq ($(CUDA_HOME),)
+$(info cuda: nvcc is here but cuBLASLt is not: building without CUDA. `make cuda-libs` fetches it (400 MB))
+endif
+
 CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
@@ -53,7 +74,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration run lint fmt tiny-model clean help FORCE
+.PHONY: all deps test unit asan fuzz integration run lint fmt tiny-model cuda-libs clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
 
 # Targets that people type on a fresh machine install what is missing and start over, for the flags above were made
@@ -83,7 +104,8 @@ $(TOOLS:%=$(BUILD)/%):
 $(TOOLS:%=build/%): build/%: $(BUILD)/%
 	$(Q)cp --remove-destination $< $@
 
-$(LIB_KERNELS): $(call obj,$(SRC_KERNELS))
+$(LIB_KERNELS): $(call obj,$(SRC_KERNELS) $(SRC_CUDA)) $(SRC_CU:%=$(BUILD)/%.o)
+$(call obj,$(SRC_CUDA)): CPPFLAGS += -isystem $(CUDA_INC) -isystem $(CUBLASLT_INC)
 $(LIB_MODELS): $(call obj,$(SRC_MODELS))
 $(LIB_WORKER): $(call obj,$(SRC_WORKER))
 $(BUILD)/%.a:
@@ -96,6 +118,12 @@ $(BUILD)/shim/%.o: %.cc
 
 $(BUILD)/%.o: %.c
 	$(Q)mkdir -p $(@D); echo "cc    $<"; $(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+
+$(BUILD)/%.cu.o: %.cu
+	$(Q)mkdir -p $(@D); echo "nvcc  $<"; $(NVCC) $(NVCCFLAGS) -MMD -MP -c $< -o $@
+
+cuda-libs: ## cuBLASLt of nvcc's version into build/cuda-libs, for machines whose toolkit lacks it
+	$(Q)scripts/cuda_libs.sh
 
 test: ## unit tests, no network, GPU or weights; T=part-of-a-name runs some
 	$(AGAIN) unit T='$(T)'

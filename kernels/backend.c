@@ -22,3 +22,9 @@ void backend_close(struct backend *be)
     if (be)
         be->ops->close(be);
 }
+
+void backend_expect_weights(struct backend *be, enum weight_mode mode, size_t expanded_bytes)
+{
+    if (be->ops->weights_expect)
+        be->ops->weights_expect(be, mode, expanded_bytes);
+}

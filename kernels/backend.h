@@ -43,6 +43,12 @@ struct conv_args {
     int pad_top, pad_left, pad_bottom, pad_right; /* zeros */
 };
 
+/*
+ * How a device with memory of its own keeps matrices: as matrix products take them; as in their file, expanded each
+ * time they are used, which takes less memory and more time; or the first where everything fits. Results are the same.
+ */
+enum weight_mode { WEIGHTS_AUTO, WEIGHTS_EXPANDED, WEIGHTS_STORED };
+
 struct backend_ops {
     void (*close)(struct backend *be);
 
@@ -53,7 +59,10 @@ struct backend_ops {
     enum err_code (*download)(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err);
     enum err_code (*sync)(struct backend *be, struct err *err);
 
-    /* weights: `host` lies in a mapping that outlives the backend's use of it */
+    /* weights: `host` lies in a mapping that outlives the backend's use of it.
+     * weights_expect comes before all others and says how large all matrices are at two bytes a value, for AUTO; NULL
+     * where there is no choice */
+    void (*weights_expect)(struct backend *be, enum weight_mode mode, size_t expanded_bytes);
     enum err_code (*weight_load)(struct backend *be, const struct weight *host, struct weight *ret, struct err *err);
     void (*weight_prefetch)(struct backend *be, const struct weight *const *w, int n); /* a hint; may do nothing */
     enum err_code (*conv_weight_load)(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err);
@@ -120,6 +129,10 @@ enum precision { PRECISION_DEFAULT, PRECISION_F32, PRECISION_BF16 };
 MUST_CHECK enum err_code backend_open(enum backend_kind kind, enum precision precision, struct backend **ret,
                                       struct err *err);
 void backend_close(struct backend *be); /* takes NULL */
+
+/* Before weights are loaded; without it a device expands them all. `expanded_bytes`: of all matrices together, two bytes
+ * a value; 0 where the mode says it all. Backends without a choice take no notice. */
+void backend_expect_weights(struct backend *be, enum weight_mode mode, size_t expanded_bytes);
 
 /* Every operation checks and succeeds, memory is address space only: running a model on it measures its arenas. */
 MUST_CHECK enum err_code backend_plan_open(enum dtype act, struct backend **ret, struct err *err);

@@ -1,45 +1,48 @@
 /*
- * cuda - what the files of the CUDA backend share: the backend's record and its operations.
+ * cuda - what the files of the CUDA backend share: the backend's record and its operations. The host's part is C, the
+ * kernels are behind the launchers of kernels.h.
  *
- * One device, one stream for the work and one for expanding weights ahead of use. Precision: inputs of matrix products
- * bf16 with f32 accumulation, everything else (residual streams, statistics, softmax, modulation) f32. No atomics in
- * sums and no split of a sum that depends on timing: the same input gives the same bytes on the same card.
+ * One device, one stream for the work and one for weights on their way. Precision: inputs of matrix products bf16 with
+ * f32 accumulation, everything else (residual streams, statistics, softmax, modulation) f32. No atomics in sums and no
+ * split of a sum that depends on timing: the same input gives the same bytes on the same card.
  * Runs on CUDA 12.2 to 13.x, sm_80 and up.
  */
 #ifndef KERNELS_CUDA_CUDA_CUH
 #define KERNELS_CUDA_CUDA_CUH
 
-#include <cublasLt.h>
-#include <cuda_runtime.h>
-#include <cudnn.h>
-
+#ifdef __cplusplus
 extern "C" {
-#include "kernels/backend.h"
-}
+#endif
 
-struct cuda_plans; /* cuBLASLt plans by shape (linear.cu) */
-struct cuda_convs; /* cuDNN plans by shape (conv2d.cu) */
-struct cuda_ring;  /* buffers that quantised weights are expanded into ahead of use (weight.cu) */
+#include <cuda_runtime_api.h>
+
+#include "kernels/backend.h"
+
+struct cuda_products; /* cuBLASLt and its plans by shape (product.c) */
+struct cuda_weights;  /* matrices and convolutions on the device (weight.c) */
 
 struct cuda {
     struct backend base;
-    int device, sm, n_multiprocessors;
-    cudaStream_t stream, expand;
-    cublasLtHandle_t lt;
-    cudnnHandle_t dnn;
-    void *workspace; /* of cuBLASLt and cuDNN; allocated once */
+    int device, sm, n_multiprocessors, l2_bytes; /* sm: 10 * major + minor */
+    cudaStream_t stream, expand; /* the work; uploads and expansion of weights */
+    cudaEvent_t turn;            /* orders one stream behind the other */
+    void *workspace; /* scratch of the operation that runs; 256-byte aligned */
     size_t workspace_bytes;
-    struct cuda_plans *plans;
-    struct cuda_convs *convs;
-    struct cuda_ring *ring;
+    struct cuda_products *products;
+    struct cuda_weights *weights;
 };
 
-static inline struct cuda *cuda_of(struct backend *be) { return (struct cuda *)be; }
+static inline struct cuda *cuda_of(struct backend *be)
+{
+    return (struct cuda *)be;
+}
 
-/* A CUDA status as an error: cudaErrorMemoryAllocation is ERR_NOMEM, all else ERR_GPU. ERR_OK passes. */
+/* A CUDA status as an error: cudaErrorMemoryAllocation is ERR_NOMEM, all else ERR_GPU. cudaSuccess is ERR_OK. */
 enum err_code cuda_status(cudaError_t status, const char *what, struct err *err);
+/* Work queued on `later` from now on starts after all that is queued on `first` now. */
+enum err_code cuda_order(struct cuda *cuda, cudaStream_t first, cudaStream_t later, struct err *err);
 
-/* The operations of backend.h, one file each or a few that belong together; the table is in device.cu. */
+/* The operations of backend.h, one file each or a few that belong together; the table is in device.c. */
 #define CUDA_OP(name, ...) enum err_code cuda_##name(struct backend *be, __VA_ARGS__, struct err *err)
 CUDA_OP(linear, struct tensor *y, const struct tensor *x, const struct weight *w, const struct tensor *bias,
         enum activation act);
@@ -62,14 +65,28 @@ CUDA_OP(conv2d, struct tensor *y, const struct tensor *x, const struct conv_weig
         const struct tensor *residual, const struct conv_args *args);
 CUDA_OP(upsample2x, struct tensor *y, const struct tensor *x);
 
-/* Weights (weight.cu): resident as bf16, or quantised and expanded ahead of use. */
+/* Weights (weight.c): resident as bf16, or as stored and expanded ahead of use. */
+enum err_code cuda_weights_open(struct cuda *cuda, struct err *err);
+void cuda_weights_close(struct cuda *cuda);
+void cuda_weights_expect(struct backend *be, enum weight_mode mode, size_t expanded_bytes);
 enum err_code cuda_weight_load(struct backend *be, const struct weight *host, struct weight *ret, struct err *err);
 void cuda_weight_prefetch(struct backend *be, const struct weight *const *w, int n);
 enum err_code cuda_conv_weight_load(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err);
-/* The bf16 values of a weight view on the device, ready on be's stream: `ret` [rows, cols], dense rows. */
+/* The bf16 values of a weight view on the device, ready on be's stream: `ret` [rows, cols], dense rows. They may go
+ * with the next call: queue what reads them first. */
 enum err_code cuda_weight_bf16(struct backend *be, const struct weight *w, const void **ret, struct err *err);
+/* Values of a row of a convolution's weights on the device, bf16 [c_out, this]: taps, then channels, then zeros. */
+int64_t cuda_conv_row(const struct conv_weight *w);
+
+/* Attention by two products, for heads too wide for our kernels: no bias, not causal, any head_dim (attention.c). */
+CUDA_OP(attention_by_products, struct tensor *out, const struct tensor *q, const struct tensor *k,
+        const struct tensor *v, const struct attention_args *args);
 
 /* n values of storage type t, expanded to bf16 on the given stream (dequantise.cu). n is a multiple of t's block. */
 cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -11,6 +11,12 @@ static enum err_code launched(int status, const char *what, struct err *err)
     return cuda_status((cudaError_t)status, what, err);
 }
 
+/* A head wider than a flash kernel takes, as the VAE has one. */
+static bool is_wide(const struct tensor *q, const struct attention_args *args)
+{
+    return q->dtype == DT_BF16 && args->head_dim > 128 && !args->causal && !args->rel_bias;
+}
+
 enum err_code cuda_attention(struct backend *be, struct tensor *out, const struct tensor *q, const struct tensor *k,
                              const struct tensor *v, const struct attention_args *args, struct err *err)
 {
@@ -18,6 +24,8 @@ enum err_code cuda_attention(struct backend *be, struct tensor *out, const struc
 
     if (k_attention_flash_fits(out, q, k, v, args))
         return launched(k_attention_flash(out, q, k, v, args, stream), "attention", err);
+    if (is_wide(q, args))
+        return cuda_attention_by_products(be, out, q, k, v, args, err);
     if (args->head_dim > K_ATTENTION_MAX_DIM)
         return err_set(err, ERR_UNSUPPORTED, "cuda: attention heads of %d, at most %d", args->head_dim,
                        (int)K_ATTENTION_MAX_DIM);
@@ -84,10 +92,24 @@ enum err_code cuda_copy(struct backend *be, struct tensor *y, const struct tenso
     return launched(k_copy(y, x, cuda_of(be)->stream), "copy", err);
 }
 
+/* By way of bf16, whatever the table is kept as: so results do not depend on that. */
 enum err_code cuda_embed_rows(struct backend *be, struct tensor *y, const struct weight *table, const int32_t *ids,
                               struct err *err)
 {
-    return launched(k_embed_rows(y, table, ids, cuda_of(be)->stream), "embed_rows", err);
+    struct cuda *cuda = cuda_of(be);
+    int64_t n = tensor_rows(y), cols = tensor_cols(y), group = (int64_t)(cuda->workspace_bytes / ((size_t)cols * 2));
+    struct tensor rows = y->n_dims == 2 ? *y : tensor_as_2d(y, n, cols);
+    enum err_code rc = group > 0 ? ERR_OK : err_set(err, ERR_TOO_LARGE, "cuda: rows of %lld", (long long)cols);
+
+    for (int64_t first = 0; first < n && !rc; first += group) {
+        struct tensor part = tensor_row_view(&rows, first, n - first < group ? n - first : group);
+        struct tensor values = tensor_2d(DT_BF16, tensor_rows(&part), cols, cuda->workspace);
+
+        rc = launched(k_embed_rows(&values, table, ids + first, cuda->stream), "embed_rows", err);
+        if (!rc)
+            rc = cuda_copy(be, &part, &values, err);
+    }
+    return rc;
 }
 
 enum err_code cuda_upsample2x(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err)

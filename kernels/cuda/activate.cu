@@ -1,0 +1,51 @@
+/*
+ * activate.cu - the activations behind a matrix product that its epilogue does not have.
+ *
+ * Maths      GELU 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))); quick GELU x / (1 + exp(-1.702 x));
+ *            SiLU x / (1 + exp(-x))
+ * Shapes     [rows, cols] f32 or bf16 in any mixture, rows may have gaps
+ * Launch     grid (cols / 1024, rows), block (256), four neighbouring columns a thread
+ * Moves      x and y once
+ * Numerics   f32, rounded once at the store; may run in place
+ * Reference  cpu_activation in kernels/cpu          Test  test/gpu/test_product.c
+ */
+#include "kernels/cuda/kernel.cuh"
+#include "kernels/cuda/product_kernels.h"
+
+#include <math.h>
+
+enum { THREADS = 256, MAX_GRID_ROWS = 65535 };
+
+DEVICE float activated(float x, enum activation act)
+{
+    if (act == ACT_GELU_TANH)
+        return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
+    if (act == ACT_QUICK_GELU)
+        return x / (1.0f + expf(-1.702f * x));
+    if (act == ACT_SILU)
+        return x / (1.0f + expf(-x));
+    return x;
+}
+
+static __global__ void __launch_bounds__(THREADS) activate(struct rows y, struct rows x, enum activation act)
+{
+    int64_t col = 4 * ((int64_t)blockIdx.x * THREADS + threadIdx.x);
+
+    if (col >= y.n_cols)
+        return;
+    for (int64_t row = blockIdx.y; row < y.n_rows; row += gridDim.y) {
+        float v[4];
+
+        load4(x, row, col, v);
+        for (int i = 0; i < 4; i++)
+            v[i] = activated(v[i], act);
+        store4(y, row, col, v);
+    }
+}
+
+extern "C" int k_activate(struct tensor *y, const struct tensor *x, enum activation act, cudaStream_t stream)
+{
+    dim3 grid((unsigned)div_up(tensor_cols(y), 4 * THREADS), (unsigned)least(tensor_rows(y), MAX_GRID_ROWS));
+
+    return LAUNCH(activate, grid, THREADS, 0, stream, rows_of(y), rows_of(x), act);
+}

@@ -1,0 +1,69 @@
+/*
+ * attention.c - attention as two matrix products with a softmax between, a group of queries at a time.
+ *
+ * For the VAE, whose one head is as wide as the network (512): too wide for the registers of a flash kernel. Logits are
+ * f32 and weights bf16, both in the workspace; at 16384 pixels a group is some 600 queries.
+ */
+#include "kernels/cuda/kernels.h"
+#include "kernels/cuda/product.h"
+
+enum { GROUP_STEP = 64 };
+
+struct head {
+    struct tensor q, k, v, out; /* views [tokens, head_dim] */
+    float scale;
+};
+
+static enum err_code run_group(struct cuda *cuda, const struct head *h, int64_t first, int64_t n, char *workspace,
+                               int64_t group, struct err *err)
+{
+    int64_t keys = h->k.dims[0], dim = h->k.dims[1], stride = (keys + 7) & ~(int64_t)7;
+    struct tensor logits = tensor_2d(DT_F32, n, keys, workspace);
+    struct tensor weights = tensor_2d(DT_BF16, n, keys, workspace + group * stride * 4);
+    struct tensor q = tensor_row_view(&h->q, first, n), out = tensor_row_view(&h->out, first, n);
+    struct cuda_product qk = { .m = n, .n = keys, .k = dim, .a_stride = q.row_stride, .b_stride = h->k.row_stride,
+                               .d_stride = stride, .a = q.data, .b = h->k.data, .d = logits.data, .d_type = DT_F32 };
+    struct cuda_product pv = { .m = n, .n = dim, .k = keys, .a_stride = stride, .b_stride = h->v.row_stride,
+                               .d_stride = out.row_stride, .a = weights.data, .b = h->v.data, .d = out.data,
+                               .d_type = out.dtype, .b_transposed = true };
+    enum err_code rc = cuda_product_run(cuda, &qk, err);
+
+    logits.row_stride = weights.row_stride = stride;
+    if (!rc)
+        rc = cuda_status((cudaError_t)k_softmax_rows(&weights, &logits, h->scale, cuda->stream), "softmax", err);
+    return rc ? rc : cuda_product_run(cuda, &pv, err);
+}
+
+static enum err_code run_head(struct cuda *cuda, const struct head *h, struct err *err)
+{
+    int64_t queries = h->q.dims[0], stride = (h->k.dims[0] + 7) & ~(int64_t)7;
+    int64_t group = (int64_t)(cuda->workspace_bytes / (size_t)(stride * 6));
+    enum err_code rc = ERR_OK;
+
+    if (group > GROUP_STEP)
+        group -= group % GROUP_STEP;
+    if (group < 1)
+        return err_set(err, ERR_TOO_LARGE, "cuda: attention over %lld tokens", (long long)h->k.dims[0]);
+    for (int64_t first = 0; first < queries && !rc; first += group)
+        rc = run_group(cuda, h, first, queries - first < group ? queries - first : group, cuda->workspace, group, err);
+    return rc;
+}
+
+enum err_code cuda_attention_by_products(struct backend *be, struct tensor *out, const struct tensor *q,
+                                         const struct tensor *k, const struct tensor *v,
+                                         const struct attention_args *args, struct err *err)
+{
+    enum err_code rc = ERR_OK;
+
+    if (q->dtype != DT_BF16 || args->causal || args->rel_bias)
+        return err_set(err, ERR_UNSUPPORTED, "cuda: attention heads of %d, F32, causal or with a bias", args->head_dim);
+    for (int i = 0; i < args->n_heads && !rc; i++) {
+        int64_t at = (int64_t)i * args->head_dim;
+        struct head h = { .q = tensor_col_view(q, at, args->head_dim), .k = tensor_col_view(k, at, args->head_dim),
+                          .v = tensor_col_view(v, at, args->head_dim), .out = tensor_col_view(out, at, args->head_dim),
+                          .scale = args->scale };
+
+        rc = run_head(cuda_of(be), &h, err);
+    }
+    return rc;
+}

@@ -1,0 +1,106 @@
+/*
+ * conv2d.c - a convolution as a matrix product of what each pixel sees with the weights.
+ *
+ * The rows of that matrix (conv_rows.cu) are made in the workspace a tile at a time, and a tile is small enough to stay
+ * in the second-level cache between being written and being read. So the factor of nine in traffic stays off the
+ * memory, cuDNN with its gigabyte of libraries stays out of the container, and the product, in f32, takes bias and
+ * residual along before its one rounding. The convolutions are under one percent of a job's work.
+ */
+#include "kernels/cuda/product.h"
+#include "kernels/cuda/product_kernels.h"
+
+enum { TILE_STEP = 128, PRODUCT_TILE = 128 * 128 /* values of a product that a multiprocessor computes at a time */ };
+
+struct conv {
+    struct cuda *cuda;
+    struct tensor x, y; /* [H, W, C] */
+    const struct conv_weight *w;
+    const struct conv_args *args;
+    struct cuda_product product; /* of all rows */
+    char *tile;
+    bool in_place; /* x itself has the rows: a 1x1 convolution */
+};
+
+int64_t cuda_conv_row(const struct conv_weight *w)
+{
+    return ((int64_t)w->kh * w->kw * w->c_in + 7) & ~(int64_t)7;
+}
+
+static int64_t at_least(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Half the second-level cache; more where the product would leave multiprocessors idle. */
+static int64_t tile_rows(const struct conv *c)
+{
+    int64_t row_bytes = c->product.k * 2, m = c->product.m;
+    int64_t room = (int64_t)(c->cuda->workspace_bytes - (size_t)(c->tile - (char *)c->cuda->workspace)) / row_bytes;
+    int64_t cached = c->cuda->l2_bytes / 2 / row_bytes;
+    int64_t busy = (int64_t)c->cuda->n_multiprocessors * PRODUCT_TILE / at_least(c->product.n, TILE_STEP);
+    int64_t rows = at_least(cached, busy);
+
+    rows = rows < room ? rows : room;
+    if (rows > TILE_STEP)
+        rows -= rows % TILE_STEP;
+    return rows < m ? rows : m;
+}
+
+static enum err_code run_tile(const struct conv *c, int64_t first, int64_t n, struct err *err)
+{
+    struct tensor tile = tensor_2d(DT_BF16, n, c->product.k, c->tile);
+    struct cuda_product p = c->product;
+    size_t offset = (size_t)(first * p.n) * (p.d_type == DT_F32 ? 4 : 2);
+    enum err_code rc = cuda_status((cudaError_t)k_conv_rows(&tile, &c->x, first, c->y.dims[1], c->w->kh, c->w->kw,
+                                                            c->args, c->cuda->stream),
+                                   "conv2d", err);
+
+    p.m = n;
+    p.a = c->tile;
+    p.d = (char *)p.d + offset;
+    p.add = p.add ? (const char *)p.add + offset : NULL;
+    return rc ? rc : cuda_product_run(c->cuda, &p, err);
+}
+
+static enum err_code run_tiles(const struct conv *c, struct err *err)
+{
+    int64_t rows = tile_rows(c), m = c->product.m;
+    enum err_code rc = rows > 0 ? ERR_OK
+                                : err_set(err, ERR_TOO_LARGE, "cuda: a convolution that sees %lld values a pixel",
+                                          (long long)c->product.k);
+
+    for (int64_t first = 0; first < m && !rc; first += rows)
+        rc = run_tile(c, first, m - first < rows ? m - first : rows, err);
+    return rc;
+}
+
+/* What the convolution reads is what x holds, row by row. */
+static bool rows_are_pixels(const struct conv *c)
+{
+    const struct conv_args *a = c->args;
+
+    return c->w->kh == 1 && c->w->kw == 1 && a->stride == 1 && !a->pad_top && !a->pad_left && !a->pad_bottom &&
+           !a->pad_right && c->x.dtype == DT_BF16 && c->product.k == c->w->c_in;
+}
+
+enum err_code cuda_conv2d(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
+                          const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
+                          struct err *err)
+{
+    struct cuda *cuda = cuda_of(be);
+    bool add = residual && residual->dtype == y->dtype;
+    struct conv c = { .cuda = cuda, .x = *x, .y = *y, .w = w, .args = args, .tile = cuda->workspace };
+    enum err_code rc;
+
+    c.product = (struct cuda_product){ .m = y->dims[0] * y->dims[1], .n = w->c_out, .k = cuda_conv_row(w), .b = w->data,
+                                       .a = x->data, .d = y->data, .d_type = y->dtype };
+    c.product.a_stride = c.product.b_stride = c.product.k;
+    c.product.d_stride = w->c_out;
+    c.product.add = add ? residual->data : NULL;
+    rc = cuda_product_bias(cuda, bias, y->dtype, &c.tile, &c.product.bias, err);
+    if (!rc)
+        rc = rows_are_pixels(&c) ? cuda_product_run(cuda, &c.product, err) : run_tiles(&c, err);
+    if (!rc && residual && !add)
+        rc = cuda_gate_add(be, y, NULL, residual, err);
+    return rc;
+}

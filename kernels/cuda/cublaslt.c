@@ -1,0 +1,41 @@
+#include "kernels/cuda/cublaslt.h"
+
+#include <dlfcn.h>
+
+#define TEXT(x) #x
+#define TEXT_OF(x) TEXT(x)
+static const char library[] = "libcublasLt.so." TEXT_OF(CUBLAS_VER_MAJOR);
+
+enum err_code cublaslt_open(struct cublaslt *ret, struct err *err)
+{
+    struct cublaslt lt = { .library = dlopen(library, RTLD_NOW | RTLD_LOCAL) };
+    const struct {
+        const char *name;
+        void *at; /* where the function's address goes */
+    } functions[] = {
+#define X(name) { #name, &lt.name },
+        CUBLASLT_FUNCTIONS(X)
+#undef X
+    };
+
+    if (!lt.library)
+        return err_set(err, ERR_UNAVAILABLE, "cuda: %s", dlerror());
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        void *address = dlsym(lt.library, functions[i].name);
+
+        if (!address) {
+            cublaslt_close(&lt);
+            return err_set(err, ERR_UNAVAILABLE, "cuda: %s has no %s", library, functions[i].name);
+        }
+        *(void **)functions[i].at = address; /* as POSIX has it for dlsym */
+    }
+    *ret = lt;
+    return ERR_OK;
+}
+
+void cublaslt_close(struct cublaslt *lt)
+{
+    if (lt->library)
+        (void)dlclose(lt->library);
+    *lt = (struct cublaslt){ 0 };
+}

@@ -1,0 +1,186 @@
+/*
+ * device.c - opening a device, its memory and its table of operations.
+ */
+#include <stdlib.h>
+
+#include "kernels/cuda/product.h"
+
+enum { WORKSPACE_BYTES = 64 << 20, OLDEST_SM = 80 /* the first with bf16 tensor cores and asynchronous copies */ };
+
+enum err_code cuda_status(cudaError_t status, const char *what, struct err *err)
+{
+    if (status == cudaSuccess)
+        return ERR_OK;
+    (void)cudaGetLastError(); /* a fault of the device stays and comes again; this takes back what does not stay */
+    return err_set(err, status == cudaErrorMemoryAllocation ? ERR_NOMEM : ERR_GPU, "cuda: %s: %s", what,
+                   cudaGetErrorString(status));
+}
+
+enum err_code cuda_order(struct cuda *cuda, cudaStream_t first, cudaStream_t later, struct err *err)
+{
+    cudaError_t status = cudaEventRecord(cuda->turn, first);
+
+    if (!status)
+        status = cudaStreamWaitEvent(later, cuda->turn, 0);
+    return cuda_status(status, "order of streams", err);
+}
+
+static enum err_code mem_alloc(struct backend *be, size_t bytes, void **ret, struct err *err)
+{
+    size_t n_free = 0, n_total = 0;
+    void *p = NULL;
+    cudaError_t status = cudaMalloc(&p, bytes ? bytes : 1);
+
+    if (status == cudaErrorMemoryAllocation) {
+        (void)cudaGetLastError();
+        (void)cudaMemGetInfo(&n_free, &n_total);
+        return err_set(err, ERR_NOMEM, "cuda: no memory for %zu MiB, %zu of %zu MiB are free", bytes >> 20,
+                       n_free >> 20, n_total >> 20);
+    }
+    if (!status)
+        status = cudaMemsetAsync(p, 0, bytes, cuda_of(be)->stream);
+    if (status) {
+        (void)cudaFree(p);
+        return cuda_status(status, "memory", err);
+    }
+    *ret = p;
+    return ERR_OK;
+}
+
+/* Waits for what still uses it. */
+static void mem_free(struct backend *be, void *p)
+{
+    (void)be;
+    (void)cudaFree(p);
+}
+
+/* The host's memory is the caller's again when this returns: from memory that is not pinned CUDA makes its own copy. */
+static enum err_code upload(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err)
+{
+    return cuda_status(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, cuda_of(be)->stream), "upload", err);
+}
+
+static enum err_code sync(struct backend *be, struct err *err)
+{
+    return cuda_status(cudaStreamSynchronize(cuda_of(be)->stream), "sync", err);
+}
+
+static enum err_code download(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err)
+{
+    enum err_code rc = cuda_status(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, cuda_of(be)->stream),
+                                   "download", err);
+
+    return rc ? rc : sync(be, err);
+}
+
+static void cuda_close(struct backend *be)
+{
+    struct cuda *cuda = cuda_of(be);
+
+    if (cuda->stream)
+        (void)cudaStreamSynchronize(cuda->stream);
+    cuda_weights_close(cuda);
+    cuda_products_close(cuda);
+    (void)cudaFree(cuda->workspace);
+    if (cuda->turn)
+        (void)cudaEventDestroy(cuda->turn);
+    if (cuda->expand)
+        (void)cudaStreamDestroy(cuda->expand);
+    if (cuda->stream)
+        (void)cudaStreamDestroy(cuda->stream);
+    free(cuda);
+}
+
+static const struct backend_ops cuda_ops = {
+    .close = cuda_close,
+    .mem_alloc = mem_alloc,
+    .mem_free = mem_free,
+    .upload = upload,
+    .download = download,
+    .sync = sync,
+    .weights_expect = cuda_weights_expect,
+    .weight_load = cuda_weight_load,
+    .weight_prefetch = cuda_weight_prefetch,
+    .conv_weight_load = cuda_conv_weight_load,
+    .linear = cuda_linear,
+    .attention = cuda_attention,
+    .layer_norm = cuda_layer_norm,
+    .modulate = cuda_modulate,
+    .rms_norm = cuda_rms_norm,
+    .group_norm = cuda_group_norm,
+    .qk_norm_rope = cuda_qk_norm_rope,
+    .gate_add = cuda_gate_add,
+    .mul = cuda_mul,
+    .silu = cuda_silu,
+    .axpy = cuda_axpy,
+    .copy = cuda_copy,
+    .embed_rows = cuda_embed_rows,
+    .conv2d = cuda_conv2d,
+    .upsample2x = cuda_upsample2x,
+};
+
+/* Device 0: which card that is, CUDA_VISIBLE_DEVICES says. */
+static enum err_code find_device(struct cuda *cuda, struct err *err)
+{
+    int n = 0, major = 0, minor = 0;
+    cudaError_t status = cudaGetDeviceCount(&n);
+
+    if (!status)
+        status = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, cuda->device);
+    if (!status)
+        status = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, cuda->device);
+    if (!status)
+        status = cudaDeviceGetAttribute(&cuda->n_multiprocessors, cudaDevAttrMultiProcessorCount, cuda->device);
+    if (!status)
+        status = cudaDeviceGetAttribute(&cuda->l2_bytes, cudaDevAttrL2CacheSize, cuda->device);
+    if (!status)
+        status = cudaSetDevice(cuda->device);
+    if (status) {
+        (void)cudaGetLastError();
+        return err_set(err, ERR_UNAVAILABLE, "cuda: %s", cudaGetErrorString(status));
+    }
+    cuda->sm = 10 * major + minor;
+    if (cuda->sm < OLDEST_SM)
+        return err_set(err, ERR_UNAVAILABLE, "cuda: compute capability %d.%d, needed is 8.0", major, minor);
+    return ERR_OK;
+}
+
+/* Streams that do not wait for the default one. */
+static enum err_code open_streams(struct cuda *cuda, struct err *err)
+{
+    cudaError_t status = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
+
+    if (!status)
+        status = cudaStreamCreateWithFlags(&cuda->expand, cudaStreamNonBlocking);
+    if (!status)
+        status = cudaEventCreateWithFlags(&cuda->turn, cudaEventDisableTiming);
+    if (!status)
+        status = cudaMalloc(&cuda->workspace, WORKSPACE_BYTES);
+    cuda->workspace_bytes = WORKSPACE_BYTES;
+    return cuda_status(status, "streams and workspace", err);
+}
+
+enum err_code backend_cuda_open(enum precision precision, struct backend **ret, struct err *err)
+{
+    struct cuda *cuda;
+    enum err_code rc;
+
+    if (precision == PRECISION_F32)
+        return err_set(err, ERR_UNAVAILABLE, "cuda: computes with bf16 inputs of matrix products, not in f32");
+    cuda = calloc(1, sizeof *cuda);
+    if (!cuda)
+        return err_set(err, ERR_NOMEM, "cuda: no memory for the backend");
+    cuda->base = (struct backend){ .ops = &cuda_ops, .name = "cuda", .act = DT_BF16, .executes = true };
+    rc = find_device(cuda, err);
+    if (!rc)
+        rc = open_streams(cuda, err);
+    if (!rc)
+        rc = cuda_products_open(cuda, err);
+    if (!rc)
+        rc = cuda_weights_open(cuda, err);
+    if (rc)
+        cuda_close(&cuda->base);
+    else
+        *ret = &cuda->base;
+    return rc;
+}

@@ -1,0 +1,307 @@
+#include "kernels/cuda/product.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/cublaslt.h"
+#include "kernels/cuda/product_kernels.h"
+
+/* NVIDIA's own advice for Hopper is 32 MiB; Ada needs less. */
+enum { WORKSPACE_BYTES = 32 << 20, PLANS_MAX = 1024, ALIGN_MAX = 256 };
+
+/* What the choice of an algorithm depends on; compared as bytes, so it is zeroed before it is filled. */
+struct key {
+    int64_t m, n, k, a_stride, b_stride, d_stride;
+    int32_t d_type, b_transposed, gelu_tanh, add, bias;
+    int32_t a_align, b_align, d_align, add_align;
+};
+
+struct plan {
+    bool used, plain; /* plain: cuBLASLt knows no way */
+    struct key key;
+    cublasLtMatmulDesc_t op;
+    cublasLtMatrixLayout_t a, b, d;
+    cublasLtMatmulAlgo_t algo;
+};
+
+struct cuda_products {
+    struct cublaslt lt;
+    cublasLtHandle_t handle;
+    void *workspace;
+    int n_plans;
+    struct plan plans[PLANS_MAX]; /* open addressing by the key's hash */
+};
+
+static enum err_code lt_status(const struct cublaslt *lt, cublasStatus_t status, const char *what, struct err *err)
+{
+    if (status == CUBLAS_STATUS_SUCCESS)
+        return ERR_OK;
+    return err_set(err, status == CUBLAS_STATUS_ALLOC_FAILED ? ERR_NOMEM : ERR_GPU, "cuda: %s: %s", what,
+                   lt->cublasLtGetStatusString(status));
+}
+
+enum err_code cuda_products_open(struct cuda *cuda, struct err *err)
+{
+    struct cuda_products *ps = calloc(1, sizeof *ps);
+    enum err_code rc;
+
+    if (!ps)
+        return err_set(err, ERR_NOMEM, "cuda: no memory for the plans of products");
+    cuda->products = ps;
+    rc = cublaslt_open(&ps->lt, err);
+    if (!rc)
+        rc = lt_status(&ps->lt, ps->lt.cublasLtCreate(&ps->handle), "cublasLtCreate", err);
+    if (!rc)
+        rc = cuda_status(cudaMalloc(&ps->workspace, WORKSPACE_BYTES), "workspace of products", err);
+    return rc;
+}
+
+static void plan_done(const struct cublaslt *lt, struct plan *p)
+{
+    if (p->a)
+        (void)lt->cublasLtMatrixLayoutDestroy(p->a);
+    if (p->b)
+        (void)lt->cublasLtMatrixLayoutDestroy(p->b);
+    if (p->d)
+        (void)lt->cublasLtMatrixLayoutDestroy(p->d);
+    if (p->op)
+        (void)lt->cublasLtMatmulDescDestroy(p->op);
+    *p = (struct plan){ 0 };
+}
+
+static void forget_plans(struct cuda_products *ps)
+{
+    for (int i = 0; i < PLANS_MAX; i++)
+        plan_done(&ps->lt, &ps->plans[i]);
+    ps->n_plans = 0;
+}
+
+void cuda_products_close(struct cuda *cuda)
+{
+    struct cuda_products *ps = cuda->products;
+
+    if (!ps)
+        return;
+    forget_plans(ps);
+    (void)cudaFree(ps->workspace);
+    if (ps->handle)
+        (void)ps->lt.cublasLtDestroy(ps->handle);
+    cublaslt_close(&ps->lt);
+    free(ps);
+    cuda->products = NULL;
+}
+
+static int32_t alignment(const void *p)
+{
+    uintptr_t address = (uintptr_t)p, low = address & -address;
+
+    return !low || low > ALIGN_MAX ? ALIGN_MAX : (int32_t)low;
+}
+
+static struct key key_of(const struct cuda_product *p)
+{
+    struct key key;
+
+    memset(&key, 0, sizeof key);
+    key.m = p->m;
+    key.n = p->n;
+    key.k = p->k;
+    key.a_stride = p->a_stride;
+    key.b_stride = p->b_stride;
+    key.d_stride = p->d_stride;
+    key.d_type = p->d_type;
+    key.b_transposed = p->b_transposed;
+    key.gelu_tanh = p->gelu_tanh;
+    key.add = p->add != NULL;
+    key.bias = p->bias != NULL;
+    key.a_align = alignment(p->a);
+    key.b_align = alignment(p->b);
+    key.d_align = alignment(p->d);
+    key.add_align = alignment(p->add);
+    return key;
+}
+
+/* FNV-1a */
+static uint32_t hash(const struct key *key)
+{
+    uint32_t h = 2166136261u;
+
+    for (size_t i = 0; i < sizeof *key; i++)
+        h = (h ^ ((const unsigned char *)key)[i]) * 16777619u;
+    return h;
+}
+
+/* By whether there is a bias and whether GELU follows. The epilogue's GELU is the one with tanh: pytorch pull request
+ * 104061 made the rest of PyTorch agree with it. */
+static const cublasLtEpilogue_t epilogues[2][2] = {
+    { CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_GELU },
+    { CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS },
+};
+
+/*
+ * cuBLASLt is column-major: our rows are its columns, so it computes d' = b a'. Its A is our b, its B our a, its M our
+ * n, and its bias, one value for a row of d', is ours for a column of d.
+ */
+static cublasStatus_t describe(const struct cublaslt *lt, struct plan *p)
+{
+    const struct key *key = &p->key;
+    cublasOperation_t op_b = key->b_transposed ? CUBLAS_OP_N : CUBLAS_OP_T, op_a = CUBLAS_OP_N;
+    cublasLtEpilogue_t epilogue = epilogues[key->bias][key->gelu_tanh];
+    cudaDataType_t d_type = key->d_type == DT_F32 ? CUDA_R_32F : CUDA_R_16BF;
+    uint64_t b_rows = (uint64_t)(key->b_transposed ? key->n : key->k);
+    uint64_t b_cols = (uint64_t)(key->b_transposed ? key->k : key->n);
+    cublasStatus_t rc = lt->cublasLtMatmulDescCreate(&p->op, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+
+    if (!rc)
+        rc = lt->cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &op_b, sizeof op_b);
+    if (!rc)
+        rc = lt->cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSB, &op_a, sizeof op_a);
+    if (!rc)
+        rc = lt->cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
+    if (!rc && key->bias)
+        rc = lt->cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &d_type, sizeof d_type);
+    if (!rc)
+        rc = lt->cublasLtMatrixLayoutCreate(&p->b, CUDA_R_16BF, b_rows, b_cols, key->b_stride);
+    if (!rc)
+        rc = lt->cublasLtMatrixLayoutCreate(&p->a, CUDA_R_16BF, (uint64_t)key->k, (uint64_t)key->m, key->a_stride);
+    if (!rc)
+        rc = lt->cublasLtMatrixLayoutCreate(&p->d, d_type, (uint64_t)key->n, (uint64_t)key->m, key->d_stride);
+    return rc;
+}
+
+/* Sums that are split are joined in f32 or not split at all. */
+static cublasStatus_t prefer(const struct cublaslt *lt, cublasLtMatmulPreference_t pref, const struct key *key)
+{
+    const uint64_t workspace = WORKSPACE_BYTES;
+    const uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    const uint32_t a = (uint32_t)key->a_align, b = (uint32_t)key->b_align, d = (uint32_t)key->d_align;
+    const uint32_t c = (uint32_t)(key->add ? key->add_align : key->d_align);
+    const struct {
+        cublasLtMatmulPreferenceAttributes_t attribute;
+        const void *value;
+        size_t bytes;
+    } wishes[] = {
+        { CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace },
+        { CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction, sizeof reduction },
+        { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &b, sizeof b },
+        { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &a, sizeof a },
+        { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &c, sizeof c },
+        { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &d, sizeof d },
+    };
+    cublasStatus_t rc = CUBLAS_STATUS_SUCCESS;
+
+    for (size_t i = 0; i < sizeof wishes / sizeof *wishes && !rc; i++)
+        rc = lt->cublasLtMatmulPreferenceSetAttribute(pref, wishes[i].attribute, wishes[i].value, wishes[i].bytes);
+    return rc;
+}
+
+static cublasStatus_t choose(struct cuda_products *ps, struct plan *p)
+{
+    const struct cublaslt *lt = &ps->lt;
+    cublasLtMatmulPreference_t pref = NULL;
+    cublasLtMatmulHeuristicResult_t found;
+    int n_found = 0;
+    cublasStatus_t rc = lt->cublasLtMatmulPreferenceCreate(&pref);
+
+    if (!rc)
+        rc = prefer(lt, pref, &p->key);
+    if (!rc)
+        rc = lt->cublasLtMatmulAlgoGetHeuristic(ps->handle, p->op, p->b, p->a, p->d, p->d, pref, 1, &found, &n_found);
+    if (pref)
+        (void)lt->cublasLtMatmulPreferenceDestroy(pref);
+    if (!rc && n_found)
+        p->algo = found.algo;
+    p->plain = rc == CUBLAS_STATUS_NOT_SUPPORTED || rc == CUBLAS_STATUS_INVALID_VALUE || (!rc && !n_found);
+    return p->plain ? CUBLAS_STATUS_SUCCESS : rc;
+}
+
+static cublasStatus_t set_bias(const struct cublaslt *lt, const struct plan *p, const void *bias)
+{
+    if (!p->key.bias)
+        return CUBLAS_STATUS_SUCCESS;
+    return lt->cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
+}
+
+static enum err_code find_plan(struct cuda_products *ps, const struct key *key, const void *bias, struct plan **ret,
+                               struct err *err)
+{
+    uint32_t at = hash(key) % PLANS_MAX;
+    cublasStatus_t rc;
+    struct plan *p;
+
+    for (; ps->plans[at].used; at = (at + 1) % PLANS_MAX)
+        if (!memcmp(&ps->plans[at].key, key, sizeof *key)) {
+            *ret = &ps->plans[at];
+            return ERR_OK;
+        }
+    if (ps->n_plans >= PLANS_MAX / 2) { /* shapes of many jobs: those of this one will soon be known again */
+        forget_plans(ps);
+        at = hash(key) % PLANS_MAX;
+    }
+    p = &ps->plans[at];
+    p->key = *key;
+    rc = describe(&ps->lt, p);
+    if (!rc)
+        rc = set_bias(&ps->lt, p, bias); /* heuristics may look for one */
+    if (!rc)
+        rc = choose(ps, p);
+    if (rc) {
+        plan_done(&ps->lt, p);
+        return lt_status(&ps->lt, rc, "plan of a product", err);
+    }
+    p->used = true;
+    ps->n_plans++;
+    *ret = p;
+    return ERR_OK;
+}
+
+static enum err_code run_plain(struct cuda *cuda, const struct cuda_product *p, struct err *err)
+{
+    int64_t b_rows = p->b_transposed ? p->k : p->n, b_cols = p->b_transposed ? p->n : p->k;
+    struct tensor a = tensor_2d(DT_BF16, p->m, p->k, (void *)p->a), b = tensor_2d(DT_BF16, b_rows, b_cols, (void *)p->b);
+    struct tensor d = tensor_2d(p->d_type, p->m, p->n, p->d), add = d, bias;
+
+    a.row_stride = p->a_stride;
+    b.row_stride = p->b_stride;
+    d.row_stride = add.row_stride = p->d_stride;
+    add.data = (void *)p->add;
+    bias = tensor_1d(p->d_type, p->n, (void *)p->bias);
+    return cuda_status((cudaError_t)k_product_plain(&d, &a, &b, p->b_transposed, p->add ? &add : NULL,
+                                                    p->bias ? &bias : NULL, p->gelu_tanh, cuda->stream),
+                       "product", err);
+}
+
+enum err_code cuda_product_run(struct cuda *cuda, const struct cuda_product *p, struct err *err)
+{
+    struct cuda_products *ps = cuda->products;
+    const float one = 1, add = p->add ? 1 : 0;
+    const struct key key = key_of(p);
+    struct plan *plan = NULL;
+    cublasStatus_t status;
+    enum err_code rc = find_plan(ps, &key, p->bias, &plan, err);
+
+    if (rc)
+        return rc;
+    if (plan->plain)
+        return run_plain(cuda, p, err);
+    status = set_bias(&ps->lt, plan, p->bias);
+    if (!status)
+        status = ps->lt.cublasLtMatmul(ps->handle, plan->op, &one, p->b, plan->b, p->a, plan->a, &add,
+                                       p->add ? p->add : p->d, plan->d, p->d, plan->d, &plan->algo, ps->workspace,
+                                       WORKSPACE_BYTES, cuda->stream);
+    return lt_status(&ps->lt, status, "product", err);
+}
+
+enum err_code cuda_product_bias(struct cuda *cuda, const struct tensor *bias, enum dtype t, char **at, const void **ret,
+                                struct err *err)
+{
+    struct tensor copy;
+
+    *ret = bias ? bias->data : NULL;
+    if (!bias || (t == DT_F32 && alignment(bias->data) >= 16))
+        return ERR_OK;
+    copy = tensor_1d(t, bias->dims[0], *at);
+    *ret = *at;
+    *at += (dtype_row_bytes(t, bias->dims[0]) + 255) & ~(size_t)255;
+    return cuda_copy(&cuda->base, &copy, bias, err);
+}

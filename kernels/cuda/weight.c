@@ -1,0 +1,283 @@
+/*
+ * weight.c - weights on the device.
+ *
+ * A matrix is kept as bf16, or, where memory is short, as it is stored in the file if that is smaller: then ring.c
+ * expands it whenever it is used. Both give the same bytes to the same products, so results do not depend on it.
+ *
+ * Uploads go through four pinned buffers: the host copies from the file's mapping into one (which reads the disk) while
+ * the device takes and expands those before it.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kernels/cuda/ring.h"
+#include "kernels/devarena.h"
+#include "kernels/quant.h"
+
+enum {
+    N_BUFFERS = 4,
+    BUFFER_BYTES = 16 << 20, /* host, and as much of the workspace */
+    CHUNK_STEP = 2048,       /* values: a multiple of every block, and of what the kernel expands at a time */
+    SLAB_BYTES = 32 << 20,   /* small matrices share one; cudaMalloc rounds up to 2 MiB */
+    SMALL_BYTES = 2 << 20
+};
+
+/* What stays free for requests when `auto` asks whether all weights fit as bf16: 1024 x 1024 takes about 4 GiB. */
+static const size_t request_bytes = (size_t)6 << 30;
+
+struct loaded {
+    struct stored_matrix m;
+    bool expanded; /* m.data holds bf16 */
+    bool own;      /* m.data is an allocation of its own, not part of a slab */
+    struct loaded *next;
+};
+
+struct cuda_weights {
+    enum weight_mode mode; /* after cuda_weights_expect: STORED or EXPANDED */
+    struct loaded *all;
+    struct devarena slabs;
+    struct ring *ring;
+    char *buffers[N_BUFFERS]; /* pinned; NULL before the first upload */
+    cudaEvent_t sent[N_BUFFERS];
+    int turn;
+};
+
+enum err_code cuda_weights_open(struct cuda *cuda, struct err *err)
+{
+    struct cuda_weights *ws = calloc(1, sizeof *ws);
+
+    if (!ws)
+        return err_set(err, ERR_NOMEM, "cuda: no memory for the list of weights");
+    cuda->weights = ws;
+    ws->mode = WEIGHTS_EXPANDED;
+    return devarena_init(&ws->slabs, &cuda->base, 0, SLAB_BYTES, err);
+}
+
+void cuda_weights_close(struct cuda *cuda)
+{
+    struct cuda_weights *ws = cuda->weights;
+
+    if (!ws)
+        return;
+    if (cuda->expand)
+        (void)cudaStreamSynchronize(cuda->expand);
+    ring_close(ws->ring);
+    for (int i = 0; i < N_BUFFERS; i++) {
+        (void)cudaFreeHost(ws->buffers[i]);
+        if (ws->sent[i])
+            (void)cudaEventDestroy(ws->sent[i]);
+    }
+    while (ws->all) {
+        struct loaded *l = ws->all;
+
+        ws->all = l->next;
+        if (l->own)
+            (void)cudaFree(l->m.data);
+        free(l);
+    }
+    devarena_done(&ws->slabs);
+    free(ws);
+    cuda->weights = NULL;
+}
+
+void cuda_weights_expect(struct backend *be, enum weight_mode mode, size_t expanded_bytes)
+{
+    size_t n_free = 0, n_total = 0;
+    bool fits = !cudaMemGetInfo(&n_free, &n_total) && n_free > request_bytes && expanded_bytes < n_free - request_bytes;
+
+    cuda_of(be)->weights->mode = mode != WEIGHTS_AUTO ? mode : fits ? WEIGHTS_EXPANDED : WEIGHTS_STORED;
+}
+
+/* --- memory --- */
+
+static enum err_code add(struct cuda *cuda, const struct loaded *what, size_t bytes, struct loaded **ret,
+                         struct err *err)
+{
+    struct cuda_weights *ws = cuda->weights;
+    struct loaded *l = malloc(sizeof *l);
+    enum err_code rc;
+
+    if (!l)
+        return err_set(err, ERR_NOMEM, "cuda: no memory for a weight's record");
+    *l = *what;
+    l->own = bytes >= SMALL_BYTES;
+    rc = l->own ? cuda->base.ops->mem_alloc(&cuda->base, bytes, &l->m.data, err)
+                : devarena_alloc(&ws->slabs, bytes, &l->m.data, err);
+    if (rc) {
+        free(l);
+        return rc;
+    }
+    l->next = ws->all;
+    ws->all = l;
+    *ret = l;
+    return ERR_OK;
+}
+
+/* --- uploads --- */
+
+static enum err_code open_buffers(struct cuda_weights *ws, struct err *err)
+{
+    cudaError_t status = cudaSuccess;
+
+    for (int i = 0; i < N_BUFFERS && !status; i++) {
+        if (!ws->buffers[i])
+            status = cudaMallocHost((void **)&ws->buffers[i], BUFFER_BYTES);
+        if (!status && !ws->sent[i])
+            status = cudaEventCreateWithFlags(&ws->sent[i], cudaEventDisableTiming);
+    }
+    return cuda_status(status, "pinned memory", err);
+}
+
+/* A buffer that the device has taken everything from; its number is that of its part of the workspace. */
+static cudaError_t next_buffer(struct cuda_weights *ws, int *ret)
+{
+    *ret = ws->turn;
+    ws->turn = (ws->turn + 1) % N_BUFFERS;
+    return cudaEventSynchronize(ws->sent[*ret]);
+}
+
+/* n values from src, at most a buffer full, to dst on the second stream; as bf16 where they are to be `expanded`. */
+static cudaError_t send_chunk(struct cuda *cuda, enum dtype t, const char *src, char *dst, int64_t n, bool expanded)
+{
+    struct cuda_weights *ws = cuda->weights;
+    size_t bytes = dtype_row_bytes(t, n);
+    bool as_is = !expanded || t == DT_BF16;
+    int i;
+    cudaError_t status = next_buffer(ws, &i);
+    char *landing = (char *)cuda->workspace + (size_t)i * BUFFER_BYTES;
+
+    if (status)
+        return status;
+    memcpy(ws->buffers[i], src, bytes);
+    status = cudaMemcpyAsync(as_is ? dst : landing, ws->buffers[i], bytes, cudaMemcpyHostToDevice, cuda->expand);
+    if (!status && !as_is)
+        status = cuda_dequantise_bf16(t, landing, dst, n, cuda->expand);
+    return status ? status : cudaEventRecord(ws->sent[i], cuda->expand);
+}
+
+/* Has the kernel read the file ahead of the copies. */
+static void read_ahead(const void *p, size_t bytes)
+{
+    uintptr_t start = (uintptr_t)p & ~(uintptr_t)4095;
+
+    (void)madvise((void *)start, (uintptr_t)p + bytes - start, MADV_WILLNEED);
+}
+
+static enum err_code send(struct cuda *cuda, const struct weight *host, const struct loaded *l, struct err *err)
+{
+    const struct dtype_info *stored = dtype_info(host->dtype), *kept = dtype_info(l->m.dtype);
+    int64_t n = host->rows * host->cols, chunk = BUFFER_BYTES / stored->block_bytes * stored->block_elems;
+    cudaError_t status = cudaSuccess;
+    enum err_code rc = open_buffers(cuda->weights, err);
+
+    chunk -= chunk % CHUNK_STEP;
+    if (!rc) /* the workspace may be in use, and the memory is being zeroed */
+        rc = cuda_order(cuda, cuda->stream, cuda->expand, err);
+    if (rc)
+        return rc;
+    read_ahead(host->data, (size_t)(n / stored->block_elems) * (size_t)stored->block_bytes);
+    for (int64_t at = 0; at < n && !status; at += chunk) {
+        const char *src = (const char *)host->data + (size_t)(at / stored->block_elems) * (size_t)stored->block_bytes;
+        char *dst = (char *)l->m.data + (size_t)(at / kept->block_elems) * (size_t)kept->block_bytes;
+
+        status = send_chunk(cuda, host->dtype, src, dst, n - at < chunk ? n - at : chunk, l->expanded);
+    }
+    rc = cuda_status(status, "upload of a weight", err);
+    return rc ? rc : cuda_order(cuda, cuda->expand, cuda->stream, err);
+}
+
+/* --- matrices --- */
+
+/* Bytes a value are compared: a block takes block_bytes for block_elems values, bf16 takes two a value. */
+static bool keeps_stored(const struct cuda_weights *ws, const struct weight *host)
+{
+    const struct dtype_info *info = dtype_info(host->dtype);
+
+    return ws->mode == WEIGHTS_STORED && info->block_bytes < 2 * info->block_elems && ring_takes(host->rows, host->cols);
+}
+
+enum err_code cuda_weight_load(struct backend *be, const struct weight *host, struct weight *ret, struct err *err)
+{
+    struct cuda *cuda = cuda_of(be);
+    bool stored = keeps_stored(cuda->weights, host);
+    enum dtype t = stored ? host->dtype : DT_BF16;
+    struct loaded what = { .m = { .dtype = t, .rows = host->rows, .cols = host->cols }, .expanded = !stored }, *l;
+    size_t row_bytes = dtype_row_bytes(t, host->cols);
+    enum err_code rc = ERR_OK;
+
+    if (!dtype_row_bytes(host->dtype, host->cols) || !row_bytes || host->rows < 1)
+        return err_set(err, ERR_INVALID, "cuda: a weight of %lld by %lld", (long long)host->rows, (long long)host->cols);
+    if (stored && !cuda->weights->ring)
+        rc = ring_open(cuda, &cuda->weights->ring, err);
+    if (!rc)
+        rc = add(cuda, &what, row_bytes * (size_t)host->rows, &l, err);
+    if (!rc)
+        rc = send(cuda, host, l, err);
+    if (!rc)
+        *ret = (struct weight){ .dtype = t, .rows = host->rows, .cols = host->cols, .data = l->m.data, .handle = l };
+    return rc;
+}
+
+void cuda_weight_prefetch(struct backend *be, const struct weight *const *w, int n)
+{
+    struct ring *ring = cuda_of(be)->weights->ring;
+
+    for (int i = 0; i < n && ring; i++) {
+        const struct loaded *l = w[i]->handle;
+
+        if (!l->expanded)
+            ring_announce(ring, &l->m);
+    }
+}
+
+enum err_code cuda_weight_bf16(struct backend *be, const struct weight *w, const void **ret, struct err *err)
+{
+    const struct loaded *l = w->handle;
+    const void *whole = NULL;
+    enum err_code rc;
+
+    if (l->expanded) {
+        *ret = w->data;
+        return ERR_OK;
+    }
+    rc = ring_use(cuda_of(be)->weights->ring, &l->m, &whole, err);
+    if (!rc)
+        *ret = (const char *)whole + (size_t)w->row0 * (size_t)w->cols * 2;
+    return rc;
+}
+
+/* --- convolutions --- */
+
+/* [c_out, c_in, kh, kw] -> [c_out, kh, kw, c_in], rows filled up with zeros. */
+static void arrange(const struct conv_weight *cw, const float *oihw, uint16_t *dst)
+{
+    int64_t taps = (int64_t)cw->kh * cw->kw, row = cuda_conv_row(cw);
+
+    for (int64_t o = 0; o < cw->c_out; o++)
+        for (int64_t tap = 0; tap < taps; tap++)
+            for (int64_t i = 0; i < cw->c_in; i++)
+                dst[o * row + tap * cw->c_in + i] = f32_to_bf16(oihw[(o * cw->c_in + i) * taps + tap]);
+}
+
+enum err_code cuda_conv_weight_load(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err)
+{
+    struct cuda *cuda = cuda_of(be);
+    struct loaded what = { .m = { DT_BF16, cw->c_out, cuda_conv_row(cw), NULL }, .expanded = true }, *l;
+    size_t n = (size_t)(what.m.rows * what.m.cols);
+    uint16_t *values = calloc(n, sizeof *values);
+    enum err_code rc;
+
+    if (!values)
+        return err_set(err, ERR_NOMEM, "cuda: no memory for %zu weights of a convolution", n);
+    arrange(cw, oihw, values);
+    rc = add(cuda, &what, n * sizeof *values, &l, err);
+    if (!rc)
+        rc = be->ops->upload(be, l->m.data, values, n * sizeof *values, err);
+    free(values);
+    if (rc)
+        return rc;
+    cw->data = l->m.data;
+    cw->handle = l;
+    return ERR_OK;
+}
