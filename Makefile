@@ -22,8 +22,10 @@ CPPFLAGS += -I. -D_GNU_SOURCE -MMD -MP
 LDFLAGS += $(OPENMP) -pthread $(if $(filter asan,$(FLAVOUR)),-fsanitize=address$(comma)undefined)
 comma   := ,
 
-# oneDNN where it is installed (ONEDNN=0 builds the plain C operations alone).
-ONEDNN  ?= $(if $(wildcard /usr/include/dnnl.h),1,0)
+# oneDNN 2 where it is installed (ONEDNN=0 builds the plain C operations alone). Version 3 has another interface.
+ifndef ONEDNN
+ONEDNN  := $(shell printf '\043include <dnnl.h>\nDNNL_VERSION_MAJOR' | $(CC) -E -P - 2>/dev/null | tail -n 1 | grep -cx 2)
+endif
 ifeq ($(ONEDNN),1)
 CPPFLAGS += -DHAVE_ONEDNN
 LDLIBS   += -ldnnl
