@@ -130,8 +130,9 @@ cuda-libs: ## cuBLASLt of nvcc's version into build/cuda-libs, for machines whos
 test: ## unit tests, no network, GPU or weights; T=part-of-a-name runs some
 	$(AGAIN) unit T='$(T)'
 
+# Passive waiting: threads that spin for each other make a busy machine slower by an order of magnitude.
 unit: $(BUILD)/unit-tests
-	$(Q)$(BUILD)/unit-tests $(T)
+	$(Q)OMP_WAIT_POLICY=passive $(BUILD)/unit-tests $(T)
 
 asan: ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(AGAIN) FLAVOUR=asan unit T='$(T)'

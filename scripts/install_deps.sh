@@ -3,7 +3,7 @@
 set -euo pipefail
 
 packages=(
-    gcc g++ make pkg-config ca-certificates curl python3 python3-venv openssl faketime
+    gcc g++ make pkg-config ca-certificates curl python3 python3-venv openssl libfaketime
     libmicrohttpd-dev libcurl4-openssl-dev libcjson-dev libssl-dev zlib1g-dev libutf8proc-dev
     libpng-dev libjpeg62-turbo-dev liblcms2-dev libdnnl-dev
 )

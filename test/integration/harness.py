@@ -152,7 +152,7 @@ def from_value(v):
 class Worker:
     """The real program with settings of its own; `stop` ends it and says with what status."""
 
-    def __init__(self, emulators, name, ready=True, wrapper=(), **settings):
+    def __init__(self, emulators, name, ready=True, **settings):
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PORT": str(self.port), "MODEL_DIR": MODEL,
@@ -161,7 +161,7 @@ class Worker:
         env.update({k: str(v) for k, v in settings.items()})
         self.log_path = os.path.join(WORK, f"worker-{name}.log")
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([*wrapper, PROGRAM, "serve"], env=env, stderr=log, stdout=log, cwd=ROOT)
+            self.process = subprocess.Popen([PROGRAM, "serve"], env=env, stderr=log, stdout=log, cwd=ROOT)
         if ready:
             wait_until(f"worker {name} is ready", self.is_ready)
 
