@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/base/file.h"
 #include "worker/cli.h"
 #include "worker/commands.h"
 #include "worker/config.h"
 #include "worker/crypto.h"
 #include "worker/edit.h"
-#include "worker/files.h"
 #include "worker/json.h"
 #include "worker/progress.h"
 
@@ -47,7 +47,7 @@ static enum err_code read_session(struct local *l, struct err *err)
 {
     struct err absent = { 0 };
     struct span text = { 0 };
-    enum err_code rc = files_read(&l->arena, path_in(l, "session.json"), SESSION_JSON_MAX, &text, &absent);
+    enum err_code rc = file_read(path_in(l, "session.json"), SESSION_JSON_MAX, &l->arena, &text, &absent);
 
     if (rc == ERR_NOT_FOUND)
         return ERR_OK;
@@ -106,8 +106,7 @@ static bool is_ours(const char *key)
     return false;
 }
 
-static enum err_code write_session(struct local *l, enum err_code outcome, const struct edit_result *r,
-                                   struct err *err)
+static enum err_code write_session(struct local *l, enum err_code outcome, const struct edit_result *r, struct err *err)
 {
     const struct job_error_info *info = outcome ? job_error_info(job_error_of(outcome)) : NULL;
     struct json *root = json_new_object(&l->arena), *inpaint, *timings;
@@ -136,7 +135,7 @@ static enum err_code write_session(struct local *l, enum err_code outcome, const
     for (int i = 0; i < l->n_timings; i++)
         json_add_int(timings, l->timings[i].stage, l->timings[i].ms);
     rc = json_print(&l->arena, root, &text, err);
-    return rc ? rc : files_write(path_in(l, "session.json"), span_of(text), err);
+    return rc ? rc : file_write(path_in(l, "session.json"), span_of(text), err);
 }
 
 /* ---- the job ---- */
@@ -168,10 +167,10 @@ static enum err_code edit_folder(struct local *l, struct engine *e, struct edit_
     struct edit_request q = { .steps = l->steps, .guidance = l->guidance, .seed = l->seed };
     struct progress bar;
     const struct edit_watch watch = { &bar, on_stage, NULL };
-    enum err_code rc = files_read(&l->arena, path_in(l, "original.jpg"), IMAGE_MAX_FILE_BYTES, &q.original, err);
+    enum err_code rc = file_read(path_in(l, "original.jpg"), IMAGE_MAX_FILE_BYTES, &l->arena, &q.original, err);
 
     if (!rc)
-        rc = files_read(&l->arena, path_in(l, "mask_auto.png"), IMAGE_MAX_FILE_BYTES, &q.mask, err);
+        rc = file_read(path_in(l, "mask_auto.png"), IMAGE_MAX_FILE_BYTES, &l->arena, &q.mask, err);
     if (!rc && !l->has_seed)
         rc = seed_of_files(&q, &q.seed, err);
     if (rc)
@@ -180,9 +179,9 @@ static enum err_code edit_folder(struct local *l, struct engine *e, struct edit_
     progress_init_stderr(&bar);
     rc = edit_run(e, &q, &watch, &sys_real, &l->arena, ret, l->timings, &l->n_timings, err);
     if (!rc)
-        rc = files_write(path_in(l, "edited.jpg"), ret->files.edited, err);
+        rc = file_write(path_in(l, "edited.jpg"), ret->files.edited, err);
     if (!rc)
-        rc = files_write(path_in(l, "preview.jpg"), ret->files.preview, err);
+        rc = file_write(path_in(l, "preview.jpg"), ret->files.preview, err);
     if (!rc)
         progress_show(&bar, "edit", 100, 100);
     progress_done(&bar);
@@ -244,8 +243,11 @@ int cmd_edit(int argc, char **argv)
     if (arena_init(&settings, 1 << 20, &err))
         return cli_fail("edit", &err);
     (void)config_load_all(environ, &settings, &cfg, keep_problem, &err);
-    l = (struct local){ .models = cfg.model_dir, .transformer = cfg.transformer, .steps = cfg.steps,
-                        .guidance = cfg.guidance, .backend.kind = cfg.backend };
+    l = (struct local){ .models = cfg.model_dir,
+                        .transformer = cfg.transformer,
+                        .steps = cfg.steps,
+                        .guidance = cfg.guidance,
+                        .backend.kind = cfg.backend };
     const struct cli_option options[] = {
         { "DIR", CLI_TEXT, &l.dir, NULL, .help = "folder with original.jpg and mask_auto.png", .required = true },
         { "--models", CLI_TEXT, &l.models, "DIR", .help = "model folder (MODEL_DIR)" },

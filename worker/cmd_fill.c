@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "kernels/base/file.h"
 #include "models/fill.h"
 #include "models/image/decode.h"
 #include "models/image/png.h"
@@ -11,7 +12,6 @@
 #include "models/tensor_file.h"
 #include "worker/cli.h"
 #include "worker/commands.h"
-#include "worker/files.h"
 #include "worker/progress.h"
 
 enum { DUMP_MAX = FILL_MAX_STEPS + 8, LOADING_EVERY_MS = 100 };
@@ -89,7 +89,7 @@ static enum err_code open_model(struct run *r, const struct args *a, struct err 
 static enum err_code read_image(struct run *r, const char *path, struct image *ret, struct err *err)
 {
     struct span file;
-    enum err_code rc = files_read(&r->arena, path, IMAGE_MAX_FILE_BYTES, &file, err);
+    enum err_code rc = file_read(path, IMAGE_MAX_FILE_BYTES, &r->arena, &file, err);
 
     if (!rc) {
         rc = image_decode(&r->arena, file, IMAGE_ALPHA_DROP, ret, NULL, err);
@@ -161,7 +161,7 @@ static enum err_code write_results(struct run *r, const struct args *a, const st
     enum err_code rc = png_write(&r->arena, painted, &png, err);
 
     if (!rc)
-        rc = files_write(a->out, png, err);
+        rc = file_write(a->out, png, err);
     if (!rc && a->dump)
         rc = safetensors_write(a->dump, r->dump.tensors, r->dump.n, NULL, 0, err);
     return rc;

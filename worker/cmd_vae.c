@@ -1,6 +1,7 @@
 /* cmd_vae - one half of the autoencoder: a picture to its latents, or latents to a picture. */
 #include <string.h>
 
+#include "kernels/base/file.h"
 #include "kernels/ops.h"
 #include "models/image/decode.h"
 #include "models/image/png.h"
@@ -10,7 +11,6 @@
 #include "models/vae.h"
 #include "worker/cli.h"
 #include "worker/commands.h"
-#include "worker/files.h"
 
 enum { SLAB_BYTES = 16 << 20, ENCODE = 0, DECODE = 1 };
 static const size_t arena_bytes = (size_t)16 << 30; /* address space */
@@ -76,7 +76,7 @@ static enum err_code prepare(struct run *r, int64_t h, int64_t w, struct tensor 
 static enum err_code read_picture(struct run *r, const struct args *a, struct image *ret, struct err *err)
 {
     struct span file;
-    enum err_code rc = files_read(&r->arena, a->in, IMAGE_MAX_FILE_BYTES, &file, err);
+    enum err_code rc = file_read(a->in, IMAGE_MAX_FILE_BYTES, &r->arena, &file, err);
 
     if (!rc)
         rc = image_decode(&r->arena, file, IMAGE_ALPHA_DROP, ret, NULL, err);
@@ -206,7 +206,7 @@ static enum err_code write_picture(struct run *r, const struct args *a, float *r
     pixels_from_vae(rgb, height * width * 3);
     pixels_to_bytes(rgb, height * width * 3, picture.pixels);
     rc = png_write(&r->arena, &picture, &png, err);
-    return rc ? rc : files_write(a->out, png, err);
+    return rc ? rc : file_write(a->out, png, err);
 }
 
 static enum err_code decode(struct run *r, const struct args *a, struct err *err)

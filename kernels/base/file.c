@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernels/base/out_file.h"
+
 static enum err_code read_all(int fd, const char *path, char *buf, size_t size, size_t *ret_len, struct err *err)
 {
     size_t n = 0;
@@ -38,7 +40,8 @@ enum err_code file_read(const char *path, size_t max_bytes, struct arena *a, str
         return err_set(err, errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_IO, "%s: %s", path,
                        strerror(errno));
     rc = fstat(fd, &st) ? err_set(err, ERR_IO, "%s: %s", path, strerror(errno)) : ERR_OK;
-    if (rc) goto out;
+    if (rc)
+        goto out;
     if (!S_ISREG(st.st_mode)) {
         rc = err_set(err, ERR_INVALID, "%s: not a regular file", path);
         goto out;
@@ -48,11 +51,24 @@ enum err_code file_read(const char *path, size_t max_bytes, struct arena *a, str
         goto out;
     }
     rc = arena_alloc(a, (size_t)st.st_size + 1, 1, &buf, err);
-    if (rc) goto out;
+    if (rc)
+        goto out;
     rc = read_all(fd, path, buf, (size_t)st.st_size, &n, err);
-    if (rc) goto out;
+    if (rc)
+        goto out;
     *ret = (struct span){ buf, n };
 out:
     (void)close(fd);
     return rc;
+}
+
+enum err_code file_write(const char *path, struct span body, struct err *err)
+{
+    struct out_file *f;
+    enum err_code rc = out_file_open(&f, path, err);
+
+    if (rc)
+        return rc;
+    out_file_write(f, body.ptr, body.len);
+    return out_file_close(f, true, err);
 }

@@ -1,5 +1,5 @@
 /*
- * file - a whole small file in memory.
+ * file - a whole file at once, read into memory or written from it.
  */
 #ifndef KERNELS_BASE_FILE_H
 #define KERNELS_BASE_FILE_H
@@ -11,5 +11,8 @@
  * max_bytes, ERR_INVALID when it is no regular file. */
 MUST_CHECK enum err_code file_read(const char *path, size_t max_bytes, struct arena *a, struct span *ret,
                                    struct err *err);
+
+/* Writes it whole or not at all (out_file.h). ERR_IO. */
+MUST_CHECK enum err_code file_write(const char *path, struct span body, struct err *err);
 
 #endif
