@@ -32,13 +32,6 @@ struct job {
     struct tensor prompt_embeds, pooled, cond, latents_on_backend; /* cond [N, 320]: masked latents, mask */
 };
 
-#define TRY(call)                   \
-    do {                            \
-        enum err_code rc_ = (call); \
-        if (rc_)                    \
-            return rc_;             \
-    } while (0)
-
 const char *fill_phase_name(enum fill_phase p)
 {
     static const char *const names[] = { "encode", "denoise", "decode" };

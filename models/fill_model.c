@@ -106,40 +106,21 @@ static enum err_code check_widths(const struct fill_model *m, const char *dir, s
     return ERR_OK;
 }
 
-/* Bytes of a file's matrices at two bytes a value; a few tensors that are none count, too. */
-static size_t expanded_bytes(const struct tensor_file *f)
-{
-    size_t n = 0;
-
-    for (int i = 0; i < f->n_entries; i++) {
-        const struct dtype_info *info = dtype_info(f->entries[i].dtype);
-
-        n += f->entries[i].bytes / (size_t)info->block_bytes * (size_t)info->block_elems;
-    }
-    return 2 * n;
-}
-
-/* Tells what is going to be loaded; what cannot be opened will tell so itself. */
-static void announce(struct fill_model *m, const struct model_folder *folder)
+/* Size of all files; what cannot be opened will tell so when it is loaded. */
+static int64_t folder_bytes(struct fill_model *m, const struct model_folder *folder)
 {
     static const enum model_part parts[] = { MODEL_VAE, MODEL_T5, MODEL_CLIP, MODEL_TRANSFORMER };
     struct arena_mark mark = arena_mark(&m->scratch);
-    int64_t file_bytes = 0;
-    size_t expanded = 0;
+    int64_t bytes = 0;
 
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         struct shards shards;
 
-        if (model_folder_open(folder, parts[i], &m->scratch, &shards, NULL))
-            continue;
-        file_bytes += shards_bytes(&shards);
-        for (int f = 0; f < shards.n_files; f++)
-            expanded += expanded_bytes(&shards.files[f]);
+        if (model_folder_open(folder, parts[i], &m->scratch, &shards, NULL) == ERR_OK)
+            bytes += shards_bytes(&shards);
     }
     arena_rewind(&m->scratch, mark);
-    if (m->limits.loading)
-        m->limits.loading->total_bytes = file_bytes;
-    backend_expect_weights(m->be, m->limits.weights, expanded);
+    return bytes;
 }
 
 /* What is small comes first, so that a wrong folder is told soon. */
@@ -151,7 +132,8 @@ static enum err_code load(struct fill_model *m, const char *dir, struct err *err
     };
     enum err_code rc;
 
-    announce(m, &folder);
+    if (m->limits.loading)
+        m->limits.loading->total_bytes = folder_bytes(m, &folder);
     rc = load_vae(m, &folder, &l, err);
     if (!rc)
         rc = load_text(m, &folder, err);

@@ -28,13 +28,6 @@ struct pass {
     struct err *err;
 };
 
-#define TRY(call)                   \
-    do {                            \
-        enum err_code rc_ = (call); \
-        if (rc_)                    \
-            return rc_;             \
-    } while (0)
-
 /* The i-th slot after that of the picture: 1 and 2 are free. */
 static int other_slot(const struct pass *p, int i)
 {

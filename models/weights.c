@@ -112,23 +112,23 @@ enum err_code weight_set_init(struct weight_set *ws, const struct tensor_file *f
     return ERR_OK;
 }
 
-static bool format_name(char name[NAME_SIZE], const char *fmt, va_list ap)
+static enum err_code format_name(char name[NAME_SIZE], const char *fmt, va_list ap, struct err *err)
 {
     int n = vsnprintf(name, NAME_SIZE, fmt, ap);
 
-    return n >= 0 && n < NAME_SIZE;
+    return n >= 0 && n < NAME_SIZE ? ERR_OK : err_set(err, ERR_INTERNAL, "weights: a name is too long");
 }
 
 const struct tensor_entry *weight_set_find(const struct weight_set *ws, const char *fmt, ...)
 {
     char name[NAME_SIZE];
     va_list ap;
-    bool fits;
+    enum err_code rc;
 
     va_start(ap, fmt);
-    fits = format_name(name, fmt, ap);
+    rc = format_name(name, fmt, ap, NULL);
     va_end(ap);
-    return fits ? find_in(ws->files, ws->n_files, ws->prefix, name) : NULL;
+    return rc ? NULL : find_in(ws->files, ws->n_files, ws->prefix, name);
 }
 
 /* A shape as text; -1 is written "any". */
@@ -215,7 +215,7 @@ enum err_code weights_matrix(struct weight_loader *l, struct weight *ret, int64_
     enum err_code rc;
 
     va_start(ap, fmt);
-    rc = format_name(name, fmt, ap) ? ERR_OK : err_set(err, ERR_INTERNAL, "weights: a name is too long");
+    rc = format_name(name, fmt, ap, err);
     va_end(ap);
     if (!rc)
         rc = need(l, name, 2, (int64_t[]){ rows, cols }, &e, err);
@@ -258,7 +258,7 @@ enum err_code weights_vector(struct weight_loader *l, struct tensor *ret, int64_
     enum err_code rc;
 
     va_start(ap, fmt);
-    rc = format_name(name, fmt, ap) ? ERR_OK : err_set(err, ERR_INTERNAL, "weights: a name is too long");
+    rc = format_name(name, fmt, ap, err);
     va_end(ap);
     if (!rc)
         rc = need(l, name, 1, &n, &e, err);
@@ -309,7 +309,7 @@ enum err_code weights_conv(struct weight_loader *l, struct conv_weight *ret, int
     enum err_code rc;
 
     va_start(ap, fmt);
-    rc = format_name(name, fmt, ap) ? ERR_OK : err_set(err, ERR_INTERNAL, "weights: a name is too long");
+    rc = format_name(name, fmt, ap, err);
     va_end(ap);
     if (!rc)
         rc = need(l, name, 4, (int64_t[]){ c_out, c_in, kh, kw }, &e, err);

@@ -88,10 +88,17 @@ static enum oidc_reason decode(struct span part, char *buf, size_t size, struct 
     return rc == ERR_TOO_LARGE ? OIDC_TOKEN_SIZE : rc ? OIDC_TOKEN_SHAPE : OIDC_ACCEPTED;
 }
 
-static enum oidc_reason read_object(struct span text, struct member *m, int n, enum oidc_reason bad)
+/* A part of the token is a JSON object: decoded into `buf`, where the members point. */
+static enum oidc_reason read_object(struct span part, char *buf, size_t size, struct member *m, int n,
+                                    enum oidc_reason bad)
 {
-    enum err_code rc = members_parse(text, OIDC_DEPTH_MAX, "token", m, n, NULL);
+    struct span text;
+    enum oidc_reason reason = decode(part, buf, size, &text);
+    enum err_code rc;
 
+    if (reason)
+        return reason;
+    rc = members_parse(text, OIDC_DEPTH_MAX, "token", m, n, NULL);
     return rc == ERR_NOMEM ? OIDC_INTERNAL : rc ? bad : OIDC_ACCEPTED;
 }
 
@@ -111,11 +118,8 @@ static enum oidc_reason check_header(struct check *c)
     struct member m[N] = { { .name = "alg" }, { .name = "typ" }, { .name = "kid" }, { .name = "crit" },
                            { .name = "b64" }, { .name = "zip" }, { .name = "cty" } };
     char buf[OIDC_HEADER_MAX], text[8], kid[sizeof c->result->kid];
-    struct span json;
-    enum oidc_reason reason = decode(c->part[0], buf, sizeof buf, &json);
+    enum oidc_reason reason = read_object(c->part[0], buf, sizeof buf, m, N, OIDC_HEADER);
 
-    if (!reason)
-        reason = read_object(json, m, N, OIDC_HEADER);
     if (reason)
         return reason;
     if (!member_text(&m[ALG], text, sizeof text) || strcmp(text, "RS256") != 0)
@@ -212,11 +216,8 @@ static enum oidc_reason check_claims(struct check *c)
                                   { .name = "iss" },           { .name = "aud" }, { .name = "email" },
                                   { .name = "email_verified" } };
     char buf[OIDC_CLAIMS_MAX];
-    struct span json;
-    enum oidc_reason reason = decode(c->part[1], buf, sizeof buf, &json);
+    enum oidc_reason reason = read_object(c->part[1], buf, sizeof buf, m, N_CLAIMS, OIDC_CLAIMS);
 
-    if (!reason)
-        reason = read_object(json, m, N_CLAIMS, OIDC_CLAIMS);
     if (reason)
         return reason;
     note_email(&m[EMAIL], c->result);

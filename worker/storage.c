@@ -204,25 +204,32 @@ enum err_code storage_read_object(const char *object, struct span body, struct a
     return ERR_OK;
 }
 
-enum err_code storage_stat(const struct storage *s, const char *object, const struct budget *budget, struct arena *a,
-                           struct storage_object *ret, struct err *err)
+/* A request about the object itself: its URL with `query`, answered by a small reply. */
+static enum err_code meta_call(const struct storage *s, const char *method, const char *object, const char *query,
+                               const struct budget *budget, struct arena *a, struct http_reply *ret, struct err *err)
 {
-    struct http_request req = { .method = "GET",
+    struct http_request req = { .method = method,
                                 .max_reply_bytes = STORAGE_META_REPLY_MAX,
                                 .allow_plain = s->emulator };
     struct api_call call = storage_api(s, &meta_policy, budget);
-    struct http_reply reply;
+    bool writes = strcmp(method, "GET") != 0;
     struct err why = { 0 };
     char *url;
-    enum err_code rc = storage_object_url(s, object, a, &url, err);
 
-    if (!rc)
-        rc = arena_printf(a, &url, err, "%s?%s", url, storage_meta_fields);
-    if (rc)
-        return rc;
+    TRY(storage_object_url(s, object, a, &url, err));
+    TRY(arena_printf(a, &url, err, "%s?%s", url, query));
     req.url = url;
-    if (api_send(&call, &req, a, &reply, &why))
-        return storage_broken("look at", object, false, &why, err);
+    if (api_send(&call, &req, a, ret, &why))
+        return storage_broken(writes ? "delete" : "look at", object, writes, &why, err);
+    return ERR_OK;
+}
+
+enum err_code storage_stat(const struct storage *s, const char *object, const struct budget *budget, struct arena *a,
+                           struct storage_object *ret, struct err *err)
+{
+    struct http_reply reply;
+
+    TRY(meta_call(s, "GET", object, storage_meta_fields, budget, a, &reply, err));
     if (reply.status != 200)
         return storage_refusal("look at", object, &reply, err);
     return storage_read_object(object, reply.body, a, ret, err);
@@ -233,22 +240,11 @@ enum err_code storage_stat(const struct storage *s, const char *object, const st
 enum err_code storage_delete(const struct storage *s, const char *object, int64_t generation,
                              const struct budget *budget, struct arena *a, struct err *err)
 {
-    struct http_request req = { .method = "DELETE",
-                                .max_reply_bytes = STORAGE_META_REPLY_MAX,
-                                .allow_plain = s->emulator };
-    struct api_call call = storage_api(s, &meta_policy, budget);
     struct http_reply reply;
-    struct err why = { 0 };
-    char *url;
-    enum err_code rc = storage_object_url(s, object, a, &url, err);
+    char *query;
 
-    if (!rc)
-        rc = arena_printf(a, &url, err, "%s?ifGenerationMatch=%" PRId64, url, generation);
-    if (rc)
-        return rc;
-    req.url = url;
-    if (api_send(&call, &req, a, &reply, &why))
-        return storage_broken("delete", object, true, &why, err);
+    TRY(arena_printf(a, &query, err, "ifGenerationMatch=%" PRId64, generation));
+    TRY(meta_call(s, "DELETE", object, query, budget, a, &reply, err));
     if (reply.status == 200 || reply.status == 204 || reply.status == 404)
         return ERR_OK;
     return storage_refusal("delete", object, &reply, err);

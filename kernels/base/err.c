@@ -11,7 +11,7 @@ static void tidy(char *msg)
             *msg = '?';
 }
 
-enum err_code err_set(struct err *err, enum err_code code, const char *fmt, ...)
+enum err_code(err_set)(struct err *err, enum err_code code, const char *fmt, ...)
 {
     va_list ap;
 
