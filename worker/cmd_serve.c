@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "worker/cli.h"
 #include "worker/commands.h"
@@ -252,7 +253,7 @@ static int serve(void)
 {
     static struct service s; /* outlives threads that may not come home */
     struct err err = { 0 };
-    bool failed;
+    bool failed, home;
 
     catch_signals();
     if (start(&s, &err)) {
@@ -263,9 +264,12 @@ static int serve(void)
               log_str("credentials", gauth_source(s.gauth)), log_end());
     wait_for_the_end(&s);
     failed = !stop_signal;
-    if (drain(&s))
+    home = drain(&s);
+    if (home)
         free_service(&s);
     log_event(LOG_NOTICE, NULL, "ended", log_int("status", failed), log_end());
+    if (!home) /* threads still run: the libraries must not be torn down under them, as returning from main would */
+        _exit(failed ? CLI_FAILED : CLI_DONE);
     return failed ? CLI_FAILED : CLI_DONE;
 }
 

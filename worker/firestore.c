@@ -115,13 +115,13 @@ enum firestore_outcome firestore_classify(enum firestore_call call, int http_sta
     return classify_number(call, http_status);
 }
 
-/* A try that brought no whole answer. A reply over our limit has at least a status. */
+/* A try that brought no whole answer. A reply over our limit may have a status; 0: not even that. */
 static enum firestore_outcome classify_failure(enum firestore_call call, enum err_code rc,
                                                const struct http_reply *reply)
 {
     if (rc == ERR_UNAVAILABLE)
         return FIRESTORE_RETRY;
-    if (rc == ERR_TOO_LARGE && reply->status != 200)
+    if (rc == ERR_TOO_LARGE && reply->status && reply->status != 200)
         return classify_number(call, reply->status);
     if (call == FIRESTORE_CONDITIONAL_WRITE)
         return FIRESTORE_UNKNOWN;
@@ -178,7 +178,7 @@ static enum err_code perform(const struct firestore *fs, enum firestore_call cal
     req->max_reply_bytes = FIRESTORE_REPLY_MAX;
     req->allow_plain = fs->emulator;
     rc = api_send(&api, req, a, reply, &why);
-    if (rc == ERR_TOO_LARGE && reply->status != 200)
+    if (rc == ERR_TOO_LARGE && reply->status && reply->status != 200)
         return refusal(call, reply, document, err);
     if (rc == ERR_TOO_LARGE) /* never to be mistaken for an input that is too large */
         rc = call == FIRESTORE_READ ? ERR_PROTOCOL : ERR_UNKNOWN_OUTCOME;

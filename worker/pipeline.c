@@ -24,6 +24,7 @@ struct run {
     struct session session;
     struct session_wishes wishes;
     struct budget work, upload, end; /* the same clock, later and later ends */
+    struct budget release;           /* as `end`; at shutdown it lasts a little longer */
     struct budget telling;           /* of the reporter, which counts no retries: it has a thread of its own */
     struct reporter reporter;
     struct session_report report;
@@ -49,6 +50,22 @@ static bool must_stop_or_is_late(void *ctx)
     const struct run *r = ctx;
 
     return must_stop(ctx) || budget_left_ms(&r->work) == 0;
+}
+
+static bool must_leave(void *ctx)
+{
+    const struct run *r = ctx;
+    int64_t leave_at = r->p->leave_at_ms;
+
+    return leave_at && sys_mono_ms(r->p->sys) >= leave_at;
+}
+
+static bool must_be_gone(void *ctx)
+{
+    const struct run *r = ctx;
+    int64_t leave_at = r->p->leave_at_ms;
+
+    return leave_at && sys_mono_ms(r->p->sys) >= leave_at + PIPELINE_RELEASE_MS;
 }
 
 /* Why a stage was cancelled, in the order of what decides. */
@@ -78,8 +95,10 @@ static void set_budgets(struct run *r, int64_t arrived_ms)
     b.deadline_mono_ms = end + END_MS;
     r->telling = r->upload;
     r->telling.retries = NULL;
-    b.cancelled = NULL;
+    b.cancelled = must_leave;
     r->end = b;
+    b.cancelled = must_be_gone;
+    r->release = b;
 }
 
 /* ---- stages ---- */
@@ -168,7 +187,10 @@ static enum err_code upload(struct run *r, struct err *err)
 
     if (must_stop(r))
         return err_set(err, ERR_CANCELLED, "cancelled before the upload");
-    reporter_tell(&r->reporter, "upload", PERCENT_UPLOAD, -1);
+    /* told from here, not by the reporter: nothing goes into the bucket for a session that is not ours any more */
+    rc = session_progress(&r->session, "upload", PERCENT_UPLOAD, -1, &r->telling, err);
+    if (rc)
+        return reporter_lose(&r->reporter, rc);
     rc = upload_one(r, r->job->edited, r->edit.files.edited, &r->edited_generation, err);
     if (!rc)
         rc = upload_one(r, r->job->preview, r->edit.files.preview, &r->preview_generation, err);
@@ -286,7 +308,7 @@ static struct pipeline_outcome end_completed(struct run *r)
     log_event(LOG_ERROR, r->log, "the result could not be written", log_str("error", err.msg), log_end());
     if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
         return end_lost(r, rc);
-    err_ignore(session_release(&r->session, &r->end, NULL));
+    err_ignore(session_release(&r->session, &r->release, NULL));
     return outcome_error(r, 503, PIPELINE_RELEASED, JOB_BACKEND_UNAVAILABLE);
 }
 
@@ -303,14 +325,14 @@ static struct pipeline_outcome end_failed(struct run *r, enum job_error error)
     log_event(LOG_ERROR, r->log, "the failure could not be written", log_str("error", err.msg), log_end());
     if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
         return end_lost(r, rc);
-    err_ignore(session_release(&r->session, &r->end, NULL));
+    err_ignore(session_release(&r->session, &r->release, NULL));
     return outcome_error(r, 503, PIPELINE_RELEASED, error);
 }
 
 static struct pipeline_outcome end_released(struct run *r, int status)
 {
     struct err err = { 0 };
-    enum err_code rc = session_release(&r->session, &r->end, &err);
+    enum err_code rc = session_release(&r->session, &r->release, &err);
 
     if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
         return end_lost(r, rc);
@@ -393,6 +415,7 @@ struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_messa
         rc = session_claim(&r.session, &r.work, &p->arena, &verdict, &r.wishes, &err);
     if (rc) {
         log_event(LOG_ERROR, log, "the session could not be claimed", log_str("error", err.msg), log_end());
+        err_ignore(session_unclaim(&r.session, &r.release, NULL));
         result = outcome_error(&r, 503, PIPELINE_UNCLAIMED, JOB_BACKEND_UNAVAILABLE);
         goto out;
     }
@@ -419,6 +442,7 @@ void pipeline_stop(struct pipeline *p, int64_t grace_ms)
 {
     int64_t now = sys_mono_ms(p->sys);
 
+    p->leave_at_ms = now + grace_ms;
     p->stop_at_ms = p->eta_ms > grace_ms ? now : now + grace_ms;
 }
 
@@ -428,7 +452,7 @@ void pipeline_abandon(struct pipeline *p)
 
     (void)pthread_mutex_lock(&p->lock);
     if (p->claimed)
-        err_ignore(session_release(p->claimed, &b, NULL));
+        err_ignore(session_release_from_outside(p->claimed, &b, NULL));
     (void)pthread_mutex_unlock(&p->lock);
 }
 

@@ -19,6 +19,8 @@
 #include "worker/session.h"
 #include "worker/storage.h"
 
+enum { PIPELINE_RELEASE_MS = 1500 };
+
 struct pipeline_settings {
     int steps;
     double guidance;
@@ -35,7 +37,8 @@ struct pipeline {
     struct arena arena; /* the request arena, rewound after each job */
     pthread_mutex_t lock;
     struct session *claimed;       /* the session that runs now, for pipeline_abandon(); under the lock */
-    _Atomic int64_t stop_at_ms;    /* monotonic; 0: nobody asked */
+    _Atomic int64_t stop_at_ms;    /* monotonic, the work's end; 0: nobody asked */
+    _Atomic int64_t leave_at_ms;   /* and the end of writing its result */
     _Atomic int64_t eta_ms;        /* rest of the denoising, -1 unknown */
 };
 
@@ -78,7 +81,8 @@ struct pipeline_outcome {
 struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_message *msg, const struct job *job,
                                      int64_t arrived_ms, const struct log_context *log);
 
-/* SIGTERM: lets the job go on for grace_ms when it may be done by then, else stops it at its next step. */
+/* SIGTERM: lets the job go on for grace_ms when it may be done by then, else stops it at its next step. What follows,
+ * giving the claim back, has PIPELINE_RELEASE_MS more. */
 void pipeline_stop(struct pipeline *p, int64_t grace_ms);
 /* The job does not listen: gives its claim back from outside. The process ends right after. */
 void pipeline_abandon(struct pipeline *p);

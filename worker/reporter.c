@@ -35,7 +35,8 @@ static void *report(void *arg)
         (void)pthread_mutex_unlock(&r->lock);
         rc = session_progress(r->session, stage, percent, eta, r->budget, NULL);
         (void)pthread_mutex_lock(&r->lock);
-        r->lost = rc;
+        if (rc)
+            r->lost = rc;
     }
     (void)pthread_mutex_unlock(&r->lock);
     return NULL;
@@ -69,6 +70,12 @@ void reporter_tell(struct reporter *r, const char *stage, int percent, double et
 enum err_code reporter_lost(const struct reporter *r)
 {
     return (enum err_code)r->lost;
+}
+
+enum err_code reporter_lose(struct reporter *r, enum err_code rc)
+{
+    r->lost = rc;
+    return rc;
 }
 
 void reporter_stop(struct reporter *r)

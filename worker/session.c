@@ -2,13 +2,16 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum {
     SESSION_ARENA_BYTES = 24 << 20, /* address space; a document answer takes up to 4 MiB, and its tree more */
     CLAIM_ROUNDS = 5,
     END_ROUNDS = 5,
     JITTER_MIN_MS = 50,
-    JITTER_SPAN_MS = 450
+    JITTER_SPAN_MS = 450,
+    OUTSIDE_WAIT_MS = 500,
+    LOOK_MS = 3000 /* for seeing whose a session is after a progress write that told nothing */
 };
 
 /* ---- the table ---- */
@@ -216,7 +219,10 @@ static enum err_code claim_round(struct session *s, const struct budget *budget,
         return write_exhausted(s, budget, err);
     }
     rc = read_wishes(&snap.document, a, wishes, err);
-    return rc ? rc : write_claim(s, budget, err);
+    if (rc)
+        return rc;
+    s->claim_sent = true;
+    return write_claim(s, budget, err);
 }
 
 enum err_code session_claim(struct session *s, const struct budget *budget, struct arena *a, enum session_verdict *ret,
@@ -280,7 +286,11 @@ enum err_code session_progress(struct session *s, const char *stage, int percent
     rc = patch(s, fields, sizeof fields / sizeof *fields, &firestore_progress_policy, budget, &ignored);
     if (rc == ERR_CONFLICT || rc == ERR_NOT_FOUND || rc == ERR_UNKNOWN_OUTCOME) {
         struct err why = { 0 };
-        rc = still_ours(s, budget, &snap, &why);
+        struct budget brief = *budget;
+
+        if (budget_left_ms(budget) > LOOK_MS)
+            brief.deadline_mono_ms = sys_mono_ms(s->store->sys) + LOOK_MS;
+        rc = still_ours(s, &brief, &snap, &why);
         if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
             (void)err_set(err, rc, "%s", why.msg);
     }
@@ -289,13 +299,13 @@ enum err_code session_progress(struct session *s, const char *stage, int percent
     return rc == ERR_NOT_FOUND || rc == ERR_CONFLICT ? rc : ERR_OK;
 }
 
-/* The last write. After an answer that tells nothing, a document that reads as we wanted it is ours, written. */
-static enum err_code end(struct session *s, const struct firestore_field *fields, int n, const char *status,
-                         const struct budget *budget, struct err *err)
+/* The last write; with the lock held. After an answer that tells nothing, a document that reads as we wanted it is ours,
+ * written. */
+static enum err_code end_locked(struct session *s, const struct firestore_field *fields, int n, const char *status,
+                                const struct budget *budget, struct err *err)
 {
     enum err_code rc = ERR_INTERNAL;
 
-    (void)pthread_mutex_lock(&s->lock);
     for (int round = 0; round < END_ROUNDS; round++) {
         struct arena_mark mark = arena_mark(&s->arena);
         struct snapshot snap = { 0 };
@@ -313,14 +323,20 @@ static enum err_code end(struct session *s, const struct firestore_field *fields
             this_round = why;
         }
         arena_rewind(&s->arena, mark);
-        if (rc != ERR_UNKNOWN_OUTCOME) {
-            if (rc)
-                (void)err_set(err, rc, "%s", this_round.msg);
-            goto out;
-        }
+        if (rc != ERR_UNKNOWN_OUTCOME)
+            return rc ? err_set(err, rc, "%s", this_round.msg) : ERR_OK;
     }
-    rc = err_set(err, ERR_UNAVAILABLE, "session: the document moved %d times while the result was written", END_ROUNDS);
-out:
+    return err_set(err, ERR_UNAVAILABLE, "session: the document moved %d times while the result was written",
+                   END_ROUNDS);
+}
+
+static enum err_code end(struct session *s, const struct firestore_field *fields, int n, const char *status,
+                         const struct budget *budget, struct err *err)
+{
+    enum err_code rc;
+
+    (void)pthread_mutex_lock(&s->lock);
+    rc = end_locked(s, fields, n, status, budget, err);
     (void)pthread_mutex_unlock(&s->lock);
     return rc;
 }
@@ -399,15 +415,56 @@ enum err_code session_fail(struct session *s, const struct session_report *r, co
     return end(s, f, n, "failed", budget, err);
 }
 
+/* ---- giving back ---- */
+
+static const struct firestore_field released[] = {
+    { "processingStatus", { .type = FIRESTORE_STRING, .string = "pending" } },
+    { "inpaint.lease", { .type = FIRESTORE_DELETE } },
+    { "inpaint.etaSeconds", { .type = FIRESTORE_DELETE } },
+};
+enum { N_RELEASED = sizeof released / sizeof *released };
+
 enum err_code session_release(struct session *s, const struct budget *budget, struct err *err)
 {
-    static const struct firestore_field f[] = {
-        { "processingStatus", { .type = FIRESTORE_STRING, .string = "pending" } },
-        { "inpaint.lease", { .type = FIRESTORE_DELETE } },
-        { "inpaint.etaSeconds", { .type = FIRESTORE_DELETE } },
-    };
+    return end(s, released, N_RELEASED, "pending", budget, err);
+}
 
-    return end(s, f, sizeof f / sizeof *f, "pending", budget, err);
+enum err_code session_release_from_outside(struct session *s, const struct budget *budget, struct err *err)
+{
+    struct timespec until;
+    enum err_code rc;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += OUTSIDE_WAIT_MS * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000L;
+    }
+    if (pthread_mutex_clocklock(&s->lock, CLOCK_MONOTONIC, &until))
+        return err_set(err, ERR_UNAVAILABLE, "session: a write is under way");
+    rc = end_locked(s, released, N_RELEASED, "pending", budget, err);
+    (void)pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+enum err_code session_unclaim(struct session *s, const struct budget *budget, struct err *err)
+{
+    struct snapshot snap = { 0 };
+    struct arena_mark mark;
+    enum err_code rc;
+
+    if (!s->claim_sent)
+        return ERR_OK;
+    (void)pthread_mutex_lock(&s->lock);
+    mark = arena_mark(&s->arena);
+    rc = look(s, budget, &snap, err);
+    if (!rc && snap.lease_is_ours) {
+        keep_update_time(s, &snap);
+        rc = end_locked(s, released, N_RELEASED, "pending", budget, err);
+    }
+    arena_rewind(&s->arena, mark);
+    (void)pthread_mutex_unlock(&s->lock);
+    return rc;
 }
 
 /* ---- lifetime ---- */

@@ -64,6 +64,7 @@ struct session {
     struct arena arena;   /* of single calls; under the lock */
     char message_id[PUBSUB_MESSAGE_ID_MAX + 1], lease_id[37], update_time[FIRESTORE_TIME_SIZE];
     int64_t attempts;
+    bool claim_sent; /* so it may have landed, whatever the answer was */
 };
 
 /* `s` is embedded; session_done() ends it whatever session_claim() said. `document` and `store` are borrowed. */
@@ -115,6 +116,10 @@ MUST_CHECK enum err_code session_fail(struct session *s, const struct session_re
                                       struct err *err);
 /* Gives the claim back: status `pending`, no lease; messageId and attempts stay. */
 MUST_CHECK enum err_code session_release(struct session *s, const struct budget *budget, struct err *err);
+/* The same from another thread, which does not wait long for one that is in the middle of a write: ERR_UNAVAILABLE. */
+MUST_CHECK enum err_code session_release_from_outside(struct session *s, const struct budget *budget, struct err *err);
+/* After a session_claim() that failed: looks whether the claim has landed after all, and gives it back. */
+MUST_CHECK enum err_code session_unclaim(struct session *s, const struct budget *budget, struct err *err);
 
 /* The table above, for tests and for the curious. */
 enum session_state {
