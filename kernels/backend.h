@@ -64,6 +64,8 @@ struct backend_ops {
      * where there is no choice */
     void (*weights_expect)(struct backend *be, enum weight_mode mode, size_t expanded_bytes);
     enum err_code (*weight_load)(struct backend *be, const struct weight *host, struct weight *ret, struct err *err);
+    /* undoes weight_load once what is queued has run; NULL where weights can only stay until the backend closes */
+    void (*weight_unload)(struct backend *be, struct weight *w);
     void (*weight_prefetch)(struct backend *be, const struct weight *const *w, int n); /* a hint; may do nothing */
     enum err_code (*conv_weight_load)(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err);
 

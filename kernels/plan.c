@@ -80,6 +80,11 @@ static enum err_code plan_weight_load(struct backend *be, const struct weight *h
     return ERR_OK;
 }
 
+static void plan_weight_unload(struct backend *be, struct weight *w)
+{
+    (void)be, (void)w;
+}
+
 static void plan_weight_prefetch(struct backend *be, const struct weight *const *w, int n)
 {
     (void)be, (void)w, (void)n;
@@ -182,6 +187,7 @@ static const struct backend_ops plan_ops = {
     .download = plan_move,
     .sync = plan_sync,
     .weight_load = plan_weight_load,
+    .weight_unload = plan_weight_unload,
     .weight_prefetch = plan_weight_prefetch,
     .conv_weight_load = plan_conv_weight_load,
     .linear = plan_linear,

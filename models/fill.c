@@ -29,6 +29,7 @@ struct job {
     float *picture; /* [H, W, 3], -1 .. 1 */
     uint8_t *mask;  /* [H, W], 1 = repaint */
     float *latents; /* [N, 64], packed; after each step what the backend has */
+    const struct prompt_entry *known; /* the pack's, or NULL */
     struct tensor prompt_embeds, pooled, cond, latents_on_backend; /* cond [N, 320]: masked latents, mask */
 };
 
@@ -133,12 +134,10 @@ static enum err_code take_embeds(struct job *j, int64_t n)
     return devarena_1d(&j->m->mem, DT_F32, c->pooled, &j->pooled, j->err);
 }
 
-static enum err_code look_up_prompt(struct job *j)
+static enum err_code take_known_prompt(struct job *j)
 {
-    const struct prompt_entry *e = prompt_pack_find(&j->m->pack, j->r->prompt);
+    const struct prompt_entry *e = j->known;
 
-    if (!e)
-        return err_set(j->err, ERR_PROMPT, "fill: the prompt is none of the %d in the pack", j->m->pack.n_entries);
     TRY(take_embeds(j, e->t5_len));
     TRY(op_upload(j->m->be, &j->prompt_embeds, e->prompt_embeds, j->err));
     return op_upload(j->m->be, &j->pooled, e->pooled_embeds, j->err);
@@ -158,6 +157,19 @@ static enum err_code encode_prompt(struct job *j)
     TRY(text_encode(&j->m->text, &ids, &j->prompt_embeds, &j->pooled, mem, j->err));
     devarena_rewind(mem, mark);
     return ERR_OK;
+}
+
+/* From the pack where it has the prompt at the length wanted; without encoders its length is what counts. */
+static enum err_code read_prompt(struct job *j)
+{
+    const struct fill_model *m = j->m;
+
+    j->known = prompt_pack_find(&m->pack, j->r->prompt);
+    if (!m->has_encoders && !j->known)
+        return err_set(j->err, ERR_PROMPT, "fill: the prompt is none of the %d in the pack", m->pack.n_entries);
+    if (m->has_encoders && j->known && j->known->t5_len != j->r->t5_len)
+        j->known = NULL;
+    return j->known ? take_known_prompt(j) : encode_prompt(j);
 }
 
 static enum err_code dump_embeds(struct job *j)
@@ -308,6 +320,20 @@ static enum err_code one_step(struct job *j, const struct flux_job *flux_job, in
     return dump_rows(j, name, j->n_img, LATENT_TOKEN, j->latents);
 }
 
+/* The modulation table of the pack, if it has one for this job; it takes the place of the one that would be made. */
+static enum err_code take_known_table(struct job *j, struct flux_inputs *in, struct tensor *table, struct devarena *mem)
+{
+    const void *known =
+        j->known ? prompt_pack_modulation(&j->m->pack, j->known, in->sigmas, in->n_steps, in->guidance) : NULL;
+
+    if (!known)
+        return ERR_OK;
+    TRY(devarena_2d(mem, DT_F32, in->n_steps, j->m->pack.modulation_columns, table, j->err));
+    TRY(op_upload(j->m->be, table, known, j->err));
+    in->modulation = table;
+    return ERR_OK;
+}
+
 static enum err_code denoise(struct job *j)
 {
     struct devarena *mem = &j->m->mem, job_mem, step_mem;
@@ -323,7 +349,7 @@ static enum err_code denoise(struct job *j)
         .guidance = (float)j->r->guidance,
     };
     struct flux_job flux_job;
-    struct tensor velocity;
+    struct tensor velocity, table;
 
     TRY(check_cancelled(j));
     TRY(devarena_2d(mem, DT_F32, j->n_img, LATENT_TOKEN, &j->latents_on_backend, j->err));
@@ -331,6 +357,7 @@ static enum err_code denoise(struct job *j)
     TRY(devarena_carve(mem, j->m->flux_job_bytes, &job_mem, j->err));
     TRY(devarena_carve(mem, j->m->flux_step_bytes, &step_mem, j->err));
     TRY(op_upload(j->m->be, &j->latents_on_backend, j->latents, j->err));
+    TRY(take_known_table(j, &in, &table, &job_mem));
     TRY(flux_prepare(&j->m->flux, &in, &job_mem, &step_mem, j->a, &flux_job, j->err));
     progress(j, FILL_PHASE_DENOISE, 0, n_steps);
     for (int i = 0; i < n_steps; i++) {
@@ -381,7 +408,7 @@ static enum err_code run(struct job *j, struct image *ret)
     TRY(check_cancelled(j));
     TRY(load_picture(j));
     TRY(load_mask(j));
-    TRY(j->m->has_pack ? look_up_prompt(j) : encode_prompt(j));
+    TRY(read_prompt(j));
     TRY(dump_embeds(j));
     TRY(check_cancelled(j));
     TRY(start_latents(j));

@@ -2,9 +2,11 @@
 #include "models/fill_model.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "models/latents.h"
 #include "models/model_folder.h"
+#include "models/weight_digest.h"
 
 /* Address space; it becomes memory where it is touched. */
 static const size_t arena_bytes = (size_t)1 << 30, scratch_bytes = (size_t)4 << 30, plenty = (size_t)1 << 42;
@@ -52,6 +54,25 @@ static enum err_code load_vae(struct fill_model *m, const struct model_folder *f
     return rc ? rc : vae_load(&m->vae, l, err);
 }
 
+/* Tables of another transformer are none. */
+static void join_tables(struct fill_model *m, const struct weight_set *set)
+{
+    char digest[WEIGHT_DIGEST_SIZE];
+
+    if (!m->pack.n_schedules)
+        return;
+    weight_digest(set, true, digest);
+    if (strcmp(digest, m->pack.transformer) != 0)
+        m->pack.n_schedules = 0;
+}
+
+/* Jobs that a table is there for never touch the modulation's weights, so they stay in the file; for other jobs they
+ * are uploaded meanwhile. */
+static enum flux_in_file modulation_place(const struct fill_model *m)
+{
+    return m->pack.n_schedules && m->be->ops->weight_unload ? FLUX_IN_FILE_MODULATION : FLUX_IN_FILE_NONE;
+}
+
 static enum err_code load_transformer(struct fill_model *m, const struct model_folder *folder, struct weight_loader *l,
                                       struct err *err)
 {
@@ -59,17 +80,23 @@ static enum err_code load_transformer(struct fill_model *m, const struct model_f
     enum err_code rc = open_part(m, folder, MODEL_TRANSFORMER, flux_weight_set, &set, &m->transformer, err);
 
     l->set = &set;
-    if (!rc)
-        rc = flux_load(&m->flux, l, &m->arena, err);
+    if (rc)
+        return rc;
+    join_tables(m, &set);
+    rc = flux_load_some(&m->flux, l, modulation_place(m), &m->arena, err);
     return rc ? rc : flux_require_fill(&m->flux.config, err);
 }
 
-/* Its prompts have the lengths that they have, so there is room for the longest. */
 static enum err_code load_pack(struct fill_model *m, const char *path, struct err *err)
 {
-    enum err_code rc = prompt_pack_open(path, &m->arena, &m->pack, err);
+    m->has_pack = true;
+    return prompt_pack_open(path, &m->arena, &m->pack, err);
+}
 
-    for (int i = 0; i < m->pack.n_entries && !rc; i++) {
+/* Its prompts have the lengths that they have, so there is room for the longest. */
+static void make_room_for_pack(struct fill_model *m)
+{
+    for (int i = 0; i < m->pack.n_entries; i++) {
         const struct prompt_entry *e = &m->pack.entries[i];
 
         if (!i || e->t5_len > m->longest_prompt->t5_len)
@@ -77,33 +104,49 @@ static enum err_code load_pack(struct fill_model *m, const char *path, struct er
         if (e->t5_len > m->limits.max_t5_len)
             m->limits.max_t5_len = (int)e->t5_len;
     }
-    return rc;
 }
 
-/* The text encoders; where there is no T5, the prompt pack, if there is one. */
+/* The prompt pack, if there is one, and the text encoders; where there is no T5 the pack is enough. */
 static enum err_code load_text(struct fill_model *m, const struct model_folder *folder, struct err *err)
 {
     struct model_found t5, pack;
+    enum err_code rc = ERR_OK;
 
-    if (model_folder_find(folder, MODEL_T5, &m->arena, &t5, NULL) == ERR_NOT_FOUND &&
-        model_folder_find(folder, MODEL_PROMPTS, &m->arena, &pack, NULL) == ERR_OK) {
-        m->has_pack = true;
-        return load_pack(m, pack.path, err);
+    if (model_folder_find(folder, MODEL_PROMPTS, &m->arena, &pack, NULL) == ERR_OK)
+        rc = load_pack(m, pack.path, err);
+    if (rc)
+        return rc;
+    if (m->has_pack && model_folder_find(folder, MODEL_T5, &m->arena, &t5, NULL) == ERR_NOT_FOUND) {
+        make_room_for_pack(m);
+        return ERR_OK;
     }
+    m->has_encoders = true;
     return text_encoder_load(&m->text, folder, m->be, &m->weights, &m->arena, &m->scratch, loaded_bytes(m), err);
 }
 
 /* What encodes the prompt feeds this transformer. */
-static enum err_code check_widths(const struct fill_model *m, const char *dir, struct err *err)
+static enum err_code check_width(const struct fill_model *m, const char *what, int64_t context, int64_t pooled,
+                                 struct err *err)
 {
-    int64_t context = m->has_pack ? m->pack.entries[0].context : m->text.t5.d_model;
-    int64_t pooled = m->has_pack ? m->pack.entries[0].pooled : m->text.clip.width;
-
     if (context != m->flux.config.context || pooled != m->flux.config.pooled)
         return err_set(err, ERR_CORRUPT, "%s: T5 and CLIP are %lld and %lld wide, the transformer takes %lld and %lld",
-                       dir, (long long)context, (long long)pooled, (long long)m->flux.config.context,
+                       what, (long long)context, (long long)pooled, (long long)m->flux.config.context,
                        (long long)m->flux.config.pooled);
     return ERR_OK;
+}
+
+static enum err_code check_widths(const struct fill_model *m, const char *dir, struct err *err)
+{
+    enum err_code rc = ERR_OK;
+
+    if (m->has_encoders)
+        rc = check_width(m, dir, m->text.t5.d_model, m->text.clip.width, err);
+    if (!rc && m->has_pack)
+        rc = check_width(m, "prompt pack", m->pack.entries[0].context, m->pack.entries[0].pooled, err);
+    if (!rc && m->pack.n_schedules && m->pack.modulation_columns != flux_modulation_cols(&m->flux.config))
+        rc = err_set(err, ERR_CORRUPT, "prompt pack: tables of %lld columns, the transformer has %lld",
+                     (long long)m->pack.modulation_columns, (long long)flux_modulation_cols(&m->flux.config));
+    return rc;
 }
 
 /* Size of all files; what cannot be opened will tell so when it is loaded. */
@@ -156,7 +199,7 @@ static enum err_code rehearse(const struct fill_model *m, struct backend *plan_b
 
     plan.be = plan.flux.be = plan.vae.be = plan.text.t5.be = plan.text.clip.be = plan_be;
     plan.mem = (struct devarena){ 0 };
-    if (m->has_pack)
+    if (!m->has_encoders)
         r.prompt = m->longest_prompt->prompt;
     r.width = m->limits.max_width;
     r.height = m->limits.max_height;
@@ -236,7 +279,7 @@ void fill_model_close(struct fill_model *m)
 
 const char *fill_model_prompt(const struct fill_model *m, const char *wanted)
 {
-    return m->has_pack && !prompt_pack_find(&m->pack, wanted) ? m->pack.entries[0].prompt : wanted;
+    return !m->has_encoders && !prompt_pack_find(&m->pack, wanted) ? m->pack.entries[0].prompt : wanted;
 }
 
 const char *fill_model_transformer(const struct fill_model *m)

@@ -15,9 +15,9 @@ struct fill_model {
     struct backend *be;
     struct arena arena, scratch;  /* host: directories and tables; loading and rehearsal */
     struct devarena weights, mem; /* vectors; requests */
-    bool has_pack;                /* prompts come from the pack, and there is no text encoder */
+    bool has_encoders, has_pack;  /* where the pack knows a prompt, it is asked first */
     struct prompt_pack pack;
-    const struct prompt_entry *longest_prompt;
+    const struct prompt_entry *longest_prompt; /* of the pack, where there are no encoders */
     struct text_encoder text;
     struct flux flux;
     struct vae vae;

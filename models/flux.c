@@ -113,6 +113,23 @@ static enum err_code as_act(const struct flux *f, const struct tensor *x, struct
     return rc ? rc : op_copy(f->be, ret, &rows, err);
 }
 
+/* A layer of the modulation. One that stayed in the file is in the backend for this product alone. */
+static enum err_code mod_linear(const struct flux *f, struct tensor *y, const struct tensor *x,
+                                const struct flux_linear *l, enum activation act, struct err *err)
+{
+    struct flux_linear loaded = *l;
+    enum err_code rc;
+
+    if (!f->modulation_in_file)
+        return flux_linear_run(f, y, x, l, act, err);
+    rc = f->be->ops->weight_load(f->be, &l->w, &loaded.w, err);
+    if (rc)
+        return rc;
+    rc = flux_linear_run(f, y, x, &loaded, act, err);
+    f->be->ops->weight_unload(f->be, &loaded.w);
+    return rc;
+}
+
 /* y [rows, hidden] = out_layer(silu(in_layer(x))) */
 static enum err_code embed(const struct flux *f, const struct flux_embedder *e, const struct tensor *x,
                            struct tensor *y, struct devarena *mem, struct err *err)
@@ -121,9 +138,9 @@ static enum err_code embed(const struct flux *f, const struct flux_embedder *e, 
     enum err_code rc = devarena_2d(mem, f->be->act, tensor_rows(x), f->config.hidden, &hidden, err);
 
     if (!rc)
-        rc = flux_linear_run(f, &hidden, x, &e->in_layer, ACT_SILU, err);
+        rc = mod_linear(f, &hidden, x, &e->in_layer, ACT_SILU, err);
     if (!rc)
-        rc = flux_linear_run(f, y, &hidden, &e->out_layer, ACT_NONE, err);
+        rc = mod_linear(f, y, &hidden, &e->out_layer, ACT_NONE, err);
     return rc;
 }
 
@@ -221,8 +238,9 @@ static enum err_code fill_table(const struct flux *f, const struct tensor *silu_
         const struct weight *next = &mod_layer(f, i + 1 < n ? i + 1 : i).linear->w;
         struct tensor cols = tensor_col_view(table, layer.col, layer.linear->w.rows);
 
-        f->be->ops->weight_prefetch(f->be, &next, 1);
-        rc = flux_linear_run(f, &cols, silu_vec, layer.linear, ACT_NONE, err);
+        if (!f->modulation_in_file)
+            f->be->ops->weight_prefetch(f->be, &next, 1);
+        rc = mod_linear(f, &cols, silu_vec, layer.linear, ACT_NONE, err);
     }
     return rc;
 }

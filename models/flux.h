@@ -70,6 +70,7 @@ struct flux {
     struct flux_double_block *double_blocks; /* [n_double] */
     struct flux_single_block *single_blocks; /* [n_single] */
     struct flux_linear final_mod, final_linear;
+    bool modulation_in_file; /* weights that only flux_modulate reads are in the mapping, not in the backend */
 };
 
 /* --- loading (flux_load.c) --- */
@@ -85,6 +86,16 @@ MUST_CHECK enum err_code flux_require_fill(const struct flux_config *c, struct e
 /* Every tensor must be there in the shape that the config asks for; unknown ones are ignored. Blocks come from `model`.
  * `ret` borrows the loader's backend, its vectors and the file. */
 MUST_CHECK enum err_code flux_load(struct flux *ret, struct weight_loader *l, struct arena *model, struct err *err);
+
+/*
+ * The same, but some matrices stay in the mapping and take no memory of the backend. Those of the modulation are then
+ * uploaded one by one while flux_modulate runs, with the same result, so that a job whose table comes from elsewhere
+ * does without them: a quarter of the file. With FLUX_IN_FILE_ALL nothing but flux_modulate can be called.
+ * The backend needs weight_unload.
+ */
+enum flux_in_file { FLUX_IN_FILE_NONE, FLUX_IN_FILE_MODULATION, FLUX_IN_FILE_ALL };
+MUST_CHECK enum err_code flux_load_some(struct flux *ret, struct weight_loader *l, enum flux_in_file in_file,
+                                        struct arena *model, struct err *err);
 
 /* Calls visit for every tensor of such a transformer in the order of loading: BFL name, shape (n_dims 1 or 2). So a
  * benchmark or a test can make up a file. Stops at the first error and returns it. */

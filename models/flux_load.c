@@ -38,27 +38,30 @@ struct part {
     const char *name;
     size_t offset; /* in the struct that the table is for */
     enum size rows, cols;
+    bool modulation; /* only flux_modulate reads it */
 };
 
-#define TOP(member, rows, cols) { #member, offsetof(struct flux, member), rows, cols }
+#define TOP(member, rows, cols) { #member, offsetof(struct flux, member), rows, cols, false }
+#define TOP_MOD(member, rows, cols) { #member, offsetof(struct flux, member), rows, cols, true }
 static const struct part top_parts[] = {
     TOP(img_in, D, IN),
     TOP(txt_in, D, CONTEXT),
-    TOP(time_in.in_layer, D, SINUSOID),
-    TOP(time_in.out_layer, D, D),
-    TOP(vector_in.in_layer, D, POOLED),
-    TOP(vector_in.out_layer, D, D),
-    { "final_layer.adaLN_modulation.1", offsetof(struct flux, final_mod), D2, D },
-    { "final_layer.linear", offsetof(struct flux, final_linear), OUT, D },
+    TOP_MOD(time_in.in_layer, D, SINUSOID),
+    TOP_MOD(time_in.out_layer, D, D),
+    TOP_MOD(vector_in.in_layer, D, POOLED),
+    TOP_MOD(vector_in.out_layer, D, D),
+    { "final_layer.adaLN_modulation.1", offsetof(struct flux, final_mod), D2, D, true },
+    { "final_layer.linear", offsetof(struct flux, final_linear), OUT, D, false },
 };
 static const struct part guidance_parts[] = {
-    TOP(guidance_in.in_layer, D, SINUSOID),
-    TOP(guidance_in.out_layer, D, D),
+    TOP_MOD(guidance_in.in_layer, D, SINUSOID),
+    TOP_MOD(guidance_in.out_layer, D, D),
 };
 
-#define STREAM(s, name, member, rows, cols) { #s "_" name, offsetof(struct flux_double_block, s.member), rows, cols }
+#define STREAM(s, name, member, rows, cols) \
+    { #s "_" name, offsetof(struct flux_double_block, s.member), rows, cols, false }
 #define STREAM_PARTS(s)                                      \
-    STREAM(s, "mod.lin", mod, D6, D),                        \
+    { #s "_mod.lin", offsetof(struct flux_double_block, s.mod), D6, D, true }, \
     STREAM(s, "attn.qkv", qkv, D3, D),                       \
     STREAM(s, "attn.norm.query_norm", query_norm, HEAD, HEAD), \
     STREAM(s, "attn.norm.key_norm", key_norm, HEAD, HEAD),   \
@@ -67,9 +70,9 @@ static const struct part guidance_parts[] = {
     STREAM(s, "mlp.2", mlp_2, D, M)
 static const struct part double_parts[] = { STREAM_PARTS(img), STREAM_PARTS(txt) };
 
-#define SINGLE(name, member, rows, cols) { name, offsetof(struct flux_single_block, member), rows, cols }
+#define SINGLE(name, member, rows, cols) { name, offsetof(struct flux_single_block, member), rows, cols, false }
 static const struct part single_parts[] = {
-    SINGLE("modulation.lin", mod, D3, D),
+    { "modulation.lin", offsetof(struct flux_single_block, mod), D3, D, true },
     SINGLE("linear1", linear1, D3_M, D),
     SINGLE("norm.query_norm", query_norm, HEAD, HEAD),
     SINGLE("norm.key_norm", key_norm, HEAD, HEAD),
@@ -81,6 +84,7 @@ struct walk {
     enum err_code (*part)(struct walk *w, const char *name, const struct part *p, void *at, struct err *err);
     const struct flux_config *config;
     struct weight_loader *loader;
+    enum flux_in_file in_file;
     flux_visit_fn *visit;
     void *ctx;
 };
@@ -124,6 +128,7 @@ static enum err_code walk_all(struct walk *w, struct flux *f, struct err *err)
 static enum err_code load_part(struct walk *w, const char *name, const struct part *p, void *at, struct err *err)
 {
     int64_t rows = size_of(w->config, p->rows), cols = size_of(w->config, p->cols);
+    struct weight_loader loader = *w->loader;
     struct flux_linear *linear = at;
     enum err_code rc;
 
@@ -132,7 +137,8 @@ static enum err_code load_part(struct walk *w, const char *name, const struct pa
                      && weight_set_find(w->loader->set, "%s.weight", name);
         return weights_vector(w->loader, at, rows, err, "%s.%s", name, other ? "weight" : "scale");
     }
-    rc = weights_matrix(w->loader, &linear->w, rows, cols, err, "%s.weight", name);
+    loader.in_file = w->in_file == FLUX_IN_FILE_ALL || (w->in_file == FLUX_IN_FILE_MODULATION && p->modulation);
+    rc = weights_matrix(&loader, &linear->w, rows, cols, err, "%s.weight", name);
     return rc ? rc : weights_vector(w->loader, &linear->b, rows, err, "%s.bias", name);
 }
 
@@ -296,10 +302,19 @@ static struct flux_linear rows_of(const struct flux_linear *l, int64_t row, int6
 
 enum err_code flux_load(struct flux *ret, struct weight_loader *l, struct arena *model, struct err *err)
 {
-    struct flux f = { .be = l->be };
-    struct walk w = { .part = load_part, .config = &f.config, .loader = l };
+    return flux_load_some(ret, l, FLUX_IN_FILE_NONE, model, err);
+}
+
+enum err_code flux_load_some(struct flux *ret, struct weight_loader *l, enum flux_in_file in_file, struct arena *model,
+                             struct err *err)
+{
+    struct flux f = { .be = l->be, .modulation_in_file = in_file != FLUX_IN_FILE_NONE };
+    struct walk w = { .part = load_part, .config = &f.config, .loader = l, .in_file = in_file };
     const struct flux_config *c = &f.config;
     enum err_code rc = flux_read_config(l->set, &f.config, err);
+
+    if (!rc && in_file != FLUX_IN_FILE_NONE && !l->be->ops->weight_unload)
+        rc = err_set(err, ERR_UNSUPPORTED, "transformer: %s cannot give weights back", l->be->name);
 
     if (!rc)
         rc = arena_alloc(model, (size_t)c->n_double, sizeof *f.double_blocks, &f.double_blocks, err);

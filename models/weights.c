@@ -222,7 +222,10 @@ enum err_code weights_matrix(struct weight_loader *l, struct weight *ret, int64_
     if (rc)
         return rc;
     host = (struct weight){ .dtype = e->dtype, .rows = e->dims[0], .cols = e->dims[1], .data = e->data };
-    rc = l->be->ops->weight_load(l->be, &host, ret, err);
+    if (l->in_file)
+        *ret = host;
+    else
+        rc = l->be->ops->weight_load(l->be, &host, ret, err);
     if (rc) {
         (void)err_prefix(err, "tensor '%s'", name);
         return rc;

@@ -1,17 +1,25 @@
-/* cmd_embed - a prompt through the text encoders, to a file. */
+/* cmd_embed - prompts through the text encoders, to a file: one with its ids, or many as a prompt pack. */
+#include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "kernels/base/file.h"
+
 #include "kernels/ops.h"
+#include "models/fill.h"
+#include "models/prompt_pack_make.h"
 #include "models/text_encode.h"
 #include "worker/cli.h"
 #include "worker/commands.h"
 
-enum { SLAB_BYTES = 64 << 20, DEFAULT_T5_LEN = 512 };
+enum { SLAB_BYTES = 64 << 20, DEFAULT_T5_LEN = 512, PROMPTS_FILE_MAX = 16 << 20 };
 static const size_t arena_bytes = (size_t)1 << 30; /* address space */
 
 struct args {
-    const char *models, *prompt, *out;
-    int t5_len;
+    const char *models, *transformer, *prompt, *prompts, *sizes, *out;
+    int t5_len, steps;
+    double guidance;
+    bool pack;
     struct cli_backend backend;
 };
 
@@ -88,15 +96,99 @@ static enum err_code embed(struct run *r, const struct args *a, struct err *err)
     return rc ? rc : write_file(r, a, &prompt_embeds, &pooled, err);
 }
 
+/* ---- packs ---- */
+
+/* One prompt a line; blanks around it and empty lines do not count. Cut out of `text` in place. */
+static enum err_code split_lines(struct span text, const char **prompts, int *n, struct err *err)
+{
+    char *line = (char *)text.ptr, *end = line + text.len; /* file_read's memory is the arena's */
+
+    while (line < end) {
+        char *next = memchr(line, '\n', (size_t)(end - line)), *last = next ? next : end;
+
+        next = last + 1;
+        while (line < last && isspace((unsigned char)*line))
+            line++;
+        while (last > line && isspace((unsigned char)last[-1]))
+            last--;
+        *last = 0; /* file_read leaves room for the one behind the text */
+        if (*line && *n == PROMPT_PACK_MAX)
+            return err_set(err, ERR_TOO_LARGE, "over %d prompts", PROMPT_PACK_MAX);
+        if (*line)
+            prompts[(*n)++] = line;
+        line = next;
+    }
+    return *n ? ERR_OK : err_set(err, ERR_INVALID, "no prompt in the file");
+}
+
+/* "1024x1024,1024x768" */
+static enum err_code split_sizes(const char *text, struct pack_size *sizes, int *n, struct err *err)
+{
+    for (const char *at = text; at && *at; (*n)++) {
+        struct pack_size *s = &sizes[*n];
+        int used = 0;
+
+        if (*n == PROMPT_PACK_MAX_SCHEDULES)
+            return err_set(err, ERR_TOO_LARGE, "--sizes: over %d", PROMPT_PACK_MAX_SCHEDULES);
+        if (sscanf(at, "%4dx%4d%n", &s->width, &s->height, &used) != 2 || (at[used] && at[used] != ',') ||
+            s->width < FILL_MIN_SIDE || s->height < FILL_MIN_SIDE || s->width > FILL_MAX_SIDE ||
+            s->height > FILL_MAX_SIDE)
+            return err_set(err, ERR_INVALID, "--sizes: '%s' is not WIDTHxHEIGHT, each %d to %d", at, FILL_MIN_SIDE,
+                           FILL_MAX_SIDE);
+        at += used + (at[used] == ',');
+    }
+    return ERR_OK;
+}
+
+static enum err_code make_pack(struct run *r, const struct args *a, struct err *err)
+{
+    static const char *prompts[PROMPT_PACK_MAX];
+    static struct pack_size sizes[PROMPT_PACK_MAX_SCHEDULES];
+    struct pack_options o = { .dir = a->models, .transformer = a->transformer, .prompts = prompts, .t5_len = a->t5_len,
+                              .sizes = sizes, .steps = a->steps, .guidance = (float)a->guidance };
+    struct span text = { 0 };
+    enum err_code rc = arena_init(&r->arena, arena_bytes, err);
+
+    if (!rc && a->prompts)
+        rc = file_read(a->prompts, PROMPTS_FILE_MAX, &r->arena, &text, err);
+    if (!rc && a->prompts)
+        rc = split_lines(text, prompts, &o.n_prompts, err);
+    if (!a->prompts)
+        prompts[o.n_prompts++] = a->prompt;
+    if (!rc)
+        rc = split_sizes(a->sizes, sizes, &o.n_sizes, err);
+    if (!rc)
+        rc = cli_backend_open(&a->backend, &r->be, err);
+    return rc ? rc : prompt_pack_make(&o, r->be, a->out, err);
+}
+
+static bool fits_together(const struct args *a)
+{
+    if (!a->prompt == !a->prompts)
+        (void)fprintf(stderr, "embed: either --prompt or --prompts is needed\n");
+    else if (!a->pack && (a->prompts || a->sizes))
+        (void)fprintf(stderr, "embed: --prompts and --sizes need --pack\n");
+    else
+        return true;
+    return false;
+}
+
 int cmd_embed(int argc, char **argv)
 {
-    struct args a = { .t5_len = DEFAULT_T5_LEN };
+    struct args a = { .t5_len = DEFAULT_T5_LEN, .steps = 28, .guidance = 30 };
     const struct cli_option options[] = {
         { "--models", CLI_TEXT, &a.models, "DIR", .help = "folder with the model files", .required = true },
-        { "--prompt", CLI_TEXT, &a.prompt, "TEXT", .help = "what both encoders read", .required = true },
+        { "--prompt", CLI_TEXT, &a.prompt, "TEXT", .help = "what both encoders read" },
+        { "--prompts", CLI_TEXT, &a.prompts, "F", .help = "with --pack: a file with a prompt on each line" },
         { "--t5-len", CLI_INT, &a.t5_len, "N", .help = "positions of T5 (512)", .min = 1, .max = T5_MAX_TOKENS },
         { "--out", CLI_TEXT, &a.out, "F", .required = true,
           .help = "safetensors: prompt_embeds, pooled_prompt_embeds, t5_ids, clip_ids" },
+        { "--pack", CLI_FLAG, &a.pack, NULL, .help = "write a prompt pack, for MODEL_DIR/prompts.safetensors" },
+        { "--sizes", CLI_TEXT, &a.sizes, "WxH,...",
+          .help = "with --pack: also the modulation tables of pictures of these sizes" },
+        { "--transformer", CLI_TEXT, &a.transformer, "F", .help = "with --sizes: whose (the one that is there)" },
+        { "--steps", CLI_INT, &a.steps, "N", .help = "with --sizes: denoising steps (28)", .min = 1, .max = 1000 },
+        { "--guidance", CLI_NUMBER, &a.guidance, "G", .help = "with --sizes: guidance scale (30)", .min = 0, .max = 1000 },
         CLI_BACKEND_OPTIONS(a.backend),
     };
     const struct cli_command command = { "embed", "runs the text encoders", options, CLI_COUNT(options) };
@@ -106,7 +198,9 @@ int cmd_embed(int argc, char **argv)
 
     if (status != CLI_RUN)
         return status;
-    status = embed(&r, &a, &err) ? cli_fail("embed", &err) : CLI_DONE;
+    if (!fits_together(&a))
+        return CLI_USAGE;
+    status = (a.pack ? make_pack(&r, &a, &err) : embed(&r, &a, &err)) ? cli_fail("embed", &err) : CLI_DONE;
     devarena_done(&r.step_mem);
     devarena_done(&r.outputs);
     devarena_done(&r.weights);

@@ -150,6 +150,11 @@ static enum err_code cpu_weight_load(struct backend *be, const struct weight *ho
     return ERR_OK;
 }
 
+static void cpu_weight_unload(struct backend *be, struct weight *w)
+{
+    (void)be, (void)w;
+}
+
 /* Has the pages of a mapping read ahead. */
 static void cpu_weight_prefetch(struct backend *be, const struct weight *const *w, int n)
 {
@@ -170,6 +175,7 @@ const struct backend_ops plain_ops = {
     .download = cpu_move,
     .sync = cpu_sync,
     .weight_load = cpu_weight_load,
+    .weight_unload = cpu_weight_unload,
     .weight_prefetch = cpu_weight_prefetch,
     .conv_weight_load = plain_conv_weight_load,
     .linear = plain_linear,

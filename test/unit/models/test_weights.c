@@ -40,7 +40,8 @@ static void load_init(struct load *t)
     CHECK_OK(arena_init(&t->scratch, ARENA_BYTES, &t->err), t->err);
     CHECK_OK(backend_open(BACKEND_PLAIN, PRECISION_F32, &t->be, &t->err), t->err);
     CHECK_OK(devarena_init(&t->mem, t->be, 0, 1 << 16, &t->err), t->err);
-    t->l = (struct weight_loader){ &t->set, t->be, &t->mem, &t->scratch, &t->loaded };
+    t->l = (struct weight_loader){ .set = &t->set, .be = t->be, .mem = &t->mem, .scratch = &t->scratch,
+                                  .loaded_bytes = &t->loaded };
 }
 
 static void load_done(struct load *t)

@@ -4,11 +4,12 @@
 #include <unistd.h>
 
 #include "models/tensor_file.h"
+#include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
 #include "worker/commands.h"
 
-enum { MAX_ARGS = 16 };
+enum { MAX_ARGS = 20 };
 static const double f32_limit = 1e-5; /* numerics document 11.2 */
 
 struct outcome {
@@ -113,6 +114,28 @@ TEST(cmd_embed__writes_the_official_embeddings_and_ids)
     check_same(&o, "pooled_prompt_embeds", "1.pooled_prompt_embeds");
     check_same(&o, "t5_ids", "1.t5_ids");
     check_same(&o, "clip_ids", "1.clip_ids");
+    outcome_close(&o);
+}
+
+TEST(cmd_embed__writes_a_pack_of_a_file_of_prompts)
+{
+    const char *models = golden("small/models"), text[] = " a lawn\r\n\n sand and sky \nlast", *prompt = NULL;
+    const char *file = temp_file("prompts.txt", text, sizeof text - 1);
+    struct err err = { 0 };
+    struct outcome o;
+
+    outcome_open(&o, golden("small/cases/text.safetensors"));
+    CHECK_INT(outcome_run(&o, cmd_embed, (const char *[]){ "embed", "--models", models, "--pack", "--prompts", file,
+                          "--t5-len", "8", "--sizes", "32x32,48x64", "--steps", "2", "--transformer",
+                          "flux1-fill-Q8_0.gguf", NULL }), 0);
+    CHECK_INT(o.got.n_entries, 3 * 2 + 2 * 2 + 3 * 2);
+    CHECK_OK(tensor_file_metadata(&o.got, "1.prompt", &o.arena, &prompt, &err), err);
+    CHECK_STR(prompt, "sand and sky");
+    CHECK(tensor_file_find(&o.got, SPAN("2.modulation.1")) && tensor_file_find(&o.got, SPAN("schedule.1.sigmas")));
+    CHECK_INT(outcome_run(&o, cmd_embed, (const char *[]){ "embed", "--models", models, "--pack", NULL }), 2);
+    CHECK_INT(outcome_run(&o, cmd_embed, (const char *[]){ "embed", "--models", models, "--prompts", file, NULL }), 2);
+    CHECK_INT(outcome_run(&o, cmd_embed, (const char *[]){ "embed", "--models", models, "--pack", "--prompt", "a",
+                          "--sizes", "32x32,8", NULL }), 1);
     outcome_close(&o);
 }
 

@@ -1,0 +1,46 @@
+#include "models/weight_digest.h"
+
+#include <stdio.h>
+
+#include "kernels/base/crc32c.h"
+
+static uint64_t mix(uint64_t hash, const void *bytes, size_t n)
+{
+    const unsigned char *p = bytes;
+
+    for (size_t i = 0; i < n; i++)
+        hash = (hash ^ p[i]) * 1099511628211u;
+    return hash;
+}
+
+static uint64_t mix_entry(uint64_t hash, const struct tensor_file *f, const struct tensor_entry *e)
+{
+    int64_t place = (const char *)e->data - f->map.ptr;
+
+    hash = mix(hash, e->name.ptr, e->name.len);
+    hash = mix(hash, dtype_info(e->dtype)->name, strlen(dtype_info(e->dtype)->name));
+    hash = mix(hash, e->dims, (size_t)e->n_dims * sizeof *e->dims);
+    return mix(hash, &place, sizeof place);
+}
+
+void weight_digest(const struct weight_set *set, bool vectors, char ret[WEIGHT_DIGEST_SIZE])
+{
+    uint64_t hash = 14695981039346656037u;
+    uint32_t crc = 0;
+    size_t bytes = 0;
+    int n;
+
+    for (int i = 0; i < set->n_files; i++) {
+        const struct tensor_file *f = set->files[i];
+
+        bytes += f->map.len;
+        for (const struct tensor_entry *e = f->entries; e < f->entries + f->n_entries; e++) {
+            hash = mix_entry(hash, f, e);
+            if (vectors && e->n_dims == 1)
+                crc = crc32c(crc, e->data, e->bytes);
+        }
+    }
+    n = snprintf(ret, WEIGHT_DIGEST_SIZE, "%zu-%016llx", bytes, (unsigned long long)hash);
+    if (vectors)
+        (void)snprintf(ret + n, (size_t)(WEIGHT_DIGEST_SIZE - n), "-%08x", crc);
+}
