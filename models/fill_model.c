@@ -166,6 +166,17 @@ static int64_t folder_bytes(struct fill_model *m, const struct model_folder *fol
     return bytes;
 }
 
+/* A name that is in no folder is told before gigabytes are read for the other parts. */
+static enum err_code find_transformer(struct fill_model *m, const struct model_folder *folder, struct err *err)
+{
+    struct arena_mark mark = arena_mark(&m->scratch);
+    struct model_found found;
+    enum err_code rc = model_folder_find(folder, MODEL_TRANSFORMER, &m->scratch, &found, err);
+
+    arena_rewind(&m->scratch, mark);
+    return rc;
+}
+
 /* What is small comes first, so that a wrong folder is told soon. */
 static enum err_code load(struct fill_model *m, const char *dir, struct err *err)
 {
@@ -178,6 +189,8 @@ static enum err_code load(struct fill_model *m, const char *dir, struct err *err
     if (m->limits.loading)
         m->limits.loading->total_bytes = folder_bytes(m, &folder);
     rc = load_vae(m, &folder, &l, err);
+    if (!rc)
+        rc = find_transformer(m, &folder, err);
     if (!rc)
         rc = load_text(m, &folder, err);
     if (!rc)

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 const char *const cli_backend_names[] = { "auto", "cpu", "plain", "cuda", NULL };
 const char *const cli_precision_names[] = { "default", "f32", "bf16", NULL };
@@ -147,6 +149,7 @@ static bool parse_value(const struct cli_option *o, const char *text)
     case CLI_CHOICE:
         return parse_choice(o, text);
     case CLI_TEXT:
+    case CLI_OUT:
         *(const char **)o->dst = text;
         return true;
     case CLI_FLAG:
@@ -209,6 +212,27 @@ static bool looks_like_option(const char *word)
     return word[0] == '-' && word[1] && (word[n] == '\0' || word[n] == '=');
 }
 
+/* A result that cannot be stored is better known before an hour of computing it than after. */
+static int check_place(const struct cli_command *c, const struct cli_option *o)
+{
+    const char *path = *(const char **)o->dst, *slash = strrchr(path, '/');
+    char folder[4096];
+    struct stat st;
+    int n = slash ? (int)(slash - path) : 0;
+
+    if (snprintf(folder, sizeof folder, "%.*s%s", n, path, slash == path ? "/" : n ? "" : ".") >= (int)sizeof folder)
+        errno = ENAMETOOLONG;
+    else if (!*path)
+        errno = ENOENT;
+    else if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* it would be replaced, /dev/null too */
+        errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+    else if (stat(folder, &st) == 0 && access(folder, W_OK | X_OK) == 0)
+        return CLI_RUN;
+    (void)fprintf(stderr, "%s %s: %s %.200s: cannot be written: %s\n", program, c->name, o->name, path,
+                  strerror(errno));
+    return CLI_FAILED;
+}
+
 int cli_parse(const struct cli_command *c, int argc, char **argv)
 {
     bool given[CLI_MAX_OPTIONS] = { false }, options_end = false;
@@ -230,6 +254,9 @@ int cli_parse(const struct cli_command *c, int argc, char **argv)
     for (int i = 0; i < c->n_options && status == CLI_RUN; i++)
         if (c->options[i].required && !given[i])
             status = wrong_usage(c, "missing:", c->options[i].name);
+    for (int i = 0; i < c->n_options && status == CLI_RUN; i++)
+        if (c->options[i].kind == CLI_OUT && given[i])
+            status = check_place(c, &c->options[i]);
     return status;
 }
 

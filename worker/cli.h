@@ -33,6 +33,7 @@ enum { CLI_RUN = -1, CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 enum cli_kind {
     CLI_TEXT,   /* const char **, into argv */
+    CLI_OUT,    /* the same, a file to be written: its folder is there and may be written to, told before any work */
     CLI_INT,    /* int *, decimal, within min .. max */
     CLI_SEED,   /* uint64_t *, decimal, 0 .. 2^64 - 1 */
     CLI_NUMBER, /* double *, finite, within min .. max */
@@ -61,7 +62,8 @@ struct cli_command {
 
 #define CLI_COUNT(options) ((int)(sizeof(options) / sizeof *(options)))
 
-/* CLI_RUN; or the exit status, when --help was printed (CLI_DONE) or the usage is wrong (CLI_USAGE, said on stderr). */
+/* CLI_RUN; or the exit status, when --help was printed (CLI_DONE), the usage is wrong (CLI_USAGE) or a result would find
+ * no place (CLI_FAILED), both said on stderr. */
 MUST_CHECK int cli_parse(const struct cli_command *c, int argc, char **argv);
 
 /* One line on stderr with the command's name; returns CLI_FAILED. */

@@ -181,7 +181,7 @@ int cmd_embed(int argc, char **argv)
         { "--prompt", CLI_TEXT, &a.prompt, "TEXT", .help = "what both encoders read" },
         { "--prompts", CLI_TEXT, &a.prompts, "F", .help = "with --pack: a file with a prompt on each line" },
         { "--t5-len", CLI_INT, &a.t5_len, "N", .help = "positions of T5 (512)", .min = 1, .max = T5_MAX_TOKENS },
-        { "--out", CLI_TEXT, &a.out, "F", .required = true,
+        { "--out", CLI_OUT, &a.out, "F", .required = true,
           .help = "safetensors: prompt_embeds, pooled_prompt_embeds, t5_ids, clip_ids" },
         { "--pack", CLI_FLAG, &a.pack, NULL, .help = "write a prompt pack, for MODEL_DIR/prompts.safetensors" },
         { "--sizes", CLI_TEXT, &a.sizes, "WxH,...",

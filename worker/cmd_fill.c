@@ -229,8 +229,8 @@ int cmd_fill(int argc, char **argv)
         { "--t5-len", CLI_INT, &a.t5_len, "N", .help = "text tokens, padding included (512)", .min = 1,
           .max = FILL_MAX_T5_LEN },
         { "--transformer", CLI_TEXT, &a.transformer, "F", .help = "one file of the folder" },
-        { "--dump", CLI_TEXT, &a.dump, "F", .help = "safetensors with what was computed on the way" },
-        { "--out", CLI_TEXT, &a.out, "F.png", .help = "the picture", .required = true },
+        { "--dump", CLI_OUT, &a.dump, "F", .help = "safetensors with what was computed on the way" },
+        { "--out", CLI_OUT, &a.out, "F.png", .help = "the picture", .required = true },
         CLI_BACKEND_OPTIONS(a.backend),
     };
     const struct cli_command command = { "fill", "the bare FLUX.1-Fill pipeline", options, CLI_COUNT(options) };

@@ -126,7 +126,7 @@ int cmd_inspect(int argc, char **argv)
     const struct cli_option options[] = {
         { "FILE", CLI_TEXT, &path, NULL, .help = "a GGUF or safetensors file", .required = true },
         { "--tensor", CLI_TEXT, &tensor, "NAME", .help = "this tensor only" },
-        { "--out", CLI_TEXT, &out, "F.f32", .help = "write its values there as raw little-endian f32" },
+        { "--out", CLI_OUT, &out, "F.f32", .help = "write its values there as raw little-endian f32" },
     };
     const struct cli_command command = { "inspect", "lists the tensors of a file, or writes one as f32", options,
                                          CLI_COUNT(options) };

@@ -252,7 +252,7 @@ int cmd_transformer(int argc, char **argv)
         { "--in", CLI_TEXT, &a.in, "F", .required = true,
           .help = "safetensors: hidden_states [N, C], encoder_hidden_states [T, D], pooled [P]; metadata: sigma, "
                   "guidance, grid (rows x columns)" },
-        { "--out", CLI_TEXT, &a.out, "F", .required = true,
+        { "--out", CLI_OUT, &a.out, "F", .required = true,
           .help = "safetensors: velocity [N, 64] and the streams after every block" },
         CLI_BACKEND_OPTIONS(a.backend),
     };

@@ -78,8 +78,11 @@ static enum err_code read_picture(struct run *r, const struct args *a, struct im
     struct span file;
     enum err_code rc = file_read(a->in, IMAGE_MAX_FILE_BYTES, &r->arena, &file, err);
 
-    if (!rc)
+    if (!rc) {
         rc = image_decode(&r->arena, file, IMAGE_ALPHA_DROP, ret, NULL, err);
+        if (rc)
+            (void)err_prefix(err, "%s", a->in);
+    }
     if (!rc)
         rc = image_to_rgb(&r->arena, ret, ret, err);
     if (!rc && (ret->width % VAE_SCALE || ret->height % VAE_SCALE))
@@ -244,8 +247,8 @@ int cmd_vae(int argc, char **argv)
           .help = "a picture to mean and logvar [16,h,w]; or z [1,16,h,w] to a picture" },
         { "FILE", CLI_TEXT, &a.in, .help = "PNG or JPEG to encode; safetensors to decode", .required = true },
         { "--models", CLI_TEXT, &a.models, "DIR", .help = "folder with the model files", .required = true },
-        { "--out", CLI_TEXT, &a.out, "F", .help = "safetensors; or the PNG of a decoded picture", .required = true },
-        { "--f32", CLI_TEXT, &a.f32, "F", .help = "with decode: safetensors with decoded f32 [3,H,W]" },
+        { "--out", CLI_OUT, &a.out, "F", .help = "safetensors; or the PNG of a decoded picture", .required = true },
+        { "--f32", CLI_OUT, &a.f32, "F", .help = "with decode: safetensors with decoded f32 [3,H,W]" },
         CLI_BACKEND_OPTIONS(a.backend),
     };
     const struct cli_command command = { "vae", "one half of the autoencoder", options, CLI_COUNT(options) };

@@ -8,7 +8,7 @@
 #include "test/support/check.h"
 
 struct args {
-    const char *models, *file, *out;
+    const char *models, *file, *out, *result;
     int width, posterior;
     uint64_t seed;
     double guidance;
@@ -26,6 +26,7 @@ static int parse(struct args *a, int argc, char **argv)
         { "--seed", CLI_SEED, &a->seed, "S", .help = "seed" },
         { "--guidance", CLI_NUMBER, &a->guidance, "G", .help = "guidance", .min = 0, .max = 100 },
         { "--posterior", CLI_CHOICE, &a->posterior, NULL, .help = "which", .choices = posteriors },
+        { "--result", CLI_OUT, &a->result, "F", .help = "where to" },
         { "--force", CLI_FLAG, &a->force, NULL, .help = "do it" },
         { "FILE", CLI_TEXT, &a->file, NULL, .help = "input", .required = true },
         { "OUT", CLI_TEXT, &a->out, NULL, .help = "output" },
@@ -123,4 +124,19 @@ TEST(cli__wrong_usage_is_two)
     }
     CHECK_INT(PARSE(&a, "in.png"), CLI_USAGE);
     CHECK_INT(PARSE(&a, "--models", "m"), CLI_USAGE);
+}
+
+TEST(cli__a_result_without_a_place_fails_before_any_work)
+{
+    static char *const nowhere[] = { "/nonexistent/x", "no-such-folder/x", "/proc/self/status/x", "/tmp", "/tmp/",
+                                     "/dev/null", "" };
+    static char *const places[] = { "x", "./x", "/tmp/x", "//tmp//x" };
+    struct args a;
+
+    for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++)
+        if (PARSE(&a, "in.png", "--models", "m", "--result", nowhere[i]) != CLI_FAILED)
+            test_fail(__FILE__, __LINE__, "'%s' is accepted", nowhere[i]);
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if (PARSE(&a, "in.png", "--models", "m", "--result", places[i]) != CLI_RUN || a.result != places[i])
+            test_fail(__FILE__, __LINE__, "'%s' is refused", places[i]);
 }
