@@ -317,7 +317,7 @@ static enum err_code read_flags(struct span file, const char *name, struct speci
             rc = bad_json(&s, name, err);
         else if (span_is(s.raw, "added_tokens_decoder"))
             rc = read_tokens(&s, flags, err);
-        else if (span_is(s.raw, "bos_token") || span_is(s.raw, "eos_token"))
+        else if (span_is(s.raw, "bos_token") || span_is(s.raw, "pad_token")) /* eos_token is the pad's text, and yields */
             rc = read_token(&s, flags, err);
         else if (!json_scan_skip(&s, json_scan_next(&s)))
             rc = bad_json(&s, name, err);

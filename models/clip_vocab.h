@@ -3,7 +3,8 @@
  *
  *   merges.txt               a line "#version: ...", then one pair a line, the best first; a blank between the two
  *   vocab.json               { "piece": id, ... }; may be absent: ids then follow from the order of the merges
- *   tokenizer_config.json    added_tokens_decoder: is a special token looked for before or after normalising
+ *   tokenizer_config.json    added_tokens_decoder, else bos_token and pad_token (the end, whose own entry the official
+ *                            library overrides): is a special token looked for before or after normalising
  *   special_tokens_map.json  the same, where the config has nothing; both may be absent: before
  *
  * Pieces are written in 256 printable characters, one a byte; the last one of a word carries `</w>`. Without

@@ -202,7 +202,7 @@ static enum err_code shape_of(const struct weight_set *set, const char *name, in
 /* QK norms are as long as a head. */
 static enum err_code read_head_dim(const struct weight_set *set, struct flux_config *c, struct err *err)
 {
-    static const char name[] = "double_blocks.0.img_attn.norm.query_norm";
+    const char *name = c->n_double ? "double_blocks.0.img_attn.norm.query_norm" : "single_blocks.0.norm.query_norm";
     const struct tensor_entry *e = weight_set_find(set, "%s.scale", name);
 
     if (!e)
@@ -216,14 +216,28 @@ static enum err_code read_head_dim(const struct weight_set *set, struct flux_con
     return ERR_OK;
 }
 
+/* A model without double blocks shows it in a single one, whose first matrix is q, k, v and the MLP's. */
+static enum err_code read_mlp(const struct weight_set *set, struct flux_config *c, struct err *err)
+{
+    int64_t ignored = 0, rows = 0;
+    enum err_code rc;
+
+    if (c->n_double)
+        return shape_of(set, "double_blocks.0.img_mlp.0.weight", &c->mlp, &ignored, err);
+    rc = shape_of(set, "single_blocks.0.linear1.weight", &rows, &ignored, err);
+    if (!rc && rows / 3 <= c->hidden)
+        rc = err_set(err, ERR_CORRUPT, "transformer: tensor 'single_blocks.0.linear1.weight' has no room for an MLP");
+    if (!rc)
+        c->mlp = rows - 3 * c->hidden;
+    return rc;
+}
+
 static enum err_code check_config(const struct flux_config *c, struct err *err)
 {
     int axes[FLUX_ROPE_AXES];
 
     if (c->hidden > 1 << 20 || c->mlp > 1 << 22)
         return err_set(err, ERR_UNSUPPORTED, "transformer: width %lld is too large", (long long)c->hidden);
-    if (c->n_double < 1)
-        return err_set(err, ERR_NOT_FOUND, "transformer: it has no double blocks");
     if (c->n_double > FLUX_MAX_BLOCKS || c->n_single > FLUX_MAX_BLOCKS)
         return err_set(err, ERR_UNSUPPORTED, "transformer: it has over %d blocks of a kind", FLUX_MAX_BLOCKS);
     if ((int64_t)c->n_heads * c->head_dim != c->hidden)
@@ -257,7 +271,6 @@ enum err_code flux_read_config(const struct weight_set *set, struct flux_config 
         { "img_in.weight", &c.hidden, &c.in_channels },
         { "txt_in.weight", &ignored, &c.context },
         { "vector_in.in_layer.weight", &ignored, &c.pooled },
-        { "double_blocks.0.img_mlp.0.weight", &c.mlp, &ignored },
         { "final_layer.linear.weight", &c.out_channels, &ignored },
     };
     enum err_code rc;
@@ -270,7 +283,11 @@ enum err_code flux_read_config(const struct weight_set *set, struct flux_config 
     c.guidance = has_guidance(set);
     c.n_double = weight_depth(set, "double_blocks.", FLUX_MAX_BLOCKS);
     c.n_single = weight_depth(set, "single_blocks.", FLUX_MAX_BLOCKS);
+    if (!c.n_double && !c.n_single)
+        return err_set(err, ERR_NOT_FOUND, "transformer: it has no blocks");
     rc = read_head_dim(set, &c, err);
+    if (!rc)
+        rc = read_mlp(set, &c, err);
     if (!rc)
         rc = check_config(&c, err);
     if (!rc)

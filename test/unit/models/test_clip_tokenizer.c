@@ -159,6 +159,9 @@ TEST(clip_tokenizer__special_tokens_are_cut_out_before_or_after_normalising)
                                "\"49407\": {\"normalized\": true, \"content\": \"<|endoftext|>\"}}}";
     static const char map[] = "{\"bos_token\": {\"content\": \"<|startoftext|>\", \"normalized\": true}, "
                               "\"eos_token\": \"<|endoftext|>\"}";
+    static const char openai[] = "{\"bos_token\": {\"content\": \"<|startoftext|>\", \"normalized\": true}, "
+                                 "\"eos_token\": {\"content\": \"<|endoftext|>\", \"normalized\": true}, "
+                                 "\"pad_token\": \"<|endoftext|>\"}";
     static const int32_t as_normal[] = { 49406, 320, 49406, 321, 49406, 27, 347, 40786, 4160, 91, 285, 49407, 49407 };
     static const int32_t as_raw[] = { 49406, 320, 27, 347, 993, 6659, 4160, 91, 285, 321,
                                       49406, 27, 347, 40786, 4160, 91, 285, 49407, 49407 };
@@ -170,6 +173,7 @@ TEST(clip_tokenizer__special_tokens_are_cut_out_before_or_after_normalising)
     } cases[] = {
         { NULL, NULL, 19, as_raw },   { normal, NULL, 13, as_normal }, { raw, map, 19, as_raw },
         { "{}", map, 13, as_normal }, { NULL, map, 13, as_normal },    { both, NULL, 8, as_both },
+        { openai, NULL, 13, as_normal }, { NULL, openai, 13, as_normal },
     };
     struct arena a;
     struct err err = { 0 };

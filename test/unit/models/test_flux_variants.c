@@ -212,7 +212,7 @@ TEST(flux_variants__vectors_may_have_any_type)
 
 TEST(flux_variants__any_depth_and_head_count_runs)
 {
-    static const int shapes[][4] = { { 1, 0, 1, 32 }, { 3, 1, 5, 32 }, { 1, 4, 1, 96 }, { 1, 1, 3, 64 } };
+    static const int shapes[][4] = { { 1, 0, 1, 32 }, { 3, 1, 5, 32 }, { 1, 4, 1, 96 }, { 1, 1, 3, 64 }, { 0, 2, 2, 32 } };
 
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         struct recipe r = { .config = base };
