@@ -76,7 +76,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration run lint fmt tiny-model cuda-libs clean help FORCE
+.PHONY: all deps test unit asan fuzz integration golden run lint fmt tiny-model cuda-libs clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
 
 # Targets that people type on a fresh machine install what is missing and start over, for the flags above were made
@@ -144,6 +144,10 @@ integration: ## the program between the real emulators; T=part-of-a-name runs so
 
 tiny-model: build/tiny-model ## a complete random model folder of a few MB in build/models/tiny
 	$(Q)mkdir -p build/models && build/tiny-model build/models/tiny
+
+SET ?= build/golden/random
+golden: ## a new golden set from the official libraries (scripts/golden.py tells which): SET=folder ARGS="heads=3 ..."
+	$(Q)python3 scripts/golden.py $(SET) $(ARGS)
 
 run: ## a Pub/Sub message becomes edited.jpg and preview.jpg, with emulators around the program
 	$(AGAIN) all tiny-model build/demo-inputs
