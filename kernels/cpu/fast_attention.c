@@ -55,25 +55,36 @@ static struct attention_tile *tile_start(const struct attention_job *j, char *sc
     return t;
 }
 
-/* Scores of row r to probabilities, not yet divided by their sum; earlier sums and values brought to the new maximum. */
+/* The piece of a row's softmax that n scores make: exponentials in place, their sum added, what was there before brought
+ * to the new maximum. */
+static void add_piece(const struct attention_job *j, struct attention_tile *t, int64_t r, float *row, int64_t n,
+                      const float *bias, bool first)
+{
+    float before = t->max[r], sum = row_exp_piece(row, n, j->args->scale, bias, &t->max[r]), factor;
+
+    if (first) {
+        t->sum[r] = sum;
+        return;
+    }
+    factor = row_exp(before - t->max[r]);
+    t->sum[r] = t->sum[r] * factor + sum;
+    if (factor != 1.0f)
+        row_scale(t->out + r * j->args->head_dim, factor, j->args->head_dim);
+}
+
+/* Scores of row r with keys k0 .. k0 + n_k to probabilities, not yet divided by their sum; 0 for keys it may not see. */
 static void soften_row(const struct attention_job *j, struct attention_tile *t, int64_t r, int64_t k0, int64_t n_k)
 {
     const struct tensor *bias = j->args->rel_bias;
-    int64_t i = t->q0 + r, n = j->args->causal && i + 1 - k0 < n_k ? i + 1 - k0 : n_k, d = j->args->head_dim;
-    float *row = t->scores + r * n_k, before = t->max[r], factor;
     const float *bias_row = NULL;
+    float *row = t->scores + r * n_k;
+    int64_t i = t->q0 + r, n = j->args->causal && i + 1 - k0 < n_k ? i + 1 - k0 : n_k;
 
-    n = n > 0 ? n : 0;
     if (bias)
         bias_row = (const float *)bias->data + t->head * tensor_cols(bias) + tensor_cols(bias) / 2 + k0 - i;
-    if (n > 0) {
-        float sum = row_exp_piece(row, n, j->args->scale, bias_row, &t->max[r]);
-
-        factor = k0 == 0 ? 0.0f : row_exp(before - t->max[r]);
-        t->sum[r] = k0 == 0 ? sum : t->sum[r] * factor + sum;
-        if (k0 > 0 && factor != 1.0f)
-            row_scale(t->out + r * d, factor, d);
-    }
+    n = n > 0 ? n : 0;
+    if (n > 0)
+        add_piece(j, t, r, row, n, bias_row, k0 == 0);
     memset(row + n, 0, (size_t)(n_k - n) * sizeof(float));
     if (j->f->products == DT_BF16)
         dequantise_row_bf16(DT_F32, row, t->bf16 + r * n_k, n_k);

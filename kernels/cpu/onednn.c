@@ -49,7 +49,9 @@ enum err_code dnn_open(struct dnn **ret, struct err *err)
 
     if (!d)
         return err_set(err, ERR_NOMEM, "onednn: no memory");
-    rc = check(dnnl_engine_create(&d->engine, dnnl_cpu, 0), "engine", err);
+    rc = check(dnnl_set_primitive_cache_capacity(DNN_CACHE_MAX), "cache", err);
+    if (!rc)
+        rc = check(dnnl_engine_create(&d->engine, dnnl_cpu, 0), "engine", err);
     if (!rc)
         rc = check(dnnl_stream_create(&d->stream, d->engine, dnnl_stream_default_flags), "stream", err);
     if (rc)
