@@ -47,8 +47,9 @@ enum err_code bench_product_open(enum dtype t, int64_t m, int64_t n, int64_t k, 
 
     if (!p)
         return err_set(err, ERR_NOMEM, "bench: no memory");
-    p->shape = (struct dnn_matmul){ .m = m, .n = n, .k = k, .lda = k, .ldb = k, .ldc = n, .in_type = t, .out_type = t,
-                                    .b_transposed = true };
+    p->shape = (struct dnn_matmul){
+        .m = m, .n = n, .k = k, .lda = k, .ldb = k, .ldc = n, .in_type = t, .out_type = t, .b_transposed = true
+    };
     rc = dnn_open(&p->dnn, err);
     if (!rc)
         rc = fill(&p->a, t, m * k, err);

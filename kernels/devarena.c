@@ -60,8 +60,7 @@ enum err_code devarena_alloc(struct devarena *a, size_t bytes, void **ret, struc
     rounded &= ~(size_t)(DEVARENA_ALIGN - 1);
     if (rounded > a->size - a->used) {
         if (!a->grow_bytes)
-            return err_set(err, ERR_NOMEM, "devarena: %zu bytes do not fit (%zu of %zu used)", bytes, a->used,
-                           a->size);
+            return err_set(err, ERR_NOMEM, "devarena: %zu bytes do not fit (%zu of %zu used)", bytes, a->used, a->size);
         rc = add_slab(a, rounded > a->grow_bytes ? rounded : a->grow_bytes, err);
         if (rc)
             return rc;
@@ -73,8 +72,8 @@ enum err_code devarena_alloc(struct devarena *a, size_t bytes, void **ret, struc
     return ERR_OK;
 }
 
-static enum err_code alloc_tensor(struct devarena *a, enum dtype t, int n_dims, const int64_t *dims,
-                                  struct tensor *ret, struct err *err)
+static enum err_code alloc_tensor(struct devarena *a, enum dtype t, int n_dims, const int64_t *dims, struct tensor *ret,
+                                  struct err *err)
 {
     int64_t rows = 1;
     size_t row_bytes = dtype_row_bytes(t, dims[n_dims - 1]), bytes;

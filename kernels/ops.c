@@ -1,10 +1,10 @@
 #include "kernels/ops.h"
 
 /* Each operation is a list of what must hold; the first that does not is named in the error. */
-#define REQUIRE(cond)                                                                                  \
-    do {                                                                                               \
-        if (!(cond))                                                                                   \
-            return err_set(err, ERR_INVALID, "%s: needs %s", __func__, #cond);                         \
+#define REQUIRE(cond)                                                          \
+    do {                                                                       \
+        if (!(cond))                                                           \
+            return err_set(err, ERR_INVALID, "%s: needs %s", __func__, #cond); \
     } while (0)
 
 /* Largest tensor anybody works with: keeps every product of dimensions, strides and sizes far from overflow. */

@@ -121,16 +121,16 @@ static enum err_code plan_norm(struct backend *be, struct tensor *y, const struc
     return ERR_OK;
 }
 
-static enum err_code plan_rms_norm(struct backend *be, struct tensor *y, const struct tensor *x,
-                                   const struct tensor *w, float eps, struct err *err)
+static enum err_code plan_rms_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
+                                   float eps, struct err *err)
 {
     (void)be, (void)y, (void)x, (void)w, (void)eps, (void)err;
     return ERR_OK;
 }
 
 static enum err_code plan_group_norm(struct backend *be, struct tensor *y, const struct tensor *x,
-                                     const struct tensor *w, const struct tensor *b, int n_groups, float eps,
-                                     bool silu, struct err *err)
+                                     const struct tensor *w, const struct tensor *b, int n_groups, float eps, bool silu,
+                                     struct err *err)
 {
     (void)be, (void)y, (void)x, (void)w, (void)b, (void)n_groups, (void)eps, (void)silu, (void)err;
     return ERR_OK;

@@ -282,22 +282,22 @@ INLINE_HOT void block_iq4_xs(const uint8_t *b, float *y)
 }
 
 /* The layouts that hold numbers: type, block function. */
-#define LAYOUTS(X)                                                                                     \
-    X(DT_F32, block_f32)                                                                               \
-    X(DT_F16, block_f16)                                                                               \
-    X(DT_BF16, block_bf16)                                                                             \
-    X(DT_F8_E4M3, block_f8_e4m3)                                                                       \
-    X(DT_Q8_0, block_q8_0)                                                                             \
-    X(DT_Q4_0, block_q4_0)                                                                             \
-    X(DT_Q4_1, block_q4_1)                                                                             \
-    X(DT_Q5_0, block_q5_0)                                                                             \
-    X(DT_Q5_1, block_q5_1)                                                                             \
-    X(DT_Q2_K, block_q2_k)                                                                             \
-    X(DT_Q3_K, block_q3_k)                                                                             \
-    X(DT_Q4_K, block_q4_k)                                                                             \
-    X(DT_Q5_K, block_q5_k)                                                                             \
-    X(DT_Q6_K, block_q6_k)                                                                             \
-    X(DT_IQ4_NL, block_iq4_nl)                                                                         \
+#define LAYOUTS(X)               \
+    X(DT_F32, block_f32)         \
+    X(DT_F16, block_f16)         \
+    X(DT_BF16, block_bf16)       \
+    X(DT_F8_E4M3, block_f8_e4m3) \
+    X(DT_Q8_0, block_q8_0)       \
+    X(DT_Q4_0, block_q4_0)       \
+    X(DT_Q4_1, block_q4_1)       \
+    X(DT_Q5_0, block_q5_0)       \
+    X(DT_Q5_1, block_q5_1)       \
+    X(DT_Q2_K, block_q2_k)       \
+    X(DT_Q3_K, block_q3_k)       \
+    X(DT_Q4_K, block_q4_k)       \
+    X(DT_Q5_K, block_q5_k)       \
+    X(DT_Q6_K, block_q6_k)       \
+    X(DT_IQ4_NL, block_iq4_nl)   \
     X(DT_IQ4_XS, block_iq4_xs)
 
 /* Sizes as constants: with them in variables the loops of one-value blocks would not become vector code. */
@@ -310,14 +310,14 @@ enum {
 /* Weights come from memory once, in blocks whose size is no power of two: asked for early, they are there in time. */
 enum { BYTES_AHEAD = 2048 };
 
-#define X(id, block)                                                                                   \
+#define X(id, block)                                                                                            \
     EVERY_PROCESSOR static void row_##block(const uint8_t *restrict src, float *restrict dst, int64_t n_blocks) \
-    {                                                                                                  \
-        for (int64_t i = 0; i < n_blocks; i++) {                                                       \
-            if (id##_ELEMS > 1)                                                                        \
-                __builtin_prefetch(src + i * id##_BYTES + BYTES_AHEAD);                                \
-            block(src + i * id##_BYTES, dst + i * id##_ELEMS);                                         \
-        }                                                                                              \
+    {                                                                                                           \
+        for (int64_t i = 0; i < n_blocks; i++) {                                                                \
+            if (id##_ELEMS > 1)                                                                                 \
+                __builtin_prefetch(src + i * id##_BYTES + BYTES_AHEAD);                                         \
+            block(src + i * id##_BYTES, dst + i * id##_ELEMS);                                                  \
+        }                                                                                                       \
     }
 LAYOUTS(X)
 #undef X

@@ -14,8 +14,17 @@ enum { SLAB_BYTES = 64 << 20, SCRATCH_BYTES = 256 << 20 };
 static const size_t address_space = (size_t)64 << 30; /* for host memory; only what is touched is taken */
 
 static const struct flux_config flux_fill = {
-    .in_channels = 384, .out_channels = 64, .hidden = 3072, .mlp = 12288, .context = 4096, .pooled = 768,
-    .head_dim = 128, .n_heads = 24, .n_double = 19, .n_single = 38, .guidance = true,
+    .in_channels = 384,
+    .out_channels = 64,
+    .hidden = 3072,
+    .mlp = 12288,
+    .context = 4096,
+    .pooled = 768,
+    .head_dim = 128,
+    .n_heads = 24,
+    .n_double = 19,
+    .n_single = 38,
+    .guidance = true,
 };
 static const int64_t vae_widths[4] = { 128, 256, 512, 512 };
 
@@ -127,8 +136,14 @@ static enum err_code open_flux(struct flux_rig *r, const struct bench_options *o
 {
     static const float sigmas[] = { 1.0f };
     struct flux_inputs in = {
-        .grid_rows = o->height / 16, .grid_cols = o->width / 16, .cond = &r->cond, .prompt_embeds = &r->prompt_embeds,
-        .pooled = &r->pooled, .n_steps = 1, .sigmas = sigmas, .guidance = 30,
+        .grid_rows = o->height / 16,
+        .grid_cols = o->width / 16,
+        .cond = &r->cond,
+        .prompt_embeds = &r->prompt_embeds,
+        .pooled = &r->pooled,
+        .n_steps = 1,
+        .sigmas = sigmas,
+        .guidance = 30,
     };
     int64_t n = (int64_t)in.grid_rows * in.grid_cols + o->n_txt;
     size_t job_bytes = 0, step_bytes = 0, more = (size_t)(n * (2 * config->hidden + config->context)) * sizeof(float);

@@ -23,7 +23,10 @@ struct random_model {
     struct tensor_entry *entries;
     int n_entries;
     uint64_t state;
-    struct { char *data; size_t bytes; } shared[DT_COUNT];
+    struct {
+        char *data;
+        size_t bytes;
+    } shared[DT_COUNT];
 };
 
 MUST_CHECK enum err_code random_model_init(struct random_model *m, struct arena *a, enum dtype type, bool share,

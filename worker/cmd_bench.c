@@ -11,7 +11,9 @@ enum what { WHAT_BLOCK, WHAT_VAE, WHAT_STEP };
 static const char *const whats[] = { "block", "vae", "step", NULL };
 
 /* In the order of quants. */
-static const enum dtype quant_types[] = { DT_Q8_0, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_Q4_0, DT_Q5_0, DT_BF16, DT_F16, DT_F32 };
+static const enum dtype quant_types[] = {
+    DT_Q8_0, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_Q4_0, DT_Q5_0, DT_BF16, DT_F16, DT_F32
+};
 static const char *const quants[] = { "Q8_0", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q5_0", "BF16", "F16", "F32", NULL };
 
 static void print_processor(void)

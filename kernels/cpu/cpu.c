@@ -106,11 +106,11 @@ enum err_code cpu_scratch(struct backend *be, int n_buffers, size_t bytes, char 
 void cpu_init(struct cpu *cpu, const struct backend_ops *ops, const char *name, enum precision precision)
 {
     *cpu = (struct cpu){ .base = {
-        .ops = ops,
-        .name = name,
-        .act = precision == PRECISION_BF16 ? DT_BF16 : DT_F32,
-        .executes = true,
-    } };
+                             .ops = ops,
+                             .name = name,
+                             .act = precision == PRECISION_BF16 ? DT_BF16 : DT_F32,
+                             .executes = true,
+                         } };
 }
 
 void cpu_done(struct cpu *cpu)

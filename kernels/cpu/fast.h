@@ -27,8 +27,8 @@ struct fast {
 
 MUST_CHECK enum err_code fast_open(enum precision precision, struct backend **ret, struct err *err);
 
-/* Runs task(ctx, d, scratch, i, err) for i = 0 .. n - 1 on all threads, each with scratch_bytes of memory. Stops early at
- * an error and returns it. */
+/* Runs task(ctx, d, scratch, i, err) for i = 0 .. n - 1 on all threads, each with scratch_bytes of memory. Stops early
+ * at an error and returns it. */
 typedef enum err_code fast_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err);
 MUST_CHECK enum err_code fast_run(struct fast *f, fast_task *task, const void *ctx, int64_t n, size_t scratch_bytes,
                                   struct err *err);

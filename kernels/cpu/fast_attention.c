@@ -55,8 +55,8 @@ static struct attention_tile *tile_start(const struct attention_job *j, char *sc
     return t;
 }
 
-/* The piece of a row's softmax that n scores make: exponentials in place, their sum added, what was there before brought
- * to the new maximum. */
+/* The piece of a row's softmax that n scores make: exponentials in place, their sum added, what was there before
+ * brought to the new maximum. */
 static void add_piece(const struct attention_job *j, struct attention_tile *t, int64_t r, float *row, int64_t n,
                       const float *bias, bool first)
 {
@@ -72,7 +72,8 @@ static void add_piece(const struct attention_job *j, struct attention_tile *t, i
         row_scale(t->out + r * j->args->head_dim, factor, j->args->head_dim);
 }
 
-/* Scores of row r with keys k0 .. k0 + n_k to probabilities, not yet divided by their sum; 0 for keys it may not see. */
+/* Scores of row r with keys k0 .. k0 + n_k to probabilities, not yet divided by their sum; 0 for keys it may not see.
+ */
 static void soften_row(const struct attention_job *j, struct attention_tile *t, int64_t r, int64_t k0, int64_t n_k)
 {
     const struct tensor *bias = j->args->rel_bias;
@@ -103,16 +104,30 @@ static enum err_code add_keys(const struct attention_job *j, struct attention_ti
 {
     int64_t width = j->args->head_dim;
     struct dnn_matmul scores = {
-        .m = t->n_q, .n = n_k, .k = width, .lda = width, .ldb = width, .ldc = n_k,
-        .in_type = j->f->products, .out_type = DT_F32, .b_transposed = true,
+        .m = t->n_q,
+        .n = n_k,
+        .k = width,
+        .lda = width,
+        .ldb = width,
+        .ldc = n_k,
+        .in_type = j->f->products,
+        .out_type = DT_F32,
+        .b_transposed = true,
     };
     struct dnn_matmul values = {
-        .m = t->n_q, .n = width, .k = n_k, .lda = n_k, .ldb = width, .ldc = width,
-        .in_type = j->f->products, .out_type = DT_F32, .accumulate = k0 > 0,
+        .m = t->n_q,
+        .n = width,
+        .k = n_k,
+        .lda = n_k,
+        .ldb = width,
+        .ldc = width,
+        .in_type = j->f->products,
+        .out_type = DT_F32,
+        .accumulate = k0 > 0,
     };
     const void *probabilities = j->f->products == DT_BF16 ? (void *)t->bf16 : (void *)t->scores;
-    enum err_code rc = dnn_matmul(d, &scores, head_row(j, 0, t->head, t->q0), head_row(j, 1, t->head, k0), NULL,
-                                  t->scores, err);
+    enum err_code rc =
+        dnn_matmul(d, &scores, head_row(j, 0, t->head, t->q0), head_row(j, 1, t->head, k0), NULL, t->scores, err);
 
     if (rc)
         return rc;
@@ -161,8 +176,13 @@ enum err_code fast_attention(struct backend *be, struct tensor *out, const struc
                              const struct tensor *v, const struct attention_args *args, struct err *err)
 {
     struct fast *f = (struct fast *)be;
-    struct attention_job job = { .f = f, .given = { q, k, v }, .out = out, .args = args, .n_q = tensor_rows(q),
-                                 .n_k = tensor_rows(k), .n_q_tiles = (tensor_rows(q) + TILE_Q - 1) / TILE_Q };
+    struct attention_job job = { .f = f,
+                                 .given = { q, k, v },
+                                 .out = out,
+                                 .args = args,
+                                 .n_q = tensor_rows(q),
+                                 .n_k = tensor_rows(k),
+                                 .n_q_tiles = (tensor_rows(q) + TILE_Q - 1) / TILE_Q };
     size_t row = dtype_row_bytes(f->products, tensor_cols(q));
     enum err_code rc = cpu_buffer_fit(&f->operands, (size_t)(job.n_q + 2 * job.n_k), row, err);
 

@@ -11,10 +11,10 @@
 #include <string.h>
 
 enum {
-    THIN_MAX = 4,      /* rows of x up to which weights are used row by row */
-    THIN_ROWS = 16,    /* rows of w in such a task */
-    TILE_ROWS = 64,    /* rows of w in a task: wide enough for oneDNN, and at K = 12288 still within a cache */
-    CHUNK_ROWS = 1024  /* rows of x in one product; bounds the scratch of results to be rounded */
+    THIN_MAX = 4,     /* rows of x up to which weights are used row by row */
+    THIN_ROWS = 16,   /* rows of w in such a task */
+    TILE_ROWS = 64,   /* rows of w in a task: wide enough for oneDNN, and at K = 12288 still within a cache */
+    CHUNK_ROWS = 1024 /* rows of x in one product; bounds the scratch of results to be rounded */
 };
 
 struct linear_job {
@@ -74,9 +74,17 @@ static enum err_code linear_tile(const void *ctx, struct dnn *d, char *scratch, 
     for (int64_t m0 = 0; m0 < n_rows && !rc; m0 += CHUNK_ROWS) {
         int64_t m = n_rows - m0 < CHUNK_ROWS ? n_rows - m0 : CHUNK_ROWS;
         struct dnn_matmul s = {
-            .m = m, .n = n, .k = j->w->cols, .lda = j->x.row_stride, .ldb = j->w->cols, .ldc = n,
-            .in_type = j->f->products, .out_type = out_type,
-            .b_transposed = true, .bias = j->bias != NULL, .act = j->act,
+            .m = m,
+            .n = n,
+            .k = j->w->cols,
+            .lda = j->x.row_stride,
+            .ldb = j->w->cols,
+            .ldc = n,
+            .in_type = j->f->products,
+            .out_type = out_type,
+            .b_transposed = true,
+            .bias = j->bias != NULL,
+            .act = j->act,
         };
 
         rc = dnn_matmul(d, &s, cpu_row(&j->x, m0), w, j->bias ? j->bias + n0 : NULL, result, err);

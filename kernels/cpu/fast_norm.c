@@ -90,8 +90,8 @@ static enum err_code head_task(const void *ctx, struct dnn *dnn, char *scratch, 
 
     (void)dnn, (void)err;
     for (int64_t c0 = 0; c0 < n; c0 += d) {
-        row_affine(to + c0, from + c0, 0, 1.0f / sqrtf(row_square_sum(from + c0, 0, d) / (float)d + j->eps), 0, j->scale,
-                   NULL, d);
+        row_affine(to + c0, from + c0, 0, 1.0f / sqrtf(row_square_sum(from + c0, 0, d) / (float)d + j->eps), 0,
+                   j->scale, NULL, d);
         if (j->rope)
             row_turn_pairs(to + c0, (const float *)cpu_row(j->rope, row), d);
     }
@@ -121,8 +121,8 @@ struct group_job {
     float eps;
     bool silu;
     int64_t n_stripes;
-    double *moments;       /* [n_stripes, 2, channels]: means, sums of squares about them */
-    float *mean, *factor;  /* [channels] */
+    double *moments;      /* [n_stripes, 2, channels]: means, sums of squares about them */
+    float *mean, *factor; /* [channels] */
 };
 
 static int64_t stripe_start(const struct group_job *j, int64_t i)
@@ -210,7 +210,13 @@ enum err_code fast_group_norm(struct backend *be, struct tensor *y, const struct
     struct fast *f = (struct fast *)be;
     int64_t n = tensor_cols(x);
     size_t moments_bytes, row_bytes = (size_t)n * sizeof(float);
-    struct group_job job = { .y = y, .x = x, .w = w->data, .b = b->data, .n_groups = n_groups, .eps = eps, .silu = silu,
+    struct group_job job = { .y = y,
+                             .x = x,
+                             .w = w->data,
+                             .b = b->data,
+                             .n_groups = n_groups,
+                             .eps = eps,
+                             .silu = silu,
                              .n_stripes = STRIPES_A_THREAD * (int64_t)f->n_threads };
     enum err_code rc;
 

@@ -11,7 +11,8 @@ struct moments {
 };
 
 /* Over columns [c0, c0 + n_cols) of rows [r0, r0 + n_rows). */
-static struct moments moments(const struct tensor *x, int64_t r0, int64_t n_rows, int64_t c0, int64_t n_cols, double eps)
+static struct moments moments(const struct tensor *x, int64_t r0, int64_t n_rows, int64_t c0, int64_t n_cols,
+                              double eps)
 {
     double sum = 0, squares = 0, count = (double)n_rows * (double)n_cols, mean;
 
@@ -49,8 +50,9 @@ enum err_code plain_layer_norm(struct backend *be, struct tensor *y, const struc
         struct moments m = moments(x, r, 1, 0, n_cols, eps);
 
         for (int64_t c = 0; c < n_cols; c++)
-            cpu_store(y, r, c, (cpu_load(x, r, c) - m.mean) * m.inv_std * (scale ? (double)scale[c] : 1.0) +
-                                   (shift ? (double)shift[c] : 0.0));
+            cpu_store(y, r, c,
+                      (cpu_load(x, r, c) - m.mean) * m.inv_std * (scale ? (double)scale[c] : 1.0) +
+                          (shift ? (double)shift[c] : 0.0));
     }
     return ERR_OK;
 }

@@ -270,8 +270,8 @@ static struct dnn_entry *conv_entry(struct dnn *d, const struct dnn_conv *s, dnn
     return e;
 }
 
-enum err_code dnn_conv_layout(struct dnn *d, const struct dnn_conv *s, const struct dnn_layout **ret,
-                              size_t *ret_bytes, struct err *err)
+enum err_code dnn_conv_layout(struct dnn *d, const struct dnn_conv *s, const struct dnn_layout **ret, size_t *ret_bytes,
+                              struct err *err)
 {
     dnnl_status_t status;
     struct dnn_entry *e = conv_entry(d, s, &status);

@@ -17,14 +17,14 @@ void row_affine(float *y, const float *x, float mean, float factor, float plus, 
 /* The same with a mean and a factor for each column. */
 void row_affine_channels(float *y, const float *x, const float *mean, const float *factor, const float *b, int64_t n);
 void row_mul(float *y, const float *a, const float *b, int64_t n);
-void row_add_scaled(float *x, float a, const float *v, int64_t n);         /* x += a v */
+void row_add_scaled(float *x, float a, const float *v, int64_t n);          /* x += a v */
 void row_add_gated(float *x, const float *gate, const float *v, int64_t n); /* x += gate v */
 void row_scale(float *x, float a, int64_t n);
 void row_silu(float *y, const float *x, int64_t n); /* may run in place */
 void row_turn_pairs(float *x, const float *rope, int64_t n);
 
-/* One step of a softmax over pieces of a row: l = l * scale + bias (NULL: 0); *max rises to the largest so far, l becomes
- * exp(l - *max) and its sum is returned. A NaN among them makes the sum NaN. */
+/* One step of a softmax over pieces of a row: l = l * scale + bias (NULL: 0); *max rises to the largest so far, l
+ * becomes exp(l - *max) and its sum is returned. A NaN among them makes the sum NaN. */
 float row_exp_piece(float *l, int64_t n, float scale, const float *bias, float *max);
 
 /* exp(x) for x <= 0 as the above computes it. */

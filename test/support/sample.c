@@ -88,9 +88,9 @@ struct tensor sample_f32(const struct tensor *t)
 static const struct {
     int d, m;
 } halves[DT_COUNT] = {
-    [DT_Q8_0] = { 0, -1 },   [DT_Q4_0] = { 0, -1 },   [DT_Q4_1] = { 0, 2 },      [DT_Q5_0] = { 0, -1 },
-    [DT_Q5_1] = { 0, 2 },    [DT_Q2_K] = { 80, 82 },  [DT_Q3_K] = { 108, -1 },   [DT_Q4_K] = { 0, 2 },
-    [DT_Q5_K] = { 0, 2 },    [DT_Q6_K] = { 208, -1 }, [DT_IQ4_NL] = { 0, -1 },   [DT_IQ4_XS] = { 0, -1 },
+    [DT_Q8_0] = { 0, -1 }, [DT_Q4_0] = { 0, -1 },   [DT_Q4_1] = { 0, 2 },    [DT_Q5_0] = { 0, -1 },
+    [DT_Q5_1] = { 0, 2 },  [DT_Q2_K] = { 80, 82 },  [DT_Q3_K] = { 108, -1 }, [DT_Q4_K] = { 0, 2 },
+    [DT_Q5_K] = { 0, 2 },  [DT_Q6_K] = { 208, -1 }, [DT_IQ4_NL] = { 0, -1 }, [DT_IQ4_XS] = { 0, -1 },
 };
 
 static void put_half(uint8_t *at, uint16_t h)

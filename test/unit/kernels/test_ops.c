@@ -32,7 +32,7 @@ static const struct form {
     enum dtype x, y;
     int64_t gap_x, gap_y;
 } forms[] = {
-    { DT_F32, DT_F32, 0, 0 }, { DT_F32, DT_F32, 3, 5 }, { DT_F32, DT_BF16, 2, 0 },
+    { DT_F32, DT_F32, 0, 0 },  { DT_F32, DT_F32, 3, 5 },   { DT_F32, DT_BF16, 2, 0 },
     { DT_BF16, DT_F32, 0, 1 }, { DT_BF16, DT_BF16, 7, 9 },
 };
 enum { N_FORMS = sizeof forms / sizeof forms[0] };
@@ -149,9 +149,12 @@ static void linear_large(struct backend *be, const struct lane *lane, const stru
 {
     linear_case(be, lane, f, DT_Q8_0, 70, 1100, 96, ACT_GELU_TANH, true);
     linear_case(be, lane, f, DT_F32, 2, 1031, 1056, ACT_NONE, true);
+    linear_case(be, lane, f, DT_Q8_0, 9, 70, 15360, ACT_NONE, true); /* linear2, the longest sum of FLUX */
+    linear_case(be, lane, f, DT_Q4_K, 1, 33, 12288, ACT_SILU, true);
+    linear_case(be, lane, f, DT_BF16, 1100, 5, 48, ACT_NONE, true);
 }
 
-TEST(ops__linear_agrees_with_the_formula_over_several_tiles)
+TEST(ops__linear_agrees_with_the_formula_over_several_tiles_and_at_real_lengths)
 {
     on_all(linear_large);
 }
@@ -230,9 +233,11 @@ static void attention_check(struct backend *be, const struct lane *lane, const s
 static void attention_odd(struct backend *be, const struct lane *lane, const struct form *f)
 {
     static const struct attention_case cases[] = {
-        { 1, 1, 1, 1, false, false, 1 },     { 7, 7, 3, 5, false, false, 0.4f },  { 31, 31, 2, 32, true, false, 0.2f },
-        { 33, 33, 2, 64, false, true, 1 },   { 12, 45, 1, 128, false, false, 0.1f }, { 9, 9, 2, 16, true, true, 0.3f },
-        { 77, 77, 2, 64, true, false, 0.1f }, { 5, 70, 2, 8, true, true, 0.3f },   { 70, 5, 2, 8, true, true, 0.3f },
+        { 1, 1, 1, 1, false, false, 1 },        { 7, 7, 3, 5, false, false, 0.4f },
+        { 31, 31, 2, 32, true, false, 0.2f },   { 33, 33, 2, 64, false, true, 1 },
+        { 12, 45, 1, 128, false, false, 0.1f }, { 9, 9, 2, 16, true, true, 0.3f },
+        { 77, 77, 2, 64, true, false, 0.1f },   { 5, 70, 2, 8, true, true, 0.3f },
+        { 70, 5, 2, 8, true, true, 0.3f },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -267,7 +272,8 @@ TEST(ops__attention_stands_large_logits)
         struct err err = { 0 };
 
         for (int64_t i = 0; i < 40; i++)
-            for (int64_t c = 0; c < 32; c++) { /* forty rows of signs, all different: numbers in base two, inverted twice */
+            for (int64_t c = 0; c < 32;
+                 c++) { /* forty rows of signs, all different: numbers in base two, inverted twice */
                 float sign = (i >> c % 8 & 1) ? 1 : -1;
 
                 sample_put(&q, i, c, sign);
@@ -300,7 +306,8 @@ static void norms(struct backend *be, const struct lane *lane, const struct form
             square += pow(sample_at(&x, r, c), 2) / COLS;
         }
         for (int64_t c = 0; c < COLS; c++) {
-            double n = (sample_at(&x, r, c) - mean) / sqrt(var + eps), wc = sample_at(&w, 0, c), bc = sample_at(&b, 0, c);
+            double n = (sample_at(&x, r, c) - mean) / sqrt(var + eps), wc = sample_at(&w, 0, c),
+                   bc = sample_at(&b, 0, c);
 
             sample_put(&plain, r, c, (float)n);
             sample_put(&ln, r, c, (float)(n * wc + bc));
@@ -534,7 +541,8 @@ static void conv_check(struct backend *be, const struct lane *lane, const struct
             double sum = sample_at(&bias, 0, o) + (c->residual ? sample_at(&residual, p, o) : 0);
 
             for (int64_t t = 0; t < taps; t++) {
-                int64_t yy = p / w * c->stride + t / c->kernel - c->top, xx = p % w * c->stride + t % c->kernel - c->left;
+                int64_t yy = p / w * c->stride + t / c->kernel - c->top,
+                        xx = p % w * c->stride + t % c->kernel - c->left;
 
                 if (yy >= 0 && yy < c->height && xx >= 0 && xx < c->width)
                     for (int64_t i = 0; i < c->c_in; i++)
@@ -554,10 +562,10 @@ static void conv_check(struct backend *be, const struct lane *lane, const struct
 static void convs(struct backend *be, const struct lane *lane, const struct form *f)
 {
     static const struct conv_case cases[] = {
-        { 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, false },  { 5, 6, 3, 7, 3, 1, 1, 1, 1, 1, false },
-        { 5, 6, 4, 4, 3, 1, 1, 1, 1, 1, true },   { 9, 7, 5, 3, 3, 2, 0, 0, 1, 1, false },
+        { 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, false },   { 5, 6, 3, 7, 3, 1, 1, 1, 1, 1, false },
+        { 5, 6, 4, 4, 3, 1, 1, 1, 1, 1, true },    { 9, 7, 5, 3, 3, 2, 0, 0, 1, 1, false },
         { 8, 10, 33, 17, 3, 2, 0, 0, 1, 1, true }, { 6, 3, 20, 40, 1, 1, 0, 0, 0, 0, true },
-        { 7, 5, 32, 3, 3, 1, 1, 1, 1, 1, false }, { 30, 41, 16, 32, 3, 1, 1, 1, 1, 1, true },
+        { 7, 5, 32, 3, 3, 1, 1, 1, 1, 1, false },  { 30, 41, 16, 32, 3, 1, 1, 1, 1, 1, true },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)

@@ -46,8 +46,8 @@ static struct tensor pic2(int64_t h, int64_t w, int64_t c)
 }
 
 #define REFUSED(call) CHECK_INT(call, ERR_INVALID)
-#define TAKEN(call) CHECK_INT(call, ERR_OK)
-#define T(make) (&(struct tensor[]){ make }[0])
+#define TAKEN(call)   CHECK_INT(call, ERR_OK)
+#define T(make)       (&(struct tensor[]){ make }[0])
 
 TEST(ops_refuse__linear_of_operands_that_do_not_fit)
 {
@@ -62,7 +62,7 @@ TEST(ops_refuse__linear_of_operands_that_do_not_fit)
     REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, T(v(4)), ACT_NONE, NULL));
     REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, T(m(1, 5)), ACT_NONE, NULL));
     REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, NULL, (enum activation)9, NULL));
-    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, NULL, (enum activation)-1, NULL));
+    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, NULL, (enum activation) - 1, NULL));
     REFUSED(op_linear(be, T(m(3, 5)), T(m(3, 64)), &w, NULL, ACT_NONE, NULL));
     REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), NULL, NULL, ACT_NONE, NULL));
     bad.cols = 63;
@@ -86,7 +86,7 @@ TEST(ops_refuse__tensors_that_are_none)
     REFUSED(op_silu(be, &good, &bad, NULL));
     bad = good, bad.dtype = DT_F16;
     REFUSED(op_silu(be, &good, &bad, NULL));
-    bad = good, bad.dtype = (enum dtype)-1;
+    bad = good, bad.dtype = (enum dtype) - 1;
     REFUSED(op_silu(be, &good, &bad, NULL));
     bad = good, bad.n_dims = 0;
     REFUSED(op_silu(be, &good, &bad, NULL));

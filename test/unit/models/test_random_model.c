@@ -8,12 +8,12 @@
 #include "models/vae.h"
 #include "test/support/check.h"
 
-static const enum dtype matrix_types[] = { DT_F32, DT_F16, DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1,
+static const enum dtype matrix_types[] = { DT_F32,  DT_F16,  DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1,   DT_Q5_0,  DT_Q5_1,
                                            DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_IQ4_NL, DT_IQ4_XS };
 enum { N_TYPES = sizeof matrix_types / sizeof matrix_types[0] };
 
-/* So that no benchmark ends in infinities or subnormals: the root mean square is within a factor of two of what is said,
- * where the layout can hold negative values. */
+/* So that no benchmark ends in infinities or subnormals: the root mean square is within a factor of two of what is
+ * said, where the layout can hold negative values. */
 TEST(random_model__makes_matrices_of_every_type_whose_products_keep_their_size)
 {
     enum { ROWS = 64, COLS = 512 };
