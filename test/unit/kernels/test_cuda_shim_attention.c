@@ -10,7 +10,7 @@
 
 /* Sums of 512 products and of 300 weighted rows in f32. */
 static const double plain_limit = 1e-6;
-/* p rounded to bf16, by 2^-9 at most and half that on average, apart from the rounding of the result. */
+/* p rounded to bf16, by 2^-8 at most and 1.6e-3 on average, apart from the rounding of the result. */
 static const double flash_limit = 0x1p-8;
 
 struct shape {

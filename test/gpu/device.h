@@ -1,0 +1,28 @@
+/*
+ * device - tensors of test/support/sample.h on the CUDA device, guard bytes included: they go up with the values and
+ * come back with them, so that sample_done() sees what a kernel wrote beside its output.
+ */
+#ifndef TEST_GPU_DEVICE_H
+#define TEST_GPU_DEVICE_H
+
+#include "kernels/ops.h"
+#include "test/support/check.h"
+#include "test/support/sample.h"
+
+/* The CUDA backend, opened once; the test is skipped, with the reason, where there is none. */
+struct backend *device(void);
+struct backend *reference(void); /* the plain backend in f32 */
+
+/* A copy on the device of `whole`, which sample.h made: the bytes around it too. */
+struct tensor device_copy(const struct tensor *whole);
+/* Back into whole's memory. `dev` is what device_copy gave. */
+void device_fetch(const struct tensor *dev, const struct tensor *whole);
+struct weight device_weight(const struct weight *host);
+/* Frees all copies; false when a guard byte changed. Weights stay until the backend closes. */
+bool device_done(void);
+
+/* Relative error of at most `limit`, and 2^-8 more when `got` is bf16 and the reference is not. NaN fails. */
+void device_check(const char *what, const struct tensor *got, const struct tensor *want, double limit);
+void device_check_same(const char *what, const struct tensor *a, const struct tensor *b);
+
+#endif

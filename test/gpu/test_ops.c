@@ -1,0 +1,536 @@
+/*
+ * Every operation of the CUDA backend against the plain backend, on odd shapes and on those of FLUX.1, with gaps
+ * between rows and in both types of activation; each runs twice and must give the same bytes. Guard bytes lie around
+ * all outputs. The reference keeps its result in f32.
+ *
+ * Limits of the relative error: sums of up to some thousand values in f32, and the exp, tanh and division of a card,
+ * 2 ulp each: 2e-6. Products round both operands to bf16, by 2^-8 at most and 1.6e-3 on average, which is 2.3e-3 of the
+ * norm of a long sum: 4e-3, and twice that for short ones. Attention rounds p to bf16: 5e-3. A result in bf16 adds 2^-8
+ * at most.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "test/gpu/device.h"
+
+static const double rest_limit = 2e-6, product_limit = 4e-3, attention_limit = 5e-3;
+
+static const struct form {
+    enum dtype x, y;
+    int64_t gap_x, gap_y;
+} forms[] = {
+    { DT_F32, DT_F32, 0, 0 },   { DT_F32, DT_BF16, 8, 16 }, { DT_BF16, DT_F32, 4, 8 },
+    { DT_BF16, DT_BF16, 8, 8 }, { DT_BF16, DT_BF16, 3, 5 }, { DT_F32, DT_F32, 1, 3 },
+};
+enum { N_FORMS = sizeof forms / sizeof forms[0] };
+
+static const struct {
+    int64_t rows, cols;
+} shapes[] = { { 1, 1 }, { 5, 3 }, { 77, 768 }, { 3, 1021 }, { 512, 4096 }, { 4608, 3072 } };
+enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
+
+static struct tensor as_f32(const struct tensor *t)
+{
+    return sample_f32(t);
+}
+
+/* Runs `call`, an operation on the device that writes *out, twice from the same start; leaves the result in y. */
+#define TWICE(y, call)                                                                           \
+    do {                                                                                         \
+        struct tensor first_ = device_copy(y), second_ = device_copy(y), again_ = twin(y), *out; \
+        out = &first_;                                                                           \
+        CHECK_OK(call, err);                                                                     \
+        out = &second_;                                                                          \
+        CHECK_OK(call, err);                                                                     \
+        device_fetch(&first_, (y));                                                              \
+        device_fetch(&second_, &again_);                                                         \
+        device_check_same(#call, (y), &again_);                                                  \
+    } while (0)
+
+/* As many bytes in the same places. */
+static struct tensor twin(const struct tensor *t)
+{
+    return sample_2d(t->dtype, tensor_rows(t), tensor_cols(t), t->row_stride - tensor_cols(t));
+}
+
+static void each_form_and_shape(void (*fn)(const struct form *f, int64_t rows, int64_t cols))
+{
+    (void)device();
+    for (int f = 0; f < N_FORMS; f++)
+        for (int s = 0; s < N_SHAPES; s++) {
+            sample_seed((uint64_t)(10 * f + s));
+            fn(&forms[f], shapes[s].rows, shapes[s].cols);
+            CHECK(device_done());
+        }
+}
+
+static void layer_norm_case(const struct form *f, int64_t rows, int64_t cols)
+{
+    struct tensor x = sample_2d(f->x, rows, cols, f->gap_x), y = sample_2d(f->y, rows, cols, f->gap_y);
+    struct tensor w = sample_1d(cols), b = sample_1d(cols), want = as_f32(&y);
+    struct tensor dx = device_copy(&x), dw = device_copy(&w), db = device_copy(&b);
+    struct err err = { 0 };
+
+    TWICE(&y, op_layer_norm(device(), out, &dx, rows % 2 ? &dw : NULL, &db, 1e-5f, &err));
+    CHECK_OK(op_layer_norm(reference(), &want, &x, rows % 2 ? &w : NULL, &b, 1e-5f, &err), err);
+    device_check("layer_norm", &y, &want, rest_limit);
+}
+
+TEST(cuda__layer_norm)
+{
+    each_form_and_shape(layer_norm_case);
+}
+
+static void modulate_case(const struct form *f, int64_t rows, int64_t cols)
+{
+    struct tensor x = sample_2d(f->x, rows, cols, f->gap_x), y = sample_2d(f->y, rows, cols, f->gap_y);
+    struct tensor shift = sample_1d(cols), scale = sample_1d(cols), want = as_f32(&y);
+    struct tensor dx = device_copy(&x), dshift = device_copy(&shift), dscale = device_copy(&scale);
+    struct err err = { 0 };
+
+    TWICE(&y, op_modulate(device(), out, &dx, &dshift, &dscale, 1e-6f, &err));
+    CHECK_OK(op_modulate(reference(), &want, &x, &shift, &scale, 1e-6f, &err), err);
+    device_check("modulate", &y, &want, rest_limit);
+}
+
+TEST(cuda__modulate)
+{
+    each_form_and_shape(modulate_case);
+}
+
+static void rms_norm_case(const struct form *f, int64_t rows, int64_t cols)
+{
+    struct tensor x = sample_2d(f->x, rows, cols, f->gap_x), y = sample_2d(f->y, rows, cols, f->gap_y);
+    struct tensor w = sample_1d(cols), want = as_f32(&y);
+    struct tensor dx = device_copy(&x), dw = device_copy(&w);
+    struct err err = { 0 };
+
+    TWICE(&y, op_rms_norm(device(), out, &dx, &dw, 1e-6f, &err));
+    CHECK_OK(op_rms_norm(reference(), &want, &x, &w, 1e-6f, &err), err);
+    device_check("rms_norm", &y, &want, rest_limit);
+}
+
+TEST(cuda__rms_norm)
+{
+    each_form_and_shape(rms_norm_case);
+}
+
+static void gate_add_case(const struct form *f, int64_t rows, int64_t cols)
+{
+    struct tensor x = sample_2d(f->x, rows, cols, f->gap_x), y = sample_2d(f->y, rows, cols, f->gap_y);
+    struct tensor gate = sample_1d(cols), want = as_f32(&x);
+    struct tensor dy = device_copy(&y), dgate = device_copy(&gate);
+    struct err err = { 0 };
+
+    TWICE(&x, op_gate_add(device(), out, rows % 2 ? NULL : &dgate, &dy, &err));
+    CHECK_OK(op_gate_add(reference(), &want, rows % 2 ? NULL : &gate, &y, &err), err);
+    device_check("gate_add", &x, &want, rest_limit);
+}
+
+TEST(cuda__gate_add)
+{
+    each_form_and_shape(gate_add_case);
+}
+
+static void mul_case(const struct form *f, int64_t rows, int64_t cols)
+{
+    struct tensor a = sample_2d(f->x, rows, cols, f->gap_x), b = sample_2d(f->y, rows, cols, f->gap_y);
+    struct tensor y = sample_2d(f->y, rows, cols, f->gap_x), want = as_f32(&y);
+    struct tensor da = device_copy(&a), db = device_copy(&b);
+    struct err err = { 0 };
+
+    TWICE(&y, op_mul(device(), out, &da, &db, &err));
+    CHECK_OK(op_mul(reference(), &want, &a, &b, &err), err);
+    device_check("mul", &y, &want, rest_limit);
+}
+
+TEST(cuda__mul)
+{
+    each_form_and_shape(mul_case);
+}
+
+static void silu_case(const struct form *f, int64_t rows, int64_t cols)
+{
+    struct tensor x = sample_2d(f->x, rows, cols, f->gap_x), y = sample_2d(f->y, rows, cols, f->gap_y);
+    struct tensor want = as_f32(&y), dx;
+    struct err err = { 0 };
+
+    for (int64_t c = 1; c < cols; c += 3)
+        sample_put(&x, 0, c, (float)(200 * sample_uniform())); /* exp(-x) overflows f32 below -88 */
+    dx = device_copy(&x);
+    TWICE(&y, op_silu(device(), out, &dx, &err));
+    CHECK_OK(op_silu(reference(), &want, &x, &err), err);
+    device_check("silu", &y, &want, rest_limit);
+}
+
+TEST(cuda__silu)
+{
+    each_form_and_shape(silu_case);
+}
+
+static void copy_case(const struct form *f, int64_t rows, int64_t cols)
+{
+    struct tensor x = sample_2d(f->x, rows, cols, f->gap_x), y = sample_2d(f->y, rows, cols, f->gap_y);
+    struct tensor want = sample_2d(f->y, rows, cols, f->gap_y), dx = device_copy(&x);
+    struct err err = { 0 };
+
+    TWICE(&y, op_copy(device(), out, &dx, &err));
+    CHECK_OK(op_copy(reference(), &want, &x, &err), err);
+    device_check_same("copy and its reference", &y, &want);
+}
+
+TEST(cuda__copy)
+{
+    each_form_and_shape(copy_case);
+}
+
+TEST(cuda__axpy)
+{
+    (void)device();
+    for (int s = 0; s < N_SHAPES; s++) {
+        struct tensor x = sample_2d(DT_F32, shapes[s].rows, shapes[s].cols, s % 2);
+        struct tensor v = sample_2d(DT_F32, shapes[s].rows, shapes[s].cols, s % 3), want = as_f32(&x);
+        struct tensor dv = device_copy(&v);
+        struct err err = { 0 };
+
+        TWICE(&x, op_axpy(device(), out, -0.0357f, &dv, &err));
+        CHECK_OK(op_axpy(reference(), &want, -0.0357f, &v, &err), err);
+        device_check("axpy", &x, &want, rest_limit);
+        CHECK(device_done());
+    }
+}
+
+static void qk_norm_rope_case(const struct form *f, int64_t rows, int n_heads, int64_t d, bool turn)
+{
+    struct tensor x = sample_2d(f->x, rows, n_heads * d, f->gap_x), want = as_f32(&x);
+    struct tensor scale = sample_1d(d), rope = sample_2d(DT_F32, rows, d, 0);
+    struct tensor dscale = device_copy(&scale), drope = device_copy(&rope);
+    struct err err = { 0 };
+
+    TWICE(&x, op_qk_norm_rope(device(), out, &dscale, turn ? &drope : NULL, n_heads, 1e-6f, &err));
+    CHECK_OK(op_qk_norm_rope(reference(), &want, &scale, turn ? &rope : NULL, n_heads, 1e-6f, &err), err);
+    device_check("qk_norm_rope", &x, &want, rest_limit);
+    CHECK(device_done());
+}
+
+TEST(cuda__qk_norm_rope)
+{
+    (void)device();
+    for (int f = 0; f < N_FORMS; f++) {
+        sample_seed((uint64_t)f);
+        qk_norm_rope_case(&forms[f], 4608, 24, 128, true);
+        qk_norm_rope_case(&forms[f], 512, 24, 128, false);
+        qk_norm_rope_case(&forms[f], 7, 3, 32, true);
+        qk_norm_rope_case(&forms[f], 3, 5, 6, true);
+        qk_norm_rope_case(&forms[f], 1, 1, 33, false);
+    }
+}
+
+static void group_norm_case(enum dtype tx, enum dtype ty, int64_t h, int64_t w, int64_t c, int groups, bool silu)
+{
+    struct tensor x = sample_3d(tx, h, w, c), y = sample_3d(ty, h, w, c), want = as_f32(&y);
+    struct tensor scale = sample_1d(c), shift = sample_1d(c), dx, dscale = device_copy(&scale);
+    struct tensor dshift = device_copy(&shift);
+    struct err err = { 0 };
+
+    for (int64_t r = 0; r < h * w; r++)
+        for (int64_t i = 0; i < c; i++)
+            sample_put(&x, r, i, sample_at(&x, r, i) + 3); /* a mean much larger than the deviation is met in the VAE */
+    dx = device_copy(&x);
+    TWICE(&y, op_group_norm(device(), out, &dx, &dscale, &dshift, groups, 1e-6f, silu, &err));
+    CHECK_OK(op_group_norm(reference(), &want, &x, &scale, &shift, groups, 1e-6f, silu, &err), err);
+    device_check("group_norm", &y, &want, 8 * rest_limit);
+    CHECK(device_done());
+}
+
+TEST(cuda__group_norm)
+{
+    (void)device();
+    sample_seed(1);
+    group_norm_case(DT_BF16, DT_BF16, 128, 128, 512, 32, true);
+    group_norm_case(DT_BF16, DT_BF16, 256, 512, 128, 32, true);
+    group_norm_case(DT_F32, DT_BF16, 96, 128, 256, 32, false);
+    group_norm_case(DT_F32, DT_F32, 7, 5, 6, 2, true);
+    group_norm_case(DT_F32, DT_F32, 31, 33, 3, 1, false);
+    group_norm_case(DT_F32, DT_F32, 1, 1, 64, 32, true);
+}
+
+static void upsample_case(enum dtype tx, enum dtype ty, int64_t h, int64_t w, int64_t c)
+{
+    struct tensor x = sample_3d(tx, h, w, c), y = sample_3d(ty, 2 * h, 2 * w, c), want = sample_3d(ty, 2 * h, 2 * w, c);
+    struct tensor dx = device_copy(&x);
+    struct err err = { 0 };
+
+    TWICE(&y, op_upsample2x(device(), out, &dx, &err));
+    CHECK_OK(op_upsample2x(reference(), &want, &x, &err), err);
+    device_check_same("upsample2x and its reference", &y, &want);
+    CHECK(device_done());
+}
+
+TEST(cuda__upsample2x)
+{
+    (void)device();
+    upsample_case(DT_BF16, DT_BF16, 128, 128, 512);
+    upsample_case(DT_F32, DT_BF16, 9, 5, 7);
+    upsample_case(DT_BF16, DT_F32, 1, 1, 1);
+}
+
+/* Rows of y are independent of each other, so the reference computes some of them only. */
+static const struct {
+    int64_t first, n;
+} some_rows[] = { { 0, 3 }, { 63, 3 }, { 127, 3 }, { -3, 3 } };
+enum { N_SOME = sizeof some_rows / sizeof some_rows[0] };
+
+/* Rows [first, first + n) of t, from the end when first is negative; false when it has none of them. */
+static bool rows_view(const struct tensor *t, int i, struct tensor *ret)
+{
+    int64_t rows = tensor_rows(t), first = some_rows[i].first < 0 ? rows + some_rows[i].first : some_rows[i].first;
+    int64_t n = some_rows[i].n;
+
+    if (first < 0 || first >= rows)
+        return false;
+    *ret = tensor_row_view(t, first, n < rows - first ? n : rows - first);
+    return true;
+}
+
+struct product {
+    enum dtype type;
+    int64_t m, n, k;
+    enum activation act;
+    bool bias;
+};
+
+static void linear_case(const struct form *f, const struct product *p)
+{
+    struct tensor x = sample_2d(f->x, p->m, p->k, f->gap_x), y = sample_2d(f->y, p->m, p->n, f->gap_y);
+    struct tensor b = sample_1d(p->n), dx = device_copy(&x), db = device_copy(&b), some_x, some_y;
+    struct weight w = sample_weight(p->type, p->n, p->k), dw = device_weight(&w);
+    struct err err = { 0 };
+
+    TWICE(&y, op_linear(device(), out, &dx, &dw, p->bias ? &db : NULL, p->act, &err));
+    for (int i = 0; i < N_SOME; i++)
+        if (rows_view(&x, i, &some_x) && rows_view(&y, i, &some_y)) {
+            struct tensor want = as_f32(&some_y);
+
+            CHECK_OK(op_linear(reference(), &want, &some_x, &w, p->bias ? &b : NULL, p->act, &err), err);
+            device_check(dtype_info(p->type)->name, &some_y, &want, p->k < 128 ? 2 * product_limit : product_limit);
+        }
+    CHECK(device_done());
+}
+
+TEST(cuda__linear_takes_weights_of_every_type)
+{
+    static const enum dtype types[] = { DT_F32,  DT_F16,  DT_BF16, DT_F8_E4M3, DT_Q8_0, DT_Q4_0, DT_Q4_1,   DT_Q5_0,
+                                        DT_Q5_1, DT_Q2_K, DT_Q3_K, DT_Q4_K,    DT_Q5_K, DT_Q6_K, DT_IQ4_NL, DT_IQ4_XS };
+
+    (void)device();
+    for (size_t t = 0; t < sizeof types / sizeof types[0]; t++)
+        for (int f = 0; f < N_FORMS; f++) {
+            sample_seed(10 * t + (size_t)f);
+            linear_case(&forms[f], &(struct product){ types[t], 67, 136, 512, ACT_NONE, true });
+        }
+}
+
+TEST(cuda__linear_applies_every_activation)
+{
+    (void)device();
+    for (int act = ACT_NONE; act <= ACT_SILU; act++)
+        for (int f = 0; f < N_FORMS; f++)
+            for (int bias = 0; bias < 2; bias++)
+                linear_case(&forms[f], &(struct product){ DT_BF16, 33, 72, 264, (enum activation)act, bias });
+}
+
+TEST(cuda__linear_takes_odd_shapes)
+{
+    static const struct product products[] = {
+        { DT_F32, 1, 1, 1, ACT_NONE, true },     { DT_F32, 5, 7, 33, ACT_SILU, true },
+        { DT_BF16, 1, 37, 100, ACT_NONE, true }, { DT_F16, 3, 131, 77, ACT_NONE, false },
+        { DT_Q8_0, 1, 1, 32, ACT_NONE, false },  { DT_Q8_0, 129, 65, 96, ACT_GELU_TANH, true },
+    };
+
+    (void)device();
+    for (size_t p = 0; p < sizeof products / sizeof products[0]; p++)
+        for (int f = 0; f < N_FORMS; f++)
+            linear_case(&forms[f], &products[p]);
+}
+
+TEST(cuda__linear_takes_the_shapes_of_flux_and_its_encoders)
+{
+    static const struct product products[] = {
+        { DT_Q8_0, 4096, 9216, 3072, ACT_NONE, true },   { DT_Q4_K, 4096, 12288, 3072, ACT_GELU_TANH, true },
+        { DT_Q8_0, 4608, 3072, 15360, ACT_NONE, true },  { DT_BF16, 4096, 3072, 384, ACT_NONE, true },
+        { DT_BF16, 4096, 64, 3072, ACT_NONE, true },     { DT_Q8_0, 512, 10240, 4096, ACT_GELU_TANH, false },
+        { DT_F16, 77, 3072, 768, ACT_QUICK_GELU, true }, { DT_Q8_0, 1, 18432, 3072, ACT_NONE, true },
+    };
+
+    (void)device();
+    for (size_t p = 0; p < sizeof products / sizeof products[0]; p++)
+        linear_case(&forms[p % 2 ? 3 : 0], &products[p]);
+}
+
+/* Rows of a weight, as the single blocks use linear1. */
+TEST(cuda__linear_takes_rows_of_a_weight)
+{
+    static const enum dtype types[] = { DT_BF16, DT_Q8_0, DT_Q4_K };
+
+    (void)device();
+    for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
+        struct tensor x = sample_2d(DT_BF16, 40, 768, 0), y = sample_2d(DT_BF16, 40, 200, 56), want = as_f32(&y);
+        struct weight w = sample_weight(types[t], 456, 768), dw = device_weight(&w),
+                      part = weight_row_view(&w, 256, 200);
+        struct weight dpart = weight_row_view(&dw, 256, 200);
+        struct tensor dx = device_copy(&x);
+        struct err err = { 0 };
+
+        TWICE(&y, op_linear(device(), out, &dx, &dpart, NULL, ACT_NONE, &err));
+        CHECK_OK(op_linear(reference(), &want, &x, &part, NULL, ACT_NONE, &err), err);
+        device_check(dtype_info(types[t])->name, &y, &want, product_limit);
+        CHECK(device_done());
+    }
+}
+
+struct heads {
+    int64_t n_q, n_k;
+    int n_heads, head_dim;
+    float scale, q_factor;
+    bool causal, bias;
+};
+
+/* q, k and v side by side in one matrix, as the models have them. */
+static void attention_case(enum dtype t, enum dtype ty, int64_t gap, const struct heads *h)
+{
+    int64_t cols = (int64_t)h->n_heads * h->head_dim, max = h->n_q > h->n_k ? h->n_q : h->n_k;
+    struct tensor qkv = sample_2d(t, max, 3 * cols, gap), y = sample_2d(ty, h->n_q, cols, gap), dqkv;
+    struct tensor bias = sample_2d(DT_F32, h->n_heads, 2 * max - 1, 0), dbias = device_copy(&bias);
+    struct tensor part[3], dpart[3];
+    struct attention_args args = { h->n_heads, h->head_dim, h->scale, h->causal, h->bias ? &bias : NULL }, dargs = args;
+    struct err err = { 0 };
+
+    for (int64_t r = 0; r < max; r++)
+        for (int64_t c = 0; c < cols; c++)
+            sample_put(&qkv, r, c, h->q_factor * sample_at(&qkv, r, c));
+    dqkv = device_copy(&qkv);
+    for (int i = 0; i < 3; i++) {
+        struct tensor all = tensor_col_view(&qkv, i * cols, cols), dall = tensor_col_view(&dqkv, i * cols, cols);
+
+        part[i] = tensor_row_view(&all, 0, i ? h->n_k : h->n_q);
+        dpart[i] = tensor_row_view(&dall, 0, i ? h->n_k : h->n_q);
+    }
+    dargs.rel_bias = h->bias ? &dbias : NULL;
+    TWICE(&y, op_attention(device(), out, &dpart[0], &dpart[1], &dpart[2], &dargs, &err));
+    for (int i = 0; i < N_SOME; i++) {
+        struct tensor some_q, some_y, want;
+
+        if (!rows_view(&part[0], i, &some_q) || !rows_view(&y, i, &some_y))
+            continue;
+        if (h->causal || h->bias) { /* rows know their number there */
+            want = as_f32(&y);
+            CHECK_OK(op_attention(reference(), &want, &part[0], &part[1], &part[2], &args, &err), err);
+            device_check("attention", &y, &want, attention_limit);
+            break;
+        }
+        want = as_f32(&some_y);
+        CHECK_OK(op_attention(reference(), &want, &some_q, &part[1], &part[2], &args, &err), err);
+        device_check("attention", &some_y, &want, attention_limit);
+    }
+    CHECK(device_done());
+}
+
+TEST(cuda__attention_takes_the_shapes_of_flux_and_its_encoders)
+{
+    (void)device();
+    attention_case(DT_BF16, DT_BF16, 0, &(struct heads){ 4608, 4608, 24, 128, 0.08838835f, 1, false, false });
+    attention_case(DT_BF16, DT_BF16, 64, &(struct heads){ 3584, 3584, 24, 128, 0.08838835f, 8, false, false });
+    attention_case(DT_BF16, DT_BF16, 0, &(struct heads){ 512, 512, 64, 64, 1, 1, false, true });
+    attention_case(DT_BF16, DT_BF16, 0, &(struct heads){ 77, 77, 12, 64, 0.125f, 1, true, false });
+    attention_case(DT_BF16, DT_BF16, 0, &(struct heads){ 4096, 4096, 1, 512, 0.04419417f, 1, false, false });
+    attention_case(DT_BF16, DT_BF16, 0, &(struct heads){ 16384, 16384, 1, 512, 0.04419417f, 1, false, false });
+}
+
+TEST(cuda__attention_takes_odd_shapes)
+{
+    static const struct heads heads[] = {
+        { 1, 1, 1, 128, 0.1f, 1, false, false },    { 31, 31, 3, 128, 0.1f, 1, false, false },
+        { 129, 65, 2, 128, 0.1f, 1, false, false }, { 100, 300, 2, 64, 0.125f, 1, false, false },
+        { 5, 6, 2, 32, 0.2f, 1, false, false },     { 130, 130, 3, 64, 1, 1, false, true },
+        { 33, 33, 2, 40, 0.2f, 1, true, false },    { 17, 40, 1, 200, 0.07f, 1, false, false },
+        { 64, 64, 2, 128, 1, 40, false, false },    { 9, 11, 1, 512, 0.05f, 1, false, false },
+    };
+
+    (void)device();
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        sample_seed(i);
+        attention_case(DT_BF16, DT_BF16, 0, &heads[i]);
+        attention_case(DT_BF16, DT_BF16, 3, &heads[i]);
+        attention_case(DT_BF16, DT_F32, 8, &heads[i]);
+        attention_case(DT_F32, DT_F32, 0, &heads[i]);
+    }
+}
+
+/* Weights expanded once as bf16: exact up to their rounding. */
+TEST(cuda__embed_rows)
+{
+    static const enum dtype types[] = { DT_F32, DT_F16, DT_BF16, DT_Q8_0, DT_Q6_K };
+    int32_t ids[600];
+
+    (void)device();
+    for (size_t t = 0; t < sizeof types / sizeof types[0]; t++)
+        for (int f = 0; f < N_FORMS; f++) {
+            struct weight w = sample_weight(types[t], 999, 768), dw = device_weight(&w);
+            struct tensor y = sample_2d(forms[f].y, 600, 768, forms[f].gap_y), want = as_f32(&y);
+            struct err err = { 0 };
+
+            for (int i = 0; i < 600; i++)
+                ids[i] = i * 7 % 999;
+            TWICE(&y, op_embed_rows(device(), out, &dw, ids, &err));
+            CHECK_OK(op_embed_rows(reference(), &want, &w, ids, &err), err);
+            device_check(dtype_info(types[t])->name, &y, &want, 0x1p-8);
+            CHECK(device_done());
+        }
+}
+
+struct picture {
+    int64_t h, w;
+    int c_in, c_out, kernel, stride, pad_before, pad_after;
+    bool residual;
+};
+
+static void conv2d_case(enum dtype tx, enum dtype ty, const struct picture *p)
+{
+    int64_t h = (p->h + p->pad_before + p->pad_after - p->kernel) / p->stride + 1;
+    int64_t w = (p->w + p->pad_before + p->pad_after - p->kernel) / p->stride + 1;
+    struct tensor x = sample_3d(tx, p->h, p->w, p->c_in), y = sample_3d(ty, h, w, p->c_out), want = as_f32(&y);
+    struct tensor bias = sample_1d(p->c_out), residual = sample_3d(ty, h, w, p->c_out);
+    struct tensor dx = device_copy(&x), dbias = device_copy(&bias), dresidual = device_copy(&residual);
+    struct tensor oihw = sample_2d(DT_F32, p->c_out, (int64_t)p->c_in * p->kernel * p->kernel, 0);
+    struct conv_weight cw = { .c_out = p->c_out, .c_in = p->c_in, .kh = p->kernel, .kw = p->kernel }, dcw = cw;
+    struct conv_args args = { p->stride, p->pad_before, p->pad_before, p->pad_after, p->pad_after };
+    struct err err = { 0 };
+
+    CHECK_OK(device()->ops->conv_weight_load(device(), oihw.data, &dcw, &err), err);
+    CHECK_OK(reference()->ops->conv_weight_load(reference(), oihw.data, &cw, &err), err);
+    TWICE(&y, op_conv2d(device(), out, &dx, &dcw, &dbias, p->residual ? &dresidual : NULL, &args, &err));
+    CHECK_OK(op_conv2d(reference(), &want, &x, &cw, &bias, p->residual ? &residual : NULL, &args, &err), err);
+    device_check("conv2d", &y, &want, p->c_in < 16 ? 2 * product_limit : product_limit);
+    CHECK(device_done());
+}
+
+TEST(cuda__conv2d)
+{
+    static const struct picture pictures[] = {
+        { 1, 1, 1, 1, 1, 1, 0, 0, false },        { 5, 7, 3, 5, 3, 1, 1, 1, true },
+        { 9, 6, 16, 8, 3, 2, 0, 1, false },       { 33, 31, 12, 20, 1, 1, 0, 0, true },
+        { 64, 48, 3, 128, 3, 1, 1, 1, false },    { 64, 64, 128, 3, 3, 1, 1, 1, false },
+        { 64, 64, 16, 512, 3, 1, 1, 1, false },   { 64, 64, 512, 512, 3, 1, 1, 1, true },
+        { 128, 96, 128, 128, 3, 2, 0, 1, false }, { 64, 64, 256, 512, 1, 1, 0, 0, false },
+        { 160, 136, 256, 128, 3, 1, 1, 1, true },
+    };
+
+    (void)device();
+    for (size_t i = 0; i < sizeof pictures / sizeof pictures[0]; i++) {
+        sample_seed(i);
+        conv2d_case(DT_BF16, DT_BF16, &pictures[i]);
+        conv2d_case(DT_F32, DT_BF16, &pictures[i]);
+        conv2d_case(DT_BF16, DT_F32, &pictures[i]);
+    }
+}
