@@ -6,7 +6,6 @@
 
 #include "models/latents.h"
 #include "models/model_folder.h"
-#include "models/weight_digest.h"
 
 /* Address space; it becomes memory where it is touched. */
 static const size_t arena_bytes = (size_t)1 << 30, scratch_bytes = (size_t)4 << 30, plenty = (size_t)1 << 42;
@@ -32,36 +31,32 @@ static _Atomic int64_t *loaded_bytes(const struct fill_model *m)
 static enum err_code open_part(struct fill_model *m, const struct model_folder *folder, enum model_part part,
                                enum err_code (*join)(struct weight_set *, const struct tensor_file *, int,
                                                      struct err *),
-                               struct weight_set *set, const char **ret_path, struct err *err)
+                               struct weight_set *set, struct shards *shards, struct err *err)
 {
-    struct shards shards = { 0 };
-    enum err_code rc = model_folder_open(folder, part, &m->arena, &shards, err);
+    enum err_code rc = model_folder_open(folder, part, &m->arena, shards, err);
 
-    if (rc)
-        return rc;
-    *ret_path = shards.files[0].path;
-    return join(set, shards.files, shards.n_files, err);
+    return rc ? rc : join(set, shards->files, shards->n_files, err);
 }
 
 static enum err_code load_vae(struct fill_model *m, const struct model_folder *folder, struct weight_loader *l,
                               struct err *err)
 {
     struct weight_set set;
-    const char *path;
-    enum err_code rc = open_part(m, folder, MODEL_VAE, vae_weight_set, &set, &path, err);
+    struct shards shards;
+    enum err_code rc = open_part(m, folder, MODEL_VAE, vae_weight_set, &set, &shards, err);
 
     l->set = &set;
     return rc ? rc : vae_load(&m->vae, l, err);
 }
 
 /* Tables of another transformer are none. */
-static void join_tables(struct fill_model *m, const struct weight_set *set)
+static void join_tables(struct fill_model *m, const struct shards *transformer)
 {
     char digest[WEIGHT_DIGEST_SIZE];
 
     if (!m->pack.n_schedules)
         return;
-    weight_digest(set, true, digest);
+    weight_digest(transformer, true, digest);
     if (strcmp(digest, m->pack.transformer) != 0)
         m->pack.n_schedules = 0;
 }
@@ -77,12 +72,14 @@ static enum err_code load_transformer(struct fill_model *m, const struct model_f
                                       struct err *err)
 {
     struct weight_set set;
-    enum err_code rc = open_part(m, folder, MODEL_TRANSFORMER, flux_weight_set, &set, &m->transformer, err);
+    struct shards shards;
+    enum err_code rc = open_part(m, folder, MODEL_TRANSFORMER, flux_weight_set, &set, &shards, err);
 
     l->set = &set;
     if (rc)
         return rc;
-    join_tables(m, &set);
+    m->transformer = shards.files[0].path;
+    join_tables(m, &shards);
     rc = flux_load_some(&m->flux, l, modulation_place(m), &m->arena, err);
     return rc ? rc : flux_require_fill(&m->flux.config, err);
 }
@@ -149,21 +146,24 @@ static enum err_code check_widths(const struct fill_model *m, const char *dir, s
     return rc;
 }
 
-/* Size of all files; what cannot be opened will tell so when it is loaded. */
-static int64_t folder_bytes(struct fill_model *m, const struct model_folder *folder)
+/* Sizes and digests of all files; what cannot be opened will tell so when it is loaded. */
+static void survey(struct fill_model *m, const struct model_folder *folder)
 {
-    static const enum model_part parts[] = { MODEL_VAE, MODEL_T5, MODEL_CLIP, MODEL_TRANSFORMER };
+    static const enum model_part parts[FILL_MODEL_PARTS] = { MODEL_TRANSFORMER, MODEL_VAE, MODEL_T5, MODEL_CLIP };
     struct arena_mark mark = arena_mark(&m->scratch);
     int64_t bytes = 0;
 
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    for (int i = 0; i < FILL_MODEL_PARTS; i++) {
         struct shards shards;
 
-        if (model_folder_open(folder, parts[i], &m->scratch, &shards, NULL) == ERR_OK)
-            bytes += shards_bytes(&shards);
+        if (model_folder_open(folder, parts[i], &m->scratch, &shards, NULL))
+            continue;
+        bytes += shards_bytes(&shards);
+        weight_digest(&shards, false, m->digests[i]);
     }
     arena_rewind(&m->scratch, mark);
-    return bytes;
+    if (m->limits.loading)
+        m->limits.loading->total_bytes = bytes;
 }
 
 /* A name that is in no folder is told before gigabytes are read for the other parts. */
@@ -186,8 +186,7 @@ static enum err_code load(struct fill_model *m, const char *dir, struct err *err
     };
     enum err_code rc;
 
-    if (m->limits.loading)
-        m->limits.loading->total_bytes = folder_bytes(m, &folder);
+    survey(m, &folder);
     rc = load_vae(m, &folder, &l, err);
     if (!rc)
         rc = find_transformer(m, &folder, err);
@@ -195,6 +194,8 @@ static enum err_code load(struct fill_model *m, const char *dir, struct err *err
         rc = load_text(m, &folder, err);
     if (!rc)
         rc = load_transformer(m, &folder, &l, err);
+    if (!rc && m->limits.loading) /* headers, and what no network wants, count as well */
+        m->limits.loading->loaded_bytes = m->limits.loading->total_bytes;
     return rc ? rc : check_widths(m, dir, err);
 }
 

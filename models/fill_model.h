@@ -10,6 +10,9 @@
 #include "models/prompt_pack.h"
 #include "models/text_encode.h"
 #include "models/vae.h"
+#include "models/weight_digest.h"
+
+enum { FILL_MODEL_PARTS = 4 };
 
 struct fill_model {
     struct backend *be;
@@ -22,6 +25,7 @@ struct fill_model {
     struct flux flux;
     struct vae vae;
     const char *transformer; /* path */
+    char digests[FILL_MODEL_PARTS][WEIGHT_DIGEST_SIZE]; /* of transformer, VAE, T5, CLIP; "" where it is not there */
     struct fill_options limits;
     size_t flux_job_bytes, flux_step_bytes; /* of the largest request: carved out of `mem` */
 };

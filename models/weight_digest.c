@@ -23,24 +23,23 @@ static uint64_t mix_entry(uint64_t hash, const struct tensor_file *f, const stru
     return mix(hash, &place, sizeof place);
 }
 
-void weight_digest(const struct weight_set *set, bool vectors, char ret[WEIGHT_DIGEST_SIZE])
+void weight_digest(const struct shards *s, bool vectors, char ret[WEIGHT_DIGEST_SIZE])
 {
     uint64_t hash = 14695981039346656037u;
     uint32_t crc = 0;
-    size_t bytes = 0;
     int n;
 
-    for (int i = 0; i < set->n_files; i++) {
-        const struct tensor_file *f = set->files[i];
+    for (int i = 0; i < s->n_files; i++) {
+        const struct tensor_file *f = &s->files[i];
 
-        bytes += f->map.len;
         for (const struct tensor_entry *e = f->entries; e < f->entries + f->n_entries; e++) {
             hash = mix_entry(hash, f, e);
             if (vectors && e->n_dims == 1)
                 crc = crc32c(crc, e->data, e->bytes);
         }
     }
-    n = snprintf(ret, WEIGHT_DIGEST_SIZE, "%zu-%016llx", bytes, (unsigned long long)hash);
+    n = snprintf(ret, WEIGHT_DIGEST_SIZE, "%lld-%016llx", (long long)shards_bytes(s),
+                 (unsigned long long)hash);
     if (vectors)
         (void)snprintf(ret + n, (size_t)(WEIGHT_DIGEST_SIZE - n), "-%08x", crc);
 }

@@ -1,5 +1,5 @@
 /*
- * weight_digest - which model a weight set is, told without reading it whole.
+ * weight_digest - which model some files are, told without reading it whole.
  *
  *   "<bytes>-<directory>"            size of all files; FNV-1a of every tensor's name, type, shape and place
  *   "<bytes>-<directory>-<vectors>"  and CRC-32C of all vectors' values: two trainings of one architecture differ there
@@ -9,10 +9,10 @@
 #ifndef MODELS_WEIGHT_DIGEST_H
 #define MODELS_WEIGHT_DIGEST_H
 
-#include "models/weights.h"
+#include "models/shards.h"
 
 enum { WEIGHT_DIGEST_SIZE = 64 };
 
-void weight_digest(const struct weight_set *set, bool vectors, char ret[WEIGHT_DIGEST_SIZE]);
+void weight_digest(const struct shards *s, bool vectors, char ret[WEIGHT_DIGEST_SIZE]);
 
 #endif

@@ -10,6 +10,7 @@
 #include "kernels/backend.h"
 #include "models/fill.h"
 #include "models/model_folder.h"
+#include "models/self_check.h"
 #include "worker/cli.h"
 #include "worker/commands.h"
 #include "worker/config.h"
@@ -18,7 +19,7 @@
 #include "worker/jwks.h"
 #include "worker/oidc.h"
 
-enum { ARENA_BYTES = 256 << 20, ONLINE_MS = 15000, PICTURE_SIDE = 1024 };
+enum { ARENA_BYTES = 256 << 20, ONLINE_MS = 15000, PICTURE_SIDE = 1024, CHECK_SIDE = 64, CHECK_T5_LEN = 64 };
 
 struct doctor {
     struct arena arena;
@@ -226,9 +227,37 @@ static void check_backend(struct doctor *d)
     backend_close(be);
 }
 
+/* The model on the backend that will compute, and its values compared with those stored, which are stored now if there
+ * are none. */
+static void check_values(struct doctor *d)
+{
+    const struct fill_options o = { .transformer = d->cfg.transformer, .max_width = CHECK_SIDE,
+                                    .max_height = CHECK_SIDE, .max_steps = 1, .max_t5_len = CHECK_T5_LEN };
+    struct self_check check = { 0 };
+    struct fill_model *m = NULL;
+    struct backend *be = NULL;
+    struct err err = { 0 };
+    enum err_code rc = backend_open((enum backend_kind)d->cfg.backend, PRECISION_DEFAULT, &be, &err);
+
+    if (!rc)
+        rc = fill_model_open(d->cfg.model_dir, &o, be, &m, &err);
+    if (!rc)
+        rc = self_check_run(m, &check, &err);
+    if (rc)
+        wrong(d, "self-check", err.msg, "-> fetch the model files again; if they are right, delete that .check file");
+    else if (check.stored)
+        good("self-check", "as stored, %s within %.1g", check.what, check.worst);
+    else if (self_check_record(m, &err) == ERR_OK)
+        good("self-check", "values stored beside %s: from now on they must come out", fill_model_transformer(m));
+    else
+        finding("note", "self-check", err.msg);
+    fill_model_close(m);
+    backend_close(be);
+}
+
 /* ---- the command ---- */
 
-static int examine(struct doctor *d, bool online)
+static int examine(struct doctor *d, bool online, bool check)
 {
     struct http *http = NULL;
     struct gauth *g = NULL;
@@ -246,6 +275,8 @@ static int examine(struct doctor *d, bool online)
     if (check_parts(d, &folder) == 0)
         check_model(d, &folder);
     check_backend(d);
+    if (check && !d->wrong)
+        check_values(d);
     config_forget_secrets(&d->cfg);
     gauth_close(g);
     http_client_close(http);
@@ -263,11 +294,13 @@ static void tell_nobody(void *ctx, const char *problem)
 
 int cmd_doctor(int argc, char **argv)
 {
-    bool online = false, values = false;
+    bool online = false, values = false, check = false;
     const struct cli_option options[] = {
         { "--online", CLI_FLAG, &online, NULL, .help = "also ask for an access token and the keys of pushes" },
         { "--values", CLI_FLAG, &values, NULL,
           .help = "only show the settings as they were understood, secrets left out" },
+        { "--self-check", CLI_FLAG, &check, NULL,
+          .help = "also compute: compare with the values stored beside the transformer, or store them" },
     };
     struct doctor d = { .wrong = 0 };
     struct err err = { 0 };
@@ -284,7 +317,7 @@ int cmd_doctor(int argc, char **argv)
         config_print_values(&d.cfg, stdout);
         status = CLI_DONE;
     } else {
-        status = examine(&d, online);
+        status = examine(&d, online, check);
     }
     arena_done(&d.arena);
     return status;

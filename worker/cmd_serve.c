@@ -179,7 +179,8 @@ static void *load(void *arg)
         return NULL;
     }
     log_event(LOG_NOTICE, NULL, "ready", log_str("backend", engine_backend_name(s->engine)),
-              log_str("model", engine_model_name(s->engine)), log_int("ms", sys_mono_ms(&sys_real) - since), log_end());
+              log_str("model", engine_model_name(s->engine)),
+              log_str("selfCheck", engine_self_check(s->engine)), log_int("ms", sys_mono_ms(&sys_real) - since), log_end());
     metrics_set(&s->metrics, METRICS_MODEL_LOADED, 1);
     metrics_set(&s->metrics, METRICS_MODEL_LOAD_SECONDS, 1e-3 * (double)(sys_mono_ms(&sys_real) - since));
     job_queue_open(&s->queue);

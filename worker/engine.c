@@ -5,18 +5,17 @@
 
 #include "models/fill.h"
 #include "models/picture_job.h"
+#include "models/self_check.h"
 
-enum {
-    ENGINE_T5_LEN = 512, /* what FLUX.1 was trained with; padding is attended, so another length is another picture */
-    CHECK_SIDE = 64,     /* pixels of the self-check's picture */
-    CHECK_ARENA = 8 << 20
-};
+/* What FLUX.1 was trained with; padding is attended, so another length is another picture. */
+enum { ENGINE_T5_LEN = 512 };
 
 struct engine {
     struct engine_options options;
     struct backend *be;
     struct fill_model *model;
     struct fill_loading loading;
+    struct self_check check;
     _Atomic int state;                  /* enum engine_state */
     const char *_Atomic stage;          /* a constant */
 };
@@ -42,47 +41,6 @@ void engine_free(struct engine *e)
     free(e);
 }
 
-/* ---- the self-check: one step on a small picture must give finite numbers and a picture ---- */
-
-static enum err_code check_pictures(struct arena *a, struct image *picture, struct image *mask, struct err *err)
-{
-    enum err_code rc = image_new(a, CHECK_SIDE, CHECK_SIDE, 3, picture, err);
-
-    if (!rc)
-        rc = image_new(a, CHECK_SIDE, CHECK_SIDE, 1, mask, err);
-    if (rc)
-        return rc;
-    for (size_t i = 0; i < image_bytes(picture); i++)
-        picture->pixels[i] = (uint8_t)(i * 7);
-    for (int y = CHECK_SIDE / 4; y < CHECK_SIDE / 2; y++)
-        memset(mask->pixels + y * CHECK_SIDE + CHECK_SIDE / 4, 255, CHECK_SIDE / 4);
-    return ERR_OK;
-}
-
-static enum err_code self_check(struct engine *e, struct err *err)
-{
-    struct image picture = { 0 }, mask = { 0 }, painted = { 0 };
-    struct fill_request r = { FILL_REQUEST_DEFAULTS };
-    struct arena a;
-    enum err_code rc = arena_init(&a, CHECK_ARENA, err);
-
-    if (!rc)
-        rc = check_pictures(&a, &picture, &mask, err);
-    if (rc)
-        goto out;
-    r.picture = &picture;
-    r.mask = &mask;
-    r.prompt = fill_model_prompt(e->model, "grass");
-    r.width = r.height = CHECK_SIDE;
-    r.steps = 1;
-    rc = fill_run(e->model, &r, &a, &painted, err);
-    if (rc)
-        (void)err_prefix(err, "self-check");
-out:
-    arena_done(&a);
-    return rc;
-}
-
 /* ---- loading ---- */
 
 enum err_code engine_load(struct engine *e, struct err *err)
@@ -104,7 +62,7 @@ enum err_code engine_load(struct engine *e, struct err *err)
     if (rc)
         goto out;
     e->stage = "self-check";
-    rc = self_check(e, err);
+    rc = self_check_run(e->model, &e->check, err);
     e->stage = "ready";
 out:
     e->state = rc ? ENGINE_FAILED : ENGINE_READY;
@@ -116,6 +74,8 @@ struct engine_status engine_status(struct engine *e)
     int64_t loaded = e->loading.loaded_bytes, total = e->loading.total_bytes;
     struct engine_status s = { .state = (enum engine_state)e->state, .stage = e->stage };
 
+    if (loaded > total) /* `loaded` was read first, and both only grow */
+        loaded = total;
     s.percent = s.state == ENGINE_READY ? 100 : total > 0 ? (int)(99 * loaded / total) : 0;
     return s;
 }
@@ -130,6 +90,11 @@ const char *engine_model_name(const struct engine *e)
     const char *path = fill_model_transformer(e->model), *slash = strrchr(path, '/');
 
     return slash ? slash + 1 : path;
+}
+
+const char *engine_self_check(const struct engine *e)
+{
+    return e->check.stored ? "as stored" : "twice the same";
 }
 
 const char *engine_prompt(const struct engine *e, const char *wanted)
