@@ -49,7 +49,9 @@ NVCC       := $(CUDA_HOME)/bin/nvcc
 CUDA_NEWEST := $(lastword $(CUDA_ARCHS))
 NVCCFLAGS  := -std=c++17 -O3 -lineinfo -I. -ccbin $(lastword $(CXX)) -Xcompiler -Wall,-Wextra -Werror all-warnings \
     $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$a,code=sm_$a) -gencode arch=compute_$(CUDA_NEWEST),code=compute_$(CUDA_NEWEST)
-LDLIBS     += -L$(CUDA_LIB) -lcudart_static -lstdc++ -ldl -lrt -Wl,-rpath,$(CUBLASLT_LIB)
+CUDA_LDLIBS := -L$(CUDA_LIB) -lcudart_static -lstdc++ -ldl -lrt -Wl,-rpath,$(CUBLASLT_LIB)
+CUDA_CPPFLAGS := -isystem $(CUDA_INC) -isystem $(CUBLASLT_INC)
+LDLIBS     += $(CUDA_LDLIBS)
 else ifneq ($(CUDA_HOME),)
 $(info cuda: nvcc is here but cuBLASLt is not: building without CUDA. `make cuda-libs` fetches it (400 MB))
 endif
@@ -76,7 +78,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration golden run lint fmt tiny-model cuda-libs clean help FORCE
+.PHONY: all deps test unit asan fuzz integration golden run lint fmt tiny-model gpu-test gpu-dry cuda-libs clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
 
 # Targets that people type on a fresh machine install what is missing and start over, for the flags above were made
@@ -107,7 +109,7 @@ $(TOOLS:%=build/%): build/%: $(BUILD)/%
 	$(Q)cp --remove-destination $< $@
 
 $(LIB_KERNELS): $(call obj,$(SRC_KERNELS) $(SRC_CUDA)) $(SRC_CU:%=$(BUILD)/%.o)
-$(call obj,$(SRC_CUDA)): CPPFLAGS += -isystem $(CUDA_INC) -isystem $(CUBLASLT_INC)
+$(call obj,$(SRC_CUDA)): CPPFLAGS += $(CUDA_CPPFLAGS)
 $(LIB_MODELS): $(call obj,$(SRC_MODELS))
 $(LIB_WORKER): $(call obj,$(SRC_WORKER))
 $(BUILD)/%.a:
@@ -123,6 +125,46 @@ $(BUILD)/%.o: %.c
 
 $(BUILD)/%.cu.o: %.cu
 	$(Q)mkdir -p $(@D); echo "nvcc  $<"; $(NVCC) $(NVCCFLAGS) -MMD -MP -c $< -o $@
+
+# --- tests on a GPU: without the libraries for HTTP, pictures and Unicode, for the machine may have none ---
+
+GPU_FOREIGN := $(shell grep -lE '<(png|jpeglib|lcms2|utf8proc|zlib|openssl/.*|microhttpd|curl/.*|cjson/.*)\.h>' \
+               models/*.c test/support/*.c)
+GPU_SUPPORT := test/support/check.c test/support/golden.c test/support/model.c test/support/sample.c
+GPU_MODELS  := $(call obj,$(filter-out $(GPU_FOREIGN) models/image/%,$(SRC_MODELS)))
+GPU_TESTS   := $(call obj,$(wildcard test/gpu/*.c) $(GPU_SUPPORT))
+GPU_LDLIBS  := $(if $(filter 1,$(ONEDNN)),-ldnnl) -lm
+
+$(BUILD)/libgpumodels.a: $(GPU_MODELS)
+$(call obj,$(wildcard test/gpu/*.c test/gpu/dry/*.c)): CPPFLAGS += $(CUDA_CPPFLAGS)
+$(BUILD)/gpu-tests: $(GPU_TESTS) $(BUILD)/libgpumodels.a $(LIB_KERNELS)
+	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(GPU_LDLIBS) $(CUDA_LDLIBS)
+
+gpu-test: ## every CUDA operation against the CPU, the networks against the golden sets; T=part-of-a-name runs some
+ifneq ($(SRC_CUDA),)
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/gpu-tests
+	$(Q)$(BUILD)/gpu-tests $(T)
+else
+	$(Q)echo "gpu-test: needs nvcc and cuBLASLt (CUDA toolkit, or make cuda-libs)"; exit 1
+endif
+
+# The same tests without a GPU: the kernels on the shim, the host's part on a stand-in for CUDA (test/gpu/dry).
+DRY_OBJ := $(call obj,$(filter-out kernels/cuda/cublaslt.c,$(SRC_CUDA)) $(wildcard test/gpu/dry/*.c)) \
+           $(SHIM_OBJ) $(BUILD)/dry/kernels/cuda/ops.o
+
+$(BUILD)/dry/%.o: %.cu
+	$(Q)mkdir -p $(@D); echo "c++   $<"; $(CXX) $(SHIM_CXXFLAGS) $(CUDA_CPPFLAGS) -Dcuda_dequantise_bf16=not_this_one -c $< -o $@
+$(BUILD)/gpu-dry: $(GPU_TESTS) $(DRY_OBJ) $(BUILD)/libgpumodels.a $(BUILD)/libdrykernels.a
+	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(GPU_LDLIBS) -lstdc++
+$(BUILD)/libdrykernels.a: $(call obj,$(SRC_KERNELS))
+
+gpu-dry: ## the GPU tests on a stand-in for CUDA, where there are its headers; T=part-of-a-name runs some
+ifneq ($(SRC_CUDA),)
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/gpu-dry
+	$(Q)GPU_TEST_REPEATS=2 $(BUILD)/gpu-dry $(T)
+else
+	$(Q)echo "gpu-dry: skipped, there are no headers of CUDA and cuBLASLt here"
+endif
 
 cuda-libs: ## cuBLASLt of nvcc's version into build/cuda-libs, for machines whose toolkit lacks it
 	$(Q)scripts/cuda_libs.sh

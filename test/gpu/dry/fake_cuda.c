@@ -1,0 +1,239 @@
+/*
+ * fake_cuda - as much of the CUDA runtime as the host's part of the backend calls, on a processor: `make gpu-dry` runs
+ * the GPU tests on it, with the kernels on the shim. It shows wrong strides, layouts, sizes and a stream that does not
+ * wait for another; it shows nothing about speed or about what the real libraries accept.
+ *
+ * The first stream that is made works at once. The second is as late as it may be: what is queued there happens only
+ * when somebody waits for it, so that a missing wait leaves wrong numbers.
+ */
+#include <assert.h>
+#include <cuda_runtime_api.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/kernels.h"
+
+enum work_kind { WORK_COPY, WORK_FILL, WORK_EXPAND, WORK_EVENT };
+
+struct work {
+    enum work_kind kind;
+    void *dst;
+    const void *src;
+    size_t n;
+    enum dtype dtype;
+    uint64_t mark; /* of an event: its record */
+    struct work *next;
+};
+
+struct CUstream_st {
+    bool late;
+    struct work *first, **last;
+};
+
+struct CUevent_st {
+    cudaStream_t stream; /* of the last record; NULL before */
+    uint64_t mark, done;
+};
+
+static int n_streams;
+static uint64_t marks;
+static size_t used;
+
+/* --- work --- */
+
+static void run(const struct work *w)
+{
+    if (w->kind == WORK_COPY)
+        memcpy(w->dst, w->src, w->n);
+    else if (w->kind == WORK_FILL)
+        memset(w->dst, 0, w->n);
+    else if (w->kind == WORK_EXPAND)
+        assert(k_dequantise(w->dtype, w->src, DT_BF16, w->dst, (int64_t)w->n, NULL) == 0);
+    else
+        ((cudaEvent_t)w->dst)->done = w->mark;
+}
+
+static void queue(cudaStream_t s, struct work what)
+{
+    struct work *w;
+
+    if (!s || !s->late) {
+        run(&what);
+        return;
+    }
+    w = malloc(sizeof *w);
+    assert(w);
+    *w = what;
+    w->next = NULL;
+    *s->last = w;
+    s->last = &w->next;
+}
+
+/* Until an event's record has happened; NULL: everything. */
+static void catch_up(cudaStream_t s, cudaEvent_t until, uint64_t mark)
+{
+    while (s->first && !(until && until->done >= mark)) {
+        struct work *w = s->first;
+
+        s->first = w->next;
+        if (!s->first)
+            s->last = &s->first;
+        run(w);
+        free(w);
+    }
+}
+
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, enum cudaMemcpyKind kind, cudaStream_t s)
+{
+    (void)kind;
+    queue(s, (struct work){ .kind = WORK_COPY, .dst = dst, .src = src, .n = n });
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *p, int value, size_t n, cudaStream_t s)
+{
+    assert(value == 0);
+    queue(s, (struct work){ .kind = WORK_FILL, .dst = p, .n = n });
+    return cudaSuccess;
+}
+
+/* In the place of ops.cu's: kernels of the shim run when they are launched. */
+cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t s);
+cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t s)
+{
+    queue(s, (struct work){ .kind = WORK_EXPAND, .dst = dst, .src = src, .n = (size_t)n, .dtype = t });
+    return cudaSuccess;
+}
+
+/* --- streams and events --- */
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *ret, unsigned flags)
+{
+    cudaStream_t s = calloc(1, sizeof *s);
+
+    assert(s && flags == cudaStreamNonBlocking);
+    s->late = n_streams++ % 2 == 1;
+    s->last = &s->first;
+    *ret = s;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t s)
+{
+    catch_up(s, NULL, 0);
+    free(s);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t s)
+{
+    catch_up(s, NULL, 0);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *ret, unsigned flags)
+{
+    assert(flags == cudaEventDisableTiming);
+    *ret = calloc(1, sizeof **ret);
+    assert(*ret);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t e)
+{
+    if (e->stream && e->done < e->mark)
+        catch_up(e->stream, e, e->mark);
+    free(e);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
+{
+    e->stream = s;
+    e->mark = ++marks;
+    queue(s, (struct work){ .kind = WORK_EVENT, .dst = e, .mark = e->mark });
+    return cudaSuccess;
+}
+
+/* The late stream has nothing to wait for: the other one has always been first. */
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
+{
+    (void)flags;
+    if (!s->late && e->stream && e->done < e->mark)
+        catch_up(e->stream, e, e->mark);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t e)
+{
+    if (e->stream && e->done < e->mark)
+        catch_up(e->stream, e, e->mark);
+    return cudaSuccess;
+}
+
+/* --- memory; a block's size is in front of it --- */
+
+enum { HEADER = 256 };
+
+static cudaError_t allocate(void **ret, size_t n)
+{
+    char *p = aligned_alloc(HEADER, (n + 2 * HEADER - 1) & ~(size_t)(HEADER - 1));
+
+    if (!p)
+        return cudaErrorMemoryAllocation;
+    *(size_t *)p = n;
+    used += n;
+    *ret = p + HEADER;
+    return cudaSuccess;
+}
+
+static cudaError_t release(void *p)
+{
+    char *block = p;
+
+    if (block) {
+        used -= *(size_t *)(block - HEADER);
+        free(block - HEADER);
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void **ret, size_t n) { return allocate(ret, n); }
+cudaError_t cudaMallocHost(void **ret, size_t n) { return allocate(ret, n); }
+cudaError_t cudaFree(void *p) { return release(p); }
+cudaError_t cudaFreeHost(void *p) { return release(p); }
+
+cudaError_t cudaMemGetInfo(size_t *n_free, size_t *n_total)
+{
+    *n_total = (size_t)16 << 30;
+    *n_free = *n_total - used;
+    return cudaSuccess;
+}
+
+/* --- device --- */
+
+cudaError_t cudaGetDeviceCount(int *n)
+{
+    *n = 1;
+    return cudaSuccess;
+}
+
+/* As an L4 has it, but for a cache so small that convolutions come in several tiles. */
+cudaError_t cudaDeviceGetAttribute(int *ret, enum cudaDeviceAttr a, int device)
+{
+    assert(device == 0);
+    *ret = a == cudaDevAttrComputeCapabilityMajor   ? 8
+           : a == cudaDevAttrComputeCapabilityMinor ? 9
+           : a == cudaDevAttrL2CacheSize            ? 1 << 20
+                                                    : 1;
+    return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device)
+{
+    assert(device == 0);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError(void) { return cudaSuccess; }
+const char *cudaGetErrorString(cudaError_t e) { return e ? "an error" : "no error"; }
