@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "worker/cli.h"
 #include "worker/commands.h"
@@ -254,7 +253,7 @@ static int serve(void)
 {
     static struct service s; /* outlives threads that may not come home */
     struct err err = { 0 };
-    bool failed, home;
+    bool failed;
 
     catch_signals();
     if (start(&s, &err)) {
@@ -265,12 +264,9 @@ static int serve(void)
               log_str("credentials", gauth_source(s.gauth)), log_end());
     wait_for_the_end(&s);
     failed = !stop_signal;
-    home = drain(&s);
-    if (home)
+    if (drain(&s))
         free_service(&s);
     log_event(LOG_NOTICE, NULL, "ended", log_int("status", failed), log_end());
-    if (!home) /* threads still run: the libraries must not be torn down under them, as returning from main would */
-        _exit(failed ? CLI_FAILED : CLI_DONE);
     return failed ? CLI_FAILED : CLI_DONE;
 }
 

@@ -125,6 +125,10 @@ static int run_job(struct handler *h, struct http_server_request *req, const str
             metrics_add(h->metrics, METRICS_DUPLICATES, 1);
         return turn_away(verdict);
     }
+    if (h->fault) { /* the job before found the device broken: not worth a claim */
+        job_queue_leave(h->queue, &entry);
+        return 503;
+    }
     show_queue(h);
     o = pipeline_run(h->pipeline, msg, job, req->arrived_mono_ms, &req->log);
     job_queue_leave(h->queue, &entry);

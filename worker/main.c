@@ -71,5 +71,6 @@ int main(int argc, char **argv)
         perror(PROGRAM ": standard output");
         status = 1;
     }
-    return status;
+    /* not exit: a job that did not listen may still run, and libraries must not be torn down under it */
+    _exit(status);
 }
