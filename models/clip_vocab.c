@@ -120,8 +120,8 @@ static enum err_code pieces_from_merges(const struct pairs *merges, struct piece
     int32_t character[N_BYTES];
     int order[N_BYTES];
     char buf[SYMBOL_BYTES];
-    enum err_code rc = arena_alloc(a, (size_t)(2 * N_BYTES + merges->n + CLIP_SPECIALS), sizeof *ret->list, &ret->list,
-                                   err);
+    enum err_code rc =
+        arena_alloc(a, (size_t)(2 * N_BYTES + merges->n + CLIP_SPECIALS), sizeof *ret->list, &ret->list, err);
 
     byte_characters(character, order);
     for (int i = 0; !rc && i < N_BYTES; i++)
@@ -182,8 +182,8 @@ static enum err_code pieces_from_json(struct span file, struct pieces *ret, stru
         if ((size_t)ret->n++ == max)
             return err_set(err, ERR_TOO_LARGE, "vocab.json: over %zu pieces", max);
         rc = read_text(&s, &p->text, a, err);
-        if (!rc && (json_scan_next(&s) != JSON_NUMBER || !json_int64(s.raw, &id) || id < 0 ||
-                    id >= CLIP_VOCAB_MAX_PIECES))
+        if (!rc &&
+            (json_scan_next(&s) != JSON_NUMBER || !json_int64(s.raw, &id) || id < 0 || id >= CLIP_VOCAB_MAX_PIECES))
             rc = bad_json(&s, "vocab.json", err);
         else if (!rc)
             p->id = (int32_t)id;
@@ -217,8 +217,10 @@ static enum err_code look_up_merges(struct clip_vocab *v, const struct pairs *pa
     for (int i = 0; i < pairs->n; i++) {
         const struct pair *p = &pairs->list[i];
 
-        merges[i] = (struct bpe_merge){ .left = id_of(set, p->left, SPAN("")), .right = id_of(set, p->right, SPAN("")),
-                                        .merged = id_of(set, p->left, p->right), .rank = i };
+        merges[i] = (struct bpe_merge){ .left = id_of(set, p->left, SPAN("")),
+                                        .right = id_of(set, p->right, SPAN("")),
+                                        .merged = id_of(set, p->left, p->right),
+                                        .rank = i };
         if (merges[i].left < 0 || merges[i].right < 0 || merges[i].merged < 0)
             return err_set(err, ERR_CORRUPT, "merges.txt: merge %d has a piece that is not in the vocabulary", i);
     }
@@ -317,7 +319,8 @@ static enum err_code read_flags(struct span file, const char *name, struct speci
             rc = bad_json(&s, name, err);
         else if (span_is(s.raw, "added_tokens_decoder"))
             rc = read_tokens(&s, flags, err);
-        else if (span_is(s.raw, "bos_token") || span_is(s.raw, "pad_token")) /* eos_token is the pad's text, and yields */
+        else if (span_is(s.raw, "bos_token") ||
+                 span_is(s.raw, "pad_token")) /* eos_token is the pad's text, and yields */
             rc = read_token(&s, flags, err);
         else if (!json_scan_skip(&s, json_scan_next(&s)))
             rc = bad_json(&s, name, err);

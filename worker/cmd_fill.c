@@ -7,6 +7,7 @@
 #include "kernels/base/file.h"
 #include "models/fill.h"
 #include "models/image/decode.h"
+#include "models/image/mode_resize.h"
 #include "models/image/png.h"
 #include "models/latents.h"
 #include "models/tensor_file.h"
@@ -86,17 +87,29 @@ static enum err_code open_model(struct run *r, const struct args *a, struct err 
 
 /* --- the request --- */
 
-static enum err_code read_image(struct run *r, const char *path, struct image *ret, struct err *err)
+static enum err_code read_image(struct run *r, const char *path, struct image *ret, struct image_notes *ret_notes,
+                                struct err *err)
 {
     struct span file;
     enum err_code rc = file_read(path, IMAGE_MAX_FILE_BYTES, &r->arena, &file, err);
 
     if (!rc) {
-        rc = image_decode(&r->arena, file, IMAGE_ALPHA_DROP, ret, NULL, err);
+        rc = image_decode(&r->arena, file, IMAGE_ALPHA_DROP, ret, ret_notes, err);
         if (rc)
             (void)err_prefix(err, "%s", path);
     }
     return rc;
+}
+
+/* In the size of the request, by the rules of its own mode, which end with its pixels. */
+static enum err_code read_mask(struct run *r, const struct args *a, struct image *ret, struct err *err)
+{
+    int width = a->width - a->width % TOKEN_SIDE, height = a->height - a->height % TOKEN_SIDE;
+    struct image_notes notes = { 0 };
+    struct image mask;
+    enum err_code rc = read_image(r, a->mask, &mask, &notes, err);
+
+    return rc ? rc : image_resize_in_mode(&r->arena, &mask, &notes, width, height, ret, err);
 }
 
 /* `noise` f32 [1, 16, h, w], as torch has it. */
@@ -192,9 +205,9 @@ static enum err_code fill(struct run *r, const struct args *a, struct err *err)
     if (!rc)
         rc = arena_init(&r->dump.arena, arena_bytes, err);
     if (!rc) /* the inputs first: a wrong one is told before minutes of loading */
-        rc = read_image(r, a->image, &picture, err);
+        rc = read_image(r, a->image, &picture, NULL, err);
     if (!rc)
-        rc = read_image(r, a->mask, &mask, err);
+        rc = read_mask(r, a, &mask, err);
     if (!rc && a->noise)
         rc = read_noise(r, a, &request.noise, err);
     if (!rc)

@@ -4,6 +4,7 @@
 #ifndef MODELS_IMAGE_IMAGE_H
 #define MODELS_IMAGE_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,8 @@ enum image_alpha {
 struct image_notes {
     int orientation; /* Exif tag 0x0112, 1 to 8; 1 when absent or damaged */
     struct span icc; /* colour profile (icc.h); empty when absent, damaged or over ICC_MAX_BYTES */
+    bool indexed;    /* a PNG of palette entries or single bits: Pillow's modes P and 1 */
+    uint8_t *alpha;  /* [height, width] of a PNG with an alpha channel, from the arena; NULL without one */
 };
 
 /* A picture of the given size, zeroed, from the arena. ERR_TOO_LARGE over the limits, ERR_INVALID for sizes < 1. */

@@ -17,8 +17,9 @@ struct reader {
     struct span rest; /* of the file */
     struct arena *arena;
     struct image image;
-    uint8_t *pixels; /* as libpng delivers them: image.channels, and one of alpha */
-    bool alpha;
+    uint8_t *pixels;                /* as libpng delivers them: image.channels, and one of alpha */
+    bool alpha;                     /* there, from a channel or a transparent colour */
+    bool indexed, channel_of_alpha; /* as the file has it */
     struct err *err;
     enum err_code rc;
 };
@@ -75,6 +76,10 @@ static void read_header(struct reader *r)
 /* Anything -> 8 bits of grey, grey + alpha, RGB or RGBA. */
 static void ask_for_8_bits(struct reader *r)
 {
+    int type = png_get_color_type(r->png, r->info);
+
+    r->indexed = type == PNG_COLOR_TYPE_PALETTE || png_get_bit_depth(r->png, r->info) == 1;
+    r->channel_of_alpha = type & PNG_COLOR_MASK_ALPHA;
     png_set_expand(r->png);
     png_set_strip_16(r->png);
     (void)png_set_interlace_handling(r->png);
@@ -129,10 +134,21 @@ static void flatten(uint8_t *pixels, size_t n, int channels, enum image_alpha al
     }
 }
 
+/* The alpha channel alone, before flatten() takes it away. */
+static enum err_code copy_alpha(struct reader *r, struct image_notes *ret)
+{
+    size_t n = (size_t)r->image.width * (size_t)r->image.height, step = (size_t)r->image.channels + 1;
+    enum err_code rc = arena_alloc(r->arena, n, 1, &ret->alpha, r->err);
+
+    for (size_t i = 0; !rc && i < n; i++)
+        ret->alpha[i] = r->pixels[i * step + step - 1];
+    return rc;
+}
+
 /* After png_read_end, so that an eXIf chunk behind the pixels is seen too (the specification allows it). */
 static enum err_code take_notes(struct reader *r, struct image_notes *ret, struct err *err)
 {
-    struct image_notes notes = { .orientation = 1 };
+    struct image_notes notes = { .orientation = 1, .indexed = r->indexed };
     png_byte *exif = NULL, *profile = NULL;
     png_uint_32 exif_len = 0, profile_len = 0;
     enum err_code rc = ERR_OK;
@@ -148,6 +164,8 @@ static enum err_code take_notes(struct reader *r, struct image_notes *ret, struc
         if (!rc && copy)
             notes.icc = (struct span){ copy, icc.len };
     }
+    if (!rc && r->channel_of_alpha)
+        rc = copy_alpha(r, &notes);
     if (!rc)
         *ret = notes;
     return rc;
@@ -160,10 +178,10 @@ static enum err_code read_all(struct reader *r, enum image_alpha alpha, struct i
     if (!read_guarded(r))
         return r->rc;
     r->image.pixels = r->pixels;
-    if (r->alpha)
-        flatten(r->pixels, (size_t)r->image.width * (size_t)r->image.height, r->image.channels, alpha);
     if (ret_notes)
         rc = take_notes(r, ret_notes, r->err);
+    if (r->alpha)
+        flatten(r->pixels, (size_t)r->image.width * (size_t)r->image.height, r->image.channels, alpha);
     return rc;
 }
 
