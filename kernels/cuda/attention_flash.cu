@@ -11,8 +11,9 @@
  *            so each copy from memory runs under a product. Shared memory is q + k + v = (128 + 2 KEYS) * 2 D bytes:
  *            48 KB (D 128, KEYS 32) or 32 KB (D 64, KEYS 64): two blocks a multiprocessor in the 100 KB of sm_89.
  *            Registers a thread at D 128: out 2 x 16 x 4 = 128, s 2 x 4 x 4 = 32, and some 80 for fragments on their
- *            way and addresses: within the 255 of two blocks (-Xptxas -v: nothing spilled on sm_80 and sm_89, one
- *            pointer on sm_90). KEYS 64 would halve the reading of q, but s takes 32 more and spills
+ *            way and addresses: within the 255 of two blocks (-Xptxas -v: nothing is spilled on sm_80, 89 and 90).
+ *            KEYS 64 would halve the reading of q, but s takes 32 more and spills. One round of the loop is 710
+ *            instructions a warp, 128 of them products: 2048 cycles of a tensor core of the L4
  * Moves      q and out once; k and v once a block of 128 queries: at 4608 tokens, 24 heads of 128 2 GB from the
  *            second-level cache. FLOPs 4 n_q n_k D a head = 261 G: bound by the tensor cores
  * Numerics   products bf16 with f32 sums; largest logit, sum of p and out in f32, p rounded to bf16 for the second
@@ -44,7 +45,8 @@ struct flash {
 
 /*
  * Where eight columns (16 bytes) of a row of a tile lie. The last three bits of the number of the eight are turned by
- * those of the row: eight rows of one column then lie in eight different groups of banks.
+ * those of the row: eight rows of one column then lie in eight different groups of banks. Each bit is turned for
+ * itself, so 16 n columns further on lies tile_at(row, eight) ^ 16 n.
  */
 template <int D> DEVICE int tile_at(int row, int eight)
 {
@@ -78,6 +80,8 @@ template <int D, int KEYS> struct warp_tiles {
 template <int D, int KEYS>
 DEVICE void logits(struct warp_tiles<D, KEYS> &w, const uint16_t *q, const uint16_t *k, int lane)
 {
+    int q_at = tile_at<D>(lane % 16, lane / 16), k_at = tile_at<D>(lane / 16 * 8 + lane % 8, lane / 8 % 2);
+
     UNROLLED(m, 2)
         UNROLLED(n, KEYS / 8)
             w.s[m][n][0] = w.s[m][n][1] = w.s[m][n][2] = w.s[m][n][3] = 0;
@@ -85,9 +89,9 @@ DEVICE void logits(struct warp_tiles<D, KEYS> &w, const uint16_t *q, const uint1
         uint32_t a[2][4], b[4];
 
         UNROLLED(m, 2)
-            load_matrices(a[m], q + tile_at<D>(16 * m + lane % 16, 2 * step + lane / 16));
+            load_matrices(a[m], q + (q_at ^ 16 * step) + 16 * m * D);
         UNROLLED(n, KEYS / 16) {
-            load_matrices(b, k + tile_at<D>(16 * n + lane / 16 * 8 + lane % 8, 2 * step + lane / 8 % 2));
+            load_matrices(b, k + (k_at ^ 16 * step) + 16 * n * D);
             UNROLLED(m, 2) {
                 matrix_product(w.s[m][2 * n], a[m], b[0], b[1]);
                 matrix_product(w.s[m][2 * n + 1], a[m], b[2], b[3]);
@@ -144,6 +148,8 @@ template <int D, int KEYS> DEVICE void softmax(struct warp_tiles<D, KEYS> &w, fl
 /* out += p v. Two neighbouring fragments of s are, rounded, one of 16 x 16 of p: its layout is that of `a`. */
 template <int D, int KEYS> DEVICE void values(struct warp_tiles<D, KEYS> &w, const uint16_t *v, int lane)
 {
+    int v_at = tile_at<D>(lane % 16, lane / 16);
+
     UNROLLED(step, KEYS / 16) {
         uint32_t p[2][4], b[4];
 
@@ -151,7 +157,7 @@ template <int D, int KEYS> DEVICE void values(struct warp_tiles<D, KEYS> &w, con
             UNROLLED(i, 4)
                 p[m][i] = bf16_pair(w.s[m][2 * step + i / 2][i % 2 * 2], w.s[m][2 * step + i / 2][i % 2 * 2 + 1]);
         UNROLLED(n, D / 16) {
-            load_matrices_transposed(b, v + tile_at<D>(16 * step + lane % 16, 2 * n + lane / 16));
+            load_matrices_transposed(b, v + (v_at ^ 16 * n) + 16 * step * D);
             UNROLLED(m, 2) {
                 matrix_product(w.out[m][2 * n], p[m], b[0], b[1]);
                 matrix_product(w.out[m][2 * n + 1], p[m], b[2], b[3]);
