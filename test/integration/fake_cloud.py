@@ -32,7 +32,7 @@ class Request:
 
 class Reply:
     def __init__(self, status, body=b"", headers=None, cut=None):
-        self.status, self.headers, self.cut = status, dict(headers or {}), cut
+        self.status, self.headers, self.cut, self.drops = status, dict(headers or {}), cut, False
         self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
 
 
@@ -255,9 +255,18 @@ class Cloud:
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.end_headers()
+                if reply.drops:
+                    return self.trickle(reply.body)
                 self.wfile.write(reply.body if reply.cut is None else reply.body[:reply.cut])
                 self.wfile.flush()
                 self.close_connection = reply.cut is not None
+
+            def trickle(self, body):
+                for i in range(len(body)):
+                    self.wfile.write(body[i:i + 1])
+                    self.wfile.flush()
+                    if cloud.closing.wait(0.3):
+                        return
 
             def handle(self):
                 try:
