@@ -55,6 +55,9 @@ struct backend_ops {
     /* memory: `bytes` of backend memory, 256-byte aligned, zeroed; not while a job runs */
     enum err_code (*mem_alloc)(struct backend *be, size_t bytes, void **ret, struct err *err);
     void (*mem_free)(struct backend *be, void *p);
+    /* bytes that mem_alloc and weight_load may take together, less what the backend wants for itself; -1: unknown.
+     * NULL: unknown */
+    int64_t (*mem_available)(struct backend *be);
     enum err_code (*upload)(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err);
     enum err_code (*download)(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err);
     enum err_code (*sync)(struct backend *be, struct err *err);
@@ -117,6 +120,7 @@ struct backend {
     const char *name; /* "cpu", "plain", "cuda", "plan" */
     enum dtype act;   /* DT_F32 or DT_BF16 */
     bool executes;    /* false: the plan backend, whose memory must not be read */
+    bool in_place;    /* matrices are used where they lie in the file's mapping, and take no memory of their own */
 };
 
 enum backend_kind { BACKEND_AUTO, BACKEND_CPU, BACKEND_PLAIN, BACKEND_CUDA };
@@ -138,6 +142,14 @@ void backend_expect_weights(struct backend *be, enum weight_mode mode, size_t ex
 
 /* Every operation checks and succeeds, memory is address space only: running a model on it measures its arenas. */
 MUST_CHECK enum err_code backend_plan_open(enum dtype act, struct backend **ret, struct err *err);
+
+/* What was loaded into a plan backend, in bytes. */
+struct plan_weights {
+    int64_t stored;   /* matrices as they are in their files */
+    int64_t expanded; /* and at two bytes a value */
+    int64_t conv;     /* convolutions, in the type of matrix products */
+};
+struct plan_weights backend_plan_weights(const struct backend *plan);
 
 /* One constructor a backend, ERR_UNAVAILABLE where the build lacks it. */
 MUST_CHECK enum err_code backend_cpu_open(bool fast, enum precision precision, struct backend **ret, struct err *err);

@@ -16,6 +16,7 @@ struct plan_block {
 struct plan {
     struct backend base;
     struct plan_block *blocks;
+    struct plan_weights weights;
 };
 
 static enum err_code plan_mem_alloc(struct backend *be, size_t bytes, void **ret, struct err *err)
@@ -75,14 +76,21 @@ static enum err_code plan_sync(struct backend *be, struct err *err)
 static enum err_code plan_weight_load(struct backend *be, const struct weight *host, struct weight *ret,
                                       struct err *err)
 {
-    (void)be, (void)err;
+    struct plan *plan = (struct plan *)be;
+
+    (void)err;
+    plan->weights.stored += host->rows * (int64_t)dtype_row_bytes(host->dtype, host->cols);
+    plan->weights.expanded += host->rows * host->cols * 2;
     *ret = *host;
     return ERR_OK;
 }
 
 static void plan_weight_unload(struct backend *be, struct weight *w)
 {
-    (void)be, (void)w;
+    struct plan *plan = (struct plan *)be;
+
+    plan->weights.stored -= w->rows * (int64_t)dtype_row_bytes(w->dtype, w->cols);
+    plan->weights.expanded -= w->rows * w->cols * 2;
 }
 
 static void plan_weight_prefetch(struct backend *be, const struct weight *const *w, int n)
@@ -93,7 +101,10 @@ static void plan_weight_prefetch(struct backend *be, const struct weight *const 
 static enum err_code plan_conv_weight_load(struct backend *be, const float *oihw, struct conv_weight *cw,
                                            struct err *err)
 {
-    (void)be, (void)oihw, (void)err;
+    struct plan *plan = (struct plan *)be;
+
+    (void)oihw, (void)err;
+    plan->weights.conv += (int64_t)cw->c_out * cw->c_in * cw->kh * cw->kw * dtype_info(be->act)->block_bytes;
     cw->data = cw->handle = NULL;
     return ERR_OK;
 }
@@ -216,4 +227,9 @@ enum err_code backend_plan_open(enum dtype act, struct backend **ret, struct err
     plan->base = (struct backend){ .ops = &plan_ops, .name = "plan", .act = act, .executes = false };
     *ret = &plan->base;
     return ERR_OK;
+}
+
+struct plan_weights backend_plan_weights(const struct backend *plan)
+{
+    return ((const struct plan *)plan)->weights;
 }

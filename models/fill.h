@@ -35,14 +35,35 @@ struct fill_options {
     int max_width, max_height; /* pixels: requests of up to their product */
     int max_steps, max_t5_len;
     struct fill_loading *loading; /* NULL, or the caller's */
+    /* The modulation's weights, a quarter of the transformer, stay in the file, and are uploaded layer by layer while a
+     * job starts. Chosen by itself where a prompt pack has tables, or where memory is too short without it. */
+    bool modulation_in_file;
+};
+
+/* Bytes of backend memory. */
+struct fill_memory {
+    int64_t weights;   /* matrices as they are in their files, convolutions, vectors */
+    int64_t expanded;  /* matrices at two bytes a value, which a device prefers where they fit */
+    int64_t job;       /* the largest request */
+    int64_t available; /* on the backend; -1: unknown */
 };
 
 struct fill_model;
 
-/* `be` stays the caller's and outlives the model. Errors of the readers, ERR_NOT_FOUND, ERR_NOMEM, ERR_INVALID for
- * limits outside the constants above. */
+/*
+ * `be` stays the caller's and outlives the model. Errors of the readers, ERR_NOT_FOUND, ERR_NOMEM, ERR_INVALID for
+ * limits outside the constants above.
+ *
+ * On a device, memory is planned before anything is loaded: of several transformers the largest that fits is taken, and
+ * where none does ERR_NOMEM says what is needed and what there is. A machine that uses the files in place only prefers
+ * a transformer that fits: it works with a larger one, reading it again and again.
+ */
 MUST_CHECK enum err_code fill_model_open(const char *dir, const struct fill_options *options, struct backend *be,
                                          struct fill_model **ret, struct err *err);
+/* What it takes of `be`: chooses as above, then opens and rehearses everything without computing. With NULL for a
+ * backend of f32 whose memory is unknown. */
+MUST_CHECK enum err_code fill_memory_plan(const char *dir, const struct fill_options *options, struct backend *be,
+                                          struct fill_memory *ret, struct err *err);
 void fill_model_close(struct fill_model *m); /* takes NULL */
 
 const char *fill_model_transformer(const struct fill_model *m); /* path of its file */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "models/fill_memory.h"
 #include "models/latents.h"
 #include "models/model_folder.h"
 
@@ -65,7 +66,9 @@ static void join_tables(struct fill_model *m, const struct shards *transformer)
  * are uploaded meanwhile. */
 static enum flux_in_file modulation_place(const struct fill_model *m)
 {
-    return m->pack.n_schedules && m->be->ops->weight_unload ? FLUX_IN_FILE_MODULATION : FLUX_IN_FILE_NONE;
+    const bool wanted = m->pack.n_schedules || m->limits.modulation_in_file;
+
+    return wanted && m->be->ops->weight_unload ? FLUX_IN_FILE_MODULATION : FLUX_IN_FILE_NONE;
 }
 
 static enum err_code load_transformer(struct fill_model *m, const struct model_folder *folder, struct weight_loader *l,
@@ -184,8 +187,10 @@ static enum err_code load(struct fill_model *m, const char *dir, struct err *err
     struct weight_loader l = {
         .be = m->be, .mem = &m->weights, .scratch = &m->scratch, .loaded_bytes = loaded_bytes(m)
     };
-    enum err_code rc;
+    enum err_code rc = fill_memory_choose(&folder, &m->limits, m->be, &m->arena, err);
 
+    if (rc)
+        return rc;
     survey(m, &folder);
     rc = load_vae(m, &folder, &l, err);
     if (!rc)

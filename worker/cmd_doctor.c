@@ -169,53 +169,8 @@ static int check_parts(struct doctor *d, const struct model_folder *folder)
     return d->wrong - before;
 }
 
-/* Kilobytes from /proc/meminfo; 0: unknown. */
-static double available_memory(void)
-{
-    FILE *f = fopen("/proc/meminfo", "r");
-    char line[128];
-    long kib = 0;
-
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "MemAvailable: %ld kB", &kib) == 1)
-            break;
-    if (f)
-        (void)fclose(f);
-    return (double)kib * 1024;
-}
-
-/* The whole model on a backend that computes nothing: every tensor is looked for, every shape checked. */
-static void check_model(struct doctor *d, const struct model_folder *folder)
-{
-    struct fill_loading loading = { 0 };
-    struct fill_options o = { .transformer = folder->transformer,
-                              .max_width = PICTURE_SIDE,
-                              .max_height = PICTURE_SIDE,
-                              .max_steps = d->cfg.steps,
-                              .max_t5_len = FILL_MAX_T5_LEN,
-                              .loading = &loading };
-    struct fill_model *m = NULL;
-    struct backend *plan = NULL;
-    struct err err = { 0 };
-    enum err_code rc = backend_plan_open(DT_F32, &plan, &err);
-
-    if (!rc)
-        rc = fill_model_open(folder->dir, &o, plan, &m, &err);
-    if (rc) {
-        wrong(d, "model", err.msg, "-> the parts do not make one FLUX.1-Fill: fetch the part that is named");
-    } else {
-        double weights = (double)loading.total_bytes, job = (double)fill_model_job_bytes(m), room = available_memory();
-
-        good("model", "%s: %.1f GiB of files, %.1f GiB for a job of %d x %d in f32", fill_model_transformer(m),
-             gib(weights), gib(job), PICTURE_SIDE, PICTURE_SIDE);
-        if (room > 0 && room < weights + job)
-            finding("note", "memory", "this machine has less free memory than that: too little for BACKEND=cpu");
-    }
-    fill_model_close(m);
-    backend_close(plan);
-}
-
-static void check_backend(struct doctor *d)
+/* Opened once; NULL when it cannot be. */
+static struct backend *check_backend(struct doctor *d)
 {
     struct backend *be = NULL;
     struct err err = { 0 };
@@ -224,7 +179,33 @@ static void check_backend(struct doctor *d)
         wrong(d, "backend", err.msg, "-> BACKEND=auto takes what there is; CUDA needs the driver and a device");
     else
         good("backend", "%s, %s", be->name, be->act == DT_BF16 ? "bf16" : "f32");
-    backend_close(be);
+    return be;
+}
+
+/* The whole model on a backend that computes nothing: every tensor is looked for, every shape checked. */
+static void check_model(struct doctor *d, const struct model_folder *folder, struct backend *be)
+{
+    const struct fill_options o = { .transformer = folder->transformer,
+                                    .max_width = PICTURE_SIDE,
+                                    .max_height = PICTURE_SIDE,
+                                    .max_steps = d->cfg.steps,
+                                    .max_t5_len = FILL_MAX_T5_LEN };
+    struct fill_memory m = { 0 };
+    struct err err = { 0 };
+    enum err_code rc = fill_memory_plan(folder->dir, &o, be, &m, &err);
+
+    if (rc == ERR_NOMEM)
+        wrong(d, "memory", err.msg, "-> a smaller quantisation, or a prompt pack in place of T5 (README, Model folder)");
+    else if (rc)
+        wrong(d, "model", err.msg, "-> the parts do not make one FLUX.1-Fill: fetch the part that is named");
+    if (rc)
+        return;
+    good("model", "%.2f GiB of weights, %.2f GiB for a picture of %d x %d", gib((double)m.weights), gib((double)m.job),
+         PICTURE_SIDE, PICTURE_SIDE);
+    if (m.available >= 0)
+        good("memory", "%.2f GiB are free on %s", gib((double)m.available), be->name);
+    if (m.available >= 0 && m.available < m.weights + m.job)
+        finding("note", "memory", "that is less than a job takes: the files will be read again in every step");
 }
 
 /* The model on the backend that will compute, and its values compared with those stored, which are stored now if there
@@ -264,6 +245,7 @@ static int examine(struct doctor *d, bool online, bool check)
     struct err err = { 0 };
     enum err_code rc = http_client_open(&http, &err);
     struct model_folder folder;
+    struct backend *be;
 
     if (rc)
         return cli_fail("doctor", &err);
@@ -272,9 +254,10 @@ static int examine(struct doctor *d, bool online, bool check)
     if (online)
         check_online(d, http, g);
     folder = (struct model_folder){ .dir = d->cfg.model_dir, .transformer = d->cfg.transformer };
+    be = check_backend(d);
     if (check_parts(d, &folder) == 0)
-        check_model(d, &folder);
-    check_backend(d);
+        check_model(d, &folder, be);
+    backend_close(be);
     if (check && !d->wrong)
         check_values(d);
     config_forget_secrets(&d->cfg);

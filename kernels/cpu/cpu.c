@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "kernels/base/host_memory.h"
+
 /* In front of every block of memory; its size keeps the block 256-byte aligned. */
 struct cpu_block {
     size_t bytes; /* with this header */
@@ -110,6 +112,7 @@ void cpu_init(struct cpu *cpu, const struct backend_ops *ops, const char *name, 
                              .name = name,
                              .act = precision == PRECISION_BF16 ? DT_BF16 : DT_F32,
                              .executes = true,
+        .in_place = true,
                          } };
 }
 
@@ -122,6 +125,12 @@ void cpu_done(struct cpu *cpu)
         cpu_mem_free(NULL, block + 1);
     }
     cpu_buffer_done(&cpu->scratch);
+}
+
+static int64_t cpu_mem_available(struct backend *be)
+{
+    (void)be;
+    return host_memory_available();
 }
 
 static void plain_close(struct backend *be)
@@ -171,6 +180,7 @@ const struct backend_ops plain_ops = {
     .close = plain_close,
     .mem_alloc = cpu_mem_alloc,
     .mem_free = cpu_mem_free,
+    .mem_available = cpu_mem_available,
     .upload = cpu_move,
     .download = cpu_move,
     .sync = cpu_sync,
