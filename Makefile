@@ -78,7 +78,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration golden run lint fmt tiny-model gpu-test gpu-dry cuda-libs clean help FORCE
+.PHONY: all deps test unit asan fuzz integration golden run lint fmt tiny-model gpu-test gpu-dry cuda-check cuda-libs clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
 
 # Targets that people type on a fresh machine install what is missing and start over, for the flags above were made
@@ -165,6 +165,9 @@ ifneq ($(SRC_CUDA),)
 else
 	$(Q)echo "gpu-dry: skipped, there are no headers of CUDA and cuBLASLt here"
 endif
+
+cuda-check: ## the CUDA files compile for every generation, with nvcc and against CUDA 12.2
+	$(Q)scripts/cuda_check.sh
 
 cuda-libs: ## cuBLASLt of nvcc's version into build/cuda-libs, for machines whose toolkit lacks it
 	$(Q)scripts/cuda_libs.sh

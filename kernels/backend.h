@@ -61,6 +61,8 @@ struct backend_ops {
     enum err_code (*upload)(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err);
     enum err_code (*download)(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err);
     enum err_code (*sync)(struct backend *be, struct err *err);
+    /* of a device with memory of its own; NULL elsewhere */
+    enum err_code (*mem_info)(struct backend *be, size_t *ret_free, size_t *ret_total, struct err *err);
 
     /* weights: `host` lies in a mapping that outlives the backend's use of it.
      * weights_expect comes before all others and says how large all matrices are at two bytes a value, for AUTO; NULL
@@ -135,6 +137,9 @@ enum precision { PRECISION_DEFAULT, PRECISION_F32, PRECISION_BF16 };
 MUST_CHECK enum err_code backend_open(enum backend_kind kind, enum precision precision, struct backend **ret,
                                       struct err *err);
 void backend_close(struct backend *be); /* takes NULL */
+
+/* Bytes in use on a device with memory of its own, by everybody who uses it; 0 elsewhere. */
+size_t backend_memory_used(struct backend *be);
 
 /* Before weights are loaded; without it a device expands them all. `expanded_bytes`: of all matrices together, two bytes
  * a value; 0 where the mode says it all. Backends without a choice take no notice. */

@@ -102,17 +102,28 @@ struct flux_rig {
     struct flux_job job;
     struct tensor cond, prompt_embeds, pooled, latents, velocity;
     struct flux_stream stream;
+    double load_seconds;
 };
 
 static enum err_code load_flux(struct flux_rig *r, const struct flux_config *config, struct err *err)
 {
+    struct backend *be = r->rig.o->be;
     enum err_code rc = flux_describe(config, random_model_add, &r->rig.made_up, err);
+    double begin;
 
     if (!rc)
         rc = random_model_finish(&r->rig.made_up, &r->rig.file, err);
     if (!rc)
         rc = flux_weight_set(&r->rig.set, &r->rig.file, 1, err);
-    return rc ? rc : flux_load(&r->flux, &r->rig.loader, &r->rig.arena, err);
+    if (rc)
+        return rc;
+    backend_expect_weights(be, r->rig.o->weights, tensor_file_expanded_bytes(&r->rig.file));
+    begin = bench_clock();
+    rc = flux_load(&r->flux, &r->rig.loader, &r->rig.arena, err);
+    if (!rc)
+        rc = be->ops->sync(be, err);
+    r->load_seconds = bench_clock() - begin;
+    return rc;
 }
 
 static enum err_code make_flux_inputs(struct flux_rig *r, struct err *err)
@@ -232,8 +243,9 @@ out:
 /* A product large enough to reach the backend's best, with weights that need no expanding. */
 static enum err_code time_product(struct flux_rig *r, struct bench_figure *f, struct err *err)
 {
-    enum { ROWS = 2048, WIDTH = 4096 };
     struct backend *be = r->rig.o->be;
+    bool on_device = be->ops->mem_info != NULL;
+    int64_t rows = on_device ? 8192 : 2048, width = on_device ? 8192 : 4096;
     struct random_model made_up;
     struct tensor_file file;
     struct tensor_entry *e;
@@ -243,21 +255,21 @@ static enum err_code time_product(struct flux_rig *r, struct bench_figure *f, st
     enum err_code rc = random_model_init(&made_up, &r->rig.arena, be->act, false, err);
 
     if (!rc)
-        rc = random_model_add(&made_up, "product", 2, (int64_t[]){ WIDTH, WIDTH }, err);
+        rc = random_model_add(&made_up, "product", 2, (int64_t[]){ width, width }, err);
     if (!rc)
         rc = random_model_finish(&made_up, &file, err);
     if (!rc)
-        rc = devarena_init(&mem, be, (size_t)ROWS * WIDTH * 8, 0, err);
+        rc = devarena_init(&mem, be, (size_t)(rows * width) * 8, 0, err);
     if (!rc)
-        rc = devarena_2d(&mem, be->act, ROWS, WIDTH, &x, err);
+        rc = devarena_2d(&mem, be->act, rows, width, &x, err);
     if (!rc)
-        rc = devarena_2d(&mem, be->act, ROWS, WIDTH, &y, err);
+        rc = devarena_2d(&mem, be->act, rows, width, &y, err);
     if (rc)
         goto out;
     e = &made_up.entries[0];
-    host = (struct weight){ .dtype = e->dtype, .rows = WIDTH, .cols = WIDTH, .data = e->data };
+    host = (struct weight){ .dtype = e->dtype, .rows = width, .cols = width, .data = e->data };
     rc = be->ops->weight_load(be, &host, &w, err);
-    f->flop = 2.0 * ROWS * WIDTH * WIDTH;
+    f->flop = 2.0 * (double)rows * (double)width * (double)width;
     for (int i = 0; i < 2 * r->rig.o->repeats && !rc; i++) {
         double begin;
 
@@ -297,6 +309,8 @@ enum err_code bench_step(const struct bench_options *o, struct bench_step *ret, 
     }
     for (int i = 0; i < r.rig.file.n_entries; i++)
         b.weight_bytes += r.rig.file.entries[i].bytes;
+    b.load.seconds = r.load_seconds;
+    b.device_bytes = backend_memory_used(o->be);
     b.job_bytes = r.rig.job_mem.peak;
     b.step_bytes = r.rig.step_mem.peak;
     if (!rc)

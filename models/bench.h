@@ -13,6 +13,7 @@
 struct bench_options {
     struct backend *be;
     enum dtype quant;  /* of the transformer's matrices */
+    enum weight_mode weights; /* how a device with memory of its own keeps them */
     int width, height; /* pixels, multiples of 16 */
     int n_txt;         /* text tokens */
     int repeats;
@@ -39,8 +40,9 @@ MUST_CHECK enum err_code bench_vae(const struct bench_options *o, struct bench_v
 
 /* One denoising step of the whole transformer, and a large product of the backend's own as its measure. */
 struct bench_step {
-    struct bench_figure step, product;
+    struct bench_figure load, step, product; /* load: of all weights into the backend, seconds only */
     size_t weight_bytes, job_bytes, step_bytes;
+    size_t device_bytes; /* in use on the device while it runs; 0: it has no memory of its own */
 };
 MUST_CHECK enum err_code bench_step(const struct bench_options *o, struct bench_step *ret, struct err *err);
 

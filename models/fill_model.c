@@ -149,12 +149,14 @@ static enum err_code check_widths(const struct fill_model *m, const char *dir, s
     return rc;
 }
 
-/* Sizes and digests of all files; what cannot be opened will tell so when it is loaded. */
+/* Sizes and digests of all files, and to the backend what is going to be loaded: without that a GPU that is too small for
+ * all weights as bf16 would try to keep them so. What cannot be opened will tell so when it is loaded. */
 static void survey(struct fill_model *m, const struct model_folder *folder)
 {
     static const enum model_part parts[FILL_MODEL_PARTS] = { MODEL_TRANSFORMER, MODEL_VAE, MODEL_T5, MODEL_CLIP };
     struct arena_mark mark = arena_mark(&m->scratch);
     int64_t bytes = 0;
+    size_t expanded = 0;
 
     for (int i = 0; i < FILL_MODEL_PARTS; i++) {
         struct shards shards;
@@ -162,11 +164,14 @@ static void survey(struct fill_model *m, const struct model_folder *folder)
         if (model_folder_open(folder, parts[i], &m->scratch, &shards, NULL))
             continue;
         bytes += shards_bytes(&shards);
+        for (int f = 0; f < shards.n_files; f++)
+            expanded += tensor_file_expanded_bytes(&shards.files[f]);
         weight_digest(&shards, false, m->digests[i]);
     }
     arena_rewind(&m->scratch, mark);
     if (m->limits.loading)
         m->limits.loading->total_bytes = bytes;
+    backend_expect_weights(m->be, m->limits.weights, expanded);
 }
 
 /* A name that is in no folder is told before gigabytes are read for the other parts. */

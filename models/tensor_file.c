@@ -136,3 +136,15 @@ const struct tensor_entry *tensor_file_find(const struct tensor_file *f, struct 
 
     return i < 0 ? NULL : &f->entries[i];
 }
+
+size_t tensor_file_expanded_bytes(const struct tensor_file *f)
+{
+    size_t n = 0;
+
+    for (int i = 0; i < f->n_entries; i++) {
+        const struct dtype_info *info = dtype_info(f->entries[i].dtype);
+
+        n += f->entries[i].bytes / (size_t)info->block_bytes * (size_t)info->block_elems;
+    }
+    return 2 * n;
+}

@@ -36,6 +36,8 @@ struct tensor_file {
 MUST_CHECK enum err_code tensor_file_open(const char *path, struct arena *a, struct tensor_file *ret, struct err *err);
 const struct tensor_entry *tensor_file_find(const struct tensor_file *f, struct span name); /* NULL: absent */
 
+size_t tensor_file_expanded_bytes(const struct tensor_file *f); /* of all tensors, at two bytes a value */
+
 /* Value of a string entry of safetensors metadata, unescaped, from the arena; ERR_NOT_FOUND. */
 MUST_CHECK enum err_code tensor_file_metadata(const struct tensor_file *f, const char *key, struct arena *a,
                                               const char **ret, struct err *err);

@@ -39,6 +39,7 @@ only_in 'png\.h' models/image/png.c
 only_in '(jpeglib|jerror)' models/image/jpeg.c
 only_in 'utf8proc' models/unicode.c
 only_in 'dnnl' kernels/cpu/onednn.c
+only_in 'cublasLt' kernels/cuda/cublaslt.h
 
 if command -v shellcheck >/dev/null; then
     shellcheck scripts/*.sh .ci/run || bad=1

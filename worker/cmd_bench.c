@@ -16,6 +16,9 @@ static const enum dtype quant_types[] = {
 };
 static const char *const quants[] = { "Q8_0", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q5_0", "BF16", "F16", "F32", NULL };
 
+/* In the order of enum weight_mode. */
+static const char *const weight_modes[] = { "auto", "expanded", "stored", NULL };
+
 static void print_processor(void)
 {
     char line[256];
@@ -86,11 +89,14 @@ static enum err_code run_step(const struct bench_options *o, struct err *err)
 
     if (rc)
         return rc;
+    print_figure("load", &b.load);
     print_figure("step", &b.step);
     print_figure("product", &b.product);
     (void)printf("%.2f TFLOP/s, %.2f of the product's\n", rate(&b.step) * 1e-12, rate(&b.step) / rate(&b.product));
     (void)printf("weights %.2f GB, arenas of the job %.2f GB, of a step %.2f GB\n", (double)b.weight_bytes * 1e-9,
                  (double)b.job_bytes * 1e-9, (double)b.step_bytes * 1e-9);
+    if (b.device_bytes)
+        (void)printf("device memory %9.1f MiB\n", (double)b.device_bytes / 1048576);
     return ERR_OK;
 }
 
@@ -120,7 +126,7 @@ int cmd_bench(int argc, char **argv)
 {
     struct cli_backend backend = { 0 };
     struct bench_options o = { .width = 256, .height = 256, .n_txt = 256, .repeats = 5 };
-    int what = WHAT_BLOCK, quant = 0;
+    int what = WHAT_BLOCK, quant = 0, weights = WEIGHTS_AUTO;
     bool random = false;
     const struct cli_option options[] = {
         { "WHAT", CLI_CHOICE, &what, NULL, .choices = whats, .required = true,
@@ -129,6 +135,8 @@ int cmd_bench(int argc, char **argv)
         { "--height", CLI_INT, &o.height, "H", .help = "pixels (256)", .min = 16, .max = 4096 },
         { "--txt", CLI_INT, &o.n_txt, "N", .help = "text tokens (256)", .min = 1, .max = 512 },
         { "--quant", CLI_CHOICE, &quant, .choices = quants, .help = "type of the transformer's matrices" },
+        { "--weights", CLI_CHOICE, &weights, .choices = weight_modes,
+          .help = "how a GPU keeps them: as bf16, as in the file, or as fits (auto)" },
         { "--repeats", CLI_INT, &o.repeats, "N", .help = "runs, the best of which counts (5)", .min = 1, .max = 1000 },
         { "--random", CLI_FLAG, &random, .help = "random weights, which is the only kind there is so far" },
         CLI_BACKEND_OPTIONS(backend),
@@ -145,5 +153,6 @@ int cmd_bench(int argc, char **argv)
         return CLI_USAGE;
     }
     o.quant = quant_types[quant];
+    o.weights = (enum weight_mode)weights;
     return run((enum what)what, &backend, &o, &err) ? cli_fail("bench", &err) : CLI_DONE;
 }

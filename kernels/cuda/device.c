@@ -73,6 +73,12 @@ static enum err_code download(struct backend *be, void *dst, const void *src, si
     return rc ? rc : sync(be, err);
 }
 
+static enum err_code mem_info(struct backend *be, size_t *ret_free, size_t *ret_total, struct err *err)
+{
+    (void)be;
+    return cuda_status(cudaMemGetInfo(ret_free, ret_total), "memory", err);
+}
+
 static void cuda_close(struct backend *be)
 {
     struct cuda *cuda = cuda_of(be);
@@ -98,6 +104,7 @@ static const struct backend_ops cuda_ops = {
     .upload = upload,
     .download = download,
     .sync = sync,
+    .mem_info = mem_info,
     .weights_expect = cuda_weights_expect,
     .weight_load = cuda_weight_load,
     .weight_prefetch = cuda_weight_prefetch,
