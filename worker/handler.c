@@ -131,12 +131,12 @@ static int run_job(struct handler *h, struct http_server_request *req, const str
     }
     show_queue(h);
     o = pipeline_run(h->pipeline, msg, job, req->arrived_mono_ms, &req->log);
+    if (o.fault)
+        h->fault = true;
     job_queue_leave(h->queue, &entry);
     show_queue(h);
     log_outcome(h, req, &o);
     count_outcome(h, req, &o);
-    if (o.fault)
-        h->fault = true;
     return o.http_status;
 }
 
