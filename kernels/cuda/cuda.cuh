@@ -70,6 +70,7 @@ enum err_code cuda_weights_open(struct cuda *cuda, struct err *err);
 void cuda_weights_close(struct cuda *cuda);
 void cuda_weights_expect(struct backend *be, enum weight_mode mode, size_t expanded_bytes);
 enum err_code cuda_weight_load(struct backend *be, const struct weight *host, struct weight *ret, struct err *err);
+void cuda_weight_unload(struct backend *be, struct weight *w);
 void cuda_weight_prefetch(struct backend *be, const struct weight *const *w, int n);
 enum err_code cuda_conv_weight_load(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err);
 /* The bf16 values of a weight view on the device, ready on be's stream: `ret` [rows, cols], dense rows. They may go

@@ -7,6 +7,9 @@
 
 enum { WORKSPACE_BYTES = 64 << 20, OLDEST_SM = 80 /* the first with bf16 tensor cores and asynchronous copies */ };
 
+/* Left for what the backend takes later: the ring and its spot (512 MiB), rounding up, spares, kernels. */
+static const size_t own_bytes = (size_t)1 << 30;
+
 enum err_code cuda_status(cudaError_t status, const char *what, struct err *err)
 {
     if (status == cudaSuccess)
@@ -52,6 +55,18 @@ static void mem_free(struct backend *be, void *p)
 {
     (void)be;
     (void)cudaFree(p);
+}
+
+static int64_t mem_available(struct backend *be)
+{
+    size_t n_free = 0, n_total = 0;
+
+    (void)be;
+    if (cudaMemGetInfo(&n_free, &n_total)) {
+        (void)cudaGetLastError();
+        return -1;
+    }
+    return n_free > own_bytes ? (int64_t)(n_free - own_bytes) : 0;
 }
 
 /* The host's memory is the caller's again when this returns: from memory that is not pinned CUDA makes its own copy. */
@@ -101,12 +116,14 @@ static const struct backend_ops cuda_ops = {
     .close = cuda_close,
     .mem_alloc = mem_alloc,
     .mem_free = mem_free,
+    .mem_available = mem_available,
     .upload = upload,
     .download = download,
     .sync = sync,
     .mem_info = mem_info,
     .weights_expect = cuda_weights_expect,
     .weight_load = cuda_weight_load,
+    .weight_unload = cuda_weight_unload,
     .weight_prefetch = cuda_weight_prefetch,
     .conv_weight_load = cuda_conv_weight_load,
     .linear = cuda_linear,

@@ -246,6 +246,15 @@ static void pass_queued(struct ring *r, const struct stored_matrix *now)
         }
 }
 
+void ring_forget(struct ring *r, const struct stored_matrix *m)
+{
+    if (r->in_spot == m)
+        r->in_spot = NULL;
+    for (int i = 0; i < PLACES_MAX; i++)
+        if (r->places[i].state != PLACE_FREE && r->places[i].matrix == m)
+            r->places[i].matrix = NULL;
+}
+
 static cudaError_t expand_on_the_spot(struct ring *r, const struct stored_matrix *m)
 {
     cudaError_t status = release_before(r, NULL);

@@ -30,6 +30,8 @@ void ring_close(struct ring *r); /* takes NULL; the streams must be idle */
 
 bool ring_takes(int64_t rows, int64_t cols);
 void ring_announce(struct ring *r, const struct stored_matrix *m);
+/* `m` will hold other values. It was not announced since its last use. */
+void ring_forget(struct ring *r, const struct stored_matrix *m);
 /* The matrix as bf16 for what is queued on the work's stream before the next call. */
 MUST_CHECK enum err_code ring_use(struct ring *r, const struct stored_matrix *m, const void **ret, struct err *err);
 

@@ -30,12 +30,14 @@ struct loaded {
     struct stored_matrix m;
     bool expanded; /* m.data holds bf16 */
     bool own;      /* m.data is an allocation of its own, not part of a slab */
+    size_t bytes;
     struct loaded *next;
 };
 
 struct cuda_weights {
     enum weight_mode mode; /* after cuda_weights_expect: STORED or EXPANDED */
     struct loaded *all;
+    struct loaded *spares; /* unloaded: the next of the same size takes their memory, so nothing grows over jobs */
     struct devarena slabs;
     struct ring *ring;
     char *buffers[N_BUFFERS]; /* pinned; NULL before the first upload */
@@ -54,6 +56,18 @@ enum err_code cuda_weights_open(struct cuda *cuda, struct err *err)
     return devarena_init(&ws->slabs, &cuda->base, 0, SLAB_BYTES, err);
 }
 
+static void free_list(struct loaded *l)
+{
+    while (l) {
+        struct loaded *next = l->next;
+
+        if (l->own)
+            (void)cudaFree(l->m.data);
+        free(l);
+        l = next;
+    }
+}
+
 void cuda_weights_close(struct cuda *cuda)
 {
     struct cuda_weights *ws = cuda->weights;
@@ -68,14 +82,8 @@ void cuda_weights_close(struct cuda *cuda)
         if (ws->sent[i])
             (void)cudaEventDestroy(ws->sent[i]);
     }
-    while (ws->all) {
-        struct loaded *l = ws->all;
-
-        ws->all = l->next;
-        if (l->own)
-            (void)cudaFree(l->m.data);
-        free(l);
-    }
+    free_list(ws->all);
+    free_list(ws->spares);
     devarena_done(&ws->slabs);
     free(ws);
     cuda->weights = NULL;
@@ -91,16 +99,50 @@ void cuda_weights_expect(struct backend *be, enum weight_mode mode, size_t expan
 
 /* --- memory --- */
 
+static struct loaded *take_out(struct loaded **at)
+{
+    struct loaded *l = *at;
+
+    *at = l->next;
+    return l;
+}
+
+/* A spare of this size, out of its list; NULL: none. */
+static struct loaded *find_spare(struct cuda_weights *ws, size_t bytes)
+{
+    for (struct loaded **at = &ws->spares; *at; at = &(*at)->next)
+        if ((*at)->bytes == bytes)
+            return take_out(at);
+    return NULL;
+}
+
+static void put_in(struct cuda_weights *ws, struct loaded *l, const struct loaded *what)
+{
+    void *data = l->m.data;
+
+    l->m = what->m;
+    l->m.data = data;
+    l->expanded = what->expanded;
+    l->next = ws->all;
+    ws->all = l;
+}
+
 static enum err_code add(struct cuda *cuda, const struct loaded *what, size_t bytes, struct loaded **ret,
                          struct err *err)
 {
     struct cuda_weights *ws = cuda->weights;
-    struct loaded *l = malloc(sizeof *l);
+    struct loaded *l = find_spare(ws, bytes);
     enum err_code rc;
 
+    if (l) {
+        put_in(ws, l, what);
+        *ret = l;
+        return ERR_OK;
+    }
+    l = calloc(1, sizeof *l);
     if (!l)
         return err_set(err, ERR_NOMEM, "cuda: no memory for a weight's record");
-    *l = *what;
+    l->bytes = bytes;
     l->own = bytes >= SMALL_BYTES;
     rc = l->own ? cuda->base.ops->mem_alloc(&cuda->base, bytes, &l->m.data, err)
                 : devarena_alloc(&ws->slabs, bytes, &l->m.data, err);
@@ -108,8 +150,7 @@ static enum err_code add(struct cuda *cuda, const struct loaded *what, size_t by
         free(l);
         return rc;
     }
-    l->next = ws->all;
-    ws->all = l;
+    put_in(ws, l, what);
     *ret = l;
     return ERR_OK;
 }
@@ -217,6 +258,24 @@ enum err_code cuda_weight_load(struct backend *be, const struct weight *host, st
     if (!rc)
         *ret = (struct weight){ .dtype = t, .rows = host->rows, .cols = host->cols, .data = l->m.data, .handle = l };
     return rc;
+}
+
+/* Nothing waits: whatever is uploaded to this memory next comes after the products that are queued. */
+void cuda_weight_unload(struct backend *be, struct weight *w)
+{
+    struct cuda_weights *ws = cuda_of(be)->weights;
+    struct loaded **at = &ws->all, *l;
+
+    while (*at && *at != w->handle)
+        at = &(*at)->next;
+    if (!*at)
+        return;
+    l = take_out(at);
+    if (ws->ring)
+        ring_forget(ws->ring, &l->m);
+    l->next = ws->spares;
+    ws->spares = l;
+    *w = (struct weight){ 0 };
 }
 
 void cuda_weight_prefetch(struct backend *be, const struct weight *const *w, int n)

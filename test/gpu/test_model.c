@@ -101,7 +101,8 @@ static void read_inputs(struct call *c)
     c->in.sigmas = &c->sigma;
 }
 
-static void open_call(struct call *c, const char *set, const char *type, enum weight_mode mode)
+static void open_call_with(struct call *c, const char *set, const char *type, enum weight_mode mode,
+                           enum flux_in_file in_file)
 {
     const char *model = golden("%s/models/flux1-fill-%s.gguf", set, type);
     struct err err = { 0 };
@@ -112,9 +113,14 @@ static void open_call(struct call *c, const char *set, const char *type, enum we
     rig_file(&c->rig, 1, golden("%s/cases/transformer.safetensors", set));
     c->file = &c->rig.files[1];
     CHECK_OK(flux_weight_set(&c->rig.set, c->rig.files, 1, &err), err);
-    CHECK_OK(flux_load(&c->flux, &c->rig.loader, &c->rig.arena, &err), err);
+    CHECK_OK(flux_load_some(&c->flux, &c->rig.loader, in_file, &c->rig.arena, &err), err);
     read_inputs(c);
     CHECK_OK(flux_prepare(&c->flux, &c->in, &c->rig.job, &c->rig.step, &c->rig.scratch, &c->job, &err), err);
+}
+
+static void open_call(struct call *c, const char *set, const char *type, enum weight_mode mode)
+{
+    open_call_with(c, set, type, mode, FLUX_IN_FILE_NONE);
 }
 
 static void step(struct call *c)
@@ -212,6 +218,44 @@ TEST(gpu_model__steps_repeat_to_the_byte_and_take_no_more_memory)
 {
     for (int m = 0; m < N_MODES; m++)
         check_repeats(modes[m]);
+}
+
+/* The table of modulations, made again a few times in the same memory. */
+static float *modulation(const char *type, enum weight_mode mode, enum flux_in_file in_file, size_t *ret_n)
+{
+    struct err err = { 0 };
+    struct call c;
+    size_t before = 0;
+    float *kept;
+
+    open_call_with(&c, "small", type, mode, in_file);
+    for (int i = 0; i < 4; i++) {
+        CHECK_OK(flux_modulate(&c.flux, &c.in, &c.job.modulation, &c.rig.step, &c.rig.scratch, &err), err);
+        CHECK_OK(c.rig.be->ops->sync(c.rig.be, &err), err);
+        if (i == 0)
+            before = free_bytes();
+        CHECK(free_bytes() == before);
+    }
+    *ret_n = (size_t)tensor_count(&c.job.modulation);
+    kept = keep(rig_download(&c.rig, &c.job.modulation), *ret_n);
+    rig_close(&c.rig);
+    return kept;
+}
+
+TEST(gpu_model__modulation_from_the_file_is_the_same_to_the_byte_and_takes_no_more_memory)
+{
+    static const char *const types[] = { "F32", "BF16", "Q8_0" };
+
+    for (int t = 0; t < 3; t++)
+        for (int m = 0; m < N_MODES; m++) {
+            size_t n = 0;
+            float *want = modulation(types[t], modes[m], FLUX_IN_FILE_NONE, &n);
+            float *got = modulation(types[t], modes[m], FLUX_IN_FILE_MODULATION, &n);
+
+            CHECK(memcmp(got, want, n * sizeof *got) == 0);
+            free(want);
+            free(got);
+        }
 }
 
 /* --- text encoders --- */
