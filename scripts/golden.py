@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""golden.py: makes a golden set, a random FLUX.1-Fill model folder of a few MB and what the official libraries compute with it.
+"""golden.py: makes a golden set, a random FLUX.1-Fill model folder and what the official libraries compute with it.
 
     make golden SET=build/golden/mine ARGS="heads=3 head_dim=64 quants=Q8_0,Q4_K t5=gguf seed=9"
 
 Every setting below can be given as name=value; an unknown name is an error. The set has the form of test/golden/small:
-models/, cases/, RECIPE.json (test/golden/README.md tells the tensors). The weights mean nothing, the numbers are those of
+models/, cases/, RECIPE.json (test/golden/README.md tells the tensors). The weights mean nothing, the numbers are of
     torch 2.13.0 (CPU), diffusers 0.42.1, transformers 5.23.0, tokenizers 0.23.3, sentencepiece 0.2.3, gguf 0.19.0,
     safetensors, protobuf, Pillow 13.0.0, numpy
 in f32; `pip install` them into an environment of their own. Other versions work as long as their interfaces do.
@@ -31,7 +31,6 @@ from sentencepiece import sentencepiece_model_pb2
 from transformers import (CLIPTextConfig, CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerFast, T5Config,
                           T5EncoderModel)
 
-HERE = pathlib.Path(__file__).resolve().parent.parent
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 SETTINGS = {
     "seed": 1,
@@ -46,16 +45,18 @@ SETTINGS = {
     "clip_config": "plain",
     # VAE: bfl (ae.safetensors) or diffusers (vae/)
     "vae": "bfl", "vae_type": "bf16", "vae_widths": "32,32,64,64", "vaes": "64x64,40x104",
-    # cases: fills are WxH:steps:guidance:t5_len:prompt:mask mode[:seed[:strength]]; with a seed the official pipeline draws
+    # cases: fills are WxH:steps:guidance:t5_len:prompt:mask mode[:seed[:strength]]; with a seed the pipeline draws
     "texts": "0:512,1:64,2:128,3:256", "grid": "3x5", "text_tokens": 7, "guidance": 30.0,
     "fills": "64x64:4:30:128:0:L,96x80:3:10:64:1:RGB,80x64:3:30:64:4:L:42",
 }
 PROMPTS = [
     "seamless grass behind the dog, soft evening light", "", "It's 2024!! 100% #1 (test) [x] {y} & more...",
-    "stone " * 600, "a white paper cup", "  leading,   inner\tand\ntrailing  ", "café naïve — “quoted” über Ångström",
-    "犬が草の上にいる", "emoji 🐶🌿 dog 👩‍👩‍👧", "fullＷＩＤＴＨ ﬁ Ⅰ ½ ﷺ", "zero\u200bwidth nbsp\xa0here soft\xadhyphen e\u0301",
-    "</s> <pad> <extra_id_0> literal <unk>x", "<|startoftext|>a<|endoftext|>b <|ENDOFTEXT|>", "don't they've I'm we'll he'd you'RE",
-    "a" * 300, "MiXeD CaSe İSTANBUL ΣΊΣΥΦΟΣ", "0 1 22 333 4444 3.14159 1,000,000", "ไทย აბ أب हिन्दी", "-- -x --prompt", "▁▁ low ▁ line",
+    "stone " * 600, "a white paper cup", "  leading,   inner\tand\ntrailing  ",
+    "café naïve — “quoted” über Ångström", "犬が草の上にいる", "emoji 🐶🌿 dog 👩‍👩‍👧",
+    "fullＷＩＤＴＨ ﬁ Ⅰ ½ ﷺ", "zero\u200bwidth nbsp\xa0here soft\xadhyphen e\u0301",
+    "</s> <pad> <extra_id_0> literal <unk>x", "<|startoftext|>a<|endoftext|>b <|ENDOFTEXT|>",
+    "don't they've I'm we'll he'd you'RE", "a" * 300, "MiXeD CaSe İSTANBUL ΣΊΣΥΦΟΣ",
+    "0 1 22 333 4444 3.14159 1,000,000", "ไทย აბ أب हिन्दी", "-- -x --prompt", "▁▁ low ▁ line",
 ]
 
 
@@ -70,9 +71,10 @@ def settings(words):
 
 
 def corpus():
-    """Text to learn vocabularies from: the repository's own."""
-    files = sorted([HERE / "README.md", *HERE.glob("models/*.h"), *HERE.glob("kernels/*.h")])
-    text = " ".join(f.read_text() for f in files)
+    """Text to learn vocabularies from: what the libraries say about themselves, so that it goes with their versions."""
+    said = [FluxFillPipeline, FluxFillPipeline.__call__, FluxTransformer2DModel, AutoencoderKL, CLIPTokenizer, T5Config,
+            FlowMatchEulerDiscreteScheduler, PreTrainedTokenizerFast, CLIPTextConfig, torch.nn.Linear, torch.nn.Conv2d]
+    text = " ".join(c.__doc__ for c in said)
     return [w for w in re.split(r"(?<=[.;])\s+", text) if w.strip()] + PROMPTS[:3] + PROMPTS[4:7]
 
 
@@ -126,7 +128,8 @@ def t5_vocabulary(s, models):
         fast.save(str(folder / "tokenizer.json"))
     if "spiece" in s["t5_vocabulary"]:
         (folder / "spiece.model").write_bytes(learnt.getvalue())
-    return PreTrainedTokenizerFast(tokenizer_object=fast, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"), spiece
+    words = PreTrainedTokenizerFast(tokenizer_object=fast, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    return words, spiece
 
 
 def clip_vocabulary(s, models):
@@ -149,8 +152,8 @@ def clip_vocabulary(s, models):
     config = {"model_max_length": 77, "tokenizer_class": "CLIPTokenizer", "do_lower_case": True, "errors": "replace"}
     if s["clip_config"] == "published":
         for name, word in (("bos_token", "<|startoftext|>"), ("eos_token", "<|endoftext|>")):
-            config[name] = {"__type": "AddedToken", "content": word, "normalized": True, "lstrip": False, "rstrip": False,
-                            "single_word": False}
+            config[name] = {"__type": "AddedToken", "content": word, "normalized": True, "lstrip": False,
+                            "rstrip": False, "single_word": False}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return CLIPTokenizer.from_pretrained(folder), len(words)
 
@@ -232,8 +235,9 @@ def make_t5(s, models, spiece):
 
 
 VAE_BFL = [(r"down_blocks\.(\d)\.resnets\.", r"down.\1.block."), (r"downsamplers\.0", "downsample"),
-           (r"up_blocks\.(\d)\.", lambda m: f"up.{3 - int(m[1])}."), (r"resnets\.", "block."), (r"upsamplers\.0", "upsample"),
-           (r"down_blocks", "down"), (r"mid_block\.block\.0", "mid.block_1"), (r"mid_block\.block\.1", "mid.block_2"),
+           (r"up_blocks\.(\d)\.", lambda m: f"up.{3 - int(m[1])}."), (r"resnets\.", "block."),
+           (r"upsamplers\.0", "upsample"), (r"down_blocks", "down"),
+           (r"mid_block\.block\.0", "mid.block_1"), (r"mid_block\.block\.1", "mid.block_2"),
            (r"mid_block\.attentions\.0\.", "mid.attn_1."), (r"group_norm", "norm"), (r"to_out\.0", "proj_out"),
            (r"to_([qkv])", r"\1"), (r"conv_shortcut", "nin_shortcut"), (r"conv_norm_out", "norm_out")]
 
@@ -265,10 +269,12 @@ def bfl_names(t, s):
     out, norm = {}, s["norm"]
     single = {"img_in": "x_embedder", "txt_in": "context_embedder", "final_layer.linear": "proj_out"}
     for ours, theirs in (("time_in", "timestep"), ("vector_in", "text"), ("guidance_in", "guidance")):
-        single |= {f"{ours}.{a}_layer": f"time_text_embed.{theirs}_embedder.linear_{b}" for a, b in (("in", 1), ("out", 2))}
+        for way, n in (("in", 1), ("out", 2)):
+            single[f"{ours}.{way}_layer"] = f"time_text_embed.{theirs}_embedder.linear_{n}"
     for i in range(s["double"]):
         b, d = f"double_blocks.{i}.", f"transformer_blocks.{i}."
-        for part, ctx, qkv, proj, added in (("img", "", "to_{}", "to_out.0", ""), ("txt", "_context", "add_{}_proj", "to_add_out", "added_")):
+        for part, ctx, qkv, proj, added in (("img", "", "to_{}", "to_out.0", ""),
+                                            ("txt", "_context", "add_{}_proj", "to_add_out", "added_")):
             single |= {f"{b}{part}_mod.lin": f"{d}norm1{ctx}.linear", f"{b}{part}_attn.proj": f"{d}attn.{proj}",
                        f"{b}{part}_mlp.0": f"{d}ff{ctx}.net.0.proj", f"{b}{part}_mlp.2": f"{d}ff{ctx}.net.2"}
             for kind in ("weight", "bias"):
@@ -279,7 +285,8 @@ def bfl_names(t, s):
         b, d = f"single_blocks.{i}.", f"single_transformer_blocks.{i}."
         single |= {f"{b}modulation.lin": f"{d}norm.linear", f"{b}linear2": f"{d}proj_out"}
         for kind in ("weight", "bias"):
-            out[f"{b}linear1.{kind}"] = torch.cat([t[f"{d}{x}.{kind}"] for x in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")])
+            parts = [f"{d}{x}.{kind}" for x in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")]
+            out[f"{b}linear1.{kind}"] = torch.cat([t[x] for x in parts])
         for x, name in (("q", "query"), ("k", "key")):
             out[f"{b}norm.{name}_norm.{norm}"] = t[f"{d}attn.norm_{x}.weight"]
     for ours, theirs in single.items():
@@ -300,8 +307,9 @@ def diffusers_names(b, t, s):
     return {k: flat[where] for k, where in index.items()}
 
 
-RANDOM = {"Q2_K": (80, 82, 1.5), "Q3_K": (108, None, 0), "Q4_K": (0, 2, 7.5), "Q5_K": (0, 2, 15.5), "Q6_K": (208, None, 0),
-          "IQ4_NL": (0, None, 0), "IQ4_XS": (0, None, 0)}  # where d and dmin are, and dmin / d for a mean near zero
+# where in a block d and dmin are, and dmin / d for a mean near zero
+RANDOM = {"Q2_K": (80, 82, 1.5), "Q3_K": (108, None, 0), "Q4_K": (0, 2, 7.5), "Q5_K": (0, 2, 15.5),
+          "Q6_K": (208, None, 0), "IQ4_NL": (0, None, 0), "IQ4_XS": (0, None, 0)}
 
 
 def encoded(value, kind):
@@ -378,8 +386,8 @@ def write_flux(s, models, quant, start):
 
 def case_transformer(s, cases, flux, references):
     rows, columns = (int(x) for x in s["grid"].split("x"))
-    t = {"hidden_states": torch.randn(rows * columns, 384), "encoder_hidden_states": torch.randn(s["text_tokens"], s["t5_dim"]),
-         "pooled": torch.randn(s["clip_dim"])}
+    t = {"hidden_states": torch.randn(rows * columns, 384), "pooled": torch.randn(s["clip_dim"]),
+         "encoder_hidden_states": torch.randn(s["text_tokens"], s["t5_dim"])}
     ids = torch.zeros(rows * columns, 3)
     ids[:, 1], ids[:, 2] = torch.arange(rows * columns) // columns, torch.arange(rows * columns) % columns
     sigma = 0.7595109
@@ -395,7 +403,8 @@ def case_transformer(s, cases, flux, references):
                 hooks.append(block.register_forward_hook(keep))
         t[f"velocity.{label}"] = flux(
             hidden_states=t["hidden_states"][None], encoder_hidden_states=t["encoder_hidden_states"][None],
-            pooled_projections=t["pooled"][None], timestep=torch.tensor([sigma]), guidance=torch.tensor([s["guidance"]]),
+            pooled_projections=t["pooled"][None], timestep=torch.tensor([sigma]),
+            guidance=torch.tensor([s["guidance"]]),
             img_ids=ids, txt_ids=torch.zeros(s["text_tokens"], 3), return_dict=False)[0][0]
         for hook in hooks:
             hook.remove()
@@ -408,8 +417,9 @@ def case_text(s, cases, pipe):
     for i, case in enumerate(s["texts"].split(",")):
         k, length = (int(x) for x in case.split(":"))
         prompt = PROMPTS[k]
-        ids = pipe.tokenizer_2(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
-        clip = pipe.tokenizer(prompt, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+        how = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+        ids = pipe.tokenizer_2(prompt, max_length=length, **how).input_ids
+        clip = pipe.tokenizer(prompt, max_length=77, **how).input_ids
         embeds, pooled, _ = pipe.encode_prompt(prompt, None, max_sequence_length=length)
         t |= {f"{i}.t5_ids": ids[0].int(), f"{i}.clip_ids": clip[0].int(), f"{i}.prompt_embeds": embeds[0],
               f"{i}.pooled_prompt_embeds": pooled[0]}
@@ -436,7 +446,8 @@ def mask(width, height, mode):
     level[height - height // 8:] = 200
     grey = Image.fromarray(level)
     if mode == "RGB":
-        return Image.merge("RGB", [grey, Image.fromarray(np.roll(level, 2, 1)), Image.fromarray(np.roll(level, 3, 0))])
+        moved = [Image.fromarray(np.roll(level, by, axis)) for by, axis in ((2, 1), (3, 0))]
+        return Image.merge("RGB", [grey, *moved])
     return grey.convert(mode)
 
 
@@ -472,7 +483,7 @@ def case_fill(s, cases, pipe, flux, references, i, text):
         draws = {"latents": pipe._pack_latents(t["noise"], 1, 16, lh, lw)}
 
     def inputs(_, args, given):
-        t["masked_latents"], t["mask"] = given["hidden_states"][0, :, 64:128].clone(), given["hidden_states"][0, :, 128:].clone()
+        t["masked_latents"], t["mask"] = (x.clone() for x in given["hidden_states"][0, :, 64:].split((64, 256), 1))
 
     def step(_, k, __, given):
         t[f"latents_{len([n for n in t if n.startswith('latents_')])}"] = given["latents"][0].clone()
@@ -485,16 +496,16 @@ def case_fill(s, cases, pipe, flux, references, i, text):
     drawn = DiagonalGaussianDistribution.sample
     if not seeded:
         DiagonalGaussianDistribution.sample = lambda self, generator=None: self.mode()
-    found = pipe(prompt=PROMPTS[int(prompt)], image=image, mask_image=holes, width=w, height=h, num_inference_steps=int(steps),
-                 guidance_scale=float(guidance), max_sequence_length=int(length), output_type="np", callback_on_step_end=step,
-                 **draws).images
+    found = pipe(prompt=PROMPTS[int(prompt)], image=image, mask_image=holes, width=w, height=h,
+                 num_inference_steps=int(steps), guidance_scale=float(guidance), max_sequence_length=int(length),
+                 output_type="np", callback_on_step_end=step, **draws).images
     DiagonalGaussianDistribution.sample = drawn
     pipe.image_processor.preprocess = prepare
     hook.remove()
     t["image_f32"] = torch.from_numpy(found[0])
     pipe.numpy_to_pil(found)[0].save(cases / f"fill_{i}.expected.png")
-    write(cases / f"fill_{i}.safetensors", t, prompt=PROMPTS[int(prompt)], width=w, height=h, steps=steps, guidance=guidance,
-          t5_len=length, transformer=file, **how)
+    write(cases / f"fill_{i}.safetensors", t, prompt=PROMPTS[int(prompt)], width=w, height=h, steps=steps,
+          guidance=guidance, t5_len=length, transformer=file, **how)
 
 
 def main():
@@ -515,8 +526,8 @@ def main():
         num_attention_heads=s["heads"], joint_attention_dim=s["t5_dim"], pooled_projection_dim=s["clip_dim"],
         guidance_embeds=True, axes_dims_rope=(d // 8, d * 7 // 16, d * 7 // 16)), gain=1.7)
     pipe = FluxFillPipeline(
-        FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True), make_vae(s, models), make_clip(s, models, rows),
-        clip_words, make_t5(s, models, spiece), t5_words, flux)
+        FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True), make_vae(s, models),
+        make_clip(s, models, rows), clip_words, make_t5(s, models, spiece), t5_words, flux)
     pipe.set_progress_bar_config(disable=True)
     start = tensors(flux)
     references = {q: write_flux(s, models, q, start) for q in s["quants"].split(",")}
@@ -525,7 +536,7 @@ def main():
     case_vae(s, cases, pipe.vae)
     for i, text in enumerate(filter(None, s["fills"].split(","))):
         case_fill(s, cases, pipe, flux, references, i, text)
-    names = ("torch", "diffusers", "transformers", "tokenizers", "sentencepiece", "gguf", "safetensors", "pillow", "numpy")
+    names = ("torch diffusers transformers tokenizers sentencepiece gguf safetensors pillow numpy").split()
     (folder / "RECIPE.json").write_text(json.dumps(
         {"settings": s, "versions": {n: importlib.metadata.version(n) for n in names}}, indent=1))
 
