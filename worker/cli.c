@@ -226,7 +226,9 @@ static int check_place(const struct cli_command *c, const struct cli_option *o)
         errno = ENOENT;
     else if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* it would be replaced, /dev/null too */
         errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
-    else if (stat(folder, &st) == 0 && access(folder, W_OK | X_OK) == 0)
+    else if (stat(folder, &st) == 0 && !S_ISDIR(st.st_mode))
+        errno = ENOTDIR;
+    else if (access(folder, W_OK | X_OK) == 0) /* where stat() failed, this fails in the same way */
         return CLI_RUN;
     (void)fprintf(stderr, "%s %s: %s %.200s: cannot be written: %s\n", program, c->name, o->name, path,
                   strerror(errno));

@@ -128,8 +128,9 @@ TEST(cli__wrong_usage_is_two)
 
 TEST(cli__a_result_without_a_place_fails_before_any_work)
 {
-    static char *const nowhere[] = { "/nonexistent/x", "no-such-folder/x", "/proc/self/status/x", "/tmp", "/tmp/",
-                                     "/dev/null", "" };
+    static char *const nowhere[] = {
+        "/nonexistent/x", "no-such-folder/x", "/proc/self/status/x", "/etc/passwd/x", "/tmp", "/tmp/", "/dev/null", ""
+    };
     static char *const places[] = { "x", "./x", "/tmp/x", "//tmp//x" };
     struct args a;
 
