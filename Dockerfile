@@ -2,18 +2,18 @@
 #
 # The base is CUDA 12 for the L4 of Cloud Run (driver 535); with BASE=debian:bookworm and RUNTIME=debian:bookworm-slim
 # the same file makes an image for machines without a GPU.
-ARG BASE=nvidia/cuda:12.6.3-cudnn-devel-ubuntu24.04
-ARG RUNTIME=nvidia/cuda:12.6.3-cudnn-runtime-ubuntu24.04
+ARG BASE=nvidia/cuda:12.6.3-devel-ubuntu24.04
+ARG RUNTIME=nvidia/cuda:12.6.3-runtime-ubuntu24.04
 
 FROM ${BASE} AS build
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /src
-COPY scripts/install_deps.sh scripts/
+COPY scripts scripts
 RUN scripts/install_deps.sh && rm -rf /var/lib/apt/lists/*
 COPY Makefile ./
 COPY kernels kernels
 COPY models models
 COPY worker worker
-COPY tools tools
 RUN make -j"$(nproc)" build/inpaint-worker && strip build/inpaint-worker \
     && mkdir -p /out/lib \
     && ldd build/inpaint-worker | awk '$3 ~ /^\// && $3 !~ /cuda|nvidia/ {print $3}' \
@@ -25,7 +25,8 @@ RUN useradd --system --uid 10001 --no-create-home worker
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/lib/ /usr/local/lib/inpaint/
 COPY --from=build /out/inpaint-worker /usr/local/bin/inpaint-worker
-ENV LD_LIBRARY_PATH=/usr/local/lib/inpaint PORT=8080 MODEL_DIR=/models
+# the driver's own libraries are mounted at the second of the two
+ENV LD_LIBRARY_PATH=/usr/local/lib/inpaint:/usr/local/nvidia/lib64 PORT=8080 MODEL_DIR=/models
 USER 10001
 EXPOSE 8080
 ENTRYPOINT ["/usr/local/bin/inpaint-worker"]

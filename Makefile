@@ -78,7 +78,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration golden run lint fmt tiny-model gpu-test gpu-dry cuda-check cuda-libs clean help FORCE
+.PHONY: all deps test unit asan fuzz integration golden run lint fmt tidy tiny-model gpu-test gpu-dry cuda-check cuda-libs clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
 
 # Targets that people type on a fresh machine install what is missing and start over, for the flags above were made
@@ -198,11 +198,16 @@ run: ## a Pub/Sub message becomes edited.jpg and preview.jpg, with emulators aro
 	$(AGAIN) all tiny-model build/demo-inputs
 	$(Q)scripts/demo.sh
 
-lint: ## layers, libraries, exits, shell
+lint: ## layers, libraries, exits, headers, layout, shell
 	$(Q)scripts/lint.sh
 
-fmt: ## format the C code
+fmt: ## format the C code (not the tables of test/unit)
 	$(Q)git ls-files '*.c' '*.h' '*.cu' '*.cuh' | xargs clang-format-19 -i
+
+TIDY ?= $(filter-out $(SKIP_SRC),$(wildcard kernels/base/*.c kernels/*.c kernels/cpu/*.c)) $(SRC_MODELS) $(SRC_WORKER)
+GCC_INCLUDE = $(shell gcc -print-file-name=include)
+tidy: ## clang-tidy over the C code (.clang-tidy says what it looks for); TIDY='some files'
+	$(Q)printf '%s\n' $(TIDY) | xargs -P$$(nproc) -n1 sh -c 'clang-tidy-19 --quiet "$$0" -- -std=gnu17 $(CPPFLAGS) -idirafter $(GCC_INCLUDE) 2>/dev/null'
 
 $(FUZZ_REPLAY): $(BUILD)/replay/%.o: test/fuzz/%.c
 	$(Q)mkdir -p $(@D); echo "cc    $<"; $(CC) $(CPPFLAGS) $(CFLAGS) -DLLVMFuzzerTestOneInput=$* -c $< -o $@

@@ -141,8 +141,8 @@ void backend_close(struct backend *be); /* takes NULL */
 /* Bytes in use on a device with memory of its own, by everybody who uses it; 0 elsewhere. */
 size_t backend_memory_used(struct backend *be);
 
-/* Before weights are loaded; without it a device expands them all. `expanded_bytes`: of all matrices together, two bytes
- * a value; 0 where the mode says it all. Backends without a choice take no notice. */
+/* Before weights are loaded; without it a device expands them all. `expanded_bytes`: of all matrices together, two
+ * bytes a value; 0 where the mode says it all. Backends without a choice take no notice. */
 void backend_expect_weights(struct backend *be, enum weight_mode mode, size_t expanded_bytes);
 
 /* Every operation checks and succeeds, memory is address space only: running a model on it measures its arenas. */

@@ -18,33 +18,33 @@
 enum { TENSOR_MAX_DIMS = 4 };
 
 /* Storage types. block_elems consecutive values of the last axis take block_bytes. */
-#define DTYPE_MAP(X)                                                                                   \
-    /*  dtype       name      elems bytes */                                                           \
-    X(DT_F32, "F32", 1, 4)                                                                             \
-    X(DT_F16, "F16", 1, 2)                                                                             \
-    X(DT_BF16, "BF16", 1, 2)                                                                           \
-    X(DT_F8_E4M3, "F8_E4M3", 1, 1)                                                                     \
-    X(DT_I32, "I32", 1, 4)                                                                             \
-    X(DT_I64, "I64", 1, 8)                                                                             \
-    X(DT_U8, "U8", 1, 1)                                                                               \
-    X(DT_Q8_0, "Q8_0", 32, 34)                                                                         \
-    X(DT_Q4_0, "Q4_0", 32, 18)                                                                         \
-    X(DT_Q4_1, "Q4_1", 32, 20)                                                                         \
-    X(DT_Q5_0, "Q5_0", 32, 22)                                                                         \
-    X(DT_Q5_1, "Q5_1", 32, 24)                                                                         \
-    X(DT_Q2_K, "Q2_K", 256, 84)                                                                        \
-    X(DT_Q3_K, "Q3_K", 256, 110)                                                                       \
-    X(DT_Q4_K, "Q4_K", 256, 144)                                                                       \
-    X(DT_Q5_K, "Q5_K", 256, 176)                                                                       \
-    X(DT_Q6_K, "Q6_K", 256, 210)                                                                       \
-    X(DT_IQ4_NL, "IQ4_NL", 32, 18)                                                                     \
+#define DTYPE_MAP(X)                         \
+    /*  dtype       name      elems bytes */ \
+    X(DT_F32, "F32", 1, 4)                   \
+    X(DT_F16, "F16", 1, 2)                   \
+    X(DT_BF16, "BF16", 1, 2)                 \
+    X(DT_F8_E4M3, "F8_E4M3", 1, 1)           \
+    X(DT_I32, "I32", 1, 4)                   \
+    X(DT_I64, "I64", 1, 8)                   \
+    X(DT_U8, "U8", 1, 1)                     \
+    X(DT_Q8_0, "Q8_0", 32, 34)               \
+    X(DT_Q4_0, "Q4_0", 32, 18)               \
+    X(DT_Q4_1, "Q4_1", 32, 20)               \
+    X(DT_Q5_0, "Q5_0", 32, 22)               \
+    X(DT_Q5_1, "Q5_1", 32, 24)               \
+    X(DT_Q2_K, "Q2_K", 256, 84)              \
+    X(DT_Q3_K, "Q3_K", 256, 110)             \
+    X(DT_Q4_K, "Q4_K", 256, 144)             \
+    X(DT_Q5_K, "Q5_K", 256, 176)             \
+    X(DT_Q6_K, "Q6_K", 256, 210)             \
+    X(DT_IQ4_NL, "IQ4_NL", 32, 18)           \
     X(DT_IQ4_XS, "IQ4_XS", 256, 136)
 
 enum dtype {
 #define X(id, name, elems, bytes) id,
     DTYPE_MAP(X)
 #undef X
-    DT_COUNT
+        DT_COUNT
 };
 
 struct dtype_info {

@@ -166,7 +166,8 @@ enum err_code bpe_encode(const struct bpe *b, int32_t *ids, size_t *n, struct ar
     rc = arena_alloc(scratch, *n, sizeof *w.symbols, &w.symbols, err);
     if (!rc)
         rc = arena_alloc(scratch, *n * CANDIDATES_PER_SYMBOL, sizeof *w.heap, &w.heap, err);
-    if (rc) goto out;
+    if (rc)
+        goto out;
     for (int32_t i = 0; i < (int32_t)*n; i++)
         w.symbols[i] = (struct symbol){ ids[i], i - 1, i + 1 < (int32_t)*n ? i + 1 : NONE };
     for (int32_t i = 0; i < (int32_t)*n; i++)

@@ -79,7 +79,8 @@ static enum err_code check_trie(const struct charsmap *m, struct arena *scratch,
     rc = arena_alloc(scratch, n_units, sizeof *stack, &stack, err);
     if (!rc)
         rc = arena_alloc(scratch, n_units, 1, &seen, err);
-    if (rc) goto out;
+    if (rc)
+        goto out;
     seen[0] = 1; /* the stack begins with the root, unit 0 */
     while (!rc && n_stack) {
         uint32_t i = stack[--n_stack];

@@ -31,7 +31,7 @@ MUST_CHECK enum err_code charsmap_open(struct charsmap *m, struct span blob, str
 
 /* Replaces cluster by cluster: a grapheme cluster under six bytes as a whole by the shortest prefix that matches,
  * else code point by code point. `text` is valid UTF-8, and so is the result, from the arena. */
-MUST_CHECK enum err_code charsmap_apply(const struct charsmap *m, struct span text, struct arena *a,
-                                        struct span *ret, struct err *err);
+MUST_CHECK enum err_code charsmap_apply(const struct charsmap *m, struct span text, struct arena *a, struct span *ret,
+                                        struct err *err);
 
 #endif

@@ -68,13 +68,14 @@ static enum err_code load_norm(struct weight_loader *l, struct clip_norm *n, int
 static enum err_code load_layer(struct clip_text *c, struct weight_loader *l, int layer, struct err *err)
 {
     struct clip_layer *t = &c->layers[layer];
-    const struct { struct clip_linear *l; const char *name; int64_t rows, cols; } linears[] = {
-        { &t->q, "self_attn.q_proj", c->width, c->width },
-        { &t->k, "self_attn.k_proj", c->width, c->width },
-        { &t->v, "self_attn.v_proj", c->width, c->width },
-        { &t->out, "self_attn.out_proj", c->width, c->width },
-        { &t->fc1, "mlp.fc1", c->mlp, c->width },
-        { &t->fc2, "mlp.fc2", c->width, c->mlp },
+    const struct {
+        struct clip_linear *l;
+        const char *name;
+        int64_t rows, cols;
+    } linears[] = {
+        { &t->q, "self_attn.q_proj", c->width, c->width }, { &t->k, "self_attn.k_proj", c->width, c->width },
+        { &t->v, "self_attn.v_proj", c->width, c->width }, { &t->out, "self_attn.out_proj", c->width, c->width },
+        { &t->fc1, "mlp.fc1", c->mlp, c->width },          { &t->fc2, "mlp.fc2", c->width, c->mlp },
     };
     char name[NAME_SIZE];
     enum err_code rc;
@@ -125,8 +126,10 @@ struct state {
 static enum err_code attention(struct state *s, const struct clip_layer *t, struct err *err)
 {
     struct backend *be = s->clip->be;
-    struct attention_args args = { .n_heads = s->clip->n_heads, .head_dim = CLIP_HEAD_DIM,
-                                   .scale = 1.0f / sqrtf((float)CLIP_HEAD_DIM), .causal = true };
+    struct attention_args args = { .n_heads = s->clip->n_heads,
+                                   .head_dim = CLIP_HEAD_DIM,
+                                   .scale = 1.0f / sqrtf((float)CLIP_HEAD_DIM),
+                                   .causal = true };
     const struct clip_linear *const w[] = { &t->q, &t->k, &t->v };
     size_t mark = devarena_mark(s->mem);
     struct tensor qkv[3], out;

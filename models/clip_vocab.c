@@ -121,7 +121,7 @@ static enum err_code pieces_from_merges(const struct pairs *merges, struct piece
     int order[N_BYTES];
     char buf[SYMBOL_BYTES];
     enum err_code rc =
-        arena_alloc(a, (size_t)(2 * N_BYTES + merges->n + CLIP_SPECIALS), sizeof *ret->list, &ret->list, err);
+        arena_alloc(a, (size_t)merges->n + 2 * N_BYTES + CLIP_SPECIALS, sizeof *ret->list, &ret->list, err);
 
     byte_characters(character, order);
     for (int i = 0; !rc && i < N_BYTES; i++)

@@ -39,15 +39,16 @@ static enum err_code open_part(struct fill_model *m, const struct model_folder *
     return rc ? rc : join(set, shards->files, shards->n_files, err);
 }
 
-static enum err_code load_vae(struct fill_model *m, const struct model_folder *folder, struct weight_loader *l,
+static enum err_code load_vae(struct fill_model *m, const struct model_folder *folder, const struct weight_loader *l,
                               struct err *err)
 {
+    struct weight_loader part = *l;
     struct weight_set set;
     struct shards shards;
     enum err_code rc = open_part(m, folder, MODEL_VAE, vae_weight_set, &set, &shards, err);
 
-    l->set = &set;
-    return rc ? rc : vae_load(&m->vae, l, err);
+    part.set = &set;
+    return rc ? rc : vae_load(&m->vae, &part, err);
 }
 
 /* Tables of another transformer are none. */
@@ -71,19 +72,20 @@ static enum flux_in_file modulation_place(const struct fill_model *m)
     return wanted && m->be->ops->weight_unload ? FLUX_IN_FILE_MODULATION : FLUX_IN_FILE_NONE;
 }
 
-static enum err_code load_transformer(struct fill_model *m, const struct model_folder *folder, struct weight_loader *l,
-                                      struct err *err)
+static enum err_code load_transformer(struct fill_model *m, const struct model_folder *folder,
+                                      const struct weight_loader *l, struct err *err)
 {
+    struct weight_loader part = *l;
     struct weight_set set;
     struct shards shards;
     enum err_code rc = open_part(m, folder, MODEL_TRANSFORMER, flux_weight_set, &set, &shards, err);
 
-    l->set = &set;
+    part.set = &set;
     if (rc)
         return rc;
     m->transformer = shards.files[0].path;
     join_tables(m, &shards);
-    rc = flux_load_some(&m->flux, l, modulation_place(m), &m->arena, err);
+    rc = flux_load_some(&m->flux, &part, modulation_place(m), &m->arena, err);
     return rc ? rc : flux_require_fill(&m->flux.config, err);
 }
 

@@ -32,7 +32,8 @@ enum err_code flux_attention(const struct flux *f, const struct tensor *qkv, str
     int64_t hidden = f->config.hidden;
     struct tensor q = tensor_col_view(qkv, 0, hidden), k = tensor_col_view(qkv, hidden, hidden),
                   v = tensor_col_view(qkv, 2 * hidden, hidden);
-    struct attention_args args = { .n_heads = f->config.n_heads, .head_dim = f->config.head_dim,
+    struct attention_args args = { .n_heads = f->config.n_heads,
+                                   .head_dim = f->config.head_dim,
                                    .scale = 1.0f / sqrtf((float)f->config.head_dim) };
 
     return op_attention(f->be, out, &q, &k, &v, &args, err);
@@ -95,9 +96,8 @@ static enum err_code check_inputs(const struct flux *f, const struct flux_inputs
     if (!in->modulation && (!in->sigmas || !in->pooled || tensor_count(in->pooled) != c->pooled))
         return err_set(err, ERR_INVALID, "transformer: it takes sigmas and a pooled vector of %lld values",
                        (long long)c->pooled);
-    if (in->modulation && (tensor_rows(in->modulation) != in->n_steps
-                           || tensor_cols(in->modulation) != flux_modulation_cols(c)
-                           || in->modulation->dtype != DT_F32))
+    if (in->modulation && (tensor_rows(in->modulation) != in->n_steps ||
+                           tensor_cols(in->modulation) != flux_modulation_cols(c) || in->modulation->dtype != DT_F32))
         return err_set(err, ERR_INVALID, "transformer: the modulation table is not %d x %lld", in->n_steps,
                        (long long)flux_modulation_cols(c));
     return ERR_OK;
@@ -461,8 +461,7 @@ static enum err_code leave(const struct flux *f, const struct flux_job *job, int
 }
 
 enum err_code flux_step(const struct flux *f, const struct flux_job *job, int step, const struct tensor *latents,
-                        struct tensor *velocity, const struct flux_tap *tap, struct devarena *step_mem,
-                        struct err *err)
+                        struct tensor *velocity, const struct flux_tap *tap, struct devarena *step_mem, struct err *err)
 {
     size_t mark = devarena_mark(step_mem);
     struct flux_stream s;

@@ -21,9 +21,9 @@
 #include "models/weights.h"
 
 enum {
-    FLUX_MAX_BLOCKS = 256,     /* of one kind */
-    FLUX_MAX_GRID = 1024,      /* tokens a side: 16384 pixels */
-    FLUX_MAX_TXT = 4096,       /* text tokens */
+    FLUX_MAX_BLOCKS = 256, /* of one kind */
+    FLUX_MAX_GRID = 1024,  /* tokens a side: 16384 pixels */
+    FLUX_MAX_TXT = 4096,   /* text tokens */
     FLUX_MAX_STEPS = 1000,
     FLUX_BLOCK_MAX_WEIGHTS = 8 /* matrices that a block reads in a step */
 };
@@ -105,14 +105,14 @@ MUST_CHECK enum err_code flux_describe(const struct flux_config *c, flux_visit_f
 /* --- running (flux.c) --- */
 
 struct flux_inputs {
-    int grid_rows, grid_cols;             /* image tokens: height/16, width/16 */
-    const struct tensor *cond;            /* [N_img, in_channels - out_channels] F32 or BF16; NULL where that is 0 */
-    const struct tensor *prompt_embeds;   /* [N_txt, context] F32 or BF16 */
-    const struct tensor *pooled;          /* F32 [pooled]; may be NULL with modulation */
+    int grid_rows, grid_cols;           /* image tokens: height/16, width/16 */
+    const struct tensor *cond;          /* [N_img, in_channels - out_channels] F32 or BF16; NULL where that is 0 */
+    const struct tensor *prompt_embeds; /* [N_txt, context] F32 or BF16 */
+    const struct tensor *pooled;        /* F32 [pooled]; may be NULL with modulation */
     int n_steps;
-    const float *sigmas;                  /* host, [n_steps]; may be NULL with modulation */
-    float guidance;                       /* 30 for Fill; ignored where the model has none */
-    const struct tensor *modulation;      /* NULL, or flux_modulate's result for these steps: borrowed by the job */
+    const float *sigmas;             /* host, [n_steps]; may be NULL with modulation */
+    float guidance;                  /* 30 for Fill; ignored where the model has none */
+    const struct tensor *modulation; /* NULL, or flux_modulate's result for these steps: borrowed by the job */
 };
 
 struct flux_job {

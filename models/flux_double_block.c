@@ -30,8 +30,8 @@ static enum err_code part_qkv(const struct flux *f, struct part *p, struct tenso
     return rc;
 }
 
-static enum err_code joint_attention(const struct flux *f, struct part parts[2], struct tensor *a,
-                                     struct devarena *mem, struct err *err)
+static enum err_code joint_attention(const struct flux *f, struct part parts[2], struct tensor *a, struct devarena *mem,
+                                     struct err *err)
 {
     size_t mark = devarena_mark(mem);
     int64_t row = 0;
@@ -83,9 +83,14 @@ enum err_code flux_double_block_run(const struct flux *f, const struct flux_job 
     int64_t n = job->n_txt + job->n_img, hidden = f->config.hidden;
     struct tensor img_rope = tensor_row_view(&job->rope, job->n_txt, job->n_img);
     struct part parts[2] = {
-        { .w = &b->txt, .x = s->txt, .attn = flux_mod_at(f, job, step, mod_col + 6 * hidden),
+        { .w = &b->txt,
+          .x = s->txt,
+          .attn = flux_mod_at(f, job, step, mod_col + 6 * hidden),
           .mlp = flux_mod_at(f, job, step, mod_col + 9 * hidden) },
-        { .w = &b->img, .x = s->img, .rope = &img_rope, .attn = flux_mod_at(f, job, step, mod_col),
+        { .w = &b->img,
+          .x = s->img,
+          .rope = &img_rope,
+          .attn = flux_mod_at(f, job, step, mod_col),
           .mlp = flux_mod_at(f, job, step, mod_col + 3 * hidden) },
     };
     size_t mark = devarena_mark(mem);

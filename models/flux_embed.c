@@ -7,6 +7,7 @@
 enum { N_FREQUENCIES = FLUX_SINUSOID / 2 };
 
 /* The bits of f_0 .. f_127. All are the correctly rounded values but 13, 44 and 119, which torch has one ulp higher. */
+/* clang-format off */
 static const uint32_t frequency_bits[N_FREQUENCIES] = {
     0x3f800000, 0x3f6e39f8, 0x3f5dafd6, 0x3f4e4bac, 0x3f3ff911, 0x3f32a506, 0x3f263de0, 0x3f1ab32b,
     0x3f0ff59a, 0x3f05f6ee, 0x3ef953ce, 0x3ee80460, 0x3ed7e89a, 0x3ec8eb24, 0x3ebaf81b, 0x3eadfcff,
@@ -25,6 +26,7 @@ static const uint32_t frequency_bits[N_FREQUENCIES] = {
     0x39a5cb61, 0x399a48a0, 0x398f9275, 0x39859aa4, 0x3978a80d, 0x3967648c, 0x395753e2, 0x394860c0,
     0x393a7753, 0x392d852a, 0x39217919, 0x39164326, 0x390bd46d, 0x39021f28, 0x38f22cdd, 0x38e15c8e,
 };
+/* clang-format on */
 
 void flux_sinusoid(float arg, float ret[FLUX_SINUSOID])
 {

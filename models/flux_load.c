@@ -16,6 +16,7 @@ enum size { SINUSOID, IN, OUT, CONTEXT, POOLED, HEAD, D, D2, D3, D6, M, D_M, D3_
 static int64_t size_of(const struct flux_config *c, enum size s)
 {
     switch (s) {
+        /* clang-format off */
     case SINUSOID: return FLUX_SINUSOID;
     case IN: return c->in_channels;
     case OUT: return c->out_channels;
@@ -29,6 +30,7 @@ static int64_t size_of(const struct flux_config *c, enum size s)
     case M: return c->mlp;
     case D_M: return c->hidden + c->mlp;
     case D3_M: return 3 * c->hidden + c->mlp;
+        /* clang-format on */
     }
     return 0;
 }
@@ -41,7 +43,7 @@ struct part {
     bool modulation; /* only flux_modulate reads it */
 };
 
-#define TOP(member, rows, cols) { #member, offsetof(struct flux, member), rows, cols, false }
+#define TOP(member, rows, cols)     { #member, offsetof(struct flux, member), rows, cols, false }
 #define TOP_MOD(member, rows, cols) { #member, offsetof(struct flux, member), rows, cols, true }
 static const struct part top_parts[] = {
     TOP(img_in, D, IN),
@@ -58,6 +60,7 @@ static const struct part guidance_parts[] = {
     TOP_MOD(guidance_in.out_layer, D, D),
 };
 
+/* clang-format off */
 #define STREAM(s, name, member, rows, cols) \
     { #s "_" name, offsetof(struct flux_double_block, s.member), rows, cols, false }
 #define STREAM_PARTS(s)                                      \
@@ -68,6 +71,7 @@ static const struct part guidance_parts[] = {
     STREAM(s, "attn.proj", proj, D, D),                      \
     STREAM(s, "mlp.0", mlp_0, M, D),                         \
     STREAM(s, "mlp.2", mlp_2, D, M)
+/* clang-format on */
 static const struct part double_parts[] = { STREAM_PARTS(img), STREAM_PARTS(txt) };
 
 #define SINGLE(name, member, rows, cols) { name, offsetof(struct flux_single_block, member), rows, cols, false }
@@ -133,8 +137,8 @@ static enum err_code load_part(struct walk *w, const char *name, const struct pa
     enum err_code rc;
 
     if (p->cols == HEAD) {
-        bool other = !weight_set_find(w->loader->set, "%s.scale", name)
-                     && weight_set_find(w->loader->set, "%s.weight", name);
+        bool other =
+            !weight_set_find(w->loader->set, "%s.scale", name) && weight_set_find(w->loader->set, "%s.weight", name);
         return weights_vector(w->loader, at, rows, err, "%s.%s", name, other ? "weight" : "scale");
     }
     loader.in_file = w->in_file == FLUX_IN_FILE_ALL || (w->in_file == FLUX_IN_FILE_MODULATION && p->modulation);
@@ -244,8 +248,7 @@ static enum err_code check_config(const struct flux_config *c, struct err *err)
         return err_set(err, ERR_UNSUPPORTED, "transformer: width %lld is no multiple of the head size %d",
                        (long long)c->hidden, c->head_dim);
     if (!flux_rope_axes(c->head_dim, axes))
-        return err_set(err, ERR_UNSUPPORTED, "transformer: head size %d cannot be split into rotary axes",
-                       c->head_dim);
+        return err_set(err, ERR_UNSUPPORTED, "transformer: head size %d cannot be split into rotary axes", c->head_dim);
     if (c->in_channels < c->out_channels)
         return err_set(err, ERR_UNSUPPORTED, "transformer: %lld input channels are fewer than %lld output channels",
                        (long long)c->in_channels, (long long)c->out_channels);
@@ -267,7 +270,10 @@ enum err_code flux_read_config(const struct weight_set *set, struct flux_config 
 {
     struct flux_config c = { 0 };
     int64_t ignored;
-    const struct { const char *name; int64_t *rows, *cols; } sources[] = {
+    const struct {
+        const char *name;
+        int64_t *rows, *cols;
+    } sources[] = {
         { "img_in.weight", &c.hidden, &c.in_channels },
         { "txt_in.weight", &ignored, &c.context },
         { "vector_in.in_layer.weight", &ignored, &c.pooled },
@@ -313,8 +319,7 @@ enum err_code flux_require_fill(const struct flux_config *c, struct err *err)
 
 static struct flux_linear rows_of(const struct flux_linear *l, int64_t row, int64_t n)
 {
-    return (struct flux_linear){ weight_row_view(&l->w, row, n),
-                                 tensor_1d(DT_F32, n, (float *)l->b.data + row) };
+    return (struct flux_linear){ weight_row_view(&l->w, row, n), tensor_1d(DT_F32, n, (float *)l->b.data + row) };
 }
 
 enum err_code flux_load(struct flux *ret, struct weight_loader *l, struct arena *model, struct err *err)

@@ -107,13 +107,12 @@ static enum err_code size_tensor(struct header_entry *h, int value_bytes, struct
 
 static enum err_code read_tensor(struct json_scan *s, struct header_entry *h, struct err *err)
 {
-    enum json_event ev;
     enum err_code rc = ERR_OK;
     int value_bytes = 0;
 
     if (json_scan_next(s) != JSON_OBJECT)
         return broken(h->e.name, "no object", err);
-    while (!rc && (ev = json_scan_next(s)) == JSON_KEY) {
+    while (!rc && json_scan_next(s) == JSON_KEY) {
         if (span_is(s->raw, "dtype"))
             rc = read_dtype(s, h, &value_bytes, err);
         else if (span_is(s->raw, "shape"))
@@ -151,7 +150,7 @@ static enum err_code read_metadata(struct json_scan *s, struct tensor_file *f, s
 
     if (ev != JSON_OBJECT)
         return err_set(err, ERR_CORRUPT, "safetensors: __metadata__ is no object");
-    while ((ev = json_scan_next(s)) == JSON_KEY)
+    while (json_scan_next(s) == JSON_KEY)
         if (json_scan_next(s) != JSON_STRING)
             return err_set(err, ERR_CORRUPT, "safetensors: a value of __metadata__ is no string");
     f->metadata = (struct span){ s->text.ptr + start, s->at - start };
@@ -170,13 +169,12 @@ static bool is_metadata(const struct json_scan *s)
 static enum err_code count_tensors(struct span header, int *ret_n, struct err *err)
 {
     struct json_scan s;
-    enum json_event ev;
     int n = 0;
 
     json_scan_init(&s, header);
     if (json_scan_next(&s) != JSON_OBJECT)
         return err_set(err, ERR_CORRUPT, "safetensors: the header is no object");
-    while ((ev = json_scan_next(&s)) == JSON_KEY) {
+    while (json_scan_next(&s) == JSON_KEY) {
         n += !is_metadata(&s);
         if (n > TENSOR_FILE_MAX_TENSORS)
             return err_set(err, ERR_TOO_LARGE, "safetensors: more than %d tensors", TENSOR_FILE_MAX_TENSORS);

@@ -20,25 +20,36 @@ struct names {
 };
 
 static const struct names families[] = {
-    { .probe = "encoder.final_layer_norm.weight", .stem = "encoder.block.",
-      .embedding = "shared.weight", .other_embedding = "encoder.embed_tokens.weight",
+    { .probe = "encoder.final_layer_norm.weight",
+      .stem = "encoder.block.",
+      .embedding = "shared.weight",
+      .other_embedding = "encoder.embed_tokens.weight",
       .rel_bias = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
       .final_norm = "encoder.final_layer_norm.weight",
       .attn_norm = "encoder.block.%d.layer.0.layer_norm.weight",
-      .q = "encoder.block.%d.layer.0.SelfAttention.q.weight", .k = "encoder.block.%d.layer.0.SelfAttention.k.weight",
-      .v = "encoder.block.%d.layer.0.SelfAttention.v.weight", .o = "encoder.block.%d.layer.0.SelfAttention.o.weight",
+      .q = "encoder.block.%d.layer.0.SelfAttention.q.weight",
+      .k = "encoder.block.%d.layer.0.SelfAttention.k.weight",
+      .v = "encoder.block.%d.layer.0.SelfAttention.v.weight",
+      .o = "encoder.block.%d.layer.0.SelfAttention.o.weight",
       .ffn_norm = "encoder.block.%d.layer.1.layer_norm.weight",
       .wi_0 = "encoder.block.%d.layer.1.DenseReluDense.wi_0.weight",
       .wi_1 = "encoder.block.%d.layer.1.DenseReluDense.wi_1.weight",
       .wo = "encoder.block.%d.layer.1.DenseReluDense.wo.weight" },
-    { .probe = "enc.output_norm.weight", .stem = "enc.blk.",
-      .embedding = "token_embd.weight", .other_embedding = "token_embd.weight",
-      .rel_bias = "enc.blk.0.attn_rel_b.weight", .final_norm = "enc.output_norm.weight",
+    { .probe = "enc.output_norm.weight",
+      .stem = "enc.blk.",
+      .embedding = "token_embd.weight",
+      .other_embedding = "token_embd.weight",
+      .rel_bias = "enc.blk.0.attn_rel_b.weight",
+      .final_norm = "enc.output_norm.weight",
       .attn_norm = "enc.blk.%d.attn_norm.weight",
-      .q = "enc.blk.%d.attn_q.weight", .k = "enc.blk.%d.attn_k.weight",
-      .v = "enc.blk.%d.attn_v.weight", .o = "enc.blk.%d.attn_o.weight",
+      .q = "enc.blk.%d.attn_q.weight",
+      .k = "enc.blk.%d.attn_k.weight",
+      .v = "enc.blk.%d.attn_v.weight",
+      .o = "enc.blk.%d.attn_o.weight",
       .ffn_norm = "enc.blk.%d.ffn_norm.weight",
-      .wi_0 = "enc.blk.%d.ffn_gate.weight", .wi_1 = "enc.blk.%d.ffn_up.weight", .wo = "enc.blk.%d.ffn_down.weight" },
+      .wi_0 = "enc.blk.%d.ffn_gate.weight",
+      .wi_1 = "enc.blk.%d.ffn_up.weight",
+      .wo = "enc.blk.%d.ffn_down.weight" },
 };
 enum { N_FAMILIES = sizeof families / sizeof *families };
 
@@ -122,8 +133,8 @@ static enum err_code find(const struct weight_set *set, const char *name, const 
     *ret = weight_set_find(set, "%s", name);
     if (!*ret)
         return err_set(err, ERR_NOT_FOUND, "T5: tensor '%s' is missing", name);
-    if ((*ret)->n_dims != 2 || (*ret)->dims[0] < 1 || (*ret)->dims[1] < 1 || (*ret)->dims[0] > MAX_WIDTH
-        || (*ret)->dims[1] > MAX_WIDTH)
+    if ((*ret)->n_dims != 2 || (*ret)->dims[0] < 1 || (*ret)->dims[1] < 1 || (*ret)->dims[0] > MAX_WIDTH ||
+        (*ret)->dims[1] > MAX_WIDTH)
         return err_set(err, ERR_CORRUPT, "T5: tensor '%s' is no matrix", name);
     return ERR_OK;
 }
@@ -175,9 +186,13 @@ static enum err_code load_layer(struct t5_encoder *t5, struct weight_loader *l, 
 {
     struct t5_layer *t = &t5->layers[layer];
     int64_t d = t5->d_model, inner = t5->inner, ff = t5->d_ff;
-    const struct { struct weight *w; const char *pattern; int64_t rows, cols; } matrices[] = {
-        { &t->q, names->q, inner, d },   { &t->k, names->k, inner, d },   { &t->v, names->v, inner, d },
-        { &t->o, names->o, d, inner },   { &t->wi_0, names->wi_0, ff, d }, { &t->wi_1, names->wi_1, ff, d },
+    const struct {
+        struct weight *w;
+        const char *pattern;
+        int64_t rows, cols;
+    } matrices[] = {
+        { &t->q, names->q, inner, d }, { &t->k, names->k, inner, d },    { &t->v, names->v, inner, d },
+        { &t->o, names->o, d, inner }, { &t->wi_0, names->wi_0, ff, d }, { &t->wi_1, names->wi_1, ff, d },
         { &t->wo, names->wo, d, ff },
     };
     char name[NAME_SIZE];
@@ -232,8 +247,9 @@ static enum err_code attention(struct state *s, const struct t5_layer *t, struct
 {
     struct backend *be = s->t5->be;
     int64_t inner = s->t5->inner, rows = tensor_rows(&s->h);
-    struct attention_args args = { .n_heads = s->t5->n_heads, .head_dim = s->t5->head_dim, .scale = 1,
-                                   .rel_bias = &s->t5->rel_bias };
+    struct attention_args args = {
+        .n_heads = s->t5->n_heads, .head_dim = s->t5->head_dim, .scale = 1, .rel_bias = &s->t5->rel_bias
+    };
     const struct weight *const w[] = { &t->q, &t->k, &t->v };
     size_t mark = devarena_mark(s->mem);
     struct tensor qkv[3], out;

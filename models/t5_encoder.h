@@ -36,8 +36,7 @@ struct t5_encoder {
 /* Joins the files (shards, or one GGUF). ERR_NOT_FOUND where they hold no T5 encoder. */
 MUST_CHECK enum err_code t5_weight_set(struct weight_set *ret, const struct tensor_file *files, int n_files,
                                        struct err *err);
-MUST_CHECK enum err_code t5_load(struct t5_encoder *ret, struct weight_loader *l, struct arena *model,
-                                 struct err *err);
+MUST_CHECK enum err_code t5_load(struct t5_encoder *ret, struct weight_loader *l, struct arena *model, struct err *err);
 
 /* ids on the host, n of them, padding included (1 .. T5_MAX_TOKENS); out F32 [n, d_model]. */
 MUST_CHECK enum err_code t5_encode(const struct t5_encoder *t5, const int32_t *ids, int n, struct tensor *out,

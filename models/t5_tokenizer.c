@@ -57,7 +57,8 @@ enum err_code t5_tokenizer_open(struct t5_tokenizer *t, const char *path, struct
     struct span file = { 0 };
     enum err_code rc = file_read(path, T5_VOCAB_MAX_FILE_BYTES, scratch, &file, err);
 
-    if (rc) goto out;
+    if (rc)
+        goto out;
     rc = span_ends(span_of(path), ".json") ? t5_vocab_from_json(file, scratch, &v, err)
                                            : t5_vocab_from_spiece(file, scratch, &v, err);
     if (!rc)

@@ -39,8 +39,7 @@ struct t5_vocab {
  *   2. field 2: trainer { 3 model type: 1 Unigram, 35 byte fallback, 42 end id, 43 padding id }
  *   3. field 3: normaliser { 2 charsmap }
  */
-MUST_CHECK enum err_code t5_vocab_from_spiece(struct span file, struct arena *a, struct t5_vocab *ret,
-                                              struct err *err);
+MUST_CHECK enum err_code t5_vocab_from_spiece(struct span file, struct arena *a, struct t5_vocab *ret, struct err *err);
 
 /* tokenizer.json: added_tokens, normalizer, pre_tokenizer.prepend_scheme, model { type, unk_id, vocab }. */
 MUST_CHECK enum err_code t5_vocab_from_json(struct span file, struct arena *a, struct t5_vocab *ret, struct err *err);

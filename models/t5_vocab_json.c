@@ -49,8 +49,7 @@ static enum err_code need_id(struct reader *r, int32_t *ret)
 {
     int64_t id;
 
-    if (json_scan_next(&r->scan) != JSON_NUMBER || !json_int64(r->scan.raw, &id) || id < 0 ||
-        id >= T5_VOCAB_MAX_PIECES)
+    if (json_scan_next(&r->scan) != JSON_NUMBER || !json_int64(r->scan.raw, &id) || id < 0 || id >= T5_VOCAB_MAX_PIECES)
         return bad(r, "an id was expected");
     *ret = (int32_t)id;
     return ERR_OK;

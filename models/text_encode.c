@@ -24,25 +24,27 @@ static enum err_code open_part(const struct model_folder *folder, enum model_par
     return rc;
 }
 
-static enum err_code load_t5(struct text_encoder *e, const struct model_folder *folder, struct weight_loader *l,
+static enum err_code load_t5(struct text_encoder *e, const struct model_folder *folder, const struct weight_loader *l,
                              struct arena *model, struct err *err)
 {
+    struct weight_loader part = *l;
     struct weight_set set;
-    enum err_code rc = open_part(folder, MODEL_T5, t5_weight_set, &set, l, model, err);
+    enum err_code rc = open_part(folder, MODEL_T5, t5_weight_set, &set, &part, model, err);
 
     if (!rc)
-        rc = t5_load(&e->t5, l, model, err);
+        rc = t5_load(&e->t5, &part, model, err);
     return rc ? rc : t5_tokenizer_find(&e->t5_tokenizer, folder, model, l->scratch, err);
 }
 
-static enum err_code load_clip(struct text_encoder *e, const struct model_folder *folder, struct weight_loader *l,
+static enum err_code load_clip(struct text_encoder *e, const struct model_folder *folder, const struct weight_loader *l,
                                struct arena *model, struct err *err)
 {
+    struct weight_loader part = *l;
     struct weight_set set;
-    enum err_code rc = open_part(folder, MODEL_CLIP, clip_weight_set, &set, l, model, err);
+    enum err_code rc = open_part(folder, MODEL_CLIP, clip_weight_set, &set, &part, model, err);
 
     if (!rc)
-        rc = clip_load(&e->clip, l, model, err);
+        rc = clip_load(&e->clip, &part, model, err);
     return rc ? rc : clip_tokenizer_find(&e->clip_tokenizer, folder, model, l->scratch, err);
 }
 

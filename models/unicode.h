@@ -39,7 +39,6 @@ bool unicode_cluster_takes(struct unicode_cluster *c, int32_t cp); /* false: cp 
  * characters assigned later neither reorder nor compose. O(n log n) in the length of the longest run of marks.
  * ERR_INVALID broken UTF-8; ERR_NOMEM.
  */
-MUST_CHECK enum err_code unicode_nfc(struct span text, struct arena *a, int32_t **ret, size_t *ret_n,
-                                     struct err *err);
+MUST_CHECK enum err_code unicode_nfc(struct span text, struct arena *a, int32_t **ret, size_t *ret_n, struct err *err);
 
 #endif

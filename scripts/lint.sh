@@ -1,5 +1,7 @@
 #!/bin/bash
-# lint.sh: the rules a compiler does not know. Layers, one library a file, no exit outside main, no fast-math, shell.
+# lint.sh: the rules a compiler does not know. Layers, one library a file, no exit outside main, no fast-math, headers that
+# say what they are, files that can be read at a sitting, layout, shell.
+# shellcheck disable=SC2317  # the functions are called through refuse
 set -uo pipefail
 bad=0
 
@@ -13,7 +15,6 @@ refuse() { # TEXT COMMAND...: whatever the command finds is an offence
     bad=1
 }
 
-# shellcheck disable=SC2317  # called through refuse
 search() { grep -rnE --include='*.c' --include='*.h' --include='*.cu' --include='*.cuh' "$@"; }
 
 refuse "an arrow back: models/ or kernels/ includes worker/" search '#include "worker/' models kernels
@@ -40,6 +41,29 @@ only_in '(jpeglib|jerror)' models/image/jpeg.c
 only_in 'utf8proc' models/unicode.c
 only_in 'dnnl' kernels/cpu/onednn.c
 only_in 'cublasLt' kernels/cuda/cublaslt.h
+
+sources() { git ls-files -co --exclude-standard "$@" | while read -r f; do [ -f "$f" ] && echo "$f"; done; }
+
+headers_without_comment() { # what it is, before anything else
+    sources 'worker/*.h' 'models/*.h' 'kernels/*.h' 'kernels/*.cuh' 'test/*.h' | while read -r f; do
+        head -n 1 "$f" | grep -q '^/\*' || echo "$f"
+    done
+}
+refuse "a header that does not begin with what it is" headers_without_comment
+
+long_files() {
+    sources '*.c' '*.h' '*.cu' '*.cuh' '*.cc' '*.py' '*.sh' | xargs wc -l | awk -v most=800 '$2 != "total" && $1 > most'
+}
+refuse "over 800 lines: that is more than one noun" long_files
+
+badly_laid_out() {
+    sources '*.c' '*.h' '*.cu' '*.cuh' | xargs clang-format-19 --dry-run 2>&1 | sed -n 's/^\([a-z][^ :]*\):[0-9]*:.*warning:.*/\1/p' | uniq
+}
+if command -v clang-format-19 >/dev/null; then
+    refuse "make fmt would change" badly_laid_out
+else
+    echo "lint: clang-format-19 is not installed: the layout was not checked"
+fi
 
 if command -v shellcheck >/dev/null; then
     shellcheck scripts/*.sh .ci/run || bad=1

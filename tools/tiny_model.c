@@ -4,8 +4,8 @@
  *   tiny-model DIR [SEED]
  *
  * Same layout, names, shapes and file formats as the real model (sections 2.10, 5.4, 7.2, 8.5 of the numerics
- * document), only small: 2 double + 2 single blocks of 2 heads x 32, T5 and CLIP of two layers, a VAE of widths 32, 32, 64, 64.
- * The weights mean nothing: what it paints is texture. The same seed gives the same bytes.
+ * document), only small: 2 double + 2 single blocks of 2 heads x 32, T5 and CLIP of two layers, a VAE of widths 32, 32,
+ * 64, 64. The weights mean nothing: what it paints is texture. The same seed gives the same bytes.
  *
  *   transformer      flux1-fill-tiny-Q8_0.gguf          matrices of the blocks Q8_0, the rest F32
  *   VAE              ae.safetensors                     BF16, BFL names
@@ -28,13 +28,29 @@
 #include "models/tensor_file.h"
 
 enum {
-    HIDDEN = 64, HEAD_DIM = 32, MLP = 4 * HIDDEN, N_DOUBLE = 2, N_SINGLE = 2, IN_CHANNELS = 384, OUT_CHANNELS = 64,
+    HIDDEN = 64,
+    HEAD_DIM = 32,
+    MLP = 4 * HIDDEN,
+    N_DOUBLE = 2,
+    N_SINGLE = 2,
+    IN_CHANNELS = 384,
+    OUT_CHANNELS = 64,
     SINUSOID = 256,
-    T5_WIDTH = 64, T5_HEADS = 2, T5_FF = 128, T5_LAYERS = 2, T5_BUCKETS = 32,
-    CLIP_WIDTH = 64, CLIP_LAYERS = 2, CLIP_POSITIONS = 77,
-    VAE_LEVELS = 4, VAE_LATENT = 16,
-    MAX_TENSORS = 512, NAME_SIZE = 96,
-    GGUF_ALIGNMENT = 32, GGUF_F32 = 0, GGUF_Q8_0 = 8
+    T5_WIDTH = 64,
+    T5_HEADS = 2,
+    T5_FF = 128,
+    T5_LAYERS = 2,
+    T5_BUCKETS = 32,
+    CLIP_WIDTH = 64,
+    CLIP_LAYERS = 2,
+    CLIP_POSITIONS = 77,
+    VAE_LEVELS = 4,
+    VAE_LATENT = 16,
+    MAX_TENSORS = 512,
+    NAME_SIZE = 96,
+    GGUF_ALIGNMENT = 32,
+    GGUF_F32 = 0,
+    GGUF_Q8_0 = 8
 };
 static const int vae_width[VAE_LEVELS] = { 32, 32, 64, 64 };
 
@@ -114,7 +130,11 @@ static void add(struct part *p, enum dtype dtype, float centre, float spread, in
     }
 }
 
-#define DIMS(...) (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (const int64_t[]){ __VA_ARGS__ }
+#define DIMS(...)                                                                  \
+    (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (const int64_t[]) \
+    {                                                                              \
+        __VA_ARGS__                                                                \
+    }
 
 static void add_matrix(struct part *p, enum dtype t, int64_t out, int64_t in, const char *name)
 {
@@ -206,7 +226,8 @@ static void t5_tensors(struct part *p, int64_t vocabulary)
         for (int k = 0; k < 4; k++)
             add_matrix(p, DT_BF16, T5_WIDTH, T5_WIDTH, text("%s.0.SelfAttention.%s.weight", b, attention[k]));
         if (l == 0)
-            add(p, DT_BF16, 0, 0.5F, DIMS(T5_BUCKETS, T5_HEADS), "%s.0.SelfAttention.relative_attention_bias.weight", b);
+            add(p, DT_BF16, 0, 0.5F, DIMS(T5_BUCKETS, T5_HEADS), "%s.0.SelfAttention.relative_attention_bias.weight",
+                b);
         add(p, DT_BF16, 1, 0.1F, DIMS(T5_WIDTH), "%s.0.layer_norm.weight", b);
         add_matrix(p, DT_BF16, T5_FF, T5_WIDTH, text("%s.1.DenseReluDense.wi_0.weight", b));
         add_matrix(p, DT_BF16, T5_FF, T5_WIDTH, text("%s.1.DenseReluDense.wi_1.weight", b));
@@ -290,8 +311,14 @@ static void put(FILE *f, const void *data, size_t n)
     if (fwrite(data, 1, n, f) != n)
         die("write", strerror(errno));
 }
-static void put_u32(FILE *f, uint32_t v) { put(f, &v, 4); }
-static void put_u64(FILE *f, uint64_t v) { put(f, &v, 8); }
+static void put_u32(FILE *f, uint32_t v)
+{
+    put(f, &v, 4);
+}
+static void put_u64(FILE *f, uint64_t v)
+{
+    put(f, &v, 8);
+}
 static void put_text(FILE *f, const char *s)
 {
     put_u64(f, strlen(s));
@@ -321,7 +348,10 @@ static void put_q8_0(FILE *f, const float *x, size_t n)
 {
     for (size_t b = 0; b < n; b += 32) {
         float most = 1e-3F, d;
-        union { float f; uint32_t u; } bits;
+        union {
+            float f;
+            uint32_t u;
+        } bits;
         uint16_t half;
         int8_t q[32];
 
@@ -379,10 +409,11 @@ static void write_gguf(const char *path, const struct part *p)
 
 /* ---- tokenizers: letters, digits, punctuation and a few words ---- */
 
-static const char *const words[] = { "the", "a",    "of",   "and",   "with", "background", "grass", "floor", "wall", "sky",
-                                     "photo", "clean", "empty", "scene", "dog",  "cat",        "fur",   "natural" };
-static const char *const merges[] = { "t h", "th e</w>", "a n", "an d</w>", "o f</w>", "i n", "o u", "c a", "d o", "g r",
-                                      "gr a", "f l", "s k", "r o", "n d</w>" };
+static const char *const words[] = { "the",   "a",     "of",   "and", "with",  "background",
+                                     "grass", "floor", "wall", "sky", "photo", "clean",
+                                     "empty", "scene", "dog",  "cat", "fur",   "natural" };
+static const char *const merges[] = { "t h", "th e</w>", "a n",  "an d</w>", "o f</w>", "i n", "o u",    "c a",
+                                      "d o", "g r",      "gr a", "f l",      "s k",     "r o", "n d</w>" };
 
 /* One piece of a SentencePiece model: field 1 { 1: text, 2: float score, 3: type }. */
 static void put_piece(FILE *f, const char *piece, float score, int type, int *n)
@@ -414,7 +445,7 @@ static int write_spiece(const char *path)
         put_piece(f, text("\xe2\x96\x81%s", words[i]), -4 - 0.1F * (float)i, 1, &n);
     for (int c = 33; c < 127; c++)
         put_piece(f, text("%c", c), -6 - 0.01F * (float)c, 1, &n);
-    put(f, "\x12\x02\x18\x01", 4);             /* trainer spec { model_type: unigram } */
+    put(f, "\x12\x02\x18\x01", 4);          /* trainer spec { model_type: unigram } */
     put(f, "\x1a\x0a\x0a\x08identity", 12); /* normaliser spec { name: identity }, without a table */
     if (fclose(f))
         die(path, strerror(errno));
@@ -510,7 +541,8 @@ int main(int argc, char **argv)
         flux[i].arena = &arena, flux[i].rng = seed * 1000 + (uint64_t)i;
     make_dir(dir);
     for (int i = 0; i < 4; i++)
-        make_dir(text("%s/%s", dir, (const char *const[]){ "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2" }[i]));
+        make_dir(text("%s/%s", dir,
+                      (const char *const[]){ "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2" }[i]));
 
     t5_tensors(t5, write_spiece(text("%s/tokenizer_2/spiece.model", dir)));
     clip_tensors(clip, write_clip_tokenizer(dir));

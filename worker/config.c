@@ -373,7 +373,7 @@ static bool is_loopback_url(const char *url)
     for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
         size_t n = strlen(hosts[i]);
 
-        if (strncmp(url, hosts[i], n) != 0)
+        if (!span_starts(span_of(url), hosts[i]))
             continue;
         if (url[n] == ':')
             n += 1 + strspn(url + n + 1, "0123456789");

@@ -11,11 +11,12 @@
 #include "kernels/base/err.h"
 
 enum job_error_class {
-    JOB_ERROR_FINAL,    /* the same input fails again: write `failed`, then ack */
+    JOB_ERROR_FINAL,     /* the same input fails again: write `failed`, then ack */
     JOB_ERROR_TRANSIENT, /* give the claim back and nack */
-    JOB_ERROR_FAULT     /* as TRANSIENT, and the process must be replaced */
+    JOB_ERROR_FAULT      /* as TRANSIENT, and the process must be replaced */
 };
 
+/* clang-format off */
 #define JOB_ERROR_MAP(X)                                                                                          \
     /*  code                     class                 http  retryable  sentence */                               \
     X(INPUT_MISSING,             JOB_ERROR_FINAL,      204,  true,                                                \
@@ -50,12 +51,13 @@ enum job_error_class {
       "The service is busy. Please try again later.")                                                             \
     X(INTERNAL,                  JOB_ERROR_TRANSIENT,  500,  true,                                                \
       "Something went wrong on our side. Please try again later.")
+/* clang-format on */
 
 enum job_error {
 #define X(code, class, http, retryable, sentence) JOB_##code,
     JOB_ERROR_MAP(X)
 #undef X
-    JOB_ERROR_COUNT
+        JOB_ERROR_COUNT
 };
 
 struct job_error_info {

@@ -85,8 +85,7 @@ enum err_code arena_printf(struct arena *a, char **ret_text, struct err *err, co
     va_copy(again, ap);
     n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
-    rc = n < 0 ? err_set(err, ERR_INTERNAL, "arena_printf: bad format")
-               : arena_alloc(a, (size_t)n + 1, 1, &text, err);
+    rc = n < 0 ? err_set(err, ERR_INTERNAL, "arena_printf: bad format") : arena_alloc(a, (size_t)n + 1, 1, &text, err);
     if (!rc) {
         (void)vsnprintf(text, (size_t)n + 1, fmt, again);
         *ret_text = text;
@@ -113,8 +112,8 @@ void arena_rewind(struct arena *a, struct arena_mark mark)
 enum err_code span_dup(struct arena *a, struct span s, char **ret_text, struct err *err)
 {
     char *text = NULL;
-    enum err_code rc = s.len == SIZE_MAX ? err_set(err, ERR_NOMEM, "span: too long")
-                                         : arena_alloc(a, s.len + 1, 1, &text, err);
+    enum err_code rc =
+        s.len == SIZE_MAX ? err_set(err, ERR_NOMEM, "span: too long") : arena_alloc(a, s.len + 1, 1, &text, err);
 
     if (rc)
         return rc;

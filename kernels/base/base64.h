@@ -22,7 +22,7 @@ enum base64_flags {
 };
 
 /* Bytes that a text of `len` characters can decode to at most, and characters that `len` bytes need, NUL included. */
-#define BASE64_DECODED_MAX(len) ((len) / 4 * 3 + (len) % 4)
+#define BASE64_DECODED_MAX(len)  ((len) / 4 * 3 + (len) % 4)
 #define BASE64_ENCODED_SIZE(len) (((len) + 2) / 3 * 4 + 1)
 
 /* ERR_INVALID: not base64 of the kind asked for; ERR_TOO_LARGE: over `size` bytes. The message names the offset and

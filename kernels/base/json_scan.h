@@ -23,7 +23,7 @@ enum { JSON_MAX_DEPTH = 32 };
 
 enum json_event {
     JSON_ERROR = -1, /* s->error says what, s->at where; stays */
-    JSON_END = 0,    /* the value and nothing after it */
+    JSON_END,        /* the value and nothing after it */
     JSON_OBJECT,
     JSON_OBJECT_END,
     JSON_ARRAY,

@@ -18,7 +18,7 @@ struct span {
 };
 
 #define SPAN(literal) ((struct span){ (literal), sizeof(literal) - 1 })
-#define SPAN_ARG(s) ((int)((s).len > 200 ? 200 : (s).len)), (s).ptr /* for "%.*s" in messages */
+#define SPAN_ARG(s)   ((int)((s).len > 200 ? 200 : (s).len)), (s).ptr /* for "%.*s" in messages */
 
 static inline struct span span_of(const char *text)
 {

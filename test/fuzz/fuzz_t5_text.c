@@ -15,8 +15,8 @@ static struct t5_tokenizer *tokenizer(struct arena *scratch)
     static struct arena model;
     static struct t5_tokenizer t;
 
-    if (!model.base && (arena_init(&model, T5_SCRATCH_BYTES, NULL) ||
-                        t5_tokenizer_open(&t, VOCABULARY, &model, scratch, NULL)))
+    if (!model.base &&
+        (arena_init(&model, T5_SCRATCH_BYTES, NULL) || t5_tokenizer_open(&t, VOCABULARY, &model, scratch, NULL)))
         abort();
     return &t;
 }

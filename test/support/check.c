@@ -84,8 +84,7 @@ int main(int argc, char **argv)
         reason[0] = 0;
         result = run(t);
         count[result]++;
-        printf("%s %s (%.0f ms)%s%s\n", words[result], t->name, 1e3 * (seconds() - start), *reason ? "  " : "",
-               reason);
+        printf("%s %s (%.0f ms)%s%s\n", words[result], t->name, 1e3 * (seconds() - start), *reason ? "  " : "", reason);
         (void)fflush(stdout);
     }
     printf("%d passed, %d failed, %d skipped\n", count[PASSED], count[FAILED], count[SKIPPED]);

@@ -21,27 +21,30 @@ void test_register(struct test *t);
 void test_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4), noreturn));
 void test_skip(const char *why) __attribute__((noreturn));
 
-#define TEST(ident)                                                                                  \
-    static void ident(void);                                                                         \
-    static struct test ident##_entry = { #ident, __FILE__, ident, NULL };                            \
-    __attribute__((constructor)) static void ident##_register(void) { test_register(&ident##_entry); } \
+#define TEST(ident)                                                       \
+    static void ident(void);                                              \
+    static struct test ident##_entry = { #ident, __FILE__, ident, NULL }; \
+    __attribute__((constructor)) static void ident##_register(void)       \
+    {                                                                     \
+        test_register(&ident##_entry);                                    \
+    }                                                                     \
     static void ident(void)
 
-#define CHECK(cond)                                                                                  \
-    do {                                                                                             \
-        if (!(cond))                                                                                 \
-            test_fail(__FILE__, __LINE__, "%s", #cond);                                              \
+#define CHECK(cond)                                     \
+    do {                                                \
+        if (!(cond))                                    \
+            test_fail(__FILE__, __LINE__, "%s", #cond); \
     } while (0)
-#define CHECK_OK(expr, err)                                                                          \
-    do {                                                                                             \
-        if ((expr) != 0)                                                                             \
-            test_fail(__FILE__, __LINE__, "%s: %s", #expr, (err).msg);                               \
+#define CHECK_OK(expr, err)                                            \
+    do {                                                               \
+        if ((expr) != 0)                                               \
+            test_fail(__FILE__, __LINE__, "%s: %s", #expr, (err).msg); \
     } while (0)
-#define CHECK_INT(got, want)                                                                         \
-    do {                                                                                             \
-        long long g_ = (long long)(got), w_ = (long long)(want);                                     \
-        if (g_ != w_)                                                                                \
-            test_fail(__FILE__, __LINE__, "%s = %lld, want %lld", #got, g_, w_);                     \
+#define CHECK_INT(got, want)                                                     \
+    do {                                                                         \
+        long long g_ = (long long)(got), w_ = (long long)(want);                 \
+        if (g_ != w_)                                                            \
+            test_fail(__FILE__, __LINE__, "%s = %lld, want %lld", #got, g_, w_); \
     } while (0)
 #define CHECK_STR(got, want)                                                                         \
     do {                                                                                             \
@@ -54,21 +57,21 @@ void test_skip(const char *why) __attribute__((noreturn));
 /* ||got - want|| / ||want|| over n values, in double. NaN anywhere gives NaN, and a zero reference infinity,
  * so write !(check_rel(...) <= limit), or use CHECK_REL, which also refuses an all-zero result. */
 double check_rel(const float *got, const float *want, size_t n);
-#define CHECK_REL(got, want, n, limit)                                                               \
-    do {                                                                                             \
-        double r_ = check_rel((got), (want), (n));                                                   \
-        if (!(r_ <= (limit)))                                                                        \
+#define CHECK_REL(got, want, n, limit)                                                                       \
+    do {                                                                                                     \
+        double r_ = check_rel((got), (want), (n));                                                           \
+        if (!(r_ <= (limit)))                                                                                \
             test_fail(__FILE__, __LINE__, "%s: relative error %.3g, limit %.3g", #got, r_, (double)(limit)); \
     } while (0)
 
 /* Every value within atol + rtol * |want|; NaN fails. */
-#define CHECK_NEAR(got, want, n, atol, rtol)                                                         \
-    do {                                                                                             \
-        for (size_t i_ = 0; i_ < (size_t)(n); i_++)                                                  \
-            if (!(__builtin_fabs((double)(got)[i_] - (double)(want)[i_]) <=                          \
-                  (atol) + (rtol) * __builtin_fabs((double)(want)[i_])))                             \
+#define CHECK_NEAR(got, want, n, atol, rtol)                                                            \
+    do {                                                                                                \
+        for (size_t i_ = 0; i_ < (size_t)(n); i_++)                                                     \
+            if (!(__builtin_fabs((double)(got)[i_] - (double)(want)[i_]) <=                             \
+                  (atol) + (rtol) * __builtin_fabs((double)(want)[i_])))                                \
                 test_fail(__FILE__, __LINE__, "%s[%zu] = %.9g, want %.9g", #got, i_, (double)(got)[i_], \
-                          (double)(want)[i_]);                                                       \
+                          (double)(want)[i_]);                                                          \
     } while (0)
 
 #endif

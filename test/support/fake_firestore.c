@@ -95,9 +95,11 @@ static enum err_code get(struct fake_firestore *f, const char *url, struct arena
     if (!f->fields)
         return answer(a, 404, "{\"error\":{\"code\":404,\"message\":\"x\",\"status\":\"NOT_FOUND\"}}", ret, err);
     time_text(f, time);
-    rc = arena_printf(a, &text, err, "{\"name\":\"projects/demo/databases/(default)/documents/%.*s\",\"fields\":%s,"
+    rc = arena_printf(a, &text, err,
+                      "{\"name\":\"projects/demo/databases/(default)/documents/%.*s\",\"fields\":%s,"
                       "\"createTime\":\"%s\",\"updateTime\":\"%s\"}",
-                      (int)strcspn(strstr(name, "users/"), "?"), strstr(name, "users/"), print(f, f->fields), time, time);
+                      (int)strcspn(strstr(name, "users/"), "?"), strstr(name, "users/"), print(f, f->fields), time,
+                      time);
     return rc ? rc : answer(a, 200, text, ret, err);
 }
 
@@ -127,8 +129,10 @@ static enum err_code commit(struct fake_firestore *f, struct span body, struct a
     condition = json_get(json_get(write, "currentDocument"), "updateTime");
     time_text(f, time);
     if (!f->fields || (condition && strcmp(json_string(condition), time) != 0))
-        return answer(a, 400, "{\"error\":{\"code\":400,\"message\":\"x\",\"status\":\"FAILED_PRECONDITION\"}}", ret, err);
-    next = apply(f, json_get(json_get(write, "updateMask"), "fieldPaths"), json_get(json_get(write, "update"), "fields"));
+        return answer(a, 400, "{\"error\":{\"code\":400,\"message\":\"x\",\"status\":\"FAILED_PRECONDITION\"}}", ret,
+                      err);
+    next =
+        apply(f, json_get(json_get(write, "updateMask"), "fieldPaths"), json_get(json_get(write, "update"), "fields"));
     if (strcmp(print(f, next), print(f, f->fields)) != 0)
         f->version++;
     f->fields = next;

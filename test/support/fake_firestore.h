@@ -24,7 +24,7 @@ struct fake_firestore {
     const struct json *fields; /* NULL: no document */
     int version;
     int n_gets, n_commits;
-    enum fake_fault next_commit; /* once */
+    enum fake_fault next_commit;                                /* once */
     void (*before_commit)(struct fake_firestore *f, void *ctx); /* once: somebody else moves first */
     void *before_ctx;
 };
@@ -33,7 +33,8 @@ void fake_firestore_init(struct fake_firestore *f);
 void fake_firestore_done(struct fake_firestore *f);
 /* Replaces the document by these fields, {"a":{"stringValue":"x"}}; NULL deletes it. A new version. */
 void fake_firestore_put(struct fake_firestore *f, const char *fields_json);
-/* The text of a string, integer, double, boolean or timestamp field: "inpaint.lease.id"; NULL when absent; "{}" for a map. */
+/* The text of a string, integer, double, boolean or timestamp field: "inpaint.lease.id"; NULL when absent; "{}" for a
+ * map. */
 const char *fake_firestore_text(struct fake_firestore *f, const char *path);
 
 #endif
