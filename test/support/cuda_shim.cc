@@ -176,6 +176,29 @@ bool release(int first, int n, enum state waiting)
     return true;
 }
 
+/* Runs 32 threads of the order, from `first` on, until all of them have ended or wait for other warps. */
+bool run_warp(int first)
+{
+    bool moved = false, again = true;
+
+    while (again) {
+        again = false;
+        for (int i = first; i < first + 32 && i < block.n_threads; i++) {
+            struct thread *t = &block.threads[in_order(i)];
+            struct fiber *f = t->state == NEW ? idle_fiber() : t->state == READY ? t->fiber : NULL;
+
+            if (!f)
+                continue;
+            if (t->state == NEW)
+                (void)take_new_thread(f);
+            to_fiber(f);
+            moved = again = true;
+        }
+    }
+    return moved;
+}
+
+/* One warp goes as far ahead of the others as barriers let it. */
 void run_block(void)
 {
     block.n_started = block.n_ended = 0;
@@ -186,20 +209,8 @@ void run_block(void)
     while (block.n_ended < block.n_threads) {
         bool moved = release(0, block.n_threads, AT_BLOCK);
 
-        for (int i = 0; i < block.n_threads; i++) {
-            struct thread *t = &block.threads[in_order(i)];
-
-            if (t->state == NEW) {
-                struct fiber *f = idle_fiber();
-
-                (void)take_new_thread(f);
-                to_fiber(f);
-                moved = true;
-            } else if (t->state == READY) {
-                to_fiber(t->fiber);
-                moved = true;
-            }
-        }
+        for (int first = 0; first < block.n_threads; first += 32)
+            moved = run_warp(first) || moved;
         if (!moved)
             die("threads wait at a barrier that others do not reach");
     }

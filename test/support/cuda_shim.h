@@ -2,8 +2,9 @@
  * cuda_shim - CUDA kernels on a processor, thread by thread: what kernels/cuda/isa.cuh gives, in C++.
  *
  * Kernel files are compiled with -DCUDA_SHIM naming this file. A launch runs at once, block after block. The threads of
- * a block are coroutines that run until they end or wait at a barrier, always in the same order, so a failure repeats;
- * cuda_shim_backwards() turns the order round, and a result that changes with it shows a missing barrier.
+ * a block are coroutines, and one warp after another runs until it ends or waits at a barrier of the block: a race is
+ * lost by as much as it can be, and always in the same way. cuda_shim_backwards() turns the order round; a result that
+ * changes with it shows a missing barrier.
  *
  * Stricter than a card: shared memory starts as NaN and ends at a guard, every thread must reach every barrier, the
  * target of an asynchronous copy is NaN until the copy has been waited for. What it cannot show: memory that one
