@@ -16,7 +16,7 @@ mkdir -p $tree/{bin,include,lib64,nvvm/libdevice}
 python3 -m pip install --quiet --no-deps --no-compile --target $tree/packages nvidia-cuda-runtime-cu12==12.2.140 \
     nvidia-cuda-nvcc-cu12==12.2.140 nvidia-cuda-cccl-cu12==12.3.101.post1 nvidia-cublas-cu12==12.2.5.6 \
     nvidia-curand-cu12==10.3.3.141
-for i in $tree/packages/nvidia/*/include; do cp -r "$i"/. $tree/include/; done
+for i in "$tree"/packages/nvidia/*/include; do cp -r "$i"/. "$tree"/include/; done
 mv $tree/packages/nvidia/*/lib/*.so.* $tree/lib64/
 mv $tree/packages/nvidia/cuda_nvcc/bin/ptxas $tree/bin/
 mv $tree/packages/nvidia/cuda_nvcc/nvvm/libdevice/*.bc $tree/nvvm/libdevice/
