@@ -47,7 +47,7 @@ SRC_CUDA   := $(wildcard kernels/cuda/*.c)
 SRC_CU     := $(wildcard kernels/cuda/*.cu)
 NVCC       := $(CUDA_HOME)/bin/nvcc
 CUDA_NEWEST := $(lastword $(CUDA_ARCHS))
-NVCCFLAGS  := -std=c++17 -O3 -lineinfo -I. -ccbin $(lastword $(CXX)) -Xcompiler -Wall,-Wextra -Werror all-warnings \
+NVCCFLAGS  := -std=c++17 -O3 -lineinfo -I. -ccbin $(lastword $(CXX)) -Xcompiler -Wall,-Wextra \
     $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$a,code=sm_$a) -gencode arch=compute_$(CUDA_NEWEST),code=compute_$(CUDA_NEWEST)
 CUDA_LDLIBS := -L$(CUDA_LIB) -lcudart_static -lstdc++ -ldl -lrt -Wl,-rpath,$(CUBLASLT_LIB)
 CUDA_CPPFLAGS := -isystem $(CUDA_INC) -isystem $(CUBLASLT_INC)
@@ -142,7 +142,7 @@ $(BUILD)/gpu-tests: $(GPU_TESTS) $(BUILD)/libgpumodels.a $(LIB_KERNELS)
 
 gpu-test: ## every CUDA operation against the CPU, the networks against the golden sets; T=part-of-a-name runs some
 ifneq ($(SRC_CUDA),)
-	$(Q)$(MAKE) --no-print-directory $(BUILD)/gpu-tests
+	$(Q)$(MAKE) --no-print-directory WARN='-Wall -Wextra' $(BUILD)/gpu-tests
 	$(Q)$(BUILD)/gpu-tests $(T)
 else
 	$(Q)echo "gpu-test: needs nvcc and cuBLASLt (CUDA toolkit, or make cuda-libs)"; exit 1

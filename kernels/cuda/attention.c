@@ -21,11 +21,27 @@ static enum err_code run_group(struct cuda *cuda, const struct head *h, int64_t 
     struct tensor logits = tensor_2d(DT_F32, n, keys, workspace);
     struct tensor weights = tensor_2d(DT_BF16, n, keys, workspace + group * stride * 4);
     struct tensor q = tensor_row_view(&h->q, first, n), out = tensor_row_view(&h->out, first, n);
-    struct cuda_product qk = { .m = n, .n = keys, .k = dim, .a_stride = q.row_stride, .b_stride = h->k.row_stride,
-                               .d_stride = stride, .a = q.data, .b = h->k.data, .d = logits.data, .d_type = DT_F32 };
-    struct cuda_product pv = { .m = n, .n = dim, .k = keys, .a_stride = stride, .b_stride = h->v.row_stride,
-                               .d_stride = out.row_stride, .a = weights.data, .b = h->v.data, .d = out.data,
-                               .d_type = out.dtype, .b_transposed = true };
+    struct cuda_product qk = { .m = n,
+                               .n = keys,
+                               .k = dim,
+                               .a_stride = q.row_stride,
+                               .b_stride = h->k.row_stride,
+                               .d_stride = stride,
+                               .a = q.data,
+                               .b = h->k.data,
+                               .d = logits.data,
+                               .d_type = DT_F32 };
+    struct cuda_product pv = { .m = n,
+                               .n = dim,
+                               .k = keys,
+                               .a_stride = stride,
+                               .b_stride = h->v.row_stride,
+                               .d_stride = out.row_stride,
+                               .a = weights.data,
+                               .b = h->v.data,
+                               .d = out.data,
+                               .d_type = out.dtype,
+                               .b_transposed = true };
     enum err_code rc = cuda_product_run(cuda, &qk, err);
 
     logits.row_stride = weights.row_stride = stride;
@@ -59,8 +75,10 @@ enum err_code cuda_attention_by_products(struct backend *be, struct tensor *out,
         return err_set(err, ERR_UNSUPPORTED, "cuda: attention heads of %d, F32, causal or with a bias", args->head_dim);
     for (int i = 0; i < args->n_heads && !rc; i++) {
         int64_t at = (int64_t)i * args->head_dim;
-        struct head h = { .q = tensor_col_view(q, at, args->head_dim), .k = tensor_col_view(k, at, args->head_dim),
-                          .v = tensor_col_view(v, at, args->head_dim), .out = tensor_col_view(out, at, args->head_dim),
+        struct head h = { .q = tensor_col_view(q, at, args->head_dim),
+                          .k = tensor_col_view(k, at, args->head_dim),
+                          .v = tensor_col_view(v, at, args->head_dim),
+                          .out = tensor_col_view(out, at, args->head_dim),
                           .scale = args->scale };
 
         rc = run_head(cuda_of(be), &h, err);

@@ -51,9 +51,9 @@ static enum err_code run_tile(const struct conv *c, int64_t first, int64_t n, st
     struct tensor tile = tensor_2d(DT_BF16, n, c->product.k, c->tile);
     struct cuda_product p = c->product;
     size_t offset = (size_t)(first * p.n) * (p.d_type == DT_F32 ? 4 : 2);
-    enum err_code rc = cuda_status((cudaError_t)k_conv_rows(&tile, &c->x, first, c->y.dims[1], c->w->kh, c->w->kw,
-                                                            c->args, c->cuda->stream),
-                                   "conv2d", err);
+    enum err_code rc = cuda_status(
+        (cudaError_t)k_conv_rows(&tile, &c->x, first, c->y.dims[1], c->w->kh, c->w->kw, c->args, c->cuda->stream),
+        "conv2d", err);
 
     p.m = n;
     p.a = c->tile;
@@ -92,8 +92,13 @@ enum err_code cuda_conv2d(struct backend *be, struct tensor *y, const struct ten
     struct conv c = { .cuda = cuda, .x = *x, .y = *y, .w = w, .args = args, .tile = cuda->workspace };
     enum err_code rc;
 
-    c.product = (struct cuda_product){ .m = y->dims[0] * y->dims[1], .n = w->c_out, .k = cuda_conv_row(w), .b = w->data,
-                                       .a = x->data, .d = y->data, .d_type = y->dtype };
+    c.product = (struct cuda_product){ .m = y->dims[0] * y->dims[1],
+                                       .n = w->c_out,
+                                       .k = cuda_conv_row(w),
+                                       .b = w->data,
+                                       .a = x->data,
+                                       .d = y->data,
+                                       .d_type = y->dtype };
     c.product.a_stride = c.product.b_stride = c.product.k;
     c.product.d_stride = w->c_out;
     c.product.add = add ? residual->data : NULL;

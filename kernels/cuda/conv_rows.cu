@@ -64,8 +64,9 @@ static __global__ void __launch_bounds__(THREADS) conv_rows(struct window w)
 extern "C" int k_conv_rows(struct tensor *dst, const struct tensor *x, int64_t first, int64_t out_width, int kh, int kw,
                            const struct conv_args *args, cudaStream_t stream)
 {
-    struct window w = { rows_of(dst), rows_of(x), first, out_width, x->dims[0], x->dims[1], kh, kw, args->stride,
-                        args->pad_top, args->pad_left };
+    struct window w = { rows_of(dst), rows_of(x), first,        out_width,     x->dims[0],    x->dims[1],
+                        kh,           kw,         args->stride, args->pad_top, args->pad_left };
 
-    return LAUNCH(conv_rows, (unsigned)least(div_up(tensor_count(dst) / 8, THREADS), MAX_BLOCKS), THREADS, 0, stream, w);
+    return LAUNCH(conv_rows, (unsigned)least(div_up(tensor_count(dst) / 8, THREADS), MAX_BLOCKS), THREADS, 0, stream,
+                  w);
 }

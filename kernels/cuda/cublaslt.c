@@ -2,7 +2,7 @@
 
 #include <dlfcn.h>
 
-#define TEXT(x) #x
+#define TEXT(x)    #x
 #define TEXT_OF(x) TEXT(x)
 static const char library[] = "libcublasLt.so." TEXT_OF(CUBLAS_VER_MAJOR);
 

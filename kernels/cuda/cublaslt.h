@@ -9,19 +9,19 @@
 
 #include "kernels/base/err.h"
 
-#define CUBLASLT_FUNCTIONS(X)                                                                          \
-    X(cublasLtCreate)                                                                                  \
-    X(cublasLtDestroy)                                                                                 \
-    X(cublasLtMatmul)                                                                                  \
-    X(cublasLtMatmulAlgoGetHeuristic)                                                                  \
-    X(cublasLtMatmulDescCreate)                                                                        \
-    X(cublasLtMatmulDescDestroy)                                                                       \
-    X(cublasLtMatmulDescSetAttribute)                                                                  \
-    X(cublasLtMatmulPreferenceCreate)                                                                  \
-    X(cublasLtMatmulPreferenceDestroy)                                                                 \
-    X(cublasLtMatmulPreferenceSetAttribute)                                                            \
-    X(cublasLtMatrixLayoutCreate)                                                                      \
-    X(cublasLtMatrixLayoutDestroy)                                                                     \
+#define CUBLASLT_FUNCTIONS(X)               \
+    X(cublasLtCreate)                       \
+    X(cublasLtDestroy)                      \
+    X(cublasLtMatmul)                       \
+    X(cublasLtMatmulAlgoGetHeuristic)       \
+    X(cublasLtMatmulDescCreate)             \
+    X(cublasLtMatmulDescDestroy)            \
+    X(cublasLtMatmulDescSetAttribute)       \
+    X(cublasLtMatmulPreferenceCreate)       \
+    X(cublasLtMatmulPreferenceDestroy)      \
+    X(cublasLtMatmulPreferenceSetAttribute) \
+    X(cublasLtMatrixLayoutCreate)           \
+    X(cublasLtMatrixLayoutDestroy)          \
     X(cublasLtGetStatusString)
 
 struct cublaslt {

@@ -69,21 +69,24 @@ static int64_t mem_available(struct backend *be)
     return n_free > own_bytes ? (int64_t)(n_free - own_bytes) : 0;
 }
 
-/* The host's memory is the caller's again when this returns: from memory that is not pinned CUDA makes its own copy. */
-static enum err_code upload(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err)
-{
-    return cuda_status(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, cuda_of(be)->stream), "upload", err);
-}
-
 static enum err_code sync(struct backend *be, struct err *err)
 {
     return cuda_status(cudaStreamSynchronize(cuda_of(be)->stream), "sync", err);
 }
 
+/* The host's memory is the caller's again when this returns. */
+static enum err_code upload(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err)
+{
+    enum err_code rc =
+        cuda_status(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, cuda_of(be)->stream), "upload", err);
+
+    return rc ? rc : sync(be, err);
+}
+
 static enum err_code download(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err)
 {
-    enum err_code rc = cuda_status(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, cuda_of(be)->stream),
-                                   "download", err);
+    enum err_code rc =
+        cuda_status(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, cuda_of(be)->stream), "download", err);
 
     return rc ? rc : sync(be, err);
 }

@@ -22,7 +22,8 @@ struct linear {
 static int64_t divide_workspace(struct linear *l, char *at, int64_t m)
 {
     size_t left = l->cuda->workspace_bytes - (size_t)(at - (char *)l->cuda->workspace);
-    size_t x_bytes = l->convert_x ? (size_t)l->product.k * 2 : 0, y_bytes = l->f32_result ? (size_t)l->product.n * 4 : 0;
+    size_t x_bytes = l->convert_x ? (size_t)l->product.k * 2 : 0,
+           y_bytes = l->f32_result ? (size_t)l->product.n * 4 : 0;
     int64_t fits = x_bytes + y_bytes ? (int64_t)(left / (x_bytes + y_bytes)) : m;
 
     if (fits > ROWS_STEP)
@@ -74,15 +75,17 @@ enum err_code cuda_linear(struct backend *be, struct tensor *y, const struct ten
     enum err_code rc;
 
     l.f32_result = l.act != ACT_NONE && y->dtype == DT_BF16;
-    l.product = (struct cuda_product){ .n = w->rows, .k = w->cols, .b_stride = w->cols, .gelu_tanh = gelu,
-                                       .d_type = l.f32_result ? DT_F32 : y->dtype };
+    l.product = (struct cuda_product){
+        .n = w->rows, .k = w->cols, .b_stride = w->cols, .gelu_tanh = gelu, .d_type = l.f32_result ? DT_F32 : y->dtype
+    };
     if (bias && (size_t)w->rows * 4 + 256 > cuda->workspace_bytes / 2)
         return err_set(err, ERR_TOO_LARGE, "cuda: a product of %lld columns", (long long)w->rows);
     rc = cuda_product_bias(cuda, bias, l.product.d_type, &at, &l.product.bias, err);
     if (!rc) {
         group = divide_workspace(&l, at, m);
-        rc = group ? ERR_OK : err_set(err, ERR_TOO_LARGE, "cuda: a product of %lld by %lld values",
-                                      (long long)w->rows, (long long)w->cols);
+        rc = group ? ERR_OK
+                   : err_set(err, ERR_TOO_LARGE, "cuda: a product of %lld by %lld values", (long long)w->rows,
+                             (long long)w->cols);
     }
     if (!rc)
         rc = cuda_weight_bf16(be, w, &l.product.b, err);

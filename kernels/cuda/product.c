@@ -258,7 +258,8 @@ static enum err_code find_plan(struct cuda_products *ps, const struct key *key, 
 static enum err_code run_plain(struct cuda *cuda, const struct cuda_product *p, struct err *err)
 {
     int64_t b_rows = p->b_transposed ? p->k : p->n, b_cols = p->b_transposed ? p->n : p->k;
-    struct tensor a = tensor_2d(DT_BF16, p->m, p->k, (void *)p->a), b = tensor_2d(DT_BF16, b_rows, b_cols, (void *)p->b);
+    struct tensor a = tensor_2d(DT_BF16, p->m, p->k, (void *)p->a),
+                  b = tensor_2d(DT_BF16, b_rows, b_cols, (void *)p->b);
     struct tensor d = tensor_2d(p->d_type, p->m, p->n, p->d), add = d, bias;
 
     a.row_stride = p->a_stride;

@@ -24,7 +24,7 @@ struct ring {
     struct cuda *cuda;
     char *bytes, *spot; /* the ring; the buffer for what was not announced */
     const struct stored_matrix *in_spot;
-    size_t head;
+    size_t size, head;
     uint64_t turn;
     int n_queued;
     const struct stored_matrix *queue[QUEUE_MAX];
@@ -36,12 +36,12 @@ static size_t expanded_bytes(const struct stored_matrix *m)
     return ((size_t)(m->rows * m->cols) * 2 + PLACE_ALIGN - 1) & ~(size_t)(PLACE_ALIGN - 1);
 }
 
-bool ring_takes(int64_t rows, int64_t cols)
+bool ring_takes(size_t matrix_bytes, int64_t rows, int64_t cols)
 {
-    return rows <= RING_MATRIX_BYTES / 2 / cols;
+    return rows <= (int64_t)(matrix_bytes / 2) / cols;
 }
 
-enum err_code ring_open(struct cuda *cuda, struct ring **ret, struct err *err)
+enum err_code ring_open(struct cuda *cuda, size_t matrix_bytes, struct ring **ret, struct err *err)
 {
     struct ring *r = calloc(1, sizeof *r);
     void *bytes = NULL, *spot = NULL;
@@ -51,10 +51,11 @@ enum err_code ring_open(struct cuda *cuda, struct ring **ret, struct err *err)
     if (!r)
         return err_set(err, ERR_NOMEM, "cuda: no memory for the ring's record");
     r->cuda = cuda;
-    rc = cuda->base.ops->mem_alloc(&cuda->base, RING_BYTES, &bytes, err);
+    r->size = RING_MATRICES * matrix_bytes;
+    rc = cuda->base.ops->mem_alloc(&cuda->base, r->size, &bytes, err);
     r->bytes = bytes;
     if (!rc)
-        rc = cuda->base.ops->mem_alloc(&cuda->base, RING_MATRIX_BYTES, &spot, err);
+        rc = cuda->base.ops->mem_alloc(&cuda->base, matrix_bytes, &spot, err);
     r->spot = spot;
     for (int i = 0; i < PLACES_MAX && !rc && !status; i++) {
         status = cudaEventCreateWithFlags(&r->places[i].ready, cudaEventDisableTiming);
@@ -138,7 +139,7 @@ static cudaError_t evict(struct ring *r, size_t at, size_t bytes)
 /* Where the next matrix goes: behind the last, or at the start where the end is too near. */
 static size_t next_at(const struct ring *r, size_t bytes)
 {
-    return bytes <= RING_BYTES - r->head ? r->head : 0;
+    return bytes <= r->size - r->head ? r->head : 0;
 }
 
 static cudaError_t expand(struct ring *r, const struct stored_matrix *m, size_t at, struct place *p)
@@ -219,7 +220,8 @@ static struct place *newest_of(struct ring *r, const struct stored_matrix *m)
     return found;
 }
 
-/* Lets go of what was in use before `now` and of what was expanded before it and passed over; NULL: of what was in use. */
+/* Lets go of what was in use before `now` and of what was expanded before it and passed over; NULL: of what was in use.
+ */
 static cudaError_t release_before(struct ring *r, const struct place *now)
 {
     cudaError_t status = cudaSuccess;

@@ -12,8 +12,8 @@
 #include "kernels/cuda/cuda.cuh"
 
 enum {
-    RING_MATRIX_BYTES = 128 << 20, /* the largest that is taken: linear1 of FLUX has 126 MiB */
-    RING_BYTES = 3 * RING_MATRIX_BYTES
+    RING_MATRIX_BYTES = 128 << 20, /* linear1 of FLUX has 126 MiB */
+    RING_MATRICES = 3
 };
 
 /* A whole matrix as it lies on the device. */
@@ -25,10 +25,12 @@ struct stored_matrix {
 
 struct ring;
 
-MUST_CHECK enum err_code ring_open(struct cuda *cuda, struct ring **ret, struct err *err);
+/* matrix_bytes: of the largest that is taken, expanded; a multiple of 256. The ring holds RING_MATRICES times as much,
+ * and the other buffer this much. */
+MUST_CHECK enum err_code ring_open(struct cuda *cuda, size_t matrix_bytes, struct ring **ret, struct err *err);
 void ring_close(struct ring *r); /* takes NULL; the streams must be idle */
 
-bool ring_takes(int64_t rows, int64_t cols);
+bool ring_takes(size_t matrix_bytes, int64_t rows, int64_t cols);
 void ring_announce(struct ring *r, const struct stored_matrix *m);
 /* `m` will hold other values. It was not announced since its last use. */
 void ring_forget(struct ring *r, const struct stored_matrix *m);

@@ -235,7 +235,8 @@ static bool keeps_stored(const struct cuda_weights *ws, const struct weight *hos
 {
     const struct dtype_info *info = dtype_info(host->dtype);
 
-    return ws->mode == WEIGHTS_STORED && info->block_bytes < 2 * info->block_elems && ring_takes(host->rows, host->cols);
+    return ws->mode == WEIGHTS_STORED && info->block_bytes < 2 * info->block_elems &&
+           ring_takes(RING_MATRIX_BYTES, host->rows, host->cols);
 }
 
 enum err_code cuda_weight_load(struct backend *be, const struct weight *host, struct weight *ret, struct err *err)
@@ -248,9 +249,10 @@ enum err_code cuda_weight_load(struct backend *be, const struct weight *host, st
     enum err_code rc = ERR_OK;
 
     if (!dtype_row_bytes(host->dtype, host->cols) || !row_bytes || host->rows < 1)
-        return err_set(err, ERR_INVALID, "cuda: a weight of %lld by %lld", (long long)host->rows, (long long)host->cols);
+        return err_set(err, ERR_INVALID, "cuda: a weight of %lld by %lld", (long long)host->rows,
+                       (long long)host->cols);
     if (stored && !cuda->weights->ring)
-        rc = ring_open(cuda, &cuda->weights->ring, err);
+        rc = ring_open(cuda, RING_MATRIX_BYTES, &cuda->weights->ring, err);
     if (!rc)
         rc = add(cuda, &what, row_bytes * (size_t)host->rows, &l, err);
     if (!rc)

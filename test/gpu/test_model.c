@@ -346,8 +346,14 @@ static void check_clip(const char *set, const char *model)
     rig_close(&r);
 }
 
-TEST(gpu_model__clip_gives_the_official_vector) { check_clip("small", "text_encoder/model.safetensors"); }
-TEST(gpu_model__clip_of_comfy_gives_the_official_vector) { check_clip("comfy", "clip_l.safetensors"); }
+TEST(gpu_model__clip_gives_the_official_vector)
+{
+    check_clip("small", "text_encoder/model.safetensors");
+}
+TEST(gpu_model__clip_of_comfy_gives_the_official_vector)
+{
+    check_clip("comfy", "clip_l.safetensors");
+}
 
 /* --- autoencoder --- */
 
@@ -421,7 +427,8 @@ TEST(gpu_model__vae_encodes_and_decodes_as_the_official_one)
     struct err err = { 0 };
 
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        const char *model = golden("small/models/ae.safetensors"), *of = golden("small/cases/vae_%s.safetensors", sizes[i]);
+        const char *model = golden("small/models/ae.safetensors"),
+                   *of = golden("small/cases/vae_%s.safetensors", sizes[i]);
         const char *picture = golden("small/cases/vae_%s.picture.safetensors", sizes[i]);
         struct tensor rgb;
         struct rig r;

@@ -518,7 +518,7 @@ static void conv2d_case(enum dtype tx, enum dtype ty, const struct picture *p)
 TEST(cuda__conv2d)
 {
     static const struct picture pictures[] = {
-        { 1, 1, 1, 1, 1, 1, 0, 0, false },        { 5, 7, 3, 5, 3, 1, 1, 1, true },
+        { 1, 1, 1, 64, 1, 1, 0, 0, false },       { 5, 7, 3, 5, 3, 1, 1, 1, true },
         { 9, 6, 16, 8, 3, 2, 0, 1, false },       { 33, 31, 12, 20, 1, 1, 0, 0, true },
         { 64, 48, 3, 128, 3, 1, 1, 1, false },    { 64, 64, 128, 3, 3, 1, 1, 1, false },
         { 64, 64, 16, 512, 3, 1, 1, 1, false },   { 64, 64, 512, 512, 3, 1, 1, 1, true },

@@ -53,8 +53,8 @@ static cublasStatus_t fake_op_destroy(cublasLtMatmulDesc_t op)
     return CUBLAS_STATUS_SUCCESS;
 }
 
-static cublasStatus_t fake_op_set(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute, const void *value,
-                                  size_t bytes)
+static cublasStatus_t fake_op_set(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute,
+                                  const void *value, size_t bytes)
 {
     struct op *op = (struct op *)desc;
     const struct {

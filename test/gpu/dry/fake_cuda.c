@@ -198,10 +198,22 @@ static cudaError_t release(void *p)
     return cudaSuccess;
 }
 
-cudaError_t cudaMalloc(void **ret, size_t n) { return allocate(ret, n); }
-cudaError_t cudaMallocHost(void **ret, size_t n) { return allocate(ret, n); }
-cudaError_t cudaFree(void *p) { return release(p); }
-cudaError_t cudaFreeHost(void *p) { return release(p); }
+cudaError_t cudaMalloc(void **ret, size_t n)
+{
+    return allocate(ret, n);
+}
+cudaError_t cudaMallocHost(void **ret, size_t n)
+{
+    return allocate(ret, n);
+}
+cudaError_t cudaFree(void *p)
+{
+    return release(p);
+}
+cudaError_t cudaFreeHost(void *p)
+{
+    return release(p);
+}
 
 cudaError_t cudaMemGetInfo(size_t *n_free, size_t *n_total)
 {
@@ -235,5 +247,11 @@ cudaError_t cudaSetDevice(int device)
     return cudaSuccess;
 }
 
-cudaError_t cudaGetLastError(void) { return cudaSuccess; }
-const char *cudaGetErrorString(cudaError_t e) { return e ? "an error" : "no error"; }
+cudaError_t cudaGetLastError(void)
+{
+    return cudaSuccess;
+}
+const char *cudaGetErrorString(cudaError_t e)
+{
+    return e ? "an error" : "no error";
+}
