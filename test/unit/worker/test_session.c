@@ -279,6 +279,40 @@ TEST(session__tells_progress_and_gives_the_claim_back)
     close_scene(s);
 }
 
+TEST(session__gives_back_a_claim_that_landed_unknown_and_no_other)
+{
+    struct scene *s = open_scene("m1");
+
+    fake_firestore_put(&s->fake, "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," LEASE("x", ALIVE)) "}");
+    CHECK_INT(claim(s), SESSION_BUSY);
+    CHECK_OK(session_unclaim(&s->session, &s->budget, &s->err), s->err);
+    CHECK_INT(s->fake.n_gets, 1);
+    fake_firestore_put(&s->fake, "{" STATUS("pending") "}");
+    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK_OK(session_unclaim(&s->session, &s->budget, &s->err), s->err);
+    CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "pending");
+    CHECK(!fake_firestore_text(&s->fake, "inpaint.lease"));
+    somebody_claims(&s->fake, NULL);
+    CHECK_OK(session_unclaim(&s->session, &s->budget, &s->err), s->err);
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.lease.id"), "other");
+    close_scene(s);
+}
+
+TEST(session__is_given_back_from_outside_unless_a_write_is_under_way)
+{
+    struct scene *s = open_scene("m1");
+
+    fake_firestore_put(&s->fake, "{}");
+    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK(!pthread_mutex_lock(&s->session.lock));
+    CHECK_INT(session_release_from_outside(&s->session, &s->budget, NULL), ERR_UNAVAILABLE);
+    CHECK(!pthread_mutex_unlock(&s->session.lock));
+    CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "processing");
+    CHECK_OK(session_release_from_outside(&s->session, &s->budget, &s->err), s->err);
+    CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "pending");
+    close_scene(s);
+}
+
 TEST(session__reads_prompt_and_labels_of_either_form)
 {
     struct scene *s = open_scene("m1");
