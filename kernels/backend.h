@@ -150,8 +150,7 @@ MUST_CHECK enum err_code backend_plan_open(enum dtype act, struct backend **ret,
 
 /* What was loaded into a plan backend, in bytes. */
 struct plan_weights {
-    int64_t stored;   /* matrices as they are in their files */
-    int64_t expanded; /* and at two bytes a value */
+    int64_t matrices; /* as a device keeps them that is short of memory: at most two bytes a value */
     int64_t conv;     /* convolutions, in the type of matrix products */
 };
 struct plan_weights backend_plan_weights(const struct backend *plan);

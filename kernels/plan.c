@@ -73,14 +73,20 @@ static enum err_code plan_sync(struct backend *be, struct err *err)
     return ERR_OK;
 }
 
+static int64_t matrix_bytes(const struct weight *w)
+{
+    int64_t stored = (int64_t)dtype_row_bytes(w->dtype, w->cols), expanded = 2 * w->cols;
+
+    return w->rows * (stored < expanded ? stored : expanded);
+}
+
 static enum err_code plan_weight_load(struct backend *be, const struct weight *host, struct weight *ret,
                                       struct err *err)
 {
     struct plan *plan = (struct plan *)be;
 
     (void)err;
-    plan->weights.stored += host->rows * (int64_t)dtype_row_bytes(host->dtype, host->cols);
-    plan->weights.expanded += host->rows * host->cols * 2;
+    plan->weights.matrices += matrix_bytes(host);
     *ret = *host;
     return ERR_OK;
 }
@@ -89,8 +95,7 @@ static void plan_weight_unload(struct backend *be, struct weight *w)
 {
     struct plan *plan = (struct plan *)be;
 
-    plan->weights.stored -= w->rows * (int64_t)dtype_row_bytes(w->dtype, w->cols);
-    plan->weights.expanded -= w->rows * w->cols * 2;
+    plan->weights.matrices -= matrix_bytes(w);
 }
 
 static void plan_weight_prefetch(struct backend *be, const struct weight *const *w, int n)

@@ -43,8 +43,7 @@ struct fill_options {
 
 /* Bytes of backend memory. */
 struct fill_memory {
-    int64_t weights;   /* matrices as they are in their files, convolutions, vectors */
-    int64_t expanded;  /* matrices at two bytes a value, which a device prefers where they fit */
+    int64_t weights;   /* at the least: matrices as in their files, at most two bytes a value; convolutions, vectors */
     int64_t job;       /* the largest request */
     int64_t available; /* on the backend; -1: unknown */
 };

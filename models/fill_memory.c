@@ -21,8 +21,7 @@ static enum err_code measure(const char *dir, const struct fill_options *options
     if (!rc) {
         struct plan_weights w = backend_plan_weights(plan);
 
-        ret->weights = w.stored + w.conv + (int64_t)m->weights.total;
-        ret->expanded = w.expanded;
+        ret->weights = w.matrices + w.conv + (int64_t)m->weights.total;
         ret->job = (int64_t)m->mem.total;
     }
     fill_model_close(m);
@@ -102,8 +101,6 @@ static enum err_code choose_for_device(struct device *d, struct model_folder *fo
             rc = too_small(d, options->transformer, options, err);
     }
     folder->transformer = options->transformer;
-    if (!rc)
-        backend_expect_weights(d->be, WEIGHTS_AUTO, (size_t)d->memory.expanded);
     return rc;
 }
 

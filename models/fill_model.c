@@ -109,7 +109,8 @@ static void make_room_for_pack(struct fill_model *m)
 }
 
 /* The prompt pack, if there is one, and the text encoders; where there is no T5 the pack is enough. */
-static enum err_code load_text(struct fill_model *m, const struct model_folder *folder, struct err *err)
+static enum err_code load_text(struct fill_model *m, const struct model_folder *folder, const struct weight_loader *l,
+                               struct err *err)
 {
     struct model_found t5, pack;
     enum err_code rc = ERR_OK;
@@ -123,7 +124,7 @@ static enum err_code load_text(struct fill_model *m, const struct model_folder *
         return ERR_OK;
     }
     m->has_encoders = true;
-    return text_encoder_load(&m->text, folder, m->be, &m->weights, &m->arena, &m->scratch, loaded_bytes(m), err);
+    return text_encoder_load(&m->text, folder, l, &m->arena, err);
 }
 
 /* What encodes the prompt feeds this transformer. */
@@ -153,7 +154,7 @@ static enum err_code check_widths(const struct fill_model *m, const char *dir, s
 
 /* Sizes and digests of all files, and to the backend what is going to be loaded: without that a GPU that is too small for
  * all weights as bf16 would try to keep them so. What cannot be opened will tell so when it is loaded. */
-static void survey(struct fill_model *m, const struct model_folder *folder)
+static int64_t survey(struct fill_model *m, const struct model_folder *folder)
 {
     static const enum model_part parts[FILL_MODEL_PARTS] = { MODEL_TRANSFORMER, MODEL_VAE, MODEL_T5, MODEL_CLIP };
     struct arena_mark mark = arena_mark(&m->scratch);
@@ -174,6 +175,14 @@ static void survey(struct fill_model *m, const struct model_folder *folder)
     if (m->limits.loading)
         m->limits.loading->total_bytes = bytes;
     backend_expect_weights(m->be, m->limits.weights, expanded);
+    return bytes;
+}
+
+/* Files that are used in place are read while the model loads, at the speed of the disk, if memory can hold them. */
+static bool reads_now(struct backend *be, int64_t bytes)
+{
+    return be->executes && be->in_place && be->ops->mem_available &&
+           be->ops->mem_available(be) > bytes;
 }
 
 /* A name that is in no folder is told before gigabytes are read for the other parts. */
@@ -198,12 +207,12 @@ static enum err_code load(struct fill_model *m, const char *dir, struct err *err
 
     if (rc)
         return rc;
-    survey(m, &folder);
+    l.read_now = reads_now(m->be, survey(m, &folder));
     rc = load_vae(m, &folder, &l, err);
     if (!rc)
         rc = find_transformer(m, &folder, err);
     if (!rc)
-        rc = load_text(m, &folder, err);
+        rc = load_text(m, &folder, &l, err);
     if (!rc)
         rc = load_transformer(m, &folder, &l, err);
     if (!rc && m->limits.loading) /* headers, and what no network wants, count as well */

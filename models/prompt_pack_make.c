@@ -127,10 +127,11 @@ static enum err_code add_prompt(struct maker *m, int i, struct tensor *embeds, s
 static enum err_code make_embeddings(struct maker *m, struct err *err)
 {
     const struct model_folder folder = { .dir = m->o->dir };
+    const struct weight_loader l = { .be = m->be, .mem = &m->weights, .scratch = &m->scratch };
     struct tensor embeds, pooled;
     size_t step_bytes = 0;
     enum err_code rc =
-        text_encoder_load(&m->encoder, &folder, m->be, &m->weights, &m->arena, &m->scratch, NULL, err);
+        text_encoder_load(&m->encoder, &folder, &l, &m->arena, err);
 
     if (!rc)
         rc = text_measure(&m->encoder, m->o->t5_len, &step_bytes, err);

@@ -65,11 +65,10 @@ static enum err_code check_pairs(const struct text_encoder *e, const char *dir, 
     return ERR_OK;
 }
 
-enum err_code text_encoder_load(struct text_encoder *ret, const struct model_folder *folder, struct backend *be,
-                                struct devarena *weights, struct arena *model, struct arena *scratch,
-                                _Atomic int64_t *loaded_bytes, struct err *err)
+enum err_code text_encoder_load(struct text_encoder *ret, const struct model_folder *folder,
+                                const struct weight_loader *loader, struct arena *model, struct err *err)
 {
-    struct weight_loader l = { .be = be, .mem = weights, .scratch = scratch, .loaded_bytes = loaded_bytes };
+    struct weight_loader l = *loader;
     struct text_encoder e = { 0 };
     enum err_code rc = load_t5(&e, folder, &l, model, err);
 

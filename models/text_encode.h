@@ -27,11 +27,9 @@ struct text_ids {
     int n_t5;
 };
 
-/* The parts of a model folder. Directory and tables go to `model`, vectors to `weights` (growing);
- * loaded_bytes may be NULL. ERR_CORRUPT also when a tokenizer does not belong to its encoder. */
+/* The parts of a model folder, by a loader whose set is not looked at. Directory and tables go to `model`. ERR_CORRUPT also when a tokenizer does not belong to its encoder. */
 MUST_CHECK enum err_code text_encoder_load(struct text_encoder *ret, const struct model_folder *folder,
-                                           struct backend *be, struct devarena *weights, struct arena *model,
-                                           struct arena *scratch, _Atomic int64_t *loaded_bytes, struct err *err);
+                                           const struct weight_loader *loader, struct arena *model, struct err *err);
 
 /* t5_len: positions of T5, 1 .. T5_MAX_TOKENS; a longer prompt is cut. ERR_INVALID: not UTF-8; ERR_TOO_LARGE. */
 MUST_CHECK enum err_code text_tokenize(const struct text_encoder *e, struct span prompt, int t5_len,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/base/mapping.h"
 #include "kernels/quant.h"
 
 enum { NAME_SIZE = TENSOR_NAME_MAX + 1, SHAPE_SIZE = 96, CONV_MAX_SIDE = 1 << 16, MAX_PREFIXES = 15 };
@@ -182,6 +183,17 @@ static void count_bytes(const struct weight_loader *l, const struct tensor_entry
         *l->loaded_bytes += (int64_t)e->bytes;
 }
 
+/* The part of the file that holds it, and what comes behind it soon. */
+static void read_entry(const struct weight_loader *l, const struct tensor_entry *e)
+{
+    for (int i = 0; i < l->set->n_files; i++) {
+        struct span map = l->set->files[i]->map;
+
+        if ((const char *)e->data >= map.ptr && (const char *)e->data < map.ptr + map.len)
+            mapping_read(e->data, e->bytes, map.ptr + map.len);
+    }
+}
+
 /* All values as f32 in the scratch arena; a NaN or an infinity would poison every picture, so it is refused here. */
 static enum err_code expand(const struct weight_loader *l, const struct tensor_entry *e, const char *name, float **ret,
                             struct err *err)
@@ -222,6 +234,8 @@ enum err_code weights_matrix(struct weight_loader *l, struct weight *ret, int64_
     if (rc)
         return rc;
     host = (struct weight){ .dtype = e->dtype, .rows = e->dims[0], .cols = e->dims[1], .data = e->data };
+    if (l->read_now && !l->in_file)
+        read_entry(l, e);
     if (l->in_file)
         *ret = host;
     else

@@ -33,6 +33,7 @@ struct weight_loader {
     struct backend *be;
     struct devarena *mem;  /* growing; holds vectors */
     struct arena *scratch; /* host; rewound after each call */
+    bool read_now;         /* a backend uses matrices in place: brings them into memory, not at their first use */
     bool in_file;          /* matrices are checked and stay in the mapping: weight_load is left to who uses them */
     /* progress: bytes loaded so far are added to *loaded_bytes when not NULL (read by another thread) */
     _Atomic int64_t *loaded_bytes;

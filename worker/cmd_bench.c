@@ -4,11 +4,12 @@
 #include <sys/resource.h>
 
 #include "models/bench.h"
+#include "models/bench_load.h"
 #include "worker/cli.h"
 #include "worker/commands.h"
 
-enum what { WHAT_BLOCK, WHAT_VAE, WHAT_STEP };
-static const char *const whats[] = { "block", "vae", "step", NULL };
+enum what { WHAT_BLOCK, WHAT_VAE, WHAT_STEP, WHAT_LOAD };
+static const char *const whats[] = { "block", "vae", "step", "load", NULL };
 
 /* In the order of quants. */
 static const enum dtype quant_types[] = {
@@ -122,15 +123,40 @@ static enum err_code run(enum what what, const struct cli_backend *backend, stru
     return rc;
 }
 
+static void print_rate(const char *name, int64_t bytes, double seconds)
+{
+    (void)printf("%-28s %8.2f s %8.0f MB/s\n", name, seconds, 1e-6 * (double)bytes / seconds);
+}
+
+static int run_load(const char *path)
+{
+    struct bench_load b = { 0 };
+    struct err err = { 0 };
+
+    if (!path) {
+        (void)fprintf(stderr, "inpaint-worker bench: load needs --file\n");
+        return CLI_USAGE;
+    }
+    if (bench_load(path, &b, &err))
+        return cli_fail("bench", &err);
+    (void)printf("%s, %.2f GB, each time forgotten before\n", path, 1e-9 * (double)b.bytes);
+    print_rate("plain read", b.bytes, b.read_seconds);
+    print_rate("mapping, page by page", b.bytes, b.touch_seconds);
+    print_rate("mapping, as a model loads", b.bytes, b.mapped_seconds);
+    return CLI_DONE;
+}
+
 int cmd_bench(int argc, char **argv)
 {
     struct cli_backend backend = { 0 };
     struct bench_options o = { .width = 256, .height = 256, .n_txt = 256, .repeats = 5 };
     int what = WHAT_BLOCK, quant = 0, weights = WEIGHTS_AUTO;
+    const char *file = NULL;
     bool random = false;
     const struct cli_option options[] = {
         { "WHAT", CLI_CHOICE, &what, NULL, .choices = whats, .required = true,
-          .help = "two blocks of the transformer, the autoencoder, or a denoising step" },
+          .help = "two blocks of the transformer, the autoencoder, a denoising step, or reading a file" },
+        { "--file", CLI_TEXT, &file, "F", .help = "with load: which" },
         { "--width", CLI_INT, &o.width, "W", .help = "pixels (256)", .min = 16, .max = 4096 },
         { "--height", CLI_INT, &o.height, "H", .help = "pixels (256)", .min = 16, .max = 4096 },
         { "--txt", CLI_INT, &o.n_txt, "N", .help = "text tokens (256)", .min = 1, .max = 512 },
@@ -148,6 +174,8 @@ int cmd_bench(int argc, char **argv)
 
     if (status != CLI_RUN)
         return status;
+    if (what == WHAT_LOAD)
+        return run_load(file);
     if (o.width % 16 || o.height % 16) {
         (void)fprintf(stderr, "inpaint-worker bench: --width and --height take multiples of 16\n");
         return CLI_USAGE;

@@ -34,6 +34,7 @@ struct run {
 static enum err_code load(struct run *r, const struct args *a, struct err *err)
 {
     const struct model_folder folder = { .dir = a->models };
+    struct weight_loader l = { .mem = &r->weights, .scratch = &r->scratch };
     enum err_code rc = arena_init(&r->arena, arena_bytes, err);
 
     if (!rc)
@@ -44,7 +45,8 @@ static enum err_code load(struct run *r, const struct args *a, struct err *err)
         rc = devarena_init(&r->weights, r->be, 0, SLAB_BYTES, err);
     if (!rc)
         rc = devarena_init(&r->outputs, r->be, 0, SLAB_BYTES, err);
-    return rc ? rc : text_encoder_load(&r->encoder, &folder, r->be, &r->weights, &r->arena, &r->scratch, NULL, err);
+    l.be = r->be;
+    return rc ? rc : text_encoder_load(&r->encoder, &folder, &l, &r->arena, err);
 }
 
 /* Contents of an F32 tensor, for the file. */
@@ -165,9 +167,9 @@ static enum err_code make_pack(struct run *r, const struct args *a, struct err *
 static bool fits_together(const struct args *a)
 {
     if (!a->prompt == !a->prompts)
-        (void)fprintf(stderr, "embed: either --prompt or --prompts is needed\n");
+        (void)fprintf(stderr, "inpaint-worker embed: either --prompt or --prompts is needed\n");
     else if (!a->pack && (a->prompts || a->sizes))
-        (void)fprintf(stderr, "embed: --prompts and --sizes need --pack\n");
+        (void)fprintf(stderr, "inpaint-worker embed: --prompts and --sizes need --pack\n");
     else
         return true;
     return false;

@@ -9,8 +9,8 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
+#include "kernels/base/mapping.h"
 #include "kernels/cuda/ring.h"
 #include "kernels/devarena.h"
 #include "kernels/quant.h"
@@ -197,14 +197,6 @@ static cudaError_t send_chunk(struct cuda *cuda, enum dtype t, const char *src, 
     return status ? status : cudaEventRecord(ws->sent[i], cuda->expand);
 }
 
-/* Has the kernel read the file ahead of the copies. */
-static void read_ahead(const void *p, size_t bytes)
-{
-    uintptr_t start = (uintptr_t)p & ~(uintptr_t)4095;
-
-    (void)madvise((void *)start, (uintptr_t)p + bytes - start, MADV_WILLNEED);
-}
-
 static enum err_code send(struct cuda *cuda, const struct weight *host, const struct loaded *l, struct err *err)
 {
     const struct dtype_info *stored = dtype_info(host->dtype), *kept = dtype_info(l->m.dtype);
@@ -217,7 +209,7 @@ static enum err_code send(struct cuda *cuda, const struct weight *host, const st
         rc = cuda_order(cuda, cuda->stream, cuda->expand, err);
     if (rc)
         return rc;
-    read_ahead(host->data, (size_t)(n / stored->block_elems) * (size_t)stored->block_bytes);
+    mapping_announce(host->data, (size_t)(n / stored->block_elems) * (size_t)stored->block_bytes);
     for (int64_t at = 0; at < n && !status; at += chunk) {
         const char *src = (const char *)host->data + (size_t)(at / stored->block_elems) * (size_t)stored->block_bytes;
         char *dst = (char *)l->m.data + (size_t)(at / kept->block_elems) * (size_t)kept->block_bytes;

@@ -20,8 +20,7 @@ static void fixture_open(struct fixture *f, const char *set, const struct rig_ki
 
     rig_open(&f->rig, kind);
     rig_file(&f->rig, 0, golden("%s/cases/text.safetensors", set));
-    CHECK_OK(text_encoder_load(&f->encoder, &folder, f->rig.be, &f->rig.weights, &f->rig.arena, &f->rig.scratch, NULL,
-                               &err), err);
+    CHECK_OK(text_encoder_load(&f->encoder, &folder, &f->rig.loader, &f->rig.arena, &err), err);
     CHECK_INT(f->rig.scratch.used, 0);
 }
 
