@@ -5,14 +5,15 @@ set -euo pipefail
 packages=(
     gcc g++ make pkg-config ca-certificates curl python3 python3-venv openssl libfaketime
     libmicrohttpd-dev libcurl4-openssl-dev libcjson-dev libssl-dev zlib1g-dev libutf8proc-dev
-    libpng-dev libjpeg62-turbo-dev liblcms2-dev libdnnl-dev
+    libpng-dev libjpeg62-turbo-dev libdnnl-dev
 )
-# Ubuntu names two of them otherwise.
+installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'; }
 have_package() { apt-cache show "$1" >/dev/null 2>&1; }
 
 missing=()
 for p in "${packages[@]}"; do
-    dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing+=("$p")
+    [ "$p" != libjpeg62-turbo-dev ] || ! installed libjpeg-turbo8-dev || continue # Ubuntu's name of the same
+    installed "$p" || missing+=("$p")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 command -v apt-get >/dev/null || {

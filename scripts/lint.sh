@@ -52,7 +52,7 @@ headers_without_comment() { # what it is, before anything else
 refuse "a header that does not begin with what it is" headers_without_comment
 
 long_files() {
-    sources '*.c' '*.h' '*.cu' '*.cuh' '*.cc' '*.py' '*.sh' | xargs wc -l | awk -v most=800 '$2 != "total" && $1 > most'
+    sources '*.c' '*.h' '*.cu' '*.cuh' '*.cc' | xargs wc -l | awk -v most=800 '$2 != "total" && $1 > most'
 }
 refuse "over 800 lines: that is more than one noun" long_files
 

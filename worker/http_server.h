@@ -5,8 +5,8 @@
  * other handler runs on a thread of its own, and may take as long as it likes. At most max_handlers of those; a
  * request beyond is answered 429.
  *
- *   1. headers in       unknown path 404; other method 405 with Allow; malformed framing, or a body for a quick route,
- * 400
+ *   1. headers in       unknown path 404; other method 405 with Allow; 400 for malformed framing and for a body that
+ *                       a quick route does not take
  *   2. on_headers       looks at the headers before a byte of the body is read; may answer and so refuse it
  *   3. body             up to max_body_bytes. A longer one is not read (one without Content-Length: not kept, and cut
  *                       off at HTTP_SERVER_MAX_DISCARD): on_request is asked with body_too_large
