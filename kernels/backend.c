@@ -1,5 +1,21 @@
 #include "kernels/backend.h"
 
+#include <string.h>
+
+/* CUDA where there is a device; else the CPU, and why. */
+static enum err_code open_best(enum precision precision, struct backend **ret, struct err *err)
+{
+    struct err why = { 0 };
+    enum err_code rc;
+
+    if (!backend_cuda_open(precision, ret, &why))
+        return ERR_OK;
+    rc = backend_cpu_open(true, precision, ret, err);
+    if (!rc)
+        memcpy((*ret)->without_cuda, why.msg, sizeof why.msg);
+    return rc;
+}
+
 enum err_code backend_open(enum backend_kind kind, enum precision precision, struct backend **ret, struct err *err)
 {
     switch (kind) {
@@ -8,9 +24,7 @@ enum err_code backend_open(enum backend_kind kind, enum precision precision, str
     case BACKEND_PLAIN:
         return backend_cpu_open(false, precision, ret, err);
     case BACKEND_AUTO:
-        if (!backend_cuda_open(precision, ret, NULL))
-            return ERR_OK;
-        break;
+        return open_best(precision, ret, err);
     case BACKEND_CPU:
         break;
     }

@@ -123,6 +123,7 @@ struct backend {
     enum dtype act;   /* DT_F32 or DT_BF16 */
     bool executes;    /* false: the plan backend, whose memory must not be read */
     bool in_place;    /* matrices are used where they lie in the file's mapping, and take no memory of their own */
+    char without_cuda[ERR_MESSAGE_MAX]; /* opened as AUTO, and this is why it is no CUDA; else empty */
 };
 
 enum backend_kind { BACKEND_AUTO, BACKEND_CPU, BACKEND_PLAIN, BACKEND_CUDA };

@@ -177,6 +177,8 @@ static void *load(void *arg)
         log_event(LOG_CRITICAL, NULL, "the model cannot be loaded", log_str("error", s->load_error.msg), log_end());
         return NULL;
     }
+    if (*engine_without_cuda(s->engine))
+        log_event(LOG_WARNING, NULL, "computing on the CPU", log_str("reason", engine_without_cuda(s->engine)), log_end());
     log_event(LOG_NOTICE, NULL, "ready", log_str("backend", engine_backend_name(s->engine)),
               log_str("model", engine_model_name(s->engine)),
               log_str("selfCheck", engine_self_check(s->engine)), log_int("ms", sys_mono_ms(&sys_real) - since), log_end());

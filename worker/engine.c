@@ -85,6 +85,11 @@ const char *engine_backend_name(const struct engine *e)
     return e->be->name;
 }
 
+const char *engine_without_cuda(const struct engine *e)
+{
+    return e->be->without_cuda;
+}
+
 const char *engine_model_name(const struct engine *e)
 {
     const char *path = fill_model_transformer(e->model), *slash = strrchr(path, '/');

@@ -279,7 +279,7 @@ void cuda_weight_prefetch(struct backend *be, const struct weight *const *w, int
     for (int i = 0; i < n && ring; i++) {
         const struct loaded *l = w[i]->handle;
 
-        if (!l->expanded)
+        if (l && !l->expanded) /* one that was left in its file has no record */
             ring_announce(ring, &l->m);
     }
 }
