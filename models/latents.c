@@ -33,13 +33,6 @@ void latents_from_chw(const float *chw, int64_t h, int64_t w, float *z)
             z[i * LATENT_CHANNELS + c] = chw[c * h * w + i];
 }
 
-void latents_to_chw(const float *z, int64_t h, int64_t w, float *chw)
-{
-    for (int64_t c = 0; c < LATENT_CHANNELS; c++)
-        for (int64_t i = 0; i < h * w; i++)
-            chw[c * h * w + i] = z[i * LATENT_CHANNELS + c];
-}
-
 void latents_scale(float *z, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)

@@ -26,9 +26,8 @@ enum {
 void latents_pack(const float *z, int64_t h, int64_t w, float *packed, int64_t stride);
 void latents_unpack(const float *packed, int64_t stride, int64_t h, int64_t w, float *z);
 
-/* [16, h, w] <-> [h, w, 16] */
+/* [16, h, w] -> [h, w, 16] */
 void latents_from_chw(const float *chw, int64_t h, int64_t w, float *z);
-void latents_to_chw(const float *z, int64_t h, int64_t w, float *chw);
 
 /* In place on n values: (z - 0.1159) * 0.3611, what the transformer works on; and z / 0.3611 + 0.1159, what the
  * decoder takes. */

@@ -253,28 +253,6 @@ static enum err_code parse_path(const char *text, struct path *ret, struct err *
     }
 }
 
-enum err_code firestore_path_quote(struct arena *a, struct span name, char **ret, struct err *err)
-{
-    size_t n = 0;
-    char *text;
-
-    if (name.len < 1 || name.len > 1500)
-        return err_set(err, ERR_INVALID, "firestore: a field name of %zu bytes", name.len);
-    if (is_bare(name))
-        return span_dup(a, name, ret, err);
-    if (arena_alloc(a, 2 * name.len + 3, 1, &text, err))
-        return ERR_NOMEM;
-    text[n++] = '`';
-    for (size_t i = 0; i < name.len; i++) {
-        if (name.ptr[i] == '`' || name.ptr[i] == '\\')
-            text[n++] = '\\';
-        text[n++] = name.ptr[i];
-    }
-    text[n++] = '`';
-    *ret = text;
-    return ERR_OK;
-}
-
 /* ---- reading ---- */
 
 /* base/documents/users/U/sessions/S, each segment percent-encoded. */
@@ -391,31 +369,6 @@ bool firestore_integer(const struct json *value, int64_t *ret)
     if (digits)
         return json_int64(span_of(digits), ret);
     return json_integer(number, ret) || json_integer(json_get(value, "doubleValue"), ret);
-}
-
-bool firestore_double(const struct json *value, double *ret)
-{
-    const struct json *number = json_get(value, "doubleValue");
-    const char *name = json_string(number);
-    int64_t integer;
-
-    if (json_number(number, ret))
-        return true;
-    if (name) {
-        if (strcmp(name, "NaN") != 0 && strcmp(name, "Infinity") != 0 && strcmp(name, "-Infinity") != 0)
-            return false;
-        *ret = *name == 'N' ? (double)NAN : *name == 'I' ? (double)INFINITY : -(double)INFINITY;
-        return true;
-    }
-    if (!firestore_integer(value, &integer))
-        return false;
-    *ret = (double)integer;
-    return true;
-}
-
-bool firestore_bool(const struct json *value, bool *ret)
-{
-    return json_bool(json_get(value, "booleanValue"), ret);
 }
 
 bool firestore_timestamp(const struct json *value, int64_t *ret_us)

@@ -63,8 +63,8 @@ struct firestore_document {
     const struct json *fields; /* NULL: none of the fields asked for is there */
 };
 
-/* `document` is the path below .../documents/, as job.document. mask: field paths, quoted where they need it
- * (firestore_path_quote); n_mask 0 reads everything. */
+/* `document` is the path below .../documents/, as job.document. mask: field paths, segments in backticks where
+ * they are not [A-Za-z_][A-Za-z_0-9]*; n_mask 0 reads everything. */
 MUST_CHECK enum err_code firestore_get(const struct firestore *fs, const char *document, const char *const *mask,
                                        int n_mask, const struct retry_policy *policy, const struct budget *budget,
                                        struct arena *a, struct firestore_document *ret, struct err *err);
@@ -76,8 +76,6 @@ const struct json *firestore_member(const struct json *map_value, const char *na
 bool firestore_is_null(const struct json *value);               /* present, and nullValue */
 const char *firestore_string(const struct json *value);         /* NULL unless a string */
 bool firestore_integer(const struct json *value, int64_t *ret); /* an integer, or a double that is one */
-bool firestore_double(const struct json *value, double *ret);   /* any number, NaN and infinities included */
-bool firestore_bool(const struct json *value, bool *ret);
 bool firestore_timestamp(const struct json *value, int64_t *ret_us); /* microseconds since 1970 */
 bool firestore_is_map(const struct json *value);
 int firestore_array_count(const struct json *value); /* -1 unless an array */
@@ -172,9 +170,6 @@ MUST_CHECK enum err_code firestore_patch(const struct firestore *fs, const char 
                                          enum firestore_precondition precondition, const char *update_time,
                                          const struct retry_policy *policy, const struct budget *budget,
                                          struct arena *a, char ret_update_time[FIRESTORE_TIME_SIZE], struct err *err);
-
-/* A name as a segment of a field path: as it is where [A-Za-z_][A-Za-z_0-9]*, else in backticks. */
-MUST_CHECK enum err_code firestore_path_quote(struct arena *a, struct span name, char **ret, struct err *err);
 
 /* --- what an answer means (4.7); public for the tests --- */
 

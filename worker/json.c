@@ -159,26 +159,6 @@ bool json_integer(const struct json *v, int64_t *ret)
     return true;
 }
 
-enum err_code json_need_string(const struct json *object, const char *key, const char **ret, struct err *err)
-{
-    const struct json *v = json_get(object, key);
-
-    if (!json_string(v))
-        return err_set(err, ERR_INVALID, "field '%s' is %s", key, v ? "not a string" : "missing");
-    *ret = json_string(v);
-    return ERR_OK;
-}
-
-enum err_code json_need_object(const struct json *object, const char *key, const struct json **ret, struct err *err)
-{
-    const struct json *v = json_get(object, key);
-
-    if (json_type(v) != JSON_T_OBJECT)
-        return err_set(err, ERR_INVALID, "field '%s' is %s", key, v ? "not an object" : "missing");
-    *ret = v;
-    return ERR_OK;
-}
-
 /* ---- building: a NULL parent is one that memory was missing for, and the loss is on record above it ---- */
 
 static struct json *new_root(struct arena *a, cJSON *tree)
@@ -189,11 +169,6 @@ static struct json *new_root(struct arena *a, cJSON *tree)
 struct json *json_new_object(struct arena *a)
 {
     return new_root(a, cJSON_CreateObject());
-}
-
-struct json *json_new_array(struct arena *a)
-{
-    return new_root(a, cJSON_CreateArray());
 }
 
 static struct json *add(struct json *parent, const char *key, cJSON *item)

@@ -34,16 +34,9 @@ bool json_bool(const struct json *v, bool *ret);       /* false unless a boolean
 bool json_number(const struct json *v, double *ret);   /* false unless a number */
 bool json_integer(const struct json *v, int64_t *ret); /* integral and |v| < 2^53 only: exact */
 
-/* Required members: ERR_INVALID with "field 'key' is missing / not a string"; err_prefix says of what. */
-MUST_CHECK enum err_code json_need_string(const struct json *object, const char *key, const char **ret,
-                                          struct err *err);
-MUST_CHECK enum err_code json_need_object(const struct json *object, const char *key, const struct json **ret,
-                                          struct err *err);
-
 /* Building: nodes belong to their parent, the root to the arena. Writers assert on a wrong parent type and
  * record out-of-memory, which json_print reports. */
 struct json *json_new_object(struct arena *a);
-struct json *json_new_array(struct arena *a);
 struct json *json_add_object(struct json *parent, const char *key); /* key NULL: parent is an array */
 struct json *json_add_array(struct json *parent, const char *key);
 void json_add_string(struct json *parent, const char *key, const char *value);

@@ -34,17 +34,6 @@ void log_init(enum log_level least, const char *project)
     logger.project = project;
 }
 
-bool log_level_parse(const char *text, enum log_level *ret)
-{
-    for (int i = 0; i <= LOG_CRITICAL; i++) {
-        if (strcasecmp(text, level_names[i]) == 0) {
-            *ret = (enum log_level)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 /* ---- one line ---- */
 
 static bool put(struct line *l, const char *text, size_t n)

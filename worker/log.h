@@ -51,7 +51,6 @@ static inline struct log_field log_end(void)
 /* Until log_init nothing is written. project NULL: no trace link; else it must outlive the process's threads. */
 void log_init(enum log_level least, const char *project);
 void log_event(enum log_level level, const struct log_context *ctx, const char *message, ...); /* log_end() last */
-bool log_level_parse(const char *text, enum log_level *ret);
 
 /* Fills trace, span and sampled from traceparent, else from X-Cloud-Trace-Context; malformed ones are ignored. */
 void log_context_trace(struct log_context *ctx, const char *traceparent, const char *cloud_trace);

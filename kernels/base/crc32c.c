@@ -46,29 +46,3 @@ uint32_t crc32c(uint32_t crc, const void *bytes, size_t n)
         r = r >> 8 ^ table[0][(r ^ *p++) & 255];
     return ~r;
 }
-
-/* a * b modulo the polynomial, both reflected: the highest bit of the word is x^0. */
-static uint32_t multiply(uint32_t a, uint32_t b)
-{
-    uint32_t product = 0;
-
-    for (; a; a <<= 1) {
-        if (a >> 31)
-            product ^= b;
-        b = b >> 1 ^ (b & 1 ? polynomial : 0);
-    }
-    return product;
-}
-
-/* The first piece's remainder is moved past the second: times x^(8 n_b). Start and final xor cancel out. */
-uint32_t crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t n_b)
-{
-    uint32_t power = UINT32_C(1) << 23; /* x^8 */
-
-    for (; n_b; n_b >>= 1) {
-        if (n_b & 1)
-            crc_a = multiply(power, crc_a);
-        power = multiply(power, power);
-    }
-    return crc_a ^ crc_b;
-}

@@ -14,7 +14,4 @@
 
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t n);
 
-/* Of two pieces one after the other: crc_a of the first, crc_b and length of the second. */
-uint32_t crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t n_b);
-
 #endif

@@ -418,8 +418,6 @@ TEST(firestore__reads_values_of_every_type)
                                  "\"bad\":{\"integerValue\":\"12x\"},\"odd\":5,\"dx\":{\"doubleValue\":\"1.5\"}},";
     static char body[4096];
     int64_t i;
-    double d;
-    bool b;
 
     (void)snprintf(body, sizeof body, FOUND("%s"), fields);
     start();
@@ -433,13 +431,6 @@ TEST(firestore__reads_values_of_every_type)
     CHECK(firestore_integer(F("di"), &i) && i == 3);
     CHECK(!firestore_integer(F("d"), &i) && !firestore_integer(F("s"), &i) && !firestore_integer(F("bad"), &i) &&
           !firestore_integer(F("nan"), &i));
-    CHECK(firestore_double(F("d"), &d) && d == 1.5);
-    CHECK(firestore_double(F("in"), &d) && d == 12);
-    CHECK(firestore_double(F("nan"), &d) && isnan(d));
-    CHECK(firestore_double(F("inf"), &d) && d == -(double)INFINITY);
-    CHECK(!firestore_double(F("dx"), &d) && !firestore_double(F("s"), &d));
-    CHECK(firestore_bool(F("b"), &b) && b);
-    CHECK(!firestore_bool(F("n"), &b));
     CHECK(firestore_timestamp(F("t"), &i) && i == 1714979289123456);
     CHECK(!firestore_timestamp(F("s"), &i));
     CHECK(firestore_is_null(F("n")) && !firestore_is_null(F("absent")) && !firestore_is_null(F("s")));
@@ -453,23 +444,6 @@ TEST(firestore__reads_values_of_every_type)
     CHECK_INT(firestore_array_count(F("s")), -1);
     CHECK_INT(firestore_array_count(NULL), -1);
 #undef F
-    stop();
-}
-
-TEST(firestore__quotes_field_names_that_need_it)
-{
-    static const char *const cases[][2] = { { "status", "status" },      { "_a1", "_a1" },
-                                            { "a-b", "`a-b`" },          { "1abc", "`1abc`" },
-                                            { "a.b", "`a.b`" },          { "a`b\\c", "`a\\`b\\\\c`" },
-                                            { "\xc3\xa9", "`\xc3\xa9`" } };
-    char *text;
-
-    start();
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        CHECK_OK(firestore_path_quote(&f.a, span_of(cases[i][0]), &text, &f.err), f.err);
-        CHECK_STR(text, cases[i][1]);
-    }
-    CHECK_INT(firestore_path_quote(&f.a, SPAN(""), &text, NULL), ERR_INVALID);
     stop();
 }
 

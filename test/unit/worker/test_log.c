@@ -114,15 +114,6 @@ TEST(log__broken_bytes_and_floods_still_make_one_valid_line)
     arena_done(&a);
 }
 
-TEST(log__levels_parse_in_any_case)
-{
-    enum log_level level = LOG_DEBUG;
-
-    CHECK(log_level_parse("info", &level) && level == LOG_INFO);
-    CHECK(log_level_parse("CRITICAL", &level) && level == LOG_CRITICAL);
-    CHECK(!log_level_parse("loud", &level) && !log_level_parse("", &level) && level == LOG_CRITICAL);
-}
-
 TEST(log__traceparent_wins_over_the_cloud_header)
 {
     struct log_context ctx = { 0 };
