@@ -93,3 +93,62 @@ TEST(prompt_pack__refuses_what_is_none)
         arena_done(&arena);
     }
 }
+
+/* One prompt and one schedule of two steps; `change` of them is broken. */
+enum change { NOTHING, NO_TRANSFORMER, NO_GUIDANCE, TWO_GUIDANCES, NAN_SIGMA, NO_TABLE, SHORT_TABLE, FLAT_TABLE };
+
+static enum err_code open_scheduled(enum change change, struct prompt_pack *ret)
+{
+    static const float values[8] = { 1, 0.5f, 3, 4, 5, 6, 7, 8 }, nans[2] = { 1, NAN };
+    struct tensor_write t[] = { { "prompt_embeds", DT_F32, 2, { 2, 3 }, values },
+                                { "pooled_prompt_embeds", DT_F32, 1, { 2 }, values },
+                                { "schedule.0.sigmas", DT_F32, 1, { 2 }, change == NAN_SIGMA ? nans : values },
+                                { "schedule.0.guidance", DT_F32, 1, { change == TWO_GUIDANCES ? 2 : 1 }, values + 6 },
+                                { "modulation.0", DT_F32, 2, { 2, 4 }, values } };
+    const struct metadata_pair m[] = { { "prompt", "x" }, { "transformer", "some digest" } };
+
+    if (change == NO_GUIDANCE)
+        t[3].name = "other";
+    if (change == NO_TABLE)
+        t[4].name = "another";
+    if (change == SHORT_TABLE)
+        t[4].dims[0] = 1;
+    if (change == FLAT_TABLE) {
+        t[4].n_dims = 1;
+        t[4].dims[0] = 8;
+    }
+    return open_written(t, 5, m, change == NO_TRANSFORMER ? 1 : 2, ret);
+}
+
+TEST(prompt_pack__gives_the_table_of_the_very_schedule)
+{
+    const float sigmas[2] = { 1, 0.5f }, others[2] = { 1, 0.4f };
+    struct prompt_pack p;
+    float v;
+
+    CHECK_INT(open_scheduled(NOTHING, &p), ERR_OK);
+    CHECK_INT(p.n_schedules, 1);
+    CHECK_INT(p.modulation_columns, 4);
+    CHECK_STR(p.transformer, "some digest");
+    CHECK(!prompt_pack_modulation(&p, p.entries, others, 2, 7) && !prompt_pack_modulation(&p, p.entries, sigmas, 1, 7));
+    CHECK(!prompt_pack_modulation(&p, p.entries, sigmas, 2, 30) && !prompt_pack_modulation(&p, p.entries, sigmas, 2, NAN));
+    CHECK(prompt_pack_modulation(&p, p.entries, sigmas, 2, 7) != NULL);
+    memcpy(&v, (const char *)prompt_pack_modulation(&p, p.entries, sigmas, 2, 7) + 7 * sizeof v, sizeof v);
+    CHECK(v == 8);
+    arena_done(&arena);
+}
+
+TEST(prompt_pack__refuses_schedules_that_are_not_whole)
+{
+    static const enum err_code want[] = { [NO_TRANSFORMER] = ERR_NOT_FOUND, [NO_GUIDANCE] = ERR_NOT_FOUND,
+                                          [TWO_GUIDANCES] = ERR_CORRUPT, [NAN_SIGMA] = ERR_CORRUPT,
+                                          [NO_TABLE] = ERR_NOT_FOUND, [SHORT_TABLE] = ERR_CORRUPT,
+                                          [FLAT_TABLE] = ERR_CORRUPT };
+
+    for (int change = NO_TRANSFORMER; change <= FLAT_TABLE; change++) {
+        struct prompt_pack p;
+
+        CHECK_INT(open_scheduled((enum change)change, &p), want[change]);
+        arena_done(&arena);
+    }
+}

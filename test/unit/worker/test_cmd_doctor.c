@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
 
@@ -47,6 +48,35 @@ TEST(cmd_doctor__is_content_with_a_whole_installation)
     CHECK(strstr(printed, "Everything is there."));
     CHECK(strstr(printed, "flux1-fill") && strstr(printed, "emulator") && strstr(printed, "plain, f32"));
     CHECK(!strstr(printed, "wrong"));
+}
+
+/* A folder of its own, in which values may be stored. */
+static void link_models(char dir[600])
+{
+    static const char *const parts[][2] = { { "small/models/flux1-fill-Q8_0.gguf", "doctor/flux1-fill-Q8_0.gguf" },
+                                            { "small/models/ae.safetensors", "doctor/ae.safetensors" },
+                                            { "small/cases/text.safetensors", "doctor/prompts.safetensors" } };
+
+    for (int i = 0; i < 3; i++) {
+        char *real = realpath(golden("%s", parts[i][0]), NULL);
+        const char *to = temp_path(parts[i][1]);
+
+        CHECK(real && symlink(real, to) == 0);
+        (void)snprintf(dir, 600, "MODEL_DIR=%.*s", (int)(strrchr(to, '/') - to), to);
+        free(real);
+    }
+}
+
+TEST(cmd_doctor__stores_the_values_of_a_model_once_and_compares_then)
+{
+    static char dir[600];
+    char *env[] = { EMULATED, dir, NULL };
+
+    link_models(dir);
+    CHECK_INT(doctor(env, "--self-check"), 0);
+    CHECK(strstr(printed, "ok     self-check") && strstr(printed, "values stored beside"));
+    CHECK_INT(doctor(env, "--self-check"), 0);
+    CHECK(strstr(printed, "ok     self-check") && strstr(printed, "as stored"));
 }
 
 TEST(cmd_doctor__tells_everything_that_is_wrong_at_once)
