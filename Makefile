@@ -22,9 +22,9 @@ CPPFLAGS += -I. -D_GNU_SOURCE -MMD -MP
 LDFLAGS += $(OPENMP) -pthread $(if $(filter asan,$(FLAVOUR)),-fsanitize=address$(comma)undefined)
 comma   := ,
 
-# oneDNN 2 where it is installed (ONEDNN=0 builds the plain C operations alone). Version 3 has another interface.
+# oneDNN 2 or 3 where it is installed (ONEDNN=0 builds the plain C operations alone).
 ifndef ONEDNN
-ONEDNN  := $(shell printf '\043include <dnnl.h>\nDNNL_VERSION_MAJOR' | $(CC) -E -P - 2>/dev/null | tail -n 1 | grep -cx 2)
+ONEDNN  := $(shell printf '\043include <dnnl.h>\nDNNL_VERSION_MAJOR' | $(CC) -E -P - 2>/dev/null | tail -n 1 | grep -cx '[23]')
 endif
 ifeq ($(ONEDNN),1)
 CPPFLAGS += -DHAVE_ONEDNN

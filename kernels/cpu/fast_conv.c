@@ -32,17 +32,18 @@ enum err_code fast_conv_weight_load(struct backend *be, const float *oihw, struc
     struct fast *f = (struct fast *)be;
     struct dnn_conv s = usual_shape(f, cw);
     const struct dnn_layout *wanted = NULL;
+    struct dnn_layout *kept = NULL;
     size_t bytes = 0;
     enum err_code rc = dnn_conv_layout(f->team, &s, &wanted, &bytes, err);
 
     if (!rc)
         rc = cpu_keep(be, bytes, &cw->data, err);
     if (!rc)
-        rc = cpu_keep(be, dnn_layout_size(), &cw->handle, err);
+        rc = dnn_layout_keep(f->team, wanted, &kept, err);
     if (rc)
         return rc;
-    dnn_layout_copy(cw->handle, wanted);
-    return dnn_reorder(f->team, &s, NULL, oihw, cw->handle, cw->data, err);
+    cw->handle = kept;
+    return dnn_reorder(f->team, &s, NULL, oihw, kept, cw->data, err);
 }
 
 /* *weights in the layout that s wants. */

@@ -9,9 +9,154 @@ enum dnn_operand { OPERAND_SRC, OPERAND_WEIGHTS, OPERAND_BIAS, OPERAND_DST, N_OP
 
 static const int operand_ids[N_OPERANDS] = { DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST };
 
+/* Owns a descriptor; one of zeros has none, and layout_ref() of it is NULL. */
 struct dnn_layout {
     dnnl_memory_desc_t desc;
+    struct dnn_layout *next; /* of those that a struct dnn keeps */
 };
+
+/*
+ * What differs between the versions, up to #endif. In version 3 a descriptor is a handle, and primitives are described
+ * from descriptors at once; in version 2 it is a plain struct, and there is an operation descriptor between.
+ */
+#if DNNL_VERSION_MAJOR >= 3
+
+typedef const_dnnl_memory_desc_t layout_ref_t;
+
+static layout_ref_t layout_ref(const struct dnn_layout *l)
+{
+    return l->desc;
+}
+
+static dnnl_status_t layout_clone(struct dnn_layout *ret, layout_ref_t from)
+{
+    return dnnl_memory_desc_clone(&ret->desc, from);
+}
+
+static void layout_done(struct dnn_layout *l)
+{
+    if (l->desc)
+        (void)dnnl_memory_desc_destroy(l->desc);
+    l->desc = NULL;
+}
+
+static dnnl_status_t layout_strided(struct dnn_layout *ret, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t t,
+                                    const dnnl_dims_t strides)
+{
+    return dnnl_memory_desc_create_with_strides(&ret->desc, n_dims, dims, t, strides);
+}
+
+static dnnl_status_t layout_tagged(struct dnn_layout *ret, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t t,
+                                   dnnl_format_tag_t tag)
+{
+    return dnnl_memory_desc_create_with_tag(&ret->desc, n_dims, dims, t, tag);
+}
+
+static dnnl_status_t append_sum(dnnl_post_ops_t ops)
+{
+    return dnnl_post_ops_append_sum(ops, 1, 0, dnnl_data_type_undef);
+}
+
+static dnnl_status_t append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t alg, float alpha)
+{
+    return dnnl_post_ops_append_eltwise(ops, alg, alpha, 0);
+}
+
+static dnnl_status_t describe_matmul(dnnl_primitive_desc_t *ret, dnnl_engine_t engine,
+                                     const struct dnn_layout layouts[N_OPERANDS], dnnl_primitive_attr_t attr)
+{
+    return dnnl_matmul_primitive_desc_create(ret, engine, layout_ref(&layouts[OPERAND_SRC]),
+                                             layout_ref(&layouts[OPERAND_WEIGHTS]), layout_ref(&layouts[OPERAND_BIAS]),
+                                             layout_ref(&layouts[OPERAND_DST]), attr);
+}
+
+static dnnl_status_t describe_conv(dnnl_primitive_desc_t *ret, dnnl_engine_t engine,
+                                   const struct dnn_layout layouts[N_OPERANDS], const dnnl_dims_t strides,
+                                   const dnnl_dims_t top_left, const dnnl_dims_t bottom_right,
+                                   dnnl_primitive_attr_t attr)
+{
+    const dnnl_dims_t undilated = { 0 };
+
+    return dnnl_convolution_forward_primitive_desc_create(
+        ret, engine, dnnl_forward_inference, dnnl_convolution_direct, layout_ref(&layouts[OPERAND_SRC]),
+        layout_ref(&layouts[OPERAND_WEIGHTS]), layout_ref(&layouts[OPERAND_BIAS]), layout_ref(&layouts[OPERAND_DST]),
+        strides, undilated, top_left, bottom_right, attr);
+}
+
+#else
+
+typedef const dnnl_memory_desc_t *layout_ref_t;
+
+static layout_ref_t layout_ref(const struct dnn_layout *l)
+{
+    return l->desc.ndims ? &l->desc : NULL;
+}
+
+static dnnl_status_t layout_clone(struct dnn_layout *ret, layout_ref_t from)
+{
+    ret->desc = *from;
+    return dnnl_success;
+}
+
+static void layout_done(struct dnn_layout *l)
+{
+    l->desc = (dnnl_memory_desc_t){ 0 };
+}
+
+static dnnl_status_t layout_strided(struct dnn_layout *ret, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t t,
+                                    const dnnl_dims_t strides)
+{
+    return dnnl_memory_desc_init_by_strides(&ret->desc, n_dims, dims, t, strides);
+}
+
+static dnnl_status_t layout_tagged(struct dnn_layout *ret, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t t,
+                                   dnnl_format_tag_t tag)
+{
+    return dnnl_memory_desc_init_by_tag(&ret->desc, n_dims, dims, t, tag);
+}
+
+static dnnl_status_t append_sum(dnnl_post_ops_t ops)
+{
+    return dnnl_post_ops_append_sum(ops, 1);
+}
+
+static dnnl_status_t append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t alg, float alpha)
+{
+    return dnnl_post_ops_append_eltwise(ops, 1, alg, alpha, 0);
+}
+
+static dnnl_status_t describe_matmul(dnnl_primitive_desc_t *ret, dnnl_engine_t engine,
+                                     const struct dnn_layout layouts[N_OPERANDS], dnnl_primitive_attr_t attr)
+{
+    dnnl_matmul_desc_t op;
+    dnnl_status_t s = dnnl_matmul_desc_init(&op, layout_ref(&layouts[OPERAND_SRC]),
+                                            layout_ref(&layouts[OPERAND_WEIGHTS]), layout_ref(&layouts[OPERAND_BIAS]),
+                                            layout_ref(&layouts[OPERAND_DST]));
+
+    return s ? s : dnnl_primitive_desc_create(ret, &op, attr, engine, NULL);
+}
+
+static dnnl_status_t describe_conv(dnnl_primitive_desc_t *ret, dnnl_engine_t engine,
+                                   const struct dnn_layout layouts[N_OPERANDS], const dnnl_dims_t strides,
+                                   const dnnl_dims_t top_left, const dnnl_dims_t bottom_right,
+                                   dnnl_primitive_attr_t attr)
+{
+    dnnl_convolution_desc_t op;
+    dnnl_status_t s = dnnl_convolution_forward_desc_init(
+        &op, dnnl_forward_inference, dnnl_convolution_direct, layout_ref(&layouts[OPERAND_SRC]),
+        layout_ref(&layouts[OPERAND_WEIGHTS]), layout_ref(&layouts[OPERAND_BIAS]), layout_ref(&layouts[OPERAND_DST]),
+        strides, top_left, bottom_right);
+
+    return s ? s : dnnl_primitive_desc_create(ret, &op, attr, engine, NULL);
+}
+
+#endif
+
+static void layouts_done(struct dnn_layout layouts[N_OPERANDS])
+{
+    for (int i = 0; i < N_OPERANDS; i++)
+        layout_done(&layouts[i]);
+}
 
 /* A primitive, the shape it was made for, and memory objects whose pointers are set at each use. */
 struct dnn_entry {
@@ -31,6 +176,7 @@ struct dnn {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     uint64_t clock;
+    struct dnn_layout *kept;
     struct dnn_entry cache[DNN_CACHE_MAX];
 };
 
@@ -67,6 +213,7 @@ static void entry_clear(struct dnn_entry *e)
         (void)dnnl_memory_destroy(e->args[i].memory);
     if (e->primitive)
         (void)dnnl_primitive_destroy(e->primitive);
+    layout_done(&e->weights);
     *e = (struct dnn_entry){ 0 };
 }
 
@@ -76,6 +223,13 @@ void dnn_close(struct dnn *d)
         return;
     for (int i = 0; i < DNN_CACHE_MAX; i++)
         entry_clear(&d->cache[i]);
+    while (d->kept) {
+        struct dnn_layout *next = d->kept->next;
+
+        layout_done(d->kept);
+        free(d->kept);
+        d->kept = next;
+    }
     if (d->stream)
         (void)dnnl_stream_destroy(d->stream);
     if (d->engine)
@@ -90,9 +244,7 @@ void dnn_alone(void)
 
 bool dnn_bf16_pays(void)
 {
-    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
-
-    return isa == dnnl_cpu_isa_all || (isa & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx;
+    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx;
 }
 
 /* The entry of that shape, or the one used longest ago, cleared and marked with the shape. */
@@ -125,12 +277,12 @@ static dnnl_data_type_t data_type(int64_t t)
     return t == DT_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
-static dnnl_status_t matrix(dnnl_memory_desc_t *ret, int64_t rows, int64_t cols, int64_t t, int64_t row_stride,
+static dnnl_status_t matrix(struct dnn_layout *ret, int64_t rows, int64_t cols, int64_t t, int64_t row_stride,
                             int64_t col_stride)
 {
     dnnl_dims_t dims = { rows, cols }, strides = { row_stride, col_stride };
 
-    return dnnl_memory_desc_init_by_strides(ret, 2, dims, data_type(t), strides);
+    return layout_strided(ret, 2, dims, data_type(t), strides);
 }
 
 static const struct {
@@ -150,9 +302,9 @@ static dnnl_status_t attributes(dnnl_primitive_attr_t *ret, int64_t act, int64_t
     if (!s)
         s = dnnl_post_ops_create(&ops);
     if (!s && accumulate)
-        s = dnnl_post_ops_append_sum(ops, 1);
+        s = append_sum(ops);
     if (!s && act != ACT_NONE)
-        s = dnnl_post_ops_append_eltwise(ops, 1, activations[act].alg, activations[act].alpha, 0);
+        s = append_eltwise(ops, activations[act].alg, activations[act].alpha);
     if (!s)
         s = dnnl_primitive_attr_set_post_ops(*ret, ops);
     if (ops)
@@ -160,35 +312,25 @@ static dnnl_status_t attributes(dnnl_primitive_attr_t *ret, int64_t act, int64_t
     return s;
 }
 
-/* Makes the primitive and its memory objects from an operation descriptor. */
-static dnnl_status_t entry_make(struct dnn *d, struct dnn_entry *e, const void *op, int64_t act, int64_t accumulate,
-                                bool bias)
+/* Makes the primitive and its memory objects from its description. */
+static dnnl_status_t entry_make(struct dnn *d, struct dnn_entry *e, const_dnnl_primitive_desc_t pd, bool bias)
 {
     static const dnnl_query_t queries[] = { dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_weights_md,
                                             dnnl_query_dst_md };
-    dnnl_primitive_attr_t attr = NULL;
-    dnnl_primitive_desc_t pd = NULL;
-    dnnl_status_t s = attributes(&attr, act, accumulate);
+    dnnl_status_t s = dnnl_primitive_create(&e->primitive, pd);
 
-    if (!s)
-        s = dnnl_primitive_desc_create(&pd, op, attr, d->engine, NULL);
-    if (!s)
-        s = dnnl_primitive_create(&e->primitive, pd);
     for (int i = 0; i < N_OPERANDS && !s; i++) {
-        const dnnl_memory_desc_t *md = dnnl_primitive_desc_query_md(pd, queries[i], i == OPERAND_BIAS);
+        layout_ref_t layout = dnnl_primitive_desc_query_md(pd, queries[i], i == OPERAND_BIAS);
 
         if (i == OPERAND_BIAS && !bias)
             continue;
         if (i == OPERAND_WEIGHTS)
-            e->weights.desc = *md;
+            s = layout_clone(&e->weights, layout);
+        if (!s)
+            s = dnnl_memory_create(&e->args[e->n_args].memory, layout, d->engine, DNNL_MEMORY_NONE);
         e->args[e->n_args].arg = operand_ids[i];
-        s = dnnl_memory_create(&e->args[e->n_args].memory, md, d->engine, DNNL_MEMORY_NONE);
         e->n_args += !s;
     }
-    if (pd)
-        (void)dnnl_primitive_desc_destroy(pd);
-    if (attr)
-        (void)dnnl_primitive_attr_destroy(attr);
     return s;
 }
 
@@ -206,21 +348,37 @@ static dnnl_status_t entry_run(struct dnn *d, struct dnn_entry *e, const void *c
     return s ? s : dnnl_stream_wait(d->stream);
 }
 
-static dnnl_status_t matmul_make(struct dnn *d, struct dnn_entry *e, const struct dnn_matmul *s)
+static dnnl_status_t matmul_layouts(struct dnn_layout ret[N_OPERANDS], const struct dnn_matmul *s)
 {
-    dnnl_memory_desc_t a, b, bias, c;
-    dnnl_matmul_desc_t op;
-    dnnl_status_t status = matrix(&a, s->m, s->k, s->in_type, s->lda, 1);
+    int64_t b_row = s->b_transposed ? 1 : s->ldb, b_col = s->b_transposed ? s->ldb : 1;
+    dnnl_status_t status = matrix(&ret[OPERAND_SRC], s->m, s->k, s->in_type, s->lda, 1);
 
     if (!status)
-        status = matrix(&b, s->k, s->n, s->in_type, s->b_transposed ? 1 : s->ldb, s->b_transposed ? s->ldb : 1);
+        status = matrix(&ret[OPERAND_WEIGHTS], s->k, s->n, s->in_type, b_row, b_col);
+    if (!status && s->bias)
+        status = matrix(&ret[OPERAND_BIAS], 1, s->n, DT_F32, s->n, 1);
     if (!status)
-        status = matrix(&bias, 1, s->n, DT_F32, s->n, 1);
+        status = matrix(&ret[OPERAND_DST], s->m, s->n, s->out_type, s->ldc, 1);
+    return status;
+}
+
+static dnnl_status_t matmul_make(struct dnn *d, struct dnn_entry *e, const struct dnn_matmul *s)
+{
+    struct dnn_layout layouts[N_OPERANDS] = { 0 };
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    dnnl_status_t status = matmul_layouts(layouts, s);
+
     if (!status)
-        status = matrix(&c, s->m, s->n, s->out_type, s->ldc, 1);
+        status = attributes(&attr, s->act, s->accumulate);
     if (!status)
-        status = dnnl_matmul_desc_init(&op, &a, &b, s->bias ? &bias : NULL, &c);
-    return status ? status : entry_make(d, e, &op, s->act, s->accumulate, s->bias);
+        status = describe_matmul(&pd, d->engine, layouts, attr);
+    if (!status)
+        status = entry_make(d, e, pd, s->bias);
+    (void)dnnl_primitive_desc_destroy(pd);
+    (void)dnnl_primitive_attr_destroy(attr);
+    layouts_done(layouts);
+    return status;
 }
 
 enum err_code dnn_matmul(struct dnn *d, const struct dnn_matmul *s, const void *a, const void *b, const void *bias,
@@ -237,26 +395,41 @@ enum err_code dnn_matmul(struct dnn *d, const struct dnn_matmul *s, const void *
     return check(status, "matrix product", err);
 }
 
-static dnnl_status_t conv_make(struct dnn *d, struct dnn_entry *e, const struct dnn_conv *s)
+static dnnl_status_t conv_layouts(struct dnn_layout ret[N_OPERANDS], const struct dnn_conv *s)
 {
     dnnl_dims_t x_dims = { 1, s->c_in, s->h, s->w }, y_dims = { 1, s->c_out, s->h_out, s->w_out };
     dnnl_dims_t w_dims = { s->c_out, s->c_in, s->kh, s->kw }, b_dims = { s->c_out };
-    dnnl_dims_t strides = { s->stride, s->stride };
-    dnnl_dims_t top_left = { s->pad_top, s->pad_left }, bottom_right = { s->pad_bottom, s->pad_right };
-    dnnl_memory_desc_t x, w, b, y;
-    dnnl_convolution_desc_t op;
-    dnnl_status_t status = dnnl_memory_desc_init_by_tag(&x, 4, x_dims, data_type(s->in_type), dnnl_nhwc);
+    dnnl_data_type_t in_type = data_type(s->in_type);
+    dnnl_status_t status = layout_tagged(&ret[OPERAND_SRC], 4, x_dims, in_type, dnnl_nhwc);
 
     if (!status)
-        status = dnnl_memory_desc_init_by_tag(&w, 4, w_dims, data_type(s->in_type), dnnl_format_tag_any);
+        status = layout_tagged(&ret[OPERAND_WEIGHTS], 4, w_dims, in_type, dnnl_format_tag_any);
     if (!status)
-        status = dnnl_memory_desc_init_by_tag(&b, 1, b_dims, dnnl_f32, dnnl_x);
+        status = layout_tagged(&ret[OPERAND_BIAS], 1, b_dims, dnnl_f32, dnnl_x);
     if (!status)
-        status = dnnl_memory_desc_init_by_tag(&y, 4, y_dims, data_type(s->out_type), dnnl_nhwc);
+        status = layout_tagged(&ret[OPERAND_DST], 4, y_dims, data_type(s->out_type), dnnl_nhwc);
+    return status;
+}
+
+static dnnl_status_t conv_make(struct dnn *d, struct dnn_entry *e, const struct dnn_conv *s)
+{
+    dnnl_dims_t strides = { s->stride, s->stride };
+    dnnl_dims_t top_left = { s->pad_top, s->pad_left }, bottom_right = { s->pad_bottom, s->pad_right };
+    struct dnn_layout layouts[N_OPERANDS] = { 0 };
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    dnnl_status_t status = conv_layouts(layouts, s);
+
     if (!status)
-        status = dnnl_convolution_forward_desc_init(&op, dnnl_forward_inference, dnnl_convolution_direct, &x, &w, &b,
-                                                    &y, strides, top_left, bottom_right);
-    return status ? status : entry_make(d, e, &op, ACT_NONE, s->accumulate, true);
+        status = attributes(&attr, ACT_NONE, s->accumulate);
+    if (!status)
+        status = describe_conv(&pd, d->engine, layouts, strides, top_left, bottom_right, attr);
+    if (!status)
+        status = entry_make(d, e, pd, true);
+    (void)dnnl_primitive_desc_destroy(pd);
+    (void)dnnl_primitive_attr_destroy(attr);
+    layouts_done(layouts);
+    return status;
 }
 
 static struct dnn_entry *conv_entry(struct dnn *d, const struct dnn_conv *s, dnnl_status_t *ret_status)
@@ -278,7 +451,7 @@ enum err_code dnn_conv_layout(struct dnn *d, const struct dnn_conv *s, const str
 
     if (!status) {
         *ret = &e->weights;
-        *ret_bytes = dnnl_memory_desc_get_size(&e->weights.desc);
+        *ret_bytes = dnnl_memory_desc_get_size(layout_ref(&e->weights));
     }
     return check(status, "convolution", err);
 }
@@ -294,38 +467,45 @@ enum err_code dnn_conv(struct dnn *d, const struct dnn_conv *s, const void *x, c
     return check(status, "convolution", err);
 }
 
-size_t dnn_layout_size(void)
+enum err_code dnn_layout_keep(struct dnn *d, const struct dnn_layout *l, struct dnn_layout **ret, struct err *err)
 {
-    return sizeof(struct dnn_layout);
-}
+    struct dnn_layout *kept = calloc(1, sizeof *kept);
+    enum err_code rc;
 
-void dnn_layout_copy(struct dnn_layout *to, const struct dnn_layout *from)
-{
-    *to = *from;
+    if (!kept)
+        return err_set(err, ERR_NOMEM, "onednn: no memory");
+    rc = check(layout_clone(kept, layout_ref(l)), "layout", err);
+    if (rc) {
+        free(kept);
+        return rc;
+    }
+    kept->next = d->kept;
+    d->kept = *ret = kept;
+    return ERR_OK;
 }
 
 bool dnn_layout_equal(const struct dnn_layout *a, const struct dnn_layout *b)
 {
-    return dnnl_memory_desc_equal(&a->desc, &b->desc);
+    return dnnl_memory_desc_equal(layout_ref(a), layout_ref(b));
 }
 
 enum err_code dnn_reorder(struct dnn *d, const struct dnn_conv *s, const struct dnn_layout *from_layout,
                           const void *from, const struct dnn_layout *to_layout, void *to, struct err *err)
 {
     dnnl_dims_t dims = { s->c_out, s->c_in, s->kh, s->kw };
-    dnnl_memory_desc_t oihw;
+    struct dnn_layout oihw = { 0 };
     dnnl_memory_t src = NULL, dst = NULL;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_primitive_t reorder = NULL;
-    dnnl_status_t status = dnnl_memory_desc_init_by_tag(&oihw, 4, dims, dnnl_f32, dnnl_oihw);
+    dnnl_status_t status = layout_tagged(&oihw, 4, dims, dnnl_f32, dnnl_oihw);
+    layout_ref_t src_ref = layout_ref(from_layout ? from_layout : &oihw), dst_ref = layout_ref(to_layout);
 
     if (!status)
-        status = dnnl_memory_create(&src, from_layout ? &from_layout->desc : &oihw, d->engine, (void *)from);
+        status = dnnl_memory_create(&src, src_ref, d->engine, (void *)from);
     if (!status)
-        status = dnnl_memory_create(&dst, &to_layout->desc, d->engine, to);
+        status = dnnl_memory_create(&dst, dst_ref, d->engine, to);
     if (!status)
-        status = dnnl_reorder_primitive_desc_create(&pd, from_layout ? &from_layout->desc : &oihw, d->engine,
-                                                    &to_layout->desc, d->engine, NULL);
+        status = dnnl_reorder_primitive_desc_create(&pd, src_ref, d->engine, dst_ref, d->engine, NULL);
     if (!status)
         status = dnnl_primitive_create(&reorder, pd);
     if (!status) {
@@ -339,5 +519,6 @@ enum err_code dnn_reorder(struct dnn *d, const struct dnn_conv *s, const struct 
     (void)dnnl_primitive_desc_destroy(pd);
     (void)dnnl_memory_destroy(dst);
     (void)dnnl_memory_destroy(src);
+    layout_done(&oihw);
     return check(status, "weights of a convolution", err);
 }

@@ -5,7 +5,7 @@
  * there and then, so one used by a single thread of a team must be used so always (dnn_alone). Each keeps its last
  * DNN_CACHE_MAX primitives by shape: a job of one size takes some sixty, and each holds up to 0.7 MB of code. oneDNN's
  * own cache, through which threads share them, is held to the same number.
- * Source: oneDNN 2.6 C API (libdnnl).
+ * Source: oneDNN C API (libdnnl), versions 2 and 3.
  */
 #ifndef KERNELS_CPU_ONEDNN_H
 #define KERNELS_CPU_ONEDNN_H
@@ -53,8 +53,9 @@ struct dnn_layout;
 /* The layout that s wants, borrowed from the cache until the next call on d, and its size. */
 MUST_CHECK enum err_code dnn_conv_layout(struct dnn *d, const struct dnn_conv *s, const struct dnn_layout **ret,
                                          size_t *ret_bytes, struct err *err);
-size_t dnn_layout_size(void);
-void dnn_layout_copy(struct dnn_layout *to, const struct dnn_layout *from);
+/* *ret: a copy that lives until d is closed. */
+MUST_CHECK enum err_code dnn_layout_keep(struct dnn *d, const struct dnn_layout *l, struct dnn_layout **ret,
+                                         struct err *err);
 bool dnn_layout_equal(const struct dnn_layout *a, const struct dnn_layout *b);
 /* Into `to_layout` from another layout, or from OIHW in f32 (NULL). */
 MUST_CHECK enum err_code dnn_reorder(struct dnn *d, const struct dnn_conv *s, const struct dnn_layout *from_layout,
