@@ -26,9 +26,9 @@ struct job {
     float sigmas[FILL_MAX_STEPS + 1];
     int start; /* first step that is run */
     struct torch_rng rng;
-    float *picture; /* [H, W, 3], -1 .. 1 */
-    uint8_t *mask;  /* [H, W], 1 = repaint */
-    float *latents; /* [N, 64], packed; after each step what the backend has */
+    float *picture;                   /* [H, W, 3], -1 .. 1 */
+    uint8_t *mask;                    /* [H, W], 1 = repaint */
+    float *latents;                   /* [N, 64], packed; after each step what the backend has */
     const struct prompt_entry *known; /* the pack's, or NULL */
     struct tensor prompt_embeds, pooled, cond, latents_on_backend; /* cond [N, 320]: masked latents, mask */
 };

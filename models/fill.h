@@ -34,7 +34,7 @@ struct fill_options {
     const char *transformer;   /* a file of the folder; NULL: the one that is there */
     int max_width, max_height; /* pixels: requests of up to their product */
     int max_steps, max_t5_len;
-    enum weight_mode weights; /* AUTO unless a test or a benchmark asks for one */
+    enum weight_mode weights;     /* AUTO unless a test or a benchmark asks for one */
     struct fill_loading *loading; /* NULL, or the caller's */
     /* The modulation's weights, a quarter of the transformer, stay in the file, and are uploaded layer by layer while a
      * job starts. Chosen by itself where a prompt pack has tables, or where memory is too short without it. */

@@ -152,8 +152,8 @@ static enum err_code check_widths(const struct fill_model *m, const char *dir, s
     return rc;
 }
 
-/* Sizes and digests of all files, and to the backend what is going to be loaded: without that a GPU that is too small for
- * all weights as bf16 would try to keep them so. What cannot be opened will tell so when it is loaded. */
+/* Sizes and digests of all files, and to the backend what is going to be loaded: without that a GPU that is too small
+ * for all weights as bf16 would try to keep them so. What cannot be opened will tell so when it is loaded. */
 static int64_t survey(struct fill_model *m, const struct model_folder *folder)
 {
     static const enum model_part parts[FILL_MODEL_PARTS] = { MODEL_TRANSFORMER, MODEL_VAE, MODEL_T5, MODEL_CLIP };
@@ -181,8 +181,7 @@ static int64_t survey(struct fill_model *m, const struct model_folder *folder)
 /* Files that are used in place are read while the model loads, at the speed of the disk, if memory can hold them. */
 static bool reads_now(struct backend *be, int64_t bytes)
 {
-    return be->executes && be->in_place && be->ops->mem_available &&
-           be->ops->mem_available(be) > bytes;
+    return be->executes && be->in_place && be->ops->mem_available && be->ops->mem_available(be) > bytes;
 }
 
 /* A name that is in no folder is told before gigabytes are read for the other parts. */

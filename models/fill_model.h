@@ -24,7 +24,7 @@ struct fill_model {
     struct text_encoder text;
     struct flux flux;
     struct vae vae;
-    const char *transformer; /* path */
+    const char *transformer;                            /* path */
     char digests[FILL_MODEL_PARTS][WEIGHT_DIGEST_SIZE]; /* of transformer, VAE, T5, CLIP; "" where it is not there */
     struct fill_options limits;
     size_t flux_job_bytes, flux_step_bytes; /* of the largest request: carved out of `mem` */

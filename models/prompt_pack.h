@@ -19,8 +19,12 @@
 
 #include "models/tensor_file.h"
 
-enum { PROMPT_PACK_MAX = 4096, PROMPT_PACK_MAX_TOKENS = 512, PROMPT_PACK_MAX_SCHEDULES = 256,
-       PROMPT_PACK_MAX_STEPS = 1000 };
+enum {
+    PROMPT_PACK_MAX = 4096,
+    PROMPT_PACK_MAX_TOKENS = 512,
+    PROMPT_PACK_MAX_SCHEDULES = 256,
+    PROMPT_PACK_MAX_STEPS = 1000
+};
 
 struct prompt_entry {
     const char *prompt;

@@ -51,8 +51,8 @@ static enum err_code check(const struct pack_options *o, struct err *err)
 static enum err_code add_pair(struct maker *m, const char *value, const char *key, int i, struct err *err)
 {
     char *name = NULL;
-    enum err_code rc = i < 0 ? arena_printf(&m->arena, &name, err, "%s", key)
-                             : arena_printf(&m->arena, &name, err, "%d.%s", i, key);
+    enum err_code rc =
+        i < 0 ? arena_printf(&m->arena, &name, err, "%s", key) : arena_printf(&m->arena, &name, err, "%d.%s", i, key);
 
     if (!rc)
         m->pairs[m->n_pairs++] = (struct metadata_pair){ name, value };
@@ -78,9 +78,8 @@ static enum err_code add_floats(struct maker *m, const char *name, int n_dims, i
 static enum err_code take_room(struct maker *m, struct err *err)
 {
     size_t prompts = (size_t)m->o->n_prompts, sizes = (size_t)m->o->n_sizes;
-    enum err_code rc =
-        arena_alloc(&m->arena, prompts * (TENSORS_OF_PROMPT + sizes) + TENSORS_OF_SCHEDULE * sizes, sizeof *m->tensors,
-                    &m->tensors, err);
+    enum err_code rc = arena_alloc(&m->arena, prompts * (TENSORS_OF_PROMPT + sizes) + TENSORS_OF_SCHEDULE * sizes,
+                                   sizeof *m->tensors, &m->tensors, err);
 
     if (!rc)
         rc = arena_alloc(&m->arena, prompts + PAIRS_BEFORE_PROMPTS, sizeof *m->pairs, &m->pairs, err);
@@ -130,8 +129,7 @@ static enum err_code make_embeddings(struct maker *m, struct err *err)
     const struct weight_loader l = { .be = m->be, .mem = &m->weights, .scratch = &m->scratch };
     struct tensor embeds, pooled;
     size_t step_bytes = 0;
-    enum err_code rc =
-        text_encoder_load(&m->encoder, &folder, &l, &m->arena, err);
+    enum err_code rc = text_encoder_load(&m->encoder, &folder, &l, &m->arena, err);
 
     if (!rc)
         rc = text_measure(&m->encoder, m->o->t5_len, &step_bytes, err);
@@ -202,8 +200,9 @@ static enum err_code load_transformer(struct maker *m, struct err *err)
 static enum err_code add_table(struct maker *m, int i, int k, const struct tensor *pooled, struct tensor *table,
                                struct err *err)
 {
-    const struct flux_inputs in = { .n_steps = m->o->steps, .sigmas = m->schedules[k].sigmas,
-                                    .guidance = m->o->guidance, .pooled = pooled };
+    const struct flux_inputs in = {
+        .n_steps = m->o->steps, .sigmas = m->schedules[k].sigmas, .guidance = m->o->guidance, .pooled = pooled
+    };
     char *name = NULL;
     float *values = NULL;
     enum err_code rc = flux_modulate(&m->flux, &in, table, &m->step_mem, &m->scratch, err);

@@ -109,11 +109,12 @@ static uint32_t prompt_crc(const struct check *c)
 static enum err_code name_model(struct check *c, struct err *err)
 {
     const struct fill_model *m = c->m;
-    enum err_code rc = arena_printf(&c->a, &c->path, err, "%s.%s-%s.check", m->transformer, m->be->name,
-                                    dtype_info(m->be->act)->name);
+    enum err_code rc =
+        arena_printf(&c->a, &c->path, err, "%s.%s-%s.check", m->transformer, m->be->name, dtype_info(m->be->act)->name);
 
-    return rc ? rc : arena_printf(&c->a, &c->model, err, "%s %s %s %s prompt-%08x %dx%d", m->digests[0], m->digests[1],
-                                  m->digests[2], m->digests[3], prompt_crc(c), c->r.width, c->r.height);
+    return rc ? rc
+              : arena_printf(&c->a, &c->model, err, "%s %s %s %s prompt-%08x %dx%d", m->digests[0], m->digests[1],
+                             m->digests[2], m->digests[3], prompt_crc(c), c->r.width, c->r.height);
 }
 
 static enum err_code prepare(struct check *c, struct fill_model *m, struct err *err)
@@ -175,8 +176,10 @@ static enum err_code judge(const struct check *c, const char *name, const struct
     if (off <= limit)
         return ERR_OK;
     if (ret->stored)
-        return err_set(err, ERR_NUMERIC, "%s is %.2g off what %s has, allowed is %.0e: the weights are damaged or the "
-                       "device computes wrongly", name, off, c->path, limit);
+        return err_set(err, ERR_NUMERIC,
+                       "%s is %.2g off what %s has, allowed is %.0e: the weights are damaged or the "
+                       "device computes wrongly",
+                       name, off, c->path, limit);
     return err_set(err, ERR_NUMERIC, "%s comes out %.2g different a second time, allowed is %.0e", name, off, limit);
 }
 

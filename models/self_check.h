@@ -18,7 +18,7 @@
 
 /* Relative errors that pass. In f32 two machines differ by rounding, 1e-5 over all blocks; in bf16 a network is within
  * 3e-2 of f32, so two of them are within twice that of each other. */
-#define SELF_CHECK_LIMIT_F32 1e-3
+#define SELF_CHECK_LIMIT_F32  1e-3
 #define SELF_CHECK_LIMIT_BF16 6e-2
 
 struct self_check {

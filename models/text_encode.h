@@ -27,7 +27,8 @@ struct text_ids {
     int n_t5;
 };
 
-/* The parts of a model folder, by a loader whose set is not looked at. Directory and tables go to `model`. ERR_CORRUPT also when a tokenizer does not belong to its encoder. */
+/* The parts of a model folder, by a loader whose set is not looked at. Directory and tables go to `model`. ERR_CORRUPT
+ * also when a tokenizer does not belong to its encoder. */
 MUST_CHECK enum err_code text_encoder_load(struct text_encoder *ret, const struct model_folder *folder,
                                            const struct weight_loader *loader, struct arena *model, struct err *err);
 

@@ -38,8 +38,7 @@ void weight_digest(const struct shards *s, bool vectors, char ret[WEIGHT_DIGEST_
                 crc = crc32c(crc, e->data, e->bytes);
         }
     }
-    n = snprintf(ret, WEIGHT_DIGEST_SIZE, "%lld-%016llx", (long long)shards_bytes(s),
-                 (unsigned long long)hash);
+    n = snprintf(ret, WEIGHT_DIGEST_SIZE, "%lld-%016llx", (long long)shards_bytes(s), (unsigned long long)hash);
     if (vectors)
         (void)snprintf(ret + n, (size_t)(WEIGHT_DIGEST_SIZE - n), "-%08x", crc);
 }

@@ -195,7 +195,8 @@ static void check_model(struct doctor *d, const struct model_folder *folder, str
     enum err_code rc = fill_memory_plan(folder->dir, &o, be, &m, &err);
 
     if (rc == ERR_NOMEM)
-        wrong(d, "memory", err.msg, "-> a smaller quantisation, or a prompt pack in place of T5 (README, Model folder)");
+        wrong(d, "memory", err.msg,
+              "-> a smaller quantisation, or a prompt pack in place of T5 (README, Model folder)");
     else if (rc)
         wrong(d, "model", err.msg, "-> the parts do not make one FLUX.1-Fill: fetch the part that is named");
     if (rc)
@@ -212,8 +213,11 @@ static void check_model(struct doctor *d, const struct model_folder *folder, str
  * are none. */
 static void check_values(struct doctor *d)
 {
-    const struct fill_options o = { .transformer = d->cfg.transformer, .max_width = CHECK_SIDE,
-                                    .max_height = CHECK_SIDE, .max_steps = 1, .max_t5_len = CHECK_T5_LEN };
+    const struct fill_options o = { .transformer = d->cfg.transformer,
+                                    .max_width = CHECK_SIDE,
+                                    .max_height = CHECK_SIDE,
+                                    .max_steps = 1,
+                                    .max_t5_len = CHECK_T5_LEN };
     struct self_check check = { 0 };
     struct fill_model *m = NULL;
     struct backend *be = NULL;

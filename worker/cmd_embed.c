@@ -63,7 +63,9 @@ static enum err_code write_file(struct run *r, const struct args *a, const struc
                                 const struct tensor *pooled, struct err *err)
 {
     struct tensor_write out[] = {
-        { .name = "prompt_embeds", .dtype = DT_F32, .n_dims = 2,
+        { .name = "prompt_embeds",
+          .dtype = DT_F32,
+          .n_dims = 2,
           .dims = { tensor_rows(prompt_embeds), tensor_cols(prompt_embeds) } },
         { .name = "pooled_prompt_embeds", .dtype = DT_F32, .n_dims = 1, .dims = { tensor_cols(pooled) } },
         { .name = "t5_ids", .dtype = DT_I32, .n_dims = 1, .dims = { r->ids.n_t5 }, .data = r->ids.t5 },
@@ -146,8 +148,13 @@ static enum err_code make_pack(struct run *r, const struct args *a, struct err *
 {
     static const char *prompts[PROMPT_PACK_MAX];
     static struct pack_size sizes[PROMPT_PACK_MAX_SCHEDULES];
-    struct pack_options o = { .dir = a->models, .transformer = a->transformer, .prompts = prompts, .t5_len = a->t5_len,
-                              .sizes = sizes, .steps = a->steps, .guidance = (float)a->guidance };
+    struct pack_options o = { .dir = a->models,
+                              .transformer = a->transformer,
+                              .prompts = prompts,
+                              .t5_len = a->t5_len,
+                              .sizes = sizes,
+                              .steps = a->steps,
+                              .guidance = (float)a->guidance };
     struct span text = { 0 };
     enum err_code rc = arena_init(&r->arena, arena_bytes, err);
 
@@ -190,7 +197,8 @@ int cmd_embed(int argc, char **argv)
           .help = "with --pack: also the modulation tables of pictures of these sizes" },
         { "--transformer", CLI_TEXT, &a.transformer, "F", .help = "with --sizes: whose (the one that is there)" },
         { "--steps", CLI_INT, &a.steps, "N", .help = "with --sizes: denoising steps (28)", .min = 1, .max = 1000 },
-        { "--guidance", CLI_NUMBER, &a.guidance, "G", .help = "with --sizes: guidance scale (30)", .min = 0, .max = 1000 },
+        { "--guidance", CLI_NUMBER, &a.guidance, "G", .help = "with --sizes: guidance scale (30)", .min = 0,
+          .max = 1000 },
         CLI_BACKEND_OPTIONS(a.backend),
     };
     const struct cli_command command = { "embed", "runs the text encoders", options, CLI_COUNT(options) };

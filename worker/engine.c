@@ -16,8 +16,8 @@ struct engine {
     struct fill_model *model;
     struct fill_loading loading;
     struct self_check check;
-    _Atomic int state;                  /* enum engine_state */
-    const char *_Atomic stage;          /* a constant */
+    _Atomic int state;         /* enum engine_state */
+    const char *_Atomic stage; /* a constant */
 };
 
 enum err_code engine_new(const struct engine_options *options, struct engine **ret, struct err *err)
