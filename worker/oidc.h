@@ -83,8 +83,7 @@ struct oidc_result {
 /* Checks the settings: modes OIDC and IAM need keys, an audience and an e-mail, none of them empty. ERR_INVALID. */
 MUST_CHECK enum err_code oidc_check_settings(const struct oidc *o, struct err *err);
 
-/* `authorization`: the values of all Authorization headers of the request, as received. `budget` limits a fetch of
-   keys. */
+/* `authorization`: the values of all Authorization headers of the request. `budget` limits a fetch of keys. */
 struct oidc_result oidc_check(const struct oidc *o, const struct span *authorization, int n_authorization,
                               const struct budget *budget);
 

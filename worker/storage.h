@@ -49,9 +49,8 @@ struct storage {
 /* 3 to 222 of [a-z0-9._-]. */
 bool storage_bucket_is_valid(const char *name);
 
-/* storage_host: STORAGE_EMULATOR_HOST (URL or host:port), firebase_host: FIREBASE_STORAGE_EMULATOR_HOST (host:port);
-   the
- * first wins; NULL or "": not set. Texts live in `a` (the process arena). ERR_INVALID. */
+/* storage_host: STORAGE_EMULATOR_HOST (URL or host:port), firebase_host: FIREBASE_STORAGE_EMULATOR_HOST (host:port).
+ * The first wins; NULL or "": not set. Texts live in `a` (the process arena). ERR_INVALID. */
 MUST_CHECK enum err_code storage_init(struct storage *s, struct http *http, struct gauth *gauth, const struct sys *sys,
                                       const char *bucket, const char *storage_host, const char *firebase_host,
                                       struct arena *a, struct err *err);
@@ -84,8 +83,8 @@ struct storage_put {
 
 /*
  * Safe to send again: an answer "another generation is there" is success when what is there has our length and CRC32C.
- * Then ret->job_id says whose it is: delete it only when it is your own. ret (may be NULL) is what is in the bucket
- * now.
+ * Then ret->job_id says whose it is: delete it only when it is your own. ret, which may be NULL, is what the bucket
+ * has now.
  */
 MUST_CHECK enum err_code storage_put(const struct storage *s, const struct storage_put *put,
                                      const struct budget *budget, struct arena *a, struct storage_object *ret,
