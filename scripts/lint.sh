@@ -23,6 +23,7 @@ refuse "models/ looks behind the operation table" search '#include "kernels/(cpu
 refuse "product code includes test/ or scripts/" search '#include "(test|scripts|tools)/' worker models kernels
 refuse "exit or abort outside main" bash -c "grep -nwE '(exit|abort|_exit|quick_exit)\(' -r worker models kernels --include='*.c' --include='*.cu' | grep -v '^worker/main.c'"
 refuse "models/ and kernels/ do not print" search '\b(printf|puts|perror)\(|fprintf\((stdout|stderr)' models kernels
+refuse "copies without a bound" search '\b(strcpy|strcat|sprintf|gets|strncat|alloca|tmpnam|mktemp)\(' worker models kernels
 refuse "fast-math" grep -nE -- '-ffast-math|-Ofast|use_fast_math' Makefile
 refuse "unfinished" search '\b(TODO|FIXME|XXX)\b' worker models kernels tools test
 

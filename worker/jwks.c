@@ -201,7 +201,7 @@ static enum err_code get_once(const struct jwks *j, const struct budget *b, stru
         *ret_again = http_status_is_transient(reply.status);
         after = http_reply_header(&reply, "retry-after");
         if (after && strlen(after) < 64)
-            strcpy(retry_after, after);
+            memcpy(retry_after, after, strlen(after) + 1);
         return err_set(err, ERR_UNAVAILABLE, "jwks: HTTP %d", reply.status);
     }
     *ret_lifetime_ms = lifetime_ms(&reply);

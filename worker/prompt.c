@@ -1,5 +1,6 @@
 #include "worker/prompt.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "kernels/base/span.h"
@@ -37,15 +38,14 @@ static enum err_code from_labels(const struct prompt_wishes *w, struct arena *a,
     char list[PROMPT_MAX_LABELS * (PROMPT_LABEL_MAX + 2) + 1] = "";
     char *text = NULL;
     enum err_code rc;
+    size_t at = 0;
     int used = 0;
 
     for (int i = 0; i < w->n_labels && used < PROMPT_MAX_LABELS; i++) {
         struct span label = trimmed(w->labels[i]);
-        if (!label_is_usable(label))
-            continue;
-        if (used++)
-            strcat(list, ", ");
-        strncat(list, label.ptr, label.len);
+
+        if (label_is_usable(label))
+            at += (size_t)snprintf(list + at, sizeof list - at, "%s%.*s", used++ ? ", " : "", SPAN_ARG(label));
     }
     rc = used ? arena_printf(a, &text, err, "A photo of %s: " PROMPT_GROUND, list)
               : arena_printf(a, &text, err, "A photo: " PROMPT_GROUND);

@@ -10,8 +10,10 @@ static enum err_code nearest(struct arena *a, int n_in, int n_out, int **ret, st
     double step = (double)n_in / n_out, at = step * 0.5;
     enum err_code rc = arena_alloc(a, (size_t)n_out, sizeof **ret, ret, err);
 
-    for (int i = 0; !rc && i < n_out; i++, at += step)
+    for (int i = 0; !rc && i < n_out; i++) {
         (*ret)[i] = (int)at < n_in ? (int)at : n_in - 1;
+        at += step;
+    }
     return rc;
 }
 
