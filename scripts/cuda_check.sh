@@ -1,6 +1,7 @@
 #!/bin/bash
 # cuda_check.sh - the CUDA files compile for every generation: with the nvcc that is installed, and with clang against
-# CUDA 12.2, the version of Cloud Run's driver. Says what it skips and why. A few minutes.
+# CUDA 12.2, the version of Cloud Run's driver. A kernel that spills registers to memory is an error: those that are
+# near the limit count on it. Says what it skips and why. A few minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=build/cuda-check
@@ -22,8 +23,8 @@ each() { # KIND COMMAND...
 }
 
 echo "cuda-check: nvcc $(nvcc --version | sed -n 's/.*release \([0-9.]*\),.*/\1/p'), sm_80 sm_89 sm_90"
-each cu nvcc -std=c++17 -O3 -I. -Xcompiler -Wall,-Wextra -Werror all-warnings -gencode arch=compute_80,code=sm_80 \
-    -gencode arch=compute_89,code=sm_89 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
+each cu nvcc -std=c++17 -O3 -I. -Xcompiler -Wall,-Wextra -Werror all-warnings -Xptxas --warn-on-spills \
+    -gencode arch=compute_80,code=sm_80 -gencode arch=compute_89,code=sm_89 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
 
 if ! command -v clang++-19 >/dev/null; then
     echo "cuda-check: CUDA 12.2 skipped, there is no clang++-19"
