@@ -21,7 +21,10 @@ float f8_e4m3_to_f32(uint8_t v);
 uint16_t f32_to_bf16(float f); /* nearest even; NaN stays NaN */
 static inline float bf16_to_f32(uint16_t h)
 {
-    union { uint32_t u; float f; } v = { (uint32_t)h << 16 };
+    union {
+        uint32_t u;
+        float f;
+    } v = { (uint32_t)h << 16 };
     return v.f;
 }
 

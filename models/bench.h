@@ -12,10 +12,10 @@
 
 struct bench_options {
     struct backend *be;
-    enum dtype quant;  /* of the transformer's matrices */
+    enum dtype quant;         /* of the transformer's matrices */
     enum weight_mode weights; /* how a device with memory of its own keeps them */
-    int width, height; /* pixels, multiples of 16 */
-    int n_txt;         /* text tokens */
+    int width, height;        /* pixels, multiples of 16 */
+    int n_txt;                /* text tokens */
     int repeats;
 };
 

@@ -62,8 +62,8 @@ struct cli_command {
 
 #define CLI_COUNT(options) ((int)(sizeof(options) / sizeof *(options)))
 
-/* CLI_RUN; or the exit status, when --help was printed (CLI_DONE), the usage is wrong (CLI_USAGE) or a result would find
- * no place (CLI_FAILED), both said on stderr. */
+/* CLI_RUN; or the exit status, when --help was printed (CLI_DONE), the usage is wrong (CLI_USAGE) or a result would
+ * find no place (CLI_FAILED), both said on stderr. */
 MUST_CHECK int cli_parse(const struct cli_command *c, int argc, char **argv);
 
 /* One line on stderr with the command's name; returns CLI_FAILED. */

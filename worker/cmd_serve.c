@@ -106,8 +106,11 @@ static enum err_code open_oidc(struct service *s, struct err *err)
     struct err late = { 0 };
     enum err_code rc;
 
-    s->oidc = (struct oidc){ .mode = (enum push_auth)c->push_auth, .on_cloud_run = c->on_cloud_run, .sys = &sys_real,
-                             .n_audiences = c->push_audiences.n, .n_emails = c->push_accounts.n };
+    s->oidc = (struct oidc){ .mode = (enum push_auth)c->push_auth,
+                             .on_cloud_run = c->on_cloud_run,
+                             .sys = &sys_real,
+                             .n_audiences = c->push_audiences.n,
+                             .n_emails = c->push_accounts.n };
     memcpy(s->oidc.audiences, c->push_audiences.items, (size_t)c->push_audiences.n * sizeof *s->oidc.audiences);
     memcpy(s->oidc.emails, c->push_accounts.items, (size_t)c->push_accounts.n * sizeof *s->oidc.emails);
     if (s->oidc.mode == PUSH_AUTH_NONE)
@@ -126,9 +129,12 @@ static enum err_code open_oidc(struct service *s, struct err *err)
 static enum err_code open_jobs(struct service *s, struct err *err)
 {
     const struct config *c = &s->config;
-    const struct engine_options engine = { .model_dir = c->model_dir, .transformer = c->transformer,
-                                           .backend = (enum backend_kind)c->backend, .max_steps = c->steps };
-    const struct pipeline_settings settings = { .steps = c->steps, .guidance = c->guidance,
+    const struct engine_options engine = { .model_dir = c->model_dir,
+                                           .transformer = c->transformer,
+                                           .backend = (enum backend_kind)c->backend,
+                                           .max_steps = c->steps };
+    const struct pipeline_settings settings = { .steps = c->steps,
+                                                .guidance = c->guidance,
                                                 .job_deadline_ms = (int64_t)c->job_deadline_s * 1000,
                                                 .cost_per_second = c->cost_per_second };
     enum err_code rc = engine_new(&engine, &s->engine, err);
@@ -138,8 +144,13 @@ static enum err_code open_jobs(struct service *s, struct err *err)
         rc = job_queue_init(&s->queue, c->queue_depth, err);
     if (!rc)
         rc = pipeline_init(&s->pipeline, s->engine, &s->sessions, &s->storage, &sys_real, &settings, err);
-    s->handler = (struct handler){ .oidc = &s->oidc, .engine = s->engine, .queue = &s->queue, .pipeline = &s->pipeline,
-                                   .metrics = &s->metrics, .sys = &sys_real, .subscription = c->subscription,
+    s->handler = (struct handler){ .oidc = &s->oidc,
+                                   .engine = s->engine,
+                                   .queue = &s->queue,
+                                   .pipeline = &s->pipeline,
+                                   .metrics = &s->metrics,
+                                   .sys = &sys_real,
+                                   .subscription = c->subscription,
                                    .job_deadline_ms = settings.job_deadline_ms };
     return rc;
 }
@@ -178,10 +189,11 @@ static void *load(void *arg)
         return NULL;
     }
     if (*engine_without_cuda(s->engine))
-        log_event(LOG_WARNING, NULL, "computing on the CPU", log_str("reason", engine_without_cuda(s->engine)), log_end());
+        log_event(LOG_WARNING, NULL, "computing on the CPU", log_str("reason", engine_without_cuda(s->engine)),
+                  log_end());
     log_event(LOG_NOTICE, NULL, "ready", log_str("backend", engine_backend_name(s->engine)),
-              log_str("model", engine_model_name(s->engine)),
-              log_str("selfCheck", engine_self_check(s->engine)), log_int("ms", sys_mono_ms(&sys_real) - since), log_end());
+              log_str("model", engine_model_name(s->engine)), log_str("selfCheck", engine_self_check(s->engine)),
+              log_int("ms", sys_mono_ms(&sys_real) - since), log_end());
     metrics_set(&s->metrics, METRICS_MODEL_LOADED, 1);
     metrics_set(&s->metrics, METRICS_MODEL_LOAD_SECONDS, 1e-3 * (double)(sys_mono_ms(&sys_real) - since));
     job_queue_open(&s->queue);
@@ -212,7 +224,8 @@ static bool drain(struct service *s)
         sys_sleep_ms(&sys_real, 20);
     if (job_queue_busy(&s->queue))
         pipeline_abandon(&s->pipeline);
-    return http_server_stop(s->server, until - sys_mono_ms(&sys_real)) && engine_status(s->engine).state != ENGINE_LOADING;
+    return http_server_stop(s->server, until - sys_mono_ms(&sys_real)) &&
+           engine_status(s->engine).state != ENGINE_LOADING;
 }
 
 static void free_service(struct service *s)

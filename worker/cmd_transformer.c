@@ -165,8 +165,9 @@ static enum err_code keep(struct run *r, const struct tensor *t, const char *nam
         rc = op_download(r->be, values, t, err);
     if (rc)
         return rc;
-    *w = (struct tensor_write){ .name = name, .dtype = DT_F32, .n_dims = 2,
-                                .dims = { tensor_rows(t), tensor_cols(t) }, .data = values };
+    *w = (struct tensor_write){
+        .name = name, .dtype = DT_F32, .n_dims = 2, .dims = { tensor_rows(t), tensor_cols(t) }, .data = values
+    };
     r->n_written++;
     return ERR_OK;
 }

@@ -18,7 +18,7 @@ struct run {
     const struct sys *sys;
     struct session_timing *timings;
     int *n_timings;
-    int64_t since_ms;       /* start of the stage that runs */
+    int64_t since_ms; /* start of the stage that runs */
     enum engine_phase phase;
     int64_t denoise_start_ms;
 };
@@ -84,8 +84,7 @@ static void fill_recipe(const struct edit_request *q, const struct picture_input
 }
 
 static enum err_code paint(struct engine *e, const struct edit_request *q, struct run *r, const char *prompt,
-                           const struct picture_paint_input *input, struct arena *a, struct image *ret,
-                           struct err *err)
+                           const struct picture_paint_input *input, struct arena *a, struct image *ret, struct err *err)
 {
     struct engine_paint p = {
         .picture = &input->picture,
@@ -109,8 +108,9 @@ enum err_code edit_run(struct engine *e, const struct edit_request *q, const str
                        const struct sys *sys, struct arena *a, struct edit_result *ret, struct session_timing *timings,
                        int *n_timings, struct err *err)
 {
-    struct run r = { .watch = watch, .sys = sys, .timings = timings, .n_timings = n_timings,
-                     .since_ms = sys_mono_ms(sys) };
+    struct run r = {
+        .watch = watch, .sys = sys, .timings = timings, .n_timings = n_timings, .since_ms = sys_mono_ms(sys)
+    };
     struct picture_input in = { 0 };
     struct picture_plan plan;
     struct picture_paint_input input = { 0 };

@@ -2,8 +2,8 @@
  * engine - one model on one device, one picture at a time: load it, prove it, paint with it.
  *
  * engine_load() runs in a thread of its own while the server already answers; its state is read by the probes. A model
- * is ready once it has painted a small picture with finite values, as stored or twice the same (models/self_check.h). A device fault is
- * sticky: the engine stays broken and the process has to be replaced.
+ * is ready once it has painted a small picture with finite values, as stored or twice the same (models/self_check.h). A
+ * device fault is sticky: the engine stays broken and the process has to be replaced.
  */
 #ifndef WORKER_ENGINE_H
 #define WORKER_ENGINE_H
@@ -41,9 +41,10 @@ struct engine_status {
 struct engine_status engine_status(struct engine *e); /* from any thread */
 
 const char *engine_backend_name(const struct engine *e); /* once loaded: "cpu", "cuda" */
-const char *engine_without_cuda(const struct engine *e); /* why the backend chosen by "auto" is not CUDA; "" where it is */
-const char *engine_model_name(const struct engine *e);   /* file name of the transformer */
-const char *engine_self_check(const struct engine *e);   /* "as stored", "twice the same" */
+const char *
+engine_without_cuda(const struct engine *e); /* why the backend chosen by "auto" is not CUDA; "" where it is */
+const char *engine_model_name(const struct engine *e); /* file name of the transformer */
+const char *engine_self_check(const struct engine *e); /* "as stored", "twice the same" */
 
 /* The prompt that engine_paint() will take for this one: itself, or the prompt pack's first where the pack lacks it. */
 const char *engine_prompt(const struct engine *e, const char *wanted);
@@ -61,7 +62,8 @@ struct engine_paint {
     void *ctx;
 };
 
-/* The painted picture, from the arena. ERR_CANCELLED, ERR_NUMERIC, ERR_GPU (and the engine is broken), ERR_NOMEM, ERR_PROMPT. */
+/* The painted picture, from the arena. ERR_CANCELLED, ERR_NUMERIC, ERR_GPU (and the engine is broken), ERR_NOMEM,
+ * ERR_PROMPT. */
 MUST_CHECK enum err_code engine_paint(struct engine *e, const struct engine_paint *p, struct arena *a,
                                       struct image *ret, struct err *err);
 

@@ -73,9 +73,9 @@ MUST_CHECK enum err_code firestore_get(const struct firestore *fs, const char *d
 const struct json *firestore_field(const struct firestore_document *d, const char *path);
 const struct json *firestore_member(const struct json *map_value, const char *name); /* by its plain name */
 
-bool firestore_is_null(const struct json *value);               /* present, and nullValue */
-const char *firestore_string(const struct json *value);         /* NULL unless a string */
-bool firestore_integer(const struct json *value, int64_t *ret); /* an integer, or a double that is one */
+bool firestore_is_null(const struct json *value);                    /* present, and nullValue */
+const char *firestore_string(const struct json *value);              /* NULL unless a string */
+bool firestore_integer(const struct json *value, int64_t *ret);      /* an integer, or a double that is one */
 bool firestore_timestamp(const struct json *value, int64_t *ret_us); /* microseconds since 1970 */
 bool firestore_is_map(const struct json *value);
 int firestore_array_count(const struct json *value); /* -1 unless an array */

@@ -75,12 +75,18 @@ static void count_outcome(const struct handler *h, const struct http_server_requ
     static const struct {
         int outcome, counter;
     } what[PIPELINE_ENDS] = {
-        [PIPELINE_COMPLETED] = { METRICS_COMPLETED, NONE }, [PIPELINE_FAILED] = { METRICS_FAILED, NONE },
-        [PIPELINE_RELEASED] = { METRICS_RELEASED, NONE },   [PIPELINE_GONE] = { METRICS_VANISHED, NONE },
-        [PIPELINE_LOST] = { NONE, METRICS_LEASES_LOST },    [PIPELINE_UNCLAIMED] = { NONE, NONE },
-        [PIPELINE_MISSING] = { NONE, NONE },                [PIPELINE_DUPLICATE] = { NONE, METRICS_DUPLICATES },
-        [PIPELINE_BUSY] = { NONE, METRICS_DUPLICATES },     [PIPELINE_SUPERSEDED] = { NONE, METRICS_DUPLICATES },
-        [PIPELINE_EXHAUSTED] = { METRICS_FAILED, NONE },    [PIPELINE_REFUSED] = { NONE, NONE },
+        [PIPELINE_COMPLETED] = { METRICS_COMPLETED, NONE },
+        [PIPELINE_FAILED] = { METRICS_FAILED, NONE },
+        [PIPELINE_RELEASED] = { METRICS_RELEASED, NONE },
+        [PIPELINE_GONE] = { METRICS_VANISHED, NONE },
+        [PIPELINE_LOST] = { NONE, METRICS_LEASES_LOST },
+        [PIPELINE_UNCLAIMED] = { NONE, NONE },
+        [PIPELINE_MISSING] = { NONE, NONE },
+        [PIPELINE_DUPLICATE] = { NONE, METRICS_DUPLICATES },
+        [PIPELINE_BUSY] = { NONE, METRICS_DUPLICATES },
+        [PIPELINE_SUPERSEDED] = { NONE, METRICS_DUPLICATES },
+        [PIPELINE_EXHAUSTED] = { METRICS_FAILED, NONE },
+        [PIPELINE_REFUSED] = { NONE, NONE },
     };
     static const char *const stages[] = {
 #define X(name, text) text,
@@ -199,8 +205,8 @@ static void ready(void *ctx, struct http_server_request *req, struct http_server
         reply_text(req, reply, 200, "application/json", "{\"status\":\"ready\"}");
     else if (s.state != ENGINE_LOADING)
         reply_text(req, reply, 503, "application/json", "{\"status\":\"failed\"}");
-    else if (!arena_printf(req->arena, &text, NULL, "{\"status\":\"loading\",\"stage\":\"%s\",\"progress\":%d}", s.stage,
-                           s.percent))
+    else if (!arena_printf(req->arena, &text, NULL, "{\"status\":\"loading\",\"stage\":\"%s\",\"progress\":%d}",
+                           s.stage, s.percent))
         reply_text(req, reply, 503, "application/json", text);
     else
         reply->status = 503;

@@ -108,8 +108,7 @@ static void add_timing(struct run *r, const char *stage, int64_t since_ms)
     struct session_report *report = &r->report;
 
     if (report->n_timings < SESSION_MAX_TIMINGS)
-        report->timings[report->n_timings++] =
-            (struct session_timing){ stage, sys_mono_ms(r->p->sys) - since_ms };
+        report->timings[report->n_timings++] = (struct session_timing){ stage, sys_mono_ms(r->p->sys) - since_ms };
 }
 
 static enum err_code download_one(struct run *r, const char *object, struct span *ret, int64_t *ret_generation,
@@ -165,8 +164,11 @@ static void edit_stage(void *ctx, const char *stage, int percent, double eta_sec
 static enum err_code upload_one(struct run *r, const char *object, struct span body, int64_t *ret_generation,
                                 struct err *err)
 {
-    struct storage_put put = { .object = object, .content_type = "image/jpeg", .cache_control = "private, max-age=3600",
-                               .job_id = r->session.lease_id, .body = body };
+    struct storage_put put = { .object = object,
+                               .content_type = "image/jpeg",
+                               .cache_control = "private, max-age=3600",
+                               .job_id = r->session.lease_id,
+                               .body = body };
     struct storage_object there = { 0 };
     struct err absent = { 0 };
     enum err_code rc = storage_stat(r->p->storage, object, &r->upload, &r->p->arena, &there, &absent);
@@ -238,8 +240,9 @@ const char *pipeline_end_name(enum pipeline_end e)
 
 static struct pipeline_outcome outcome(const struct run *r, int status, enum pipeline_end end)
 {
-    struct pipeline_outcome o = { .http_status = status, .end = end, .retries = r->retries,
-                                  .n_timings = r->report.n_timings };
+    struct pipeline_outcome o = {
+        .http_status = status, .end = end, .retries = r->retries, .n_timings = r->report.n_timings
+    };
 
     memcpy(o.timings, r->report.timings, sizeof o.timings);
     return o;
@@ -462,8 +465,9 @@ enum err_code pipeline_init(struct pipeline *p, struct engine *engine, struct se
                             struct storage *storage, const struct sys *sys, const struct pipeline_settings *settings,
                             struct err *err)
 {
-    *p = (struct pipeline){ .engine = engine, .sessions = sessions, .storage = storage, .sys = sys,
-                            .settings = *settings };
+    *p = (struct pipeline){
+        .engine = engine, .sessions = sessions, .storage = storage, .sys = sys, .settings = *settings
+    };
     if (pthread_mutex_init(&p->lock, NULL))
         return err_set(err, ERR_NOMEM, "pipeline: no lock");
     return arena_init(&p->arena, EDIT_ARENA_BYTES, err);

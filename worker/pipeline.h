@@ -36,10 +36,10 @@ struct pipeline {
     struct pipeline_settings settings;
     struct arena arena; /* the request arena, rewound after each job */
     pthread_mutex_t lock;
-    struct session *claimed;       /* the session that runs now, for pipeline_abandon(); under the lock */
-    _Atomic int64_t stop_at_ms;    /* monotonic, the work's end; 0: nobody asked */
-    _Atomic int64_t leave_at_ms;   /* and the end of writing its result */
-    _Atomic int64_t eta_ms;        /* rest of the denoising, -1 unknown */
+    struct session *claimed;     /* the session that runs now, for pipeline_abandon(); under the lock */
+    _Atomic int64_t stop_at_ms;  /* monotonic, the work's end; 0: nobody asked */
+    _Atomic int64_t leave_at_ms; /* and the end of writing its result */
+    _Atomic int64_t eta_ms;      /* rest of the denoising, -1 unknown */
 };
 
 MUST_CHECK enum err_code pipeline_init(struct pipeline *p, struct engine *engine, struct session_store *sessions,
@@ -47,22 +47,25 @@ MUST_CHECK enum err_code pipeline_init(struct pipeline *p, struct engine *engine
                                        const struct pipeline_settings *settings, struct err *err);
 void pipeline_done(struct pipeline *p);
 
-#define PIPELINE_END_MAP(X)                                                                                    \
-    X(COMPLETED, "completed")                                                                                  \
-    X(FAILED, "failed")         /* for good, and the document says so */                                       \
-    X(RELEASED, "released")     /* the claim was given back: Pub/Sub delivers again */                         \
-    X(GONE, "gone")             /* the document was deleted meanwhile */                                       \
-    X(LOST, "lost")             /* the lease is somebody else's */                                             \
-    X(UNCLAIMED, "unclaimed")   /* Firestore did not let us find out */                                        \
-    X(MISSING, "missing")       /* no such document */                                                         \
-    X(DUPLICATE, "duplicate") X(BUSY, "busy") X(SUPERSEDED, "superseded") X(EXHAUSTED, "exhausted")            \
-    X(REFUSED, "refused")       /* a status that is not ours to change */
+#define PIPELINE_END_MAP(X)                                                          \
+    X(COMPLETED, "completed")                                                        \
+    X(FAILED, "failed")       /* for good, and the document says so */               \
+    X(RELEASED, "released")   /* the claim was given back: Pub/Sub delivers again */ \
+    X(GONE, "gone")           /* the document was deleted meanwhile */               \
+    X(LOST, "lost")           /* the lease is somebody else's */                     \
+    X(UNCLAIMED, "unclaimed") /* Firestore did not let us find out */                \
+    X(MISSING, "missing")     /* no such document */                                 \
+    X(DUPLICATE, "duplicate")                                                        \
+    X(BUSY, "busy")                                                                  \
+    X(SUPERSEDED, "superseded")                                                      \
+    X(EXHAUSTED, "exhausted")                                                        \
+    X(REFUSED, "refused") /* a status that is not ours to change */
 
 enum pipeline_end {
 #define X(name, text) PIPELINE_##name,
     PIPELINE_END_MAP(X)
 #undef X
-    PIPELINE_ENDS
+        PIPELINE_ENDS
 };
 const char *pipeline_end_name(enum pipeline_end e);
 

@@ -33,6 +33,6 @@ MUST_CHECK enum err_code reporter_start(struct reporter *r, struct session *sess
 void reporter_tell(struct reporter *r, const char *stage, int percent, double eta_seconds);
 enum err_code reporter_lost(const struct reporter *r); /* ERR_OK: the session is still ours, as far as is known */
 enum err_code reporter_lose(struct reporter *r, enum err_code rc); /* another write found it lost; returns rc */
-void reporter_stop(struct reporter *r);                /* waits for a write under way; takes a zeroed reporter */
+void reporter_stop(struct reporter *r); /* waits for a write under way; takes a zeroed reporter */
 
 #endif

@@ -80,8 +80,9 @@ static bool field_is(const struct firestore_document *d, const char *path, const
 /* A document that is not there is a state, not an error. */
 static enum err_code look(struct session *s, const struct budget *budget, struct snapshot *ret, struct err *err)
 {
-    static const char *const mask[] = { "processingStatus", "inpaint.messageId", "inpaint.lease", "inpaint.attempts",
-                                        "sceneLabels",      "prompt",            "editedImagePath" };
+    static const char *const mask[] = { "processingStatus", "inpaint.messageId", "inpaint.lease",
+                                        "inpaint.attempts", "sceneLabels",       "prompt",
+                                        "editedImagePath" };
     struct err absent = { 0 };
     enum err_code rc = firestore_get(s->store->fs, s->document, mask, sizeof mask / sizeof *mask,
                                      &firestore_read_policy, budget, &s->arena, &ret->document, &absent);
@@ -193,9 +194,9 @@ static enum err_code claim_round(struct session *s, const struct budget *budget,
                                  enum session_verdict *ret, struct session_wishes *wishes, struct err *err)
 {
     static const enum session_verdict verdicts[] = {
-        [SESSION_D_MISSING] = SESSION_MISSING,       [SESSION_D_DUPLICATE] = SESSION_DUPLICATE,
-        [SESSION_D_CLAIM_AGAIN] = SESSION_CLAIMED,   [SESSION_D_CLAIM_FRESH] = SESSION_CLAIMED,
-        [SESSION_D_BUSY] = SESSION_BUSY,             [SESSION_D_SUPERSEDED] = SESSION_SUPERSEDED,
+        [SESSION_D_MISSING] = SESSION_MISSING,     [SESSION_D_DUPLICATE] = SESSION_DUPLICATE,
+        [SESSION_D_CLAIM_AGAIN] = SESSION_CLAIMED, [SESSION_D_CLAIM_FRESH] = SESSION_CLAIMED,
+        [SESSION_D_BUSY] = SESSION_BUSY,           [SESSION_D_SUPERSEDED] = SESSION_SUPERSEDED,
         [SESSION_D_REFUSE] = SESSION_REFUSED,
     };
     struct snapshot snap = { 0 };
@@ -299,8 +300,8 @@ enum err_code session_progress(struct session *s, const char *stage, int percent
     return rc == ERR_NOT_FOUND || rc == ERR_CONFLICT ? rc : ERR_OK;
 }
 
-/* The last write; with the lock held. After an answer that tells nothing, a document that reads as we wanted it is ours,
- * written. */
+/* The last write; with the lock held. After an answer that tells nothing, a document that reads as we wanted it is
+ * ours, written. */
 static enum err_code end_locked(struct session *s, const struct firestore_field *fields, int n, const char *status,
                                 const struct budget *budget, struct err *err)
 {
@@ -316,7 +317,8 @@ static enum err_code end_locked(struct session *s, const struct firestore_field 
             bool asked = rc == ERR_UNKNOWN_OUTCOME || round > 0;
             rc = still_ours(s, budget, &snap, &why);
             if (rc == ERR_CONFLICT && asked && snap.same_message &&
-                field_is(&snap.document, "processingStatus", status) && !firestore_field(&snap.document, "inpaint.lease"))
+                field_is(&snap.document, "processingStatus", status) &&
+                !firestore_field(&snap.document, "inpaint.lease"))
                 rc = ERR_OK; /* an earlier round landed */
             else if (!rc)
                 rc = ERR_UNKNOWN_OUTCOME; /* ours still: once more */

@@ -16,7 +16,8 @@
  *   processing, no lease alive     claim, attempts + 1   claim, attempts from 1
  *   any other status               refused               refused
  *
- * The document's fields are those of the architecture document, section 5. Source of the rules: cloud contracts 1.9, 4.6.
+ * The document's fields are those of the architecture document, section 5. Source of the rules: cloud
+ * contracts 1.9, 4.6.
  */
 #ifndef WORKER_SESSION_H
 #define WORKER_SESSION_H
@@ -51,7 +52,7 @@ enum session_verdict {
 
 /* What the app said about the picture; texts in the arena given to session_claim. */
 struct session_wishes {
-    const char *prompt; /* NULL: none */
+    const char *prompt;  /* NULL: none */
     bool prompt_invalid; /* there, but not a string */
     const char *labels[SESSION_MAX_LABELS];
     int n_labels;
@@ -77,8 +78,8 @@ MUST_CHECK enum err_code session_claim(struct session *s, const struct budget *b
                                        enum session_verdict *ret, struct session_wishes *ret_wishes, struct err *err);
 
 /*
- * The writes below fail with ERR_NOT_FOUND when the document is gone and with ERR_CONFLICT when it is not ours any more:
- * then nothing was written, and the job must stop. Thread-safe among themselves.
+ * The writes below fail with ERR_NOT_FOUND when the document is gone and with ERR_CONFLICT when it is not ours any
+ * more: then nothing was written, and the job must stop. Thread-safe among themselves.
  */
 
 /* At most once a second is the caller's duty. Failures of the network are ignored: ERR_OK. */
@@ -123,12 +124,23 @@ MUST_CHECK enum err_code session_unclaim(struct session *s, const struct budget 
 
 /* The table above, for tests and for the curious. */
 enum session_state {
-    SESSION_S_ABSENT, SESSION_S_ENDED, SESSION_S_FAILED, SESSION_S_PENDING, SESSION_S_LEASED, SESSION_S_EXPIRED,
-    SESSION_S_UNKNOWN, SESSION_S_COUNT
+    SESSION_S_ABSENT,
+    SESSION_S_ENDED,
+    SESSION_S_FAILED,
+    SESSION_S_PENDING,
+    SESSION_S_LEASED,
+    SESSION_S_EXPIRED,
+    SESSION_S_UNKNOWN,
+    SESSION_S_COUNT
 };
 enum session_decision {
-    SESSION_D_MISSING, SESSION_D_DUPLICATE, SESSION_D_CLAIM_AGAIN, SESSION_D_CLAIM_FRESH, SESSION_D_BUSY,
-    SESSION_D_SUPERSEDED, SESSION_D_REFUSE
+    SESSION_D_MISSING,
+    SESSION_D_DUPLICATE,
+    SESSION_D_CLAIM_AGAIN,
+    SESSION_D_CLAIM_FRESH,
+    SESSION_D_BUSY,
+    SESSION_D_SUPERSEDED,
+    SESSION_D_REFUSE
 };
 enum session_decision session_decide(enum session_state state, bool same_message);
 

@@ -112,7 +112,7 @@ void cpu_init(struct cpu *cpu, const struct backend_ops *ops, const char *name, 
                              .name = name,
                              .act = precision == PRECISION_BF16 ? DT_BF16 : DT_F32,
                              .executes = true,
-        .in_place = true,
+                             .in_place = true,
                          } };
 }
 

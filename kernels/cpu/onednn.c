@@ -129,9 +129,9 @@ static dnnl_status_t describe_matmul(dnnl_primitive_desc_t *ret, dnnl_engine_t e
                                      const struct dnn_layout layouts[N_OPERANDS], dnnl_primitive_attr_t attr)
 {
     dnnl_matmul_desc_t op;
-    dnnl_status_t s = dnnl_matmul_desc_init(&op, layout_ref(&layouts[OPERAND_SRC]),
-                                            layout_ref(&layouts[OPERAND_WEIGHTS]), layout_ref(&layouts[OPERAND_BIAS]),
-                                            layout_ref(&layouts[OPERAND_DST]));
+    dnnl_status_t s =
+        dnnl_matmul_desc_init(&op, layout_ref(&layouts[OPERAND_SRC]), layout_ref(&layouts[OPERAND_WEIGHTS]),
+                              layout_ref(&layouts[OPERAND_BIAS]), layout_ref(&layouts[OPERAND_DST]));
 
     return s ? s : dnnl_primitive_desc_create(ret, &op, attr, engine, NULL);
 }

@@ -24,9 +24,9 @@ struct cuda_weights;  /* matrices and convolutions on the device (weight.c) */
 struct cuda {
     struct backend base;
     int device, sm, n_multiprocessors, l2_bytes; /* sm: 10 * major + minor */
-    cudaStream_t stream, expand; /* the work; uploads and expansion of weights */
-    cudaEvent_t turn;            /* orders one stream behind the other */
-    void *workspace; /* scratch of the operation that runs; 256-byte aligned */
+    cudaStream_t stream, expand;                 /* the work; uploads and expansion of weights */
+    cudaEvent_t turn;                            /* orders one stream behind the other */
+    void *workspace;                             /* scratch of the operation that runs; 256-byte aligned */
     size_t workspace_bytes;
     struct cuda_products *products;
     struct cuda_weights *weights;
@@ -48,7 +48,8 @@ CUDA_OP(linear, struct tensor *y, const struct tensor *x, const struct weight *w
         enum activation act);
 CUDA_OP(attention, struct tensor *out, const struct tensor *q, const struct tensor *k, const struct tensor *v,
         const struct attention_args *args);
-CUDA_OP(layer_norm, struct tensor *y, const struct tensor *x, const struct tensor *w, const struct tensor *b, float eps);
+CUDA_OP(layer_norm, struct tensor *y, const struct tensor *x, const struct tensor *w, const struct tensor *b,
+        float eps);
 CUDA_OP(modulate, struct tensor *y, const struct tensor *x, const struct tensor *shift, const struct tensor *scale,
         float eps);
 CUDA_OP(rms_norm, struct tensor *y, const struct tensor *x, const struct tensor *w, float eps);
