@@ -207,8 +207,9 @@ fmt: ## format the C code (not the tables of test/unit)
 
 TIDY ?= $(filter-out $(SKIP_SRC),$(wildcard kernels/base/*.c kernels/*.c kernels/cpu/*.c)) $(SRC_MODELS) $(SRC_WORKER)
 # gcc's omp.h serves where clang's is not installed: clang does not know one attribute in it
-TIDY_OPENMP = '-D__malloc__(...)=__malloc__' -idirafter $(shell gcc -print-file-name=include)
+TIDY_OPENMP = '-D__malloc__(...)=__malloc__' -idirafter build/tidy
 tidy: ## clang-tidy over the C code (.clang-tidy says what it looks for); TIDY='some files'
+	$(Q)mkdir -p build/tidy && ln -sf $$(gcc -print-file-name=include/omp.h) build/tidy/
 	$(Q)printf '%s\n' $(TIDY) | xargs -P$$(nproc) -I{} clang-tidy-19 --quiet {} -- -std=gnu17 $(CPPFLAGS) $(TIDY_OPENMP) 2>/dev/null
 
 $(FUZZ_REPLAY): $(BUILD)/replay/%.o: test/fuzz/%.c

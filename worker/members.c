@@ -30,15 +30,15 @@ static bool take_value(struct json_scan *s, enum json_event event, struct span *
 enum err_code members_read(struct span text, struct member *members, int n, struct err *err)
 {
     struct json_scan s;
-    enum json_event event;
 
     for (int i = 0; i < n; i++)
         members[i] = (struct member){ .name = members[i].name };
     json_scan_init(&s, text);
     if (json_scan_next(&s) != JSON_OBJECT)
         return err_set(err, ERR_INVALID, "json: %s", s.error ? s.error : "not an object");
-    while ((event = json_scan_next(&s)) == JSON_KEY) {
+    while (json_scan_next(&s) == JSON_KEY) {
         struct member *found = NULL;
+        enum json_event event;
         struct span raw;
 
         for (int i = 0; i < n && !found; i++)

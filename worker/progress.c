@@ -30,7 +30,7 @@ void progress_show(struct progress *p, const char *what, int64_t done, int64_t t
 {
     int percent = total > 0 && done < total ? (int)(100.0 * (double)done / (double)total) : 100;
 
-    if (strncmp(p->what, what, sizeof p->what - 1)) {
+    if (strncmp(p->what, what, sizeof p->what - 1) != 0) {
         progress_done(p);
         (void)snprintf(p->what, sizeof p->what, "%s", what);
         p->shown = -1;
