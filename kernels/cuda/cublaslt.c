@@ -8,7 +8,7 @@ static const char library[] = "libcublasLt.so." TEXT_OF(CUBLAS_VER_MAJOR);
 
 enum err_code cublaslt_open(struct cublaslt *ret, struct err *err)
 {
-    struct cublaslt lt = { .library = dlopen(library, RTLD_NOW | RTLD_LOCAL) };
+    struct cublaslt lt = { .handle = dlopen(library, RTLD_NOW | RTLD_LOCAL) };
     const struct {
         const char *name;
         void *at; /* where the function's address goes */
@@ -18,10 +18,10 @@ enum err_code cublaslt_open(struct cublaslt *ret, struct err *err)
 #undef X
     };
 
-    if (!lt.library)
+    if (!lt.handle)
         return err_set(err, ERR_UNAVAILABLE, "cuda: %s", dlerror());
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-        void *address = dlsym(lt.library, functions[i].name);
+        void *address = dlsym(lt.handle, functions[i].name);
 
         if (!address) {
             cublaslt_close(&lt);
@@ -35,7 +35,7 @@ enum err_code cublaslt_open(struct cublaslt *ret, struct err *err)
 
 void cublaslt_close(struct cublaslt *lt)
 {
-    if (lt->library)
-        (void)dlclose(lt->library);
+    if (lt->handle)
+        (void)dlclose(lt->handle);
     *lt = (struct cublaslt){ 0 };
 }

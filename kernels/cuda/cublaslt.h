@@ -25,7 +25,7 @@
     X(cublasLtGetStatusString)
 
 struct cublaslt {
-    void *library;
+    void *handle;
 #define X(name) __typeof__(&name) name;
     CUBLASLT_FUNCTIONS(X)
 #undef X
