@@ -184,9 +184,9 @@ asan: ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 
 integration: ## the program between the real emulators; T=part-of-a-name runs some
 	$(AGAIN) all tiny-model build/demo-inputs
+	$(Q)python3 test/integration/google_clients.py
 	$(Q)python3 test/integration/run.py $(T)
 	$(Q)python3 test/integration/faults.py $(T)
-	$(Q)python3 test/integration/google_clients.py
 
 tiny-model: build/tiny-model ## a complete random model folder of a few MB in build/models/tiny
 	$(Q)mkdir -p build/models && build/tiny-model build/models/tiny
