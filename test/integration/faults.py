@@ -15,12 +15,12 @@ import struct
 import sys
 import threading
 import time
-import traceback
 import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fake_cloud import *  # noqa: F403
-from harness import WORK, Worker, call, dumps, envelope, jpeg_size, mask_png, now_text, photo_png, to_value, wait_until
+from harness import (WORK, Skip, Worker, call, close, dumps, envelope, equal, jpeg_size, mask_png, now_text, photo_png,
+                     run_test, to_value, wait_until)
 
 PHOTO, MASK = photo_png(64, 64), mask_png(64, 64, (20, 20, 40, 40))
 # several workers share this machine: threads that spin for each other would take all of it
@@ -30,14 +30,6 @@ AT_ONCE = 4
 # every request of a job without faults, in its order
 STAGES = ["get", "claim", "stat:original.jpg", "media:original.jpg", "stat:mask_auto.png", "media:mask_auto.png",
           "stat:edited.jpg", "upload:edited.jpg", "stat:preview.jpg", "upload:preview.jpg", "complete"]
-
-
-class Skip(Exception):
-    pass
-
-
-def equal(got, want, what=""):
-    assert got == want, f"{what}: got {got!r}, want {want!r}"
 
 
 class House:
@@ -912,27 +904,13 @@ def test_project_from_the_metadata_server():
         server.shutdown()
 
 
-def run(name, test):
-    started = time.monotonic()
-    try:
-        test()
-        outcome, why = "passed", ""
-    except Skip as e:
-        outcome, why = "skipped", str(e)
-    except Exception:  # a test may fail in any way it likes
-        outcome, why = "failed", traceback.format_exc()
-    print(f"{outcome:7} {name[5:]} ({time.monotonic() - started:.1f} s) {why}", flush=True)
-    return outcome
-
-
 def main():
     os.makedirs(WORK, exist_ok=True)
     part = sys.argv[1] if len(sys.argv) > 1 else ""
     tests = [(name, f) for name, f in globals().items() if name.startswith("test_") and part in name]
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        outcomes = list(pool.map(lambda t: run(*t), tests))
-    print(", ".join(f"{outcomes.count(what)} {what}" for what in ("passed", "failed", "skipped")))
-    return 1 if "failed" in outcomes else 0
+        outcomes = list(pool.map(lambda t: run_test(*t), tests))
+    return close(outcomes)
 
 
 if __name__ == "__main__":

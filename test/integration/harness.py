@@ -11,6 +11,7 @@ import struct
 import subprocess
 import threading
 import time
+import traceback
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -350,6 +351,36 @@ def raw_request(port, data, timeout, then=b"", after=0.0):
 def status_of(raw):
     match = re.match(rb"HTTP/1\.1 (\d+)", raw)
     return int(match.group(1)) if match else None
+
+
+# ---- running tests ----
+
+class Skip(Exception):
+    """This machine lacks what a test needs; the text says what."""
+
+
+def equal(got, want, what=""):
+    assert got == want, f"{what}: got {got!r}, want {want!r}"
+
+
+def run_test(name, test):
+    """-> "passed", "failed" or "skipped", which is also printed, with the time and the reason."""
+    started = time.monotonic()
+    try:
+        test()
+        outcome, why = "passed", ""
+    except Skip as e:
+        outcome, why = "skipped", str(e)
+    except Exception:  # a test may fail in any way it likes
+        outcome, why = "failed", traceback.format_exc()
+    print(f"{outcome:7} {name[5:]} ({time.monotonic() - started:.1f} s) {why}", flush=True)
+    return outcome
+
+
+def close(outcomes):
+    """The closing line; -> the exit status."""
+    print(", ".join(f"{outcomes.count(what)} {what}" for what in ("passed", "failed", "skipped")))
+    return 1 if "failed" in outcomes else 0
 
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -10,21 +10,12 @@ import os
 import sys
 import threading
 import time
-import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import *  # noqa: F403 (the harness is this file's vocabulary)
 
 E = None  # Emulators
 W = None  # the worker most tests share: PUSH_AUTH=none
-
-
-class Skip(Exception):
-    pass
-
-
-def equal(got, want, what=""):
-    assert got == want, f"{what}: got {got!r}, want {want!r}"
 
 
 def folder(user, session):
@@ -611,7 +602,7 @@ def main():
     global E, W
     part = sys.argv[1] if len(sys.argv) > 1 else ""
     tests = [(name, f) for name, f in globals().items() if name.startswith("test_") and part in name]
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    outcomes = []
     try:
         E = Emulators()
     except NoEmulators:
@@ -622,24 +613,13 @@ def main():
     try:
         W = Worker(E, "main")
         for name, test in tests:
-            started = time.monotonic()
-            try:
-                test()
-                outcome, why = "passed", ""
-            except Skip as e:
-                outcome, why = "skipped", str(e)
-            except Exception:  # a test may fail in any way it likes
-                outcome, why = "failed", traceback.format_exc()
-            counts[outcome] += 1
-            print(f"{outcome:7} {name[5:]} ({time.monotonic() - started:.1f} s) {why}", flush=True)
+            outcomes.append(run_test(name, test))
         W.stop()
     finally:
         if W and W.process.poll() is None:
             W.process.kill()
         E.stop()
-    print(", ".join(f"{n} {what}" for what, n in counts.items()))
-    return 1 if counts["failed"] else 0
-
+    return close(outcomes)
 
 
 if __name__ == "__main__":
