@@ -5,11 +5,14 @@
 
 #include "models/bench.h"
 #include "models/bench_load.h"
+#include "models/bench_picture.h"
+#include "models/image/image.h"
 #include "worker/cli.h"
 #include "worker/commands.h"
 
-enum what { WHAT_BLOCK, WHAT_VAE, WHAT_STEP, WHAT_LOAD };
-static const char *const whats[] = { "block", "vae", "step", "load", NULL };
+enum { MODEL_SIDE_MAX = 4096 };
+enum what { WHAT_BLOCK, WHAT_VAE, WHAT_STEP, WHAT_LOAD, WHAT_PICTURE };
+static const char *const whats[] = { "block", "vae", "step", "load", "picture", NULL };
 
 /* In the order of quants. */
 static const enum dtype quant_types[] = {
@@ -146,19 +149,45 @@ static int run_load(const char *path)
     return CLI_DONE;
 }
 
+static int run_picture(const struct bench_picture_options *o)
+{
+    struct bench_picture b = { 0 };
+    struct rusage usage = { 0 };
+    struct err err = { 0 };
+
+    print_processor();
+    if (bench_picture(o, &b, &err))
+        return cli_fail("bench", &err);
+    (void)printf("picture, %d x %d pixels%s, painted at %d x %d, best of %d\n", o->width, o->height,
+                 o->turned ? ", turned" : "", b.paint_width, b.paint_height, o->repeats);
+    for (int i = 0; i < b.n_lines; i++)
+        (void)printf("%*s%-*s %8.2f ms\n", 2 * b.lines[i].depth, "", 36 - 2 * b.lines[i].depth, b.lines[i].name,
+                     1e3 * b.lines[i].seconds);
+    (void)printf("%-36s %8.2f ms\n", "a whole job", 1e3 * b.whole);
+    (void)printf("files: original %.2f MB, mask %.2f MB, edited %.2f MB, preview %.2f MB; results' CRC-32C %08x\n",
+                 1e-6 * (double)b.original_bytes, 1e-6 * (double)b.mask_bytes, 1e-6 * (double)b.edited_bytes,
+                 1e-6 * (double)b.preview_bytes, b.checksum);
+    (void)getrusage(RUSAGE_SELF, &usage);
+    (void)printf("arena of a job %.1f MiB, peak memory %.1f MiB\n", (double)b.arena_bytes / 1048576,
+                 (double)usage.ru_maxrss / 1024);
+    return CLI_DONE;
+}
+
 int cmd_bench(int argc, char **argv)
 {
     struct cli_backend backend = { 0 };
     struct bench_options o = { .width = 256, .height = 256, .n_txt = 256, .repeats = 5 };
     int what = WHAT_BLOCK, quant = 0, weights = WEIGHTS_AUTO;
     const char *file = NULL;
-    bool random = false;
+    bool random = false, turned = false;
     const struct cli_option options[] = {
         { "WHAT", CLI_CHOICE, &what, NULL, .choices = whats, .required = true,
-          .help = "two blocks of the transformer, the autoencoder, a denoising step, or reading a file" },
+          .help =
+              "two blocks of the transformer, the autoencoder, a denoising step, reading a file, or a job's pictures" },
         { "--file", CLI_TEXT, &file, "F", .help = "with load: which" },
-        { "--width", CLI_INT, &o.width, "W", .help = "pixels (256)", .min = 16, .max = 4096 },
-        { "--height", CLI_INT, &o.height, "H", .help = "pixels (256)", .min = 16, .max = 4096 },
+        { "--width", CLI_INT, &o.width, "W", .help = "pixels (256)", .min = 16, .max = IMAGE_MAX_SIDE },
+        { "--height", CLI_INT, &o.height, "H", .help = "pixels (256)", .min = 16, .max = IMAGE_MAX_SIDE },
+        { "--turned", CLI_FLAG, &turned, .help = "with picture: on its side, as phones store it" },
         { "--txt", CLI_INT, &o.n_txt, "N", .help = "text tokens (256)", .min = 1, .max = 512 },
         { "--quant", CLI_CHOICE, &quant, .choices = quants, .help = "type of the transformer's matrices" },
         { "--weights", CLI_CHOICE, &weights, .choices = weight_modes,
@@ -176,8 +205,11 @@ int cmd_bench(int argc, char **argv)
         return status;
     if (what == WHAT_LOAD)
         return run_load(file);
-    if (o.width % 16 || o.height % 16) {
-        (void)fprintf(stderr, "inpaint-worker bench: --width and --height take multiples of 16\n");
+    if (what == WHAT_PICTURE)
+        return run_picture(&(struct bench_picture_options){ o.width, o.height, turned, o.repeats });
+    if (o.width % 16 || o.height % 16 || o.width > MODEL_SIDE_MAX || o.height > MODEL_SIDE_MAX) {
+        (void)fprintf(stderr, "inpaint-worker bench: --width and --height take multiples of 16 up to %d\n",
+                      MODEL_SIDE_MAX);
         return CLI_USAGE;
     }
     o.quant = quant_types[quant];
