@@ -18,6 +18,7 @@ import sys
 
 import diffusers
 import gguf
+import golden_gpu
 import numpy as np
 import sentencepiece
 import tokenizers
@@ -536,6 +537,7 @@ def main():
     case_vae(s, cases, pipe.vae)
     for i, text in enumerate(filter(None, s["fills"].split(","))):
         case_fill(s, cases, pipe, flux, references, i, text)
+    golden_gpu.convert(cases)
     names = ("torch diffusers transformers tokenizers sentencepiece gguf safetensors pillow numpy").split()
     (folder / "RECIPE.json").write_text(json.dumps(
         {"settings": s, "versions": {n: importlib.metadata.version(n) for n in names}}, indent=1))

@@ -1,6 +1,6 @@
 /*
- * golden - where the official numbers lie. `small`, `common` and `pictures` are in test/golden; the larger sets are
- * looked for in $GOLDEN_DIR, else ../shared/golden, and a test that needs an absent one is skipped.
+ * golden - where the official numbers lie. `small`, `gguf`, `common` and `pictures` are in test/golden; the larger
+ * sets are looked for in $GOLDEN_DIR, else ../shared/golden, and a test that needs an absent one is skipped.
  */
 #ifndef TEST_SUPPORT_GOLDEN_H
 #define TEST_SUPPORT_GOLDEN_H

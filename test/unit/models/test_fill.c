@@ -36,6 +36,14 @@ static const char *metadata(struct scene *s, const char *key)
     return value;
 }
 
+/* As a number; `otherwise` where the case does not say. */
+static double number(struct scene *s, const char *key, double otherwise)
+{
+    const char *value = NULL;
+
+    return tensor_file_metadata(&s->f, key, &s->a, &value, NULL) ? otherwise : atof(value);
+}
+
 static const float *values_of(struct scene *s, const char *name, size_t *ret_n)
 {
     const struct tensor_entry *e = tensor_file_find(&s->f, span_of(name));
@@ -64,7 +72,7 @@ static void read_case(struct scene *s, const char *set, int i)
         .picture = &s->picture,
         .mask = &s->mask,
         .prompt = metadata(s, "prompt"),
-        .strength = 1,
+        .strength = number(s, "strength", 1),
         .width = atoi(metadata(s, "width")),
         .height = atoi(metadata(s, "height")),
         .steps = atoi(metadata(s, "steps")),
@@ -176,8 +184,16 @@ TEST(fill__official_picture_of_a_seed_with_sampled_posteriors)
 
 TEST(fill__official_picture_of_another_layout_of_files)
 {
+    check_case("gguf", 0, &rig_kinds[1]);
+    check_case("gguf", 0, &rig_kinds[3]);
     check_case("comfy", 0, &rig_kinds[1]);
     check_case("comfy", 0, &rig_kinds[3]);
+}
+
+TEST(fill__official_picture_of_a_strength_below_one)
+{
+    check_case("gguf", 1, &rig_kinds[1]);
+    check_case("gguf", 1, &rig_kinds[3]);
 }
 
 /* --- requests of 32 x 32 pixels and two steps, where no official numbers are needed --- */
