@@ -43,11 +43,7 @@ void backend_expect_weights(struct backend *be, enum weight_mode mode, size_t ex
         be->ops->weights_expect(be, mode, expanded_bytes);
 }
 
-size_t backend_memory_used(struct backend *be)
+struct backend_memory backend_memory(struct backend *be)
 {
-    size_t n_free = 0, n_total = 0;
-
-    if (!be->ops->mem_info || be->ops->mem_info(be, &n_free, &n_total, NULL))
-        return 0;
-    return n_total - n_free;
+    return be->ops->memory ? be->ops->memory(be) : (struct backend_memory){ .available = -1 };
 }

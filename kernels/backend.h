@@ -49,20 +49,23 @@ struct conv_args {
  */
 enum weight_mode { WEIGHTS_AUTO, WEIGHTS_EXPANDED, WEIGHTS_STORED };
 
+/* Of the memory that mem_alloc and weight_load take from, in bytes. */
+struct backend_memory {
+    int64_t available; /* for both together, less what the backend wants for itself; -1: unknown */
+    int64_t used;      /* of a device with memory of its own, by everybody who uses it; 0 elsewhere */
+};
+
 struct backend_ops {
     void (*close)(struct backend *be);
 
     /* memory: `bytes` of backend memory, 256-byte aligned, zeroed; not while a job runs */
     enum err_code (*mem_alloc)(struct backend *be, size_t bytes, void **ret, struct err *err);
     void (*mem_free)(struct backend *be, void *p);
-    /* bytes that mem_alloc and weight_load may take together, less what the backend wants for itself; -1: unknown.
-     * NULL: unknown */
-    int64_t (*mem_available)(struct backend *be);
+    /* NULL: nothing is known. Read it through backend_memory(). */
+    struct backend_memory (*memory)(struct backend *be);
     enum err_code (*upload)(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err);
     enum err_code (*download)(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err);
     enum err_code (*sync)(struct backend *be, struct err *err);
-    /* of a device with memory of its own; NULL elsewhere */
-    enum err_code (*mem_info)(struct backend *be, size_t *ret_free, size_t *ret_total, struct err *err);
 
     /* weights: `host` lies in a mapping that outlives the backend's use of it.
      * weights_expect comes before all others and says how large all matrices are at two bytes a value, for AUTO; NULL
@@ -139,8 +142,8 @@ MUST_CHECK enum err_code backend_open(enum backend_kind kind, enum precision pre
                                       struct err *err);
 void backend_close(struct backend *be); /* takes NULL */
 
-/* Bytes in use on a device with memory of its own, by everybody who uses it; 0 elsewhere. */
-size_t backend_memory_used(struct backend *be);
+/* As of now; { -1, 0 } where nothing is known. */
+struct backend_memory backend_memory(struct backend *be);
 
 /* Before weights are loaded; without it a device expands them all. `expanded_bytes`: of all matrices together, two
  * bytes a value; 0 where the mode says it all. Backends without a choice take no notice. */

@@ -244,7 +244,7 @@ out:
 static enum err_code time_product(struct flux_rig *r, struct bench_figure *f, struct err *err)
 {
     struct backend *be = r->rig.o->be;
-    bool on_device = be->ops->mem_info != NULL;
+    bool on_device = !be->in_place;
     int64_t rows = on_device ? 8192 : 2048, width = on_device ? 8192 : 4096;
     struct random_model made_up;
     struct tensor_file file;
@@ -310,7 +310,7 @@ enum err_code bench_step(const struct bench_options *o, struct bench_step *ret, 
     for (int i = 0; i < r.rig.file.n_entries; i++)
         b.weight_bytes += r.rig.file.entries[i].bytes;
     b.load.seconds = r.load_seconds;
-    b.device_bytes = backend_memory_used(o->be);
+    b.device_bytes = (size_t)backend_memory(o->be).used;
     b.job_bytes = r.rig.job_mem.peak;
     b.step_bytes = r.rig.step_mem.peak;
     if (!rc)

@@ -126,7 +126,7 @@ enum err_code fill_memory_choose(struct model_folder *folder, struct fill_option
 {
     struct device d = { .be = be, .dir = folder->dir };
 
-    d.memory.available = be->executes && be->ops->mem_available ? be->ops->mem_available(be) : -1;
+    d.memory.available = be->executes ? backend_memory(be).available : -1;
     if (d.memory.available < 0)
         return ERR_OK;
     if (be->in_place)
@@ -148,8 +148,8 @@ enum err_code fill_memory_plan(const char *dir, const struct fill_options *optio
     o.transformer = folder.transformer;
     if (!rc)
         rc = measure(dir, &o, be ? be->act : DT_F32, &memory, err);
-    if (!rc && be && be->ops->mem_available)
-        memory.available = be->ops->mem_available(be);
+    if (!rc && be)
+        memory.available = backend_memory(be).available;
     arena_done(&a);
     if (!rc)
         *ret = memory;

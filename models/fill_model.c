@@ -181,7 +181,7 @@ static int64_t survey(struct fill_model *m, const struct model_folder *folder)
 /* Files that are used in place are read while the model loads, at the speed of the disk, if memory can hold them. */
 static bool reads_now(struct backend *be, int64_t bytes)
 {
-    return be->executes && be->in_place && be->ops->mem_available && be->ops->mem_available(be) > bytes;
+    return be->executes && be->in_place && backend_memory(be).available > bytes;
 }
 
 /* A name that is in no folder is told before gigabytes are read for the other parts. */

@@ -127,10 +127,10 @@ void cpu_done(struct cpu *cpu)
     cpu_buffer_done(&cpu->scratch);
 }
 
-static int64_t cpu_mem_available(struct backend *be)
+static struct backend_memory cpu_memory(struct backend *be)
 {
     (void)be;
-    return host_memory_available();
+    return (struct backend_memory){ .available = host_memory_available() };
 }
 
 static void plain_close(struct backend *be)
@@ -180,7 +180,7 @@ const struct backend_ops plain_ops = {
     .close = plain_close,
     .mem_alloc = cpu_mem_alloc,
     .mem_free = cpu_mem_free,
-    .mem_available = cpu_mem_available,
+    .memory = cpu_memory,
     .upload = cpu_move,
     .download = cpu_move,
     .sync = cpu_sync,

@@ -57,16 +57,17 @@ static void mem_free(struct backend *be, void *p)
     (void)cudaFree(p);
 }
 
-static int64_t mem_available(struct backend *be)
+static struct backend_memory memory(struct backend *be)
 {
     size_t n_free = 0, n_total = 0;
 
     (void)be;
     if (cudaMemGetInfo(&n_free, &n_total)) {
         (void)cudaGetLastError();
-        return -1;
+        return (struct backend_memory){ .available = -1 };
     }
-    return n_free > own_bytes ? (int64_t)(n_free - own_bytes) : 0;
+    return (struct backend_memory){ .available = n_free > own_bytes ? (int64_t)(n_free - own_bytes) : 0,
+                                    .used = (int64_t)(n_total - n_free) };
 }
 
 static enum err_code sync(struct backend *be, struct err *err)
@@ -91,12 +92,6 @@ static enum err_code download(struct backend *be, void *dst, const void *src, si
     return rc ? rc : sync(be, err);
 }
 
-static enum err_code mem_info(struct backend *be, size_t *ret_free, size_t *ret_total, struct err *err)
-{
-    (void)be;
-    return cuda_status(cudaMemGetInfo(ret_free, ret_total), "memory", err);
-}
-
 static void cuda_close(struct backend *be)
 {
     struct cuda *cuda = cuda_of(be);
@@ -119,11 +114,10 @@ static const struct backend_ops cuda_ops = {
     .close = cuda_close,
     .mem_alloc = mem_alloc,
     .mem_free = mem_free,
-    .mem_available = mem_available,
+    .memory = memory,
     .upload = upload,
     .download = download,
     .sync = sync,
-    .mem_info = mem_info,
     .weights_expect = cuda_weights_expect,
     .weight_load = cuda_weight_load,
     .weight_unload = cuda_weight_unload,

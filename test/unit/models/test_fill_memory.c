@@ -16,10 +16,10 @@ static const struct fill_options options = { .max_width = 64, .max_height = 32, 
 
 static int64_t available;
 
-static int64_t tell_available(struct backend *be)
+static struct backend_memory tell_available(struct backend *be)
 {
     (void)be;
-    return available;
+    return (struct backend_memory){ .available = available };
 }
 
 struct device {
@@ -33,7 +33,7 @@ static void open_device(struct device *d, bool in_place)
 
     CHECK_OK(backend_open(BACKEND_PLAIN, PRECISION_F32, &d->be, &err), err);
     d->ops = *d->be->ops;
-    d->ops.mem_available = tell_available;
+    d->ops.memory = tell_available;
     d->be->ops = &d->ops;
     d->be->in_place = in_place;
     d->be->name = "toy";
