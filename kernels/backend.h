@@ -55,6 +55,8 @@ struct backend_memory {
     int64_t used;      /* of a device with memory of its own, by everybody who uses it; 0 elsewhere */
 };
 
+enum { BACKEND_MARKS = 8 };
+
 struct backend_ops {
     void (*close)(struct backend *be);
 
@@ -66,6 +68,12 @@ struct backend_ops {
     enum err_code (*upload)(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err);
     enum err_code (*download)(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err);
     enum err_code (*sync)(struct backend *be, struct err *err);
+
+    /* time, without waiting in between: a mark stands in the queue behind what was queued before it, and may be set
+     * again, to another place. elapsed() waits until the work before mark `to` is done, and not for what came after it;
+     * `from` was set earlier. slot: 0 .. BACKEND_MARKS - 1 */
+    enum err_code (*mark)(struct backend *be, int slot, struct err *err);
+    enum err_code (*elapsed)(struct backend *be, int from, int to, double *ret_ms, struct err *err);
 
     /* weights: `host` lies in a mapping that outlives the backend's use of it.
      * weights_expect comes before all others and says how large all matrices are at two bytes a value, for AUTO; NULL
@@ -125,6 +133,7 @@ struct backend {
     const char *name; /* "cpu", "plain", "cuda", "plan" */
     enum dtype act;   /* DT_F32 or DT_BF16 */
     bool executes;    /* false: the plan backend, whose memory must not be read */
+    bool runs_behind; /* operations are queued and return before they have run */
     bool in_place;    /* matrices are used where they lie in the file's mapping, and take no memory of their own */
     char without_cuda[ERR_MESSAGE_MAX]; /* opened as AUTO, and this is why it is no CUDA; else empty */
 };

@@ -73,6 +73,19 @@ static enum err_code plan_sync(struct backend *be, struct err *err)
     return ERR_OK;
 }
 
+static enum err_code plan_mark(struct backend *be, int slot, struct err *err)
+{
+    (void)be, (void)slot, (void)err;
+    return ERR_OK;
+}
+
+static enum err_code plan_elapsed(struct backend *be, int from, int to, double *ret_ms, struct err *err)
+{
+    (void)be, (void)from, (void)to, (void)err;
+    *ret_ms = 0;
+    return ERR_OK;
+}
+
 static int64_t matrix_bytes(const struct weight *w)
 {
     int64_t stored = (int64_t)dtype_row_bytes(w->dtype, w->cols), expanded = 2 * w->cols;
@@ -202,6 +215,8 @@ static const struct backend_ops plan_ops = {
     .upload = plan_move,
     .download = plan_move,
     .sync = plan_sync,
+    .mark = plan_mark,
+    .elapsed = plan_elapsed,
     .weight_load = plan_weight_load,
     .weight_unload = plan_weight_unload,
     .weight_prefetch = plan_weight_prefetch,

@@ -13,6 +13,12 @@
 #include "models/torch_rng.h"
 
 enum { COND_TOKEN = LATENT_TOKEN + MASK_TOKEN };
+
+/* Marks of the backend. The end of a step is looked at while the next one runs, beside the end before it. */
+enum { N_STEP_MARKS = 3 };
+enum { MARK_START, MARK_TEXT, MARK_ENCODED, MARK_PREPARED, MARK_STEP, MARK_END = MARK_STEP + N_STEP_MARKS, N_MARKS };
+_Static_assert((int)N_MARKS <= BACKEND_MARKS, "the backend has as many");
+
 static const double guidance_max = 1000;
 
 /* One request on its way. Host memory is from the request's arena, backend memory from the model's. */
@@ -31,6 +37,7 @@ struct job {
     float *latents;                   /* [N, 64], packed; after each step what the backend has */
     const struct prompt_entry *known; /* the pack's, or NULL */
     struct tensor prompt_embeds, pooled, cond, latents_on_backend; /* cond [N, 320]: masked latents, mask */
+    struct fill_timings timings;
 };
 
 const char *fill_phase_name(enum fill_phase p)
@@ -80,6 +87,17 @@ static void progress(const struct job *j, enum fill_phase phase, int done, int t
 {
     if (j->r->progress)
         j->r->progress(j->r->ctx, phase, done, total);
+}
+
+static enum err_code set_mark(const struct job *j, int slot)
+{
+    return j->m->be->ops->mark(j->m->be, slot, j->err);
+}
+
+/* Waits for `to`. */
+static enum err_code elapsed(const struct job *j, int from, int to, double *ret_ms)
+{
+    return j->m->be->ops->elapsed(j->m->be, from, to, ret_ms, j->err);
 }
 
 static enum err_code dump(const struct job *j, const char *name, int n_dims, const int64_t *dims, const float *data)
@@ -304,20 +322,70 @@ static enum err_code make_cond(struct job *j)
 
 /* --- 3. the loop --- */
 
+static int step_mark(int i)
+{
+    return i < 0 ? MARK_PREPARED : MARK_STEP + i % N_STEP_MARKS;
+}
+
 /* Step `i` of those that are run: latents += (sigma_{i+1} - sigma_i) * velocity. */
-static enum err_code one_step(struct job *j, const struct flux_job *flux_job, int i, struct tensor *velocity,
-                              struct devarena *step_mem)
+static enum err_code start_step(struct job *j, const struct flux_job *flux_job, int i, struct tensor *velocity,
+                                struct devarena *step_mem)
 {
     const float *sigma = &j->sigmas[j->start + i];
-    char name[32];
 
     TRY(check_cancelled(j));
     TRY(flux_step(&j->m->flux, flux_job, i, &j->latents_on_backend, velocity, NULL, step_mem, j->err));
     TRY(op_axpy(j->m->be, &j->latents_on_backend, sigma[1] - sigma[0], velocity, j->err));
+    return set_mark(j, step_mark(i));
+}
+
+/* What the steps so far have made. */
+static enum err_code take_latents(struct job *j, int step)
+{
+    char name[32];
+
     TRY(op_download(j->m->be, j->latents, &j->latents_on_backend, j->err));
-    (void)snprintf(name, sizeof name, "latents_%d", i);
+    (void)snprintf(name, sizeof name, "latents_%d", step);
     TRY(check_finite(j->latents, j->n_img * LATENT_TOKEN, name, j->err));
     return dump_rows(j, name, j->n_img, LATENT_TOKEN, j->latents);
+}
+
+/* Waits for the end of step `i`; what is behind it goes on. */
+static enum err_code end_step(struct job *j, int i)
+{
+    struct fill_timings *t = &j->timings;
+    double ms = 0;
+
+    TRY(elapsed(j, step_mark(i - 1), step_mark(i), &ms));
+    t->steps += ms;
+    t->slowest_step = fmax(t->slowest_step, ms);
+    t->n_steps++;
+    return ERR_OK;
+}
+
+/*
+ * A device that runs behind is one step ahead of what is told: it never waits for the host, and a step that is one too
+ * many when the job is cancelled is all that is lost. NaN stays NaN, so its latents are looked at once, at the end.
+ */
+static enum err_code run_steps(struct job *j, const struct flux_job *flux_job, struct tensor *velocity,
+                               struct devarena *step_mem)
+{
+    int n = flux_job->n_steps, ahead = j->m->be->runs_behind && !j->r->dump ? 1 : 0;
+
+    progress(j, FILL_PHASE_DENOISE, 0, n);
+    for (int i = 0; i < n + ahead; i++) {
+        int ended = i - ahead;
+
+        if (i < n)
+            TRY(start_step(j, flux_job, i, velocity, step_mem));
+        if (ended < 0)
+            continue;
+        TRY(end_step(j, ended));
+        if (!ahead || ended == n - 1)
+            TRY(take_latents(j, ended));
+        progress(j, FILL_PHASE_DENOISE, ended + 1, n);
+    }
+    return elapsed(j, MARK_ENCODED, MARK_PREPARED, &j->timings.prepare);
 }
 
 /* The modulation table of the pack, if it has one for this job; it takes the place of the one that would be made. */
@@ -359,12 +427,8 @@ static enum err_code denoise(struct job *j)
     TRY(op_upload(j->m->be, &j->latents_on_backend, j->latents, j->err));
     TRY(take_known_table(j, &in, &table, &job_mem));
     TRY(flux_prepare(&j->m->flux, &in, &job_mem, &step_mem, j->a, &flux_job, j->err));
-    progress(j, FILL_PHASE_DENOISE, 0, n_steps);
-    for (int i = 0; i < n_steps; i++) {
-        TRY(one_step(j, &flux_job, i, &velocity, &step_mem));
-        progress(j, FILL_PHASE_DENOISE, i + 1, n_steps);
-    }
-    return ERR_OK;
+    TRY(set_mark(j, MARK_PREPARED));
+    return run_steps(j, &flux_job, &velocity, &step_mem);
 }
 
 /* --- 4. pixels --- */
@@ -400,28 +464,47 @@ static enum err_code paint(struct job *j, struct image *ret)
 
 /* --- the whole --- */
 
-static enum err_code run(struct job *j, struct image *ret)
+/* The prompt comes first: a device may be at it while the host resizes the picture. */
+static enum err_code encode(struct job *j)
 {
-    size_t mark;
-
     progress(j, FILL_PHASE_ENCODE, 0, 1);
+    TRY(check_cancelled(j));
+    TRY(set_mark(j, MARK_START));
+    TRY(read_prompt(j));
+    TRY(set_mark(j, MARK_TEXT));
+    TRY(dump_embeds(j));
     TRY(check_cancelled(j));
     TRY(load_picture(j));
     TRY(load_mask(j));
-    TRY(read_prompt(j));
-    TRY(dump_embeds(j));
-    TRY(check_cancelled(j));
     TRY(start_latents(j));
     TRY(make_cond(j));
+    TRY(set_mark(j, MARK_ENCODED));
+    TRY(elapsed(j, MARK_START, MARK_TEXT, &j->timings.text));
+    TRY(elapsed(j, MARK_TEXT, MARK_ENCODED, &j->timings.encode));
     progress(j, FILL_PHASE_ENCODE, 1, 1);
-    mark = devarena_mark(&j->m->mem);
-    TRY(denoise(j));
-    devarena_rewind(&j->m->mem, mark);
+    return ERR_OK;
+}
+
+static enum err_code decode(struct job *j, struct image *ret)
+{
     progress(j, FILL_PHASE_DECODE, 0, 1);
     TRY(check_cancelled(j));
     TRY(paint(j, ret));
+    TRY(set_mark(j, MARK_END));
+    TRY(elapsed(j, step_mark(j->timings.n_steps - 1), MARK_END, &j->timings.decode));
     progress(j, FILL_PHASE_DECODE, 1, 1);
     return ERR_OK;
+}
+
+static enum err_code run(struct job *j, struct image *ret)
+{
+    size_t mem_mark;
+
+    TRY(encode(j));
+    mem_mark = devarena_mark(&j->m->mem);
+    TRY(denoise(j));
+    devarena_rewind(&j->m->mem, mem_mark);
+    return decode(j, ret);
 }
 
 enum err_code fill_run(struct fill_model *m, const struct fill_request *r, struct arena *a, struct image *ret,
@@ -452,6 +535,8 @@ enum err_code fill_run(struct fill_model *m, const struct fill_request *r, struc
     rc = run(&j, &painted);
     devarena_rewind(&m->mem, mem_mark);
     arena_rewind(a, mark);
+    if (r->timings)
+        *r->timings = j.timings;
     if (!rc)
         *ret = painted;
     return rc;

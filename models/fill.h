@@ -85,6 +85,20 @@ struct fill_dump {
     void *ctx;
 };
 
+/*
+ * Where the time went, in milliseconds by the backend's clock: each part ends when the backend is done with it,
+ * whatever the host does meanwhile. Zeros are parts that the run did not come to.
+ */
+struct fill_timings {
+    double text;    /* the prompt, tokenised and encoded */
+    double encode;  /* picture and mask in their size, the VAE, noise */
+    double prepare; /* of the transformer: what is constant over the steps */
+    double steps;   /* all of them, */
+    double slowest_step;
+    int n_steps;   /* so many */
+    double decode; /* the VAE, and its values as pixels */
+};
+
 struct fill_request {
     const struct image *picture; /* grey or RGB, any size */
     const struct image *mask;    /* grey or RGB, any size; white = repaint */
@@ -97,11 +111,13 @@ struct fill_request {
     enum fill_posterior posterior;
     int t5_len; /* text tokens, padding included; a prompt pack has its own */
 
-    /* All optional. Both are called in the running thread, `cancelled` before every step. */
+    /* All optional. Both are called in the running thread, `cancelled` before every step is started. A device that runs
+     * behind has the next step queued when the end of one is told. */
     void (*progress)(void *ctx, enum fill_phase phase, int done, int total);
     bool (*cancelled)(void *ctx);
     void *ctx;
     const struct fill_dump *dump;
+    struct fill_timings *timings; /* set as far as the run comes */
 };
 
 /* diffusers' defaults, but for the posterior: its mean makes the picture depend on the noise alone */

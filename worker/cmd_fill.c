@@ -24,6 +24,7 @@ struct args {
     int width, height, steps, t5_len, posterior;
     double guidance, strength;
     uint64_t seed;
+    bool timings;
     struct cli_backend backend;
 };
 
@@ -39,6 +40,7 @@ struct run {
     struct backend *be;
     struct fill_model *model;
     struct gathered dump;
+    struct fill_timings timings;
     struct progress progress;
 };
 
@@ -199,6 +201,7 @@ static enum err_code fill(struct run *r, const struct args *a, struct err *err)
         .progress = show_progress,
         .ctx = &r->progress,
         .dump = a->dump ? &dump : NULL,
+        .timings = &r->timings,
     };
     enum err_code rc = arena_init(&r->arena, arena_bytes, err);
 
@@ -217,6 +220,12 @@ static enum err_code fill(struct run *r, const struct args *a, struct err *err)
     if (!rc)
         rc = fill_run(r->model, &request, &r->arena, &painted, err);
     return rc ? rc : write_results(r, a, &painted, err);
+}
+
+static void print_timings(const struct fill_timings *t)
+{
+    (void)printf("text %.1f ms, encode %.1f ms, prepare %.1f ms, %d steps %.1f ms (slowest %.1f ms), decode %.1f ms\n",
+                 t->text, t->encode, t->prepare, t->n_steps, t->steps, t->slowest_step, t->decode);
 }
 
 int cmd_fill(int argc, char **argv)
@@ -244,6 +253,7 @@ int cmd_fill(int argc, char **argv)
         { "--transformer", CLI_TEXT, &a.transformer, "F", .help = "one file of the folder" },
         { "--dump", CLI_OUT, &a.dump, "F", .help = "safetensors with what was computed on the way" },
         { "--out", CLI_OUT, &a.out, "F.png", .help = "the picture", .required = true },
+        { "--timings", CLI_FLAG, &a.timings, .help = "print how long each part took, by the device's clock" },
         CLI_BACKEND_OPTIONS(a.backend),
     };
     const struct cli_command command = { "fill", "the bare FLUX.1-Fill pipeline", options, CLI_COUNT(options) };
@@ -258,6 +268,8 @@ int cmd_fill(int argc, char **argv)
     progress_done(&r.progress);
     if (status == CLI_FAILED)
         (void)cli_fail("fill", &err);
+    else if (a.timings)
+        print_timings(&r.timings);
     fill_model_close(r.model);
     backend_close(r.be);
     arena_done(&r.dump.arena);

@@ -1,5 +1,6 @@
 #include "worker/edit.h"
 
+#include <math.h>
 #include <string.h>
 
 /* What part of a whole job each stage is, for the bar that people watch; the painting decides. */
@@ -34,12 +35,9 @@ static bool cancelled(const struct run *r)
     return r->watch->cancelled && r->watch->cancelled(r->watch->ctx);
 }
 
-/* Ends the running stage under this name; parts of one name add up. */
-static void clock_stage(struct run *r, const char *stage)
+/* Parts of one name add up. */
+static void add_time(struct run *r, const char *stage, int64_t ms)
 {
-    int64_t now = sys_mono_ms(r->sys), ms = now - r->since_ms;
-
-    r->since_ms = now;
     for (int i = 0; i < *r->n_timings; i++)
         if (!strcmp(r->timings[i].stage, stage)) {
             r->timings[i].ms += ms;
@@ -49,17 +47,36 @@ static void clock_stage(struct run *r, const char *stage)
         r->timings[(*r->n_timings)++] = (struct session_timing){ stage, ms };
 }
 
+/* Ends the running stage under this name. */
+static void clock_stage(struct run *r, const char *stage)
+{
+    int64_t now = sys_mono_ms(r->sys), ms = now - r->since_ms;
+
+    add_time(r, stage, ms > 0 ? ms : 0);
+    r->since_ms = now;
+}
+
+/* The phases that came to their end, by the device's clock; what is left of the time is of the one that ran last. */
+static void clock_phases(struct run *r, const double phase_ms[ENGINE_PHASES])
+{
+    for (int i = 0; i < (int)r->phase; i++) {
+        int64_t ms = (int64_t)llround(phase_ms[i]);
+
+        add_time(r, shares[i].stage, ms);
+        r->since_ms += ms;
+    }
+    clock_stage(r, shares[r->phase].stage);
+}
+
 static bool paint_progress(void *ctx, enum engine_phase phase, int done, int total)
 {
     struct run *r = ctx;
     int span = shares[phase].to - shares[phase].from;
     double eta = -1;
 
-    if (phase != r->phase) {
-        clock_stage(r, shares[r->phase].stage);
-        r->phase = phase;
-        r->denoise_start_ms = r->since_ms;
-    }
+    if (phase != r->phase)
+        r->denoise_start_ms = sys_mono_ms(r->sys);
+    r->phase = phase;
     if (phase == ENGINE_PHASE_DENOISE && done > 0)
         eta = 1e-3 * (double)(sys_mono_ms(r->sys) - r->denoise_start_ms) / done * (total - done);
     tell(r, shares[phase].stage, shares[phase].from + (total > 0 ? span * done / total : 0), eta);
@@ -86,6 +103,7 @@ static void fill_recipe(const struct edit_request *q, const struct picture_input
 static enum err_code paint(struct engine *e, const struct edit_request *q, struct run *r, const char *prompt,
                            const struct picture_paint_input *input, struct arena *a, struct image *ret, struct err *err)
 {
+    double phase_ms[ENGINE_PHASES] = { 0 };
     struct engine_paint p = {
         .picture = &input->picture,
         .mask = &input->mask,
@@ -95,12 +113,13 @@ static enum err_code paint(struct engine *e, const struct edit_request *q, struc
         .seed = q->seed,
         .progress = paint_progress,
         .ctx = r,
+        .phase_ms = phase_ms,
     };
     enum err_code rc;
 
     r->phase = ENGINE_PHASE_ENCODE;
     rc = engine_paint(e, &p, a, ret, err);
-    clock_stage(r, shares[r->phase].stage);
+    clock_phases(r, phase_ms);
     return rc;
 }
 

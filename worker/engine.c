@@ -132,11 +132,19 @@ static bool on_cancelled(void *ctx)
     return ((const struct watched *)ctx)->stop;
 }
 
+static void tell_times(const struct fill_timings *t, double *phase_ms)
+{
+    phase_ms[ENGINE_PHASE_ENCODE] = t->text + t->encode;
+    phase_ms[ENGINE_PHASE_DENOISE] = t->prepare + t->steps;
+    phase_ms[ENGINE_PHASE_DECODE] = t->decode;
+}
+
 enum err_code engine_paint(struct engine *e, const struct engine_paint *p, struct arena *a, struct image *ret,
                            struct err *err)
 {
     struct watched w = { .paint = p };
     struct fill_request r = { FILL_REQUEST_DEFAULTS };
+    struct fill_timings timings = { 0 };
     enum err_code rc;
 
     if (e->state != ENGINE_READY)
@@ -152,7 +160,10 @@ enum err_code engine_paint(struct engine *e, const struct engine_paint *p, struc
     r.progress = on_progress;
     r.cancelled = on_cancelled;
     r.ctx = &w;
+    r.timings = &timings;
     rc = fill_run(e->model, &r, a, ret, err);
+    if (p->phase_ms)
+        tell_times(&timings, p->phase_ms);
     if (rc == ERR_GPU)
         e->state = ENGINE_BROKEN;
     return rc;

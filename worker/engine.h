@@ -49,7 +49,7 @@ const char *engine_self_check(const struct engine *e); /* "as stored", "twice th
 /* The prompt that engine_paint() will take for this one: itself, or the prompt pack's first where the pack lacks it. */
 const char *engine_prompt(const struct engine *e, const char *wanted);
 
-enum engine_phase { ENGINE_PHASE_ENCODE, ENGINE_PHASE_DENOISE, ENGINE_PHASE_DECODE };
+enum engine_phase { ENGINE_PHASE_ENCODE, ENGINE_PHASE_DENOISE, ENGINE_PHASE_DECODE, ENGINE_PHASES };
 
 struct engine_paint {
     const struct image *picture, *mask; /* same size, multiples of 16; mask 255 repaint */
@@ -60,6 +60,7 @@ struct engine_paint {
     /* Called in the painting thread; done of total within a phase. Returns false to stop: ERR_CANCELLED. */
     bool (*progress)(void *ctx, enum engine_phase phase, int done, int total);
     void *ctx;
+    double *phase_ms; /* NULL, or [ENGINE_PHASES]: how long those that came to their end took, by the device's clock */
 };
 
 /* The painted picture, from the arena. ERR_CANCELLED, ERR_NUMERIC, ERR_GPU (and the engine is broken), ERR_NOMEM,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "kernels/base/host_memory.h"
 
@@ -152,6 +153,25 @@ static enum err_code cpu_sync(struct backend *be, struct err *err)
     return ERR_OK;
 }
 
+static enum err_code cpu_mark(struct backend *be, int slot, struct err *err)
+{
+    struct timespec t;
+
+    (void)err;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    ((struct cpu *)be)->marks[slot] = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    return ERR_OK;
+}
+
+static enum err_code cpu_elapsed(struct backend *be, int from, int to, double *ret_ms, struct err *err)
+{
+    const double *marks = ((struct cpu *)be)->marks;
+
+    (void)err;
+    *ret_ms = 1e3 * (marks[to] - marks[from]);
+    return ERR_OK;
+}
+
 static enum err_code cpu_weight_load(struct backend *be, const struct weight *host, struct weight *ret, struct err *err)
 {
     (void)be, (void)err;
@@ -184,6 +204,8 @@ const struct backend_ops plain_ops = {
     .upload = cpu_move,
     .download = cpu_move,
     .sync = cpu_sync,
+    .mark = cpu_mark,
+    .elapsed = cpu_elapsed,
     .weight_load = cpu_weight_load,
     .weight_unload = cpu_weight_unload,
     .weight_prefetch = cpu_weight_prefetch,

@@ -20,6 +20,7 @@ struct cpu {
     struct backend base;
     struct cpu_buffer scratch;
     struct cpu_block *conv_weights; /* freed when the backend closes */
+    double marks[BACKEND_MARKS];    /* seconds of the monotonic clock */
 };
 
 extern const struct backend_ops plain_ops;

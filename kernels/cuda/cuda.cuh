@@ -26,6 +26,7 @@ struct cuda {
     int device, sm, n_multiprocessors, l2_bytes; /* sm: 10 * major + minor */
     cudaStream_t stream, expand;                 /* the work; uploads and expansion of weights */
     cudaEvent_t turn;                            /* orders one stream behind the other */
+    cudaEvent_t marks[BACKEND_MARKS];            /* with times, unlike all others */
     void *workspace;                             /* scratch of the operation that runs; 256-byte aligned */
     size_t workspace_bytes;
     struct cuda_products *products;

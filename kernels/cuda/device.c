@@ -92,6 +92,26 @@ static enum err_code download(struct backend *be, void *dst, const void *src, si
     return rc ? rc : sync(be, err);
 }
 
+static enum err_code mark(struct backend *be, int slot, struct err *err)
+{
+    struct cuda *cuda = cuda_of(be);
+
+    return cuda_status(cudaEventRecord(cuda->marks[slot], cuda->stream), "mark", err);
+}
+
+static enum err_code elapsed(struct backend *be, int from, int to, double *ret_ms, struct err *err)
+{
+    const cudaEvent_t *marks = cuda_of(be)->marks;
+    float ms = 0;
+    cudaError_t status = cudaEventSynchronize(marks[to]);
+
+    if (!status)
+        status = cudaEventElapsedTime(&ms, marks[from], marks[to]);
+    if (!status)
+        *ret_ms = (double)ms;
+    return cuda_status(status, "time between marks", err);
+}
+
 static void cuda_close(struct backend *be)
 {
     struct cuda *cuda = cuda_of(be);
@@ -103,6 +123,9 @@ static void cuda_close(struct backend *be)
     (void)cudaFree(cuda->workspace);
     if (cuda->turn)
         (void)cudaEventDestroy(cuda->turn);
+    for (int i = 0; i < BACKEND_MARKS; i++)
+        if (cuda->marks[i])
+            (void)cudaEventDestroy(cuda->marks[i]);
     if (cuda->expand)
         (void)cudaStreamDestroy(cuda->expand);
     if (cuda->stream)
@@ -118,6 +141,8 @@ static const struct backend_ops cuda_ops = {
     .upload = upload,
     .download = download,
     .sync = sync,
+    .mark = mark,
+    .elapsed = elapsed,
     .weights_expect = cuda_weights_expect,
     .weight_load = cuda_weight_load,
     .weight_unload = cuda_weight_unload,
@@ -166,7 +191,7 @@ static enum err_code find_device(struct cuda *cuda, struct err *err)
     return ERR_OK;
 }
 
-/* Streams that do not wait for the default one. */
+/* Streams that do not wait for the default one. Who waits for a mark waits long, so the thread sleeps. */
 static enum err_code open_streams(struct cuda *cuda, struct err *err)
 {
     cudaError_t status = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
@@ -175,6 +200,8 @@ static enum err_code open_streams(struct cuda *cuda, struct err *err)
         status = cudaStreamCreateWithFlags(&cuda->expand, cudaStreamNonBlocking);
     if (!status)
         status = cudaEventCreateWithFlags(&cuda->turn, cudaEventDisableTiming);
+    for (int i = 0; i < BACKEND_MARKS && !status; i++)
+        status = cudaEventCreateWithFlags(&cuda->marks[i], cudaEventBlockingSync);
     if (!status)
         status = cudaMalloc(&cuda->workspace, WORKSPACE_BYTES);
     cuda->workspace_bytes = WORKSPACE_BYTES;
@@ -191,7 +218,8 @@ enum err_code backend_cuda_open(enum precision precision, struct backend **ret, 
     cuda = calloc(1, sizeof *cuda);
     if (!cuda)
         return err_set(err, ERR_NOMEM, "cuda: no memory for the backend");
-    cuda->base = (struct backend){ .ops = &cuda_ops, .name = "cuda", .act = DT_BF16, .executes = true };
+    cuda->base =
+        (struct backend){ .ops = &cuda_ops, .name = "cuda", .act = DT_BF16, .executes = true, .runs_behind = true };
     rc = find_device(cuda, err);
     if (!rc)
         rc = open_streams(cuda, err);

@@ -10,6 +10,7 @@
 #include <cuda_runtime_api.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "kernels/cuda/kernels.h"
 
@@ -33,6 +34,8 @@ struct CUstream_st {
 struct CUevent_st {
     cudaStream_t stream; /* of the last record; NULL before */
     uint64_t mark, done;
+    bool timed;
+    double ms; /* of the record, by the host's clock */
 };
 
 static int n_streams;
@@ -40,6 +43,14 @@ static uint64_t marks;
 static size_t used;
 
 /* --- work --- */
+
+static double now_ms(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
+}
 
 static void run(const struct work *w)
 {
@@ -49,8 +60,12 @@ static void run(const struct work *w)
         memset(w->dst, 0, w->n);
     else if (w->kind == WORK_EXPAND)
         assert(k_dequantise(w->dtype, w->src, DT_BF16, w->dst, (int64_t)w->n, NULL) == 0);
-    else
-        ((cudaEvent_t)w->dst)->done = w->mark;
+    else {
+        cudaEvent_t e = w->dst;
+
+        e->done = w->mark;
+        e->ms = now_ms();
+    }
 }
 
 static void queue(cudaStream_t s, struct work what)
@@ -133,9 +148,10 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *ret, unsigned flags)
 {
-    assert(flags == cudaEventDisableTiming);
+    assert(flags == cudaEventDisableTiming || flags == cudaEventBlockingSync);
     *ret = calloc(1, sizeof **ret);
     assert(*ret);
+    (*ret)->timed = flags == cudaEventBlockingSync;
     return cudaSuccess;
 }
 
@@ -168,6 +184,17 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
     if (e->stream && e->done < e->mark)
         catch_up(e->stream, e, e->mark);
+    return cudaSuccess;
+}
+
+/* As the documentation has it: both with times, both recorded, both done. */
+cudaError_t cudaEventElapsedTime(float *ret, cudaEvent_t from, cudaEvent_t to)
+{
+    if (!from->timed || !to->timed || !from->stream || !to->stream)
+        return cudaErrorInvalidResourceHandle;
+    if (from->done < from->mark || to->done < to->mark)
+        return cudaErrorNotReady;
+    *ret = (float)(to->ms - from->ms);
     return cudaSuccess;
 }
 

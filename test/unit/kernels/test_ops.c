@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "kernels/ops.h"
 #include "test/support/check.h"
@@ -54,6 +56,14 @@ static struct backend *open_lane(const struct lane *lane)
 
     CHECK_OK(backend_open(lane->kind, lane->precision, &be, &err), err);
     return be;
+}
+
+static double now_ms(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
 }
 
 static struct tensor zeros_like(const struct tensor *t)
@@ -641,4 +651,29 @@ TEST(ops__upload_and_download_move_dense_tensors)
     CHECK_INT(op_download(be, x.data, &gap, NULL), ERR_INVALID);
     CHECK(sample_done());
     backend_close(be);
+}
+
+/* What lies between two marks took as long as it did, and a mark can be set again. */
+static void marks(const struct lane *lane)
+{
+    struct backend *be = open_lane(lane);
+    double first = -1, both = -1, wall = now_ms();
+    struct err err = { 0 };
+
+    CHECK_OK(be->ops->mark(be, 0, &err), err);
+    (void)usleep(3000);
+    CHECK_OK(be->ops->mark(be, BACKEND_MARKS - 1, &err), err);
+    CHECK_OK(be->ops->elapsed(be, 0, BACKEND_MARKS - 1, &first, &err), err);
+    (void)usleep(2000);
+    CHECK_OK(be->ops->mark(be, BACKEND_MARKS - 1, &err), err);
+    CHECK_OK(be->ops->elapsed(be, 0, BACKEND_MARKS - 1, &both, &err), err);
+    wall = now_ms() - wall;
+    CHECK(first >= 3 && both >= first + 2 && both <= wall);
+    backend_close(be);
+}
+
+TEST(ops__marks_tell_the_time_between_them)
+{
+    for (int i = 0; i < N_LANES; i++)
+        marks(&lanes[i]);
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "models/tensor_file.h"
@@ -425,6 +426,117 @@ TEST(fill__tells_how_far_it_is_and_stops_before_the_next_step)
     close_scene(&s);
 }
 
+/* --- a device that runs behind: the CPU, which says so and notes what it is asked for --- */
+
+static struct behind {
+    struct backend_ops ops;
+    const struct backend_ops *own;
+    int n_started, n_ended, most_ahead; /* steps; a step is the only thing that ends in an axpy */
+    int end_of[BACKEND_MARKS];          /* steps that were started before the mark */
+} behind;
+
+static enum err_code note_axpy(struct backend *be, struct tensor *x, float a, const struct tensor *v, struct err *err)
+{
+    int ahead = ++behind.n_started - behind.n_ended;
+
+    behind.most_ahead = ahead > behind.most_ahead ? ahead : behind.most_ahead;
+    return behind.own->axpy(be, x, a, v, err);
+}
+
+static enum err_code note_mark(struct backend *be, int slot, struct err *err)
+{
+    behind.end_of[slot] = behind.n_started;
+    return behind.own->mark(be, slot, err);
+}
+
+static enum err_code note_elapsed(struct backend *be, int from, int to, double *ret_ms, struct err *err)
+{
+    if (behind.end_of[to] > behind.n_ended)
+        behind.n_ended = behind.end_of[to];
+    return behind.own->elapsed(be, from, to, ret_ms, err);
+}
+
+static void run_behind(struct scene *s)
+{
+    behind = (struct behind){ .ops = *s->be->ops, .own = s->be->ops };
+    behind.ops.axpy = note_axpy;
+    behind.ops.mark = note_mark;
+    behind.ops.elapsed = note_elapsed;
+    s->be->ops = &behind.ops;
+    s->be->runs_behind = true;
+}
+
+static void run_normally(struct scene *s)
+{
+    s->be->ops = behind.own;
+    s->be->runs_behind = false;
+}
+
+TEST(fill__has_the_next_step_queued_when_one_ends_on_a_device_that_runs_behind)
+{
+    struct watch w = { .stop_after = 100 };
+    struct scene s;
+    struct image got;
+    uint64_t want;
+
+    open_small(&s);
+    s.r.steps = 3;
+    want = run_digest(&s);
+    s.r.progress = note_progress;
+    s.r.cancelled = ask_to_stop;
+    s.r.ctx = &w;
+    run_behind(&s);
+    CHECK(run_digest(&s) == want);
+    CHECK_INT(behind.n_ended, 3);
+    CHECK_INT(behind.most_ahead, 2);
+    CHECK_INT(w.steps, 3);
+    CHECK_INT(w.phases, 7);
+    w = (struct watch){ .stop_after = 1 };
+    behind.n_started = behind.n_ended = 0;
+    CHECK(fill_run(s.model, &s.r, &s.a, &got, NULL) == ERR_CANCELLED);
+    CHECK_INT(behind.n_started, 2); /* one too many */
+    CHECK_INT(w.steps, 1);
+    run_normally(&s);
+    close_scene(&s);
+}
+
+static enum err_code slow_attention(struct backend *be, struct tensor *out, const struct tensor *q,
+                                    const struct tensor *k, const struct tensor *v, const struct attention_args *args,
+                                    struct err *err)
+{
+    (void)usleep(200);
+    return behind.own->attention(be, out, q, k, v, args, err);
+}
+
+TEST(fill__times_its_parts_one_after_the_other)
+{
+    struct fill_timings t = { 0 };
+    struct timespec from, to;
+    struct scene s;
+    struct image got;
+    double wall, sum;
+    struct err err = { 0 };
+
+    open_small(&s);
+    run_behind(&s);
+    behind.ops.attention = slow_attention; /* in every part but `prepare` */
+    s.r.timings = &t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &from);
+    CHECK_OK(fill_run(s.model, &s.r, &s.a, &got, &err), err);
+    (void)clock_gettime(CLOCK_MONOTONIC, &to);
+    wall = 1e3 * (double)(to.tv_sec - from.tv_sec) + 1e-6 * (double)(to.tv_nsec - from.tv_nsec);
+    sum = t.text + t.encode + t.prepare + t.steps + t.decode;
+    CHECK_INT(t.n_steps, 2);
+    CHECK(t.text >= 0.2 && t.encode >= 0.2 && t.prepare > 0 && t.steps >= 0.8 && t.decode >= 0.2);
+    CHECK(t.slowest_step >= t.steps / 2 && t.slowest_step < t.steps);
+    CHECK(sum <= wall && sum > 0.5 * wall);
+    s.r.steps = 4; /* refused: nothing was done */
+    CHECK(fill_run(s.model, &s.r, &s.a, &got, NULL) == ERR_TOO_LARGE);
+    CHECK_INT(t.n_steps, 2);
+    run_normally(&s);
+    close_scene(&s);
+}
+
 TEST(fill__refuses_requests_that_cannot_be)
 {
     struct scene s;
@@ -467,6 +579,8 @@ TEST(fill__a_number_that_is_none_is_an_error_not_a_picture)
     CHECK(fill_run(s.model, &s.r, &s.a, &got, NULL) == ERR_NUMERIC);
     noise[7] = 3e38f; /* overflows on its way */
     noise[8] = -3e38f;
+    CHECK(fill_run(s.model, &s.r, &s.a, &got, NULL) == ERR_NUMERIC);
+    s.be->runs_behind = true;
     CHECK(fill_run(s.model, &s.r, &s.a, &got, NULL) == ERR_NUMERIC);
     close_scene(&s);
 }

@@ -90,7 +90,8 @@ TEST(cmd_fill__paints_the_official_picture_and_dumps_the_way_there)
     CHECK_INT(RUN(cmd_fill, "fill", "--models", models, "--image", golden("small/cases/fill_0.image.png"), "--mask",
                   golden("small/cases/fill_0.mask.png"), "--prompt", prompt, "--width", "64", "--height", "64",
                   "--steps", "4", "--guidance", "30.0", "--seed", "5", "--noise", official, "--transformer",
-                  "flux1-fill-F32.gguf", "--dump", dump, "--out", out, "--backend", "cpu", "--precision", "f32"),
+                  "flux1-fill-F32.gguf", "--dump", dump, "--out", out, "--backend", "cpu", "--precision", "f32",
+                  "--timings"),
               CLI_DONE);
     check_tensors(&a, dump, official, names);
     picture_from_png(&a, out, &got);
