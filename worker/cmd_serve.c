@@ -210,7 +210,7 @@ static void wait_for_the_end(struct service *s)
         (void)nanosleep(&nap, NULL);
 }
 
-/* true: everything has come home, and may be freed. */
+/* true: everything has come home, and may be freed. Not so with a broken device: its driver may never come back. */
 static bool drain(struct service *s)
 {
     int64_t until = sys_mono_ms(&sys_real) + DRAIN_MS;
@@ -225,7 +225,7 @@ static bool drain(struct service *s)
     if (job_queue_busy(&s->queue))
         pipeline_abandon(&s->pipeline);
     return http_server_stop(s->server, until - sys_mono_ms(&sys_real)) &&
-           engine_status(s->engine).state != ENGINE_LOADING;
+           engine_status(s->engine).state == ENGINE_READY;
 }
 
 static void free_service(struct service *s)

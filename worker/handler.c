@@ -215,7 +215,7 @@ static void ready(void *ctx, struct http_server_request *req, struct http_server
 static void health(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
 {
     struct handler *h = ctx;
-    bool broken = h->fault || engine_status(h->engine).state == ENGINE_BROKEN;
+    bool broken = h->fault || engine_status(h->engine).state > ENGINE_READY;
 
     reply_text(req, reply, broken ? 503 : 200, "application/json",
                broken ? "{\"status\":\"broken\"}" : "{\"status\":\"ok\"}");

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "kernels/cuda/kernels.h"
+#include "test/gpu/dry/fake_cuda.h"
 
 enum work_kind { WORK_COPY, WORK_FILL, WORK_EXPAND, WORK_EVENT };
 
@@ -41,6 +42,7 @@ struct CUevent_st {
 static int n_streams;
 static uint64_t marks;
 static size_t used;
+static cudaError_t fault; /* sticky */
 
 /* --- work --- */
 
@@ -100,6 +102,8 @@ static void catch_up(cudaStream_t s, cudaEvent_t until, uint64_t mark)
 
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, enum cudaMemcpyKind kind, cudaStream_t s)
 {
+    if (fault)
+        return fault;
     (void)kind;
     queue(s, (struct work){ .kind = WORK_COPY, .dst = dst, .src = src, .n = n });
     return cudaSuccess;
@@ -107,6 +111,8 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, enum cudaMemcp
 
 cudaError_t cudaMemsetAsync(void *p, int value, size_t n, cudaStream_t s)
 {
+    if (fault)
+        return fault;
     assert(value == 0);
     queue(s, (struct work){ .kind = WORK_FILL, .dst = p, .n = n });
     return cudaSuccess;
@@ -142,6 +148,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
+    if (fault)
+        return fault;
     catch_up(s, NULL, 0);
     return cudaSuccess;
 }
@@ -165,6 +173,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t e)
 
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
+    if (fault)
+        return fault;
     e->stream = s;
     e->mark = ++marks;
     queue(s, (struct work){ .kind = WORK_EVENT, .dst = e, .mark = e->mark });
@@ -174,6 +184,8 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 /* The late stream has nothing to wait for: the other one has always been first. */
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
 {
+    if (fault)
+        return fault;
     (void)flags;
     if (!s->late && e->stream && e->done < e->mark)
         catch_up(e->stream, e, e->mark);
@@ -182,6 +194,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
 
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
+    if (fault)
+        return fault;
     if (e->stream && e->done < e->mark)
         catch_up(e->stream, e, e->mark);
     return cudaSuccess;
@@ -190,6 +204,8 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
 /* As the documentation has it: both with times, both recorded, both done. */
 cudaError_t cudaEventElapsedTime(float *ret, cudaEvent_t from, cudaEvent_t to)
 {
+    if (fault)
+        return fault;
     if (!from->timed || !to->timed || !from->stream || !to->stream)
         return cudaErrorInvalidResourceHandle;
     if (from->done < from->mark || to->done < to->mark)
@@ -227,10 +243,14 @@ static cudaError_t release(void *p)
 
 cudaError_t cudaMalloc(void **ret, size_t n)
 {
+    if (fault)
+        return fault;
     return allocate(ret, n);
 }
 cudaError_t cudaMallocHost(void **ret, size_t n)
 {
+    if (fault)
+        return fault;
     return allocate(ret, n);
 }
 cudaError_t cudaFree(void *p)
@@ -244,6 +264,8 @@ cudaError_t cudaFreeHost(void *p)
 
 cudaError_t cudaMemGetInfo(size_t *n_free, size_t *n_total)
 {
+    if (fault)
+        return fault;
     *n_total = (size_t)16 << 30;
     *n_free = *n_total - used;
     return cudaSuccess;
@@ -276,8 +298,14 @@ cudaError_t cudaSetDevice(int device)
 
 cudaError_t cudaGetLastError(void)
 {
-    return cudaSuccess;
+    return fault;
 }
+
+void fake_cuda_fault(bool faulty)
+{
+    fault = faulty ? cudaErrorIllegalAddress : cudaSuccess;
+}
+
 const char *cudaGetErrorString(cudaError_t e)
 {
     return e ? "an error" : "no error";

@@ -1,0 +1,10 @@
+/* fake_cuda - the stand-in's own switches. */
+#ifndef TEST_GPU_DRY_FAKE_CUDA_H
+#define TEST_GPU_DRY_FAKE_CUDA_H
+
+#include <stdbool.h>
+
+/* From now on nearly every call ends as on a device that was reached by an illegal access; false: no more. */
+void fake_cuda_fault(bool faulty);
+
+#endif

@@ -1,0 +1,11 @@
+/*
+ * fake_device - the unit tests' CUDA backend: the CPU under another name, which runs behind and can break as a device
+ * does. backend_open(BACKEND_CUDA) opens it while it is plugged in; else there is none.
+ */
+#ifndef TEST_SUPPORT_FAKE_DEVICE_H
+#define TEST_SUPPORT_FAKE_DEVICE_H
+
+/* n < 0: unplugged; 0: sound; n > 0: the n-th product from now on, and everything after it, ends in a device fault. */
+void fake_device(int n);
+
+#endif
