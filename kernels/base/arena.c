@@ -8,7 +8,11 @@
 
 #include "kernels/base/span.h"
 
-enum { ARENA_ALIGN = 64, ARENA_GIVE_BACK = 1 << 20 };
+enum {
+    ARENA_ALIGN = 64,
+    ARENA_GIVE_BACK = 1 << 20,
+    ARENA_LARGE = 256 << 20 /* bytes: what holds pictures and tensors, worth pages of 2 MiB where the system has them */
+};
 
 enum err_code arena_init(struct arena *a, size_t size_bytes, struct err *err)
 {
@@ -19,6 +23,8 @@ enum err_code arena_init(struct arena *a, size_t size_bytes, struct err *err)
     p = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return err_set(err, ERR_NOMEM, "arena: cannot reserve %zu bytes", size_bytes);
+    if (size_bytes >= ARENA_LARGE)
+        (void)madvise(p, size_bytes, MADV_HUGEPAGE);
     a->base = p;
     a->size = size_bytes;
     return ERR_OK;
@@ -42,6 +48,15 @@ void arena_done(struct arena *a)
     *a = (struct arena){ 0 };
 }
 
+/* Fresh memory is zero by itself; touching it here would only bring it through the cache once more. */
+static void clear(struct arena *a, size_t from, size_t end)
+{
+    if (from < a->touched)
+        memset(a->base + from, 0, (end < a->touched ? end : a->touched) - from);
+    if (end > a->touched)
+        a->touched = end;
+}
+
 enum err_code arena_alloc(struct arena *a, size_t n, size_t size, void *ret_ptr, struct err *err)
 {
     size_t bytes, rounded;
@@ -54,7 +69,7 @@ enum err_code arena_alloc(struct arena *a, size_t n, size_t size, void *ret_ptr,
     if (rounded > a->size - a->used)
         rounded = a->size - a->used;
     p = a->base + a->used;
-    memset(p, 0, bytes);
+    clear(a, a->used, a->used + rounded);
     a->used += rounded;
     if (a->used > a->peak)
         a->peak = a->used;
@@ -104,8 +119,8 @@ void arena_rewind(struct arena *a, struct arena_mark mark)
     size_t keep = (mark.used + 4095) & ~(size_t)4095;
 
     run_hooks(a, mark.hooks);
-    if (a->used > keep && a->used - keep > ARENA_GIVE_BACK)
-        (void)madvise(a->base + keep, a->size - keep, MADV_DONTNEED);
+    if (a->used > keep && a->used - keep > ARENA_GIVE_BACK && !madvise(a->base + keep, a->size - keep, MADV_DONTNEED))
+        a->touched = keep; /* what was given back comes again as zeros */
     a->used = mark.used;
 }
 

@@ -22,6 +22,7 @@ struct arena_hook {
 struct arena {
     char *base;
     size_t size, used, peak; /* bytes */
+    size_t touched;          /* bytes that may not be zero: the most that was used since pages were given back */
     struct arena_hook *hooks;
 };
 

@@ -24,6 +24,11 @@ struct image {
     uint8_t *pixels;   /* [height, width, channels]; borrowed from an arena unless a header says otherwise */
 };
 
+/* Part of a picture: columns left to right - 1 of rows top to bottom - 1. */
+struct image_box {
+    int left, top, right, bottom;
+};
+
 /* What stands behind pixels that let something through. */
 enum image_alpha {
     IMAGE_ALPHA_DROP,     /* the colours as stored, opaque: what a bare RGB conversion gives */

@@ -2,7 +2,14 @@
 
 #include <string.h>
 
+#include "kernels/base/processor.h"
 #include "models/image/resize.h"
+
+EVERY_PROCESSOR static void grey_of(uint8_t *grey, const uint8_t *rgb, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        grey[i] = (uint8_t)((19595u * rgb[3 * i] + 38470u * rgb[3 * i + 1] + 7471u * rgb[3 * i + 2] + 32768u) >> 16);
+}
 
 enum err_code image_to_grey(struct arena *a, const struct image *src, struct image *ret, struct err *err)
 {
@@ -17,15 +24,12 @@ enum err_code image_to_grey(struct arena *a, const struct image *src, struct ima
     rc = image_new(a, src->width, src->height, 1, &grey, err);
     if (rc)
         return rc;
-    for (size_t i = 0; i < n; i++) {
-        const uint8_t *p = src->pixels + 3 * i;
-        grey.pixels[i] = (uint8_t)((19595u * p[0] + 38470u * p[1] + 7471u * p[2] + 32768u) >> 16);
-    }
+    grey_of(grey.pixels, src->pixels, n);
     *ret = grey;
     return ERR_OK;
 }
 
-static void threshold(uint8_t *dst, const uint8_t *src, size_t n)
+EVERY_PROCESSOR static void threshold(uint8_t *dst, const uint8_t *src, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         dst[i] = src[i] >= MASK_THRESHOLD ? 255 : 0;
@@ -64,10 +68,6 @@ enum err_code mask_fit(struct arena *a, const struct image *mask, int width, int
 {
     enum err_code rc;
 
-    if (mask->width == width && mask->height == height) {
-        *ret = *mask;
-        return ERR_OK;
-    }
     if (!same_shape(mask, width, height))
         return err_set(err, ERR_MASK_SIZE, "mask of %d x %d pixels for a photo of %d x %d", mask->width, mask->height,
                        width, height);
@@ -77,15 +77,45 @@ enum err_code mask_fit(struct arena *a, const struct image *mask, int width, int
     return rc;
 }
 
-/* ORs n source pixels into the cells they touch: pixel i covers [i * n_out / n_in, (i + 1) * n_out / n_in). */
-static void cover_row(uint8_t *dst, int n_out, const uint8_t *src, int n_in)
-{
-    for (int i = 0; i < n_in; i++) {
-        int64_t first = (int64_t)i * n_out / n_in, end = ((int64_t)(i + 1) * n_out + n_in - 1) / n_in;
+/* What input i covers along one axis: the cells [i * n_out / n_in, (i + 1) * n_out / n_in), rounded outwards. */
+struct cells {
+    int first, end;
+};
 
+static struct cells cells_of(int i, int n_in, int n_out)
+{
+    return (struct cells){ (int)((int64_t)i * n_out / n_in), (int)(((int64_t)(i + 1) * n_out + n_in - 1) / n_in) };
+}
+
+/* Marks the cells that the marked pixels of a row touch; columns[i] is what pixel i touches. */
+static void cover_row(uint8_t *dst, const uint8_t *src, int n, const struct cells *columns)
+{
+    for (int i = 0; i < n; i++)
         if (src[i])
-            memset(dst + first, 255, (size_t)(end - first));
+            memset(dst + columns[i].first, 255, (size_t)(columns[i].end - columns[i].first));
+}
+
+static enum err_code cover_box(struct arena *a, const struct image *mask, struct image_box box,
+                               const struct image *cover, struct err *err)
+{
+    struct arena_mark scratch = arena_mark(a);
+    int n = box.right - box.left;
+    struct cells *columns = NULL;
+    enum err_code rc = arena_alloc(a, (size_t)n, sizeof *columns, &columns, err);
+
+    if (rc)
+        return rc;
+    for (int i = 0; i < n; i++)
+        columns[i] = cells_of(box.left + i, mask->width, cover->width);
+    for (int y = box.top; y < box.bottom; y++) {
+        const uint8_t *row = mask->pixels + (size_t)y * (size_t)mask->width + box.left;
+        struct cells rows = cells_of(y, mask->height, cover->height);
+
+        for (int i = rows.first; i < rows.end; i++)
+            cover_row(cover->pixels + (size_t)i * (size_t)cover->width, row, n, columns);
     }
+    arena_rewind(a, scratch);
+    return ERR_OK;
 }
 
 enum err_code mask_cover(struct arena *a, const struct image *mask, int width, int height, struct image *ret,
@@ -94,35 +124,41 @@ enum err_code mask_cover(struct arena *a, const struct image *mask, int width, i
     struct image cover;
     enum err_code rc = image_new(a, width, height, 1, &cover, err);
 
-    if (rc)
-        return rc;
-    for (int y = 0; y < mask->height; y++) {
-        int64_t first = (int64_t)y * height / mask->height;
-        int64_t end = ((int64_t)(y + 1) * height + mask->height - 1) / mask->height;
+    if (!rc)
+        rc = cover_box(a, mask, mask_extent(mask).box, &cover, err);
+    if (!rc)
+        *ret = cover;
+    return rc;
+}
 
-        for (int64_t row = first; row < end; row++)
-            cover_row(cover.pixels + row * width, width, mask->pixels + (int64_t)y * mask->width, mask->width);
-    }
-    *ret = cover;
-    return ERR_OK;
+EVERY_PROCESSOR static int count_set(const uint8_t *row, int n)
+{
+    int count = 0;
+
+    for (int x = 0; x < n; x++)
+        count += row[x] != 0;
+    return count;
 }
 
 struct mask_extent mask_extent(const struct image *mask)
 {
-    struct mask_extent e = { .left = mask->width, .top = mask->height };
+    struct mask_extent e = { .box = { .left = mask->width, .top = mask->height } };
 
     for (int y = 0; y < mask->height; y++) {
         const uint8_t *row = mask->pixels + (size_t)y * (size_t)mask->width;
+        int n = count_set(row, mask->width), left = 0, right = mask->width;
 
-        for (int x = 0; x < mask->width; x++) {
-            if (!row[x])
-                continue;
-            e.n_set++;
-            e.left = x < e.left ? x : e.left;
-            e.right = x + 1 > e.right ? x + 1 : e.right;
-            e.top = y < e.top ? y : e.top;
-            e.bottom = y + 1;
-        }
+        if (!n)
+            continue;
+        while (!row[left])
+            left++;
+        while (!row[right - 1])
+            right--;
+        e.n_set += n;
+        e.box.left = left < e.box.left ? left : e.box.left;
+        e.box.right = right > e.box.right ? right : e.box.right;
+        e.box.top = y < e.box.top ? y : e.box.top;
+        e.box.bottom = y + 1;
     }
     return e.n_set ? e : (struct mask_extent){ 0 };
 }

@@ -17,10 +17,10 @@
 
 enum { MASK_THRESHOLD = 128 };
 
-/* The pixels that a mask marks, and the smallest box [left, right) x [top, bottom) around them (all 0 when none). */
+/* How many pixels a mask marks, and the smallest box around them (all 0 when none). */
 struct mask_extent {
     int64_t n_set;
-    int left, top, right, bottom;
+    struct image_box box;
 };
 
 /* Grey from RGB; a grey picture is handed back as it is, sharing its pixels. */
@@ -30,8 +30,8 @@ MUST_CHECK enum err_code image_to_grey(struct arena *a, const struct image *src,
 MUST_CHECK enum err_code mask_from_image(struct arena *a, const struct image *src, struct image *ret, struct err *err);
 
 /*
- * The mask of a photo of width x height pixels. One of the same shape but another size (within one part in a
- * hundred, or one pixel of the mask) is resampled; ERR_MASK_SIZE for one of another shape: it was made for another
+ * The mask of a photo of width x height pixels, from the arena. One of the same shape but another size (within one part
+ * in a hundred, or one pixel of the mask) is resampled; ERR_MASK_SIZE for one of another shape: it was made for another
  * picture, or for this one turned.
  */
 MUST_CHECK enum err_code mask_fit(struct arena *a, const struct image *mask, int width, int height, struct image *ret,

@@ -2,6 +2,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
+
+#include "kernels/base/processor.h"
 
 /* Where the displayed pixel (0, 0) is stored, and which way the stored pixels run as the displayed x and y grow. */
 struct turn {
@@ -33,19 +36,17 @@ static struct walk walk_of(const struct image *src, const struct turn *t)
 
 enum { BLOCK = 32 };
 
-static void copy_block(const struct image *dst, const struct walk *w, int x0, int y0)
+INLINE_HOT void copy_block(const struct image *dst, const struct walk *w, int x0, int y0, size_t channels)
 {
     int x1 = x0 + BLOCK < dst->width ? x0 + BLOCK : dst->width;
     int y1 = y0 + BLOCK < dst->height ? y0 + BLOCK : dst->height;
-    size_t channels = (size_t)dst->channels;
 
     for (int y = y0; y < y1; y++) {
         const uint8_t *src = w->origin + y * w->step_y + x0 * w->step_x;
         uint8_t *p = dst->pixels + ((size_t)y * (size_t)dst->width + (size_t)x0) * channels;
 
-        for (int x = x0; x < x1; x++, src += w->step_x)
-            for (size_t c = 0; c < channels; c++)
-                *p++ = src[c];
+        for (int x = x0; x < x1; x++, src += w->step_x, p += channels)
+            memcpy(p, src, channels);
     }
 }
 
@@ -55,7 +56,10 @@ static void copy_turned(const struct image *dst, const struct walk *w)
 #pragma omp parallel for schedule(static)
     for (int y0 = 0; y0 < dst->height; y0 += BLOCK)
         for (int x0 = 0; x0 < dst->width; x0 += BLOCK)
-            copy_block(dst, w, x0, y0);
+            if (dst->channels == 3)
+                copy_block(dst, w, x0, y0, 3);
+            else
+                copy_block(dst, w, x0, y0, 1);
 }
 
 enum err_code image_orient(struct arena *a, const struct image *src, int orientation, struct image *ret,

@@ -20,4 +20,9 @@
 MUST_CHECK enum err_code image_resize(struct arena *a, const struct image *src, int width, int height,
                                       struct image *ret, struct err *err);
 
+/* Only this part of what image_resize() would make; nothing else is computed. ERR_INVALID for an empty box or one that
+ * is not within width x height. */
+MUST_CHECK enum err_code image_resize_box(struct arena *a, const struct image *src, int width, int height,
+                                          struct image_box box, struct image *ret, struct err *err);
+
 #endif

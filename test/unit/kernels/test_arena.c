@@ -1,4 +1,5 @@
 #include <stdint.h>
+#include <string.h>
 
 #include "kernels/base/arena.h"
 #include "test/support/check.h"
@@ -32,5 +33,33 @@ TEST(arena__refuses_what_does_not_fit_and_overflow)
     CHECK(p == NULL);
     err = (struct err){ 0 };
     CHECK_OK(arena_alloc(&a, 1, 4096, &p, &err), err);
+    arena_done(&a);
+}
+
+/* Whether pages were given back in between or not, and beside what is kept. */
+TEST(arena__memory_is_zero_however_often_it_was_used)
+{
+    static const size_t sizes[] = { 1, 100, 4096, 70000, 3 << 20, 100, 5 << 20, 64 };
+    struct arena a;
+    struct err err = { 0 };
+    char *kept = NULL, *p = NULL;
+
+    CHECK_OK(arena_init(&a, 16 << 20, &err), err);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct arena_mark mark;
+
+        CHECK_OK(arena_alloc(&a, 3, 1000, &kept, &err), err);
+        memset(kept, 1, 3000);
+        mark = arena_mark(&a);
+        for (int again = 0; again < 2; again++) {
+            CHECK_OK(arena_alloc(&a, sizes[i], 1, &p, &err), err);
+            for (size_t k = 0; k < sizes[i]; k++)
+                CHECK(p[k] == 0);
+            memset(p, 1, sizes[i]);
+        }
+        arena_rewind(&a, mark);
+        for (size_t k = 0; k < 3000; k++)
+            CHECK(kept[k] == 1);
+    }
     arena_done(&a);
 }

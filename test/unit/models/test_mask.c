@@ -141,9 +141,9 @@ TEST(mask__knows_its_extent)
     CHECK_OK(arena_init(&a, 1 << 20, &err), err);
     CHECK_OK(image_new(&a, 10, 8, 1, &mask, &err), err);
     e = mask_extent(&mask);
-    CHECK(e.n_set == 0 && e.right == 0);
+    CHECK(e.n_set == 0 && e.box.right == 0);
     mask.pixels[2 * 10 + 7] = mask.pixels[5 * 10 + 3] = 255;
     e = mask_extent(&mask);
-    CHECK(e.n_set == 2 && e.left == 3 && e.right == 8 && e.top == 2 && e.bottom == 6);
+    CHECK(e.n_set == 2 && e.box.left == 3 && e.box.right == 8 && e.box.top == 2 && e.box.bottom == 6);
     arena_done(&a);
 }

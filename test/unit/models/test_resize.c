@@ -118,3 +118,39 @@ TEST(resize__refuses_sizes_beyond_the_limits_and_gives_its_scratch_back)
     CHECK_INT(a.used - used, 64 * 64 * 3);
     arena_done(&a);
 }
+
+/* Growing and shrinking, one pass or two in either order, and no pass at all. */
+TEST(resize__makes_a_part_as_it_is_in_the_whole)
+{
+    static const struct { int width, height; } sizes[] = { { 61, 47 }, { 200, 47 }, { 61, 13 },  { 20, 40 },
+                                                           { 55, 9 },  { 180, 99 }, { 300, 20 }, { 7, 120 } };
+    struct arena a;
+    struct err err = { 0 };
+
+    CHECK_OK(arena_init(&a, 16 << 20, &err), err);
+    for (size_t i = 0; i < 2 * sizeof sizes / sizeof *sizes; i++) {
+        int width = sizes[i / 2].width, height = sizes[i / 2].height, channels = i % 2 ? 3 : 1;
+        const struct image_box boxes[] = { { 0, 0, width, height },
+                                           { width / 3, height / 4, width / 3 + 1, height },
+                                           { 0, height - 1, width / 2 + 1, height },
+                                           { width - 3, 2, width, height / 2 + 2 } };
+        struct image src, whole, part;
+
+        picture_of_noise(&a, 61, 47, channels, 3, &src);
+        CHECK_OK(image_resize(&a, &src, width, height, &whole, &err), err);
+        for (size_t b = 0; b < sizeof boxes / sizeof *boxes; b++) {
+            size_t row = (size_t)(boxes[b].right - boxes[b].left) * (size_t)channels;
+
+            CHECK_OK(image_resize_box(&a, &src, width, height, boxes[b], &part, &err), err);
+            CHECK_INT(image_bytes(&part), row * (size_t)(boxes[b].bottom - boxes[b].top));
+            for (int y = boxes[b].top; y < boxes[b].bottom; y++)
+                CHECK(memcmp(part.pixels + (size_t)(y - boxes[b].top) * row,
+                             whole.pixels + (size_t)((y * width + boxes[b].left) * channels), row) == 0);
+        }
+        CHECK_INT(image_resize_box(&a, &src, width, height, (struct image_box){ 2, 2, 2, 5 }, &part, NULL), ERR_INVALID);
+        CHECK_INT(image_resize_box(&a, &src, width, height, (struct image_box){ -1, 0, 2, 5 }, &part, NULL), ERR_INVALID);
+        CHECK_INT(image_resize_box(&a, &src, width, height, (struct image_box){ 0, 0, 2, height + 1 }, &part, NULL),
+                  ERR_INVALID);
+    }
+    arena_done(&a);
+}
