@@ -3,15 +3,11 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/bench_product.h"
-#include "kernels/devarena.h"
 #include "kernels/ops.h"
+#include "models/bench_kinds.h"
+#include "models/bench_rig.h"
 #include "models/flux.h"
-#include "models/random_model.h"
 #include "models/vae.h"
-
-enum { SLAB_BYTES = 64 << 20, SCRATCH_BYTES = 256 << 20 };
-static const size_t address_space = (size_t)64 << 30; /* for host memory; only what is touched is taken */
 
 static const struct flux_config flux_fill = {
     .in_channels = 384,
@@ -28,76 +24,10 @@ static const struct flux_config flux_fill = {
 };
 static const int64_t vae_widths[4] = { 128, 256, 512, 512 };
 
-/* A model of random weights and the arenas it runs in. */
-struct rig {
-    const struct bench_options *o;
-    struct arena arena, scratch;
-    struct devarena weights, job_mem, step_mem;
-    struct random_model made_up;
-    struct tensor_file file;
-    struct weight_set set;
-    struct weight_loader loader;
-};
-
-static enum err_code rig_open(struct rig *r, const struct bench_options *o, bool share, struct err *err)
-{
-    enum err_code rc;
-
-    *r = (struct rig){ .o = o };
-    r->loader = (struct weight_loader){ .set = &r->set, .be = o->be, .mem = &r->weights, .scratch = &r->scratch };
-    rc = arena_init(&r->arena, address_space, err);
-    if (!rc)
-        rc = arena_init(&r->scratch, SCRATCH_BYTES, err);
-    if (!rc)
-        rc = devarena_init(&r->weights, o->be, 0, SLAB_BYTES, err);
-    return rc ? rc : random_model_init(&r->made_up, &r->arena, o->quant, share, err);
-}
-
-static void rig_close(struct rig *r)
-{
-    devarena_done(&r->step_mem);
-    devarena_done(&r->job_mem);
-    devarena_done(&r->weights);
-    arena_done(&r->scratch);
-    arena_done(&r->arena);
-}
-
-/* A tensor of the job with some values in it. */
-static enum err_code make_input(struct rig *r, struct tensor *t, int n_dims, const int64_t *dims, struct err *err)
-{
-    int64_t count = 1;
-    float *values = NULL;
-    struct arena_mark mark = arena_mark(&r->arena);
-    void *data = NULL;
-    enum err_code rc;
-
-    for (int i = 0; i < n_dims; i++)
-        count *= dims[i];
-    rc = devarena_alloc(&r->job_mem, (size_t)count * sizeof(float), &data, err);
-    if (!rc)
-        rc = arena_alloc(&r->arena, (size_t)count, sizeof *values, &values, err);
-    for (int64_t i = 0; i < count && !rc; i++)
-        values[i] = sinf((float)(i % 10007));
-    if (!rc) {
-        *t = tensor_make(DT_F32, n_dims, dims, data);
-        rc = op_upload(r->o->be, t, values, err);
-    }
-    arena_rewind(&r->arena, mark);
-    return rc;
-}
-
-static void keep_best(struct bench_figure *f, double start)
-{
-    double seconds = bench_clock() - start;
-
-    if (f->seconds == 0 || seconds < f->seconds)
-        f->seconds = seconds;
-}
-
 /* --- the transformer --- */
 
 struct flux_rig {
-    struct rig rig;
+    struct bench_rig rig;
     struct flux flux;
     struct flux_job job;
     struct tensor cond, prompt_embeds, pooled, latents, velocity;
@@ -130,15 +60,16 @@ static enum err_code make_flux_inputs(struct flux_rig *r, struct err *err)
 {
     const struct flux_config *c = &r->flux.config;
     int64_t n_img = (int64_t)(r->rig.o->width / 16) * (r->rig.o->height / 16), n_txt = r->rig.o->n_txt;
-    enum err_code rc = make_input(&r->rig, &r->cond, 2, (int64_t[]){ n_img, c->in_channels - c->out_channels }, err);
+    enum err_code rc =
+        bench_rig_input(&r->rig, &r->cond, 2, (int64_t[]){ n_img, c->in_channels - c->out_channels }, err);
 
     if (!rc)
-        rc = make_input(&r->rig, &r->prompt_embeds, 2, (int64_t[]){ n_txt, c->context }, err);
+        rc = bench_rig_input(&r->rig, &r->prompt_embeds, 2, (int64_t[]){ n_txt, c->context }, err);
     if (!rc)
-        rc = make_input(&r->rig, &r->pooled, 1, (int64_t[]){ c->pooled }, err);
+        rc = bench_rig_input(&r->rig, &r->pooled, 1, (int64_t[]){ c->pooled }, err);
     if (!rc)
-        rc = make_input(&r->rig, &r->latents, 2, (int64_t[]){ n_img, c->out_channels }, err);
-    return rc ? rc : make_input(&r->rig, &r->velocity, 2, (int64_t[]){ n_img, c->out_channels }, err);
+        rc = bench_rig_input(&r->rig, &r->latents, 2, (int64_t[]){ n_img, c->out_channels }, err);
+    return rc ? rc : bench_rig_input(&r->rig, &r->velocity, 2, (int64_t[]){ n_img, c->out_channels }, err);
 }
 
 /* Ready to run a step or a block. */
@@ -161,7 +92,7 @@ static enum err_code open_flux(struct flux_rig *r, const struct bench_options *o
     enum err_code rc;
 
     memset(r, 0, sizeof *r);
-    rc = rig_open(&r->rig, o, share, err);
+    rc = bench_rig_open(&r->rig, o, share, err);
     if (!rc)
         rc = load_flux(r, config, err);
     if (!rc)
@@ -179,11 +110,16 @@ static enum err_code open_flux(struct flux_rig *r, const struct bench_options *o
 }
 
 /* Both kinds of block have as many weights: qkv, proj and two of the MLP. */
-static double block_flop(const struct flux_config *c, double n)
+static double products_flop(const struct flux_config *c, double n)
 {
     double d = (double)c->hidden, mlp = (double)c->mlp;
 
-    return 2 * n * (4 * d * d + 2 * d * mlp) + 4 * n * n * d;
+    return 2 * n * (4 * d * d + 2 * d * mlp);
+}
+
+static double attention_flop(const struct flux_config *c, double n)
+{
+    return 4 * n * n * (double)c->hidden;
 }
 
 /* The stream's values do not matter for the time, but must stay finite: they begin anew. */
@@ -202,7 +138,7 @@ static enum err_code time_block(struct flux_rig *r, int block, struct bench_figu
         rc = flux_run_block(&r->flux, &r->job, 0, block, &r->stream, &r->rig.step_mem, err);
     if (!rc)
         rc = be->ops->sync(be, err);
-    keep_best(f, begin);
+    bench_keep_since(f, begin);
     return rc;
 }
 
@@ -214,13 +150,15 @@ enum err_code bench_blocks(const struct bench_options *o, struct bench_blocks *r
     struct flux_rig r;
     int64_t n_columns = 4 * config.hidden + 2 * config.mlp;
     enum err_code rc;
+    double n;
 
     config.n_double = config.n_single = 1;
     rc = open_flux(&r, o, &config, false, err);
     if (rc)
         goto out;
-    b.double_block.flop = b.single_block.flop = block_flop(&config, (double)(r.job.n_txt + r.job.n_img));
-    b.product.flop = 2.0 * (double)(r.job.n_txt + r.job.n_img) * (double)n_columns * (double)config.hidden;
+    n = (double)(r.job.n_txt + r.job.n_img);
+    b.double_block.flop = b.single_block.flop = products_flop(&config, n) + attention_flop(&config, n);
+    b.product.flop = 2 * n * (double)n_columns * (double)config.hidden;
     if (strcmp(o->be->name, "cpu") == 0)
         rc = bench_product_open(o->be->act, r.job.n_txt + r.job.n_img, n_columns, config.hidden, &product, err);
     b.product.seconds = product ? INFINITY : 0;
@@ -236,54 +174,74 @@ enum err_code bench_blocks(const struct bench_options *o, struct bench_blocks *r
         *ret = b;
 out:
     bench_product_close(product);
-    rig_close(&r.rig);
+    bench_rig_close(&r.rig);
     return rc;
 }
 
-/* A product large enough to reach the backend's best, with weights that need no expanding. */
-static enum err_code time_product(struct flux_rig *r, struct bench_figure *f, struct err *err)
+/* A step as the pipeline runs it, with the device's time for it. */
+static enum err_code time_step(struct flux_rig *r, struct bench_step *b, struct err *err)
 {
     struct backend *be = r->rig.o->be;
-    bool on_device = !be->in_place;
-    int64_t rows = on_device ? 8192 : 2048, width = on_device ? 8192 : 4096;
-    struct random_model made_up;
-    struct tensor_file file;
-    struct tensor_entry *e;
-    struct devarena mem = { 0 };
-    struct tensor x, y;
-    struct weight host, w;
-    enum err_code rc = random_model_init(&made_up, &r->rig.arena, be->act, false, err);
+    double begin = bench_clock(), ms = 0;
+    enum err_code rc = be->ops->mark(be, 0, err);
 
     if (!rc)
-        rc = random_model_add(&made_up, "product", 2, (int64_t[]){ width, width }, err);
+        rc = flux_step(&r->flux, &r->job, 0, &r->latents, &r->velocity, NULL, &r->rig.step_mem, err);
     if (!rc)
-        rc = random_model_finish(&made_up, &file, err);
+        rc = be->ops->mark(be, 1, err);
     if (!rc)
-        rc = devarena_init(&mem, be, (size_t)(rows * width) * 8, 0, err);
-    if (!rc)
-        rc = devarena_2d(&mem, be->act, rows, width, &x, err);
-    if (!rc)
-        rc = devarena_2d(&mem, be->act, rows, width, &y, err);
-    if (rc)
-        goto out;
-    e = &made_up.entries[0];
-    host = (struct weight){ .dtype = e->dtype, .rows = width, .cols = width, .data = e->data };
-    rc = be->ops->weight_load(be, &host, &w, err);
-    f->flop = 2.0 * (double)rows * (double)width * (double)width;
-    for (int i = 0; i < 2 * r->rig.o->repeats && !rc; i++) {
-        double begin;
-
-        rc = be->ops->sync(be, err);
-        begin = bench_clock();
-        if (!rc)
-            rc = op_linear(be, &y, &x, &w, NULL, ACT_NONE, err);
-        if (!rc)
-            rc = be->ops->sync(be, err);
-        keep_best(f, begin);
-    }
-out:
-    devarena_done(&mem);
+        rc = be->ops->elapsed(be, 0, 1, &ms, err);
+    bench_keep_since(&b->step, begin);
+    bench_keep(&b->device, ms * 1e-3);
     return rc;
+}
+
+/* The host's time between the ends of blocks, each of which it waits for. */
+struct queueing {
+    struct backend *be;
+    double begin, seconds;
+};
+
+static enum err_code after_block(void *ctx, const char *kind, int index, const struct flux_stream *s, struct err *err)
+{
+    struct queueing *q = ctx;
+    enum err_code rc;
+
+    (void)kind, (void)index, (void)s;
+    q->seconds += bench_clock() - q->begin;
+    rc = q->be->ops->sync(q->be, err);
+    q->begin = bench_clock();
+    return rc;
+}
+
+/* Block by block: a driver whose queue is full makes the host wait, and a step may be more than it takes. */
+static enum err_code time_queueing(struct flux_rig *r, struct bench_step *b, struct err *err)
+{
+    struct queueing q = { .be = r->rig.o->be };
+    const struct flux_tap tap = { after_block, &q };
+    enum err_code rc;
+
+    if (!q.be->runs_behind)
+        return ERR_OK;
+    q.begin = bench_clock();
+    rc = flux_step(&r->flux, &r->job, 0, &r->latents, &r->velocity, &tap, &r->rig.step_mem, err);
+    q.seconds += bench_clock() - q.begin;
+    bench_keep(&b->queueing, q.seconds);
+    return rc ? rc : q.be->ops->sync(q.be, err);
+}
+
+static enum err_code time_kinds(struct flux_rig *r, struct bench_step *b, struct err *err)
+{
+    struct backend *be = r->rig.o->be;
+    struct bench_kinds k;
+    enum err_code rc;
+
+    bench_kinds_watch(&k, be);
+    rc = flux_step(&r->flux, &r->job, 0, &r->latents, &r->velocity, NULL, &r->rig.step_mem, err);
+    bench_kinds_leave(&k, be);
+    for (int i = 0; i < BENCH_KINDS; i++)
+        bench_keep(&b->kinds[i], k.ms[i] * 1e-3);
+    return rc ? rc : be->ops->sync(be, err);
 }
 
 enum err_code bench_step(const struct bench_options *o, struct bench_step *ret, struct err *err)
@@ -292,21 +250,23 @@ enum err_code bench_step(const struct bench_options *o, struct bench_step *ret, 
     struct bench_step b = { 0 };
     struct flux_rig r;
     enum err_code rc = open_flux(&r, o, c, true, err);
+    double n;
 
     if (!rc)
-        rc = time_product(&r, &b.product, err);
+        rc = bench_rig_product(&r.rig, &b.product, err);
     if (rc)
         goto out;
-    b.step.flop = (c->n_double + c->n_single) * block_flop(c, (double)(r.job.n_txt + r.job.n_img)) +
-                  2.0 * (double)r.job.n_img * (double)(c->hidden * (c->in_channels + c->out_channels));
-    for (int i = 0; i < o->repeats && !rc; i++) {
-        double begin = bench_clock();
-
-        rc = flux_step(&r.flux, &r.job, 0, &r.latents, &r.velocity, NULL, &r.rig.step_mem, err);
-        if (!rc)
-            rc = o->be->ops->sync(o->be, err);
-        keep_best(&b.step, begin);
-    }
+    n = (double)(r.job.n_txt + r.job.n_img);
+    b.kinds[BENCH_ATTENTION].flop = (c->n_double + c->n_single) * attention_flop(c, n);
+    b.kinds[BENCH_PRODUCTS].flop = (c->n_double + c->n_single) * products_flop(c, n) +
+                                   2.0 * (double)r.job.n_img * (double)(c->hidden * (c->in_channels + c->out_channels));
+    b.step.flop = b.kinds[BENCH_PRODUCTS].flop + b.kinds[BENCH_ATTENTION].flop;
+    for (int i = 0; i < o->repeats && !rc; i++)
+        rc = time_step(&r, &b, err);
+    if (!rc)
+        rc = time_queueing(&r, &b, err);
+    if (!rc)
+        rc = time_kinds(&r, &b, err);
     for (int i = 0; i < r.rig.file.n_entries; i++)
         b.weight_bytes += r.rig.file.entries[i].bytes;
     b.load.seconds = r.load_seconds;
@@ -316,7 +276,7 @@ enum err_code bench_step(const struct bench_options *o, struct bench_step *ret, 
     if (!rc)
         *ret = b;
 out:
-    rig_close(&r.rig);
+    bench_rig_close(&r.rig);
     return rc;
 }
 
@@ -328,8 +288,8 @@ enum err_code bench_vae(const struct bench_options *o, struct bench_vae *ret, st
     struct bench_vae b = { 0 };
     struct tensor rgb, z, moments;
     struct vae vae;
-    struct rig r;
-    enum err_code rc = rig_open(&r, o, false, err);
+    struct bench_rig r;
+    enum err_code rc = bench_rig_open(&r, o, false, err);
 
     if (!rc)
         rc = random_model_add_vae(&r.made_up, vae_widths, err);
@@ -346,27 +306,27 @@ enum err_code bench_vae(const struct bench_options *o, struct bench_vae *ret, st
     if (!rc)
         rc = devarena_init(&r.job_mem, o->be, (size_t)(4 * height * width + 64 * h * w) * sizeof(float) + 4096, 0, err);
     if (!rc)
-        rc = make_input(&r, &rgb, 3, (int64_t[]){ height, width, 3 }, err);
+        rc = bench_rig_input(&r, &rgb, 3, (int64_t[]){ height, width, 3 }, err);
     if (!rc)
-        rc = make_input(&r, &z, 3, (int64_t[]){ h, w, VAE_LATENT }, err);
+        rc = bench_rig_input(&r, &z, 3, (int64_t[]){ h, w, VAE_LATENT }, err);
     if (!rc)
-        rc = make_input(&r, &moments, 3, (int64_t[]){ h, w, VAE_MOMENTS }, err);
+        rc = bench_rig_input(&r, &moments, 3, (int64_t[]){ h, w, VAE_MOMENTS }, err);
     for (int i = 0; i < o->repeats && !rc; i++) {
         double begin = bench_clock();
 
         rc = vae_encode(&vae, &rgb, &moments, &r.step_mem, err);
         if (!rc)
             rc = o->be->ops->sync(o->be, err);
-        keep_best(&b.encode, begin);
+        bench_keep_since(&b.encode, begin);
         begin = bench_clock();
         if (!rc)
             rc = vae_decode(&vae, &z, &rgb, &r.step_mem, err);
         if (!rc)
             rc = o->be->ops->sync(o->be, err);
-        keep_best(&b.decode, begin);
+        bench_keep_since(&b.decode, begin);
     }
     if (!rc)
         *ret = b;
-    rig_close(&r);
+    bench_rig_close(&r);
     return rc;
 }

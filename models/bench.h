@@ -8,7 +8,7 @@
 #ifndef MODELS_BENCH_H
 #define MODELS_BENCH_H
 
-#include "kernels/backend.h"
+#include "models/bench_kinds.h"
 
 struct bench_options {
     struct backend *be;
@@ -41,6 +41,9 @@ MUST_CHECK enum err_code bench_vae(const struct bench_options *o, struct bench_v
 /* One denoising step of the whole transformer, and a large product of the backend's own as its measure. */
 struct bench_step {
     struct bench_figure load, step, product; /* load: of all weights into the backend, seconds only */
+    struct bench_figure device;              /* the step between two marks, seconds only */
+    struct bench_figure queueing;            /* the host's part of it, seconds only; 0 where nothing runs behind */
+    struct bench_figure kinds[BENCH_KINDS];  /* of a step */
     size_t weight_bytes, job_bytes, step_bytes;
     size_t device_bytes; /* in use on the device while it runs; 0: it has no memory of its own */
 };

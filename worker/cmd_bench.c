@@ -88,6 +88,7 @@ static enum err_code run_vae(const struct bench_options *o, struct err *err)
 
 static enum err_code run_step(const struct bench_options *o, struct err *err)
 {
+    static const char *const kinds[BENCH_KINDS] = { "  products", "  attention", "  rest" };
     struct bench_step b = { 0 };
     enum err_code rc = bench_step(o, &b, err);
 
@@ -95,6 +96,11 @@ static enum err_code run_step(const struct bench_options *o, struct err *err)
         return rc;
     print_figure("load", &b.load);
     print_figure("step", &b.step);
+    for (int i = 0; i < BENCH_KINDS; i++)
+        print_figure(kinds[i], &b.kinds[i]);
+    if (b.queueing.seconds > 0)
+        (void)printf("the host queues a step in %.1f ms, the device runs it in %.1f ms\n", b.queueing.seconds * 1e3,
+                     b.device.seconds * 1e3);
     print_figure("product", &b.product);
     (void)printf("%.2f TFLOP/s, %.2f of the product's\n", rate(&b.step) * 1e-12, rate(&b.step) / rate(&b.product));
     (void)printf("weights %.2f GB, arenas of the job %.2f GB, of a step %.2f GB\n", (double)b.weight_bytes * 1e-9,

@@ -234,6 +234,7 @@ float bf16(const void *p)
 } /* namespace */
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
+long cuda_shim_launches;
 
 void cuda_shim_backwards(bool backwards)
 {

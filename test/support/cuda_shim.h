@@ -21,6 +21,7 @@
 extern "C" {
 #endif
 void cuda_shim_backwards(bool backwards);
+extern long cuda_shim_launches; /* kernels launched so far */
 #ifdef __cplusplus
 }
 
@@ -80,6 +81,7 @@ int cuda_shim_allow_shared(size_t bytes);
 
 template <class F> int cuda_shim_launch(dim3 grid, dim3 block, size_t shared_bytes, F thread)
 {
+    cuda_shim_launches++;
     return cuda_shim_run(grid, block, shared_bytes, [](void *f) { (*(F *)f)(); }, &thread);
 }
 

@@ -9,6 +9,7 @@
 
 #include "kernels/cuda/cublaslt.h"
 #include "kernels/quant.h"
+#include "test/gpu/dry/fake_cuda.h"
 
 struct layout {
     cudaDataType_t type;
@@ -22,6 +23,13 @@ struct op {
     cudaDataType_t bias_type;
     const void *bias;
 };
+
+static long n_products;
+
+long fake_cublaslt_products(void)
+{
+    return n_products;
+}
 
 static cublasStatus_t fake_create(cublasLtHandle_t *ret)
 {
@@ -173,6 +181,7 @@ static cublasStatus_t fake_matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t 
     float *va = gather(a, la, a_sums_rows), *vb = gather(b, lb, b_sums_rows);
 
     (void)handle, (void)algo, (void)workspace_bytes, (void)stream;
+    n_products++;
     assert(workspace && ld->rows == (uint64_t)m && ld->cols == (uint64_t)n && lc->ld == ld->ld);
     assert((int64_t)(b_sums_rows ? lb->rows : lb->cols) == k);
     for (int64_t j = 0; j < n; j++)

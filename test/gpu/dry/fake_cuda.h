@@ -7,4 +7,6 @@
 /* From now on nearly every call ends as on a device that was reached by an illegal access; false: no more. */
 void fake_cuda_fault(bool faulty);
 
+long fake_cublaslt_products(void); /* run so far */
+
 #endif

@@ -1,0 +1,121 @@
+/*
+ * How much the host queues for a step: kernels and products of a transformer of one head, whose operations go the same
+ * ways as the real one's. What test/bench/RESULTS.md says about it is counted here.
+ */
+#include "models/flux.h"
+#include "models/random_model.h"
+#include "test/gpu/device.h"
+#include "test/gpu/dry/fake_cuda.h"
+#include "test/support/cuda_shim.h"
+
+enum { ROWS = 2, COLS = 3, N_IMG = ROWS * COLS, N_TXT = 5 };
+
+struct made_up {
+    struct arena arena, scratch;
+    struct backend *be;
+    struct devarena weights, job_mem, step_mem;
+    struct random_model model;
+    struct tensor_file file;
+    struct weight_set set;
+    struct flux flux;
+    struct flux_job job;
+    struct tensor cond, prompt, pooled, latents, velocity;
+};
+
+static void load(struct made_up *m, int n_double, int n_single, enum weight_mode mode)
+{
+    const struct flux_config config = {
+        .in_channels = 384,
+        .out_channels = 64,
+        .hidden = 128,
+        .mlp = 512,
+        .context = 256,
+        .pooled = 256,
+        .head_dim = 128,
+        .n_heads = 1,
+        .n_double = n_double,
+        .n_single = n_single,
+        .guidance = true,
+    };
+    struct weight_loader l = { .set = &m->set, .mem = &m->weights, .scratch = &m->scratch };
+    struct err err = { 0 };
+
+    *m = (struct made_up){ 0 };
+    CHECK_OK(arena_init(&m->arena, 64 << 20, &err), err);
+    CHECK_OK(arena_init(&m->scratch, 64 << 20, &err), err);
+    CHECK_OK(backend_open(BACKEND_CUDA, PRECISION_DEFAULT, &m->be, &err), err);
+    l.be = m->be;
+    CHECK_OK(devarena_init(&m->weights, m->be, 0, 1 << 20, &err), err);
+    CHECK_OK(devarena_init(&m->job_mem, m->be, 16 << 20, 0, &err), err);
+    CHECK_OK(devarena_init(&m->step_mem, m->be, 16 << 20, 0, &err), err);
+    CHECK_OK(random_model_init(&m->model, &m->arena, DT_Q8_0, true, &err), err);
+    CHECK_OK(flux_describe(&config, random_model_add, &m->model, &err), err);
+    CHECK_OK(random_model_finish(&m->model, &m->file, &err), err);
+    CHECK_OK(flux_weight_set(&m->set, &m->file, 1, &err), err);
+    backend_expect_weights(m->be, mode, 0);
+    CHECK_OK(flux_load(&m->flux, &l, &m->arena, &err), err);
+}
+
+static void prepare(struct made_up *m)
+{
+    static const float sigmas[] = { 1, 0.5f };
+    struct flux_inputs in = { .grid_rows = ROWS,
+                              .grid_cols = COLS,
+                              .cond = &m->cond,
+                              .prompt_embeds = &m->prompt,
+                              .pooled = &m->pooled,
+                              .n_steps = 2,
+                              .sigmas = sigmas,
+                              .guidance = 30 };
+    struct err err = { 0 };
+
+    CHECK_OK(devarena_2d(&m->job_mem, DT_F32, N_IMG, 320, &m->cond, &err), err);
+    CHECK_OK(devarena_2d(&m->job_mem, DT_F32, N_TXT, 256, &m->prompt, &err), err);
+    CHECK_OK(devarena_1d(&m->job_mem, DT_F32, 256, &m->pooled, &err), err);
+    CHECK_OK(devarena_2d(&m->job_mem, DT_F32, N_IMG, 64, &m->latents, &err), err);
+    CHECK_OK(devarena_2d(&m->job_mem, DT_F32, N_IMG, 64, &m->velocity, &err), err);
+    CHECK_OK(flux_prepare(&m->flux, &in, &m->job_mem, &m->step_mem, &m->scratch, &m->job, &err), err);
+}
+
+static void close_all(struct made_up *m)
+{
+    devarena_done(&m->step_mem);
+    devarena_done(&m->job_mem);
+    devarena_done(&m->weights);
+    backend_close(m->be);
+    arena_done(&m->scratch);
+    arena_done(&m->arena);
+}
+
+/* Of the second of two steps, the Euler step included: by then the ring knows what comes. */
+static int launches(int n_double, int n_single, enum weight_mode mode)
+{
+    struct err err = { 0 };
+    struct made_up m;
+    long n = 0;
+
+    (void)device();
+    load(&m, n_double, n_single, mode);
+    prepare(&m);
+    for (int i = 0; i < 2; i++) {
+        CHECK_OK(m.be->ops->sync(m.be, &err), err);
+        n = cuda_shim_launches + fake_cublaslt_products();
+        CHECK_OK(flux_step(&m.flux, &m.job, i, &m.latents, &m.velocity, NULL, &m.step_mem, &err), err);
+        CHECK_OK(op_axpy(m.be, &m.latents, -0.5f, &m.velocity, &err), err);
+        CHECK_OK(m.be->ops->sync(m.be, &err), err);
+    }
+    n = cuda_shim_launches + fake_cublaslt_products() - n;
+    close_all(&m);
+    return (int)n;
+}
+
+TEST(dry_launches__of_a_step_are_as_many_as_was_written_down)
+{
+    int least = launches(1, 1, WEIGHTS_EXPANDED), of_double = launches(2, 1, WEIGHTS_EXPANDED) - least,
+        of_single = launches(1, 2, WEIGHTS_EXPANDED) - least, rest = least - of_double - of_single;
+
+    CHECK_INT(of_double, 29);
+    CHECK_INT(of_single, 11);
+    CHECK_INT(19 * of_double + 38 * of_single + rest, 975);
+    CHECK_INT(launches(2, 1, WEIGHTS_STORED) - launches(1, 1, WEIGHTS_STORED), of_double + 8); /* a matrix, a kernel */
+}
