@@ -128,6 +128,12 @@ struct backend_ops {
     enum err_code (*upsample2x)(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
 };
 
+/* What a device's library for matrix products knew no way for. The results are right, the time is not. */
+struct backend_refused {
+    int64_t shapes;     /* taken in parts since */
+    int64_t plain_runs; /* products made by plain loops, orders of magnitude slower */
+};
+
 struct backend {
     const struct backend_ops *ops;
     const char *name; /* "cpu", "plain", "cuda", "plan" */
@@ -136,6 +142,9 @@ struct backend {
     bool runs_behind; /* operations are queued and return before they have run */
     bool in_place;    /* matrices are used where they lie in the file's mapping, and take no memory of their own */
     char without_cuda[ERR_MESSAGE_MAX]; /* opened as AUTO, and this is why it is no CUDA; else empty */
+    struct backend_refused refused;
+    /* set by who opened it; NULL: nobody wants to know. A line about what is slower than it should be, once a cause */
+    void (*warn)(const char *line);
 };
 
 enum backend_kind { BACKEND_AUTO, BACKEND_CPU, BACKEND_PLAIN, BACKEND_CUDA };

@@ -268,7 +268,16 @@ int cli_fail(const char *command, const struct err *err)
     return CLI_FAILED;
 }
 
+void cli_warn(const char *line)
+{
+    (void)fprintf(stderr, "%s: warning: %s\n", program, line);
+}
+
 enum err_code cli_backend_open(const struct cli_backend *b, struct backend **ret, struct err *err)
 {
-    return backend_open((enum backend_kind)b->kind, (enum precision)b->precision, ret, err);
+    enum err_code rc = backend_open((enum backend_kind)b->kind, (enum precision)b->precision, ret, err);
+
+    if (!rc)
+        (*ret)->warn = cli_warn;
+    return rc;
 }

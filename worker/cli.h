@@ -81,6 +81,8 @@ extern const char *const cli_backend_names[], *const cli_precision_names[]; /* i
         { "--precision", CLI_CHOICE, &(b).precision, .choices = cli_precision_names, \
           .help = "inputs of matrix products (f32 on the CPU, bf16 on CUDA)" }
 
+/* What the backend warns of goes to stderr. */
 MUST_CHECK enum err_code cli_backend_open(const struct cli_backend *b, struct backend **ret, struct err *err);
+void cli_warn(const char *line);
 
 #endif

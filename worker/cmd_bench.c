@@ -125,6 +125,9 @@ static enum err_code run(enum what what, const struct cli_backend *backend, stru
         (void)printf(", %d text tokens, weights %s", o->n_txt, dtype_info(o->quant)->name);
     (void)printf("\n");
     rc = runs[what](o, err);
+    if (o->be->refused.shapes)
+        (void)printf("refused       %lld shapes of products by the library, %lld products by plain loops\n",
+                     (long long)o->be->refused.shapes, (long long)o->be->refused.plain_runs);
     (void)getrusage(RUSAGE_SELF, &usage);
     if (!rc)
         (void)printf("peak memory   %9.1f MiB\n", (double)usage.ru_maxrss / 1024);

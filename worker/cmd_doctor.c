@@ -225,6 +225,8 @@ static void check_values(struct doctor *d)
     enum err_code rc = backend_open((enum backend_kind)d->cfg.backend, PRECISION_DEFAULT, &be, &err);
 
     if (!rc)
+        be->warn = cli_warn;
+    if (!rc)
         rc = fill_model_open(d->cfg.model_dir, &o, be, &m, &err);
     if (!rc)
         rc = self_check_run(m, &check, &err);

@@ -196,6 +196,7 @@ static enum err_code run(struct local *l, struct err *err)
         .backend = (enum backend_kind)l->backend.kind,
         .precision = (enum precision)l->backend.precision,
         .max_steps = l->steps,
+        .warn = cli_warn,
     };
     struct edit_result result = { 0 };
     struct engine *e = NULL;

@@ -126,13 +126,19 @@ static enum err_code open_oidc(struct service *s, struct err *err)
     return rc;
 }
 
+static void warn(const char *line)
+{
+    log_event(LOG_WARNING, NULL, "slower than it should be", log_str("reason", line), log_end());
+}
+
 static enum err_code open_jobs(struct service *s, struct err *err)
 {
     const struct config *c = &s->config;
     const struct engine_options engine = { .model_dir = c->model_dir,
                                            .transformer = c->transformer,
                                            .backend = (enum backend_kind)c->backend,
-                                           .max_steps = c->steps };
+                                           .max_steps = c->steps,
+                                           .warn = warn };
     const struct pipeline_settings settings = { .steps = c->steps,
                                                 .guidance = c->guidance,
                                                 .job_deadline_ms = (int64_t)c->job_deadline_s * 1000,

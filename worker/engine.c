@@ -57,6 +57,7 @@ enum err_code engine_load(struct engine *e, struct err *err)
 
     if (rc)
         goto out;
+    e->be->warn = e->options.warn;
     e->stage = "weights";
     rc = fill_model_open(e->options.model_dir, &options, e->be, &e->model, err);
     if (rc)

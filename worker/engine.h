@@ -21,7 +21,8 @@ struct engine_options {
     const char *transformer; /* file name in the folder; NULL: the one that is there */
     enum backend_kind backend;
     enum precision precision;
-    int max_steps; /* the largest number of steps that will be asked for */
+    int max_steps;                  /* the largest number of steps that will be asked for */
+    void (*warn)(const char *line); /* struct backend's; NULL: nobody wants to know */
 };
 
 struct engine;

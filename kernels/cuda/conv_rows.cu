@@ -8,7 +8,7 @@
  *            one or two accesses of 16 bytes, neighbouring threads read neighbouring channels
  * Moves      x once for every tap, dst once. Tiles of dst are made to stay in the second-level cache (conv2d.c)
  * Numerics   one rounding to bf16 where x is f32
- * Reference  kernels/cpu/conv.c          Test  test/gpu/test_product.c
+ * Reference  kernels/cpu/conv.c          Test  test_cuda_shim_product.c, test/gpu/test_ops.c
  */
 #include "kernels/cuda/kernel.cuh"
 #include "kernels/cuda/product_kernels.h"

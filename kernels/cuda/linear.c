@@ -53,8 +53,9 @@ static enum err_code run_rows(const struct linear *l, const struct tensor *y, co
         rc = cuda_product_run(l->cuda, &p, err);
     if (rc || l->act == ACT_NONE)
         return rc;
-    return cuda_status((cudaError_t)k_activate(&y_rows, l->f32_result ? &result : y, l->act, l->cuda->stream),
-                       "activation", err);
+    return cuda_status(
+        (cudaError_t)k_activate(&y_rows, l->f32_result ? &result : y, NULL, NULL, l->act, l->cuda->stream),
+        "activation", err);
 }
 
 /* A tensor of any rank as a matrix; only those of rank 2 have gaps. */

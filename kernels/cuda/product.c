@@ -1,13 +1,15 @@
 #include "kernels/cuda/product.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/product_kernels.h"
 
-/* NVIDIA's own advice for Hopper is 32 MiB; Ada needs less. */
-enum { WORKSPACE_BYTES = 32 << 20, PLANS_MAX = 1024, ALIGN_MAX = 256 };
+/* NVIDIA's own advice for Hopper is 32 MiB; Ada needs less. The f32 sums of a refused product are made in parts of
+ * whole tiles. */
+enum { WORKSPACE_BYTES = 32 << 20, SUMS_BYTES = 16 << 20, PART_STEP = 128, PLANS_MAX = 1024, ALIGN_MAX = 256 };
 
 /* What the choice of an algorithm depends on; compared as bytes, so it is zeroed before it is filled. */
 struct key {
@@ -17,7 +19,8 @@ struct key {
 };
 
 struct plan {
-    bool used, plain; /* plain: cuBLASLt knows no way */
+    bool used;
+    cublasStatus_t refused; /* what cuBLASLt said to a shape it knows no way for; else success */
     struct key key;
     cublasLtMatmulDesc_t op;
     cublasLtMatrixLayout_t a, b, d;
@@ -28,6 +31,7 @@ struct cuda_products {
     struct cublaslt lt;
     cublasLtHandle_t handle;
     void *workspace;
+    float *sums; /* behind the workspace */
     int n_plans;
     struct plan plans[PLANS_MAX]; /* open addressing by the key's hash */
 };
@@ -52,7 +56,9 @@ enum err_code cuda_products_open(struct cuda *cuda, struct err *err)
     if (!rc)
         rc = lt_status(&ps->lt, ps->lt.cublasLtCreate(&ps->handle), "cublasLtCreate", err);
     if (!rc)
-        rc = cuda_status(cudaMalloc(&ps->workspace, WORKSPACE_BYTES), "workspace of products", err);
+        rc = cuda_status(cudaMalloc(&ps->workspace, WORKSPACE_BYTES + SUMS_BYTES), "workspace of products", err);
+    if (!rc)
+        ps->sums = (float *)((char *)ps->workspace + WORKSPACE_BYTES);
     return rc;
 }
 
@@ -195,11 +201,12 @@ static cublasStatus_t prefer(const struct cublaslt *lt, cublasLtMatmulPreference
     return rc;
 }
 
+/* A result says for itself whether it is one: its other fields count only where its state is a success. */
 static cublasStatus_t choose(struct cuda_products *ps, struct plan *p)
 {
     const struct cublaslt *lt = &ps->lt;
     cublasLtMatmulPreference_t pref = NULL;
-    cublasLtMatmulHeuristicResult_t found;
+    cublasLtMatmulHeuristicResult_t found = { .state = CUBLAS_STATUS_NOT_SUPPORTED };
     int n_found = 0;
     cublasStatus_t rc = lt->cublasLtMatmulPreferenceCreate(&pref);
 
@@ -209,10 +216,11 @@ static cublasStatus_t choose(struct cuda_products *ps, struct plan *p)
         rc = lt->cublasLtMatmulAlgoGetHeuristic(ps->handle, p->op, p->b, p->a, p->d, p->d, pref, 1, &found, &n_found);
     if (pref)
         (void)lt->cublasLtMatmulPreferenceDestroy(pref);
-    if (!rc && n_found)
+    if (!rc)
+        rc = n_found ? found.state : CUBLAS_STATUS_NOT_SUPPORTED;
+    if (!rc)
         p->algo = found.algo;
-    p->plain = rc == CUBLAS_STATUS_NOT_SUPPORTED || rc == CUBLAS_STATUS_INVALID_VALUE || (!rc && !n_found);
-    return p->plain ? CUBLAS_STATUS_SUCCESS : rc;
+    return rc;
 }
 
 static cublasStatus_t set_bias(const struct cublaslt *lt, const struct plan *p, const void *bias)
@@ -222,9 +230,37 @@ static cublasStatus_t set_bias(const struct cublaslt *lt, const struct plan *p, 
     return lt->cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
 }
 
-static enum err_code find_plan(struct cuda_products *ps, const struct key *key, const void *bias, struct plan **ret,
+/* Answers to a shape or type that the library cannot compute; all others are faults. */
+static bool is_refusal(cublasStatus_t status)
+{
+    return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE ||
+           status == CUBLAS_STATUS_ARCH_MISMATCH;
+}
+
+static void refuse(struct cuda *cuda, struct plan *p, cublasStatus_t status)
+{
+    const struct key *k = &p->key;
+    char line[ERR_MESSAGE_MAX];
+
+    p->refused = status;
+    cuda->base.refused.shapes++;
+    if (!cuda->base.warn)
+        return;
+    (void)snprintf(
+        line, sizeof line,
+        "cuda: cuBLASLt refuses a product: m %lld n %lld k %lld, strides %lld %lld %lld, aligned %d %d %d %d, "
+        "%s%s%s%s%s: %s",
+        (long long)k->m, (long long)k->n, (long long)k->k, (long long)k->a_stride, (long long)k->b_stride,
+        (long long)k->d_stride, k->a_align, k->b_align, k->d_align, k->add_align,
+        dtype_info((enum dtype)k->d_type)->name, k->b_transposed ? ", transposed" : "", k->add ? ", sum" : "",
+        k->bias ? ", bias" : "", k->gelu_tanh ? ", gelu" : "", cuda->products->lt.cublasLtGetStatusString(status));
+    cuda->base.warn(line);
+}
+
+static enum err_code find_plan(struct cuda *cuda, const struct key *key, const void *bias, struct plan **ret,
                                struct err *err)
 {
+    struct cuda_products *ps = cuda->products;
     uint32_t at = hash(key) % PLANS_MAX;
     cublasStatus_t rc;
     struct plan *p;
@@ -245,7 +281,9 @@ static enum err_code find_plan(struct cuda_products *ps, const struct key *key, 
         rc = set_bias(&ps->lt, p, bias); /* heuristics may look for one */
     if (!rc)
         rc = choose(ps, p);
-    if (rc) {
+    if (rc && is_refusal(rc)) {
+        refuse(cuda, p, rc);
+    } else if (rc) {
         plan_done(&ps->lt, p);
         return lt_status(&ps->lt, rc, "plan of a product", err);
     }
@@ -255,42 +293,122 @@ static enum err_code find_plan(struct cuda_products *ps, const struct key *key, 
     return ERR_OK;
 }
 
-static enum err_code run_plain(struct cuda *cuda, const struct cuda_product *p, struct err *err)
-{
-    int64_t b_rows = p->b_transposed ? p->k : p->n, b_cols = p->b_transposed ? p->n : p->k;
-    struct tensor a = tensor_2d(DT_BF16, p->m, p->k, (void *)p->a),
-                  b = tensor_2d(DT_BF16, b_rows, b_cols, (void *)p->b);
-    struct tensor d = tensor_2d(p->d_type, p->m, p->n, p->d), add = d, bias;
+/* --- one product --- */
 
-    a.row_stride = p->a_stride;
-    b.row_stride = p->b_stride;
-    d.row_stride = add.row_stride = p->d_stride;
-    add.data = (void *)p->add;
-    bias = tensor_1d(p->d_type, p->n, (void *)p->bias);
-    return cuda_status((cudaError_t)k_product_plain(&d, &a, &b, p->b_transposed, p->add ? &add : NULL,
-                                                    p->bias ? &bias : NULL, p->gelu_tanh, cuda->stream),
-                       "product", err);
-}
-
-enum err_code cuda_product_run(struct cuda *cuda, const struct cuda_product *p, struct err *err)
+/* By cuBLASLt in one call; *ret_done false where it refuses. */
+static enum err_code run_whole(struct cuda *cuda, const struct cuda_product *p, bool *ret_done, struct err *err)
 {
     struct cuda_products *ps = cuda->products;
     const float one = 1, add = p->add ? 1 : 0;
     const struct key key = key_of(p);
     struct plan *plan = NULL;
     cublasStatus_t status;
-    enum err_code rc = find_plan(ps, &key, p->bias, &plan, err);
+    enum err_code rc = find_plan(cuda, &key, p->bias, &plan, err);
 
-    if (rc)
+    *ret_done = !rc && !plan->refused;
+    if (!*ret_done)
         return rc;
-    if (plan->plain)
-        return run_plain(cuda, p, err);
     status = set_bias(&ps->lt, plan, p->bias);
     if (!status)
         status = ps->lt.cublasLtMatmul(ps->handle, plan->op, &one, p->b, plan->b, p->a, plan->a, &add,
                                        p->add ? p->add : p->d, plan->d, p->d, plan->d, &plan->algo, ps->workspace,
                                        WORKSPACE_BYTES, cuda->stream);
-    return lt_status(&ps->lt, status, "product", err);
+    if (!is_refusal(status))
+        return lt_status(&ps->lt, status, "product", err);
+    refuse(cuda, plan, status);
+    *ret_done = false;
+    return ERR_OK;
+}
+
+/* A matrix in the place of d, of its shape. */
+static struct tensor matrix_like_d(const struct cuda_product *p, const void *data)
+{
+    struct tensor t = tensor_2d(p->d_type, p->m, p->n, (void *)data);
+
+    t.row_stride = p->d_stride;
+    return t;
+}
+
+static enum err_code run_plain(struct cuda *cuda, const struct cuda_product *p, struct err *err)
+{
+    int64_t b_rows = p->b_transposed ? p->k : p->n, b_cols = p->b_transposed ? p->n : p->k;
+    struct tensor a = tensor_2d(DT_BF16, p->m, p->k, (void *)p->a),
+                  b = tensor_2d(DT_BF16, b_rows, b_cols, (void *)p->b);
+    struct tensor d = matrix_like_d(p, p->d), add = matrix_like_d(p, p->add);
+    struct tensor bias = tensor_1d(p->d_type, p->n, (void *)p->bias);
+
+    a.row_stride = p->a_stride;
+    b.row_stride = p->b_stride;
+    cuda->base.refused.plain_runs++;
+    return cuda_status((cudaError_t)k_product_plain(&d, &a, &b, p->b_transposed, p->add ? &add : NULL,
+                                                    p->bias ? &bias : NULL, p->gelu_tanh, cuda->stream),
+                       "product", err);
+}
+
+/* Rows [first, first + n). */
+static struct cuda_product part_of(const struct cuda_product *p, int64_t first, int64_t n)
+{
+    size_t at = (size_t)(first * p->d_stride) * (p->d_type == DT_F32 ? 4 : 2);
+    struct cuda_product part = *p;
+
+    part.m = n;
+    part.a = (const char *)p->a + (size_t)(first * p->a_stride) * 2;
+    part.d = (char *)p->d + at;
+    part.add = p->add ? (const char *)p->add + at : NULL;
+    return part;
+}
+
+/* The product alone by cuBLASLt, in f32 and so without a rounding of its own; the rest by one of our kernels. */
+static enum err_code run_bare(struct cuda *cuda, const struct cuda_product *p, int64_t stride, bool *ret_done,
+                              struct err *err)
+{
+    struct tensor sums = tensor_2d(DT_F32, p->m, p->n, cuda->products->sums);
+    struct tensor d = matrix_like_d(p, p->d), add = matrix_like_d(p, p->add);
+    struct tensor bias = tensor_1d(p->d_type, p->n, (void *)p->bias);
+    struct cuda_product bare = *p;
+    enum err_code rc;
+
+    sums.row_stride = stride;
+    bare.add = bare.bias = NULL;
+    bare.gelu_tanh = false;
+    bare.d = sums.data;
+    bare.d_type = DT_F32;
+    bare.d_stride = stride;
+    rc = run_whole(cuda, &bare, ret_done, err);
+    if (rc || !*ret_done)
+        return rc;
+    return cuda_status((cudaError_t)k_activate(&d, &sums, p->add ? &add : NULL, p->bias ? &bias : NULL,
+                                               p->gelu_tanh ? ACT_GELU_TANH : ACT_NONE, cuda->stream),
+                       "rest of a product", err);
+}
+
+/* As many rows at a time as their sums find room. A part that is refused as well is computed by plain loops. */
+static enum err_code run_in_parts(struct cuda *cuda, const struct cuda_product *p, struct err *err)
+{
+    int64_t stride = (p->n + 3) & ~(int64_t)3, rows = SUMS_BYTES / 4 / stride;
+    enum err_code rc = ERR_OK;
+
+    if (rows > PART_STEP)
+        rows -= rows % PART_STEP;
+    if (rows == 0)
+        return run_plain(cuda, p, err);
+    for (int64_t first = 0; first < p->m && !rc; first += rows) {
+        struct cuda_product part = part_of(p, first, p->m - first < rows ? p->m - first : rows);
+        bool done = false;
+
+        rc = run_bare(cuda, &part, stride, &done, err);
+        if (!rc && !done)
+            rc = run_plain(cuda, &part, err);
+    }
+    return rc;
+}
+
+enum err_code cuda_product_run(struct cuda *cuda, const struct cuda_product *p, struct err *err)
+{
+    bool done = false;
+    enum err_code rc = run_whole(cuda, p, &done, err);
+
+    return rc || done ? rc : run_in_parts(cuda, p, err);
 }
 
 enum err_code cuda_product_bias(struct cuda *cuda, const struct tensor *bias, enum dtype t, char **at, const void **ret,

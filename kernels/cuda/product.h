@@ -5,7 +5,10 @@
  *
  * b is [n, k], or [k, n] with b_transposed. `add` has d's type, shape and stride (it may be d); bias [n] has d's type.
  * How a shape is computed is asked of cuBLASLt once and kept; its heuristics do not measure, so the choice is the same
- * in every process on the same card. Where it knows no way, k_product_plain computes it, slowly.
+ * in every process on the same card. It does not have every epilogue for every type and alignment. What it refuses is
+ * computed in parts: the product in f32 by cuBLASLt, sum, bias and GELU by a kernel of ours, rounded once as well; and
+ * where it refuses that, by k_product_plain, which is slower by orders of magnitude. struct backend counts both and
+ * has them told.
  */
 #ifndef KERNELS_CUDA_PRODUCT_H
 #define KERNELS_CUDA_PRODUCT_H

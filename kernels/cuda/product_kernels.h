@@ -12,8 +12,9 @@ extern "C" {
 #include "kernels/backend.h"
 #include "kernels/cuda/kernels.h"
 
-/* y = act(x), any types and strides; may run in place. */
-int k_activate(struct tensor *y, const struct tensor *x, enum activation act, cudaStream_t stream);
+/* y = act(x + add + bias), any types and strides; add of y's shape, bias [cols], NULL for none; y may be x or add. */
+int k_activate(struct tensor *y, const struct tensor *x, const struct tensor *add, const struct tensor *bias,
+               enum activation act, cudaStream_t stream);
 
 /* d [m, n] = act(a [m, k] b' + add + bias): b [n, k], or [k, n] when transposed; a, b bf16, the others F32 or BF16;
  * add, bias NULL for none. Slow: for shapes that nothing else takes. */

@@ -6,7 +6,7 @@
  * Launch     grid over the values of d, block (256), one value a thread
  * Moves      a and b again for every value of d, out of the caches: orders of magnitude slower than tensor cores
  * Numerics   f32 sums in the order of k, rounded once at the store
- * Reference  kernels/cpu/linear.c          Test  test/gpu/test_product.c
+ * Reference  kernels/cpu/linear.c          Test  test_cuda_shim_product.c, test/gpu/test_ops.c
  */
 #include "kernels/cuda/kernel.cuh"
 #include "kernels/cuda/product_kernels.h"

@@ -1,6 +1,11 @@
 /*
  * fake_cublaslt - the matrix product of cuBLASLt as its documentation describes it (column-major, transpositions,
- * epilogues), in plain loops, in the place of kernels/cuda/cublaslt.c. FAKE_CUBLASLT=none knows no algorithm.
+ * epilogues), in plain loops, in the place of kernels/cuda/cublaslt.c. FAKE_CUBLASLT says what it refuses:
+ *   none      everything: it finds no algorithm
+ *   whole     what has an epilogue
+ *   state     the same, but as a result that says of itself that it is none
+ *   late      the same, but only when the product is to run
+ *   sum       what is added to something
  */
 #include <assert.h>
 #include <math.h>
@@ -123,17 +128,26 @@ static cublasStatus_t fake_preference_set(cublasLtMatmulPreference_t p, cublasLt
     return CUBLAS_STATUS_SUCCESS;
 }
 
+static bool refuses(const char *what)
+{
+    const char *refused = getenv("FAKE_CUBLASLT");
+
+    return refused && !strcmp(refused, what);
+}
+
 static cublasStatus_t fake_heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t op, cublasLtMatrixLayout_t a,
                                      cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
                                      cublasLtMatmulPreference_t pref, int n, cublasLtMatmulHeuristicResult_t *ret,
                                      int *ret_n)
 {
-    const char *none = getenv("FAKE_CUBLASLT");
+    bool epilogue = ((const struct op *)op)->epilogue != CUBLASLT_EPILOGUE_DEFAULT;
 
-    (void)handle, (void)op, (void)a, (void)b, (void)c, (void)d, (void)pref;
+    (void)handle, (void)a, (void)b, (void)c, (void)d, (void)pref;
     assert(n == 1);
     memset(ret, 0, sizeof *ret);
-    *ret_n = none && !strcmp(none, "none") ? 0 : 1;
+    *ret_n = refuses("none") || (epilogue && refuses("whole")) ? 0 : 1;
+    if (epilogue && refuses("state"))
+        ret->state = CUBLAS_STATUS_NOT_SUPPORTED;
     return *ret_n ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
@@ -178,8 +192,12 @@ static cublasStatus_t fake_matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t 
     bool a_sums_rows = op->a == CUBLAS_OP_T, b_sums_rows = op->b == CUBLAS_OP_N;
     int64_t m = (int64_t)(a_sums_rows ? la->cols : la->rows), n = (int64_t)(b_sums_rows ? lb->cols : lb->rows);
     int64_t k = (int64_t)(a_sums_rows ? la->rows : la->cols);
-    float *va = gather(a, la, a_sums_rows), *vb = gather(b, lb, b_sums_rows);
+    float *va, *vb;
 
+    if ((op->epilogue != CUBLASLT_EPILOGUE_DEFAULT && refuses("late")) || (*(const float *)beta != 0 && refuses("sum")))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    va = gather(a, la, a_sums_rows);
+    vb = gather(b, lb, b_sums_rows);
     (void)handle, (void)algo, (void)workspace_bytes, (void)stream;
     n_products++;
     assert(workspace && ld->rows == (uint64_t)m && ld->cols == (uint64_t)n && lc->ld == ld->ld);
