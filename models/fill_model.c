@@ -9,7 +9,7 @@
 #include "models/model_folder.h"
 
 /* Address space; it becomes memory where it is touched. */
-static const size_t arena_bytes = (size_t)1 << 30, scratch_bytes = (size_t)4 << 30, plenty = (size_t)1 << 42;
+static const size_t arena_bytes = (size_t)1 << 30, scratch_bytes = (size_t)4 << 30;
 enum { WEIGHTS_SLAB_BYTES = 16 << 20 };
 
 static enum err_code check_limits(const struct fill_options *o, struct err *err)
@@ -243,7 +243,7 @@ static enum err_code rehearse(const struct fill_model *m, struct backend *plan_b
     if (!rc)
         rc = image_new(&plan.scratch, r.width, r.height, 1, &mask, err);
     if (!rc)
-        rc = devarena_init(&plan.mem, plan_be, plenty, 0, err);
+        rc = devarena_init(&plan.mem, plan_be, BACKEND_PLAN_PLENTY, 0, err);
     if (!rc)
         rc = fill_run(&plan, &r, &plan.scratch, &painted, err);
     *ret = plan.mem.peak;

@@ -1,9 +1,6 @@
 /* flux_measure - the memory of a job, found by running it where nothing is computed. */
 #include "models/flux.h"
 
-/* Address space for an arena of the plan backend: no job is larger. */
-static const size_t plenty = (size_t)1 << 42;
-
 static enum err_code rehearse(const struct flux *f, const struct flux_inputs *in, struct devarena *job_mem,
                               struct devarena *step_mem, struct devarena *other, struct arena *host, struct err *err)
 {
@@ -55,11 +52,11 @@ enum err_code flux_measure(const struct flux *f, int grid_rows, int grid_cols, i
     if (!rc)
         rc = backend_plan_open(f->be->act, &plan.be, err);
     if (!rc)
-        rc = devarena_init(&job_mem, plan.be, plenty, 0, err);
+        rc = devarena_init(&job_mem, plan.be, BACKEND_PLAN_PLENTY, 0, err);
     if (!rc)
-        rc = devarena_init(&step_mem, plan.be, plenty, 0, err);
+        rc = devarena_init(&step_mem, plan.be, BACKEND_PLAN_PLENTY, 0, err);
     if (!rc)
-        rc = devarena_init(&other, plan.be, plenty, 0, err);
+        rc = devarena_init(&other, plan.be, BACKEND_PLAN_PLENTY, 0, err);
     if (rc)
         goto out;
     in.sigmas = sigmas;

@@ -4,9 +4,6 @@
 
 #include "models/tokenizer_folder.h"
 
-/* Address space for the arenas of the plan backend. */
-static const size_t plenty = (size_t)1 << 40;
-
 /* --- loading --- */
 
 typedef enum err_code join_fn(struct weight_set *, const struct tensor_file *, int, struct err *);
@@ -132,9 +129,9 @@ enum err_code text_measure(const struct text_encoder *e, int t5_len, size_t *ret
     enum err_code rc = backend_plan_open(e->t5.be->act, &be, err);
 
     if (!rc)
-        rc = devarena_init(&out_mem, be, plenty, 0, err);
+        rc = devarena_init(&out_mem, be, BACKEND_PLAN_PLENTY, 0, err);
     if (!rc)
-        rc = devarena_init(&step_mem, be, plenty, 0, err);
+        rc = devarena_init(&step_mem, be, BACKEND_PLAN_PLENTY, 0, err);
     if (rc)
         goto out;
     plan.t5.be = plan.clip.be = be;

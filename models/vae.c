@@ -280,7 +280,6 @@ static enum err_code rehearse(const struct vae *v, int64_t h, int64_t w, struct 
 
 enum err_code vae_measure(const struct vae *v, int64_t height, int64_t width, size_t *ret, struct err *err)
 {
-    static const size_t plenty = (size_t)1 << 42; /* address space; nothing is touched */
     struct devarena mem = { 0 }, other = { 0 };
     struct vae plan = *v;
     enum err_code rc;
@@ -291,9 +290,9 @@ enum err_code vae_measure(const struct vae *v, int64_t height, int64_t width, si
     plan.be = NULL;
     rc = backend_plan_open(v->be->act, &plan.be, err);
     if (!rc)
-        rc = devarena_init(&mem, plan.be, plenty, 0, err);
+        rc = devarena_init(&mem, plan.be, BACKEND_PLAN_PLENTY, 0, err);
     if (!rc)
-        rc = devarena_init(&other, plan.be, plenty, 0, err);
+        rc = devarena_init(&other, plan.be, BACKEND_PLAN_PLENTY, 0, err);
     if (!rc)
         rc = rehearse(&plan, height / VAE_SCALE, width / VAE_SCALE, &mem, &other, err);
     if (!rc)
