@@ -5,8 +5,10 @@
  * Cloud Run kills 10 s after SIGTERM. Within that: no new pushes, the running job gets JOB_GRACE_MS, its claim is given
  * back, the answer goes out; a job that does not listen is given back from outside.
  */
+#include <assert.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -52,7 +54,9 @@ struct service {
     bool loading;
 };
 
-static volatile sig_atomic_t stop_signal;
+/* Set in whichever thread the signal comes to. */
+static atomic_int stop_signal;
+static_assert(ATOMIC_INT_LOCK_FREE == 2, "a signal handler may set no other");
 
 static void on_signal(int number)
 {

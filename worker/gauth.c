@@ -7,16 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include "worker/members.h"
 #include "worker/service_account.h"
+#include "worker/wait.h"
 
 enum {
     RENEW_BELOW_MS = 225 * 1000, /* what Google's libraries wait for: earlier, the metadata server repeats itself */
     USABLE_ABOVE_MS = 10 * 1000, /* a call takes time too */
     PAUSE_AFTER_FAILURE_MS = 15 * 1000,
-    WAIT_FOR_OTHER_S = 10,
+    WAIT_FOR_OTHER_MS = 10000,
     LIFETIME_MAX_S = 3600,
     LIFETIME_UNKNOWN_S = 300,
     REPLY_MAX = 64 << 10,
@@ -281,13 +281,10 @@ static enum err_code renew(struct gauth *g, const struct budget *b, struct err *
 
 static void wait_for_other(struct gauth *g)
 {
-    struct timespec until;
+    struct timespec until = wait_deadline(WAIT_FOR_OTHER_MS);
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += WAIT_FOR_OTHER_S;
-    while (g->renewing)
-        if (pthread_cond_clockwait(&g->renewed, &g->lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT)
-            return;
+    while (g->renewing && wait_until(&g->renewed, &g->lock, &until))
+        ;
 }
 
 /* Makes sure that there is a token to be used, with the lock held. */
@@ -487,7 +484,7 @@ enum err_code gauth_open(const struct gauth_options *o, struct gauth **ret, stru
     g->no_renewal_before_ms = INT64_MIN;
     memcpy(g->emulator, o->emulator, sizeof g->emulator);
     (void)pthread_mutex_init(&g->lock, NULL); /* neither can fail on Linux */
-    (void)pthread_cond_init(&g->renewed, NULL);
+    (void)wait_cond_init(&g->renewed);
     rc = setup(g, o, err);
     if (rc)
         gauth_close(g);

@@ -8,12 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <microhttpd.h>
 
 #include "worker/linger.h"
+#include "worker/wait.h"
 
 enum { HANDLER_STACK_BYTES = 4 << 20, BODY_TIMES = 4, ALLOW_SIZE = 64 };
 
@@ -482,17 +482,13 @@ static void server_free(struct http_server *s)
 enum err_code http_server_start(const struct http_server_options *options, struct http_server **ret, struct err *err)
 {
     struct http_server *s = calloc(1, sizeof *s);
-    pthread_condattr_t attr;
     enum err_code rc = ERR_OK;
 
     if (!s)
         return err_set(err, ERR_NOMEM, "http server: no memory");
     s->opt = *options;
     (void)pthread_mutex_init(&s->lock, NULL);
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&s->quieter, &attr);
-    (void)pthread_condattr_destroy(&attr);
+    (void)wait_cond_init(&s->quieter);
     linger_init(&s->linger);
     errno = 0;
     if (!start_daemon(s)) {
@@ -520,23 +516,13 @@ void http_server_drain(struct http_server *s)
 /* false: time is up, and somebody is still at work */
 static bool wait_until_quiet(struct http_server *s, int64_t wait_ms)
 {
-    struct timespec end;
-    bool quiet;
-    int rc = 0;
+    struct timespec end = wait_deadline(wait_ms);
+    bool quiet, in_time = true;
 
-    if (wait_ms < 0)
-        wait_ms = 0;
-    (void)clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += wait_ms / 1000;
-    end.tv_nsec += wait_ms % 1000 * 1000000;
-    if (end.tv_nsec >= 1000000000) {
-        end.tv_sec++;
-        end.tv_nsec -= 1000000000;
-    }
     (void)pthread_mutex_lock(&s->lock);
     s->draining = s->stopping = true;
-    while ((s->busy > 0 || s->threads > 0) && rc == 0)
-        rc = pthread_cond_timedwait(&s->quieter, &s->lock, &end);
+    while ((s->busy > 0 || s->threads > 0) && in_time)
+        in_time = wait_until(&s->quieter, &s->lock, &end);
     quiet = s->busy == 0 && s->threads == 0;
     (void)pthread_mutex_unlock(&s->lock);
     return quiet;

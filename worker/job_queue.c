@@ -1,20 +1,14 @@
 #include "worker/job_queue.h"
 
-#include <errno.h>
 #include <string.h>
-#include <time.h>
+
+#include "worker/wait.h"
 
 enum err_code job_queue_init(struct job_queue *q, int depth, struct err *err)
 {
-    pthread_condattr_t attr;
-
     *q = (struct job_queue){ .depth = depth };
-    if (pthread_mutex_init(&q->lock, NULL) || pthread_condattr_init(&attr))
+    if (pthread_mutex_init(&q->lock, NULL) || wait_cond_init(&q->changed))
         return err_set(err, ERR_NOMEM, "job queue: no lock");
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    if (pthread_cond_init(&q->changed, &attr))
-        return err_set(err, ERR_NOMEM, "job queue: no condition");
-    (void)pthread_condattr_destroy(&attr);
     return ERR_OK;
 }
 
@@ -22,20 +16,6 @@ void job_queue_done(struct job_queue *q)
 {
     (void)pthread_cond_destroy(&q->changed);
     (void)pthread_mutex_destroy(&q->lock);
-}
-
-static struct timespec after_ms(int64_t ms)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += (time_t)(ms / 1000);
-    t.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000;
-    }
-    return t;
 }
 
 static void unlink_entry(struct job_queue *q, struct job_queue_entry *entry)
@@ -69,10 +49,10 @@ static enum job_queue_verdict admit(struct job_queue *q, const struct job_queue_
 
 enum job_queue_verdict job_queue_enter(struct job_queue *q, struct job_queue_entry *entry, int64_t max_wait_ms)
 {
-    struct timespec until = after_ms(max_wait_ms > 0 ? max_wait_ms : 0);
+    struct timespec until = wait_deadline(max_wait_ms);
     struct job_queue_entry **tail = NULL;
     enum job_queue_verdict verdict;
-    int rc = 0;
+    bool in_time = true;
 
     (void)pthread_mutex_lock(&q->lock);
     verdict = admit(q, entry, &tail);
@@ -80,8 +60,8 @@ enum job_queue_verdict job_queue_enter(struct job_queue *q, struct job_queue_ent
         goto out;
     entry->next = NULL;
     *tail = entry;
-    while (!q->closed && rc != ETIMEDOUT && (!q->open || q->running || q->first != entry))
-        rc = pthread_cond_timedwait(&q->changed, &q->lock, &until);
+    while (!q->closed && in_time && (!q->open || q->running || q->first != entry))
+        in_time = wait_until(&q->changed, &q->lock, &until);
     if (!q->closed && q->open && !q->running && q->first == entry) {
         q->running = true;
         goto out;

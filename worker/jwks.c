@@ -1,13 +1,12 @@
 #include "worker/jwks.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "kernels/base/base64.h"
 #include "worker/members.h"
+#include "worker/wait.h"
 
 enum {
     LIFETIME_MIN_MS = 5 * 60 * 1000,
@@ -16,7 +15,7 @@ enum {
     KID_REFRESH_MS = 60 * 1000,  /* made-up kids start no more than one fetch in this time */
     RETRY_STALE_MS = 60 * 1000,  /* after a fetch that failed, with an old set to serve */
     RETRY_EMPTY_MS = 1000,       /* and without one */
-    WAIT_FOR_FETCH_S = 5,
+    WAIT_FOR_FETCH_MS = 5000,
     KID_MAX = 128
 };
 
@@ -262,13 +261,10 @@ static enum err_code refresh(struct jwks *j, const struct budget *b, struct err 
 /* Waits until the fetch of another thread has ended, a few seconds at most. */
 static void wait_for_fetch(struct jwks *j)
 {
-    struct timespec until;
+    struct timespec until = wait_deadline(WAIT_FOR_FETCH_MS);
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += WAIT_FOR_FETCH_S;
-    while (j->fetching)
-        if (pthread_cond_clockwait(&j->landed, &j->lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT)
-            return;
+    while (j->fetching && wait_until(&j->landed, &j->lock, &until))
+        ;
 }
 
 /* ---- looking up ---- */
@@ -354,7 +350,7 @@ enum err_code jwks_open(struct http *http, const struct sys *sys, const char *ur
     j->allow_plain = allow_plain;
     j->no_fetch_before_ms = j->no_kid_fetch_before_ms = INT64_MIN;
     (void)pthread_mutex_init(&j->lock, NULL); /* neither can fail on Linux */
-    (void)pthread_cond_init(&j->landed, NULL);
+    (void)wait_cond_init(&j->landed);
     *ret = j;
     return ERR_OK;
 }

@@ -1,17 +1,13 @@
 #include "worker/reporter.h"
 
-#include <errno.h>
-#include <time.h>
+#include "worker/wait.h"
 
 static void wait_interval(struct reporter *r) /* with the lock held; leaves early when told to stop */
 {
-    struct timespec until;
+    struct timespec until = wait_deadline(REPORTER_INTERVAL_MS);
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += REPORTER_INTERVAL_MS / 1000;
-    while (!r->stop)
-        if (pthread_cond_timedwait(&r->changed, &r->lock, &until) == ETIMEDOUT)
-            return;
+    while (!r->stop && wait_until(&r->changed, &r->lock, &until))
+        ;
 }
 
 static void *report(void *arg)
@@ -44,13 +40,9 @@ static void *report(void *arg)
 
 enum err_code reporter_start(struct reporter *r, struct session *session, const struct budget *budget, struct err *err)
 {
-    pthread_condattr_t attr;
-
     *r = (struct reporter){ .session = session, .budget = budget };
-    if (pthread_mutex_init(&r->lock, NULL) || pthread_condattr_init(&attr) ||
-        pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) || pthread_cond_init(&r->changed, &attr))
+    if (pthread_mutex_init(&r->lock, NULL) || wait_cond_init(&r->changed))
         return err_set(err, ERR_NOMEM, "reporter: no lock");
-    (void)pthread_condattr_destroy(&attr);
     if (pthread_create(&r->thread, NULL, report, r))
         return err_set(err, ERR_NOMEM, "reporter: no thread");
     r->running = true;

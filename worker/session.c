@@ -2,7 +2,8 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+
+#include "worker/wait.h"
 
 enum {
     SESSION_ARENA_BYTES = 24 << 20, /* address space; a document answer takes up to 4 MiB, and its tree more */
@@ -433,15 +434,9 @@ enum err_code session_release(struct session *s, const struct budget *budget, st
 
 enum err_code session_release_from_outside(struct session *s, const struct budget *budget, struct err *err)
 {
-    struct timespec until;
+    struct timespec until = wait_deadline(OUTSIDE_WAIT_MS);
     enum err_code rc;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += OUTSIDE_WAIT_MS * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
-    }
     if (pthread_mutex_clocklock(&s->lock, CLOCK_MONOTONIC, &until))
         return err_set(err, ERR_UNAVAILABLE, "session: a write is under way");
     rc = end_locked(s, released, N_RELEASED, "pending", budget, err);
