@@ -13,14 +13,17 @@ CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -f
 # clang for its libFuzzer: it warns about other things, and may lack OpenMP, which no reader needs
 CFLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -w -fsanitize=fuzzer-no-link,address,undefined \
                   -fno-sanitize-recover=undefined
-OPENMP  := $(if $(filter fuzz,$(FLAVOUR)),,-fopenmp)
+# without OpenMP, whose own locks it does not know
+CFLAGS_tsan    := -O1 -g -fsanitize=thread -Wno-unknown-pragmas
+OPENMP  := $(if $(filter fuzz tsan,$(FLAVOUR)),,-fopenmp)
 # Numbers: the same on every processor (products are not fused with sums), NaN and infinity as IEEE has them; nobody reads
 # errno or the exception flags after arithmetic, so a choice between two values may become vector code.
 FLOAT   := -ffp-contract=off -fno-math-errno -fno-trapping-math
 CFLAGS  += -std=gnu17 $(FLOAT) $(OPENMP) -pthread $(WARN) $(CFLAGS_$(FLAVOUR))
 CPPFLAGS += -I. -D_GNU_SOURCE -MMD -MP
-LDFLAGS += $(OPENMP) -pthread $(if $(filter asan,$(FLAVOUR)),-fsanitize=address$(comma)undefined)
-comma   := ,
+LDFLAGS_asan := -fsanitize=address,undefined
+LDFLAGS_tsan := -fsanitize=thread -lgomp
+LDFLAGS += $(OPENMP) -pthread $(LDFLAGS_$(FLAVOUR))
 
 # oneDNN 2 or 3 where it is installed (ONEDNN=0 builds the plain C operations alone).
 ifndef ONEDNN
@@ -78,7 +81,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration golden run lint fmt tidy tiny-model gpu-test gpu-dry cuda-check cuda-libs clean help FORCE
+.PHONY: all deps test unit asan fuzz integration tsan golden run lint fmt tidy tiny-model gpu-test gpu-dry cuda-check cuda-libs clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
 
 # Targets that people type on a fresh machine install what is missing and start over, for the flags above were made
@@ -181,6 +184,11 @@ unit: $(BUILD)/unit-tests
 
 asan: ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(AGAIN) FLAVOUR=asan unit T='$(T)'
+
+tsan: ## the program with a faulty cloud under ThreadSanitizer
+	$(AGAIN) tiny-model build/demo-inputs
+	$(Q)$(MAKE) --no-print-directory FLAVOUR=tsan build/tsan/inpaint-worker
+	$(Q)OMP_NUM_THREADS=1 PROGRAM=build/tsan/inpaint-worker python3 test/integration/faults.py $(T)
 
 integration: ## the program between the real emulators; T=part-of-a-name runs some
 	$(AGAIN) all tiny-model build/demo-inputs

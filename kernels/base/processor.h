@@ -6,7 +6,8 @@
 #ifndef KERNELS_BASE_PROCESSOR_H
 #define KERNELS_BASE_PROCESSOR_H
 
-#if defined(__x86_64__) && !defined(__clang__) && __GNUC__ >= 12
+/* ThreadSanitizer cannot yet be entered when the choice is made. */
+#if defined(__x86_64__) && !defined(__clang__) && __GNUC__ >= 12 && !defined(__SANITIZE_THREAD__)
 #define EVERY_PROCESSOR __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #else
 #define EVERY_PROCESSOR

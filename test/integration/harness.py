@@ -19,7 +19,7 @@ import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WORK = os.path.join(ROOT, "build", "integration")
-PROGRAM = os.path.join(ROOT, "build", "inpaint-worker")
+PROGRAM = os.environ.get("PROGRAM", os.path.join(ROOT, "build", "inpaint-worker"))  # of another flavour
 MODEL = os.path.join(ROOT, "build", "models", "tiny")
 AUDIENCE = "https://worker.example/inpaint"
 PUSHER = "push@demo.iam.gserviceaccount.com"
@@ -195,11 +195,13 @@ class Worker:
         if self.process.poll() is None:
             self.terminate()
         try:
-            return self.process.wait(seconds)
+            status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
             raise AssertionError(f"the worker did not end within {seconds} s of SIGTERM") from None
+        assert "Sanitizer" not in self.log(), f"see {self.log_path}"
+        return status
 
 
 def now_text(seconds_ago=0):
