@@ -16,6 +16,7 @@ struct bench_options {
     enum weight_mode weights; /* how a device with memory of its own keeps them */
     int width, height;        /* pixels, multiples of 16 */
     int n_txt;                /* text tokens */
+    int max_layers;           /* of each text encoder, where all take too long; 0: all */
     int repeats;
 };
 

@@ -6,13 +6,14 @@
 #include "models/bench.h"
 #include "models/bench_load.h"
 #include "models/bench_picture.h"
+#include "models/bench_text.h"
 #include "models/image/image.h"
 #include "worker/cli.h"
 #include "worker/commands.h"
 
 enum { MODEL_SIDE_MAX = 4096 };
-enum what { WHAT_BLOCK, WHAT_VAE, WHAT_STEP, WHAT_LOAD, WHAT_PICTURE };
-static const char *const whats[] = { "block", "vae", "step", "load", "picture", NULL };
+enum what { WHAT_BLOCK, WHAT_VAE, WHAT_STEP, WHAT_TEXT, WHAT_LOAD, WHAT_PICTURE };
+static const char *const whats[] = { "block", "vae", "step", "text", "load", "picture", NULL };
 
 /* In the order of quants. */
 static const enum dtype quant_types[] = {
@@ -86,6 +87,12 @@ static enum err_code run_vae(const struct bench_options *o, struct err *err)
     return ERR_OK;
 }
 
+static void print_device_memory(size_t bytes)
+{
+    if (bytes)
+        (void)printf("device memory %9.1f MiB\n", (double)bytes / 1048576);
+}
+
 static enum err_code run_step(const struct bench_options *o, struct err *err)
 {
     static const char *const kinds[BENCH_KINDS] = { "  products", "  attention", "  rest" };
@@ -105,22 +112,45 @@ static enum err_code run_step(const struct bench_options *o, struct err *err)
     (void)printf("%.2f TFLOP/s, %.2f of the product's\n", rate(&b.step) * 1e-12, rate(&b.step) / rate(&b.product));
     (void)printf("weights %.2f GB, arenas of the job %.2f GB, of a step %.2f GB\n", (double)b.weight_bytes * 1e-9,
                  (double)b.job_bytes * 1e-9, (double)b.step_bytes * 1e-9);
-    if (b.device_bytes)
-        (void)printf("device memory %9.1f MiB\n", (double)b.device_bytes / 1048576);
+    print_device_memory(b.device_bytes);
+    return ERR_OK;
+}
+
+static enum err_code run_text(const struct bench_options *o, struct err *err)
+{
+    struct bench_text b = { 0 };
+    enum err_code rc = bench_text(o, &b, err);
+
+    if (rc)
+        return rc;
+    if (b.t5_layers < BENCH_T5_LAYERS || b.clip_layers < BENCH_CLIP_LAYERS)
+        (void)printf("layers: %d of %d of T5, %d of %d of CLIP\n", b.t5_layers, BENCH_T5_LAYERS, b.clip_layers,
+                     BENCH_CLIP_LAYERS);
+    print_figure("load", &b.load);
+    print_figure("T5", &b.t5);
+    print_figure("CLIP", &b.clip);
+    print_figure("product", &b.product);
+    (void)printf("T5 %.2f TFLOP/s, %.2f of the product's\n", rate(&b.t5) * 1e-12, rate(&b.t5) / rate(&b.product));
+    (void)printf("weights %.2f GB, arena of a step %.2f GB\n", (double)b.weight_bytes * 1e-9,
+                 (double)b.step_bytes * 1e-9);
+    print_device_memory(b.device_bytes);
     return ERR_OK;
 }
 
 static enum err_code run(enum what what, const struct cli_backend *backend, struct bench_options *o, struct err *err)
 {
-    static enum err_code (*const runs[])(const struct bench_options *, struct err *) = { run_block, run_vae, run_step };
+    static enum err_code (*const runs[])(const struct bench_options *, struct err *) = { run_block, run_vae, run_step,
+                                                                                         run_text };
     struct rusage usage = { 0 };
     enum err_code rc = cli_backend_open(backend, &o->be, err);
 
     if (rc)
         return rc;
     print_processor();
-    (void)printf("%s on %s, activations %s, %d x %d pixels, best of %d", whats[what], o->be->name,
-                 dtype_info(o->be->act)->name, o->width, o->height, o->repeats);
+    (void)printf("%s on %s, activations %s, best of %d", whats[what], o->be->name, dtype_info(o->be->act)->name,
+                 o->repeats);
+    if (what != WHAT_TEXT)
+        (void)printf(", %d x %d pixels", o->width, o->height);
     if (what != WHAT_VAE)
         (void)printf(", %d text tokens, weights %s", o->n_txt, dtype_info(o->quant)->name);
     (void)printf("\n");
@@ -185,20 +215,23 @@ static int run_picture(const struct bench_picture_options *o)
 int cmd_bench(int argc, char **argv)
 {
     struct cli_backend backend = { 0 };
-    struct bench_options o = { .width = 256, .height = 256, .n_txt = 256, .repeats = 5 };
+    struct bench_options o = { .width = 256, .height = 256, .repeats = 5 };
     int what = WHAT_BLOCK, quant = 0, weights = WEIGHTS_AUTO;
     const char *file = NULL;
     bool random = false, turned = false;
     const struct cli_option options[] = {
         { "WHAT", CLI_CHOICE, &what, NULL, .choices = whats, .required = true,
           .help =
-              "two blocks of the transformer, the autoencoder, a denoising step, reading a file, or a job's pictures" },
+              "two blocks of the transformer, the autoencoder, a denoising step, the text encoders, loading a file, or "
+              "a job's pictures" },
         { "--file", CLI_TEXT, &file, "F", .help = "with load: which" },
         { "--width", CLI_INT, &o.width, "W", .help = "pixels (256)", .min = 16, .max = IMAGE_MAX_SIDE },
         { "--height", CLI_INT, &o.height, "H", .help = "pixels (256)", .min = 16, .max = IMAGE_MAX_SIDE },
         { "--turned", CLI_FLAG, &turned, .help = "with picture: on its side, as phones store it" },
-        { "--txt", CLI_INT, &o.n_txt, "N", .help = "text tokens (256)", .min = 1, .max = 512 },
-        { "--quant", CLI_CHOICE, &quant, .choices = quants, .help = "type of the transformer's matrices" },
+        { "--txt", CLI_INT, &o.n_txt, "N", .help = "text tokens (256; with text 512)", .min = 1, .max = 512 },
+        { "--layers", CLI_INT, &o.max_layers, "N", .help = "with text: of each encoder at most (all)", .min = 1,
+          .max = BENCH_T5_LAYERS },
+        { "--quant", CLI_CHOICE, &quant, .choices = quants, .help = "type of the transformer's or T5's matrices" },
         { "--weights", CLI_CHOICE, &weights, .choices = weight_modes,
           .help = "how a GPU keeps them: as bf16, as in the file, or as fits (auto)" },
         { "--repeats", CLI_INT, &o.repeats, "N", .help = "runs, the best of which counts (5)", .min = 1, .max = 1000 },
@@ -221,6 +254,8 @@ int cmd_bench(int argc, char **argv)
                       MODEL_SIDE_MAX);
         return CLI_USAGE;
     }
+    if (!o.n_txt)
+        o.n_txt = what == WHAT_TEXT ? 512 : 256;
     o.quant = quant_types[quant];
     o.weights = (enum weight_mode)weights;
     return run((enum what)what, &backend, &o, &err) ? cli_fail("bench", &err) : CLI_DONE;

@@ -1,0 +1,209 @@
+#include "models/bench_text.h"
+
+#include <stdio.h>
+
+#include "models/bench_rig.h"
+#include "models/text_encode.h"
+
+enum { T5_VOCAB = 32128, T5_WIDTH = 4096, T5_FF = 10240, T5_HEADS = 64 };
+enum { CLIP_VOCAB = 49408, CLIP_WIDTH = 768, CLIP_MLP = 3072 };
+
+/* --- the files; the first error stays, so that the list of layers reads as one --- */
+
+struct list {
+    struct random_model *m;
+    enum err_code rc;
+    struct err *err;
+};
+
+/* rows 0: a vector of `cols` */
+static void add(struct list *l, const char *layer, const char *part, int64_t rows, int64_t cols)
+{
+    const int64_t dims[] = { rows ? rows : cols, cols };
+    char name[96];
+
+    (void)snprintf(name, sizeof name, "%s%s", layer, part);
+    if (!l->rc)
+        l->rc = random_model_add(l->m, name, rows ? 2 : 1, dims, l->err);
+}
+
+static void add_t5_layer(struct list *l, int i)
+{
+    static const char *const matrices[] = { "q", "k", "v", "o" };
+    char layer[48], part[48];
+
+    (void)snprintf(layer, sizeof layer, "encoder.block.%d.layer.", i);
+    add(l, layer, "0.layer_norm.weight", 0, T5_WIDTH);
+    add(l, layer, "1.layer_norm.weight", 0, T5_WIDTH);
+    for (int k = 0; k < 4; k++) {
+        (void)snprintf(part, sizeof part, "0.SelfAttention.%s.weight", matrices[k]);
+        add(l, layer, part, T5_WIDTH, T5_WIDTH);
+    }
+    add(l, layer, "1.DenseReluDense.wi_0.weight", T5_FF, T5_WIDTH);
+    add(l, layer, "1.DenseReluDense.wi_1.weight", T5_FF, T5_WIDTH);
+    add(l, layer, "1.DenseReluDense.wo.weight", T5_WIDTH, T5_FF);
+}
+
+static void add_clip_layer(struct list *l, int i)
+{
+    static const struct {
+        const char *name;
+        int64_t rows, cols;
+    } linears[] = {
+        { "self_attn.q_proj", CLIP_WIDTH, CLIP_WIDTH },
+        { "self_attn.k_proj", CLIP_WIDTH, CLIP_WIDTH },
+        { "self_attn.v_proj", CLIP_WIDTH, CLIP_WIDTH },
+        { "self_attn.out_proj", CLIP_WIDTH, CLIP_WIDTH },
+        { "mlp.fc1", CLIP_MLP, CLIP_WIDTH },
+        { "mlp.fc2", CLIP_WIDTH, CLIP_MLP },
+    };
+    char layer[64];
+
+    for (size_t k = 0; k < sizeof linears / sizeof *linears; k++) {
+        (void)snprintf(layer, sizeof layer, "text_model.encoder.layers.%d.%s", i, linears[k].name);
+        add(l, layer, ".weight", linears[k].rows, linears[k].cols);
+        add(l, layer, ".bias", 0, linears[k].rows);
+    }
+    for (int k = 1; k <= 2; k++) {
+        (void)snprintf(layer, sizeof layer, "text_model.encoder.layers.%d.layer_norm%d", i, k);
+        add(l, layer, ".weight", 0, CLIP_WIDTH);
+        add(l, layer, ".bias", 0, CLIP_WIDTH);
+    }
+}
+
+static enum err_code make_up(struct bench_rig *r, const struct bench_text *b, struct err *err)
+{
+    struct list l = { &r->made_up, ERR_OK, err };
+
+    add(&l, "shared", ".weight", T5_VOCAB, T5_WIDTH);
+    add(&l, "encoder", ".block.0.layer.0.SelfAttention.relative_attention_bias.weight", T5_BUCKETS, T5_HEADS);
+    add(&l, "encoder", ".final_layer_norm.weight", 0, T5_WIDTH);
+    for (int i = 0; i < b->t5_layers; i++)
+        add_t5_layer(&l, i);
+    r->made_up.type = DT_BF16;
+    add(&l, "text_model.embeddings", ".token_embedding.weight", CLIP_VOCAB, CLIP_WIDTH);
+    add(&l, "text_model.embeddings", ".position_embedding.weight", CLIP_MAX_IDS, CLIP_WIDTH);
+    add(&l, "text_model.final_layer_norm", ".weight", 0, CLIP_WIDTH);
+    add(&l, "text_model.final_layer_norm", ".bias", 0, CLIP_WIDTH);
+    for (int i = 0; i < b->clip_layers; i++)
+        add_clip_layer(&l, i);
+    return l.rc ? l.rc : random_model_finish(&r->made_up, &r->file, err);
+}
+
+/* --- the runs --- */
+
+struct text_rig {
+    struct bench_rig rig;
+    struct text_encoder encoder; /* without tokenizers */
+    struct text_ids ids;
+    struct tensor prompt_embeds, pooled;
+};
+
+static enum err_code load(struct text_rig *r, struct bench_figure *f, struct err *err)
+{
+    struct backend *be = r->rig.o->be;
+    enum err_code rc = t5_weight_set(&r->rig.set, &r->rig.file, 1, err);
+    double begin;
+
+    backend_expect_weights(be, r->rig.o->weights, tensor_file_expanded_bytes(&r->rig.file));
+    begin = bench_clock();
+    if (!rc)
+        rc = t5_load(&r->encoder.t5, &r->rig.loader, &r->rig.arena, err);
+    if (!rc)
+        rc = clip_weight_set(&r->rig.set, &r->rig.file, 1, err);
+    if (!rc)
+        rc = clip_load(&r->encoder.clip, &r->rig.loader, &r->rig.arena, err);
+    if (!rc)
+        rc = be->ops->sync(be, err);
+    bench_keep_since(f, begin);
+    return rc;
+}
+
+/* CLIP's end is at its last position: a text of full length. */
+static void make_ids(struct text_rig *r)
+{
+    r->ids.n_t5 = r->rig.o->n_txt;
+    for (int i = 0; i < r->ids.n_t5; i++)
+        r->ids.t5[i] = i * 61 % T5_VOCAB;
+    for (int i = 0; i < CLIP_MAX_IDS; i++)
+        r->ids.clip[i] = i * 631 % (CLIP_VOCAB - 1);
+    r->ids.clip[CLIP_MAX_IDS - 1] = CLIP_VOCAB - 1;
+}
+
+static enum err_code take_memory(struct text_rig *r, struct err *err)
+{
+    struct bench_rig *rig = &r->rig;
+    size_t step_bytes = 0, out_bytes = (size_t)(rig->o->n_txt * T5_WIDTH + CLIP_WIDTH) * sizeof(float) + 4096;
+    enum err_code rc = text_measure(&r->encoder, rig->o->n_txt, &step_bytes, err);
+
+    if (!rc)
+        rc = devarena_init(&rig->step_mem, rig->o->be, step_bytes, 0, err);
+    if (!rc)
+        rc = devarena_init(&rig->job_mem, rig->o->be, out_bytes, 0, err);
+    if (!rc)
+        rc = devarena_2d(&rig->job_mem, DT_F32, rig->o->n_txt, T5_WIDTH, &r->prompt_embeds, err);
+    return rc ? rc : devarena_1d(&rig->job_mem, DT_F32, CLIP_WIDTH, &r->pooled, err);
+}
+
+static enum err_code time_once(struct text_rig *r, struct bench_text *b, struct err *err)
+{
+    struct backend *be = r->rig.o->be;
+    double begin = bench_clock();
+    enum err_code rc = t5_encode(&r->encoder.t5, r->ids.t5, r->ids.n_t5, &r->prompt_embeds, &r->rig.step_mem, err);
+
+    if (!rc)
+        rc = be->ops->sync(be, err);
+    bench_keep_since(&b->t5, begin);
+    begin = bench_clock();
+    if (!rc)
+        rc = clip_encode(&r->encoder.clip, r->ids.clip, CLIP_MAX_IDS, &r->pooled, &r->rig.step_mem, err);
+    if (!rc)
+        rc = be->ops->sync(be, err);
+    bench_keep_since(&b->clip, begin);
+    return rc;
+}
+
+/* n tokens through so many layers: values of matrices in one, and the width of attention. */
+static double flop(int n_layers, double n, double values, double width)
+{
+    return n_layers * (2 * n * values + 4 * n * n * width);
+}
+
+static int layers(int all, int max)
+{
+    return max > 0 && max < all ? max : all;
+}
+
+enum err_code bench_text(const struct bench_options *o, struct bench_text *ret, struct err *err)
+{
+    struct bench_text b = { .t5_layers = layers(BENCH_T5_LAYERS, o->max_layers),
+                            .clip_layers = layers(BENCH_CLIP_LAYERS, o->max_layers) };
+    struct text_rig r = { 0 };
+    enum err_code rc = bench_rig_open(&r.rig, o, !o->be->in_place, err);
+
+    if (!rc)
+        rc = make_up(&r.rig, &b, err);
+    if (!rc)
+        rc = load(&r, &b.load, err);
+    if (!rc)
+        rc = take_memory(&r, err);
+    if (!rc)
+        rc = bench_rig_product(&r.rig, &b.product, err);
+    if (rc)
+        goto out;
+    make_ids(&r);
+    b.t5.flop = flop(b.t5_layers, o->n_txt, 4.0 * T5_WIDTH * T5_WIDTH + 3.0 * T5_WIDTH * T5_FF, T5_WIDTH);
+    b.clip.flop =
+        flop(b.clip_layers, CLIP_MAX_IDS, 4.0 * CLIP_WIDTH * CLIP_WIDTH + 2.0 * CLIP_WIDTH * CLIP_MLP, CLIP_WIDTH);
+    for (int i = 0; i < o->repeats && !rc; i++)
+        rc = time_once(&r, &b, err);
+    for (int i = 0; i < r.rig.file.n_entries; i++)
+        b.weight_bytes += r.rig.file.entries[i].bytes;
+    b.step_bytes = r.rig.step_mem.peak;
+    b.device_bytes = (size_t)backend_memory(o->be).used;
+    if (!rc)
+        *ret = b;
+out:
+    bench_rig_close(&r.rig);
+    return rc;
+}

@@ -1,0 +1,43 @@
+/* The command bench from its arguments: what it refuses, and that small runs end well. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "test/support/bytes.h"
+#include "test/support/check.h"
+#include "worker/cli.h"
+#include "worker/commands.h"
+
+/* What it prints goes nowhere here. */
+static int quiet(const char *const *argv)
+{
+    int argc = 0, out = dup(1), errors = dup(2), null = open("/dev/null", O_WRONLY), status;
+
+    while (argv[argc])
+        argc++;
+    (void)dup2(null, 1);
+    (void)dup2(null, 2);
+    status = cmd_bench(argc, (char **)(uintptr_t)argv);
+    (void)fflush(stdout);
+    (void)dup2(out, 1);
+    (void)dup2(errors, 2);
+    (void)close(out);
+    (void)close(errors);
+    (void)close(null);
+    return status;
+}
+#define BENCH(...) quiet((const char *const[]){ "bench", __VA_ARGS__, NULL })
+
+TEST(cmd_bench__refuses_what_it_cannot_measure)
+{
+    CHECK_INT(BENCH("nothing"), CLI_USAGE);
+    CHECK_INT(BENCH("step", "--width", "250"), CLI_USAGE);
+    CHECK_INT(BENCH("step", "--width", "4112"), CLI_USAGE);
+    CHECK_INT(BENCH("step", "--quant", "Q9"), CLI_USAGE);
+    CHECK_INT(BENCH("text", "--layers", "0"), CLI_USAGE);
+    CHECK_INT(BENCH("text", "--layers", "25"), CLI_USAGE);
+    CHECK_INT(BENCH("text", "--txt", "513"), CLI_USAGE);
+    CHECK_INT(BENCH("load"), CLI_USAGE);
+    CHECK_INT(BENCH("load", "--file", "/no/such/file"), CLI_FAILED);
+    CHECK_INT(BENCH("--help"), CLI_DONE);
+}
