@@ -1,6 +1,7 @@
 #include "models/bench_load.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -8,8 +9,9 @@
 #include <unistd.h>
 
 #include "kernels/base/mapping.h"
+#include "models/tensor_file.h"
 
-enum { BUFFER_BYTES = 1 << 20, PAGE = 4096 };
+enum { BUFFER_BYTES = 1 << 20, PAGE = 4096, DIRECTORY_BYTES = 256 << 20 /* address space */ };
 
 static double seconds(void)
 {
@@ -82,5 +84,79 @@ enum err_code bench_load(const char *path, struct bench_load *ret, struct err *e
 out:
     if (fd >= 0)
         (void)close(fd);
+    return rc;
+}
+
+/* --- into a backend --- */
+
+static int64_t own_memory(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    long long kib = 0;
+    char line[128];
+
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "RssAnon: %lld", &kib) == 1)
+            break;
+    if (f)
+        (void)fclose(f);
+    return kib * 1024;
+}
+
+static void forget(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    (void)close(fd);
+}
+
+static enum err_code load_matrices(const struct tensor_file *f, struct backend *be, struct bench_load_model *b,
+                                   struct err *err)
+{
+    enum err_code rc = ERR_OK;
+
+    for (int i = 0; i < f->n_entries && !rc; i++) {
+        const struct tensor_entry *e = &f->entries[i];
+        struct weight host = { .dtype = e->dtype, .data = e->data }, w;
+
+        if (e->n_dims != 2)
+            continue;
+        host.rows = e->dims[0];
+        host.cols = e->dims[1];
+        if (be->in_place)
+            mapping_read(e->data, e->bytes, f->map.ptr + f->map.len);
+        rc = be->ops->weight_load(be, &host, &w, err);
+        b->n_matrices++;
+        b->bytes += (int64_t)e->bytes;
+    }
+    return rc ? rc : be->ops->sync(be, err);
+}
+
+enum err_code bench_load_model(const char *path, struct backend *be, enum weight_mode mode,
+                               struct bench_load_model *ret, struct err *err)
+{
+    struct bench_load_model b = { 0 };
+    struct tensor_file file = { 0 };
+    struct arena a = { 0 };
+    enum err_code rc = arena_init(&a, DIRECTORY_BYTES, err);
+    double begin;
+
+    forget(path);
+    begin = seconds();
+    if (!rc)
+        rc = tensor_file_open(path, &a, &file, err);
+    if (!rc) {
+        backend_expect_weights(be, mode, tensor_file_expanded_bytes(&file));
+        rc = load_matrices(&file, be, &b, err);
+    }
+    b.seconds = seconds() - begin;
+    b.own_bytes = own_memory();
+    b.device_bytes = backend_memory(be).used;
+    if (!rc)
+        *ret = b;
+    arena_done(&a);
     return rc;
 }

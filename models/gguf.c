@@ -257,6 +257,15 @@ static enum err_code read_type(struct reader *r, struct tensor_entry *e)
     return ERR_OK;
 }
 
+uint32_t gguf_tensor_type(enum dtype t)
+{
+    uint32_t type = 0;
+
+    while (type < N_TYPES && types[type].dtype != (int)t)
+        type++;
+    return type;
+}
+
 static enum err_code size_tensor(struct tensor_entry *e, struct err *err)
 {
     const struct dtype_info *info = dtype_info(e->dtype);

@@ -63,6 +63,8 @@ struct gguf_meta {
 /* Reads the container `map` into *ret (all but path); tables come from the arena, names point into map. */
 MUST_CHECK enum err_code gguf_parse(struct span map, struct arena *a, struct tensor_file *ret, struct err *err);
 
+uint32_t gguf_tensor_type(enum dtype t); /* its number in a file; every type but F8_E4M3 has one */
+
 /* Getters take NULL for "no metadata". */
 const struct gguf_pair *gguf_find(const struct gguf_meta *m, const char *key); /* NULL: absent */
 

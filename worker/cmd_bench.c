@@ -2,12 +2,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "models/bench.h"
 #include "models/bench_load.h"
 #include "models/bench_picture.h"
 #include "models/bench_text.h"
 #include "models/image/image.h"
+#include "models/random_file.h"
 #include "worker/cli.h"
 #include "worker/commands.h"
 
@@ -170,22 +172,79 @@ static void print_rate(const char *name, int64_t bytes, double seconds)
     (void)printf("%-28s %8.2f s %8.0f MB/s\n", name, seconds, 1e-6 * (double)bytes / seconds);
 }
 
-static int run_load(const char *path)
+struct load_options {
+    const char *file;
+    bool random; /* in place of a file: one of so many GB */
+    int gigabytes;
+    enum dtype quant;
+    enum weight_mode weights;
+    const struct cli_backend *backend;
+};
+
+/* A file that holds no tensors is read, and not loaded. */
+static enum err_code load_model(const char *path, const struct load_options *o, double read_rate, struct err *err)
+{
+    struct bench_load_model b = { 0 };
+    struct err why = { 0 };
+    struct backend *be = NULL;
+    enum err_code rc = cli_backend_open(o->backend, &be, err);
+
+    if (rc)
+        return rc;
+    rc = bench_load_model(path, be, o->weights, &b, &why);
+    if (rc == ERR_UNSUPPORTED)
+        (void)printf("not loaded: %s\n", why.msg);
+    else if (rc)
+        rc = err_set(err, rc, "%s", why.msg);
+    else {
+        print_rate("by the loader", b.bytes, b.seconds);
+        (void)printf("%d matrices into %s at %.2f of the speed of a plain read\n", b.n_matrices, be->name,
+                     (double)b.bytes / b.seconds / read_rate);
+        (void)printf("host memory   %9.1f MiB without the file's pages\n", (double)b.own_bytes / 1048576);
+        print_device_memory((size_t)b.device_bytes);
+    }
+    backend_close(be);
+    return rc == ERR_UNSUPPORTED ? ERR_OK : rc;
+}
+
+static enum err_code load_file(const char *path, const struct load_options *o, struct err *err)
 {
     struct bench_load b = { 0 };
-    struct err err = { 0 };
+    struct rusage usage = { 0 };
+    enum err_code rc = bench_load(path, &b, err);
 
-    if (!path) {
-        (void)fprintf(stderr, "inpaint-worker bench: load needs --file\n");
-        return CLI_USAGE;
-    }
-    if (bench_load(path, &b, &err))
-        return cli_fail("bench", &err);
-    (void)printf("%s, %.2f GB, each time forgotten before\n", path, 1e-9 * (double)b.bytes);
+    if (rc)
+        return rc;
+    (void)printf("%s, %.2f GB, each time forgotten before\n", o->random ? "random file" : path, 1e-9 * (double)b.bytes);
     print_rate("plain read", b.bytes, b.read_seconds);
     print_rate("mapping, page by page", b.bytes, b.touch_seconds);
     print_rate("mapping, as a model loads", b.bytes, b.mapped_seconds);
-    return CLI_DONE;
+    rc = load_model(path, o, (double)b.bytes / b.read_seconds, err);
+    (void)getrusage(RUSAGE_SELF, &usage);
+    if (!rc)
+        (void)printf("peak memory   %9.1f MiB with them\n", (double)usage.ru_maxrss / 1024);
+    return rc;
+}
+
+static int run_load(const struct load_options *o)
+{
+    char path[RANDOM_FILE_PATH];
+    struct err err = { 0 };
+    enum err_code rc;
+    int fd = -1;
+
+    if (o->random == (o->file != NULL)) {
+        (void)fprintf(stderr, "inpaint-worker bench: load needs --file or --random\n");
+        return CLI_USAGE;
+    }
+    if (!o->random)
+        return load_file(o->file, o, &err) ? cli_fail("bench", &err) : CLI_DONE;
+    rc = random_file_open(o->quant, (int64_t)o->gigabytes * 1000000000, path, &fd, &err);
+    if (!rc)
+        rc = load_file(path, o, &err);
+    if (fd >= 0)
+        (void)close(fd);
+    return rc ? cli_fail("bench", &err) : CLI_DONE;
 }
 
 static int run_picture(const struct bench_picture_options *o)
@@ -216,7 +275,7 @@ int cmd_bench(int argc, char **argv)
 {
     struct cli_backend backend = { 0 };
     struct bench_options o = { .width = 256, .height = 256, .repeats = 5 };
-    int what = WHAT_BLOCK, quant = 0, weights = WEIGHTS_AUTO;
+    int what = WHAT_BLOCK, quant = 0, weights = WEIGHTS_AUTO, gigabytes = 2;
     const char *file = NULL;
     bool random = false, turned = false;
     const struct cli_option options[] = {
@@ -224,18 +283,22 @@ int cmd_bench(int argc, char **argv)
           .help =
               "two blocks of the transformer, the autoencoder, a denoising step, the text encoders, loading a file, or "
               "a job's pictures" },
-        { "--file", CLI_TEXT, &file, "F", .help = "with load: which" },
+        { "--file", CLI_TEXT, &file, "F",
+          .help = "with load: which; a GGUF or safetensors goes into the backend, too" },
         { "--width", CLI_INT, &o.width, "W", .help = "pixels (256)", .min = 16, .max = IMAGE_MAX_SIDE },
         { "--height", CLI_INT, &o.height, "H", .help = "pixels (256)", .min = 16, .max = IMAGE_MAX_SIDE },
         { "--turned", CLI_FLAG, &turned, .help = "with picture: on its side, as phones store it" },
         { "--txt", CLI_INT, &o.n_txt, "N", .help = "text tokens (256; with text 512)", .min = 1, .max = 512 },
         { "--layers", CLI_INT, &o.max_layers, "N", .help = "with text: of each encoder at most (all)", .min = 1,
           .max = BENCH_T5_LAYERS },
-        { "--quant", CLI_CHOICE, &quant, .choices = quants, .help = "type of the transformer's or T5's matrices" },
+        { "--quant", CLI_CHOICE, &quant, .choices = quants,
+          .help = "type of the transformer's, T5's or the random file's matrices" },
         { "--weights", CLI_CHOICE, &weights, .choices = weight_modes,
           .help = "how a GPU keeps them: as bf16, as in the file, or as fits (auto)" },
         { "--repeats", CLI_INT, &o.repeats, "N", .help = "runs, the best of which counts (5)", .min = 1, .max = 1000 },
-        { "--random", CLI_FLAG, &random, .help = "random weights, which is the only kind there is so far" },
+        { "--random", CLI_FLAG, &random,
+          .help = "random weights; with load: a file of them in $TMPDIR, else there is no other kind" },
+        { "--gb", CLI_INT, &gigabytes, "N", .help = "with load --random: its size (2)", .min = 1, .max = 64 },
         CLI_BACKEND_OPTIONS(backend),
     };
     const struct cli_command command = { "bench", "measures the parts of a job on random weights", options,
@@ -246,7 +309,8 @@ int cmd_bench(int argc, char **argv)
     if (status != CLI_RUN)
         return status;
     if (what == WHAT_LOAD)
-        return run_load(file);
+        return run_load(
+            &(struct load_options){ file, random, gigabytes, quant_types[quant], (enum weight_mode)weights, &backend });
     if (what == WHAT_PICTURE)
         return run_picture(&(struct bench_picture_options){ o.width, o.height, turned, o.repeats });
     if (o.width % 16 || o.height % 16 || o.width > MODEL_SIDE_MAX || o.height > MODEL_SIDE_MAX) {

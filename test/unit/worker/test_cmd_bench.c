@@ -38,6 +38,9 @@ TEST(cmd_bench__refuses_what_it_cannot_measure)
     CHECK_INT(BENCH("text", "--layers", "25"), CLI_USAGE);
     CHECK_INT(BENCH("text", "--txt", "513"), CLI_USAGE);
     CHECK_INT(BENCH("load"), CLI_USAGE);
+    CHECK_INT(BENCH("load", "--file", "x", "--random"), CLI_USAGE);
+    CHECK_INT(BENCH("load", "--random", "--gb", "0"), CLI_USAGE);
+    CHECK_INT(BENCH("load", "--random", "--gb", "65"), CLI_USAGE);
     CHECK_INT(BENCH("load", "--file", "/no/such/file"), CLI_FAILED);
     CHECK_INT(BENCH("--help"), CLI_DONE);
 }
