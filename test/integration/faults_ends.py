@@ -1,0 +1,178 @@
+"""Workers that are killed or told to stop at every stage of a job, and services that are silent then."""
+import concurrent.futures
+import threading
+import time
+
+from fake_cloud import *  # noqa: F403
+from harness import dumps, envelope, equal
+from house import STAGES, House, text_attempts
+
+
+def test_killed_at_every_stage():
+    with House("killed") as h:
+        survivor = h.worker()
+        body = h.job("reference")
+        equal(survivor.push(body), 204)
+        bad = []
+        cases = [(op, when) for op in STAGES for when in (before, after) if (op, when) != ("get", before)]
+
+        def one(i, op, when):
+            session = f"k{i}"
+            victim = h.worker()
+            done = threading.Event()
+
+            def kill():
+                victim.process.kill()
+                victim.process.wait()
+                done.set()
+            body = h.job(session)
+            h.cloud.on(op, when(kill))
+            try:
+                victim.push(body)
+                raise AssertionError("an answer from the dead")
+            except OSError:
+                pass
+            assert done.wait(10)
+            had_claimed = ("claim", session) in h.cloud.journal
+            fields = h.cloud.fields(session)
+            ended = text_at(fields, "processingStatus") == "completed"
+            if had_claimed and not ended:
+                assert has_path(fields, "inpaint.lease.expiresAt"), fields
+                equal(survivor.push(body), 409, "the lease is alive")
+                h.expire(session)
+            equal(h.deliver(survivor, session, body), [204])
+            h.check_completed(session, attempts=1 + (had_claimed and not ended))
+
+        for i, (op, when) in enumerate(cases):
+            h.cloud.rules.clear()
+            try:
+                one(i, op, when)
+                equal(h.cloud.violations, [])
+            except AssertionError as e:
+                bad.append(f"{when.__name__} {op}: {e}")
+        assert not bad, "\n  " + "\n  ".join(bad)
+
+
+def ended_by_sigterm(h, op, session, action, seconds, **settings):
+    """SIGTERM when `op` arrives, then `action`; -> the answer to the push, or None. The worker has ended well."""
+    w = h.worker(**settings)
+    body = h.job(session)
+
+    def terminate_then(request, apply):
+        w.terminate()
+        time.sleep(0.15)  # until it has noticed
+        return action(request, apply)
+    h.cloud.on(op, terminate_then)
+    started = time.monotonic()
+    try:
+        status = w.push(body)
+    except OSError:
+        status = None
+    equal(w.stop(seconds), 0, "exit status")
+    took = time.monotonic() - started
+    assert took < seconds, f"{took:.1f} s: Cloud Run kills after 10"
+    return status
+
+
+def test_sigterm_at_every_stage():
+    with House("sigterm") as h:
+        survivor = h.worker()
+        bad = []
+        for i, op in enumerate(STAGES):
+            h.cloud.rules.clear()
+            session = f"t{i}"
+            try:
+                status = ended_by_sigterm(h, op, session, lambda r, a: a(r), 9.5)
+                assert status in (204, 503), status
+                if status == 503:
+                    h.check_waits_or_leased(session)
+                    equal(text_at(h.cloud.fields(session), "processingStatus"), "pending", "the claim is given back")
+                equal(h.deliver(survivor, session, dumps(envelope("u1", session, f"m-{session}"))), [204])
+                assert text_attempts(h, session) in (1, 2)
+                h.check_completed(session, text_attempts(h, session))
+                equal(h.cloud.violations, [])
+            except AssertionError as e:
+                bad.append(f"{op}: {e}")
+                h.cloud.violations.clear()
+        assert not bad, "\n  " + "\n  ".join(bad)
+
+
+def silent_after_sigterm(name, ops):
+    with House(name) as h:
+        survivor = h.worker()
+        bad = []
+        for i, op in enumerate(ops):
+            h.cloud.rules.clear()
+            session = f"h{i}"
+            try:
+                status = ended_by_sigterm(h, op, session, h.cloud.hang(30), 9.8)
+                assert status in (503, None), status
+                h.check_waits_or_leased(session)
+                h.cloud.rules.clear()
+                h.expire(session)
+                equal(h.deliver(survivor, session, dumps(envelope("u1", session, f"m-{session}"))), [204])
+                h.check_completed(session, text_attempts(h, session))
+                equal(h.cloud.violations, [])
+            except AssertionError as e:
+                bad.append(f"{op}: {e}")
+                h.cloud.violations.clear()
+        assert not bad, "\n  " + "\n  ".join(bad)
+
+
+def test_sigterm_while_storage_is_silent():
+    silent_after_sigterm("silent-storage", ["media:original.jpg", "stat:edited.jpg", "upload:preview.jpg"])
+
+
+def test_sigterm_while_firestore_is_silent():
+    silent_after_sigterm("silent-firestore", ["get", "claim", "complete"])
+
+
+def test_sigterm_while_everything_is_silent():
+    with House("silent") as h:
+        for i, op in enumerate(("media:mask_auto.png", "complete")):
+            h.cloud.rules.clear()
+            h.cloud.on("release", h.cloud.hang(30), 9)
+            status = ended_by_sigterm(h, op, f"s{i}", h.cloud.hang(30), 9.8)
+            assert status in (503, None), status
+            h.check_waits_or_leased(f"s{i}")
+
+
+def test_slow_answers_end_at_the_deadline():
+    """Each stage in turn falls silent for longer than the job may take."""
+    with House("slow", JOB_DEADLINE_SECONDS=5, LEASE_SECONDS=16) as h:
+        bad = []
+        stages = ["get", "claim", "media:original.jpg", "stat:edited.jpg", "upload:edited.jpg", "complete"]
+        workers = [h.worker() for _ in stages]
+
+        def one(i, op):
+            session, w = f"z{i}", workers[i]
+            body = h.job(session)
+            armed = f"/{session}"
+
+            def silent(request, apply):
+                if armed in urllib.parse.unquote(request.path) or armed.encode() in request.body:
+                    h.cloud.closing.wait(14)
+                    return RESET
+                return apply(request)
+            h.cloud.on(op, silent, 3 * len(stages))
+            started = time.monotonic()
+            status = w.push(body)
+            took = time.monotonic() - started
+            assert status == 503, status
+            assert took < 5 + 8 + 2, f"answered after {took:.1f} s"
+            h.check_waits_or_leased(session)
+        with concurrent.futures.ThreadPoolExecutor(len(stages)) as pool:
+            for op, future in [(op, pool.submit(one, i, op)) for i, op in enumerate(stages)]:
+                try:
+                    future.result()
+                except AssertionError as e:
+                    bad.append(f"{op}: {e}")
+        h.cloud.rules.clear()
+        for i, op in enumerate(stages):
+            try:
+                h.expire(f"z{i}")
+                h.deliver(workers[0], f"z{i}", dumps(envelope("u1", f"z{i}", f"m-z{i}")))
+                h.check_completed(f"z{i}", text_attempts(h, f"z{i}"))
+            except AssertionError as e:
+                bad.append(f"{op}, delivered again: {e}")
+        assert not bad, "\n  " + "\n  ".join(bad)

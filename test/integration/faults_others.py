@@ -1,0 +1,140 @@
+"""Sessions that others delete, cancel, change or take over in the middle of a job; messages delivered twice."""
+import glob
+import threading
+import time
+
+from fake_cloud import *  # noqa: F403
+from harness import Skip, dumps, envelope, equal, to_value, wait_until
+from house import STAGES, House, at_every_stage
+
+
+def test_session_deleted_at_every_stage():
+    with House("deleted") as h:
+        def check(session, op, body, status):
+            equal(status, 404 if op in ("get", "claim") else 204)
+            equal(h.cloud.fields(session), None, "not created again")
+            equal((h.output(session), h.output(session, "preview.jpg")), (None, None), "uploads are removed")
+        at_every_stage(h, h.worker(), "d", h.cloud.delete, check)
+
+
+def test_session_cancelled_at_every_stage():
+    with House("cancelled") as h:
+        w = h.worker()
+
+        def cancel(session):
+            h.cloud.touch(session, processingStatus=to_value("cancelled"))
+
+        def check(session, op, body, status):
+            assert status in (204, 409), status
+            equal(text_at(h.cloud.fields(session), "processingStatus"), "cancelled")
+            equal(h.deliver(w, session, body), [204])
+            equal(h.cloud.count("complete"), 0)
+        at_every_stage(h, w, "c", cancel, check)
+
+
+def test_session_changed_at_every_stage():
+    with House("changed") as h:
+        def check(session, op, body, status):
+            equal(status, 204)
+            h.check_completed(session)
+            equal(text_at(h.cloud.fields(session), "title"), "new")
+        at_every_stage(h, h.worker(), "t", lambda s: h.cloud.touch(s, title=to_value("new")), check)
+
+
+def test_session_reset_at_every_stage():
+    """The app starts over while a worker is at it: that worker stops, the next delivery runs."""
+    with House("reset") as h:
+        w = h.worker()
+
+        def start_over(session):
+            h.cloud.touch(session, processingStatus=to_value("pending"), inpaint=None)
+
+        def check(session, op, body, status):
+            assert status in (204, 409), status
+            equal(h.deliver(w, session, body), [204])
+            h.check_completed(session)
+        at_every_stage(h, w, "r", start_over, check)
+
+
+def lease_of_somebody(message_id, seconds=300):
+    return {"mapValue": {"fields": {"id": to_value("somebody"), "messageId": to_value(message_id),
+                                    "expiresAt": {"timestampValue": stamp(int((time.time() + seconds) * 1e6))}}}}
+
+
+def test_lease_stolen_at_every_stage():
+    with House("stolen") as h:
+        w = h.worker()
+        taken = {}
+
+        def steal(session, message_id=None):
+            message_id = message_id or f"m-{session}"
+            h.cloud.touch(session, processingStatus=to_value("processing"), inpaint__messageId=to_value(message_id),
+                          inpaint__lease=lease_of_somebody(message_id))
+            taken[session] = (h.cloud.fields(session), len(h.cloud.journal))
+
+        def check(session, op, body, status):
+            equal(status, 409)
+            fields, at = taken[session]
+            equal(h.cloud.fields(session), fields, "not a byte of it changes")
+            wrote = [j for j in h.cloud.journal[at:] if session in j[1]]
+            if not op.startswith(("stat:edited", "upload", "stat:preview", "complete")):
+                equal(wrote, [], "nothing is written after the lease is lost")
+            equal(w.push(body), 409)
+        at_every_stage(h, w, "s", steal, check)
+
+        def check_other(session, op, body, status):
+            assert status in (204, 409), status
+            equal(h.cloud.fields(session), taken[session][0], "not a byte of it changes")
+            equal(w.push(body), 204, "that message stays responsible")
+        at_every_stage(h, w, "o", lambda s: steal(s, "m-another"), check_other, stages=STAGES[1::3] + ["complete"])
+
+
+def test_duplicates_during_every_stage():
+    with House("duplicates") as h:
+        w = h.worker()
+        answers = {}
+
+        def push_again(session):
+            answers[session] = (w.push(dumps(envelope("u1", session, f"m-{session}"))),
+                                w.push(dumps(envelope("u1", session, "m-another"))))
+
+        def check(session, op, body, status):
+            equal(status, 204)
+            equal(answers[session], (409, 204))
+            h.check_completed(session)
+            equal(w.push(body), 204)
+        at_every_stage(h, w, "d", push_again, check)
+
+
+def test_two_workers_get_the_same_message_at_once():
+    with House("two") as h:
+        workers = [h.worker(), h.worker()]
+        for n in range(8):
+            body = h.job(f"both-{n}")
+            answers = []
+            threads = [threading.Thread(target=lambda w=w: answers.append(w.push(body))) for w in workers]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            assert sorted(answers) in ([204, 204], [204, 409]), answers
+            h.check_completed(f"both-{n}")
+
+
+def test_a_worker_whose_clock_is_ahead_takes_over():
+    library = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
+    if not library:
+        raise Skip("libfaketime is not installed")
+    with House("skew") as h:
+        first = h.worker()
+        second = h.worker("-ahead", LD_PRELOAD=library[0], FAKETIME="+600s", FAKETIME_DONT_FAKE_MONOTONIC="1")
+        body = h.job("skew")
+        h.cloud.on("media:mask_auto.png", h.cloud.late(2))
+        answers = []
+        t = threading.Thread(target=lambda: answers.append(first.push(body)))
+        t.start()
+        wait_until("the first has it", lambda: h.cloud.count("claim") == 1)
+        equal(second.push(body), 204)
+        t.join()
+        equal(answers, [409], "it must notice")
+        h.check_completed("skew", attempts=2)
