@@ -96,6 +96,12 @@ build/inpaint-worker: $(BUILD)/inpaint-worker
 $(BUILD)/inpaint-worker: $(call obj,worker/main.c) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# The program with a device that breaks: test/support/fake_device.h.
+$(BUILD)/faulty-worker: $(call obj,worker/main.c test/support/fake_device.c) $(LIBS)
+	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+build/faulty-worker: $(BUILD)/faulty-worker
+	$(Q)cp --remove-destination $< $@
+
 # test/fuzz/fuzz_x.c is a libFuzzer program by `make fuzz ENTRY=x`; the unit tests replay test/fuzz/corpus/x through it.
 FUZZ_ENTRIES := $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 FUZZ_REPLAY  := $(FUZZ_ENTRIES:%=$(BUILD)/replay/fuzz_%.o)
@@ -186,12 +192,12 @@ asan: ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(AGAIN) FLAVOUR=asan unit T='$(T)'
 
 tsan: ## the program with a faulty cloud under ThreadSanitizer
-	$(AGAIN) tiny-model build/demo-inputs
+	$(AGAIN) tiny-model build/demo-inputs build/faulty-worker
 	$(Q)$(MAKE) --no-print-directory FLAVOUR=tsan build/tsan/inpaint-worker
 	$(Q)OMP_NUM_THREADS=1 PROGRAM=build/tsan/inpaint-worker python3 test/integration/faults.py $(T)
 
 integration: ## the program between the real emulators; T=part-of-a-name runs some
-	$(AGAIN) all tiny-model build/demo-inputs
+	$(AGAIN) all tiny-model build/demo-inputs build/faulty-worker
 	$(Q)python3 test/integration/google_clients.py
 	$(Q)python3 test/integration/run.py $(T)
 	$(Q)python3 test/integration/faults.py $(T)

@@ -4,7 +4,7 @@ import threading
 import time
 
 from fake_cloud import *  # noqa: F403
-from harness import dumps, envelope, equal
+from harness import FAULTY, call, dumps, envelope, equal
 from house import STAGES, House, text_attempts
 
 
@@ -176,3 +176,33 @@ def test_slow_answers_end_at_the_deadline():
             except AssertionError as e:
                 bad.append(f"{op}, delivered again: {e}")
         assert not bad, "\n  " + "\n  ".join(bad)
+
+
+def test_broken_device_ends_the_worker():
+    with House("device") as h:
+        w = h.worker(program=FAULTY, BACKEND="cuda", FAKE_DEVICE=600)
+        answers = []
+        while not answers or answers[-1] == 204:  # some jobs, until the device breaks within one
+            assert len(answers) < 50, "the device never breaks"
+            session = f"device-{len(answers)}"
+            body = h.job(session)
+            answers.append(w.push(body))
+        equal(answers[-1], 500, f"after {len(answers) - 1} jobs")
+        equal(text_at(h.cloud.fields(session), "processingStatus"), "pending")
+        h.check_waits_or_leased(session)
+        while w.process.poll() is None:
+            try:
+                equal(call("GET", w.base + "/health", timeout=5)[0], 503)
+                equal(call("GET", w.base + "/ready", timeout=5)[0], 503)
+            except OSError:  # it has gone meanwhile
+                pass
+        equal(w.process.wait(15), 1, "exit status")
+        equal(h.deliver(h.worker(), session, body), [204])
+        h.check_completed(session, attempts=2)
+
+
+def test_device_that_breaks_while_the_model_loads_ends_the_worker():
+    with House("device-load") as h:
+        w = h.worker(ready=False, program=FAULTY, BACKEND="cuda", FAKE_DEVICE=30)
+        equal(w.process.wait(30), 1, "exit status")
+        assert "illegal memory access" in w.log(), w.log()

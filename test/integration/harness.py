@@ -20,6 +20,7 @@ import zlib
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WORK = os.path.join(ROOT, "build", "integration")
 PROGRAM = os.environ.get("PROGRAM", os.path.join(ROOT, "build", "inpaint-worker"))  # of another flavour
+FAULTY = os.path.join(ROOT, "build", "faulty-worker")  # FAKE_DEVICE=n: its n-th product breaks the device
 MODEL = os.path.join(ROOT, "build", "models", "tiny")
 AUDIENCE = "https://worker.example/inpaint"
 PUSHER = "push@demo.iam.gserviceaccount.com"
@@ -153,7 +154,7 @@ def from_value(v):
 class Worker:
     """The real program with settings of its own; `stop` ends it and says with what status."""
 
-    def __init__(self, emulators, name, ready=True, **settings):
+    def __init__(self, emulators, name, ready=True, program=PROGRAM, **settings):
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PORT": str(self.port), "MODEL_DIR": MODEL,
@@ -162,7 +163,7 @@ class Worker:
         env.update({k: str(v) for k, v in settings.items()})
         self.log_path = os.path.join(WORK, f"worker-{name}.log")
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([PROGRAM, "serve"], env=env, stderr=log, stdout=log, cwd=ROOT)
+            self.process = subprocess.Popen([program, "serve"], env=env, stderr=log, stdout=log, cwd=ROOT)
         if ready:
             wait_until(f"worker {name} is ready", self.is_ready)
 
