@@ -167,8 +167,10 @@ struct backend_memory backend_memory(struct backend *be);
  * bytes a value; 0 where the mode says it all. Backends without a choice take no notice. */
 void backend_expect_weights(struct backend *be, enum weight_mode mode, size_t expanded_bytes);
 
-/* Every operation checks and succeeds, its memory is addresses that fault when touched: running a model on it measures its arenas. */
-#define BACKEND_PLAN_PLENTY ((size_t)1 << 42) /* for an arena on it: more than any model takes, and it costs nothing */
+/* Every operation checks and succeeds, its memory is addresses that fault when touched: running a model on it measures
+ * its arenas. */
+#define BACKEND_PLAN_PLENTY ((size_t)1 << 42) /* for an arena on it: more than any model takes, and it costs nothing \
+                                               */
 MUST_CHECK enum err_code backend_plan_open(enum dtype act, struct backend **ret, struct err *err);
 
 /* What was loaded into a plan backend, in bytes. */
