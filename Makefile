@@ -52,8 +52,8 @@ NVCC       := $(CUDA_HOME)/bin/nvcc
 CUDA_NEWEST := $(lastword $(CUDA_ARCHS))
 NVCCFLAGS  := -std=c++17 -O3 -lineinfo -I. -ccbin $(lastword $(CXX)) -Xcompiler -Wall,-Wextra \
     $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$a,code=sm_$a) -gencode arch=compute_$(CUDA_NEWEST),code=compute_$(CUDA_NEWEST)
-CUDA_LDLIBS := -L$(CUDA_LIB) -lcudart_static -lstdc++ -ldl -lrt -Wl,-rpath,$(CUBLASLT_LIB)
-CUDA_CPPFLAGS := -isystem $(CUDA_INC) -isystem $(CUBLASLT_INC)
+CUDA_LDLIBS := -L$(CUDA_LIB) -lcudart_static -lstdc++ -ldl -lrt $(foreach l,$(CUBLASLT_LIB) $(CUDNN_LIB),-Wl,-rpath,$l)
+CUDA_CPPFLAGS := $(foreach i,$(CUDA_INC) $(CUBLASLT_INC) $(CUDNN_INC),-isystem $i)
 LDLIBS     += $(CUDA_LDLIBS)
 else ifneq ($(CUDA_HOME),)
 $(info cuda: nvcc is here but cuBLASLt is not: building without CUDA. `make cuda-libs` fetches it (400 MB))
@@ -158,7 +158,7 @@ else
 endif
 
 # The same tests without a GPU: the kernels on the shim, the host's part on a stand-in for CUDA (test/gpu/dry).
-DRY_OBJ := $(call obj,$(filter-out kernels/cuda/cublaslt.c,$(SRC_CUDA)) $(wildcard test/gpu/dry/*.c)) \
+DRY_OBJ := $(call obj,$(filter-out kernels/cuda/cublaslt.c kernels/cuda/cudnn.c,$(SRC_CUDA)) $(wildcard test/gpu/dry/*.c)) \
            $(SHIM_OBJ) $(BUILD)/dry/kernels/cuda/ops.o
 
 $(BUILD)/dry/%.o: %.cu
@@ -178,7 +178,7 @@ endif
 cuda-check: ## the CUDA files compile for every generation, with nvcc and against CUDA 12.2
 	$(Q)scripts/cuda_check.sh
 
-cuda-libs: ## cuBLASLt of nvcc's version into build/cuda-libs, for machines whose toolkit lacks it
+cuda-libs: ## cuBLASLt of nvcc's version into build/cuda-libs, for machines whose toolkit lacks it; CUDNN=1 cuDNN, too
 	$(Q)scripts/cuda_libs.sh
 
 test: ## unit tests, no network, GPU or weights; T=part-of-a-name runs some

@@ -47,3 +47,14 @@ struct backend_memory backend_memory(struct backend *be)
 {
     return be->ops->memory ? be->ops->memory(be) : (struct backend_memory){ .available = -1 };
 }
+
+void backend_use_library(struct backend *be, enum library_use use)
+{
+    if (be->ops->use_library)
+        be->ops->use_library(be, use);
+}
+
+const char *backend_describe(struct backend *be)
+{
+    return be->ops->describe ? be->ops->describe(be) : "";
+}

@@ -57,6 +57,10 @@ struct backend_memory {
 
 enum { BACKEND_MARKS = 8 };
 
+/* Who computes what a library may compute in the place of a device's own kernels: whoever is expected to be faster on
+ * this card, never the library, or the library wherever it can. Results agree within their rounding. */
+enum library_use { LIBRARY_AUTO, LIBRARY_NEVER, LIBRARY_ALWAYS };
+
 struct backend_ops {
     void (*close)(struct backend *be);
 
@@ -74,6 +78,10 @@ struct backend_ops {
      * `from` was set earlier. slot: 0 .. BACKEND_MARKS - 1 */
     enum err_code (*mark)(struct backend *be, int slot, struct err *err);
     enum err_code (*elapsed)(struct backend *be, int from, int to, double *ret_ms, struct err *err);
+
+    /* NULL where there is no choice. Read them through backend_use_library() and backend_describe(). */
+    void (*use_library)(struct backend *be, enum library_use use);
+    const char *(*describe)(struct backend *be);
 
     /* weights: `host` lies in a mapping that outlives the backend's use of it.
      * weights_expect comes before all others and says how large all matrices are at two bytes a value, for AUTO; NULL
@@ -166,6 +174,11 @@ struct backend_memory backend_memory(struct backend *be);
 /* Before weights are loaded; without it a device expands them all. `expanded_bytes`: of all matrices together, two
  * bytes a value; 0 where the mode says it all. Backends without a choice take no notice. */
 void backend_expect_weights(struct backend *be, enum weight_mode mode, size_t expanded_bytes);
+
+/* Not while a job runs; without it a backend chooses. For tests and measurements. */
+void backend_use_library(struct backend *be, enum library_use use);
+/* In words who computes what, as of now; "" where there is no choice. Valid until the next call. */
+const char *backend_describe(struct backend *be);
 
 /* Every operation checks and succeeds, its memory is addresses that fault when touched: running a model on it measures
  * its arenas. */

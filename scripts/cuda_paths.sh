@@ -2,6 +2,7 @@
 # cuda_paths.sh - where the CUDA parts of the build are, as make variables on stdout:
 #   CUDA_HOME CUDA_INC CUDA_LIB   the toolkit; nothing at all where there is no nvcc
 #   CUBLASLT_INC CUBLASLT_LIB     cuBLASLt: of the toolkit, the system, build/cuda-libs, or PyTorch's packages
+#   CUDNN_LIB CUDNN_INC           cuDNN 9, of the same places; both are optional, and the headers are only compared with
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,22 +28,29 @@ echo "CUDA_LIB := $lib"
 major=$(sed -n 's/^#define CUDART_VERSION *\([0-9]*\)[0-9][0-9][0-9]$/\1/p' "$inc/cuda_runtime_api.h")
 lt=libcublasLt.so.$major
 
-say() { # INCLUDE LIB
-    if [ -f "$1/cublasLt.h" ] && [ -e "$2/$lt" ]; then
+lt_found='' dnn_found=''
+look_in() { # INCLUDE LIB
+    if [ -z "$lt_found" ] && [ -f "$1/cublasLt.h" ] && [ -e "$2/$lt" ]; then
+        lt_found=1
         echo "CUBLASLT_INC := $(realpath "$1")"
         echo "CUBLASLT_LIB := $(realpath "$2")"
-        exit 0
+    fi
+    if [ -z "$dnn_found" ] && [ -e "$2/libcudnn.so.9" ]; then
+        dnn_found=1
+        [ ! -f "$1/cudnn_graph.h" ] || echo "CUDNN_INC := $(realpath "$1")"
+        echo "CUDNN_LIB := $(realpath "$2")"
     fi
 }
 
-say "$inc" "$lib"
-say /usr/include /usr/lib/x86_64-linux-gnu
+look_in "$inc" "$lib"
+look_in /usr/include /usr/lib/x86_64-linux-gnu
 sites() {
     echo build/cuda-libs
     python3 -c 'import site, sys; print(*site.getsitepackages(), site.getusersitepackages(), *sys.path, sep="\n")' \
         2>/dev/null || true
 }
 while read -r site; do
-    say "$site/nvidia/cu$major/include" "$site/nvidia/cu$major/lib"
-    say "$site/nvidia/cublas/include" "$site/nvidia/cublas/lib"
+    for i in "cu$major" cublas cudnn; do
+        look_in "$site/nvidia/$i/include" "$site/nvidia/$i/lib"
+    done
 done < <(sites)

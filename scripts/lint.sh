@@ -42,6 +42,7 @@ only_in '(jpeglib|jerror)' models/image/jpeg.c
 only_in 'utf8proc' models/unicode.c
 only_in 'dnnl' kernels/cpu/onednn.c
 only_in 'cublasLt' kernels/cuda/cublaslt.h
+only_in 'cudnn' kernels/cuda/cudnn.c
 
 sources() { git ls-files -co --exclude-standard "$@" | while read -r f; do [ -f "$f" ] && echo "$f"; done; }
 

@@ -26,6 +26,9 @@ static const char *const quants[] = { "Q8_0", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q
 /* In the order of enum weight_mode. */
 static const char *const weight_modes[] = { "auto", "expanded", "stored", NULL };
 
+/* In the order of enum library_use. */
+static const char *const libraries[] = { "auto", "never", "always", NULL };
+
 static void print_processor(void)
 {
     char line[256];
@@ -139,7 +142,8 @@ static enum err_code run_text(const struct bench_options *o, struct err *err)
     return ERR_OK;
 }
 
-static enum err_code run(enum what what, const struct cli_backend *backend, struct bench_options *o, struct err *err)
+static enum err_code run(enum what what, const struct cli_backend *backend, enum library_use library,
+                         struct bench_options *o, struct err *err)
 {
     static enum err_code (*const runs[])(const struct bench_options *, struct err *) = { run_block, run_vae, run_step,
                                                                                          run_text };
@@ -156,10 +160,13 @@ static enum err_code run(enum what what, const struct cli_backend *backend, stru
     if (what != WHAT_VAE)
         (void)printf(", %d text tokens, weights %s", o->n_txt, dtype_info(o->quant)->name);
     (void)printf("\n");
+    backend_use_library(o->be, library);
     rc = runs[what](o, err);
     if (o->be->refused.shapes)
         (void)printf("refused       %lld shapes of products by the library, %lld products by plain loops\n",
                      (long long)o->be->refused.shapes, (long long)o->be->refused.plain_runs);
+    if (!rc && *backend_describe(o->be))
+        (void)printf("%s\n", backend_describe(o->be));
     (void)getrusage(RUSAGE_SELF, &usage);
     if (!rc)
         (void)printf("peak memory   %9.1f MiB\n", (double)usage.ru_maxrss / 1024);
@@ -275,7 +282,7 @@ int cmd_bench(int argc, char **argv)
 {
     struct cli_backend backend = { 0 };
     struct bench_options o = { .width = 256, .height = 256, .repeats = 5 };
-    int what = WHAT_BLOCK, quant = 0, weights = WEIGHTS_AUTO, gigabytes = 2;
+    int what = WHAT_BLOCK, quant = 0, weights = WEIGHTS_AUTO, library = LIBRARY_AUTO, gigabytes = 2;
     const char *file = NULL;
     bool random = false, turned = false;
     const struct cli_option options[] = {
@@ -295,6 +302,8 @@ int cmd_bench(int argc, char **argv)
           .help = "type of the transformer's, T5's or the random file's matrices" },
         { "--weights", CLI_CHOICE, &weights, .choices = weight_modes,
           .help = "how a GPU keeps them: as bf16, as in the file, or as fits (auto)" },
+        { "--library", CLI_CHOICE, &library, .choices = libraries,
+          .help = "cuDNN where it should be faster (auto), never, or for whatever it can do" },
         { "--repeats", CLI_INT, &o.repeats, "N", .help = "runs, the best of which counts (5)", .min = 1, .max = 1000 },
         { "--random", CLI_FLAG, &random,
           .help = "random weights; with load: a file of them in $TMPDIR, else there is no other kind" },
@@ -322,5 +331,5 @@ int cmd_bench(int argc, char **argv)
         o.n_txt = what == WHAT_TEXT ? 512 : 256;
     o.quant = quant_types[quant];
     o.weights = (enum weight_mode)weights;
-    return run((enum what)what, &backend, &o, &err) ? cli_fail("bench", &err) : CLI_DONE;
+    return run((enum what)what, &backend, (enum library_use)library, &o, &err) ? cli_fail("bench", &err) : CLI_DONE;
 }

@@ -178,7 +178,8 @@ static struct backend *check_backend(struct doctor *d)
     if (backend_open((enum backend_kind)d->cfg.backend, PRECISION_DEFAULT, &be, &err))
         wrong(d, "backend", err.msg, "-> BACKEND=auto takes what there is; CUDA needs the driver and a device");
     else
-        good("backend", "%s, %s", be->name, be->act == DT_BF16 ? "bf16" : "f32");
+        good("backend", "%s, %s%s%s", be->name, be->act == DT_BF16 ? "bf16" : "f32", *backend_describe(be) ? ", " : "",
+             backend_describe(be));
     return be;
 }
 

@@ -1,9 +1,12 @@
 /*
- * attention.c - attention as two matrix products with a softmax between, a group of queries at a time.
+ * attention.c - who computes attention: cuDNN where it is to be used (dnn.c), a flash kernel of ours, two matrix
+ * products with a softmax between, or the kernel that takes any shape.
  *
- * For the VAE, whose one head is as wide as the network (512): too wide for the registers of a flash kernel. Logits are
- * f32 and weights bf16, both in the workspace; at 16384 pixels a group is some 600 queries.
+ * The products are for the VAE, whose one head is as wide as the network (512): too wide for the registers of a flash
+ * kernel. A group of queries at a time; logits are f32 and weights bf16, both in the workspace; at 16384 pixels a group
+ * is some 600 queries.
  */
+#include "kernels/cuda/dnn.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/product.h"
 
@@ -65,14 +68,11 @@ static enum err_code run_head(struct cuda *cuda, const struct head *h, struct er
     return rc;
 }
 
-enum err_code cuda_attention_by_products(struct backend *be, struct tensor *out, const struct tensor *q,
-                                         const struct tensor *k, const struct tensor *v,
-                                         const struct attention_args *args, struct err *err)
+static enum err_code run_heads(struct cuda *cuda, struct tensor *out, const struct tensor *q, const struct tensor *k,
+                               const struct tensor *v, const struct attention_args *args, struct err *err)
 {
     enum err_code rc = ERR_OK;
 
-    if (q->dtype != DT_BF16 || args->causal || args->rel_bias)
-        return err_set(err, ERR_UNSUPPORTED, "cuda: attention heads of %d, F32, causal or with a bias", args->head_dim);
     for (int i = 0; i < args->n_heads && !rc; i++) {
         int64_t at = (int64_t)i * args->head_dim;
         struct head h = { .q = tensor_col_view(q, at, args->head_dim),
@@ -81,7 +81,33 @@ enum err_code cuda_attention_by_products(struct backend *be, struct tensor *out,
                           .out = tensor_col_view(out, at, args->head_dim),
                           .scale = args->scale };
 
-        rc = run_head(cuda_of(be), &h, err);
+        rc = run_head(cuda, &h, err);
     }
     return rc;
+}
+
+/* A head wider than a flash kernel takes, as the VAE has one. */
+static bool is_wide(const struct tensor *q, const struct attention_args *args)
+{
+    return q->dtype == DT_BF16 && args->head_dim > 128 && !args->causal && !args->rel_bias;
+}
+
+enum err_code cuda_attention(struct backend *be, struct tensor *out, const struct tensor *q, const struct tensor *k,
+                             const struct tensor *v, const struct attention_args *args, struct err *err)
+{
+    struct cuda *cuda = cuda_of(be);
+    bool done = false;
+    enum err_code rc = cuda_dnn_attention(cuda, out, q, k, v, args, &done, err);
+    int status;
+
+    if (rc || done)
+        return rc;
+    if (is_wide(q, args))
+        return run_heads(cuda, out, q, k, v, args, err);
+    if (args->head_dim > K_ATTENTION_MAX_DIM)
+        return err_set(err, ERR_UNSUPPORTED, "cuda: attention heads of %d, at most %d", args->head_dim,
+                       (int)K_ATTENTION_MAX_DIM);
+    status = k_attention_flash_fits(out, q, k, v, args) ? k_attention_flash(out, q, k, v, args, cuda->stream)
+                                                        : k_attention_plain(out, q, k, v, args, cuda->stream);
+    return cuda_status((cudaError_t)status, "attention", err);
 }

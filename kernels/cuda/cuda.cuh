@@ -19,6 +19,7 @@ extern "C" {
 #include "kernels/backend.h"
 
 struct cuda_products; /* cuBLASLt and its plans by shape (product.c) */
+struct cuda_dnn;      /* cuDNN and its plans, or the reason for doing without (dnn.c) */
 struct cuda_weights;  /* matrices and convolutions on the device (weight.c) */
 
 struct cuda {
@@ -30,6 +31,7 @@ struct cuda {
     void *workspace;                             /* scratch of the operation that runs; 256-byte aligned */
     size_t workspace_bytes;
     struct cuda_products *products;
+    struct cuda_dnn *dnn;
     struct cuda_weights *weights;
 };
 
@@ -80,10 +82,6 @@ enum err_code cuda_conv_weight_load(struct backend *be, const float *oihw, struc
 enum err_code cuda_weight_bf16(struct backend *be, const struct weight *w, const void **ret, struct err *err);
 /* Values of a row of a convolution's weights on the device, bf16 [c_out, this]: taps, then channels, then zeros. */
 int64_t cuda_conv_row(const struct conv_weight *w);
-
-/* Attention by two products, for heads too wide for our kernels: no bias, not causal, any head_dim (attention.c). */
-CUDA_OP(attention_by_products, struct tensor *out, const struct tensor *q, const struct tensor *k,
-        const struct tensor *v, const struct attention_args *args);
 
 /* n values of storage type t, expanded to bf16 on the given stream (dequantise.cu). n is a multiple of t's block. */
 cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t stream);

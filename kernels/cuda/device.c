@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 
+#include "kernels/cuda/dnn.h"
 #include "kernels/cuda/product.h"
 
 enum { WORKSPACE_BYTES = 64 << 20, OLDEST_SM = 80 /* the first with bf16 tensor cores and asynchronous copies */ };
@@ -119,6 +120,7 @@ static void cuda_close(struct backend *be)
     if (cuda->stream)
         (void)cudaStreamSynchronize(cuda->stream);
     cuda_weights_close(cuda);
+    cuda_dnn_close(cuda);
     cuda_products_close(cuda);
     (void)cudaFree(cuda->workspace);
     if (cuda->turn)
@@ -143,6 +145,8 @@ static const struct backend_ops cuda_ops = {
     .sync = sync,
     .mark = mark,
     .elapsed = elapsed,
+    .use_library = cuda_dnn_use,
+    .describe = cuda_dnn_describe,
     .weights_expect = cuda_weights_expect,
     .weight_load = cuda_weight_load,
     .weight_unload = cuda_weight_unload,
@@ -227,9 +231,11 @@ enum err_code backend_cuda_open(enum precision precision, struct backend **ret, 
         rc = cuda_products_open(cuda, err);
     if (!rc)
         rc = cuda_weights_open(cuda, err);
-    if (rc)
+    if (rc) {
         cuda_close(&cuda->base);
-    else
-        *ret = &cuda->base;
-    return rc;
+        return rc;
+    }
+    cuda_dnn_open(cuda); /* after cuBLASLt, which it looks for among what is loaded */
+    *ret = &cuda->base;
+    return ERR_OK;
 }

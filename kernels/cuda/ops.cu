@@ -11,27 +11,6 @@ static enum err_code launched(int status, const char *what, struct err *err)
     return cuda_status((cudaError_t)status, what, err);
 }
 
-/* A head wider than a flash kernel takes, as the VAE has one. */
-static bool is_wide(const struct tensor *q, const struct attention_args *args)
-{
-    return q->dtype == DT_BF16 && args->head_dim > 128 && !args->causal && !args->rel_bias;
-}
-
-enum err_code cuda_attention(struct backend *be, struct tensor *out, const struct tensor *q, const struct tensor *k,
-                             const struct tensor *v, const struct attention_args *args, struct err *err)
-{
-    cudaStream_t stream = cuda_of(be)->stream;
-
-    if (k_attention_flash_fits(out, q, k, v, args))
-        return launched(k_attention_flash(out, q, k, v, args, stream), "attention", err);
-    if (is_wide(q, args))
-        return cuda_attention_by_products(be, out, q, k, v, args, err);
-    if (args->head_dim > K_ATTENTION_MAX_DIM)
-        return err_set(err, ERR_UNSUPPORTED, "cuda: attention heads of %d, at most %d", args->head_dim,
-                       (int)K_ATTENTION_MAX_DIM);
-    return launched(k_attention_plain(out, q, k, v, args, stream), "attention", err);
-}
-
 enum err_code cuda_layer_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
                               const struct tensor *b, float eps, struct err *err)
 {

@@ -10,6 +10,7 @@
  */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "test/gpu/device.h"
 
@@ -438,13 +439,43 @@ static void attention_case(enum dtype t, enum dtype ty, int64_t gap, const struc
 
 TEST(cuda__attention_takes_the_shapes_of_flux_and_its_encoders)
 {
-    (void)device();
+    backend_use_library(device(), LIBRARY_NEVER);
     attention_case(DT_BF16, DT_BF16, 0, &(struct heads){ 4608, 4608, 24, 128, 0.08838835f, 1, false, false });
     attention_case(DT_BF16, DT_BF16, 64, &(struct heads){ 3584, 3584, 24, 128, 0.08838835f, 8, false, false });
     attention_case(DT_BF16, DT_BF16, 0, &(struct heads){ 512, 512, 64, 64, 1, 1, false, true });
     attention_case(DT_BF16, DT_BF16, 0, &(struct heads){ 77, 77, 12, 64, 0.125f, 1, true, false });
     attention_case(DT_BF16, DT_BF16, 0, &(struct heads){ 4096, 4096, 1, 512, 0.04419417f, 1, false, false });
     attention_case(DT_BF16, DT_BF16, 0, &(struct heads){ 16384, 16384, 1, 512, 0.04419417f, 1, false, false });
+    backend_use_library(device(), LIBRARY_AUTO);
+}
+
+/* On every card, though it is only used by itself where it should be faster. */
+TEST(cuda__attention_by_cudnn)
+{
+    static const struct heads heads[] = {
+        { 4608, 4608, 24, 128, 0.08838835f, 1, false, false },
+        { 1537, 1537, 24, 128, 0.08838835f, 8, false, false },
+        { 528, 528, 24, 128, 0.08838835f, 1, false, false },
+        { 1, 1, 1, 128, 0.1f, 1, false, false },
+        { 31, 31, 3, 128, 0.1f, 1, false, false },
+        { 129, 65, 2, 128, 0.1f, 1, false, false },
+        { 100, 300, 2, 64, 0.125f, 1, false, false },
+        { 64, 64, 2, 128, 1, 40, false, false },
+    };
+    const char *words;
+
+    backend_use_library(device(), LIBRARY_ALWAYS);
+    words = backend_describe(device());
+    if (!strstr(words, "cuDNN")) {
+        backend_use_library(device(), LIBRARY_AUTO);
+        SKIP(words);
+    }
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        sample_seed(i);
+        attention_case(DT_BF16, DT_BF16, i % 2 ? 64 : 0, &heads[i]);
+    }
+    CHECK(!strstr(backend_describe(device()), "own kernel")); /* cuDNN had a plan for each */
+    backend_use_library(device(), LIBRARY_AUTO);
 }
 
 TEST(cuda__attention_takes_odd_shapes)
@@ -457,7 +488,7 @@ TEST(cuda__attention_takes_odd_shapes)
         { 64, 64, 2, 128, 1, 40, false, false },    { 9, 11, 1, 512, 0.05f, 1, false, false },
     };
 
-    (void)device();
+    backend_use_library(device(), LIBRARY_NEVER);
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
         sample_seed(i);
         attention_case(DT_BF16, DT_BF16, 0, &heads[i]);
@@ -465,6 +496,7 @@ TEST(cuda__attention_takes_odd_shapes)
         attention_case(DT_BF16, DT_F32, 8, &heads[i]);
         attention_case(DT_F32, DT_F32, 0, &heads[i]);
     }
+    backend_use_library(device(), LIBRARY_AUTO);
 }
 
 /* Weights expanded once as bf16: exact up to their rounding. */

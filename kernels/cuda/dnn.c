@@ -1,0 +1,144 @@
+#include "kernels/cuda/dnn.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/dnn_attention.h"
+
+enum { PLANS_MAX = 32 /* each holds a compiled kernel */ };
+
+/*
+ * Where cuDNN is expected to be faster, as far as that can be said without having measured it: its attention for Hopper
+ * uses that generation's own instructions, ours those of Ampere, which are all that Ada has, too. From top to bottom,
+ * the first that is not newer than the card.
+ */
+static const struct {
+    int sm;
+    bool attention;
+} policy[] = { { 90, true }, { 0, false } };
+
+struct kept {
+    struct dnn_shape shape;
+    struct dnn_plan plan; /* none: refused */
+};
+
+struct cuda_dnn {
+    struct cudnn lib;
+    bool attention; /* may use it */
+    int n_kept, n_refused;
+    char why[ERR_MESSAGE_MAX]; /* there is no library; or of the first refused shape */
+    char words[2 * ERR_MESSAGE_MAX];
+    struct kept kept[PLANS_MAX];
+};
+
+/* --- the library, and who computes what --- */
+
+static void forget_plans(struct cuda_dnn *d)
+{
+    while (d->n_kept > 0)
+        dnn_plan_done(&d->lib, &d->kept[--d->n_kept].plan);
+}
+
+static void open_library(struct cuda *cuda)
+{
+    struct cuda_dnn *d = cuda->dnn;
+    struct err err = { 0 };
+
+    if (d->lib.handle)
+        return;
+    if (cudnn_open(CUDART_VERSION / 1000, &d->lib, &err) || cudnn_use_device(&d->lib, cuda->stream, &err))
+        memcpy(d->why, err.msg, sizeof d->why);
+}
+
+void cuda_dnn_use(struct backend *be, enum library_use use)
+{
+    struct cuda *cuda = cuda_of(be);
+    int at = 0;
+
+    if (!cuda->dnn)
+        return;
+    while (policy[at].sm > cuda->sm)
+        at++;
+    cuda->dnn->attention = use == LIBRARY_ALWAYS || (use == LIBRARY_AUTO && policy[at].attention);
+    if (cuda->dnn->attention)
+        open_library(cuda);
+}
+
+void cuda_dnn_open(struct cuda *cuda)
+{
+    cuda->dnn = calloc(1, sizeof *cuda->dnn);
+    cuda_dnn_use(&cuda->base, LIBRARY_AUTO);
+}
+
+void cuda_dnn_close(struct cuda *cuda)
+{
+    if (!cuda->dnn)
+        return;
+    forget_plans(cuda->dnn);
+    cudnn_close(&cuda->dnn->lib);
+    free(cuda->dnn);
+    cuda->dnn = NULL;
+}
+
+const char *cuda_dnn_describe(struct backend *be)
+{
+    struct cuda_dnn *d = cuda_of(be)->dnn;
+    size_t version;
+
+    if (!d || !d->attention)
+        return "attention: own kernel";
+    if (!d->lib.handle) {
+        (void)snprintf(d->words, sizeof d->words, "attention: own kernel (%s)", d->why);
+        return d->words;
+    }
+    version = d->lib.cudnnGetVersion();
+    (void)snprintf(d->words, sizeof d->words, "attention: cuDNN %zu.%zu.%zu%s%s%s", version / 10000,
+                   version / 100 % 100, version % 100, d->n_refused ? ", but own kernel (" : "",
+                   d->n_refused ? d->why : "", d->n_refused ? ")" : "");
+    return d->words;
+}
+
+/* --- plans --- */
+
+/* The plan that is kept for this shape, or is made now; one that has none where it is refused. */
+static const struct dnn_plan *find_plan(struct cuda *cuda, const struct dnn_shape *shape)
+{
+    struct cuda_dnn *d = cuda->dnn;
+    struct err err = { 0 };
+    struct kept *k;
+
+    for (k = d->kept; k < d->kept + d->n_kept; k++)
+        if (!memcmp(&k->shape, shape, sizeof *shape))
+            return &k->plan;
+    if (d->n_kept == PLANS_MAX) { /* shapes of many jobs: those of this one will soon be known again */
+        (void)cudaStreamSynchronize(cuda->stream);
+        forget_plans(d);
+    }
+    k = &d->kept[d->n_kept++];
+    *k = (struct kept){ .shape = *shape };
+    if (dnn_attention_plan(&d->lib, shape, cuda->workspace_bytes, &k->plan, &err) && !d->n_refused++)
+        memcpy(d->why, err.msg, sizeof d->why);
+    return &k->plan;
+}
+
+enum err_code cuda_dnn_attention(struct cuda *cuda, struct tensor *out, const struct tensor *q, const struct tensor *k,
+                                 const struct tensor *v, const struct attention_args *args, bool *ret_done,
+                                 struct err *err)
+{
+    static const int64_t uids[] = { DNN_Q, DNN_K, DNN_V, DNN_OUT, DNN_SCALE };
+    float scale = args->scale;
+    void *const data[] = { q->data, k->data, v->data, out->data, &scale };
+    struct cuda_dnn *d = cuda->dnn;
+    const struct dnn_plan *plan = NULL;
+    struct dnn_shape shape;
+
+    *ret_done = false;
+    if (!d || !d->attention || !d->lib.handle || !dnn_attention_shape(out, q, k, v, args, &shape))
+        return ERR_OK;
+    plan = find_plan(cuda, &shape);
+    if (!plan->plan)
+        return ERR_OK;
+    *ret_done = true;
+    return dnn_plan_run(&d->lib, plan, (int)(sizeof uids / sizeof *uids), uids, data, cuda->workspace, err);
+}

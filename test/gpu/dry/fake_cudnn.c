@@ -1,0 +1,271 @@
+#include "test/gpu/dry/fake_cudnn.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/cudnn.h"
+#include "kernels/quant.h"
+
+enum { ATTRIBUTES_MAX = 12, VALUE_MAX = 64, N_ENGINES = 2, FAKE_WORKSPACE = 256, ERROR = 3000 };
+
+struct fake_cudnn fake_cudnn;
+
+struct part {
+    int type, n;
+    bool finished;
+    int64_t engine;     /* of an engine's configuration: its number */
+    struct part *about; /* a configuration's graph, an engine's configuration */
+    struct attribute {
+        int name;
+        int64_t count;
+        char value[VALUE_MAX];
+    } attributes[ATTRIBUTES_MAX];
+};
+
+static size_t value_bytes(int type)
+{
+    switch (type) {
+    case DNN_TYPE_BOOLEAN:
+        return sizeof(bool);
+    case DNN_TYPE_DATA_TYPE:
+    case DNN_TYPE_HEUR_MODE:
+        return sizeof(int);
+    default:
+        return 8;
+    }
+}
+
+static const struct attribute *find(const struct part *p, int name)
+{
+    assert(p && p->finished);
+    for (int i = 0; i < p->n; i++)
+        if (p->attributes[i].name == name)
+            return &p->attributes[i];
+    assert(!"an attribute is missing");
+    return NULL;
+}
+
+static struct part *part_of(const struct part *p, int name)
+{
+    return *(struct part *const *)(const void *)find(p, name)->value;
+}
+
+static int fake_create_part(int type, void **ret)
+{
+    struct part *p = calloc(1, sizeof *p);
+
+    assert(p);
+    p->type = type;
+    fake_cudnn.n_parts++;
+    *ret = p;
+    return 0;
+}
+
+static int fake_destroy_part(void *p)
+{
+    fake_cudnn.n_parts--;
+    free(p);
+    return 0;
+}
+
+static int fake_finalize(void *part)
+{
+    struct part *p = part;
+
+    assert(!p->finished);
+    p->finished = true;
+    return 0;
+}
+
+static int fake_set(void *part, int name, int type, int64_t count, const void *values)
+{
+    struct part *p = part;
+    struct attribute *a = &p->attributes[p->n++];
+
+    assert(!p->finished && p->n <= ATTRIBUTES_MAX && value_bytes(type) * (size_t)count <= VALUE_MAX);
+    a->name = name;
+    a->count = count;
+    memcpy(a->value, values, value_bytes(type) * (size_t)count);
+    return 0;
+}
+
+static int fake_get(void *part, int name, int type, int64_t asked, int64_t *count, void *values)
+{
+    struct part *p = part, **parts = values;
+
+    (void)type;
+    assert(p->finished || p->about);
+    switch (name) {
+    case DNN_ATTR_ENGINEHEUR_RESULTS:
+        assert(asked >= N_ENGINES);
+        fake_cudnn.n_heuristics++;
+        *count = fake_cudnn.mood == CUDNN_HAS_NO_PLAN ? 0 : N_ENGINES;
+        for (int i = 0; i < N_ENGINES; i++) {
+            parts[i]->engine = i;
+            parts[i]->about = part_of(p, DNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
+            parts[i]->finished = true;
+        }
+        return 0;
+    case DNN_ATTR_ENGINECFG_ENGINE:
+        parts[0]->about = p;
+        *count = 1;
+        return 0;
+    case DNN_ATTR_ENGINE_NUMERICAL_NOTE:
+        *count = p->about->engine == 0;
+        *(int *)values = DNN_NUMERICAL_NOTE_NONDETERMINISTIC;
+        return 0;
+    case DNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE:
+        *count = 1;
+        *(int64_t *)values = fake_cudnn.mood == CUDNN_WANTS_TOO_MUCH ? (int64_t)1 << 40 : FAKE_WORKSPACE;
+        return 0;
+    default:
+        return ERROR;
+    }
+}
+
+/* --- attention --- */
+
+struct heads {
+    const int64_t *dims, *strides; /* [1, heads, tokens, head_dim] */
+    uint16_t *data;
+};
+
+static void *data_of(const struct part *pack, const struct part *tensor)
+{
+    int64_t uid = *(const int64_t *)(const void *)find(tensor, DNN_ATTR_TENSOR_UNIQUE_ID)->value;
+    const struct attribute *uids = find(pack, DNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
+    const struct attribute *data = find(pack, DNN_ATTR_VARIANT_PACK_DATA_POINTERS);
+
+    assert(uids->count == data->count);
+    for (int64_t i = 0; i < uids->count; i++)
+        if (((const int64_t *)(const void *)uids->value)[i] == uid)
+            return ((void *const *)(const void *)data->value)[i];
+    assert(!"a tensor has no data");
+    return NULL;
+}
+
+static struct heads heads_of(const struct part *pack, const struct part *op, int name)
+{
+    const struct part *t = part_of(op, name);
+    const struct attribute *dims = find(t, DNN_ATTR_TENSOR_DIMENSIONS), *strides = find(t, DNN_ATTR_TENSOR_STRIDES);
+    struct heads h = { (const int64_t *)(const void *)dims->value, (const int64_t *)(const void *)strides->value,
+                       data_of(pack, t) };
+
+    assert(*(const int *)(const void *)find(t, DNN_ATTR_TENSOR_DATA_TYPE)->value == DNN_DATA_BFLOAT16);
+    assert(!*(const bool *)find(t, DNN_ATTR_TENSOR_IS_VIRTUAL)->value);
+    assert(!*(const bool *)find(t, DNN_ATTR_TENSOR_IS_BY_VALUE)->value);
+    assert(dims->count == 4 && strides->count == 4 && h.dims[0] == 1 && h.strides[3] == 1);
+    return h;
+}
+
+static uint16_t *row(const struct heads *h, int64_t head, int64_t token)
+{
+    return h->data + head * h->strides[1] + token * h->strides[2];
+}
+
+/* k [head_dim, n] and v [n, head_dim] of a head, p [n], sums [head_dim] */
+static void run_row(const uint16_t *q, const float *k, const float *v, float scale, int64_t n, int64_t dim, float *p,
+                    float *sums, uint16_t *out)
+{
+    float most = -INFINITY, sum = 0;
+
+    memset(p, 0, (size_t)n * sizeof *p);
+    memset(sums, 0, (size_t)dim * sizeof *sums);
+    for (int64_t d = 0; d < dim; d++)
+        for (int64_t j = 0; j < n; j++)
+            p[j] += bf16_to_f32(q[d]) * k[d * n + j];
+    for (int64_t j = 0; j < n; j++)
+        most = fmaxf(most, scale * p[j]);
+    for (int64_t j = 0; j < n; j++) {
+        float e = expf(scale * p[j] - most), weight = bf16_to_f32(f32_to_bf16(e));
+
+        sum += e;
+        for (int64_t d = 0; d < dim; d++)
+            sums[d] += weight * v[j * dim + d];
+    }
+    for (int64_t d = 0; d < dim; d++)
+        out[d] = f32_to_bf16(sums[d] / sum);
+}
+
+static void run_head(const struct heads t[4], float scale, int64_t head)
+{
+    int64_t n = t[1].dims[2], dim = t[1].dims[3];
+    float *k = malloc((size_t)(2 * n * dim + n + dim) * sizeof *k), *v = k + n * dim, *p = v + n * dim;
+
+    assert(k);
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t d = 0; d < dim; d++) {
+            k[d * n + j] = bf16_to_f32(row(&t[1], head, j)[d]);
+            v[j * dim + d] = bf16_to_f32(row(&t[2], head, j)[d]);
+        }
+    for (int64_t i = 0; i < t[0].dims[2]; i++)
+        run_row(row(&t[0], head, i), k, v, scale, n, dim, p, p + n, row(&t[3], head, i));
+    free(k);
+}
+
+static int fake_execute(void *handle, void *plan, void *variant_pack)
+{
+    const struct part *pack = variant_pack, *config = part_of(plan, DNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
+    const struct part *op = part_of(config->about, DNN_ATTR_OPERATIONGRAPH_OPS);
+    const struct heads t[4] = { heads_of(pack, op, DNN_ATTR_OPERATION_SDPA_FWD_QDESC),
+                                heads_of(pack, op, DNN_ATTR_OPERATION_SDPA_FWD_KDESC),
+                                heads_of(pack, op, DNN_ATTR_OPERATION_SDPA_FWD_VDESC),
+                                heads_of(pack, op, DNN_ATTR_OPERATION_SDPA_FWD_ODESC) };
+    const struct part *scale = part_of(op, DNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC);
+
+    assert(handle && config->engine == 1 && config->about->finished && op->finished);
+    assert(op->type == DNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
+    assert(*(const bool *)find(scale, DNN_ATTR_TENSOR_IS_BY_VALUE)->value);
+    assert((uintptr_t)*(void *const *)(const void *)find(pack, DNN_ATTR_VARIANT_PACK_WORKSPACE)->value % 256 == 0);
+    if (fake_cudnn.mood == CUDNN_FAILS)
+        return ERROR;
+    fake_cudnn.n_runs++;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t head = 0; head < t[0].dims[1]; head++)
+        run_head(t, *(const float *)data_of(pack, scale), head);
+    return 0;
+}
+
+/* --- the library --- */
+
+static size_t fake_version(void)
+{
+    return 91900;
+}
+
+static const char *fake_error(int status)
+{
+    return status ? "an error" : "no error";
+}
+
+enum err_code cudnn_open(int cuda_major, struct cudnn *ret, struct err *err)
+{
+    (void)cuda_major;
+    if (fake_cudnn.mood == CUDNN_IS_MISSING)
+        return err_set(err, ERR_UNAVAILABLE, "libcudnn.so.9: there is none");
+    *ret = (struct cudnn){ .cudnnGetVersion = fake_version,
+                           .cudnnGetErrorString = fake_error,
+                           .cudnnBackendCreateDescriptor = fake_create_part,
+                           .cudnnBackendDestroyDescriptor = fake_destroy_part,
+                           .cudnnBackendFinalize = fake_finalize,
+                           .cudnnBackendSetAttribute = fake_set,
+                           .cudnnBackendGetAttribute = fake_get,
+                           .cudnnBackendExecute = fake_execute };
+    return ERR_OK;
+}
+
+enum err_code cudnn_use_device(struct cudnn *dnn, void *stream, struct err *err)
+{
+    (void)err;
+    assert(stream);
+    dnn->handle = dnn;
+    return ERR_OK;
+}
+
+void cudnn_close(struct cudnn *dnn)
+{
+    *dnn = (struct cudnn){ 0 };
+}
