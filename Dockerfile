@@ -26,7 +26,8 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/lib/ /usr/local/lib/inpaint/
 COPY --from=build /out/inpaint-worker /usr/local/bin/inpaint-worker
 # the driver's own libraries are mounted at the second of the two
-ENV LD_LIBRARY_PATH=/usr/local/lib/inpaint:/usr/local/nvidia/lib64 PORT=8080 MODEL_DIR=/models
+# and the program would set the policy itself, by starting a second time
+ENV LD_LIBRARY_PATH=/usr/local/lib/inpaint:/usr/local/nvidia/lib64 PORT=8080 MODEL_DIR=/models OMP_WAIT_POLICY=passive
 USER 10001
 EXPOSE 8080
 ENTRYPOINT ["/usr/local/bin/inpaint-worker"]

@@ -1,5 +1,5 @@
 /*
- * cmd_serve - the service: settings, clients, engine, server; then waits for SIGTERM, for a load that failed or for a
+ * cmd_serve - the service: settings, engine, clients, server; then waits for SIGTERM, for a load that failed or for a
  * device that broke, and ends in good order.
  *
  * Cloud Run kills 10 s after SIGTERM. Within that: no new pushes, the running job gets JOB_GRACE_MS, its claim is given
@@ -7,6 +7,7 @@
  */
 #include <assert.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -50,8 +51,9 @@ struct service {
     struct http_server_route routes[HANDLER_ROUTES];
     struct http_server *server;
     pthread_t loader;
-    struct err load_error; /* the loader's, read after it has ended */
-    bool loading;
+    sem_t listening;          /* the loader may tell that it is done */
+    struct err load_error;    /* the loader's */
+    _Atomic bool load_failed; /* and it has been told */
 };
 
 /* Set in whichever thread the signal comes to. */
@@ -130,30 +132,15 @@ static enum err_code open_oidc(struct service *s, struct err *err)
     return rc;
 }
 
-static void warn(const char *line)
-{
-    log_event(LOG_WARNING, NULL, "slower than it should be", log_str("reason", line), log_end());
-}
-
 static enum err_code open_jobs(struct service *s, struct err *err)
 {
     const struct config *c = &s->config;
-    const struct engine_options engine = { .model_dir = c->model_dir,
-                                           .transformer = c->transformer,
-                                           .backend = (enum backend_kind)c->backend,
-                                           .max_steps = c->steps,
-                                           .warn = warn };
     const struct pipeline_settings settings = { .steps = c->steps,
                                                 .guidance = c->guidance,
                                                 .job_deadline_ms = (int64_t)c->job_deadline_s * 1000,
                                                 .cost_per_second = c->cost_per_second };
-    enum err_code rc = engine_new(&engine, &s->engine, err);
 
     s->sessions = (struct session_store){ &s->firestore, &sys_real, (int64_t)c->lease_s * 1000, c->max_attempts };
-    if (!rc)
-        rc = job_queue_init(&s->queue, c->queue_depth, err);
-    if (!rc)
-        rc = pipeline_init(&s->pipeline, s->engine, &s->sessions, &s->storage, &sys_real, &settings, err);
     s->handler = (struct handler){ .oidc = &s->oidc,
                                    .engine = s->engine,
                                    .queue = &s->queue,
@@ -162,7 +149,7 @@ static enum err_code open_jobs(struct service *s, struct err *err)
                                    .sys = &sys_real,
                                    .subscription = c->subscription,
                                    .job_deadline_ms = settings.job_deadline_ms };
-    return rc;
+    return pipeline_init(&s->pipeline, s->engine, &s->sessions, &s->storage, &sys_real, &settings, err);
 }
 
 static enum err_code open_server(struct service *s, struct err *err)
@@ -186,16 +173,20 @@ static enum err_code open_server(struct service *s, struct err *err)
     return http_server_start(&options, &s->server, err);
 }
 
-/* ---- loading, beside the server ---- */
+/* ---- loading, beside all else ---- */
 
 static void *load(void *arg)
 {
     struct service *s = arg;
-    int64_t since = sys_mono_ms(&sys_real);
+    int64_t since = sys_mono_ms(&sys_real), ms;
     enum err_code rc = engine_load(s->engine, &s->load_error);
 
+    ms = sys_mono_ms(&sys_real) - since;
+    while (sem_wait(&s->listening)) /* a signal came */
+        ;
     if (rc) {
         log_event(LOG_CRITICAL, NULL, "the model cannot be loaded", log_str("error", s->load_error.msg), log_end());
+        s->load_failed = true;
         return NULL;
     }
     if (*engine_without_cuda(s->engine))
@@ -203,11 +194,34 @@ static void *load(void *arg)
                   log_end());
     log_event(LOG_NOTICE, NULL, "ready", log_str("backend", engine_backend_name(s->engine)),
               log_str("model", engine_model_name(s->engine)), log_str("selfCheck", engine_self_check(s->engine)),
-              log_int("ms", sys_mono_ms(&sys_real) - since), log_end());
+              log_int("ms", ms), log_end());
     metrics_set(&s->metrics, METRICS_MODEL_LOADED, 1);
-    metrics_set(&s->metrics, METRICS_MODEL_LOAD_SECONDS, 1e-3 * (double)(sys_mono_ms(&sys_real) - since));
+    metrics_set(&s->metrics, METRICS_MODEL_LOAD_SECONDS, 1e-3 * (double)ms);
     job_queue_open(&s->queue);
     return NULL;
+}
+
+static void warn(const char *line)
+{
+    log_event(LOG_WARNING, NULL, "slower than it should be", log_str("reason", line), log_end());
+}
+
+/* What takes longest begins first: it needs neither credentials nor keys, and those may be slow to come. */
+static enum err_code start_loading(struct service *s, struct err *err)
+{
+    const struct config *c = &s->config;
+    const struct engine_options engine = { .model_dir = c->model_dir,
+                                           .transformer = c->transformer,
+                                           .backend = (enum backend_kind)c->backend,
+                                           .max_steps = c->steps,
+                                           .warn = warn };
+    enum err_code rc = engine_new(&engine, &s->engine, err);
+
+    if (!rc)
+        rc = job_queue_init(&s->queue, c->queue_depth, err);
+    if (!rc && (sem_init(&s->listening, 0, 0) || pthread_create(&s->loader, NULL, load, s)))
+        rc = err_set(err, ERR_NOMEM, "no thread for loading");
+    return rc;
 }
 
 /* ---- the end ---- */
@@ -216,7 +230,7 @@ static void wait_for_the_end(struct service *s)
 {
     const struct timespec nap = { 0, POLL_MS * 1000000L };
 
-    while (!stop_signal && !s->handler.fault && engine_status(s->engine).state <= ENGINE_READY)
+    while (!stop_signal && !s->handler.fault && !s->load_failed && engine_status(s->engine).state != ENGINE_BROKEN)
         (void)nanosleep(&nap, NULL);
 }
 
@@ -240,8 +254,8 @@ static bool drain(struct service *s)
 
 static void free_service(struct service *s)
 {
-    if (s->loading)
-        (void)pthread_join(s->loader, NULL);
+    (void)pthread_join(s->loader, NULL);
+    (void)sem_destroy(&s->listening);
     pipeline_done(&s->pipeline);
     job_queue_done(&s->queue);
     engine_free(s->engine);
@@ -259,6 +273,8 @@ static enum err_code start(struct service *s, struct err *err)
     if (!rc)
         rc = config_load(environ, &s->arena, &s->config, err);
     if (!rc)
+        rc = start_loading(s, err);
+    if (!rc)
         rc = http_client_open(&s->http, err);
     if (!rc)
         rc = open_cloud(s, err);
@@ -266,12 +282,7 @@ static enum err_code start(struct service *s, struct err *err)
         rc = open_oidc(s, err);
     if (!rc)
         rc = open_jobs(s, err);
-    if (!rc)
-        rc = open_server(s, err);
-    if (!rc && pthread_create(&s->loader, NULL, load, s))
-        rc = err_set(err, ERR_NOMEM, "no thread for loading");
-    s->loading = !rc;
-    return rc;
+    return rc ? rc : open_server(s, err);
 }
 
 static int serve(void)
@@ -287,6 +298,7 @@ static int serve(void)
     }
     log_event(LOG_NOTICE, NULL, "listening", log_int("port", http_server_port(s.server)),
               log_str("credentials", gauth_source(s.gauth)), log_end());
+    (void)sem_post(&s.listening);
     wait_for_the_end(&s);
     failed = !stop_signal;
     if (drain(&s))

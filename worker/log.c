@@ -17,8 +17,8 @@ enum { LINE_MAX_BYTES = 8192, TEXT_MAX_BYTES = 2048, NOTHING = LOG_CRITICAL + 1 
 static const char *const level_names[] = { "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL" };
 
 static struct {
-    int least; /* enum log_level, or NOTHING */
-    const char *project;
+    _Atomic int least; /* enum log_level, or NOTHING; threads may write while the project is not known yet */
+    const char *_Atomic project;
     pthread_mutex_t one_line;
 } logger = { .least = NOTHING, .one_line = PTHREAD_MUTEX_INITIALIZER };
 
