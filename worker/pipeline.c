@@ -12,7 +12,8 @@ enum {
     END_MS = 8000, /* the last write may go on after the work's deadline: the lease outlives both */
     ABANDON_MS = 1500,
     MISSING_GRACE_US = 60 * 1000000, /* a publisher may publish before it commits */
-    PERCENT_UPLOAD = 95
+    PERCENT_UPLOAD = 95,
+    BESIDE_ARENA_BYTES = 192 << 20 /* address space: a file of IMAGE_MAX_FILE_BYTES twice, and the answers around it */
 };
 
 /* One job, and all that its stages share. */
@@ -111,29 +112,82 @@ static void add_timing(struct run *r, const char *stage, int64_t since_ms)
         report->timings[report->n_timings++] = (struct session_timing){ stage, sys_mono_ms(r->p->sys) - since_ms };
 }
 
-static enum err_code download_one(struct run *r, const char *object, struct span *ret, int64_t *ret_generation,
-                                  struct err *err)
+/* One object on its way, in or out. Two go side by side, and share nothing that is not made for it. */
+struct transfer {
+    struct run *r;
+    const char *object;
+    struct span body;    /* what comes, or what goes */
+    int64_t *generation; /* the run's */
+    enum err_code (*fn)(struct transfer *t, struct arena *a);
+    struct arena *arena;
+    struct budget budget;
+    int retries;
+    bool replaced; /* another object was there when it began */
+    struct err err;
+    enum err_code rc;
+};
+
+static void *transfer_run(void *arg)
+{
+    struct transfer *t = arg;
+
+    t->retries = 0;
+    t->budget.retries = &t->retries;
+    t->rc = t->fn(t, t->arena);
+    return NULL;
+}
+
+/* The error of the first is told, if both fail. */
+static enum err_code transfer_both(struct transfer t[2], struct err *err)
+{
+    struct run *r = t[0].r;
+    pthread_t thread;
+    bool beside;
+
+    t[0].arena = &r->p->arena;
+    t[1].arena = &r->p->beside;
+    beside = !pthread_create(&thread, NULL, transfer_run, &t[1]);
+    (void)transfer_run(&t[0]);
+    if (beside)
+        (void)pthread_join(thread, NULL);
+    else
+        (void)transfer_run(&t[1]);
+    r->retries += t[0].retries + t[1].retries;
+    for (int i = 0; i < 2; i++)
+        if (t[i].rc)
+            return err_set(err, t[i].rc, "%s", t[i].err.msg);
+    return ERR_OK;
+}
+
+static enum err_code download_one(struct transfer *t, struct arena *a)
 {
     struct storage_object info = { 0 };
     enum err_code rc =
-        storage_get(r->p->storage, object, IMAGE_MAX_FILE_BYTES, &r->work, &r->p->arena, ret, &info, err);
+        storage_get(t->r->p->storage, t->object, IMAGE_MAX_FILE_BYTES, &t->budget, a, &t->body, &info, &t->err);
 
-    *ret_generation = info.generation;
-    if (rc == ERR_CORRUPT) { /* of the way, not of the picture: the checksum did not fit */
-        struct err why = *err;
-        *err = (struct err){ 0 };
-        rc = err_set(err, ERR_UNAVAILABLE, "%s", why.msg);
-    }
-    return rc;
+    *t->generation = info.generation;
+    t->replaced = info.replaced;
+    return rc == ERR_CORRUPT ? ERR_UNAVAILABLE : rc; /* of the way, not of the picture: the checksum did not fit */
 }
 
 static enum err_code download(struct run *r, struct edit_request *q, struct err *err)
 {
+    struct transfer t[] = {
+        { .r = r, .object = r->job->original, .generation = &r->original_generation },
+        { .r = r, .object = r->job->mask_auto, .generation = &r->mask_generation },
+    };
     int64_t since = sys_mono_ms(r->p->sys);
-    enum err_code rc = download_one(r, r->job->original, &q->original, &r->original_generation, err);
+    enum err_code rc;
 
-    if (!rc)
-        rc = download_one(r, r->job->mask_auto, &q->mask, &r->mask_generation, err);
+    for (int i = 0; i < 2; i++) {
+        t[i].fn = download_one;
+        t[i].budget = r->work;
+    }
+    rc = transfer_both(t, err);
+    if (!rc && (t[0].replaced || t[1].replaced)) /* who replaces one replaces both: a pair is read that fits */
+        rc = transfer_both(t, err);
+    q->original = t[0].body;
+    q->mask = t[1].body;
     add_timing(r, "download", since);
     return rc;
 }
@@ -161,29 +215,33 @@ static void edit_stage(void *ctx, const char *stage, int percent, double eta_sec
     reporter_tell(&r->reporter, stage, percent, eta_seconds);
 }
 
-static enum err_code upload_one(struct run *r, const char *object, struct span body, int64_t *ret_generation,
-                                struct err *err)
+static enum err_code upload_one(struct transfer *t, struct arena *a)
 {
-    struct storage_put put = { .object = object,
+    struct run *r = t->r;
+    struct storage_put put = { .object = t->object,
                                .content_type = "image/jpeg",
                                .cache_control = "private, max-age=3600",
                                .job_id = r->session.lease_id,
-                               .body = body };
+                               .body = t->body };
     struct storage_object there = { 0 };
     struct err absent = { 0 };
-    enum err_code rc = storage_stat(r->p->storage, object, &r->upload, &r->p->arena, &there, &absent);
+    enum err_code rc = storage_stat(r->p->storage, t->object, &t->budget, a, &there, &absent);
 
     if (rc && rc != ERR_NOT_FOUND)
-        return err_set(err, rc, "%s", absent.msg);
+        return err_set(&t->err, rc, "%s", absent.msg);
     put.if_generation = rc ? 0 : there.generation;
-    rc = storage_put(r->p->storage, &put, &r->upload, &r->p->arena, &there, err);
+    rc = storage_put(r->p->storage, &put, &t->budget, a, &there, &t->err);
     if (!rc && !strcmp(there.job_id, r->session.lease_id))
-        *ret_generation = there.generation;
+        *t->generation = there.generation;
     return rc;
 }
 
 static enum err_code upload(struct run *r, struct err *err)
 {
+    struct transfer t[] = {
+        { .r = r, .object = r->job->edited, .body = r->edit.files.edited, .generation = &r->edited_generation },
+        { .r = r, .object = r->job->preview, .body = r->edit.files.preview, .generation = &r->preview_generation },
+    };
     int64_t since = sys_mono_ms(r->p->sys);
     enum err_code rc;
 
@@ -193,9 +251,11 @@ static enum err_code upload(struct run *r, struct err *err)
     rc = session_progress(&r->session, "upload", PERCENT_UPLOAD, -1, &r->telling, err);
     if (rc)
         return reporter_lose(&r->reporter, rc);
-    rc = upload_one(r, r->job->edited, r->edit.files.edited, &r->edited_generation, err);
-    if (!rc)
-        rc = upload_one(r, r->job->preview, r->edit.files.preview, &r->preview_generation, err);
+    for (int i = 0; i < 2; i++) {
+        t[i].fn = upload_one;
+        t[i].budget = r->upload;
+    }
+    rc = transfer_both(t, err);
     add_timing(r, "upload", since);
     return rc;
 }
@@ -405,7 +465,7 @@ struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_messa
                                      int64_t arrived_ms, const struct log_context *log)
 {
     struct run r = { .p = p, .msg = msg, .job = job, .log = log, .started_ms = sys_mono_ms(p->sys) };
-    struct arena_mark mark = arena_mark(&p->arena);
+    struct arena_mark mark = arena_mark(&p->arena), mark_beside = arena_mark(&p->beside);
     enum session_verdict verdict = SESSION_MISSING;
     struct pipeline_outcome result;
     struct err err = { 0 };
@@ -435,6 +495,7 @@ struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_messa
     set_claimed(p, NULL);
 out:
     session_done(&r.session);
+    arena_rewind(&p->beside, mark_beside);
     arena_rewind(&p->arena, mark);
     return result;
 }
@@ -465,16 +526,20 @@ enum err_code pipeline_init(struct pipeline *p, struct engine *engine, struct se
                             struct storage *storage, const struct sys *sys, const struct pipeline_settings *settings,
                             struct err *err)
 {
+    enum err_code rc;
+
     *p = (struct pipeline){
         .engine = engine, .sessions = sessions, .storage = storage, .sys = sys, .settings = *settings
     };
     if (pthread_mutex_init(&p->lock, NULL))
         return err_set(err, ERR_NOMEM, "pipeline: no lock");
-    return arena_init(&p->arena, EDIT_ARENA_BYTES, err);
+    rc = arena_init(&p->arena, EDIT_ARENA_BYTES, err);
+    return rc ? rc : arena_init(&p->beside, BESIDE_ARENA_BYTES, err);
 }
 
 void pipeline_done(struct pipeline *p)
 {
+    arena_done(&p->beside);
     arena_done(&p->arena);
     (void)pthread_mutex_destroy(&p->lock);
 }

@@ -34,7 +34,8 @@ struct pipeline {
     struct storage *storage;
     const struct sys *sys;
     struct pipeline_settings settings;
-    struct arena arena; /* the request arena, rewound after each job */
+    struct arena arena;  /* the request arena, rewound after each job */
+    struct arena beside; /* of the second of two transfers, likewise */
     pthread_mutex_t lock;
     struct session *claimed;     /* the session that runs now, for pipeline_abandon(); under the lock */
     _Atomic int64_t stop_at_ms;  /* monotonic, the work's end; 0: nobody asked */

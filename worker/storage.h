@@ -62,6 +62,7 @@ struct storage_object {
     bool has_crc32c, has_md5;
     uint32_t crc32c;
     unsigned char md5[CRYPTO_MD5_BYTES];
+    bool replaced; /* of storage_get(): another generation was there when it began */
 };
 
 MUST_CHECK enum err_code storage_stat(const struct storage *s, const char *object, const struct budget *budget,

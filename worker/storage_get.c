@@ -201,8 +201,9 @@ enum err_code storage_get(const struct storage *s, const char *object, size_t ma
     struct err why = { 0 };
     bool replaced = true;
     enum err_code rc = ERR_OK;
+    int round;
 
-    for (int round = 0; round < GET_ROUNDS && replaced; round++) {
+    for (round = 0; round < GET_ROUNDS && replaced; round++) {
         arena_rewind(a, mark);
         why = (struct err){ 0 };
         replaced = false;
@@ -210,6 +211,7 @@ enum err_code storage_get(const struct storage *s, const char *object, size_t ma
     }
     if (rc)
         return err_set(err, replaced ? ERR_UNAVAILABLE : rc, "%s", why.msg);
+    o.replaced = round > 1;
     if (ret_object)
         *ret_object = o;
     return ERR_OK;

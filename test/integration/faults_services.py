@@ -136,6 +136,7 @@ def test_download_faults():
         ("HTML with 200", [("media:original.jpg", answer(200, b"<html>"), 1)], 204),
         ("another generation", [("media:original.jpg", header("x-goog-generation", "7"), 1)], 204),
         ("replaced", [("media:original.jpg", replaced_meanwhile, 1)], 204),
+        ("replaced, seen at the mask", [("media:mask_auto.png", replaced_meanwhile, 1)], 204),
         ("metadata 503", [("stat:original.jpg", HTML, 2)], 204),
         ("metadata {}", [("stat:original.jpg", answer(200, b"{}"), 1)], 503),
         ("metadata HTML", [("stat:mask_auto.png", answer(200, b"<html>"), 1)], 503),

@@ -8,7 +8,7 @@ PHOTO, MASK = photo_png(64, 64), mask_png(64, 64, (20, 20, 40, 40))
 # several workers share this machine: threads that spin for each other would take all of it
 DEFAULTS = {"STEPS": 1, "OMP_NUM_THREADS": 1, "OMP_WAIT_POLICY": "passive"}
 
-# every request of a job without faults, in its order
+# every request of a job without faults, in its order; original and mask come side by side, and so go the results
 STAGES = ["get", "claim", "stat:original.jpg", "media:original.jpg", "stat:mask_auto.png", "media:mask_auto.png",
           "stat:edited.jpg", "upload:edited.jpg", "stat:preview.jpg", "upload:preview.jpg", "complete"]
 

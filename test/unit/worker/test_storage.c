@@ -211,6 +211,7 @@ TEST(storage__gets_the_generation_it_has_looked_at)
     will(200, HELLO);
     will_with(200, "hello", "x-goog-hash", "crc32c=mnG7TA==,md5=XUFAKrxLKna5cZ2REBfFkg==");
     CHECK_OK(get(5), f.err);
+    CHECK(!object.replaced);
     CHECK(span_is(body, "hello"));
     CHECK_INT(object.generation, 7);
     CHECK_STR(f.s.requests[1].url, PATH "?alt=media&generation=7");
@@ -361,6 +362,7 @@ TEST(storage__starts_over_when_the_object_is_replaced_meanwhile)
     will_with(200, "other", "x-goog-generation", "9");
     CHECK_OK(get(5), f.err);
     CHECK_INT(object.generation, 9);
+    CHECK(object.replaced);
     CHECK(span_is(body, "other"));
     CHECK_INT(f.s.n_requests, 6);
     stop();
