@@ -15,7 +15,7 @@ enum { WORKSPACE_BYTES = 32 << 20, SUMS_BYTES = 16 << 20, PART_STEP = 128, PLANS
 struct key {
     int64_t m, n, k, a_stride, b_stride, d_stride;
     int32_t d_type, b_transposed, gelu_tanh, add, bias;
-    int32_t a_align, b_align, d_align, add_align;
+    int32_t a_align, b_align, d_align, add_align, bias_align; /* the library asks the bias itself how it is aligned */
 };
 
 struct plan {
@@ -124,6 +124,7 @@ static struct key key_of(const struct cuda_product *p)
     key.b_align = alignment(p->b);
     key.d_align = alignment(p->d);
     key.add_align = alignment(p->add);
+    key.bias_align = alignment(p->bias);
     return key;
 }
 

@@ -92,8 +92,11 @@ void cuda_weights_close(struct cuda *cuda)
 void cuda_weights_expect(struct backend *be, enum weight_mode mode, size_t expanded_bytes)
 {
     size_t n_free = 0, n_total = 0;
-    bool fits = !cudaMemGetInfo(&n_free, &n_total) && n_free > request_bytes && expanded_bytes < n_free - request_bytes;
+    bool known = !cudaMemGetInfo(&n_free, &n_total);
+    bool fits = known && n_free > request_bytes && expanded_bytes < n_free - request_bytes;
 
+    if (!known)
+        (void)cudaGetLastError(); /* else the next kernel's launch would report it */
     cuda_of(be)->weights->mode = mode != WEIGHTS_AUTO ? mode : fits ? WEIGHTS_EXPANDED : WEIGHTS_STORED;
 }
 

@@ -108,9 +108,19 @@ static cublasStatus_t fake_layout_destroy(cublasLtMatrixLayout_t l)
     return CUBLAS_STATUS_SUCCESS;
 }
 
+/* How pointers will be aligned at least: an algorithm that is found for that may fail with less. */
+struct alignments {
+    uint32_t a, b, c, d;
+    uint32_t bias;
+};
+
 static cublasStatus_t fake_preference_create(cublasLtMatmulPreference_t *ret)
 {
-    *ret = malloc(1);
+    struct alignments *p = malloc(sizeof *p);
+
+    assert(p);
+    *p = (struct alignments){ 256, 256, 256, 256, 256 };
+    *ret = (cublasLtMatmulPreference_t)p;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -123,8 +133,16 @@ static cublasStatus_t fake_preference_destroy(cublasLtMatmulPreference_t p)
 static cublasStatus_t fake_preference_set(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t attribute,
                                           const void *value, size_t bytes)
 {
-    (void)p, (void)value;
+    struct alignments *aligned = (struct alignments *)p;
+    uint32_t *at = attribute == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES   ? &aligned->a
+                   : attribute == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES ? &aligned->b
+                   : attribute == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES ? &aligned->c
+                   : attribute == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES ? &aligned->d
+                                                                             : NULL;
+
     assert(bytes == (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? 8 : 4));
+    if (at)
+        memcpy(at, value, bytes);
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -135,16 +153,33 @@ static bool refuses(const char *what)
     return refused && !strcmp(refused, what);
 }
 
+static bool is_aligned(const void *p, uint32_t bytes)
+{
+    return (uintptr_t)p % bytes == 0;
+}
+
+/* Of the bias it is the pointer that tells. */
+static struct alignments promised(const struct op *op, cublasLtMatmulPreference_t pref)
+{
+    struct alignments p = *(const struct alignments *)pref;
+
+    while (!is_aligned(op->bias, p.bias))
+        p.bias /= 2;
+    return p;
+}
+
 static cublasStatus_t fake_heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t op, cublasLtMatrixLayout_t a,
                                      cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
                                      cublasLtMatmulPreference_t pref, int n, cublasLtMatmulHeuristicResult_t *ret,
                                      int *ret_n)
 {
     bool epilogue = ((const struct op *)op)->epilogue != CUBLASLT_EPILOGUE_DEFAULT;
+    struct alignments aligned = promised((const struct op *)op, pref);
 
-    (void)handle, (void)a, (void)b, (void)c, (void)d, (void)pref;
+    (void)handle, (void)a, (void)b, (void)c, (void)d;
     assert(n == 1);
     memset(ret, 0, sizeof *ret);
+    memcpy(&ret->algo, &aligned, sizeof aligned);
     *ret_n = refuses("none") || (epilogue && refuses("whole")) ? 0 : 1;
     if (epilogue && refuses("state"))
         ret->state = CUBLAS_STATUS_NOT_SUPPORTED;
@@ -192,13 +227,18 @@ static cublasStatus_t fake_matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t 
     bool a_sums_rows = op->a == CUBLAS_OP_T, b_sums_rows = op->b == CUBLAS_OP_N;
     int64_t m = (int64_t)(a_sums_rows ? la->cols : la->rows), n = (int64_t)(b_sums_rows ? lb->cols : lb->rows);
     int64_t k = (int64_t)(a_sums_rows ? la->rows : la->cols);
+    struct alignments aligned;
     float *va, *vb;
 
+    memcpy(&aligned, algo, sizeof aligned);
+    assert(is_aligned(a, aligned.a) && is_aligned(b, aligned.b) && is_aligned(c, aligned.c) &&
+           is_aligned(d, aligned.d));
+    assert(is_aligned(op->bias, aligned.bias));
     if ((op->epilogue != CUBLASLT_EPILOGUE_DEFAULT && refuses("late")) || (*(const float *)beta != 0 && refuses("sum")))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     va = gather(a, la, a_sums_rows);
     vb = gather(b, lb, b_sums_rows);
-    (void)handle, (void)algo, (void)workspace_bytes, (void)stream;
+    (void)handle, (void)workspace_bytes, (void)stream;
     n_products++;
     assert(workspace && ld->rows == (uint64_t)m && ld->cols == (uint64_t)n && lc->ld == ld->ld);
     assert((int64_t)(b_sums_rows ? lb->rows : lb->cols) == k);

@@ -153,3 +153,20 @@ TEST(dry_product__a_refused_shape_is_counted_and_told_once)
     close_refusing(be);
     CHECK(sample_done());
 }
+
+/* An algorithm is looked for with one bias and kept: another one that is aligned worse must not meet it. */
+TEST(dry_product__an_algorithm_is_kept_for_biases_of_one_alignment)
+{
+    struct backend *be = open_refusing(NULL);
+    struct shape s = { 4, 8, 16, DT_F32, false, false, false, true, false };
+    _Alignas(256) float bias[64] = { 0 };
+    struct tensor y;
+    struct cuda_product p = make(&s, &y);
+
+    p.bias = bias;
+    run(be, &p);
+    p.bias = bias + 4;
+    run(be, &p);
+    close_refusing(be);
+    CHECK(sample_done());
+}
