@@ -181,9 +181,8 @@ void backend_use_library(struct backend *be, enum library_use use);
 const char *backend_describe(struct backend *be);
 
 /* Every operation checks and succeeds, its memory is addresses that fault when touched: running a model on it measures
- * its arenas. */
-#define BACKEND_PLAN_PLENTY ((size_t)1 << 42) /* for an arena on it: more than any model takes, and it costs nothing \
-                                               */
+ * its arenas. An arena of PLENTY holds more than any model takes, and costs nothing. */
+#define BACKEND_PLAN_PLENTY ((size_t)1 << 42)
 MUST_CHECK enum err_code backend_plan_open(enum dtype act, struct backend **ret, struct err *err);
 
 /* What was loaded into a plan backend, in bytes. */
