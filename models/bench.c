@@ -261,12 +261,13 @@ enum err_code bench_step(const struct bench_options *o, struct bench_step *ret, 
     b.kinds[BENCH_PRODUCTS].flop = (c->n_double + c->n_single) * products_flop(c, n) +
                                    2.0 * (double)r.job.n_img * (double)(c->hidden * (c->in_channels + c->out_channels));
     b.step.flop = b.kinds[BENCH_PRODUCTS].flop + b.kinds[BENCH_ATTENTION].flop;
-    for (int i = 0; i < o->repeats && !rc; i++)
+    for (int i = 0; i < o->repeats && !rc; i++) {
         rc = time_step(&r, &b, err);
-    if (!rc)
-        rc = time_queueing(&r, &b, err);
-    if (!rc)
-        rc = time_kinds(&r, &b, err);
+        if (!rc)
+            rc = time_queueing(&r, &b, err);
+        if (!rc)
+            rc = time_kinds(&r, &b, err);
+    }
     for (int i = 0; i < r.rig.file.n_entries; i++)
         b.weight_bytes += r.rig.file.entries[i].bytes;
     b.load.seconds = r.load_seconds;

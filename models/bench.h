@@ -44,7 +44,7 @@ struct bench_step {
     struct bench_figure load, step, product; /* load: of all weights into the backend, seconds only */
     struct bench_figure device;              /* the step between two marks, seconds only */
     struct bench_figure queueing;            /* the host's part of it, seconds only; 0 where nothing runs behind */
-    struct bench_figure kinds[BENCH_KINDS];  /* of a step */
+    struct bench_figure kinds[BENCH_KINDS];  /* of it, each at its best */
     size_t weight_bytes, job_bytes, step_bytes;
     size_t device_bytes; /* in use on the device while it runs; 0: it has no memory of its own */
 };
