@@ -90,7 +90,8 @@ struct backend_ops {
     enum err_code (*weight_load)(struct backend *be, const struct weight *host, struct weight *ret, struct err *err);
     /* undoes weight_load once what is queued has run; NULL where weights can only stay until the backend closes */
     void (*weight_unload)(struct backend *be, struct weight *w);
-    void (*weight_prefetch)(struct backend *be, const struct weight *const *w, int n); /* a hint; may do nothing */
+    /* these are used next, in this order: a hint; may do nothing */
+    void (*weight_prefetch)(struct backend *be, const struct weight *const *w, int n);
     enum err_code (*conv_weight_load)(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err);
 
     /* y[M,N] = act(x[M,K] w^T + bias), w [N,K] of any dtype, bias F32 [N] or NULL */

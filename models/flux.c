@@ -367,6 +367,7 @@ enum err_code flux_stream_alloc(const struct flux *f, const struct flux_job *job
     return ERR_OK;
 }
 
+/* As they are used: a device whose memory is short expands them in this order, and what is passed over twice. */
 int flux_block_weights(const struct flux *f, int block, const struct weight *ret[FLUX_BLOCK_MAX_WEIGHTS])
 {
     int n = 0;
@@ -374,10 +375,11 @@ int flux_block_weights(const struct flux *f, int block, const struct weight *ret
     if (block < f->config.n_double) {
         const struct flux_double_block *b = &f->double_blocks[block];
 
+        ret[n++] = &b->txt.qkv.w;
+        ret[n++] = &b->img.qkv.w;
         for (int i = 0; i < 2; i++) {
             const struct flux_double_stream *s = i ? &b->img : &b->txt;
 
-            ret[n++] = &s->qkv.w;
             ret[n++] = &s->proj.w;
             ret[n++] = &s->mlp_0.w;
             ret[n++] = &s->mlp_2.w;

@@ -165,7 +165,7 @@ MUST_CHECK enum err_code flux_stream_alloc(const struct flux *f, const struct fl
 /* Block 0 .. n_double - 1 are double, n_double .. n_double + n_single - 1 single blocks; `s` is changed in place. */
 MUST_CHECK enum err_code flux_run_block(const struct flux *f, const struct flux_job *job, int step, int block,
                                         struct flux_stream *s, struct devarena *step_mem, struct err *err);
-/* The matrices that block reads in a step, for weight_prefetch; returns their number. */
+/* The matrices that block reads in a step, in this order, for weight_prefetch; returns their number. */
 int flux_block_weights(const struct flux *f, int block, const struct weight *ret[FLUX_BLOCK_MAX_WEIGHTS]);
 
 #endif

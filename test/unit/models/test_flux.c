@@ -192,6 +192,69 @@ TEST(flux__measures_the_memory_that_a_job_then_takes)
     }
 }
 
+/* --- the order of weights --- */
+
+enum { MAX_NOTED = 64 };
+
+/* What a step announces, and which of it products take, one after the other. */
+static struct {
+    struct weight announced[MAX_NOTED];
+    int n_announced, used[MAX_NOTED], n_used;
+    const struct backend_ops *ops;
+} noted;
+
+static void note_announced(struct backend *be, const struct weight *const *w, int n)
+{
+    (void)be;
+    CHECK(noted.n_announced + n <= MAX_NOTED);
+    for (int i = 0; i < n; i++)
+        noted.announced[noted.n_announced++] = *w[i];
+}
+
+/* Views of one matrix that follow each other count once. */
+static enum err_code note_used(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
+                               const struct tensor *bias, enum activation act, struct err *err)
+{
+    for (int i = 0; i < noted.n_announced; i++) {
+        const struct weight *whole = &noted.announced[i];
+        const char *first = whole->data, *at = w->data;
+
+        if (at < first || at >= first + dtype_row_bytes(whole->dtype, whole->cols) * (size_t)whole->rows)
+            continue;
+        if (noted.n_used == 0 || noted.used[noted.n_used - 1] != i) {
+            CHECK(noted.n_used < MAX_NOTED);
+            noted.used[noted.n_used++] = i;
+        }
+        break;
+    }
+    return noted.ops->linear(be, y, x, w, bias, act, err);
+}
+
+TEST(flux__announces_weights_in_the_order_in_which_it_uses_them)
+{
+    const struct weight *first[FLUX_BLOCK_MAX_WEIGHTS];
+    struct err err = { 0 };
+    struct backend_ops ops;
+    struct call c;
+
+    load(&c, "small", "Q8_0", &rig_kinds[0]);
+    read_inputs(&c);
+    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.job, &err), err);
+    memset(&noted, 0, sizeof noted);
+    noted.ops = c.rig.be->ops;
+    ops = *noted.ops;
+    ops.weight_prefetch = note_announced;
+    ops.linear = note_used;
+    c.rig.be->ops = &ops;
+    CHECK_OK(flux_step(&c.flux, &c.job, 0, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
+    c.rig.be->ops = noted.ops;
+    for (int i = 0; i < noted.n_used; i++)
+        CHECK_INT(noted.used[i], i);
+    /* the first block is announced once more, for the next step */
+    CHECK_INT(noted.n_announced, noted.n_used + flux_block_weights(&c.flux, 0, first));
+    rig_close(&c.rig);
+}
+
 TEST(flux__reads_its_sizes_from_the_tensors)
 {
     struct call c;
