@@ -8,11 +8,7 @@
 
 #include "kernels/base/span.h"
 
-enum {
-    ARENA_ALIGN = 64,
-    ARENA_GIVE_BACK = 1 << 20,
-    ARENA_LARGE = 256 << 20 /* bytes: what holds pictures and tensors, worth pages of 2 MiB where the system has them */
-};
+enum { ARENA_ALIGN = 64, ARENA_GIVE_BACK = 1 << 20 };
 
 enum err_code arena_init(struct arena *a, size_t size_bytes, struct err *err)
 {
@@ -23,8 +19,6 @@ enum err_code arena_init(struct arena *a, size_t size_bytes, struct err *err)
     p = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return err_set(err, ERR_NOMEM, "arena: cannot reserve %zu bytes", size_bytes);
-    if (size_bytes >= ARENA_LARGE)
-        (void)madvise(p, size_bytes, MADV_HUGEPAGE);
     a->base = p;
     a->size = size_bytes;
     return ERR_OK;
