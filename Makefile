@@ -81,7 +81,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration tsan golden run lint fmt tidy tiny-model gpu-test gpu-dry cuda-check cuda-libs clean help FORCE
+.PHONY: all deps test unit asan fuzz integration tsan golden run lint fmt tidy tiny-model gpu-test gpu-dry cuda-check cudnn-check cuda-libs clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
 
 # Targets that people type on a fresh machine install what is missing and start over, for the flags above were made
@@ -173,6 +173,22 @@ ifneq ($(SRC_CUDA),)
 	$(Q)GPU_TEST_REPEATS=2 $(BUILD)/gpu-dry $(T)
 else
 	$(Q)echo "gpu-dry: skipped, there are no headers of CUDA and cuBLASLt here"
+endif
+
+# cuDNN plans for cards that are described to it; a driver without a device makes it believe in them.
+$(BUILD)/plans/libcuda.so.1: test/gpu/plans/stub_cuda.c
+	$(Q)mkdir -p $(@D); $(CC) -O1 -shared -fPIC -Wl,-soname,libcuda.so.1 $< -o $@
+$(BUILD)/plans/plan-tests: $(call obj,test/gpu/plans/test_plans.c kernels/cuda/cudnn.c kernels/cuda/dnn_graph.c \
+                           kernels/cuda/dnn_attention.c test/support/check.c) $(BUILD)/libdrykernels.a
+	$(Q)mkdir -p $(@D); echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ -ldl -lm
+$(call obj,test/gpu/plans/test_plans.c): CPPFLAGS += $(CUDA_CPPFLAGS)
+
+cudnn-check: ## cuDNN's plans for Hopper and Ada, without a GPU, where the library is (CUDNN=1 make cuda-libs)
+ifneq ($(and $(SRC_CUDA),$(CUDNN_LIB)),)
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/plans/plan-tests $(BUILD)/plans/libcuda.so.1
+	$(Q)LD_LIBRARY_PATH=$(BUILD)/plans:$(CUBLASLT_LIB):$(CUDNN_LIB) $(BUILD)/plans/plan-tests $(T)
+else
+	$(Q)echo "cudnn-check: skipped, there is no cuDNN here"
 endif
 
 cuda-check: ## the CUDA files compile for every generation, with nvcc and against CUDA 12.2

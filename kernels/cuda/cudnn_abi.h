@@ -10,85 +10,55 @@
 #include <stdint.h>
 
 /* since 9.0 */
-#define CUDNN_CONSTANTS(X)                                  \
-    X(STATUS_SUCCESS, 0)                                    \
-    X(DATA_FLOAT, 0)                                        \
-    X(DATA_BFLOAT16, 9)                                     \
-    X(CROSS_CORRELATION, 1)                                 \
-    X(POINTWISE_ADD, 0)                                     \
-    X(HEUR_MODE_FALLBACK, 2)                                \
-    X(HEUR_MODE_A, 3)                                       \
-    X(NUMERICAL_NOTE_DOWN_CONVERT_INPUTS, 1)                \
-    X(NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION, 2)        \
-    X(NUMERICAL_NOTE_FFT, 3)                                \
-    X(NUMERICAL_NOTE_NONDETERMINISTIC, 4)                   \
-    X(NUMERICAL_NOTE_WINOGRAD, 5)                           \
-    X(NUMERICAL_NOTE_WINOGRAD_TILE_4x4, 6)                  \
-    X(NUMERICAL_NOTE_WINOGRAD_TILE_6x6, 7)                  \
-    X(NUMERICAL_NOTE_WINOGRAD_TILE_13x13, 8)                \
-    /* types of attributes */                               \
-    X(TYPE_HANDLE, 0)                                       \
-    X(TYPE_DATA_TYPE, 1)                                    \
-    X(TYPE_BOOLEAN, 2)                                      \
-    X(TYPE_INT64, 3)                                        \
-    X(TYPE_FLOAT, 4)                                        \
-    X(TYPE_VOID_PTR, 6)                                     \
-    X(TYPE_CONVOLUTION_MODE, 7)                             \
-    X(TYPE_HEUR_MODE, 8)                                    \
-    X(TYPE_NUMERICAL_NOTE, 11)                              \
-    X(TYPE_POINTWISE_MODE, 14)                              \
-    X(TYPE_BACKEND_DESCRIPTOR, 15)                          \
-    /* descriptors */                                       \
-    X(BACKEND_POINTWISE_DESCRIPTOR, 0)                      \
-    X(BACKEND_CONVOLUTION_DESCRIPTOR, 1)                    \
-    X(BACKEND_ENGINE_DESCRIPTOR, 2)                         \
-    X(BACKEND_ENGINECFG_DESCRIPTOR, 3)                      \
-    X(BACKEND_ENGINEHEUR_DESCRIPTOR, 4)                     \
-    X(BACKEND_EXECUTION_PLAN_DESCRIPTOR, 5)                 \
-    X(BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, 10) \
-    X(BACKEND_OPERATION_POINTWISE_DESCRIPTOR, 13)           \
-    X(BACKEND_OPERATIONGRAPH_DESCRIPTOR, 15)                \
-    X(BACKEND_VARIANT_PACK_DESCRIPTOR, 16)                  \
-    X(BACKEND_TENSOR_DESCRIPTOR, 17)                        \
-    /* attributes */                                        \
-    X(ATTR_POINTWISE_MODE, 0)                               \
-    X(ATTR_POINTWISE_MATH_PREC, 1)                          \
-    X(ATTR_CONVOLUTION_COMP_TYPE, 100)                      \
-    X(ATTR_CONVOLUTION_CONV_MODE, 101)                      \
-    X(ATTR_CONVOLUTION_DILATIONS, 102)                      \
-    X(ATTR_CONVOLUTION_FILTER_STRIDES, 103)                 \
-    X(ATTR_CONVOLUTION_POST_PADDINGS, 104)                  \
-    X(ATTR_CONVOLUTION_PRE_PADDINGS, 105)                   \
-    X(ATTR_CONVOLUTION_SPATIAL_DIMS, 106)                   \
-    X(ATTR_ENGINEHEUR_MODE, 200)                            \
-    X(ATTR_ENGINEHEUR_OPERATION_GRAPH, 201)                 \
-    X(ATTR_ENGINEHEUR_RESULTS, 202)                         \
-    X(ATTR_ENGINECFG_ENGINE, 300)                           \
-    X(ATTR_EXECUTION_PLAN_HANDLE, 400)                      \
-    X(ATTR_EXECUTION_PLAN_ENGINE_CONFIG, 401)               \
-    X(ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, 402)              \
-    X(ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, 700)        \
-    X(ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, 701)         \
-    X(ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, 702)    \
-    X(ATTR_OPERATION_CONVOLUTION_FORWARD_W, 703)            \
-    X(ATTR_OPERATION_CONVOLUTION_FORWARD_X, 704)            \
-    X(ATTR_OPERATION_CONVOLUTION_FORWARD_Y, 705)            \
-    X(ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, 750)          \
-    X(ATTR_OPERATION_POINTWISE_XDESC, 751)                  \
-    X(ATTR_OPERATION_POINTWISE_BDESC, 752)                  \
-    X(ATTR_OPERATION_POINTWISE_YDESC, 753)                  \
-    X(ATTR_OPERATIONGRAPH_HANDLE, 800)                      \
-    X(ATTR_OPERATIONGRAPH_OPS, 801)                         \
-    X(ATTR_TENSOR_BYTE_ALIGNMENT, 900)                      \
-    X(ATTR_TENSOR_DATA_TYPE, 901)                           \
-    X(ATTR_TENSOR_DIMENSIONS, 902)                          \
-    X(ATTR_TENSOR_STRIDES, 903)                             \
-    X(ATTR_TENSOR_UNIQUE_ID, 906)                           \
-    X(ATTR_TENSOR_IS_VIRTUAL, 907)                          \
-    X(ATTR_TENSOR_IS_BY_VALUE, 908)                         \
-    X(ATTR_VARIANT_PACK_UNIQUE_IDS, 1000)                   \
-    X(ATTR_VARIANT_PACK_DATA_POINTERS, 1001)                \
-    X(ATTR_VARIANT_PACK_WORKSPACE, 1003)                    \
+#define CUDNN_CONSTANTS(X)                           \
+    X(STATUS_SUCCESS, 0)                             \
+    X(DATA_FLOAT, 0)                                 \
+    X(DATA_BFLOAT16, 9)                              \
+    X(HEUR_MODE_A, 3)                                \
+    X(NUMERICAL_NOTE_DOWN_CONVERT_INPUTS, 1)         \
+    X(NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION, 2) \
+    X(NUMERICAL_NOTE_FFT, 3)                         \
+    X(NUMERICAL_NOTE_NONDETERMINISTIC, 4)            \
+    X(NUMERICAL_NOTE_WINOGRAD, 5)                    \
+    X(NUMERICAL_NOTE_WINOGRAD_TILE_4x4, 6)           \
+    X(NUMERICAL_NOTE_WINOGRAD_TILE_6x6, 7)           \
+    X(NUMERICAL_NOTE_WINOGRAD_TILE_13x13, 8)         \
+    /* types of attributes */                        \
+    X(TYPE_HANDLE, 0)                                \
+    X(TYPE_DATA_TYPE, 1)                             \
+    X(TYPE_BOOLEAN, 2)                               \
+    X(TYPE_INT64, 3)                                 \
+    X(TYPE_VOID_PTR, 6)                              \
+    X(TYPE_HEUR_MODE, 8)                             \
+    X(TYPE_NUMERICAL_NOTE, 11)                       \
+    X(TYPE_BACKEND_DESCRIPTOR, 15)                   \
+    /* descriptors */                                \
+    X(BACKEND_ENGINE_DESCRIPTOR, 2)                  \
+    X(BACKEND_ENGINECFG_DESCRIPTOR, 3)               \
+    X(BACKEND_ENGINEHEUR_DESCRIPTOR, 4)              \
+    X(BACKEND_EXECUTION_PLAN_DESCRIPTOR, 5)          \
+    X(BACKEND_OPERATIONGRAPH_DESCRIPTOR, 15)         \
+    X(BACKEND_VARIANT_PACK_DESCRIPTOR, 16)           \
+    X(BACKEND_TENSOR_DESCRIPTOR, 17)                 \
+    /* attributes */                                 \
+    X(ATTR_ENGINEHEUR_MODE, 200)                     \
+    X(ATTR_ENGINEHEUR_OPERATION_GRAPH, 201)          \
+    X(ATTR_ENGINEHEUR_RESULTS, 202)                  \
+    X(ATTR_ENGINECFG_ENGINE, 300)                    \
+    X(ATTR_EXECUTION_PLAN_HANDLE, 400)               \
+    X(ATTR_EXECUTION_PLAN_ENGINE_CONFIG, 401)        \
+    X(ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, 402)       \
+    X(ATTR_OPERATIONGRAPH_HANDLE, 800)               \
+    X(ATTR_OPERATIONGRAPH_OPS, 801)                  \
+    X(ATTR_TENSOR_BYTE_ALIGNMENT, 900)               \
+    X(ATTR_TENSOR_DATA_TYPE, 901)                    \
+    X(ATTR_TENSOR_DIMENSIONS, 902)                   \
+    X(ATTR_TENSOR_STRIDES, 903)                      \
+    X(ATTR_TENSOR_UNIQUE_ID, 906)                    \
+    X(ATTR_TENSOR_IS_BY_VALUE, 908)                  \
+    X(ATTR_VARIANT_PACK_UNIQUE_IDS, 1000)            \
+    X(ATTR_VARIANT_PACK_DATA_POINTERS, 1001)         \
+    X(ATTR_VARIANT_PACK_WORKSPACE, 1003)             \
     X(ATTR_ENGINE_NUMERICAL_NOTE, 1303)
 
 /* since 9.8: plans for a card that is described instead of being there */

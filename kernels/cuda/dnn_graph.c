@@ -51,25 +51,20 @@ void dnn_finish(struct dnn_graph *g, void *part)
 void dnn_finish_op(struct dnn_graph *g, void *op)
 {
     dnn_finish(g, op);
-    if (g->n_ops == DNN_OPS_MAX)
-        note_status(g, -1, "more operations than a graph may have");
-    if (!g->status)
-        g->ops[g->n_ops++] = op;
+    g->op = op;
 }
 
 void *dnn_describe(struct dnn_graph *g, const struct dnn_tensor *t)
 {
     void *part = dnn_part(g, DNN_BACKEND_TENSOR_DESCRIPTOR, "a tensor");
-    const int64_t alignment = 16, uid = t->uid ? t->uid : 1000 + g->n_parts;
-    const bool is_virtual = !t->uid;
+    const int64_t alignment = 16;
 
     dnn_set_int(g, part, DNN_ATTR_TENSOR_DATA_TYPE, DNN_TYPE_DATA_TYPE,
                 t->dtype == DT_F32 ? DNN_DATA_FLOAT : DNN_DATA_BFLOAT16);
     dnn_set(g, part, DNN_ATTR_TENSOR_DIMENSIONS, DNN_TYPE_INT64, t->n_dims, t->dims);
     dnn_set(g, part, DNN_ATTR_TENSOR_STRIDES, DNN_TYPE_INT64, t->n_dims, t->strides);
-    dnn_set(g, part, DNN_ATTR_TENSOR_UNIQUE_ID, DNN_TYPE_INT64, 1, &uid);
+    dnn_set(g, part, DNN_ATTR_TENSOR_UNIQUE_ID, DNN_TYPE_INT64, 1, &t->uid);
     dnn_set(g, part, DNN_ATTR_TENSOR_BYTE_ALIGNMENT, DNN_TYPE_INT64, 1, &alignment);
-    dnn_set(g, part, DNN_ATTR_TENSOR_IS_VIRTUAL, DNN_TYPE_BOOLEAN, 1, &is_virtual);
     dnn_set(g, part, DNN_ATTR_TENSOR_IS_BY_VALUE, DNN_TYPE_BOOLEAN, 1, &t->by_value);
     dnn_finish(g, part);
     return part;
@@ -90,7 +85,7 @@ static void *finish_graph(struct dnn_graph *g)
 {
     void *graph = dnn_part(g, DNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, "the graph");
 
-    dnn_set(g, graph, DNN_ATTR_OPERATIONGRAPH_OPS, DNN_TYPE_BACKEND_DESCRIPTOR, g->n_ops, g->ops);
+    dnn_set_part(g, graph, DNN_ATTR_OPERATIONGRAPH_OPS, g->op);
     set_card(g, graph, DNN_ATTR_OPERATIONGRAPH_HANDLE, 0);
     dnn_finish(g, graph);
     return graph;

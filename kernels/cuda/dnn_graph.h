@@ -1,10 +1,10 @@
 /*
- * dnn_graph - a small graph of operations for cuDNN, and its plan: how it is computed on one card, for one shape.
+ * dnn_graph - a graph for cuDNN, of one operation, and its plan: how it is computed on one card, for one shape.
  *
- * A graph is described by parts, each made, set and finished in turn; the first failure is kept and what follows does
- * nothing, so only dnn_plan_make() has to be asked. Engines whose result depends on timing, or that round inputs or
- * sums further than their types say, are passed over. cuDNN's heuristics do not measure: the plan is the same in every
- * process on the same card.
+ * A graph is described by parts, each made, set and finished in turn, the operation last; the first failure is kept and
+ * what follows does nothing, so only dnn_plan_make() has to be asked. Engines whose result depends on timing, or that
+ * round inputs or sums further than their types say, are passed over. cuDNN's heuristics do not measure: the plan is
+ * the same in every process on the same card.
  */
 #ifndef KERNELS_CUDA_DNN_GRAPH_H
 #define KERNELS_CUDA_DNN_GRAPH_H
@@ -14,19 +14,18 @@
 #include "kernels/cuda/cudnn.h"
 #include "kernels/tensor.h"
 
-enum { DNN_PARTS_MAX = 48, DNN_OPS_MAX = 4, DNN_DIMS_MAX = 4 };
+enum { DNN_PARTS_MAX = 32, DNN_DIMS_MAX = 4 };
 
 /* Zeroed but for `dnn`. */
 struct dnn_graph {
     const struct cudnn *dnn;
-    int status, n_parts, n_ops;
+    int status, n_parts;
     const char *failed; /* what: a constant */
-    void *parts[DNN_PARTS_MAX], *ops[DNN_OPS_MAX];
+    void *parts[DNN_PARTS_MAX], *op;
 };
 
-/* uid 0: a value between two operations, which is never stored. */
 struct dnn_tensor {
-    int64_t uid;
+    int64_t uid;      /* how dnn_plan_run() is told where it is */
     enum dtype dtype; /* F32 or BF16 */
     bool by_value;    /* one value, of the host */
     int n_dims;
@@ -38,7 +37,7 @@ void dnn_set(struct dnn_graph *g, void *part, int attribute, int type, int64_t c
 void dnn_set_int(struct dnn_graph *g, void *part, int attribute, int type, int value); /* an enumerator */
 void dnn_set_part(struct dnn_graph *g, void *part, int attribute, void *value);
 void dnn_finish(struct dnn_graph *g, void *part);
-void dnn_finish_op(struct dnn_graph *g, void *op); /* and it belongs to the graph */
+void dnn_finish_op(struct dnn_graph *g, void *op); /* and it is the graph's */
 void *dnn_describe(struct dnn_graph *g, const struct dnn_tensor *t);
 
 /* --- plans --- */

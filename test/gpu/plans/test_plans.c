@@ -1,0 +1,100 @@
+/*
+ * cuDNN itself, without a card: it plans for one that is described to it. So a mistake in a graph, or a shape that it
+ * has no engine for, shows on any machine that has the library. Nothing runs.
+ */
+#include <cuda_runtime_api.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/cuda/dnn_attention.h"
+#include "test/support/check.h"
+
+enum {
+    WORKSPACE_BYTES = 64 << 20,
+    CUDA_MAJOR = 13,
+    PLAN_JSON = 405 /* CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION */
+};
+
+struct card {
+    const char *name, *kernel; /* kernel: what its name says */
+    int sm, n_multiprocessors, shared_bytes, blocks, threads, l2_bytes;
+    long long memory_bytes;
+};
+static const struct card h200 = { "NVIDIA H200", "sm90_flash_fprop_wgmma", 900, 132, 232448, 32, 2048, 62914560,
+                                  150754820096 };
+static const struct card l4 = { "NVIDIA L4", "flash_fprop", 890, 58, 101376, 24, 1536, 50331648, 23605739520 };
+
+static void describe(struct cudnn *dnn, const struct card *c)
+{
+    char text[1024];
+    int n = snprintf(text, sizeof text,
+                     "{\"maxGridSize\":[2147483647,65535,65535],\"maxBlockSize\":[1024,1024,64],\"regsPerBlock\":65536,"
+                     "\"multiProcessorCount\":%d,\"warpSize\":32,\"maxSharedMemoryPerBlock\":49152,"
+                     "\"maxSharedMemoryPerBlockOptin\":%d,\"reservedSharedMemoryPerBlock\":1024,"
+                     "\"maxRegistersPerSM\":65536,\"maxCtasPerSM\":%d,\"maxThreadsPerBlock\":1024,"
+                     "\"maxThreadsPerSM\":%d,\"pciDeviceId\":0,\"isTccDriver\":0,\"supportCoopLaunch\":1,"
+                     "\"totalGlobalMem\":%lld,\"smClockRateKHz\":1980000,\"memClockRateKHz\":3201000,"
+                     "\"memoryBusWidth\":5120,\"l2CacheSize\":%d,\"cudaDeviceId\":0,\"deviceVer\":%d,"
+                     "\"driverVer\":13000,\"deviceName\":\"%s\"}",
+                     c->n_multiprocessors, c->shared_bytes, c->blocks, c->threads, c->memory_bytes, c->l2_bytes, c->sm,
+                     c->name);
+
+    CHECK(n > 0 && n < (int)sizeof text);
+    CHECK_INT(dnn->cudnnBackendCreateDescriptor(DNN_BACKEND_DEVICEPROP_DESCRIPTOR, &dnn->properties), 0);
+    CHECK_INT(
+        dnn->cudnnBackendSetAttribute(dnn->properties, DNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, DNN_TYPE_CHAR, n, text),
+        0);
+    CHECK_INT(dnn->cudnnBackendFinalize(dnn->properties), 0);
+}
+
+/* The name of the kernel is in the plan as text. */
+static void check_kernel(const struct cudnn *dnn, const struct dnn_plan *p, const char *name)
+{
+    static char text[4 << 20];
+    int64_t n = 0;
+
+    CHECK_INT(dnn->cudnnBackendGetAttribute(p->plan, PLAN_JSON, DNN_TYPE_CHAR, sizeof text - 1, &n, text), 0);
+    CHECK(strstr(text, name));
+}
+
+static void plan_attention(const struct card *card)
+{
+    static const struct dnn_shape shapes[] = {
+        { 4608, 4608, 24, 128, 3072, 3072, 3072, 3072 },
+        { 4608, 4608, 24, 128, 9216, 9216, 9216, 15360 },
+        { 4609, 4609, 24, 128, 9280, 9280, 9280, 3072 },
+        { 1536, 1536, 24, 128, 9216, 9216, 9216, 3072 },
+        { 528, 528, 24, 128, 9216, 9216, 9216, 3072 },
+        { 77, 77, 12, 64, 2304, 2304, 2304, 768 },
+        { 1, 1, 1, 128, 384, 384, 384, 128 },
+        { 129, 65, 2, 128, 832, 832, 832, 320 },
+        { 100, 300, 2, 64, 384, 384, 384, 128 },
+    };
+    struct cudnn dnn = { 0 };
+    struct err err = { 0 };
+
+    if (cudnn_open(CUDART_VERSION / 1000, &dnn, &err))
+        SKIP(err.msg);
+    describe(&dnn, card);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct dnn_plan p = { 0 };
+
+        CHECK_OK(dnn_attention_plan(&dnn, &shapes[i], WORKSPACE_BYTES, &p, &err), err);
+        CHECK(p.workspace_bytes <= 4096);
+        if (shapes[i].n_q > 1)
+            check_kernel(&dnn, &p, card->kernel);
+        dnn_plan_done(&dnn, &p);
+    }
+    CHECK_INT(dnn.cudnnBackendDestroyDescriptor(dnn.properties), 0);
+    cudnn_close(&dnn);
+}
+
+TEST(plans__attention_on_hopper_has_a_kernel_of_its_instructions)
+{
+    plan_attention(&h200);
+}
+
+TEST(plans__attention_on_ada)
+{
+    plan_attention(&l4);
+}
