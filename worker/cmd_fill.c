@@ -224,8 +224,9 @@ static enum err_code fill(struct run *r, const struct args *a, struct err *err)
 
 static void print_timings(const struct fill_timings *t)
 {
-    (void)printf("text %.1f ms, encode %.1f ms, prepare %.1f ms, %d steps %.1f ms (slowest %.1f ms), decode %.1f ms\n",
-                 t->text, t->encode, t->prepare, t->n_steps, t->steps, t->slowest_step, t->decode);
+    (void)fprintf(stderr,
+                  "text %.1f ms, encode %.1f ms, prepare %.1f ms, %d steps %.1f ms (slowest %.1f ms), decode %.1f ms\n",
+                  t->text, t->encode, t->prepare, t->n_steps, t->steps, t->slowest_step, t->decode);
 }
 
 int cmd_fill(int argc, char **argv)
