@@ -8,7 +8,8 @@
 
 enum { WORKSPACE_BYTES = 64 << 20, OLDEST_SM = 80 /* the first with bf16 tensor cores and asynchronous copies */ };
 
-/* Left for what the backend takes later: the ring and its spot (512 MiB), rounding up, spares, kernels. */
+/* Left for what the backend takes later: the ring and its spot (512 MiB), rounding up, spares; and kernels, ours and
+ * the libraries', which the runtime loads at their first launch: some of them during the first job. */
 static const size_t own_bytes = (size_t)1 << 30;
 
 enum err_code cuda_status(cudaError_t status, const char *what, struct err *err)
@@ -169,7 +170,8 @@ static const struct backend_ops cuda_ops = {
     .upsample2x = cuda_upsample2x,
 };
 
-/* Device 0: which card that is, CUDA_VISIBLE_DEVICES says. */
+/* Device 0: which card that is, CUDA_VISIBLE_DEVICES says. Every thread works on device 0 unless it chooses another,
+ * so those that come to the backend later need not choose. */
 static enum err_code find_device(struct cuda *cuda, struct err *err)
 {
     int n = 0, major = 0, minor = 0;

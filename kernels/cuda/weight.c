@@ -7,6 +7,7 @@
  * Uploads go through four pinned buffers: the host copies from the file's mapping into one (which reads the disk) while
  * the device takes and expands those before it.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +18,7 @@
 
 enum {
     N_BUFFERS = 4,
-    BUFFER_BYTES = 16 << 20, /* host, and as much of the workspace */
+    BUFFER_BYTES = 16 << 20, /* host, and as much of the workspace: cuda_weights_open holds it against that */
     CHUNK_STEP = 2048,       /* values: a multiple of every block, and of what the kernel expands at a time */
     SLAB_BYTES = 32 << 20,   /* small matrices share one; cudaMalloc rounds up to 2 MiB */
     SMALL_BYTES = 2 << 20
@@ -49,6 +50,7 @@ enum err_code cuda_weights_open(struct cuda *cuda, struct err *err)
 {
     struct cuda_weights *ws = calloc(1, sizeof *ws);
 
+    assert(cuda->workspace_bytes >= (size_t)N_BUFFERS * BUFFER_BYTES);
     if (!ws)
         return err_set(err, ERR_NOMEM, "cuda: no memory for the list of weights");
     cuda->weights = ws;
