@@ -1,0 +1,38 @@
+/* What `bench load` does on a device: a file of weights through the loader, both ways of keeping them. */
+#include <unistd.h>
+
+#include "models/bench_load.h"
+#include "models/random_file.h"
+#include "test/gpu/device.h"
+
+enum { VALUES = 12288 * 3072 };
+
+static struct bench_load_model load(const char *path, enum weight_mode mode)
+{
+    struct bench_load_model b = { 0 };
+    struct backend *be = NULL;
+    struct err err = { 0 };
+
+    CHECK_OK(backend_open(BACKEND_CUDA, PRECISION_DEFAULT, &be, &err), err);
+    CHECK_OK(bench_load_model(path, be, mode, &b, &err), err);
+    backend_close(be);
+    return b;
+}
+
+TEST(gpu_load__puts_a_file_on_the_device_as_it_is_or_as_bf16)
+{
+    char path[RANDOM_FILE_PATH];
+    struct bench_load_model stored, expanded;
+    struct err err = { 0 };
+    int fd = -1;
+
+    (void)device();
+    CHECK_OK(random_file_open(DT_Q4_0, 1, path, &fd, &err), err);
+    stored = load(path, WEIGHTS_STORED);
+    expanded = load(path, WEIGHTS_EXPANDED);
+    CHECK_INT(stored.n_matrices, 1);
+    CHECK_INT(stored.bytes, VALUES / 32 * 18);
+    CHECK(stored.seconds > 0 && stored.device_bytes >= stored.bytes);
+    CHECK(expanded.seconds > 0 && expanded.device_bytes >= 2 * (int64_t)VALUES);
+    CHECK(close(fd) == 0);
+}
