@@ -89,6 +89,7 @@ enum {
     X(size_t, cudnnGetVersion, (void))                                                                         \
     X(size_t, cudnnGetCudartVersion, (void))                                                                   \
     X(const char *, cudnnGetErrorString, (int status))                                                         \
+    X(void, cudnnGetLastErrorString, (char *text, size_t bytes))                                               \
     X(int, cudnnCreate, (void **handle))                                                                       \
     X(int, cudnnDestroy, (void *handle))                                                                       \
     X(int, cudnnSetStream, (void *handle, void *stream))                                                       \

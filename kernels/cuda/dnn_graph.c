@@ -1,8 +1,9 @@
 #include "kernels/cuda/dnn_graph.h"
 
+#include <stdio.h>
 #include <string.h>
 
-enum { ENGINES_MAX = 12, NOTES_MAX = 16 };
+enum { ENGINES_MAX = 12, NOTES_MAX = 16, REASON_MAX = 4096 };
 
 static void note_status(struct dnn_graph *g, int status, const char *what)
 {
@@ -169,6 +170,31 @@ static void destroy_parts(const struct cudnn *dnn, void **parts, int n)
         (void)dnn->cudnnBackendDestroyDescriptor(parts[--n]);
 }
 
+/* The first reason in the library's own words, which run to many lines; empty where it says nothing. */
+static void find_reason(const struct cudnn *dnn, char *reason, size_t bytes)
+{
+    static const char mark[] = "Reason: ";
+    char text[REASON_MAX] = "";
+    const char *at;
+
+    dnn->cudnnGetLastErrorString(text, sizeof text);
+    text[sizeof text - 1] = 0;
+    at = strstr(text, mark);
+    (void)snprintf(reason, bytes, "%s", at ? at + sizeof mark - 1 : "");
+    reason[strcspn(reason, "\n")] = 0;
+}
+
+static enum err_code no_plan(const struct dnn_graph *g, int64_t n_engines, struct err *err)
+{
+    char reason[ERR_MESSAGE_MAX];
+
+    find_reason(g->dnn, reason, sizeof reason);
+    if (g->status)
+        return err_set(err, ERR_UNSUPPORTED, "cudnn: %s: %s: %s", g->failed, g->dnn->cudnnGetErrorString(g->status),
+                       reason);
+    return err_set(err, ERR_UNSUPPORTED, "cudnn: none of %lld engines may be used: %s", (long long)n_engines, reason);
+}
+
 enum err_code dnn_plan_make(struct dnn_graph *g, size_t workspace_bytes, struct dnn_plan *ret, struct err *err)
 {
     struct dnn_plan p = { 0 };
@@ -178,10 +204,10 @@ enum err_code dnn_plan_make(struct dnn_graph *g, size_t workspace_bytes, struct 
     for (int64_t i = 0; i < n && i < ENGINES_MAX && !p.plan; i++)
         p.plan = try_engine(g, engines[i], (int64_t)workspace_bytes, &p.workspace_bytes);
     if (!p.plan) {
+        enum err_code rc = no_plan(g, n, err);
+
         destroy_parts(g->dnn, g->parts, g->n_parts);
-        if (g->status)
-            return err_set(err, ERR_UNSUPPORTED, "cudnn: %s: %s", g->failed, g->dnn->cudnnGetErrorString(g->status));
-        return err_set(err, ERR_UNSUPPORTED, "cudnn: none of %lld engines may be used", (long long)n);
+        return rc;
     }
     p.n_parts = g->n_parts;
     memcpy(p.parts, g->parts, sizeof p.parts);
@@ -202,6 +228,7 @@ enum err_code dnn_plan_run(const struct cudnn *dnn, const struct dnn_plan *p, in
 {
     struct dnn_graph pack = { .dnn = dnn };
     void *part = dnn_part(&pack, DNN_BACKEND_VARIANT_PACK_DESCRIPTOR, "its data");
+    char reason[ERR_MESSAGE_MAX];
     int status;
 
     dnn_set(&pack, part, DNN_ATTR_VARIANT_PACK_UNIQUE_IDS, DNN_TYPE_INT64, n, uids);
@@ -210,5 +237,8 @@ enum err_code dnn_plan_run(const struct cudnn *dnn, const struct dnn_plan *p, in
     dnn_finish(&pack, part);
     status = pack.status ? pack.status : dnn->cudnnBackendExecute(dnn->handle, p->plan, part);
     destroy_parts(dnn, pack.parts, pack.n_parts);
-    return status ? err_set(err, ERR_GPU, "cudnn: %s", dnn->cudnnGetErrorString(status)) : ERR_OK;
+    if (!status)
+        return ERR_OK;
+    find_reason(dnn, reason, sizeof reason);
+    return err_set(err, ERR_GPU, "cudnn: %s: %s", dnn->cudnnGetErrorString(status), reason);
 }

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -241,6 +242,12 @@ static const char *fake_error(int status)
     return status ? "an error" : "no error";
 }
 
+static void fake_last_error(char *text, size_t bytes)
+{
+    (void)snprintf(text, bytes,
+                   "an engine\nWarning: STATUS; Reason: it does not feel like it\nWarning: STATUS; Reason: so\n");
+}
+
 enum err_code cudnn_open(int cuda_major, struct cudnn *ret, struct err *err)
 {
     (void)cuda_major;
@@ -248,6 +255,7 @@ enum err_code cudnn_open(int cuda_major, struct cudnn *ret, struct err *err)
         return err_set(err, ERR_UNAVAILABLE, "libcudnn.so.9: there is none");
     *ret = (struct cudnn){ .cudnnGetVersion = fake_version,
                            .cudnnGetErrorString = fake_error,
+                           .cudnnGetLastErrorString = fake_last_error,
                            .cudnnBackendCreateDescriptor = fake_create_part,
                            .cudnnBackendDestroyDescriptor = fake_destroy_part,
                            .cudnnBackendFinalize = fake_finalize,

@@ -86,7 +86,7 @@ TEST(dnn__without_a_library_or_a_plan_our_kernel_computes)
         enum fake_cudnn_mood mood;
         const char *word;
     } moods[] = { { CUDNN_IS_MISSING, "there is none" },
-                  { CUDNN_HAS_NO_PLAN, "own kernel" },
+                  { CUDNN_HAS_NO_PLAN, "engines may be used: it does not feel like it)" },
                   { CUDNN_WANTS_TOO_MUCH, "none of 2 engines" } };
 
     for (size_t i = 0; i < sizeof moods / sizeof *moods; i++) {

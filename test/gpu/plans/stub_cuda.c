@@ -22,6 +22,7 @@ enum { NO_DEVICE = 100, VERSION = 13000 };
     X(cuGetErrorString)                            \
     X(cuInit)                                      \
     X(cuKernelGetAttribute)                        \
+    X(cuKernelGetFunction)                         \
     X(cuKernelSetAttribute)                        \
     X(cuLaunchCooperativeKernel)                   \
     X(cuLaunchKernel)                              \
