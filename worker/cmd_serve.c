@@ -193,8 +193,8 @@ static void *load(void *arg)
         log_event(LOG_WARNING, NULL, "computing on the CPU", log_str("reason", engine_without_cuda(s->engine)),
                   log_end());
     log_event(LOG_NOTICE, NULL, "ready", log_str("backend", engine_backend_name(s->engine)),
-              log_str("model", engine_model_name(s->engine)), log_str("selfCheck", engine_self_check(s->engine)),
-              log_int("ms", ms), log_end());
+              log_str("kernels", engine_kernels(s->engine)), log_str("model", engine_model_name(s->engine)),
+              log_str("selfCheck", engine_self_check(s->engine)), log_int("ms", ms), log_end());
     metrics_set(&s->metrics, METRICS_MODEL_LOADED, 1);
     metrics_set(&s->metrics, METRICS_MODEL_LOAD_SECONDS, 1e-3 * (double)ms);
     job_queue_open(&s->queue);

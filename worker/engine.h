@@ -42,6 +42,7 @@ struct engine_status {
 struct engine_status engine_status(struct engine *e); /* from any thread */
 
 const char *engine_backend_name(const struct engine *e); /* once loaded: "cpu", "cuda" */
+const char *engine_kernels(const struct engine *e);      /* backend_describe() */
 const char *
 engine_without_cuda(const struct engine *e); /* why the backend chosen by "auto" is not CUDA; "" where it is */
 const char *engine_model_name(const struct engine *e); /* file name of the transformer */

@@ -101,6 +101,18 @@ const char *cuda_dnn_describe(struct backend *be)
 
 /* --- plans --- */
 
+/* The first is told, and kept to be shown. */
+static void refuse(struct cuda *cuda, const struct err *why)
+{
+    struct cuda_dnn *d = cuda->dnn;
+
+    if (d->n_refused++)
+        return;
+    memcpy(d->why, why->msg, sizeof d->why);
+    if (cuda->base.warn)
+        cuda->base.warn(d->why);
+}
+
 /* The plan that is kept for this shape, or is made now; one that has none where it is refused. */
 static const struct dnn_plan *find_plan(struct cuda *cuda, const struct dnn_shape *shape)
 {
@@ -117,8 +129,8 @@ static const struct dnn_plan *find_plan(struct cuda *cuda, const struct dnn_shap
     }
     k = &d->kept[d->n_kept++];
     *k = (struct kept){ .shape = *shape };
-    if (dnn_attention_plan(&d->lib, shape, cuda->workspace_bytes, &k->plan, &err) && !d->n_refused++)
-        memcpy(d->why, err.msg, sizeof d->why);
+    if (dnn_attention_plan(&d->lib, shape, cuda->workspace_bytes, &k->plan, &err))
+        refuse(cuda, &err);
     return &k->plan;
 }
 

@@ -156,7 +156,6 @@ static struct heads heads_of(const struct part *pack, const struct part *op, int
                        data_of(pack, t) };
 
     assert(*(const int *)(const void *)find(t, DNN_ATTR_TENSOR_DATA_TYPE)->value == DNN_DATA_BFLOAT16);
-    assert(!*(const bool *)find(t, DNN_ATTR_TENSOR_IS_VIRTUAL)->value);
     assert(!*(const bool *)find(t, DNN_ATTR_TENSOR_IS_BY_VALUE)->value);
     assert(dims->count == 4 && strides->count == 4 && h.dims[0] == 1 && h.strides[3] == 1);
     return h;

@@ -80,6 +80,26 @@ TEST(dnn__makes_a_plan_once_a_shape)
     close_device(be);
 }
 
+static int n_warnings;
+
+static void count_warning(const char *line)
+{
+    CHECK(strstr(line, "none of 0 engines"));
+    n_warnings++;
+}
+
+TEST(dnn__a_shape_without_a_plan_is_told_once)
+{
+    struct backend *be = open_device(CUDNN_HAS_NO_PLAN, LIBRARY_ALWAYS);
+    struct err err = { 0 };
+
+    be->warn = count_warning;
+    for (int i = 0; i < 4; i++)
+        CHECK_OK(attend(be, 1 + i, &err), err);
+    CHECK_INT(n_warnings, 1);
+    close_device(be);
+}
+
 TEST(dnn__without_a_library_or_a_plan_our_kernel_computes)
 {
     static const struct {
