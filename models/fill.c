@@ -16,8 +16,8 @@ enum { COND_TOKEN = LATENT_TOKEN + MASK_TOKEN };
 
 /* Marks of the backend. The end of a step is looked at while the next one runs, beside the end before it. */
 enum { N_STEP_MARKS = 3 };
-enum { MARK_START, MARK_TEXT, MARK_ENCODED, MARK_PREPARED, MARK_STEP, MARK_END = MARK_STEP + N_STEP_MARKS, N_MARKS };
-_Static_assert((int)N_MARKS <= BACKEND_MARKS, "the backend has as many");
+enum { MARK_START, MARK_TEXT, MARK_ENCODED, MARK_PREPARED, MARK_END, MARK_STEP };
+_Static_assert(MARK_STEP + N_STEP_MARKS <= BACKEND_MARKS, "the backend has as many");
 
 static const double guidance_max = 1000;
 
