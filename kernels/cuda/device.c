@@ -8,9 +8,12 @@
 
 enum { WORKSPACE_BYTES = 64 << 20, OLDEST_SM = 80 /* the first with bf16 tensor cores and asynchronous copies */ };
 
-/* Left for what the backend takes later: the ring and its spot (512 MiB), rounding up, spares; and kernels, ours and
- * the libraries', which the runtime loads at their first launch: some of them during the first job. */
-static const size_t own_bytes = (size_t)1 << 30;
+/*
+ * Left for what the backend takes later, in MiB: 512 the ring and its spot; 526 the rounding of every matrix up to 2
+ * MiB (FLUX.1-Fill and T5-XXL as Q8_0, counted); the rest spares, and kernels, ours and the libraries', which the
+ * runtime loads at their first launch: some of them during the first job.
+ */
+static const size_t own_bytes = (size_t)1280 << 20;
 
 enum err_code cuda_status(cudaError_t status, const char *what, struct err *err)
 {
