@@ -43,6 +43,7 @@ look_in() { # INCLUDE LIB
 }
 
 look_in "$inc" "$lib"
+look_in "$home/../cudnn/include" "$home/../cudnn/lib" # of Python's packages, when nvcc is one, too
 look_in /usr/include /usr/lib/x86_64-linux-gnu
 sites() {
     echo build/cuda-libs
