@@ -16,13 +16,21 @@ namespace
 {
 
 enum { MAX_THREADS = 1024, MAX_COPIES = 64, GUARD = 64, GUARD_BYTE = 0xa5, SHARED_MAX = 227 * 1024 };
-enum state { NEW, READY, AT_BLOCK, AT_WARP, ENDED };
+enum state : unsigned char { NEW, READY, AT_BLOCK, AT_WARP, ENDED };
 
 const size_t stack_bytes = 256 * 1024;
 
+/* Where to go on: what __builtin_setjmp fills. swapcontext would ask the kernel for the signal mask, a microsecond each
+ * time, and threads change places hundreds of millions of times. */
+struct place {
+    void *words[5];
+};
+
 /* A stack that runs threads one after another; it starts the next itself, and is left only where a thread waits. */
 struct fiber {
-    ucontext_t context;
+    ucontext_t start;
+    bool started;
+    struct place place;
     char *stack;
     int thread;
     struct fiber *next_idle;
@@ -35,8 +43,8 @@ struct copy {
 };
 
 struct thread {
-    enum state state;
     struct fiber *fiber;
+    dim3 index;
     void *lane; /* what it left for its warp */
     struct copy copies[MAX_COPIES];
     int n_copies;
@@ -44,9 +52,11 @@ struct thread {
 
 struct {
     struct thread threads[MAX_THREADS];
-    int n_threads, n_started, n_ended, current;
+    enum state states[MAX_THREADS]; /* by themselves: they are looked through all the time */
+    int n_threads, n_started, n_ended, n_at_block, current;
+    int n_at_warp[MAX_THREADS / 32];
     struct fiber *idle, *running;
-    ucontext_t scheduler;
+    struct place scheduler;
     void *scheduler_fake_stack;
     const void *scheduler_stack;
     size_t scheduler_stack_bytes;
@@ -66,8 +76,7 @@ struct {
 void be_thread(int i)
 {
     block.current = i;
-    threadIdx =
-        dim3((unsigned)i % blockDim.x, (unsigned)i / blockDim.x % blockDim.y, (unsigned)i / (blockDim.x * blockDim.y));
+    threadIdx = block.threads[i].index;
 }
 
 /* The i-th in the order of running. */
@@ -76,12 +85,27 @@ int in_order(int i)
     return block.backwards ? block.n_threads - 1 - i : i;
 }
 
+[[noreturn]] __attribute__((noinline)) void go_on(struct place *p)
+{
+    __builtin_longjmp(p->words, 1);
+}
+
+/* Leaves `here` until somebody goes on there, and goes on at `there`, or starts it. */
+__attribute__((noinline)) void change_place(struct place *here, struct place *there, const ucontext_t *start)
+{
+    if (__builtin_setjmp(here->words))
+        return;
+    if (start)
+        (void)setcontext(start);
+    go_on(there);
+}
+
 void to_scheduler(struct fiber *f)
 {
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_start_switch_fiber(&f->fake_stack, block.scheduler_stack, block.scheduler_stack_bytes);
 #endif
-    swapcontext(&f->context, &block.scheduler);
+    change_place(&f->place, &block.scheduler, NULL);
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_finish_switch_fiber(f->fake_stack, &block.scheduler_stack, &block.scheduler_stack_bytes);
 #endif
@@ -89,12 +113,15 @@ void to_scheduler(struct fiber *f)
 
 void to_fiber(struct fiber *f)
 {
+    const bool started = f->started;
+
+    f->started = true;
     block.running = f;
     be_thread(f->thread);
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_start_switch_fiber(&block.scheduler_fake_stack, f->stack, stack_bytes);
 #endif
-    swapcontext(&block.scheduler, &f->context);
+    change_place(&block.scheduler, &f->place, started ? NULL : &f->start);
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_finish_switch_fiber(block.scheduler_fake_stack, NULL, NULL);
 #endif
@@ -105,7 +132,7 @@ bool take_new_thread(struct fiber *f)
     if (block.n_started == block.n_threads)
         return false;
     f->thread = in_order(block.n_started++);
-    block.threads[f->thread].state = READY;
+    block.states[f->thread] = READY;
     block.threads[f->thread].fiber = f;
     return true;
 }
@@ -119,7 +146,7 @@ void fiber_main(void)
         struct fiber *f = block.running;
 
         block.fn(block.context);
-        block.threads[f->thread].state = ENDED;
+        block.states[f->thread] = ENDED;
         block.n_ended++;
         if (take_new_thread(f)) {
             be_thread(f->thread);
@@ -133,10 +160,10 @@ void fiber_main(void)
 
 void prepare(struct fiber *f)
 {
-    (void)getcontext(&f->context);
-    f->context.uc_stack.ss_sp = f->stack;
-    f->context.uc_stack.ss_size = stack_bytes;
-    makecontext(&f->context, fiber_main, 0);
+    (void)getcontext(&f->start);
+    f->start.uc_stack.ss_sp = f->stack;
+    f->start.uc_stack.ss_size = stack_bytes;
+    makecontext(&f->start, fiber_main, 0);
 }
 
 /* Stacks are kept for later launches. */
@@ -157,22 +184,26 @@ struct fiber *idle_fiber(void)
     return f;
 }
 
+/* The current thread waits. */
 void wait_as(enum state state)
 {
-    struct thread *t = &block.threads[block.current];
-
-    t->state = state;
-    to_scheduler(t->fiber);
+    block.states[block.current] = state;
+    to_scheduler(block.threads[block.current].fiber);
 }
 
-/* True once all of [first, first + n) wait; then they are ready. */
-bool release(int first, int n, enum state waiting)
+void make_ready(int first, int n)
 {
     for (int i = first; i < first + n; i++)
-        if (block.threads[i].state != waiting)
-            return false;
-    for (int i = first; i < first + n; i++)
-        block.threads[i].state = READY;
+        block.states[i] = READY;
+}
+
+/* True when all threads wait at the barrier; then they are ready. Those that have ended never come. */
+bool release_block(void)
+{
+    if (block.n_at_block < block.n_threads)
+        return false;
+    make_ready(0, block.n_threads);
+    block.n_at_block = 0;
     return true;
 }
 
@@ -184,14 +215,18 @@ bool run_warp(int first)
     while (again) {
         again = false;
         for (int i = first; i < first + 32 && i < block.n_threads; i++) {
-            struct thread *t = &block.threads[in_order(i)];
-            struct fiber *f = t->state == NEW ? idle_fiber() : t->state == READY ? t->fiber : NULL;
+            int thread = in_order(i);
 
-            if (!f)
+            if (block.states[thread] > READY)
                 continue;
-            if (t->state == NEW)
+            if (block.states[thread] == NEW) {
+                struct fiber *f = idle_fiber();
+
                 (void)take_new_thread(f);
-            to_fiber(f);
+                to_fiber(f);
+            } else {
+                to_fiber(block.threads[thread].fiber);
+            }
             moved = again = true;
         }
     }
@@ -201,13 +236,14 @@ bool run_warp(int first)
 /* One warp goes as far ahead of the others as barriers let it. */
 void run_block(void)
 {
-    block.n_started = block.n_ended = 0;
+    block.n_started = block.n_ended = block.n_at_block = 0;
+    memset(block.n_at_warp, 0, sizeof block.n_at_warp);
     for (int i = 0; i < block.n_threads; i++) {
-        block.threads[i].state = NEW;
+        block.states[i] = NEW;
         block.threads[i].n_copies = 0;
     }
     while (block.n_ended < block.n_threads) {
-        bool moved = release(0, block.n_threads, AT_BLOCK);
+        bool moved = release_block();
 
         for (int first = 0; first < block.n_threads; first += 32)
             moved = run_warp(first) || moved;
@@ -256,6 +292,8 @@ int cuda_shim_run(dim3 grid, dim3 size, size_t shared_bytes, void (*thread)(void
         return cudaErrorMemoryAllocation;
     gridDim = grid;
     blockDim = size;
+    for (unsigned i = 0; i < n; i++)
+        block.threads[i].index = dim3(i % size.x, i / size.x % size.y, i / (size.x * size.y));
     for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++)
         for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++)
             for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) {
@@ -280,6 +318,7 @@ int cuda_shim_allow_shared(size_t bytes)
 
 void __syncthreads(void)
 {
+    block.n_at_block++;
     wait_as(AT_BLOCK);
 }
 
@@ -291,11 +330,12 @@ void cuda_shim_warp(void *mine, void (*work)(void *const lanes[32]))
     if (first + 32 > block.n_threads)
         die("a warp operation in a warp of fewer than 32 threads");
     block.threads[block.current].lane = mine;
-    block.threads[block.current].state = AT_WARP;
-    if (!release(first, 32, AT_WARP)) {
-        to_scheduler(block.threads[block.current].fiber);
+    if (++block.n_at_warp[first / 32] < 32) {
+        wait_as(AT_WARP);
         return;
     }
+    block.n_at_warp[first / 32] = 0;
+    make_ready(first, 32);
     for (int i = 0; i < 32; i++)
         lanes[i] = block.threads[first + i].lane;
     if (work)

@@ -204,6 +204,17 @@ static float *gather(const void *p, const struct layout *l, bool sum_is_rows)
     return values;
 }
 
+/* Sums of parts side by side, as a card has them. */
+static float dot(const float *a, const float *b, int64_t n)
+{
+    float sum = 0;
+
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
 static float finish(const struct op *op, float x, int64_t row)
 {
     bool bias = op->epilogue == CUBLASLT_EPILOGUE_BIAS || op->epilogue == CUBLASLT_EPILOGUE_GELU_BIAS;
@@ -242,13 +253,11 @@ static cublasStatus_t fake_matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t 
     n_products++;
     assert(workspace && ld->rows == (uint64_t)m && ld->cols == (uint64_t)n && lc->ld == ld->ld);
     assert((int64_t)(b_sums_rows ? lb->rows : lb->cols) == k);
+#pragma omp parallel for schedule(static)
     for (int64_t j = 0; j < n; j++)
         for (int64_t i = 0; i < m; i++) {
-            float sum = 0, x;
+            float x = *(const float *)alpha * dot(va + i * k, vb + j * k, k);
 
-            for (int64_t s = 0; s < k; s++)
-                sum += va[i * k + s] * vb[j * k + s];
-            x = *(const float *)alpha * sum;
             if (*(const float *)beta != 0)
                 x += *(const float *)beta * value_at(c, lc->type, i + j * lc->ld);
             x = finish(op, x, i);
