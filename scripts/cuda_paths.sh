@@ -28,13 +28,16 @@ echo "CUDA_LIB := $lib"
 major=$(sed -n 's/^#define CUDART_VERSION *\([0-9]*\)[0-9][0-9][0-9]$/\1/p' "$inc/cuda_runtime_api.h")
 lt=libcublasLt.so.$major
 
-lt_found='' dnn_found=''
+# Header and library of one place, else the first of each: a toolkit without libraries may have the header.
+lt_pair='' lt_inc='' lt_lib='' dnn_found=''
 look_in() { # INCLUDE LIB
-    if [ -z "$lt_found" ] && [ -f "$1/cublasLt.h" ] && [ -e "$2/$lt" ]; then
-        lt_found=1
-        echo "CUBLASLT_INC := $(realpath "$1")"
-        echo "CUBLASLT_LIB := $(realpath "$2")"
+    local inc='' lib=''
+    [ ! -f "$1/cublasLt.h" ] || inc=$(realpath "$1")
+    [ ! -e "$2/$lt" ] || lib=$(realpath "$2")
+    if [ -z "$lt_pair" ] && [ -n "$inc" ] && [ -n "$lib" ]; then
+        lt_pair=1 lt_inc=$inc lt_lib=$lib
     fi
+    lt_inc=${lt_inc:-$inc} lt_lib=${lt_lib:-$lib}
     if [ -z "$dnn_found" ] && [ -e "$2/libcudnn.so.9" ]; then
         dnn_found=1
         [ ! -f "$1/cudnn_graph.h" ] || echo "CUDNN_INC := $(realpath "$1")"
@@ -49,9 +52,15 @@ sites() {
     echo build/cuda-libs
     python3 -c 'import site, sys; print(*site.getsitepackages(), site.getusersitepackages(), *sys.path, sep="\n")' \
         2>/dev/null || true
+    # of a PyTorch installation that is not the python3 of the PATH
+    printf '%s\n' /opt/*/.venv/lib/python3*/site-packages /opt/*/lib/python3*/site-packages
 }
 while read -r site; do
     for i in "cu$major" cublas cudnn; do
         look_in "$site/nvidia/$i/include" "$site/nvidia/$i/lib"
     done
 done < <(sites)
+if [ -n "$lt_inc" ] && [ -n "$lt_lib" ]; then
+    echo "CUBLASLT_INC := $lt_inc"
+    echo "CUBLASLT_LIB := $lt_lib"
+fi
