@@ -137,21 +137,21 @@ $(BUILD)/%.cu.o: %.cu
 
 # --- tests on a GPU: without the libraries for HTTP, pictures and Unicode, for the machine may have none ---
 
-GPU_FOREIGN := $(shell grep -lE '<(png|jpeglib|utf8proc|zlib|openssl/.*|microhttpd|curl/.*|cjson/.*)\.h>' \
-               models/*.c test/support/*.c)
-GPU_SUPPORT := test/support/check.c test/support/golden.c test/support/model.c test/support/sample.c
-GPU_MODELS  := $(call obj,$(filter-out $(GPU_FOREIGN) models/image/%,$(SRC_MODELS)))
+GPU_FOREIGN := $(shell grep -lE '<(png|jpeglib|utf8proc|zlib|openssl/.*|microhttpd|curl/.*|cjson/.*)\.h>' $(SRC_MODELS))
+GPU_SUPPORT := $(patsubst %,test/support/%.c,bytes check golden model sample)
+GPU_MODELS  := $(call obj,$(filter-out $(GPU_FOREIGN),$(SRC_MODELS)))
 GPU_TESTS   := $(call obj,$(wildcard test/gpu/*.c) $(GPU_SUPPORT))
-GPU_LDLIBS  := $(if $(filter 1,$(ONEDNN)),-ldnnl) -lm
+# test/gpu/device.c counts what is allocated
+GPU_LDLIBS  := -Wl,--wrap=cudaMalloc,--wrap=cudaMallocHost $(if $(filter 1,$(ONEDNN)),-ldnnl) -lm
 
 $(BUILD)/libgpumodels.a: $(GPU_MODELS)
 $(call obj,$(wildcard test/gpu/*.c test/gpu/dry/*.c)): CPPFLAGS += $(CUDA_CPPFLAGS)
 $(BUILD)/gpu-tests: $(GPU_TESTS) $(BUILD)/libgpumodels.a $(LIB_KERNELS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(GPU_LDLIBS) $(CUDA_LDLIBS)
 
-gpu-test: ## every CUDA operation against the CPU, the networks against the golden sets; T=part-of-a-name runs some
+gpu-test: ## on a GPU: every CUDA operation against the CPU, networks and whole jobs against the golden sets; T=...
 ifneq ($(SRC_CUDA),)
-	$(Q)$(MAKE) --no-print-directory WARN='-Wall -Wextra' $(BUILD)/gpu-tests
+	$(Q)$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$$(nproc)) WARN='-Wall -Wextra' $(BUILD)/gpu-tests
 	$(Q)$(BUILD)/gpu-tests $(T)
 else
 	$(Q)echo "gpu-test: needs nvcc and cuBLASLt (CUDA toolkit, or make cuda-libs)"; exit 1
@@ -170,7 +170,7 @@ $(BUILD)/libdrykernels.a: $(call obj,$(SRC_KERNELS))
 gpu-dry: ## the GPU tests on a stand-in for CUDA, where there are its headers; T=part-of-a-name runs some
 ifneq ($(SRC_CUDA),)
 	$(Q)$(MAKE) --no-print-directory $(BUILD)/gpu-dry
-	$(Q)GPU_TEST_REPEATS=2 $(BUILD)/gpu-dry $(T)
+	$(Q)GPU_TEST_DRY=1 GPU_TEST_REPEATS=2 OMP_WAIT_POLICY=passive $(BUILD)/gpu-dry $(T)
 else
 	$(Q)echo "gpu-dry: skipped, there are no headers of CUDA and cuBLASLt here"
 endif

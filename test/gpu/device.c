@@ -1,23 +1,113 @@
 #include "test/gpu/device.h"
 
+#include <cuda_runtime_api.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { GUARD = 64, MAX_COPIES = 256 };
 
 static void *copies[MAX_COPIES];
 static int n_copies;
 
+static struct backend *opened;
+
+void device_say(const char *line)
+{
+    (void)printf("  %s\n", line);
+}
+
+/* --- whether there is a device --- */
+
+/* A card without a working driver is no reason to pass. */
+static enum test_go no_device(cudaError_t status, const char **ret_why)
+{
+    static char why[160];
+    bool card = access("/dev/nvidiactl", F_OK) == 0;
+
+    (void)snprintf(why, sizeof why, "%s: %s", card ? "there is a card that CUDA does not find" : "no GPU",
+                   status ? cudaGetErrorName(status) : "no device");
+    *ret_why = why;
+    return card ? TEST_STOP : TEST_NONE;
+}
+
+/* Before each test: a failed one leaves its tensors behind, and a fault of the device stays. */
+static enum test_go gate(const char **ret_why)
+{
+    static struct err err;
+    int n = 0;
+
+    if (!opened) {
+        cudaError_t status = cudaGetDeviceCount(&n);
+
+        if (status || n == 0)
+            return no_device(status, ret_why);
+        if (backend_open(BACKEND_CUDA, PRECISION_DEFAULT, &opened, &err))
+            goto stop;
+        opened->warn = device_say;
+        return TEST_GO;
+    }
+    if (opened->ops->sync(opened, &err))
+        goto stop;
+    (void)device_done();
+    return TEST_GO;
+stop:
+    *ret_why = err.msg;
+    return TEST_STOP;
+}
+
+__attribute__((constructor)) static void set_gate(void)
+{
+    test_gate(gate);
+}
+
 struct backend *device(void)
 {
-    static struct backend *be;
-    static struct err err;
-
-    if (!be && backend_open(BACKEND_CUDA, PRECISION_DEFAULT, &be, &err))
-        SKIP(err.msg);
-    return be;
+    return opened;
 }
+
+bool device_is_dry(void)
+{
+    return getenv("GPU_TEST_DRY") != NULL;
+}
+
+size_t device_free_bytes(void)
+{
+    size_t n_free = 0, n_total = 0;
+
+    CHECK_INT(cudaMemGetInfo(&n_free, &n_total), cudaSuccess);
+    return n_free;
+}
+
+/* --- allocations: the linker puts these in front of the runtime's --- */
+
+static int n_allocations;
+
+cudaError_t __real_cudaMalloc(void **ret, size_t bytes);
+cudaError_t __wrap_cudaMalloc(void **ret, size_t bytes);
+cudaError_t __real_cudaMallocHost(void **ret, size_t bytes);
+cudaError_t __wrap_cudaMallocHost(void **ret, size_t bytes);
+
+cudaError_t __wrap_cudaMalloc(void **ret, size_t bytes)
+{
+    n_allocations++;
+    return __real_cudaMalloc(ret, bytes);
+}
+
+cudaError_t __wrap_cudaMallocHost(void **ret, size_t bytes)
+{
+    n_allocations++;
+    return __real_cudaMallocHost(ret, bytes);
+}
+
+int device_allocations(void)
+{
+    return n_allocations;
+}
+
+/* --- tensors --- */
 
 struct backend *reference(void)
 {
@@ -74,15 +164,65 @@ bool device_done(void)
     return sample_done();
 }
 
+/* --- comparisons --- */
+
+struct furthest {
+    double excess; /* of its error over what it may be; NaN is more than anything */
+    int64_t row, col, n_over;
+};
+
+static struct furthest find_furthest(const struct tensor *got, const struct tensor *want, double limit, double rms)
+{
+    struct furthest f = { .excess = -1 };
+
+    for (int64_t r = 0; r < tensor_rows(want); r++)
+        for (int64_t c = 0; c < tensor_cols(want); c++) {
+            double w = sample_at(want, r, c);
+            double excess = fabs(sample_at(got, r, c) - w) / (DEVICE_SPREAD * limit * (rms + fabs(w)));
+
+            f.n_over += !(excess <= 1);
+            if (f.excess == f.excess && !(excess <= f.excess)) {
+                f.excess = excess;
+                f.row = r;
+                f.col = c;
+            }
+        }
+    return f;
+}
+
+static double rms_of(const struct tensor *t)
+{
+    double sum = 0;
+
+    for (int64_t r = 0; r < tensor_rows(t); r++)
+        for (int64_t c = 0; c < tensor_cols(t); c++)
+            sum += (double)sample_at(t, r, c) * sample_at(t, r, c);
+    return sqrt(sum / (double)tensor_count(t));
+}
+
 void device_check(const char *what, const struct tensor *got, const struct tensor *want, double limit)
 {
     double rel = sample_rel(got, want);
+    struct furthest f;
 
     if (got->dtype == DT_BF16 && want->dtype == DT_F32)
         limit += 0x1p-8;
-    if (!(rel <= limit))
-        test_fail(__FILE__, __LINE__, "%s, %s [%lld, %lld]: relative error %.3g, limit %.3g", what,
-                  dtype_info(got->dtype)->name, (long long)tensor_rows(got), (long long)tensor_cols(got), rel, limit);
+    f = find_furthest(got, want, limit, rms_of(want));
+    if (!(rel <= limit) || f.n_over)
+        test_fail(
+            __FILE__, __LINE__,
+            "%s, %s [%lld, %lld]: relative error %.3g, limit %.3g; furthest off at [%lld, %lld]: %.9g, want %.9g; "
+            "%lld values beyond %d limits",
+            what, dtype_info(got->dtype)->name, (long long)tensor_rows(got), (long long)tensor_cols(got), rel, limit,
+            (long long)f.row, (long long)f.col, (double)sample_at(got, f.row, f.col),
+            (double)sample_at(want, f.row, f.col), (long long)f.n_over, DEVICE_SPREAD);
+}
+
+void device_check_values(const char *what, const float *got, const float *want, size_t n, double limit)
+{
+    struct tensor g = tensor_2d(DT_F32, 1, (int64_t)n, (void *)got), w = tensor_2d(DT_F32, 1, (int64_t)n, (void *)want);
+
+    device_check(what, &g, &w, limit);
 }
 
 void device_check_same(const char *what, const struct tensor *a, const struct tensor *b)
@@ -93,6 +233,7 @@ void device_check_same(const char *what, const struct tensor *a, const struct te
         int64_t at = r * a->row_stride * dtype_info(a->dtype)->block_bytes;
 
         if (memcmp((const char *)a->data + at, (const char *)b->data + at, bytes) != 0)
-            test_fail(__FILE__, __LINE__, "%s: row %lld differs from one run to the next", what, (long long)r);
+            test_fail(__FILE__, __LINE__, "%s, %s [%lld, %lld]: row %lld is not the same in both", what,
+                      dtype_info(a->dtype)->name, (long long)tensor_rows(a), (long long)tensor_cols(a), (long long)r);
     }
 }

@@ -9,9 +9,15 @@
 #include "test/support/check.h"
 #include "test/support/sample.h"
 
-/* The CUDA backend, opened once; the test is skipped, with the reason, where there is none. */
+/* The CUDA backend, opened once. No test runs where there is no device, and the program fails where there is one that
+ * cannot be opened, or that is lost (device.c). */
 struct backend *device(void);
-struct backend *reference(void); /* the plain backend in f32 */
+struct backend *reference(void);   /* the plain backend in f32 */
+void device_say(const char *line); /* for a backend's `warn` */
+bool device_is_dry(void);          /* a stand-in of test/gpu/dry: what is large is left out */
+
+int device_allocations(void); /* calls of cudaMalloc and cudaMallocHost so far, by whomever */
+size_t device_free_bytes(void);
 
 /* A copy on the device of `whole`, which sample.h made: the bytes around it too. */
 struct tensor device_copy(const struct tensor *whole);
@@ -21,8 +27,12 @@ struct weight device_weight(const struct weight *host);
 /* Frees all copies; false when a guard byte changed. Weights stay until the backend closes. */
 bool device_done(void);
 
-/* Relative error of at most `limit`, and 2^-8 more when `got` is bf16 and the reference is not. NaN fails. */
+/* Relative error of at most `limit`, and 2^-8 more when `got` is bf16 and the reference is not; no value further off
+ * than DEVICE_SPREAD limits of its own size and the root mean square together. NaN fails. A failure tells both, and the
+ * value that is furthest off. */
+enum { DEVICE_SPREAD = 16 /* of some million errors like normal ones the largest is 5.5 deviations */ };
 void device_check(const char *what, const struct tensor *got, const struct tensor *want, double limit);
+void device_check_values(const char *what, const float *got, const float *want, size_t n, double limit);
 void device_check_same(const char *what, const struct tensor *a, const struct tensor *b);
 
 #endif

@@ -364,9 +364,11 @@ TEST(cuda__linear_takes_the_shapes_of_flux_and_its_encoders)
         { DT_F16, 77, 3072, 768, ACT_QUICK_GELU, true }, { DT_Q8_0, 1, 18432, 3072, ACT_NONE, true },
     };
 
-    (void)device();
+    const int64_t plain_before = device()->refused.plain_runs;
+
     for (size_t p = 0; p < sizeof products / sizeof products[0]; p++)
         linear_case(&forms[p % 2 ? 3 : 0], &products[p]);
+    CHECK_INT(device()->refused.plain_runs, plain_before); /* cuBLASLt knows a way for all of them */
 }
 
 /* Rows of a weight, as the single blocks use linear1. */

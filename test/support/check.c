@@ -10,6 +10,7 @@
 static struct test *tests;
 static jmp_buf leave;
 static char reason[400];
+static enum test_go (*may_go)(const char **ret_why);
 
 enum outcome { PASSED, FAILED, SKIPPED };
 
@@ -21,6 +22,11 @@ void test_register(struct test *t)
         p = &(*p)->next;
     t->next = *p;
     *p = t;
+}
+
+void test_gate(enum test_go (*gate)(const char **ret_why))
+{
+    may_go = gate;
 }
 
 void test_fail(const char *file, int line, const char *fmt, ...)
@@ -70,10 +76,28 @@ static enum outcome run(const struct test *t)
     return (enum outcome)way_out;
 }
 
+/* Whether to go on with t; says why not. */
+static enum test_go ask(const struct test *t, double begin)
+{
+    const char *why = "";
+    enum test_go go = may_go ? may_go(&why) : TEST_GO;
+
+    if (go != TEST_GO)
+        printf("%s: %s\n", go == TEST_NONE ? "skipped" : "stopped", why);
+    else if (may_go)
+        printf("[%6.1f s] %s\n", seconds() - begin, t->name);
+    (void)fflush(stdout);
+    return go;
+}
+
 int main(int argc, char **argv)
 {
     static const char *const words[] = { "ok  ", "FAIL", "skip" };
+    enum test_go go = TEST_GO;
     int count[3] = { 0 };
+    double begin = seconds();
+
+    (void)setvbuf(stdout, NULL, _IOLBF, 0);
 
     for (struct test *t = tests; t; t = t->next) {
         double start = seconds();
@@ -81,12 +105,17 @@ int main(int argc, char **argv)
 
         if (argc > 1 && !strstr(t->name, argv[1]))
             continue;
+        go = ask(t, begin);
+        if (go != TEST_GO)
+            break;
         reason[0] = 0;
         result = run(t);
         count[result]++;
         printf("%s %s (%.0f ms)%s%s\n", words[result], t->name, 1e3 * (seconds() - start), *reason ? "  " : "", reason);
         (void)fflush(stdout);
     }
+    if (go == TEST_NONE)
+        return 0;
     printf("%d passed, %d failed, %d skipped\n", count[PASSED], count[FAILED], count[SKIPPED]);
-    return count[FAILED] > 0 || count[PASSED] + count[SKIPPED] == 0;
+    return go == TEST_STOP || count[FAILED] > 0 || count[PASSED] + count[SKIPPED] == 0;
 }

@@ -18,6 +18,14 @@ struct test {
 };
 
 void test_register(struct test *t);
+
+/*
+ * For programs whose tests need a device: asked before every test. TEST_NONE before the first one ends the program as
+ * skipped, with the reason; TEST_STOP ends it as failed. Such programs also tell the time since their start before each
+ * test, so that a run which is cut short says where it was.
+ */
+enum test_go { TEST_GO, TEST_NONE, TEST_STOP };
+void test_gate(enum test_go (*gate)(const char **ret_why));
 void test_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4), noreturn));
 void test_skip(const char *why) __attribute__((noreturn));
 

@@ -10,11 +10,13 @@
 #include <cuda_runtime_api.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "kernels/cuda/kernels.h"
 #include "test/gpu/dry/fake_cuda.h"
 
+enum { PAGE = 4096, HEADER = PAGE };
 enum work_kind { WORK_COPY, WORK_FILL, WORK_EXPAND, WORK_EVENT };
 
 struct work {
@@ -54,12 +56,25 @@ static double now_ms(void)
     return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
 }
 
+/* Whole pages become zeros when they are touched: most memory of a device never is here. */
+static void clear(char *p, size_t n)
+{
+    size_t before = -(uintptr_t)p % PAGE, pages;
+
+    before = before < n ? before : n;
+    pages = (n - before) / PAGE * PAGE;
+    memset(p, 0, before);
+    if (pages && madvise(p + before, pages, MADV_DONTNEED))
+        memset(p + before, 0, pages);
+    memset(p + before + pages, 0, n - before - pages);
+}
+
 static void run(const struct work *w)
 {
     if (w->kind == WORK_COPY)
         memcpy(w->dst, w->src, w->n);
     else if (w->kind == WORK_FILL)
-        memset(w->dst, 0, w->n);
+        clear(w->dst, w->n);
     else if (w->kind == WORK_EXPAND)
         assert(k_dequantise(w->dtype, w->src, DT_BF16, w->dst, (int64_t)w->n, NULL) == 0);
     else {
@@ -216,13 +231,11 @@ cudaError_t cudaEventElapsedTime(float *ret, cudaEvent_t from, cudaEvent_t to)
 
 /* --- memory; a block's size is in front of it --- */
 
-enum { HEADER = 256 };
-
 static cudaError_t allocate(void **ret, size_t n)
 {
-    char *p = aligned_alloc(HEADER, (n + 2 * HEADER - 1) & ~(size_t)(HEADER - 1));
+    char *p = mmap(NULL, n + HEADER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-    if (!p)
+    if (p == MAP_FAILED)
         return cudaErrorMemoryAllocation;
     *(size_t *)p = n;
     used += n;
@@ -232,11 +245,12 @@ static cudaError_t allocate(void **ret, size_t n)
 
 static cudaError_t release(void *p)
 {
-    char *block = p;
+    if (p) {
+        char *block = (char *)p - HEADER;
+        size_t n = *(size_t *)block;
 
-    if (block) {
-        used -= *(size_t *)(block - HEADER);
-        free(block - HEADER);
+        used -= n;
+        (void)munmap(block, n + HEADER);
     }
     return cudaSuccess;
 }
@@ -306,6 +320,10 @@ void fake_cuda_fault(bool faulty)
     fault = faulty ? cudaErrorIllegalAddress : cudaSuccess;
 }
 
+const char *cudaGetErrorName(cudaError_t e)
+{
+    return e ? "cudaErrorOfAFake" : "cudaSuccess";
+}
 const char *cudaGetErrorString(cudaError_t e)
 {
     return e ? "an error" : "no error";
