@@ -114,7 +114,7 @@ static void refuse(struct cuda *cuda, const struct err *why)
 }
 
 /* The plan that is kept for this shape, or is made now; one that has none where it is refused. */
-static const struct dnn_plan *find_plan(struct cuda *cuda, const struct dnn_shape *shape)
+static struct dnn_plan *find_plan(struct cuda *cuda, const struct dnn_shape *shape)
 {
     struct cuda_dnn *d = cuda->dnn;
     struct err err = { 0 };
@@ -134,6 +134,15 @@ static const struct dnn_plan *find_plan(struct cuda *cuda, const struct dnn_shap
     return &k->plan;
 }
 
+/* A run that fails where the device still works was refused; what may have been queued of it is overwritten. */
+static bool device_works(struct cuda *cuda)
+{
+    cudaError_t status = cudaStreamQuery(cuda->stream);
+
+    (void)cudaGetLastError(); /* "not ready" counts as an error there */
+    return status == cudaSuccess || status == cudaErrorNotReady;
+}
+
 enum err_code cuda_dnn_attention(struct cuda *cuda, struct tensor *out, const struct tensor *q, const struct tensor *k,
                                  const struct tensor *v, const struct attention_args *args, bool *ret_done,
                                  struct err *err)
@@ -142,8 +151,9 @@ enum err_code cuda_dnn_attention(struct cuda *cuda, struct tensor *out, const st
     float scale = args->scale;
     void *const data[] = { q->data, k->data, v->data, out->data, &scale };
     struct cuda_dnn *d = cuda->dnn;
-    const struct dnn_plan *plan = NULL;
+    struct dnn_plan *plan = NULL;
     struct dnn_shape shape;
+    struct err why = { 0 };
 
     *ret_done = false;
     if (!d || !d->attention || !d->lib.handle || !dnn_attention_shape(out, q, k, v, args, &shape))
@@ -151,6 +161,13 @@ enum err_code cuda_dnn_attention(struct cuda *cuda, struct tensor *out, const st
     plan = find_plan(cuda, &shape);
     if (!plan->plan)
         return ERR_OK;
-    *ret_done = true;
-    return dnn_plan_run(&d->lib, plan, (int)(sizeof uids / sizeof *uids), uids, data, cuda->workspace, err);
+    *ret_done = !dnn_plan_run(&d->lib, plan, (int)(sizeof uids / sizeof *uids), uids, data, cuda->workspace, &why);
+    if (*ret_done)
+        return ERR_OK;
+    if (!device_works(cuda))
+        return err_set(err, ERR_GPU, "%s", why.msg);
+    (void)cudaStreamSynchronize(cuda->stream); /* earlier runs of this plan */
+    dnn_plan_done(&d->lib, plan);
+    refuse(cuda, &why);
+    return ERR_OK;
 }

@@ -1,7 +1,8 @@
 /*
  * dnn - what cuDNN computes in the place of our own kernels, where it is there and faster: attention, on Hopper and
- * later. Plans are kept by shape. A shape that cuDNN has no plan for, or only one that wants more than the workspace,
- * is computed by our kernels, and the words of backend_describe() say so; nothing fails for want of a plan.
+ * later. Plans are kept by shape. A shape that cuDNN has no plan for, or only one that wants more than the workspace or
+ * does not run, is computed by our kernels, and the words of backend_describe() say so; nothing fails for want of a
+ * plan.
  *
  * Making a plan takes the host about half a second: it is compiled for the shape. It happens at the shape's first use.
  */

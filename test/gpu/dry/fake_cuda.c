@@ -169,6 +169,11 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
     return cudaSuccess;
 }
 
+cudaError_t cudaStreamQuery(cudaStream_t s)
+{
+    return fault ? fault : s->first ? cudaErrorNotReady : cudaSuccess;
+}
+
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *ret, unsigned flags)
 {
     assert(flags == cudaEventDisableTiming || flags == cudaEventBlockingSync);

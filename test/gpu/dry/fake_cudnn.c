@@ -1,4 +1,5 @@
 #include "test/gpu/dry/fake_cudnn.h"
+#include "test/gpu/dry/fake_cuda.h"
 
 #include <assert.h>
 #include <math.h>
@@ -220,7 +221,9 @@ static int fake_execute(void *handle, void *plan, void *variant_pack)
     assert(op->type == DNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
     assert(*(const bool *)find(scale, DNN_ATTR_TENSOR_IS_BY_VALUE)->value);
     assert((uintptr_t)*(void *const *)(const void *)find(pack, DNN_ATTR_VARIANT_PACK_WORKSPACE)->value % 256 == 0);
-    if (fake_cudnn.mood == CUDNN_FAILS)
+    if (fake_cudnn.mood == CUDNN_BREAKS)
+        fake_cuda_fault(true);
+    if (fake_cudnn.mood == CUDNN_BREAKS || fake_cudnn.mood == CUDNN_FAILS)
         return ERROR;
     fake_cudnn.n_runs++;
 #pragma omp parallel for schedule(dynamic)

@@ -5,7 +5,14 @@
 #ifndef TEST_GPU_DRY_FAKE_CUDNN_H
 #define TEST_GPU_DRY_FAKE_CUDNN_H
 
-enum fake_cudnn_mood { CUDNN_WORKS, CUDNN_IS_MISSING, CUDNN_HAS_NO_PLAN, CUDNN_WANTS_TOO_MUCH, CUDNN_FAILS };
+enum fake_cudnn_mood {
+    CUDNN_WORKS,
+    CUDNN_IS_MISSING,
+    CUDNN_HAS_NO_PLAN,
+    CUDNN_WANTS_TOO_MUCH,
+    CUDNN_FAILS,
+    CUDNN_BREAKS
+};
 
 struct fake_cudnn {
     enum fake_cudnn_mood mood;

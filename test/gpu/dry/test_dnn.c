@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/cuda.cuh"
 #include "test/gpu/device.h"
+#include "test/gpu/dry/fake_cuda.h"
 #include "test/gpu/dry/fake_cudnn.h"
 
 static struct backend *open_device(enum fake_cudnn_mood mood, enum library_use use)
@@ -122,11 +123,27 @@ TEST(dnn__without_a_library_or_a_plan_our_kernel_computes)
     }
 }
 
-TEST(dnn__a_run_that_fails_is_a_fault_of_the_device)
+TEST(dnn__a_run_that_fails_is_done_by_our_kernel_and_not_tried_again)
 {
-    struct backend *be = open_device(CUDNN_FAILS, LIBRARY_ALWAYS);
+    struct backend *be = open_device(CUDNN_WORKS, LIBRARY_ALWAYS);
+    struct err err = { 0 };
+
+    CHECK_OK(attend(be, 3, &err), err);
+    fake_cudnn.mood = CUDNN_FAILS;
+    CHECK_OK(attend(be, 3, &err), err);
+    CHECK(strstr(backend_describe(be), "but own kernel ("));
+    fake_cudnn.mood = CUDNN_WORKS;
+    CHECK_OK(attend(be, 3, &err), err);
+    CHECK_INT(fake_cudnn.n_runs, 1);
+    close_device(be);
+}
+
+TEST(dnn__a_run_that_breaks_the_device_is_a_fault)
+{
+    struct backend *be = open_device(CUDNN_BREAKS, LIBRARY_ALWAYS);
     struct err err = { 0 };
 
     CHECK_INT(attend(be, 3, &err), ERR_GPU);
+    fake_cuda_fault(false);
     close_device(be);
 }
