@@ -20,7 +20,7 @@
 static const double limit = 2e-2;
 static const struct rig_kind cuda_kind = { BACKEND_CUDA, PRECISION_DEFAULT, 2e-2 };
 static const enum weight_mode modes[] = { WEIGHTS_EXPANDED, WEIGHTS_STORED };
-enum { N_MODES = 2, N_REPEATS = 50 /* or GPU_TEST_REPEATS of the environment */ };
+enum { N_MODES = 2, N_REPEATS = 50 /* or GPU_TEST_REPEATS of the environment */, DRY_TOKENS = 128 };
 
 /* A rig on the device. */
 static void open_rig(struct rig *r, enum weight_mode mode)
@@ -299,8 +299,11 @@ static void check_t5(const char *set, const char *model, enum weight_mode mode)
         const int32_t *ids = ids_of(&r, i, "t5", &n);
         int64_t rows = n, cols = t5.d_model;
         const float *want = rig_golden(&r, &r.files[1], &rows, &cols, "%d.prompt_embeds", i);
-        struct tensor out = rig_upload(&r, want, rows, cols);
+        struct tensor out;
 
+        if (device_is_dry() && n > DRY_TOKENS)
+            continue;
+        out = rig_upload(&r, want, rows, cols);
         CHECK_OK(t5_encode(&t5, ids, n, &out, &r.step, &err), err);
         device_check_values("T5", rig_download(&r, &out), want, (size_t)(rows * cols), limit);
     }

@@ -90,6 +90,15 @@ static enum test_go ask(const struct test *t, double begin)
     return go;
 }
 
+/* Any of the filters, or there is none. */
+static bool is_wanted(const struct test *t, char **filters)
+{
+    for (char **f = filters; *f; f++)
+        if (strstr(t->name, *f))
+            return true;
+    return !*filters;
+}
+
 int main(int argc, char **argv)
 {
     static const char *const words[] = { "ok  ", "FAIL", "skip" };
@@ -103,7 +112,7 @@ int main(int argc, char **argv)
         double start = seconds();
         enum outcome result;
 
-        if (argc > 1 && !strstr(t->name, argv[1]))
+        if (argc > 1 && !is_wanted(t, argv + 1))
             continue;
         go = ask(t, begin);
         if (go != TEST_GO)

@@ -1,7 +1,7 @@
 /*
  * check - the test harness: TEST(module__behaviour_in_words) { ... CHECK(...); }
  *
- * Tests register themselves. The program takes a filter (a part of a name) as its only argument, prints one
+ * Tests register themselves. The program takes filters (parts of names, any of them) as arguments, prints one
  * line a test and closes with "N passed, N failed, N skipped"; the exit status is the verdict.
  * CHECK leaves the test at the first failure. SKIP says why a test cannot run on this machine.
  */
