@@ -20,8 +20,8 @@ enum err_code cuda_status(cudaError_t status, const char *what, struct err *err)
     if (status == cudaSuccess)
         return ERR_OK;
     (void)cudaGetLastError(); /* a fault of the device stays and comes again; this takes back what does not stay */
-    return err_set(err, status == cudaErrorMemoryAllocation ? ERR_NOMEM : ERR_GPU, "cuda: %s: %s", what,
-                   cudaGetErrorString(status));
+    return err_set(err, status == cudaErrorMemoryAllocation ? ERR_NOMEM : ERR_GPU, "cuda: %s: %s (%s)", what,
+                   cudaGetErrorString(status), cudaGetErrorName(status));
 }
 
 enum err_code cuda_order(struct cuda *cuda, cudaStream_t first, cudaStream_t later, struct err *err)

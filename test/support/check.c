@@ -125,6 +125,7 @@ int main(int argc, char **argv)
     }
     if (go == TEST_NONE)
         return 0;
-    printf("%d passed, %d failed, %d skipped\n", count[PASSED], count[FAILED], count[SKIPPED]);
+    printf("%d passed, %d failed, %d skipped", count[PASSED], count[FAILED], count[SKIPPED]);
+    printf(may_go ? " in %.0f s\n" : "\n", seconds() - begin);
     return go == TEST_STOP || count[FAILED] > 0 || count[PASSED] + count[SKIPPED] == 0;
 }
