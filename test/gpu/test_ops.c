@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/quant.h"
 #include "test/gpu/device.h"
 
 static const double rest_limit = 2e-6, product_limit = 4e-3, attention_limit = 5e-3;
@@ -29,6 +30,12 @@ static const struct {
     int64_t rows, cols;
 } shapes[] = { { 1, 1 }, { 5, 3 }, { 77, 768 }, { 3, 1021 }, { 512, 4096 }, { 4608, 3072 } };
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
+
+/* The largest is left out on a stand-in: it takes most of the time there, and differs in size alone. */
+static int n_shapes(void)
+{
+    return device_is_dry() ? N_SHAPES - 1 : N_SHAPES;
+}
 
 static struct tensor as_f32(const struct tensor *t)
 {
@@ -58,7 +65,7 @@ static void each_form_and_shape(void (*fn)(const struct form *f, int64_t rows, i
 {
     (void)device();
     for (int f = 0; f < N_FORMS; f++)
-        for (int s = 0; s < N_SHAPES; s++) {
+        for (int s = 0; s < n_shapes(); s++) {
             sample_seed((uint64_t)(10 * f + s));
             fn(&forms[f], shapes[s].rows, shapes[s].cols);
             CHECK(device_done());
@@ -188,7 +195,7 @@ TEST(cuda__copy)
 TEST(cuda__axpy)
 {
     (void)device();
-    for (int s = 0; s < N_SHAPES; s++) {
+    for (int s = 0; s < n_shapes(); s++) {
         struct tensor x = sample_2d(DT_F32, shapes[s].rows, shapes[s].cols, s % 2);
         struct tensor v = sample_2d(DT_F32, shapes[s].rows, shapes[s].cols, s % 3), want = as_f32(&x);
         struct tensor dv = device_copy(&v);
@@ -219,8 +226,9 @@ TEST(cuda__qk_norm_rope)
     (void)device();
     for (int f = 0; f < N_FORMS; f++) {
         sample_seed((uint64_t)f);
-        qk_norm_rope_case(&forms[f], 4608, 24, 128, true);
-        qk_norm_rope_case(&forms[f], 512, 24, 128, false);
+        if (!device_is_dry())
+            qk_norm_rope_case(&forms[f], 4608, 24, 128, true);
+        qk_norm_rope_case(&forms[f], 512, 24, 128, f % 2);
         qk_norm_rope_case(&forms[f], 7, 3, 32, true);
         qk_norm_rope_case(&forms[f], 3, 5, 6, true);
         qk_norm_rope_case(&forms[f], 1, 1, 33, false);
@@ -294,6 +302,8 @@ static bool rows_view(const struct tensor *t, int i, struct tensor *ret)
     return true;
 }
 
+enum { DRY_ROWS = 136 /* of products on a stand-in */ };
+
 struct product {
     enum dtype type;
     int64_t m, n, k;
@@ -301,8 +311,30 @@ struct product {
     bool bias;
 };
 
+/*
+ * By how much a limit grows for an output of few values, for those may be small differences of large terms: the error
+ * of a sum goes with the root mean square of its terms, which is what a sum without correlation has for its size.
+ */
+static double cancellation(const struct tensor *y, const struct tensor *x, const struct weight *w)
+{
+    double terms = 0, norm = 0;
+    float row[4096];
+
+    if (tensor_count(y) > 64)
+        return 1;
+    CHECK(w->cols <= 4096);
+    dequantise_row(w->dtype, w->data, row, w->cols);
+    for (int64_t k = 0; k < w->cols; k++)
+        terms += (double)row[k] * row[k] * sample_at(x, 0, k) * sample_at(x, 0, k);
+    for (int64_t r = 0; r < tensor_rows(y); r++)
+        for (int64_t c = 0; c < tensor_cols(y); c++)
+            norm += (double)sample_at(y, r, c) * sample_at(y, r, c);
+    return fmax(1, sqrt(terms * (double)tensor_count(y) / norm));
+}
+
 static void linear_case(const struct form *f, const struct product *p)
 {
+    const double limit = p->k < 128 ? 2 * product_limit : product_limit;
     struct tensor x = sample_2d(f->x, p->m, p->k, f->gap_x), y = sample_2d(f->y, p->m, p->n, f->gap_y);
     struct tensor b = sample_1d(p->n), dx = device_copy(&x), db = device_copy(&b), some_x, some_y;
     struct weight w = sample_weight(p->type, p->n, p->k), dw = device_weight(&w);
@@ -314,7 +346,7 @@ static void linear_case(const struct form *f, const struct product *p)
             struct tensor want = as_f32(&some_y);
 
             CHECK_OK(op_linear(reference(), &want, &some_x, &w, p->bias ? &b : NULL, p->act, &err), err);
-            device_check(dtype_info(p->type)->name, &some_y, &want, p->k < 128 ? 2 * product_limit : product_limit);
+            device_check(dtype_info(p->type)->name, &some_y, &want, limit * cancellation(&want, &some_x, &w));
         }
     CHECK(device_done());
 }
@@ -366,8 +398,13 @@ TEST(cuda__linear_takes_the_shapes_of_flux_and_its_encoders)
 
     const int64_t plain_before = device()->refused.plain_runs;
 
-    for (size_t p = 0; p < sizeof products / sizeof products[0]; p++)
-        linear_case(&forms[p % 2 ? 3 : 0], &products[p]);
+    for (size_t p = 0; p < sizeof products / sizeof products[0]; p++) {
+        struct product product = products[p];
+
+        if (device_is_dry() && product.m > DRY_ROWS)
+            product.m = DRY_ROWS;
+        linear_case(&forms[p % 2 ? 3 : 0], &product);
+    }
     CHECK_INT(device()->refused.plain_runs, plain_before); /* cuBLASLt knows a way for all of them */
 }
 
