@@ -1,6 +1,6 @@
 #!/bin/bash
 # cuda_libs.sh - cuBLASLt with its headers into build/cuda-libs, from NVIDIA's Python packages, of nvcc's version; with
-# CUDNN=1 also cuDNN and the compiler that it loads when it runs (0.6 GB unpacked).
+# CUDNN=1 also cuDNN and the compiler that it loads when it runs (0.7 GB unpacked).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
