@@ -230,8 +230,13 @@ static void wait_for_the_end(struct service *s)
 {
     const struct timespec nap = { 0, POLL_MS * 1000000L };
 
-    while (!stop_signal && !s->handler.fault && !s->load_failed && engine_status(s->engine).state != ENGINE_BROKEN)
+    while (!stop_signal && !s->handler.fault && !s->load_failed && engine_status(s->engine).state != ENGINE_BROKEN) {
         (void)nanosleep(&nap, NULL);
+        if (pipeline_is_stuck(&s->pipeline)) {
+            log_event(LOG_CRITICAL, NULL, "a job does not come to an end", log_end());
+            s->handler.fault = true;
+        }
+    }
 }
 
 /* true: everything has come home, and may be freed. Not so with a broken device: its driver may never come back. */

@@ -472,6 +472,7 @@ struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_messa
     enum err_code rc;
 
     set_budgets(&r, arrived_ms);
+    p->stuck_at_ms = arrived_ms + 2 * p->settings.job_deadline_ms + END_MS;
     p->eta_ms = -1;
     rc = session_init(&r.session, p->sessions, job->document, msg->message_id, &err);
     if (!rc)
@@ -494,10 +495,18 @@ struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_messa
     result = end_of(&r, rc, &err);
     set_claimed(p, NULL);
 out:
+    p->stuck_at_ms = 0;
     session_done(&r.session);
     arena_rewind(&p->beside, mark_beside);
     arena_rewind(&p->arena, mark);
     return result;
+}
+
+bool pipeline_is_stuck(const struct pipeline *p)
+{
+    int64_t stuck_at = p->stuck_at_ms;
+
+    return stuck_at && sys_mono_ms(p->sys) >= stuck_at;
 }
 
 /* ---- shutdown ---- */

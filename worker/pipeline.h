@@ -41,6 +41,7 @@ struct pipeline {
     _Atomic int64_t stop_at_ms;  /* monotonic, the work's end; 0: nobody asked */
     _Atomic int64_t leave_at_ms; /* and the end of writing its result */
     _Atomic int64_t eta_ms;      /* rest of the denoising, -1 unknown */
+    _Atomic int64_t stuck_at_ms; /* when the job that runs now counts as stuck; 0: none runs */
 };
 
 MUST_CHECK enum err_code pipeline_init(struct pipeline *p, struct engine *engine, struct session_store *sessions,
@@ -84,6 +85,10 @@ struct pipeline_outcome {
 /* arrived_ms: monotonic, when the push came in; the deadline counts from there. */
 struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_message *msg, const struct job *job,
                                      int64_t arrived_ms, const struct log_context *log);
+
+/* A job has taken twice its time, so whatever it waits for (a device that hangs answers to nobody) will not come: the
+ * process must be replaced. */
+bool pipeline_is_stuck(const struct pipeline *p);
 
 /* SIGTERM: lets the job go on for grace_ms when it may be done by then, else stops it at its next step. What follows,
  * giving the claim back, has PIPELINE_RELEASE_MS more. */

@@ -201,6 +201,30 @@ def test_broken_device_ends_the_worker():
         h.check_completed(session, attempts=2)
 
 
+def test_hanging_device_ends_the_worker():
+    with House("device-hangs") as h:
+        w = h.worker(program=FAULTY, BACKEND="cuda", FAKE_DEVICE=600, FAKE_DEVICE_HANGS=1, JOB_DEADLINE_SECONDS=5, LEASE_SECONDS=3500)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            for i in range(50):  # some jobs, until the device hangs within one
+                session = f"hangs-{i}"
+                body = h.job(session)
+                answer = pool.submit(push_or_cut, w, body)
+                if concurrent.futures.wait([answer], 15).not_done:
+                    break
+            equal(answer.result(60), None, f"the answer after {i} jobs")
+        equal(w.process.wait(30), 1, "exit status")
+        equal(text_at(h.cloud.fields(session), "processingStatus"), "pending")
+        equal(h.deliver(h.worker(), session, body), [204])
+        h.check_completed(session, attempts=2)
+
+
+def push_or_cut(worker, body):
+    try:
+        return worker.push(body)
+    except OSError:
+        return None  # the connection ended without an answer
+
+
 def test_device_that_breaks_while_the_model_loads_ends_the_worker():
     with House("device-load") as h:
         w = h.worker(ready=False, program=FAULTY, BACKEND="cuda", FAKE_DEVICE=30)
