@@ -207,7 +207,7 @@ unit: $(BUILD)/unit-tests
 asan: ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(AGAIN) FLAVOUR=asan unit T='$(T)'
 
-tsan: ## the program with a faulty cloud under ThreadSanitizer
+tsan: ## the program with a faulty cloud under ThreadSanitizer; wants a quiet machine, for time counts in some tests
 	$(AGAIN) tiny-model build/demo-inputs build/faulty-worker
 	$(Q)$(MAKE) --no-print-directory FLAVOUR=tsan build/tsan/inpaint-worker
 	$(Q)OMP_NUM_THREADS=1 PROGRAM=build/tsan/inpaint-worker python3 test/integration/faults.py $(T)
