@@ -163,6 +163,35 @@ TEST(picture_job__refuses_masks_that_say_nothing_and_names_the_file_at_fault)
     err = (struct err){ 0 };
     CHECK_INT(picture_input(&a, (struct span){ file.ptr, file.len / 2 }, good, &in, &err), ERR_CORRUPT);
     CHECK(strncmp(err.msg, "original: ", 10) == 0);
+    err = (struct err){ 0 }; /* of two that are wrong the photo, whichever is found out first */
+    CHECK_INT(picture_input(&a, (struct span){ file.ptr, file.len / 2 }, SPAN("text"), &in, &err), ERR_CORRUPT);
+    CHECK(strncmp(err.msg, "original: ", 10) == 0);
+    arena_done(&a);
+}
+
+/* Both decoders leave by longjmp when a file is damaged, now in threads of their own; nothing of that may be shared. */
+TEST(picture_job__refuses_damaged_files_side_by_side_again_and_again)
+{
+    struct arena a;
+    struct err err = { 0 };
+    struct picture_input in;
+    struct image photo;
+    struct span file, mask;
+
+    CHECK_OK(arena_init(&a, ARENA, &err), err);
+    draw_slopes(&a, 120, 80, &photo);
+    file = photo_file(&a, &photo, (struct span){ NULL, 0 });
+    mask = mask_file(&a, 120, 80, 5, 5, 9, 9);
+    for (size_t i = 1; i < 60; i++) {
+        struct arena_mark mark = arena_mark(&a);
+        const struct span cut_file = { file.ptr, file.len - i * file.len / 60 };
+        const struct span cut_mask = { mask.ptr, mask.len - i * mask.len / 60 };
+
+        CHECK(picture_input(&a, cut_file, cut_mask, &in, NULL) != ERR_OK);
+        CHECK(picture_input(&a, file, cut_mask, &in, NULL) != ERR_OK);
+        CHECK_OK(picture_input(&a, file, mask, &in, &err), err);
+        arena_rewind(&a, mark);
+    }
     arena_done(&a);
 }
 
