@@ -44,10 +44,11 @@ struct conv_args {
 };
 
 /*
- * How a device with memory of its own keeps matrices: as matrix products take them; as in their file, expanded each
- * time they are used, which takes less memory and more time; or the first where everything fits. Results are the same.
+ * How a device with memory of its own keeps matrices. DEQUANT: as products take them. STREAM: as in their file, expanded
+ * each time they are used, which takes less memory and more time. AUTO: the first where everything fits. Results are
+ * the same.
  */
-enum weight_mode { WEIGHTS_AUTO, WEIGHTS_EXPANDED, WEIGHTS_STORED };
+enum weight_mode { WEIGHTS_AUTO, WEIGHTS_DEQUANT, WEIGHTS_STREAM };
 
 /* Of the memory that mem_alloc and weight_load take from, in bytes. */
 struct backend_memory {

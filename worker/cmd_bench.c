@@ -24,7 +24,7 @@ static const enum dtype quant_types[] = {
 static const char *const quants[] = { "Q8_0", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q5_0", "BF16", "F16", "F32", NULL };
 
 /* In the order of enum weight_mode. */
-static const char *const weight_modes[] = { "auto", "expanded", "stored", NULL };
+static const char *const weight_modes[] = { "auto", "dequant", "stream", NULL };
 
 /* In the order of enum library_use. */
 static const char *const libraries[] = { "auto", "never", "always", NULL };

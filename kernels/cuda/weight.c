@@ -54,7 +54,7 @@ enum err_code cuda_weights_open(struct cuda *cuda, struct err *err)
     if (!ws)
         return err_set(err, ERR_NOMEM, "cuda: no memory for the list of weights");
     cuda->weights = ws;
-    ws->mode = WEIGHTS_EXPANDED;
+    ws->mode = WEIGHTS_DEQUANT;
     return devarena_init(&ws->slabs, &cuda->base, 0, SLAB_BYTES, err);
 }
 
@@ -99,7 +99,7 @@ void cuda_weights_expect(struct backend *be, enum weight_mode mode, size_t expan
 
     if (!known)
         (void)cudaGetLastError(); /* else the next kernel's launch would report it */
-    cuda_of(be)->weights->mode = mode != WEIGHTS_AUTO ? mode : fits ? WEIGHTS_EXPANDED : WEIGHTS_STORED;
+    cuda_of(be)->weights->mode = mode != WEIGHTS_AUTO ? mode : fits ? WEIGHTS_DEQUANT : WEIGHTS_STREAM;
 }
 
 /* --- memory --- */
@@ -232,7 +232,7 @@ static bool keeps_stored(const struct cuda_weights *ws, const struct weight *hos
 {
     const struct dtype_info *info = dtype_info(host->dtype);
 
-    return ws->mode == WEIGHTS_STORED && info->block_bytes < 2 * info->block_elems &&
+    return ws->mode == WEIGHTS_STREAM && info->block_bytes < 2 * info->block_elems &&
            ring_takes(RING_MATRIX_BYTES, host->rows, host->cols);
 }
 

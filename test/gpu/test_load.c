@@ -28,8 +28,8 @@ TEST(gpu_load__puts_a_file_on_the_device_as_it_is_or_as_bf16)
 
     (void)device();
     CHECK_OK(random_file_open(DT_Q4_0, 1, path, &fd, &err), err);
-    stored = load(path, WEIGHTS_STORED);
-    expanded = load(path, WEIGHTS_EXPANDED);
+    stored = load(path, WEIGHTS_STREAM);
+    expanded = load(path, WEIGHTS_DEQUANT);
     CHECK_INT(stored.n_matrices, 1);
     CHECK_INT(stored.bytes, VALUES / 32 * 18);
     CHECK(stored.seconds > 0 && stored.device_bytes >= stored.bytes);

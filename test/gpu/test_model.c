@@ -19,7 +19,7 @@
 
 static const double limit = 2e-2;
 static const struct rig_kind cuda_kind = { BACKEND_CUDA, PRECISION_DEFAULT, 2e-2 };
-static const enum weight_mode modes[] = { WEIGHTS_EXPANDED, WEIGHTS_STORED };
+static const enum weight_mode modes[] = { WEIGHTS_DEQUANT, WEIGHTS_STREAM };
 enum { N_MODES = 2, N_REPEATS = 50 /* or GPU_TEST_REPEATS of the environment */, DRY_TOKENS = 128 };
 
 /* A rig on the device. */
@@ -141,7 +141,7 @@ static float *velocity(const char *set, const char *type, enum weight_mode mode,
     rows = tensor_rows(&c.velocity);
     got = rig_download(&c.rig, &c.velocity);
     want = rig_golden(&c.rig, c.file, &rows, &cols, "velocity.%s", type);
-    (void)printf("  %s %s, %s: %.2e\n", set, type, mode == WEIGHTS_STORED ? "stored" : "expanded",
+    (void)printf("  %s %s, %s: %.2e\n", set, type, mode == WEIGHTS_STREAM ? "stream" : "dequant",
                  check_rel(got, want, (size_t)(rows * cols)));
     device_check_values("velocity", got, want, (size_t)(rows * cols), limit);
     *ret_n = (size_t)(rows * cols);
@@ -334,7 +334,7 @@ static void check_clip(const char *set, const char *model)
     struct clip_text clip;
     struct rig r;
 
-    open_text(&r, set, model, WEIGHTS_EXPANDED, clip_weight_set);
+    open_text(&r, set, model, WEIGHTS_DEQUANT, clip_weight_set);
     CHECK_OK(clip_load(&clip, &r.loader, &r.arena, &err), err);
     for (int i = 0; rig_has(&r.files[1], "%d.pooled_prompt_embeds", i); i++) {
         int n;

@@ -280,7 +280,7 @@ static void check_blocks(enum dtype type, const struct size *size)
     open_call(&c, &b, &m, size);
     step(&c, want);
     close_bench(&b);
-    run_on_device(&m, size, WEIGHTS_STORED, got);
+    run_on_device(&m, size, WEIGHTS_STREAM, got);
     check_results(dtype_info(type)->name, got, want, N_STREAMS);
     drop(want, N_STREAMS);
     drop(got, N_STREAMS);
@@ -305,8 +305,8 @@ TEST(gpu_real__blocks_over_a_whole_picture_are_finite_and_the_same_however_weigh
     if (device_is_dry())
         SKIP("4608 tokens take hours on a stand-in");
     make_flux(&m, DT_Q8_0);
-    run_on_device(&m, &size, WEIGHTS_STORED, stored);
-    run_on_device(&m, &size, WEIGHTS_EXPANDED, expanded);
+    run_on_device(&m, &size, WEIGHTS_STREAM, stored);
+    run_on_device(&m, &size, WEIGHTS_DEQUANT, expanded);
     check_same(stored, expanded, N_STREAMS);
     drop(stored, N_STREAMS);
     drop(expanded, N_STREAMS);

@@ -19,7 +19,7 @@
 
 /* As for one velocity: the error of a step is added times the difference of two sigmas, and these add up to one. */
 static const double limit = 2e-2;
-static const enum weight_mode modes[] = { WEIGHTS_EXPANDED, WEIGHTS_STORED };
+static const enum weight_mode modes[] = { WEIGHTS_DEQUANT, WEIGHTS_STREAM };
 static const size_t host_bytes = (size_t)1 << 30; /* address space */
 enum { N_MODES = 2, N_JOBS = 50 /* or GPU_TEST_REPEATS of the environment */, DIR_SIZE = 512 };
 
@@ -204,7 +204,7 @@ static uint64_t check_case(const char *set, int i, enum weight_mode mode)
     struct fill_dump dump = { compare, &c };
     uint64_t first;
 
-    (void)snprintf(what, sizeof what, "%s fill_%d, %s", set, i, mode == WEIGHTS_STORED ? "stored" : "expanded");
+    (void)snprintf(what, sizeof what, "%s fill_%d, %s", set, i, mode == WEIGHTS_STREAM ? "stream" : "dequant");
     begin_scene(&s, set, i);
     open_model(&s, s.dir, setting(&s, "transformer", NULL), mode);
     s.r.dump = &dump;
@@ -220,7 +220,7 @@ static uint64_t check_case(const char *set, int i, enum weight_mode mode)
 static void check_cases(const char *set, int first, int n)
 {
     for (int i = first; i < n; i++)
-        CHECK(check_case(set, i, WEIGHTS_EXPANDED) == check_case(set, i, WEIGHTS_STORED));
+        CHECK(check_case(set, i, WEIGHTS_DEQUANT) == check_case(set, i, WEIGHTS_STREAM));
 }
 
 TEST(gpu_whole__jobs_of_the_small_set_give_the_official_pictures_however_weights_are_kept)
@@ -278,7 +278,7 @@ TEST(gpu_whole__a_closed_model_leaves_no_memory_behind)
     size_t before = 0;
 
     for (int i = 0; i < 3; i++) { /* the library may keep something the first time */
-        open_small(&s, WEIGHTS_STORED);
+        open_small(&s, WEIGHTS_STREAM);
         (void)paint(&s);
         end_scene(&s);
         CHECK(i < 2 || device_free_bytes() == before);
@@ -368,13 +368,13 @@ static void check_pack(const char *name, int n_sizes, enum weight_mode mode)
 
 TEST(gpu_whole__a_prompt_pack_gives_the_same_bytes_as_the_text_encoders)
 {
-    check_pack("pack", 0, WEIGHTS_EXPANDED);
+    check_pack("pack", 0, WEIGHTS_DEQUANT);
 }
 
 TEST(gpu_whole__tables_of_modulations_give_the_same_bytes_as_the_weights)
 {
-    check_pack("tables", 1, WEIGHTS_EXPANDED);
-    check_pack("tables", 1, WEIGHTS_STORED);
+    check_pack("tables", 1, WEIGHTS_DEQUANT);
+    check_pack("tables", 1, WEIGHTS_STREAM);
 }
 
 /* --- self-check --- */
@@ -421,17 +421,17 @@ TEST(gpu_whole__the_self_check_passes_and_finds_one_damaged_scale)
     copy_transformer(&s, weights);
     link_into(dir, "ae.safetensors", "ae.safetensors");
     link_into(dir, "../cases/text.safetensors", "prompts.safetensors");
-    open_model(&s, dir, NULL, WEIGHTS_EXPANDED);
+    open_model(&s, dir, NULL, WEIGHTS_DEQUANT);
     CHECK_OK(self_check_run(s.model, &got, &err), err);
     CHECK(!got.stored && got.worst == 0); /* the same bytes twice */
     CHECK_OK(self_check_record(s.model, &err), err);
     close_model(&s);
-    open_model(&s, dir, NULL, WEIGHTS_STORED);
+    open_model(&s, dir, NULL, WEIGHTS_STREAM);
     CHECK_OK(self_check_run(s.model, &got, &err), err);
     CHECK(got.stored && got.worst == 0);
     close_model(&s);
     damage(weights);
-    open_model(&s, dir, NULL, WEIGHTS_EXPANDED);
+    open_model(&s, dir, NULL, WEIGHTS_DEQUANT);
     CHECK_INT(self_check_run(s.model, &got, &err), ERR_NUMERIC);
     CHECK(strstr(err.msg, "self-check: latents_0") && strstr(err.msg, "damaged"));
     end_scene(&s);

@@ -10,7 +10,7 @@ static int n_loaded;
 static void expect(struct backend *be, enum weight_mode mode, size_t bytes)
 {
     (void)be;
-    CHECK_INT(mode, WEIGHTS_STORED);
+    CHECK_INT(mode, WEIGHTS_STREAM);
     CHECK_INT(n_loaded, 0);
     expected_bytes = bytes;
 }
@@ -30,7 +30,7 @@ TEST(fill_model__tells_the_backend_what_is_coming_before_it_loads)
                                                            "text_encoder/model.safetensors",
                                                            "text_encoder_2/model.safetensors" };
     const struct fill_options options = { .transformer = files[0], .max_width = 64, .max_height = 64, .max_steps = 1,
-                                          .max_t5_len = 16, .weights = WEIGHTS_STORED };
+                                          .max_t5_len = 16, .weights = WEIGHTS_STREAM };
     struct fill_model *m = NULL;
     struct backend_ops ops;
     const struct backend_ops *own;
