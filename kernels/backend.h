@@ -44,9 +44,9 @@ struct conv_args {
 };
 
 /*
- * How a device with memory of its own keeps matrices. DEQUANT: as products take them. STREAM: as in their file, expanded
- * each time they are used, which takes less memory and more time. AUTO: the first where everything fits. Results are
- * the same.
+ * How a device with memory of its own keeps matrices. DEQUANT: as products take them. STREAM: as in their file, and
+ * expanded each time they are used, which takes less memory and more time. AUTO: the first where everything fits.
+ * Results are the same.
  */
 enum weight_mode { WEIGHTS_AUTO, WEIGHTS_DEQUANT, WEIGHTS_STREAM };
 
