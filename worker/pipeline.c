@@ -13,7 +13,8 @@ enum {
     ABANDON_MS = 1500,
     MISSING_GRACE_US = 60 * 1000000, /* a publisher may publish before it commits */
     PERCENT_UPLOAD = 95,
-    BESIDE_ARENA_BYTES = 192 << 20 /* address space: a file of IMAGE_MAX_FILE_BYTES twice, and the answers around it */
+    /* Address space. A download takes twice the file, and may have to be made again; the rest is for answers. */
+    BESIDE_ARENA_BYTES = 4 * IMAGE_MAX_FILE_BYTES + (32 << 20)
 };
 
 /* One job, and all that its stages share. */
@@ -122,10 +123,18 @@ struct transfer {
     struct arena *arena;
     struct budget budget;
     int retries;
-    bool replaced; /* another object was there when it began */
+    const _Atomic bool *pointless; /* the other one has failed; NULL: it does not matter */
+    bool replaced;                 /* another object was there when it began */
     struct err err;
     enum err_code rc;
 };
+
+static bool must_stop_transfer(void *ctx)
+{
+    const struct transfer *t = ctx;
+
+    return must_stop(t->r) || (t->pointless && *t->pointless);
+}
 
 static void *transfer_run(void *arg)
 {
@@ -133,21 +142,27 @@ static void *transfer_run(void *arg)
 
     t->retries = 0;
     t->budget.retries = &t->retries;
+    t->budget.cancelled = must_stop_transfer;
+    t->budget.cancel_ctx = t;
     t->rc = t->fn(t, t->arena);
     return NULL;
 }
 
-/* The error of the first is told, if both fail. */
+/* When the first fails the second is given up, and not the other way round: it is always the first one's error that is
+ * told, and never later than without the second. */
 static enum err_code transfer_both(struct transfer t[2], struct err *err)
 {
     struct run *r = t[0].r;
+    _Atomic bool first_failed = false;
     pthread_t thread;
     bool beside;
 
     t[0].arena = &r->p->arena;
     t[1].arena = &r->p->beside;
+    t[1].pointless = &first_failed;
     beside = !pthread_create(&thread, NULL, transfer_run, &t[1]);
     (void)transfer_run(&t[0]);
+    first_failed = t[0].rc != ERR_OK;
     if (beside)
         (void)pthread_join(thread, NULL);
     else

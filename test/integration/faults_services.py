@@ -1,6 +1,7 @@
 """Firestore and Storage that answer wrongly, late or not at all."""
 import random
 import struct
+import time
 import zlib
 
 from fake_cloud import *  # noqa: F403
@@ -143,6 +144,19 @@ def test_download_faults():
         ("metadata 403", [("stat:original.jpg", answer(403, b"{}"), 1)], 503),
         ("never right", [("media:original.jpg", mangled(flip), 6)], 503),
     ])
+
+
+def test_an_original_that_is_missing_is_told_while_the_mask_is_silent():
+    with House("missing") as h:
+        w = h.worker()
+        body = h.job("missing")
+        h.cloud.on("stat:original.jpg", answer(404), 9)
+        h.cloud.on("media:mask_auto.png", h.cloud.hang(30), 9)
+        started = time.monotonic()
+        equal(w.push(body), 204)
+        took = time.monotonic() - started
+        assert took < 10, f"after {took:.1f} s"
+        equal(text_at(h.cloud.fields("missing"), "inpaint.errorCode"), "INPUT_MISSING")
 
 
 def test_upload_faults():
