@@ -3,7 +3,8 @@
  * device that broke, and ends in good order.
  *
  * Cloud Run kills 10 s after SIGTERM. Within that: no new pushes, the running job gets JOB_GRACE_MS, its claim is given
- * back, the answer goes out; a job that does not listen is given back from outside.
+ * back, the answer goes out; a job that does not listen is given back from outside. A start that waits for others is
+ * given up.
  */
 #include <assert.h>
 #include <pthread.h>
@@ -74,7 +75,21 @@ static void catch_signals(void)
     (void)sigaction(SIGPIPE, &ignore, NULL);
 }
 
+static bool is_told_to_stop(void *ctx)
+{
+    (void)ctx;
+    return stop_signal;
+}
+
 /* ---- putting it together ---- */
+
+/* Of what the start asks others for. */
+static struct budget start_budget(void)
+{
+    return (struct budget){ .sys = &sys_real,
+                            .deadline_mono_ms = sys_mono_ms(&sys_real) + START_BUDGET_MS,
+                            .cancelled = is_told_to_stop };
+}
 
 static enum err_code open_cloud(struct service *s, struct err *err)
 {
@@ -88,7 +103,7 @@ static enum err_code open_cloud(struct service *s, struct err *err)
         .project = c->project,
         .metadata_host = c->metadata_host,
     };
-    struct budget budget = { .sys = &sys_real, .deadline_mono_ms = sys_mono_ms(&sys_real) + START_BUDGET_MS };
+    struct budget budget = start_budget();
     const char *project = NULL;
     enum err_code rc = gauth_open(&options, &s->gauth, err);
 
@@ -108,7 +123,7 @@ static enum err_code open_cloud(struct service *s, struct err *err)
 static enum err_code open_oidc(struct service *s, struct err *err)
 {
     const struct config *c = &s->config;
-    struct budget budget = { .sys = &sys_real, .deadline_mono_ms = sys_mono_ms(&sys_real) + START_BUDGET_MS };
+    struct budget budget = start_budget();
     struct err late = { 0 };
     enum err_code rc;
 
@@ -290,6 +305,18 @@ static enum err_code start(struct service *s, struct err *err)
     return rc ? rc : open_server(s, err);
 }
 
+/* The loader may still be at work, so nothing is freed. */
+static int not_started(const struct err *err)
+{
+    if (stop_signal) {
+        log_event(LOG_NOTICE, NULL, "told to stop before it had started", log_int("signal", stop_signal),
+                  log_str("error", err->msg), log_end());
+        return CLI_DONE;
+    }
+    log_event(LOG_CRITICAL, NULL, "cannot start", log_str("error", err->msg), log_end());
+    return cli_fail("serve", err);
+}
+
 static int serve(void)
 {
     static struct service s; /* outlives threads that may not come home */
@@ -297,10 +324,8 @@ static int serve(void)
     bool failed;
 
     catch_signals();
-    if (start(&s, &err)) {
-        log_event(LOG_CRITICAL, NULL, "cannot start", log_str("error", err.msg), log_end());
-        return cli_fail("serve", &err);
-    }
+    if (start(&s, &err))
+        return not_started(&err);
     log_event(LOG_NOTICE, NULL, "listening", log_int("port", http_server_port(s.server)),
               log_str("credentials", gauth_source(s.gauth)), log_end());
     (void)sem_post(&s.listening);

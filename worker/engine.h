@@ -43,8 +43,8 @@ struct engine_status engine_status(struct engine *e); /* from any thread */
 
 const char *engine_backend_name(const struct engine *e); /* once loaded: "cpu", "cuda" */
 const char *engine_kernels(const struct engine *e);      /* backend_describe() */
-const char *
-engine_without_cuda(const struct engine *e); /* why the backend chosen by "auto" is not CUDA; "" where it is */
+/* Why the backend chosen by "auto" is not CUDA; "" where it is. */
+const char *engine_without_cuda(const struct engine *e);
 const char *engine_model_name(const struct engine *e); /* file name of the transformer */
 const char *engine_self_check(const struct engine *e); /* "as stored", "twice the same" */
 

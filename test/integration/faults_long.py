@@ -1,4 +1,6 @@
 """More than one worker, longer than usual, or gone in the middle."""
+import contextlib
+import http.server
 import os
 import re
 import signal
@@ -213,26 +215,53 @@ def test_memory_stays_flat():
         assert "Bearer" not in w.log()
 
 
-def test_project_from_the_metadata_server():
+@contextlib.contextmanager
+def metadata_server(answer_to):
+    """-> its address. answer_to(path, headers) gives the body, or None for a 404."""
     class Metadata(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            known = self.path == "/computeMetadata/v1/project/project-id" and self.headers["Metadata-Flavor"] == "Google"
-            body = b"demo" if known else b"no"
-            self.send_response(200 if known else 404)
+            body = answer_to(self.path, self.headers)
+            self.send_response(404 if body is None else 200)
             self.send_header("Metadata-Flavor", "Google")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body or b"")))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body or b"")
 
         def log_message(self, *_):
             pass
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metadata)
+    server.handle_error = lambda *_: None  # who asked may be gone
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        with House("metadata") as h:
-            del h.cloud.env["GOOGLE_CLOUD_PROJECT"]
-            w = h.worker(GCE_METADATA_HOST=f"127.0.0.1:{server.server_port}")
-            equal(w.push(h.job("meta")), 204)
-            h.check_completed("meta")
+        yield f"127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
+
+
+def test_project_from_the_metadata_server():
+    def project(path, headers):
+        known = path == "/computeMetadata/v1/project/project-id" and headers["Metadata-Flavor"] == "Google"
+        return b"demo" if known else None
+    with metadata_server(project) as address, House("metadata") as h:
+        del h.cloud.env["GOOGLE_CLOUD_PROJECT"]
+        w = h.worker(GCE_METADATA_HOST=address)
+        equal(w.push(h.job("meta")), 204)
+        h.check_completed("meta")
+
+
+def test_sigterm_while_the_metadata_server_is_silent():
+    asked, over = threading.Event(), threading.Event()
+
+    def silent(path, headers):
+        asked.set()
+        over.wait(40)
+    with metadata_server(silent) as address, House("no-metadata") as h:
+        del h.cloud.env["GOOGLE_CLOUD_PROJECT"]
+        w = h.worker(ready=False, GCE_METADATA_HOST=address)
+        try:
+            assert asked.wait(20), "nobody asks"
+            w.terminate()
+            equal(w.process.wait(9), 0, "exit status")
+            assert not w.listens(), "it must not have begun to listen"
+        finally:
+            over.set()
