@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "worker/crypto.h"
+#include "worker/pair.h"
 #include "worker/reporter.h"
 
 enum {
@@ -113,96 +114,43 @@ static void add_timing(struct run *r, const char *stage, int64_t since_ms)
         report->timings[report->n_timings++] = (struct session_timing){ stage, sys_mono_ms(r->p->sys) - since_ms };
 }
 
-/* One object on its way, in or out. Two go side by side, and share nothing that is not made for it. */
-struct transfer {
-    struct run *r;
+/* Both calls side by side: the first with the request's arena, the second with the one beside it. */
+static enum err_code run_both(struct run *r, pair_fn *fn, void *first, void *second, const struct budget *budget,
+                              struct err *err)
+{
+    const struct pair_call calls[] = { { fn, first, &r->p->arena }, { fn, second, &r->p->beside } };
+
+    return pair_run(calls, budget, err);
+}
+
+struct download {
+    const struct storage *storage;
     const char *object;
-    struct span body;    /* what comes, or what goes */
-    int64_t *generation; /* the run's */
-    enum err_code (*fn)(struct transfer *t, struct arena *a);
-    struct arena *arena;
-    struct budget budget;
-    int retries;
-    const _Atomic bool *pointless; /* the other one has failed; NULL: it does not matter */
-    bool replaced;                 /* another object was there when it began */
-    struct err err;
-    enum err_code rc;
+    struct span body;
+    struct storage_object info;
 };
 
-static bool must_stop_transfer(void *ctx)
+static enum err_code download_one(void *ctx, const struct budget *budget, struct arena *a, struct err *err)
 {
-    const struct transfer *t = ctx;
+    struct download *d = ctx;
+    enum err_code rc = storage_get(d->storage, d->object, IMAGE_MAX_FILE_BYTES, budget, a, &d->body, &d->info, err);
 
-    return must_stop(t->r) || (t->pointless && *t->pointless);
-}
-
-static void *transfer_run(void *arg)
-{
-    struct transfer *t = arg;
-
-    t->retries = 0;
-    t->budget.retries = &t->retries;
-    t->budget.cancelled = must_stop_transfer;
-    t->budget.cancel_ctx = t;
-    t->rc = t->fn(t, t->arena);
-    return NULL;
-}
-
-/* When the first fails the second is given up, and not the other way round: it is always the first one's error that is
- * told, and never later than without the second. */
-static enum err_code transfer_both(struct transfer t[2], struct err *err)
-{
-    struct run *r = t[0].r;
-    _Atomic bool first_failed = false;
-    pthread_t thread;
-    bool beside;
-
-    t[0].arena = &r->p->arena;
-    t[1].arena = &r->p->beside;
-    t[1].pointless = &first_failed;
-    beside = !pthread_create(&thread, NULL, transfer_run, &t[1]);
-    (void)transfer_run(&t[0]);
-    first_failed = t[0].rc != ERR_OK;
-    if (beside)
-        (void)pthread_join(thread, NULL);
-    else
-        (void)transfer_run(&t[1]);
-    r->retries += t[0].retries + t[1].retries;
-    for (int i = 0; i < 2; i++)
-        if (t[i].rc)
-            return err_set(err, t[i].rc, "%s", t[i].err.msg);
-    return ERR_OK;
-}
-
-static enum err_code download_one(struct transfer *t, struct arena *a)
-{
-    struct storage_object info = { 0 };
-    enum err_code rc =
-        storage_get(t->r->p->storage, t->object, IMAGE_MAX_FILE_BYTES, &t->budget, a, &t->body, &info, &t->err);
-
-    *t->generation = info.generation;
-    t->replaced = info.replaced;
     return rc == ERR_CORRUPT ? ERR_UNAVAILABLE : rc; /* of the way, not of the picture: the checksum did not fit */
 }
 
 static enum err_code download(struct run *r, struct edit_request *q, struct err *err)
 {
-    struct transfer t[] = {
-        { .r = r, .object = r->job->original, .generation = &r->original_generation },
-        { .r = r, .object = r->job->mask_auto, .generation = &r->mask_generation },
-    };
+    struct download original = { .storage = r->p->storage, .object = r->job->original };
+    struct download mask = { .storage = r->p->storage, .object = r->job->mask_auto };
     int64_t since = sys_mono_ms(r->p->sys);
-    enum err_code rc;
+    enum err_code rc = run_both(r, download_one, &original, &mask, &r->work, err);
 
-    for (int i = 0; i < 2; i++) {
-        t[i].fn = download_one;
-        t[i].budget = r->work;
-    }
-    rc = transfer_both(t, err);
-    if (!rc && (t[0].replaced || t[1].replaced)) /* who replaces one replaces both: a pair is read that fits */
-        rc = transfer_both(t, err);
-    q->original = t[0].body;
-    q->mask = t[1].body;
+    if (!rc && (original.info.replaced || mask.info.replaced)) /* who replaces one replaces both: a pair that fits */
+        rc = run_both(r, download_one, &original, &mask, &r->work, err);
+    r->original_generation = original.info.generation;
+    r->mask_generation = mask.info.generation;
+    q->original = original.body;
+    q->mask = mask.body;
     add_timing(r, "download", since);
     return rc;
 }
@@ -230,33 +178,39 @@ static void edit_stage(void *ctx, const char *stage, int percent, double eta_sec
     reporter_tell(&r->reporter, stage, percent, eta_seconds);
 }
 
-static enum err_code upload_one(struct transfer *t, struct arena *a)
+struct upload {
+    const struct storage *storage;
+    const char *object, *lease_id;
+    struct span body;
+    int64_t generation; /* what we left in the bucket; 0: nothing, as far as is known */
+};
+
+static enum err_code upload_one(void *ctx, const struct budget *budget, struct arena *a, struct err *err)
 {
-    struct run *r = t->r;
-    struct storage_put put = { .object = t->object,
+    struct upload *u = ctx;
+    struct storage_put put = { .object = u->object,
                                .content_type = "image/jpeg",
                                .cache_control = "private, max-age=3600",
-                               .job_id = r->session.lease_id,
-                               .body = t->body };
+                               .job_id = u->lease_id,
+                               .body = u->body };
     struct storage_object there = { 0 };
     struct err absent = { 0 };
-    enum err_code rc = storage_stat(r->p->storage, t->object, &t->budget, a, &there, &absent);
+    enum err_code rc = storage_stat(u->storage, u->object, budget, a, &there, &absent);
 
     if (rc && rc != ERR_NOT_FOUND)
-        return err_set(&t->err, rc, "%s", absent.msg);
+        return err_set(err, rc, "%s", absent.msg);
     put.if_generation = rc ? 0 : there.generation;
-    rc = storage_put(r->p->storage, &put, &t->budget, a, &there, &t->err);
-    if (!rc && !strcmp(there.job_id, r->session.lease_id))
-        *t->generation = there.generation;
+    rc = storage_put(u->storage, &put, budget, a, &there, err);
+    if (!rc && !strcmp(there.job_id, u->lease_id))
+        u->generation = there.generation;
     return rc;
 }
 
 static enum err_code upload(struct run *r, struct err *err)
 {
-    struct transfer t[] = {
-        { .r = r, .object = r->job->edited, .body = r->edit.files.edited, .generation = &r->edited_generation },
-        { .r = r, .object = r->job->preview, .body = r->edit.files.preview, .generation = &r->preview_generation },
-    };
+    const struct picture_files *files = &r->edit.files;
+    struct upload edited = { r->p->storage, r->job->edited, r->session.lease_id, files->edited, 0 };
+    struct upload preview = { r->p->storage, r->job->preview, r->session.lease_id, files->preview, 0 };
     int64_t since = sys_mono_ms(r->p->sys);
     enum err_code rc;
 
@@ -266,11 +220,9 @@ static enum err_code upload(struct run *r, struct err *err)
     rc = session_progress(&r->session, "upload", PERCENT_UPLOAD, -1, &r->telling, err);
     if (rc)
         return reporter_lose(&r->reporter, rc);
-    for (int i = 0; i < 2; i++) {
-        t[i].fn = upload_one;
-        t[i].budget = r->upload;
-    }
-    rc = transfer_both(t, err);
+    rc = run_both(r, upload_one, &edited, &preview, &r->upload, err);
+    r->edited_generation = edited.generation;
+    r->preview_generation = preview.generation;
     add_timing(r, "upload", since);
     return rc;
 }
