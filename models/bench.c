@@ -283,51 +283,72 @@ out:
 
 /* --- the autoencoder --- */
 
-enum err_code bench_vae(const struct bench_options *o, struct bench_vae *ret, struct err *err)
+struct vae_rig {
+    struct bench_rig rig;
+    struct vae vae;
+    struct tensor rgb, z, moments;
+};
+
+static enum err_code load_vae(struct vae_rig *r, struct err *err)
+{
+    enum err_code rc = random_model_add_vae(&r->rig.made_up, vae_widths, err);
+
+    if (!rc)
+        rc = random_model_finish(&r->rig.made_up, &r->rig.file, err);
+    if (!rc)
+        rc = vae_weight_set(&r->rig.set, &r->rig.file, 1, err);
+    return rc ? rc : vae_load(&r->vae, &r->rig.loader, err);
+}
+
+static enum err_code open_vae(struct vae_rig *r, const struct bench_options *o, size_t *ret_step_bytes, struct err *err)
 {
     int64_t height = o->height, width = o->width, h = height / VAE_SCALE, w = width / VAE_SCALE;
+    size_t job_bytes = (size_t)(height * width * 3 + h * w * (VAE_LATENT + VAE_MOMENTS)) * sizeof(float) + 4096;
+    enum err_code rc = bench_rig_open(&r->rig, o, false, err);
+
+    if (!rc)
+        rc = load_vae(r, err);
+    if (!rc)
+        rc = vae_measure(&r->vae, height, width, ret_step_bytes, err);
+    if (!rc)
+        rc = devarena_init(&r->rig.step_mem, o->be, *ret_step_bytes, 0, err);
+    if (!rc)
+        rc = devarena_init(&r->rig.job_mem, o->be, job_bytes, 0, err);
+    if (!rc)
+        rc = bench_rig_input(&r->rig, &r->rgb, 3, (int64_t[]){ height, width, 3 }, err);
+    if (!rc)
+        rc = bench_rig_input(&r->rig, &r->z, 3, (int64_t[]){ h, w, VAE_LATENT }, err);
+    return rc ? rc : bench_rig_input(&r->rig, &r->moments, 3, (int64_t[]){ h, w, VAE_MOMENTS }, err);
+}
+
+static enum err_code time_vae(struct vae_rig *r, struct bench_vae *b, struct err *err)
+{
+    struct backend *be = r->rig.o->be;
+    double begin = bench_clock();
+    enum err_code rc = vae_encode(&r->vae, &r->rgb, &r->moments, &r->rig.step_mem, err);
+
+    if (!rc)
+        rc = be->ops->sync(be, err);
+    bench_keep_since(&b->encode, begin);
+    begin = bench_clock();
+    if (!rc)
+        rc = vae_decode(&r->vae, &r->z, &r->rgb, &r->rig.step_mem, err);
+    if (!rc)
+        rc = be->ops->sync(be, err);
+    bench_keep_since(&b->decode, begin);
+    return rc;
+}
+
+enum err_code bench_vae(const struct bench_options *o, struct bench_vae *ret, struct err *err)
+{
     struct bench_vae b = { 0 };
-    struct tensor rgb, z, moments;
-    struct vae vae;
-    struct bench_rig r;
-    enum err_code rc = bench_rig_open(&r, o, false, err);
+    struct vae_rig r = { 0 };
+    enum err_code rc = open_vae(&r, o, &b.step_bytes, err);
 
-    if (!rc)
-        rc = random_model_add_vae(&r.made_up, vae_widths, err);
-    if (!rc)
-        rc = random_model_finish(&r.made_up, &r.file, err);
-    if (!rc)
-        rc = vae_weight_set(&r.set, &r.file, 1, err);
-    if (!rc)
-        rc = vae_load(&vae, &r.loader, err);
-    if (!rc)
-        rc = vae_measure(&vae, height, width, &b.step_bytes, err);
-    if (!rc)
-        rc = devarena_init(&r.step_mem, o->be, b.step_bytes, 0, err);
-    if (!rc)
-        rc = devarena_init(&r.job_mem, o->be, (size_t)(4 * height * width + 64 * h * w) * sizeof(float) + 4096, 0, err);
-    if (!rc)
-        rc = bench_rig_input(&r, &rgb, 3, (int64_t[]){ height, width, 3 }, err);
-    if (!rc)
-        rc = bench_rig_input(&r, &z, 3, (int64_t[]){ h, w, VAE_LATENT }, err);
-    if (!rc)
-        rc = bench_rig_input(&r, &moments, 3, (int64_t[]){ h, w, VAE_MOMENTS }, err);
-    for (int i = 0; i < o->repeats && !rc; i++) {
-        double begin = bench_clock();
-
-        rc = vae_encode(&vae, &rgb, &moments, &r.step_mem, err);
-        if (!rc)
-            rc = o->be->ops->sync(o->be, err);
-        bench_keep_since(&b.encode, begin);
-        begin = bench_clock();
-        if (!rc)
-            rc = vae_decode(&vae, &z, &rgb, &r.step_mem, err);
-        if (!rc)
-            rc = o->be->ops->sync(o->be, err);
-        bench_keep_since(&b.decode, begin);
-    }
+    for (int i = 0; i < o->repeats && !rc; i++)
+        rc = time_vae(&r, &b, err);
     if (!rc)
         *ret = b;
-    bench_rig_close(&r);
+    bench_rig_close(&r.rig);
     return rc;
 }

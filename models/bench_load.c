@@ -5,21 +5,13 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "kernels/base/mapping.h"
+#include "kernels/bench_product.h"
 #include "models/tensor_file.h"
 
 enum { BUFFER_BYTES = 1 << 20, PAGE = 4096, DIRECTORY_BYTES = 256 << 20 /* address space */ };
-
-static double seconds(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static enum err_code time_read(int fd, double *ret, struct err *err)
 {
@@ -30,10 +22,10 @@ static enum err_code time_read(int fd, double *ret, struct err *err)
     if (!buffer)
         return err_set(err, ERR_NOMEM, "no memory for a buffer");
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    begin = seconds();
+    begin = bench_clock();
     for (off_t at = 0; n > 0; at += n)
         n = pread(fd, buffer, BUFFER_BYTES, at);
-    *ret = seconds() - begin;
+    *ret = bench_clock() - begin;
     free(buffer);
     return n < 0 ? err_set(err, ERR_IO, "read: %m") : ERR_OK;
 }
@@ -52,12 +44,12 @@ static enum err_code time_mapping(int fd, size_t bytes, void (*fn)(const void *,
     void *p;
 
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    begin = seconds();
+    begin = bench_clock();
     p = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
     if (p == MAP_FAILED)
         return err_set(err, ERR_IO, "mmap: %m");
     fn(p, bytes, (const char *)p + bytes);
-    *ret = seconds() - begin;
+    *ret = bench_clock() - begin;
     (void)munmap(p, bytes);
     return ERR_OK;
 }
@@ -145,14 +137,14 @@ enum err_code bench_load_model(const char *path, struct backend *be, enum weight
     double begin;
 
     forget(path);
-    begin = seconds();
+    begin = bench_clock();
     if (!rc)
         rc = tensor_file_open(path, &a, &file, err);
     if (!rc) {
         backend_expect_weights(be, mode, tensor_file_expanded_bytes(&file));
         rc = load_matrices(&file, be, &b, err);
     }
-    b.seconds = seconds() - begin;
+    b.seconds = bench_clock() - begin;
     b.own_bytes = own_memory();
     b.device_bytes = backend_memory(be).used;
     if (!rc)

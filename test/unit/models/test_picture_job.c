@@ -169,7 +169,7 @@ TEST(picture_job__refuses_masks_that_say_nothing_and_names_the_file_at_fault)
     arena_done(&a);
 }
 
-/* Both decoders leave by longjmp when a file is damaged, now in threads of their own; nothing of that may be shared. */
+/* Both decoders leave by longjmp when a file is damaged, in threads of their own; nothing of that may be shared. */
 TEST(picture_job__refuses_damaged_files_side_by_side_again_and_again)
 {
     struct arena a;

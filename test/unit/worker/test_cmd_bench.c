@@ -1,4 +1,4 @@
-/* The command bench from its arguments: what it refuses, and that small runs end well. */
+/* The command bench from its arguments: what it refuses, and a small run that ends well. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -43,4 +43,9 @@ TEST(cmd_bench__refuses_what_it_cannot_measure)
     CHECK_INT(BENCH("load", "--random", "--gb", "65"), CLI_USAGE);
     CHECK_INT(BENCH("load", "--file", "/no/such/file"), CLI_FAILED);
     CHECK_INT(BENCH("--help"), CLI_DONE);
+}
+
+TEST(cmd_bench__measures_the_pictures_of_a_small_job)
+{
+    CHECK_INT(BENCH("picture", "--width", "100", "--height", "60", "--turned", "--repeats", "1"), CLI_DONE);
 }
