@@ -251,7 +251,7 @@ static void step(struct call *c, struct result results[N_STREAMS])
 }
 
 /* Two steps on the device, byte for byte the same. */
-static void run_on_device(const struct made *m, const struct size *size, enum weight_mode mode,
+static void run_on_device(const struct made *m, const struct size *size, enum weight_mode mode, enum library_use use,
                           struct result results[N_STREAMS])
 {
     struct result again[N_STREAMS] = { 0 };
@@ -259,6 +259,7 @@ static void run_on_device(const struct made *m, const struct size *size, enum we
     struct call c;
 
     open_bench(&b, BACKEND_CUDA, PRECISION_DEFAULT, mode);
+    backend_use_library(b.be, use);
     open_call(&c, &b, m, size);
     step(&c, results);
     step(&c, again);
@@ -280,7 +281,7 @@ static void check_blocks(enum dtype type, const struct size *size)
     open_call(&c, &b, &m, size);
     step(&c, want);
     close_bench(&b);
-    run_on_device(&m, size, WEIGHTS_STREAM, got);
+    run_on_device(&m, size, WEIGHTS_STREAM, LIBRARY_NEVER, got);
     check_results(dtype_info(type)->name, got, want, N_STREAMS);
     drop(want, N_STREAMS);
     drop(got, N_STREAMS);
@@ -296,18 +297,22 @@ TEST(gpu_real__blocks_of_12b_sizes_compute_what_the_plain_backend_does)
         check_blocks(DT_Q4_K, &size);
 }
 
+/* And with cuDNN, where it is, much the same as without: two ways that know nothing of each other. */
 TEST(gpu_real__blocks_over_a_whole_picture_are_finite_and_the_same_however_weights_are_kept)
 {
     const struct size size = { SIDE / 16, SIDE / 16, N_TXT };
-    struct result stored[N_STREAMS] = { 0 }, expanded[N_STREAMS] = { 0 };
+    struct result stored[N_STREAMS] = { 0 }, expanded[N_STREAMS] = { 0 }, library[N_STREAMS] = { 0 };
     struct made m;
 
     if (device_is_dry())
         SKIP("4608 tokens take hours on a stand-in");
     make_flux(&m, DT_Q8_0);
-    run_on_device(&m, &size, WEIGHTS_STREAM, stored);
-    run_on_device(&m, &size, WEIGHTS_DEQUANT, expanded);
+    run_on_device(&m, &size, WEIGHTS_STREAM, LIBRARY_NEVER, stored);
+    run_on_device(&m, &size, WEIGHTS_DEQUANT, LIBRARY_NEVER, expanded);
+    run_on_device(&m, &size, WEIGHTS_DEQUANT, LIBRARY_ALWAYS, library);
     check_same(stored, expanded, N_STREAMS);
+    check_results("with cuDNN", library, expanded, N_STREAMS);
+    drop(library, N_STREAMS);
     drop(stored, N_STREAMS);
     drop(expanded, N_STREAMS);
     arena_done(&m.arena);

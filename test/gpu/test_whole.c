@@ -196,7 +196,7 @@ static enum err_code compare(void *ctx, const char *name, int n_dims, const int6
 }
 
 /* The picture's digest, with everything on the way compared. */
-static uint64_t check_case(const char *set, int i, enum weight_mode mode)
+static uint64_t check_case(const char *set, int i, enum weight_mode mode, enum library_use use)
 {
     char what[64];
     struct scene s;
@@ -204,9 +204,11 @@ static uint64_t check_case(const char *set, int i, enum weight_mode mode)
     struct fill_dump dump = { compare, &c };
     uint64_t first;
 
-    (void)snprintf(what, sizeof what, "%s fill_%d, %s", set, i, mode == WEIGHTS_STREAM ? "stream" : "dequant");
+    (void)snprintf(what, sizeof what, "%s fill_%d, %s%s", set, i, mode == WEIGHTS_STREAM ? "stream" : "dequant",
+                   use == LIBRARY_NEVER ? "" : ", with cuDNN");
     begin_scene(&s, set, i);
     open_model(&s, s.dir, setting(&s, "transformer", NULL), mode);
+    backend_use_library(s.be, use);
     s.r.dump = &dump;
     first = paint(&s);
     (void)printf("  %s: at most %.2e\n", what, c.worst);
@@ -220,7 +222,7 @@ static uint64_t check_case(const char *set, int i, enum weight_mode mode)
 static void check_cases(const char *set, int first, int n)
 {
     for (int i = first; i < n; i++)
-        CHECK(check_case(set, i, WEIGHTS_DEQUANT) == check_case(set, i, WEIGHTS_STREAM));
+        CHECK(check_case(set, i, WEIGHTS_DEQUANT, LIBRARY_NEVER) == check_case(set, i, WEIGHTS_STREAM, LIBRARY_NEVER));
 }
 
 TEST(gpu_whole__jobs_of_the_small_set_give_the_official_pictures_however_weights_are_kept)
@@ -231,6 +233,12 @@ TEST(gpu_whole__jobs_of_the_small_set_give_the_official_pictures_however_weights
 TEST(gpu_whole__jobs_with_t5_as_gguf_and_less_than_full_strength_give_the_official_pictures)
 {
     check_cases("gguf", 0, 2);
+}
+
+/* Heads of 128, as the real model has them. Where there is no cuDNN this is the same as above. */
+TEST(gpu_whole__jobs_give_the_official_pictures_with_cudnn_too)
+{
+    (void)check_case("gguf", 0, WEIGHTS_DEQUANT, LIBRARY_ALWAYS);
 }
 
 /* --- memory --- */
