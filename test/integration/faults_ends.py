@@ -13,7 +13,6 @@ def test_killed_at_every_stage():
         survivor = h.worker()
         body = h.job("reference")
         equal(survivor.push(body), 204)
-        bad = []
         cases = [(op, when) for op in STAGES for when in (before, after) if (op, when) != ("get", before)]
 
         def one(i, op, when):
@@ -44,13 +43,8 @@ def test_killed_at_every_stage():
             h.check_completed(session, attempts=1 + (had_claimed and not ended))
 
         for i, (op, when) in enumerate(cases):
-            h.cloud.rules.clear()
-            try:
+            with h.case(f"{when.__name__} {op}"):
                 one(i, op, when)
-                equal(h.cloud.violations, [])
-            except AssertionError as e:
-                bad.append(f"{when.__name__} {op}: {e}")
-        assert not bad, "\n  " + "\n  ".join(bad)
 
 
 def ended_by_sigterm(h, op, session, action, seconds, **settings):
@@ -77,11 +71,9 @@ def ended_by_sigterm(h, op, session, action, seconds, **settings):
 def test_sigterm_at_every_stage():
     with House("sigterm") as h:
         survivor = h.worker()
-        bad = []
         for i, op in enumerate(STAGES):
-            h.cloud.rules.clear()
-            session = f"t{i}"
-            try:
+            with h.case(op):
+                session = f"t{i}"
                 status = ended_by_sigterm(h, op, session, lambda r, a: a(r), 9.5)
                 assert status in (204, 503), status
                 if status == 503:
@@ -90,21 +82,14 @@ def test_sigterm_at_every_stage():
                 equal(h.deliver(survivor, session, dumps(envelope("u1", session, f"m-{session}"))), [204])
                 assert text_attempts(h, session) in (1, 2)
                 h.check_completed(session, text_attempts(h, session))
-                equal(h.cloud.violations, [])
-            except AssertionError as e:
-                bad.append(f"{op}: {e}")
-                h.cloud.violations.clear()
-        assert not bad, "\n  " + "\n  ".join(bad)
 
 
 def silent_after_sigterm(name, ops):
     with House(name) as h:
         survivor = h.worker()
-        bad = []
         for i, op in enumerate(ops):
-            h.cloud.rules.clear()
-            session = f"h{i}"
-            try:
+            with h.case(op):
+                session = f"h{i}"
                 status = ended_by_sigterm(h, op, session, h.cloud.hang(30), 9.8)
                 assert status in (503, None), status
                 h.check_waits_or_leased(session)
@@ -112,11 +97,6 @@ def silent_after_sigterm(name, ops):
                 h.expire(session)
                 equal(h.deliver(survivor, session, dumps(envelope("u1", session, f"m-{session}"))), [204])
                 h.check_completed(session, text_attempts(h, session))
-                equal(h.cloud.violations, [])
-            except AssertionError as e:
-                bad.append(f"{op}: {e}")
-                h.cloud.violations.clear()
-        assert not bad, "\n  " + "\n  ".join(bad)
 
 
 def test_sigterm_while_storage_is_silent():
@@ -140,7 +120,6 @@ def test_sigterm_while_everything_is_silent():
 def test_slow_answers_end_at_the_deadline():
     """Each stage in turn falls silent for longer than the job may take."""
     with House("slow", JOB_DEADLINE_SECONDS=5, LEASE_SECONDS=16) as h:
-        bad = []
         stages = ["get", "claim", "media:original.jpg", "stat:edited.jpg", "upload:edited.jpg", "complete"]
         workers = [h.worker() for _ in stages]
 
@@ -166,16 +145,12 @@ def test_slow_answers_end_at_the_deadline():
                 try:
                     future.result()
                 except AssertionError as e:
-                    bad.append(f"{op}: {e}")
-        h.cloud.rules.clear()
+                    h.bad.append(f"{op}: {e}")
         for i, op in enumerate(stages):
-            try:
+            with h.case(f"{op}, delivered again"):
                 h.expire(f"z{i}")
                 h.deliver(workers[0], f"z{i}", dumps(envelope("u1", f"z{i}", f"m-z{i}")))
                 h.check_completed(f"z{i}", text_attempts(h, f"z{i}"))
-            except AssertionError as e:
-                bad.append(f"{op}, delivered again: {e}")
-        assert not bad, "\n  " + "\n  ".join(bad)
 
 
 def test_broken_device_ends_the_worker():

@@ -1,4 +1,5 @@
 """What the tests with a faulty cloud stand on: a cloud, its workers, and what must hold at the end of any test."""
+import contextlib
 import time
 
 from fake_cloud import *  # noqa: F403
@@ -17,7 +18,7 @@ class House:
     """A cloud, its workers, and what must hold at the end of any test."""
 
     def __init__(self, name, **settings):
-        self.name, self.settings, self.workers = name, settings, []
+        self.name, self.settings, self.workers, self.bad = name, settings, [], []
         self.cloud = Cloud()
 
     def __enter__(self):
@@ -30,10 +31,22 @@ class House:
             w.process.wait()
         self.cloud.stop()
         if kind is None:
+            assert not self.bad, "\n  " + "\n  ".join(self.bad)
             equal(self.cloud.violations, [])
             for w in self.workers:
                 for line in w.log().splitlines():
                     assert "Sanitizer" not in line and "runtime error" not in line, line
+
+    @contextlib.contextmanager
+    def case(self, label):
+        """One of several in a test, with no rules yet: what goes wrong in it is told at the end, after the others."""
+        self.cloud.rules.clear()
+        try:
+            yield
+            equal(self.cloud.violations, [])
+        except AssertionError as e:
+            self.bad.append(f"{label}: {e}")
+            self.cloud.violations.clear()
 
     def worker(self, name="", **settings):
         w = Worker(self.cloud, f"faults-{self.name}-{len(self.workers)}{name}", **{**DEFAULTS, **self.settings, **settings})
@@ -90,22 +103,15 @@ def run_cases(name, cases, **settings):
     """One worker, one session per case: (label, [(op, action, times)], answers it may give until the ack)."""
     with House(name, **settings) as h:
         w = h.worker()
-        bad = []
         for i, (label, rules, first) in enumerate(cases):
-            session = f"case-{i}"
-            h.cloud.rules.clear()
-            body = h.job(session)
-            for op, action, times in rules:
-                h.cloud.on(op, action(h, session) if getattr(action, "needs_house", False) else action, times)
-            try:
+            with h.case(label):
+                session = f"case-{i}"
+                body = h.job(session)
+                for op, action, times in rules:
+                    h.cloud.on(op, action(h, session) if getattr(action, "needs_house", False) else action, times)
                 answers = h.deliver(w, session, body)
                 equal(answers[0], first, "first answer")
                 h.check_completed(session, text_attempts(h, session))
-                equal(h.cloud.violations, [])
-            except AssertionError as e:
-                bad.append(f"{label}: {e}")
-                h.cloud.violations.clear()
-        assert not bad, "\n  " + "\n  ".join(bad)
 
 
 def text_attempts(h, session):
@@ -137,16 +143,9 @@ def flip(reply):
 
 
 def at_every_stage(h, w, prefix, change, check, when=before, stages=STAGES):
-    bad = []
     for i, op in enumerate(stages):
-        session = f"{prefix}-{i}"
-        h.cloud.rules.clear()
-        body = h.job(session)
-        h.cloud.on(op, when(lambda s=session: change(s)))
-        try:
+        with h.case(op):
+            session = f"{prefix}-{i}"
+            body = h.job(session)
+            h.cloud.on(op, when(lambda s=session: change(s)))
             check(session, op, body, w.push(body))
-            equal(h.cloud.violations, [])
-        except AssertionError as e:
-            bad.append(f"{op}: {e}")
-            h.cloud.violations.clear()
-    assert not bad, "\n  " + "\n  ".join(bad)
