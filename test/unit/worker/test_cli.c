@@ -1,11 +1,10 @@
 #include "worker/cli.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "test/support/check.h"
+#include "test/support/outputs.h"
 
 struct args {
     const char *models, *file, *out, *result;
@@ -33,19 +32,12 @@ static int parse(struct args *a, int argc, char **argv)
         CLI_BACKEND_OPTIONS(a->backend),
     };
     const struct cli_command command = { "test", "a command", options, CLI_COUNT(options) };
-    int out = dup(1), errors = dup(2), null = open("/dev/null", O_WRONLY), status;
+    const struct outputs before = outputs_redirect(NULL);
+    int status;
 
     *a = (struct args){ 0 };
-    (void)fflush(stdout);
-    (void)dup2(null, 1);
-    (void)dup2(null, 2);
     status = cli_parse(&command, argc, argv);
-    (void)fflush(stdout);
-    (void)dup2(out, 1);
-    (void)dup2(errors, 2);
-    (void)close(out);
-    (void)close(errors);
-    (void)close(null);
+    outputs_restore(&before);
     return status;
 }
 

@@ -1,29 +1,21 @@
 /* The command bench from its arguments: what it refuses, and a small run that ends well. */
-#include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "test/support/bytes.h"
 #include "test/support/check.h"
+#include "test/support/outputs.h"
 #include "worker/cli.h"
 #include "worker/commands.h"
 
 /* What it prints goes nowhere here. */
 static int quiet(const char *const *argv)
 {
-    int argc = 0, out = dup(1), errors = dup(2), null = open("/dev/null", O_WRONLY), status;
+    const struct outputs before = outputs_redirect(NULL);
+    int argc = 0, status;
 
     while (argv[argc])
         argc++;
-    (void)dup2(null, 1);
-    (void)dup2(null, 2);
     status = cmd_bench(argc, (char **)(uintptr_t)argv);
-    (void)fflush(stdout);
-    (void)dup2(out, 1);
-    (void)dup2(errors, 2);
-    (void)close(out);
-    (void)close(errors);
-    (void)close(null);
+    outputs_restore(&before);
     return status;
 }
 #define BENCH(...) quiet((const char *const[]){ "bench", __VA_ARGS__, NULL })

@@ -8,6 +8,7 @@
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
+#include "test/support/outputs.h"
 
 extern char **environ;
 
@@ -17,21 +18,19 @@ static char printed[16384];
 static int doctor(char **env, char *option)
 {
     char *argv[] = { "doctor", option, NULL }, **real_env = environ;
-    FILE *out = tmpfile();
-    int saved = dup(STDOUT_FILENO), status;
+    const char *path = temp_path("doctor.txt");
+    const struct outputs before = outputs_redirect(path);
+    FILE *f;
+    int status;
 
-    CHECK(out && saved >= 0);
-    (void)fflush(stdout);
-    (void)dup2(fileno(out), STDOUT_FILENO);
     environ = env;
     status = cmd_doctor(option ? 2 : 1, argv);
     environ = real_env;
-    (void)fflush(stdout);
-    (void)dup2(saved, STDOUT_FILENO);
-    (void)close(saved);
-    rewind(out);
-    printed[fread(printed, 1, sizeof printed - 1, out)] = 0;
-    (void)fclose(out);
+    outputs_restore(&before);
+    f = fopen(path, "r");
+    CHECK(f);
+    printed[fread(printed, 1, sizeof printed - 1, f)] = 0;
+    (void)fclose(f);
     return status;
 }
 

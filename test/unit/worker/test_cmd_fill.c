@@ -1,5 +1,4 @@
 /* The commands fill and vae from their arguments to their files. */
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,22 +9,21 @@
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
+#include "test/support/outputs.h"
 #include "test/support/pictures.h"
 #include "worker/cli.h"
 #include "worker/commands.h"
 
-/* What a command says on stderr goes nowhere here. */
+/* What a command prints goes nowhere here. */
 static int quiet(int (*command)(int, char **), const char *const *argv)
 {
-    int argc = 0, errors = dup(2), null = open("/dev/null", O_WRONLY), status;
+    const struct outputs before = outputs_redirect(NULL);
+    int argc = 0, status;
 
     while (argv[argc])
         argc++;
-    (void)dup2(null, 2);
     status = command(argc, (char **)(uintptr_t)argv);
-    (void)dup2(errors, 2);
-    (void)close(errors);
-    (void)close(null);
+    outputs_restore(&before);
     return status;
 }
 #define RUN(command, ...) quiet(command, (const char *const[]){ __VA_ARGS__, NULL })

@@ -1,35 +1,24 @@
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "kernels/base/file.h"
 #include "models/tensor_file.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
+#include "test/support/outputs.h"
 #include "worker/commands.h"
 
 enum { ARENA_BYTES = 16 << 20 };
 
-/* Runs the command with its stdout and stderr in files. */
+/* Runs the command; its stdout goes into the file `out`. */
 static int run(const char *out, int argc, char **argv)
 {
-    int old_out = dup(1), old_err = dup(2), status;
-    int to = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0666), null = open("/dev/null", O_WRONLY);
+    const struct outputs before = outputs_redirect(out);
+    int status = cmd_inspect(argc, argv);
 
-    (void)fflush(stdout);
-    (void)dup2(to, 1);
-    (void)dup2(null, 2);
-    status = cmd_inspect(argc, argv);
-    (void)fflush(stdout);
-    (void)dup2(old_out, 1);
-    (void)dup2(old_err, 2);
-    (void)close(to);
-    (void)close(null);
-    (void)close(old_out);
-    (void)close(old_err);
+    outputs_restore(&before);
     return status;
 }
 #define RUN(out, ...)                                                              \

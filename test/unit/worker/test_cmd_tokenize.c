@@ -1,12 +1,11 @@
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "kernels/base/file.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
+#include "test/support/outputs.h"
 #include "worker/commands.h"
 
 /* Runs the command; its stdout goes to *ret_out, its stderr nowhere. */
@@ -14,23 +13,15 @@ static int run(const char *encoder, const char *models, const char *text, char *
 {
     char *argv[] = { "tokenize", "--models", (char *)models, "--encoder", (char *)encoder, (char *)text, NULL };
     const char *path = temp_path("tokenize.txt");
-    int old_out = dup(1), old_err = dup(2), to = open(path, O_RDWR | O_CREAT | O_TRUNC, 0666), status;
-    int null = open("/dev/null", O_WRONLY);
-    ssize_t n;
+    const struct outputs before = outputs_redirect(path);
+    int status = cmd_tokenize(text ? 6 : 5, argv);
+    FILE *f;
 
-    (void)fflush(stdout);
-    (void)dup2(to, 1);
-    (void)dup2(null, 2);
-    status = cmd_tokenize(text ? 6 : 5, argv);
-    (void)fflush(stdout);
-    (void)dup2(old_out, 1);
-    (void)dup2(old_err, 2);
-    n = pread(to, ret_out, size - 1, 0);
-    ret_out[n > 0 ? n : 0] = '\0';
-    (void)close(to);
-    (void)close(null);
-    (void)close(old_out);
-    (void)close(old_err);
+    outputs_restore(&before);
+    f = fopen(path, "r");
+    CHECK(f);
+    ret_out[fread(ret_out, 1, size - 1, f)] = '\0';
+    (void)fclose(f);
     return status;
 }
 
