@@ -23,6 +23,7 @@
  * Source     Dao 2023 (FlashAttention-2)
  */
 #include "kernels/cuda/kernel.cuh"
+#include "kernels/cuda/tile.cuh"
 
 extern "C" {
 #include "kernels/backend.h"
@@ -42,16 +43,6 @@ struct flash {
     int bias_cols;
     float scale;
 };
-
-/*
- * Where eight columns (16 bytes) of a row of a tile lie. The last three bits of the number of the eight are turned by
- * those of the row: eight rows of one column then lie in eight different groups of banks. Each bit is turned for
- * itself, so 16 n columns further on lies tile_at(row, eight) ^ 16 n.
- */
-template <int D> DEVICE int tile_at(int row, int eight)
-{
-    return row * D + (eight ^ (row & 7)) * 8;
-}
 
 /* Starts the copy of N_ROWS rows from `first` on; zeros from n on. A thread copies one column of every eighth (or
  * sixteenth) row, so that all its targets are a constant apart: those rows turn the columns alike. */

@@ -1,14 +1,16 @@
 /*
- * conv2d.c - a convolution as a matrix product of what each pixel sees with the weights.
+ * conv2d.c - who computes a convolution.
  *
- * The rows of that matrix (conv_rows.cu) are made in the workspace a tile at a time, and a tile is small enough to stay
- * in the second-level cache between being written and being read. So the factor of nine in traffic stays off the
- * memory, cuDNN with its gigabyte of libraries stays out of the container, and the product, in f32, takes bias and
- * residual along before its one rounding. The convolutions are under one percent of a job's work.
+ * One that sees a pixel at a time is a matrix product as it stands, so cuBLASLt has it. Otherwise conv_mma.cu, straight
+ * from the picture: nearly all of the autoencoder's work. What is left, pictures of 3 and latents of 16 channels,
+ * becomes a matrix product of what each pixel sees with the weights. The rows of that matrix (conv_rows.cu) are made in
+ * the workspace a tile at a time, small enough to stay in the second-level cache between being written and being read.
+ * In all three the sum, in f32, takes bias and residual along before its one rounding.
  *
- * cuDNN is not used for them on Hopper either. Its compiled kernels round the sums to bf16, which makes the error of
- * the autoencoder one and a half times as large; for a result in f32 it has kernels of Ampere's instructions, or one of
- * Hopper's that takes a second or more to compile for each of the twenty-odd shapes of a picture's size (9.19).
+ * cuDNN with its gigabyte of libraries stays out of the container, and it is not used on Hopper either. Its compiled
+ * kernels round the sums to bf16, which makes the error of the autoencoder one and a half times as large; for a result
+ * in f32 it has kernels of Ampere's instructions, or one of Hopper's that takes a second or more to compile for each of
+ * the twenty-odd shapes of a picture's size (9.19).
  */
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/product_kernels.h"
@@ -22,7 +24,6 @@ struct conv {
     const struct conv_args *args;
     struct cuda_product product; /* of all rows */
     char *tile;
-    bool in_place; /* x itself has the rows: a 1x1 convolution */
 };
 
 int64_t cuda_conv_row(const struct conv_weight *w)
@@ -84,7 +85,31 @@ static bool rows_are_pixels(const struct conv *c)
     const struct conv_args *a = c->args;
 
     return c->w->kh == 1 && c->w->kw == 1 && a->stride == 1 && !a->pad_top && !a->pad_left && !a->pad_bottom &&
-           !a->pad_right && c->x.dtype == DT_BF16 && c->product.k == c->w->c_in;
+           !a->pad_right && c->x.dtype == DT_BF16 && cuda_conv_row(c->w) == c->w->c_in;
+}
+
+static enum err_code run_product(struct conv *c, const struct tensor *bias, const struct tensor *residual,
+                                 struct err *err)
+{
+    bool add = residual && residual->dtype == c->y.dtype;
+    enum err_code rc;
+
+    c->product = (struct cuda_product){ .m = c->y.dims[0] * c->y.dims[1],
+                                        .n = c->w->c_out,
+                                        .k = cuda_conv_row(c->w),
+                                        .b = c->w->data,
+                                        .a = c->x.data,
+                                        .d = c->y.data,
+                                        .d_type = c->y.dtype };
+    c->product.a_stride = c->product.b_stride = c->product.k;
+    c->product.d_stride = c->w->c_out;
+    c->product.add = add ? residual->data : NULL;
+    rc = cuda_product_bias(c->cuda, bias, c->y.dtype, &c->tile, &c->product.bias, err);
+    if (!rc)
+        rc = rows_are_pixels(c) ? cuda_product_run(c->cuda, &c->product, err) : run_tiles(c, err);
+    if (!rc && residual && !add)
+        rc = cuda_gate_add(&c->cuda->base, &c->y, NULL, residual, err);
+    return rc;
 }
 
 enum err_code cuda_conv2d(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
@@ -92,24 +117,9 @@ enum err_code cuda_conv2d(struct backend *be, struct tensor *y, const struct ten
                           struct err *err)
 {
     struct cuda *cuda = cuda_of(be);
-    bool add = residual && residual->dtype == y->dtype;
     struct conv c = { .cuda = cuda, .x = *x, .y = *y, .w = w, .args = args, .tile = cuda->workspace };
-    enum err_code rc;
 
-    c.product = (struct cuda_product){ .m = y->dims[0] * y->dims[1],
-                                       .n = w->c_out,
-                                       .k = cuda_conv_row(w),
-                                       .b = w->data,
-                                       .a = x->data,
-                                       .d = y->data,
-                                       .d_type = y->dtype };
-    c.product.a_stride = c.product.b_stride = c.product.k;
-    c.product.d_stride = w->c_out;
-    c.product.add = add ? residual->data : NULL;
-    rc = cuda_product_bias(cuda, bias, y->dtype, &c.tile, &c.product.bias, err);
-    if (!rc)
-        rc = rows_are_pixels(&c) ? cuda_product_run(cuda, &c.product, err) : run_tiles(&c, err);
-    if (!rc && residual && !add)
-        rc = cuda_gate_add(be, y, NULL, residual, err);
-    return rc;
+    if (rows_are_pixels(&c) || !k_conv_mma_fits(x, w))
+        return run_product(&c, bias, residual, err);
+    return cuda_status((cudaError_t)k_conv_mma(y, x, w, bias, residual, args, cuda->stream), "conv2d", err);
 }

@@ -85,6 +85,18 @@ DEVICE void copy_async_wait()
     asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
+/* Ends a group of the thread's copies; it may be empty. */
+DEVICE void copy_async_group()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+/* As copy_async_wait, for all groups but the last N_LAST. */
+template <int N_LAST> DEVICE void copy_async_wait_but()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(N_LAST) : "memory");
+}
+
 /*
  * Four 8x8 matrices of 16-bit values from shared memory: lane 8m + r gives the address of row r of matrix m (16 bytes,
  * aligned). ret[m] holds row lane/4, columns 2(lane%4) and the next; transposed: rows 2(lane%4) and the next, column

@@ -29,6 +29,14 @@ int k_product_plain(struct tensor *d, const struct tensor *a, const struct tenso
 int k_conv_rows(struct tensor *dst, const struct tensor *x, int64_t first, int64_t out_width, int kh, int kw,
                 const struct conv_args *args, cudaStream_t stream);
 
+/*
+ * A whole convolution on tensor cores, without a matrix of rows: op_conv2d's arguments, y and residual F32 or BF16 in
+ * any mixture, the same tensor or not; weights bf16 [c_out, kh * kw * c_in]. For what k_conv_mma_fits() lets through.
+ */
+bool k_conv_mma_fits(const struct tensor *x, const struct conv_weight *w);
+int k_conv_mma(struct tensor *y, const struct tensor *x, const struct conv_weight *w, const struct tensor *bias,
+               const struct tensor *residual, const struct conv_args *args, cudaStream_t stream);
+
 #ifdef __cplusplus
 }
 #endif

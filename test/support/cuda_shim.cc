@@ -40,6 +40,7 @@ struct fiber {
 struct copy {
     void *to;
     uint8_t bytes[16];
+    int group;
 };
 
 struct thread {
@@ -47,7 +48,7 @@ struct thread {
     dim3 index;
     void *lane; /* what it left for its warp */
     struct copy copies[MAX_COPIES];
-    int n_copies;
+    int n_copies, n_groups; /* under way; ended so far */
 };
 
 struct {
@@ -240,7 +241,7 @@ void run_block(void)
     memset(block.n_at_warp, 0, sizeof block.n_at_warp);
     for (int i = 0; i < block.n_threads; i++) {
         block.states[i] = NEW;
-        block.threads[i].n_copies = 0;
+        block.threads[i].n_copies = block.threads[i].n_groups = 0;
     }
     while (block.n_ended < block.n_threads) {
         bool moved = release_block();
@@ -398,19 +399,43 @@ void copy_async_16(void *shared, const void *global, bool wanted)
     if ((uintptr_t)shared % 16 || (uintptr_t)global % 16)
         die("a copy of 16 bytes that is not aligned");
     copy->to = shared;
+    copy->group = t->n_groups;
     memset(copy->bytes, 0, sizeof copy->bytes);
     if (wanted)
         memcpy(copy->bytes, global, sizeof copy->bytes);
     memset(shared, 0xff, sizeof copy->bytes);
 }
 
+/* Brings in the copies of the groups before `end`. */
+static void finish_copies(struct thread *t, int end)
+{
+    int n = 0;
+
+    for (int i = 0; i < t->n_copies; i++)
+        if (t->copies[i].group < end)
+            memcpy(t->copies[i].to, t->copies[i].bytes, sizeof t->copies[i].bytes);
+        else
+            t->copies[n++] = t->copies[i];
+    t->n_copies = n;
+}
+
 void copy_async_wait(void)
 {
     struct thread *t = &block.threads[block.current];
 
-    for (int i = 0; i < t->n_copies; i++)
-        memcpy(t->copies[i].to, t->copies[i].bytes, sizeof t->copies[i].bytes);
-    t->n_copies = 0;
+    finish_copies(t, t->n_groups + 1);
+}
+
+void copy_async_group(void)
+{
+    block.threads[block.current].n_groups++;
+}
+
+void cuda_shim_wait_but(int n_last)
+{
+    struct thread *t = &block.threads[block.current];
+
+    finish_copies(t, t->n_groups - n_last);
 }
 
 struct load_call {

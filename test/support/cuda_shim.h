@@ -125,6 +125,12 @@ float exp2_fast(float x);
 float lane_xor(float value, int mask);
 void copy_async_16(void *shared, const void *global, bool wanted);
 void copy_async_wait(void);
+void copy_async_group(void);
+void cuda_shim_wait_but(int n_last);
+template <int N_LAST> static inline void copy_async_wait_but()
+{
+    cuda_shim_wait_but(N_LAST);
+}
 void load_matrices(uint32_t ret[4], const void *row);
 void load_matrices_transposed(uint32_t ret[4], const void *row);
 void matrix_product(float sum[4], const uint32_t a[4], uint32_t b0, uint32_t b1);

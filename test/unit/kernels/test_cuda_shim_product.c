@@ -1,6 +1,6 @@
 /*
  * The kernels around a matrix product on the shim, against the plain backend or the formula: what follows a product, a
- * product by plain loops, the pixels a convolution sees. An exp, a tanh and a division of a few ulp: 1e-6.
+ * product by plain loops. An exp, a tanh and a division of a few ulp: 1e-6.
  */
 #include <math.h>
 
@@ -93,56 +93,4 @@ TEST(cuda_shim__plain_product_agrees_with_the_formula)
             product_case(1, 1, 1, form & 1, parts, form & 2 ? DT_BF16 : DT_F32);
             product_case(9, 37, 50, form & 1, parts, form & 2 ? DT_BF16 : DT_F32);
         }
-}
-
-struct window {
-    int64_t height, width, channels;
-    int kernel, stride, pad_before, pad_after;
-};
-
-/* What pixel `p` of the output sees through tap (ky, kx) of channel c; 0 outside the picture. */
-static float seen(const struct tensor *x, const struct window *w, int64_t out_width, int64_t p, int ky, int kx,
-                  int64_t c)
-{
-    int64_t row = p / out_width * w->stride + ky - w->pad_before, col = p % out_width * w->stride + kx - w->pad_before;
-
-    return row < 0 || row >= w->height || col < 0 || col >= w->width ? 0 : sample_at(x, row * w->width + col, c);
-}
-
-static void conv_rows_case(const struct window *w, enum dtype t)
-{
-    int64_t out_height = (w->height + w->pad_before + w->pad_after - w->kernel) / w->stride + 1;
-    int64_t out_width = (w->width + w->pad_before + w->pad_after - w->kernel) / w->stride + 1;
-    int64_t taps = (int64_t)w->kernel * w->kernel, cols = (taps * w->channels + 7) & ~(int64_t)7;
-    int64_t first = out_height * out_width / 3, n = out_height * out_width - first;
-    struct tensor x = sample_3d(t, w->height, w->width, w->channels), y = sample_2d(DT_BF16, n, cols, 0);
-    struct tensor want = shim_twin(&y);
-    struct conv_args args = { w->stride, w->pad_before, w->pad_before, w->pad_after, w->pad_after };
-
-    for (int64_t p = 0; p < n; p++)
-        for (int64_t i = 0; i < cols; i++) {
-            int tap = (int)(i / w->channels);
-            float value = tap < taps ? seen(&x, w, out_width, first + p, tap / w->kernel, tap % w->kernel,
-                                            i % w->channels)
-                                     : 0;
-
-            sample_put(&want, p, i, value);
-        }
-    ON_SHIM(&y, k_conv_rows(out, &x, first, out_width, w->kernel, w->kernel, &args, NULL));
-    shim_check_same(&y, &want);
-    CHECK(sample_done());
-}
-
-TEST(cuda_shim__conv_rows_are_what_each_pixel_sees)
-{
-    static const struct window windows[] = {
-        { 1, 1, 1, 1, 1, 0, 0 },  { 5, 7, 3, 3, 1, 1, 1 },  { 9, 6, 16, 3, 2, 0, 1 },
-        { 6, 5, 12, 1, 1, 0, 0 }, { 12, 11, 8, 3, 1, 1, 1 }, { 7, 9, 24, 3, 2, 0, 1 },
-    };
-
-    for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
-        sample_seed(i);
-        conv_rows_case(&windows[i], DT_F32);
-        conv_rows_case(&windows[i], DT_BF16);
-    }
 }
