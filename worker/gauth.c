@@ -16,7 +16,7 @@ enum {
     RENEW_BELOW_MS = 225 * 1000, /* what Google's libraries wait for: earlier, the metadata server repeats itself */
     USABLE_ABOVE_MS = 10 * 1000, /* a call takes time too */
     PAUSE_AFTER_FAILURE_MS = 15 * 1000,
-    WAIT_FOR_OTHER_MS = 10000,
+    WAIT_SLICE_MS = 100, /* how late a thread that waits for another notices that it must stop */
     LIFETIME_MAX_S = 3600,
     LIFETIME_UNKNOWN_S = 300,
     REPLY_MAX = 64 << 10,
@@ -279,12 +279,19 @@ static enum err_code renew(struct gauth *g, const struct budget *b, struct err *
     return rc;
 }
 
-static void wait_for_other(struct gauth *g)
+/* For as long as this call may take itself: the other one, whose attempts end sometime, may have more patience. */
+static enum err_code wait_for_other(struct gauth *g, const struct budget *b, struct err *err)
 {
-    struct timespec until = wait_deadline(WAIT_FOR_OTHER_MS);
+    while (g->renewing) {
+        struct timespec until = wait_deadline(WAIT_SLICE_MS);
 
-    while (g->renewing && wait_until(&g->renewed, &g->lock, &until))
-        ;
+        if (budget_cancelled(b))
+            return err_set(err, ERR_CANCELLED, "token: cancelled while another thread fetches it");
+        if (budget_left_ms(b) == 0)
+            return err_set(err, ERR_DEADLINE, "token: no time left, and another thread still fetches it");
+        (void)wait_until(&g->renewed, &g->lock, &until);
+    }
+    return ERR_OK;
 }
 
 /* Makes sure that there is a token to be used, with the lock held. */
@@ -298,11 +305,9 @@ static enum err_code ensure(struct gauth *g, const struct budget *b, struct err 
     if (left_ms(g) > USABLE_ABOVE_MS && (g->renewing || sys_mono_ms(g->sys) < g->no_renewal_before_ms))
         return ERR_OK;
     if (g->renewing) {
-        wait_for_other(g);
+        TRY(wait_for_other(g, b, err));
         if (left_ms(g) > 0)
             return ERR_OK;
-        if (g->renewing)
-            return err_set(err, ERR_UNAVAILABLE, "token: still being fetched by another thread");
     }
     rc = renew(g, b, &why); /* a token that lives for no time at all is good for the call that fetched it */
     if (!rc || left_ms(g) > USABLE_ABOVE_MS)

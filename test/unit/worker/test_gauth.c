@@ -449,3 +449,46 @@ TEST(gauth__fetches_once_for_many_threads)
     CHECK_INT(answers_given, 1);
     stop();
 }
+
+/* The answer comes when `may_answer` says so. */
+static _Atomic bool is_asked, may_answer;
+
+static struct script_reply late_answer(void *ctx, const struct script_request *req)
+{
+    is_asked = true;
+    while (!may_answer)
+        (void)usleep(1000);
+    return slow_answer(ctx, req);
+}
+
+static bool always(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+TEST(gauth__waits_for_another_thread_no_longer_than_its_own_call_may_take)
+{
+    struct budget cancelled, late;
+    const char *value = NULL;
+    pthread_t first, second;
+    int good[2];
+
+    prepare();
+    start();
+    is_asked = may_answer = false;
+    f.s.handle = late_answer;
+    cancelled = late = f.s.budget;
+    cancelled.cancelled = always;
+    late.deadline_mono_ms = sys_mono_ms(&f.s.sys);
+    CHECK_INT(pthread_create(&first, NULL, get_header, &good[0]), 0);
+    while (!is_asked)
+        (void)usleep(1000);
+    CHECK_INT(gauth_header(f.g, GAUTH_STORAGE, &cancelled, &f.a, &value, NULL), ERR_CANCELLED);
+    CHECK_INT(gauth_header(f.g, GAUTH_STORAGE, &late, &f.a, &value, NULL), ERR_DEADLINE);
+    CHECK_INT(pthread_create(&second, NULL, get_header, &good[1]), 0);
+    may_answer = true;
+    CHECK(pthread_join(first, NULL) == 0 && pthread_join(second, NULL) == 0);
+    CHECK(good[0] && good[1]);
+    stop();
+}
