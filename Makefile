@@ -167,7 +167,7 @@ $(BUILD)/gpu-dry: $(GPU_TESTS) $(DRY_OBJ) $(BUILD)/libgpumodels.a $(BUILD)/libdr
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(GPU_LDLIBS) -lstdc++
 $(BUILD)/libdrykernels.a: $(call obj,$(SRC_KERNELS))
 
-gpu-dry: ## the GPU tests on a stand-in for CUDA, where there are its headers; T="parts of names": gpu_ a minute, all half an hour
+gpu-dry: ## the GPU tests on a stand-in for CUDA, where there are its headers; T="parts of names"; all of them take four minutes
 ifneq ($(SRC_CUDA),)
 	$(Q)$(MAKE) --no-print-directory $(BUILD)/gpu-dry
 	$(Q)GPU_TEST_DRY=1 GPU_TEST_REPEATS=2 OMP_WAIT_POLICY=passive $(BUILD)/gpu-dry $(T)
