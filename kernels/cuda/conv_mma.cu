@@ -15,11 +15,12 @@
  *                else:   the 8 x 16 pixels that this tap sees (stride 2, or a single tap), in three
  *            both 24 KB. With the weights 48 KB: two blocks a multiprocessor in the 100 KB of sm_89, so that one
  *            begins or ends while the other computes. A warp owns 64 pixels x 64 channels (32 x 32 of the narrow
- *            form): 128 registers of sums, 32 of fragments, some 60 of addresses (-Xptxas -v: within the 255 of two
- *            blocks, nothing is spilled on sm_80, 89 and 90). A step is 64 products of a warp for 16 reads of
- *            fragments, and some 100 other instructions where a patch begins, half of that elsewhere
+ *            form): 128 registers of sums, 64 of fragments, the others for addresses (-Xptxas -v: nothing is spilled
+ *            within the 255 of two blocks on sm_80, 89 and 90). A step of a warp is 64 products, 16 reads of fragments,
+ *            and about 190 other instructions where a patch begins, 110 elsewhere: 1024 cycles of a tensor core of the
+ *            L4 for the products
  * Moves      from the second-level cache, a block and 32 channels, of 9 taps: 180 pixels (11.5 KB) and the weights
- *            (74 KB): 86 KB for 4.7 M multiplications and sums. Decoding 1024 x 1024 (9.9 TFLOP) 90 GB, of which 77 are
+ *            (74 KB): 85 KB for 4.7 M multiplications and sums. Decoding 1024 x 1024 (9.9 TFLOP) 88 GB, of which 77 are
  *            weights; from memory x once, y and the residual once
  *            FLOPs 2 H' W' c_out kh kw c_in: bound by the tensor cores
  * Numerics   products bf16, sums f32 that start as the bias; rounded once at the store. The order of all sums is fixed:

@@ -16,7 +16,7 @@
  */
 #include "kernels/cuda/kernel.cuh"
 
-enum { THREADS = 256, MAX_SLABS = 1024, MIN_SLAB_PIXELS = 64 };
+enum { THREADS = 256, MAX_SLABS = 1024, MIN_SLAB_PIXELS = 64, AT_ONCE = 8 };
 
 struct moments {
     float n, mean, squares; /* squares of the deviations from the mean, summed */
@@ -79,18 +79,32 @@ static __global__ void __launch_bounds__(THREADS) channel_moments(struct rows x,
     }
 }
 
+/* Number i of the sums of the block's group: channel i % group over slab i / group. */
+DEVICE struct moments part_of(const struct scratch &s, unsigned i, int64_t n_pixels, int64_t n_channels, unsigned group)
+{
+    int64_t slab = i / group, channel = blockIdx.x * group + i % group;
+    float2 part = s.channels[slab * n_channels + channel];
+
+    return { (float)(slab_end(s, slab, n_pixels) - slab * s.slab_pixels), part.x, part.y };
+}
+
+/* A few sums are on their way at a time: the kernel is too small to hide the wait for one behind other warps. */
 static __global__ void __launch_bounds__(THREADS)
     group_moments(struct scratch s, int64_t n_pixels, int64_t n_channels, int64_t group, float eps)
 {
     DYNAMIC_SHARED(struct moments, shared); /* [THREADS] */
     struct moments sum = { 0, 0, 0 };
+    int64_t n = s.n_slabs * group;
 
-    for (int64_t i = threadIdx.x; i < s.n_slabs * group; i += THREADS) {
-        int64_t slab = i / group;
-        float2 part = s.channels[slab * n_channels + blockIdx.x * group + i % group];
-        float n = (float)(slab_end(s, slab, n_pixels) - slab * s.slab_pixels);
+    for (int64_t first = threadIdx.x; first < n; first += AT_ONCE * THREADS) {
+        struct moments parts[AT_ONCE];
 
-        sum = combined(sum, { n, part.x, part.y });
+        UNROLLED(i, AT_ONCE)
+            parts[i] = part_of(s, first + i * THREADS < n ? (unsigned)(first + i * THREADS) : 0, n_pixels, n_channels,
+                               (unsigned)group);
+        UNROLLED(i, AT_ONCE)
+            if (first + i * THREADS < n)
+                sum = combined(sum, parts[i]);
     }
     shared[threadIdx.x] = sum;
     for (unsigned half = THREADS / 2; half; half /= 2) {
@@ -113,7 +127,7 @@ static __global__ void __launch_bounds__(THREADS)
     load4(w, 0, col, scale);
     load4(b, 0, col, shift);
     for (int i = 0; i < 4; i++) {
-        float2 g = s.groups[(col + i < x.n_cols ? col + i : col) / group];
+        float2 g = s.groups[(unsigned)(col + i < x.n_cols ? col + i : col) / (unsigned)group];
 
         mean[i] = g.x;
         scale[i] *= g.y;

@@ -14,19 +14,22 @@
  */
 #include "kernels/cuda/kernel.cuh"
 
+#include <limits.h>
+
 enum { THREADS = 256, WARPS = THREADS / 32 };
 
 static __global__ void __launch_bounds__(THREADS)
     qk_norm_rope(struct rows x, struct rows scale, struct rows rope, int n_heads, float eps)
 {
-    int64_t item = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32, row = item / n_heads, d = scale.n_cols;
+    unsigned item = blockIdx.x * WARPS + threadIdx.x / 32, row = item / (unsigned)n_heads;
+    int64_t d = scale.n_cols;
     int first = 4 * (int)(threadIdx.x % 32);
     struct rows head = x;
     float squares = 0, inverse, v[4], s[4], turn[4];
 
     if (row >= x.n_rows)
         return; /* the whole warp */
-    head.data += item % n_heads * d * (x.f32 ? 4 : 2);
+    head.data += (item - row * (unsigned)n_heads) * d * (x.f32 ? 4 : 2);
     head.n_cols = d;
     head.wide = x.wide && d % 4 == 0;
     for (int64_t c = first; c < d; c += 128) {
@@ -57,6 +60,8 @@ extern "C" int k_qk_norm_rope(struct tensor *x, const struct tensor *scale, cons
 {
     int64_t n_blocks = div_up(tensor_rows(x) * n_heads, WARPS);
 
+    if (n_blocks * WARPS > INT_MAX)
+        return cudaErrorInvalidValue;
     return LAUNCH(qk_norm_rope, (unsigned)n_blocks, THREADS, 0, stream, rows_of(x), rows_of(scale), rows_of(rope),
                   n_heads, eps);
 }

@@ -141,6 +141,7 @@ TEST(cuda_shim__group_norm_agrees_with_plain)
     group_norm_case(DT_F32, DT_F32, 2, 3, 1, 1, false, 0);
     group_norm_case(DT_F32, DT_F32, 2, 2, 1100, 4, true, 0);
     group_norm_case(DT_F32, DT_F32, 1, 1, 40, 4, false, 0);
+    group_norm_case(DT_BF16, DT_F32, 65, 64, 40, 1, false, 0);
 }
 
 TEST(cuda_shim__group_norm_makes_do_with_less_scratch)
