@@ -15,9 +15,9 @@
  *                else:   the 8 x 16 pixels that this tap sees (stride 2, or a single tap), in three
  *            both 24 KB. With the weights 48 KB: two blocks a multiprocessor in the 100 KB of sm_89, so that one
  *            begins or ends while the other computes. A warp owns 64 pixels x 64 channels (32 x 32 of the narrow
- *            form): 128 registers of sums, 64 of fragments, the others for addresses (-Xptxas -v: nothing is spilled
- *            within the 255 of two blocks on sm_80, 89 and 90). A step of a warp is 64 products, 16 reads of fragments,
- *            and about 190 other instructions where a patch begins, 110 elsewhere: 1024 cycles of a tensor core of the
+ *            form): 128 registers of sums, 64 of fragments, some 20 for addresses (-Xptxas -v: 206 to 211 of the 255 of
+ *            two blocks on sm_80, 89 and 90, nothing spilled). A step of a warp is 64 products, 16 reads of fragments,
+ *            and about 270 other instructions where a patch begins, 110 elsewhere: 1024 cycles of a tensor core of the
  *            L4 for the products
  * Moves      from the second-level cache, a block and 32 channels, of 9 taps: 180 pixels (11.5 KB) and the weights
  *            (74 KB): 85 KB for 4.7 M multiplications and sums. Decoding 1024 x 1024 (9.9 TFLOP) 88 GB, of which 77 are
@@ -89,8 +89,10 @@ template <class F> struct sums {
  * (tile_at): PATCH_COLS is even, so eight neighbours of a row lie in different groups of banks whatever the row. */
 template <class F> DEVICE void start_patch(uint16_t *patch, const struct conv &c, int y, int x, int channel)
 {
-    int first = (int)threadIdx.x / (STEP / 8), eight = (int)threadIdx.x % (STEP / 8);
+    int thread = (int)threadIdx.x, first, eight;
 
+    forget(thread); /* else all places of a patch stay in registers between copies */
+    first = thread / (STEP / 8), eight = thread % (STEP / 8);
     UNROLLED(i, F::ROUNDS) {
         int pixel = first + i * ROWS_AT_ONCE, row = pixel / F::PATCH_COLS, col = pixel % F::PATCH_COLS;
         int from_y = y + row * c.stride, from_x = x + col * c.stride;
@@ -237,63 +239,59 @@ DEVICE int64_t value_at(const struct conv &c, const struct place &p, int m, int 
     return y < c.out_height && x < c.out_width ? ((int64_t)y * c.out_width + x) * c.c_out + p.channel : -1;
 }
 
-/* WHOLE: the warp has all its channels, and pairs of them are aligned. */
-template <bool WHOLE, class F, class T>
-DEVICE void add_residual(struct sums<F> &sum, const struct conv &c, const struct place &p, const T *residual)
+/* Residual and store for a warp that has all its channels, in aligned pairs. A row at a time: its loads run at once,
+ * and those of the next stay behind its stores, which might be to the same memory; else they would take all registers.
+ */
+template <class F, class R, class T>
+DEVICE void finish(struct sums<F> &sum, const struct conv &c, const struct place &p, const R *residual, T *y)
+{
+    UNROLLED(m, F::M) {
+        int64_t at[2] = { value_at(c, p, m, 0), value_at(c, p, m, 1) };
+
+        if (residual)
+            UNROLLED(half, 2)
+                UNROLLED(n, F::N) {
+                    float v[2];
+
+                    load_pair(v, residual + (at[half] < 0 ? p.channel : at[half]) + 8 * n);
+                    sum.v[m][n][2 * half] += v[0];
+                    sum.v[m][n][2 * half + 1] += v[1];
+                }
+        UNROLLED(half, 2)
+            if (at[half] >= 0)
+                UNROLLED(n, F::N)
+                    store_pair(y + at[half] + 8 * n, &sum.v[m][n][2 * half]);
+    }
+}
+
+/* The same one value after another, for channels that end within a warp, and odd places. */
+template <class F, class R, class T>
+DEVICE void finish_slowly(struct sums<F> &sum, const struct conv &c, const struct place &p, const R *residual, T *y)
 {
     UNROLLED(m, F::M)
         UNROLLED(half, 2) {
             int64_t at = value_at(c, p, m, half);
             int left = at < 0 ? 0 : c.c_out - p.channel;
-            const T *from = residual + (at < 0 ? p.channel : at);
 
-            UNROLLED(n, F::N) {
-                float v[2] = { 0, 0 };
-
-                if (WHOLE)
-                    load_pair(v, from + 8 * n);
-                else
-                    UNROLLED(i, 2)
-                        if (8 * n + i < left)
-                            v[i] = load_one(from + 8 * n + i);
-                sum.v[m][n][2 * half] += v[0];
-                sum.v[m][n][2 * half + 1] += v[1];
-            }
+            UNROLLED(n, F::N)
+                UNROLLED(i, 2)
+                    if (8 * n + i < left)
+                        store_one(y + at + 8 * n + i,
+                                  sum.v[m][n][2 * half + i] + (residual ? load_one(residual + at + 8 * n + i) : 0.0f));
         }
 }
 
-template <bool WHOLE, class F, class T>
-DEVICE void store(const struct sums<F> &sum, const struct conv &c, const struct place &p, T *y)
+template <class F, class R>
+DEVICE void finish(struct sums<F> &sum, const struct conv &c, const struct place &p, bool whole, const R *residual)
 {
-    UNROLLED(m, F::M)
-        UNROLLED(half, 2) {
-            int64_t at = value_at(c, p, m, half);
-            int left = at < 0 ? 0 : c.c_out - p.channel;
-            T *to = y + at;
-
-            UNROLLED(n, F::N) {
-                const float *v = &sum.v[m][n][2 * half];
-
-                if (WHOLE && left > 0)
-                    store_pair(to + 8 * n, v);
-                if (!WHOLE)
-                    UNROLLED(i, 2)
-                        if (8 * n + i < left)
-                            store_one(to + 8 * n + i, v[i]);
-            }
-        }
-}
-
-template <bool WHOLE, class F> DEVICE void finish(struct sums<F> &sum, const struct conv &c, const struct place &p)
-{
-    if (c.add && c.add_f32)
-        add_residual<WHOLE>(sum, c, p, (const float *)c.add);
-    else if (c.add)
-        add_residual<WHOLE>(sum, c, p, (const uint16_t *)c.add);
-    if (c.y_f32)
-        store<WHOLE>(sum, c, p, (float *)c.y);
+    if (whole && c.y_f32)
+        finish(sum, c, p, residual, (float *)c.y);
+    else if (whole)
+        finish(sum, c, p, residual, (uint16_t *)c.y);
+    else if (c.y_f32)
+        finish_slowly(sum, c, p, residual, (float *)c.y);
     else
-        store<WHOLE>(sum, c, p, (uint16_t *)c.y);
+        finish_slowly(sum, c, p, residual, (uint16_t *)c.y);
 }
 
 template <int CHANNELS, bool WINDOW> static __global__ void __launch_bounds__(THREADS, 2) conv_mma(struct conv c)
@@ -306,6 +304,7 @@ template <int CHANNELS, bool WINDOW> static __global__ void __launch_bounds__(TH
                            (int)blockIdx.x * CHANNELS + warp_out + 2 * (lane % 4) };
     struct step ahead = { 0, 0, 0 };
     struct sums<F> sum;
+    bool whole;
 
     UNROLLED(i, STAGES - 1) {
         start_step<CHANNELS, WINDOW>(shared, c, ahead, i);
@@ -323,10 +322,11 @@ template <int CHANNELS, bool WINDOW> static __global__ void __launch_bounds__(TH
         multiply<F>(sum, patch + row * F::PATCH_COLS * STEP, col, weights + warp_out * STEP, lane);
         stage = stage == STAGES - 1 ? 0 : stage + 1;
     }
-    if (c.paired && (int)blockIdx.x * CHANNELS + warp_out + F::N * 8 <= c.c_out)
-        finish<true>(sum, c, place);
+    whole = c.paired && (int)blockIdx.x * CHANNELS + warp_out + F::N * 8 <= c.c_out;
+    if (c.add_f32)
+        finish(sum, c, place, whole, (const float *)c.add);
     else
-        finish<false>(sum, c, place);
+        finish(sum, c, place, whole, (const uint16_t *)c.add);
 }
 
 template <int CHANNELS, bool WINDOW> static int conv_launch(const struct conv &c, cudaStream_t stream)

@@ -598,7 +598,9 @@ static void conv2d_case(enum dtype tx, enum dtype ty, const struct picture *p)
     CHECK(device_done());
 }
 
-enum { DRY_PRODUCTS = 1 << 30 /* of a convolution on a stand-in */ };
+/* Larger convolutions are computed with the types of the autoencoder alone, and not on a stand-in: the reference takes
+ * a nanosecond for a product. */
+enum { MANY_PRODUCTS = 1 << 30 };
 
 TEST(cuda__conv2d)
 {
@@ -617,12 +619,15 @@ TEST(cuda__conv2d)
     (void)device();
     for (size_t i = 0; i < sizeof pictures / sizeof pictures[0]; i++) {
         const struct picture *p = &pictures[i];
+        bool large = p->h * p->w * p->c_in * p->c_out * p->kernel * p->kernel > MANY_PRODUCTS;
 
-        if (device_is_dry() && p->h * p->w * p->c_in * p->c_out * p->kernel * p->kernel > DRY_PRODUCTS)
+        if (large && device_is_dry())
             continue;
         sample_seed(i);
-        conv2d_case(DT_BF16, DT_BF16, p);
-        conv2d_case(DT_F32, DT_BF16, p);
+        if (!large) {
+            conv2d_case(DT_BF16, DT_BF16, p);
+            conv2d_case(DT_F32, DT_BF16, p);
+        }
         conv2d_case(DT_BF16, DT_F32, p);
     }
 }
