@@ -89,10 +89,10 @@ TEST(cuda_shim__conv_on_tensor_cores_agrees_with_the_plain_backend)
 {
     for (size_t i = 0; i < sizeof pictures / sizeof pictures[0]; i++) {
         sample_seed(i);
-        conv_case(&pictures[i], DT_F32, DT_F32, true);
-        conv_case(&pictures[i], DT_BF16, DT_F32, i % 2);
-        conv_case(&pictures[i], i % 2 ? DT_F32 : DT_BF16, DT_BF16, true);
-        conv_case(&pictures[i], DT_F32, DT_F32, false);
+        conv_case(&pictures[i], DT_F32, DT_F32, i % 4 != 0);
+        conv_case(&pictures[i], DT_BF16, i % 2 ? DT_F32 : DT_BF16, true);
+        if (i % 3 == 0)
+            conv_case(&pictures[i], DT_F32, DT_BF16, true);
     }
 }
 
