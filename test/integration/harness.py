@@ -186,7 +186,7 @@ class Worker:
         with open(self.log_path, encoding="utf-8", errors="replace") as f:
             return f.read()
 
-    def push(self, body, headers=None, path="/inpaint", timeout=120):
+    def push(self, body, headers=None, path="/inpaint", timeout=300):
         return call("POST", self.base + path, body, {"Content-Type": "application/json", **(headers or {})}, timeout)[0]
 
     def terminate(self):
