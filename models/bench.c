@@ -9,21 +9,6 @@
 #include "models/flux.h"
 #include "models/vae.h"
 
-static const struct flux_config flux_fill = {
-    .in_channels = 384,
-    .out_channels = 64,
-    .hidden = 3072,
-    .mlp = 12288,
-    .context = 4096,
-    .pooled = 768,
-    .head_dim = 128,
-    .n_heads = 24,
-    .n_double = 19,
-    .n_single = 38,
-    .guidance = true,
-};
-static const int64_t vae_widths[4] = { 128, 256, 512, 512 };
-
 /* --- the transformer --- */
 
 struct flux_rig {
@@ -144,7 +129,7 @@ static enum err_code time_block(struct flux_rig *r, int block, struct bench_figu
 
 enum err_code bench_blocks(const struct bench_options *o, struct bench_blocks *ret, struct err *err)
 {
-    struct flux_config config = flux_fill;
+    struct flux_config config = random_model_flux_fill;
     struct bench_blocks b = { 0 };
     struct bench_product *product = NULL;
     struct flux_rig r;
@@ -246,7 +231,7 @@ static enum err_code time_kinds(struct flux_rig *r, struct bench_step *b, struct
 
 enum err_code bench_step(const struct bench_options *o, struct bench_step *ret, struct err *err)
 {
-    const struct flux_config *c = &flux_fill;
+    const struct flux_config *c = &random_model_flux_fill;
     struct bench_step b = { 0 };
     struct flux_rig r;
     enum err_code rc = open_flux(&r, o, c, true, err);
@@ -291,7 +276,7 @@ struct vae_rig {
 
 static enum err_code load_vae(struct vae_rig *r, struct err *err)
 {
-    enum err_code rc = random_model_add_vae(&r->rig.made_up, vae_widths, err);
+    enum err_code rc = random_model_add_vae(&r->rig.made_up, random_model_vae_widths, err);
 
     if (!rc)
         rc = random_model_finish(&r->rig.made_up, &r->rig.file, err);

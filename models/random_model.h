@@ -12,9 +12,14 @@
 #define MODELS_RANDOM_MODEL_H
 
 #include "kernels/base/arena.h"
+#include "models/flux.h"
 #include "models/tensor_file.h"
 
 enum { RANDOM_MODEL_MAX = 2048 };
+
+/* The sizes of FLUX.1-Fill and of its autoencoder's levels. The program reads them off the tensors of its files. */
+extern const struct flux_config random_model_flux_fill;
+extern const int64_t random_model_vae_widths[4];
 
 struct random_model {
     struct arena *arena;
@@ -36,7 +41,7 @@ MUST_CHECK enum err_code random_model_add(void *ctx, const char *name, int n_dim
                                           struct err *err);
 MUST_CHECK enum err_code random_model_finish(struct random_model *m, struct tensor_file *ret, struct err *err);
 
-/* The 244 tensors of the autoencoder of FLUX.1 in BFL's names; `widths` of its four levels (128, 256, 512, 512). */
+/* The 244 tensors of the autoencoder of FLUX.1 in BFL's names; `widths` of its four levels. */
 MUST_CHECK enum err_code random_model_add_vae(struct random_model *m, const int64_t widths[4], struct err *err);
 
 #endif

@@ -19,20 +19,6 @@ static const double limit = 2e-2;
 static const size_t address_space = (size_t)16 << 30;
 enum { SCRATCH_BYTES = 256 << 20, SLAB_BYTES = 64 << 20, N_STREAMS = 3, SIDE = 1024 /* pixels */, N_TXT = 512 };
 
-static const struct flux_config flux_fill = {
-    .in_channels = 384,
-    .out_channels = 64,
-    .hidden = 3072,
-    .mlp = 12288,
-    .context = 4096,
-    .pooled = 768,
-    .head_dim = 128,
-    .n_heads = 24,
-    .n_double = 1,
-    .n_single = 1,
-    .guidance = true,
-};
-
 /* --- weights and memory --- */
 
 struct made {
@@ -41,26 +27,28 @@ struct made {
     struct tensor_file file;
 };
 
+/* One block of each kind. */
 static void make_flux(struct made *m, enum dtype type)
 {
+    struct flux_config config = random_model_flux_fill;
     struct err err = { 0 };
 
+    config.n_double = config.n_single = 1;
     *m = (struct made){ 0 };
     CHECK_OK(arena_init(&m->arena, address_space, &err), err);
     CHECK_OK(random_model_init(&m->model, &m->arena, type, false, &err), err);
-    CHECK_OK(flux_describe(&flux_fill, random_model_add, &m->model, &err), err);
+    CHECK_OK(flux_describe(&config, random_model_add, &m->model, &err), err);
     CHECK_OK(random_model_finish(&m->model, &m->file, &err), err);
 }
 
 static void make_vae(struct made *m)
 {
-    static const int64_t widths[4] = { 128, 256, 512, 512 };
     struct err err = { 0 };
 
     *m = (struct made){ 0 };
     CHECK_OK(arena_init(&m->arena, address_space, &err), err);
     CHECK_OK(random_model_init(&m->model, &m->arena, DT_BF16, false, &err), err);
-    CHECK_OK(random_model_add_vae(&m->model, widths, &err), err);
+    CHECK_OK(random_model_add_vae(&m->model, random_model_vae_widths, &err), err);
     CHECK_OK(random_model_finish(&m->model, &m->file, &err), err);
 }
 
