@@ -31,7 +31,7 @@ static enum err_code unavailable(struct cudnn *dnn, struct err *err, const char 
 
 enum err_code cudnn_open(int cuda_major, struct cudnn *ret, struct err *err)
 {
-    struct cudnn dnn = { .library = dlopen(library, RTLD_NOW | RTLD_LOCAL) };
+    struct cudnn dnn = { .shared_object = dlopen(library, RTLD_NOW | RTLD_LOCAL) };
     const struct {
         const char *name;
         void *at; /* where the function's address goes */
@@ -41,10 +41,10 @@ enum err_code cudnn_open(int cuda_major, struct cudnn *ret, struct err *err)
 #undef X
     };
 
-    if (!dnn.library)
+    if (!dnn.shared_object)
         return err_set(err, ERR_UNAVAILABLE, "%s", dlerror());
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-        void *address = dlsym(dnn.library, functions[i].name);
+        void *address = dlsym(dnn.shared_object, functions[i].name);
 
         if (!address)
             return unavailable(&dnn, err, functions[i].name);
@@ -71,7 +71,7 @@ void cudnn_close(struct cudnn *dnn)
 {
     if (dnn->handle)
         (void)dnn->cudnnDestroy(dnn->handle);
-    if (dnn->library)
-        (void)dlclose(dnn->library);
+    if (dnn->shared_object)
+        (void)dlclose(dnn->shared_object);
     *dnn = (struct cudnn){ 0 };
 }

@@ -9,7 +9,7 @@
 #include "kernels/cuda/cudnn_abi.h"
 
 struct cudnn {
-    void *library;
+    void *shared_object;
     void *handle;     /* of the card; or */
     void *properties; /* the description of one that is not there: plans for it cannot run */
 #define X(type, name, args) type(*name) args;
