@@ -1,5 +1,6 @@
 #include "kernels/backend.h"
 
+#include <math.h>
 #include <string.h>
 
 /* CUDA where there is a device; else the CPU, and why. */
@@ -46,6 +47,15 @@ void backend_expect_weights(struct backend *be, enum weight_mode mode, size_t ex
 struct backend_memory backend_memory(struct backend *be)
 {
     return be->ops->memory ? be->ops->memory(be) : (struct backend_memory){ .available = -1 };
+}
+
+bool backend_card(struct backend *be, struct backend_card *ret)
+{
+    if (!be->ops->card)
+        return false;
+    *ret = (struct backend_card){ "", "", "", NAN, NAN, NAN, NAN, NAN };
+    be->ops->card(be, ret);
+    return true;
 }
 
 void backend_use_library(struct backend *be, enum library_use use)

@@ -56,6 +56,16 @@ struct backend_memory {
     int64_t used;      /* of a device with memory of its own, by everybody who uses it; 0 elsewhere */
 };
 
+/* What a card says of itself. Texts are "" and numbers NaN where it does not. */
+struct backend_card {
+    char name[96];      /* "NVIDIA L4" */
+    char driver[40];    /* its version */
+    char libraries[96]; /* those that compute, with their versions */
+    double power_limit_w;
+    double power_w, clock_mhz, temperature_c; /* as of now */
+    double energy_j; /* used since the driver was loaded: watts over any time between two calls */
+};
+
 enum { BACKEND_MARKS = 8 };
 
 /* Who computes what a library may compute in the place of a device's own kernels: whoever is expected to be faster on
@@ -79,6 +89,9 @@ struct backend_ops {
      * `from` was set earlier. slot: 0 .. BACKEND_MARKS - 1 */
     enum err_code (*mark)(struct backend *be, int slot, struct err *err);
     enum err_code (*elapsed)(struct backend *be, int from, int to, double *ret_ms, struct err *err);
+
+    /* NULL where there is no card; takes a millisecond or so and waits for nothing that is queued */
+    void (*card)(struct backend *be, struct backend_card *ret);
 
     /* NULL where there is no choice. Read them through backend_use_library() and backend_describe(). */
     void (*use_library)(struct backend *be, enum library_use use);
@@ -169,6 +182,9 @@ enum precision { PRECISION_DEFAULT, PRECISION_F32, PRECISION_BF16 };
 MUST_CHECK enum err_code backend_open(enum backend_kind kind, enum precision precision, struct backend **ret,
                                       struct err *err);
 void backend_close(struct backend *be); /* takes NULL */
+
+/* The card that a backend computes on; false where it computes on none. */
+bool backend_card(struct backend *be, struct backend_card *ret);
 
 /* As of now; { -1, 0 } where nothing is known. */
 struct backend_memory backend_memory(struct backend *be);

@@ -10,7 +10,8 @@
  *           { "FILE", CLI_TEXT, &a.file, NULL, .help = "the file to read", .required = true },
  *           CLI_BACKEND_OPTIONS(a.backend),
  *       };
- *       int status = cli_parse(&(struct cli_command){ "x", "does x", options, CLI_COUNT(options) }, argc, argv);
+ *       const struct cli_command c = { "x", "does x", options, .n_options = CLI_COUNT(options) };
+ *       int status = cli_parse(&c, argc, argv);
  *
  *       if (status != CLI_RUN)
  *           return status;
@@ -58,6 +59,7 @@ struct cli_command {
     const char *name, *summary;
     const struct cli_option *options;
     int n_options;
+    bool is_program; /* of its own, by this name; else a command of inpaint-worker */
 };
 
 #define CLI_COUNT(options) ((int)(sizeof(options) / sizeof *(options)))
@@ -68,6 +70,9 @@ MUST_CHECK int cli_parse(const struct cli_command *c, int argc, char **argv);
 
 /* One line on stderr with the command's name; returns CLI_FAILED. */
 int cli_fail(const char *command, const struct err *err);
+int cli_failed(const struct cli_command *c, const struct err *err);
+/* The same for usage that the table cannot rule out; returns CLI_USAGE. */
+int cli_misused(const struct cli_command *c, const char *what);
 
 struct cli_backend {
     int kind, precision; /* enum backend_kind, enum precision */

@@ -294,9 +294,9 @@ int cmd_doctor(int argc, char **argv)
     };
     struct doctor d = { .wrong = 0 };
     struct err err = { 0 };
-    int status =
-        cli_parse(&(struct cli_command){ "doctor", "checks everything that serve needs", options, CLI_COUNT(options) },
-                  argc, argv);
+    int status = cli_parse(&(struct cli_command){ "doctor", "checks everything that serve needs", options,
+                                                  .n_options = CLI_COUNT(options) },
+                           argc, argv);
 
     if (status != CLI_RUN)
         return status;

@@ -260,7 +260,7 @@ int cmd_edit(int argc, char **argv)
     };
 
     status = cli_parse(&(struct cli_command){ "edit", "one whole job on a local folder, without the cloud", options,
-                                              CLI_COUNT(options) },
+                                              .n_options = CLI_COUNT(options) },
                        argc, argv);
     if (status == CLI_RUN) {
         l.has_seed = seed != UINT64_MAX;

@@ -346,7 +346,7 @@ int cmd_serve(int argc, char **argv)
     int status;
 
     status = cli_parse(&(struct cli_command){ "serve", "the HTTP service; settings come from the environment", options,
-                                              CLI_COUNT(options) },
+                                              .n_options = CLI_COUNT(options) },
                        argc, argv);
     if (status == CLI_DONE) { /* --help */
         (void)printf("\n");

@@ -20,6 +20,7 @@ extern "C" {
 
 struct cuda_products; /* cuBLASLt and its plans by shape (product.c) */
 struct cuda_dnn;      /* cuDNN and its plans, or the reason for doing without (dnn.c) */
+struct nvml;          /* clock and power (nvml.c) */
 struct cuda_weights;  /* matrices and convolutions on the device (weight.c) */
 
 struct cuda {
@@ -33,6 +34,8 @@ struct cuda {
     struct cuda_products *products;
     struct cuda_dnn *dnn;
     struct cuda_weights *weights;
+    struct nvml *nvml; /* NULL: not asked for, or not to be had */
+    bool nvml_asked;
 };
 
 static inline struct cuda *cuda_of(struct backend *be)
@@ -68,6 +71,9 @@ CUDA_OP(embed_rows, struct tensor *y, const struct weight *table, const int32_t 
 CUDA_OP(conv2d, struct tensor *y, const struct tensor *x, const struct conv_weight *w, const struct tensor *bias,
         const struct tensor *residual, const struct conv_args *args);
 CUDA_OP(upsample2x, struct tensor *y, const struct tensor *x);
+
+/* For backend_ops (card.c). */
+void cuda_card(struct backend *be, struct backend_card *ret);
 
 /* Weights (weight.c): resident as bf16, or as stored and expanded ahead of use. */
 enum err_code cuda_weights_open(struct cuda *cuda, struct err *err);

@@ -97,6 +97,11 @@ void cuda_products_close(struct cuda *cuda)
     cuda->products = NULL;
 }
 
+size_t cuda_products_version(const struct cuda *cuda)
+{
+    return cuda->products->lt.cublasLtGetVersion();
+}
+
 static int32_t alignment(const void *p)
 {
     uintptr_t address = (uintptr_t)p, low = address & -address;

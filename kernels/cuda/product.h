@@ -26,6 +26,8 @@ struct cuda_product {
 MUST_CHECK enum err_code cuda_products_open(struct cuda *cuda, struct err *err);
 void cuda_products_close(struct cuda *cuda);
 
+size_t cuda_products_version(const struct cuda *cuda); /* of cuBLASLt, as 10000 * major + 100 * minor + patch */
+
 /* Queues the product. ERR_GPU. */
 MUST_CHECK enum err_code cuda_product_run(struct cuda *cuda, const struct cuda_product *p, struct err *err);
 

@@ -31,7 +31,7 @@ static int parse(struct args *a, int argc, char **argv)
         { "OUT", CLI_TEXT, &a->out, NULL, .help = "output" },
         CLI_BACKEND_OPTIONS(a->backend),
     };
-    const struct cli_command command = { "test", "a command", options, CLI_COUNT(options) };
+    const struct cli_command command = { "test", "a command", options, .n_options = CLI_COUNT(options) };
     const struct outputs before = outputs_redirect(NULL);
     int status;
 
