@@ -81,7 +81,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration tsan golden run lint fmt tidy tiny-model gpu-test gpu-bench gpu-dry cuda-check cudnn-check cuda-libs clean help FORCE
+.PHONY: all deps test unit asan fuzz integration tsan golden run lint fmt tidy tiny-model gpu-test gpu-bench gpu-programs gpu-check gpu-check-test gpu-dry cuda-check cudnn-check cuda-libs clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
 
 # Targets that people type on a fresh machine install what is missing and start over, for the flags above were made
@@ -162,6 +162,15 @@ GPU_BENCH := $(call obj,test/bench/gpu_bench.c worker/bench_command.c worker/cli
 
 $(BUILD)/gpu-bench: $(GPU_BENCH) $(BUILD)/libgpumodels.a $(LIB_KERNELS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(if $(filter 1,$(ONEDNN)),-ldnnl) -lm $(CUDA_LDLIBS)
+
+gpu-programs: $(BUILD)/gpu-tests $(BUILD)/gpu-bench
+
+gpu-check: ## on a GPU, with gcc, make and nvcc alone: all its tests and benchmarks in ten minutes, and a table
+	$(Q)scripts/gpu_check.sh
+
+gpu-check-test: ## what gpu-check says, with stand-ins, and that a machine without packages builds its programs (root, debootstrap)
+	$(Q)python3 test/gpu/check_script.py
+	$(Q)test/gpu/bare_root.sh
 
 gpu-bench: ## build/release/gpu-bench: the benchmarks without the libraries for HTTP and pictures
 ifneq ($(SRC_CUDA),)
