@@ -3,10 +3,10 @@
 # library, no network. Makes such a root of Debian with debootstrap, brings this machine's nvcc and cuBLASLt in, builds
 # both programs there, and checks what the check says without a card. Wants root and debootstrap; some minutes.
 #
-#   test/gpu/bare_root.sh [DIR]     DIR: where the root is made and kept (build/bare-root)
+#   test/gpu/bare_root.sh [DIR]     DIR: where the root is made and kept (/var/tmp/inpaint-bare-root)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-root=${1:-build/bare-root}
+root=${1:-/var/tmp/inpaint-bare-root}
 suite=${SUITE:-bookworm}
 
 eval "$(scripts/cuda_paths.sh | sed -n 's/^\(CUDA_HOME\|CUBLASLT_INC\|CUBLASLT_LIB\) := \(.*\)$/\1="\2"/p')"
