@@ -95,7 +95,7 @@ static void check_bench(const struct backend *be)
     bench_product_close(p);
 }
 
-/* Run by itself, and by the tests below in processes that may use less of the processor. */
+/* Runs here, and by the tests below in processes that may use less of the processor. */
 TEST(precision_here__every_choice_opens_computes_and_is_measured)
 {
     struct backend *be = open_cpu(PRECISION_AUTO);
@@ -104,6 +104,8 @@ TEST(precision_here__every_choice_opens_computes_and_is_measured)
     CHECK(be->act == DT_BF16 ? strstr(words, "products in bf16, measured at ") == words
                              : strstr(words, "products in f32, ") == words);
     CHECK_STR(backend_precision(be), be->act == DT_BF16 ? "bf16" : "f32");
+    if (dnn_bf16() == DNN_BF16_NONE)
+        CHECK_STR(words, "products in f32, since this processor has no bf16 products");
     multiply(be);
     check_bench(be);
     CHECK_INT(n_warnings, 0);
@@ -123,19 +125,7 @@ TEST(precision_here__every_choice_opens_computes_and_is_measured)
     backend_close(be);
 }
 
-TEST(precision_here__without_bf16_products_auto_is_f32)
-{
-    struct backend *be;
-
-    if (dnn_bf16() != DNN_BF16_NONE)
-        SKIP("the processor has them");
-    be = open_cpu(PRECISION_AUTO);
-    CHECK_INT(be->act, DT_F32);
-    CHECK_STR(backend_describe(be), "products in f32, since this processor has no bf16 products");
-    backend_close(be);
-}
-
-/* The tests above, and others of that name, in a process whose oneDNN uses nothing newer than this. */
+/* The test above, and others of that name, in a process whose oneDNN uses nothing newer than this. */
 static void run_with(const char *isa, const char *others)
 {
     char *argv[] = { "unit-tests", "precision_here__", (char *)(uintptr_t)others, NULL };
