@@ -68,3 +68,8 @@ const char *backend_describe(struct backend *be)
 {
     return be->ops->describe ? be->ops->describe(be) : "";
 }
+
+const char *backend_precision(const struct backend *be)
+{
+    return be->act == DT_BF16 ? "bf16" : "f32";
+}

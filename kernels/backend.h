@@ -160,7 +160,7 @@ struct backend_refused {
 struct backend {
     const struct backend_ops *ops;
     const char *name; /* "cpu", "plain", "cuda", "plan" */
-    enum dtype act;   /* DT_F32 or DT_BF16 */
+    enum dtype act;   /* DT_F32 or DT_BF16; see backend_precision() */
     bool executes;    /* false: the plan backend, whose memory must not be read */
     bool runs_behind; /* operations are queued and return before they have run */
     bool in_place;    /* matrices are used where they lie in the file's mapping, and take no memory of their own */
@@ -171,11 +171,19 @@ struct backend {
 };
 
 enum backend_kind { BACKEND_AUTO, BACKEND_CPU, BACKEND_PLAIN, BACKEND_CUDA };
-enum precision { PRECISION_DEFAULT, PRECISION_F32, PRECISION_BF16 };
 
 /*
- * Opens a backend. AUTO: CUDA where the build has it and a device answers, else CPU. CPU: oneDNN where the build
- * has it, else plain. PLAIN: the reference loops. Default precision: f32 on the CPU, bf16 on CUDA.
+ * The type of the inputs of matrix products, which becomes `act`. DEFAULT: f32 on the CPU and bf16 on CUDA, for
+ * commands, whose results shall not depend on the processor. AUTO, which the service takes: bf16 on CUDA, f32 on the
+ * plain backend, and on the CPU what a short product shows to pay when the backend is opened. CUDA computes in bf16
+ * alone. Where bf16 is asked for on a processor that has none or is slower with it, values are rounded to bf16 all the
+ * same and products are computed in f32; backend_describe() says so.
+ */
+enum precision { PRECISION_DEFAULT, PRECISION_F32, PRECISION_BF16, PRECISION_AUTO };
+
+/*
+ * Opens a backend. AUTO: CUDA where the build has it, a device answers and the precision is one of CUDA's, else CPU.
+ * CPU: oneDNN where the build has it, else plain. PLAIN: the reference loops.
  * ERR_UNAVAILABLE when the one asked for cannot run here, with the reason.
  * The caller ends it with backend_close(), after everything that was loaded into it.
  */
@@ -197,6 +205,9 @@ void backend_expect_weights(struct backend *be, enum weight_mode mode, size_t ex
 void backend_use_library(struct backend *be, enum library_use use);
 /* In words who computes what, as of now; "" where there is no choice. Valid until the next call. */
 const char *backend_describe(struct backend *be);
+
+/* "f32" or "bf16", by `act`. */
+const char *backend_precision(const struct backend *be);
 
 /* Every operation checks and succeeds, its memory is addresses that fault when touched: running a model on it measures
  * its arenas. An arena of PLENTY holds more than any model takes, and costs nothing. */

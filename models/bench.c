@@ -153,7 +153,7 @@ enum err_code bench_blocks(const struct bench_options *o, struct bench_blocks *r
     b.double_block.flop = b.single_block.flop = products_flop(&config, n) + attention_flop(&config, n);
     b.product.flop = 2 * n * (double)n_columns * (double)config.hidden;
     if (strcmp(o->be->name, "cpu") == 0)
-        rc = bench_product_open(o->be->act, r.job.n_txt + r.job.n_img, n_columns, config.hidden, &product, err);
+        rc = bench_product_open(o->be, r.job.n_txt + r.job.n_img, n_columns, config.hidden, &product, err);
     for (int i = 0; i < o->repeats && !rc; i++) {
         if (product)
             rc = time_product(product, &b.product, err);

@@ -84,7 +84,7 @@ extern const char *const cli_backend_names[], *const cli_precision_names[]; /* i
     { "--backend", CLI_CHOICE, &(b).kind, .choices = cli_backend_names,              \
       .help = "where to compute (auto: CUDA where there is a device)" },             \
         { "--precision", CLI_CHOICE, &(b).precision, .choices = cli_precision_names, \
-          .help = "inputs of matrix products (f32 on the CPU, bf16 on CUDA)" }
+          .help = "inputs of matrix products (f32 on the CPU, bf16 on CUDA); auto: as `serve` chooses" }
 
 /* What the backend warns of goes to stderr. */
 MUST_CHECK enum err_code cli_backend_open(const struct cli_backend *b, struct backend **ret, struct err *err);

@@ -175,10 +175,10 @@ static struct backend *check_backend(struct doctor *d)
     struct backend *be = NULL;
     struct err err = { 0 };
 
-    if (backend_open((enum backend_kind)d->cfg.backend, PRECISION_DEFAULT, &be, &err))
+    if (backend_open((enum backend_kind)d->cfg.backend, (enum precision)d->cfg.precision, &be, &err))
         wrong(d, "backend", err.msg, "-> BACKEND=auto takes what there is; CUDA needs the driver and a device");
     else
-        good("backend", "%s, %s%s%s", be->name, be->act == DT_BF16 ? "bf16" : "f32", *backend_describe(be) ? ", " : "",
+        good("backend", "%s, %s%s%s", be->name, backend_precision(be), *backend_describe(be) ? ", " : "",
              backend_describe(be));
     return be;
 }
@@ -223,7 +223,7 @@ static void check_values(struct doctor *d)
     struct fill_model *m = NULL;
     struct backend *be = NULL;
     struct err err = { 0 };
-    enum err_code rc = backend_open((enum backend_kind)d->cfg.backend, PRECISION_DEFAULT, &be, &err);
+    enum err_code rc = backend_open((enum backend_kind)d->cfg.backend, (enum precision)d->cfg.precision, &be, &err);
 
     if (!rc)
         be->warn = cli_warn;

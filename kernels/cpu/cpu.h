@@ -40,6 +40,7 @@ MUST_CHECK enum err_code cpu_scratch(struct backend *be, int n_buffers, size_t b
 /* Memory that lives until the backend closes. */
 MUST_CHECK enum err_code cpu_keep(struct backend *be, size_t bytes, void **ret, struct err *err);
 
+double cpu_clock(void); /* seconds, monotonic */
 int cpu_n_threads(void);
 int cpu_thread(void);
 

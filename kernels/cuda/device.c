@@ -217,7 +217,10 @@ enum err_code backend_cuda_open(enum precision precision, struct backend **ret, 
     enum err_code rc;
 
     if (precision == PRECISION_F32)
-        return err_set(err, ERR_UNAVAILABLE, "cuda: computes with bf16 inputs of matrix products, not in f32");
+        return err_set(
+            err, ERR_UNAVAILABLE,
+            "cuda: f32 was asked for, and matrix products take bf16 there: set the precision to auto or bf16 "
+            "for CUDA, or the backend to cpu for f32");
     cuda = calloc(1, sizeof *cuda);
     if (!cuda)
         return err_set(err, ERR_NOMEM, "cuda: no memory for the backend");

@@ -61,6 +61,21 @@ TEST(cli__reads_options_and_positional_arguments_in_any_order)
     CHECK_INT(a.backend.precision, PRECISION_BF16);
 }
 
+TEST(cli__words_for_a_precision_are_in_the_order_of_the_enum)
+{
+    struct args a;
+
+    CHECK_INT(PARSE(&a, "--models", "m", "f"), CLI_RUN);
+    CHECK_INT(a.backend.precision, PRECISION_DEFAULT);
+    CHECK_INT(PARSE(&a, "--models", "m", "f", "--precision", "default"), CLI_RUN);
+    CHECK_INT(a.backend.precision, PRECISION_DEFAULT);
+    CHECK_INT(PARSE(&a, "--models", "m", "f", "--precision", "f32"), CLI_RUN);
+    CHECK_INT(a.backend.precision, PRECISION_F32);
+    CHECK_INT(PARSE(&a, "--models", "m", "f", "--precision", "auto"), CLI_RUN);
+    CHECK_INT(a.backend.precision, PRECISION_AUTO);
+    CHECK_INT(PARSE(&a, "--models", "m", "f", "--precision", "int8"), CLI_USAGE);
+}
+
 TEST(cli__takes_values_as_they_stand)
 {
     struct args a;

@@ -15,15 +15,16 @@ struct scene {
     struct session_timing timings[SESSION_MAX_TIMINGS];
     int n_timings;
     int64_t wall_ms;
+    struct edit_result result;
 };
 
-/* On a device that runs behind. */
-static void open_scene(struct scene *s)
+static void open_scene_on(struct scene *s, enum backend_kind backend, enum precision precision)
 {
     static char models[512];
     const char *path = golden("small/models/ae.safetensors");
     const struct engine_options options = {
-        .model_dir = models, .transformer = "flux1-fill-Q8_0.gguf", .backend = BACKEND_CUDA, .max_steps = 3
+        .model_dir = models, .transformer = "flux1-fill-Q8_0.gguf", .backend = backend, .precision = precision,
+        .max_steps = 3
     };
     struct err err = { 0 };
 
@@ -37,6 +38,12 @@ static void open_scene(struct scene *s)
     s->q.mask = file_bytes(&s->a, golden("small/cases/fill_0.mask.png"));
 }
 
+/* On a device that runs behind. */
+static void open_scene(struct scene *s)
+{
+    open_scene_on(s, BACKEND_CUDA, PRECISION_DEFAULT);
+}
+
 static void close_scene(struct scene *s)
 {
     engine_free(s->e);
@@ -46,13 +53,12 @@ static void close_scene(struct scene *s)
 
 static enum err_code run(struct scene *s, const struct edit_watch *watch)
 {
-    struct edit_result result;
     struct err err = { 0 };
     enum err_code rc;
 
     s->n_timings = 0;
     s->wall_ms = sys_mono_ms(&sys_real);
-    rc = edit_run(s->e, &s->q, watch, &sys_real, &s->a, &result, s->timings, &s->n_timings, &err);
+    rc = edit_run(s->e, &s->q, watch, &sys_real, &s->a, &s->result, s->timings, &s->n_timings, &err);
     s->wall_ms = sys_mono_ms(&sys_real) - s->wall_ms;
     return rc;
 }
@@ -104,4 +110,29 @@ TEST(edit__times_of_the_stages_add_up_to_the_whole)
     CHECK_INT(run(&s, &stopping), ERR_CANCELLED);
     check_stages(&s, 3, names);
     close_scene(&s);
+}
+
+/* On CUDA `auto` is bf16; a picture of bf16 is another one than that of f32, so the session says which it was. */
+TEST(edit__the_recipe_says_the_precision_that_computed)
+{
+    static const struct {
+        enum backend_kind backend;
+        enum precision precision;
+        const char *want; /* NULL: as the processor has it */
+    } cases[] = {
+        { BACKEND_CPU, PRECISION_DEFAULT, "f32" },
+        { BACKEND_CPU, PRECISION_AUTO, NULL },
+        { BACKEND_CUDA, PRECISION_AUTO, "bf16" },
+    };
+    const struct edit_watch nobody = { NULL };
+    struct scene s;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        open_scene_on(&s, cases[i].backend, cases[i].precision);
+        s.q.steps = 1;
+        CHECK_INT(run(&s, &nobody), ERR_OK);
+        CHECK(s.result.has_recipe);
+        CHECK_STR(s.result.recipe.precision, cases[i].want ? cases[i].want : engine_precision(s.e));
+        close_scene(&s);
+    }
 }
