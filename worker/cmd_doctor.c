@@ -169,6 +169,18 @@ static int check_parts(struct doctor *d, const struct model_folder *folder)
     return d->wrong - before;
 }
 
+static void tell_card(struct backend *be)
+{
+    struct backend_card card;
+    char power[48] = "";
+
+    if (!backend_card(be, &card))
+        return;
+    if (card.power_limit_w > 0)
+        (void)snprintf(power, sizeof power, ", at most %.0f W", card.power_limit_w);
+    good("card", "%s, driver %s, %s%s", card.name, card.driver[0] ? card.driver : "unknown", card.libraries, power);
+}
+
 /* Opened once; NULL when it cannot be. */
 static struct backend *check_backend(struct doctor *d)
 {
@@ -180,6 +192,8 @@ static struct backend *check_backend(struct doctor *d)
     else
         good("backend", "%s, %s%s%s", be->name, backend_precision(be), *backend_describe(be) ? ", " : "",
              backend_describe(be));
+    if (be)
+        tell_card(be);
     return be;
 }
 

@@ -1,6 +1,7 @@
 /*
  * nvml - clock, power and names from NVIDIA's management library, which comes with the driver. It is opened by name
- * when somebody first asks, since a container may be without it: then everything is unknown and nothing fails.
+ * when somebody first asks, since a container may be without it: then everything is unknown and nothing fails. The
+ * program nvidia-smi would be no way out, for it asks the same library.
  *
  * Source: NVML API reference; the few functions used here have kept their ABI since driver 410.
  */
