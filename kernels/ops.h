@@ -8,7 +8,7 @@
 #include "kernels/backend.h"
 
 MUST_CHECK enum err_code op_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                                   const struct tensor *bias, enum activation act, struct err *err);
+                                   const struct bias *bias, enum activation act, struct err *err);
 MUST_CHECK enum err_code op_attention(struct backend *be, struct tensor *out, const struct tensor *q,
                                       const struct tensor *k, const struct tensor *v, const struct attention_args *args,
                                       struct err *err);

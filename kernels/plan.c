@@ -106,7 +106,7 @@ static enum err_code plan_conv_weight_load(struct backend *be, const float *oihw
 }
 
 static enum err_code plan_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                                 const struct tensor *bias, enum activation act, struct err *err)
+                                 const struct bias *bias, enum activation act, struct err *err)
 {
     (void)be, (void)y, (void)x, (void)w, (void)bias, (void)act, (void)err;
     return ERR_OK;

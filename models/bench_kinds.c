@@ -31,7 +31,7 @@ static enum err_code end(struct backend *be, enum bench_kind kind, struct err *e
     }
 
 WATCHED(linear, BENCH_PRODUCTS, (be, y, x, w, bias, act, err), struct tensor *y, const struct tensor *x,
-        const struct weight *w, const struct tensor *bias, enum activation act)
+        const struct weight *w, const struct bias *bias, enum activation act)
 WATCHED(attention, BENCH_ATTENTION, (be, out, q, k, v, args, err), struct tensor *out, const struct tensor *q,
         const struct tensor *k, const struct tensor *v, const struct attention_args *args)
 WATCHED(layer_norm, BENCH_REST, (be, y, x, w, b, eps, err), struct tensor *y, const struct tensor *x,

@@ -40,7 +40,7 @@ struct flux_config {
 
 struct flux_linear {
     struct weight w;
-    struct tensor b;
+    struct bias b;
 };
 
 struct flux_embedder { /* out_layer(silu(in_layer(x))) */

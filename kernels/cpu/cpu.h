@@ -76,7 +76,7 @@ double cpu_activation(enum activation act, double x);
 
 /* The plain operations, as in backend.h. */
 enum err_code plain_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                           const struct tensor *bias, enum activation act, struct err *err);
+                           const struct bias *bias, enum activation act, struct err *err);
 enum err_code plain_attention(struct backend *be, struct tensor *out, const struct tensor *q, const struct tensor *k,
                               const struct tensor *v, const struct attention_args *args, struct err *err);
 enum err_code plain_layer_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,

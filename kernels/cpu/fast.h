@@ -65,7 +65,7 @@ static inline void fast_row_copy(const struct tensor *y, const struct tensor *x,
 }
 
 enum err_code fast_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                          const struct tensor *bias, enum activation act, struct err *err);
+                          const struct bias *bias, enum activation act, struct err *err);
 enum err_code fast_attention(struct backend *be, struct tensor *out, const struct tensor *q, const struct tensor *k,
                              const struct tensor *v, const struct attention_args *args, struct err *err);
 enum err_code fast_layer_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,

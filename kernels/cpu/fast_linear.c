@@ -128,11 +128,11 @@ static enum err_code linear_thin(struct fast *f, struct linear_job *j, const str
 }
 
 enum err_code fast_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                          const struct tensor *bias, enum activation act, struct err *err)
+                          const struct bias *bias, enum activation act, struct err *err)
 {
     struct fast *f = (struct fast *)be;
     int64_t n_rows = tensor_rows(x), chunk = n_rows < CHUNK_ROWS ? n_rows : CHUNK_ROWS;
-    struct linear_job job = { .f = f, .y = y, .w = w, .bias = bias ? bias->data : NULL, .act = act };
+    struct linear_job job = { .f = f, .y = y, .w = w, .bias = bias ? bias->f32.data : NULL, .act = act };
     enum err_code rc;
 
     if (n_rows <= THIN_MAX)

@@ -47,7 +47,7 @@ enum err_code cuda_order(struct cuda *cuda, cudaStream_t first, cudaStream_t lat
 
 /* The operations of backend.h, one file each or a few that belong together; the table is in device.c. */
 #define CUDA_OP(name, ...) enum err_code cuda_##name(struct backend *be, __VA_ARGS__, struct err *err)
-CUDA_OP(linear, struct tensor *y, const struct tensor *x, const struct weight *w, const struct tensor *bias,
+CUDA_OP(linear, struct tensor *y, const struct tensor *x, const struct weight *w, const struct bias *bias,
         enum activation act);
 CUDA_OP(attention, struct tensor *out, const struct tensor *q, const struct tensor *k, const struct tensor *v,
         const struct attention_args *args);

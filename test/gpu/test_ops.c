@@ -343,15 +343,16 @@ static void linear_case(const struct form *f, const struct product *p)
     const double limit = p->k < 128 ? 2 * product_limit : product_limit;
     struct tensor x = sample_2d(f->x, p->m, p->k, f->gap_x), y = sample_2d(f->y, p->m, p->n, f->gap_y);
     struct tensor b = sample_1d(p->n), dx = device_copy(&x), db = device_copy(&b), some_x, some_y;
+    struct bias bias = { .f32 = b }, dbias = { .f32 = db };
     struct weight w = sample_weight(p->type, p->n, p->k), dw = device_weight(&w);
     struct err err = { 0 };
 
-    TWICE(&y, op_linear(device(), out, &dx, &dw, p->bias ? &db : NULL, p->act, &err));
+    TWICE(&y, op_linear(device(), out, &dx, &dw, p->bias ? &dbias : NULL, p->act, &err));
     for (int i = 0; i < N_SOME; i++)
         if (rows_view(&x, i, &some_x) && rows_view(&y, i, &some_y)) {
             struct tensor want = as_f32(&some_y);
 
-            CHECK_OK(op_linear(reference(), &want, &some_x, &w, p->bias ? &b : NULL, p->act, &err), err);
+            CHECK_OK(op_linear(reference(), &want, &some_x, &w, p->bias ? &bias : NULL, p->act, &err), err);
             device_check(dtype_info(p->type)->name, &some_y, &want, limit * cancellation(&want, &some_x, &w));
         }
     CHECK(device_done());
@@ -377,6 +378,36 @@ TEST(cuda__linear_applies_every_activation)
         for (int f = 0; f < N_FORMS; f++)
             for (int bias = 0; bias < 2; bias++)
                 linear_case(&forms[f], &(struct product){ DT_BF16, 33, 72, 264, (enum activation)act, bias });
+}
+
+/* The one that is rounded when it is loaded, and one that is rounded, or moved, when it is used. */
+static void bias_case(enum dtype t, enum activation act, int64_t lead)
+{
+    struct tensor x = sample_2d(DT_BF16, 33, 264, 0), y = sample_2d(t, 33, 72, 8), again = twin(&y);
+    struct tensor b = sample_1d(72 + lead), dx = device_copy(&x), db = device_copy(&b), rounded = sample_1d(72 / 2);
+    struct tensor drounded = device_copy(&rounded), first = device_copy(&y), second = device_copy(&y);
+    struct bias given = { .f32 = tensor_1d(DT_F32, 72, (float *)db.data + lead) }, kept = given;
+    struct weight w = sample_weight(DT_BF16, 72, 264), dw = device_weight(&w);
+    struct err err = { 0 };
+
+    kept.bf16 = tensor_1d(DT_BF16, 72, drounded.data);
+    CHECK_OK(op_copy(device(), &kept.bf16, &kept.f32, &err), err);
+    CHECK_OK(op_linear(device(), &first, &dx, &dw, &given, act, &err), err);
+    CHECK_OK(op_linear(device(), &second, &dx, &dw, &kept, act, &err), err);
+    device_fetch(&first, &y);
+    device_fetch(&second, &again);
+    device_check_same("a bias that is kept rounded", &y, &again);
+    CHECK(device_done());
+}
+
+TEST(cuda__linear_gives_the_same_with_a_bias_that_is_kept_rounded)
+{
+    (void)device();
+    for (int act = ACT_NONE; act <= ACT_SILU; act++)
+        for (int64_t lead = 0; lead < 2; lead++) {
+            bias_case(DT_BF16, (enum activation)act, lead);
+            bias_case(DT_F32, (enum activation)act, lead);
+        }
 }
 
 TEST(cuda__linear_takes_odd_shapes)

@@ -107,6 +107,7 @@ static void linear_case(struct backend *be, const struct lane *lane, const struc
                         int64_t n, int64_t k, enum activation act, bool with_bias)
 {
     struct tensor x = sample_2d(f->x, m, k, f->gap_x), y = sample_2d(f->y, m, n, f->gap_y), b = sample_1d(n);
+    struct bias bias = { .f32 = b };
     struct weight w = sample_weight(wt, n, k);
     struct tensor want = zeros_like(&y), rows = sample_2d(DT_F32, n, k, 0);
     struct err err = { 0 };
@@ -121,7 +122,7 @@ static void linear_case(struct backend *be, const struct lane *lane, const struc
                 sum += (double)sample_at(&x, i, c) * sample_at(&rows, o, c);
             sample_put(&want, i, o, (float)activated(act, sum));
         }
-    CHECK_OK(op_linear(be, &y, &x, &w, with_bias ? &b : NULL, act, &err), err);
+    CHECK_OK(op_linear(be, &y, &x, &w, with_bias ? &bias : NULL, act, &err), err);
     check_result("linear", lane, &y, &want, k < 64 ? lane->products : lane->products / 2);
 }
 

@@ -35,6 +35,11 @@ static struct tensor v(int64_t n)
     return tensor_1d(DT_F32, n, &somewhere);
 }
 
+static struct tensor v16(int64_t n)
+{
+    return tensor_1d(DT_BF16, n, &somewhere);
+}
+
 static struct tensor pic(int64_t h, int64_t w, int64_t c)
 {
     return tensor_3d(DT_F32, h, w, c, &somewhere);
@@ -48,19 +53,25 @@ static struct tensor pic2(int64_t h, int64_t w, int64_t c)
 #define REFUSED(call) CHECK_INT(call, ERR_INVALID)
 #define TAKEN(call)   CHECK_INT(call, ERR_OK)
 #define T(make)       (&(struct tensor[]){ make }[0])
+#define B(f32, bf16)  (&(struct bias){ f32, bf16 })
 
 TEST(ops_refuse__linear_of_operands_that_do_not_fit)
 {
     struct backend *be = plan();
     struct weight w = { .dtype = DT_Q8_0, .rows = 5, .cols = 64, .data = &somewhere };
     struct weight bad = w;
+    struct tensor none = { 0 };
 
-    TAKEN(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, T(v(5)), ACT_SILU, NULL));
+    TAKEN(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, B(v(5), none), ACT_SILU, NULL));
+    TAKEN(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, B(v(5), v16(5)), ACT_SILU, NULL));
     REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 32)), &w, NULL, ACT_NONE, NULL));
     REFUSED(op_linear(be, T(m2(3, 6)), T(m(3, 64)), &w, NULL, ACT_NONE, NULL));
     REFUSED(op_linear(be, T(m2(2, 5)), T(m(3, 64)), &w, NULL, ACT_NONE, NULL));
-    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, T(v(4)), ACT_NONE, NULL));
-    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, T(m(1, 5)), ACT_NONE, NULL));
+    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, B(v(4), none), ACT_NONE, NULL));
+    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, B(m(1, 5), none), ACT_NONE, NULL));
+    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, B(v(5), v16(4)), ACT_NONE, NULL));
+    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, B(v(5), v(5)), ACT_NONE, NULL));
+    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, B(v16(5), v16(5)), ACT_NONE, NULL));
     REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, NULL, (enum activation)9, NULL));
     REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, NULL, (enum activation) - 1, NULL));
     REFUSED(op_linear(be, T(m(3, 5)), T(m(3, 64)), &w, NULL, ACT_NONE, NULL));
