@@ -31,6 +31,12 @@ struct attention_args {
     const struct tensor *rel_bias;
 };
 
+/* The vectors of gate_add_modulate, F32 [cols] each: the gate of what is added, and the modulation of the sum. */
+struct gate_modulate_args {
+    const struct tensor *gate, *shift, *scale;
+    float eps;
+};
+
 /* Convolution weights in the backend's own layout, made by conv_weight_load from OIHW f32. */
 struct conv_weight {
     int c_out, c_in, kh, kw;
@@ -120,6 +126,9 @@ struct backend_ops {
     /* x += gate * y, gate F32 [cols] or NULL for 1 */
     enum err_code (*gate_add)(struct backend *be, struct tensor *x, const struct tensor *gate, const struct tensor *y,
                               struct err *err);
+    /* x += gate * y, then a = LN(x) * (1 + scale) + shift; the bytes are those of gate_add and modulate. a may be y */
+    enum err_code (*gate_add_modulate)(struct backend *be, struct tensor *a, struct tensor *x, const struct tensor *y,
+                                       const struct gate_modulate_args *args, struct err *err);
     enum err_code (*mul)(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
                          struct err *err);
     enum err_code (*silu)(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);

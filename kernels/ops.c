@@ -171,6 +171,22 @@ enum err_code op_gate_add(struct backend *be, struct tensor *x, const struct ten
     return be->ops->gate_add(be, x, gate, y, err);
 }
 
+enum err_code op_gate_add_modulate(struct backend *be, struct tensor *a, struct tensor *x, const struct tensor *y,
+                                   const struct gate_modulate_args *args, struct err *err)
+{
+    REQUIRE(is_act(a));
+    REQUIRE(is_act(x));
+    REQUIRE(is_act(y));
+    REQUIRE(tensor_same_shape(x, y));
+    REQUIRE(tensor_same_shape(x, a));
+    REQUIRE(is_vector(args->gate, tensor_cols(x)));
+    REQUIRE(is_vector(args->shift, tensor_cols(x)));
+    REQUIRE(is_vector(args->scale, tensor_cols(x)));
+    REQUIRE(x->data != a->data && x->data != y->data);
+    REQUIRE(a->data != y->data || (a->dtype == y->dtype && a->row_stride == y->row_stride));
+    return be->ops->gate_add_modulate(be, a, x, y, args, err);
+}
+
 enum err_code op_mul(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
                      struct err *err)
 {

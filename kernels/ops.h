@@ -26,6 +26,9 @@ MUST_CHECK enum err_code op_qk_norm_rope(struct backend *be, struct tensor *x, c
                                          const struct tensor *rope, int n_heads, float eps, struct err *err);
 MUST_CHECK enum err_code op_gate_add(struct backend *be, struct tensor *x, const struct tensor *gate,
                                      const struct tensor *y, struct err *err);
+MUST_CHECK enum err_code op_gate_add_modulate(struct backend *be, struct tensor *a, struct tensor *x,
+                                              const struct tensor *y, const struct gate_modulate_args *args,
+                                              struct err *err);
 MUST_CHECK enum err_code op_mul(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
                                 struct err *err);
 MUST_CHECK enum err_code op_silu(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);

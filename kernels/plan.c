@@ -150,6 +150,14 @@ static enum err_code plan_qk_norm_rope(struct backend *be, struct tensor *x, con
     return ERR_OK;
 }
 
+static enum err_code plan_gate_add_modulate(struct backend *be, struct tensor *a, struct tensor *x,
+                                            const struct tensor *y, const struct gate_modulate_args *args,
+                                            struct err *err)
+{
+    (void)be, (void)a, (void)x, (void)y, (void)args, (void)err;
+    return ERR_OK;
+}
+
 /* gate_add and mul */
 static enum err_code plan_three(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
                                 struct err *err)
@@ -207,6 +215,7 @@ static const struct backend_ops plan_ops = {
     .group_norm = plan_group_norm,
     .qk_norm_rope = plan_qk_norm_rope,
     .gate_add = plan_three,
+    .gate_add_modulate = plan_gate_add_modulate,
     .mul = plan_three,
     .silu = plan_two,
     .axpy = plan_axpy,

@@ -44,6 +44,8 @@ WATCHED(qk_norm_rope, BENCH_REST, (be, x, scale, rope, n_heads, eps, err), struc
         const struct tensor *rope, int n_heads, float eps)
 WATCHED(gate_add, BENCH_REST, (be, x, gate, y, err), struct tensor *x, const struct tensor *gate,
         const struct tensor *y)
+WATCHED(gate_add_modulate, BENCH_REST, (be, a, x, y, args, err), struct tensor *a, struct tensor *x,
+        const struct tensor *y, const struct gate_modulate_args *args)
 WATCHED(mul, BENCH_REST, (be, y, a, b, err), struct tensor *y, const struct tensor *a, const struct tensor *b)
 WATCHED(copy, BENCH_REST, (be, y, x, err), struct tensor *y, const struct tensor *x)
 
@@ -57,6 +59,7 @@ void bench_kinds_watch(struct bench_kinds *k, struct backend *be)
     k->ops.rms_norm = rms_norm;
     k->ops.qk_norm_rope = qk_norm_rope;
     k->ops.gate_add = gate_add;
+    k->ops.gate_add_modulate = gate_add_modulate;
     k->ops.mul = mul;
     k->ops.copy = copy;
     be->ops = &k->ops;

@@ -91,6 +91,8 @@ enum err_code plain_qk_norm_rope(struct backend *be, struct tensor *x, const str
                                  const struct tensor *rope, int n_heads, float eps, struct err *err);
 enum err_code plain_gate_add(struct backend *be, struct tensor *x, const struct tensor *gate, const struct tensor *y,
                              struct err *err);
+enum err_code plain_gate_add_modulate(struct backend *be, struct tensor *a, struct tensor *x, const struct tensor *y,
+                                      const struct gate_modulate_args *args, struct err *err);
 enum err_code plain_mul(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
                         struct err *err);
 enum err_code plain_silu(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);

@@ -60,6 +60,8 @@ CUDA_OP(group_norm, struct tensor *y, const struct tensor *x, const struct tenso
         int n_groups, float eps, bool silu);
 CUDA_OP(qk_norm_rope, struct tensor *x, const struct tensor *scale, const struct tensor *rope, int n_heads, float eps);
 CUDA_OP(gate_add, struct tensor *x, const struct tensor *gate, const struct tensor *y);
+CUDA_OP(gate_add_modulate, struct tensor *a, struct tensor *x, const struct tensor *y,
+        const struct gate_modulate_args *args);
 CUDA_OP(mul, struct tensor *y, const struct tensor *a, const struct tensor *b);
 CUDA_OP(silu, struct tensor *y, const struct tensor *x);
 CUDA_OP(axpy, struct tensor *x, float a, const struct tensor *v);

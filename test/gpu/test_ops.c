@@ -140,6 +140,38 @@ TEST(cuda__gate_add)
     each_form_and_shape(gate_add_case);
 }
 
+/* y and the result have the form's y, as in the blocks. The bytes are those of the two operations. */
+static void gate_add_modulate_case(const struct form *f, int64_t rows, int64_t cols)
+{
+    struct tensor x = sample_2d(f->x, rows, cols, f->gap_x), y = sample_2d(f->y, rows, cols, f->gap_y);
+    struct tensor gate = sample_1d(cols), shift = sample_1d(cols), scale = sample_1d(cols), want_x = as_f32(&x);
+    struct tensor dgate = device_copy(&gate), dshift = device_copy(&shift), dscale = device_copy(&scale);
+    struct tensor dx = device_copy(&x), dx2 = device_copy(&x), dy = device_copy(&y), dy2 = device_copy(&y);
+    struct tensor a = twin(&y), a2 = twin(&y), x2 = twin(&x), da = device_copy(&a), want = as_f32(&a);
+    const struct gate_modulate_args args = { &gate, &shift, &scale, 1e-6f },
+                                    dargs = { &dgate, &dshift, &dscale, 1e-6f };
+    struct err err = { 0 };
+
+    CHECK_OK(op_gate_add_modulate(reference(), &want, &want_x, &y, &args, &err), err);
+    CHECK_OK(op_gate_add_modulate(device(), &dy2, &dx2, &dy2, &dargs, &err), err);
+    device_fetch(&dy2, &a2);
+    device_fetch(&dx2, &x2);
+    device_check("gate_add_modulate, sum", &x2, &want_x, rest_limit);
+    if (f->x == DT_F32) /* else the norm is of what was rounded */
+        device_check("gate_add_modulate", &a2, &want, rest_limit);
+    CHECK_OK(op_gate_add(device(), &dx, &dgate, &dy, &err), err);
+    CHECK_OK(op_modulate(device(), &da, &dx, &dshift, &dscale, 1e-6f, &err), err);
+    device_fetch(&da, &a);
+    device_fetch(&dx, &x);
+    device_check_same("gate_add_modulate, sum, and gate_add", &x2, &x);
+    device_check_same("gate_add_modulate, and modulate", &a2, &a);
+}
+
+TEST(cuda__gate_add_modulate)
+{
+    each_form_and_shape(gate_add_modulate_case);
+}
+
 static void mul_case(const struct form *f, int64_t rows, int64_t cols)
 {
     struct tensor a = sample_2d(f->x, rows, cols, f->gap_x), b = sample_2d(f->y, rows, cols, f->gap_y);

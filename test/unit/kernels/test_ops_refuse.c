@@ -172,6 +172,34 @@ TEST(ops_refuse__norms_of_operands_that_do_not_fit)
     backend_close(be);
 }
 
+TEST(ops_refuse__a_gated_sum_and_its_modulation_that_do_not_fit)
+{
+    struct backend *be = plan();
+    struct tensor eight = v(8), seven = v(7), y = m2(3, 8), y16 = m2(3, 8), gaps = tensor_col_view(T(m2(3, 9)), 0, 8);
+    const struct gate_modulate_args fits = { &eight, &eight, &eight, 1e-6f };
+    struct gate_modulate_args bad = fits;
+
+    y16.dtype = DT_BF16;
+    TAKEN(op_gate_add_modulate(be, &y, T(m(3, 8)), &y, &fits, NULL));
+    TAKEN(op_gate_add_modulate(be, &y16, T(m(3, 8)), &y16, &fits, NULL));
+    REFUSED(op_gate_add_modulate(be, &y16, T(m(3, 8)), &y, &fits, NULL));
+    REFUSED(op_gate_add_modulate(be, &gaps, T(m(3, 8)), &y, &fits, NULL));
+    REFUSED(op_gate_add_modulate(be, T(m(3, 8)), T(m(3, 8)), &y, &fits, NULL));
+    REFUSED(op_gate_add_modulate(be, &y, T(m(3, 8)), T(m(3, 8)), &fits, NULL));
+    REFUSED(op_gate_add_modulate(be, &y, T(m(2, 8)), &y, &fits, NULL));
+    REFUSED(op_gate_add_modulate(be, T(m2(2, 8)), T(m(3, 8)), &y, &fits, NULL));
+    REFUSED(op_gate_add_modulate(be, T(m2(3, 7)), T(m(3, 8)), &y, &fits, NULL));
+    bad.gate = &seven;
+    REFUSED(op_gate_add_modulate(be, &y, T(m(3, 8)), &y, &bad, NULL));
+    bad = fits, bad.gate = NULL;
+    REFUSED(op_gate_add_modulate(be, &y, T(m(3, 8)), &y, &bad, NULL));
+    bad = fits, bad.shift = &seven;
+    REFUSED(op_gate_add_modulate(be, &y, T(m(3, 8)), &y, &bad, NULL));
+    bad = fits, bad.scale = &seven;
+    REFUSED(op_gate_add_modulate(be, &y, T(m(3, 8)), &y, &bad, NULL));
+    backend_close(be);
+}
+
 TEST(ops_refuse__elementwise_operands_that_do_not_fit)
 {
     struct backend *be = plan();
