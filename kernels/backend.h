@@ -5,7 +5,7 @@
  *
  * Shapes: M rows (tokens or pixels) by columns, row-major. Activations are F32 or BF16 (`act` of the backend is
  * the type of matrix-product inputs); every operation computes in f32 (or better) and rounds once at the store.
- * Vectors of parameters (bias, norm scale, shift, gate) are F32.
+ * Vectors of parameters (norm scale, shift, gate, the bias of a convolution) are F32; a product's is a struct bias.
  * Queues on the backend's stream: results may be read after sync() or download().
  */
 #ifndef KERNELS_BACKEND_H
@@ -29,6 +29,12 @@ struct attention_args {
     /* T5: [n_heads, 2*max - 1] F32, dense; logit(i, j) += rel_bias[head, j - i + max - 1]; NULL: none.
      * max >= number of tokens. */
     const struct tensor *rel_bias;
+};
+
+/* The vectors of gate_add_modulate, F32 [cols] each: the gate of what is added, and the modulation of the sum. */
+struct gate_modulate_args {
+    const struct tensor *gate, *shift, *scale;
+    float eps;
 };
 
 /* Convolution weights in the backend's own layout, made by conv_weight_load from OIHW f32. */
@@ -108,9 +114,9 @@ struct backend_ops {
     void (*weight_prefetch)(struct backend *be, const struct weight *const *w, int n);
     enum err_code (*conv_weight_load)(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err);
 
-    /* y[M,N] = act(x[M,K] w^T + bias), w [N,K] of any dtype, bias F32 [N] or NULL */
+    /* y[M,N] = act(x[M,K] w^T + bias), w [N,K] of any dtype, bias [N] or NULL */
     enum err_code (*linear)(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                            const struct tensor *bias, enum activation act, struct err *err);
+                            const struct bias *bias, enum activation act, struct err *err);
     /* out[i,:] = sum_j softmax_j(logits) v[j,:] per head; out may not overlap q, k, v */
     enum err_code (*attention)(struct backend *be, struct tensor *out, const struct tensor *q, const struct tensor *k,
                                const struct tensor *v, const struct attention_args *args, struct err *err);
@@ -133,6 +139,9 @@ struct backend_ops {
     /* x += gate * y, gate F32 [cols] or NULL for 1 */
     enum err_code (*gate_add)(struct backend *be, struct tensor *x, const struct tensor *gate, const struct tensor *y,
                               struct err *err);
+    /* x += gate * y, then a = LN(x) * (1 + scale) + shift; the bytes are those of gate_add and modulate. a may be y */
+    enum err_code (*gate_add_modulate)(struct backend *be, struct tensor *a, struct tensor *x, const struct tensor *y,
+                                       const struct gate_modulate_args *args, struct err *err);
     enum err_code (*mul)(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
                          struct err *err);
     enum err_code (*silu)(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);

@@ -116,6 +116,8 @@ static enum err_code time_block(struct flux_rig *r, int block, struct bench_figu
     double begin;
 
     if (!rc)
+        rc = flux_enter_block(&r->flux, &r->job, 0, block, &r->stream, err);
+    if (!rc)
         rc = be->ops->sync(be, err);
     begin = bench_clock();
     if (!rc)

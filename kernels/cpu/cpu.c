@@ -223,6 +223,7 @@ const struct backend_ops plain_ops = {
     .group_norm = plain_group_norm,
     .qk_norm_rope = plain_qk_norm_rope,
     .gate_add = plain_gate_add,
+    .gate_add_modulate = plain_gate_add_modulate,
     .mul = plain_mul,
     .silu = plain_silu,
     .axpy = plain_axpy,

@@ -95,6 +95,7 @@ static struct backend_ops fast_ops(void)
     ops.group_norm = fast_group_norm;
     ops.qk_norm_rope = fast_qk_norm_rope;
     ops.gate_add = fast_gate_add;
+    ops.gate_add_modulate = fast_gate_add_modulate;
     ops.mul = fast_mul;
     ops.silu = fast_silu;
     ops.axpy = fast_axpy;

@@ -141,11 +141,11 @@ static void warn_once(struct fast *f)
 }
 
 enum err_code fast_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                          const struct tensor *bias, enum activation act, struct err *err)
+                          const struct bias *bias, enum activation act, struct err *err)
 {
     struct fast *f = (struct fast *)be;
     int64_t n_rows = tensor_rows(x), chunk = n_rows < CHUNK_ROWS ? n_rows : CHUNK_ROWS;
-    struct linear_job job = { .f = f, .y = y, .w = w, .bias = bias ? bias->data : NULL, .act = act };
+    struct linear_job job = { .f = f, .y = y, .w = w, .bias = bias ? bias->f32.data : NULL, .act = act };
     enum err_code rc;
 
     warn_once(f);

@@ -158,6 +158,7 @@ static const struct backend_ops cuda_ops = {
     .group_norm = cuda_group_norm,
     .qk_norm_rope = cuda_qk_norm_rope,
     .gate_add = cuda_gate_add,
+    .gate_add_modulate = cuda_gate_add_modulate,
     .mul = cuda_mul,
     .silu = cuda_silu,
     .axpy = cuda_axpy,

@@ -66,7 +66,7 @@ static struct tensor matrix(const struct tensor *t)
 }
 
 enum err_code cuda_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                          const struct tensor *bias, enum activation act, struct err *err)
+                          const struct bias *bias, enum activation act, struct err *err)
 {
     struct cuda *cuda = cuda_of(be);
     bool gelu = act == ACT_GELU_TANH && y->dtype == DT_BF16;

@@ -26,7 +26,7 @@ static enum err_code fault(struct err *err)
 }
 
 static enum err_code linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                            const struct tensor *bias, enum activation act, struct err *err)
+                            const struct bias *bias, enum activation act, struct err *err)
 {
     if (device.faulty && --device.products_left <= 0)
         device.broken = true;
