@@ -83,7 +83,7 @@ static enum err_code find(struct backend *be, struct stand_in *s, const struct w
 }
 
 static enum err_code linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                            const struct tensor *bias, enum activation act, struct err *err)
+                            const struct bias *bias, enum activation act, struct err *err)
 {
     struct stand_in *s = (struct stand_in *)(uintptr_t)be->ops;
     const struct weight *other = NULL;
