@@ -12,6 +12,8 @@
 #include "models/bench_kinds.h"
 #include "models/flux.h"
 
+enum { BENCH_STEPS = 28 };
+
 struct bench_options {
     struct backend *be;
     const struct flux_config *config; /* of the transformer in a step; NULL: FLUX.1-Fill's */
@@ -61,6 +63,7 @@ MUST_CHECK enum err_code bench_vae(const struct bench_options *o, struct bench_v
  */
 struct bench_step {
     struct bench_figure load, step, product; /* load: of all weights into the backend, seconds only */
+    struct bench_figure prepare;             /* what a job of BENCH_STEPS steps does once before them, seconds only */
     struct bench_figure queueing;            /* the host's part of it, seconds only; none where nothing runs behind */
     struct bench_figure kinds[BENCH_KINDS];  /* of it, each at its best */
     struct bench_figure expanding, without_expanding; /* none where nothing is expanded */

@@ -168,7 +168,7 @@ check() {
     tests "tests of operations" 90 cuda_ gpu_bench
     tests "tests of networks" 60 gpu_model
     tests "tests at real sizes" 120 gpu_real
-    local step='^(step|product|  products|  attention|  rest|device memory|refused)'
+    local step='^(prepare|step|product|  products|  attention|  rest|device memory|refused)'
     bench "step 1024x1024" 60 "$step" step --width 1024 --height 1024 --txt 512 --random --warm-up 3
     bench "  own attention" 45 '^step|^  attention' step --width 1024 --height 1024 --txt 512 --random --library never --warm-up 3 --seconds 2
     bench "  stream" 60 '^step|expanding|device memory' step --width 1024 --height 1024 --txt 512 --random --weights stream --warm-up 3 --seconds 2

@@ -156,6 +156,7 @@ static enum err_code run_step(const struct bench_options *o, struct err *err)
     if (rc)
         return rc;
     print_figure("load", &b.load);
+    print_figure("prepare", &b.prepare);
     print_figure("step", &b.step);
     for (int i = 0; i < BENCH_KINDS; i++)
         print_figure(kinds[i], &b.kinds[i]);
