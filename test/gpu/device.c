@@ -68,6 +68,13 @@ struct backend *device(void)
     return opened;
 }
 
+void device_close(void)
+{
+    (void)device_done();
+    backend_close(opened);
+    opened = NULL;
+}
+
 bool device_is_dry(void)
 {
     return getenv("GPU_TEST_DRY") != NULL;

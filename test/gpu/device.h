@@ -12,6 +12,7 @@
 /* The CUDA backend, opened once. No test runs where there is no device, and the program fails where there is one that
  * cannot be opened, or that is lost (device.c). */
 struct backend *device(void);
+void device_close(void);           /* until the next test opens it again: for what must not find another one open */
 struct backend *reference(void);   /* the plain backend in f32 */
 void device_say(const char *line); /* for a backend's `warn` */
 bool device_is_dry(void);          /* a stand-in of test/gpu/dry: what is large is left out */
