@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "kernels/cuda/cuda.cuh"
 #include "test/gpu/device.h"
 
 enum { N_OPENINGS = 4, TOKENS = 96, HEADS = 2, HEAD_DIM = 128, WIDTH = HEADS * HEAD_DIM };
@@ -93,4 +94,15 @@ TEST(gpu_open__a_backend_that_is_opened_again_computes_the_same_bytes)
         CHECK(!memcmp(qkv[0], qkv[1], sizeof qkv[0]) && !memcmp(out[0], out[1], sizeof out[0]));
     }
     CHECK(sample_done());
+}
+
+/* A lower number is a higher priority. */
+TEST(gpu_open__the_work_goes_before_the_expansion_of_weights)
+{
+    struct cuda *cuda = cuda_of(device());
+    int work = 0, expand = 0;
+
+    CHECK_INT(cudaStreamGetPriority(cuda->stream, &work), cudaSuccess);
+    CHECK_INT(cudaStreamGetPriority(cuda->expand, &expand), cudaSuccess);
+    CHECK(work < expand);
 }
