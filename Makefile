@@ -192,7 +192,7 @@ else
 	$(Q)echo "cudnn-check: skipped, there is no cuDNN here"
 endif
 
-cuda-check: ## the CUDA files compile for every generation, with nvcc and against CUDA 12.2
+cuda-check: ## the CUDA files compile for every generation, with nvcc and against CUDA 12.2; no kernel spills by CUDA 12.6, either
 	$(Q)scripts/cuda_check.sh
 
 cuda-libs: ## cuBLASLt of nvcc's version into build/cuda-libs, for machines whose toolkit lacks it; CUDNN=1 cuDNN, too
