@@ -17,6 +17,10 @@ struct backend *reference(void);   /* the plain backend in f32 */
 void device_say(const char *line); /* for a backend's `warn` */
 bool device_is_dry(void);          /* a stand-in of test/gpu/dry: what is large is left out */
 
+/* Takes memory of the card until `leave` bytes are free, within 2 MiB, and keeps it until the next test: as if the card
+ * were smaller. Skips the test where less is free. */
+void device_ballast(size_t leave);
+
 int device_allocations(void); /* calls of cudaMalloc and cudaMallocHost so far, by whomever */
 size_t device_free_bytes(void);
 

@@ -305,7 +305,7 @@ cudaError_t cudaMemGetInfo(size_t *n_free, size_t *n_total)
 {
     if (fault)
         return fault;
-    *n_total = (size_t)16 << 30;
+    *n_total = (size_t)24 << 30;
     *n_free = *n_total - used;
     return cudaSuccess;
 }
