@@ -81,7 +81,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration tsan golden run lint fmt tidy tiny-model gpu-test gpu-dry cuda-check cudnn-check cuda-libs clean help FORCE
+.PHONY: all deps test unit asan fuzz integration tsan golden run lint fmt tidy tiny-model gpu-test gpu-bench gpu-programs gpu-check gpu-check-test gpu-dry cuda-check cudnn-check cuda-libs clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
 
 # Targets that people type on a fresh machine install what is missing and start over, for the flags above were made
@@ -157,6 +157,28 @@ else
 	$(Q)echo "gpu-test: needs nvcc and cuBLASLt (CUDA toolkit, or make cuda-libs)"; exit 1
 endif
 
+# `inpaint-worker bench` for such a machine; test/gpu/unicode.c stands in for utf8proc in the tokenizers that it links.
+GPU_BENCH := $(call obj,test/bench/gpu_bench.c worker/bench_command.c worker/cli.c test/gpu/unicode.c)
+
+$(BUILD)/gpu-bench: $(GPU_BENCH) $(BUILD)/libgpumodels.a $(LIB_KERNELS)
+	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(if $(filter 1,$(ONEDNN)),-ldnnl) -lm $(CUDA_LDLIBS)
+
+gpu-programs: $(BUILD)/gpu-tests $(BUILD)/gpu-bench
+
+gpu-check: ## on a GPU, with gcc, make and nvcc alone: all its tests and benchmarks in ten minutes, and a table
+	$(Q)scripts/gpu_check.sh
+
+gpu-check-test: ## what gpu-check says, with stand-ins, and that a machine without packages builds its programs (root, debootstrap)
+	$(Q)python3 test/gpu/check_script.py
+	$(Q)test/gpu/bare_root.sh
+
+gpu-bench: ## build/release/gpu-bench: the benchmarks without the libraries for HTTP and pictures
+ifneq ($(SRC_CUDA),)
+	$(Q)$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$$(nproc)) WARN='-Wall -Wextra' $(BUILD)/gpu-bench
+else
+	$(Q)echo "gpu-bench: needs nvcc and cuBLASLt (CUDA toolkit, or make cuda-libs)"; exit 1
+endif
+
 # The same tests without a GPU: the kernels on the shim, the host's part on a stand-in for CUDA (test/gpu/dry).
 DRY_OBJ := $(call obj,$(filter-out kernels/cuda/cublaslt.c kernels/cuda/cudnn.c,$(SRC_CUDA)) $(wildcard test/gpu/dry/*.c)) \
            $(SHIM_OBJ) $(BUILD)/dry/kernels/cuda/ops.o
@@ -165,12 +187,17 @@ $(BUILD)/dry/%.o: %.cu
 	$(Q)mkdir -p $(@D); echo "c++   $<"; $(CXX) $(SHIM_CXXFLAGS) $(CUDA_CPPFLAGS) -Dcuda_dequantise_bf16=not_this_one -c $< -o $@
 $(BUILD)/gpu-dry: $(GPU_TESTS) $(DRY_OBJ) $(BUILD)/libgpumodels.a $(BUILD)/libdrykernels.a
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(GPU_LDLIBS) -lstdc++
+$(BUILD)/gpu-bench-dry: $(GPU_BENCH) $(DRY_OBJ) $(BUILD)/libgpumodels.a $(BUILD)/libdrykernels.a
+	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(if $(filter 1,$(ONEDNN)),-ldnnl) -lm -lstdc++
 $(BUILD)/libdrykernels.a: $(call obj,$(SRC_KERNELS))
+# A driver's management library that reports made-up figures.
+$(BUILD)/dry/libnvidia-ml.so.1: test/gpu/dry/stub/nvml.c
+	$(Q)mkdir -p $(@D); $(CC) -O1 -shared -fPIC -Wall -Wextra -Wl,-soname,libnvidia-ml.so.1 $< -o $@
 
 gpu-dry: ## the GPU tests on a stand-in for CUDA, where there are its headers; T="parts of names"; all of them take four minutes
 ifneq ($(SRC_CUDA),)
-	$(Q)$(MAKE) --no-print-directory $(BUILD)/gpu-dry
-	$(Q)GPU_TEST_DRY=1 GPU_TEST_REPEATS=2 OMP_WAIT_POLICY=passive $(BUILD)/gpu-dry $(T)
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/gpu-dry $(BUILD)/dry/libnvidia-ml.so.1
+	$(Q)LD_LIBRARY_PATH=$(BUILD)/dry GPU_TEST_DRY=1 GPU_TEST_REPEATS=2 OMP_WAIT_POLICY=passive $(BUILD)/gpu-dry $(T)
 else
 	$(Q)echo "gpu-dry: skipped, there are no headers of CUDA and cuBLASLt here"
 endif

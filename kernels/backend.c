@@ -1,5 +1,6 @@
 #include "kernels/backend.h"
 
+#include <math.h>
 #include <string.h>
 
 /* CUDA where there is a device; else the CPU, and why. */
@@ -48,6 +49,15 @@ struct backend_memory backend_memory(struct backend *be)
     return be->ops->memory ? be->ops->memory(be) : (struct backend_memory){ .available = -1 };
 }
 
+bool backend_card(struct backend *be, struct backend_card *ret)
+{
+    if (!be->ops->card)
+        return false;
+    *ret = (struct backend_card){ "", "", "", NAN, NAN, NAN, NAN, NAN };
+    be->ops->card(be, ret);
+    return true;
+}
+
 void backend_use_library(struct backend *be, enum library_use use)
 {
     if (be->ops->use_library)
@@ -57,4 +67,9 @@ void backend_use_library(struct backend *be, enum library_use use)
 const char *backend_describe(struct backend *be)
 {
     return be->ops->describe ? be->ops->describe(be) : "";
+}
+
+const char *backend_precision(const struct backend *be)
+{
+    return be->act == DT_BF16 ? "bf16" : "f32";
 }

@@ -5,7 +5,7 @@
  *
  * Shapes: M rows (tokens or pixels) by columns, row-major. Activations are F32 or BF16 (`act` of the backend is
  * the type of matrix-product inputs); every operation computes in f32 (or better) and rounds once at the store.
- * Vectors of parameters (bias, norm scale, shift, gate) are F32.
+ * Vectors of parameters (norm scale, shift, gate, the bias of a convolution) are F32; a product's is a struct bias.
  * Queues on the backend's stream: results may be read after sync() or download().
  */
 #ifndef KERNELS_BACKEND_H
@@ -29,6 +29,12 @@ struct attention_args {
     /* T5: [n_heads, 2*max - 1] F32, dense; logit(i, j) += rel_bias[head, j - i + max - 1]; NULL: none.
      * max >= number of tokens. */
     const struct tensor *rel_bias;
+};
+
+/* The vectors of gate_add_modulate, F32 [cols] each: the gate of what is added, and the modulation of the sum. */
+struct gate_modulate_args {
+    const struct tensor *gate, *shift, *scale;
+    float eps;
 };
 
 /* Convolution weights in the backend's own layout, made by conv_weight_load from OIHW f32. */
@@ -56,6 +62,16 @@ struct backend_memory {
     int64_t used;      /* of a device with memory of its own, by everybody who uses it; 0 elsewhere */
 };
 
+/* What a card says of itself. Texts are "" and numbers NaN where it does not. */
+struct backend_card {
+    char name[96];      /* "NVIDIA L4" */
+    char driver[40];    /* its version */
+    char libraries[96]; /* those that compute, with their versions */
+    double power_limit_w;
+    double power_w, clock_mhz, temperature_c; /* as of now */
+    double energy_j; /* used since the driver was loaded: watts over any time between two calls */
+};
+
 enum { BACKEND_MARKS = 8 };
 
 /* Who computes what a library may compute in the place of a device's own kernels: whoever is expected to be faster on
@@ -80,6 +96,9 @@ struct backend_ops {
     enum err_code (*mark)(struct backend *be, int slot, struct err *err);
     enum err_code (*elapsed)(struct backend *be, int from, int to, double *ret_ms, struct err *err);
 
+    /* NULL where there is no card; takes a millisecond or so and waits for nothing that is queued */
+    void (*card)(struct backend *be, struct backend_card *ret);
+
     /* NULL where there is no choice. Read them through backend_use_library() and backend_describe(). */
     void (*use_library)(struct backend *be, enum library_use use);
     const char *(*describe)(struct backend *be);
@@ -95,9 +114,9 @@ struct backend_ops {
     void (*weight_prefetch)(struct backend *be, const struct weight *const *w, int n);
     enum err_code (*conv_weight_load)(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err);
 
-    /* y[M,N] = act(x[M,K] w^T + bias), w [N,K] of any dtype, bias F32 [N] or NULL */
+    /* y[M,N] = act(x[M,K] w^T + bias), w [N,K] of any dtype, bias [N] or NULL */
     enum err_code (*linear)(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                            const struct tensor *bias, enum activation act, struct err *err);
+                            const struct bias *bias, enum activation act, struct err *err);
     /* out[i,:] = sum_j softmax_j(logits) v[j,:] per head; out may not overlap q, k, v */
     enum err_code (*attention)(struct backend *be, struct tensor *out, const struct tensor *q, const struct tensor *k,
                                const struct tensor *v, const struct attention_args *args, struct err *err);
@@ -120,6 +139,9 @@ struct backend_ops {
     /* x += gate * y, gate F32 [cols] or NULL for 1 */
     enum err_code (*gate_add)(struct backend *be, struct tensor *x, const struct tensor *gate, const struct tensor *y,
                               struct err *err);
+    /* x += gate * y, then a = LN(x) * (1 + scale) + shift; the bytes are those of gate_add and modulate. a may be y */
+    enum err_code (*gate_add_modulate)(struct backend *be, struct tensor *a, struct tensor *x, const struct tensor *y,
+                                       const struct gate_modulate_args *args, struct err *err);
     enum err_code (*mul)(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
                          struct err *err);
     enum err_code (*silu)(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
@@ -147,7 +169,7 @@ struct backend_refused {
 struct backend {
     const struct backend_ops *ops;
     const char *name; /* "cpu", "plain", "cuda", "plan" */
-    enum dtype act;   /* DT_F32 or DT_BF16 */
+    enum dtype act;   /* DT_F32 or DT_BF16; see backend_precision() */
     bool executes;    /* false: the plan backend, whose memory must not be read */
     bool runs_behind; /* operations are queued and return before they have run */
     bool in_place;    /* matrices are used where they lie in the file's mapping, and take no memory of their own */
@@ -158,17 +180,28 @@ struct backend {
 };
 
 enum backend_kind { BACKEND_AUTO, BACKEND_CPU, BACKEND_PLAIN, BACKEND_CUDA };
-enum precision { PRECISION_DEFAULT, PRECISION_F32, PRECISION_BF16 };
 
 /*
- * Opens a backend. AUTO: CUDA where the build has it and a device answers, else CPU. CPU: oneDNN where the build
- * has it, else plain. PLAIN: the reference loops. Default precision: f32 on the CPU, bf16 on CUDA.
+ * The type of the inputs of matrix products, which becomes `act`. DEFAULT: f32 on the CPU and bf16 on CUDA, for
+ * commands, whose results shall not depend on the processor. AUTO, which the service takes: bf16 on CUDA, f32 on the
+ * plain backend, and on the CPU what a short product shows to pay when the backend is opened. CUDA computes in bf16
+ * alone. Where bf16 is asked for on a processor that has none or is slower with it, values are rounded to bf16 all the
+ * same and products are computed in f32; backend_describe() says so.
+ */
+enum precision { PRECISION_DEFAULT, PRECISION_F32, PRECISION_BF16, PRECISION_AUTO };
+
+/*
+ * Opens a backend. AUTO: CUDA where the build has it, a device answers and the precision is one of CUDA's, else CPU.
+ * CPU: oneDNN where the build has it, else plain. PLAIN: the reference loops.
  * ERR_UNAVAILABLE when the one asked for cannot run here, with the reason.
  * The caller ends it with backend_close(), after everything that was loaded into it.
  */
 MUST_CHECK enum err_code backend_open(enum backend_kind kind, enum precision precision, struct backend **ret,
                                       struct err *err);
 void backend_close(struct backend *be); /* takes NULL */
+
+/* The card that a backend computes on; false where it computes on none. */
+bool backend_card(struct backend *be, struct backend_card *ret);
 
 /* As of now; { -1, 0 } where nothing is known. */
 struct backend_memory backend_memory(struct backend *be);
@@ -181,6 +214,9 @@ void backend_expect_weights(struct backend *be, enum weight_mode mode, size_t ex
 void backend_use_library(struct backend *be, enum library_use use);
 /* In words who computes what, as of now; "" where there is no choice. Valid until the next call. */
 const char *backend_describe(struct backend *be);
+
+/* "f32" or "bf16", by `act`. */
+const char *backend_precision(const struct backend *be);
 
 /* Every operation checks and succeeds, its memory is addresses that fault when touched: running a model on it measures
  * its arenas. An arena of PLENTY holds more than any model takes, and costs nothing. */

@@ -1,21 +1,17 @@
 #include "kernels/bench_product.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "kernels/cpu/cpu.h"
 
 double bench_clock(void)
 {
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    return cpu_clock();
 }
 
 #ifdef HAVE_ONEDNN
 
-#include "kernels/cpu/onednn.h"
+#include "kernels/cpu/fast.h"
 
 struct bench_product {
     struct dnn *dnn;
@@ -23,25 +19,10 @@ struct bench_product {
     struct cpu_buffer a, b, c;
 };
 
-/* Values near one: neither zeros nor subnormals, which take other paths. */
-static enum err_code fill(struct cpu_buffer *b, enum dtype t, int64_t n, struct err *err)
-{
-    enum err_code rc = cpu_buffer_fit(b, (size_t)n, dtype_row_bytes(t, 1), err);
-
-    for (int64_t i = 0; i < n && !rc; i++) {
-        float value = 1.0f + (float)(i % 251) / 251.0f;
-
-        if (t == DT_F32)
-            ((float *)b->p)[i] = value;
-        else
-            ((uint16_t *)b->p)[i] = f32_to_bf16(value);
-    }
-    return rc;
-}
-
-enum err_code bench_product_open(enum dtype t, int64_t m, int64_t n, int64_t k, struct bench_product **ret,
+enum err_code bench_product_open(const struct backend *cpu, int64_t m, int64_t n, int64_t k, struct bench_product **ret,
                                  struct err *err)
 {
+    const enum dtype t = ((const struct fast *)cpu)->products;
     struct bench_product *p = calloc(1, sizeof *p);
     enum err_code rc;
 
@@ -52,11 +33,11 @@ enum err_code bench_product_open(enum dtype t, int64_t m, int64_t n, int64_t k, 
     };
     rc = dnn_open(&p->dnn, err);
     if (!rc)
-        rc = fill(&p->a, t, m * k, err);
+        rc = fast_sample(&p->a, t, m * k, err);
     if (!rc)
-        rc = fill(&p->b, t, n * k, err);
+        rc = fast_sample(&p->b, t, n * k, err);
     if (!rc)
-        rc = fill(&p->c, t, m * n, err);
+        rc = fast_sample(&p->c, t, m * n, err);
     if (rc)
         bench_product_close(p);
     else
@@ -88,10 +69,10 @@ void bench_product_close(struct bench_product *p)
 
 #else
 
-enum err_code bench_product_open(enum dtype t, int64_t m, int64_t n, int64_t k, struct bench_product **ret,
+enum err_code bench_product_open(const struct backend *cpu, int64_t m, int64_t n, int64_t k, struct bench_product **ret,
                                  struct err *err)
 {
-    (void)t, (void)m, (void)n, (void)k, (void)ret;
+    (void)cpu, (void)m, (void)n, (void)k, (void)ret;
     return err_set(err, ERR_UNAVAILABLE, "bench: this program was built without oneDNN");
 }
 

@@ -47,6 +47,14 @@ static bool is_vector_or_null(const struct tensor *t, int64_t n)
     return !t || is_vector(t, n);
 }
 
+static bool is_bias_or_null(const struct bias *b, int64_t n)
+{
+    if (!b)
+        return true;
+    return is_vector(&b->f32, n) && (!b->bf16.data || (is_act(&b->bf16) && b->bf16.dtype == DT_BF16 &&
+                                                       b->bf16.n_dims == 1 && b->bf16.dims[0] == n));
+}
+
 static bool is_weight(const struct weight *w)
 {
     return w && (unsigned)w->dtype < DT_COUNT && w->rows > 0 && w->cols > 0 && w->rows <= COUNT_MAX / w->cols &&
@@ -54,7 +62,7 @@ static bool is_weight(const struct weight *w)
 }
 
 enum err_code op_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                        const struct tensor *bias, enum activation act, struct err *err)
+                        const struct bias *bias, enum activation act, struct err *err)
 {
     REQUIRE(is_act(x));
     REQUIRE(is_act(y));
@@ -62,7 +70,7 @@ enum err_code op_linear(struct backend *be, struct tensor *y, const struct tenso
     REQUIRE(tensor_cols(x) == w->cols);
     REQUIRE(tensor_cols(y) == w->rows);
     REQUIRE(tensor_rows(x) == tensor_rows(y));
-    REQUIRE(is_vector_or_null(bias, w->rows));
+    REQUIRE(is_bias_or_null(bias, w->rows));
     REQUIRE((unsigned)act <= ACT_SILU);
     REQUIRE(x->data != y->data);
     return be->ops->linear(be, y, x, w, bias, act, err);
@@ -161,6 +169,22 @@ enum err_code op_gate_add(struct backend *be, struct tensor *x, const struct ten
     REQUIRE(tensor_same_shape(x, y));
     REQUIRE(is_vector_or_null(gate, tensor_cols(x)));
     return be->ops->gate_add(be, x, gate, y, err);
+}
+
+enum err_code op_gate_add_modulate(struct backend *be, struct tensor *a, struct tensor *x, const struct tensor *y,
+                                   const struct gate_modulate_args *args, struct err *err)
+{
+    REQUIRE(is_act(a));
+    REQUIRE(is_act(x));
+    REQUIRE(is_act(y));
+    REQUIRE(tensor_same_shape(x, y));
+    REQUIRE(tensor_same_shape(x, a));
+    REQUIRE(is_vector(args->gate, tensor_cols(x)));
+    REQUIRE(is_vector(args->shift, tensor_cols(x)));
+    REQUIRE(is_vector(args->scale, tensor_cols(x)));
+    REQUIRE(x->data != a->data && x->data != y->data);
+    REQUIRE(a->data != y->data || (a->dtype == y->dtype && a->row_stride == y->row_stride));
+    return be->ops->gate_add_modulate(be, a, x, y, args, err);
 }
 
 enum err_code op_mul(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,

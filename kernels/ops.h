@@ -8,7 +8,7 @@
 #include "kernels/backend.h"
 
 MUST_CHECK enum err_code op_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                                   const struct tensor *bias, enum activation act, struct err *err);
+                                   const struct bias *bias, enum activation act, struct err *err);
 MUST_CHECK enum err_code op_attention(struct backend *be, struct tensor *out, const struct tensor *q,
                                       const struct tensor *k, const struct tensor *v, const struct attention_args *args,
                                       struct err *err);
@@ -26,6 +26,9 @@ MUST_CHECK enum err_code op_qk_norm_rope(struct backend *be, struct tensor *x, c
                                          const struct tensor *rope, int n_heads, float eps, struct err *err);
 MUST_CHECK enum err_code op_gate_add(struct backend *be, struct tensor *x, const struct tensor *gate,
                                      const struct tensor *y, struct err *err);
+MUST_CHECK enum err_code op_gate_add_modulate(struct backend *be, struct tensor *a, struct tensor *x,
+                                              const struct tensor *y, const struct gate_modulate_args *args,
+                                              struct err *err);
 MUST_CHECK enum err_code op_mul(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
                                 struct err *err);
 MUST_CHECK enum err_code op_silu(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);

@@ -106,7 +106,7 @@ static enum err_code plan_conv_weight_load(struct backend *be, const float *oihw
 }
 
 static enum err_code plan_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                                 const struct tensor *bias, enum activation act, struct err *err)
+                                 const struct bias *bias, enum activation act, struct err *err)
 {
     (void)be, (void)y, (void)x, (void)w, (void)bias, (void)act, (void)err;
     return ERR_OK;
@@ -147,6 +147,14 @@ static enum err_code plan_qk_norm_rope(struct backend *be, struct tensor *x, con
                                        const struct tensor *rope, int n_heads, float eps, struct err *err)
 {
     (void)be, (void)x, (void)scale, (void)rope, (void)n_heads, (void)eps, (void)err;
+    return ERR_OK;
+}
+
+static enum err_code plan_gate_add_modulate(struct backend *be, struct tensor *a, struct tensor *x,
+                                            const struct tensor *y, const struct gate_modulate_args *args,
+                                            struct err *err)
+{
+    (void)be, (void)a, (void)x, (void)y, (void)args, (void)err;
     return ERR_OK;
 }
 
@@ -207,6 +215,7 @@ static const struct backend_ops plan_ops = {
     .group_norm = plan_group_norm,
     .qk_norm_rope = plan_qk_norm_rope,
     .gate_add = plan_three,
+    .gate_add_modulate = plan_gate_add_modulate,
     .mul = plan_three,
     .silu = plan_two,
     .axpy = plan_axpy,

@@ -130,3 +130,14 @@ struct weight weight_row_view(const struct weight *w, int64_t r0, int64_t n)
     v.data = (const char *)w->data + (size_t)r0 * dtype_row_bytes(w->dtype, w->cols);
     return v;
 }
+
+struct bias bias_row_view(const struct bias *b, int64_t r0, int64_t n)
+{
+    struct bias v = { 0 };
+
+    assert(r0 >= 0 && n >= 1 && n <= b->f32.dims[0] - r0);
+    v.f32 = tensor_1d(DT_F32, n, (float *)b->f32.data + r0);
+    if (b->bf16.data)
+        v.bf16 = tensor_1d(DT_BF16, n, (uint16_t *)b->bf16.data + r0);
+    return v;
+}

@@ -97,4 +97,15 @@ struct weight {
 
 struct weight weight_row_view(const struct weight *w, int64_t r0, int64_t n);
 
+/*
+ * bias - the vector [n] that a matrix product adds, for one backend. `bf16` holds the same values rounded to nearest
+ * even; its data is NULL where nobody keeps them. A backend whose products add a bias in the type of their result
+ * takes the one of the two that has this type.
+ */
+struct bias {
+    struct tensor f32, bf16;
+};
+
+struct bias bias_row_view(const struct bias *b, int64_t r0, int64_t n);
+
 #endif

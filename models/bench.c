@@ -4,9 +4,8 @@
 #include <string.h>
 
 #include "kernels/ops.h"
-#include "models/bench_kinds.h"
+#include "models/bench_expanding.h"
 #include "models/bench_rig.h"
-#include "models/flux.h"
 #include "models/vae.h"
 
 /* --- the transformer --- */
@@ -117,6 +116,8 @@ static enum err_code time_block(struct flux_rig *r, int block, struct bench_figu
     double begin;
 
     if (!rc)
+        rc = flux_enter_block(&r->flux, &r->job, 0, block, &r->stream, err);
+    if (!rc)
         rc = be->ops->sync(be, err);
     begin = bench_clock();
     if (!rc)
@@ -124,6 +125,15 @@ static enum err_code time_block(struct flux_rig *r, int block, struct bench_figu
     if (!rc)
         rc = be->ops->sync(be, err);
     bench_keep_since(f, begin);
+    return rc;
+}
+
+static enum err_code time_product(struct bench_product *product, struct bench_figure *f, struct err *err)
+{
+    double seconds = INFINITY;
+    enum err_code rc = bench_product_run(product, &seconds, err);
+
+    bench_keep(f, seconds);
     return rc;
 }
 
@@ -145,11 +155,10 @@ enum err_code bench_blocks(const struct bench_options *o, struct bench_blocks *r
     b.double_block.flop = b.single_block.flop = products_flop(&config, n) + attention_flop(&config, n);
     b.product.flop = 2 * n * (double)n_columns * (double)config.hidden;
     if (strcmp(o->be->name, "cpu") == 0)
-        rc = bench_product_open(o->be->act, r.job.n_txt + r.job.n_img, n_columns, config.hidden, &product, err);
-    b.product.seconds = product ? INFINITY : 0;
+        rc = bench_product_open(o->be, r.job.n_txt + r.job.n_img, n_columns, config.hidden, &product, err);
     for (int i = 0; i < o->repeats && !rc; i++) {
         if (product)
-            rc = bench_product_run(product, &b.product.seconds, err);
+            rc = time_product(product, &b.product, err);
         if (!rc)
             rc = time_block(&r, 0, &b.double_block, err);
         if (!rc)
@@ -163,22 +172,12 @@ out:
     return rc;
 }
 
-/* A step as the pipeline runs it, with the device's time for it. */
-static enum err_code time_step(struct flux_rig *r, struct bench_step *b, struct err *err)
+/* A step as the pipeline queues it. */
+static enum err_code run_step(void *ctx, struct err *err)
 {
-    struct backend *be = r->rig.o->be;
-    double begin = bench_clock(), ms = 0;
-    enum err_code rc = be->ops->mark(be, 0, err);
+    struct flux_rig *r = ctx;
 
-    if (!rc)
-        rc = flux_step(&r->flux, &r->job, 0, &r->latents, &r->velocity, NULL, &r->rig.step_mem, err);
-    if (!rc)
-        rc = be->ops->mark(be, 1, err);
-    if (!rc)
-        rc = be->ops->elapsed(be, 0, 1, &ms, err);
-    bench_keep_since(&b->step, begin);
-    bench_keep(&b->device, ms * 1e-3);
-    return rc;
+    return flux_step(&r->flux, &r->job, 0, &r->latents, &r->velocity, NULL, &r->rig.step_mem, err);
 }
 
 /* The host's time between the ends of blocks, each of which it waits for. */
@@ -222,43 +221,68 @@ static enum err_code time_kinds(struct flux_rig *r, struct bench_step *b, struct
     enum err_code rc;
 
     bench_kinds_watch(&k, be);
-    rc = flux_step(&r->flux, &r->job, 0, &r->latents, &r->velocity, NULL, &r->rig.step_mem, err);
+    rc = run_step(r, err);
     bench_kinds_leave(&k, be);
     for (int i = 0; i < BENCH_KINDS; i++)
         bench_keep(&b->kinds[i], k.ms[i] * 1e-3);
     return rc ? rc : be->ops->sync(be, err);
 }
 
+static struct flux_config config_of(const struct bench_options *o)
+{
+    struct flux_config c = o->config ? *o->config : random_model_flux_fill;
+
+    if (o->max_layers && o->max_layers < c.n_double)
+        c.n_double = o->max_layers;
+    if (o->max_layers && o->max_layers < c.n_single)
+        c.n_single = o->max_layers;
+    return c;
+}
+
+static void count_flop(const struct flux_rig *r, struct bench_step *b)
+{
+    const struct flux_config *c = &r->flux.config;
+    double n = (double)(r->job.n_txt + r->job.n_img), n_blocks = c->n_double + c->n_single;
+
+    b->kinds[BENCH_ATTENTION].flop = n_blocks * attention_flop(c, n);
+    b->kinds[BENCH_PRODUCTS].flop =
+        n_blocks * products_flop(c, n) +
+        2.0 * (double)r->job.n_img * (double)(c->hidden * (c->in_channels + c->out_channels));
+    b->step.flop = b->kinds[BENCH_PRODUCTS].flop + b->kinds[BENCH_ATTENTION].flop;
+    b->without_expanding.flop = b->step.flop;
+}
+
+static void count_bytes(const struct flux_rig *r, struct bench_step *b)
+{
+    for (int i = 0; i < r->rig.file.n_entries; i++)
+        b->weight_bytes += r->rig.file.entries[i].bytes;
+    b->device_bytes = (size_t)backend_memory(r->rig.o->be).used;
+    b->job_bytes = r->rig.job_mem.peak;
+    b->step_bytes = r->rig.step_mem.peak;
+}
+
 enum err_code bench_step(const struct bench_options *o, struct bench_step *ret, struct err *err)
 {
-    const struct flux_config *c = &random_model_flux_fill;
+    const struct flux_config c = config_of(o);
     struct bench_step b = { 0 };
     struct flux_rig r;
-    enum err_code rc = open_flux(&r, o, c, true, err);
-    double n;
+    enum err_code rc = open_flux(&r, o, &c, true, err);
 
     if (!rc)
         rc = bench_rig_product(&r.rig, &b.product, err);
     if (rc)
         goto out;
-    n = (double)(r.job.n_txt + r.job.n_img);
-    b.kinds[BENCH_ATTENTION].flop = (c->n_double + c->n_single) * attention_flop(c, n);
-    b.kinds[BENCH_PRODUCTS].flop = (c->n_double + c->n_single) * products_flop(c, n) +
-                                   2.0 * (double)r.job.n_img * (double)(c->hidden * (c->in_channels + c->out_channels));
-    b.step.flop = b.kinds[BENCH_PRODUCTS].flop + b.kinds[BENCH_ATTENTION].flop;
+    bench_keep(&b.load, r.load_seconds);
+    count_flop(&r, &b);
+    rc = bench_sustain(o, &b.step, run_step, &r, err);
+    count_bytes(&r, &b);
     for (int i = 0; i < o->repeats && !rc; i++) {
-        rc = time_step(&r, &b, err);
-        if (!rc)
-            rc = time_queueing(&r, &b, err);
+        rc = time_queueing(&r, &b, err);
         if (!rc)
             rc = time_kinds(&r, &b, err);
     }
-    for (int i = 0; i < r.rig.file.n_entries; i++)
-        b.weight_bytes += r.rig.file.entries[i].bytes;
-    b.load.seconds = r.load_seconds;
-    b.device_bytes = (size_t)backend_memory(o->be).used;
-    b.job_bytes = r.rig.job_mem.peak;
-    b.step_bytes = r.rig.step_mem.peak;
+    if (!rc && bench_expands(&r.flux))
+        rc = bench_expanding(o, &r.flux, run_step, &r, &r.rig.arena, &b, err);
     if (!rc)
         *ret = b;
 out:
@@ -306,22 +330,18 @@ static enum err_code open_vae(struct vae_rig *r, const struct bench_options *o, 
     return rc ? rc : bench_rig_input(&r->rig, &r->moments, 3, (int64_t[]){ h, w, VAE_MOMENTS }, err);
 }
 
-static enum err_code time_vae(struct vae_rig *r, struct bench_vae *b, struct err *err)
+static enum err_code run_encode(void *ctx, struct err *err)
 {
-    struct backend *be = r->rig.o->be;
-    double begin = bench_clock();
-    enum err_code rc = vae_encode(&r->vae, &r->rgb, &r->moments, &r->rig.step_mem, err);
+    struct vae_rig *r = ctx;
 
-    if (!rc)
-        rc = be->ops->sync(be, err);
-    bench_keep_since(&b->encode, begin);
-    begin = bench_clock();
-    if (!rc)
-        rc = vae_decode(&r->vae, &r->z, &r->rgb, &r->rig.step_mem, err);
-    if (!rc)
-        rc = be->ops->sync(be, err);
-    bench_keep_since(&b->decode, begin);
-    return rc;
+    return vae_encode(&r->vae, &r->rgb, &r->moments, &r->rig.step_mem, err);
+}
+
+static enum err_code run_decode(void *ctx, struct err *err)
+{
+    struct vae_rig *r = ctx;
+
+    return vae_decode(&r->vae, &r->z, &r->rgb, &r->rig.step_mem, err);
 }
 
 enum err_code bench_vae(const struct bench_options *o, struct bench_vae *ret, struct err *err)
@@ -330,8 +350,10 @@ enum err_code bench_vae(const struct bench_options *o, struct bench_vae *ret, st
     struct vae_rig r = { 0 };
     enum err_code rc = open_vae(&r, o, &b.step_bytes, err);
 
-    for (int i = 0; i < o->repeats && !rc; i++)
-        rc = time_vae(&r, &b, err);
+    if (!rc)
+        rc = bench_sustain(o, &b.encode, run_encode, &r, err);
+    if (!rc)
+        rc = bench_sustain(o, &b.decode, run_decode, &r, err);
     if (!rc)
         *ret = b;
     bench_rig_close(&r.rig);

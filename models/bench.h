@@ -1,29 +1,42 @@
 /*
  * bench - how long the parts of a job take, on random weights of the real sizes: no download needed.
  *
- * Each figure is the best of `repeats` runs, for a shared machine only ever adds to a time. FLOP: two a multiplication
- * in matrix products and attention; everything else counts as nothing but its time counts.
+ * On a card the mean of many runs counts, after a warm-up (bench_sustain.h); elsewhere the shortest run, for a shared
+ * machine only ever adds to a time. FLOP: two a multiplication in matrix products and attention; everything else counts
+ * as nothing but its time counts.
  * Errors: ERR_NOMEM, ERR_INVALID for sizes the model refuses, what the backend returns.
  */
 #ifndef MODELS_BENCH_H
 #define MODELS_BENCH_H
 
 #include "models/bench_kinds.h"
+#include "models/flux.h"
 
 struct bench_options {
     struct backend *be;
-    enum dtype quant;         /* of the transformer's matrices */
-    enum weight_mode weights; /* how a device with memory of its own keeps them */
-    int width, height;        /* pixels, multiples of 16 */
-    int n_txt;                /* text tokens */
-    int max_layers;           /* of each text encoder, where all take too long; 0: all */
-    int repeats;
+    const struct flux_config *config; /* of the transformer in a step; NULL: FLUX.1-Fill's */
+    enum dtype quant;                 /* of the transformer's matrices */
+    enum weight_mode weights;         /* how a device with memory of its own keeps them */
+    int width, height;                /* pixels, multiples of 16 */
+    int n_txt;                        /* text tokens */
+    int64_t product_side;             /* of the product that is the measure; 0: large enough for the backend's best */
+    int max_layers;                   /* of each text encoder and kind of block, where all take too long; 0: all */
+    int repeats;                      /* runs that count, at least */
+    double warm_up_s;                 /* on a card: before any run counts */
+    double measure_s;                 /* on a card: of runs that count, at least */
 };
 
+/* Times of one kind of run. */
 struct bench_figure {
-    double seconds; /* 0: not measured */
-    double flop;
+    int n_runs; /* 0: not measured */
+    double mean, least, most, squares;
+    bool sustained;            /* without pauses, so that the mean counts */
+    double clock_mhz, power_w; /* of a card meanwhile; 0 or NaN: unknown */
+    double flop;               /* of a run */
 };
+
+double bench_seconds(const struct bench_figure *f); /* that count */
+double bench_deviation(const struct bench_figure *f);
 
 /* One double and one single block of FLUX.1 (hidden 3072, 24 heads), and between them, on the CPU with oneDNN, a plain
  * product of about the same work with weights expanded beforehand. */
@@ -39,12 +52,18 @@ struct bench_vae {
 };
 MUST_CHECK enum err_code bench_vae(const struct bench_options *o, struct bench_vae *ret, struct err *err);
 
-/* One denoising step of the whole transformer, and a large product of the backend's own as its measure. */
+/*
+ * One denoising step of the whole transformer, and a large product of the backend's own as its measure.
+ *
+ * Where weights are expanded while a step runs: that by itself, and a step whose products find theirs ready, made of
+ * other weights of the same shapes. What the expanding takes longer by itself than it lengthens a step was hidden
+ * behind products.
+ */
 struct bench_step {
     struct bench_figure load, step, product; /* load: of all weights into the backend, seconds only */
-    struct bench_figure device;              /* the step between two marks, seconds only */
-    struct bench_figure queueing;            /* the host's part of it, seconds only; 0 where nothing runs behind */
+    struct bench_figure queueing;            /* the host's part of it, seconds only; none where nothing runs behind */
     struct bench_figure kinds[BENCH_KINDS];  /* of it, each at its best */
+    struct bench_figure expanding, without_expanding; /* none where nothing is expanded */
     size_t weight_bytes, job_bytes, step_bytes;
     size_t device_bytes; /* in use on the device while it runs; 0: it has no memory of its own */
 };

@@ -31,7 +31,7 @@ static enum err_code end(struct backend *be, enum bench_kind kind, struct err *e
     }
 
 WATCHED(linear, BENCH_PRODUCTS, (be, y, x, w, bias, act, err), struct tensor *y, const struct tensor *x,
-        const struct weight *w, const struct tensor *bias, enum activation act)
+        const struct weight *w, const struct bias *bias, enum activation act)
 WATCHED(attention, BENCH_ATTENTION, (be, out, q, k, v, args, err), struct tensor *out, const struct tensor *q,
         const struct tensor *k, const struct tensor *v, const struct attention_args *args)
 WATCHED(layer_norm, BENCH_REST, (be, y, x, w, b, eps, err), struct tensor *y, const struct tensor *x,
@@ -44,6 +44,8 @@ WATCHED(qk_norm_rope, BENCH_REST, (be, x, scale, rope, n_heads, eps, err), struc
         const struct tensor *rope, int n_heads, float eps)
 WATCHED(gate_add, BENCH_REST, (be, x, gate, y, err), struct tensor *x, const struct tensor *gate,
         const struct tensor *y)
+WATCHED(gate_add_modulate, BENCH_REST, (be, a, x, y, args, err), struct tensor *a, struct tensor *x,
+        const struct tensor *y, const struct gate_modulate_args *args)
 WATCHED(mul, BENCH_REST, (be, y, a, b, err), struct tensor *y, const struct tensor *a, const struct tensor *b)
 WATCHED(copy, BENCH_REST, (be, y, x, err), struct tensor *y, const struct tensor *x)
 
@@ -57,6 +59,7 @@ void bench_kinds_watch(struct bench_kinds *k, struct backend *be)
     k->ops.rms_norm = rms_norm;
     k->ops.qk_norm_rope = qk_norm_rope;
     k->ops.gate_add = gate_add;
+    k->ops.gate_add_modulate = gate_add_modulate;
     k->ops.mul = mul;
     k->ops.copy = copy;
     be->ops = &k->ops;

@@ -2,7 +2,7 @@
  * bench_kinds - what the operations of the transformer's blocks take by kinds. While it watches a backend, each of them
  * stands between two marks and is waited for, so a run takes longer on the whole, but not they.
  *
- * A product's time is that of the whole operation: converted inputs and biases, waiting for weights that are expanded.
+ * A product's time is that of the whole operation: converted inputs, waiting for weights that are expanded.
  */
 #ifndef MODELS_BENCH_KINDS_H
 #define MODELS_BENCH_KINDS_H

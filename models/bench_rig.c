@@ -53,28 +53,30 @@ enum err_code bench_rig_input(struct bench_rig *r, struct tensor *t, int n_dims,
     return rc;
 }
 
-void bench_keep(struct bench_figure *f, double seconds)
-{
-    if (f->seconds == 0 || seconds < f->seconds)
-        f->seconds = seconds;
-}
+struct product_run {
+    struct backend *be;
+    struct tensor x, y;
+    struct weight w;
+};
 
-void bench_keep_since(struct bench_figure *f, double start)
+static enum err_code run_product(void *ctx, struct err *err)
 {
-    bench_keep(f, bench_clock() - start);
+    struct product_run *p = ctx;
+
+    return op_linear(p->be, &p->y, &p->x, &p->w, NULL, ACT_NONE, err);
 }
 
 enum err_code bench_rig_product(struct bench_rig *r, struct bench_figure *f, struct err *err)
 {
     struct backend *be = r->o->be;
-    bool on_device = !be->in_place;
-    int64_t rows = on_device ? 8192 : 2048, width = on_device ? 8192 : 4096;
+    int64_t side = r->o->product_side;
+    int64_t rows = side ? side : be->in_place ? 2048 : 8192, width = side ? side : be->in_place ? 4096 : 8192;
     struct random_model made_up;
     struct tensor_file file;
     struct tensor_entry *e;
     struct devarena mem = { 0 };
-    struct weight host, w = { 0 };
-    struct tensor x, y;
+    struct product_run run = { .be = be };
+    struct weight host;
     enum err_code rc = random_model_init(&made_up, &r->arena, be->act, false, err);
 
     if (!rc)
@@ -84,25 +86,17 @@ enum err_code bench_rig_product(struct bench_rig *r, struct bench_figure *f, str
     if (!rc)
         rc = devarena_init(&mem, be, (size_t)(rows * width) * sizeof(float), 0, err);
     if (!rc)
-        rc = devarena_2d(&mem, be->act, rows, width, &y, err);
+        rc = devarena_2d(&mem, be->act, rows, width, &run.y, err);
     if (rc)
         goto out;
     e = &made_up.entries[0];
     host = (struct weight){ .dtype = e->dtype, .rows = width, .cols = width, .data = e->data };
-    rc = be->ops->weight_load(be, &host, &w, err);
-    x = tensor_2d(be->act, rows, width, (void *)(uintptr_t)w.data); /* zeros would be faster: they take less power */
+    rc = be->ops->weight_load(be, &host, &run.w, err);
+    /* zeros would be faster: they take less power */
+    run.x = tensor_2d(be->act, rows, width, (void *)(uintptr_t)run.w.data);
     f->flop = 2.0 * (double)rows * (double)width * (double)width;
-    for (int i = 0; i < 2 * r->o->repeats && !rc; i++) {
-        double begin;
-
-        rc = be->ops->sync(be, err);
-        begin = bench_clock();
-        if (!rc)
-            rc = op_linear(be, &y, &x, &w, NULL, ACT_NONE, err);
-        if (!rc)
-            rc = be->ops->sync(be, err);
-        bench_keep_since(f, begin);
-    }
+    if (!rc)
+        rc = bench_sustain(r->o, f, run_product, &run, err);
 out:
     devarena_done(&mem);
     return rc;

@@ -6,7 +6,7 @@
 
 #include "kernels/bench_product.h"
 #include "kernels/devarena.h"
-#include "models/bench.h"
+#include "models/bench_sustain.h"
 #include "models/random_model.h"
 #include "models/weights.h"
 
@@ -28,10 +28,6 @@ void bench_rig_close(struct bench_rig *r); /* half-opened, too */
 /* F32, from job_mem, with some values in it. */
 MUST_CHECK enum err_code bench_rig_input(struct bench_rig *r, struct tensor *t, int n_dims, const int64_t *dims,
                                          struct err *err);
-
-/* Keeps the shortest time; that since `start`. */
-void bench_keep(struct bench_figure *f, double seconds);
-void bench_keep_since(struct bench_figure *f, double start);
 
 /* A product large enough to reach the backend's best, with weights that need no expanding. */
 MUST_CHECK enum err_code bench_rig_product(struct bench_rig *r, struct bench_figure *f, struct err *err);

@@ -69,22 +69,18 @@ static enum err_code take_memory(struct text_rig *r, struct err *err)
     return rc ? rc : devarena_1d(&rig->job_mem, DT_F32, CLIP_WIDTH, &r->pooled, err);
 }
 
-static enum err_code time_once(struct text_rig *r, struct bench_text *b, struct err *err)
+static enum err_code run_t5(void *ctx, struct err *err)
 {
-    struct backend *be = r->rig.o->be;
-    double begin = bench_clock();
-    enum err_code rc = t5_encode(&r->encoder.t5, r->ids.t5, r->ids.n_t5, &r->prompt_embeds, &r->rig.step_mem, err);
+    struct text_rig *r = ctx;
 
-    if (!rc)
-        rc = be->ops->sync(be, err);
-    bench_keep_since(&b->t5, begin);
-    begin = bench_clock();
-    if (!rc)
-        rc = clip_encode(&r->encoder.clip, r->ids.clip, CLIP_MAX_IDS, &r->pooled, &r->rig.step_mem, err);
-    if (!rc)
-        rc = be->ops->sync(be, err);
-    bench_keep_since(&b->clip, begin);
-    return rc;
+    return t5_encode(&r->encoder.t5, r->ids.t5, r->ids.n_t5, &r->prompt_embeds, &r->rig.step_mem, err);
+}
+
+static enum err_code run_clip(void *ctx, struct err *err)
+{
+    struct text_rig *r = ctx;
+
+    return clip_encode(&r->encoder.clip, r->ids.clip, CLIP_MAX_IDS, &r->pooled, &r->rig.step_mem, err);
 }
 
 /* n tokens through so many layers: values of matrices in one, and the width of attention. */
@@ -119,8 +115,9 @@ enum err_code bench_text(const struct bench_options *o, struct bench_text *ret, 
     b.t5.flop = flop(b.t5_layers, o->n_txt, 4.0 * T5_WIDTH * T5_WIDTH + 3.0 * T5_WIDTH * T5_FF, T5_WIDTH);
     b.clip.flop =
         flop(b.clip_layers, CLIP_MAX_IDS, 4.0 * CLIP_WIDTH * CLIP_WIDTH + 2.0 * CLIP_WIDTH * CLIP_MLP, CLIP_WIDTH);
-    for (int i = 0; i < o->repeats && !rc; i++)
-        rc = time_once(&r, &b, err);
+    rc = bench_sustain(o, &b.t5, run_t5, &r, err);
+    if (!rc)
+        rc = bench_sustain(o, &b.clip, run_clip, &r, err);
     for (int i = 0; i < r.rig.file.n_entries; i++)
         b.weight_bytes += r.rig.file.entries[i].bytes;
     b.step_bytes = r.rig.step_mem.peak;

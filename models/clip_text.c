@@ -89,7 +89,7 @@ static enum err_code load_layer(struct clip_text *c, struct weight_loader *l, in
         (void)snprintf(name, sizeof name, "encoder.layers.%d.%s", layer, linears[i].name);
         rc = weights_matrix(l, &linears[i].l->w, linears[i].rows, linears[i].cols, err, "%s.weight", name);
         if (!rc)
-            rc = weights_vector(l, &linears[i].l->b, linears[i].rows, err, "%s.bias", name);
+            rc = weights_bias(l, &linears[i].l->b, linears[i].rows, err, "%s.bias", name);
     }
     return rc;
 }

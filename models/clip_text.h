@@ -17,7 +17,7 @@ enum { CLIP_MAX_LAYERS = 128, CLIP_MAX_TOKENS = 1024, CLIP_HEAD_DIM = 64 };
 
 struct clip_linear {
     struct weight w;
-    struct tensor b;
+    struct bias b;
 };
 
 struct clip_norm {

@@ -39,20 +39,12 @@ enum err_code flux_attention(const struct flux *f, const struct tensor *qkv, str
     return op_attention(f->be, out, &q, &k, &v, &args, err);
 }
 
-/* One vector of the modulation table. */
-static struct tensor vector_at(const struct flux *f, const struct flux_job *job, int step, int64_t col)
+enum err_code flux_add_and_modulate(const struct flux *f, struct tensor *a, struct tensor *x, const struct tensor *y,
+                                    const struct tensor *gate, const struct flux_mod *next, struct err *err)
 {
-    float *row = (float *)job->modulation.data + step * job->modulation.row_stride;
+    struct gate_modulate_args args = { gate, &next->shift, &next->scale, FLUX_NORM_EPS };
 
-    return tensor_1d(DT_F32, f->config.hidden, row + col);
-}
-
-struct flux_mod flux_mod_at(const struct flux *f, const struct flux_job *job, int step, int64_t col)
-{
-    int64_t hidden = f->config.hidden;
-
-    return (struct flux_mod){ vector_at(f, job, step, col), vector_at(f, job, step, col + hidden),
-                              vector_at(f, job, step, col + 2 * hidden) };
+    return op_gate_add_modulate(f->be, a, x, y, &args, err);
 }
 
 /* --- columns of the modulation table --- */
@@ -72,6 +64,30 @@ static int64_t final_col(const struct flux_config *c)
 int64_t flux_modulation_cols(const struct flux_config *c)
 {
     return final_col(c) + 2 * c->hidden;
+}
+
+/* The three vectors from column `col` on, of one step. */
+static struct flux_mod mod_at(const struct flux *f, const struct flux_job *job, int step, int64_t col)
+{
+    float *at = (float *)job->modulation.data + step * job->modulation.row_stride + col;
+    int64_t hidden = f->config.hidden;
+
+    return (struct flux_mod){ tensor_1d(DT_F32, hidden, at), tensor_1d(DT_F32, hidden, at + hidden),
+                              tensor_1d(DT_F32, hidden, at + 2 * hidden) };
+}
+
+struct flux_mods flux_first_mods(const struct flux *f, const struct flux_job *job, int step, int block)
+{
+    int64_t img = block_col(&f->config, block), txt = block < f->config.n_double ? img + 6 * f->config.hidden : img;
+
+    return (struct flux_mods){ mod_at(f, job, step, txt), mod_at(f, job, step, img) };
+}
+
+struct flux_mods flux_second_mods(const struct flux *f, const struct flux_job *job, int step, int block)
+{
+    int64_t img = block_col(&f->config, block) + 3 * f->config.hidden;
+
+    return (struct flux_mods){ mod_at(f, job, step, img + 6 * f->config.hidden), mod_at(f, job, step, img) };
 }
 
 /* --- the part that is constant over the steps --- */
@@ -364,7 +380,7 @@ enum err_code flux_stream_alloc(const struct flux *f, const struct flux_job *job
         return rc;
     ret->txt = tensor_row_view(&ret->all, 0, job->n_txt);
     ret->img = tensor_row_view(&ret->all, job->n_txt, job->n_img);
-    return ERR_OK;
+    return devarena_2d(mem, f->be->act, job->n_txt + job->n_img, f->config.hidden, &ret->a, err);
 }
 
 /* As they are used: a device whose memory is short expands them in this order, and what is passed over twice. */
@@ -402,15 +418,21 @@ static void prefetch_block(const struct flux *f, int block)
     f->be->ops->weight_prefetch(f->be, list, n);
 }
 
+enum err_code flux_enter_block(const struct flux *f, const struct flux_job *job, int step, int block,
+                               struct flux_stream *s, struct err *err)
+{
+    struct flux_mods m = flux_first_mods(f, job, step, block);
+    struct tensor txt = tensor_row_view(&s->a, 0, job->n_txt), img = tensor_row_view(&s->a, job->n_txt, job->n_img);
+    enum err_code rc = op_modulate(f->be, &txt, &s->txt, &m.txt.shift, &m.txt.scale, FLUX_NORM_EPS, err);
+
+    return rc ? rc : op_modulate(f->be, &img, &s->img, &m.img.shift, &m.img.scale, FLUX_NORM_EPS, err);
+}
+
 enum err_code flux_run_block(const struct flux *f, const struct flux_job *job, int step, int block,
                              struct flux_stream *s, struct devarena *step_mem, struct err *err)
 {
-    int64_t col = block_col(&f->config, block);
-    int single = block - f->config.n_double;
-
-    if (single < 0)
-        return flux_double_block_run(f, job, step, &f->double_blocks[block], col, s, step_mem, err);
-    return flux_single_block_run(f, job, step, &f->single_blocks[single], col, s, step_mem, err);
+    return block < f->config.n_double ? flux_double_block_run(f, job, step, block, s, step_mem, err)
+                                      : flux_single_block_run(f, job, step, block, s, step_mem, err);
 }
 
 static enum err_code run_blocks(const struct flux *f, const struct flux_job *job, int step, struct flux_stream *s,
@@ -434,7 +456,7 @@ static enum err_code run_blocks(const struct flux *f, const struct flux_job *job
 }
 
 /* The streams at the first block: the prompt's rows, and img_in of latents and conditioning. */
-static enum err_code enter(const struct flux *f, const struct flux_job *job, const struct tensor *latents,
+static enum err_code enter(const struct flux *f, const struct flux_job *job, int step, const struct tensor *latents,
                            struct flux_stream *s, struct err *err)
 {
     struct tensor columns = tensor_col_view(&job->tokens, 0, f->config.out_channels);
@@ -444,22 +466,16 @@ static enum err_code enter(const struct flux *f, const struct flux_job *job, con
         rc = op_copy(f->be, &columns, latents, err);
     if (!rc)
         rc = flux_linear_run(f, &s->img, &job->tokens, &f->img_in, ACT_NONE, err);
-    return rc;
+    return rc ? rc : flux_enter_block(f, job, step, 0, s, err);
 }
 
-/* The final layer; its modulation has no gate. */
-static enum err_code leave(const struct flux *f, const struct flux_job *job, int step, const struct flux_stream *s,
-                           struct tensor *velocity, struct devarena *step_mem, struct err *err)
+/* The final layer, of which the last block did the modulation. */
+static enum err_code leave(const struct flux *f, const struct flux_job *job, const struct flux_stream *s,
+                           struct tensor *velocity, struct err *err)
 {
-    int64_t col = final_col(&f->config);
-    struct tensor shift = vector_at(f, job, step, col), scale = vector_at(f, job, step, col + f->config.hidden), a;
-    enum err_code rc = devarena_2d(step_mem, f->be->act, job->n_img, f->config.hidden, &a, err);
+    struct tensor img = tensor_row_view(&s->a, job->n_txt, job->n_img);
 
-    if (!rc)
-        rc = op_modulate(f->be, &a, &s->img, &shift, &scale, FLUX_NORM_EPS, err);
-    if (!rc)
-        rc = flux_linear_run(f, velocity, &a, &f->final_linear, ACT_NONE, err);
-    return rc;
+    return flux_linear_run(f, velocity, &img, &f->final_linear, ACT_NONE, err);
 }
 
 enum err_code flux_step(const struct flux *f, const struct flux_job *job, int step, const struct tensor *latents,
@@ -474,11 +490,11 @@ enum err_code flux_step(const struct flux *f, const struct flux_job *job, int st
     prefetch_block(f, 0);
     rc = flux_stream_alloc(f, job, step_mem, &s, err);
     if (!rc)
-        rc = enter(f, job, latents, &s, err);
+        rc = enter(f, job, step, latents, &s, err);
     if (!rc)
         rc = run_blocks(f, job, step, &s, tap, step_mem, err);
     if (!rc)
-        rc = leave(f, job, step, &s, velocity, step_mem, err);
+        rc = leave(f, job, &s, velocity, err);
     devarena_rewind(step_mem, mark);
     return rc;
 }

@@ -40,7 +40,7 @@ struct flux_config {
 
 struct flux_linear {
     struct weight w;
-    struct tensor b;
+    struct bias b;
 };
 
 struct flux_embedder { /* out_layer(silu(in_layer(x))) */
@@ -124,9 +124,10 @@ struct flux_job {
     struct tensor modulation; /* F32 [n_steps, flux_modulation_cols] */
 };
 
-/* The joint stream, F32 [n_txt + n_img, hidden], and its two parts as views. */
+/* The joint stream, F32 [n_txt + n_img, hidden], and its two parts as views. `a`, of the
+ * same shape and of type act, is the stream as the next block reads it, under that block's first modulation. */
 struct flux_stream {
-    struct tensor all, txt, img;
+    struct tensor all, txt, img, a;
 };
 
 /* Called after every block with the streams in backend memory. An error ends the step, so this can cancel one, too. */
@@ -162,7 +163,11 @@ MUST_CHECK enum err_code flux_measure(const struct flux *f, int grid_rows, int g
 
 MUST_CHECK enum err_code flux_stream_alloc(const struct flux *f, const struct flux_job *job, struct devarena *mem,
                                            struct flux_stream *ret, struct err *err);
-/* Block 0 .. n_double - 1 are double, n_double .. n_double + n_single - 1 single blocks; `s` is changed in place. */
+/* Block 0 .. n_double - 1 are double, n_double .. n_double + n_single - 1 single blocks, the one behind them is the
+ * final layer. flux_enter_block makes s->a for the first block that is run. flux_run_block changes `s` in place and
+ * leaves s->a as the block behind it reads it. */
+MUST_CHECK enum err_code flux_enter_block(const struct flux *f, const struct flux_job *job, int step, int block,
+                                          struct flux_stream *s, struct err *err);
 MUST_CHECK enum err_code flux_run_block(const struct flux *f, const struct flux_job *job, int step, int block,
                                         struct flux_stream *s, struct devarena *step_mem, struct err *err);
 /* The matrices that block reads in a step, in this order, for weight_prefetch; returns their number. */

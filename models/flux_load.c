@@ -143,7 +143,7 @@ static enum err_code load_part(struct walk *w, const char *name, const struct pa
     }
     loader.in_file = w->in_file == FLUX_IN_FILE_ALL || (w->in_file == FLUX_IN_FILE_MODULATION && p->modulation);
     rc = weights_matrix(&loader, &linear->w, rows, cols, err, "%s.weight", name);
-    return rc ? rc : weights_vector(w->loader, &linear->b, rows, err, "%s.bias", name);
+    return rc ? rc : weights_bias(w->loader, &linear->b, rows, err, "%s.bias", name);
 }
 
 static enum err_code describe_part(struct walk *w, const char *name, const struct part *p, void *at, struct err *err)
@@ -317,9 +317,10 @@ enum err_code flux_require_fill(const struct flux_config *c, struct err *err)
     return ERR_OK;
 }
 
+/* The biases stay aligned, for `row` is a multiple of the head size and so of 8. */
 static struct flux_linear rows_of(const struct flux_linear *l, int64_t row, int64_t n)
 {
-    return (struct flux_linear){ weight_row_view(&l->w, row, n), tensor_1d(DT_F32, n, (float *)l->b.data + row) };
+    return (struct flux_linear){ weight_row_view(&l->w, row, n), bias_row_view(&l->b, row, n) };
 }
 
 enum err_code flux_load(struct flux *ret, struct weight_loader *l, struct arena *model, struct err *err)

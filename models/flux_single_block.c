@@ -5,7 +5,10 @@
  *   z = [attention(qkv) | gelu(mlp)]  written in place, side by side
  *   s += gate * linear2(z)
  *
- * Scratch: a [N, D], qkv [N, 3D], z [N, 5D]; linear2's result takes the place of a.
+ * The modulation is done when the block begins; the sum is followed by that of the next block in the same operation.
+ *
+ * Scratch, beside a [N, D] of the stream: qkv [N, 3D], z [N, 5D]. linear2's result takes the place of a, and then the
+ * next block's a takes the place of that.
  */
 #include "kernels/ops.h"
 #include "models/flux_block.h"
@@ -31,26 +34,21 @@ static enum err_code attention_and_mlp(const struct flux *f, const struct flux_j
     return rc;
 }
 
-enum err_code flux_single_block_run(const struct flux *f, const struct flux_job *job, int step,
-                                    const struct flux_single_block *b, int64_t mod_col, struct flux_stream *s,
-                                    struct devarena *mem, struct err *err)
+enum err_code flux_single_block_run(const struct flux *f, const struct flux_job *job, int step, int block,
+                                    struct flux_stream *s, struct devarena *mem, struct err *err)
 {
-    int64_t n = job->n_txt + job->n_img, hidden = f->config.hidden;
-    struct flux_mod mod = flux_mod_at(f, job, step, mod_col);
+    const struct flux_single_block *b = &f->single_blocks[block - f->config.n_double];
+    struct flux_mod mod = flux_first_mods(f, job, step, block).img, next = flux_first_mods(f, job, step, block + 1).img;
     size_t mark = devarena_mark(mem);
-    struct tensor a, z;
-    enum err_code rc = devarena_2d(mem, f->be->act, n, hidden, &a, err);
+    struct tensor z;
+    enum err_code rc = devarena_2d(mem, f->be->act, tensor_rows(&s->a), f->config.hidden + f->config.mlp, &z, err);
 
     if (!rc)
-        rc = devarena_2d(mem, f->be->act, n, hidden + f->config.mlp, &z, err);
+        rc = attention_and_mlp(f, job, b, &s->a, &z, mem, err);
     if (!rc)
-        rc = op_modulate(f->be, &a, &s->all, &mod.shift, &mod.scale, FLUX_NORM_EPS, err);
+        rc = flux_linear_run(f, &s->a, &z, &b->linear2, ACT_NONE, err);
     if (!rc)
-        rc = attention_and_mlp(f, job, b, &a, &z, mem, err);
-    if (!rc)
-        rc = flux_linear_run(f, &a, &z, &b->linear2, ACT_NONE, err);
-    if (!rc)
-        rc = op_gate_add(f->be, &s->all, &mod.gate, &a, err);
+        rc = flux_add_and_modulate(f, &s->a, &s->all, &s->a, &mod.gate, &next, err);
     devarena_rewind(mem, mark);
     return rc;
 }

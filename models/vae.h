@@ -38,7 +38,7 @@ struct vae_norm {
 
 struct vae_linear {
     struct weight w;
-    struct tensor b;
+    struct bias b;
 };
 
 struct vae_res { /* conv2(silu(norm2(conv1(silu(norm1(x)))))) + shortcut(x) */

@@ -102,7 +102,7 @@ static enum err_code load_linear(const struct load *ld, struct vae_linear *m, in
 
     (void)snprintf(name, sizeof name, ld->names->mid_linear, ld->half, part);
     rc = weights_matrix(ld->l, &m->w, width, width, ld->err, "%s.weight", name);
-    return rc ? rc : weights_vector(ld->l, &m->b, width, ld->err, "%s.bias", name);
+    return rc ? rc : weights_bias(ld->l, &m->b, width, ld->err, "%s.bias", name);
 }
 
 /* *width is that of the input, and then that of the output. */

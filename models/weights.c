@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/base/mapping.h"
+#include "kernels/ops.h"
 #include "kernels/quant.h"
 
 enum { NAME_SIZE = TENSOR_NAME_MAX + 1, SHAPE_SIZE = 96, CONV_MAX_SIDE = 1 << 16, MAX_PREFIXES = 15 };
@@ -264,21 +265,14 @@ static enum err_code upload_vector(const struct weight_loader *l, const float *v
     return rc;
 }
 
-enum err_code weights_vector(struct weight_loader *l, struct tensor *ret, int64_t n, struct err *err, const char *fmt,
-                             ...)
+static enum err_code load_vector(struct weight_loader *l, struct tensor *ret, int64_t n, const char *name,
+                                 struct err *err)
 {
     struct arena_mark mark = arena_mark(l->scratch);
     const struct tensor_entry *e = NULL;
-    char name[NAME_SIZE];
     float *values = NULL;
-    va_list ap;
-    enum err_code rc;
+    enum err_code rc = need(l, name, 1, &n, &e, err);
 
-    va_start(ap, fmt);
-    rc = format_name(name, fmt, ap, err);
-    va_end(ap);
-    if (!rc)
-        rc = need(l, name, 1, &n, &e, err);
     if (!rc)
         rc = expand(l, e, name, &values, err);
     if (!rc)
@@ -286,6 +280,40 @@ enum err_code weights_vector(struct weight_loader *l, struct tensor *ret, int64_
     if (!rc)
         count_bytes(l, e);
     arena_rewind(l->scratch, mark);
+    return rc;
+}
+
+enum err_code weights_vector(struct weight_loader *l, struct tensor *ret, int64_t n, struct err *err, const char *fmt,
+                             ...)
+{
+    char name[NAME_SIZE];
+    va_list ap;
+    enum err_code rc;
+
+    va_start(ap, fmt);
+    rc = format_name(name, fmt, ap, err);
+    va_end(ap);
+    return rc ? rc : load_vector(l, ret, n, name, err);
+}
+
+enum err_code weights_bias(struct weight_loader *l, struct bias *ret, int64_t n, struct err *err, const char *fmt, ...)
+{
+    struct bias b = { 0 };
+    char name[NAME_SIZE];
+    va_list ap;
+    enum err_code rc;
+
+    va_start(ap, fmt);
+    rc = format_name(name, fmt, ap, err);
+    va_end(ap);
+    if (!rc)
+        rc = load_vector(l, &b.f32, n, name, err);
+    if (!rc && l->be->act == DT_BF16)
+        rc = devarena_1d(l->mem, DT_BF16, b.f32.dims[0], &b.bf16, err);
+    if (!rc && b.bf16.data)
+        rc = op_copy(l->be, &b.bf16, &b.f32, err);
+    if (!rc)
+        *ret = b;
     return rc;
 }
 

@@ -47,6 +47,9 @@ MUST_CHECK enum err_code weights_matrix(struct weight_loader *l, struct weight *
 /* A vector of n values (-1: any) as F32 in backend memory. */
 MUST_CHECK enum err_code weights_vector(struct weight_loader *l, struct tensor *ret, int64_t n, struct err *err,
                                         const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* The bias of a product, n values (-1: any): a vector, and beside it the same rounded where products take bf16. */
+MUST_CHECK enum err_code weights_bias(struct weight_loader *l, struct bias *ret, int64_t n, struct err *err,
+                                      const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 /* A convolution [c_out, c_in, kh, kw] (-1: any), repacked by the backend. */
 MUST_CHECK enum err_code weights_conv(struct weight_loader *l, struct conv_weight *ret, int c_out, int c_in, int kh,
                                       int kw, struct err *err, const char *fmt, ...)

@@ -68,7 +68,7 @@ else
 fi
 
 if command -v shellcheck >/dev/null; then
-    shellcheck scripts/*.sh .ci/run || bad=1
+    shellcheck scripts/*.sh test/*/*.sh .ci/run || bad=1
 else
     echo "lint: shellcheck is not installed: shell scripts were not checked"
 fi

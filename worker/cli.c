@@ -10,11 +10,15 @@
 #include <unistd.h>
 
 const char *const cli_backend_names[] = { "auto", "cpu", "plain", "cuda", NULL };
-const char *const cli_precision_names[] = { "default", "f32", "bf16", NULL };
-
-static const char program[] = "inpaint-worker";
+const char *const cli_precision_names[] = { "default", "f32", "bf16", "auto", NULL };
 
 enum { HELP_COLUMN = 30 };
+
+/* What stands before a command's name, on the command line and in messages. */
+static const char *before(const struct cli_command *c)
+{
+    return c->is_program ? "" : "inpaint-worker ";
+}
 
 static bool is_positional(const struct cli_option *o)
 {
@@ -39,7 +43,7 @@ static void print_help(const struct cli_command *c)
 {
     char text[160];
 
-    (void)printf("%s %s - %s\n\nusage: %s %s", program, c->name, c->summary, program, c->name);
+    (void)printf("%s%s - %s\n\nusage: %s%s", before(c), c->name, c->summary, before(c), c->name);
     for (int i = 0; i < c->n_options; i++)
         if (is_positional(&c->options[i]))
             (void)printf(c->options[i].required ? " %s" : " [%s]", c->options[i].name);
@@ -56,7 +60,7 @@ static void print_help(const struct cli_command *c)
 
 static int wrong_usage(const struct cli_command *c, const char *what, const char *name)
 {
-    (void)fprintf(stderr, "%s %s: %s '%.80s' (see %s %s --help)\n", program, c->name, what, name, program, c->name);
+    (void)fprintf(stderr, "%s%s: %s '%.80s' (see %s%s --help)\n", before(c), c->name, what, name, before(c), c->name);
     return CLI_USAGE;
 }
 
@@ -230,7 +234,7 @@ static int check_place(const struct cli_command *c, const struct cli_option *o)
         errno = ENOTDIR;
     else if (access(folder, W_OK | X_OK) == 0) /* where stat() failed, this fails in the same way */
         return CLI_RUN;
-    (void)fprintf(stderr, "%s %s: %s %.200s: cannot be written: %s\n", program, c->name, o->name, path,
+    (void)fprintf(stderr, "%s%s: %s %.200s: cannot be written: %s\n", before(c), c->name, o->name, path,
                   strerror(errno));
     return CLI_FAILED;
 }
@@ -262,15 +266,26 @@ int cli_parse(const struct cli_command *c, int argc, char **argv)
     return status;
 }
 
+int cli_failed(const struct cli_command *c, const struct err *err)
+{
+    (void)fprintf(stderr, "%s%s: %s\n", before(c), c->name, err->msg[0] ? err->msg : err_name(err->code));
+    return CLI_FAILED;
+}
+
 int cli_fail(const char *command, const struct err *err)
 {
-    (void)fprintf(stderr, "%s %s: %s\n", program, command, err->msg[0] ? err->msg : err_name(err->code));
-    return CLI_FAILED;
+    return cli_failed(&(struct cli_command){ .name = command }, err);
+}
+
+int cli_misused(const struct cli_command *c, const char *what)
+{
+    (void)fprintf(stderr, "%s%s: %s (see %s%s --help)\n", before(c), c->name, what, before(c), c->name);
+    return CLI_USAGE;
 }
 
 void cli_warn(const char *line)
 {
-    (void)fprintf(stderr, "%s: warning: %s\n", program, line);
+    (void)fprintf(stderr, "inpaint-worker: warning: %s\n", line);
 }
 
 enum err_code cli_backend_open(const struct cli_backend *b, struct backend **ret, struct err *err)

@@ -10,7 +10,8 @@
  *           { "FILE", CLI_TEXT, &a.file, NULL, .help = "the file to read", .required = true },
  *           CLI_BACKEND_OPTIONS(a.backend),
  *       };
- *       int status = cli_parse(&(struct cli_command){ "x", "does x", options, CLI_COUNT(options) }, argc, argv);
+ *       const struct cli_command c = { "x", "does x", options, .n_options = CLI_COUNT(options) };
+ *       int status = cli_parse(&c, argc, argv);
  *
  *       if (status != CLI_RUN)
  *           return status;
@@ -58,6 +59,7 @@ struct cli_command {
     const char *name, *summary;
     const struct cli_option *options;
     int n_options;
+    bool is_program; /* of its own, by this name; else a command of inpaint-worker */
 };
 
 #define CLI_COUNT(options) ((int)(sizeof(options) / sizeof *(options)))
@@ -68,6 +70,9 @@ MUST_CHECK int cli_parse(const struct cli_command *c, int argc, char **argv);
 
 /* One line on stderr with the command's name; returns CLI_FAILED. */
 int cli_fail(const char *command, const struct err *err);
+int cli_failed(const struct cli_command *c, const struct err *err);
+/* The same for usage that the table cannot rule out; returns CLI_USAGE. */
+int cli_misused(const struct cli_command *c, const char *what);
 
 struct cli_backend {
     int kind, precision; /* enum backend_kind, enum precision */
@@ -79,7 +84,7 @@ extern const char *const cli_backend_names[], *const cli_precision_names[]; /* i
     { "--backend", CLI_CHOICE, &(b).kind, .choices = cli_backend_names,              \
       .help = "where to compute (auto: CUDA where there is a device)" },             \
         { "--precision", CLI_CHOICE, &(b).precision, .choices = cli_precision_names, \
-          .help = "inputs of matrix products (f32 on the CPU, bf16 on CUDA)" }
+          .help = "inputs of matrix products (f32 on the CPU, bf16 on CUDA); auto: as `serve` chooses" }
 
 /* What the backend warns of goes to stderr. */
 MUST_CHECK enum err_code cli_backend_open(const struct cli_backend *b, struct backend **ret, struct err *err);

@@ -169,17 +169,31 @@ static int check_parts(struct doctor *d, const struct model_folder *folder)
     return d->wrong - before;
 }
 
+static void tell_card(struct backend *be)
+{
+    struct backend_card card;
+    char power[48] = "";
+
+    if (!backend_card(be, &card))
+        return;
+    if (card.power_limit_w > 0)
+        (void)snprintf(power, sizeof power, ", at most %.0f W", card.power_limit_w);
+    good("card", "%s, driver %s, %s%s", card.name, card.driver[0] ? card.driver : "unknown", card.libraries, power);
+}
+
 /* Opened once; NULL when it cannot be. */
 static struct backend *check_backend(struct doctor *d)
 {
     struct backend *be = NULL;
     struct err err = { 0 };
 
-    if (backend_open((enum backend_kind)d->cfg.backend, PRECISION_DEFAULT, &be, &err))
+    if (backend_open((enum backend_kind)d->cfg.backend, (enum precision)d->cfg.precision, &be, &err))
         wrong(d, "backend", err.msg, "-> BACKEND=auto takes what there is; CUDA needs the driver and a device");
     else
-        good("backend", "%s, %s%s%s", be->name, be->act == DT_BF16 ? "bf16" : "f32", *backend_describe(be) ? ", " : "",
+        good("backend", "%s, %s%s%s", be->name, backend_precision(be), *backend_describe(be) ? ", " : "",
              backend_describe(be));
+    if (be)
+        tell_card(be);
     return be;
 }
 
@@ -223,7 +237,7 @@ static void check_values(struct doctor *d)
     struct fill_model *m = NULL;
     struct backend *be = NULL;
     struct err err = { 0 };
-    enum err_code rc = backend_open((enum backend_kind)d->cfg.backend, PRECISION_DEFAULT, &be, &err);
+    enum err_code rc = backend_open((enum backend_kind)d->cfg.backend, (enum precision)d->cfg.precision, &be, &err);
 
     if (!rc)
         be->warn = cli_warn;
@@ -294,9 +308,9 @@ int cmd_doctor(int argc, char **argv)
     };
     struct doctor d = { .wrong = 0 };
     struct err err = { 0 };
-    int status =
-        cli_parse(&(struct cli_command){ "doctor", "checks everything that serve needs", options, CLI_COUNT(options) },
-                  argc, argv);
+    int status = cli_parse(&(struct cli_command){ "doctor", "checks everything that serve needs", options,
+                                                  .n_options = CLI_COUNT(options) },
+                           argc, argv);
 
     if (status != CLI_RUN)
         return status;

@@ -5,6 +5,7 @@
  *   writes  DIR/edited.jpg, DIR/preview.jpg, and the outcome into DIR/session.json, whose other fields stay
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/base/file.h"
@@ -93,6 +94,7 @@ static void add_recipe(struct json *inpaint, const struct session_recipe *r)
     size = json_add_object(recipe, "fillSize");
     json_add_int(size, "width", r->fill_width);
     json_add_int(size, "height", r->fill_height);
+    json_add_string(recipe, "precision", r->precision);
 }
 
 static bool is_ours(const char *key)
@@ -224,12 +226,22 @@ out:
 
 static void keep_problem(void *ctx, const char *problem)
 {
-    static const char *const names[] = { "STEPS=", "GUIDANCE=", "BACKEND=", "MODEL_DIR=", "TRANSFORMER=" };
+    static const char *const names[] = {
+        "STEPS=", "GUIDANCE=", "BACKEND=", "PRECISION=", "MODEL_DIR=", "TRANSFORMER="
+    };
     struct err *err = ctx;
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strstr(problem, names[i]) == problem)
             (void)err_set(err, ERR_INVALID, "%s", problem);
+}
+
+/* PRECISION where it is set. Where it is not, the result does not depend on the processor, as with all commands. */
+static int default_precision(const struct config *cfg)
+{
+    const char *set = getenv("PRECISION");
+
+    return set && *set ? cfg->precision : PRECISION_DEFAULT;
 }
 
 int cmd_edit(int argc, char **argv)
@@ -248,7 +260,8 @@ int cmd_edit(int argc, char **argv)
                         .transformer = cfg.transformer,
                         .steps = cfg.steps,
                         .guidance = cfg.guidance,
-                        .backend.kind = cfg.backend };
+                        .backend.kind = cfg.backend,
+                        .backend.precision = default_precision(&cfg) };
     const struct cli_option options[] = {
         { "DIR", CLI_TEXT, &l.dir, NULL, .help = "folder with original.jpg and mask_auto.png", .required = true },
         { "--models", CLI_TEXT, &l.models, "DIR", .help = "model folder (MODEL_DIR)" },
@@ -260,7 +273,7 @@ int cmd_edit(int argc, char **argv)
     };
 
     status = cli_parse(&(struct cli_command){ "edit", "one whole job on a local folder, without the cloud", options,
-                                              CLI_COUNT(options) },
+                                              .n_options = CLI_COUNT(options) },
                        argc, argv);
     if (status == CLI_RUN) {
         l.has_seed = seed != UINT64_MAX;

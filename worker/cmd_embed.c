@@ -201,7 +201,7 @@ int cmd_embed(int argc, char **argv)
           .max = 1000 },
         CLI_BACKEND_OPTIONS(a.backend),
     };
-    const struct cli_command command = { "embed", "runs the text encoders", options, CLI_COUNT(options) };
+    const struct cli_command command = { "embed", "runs the text encoders", options, .n_options = CLI_COUNT(options) };
     int status = cli_parse(&command, argc, argv);
     struct run r = { 0 };
     struct err err = { 0 };

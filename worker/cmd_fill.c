@@ -257,7 +257,8 @@ int cmd_fill(int argc, char **argv)
         { "--timings", CLI_FLAG, &a.timings, .help = "print how long each part took, by the device's clock" },
         CLI_BACKEND_OPTIONS(a.backend),
     };
-    const struct cli_command command = { "fill", "the bare FLUX.1-Fill pipeline", options, CLI_COUNT(options) };
+    const struct cli_command command = { "fill", "the bare FLUX.1-Fill pipeline", options,
+                                         .n_options = CLI_COUNT(options) };
     int status = cli_parse(&command, argc, argv);
     struct err err = { 0 };
 

@@ -129,7 +129,7 @@ int cmd_inspect(int argc, char **argv)
         { "--out", CLI_OUT, &out, "F.f32", .help = "write its values there as raw little-endian f32" },
     };
     const struct cli_command command = { "inspect", "lists the tensors of a file, or writes one as f32", options,
-                                         CLI_COUNT(options) };
+                                         .n_options = CLI_COUNT(options) };
     struct arena a = { 0 };
     struct err err = { 0 };
     int status = cli_parse(&command, argc, argv);

@@ -208,8 +208,9 @@ static void *load(void *arg)
         log_event(LOG_WARNING, NULL, "computing on the CPU", log_str("reason", engine_without_cuda(s->engine)),
                   log_end());
     log_event(LOG_NOTICE, NULL, "ready", log_str("backend", engine_backend_name(s->engine)),
-              log_str("kernels", engine_kernels(s->engine)), log_str("model", engine_model_name(s->engine)),
-              log_str("selfCheck", engine_self_check(s->engine)), log_int("ms", ms), log_end());
+              log_str("precision", engine_precision(s->engine)), log_str("kernels", engine_kernels(s->engine)),
+              log_str("model", engine_model_name(s->engine)), log_str("selfCheck", engine_self_check(s->engine)),
+              log_int("ms", ms), log_end());
     metrics_set(&s->metrics, METRICS_MODEL_LOADED, 1);
     metrics_set(&s->metrics, METRICS_MODEL_LOAD_SECONDS, 1e-3 * (double)ms);
     job_queue_open(&s->queue);
@@ -228,6 +229,7 @@ static enum err_code start_loading(struct service *s, struct err *err)
     const struct engine_options engine = { .model_dir = c->model_dir,
                                            .transformer = c->transformer,
                                            .backend = (enum backend_kind)c->backend,
+                                           .precision = (enum precision)c->precision,
                                            .max_steps = c->steps,
                                            .warn = warn };
     enum err_code rc = engine_new(&engine, &s->engine, err);
@@ -346,7 +348,7 @@ int cmd_serve(int argc, char **argv)
     int status;
 
     status = cli_parse(&(struct cli_command){ "serve", "the HTTP service; settings come from the environment", options,
-                                              CLI_COUNT(options) },
+                                              .n_options = CLI_COUNT(options) },
                        argc, argv);
     if (status == CLI_DONE) { /* --help */
         (void)printf("\n");

@@ -59,7 +59,8 @@ int cmd_tokenize(int argc, char **argv)
         { "--encoder", CLI_CHOICE, &a.encoder, .choices = encoders, .help = "whose ids", .required = true },
         { "TEXT", CLI_TEXT, &a.text, .help = "the prompt", .required = true },
     };
-    const struct cli_command command = { "tokenize", "a prompt to the ids of T5 or CLIP", options, CLI_COUNT(options) };
+    const struct cli_command command = { "tokenize", "a prompt to the ids of T5 or CLIP", options,
+                                         .n_options = CLI_COUNT(options) };
     int status = cli_parse(&command, argc, argv);
     struct run r = { 0 };
     struct err err = { 0 };

@@ -257,7 +257,8 @@ int cmd_transformer(int argc, char **argv)
           .help = "safetensors: velocity [N, 64] and the streams after every block" },
         CLI_BACKEND_OPTIONS(a.backend),
     };
-    const struct cli_command command = { "transformer", "runs the transformer once", options, CLI_COUNT(options) };
+    const struct cli_command command = { "transformer", "runs the transformer once", options,
+                                         .n_options = CLI_COUNT(options) };
     int status = cli_parse(&command, argc, argv);
     struct run r = { 0 };
     struct err err = { 0 };

@@ -251,7 +251,8 @@ int cmd_vae(int argc, char **argv)
         { "--f32", CLI_OUT, &a.f32, "F", .help = "with decode: safetensors with decoded f32 [3,H,W]" },
         CLI_BACKEND_OPTIONS(a.backend),
     };
-    const struct cli_command command = { "vae", "one half of the autoencoder", options, CLI_COUNT(options) };
+    const struct cli_command command = { "vae", "one half of the autoencoder", options,
+                                         .n_options = CLI_COUNT(options) };
     int status = cli_parse(&command, argc, argv);
     struct run r = { 0 };
     struct err err = { 0 };

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/backend.h"
 #include "kernels/base/span.h"
 #include "worker/cli.h"
 #include "worker/jwks.h"
@@ -21,7 +22,7 @@ enum kind {
     SECRET, /* char *, never printed */
     INT,    /* int */
     NUMBER, /* double */
-    CHOICE, /* int, the index of the word */
+    CHOICE, /* int, the index of the word, or what `values` has at this index */
     LIST,   /* struct config_list */
     EMAILS, /* likewise */
     HOST,   /* const char *, host[:port] without a scheme */
@@ -36,12 +37,15 @@ struct setting {
     const char *meaning;
     double min, max;
     const char *const *choices;
+    const int *values;   /* of the choices; NULL: their indices */
     const char *none;    /* the word that means "not set" */
     const char *allowed; /* in words, where the kind does not say enough */
     bool required;
 };
 
 static const char *const push_auth_names[] = { "oidc", "iam", "none", NULL }; /* enum push_auth */
+static const char *const precision_names[] = { "auto", "f32", "bf16", NULL };
+static const int precisions[] = { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16 };
 static const char *const log_level_names[] = { "debug", "info", "notice", "warning", "error", "critical", NULL };
 
 #define AT(member) offsetof(struct config, member)
@@ -71,6 +75,11 @@ static const struct setting settings[] = {
       .meaning = "GGUF of that folder; auto: the largest that fits the memory" },
     { "BACKEND", CHOICE, AT(backend), "auto", .choices = cli_backend_names,
       .meaning = "where to compute; auto: CUDA where there is a device" },
+    { "PRECISION", CHOICE, AT(precision), "auto", .choices = precision_names, .values = precisions,
+      .meaning =
+          "inputs of matrix products; auto: bf16 on CUDA and on a processor that turns out clearly faster with it "
+          "at the start, else f32; CUDA has no f32: with f32, `BACKEND=cuda` is refused and `BACKEND=auto` takes "
+          "the CPU" },
     { "STEPS", INT, AT(steps), "28", .meaning = "denoising steps", .min = 1, .max = 1000 },
     { "GUIDANCE", NUMBER, AT(guidance), "30", .meaning = "guidance scale", .min = 0, .max = 1000 },
     { "MAX_ATTEMPTS", INT, AT(max_attempts), "5", .meaning = "tries before a job fails for good", .min = 1,
@@ -228,7 +237,7 @@ static bool take_choice(const struct setting *s, const char *value, int *dst)
 {
     for (int i = 0; s->choices[i]; i++) {
         if (strcasecmp(value, s->choices[i]) == 0) {
-            *dst = i;
+            *dst = s->values ? s->values[i] : i;
             return true;
         }
     }
@@ -398,6 +407,14 @@ static void check_push_auth(struct load *l)
         problem(l, "PUSH_SERVICE_ACCOUNT is not set: PUSH_AUTH=%s needs it", push_auth_names[c->push_auth]);
 }
 
+static void check_precision(struct load *l)
+{
+    if (l->cfg->backend == BACKEND_CUDA && l->cfg->precision == PRECISION_F32)
+        problem(l,
+                "PRECISION=f32 is not usable with BACKEND=cuda, which computes in bf16: allowed is PRECISION=auto or "
+                "bf16, or BACKEND=cpu");
+}
+
 static void check_emulators(struct load *l)
 {
     static const char *const names[] = { "FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST",
@@ -418,6 +435,7 @@ static void check_rules(struct load *l)
     c->loopback_only = c->push_auth == PUSH_AUTH_NONE;
     check_unknown_names(l);
     check_push_auth(l);
+    check_precision(l);
     check_emulators(l);
     if (strncmp(c->oidc_certs_url, "https://", 8) != 0 && !is_loopback_url(c->oidc_certs_url))
         bad_value(l, find("OIDC_CERTS_URL"), c->oidc_certs_url);
@@ -509,6 +527,17 @@ static void print_list(const struct config_list *list, FILE *to)
         (void)fprintf(to, "%s%s", i ? "," : "", list->items[i]);
 }
 
+static const char *word_of(const struct setting *s, int value)
+{
+    int i = 0;
+
+    if (!s->values)
+        return s->choices[value];
+    while (s->choices[i + 1] && s->values[i] != value)
+        i++;
+    return s->choices[i];
+}
+
 static void print_value(const struct setting *s, const void *value, FILE *to)
 {
     const char *text = NULL;
@@ -521,7 +550,7 @@ static void print_value(const struct setting *s, const void *value, FILE *to)
         (void)fprintf(to, "%g", *(const double *)value);
         break;
     case CHOICE:
-        (void)fprintf(to, "%s", s->choices[*(const int *)value]);
+        (void)fprintf(to, "%s", word_of(s, *(const int *)value));
         break;
     case LIST:
     case EMAILS:

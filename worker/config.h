@@ -6,7 +6,7 @@
  *   2. a name that begins with INPAINT_ and is not in the table is an error: a misspelt setting must not be ignored
  *   3. a bad value is an error that names the variable, the value (secrets excepted) and what is allowed
  *   4. rules between settings come last: the lease outlives the deadline, PUSH_AUTH has what it needs, emulators and
- *      Cloud Run exclude each other
+ *      Cloud Run exclude each other, and so do CUDA and f32
  *
  * Source: architecture document section 6, cloud contracts 2.7 and 3.6.
  */
@@ -44,6 +44,7 @@ struct config {
     const char *model_dir;
     const char *transformer; /* NULL: the largest that fits */
     int backend;             /* enum backend_kind */
+    int precision;           /* enum precision */
     int steps;
     double guidance;
 

@@ -84,11 +84,12 @@ static bool paint_progress(void *ctx, enum engine_phase phase, int done, int tot
 }
 
 static void fill_recipe(const struct edit_request *q, const struct picture_input *in, const struct picture_plan *plan,
-                        const char *prompt, const char *model, struct edit_result *ret)
+                        const char *prompt, const struct engine *e, struct edit_result *ret)
 {
     ret->recipe = (struct session_recipe){
-        .model_file = model,
+        .model_file = engine_model_name(e),
         .prompt = prompt,
+        .precision = engine_precision(e),
         .steps = q->steps,
         .guidance = q->guidance,
         .seed = (int64_t)(q->seed & INT64_MAX),
@@ -151,7 +152,7 @@ enum err_code edit_run(struct engine *e, const struct edit_request *q, const str
     if (rc)
         goto out;
     plan = picture_plan(in.photo.width, in.photo.height);
-    fill_recipe(q, &in, &plan, prompt, engine_model_name(e), ret);
+    fill_recipe(q, &in, &plan, prompt, e, ret);
     rc = picture_paint_input(a, &in, &plan, &input, err);
     clock_stage(&r, "decode");
     if (rc)

@@ -86,6 +86,11 @@ const char *engine_backend_name(const struct engine *e)
     return e->be->name;
 }
 
+const char *engine_precision(const struct engine *e)
+{
+    return backend_precision(e->be);
+}
+
 const char *engine_kernels(const struct engine *e)
 {
     return backend_describe(e->be);

@@ -42,7 +42,8 @@ struct engine_status {
 struct engine_status engine_status(struct engine *e); /* from any thread */
 
 const char *engine_backend_name(const struct engine *e); /* once loaded: "cpu", "cuda" */
-const char *engine_kernels(const struct engine *e);      /* backend_describe() */
+const char *engine_precision(const struct engine *e); /* "f32" or "bf16": what was chosen, where that was left to it */
+const char *engine_kernels(const struct engine *e);   /* backend_describe(): who computes what, and why */
 /* Why the backend chosen by "auto" is not CUDA; "" where it is. */
 const char *engine_without_cuda(const struct engine *e);
 const char *engine_model_name(const struct engine *e); /* file name of the transformer */

@@ -379,7 +379,8 @@ static int report_fields(const struct session_report *r, struct report_values *v
     v->recipe[4] = (struct firestore_field){ "seed", firestore_v_integer(c->seed) };
     v->recipe[5] = (struct firestore_field){ "crop", firestore_v_map(v->crop, 4) };
     v->recipe[6] = (struct firestore_field){ "fillSize", firestore_v_map(v->size, 2) };
-    f[n++] = (struct firestore_field){ "inpaint.recipe", firestore_v_map(v->recipe, 7) };
+    v->recipe[7] = (struct firestore_field){ "precision", firestore_v_string(c->precision) };
+    f[n++] = (struct firestore_field){ "inpaint.recipe", firestore_v_map(v->recipe, 8) };
     return n;
 }
 

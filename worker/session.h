@@ -93,6 +93,7 @@ struct session_timing {
 
 struct session_recipe {
     const char *model_file, *prompt;
+    const char *precision; /* "f32" or "bf16": what computed, not what was asked for */
     int steps;
     double guidance;
     int64_t seed;

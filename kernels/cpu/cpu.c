@@ -17,6 +17,14 @@ struct cpu_block {
 
 _Static_assert(sizeof(struct cpu_block) == 256, "blocks are promised 256-byte aligned");
 
+double cpu_clock(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 int cpu_n_threads(void)
 {
     return omp_get_max_threads();
@@ -155,11 +163,8 @@ static enum err_code cpu_sync(struct backend *be, struct err *err)
 
 static enum err_code cpu_mark(struct backend *be, int slot, struct err *err)
 {
-    struct timespec t;
-
     (void)err;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    ((struct cpu *)be)->marks[slot] = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    ((struct cpu *)be)->marks[slot] = cpu_clock();
     return ERR_OK;
 }
 
@@ -218,6 +223,7 @@ const struct backend_ops plain_ops = {
     .group_norm = plain_group_norm,
     .qk_norm_rope = plain_qk_norm_rope,
     .gate_add = plain_gate_add,
+    .gate_add_modulate = plain_gate_add_modulate,
     .mul = plain_mul,
     .silu = plain_silu,
     .axpy = plain_axpy,

@@ -40,6 +40,7 @@ MUST_CHECK enum err_code cpu_scratch(struct backend *be, int n_buffers, size_t b
 /* Memory that lives until the backend closes. */
 MUST_CHECK enum err_code cpu_keep(struct backend *be, size_t bytes, void **ret, struct err *err);
 
+double cpu_clock(void); /* seconds, monotonic */
 int cpu_n_threads(void);
 int cpu_thread(void);
 
@@ -76,7 +77,7 @@ double cpu_activation(enum activation act, double x);
 
 /* The plain operations, as in backend.h. */
 enum err_code plain_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                           const struct tensor *bias, enum activation act, struct err *err);
+                           const struct bias *bias, enum activation act, struct err *err);
 enum err_code plain_attention(struct backend *be, struct tensor *out, const struct tensor *q, const struct tensor *k,
                               const struct tensor *v, const struct attention_args *args, struct err *err);
 enum err_code plain_layer_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
@@ -91,6 +92,8 @@ enum err_code plain_qk_norm_rope(struct backend *be, struct tensor *x, const str
                                  const struct tensor *rope, int n_heads, float eps, struct err *err);
 enum err_code plain_gate_add(struct backend *be, struct tensor *x, const struct tensor *gate, const struct tensor *y,
                              struct err *err);
+enum err_code plain_gate_add_modulate(struct backend *be, struct tensor *a, struct tensor *x, const struct tensor *y,
+                                      const struct gate_modulate_args *args, struct err *err);
 enum err_code plain_mul(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
                         struct err *err);
 enum err_code plain_silu(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);

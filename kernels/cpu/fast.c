@@ -75,11 +75,17 @@ static void fast_close(struct backend *be)
     free(f);
 }
 
+static const char *fast_describe(struct backend *be)
+{
+    return ((const struct fast *)be)->described;
+}
+
 static struct backend_ops fast_ops(void)
 {
     struct backend_ops ops = plain_ops;
 
     ops.close = fast_close;
+    ops.describe = fast_describe;
     ops.conv_weight_load = fast_conv_weight_load;
     ops.linear = fast_linear;
     ops.attention = fast_attention;
@@ -89,12 +95,25 @@ static struct backend_ops fast_ops(void)
     ops.group_norm = fast_group_norm;
     ops.qk_norm_rope = fast_qk_norm_rope;
     ops.gate_add = fast_gate_add;
+    ops.gate_add_modulate = fast_gate_add_modulate;
     ops.mul = fast_mul;
     ops.silu = fast_silu;
     ops.axpy = fast_axpy;
     ops.copy = fast_copy;
     ops.conv2d = fast_conv2d;
     return ops;
+}
+
+static void choose(struct fast *f, enum precision precision)
+{
+    enum dnn_bf16 has = dnn_bf16();
+    bool to_measure = precision == PRECISION_AUTO && has != DNN_BF16_NONE;
+    struct fast_choice choice = fast_choose(precision, has, to_measure ? fast_bf16_gain(f) : 0);
+
+    f->cpu.base.act = choice.act;
+    f->products = choice.products;
+    f->to_warn = choice.act != choice.products;
+    memcpy(f->described, choice.why, sizeof f->described);
 }
 
 enum err_code fast_open(enum precision precision, struct backend **ret, struct err *err)
@@ -107,15 +126,16 @@ enum err_code fast_open(enum precision precision, struct backend **ret, struct e
         return err_set(err, ERR_NOMEM, "cpu: no memory for the backend");
     f->ops = fast_ops();
     cpu_init(&f->cpu, &f->ops, "cpu", precision);
-    f->products = f->cpu.base.act == DT_BF16 && dnn_bf16_pays() ? DT_BF16 : DT_F32;
     rc = dnn_open(&f->team, err);
     for (int i = 0; i < n_threads && !rc; i++) {
         rc = dnn_open(&f->solo[i], err);
         f->n_threads += !rc;
     }
-    if (rc)
+    if (rc) {
         fast_close(&f->cpu.base);
-    else
-        *ret = &f->cpu.base;
-    return rc;
+        return rc;
+    }
+    choose(f, precision);
+    *ret = &f->cpu.base;
+    return ERR_OK;
 }

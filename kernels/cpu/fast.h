@@ -12,12 +12,14 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/onednn.h"
 
-enum { FAST_MAX_THREADS = 256 };
+enum { FAST_MAX_THREADS = 256, FAST_WHY_MAX = 96 };
 
 struct fast {
     struct cpu cpu;
     struct backend_ops ops;
-    enum dtype products; /* what matrix products and convolutions take: F32, or BF16 where asked for and worth it */
+    enum dtype products;          /* what matrix products and convolutions take: fast_choose() */
+    char described[FAST_WHY_MAX]; /* why, for backend_describe() */
+    bool to_warn;                 /* bf16 was asked for, products are of f32, and nobody has been told */
     int n_threads;
     struct dnn *team;                   /* for calls that use all threads */
     struct dnn *solo[FAST_MAX_THREADS]; /* one a thread */
@@ -26,6 +28,22 @@ struct fast {
 };
 
 MUST_CHECK enum err_code fast_open(enum precision precision, struct backend **ret, struct err *err);
+
+/* How many times as fast as f32 a product of bf16 has to be for PRECISION_AUTO: what AMX reaches on a busy machine,
+ * too, and what no processor comes near where the two are alike. */
+#define FAST_BF16_PAYS 1.5
+
+struct fast_choice {
+    enum dtype act, products;
+    char why[FAST_WHY_MAX]; /* in words, for operators */
+};
+/* gain: the speed of bf16 over that of f32, for PRECISION_AUTO on a processor that has bf16; 0: it could not be
+ * measured. */
+struct fast_choice fast_choose(enum precision precision, enum dnn_bf16 has, double gain);
+/* Measures the gain, in 20 ms of a quiet machine. */
+double fast_bf16_gain(struct fast *f);
+/* n values of type t near one: zeros and subnormals take other paths. */
+MUST_CHECK enum err_code fast_sample(struct cpu_buffer *b, enum dtype t, int64_t n, struct err *err);
 
 /* Runs task(ctx, d, scratch, i, err) for i = 0 .. n - 1 on all threads, each with scratch_bytes of memory. Stops early
  * at an error and returns it. */
@@ -65,7 +83,7 @@ static inline void fast_row_copy(const struct tensor *y, const struct tensor *x,
 }
 
 enum err_code fast_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                          const struct tensor *bias, enum activation act, struct err *err);
+                          const struct bias *bias, enum activation act, struct err *err);
 enum err_code fast_attention(struct backend *be, struct tensor *out, const struct tensor *q, const struct tensor *k,
                              const struct tensor *v, const struct attention_args *args, struct err *err);
 enum err_code fast_layer_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
@@ -80,6 +98,8 @@ enum err_code fast_qk_norm_rope(struct backend *be, struct tensor *x, const stru
                                 const struct tensor *rope, int n_heads, float eps, struct err *err);
 enum err_code fast_gate_add(struct backend *be, struct tensor *x, const struct tensor *gate, const struct tensor *y,
                             struct err *err);
+enum err_code fast_gate_add_modulate(struct backend *be, struct tensor *a, struct tensor *x, const struct tensor *y,
+                                     const struct gate_modulate_args *args, struct err *err);
 enum err_code fast_mul(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
                        struct err *err);
 enum err_code fast_silu(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);

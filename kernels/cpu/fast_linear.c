@@ -8,6 +8,7 @@
 #include "kernels/cpu/fast.h"
 #include "kernels/cpu/row.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -127,14 +128,27 @@ static enum err_code linear_thin(struct fast *f, struct linear_job *j, const str
                     err);
 }
 
+/* At the first product: a backend that is being opened does not know yet whom to tell. */
+static void warn_once(struct fast *f)
+{
+    char line[FAST_WHY_MAX + 32];
+
+    if (!f->to_warn || !f->cpu.base.warn)
+        return;
+    f->to_warn = false;
+    (void)snprintf(line, sizeof line, "bf16 was asked for: %s", f->described);
+    f->cpu.base.warn(line);
+}
+
 enum err_code fast_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                          const struct tensor *bias, enum activation act, struct err *err)
+                          const struct bias *bias, enum activation act, struct err *err)
 {
     struct fast *f = (struct fast *)be;
     int64_t n_rows = tensor_rows(x), chunk = n_rows < CHUNK_ROWS ? n_rows : CHUNK_ROWS;
-    struct linear_job job = { .f = f, .y = y, .w = w, .bias = bias ? bias->data : NULL, .act = act };
+    struct linear_job job = { .f = f, .y = y, .w = w, .bias = bias ? bias->f32.data : NULL, .act = act };
     enum err_code rc;
 
+    warn_once(f);
     if (n_rows <= THIN_MAX)
         return linear_thin(f, &job, x, err);
     rc = fast_operands(f, 1, &x, &job.x, err);

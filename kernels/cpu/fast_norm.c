@@ -65,6 +65,50 @@ enum err_code fast_modulate(struct backend *be, struct tensor *y, const struct t
     return norm(be, &job, err);
 }
 
+/* A norm of x that follows a gated sum into x. */
+struct gate_job {
+    struct norm_job norm;
+    struct tensor *x;
+    const struct tensor *y;
+    const float *gate;
+};
+
+/* The sum is made in x itself or, where x is bf16, in tmp. */
+static void add_row(const struct gate_job *j, int64_t row, float *tmp)
+{
+    int64_t n = tensor_cols(j->x);
+    float *x = fast_row_out(j->x, row, tmp);
+
+    (void)cpu_row_load(j->x, row, tmp);
+    row_add_gated(x, j->gate, cpu_row_load(j->y, row, tmp + n), n);
+    fast_row_done(j->x, row, x);
+}
+
+static enum err_code gate_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+{
+    const struct gate_job *j = ctx;
+    int64_t n_rows = tensor_rows(j->x);
+
+    (void)d, (void)err;
+    for (int64_t r = i * ROWS_A_TASK; r < (i + 1) * ROWS_A_TASK && r < n_rows; r++) {
+        add_row(j, r, (float *)scratch);
+        norm_row(&j->norm, r, (float *)scratch);
+    }
+    return ERR_OK;
+}
+
+enum err_code fast_gate_add_modulate(struct backend *be, struct tensor *a, struct tensor *x, const struct tensor *y,
+                                     const struct gate_modulate_args *args, struct err *err)
+{
+    struct gate_job job = { .norm = { a, x, NORM_LAYER, args->scale->data, args->shift->data, 1, args->eps },
+                            .x = x,
+                            .y = y,
+                            .gate = args->gate->data };
+
+    return fast_run((struct fast *)be, gate_task, &job, (tensor_rows(x) + ROWS_A_TASK - 1) / ROWS_A_TASK,
+                    2 * (size_t)tensor_cols(x) * sizeof(float), err);
+}
+
 enum err_code fast_rms_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
                             float eps, struct err *err)
 {

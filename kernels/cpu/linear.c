@@ -30,11 +30,11 @@ static double dot(const float *a, const float *b, int64_t n)
 }
 
 enum err_code plain_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                           const struct tensor *bias, enum activation act, struct err *err)
+                           const struct bias *bias, enum activation act, struct err *err)
 {
     int64_t n_rows = tensor_rows(x), n = w->rows, k = w->cols;
     size_t row_bytes = dtype_row_bytes(w->dtype, k), stride;
-    const float *b = bias ? bias->data : NULL;
+    const float *b = bias ? bias->f32.data : NULL;
     char *scratch = NULL;
     enum err_code rc = cpu_scratch(be, cpu_n_threads(), 2 * (size_t)k * sizeof(float), &scratch, &stride, err);
 

@@ -1,6 +1,6 @@
 /*
  * norm - LayerNorm, modulation, RMSNorm, GroupNorm, and RMSNorm of heads with rotation. Statistics in double, the
- * variance in a second pass over the row. All may run in place.
+ * variance in a second pass over the row. All may run in place, and gate_add_modulate in the place of y.
  */
 #include "kernels/cpu/cpu.h"
 
@@ -72,6 +72,14 @@ enum err_code plain_modulate(struct backend *be, struct tensor *y, const struct 
             cpu_store(y, r, c, (cpu_load(x, r, c) - m.mean) * m.inv_std * (1.0 + sc[c]) + sh[c]);
     }
     return ERR_OK;
+}
+
+enum err_code plain_gate_add_modulate(struct backend *be, struct tensor *a, struct tensor *x, const struct tensor *y,
+                                      const struct gate_modulate_args *args, struct err *err)
+{
+    enum err_code rc = plain_gate_add(be, x, args->gate, y, err);
+
+    return rc ? rc : plain_modulate(be, a, x, args->shift, args->scale, args->eps, err);
 }
 
 enum err_code plain_rms_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,

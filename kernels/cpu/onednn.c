@@ -242,9 +242,16 @@ void dnn_alone(void)
     omp_set_num_threads(1);
 }
 
-bool dnn_bf16_pays(void)
+static bool processor_has(dnnl_cpu_isa_t isa)
 {
-    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx;
+    return (dnnl_get_effective_cpu_isa() & isa) == isa;
+}
+
+enum dnn_bf16 dnn_bf16(void)
+{
+    if (processor_has(dnnl_cpu_isa_avx512_core_amx))
+        return DNN_BF16_AMX;
+    return processor_has(dnnl_cpu_isa_avx512_core_bf16) ? DNN_BF16_AVX512 : DNN_BF16_NONE;
 }
 
 /* The entry of that shape, or the one used longest ago, cleared and marked with the shape. */

@@ -22,8 +22,10 @@ void dnn_close(struct dnn *d); /* takes NULL */
 /* Says that this thread of a parallel region works by itself: oneDNN then starts no team of its own. */
 void dnn_alone(void);
 
-/* Whether products of bf16 are faster than those of f32: with AMX they are, with AVX-512 BF16 alone they are not. */
-bool dnn_bf16_pays(void);
+/* What oneDNN has for products of bf16 on this processor. Without AVX-512 BF16 it fails or imitates them, many times
+ * slower than f32; with that alone it is about as fast as f32, with AMX several times faster. */
+enum dnn_bf16 { DNN_BF16_NONE, DNN_BF16_AVX512, DNN_BF16_AMX };
+enum dnn_bf16 dnn_bf16(void);
 
 /* c[m,n] = act(a[m,k] b + bias) or c += a b. All members of 64 bits, so that no padding disturbs comparing. */
 struct dnn_matmul {

@@ -104,7 +104,7 @@ static enum err_code run_product(struct conv *c, const struct tensor *bias, cons
     c->product.a_stride = c->product.b_stride = c->product.k;
     c->product.d_stride = c->w->c_out;
     c->product.add = add ? residual->data : NULL;
-    rc = cuda_product_bias(c->cuda, bias, c->y.dtype, &c->tile, &c->product.bias, err);
+    rc = cuda_product_bias(c->cuda, &(struct bias){ .f32 = *bias }, c->y.dtype, &c->tile, &c->product.bias, err);
     if (!rc)
         rc = rows_are_pixels(c) ? cuda_product_run(c->cuda, &c->product, err) : run_tiles(c, err);
     if (!rc && residual && !add)

@@ -22,7 +22,8 @@
     X(cublasLtMatmulPreferenceSetAttribute) \
     X(cublasLtMatrixLayoutCreate)           \
     X(cublasLtMatrixLayoutDestroy)          \
-    X(cublasLtGetStatusString)
+    X(cublasLtGetStatusString)              \
+    X(cublasLtGetVersion)
 
 struct cublaslt {
     void *handle;

@@ -20,6 +20,7 @@ extern "C" {
 
 struct cuda_products; /* cuBLASLt and its plans by shape (product.c) */
 struct cuda_dnn;      /* cuDNN and its plans, or the reason for doing without (dnn.c) */
+struct nvml;          /* clock and power (nvml.c) */
 struct cuda_weights;  /* matrices and convolutions on the device (weight.c) */
 
 struct cuda {
@@ -33,6 +34,8 @@ struct cuda {
     struct cuda_products *products;
     struct cuda_dnn *dnn;
     struct cuda_weights *weights;
+    struct nvml *nvml; /* NULL: not asked for, or not to be had */
+    bool nvml_asked;
 };
 
 static inline struct cuda *cuda_of(struct backend *be)
@@ -47,7 +50,7 @@ enum err_code cuda_order(struct cuda *cuda, cudaStream_t first, cudaStream_t lat
 
 /* The operations of backend.h, one file each or a few that belong together; the table is in device.c. */
 #define CUDA_OP(name, ...) enum err_code cuda_##name(struct backend *be, __VA_ARGS__, struct err *err)
-CUDA_OP(linear, struct tensor *y, const struct tensor *x, const struct weight *w, const struct tensor *bias,
+CUDA_OP(linear, struct tensor *y, const struct tensor *x, const struct weight *w, const struct bias *bias,
         enum activation act);
 CUDA_OP(attention, struct tensor *out, const struct tensor *q, const struct tensor *k, const struct tensor *v,
         const struct attention_args *args);
@@ -60,6 +63,8 @@ CUDA_OP(group_norm, struct tensor *y, const struct tensor *x, const struct tenso
         int n_groups, float eps, bool silu);
 CUDA_OP(qk_norm_rope, struct tensor *x, const struct tensor *scale, const struct tensor *rope, int n_heads, float eps);
 CUDA_OP(gate_add, struct tensor *x, const struct tensor *gate, const struct tensor *y);
+CUDA_OP(gate_add_modulate, struct tensor *a, struct tensor *x, const struct tensor *y,
+        const struct gate_modulate_args *args);
 CUDA_OP(mul, struct tensor *y, const struct tensor *a, const struct tensor *b);
 CUDA_OP(silu, struct tensor *y, const struct tensor *x);
 CUDA_OP(axpy, struct tensor *x, float a, const struct tensor *v);
@@ -68,6 +73,9 @@ CUDA_OP(embed_rows, struct tensor *y, const struct weight *table, const int32_t 
 CUDA_OP(conv2d, struct tensor *y, const struct tensor *x, const struct conv_weight *w, const struct tensor *bias,
         const struct tensor *residual, const struct conv_args *args);
 CUDA_OP(upsample2x, struct tensor *y, const struct tensor *x);
+
+/* For backend_ops (card.c). */
+void cuda_card(struct backend *be, struct backend_card *ret);
 
 /* Weights (weight.c): resident as bf16, or as stored and expanded ahead of use. */
 enum err_code cuda_weights_open(struct cuda *cuda, struct err *err);

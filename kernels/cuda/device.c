@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "kernels/cuda/dnn.h"
+#include "kernels/cuda/nvml.h"
 #include "kernels/cuda/product.h"
 
 enum { WORKSPACE_BYTES = 64 << 20, OLDEST_SM = 80 /* the first with bf16 tensor cores and asynchronous copies */ };
@@ -14,15 +15,6 @@ enum { WORKSPACE_BYTES = 64 << 20, OLDEST_SM = 80 /* the first with bf16 tensor 
  * runtime loads at their first launch: some of them during the first job.
  */
 static const size_t own_bytes = (size_t)1280 << 20;
-
-enum err_code cuda_status(cudaError_t status, const char *what, struct err *err)
-{
-    if (status == cudaSuccess)
-        return ERR_OK;
-    (void)cudaGetLastError(); /* a fault of the device stays and comes again; this takes back what does not stay */
-    return err_set(err, status == cudaErrorMemoryAllocation ? ERR_NOMEM : ERR_GPU, "cuda: %s: %s (%s)", what,
-                   cudaGetErrorString(status), cudaGetErrorName(status));
-}
 
 enum err_code cuda_order(struct cuda *cuda, cudaStream_t first, cudaStream_t later, struct err *err)
 {
@@ -126,6 +118,7 @@ static void cuda_close(struct backend *be)
     cuda_weights_close(cuda);
     cuda_dnn_close(cuda);
     cuda_products_close(cuda);
+    nvml_close(cuda->nvml);
     (void)cudaFree(cuda->workspace);
     if (cuda->turn)
         (void)cudaEventDestroy(cuda->turn);
@@ -149,6 +142,7 @@ static const struct backend_ops cuda_ops = {
     .sync = sync,
     .mark = mark,
     .elapsed = elapsed,
+    .card = cuda_card,
     .use_library = cuda_dnn_use,
     .describe = cuda_dnn_describe,
     .weights_expect = cuda_weights_expect,
@@ -164,6 +158,7 @@ static const struct backend_ops cuda_ops = {
     .group_norm = cuda_group_norm,
     .qk_norm_rope = cuda_qk_norm_rope,
     .gate_add = cuda_gate_add,
+    .gate_add_modulate = cuda_gate_add_modulate,
     .mul = cuda_mul,
     .silu = cuda_silu,
     .axpy = cuda_axpy,
@@ -229,7 +224,10 @@ enum err_code backend_cuda_open(enum precision precision, struct backend **ret, 
     enum err_code rc;
 
     if (precision == PRECISION_F32)
-        return err_set(err, ERR_UNAVAILABLE, "cuda: computes with bf16 inputs of matrix products, not in f32");
+        return err_set(
+            err, ERR_UNAVAILABLE,
+            "cuda: f32 was asked for, and matrix products take bf16 there: set the precision to auto or bf16 "
+            "for CUDA, or the backend to cpu for f32");
     cuda = calloc(1, sizeof *cuda);
     if (!cuda)
         return err_set(err, ERR_NOMEM, "cuda: no memory for the backend");

@@ -81,6 +81,11 @@ void cuda_dnn_close(struct cuda *cuda)
     cuda->dnn = NULL;
 }
 
+size_t cuda_dnn_version(const struct cuda *cuda)
+{
+    return cuda->dnn && cuda->dnn->lib.handle ? cuda->dnn->lib.cudnnGetVersion() : 0;
+}
+
 const char *cuda_dnn_describe(struct backend *be)
 {
     struct cuda_dnn *d = cuda_of(be)->dnn;

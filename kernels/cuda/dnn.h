@@ -19,6 +19,8 @@ void cuda_dnn_close(struct cuda *cuda);
 void cuda_dnn_use(struct backend *be, enum library_use use);
 const char *cuda_dnn_describe(struct backend *be);
 
+size_t cuda_dnn_version(const struct cuda *cuda); /* as 10000 * major + 100 * minor + patch; 0: not in use */
+
 /* Queues it and says so, or leaves it to others. ERR_GPU. */
 MUST_CHECK enum err_code cuda_dnn_attention(struct cuda *cuda, struct tensor *out, const struct tensor *q,
                                             const struct tensor *k, const struct tensor *v,

@@ -16,6 +16,7 @@ extern "C" {
 
 typedef struct CUstream_st *cudaStream_t; /* as the toolkit has it */
 struct attention_args;
+struct gate_modulate_args;
 
 int k_layer_norm(struct tensor *y, const struct tensor *x, const struct tensor *w, const struct tensor *b, float eps,
                  cudaStream_t stream);
@@ -26,6 +27,8 @@ int k_qk_norm_rope(struct tensor *x, const struct tensor *scale, const struct te
                    cudaStream_t stream);
 
 int k_gate_add(struct tensor *x, const struct tensor *gate, const struct tensor *y, cudaStream_t stream);
+int k_gate_add_modulate(struct tensor *a, struct tensor *x, const struct tensor *y,
+                        const struct gate_modulate_args *args, cudaStream_t stream);
 int k_mul(struct tensor *y, const struct tensor *a, const struct tensor *b, cudaStream_t stream);
 int k_silu(struct tensor *y, const struct tensor *x, cudaStream_t stream);
 int k_axpy(struct tensor *x, float a, const struct tensor *v, cudaStream_t stream);

@@ -3,7 +3,8 @@
  *
  * x that is F32 is rounded to bf16 in the workspace. GELU into BF16 is part of the product; the other activations are
  * applied to its f32 result, which for BF16 lies in the workspace, so that there is one rounding. Both go through the
- * workspace in groups of rows.
+ * workspace in groups of rows. A product of no rows computes nothing, but its weight is expanded as for any other: so
+ * expanding can be measured by itself.
  */
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/product_kernels.h"
@@ -65,7 +66,7 @@ static struct tensor matrix(const struct tensor *t)
 }
 
 enum err_code cuda_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                          const struct tensor *bias, enum activation act, struct err *err)
+                          const struct bias *bias, enum activation act, struct err *err)
 {
     struct cuda *cuda = cuda_of(be);
     bool gelu = act == ACT_GELU_TANH && y->dtype == DT_BF16;
@@ -84,9 +85,9 @@ enum err_code cuda_linear(struct backend *be, struct tensor *y, const struct ten
     rc = cuda_product_bias(cuda, bias, l.product.d_type, &at, &l.product.bias, err);
     if (!rc) {
         group = divide_workspace(&l, at, m);
-        rc = group ? ERR_OK
-                   : err_set(err, ERR_TOO_LARGE, "cuda: a product of %lld by %lld values", (long long)w->rows,
-                             (long long)w->cols);
+        rc = group || !m ? ERR_OK
+                         : err_set(err, ERR_TOO_LARGE, "cuda: a product of %lld by %lld values", (long long)w->rows,
+                                   (long long)w->cols);
     }
     if (!rc)
         rc = cuda_weight_bf16(be, w, &l.product.b, err);

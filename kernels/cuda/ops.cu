@@ -50,6 +50,12 @@ enum err_code cuda_gate_add(struct backend *be, struct tensor *x, const struct t
     return launched(k_gate_add(x, gate, y, cuda_of(be)->stream), "gate_add", err);
 }
 
+enum err_code cuda_gate_add_modulate(struct backend *be, struct tensor *a, struct tensor *x, const struct tensor *y,
+                                     const struct gate_modulate_args *args, struct err *err)
+{
+    return launched(k_gate_add_modulate(a, x, y, args, cuda_of(be)->stream), "gate_add_modulate", err);
+}
+
 enum err_code cuda_mul(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
                        struct err *err)
 {

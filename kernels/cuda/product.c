@@ -97,6 +97,11 @@ void cuda_products_close(struct cuda *cuda)
     cuda->products = NULL;
 }
 
+size_t cuda_products_version(const struct cuda *cuda)
+{
+    return cuda->products->lt.cublasLtGetVersion();
+}
+
 static int32_t alignment(const void *p)
 {
     uintptr_t address = (uintptr_t)p, low = address & -address;
@@ -412,16 +417,16 @@ enum err_code cuda_product_run(struct cuda *cuda, const struct cuda_product *p, 
     return rc || done ? rc : run_in_parts(cuda, p, err);
 }
 
-enum err_code cuda_product_bias(struct cuda *cuda, const struct tensor *bias, enum dtype t, char **at, const void **ret,
+enum err_code cuda_product_bias(struct cuda *cuda, const struct bias *bias, enum dtype t, char **at, const void **ret,
                                 struct err *err)
 {
     struct tensor copy;
 
-    *ret = bias ? bias->data : NULL;
-    if (!bias || (t == DT_F32 && alignment(bias->data) >= 16))
+    *ret = !bias ? NULL : t == DT_F32 ? bias->f32.data : bias->bf16.data;
+    if (!bias || (*ret && alignment(*ret) >= 16))
         return ERR_OK;
-    copy = tensor_1d(t, bias->dims[0], *at);
+    copy = tensor_1d(t, bias->f32.dims[0], *at);
     *ret = *at;
-    *at += (dtype_row_bytes(t, bias->dims[0]) + 255) & ~(size_t)255;
-    return cuda_copy(&cuda->base, &copy, bias, err);
+    *at += (dtype_row_bytes(t, bias->f32.dims[0]) + 255) & ~(size_t)255;
+    return cuda_copy(&cuda->base, &copy, &bias->f32, err);
 }

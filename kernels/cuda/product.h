@@ -26,12 +26,14 @@ struct cuda_product {
 MUST_CHECK enum err_code cuda_products_open(struct cuda *cuda, struct err *err);
 void cuda_products_close(struct cuda *cuda);
 
+size_t cuda_products_version(const struct cuda *cuda); /* of cuBLASLt, as 10000 * major + 100 * minor + patch */
+
 /* Queues the product. ERR_GPU. */
 MUST_CHECK enum err_code cuda_product_run(struct cuda *cuda, const struct cuda_product *p, struct err *err);
 
-/* A bias F32 [n] as `t`, aligned: itself, or a copy at *at, which moves behind it to a multiple of 256 bytes; NULL
- * stays NULL. The copy takes at most 4 n + 256 bytes. */
-MUST_CHECK enum err_code cuda_product_bias(struct cuda *cuda, const struct tensor *bias, enum dtype t, char **at,
+/* A bias [n] as `t`, aligned: the one that was loaded so, else a copy at *at, which moves behind it to a multiple of
+ * 256 bytes; NULL stays NULL. The copy takes at most 4 n + 256 bytes. */
+MUST_CHECK enum err_code cuda_product_bias(struct cuda *cuda, const struct bias *bias, enum dtype t, char **at,
                                            const void **ret, struct err *err);
 
 #endif

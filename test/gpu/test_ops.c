@@ -140,6 +140,38 @@ TEST(cuda__gate_add)
     each_form_and_shape(gate_add_case);
 }
 
+/* y and the result have the form's y, as in the blocks. The bytes are those of the two operations. */
+static void gate_add_modulate_case(const struct form *f, int64_t rows, int64_t cols)
+{
+    struct tensor x = sample_2d(f->x, rows, cols, f->gap_x), y = sample_2d(f->y, rows, cols, f->gap_y);
+    struct tensor gate = sample_1d(cols), shift = sample_1d(cols), scale = sample_1d(cols), want_x = as_f32(&x);
+    struct tensor dgate = device_copy(&gate), dshift = device_copy(&shift), dscale = device_copy(&scale);
+    struct tensor dx = device_copy(&x), dx2 = device_copy(&x), dy = device_copy(&y), dy2 = device_copy(&y);
+    struct tensor a = twin(&y), a2 = twin(&y), x2 = twin(&x), da = device_copy(&a), want = as_f32(&a);
+    const struct gate_modulate_args args = { &gate, &shift, &scale, 1e-6f },
+                                    dargs = { &dgate, &dshift, &dscale, 1e-6f };
+    struct err err = { 0 };
+
+    CHECK_OK(op_gate_add_modulate(reference(), &want, &want_x, &y, &args, &err), err);
+    CHECK_OK(op_gate_add_modulate(device(), &dy2, &dx2, &dy2, &dargs, &err), err);
+    device_fetch(&dy2, &a2);
+    device_fetch(&dx2, &x2);
+    device_check("gate_add_modulate, sum", &x2, &want_x, rest_limit);
+    if (f->x == DT_F32) /* else the norm is of what was rounded */
+        device_check("gate_add_modulate", &a2, &want, rest_limit);
+    CHECK_OK(op_gate_add(device(), &dx, &dgate, &dy, &err), err);
+    CHECK_OK(op_modulate(device(), &da, &dx, &dshift, &dscale, 1e-6f, &err), err);
+    device_fetch(&da, &a);
+    device_fetch(&dx, &x);
+    device_check_same("gate_add_modulate, sum, and gate_add", &x2, &x);
+    device_check_same("gate_add_modulate, and modulate", &a2, &a);
+}
+
+TEST(cuda__gate_add_modulate)
+{
+    each_form_and_shape(gate_add_modulate_case);
+}
+
 static void mul_case(const struct form *f, int64_t rows, int64_t cols)
 {
     struct tensor a = sample_2d(f->x, rows, cols, f->gap_x), b = sample_2d(f->y, rows, cols, f->gap_y);
@@ -343,15 +375,16 @@ static void linear_case(const struct form *f, const struct product *p)
     const double limit = p->k < 128 ? 2 * product_limit : product_limit;
     struct tensor x = sample_2d(f->x, p->m, p->k, f->gap_x), y = sample_2d(f->y, p->m, p->n, f->gap_y);
     struct tensor b = sample_1d(p->n), dx = device_copy(&x), db = device_copy(&b), some_x, some_y;
+    struct bias bias = { .f32 = b }, dbias = { .f32 = db };
     struct weight w = sample_weight(p->type, p->n, p->k), dw = device_weight(&w);
     struct err err = { 0 };
 
-    TWICE(&y, op_linear(device(), out, &dx, &dw, p->bias ? &db : NULL, p->act, &err));
+    TWICE(&y, op_linear(device(), out, &dx, &dw, p->bias ? &dbias : NULL, p->act, &err));
     for (int i = 0; i < N_SOME; i++)
         if (rows_view(&x, i, &some_x) && rows_view(&y, i, &some_y)) {
             struct tensor want = as_f32(&some_y);
 
-            CHECK_OK(op_linear(reference(), &want, &some_x, &w, p->bias ? &b : NULL, p->act, &err), err);
+            CHECK_OK(op_linear(reference(), &want, &some_x, &w, p->bias ? &bias : NULL, p->act, &err), err);
             device_check(dtype_info(p->type)->name, &some_y, &want, limit * cancellation(&want, &some_x, &w));
         }
     CHECK(device_done());
@@ -377,6 +410,36 @@ TEST(cuda__linear_applies_every_activation)
         for (int f = 0; f < N_FORMS; f++)
             for (int bias = 0; bias < 2; bias++)
                 linear_case(&forms[f], &(struct product){ DT_BF16, 33, 72, 264, (enum activation)act, bias });
+}
+
+/* The one that is rounded when it is loaded, and one that is rounded, or moved, when it is used. */
+static void bias_case(enum dtype t, enum activation act, int64_t lead)
+{
+    struct tensor x = sample_2d(DT_BF16, 33, 264, 0), y = sample_2d(t, 33, 72, 8), again = twin(&y);
+    struct tensor b = sample_1d(72 + lead), dx = device_copy(&x), db = device_copy(&b), rounded = sample_1d(72 / 2);
+    struct tensor drounded = device_copy(&rounded), first = device_copy(&y), second = device_copy(&y);
+    struct bias given = { .f32 = tensor_1d(DT_F32, 72, (float *)db.data + lead) }, kept = given;
+    struct weight w = sample_weight(DT_BF16, 72, 264), dw = device_weight(&w);
+    struct err err = { 0 };
+
+    kept.bf16 = tensor_1d(DT_BF16, 72, drounded.data);
+    CHECK_OK(op_copy(device(), &kept.bf16, &kept.f32, &err), err);
+    CHECK_OK(op_linear(device(), &first, &dx, &dw, &given, act, &err), err);
+    CHECK_OK(op_linear(device(), &second, &dx, &dw, &kept, act, &err), err);
+    device_fetch(&first, &y);
+    device_fetch(&second, &again);
+    device_check_same("a bias that is kept rounded", &y, &again);
+    CHECK(device_done());
+}
+
+TEST(cuda__linear_gives_the_same_with_a_bias_that_is_kept_rounded)
+{
+    (void)device();
+    for (int act = ACT_NONE; act <= ACT_SILU; act++)
+        for (int64_t lead = 0; lead < 2; lead++) {
+            bias_case(DT_BF16, (enum activation)act, lead);
+            bias_case(DT_F32, (enum activation)act, lead);
+        }
 }
 
 TEST(cuda__linear_takes_odd_shapes)

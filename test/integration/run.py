@@ -76,7 +76,7 @@ def test_published_message_becomes_edited_and_preview():
     equal(own["attempts"], 1)
     equal(own["progress"], 100)
     assert "lease" not in own and "errorCode" not in own, own
-    for key in ("steps", "guidance", "seed", "prompt", "crop"):
+    for key in ("steps", "guidance", "seed", "prompt", "crop", "precision"):
         assert key in own["recipe"], own["recipe"]
     assert {"download", "decode", "encode", "denoise", "compose", "upload"} & set(own["timings"]), own["timings"]
     width, height = jpeg_size(photo)

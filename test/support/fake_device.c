@@ -26,7 +26,7 @@ static enum err_code fault(struct err *err)
 }
 
 static enum err_code linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                            const struct tensor *bias, enum activation act, struct err *err)
+                            const struct bias *bias, enum activation act, struct err *err)
 {
     if (device.faulty && --device.products_left <= 0)
         device.broken = true;
@@ -70,7 +70,7 @@ enum err_code backend_cuda_open(enum precision precision, struct backend **ret, 
         fake_device(atoi(n));
     if (!device.plugged_in)
         return err_set(err, ERR_UNAVAILABLE, "cuda: the unit tests have no device");
-    rc = backend_cpu_open(true, precision, ret, err);
+    rc = backend_cpu_open(true, precision == PRECISION_AUTO ? PRECISION_BF16 : precision, ret, err); /* as CUDA does */
     if (rc)
         return rc;
     device.own = (*ret)->ops;

@@ -23,6 +23,8 @@ struct layout {
 };
 
 struct op {
+    cublasComputeType_t compute;
+    cudaDataType_t scale;
     cublasOperation_t a, b;
     cublasLtEpilogue_t epilogue;
     cudaDataType_t bias_type;
@@ -54,7 +56,9 @@ static cublasStatus_t fake_op_create(cublasLtMatmulDesc_t *ret, cublasComputeTyp
 {
     struct op *op = calloc(1, sizeof *op);
 
-    assert(op && compute == CUBLAS_COMPUTE_32F && scale == CUDA_R_32F);
+    assert(op && ((compute == CUBLAS_COMPUTE_32F && scale == CUDA_R_32F) || compute == CUBLAS_COMPUTE_32I));
+    op->compute = compute;
+    op->scale = scale;
     op->epilogue = CUBLASLT_EPILOGUE_DEFAULT;
     *ret = (cublasLtMatmulDesc_t)op;
     return CUBLAS_STATUS_SUCCESS;
@@ -188,6 +192,8 @@ static cublasStatus_t fake_heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc
 
 static float value_at(const void *p, cudaDataType_t type, int64_t at)
 {
+    if (type == CUDA_R_8I)
+        return ((const int8_t *)p)[at];
     return type == CUDA_R_32F ? ((const float *)p)[at] : bf16_to_f32(((const uint16_t *)p)[at]);
 }
 
@@ -197,7 +203,7 @@ static float *gather(const void *p, const struct layout *l, bool sum_is_rows)
     int64_t n_sum = (int64_t)(sum_is_rows ? l->rows : l->cols), n = (int64_t)(sum_is_rows ? l->cols : l->rows);
     float *values = malloc((size_t)(n * n_sum) * sizeof *values);
 
-    assert(values && l->type == CUDA_R_16BF);
+    assert(values && (l->type == CUDA_R_16BF || l->type == CUDA_R_8I));
     for (int64_t i = 0; i < n; i++)
         for (int64_t k = 0; k < n_sum; k++)
             values[i * n_sum + k] = value_at(p, l->type, sum_is_rows ? k + i * l->ld : i + k * l->ld);
@@ -226,6 +232,31 @@ static float finish(const struct op *op, float x, int64_t row)
     return x;
 }
 
+static float factor(const struct op *op, const void *p)
+{
+    return op->scale == CUDA_R_32I ? (float)*(const int32_t *)p : *(const float *)p;
+}
+
+static void store(void *d, cudaDataType_t type, int64_t at, float x)
+{
+    if (type == CUDA_R_32F)
+        ((float *)d)[at] = x;
+    else if (type == CUDA_R_32I)
+        ((int32_t *)d)[at] = (int32_t)x;
+    else if (type == CUDA_R_8I)
+        ((int8_t *)d)[at] = (int8_t)fmaxf(-128, fminf(127, rintf(x)));
+    else
+        ((uint16_t *)d)[at] = f32_to_bf16(x);
+}
+
+/* Of the combinations that the documentation lists those which are used here. */
+static bool is_known(const struct op *op, const struct layout *in, const struct layout *out)
+{
+    if (op->compute == CUBLAS_COMPUTE_32F)
+        return in->type == CUDA_R_16BF && (out->type == CUDA_R_16BF || out->type == CUDA_R_32F);
+    return in->type == CUDA_R_8I && out->type == (op->scale == CUDA_R_32I ? CUDA_R_32I : CUDA_R_8I);
+}
+
 static cublasStatus_t fake_matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void *alpha, const void *a,
                                   cublasLtMatrixLayout_t a_desc, const void *b, cublasLtMatrixLayout_t b_desc,
                                   const void *beta, const void *c, cublasLtMatrixLayout_t c_desc, void *d,
@@ -245,30 +276,32 @@ static cublasStatus_t fake_matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t 
     assert(is_aligned(a, aligned.a) && is_aligned(b, aligned.b) && is_aligned(c, aligned.c) &&
            is_aligned(d, aligned.d));
     assert(is_aligned(op->bias, aligned.bias));
-    if ((op->epilogue != CUBLASLT_EPILOGUE_DEFAULT && refuses("late")) || (*(const float *)beta != 0 && refuses("sum")))
+    if ((op->epilogue != CUBLASLT_EPILOGUE_DEFAULT && refuses("late")) || (factor(op, beta) != 0 && refuses("sum")))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     va = gather(a, la, a_sums_rows);
     vb = gather(b, lb, b_sums_rows);
     (void)handle, (void)workspace_bytes, (void)stream;
     n_products++;
     assert(workspace && ld->rows == (uint64_t)m && ld->cols == (uint64_t)n && lc->ld == ld->ld);
-    assert((int64_t)(b_sums_rows ? lb->rows : lb->cols) == k);
+    assert((int64_t)(b_sums_rows ? lb->rows : lb->cols) == k && is_known(op, la, ld) && la->type == lb->type);
 #pragma omp parallel for schedule(static)
     for (int64_t j = 0; j < n; j++)
         for (int64_t i = 0; i < m; i++) {
-            float x = *(const float *)alpha * dot(va + i * k, vb + j * k, k);
+            float x = factor(op, alpha) * dot(va + i * k, vb + j * k, k);
 
-            if (*(const float *)beta != 0)
-                x += *(const float *)beta * value_at(c, lc->type, i + j * lc->ld);
+            if (factor(op, beta) != 0)
+                x += factor(op, beta) * value_at(c, lc->type, i + j * lc->ld);
             x = finish(op, x, i);
-            if (ld->type == CUDA_R_32F)
-                ((float *)d)[i + j * ld->ld] = x;
-            else
-                ((uint16_t *)d)[i + j * ld->ld] = f32_to_bf16(x);
+            store(d, ld->type, i + j * ld->ld, x);
         }
     free(va);
     free(vb);
     return CUBLAS_STATUS_SUCCESS;
+}
+
+static size_t fake_version(void)
+{
+    return 130002;
 }
 
 static const char *fake_status(cublasStatus_t status)
@@ -293,6 +326,7 @@ enum err_code cublaslt_open(struct cublaslt *ret, struct err *err)
         .cublasLtMatrixLayoutCreate = fake_layout_create,
         .cublasLtMatrixLayoutDestroy = fake_layout_destroy,
         .cublasLtGetStatusString = fake_status,
+        .cublasLtGetVersion = fake_version,
     };
     return ERR_OK;
 }

@@ -8,6 +8,7 @@
  */
 #include <assert.h>
 #include <cuda_runtime_api.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -47,6 +48,7 @@ enum { LEAST_PRIORITY = 0, GREATEST_PRIORITY = -5 };
 static int n_alone; /* streams of the work whose backend has not made the other one yet */
 static uint64_t marks;
 static size_t used;
+static long n_expansions;
 static cudaError_t fault; /* sticky */
 
 /* --- work --- */
@@ -140,6 +142,7 @@ cudaError_t cudaMemsetAsync(void *p, int value, size_t n, cudaStream_t s)
 cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t s);
 cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t s)
 {
+    n_expansions++;
     queue(s, (struct work){ .kind = WORK_EXPAND, .dst = dst, .src = src, .n = (size_t)n, .dtype = t });
     return cudaSuccess;
 }
@@ -329,6 +332,13 @@ cudaError_t cudaDeviceGetAttribute(int *ret, enum cudaDeviceAttr a, int device)
     return cudaSuccess;
 }
 
+cudaError_t cudaDeviceGetPCIBusId(char *id, int len, int device)
+{
+    assert(device == 0);
+    (void)snprintf(id, (size_t)len, "0000:3b:00.0");
+    return cudaSuccess;
+}
+
 cudaError_t cudaSetDevice(int device)
 {
     assert(device == 0);
@@ -343,6 +353,11 @@ cudaError_t cudaGetLastError(void)
 void fake_cuda_fault(bool faulty)
 {
     fault = faulty ? cudaErrorIllegalAddress : cudaSuccess;
+}
+
+long fake_cuda_expansions(void)
+{
+    return n_expansions;
 }
 
 const char *cudaGetErrorName(cudaError_t e)

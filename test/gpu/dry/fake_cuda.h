@@ -8,5 +8,6 @@
 void fake_cuda_fault(bool faulty);
 
 long fake_cublaslt_products(void); /* run so far */
+long fake_cuda_expansions(void);   /* of weights, queued so far */
 
 #endif

@@ -114,9 +114,9 @@ TEST(dry_launches__of_a_step_are_as_many_as_was_written_down)
     int least = launches(1, 1, WEIGHTS_DEQUANT), of_double = launches(2, 1, WEIGHTS_DEQUANT) - least,
         of_single = launches(1, 2, WEIGHTS_DEQUANT) - least, rest = least - of_double - of_single;
 
-    CHECK_INT(of_double, 29);
-    CHECK_INT(of_single, 11);
-    CHECK_INT(19 * of_double + 38 * of_single + rest, 975);
+    CHECK_INT(of_double, 17);
+    CHECK_INT(of_single, 7);
+    CHECK_INT(19 * of_double + 38 * of_single + rest, 596);
     /* a kernel for each matrix: of the blocks, img_in, the final layer's */
     CHECK_INT(launches(1, 1, WEIGHTS_STREAM), least + 8 + 2 + 2);
 }

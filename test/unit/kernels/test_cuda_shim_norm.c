@@ -62,6 +62,68 @@ TEST(cuda_shim__modulate_agrees_with_plain)
         }
 }
 
+/* Into x and, with the threads the other way round, into its twin; returns the launches of one run. */
+static long gate_add_modulate_run(const struct shim_form *f, int64_t rows, int64_t cols, bool in_place)
+{
+    struct tensor x = shim_x(f, rows, cols), y = shim_y(f, rows, cols), a = shim_twin(&y), back, back_y, *to = &a;
+    struct tensor gate = sample_1d(cols), shift = sample_1d(cols), scale = sample_1d(cols), want, want_x, sum, mod;
+    const struct gate_modulate_args args = { &gate, &shift, &scale, 1e-6f };
+    struct err err = { 0 };
+    long launches;
+
+    lift(&x);
+    back = shim_twin(&x), back_y = shim_twin(&y), want_x = shim_twin(&x), want = shim_twin(&a);
+    sum = shim_twin(&x), mod = shim_twin(&a);
+    CHECK_OK(op_gate_add_modulate(shim_plain(), &want, &want_x, &y, &args, &err), err);
+    CHECK_INT(k_gate_add(&sum, &gate, &y, NULL), 0);
+    CHECK_INT(k_modulate(&mod, &sum, &shift, &scale, 1e-6f, NULL), 0);
+    if (in_place)
+        to = &y;
+    cuda_shim_backwards(true);
+    CHECK_INT(k_gate_add_modulate(&back_y, &back, in_place ? &back_y : &y, &args, NULL), 0);
+    cuda_shim_backwards(false);
+    launches = cuda_shim_launches;
+    CHECK_INT(k_gate_add_modulate(to, &x, &y, &args, NULL), 0);
+    launches = cuda_shim_launches - launches;
+    shim_check_same(&back, &x);
+    shim_check_same(&back_y, to);
+    shim_check_same(&sum, &x);
+    shim_check_same(&mod, to);
+    shim_check_close("gate_add_modulate, sum", &x, &want_x, f32_limit);
+    if (cols > 1)
+        shim_check_close("gate_add_modulate", to, &want, 32 * f32_limit);
+    CHECK(sample_done());
+    return launches;
+}
+
+TEST(cuda_shim__gate_add_modulate_gives_the_bytes_of_the_two_kernels_that_it_joins)
+{
+    for (int f = 0; f < N_SHIM_FORMS; f++)
+        for (int s = 0; s < N_SHAPES; s++) {
+            sample_seed((uint64_t)(10 * f + s));
+            (void)gate_add_modulate_run(&shim_forms[f], shapes[s].rows, shapes[s].cols, s % 2);
+        }
+}
+
+/* What the blocks of the transformer ask for is one kernel; rows that do not fit in its registers, or that cannot be read
+ * in fours, are two. */
+TEST(cuda_shim__gate_add_modulate_is_one_kernel_where_the_transformer_uses_it)
+{
+    const struct shim_form blocks = { DT_F32, DT_BF16, 0, 0, 0 }, gaps = { DT_F32, DT_BF16, 8, 4, 0 },
+                           odd = { DT_F32, DT_BF16, 3, 0, 0 }, f32 = { DT_F32, DT_F32, 0, 0, 0 };
+
+    sample_seed(1);
+    CHECK_INT(gate_add_modulate_run(&blocks, 5, 3072, true), 1);
+    CHECK_INT(gate_add_modulate_run(&blocks, 3, 3072, false), 1);
+    CHECK_INT(gate_add_modulate_run(&blocks, 3, 128, true), 1);
+    CHECK_INT(gate_add_modulate_run(&gaps, 2, 4096, false), 1);
+    CHECK_INT(gate_add_modulate_run(&gaps, 2, 1028, true), 1);
+    CHECK_INT(gate_add_modulate_run(&blocks, 2, 4100, true), 2);
+    CHECK_INT(gate_add_modulate_run(&odd, 2, 3072, false), 2);
+    CHECK_INT(gate_add_modulate_run(&blocks, 2, 1021, false), 2);
+    CHECK_INT(gate_add_modulate_run(&f32, 2, 3072, true), 2);
+}
+
 TEST(cuda_shim__rms_norm_agrees_with_plain_and_runs_in_place)
 {
     for (int f = 0; f < N_SHIM_FORMS; f++)

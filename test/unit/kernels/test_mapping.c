@@ -42,14 +42,22 @@ TEST(mapping__takes_memory_that_is_no_mapping_of_a_file)
     free(p);
 }
 
-TEST(bench_load__times_three_ways_and_refuses_what_is_no_file)
+TEST(bench_load__times_three_ways_one_of_them_twice_and_refuses_what_is_no_file)
 {
     static const char text[10000];
     struct bench_load b = { 0 };
     struct err err = { 0 };
 
     CHECK_OK(bench_load(temp_file("bench-load", text, sizeof text), &b, &err), err);
-    CHECK(b.bytes == sizeof text && b.read_seconds > 0 && b.touch_seconds > 0 && b.mapped_seconds > 0);
+    CHECK(b.bytes == sizeof text && b.touch_seconds > 0 && b.mapped_seconds > 0);
+    CHECK(b.read_seconds[0] > 0 && b.read_seconds[1] > 0);
     CHECK_INT(bench_load("/nowhere", &b, NULL), ERR_IO);
     CHECK_INT(bench_load("/tmp", &b, NULL), ERR_IO);
+}
+
+/* The first to read a file pays for what lies behind the disk: 126 MB/s were measured beside 1107 by the mapping. */
+TEST(bench_load__the_measure_is_the_faster_of_both_reads)
+{
+    CHECK(bench_load_read_seconds(&(struct bench_load){ .read_seconds = { 12, 3 } }) == 3);
+    CHECK(bench_load_read_seconds(&(struct bench_load){ .read_seconds = { 2, 3 } }) == 2);
 }

@@ -107,6 +107,7 @@ static void linear_case(struct backend *be, const struct lane *lane, const struc
                         int64_t n, int64_t k, enum activation act, bool with_bias)
 {
     struct tensor x = sample_2d(f->x, m, k, f->gap_x), y = sample_2d(f->y, m, n, f->gap_y), b = sample_1d(n);
+    struct bias bias = { .f32 = b };
     struct weight w = sample_weight(wt, n, k);
     struct tensor want = zeros_like(&y), rows = sample_2d(DT_F32, n, k, 0);
     struct err err = { 0 };
@@ -121,7 +122,7 @@ static void linear_case(struct backend *be, const struct lane *lane, const struc
                 sum += (double)sample_at(&x, i, c) * sample_at(&rows, o, c);
             sample_put(&want, i, o, (float)activated(act, sum));
         }
-    CHECK_OK(op_linear(be, &y, &x, &w, with_bias ? &b : NULL, act, &err), err);
+    CHECK_OK(op_linear(be, &y, &x, &w, with_bias ? &bias : NULL, act, &err), err);
     check_result("linear", lane, &y, &want, k < 64 ? lane->products : lane->products / 2);
 }
 
@@ -343,6 +344,54 @@ TEST(ops__norms_agree_with_the_formula)
     on_all(norms);
 }
 
+/* Of one backend: the formula, the bytes of the two operations it joins, and the result in the place of y. */
+static void gate_add_modulate(struct backend *be, const struct lane *lane, const struct form *f)
+{
+    enum { ROWS = 19, COLS = 77 };
+    struct tensor x = sample_2d(f->x, ROWS, COLS, f->gap_x), y = sample_2d(f->y, ROWS, COLS, f->gap_y);
+    struct tensor gate = sample_1d(COLS), shift = sample_1d(COLS), scale = sample_1d(COLS);
+    struct tensor a = sample_2d(f->y, ROWS, COLS, f->gap_y), x2 = sample_2d(f->x, ROWS, COLS, 1);
+    struct tensor a2 = sample_2d(f->y, ROWS, COLS, 0), sum = zeros_like(&x), want = zeros_like(&a);
+    struct gate_modulate_args args = { &gate, &shift, &scale, 1e-3f };
+    struct err err = { 0 };
+
+    for (int64_t r = 0; r < ROWS; r++) {
+        double mean = 0, var = 0;
+
+        for (int64_t c = 0; c < COLS; c++) {
+            double s = sample_at(&x, r, c) + (double)sample_at(&gate, 0, c) * sample_at(&y, r, c);
+
+            sample_put(&x2, r, c, sample_at(&x, r, c));
+            sample_put(&sum, r, c, f->x == DT_BF16 ? bf16_to_f32(f32_to_bf16((float)s)) : (float)s);
+            mean += sample_at(&sum, r, c) / COLS;
+        }
+        for (int64_t c = 0; c < COLS; c++)
+            var += pow(sample_at(&sum, r, c) - mean, 2) / COLS;
+        for (int64_t c = 0; c < COLS; c++)
+            sample_put(&want, r, c, (float)((sample_at(&sum, r, c) - mean) / sqrt(var + 1e-3f) *
+                                            (1 + sample_at(&scale, 0, c)) + sample_at(&shift, 0, c)));
+    }
+    CHECK_OK(op_gate_add(be, &x2, &gate, &y, &err), err);
+    CHECK_OK(op_modulate(be, &a2, &x2, &shift, &scale, 1e-3f, &err), err);
+    CHECK_OK(op_gate_add_modulate(be, &a, &x, &y, &args, &err), err);
+    check_result("gate_add_modulate, sum", lane, &x, &sum, lane->rest);
+    check_result("gate_add_modulate", lane, &a, &want, lane->rest);
+    for (int64_t r = 0; r < ROWS; r++)
+        for (int64_t c = 0; c < COLS; c++)
+            CHECK(sample_at(&x, r, c) == sample_at(&x2, r, c) && sample_at(&a, r, c) == sample_at(&a2, r, c));
+    CHECK_OK(op_gate_add(be, &x2, &gate, &y, &err), err);
+    CHECK_OK(op_modulate(be, &a2, &x2, &shift, &scale, 1e-3f, &err), err);
+    CHECK_OK(op_gate_add_modulate(be, &y, &x, &y, &args, &err), err);
+    for (int64_t r = 0; r < ROWS; r++)
+        for (int64_t c = 0; c < COLS; c++)
+            CHECK(sample_at(&x, r, c) == sample_at(&x2, r, c) && sample_at(&y, r, c) == sample_at(&a2, r, c));
+}
+
+TEST(ops__gate_add_modulate_is_the_two_operations_that_it_joins)
+{
+    on_all(gate_add_modulate);
+}
+
 /* A mean a thousand times the deviation: E[x^2] - mean^2 in f32 would leave nothing. */
 TEST(ops__layer_norm_keeps_a_small_deviation_beside_a_large_mean)
 {
@@ -377,14 +426,16 @@ TEST(ops__a_nan_goes_through_norms_and_attention_without_hanging_and_stays_in_it
         struct tensor x = sample_2d(DT_F32, 3, 64, 0), y = sample_2d(DT_F32, 3, 64, 0), w = sample_1d(64);
         struct attention_args args = { 1, 64, 0.1f, false, NULL };
         struct tensor k = sample_2d(DT_F32, 3, 64, 0), v = sample_2d(DT_F32, 3, 64, 0);
+        struct gate_modulate_args gated = { &w, &w, &w, 1e-6f };
         struct err err = { 0 };
 
         sample_put(&x, 1, 5, NAN);
-        for (int op = 0; op < 4; op++) {
+        for (int op = 0; op < 5; op++) {
             enum err_code rc = op == 0   ? op_layer_norm(be, &y, &x, &w, NULL, 1e-6f, &err)
                                : op == 1 ? op_rms_norm(be, &y, &x, &w, 1e-6f, &err)
                                : op == 2 ? op_modulate(be, &y, &x, &w, &w, 1e-6f, &err)
-                                         : op_attention(be, &y, &x, &k, &v, &args, &err);
+                               : op == 3 ? op_attention(be, &y, &x, &k, &v, &args, &err)
+                                         : op_gate_add_modulate(be, &y, &k, &x, &gated, &err);
             CHECK_OK(rc, err);
             CHECK(isnan(sample_at(&y, 1, 63)));
             CHECK(!isnan(sample_at(&y, 0, 5)) && !isnan(sample_at(&y, 2, 63)));

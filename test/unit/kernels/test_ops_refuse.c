@@ -35,6 +35,11 @@ static struct tensor v(int64_t n)
     return tensor_1d(DT_F32, n, &somewhere);
 }
 
+static struct tensor v16(int64_t n)
+{
+    return tensor_1d(DT_BF16, n, &somewhere);
+}
+
 static struct tensor pic(int64_t h, int64_t w, int64_t c)
 {
     return tensor_3d(DT_F32, h, w, c, &somewhere);
@@ -48,19 +53,25 @@ static struct tensor pic2(int64_t h, int64_t w, int64_t c)
 #define REFUSED(call) CHECK_INT(call, ERR_INVALID)
 #define TAKEN(call)   CHECK_INT(call, ERR_OK)
 #define T(make)       (&(struct tensor[]){ make }[0])
+#define B(f32, bf16)  (&(struct bias){ f32, bf16 })
 
 TEST(ops_refuse__linear_of_operands_that_do_not_fit)
 {
     struct backend *be = plan();
     struct weight w = { .dtype = DT_Q8_0, .rows = 5, .cols = 64, .data = &somewhere };
     struct weight bad = w;
+    struct tensor none = { 0 };
 
-    TAKEN(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, T(v(5)), ACT_SILU, NULL));
+    TAKEN(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, B(v(5), none), ACT_SILU, NULL));
+    TAKEN(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, B(v(5), v16(5)), ACT_SILU, NULL));
     REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 32)), &w, NULL, ACT_NONE, NULL));
     REFUSED(op_linear(be, T(m2(3, 6)), T(m(3, 64)), &w, NULL, ACT_NONE, NULL));
     REFUSED(op_linear(be, T(m2(2, 5)), T(m(3, 64)), &w, NULL, ACT_NONE, NULL));
-    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, T(v(4)), ACT_NONE, NULL));
-    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, T(m(1, 5)), ACT_NONE, NULL));
+    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, B(v(4), none), ACT_NONE, NULL));
+    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, B(m(1, 5), none), ACT_NONE, NULL));
+    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, B(v(5), v16(4)), ACT_NONE, NULL));
+    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, B(v(5), v(5)), ACT_NONE, NULL));
+    REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, B(v16(5), v16(5)), ACT_NONE, NULL));
     REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, NULL, (enum activation)9, NULL));
     REFUSED(op_linear(be, T(m2(3, 5)), T(m(3, 64)), &w, NULL, (enum activation) - 1, NULL));
     REFUSED(op_linear(be, T(m(3, 5)), T(m(3, 64)), &w, NULL, ACT_NONE, NULL));
@@ -158,6 +169,34 @@ TEST(ops_refuse__norms_of_operands_that_do_not_fit)
     REFUSED(op_qk_norm_rope(be, T(m(3, 8)), T(v(8)), NULL, 2, 1e-6f, NULL));
     REFUSED(op_qk_norm_rope(be, T(m(3, 9)), T(v(3)), T(m(3, 3)), 3, 1e-6f, NULL));
     REFUSED(op_qk_norm_rope(be, T(m(3, 8)), T(v(4)), NULL, 3, 1e-6f, NULL));
+    backend_close(be);
+}
+
+TEST(ops_refuse__a_gated_sum_and_its_modulation_that_do_not_fit)
+{
+    struct backend *be = plan();
+    struct tensor eight = v(8), seven = v(7), y = m2(3, 8), y16 = m2(3, 8), gaps = tensor_col_view(T(m2(3, 9)), 0, 8);
+    const struct gate_modulate_args fits = { &eight, &eight, &eight, 1e-6f };
+    struct gate_modulate_args bad = fits;
+
+    y16.dtype = DT_BF16;
+    TAKEN(op_gate_add_modulate(be, &y, T(m(3, 8)), &y, &fits, NULL));
+    TAKEN(op_gate_add_modulate(be, &y16, T(m(3, 8)), &y16, &fits, NULL));
+    REFUSED(op_gate_add_modulate(be, &y16, T(m(3, 8)), &y, &fits, NULL));
+    REFUSED(op_gate_add_modulate(be, &gaps, T(m(3, 8)), &y, &fits, NULL));
+    REFUSED(op_gate_add_modulate(be, T(m(3, 8)), T(m(3, 8)), &y, &fits, NULL));
+    REFUSED(op_gate_add_modulate(be, &y, T(m(3, 8)), T(m(3, 8)), &fits, NULL));
+    REFUSED(op_gate_add_modulate(be, &y, T(m(2, 8)), &y, &fits, NULL));
+    REFUSED(op_gate_add_modulate(be, T(m2(2, 8)), T(m(3, 8)), &y, &fits, NULL));
+    REFUSED(op_gate_add_modulate(be, T(m2(3, 7)), T(m(3, 8)), &y, &fits, NULL));
+    bad.gate = &seven;
+    REFUSED(op_gate_add_modulate(be, &y, T(m(3, 8)), &y, &bad, NULL));
+    bad = fits, bad.gate = NULL;
+    REFUSED(op_gate_add_modulate(be, &y, T(m(3, 8)), &y, &bad, NULL));
+    bad = fits, bad.shift = &seven;
+    REFUSED(op_gate_add_modulate(be, &y, T(m(3, 8)), &y, &bad, NULL));
+    bad = fits, bad.scale = &seven;
+    REFUSED(op_gate_add_modulate(be, &y, T(m(3, 8)), &y, &bad, NULL));
     backend_close(be);
 }
 

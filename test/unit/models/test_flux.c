@@ -213,7 +213,7 @@ static void note_announced(struct backend *be, const struct weight *const *w, in
 
 /* Views of one matrix that follow each other count once. */
 static enum err_code note_used(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                               const struct tensor *bias, enum activation act, struct err *err)
+                               const struct bias *bias, enum activation act, struct err *err)
 {
     for (int i = 0; i < noted.n_announced; i++) {
         const struct weight *whole = &noted.announced[i];

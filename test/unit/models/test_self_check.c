@@ -38,7 +38,6 @@ static void make_folder(struct scene *s, const char *name)
     (void)snprintf(s->weights, sizeof s->weights, "%s", temp_file(inside, bytes.ptr, bytes.len));
     arena_done(&a);
     (void)snprintf(s->dir, sizeof s->dir, "%.*s", (int)(strrchr(s->weights, '/') - s->weights), s->weights);
-    (void)snprintf(s->check, sizeof s->check, "%s.cpu-F32.check", s->weights);
     for (int i = 0; i < 2; i++) {
         char *real = realpath(golden("%s", linked[i][0]), NULL);
 
@@ -48,13 +47,19 @@ static void make_folder(struct scene *s, const char *name)
     }
 }
 
-static void open_model(struct scene *s)
+static void open_model_in(struct scene *s, enum precision precision)
 {
     const struct fill_options o = { .max_width = 32, .max_height = 32, .max_steps = 1, .max_t5_len = 16 };
     struct err err = { 0 };
 
-    CHECK_OK(backend_open(BACKEND_CPU, PRECISION_F32, &s->be, &err), err);
+    CHECK_OK(backend_open(BACKEND_CPU, precision, &s->be, &err), err);
+    (void)snprintf(s->check, sizeof s->check, "%s.%s-F32.check", s->weights, s->be->name); /* plain without oneDNN */
     CHECK_OK(fill_model_open(s->dir, &o, s->be, &s->m, &err), err);
+}
+
+static void open_model(struct scene *s)
+{
+    open_model_in(s, PRECISION_F32);
 }
 
 static void close_model(struct scene *s)
@@ -146,5 +151,31 @@ TEST(self_check__a_folder_that_cannot_be_written_is_told_and_still_checked)
     CHECK_OK(self_check_run(s.m, &got, &err), err);
     CHECK(!got.stored);
     CHECK(rmdir(s.check) == 0);
+    close_model(&s);
+}
+
+/* What `auto` chooses depends on the processor: the values are kept and found as what computed, not as what was asked. */
+TEST(self_check__values_are_stored_under_the_precision_that_computed)
+{
+    struct self_check got = { 0 };
+    struct scene s = { 0 };
+    struct err err = { 0 };
+    char bf16[700];
+    bool is_bf16;
+
+    make_folder(&s, "check-precision");
+    open_model_in(&s, PRECISION_AUTO);
+    (void)snprintf(bf16, sizeof bf16, "%s.%s-BF16.check", s.weights, s.be->name);
+    is_bf16 = s.be->act == DT_BF16;
+    CHECK_OK(self_check_record(s.m, &err), err);
+    CHECK(access(is_bf16 ? bf16 : s.check, F_OK) == 0 && access(is_bf16 ? s.check : bf16, F_OK) != 0);
+    close_model(&s);
+    open_model_in(&s, is_bf16 ? PRECISION_BF16 : PRECISION_F32);
+    CHECK_OK(self_check_run(s.m, &got, &err), err);
+    CHECK(got.stored);
+    close_model(&s);
+    open_model_in(&s, is_bf16 ? PRECISION_F32 : PRECISION_BF16);
+    CHECK_OK(self_check_run(s.m, &got, &err), err);
+    CHECK(!got.stored);
     close_model(&s);
 }

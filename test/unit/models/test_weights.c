@@ -31,17 +31,22 @@ struct load {
     struct err err;
 };
 
-static void load_init(struct load *t)
+static void load_init_as(struct load *t, enum precision precision)
 {
     *t = (struct load){ 0 };
     for (int i = 0; i < 64; i++)
         values[i] = (float)i;
     CHECK_OK(arena_init(&t->a, ARENA_BYTES, &t->err), t->err);
     CHECK_OK(arena_init(&t->scratch, ARENA_BYTES, &t->err), t->err);
-    CHECK_OK(backend_open(BACKEND_PLAIN, PRECISION_F32, &t->be, &t->err), t->err);
+    CHECK_OK(backend_open(BACKEND_PLAIN, precision, &t->be, &t->err), t->err);
     CHECK_OK(devarena_init(&t->mem, t->be, 0, 1 << 16, &t->err), t->err);
     t->l = (struct weight_loader){ .set = &t->set, .be = t->be, .mem = &t->mem, .scratch = &t->scratch,
                                   .loaded_bytes = &t->loaded };
+}
+
+static void load_init(struct load *t)
+{
+    load_init_as(t, PRECISION_F32);
 }
 
 static void load_done(struct load *t)
@@ -159,8 +164,9 @@ TEST(weights__are_used_at_odd_addresses)
                                                { "m", DT_F32, 2, { 3, 4 }, values },
                                                { "v", DT_F32, 1, { 3 }, values } };
     float x_data[4] = { 1, 2, 3, 4 }, y_data[3];
-    struct tensor x = tensor_2d(DT_F32, 1, 4, x_data), y = tensor_2d(DT_F32, 1, 3, y_data), bias;
+    struct tensor x = tensor_2d(DT_F32, 1, 4, x_data), y = tensor_2d(DT_F32, 1, 3, y_data);
     struct weight w;
+    struct bias bias;
     struct load t;
 
     load_init(&t);
@@ -168,7 +174,7 @@ TEST(weights__are_used_at_odd_addresses)
     CHECK_OK(weight_set_init(&t.set, t.files, 1, NULL, "m", &t.err), t.err);
     CHECK((uintptr_t)weight_set_find(&t.set, "m")->data % 4 == 3);
     CHECK_OK(weights_matrix(&t.l, &w, 3, 4, &t.err, "m"), t.err);
-    CHECK_OK(weights_vector(&t.l, &bias, 3, &t.err, "v"), t.err);
+    CHECK_OK(weights_bias(&t.l, &bias, 3, &t.err, "v"), t.err);
     CHECK_OK(op_linear(t.be, &y, &x, &w, &bias, ACT_NONE, &t.err), t.err);
     CHECK(y_data[0] == 20 && y_data[1] == 61 && y_data[2] == 102);
     load_done(&t);
@@ -198,6 +204,36 @@ TEST(weights__give_vectors_of_any_type_as_f32)
     CHECK_INT(weights_vector(&t.l, &v, -1, NULL, "ids"), ERR_UNSUPPORTED);
     CHECK_INT(weights_vector(&t.l, &v, -1, NULL, "%300d", 1), ERR_INTERNAL);
     load_done(&t);
+}
+
+/* A bf16 has seven bits behind the point: from 1 on, ties lie at odd multiples of 2^-8. */
+TEST(weights__keep_a_bias_rounded_to_even_where_products_take_bf16)
+{
+    static const float bias[10] = { 1, 1 + 0x1p-8f, 1 + 0x3p-8f, 1 + 0x1.002p-8f, -3, 0, 0, 0, -0x1p-130f, 7 };
+    static const uint16_t want[10] = { 0x3F80, 0x3F80, 0x3F82, 0x3F81, 0xC040, 0, 0, 0, 0x8008, 0x40E0 };
+    const struct tensor_write out[] = { { "b", DT_F32, 1, { 10 }, bias } };
+
+    for (int as_bf16 = 0; as_bf16 < 2; as_bf16++) {
+        struct bias b, rows;
+        struct load t;
+
+        load_init_as(&t, as_bf16 ? PRECISION_BF16 : PRECISION_F32);
+        add_file(&t, 0, out, 1);
+        CHECK_OK(weight_set_init(&t.set, t.files, 1, NULL, "b", &t.err), t.err);
+        CHECK_OK(weights_bias(&t.l, &b, -1, &t.err, "%s", "b"), t.err);
+        rows = bias_row_view(&b, 8, 2);
+        CHECK(memcmp(b.f32.data, bias, sizeof bias) == 0 && memcmp(rows.f32.data, bias + 8, 8) == 0);
+        CHECK_INT(rows.f32.dims[0], 2);
+        CHECK((b.bf16.data != NULL) == as_bf16 && (rows.bf16.data != NULL) == as_bf16);
+        if (as_bf16) {
+            CHECK((uintptr_t)b.bf16.data % 16 == 0 && memcmp(b.bf16.data, want, sizeof want) == 0);
+            CHECK(rows.bf16.dims[0] == 2 && memcmp(rows.bf16.data, want + 8, 4) == 0);
+        }
+        CHECK_INT(t.loaded, sizeof bias);
+        CHECK_INT(weights_bias(&t.l, &b, 9, NULL, "b"), ERR_CORRUPT);
+        CHECK_INT(t.scratch.used, 0);
+        load_done(&t);
+    }
 }
 
 TEST(weights__refuse_nan_and_infinity)

@@ -31,7 +31,7 @@ static int parse(struct args *a, int argc, char **argv)
         { "OUT", CLI_TEXT, &a->out, NULL, .help = "output" },
         CLI_BACKEND_OPTIONS(a->backend),
     };
-    const struct cli_command command = { "test", "a command", options, CLI_COUNT(options) };
+    const struct cli_command command = { "test", "a command", options, .n_options = CLI_COUNT(options) };
     const struct outputs before = outputs_redirect(NULL);
     int status;
 
@@ -59,6 +59,21 @@ TEST(cli__reads_options_and_positional_arguments_in_any_order)
     CHECK(a.seed == UINT64_MAX && a.guidance == 2.5 && a.force);
     CHECK_INT(a.backend.kind, BACKEND_PLAIN);
     CHECK_INT(a.backend.precision, PRECISION_BF16);
+}
+
+TEST(cli__words_for_a_precision_are_in_the_order_of_the_enum)
+{
+    struct args a;
+
+    CHECK_INT(PARSE(&a, "--models", "m", "f"), CLI_RUN);
+    CHECK_INT(a.backend.precision, PRECISION_DEFAULT);
+    CHECK_INT(PARSE(&a, "--models", "m", "f", "--precision", "default"), CLI_RUN);
+    CHECK_INT(a.backend.precision, PRECISION_DEFAULT);
+    CHECK_INT(PARSE(&a, "--models", "m", "f", "--precision", "f32"), CLI_RUN);
+    CHECK_INT(a.backend.precision, PRECISION_F32);
+    CHECK_INT(PARSE(&a, "--models", "m", "f", "--precision", "auto"), CLI_RUN);
+    CHECK_INT(a.backend.precision, PRECISION_AUTO);
+    CHECK_INT(PARSE(&a, "--models", "m", "f", "--precision", "int8"), CLI_USAGE);
 }
 
 TEST(cli__takes_values_as_they_stand)

@@ -37,6 +37,13 @@ TEST(cmd_bench__refuses_what_it_cannot_measure)
     CHECK_INT(BENCH("--help"), CLI_DONE);
 }
 
+/* Beside them a product of the same type: on processors without AVX-512 oneDNN has none of bf16. */
+TEST(cmd_bench__measures_two_blocks_in_bf16)
+{
+    CHECK_INT(BENCH("block", "--width", "16", "--height", "16", "--txt", "8", "--repeats", "1", "--backend", "cpu",
+                    "--quant", "Q4_0", "--precision", "bf16"), CLI_DONE);
+}
+
 TEST(cmd_bench__measures_the_pictures_of_a_small_job)
 {
     CHECK_INT(BENCH("picture", "--width", "100", "--height", "60", "--turned", "--repeats", "1"), CLI_DONE);

@@ -49,6 +49,28 @@ TEST(cmd_doctor__is_content_with_a_whole_installation)
     CHECK(!strstr(printed, "wrong"));
 }
 
+TEST(cmd_doctor__opens_the_backend_in_the_precision_of_the_service)
+{
+    static const struct {
+        char *backend, *precision;
+        const char *want;
+    } cases[] = {
+        { "BACKEND=plain", "PRECISION=auto", "plain, f32" },
+        { "BACKEND=plain", "PRECISION=bf16", "plain, bf16" },
+        { "BACKEND=cpu", "PRECISION=f32", ", f32" },
+        { "BACKEND=cpu", "PRECISION=bf16", ", bf16" },
+        { "BACKEND=cuda", "PRECISION=f32", "PRECISION=auto or bf16, or BACKEND=cpu" },
+    };
+    static char dir[600];
+
+    (void)snprintf(dir, sizeof dir, "MODEL_DIR=%s", golden("small/models"));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        (void)doctor((char *[]){ cases[i].backend, cases[i].precision, EMULATED, dir, NULL }, NULL);
+        if (!strstr(printed, cases[i].want))
+            CHECK_STR(printed, cases[i].want);
+    }
+}
+
 /* A folder of its own, in which values may be stored. */
 static void link_models(char dir[600])
 {
@@ -94,6 +116,6 @@ TEST(cmd_doctor__tells_everything_that_is_wrong_at_once)
 TEST(cmd_doctor__shows_values_without_secrets)
 {
     CHECK_INT(doctor((char *[]){ EMULATED, "FIREBASE_CREDENTIALS=c2VjcmV0", NULL }, "--values"), 0);
-    CHECK(strstr(printed, "FIREBASE_CREDENTIALS=(set)\n") && strstr(printed, "STEPS=28\n"));
+    CHECK(strstr(printed, "FIREBASE_CREDENTIALS=(set)\n") && strstr(printed, "STEPS=28\n") && strstr(printed, "PRECISION=auto\n"));
     CHECK(!strstr(printed, "c2VjcmV0"));
 }

@@ -40,6 +40,7 @@ TEST(config__defaults_are_those_of_the_architecture_document)
     CHECK_STR(c.model_dir, "/models");
     CHECK(!c.transformer && !c.subscription && !c.project && !c.firebase_credentials && !c.storage_emulator);
     CHECK_INT(c.backend, BACKEND_AUTO);
+    CHECK_INT(c.precision, PRECISION_AUTO);
     CHECK_INT(c.steps, 28);
     CHECK(c.guidance == 30 && c.cost_per_second == 0.00039);
     CHECK_INT(c.max_attempts, 5);
@@ -58,7 +59,7 @@ TEST(config__takes_every_setting)
                   "FIREBASE_STORAGE_BUCKET=bkt", "PORT=65535", "GOOGLE_APPLICATION_CREDENTIALS=/secrets/sa key.json",
                   "GOOGLE_CLOUD_PROJECT=demo", "FIREBASE_CREDENTIALS=e30=", "OIDC_CERTS_URL=http://127.0.0.1:81/certs",
                   "PUBSUB_SUBSCRIPTION=projects/demo/subscriptions/s", "MODEL_DIR=/m", "TRANSFORMER=q.gguf",
-                  "BACKEND=cpu", "STEPS=1", "GUIDANCE=2.5", "MAX_ATTEMPTS=100", "QUEUE_DEPTH=0",
+                  "BACKEND=cpu", "PRECISION=BF16", "STEPS=1", "GUIDANCE=2.5", "MAX_ATTEMPTS=100", "QUEUE_DEPTH=0",
                   "JOB_DEADLINE_SECONDS=3490", "LEASE_SECONDS=3500", "COST_PER_SECOND=1e-3",
                   "GCE_METADATA_HOST=127.0.0.1:82", "LOG_LEVEL=WARNING", "K_SERVICE=worker", "OTHER=x", "INPAINTX=1"),
              err);
@@ -73,6 +74,7 @@ TEST(config__takes_every_setting)
     CHECK_STR(c.subscription, "projects/demo/subscriptions/s");
     CHECK_STR(c.transformer, "q.gguf");
     CHECK_INT(c.backend, BACKEND_CPU);
+    CHECK_INT(c.precision, PRECISION_BF16);
     CHECK(c.guidance == 2.5 && c.cost_per_second == 1e-3);
     CHECK_INT(c.queue_depth, 0);
     CHECK_INT(c.lease_s, 3500);
@@ -107,6 +109,8 @@ TEST(config__a_bad_value_is_named_with_what_is_allowed)
         { "GUIDANCE=0x1p3", "GUIDANCE" },
         { "COST_PER_SECOND=1,5", "COST_PER_SECOND" },
         { "BACKEND=gpu", "auto, cpu, plain, cuda" },
+        { "PRECISION=default", "PRECISION='default' is not usable: allowed is auto, f32, bf16" },
+        { "PRECISION=int8", "auto, f32, bf16" },
         { "LOG_LEVEL=loud", "debug, info" },
         { "OIDC_CERTS_URL=http://evil.example/certs", "loopback" },
         { "OIDC_CERTS_URL=http://127.0.0.1:8@evil.example/", "loopback" },
@@ -134,6 +138,20 @@ TEST(config__a_bad_value_is_named_with_what_is_allowed)
             CHECK_STR(err.msg, cases[i].message);
         CHECK_INT(c.port, -7); /* untouched */
     }
+}
+
+TEST(config__f32_is_refused_on_cuda_alone_with_what_to_set_instead)
+{
+    struct config c;
+
+    CHECK_INT(LOAD(&c, GOOD, "BACKEND=cuda", "PRECISION=f32"), ERR_INVALID);
+    CHECK(strstr(err.msg, "PRECISION=f32 is not usable with BACKEND=cuda"));
+    CHECK(strstr(err.msg, "PRECISION=auto or bf16, or BACKEND=cpu"));
+    CHECK_OK(LOAD(&c, GOOD, "BACKEND=auto", "PRECISION=f32"), err);
+    CHECK_INT(c.precision, PRECISION_F32);
+    CHECK_OK(LOAD(&c, GOOD, "BACKEND=plain", "PRECISION=f32"), err);
+    CHECK_OK(LOAD(&c, GOOD, "BACKEND=cuda", "PRECISION=bf16"), err);
+    CHECK_OK(LOAD(&c, GOOD, "BACKEND=cuda"), err);
 }
 
 TEST(config__what_must_be_set_is_asked_for)

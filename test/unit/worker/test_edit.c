@@ -31,14 +31,17 @@ static void folder_of(const char *path, char ret[512])
     (void)snprintf(ret, 512, "%.*s", (int)(strrchr(path, '/') - path), path);
 }
 
-/* On a device that runs behind. */
-static void open_scene(struct scene *s, const char *models)
+/* A folder of models, or with NULL that of the small golden set. */
+static void open_scene_on(struct scene *s, const char *folder, enum backend_kind backend, enum precision precision)
 {
+    char small[512];
     const struct engine_options options = {
-        .model_dir = models, .transformer = transformer, .backend = BACKEND_CUDA, .max_steps = STEPS
+        .model_dir = folder ? folder : small, .transformer = transformer, .backend = backend, .precision = precision,
+        .max_steps = STEPS
     };
     struct err err = { 0 };
 
+    folder_of(golden("small/models/ae.safetensors"), small);
     *s = (struct scene){ .q = { .steps = STEPS, .guidance = 30 } };
     fake_device(0);
     CHECK_OK(arena_init(&s->a, EDIT_ARENA_BYTES, &err), err);
@@ -46,6 +49,12 @@ static void open_scene(struct scene *s, const char *models)
     CHECK_OK(engine_load(s->e, &err), err);
     s->q.original = file_bytes(&s->a, golden("small/cases/fill_0.image.png"));
     s->q.mask = file_bytes(&s->a, golden("small/cases/fill_0.mask.png"));
+}
+
+/* On a device that runs behind. */
+static void open_scene(struct scene *s, const char *folder)
+{
+    open_scene_on(s, folder, BACKEND_CUDA, PRECISION_DEFAULT);
 }
 
 static void close_scene(struct scene *s)
@@ -105,11 +114,9 @@ TEST(edit__times_of_the_stages_add_up_to_the_whole)
     static const char *const names[] = { "decode", "encode", "denoise", "compose" };
     struct stop never = { .at = 100 }, soon = { .at = 2 };
     const struct edit_watch watch = { &never, count_denoise, stop_there }, stopping = { &soon, count_denoise, stop_there };
-    char models[512];
     struct scene s;
 
-    folder_of(golden("small/models/ae.safetensors"), models);
-    open_scene(&s, models);
+    open_scene(&s, NULL);
     CHECK_INT(run(&s, &watch), ERR_OK);
     CHECK_INT(never.n_denoise, 4); /* 0 to 3 of 3 */
     CHECK(!s.result.uploads_modulation);
@@ -180,4 +187,29 @@ TEST(edit__tells_when_no_table_covers_the_job)
     CHECK(s.result.uploads_modulation);
     CHECK_INT(s.result.recipe.steps, STEPS - 1);
     close_scene(&s);
+}
+
+/* On CUDA `auto` is bf16; a picture of bf16 is another one than that of f32, so the session says which it was. */
+TEST(edit__the_recipe_says_the_precision_that_computed)
+{
+    static const struct {
+        enum backend_kind backend;
+        enum precision precision;
+        const char *want; /* NULL: as the processor has it */
+    } cases[] = {
+        { BACKEND_CPU, PRECISION_DEFAULT, "f32" },
+        { BACKEND_CPU, PRECISION_AUTO, NULL },
+        { BACKEND_CUDA, PRECISION_AUTO, "bf16" },
+    };
+    const struct edit_watch nobody = { NULL };
+    struct scene s;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        open_scene_on(&s, NULL, cases[i].backend, cases[i].precision);
+        s.q.steps = 1;
+        CHECK_INT(run(&s, &nobody), ERR_OK);
+        CHECK(s.result.has_recipe);
+        CHECK_STR(s.result.recipe.precision, cases[i].want ? cases[i].want : engine_precision(s.e));
+        close_scene(&s);
+    }
 }

@@ -186,8 +186,8 @@ TEST(session__gives_way_when_another_worker_claims_first)
 
 static struct session_report report(void)
 {
-    static const struct session_recipe recipe = { .model_file = "f.gguf", .prompt = "p", .steps = 4, .guidance = 30,
-                                                  .seed = 7, .crop_width = 10, .crop_height = 20 };
+    static const struct session_recipe recipe = { .model_file = "f.gguf", .prompt = "p", .precision = "bf16", .steps = 4,
+                                                  .guidance = 30, .seed = 7, .crop_width = 10, .crop_height = 20 };
 
     return (struct session_report){ .edited_path = "e", .preview_path = "p", .cost_usd = 0.25, .recipe = &recipe,
                                     .timings = { { "decode", 12 } }, .n_timings = 1, .error = JOB_INPUT_CORRUPT };
@@ -218,6 +218,7 @@ TEST(session__completes_although_the_app_touched_other_fields)
     CHECK_STR(fake_firestore_text(&s->fake, "note"), "hi");
     CHECK_STR(fake_firestore_text(&s->fake, "editedImagePath"), "e");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.seed"), "7");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.precision"), "bf16");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.timings.decode"), "12");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.progress"), "100");
     CHECK(!fake_firestore_text(&s->fake, "inpaint.lease") && !fake_firestore_text(&s->fake, "errorMessage"));

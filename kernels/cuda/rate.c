@@ -1,0 +1,270 @@
+/*
+ * rate.c - products of every type of the tensor cores, and a copy, for bench_rate.h. They have descriptors of their
+ * own: product.c knows one type of operands.
+ *
+ * Work    2 side^3 operations; or 2 GiB of memory traffic
+ * Memory  two operands of side^2 bytes or two bytes, a result of side^2 times one, two or four bytes; or 2 GiB
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/bench_rate.h"
+#include "kernels/cuda/cublaslt.h"
+#include "kernels/cuda/cuda.cuh"
+#include "kernels/quant.h"
+
+enum { WORKSPACE_BYTES = 32 << 20, PATTERN_BYTES = 8 << 20 };
+static const size_t copy_bytes = (size_t)1 << 30;
+
+/* In the order of enum rate_kind, but for the copy. */
+static const struct product_type {
+    cudaDataType_t in, out, scale;
+    cublasComputeType_t compute;
+    int in_bytes, out_bytes, oldest_sm;
+    bool fast_sum;
+} types[] = {
+    [RATE_BF16] = { CUDA_R_16BF, CUDA_R_16BF, CUDA_R_32F, CUBLAS_COMPUTE_32F, 2, 2, 80, false },
+    [RATE_FP8] = { CUDA_R_8F_E4M3, CUDA_R_16BF, CUDA_R_32F, CUBLAS_COMPUTE_32F, 1, 2, 89, true },
+    [RATE_INT8] = { CUDA_R_8I, CUDA_R_32I, CUDA_R_32I, CUBLAS_COMPUTE_32I, 1, 4, 80, false },
+    [RATE_INT8_NARROW] = { CUDA_R_8I, CUDA_R_8I, CUDA_R_32F, CUBLAS_COMPUTE_32I, 1, 1, 80, false },
+};
+
+struct bench_rate {
+    struct cuda *cuda;
+    enum rate_kind kind;
+    int64_t side;
+    struct cublaslt lt;
+    cublasLtHandle_t handle;
+    cublasLtMatmulDesc_t op;
+    cublasLtMatrixLayout_t in_layout, out_layout;
+    cublasLtMatmulAlgo_t algo;
+    char *a, *b, *d, *workspace; /* a and d for the copy */
+};
+
+/* --- values --- */
+
+/* About normal, deviation 1: four uniform values. */
+static float next_normal(uint64_t *state)
+{
+    float sum = 0;
+
+    for (int i = 0; i < 4; i++) {
+        *state = *state * 6364136223846793005u + 1442695040888963407u;
+        sum += (float)(*state >> 40) * 0x1p-24f - 0.5f;
+    }
+    return sum * 1.7320508f;
+}
+
+/* Rounded towards zero: 4 bits of exponent (bias 7), 3 of mantissa; what is below 2^-6 becomes 0. */
+static uint8_t to_e4m3(float x)
+{
+    uint32_t bits, sign;
+    int exponent;
+
+    memcpy(&bits, &x, sizeof bits);
+    sign = bits >> 31 << 7;
+    exponent = (int)(bits >> 23 & 255) - 127 + 7;
+    if (exponent < 1)
+        return (uint8_t)sign;
+    if (exponent > 14)
+        exponent = 14;
+    return (uint8_t)(sign | (uint32_t)exponent << 3 | (bits >> 20 & 7));
+}
+
+static void make_pattern(enum rate_kind kind, char *bytes, size_t n)
+{
+    uint64_t state = 1;
+
+    if (kind == RATE_FP8)
+        for (size_t i = 0; i < n; i++)
+            bytes[i] = (char)to_e4m3(next_normal(&state));
+    else if (kind == RATE_INT8 || kind == RATE_INT8_NARROW)
+        for (size_t i = 0; i < n; i++)
+            bytes[i] = (char)(next_normal(&state) * 32.0f); /* within 127: four uniform values end at 3.5 deviations */
+    else
+        for (size_t i = 0; i + 1 < n; i += 2) {
+            uint16_t value = f32_to_bf16(next_normal(&state));
+
+            memcpy(bytes + i, &value, sizeof value);
+        }
+}
+
+/* The same few megabytes over and over: a card does not see that. */
+static enum err_code fill(struct bench_rate *r, char *dst, size_t bytes, struct err *err)
+{
+    struct backend *be = &r->cuda->base;
+    char *pattern = malloc(PATTERN_BYTES);
+    enum err_code rc = ERR_OK;
+
+    if (!pattern)
+        return err_set(err, ERR_NOMEM, "bench: no memory");
+    make_pattern(r->kind, pattern, PATTERN_BYTES);
+    for (size_t at = 0; at < bytes && !rc; at += PATTERN_BYTES)
+        rc = be->ops->upload(be, dst + at, pattern, bytes - at < PATTERN_BYTES ? bytes - at : PATTERN_BYTES, err);
+    free(pattern);
+    return rc;
+}
+
+static enum err_code allocate(struct bench_rate *r, char **ret, size_t bytes, bool filled, struct err *err)
+{
+    void *p = NULL;
+    enum err_code rc = r->cuda->base.ops->mem_alloc(&r->cuda->base, bytes, &p, err);
+
+    *ret = p;
+    return rc || !filled ? rc : fill(r, p, bytes, err);
+}
+
+/* --- products --- */
+
+/* Both operands with the summed axis contiguous, which is the one way for types of 8 bits. */
+static cublasStatus_t describe(struct bench_rate *r, const struct product_type *t)
+{
+    const struct cublaslt *lt = &r->lt;
+    const cublasOperation_t transposed = CUBLAS_OP_T, plain = CUBLAS_OP_N;
+    const int8_t fast = 1;
+    uint64_t side = (uint64_t)r->side;
+    cublasStatus_t rc = lt->cublasLtMatmulDescCreate(&r->op, t->compute, t->scale);
+
+    if (!rc)
+        rc = lt->cublasLtMatmulDescSetAttribute(r->op, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed);
+    if (!rc)
+        rc = lt->cublasLtMatmulDescSetAttribute(r->op, CUBLASLT_MATMUL_DESC_TRANSB, &plain, sizeof plain);
+    if (!rc && t->fast_sum)
+        rc = lt->cublasLtMatmulDescSetAttribute(r->op, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast);
+    if (!rc)
+        rc = lt->cublasLtMatrixLayoutCreate(&r->in_layout, t->in, side, side, r->side);
+    if (!rc)
+        rc = lt->cublasLtMatrixLayoutCreate(&r->out_layout, t->out, side, side, r->side);
+    return rc;
+}
+
+static cublasStatus_t choose(struct bench_rate *r)
+{
+    const struct cublaslt *lt = &r->lt;
+    const uint64_t workspace = WORKSPACE_BYTES;
+    cublasLtMatmulHeuristicResult_t found = { .state = CUBLAS_STATUS_NOT_SUPPORTED };
+    cublasLtMatmulPreference_t pref = NULL;
+    int n = 0;
+    cublasStatus_t rc = lt->cublasLtMatmulPreferenceCreate(&pref);
+
+    if (!rc)
+        rc = lt->cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
+                                                      sizeof workspace);
+    if (!rc)
+        rc = lt->cublasLtMatmulAlgoGetHeuristic(r->handle, r->op, r->in_layout, r->in_layout, r->out_layout,
+                                                r->out_layout, pref, 1, &found, &n);
+    if (pref)
+        (void)lt->cublasLtMatmulPreferenceDestroy(pref);
+    if (!rc)
+        rc = n ? found.state : CUBLAS_STATUS_NOT_SUPPORTED;
+    r->algo = found.algo;
+    return rc;
+}
+
+static enum err_code open_product(struct bench_rate *r, struct err *err)
+{
+    const struct product_type *t = &types[r->kind];
+    size_t n = (size_t)(r->side * r->side);
+    cublasStatus_t status;
+    enum err_code rc;
+
+    if (r->cuda->sm < t->oldest_sm)
+        return err_set(err, ERR_UNSUPPORTED, "the card's tensor cores do not have it");
+    rc = cublaslt_open(&r->lt, err);
+    if (rc)
+        return rc;
+    status = r->lt.cublasLtCreate(&r->handle);
+    if (!status)
+        status = describe(r, t);
+    if (!status)
+        status = choose(r);
+    if (status)
+        return err_set(err, ERR_UNSUPPORTED, "cuBLASLt has no such product here: %s",
+                       r->lt.cublasLtGetStatusString(status));
+    rc = allocate(r, &r->a, n * (size_t)t->in_bytes, true, err);
+    if (!rc)
+        rc = allocate(r, &r->b, n * (size_t)t->in_bytes, true, err);
+    if (!rc)
+        rc = allocate(r, &r->d, n * (size_t)t->out_bytes, false, err);
+    return rc ? rc : allocate(r, &r->workspace, WORKSPACE_BYTES, false, err);
+}
+
+static cublasStatus_t queue_product(const struct bench_rate *r)
+{
+    const float one_f = 1.0f / (float)r->side, zero_f = 0; /* so that an int8 result is not cut off */
+    const int32_t one_i = 1, zero_i = 0;
+    bool integers = types[r->kind].scale == CUDA_R_32I;
+    const void *one = integers ? (const void *)&one_i : &one_f, *zero = integers ? (const void *)&zero_i : &zero_f;
+
+    return r->lt.cublasLtMatmul(r->handle, r->op, one, r->a, r->in_layout, r->b, r->in_layout, zero, r->d,
+                                r->out_layout, r->d, r->out_layout, &r->algo, r->workspace, WORKSPACE_BYTES,
+                                r->cuda->stream);
+}
+
+/* --- both --- */
+
+enum err_code bench_rate_open(struct backend *be, enum rate_kind kind, int64_t side, struct bench_rate **ret,
+                              struct err *err)
+{
+    struct bench_rate *r;
+    enum err_code rc;
+
+    if (strcmp(be->name, "cuda") != 0)
+        return err_set(err, ERR_UNAVAILABLE, "bench: rates are those of a card, and this is the backend '%s'%s%s",
+                       be->name, be->without_cuda[0] ? ": " : "", be->without_cuda);
+    r = calloc(1, sizeof *r);
+    if (!r)
+        return err_set(err, ERR_NOMEM, "bench: no memory");
+    *r = (struct bench_rate){ .cuda = cuda_of(be), .kind = kind, .side = side };
+    if (kind == RATE_COPY) {
+        rc = allocate(r, &r->a, copy_bytes, true, err);
+        if (!rc)
+            rc = allocate(r, &r->d, copy_bytes, false, err);
+    } else {
+        rc = open_product(r, err);
+    }
+    if (rc)
+        bench_rate_close(r);
+    else
+        *ret = r;
+    return rc;
+}
+
+void bench_rate_close(struct bench_rate *r)
+{
+    if (!r)
+        return;
+    (void)cudaStreamSynchronize(r->cuda->stream);
+    if (r->in_layout)
+        (void)r->lt.cublasLtMatrixLayoutDestroy(r->in_layout);
+    if (r->out_layout)
+        (void)r->lt.cublasLtMatrixLayoutDestroy(r->out_layout);
+    if (r->op)
+        (void)r->lt.cublasLtMatmulDescDestroy(r->op);
+    if (r->handle)
+        (void)r->lt.cublasLtDestroy(r->handle);
+    cublaslt_close(&r->lt);
+    (void)cudaFree(r->a);
+    (void)cudaFree(r->b);
+    (void)cudaFree(r->d);
+    (void)cudaFree(r->workspace);
+    free(r);
+}
+
+enum err_code bench_rate_queue(struct bench_rate *r, struct err *err)
+{
+    cublasStatus_t status;
+
+    if (r->kind == RATE_COPY)
+        return cuda_status(cudaMemcpyAsync(r->d, r->a, copy_bytes, cudaMemcpyDeviceToDevice, r->cuda->stream), "copy",
+                           err);
+    status = queue_product(r);
+    return status ? err_set(err, ERR_GPU, "cuda: product: %s", r->lt.cublasLtGetStatusString(status)) : ERR_OK;
+}
+
+double bench_rate_work(const struct bench_rate *r)
+{
+    double side = (double)r->side;
+
+    return r->kind == RATE_COPY ? 2.0 * (double)copy_bytes : 2.0 * side * side * side;
+}

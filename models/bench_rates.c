@@ -1,0 +1,39 @@
+#include "models/bench_rates.h"
+
+#include <string.h>
+
+#include "models/bench_sustain.h"
+
+static enum err_code run(void *ctx, struct err *err)
+{
+    return bench_rate_queue(ctx, err);
+}
+
+static enum err_code measure(const struct bench_options *o, enum rate_kind kind, int64_t side, struct bench_rates *b,
+                             struct err *err)
+{
+    struct bench_rate *r = NULL;
+    struct err why = { 0 };
+    enum err_code rc = bench_rate_open(o->be, kind, side, &r, &why);
+
+    if (rc == ERR_UNSUPPORTED) {
+        memcpy(b->missing[kind], why.msg, sizeof why.msg);
+        return ERR_OK;
+    }
+    if (rc)
+        return err_set(err, rc, "%s", why.msg);
+    b->kinds[kind].flop = bench_rate_work(r);
+    rc = bench_sustain(o, &b->kinds[kind], run, r, err);
+    bench_rate_close(r);
+    return rc;
+}
+
+enum err_code bench_rates(const struct bench_options *o, int64_t side, struct bench_rates *ret, struct err *err)
+{
+    enum err_code rc = ERR_OK;
+
+    *ret = (struct bench_rates){ 0 };
+    for (int kind = 0; kind < RATE_KINDS && !rc; kind++)
+        rc = measure(o, (enum rate_kind)kind, side, ret, err);
+    return rc;
+}

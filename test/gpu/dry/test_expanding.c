@@ -1,0 +1,46 @@
+/* What bench_expanding runs: its two figures mean nothing unless the one expands every matrix and the other none. */
+#include "models/bench.h"
+#include "test/gpu/device.h"
+#include "test/gpu/dry/fake_cuda.h"
+
+enum { N_DOUBLE = 2, N_SINGLE = 2, OF_BLOCKS = 8 * N_DOUBLE + 2 * N_SINGLE, OF_ENDS = 2 /* img_in, the final layer */ };
+
+static long expansions(int repeats)
+{
+    const struct flux_config config = {
+        .in_channels = 384,
+        .out_channels = 64,
+        .hidden = 128,
+        .mlp = 512,
+        .context = 256,
+        .pooled = 256,
+        .head_dim = 128,
+        .n_heads = 1,
+        .n_double = N_DOUBLE,
+        .n_single = N_SINGLE,
+        .guidance = true,
+    };
+    struct bench_options o = { .config = &config,
+                               .quant = DT_Q8_0,
+                               .weights = WEIGHTS_STREAM,
+                               .width = 32,
+                               .height = 32,
+                               .n_txt = 3,
+                               .product_side = 64,
+                               .repeats = repeats };
+    long before = fake_cuda_expansions();
+    struct bench_step b = { 0 };
+    struct err err = { 0 };
+
+    (void)device();
+    CHECK_OK(backend_open(BACKEND_CUDA, PRECISION_DEFAULT, &o.be, &err), err);
+    CHECK_OK(bench_step(&o, &b, &err), err);
+    backend_close(o.be);
+    return fake_cuda_expansions() - before;
+}
+
+/* One repeat more is one run more of everything: the step, its queueing, its kinds; expanding alone; a step without. */
+TEST(dry_expanding__is_of_every_matrix_of_the_blocks_alone_and_of_none_without)
+{
+    CHECK_INT(expansions(2) - expansions(1), 3 * (OF_BLOCKS + OF_ENDS) + OF_BLOCKS);
+}
