@@ -205,12 +205,13 @@ endif
 # cuDNN plans for cards that are described to it; a driver without a device makes it believe in them.
 $(BUILD)/plans/libcuda.so.1: test/gpu/plans/stub_cuda.c
 	$(Q)mkdir -p $(@D); $(CC) -O1 -shared -fPIC -Wl,-soname,libcuda.so.1 $< -o $@
-$(BUILD)/plans/plan-tests: $(call obj,test/gpu/plans/test_plans.c kernels/cuda/cudnn.c kernels/cuda/dnn_graph.c \
-                           kernels/cuda/dnn_attention.c test/support/check.c) $(BUILD)/libdrykernels.a
+$(BUILD)/plans/plan-tests: $(call obj,test/gpu/plans/test_plans.c kernels/cuda/cublaslt.c kernels/cuda/cudnn.c \
+                           kernels/cuda/dnn_graph.c kernels/cuda/dnn_attention.c test/support/check.c) \
+                           $(BUILD)/libdrykernels.a
 	$(Q)mkdir -p $(@D); echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ -ldl -lm
 $(call obj,test/gpu/plans/test_plans.c): CPPFLAGS += $(CUDA_CPPFLAGS)
 
-cudnn-check: ## cuDNN's plans for Hopper and Ada, without a GPU, where the library is (CUDNN=1 make cuda-libs)
+cudnn-check: ## cuDNN's plans for Hopper and Ada, without a GPU, and how it closes (CUDNN=1 make cuda-libs)
 ifneq ($(and $(SRC_CUDA),$(CUDNN_LIB)),)
 	$(Q)$(MAKE) --no-print-directory $(BUILD)/plans/plan-tests $(BUILD)/plans/libcuda.so.1
 	$(Q)LD_LIBRARY_PATH=$(BUILD)/plans:$(CUBLASLT_LIB):$(CUDNN_LIB) $(BUILD)/plans/plan-tests $(T)
@@ -218,7 +219,7 @@ else
 	$(Q)echo "cudnn-check: skipped, there is no cuDNN here"
 endif
 
-cuda-check: ## the CUDA files compile for every generation, with nvcc and against CUDA 12.2
+cuda-check: ## the CUDA files compile for every generation, with nvcc and against CUDA 12.2; no kernel spills by CUDA 12.6, either
 	$(Q)scripts/cuda_check.sh
 
 cuda-libs: ## cuBLASLt of nvcc's version into build/cuda-libs, for machines whose toolkit lacks it; CUDNN=1 cuDNN, too

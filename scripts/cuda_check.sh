@@ -1,11 +1,13 @@
 #!/bin/bash
-# cuda_check.sh - the CUDA files compile for every generation: with the nvcc that is installed, and with clang against
-# CUDA 12.2, the version of Cloud Run's driver. A kernel that spills registers to memory is an error: those that are
-# near the limit count on it. Says what it skips and why. A few minutes.
+# cuda_check.sh - the CUDA files compile for every generation: with the nvcc that is installed, with clang against CUDA
+# 12.2, the version of Cloud Run's driver, and with the compiler of CUDA 12.6, by which the image is built. A kernel that
+# spills registers to memory is an error: those that are near the limit count on it. Says what it skips and why. A few
+# minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=build/cuda-check
 jobs=${JOBS:-$(nproc)}
+generations=(sm_80 sm_89 sm_90)
 mkdir -p $out
 
 if [ -z "$(scripts/cuda_paths.sh)" ]; then
@@ -13,30 +15,67 @@ if [ -z "$(scripts/cuda_paths.sh)" ]; then
     exit 0
 fi
 
-# All files of a kind through one command, some at a time; the file's name is put behind it.
+# Files through one command, some at a time; the file's name is put behind it.
+through() { # COMMAND... < names of files
+    # shellcheck disable=SC2016  # the inner shell expands it
+    tr '\n' '\0' | xargs -0 -n 1 -P "$jobs" bash -c '"$@" || { echo "in ${!#}" >&2; exit 255; }' check "$@"
+}
+
+compile() { # COMMAND... FILE: its object into the folder
+    "${@:1:$#-1}" -c "${!#}" -o "$out/$(basename "${!#}").o"
+}
+export -f compile
+export out
+
 each() { # KIND COMMAND...
     local kind=$1
     shift
-    # shellcheck disable=SC2016  # the inner shell expands it
-    printf '%s\0' kernels/cuda/*."$kind" |
-        xargs -0 -n 1 -P "$jobs" bash -c 'f=${!#}; "${@:1:$#-1}" -c "$f" -o '"$out"'/$(basename "$f").o || { echo "in $f" >&2; exit 255; }' check "$@"
+    printf '%s\n' kernels/cuda/*."$kind" | through compile "$@"
 }
 
-echo "cuda-check: nvcc $(nvcc --version | sed -n 's/.*release \([0-9.]*\),.*/\1/p'), sm_80 sm_89 sm_90"
+echo "cuda-check: nvcc $(nvcc --version | sed -n 's/.*release \([0-9.]*\),.*/\1/p'), ${generations[*]}"
 each cu nvcc -std=c++17 -O3 -I. -Xcompiler -Wall,-Wextra -Werror all-warnings -Xptxas --warn-on-spills \
     -gencode arch=compute_80,code=sm_80 -gencode arch=compute_89,code=sm_89 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
 
-if ! command -v clang++-19 >/dev/null; then
-    echo "cuda-check: CUDA 12.2 skipped, there is no clang++-19"
-    exit 0
-fi
-if ! scripts/cuda12.sh >$out/cuda12.log 2>&1; then
-    echo "cuda-check: CUDA 12.2 skipped, its packages cannot be had here: $(tail -n 1 $out/cuda12.log)"
-    exit 0
-fi
-tree=build/cuda-12.2
-echo "cuda-check: clang 19 and CUDA 12.2, sm_80 sm_89 sm_90"
-each cu clang++-19 -x cuda --cuda-path=$tree -std=c++17 -O2 -I. -Wall -Wno-unknown-cuda-version --cuda-gpu-arch=sm_80 \
-    --cuda-gpu-arch=sm_89 --cuda-gpu-arch=sm_90
-each c gcc -std=gnu17 -O1 -I. -D_GNU_SOURCE -isystem $tree/include -Wall -Wextra -Werror
-echo "cuda-check: both compile"
+# There is no nvcc 12.6 among NVIDIA's Python packages, but NVRTC is, which has its front end, and ptxas, which allots
+# the registers. That is nearer to it than the PTX of a newer nvcc, or clang's, through the same ptxas: the front end
+# decides what is unrolled and how much is alive at a time.
+check_spills() {
+    local tree=build/cuda-12.6 log=$out/cuda12.6.log
+    local nvrtc=$tree/nvidia/cuda_nvrtc/lib/libnvrtc.so.12 ptxas=$tree/nvidia/cuda_nvcc/bin/ptxas
+
+    if ! { [ -f $nvrtc ] && [ -f $ptxas ]; } && ! python3 -m pip install --quiet --no-deps --no-compile --upgrade \
+        --target $tree nvidia-cuda-nvrtc-cu12==12.6.85 nvidia-cuda-nvcc-cu12==12.6.85 >$log 2>&1; then
+        echo "cuda-check: CUDA 12.6 skipped, its packages cannot be had here: $(grep -v '^WARNING' $log | tail -n 1)"
+        return
+    fi
+    echo "cuda-check: NVRTC and ptxas of CUDA 12.6, ${generations[*]}"
+    grep -l 'include "kernels/cuda/kernel.cuh"' kernels/cuda/*.cu | through spills $nvrtc $ptxas >$out/registers
+    sort -rn $out/registers | sed -n '1s/^\([0-9]*\) \([^ ]*\) \(.*\)/cuda-check: no spills; most registers: \1 of 255, \3 on \2/p'
+}
+
+spills() { # NVRTC PTXAS FILE: a line a kernel
+    scripts/nvrtc_check.py "$1" "$2" "$3" sm_80 sm_89 sm_90
+}
+export -f spills
+
+check_clang() {
+    local tree=build/cuda-12.2
+
+    if ! command -v clang++-19 >/dev/null; then
+        echo "cuda-check: CUDA 12.2 skipped, there is no clang++-19"
+        return
+    fi
+    if ! scripts/cuda12.sh >$out/cuda12.log 2>&1; then
+        echo "cuda-check: CUDA 12.2 skipped, its packages cannot be had here: $(tail -n 1 $out/cuda12.log)"
+        return
+    fi
+    echo "cuda-check: clang 19 and CUDA 12.2, ${generations[*]}"
+    each cu clang++-19 -x cuda --cuda-path=$tree -std=c++17 -O2 -I. -Wall -Wno-unknown-cuda-version --cuda-gpu-arch=sm_80 \
+        --cuda-gpu-arch=sm_89 --cuda-gpu-arch=sm_90
+    each c gcc -std=gnu17 -O1 -I. -D_GNU_SOURCE -isystem $tree/include -Wall -Wextra -Werror
+}
+
+check_spills
+check_clang
+echo "cuda-check: all that was tried compiles"

@@ -34,6 +34,8 @@ struct edit_result {
     struct session_recipe recipe; /* set as far as the job came */
     bool has_recipe;
     const char *warning; /* a stable code for inpaint.warnings, or NULL */
+    /* No table of the prompt pack covers the job, so gigabytes of weights were uploaded for it alone. */
+    bool uploads_modulation;
 };
 
 /* Adds its stages to `timings` (n_timings of SESSION_MAX_TIMINGS). Everything in ret lives in the arena. Errors of

@@ -227,6 +227,17 @@ static enum err_code upload(struct run *r, struct err *err)
     return rc;
 }
 
+/* It goes on, only slower, and will again for every job of this kind; so an operator has to hear of it. */
+static void warn_if_uncovered(struct run *r)
+{
+    const struct session_recipe *job = &r->edit.recipe;
+
+    if (r->edit.uploads_modulation && uncovered_is_new(&r->p->uncovered, job->fill_width, job->fill_height, job->steps))
+        log_event(LOG_WARNING, r->log, "no table of the prompt pack covers such a job: weights are uploaded for each",
+                  log_int("width", job->fill_width), log_int("height", job->fill_height), log_int("steps", job->steps),
+                  log_end());
+}
+
 static enum err_code work(struct run *r, struct err *err)
 {
     const struct edit_watch watch = { r, edit_stage, must_stop_or_is_late };
@@ -245,6 +256,7 @@ static enum err_code work(struct run *r, struct err *err)
     if (!rc)
         rc = edit_run(r->p->engine, &q, &watch, r->p->sys, &r->p->arena, &r->edit, r->report.timings,
                       &r->report.n_timings, err);
+    warn_if_uncovered(r);
     if (!rc)
         rc = upload(r, err);
     rc = reason(r, rc, err);
@@ -268,7 +280,11 @@ const char *pipeline_end_name(enum pipeline_end e)
 static struct pipeline_outcome outcome(const struct run *r, int status, enum pipeline_end end)
 {
     struct pipeline_outcome o = {
-        .http_status = status, .end = end, .retries = r->retries, .n_timings = r->report.n_timings
+        .http_status = status,
+        .end = end,
+        .retries = r->retries,
+        .uploads_modulation = r->edit.uploads_modulation,
+        .n_timings = r->report.n_timings,
     };
 
     memcpy(o.timings, r->report.timings, sizeof o.timings);

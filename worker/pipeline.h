@@ -18,6 +18,7 @@
 #include "worker/log.h"
 #include "worker/session.h"
 #include "worker/storage.h"
+#include "worker/uncovered.h"
 
 enum { PIPELINE_RELEASE_MS = 1500 };
 
@@ -42,6 +43,7 @@ struct pipeline {
     _Atomic int64_t leave_at_ms; /* and the end of writing its result */
     _Atomic int64_t eta_ms;      /* rest of the denoising, -1 unknown */
     _Atomic int64_t stuck_at_ms; /* when the job that runs now counts as stuck; 0: none runs */
+    struct uncovered uncovered;  /* what was warned of */
 };
 
 MUST_CHECK enum err_code pipeline_init(struct pipeline *p, struct engine *engine, struct session_store *sessions,
@@ -75,9 +77,10 @@ struct pipeline_outcome {
     int http_status; /* 204 ack; anything else is a nack */
     enum pipeline_end end;
     bool has_error;
-    enum job_error error; /* why, with has_error */
-    bool fault;           /* the process must be replaced */
-    int retries;          /* of calls to Firestore and Storage */
+    enum job_error error;    /* why, with has_error */
+    bool fault;              /* the process must be replaced */
+    int retries;             /* of calls to Firestore and Storage */
+    bool uploads_modulation; /* struct edit_result's */
     struct session_timing timings[SESSION_MAX_TIMINGS];
     int n_timings;
 };

@@ -6,9 +6,13 @@
 #define TEXT_OF(x) TEXT(x)
 static const char library[] = "libcublasLt.so." TEXT_OF(CUBLAS_VER_MAJOR);
 
+/* The library is not made to be unloaded: the driver keeps what it has registered there, and what runs at the process's
+ * end would be called where nothing is mapped any more. So its code stays when the last handle is closed. */
+enum { HOW = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE };
+
 enum err_code cublaslt_open(struct cublaslt *ret, struct err *err)
 {
-    struct cublaslt lt = { .handle = dlopen(library, RTLD_NOW | RTLD_LOCAL) };
+    struct cublaslt lt = { .handle = dlopen(library, HOW) };
     const struct {
         const char *name;
         void *at; /* where the function's address goes */

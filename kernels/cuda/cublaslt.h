@@ -34,6 +34,6 @@ struct cublaslt {
 
 /* ERR_UNAVAILABLE with the loader's reason. Searched: the program's run path, LD_LIBRARY_PATH, the system. */
 MUST_CHECK enum err_code cublaslt_open(struct cublaslt *ret, struct err *err);
-void cublaslt_close(struct cublaslt *lt); /* takes a zeroed one */
+void cublaslt_close(struct cublaslt *lt); /* takes a zeroed one; the library stays mapped */
 
 #endif

@@ -21,6 +21,9 @@ CUDNN_CONSTANTS_OF_9_13(X)
 static const char library[] = "libcudnn.so.9";
 enum { OLDEST_VERSION = 91301 /* attention as one operation */ };
 
+/* As cuBLASLt, it is not made to be unloaded; the libraries that it loads in its turn count on it, too. */
+enum { HOW = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE };
+
 static enum err_code unavailable(struct cudnn *dnn, struct err *err, const char *why)
 {
     enum err_code rc = err_set(err, ERR_UNAVAILABLE, "%s: %s", library, why);
@@ -31,7 +34,7 @@ static enum err_code unavailable(struct cudnn *dnn, struct err *err, const char 
 
 enum err_code cudnn_open(int cuda_major, struct cudnn *ret, struct err *err)
 {
-    struct cudnn dnn = { .shared_object = dlopen(library, RTLD_NOW | RTLD_LOCAL) };
+    struct cudnn dnn = { .shared_object = dlopen(library, HOW) };
     const struct {
         const char *name;
         void *at; /* where the function's address goes */

@@ -195,13 +195,19 @@ static enum err_code find_device(struct cuda *cuda, struct err *err)
     return ERR_OK;
 }
 
-/* Streams that do not wait for the default one. Who waits for a mark waits long, so the thread sleeps. */
+/*
+ * Streams that do not wait for the default one. The work comes first: where both have thread blocks ready, those of the
+ * expansion take what the work leaves free. Who waits for a mark waits long, so the thread sleeps.
+ */
 static enum err_code open_streams(struct cuda *cuda, struct err *err)
 {
-    cudaError_t status = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
+    int least = 0, greatest = 0; /* the lower the number, the higher the priority */
+    cudaError_t status = cudaDeviceGetStreamPriorityRange(&least, &greatest);
 
     if (!status)
-        status = cudaStreamCreateWithFlags(&cuda->expand, cudaStreamNonBlocking);
+        status = cudaStreamCreateWithPriority(&cuda->stream, cudaStreamNonBlocking, greatest);
+    if (!status)
+        status = cudaStreamCreateWithPriority(&cuda->expand, cudaStreamNonBlocking, least);
     if (!status)
         status = cudaEventCreateWithFlags(&cuda->turn, cudaEventDisableTiming);
     for (int i = 0; i < BACKEND_MARKS && !status; i++)

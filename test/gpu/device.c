@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { GUARD = 64, MAX_COPIES = 256 };
+enum { GUARD = 64, MAX_COPIES = 256, MAX_BALLAST = 512, BALLAST_GRAIN = 2 << 20 /* the driver's */ };
 
 static void *copies[MAX_COPIES];
 static int n_copies;
@@ -17,6 +17,43 @@ static struct backend *opened;
 void device_say(const char *line)
 {
     (void)printf("  %s\n", line);
+}
+
+/* --- a smaller card --- */
+
+static void *ballast[MAX_BALLAST];
+static int n_ballast;
+
+static void drop_ballast(void)
+{
+    while (n_ballast > 0)
+        (void)cudaFree(ballast[--n_ballast]);
+}
+
+static void skip_for_memory(size_t there, size_t wanted)
+{
+    static char why[96];
+
+    (void)snprintf(why, sizeof why, "%.2f GiB of the card are free, %.2f GiB are wanted", (double)there / 0x1p30,
+                   (double)wanted / 0x1p30);
+    SKIP(why);
+}
+
+void device_ballast(size_t leave)
+{
+    static const size_t largest = (size_t)1 << 30;
+    size_t there = device_free_bytes();
+
+    if (there < leave)
+        skip_for_memory(there, leave);
+    while (there >= leave + BALLAST_GRAIN) {
+        size_t over = (there - leave) / BALLAST_GRAIN * BALLAST_GRAIN;
+
+        CHECK(n_ballast < MAX_BALLAST);
+        CHECK_INT(cudaMalloc(&ballast[n_ballast], over < largest ? over : largest), cudaSuccess);
+        n_ballast++;
+        there = device_free_bytes();
+    }
 }
 
 /* --- whether there is a device --- */
@@ -33,12 +70,13 @@ static enum test_go no_device(cudaError_t status, const char **ret_why)
     return card ? TEST_STOP : TEST_NONE;
 }
 
-/* Before each test: a failed one leaves its tensors behind, and a fault of the device stays. */
+/* Before each test: a failed one leaves its tensors and its ballast behind, and a fault of the device stays. */
 static enum test_go gate(const char **ret_why)
 {
     static struct err err;
     int n = 0;
 
+    drop_ballast();
     if (!opened) {
         cudaError_t status = cudaGetDeviceCount(&n);
 
@@ -66,6 +104,13 @@ __attribute__((constructor)) static void set_gate(void)
 struct backend *device(void)
 {
     return opened;
+}
+
+void device_close(void)
+{
+    (void)device_done();
+    backend_close(opened);
+    opened = NULL;
 }
 
 bool device_is_dry(void)

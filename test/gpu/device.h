@@ -12,9 +12,14 @@
 /* The CUDA backend, opened once. No test runs where there is no device, and the program fails where there is one that
  * cannot be opened, or that is lost (device.c). */
 struct backend *device(void);
+void device_close(void);           /* until the next test opens it again: for what must not find another one open */
 struct backend *reference(void);   /* the plain backend in f32 */
 void device_say(const char *line); /* for a backend's `warn` */
 bool device_is_dry(void);          /* a stand-in of test/gpu/dry: what is large is left out */
+
+/* Takes memory of the card until `leave` bytes are free, within 2 MiB, and keeps it until the next test: as if the card
+ * were smaller. Skips the test where less is free. */
+void device_ballast(size_t leave);
 
 int device_allocations(void); /* calls of cudaMalloc and cudaMallocHost so far, by whomever */
 size_t device_free_bytes(void);

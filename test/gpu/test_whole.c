@@ -253,7 +253,13 @@ static void open_small(struct scene *s, enum weight_mode mode)
     open_model(s, s->dir, NULL, mode);
 }
 
-/* The first job is not looked at for free memory: CUDA loads a kernel when it is launched for the first time. */
+/*
+ * The first jobs are not looked at for free memory. CUDA loads a kernel when it is launched for the first time, and
+ * cuDNN what it computes with when it first plans and first runs, so memory goes then and never again; what is lost in
+ * every job goes in those that follow, too. Our own allocations are counted from the start.
+ */
+enum { N_WARM_UPS = 2 };
+
 static void check_jobs(enum weight_mode mode)
 {
     const char *wanted = getenv("GPU_TEST_REPEATS");
@@ -265,8 +271,10 @@ static void check_jobs(enum weight_mode mode)
     open_small(&s, mode);
     allocations = device_allocations();
     first = paint(&s);
+    for (int i = 1; i < N_WARM_UPS; i++)
+        CHECK(paint(&s) == first);
     before = device_free_bytes();
-    for (int i = 1; i < n; i++)
+    for (int i = 0; i < n; i++)
         CHECK(paint(&s) == first);
     CHECK_INT(device_allocations(), allocations);
     CHECK_INT(device_free_bytes(), before);
@@ -285,11 +293,13 @@ TEST(gpu_whole__a_closed_model_leaves_no_memory_behind)
     struct scene s;
     size_t before = 0;
 
-    for (int i = 0; i < 3; i++) { /* the library may keep something the first time */
+    for (int i = 0; i < N_WARM_UPS + 2; i++) {
         open_small(&s, WEIGHTS_STREAM);
-        (void)paint(&s);
+        for (int job = 0; job < N_WARM_UPS; job++)
+            (void)paint(&s);
         end_scene(&s);
-        CHECK(i < 2 || device_free_bytes() == before);
+        if (i >= N_WARM_UPS)
+            CHECK_INT(device_free_bytes(), before);
         before = device_free_bytes();
     }
 }
@@ -346,8 +356,11 @@ static void check_uncovered(struct scene *s, uint64_t other)
     s->r.steps = 1;
     first = paint(s);
     allocations = device_allocations();
+    CHECK(first != other);
+    for (int i = 1; i < N_WARM_UPS; i++)
+        CHECK(paint(s) == first);
     before = device_free_bytes();
-    CHECK(first != other && paint(s) == first);
+    CHECK(paint(s) == first);
     CHECK_INT(device_allocations(), allocations);
     CHECK_INT(device_free_bytes(), before);
 }

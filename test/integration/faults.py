@@ -14,6 +14,7 @@ import faults_ends
 import faults_long
 import faults_others
 import faults_services
+import faults_tables
 from harness import WORK, close, run_test
 
 AT_ONCE = 4
@@ -22,7 +23,7 @@ AT_ONCE = 4
 def main():
     os.makedirs(WORK, exist_ok=True)
     part = sys.argv[1] if len(sys.argv) > 1 else ""
-    tests = [(name, f) for module in (faults_services, faults_others, faults_ends, faults_long)
+    tests = [(name, f) for module in (faults_services, faults_others, faults_ends, faults_long, faults_tables)
              for name, f in vars(module).items() if name.startswith("test_") and part in name]
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         outcomes = list(pool.map(lambda t: run_test(*t), tests))

@@ -3,8 +3,8 @@
  * the GPU tests on it, with the kernels on the shim. It shows wrong strides, layouts, sizes and a stream that does not
  * wait for another; it shows nothing about speed or about what the real libraries accept.
  *
- * The first stream that is made works at once. The second is as late as it may be: what is queued there happens only
- * when somebody waits for it, so that a missing wait leaves wrong numbers.
+ * Of the two streams the one of higher priority is the work's, which works at once. The other is as late as it may be:
+ * what is queued there happens only when somebody waits for it, so that a missing wait leaves wrong numbers.
  */
 #include <assert.h>
 #include <cuda_runtime_api.h>
@@ -42,7 +42,10 @@ struct CUevent_st {
     double ms; /* of the record, by the host's clock */
 };
 
-static int n_streams;
+/* As cards have them; the numbers mean nothing but their order. */
+enum { LEAST_PRIORITY = 0, GREATEST_PRIORITY = -5 };
+
+static int n_alone; /* streams of the work whose backend has not made the other one yet */
 static uint64_t marks;
 static size_t used;
 static long n_expansions;
@@ -146,14 +149,31 @@ cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64
 
 /* --- streams and events --- */
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *ret, unsigned flags)
+cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest)
+{
+    *least = LEAST_PRIORITY;
+    *greatest = GREATEST_PRIORITY;
+    return cudaSuccess;
+}
+
+/* A backend makes one of each kind. */
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *ret, unsigned flags, int priority)
 {
     cudaStream_t s = calloc(1, sizeof *s);
 
     assert(s && flags == cudaStreamNonBlocking);
-    s->late = n_streams++ % 2 == 1;
+    assert(priority == LEAST_PRIORITY || priority == GREATEST_PRIORITY);
+    s->late = priority == LEAST_PRIORITY;
+    n_alone += s->late ? -1 : 1;
+    assert(n_alone == 0 || n_alone == 1);
     s->last = &s->first;
     *ret = s;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamGetPriority(cudaStream_t s, int *ret)
+{
+    *ret = s->late ? LEAST_PRIORITY : GREATEST_PRIORITY;
     return cudaSuccess;
 }
 
@@ -288,7 +308,7 @@ cudaError_t cudaMemGetInfo(size_t *n_free, size_t *n_total)
 {
     if (fault)
         return fault;
-    *n_total = (size_t)16 << 30;
+    *n_total = (size_t)24 << 30;
     *n_free = *n_total - used;
     return cudaSuccess;
 }

@@ -3,9 +3,11 @@
  * has no engine for, shows on any machine that has the library. Nothing runs.
  */
 #include <cuda_runtime_api.h>
+#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/dnn_attention.h"
 #include "test/support/check.h"
 
@@ -97,4 +99,35 @@ TEST(plans__attention_on_hopper_has_a_kernel_of_its_instructions)
 TEST(plans__attention_on_ada)
 {
     plan_attention(&l4);
+}
+
+/* --- what closing leaves --- */
+
+#define TEXT(x)    #x
+#define TEXT_OF(x) TEXT(x)
+
+static bool is_mapped(const char *library)
+{
+    void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+
+    if (handle)
+        CHECK_INT(dlclose(handle), 0); /* the reference that this look has taken */
+    return handle != NULL;
+}
+
+TEST(plans__closed_libraries_stay_mapped)
+{
+    struct err err = { 0 };
+
+    for (int i = 0; i < 2; i++) {
+        struct cublaslt lt = { 0 };
+        struct cudnn dnn = { 0 };
+
+        CHECK_OK(cublaslt_open(&lt, &err), err);
+        CHECK_OK(cudnn_open(CUDART_VERSION / 1000, &dnn, &err), err);
+        cudnn_close(&dnn);
+        cublaslt_close(&lt);
+        CHECK(is_mapped("libcublasLt.so." TEXT_OF(CUBLAS_VER_MAJOR)));
+        CHECK(is_mapped("libcudnn.so.9"));
+    }
 }

@@ -46,6 +46,7 @@ struct painter {
     struct backend *be;
     struct fill_model *m;
     struct image picture, mask;
+    struct fill_timings timings; /* of the last picture */
 };
 
 static void open_painter(struct painter *p, const char *dir, const char *transformer, const struct rig_kind *kind)
@@ -79,6 +80,7 @@ static struct image paint(struct painter *p, const char *prompt, int width, int 
 
     mine.steps = steps;
     mine.t5_len = T5_LEN;
+    mine.timings = &p->timings;
     CHECK_OK(fill_run(p->m, &mine, &p->a, &got, &err), err);
     return got;
 }
@@ -103,6 +105,7 @@ static void check_same(struct painter *whole, struct painter *packed, const char
 {
     struct image want = paint(whole, prompt, w, h, steps), got = paint(packed, prompt, w, h, steps);
 
+    CHECK(!whole->timings.uploads_modulation);
     CHECK(got.width == want.width && got.height == want.height);
     CHECK(memcmp(got.pixels, want.pixels, image_bytes(&want)) == 0);
 }
@@ -122,10 +125,14 @@ static void check_pack(const char *transformer, const struct rig_kind *kind, boo
     CHECK_INT(packed.m->pack.n_schedules, all ? 2 : 1); /* 32 x 16 and 16 x 32 have one number of tokens */
     CHECK(!whole.m->flux.modulation_in_file);
     check_same(&whole, &packed, prompts[0], SIDE, SIDE, STEPS);
+    CHECK(!packed.timings.uploads_modulation);
     if (all) {
         check_same(&whole, &packed, prompts[1], 16, SIDE, STEPS);
+        CHECK(!packed.timings.uploads_modulation);
         check_same(&whole, &packed, prompts[2], 48, 16, STEPS);
+        CHECK(packed.timings.uploads_modulation);
         check_same(&whole, &packed, prompts[2], SIDE, SIDE, STEPS - 1);
+        CHECK(packed.timings.uploads_modulation);
     }
     close_painter(&packed);
     close_painter(&whole);
