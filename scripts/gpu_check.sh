@@ -144,7 +144,7 @@ table() {
 
 # --- the check ---
 
-groups=(cuda_ gpu_bench gpu_model gpu_real gpu_whole gpu_load)
+groups=(cuda_ gpu_bench gpu_model gpu_real gpu_whole gpu_load gpu_open gpu_precision gpu_card)
 
 # Tests of no group: so that a new one is not forgotten.
 others() {
@@ -165,7 +165,7 @@ check() {
     row "build for sm_${sm:-90}" $result $took "$([ $result = ok ] || grep -m 1 -iE 'error|needs' "$out/last.tmp" | cut -c1-120)"
     [ $result = ok ] || table
 
-    tests "tests of operations" 90 cuda_ gpu_bench
+    tests "tests of operations" 90 cuda_ gpu_bench gpu_precision
     tests "tests of networks" 60 gpu_model
     tests "tests at real sizes" 120 gpu_real
     local step='^(prepare|step|product|  products|  attention|  rest|device memory|refused)'
@@ -179,7 +179,8 @@ check() {
     bench "rates" 60 '/s ' rates --warm-up 2 --seconds 4
     # these compare free memory, which libraries that load lazily may disturb: last
     tests "tests of whole jobs" 120 gpu_whole
-    tests "tests of loading" 60 gpu_load
+    tests "tests of loading" 60 gpu_load gpu_open
+    tests "tests of an L4's size" 90 gpu_card
     other=$(others)
     # shellcheck disable=SC2086  # a list of words
     [ -z "$other" ] || tests "other tests" 60 $other

@@ -154,6 +154,23 @@ int device_allocations(void)
 
 /* --- tensors --- */
 
+struct flux_config one_head(int n_double, int n_single)
+{
+    return (struct flux_config){
+        .in_channels = 384,
+        .out_channels = 64,
+        .hidden = 128,
+        .mlp = 512,
+        .context = 256,
+        .pooled = 256,
+        .head_dim = 128,
+        .n_heads = 1,
+        .n_double = n_double,
+        .n_single = n_single,
+        .guidance = true,
+    };
+}
+
 struct backend *reference(void)
 {
     static struct backend *be;

@@ -6,6 +6,7 @@
 #define TEST_GPU_DEVICE_H
 
 #include "kernels/ops.h"
+#include "models/flux.h"
 #include "test/support/check.h"
 #include "test/support/sample.h"
 
@@ -20,6 +21,9 @@ bool device_is_dry(void);          /* a stand-in of test/gpu/dry: what is large 
 /* Takes memory of the card until `leave` bytes are free, within 2 MiB, and keeps it until the next test: as if the card
  * were smaller. Skips the test where less is free. */
 void device_ballast(size_t leave);
+
+/* A transformer of one head of the real size: its operations go the same ways as the real one's. */
+struct flux_config one_head(int n_double, int n_single);
 
 int device_allocations(void); /* calls of cudaMalloc and cudaMallocHost so far, by whomever */
 size_t device_free_bytes(void);

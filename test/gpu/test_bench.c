@@ -10,21 +10,6 @@
 #include "models/bench_sustain.h"
 #include "test/gpu/device.h"
 
-/* A head of the real size, and two blocks of each kind. */
-static const struct flux_config config = {
-    .in_channels = 384,
-    .out_channels = 64,
-    .hidden = 128,
-    .mlp = 512,
-    .context = 256,
-    .pooled = 256,
-    .head_dim = 128,
-    .n_heads = 1,
-    .n_double = 2,
-    .n_single = 2,
-    .guidance = true,
-};
-
 static struct backend *open_device(void)
 {
     struct backend *be = NULL;
@@ -43,6 +28,7 @@ static void check_measured(const struct bench_figure *f, int least_runs)
 
 static struct bench_step step(enum weight_mode mode)
 {
+    const struct flux_config config = one_head(2, 2);
     struct backend *be = open_device();
     struct bench_options o = { .be = be,
                                .config = &config,

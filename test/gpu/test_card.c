@@ -32,16 +32,6 @@ static const char *in_dir(const char *dir, const char *name)
     return path;
 }
 
-static void make_folder(char dir[DIR_SIZE], const char *name)
-{
-    char inside[64];
-    const char *path;
-
-    (void)snprintf(inside, sizeof inside, "%s/file", name);
-    path = temp_path(inside);
-    (void)snprintf(dir, DIR_SIZE, "%.*s", (int)(strrchr(path, '/') - path), path);
-}
-
 static void link_golden(const char *dir, const char *name)
 {
     char *real = realpath(golden("small/models/%s", name), NULL);
@@ -171,7 +161,7 @@ static void make_model(struct model *model, const char *name, bool filled)
     struct err err = { 0 };
     int64_t n_clip_rows;
 
-    make_folder(model->dir, name);
+    temp_folder(name, model->dir, DIR_SIZE);
     CHECK_OK(arena_init(&a, address_space, &err), err);
     n_clip_rows = clip_rows(&a);
     for (int i = 0; i < N_PARTS; i++) {

@@ -315,16 +315,6 @@ static void link_into(const char *dir, const char *from, const char *name)
     free(real);
 }
 
-static void make_folder(char dir[DIR_SIZE], const char *name)
-{
-    char inside[64];
-    const char *path;
-
-    (void)snprintf(inside, sizeof inside, "%s/file", name);
-    path = temp_path(inside);
-    (void)snprintf(dir, DIR_SIZE, "%.*s", (int)(strrchr(path, '/') - path), path);
-}
-
 static void write_pack(struct scene *s, const char *dir, int n_sizes)
 {
     const struct pack_size size = { s->r.width, s->r.height };
@@ -372,7 +362,7 @@ static void check_pack(const char *name, int n_sizes, enum weight_mode mode)
     struct scene s;
     uint64_t want;
 
-    make_folder(dir, name);
+    temp_folder(name, dir, DIR_SIZE);
     link_into(dir, "ae.safetensors", "ae.safetensors");
     link_into(dir, "flux1-fill-Q8_0.gguf", "flux1-fill-Q8_0.gguf");
     open_small(&s, mode);
@@ -438,7 +428,7 @@ TEST(gpu_whole__the_self_check_passes_and_finds_one_damaged_scale)
     struct scene s;
 
     begin_scene(&s, "gguf", 1);
-    make_folder(dir, "self-check");
+    temp_folder("self-check", dir, DIR_SIZE);
     copy_transformer(&s, weights);
     link_into(dir, "ae.safetensors", "ae.safetensors");
     link_into(dir, "../cases/text.safetensors", "prompts.safetensors");

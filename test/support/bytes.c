@@ -113,3 +113,13 @@ const char *temp_file(const char *name, const void *data, size_t n)
         abort();
     return path;
 }
+
+void temp_folder(const char *name, char *ret, size_t size)
+{
+    char inside[PATH_SIZE];
+    const char *path;
+
+    (void)snprintf(inside, sizeof inside, "%s/file", name);
+    path = temp_path(inside);
+    (void)snprintf(ret, size, "%.*s", (int)(strrchr(path, '/') - path), path);
+}

@@ -30,5 +30,7 @@ char *exact_copy(const void *data, size_t n);
  * of a few static buffers. `name` may hold one slash. */
 const char *temp_file(const char *name, const void *data, size_t n);
 const char *temp_path(const char *name);
+/* A folder of this name there, into `ret`. */
+void temp_folder(const char *name, char *ret, size_t size);
 
 #endif

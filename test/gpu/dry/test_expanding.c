@@ -15,19 +15,7 @@ enum {
 
 static long expansions(int repeats)
 {
-    const struct flux_config config = {
-        .in_channels = 384,
-        .out_channels = 64,
-        .hidden = 128,
-        .mlp = 512,
-        .context = 256,
-        .pooled = 256,
-        .head_dim = 128,
-        .n_heads = 1,
-        .n_double = N_DOUBLE,
-        .n_single = N_SINGLE,
-        .guidance = true,
-    };
+    const struct flux_config config = one_head(N_DOUBLE, N_SINGLE);
     struct bench_options o = { .config = &config,
                                .quant = DT_Q8_0,
                                .weights = WEIGHTS_STREAM,

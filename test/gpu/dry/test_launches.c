@@ -24,19 +24,7 @@ struct made_up {
 
 static void load(struct made_up *m, int n_double, int n_single, enum weight_mode mode)
 {
-    const struct flux_config config = {
-        .in_channels = 384,
-        .out_channels = 64,
-        .hidden = 128,
-        .mlp = 512,
-        .context = 256,
-        .pooled = 256,
-        .head_dim = 128,
-        .n_heads = 1,
-        .n_double = n_double,
-        .n_single = n_single,
-        .guidance = true,
-    };
+    const struct flux_config config = one_head(n_double, n_single);
     struct weight_loader l = { .set = &m->set, .mem = &m->weights, .scratch = &m->scratch };
     struct err err = { 0 };
 
