@@ -4,8 +4,10 @@
 
 #include "kernels/bench_product.h"
 
-enum { SLOTS = 4 /* marks in turn: a run ahead needs three */ };
-static const double sample_every_s = 0.1;
+/* Marks in turn: the run that is timed lies between two of them, and each run ahead takes one more. */
+enum { AHEAD = 1, AHEAD_OF_SHORT = 4, SLOTS = AHEAD_OF_SHORT + 2 };
+/* A shorter run may be over before the host, which sleeps while it waits, has queued the next. */
+static const double short_s = 0.02, sample_every_s = 0.1;
 
 /* Welford's update of mean and squared deviations. */
 void bench_keep(struct bench_figure *f, double seconds)
@@ -100,18 +102,21 @@ enum err_code bench_sustain(const struct bench_options *o, struct bench_figure *
 {
     struct meter meter = { .be = o->be };
     double begin = bench_clock(), kept_s = 0, seconds;
-    int ahead = o->be->runs_behind, kept = 0;
-    enum err_code rc = ahead ? queue(o, run, ctx, 0, err) : ERR_OK;
+    int ahead = o->be->runs_behind ? AHEAD : 0, queued = 0, kept = 0;
+    enum err_code rc = ERR_OK;
 
     f->sustained = o->be->runs_behind;
     for (int i = 0; !rc && (kept < o->repeats || kept_s < o->measure_s); i++) {
         bool warm = bench_clock() - begin >= o->warm_up_s;
 
-        rc = queue(o, run, ctx, i + ahead, err);
+        while (!rc && queued <= i + ahead)
+            rc = queue(o, run, ctx, queued++, err);
         if (warm)
             look(&meter);
         if (!rc)
             rc = time_of(o, i, &seconds, err);
+        if (!rc && ahead && seconds < short_s)
+            ahead = AHEAD_OF_SHORT;
         if (rc || !warm)
             continue;
         bench_keep(f, seconds);

@@ -3,15 +3,16 @@
  *
  * A card that is short of power computes a third faster in its first second than for the rest of the minute, so on a
  * card nothing counts before `warm_up_s` are over, what counts is the mean, and clock and watts stand beside it. The
- * host queues a run while the one before it is computed, as the pipeline does; a run's time is that between two marks
- * on the backend's stream. Where runs do not queue, the same loop times them by the host's clock.
+ * host queues a run while the one before it is computed, as the pipeline does, and some of them when they are short; a
+ * run's time is that between two marks on the backend's stream. Where runs do not queue, the same loop times each
+ * alone.
  */
 #ifndef MODELS_BENCH_SUSTAIN_H
 #define MODELS_BENCH_SUSTAIN_H
 
 #include "models/bench.h"
 
-/* Queues one run; may be called a run ahead of the device. */
+/* Queues one run; may be called some runs ahead of the device. */
 typedef enum err_code bench_run_fn(void *ctx, struct err *err);
 
 /* Adds to `f` at least o->repeats runs, and on a card at least o->measure_s of them. */

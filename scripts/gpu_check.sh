@@ -169,7 +169,7 @@ check() {
     tests "tests of networks" 60 gpu_model
     tests "tests at real sizes" 120 gpu_real
     local step='^(prepare|step|product|  products|  attention|  rest|device memory|refused)'
-    bench "step 1024x1024" 60 "$step" step --width 1024 --height 1024 --txt 512 --random --warm-up 3
+    bench "step 1024x1024" 60 "$step" step --width 1024 --height 1024 --txt 512 --random
     bench "  own attention" 45 '^step|^  attention' step --width 1024 --height 1024 --txt 512 --random --library never --warm-up 3 --seconds 2
     bench "  stream" 60 '^step|expanding|device memory' step --width 1024 --height 1024 --txt 512 --random --weights stream --warm-up 3 --seconds 2
     bench "step 768x1024" 45 '^step' step --width 768 --height 1024 --txt 512 --random --warm-up 3 --seconds 2

@@ -78,7 +78,7 @@ static enum err_code run(void *ctx, struct err *err)
     return op_axpy(c->be, &c->x, 0.5f, &c->y, err);
 }
 
-TEST(gpu_bench__keeps_as_many_runs_as_were_asked_for_and_queues_one_more)
+TEST(gpu_bench__keeps_as_many_runs_as_were_asked_for_and_queues_a_few_more)
 {
     struct tensor x = sample_2d(DT_F32, 64, 256, 0), y = sample_2d(DT_F32, 64, 256, 0);
     struct counted c = { .be = device(), .x = device_copy(&x), .y = device_copy(&y) };
@@ -89,7 +89,7 @@ TEST(gpu_bench__keeps_as_many_runs_as_were_asked_for_and_queues_one_more)
     CHECK_OK(bench_sustain(&o, &f, run, &c, &err), err);
     check_measured(&f, 7);
     CHECK_INT(f.n_runs, 7);
-    CHECK_INT(c.n, 8);
+    CHECK(c.n > 7 && c.n <= 7 + 4);
     CHECK(device_done());
 }
 
@@ -102,7 +102,7 @@ TEST(gpu_bench__counts_nothing_before_the_warm_up_is_over)
     struct err err = { 0 };
 
     CHECK_OK(bench_sustain(&o, &f, run, &c, &err), err);
-    CHECK(f.n_runs >= 1 && c.n > f.n_runs + 1);
+    CHECK(f.n_runs >= 1 && c.n > f.n_runs + 4);
     CHECK(f.mean * f.n_runs >= o.measure_s);
     CHECK(device_done());
 }
