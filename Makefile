@@ -45,7 +45,7 @@ $(shell mkdir -p build && scripts/cuda_paths.sh > build/cuda_paths.mk)
 include build/cuda_paths.mk
 endif
 ifneq ($(and $(CUDA_HOME),$(CUBLASLT_LIB)),)
-SKIP_SRC   += kernels/cuda_stub.c
+SKIP_SRC   += kernels/cuda_stub.c kernels/rate_stub.c
 SRC_CUDA   := $(wildcard kernels/cuda/*.c)
 SRC_CU     := $(wildcard kernels/cuda/*.cu)
 NVCC       := $(CUDA_HOME)/bin/nvcc

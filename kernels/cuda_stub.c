@@ -1,34 +1,10 @@
 /*
  * cuda_stub - stands where kernels/cuda/ would be in a build without the CUDA toolkit.
  */
-#include "kernels/bench_rate.h"
+#include "kernels/backend.h"
 
 enum err_code backend_cuda_open(enum precision precision, struct backend **ret, struct err *err)
 {
     (void)precision, (void)ret;
     return err_set(err, ERR_UNAVAILABLE, "cuda: this program was built without it");
-}
-
-enum err_code bench_rate_open(struct backend *be, enum rate_kind kind, int64_t side, struct bench_rate **ret,
-                              struct err *err)
-{
-    (void)be, (void)kind, (void)side, (void)ret;
-    return err_set(err, ERR_UNAVAILABLE, "bench: rates are those of a card, and this program was built without CUDA");
-}
-
-enum err_code bench_rate_queue(struct bench_rate *r, struct err *err)
-{
-    (void)r;
-    return err_set(err, ERR_UNAVAILABLE, "bench: this program was built without CUDA");
-}
-
-double bench_rate_work(const struct bench_rate *r)
-{
-    (void)r;
-    return 0;
-}
-
-void bench_rate_close(struct bench_rate *r)
-{
-    (void)r;
 }

@@ -24,8 +24,9 @@ struct bench_options {
     int64_t product_side;             /* of the product that is the measure; 0: large enough for the backend's best */
     int max_layers;                   /* of each text encoder and kind of block, where all take too long; 0: all */
     int repeats;                      /* runs that count, at least */
-    double warm_up_s;                 /* on a card: before any run counts */
-    double measure_s;                 /* on a card: of runs that count, at least */
+    int ahead;        /* on a card: runs that are queued ahead, 4 at most; 0: as their length asks for */
+    double warm_up_s; /* on a card: before any run counts */
+    double measure_s; /* on a card: of runs that count, at least */
 };
 
 /* Times of one kind of run. */

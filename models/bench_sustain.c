@@ -102,7 +102,7 @@ enum err_code bench_sustain(const struct bench_options *o, struct bench_figure *
 {
     struct meter meter = { .be = o->be };
     double begin = bench_clock(), kept_s = 0, seconds;
-    int ahead = o->be->runs_behind ? AHEAD : 0, queued = 0, kept = 0;
+    int ahead = !o->be->runs_behind ? 0 : o->ahead ? o->ahead : AHEAD, queued = 0, kept = 0;
     enum err_code rc = ERR_OK;
 
     f->sustained = o->be->runs_behind;
@@ -115,7 +115,7 @@ enum err_code bench_sustain(const struct bench_options *o, struct bench_figure *
             look(&meter);
         if (!rc)
             rc = time_of(o, i, &seconds, err);
-        if (!rc && ahead && seconds < short_s)
+        if (!rc && ahead && !o->ahead && seconds < short_s)
             ahead = AHEAD_OF_SHORT;
         if (rc || !warm)
             continue;

@@ -23,7 +23,8 @@ static long expansions(int repeats)
                                .height = 32,
                                .n_txt = 3,
                                .product_side = 64,
-                               .repeats = repeats };
+                               .repeats = repeats,
+                               .ahead = 1 };
     long before = fake_cuda_expansions();
     struct bench_step b = { 0 };
     struct err err = { 0 };
