@@ -187,8 +187,6 @@ $(BUILD)/dry/%.o: %.cu
 	$(Q)mkdir -p $(@D); echo "c++   $<"; $(CXX) $(SHIM_CXXFLAGS) $(CUDA_CPPFLAGS) -Dcuda_dequantise_bf16=not_this_one -c $< -o $@
 $(BUILD)/gpu-dry: $(GPU_TESTS) $(DRY_OBJ) $(BUILD)/libgpumodels.a $(BUILD)/libdrykernels.a
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(GPU_LDLIBS) -lstdc++
-$(BUILD)/gpu-bench-dry: $(GPU_BENCH) $(DRY_OBJ) $(BUILD)/libgpumodels.a $(BUILD)/libdrykernels.a
-	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(if $(filter 1,$(ONEDNN)),-ldnnl) -lm -lstdc++
 $(BUILD)/libdrykernels.a: $(call obj,$(SRC_KERNELS))
 # A driver's management library that reports made-up figures.
 $(BUILD)/dry/libnvidia-ml.so.1: test/gpu/dry/stub/nvml.c

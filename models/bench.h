@@ -1,10 +1,11 @@
 /*
  * bench - how long the parts of a job take, on random weights of the real sizes: no download needed.
  *
- * On a card the mean of many runs counts, after a warm-up (bench_sustain.h); elsewhere the shortest run, for a shared
- * machine only ever adds to a time. FLOP: two a multiplication in matrix products and attention; everything else counts
- * as nothing but its time counts.
- * Errors: ERR_NOMEM, ERR_INVALID for sizes the model refuses, what the backend returns.
+ * On a card the mean of many runs counts for everything that a job does for long, after a warm-up (bench_sustain.h).
+ * For what is waited for piece by piece, and elsewhere, it is the shortest run: a shared machine only ever adds to a
+ * time. So the parts of a step need not add up to the step on a card that is short of power. FLOP: two a multiplication
+ * in matrix products and attention; everything else counts as nothing but its time counts. Errors: ERR_NOMEM,
+ * ERR_INVALID for sizes the model refuses, what the backend returns.
  */
 #ifndef MODELS_BENCH_H
 #define MODELS_BENCH_H

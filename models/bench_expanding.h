@@ -1,7 +1,8 @@
 /*
  * bench_expanding - how much of the expanding of weights is hidden behind products, on a device that keeps them as they
  * are stored. Two more figures beside that of a step tell it: all matrices of a step expanded while nothing else runs,
- * and a step whose products take other matrices of the same shapes, which need no expanding.
+ * and a step whose products take other matrices of the same shapes, which need no expanding. There is one of each
+ * shape, and the smaller ones may stay in the second-level cache, so what shows of the expanding is told at its most.
  */
 #ifndef MODELS_BENCH_EXPANDING_H
 #define MODELS_BENCH_EXPANDING_H

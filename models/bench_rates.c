@@ -16,24 +16,27 @@ static enum err_code measure(const struct bench_options *o, enum rate_kind kind,
     struct err why = { 0 };
     enum err_code rc = bench_rate_open(o->be, kind, side, &r, &why);
 
-    if (rc == ERR_UNSUPPORTED) {
-        memcpy(b->missing[kind], why.msg, sizeof why.msg);
-        return ERR_OK;
+    if (!rc) {
+        b->kinds[kind].flop = bench_rate_work(r);
+        rc = bench_sustain(o, &b->kinds[kind], run, r, &why);
     }
-    if (rc)
-        return err_set(err, rc, "%s", why.msg);
-    b->kinds[kind].flop = bench_rate_work(r);
-    rc = bench_sustain(o, &b->kinds[kind], run, r, err);
     bench_rate_close(r);
-    return rc;
+    if (!rc)
+        return ERR_OK;
+    b->kinds[kind] = (struct bench_figure){ 0 };
+    memcpy(b->missing[kind], why.msg, sizeof why.msg);
+    return rc == ERR_UNSUPPORTED ? ERR_OK : err_set(err, rc, "%s", why.msg);
 }
 
 enum err_code bench_rates(const struct bench_options *o, int64_t side, struct bench_rates *ret, struct err *err)
 {
-    enum err_code rc = ERR_OK;
+    enum err_code first = ERR_OK;
 
     *ret = (struct bench_rates){ 0 };
-    for (int kind = 0; kind < RATE_KINDS && !rc; kind++)
-        rc = measure(o, (enum rate_kind)kind, side, ret, err);
-    return rc;
+    for (int kind = 0; kind < RATE_KINDS; kind++) {
+        enum err_code rc = measure(o, (enum rate_kind)kind, side, ret, err);
+
+        first = first ? first : rc;
+    }
+    return first;
 }

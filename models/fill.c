@@ -426,7 +426,7 @@ static enum err_code denoise(struct job *j)
     TRY(devarena_carve(mem, j->m->flux_step_bytes, &step_mem, j->err));
     TRY(op_upload(j->m->be, &j->latents_on_backend, j->latents, j->err));
     TRY(take_known_table(j, &in, &table, &job_mem));
-    j->timings.uploads_modulation = j->m->flux.modulation_in_file && !in.modulation;
+    j->timings.rereads_modulation = j->m->flux.modulation_in_file && !in.modulation;
     TRY(flux_prepare(&j->m->flux, &in, &job_mem, &step_mem, j->a, &flux_job, j->err));
     TRY(set_mark(j, MARK_PREPARED));
     return run_steps(j, &flux_job, &velocity, &step_mem);

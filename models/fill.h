@@ -97,9 +97,9 @@ struct fill_timings {
     double slowest_step;
     int n_steps;   /* so many */
     double decode; /* the VAE, and its values as pixels */
-    /* No table of the prompt pack covers the job, and the modulation's weights are in their file: in `prepare` they are
-     * uploaded, a quarter of the transformer, for this job alone. */
-    bool uploads_modulation;
+    /* No table holds the modulation of such a job, and its weights stayed in their file: `prepare` reads them again, a
+     * quarter of the transformer, for this job alone, and on a GPU uploads them. */
+    bool rereads_modulation;
 };
 
 struct fill_request {

@@ -124,8 +124,8 @@ struct flux_job {
     struct tensor modulation; /* F32 [n_steps, flux_modulation_cols] */
 };
 
-/* The joint stream, F32 [n_txt + n_img, hidden], and its two parts as views. `a`, of the
- * same shape and of type act, is the stream as the next block reads it, under that block's first modulation. */
+/* The joint stream, F32 [n_txt + n_img, hidden], and its two parts as views. `a`, of the same shape and of type act, is
+ * the stream as the next block reads it, under that block's first modulation. */
 struct flux_stream {
     struct tensor all, txt, img, a;
 };

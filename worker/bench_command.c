@@ -76,6 +76,8 @@ static void print_figure(const char *name, const struct bench_figure *f)
         (void)printf("  %9.1f GFLOP  %8.1f GFLOP/s", f->flop * 1e-9, rate(f) * 1e-9);
     if (f->sustained)
         print_spread(f);
+    else if (f->n_runs > 1)
+        (void)printf("  best of %d", f->n_runs);
     (void)printf("\n");
 }
 
@@ -194,27 +196,30 @@ static enum err_code run_text(const struct bench_options *o, struct err *err)
 }
 
 /* A card's rates do not say how a network runs on it, but how fast it may. */
+static void print_rate_of(enum rate_kind kind, const struct bench_rates *b)
+{
+    const struct bench_figure *f = &b->kinds[kind];
+    bool copy = kind == RATE_COPY;
+
+    (void)printf("%-18s", bench_rate_name(kind));
+    if (f->n_runs) {
+        (void)printf("%7.1f %s  %8.2f ms", rate(f) * (copy ? 1e-9 : 1e-12), copy ? "GB/s " : "TOP/s",
+                     bench_seconds(f) * 1e3);
+        print_spread(f);
+    } else {
+        (void)printf("   none: %s", b->missing[kind]);
+    }
+    (void)printf("\n");
+}
+
 static enum err_code run_rates(const struct bench_options *o, struct err *err)
 {
     struct bench_rates b;
     enum err_code rc = bench_rates(o, BENCH_RATES_SIDE, &b, err);
 
-    if (rc)
-        return rc;
-    for (int i = 0; i < RATE_KINDS; i++) {
-        const struct bench_figure *f = &b.kinds[i];
-
-        (void)printf("%-18s", bench_rate_name((enum rate_kind)i));
-        if (f->n_runs)
-            (void)printf("%7.1f %s  %8.2f ms", rate(f) * (i == RATE_COPY ? 1e-9 : 1e-12),
-                         i == RATE_COPY ? "GB/s " : "TOP/s", bench_seconds(f) * 1e3);
-        else
-            (void)printf("none: %s", b.missing[i]);
-        if (f->n_runs)
-            print_spread(f);
-        (void)printf("\n");
-    }
-    return ERR_OK;
+    for (int i = 0; i < RATE_KINDS && rc != ERR_UNAVAILABLE; i++)
+        print_rate_of((enum rate_kind)i, &b);
+    return rc;
 }
 
 static void print_what(enum what what, const struct bench_options *o)
@@ -224,10 +229,9 @@ static void print_what(enum what what, const struct bench_options *o)
         (void)printf("products of %d x %d matrices", BENCH_RATES_SIDE, BENCH_RATES_SIDE);
     else
         (void)printf("activations %s", dtype_info(o->be->act)->name);
-    if (o->be->runs_behind)
-        (void)printf(", mean of %d runs and %.0f s at least, after %.0f s", o->repeats, o->measure_s, o->warm_up_s);
-    else
-        (void)printf(", best of %d", o->repeats);
+    if (o->be->runs_behind && what != WHAT_BLOCK)
+        (void)printf(", with +-: mean of %d runs and %.0f s at least, after %.0f s", o->repeats, o->measure_s,
+                     o->warm_up_s);
     if (what != WHAT_TEXT && what != WHAT_RATES)
         (void)printf(", %d x %d pixels", o->width, o->height);
     if (what != WHAT_VAE && what != WHAT_RATES)
@@ -337,13 +341,13 @@ static int run_load(const struct cli_command *c, const struct load_options *o)
         return cli_misused(c, "load needs --file or --random");
     }
     if (!o->random)
-        return load_file(o->file, o, &err) ? cli_failed(c, &err) : CLI_DONE;
+        return load_file(o->file, o, &err) ? cli_command_failed(c, &err) : CLI_DONE;
     rc = random_file_open(o->quant, (int64_t)o->gigabytes * 1000000000, path, &fd, &err);
     if (!rc)
         rc = load_file(path, o, &err);
     if (fd >= 0)
         (void)close(fd);
-    return rc ? cli_failed(c, &err) : CLI_DONE;
+    return rc ? cli_command_failed(c, &err) : CLI_DONE;
 }
 
 /* --- the command --- */
@@ -392,7 +396,7 @@ static int run_args(const struct bench_command *self, const struct cli_command *
     a->o.quant = quant_types[a->quant];
     a->o.weights = (enum weight_mode)a->weights;
     if (run((enum what)a->what, &a->backend, (enum library_use)a->library, &a->o, &err))
-        return cli_failed(c, &err);
+        return cli_command_failed(c, &err);
     return CLI_DONE;
 }
 

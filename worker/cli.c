@@ -266,7 +266,7 @@ int cli_parse(const struct cli_command *c, int argc, char **argv)
     return status;
 }
 
-int cli_failed(const struct cli_command *c, const struct err *err)
+int cli_command_failed(const struct cli_command *c, const struct err *err)
 {
     (void)fprintf(stderr, "%s%s: %s\n", before(c), c->name, err->msg[0] ? err->msg : err_name(err->code));
     return CLI_FAILED;
@@ -274,7 +274,7 @@ int cli_failed(const struct cli_command *c, const struct err *err)
 
 int cli_fail(const char *command, const struct err *err)
 {
-    return cli_failed(&(struct cli_command){ .name = command }, err);
+    return cli_command_failed(&(struct cli_command){ .name = command }, err);
 }
 
 int cli_misused(const struct cli_command *c, const char *what)

@@ -70,7 +70,7 @@ MUST_CHECK int cli_parse(const struct cli_command *c, int argc, char **argv);
 
 /* One line on stderr with the command's name; returns CLI_FAILED. */
 int cli_fail(const char *command, const struct err *err);
-int cli_failed(const struct cli_command *c, const struct err *err);
+int cli_command_failed(const struct cli_command *c, const struct err *err);
 /* The same for usage that the table cannot rule out; returns CLI_USAGE. */
 int cli_misused(const struct cli_command *c, const char *what);
 

@@ -103,7 +103,7 @@ static void fill_recipe(const struct edit_request *q, const struct picture_input
 
 static enum err_code paint(struct engine *e, const struct edit_request *q, struct run *r, const char *prompt,
                            const struct picture_paint_input *input, struct arena *a, struct image *ret,
-                           bool *ret_uploads, struct err *err)
+                           bool *ret_rereads, struct err *err)
 {
     double phase_ms[ENGINE_PHASES] = { 0 };
     struct engine_paint p = {
@@ -116,7 +116,7 @@ static enum err_code paint(struct engine *e, const struct edit_request *q, struc
         .progress = paint_progress,
         .ctx = r,
         .phase_ms = phase_ms,
-        .uploads_modulation = ret_uploads,
+        .rereads_modulation = ret_rereads,
     };
     enum err_code rc;
 
@@ -161,7 +161,7 @@ enum err_code edit_run(struct engine *e, const struct edit_request *q, const str
         rc = err_set(err, ERR_CANCELLED, "edit: cancelled");
         goto out;
     }
-    rc = paint(e, q, &r, prompt, &input, a, &painted, &ret->uploads_modulation, err);
+    rc = paint(e, q, &r, prompt, &input, a, &painted, &ret->rereads_modulation, err);
     if (rc)
         goto out;
     tell(&r, "compose", PERCENT_COMPOSE, -1);

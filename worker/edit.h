@@ -34,8 +34,8 @@ struct edit_result {
     struct session_recipe recipe; /* set as far as the job came */
     bool has_recipe;
     const char *warning; /* a stable code for inpaint.warnings, or NULL */
-    /* No table of the prompt pack covers the job, so gigabytes of weights were uploaded for it alone. */
-    bool uploads_modulation;
+    /* No table holds the modulation of such a job, so a quarter of the weights was read again for it alone. */
+    bool rereads_modulation;
 };
 
 /* Adds its stages to `timings` (n_timings of SESSION_MAX_TIMINGS). Everything in ret lives in the arena. Errors of

@@ -175,8 +175,8 @@ enum err_code engine_paint(struct engine *e, const struct engine_paint *p, struc
     rc = fill_run(e->model, &r, a, ret, err);
     if (p->phase_ms)
         tell_times(&timings, p->phase_ms);
-    if (p->uploads_modulation)
-        *p->uploads_modulation = timings.uploads_modulation;
+    if (p->rereads_modulation)
+        *p->rereads_modulation = timings.rereads_modulation;
     if (rc == ERR_GPU)
         e->state = ENGINE_BROKEN;
     return rc;

@@ -64,7 +64,7 @@ struct engine_paint {
     bool (*progress)(void *ctx, enum engine_phase phase, int done, int total);
     void *ctx;
     double *phase_ms; /* NULL, or [ENGINE_PHASES]: how long those that came to their end took, by the device's clock */
-    bool *uploads_modulation; /* NULL, or set: struct fill_timings' */
+    bool *rereads_modulation; /* NULL, or set: struct fill_timings' */
 };
 
 /* The painted picture, from the arena. ERR_CANCELLED, ERR_NUMERIC, ERR_GPU (and the engine is broken), ERR_NOMEM,

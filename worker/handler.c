@@ -102,7 +102,7 @@ static void count_outcome(const struct handler *h, const struct http_server_requ
     if (o->has_error)
         metrics_error(h->metrics, o->error);
     metrics_add(h->metrics, METRICS_RETRIES, (uint64_t)o->retries);
-    metrics_add(h->metrics, METRICS_MODULATION_UPLOADS, o->uploads_modulation);
+    metrics_add(h->metrics, METRICS_MODULATION_REREADS, o->rereads_modulation);
     for (int i = 0; i < o->n_timings; i++)
         for (int s = 0; s < METRICS_STAGES; s++)
             if (!strcmp(o->timings[i].stage, stages[s]))

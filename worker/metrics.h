@@ -50,8 +50,8 @@
     X(DUPLICATES, "inpaint_duplicates_total", "Pushes of work that was done or is under way.")     \
     X(RETRIES, "inpaint_upstream_retries_total", "Calls to Firestore and Cloud Storage repeated.") \
     X(LEASES_LOST, "inpaint_leases_lost_total", "Jobs stopped because another worker took over.")  \
-    X(MODULATION_UPLOADS, "inpaint_modulation_uploads_total",                                      \
-      "Jobs that no table of the prompt pack covers, so that gigabytes of weights were uploaded for each.")
+    X(MODULATION_REREADS, "inpaint_modulation_rereads_total",                                      \
+      "Jobs whose modulation no table of the prompt pack holds: a quarter of the weights was read again for each.")
 
 #define METRICS_GAUGE_MAP(X)                                                                \
     X(QUEUE_DEPTH, "inpaint_queue_depth", "Pushes that wait for the model.")                \

@@ -232,8 +232,9 @@ static void warn_if_uncovered(struct run *r)
 {
     const struct session_recipe *job = &r->edit.recipe;
 
-    if (r->edit.uploads_modulation && uncovered_is_new(&r->p->uncovered, job->fill_width, job->fill_height, job->steps))
-        log_event(LOG_WARNING, r->log, "no table of the prompt pack covers such a job: weights are uploaded for each",
+    if (r->edit.rereads_modulation && uncovered_is_new(&r->p->uncovered, job->fill_width, job->fill_height, job->steps))
+        log_event(LOG_WARNING, r->log,
+                  "no table of the prompt pack covers such a job, so a quarter of the weights is read again for each",
                   log_int("width", job->fill_width), log_int("height", job->fill_height), log_int("steps", job->steps),
                   log_end());
 }
@@ -283,7 +284,7 @@ static struct pipeline_outcome outcome(const struct run *r, int status, enum pip
         .http_status = status,
         .end = end,
         .retries = r->retries,
-        .uploads_modulation = r->edit.uploads_modulation,
+        .rereads_modulation = r->edit.rereads_modulation,
         .n_timings = r->report.n_timings,
     };
 

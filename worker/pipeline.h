@@ -80,7 +80,7 @@ struct pipeline_outcome {
     enum job_error error;    /* why, with has_error */
     bool fault;              /* the process must be replaced */
     int retries;             /* of calls to Firestore and Storage */
-    bool uploads_modulation; /* struct edit_result's */
+    bool rereads_modulation; /* struct edit_result's */
     struct session_timing timings[SESSION_MAX_TIMINGS];
     int n_timings;
 };

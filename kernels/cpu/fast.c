@@ -107,7 +107,7 @@ static struct backend_ops fast_ops(void)
 static void choose(struct fast *f, enum precision precision)
 {
     enum dnn_bf16 has = dnn_bf16();
-    bool to_measure = precision == PRECISION_AUTO && has != DNN_BF16_NONE;
+    bool to_measure = precision == PRECISION_AUTO && has == DNN_BF16_AMX;
     struct fast_choice choice = fast_choose(precision, has, to_measure ? fast_bf16_gain(f) : 0);
 
     f->cpu.base.act = choice.act;

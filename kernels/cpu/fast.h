@@ -29,16 +29,17 @@ struct fast {
 
 MUST_CHECK enum err_code fast_open(enum precision precision, struct backend **ret, struct err *err);
 
-/* How many times as fast as f32 a product of bf16 has to be for PRECISION_AUTO: what AMX reaches on a busy machine,
- * too, and what no processor comes near where the two are alike. */
+/* How many times as fast as f32 a product of bf16 has to be for PRECISION_AUTO. With AMX it was measured at 3.3 and
+ * more on a busy machine as well, so that two starts do not choose differently. */
 #define FAST_BF16_PAYS 1.5
 
 struct fast_choice {
     enum dtype act, products;
     char why[FAST_WHY_MAX]; /* in words, for operators */
 };
-/* gain: the speed of bf16 over that of f32, for PRECISION_AUTO on a processor that has bf16; 0: it could not be
- * measured. */
+/* gain: the speed of bf16 over that of f32, for PRECISION_AUTO on a processor with AMX; 0: it could not be measured.
+ * Without AMX products take f32 whatever is asked for: AVX-512 BF16 alone was measured at 0.5 to 0.8 of its speed, and
+ * what it does elsewhere is not known well enough to let two starts on one processor differ. */
 struct fast_choice fast_choose(enum precision precision, enum dnn_bf16 has, double gain);
 /* Measures the gain, in 20 ms of a quiet machine. */
 double fast_bf16_gain(struct fast *f);

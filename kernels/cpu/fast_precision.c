@@ -2,9 +2,9 @@
  * Which type matrix products take on this processor, and why.
  *
  * What oneDNN makes of bf16 differs by an order of magnitude between processors: a Xeon with AMX reaches 3 to 6 times
- * the speed of f32, and 0.5 to 0.8 of it when AMX is left out. So PRECISION_AUTO measures one product on every thread,
- * of the shape that linear uses, and takes the best time of each type: other work on the machine can only add to a
- * time.
+ * the speed of f32, and 0.5 to 0.8 of it when AMX is left out. So where there is AMX, PRECISION_AUTO measures one
+ * product on every thread, of the shape that linear uses, and takes the best time of each type: other work on the
+ * machine can only add to a time.
  */
 #include <math.h>
 #include <stdio.h>
@@ -129,7 +129,7 @@ struct fast_choice fast_choose(enum precision precision, enum dnn_bf16 has, doub
     };
     struct fast_choice c = { .act = DT_F32, .products = DT_F32, .why = "products in f32" };
 
-    if (precision == PRECISION_AUTO && has != DNN_BF16_NONE)
+    if (precision == PRECISION_AUTO && has == DNN_BF16_AMX)
         return choose_measured(gain);
     if (precision == PRECISION_DEFAULT || precision == PRECISION_F32)
         return c;

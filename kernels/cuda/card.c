@@ -9,7 +9,7 @@
 
 enum { PCI_ID_BYTES = 32 };
 
-/* Opened when first asked for: the service never is. */
+/* It is opened when somebody first asks; the service never does. */
 static const struct nvml *management(struct cuda *cuda)
 {
     char id[PCI_ID_BYTES];

@@ -27,7 +27,8 @@ struct nvml {
 #undef X
 };
 
-static bool find_functions(struct nvml *n)
+/* A function that this driver's library lacks stays NULL, and what it would tell stays unknown. */
+static void find_functions(struct nvml *n)
 {
     const struct {
         const char *name;
@@ -41,12 +42,12 @@ static bool find_functions(struct nvml *n)
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
         void *address = dlsym(n->shared_object, functions[i].name);
 
-        if (!address)
-            return false;
         *(void **)functions[i].at = address; /* as POSIX has it for dlsym */
     }
-    return true;
 }
+
+/* Whether the function is there and succeeds. */
+#define TELLS(n, name, ...) ((n)->name && !(n)->name(__VA_ARGS__))
 
 struct nvml *nvml_open(const char *pci_bus_id)
 {
@@ -55,11 +56,13 @@ struct nvml *nvml_open(const char *pci_bus_id)
     if (!n)
         return NULL;
     n->shared_object = dlopen(library, RTLD_NOW | RTLD_LOCAL);
-    if (!n->shared_object || !find_functions(n) || n->nvmlInit_v2()) {
+    if (n->shared_object)
+        find_functions(n);
+    if (!TELLS(n, nvmlInit_v2)) {
         free(n); /* the library stays mapped: the driver's are not built to be unloaded */
         return NULL;
     }
-    if (n->nvmlDeviceGetHandleByPciBusId_v2(pci_bus_id, &n->device)) {
+    if (!TELLS(n, nvmlDeviceGetHandleByPciBusId_v2, pci_bus_id, &n->device)) {
         nvml_close(n);
         return NULL;
     }
@@ -68,7 +71,7 @@ struct nvml *nvml_open(const char *pci_bus_id)
 
 void nvml_close(struct nvml *n)
 {
-    if (n)
+    if (n && n->nvmlShutdown)
         (void)n->nvmlShutdown();
     free(n);
 }
@@ -78,18 +81,18 @@ void nvml_read(const struct nvml *n, struct backend_card *ret)
     unsigned long long energy_mj;
     unsigned value;
 
-    if (n->nvmlSystemGetDriverVersion(ret->driver, sizeof ret->driver))
+    if (!TELLS(n, nvmlSystemGetDriverVersion, ret->driver, sizeof ret->driver))
         ret->driver[0] = '\0';
-    if (n->nvmlDeviceGetName(n->device, ret->name, sizeof ret->name))
+    if (!TELLS(n, nvmlDeviceGetName, n->device, ret->name, sizeof ret->name))
         ret->name[0] = '\0';
-    if (!n->nvmlDeviceGetEnforcedPowerLimit(n->device, &value))
+    if (TELLS(n, nvmlDeviceGetEnforcedPowerLimit, n->device, &value))
         ret->power_limit_w = 1e-3 * value;
-    if (!n->nvmlDeviceGetPowerUsage(n->device, &value))
+    if (TELLS(n, nvmlDeviceGetPowerUsage, n->device, &value))
         ret->power_w = 1e-3 * value;
-    if (!n->nvmlDeviceGetClockInfo(n->device, CLOCK_SM, &value))
+    if (TELLS(n, nvmlDeviceGetClockInfo, n->device, CLOCK_SM, &value))
         ret->clock_mhz = value;
-    if (!n->nvmlDeviceGetTemperature(n->device, TEMPERATURE_GPU, &value))
+    if (TELLS(n, nvmlDeviceGetTemperature, n->device, TEMPERATURE_GPU, &value))
         ret->temperature_c = value;
-    if (!n->nvmlDeviceGetTotalEnergyConsumption(n->device, &energy_mj))
+    if (TELLS(n, nvmlDeviceGetTotalEnergyConsumption, n->device, &energy_mj))
         ret->energy_j = 1e-3 * (double)energy_mj;
 }

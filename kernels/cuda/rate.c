@@ -161,6 +161,18 @@ static cublasStatus_t choose(struct bench_rate *r)
     return rc;
 }
 
+/* A type or shape that the library does not compute is no fault. */
+static enum err_code rate_status(const struct bench_rate *r, cublasStatus_t status, struct err *err)
+{
+    bool refused = status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE ||
+                   status == CUBLAS_STATUS_ARCH_MISMATCH;
+
+    if (!status)
+        return ERR_OK;
+    return err_set(err, refused ? ERR_UNSUPPORTED : ERR_GPU, "cuBLASLt, %s: %s", bench_rate_name(r->kind),
+                   r->lt.cublasLtGetStatusString(status));
+}
+
 static enum err_code open_product(struct bench_rate *r, struct err *err)
 {
     const struct product_type *t = &types[r->kind];
@@ -178,10 +190,9 @@ static enum err_code open_product(struct bench_rate *r, struct err *err)
         status = describe(r, t);
     if (!status)
         status = choose(r);
-    if (status)
-        return err_set(err, ERR_UNSUPPORTED, "cuBLASLt has no such product here: %s",
-                       r->lt.cublasLtGetStatusString(status));
-    rc = allocate(r, &r->a, n * (size_t)t->in_bytes, true, err);
+    rc = rate_status(r, status, err);
+    if (!rc)
+        rc = allocate(r, &r->a, n * (size_t)t->in_bytes, true, err);
     if (!rc)
         rc = allocate(r, &r->b, n * (size_t)t->in_bytes, true, err);
     if (!rc)
@@ -210,8 +221,8 @@ enum err_code bench_rate_open(struct backend *be, enum rate_kind kind, int64_t s
     enum err_code rc;
 
     if (strcmp(be->name, "cuda") != 0)
-        return err_set(err, ERR_UNAVAILABLE, "bench: rates are those of a card, and this is the backend '%s'%s%s",
-                       be->name, be->without_cuda[0] ? ": " : "", be->without_cuda);
+        return err_set(err, ERR_UNAVAILABLE, "rates are those of a card, and this is the backend '%s'%s%s", be->name,
+                       be->without_cuda[0] ? ": " : "", be->without_cuda);
     r = calloc(1, sizeof *r);
     if (!r)
         return err_set(err, ERR_NOMEM, "bench: no memory");
@@ -253,13 +264,10 @@ void bench_rate_close(struct bench_rate *r)
 
 enum err_code bench_rate_queue(struct bench_rate *r, struct err *err)
 {
-    cublasStatus_t status;
-
     if (r->kind == RATE_COPY)
         return cuda_status(cudaMemcpyAsync(r->d, r->a, copy_bytes, cudaMemcpyDeviceToDevice, r->cuda->stream), "copy",
                            err);
-    status = queue_product(r);
-    return status ? err_set(err, ERR_GPU, "cuda: product: %s", r->lt.cublasLtGetStatusString(status)) : ERR_OK;
+    return rate_status(r, queue_product(r), err);
 }
 
 double bench_rate_work(const struct bench_rate *r)

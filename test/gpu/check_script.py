@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """scripts/gpu_check.sh with stand-ins for make, nvidia-smi, compute-sanitizer and the two programs: what it says, and
 that no stage that fails, hangs or dies keeps the next from running. Takes seconds, needs no card and no nvcc."""
+import atexit
 import os
 import pathlib
+import shutil
 import stat
 import subprocess
 import sys
@@ -27,6 +29,7 @@ class Check:
     def __init__(self, tests=PASSING_TESTS, bench=PASSING_BENCH, limit=60, make="exit 0", command="check", sanitizer=None,
                  after=None):
         self.dir = after.dir if after else pathlib.Path(tempfile.mkdtemp(prefix="gpu-check-"))
+        atexit.register(shutil.rmtree, self.dir, ignore_errors=True)
         self.out = self.dir / f"out-{command}"
         self.stand_in("gpu-tests", tests)
         self.stand_in("gpu-bench", bench)

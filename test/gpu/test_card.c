@@ -84,8 +84,8 @@ static bool write_at(int fd, const char *p, size_t n, size_t at)
     return true;
 }
 
-/* Without `filled` the data is a hole, which takes no memory: for planning. The file is there until its descriptor is
- * closed, and nobody has it open. */
+/* Without `filled` the data is a hole, which takes no memory: for planning. The file lives until its descriptor and all
+ * its mappings are gone. */
 static int make_file(const struct random_model *m, bool filled, const char *dir, const char *name)
 {
     struct bytes head = { 0 };
@@ -211,6 +211,7 @@ static struct backend *open_small_card(size_t bytes)
     CHECK(left < bytes + ((size_t)2 << 20) && left + ((size_t)64 << 20) > bytes);
     CHECK_OK(backend_open(BACKEND_CUDA, PRECISION_DEFAULT, &be, &err), err);
     be->warn = device_say;
+    backend_use_library(be, LIBRARY_NEVER); /* as on an L4, which loads no cuDNN */
     return be;
 }
 

@@ -6,6 +6,7 @@
  *   state     the same, but as a result that says of itself that it is none
  *   late      the same, but only when the product is to run
  *   sum       what is added to something
+ *   run       everything, but only when the product is to run
  */
 #include <assert.h>
 #include <math.h>
@@ -276,7 +277,8 @@ static cublasStatus_t fake_matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t 
     assert(is_aligned(a, aligned.a) && is_aligned(b, aligned.b) && is_aligned(c, aligned.c) &&
            is_aligned(d, aligned.d));
     assert(is_aligned(op->bias, aligned.bias));
-    if ((op->epilogue != CUBLASLT_EPILOGUE_DEFAULT && refuses("late")) || (factor(op, beta) != 0 && refuses("sum")))
+    if (refuses("run") || (op->epilogue != CUBLASLT_EPILOGUE_DEFAULT && refuses("late")) ||
+        (factor(op, beta) != 0 && refuses("sum")))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     va = gather(a, la, a_sums_rows);
     vb = gather(b, lb, b_sums_rows);

@@ -43,5 +43,5 @@ TEST(dry_card__watts_of_a_figure_come_from_its_energy)
 
     CHECK_OK(bench_sustain(&o, &f, idle, NULL, &err), err);
     CHECK(f.clock_mhz == 1500);
-    CHECK(f.power_w > 1000); /* 36 J in far less than 36 ms */
+    CHECK(f.power_w > 100); /* 36 J in less than 360 ms; the card says 72 W */
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernels/cuda/product.h"
+#include "models/bench_rates.h"
 #include "test/gpu/device.h"
 
 struct shape {
@@ -169,4 +170,21 @@ TEST(dry_product__an_algorithm_is_kept_for_biases_of_one_alignment)
     run(be, &p);
     close_refusing(be);
     CHECK(sample_done());
+}
+
+/* What cuBLASLt finds an algorithm for and then does not run keeps nothing else from being measured. */
+TEST(dry_product__rates_that_are_refused_when_they_run_are_missing)
+{
+    struct bench_options o = { .repeats = 1 };
+    struct bench_rates b;
+    struct err err = { 0 };
+
+    (void)device();
+    CHECK_OK(backend_open(BACKEND_CUDA, PRECISION_DEFAULT, &o.be, &err), err);
+    CHECK(setenv("FAKE_CUBLASLT", "run", 1) == 0);
+    CHECK_OK(bench_rates(&o, 64, &b, &err), err);
+    CHECK(unsetenv("FAKE_CUBLASLT") == 0);
+    CHECK(b.kinds[RATE_BF16].n_runs == 0 && strstr(b.missing[RATE_BF16], "bf16"));
+    CHECK(b.kinds[RATE_INT8].n_runs == 0 && b.kinds[RATE_COPY].n_runs > 0);
+    backend_close(o.be);
 }

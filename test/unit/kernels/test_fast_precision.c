@@ -34,9 +34,9 @@ TEST(fast_choose__takes_bf16_where_it_pays_and_says_why)
         { PRECISION_BF16, DNN_BF16_NONE, 0, DT_BF16, DT_F32, ", since this processor has no bf16 products" },
         { PRECISION_AUTO, DNN_BF16_NONE, 0, DT_F32, DT_F32, ", since this processor has no bf16 products" },
         { PRECISION_AUTO, DNN_BF16_AMX, 4.23, DT_BF16, DT_BF16, ", measured at 4.2 times the speed of f32" },
-        { PRECISION_AUTO, DNN_BF16_AVX512, 1.5, DT_BF16, DT_BF16, ", measured at 1.5 times the speed of f32" },
+        { PRECISION_AUTO, DNN_BF16_AMX, 1.5, DT_BF16, DT_BF16, ", measured at 1.5 times the speed of f32" },
         { PRECISION_AUTO, DNN_BF16_AMX, 1.4, DT_F32, DT_F32, ", bf16 measured at 1.4 times their speed" },
-        { PRECISION_AUTO, DNN_BF16_AVX512, 0.6, DT_F32, DT_F32, ", bf16 measured at 0.6 times their speed" },
+        { PRECISION_AUTO, DNN_BF16_AVX512, 4, DT_F32, DT_F32, ", since this processor has no AMX" },
         { PRECISION_AUTO, DNN_BF16_AMX, 0, DT_F32, DT_F32, ", since bf16 could not be measured" },
         { PRECISION_AUTO, DNN_BF16_AMX, NAN, DT_F32, DT_F32, ", since bf16 could not be measured" },
     };
@@ -106,6 +106,8 @@ TEST(precision_here__every_choice_opens_computes_and_is_measured)
     CHECK_STR(backend_precision(be), be->act == DT_BF16 ? "bf16" : "f32");
     if (dnn_bf16() == DNN_BF16_NONE)
         CHECK_STR(words, "products in f32, since this processor has no bf16 products");
+    if (dnn_bf16() == DNN_BF16_AVX512)
+        CHECK_STR(words, "products in f32, since this processor has no AMX");
     multiply(be);
     check_bench(be);
     CHECK_INT(n_warnings, 0);

@@ -105,7 +105,7 @@ static void check_same(struct painter *whole, struct painter *packed, const char
 {
     struct image want = paint(whole, prompt, w, h, steps), got = paint(packed, prompt, w, h, steps);
 
-    CHECK(!whole->timings.uploads_modulation);
+    CHECK(!whole->timings.rereads_modulation);
     CHECK(got.width == want.width && got.height == want.height);
     CHECK(memcmp(got.pixels, want.pixels, image_bytes(&want)) == 0);
 }
@@ -125,14 +125,14 @@ static void check_pack(const char *transformer, const struct rig_kind *kind, boo
     CHECK_INT(packed.m->pack.n_schedules, all ? 2 : 1); /* 32 x 16 and 16 x 32 have one number of tokens */
     CHECK(!whole.m->flux.modulation_in_file);
     check_same(&whole, &packed, prompts[0], SIDE, SIDE, STEPS);
-    CHECK(!packed.timings.uploads_modulation);
+    CHECK(!packed.timings.rereads_modulation);
     if (all) {
         check_same(&whole, &packed, prompts[1], 16, SIDE, STEPS);
-        CHECK(!packed.timings.uploads_modulation);
+        CHECK(!packed.timings.rereads_modulation);
         check_same(&whole, &packed, prompts[2], 48, 16, STEPS);
-        CHECK(packed.timings.uploads_modulation);
+        CHECK(packed.timings.rereads_modulation);
         check_same(&whole, &packed, prompts[2], SIDE, SIDE, STEPS - 1);
-        CHECK(packed.timings.uploads_modulation);
+        CHECK(packed.timings.rereads_modulation);
     }
     close_painter(&packed);
     close_painter(&whole);

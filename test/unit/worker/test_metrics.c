@@ -57,7 +57,7 @@ TEST(metrics__every_series_is_there_from_the_start)
     CHECK(value(text, "inpaint_job_errors_total{code=\"MASK_EMPTY\"}") == 0);
     CHECK(value(text, "inpaint_poison_total") == 0);
     CHECK(value(text, "inpaint_upstream_retries_total") == 0);
-    CHECK(value(text, "inpaint_modulation_uploads_total") == 0);
+    CHECK(value(text, "inpaint_modulation_rereads_total") == 0);
     CHECK(value(text, "inpaint_stage_seconds_count{stage=\"upload\"}") == 0);
     CHECK(value(text, "inpaint_job_seconds_sum") == 0);
     CHECK(value(text, "inpaint_model_loaded") == 0);
@@ -75,7 +75,7 @@ TEST(metrics__counts_what_happened)
     metrics_job(&m, METRICS_COMPLETED, 12.5);
     metrics_error(&m, JOB_DEADLINE);
     metrics_add(&m, METRICS_RETRIES, 3);
-    metrics_add(&m, METRICS_MODULATION_UPLOADS, 2);
+    metrics_add(&m, METRICS_MODULATION_REREADS, 2);
     metrics_set(&m, METRICS_QUEUE_DEPTH, 2);
     metrics_set(&m, METRICS_QUEUE_DEPTH, 1);
     metrics_set(&m, METRICS_START_TIME, 1700000000.25);
@@ -86,7 +86,7 @@ TEST(metrics__counts_what_happened)
     CHECK(value(text, "inpaint_job_seconds_sum") == 12.5);
     CHECK(value(text, "inpaint_job_errors_total{code=\"DEADLINE\"}") == 1);
     CHECK(value(text, "inpaint_upstream_retries_total") == 3);
-    CHECK(value(text, "inpaint_modulation_uploads_total") == 2);
+    CHECK(value(text, "inpaint_modulation_rereads_total") == 2);
     CHECK(value(text, "inpaint_queue_depth") == 1);
     CHECK(value(text, "process_start_time_seconds") == 1700000000.25);
     arena_done(&arena);
