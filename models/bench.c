@@ -137,16 +137,29 @@ static enum err_code time_block(struct flux_rig *r, int block, struct bench_figu
         rc = flux_run_block(&r->flux, &r->job, 0, block, &r->stream, &r->rig.step_mem, err);
     if (!rc)
         rc = be->ops->sync(be, err);
-    bench_keep_since(f, begin);
+    bench_keep_since(r->rig.o, f, begin);
     return rc;
 }
 
-static enum err_code time_product(struct bench_product *product, struct bench_figure *f, struct err *err)
+static enum err_code time_product(const struct bench_options *o, struct bench_product *product, struct bench_figure *f,
+                                  struct err *err)
 {
     double seconds = INFINITY;
     enum err_code rc = bench_product_run(product, &seconds, err);
 
-    bench_keep(f, seconds);
+    bench_keep(o, f, seconds);
+    return rc;
+}
+
+/* Both blocks by turns, which nobody keeps. */
+static enum err_code warm_up(struct flux_rig *r, struct err *err)
+{
+    struct bench_figure nobody = { 0 };
+    double begin = bench_clock();
+    enum err_code rc = ERR_OK;
+
+    for (int i = 0; !rc && bench_clock() - begin < r->rig.o->warm_up_s; i++)
+        rc = time_block(r, i % 2, &nobody, err);
     return rc;
 }
 
@@ -169,9 +182,11 @@ enum err_code bench_blocks(const struct bench_options *o, struct bench_blocks *r
     b.product.flop = 2 * n * (double)n_columns * (double)config.hidden;
     if (strcmp(o->be->name, "cpu") == 0)
         rc = bench_product_open(o->be, r.job.n_txt + r.job.n_img, n_columns, config.hidden, &product, err);
+    if (!rc)
+        rc = warm_up(&r, err);
     for (int i = 0; i < o->repeats && !rc; i++) {
         if (product)
-            rc = time_product(product, &b.product, err);
+            rc = time_product(o, product, &b.product, err);
         if (!rc)
             rc = time_block(&r, 0, &b.double_block, err);
         if (!rc)
@@ -200,7 +215,7 @@ static enum err_code time_prepare(struct flux_rig *r, struct bench_step *b, stru
 
     if (!rc)
         rc = r->rig.o->be->ops->sync(r->rig.o->be, err);
-    bench_keep_since(&b->prepare, begin);
+    bench_keep_since(r->rig.o, &b->prepare, begin);
     return rc;
 }
 
@@ -234,7 +249,7 @@ static enum err_code time_queueing(struct flux_rig *r, struct bench_step *b, str
     q.begin = bench_clock();
     rc = flux_step(&r->flux, &r->job, 0, &r->latents, &r->velocity, &tap, &r->rig.step_mem, err);
     q.seconds += bench_clock() - q.begin;
-    bench_keep(&b->queueing, q.seconds);
+    bench_keep(r->rig.o, &b->queueing, q.seconds);
     return rc ? rc : q.be->ops->sync(q.be, err);
 }
 
@@ -248,7 +263,7 @@ static enum err_code time_kinds(struct flux_rig *r, struct bench_step *b, struct
     rc = run_step(r, err);
     bench_kinds_leave(&k, be);
     for (int i = 0; i < BENCH_KINDS; i++)
-        bench_keep(&b->kinds[i], k.ms[i] * 1e-3);
+        bench_keep(r->rig.o, &b->kinds[i], k.ms[i] * 1e-3);
     return rc ? rc : be->ops->sync(be, err);
 }
 
@@ -296,7 +311,7 @@ enum err_code bench_step(const struct bench_options *o, struct bench_step *ret, 
         rc = bench_rig_product(&r.rig, &b.product, err);
     if (rc)
         goto out;
-    bench_keep(&b.load, r.load_seconds);
+    bench_keep(o, &b.load, r.load_seconds);
     count_flop(&r, &b);
     rc = bench_sustain(o, &b.step, run_step, &r, err);
     count_bytes(&r, &b);

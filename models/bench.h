@@ -1,11 +1,12 @@
 /*
  * bench - how long the parts of a job take, on random weights of the real sizes: no download needed.
  *
- * On a card the mean of many runs counts for everything that a job does for long, after a warm-up (bench_sustain.h).
- * For what is waited for piece by piece, and elsewhere, it is the shortest run: a shared machine only ever adds to a
- * time. So the parts of a step need not add up to the step on a card that is short of power. FLOP: two a multiplication
- * in matrix products and attention; everything else counts as nothing but its time counts. Errors: ERR_NOMEM,
- * ERR_INVALID for sizes the model refuses, what the backend returns.
+ * On a card the mean of the runs counts, after a warm-up (bench_sustain.h); elsewhere the shortest, for a shared
+ * machine only ever adds to a time. What is waited for piece by piece leaves a card time to cool: the parts of a step
+ * need not add up to the step.
+ *
+ * FLOP: two a multiplication in matrix products and attention; everything else counts as nothing but its time counts.
+ * Errors: ERR_NOMEM, ERR_INVALID for sizes the model refuses, what the backend returns.
  */
 #ifndef MODELS_BENCH_H
 #define MODELS_BENCH_H
@@ -34,7 +35,7 @@ struct bench_options {
 struct bench_figure {
     int n_runs; /* 0: not measured */
     double mean, least, most, squares;
-    bool sustained;            /* without pauses, so that the mean counts */
+    bool by_mean;              /* the mean counts, else the least */
     double clock_mhz, power_w; /* of a card meanwhile; 0 or NaN: unknown */
     double flop;               /* of a run */
 };

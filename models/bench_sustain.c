@@ -10,10 +10,11 @@ enum { AHEAD = 1, AHEAD_OF_SHORT = 4, SLOTS = AHEAD_OF_SHORT + 2 };
 static const double short_s = 0.02, sample_every_s = 0.1;
 
 /* Welford's update of mean and squared deviations. */
-void bench_keep(struct bench_figure *f, double seconds)
+void bench_keep(const struct bench_options *o, struct bench_figure *f, double seconds)
 {
     double off = seconds - f->mean;
 
+    f->by_mean = o->be->runs_behind;
     f->n_runs++;
     f->mean += off / f->n_runs;
     f->squares += off * (seconds - f->mean);
@@ -21,14 +22,14 @@ void bench_keep(struct bench_figure *f, double seconds)
     f->most = f->n_runs == 1 || seconds > f->most ? seconds : f->most;
 }
 
-void bench_keep_since(struct bench_figure *f, double start)
+void bench_keep_since(const struct bench_options *o, struct bench_figure *f, double start)
 {
-    bench_keep(f, bench_clock() - start);
+    bench_keep(o, f, bench_clock() - start);
 }
 
 double bench_seconds(const struct bench_figure *f)
 {
-    return f->sustained ? f->mean : f->least;
+    return f->by_mean ? f->mean : f->least;
 }
 
 double bench_deviation(const struct bench_figure *f)
@@ -105,7 +106,6 @@ enum err_code bench_sustain(const struct bench_options *o, struct bench_figure *
     int ahead = !o->be->runs_behind ? 0 : o->ahead ? o->ahead : AHEAD, queued = 0, kept = 0;
     enum err_code rc = ERR_OK;
 
-    f->sustained = o->be->runs_behind;
     for (int i = 0; !rc && (kept < o->repeats || kept_s < o->measure_s); i++) {
         bool warm = bench_clock() - begin >= o->warm_up_s;
 
@@ -119,7 +119,7 @@ enum err_code bench_sustain(const struct bench_options *o, struct bench_figure *
             ahead = AHEAD_OF_SHORT;
         if (rc || !warm)
             continue;
-        bench_keep(f, seconds);
+        bench_keep(o, f, seconds);
         kept++;
         kept_s += seconds;
     }

@@ -20,8 +20,8 @@ MUST_CHECK enum err_code bench_sustain(const struct bench_options *o, struct ben
                                        void *ctx, struct err *err);
 
 /* Adds one run that took so long. */
-void bench_keep(struct bench_figure *f, double seconds);
+void bench_keep(const struct bench_options *o, struct bench_figure *f, double seconds);
 /* One that began then, by bench_clock(). */
-void bench_keep_since(struct bench_figure *f, double start);
+void bench_keep_since(const struct bench_options *o, struct bench_figure *f, double start);
 
 #endif

@@ -39,7 +39,7 @@ static enum err_code load(struct text_rig *r, struct bench_figure *f, struct err
         rc = clip_load(&r->encoder.clip, &r->rig.loader, &r->rig.arena, err);
     if (!rc)
         rc = be->ops->sync(be, err);
-    bench_keep_since(f, begin);
+    bench_keep_since(r->rig.o, f, begin);
     return rc;
 }
 

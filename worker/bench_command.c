@@ -74,7 +74,7 @@ static void print_figure(const char *name, const struct bench_figure *f)
     (void)printf("%-12s  %9.1f ms", name, bench_seconds(f) * 1e3);
     if (f->flop > 0)
         (void)printf("  %9.1f GFLOP  %8.1f GFLOP/s", f->flop * 1e-9, rate(f) * 1e-9);
-    if (f->sustained)
+    if (f->n_runs > 1 && f->by_mean)
         print_spread(f);
     else if (f->n_runs > 1)
         (void)printf("  best of %d", f->n_runs);
@@ -229,9 +229,8 @@ static void print_what(enum what what, const struct bench_options *o)
         (void)printf("products of %d x %d matrices", BENCH_RATES_SIDE, BENCH_RATES_SIDE);
     else
         (void)printf("activations %s", dtype_info(o->be->act)->name);
-    if (o->be->runs_behind && what != WHAT_BLOCK)
-        (void)printf(", with +-: mean of %d runs and %.0f s at least, after %.0f s", o->repeats, o->measure_s,
-                     o->warm_up_s);
+    if (o->be->runs_behind)
+        (void)printf(", means of %d runs at least, after %.0f s", o->repeats, o->warm_up_s);
     if (what != WHAT_TEXT && what != WHAT_RATES)
         (void)printf(", %d x %d pixels", o->width, o->height);
     if (what != WHAT_VAE && what != WHAT_RATES)

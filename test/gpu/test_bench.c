@@ -48,7 +48,7 @@ static struct bench_step step(enum weight_mode mode)
     check_measured(&b.product, 2);
     check_measured(&b.queueing, 2);
     check_measured(&b.prepare, 2);
-    CHECK(b.step.sustained && bench_seconds(&b.step) == b.step.mean);
+    CHECK(b.step.by_mean && b.queueing.by_mean && bench_seconds(&b.step) == b.step.mean);
     for (int i = 0; i < BENCH_KINDS; i++)
         check_measured(&b.kinds[i], 2);
     return b;
