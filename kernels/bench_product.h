@@ -2,8 +2,8 @@
  * bench_product - the measure for the fast CPU backend: one plain matrix product by oneDNN on all threads.
  *
  * c[m,n] = a[m,k] b, b as [n,k] expanded beforehand, all of the type in which `cpu`, a backend of the name "cpu",
- * computes its products: not always its act, see enum precision. *ret_seconds falls to the time of this run if that was
- * shorter. ERR_UNAVAILABLE in a build without oneDNN.
+ * computes its products: not always its act, see enum precision. *ret_seconds is the time of this run.
+ * ERR_UNAVAILABLE in a build without oneDNN.
  */
 #ifndef KERNELS_BENCH_PRODUCT_H
 #define KERNELS_BENCH_PRODUCT_H

@@ -1,6 +1,5 @@
 #include "models/bench.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "kernels/ops.h"
@@ -144,10 +143,11 @@ static enum err_code time_block(struct flux_rig *r, int block, struct bench_figu
 static enum err_code time_product(const struct bench_options *o, struct bench_product *product, struct bench_figure *f,
                                   struct err *err)
 {
-    double seconds = INFINITY;
+    double seconds = 0;
     enum err_code rc = bench_product_run(product, &seconds, err);
 
-    bench_keep(o, f, seconds);
+    if (!rc)
+        bench_keep(o, f, seconds);
     return rc;
 }
 

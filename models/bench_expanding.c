@@ -4,11 +4,6 @@
 
 enum { SHAPES_MAX = 16, STAND_IN_ROWS = 1 << 14, STAND_IN_COLS = 1 << 12 /* 64 Mi values: more than linear1 has */ };
 
-static int n_blocks(const struct flux *f)
-{
-    return f->config.n_double + f->config.n_single;
-}
-
 bool bench_expands(const struct flux *f)
 {
     const struct weight *list[FLUX_BLOCK_MAX_WEIGHTS];
@@ -17,13 +12,6 @@ bool bench_expands(const struct flux *f)
 }
 
 /* --- expanding alone --- */
-
-static void announce(const struct flux *f, int block)
-{
-    const struct weight *list[FLUX_BLOCK_MAX_WEIGHTS];
-
-    f->be->ops->weight_prefetch(f->be, list, flux_block_weights(f, block % n_blocks(f), list));
-}
 
 /* A product of no rows makes its matrix ready and computes nothing. */
 static enum err_code make_ready(const struct flux *f, const struct weight *w, struct err *err)
@@ -37,14 +25,15 @@ static enum err_code make_ready(const struct flux *f, const struct weight *w, st
 static enum err_code expand_all(void *ctx, struct err *err)
 {
     const struct flux *f = ctx;
+    int n_blocks = f->config.n_double + f->config.n_single;
     enum err_code rc = ERR_OK;
 
-    announce(f, 0);
-    for (int i = 0; i < n_blocks(f) && !rc; i++) {
+    flux_prefetch_block(f, 0);
+    for (int i = 0; i < n_blocks && !rc; i++) {
         const struct weight *list[FLUX_BLOCK_MAX_WEIGHTS];
         int n = flux_block_weights(f, i, list);
 
-        announce(f, i + 1);
+        flux_prefetch_block(f, i + 1);
         for (int k = 0; k < n && !rc; k++)
             rc = make_ready(f, list[k], err);
     }

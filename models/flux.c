@@ -409,8 +409,7 @@ int flux_block_weights(const struct flux *f, int block, const struct weight *ret
     return n;
 }
 
-/* Announces a block; after the last one comes the first, of the next step. */
-static void prefetch_block(const struct flux *f, int block)
+void flux_prefetch_block(const struct flux *f, int block)
 {
     const struct weight *list[FLUX_BLOCK_MAX_WEIGHTS];
     int n = flux_block_weights(f, block % (f->config.n_double + f->config.n_single), list);
@@ -445,7 +444,7 @@ static enum err_code run_blocks(const struct flux *f, const struct flux_job *job
         bool single = i >= n_double;
         int index = single ? i - n_double : i;
 
-        prefetch_block(f, i + 1);
+        flux_prefetch_block(f, i + 1);
         rc = flux_run_block(f, job, step, i, s, step_mem, err);
         if (rc)
             return err_prefix(err, "%s_blocks.%d", single ? "single" : "double", index);
@@ -487,7 +486,7 @@ enum err_code flux_step(const struct flux *f, const struct flux_job *job, int st
 
     if (step < 0 || step >= job->n_steps)
         return err_set(err, ERR_INVALID, "transformer: step %d of %d", step, job->n_steps);
-    prefetch_block(f, 0);
+    flux_prefetch_block(f, 0);
     rc = flux_stream_alloc(f, job, step_mem, &s, err);
     if (!rc)
         rc = enter(f, job, step, latents, &s, err);

@@ -170,7 +170,9 @@ MUST_CHECK enum err_code flux_enter_block(const struct flux *f, const struct flu
                                           struct flux_stream *s, struct err *err);
 MUST_CHECK enum err_code flux_run_block(const struct flux *f, const struct flux_job *job, int step, int block,
                                         struct flux_stream *s, struct devarena *step_mem, struct err *err);
-/* The matrices that block reads in a step, in this order, for weight_prefetch; returns their number. */
+/* The matrices that block reads in a step, in this order; returns their number. */
 int flux_block_weights(const struct flux *f, int block, const struct weight *ret[FLUX_BLOCK_MAX_WEIGHTS]);
+/* Announces them to the backend; after the last block comes the first, of the next step. */
+void flux_prefetch_block(const struct flux *f, int block);
 
 #endif

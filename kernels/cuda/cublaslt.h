@@ -6,6 +6,7 @@
 #define KERNELS_CUDA_CUBLASLT_H
 
 #include <cublasLt.h>
+#include <stdbool.h>
 
 #include "kernels/base/err.h"
 
@@ -35,5 +36,22 @@ struct cublaslt {
 /* ERR_UNAVAILABLE with the loader's reason. Searched: the program's run path, LD_LIBRARY_PATH, the system. */
 MUST_CHECK enum err_code cublaslt_open(struct cublaslt *ret, struct err *err);
 void cublaslt_close(struct cublaslt *lt); /* takes a zeroed one; the library stays mapped */
+
+/* Answers to a shape or type that the library cannot compute; all others are faults. */
+static inline bool cublaslt_refused(cublasStatus_t status)
+{
+    return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE ||
+           status == CUBLAS_STATUS_ARCH_MISMATCH;
+}
+
+/* A fault as an error: CUBLAS_STATUS_ALLOC_FAILED is ERR_NOMEM, all else ERR_GPU. CUBLAS_STATUS_SUCCESS is ERR_OK. */
+static inline enum err_code cublaslt_status(const struct cublaslt *lt, cublasStatus_t status, const char *what,
+                                            struct err *err)
+{
+    if (status == CUBLAS_STATUS_SUCCESS)
+        return ERR_OK;
+    return err_set(err, status == CUBLAS_STATUS_ALLOC_FAILED ? ERR_NOMEM : ERR_GPU, "cuda: %s: %s", what,
+                   lt->cublasLtGetStatusString(status));
+}
 
 #endif

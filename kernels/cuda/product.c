@@ -36,14 +36,6 @@ struct cuda_products {
     struct plan plans[PLANS_MAX]; /* open addressing by the key's hash */
 };
 
-static enum err_code lt_status(const struct cublaslt *lt, cublasStatus_t status, const char *what, struct err *err)
-{
-    if (status == CUBLAS_STATUS_SUCCESS)
-        return ERR_OK;
-    return err_set(err, status == CUBLAS_STATUS_ALLOC_FAILED ? ERR_NOMEM : ERR_GPU, "cuda: %s: %s", what,
-                   lt->cublasLtGetStatusString(status));
-}
-
 enum err_code cuda_products_open(struct cuda *cuda, struct err *err)
 {
     struct cuda_products *ps = calloc(1, sizeof *ps);
@@ -54,7 +46,7 @@ enum err_code cuda_products_open(struct cuda *cuda, struct err *err)
     cuda->products = ps;
     rc = cublaslt_open(&ps->lt, err);
     if (!rc)
-        rc = lt_status(&ps->lt, ps->lt.cublasLtCreate(&ps->handle), "cublasLtCreate", err);
+        rc = cublaslt_status(&ps->lt, ps->lt.cublasLtCreate(&ps->handle), "cublasLtCreate", err);
     if (!rc)
         rc = cuda_status(cudaMalloc(&ps->workspace, WORKSPACE_BYTES + SUMS_BYTES), "workspace of products", err);
     if (!rc)
@@ -236,13 +228,6 @@ static cublasStatus_t set_bias(const struct cublaslt *lt, const struct plan *p, 
     return lt->cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
 }
 
-/* Answers to a shape or type that the library cannot compute; all others are faults. */
-static bool is_refusal(cublasStatus_t status)
-{
-    return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE ||
-           status == CUBLAS_STATUS_ARCH_MISMATCH;
-}
-
 static void refuse(struct cuda *cuda, struct plan *p, cublasStatus_t status)
 {
     const struct key *k = &p->key;
@@ -287,11 +272,11 @@ static enum err_code find_plan(struct cuda *cuda, const struct key *key, const v
         rc = set_bias(&ps->lt, p, bias); /* heuristics may look for one */
     if (!rc)
         rc = choose(ps, p);
-    if (rc && is_refusal(rc)) {
+    if (rc && cublaslt_refused(rc)) {
         refuse(cuda, p, rc);
     } else if (rc) {
         plan_done(&ps->lt, p);
-        return lt_status(&ps->lt, rc, "plan of a product", err);
+        return cublaslt_status(&ps->lt, rc, "plan of a product", err);
     }
     p->used = true;
     ps->n_plans++;
@@ -319,8 +304,8 @@ static enum err_code run_whole(struct cuda *cuda, const struct cuda_product *p, 
         status = ps->lt.cublasLtMatmul(ps->handle, plan->op, &one, p->b, plan->b, p->a, plan->a, &add,
                                        p->add ? p->add : p->d, plan->d, p->d, plan->d, &plan->algo, ps->workspace,
                                        WORKSPACE_BYTES, cuda->stream);
-    if (!is_refusal(status))
-        return lt_status(&ps->lt, status, "product", err);
+    if (!cublaslt_refused(status))
+        return cublaslt_status(&ps->lt, status, "product", err);
     refuse(cuda, plan, status);
     *ret_done = false;
     return ERR_OK;

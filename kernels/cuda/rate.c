@@ -164,13 +164,10 @@ static cublasStatus_t choose(struct bench_rate *r)
 /* A type or shape that the library does not compute is no fault. */
 static enum err_code rate_status(const struct bench_rate *r, cublasStatus_t status, struct err *err)
 {
-    bool refused = status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE ||
-                   status == CUBLAS_STATUS_ARCH_MISMATCH;
-
-    if (!status)
-        return ERR_OK;
-    return err_set(err, refused ? ERR_UNSUPPORTED : ERR_GPU, "cuBLASLt, %s: %s", bench_rate_name(r->kind),
-                   r->lt.cublasLtGetStatusString(status));
+    if (cublaslt_refused(status))
+        return err_set(err, ERR_UNSUPPORTED, "cuBLASLt, %s: %s", bench_rate_name(r->kind),
+                       r->lt.cublasLtGetStatusString(status));
+    return cublaslt_status(&r->lt, status, bench_rate_name(r->kind), err);
 }
 
 static enum err_code open_product(struct bench_rate *r, struct err *err)

@@ -1,6 +1,5 @@
 /* Figures of the card, from a management library that reports made-up ones (stub/nvml.c). */
 #include <math.h>
-#include <stdio.h>
 
 #include "kernels/cuda/nvml.h"
 #include "models/bench_sustain.h"
