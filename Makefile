@@ -46,8 +46,8 @@ include build/cuda_paths.mk
 endif
 ifneq ($(and $(CUDA_HOME),$(CUBLASLT_LIB)),)
 SKIP_SRC   += kernels/cuda_stub.c kernels/rate_stub.c
-SRC_CUDA   := $(wildcard kernels/cuda/*.c)
-SRC_CU     := $(wildcard kernels/cuda/*.cu)
+SRC_CUDA   := $(wildcard kernels/cuda/*.c kernels/cuda/cudnn/*.c)
+SRC_CU     := $(wildcard kernels/cuda/*.cu kernels/cuda/gpu/*.cu)
 NVCC       := $(CUDA_HOME)/bin/nvcc
 CUDA_NEWEST := $(lastword $(CUDA_ARCHS))
 NVCCFLAGS  := -std=c++17 -O3 -lineinfo -I. -ccbin $(lastword $(CXX)) -Xcompiler -Wall,-Wextra \
@@ -63,18 +63,18 @@ CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
 SRC_KERNELS := $(filter-out $(SKIP_SRC),$(wildcard kernels/base/*.c kernels/*.c \
-               $(if $(filter fuzz,$(FLAVOUR)),,kernels/cpu/*.c)))
-SRC_MODELS  := $(wildcard models/*.c models/image/*.c)
-SRC_WORKER  := $(filter-out worker/main.c,$(wildcard worker/*.c))
-SRC_TEST    := $(wildcard test/unit/*/*.c test/support/*.c)
+               $(if $(filter fuzz,$(FLAVOUR)),,kernels/plain/*.c kernels/cpu/*.c)))
+SRC_MODELS  := $(wildcard models/*/*.c)
+SRC_WORKER  := $(wildcard worker/*/*.c)
+SRC_TEST    := $(shell find test/unit test/support -name '*.c')
 
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
-# CUDA kernels for the unit tests: the files that need kernel.cuh alone, as C++ on a processor (test/support/cuda_shim.h).
-SHIM_SRC := $(shell grep -l 'include "kernels/cuda/kernel.cuh"' kernels/cuda/*.cu)
-SHIM_OBJ := $(SHIM_SRC:%.cu=$(BUILD)/shim/%.o) $(BUILD)/shim/test/support/cuda_shim.o
+# CUDA kernels for the unit tests: the files that need kernel.cuh alone, as C++ on a processor (test/support/shim/cuda_shim.h).
+SHIM_SRC := $(shell grep -l 'include "kernels/cuda/gpu/kernel.cuh"' kernels/cuda/gpu/*.cu)
+SHIM_OBJ := $(SHIM_SRC:%.cu=$(BUILD)/shim/%.o) $(BUILD)/shim/test/support/shim/cuda_shim.o
 SHIM_CXXFLAGS := -x c++ -std=c++17 -ffp-contract=off -fno-strict-aliasing -fno-exceptions -Wall -Wextra -Werror \
-    $(CFLAGS_$(FLAVOUR)) -I. -MMD -MP -DCUDA_SHIM='"test/support/cuda_shim.h"'
+    $(CFLAGS_$(FLAVOUR)) -I. -MMD -MP -DCUDA_SHIM='"test/support/shim/cuda_shim.h"'
 
 LIB_KERNELS := $(BUILD)/libkernels.a
 LIB_MODELS  := $(BUILD)/libmodels.a
@@ -96,8 +96,8 @@ build/inpaint-worker: $(BUILD)/inpaint-worker
 $(BUILD)/inpaint-worker: $(call obj,worker/main.c) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-# The program with a device that breaks: test/support/fake_device.h.
-$(BUILD)/faulty-worker: $(call obj,worker/main.c test/support/fake_device.c) $(LIBS)
+# The program with a device that breaks: test/support/fake/fake_device.h.
+$(BUILD)/faulty-worker: $(call obj,worker/main.c test/support/fake/fake_device.c) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 build/faulty-worker: $(BUILD)/faulty-worker
 	$(Q)cp --remove-destination $< $@
@@ -109,9 +109,9 @@ FUZZ_REPLAY  := $(FUZZ_ENTRIES:%=$(BUILD)/replay/fuzz_%.o)
 $(BUILD)/unit-tests: $(call obj,$(SRC_TEST)) $(FUZZ_REPLAY) $(SHIM_OBJ) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-# tools/some_name.c is the program build/some-name: helpers for people and tests, no part of the product.
-$(foreach t,$(wildcard tools/*.c),$(eval $(BUILD)/$(subst _,-,$(basename $(notdir $t))): $(call obj,$t) $(LIBS)))
-TOOLS := $(foreach t,$(wildcard tools/*.c),$(subst _,-,$(basename $(notdir $t))))
+# test/tools/some_name.c is the program build/some-name: helpers for people and tests, no part of the product.
+$(foreach t,$(wildcard test/tools/*.c),$(eval $(BUILD)/$(subst _,-,$(basename $(notdir $t))): $(call obj,$t) $(LIBS)))
+TOOLS := $(foreach t,$(wildcard test/tools/*.c),$(subst _,-,$(basename $(notdir $t))))
 $(TOOLS:%=$(BUILD)/%):
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(TOOLS:%=build/%): build/%: $(BUILD)/%
@@ -158,7 +158,7 @@ else
 endif
 
 # `inpaint-worker bench` for such a machine; test/gpu/unicode.c stands in for utf8proc in the tokenizers that it links.
-GPU_BENCH := $(call obj,test/bench/gpu_bench.c worker/bench_command.c worker/cli.c test/gpu/unicode.c)
+GPU_BENCH := $(call obj,test/bench/gpu_bench.c worker/cli/bench_command.c worker/cli/cli.c test/gpu/unicode.c)
 
 $(BUILD)/gpu-bench: $(GPU_BENCH) $(BUILD)/libgpumodels.a $(LIB_KERNELS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(if $(filter 1,$(ONEDNN)),-ldnnl) -lm $(CUDA_LDLIBS)
@@ -180,7 +180,7 @@ else
 endif
 
 # The same tests without a GPU: the kernels on the shim, the host's part on a stand-in for CUDA (test/gpu/dry).
-DRY_OBJ := $(call obj,$(filter-out kernels/cuda/cublaslt.c kernels/cuda/cudnn.c,$(SRC_CUDA)) $(wildcard test/gpu/dry/*.c)) \
+DRY_OBJ := $(call obj,$(filter-out kernels/cuda/cublaslt.c kernels/cuda/cudnn/cudnn.c,$(SRC_CUDA)) $(wildcard test/gpu/dry/*.c)) \
            $(SHIM_OBJ) $(BUILD)/dry/kernels/cuda/ops.o
 
 $(BUILD)/dry/%.o: %.cu
@@ -203,8 +203,8 @@ endif
 # cuDNN plans for cards that are described to it; a driver without a device makes it believe in them.
 $(BUILD)/plans/libcuda.so.1: test/gpu/plans/stub_cuda.c
 	$(Q)mkdir -p $(@D); $(CC) -O1 -shared -fPIC -Wl,-soname,libcuda.so.1 $< -o $@
-$(BUILD)/plans/plan-tests: $(call obj,test/gpu/plans/test_plans.c kernels/cuda/cublaslt.c kernels/cuda/cudnn.c \
-                           kernels/cuda/dnn_graph.c kernels/cuda/dnn_attention.c test/support/check.c) \
+$(BUILD)/plans/plan-tests: $(call obj,test/gpu/plans/test_plans.c kernels/cuda/cublaslt.c kernels/cuda/cudnn/cudnn.c \
+                           kernels/cuda/cudnn/dnn_graph.c kernels/cuda/cudnn/dnn_attention.c test/support/check.c) \
                            $(BUILD)/libdrykernels.a
 	$(Q)mkdir -p $(@D); echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ -ldl -lm
 $(call obj,test/gpu/plans/test_plans.c): CPPFLAGS += $(CUDA_CPPFLAGS)
@@ -261,7 +261,7 @@ lint: ## layers, libraries, exits, headers, layout, shell
 fmt: ## format the C code (not the tables of test/unit)
 	$(Q)git ls-files '*.c' '*.h' '*.cu' '*.cuh' | xargs clang-format-19 -i
 
-TIDY ?= $(filter-out $(SKIP_SRC),$(wildcard kernels/base/*.c kernels/*.c kernels/cpu/*.c)) $(SRC_MODELS) $(SRC_WORKER)
+TIDY ?= $(filter-out $(SKIP_SRC),$(wildcard kernels/base/*.c kernels/*.c kernels/plain/*.c kernels/cpu/*.c)) $(SRC_MODELS) $(SRC_WORKER)
 # gcc's omp.h serves where clang's is not installed: clang does not know one attribute in it
 TIDY_OPENMP = '-D__malloc__(...)=__malloc__' -idirafter build/tidy
 tidy: ## clang-tidy over the C code (.clang-tidy says what it looks for); TIDY='some files'

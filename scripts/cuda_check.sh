@@ -30,7 +30,7 @@ export out
 each() { # KIND COMMAND...
     local kind=$1
     shift
-    printf '%s\n' kernels/cuda/*."$kind" | through compile "$@"
+    find kernels/cuda -name "*.$kind" | through compile "$@"
 }
 
 echo "cuda-check: nvcc $(nvcc --version | sed -n 's/.*release \([0-9.]*\),.*/\1/p'), ${generations[*]}"
@@ -50,7 +50,7 @@ check_spills() {
         return
     fi
     echo "cuda-check: NVRTC and ptxas of CUDA 12.6, ${generations[*]}"
-    grep -l 'include "kernels/cuda/kernel.cuh"' kernels/cuda/*.cu | through spills $nvrtc $ptxas >$out/registers
+    grep -l 'include "kernels/cuda/gpu/kernel.cuh"' kernels/cuda/gpu/*.cu | through spills $nvrtc $ptxas >$out/registers
     sort -rn $out/registers | sed -n '1s/^\([0-9]*\) \([^ ]*\) \(.*\)/cuda-check: no spills; most registers: \1 of 255, \3 on \2/p'
 }
 

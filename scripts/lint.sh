@@ -19,13 +19,13 @@ search() { grep -rnE --include='*.c' --include='*.h' --include='*.cu' --include=
 
 refuse "an arrow back: models/ or kernels/ includes worker/" search '#include "worker/' models kernels
 refuse "an arrow back: kernels/ includes models/" search '#include "models/' kernels
-refuse "models/ looks behind the operation table" search '#include "kernels/(cpu|cuda)/' models worker
-refuse "product code includes test/ or scripts/" search '#include "(test|scripts|tools)/' worker models kernels
+refuse "models/ looks behind the operation table" search '#include "kernels/(plain|cpu|cuda)/' models worker
+refuse "product code includes test/ or scripts/" search '#include "(test|scripts)/' worker models kernels
 refuse "exit or abort outside main" bash -c "grep -nwE '(exit|abort|_exit|quick_exit)\(' -r worker models kernels --include='*.c' --include='*.cu' | grep -v '^worker/main.c'"
 refuse "models/ and kernels/ do not print" search '\b(printf|puts|perror)\(|fprintf\((stdout|stderr)' models kernels
 refuse "copies without a bound" search '\b(strcpy|strcat|sprintf|gets|strncat|alloca|tmpnam|mktemp)\(' worker models kernels
 refuse "fast-math" grep -nE -- '-ffast-math|-Ofast|use_fast_math' Makefile
-refuse "unfinished" search '\b(TODO|FIXME|XXX)\b' worker models kernels tools test
+refuse "unfinished" search '\b(TODO|FIXME|XXX)\b' worker models kernels test
 
 only_in() { # PATTERN FILES...: a library's header is included by these files alone
     local pattern=$1 found
@@ -33,16 +33,16 @@ only_in() { # PATTERN FILES...: a library's header is included by these files al
     found=$(grep -rlE --include='*.c' --include='*.h' --include='*.cu' "#include <$pattern" worker models kernels | grep -vxF "$(printf '%s\n' "$@")")
     [ -z "$found" ] || { echo "lint: <$pattern> belongs to $*, and is in: $found"; bad=1; }
 }
-only_in 'curl/' worker/http_client.c
-only_in 'microhttpd' worker/http_server.c
-only_in 'cjson/' worker/json.c
-only_in 'openssl/' worker/crypto.c
+only_in 'curl/' worker/http/http_client.c
+only_in 'microhttpd' worker/http/http_server.c
+only_in 'cjson/' worker/base/json.c
+only_in 'openssl/' worker/base/crypto.c
 only_in 'png\.h' models/image/png.c
 only_in '(jpeglib|jerror)' models/image/jpeg.c
-only_in 'utf8proc' models/unicode.c
+only_in 'utf8proc' models/text/unicode.c
 only_in 'dnnl' kernels/cpu/onednn.c
 only_in 'cublasLt' kernels/cuda/cublaslt.h
-only_in 'cudnn' kernels/cuda/cudnn.c
+only_in 'cudnn' kernels/cuda/cudnn/cudnn.c
 
 sources() { git ls-files -co --exclude-standard "$@" | while read -r f; do [ -f "$f" ] && echo "$f"; done; }
 

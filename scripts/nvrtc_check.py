@@ -21,7 +21,7 @@ HEADERS = {
     "stdint.h": "typedef signed char int8_t; typedef unsigned char uint8_t; typedef short int16_t;\n"
     "typedef unsigned short uint16_t; typedef int int32_t; typedef unsigned uint32_t; typedef long int64_t;\n"
     "typedef unsigned long uint64_t, uintptr_t;\n",
-    "instantiate.h": '#include "kernels/cuda/isa.cuh"\n'
+    "instantiate.h": '#include "kernels/cuda/gpu/isa.cuh"\n'
     "#undef LAUNCH\n#undef ALLOW_SHARED\n"
     "template <typename... T> int instantiate(void (*kernel)(T...)) { return kernel != 0; }\n"
     "#define LAUNCH(kernel, ...) instantiate(kernel)\n"

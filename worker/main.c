@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "worker/commands.h"
+#include "worker/cli/commands.h"
 
 #define PROGRAM "inpaint-worker"
 #define VERSION "0.1.0"

@@ -2,7 +2,7 @@
  * json_scan - a strict pull reader for JSON (RFC 8259) that allocates nothing and recurses nowhere.
  *
  * Used by itself where a file is large or a library may not be there (safetensors headers, vocabularies), and as
- * the gate in front of cJSON, which takes too much (see worker/json.h). Refuses: broken UTF-8, U+0000 in any
+ * the gate in front of cJSON, which takes too much (see worker/base/json.h). Refuses: broken UTF-8, U+0000 in any
  * spelling, control characters in strings, lone surrogates, a byte order mark, leading zeros, trailing commas,
  * comments, anything but white space after the value, nesting over JSON_MAX_DEPTH.
  *

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#include "kernels/cpu/cpu.h"
+#include "kernels/plain/cpu.h"
 #include "kernels/cpu/onednn.h"
 
 enum { FAST_MAX_THREADS = 256, FAST_WHY_MAX = 96 };

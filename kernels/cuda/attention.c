@@ -7,7 +7,7 @@
  * is some 600 queries.
  */
 #include "kernels/cuda/dnn.h"
-#include "kernels/cuda/kernels.h"
+#include "kernels/cuda/gpu/kernels.h"
 #include "kernels/cuda/product.h"
 
 enum { GROUP_STEP = 64 };

@@ -13,7 +13,7 @@
  * the twenty-odd shapes of a picture's size (9.19).
  */
 #include "kernels/cuda/product.h"
-#include "kernels/cuda/product_kernels.h"
+#include "kernels/cuda/gpu/product_kernels.h"
 
 enum { TILE_STEP = 128, PRODUCT_TILE = 128 * 128 /* values of a product that a multiprocessor computes at a time */ };
 

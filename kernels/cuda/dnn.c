@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/dnn_attention.h"
+#include "kernels/cuda/cudnn/dnn_attention.h"
 
 enum { PLANS_MAX = 32 /* each holds a compiled kernel */ };
 

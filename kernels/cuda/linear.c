@@ -7,7 +7,7 @@
  * expanding can be measured by itself.
  */
 #include "kernels/cuda/product.h"
-#include "kernels/cuda/product_kernels.h"
+#include "kernels/cuda/gpu/product_kernels.h"
 
 enum { ROWS_STEP = 128 /* rows of a group: whole tiles of the product */ };
 

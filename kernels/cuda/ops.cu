@@ -3,7 +3,7 @@
  * becomes an error.
  */
 #include "kernels/cuda/cuda.cuh"
-#include "kernels/cuda/kernels.h"
+#include "kernels/cuda/gpu/kernels.h"
 
 /* A launcher's status. */
 static enum err_code launched(int status, const char *what, struct err *err)

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "kernels/cuda/cublaslt.h"
-#include "kernels/cuda/product_kernels.h"
+#include "kernels/cuda/gpu/product_kernels.h"
 
 /* NVIDIA's own advice for Hopper is 32 MiB; Ada needs less. The f32 sums of a refused product are made in parts of
  * whole tiles. */

@@ -2,7 +2,7 @@
  * gpu_bench - `inpaint-worker bench` as a program of its own, for machines that have a card, gcc, make and nvcc, but
  * none of the libraries for HTTP, TLS, JSON and pictures.
  */
-#include "worker/bench_command.h"
+#include "worker/cli/bench_command.h"
 
 int main(int argc, char **argv)
 {

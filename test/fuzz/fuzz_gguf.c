@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "kernels/quant.h"
-#include "models/gguf.h"
+#include "models/file/gguf.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

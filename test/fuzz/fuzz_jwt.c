@@ -2,7 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "worker/oidc.h"
+#include "worker/auth/oidc.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,7 +1,7 @@
 /* fuzz_sa_json - any text as FIREBASE_CREDENTIALS. */
 #include <stdint.h>
 
-#include "worker/service_account.h"
+#include "worker/google/service_account.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

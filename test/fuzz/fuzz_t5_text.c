@@ -2,7 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "models/t5_tokenizer.h"
+#include "models/text/t5_tokenizer.h"
 
 enum { MAX_IDS = 512 };
 

@@ -6,7 +6,7 @@
 #define TEST_GPU_DEVICE_H
 
 #include "kernels/ops.h"
-#include "models/flux.h"
+#include "models/flux/flux.h"
 #include "test/support/check.h"
 #include "test/support/sample.h"
 

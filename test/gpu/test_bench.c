@@ -5,9 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "models/bench.h"
-#include "models/bench_rates.h"
-#include "models/bench_sustain.h"
+#include "models/bench/bench.h"
+#include "models/bench/bench_rates.h"
+#include "models/bench/bench_sustain.h"
 #include "test/gpu/device.h"
 
 static struct backend *open_device(void)

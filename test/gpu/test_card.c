@@ -9,11 +9,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "models/bench_text.h"
-#include "models/fill.h"
-#include "models/fill_model.h"
-#include "models/gguf.h"
-#include "models/random_text.h"
+#include "models/bench/bench_text.h"
+#include "models/fill/fill.h"
+#include "models/fill/fill_model.h"
+#include "models/file/gguf.h"
+#include "models/bench/random_text.h"
 #include "test/gpu/device.h"
 #include "test/support/bytes.h"
 #include "test/support/golden.h"

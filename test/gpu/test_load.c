@@ -1,8 +1,8 @@
 /* What `bench load` does on a device: a file of weights through the loader, both ways of keeping them. */
 #include <unistd.h>
 
-#include "models/bench_load.h"
-#include "models/random_file.h"
+#include "models/bench/bench_load.h"
+#include "models/bench/random_file.h"
 #include "test/gpu/device.h"
 
 enum { VALUES = 12288 * 3072 };

@@ -8,11 +8,11 @@
 #include <string.h>
 
 #include "kernels/ops.h"
-#include "models/clip_text.h"
-#include "models/flux.h"
-#include "models/shards.h"
-#include "models/t5_encoder.h"
-#include "models/vae.h"
+#include "models/text/clip_text.h"
+#include "models/flux/flux.h"
+#include "models/file/shards.h"
+#include "models/text/t5_encoder.h"
+#include "models/vae/vae.h"
 #include "test/gpu/device.h"
 #include "test/support/golden.h"
 #include "test/support/model.h"

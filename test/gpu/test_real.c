@@ -9,9 +9,9 @@
 #include <string.h>
 
 #include "kernels/ops.h"
-#include "models/flux.h"
-#include "models/random_model.h"
-#include "models/vae.h"
+#include "models/flux/flux.h"
+#include "models/bench/random_model.h"
+#include "models/vae/vae.h"
 #include "test/gpu/device.h"
 
 /* bf16 inputs of matrix products, as in test_model.c; the official network has 57 blocks for as much. */

@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 #include "kernels/base/file.h"
-#include "models/fill.h"
-#include "models/fill_model.h"
-#include "models/prompt_pack_make.h"
-#include "models/self_check.h"
+#include "models/fill/fill.h"
+#include "models/fill/fill_model.h"
+#include "models/fill/prompt_pack_make.h"
+#include "models/fill/self_check.h"
 #include "test/gpu/device.h"
 #include "test/support/bytes.h"
 #include "test/support/golden.h"

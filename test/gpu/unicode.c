@@ -1,9 +1,9 @@
 /*
- * unicode.c - models/unicode.h on a machine without libutf8proc: ASCII, which is what the prompts of the golden cases
- * are. Other characters are taken as they are (vocabularies hold them) and belong to no class; a text with one is
+ * unicode.c - models/text/unicode.h on a machine without libutf8proc: ASCII, which is what the prompts of the golden
+ * cases are. Other characters are taken as they are (vocabularies hold them) and belong to no class; a text with one is
  * refused where it would have to be normalised.
  */
-#include "models/unicode.h"
+#include "models/text/unicode.h"
 
 /* Bytes of the character that starts with this one; 0: none does. */
 static size_t length_of(unsigned char first)

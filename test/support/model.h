@@ -5,8 +5,8 @@
 #define TEST_SUPPORT_MODEL_H
 
 #include "kernels/devarena.h"
-#include "models/tensor_file.h"
-#include "models/weights.h"
+#include "models/file/tensor_file.h"
+#include "models/file/weights.h"
 
 /* The backends that every machine has, and how near they come to the official f32 numbers. */
 struct rig_kind {

@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#include "kernels/cuda/kernels.h"
+#include "kernels/cuda/gpu/kernels.h"
 #include "test/gpu/dry/fake_cuda.h"
 
 enum { PAGE = 4096, HEADER = PAGE };

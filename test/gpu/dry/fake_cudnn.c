@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/cudnn.h"
+#include "kernels/cuda/cudnn/cudnn.h"
 #include "kernels/quant.h"
 
 enum { ATTRIBUTES_MAX = 12, VALUE_MAX = 64, N_ENGINES = 2, FAKE_WORKSPACE = 256, ERROR = 3000 };

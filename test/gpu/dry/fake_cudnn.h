@@ -1,6 +1,6 @@
 /*
  * fake_cudnn - cuDNN's attention as its documentation describes it, in plain loops, in the place of
- * kernels/cuda/cudnn.c. Its first engine is one whose result depends on timing, which nobody may take.
+ * kernels/cuda/cudnn/cudnn.c. Its first engine is one whose result depends on timing, which nobody may take.
  */
 #ifndef TEST_GPU_DRY_FAKE_CUDNN_H
 #define TEST_GPU_DRY_FAKE_CUDNN_H

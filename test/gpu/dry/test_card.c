@@ -2,7 +2,7 @@
 #include <math.h>
 
 #include "kernels/cuda/nvml.h"
-#include "models/bench_sustain.h"
+#include "models/bench/bench_sustain.h"
 #include "test/gpu/device.h"
 
 TEST(dry_card__has_the_figures_in_watts_and_megahertz)

@@ -1,5 +1,5 @@
 /* What bench_expanding runs: its two figures mean nothing unless the one expands every matrix and the other none. */
-#include "models/bench.h"
+#include "models/bench/bench.h"
 #include "test/gpu/device.h"
 #include "test/gpu/dry/fake_cuda.h"
 

@@ -2,11 +2,11 @@
  * How much the host queues for a step: kernels and products of a transformer of one head, whose operations go the same
  * ways as the real one's. What test/bench/RESULTS.md says about it is counted here.
  */
-#include "models/flux.h"
-#include "models/random_model.h"
+#include "models/flux/flux.h"
+#include "models/bench/random_model.h"
 #include "test/gpu/device.h"
 #include "test/gpu/dry/fake_cuda.h"
-#include "test/support/cuda_shim.h"
+#include "test/support/shim/cuda_shim.h"
 
 enum { ROWS = 2, COLS = 3, N_IMG = ROWS * COLS, N_TXT = 5 };
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "kernels/cuda/product.h"
-#include "models/bench_rates.h"
+#include "models/bench/bench_rates.h"
 #include "test/gpu/device.h"
 
 struct shape {

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "kernels/cuda/cublaslt.h"
-#include "kernels/cuda/dnn_attention.h"
+#include "kernels/cuda/cudnn/dnn_attention.h"
 #include "test/support/check.h"
 
 enum {

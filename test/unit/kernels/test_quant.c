@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "kernels/quant.h"
-#include "models/tensor_file.h"
+#include "models/file/tensor_file.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
 

@@ -1,0 +1,44 @@
+/*
+ * product_kernels - the launchers of the kernels around matrix products: what feeds them, what follows, and a product
+ * that takes any shape. As in kernels.h: device tensors, a cudaError_t as int.
+ */
+#ifndef KERNELS_CUDA_GPU_PRODUCT_KERNELS_H
+#define KERNELS_CUDA_GPU_PRODUCT_KERNELS_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "kernels/backend.h"
+#include "kernels/cuda/gpu/kernels.h"
+
+/* y = act(x + add + bias), any types and strides; add of y's shape, bias [cols], NULL for none; y may be x or add. */
+int k_activate(struct tensor *y, const struct tensor *x, const struct tensor *add, const struct tensor *bias,
+               enum activation act, cudaStream_t stream);
+
+/* d [m, n] = act(a [m, k] b' + add + bias): b [n, k], or [k, n] when transposed; a, b bf16, the others F32 or BF16;
+ * add, bias NULL for none. Slow: for shapes that nothing else takes. */
+int k_product_plain(struct tensor *d, const struct tensor *a, const struct tensor *b, bool b_transposed,
+                    const struct tensor *add, const struct tensor *bias, bool gelu_tanh, cudaStream_t stream);
+
+/*
+ * Rows [first, first + dst rows) of the matrix whose product with a convolution's weights [c_out, cols] is its output:
+ * a row a pixel of the output (its width `out_width`), taps by channels, then zeros up to dst's columns.
+ * x [H, W, C] F32 or BF16, dst BF16, columns a multiple of 8.
+ */
+int k_conv_rows(struct tensor *dst, const struct tensor *x, int64_t first, int64_t out_width, int kh, int kw,
+                const struct conv_args *args, cudaStream_t stream);
+
+/*
+ * A whole convolution on tensor cores, without a matrix of rows: op_conv2d's arguments, y and residual F32 or BF16 in
+ * any mixture, the same tensor or not; weights bf16 [c_out, kh * kw * c_in]. For what k_conv_mma_fits() lets through.
+ */
+bool k_conv_mma_fits(const struct tensor *x, const struct conv_weight *w);
+int k_conv_mma(struct tensor *y, const struct tensor *x, const struct conv_weight *w, const struct tensor *bias,
+               const struct tensor *residual, const struct conv_args *args, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

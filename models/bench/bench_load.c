@@ -1,0 +1,162 @@
+#include "models/bench/bench_load.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kernels/base/mapping.h"
+#include "kernels/bench_product.h"
+#include "models/file/tensor_file.h"
+
+enum { BUFFER_BYTES = 1 << 20, PAGE = 4096, DIRECTORY_BYTES = 256 << 20 /* address space */ };
+
+static enum err_code time_read(int fd, double *ret, struct err *err)
+{
+    char *buffer = malloc(BUFFER_BYTES);
+    ssize_t n = 1;
+    double begin;
+
+    if (!buffer)
+        return err_set(err, ERR_NOMEM, "no memory for a buffer");
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    begin = bench_clock();
+    for (off_t at = 0; n > 0; at += n)
+        n = pread(fd, buffer, BUFFER_BYTES, at);
+    *ret = bench_clock() - begin;
+    free(buffer);
+    return n < 0 ? err_set(err, ERR_IO, "read: %m") : ERR_OK;
+}
+
+static void touch(const void *p, size_t bytes, const void *end)
+{
+    (void)end;
+    for (size_t at = 0; at < bytes; at += PAGE)
+        (void)((const volatile char *)p)[at];
+}
+
+static enum err_code time_mapping(int fd, size_t bytes, void (*fn)(const void *, size_t, const void *), double *ret,
+                                  struct err *err)
+{
+    double begin;
+    void *p;
+
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    begin = bench_clock();
+    p = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED)
+        return err_set(err, ERR_IO, "mmap: %m");
+    fn(p, bytes, (const char *)p + bytes);
+    *ret = bench_clock() - begin;
+    (void)munmap(p, bytes);
+    return ERR_OK;
+}
+
+enum err_code bench_load(const char *path, struct bench_load *ret, struct err *err)
+{
+    struct bench_load b = { 0 };
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    enum err_code rc;
+
+    if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size == 0) {
+        rc = err_set(err, ERR_IO, "%s: not a file with contents that can be read", path);
+        goto out;
+    }
+    b.bytes = st.st_size;
+    rc = time_read(fd, &b.read_seconds[0], err);
+    if (!rc)
+        rc = time_mapping(fd, (size_t)b.bytes, touch, &b.touch_seconds, err);
+    if (!rc)
+        rc = time_mapping(fd, (size_t)b.bytes, mapping_read, &b.mapped_seconds, err);
+    if (!rc)
+        rc = time_read(fd, &b.read_seconds[1], err);
+    if (!rc)
+        *ret = b;
+out:
+    if (fd >= 0)
+        (void)close(fd);
+    return rc;
+}
+
+double bench_load_read_seconds(const struct bench_load *b)
+{
+    return fmin(b->read_seconds[0], b->read_seconds[1]);
+}
+
+/* --- into a backend --- */
+
+static int64_t own_memory(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    long long kib = 0;
+    char line[128];
+
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "RssAnon: %lld", &kib) == 1)
+            break;
+    if (f)
+        (void)fclose(f);
+    return kib * 1024;
+}
+
+static void forget(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    (void)close(fd);
+}
+
+static enum err_code load_matrices(const struct tensor_file *f, struct backend *be, struct bench_load_model *b,
+                                   struct err *err)
+{
+    enum err_code rc = ERR_OK;
+
+    for (int i = 0; i < f->n_entries && !rc; i++) {
+        const struct tensor_entry *e = &f->entries[i];
+        struct weight host = { .dtype = e->dtype, .data = e->data }, w;
+
+        if (e->n_dims != 2)
+            continue;
+        host.rows = e->dims[0];
+        host.cols = e->dims[1];
+        if (be->in_place)
+            mapping_read(e->data, e->bytes, f->map.ptr + f->map.len);
+        rc = be->ops->weight_load(be, &host, &w, err);
+        b->n_matrices++;
+        b->bytes += (int64_t)e->bytes;
+    }
+    return rc ? rc : be->ops->sync(be, err);
+}
+
+enum err_code bench_load_model(const char *path, struct backend *be, enum weight_mode mode,
+                               struct bench_load_model *ret, struct err *err)
+{
+    struct bench_load_model b = { 0 };
+    struct tensor_file file = { 0 };
+    struct arena a = { 0 };
+    enum err_code rc = arena_init(&a, DIRECTORY_BYTES, err);
+    double begin;
+
+    forget(path);
+    begin = bench_clock();
+    if (!rc)
+        rc = tensor_file_open(path, &a, &file, err);
+    if (!rc) {
+        backend_expect_weights(be, mode, tensor_file_expanded_bytes(&file));
+        rc = load_matrices(&file, be, &b, err);
+    }
+    b.seconds = bench_clock() - begin;
+    b.own_bytes = own_memory();
+    b.device_bytes = backend_memory(be).used;
+    if (!rc)
+        *ret = b;
+    arena_done(&a);
+    return rc;
+}

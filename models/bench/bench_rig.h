@@ -1,0 +1,35 @@
+/*
+ * bench_rig - what every benchmark of a network runs in: random weights, and the arenas of host and backend.
+ */
+#ifndef MODELS_BENCH_BENCH_RIG_H
+#define MODELS_BENCH_BENCH_RIG_H
+
+#include "kernels/bench_product.h"
+#include "kernels/devarena.h"
+#include "models/bench/bench_sustain.h"
+#include "models/bench/random_model.h"
+#include "models/file/weights.h"
+
+struct bench_rig {
+    const struct bench_options *o;
+    struct arena arena, scratch;
+    struct devarena weights, job_mem, step_mem; /* the last two are the benchmark's to open */
+    struct random_model made_up;
+    struct tensor_file file;
+    struct weight_set set;
+    struct weight_loader loader;
+};
+
+/* Matrices of type o->quant; with `share` the host holds one of a kind. */
+MUST_CHECK enum err_code bench_rig_open(struct bench_rig *r, const struct bench_options *o, bool share,
+                                        struct err *err);
+void bench_rig_close(struct bench_rig *r); /* half-opened, too */
+
+/* F32, from job_mem, with some values in it. */
+MUST_CHECK enum err_code bench_rig_input(struct bench_rig *r, struct tensor *t, int n_dims, const int64_t *dims,
+                                         struct err *err);
+
+/* A product large enough to reach the backend's best, with weights that need no expanding. */
+MUST_CHECK enum err_code bench_rig_product(struct bench_rig *r, struct bench_figure *f, struct err *err);
+
+#endif

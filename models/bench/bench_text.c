@@ -1,0 +1,130 @@
+#include "models/bench/bench_text.h"
+
+#include "models/bench/bench_rig.h"
+#include "models/bench/random_text.h"
+#include "models/fill/text_encode.h"
+
+static enum err_code make_up(struct bench_rig *r, const struct bench_text *b, struct err *err)
+{
+    enum err_code rc = random_model_add_t5(&r->made_up, b->t5_layers, err);
+
+    r->made_up.type = DT_BF16;
+    if (!rc)
+        rc = random_model_add_clip(&r->made_up, CLIP_VOCAB, b->clip_layers, err);
+    return rc ? rc : random_model_finish(&r->made_up, &r->file, err);
+}
+
+/* --- the runs --- */
+
+struct text_rig {
+    struct bench_rig rig;
+    struct text_encoder encoder; /* without tokenizers */
+    struct text_ids ids;
+    struct tensor prompt_embeds, pooled;
+};
+
+static enum err_code load(struct text_rig *r, struct bench_figure *f, struct err *err)
+{
+    struct backend *be = r->rig.o->be;
+    enum err_code rc = t5_weight_set(&r->rig.set, &r->rig.file, 1, err);
+    double begin;
+
+    backend_expect_weights(be, r->rig.o->weights, tensor_file_expanded_bytes(&r->rig.file));
+    begin = bench_clock();
+    if (!rc)
+        rc = t5_load(&r->encoder.t5, &r->rig.loader, &r->rig.arena, err);
+    if (!rc)
+        rc = clip_weight_set(&r->rig.set, &r->rig.file, 1, err);
+    if (!rc)
+        rc = clip_load(&r->encoder.clip, &r->rig.loader, &r->rig.arena, err);
+    if (!rc)
+        rc = be->ops->sync(be, err);
+    bench_keep_since(r->rig.o, f, begin);
+    return rc;
+}
+
+/* CLIP's end is at its last position: a text of full length. */
+static void make_ids(struct text_rig *r)
+{
+    r->ids.n_t5 = r->rig.o->n_txt;
+    for (int i = 0; i < r->ids.n_t5; i++)
+        r->ids.t5[i] = i * 61 % T5_VOCAB;
+    for (int i = 0; i < CLIP_MAX_IDS; i++)
+        r->ids.clip[i] = i * 631 % (CLIP_VOCAB - 1);
+    r->ids.clip[CLIP_MAX_IDS - 1] = CLIP_VOCAB - 1;
+}
+
+static enum err_code take_memory(struct text_rig *r, struct err *err)
+{
+    struct bench_rig *rig = &r->rig;
+    size_t step_bytes = 0, out_bytes = (size_t)(rig->o->n_txt * T5_WIDTH + CLIP_WIDTH) * sizeof(float) + 4096;
+    enum err_code rc = text_measure(&r->encoder, rig->o->n_txt, &step_bytes, err);
+
+    if (!rc)
+        rc = devarena_init(&rig->step_mem, rig->o->be, step_bytes, 0, err);
+    if (!rc)
+        rc = devarena_init(&rig->job_mem, rig->o->be, out_bytes, 0, err);
+    if (!rc)
+        rc = devarena_2d(&rig->job_mem, DT_F32, rig->o->n_txt, T5_WIDTH, &r->prompt_embeds, err);
+    return rc ? rc : devarena_1d(&rig->job_mem, DT_F32, CLIP_WIDTH, &r->pooled, err);
+}
+
+static enum err_code run_t5(void *ctx, struct err *err)
+{
+    struct text_rig *r = ctx;
+
+    return t5_encode(&r->encoder.t5, r->ids.t5, r->ids.n_t5, &r->prompt_embeds, &r->rig.step_mem, err);
+}
+
+static enum err_code run_clip(void *ctx, struct err *err)
+{
+    struct text_rig *r = ctx;
+
+    return clip_encode(&r->encoder.clip, r->ids.clip, CLIP_MAX_IDS, &r->pooled, &r->rig.step_mem, err);
+}
+
+/* n tokens through so many layers: values of matrices in one, and the width of attention. */
+static double flop(int n_layers, double n, double values, double width)
+{
+    return n_layers * (2 * n * values + 4 * n * n * width);
+}
+
+static int layers(int all, int max)
+{
+    return max > 0 && max < all ? max : all;
+}
+
+enum err_code bench_text(const struct bench_options *o, struct bench_text *ret, struct err *err)
+{
+    struct bench_text b = { .t5_layers = layers(BENCH_T5_LAYERS, o->max_layers),
+                            .clip_layers = layers(BENCH_CLIP_LAYERS, o->max_layers) };
+    struct text_rig r = { 0 };
+    enum err_code rc = bench_rig_open(&r.rig, o, !o->be->in_place, err);
+
+    if (!rc)
+        rc = make_up(&r.rig, &b, err);
+    if (!rc)
+        rc = load(&r, &b.load, err);
+    if (!rc)
+        rc = take_memory(&r, err);
+    if (!rc)
+        rc = bench_rig_product(&r.rig, &b.product, err);
+    if (rc)
+        goto out;
+    make_ids(&r);
+    b.t5.flop = flop(b.t5_layers, o->n_txt, 4.0 * T5_WIDTH * T5_WIDTH + 3.0 * T5_WIDTH * T5_FF, T5_WIDTH);
+    b.clip.flop =
+        flop(b.clip_layers, CLIP_MAX_IDS, 4.0 * CLIP_WIDTH * CLIP_WIDTH + 2.0 * CLIP_WIDTH * CLIP_MLP, CLIP_WIDTH);
+    rc = bench_sustain(o, &b.t5, run_t5, &r, err);
+    if (!rc)
+        rc = bench_sustain(o, &b.clip, run_clip, &r, err);
+    for (int i = 0; i < r.rig.file.n_entries; i++)
+        b.weight_bytes += r.rig.file.entries[i].bytes;
+    b.step_bytes = r.rig.step_mem.peak;
+    b.device_bytes = (size_t)backend_memory(o->be).used;
+    if (!rc)
+        *ret = b;
+out:
+    bench_rig_close(&r.rig);
+    return rc;
+}

@@ -1,0 +1,547 @@
+#include "models/file/gguf.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/file/name_index.h"
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are read as they lie in the file");
+
+enum { HEADER_BYTES = 24, MIN_PAIR_BYTES = 8 + 1 + 4 + 1, MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8 };
+
+/* Tensor types by their number in the file; dtype -1: known by name, not read. */
+static const struct {
+    const char *name;
+    int dtype;
+} types[] = {
+    [0] = { "F32", DT_F32 },     [1] = { "F16", DT_F16 },     [2] = { "Q4_0", DT_Q4_0 },
+    [3] = { "Q4_1", DT_Q4_1 },   [4] = { "Q4_2", -1 },        [5] = { "Q4_3", -1 },
+    [6] = { "Q5_0", DT_Q5_0 },   [7] = { "Q5_1", DT_Q5_1 },   [8] = { "Q8_0", DT_Q8_0 },
+    [9] = { "Q8_1", -1 },        [10] = { "Q2_K", DT_Q2_K },  [11] = { "Q3_K", DT_Q3_K },
+    [12] = { "Q4_K", DT_Q4_K },  [13] = { "Q5_K", DT_Q5_K },  [14] = { "Q6_K", DT_Q6_K },
+    [15] = { "Q8_K", -1 },       [16] = { "IQ2_XXS", -1 },    [17] = { "IQ2_XS", -1 },
+    [18] = { "IQ3_XXS", -1 },    [19] = { "IQ1_S", -1 },      [20] = { "IQ4_NL", DT_IQ4_NL },
+    [21] = { "IQ3_S", -1 },      [22] = { "IQ2_S", -1 },      [23] = { "IQ4_XS", DT_IQ4_XS },
+    [24] = { "I8", -1 },         [25] = { "I16", -1 },        [26] = { "I32", -1 },
+    [27] = { "I64", -1 },        [28] = { "F64", -1 },        [29] = { "IQ1_M", -1 },
+    [30] = { "BF16", DT_BF16 },  [31] = { "Q4_0_4_4", -1 },   [32] = { "Q4_0_4_8", -1 },
+    [33] = { "Q4_0_8_8", -1 },   [34] = { "TQ1_0", -1 },      [35] = { "TQ2_0", -1 },
+    [36] = { "IQ4_NL_4_4", -1 }, [37] = { "IQ4_NL_4_8", -1 }, [38] = { "IQ4_NL_8_8", -1 },
+    [39] = { "MXFP4", -1 },
+};
+enum { N_TYPES = sizeof types / sizeof *types };
+
+/* Bytes of a plain value; 0: string or array. */
+static const unsigned char value_bytes[GGUF_TYPE_COUNT] = {
+    [GGUF_U8] = 1,  [GGUF_I8] = 1,   [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4,
+    [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
+};
+
+/* The part of the file not read yet; the first failure stays, and reading on gives zeros. */
+struct reader {
+    struct span map;
+    size_t at;
+    struct err *err;
+    enum err_code rc;
+};
+
+static size_t bytes_left(const struct reader *r)
+{
+    return r->map.len - r->at;
+}
+
+/* The next n bytes, or NULL. */
+static const char *take(struct reader *r, uint64_t n)
+{
+    const char *p = r->map.ptr + r->at;
+
+    if (r->rc)
+        return NULL;
+    if (n > bytes_left(r)) {
+        r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: the file ends too early: %llu bytes wanted at byte %zu",
+                        (unsigned long long)n, r->at);
+        return NULL;
+    }
+    r->at += (size_t)n;
+    return p;
+}
+
+static uint32_t take_u32(struct reader *r)
+{
+    const char *p = take(r, 4);
+    uint32_t v = 0;
+
+    if (p)
+        memcpy(&v, p, 4);
+    return v;
+}
+
+static uint64_t take_u64(struct reader *r)
+{
+    const char *p = take(r, 8);
+    uint64_t v = 0;
+
+    if (p)
+        memcpy(&v, p, 8);
+    return v;
+}
+
+static struct span take_string(struct reader *r, uint64_t max_bytes, const char *what)
+{
+    uint64_t n = take_u64(r);
+    const char *p;
+
+    if (!r->rc && n > max_bytes)
+        r->rc = err_set(r->err, n > bytes_left(r) ? ERR_CORRUPT : ERR_TOO_LARGE, "GGUF: %s of %llu bytes at byte %zu",
+                        what, (unsigned long long)n, r->at);
+    p = take(r, n);
+    return (struct span){ p ? p : "", p ? (size_t)n : 0 };
+}
+
+static struct span take_name(struct reader *r, uint64_t max_bytes, const char *what)
+{
+    struct span name = take_string(r, max_bytes, what);
+
+    if (!r->rc && name.len == 0)
+        r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: an empty %s at byte %zu", what, r->at);
+    return name;
+}
+
+/* A number of things of which each takes at least min_bytes: checked before memory is taken for them. */
+static int take_count(struct reader *r, int max, const char *what)
+{
+    uint64_t n = take_u64(r);
+
+    if (!r->rc && n > INT64_MAX)
+        r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: a negative number of %s", what);
+    if (!r->rc && n > (uint64_t)max)
+        r->rc = err_set(r->err, ERR_TOO_LARGE, "GGUF: %llu %s, at most %d are read", (unsigned long long)n, what, max);
+    return r->rc ? 0 : (int)n;
+}
+
+static enum err_code check_room(struct reader *r, int n, int min_bytes, const char *what)
+{
+    if (!r->rc && (uint64_t)n * (uint64_t)min_bytes > bytes_left(r))
+        r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: %d %s cannot lie in the %zu bytes left", n, what, bytes_left(r));
+    return r->rc;
+}
+
+static void check_version(struct reader *r, uint32_t version)
+{
+    if (r->rc || version == 2 || version == 3)
+        return;
+    if (version != 0 && (version & 0xFFFF) == 0)
+        r->rc = err_set(r->err, ERR_UNSUPPORTED, "GGUF: the file is big-endian");
+    else
+        r->rc = err_set(r->err, ERR_UNSUPPORTED, "GGUF: version %u is not read, only 2 and 3", version);
+}
+
+static enum err_code read_array(struct reader *r, struct gguf_pair *p)
+{
+    uint32_t type = take_u32(r);
+    uint64_t n = take_u64(r);
+    size_t start = r->at, least;
+
+    if (r->rc)
+        return r->rc;
+    if (type == GGUF_ARRAY || type >= GGUF_TYPE_COUNT)
+        return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: key '%.*s': array of type %u", SPAN_ARG(p->key), type);
+    least = type == GGUF_STRING ? 8 : value_bytes[type];
+    if (n > bytes_left(r) / least)
+        return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: key '%.*s': an array of %llu values, but %zu bytes are left",
+                               SPAN_ARG(p->key), (unsigned long long)n, bytes_left(r));
+    p->is_array = true;
+    p->type = (enum gguf_type)type;
+    p->n = (int64_t)n;
+    if (type != GGUF_STRING)
+        (void)take(r, n * least);
+    for (uint64_t i = 0; type == GGUF_STRING && i < n && !r->rc; i++)
+        (void)take_string(r, GGUF_MAX_STRING_BYTES, "string");
+    p->bytes = (struct span){ r->map.ptr + start, r->at - start };
+    return r->rc;
+}
+
+static enum err_code read_pair(struct reader *r, struct gguf_pair *p)
+{
+    uint32_t type;
+    const char *value;
+
+    p->key = take_name(r, GGUF_MAX_KEY_BYTES, "key");
+    type = take_u32(r);
+    if (r->rc)
+        return r->rc;
+    if (type >= GGUF_TYPE_COUNT)
+        return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: key '%.*s' has value type %u", SPAN_ARG(p->key), type);
+    if (type == GGUF_ARRAY)
+        return read_array(r, p);
+    p->type = (enum gguf_type)type;
+    p->n = 1;
+    if (type == GGUF_STRING) {
+        p->bytes = take_string(r, GGUF_MAX_STRING_BYTES, "string");
+    } else {
+        value = take(r, value_bytes[type]);
+        p->bytes = (struct span){ value, value ? value_bytes[type] : 0 };
+    }
+    return r->rc;
+}
+
+static enum err_code read_alignment(struct gguf_meta *m, struct err *err)
+{
+    const struct gguf_pair *p = gguf_find(m, "general.alignment");
+
+    m->alignment = 32;
+    if (!p)
+        return ERR_OK;
+    if (p->is_array || p->type != GGUF_U32)
+        return err_set(err, ERR_CORRUPT, "GGUF: general.alignment is no u32");
+    memcpy(&m->alignment, p->bytes.ptr, 4);
+    if (m->alignment < 8 || m->alignment > GGUF_MAX_ALIGNMENT || (m->alignment & (m->alignment - 1)))
+        return err_set(err, ERR_CORRUPT, "GGUF: general.alignment is %u, not a power of two from 8 to %d", m->alignment,
+                       GGUF_MAX_ALIGNMENT);
+    return ERR_OK;
+}
+
+static enum err_code read_pairs(struct reader *r, struct arena *a, struct gguf_meta *m, int n)
+{
+    int twice;
+
+    if (check_room(r, n, MIN_PAIR_BYTES, "key-value pairs"))
+        return r->rc;
+    r->rc = arena_alloc(a, (size_t)n, sizeof *m->pairs, &m->pairs, r->err);
+    for (int i = 0; i < n && !r->rc; i++)
+        r->rc = read_pair(r, &m->pairs[i]);
+    if (r->rc)
+        return r->rc;
+    r->rc = name_index_build(a, m->pairs, n, sizeof *m->pairs, &m->index, &twice, r->err);
+    if (!r->rc && twice >= 0)
+        r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: key '%.*s' comes twice", SPAN_ARG(m->pairs[twice].key));
+    if (!r->rc) {
+        m->n_pairs = n;
+        r->rc = read_alignment(m, r->err);
+    }
+    return r->rc;
+}
+
+/* Dimensions, as the directory has them: the contiguous one last. */
+static enum err_code read_dims(struct reader *r, struct tensor_entry *e)
+{
+    uint32_t n = take_u32(r);
+
+    if (!r->rc && (n < 1 || n > TENSOR_MAX_DIMS))
+        r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s' has %u dimensions", SPAN_ARG(e->name), n);
+    if (r->rc)
+        return r->rc;
+    e->n_dims = (int)n;
+    for (int i = e->n_dims - 1; i >= 0; i--) {
+        uint64_t dim = take_u64(r);
+
+        if (!r->rc && (dim < 1 || dim > (uint64_t)1 << 31))
+            r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s' has a dimension of %llu", SPAN_ARG(e->name),
+                            (unsigned long long)dim);
+        e->dims[i] = (int64_t)dim;
+    }
+    return r->rc;
+}
+
+static enum err_code read_type(struct reader *r, struct tensor_entry *e)
+{
+    uint32_t type = take_u32(r);
+
+    if (r->rc)
+        return r->rc;
+    if (type >= N_TYPES || types[type].dtype < 0)
+        return r->rc = err_set(r->err, ERR_UNSUPPORTED, "GGUF: tensor '%.*s' has type %s (%u), which is not read",
+                               SPAN_ARG(e->name), type < N_TYPES ? types[type].name : "unknown", type);
+    e->dtype = (enum dtype)types[type].dtype;
+    return ERR_OK;
+}
+
+uint32_t gguf_tensor_type(enum dtype t)
+{
+    uint32_t type = 0;
+
+    while (type < N_TYPES && types[type].dtype != (int)t)
+        type++;
+    return type;
+}
+
+static enum err_code size_tensor(struct tensor_entry *e, struct err *err)
+{
+    const struct dtype_info *info = dtype_info(e->dtype);
+    int64_t cols = e->dims[e->n_dims - 1], values = cols;
+    size_t bytes = (size_t)(cols / info->block_elems) * (size_t)info->block_bytes;
+
+    if (cols % info->block_elems)
+        return err_set(err, ERR_CORRUPT, "GGUF: tensor '%.*s': rows of %lld values are no whole blocks of %s",
+                       SPAN_ARG(e->name), (long long)cols, info->name);
+    for (int i = 0; i < e->n_dims - 1; i++)
+        if (__builtin_mul_overflow(bytes, (size_t)e->dims[i], &bytes) ||
+            __builtin_mul_overflow(values, e->dims[i], &values))
+            return err_set(err, ERR_CORRUPT, "GGUF: tensor '%.*s': its size overflows", SPAN_ARG(e->name));
+    e->bytes = bytes;
+    return ERR_OK;
+}
+
+/* One tensor info; its offset goes to *ret_offset, for the place of the data is not known yet. */
+static enum err_code read_tensor(struct reader *r, uint32_t alignment, struct tensor_entry *e, uint64_t *ret_offset)
+{
+    e->name = take_name(r, GGUF_MAX_NAME_BYTES, "tensor name");
+    if (read_dims(r, e) || read_type(r, e))
+        return r->rc;
+    *ret_offset = take_u64(r);
+    if (r->rc)
+        return r->rc;
+    if (*ret_offset % alignment)
+        return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s': offset %llu is no multiple of %u",
+                               SPAN_ARG(e->name), (unsigned long long)*ret_offset, alignment);
+    return r->rc = size_tensor(e, r->err);
+}
+
+static enum err_code place_tensors(struct reader *r, uint32_t alignment, struct tensor_file *f, const uint64_t *offsets)
+{
+    size_t start = (r->at + alignment - 1) / alignment * alignment;
+
+    for (int i = 0; i < f->n_entries; i++) {
+        struct tensor_entry *e = &f->entries[i];
+
+        if (start > r->map.len || offsets[i] > r->map.len - start || e->bytes > r->map.len - start - offsets[i])
+            return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s' reaches beyond the end of the file",
+                                   SPAN_ARG(e->name));
+        e->data = r->map.ptr + start + offsets[i];
+    }
+    return ERR_OK;
+}
+
+static int compare_places(const void *x, const void *y, void *entries)
+{
+    const struct tensor_entry *a = (struct tensor_entry *)entries + *(const int *)x;
+    const struct tensor_entry *b = (struct tensor_entry *)entries + *(const int *)y;
+
+    return ((const char *)a->data > (const char *)b->data) - ((const char *)a->data < (const char *)b->data);
+}
+
+static enum err_code check_overlap(struct arena *a, const struct tensor_file *f, struct err *err)
+{
+    struct arena_mark mark = arena_mark(a);
+    int *order = NULL;
+    enum err_code rc = arena_alloc(a, (size_t)f->n_entries, sizeof *order, &order, err);
+
+    for (int i = 0; i < f->n_entries && !rc; i++)
+        order[i] = i;
+    if (!rc)
+        qsort_r(order, (size_t)f->n_entries, sizeof *order, compare_places, f->entries);
+    for (int i = 1; i < f->n_entries && !rc; i++) {
+        const struct tensor_entry *before = &f->entries[order[i - 1]], *e = &f->entries[order[i]];
+
+        if ((const char *)before->data + before->bytes > (const char *)e->data)
+            rc = err_set(err, ERR_CORRUPT, "GGUF: tensors '%.*s' and '%.*s' overlap", SPAN_ARG(before->name),
+                         SPAN_ARG(e->name));
+    }
+    arena_rewind(a, mark);
+    return rc;
+}
+
+static enum err_code read_tensors(struct reader *r, struct arena *a, struct tensor_file *f, int n)
+{
+    uint64_t *offsets = NULL;
+    int twice;
+
+    if (check_room(r, n, MIN_TENSOR_BYTES, "tensors"))
+        return r->rc;
+    r->rc = arena_alloc(a, (size_t)n, sizeof *f->entries, &f->entries, r->err);
+    if (!r->rc)
+        r->rc = arena_alloc(a, (size_t)n, sizeof *offsets, &offsets, r->err);
+    for (int i = 0; i < n && !r->rc; i++)
+        r->rc = read_tensor(r, f->gguf->alignment, &f->entries[i], &offsets[i]);
+    if (r->rc)
+        return r->rc;
+    f->n_entries = n;
+    r->rc = name_index_build(a, f->entries, n, sizeof *f->entries, &f->index, &twice, r->err);
+    if (!r->rc && twice >= 0)
+        r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s' comes twice", SPAN_ARG(f->entries[twice].name));
+    if (r->rc || place_tensors(r, f->gguf->alignment, f, offsets))
+        return r->rc;
+    return r->rc = check_overlap(a, f, r->err);
+}
+
+enum err_code gguf_parse(struct span map, struct arena *a, struct tensor_file *ret, struct err *err)
+{
+    struct reader r = { .map = map, .err = err };
+    struct tensor_file f = { .map = map };
+    int n_tensors, n_pairs;
+
+    if (map.len < HEADER_BYTES || memcmp(map.ptr, "GGUF", 4) != 0)
+        return err_set(err, ERR_CORRUPT, "GGUF: %s",
+                       map.len < HEADER_BYTES ? "the file ends in its header" : "no magic");
+    r.at = 4;
+    r.rc = arena_alloc(a, 1, sizeof *f.gguf, &f.gguf, err);
+    if (r.rc)
+        return r.rc;
+    f.gguf->version = take_u32(&r);
+    check_version(&r, f.gguf->version);
+    n_tensors = take_count(&r, TENSOR_FILE_MAX_TENSORS, "tensors");
+    n_pairs = take_count(&r, GGUF_MAX_PAIRS, "key-value pairs");
+    if (r.rc || read_pairs(&r, a, f.gguf, n_pairs) || read_tensors(&r, a, &f, n_tensors))
+        return r.rc;
+    f.path = ret->path;
+    *ret = f;
+    return ERR_OK;
+}
+
+const struct gguf_pair *gguf_find(const struct gguf_meta *m, const char *key)
+{
+    int i = m ? name_index_find(m->index, m->pairs, m->n_pairs, sizeof *m->pairs, span_of(key)) : -1;
+
+    return i < 0 ? NULL : &m->pairs[i];
+}
+
+static const struct gguf_pair *find_plain(const struct gguf_meta *m, const char *key)
+{
+    const struct gguf_pair *p = gguf_find(m, key);
+
+    return p && !p->is_array ? p : NULL;
+}
+
+bool gguf_string(const struct gguf_meta *m, const char *key, struct span *ret)
+{
+    const struct gguf_pair *p = find_plain(m, key);
+
+    if (!p || p->type != GGUF_STRING)
+        return false;
+    *ret = p->bytes;
+    return true;
+}
+
+/* A signed or unsigned integer of 1, 2, 4 or 8 bytes. */
+static bool read_int(const struct gguf_pair *p, int64_t *ret)
+{
+    bool is_signed = p->type == GGUF_I8 || p->type == GGUF_I16 || p->type == GGUF_I32 || p->type == GGUF_I64;
+    unsigned spare_bits = 64 - 8 * (unsigned)p->bytes.len;
+    uint64_t v = 0;
+
+    if (p->type == GGUF_F32 || p->type == GGUF_F64 || p->type == GGUF_BOOL || p->type == GGUF_STRING)
+        return false;
+    memcpy(&v, p->bytes.ptr, p->bytes.len);
+    if (!is_signed && v > INT64_MAX)
+        return false;
+    *ret = is_signed ? (int64_t)(v << spare_bits) >> spare_bits : (int64_t)v;
+    return true;
+}
+
+bool gguf_int(const struct gguf_meta *m, const char *key, int64_t *ret)
+{
+    const struct gguf_pair *p = find_plain(m, key);
+
+    return p && read_int(p, ret);
+}
+
+bool gguf_double(const struct gguf_meta *m, const char *key, double *ret)
+{
+    const struct gguf_pair *p = find_plain(m, key);
+    float f;
+
+    if (p && p->type == GGUF_F64) {
+        memcpy(ret, p->bytes.ptr, sizeof *ret);
+        return true;
+    }
+    if (!p || p->type != GGUF_F32)
+        return false;
+    memcpy(&f, p->bytes.ptr, sizeof f);
+    *ret = (double)f;
+    return true;
+}
+
+bool gguf_bool(const struct gguf_meta *m, const char *key, bool *ret)
+{
+    const struct gguf_pair *p = find_plain(m, key);
+
+    if (!p || p->type != GGUF_BOOL)
+        return false;
+    *ret = p->bytes.ptr[0] != 0;
+    return true;
+}
+
+static enum err_code find_array(const struct gguf_meta *m, const char *key, enum gguf_type type, enum gguf_type or_type,
+                                const struct gguf_pair **ret, struct err *err)
+{
+    const struct gguf_pair *p = gguf_find(m, key);
+
+    if (!p)
+        return err_set(err, ERR_NOT_FOUND, "GGUF: no key '%s'", key);
+    if (!p->is_array || (p->type != type && p->type != or_type))
+        return err_set(err, ERR_CORRUPT, "GGUF: key '%s' is not the array it should be", key);
+    *ret = p;
+    return ERR_OK;
+}
+
+enum err_code gguf_strings(const struct gguf_meta *m, const char *key, struct arena *a, struct span **ret,
+                           int64_t *ret_n, struct err *err)
+{
+    const struct gguf_pair *p = NULL;
+    struct span *strings = NULL;
+    enum err_code rc = find_array(m, key, GGUF_STRING, GGUF_STRING, &p, err);
+
+    if (!rc)
+        rc = arena_alloc(a, (size_t)p->n, sizeof *strings, &strings, err);
+    if (rc)
+        return rc;
+    for (size_t i = 0, at = 0; i < (size_t)p->n; i++) { /* lengths were checked when the file was opened */
+        uint64_t len;
+
+        memcpy(&len, p->bytes.ptr + at, 8);
+        strings[i] = (struct span){ p->bytes.ptr + at + 8, (size_t)len };
+        at += 8 + (size_t)len;
+    }
+    *ret = strings;
+    *ret_n = p->n;
+    return ERR_OK;
+}
+
+/* An array of 4-byte values. */
+static enum err_code copy_words(const struct gguf_pair *p, struct arena *a, void *ret, int64_t *ret_n, struct err *err)
+{
+    void *words = NULL;
+    enum err_code rc = arena_alloc(a, (size_t)p->n, 4, &words, err);
+
+    if (rc)
+        return rc;
+    if (p->n)
+        memcpy(words, p->bytes.ptr, p->bytes.len);
+    *(void **)ret = words;
+    *ret_n = p->n;
+    return ERR_OK;
+}
+
+enum err_code gguf_floats(const struct gguf_meta *m, const char *key, struct arena *a, float **ret, int64_t *ret_n,
+                          struct err *err)
+{
+    const struct gguf_pair *p = NULL;
+    enum err_code rc = find_array(m, key, GGUF_F32, GGUF_F32, &p, err);
+
+    return rc ? rc : copy_words(p, a, ret, ret_n, err);
+}
+
+enum err_code gguf_ints(const struct gguf_meta *m, const char *key, struct arena *a, int32_t **ret, int64_t *ret_n,
+                        struct err *err)
+{
+    const struct gguf_pair *p = NULL;
+    enum err_code rc = find_array(m, key, GGUF_I32, GGUF_U32, &p, err);
+
+    if (!rc)
+        rc = copy_words(p, a, ret, ret_n, err);
+    for (int64_t i = 0; !rc && p->type == GGUF_U32 && i < p->n; i++)
+        if ((*ret)[i] < 0)
+            rc = err_set(err, ERR_CORRUPT, "GGUF: key '%s' holds a number over 2^31", key);
+    return rc;
+}
+
+enum err_code gguf_bytes(const struct gguf_meta *m, const char *key, struct span *ret, struct err *err)
+{
+    const struct gguf_pair *p = NULL;
+    enum err_code rc = find_array(m, key, GGUF_U8, GGUF_I8, &p, err);
+
+    if (!rc)
+        *ret = p->bytes;
+    return rc;
+}

@@ -1,0 +1,479 @@
+#include "models/file/safetensors.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/json_scan.h"
+#include "kernels/base/out_file.h"
+#include "models/file/name_index.h"
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are read as they lie in the file");
+
+enum { LENGTH_BYTES = 8 };
+
+/* All types of the format; dtype -1: only sized. */
+static const struct {
+    const char *name;
+    int bytes, dtype;
+} types[] = {
+    { "F32", 4, DT_F32 }, { "F16", 2, DT_F16 }, { "BF16", 2, DT_BF16 }, { "F8_E4M3", 1, DT_F8_E4M3 },
+    { "I32", 4, DT_I32 }, { "I64", 8, DT_I64 }, { "U8", 1, DT_U8 },     { "BOOL", 1, -1 },
+    { "I8", 1, -1 },      { "F8_E5M2", 1, -1 }, { "I16", 2, -1 },       { "U16", 2, -1 },
+    { "U32", 4, -1 },     { "U64", 8, -1 },     { "F64", 8, -1 },
+};
+enum { N_TYPES = sizeof types / sizeof *types };
+
+/* One tensor as the header states it; begin and end count from the start of the buffer. */
+struct header_entry {
+    struct tensor_entry e;
+    bool readable;
+    int64_t begin, end;
+    bool has_dtype, has_shape, has_offsets;
+};
+
+static enum err_code broken(struct span name, const char *what, struct err *err)
+{
+    return err_set(err, ERR_CORRUPT, "safetensors: tensor '%.*s': %s", SPAN_ARG(name), what);
+}
+
+/* Exact, not negative; the scanner has just got the value. */
+static bool take_size(const struct json_scan *s, enum json_event ev, int64_t *ret)
+{
+    return ev == JSON_NUMBER && json_int64(s->raw, ret) && *ret >= 0;
+}
+
+static enum err_code read_dtype(struct json_scan *s, struct header_entry *h, int *ret_bytes, struct err *err)
+{
+    if (json_scan_next(s) != JSON_STRING)
+        return broken(h->e.name, "dtype is no string", err);
+    for (int i = 0; i < N_TYPES; i++) {
+        if (!span_is(s->raw, types[i].name))
+            continue;
+        *ret_bytes = types[i].bytes;
+        h->readable = types[i].dtype >= 0;
+        h->e.dtype = h->readable ? (enum dtype)types[i].dtype : DT_U8;
+        h->has_dtype = true;
+        return ERR_OK;
+    }
+    return err_set(err, ERR_UNSUPPORTED, "safetensors: tensor '%.*s' has the unknown type '%.*s'", SPAN_ARG(h->e.name),
+                   SPAN_ARG(s->raw));
+}
+
+static enum err_code read_shape(struct json_scan *s, struct header_entry *h, struct err *err)
+{
+    enum json_event ev;
+
+    if (json_scan_next(s) != JSON_ARRAY)
+        return broken(h->e.name, "shape is no list", err);
+    while ((ev = json_scan_next(s)) != JSON_ARRAY_END) {
+        if (h->e.n_dims == SAFETENSORS_MAX_DIMS)
+            return broken(h->e.name, "more than 8 dimensions", err);
+        if (!take_size(s, ev, &h->e.dims[h->e.n_dims++]))
+            return broken(h->e.name, "a dimension is no size", err);
+    }
+    h->has_shape = true;
+    return ERR_OK;
+}
+
+static enum err_code read_offsets(struct json_scan *s, struct header_entry *h, struct err *err)
+{
+    if (json_scan_next(s) != JSON_ARRAY || !take_size(s, json_scan_next(s), &h->begin) ||
+        !take_size(s, json_scan_next(s), &h->end) || json_scan_next(s) != JSON_ARRAY_END)
+        return broken(h->e.name, "data_offsets is no pair of sizes", err);
+    if (h->end < h->begin)
+        return broken(h->e.name, "data_offsets ends before it begins", err);
+    h->has_offsets = true;
+    return ERR_OK;
+}
+
+/* Shape times type must be the length of the range. */
+static enum err_code size_tensor(struct header_entry *h, int value_bytes, struct err *err)
+{
+    int64_t bytes = value_bytes;
+    bool overflow = false;
+
+    for (int i = 0; i < h->e.n_dims && !overflow; i++)
+        overflow = __builtin_mul_overflow(bytes, h->e.dims[i], &bytes);
+    if (overflow)
+        return broken(h->e.name, "its size overflows", err);
+    if (bytes != h->end - h->begin)
+        return broken(h->e.name, "data_offsets does not fit shape and type", err);
+    h->e.bytes = (size_t)bytes;
+    return ERR_OK;
+}
+
+static enum err_code read_tensor(struct json_scan *s, struct header_entry *h, struct err *err)
+{
+    enum err_code rc = ERR_OK;
+    int value_bytes = 0;
+
+    if (json_scan_next(s) != JSON_OBJECT)
+        return broken(h->e.name, "no object", err);
+    while (!rc && json_scan_next(s) == JSON_KEY) {
+        if (span_is(s->raw, "dtype"))
+            rc = read_dtype(s, h, &value_bytes, err);
+        else if (span_is(s->raw, "shape"))
+            rc = read_shape(s, h, err);
+        else if (span_is(s->raw, "data_offsets"))
+            rc = read_offsets(s, h, err);
+        else if (!json_scan_skip(s, json_scan_next(s)))
+            rc = broken(h->e.name, "a broken field", err);
+    }
+    if (!rc && !(h->has_dtype && h->has_shape && h->has_offsets))
+        rc = broken(h->e.name, "dtype, shape or data_offsets is missing", err);
+    return rc ? rc : size_tensor(h, value_bytes, err);
+}
+
+static enum err_code read_name(const struct json_scan *s, struct arena *a, struct span *ret, struct err *err)
+{
+    char buf[TENSOR_NAME_MAX + 1], *name = NULL;
+    size_t len;
+    enum err_code rc;
+
+    if (!json_unescape(s->raw, buf, sizeof buf, &len))
+        return err_set(err, ERR_TOO_LARGE, "safetensors: a tensor name of more than %d bytes: '%.*s...'",
+                       TENSOR_NAME_MAX, SPAN_ARG(s->raw));
+    rc = span_dup(a, (struct span){ buf, len }, &name, err);
+    if (!rc)
+        *ret = (struct span){ name, len };
+    return rc;
+}
+
+/* An object of strings; its text is kept and read when somebody asks. */
+static enum err_code read_metadata(struct json_scan *s, struct tensor_file *f, struct err *err)
+{
+    enum json_event ev = json_scan_next(s);
+    size_t start = s->at - 1;
+
+    if (ev != JSON_OBJECT)
+        return err_set(err, ERR_CORRUPT, "safetensors: __metadata__ is no object");
+    while (json_scan_next(s) == JSON_KEY)
+        if (json_scan_next(s) != JSON_STRING)
+            return err_set(err, ERR_CORRUPT, "safetensors: a value of __metadata__ is no string");
+    f->metadata = (struct span){ s->text.ptr + start, s->at - start };
+    return ERR_OK;
+}
+
+static bool is_metadata(const struct json_scan *s)
+{
+    char buf[sizeof "__metadata__"];
+    size_t len;
+
+    return json_unescape(s->raw, buf, sizeof buf, &len) && strcmp(buf, "__metadata__") == 0;
+}
+
+/* The number of tensors, so that memory is taken for what is there. The text is known to be JSON. */
+static enum err_code count_tensors(struct span header, int *ret_n, struct err *err)
+{
+    struct json_scan s;
+    int n = 0;
+
+    json_scan_init(&s, header);
+    if (json_scan_next(&s) != JSON_OBJECT)
+        return err_set(err, ERR_CORRUPT, "safetensors: the header is no object");
+    while (json_scan_next(&s) == JSON_KEY) {
+        n += !is_metadata(&s);
+        if (n > TENSOR_FILE_MAX_TENSORS)
+            return err_set(err, ERR_TOO_LARGE, "safetensors: more than %d tensors", TENSOR_FILE_MAX_TENSORS);
+        if (!json_scan_skip(&s, json_scan_next(&s)))
+            return err_set(err, ERR_CORRUPT, "safetensors: a broken header");
+    }
+    *ret_n = n;
+    return ERR_OK;
+}
+
+static enum err_code read_header(struct span header, struct arena *a, struct tensor_file *f, struct header_entry *h,
+                                 struct err *err)
+{
+    struct json_scan s;
+    enum err_code rc = ERR_OK;
+    int i = 0;
+
+    json_scan_init(&s, header);
+    (void)json_scan_next(&s);
+    while (!rc && json_scan_next(&s) == JSON_KEY) {
+        if (is_metadata(&s)) {
+            rc = read_metadata(&s, f, err);
+            continue;
+        }
+        rc = read_name(&s, a, &h[i].e.name, err);
+        if (!rc)
+            rc = read_tensor(&s, &h[i], err);
+        i++;
+    }
+    return rc;
+}
+
+static int compare_places(const void *x, const void *y, void *entries)
+{
+    const struct header_entry *a = (struct header_entry *)entries + *(const int *)x;
+    const struct header_entry *b = (struct header_entry *)entries + *(const int *)y;
+
+    if (a->begin != b->begin)
+        return a->begin < b->begin ? -1 : 1;
+    return (a->end > b->end) - (a->end < b->end);
+}
+
+/* The ranges tile the buffer: no hole, no overlap, nothing behind the last. */
+static enum err_code check_tiling(struct header_entry *h, int n, int *order, size_t buffer_bytes, struct err *err)
+{
+    int64_t end = 0;
+
+    for (int i = 0; i < n; i++)
+        order[i] = i;
+    qsort_r(order, (size_t)n, sizeof *order, compare_places, h);
+    for (int i = 0; i < n; i++) {
+        const struct header_entry *e = &h[order[i]];
+
+        if (e->begin != end)
+            return broken(e->e.name, e->begin < end ? "it overlaps another" : "a hole lies before its data", err);
+        end = e->end;
+    }
+    if ((uint64_t)end != buffer_bytes)
+        return err_set(err, ERR_CORRUPT, "safetensors: the tensors take %" PRId64 " bytes, the file has %zu", end,
+                       buffer_bytes);
+    return ERR_OK;
+}
+
+/* Copies the readable entries to the directory. */
+static enum err_code make_directory(const struct header_entry *h, int n, const char *buffer, struct arena *a,
+                                    struct tensor_file *f, struct err *err)
+{
+    int twice;
+    enum err_code rc = arena_alloc(a, (size_t)n, sizeof *f->entries, &f->entries, err);
+
+    if (rc)
+        return rc;
+    for (int i = 0; i < n; i++) {
+        if (!h[i].readable)
+            continue;
+        f->entries[f->n_entries] = h[i].e;
+        f->entries[f->n_entries++].data = buffer + h[i].begin;
+    }
+    rc = name_index_build(a, f->entries, f->n_entries, sizeof *f->entries, &f->index, &twice, err);
+    if (!rc && twice >= 0) /* json_check has refused it; kept so that the index never depends on that */
+        rc = broken(f->entries[twice].name, "it comes twice", err);
+    return rc;
+}
+
+/* The header's text; the rest of the file is the buffer. */
+static enum err_code find_header(struct span map, struct span *ret, struct err *err)
+{
+    uint64_t n;
+
+    if (map.len < LENGTH_BYTES)
+        return err_set(err, ERR_CORRUPT, "safetensors: the file ends in its header length");
+    memcpy(&n, map.ptr, LENGTH_BYTES);
+    if (n > SAFETENSORS_MAX_HEADER_BYTES)
+        return err_set(err, ERR_TOO_LARGE, "safetensors: a header of %" PRIu64 " bytes, at most %d are read", n,
+                       SAFETENSORS_MAX_HEADER_BYTES);
+    if (n > map.len - LENGTH_BYTES)
+        return err_set(err, ERR_CORRUPT, "safetensors: a header of %" PRIu64 " bytes in a file of %zu", n, map.len);
+    if (n == 0 || map.ptr[LENGTH_BYTES] != '{')
+        return err_set(err, ERR_CORRUPT, "safetensors: the header does not begin with '{'");
+    *ret = (struct span){ map.ptr + LENGTH_BYTES, (size_t)n };
+    return ERR_OK;
+}
+
+enum err_code safetensors_parse(struct span map, struct arena *a, struct tensor_file *ret, struct err *err)
+{
+    struct tensor_file f = { .map = map };
+    struct header_entry *h = NULL;
+    struct span header = { 0 };
+    int *order = NULL, n = 0;
+    enum err_code rc = find_header(map, &header, err);
+
+    if (rc)
+        return rc;
+    rc = json_check(header, SAFETENSORS_MAX_DEPTH, err);
+    if (rc)
+        (void)err_prefix(err, "safetensors header");
+    else
+        rc = count_tensors(header, &n, err);
+    if (rc)
+        return rc;
+    h = calloc((size_t)n + 1, sizeof *h);
+    order = calloc((size_t)n + 1, sizeof *order);
+    if (!h || !order) {
+        rc = err_set(err, ERR_NOMEM, "safetensors: no memory for %d tensors", n);
+        goto out;
+    }
+    rc = read_header(header, a, &f, h, err);
+    if (!rc)
+        rc = check_tiling(h, n, order, map.len - LENGTH_BYTES - header.len, err);
+    if (!rc)
+        rc = make_directory(h, n, header.ptr + header.len, a, &f, err);
+    if (!rc) {
+        f.path = ret->path;
+        *ret = f;
+    }
+out:
+    free(h);
+    free(order);
+    return rc;
+}
+
+enum err_code tensor_file_metadata(const struct tensor_file *f, const char *key, struct arena *a, const char **ret,
+                                   struct err *err)
+{
+    struct arena_mark mark = arena_mark(a);
+    struct json_scan s;
+    enum err_code rc;
+    char *buf = NULL;
+    size_t len;
+    bool found = false;
+
+    rc = arena_alloc(a, f->metadata.len + 1, 1, &buf, err); /* unescaping never makes longer */
+    if (rc)
+        return rc;
+    json_scan_init(&s, f->metadata);
+    (void)json_scan_next(&s);
+    while (!found && json_scan_next(&s) == JSON_KEY) {
+        found =
+            json_unescape(s.raw, buf, f->metadata.len + 1, &len) && span_eq((struct span){ buf, len }, span_of(key));
+        (void)json_scan_next(&s);
+    }
+    if (found && json_unescape(s.raw, buf, f->metadata.len + 1, &len)) {
+        *ret = buf;
+        return ERR_OK;
+    }
+    arena_rewind(a, mark);
+    return err_set(err, ERR_NOT_FOUND, "%s: no metadata '%s'", f->path ? f->path : "safetensors", key);
+}
+
+static void put_string(FILE *out, const char *text)
+{
+    (void)fputc('"', out);
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        if (*p == '"' || *p == '\\')
+            (void)fprintf(out, "\\%c", *p);
+        else if (*p < 0x20)
+            (void)fprintf(out, "\\u%04x", *p);
+        else
+            (void)fputc(*p, out);
+    }
+    (void)fputc('"', out);
+}
+
+static void put_metadata(FILE *out, const struct metadata_pair *metadata, int n)
+{
+    (void)fputs("\"__metadata__\":{", out);
+    for (int i = 0; i < n; i++) {
+        if (i)
+            (void)fputc(',', out);
+        put_string(out, metadata[i].key);
+        (void)fputc(':', out);
+        put_string(out, metadata[i].value);
+    }
+    (void)fputc('}', out);
+}
+
+static const char *type_name(enum dtype t)
+{
+    for (int i = 0; i < N_TYPES; i++)
+        if (types[i].dtype == (int)t)
+            return types[i].name;
+    return NULL;
+}
+
+static enum err_code written_bytes(const struct tensor_write *t, size_t *ret, struct err *err)
+{
+    size_t bytes = type_name(t->dtype) ? (size_t)dtype_info(t->dtype)->block_bytes : 0;
+
+    if (!bytes || t->n_dims < 0 || t->n_dims > SAFETENSORS_MAX_DIMS)
+        return err_set(err, ERR_INVALID, "safetensors: '%s' cannot be written: type or rank", t->name);
+    for (int i = 0; i < t->n_dims; i++)
+        if (t->dims[i] < 0 || __builtin_mul_overflow(bytes, (size_t)t->dims[i], &bytes))
+            return err_set(err, ERR_INVALID, "safetensors: '%s' cannot be written: its size", t->name);
+    *ret = bytes;
+    return ERR_OK;
+}
+
+static enum err_code put_tensors(FILE *out, const struct tensor_write *tensors, int n, bool comma, struct err *err)
+{
+    size_t at = 0, bytes;
+
+    for (int i = 0; i < n; i++) {
+        const struct tensor_write *t = &tensors[i];
+        enum err_code rc = written_bytes(t, &bytes, err);
+
+        if (rc)
+            return rc;
+        if (i || comma)
+            (void)fputc(',', out);
+        put_string(out, t->name);
+        (void)fprintf(out, ":{\"dtype\":\"%s\",\"shape\":[", type_name(t->dtype));
+        for (int d = 0; d < t->n_dims; d++)
+            (void)fprintf(out, "%s%" PRId64, d ? "," : "", t->dims[d]);
+        (void)fprintf(out, "],\"data_offsets\":[%zu,%zu]}", at, at + bytes);
+        at += bytes;
+    }
+    return ERR_OK;
+}
+
+/* The header, padded so that the data begins at a multiple of 8, and held against the reader's own rules. */
+static enum err_code make_header(const struct tensor_write *tensors, int n_tensors,
+                                 const struct metadata_pair *metadata, int n_metadata, char **ret_text, size_t *ret_len,
+                                 struct err *err)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    enum err_code rc;
+    bool good;
+
+    if (!out)
+        return err_set(err, ERR_NOMEM, "safetensors: no memory for a header");
+    (void)fputc('{', out);
+    if (n_metadata)
+        put_metadata(out, metadata, n_metadata);
+    rc = put_tensors(out, tensors, n_tensors, n_metadata > 0, err);
+    (void)fputc('}', out);
+    while (ftell(out) % 8)
+        (void)fputc(' ', out);
+    good = !ferror(out);
+    if ((fclose(out) || !good) && !rc)
+        rc = err_set(err, ERR_NOMEM, "safetensors: no memory for a header");
+    if (!rc && len > SAFETENSORS_MAX_HEADER_BYTES)
+        rc = err_set(err, ERR_INVALID, "safetensors: a header of %zu bytes", len);
+    if (!rc && json_check((struct span){ text, len }, SAFETENSORS_MAX_DEPTH, err))
+        rc = ERR_INVALID;
+    if (rc) {
+        free(text);
+        return rc;
+    }
+    *ret_text = text;
+    *ret_len = len;
+    return ERR_OK;
+}
+
+enum err_code safetensors_write(const char *path, const struct tensor_write *tensors, int n_tensors,
+                                const struct metadata_pair *metadata, int n_metadata, struct err *err)
+{
+    struct out_file *out = NULL;
+    char *header = NULL;
+    size_t header_len = 0, bytes = 0;
+    uint64_t stored_len;
+    enum err_code rc = make_header(tensors, n_tensors, metadata, n_metadata, &header, &header_len, err);
+
+    if (!rc)
+        rc = out_file_open(&out, path, err);
+    if (rc)
+        goto out;
+    stored_len = header_len;
+    out_file_write(out, &stored_len, sizeof stored_len);
+    out_file_write(out, header, header_len);
+    for (int i = 0; i < n_tensors && !rc; i++) {
+        rc = written_bytes(&tensors[i], &bytes, err);
+        if (!rc)
+            out_file_write(out, tensors[i].data, bytes);
+    }
+    if (out_file_close(out, !rc, err) && !rc)
+        rc = ERR_IO;
+out:
+    free(header);
+    return rc;
+}

@@ -1,0 +1,44 @@
+#include "models/file/weight_digest.h"
+
+#include <stdio.h>
+
+#include "kernels/base/crc32c.h"
+
+static uint64_t mix(uint64_t hash, const void *bytes, size_t n)
+{
+    const unsigned char *p = bytes;
+
+    for (size_t i = 0; i < n; i++)
+        hash = (hash ^ p[i]) * 1099511628211u;
+    return hash;
+}
+
+static uint64_t mix_entry(uint64_t hash, const struct tensor_file *f, const struct tensor_entry *e)
+{
+    int64_t place = (const char *)e->data - f->map.ptr;
+
+    hash = mix(hash, e->name.ptr, e->name.len);
+    hash = mix(hash, dtype_info(e->dtype)->name, strlen(dtype_info(e->dtype)->name));
+    hash = mix(hash, e->dims, (size_t)e->n_dims * sizeof *e->dims);
+    return mix(hash, &place, sizeof place);
+}
+
+void weight_digest(const struct shards *s, bool vectors, char ret[WEIGHT_DIGEST_SIZE])
+{
+    uint64_t hash = 14695981039346656037u;
+    uint32_t crc = 0;
+    int n;
+
+    for (int i = 0; i < s->n_files; i++) {
+        const struct tensor_file *f = &s->files[i];
+
+        for (const struct tensor_entry *e = f->entries; e < f->entries + f->n_entries; e++) {
+            hash = mix_entry(hash, f, e);
+            if (vectors && e->n_dims == 1)
+                crc = crc32c(crc, e->data, e->bytes);
+        }
+    }
+    n = snprintf(ret, WEIGHT_DIGEST_SIZE, "%lld-%016llx", (long long)shards_bytes(s), (unsigned long long)hash);
+    if (vectors)
+        (void)snprintf(ret + n, (size_t)(WEIGHT_DIGEST_SIZE - n), "-%08x", crc);
+}

@@ -1,0 +1,264 @@
+#include "models/fill/self_check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/base/crc32c.h"
+#include "models/fill/fill_model.h"
+
+enum {
+    SIDE = 64, /* pixels */
+    T5_LEN = 64,
+    KEPT_MAX = 5
+};
+static const char *const kept_names[KEPT_MAX] = { "prompt_embeds", "pooled_prompt_embeds", "masked_latents",
+                                                  "latents_0", "image_f32" };
+/* Address space: tokenizing takes most. */
+static const size_t arena_bytes = (size_t)256 << 20;
+
+struct kept { /* what a run leaves */
+    struct arena *a;
+    struct tensor_write t[KEPT_MAX];
+    int n;
+};
+
+struct check {
+    struct fill_model *m;
+    struct arena a, run; /* values and file; of a run */
+    struct fill_request r;
+    struct image picture, mask;
+    char *path, *model;
+};
+
+/* --- the run --- */
+
+static enum err_code keep(void *ctx, const char *name, int n_dims, const int64_t *dims, const float *data,
+                          struct err *err)
+{
+    struct kept *k = ctx;
+    struct tensor_write t = { .dtype = DT_F32, .n_dims = n_dims };
+    void *copy = NULL;
+    size_t n = 1;
+    enum err_code rc;
+
+    for (int i = 0; i < KEPT_MAX; i++)
+        if (!strcmp(name, kept_names[i]))
+            t.name = kept_names[i];
+    if (!t.name || k->n == KEPT_MAX)
+        return ERR_OK;
+    for (int i = 0; i < n_dims; i++)
+        n *= (size_t)(t.dims[i] = dims[i]);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(data[i]))
+            return err_set(err, ERR_NUMERIC, "%s hold NaN or infinity", name);
+    rc = arena_alloc(k->a, n, sizeof *data, &copy, err);
+    if (rc)
+        return rc;
+    t.data = memcpy(copy, data, n * sizeof *data);
+    k->t[k->n++] = t;
+    return ERR_OK;
+}
+
+static enum err_code make_pictures(struct check *c, struct err *err)
+{
+    int width = c->r.width, height = c->r.height;
+    enum err_code rc = image_new(&c->a, width, height, 3, &c->picture, err);
+
+    if (!rc)
+        rc = image_new(&c->a, width, height, 1, &c->mask, err);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < image_bytes(&c->picture); i++)
+        c->picture.pixels[i] = (uint8_t)(i * 7);
+    for (int y = height / 4; y < height / 2; y++)
+        memset(c->mask.pixels + (size_t)y * (size_t)width + (size_t)width / 4, 255, (size_t)width / 4);
+    c->r.picture = &c->picture;
+    c->r.mask = &c->mask;
+    return ERR_OK;
+}
+
+static enum err_code run(struct check *c, struct kept *ret, struct err *err)
+{
+    struct fill_dump dump = { keep, ret };
+    struct arena_mark mark = arena_mark(&c->run);
+    struct image painted;
+    enum err_code rc;
+
+    *ret = (struct kept){ .a = &c->a };
+    c->r.dump = &dump;
+    rc = fill_run(c->m, &c->r, &c->run, &painted, err);
+    arena_rewind(&c->run, mark);
+    return rc;
+}
+
+/* --- what the stored values are of --- */
+
+/* The embeddings count as well where a pack has them: another T5 may have made them. */
+static uint32_t prompt_crc(const struct check *c)
+{
+    const struct prompt_entry *e = prompt_pack_find(&c->m->pack, c->r.prompt);
+    uint32_t crc = crc32c(0, c->r.prompt, strlen(c->r.prompt));
+
+    if (!e)
+        return crc;
+    crc = crc32c(crc, e->prompt_embeds, (size_t)(e->t5_len * e->context) * sizeof(float));
+    return crc32c(crc, e->pooled_embeds, (size_t)e->pooled * sizeof(float));
+}
+
+static enum err_code name_model(struct check *c, struct err *err)
+{
+    const struct fill_model *m = c->m;
+    enum err_code rc =
+        arena_printf(&c->a, &c->path, err, "%s.%s-%s.check", m->transformer, m->be->name, dtype_info(m->be->act)->name);
+
+    return rc ? rc
+              : arena_printf(&c->a, &c->model, err, "%s %s %s %s prompt-%08x %dx%d", m->digests[0], m->digests[1],
+                             m->digests[2], m->digests[3], prompt_crc(c), c->r.width, c->r.height);
+}
+
+static enum err_code prepare(struct check *c, struct fill_model *m, struct err *err)
+{
+    int max_width = m->limits.max_width, max_height = m->limits.max_height, max_len = m->limits.max_t5_len;
+    enum err_code rc;
+
+    *c = (struct check){ .m = m, .r = { FILL_REQUEST_DEFAULTS } };
+    c->r.width = (max_width < SIDE ? max_width : SIDE) & ~15;
+    c->r.height = (max_height < SIDE ? max_height : SIDE) & ~15;
+    c->r.t5_len = max_len < T5_LEN ? max_len : T5_LEN;
+    c->r.steps = 1;
+    c->r.prompt = fill_model_prompt(m, "grass");
+    rc = arena_init(&c->a, arena_bytes, err);
+    if (!rc)
+        rc = arena_init(&c->run, arena_bytes, err);
+    if (!rc)
+        rc = make_pictures(c, err);
+    return rc ? rc : name_model(c, err);
+}
+
+static void done(struct check *c)
+{
+    arena_done(&c->run);
+    arena_done(&c->a);
+}
+
+/* --- the verdict --- */
+
+/* ||got - want|| / ||want||; a NaN gives NaN. The data may lie anyhow. */
+static double distance(const void *got, const void *want, size_t n)
+{
+    double sum = 0, norm = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        float g, w;
+
+        memcpy(&g, (const char *)got + i * sizeof g, sizeof g);
+        memcpy(&w, (const char *)want + i * sizeof w, sizeof w);
+        sum += ((double)g - w) * ((double)g - w);
+        norm += (double)w * w;
+    }
+    return sum == 0 ? 0 : sqrt(sum / norm);
+}
+
+static enum err_code judge(const struct check *c, const char *name, const struct tensor_write *got, const void *want,
+                           struct self_check *ret, struct err *err)
+{
+    double limit = c->m->be->act == DT_BF16 ? SELF_CHECK_LIMIT_BF16 : SELF_CHECK_LIMIT_F32, off;
+    size_t n = 1;
+
+    for (int i = 0; i < got->n_dims; i++)
+        n *= (size_t)got->dims[i];
+    off = distance(got->data, want, n);
+    if (!ret->what || !(off <= ret->worst)) {
+        ret->worst = off;
+        ret->what = name;
+    }
+    if (off <= limit)
+        return ERR_OK;
+    if (ret->stored)
+        return err_set(err, ERR_NUMERIC,
+                       "%s is %.2g off what %s has, allowed is %.0e: the weights are damaged or the "
+                       "device computes wrongly",
+                       name, off, c->path, limit);
+    return err_set(err, ERR_NUMERIC, "%s comes out %.2g different a second time, allowed is %.0e", name, off, limit);
+}
+
+static bool same_shape(const struct tensor_entry *e, const struct tensor_write *t)
+{
+    return e && e->dtype == t->dtype && e->n_dims == t->n_dims &&
+           !memcmp(e->dims, t->dims, (size_t)t->n_dims * sizeof *t->dims);
+}
+
+/* The stored values; false where there are none of this model. */
+static bool open_stored(struct check *c, struct tensor_file *ret)
+{
+    const char *model = NULL;
+
+    return tensor_file_open(c->path, &c->a, ret, NULL) == ERR_OK &&
+           tensor_file_metadata(ret, "model", &c->a, &model, NULL) == ERR_OK && !strcmp(model, c->model);
+}
+
+static enum err_code compare_stored(const struct check *c, const struct kept *got, const struct tensor_file *f,
+                                    struct self_check *ret, struct err *err)
+{
+    enum err_code rc = ERR_OK;
+
+    ret->stored = true;
+    for (int i = 0; i < got->n && !rc; i++) {
+        const struct tensor_entry *e = tensor_file_find(f, span_of(got->t[i].name));
+
+        rc = same_shape(e, &got->t[i]) ? judge(c, got->t[i].name, &got->t[i], e->data, ret, err)
+                                       : err_set(err, ERR_CORRUPT, "%s: no '%s' that fits", c->path, got->t[i].name);
+    }
+    return rc;
+}
+
+static enum err_code compare_again(struct check *c, const struct kept *got, struct self_check *ret, struct err *err)
+{
+    struct kept again;
+    enum err_code rc = run(c, &again, err);
+
+    for (int i = 0; i < got->n && !rc; i++)
+        rc = judge(c, got->t[i].name, &again.t[i], got->t[i].data, ret, err);
+    return rc;
+}
+
+enum err_code self_check_run(struct fill_model *m, struct self_check *ret, struct err *err)
+{
+    struct self_check result = { 0 };
+    struct tensor_file stored;
+    struct kept got;
+    struct check c;
+    enum err_code rc = prepare(&c, m, err);
+
+    if (!rc)
+        rc = run(&c, &got, err);
+    if (!rc)
+        rc = open_stored(&c, &stored) ? compare_stored(&c, &got, &stored, &result, err)
+                                      : compare_again(&c, &got, &result, err);
+    done(&c);
+    if (rc)
+        (void)err_prefix(err, "self-check");
+    else if (ret)
+        *ret = result;
+    return rc;
+}
+
+enum err_code self_check_record(struct fill_model *m, struct err *err)
+{
+    struct kept got;
+    struct check c;
+    enum err_code rc = prepare(&c, m, err);
+
+    if (!rc)
+        rc = run(&c, &got, err);
+    if (!rc) {
+        const struct metadata_pair model = { "model", c.model };
+
+        rc = safetensors_write(c.path, got.t, got.n, &model, 1, err);
+    }
+    done(&c);
+    if (rc)
+        (void)err_prefix(err, "self-check");
+    return rc;
+}

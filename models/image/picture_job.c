@@ -1,0 +1,225 @@
+#include "models/image/picture_job.h"
+
+#include <math.h>
+
+#include "models/image/composite.h"
+#include "models/image/decode.h"
+#include "models/image/icc.h"
+#include "models/image/jpeg.h"
+#include "models/image/mask.h"
+#include "models/image/orient.h"
+#include "models/image/resize.h"
+
+/* Address space: the largest mask with alpha (4 bytes a pixel, and one for alpha alone), turned (3), grey (1), as a
+ * mask (1). */
+#define MASK_ARENA_BYTES    ((size_t)640 << 20)
+#define PREVIEW_ARENA_BYTES ((size_t)64 << 20) /* what a photo becomes on its way down to the preview, and its file */
+
+struct decoded {
+    struct image stored;
+    struct image_notes notes;
+};
+
+static enum err_code check_mask(const struct image *mask, struct err *err)
+{
+    struct mask_extent e = mask_extent(mask);
+
+    if (e.n_set == 0)
+        return err_set(err, ERR_MASK_EMPTY, "no pixel is marked");
+    if (e.n_set == (int64_t)mask->width * mask->height)
+        return err_set(err, ERR_MASK_FULL, "every pixel is marked");
+    return ERR_OK;
+}
+
+static enum err_code read_mask(struct arena *a, struct span file, struct image *ret, struct err *err)
+{
+    struct decoded d;
+    struct image upright;
+    enum err_code rc = image_decode(a, file, IMAGE_ALPHA_ON_BLACK, &d.stored, &d.notes, err);
+
+    if (!rc)
+        rc = image_orient(a, &d.stored, d.notes.orientation, &upright, err);
+    return rc ? rc : mask_from_image(a, &upright, ret, err);
+}
+
+/* Side by side: the photo's file into `a`, the mask at its own size into `scratch`. Errors are told of the photo first.
+ */
+static enum err_code decode_both(struct arena *a, struct span original, struct arena *scratch, struct span mask_file,
+                                 struct decoded *photo, struct image *mask, struct err *err)
+{
+    struct err photo_err = { 0 }, mask_err = { 0 };
+    enum err_code photo_rc = ERR_OK, mask_rc = ERR_OK;
+
+#pragma omp parallel sections
+    {
+#pragma omp section
+        photo_rc = image_decode(a, original, IMAGE_ALPHA_ON_WHITE, &photo->stored, &photo->notes, &photo_err);
+#pragma omp section
+        mask_rc = read_mask(scratch, mask_file, mask, &mask_err);
+    }
+    if (photo_rc)
+        return err_set(err, photo_rc, "original: %s", photo_err.msg);
+    return mask_rc ? err_set(err, mask_rc, "mask: %s", mask_err.msg) : ERR_OK;
+}
+
+static enum err_code take_photo(struct arena *a, const struct decoded *d, struct picture_input *in, struct err *err)
+{
+    struct image upright;
+    enum err_code rc = image_orient(a, &d->stored, d->notes.orientation, &upright, err);
+
+    if (!rc)
+        rc = image_to_rgb(a, &upright, &in->photo, err);
+    if (rc) {
+        (void)err_prefix(err, "original");
+        return rc;
+    }
+    /* A grey or a four-colour file may bring a profile of its own kind: its colours are gone, so it goes too. */
+    in->icc = upright.channels == 3 && icc_is_rgb(d->notes.icc) ? d->notes.icc : (struct span){ NULL, 0 };
+    return ERR_OK;
+}
+
+static enum err_code take_mask(struct arena *a, const struct image *mask, struct picture_input *in, struct err *err)
+{
+    enum err_code rc = mask_fit(a, mask, in->photo.width, in->photo.height, &in->mask, err);
+
+    if (!rc)
+        rc = check_mask(&in->mask, err);
+    if (rc)
+        (void)err_prefix(err, "mask");
+    return rc;
+}
+
+enum err_code picture_input(struct arena *a, struct span original, struct span mask_file, struct picture_input *ret,
+                            struct err *err)
+{
+    struct picture_input in;
+    struct decoded photo;
+    struct image mask;
+    struct arena scratch;
+    enum err_code rc = arena_init(&scratch, MASK_ARENA_BYTES, err);
+
+    if (!rc)
+        rc = decode_both(a, original, &scratch, mask_file, &photo, &mask, err);
+    if (!rc)
+        rc = take_photo(a, &photo, &in, err);
+    if (!rc)
+        rc = take_mask(a, &mask, &in, err);
+    arena_done(&scratch);
+    if (!rc)
+        *ret = in;
+    return rc;
+}
+
+static int clamp_int(int x, int low, int high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+/* Up to the next multiple, so that no detail is lost for the sake of divisibility. */
+static int paint_side(int side, double scale)
+{
+    int n = (int)ceil(side * scale / PAINT_MULTIPLE - 1e-9) * PAINT_MULTIPLE;
+
+    return clamp_int(n, PAINT_SHORT_SIDE, PAINT_LONG_SIDE);
+}
+
+struct picture_plan picture_plan(int photo_width, int photo_height)
+{
+    int long_side = photo_width > photo_height ? photo_width : photo_height;
+    double scale = long_side > PAINT_LONG_SIDE ? (double)PAINT_LONG_SIDE / long_side : 1.0;
+
+    /* The feather covers about two pixels of what the model painted: enough to hide the step, too little to show. */
+    return (struct picture_plan){ paint_side(photo_width, scale), paint_side(photo_height, scale),
+                                  clamp_int((int)lround(2.0 / scale), 2, COMPOSITE_FEATHER_MAX) };
+}
+
+enum err_code picture_paint_input(struct arena *a, const struct picture_input *in, const struct picture_plan *plan,
+                                  struct picture_paint_input *ret, struct err *err)
+{
+    struct picture_paint_input out;
+    enum err_code rc = image_resize(a, &in->photo, plan->width, plan->height, &out.picture, err);
+
+    if (!rc)
+        rc = mask_cover(a, &in->mask, plan->width, plan->height, &out.mask, err);
+    if (!rc)
+        *ret = out;
+    return rc;
+}
+
+enum err_code picture_compose(struct arena *a, struct picture_input *in, const struct picture_plan *plan,
+                              const struct image *paint, struct err *err)
+{
+    struct arena_mark scratch = arena_mark(a);
+    struct image_box marked = mask_extent(&in->mask).box;
+    struct image part;
+    enum err_code rc;
+
+    if (paint->width != plan->width || paint->height != plan->height || paint->channels != 3)
+        return err_set(err, ERR_INVALID, "compose: a paint of %d x %d x %d for a plan of %d x %d", paint->width,
+                       paint->height, paint->channels, plan->width, plan->height);
+    rc = image_resize_box(a, paint, in->photo.width, in->photo.height, marked, &part, err);
+    if (!rc)
+        rc = composite(a, &in->photo, &part, marked, &in->mask, plan->feather, err);
+    arena_rewind(a, scratch);
+    return rc;
+}
+
+static enum err_code shrink_to_preview(struct arena *a, const struct image *photo, struct image *ret, struct err *err)
+{
+    int long_side = photo->width > photo->height ? photo->width : photo->height;
+    double scale = (double)PREVIEW_LONG_SIDE / long_side;
+
+    if (long_side <= PREVIEW_LONG_SIDE) {
+        *ret = *photo;
+        return ERR_OK;
+    }
+    return image_resize(a, photo, clamp_int((int)lround(photo->width * scale), 1, PREVIEW_LONG_SIDE),
+                        clamp_int((int)lround(photo->height * scale), 1, PREVIEW_LONG_SIDE), ret, err);
+}
+
+static enum err_code write_preview(struct arena *a, const struct picture_input *in, struct span *ret, struct err *err)
+{
+    const struct jpeg_options options = { PREVIEW_QUALITY, JPEG_CHROMA_HALF, in->icc };
+    struct image small;
+    enum err_code rc = shrink_to_preview(a, &in->photo, &small, err);
+
+    return rc ? rc : jpeg_write(a, &small, &options, ret, err);
+}
+
+/* Side by side, for most of the time goes into the one file; *preview is in `scratch`. */
+static enum err_code write_both(struct arena *a, struct arena *scratch, const struct picture_input *in,
+                                struct span *edited, struct span *preview, struct err *err)
+{
+    const struct jpeg_options options = { EDITED_QUALITY, JPEG_CHROMA_FULL, in->icc };
+    struct err edited_err = { 0 }, preview_err = { 0 };
+    enum err_code edited_rc = ERR_OK, preview_rc = ERR_OK;
+
+#pragma omp parallel sections
+    {
+#pragma omp section
+        edited_rc = jpeg_write(a, &in->photo, &options, edited, &edited_err);
+#pragma omp section
+        preview_rc = write_preview(scratch, in, preview, &preview_err);
+    }
+    if (edited_rc)
+        return err_set(err, edited_rc, "edited: %s", edited_err.msg);
+    return preview_rc ? err_set(err, preview_rc, "preview: %s", preview_err.msg) : ERR_OK;
+}
+
+enum err_code picture_encode(struct arena *a, const struct picture_input *in, struct picture_files *ret,
+                             struct err *err)
+{
+    struct span edited, preview;
+    struct arena scratch;
+    char *copy = NULL;
+    enum err_code rc = arena_init(&scratch, PREVIEW_ARENA_BYTES, err);
+
+    if (!rc)
+        rc = write_both(a, &scratch, in, &edited, &preview, err);
+    if (!rc)
+        rc = span_dup(a, preview, &copy, err);
+    arena_done(&scratch);
+    if (!rc)
+        *ret = (struct picture_files){ edited, { copy, preview.len } };
+    return rc;
+}

@@ -1,0 +1,51 @@
+/*
+ * t5_vocab - a T5 vocabulary as its file gives it; three kinds of file, one struct. Input of t5_tokenizer_new.
+ *
+ * Everything in the struct is borrowed from the source and from the arena, and may go once the tokenizer is made.
+ * Source: numerics document 6.5; sentencepiece_model.proto; tokenizers' tokenizer.json.
+ */
+#ifndef MODELS_TEXT_T5_VOCAB_H
+#define MODELS_TEXT_T5_VOCAB_H
+
+#include "models/file/gguf.h"
+#include "models/text/piece_set.h"
+
+enum {
+    T5_VOCAB_MAX_FILE_BYTES = 64 << 20,
+    T5_VOCAB_MAX_PIECES = 1 << 18,
+    T5_VOCAB_MAX_ADDED = 4096,
+    T5_SENTINELS = 100, /* <extra_id_99> ... <extra_id_0>, behind the pieces */
+};
+
+/* Which segments get a word mark in front. */
+enum t5_prepend { T5_PREPEND_FIRST, T5_PREPEND_ALWAYS, T5_PREPEND_NEVER };
+
+struct t5_vocab {
+    struct piece *pieces; /* those that segment text */
+    int n_pieces;
+    struct piece *added; /* cut out of the raw text before anything else */
+    int n_added;
+    struct span charsmap; /* models/text/charsmap.h; empty: none */
+    enum t5_prepend prepend;
+    int32_t unk_id, eos_id, pad_id;
+};
+
+/*
+ * All three: ERR_CORRUPT: damaged, or without unknown or end piece; ERR_UNSUPPORTED: a model other than Unigram, or
+ * with byte fallback; ERR_TOO_LARGE; ERR_NOMEM.
+ *
+ * spiece.model, protobuf on the wire:
+ *   1. field 1, repeated: piece { 1 text, 2 score f32, 3 type: 1 normal (default), 2 unknown, 3 control, ... }
+ *   2. field 2: trainer { 3 model type: 1 Unigram, 35 byte fallback, 42 end id, 43 padding id }
+ *   3. field 3: normaliser { 2 charsmap }
+ */
+MUST_CHECK enum err_code t5_vocab_from_spiece(struct span file, struct arena *a, struct t5_vocab *ret, struct err *err);
+
+/* tokenizer.json: added_tokens, normalizer, pre_tokenizer.prepend_scheme, model { type, unk_id, vocab }. */
+MUST_CHECK enum err_code t5_vocab_from_json(struct span file, struct arena *a, struct t5_vocab *ret, struct err *err);
+
+/* The tokenizer.ggml.* pairs of a T5 GGUF. */
+MUST_CHECK enum err_code t5_vocab_from_gguf(const struct gguf_meta *m, struct arena *a, struct t5_vocab *ret,
+                                            struct err *err);
+
+#endif

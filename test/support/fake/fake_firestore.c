@@ -1,0 +1,183 @@
+#include "test/support/fake/fake_firestore.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "test/support/check.h"
+
+enum { PATH_MAX_BYTES = 200 };
+
+static const struct json *parse(struct arena *a, const char *text)
+{
+    const struct json *v = NULL;
+    struct err err = { 0 };
+
+    CHECK_OK(json_parse(a, span_of(text), 32, &v, &err), err);
+    return v;
+}
+
+static const struct json *value_at(const struct json *fields, const char *path)
+{
+    const char *dot = strchr(path, '.');
+    char head[PATH_MAX_BYTES];
+    const struct json *v;
+
+    (void)snprintf(head, sizeof head, "%.*s", dot ? (int)(dot - path) : PATH_MAX_BYTES - 1, path);
+    v = json_get(fields, head);
+    return dot ? value_at(json_get(json_get(v, "mapValue"), "fields"), dot + 1) : v;
+}
+
+/* into: a copy of `fields` with `path` set to `value`, or without it (NULL). */
+static void copy_with(struct json *into, const struct json *fields, const char *path, const struct json *value)
+{
+    const char *dot = strchr(path, '.');
+    char head[PATH_MAX_BYTES];
+
+    (void)snprintf(head, sizeof head, "%.*s", dot ? (int)(dot - path) : PATH_MAX_BYTES - 1, path);
+    for (int i = 0; i < json_count(fields); i++) {
+        const struct json *member = json_at(fields, i);
+        if (strcmp(json_key(member), head) != 0)
+            json_add_copy(into, json_key(member), member);
+    }
+    if (!dot) {
+        if (value)
+            json_add_copy(into, head, value);
+        return;
+    }
+    copy_with(json_add_object(json_add_object(json_add_object(into, head), "mapValue"), "fields"),
+              json_get(json_get(json_get(fields, head), "mapValue"), "fields"), dot + 1, value);
+}
+
+static const struct json *apply(struct fake_firestore *f, const struct json *mask, const struct json *body)
+{
+    const struct json *fields = f->fields;
+
+    for (int i = 0; i < json_count(mask); i++) {
+        const char *path = json_string(json_at(mask, i));
+        struct json *next = json_new_object(&f->arena);
+        copy_with(next, fields, path, value_at(body, path));
+        fields = next;
+    }
+    return fields;
+}
+
+static char *print(struct fake_firestore *f, const struct json *v)
+{
+    char *text = NULL;
+    struct err err = { 0 };
+
+    CHECK_OK(json_print(&f->arena, v, &text, &err), err);
+    return text;
+}
+
+static void time_text(const struct fake_firestore *f, char out[40])
+{
+    (void)snprintf(out, 40, "2026-01-01T00:00:00.%06dZ", f->version);
+}
+
+static enum err_code answer(struct arena *a, int status, const char *text, struct http_reply *ret, struct err *err)
+{
+    char *copy = NULL;
+    enum err_code rc = span_dup(a, span_of(text), &copy, err);
+
+    *ret = (struct http_reply){ .status = status, .body = span_of(copy) };
+    return rc;
+}
+
+static enum err_code get(struct fake_firestore *f, const char *url, struct arena *a, struct http_reply *ret,
+                         struct err *err)
+{
+    const char *name = strstr(url, "projects/");
+    char time[40], *text = NULL;
+    enum err_code rc;
+
+    f->n_gets++;
+    if (!f->fields)
+        return answer(a, 404, "{\"error\":{\"code\":404,\"message\":\"x\",\"status\":\"NOT_FOUND\"}}", ret, err);
+    time_text(f, time);
+    rc = arena_printf(a, &text, err,
+                      "{\"name\":\"projects/demo/databases/(default)/documents/%.*s\",\"fields\":%s,"
+                      "\"createTime\":\"%s\",\"updateTime\":\"%s\"}",
+                      (int)strcspn(strstr(name, "users/"), "?"), strstr(name, "users/"), print(f, f->fields), time,
+                      time);
+    return rc ? rc : answer(a, 200, text, ret, err);
+}
+
+static enum err_code commit(struct fake_firestore *f, struct span body, struct arena *a, struct http_reply *ret,
+                            struct err *err)
+{
+    const struct json *write, *condition, *next;
+    enum fake_fault fault = f->next_commit;
+    char time[40], *text = NULL;
+    enum err_code rc;
+
+    f->n_commits++;
+    f->next_commit = FAKE_NO_FAULT;
+    if (f->before_commit) {
+        void (*first)(struct fake_firestore *, void *) = f->before_commit;
+        f->before_commit = NULL;
+        first(f, f->before_ctx);
+    }
+    if (fault == FAKE_LOSE_REQUEST)
+        return err_set(err, ERR_UNKNOWN_OUTCOME, "fake: reset");
+    if (fault == FAKE_ABORTED)
+        return answer(a, 409, "{\"error\":{\"code\":409,\"message\":\"x\",\"status\":\"ABORTED\"}}", ret, err);
+    if (fault == FAKE_UNAVAILABLE)
+        return answer(a, 503, "busy", ret, err);
+    CHECK_OK(span_dup(&f->arena, body, &text, err), *err);
+    write = json_at(json_get(parse(&f->arena, text), "writes"), 0);
+    condition = json_get(json_get(write, "currentDocument"), "updateTime");
+    time_text(f, time);
+    if (!f->fields || (condition && strcmp(json_string(condition), time) != 0))
+        return answer(a, 400, "{\"error\":{\"code\":400,\"message\":\"x\",\"status\":\"FAILED_PRECONDITION\"}}", ret,
+                      err);
+    next =
+        apply(f, json_get(json_get(write, "updateMask"), "fieldPaths"), json_get(json_get(write, "update"), "fields"));
+    if (strcmp(print(f, next), print(f, f->fields)) != 0)
+        f->version++;
+    f->fields = next;
+    time_text(f, time);
+    if (fault == FAKE_LOSE_ANSWER)
+        return err_set(err, ERR_UNKNOWN_OUTCOME, "fake: reset");
+    rc = arena_printf(a, &text, err, "{\"writeResults\":[{\"updateTime\":\"%s\"}],\"commitTime\":\"%s\"}", time, time);
+    return rc ? rc : answer(a, 200, text, ret, err);
+}
+
+static enum err_code send(void *ctx, const struct http_request *req, struct arena *a, struct http_reply *ret,
+                          struct err *err)
+{
+    struct fake_firestore *f = ctx;
+    bool is_commit = strstr(req->url, ":commit") != NULL;
+
+    return is_commit ? commit(f, req->body, a, ret, err) : get(f, req->url, a, ret, err);
+}
+
+void fake_firestore_init(struct fake_firestore *f)
+{
+    struct err err = { 0 };
+
+    *f = (struct fake_firestore){ .http = { f, send } };
+    CHECK_OK(arena_init(&f->arena, (size_t)256 << 20, &err), err);
+}
+
+void fake_firestore_done(struct fake_firestore *f)
+{
+    arena_done(&f->arena);
+}
+
+void fake_firestore_put(struct fake_firestore *f, const char *fields_json)
+{
+    f->fields = fields_json ? parse(&f->arena, fields_json) : NULL;
+    f->version++;
+}
+
+const char *fake_firestore_text(struct fake_firestore *f, const char *path)
+{
+    const struct json *v = json_at(value_at(f->fields, path), 0);
+    char *text;
+
+    if (!v || json_string(v))
+        return json_string(v);
+    text = print(f, v);
+    return json_type(v) == JSON_T_OBJECT ? "{}" : text;
+}

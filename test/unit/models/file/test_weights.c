@@ -1,0 +1,276 @@
+#include "models/file/weights.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/ops.h"
+#include "models/file/safetensors.h"
+#include "test/support/bytes.h"
+#include "test/support/check.h"
+
+enum { ARENA_BYTES = 4 << 20 };
+
+static float values[64];
+
+static struct tensor_write f32(const char *name, int n_dims, int64_t d0, int64_t d1, int64_t d2, int64_t d3)
+{
+    return (struct tensor_write){ name, DT_F32, n_dims, { d0, d1, d2, d3 }, values };
+}
+
+/* A loader over files written from `tensors`; ended by load_done. */
+struct load {
+    struct arena a, scratch;
+    struct devarena mem;
+    struct backend *be;
+    struct tensor_file files[3];
+    struct weight_set set;
+    struct weight_loader l;
+    _Atomic int64_t loaded;
+    struct err err;
+};
+
+static void load_init_as(struct load *t, enum precision precision)
+{
+    *t = (struct load){ 0 };
+    for (int i = 0; i < 64; i++)
+        values[i] = (float)i;
+    CHECK_OK(arena_init(&t->a, ARENA_BYTES, &t->err), t->err);
+    CHECK_OK(arena_init(&t->scratch, ARENA_BYTES, &t->err), t->err);
+    CHECK_OK(backend_open(BACKEND_PLAIN, precision, &t->be, &t->err), t->err);
+    CHECK_OK(devarena_init(&t->mem, t->be, 0, 1 << 16, &t->err), t->err);
+    t->l = (struct weight_loader){ .set = &t->set, .be = t->be, .mem = &t->mem, .scratch = &t->scratch,
+                                  .loaded_bytes = &t->loaded };
+}
+
+static void load_init(struct load *t)
+{
+    load_init_as(t, PRECISION_F32);
+}
+
+static void load_done(struct load *t)
+{
+    devarena_done(&t->mem);
+    backend_close(t->be);
+    arena_done(&t->scratch);
+    arena_done(&t->a);
+}
+
+static void add_file(struct load *t, int i, const struct tensor_write *tensors, int n)
+{
+    const char *path;
+    char name[32];
+
+    (void)snprintf(name, sizeof name, "weights-%d.safetensors", i);
+    path = temp_path(name);
+    CHECK_OK(safetensors_write(path, tensors, n, NULL, 0, &t->err), t->err);
+    CHECK_OK(tensor_file_open(path, &t->a, &t->files[i], &t->err), t->err);
+}
+
+static void check_prefix(const char *const *prefixes, const struct tensor_write *tensors, int n, enum err_code want,
+                         const char *prefix)
+{
+    struct load t;
+
+    load_init(&t);
+    add_file(&t, 0, tensors, n);
+    CHECK_INT(weight_set_init(&t.set, t.files, 1, prefixes, "probe", NULL), want);
+    if (!want)
+        CHECK_STR(t.set.prefix, prefix);
+    load_done(&t);
+}
+
+TEST(weights__strip_the_longest_prefix_under_which_the_probe_is)
+{
+    static const char *const prefixes[] = { "model.", "model.diffusion_model.", "diffusion_model.", NULL };
+    const struct tensor_write bare[] = { f32("probe", 1, 2, 0, 0, 0) },
+                              short_one[] = { f32("model.probe", 1, 2, 0, 0, 0), f32("probe", 1, 3, 0, 0, 0) },
+                              other[] = { f32("diffusion_model.probe", 1, 2, 0, 0, 0) },
+                              both[] = { f32("probe", 1, 2, 0, 0, 0),
+                                         f32("model.diffusion_model.probe", 1, 3, 0, 0, 0) },
+                              half[] = { f32("probe", 1, 2, 0, 0, 0), f32("model.diffusion_model.x", 1, 3, 0, 0, 0) },
+                              none[] = { f32("prob", 1, 2, 0, 0, 0), f32("probe.x", 1, 2, 0, 0, 0) };
+
+    check_prefix(prefixes, bare, 1, ERR_OK, "");
+    check_prefix(NULL, bare, 1, ERR_OK, "");
+    check_prefix(prefixes, short_one, 2, ERR_OK, "model.");
+    check_prefix(NULL, short_one, 2, ERR_OK, "");
+    check_prefix(prefixes, other, 1, ERR_OK, "diffusion_model.");
+    check_prefix(prefixes, both, 2, ERR_OK, "model.diffusion_model.");
+    check_prefix(prefixes, half, 2, ERR_NOT_FOUND, NULL); /* in a merged file the bare names are another network's */
+    check_prefix(prefixes, none, 2, ERR_NOT_FOUND, NULL);
+}
+
+TEST(weights__refuse_fp8_with_separate_scales)
+{
+    const struct tensor_write scaled[] = { f32("a.probe", 1, 2, 0, 0, 0), f32("a.x.scale_weight", 1, 1, 0, 0, 0) },
+                              elsewhere[] = { f32("a.probe", 1, 2, 0, 0, 0), f32("b.x.scale_weight", 1, 1, 0, 0, 0) };
+    static const char *const prefixes[] = { "a.", NULL };
+
+    check_prefix(prefixes, scaled, 2, ERR_UNSUPPORTED, NULL);
+    check_prefix(prefixes, elsewhere, 2, ERR_OK, "a.");
+}
+
+TEST(weights__join_files_that_share_no_name)
+{
+    const struct tensor_write first[] = { f32("probe", 1, 2, 0, 0, 0) }, second[] = { f32("x", 1, 3, 0, 0, 0) };
+    struct load t;
+
+    load_init(&t);
+    add_file(&t, 0, second, 1);
+    add_file(&t, 1, first, 1);
+    add_file(&t, 2, first, 1);
+    CHECK_OK(weight_set_init(&t.set, t.files, 2, NULL, "probe", &t.err), t.err);
+    CHECK(weight_set_find(&t.set, "%s", "x") && weight_set_find(&t.set, "pro%s", "be"));
+    CHECK(!weight_set_find(&t.set, "x%d", 1) && !weight_set_find(&t.set, "%300d", 1));
+    CHECK_INT(weight_set_init(&t.set, t.files, 3, NULL, "probe", &t.err), ERR_CORRUPT);
+    CHECK(strstr(t.err.msg, "'probe' is in both"));
+    CHECK_INT(weight_set_init(&t.set, t.files, 0, NULL, "probe", NULL), ERR_TOO_LARGE);
+    load_done(&t);
+}
+
+TEST(weights__give_matrices_of_the_shape_asked_for)
+{
+    const struct tensor_write out[] = { f32("p.m", 2, 3, 4, 0, 0), f32("p.c", 4, 3, 4, 1, 1), f32("p.k", 4, 3, 4, 1, 2),
+                                        f32("p.v", 1, 3, 0, 0, 0), f32("p.e", 2, 0, 4, 0, 0) };
+    static const char *const prefixes[] = { "p.", NULL };
+    struct weight w;
+    struct load t;
+
+    load_init(&t);
+    add_file(&t, 0, out, 5);
+    CHECK_OK(weight_set_init(&t.set, t.files, 1, prefixes, "m", &t.err), t.err);
+    CHECK_OK(weights_matrix(&t.l, &w, 3, 4, &t.err, "%s", "m"), t.err);
+    CHECK(w.dtype == DT_F32 && w.rows == 3 && w.cols == 4 && ((const float *)w.data)[11] == 11);
+    CHECK_OK(weights_matrix(&t.l, &w, -1, -1, &t.err, "c"), t.err);
+    CHECK(w.rows == 3 && w.cols == 4);
+    CHECK_INT(t.loaded, 96);
+    CHECK_INT(weights_matrix(&t.l, &w, 3, 4, NULL, "k"), ERR_CORRUPT);
+    CHECK_INT(weights_matrix(&t.l, &w, -1, -1, NULL, "v"), ERR_CORRUPT);
+    CHECK_INT(weights_matrix(&t.l, &w, -1, -1, NULL, "e"), ERR_CORRUPT);
+    CHECK_INT(weights_matrix(&t.l, &w, 4, 3, &t.err, "m"), ERR_CORRUPT);
+    CHECK_STR(t.err.msg, "tensor 'p.m' is [3, 4], should be [4, 3]");
+    t.err = (struct err){ 0 };
+    CHECK_INT(weights_matrix(&t.l, &w, 4, -1, &t.err, "absent.%d", 7), ERR_NOT_FOUND);
+    CHECK(strstr(t.err.msg, "'p.absent.7'"));
+    load_done(&t);
+}
+
+/* Nothing aligns the tensors of a safetensors file. */
+TEST(weights__are_used_at_odd_addresses)
+{
+    static const struct tensor_write out[] = { { "odd", DT_U8, 1, { 3 }, values },
+                                               { "m", DT_F32, 2, { 3, 4 }, values },
+                                               { "v", DT_F32, 1, { 3 }, values } };
+    float x_data[4] = { 1, 2, 3, 4 }, y_data[3];
+    struct tensor x = tensor_2d(DT_F32, 1, 4, x_data), y = tensor_2d(DT_F32, 1, 3, y_data);
+    struct weight w;
+    struct bias bias;
+    struct load t;
+
+    load_init(&t);
+    add_file(&t, 0, out, 3);
+    CHECK_OK(weight_set_init(&t.set, t.files, 1, NULL, "m", &t.err), t.err);
+    CHECK((uintptr_t)weight_set_find(&t.set, "m")->data % 4 == 3);
+    CHECK_OK(weights_matrix(&t.l, &w, 3, 4, &t.err, "m"), t.err);
+    CHECK_OK(weights_bias(&t.l, &bias, 3, &t.err, "v"), t.err);
+    CHECK_OK(op_linear(t.be, &y, &x, &w, &bias, ACT_NONE, &t.err), t.err);
+    CHECK(y_data[0] == 20 && y_data[1] == 61 && y_data[2] == 102);
+    load_done(&t);
+}
+
+TEST(weights__give_vectors_of_any_type_as_f32)
+{
+    static const uint16_t half[3] = { 0x3C00, 0xC000, 0x0001 }, brain[3] = { 0x3F80, 0xC000, 0x0001 };
+    static const uint8_t eight[3] = { 0x38, 0xC0, 0x01 };
+    static const float want[3][3] = { { 1, -2, 0x1p-24f }, { 1, -2, 0x1p-133f }, { 1, -2, 0x1p-9f } };
+    const struct tensor_write out[] = { { "f16", DT_F16, 1, { 3 }, half },
+                                        { "bf16", DT_BF16, 1, { 3 }, brain },
+                                        { "f8", DT_F8_E4M3, 1, { 3 }, eight },
+                                        { "ids", DT_I32, 1, { 3 }, values } };
+    struct tensor v;
+    struct load t;
+
+    load_init(&t);
+    add_file(&t, 0, out, 4);
+    CHECK_OK(weight_set_init(&t.set, t.files, 1, NULL, "f16", &t.err), t.err);
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(weights_vector(&t.l, &v, i ? 3 : -1, &t.err, "%s", out[i].name), t.err);
+        CHECK(v.dtype == DT_F32 && v.n_dims == 1 && v.dims[0] == 3 && memcmp(v.data, want[i], sizeof want[i]) == 0);
+    }
+    CHECK_INT(t.scratch.used, 0);
+    CHECK_INT(weights_vector(&t.l, &v, 4, NULL, "f16"), ERR_CORRUPT);
+    CHECK_INT(weights_vector(&t.l, &v, -1, NULL, "ids"), ERR_UNSUPPORTED);
+    CHECK_INT(weights_vector(&t.l, &v, -1, NULL, "%300d", 1), ERR_INTERNAL);
+    load_done(&t);
+}
+
+/* A bf16 has seven bits behind the point: from 1 on, ties lie at odd multiples of 2^-8. */
+TEST(weights__keep_a_bias_rounded_to_even_where_products_take_bf16)
+{
+    static const float bias[10] = { 1, 1 + 0x1p-8f, 1 + 0x3p-8f, 1 + 0x1.002p-8f, -3, 0, 0, 0, -0x1p-130f, 7 };
+    static const uint16_t want[10] = { 0x3F80, 0x3F80, 0x3F82, 0x3F81, 0xC040, 0, 0, 0, 0x8008, 0x40E0 };
+    const struct tensor_write out[] = { { "b", DT_F32, 1, { 10 }, bias } };
+
+    for (int as_bf16 = 0; as_bf16 < 2; as_bf16++) {
+        struct bias b, rows;
+        struct load t;
+
+        load_init_as(&t, as_bf16 ? PRECISION_BF16 : PRECISION_F32);
+        add_file(&t, 0, out, 1);
+        CHECK_OK(weight_set_init(&t.set, t.files, 1, NULL, "b", &t.err), t.err);
+        CHECK_OK(weights_bias(&t.l, &b, -1, &t.err, "%s", "b"), t.err);
+        rows = bias_row_view(&b, 8, 2);
+        CHECK(memcmp(b.f32.data, bias, sizeof bias) == 0 && memcmp(rows.f32.data, bias + 8, 8) == 0);
+        CHECK_INT(rows.f32.dims[0], 2);
+        CHECK((b.bf16.data != NULL) == as_bf16 && (rows.bf16.data != NULL) == as_bf16);
+        if (as_bf16) {
+            CHECK((uintptr_t)b.bf16.data % 16 == 0 && memcmp(b.bf16.data, want, sizeof want) == 0);
+            CHECK(rows.bf16.dims[0] == 2 && memcmp(rows.bf16.data, want + 8, 4) == 0);
+        }
+        CHECK_INT(t.loaded, sizeof bias);
+        CHECK_INT(weights_bias(&t.l, &b, 9, NULL, "b"), ERR_CORRUPT);
+        CHECK_INT(t.scratch.used, 0);
+        load_done(&t);
+    }
+}
+
+TEST(weights__refuse_nan_and_infinity)
+{
+    static const float bad[2][2] = { { 1, NAN }, { -INFINITY, 0 } };
+    static const uint8_t f8_nan[2] = { 0x38, 0xFF };
+    const struct tensor_write out[] = { { "nan", DT_F32, 1, { 2 }, bad[0] },
+                                        { "inf", DT_F32, 4, { 1, 2, 1, 1 }, bad[1] },
+                                        { "f8", DT_F8_E4M3, 1, { 2 }, f8_nan } };
+    struct conv_weight cw;
+    struct tensor v;
+    struct load t;
+
+    load_init(&t);
+    add_file(&t, 0, out, 3);
+    CHECK_OK(weight_set_init(&t.set, t.files, 1, NULL, "nan", &t.err), t.err);
+    CHECK_INT(weights_vector(&t.l, &v, 2, NULL, "nan"), ERR_CORRUPT);
+    CHECK_INT(weights_vector(&t.l, &v, 2, NULL, "f8"), ERR_CORRUPT);
+    CHECK_INT(weights_conv(&t.l, &cw, 1, 2, 1, 1, &t.err, "inf"), ERR_CORRUPT);
+    CHECK(strstr(t.err.msg, "'inf' holds NaN or infinity"));
+    load_done(&t);
+}
+
+TEST(weights__give_convolutions)
+{
+    const struct tensor_write out[] = { f32("k", 4, 2, 3, 1, 3), f32("m", 2, 2, 3, 0, 0) };
+    struct conv_weight cw;
+    struct load t;
+
+    load_init(&t);
+    add_file(&t, 0, out, 2);
+    CHECK_OK(weight_set_init(&t.set, t.files, 1, NULL, "k", &t.err), t.err);
+    CHECK_OK(weights_conv(&t.l, &cw, 2, 3, 1, 3, &t.err, "k"), t.err);
+    CHECK(cw.c_out == 2 && cw.c_in == 3 && cw.kh == 1 && cw.kw == 3);
+    CHECK_OK(weights_conv(&t.l, &cw, -1, -1, 1, 1, &t.err, "m"), t.err);
+    CHECK(cw.c_out == 2 && cw.c_in == 3 && cw.kh == 1 && cw.kw == 1);
+    CHECK_INT(weights_conv(&t.l, &cw, 2, 3, 3, 3, NULL, "k"), ERR_CORRUPT);
+    CHECK_INT(t.scratch.used, 0);
+    load_done(&t);
+}

@@ -1,0 +1,316 @@
+#include "models/fill/model_folder.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "test/support/bytes.h"
+#include "test/support/check.h"
+#include "test/support/golden.h"
+
+enum { ARENA_BYTES = 16 << 20 };
+
+static const float values[4096];
+
+/* A safetensors file of dir with tensors of one value each, and a large one of `filler` values that sets its size. */
+static void put(const char *path, int filler, int n, const char *const *names)
+{
+    struct tensor_write out[8] = { { "filler", DT_F32, 1, { filler }, values } };
+    struct err err = { 0 };
+
+    for (int i = 0; i < n; i++)
+        out[i + 1] = (struct tensor_write){ names[i], DT_F32, 1, { 1 }, values };
+    CHECK_OK(safetensors_write(temp_path(path), out, n + 1, NULL, 0, &err), err);
+}
+#define PUT(path, filler, ...) \
+    put(path, filler, sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(char *), (const char *[]){ __VA_ARGS__ })
+
+static void put_text(const char *path, const char *text)
+{
+    (void)temp_file(path, text, strlen(text));
+}
+
+/* A GGUF file of one F32 tensor of n values. */
+static void put_gguf(const char *path, const char *architecture, const char *tensor, uint64_t n)
+{
+    struct bytes b = { 0 };
+
+    bytes_text(&b, "GGUF");
+    bytes_u32(&b, 3);
+    bytes_u64(&b, 1);
+    bytes_u64(&b, architecture ? 1 : 0);
+    if (architecture) {
+        bytes_u64(&b, strlen("general.architecture"));
+        bytes_text(&b, "general.architecture");
+        bytes_u32(&b, 8);
+        bytes_u64(&b, strlen(architecture));
+        bytes_text(&b, architecture);
+    }
+    bytes_u64(&b, strlen(tensor));
+    bytes_text(&b, tensor);
+    bytes_u32(&b, 1);
+    bytes_u64(&b, n);
+    bytes_u32(&b, 0);
+    bytes_u64(&b, 0);
+    bytes_pad(&b, 32);
+    for (uint64_t i = 0; i < n; i++)
+        bytes_f32(&b, 0);
+    (void)temp_file(path, b.ptr, b.len);
+    bytes_done(&b);
+}
+
+/* The file found, by the end of its path; or the error, by a part of its message. */
+static void expect(const struct model_folder *f, enum model_part part, enum err_code want, const char *text)
+{
+    struct arena a;
+    struct err err = { 0 };
+    struct model_found found = { 0 };
+    char got[512] = "", message[ERR_MESSAGE_MAX];
+    enum err_code rc;
+
+    CHECK_OK(arena_init(&a, ARENA_BYTES, &err), err);
+    rc = model_folder_find(f, part, &a, &found, &err);
+    if (!rc)
+        (void)snprintf(got, sizeof got, "%s", found.path);
+    (void)snprintf(message, sizeof message, "%s", err.msg);
+    arena_done(&a);
+    if (rc != want || (!rc && !span_ends(span_of(got), text)) || (rc && !strstr(message, text)))
+        test_fail(__FILE__, __LINE__, "%s: %s %s%s, want %s %s", model_part_name(part), err_name(rc), got, message,
+                  err_name(want), text);
+}
+
+/* A folder of its own below the temporary one. */
+static struct model_folder folder(const char *name)
+{
+    char path[64];
+
+    (void)snprintf(path, sizeof path, "%s/.", name);
+    return (struct model_folder){ .dir = temp_path(path) };
+}
+
+TEST(model_folder__names_what_was_looked_for)
+{
+    struct model_folder f = folder("mf-empty"), absent = { .dir = "/nonexistent/models" };
+
+    expect(&f, MODEL_VAE, ERR_NOT_FOUND, "no VAE (looked for ae.safetensors, vae/diffusion_pytorch_model.safetensors)");
+    for (int part = 0; part < MODEL_PART_COUNT; part++) {
+        expect(&f, (enum model_part)part, ERR_NOT_FOUND, "looked for");
+        expect(&absent, (enum model_part)part, ERR_NOT_FOUND, "/nonexistent/models");
+    }
+}
+
+TEST(model_folder__takes_the_largest_transformer_that_fits)
+{
+    struct model_folder f = folder("mf-gguf");
+
+    put_gguf("mf-gguf/b-large.gguf", "flux", "img_in.weight", 300);
+    put_gguf("mf-gguf/a-small.gguf", "flux", "img_in.weight", 100);
+    put_gguf("mf-gguf/z-large.gguf", "flux", "img_in.weight", 300);
+    put_gguf("mf-gguf/t5.gguf", "t5encoder", "enc.output_norm.weight", 900);
+    put_gguf("mf-gguf/other.gguf", "sd3", "img_in.weight", 900);
+    put_text("mf-gguf/broken.gguf", "GGUF and then nonsense");
+    PUT("mf-gguf/flux.safetensors", 4000, "img_in.weight");
+    expect(&f, MODEL_TRANSFORMER, ERR_OK, "/b-large.gguf"); /* the first of two of one size, before safetensors */
+    f.transformer = "auto";
+    f.max_transformer_bytes = 1000;
+    expect(&f, MODEL_TRANSFORMER, ERR_OK, "/a-small.gguf");
+    f.max_transformer_bytes = 100;
+    expect(&f, MODEL_TRANSFORMER, ERR_TOO_LARGE, "a-small.gguf: 0.00 GB are over");
+    f.transformer = "z-large";
+    expect(&f, MODEL_TRANSFORMER, ERR_OK, "/z-large.gguf");
+    f.transformer = "a-small.gguf";
+    expect(&f, MODEL_TRANSFORMER, ERR_OK, "/a-small.gguf");
+    f.transformer = "flux.safetensors";
+    expect(&f, MODEL_TRANSFORMER, ERR_OK, "/flux.safetensors");
+    f.transformer = temp_path("mf-gguf/z-large.gguf");
+    expect(&f, MODEL_TRANSFORMER, ERR_OK, "/z-large.gguf");
+    f.transformer = "t5.gguf";
+    expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "t5.gguf");
+    f.transformer = "broken.gguf";
+    expect(&f, MODEL_TRANSFORMER, ERR_CORRUPT, "broken.gguf");
+    f.transformer = "absent";
+    expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "no transformer 'absent'");
+    expect(&f, MODEL_T5, ERR_OK, "/t5.gguf");
+    expect(&f, MODEL_T5_TOKENIZER, ERR_CORRUPT, "broken.gguf"); /* t5.gguf has no vocabulary, this one might */
+    CHECK_INT(unlink(temp_path("mf-gguf/broken.gguf")), 0);
+    expect(&f, MODEL_T5_TOKENIZER, ERR_NOT_FOUND, "tokenizer_2/spiece.model");
+}
+
+TEST(model_folder__knows_a_transformer_by_its_names_where_the_architecture_does_not_tell)
+{
+    static const char *const architectures[] = { NULL, "pig", "cow", "flux" };
+    struct model_folder f = folder("mf-names");
+
+    for (int i = 0; i < 4; i++) {
+        put_gguf("mf-names/x.gguf", architectures[i], "model.diffusion_model.img_in.weight", 10);
+        expect(&f, MODEL_TRANSFORMER, ERR_OK, "/x.gguf");
+        put_gguf("mf-names/x.gguf", architectures[i], "something.weight", 10);
+        expect(&f, MODEL_TRANSFORMER, i < 3 ? ERR_NOT_FOUND : ERR_UNSUPPORTED, i < 3 ? "looked for" : "img_in.weight");
+        put_gguf("mf-names/x.gguf", architectures[i], "x_embedder.weight", 10);
+        expect(&f, MODEL_TRANSFORMER, ERR_UNSUPPORTED, "diffusers' tensor names");
+    }
+    put_gguf("mf-names/good.gguf", NULL, "img_in.weight", 1);
+    expect(&f, MODEL_TRANSFORMER, ERR_OK, "/good.gguf"); /* the refused one is in nobody's way */
+}
+
+TEST(model_folder__finds_a_safetensors_transformer_among_other_files)
+{
+    struct model_folder f = folder("mf-st");
+
+    PUT("mf-st/ae.safetensors", 9, "decoder.conv_in.weight");
+    PUT("mf-st/clip_l.safetensors", 9, "text_model.embeddings.token_embedding.weight");
+    PUT("mf-st/t5xxl_fp16.safetensors", 900, "encoder.final_layer_norm.weight");
+    PUT("mf-st/t5xxl_fp8.safetensors", 90, "encoder.final_layer_norm.weight");
+    PUT("mf-st/t5xxl_scaled.safetensors", 2000, "encoder.final_layer_norm.weight", "x.scale_weight");
+    PUT("mf-st/prompts.safetensors", 9, "prompt_embeds");
+    expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "looked for");
+    PUT("mf-st/part-00001-of-00002.safetensors", 9, "img_in.weight");
+    PUT("mf-st/part-00002-of-00002.safetensors", 9, "txt_in.weight");
+    expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "looked for"); /* half of a model */
+    put_text("mf-st/part.safetensors.index.json", "{\"weight_map\":{\"a\":\"part-00001-of-00002.safetensors\"}}");
+    expect(&f, MODEL_TRANSFORMER, ERR_OK, "/part.safetensors.index.json");
+    PUT("mf-st/flux1-fill-dev.safetensors", 9, "img_in.weight");
+    expect(&f, MODEL_TRANSFORMER, ERR_OK, "/flux1-fill-dev.safetensors");
+    expect(&f, MODEL_VAE, ERR_OK, "/ae.safetensors");
+    expect(&f, MODEL_CLIP, ERR_OK, "/clip_l.safetensors");
+    expect(&f, MODEL_T5, ERR_OK, "/t5xxl_fp16.safetensors"); /* the scaled one is larger, but refused */
+    expect(&f, MODEL_PROMPTS, ERR_OK, "/prompts.safetensors");
+    expect(&f, MODEL_CLIP_TOKENIZER, ERR_NOT_FOUND, "vocab.json");
+}
+
+TEST(model_folder__says_why_the_only_t5_is_refused)
+{
+    struct model_folder f = folder("mf-scaled");
+
+    PUT("mf-scaled/t5xxl_scaled.safetensors", 20, "encoder.final_layer_norm.weight", "x.scale_weight");
+    expect(&f, MODEL_T5, ERR_UNSUPPORTED, "scaled fp8");
+}
+
+TEST(model_folder__prefers_the_folders_of_a_diffusers_layout)
+{
+    struct model_folder f = folder("mf-diffusers");
+
+    PUT("mf-diffusers/vae/diffusion_pytorch_model.safetensors", 1, "x");
+    PUT("mf-diffusers/clip_l.safetensors", 1, "x");
+    PUT("mf-diffusers/text_encoder/model.safetensors", 1, "x");
+    PUT("mf-diffusers/t5xxl.safetensors", 1, "encoder.final_layer_norm.weight");
+    PUT("mf-diffusers/text_encoder_2/model-00001-of-00001.safetensors", 1, "encoder.final_layer_norm.weight");
+    expect(&f, MODEL_T5, ERR_OK, "/t5xxl.safetensors"); /* a shard without its index is no model */
+    put_text("mf-diffusers/text_encoder_2/model.safetensors.index.json", "{}");
+    expect(&f, MODEL_T5, ERR_OK, "/text_encoder_2/model.safetensors.index.json");
+    expect(&f, MODEL_VAE, ERR_OK, "/vae/diffusion_pytorch_model.safetensors");
+    expect(&f, MODEL_CLIP, ERR_OK, "/text_encoder/model.safetensors");
+    put_text("mf-diffusers/tokenizer/vocab.json", "{}");
+    expect(&f, MODEL_CLIP_TOKENIZER, ERR_NOT_FOUND, "merges.txt");
+    put_text("mf-diffusers/tokenizer/merges.txt", "");
+    expect(&f, MODEL_CLIP_TOKENIZER, ERR_OK, "/tokenizer/vocab.json");
+    put_text("mf-diffusers/tokenizer_2/spiece.model", "");
+    expect(&f, MODEL_T5_TOKENIZER, ERR_OK, "/tokenizer_2/spiece.model");
+    put_text("mf-diffusers/tokenizer_2/tokenizer.json", "");
+    expect(&f, MODEL_T5_TOKENIZER, ERR_OK, "/tokenizer_2/tokenizer.json");
+}
+
+TEST(model_folder__finds_every_part_of_the_golden_sets)
+{
+    static const struct {
+        const char *dir;
+        const char *paths[MODEL_PART_COUNT]; /* NULL: not there */
+    } sets[] = {
+        { "small/models",
+          { "/flux1-fill-F32.gguf", "/ae.safetensors", "/text_encoder/model.safetensors",
+            "/text_encoder_2/model.safetensors", "/tokenizer/vocab.json", "/tokenizer_2/tokenizer.json", NULL } },
+        { "comfy/models",
+          { "/flux1-fill-Q8_0.gguf", "/ae.safetensors", "/clip_l.safetensors", "/t5-encoder-Q8_0.gguf",
+            "/tokenizer/vocab.json", "/t5-encoder-Q8_0.gguf", NULL } },
+    };
+
+    for (int i = 0; i < 2; i++) {
+        struct model_folder f = { .dir = golden("%s", sets[i].dir) };
+
+        for (int part = 0; part < MODEL_PART_COUNT; part++)
+            expect(&f, (enum model_part)part, sets[i].paths[part] ? ERR_OK : ERR_NOT_FOUND,
+                   sets[i].paths[part] ? sets[i].paths[part] : "prompts.safetensors");
+    }
+}
+
+TEST(shards__open_what_an_index_lists)
+{
+    static const char index[] = "{\"metadata\":{\"total_size\":8},\"weight_map\":{\"one\":\"s-1.safetensors\","
+                                "\"two\":\"s-2.safetensors\",\"three\":\"s-1.safetensors\"}}";
+    struct arena a;
+    struct shards s = { 0 };
+    struct err err = { 0 };
+
+    PUT("shards/s-1.safetensors", 1, "one", "three");
+    PUT("shards/s-2.safetensors", 1, "two");
+    put_text("shards/m.safetensors.index.json", index);
+    CHECK_OK(arena_init(&a, ARENA_BYTES, &err), err);
+    CHECK_OK(shards_open(temp_path("shards/m.safetensors.index.json"), &a, &s, &err), err);
+    CHECK_INT(s.n_files, 2);
+    CHECK(tensor_file_find(&s.files[0], SPAN("three")) && tensor_file_find(&s.files[1], SPAN("two")));
+    CHECK_INT(shards_bytes(&s), s.files[0].map.len + s.files[1].map.len);
+    CHECK_OK(shards_open(temp_path("shards/s-2.safetensors"), &a, &s, &err), err);
+    CHECK_INT(s.n_files, 1);
+    arena_done(&a);
+}
+
+TEST(shards__refuse_an_index_that_reaches_elsewhere)
+{
+    static const struct {
+        const char *text;
+        enum err_code want;
+    } cases[] = {
+        { "{\"weight_map\":{\"a\":\"../s-1.safetensors\"}}", ERR_CORRUPT },
+        { "{\"weight_map\":{\"a\":\"/etc/s-1.safetensors\"}}", ERR_CORRUPT },
+        { "{\"weight_map\":{\"a\":\"sub\\/s-1.safetensors\"}}", ERR_CORRUPT },
+        { "{\"weight_map\":{\"a\":\"sub\\\\s-1.safetensors\"}}", ERR_CORRUPT },
+        { "{\"weight_map\":{\"a\":\"..safetensors\"}}", ERR_CORRUPT },
+        { "{\"weight_map\":{\"a\":\".safetensors\"}}", ERR_CORRUPT },
+        { "{\"weight_map\":{\"a\":\"passwd\"}}", ERR_CORRUPT },
+        { "{\"weight_map\":{\"a\":\"\"}}", ERR_CORRUPT },
+        { "{\"weight_map\":{\"a\":1}}", ERR_CORRUPT },
+        { "{\"weight_map\":[]}", ERR_CORRUPT },
+        { "{\"weight_map\":{}}", ERR_CORRUPT },
+        { "{}", ERR_CORRUPT },
+        { "[]", ERR_CORRUPT },
+        { "{\"weight_map\":{\"a\":\"x.safetensors\"},\"weight_map\":{}}", ERR_CORRUPT },
+        { "", ERR_CORRUPT },
+        { "{\"weight_map\":{\"a\":\"absent.safetensors\"}}", ERR_NOT_FOUND },
+    };
+    struct arena a;
+    struct shards s;
+    struct err err = { 0 };
+
+    PUT("bad/s-1.safetensors", 1, "a");
+    CHECK_OK(arena_init(&a, 64 << 20, &err), err);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        enum err_code rc;
+
+        put_text("bad/m.safetensors.index.json", cases[i].text);
+        rc = shards_open(temp_path("bad/m.safetensors.index.json"), &a, &s, &err);
+        if (rc != cases[i].want)
+            test_fail(__FILE__, __LINE__, "%s: %s", cases[i].text, err_name(rc));
+        CHECK_INT(a.used, 0);
+    }
+    arena_done(&a);
+}
+
+TEST(shards__limit_their_number)
+{
+    struct bytes b = { 0 };
+    struct arena a;
+    struct shards s;
+    struct err err = { 0 };
+    char entry[64];
+
+    bytes_text(&b, "{\"weight_map\":{");
+    for (int i = 0; i <= SHARDS_MAX_FILES; i++) {
+        (void)snprintf(entry, sizeof entry, "%s\"t%d\":\"f%d.safetensors\"", i ? "," : "", i, i);
+        bytes_text(&b, entry);
+    }
+    bytes_text(&b, "}}");
+    CHECK_OK(arena_init(&a, ARENA_BYTES, &err), err);
+    CHECK_INT(shards_open(temp_file("many.index.json", b.ptr, b.len), &a, &s, &err), ERR_TOO_LARGE);
+    arena_done(&a);
+    bytes_done(&b);
+}

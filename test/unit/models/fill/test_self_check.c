@@ -1,0 +1,181 @@
+#include "models/fill/self_check.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kernels/base/file.h"
+#include "models/fill/fill_model.h"
+#include "test/support/bytes.h"
+#include "test/support/check.h"
+#include "test/support/golden.h"
+#include "test/support/model.h"
+
+static const char transformer[] = "flux1-fill-Q8_0.gguf";
+
+struct scene {
+    char dir[512], weights[600], check[700];
+    struct backend *be;
+    struct fill_model *m;
+};
+
+/* A folder of its own whose transformer can be damaged; a prompt pack takes the place of the encoders. */
+static void make_folder(struct scene *s, const char *name)
+{
+    static const char *const linked[][2] = { { "small/models/ae.safetensors", "ae.safetensors" },
+                                             { "small/cases/text.safetensors", "prompts.safetensors" } };
+    struct err err = { 0 };
+    struct arena a;
+    struct span bytes;
+    char inside[128], to[600];
+
+    (void)snprintf(inside, sizeof inside, "%s/%s", name, transformer);
+    CHECK_OK(arena_init(&a, 64 << 20, &err), err);
+    CHECK_OK(file_read(golden("small/models/%s", transformer), 32 << 20, &a, &bytes, &err), err);
+    (void)snprintf(s->weights, sizeof s->weights, "%s", temp_file(inside, bytes.ptr, bytes.len));
+    arena_done(&a);
+    (void)snprintf(s->dir, sizeof s->dir, "%.*s", (int)(strrchr(s->weights, '/') - s->weights), s->weights);
+    for (int i = 0; i < 2; i++) {
+        char *real = realpath(golden("%s", linked[i][0]), NULL);
+
+        (void)snprintf(to, sizeof to, "%s/%s", s->dir, linked[i][1]);
+        CHECK(real && symlink(real, to) == 0);
+        free(real);
+    }
+}
+
+static void open_model_in(struct scene *s, enum precision precision)
+{
+    const struct fill_options o = { .max_width = 32, .max_height = 32, .max_steps = 1, .max_t5_len = 16 };
+    struct err err = { 0 };
+
+    CHECK_OK(backend_open(BACKEND_CPU, precision, &s->be, &err), err);
+    (void)snprintf(s->check, sizeof s->check, "%s.%s-F32.check", s->weights, s->be->name); /* plain without oneDNN */
+    CHECK_OK(fill_model_open(s->dir, &o, s->be, &s->m, &err), err);
+}
+
+static void open_model(struct scene *s)
+{
+    open_model_in(s, PRECISION_F32);
+}
+
+static void close_model(struct scene *s)
+{
+    fill_model_close(s->m);
+    backend_close(s->be);
+    s->m = NULL;
+}
+
+/* Flips bits in the scale (its exponent) of the first block of n rows of a Q8_0 matrix of a single block. */
+static void damage(struct scene *s)
+{
+    const struct weight *w = &s->m->flux.single_blocks[0].linear2.w;
+    struct tensor_file f;
+    struct err err = { 0 };
+    struct arena a;
+    int fd = open(s->weights, O_RDWR);
+    int64_t at;
+    unsigned char byte;
+
+    CHECK(fd >= 0 && w->dtype == DT_Q8_0);
+    CHECK_OK(arena_init(&a, 64 << 20, &err), err);
+    CHECK_OK(tensor_file_open(s->weights, &a, &f, &err), err);
+    at = (const char *)tensor_file_find(&f, SPAN("single_blocks.0.linear2.weight"))->data - f.map.ptr + 1;
+    CHECK(pread(fd, &byte, 1, at) == 1);
+    byte ^= 0x10; /* a factor of 16 or a sixteenth */
+    CHECK(pwrite(fd, &byte, 1, at) == 1 && close(fd) == 0);
+    arena_done(&a);
+}
+
+TEST(self_check__passes_without_stored_values_and_writes_nothing)
+{
+    struct self_check got = { .stored = true };
+    struct scene s = { 0 };
+    struct err err = { 0 };
+
+    make_folder(&s, "check-none");
+    open_model(&s);
+    CHECK_OK(self_check_run(s.m, &got, &err), err);
+    CHECK(!got.stored && got.worst <= SELF_CHECK_LIMIT_F32);
+    CHECK(access(s.check, F_OK) != 0);
+    close_model(&s);
+}
+
+TEST(self_check__finds_one_damaged_scale_where_values_are_stored)
+{
+    struct self_check got = { 0 };
+    struct scene s = { 0 };
+    struct err err = { 0 };
+
+    make_folder(&s, "check-damage");
+    open_model(&s);
+    CHECK_OK(self_check_record(s.m, &err), err);
+    CHECK_OK(self_check_run(s.m, &got, &err), err);
+    CHECK(got.stored && got.worst <= SELF_CHECK_LIMIT_F32);
+    damage(&s);
+    close_model(&s);
+    open_model(&s);
+    CHECK_INT(self_check_run(s.m, &got, &err), ERR_NUMERIC);
+    CHECK(strstr(err.msg, "self-check: latents_0") && strstr(err.msg, "damaged"));
+    close_model(&s);
+}
+
+TEST(self_check__values_of_another_model_count_for_nothing)
+{
+    struct self_check got = { .stored = true };
+    struct scene s = { 0 };
+    struct err err = { 0 };
+
+    make_folder(&s, "check-other");
+    open_model(&s);
+    CHECK_OK(self_check_record(s.m, &err), err);
+    s.m->digests[0][0] ^= 1;
+    CHECK_OK(self_check_run(s.m, &got, &err), err);
+    CHECK(!got.stored);
+    close_model(&s);
+}
+
+TEST(self_check__a_folder_that_cannot_be_written_is_told_and_still_checked)
+{
+    struct self_check got = { 0 };
+    struct scene s = { 0 };
+    struct err err = { 0 }, why = { 0 };
+
+    make_folder(&s, "check-read-only");
+    open_model(&s);
+    CHECK(mkdir(s.check, 0700) == 0); /* what a rename cannot replace, whoever runs the test */
+    CHECK(self_check_record(s.m, &why) != ERR_OK);
+    CHECK_OK(self_check_run(s.m, &got, &err), err);
+    CHECK(!got.stored);
+    CHECK(rmdir(s.check) == 0);
+    close_model(&s);
+}
+
+/* What `auto` chooses depends on the processor: the values are kept and found as what computed, not as what was asked. */
+TEST(self_check__values_are_stored_under_the_precision_that_computed)
+{
+    struct self_check got = { 0 };
+    struct scene s = { 0 };
+    struct err err = { 0 };
+    char bf16[700];
+    bool is_bf16;
+
+    make_folder(&s, "check-precision");
+    open_model_in(&s, PRECISION_AUTO);
+    (void)snprintf(bf16, sizeof bf16, "%s.%s-BF16.check", s.weights, s.be->name);
+    is_bf16 = s.be->act == DT_BF16;
+    CHECK_OK(self_check_record(s.m, &err), err);
+    CHECK(access(is_bf16 ? bf16 : s.check, F_OK) == 0 && access(is_bf16 ? s.check : bf16, F_OK) != 0);
+    close_model(&s);
+    open_model_in(&s, is_bf16 ? PRECISION_BF16 : PRECISION_F32);
+    CHECK_OK(self_check_run(s.m, &got, &err), err);
+    CHECK(got.stored);
+    close_model(&s);
+    open_model_in(&s, is_bf16 ? PRECISION_F32 : PRECISION_BF16);
+    CHECK_OK(self_check_run(s.m, &got, &err), err);
+    CHECK(!got.stored);
+    close_model(&s);
+}

@@ -1,0 +1,265 @@
+#include "models/image/picture_job.h"
+
+#include <string.h>
+
+#include "models/image/decode.h"
+#include "models/image/jpeg.h"
+#include "models/image/png.h"
+#include "test/support/check.h"
+#include "test/support/golden.h"
+#include "test/support/pictures.h"
+#include "test/support/png_build.h"
+
+enum { ARENA = 256 << 20 };
+
+/* Smooth, so that JPEG changes little and a resampled copy stays near. */
+static void draw_slopes(struct arena *a, int width, int height, struct image *ret)
+{
+    struct err err = { 0 };
+
+    CHECK_OK(image_new(a, width, height, 3, ret, &err), err);
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++) {
+            uint8_t *p = ret->pixels + 3 * ((size_t)y * (size_t)width + (size_t)x);
+            p[0] = (uint8_t)(x * 255 / width);
+            p[1] = (uint8_t)(y * 255 / height);
+            p[2] = (uint8_t)((x + y) * 255 / (width + height));
+        }
+}
+
+static struct span mask_file(struct arena *a, int width, int height, int left, int top, int right, int bottom)
+{
+    struct err err = { 0 };
+    struct image mask;
+    struct span file;
+
+    CHECK_OK(image_new(a, width, height, 1, &mask, &err), err);
+    for (int y = top; y < bottom; y++)
+        memset(mask.pixels + (size_t)y * (size_t)width + left, 255, (size_t)(right - left));
+    CHECK_OK(png_write(a, &mask, &file, &err), err);
+    return file;
+}
+
+static struct span photo_file(struct arena *a, const struct image *im, struct span icc)
+{
+    struct err err = { 0 };
+    struct span file;
+
+    CHECK_OK(jpeg_write(a, im, &(struct jpeg_options){ 92, JPEG_CHROMA_HALF, icc }, &file, &err), err);
+    return file;
+}
+
+TEST(picture_job__plans_a_size_the_model_can_paint)
+{
+    static const struct { int photo[2], want[2]; } cases[] = {
+        { { 4032, 3024 }, { 1024, 768 } },  { { 3024, 4032 }, { 768, 1024 } },  { { 1024, 1024 }, { 1024, 1024 } },
+        { { 1025, 1025 }, { 1024, 1024 } }, { { 4000, 3001 }, { 1024, 784 } },  { { 500, 375 }, { 512, 384 } },
+        { { 512, 512 }, { 512, 512 } },     { { 1, 1 }, { 64, 64 } },           { { 16384, 100 }, { 1024, 64 } },
+        { { 100, 16384 }, { 64, 1024 } },   { { 3051, 16384 }, { 192, 1024 } }, { { 1020, 40 }, { 1024, 64 } },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct picture_plan plan = picture_plan(cases[i].photo[0], cases[i].photo[1]);
+
+        CHECK_INT(plan.width, cases[i].want[0]);
+        CHECK_INT(plan.height, cases[i].want[1]);
+        CHECK(plan.feather >= 2 && plan.feather <= 32);
+    }
+}
+
+/* The whole way, with a paint that is white everywhere, and a profile and GPS data in the original. */
+TEST(picture_job__changes_nothing_outside_the_mask_and_hands_on_the_profile_alone)
+{
+    static const char gps[] = "\xff\xe1\x00\x20" "Exif\0\0MM\0*\0\0\0\x08\0\1\x88\x25\0\4\0\0\0\1\0\0\0\x1a" "GPS!";
+    struct arena a;
+    struct err err = { 0 };
+    struct image photo, before, paint;
+    struct picture_paint_input model;
+    struct picture_input in;
+    struct picture_files files;
+    struct picture_plan plan;
+    struct image_notes notes;
+    struct span file, mask;
+    char icc[200] = { [3] = (char)200, [16] = 'R', 'G', 'B', ' ', [36] = 'a', 'c', 's', 'p' }, *tagged = NULL;
+
+    CHECK_OK(arena_init(&a, ARENA, &err), err);
+    draw_slopes(&a, 1500, 1000, &photo);
+    file = photo_file(&a, &photo, (struct span){ icc, sizeof icc });
+    CHECK_OK(arena_alloc(&a, file.len + sizeof gps - 1, 1, &tagged, &err), err);
+    memcpy(tagged, file.ptr, 2);
+    memcpy(tagged + 2, gps, sizeof gps - 1);
+    memcpy(tagged + 2 + sizeof gps - 1, file.ptr + 2, file.len - 2);
+    file = (struct span){ tagged, file.len + sizeof gps - 1 };
+    mask = mask_file(&a, 1500, 1000, 300, 200, 700, 500);
+
+    CHECK_OK(picture_input(&a, file, mask, &in, &err), err);
+    CHECK_OK(image_decode(&a, file, IMAGE_ALPHA_DROP, &before, &notes, &err), err);
+    plan = picture_plan(in.photo.width, in.photo.height);
+    CHECK_OK(picture_paint_input(&a, &in, &plan, &model, &err), err);
+    CHECK_INT(model.picture.width, 1024);
+    CHECK_INT(model.mask.height, 688);
+    paint = model.picture;
+    memset(paint.pixels, 255, image_bytes(&paint));
+    CHECK_OK(picture_compose(&a, &in, &plan, &paint, &err), err);
+    for (size_t i = 0; i < image_bytes(&before); i++)
+        if (!in.mask.pixels[i / 3])
+            CHECK_INT(in.photo.pixels[i], before.pixels[i]);
+    CHECK_INT(in.photo.pixels[3 * (350 * 1500 + 500)], 255);
+
+    CHECK_OK(picture_encode(&a, &in, &files, &err), err);
+    for (int i = 0; i < 2; i++) {
+        struct span out = i ? files.preview : files.edited;
+        struct image got;
+
+        CHECK(memmem(out.ptr, out.len, "Exif", 4) == NULL && memmem(out.ptr, out.len, "GPS", 3) == NULL);
+        CHECK(memmem(out.ptr, out.len, "\xff\xe1", 2) == NULL);
+        CHECK_OK(image_decode(&a, out, IMAGE_ALPHA_DROP, &got, &notes, &err), err);
+        CHECK_INT(got.width, i ? 512 : 1500);
+        CHECK_INT(got.height, i ? 341 : 1000);
+        CHECK_INT(got.channels, 3);
+        CHECK(span_eq(notes.icc, (struct span){ icc, sizeof icc }));
+    }
+    arena_done(&a);
+}
+
+TEST(picture_job__turns_photo_and_mask_upright_each_by_its_own_exif)
+{
+    struct arena a;
+    struct err err = { 0 };
+    struct picture_input in;
+    struct image want;
+    struct span turned, lying;
+
+    CHECK_OK(arena_init(&a, ARENA, &err), err);
+    turned = file_bytes(&a, golden("pictures/oriented_6.jpg"));
+    CHECK_OK(picture_input(&a, turned, mask_file(&a, 40, 72, 10, 10, 20, 20), &in, &err), err);
+    picture_from_png(&a, golden("pictures/oriented_6.upright.png"), &want);
+    CHECK_SAME_PICTURE(&in.photo, &want);
+    CHECK_OK(picture_input(&a, turned, turned, &in, &err), err); /* a mask that is a turned JPEG itself */
+    lying = mask_file(&a, 72, 40, 10, 10, 20, 20);
+    CHECK_INT(picture_input(&a, turned, lying, &in, NULL), ERR_MASK_SIZE);
+    arena_done(&a);
+}
+
+TEST(picture_job__refuses_masks_that_say_nothing_and_names_the_file_at_fault)
+{
+    struct arena a;
+    struct err err = { 0 };
+    struct picture_input in;
+    struct image photo;
+    struct span file, good;
+
+    CHECK_OK(arena_init(&a, ARENA, &err), err);
+    draw_slopes(&a, 120, 80, &photo);
+    file = photo_file(&a, &photo, (struct span){ NULL, 0 });
+    good = mask_file(&a, 120, 80, 5, 5, 9, 9);
+    CHECK_INT(picture_input(&a, file, mask_file(&a, 120, 80, 0, 0, 0, 0), &in, NULL), ERR_MASK_EMPTY);
+    CHECK_INT(picture_input(&a, file, mask_file(&a, 120, 80, 0, 0, 120, 80), &in, NULL), ERR_MASK_FULL);
+    CHECK_INT(picture_input(&a, file, mask_file(&a, 60, 40, 0, 0, 60, 40), &in, NULL), ERR_MASK_FULL);
+    CHECK_INT(picture_input(&a, file, mask_file(&a, 80, 120, 0, 0, 4, 4), &in, NULL), ERR_MASK_SIZE);
+    CHECK_OK(picture_input(&a, file, mask_file(&a, 60, 40, 0, 0, 4, 4), &in, &err), err);
+    CHECK_INT(picture_input(&a, file, SPAN("text"), &in, &err), ERR_NOT_AN_IMAGE);
+    CHECK(strncmp(err.msg, "mask: ", 6) == 0);
+    err = (struct err){ 0 };
+    CHECK_INT(picture_input(&a, (struct span){ file.ptr, file.len / 2 }, good, &in, &err), ERR_CORRUPT);
+    CHECK(strncmp(err.msg, "original: ", 10) == 0);
+    err = (struct err){ 0 }; /* of two that are wrong the photo, whichever is found out first */
+    CHECK_INT(picture_input(&a, (struct span){ file.ptr, file.len / 2 }, SPAN("text"), &in, &err), ERR_CORRUPT);
+    CHECK(strncmp(err.msg, "original: ", 10) == 0);
+    arena_done(&a);
+}
+
+/* Both decoders leave by longjmp when a file is damaged, in threads of their own; nothing of that may be shared. */
+TEST(picture_job__refuses_damaged_files_side_by_side_again_and_again)
+{
+    struct arena a;
+    struct err err = { 0 };
+    struct picture_input in;
+    struct image photo;
+    struct span file, mask;
+
+    CHECK_OK(arena_init(&a, ARENA, &err), err);
+    draw_slopes(&a, 120, 80, &photo);
+    file = photo_file(&a, &photo, (struct span){ NULL, 0 });
+    mask = mask_file(&a, 120, 80, 5, 5, 9, 9);
+    for (size_t i = 1; i < 60; i++) {
+        struct arena_mark mark = arena_mark(&a);
+        const struct span cut_file = { file.ptr, file.len - i * file.len / 60 };
+        const struct span cut_mask = { mask.ptr, mask.len - i * mask.len / 60 };
+
+        CHECK(picture_input(&a, cut_file, cut_mask, &in, NULL) != ERR_OK);
+        CHECK(picture_input(&a, file, cut_mask, &in, NULL) != ERR_OK);
+        CHECK_OK(picture_input(&a, file, mask, &in, &err), err);
+        arena_rewind(&a, mark);
+    }
+    arena_done(&a);
+}
+
+static void check_accepted(struct arena *a, struct span original, int width, int height)
+{
+    struct err err = { 0 };
+    struct picture_input in;
+    struct picture_files files;
+
+    CHECK_OK(picture_input(a, original, mask_file(a, width, height, 1, 0, 2, 1), &in, &err), err);
+    CHECK_INT(in.photo.channels, 3);
+    CHECK_INT(in.icc.len, 0);
+    CHECK_OK(picture_encode(a, &in, &files, &err), err);
+}
+
+/* Grey, four colours, 16 bits: all become RGB. */
+TEST(picture_job__accepts_every_kind_of_photo)
+{
+    struct arena a;
+    struct err err = { 0 };
+
+    CHECK_OK(arena_init(&a, ARENA, &err), err);
+    check_accepted(&a, file_bytes(&a, golden("pictures/decode_grey.jpg")), 50, 41);
+    check_accepted(&a, file_bytes(&a, golden("pictures/decode_cmyk.jpg")), 48, 33);
+    check_accepted(&a, file_bytes(&a, golden("pictures/mask_grey16.png")), 56, 40);
+    check_accepted(&a, file_bytes(&a, golden("pictures/mask_palette.png")), 56, 40);
+    arena_done(&a);
+}
+
+TEST(picture_job__shows_white_through_a_transparent_photo)
+{
+    struct arena a;
+    struct err err = { 0 };
+    struct picture_input in;
+    struct png_build b;
+
+    CHECK_OK(arena_init(&a, ARENA, &err), err);
+    png_begin(&a, &b);
+    png_ihdr(&b, 2, 1, 8, 6, 0);
+    png_idat(&b, SPAN("\0abc\xff" "abc\0"));
+    CHECK_OK(picture_input(&a, png_end(&b), mask_file(&a, 2, 1, 0, 0, 1, 1), &in, &err), err);
+    CHECK(memcmp(in.photo.pixels, "abc\xff\xff\xff", 6) == 0);
+    arena_done(&a);
+}
+
+/* A line one pixel wide in a photo four times the model's size: marked for the model, and repainted in full. */
+TEST(picture_job__does_not_lose_a_thin_line_on_the_way)
+{
+    struct arena a;
+    struct err err = { 0 };
+    struct image photo, paint;
+    struct picture_paint_input model;
+    struct picture_input in;
+    struct picture_plan plan = picture_plan(4096, 512);
+    struct span file, mask;
+
+    CHECK_OK(arena_init(&a, ARENA, &err), err);
+    draw_slopes(&a, 4096, 512, &photo);
+    file = photo_file(&a, &photo, (struct span){ NULL, 0 });
+    mask = mask_file(&a, 4096, 512, 100, 301, 4000, 302);
+    CHECK_OK(picture_input(&a, file, mask, &in, &err), err);
+    CHECK_OK(picture_paint_input(&a, &in, &plan, &model, &err), err);
+    for (int x = 25; x < 1000; x++)
+        CHECK_INT(model.mask.pixels[75 * 1024 + x], 255);
+    paint = model.picture;
+    memset(paint.pixels, 255, image_bytes(&paint));
+    CHECK_OK(picture_compose(&a, &in, &plan, &paint, &err), err);
+    for (int x = 100; x < 4000; x++)
+        CHECK_INT(in.photo.pixels[3 * (301 * 4096 + x)], 255);
+    arena_done(&a);
+}

@@ -1,0 +1,182 @@
+#include "worker/base/log.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "test/support/check.h"
+#include "worker/base/json.h"
+
+/* What reaches stderr between capture_start and capture_stop. */
+static struct {
+    int saved, pipe[2];
+    char text[16384];
+} capture;
+
+static void capture_start(enum log_level least, const char *project)
+{
+    (void)fflush(stderr);
+    capture.saved = dup(STDERR_FILENO);
+    if (pipe(capture.pipe) != 0 || dup2(capture.pipe[1], STDERR_FILENO) < 0)
+        abort();
+    log_init(least, project);
+}
+
+static const char *capture_stop(void)
+{
+    ssize_t n;
+
+    log_init(LOG_CRITICAL + 1, NULL);
+    (void)dup2(capture.saved, STDERR_FILENO);
+    (void)close(capture.saved);
+    (void)close(capture.pipe[1]);
+    n = read(capture.pipe[0], capture.text, sizeof capture.text - 1);
+    capture.text[n > 0 ? n : 0] = 0;
+    (void)close(capture.pipe[0]);
+    return capture.text;
+}
+
+/* Parses the one line of text in the arena. */
+static const struct json *one_line(struct arena *a, const char *text)
+{
+    const struct json *v = NULL;
+    struct err err = { 0 };
+
+    CHECK(strchr(text, '\n') == text + strlen(text) - 1);
+    CHECK_OK(arena_init(a, 1 << 20, &err), err);
+    CHECK_OK(json_parse(a, span_of(text), 4, &v, &err), err);
+    return v;
+}
+
+TEST(log__writes_one_json_line_in_the_names_of_cloud_logging)
+{
+    static const struct log_context ctx = { .trace = "0af7651916cd43dd8448eb211c80319c",
+                                            .span = "b7ad6b7169203331",
+                                            .sampled = true,
+                                            .message_id = "17",
+                                            .session = "users/u/sessions/s" };
+    struct arena a;
+    const struct json *v;
+    int64_t ms;
+    bool sampled;
+
+    capture_start(LOG_INFO, "demo");
+    log_event(LOG_WARNING, &ctx, "say \"hi\"\n", log_str("path", "a\\b"), log_int("ms", -5), log_num("cost", 0.25),
+              log_num("odd", NAN), log_str("none", NULL), log_end());
+    v = one_line(&a, capture_stop());
+    CHECK_STR(json_string(json_get(v, "severity")), "WARNING");
+    CHECK_STR(json_string(json_get(v, "message")), "say \"hi\"\n");
+    CHECK_STR(json_string(json_get(v, "logging.googleapis.com/trace")),
+              "projects/demo/traces/0af7651916cd43dd8448eb211c80319c");
+    CHECK_STR(json_string(json_get(v, "logging.googleapis.com/spanId")), "b7ad6b7169203331");
+    CHECK(json_bool(json_get(v, "logging.googleapis.com/trace_sampled"), &sampled) && sampled);
+    CHECK_STR(json_string(json_get(v, "messageId")), "17");
+    CHECK_STR(json_string(json_get(v, "session")), "users/u/sessions/s");
+    CHECK_STR(json_string(json_get(v, "path")), "a\\b");
+    CHECK(json_integer(json_get(v, "ms"), &ms) && ms == -5);
+    CHECK_INT(json_type(json_get(v, "odd")), JSON_T_NULL);
+    CHECK_STR(json_string(json_get(v, "none")), "");
+    CHECK_INT(strlen(json_string(json_get(v, "time"))), strlen("2026-01-02T03:04:05.123456789Z"));
+    CHECK(!json_get(v, "truncated"));
+    arena_done(&a);
+}
+
+TEST(log__keeps_quiet_below_its_level_and_without_a_project_leaves_the_trace_out)
+{
+    static const struct log_context ctx = { .trace = "0af7651916cd43dd8448eb211c80319c" };
+    const char *text;
+
+    capture_start(LOG_NOTICE, NULL);
+    log_event(LOG_INFO, NULL, "quiet", log_end());
+    log_event(LOG_NOTICE, &ctx, "loud", log_end());
+    text = capture_stop();
+    CHECK(!strstr(text, "quiet") && strstr(text, "loud") && !strstr(text, "trace"));
+}
+
+TEST(log__broken_bytes_and_floods_still_make_one_valid_line)
+{
+    struct arena a;
+    const struct json *v;
+    static char flood[20000];
+    bool cut;
+
+    memset(flood, '\x01', sizeof flood - 1);
+    capture_start(LOG_INFO, "demo");
+    log_event(LOG_ERROR, NULL, "x\xFFy\xC3", log_str("a", flood), log_str("b", flood), log_str("c", "short"),
+              log_end());
+    v = one_line(&a, capture_stop());
+    CHECK_STR(json_string(json_get(v, "message")), "x\xEF\xBF\xBDy\xEF\xBF\xBD");
+    CHECK(!json_get(v, "a") && !json_get(v, "b")); /* 2,048 escapes of 6 characters do not fit */
+    CHECK_STR(json_string(json_get(v, "c")), "short");
+    CHECK(json_bool(json_get(v, "truncated"), &cut) && cut);
+    arena_done(&a);
+}
+
+TEST(log__traceparent_wins_over_the_cloud_header)
+{
+    struct log_context ctx = { 0 };
+
+    log_context_trace(&ctx, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+                      "105445aa7843bc8bf206b12000100000/1;o=0");
+    CHECK_STR(ctx.trace, "0af7651916cd43dd8448eb211c80319c");
+    CHECK_STR(ctx.span, "b7ad6b7169203331");
+    CHECK(ctx.sampled);
+}
+
+TEST(log__the_span_of_the_cloud_header_is_decimal)
+{
+    struct log_context ctx = { 0 };
+
+    log_context_trace(&ctx, "00-bad", "105445AA7843bc8bf206b12000100000/18446744073709551615;o=1");
+    CHECK_STR(ctx.trace, "105445aa7843bc8bf206b12000100000");
+    CHECK_STR(ctx.span, "ffffffffffffffff");
+    CHECK(ctx.sampled);
+    log_context_trace(&ctx, NULL, "105445aa7843bc8bf206b12000100000/74;o=0");
+    CHECK_STR(ctx.span, "000000000000004a");
+    CHECK(!ctx.sampled);
+    log_context_trace(&ctx, NULL, "105445aa7843bc8bf206b12000100001");
+    CHECK_STR(ctx.trace, "105445aa7843bc8bf206b12000100001");
+    CHECK_STR(ctx.span, "");
+}
+
+TEST(log__malformed_trace_headers_are_ignored)
+{
+    static const char *const parents[] = {
+        "",
+        "00",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+        "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0",
+        "00_0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    };
+    static const char *const clouds[] = {
+        "",
+        "x",
+        "105445aa7843bc8bf206b1200010000",
+        "105445aa7843bc8bf206b12000100000/",
+        "105445aa7843bc8bf206b12000100000/1;o=2",
+        "105445aa7843bc8bf206b12000100000/18446744073709551616;o=1",
+        "105445aa7843bc8bf206b12000100000/1;o=1 ",
+        "105445aa7843bc8bf206b12000100000/-1",
+        "00000000000000000000000000000000/1;o=1",
+    };
+
+    for (size_t i = 0; i < sizeof parents / sizeof *parents; i++) {
+        struct log_context ctx = { 0 };
+
+        log_context_trace(&ctx, parents[i], NULL);
+        CHECK_STR(ctx.trace, "");
+    }
+    for (size_t i = 0; i < sizeof clouds / sizeof *clouds; i++) {
+        struct log_context ctx = { 0 };
+
+        log_context_trace(&ctx, NULL, clouds[i]);
+        CHECK_STR(ctx.trace, "");
+    }
+}

@@ -1,0 +1,121 @@
+#include "worker/cli/commands.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "test/support/bytes.h"
+#include "test/support/check.h"
+#include "test/support/golden.h"
+#include "test/support/outputs.h"
+
+extern char **environ;
+
+/* Runs the command in this environment alone; what it prints is in `printed`. */
+static char printed[16384];
+
+static int doctor(char **env, char *option)
+{
+    char *argv[] = { "doctor", option, NULL }, **real_env = environ;
+    const char *path = temp_path("doctor.txt");
+    const struct outputs before = outputs_redirect(path);
+    FILE *f;
+    int status;
+
+    environ = env;
+    status = cmd_doctor(option ? 2 : 1, argv);
+    environ = real_env;
+    outputs_restore(&before);
+    f = fopen(path, "r");
+    CHECK(f);
+    printed[fread(printed, 1, sizeof printed - 1, f)] = 0;
+    (void)fclose(f);
+    return status;
+}
+
+#define EMULATED                                                                          \
+    "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH=none", "FIRESTORE_EMULATOR_HOST=127.0.0.1:1", \
+        "STORAGE_EMULATOR_HOST=127.0.0.1:1", "BACKEND=plain"
+
+TEST(cmd_doctor__is_content_with_a_whole_installation)
+{
+    static char dir[600];
+
+    (void)snprintf(dir, sizeof dir, "MODEL_DIR=%s", golden("small/models"));
+    CHECK_INT(doctor((char *[]){ EMULATED, dir, NULL }, NULL), 0);
+    CHECK(strstr(printed, "Everything is there."));
+    CHECK(strstr(printed, "flux1-fill") && strstr(printed, "emulator") && strstr(printed, "plain, f32"));
+    CHECK(!strstr(printed, "wrong"));
+}
+
+TEST(cmd_doctor__opens_the_backend_in_the_precision_of_the_service)
+{
+    static const struct {
+        char *backend, *precision;
+        const char *want;
+    } cases[] = {
+        { "BACKEND=plain", "PRECISION=auto", "plain, f32" },
+        { "BACKEND=plain", "PRECISION=bf16", "plain, bf16" },
+        { "BACKEND=cpu", "PRECISION=f32", ", f32" },
+        { "BACKEND=cpu", "PRECISION=bf16", ", bf16" },
+        { "BACKEND=cuda", "PRECISION=f32", "PRECISION=auto or bf16, or BACKEND=cpu" },
+    };
+    static char dir[600];
+
+    (void)snprintf(dir, sizeof dir, "MODEL_DIR=%s", golden("small/models"));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        (void)doctor((char *[]){ cases[i].backend, cases[i].precision, EMULATED, dir, NULL }, NULL);
+        if (!strstr(printed, cases[i].want))
+            CHECK_STR(printed, cases[i].want);
+    }
+}
+
+/* A folder of its own, in which values may be stored. */
+static void link_models(char dir[600])
+{
+    static const char *const parts[][2] = { { "small/models/flux1-fill-Q8_0.gguf", "doctor/flux1-fill-Q8_0.gguf" },
+                                            { "small/models/ae.safetensors", "doctor/ae.safetensors" },
+                                            { "small/cases/text.safetensors", "doctor/prompts.safetensors" } };
+
+    for (int i = 0; i < 3; i++) {
+        char *real = realpath(golden("%s", parts[i][0]), NULL);
+        const char *to = temp_path(parts[i][1]);
+
+        CHECK(real && symlink(real, to) == 0);
+        (void)snprintf(dir, 600, "MODEL_DIR=%.*s", (int)(strrchr(to, '/') - to), to);
+        free(real);
+    }
+}
+
+TEST(cmd_doctor__stores_the_values_of_a_model_once_and_compares_then)
+{
+    static char dir[600];
+    char *env[] = { EMULATED, dir, NULL };
+
+    link_models(dir);
+    CHECK_INT(doctor(env, "--self-check"), 0);
+    CHECK(strstr(printed, "ok     self-check") && strstr(printed, "values stored beside"));
+    CHECK_INT(doctor(env, "--self-check"), 0);
+    CHECK(strstr(printed, "ok     self-check") && strstr(printed, "as stored"));
+}
+
+TEST(cmd_doctor__tells_everything_that_is_wrong_at_once)
+{
+    char secret[] = "FIREBASE_CREDENTIALS=c2VjcmV0";
+
+    CHECK_INT(
+        doctor((char *[]){ "PORT=x", "INPAINT_STEPS=3", secret, "MODEL_DIR=/nowhere", "BACKEND=plain", NULL }, NULL),
+        1);
+    CHECK(strstr(printed, "PORT='x'") && strstr(printed, "did you mean STEPS?") &&
+          strstr(printed, "PUSH_AUTH is not set"));
+    CHECK(strstr(printed, "wrong  credentials") && strstr(printed, "wrong  model folder    /nowhere"));
+    CHECK(!strstr(printed, "c2VjcmV0") && !strstr(printed, "secret"));
+}
+
+TEST(cmd_doctor__shows_values_without_secrets)
+{
+    CHECK_INT(doctor((char *[]){ EMULATED, "FIREBASE_CREDENTIALS=c2VjcmV0", NULL }, "--values"), 0);
+    CHECK(strstr(printed, "FIREBASE_CREDENTIALS=(set)\n") && strstr(printed, "STEPS=28\n") && strstr(printed, "PRECISION=auto\n"));
+    CHECK(!strstr(printed, "c2VjcmV0"));
+}

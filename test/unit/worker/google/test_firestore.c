@@ -1,0 +1,458 @@
+/* U1 to U10 of the cloud contracts (9.3), the value forms of 4.2 and the commit of 4.5. */
+#include <math.h>
+#include <stdio.h>
+
+#include "test/support/check.h"
+#include "test/support/fake/script.h"
+#include "worker/google/firestore.h"
+
+#define DOC  "users/u1/sessions/s1"
+#define NAME "projects/demo/databases/(default)/documents/" DOC
+#define FOUND(fields) \
+    "{\"name\":\"" NAME "\"," fields "\"createTime\":\"c\",\"updateTime\":\"2026-11-20T09:25:36.344385Z\"}"
+#define COMMITTED           "{\"writeResults\":[{\"updateTime\":\"2026-11-20T09:25:37Z\"}],\"commitTime\":\"x\"}"
+#define ERROR(code, status) "{\"error\":{\"code\":" code ",\"message\":\"why\",\"status\":\"" status "\"}}"
+
+struct fixture {
+    struct script s;
+    struct gauth *g;
+    struct firestore fs;
+    struct arena a;
+    struct err err;
+};
+
+static struct fixture f;
+
+static void start_with(const char *emulator_host, const char *metadata_token)
+{
+    struct gauth_options o;
+
+    memset(&f, 0, sizeof f);
+    script_init(&f.s);
+    CHECK_OK(arena_init(&f.a, 32 << 20, &f.err), f.err);
+    o = (struct gauth_options){ .http = &f.s.http,
+                                .sys = &f.s.sys,
+                                .project = "demo",
+                                .emulator = { emulator_host != NULL, emulator_host != NULL } };
+    CHECK_OK(gauth_open(&o, &f.g, &f.err), f.err);
+    CHECK_OK(firestore_init(&f.fs, &f.s.http, f.g, &f.s.sys, "demo", emulator_host, &f.a, &f.err), f.err);
+    if (metadata_token)
+        script_will(&f.s, (struct script_reply){ .status = 200,
+                                                 .body = span_of(metadata_token),
+                                                 .headers = { { "metadata-flavor", "Google" } } });
+}
+
+static void start(void)
+{
+    start_with("127.0.0.1:8185", NULL);
+}
+
+static void stop(void)
+{
+    gauth_close(f.g);
+    arena_done(&f.a);
+    script_done(&f.s);
+}
+
+static void will(int status, const char *body)
+{
+    script_will(&f.s, (struct script_reply){ .status = status, .body = span_of(body) });
+}
+
+static struct firestore_document doc;
+
+static enum err_code get(void)
+{
+    static const char *const mask[] = { "processingStatus", "inpaint.lease", "`a-b`" };
+
+    f.err = (struct err){ 0 };
+    return firestore_get(&f.fs, DOC, mask, 3, &firestore_read_policy, &f.s.budget, &f.a, &doc, &f.err);
+}
+
+static char update_time[FIRESTORE_TIME_SIZE];
+
+static enum err_code patch(enum firestore_precondition condition)
+{
+    const struct firestore_field fields[] = { { "processingStatus", firestore_v_string("processing") } };
+
+    f.err = (struct err){ 0 };
+    (void)snprintf(update_time, sizeof update_time, "untouched");
+    return firestore_patch(&f.fs, DOC, fields, 1, condition,
+                           condition == FIRESTORE_UNCHANGED_SINCE ? "2026-11-20T09:25:36.344385Z" : NULL,
+                           &firestore_result_policy, &f.s.budget, &f.a, update_time, &f.err);
+}
+
+TEST(firestore__gets_a_document_under_a_mask)
+{
+    start();
+    will(200, FOUND("\"fields\":{\"processingStatus\":{\"stringValue\":\"pending\"}},"));
+    CHECK_OK(get(), f.err);
+    CHECK_STR(f.s.requests[0].method, "GET");
+    CHECK_STR(f.s.requests[0].url, "http://127.0.0.1:8185/v1/" NAME "?mask.fieldPaths=processingStatus"
+                                   "&mask.fieldPaths=inpaint.lease&mask.fieldPaths=%60a-b%60");
+    CHECK(script_sent_header(&f.s, 0, "Authorization: Bearer owner"));
+    CHECK_INT(f.s.requests[0].timeout_ms, 10000);
+    CHECK_STR(doc.update_time, "2026-11-20T09:25:36.344385Z");
+    CHECK_STR(firestore_string(firestore_field(&doc, "processingStatus")), "pending");
+    CHECK(!firestore_field(&doc, "inpaint.lease.id"));
+    will(200, FOUND(""));
+    CHECK_OK(get(), f.err);
+    CHECK(!doc.fields && !firestore_field(&doc, "processingStatus"));
+    stop();
+}
+
+TEST(firestore__speaks_to_google_with_a_token)
+{
+    start_with(NULL, "{\"access_token\":\"t1\",\"expires_in\":3599}");
+    will(200, FOUND(""));
+    CHECK_OK(get(), f.err);
+    CHECK(strncmp(f.s.requests[1].url, "https://firestore.googleapis.com/v1/projects/demo/", 50) == 0);
+    CHECK(script_sent_header(&f.s, 1, "Authorization: Bearer t1"));
+    stop();
+}
+
+TEST(firestore__checks_the_name_of_every_answer) /* U5, U6 */
+{
+    static const char *const bad[] = {
+        "{}",
+        "",
+        "[]",
+        "{\"name\":\"projects/demo/databases/(default)/documents/users/u1/sessions/s2\",\"updateTime\":\"x\"}",
+        "{\"name\":\"" NAME "\"}",
+        "{\"name\":\"" NAME "\",\"updateTime\":\"\"}",
+        "{\"name\":\"" NAME "\",\"updateTime\":5}",
+        "{\"name\":\"" NAME "\",\"updateTime\":\"x\",\"fields\":[]}",
+        "<html>",
+        "{\"documents\":[]}",
+        "{\"name\":5}"
+    };
+
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        start();
+        will(200, bad[i]);
+        CHECK_INT(get(), ERR_PROTOCOL);
+        CHECK_INT(f.s.n_requests, 1);
+        stop();
+    }
+}
+
+TEST(firestore__says_absent_only_when_firestore_does)
+{
+    start();
+    will(404, ERROR("404", "NOT_FOUND"));
+    CHECK_INT(get(), ERR_NOT_FOUND);
+    will(404, "Not Found\n"); /* some front end: says nothing about the document */
+    CHECK_INT(get(), ERR_INVALID);
+    CHECK_INT(f.s.n_requests, 2);
+    stop();
+}
+
+TEST(firestore__classifies_by_status_and_then_by_number) /* 4.7, U7 */
+{
+    static char huge[100000];
+    const struct {
+        int http;
+        const char *body;
+        enum firestore_outcome read, write;
+    } cases[] = {
+        { 200, "{}", FIRESTORE_DONE, FIRESTORE_DONE },
+        { 400, ERROR("400", "INVALID_ARGUMENT"), FIRESTORE_FINAL, FIRESTORE_FINAL },
+        { 400, ERROR("400", "OUT_OF_RANGE"), FIRESTORE_FINAL, FIRESTORE_FINAL },
+        { 400, ERROR("400", "FAILED_PRECONDITION"), FIRESTORE_FINAL, FIRESTORE_REREAD },
+        { 401, ERROR("401", "UNAUTHENTICATED"), FIRESTORE_NEW_TOKEN, FIRESTORE_NEW_TOKEN },
+        { 403, ERROR("403", "PERMISSION_DENIED"), FIRESTORE_REFUSED, FIRESTORE_REFUSED },
+        { 404, ERROR("404", "NOT_FOUND"), FIRESTORE_ABSENT, FIRESTORE_ABSENT },
+        { 409, ERROR("409", "ALREADY_EXISTS"), FIRESTORE_FINAL, FIRESTORE_REREAD },
+        { 409, ERROR("409", "ABORTED"), FIRESTORE_RETRY, FIRESTORE_REREAD },
+        { 429, ERROR("429", "RESOURCE_EXHAUSTED"), FIRESTORE_RETRY, FIRESTORE_RETRY },
+        { 499, ERROR("499", "CANCELLED"), FIRESTORE_RETRY, FIRESTORE_UNKNOWN },
+        { 500, ERROR("500", "INTERNAL"), FIRESTORE_RETRY, FIRESTORE_UNKNOWN },
+        { 500, ERROR("500", "UNKNOWN"), FIRESTORE_RETRY, FIRESTORE_UNKNOWN },
+        { 503, ERROR("503", "UNAVAILABLE"), FIRESTORE_RETRY, FIRESTORE_UNKNOWN },
+        { 504, ERROR("504", "DEADLINE_EXCEEDED"), FIRESTORE_RETRY, FIRESTORE_UNKNOWN },
+        { 409, "[" ERROR("409", "ABORTED") "]", FIRESTORE_RETRY, FIRESTORE_REREAD },
+        { 400, "[\n" ERROR("400", "FAILED_PRECONDITION") "\n]", FIRESTORE_FINAL, FIRESTORE_REREAD },
+        { 400, "{\"error\":{\"status\":\"FAILED_PRECONDITION\"}}", FIRESTORE_FINAL, FIRESTORE_REREAD },
+        { 503, "<html>overloaded</html>", FIRESTORE_RETRY, FIRESTORE_UNKNOWN },
+        { 502, "", FIRESTORE_RETRY, FIRESTORE_UNKNOWN },
+        { 400, "{\"error\":\"invalid_grant\"}", FIRESTORE_FINAL, FIRESTORE_FINAL },
+        { 401, "{\"error\":\"invalid_grant\"}", FIRESTORE_NEW_TOKEN, FIRESTORE_NEW_TOKEN },
+        { 403, "", FIRESTORE_REFUSED, FIRESTORE_REFUSED },
+        { 408, "", FIRESTORE_RETRY, FIRESTORE_UNKNOWN },
+        { 409, "", FIRESTORE_RETRY, FIRESTORE_REREAD },
+        { 429, huge, FIRESTORE_RETRY, FIRESTORE_RETRY },
+        { 400, "{\"error\":{\"code\":400}}", FIRESTORE_FINAL, FIRESTORE_FINAL },
+        { 400, "{\"error\":{\"status\":7}}", FIRESTORE_FINAL, FIRESTORE_FINAL },
+        { 500, "{\"error\":{\"status\":\"SOMETHING_NEW\"}}", FIRESTORE_RETRY, FIRESTORE_UNKNOWN },
+        { 302, "", FIRESTORE_FINAL, FIRESTORE_FINAL },
+        { 204, "", FIRESTORE_FINAL, FIRESTORE_FINAL },
+        { 599, "[[[[[[[[[[", FIRESTORE_RETRY, FIRESTORE_UNKNOWN },
+    };
+
+    memset(huge, 'x', sizeof huge - 1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CHECK_INT(firestore_classify(FIRESTORE_READ, cases[i].http, span_of(cases[i].body)), cases[i].read);
+        CHECK_INT(firestore_classify(FIRESTORE_CONDITIONAL_WRITE, cases[i].http, span_of(cases[i].body)),
+                  cases[i].write);
+    }
+}
+
+TEST(firestore__reads_again_what_may_pass)
+{
+    start();
+    will(503, ERROR("503", "UNAVAILABLE"));
+    script_will(&f.s, (struct script_reply){ .rc = ERR_UNAVAILABLE });
+    script_will(&f.s, (struct script_reply){ .rc = ERR_UNKNOWN_OUTCOME, .status = 200, .body = SPAN("{\"na") });
+    will(409, ERROR("409", "ABORTED"));
+    will(200, FOUND(""));
+    CHECK_OK(get(), f.err);
+    CHECK_INT(f.s.n_requests, 5);
+    for (int i = 0; i < 6; i++)
+        will(503, "");
+    CHECK_INT(get(), ERR_UNAVAILABLE);
+    CHECK_INT(f.s.n_requests, 10);
+    script_will(&f.s, (struct script_reply){ .rc = ERR_UNKNOWN_OUTCOME });
+    stop();
+}
+
+TEST(firestore__waits_as_long_as_it_is_told) /* U10 */
+{
+    static const struct {
+        const char *retry_after;
+        int64_t least_ms, most_ms;
+    } cases[] = { { "2", 2000, 2100 },
+                  { "Tue, 14 Nov 2023 22:15:10 GMT", 9000, 10200 },
+                  { "abc", 0, 5000 },
+                  { "9999", 60000, 60100 } };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) { /* the clock says 22:15:00 */
+        start();
+        script_will(&f.s,
+                    (struct script_reply){ .status = 429, .headers = { { "retry-after", cases[i].retry_after } } });
+        will(200, FOUND(""));
+        CHECK_OK(get(), f.err);
+        if (f.s.slept_ms < cases[i].least_ms || f.s.slept_ms > cases[i].most_ms)
+            test_fail(__FILE__, __LINE__, "Retry-After %s: %lld ms", cases[i].retry_after, (long long)f.s.slept_ms);
+        stop();
+    }
+}
+
+TEST(firestore__keeps_to_the_budget)
+{
+    start();
+    f.s.budget.deadline_mono_ms = f.s.mono_ms + 10500;
+    script_will(&f.s, (struct script_reply){ .status = 503, .takes_ms = 600 });
+    CHECK_INT(get(), ERR_UNAVAILABLE);
+    CHECK_INT(f.s.n_requests, 1);
+    stop();
+}
+
+TEST(firestore__refreshes_a_refused_token_once) /* U8, U9 */
+{
+    static const char second[] = "{\"access_token\":\"t2\",\"expires_in\":3599}";
+    const struct script_reply token = { .status = 200,
+                                        .body = SPAN(second),
+                                        .headers = { { "metadata-flavor", "Google" } } };
+
+    start_with(NULL, "{\"access_token\":\"t1\",\"expires_in\":3599}");
+    will(401, ERROR("401", "UNAUTHENTICATED"));
+    script_will(&f.s, token);
+    will(200, FOUND(""));
+    CHECK_OK(get(), f.err);
+    CHECK(script_sent_header(&f.s, 1, "Authorization: Bearer t1"));
+    CHECK(script_sent_header(&f.s, 3, "Authorization: Bearer t2"));
+    CHECK_INT(f.s.n_requests, 4);
+    will(401, "");
+    script_will(&f.s, token);
+    will(401, "");
+    CHECK_INT(get(), ERR_DENIED);
+    CHECK_INT(f.s.n_requests, 7);
+    stop();
+}
+
+TEST(firestore__leaves_it_to_the_caller_when_no_token_can_be_had)
+{
+    start_with(NULL, NULL);
+    CHECK_INT(get(), ERR_UNAVAILABLE);
+    CHECK_INT(f.s.n_requests, 5); /* of the metadata server, once */
+    stop();
+}
+
+TEST(firestore__commits_a_patch_under_a_precondition)
+{
+    const struct firestore_field lease[] = { { "id", firestore_v_string("uuid") },
+                                             { "expiresAt", firestore_v_timestamp(1714979289123456) } };
+    const struct firestore_value list[] = { firestore_v_string("a"), firestore_v_null() };
+    const struct firestore_field fields[] = {
+        { "processingStatus", firestore_v_string("processing") },
+        { "inpaint.lease", firestore_v_map(lease, 2) },
+        { "inpaint.attempts", firestore_v_integer(INT64_MAX) },
+        { "inpaint.stage", firestore_v_delete() },
+        { "errorMessage", firestore_v_delete() },
+        { "gone.all", firestore_v_delete() },
+        { "cost", firestore_v_double(0.125) },
+        { "x.`a-b`.c", firestore_v_bool(true) },
+        { "list", firestore_v_array(list, 2) },
+        { "nan", firestore_v_double((double)NAN) },
+    };
+
+    start();
+    will(200, COMMITTED);
+    CHECK_OK(firestore_patch(&f.fs, DOC, fields, 10, FIRESTORE_UNCHANGED_SINCE, "T", &firestore_claim_policy,
+                             &f.s.budget, &f.a, update_time, &f.err),
+             f.err);
+    CHECK_STR(update_time, "2026-11-20T09:25:37Z");
+    CHECK_STR(f.s.requests[0].method, "POST");
+    CHECK_STR(f.s.requests[0].url, "http://127.0.0.1:8185/v1/projects/demo/databases/(default)/documents:commit");
+    CHECK(script_sent_header(&f.s, 0, "Content-Type: application/json"));
+    CHECK_STR(
+        f.s.requests[0].body.ptr,
+        "{\"writes\":[{\"update\":{\"name\":\"" NAME "\",\"fields\":{"
+        "\"processingStatus\":{\"stringValue\":\"processing\"},"
+        "\"inpaint\":{\"mapValue\":{\"fields\":{"
+        "\"lease\":{\"mapValue\":{\"fields\":{\"id\":{\"stringValue\":\"uuid\"},"
+        "\"expiresAt\":{\"timestampValue\":\"2024-05-06T07:08:09.123456Z\"}}}},"
+        "\"attempts\":{\"integerValue\":\"9223372036854775807\"}}}},"
+        "\"cost\":{\"doubleValue\":0.125},"
+        "\"x\":{\"mapValue\":{\"fields\":{\"a-b\":{\"mapValue\":{\"fields\":{\"c\":{\"booleanValue\":true}}}}}}},"
+        "\"list\":{\"arrayValue\":{\"values\":[{\"stringValue\":\"a\"},{\"nullValue\":null}]}},"
+        "\"nan\":{\"doubleValue\":\"NaN\"}}},"
+        "\"updateMask\":{\"fieldPaths\":[\"processingStatus\",\"inpaint.lease\",\"inpaint.attempts\",\"inpaint.stage\","
+        "\"errorMessage\",\"gone.all\",\"cost\",\"x.`a-b`.c\",\"list\",\"nan\"]},"
+        "\"currentDocument\":{\"updateTime\":\"T\"}}]}");
+    will(200, COMMITTED);
+    CHECK_INT(patch(FIRESTORE_MUST_EXIST), ERR_OK);
+    CHECK(strstr(f.s.requests[1].body.ptr, "\"currentDocument\":{\"exists\":true}"));
+    will(200, COMMITTED);
+    CHECK_INT(patch(FIRESTORE_MUST_NOT_EXIST), ERR_OK);
+    CHECK(strstr(f.s.requests[2].body.ptr, "\"currentDocument\":{\"exists\":false}"));
+    stop();
+}
+
+TEST(firestore__refuses_a_patch_that_means_two_things)
+{
+    static const char *const pairs[][2] = { { "a", "a" },       { "a", "a.b" }, { "a.b", "a" },
+                                            { "a.b.c", "a.b" }, { "a-b", "c" }, { "", "c" },
+                                            { "a.", "c" },      { ".a", "c" },  { "a..b", "c" },
+                                            { "`a", "c" },      { "1a", "c" },  { "a.b.c.d.e.f.g.h.i", "c" },
+                                            { "`a`b", "c" },    { "``", "c" } };
+    const struct firestore_value inner[] = { firestore_v_array(NULL, 0) };
+    const struct firestore_field nested = { "a", firestore_v_array(inner, 1) };
+
+    start();
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        const struct firestore_field fields[] = { { pairs[i][0], firestore_v_integer(1) },
+                                                  { pairs[i][1], firestore_v_integer(2) } };
+
+        CHECK_INT(firestore_patch(&f.fs, DOC, fields, 2, FIRESTORE_MUST_EXIST, NULL, &firestore_result_policy,
+                                  &f.s.budget, &f.a, NULL, NULL),
+                  ERR_INVALID);
+    }
+    CHECK_INT(firestore_patch(&f.fs, DOC, &nested, 1, FIRESTORE_MUST_EXIST, NULL, &firestore_result_policy, &f.s.budget,
+                              &f.a, NULL, NULL),
+              ERR_INVALID);
+    CHECK_INT(firestore_patch(&f.fs, DOC, &nested, 0, FIRESTORE_MUST_EXIST, NULL, &firestore_result_policy, &f.s.budget,
+                              &f.a, NULL, NULL),
+              ERR_INVALID);
+    CHECK_INT(f.s.n_requests, 0);
+    stop();
+}
+
+TEST(firestore__never_sends_a_commit_again_that_may_have_landed) /* U1 to U4 */
+{
+    const struct {
+        struct script_reply reply;
+        enum err_code want;
+    } cases[] = {
+        { { .status = 409, .body = SPAN(ERROR("409", "ABORTED")) }, ERR_CONFLICT },
+        { { .status = 409, .body = SPAN(ERROR("409", "ALREADY_EXISTS")) }, ERR_CONFLICT },
+        { { .status = 400, .body = SPAN(ERROR("400", "FAILED_PRECONDITION")) }, ERR_CONFLICT },
+        { { .rc = ERR_UNKNOWN_OUTCOME }, ERR_UNKNOWN_OUTCOME },
+        { { .status = 503, .body = SPAN(ERROR("503", "UNAVAILABLE")) }, ERR_UNKNOWN_OUTCOME },
+        { { .status = 500 }, ERR_UNKNOWN_OUTCOME },
+        { { .status = 404, .body = SPAN(ERROR("404", "NOT_FOUND")) }, ERR_NOT_FOUND },
+        { { .status = 400, .body = SPAN(ERROR("400", "INVALID_ARGUMENT")) }, ERR_INVALID },
+        { { .status = 403, .body = SPAN(ERROR("403", "PERMISSION_DENIED")) }, ERR_DENIED },
+        { { .status = 200, .body = SPAN("{}") }, ERR_UNKNOWN_OUTCOME },
+        { { .status = 200, .body = SPAN("<html>") }, ERR_UNKNOWN_OUTCOME },
+        { { .status = 200, .body = SPAN("{\"writeResults\":[]}") }, ERR_UNKNOWN_OUTCOME },
+        { { .status = 200, .rc = ERR_TOO_LARGE }, ERR_UNKNOWN_OUTCOME },
+        { { .status = 400, .rc = ERR_TOO_LARGE }, ERR_INVALID },
+        { { .status = 200, .body = SPAN(COMMITTED) }, ERR_OK },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        start();
+        script_will(&f.s, cases[i].reply);
+        CHECK_INT(patch(FIRESTORE_UNCHANGED_SINCE), cases[i].want);
+        CHECK_INT(f.s.n_requests, 1);
+        CHECK_STR(update_time, cases[i].want ? "untouched" : "2026-11-20T09:25:37Z");
+        stop();
+    }
+}
+
+TEST(firestore__sends_a_commit_again_that_surely_did_not_land)
+{
+    start();
+    script_will(&f.s, (struct script_reply){ .rc = ERR_UNAVAILABLE });
+    will(429, ERROR("429", "RESOURCE_EXHAUSTED"));
+    will(200, COMMITTED);
+    CHECK_INT(patch(FIRESTORE_UNCHANGED_SINCE), ERR_OK);
+    CHECK_INT(f.s.n_requests, 3);
+    CHECK_STR(f.s.requests[0].body.ptr, f.s.requests[2].body.ptr);
+    stop();
+}
+
+TEST(firestore__reads_values_of_every_type)
+{
+    static const char fields[] = "\"fields\":{\"s\":{\"stringValue\":\"x\"},\"i\":{\"integerValue\":\"-"
+                                 "9223372036854775808\"},\"in\":{\"integerValue\":12},"
+                                 "\"d\":{\"doubleValue\":1.5},\"di\":{\"doubleValue\":3},\"nan\":{\"doubleValue\":"
+                                 "\"NaN\"},\"inf\":{\"doubleValue\":\"-Infinity\"},"
+                                 "\"b\":{\"booleanValue\":true},\"t\":{\"timestampValue\":\"2024-05-06T07:08:09."
+                                 "123456Z\"},\"n\":{\"nullValue\":null},"
+                                 "\"m\":{\"mapValue\":{\"fields\":{\"k\":{\"mapValue\":{\"fields\":{\"a-b\":{"
+                                 "\"stringValue\":\"deep\"}}}}}}},\"e\":{\"mapValue\":{}},"
+                                 "\"l\":{\"arrayValue\":{\"values\":[{\"stringValue\":\"one\"},{\"integerValue\":\"2\"}"
+                                 "]}},\"le\":{\"arrayValue\":{}},"
+                                 "\"bad\":{\"integerValue\":\"12x\"},\"odd\":5,\"dx\":{\"doubleValue\":\"1.5\"}},";
+    static char body[4096];
+    int64_t i;
+
+    (void)snprintf(body, sizeof body, FOUND("%s"), fields);
+    start();
+    will(200, body);
+    CHECK_OK(get(), f.err);
+#define F(path) firestore_field(&doc, path)
+    CHECK_STR(firestore_string(F("s")), "x");
+    CHECK(!firestore_string(F("i")) && !firestore_string(F("absent")) && !firestore_string(F("odd")));
+    CHECK(firestore_integer(F("i"), &i) && i == INT64_MIN);
+    CHECK(firestore_integer(F("in"), &i) && i == 12);
+    CHECK(firestore_integer(F("di"), &i) && i == 3);
+    CHECK(!firestore_integer(F("d"), &i) && !firestore_integer(F("s"), &i) && !firestore_integer(F("bad"), &i) &&
+          !firestore_integer(F("nan"), &i));
+    CHECK(firestore_timestamp(F("t"), &i) && i == 1714979289123456);
+    CHECK(!firestore_timestamp(F("s"), &i));
+    CHECK(firestore_is_null(F("n")) && !firestore_is_null(F("absent")) && !firestore_is_null(F("s")));
+    CHECK_STR(firestore_string(F("m.k.`a-b`")), "deep");
+    CHECK_STR(firestore_string(firestore_member(F("m.k"), "a-b")), "deep");
+    CHECK(firestore_is_map(F("e")) && firestore_is_map(F("m")) && !firestore_is_map(F("s")) && !firestore_is_map(NULL));
+    CHECK_INT(firestore_array_count(F("l")), 2);
+    CHECK_STR(firestore_string(firestore_array_at(F("l"), 0)), "one");
+    CHECK(!firestore_array_at(F("l"), 2));
+    CHECK_INT(firestore_array_count(F("le")), 0);
+    CHECK_INT(firestore_array_count(F("s")), -1);
+    CHECK_INT(firestore_array_count(NULL), -1);
+#undef F
+    stop();
+}
+
+TEST(firestore__checks_the_emulators_address)
+{
+    static const char *const bad[] = { "http://127.0.0.1:1", "127.0.0.1:1/", "a b", "u@h" };
+
+    start();
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK_INT(firestore_init(&f.fs, &f.s.http, f.g, &f.s.sys, "demo", bad[i], &f.a, NULL), ERR_INVALID);
+    stop();
+}

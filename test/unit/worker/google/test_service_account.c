@@ -1,0 +1,204 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "kernels/base/base64.h"
+#include "test/support/check.h"
+#include "test/support/fake/keys.h"
+#include "worker/google/service_account.h"
+
+#define EMAIL "\"client_email\":\"worker@demo.iam.gserviceaccount.com\""
+#define TYPE  "\"type\":\"service_account\""
+
+/* The PEM as a JSON string; lives until the next call. */
+static const char *key_text(const char *pem)
+{
+    static char text[16384];
+    size_t n = 0;
+
+    for (; *pem; pem++)
+        n += (size_t)snprintf(text + n, sizeof text - n, *pem == '\n' ? "\\n" : "%c", *pem);
+    return text;
+}
+
+static const char *account(const char *members)
+{
+    static char text[20000];
+
+    (void)snprintf(text, sizeof text, "{%s,\"private_key\":\"%s\"}", members,
+                   key_text(test_key(2048, 65537, 0)->private_pem));
+    return text;
+}
+
+static enum err_code parse(struct span text, struct err *err)
+{
+    struct service_account sa = { .key = NULL };
+    enum err_code rc = service_account_parse(text, false, &sa, err);
+
+    CHECK((rc == ERR_OK) == (sa.key != NULL));
+    service_account_done(&sa);
+    return rc;
+}
+
+TEST(service_account__reads_json_and_base64_of_it)
+{
+    static const unsigned flags[] = { BASE64_STANDARD, BASE64_URL, BASE64_STANDARD | BASE64_NO_PADDING,
+                                      BASE64_URL | BASE64_NO_PADDING };
+    static char base64[30000], wrapped[32000];
+    const char *json = account(TYPE "," EMAIL ",\"project_id\":\"demo\",\"private_key_id\":\"k1\",\"client_id\":\"1\","
+                                    "\"token_uri\":\"https://oauth2.googleapis.com/token\",\"auth_uri\":\"x\","
+                                    "\"universe_domain\":\"googleapis.com\"");
+    struct service_account sa;
+    struct err err = { 0 };
+    size_t n, at = 0;
+
+    CHECK_OK(service_account_parse(span_of(json), false, &sa, &err), err);
+    CHECK_STR(sa.client_email, "worker@demo.iam.gserviceaccount.com");
+    CHECK_STR(sa.project_id, "demo");
+    CHECK_STR(sa.key_id, "k1");
+    CHECK_STR(sa.token_uri, "https://oauth2.googleapis.com/token");
+    service_account_done(&sa);
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        CHECK_OK(base64_encode(span_of(json), flags[i], base64, sizeof base64, &n, &err), err);
+        CHECK_OK(parse(span_of(base64), &err), err);
+    }
+    for (size_t i = 0; i < n; i++) { /* as the base64 tool wraps it */
+        wrapped[at++] = base64[i];
+        if (i % 76 == 75 || i == n - 1)
+            wrapped[at++] = '\n';
+    }
+    CHECK_OK(parse((struct span){ wrapped, at }, &err), err);
+    (void)snprintf(wrapped, sizeof wrapped, " \n%s\n", json);
+    CHECK_OK(parse(span_of(wrapped), &err), err);
+}
+
+TEST(service_account__needs_little)
+{
+    struct service_account sa;
+    struct err err = { 0 };
+
+    CHECK_OK(service_account_parse(span_of(account(TYPE "," EMAIL)), false, &sa, &err), err);
+    CHECK_STR(sa.project_id, "");
+    CHECK_STR(sa.key_id, "");
+    CHECK_STR(sa.token_uri, "https://oauth2.googleapis.com/token");
+    service_account_done(&sa);
+}
+
+TEST(service_account__refuses_the_rest_and_says_why)
+{
+    static const struct {
+        const char *members, *why;
+        enum err_code rc;
+    } cases[] = {
+        { "\"type\":\"authorized_user\"," EMAIL, "authorized_user", ERR_UNSUPPORTED },
+        { EMAIL, "type", ERR_UNSUPPORTED },
+        { "\"type\":5," EMAIL, "'type'", ERR_INVALID },
+        { TYPE "," EMAIL ",\"universe_domain\":\"example.com\"", "universe", ERR_UNSUPPORTED },
+        { TYPE, "client_email", ERR_INVALID },
+        { TYPE ",\"client_email\":\"no address\"", "client_email", ERR_INVALID },
+        { TYPE ",\"client_email\":\"a\\\"@b\"", "client_email", ERR_INVALID },
+        { TYPE "," EMAIL ",\"private_key_id\":\"a\\\"b\"", "private_key_id", ERR_INVALID },
+        { TYPE "," EMAIL ",\"project_id\":\"a/b\"", "project_id", ERR_INVALID },
+        { TYPE "," EMAIL ",\"token_uri\":\"https://evil.example/token\"", "token_uri", ERR_INVALID },
+        { TYPE "," EMAIL ",\"token_uri\":\"http://127.0.0.1:9/token\"", "token_uri", ERR_INVALID },
+        { TYPE "," EMAIL "," EMAIL, "twice", ERR_INVALID },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err err = { 0 };
+
+        CHECK_INT(parse(span_of(account(cases[i].members)), &err), cases[i].rc);
+        CHECK(strstr(err.msg, cases[i].why));
+        CHECK(!strstr(err.msg, "PRIVATE"));
+    }
+}
+
+TEST(service_account__takes_a_token_uri_on_loopback_under_test_alone)
+{
+    static const char *const good[] = { "http://127.0.0.1:9/token", "http://localhost/token", "http://[::1]:80/t" };
+    static const char *const bad[] = { "http://localhost.evil.example/",
+                                       "http://127.0.0.1.evil.example/",
+                                       "http://127.0.0.1:x@evil.example/",
+                                       "https://127.0.0.1/",
+                                       "http://10.0.0.1/",
+                                       "" };
+    char members[512];
+    struct service_account sa;
+    struct err err = { 0 };
+
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        (void)snprintf(members, sizeof members, TYPE "," EMAIL ",\"token_uri\":\"%s\"", good[i]);
+        CHECK_OK(service_account_parse(span_of(account(members)), true, &sa, &err), err);
+        service_account_done(&sa);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        (void)snprintf(members, sizeof members, TYPE "," EMAIL ",\"token_uri\":\"%s\"", bad[i]);
+        CHECK_INT(service_account_parse(span_of(account(members)), true, &sa, NULL), ERR_INVALID);
+    }
+}
+
+TEST(service_account__refuses_what_is_no_key_file)
+{
+    static char huge[SERVICE_ACCOUNT_JSON_MAX + 2];
+    static const char *const bad[] = { "",     " \n",  "{}",
+                                       "[]",   "{",    "e30",
+                                       "!!!!", "AAAA", "{\"type\":\"service_account\"" };
+    char text[1024];
+
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(parse(span_of(bad[i]), NULL) != ERR_OK);
+    memset(huge, ' ', sizeof huge);
+    *huge = '{';
+    CHECK_INT(parse((struct span){ huge, sizeof huge }, NULL), ERR_TOO_LARGE);
+    (void)snprintf(text, sizeof text, "{" TYPE "," EMAIL "}");
+    CHECK_INT(parse(span_of(text), NULL), ERR_INVALID);
+    (void)snprintf(text, sizeof text, "{" TYPE "," EMAIL ",\"private_key\":\"-----BEGIN PRIVATE KEY-----\\nAAAA\"}");
+    CHECK_INT(parse(span_of(text), NULL), ERR_INVALID);
+}
+
+/* The part of a JWT, decoded. */
+static const char *part(const char *jwt, int i)
+{
+    static char text[2][4096];
+    const char *end;
+    size_t n;
+
+    for (int k = 0; k < i; k++)
+        jwt = strchr(jwt, '.') + 1;
+    end = jwt + strcspn(jwt, ".");
+    CHECK_INT(base64_decode((struct span){ jwt, (size_t)(end - jwt) }, BASE64_URL | BASE64_NO_PADDING, text[i],
+                            sizeof text[i] - 1, &n, NULL),
+              ERR_OK);
+    text[i][n] = 0;
+    return text[i];
+}
+
+TEST(service_account__signs_an_assertion_and_a_token_of_its_own) /* 3.3, 3.5 */
+{
+    const struct test_key *k = test_key(2048, 65537, 0);
+    char jwt[SERVICE_ACCOUNT_JWT_SIZE], sig[512], n_bytes[512];
+    struct service_account sa;
+    struct crypto_key *public;
+    struct err err = { 0 };
+    size_t n, n_len;
+    const char *dot;
+
+    CHECK_OK(service_account_parse(span_of(account(TYPE "," EMAIL ",\"private_key_id\":\"k1\"")), false, &sa, &err),
+             err);
+    CHECK_OK(service_account_sign(&sa, "a b", NULL, 1700000000, jwt, &err), err);
+    CHECK_STR(part(jwt, 0), "{\"alg\":\"RS256\",\"typ\":\"JWT\",\"kid\":\"k1\"}");
+    CHECK_STR(part(jwt, 1),
+              "{\"iss\":\"worker@demo.iam.gserviceaccount.com\",\"sub\":\"worker@demo.iam.gserviceaccount.com\","
+              "\"scope\":\"a b\",\"iat\":1700000000,\"exp\":1700003600}");
+    dot = strrchr(jwt, '.');
+    CHECK_OK(base64_decode(span_of(dot + 1), BASE64_URL | BASE64_NO_PADDING, sig, sizeof sig, &n, &err), err);
+    CHECK_OK(base64_decode(span_of(k->n), BASE64_URL | BASE64_NO_PADDING, n_bytes, sizeof n_bytes, &n_len, &err), err);
+    CHECK_OK(crypto_rsa_public((struct span){ n_bytes, n_len }, SPAN("\1\0\1"), &public, &err), err);
+    CHECK_OK(crypto_rs256_verify(public, (struct span){ jwt, (size_t)(dot - jwt) }, (struct span){ sig, n }, &err),
+             err);
+    crypto_key_free(public);
+    CHECK_OK(service_account_sign(&sa, "a", "https://oauth2.googleapis.com/token", 1700000000, jwt, &err), err);
+    CHECK_STR(part(jwt, 1),
+              "{\"iss\":\"worker@demo.iam.gserviceaccount.com\",\"aud\":\"https://oauth2.googleapis.com/token\","
+              "\"scope\":\"a\",\"iat\":1700000000,\"exp\":1700003600}");
+    service_account_done(&sa);
+}

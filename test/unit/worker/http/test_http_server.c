@@ -1,0 +1,554 @@
+#include "worker/http/http_server.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "test/support/check.h"
+
+enum { BODY_MAX = 1 << 20 };
+
+/* A server and what its handlers saw. */
+static struct {
+    struct http_server *server;
+    struct err err;
+    pthread_mutex_t lock;
+    int looked, asked;
+    bool too_large;
+    char body[256], headers[512], path[64], trace[33];
+    size_t body_len;
+    int n_authorization;
+    sem_t entered, released; /* of the slow route */
+    int sleep_ms;
+} t = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static bool check_token(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
+{
+    struct span values[2];
+    int n = http_server_values(req, "Authorization", values, 2);
+
+    (void)ctx;
+    (void)pthread_mutex_lock(&t.lock);
+    t.looked++;
+    t.n_authorization = n;
+    (void)pthread_mutex_unlock(&t.lock);
+    if (n == 1 && span_is(values[0], "Bearer good"))
+        return true;
+    reply->status = 401;
+    http_server_reply_header(reply, "WWW-Authenticate", "Bearer error=\"invalid_token\"");
+    return false;
+}
+
+static void take_push(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
+{
+    (void)ctx;
+    (void)pthread_mutex_lock(&t.lock);
+    t.asked++;
+    t.too_large = req->body_too_large;
+    t.body_len = req->body.len;
+    (void)snprintf(t.body, sizeof t.body, "%.*s", (int)req->body.len, req->body.ptr);
+    (void)snprintf(t.path, sizeof t.path, "%s", req->path);
+    (void)snprintf(t.trace, sizeof t.trace, "%s", req->log.trace);
+    (void)pthread_mutex_unlock(&t.lock);
+    if (t.sleep_ms)
+        sys_sleep_ms(&sys_real, t.sleep_ms);
+    reply->status = 204;
+}
+
+static void be_slow(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
+{
+    (void)ctx, (void)req;
+    (void)sem_post(&t.entered);
+    (void)sem_wait(&t.released);
+    reply->status = 200;
+    reply->body = SPAN("slow");
+}
+
+static void be_ready(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
+{
+    char *text = NULL;
+
+    (void)ctx;
+    if (arena_printf(req->arena, &text, NULL, "{\"path\":\"%s\"}", req->path))
+        return;
+    reply->status = 200;
+    reply->content_type = "application/json";
+    reply->body = span_of(text);
+}
+
+static const struct http_server_route routes[] = {
+    { "POST", "/push", .on_headers = check_token, .on_request = take_push },
+    { "POST", "/slow", .on_request = be_slow },
+    { "GET", "/ready", .quick = true, .on_request = be_ready },
+};
+
+static void stop(void)
+{
+    if (t.server)
+        CHECK(http_server_stop(t.server, 5000));
+    t.server = NULL;
+}
+
+static void start(int idle_timeout_s, int max_handlers)
+{
+    struct http_server_options o = { .loopback_only = true,
+                                     .routes = routes,
+                                     .n_routes = 3,
+                                     .max_body_bytes = BODY_MAX,
+                                     .arena_bytes = 4 << 20,
+                                     .max_connections = 40,
+                                     .max_handlers = max_handlers,
+                                     .idle_timeout_s = idle_timeout_s,
+                                     .sys = &sys_real };
+
+    stop();
+    t.err = (struct err){ 0 };
+    t.looked = t.asked = t.sleep_ms = 0;
+    (void)sem_init(&t.entered, 0, 0);
+    (void)sem_init(&t.released, 0, 0);
+    CHECK_OK(http_server_start(&o, &t.server, &t.err), t.err);
+}
+
+/* A slow handler has begun; a test that waits for more than come fails instead of hanging. */
+static void wait_for_entry(void)
+{
+    struct timespec end;
+
+    (void)clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 5;
+    CHECK(sem_timedwait(&t.entered, &end) == 0);
+}
+
+/* ---- a client that can misbehave ---- */
+
+static int dial(void)
+{
+    struct sockaddr_in addr = { .sin_family = AF_INET,
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                .sin_port = htons((uint16_t)http_server_port(t.server)) };
+    struct timeval patience = { 5, 0 };
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    CHECK(fd >= 0);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    CHECK(connect(fd, (struct sockaddr *)&addr, sizeof addr) == 0);
+    return fd;
+}
+
+static bool say_bytes(int fd, const char *bytes, size_t n)
+{
+    while (n > 0) {
+        ssize_t done = send(fd, bytes, n, MSG_NOSIGNAL);
+
+        if (done <= 0)
+            return false;
+        bytes += done;
+        n -= (size_t)done;
+    }
+    return true;
+}
+
+static bool say(int fd, const char *text)
+{
+    return say_bytes(fd, text, strlen(text));
+}
+
+/* One reply: its head and as much body as it says. NULL: the connection ended, or was silent for 5 s. */
+static const char *hear(int fd)
+{
+    static char text[8192];
+    size_t n = 0, want = SIZE_MAX;
+
+    while (n < sizeof text - 1 && n < want) {
+        const char *end, *length;
+
+        if (recv(fd, text + n, 1, 0) != 1)
+            return NULL;
+        text[++n] = 0;
+        end = want == SIZE_MAX ? strstr(text, "\r\n\r\n") : NULL;
+        if (!end)
+            continue;
+        length = strcasestr(text, "\r\nContent-Length: ");
+        want = n + (length ? strtoul(length + 18, NULL, 10) : 0);
+    }
+    return text;
+}
+
+static bool is_over(int fd)
+{
+    char c;
+
+    return recv(fd, &c, 1, 0) <= 0;
+}
+
+static int status_of(const char *reply)
+{
+    return reply && strncmp(reply, "HTTP/1.1 ", 9) == 0 ? atoi(reply + 9) : 0;
+}
+
+static int ask(const char *text)
+{
+    int fd = dial(), status;
+
+    CHECK(say(fd, text));
+    status = status_of(hear(fd));
+    (void)close(fd);
+    return status;
+}
+
+#define HEAD(method, path) method " " path " HTTP/1.1\r\nHost: x\r\n"
+#define GOOD               "Authorization: Bearer good\r\n"
+
+TEST(http_server__answers_quick_routes_and_keeps_the_connection)
+{
+    const char *reply;
+    int fd;
+
+    start(30, 4);
+    fd = dial();
+    for (int i = 0; i < 3; i++) {
+        CHECK(say(fd, HEAD("GET", "/ready?x=y") "\r\n"));
+        reply = hear(fd);
+        CHECK_INT(status_of(reply), 200);
+        CHECK(strcasestr(reply, "\r\nContent-Type: application/json\r\n"));
+        CHECK(strstr(reply, "\r\n\r\n{\"path\":\"/ready\"}"));
+    }
+    CHECK(say(fd, HEAD("GET", "/ready") "\r\n" HEAD("GET", "/ready") "\r\n")); /* two at once */
+    CHECK_INT(status_of(hear(fd)), 200);
+    CHECK_INT(status_of(hear(fd)), 200);
+    (void)close(fd);
+    stop();
+}
+
+TEST(http_server__unknown_paths_are_404_and_other_methods_405_with_allow)
+{
+    static const char *const methods[] = { "GET", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "BREW", "post" };
+    char text[128];
+
+    start(30, 4);
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        const char *reply;
+        int fd = dial();
+
+        (void)snprintf(text, sizeof text, "%s /push HTTP/1.1\r\nHost: x\r\n\r\n", methods[i]);
+        CHECK(say(fd, text));
+        reply = hear(fd);
+        CHECK_INT(status_of(reply), 405);
+        CHECK(strcasestr(reply, "\r\nAllow: POST\r\n"));
+        (void)close(fd);
+    }
+    CHECK_INT(ask(HEAD("POST", "/ready") "Content-Length: 2\r\n\r\nhi"), 405);
+    CHECK_INT(ask(HEAD("GET", "/") "\r\n"), 404);
+    CHECK_INT(ask(HEAD("GET", "/ready/") "\r\n"), 404);
+    CHECK_INT(ask(HEAD("GET", "/%72eady") "\r\n"), 404);
+    CHECK_INT(ask(HEAD("GET", "/ready%00x") "\r\n"), 404);
+    CHECK_INT(ask(HEAD("POST", "/push%2F") "Content-Length: 2\r\n\r\nhi"), 404);
+    CHECK_INT(t.looked, 0);
+    stop();
+}
+
+TEST(http_server__gives_the_handler_body_headers_and_trace)
+{
+    start(30, 4);
+    CHECK_INT(ask(HEAD("POST", "/push?a=b") GOOD
+                  "Content-Length: 5\r\n"
+                  "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\nhello"),
+              204);
+    CHECK_STR(t.body, "hello");
+    CHECK_STR(t.path, "/push");
+    CHECK_STR(t.trace, "0af7651916cd43dd8448eb211c80319c");
+    CHECK_INT(ask(HEAD("POST", "/push") GOOD "\r\n"), 204); /* no body at all */
+    CHECK_INT(t.body_len, 0);
+    CHECK_INT(ask(HEAD("POST", "/push") GOOD "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
+              204);
+    CHECK_STR(t.body, "abcde");
+    CHECK_INT(ask(HEAD("POST", "/push") GOOD "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 204);
+    CHECK_INT(t.body_len, 0);
+    CHECK_INT(t.asked, 4);
+    stop();
+}
+
+TEST(http_server__shows_every_authorization_header)
+{
+    start(30, 4);
+    CHECK_INT(ask(HEAD("POST", "/push") GOOD "authorization: Bearer evil\r\nContent-Length: 2\r\n\r\nhi"), 401);
+    CHECK_INT(t.n_authorization, 2);
+    CHECK_INT(t.asked, 0);
+    stop();
+}
+
+TEST(http_server__refuses_before_the_body_is_read)
+{
+    const char *reply;
+    int fd;
+
+    start(30, 4);
+    fd = dial();
+    CHECK(say(fd, HEAD("POST", "/push") "Content-Length: 500\r\n\r\n")); /* and not a byte of the body */
+    reply = hear(fd);
+    CHECK_INT(status_of(reply), 401);
+    CHECK(strstr(reply, "\r\nWWW-Authenticate: Bearer error=\"invalid_token\"\r\n"));
+    CHECK(strcasestr(reply, "\r\nConnection: close\r\n"));
+    CHECK(is_over(fd));
+    (void)close(fd);
+    CHECK_INT(ask(HEAD("POST", "/push") "Expect: 100-continue\r\nContent-Length: 500\r\n\r\n"), 401);
+    CHECK_INT(ask(HEAD("POST", "/push") "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"), 401);
+    CHECK_INT(t.asked, 0);
+    stop();
+}
+
+TEST(http_server__a_sender_that_expects_is_told_to_continue)
+{
+    int fd;
+
+    start(30, 4);
+    fd = dial();
+    CHECK(say(fd, HEAD("POST", "/push") GOOD "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"));
+    CHECK_INT(status_of(hear(fd)), 100);
+    CHECK(say(fd, "hi"));
+    CHECK_INT(status_of(hear(fd)), 204);
+    CHECK_STR(t.body, "hi");
+    (void)close(fd);
+    stop();
+}
+
+/* Sends all of a large body before it looks for an answer, as simple clients do: the answer must not be lost. */
+static int push_large(const char *head, size_t n)
+{
+    char *body = calloc(1, n);
+    int fd = dial(), status;
+
+    CHECK(body && say(fd, head));
+    CHECK(say_bytes(fd, body, n));
+    status = status_of(hear(fd));
+    (void)close(fd);
+    free(body);
+    return status;
+}
+
+TEST(http_server__an_early_answer_reaches_a_sender_that_does_not_listen)
+{
+    start(30, 4);
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(push_large(HEAD("POST", "/push") "Content-Length: 14000000\r\n\r\n", 14000000), 401);
+    CHECK_INT(t.asked, 0);
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(push_large(HEAD("POST", "/push") GOOD "Content-Length: 14000000\r\n\r\n", 14000000), 204);
+    CHECK_INT(t.asked, 3);
+    CHECK(t.too_large && t.body_len == 0);
+    stop();
+}
+
+TEST(http_server__a_body_over_the_cap_is_for_the_handler_to_judge)
+{
+    static char chunk[70000];
+    int fd;
+
+    start(30, 4);
+    CHECK_INT(ask(HEAD("POST", "/push") GOOD "Content-Length: 1048577\r\n\r\n"), 204); /* not one byte needed */
+    CHECK(t.too_large);
+    CHECK_INT(push_large(HEAD("POST", "/push") GOOD "Content-Length: 1048576\r\n\r\n", BODY_MAX), 204);
+    CHECK(!t.too_large && t.body_len == BODY_MAX);
+    fd = dial();
+    CHECK(say(fd, HEAD("POST", "/push") GOOD "Transfer-Encoding: chunked\r\n\r\n"));
+    memset(chunk, 'x', sizeof chunk);
+    for (int i = 0; i < 16; i++)
+        CHECK(say(fd, "10000\r\n") && say_bytes(fd, chunk, 65536) && say(fd, "\r\n"));
+    CHECK(say(fd, "1\r\nx\r\n0\r\n\r\n"));
+    CHECK_INT(status_of(hear(fd)), 204);
+    CHECK(t.too_large && t.body_len == 0);
+    (void)close(fd);
+    stop();
+}
+
+TEST(http_server__framing_that_two_readers_understand_differently_is_refused)
+{
+    static const char *const bad[] = {
+        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: 2\r\nContent-Length: 2\r\n",
+        "Content-Length: 2\r\nContent-Length: 3\r\n",
+        "Content-Length: +2\r\n",
+        "Content-Length: 2,2\r\n",
+        "Content-Length: -1\r\n",
+        "Content-Length: 99999999999999999999\r\n",
+        "Content-Length: 2x\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: identity\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+    };
+    char text[256];
+
+    start(30, 4);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        (void)snprintf(text, sizeof text, HEAD("POST", "/push") GOOD "%s\r\nhi", bad[i]);
+        CHECK_INT(ask(text) / 100, 4);
+    }
+    CHECK_INT(t.looked + t.asked, 0);
+    CHECK_INT(ask(HEAD("GET", "/ready") "\r\n"), 200);
+    stop();
+}
+
+TEST(http_server__garbage_and_floods_do_no_harm)
+{
+    static char text[200000];
+    size_t n;
+
+    start(30, 4);
+    for (int i = 0; i < 3; i++) {
+        static const char *const garbage[] = { "\x16\x03\x01\x02", "GET\r\n\r\n", "\r\n\r\n \r\n\r\n" };
+        int fd = dial();
+
+        CHECK(say(fd, garbage[i]));
+        (void)shutdown(fd, SHUT_WR);
+        CHECK(status_of(hear(fd)) != 200);
+        (void)close(fd);
+    }
+    n = (size_t)snprintf(text, sizeof text, HEAD("GET", "/ready"));
+    for (int i = 0; i < 65; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "X-%d: y\r\n", i);
+    (void)snprintf(text + n, sizeof text - n, "\r\n");
+    CHECK_INT(ask(text), 431);
+    memset(text, 'x', 150000);
+    memcpy(text, "GET /", 5);
+    (void)strcpy(text + 150000, " HTTP/1.1\r\n\r\n");
+    CHECK(ask(text) != 200);
+    CHECK_INT(ask(HEAD("GET", "/ready") "\r\n"), 200);
+    stop();
+}
+
+TEST(http_server__silent_clients_are_cut_off_and_slow_handlers_are_not)
+{
+    int64_t begin_ms = sys_mono_ms(&sys_real);
+    int half, idle, patient, status;
+
+    start(1, 4);
+    t.sleep_ms = 1600;
+    half = dial();
+    CHECK(say(half, HEAD("POST", "/push") GOOD "Content-Length: 100\r\n\r\n12345"));
+    idle = dial();
+    patient = dial();
+    CHECK(say(patient, HEAD("POST", "/push") GOOD "Content-Length: 2\r\n\r\nhi"));
+    status = status_of(hear(half));
+    CHECK(status == 0 || status == 408);
+    CHECK(is_over(idle));
+    CHECK(sys_mono_ms(&sys_real) - begin_ms < 4000); /* so it was the server who lost patience */
+    CHECK_INT(status_of(hear(patient)), 204);
+    CHECK_INT(t.asked, 1);
+    (void)close(half);
+    (void)close(idle);
+    (void)close(patient);
+    stop();
+}
+
+TEST(http_server__probes_are_answered_while_handlers_run_and_the_rest_is_429)
+{
+    int slow[2];
+
+    start(30, 2);
+    for (int i = 0; i < 2; i++) {
+        slow[i] = dial();
+        CHECK(say(slow[i], HEAD("POST", "/slow") "Content-Length: 2\r\n\r\nhi"));
+        wait_for_entry();
+    }
+    CHECK_INT(ask(HEAD("GET", "/ready") "\r\n"), 200);
+    CHECK_INT(ask(HEAD("POST", "/slow") "Content-Length: 2\r\n\r\nhi"), 429);
+    for (int i = 0; i < 2; i++)
+        (void)sem_post(&t.released);
+    for (int i = 0; i < 2; i++) {
+        CHECK(strstr(hear(slow[i]), "\r\n\r\nslow"));
+        (void)close(slow[i]);
+    }
+    stop();
+}
+
+TEST(http_server__clients_that_go_away_leave_nothing_behind)
+{
+    struct linger at_once = { 1, 0 };
+
+    start(30, 4);
+    for (int i = 0; i < 6; i++) {
+        int fd = dial();
+
+        CHECK(say(fd, i % 2 ? HEAD("POST", "/slow") "Content-Length: 2\r\n\r\nhi"
+                            : HEAD("POST", "/push") GOOD "Content-Length: 100\r\n\r\nhalf of it"));
+        if (i % 2)
+            wait_for_entry();
+        if (i % 3)
+            (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        (void)close(fd);
+        if (i % 2)
+            (void)sem_post(&t.released);
+    }
+    CHECK_INT(ask(HEAD("GET", "/ready") "\r\n"), 200);
+    stop(); /* waits until every handler has left */
+    CHECK_INT(t.asked, 0);
+}
+
+static void *release_soon(void *arg)
+{
+    (void)arg;
+    sys_sleep_ms(&sys_real, 60);
+    (void)sem_post(&t.released);
+    return NULL;
+}
+
+TEST(http_server__stopping_takes_no_more_and_delivers_what_is_under_way)
+{
+    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    const char *reply;
+    pthread_t thread;
+    int fd, late;
+
+    start(30, 4);
+    addr.sin_port = htons((uint16_t)http_server_port(t.server));
+    http_server_drain(t.server);
+    fd = dial();
+    CHECK(say(fd, HEAD("GET", "/ready") "\r\n"));
+    CHECK(strcasestr(hear(fd), "\r\nConnection: close\r\n"));
+    (void)close(fd);
+
+    fd = dial();
+    CHECK(say(fd, HEAD("POST", "/slow") "Content-Length: 2\r\n\r\nhi"));
+    wait_for_entry();
+    CHECK(!http_server_stop(t.server, 20)); /* it will not leave by then */
+    late = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(connect(late, (struct sockaddr *)&addr, sizeof addr) != 0);
+    (void)close(late);
+    CHECK(pthread_create(&thread, NULL, release_soon, NULL) == 0);
+    CHECK(http_server_stop(t.server, 5000));
+    t.server = NULL;
+    (void)pthread_join(thread, NULL);
+    reply = hear(fd);
+    CHECK_INT(status_of(reply), 200);
+    CHECK(strcasestr(reply, "\r\nConnection: close\r\n") && strstr(reply, "\r\n\r\nslow"));
+    (void)close(fd);
+}
+
+TEST(http_server__a_taken_port_is_an_error)
+{
+    struct http_server_options o = { .loopback_only = true,
+                                     .routes = routes,
+                                     .n_routes = 3,
+                                     .max_body_bytes = 1,
+                                     .arena_bytes = 1 << 20,
+                                     .max_connections = 4,
+                                     .max_handlers = 1,
+                                     .idle_timeout_s = 1,
+                                     .sys = &sys_real };
+    struct http_server *second = NULL;
+
+    start(30, 4);
+    o.port = http_server_port(t.server);
+    CHECK_INT(http_server_start(&o, &second, &t.err), ERR_UNAVAILABLE);
+    CHECK(strstr(t.err.msg, "port"));
+    CHECK(http_server_stop(second, 0));
+    stop();
+}

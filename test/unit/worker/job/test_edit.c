@@ -1,0 +1,217 @@
+#include "worker/job/edit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "models/fill/prompt_pack_make.h"
+#include "test/support/bytes.h"
+#include "test/support/check.h"
+#include "test/support/fake/fake_device.h"
+#include "test/support/golden.h"
+#include "test/support/pictures.h"
+
+struct scene {
+    struct engine *e;
+    struct arena a;
+    struct edit_request q;
+    struct session_timing timings[SESSION_MAX_TIMINGS];
+    int n_timings;
+    int64_t wall_ms;
+    struct edit_result result; /* of the last run */
+};
+
+static const char transformer[] = "flux1-fill-Q8_0.gguf";
+enum { STEPS = 3 };
+
+/* The folder that a file is in. */
+static void folder_of(const char *path, char ret[512])
+{
+    (void)snprintf(ret, 512, "%.*s", (int)(strrchr(path, '/') - path), path);
+}
+
+/* A folder of models, or with NULL that of the small golden set. */
+static void open_scene_on(struct scene *s, const char *folder, enum backend_kind backend, enum precision precision)
+{
+    char small[512];
+    const struct engine_options options = {
+        .model_dir = folder ? folder : small, .transformer = transformer, .backend = backend, .precision = precision,
+        .max_steps = STEPS
+    };
+    struct err err = { 0 };
+
+    folder_of(golden("small/models/ae.safetensors"), small);
+    *s = (struct scene){ .q = { .steps = STEPS, .guidance = 30 } };
+    fake_device(0);
+    CHECK_OK(arena_init(&s->a, EDIT_ARENA_BYTES, &err), err);
+    CHECK_OK(engine_new(&options, &s->e, &err), err);
+    CHECK_OK(engine_load(s->e, &err), err);
+    s->q.original = file_bytes(&s->a, golden("small/cases/fill_0.image.png"));
+    s->q.mask = file_bytes(&s->a, golden("small/cases/fill_0.mask.png"));
+}
+
+/* On a device that runs behind. */
+static void open_scene(struct scene *s, const char *folder)
+{
+    open_scene_on(s, folder, BACKEND_CUDA, PRECISION_DEFAULT);
+}
+
+static void close_scene(struct scene *s)
+{
+    engine_free(s->e);
+    arena_done(&s->a);
+    fake_device(-1);
+}
+
+static enum err_code run(struct scene *s, const struct edit_watch *watch)
+{
+    struct err err = { 0 };
+    enum err_code rc;
+
+    s->n_timings = 0;
+    s->wall_ms = sys_mono_ms(&sys_real);
+    rc = edit_run(s->e, &s->q, watch, &sys_real, &s->a, &s->result, s->timings, &s->n_timings, &err);
+    s->wall_ms = sys_mono_ms(&sys_real) - s->wall_ms;
+    return rc;
+}
+
+static void check_stages(const struct scene *s, int n, const char *const *names)
+{
+    int64_t sum = 0;
+
+    CHECK_INT(s->n_timings, n);
+    for (int i = 0; i < n; i++) {
+        CHECK_STR(s->timings[i].stage, names[i]);
+        CHECK(s->timings[i].ms >= 0);
+        sum += s->timings[i].ms;
+    }
+    CHECK(sum >= s->wall_ms - 2 * n && sum <= s->wall_ms + 2 * n); /* each is rounded */
+}
+
+/* Counts the calls during the denoising, and stops at one of them. */
+struct stop {
+    int n_denoise, at;
+};
+
+static void count_denoise(void *ctx, const char *stage, int percent, double eta_seconds)
+{
+    struct stop *s = ctx;
+
+    (void)percent, (void)eta_seconds;
+    s->n_denoise += !strcmp(stage, "denoise");
+}
+
+static bool stop_there(void *ctx)
+{
+    const struct stop *s = ctx;
+
+    return s->n_denoise >= s->at;
+}
+
+TEST(edit__times_of_the_stages_add_up_to_the_whole)
+{
+    static const char *const names[] = { "decode", "encode", "denoise", "compose" };
+    struct stop never = { .at = 100 }, soon = { .at = 2 };
+    const struct edit_watch watch = { &never, count_denoise, stop_there }, stopping = { &soon, count_denoise, stop_there };
+    struct scene s;
+
+    open_scene(&s, NULL);
+    CHECK_INT(run(&s, &watch), ERR_OK);
+    CHECK_INT(never.n_denoise, 4); /* 0 to 3 of 3 */
+    CHECK(!s.result.rereads_modulation);
+    check_stages(&s, 4, names);
+    CHECK_INT(run(&s, &stopping), ERR_CANCELLED);
+    check_stages(&s, 3, names);
+    close_scene(&s);
+}
+
+/* --- a folder with a prompt pack in the place of the text encoders, and tables for one size --- */
+
+static void link_into(const char *dir, const char *name)
+{
+    char to[600], *real = realpath(golden("small/models/%s", name), NULL);
+
+    (void)snprintf(to, sizeof to, "%s/%s", dir, name);
+    CHECK(real && (access(to, F_OK) == 0 || symlink(real, to) == 0));
+    free(real);
+}
+
+static void make_packed(char dir[512], const struct pack_size *size)
+{
+    const char *pack = temp_path("edit-pack/prompts.safetensors"), *prompt = "grass";
+    const struct pack_options o = { .dir = golden("small/models"), .transformer = transformer, .prompts = &prompt,
+                                    .n_prompts = 1, .t5_len = 16, .sizes = size, .n_sizes = 1, .steps = STEPS,
+                                    .guidance = 30 };
+    struct backend *be = NULL;
+    struct err err = { 0 };
+
+    folder_of(pack, dir);
+    link_into(dir, transformer);
+    link_into(dir, "ae.safetensors");
+    CHECK_OK(backend_open(BACKEND_CPU, PRECISION_DEFAULT, &be, &err), err);
+    CHECK_OK(prompt_pack_make(&o, be, pack, &err), err);
+    backend_close(be);
+}
+
+/* Of fill_0, as the worker paints it. */
+static struct pack_size size_of_scene(void)
+{
+    struct picture_input in = { 0 };
+    struct picture_plan plan;
+    struct err err = { 0 };
+    struct arena a;
+
+    CHECK_OK(arena_init(&a, EDIT_ARENA_BYTES, &err), err);
+    CHECK_OK(picture_input(&a, file_bytes(&a, golden("small/cases/fill_0.image.png")),
+                           file_bytes(&a, golden("small/cases/fill_0.mask.png")), &in, &err), err);
+    plan = picture_plan(in.photo.width, in.photo.height);
+    arena_done(&a);
+    return (struct pack_size){ plan.width, plan.height };
+}
+
+TEST(edit__tells_when_no_table_covers_the_job)
+{
+    struct pack_size size = size_of_scene();
+    const struct edit_watch watch = { 0 };
+    char dir[512];
+    struct scene s;
+
+    make_packed(dir, &size);
+    open_scene(&s, dir);
+    CHECK_INT(run(&s, &watch), ERR_OK);
+    CHECK(!s.result.rereads_modulation);
+    CHECK(s.result.recipe.fill_width == size.width && s.result.recipe.fill_height == size.height);
+    s.q.steps = STEPS - 1;
+    CHECK_INT(run(&s, &watch), ERR_OK);
+    CHECK(s.result.rereads_modulation);
+    CHECK_INT(s.result.recipe.steps, STEPS - 1);
+    close_scene(&s);
+}
+
+/* On CUDA `auto` is bf16; a picture of bf16 is another one than that of f32, so the session says which it was. */
+TEST(edit__the_recipe_says_the_precision_that_computed)
+{
+    static const struct {
+        enum backend_kind backend;
+        enum precision precision;
+        const char *want; /* NULL: as the backend says of its products */
+    } cases[] = {
+        { BACKEND_CPU, PRECISION_DEFAULT, "f32" },
+        { BACKEND_CPU, PRECISION_AUTO, NULL },
+        { BACKEND_CUDA, PRECISION_AUTO, "bf16" },
+    };
+    const struct edit_watch nobody = { NULL };
+    struct scene s;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        open_scene_on(&s, NULL, cases[i].backend, cases[i].precision);
+        s.q.steps = 1;
+        CHECK_INT(run(&s, &nobody), ERR_OK);
+        CHECK(s.result.has_recipe);
+        CHECK_STR(s.result.recipe.precision, cases[i].want                                        ? cases[i].want
+                                             : strstr(engine_kernels(s.e), "products in bf16") ? "bf16"
+                                                                                               : "f32");
+        close_scene(&s);
+    }
+}

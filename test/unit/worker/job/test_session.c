@@ -1,0 +1,336 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "test/support/check.h"
+#include "test/support/fake/fake_firestore.h"
+#include "worker/job/session.h"
+
+/* A clock that stands still and sleeps at once; random numbers that differ. */
+struct still {
+    int64_t now_us, slept_ms;
+    unsigned char turn;
+};
+static int64_t still_wall(void *c) { return ((struct still *)c)->now_us; }
+static int64_t still_mono(void *c) { return ((struct still *)c)->now_us / 1000; }
+static void still_sleep(void *c, int64_t ms)
+{
+    ((struct still *)c)->slept_ms += ms;
+    ((struct still *)c)->now_us += ms * 1000;
+}
+static void still_random(void *c, void *buf, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        ((unsigned char *)buf)[i] = ((struct still *)c)->turn++;
+}
+
+struct scene {
+    struct still time;
+    struct sys sys;
+    struct fake_firestore fake;
+    struct gauth *gauth;
+    struct firestore fs;
+    struct session_store store;
+    struct arena arena;
+    struct budget budget;
+    struct session session;
+    enum session_verdict verdict;
+    struct session_wishes wishes;
+    struct err err;
+};
+
+enum { NOW = 1700000000 };
+
+static struct scene *open_scene(const char *message_id)
+{
+    static struct scene s;
+
+    memset(&s, 0, sizeof s);
+    s.time.now_us = (int64_t)NOW * 1000000;
+    s.sys = (struct sys){ &s.time, still_wall, still_mono, still_sleep, still_random };
+    fake_firestore_init(&s.fake);
+    CHECK_OK(arena_init(&s.arena, 64 << 20, &s.err), s.err);
+    CHECK_OK(gauth_open(&(struct gauth_options){ .http = &s.fake.http, .sys = &s.sys, .emulator = { true, true },
+                                                 .project = "demo" }, &s.gauth, &s.err), s.err);
+    CHECK_OK(firestore_init(&s.fs, &s.fake.http, s.gauth, &s.sys, "demo", "127.0.0.1:1", &s.arena, &s.err), s.err);
+    s.store = (struct session_store){ &s.fs, &s.sys, 360000, 5 };
+    s.budget = (struct budget){ .sys = &s.sys, .deadline_mono_ms = s.time.now_us / 1000 + 280000 };
+    CHECK_OK(session_init(&s.session, &s.store, "users/u/sessions/s", message_id, &s.err), s.err);
+    return &s;
+}
+
+static void close_scene(struct scene *s)
+{
+    session_done(&s->session);
+    gauth_close(s->gauth);
+    arena_done(&s->arena);
+    fake_firestore_done(&s->fake);
+}
+
+static enum session_verdict claim(struct scene *s)
+{
+    struct err err = { 0 };
+
+    CHECK_OK(session_claim(&s->session, &s->budget, &s->arena, &s->verdict, &s->wishes, &err), err);
+    return s->verdict;
+}
+
+#define STATUS(x) "\"processingStatus\":{\"stringValue\":\"" x "\"}"
+#define INPAINT(x) "\"inpaint\":{\"mapValue\":{\"fields\":{" x "}}}"
+#define MESSAGE(x) "\"messageId\":{\"stringValue\":\"" x "\"}"
+#define ATTEMPTS(x) "\"attempts\":{\"integerValue\":\"" x "\"}"
+#define LEASE(id, until) "\"lease\":{\"mapValue\":{\"fields\":{\"id\":{\"stringValue\":\"" id "\"},\"expiresAt\":" \
+                         "{\"timestampValue\":\"" until "\"}}}}"
+#define ALIVE "2033-05-18T03:33:20Z" /* second 2000000000 */
+#define OVER "2020-09-13T12:26:40Z"
+
+TEST(session__decides_by_state_and_message)
+{
+    static const struct {
+        const char *fields; /* NULL: no document */
+        enum session_verdict want;
+        const char *attempts;
+    } cases[] = {
+        { NULL, SESSION_MISSING, NULL },
+        { "{}", SESSION_CLAIMED, "1" },
+        { "{\"processingStatus\":{\"nullValue\":null}}", SESSION_CLAIMED, "1" },
+        { "{" STATUS("pending") "}", SESSION_CLAIMED, "1" },
+        { "{" STATUS("pending") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("2")) "}", SESSION_CLAIMED, "3" },
+        { "{" STATUS("pending") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("4")) "}", SESSION_CLAIMED, "1" },
+        { "{" STATUS("pending") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("9")) "}", SESSION_CLAIMED, "1" },
+        { "{" STATUS("completed") "}", SESSION_DUPLICATE, NULL },
+        { "{" STATUS("cancelled") "}", SESSION_DUPLICATE, NULL },
+        { "{" STATUS("failed") "," INPAINT(MESSAGE("m1")) "}", SESSION_DUPLICATE, NULL },
+        { "{" STATUS("failed") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("5")) "}", SESSION_CLAIMED, "1" },
+        { "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," LEASE("x", ALIVE)) "}", SESSION_BUSY, NULL },
+        { "{" STATUS("processing") "," INPAINT(MESSAGE("m0") "," LEASE("x", ALIVE)) "}", SESSION_SUPERSEDED, NULL },
+        { "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("2") "," LEASE("x", OVER)) "}", SESSION_CLAIMED, "3" },
+        { "{" STATUS("processing") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("2") "," LEASE("x", OVER)) "}", SESSION_CLAIMED, "1" },
+        { "{" STATUS("processing") "}", SESSION_CLAIMED, "1" },
+        { "{" STATUS("somewhere") "}", SESSION_REFUSED, NULL },
+        { "{\"processingStatus\":{\"integerValue\":\"3\"}}", SESSION_REFUSED, NULL },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct scene *s = open_scene("m1");
+
+        fake_firestore_put(&s->fake, cases[i].fields);
+        CHECK_INT(claim(s), cases[i].want);
+        CHECK_INT(s->fake.n_commits, cases[i].want == SESSION_CLAIMED);
+        if (cases[i].want == SESSION_CLAIMED) {
+            CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "processing");
+            CHECK_STR(fake_firestore_text(&s->fake, "inpaint.messageId"), "m1");
+            CHECK_STR(fake_firestore_text(&s->fake, "inpaint.attempts"), cases[i].attempts);
+            CHECK_STR(fake_firestore_text(&s->fake, "inpaint.lease.id"), s->session.lease_id);
+            CHECK_STR(fake_firestore_text(&s->fake, "inpaint.lease.messageId"), "m1");
+            CHECK(strstr(fake_firestore_text(&s->fake, "inpaint.lease.expiresAt"), "2023-11-14T22:19:20"));
+        }
+        close_scene(s);
+    }
+}
+
+TEST(session__fails_a_message_whose_attempts_are_used_up)
+{
+    struct scene *s = open_scene("m1");
+
+    fake_firestore_put(&s->fake, "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("5") "," LEASE("x", OVER)) "}");
+    CHECK_INT(claim(s), SESSION_EXHAUSTED);
+    CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "failed");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.errorCode"), "ATTEMPTS_EXHAUSTED");
+    CHECK_STR(fake_firestore_text(&s->fake, "cost"), "0");
+    CHECK(!fake_firestore_text(&s->fake, "inpaint.lease"));
+    close_scene(s);
+}
+
+TEST(session__recognises_its_own_claim_when_the_answer_was_lost)
+{
+    struct scene *s = open_scene("m1");
+
+    fake_firestore_put(&s->fake, "{" STATUS("pending") "}");
+    s->fake.next_commit = FAKE_LOSE_ANSWER;
+    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK_INT(s->fake.n_commits, 1);
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.attempts"), "1");
+    close_scene(s);
+}
+
+TEST(session__tries_again_when_the_claim_was_lost_on_the_way_or_aborted)
+{
+    for (int fault = FAKE_LOSE_REQUEST; fault <= FAKE_UNAVAILABLE; fault++) {
+        struct scene *s = open_scene("m1");
+
+        fake_firestore_put(&s->fake, "{" STATUS("pending") "}");
+        s->fake.next_commit = (enum fake_fault)fault;
+        CHECK_INT(claim(s), SESSION_CLAIMED);
+        CHECK_INT(s->fake.n_commits, 2);
+        CHECK_STR(fake_firestore_text(&s->fake, "inpaint.attempts"), "1");
+        close_scene(s);
+    }
+}
+
+static void somebody_claims(struct fake_firestore *f, void *ctx)
+{
+    fake_firestore_put(f, "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," LEASE("other", ALIVE)) "}");
+    (void)ctx;
+}
+
+TEST(session__gives_way_when_another_worker_claims_first)
+{
+    struct scene *s = open_scene("m1");
+
+    fake_firestore_put(&s->fake, "{" STATUS("pending") "}");
+    s->fake.before_commit = somebody_claims;
+    CHECK_INT(claim(s), SESSION_BUSY);
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.lease.id"), "other");
+    close_scene(s);
+}
+
+static struct session_report report(void)
+{
+    static const struct session_recipe recipe = { .model_file = "f.gguf", .prompt = "p", .precision = "bf16", .steps = 4,
+                                                  .guidance = 30, .seed = 7, .crop_width = 10, .crop_height = 20 };
+
+    return (struct session_report){ .edited_path = "e", .preview_path = "p", .cost_usd = 0.25, .recipe = &recipe,
+                                    .timings = { { "decode", 12 } }, .n_timings = 1, .error = JOB_INPUT_CORRUPT };
+}
+
+static void the_app_writes(struct fake_firestore *f, void *ctx)
+{
+    struct scene *s = ctx;
+    static char fields[600];
+
+    (void)snprintf(fields, sizeof fields, "{" STATUS("processing") ",\"note\":{\"stringValue\":\"hi\"}," INPAINT(
+                   MESSAGE("m1") "," ATTEMPTS("1") ",\"lease\":{\"mapValue\":{\"fields\":{\"id\":{\"stringValue\":\"%s\"}}}}") "}",
+                   s->session.lease_id);
+    fake_firestore_put(f, fields);
+}
+
+TEST(session__completes_although_the_app_touched_other_fields)
+{
+    struct scene *s = open_scene("m1");
+    struct session_report r = report();
+
+    fake_firestore_put(&s->fake, "{" STATUS("pending") ",\"errorMessage\":{\"stringValue\":\"old\"}}");
+    CHECK_INT(claim(s), SESSION_CLAIMED);
+    s->fake.before_commit = the_app_writes;
+    s->fake.before_ctx = s;
+    CHECK_OK(session_complete(&s->session, &r, &s->budget, &s->err), s->err);
+    CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "completed");
+    CHECK_STR(fake_firestore_text(&s->fake, "note"), "hi");
+    CHECK_STR(fake_firestore_text(&s->fake, "editedImagePath"), "e");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.seed"), "7");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.precision"), "bf16");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.timings.decode"), "12");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.progress"), "100");
+    CHECK(!fake_firestore_text(&s->fake, "inpaint.lease") && !fake_firestore_text(&s->fake, "errorMessage"));
+    close_scene(s);
+}
+
+TEST(session__settles_a_lost_answer_of_its_last_write_by_reading)
+{
+    struct scene *s = open_scene("m1");
+    struct session_report r = report();
+
+    fake_firestore_put(&s->fake, "{}");
+    CHECK_INT(claim(s), SESSION_CLAIMED);
+    s->fake.next_commit = FAKE_LOSE_ANSWER;
+    CHECK_OK(session_fail(&s->session, &r, &s->budget, &s->err), s->err);
+    CHECK_INT(s->fake.n_commits, 2);
+    CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "failed");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.errorCode"), "INPUT_CORRUPT");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.retryable"), "false");
+    close_scene(s);
+}
+
+TEST(session__writes_nothing_once_the_lease_is_somebody_elses_or_the_document_is_gone)
+{
+    struct scene *s = open_scene("m1");
+    struct session_report r = report();
+
+    fake_firestore_put(&s->fake, "{}");
+    CHECK_INT(claim(s), SESSION_CLAIMED);
+    somebody_claims(&s->fake, NULL);
+    CHECK_INT(session_progress(&s->session, "denoise", 50, 3, &s->budget, NULL), ERR_CONFLICT);
+    CHECK_INT(session_complete(&s->session, &r, &s->budget, NULL), ERR_CONFLICT);
+    CHECK_INT(session_release(&s->session, &s->budget, NULL), ERR_CONFLICT);
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.lease.id"), "other");
+    fake_firestore_put(&s->fake, NULL);
+    CHECK_INT(session_progress(&s->session, "denoise", 50, 3, &s->budget, NULL), ERR_NOT_FOUND);
+    CHECK_INT(session_complete(&s->session, &r, &s->budget, NULL), ERR_NOT_FOUND);
+    CHECK(!s->fake.fields);
+    close_scene(s);
+}
+
+TEST(session__tells_progress_and_gives_the_claim_back)
+{
+    struct scene *s = open_scene("m1");
+
+    fake_firestore_put(&s->fake, "{}");
+    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK_OK(session_progress(&s->session, "denoise", 40, 2.5, &s->budget, &s->err), s->err);
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.stage"), "denoise");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.progress"), "40");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.etaSeconds"), "2.5");
+    s->fake.next_commit = FAKE_UNAVAILABLE;
+    CHECK_OK(session_progress(&s->session, "denoise", 60, 2, &s->budget, &s->err), s->err);
+    CHECK_OK(session_release(&s->session, &s->budget, &s->err), s->err);
+    CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "pending");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.messageId"), "m1");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.attempts"), "1");
+    CHECK(!fake_firestore_text(&s->fake, "inpaint.lease"));
+    close_scene(s);
+}
+
+TEST(session__gives_back_a_claim_that_landed_unknown_and_no_other)
+{
+    struct scene *s = open_scene("m1");
+
+    fake_firestore_put(&s->fake, "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," LEASE("x", ALIVE)) "}");
+    CHECK_INT(claim(s), SESSION_BUSY);
+    CHECK_OK(session_unclaim(&s->session, &s->budget, &s->err), s->err);
+    CHECK_INT(s->fake.n_gets, 1);
+    fake_firestore_put(&s->fake, "{" STATUS("pending") "}");
+    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK_OK(session_unclaim(&s->session, &s->budget, &s->err), s->err);
+    CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "pending");
+    CHECK(!fake_firestore_text(&s->fake, "inpaint.lease"));
+    somebody_claims(&s->fake, NULL);
+    CHECK_OK(session_unclaim(&s->session, &s->budget, &s->err), s->err);
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.lease.id"), "other");
+    close_scene(s);
+}
+
+TEST(session__is_given_back_from_outside_unless_a_write_is_under_way)
+{
+    struct scene *s = open_scene("m1");
+
+    fake_firestore_put(&s->fake, "{}");
+    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK(!pthread_mutex_lock(&s->session.lock));
+    CHECK_INT(session_release_from_outside(&s->session, &s->budget, NULL), ERR_UNAVAILABLE);
+    CHECK(!pthread_mutex_unlock(&s->session.lock));
+    CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "processing");
+    CHECK_OK(session_release_from_outside(&s->session, &s->budget, &s->err), s->err);
+    CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "pending");
+    close_scene(s);
+}
+
+TEST(session__reads_prompt_and_labels_of_either_form)
+{
+    struct scene *s = open_scene("m1");
+
+    fake_firestore_put(&s->fake, "{\"prompt\":{\"stringValue\":\"a lawn\"},\"sceneLabels\":{\"arrayValue\":{\"values\":["
+                                 "{\"stringValue\":\"grass\"},{\"integerValue\":\"1\"},{\"stringValue\":\"fence\"}]}}}");
+    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK_STR(s->wishes.prompt, "a lawn");
+    CHECK_INT(s->wishes.n_labels, 2);
+    CHECK_STR(s->wishes.labels[1], "fence");
+    close_scene(s);
+    s = open_scene("m1");
+    fake_firestore_put(&s->fake, "{\"prompt\":{\"integerValue\":\"1\"},\"sceneLabels\":{\"mapValue\":{\"fields\":{"
+                                 "\"surface\":{\"stringValue\":\"sand\"}}}}}");
+    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK(s->wishes.prompt_invalid && !s->wishes.prompt);
+    CHECK_INT(s->wishes.n_labels, 1);
+    CHECK_STR(s->wishes.labels[0], "sand");
+    close_scene(s);
+}

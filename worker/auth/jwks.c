@@ -1,0 +1,390 @@
+#include "worker/auth/jwks.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/base/base64.h"
+#include "worker/base/members.h"
+#include "worker/base/wait.h"
+
+enum {
+    LIFETIME_MIN_MS = 5 * 60 * 1000,
+    LIFETIME_MAX_MS = 24 * 3600 * 1000,
+    STALE_MS = 24 * 3600 * 1000, /* how long past its lifetime a set still serves while no new one can be had */
+    KID_REFRESH_MS = 60 * 1000,  /* made-up kids start no more than one fetch in this time */
+    RETRY_STALE_MS = 60 * 1000,  /* after a fetch that failed, with an old set to serve */
+    RETRY_EMPTY_MS = 1000,       /* and without one */
+    WAIT_FOR_FETCH_MS = 5000,
+    KID_MAX = 128
+};
+
+static const struct retry_policy policy = { .base_ms = 500, .cap_ms = 4000, .tries = 3, .call_timeout_ms = 5000 };
+
+struct jwk {
+    char kid[KID_MAX + 1];
+    struct crypto_key *key;
+    bool doubtful; /* the kid comes twice, or the key is not sound */
+};
+
+struct key_set {
+    struct jwk keys[JWKS_KEYS_MAX];
+    int n;
+};
+
+struct jwks {
+    struct http *http;
+    const struct sys *sys;
+    const char *url;
+    bool allow_plain;
+
+    pthread_mutex_t lock;
+    pthread_cond_t landed; /* a fetch has ended, this way or that */
+    struct key_set set;
+    int64_t fresh_until_ms, stale_until_ms; /* monotonic; 0 before the first set */
+    int64_t no_fetch_before_ms;             /* after a failure */
+    int64_t no_kid_fetch_before_ms;
+    bool fetching;
+};
+
+/* ---- the answer ---- */
+
+static void set_done(struct key_set *set)
+{
+    for (int i = 0; i < set->n; i++)
+        crypto_key_free(set->keys[i].key);
+    set->n = 0;
+}
+
+static bool is_kid(struct span s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-", s.ptr[i]))
+            return false;
+    return s.len >= 1 && s.len <= KID_MAX;
+}
+
+static bool text_is(const struct member *m, const char *want)
+{
+    char text[16];
+
+    return member_text(m, text, sizeof text) && strcmp(text, want) == 0;
+}
+
+/* Base64url to bytes; an empty span when it is not. */
+static struct span number_of(const struct member *m, char *buf, size_t size)
+{
+    char text[CRYPTO_RSA_MAX_BITS / 6 + 16];
+    size_t n;
+
+    if (!member_text(m, text, sizeof text) ||
+        base64_decode(span_of(text), BASE64_URL | BASE64_NO_PADDING, buf, size, &n, NULL))
+        return (struct span){ buf, 0 };
+    return (struct span){ buf, n };
+}
+
+static enum err_code add_key(struct key_set *set, struct span object, struct err *err)
+{
+    enum { KTY, USE, ALG, KID, N_, E_, COUNT };
+    struct member m[COUNT] = { { .name = "kty" }, { .name = "use" }, { .name = "alg" },
+                               { .name = "kid" }, { .name = "n" },   { .name = "e" } };
+    char n[CRYPTO_RSA_MAX_BITS / 8 + 8], e[16];
+    struct jwk jwk = { .key = NULL };
+
+    if (members_read(object, m, COUNT, NULL) || !text_is(&m[KTY], "RSA") || (m[USE].type && !text_is(&m[USE], "sig")) ||
+        (m[ALG].type && !text_is(&m[ALG], "RS256")) || !member_text(&m[KID], jwk.kid, sizeof jwk.kid) ||
+        !is_kid(span_of(jwk.kid)))
+        return ERR_OK; /* of no use to us, but nothing wrong with it */
+    if (set->n == JWKS_KEYS_MAX)
+        return err_set(err, ERR_PROTOCOL, "jwks: more than %d keys", JWKS_KEYS_MAX);
+    jwk.doubtful = crypto_rsa_public(number_of(&m[N_], n, sizeof n), number_of(&m[E_], e, sizeof e), &jwk.key, NULL);
+    for (int i = 0; i < set->n; i++)
+        if (strcmp(set->keys[i].kid, jwk.kid) == 0)
+            set->keys[i].doubtful = jwk.doubtful = true;
+    set->keys[set->n++] = jwk;
+    return ERR_OK;
+}
+
+static void drop_doubtful(struct key_set *set)
+{
+    int kept = 0;
+
+    for (int i = 0; i < set->n; i++) {
+        if (set->keys[i].doubtful)
+            crypto_key_free(set->keys[i].key);
+        else
+            set->keys[kept++] = set->keys[i];
+    }
+    set->n = kept;
+}
+
+/* `set` comes empty; on failure it goes empty. */
+static enum err_code read_set(struct span body, struct key_set *set, struct err *err)
+{
+    struct member keys = { .name = "keys" };
+    enum err_code rc = members_parse(body, JWKS_DEPTH_MAX, "jwks", &keys, 1, err);
+    enum json_event type;
+    struct span element;
+    size_t at = 0;
+
+    if (rc)
+        return rc;
+    while (!rc && members_next(keys.raw, &at, &type, &element))
+        if (type == JSON_OBJECT)
+            rc = add_key(set, element, err);
+    drop_doubtful(set);
+    if (!rc && set->n == 0)
+        rc = err_set(err, ERR_PROTOCOL, "jwks: no usable key in the answer");
+    if (rc)
+        set_done(set);
+    return rc;
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* Decimal seconds at the start of a text, at most a day's worth and a little; -1: none. */
+static int64_t seconds_of(const char *text)
+{
+    int64_t s = 0;
+
+    if (!text || !is_digit(*text))
+        return -1;
+    for (; is_digit(*text); text++)
+        s = s < 1000000 ? s * 10 + (*text - '0') : s;
+    return s;
+}
+
+/* The directive max-age of a Cache-Control header, not s-maxage; -1: none. */
+static int64_t max_age(const char *cache_control)
+{
+    for (const char *p = cache_control; p && *p; p += strcspn(p, ","), p += *p == ',') {
+        p += strspn(p, " \t");
+        if (strncasecmp(p, "max-age=", 8) == 0)
+            return seconds_of(p + 8 + (p[8] == '"'));
+    }
+    return -1;
+}
+
+static int64_t lifetime_ms(const struct http_reply *reply)
+{
+    int64_t age = seconds_of(http_reply_header(reply, "age"));
+    int64_t ms = (max_age(http_reply_header(reply, "cache-control")) - (age > 0 ? age : 0)) * 1000;
+
+    return ms < LIFETIME_MIN_MS ? LIFETIME_MIN_MS : ms > LIFETIME_MAX_MS ? LIFETIME_MAX_MS : ms;
+}
+
+/* ---- fetching ---- */
+
+static enum err_code get_once(const struct jwks *j, const struct budget *b, struct arena *a, struct key_set *set,
+                              int64_t *ret_lifetime_ms, bool *ret_again, char retry_after[64], struct err *err)
+{
+    struct http_request req = { .method = "GET",
+                                .url = j->url,
+                                .timeout_ms = policy.call_timeout_ms,
+                                .max_reply_bytes = JWKS_BODY_MAX,
+                                .allow_plain = j->allow_plain,
+                                .budget = b };
+    struct http_reply reply = { 0 };
+    enum err_code rc;
+    const char *after;
+
+    *retry_after = 0;
+    rc = http_send(j->http, &req, a, &reply, err);
+    *ret_again = rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME;
+    if (rc)
+        return rc;
+    if (reply.status != 200) {
+        *ret_again = http_status_is_transient(reply.status);
+        after = http_reply_header(&reply, "retry-after");
+        if (after && strlen(after) < 64)
+            memcpy(retry_after, after, strlen(after) + 1);
+        return err_set(err, ERR_UNAVAILABLE, "jwks: HTTP %d", reply.status);
+    }
+    *ret_lifetime_ms = lifetime_ms(&reply);
+    return read_set(reply.body, set, err);
+}
+
+static enum err_code fetch(const struct jwks *j, const struct budget *b, struct key_set *set, int64_t *ret_lifetime_ms,
+                           struct err *err)
+{
+    struct arena a = { 0 };
+    struct err why = { 0 };
+    char retry_after[64];
+    enum err_code rc = arena_init(&a, 4 * JWKS_BODY_MAX, err);
+    bool again = true;
+
+    if (rc)
+        return rc;
+    for (int n = 0; n < policy.tries; n++) {
+        struct arena_mark mark = arena_mark(&a);
+
+        if (n && retry_wait(b, &policy, n, *retry_after ? retry_after : NULL, NULL))
+            break; /* no time for more: the last failure is the answer */
+        why = (struct err){ 0 };
+        rc = get_once(j, b, &a, set, ret_lifetime_ms, &again, retry_after, &why);
+        arena_rewind(&a, mark);
+        if (!rc || !again)
+            break;
+    }
+    arena_done(&a);
+    return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
+}
+
+/* Comes and goes with the lock held; without it while the request is out. */
+static enum err_code refresh(struct jwks *j, const struct budget *b, struct err *err)
+{
+    struct key_set set = { .n = 0 };
+    int64_t lifetime = 0, now;
+    enum err_code rc;
+
+    j->fetching = true;
+    (void)pthread_mutex_unlock(&j->lock);
+    rc = fetch(j, b, &set, &lifetime, err);
+    (void)pthread_mutex_lock(&j->lock);
+    now = sys_mono_ms(j->sys);
+    if (!rc) {
+        set_done(&j->set);
+        j->set = set;
+        j->fresh_until_ms = now + lifetime;
+        j->stale_until_ms = j->fresh_until_ms + STALE_MS;
+    } else {
+        j->no_fetch_before_ms = now + (j->set.n && now < j->stale_until_ms ? RETRY_STALE_MS : RETRY_EMPTY_MS);
+    }
+    j->fetching = false;
+    (void)pthread_cond_broadcast(&j->landed);
+    return rc;
+}
+
+/* Waits until the fetch of another thread has ended, a few seconds at most. */
+static void wait_for_fetch(struct jwks *j)
+{
+    struct timespec until = wait_deadline(WAIT_FOR_FETCH_MS);
+
+    while (j->fetching && wait_until(&j->landed, &j->lock, &until))
+        ;
+}
+
+/* ---- looking up ---- */
+
+static bool is_usable(const struct jwks *j)
+{
+    return j->set.n && sys_mono_ms(j->sys) < j->stale_until_ms;
+}
+
+static struct crypto_key *lookup(const struct jwks *j, const char *kid)
+{
+    if (is_usable(j))
+        for (int i = 0; i < j->set.n; i++)
+            if (strcmp(j->set.keys[i].kid, kid) == 0)
+                return j->set.keys[i].key;
+    return NULL;
+}
+
+/* Brings the set up to date if its time is over. true: a new set has come in just now. */
+static bool renew_if_due(struct jwks *j, const struct budget *b)
+{
+    int64_t now = sys_mono_ms(j->sys);
+
+    if (j->set.n && now < j->fresh_until_ms)
+        return false;
+    if (!j->fetching)
+        return now >= j->no_fetch_before_ms && !refresh(j, b, NULL);
+    if (is_usable(j))
+        return false; /* the old set will do meanwhile */
+    wait_for_fetch(j);
+    return true;
+}
+
+/* The kid is not in the set: perhaps the keys have been rotated. */
+static void renew_for_kid(struct jwks *j, const struct budget *b)
+{
+    int64_t now = sys_mono_ms(j->sys);
+
+    if (j->fetching) {
+        wait_for_fetch(j);
+    } else if (now >= j->no_kid_fetch_before_ms) {
+        j->no_kid_fetch_before_ms = now + KID_REFRESH_MS;
+        (void)!refresh(j, b, NULL);
+    }
+}
+
+enum err_code jwks_find(struct jwks *j, const char *kid, const struct budget *budget, struct crypto_key **ret_key,
+                        struct err *err)
+{
+    struct crypto_key *key;
+    enum err_code rc = ERR_OK;
+    bool is_new;
+
+    (void)pthread_mutex_lock(&j->lock);
+    is_new = renew_if_due(j, budget);
+    key = lookup(j, kid);
+    if (!key && !is_new && is_usable(j)) {
+        renew_for_kid(j, budget);
+        key = lookup(j, kid);
+    }
+    if (key)
+        *ret_key = crypto_key_ref(key);
+    else if (is_usable(j))
+        rc = err_set(err, ERR_NOT_FOUND, "jwks: no such kid");
+    else
+        rc = err_set(err, ERR_UNAVAILABLE, "jwks: no keys");
+    (void)pthread_mutex_unlock(&j->lock);
+    return rc;
+}
+
+/* ---- the rest ---- */
+
+enum err_code jwks_open(struct http *http, const struct sys *sys, const char *url, bool allow_plain, struct jwks **ret,
+                        struct err *err)
+{
+    struct jwks *j = calloc(1, sizeof *j);
+
+    if (!j)
+        return err_set(err, ERR_NOMEM, "jwks: no memory");
+    j->http = http;
+    j->sys = sys;
+    j->url = url;
+    j->allow_plain = allow_plain;
+    j->no_fetch_before_ms = j->no_kid_fetch_before_ms = INT64_MIN;
+    (void)pthread_mutex_init(&j->lock, NULL); /* neither can fail on Linux */
+    (void)wait_cond_init(&j->landed);
+    *ret = j;
+    return ERR_OK;
+}
+
+void jwks_close(struct jwks *j)
+{
+    if (!j)
+        return;
+    set_done(&j->set);
+    (void)pthread_cond_destroy(&j->landed);
+    (void)pthread_mutex_destroy(&j->lock);
+    free(j);
+}
+
+enum err_code jwks_prefetch(struct jwks *j, const struct budget *budget, struct err *err)
+{
+    enum err_code rc = ERR_OK;
+
+    (void)pthread_mutex_lock(&j->lock);
+    if (!j->fetching)
+        rc = refresh(j, budget, err);
+    (void)pthread_mutex_unlock(&j->lock);
+    return rc;
+}
+
+int jwks_count(struct jwks *j, int64_t *ret_fresh_ms)
+{
+    int64_t left;
+    int n;
+
+    (void)pthread_mutex_lock(&j->lock);
+    n = is_usable(j) ? j->set.n : 0;
+    left = j->fresh_until_ms - sys_mono_ms(j->sys);
+    (void)pthread_mutex_unlock(&j->lock);
+    *ret_fresh_ms = n && left > 0 ? left : 0;
+    return n;
+}

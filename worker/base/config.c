@@ -1,0 +1,575 @@
+#include "worker/base/config.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/backend.h"
+#include "kernels/base/span.h"
+#include "worker/cli/cli.h"
+#include "worker/auth/jwks.h"
+#include "worker/base/log.h"
+#include "worker/auth/oidc.h"
+#include "worker/google/storage.h"
+
+enum kind {
+    TEXT,   /* const char * */
+    NAME,   /* const char *, letters, digits and -._: */
+    BUCKET, /* const char * */
+    SECRET, /* char *, never printed */
+    INT,    /* int */
+    NUMBER, /* double */
+    CHOICE, /* int, the index of the word, or what `values` has at this index */
+    LIST,   /* struct config_list */
+    EMAILS, /* likewise */
+    HOST,   /* const char *, host[:port] without a scheme */
+    URL     /* const char *, "http://host:port" of an emulator; the scheme may be left out */
+};
+
+struct setting {
+    const char *name;
+    enum kind kind;
+    size_t offset;        /* in struct config */
+    const char *standard; /* the default as one would write it; NULL: none */
+    const char *meaning;
+    double min, max;
+    const char *const *choices;
+    const int *values;   /* of the choices; NULL: their indices */
+    const char *none;    /* the word that means "not set" */
+    const char *allowed; /* in words, where the kind does not say enough */
+    bool required;
+};
+
+static const char *const push_auth_names[] = { "oidc", "iam", "none", NULL }; /* enum push_auth */
+static const char *const precision_names[] = { "auto", "f32", "bf16", NULL };
+static const int precisions[] = { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16 };
+static const char *const log_level_names[] = { "debug", "info", "notice", "warning", "error", "critical", NULL };
+
+#define AT(member) offsetof(struct config, member)
+
+static const struct setting settings[] = {
+    { "PORT", INT, AT(port), "8080", .meaning = "port to listen on", .min = 1, .max = 65535 },
+    { "FIREBASE_CREDENTIALS", SECRET, AT(firebase_credentials), NULL, .allowed = "base64 of at most 32 KiB",
+      .meaning = "service-account JSON in base64; else `GOOGLE_APPLICATION_CREDENTIALS`, else the metadata server" },
+    { "GOOGLE_APPLICATION_CREDENTIALS", TEXT, AT(credentials_file), NULL, .allowed = "path",
+      .meaning = "file with a service-account JSON" },
+    { "FIREBASE_STORAGE_BUCKET", BUCKET, AT(bucket), NULL, .meaning = "bucket of the pictures", .required = true },
+    { "GOOGLE_CLOUD_PROJECT", NAME, AT(project), NULL,
+      .meaning = "project of the documents; else that of the credentials, else the metadata server's" },
+    { "PUSH_AUTH", CHOICE, AT(push_auth), NULL, .choices = push_auth_names, .required = true,
+      .meaning = "who checks the token of a push: the worker, Cloud Run, or nobody (emulators only; listens on "
+                 "loopback only)" },
+    { "PUSH_AUDIENCE", LIST, AT(push_audiences), NULL,
+      .meaning = "accepted audiences; required with `oidc` and `iam`" },
+    { "PUSH_SERVICE_ACCOUNT", EMAILS, AT(push_accounts), NULL,
+      .meaning = "accepted service accounts; required with `oidc` and `iam`" },
+    { "OIDC_CERTS_URL", TEXT, AT(oidc_certs_url), JWKS_GOOGLE_URL, .allowed = "https URL, or http on loopback",
+      .meaning = "keys of the token's issuer; another one is for tests" },
+    { "PUBSUB_SUBSCRIPTION", TEXT, AT(subscription), NULL, .allowed = "projects/PROJECT/subscriptions/NAME",
+      .meaning = "when set, pushes of other subscriptions are acknowledged and dropped" },
+    { "MODEL_DIR", TEXT, AT(model_dir), "/models", .allowed = "path", .meaning = "folder with the model files" },
+    { "TRANSFORMER", TEXT, AT(transformer), "auto", .none = "auto", .allowed = "file name",
+      .meaning = "GGUF of that folder; auto: the largest that fits the memory" },
+    { "BACKEND", CHOICE, AT(backend), "auto", .choices = cli_backend_names,
+      .meaning = "where to compute; auto: CUDA where there is a device" },
+    { "PRECISION", CHOICE, AT(precision), "auto", .choices = precision_names, .values = precisions,
+      .meaning =
+          "inputs of matrix products; auto: bf16 on CUDA and on a processor that turns out clearly faster with it "
+          "at the start, else f32; CUDA has no f32: with f32, `BACKEND=cuda` is refused and `BACKEND=auto` takes "
+          "the CPU" },
+    { "STEPS", INT, AT(steps), "28", .meaning = "denoising steps", .min = 1, .max = 1000 },
+    { "GUIDANCE", NUMBER, AT(guidance), "30", .meaning = "guidance scale", .min = 0, .max = 1000 },
+    { "MAX_ATTEMPTS", INT, AT(max_attempts), "5", .meaning = "tries before a job fails for good", .min = 1,
+      .max = 100 },
+    { "QUEUE_DEPTH", INT, AT(queue_depth), "8", .meaning = "pushes that may wait while a job runs", .min = 0,
+      .max = 1000 },
+    { "JOB_DEADLINE_SECONDS", INT, AT(job_deadline_s), "280",
+      .meaning = "longest job, counted from the arrival of its push", .min = 5, .max = 3500 },
+    { "LEASE_SECONDS", INT, AT(lease_s), "360", .meaning = "how long a claim holds; 10 s over the deadline at least",
+      .min = 5, .max = 3500 },
+    { "COST_PER_SECOND", NUMBER, AT(cost_per_second), "0.00039",
+      .meaning = "US dollars a second, for the `cost` of a session", .min = 0, .max = 1000 },
+    { "FIRESTORE_EMULATOR_HOST", HOST, AT(firestore_emulator), NULL, .meaning = "emulator in place of Firestore" },
+    { "STORAGE_EMULATOR_HOST", URL, AT(storage_emulator), NULL, .meaning = "emulator in place of Cloud Storage" },
+    { "FIREBASE_STORAGE_EMULATOR_HOST", HOST, AT(firebase_storage_emulator), NULL,
+      .meaning = "the same where `STORAGE_EMULATOR_HOST` is not set" },
+    { "GCE_METADATA_HOST", HOST, AT(metadata_host), NULL, .meaning = "other address of the metadata server" },
+    { "LOG_LEVEL", CHOICE, AT(log_level), "info", .choices = log_level_names,
+      .meaning = "least severity that is logged" },
+};
+
+enum { N_SETTINGS = sizeof settings / sizeof *settings };
+
+/* ---- what is allowed, in words ---- */
+
+static void describe(const struct setting *s, char *buf, size_t size)
+{
+    static const char *const words[] = {
+        [TEXT] = "text",
+        [NAME] = "letters, digits and -._:",
+        [BUCKET] = "name of a bucket",
+        [SECRET] = "text",
+        [LIST] = "comma list",
+        [EMAILS] = "comma list of e-mail addresses",
+        [HOST] = "host:port",
+        [URL] = "http://host:port",
+    };
+    size_t n = 0;
+
+    buf[0] = 0;
+    if (s->allowed)
+        (void)snprintf(buf, size, "%s", s->allowed);
+    else if (s->kind == INT || s->kind == NUMBER)
+        (void)snprintf(buf, size, "%g to %g", s->min, s->max);
+    else if (s->kind != CHOICE)
+        (void)snprintf(buf, size, "%s", words[s->kind]);
+    else
+        for (int i = 0; s->choices[i] && n < size; i++)
+            n += (size_t)snprintf(buf + n, size - n, "%s%s", i ? ", " : "", s->choices[i]);
+}
+
+/* ---- loading ---- */
+
+struct load {
+    char *const *env;
+    struct arena *arena;
+    struct config *cfg;
+    void (*tell)(void *ctx, const char *problem);
+    void *ctx;
+    int problems;
+};
+
+static void problem(struct load *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void problem(struct load *l, const char *fmt, ...)
+{
+    char text[ERR_MESSAGE_MAX];
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    l->problems++;
+    l->tell(l->ctx, text);
+}
+
+static void bad_value(struct load *l, const struct setting *s, const char *value)
+{
+    char allowed[120];
+
+    describe(s, allowed, sizeof allowed);
+    if (s->kind == SECRET)
+        problem(l, "%s is not usable: allowed is %s", s->name, allowed);
+    else
+        problem(l, "%s='%.60s' is not usable: allowed is %s", s->name, value, allowed);
+}
+
+/* Of the environment, the first of that name as getenv has it; NULL when unset or empty. */
+static const char *lookup(char *const *env, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (; *env; env++)
+        if (strncmp(*env, name, n) == 0 && (*env)[n] == '=')
+            return (*env)[n + 1] ? *env + n + 1 : NULL;
+    return NULL;
+}
+
+static bool is_printable(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7F)
+            return false;
+    return true;
+}
+
+static bool is_name(const char *text)
+{
+    return text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._:")] == 0;
+}
+
+/* host, host:port, [v6], [v6]:port */
+static bool is_host(const char *text)
+{
+    size_t n = *text == '[' ? strcspn(text, "]") + 1
+                            : strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._");
+    const char *port = text + n + 1;
+
+    if (n == 0 || n > strlen(text) || (*text == '[' && strspn(text + 1, "0123456789abcdefABCDEF:.") != n - 2))
+        return false;
+    if (!text[n])
+        return true;
+    return text[n] == ':' && *port && port[strspn(port, "0123456789")] == 0 && strlen(port) <= 5 && atoi(port) <= 65535;
+}
+
+static bool take_int(const struct setting *s, const char *value, int *dst)
+{
+    char *end;
+    long v;
+
+    if (!strchr("-0123456789", *value))
+        return false;
+    errno = 0;
+    v = strtol(value, &end, 10);
+    if (errno || *end || end == value || v < (long)s->min || v > (long)s->max)
+        return false;
+    *dst = (int)v;
+    return true;
+}
+
+static bool take_number(const struct setting *s, const char *value, double *dst)
+{
+    char *end;
+    double v;
+
+    if (value[strspn(value, "-.0123456789eE+")] || !strchr("-.0123456789", *value))
+        return false;
+    v = strtod(value, &end);
+    if (*end || end == value || !(v >= s->min && v <= s->max))
+        return false;
+    *dst = v;
+    return true;
+}
+
+static bool take_choice(const struct setting *s, const char *value, int *dst)
+{
+    for (int i = 0; s->choices[i]; i++) {
+        if (strcasecmp(value, s->choices[i]) == 0) {
+            *dst = s->values ? s->values[i] : i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool take_list(struct load *l, const struct setting *s, const char *value, struct config_list *dst)
+{
+    struct config_list list = { .n = 0 };
+    char *copy = NULL, *rest, *item;
+
+    if (span_dup(l->arena, span_of(value), &copy, NULL))
+        return false;
+    for (rest = copy; (item = strsep(&rest, ",")) != NULL; list.n++) {
+        item += strspn(item, " ");
+        for (size_t n = strlen(item); n > 0 && item[n - 1] == ' '; n--)
+            item[n - 1] = 0;
+        if (!*item || list.n == CONFIG_LIST_MAX || (s->kind == EMAILS && !strchr(item, '@')))
+            return false;
+        list.items[list.n] = item;
+    }
+    *dst = list;
+    return true;
+}
+
+/* The scheme is added where it is missing, one slash at the end goes (as Google's libraries do). */
+static bool take_url(struct load *l, const char *value, const char **dst)
+{
+    bool plain = strstr(value, "://") == NULL;
+    size_t n = strlen(value), scheme = plain ? 0 : strcspn(value, ":") + 3;
+    char *url = NULL;
+
+    if (n > scheme && value[n - 1] == '/')
+        n--;
+    if (arena_printf(l->arena, &url, NULL, "%s%.*s", plain ? "http://" : "", (int)n, value))
+        return false;
+    if ((strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) || !is_host(strstr(url, "://") + 3))
+        return false;
+    *dst = url;
+    return true;
+}
+
+static bool take_text(const char *value, bool (*check)(const char *), const char **dst)
+{
+    if (!check(value))
+        return false;
+    *dst = value;
+    return true;
+}
+
+static bool take_secret(const char *value, char **dst)
+{
+    if (strlen(value) > CONFIG_SECRET_MAX)
+        return false;
+    *dst = (char *)value; /* the environment is the process's own memory: config_forget_secrets writes to it */
+    return true;
+}
+
+static bool take(struct load *l, const struct setting *s, const char *value)
+{
+    void *dst = (char *)l->cfg + s->offset;
+
+    if (s->kind != SECRET && (strlen(value) > CONFIG_TEXT_MAX || !is_printable(value)))
+        return false;
+    if (s->none && strcmp(value, s->none) == 0)
+        return true;
+    switch (s->kind) {
+    case INT:
+        return take_int(s, value, dst);
+    case NUMBER:
+        return take_number(s, value, dst);
+    case CHOICE:
+        return take_choice(s, value, dst);
+    case LIST:
+    case EMAILS:
+        return take_list(l, s, value, dst);
+    case URL:
+        return take_url(l, value, dst);
+    case HOST:
+        return take_text(value, is_host, dst);
+    case NAME:
+        return take_text(value, is_name, dst);
+    case BUCKET:
+        return take_text(value, storage_bucket_is_valid, dst);
+    case TEXT:
+        return take_text(value, is_printable, dst);
+    case SECRET:
+        return take_secret(value, dst);
+    }
+    return false;
+}
+
+static void take_settings(struct load *l)
+{
+    for (int i = 0; i < N_SETTINGS; i++) {
+        const struct setting *s = &settings[i];
+        const char *value = lookup(l->env, s->name);
+        char allowed[120];
+
+        if (s->standard && !take(l, s, s->standard))
+            problem(l, "%s has a default that is not allowed", s->name);
+        describe(s, allowed, sizeof allowed);
+        if (!value && s->required)
+            problem(l, "%s is not set: allowed is %s", s->name, allowed);
+        else if (value && !take(l, s, value))
+            bad_value(l, s, value);
+    }
+}
+
+/* ---- rules over more than one setting ---- */
+
+static const struct setting *find(const char *name)
+{
+    for (int i = 0; i < N_SETTINGS; i++)
+        if (strcmp(settings[i].name, name) == 0)
+            return &settings[i];
+    return NULL;
+}
+
+static void check_unknown_names(struct load *l)
+{
+    static const char prefix[] = "INPAINT_";
+
+    for (char *const *e = l->env; *e; e++) {
+        char name[64];
+        const struct setting *meant;
+
+        if (strncmp(*e, prefix, sizeof prefix - 1) != 0)
+            continue;
+        (void)snprintf(name, sizeof name, "%.*s", (int)strcspn(*e, "="), *e);
+        meant = find(name + sizeof prefix - 1);
+        if (!find(name))
+            problem(l, "%s is not a setting%s%s%s", name, meant ? ": did you mean " : "", meant ? meant->name : "",
+                    meant ? "?" : "; 'serve --help' lists them");
+    }
+}
+
+static bool is_loopback_url(const char *url)
+{
+    static const char *const hosts[] = { "http://127.0.0.1", "http://localhost", "http://[::1]" };
+
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+        size_t n = strlen(hosts[i]);
+
+        if (!span_starts(span_of(url), hosts[i]))
+            continue;
+        if (url[n] == ':')
+            n += 1 + strspn(url + n + 1, "0123456789");
+        return url[n] == '/' || !url[n];
+    }
+    return false;
+}
+
+static void check_push_auth(struct load *l)
+{
+    const struct config *c = l->cfg;
+    bool emulated = c->firestore_emulator || c->storage_emulator;
+
+    if (!lookup(l->env, "PUSH_AUTH"))
+        return;
+    if (c->push_auth == PUSH_AUTH_NONE && !emulated)
+        problem(l, "PUSH_AUTH=none needs FIRESTORE_EMULATOR_HOST or STORAGE_EMULATOR_HOST: nobody else may do without "
+                   "tokens");
+    if (c->push_auth != PUSH_AUTH_NONE && c->push_audiences.n == 0)
+        problem(l, "PUSH_AUDIENCE is not set: PUSH_AUTH=%s needs it", push_auth_names[c->push_auth]);
+    if (c->push_auth != PUSH_AUTH_NONE && c->push_accounts.n == 0)
+        problem(l, "PUSH_SERVICE_ACCOUNT is not set: PUSH_AUTH=%s needs it", push_auth_names[c->push_auth]);
+}
+
+static void check_precision(struct load *l)
+{
+    if (l->cfg->backend == BACKEND_CUDA && l->cfg->precision == PRECISION_F32)
+        problem(l,
+                "PRECISION=f32 is not usable with BACKEND=cuda, which computes in bf16: allowed is PRECISION=auto or "
+                "bf16, or BACKEND=cpu");
+}
+
+static void check_emulators(struct load *l)
+{
+    static const char *const names[] = { "FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST",
+                                         "FIREBASE_STORAGE_EMULATOR_HOST" };
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (l->cfg->on_cloud_run && lookup(l->env, names[i]))
+            problem(l, "%s is set on Cloud Run (K_SERVICE): an emulator is for development only", names[i]);
+}
+
+static void check_rules(struct load *l)
+{
+    struct config *c = l->cfg;
+
+    c->on_cloud_run = lookup(l->env, "K_SERVICE") != NULL;
+    if (!c->storage_emulator && c->firebase_storage_emulator)
+        (void)take_url(l, c->firebase_storage_emulator, &c->storage_emulator);
+    c->loopback_only = c->push_auth == PUSH_AUTH_NONE;
+    check_unknown_names(l);
+    check_push_auth(l);
+    check_precision(l);
+    check_emulators(l);
+    if (strncmp(c->oidc_certs_url, "https://", 8) != 0 && !is_loopback_url(c->oidc_certs_url))
+        bad_value(l, find("OIDC_CERTS_URL"), c->oidc_certs_url);
+    if (c->subscription &&
+        (strncmp(c->subscription, "projects/", 9) != 0 || !strstr(c->subscription, "/subscriptions/")))
+        bad_value(l, find("PUBSUB_SUBSCRIPTION"), c->subscription);
+    if (c->lease_s < c->job_deadline_s + CONFIG_LEASE_MARGIN_S)
+        problem(l, "LEASE_SECONDS=%d is not usable: allowed is JOB_DEADLINE_SECONDS (%d) and %d more at least",
+                c->lease_s, c->job_deadline_s, CONFIG_LEASE_MARGIN_S);
+}
+
+int config_load_all(char *const *env, struct arena *a, struct config *ret, void (*tell)(void *ctx, const char *problem),
+                    void *ctx)
+{
+    struct config c = { 0 };
+    struct load l = { .env = env, .arena = a, .cfg = &c, .tell = tell, .ctx = ctx };
+
+    take_settings(&l);
+    check_rules(&l);
+    *ret = c;
+    return l.problems;
+}
+
+static void first_problem(void *ctx, const char *text)
+{
+    (void)err_set(ctx, ERR_INVALID, "%s", text);
+}
+
+enum err_code config_load(char *const *env, struct arena *a, struct config *ret, struct err *err)
+{
+    struct config c;
+
+    if (config_load_all(env, a, &c, first_problem, err))
+        return ERR_INVALID;
+    *ret = c;
+    return ERR_OK;
+}
+
+void config_forget_secrets(struct config *c)
+{
+    if (c->firebase_credentials)
+        explicit_bzero(c->firebase_credentials, strlen(c->firebase_credentials));
+    c->firebase_credentials = NULL;
+}
+
+/* ---- printing ---- */
+
+void config_print_help(FILE *to)
+{
+    char allowed[120];
+
+    (void)fprintf(to, "Settings come from the environment:\n\n");
+    for (int i = 0; i < N_SETTINGS; i++) {
+        const struct setting *s = &settings[i];
+
+        describe(s, allowed, sizeof allowed);
+        (void)fprintf(to, "  %s  (%s%s%s)\n      ", s->name, allowed,
+                      s->standard   ? "; default "
+                      : s->required ? "; required"
+                                    : "",
+                      s->standard ? s->standard : "");
+        for (const char *p = s->meaning; *p; p++)
+            if (*p != '`')
+                (void)fputc(*p, to);
+        (void)fputc('\n', to);
+    }
+}
+
+void config_print_markdown(FILE *to)
+{
+    char allowed[120];
+
+    (void)fprintf(to, "| name | default | allowed | meaning |\n| --- | --- | --- | --- |\n");
+    for (int i = 0; i < N_SETTINGS; i++) {
+        const struct setting *s = &settings[i];
+
+        describe(s, allowed, sizeof allowed);
+        (void)fprintf(to, "| `%s` | %s | %s | %s |\n", s->name,
+                      s->standard   ? s->standard
+                      : s->required ? "must be set"
+                                    : "–",
+                      allowed, s->meaning);
+    }
+}
+
+static void print_list(const struct config_list *list, FILE *to)
+{
+    for (int i = 0; i < list->n; i++)
+        (void)fprintf(to, "%s%s", i ? "," : "", list->items[i]);
+}
+
+static const char *word_of(const struct setting *s, int value)
+{
+    int i = 0;
+
+    if (!s->values)
+        return s->choices[value];
+    while (s->choices[i + 1] && s->values[i] != value)
+        i++;
+    return s->choices[i];
+}
+
+static void print_value(const struct setting *s, const void *value, FILE *to)
+{
+    const char *text = NULL;
+
+    switch (s->kind) {
+    case INT:
+        (void)fprintf(to, "%d", *(const int *)value);
+        break;
+    case NUMBER:
+        (void)fprintf(to, "%g", *(const double *)value);
+        break;
+    case CHOICE:
+        (void)fprintf(to, "%s", word_of(s, *(const int *)value));
+        break;
+    case LIST:
+    case EMAILS:
+        print_list(value, to);
+        break;
+    case SECRET:
+        (void)fprintf(to, "%s", *(char *const *)value ? "(set)" : "");
+        break;
+    default:
+        text = *(const char *const *)value;
+        (void)fprintf(to, "%s", text ? text : s->none ? s->none : "");
+    }
+}
+
+void config_print_values(const struct config *c, FILE *to)
+{
+    for (int i = 0; i < N_SETTINGS; i++) {
+        (void)fprintf(to, "%s=", settings[i].name);
+        print_value(&settings[i], (const char *)c + settings[i].offset, to);
+        (void)fputc('\n', to);
+    }
+}

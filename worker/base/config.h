@@ -1,0 +1,78 @@
+/*
+ * config - the environment -> struct config. One table (config.c) makes the parsing, the help text and the table in
+ * the README; every value is checked once, here.
+ *
+ *   1. a variable that is empty counts as not set
+ *   2. a name that begins with INPAINT_ and is not in the table is an error: a misspelt setting must not be ignored
+ *   3. a bad value is an error that names the variable, the value (secrets excepted) and what is allowed
+ *   4. rules between settings come last: the lease outlives the deadline, PUSH_AUTH has what it needs, emulators and
+ *      Cloud Run exclude each other, and so do CUDA and f32
+ *
+ * Source: architecture document section 6, cloud contracts 2.7 and 3.6.
+ */
+#ifndef WORKER_BASE_CONFIG_H
+#define WORKER_BASE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "kernels/base/arena.h"
+
+enum { CONFIG_LIST_MAX = 16, CONFIG_TEXT_MAX = 1024, CONFIG_SECRET_MAX = 32 << 10, CONFIG_LEASE_MARGIN_S = 10 };
+
+struct config_list {
+    const char *items[CONFIG_LIST_MAX];
+    int n;
+};
+
+/* Plain values. Texts that are not set are NULL; they live in the environment or in the arena. */
+struct config {
+    int port;
+    bool loopback_only; /* PUSH_AUTH=none */
+    bool on_cloud_run;  /* K_SERVICE is set */
+
+    char *firebase_credentials; /* secret; in the environment itself, see config_forget_secrets */
+    const char *credentials_file;
+    const char *bucket;
+    const char *project;
+
+    int push_auth; /* enum push_auth */
+    struct config_list push_audiences, push_accounts;
+    const char *oidc_certs_url;
+    const char *subscription;
+
+    const char *model_dir;
+    const char *transformer; /* NULL: the largest that fits */
+    int backend;             /* enum backend_kind */
+    int precision;           /* enum precision */
+    int steps;
+    double guidance;
+
+    int max_attempts, queue_depth;
+    int job_deadline_s, lease_s;
+    double cost_per_second;
+
+    const char *firestore_emulator;        /* host:port */
+    const char *storage_emulator;          /* "http://host:port", no slash at the end */
+    const char *firebase_storage_emulator; /* host:port; already in storage_emulator where that was not set */
+    const char *metadata_host;             /* host[:port] */
+
+    int log_level; /* enum log_level */
+};
+
+/* env: "NAME=value" strings, NULL at the end, as environ; must outlive the config. ERR_INVALID with the first thing
+ * that is wrong. */
+MUST_CHECK enum err_code config_load(char *const *env, struct arena *a, struct config *ret, struct err *err);
+
+/* The same, but tells everything that is wrong; returns how much that is. ret holds what is right. */
+int config_load_all(char *const *env, struct arena *a, struct config *ret, void (*tell)(void *ctx, const char *problem),
+                    void *ctx);
+
+/* Overwrites the secrets where they lie, so that neither a dump nor /proc/PID/environ shows them from now on. */
+void config_forget_secrets(struct config *c);
+
+void config_print_help(FILE *to);
+void config_print_markdown(FILE *to);                       /* the table of the README */
+void config_print_values(const struct config *c, FILE *to); /* NAME=value, one a line; secrets as "(set)" */
+
+#endif

@@ -1,0 +1,211 @@
+#include "worker/base/crypto.h"
+
+#include <openssl/bio.h>
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/param_build.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+
+/* A struct crypto_key is an EVP_PKEY under another name; no other file knows. */
+static EVP_PKEY *pkey(const struct crypto_key *key)
+{
+    return (EVP_PKEY *)(uintptr_t)key;
+}
+
+/* OpenSSL keeps its errors in a queue of the thread: a message takes the first, and the queue is left empty. */
+static enum err_code fail(struct err *err, enum err_code code, const char *what)
+{
+    char text[128] = "no reason given";
+    unsigned long e = ERR_get_error();
+
+    if (e)
+        ERR_error_string_n(e, text, sizeof text);
+    ERR_clear_error();
+    return err_set(err, code, "crypto: %s: %s", what, text);
+}
+
+static bool span_fits(struct span s, size_t max)
+{
+    return s.len >= 1 && s.len <= max;
+}
+
+/* The numbers themselves, before OpenSSL spends time on them. */
+static enum err_code check_numbers(const BIGNUM *n, const BIGNUM *e, struct err *err)
+{
+    int bits = BN_num_bits(n);
+
+    if (bits < CRYPTO_RSA_MIN_BITS || bits > CRYPTO_RSA_MAX_BITS)
+        return err_set(err, ERR_INVALID, "crypto: an RSA modulus of %d bits", bits);
+    if (!BN_is_odd(n) || !BN_is_odd(e) || BN_is_one(e) || BN_num_bits(e) > 64)
+        return err_set(err, ERR_INVALID, "crypto: not an RSA exponent or modulus");
+    return ERR_OK;
+}
+
+static EVP_PKEY *public_key(const BIGNUM *n, const BIGNUM *e)
+{
+    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    OSSL_PARAM *params = NULL;
+    EVP_PKEY *key = NULL;
+
+    if (!build || !ctx || OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n) != 1 ||
+        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, e) != 1)
+        goto out;
+    params = OSSL_PARAM_BLD_to_param(build);
+    if (!params || EVP_PKEY_fromdata_init(ctx) != 1 || EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) != 1)
+        key = NULL;
+out:
+    OSSL_PARAM_free(params);
+    EVP_PKEY_CTX_free(ctx);
+    OSSL_PARAM_BLD_free(build);
+    return key;
+}
+
+static bool check_key(EVP_PKEY *key, int (*check)(EVP_PKEY_CTX *))
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
+    bool good = ctx && check(ctx) == 1;
+
+    EVP_PKEY_CTX_free(ctx);
+    return good;
+}
+
+enum err_code crypto_rsa_public(struct span n, struct span e, struct crypto_key **ret, struct err *err)
+{
+    BIGNUM *bn_n = NULL, *bn_e = NULL;
+    EVP_PKEY *key = NULL;
+    enum err_code rc;
+
+    if (!span_fits(n, CRYPTO_RSA_MAX_BITS / 8 + 1) || !span_fits(e, 9))
+        return err_set(err, ERR_INVALID, "crypto: RSA numbers of %zu and %zu bytes", n.len, e.len);
+    bn_n = BN_bin2bn((const unsigned char *)n.ptr, (int)n.len, NULL);
+    bn_e = BN_bin2bn((const unsigned char *)e.ptr, (int)e.len, NULL);
+    if (!bn_n || !bn_e) {
+        rc = fail(err, ERR_NOMEM, "RSA key");
+        goto out;
+    }
+    rc = check_numbers(bn_n, bn_e, err);
+    if (rc)
+        goto out;
+    key = public_key(bn_n, bn_e);
+    if (!key || !check_key(key, EVP_PKEY_public_check)) {
+        rc = fail(err, ERR_INVALID, "not a sound RSA key");
+        goto out;
+    }
+    *ret = (struct crypto_key *)key;
+    key = NULL;
+out:
+    EVP_PKEY_free(key);
+    BN_free(bn_e);
+    BN_free(bn_n);
+    return rc;
+}
+
+/* A key with a passphrase must not make the process ask for one on its terminal. */
+static int no_passphrase(char *buf, int size, int writing, void *ctx)
+{
+    (void)buf, (void)size, (void)writing, (void)ctx;
+    return -1;
+}
+
+enum err_code crypto_rsa_private(struct span pem, struct crypto_key **ret, struct err *err)
+{
+    BIO *bio = pem.len <= 1 << 20 ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
+    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
+    enum err_code rc = ERR_OK;
+    int bits;
+
+    BIO_free(bio);
+    if (!key)
+        return fail(err, ERR_INVALID, "not a private key in PEM");
+    bits = EVP_PKEY_get_bits(key);
+    if (!EVP_PKEY_is_a(key, "RSA"))
+        rc = err_set(err, ERR_INVALID, "crypto: the private key is not RSA");
+    else if (bits < CRYPTO_RSA_MIN_BITS || bits > CRYPTO_RSA_MAX_BITS)
+        rc = err_set(err, ERR_INVALID, "crypto: an RSA key of %d bits", bits);
+    else if (!check_key(key, EVP_PKEY_pairwise_check))
+        rc = fail(err, ERR_INVALID, "not a sound RSA key");
+    if (rc)
+        EVP_PKEY_free(key);
+    else
+        *ret = (struct crypto_key *)key;
+    return rc;
+}
+
+struct crypto_key *crypto_key_ref(struct crypto_key *key)
+{
+    (void)EVP_PKEY_up_ref(pkey(key)); /* fails for NULL alone */
+    return key;
+}
+
+void crypto_key_free(struct crypto_key *key)
+{
+    EVP_PKEY_free(pkey(key));
+}
+
+size_t crypto_key_bytes(const struct crypto_key *key)
+{
+    return (size_t)EVP_PKEY_get_size(pkey(key));
+}
+
+enum err_code crypto_rs256_verify(const struct crypto_key *key, struct span text, struct span signature,
+                                  struct err *err)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    enum err_code rc = ERR_OK;
+
+    /* RFC 8017 8.2.2 step 1: a signature has the length of the modulus, exactly */
+    if (signature.len != crypto_key_bytes(key))
+        rc = err_set(err, ERR_DENIED, "crypto: a signature of %zu bytes", signature.len);
+    else if (!ctx || EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, pkey(key)) != 1)
+        rc = fail(err, ERR_NOMEM, "cannot start to verify");
+    else if (EVP_DigestVerify(ctx, (const unsigned char *)signature.ptr, signature.len, (const unsigned char *)text.ptr,
+                              text.len) != 1)
+        rc = fail(err, ERR_DENIED, "wrong signature");
+    EVP_MD_CTX_free(ctx);
+    return rc;
+}
+
+enum err_code crypto_rs256_sign(const struct crypto_key *key, struct span text,
+                                unsigned char signature[CRYPTO_SIGNATURE_MAX], struct err *err)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    size_t n = CRYPTO_SIGNATURE_MAX;
+    enum err_code rc = ERR_OK;
+
+    if (!ctx || EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, pkey(key)) != 1 ||
+        EVP_DigestSign(ctx, signature, &n, (const unsigned char *)text.ptr, text.len) != 1)
+        rc = fail(err, ERR_INTERNAL, "cannot sign");
+    else if (n != crypto_key_bytes(key))
+        rc = err_set(err, ERR_INTERNAL, "crypto: a signature of %zu bytes", n);
+    EVP_MD_CTX_free(ctx);
+    return rc;
+}
+
+static enum err_code digest(const EVP_MD *md, struct span bytes, unsigned char *ret, struct err *err)
+{
+    unsigned n;
+
+    if (EVP_Digest(bytes.ptr, bytes.len, ret, &n, md, NULL) != 1)
+        return fail(err, ERR_UNSUPPORTED, "digest");
+    return ERR_OK;
+}
+
+enum err_code crypto_sha256(struct span bytes, unsigned char ret[CRYPTO_SHA256_BYTES], struct err *err)
+{
+    return digest(EVP_sha256(), bytes, ret, err);
+}
+
+enum err_code crypto_md5(struct span bytes, unsigned char ret[CRYPTO_MD5_BYTES], struct err *err)
+{
+    return digest(EVP_md5(), bytes, ret, err);
+}
+
+void crypto_clear(void *bytes, size_t n)
+{
+    OPENSSL_cleanse(bytes, n);
+}

@@ -1,0 +1,262 @@
+#include "worker/base/json.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "kernels/base/json_scan.h"
+
+/* A struct json is a cJSON node under another name; no other file knows. */
+
+/* Bit of cJSON.type, beside its own flags: memory ran out while something was added to this node. */
+enum { NODE_INCOMPLETE = 1 << 16 };
+
+static const cJSON *node(const struct json *v)
+{
+    return (const cJSON *)v;
+}
+
+static const struct json *value(const cJSON *n)
+{
+    return (const struct json *)n;
+}
+
+static void delete_tree(void *tree)
+{
+    cJSON_Delete(tree);
+}
+
+/* Ties a tree to the arena; the tree is gone when that fails. */
+static enum err_code adopt(struct arena *a, cJSON *tree, struct err *err)
+{
+    enum err_code rc = tree ? arena_defer(a, delete_tree, tree, err) : err_set(err, ERR_NOMEM, "JSON: no memory");
+
+    if (rc)
+        cJSON_Delete(tree);
+    return rc;
+}
+
+enum err_code json_parse(struct arena *a, struct span text, int max_depth, const struct json **ret, struct err *err)
+{
+    struct arena_mark mark = arena_mark(a);
+    enum err_code rc = json_check(text, max_depth, err);
+    const char *end;
+    char *copy = NULL;
+    cJSON *tree;
+
+    if (!rc)
+        rc = span_dup(a, text, &copy, err);
+    if (rc)
+        return rc;
+    /* cJSON reads past the end of text that is not terminated (CVE-2023-53154), hence the copy */
+    tree = cJSON_ParseWithLengthOpts(copy, text.len + 1, &end, 1);
+    arena_rewind(a, mark);
+    if (!tree)
+        return err_set(err, ERR_NOMEM, "JSON: no memory for %zu bytes", text.len);
+    rc = adopt(a, tree, err);
+    if (!rc)
+        *ret = value(tree);
+    return rc;
+}
+
+enum json_type json_type(const struct json *v)
+{
+    switch (v ? node(v)->type & 0xFF : cJSON_Invalid) {
+    case cJSON_NULL:
+        return JSON_T_NULL;
+    case cJSON_True:
+    case cJSON_False:
+        return JSON_T_BOOL;
+    case cJSON_Number:
+    case cJSON_Raw: /* json_add_int */
+        return JSON_T_NUMBER;
+    case cJSON_String:
+        return JSON_T_STRING;
+    case cJSON_Array:
+        return JSON_T_ARRAY;
+    case cJSON_Object:
+        return JSON_T_OBJECT;
+    default:
+        return JSON_T_ABSENT;
+    }
+}
+
+static bool is_container(const struct json *v)
+{
+    return json_type(v) == JSON_T_ARRAY || json_type(v) == JSON_T_OBJECT;
+}
+
+const struct json *json_get(const struct json *object, const char *key)
+{
+    if (json_type(object) != JSON_T_OBJECT)
+        return NULL;
+    return value(cJSON_GetObjectItemCaseSensitive(node(object), key));
+}
+
+int json_count(const struct json *array_or_object)
+{
+    return is_container(array_or_object) ? cJSON_GetArraySize(node(array_or_object)) : 0;
+}
+
+const struct json *json_at(const struct json *array_or_object, int i)
+{
+    return is_container(array_or_object) ? value(cJSON_GetArrayItem(node(array_or_object), i)) : NULL;
+}
+
+const struct json *json_first(const struct json *array_or_object)
+{
+    return is_container(array_or_object) ? value(node(array_or_object)->child) : NULL;
+}
+
+const struct json *json_next(const struct json *v)
+{
+    return v ? value(node(v)->next) : NULL;
+}
+
+const char *json_key(const struct json *member)
+{
+    return member ? node(member)->string : NULL;
+}
+
+const char *json_string(const struct json *v)
+{
+    return json_type(v) == JSON_T_STRING ? node(v)->valuestring : NULL;
+}
+
+bool json_bool(const struct json *v, bool *ret)
+{
+    if (json_type(v) != JSON_T_BOOL)
+        return false;
+    *ret = cJSON_IsTrue(node(v));
+    return true;
+}
+
+bool json_number(const struct json *v, double *ret)
+{
+    const cJSON *n = node(v);
+
+    if (json_type(v) != JSON_T_NUMBER)
+        return false;
+    if (cJSON_IsRaw(n))
+        return json_double(span_of(n->valuestring), ret);
+    if (!isfinite(n->valuedouble))
+        return false;
+    *ret = n->valuedouble;
+    return true;
+}
+
+bool json_integer(const struct json *v, int64_t *ret)
+{
+    double d;
+
+    if (!json_number(v, &d) || !(fabs(d) < 0x1p53) || d != trunc(d))
+        return false;
+    *ret = (int64_t)d;
+    return true;
+}
+
+/* ---- building: a NULL parent is one that memory was missing for, and the loss is on record above it ---- */
+
+static struct json *new_root(struct arena *a, cJSON *tree)
+{
+    return adopt(a, tree, NULL) ? NULL : (struct json *)tree;
+}
+
+struct json *json_new_object(struct arena *a)
+{
+    return new_root(a, cJSON_CreateObject());
+}
+
+static struct json *add(struct json *parent, const char *key, cJSON *item)
+{
+    cJSON *p = (cJSON *)parent;
+    bool added;
+
+    assert(!p || (key ? cJSON_IsObject(p) : cJSON_IsArray(p)));
+    if (!p || !item)
+        added = false;
+    else
+        added = key ? cJSON_AddItemToObject(p, key, item) : cJSON_AddItemToArray(p, item);
+    if (!added) {
+        cJSON_Delete(item);
+        if (p)
+            p->type |= NODE_INCOMPLETE;
+        return NULL;
+    }
+    return (struct json *)item;
+}
+
+struct json *json_add_object(struct json *parent, const char *key)
+{
+    return add(parent, key, cJSON_CreateObject());
+}
+
+struct json *json_add_array(struct json *parent, const char *key)
+{
+    return add(parent, key, cJSON_CreateArray());
+}
+
+void json_add_string(struct json *parent, const char *key, const char *text)
+{
+    assert(text);
+    (void)add(parent, key, cJSON_CreateString(text));
+}
+
+void json_add_bool(struct json *parent, const char *key, bool b)
+{
+    (void)add(parent, key, cJSON_CreateBool(b));
+}
+
+void json_add_number(struct json *parent, const char *key, double d)
+{
+    (void)add(parent, key, cJSON_CreateNumber(d));
+}
+
+void json_add_int(struct json *parent, const char *key, int64_t i)
+{
+    char digits[24];
+
+    (void)snprintf(digits, sizeof digits, "%" PRId64, i);
+    (void)add(parent, key, cJSON_CreateRaw(digits)); /* cJSON's numbers are doubles */
+}
+
+void json_add_null(struct json *parent, const char *key)
+{
+    (void)add(parent, key, cJSON_CreateNull());
+}
+
+void json_add_copy(struct json *parent, const char *key, const struct json *v)
+{
+    (void)add(parent, key, cJSON_Duplicate(node(v), 1));
+}
+
+/* What keeps a tree from being written as it was meant. Trees are as deep as our own code or json_parse made them. */
+static enum err_code check_tree(const cJSON *n, struct err *err)
+{
+    enum err_code rc = ERR_OK;
+
+    if (!n || n->type & NODE_INCOMPLETE)
+        return err_set(err, ERR_NOMEM, "JSON: no memory for a document");
+    if (cJSON_IsNumber(n) && !isfinite(n->valuedouble))
+        return err_set(err, ERR_NUMERIC, "JSON: '%s' is not a finite number", n->string ? n->string : "");
+    for (const cJSON *child = n->child; child && !rc; child = child->next)
+        rc = check_tree(child, err);
+    return rc;
+}
+
+enum err_code json_print(struct arena *a, const struct json *root, char **ret, struct err *err)
+{
+    enum err_code rc = check_tree(node(root), err);
+    char *text;
+
+    if (rc)
+        return rc;
+    text = cJSON_PrintUnformatted(node(root));
+    rc = text ? span_dup(a, span_of(text), ret, err) : err_set(err, ERR_NOMEM, "JSON: no memory to write a document");
+    cJSON_free(text);
+    return rc;
+}

@@ -1,0 +1,287 @@
+#include "worker/base/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kernels/base/json_scan.h"
+
+enum { LINE_MAX_BYTES = 8192, TEXT_MAX_BYTES = 2048, NOTHING = LOG_CRITICAL + 1 };
+
+static const char *const level_names[] = { "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL" };
+
+static struct {
+    _Atomic int least; /* enum log_level, or NOTHING; threads may write while the project is not known yet */
+    const char *_Atomic project;
+    pthread_mutex_t one_line;
+} logger = { .least = NOTHING, .one_line = PTHREAD_MUTEX_INITIALIZER };
+
+struct line {
+    size_t len;
+    bool truncated;
+    char buf[LINE_MAX_BYTES + 32]; /* the rest is for the closing words */
+};
+
+void log_init(enum log_level least, const char *project)
+{
+    logger.least = (int)least;
+    logger.project = project;
+}
+
+/* ---- one line ---- */
+
+static bool put(struct line *l, const char *text, size_t n)
+{
+    if (n > LINE_MAX_BYTES - l->len) {
+        l->truncated = true;
+        return false;
+    }
+    memcpy(l->buf + l->len, text, n);
+    l->len += n;
+    return true;
+}
+
+static bool put_text(struct line *l, const char *text)
+{
+    return put(l, text, strlen(text));
+}
+
+/* One character of text as JSON; broken UTF-8 becomes U+FFFD byte by byte. Returns the bytes read. */
+static size_t put_char(struct line *l, struct span text, bool *fits)
+{
+    unsigned char c = (unsigned char)text.ptr[0];
+    size_t n = json_utf8_length(text);
+    char escape[8];
+
+    if (n == 0) {
+        *fits = put_text(l, "\\ufffd");
+        return 1;
+    }
+    if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7F) {
+        *fits = put(l, text.ptr, n);
+        return n;
+    }
+    (void)snprintf(escape, sizeof escape, c == '"' || c == '\\' ? "\\%c" : "\\u%04x", c);
+    *fits = put_text(l, escape);
+    return 1;
+}
+
+static bool put_string(struct line *l, const char *string)
+{
+    struct span text = span_of(string ? string : "");
+    bool fits = put_text(l, "\"");
+
+    if (text.len > TEXT_MAX_BYTES) {
+        l->truncated = true;
+        text.len = TEXT_MAX_BYTES;
+    }
+    while (fits && text.len > 0) {
+        size_t n = put_char(l, text, &fits);
+
+        text.ptr += n;
+        text.len -= n;
+    }
+    return fits && put_text(l, "\"");
+}
+
+/* A whole `,"key":value` or nothing of it, so that a full line is still JSON. */
+static void put_field(struct line *l, const struct log_field *f)
+{
+    size_t before = l->len;
+    char number[32] = "null";
+    bool fits = put_text(l, before > 1 ? "," : "") && put_string(l, f->key) && put_text(l, ":");
+
+    switch (f->kind) {
+    case LOG_F_STR:
+        fits = fits && put_string(l, f->str);
+        break;
+    case LOG_F_INT:
+        (void)snprintf(number, sizeof number, "%" PRId64, f->i);
+        fits = fits && put_text(l, number);
+        break;
+    case LOG_F_NUM:
+        if (isfinite(f->d))
+            (void)snprintf(number, sizeof number, "%.15g", f->d);
+        fits = fits && put_text(l, number);
+        break;
+    case LOG_F_END:
+        fits = false;
+        break;
+    }
+    if (!fits)
+        l->len = before;
+}
+
+static void put_str(struct line *l, const char *key, const char *value)
+{
+    struct log_field f = log_str(key, value);
+
+    put_field(l, &f);
+}
+
+static void put_time(struct line *l)
+{
+    struct timespec now;
+    struct tm utc;
+    char text[64];
+    size_t n;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    (void)gmtime_r(&now.tv_sec, &utc);
+    n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+    (void)snprintf(text + n, sizeof text - n, ".%09ldZ", now.tv_nsec);
+    put_str(l, "time", text);
+}
+
+static void put_context(struct line *l, const struct log_context *ctx)
+{
+    char trace[256];
+
+    if (ctx->trace[0] && logger.project) {
+        (void)snprintf(trace, sizeof trace, "projects/%s/traces/%s", logger.project, ctx->trace);
+        put_str(l, "logging.googleapis.com/trace", trace);
+        if (ctx->span[0])
+            put_str(l, "logging.googleapis.com/spanId", ctx->span);
+        (void)put_text(l, ctx->sampled ? ",\"logging.googleapis.com/trace_sampled\":true"
+                                       : ",\"logging.googleapis.com/trace_sampled\":false");
+    }
+    if (ctx->message_id[0])
+        put_str(l, "messageId", ctx->message_id);
+    if (ctx->session[0])
+        put_str(l, "session", ctx->session);
+}
+
+static void write_line(const struct line *l)
+{
+    size_t done = 0;
+
+    (void)pthread_mutex_lock(&logger.one_line);
+    while (done < l->len) {
+        ssize_t n = write(STDERR_FILENO, l->buf + done, l->len - done);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break; /* nobody listens: there is nowhere to complain */
+        done += (size_t)n;
+    }
+    (void)pthread_mutex_unlock(&logger.one_line);
+}
+
+void log_event(enum log_level level, const struct log_context *ctx, const char *message, ...)
+{
+    static const char cut[] = ",\"truncated\":true";
+    struct line l;
+    va_list ap;
+
+    if ((int)level < logger.least)
+        return;
+    l.len = 0;
+    l.truncated = false;
+    (void)put_text(&l, "{");
+    put_str(&l, "severity", level_names[level]);
+    put_time(&l);
+    put_str(&l, "message", message);
+    if (ctx)
+        put_context(&l, ctx);
+    va_start(ap, message);
+    for (;;) {
+        struct log_field f = va_arg(ap, struct log_field);
+
+        if (f.kind == LOG_F_END)
+            break;
+        put_field(&l, &f);
+    }
+    va_end(ap);
+    if (l.truncated) {
+        memcpy(l.buf + l.len, cut, sizeof cut - 1);
+        l.len += sizeof cut - 1;
+    }
+    memcpy(l.buf + l.len, "}\n", 2);
+    l.len += 2;
+    write_line(&l);
+}
+
+/* ---- trace headers ---- */
+
+static bool is_hex(const char *text, size_t n, const char *digits)
+{
+    return strspn(text, digits) >= n;
+}
+
+static bool is_zero(const char *text, size_t n)
+{
+    return strspn(text, "0") >= n;
+}
+
+static void set_id(char *ret, const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        ret[i] = text[i] >= 'A' && text[i] <= 'F' ? (char)(text[i] - 'A' + 'a') : text[i];
+    ret[n] = 0;
+}
+
+/* W3C Trace Context 3.2: 00-<32>-<16>-<2>, lower case, ids not zero; a later version may go on behind a '-'. */
+static bool take_traceparent(struct log_context *ctx, const char *text)
+{
+    static const char hex[] = "0123456789abcdef";
+    unsigned flags;
+
+    if (!is_hex(text, 2, hex) || text[2] != '-' || !is_hex(text + 3, 32, hex) || text[35] != '-' ||
+        !is_hex(text + 36, 16, hex) || text[52] != '-' || !is_hex(text + 53, 2, hex))
+        return false;
+    if (text[55] && (text[55] != '-' || is_zero(text, 2)))
+        return false;
+    if (strncmp(text, "ff", 2) == 0 || is_zero(text + 3, 32) || is_zero(text + 36, 16))
+        return false;
+    if (sscanf(text + 53, "%2x", &flags) != 1)
+        return false;
+    set_id(ctx->trace, text + 3, 32);
+    set_id(ctx->span, text + 36, 16);
+    ctx->sampled = flags & 1;
+    return true;
+}
+
+/* <32 hex>[/<decimal u64>][;o=<0|1>]; the span is decimal here and hexadecimal in a log. */
+static bool take_cloud_trace(struct log_context *ctx, const char *text)
+{
+    const char *p = text + 32;
+    uint64_t span = 0;
+    bool sampled = false;
+
+    if (!is_hex(text, 32, "0123456789abcdefABCDEF") || is_zero(text, 32))
+        return false;
+    if (*p == '/') {
+        if (p[1] < '0' || p[1] > '9')
+            return false;
+        for (p++; *p >= '0' && *p <= '9'; p++)
+            if (__builtin_mul_overflow(span, 10, &span) || __builtin_add_overflow(span, (uint64_t)(*p - '0'), &span))
+                return false;
+    }
+    if (strncmp(p, ";o=", 3) == 0 && (p[3] == '0' || p[3] == '1')) {
+        sampled = p[3] == '1';
+        p += 4;
+    }
+    if (*p)
+        return false;
+    set_id(ctx->trace, text, 32);
+    ctx->span[0] = 0;
+    if (span)
+        (void)snprintf(ctx->span, sizeof ctx->span, "%016" PRIx64, span);
+    ctx->sampled = sampled;
+    return true;
+}
+
+void log_context_trace(struct log_context *ctx, const char *traceparent, const char *cloud_trace)
+{
+    if (traceparent && take_traceparent(ctx, traceparent))
+        return;
+    if (cloud_trace)
+        (void)take_cloud_trace(ctx, cloud_trace);
+}

@@ -1,0 +1,221 @@
+/* cmd_embed - prompts through the text encoders, to a file: one with its ids, or many as a prompt pack. */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/base/file.h"
+
+#include "kernels/ops.h"
+#include "models/fill/fill.h"
+#include "models/fill/prompt_pack_make.h"
+#include "models/fill/text_encode.h"
+#include "worker/cli/cli.h"
+#include "worker/cli/commands.h"
+
+enum { SLAB_BYTES = 64 << 20, DEFAULT_T5_LEN = 512, PROMPTS_FILE_MAX = 16 << 20 };
+static const size_t arena_bytes = (size_t)1 << 30; /* address space */
+
+struct args {
+    const char *models, *transformer, *prompt, *prompts, *sizes, *out;
+    int t5_len, steps;
+    double guidance;
+    bool pack;
+    struct cli_backend backend;
+};
+
+struct run {
+    struct arena arena, scratch; /* host */
+    struct backend *be;
+    struct devarena weights, outputs, step_mem;
+    struct text_encoder encoder;
+    struct text_ids ids;
+};
+
+static enum err_code load(struct run *r, const struct args *a, struct err *err)
+{
+    const struct model_folder folder = { .dir = a->models };
+    struct weight_loader l = { .mem = &r->weights, .scratch = &r->scratch };
+    enum err_code rc = arena_init(&r->arena, arena_bytes, err);
+
+    if (!rc)
+        rc = arena_init(&r->scratch, arena_bytes, err);
+    if (!rc)
+        rc = cli_backend_open(&a->backend, &r->be, err);
+    if (!rc)
+        rc = devarena_init(&r->weights, r->be, 0, SLAB_BYTES, err);
+    if (!rc)
+        rc = devarena_init(&r->outputs, r->be, 0, SLAB_BYTES, err);
+    l.be = r->be;
+    return rc ? rc : text_encoder_load(&r->encoder, &folder, &l, &r->arena, err);
+}
+
+/* Contents of an F32 tensor, for the file. */
+static enum err_code fetch(struct run *r, const struct tensor *t, const void **ret, struct err *err)
+{
+    void *values = NULL;
+    enum err_code rc = arena_alloc(&r->arena, (size_t)tensor_count(t), sizeof(float), &values, err);
+
+    *ret = values;
+    return rc ? rc : op_download(r->be, values, t, err);
+}
+
+static enum err_code write_file(struct run *r, const struct args *a, const struct tensor *prompt_embeds,
+                                const struct tensor *pooled, struct err *err)
+{
+    struct tensor_write out[] = {
+        { .name = "prompt_embeds",
+          .dtype = DT_F32,
+          .n_dims = 2,
+          .dims = { tensor_rows(prompt_embeds), tensor_cols(prompt_embeds) } },
+        { .name = "pooled_prompt_embeds", .dtype = DT_F32, .n_dims = 1, .dims = { tensor_cols(pooled) } },
+        { .name = "t5_ids", .dtype = DT_I32, .n_dims = 1, .dims = { r->ids.n_t5 }, .data = r->ids.t5 },
+        { .name = "clip_ids", .dtype = DT_I32, .n_dims = 1, .dims = { CLIP_MAX_IDS }, .data = r->ids.clip },
+    };
+    const struct metadata_pair prompt = { "prompt", a->prompt }; /* so the file is a prompt pack */
+    enum err_code rc = fetch(r, prompt_embeds, &out[0].data, err);
+
+    if (!rc)
+        rc = fetch(r, pooled, &out[1].data, err);
+    return rc ? rc : safetensors_write(a->out, out, sizeof out / sizeof *out, &prompt, 1, err);
+}
+
+static enum err_code embed(struct run *r, const struct args *a, struct err *err)
+{
+    struct tensor prompt_embeds, pooled;
+    size_t step_bytes = 0;
+    enum err_code rc = load(r, a, err);
+
+    if (!rc)
+        rc = text_tokenize(&r->encoder, span_of(a->prompt), a->t5_len, &r->ids, &r->scratch, err);
+    if (!rc)
+        rc = text_measure(&r->encoder, a->t5_len, &step_bytes, err);
+    if (!rc)
+        rc = devarena_init(&r->step_mem, r->be, step_bytes, 0, err);
+    if (!rc)
+        rc = devarena_2d(&r->outputs, DT_F32, r->ids.n_t5, r->encoder.t5.d_model, &prompt_embeds, err);
+    if (!rc)
+        rc = devarena_1d(&r->outputs, DT_F32, r->encoder.clip.width, &pooled, err);
+    if (!rc)
+        rc = text_encode(&r->encoder, &r->ids, &prompt_embeds, &pooled, &r->step_mem, err);
+    return rc ? rc : write_file(r, a, &prompt_embeds, &pooled, err);
+}
+
+/* ---- packs ---- */
+
+/* One prompt a line; blanks around it and empty lines do not count. Cut out of `text` in place. */
+static enum err_code split_lines(struct span text, const char **prompts, int *n, struct err *err)
+{
+    char *line = (char *)text.ptr, *end = line + text.len; /* file_read's memory is the arena's */
+
+    while (line < end) {
+        char *next = memchr(line, '\n', (size_t)(end - line)), *last = next ? next : end;
+
+        next = last + 1;
+        while (line < last && isspace((unsigned char)*line))
+            line++;
+        while (last > line && isspace((unsigned char)last[-1]))
+            last--;
+        *last = 0; /* file_read leaves room for the one behind the text */
+        if (*line && *n == PROMPT_PACK_MAX)
+            return err_set(err, ERR_TOO_LARGE, "over %d prompts", PROMPT_PACK_MAX);
+        if (*line)
+            prompts[(*n)++] = line;
+        line = next;
+    }
+    return *n ? ERR_OK : err_set(err, ERR_INVALID, "no prompt in the file");
+}
+
+/* "1024x1024,1024x768" */
+static enum err_code split_sizes(const char *text, struct pack_size *sizes, int *n, struct err *err)
+{
+    for (const char *at = text; at && *at; (*n)++) {
+        struct pack_size *s = &sizes[*n];
+        int used = 0;
+
+        if (*n == PROMPT_PACK_MAX_SCHEDULES)
+            return err_set(err, ERR_TOO_LARGE, "--sizes: over %d", PROMPT_PACK_MAX_SCHEDULES);
+        if (sscanf(at, "%4dx%4d%n", &s->width, &s->height, &used) != 2 || (at[used] && at[used] != ',') ||
+            s->width < FILL_MIN_SIDE || s->height < FILL_MIN_SIDE || s->width > FILL_MAX_SIDE ||
+            s->height > FILL_MAX_SIDE)
+            return err_set(err, ERR_INVALID, "--sizes: '%s' is not WIDTHxHEIGHT, each %d to %d", at, FILL_MIN_SIDE,
+                           FILL_MAX_SIDE);
+        at += used + (at[used] == ',');
+    }
+    return ERR_OK;
+}
+
+static enum err_code make_pack(struct run *r, const struct args *a, struct err *err)
+{
+    static const char *prompts[PROMPT_PACK_MAX];
+    static struct pack_size sizes[PROMPT_PACK_MAX_SCHEDULES];
+    struct pack_options o = { .dir = a->models,
+                              .transformer = a->transformer,
+                              .prompts = prompts,
+                              .t5_len = a->t5_len,
+                              .sizes = sizes,
+                              .steps = a->steps,
+                              .guidance = (float)a->guidance };
+    struct span text = { 0 };
+    enum err_code rc = arena_init(&r->arena, arena_bytes, err);
+
+    if (!rc && a->prompts)
+        rc = file_read(a->prompts, PROMPTS_FILE_MAX, &r->arena, &text, err);
+    if (!rc && a->prompts)
+        rc = split_lines(text, prompts, &o.n_prompts, err);
+    if (!a->prompts)
+        prompts[o.n_prompts++] = a->prompt;
+    if (!rc)
+        rc = split_sizes(a->sizes, sizes, &o.n_sizes, err);
+    if (!rc)
+        rc = cli_backend_open(&a->backend, &r->be, err);
+    return rc ? rc : prompt_pack_make(&o, r->be, a->out, err);
+}
+
+static bool fits_together(const struct args *a)
+{
+    if (!a->prompt == !a->prompts)
+        (void)fprintf(stderr, "inpaint-worker embed: either --prompt or --prompts is needed\n");
+    else if (!a->pack && (a->prompts || a->sizes))
+        (void)fprintf(stderr, "inpaint-worker embed: --prompts and --sizes need --pack\n");
+    else
+        return true;
+    return false;
+}
+
+int cmd_embed(int argc, char **argv)
+{
+    struct args a = { .t5_len = DEFAULT_T5_LEN, .steps = 28, .guidance = 30 };
+    const struct cli_option options[] = {
+        { "--models", CLI_TEXT, &a.models, "DIR", .help = "folder with the model files", .required = true },
+        { "--prompt", CLI_TEXT, &a.prompt, "TEXT", .help = "what both encoders read" },
+        { "--prompts", CLI_TEXT, &a.prompts, "F", .help = "with --pack: a file with a prompt on each line" },
+        { "--t5-len", CLI_INT, &a.t5_len, "N", .help = "positions of T5 (512)", .min = 1, .max = T5_MAX_TOKENS },
+        { "--out", CLI_OUT, &a.out, "F", .required = true,
+          .help = "safetensors: prompt_embeds, pooled_prompt_embeds, t5_ids, clip_ids" },
+        { "--pack", CLI_FLAG, &a.pack, NULL, .help = "write a prompt pack, for MODEL_DIR/prompts.safetensors" },
+        { "--sizes", CLI_TEXT, &a.sizes, "WxH,...",
+          .help = "with --pack: also the modulation tables of pictures of these sizes" },
+        { "--transformer", CLI_TEXT, &a.transformer, "F", .help = "with --sizes: whose (the one that is there)" },
+        { "--steps", CLI_INT, &a.steps, "N", .help = "with --sizes: denoising steps (28)", .min = 1, .max = 1000 },
+        { "--guidance", CLI_NUMBER, &a.guidance, "G", .help = "with --sizes: guidance scale (30)", .min = 0,
+          .max = 1000 },
+        CLI_BACKEND_OPTIONS(a.backend),
+    };
+    const struct cli_command command = { "embed", "runs the text encoders", options, .n_options = CLI_COUNT(options) };
+    int status = cli_parse(&command, argc, argv);
+    struct run r = { 0 };
+    struct err err = { 0 };
+
+    if (status != CLI_RUN)
+        return status;
+    if (!fits_together(&a))
+        return CLI_USAGE;
+    status = (a.pack ? make_pack(&r, &a, &err) : embed(&r, &a, &err)) ? cli_fail("embed", &err) : CLI_DONE;
+    devarena_done(&r.step_mem);
+    devarena_done(&r.outputs);
+    devarena_done(&r.weights);
+    backend_close(r.be);
+    arena_done(&r.scratch);
+    arena_done(&r.arena);
+    return status;
+}

@@ -1,0 +1,64 @@
+#include "worker/google/api.h"
+
+/* One try, as the call wants it. */
+static enum err_code send_once(const struct api_call *call, struct http_request *req, int n_headers, const char *token,
+                               struct arena *a, struct http_reply *ret, struct err *err)
+{
+    bool with_token = true;
+
+    req->n_headers = n_headers;
+    if (call->prepare)
+        with_token = call->prepare(call->ctx, req);
+    if (with_token && token)
+        http_request_header(req, "Authorization", token);
+    *ret = (struct http_reply){ 0 };
+    return http_send(call->http, req, a, ret, err);
+}
+
+enum err_code api_send(const struct api_call *call, struct http_request *req, struct arena *a, struct http_reply *ret,
+                       struct err *err)
+{
+    const struct arena_mark start = arena_mark(a);
+    const int n_headers = req->n_headers;
+    bool token_renewed = false;
+    const char *token;
+    enum err_code rc = gauth_header(call->gauth, call->service, call->budget, a, &token, err);
+    struct arena_mark mark = arena_mark(a);
+    struct err why;
+    int tries = 1;
+
+    if (rc)
+        return rc;
+    req->timeout_ms = call->policy->call_timeout_ms;
+    req->budget = call->budget;
+    for (;;) {
+        enum api_next next;
+
+        why = (struct err){ 0 };
+        rc = send_once(call, req, n_headers, token, a, ret, &why);
+        next = call->judge(call->ctx, rc, ret);
+        if (next == API_NEW_TOKEN && !token_renewed) {
+            token_renewed = true;
+            gauth_drop(call->gauth, token);
+            arena_rewind(a, start);
+            rc = gauth_header(call->gauth, call->service, call->budget, a, &token, err);
+            if (rc)
+                return rc;
+            mark = arena_mark(a);
+            continue;
+        }
+        if (next == API_TAKE || next == API_NEW_TOKEN)
+            break;
+        if (next == API_RETRY) {
+            if (tries == call->policy->tries)
+                break;
+            if (retry_wait(call->budget, call->policy, tries++, http_reply_header(ret, "retry-after"), NULL)) {
+                if (budget_cancelled(call->budget))
+                    return err_set(err, ERR_CANCELLED, "cancelled between two tries");
+                break; /* no time for another: the last answer stands */
+            }
+        }
+        arena_rewind(a, mark);
+    }
+    return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
+}

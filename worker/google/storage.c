@@ -1,0 +1,251 @@
+#include "worker/google/storage.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "kernels/base/base64.h"
+#include "kernels/base/json_scan.h"
+#include "worker/base/json.h"
+#include "worker/google/storage_parts.h"
+
+enum { META_DEPTH_MAX = 16 };
+
+/* Cloud contracts 7: base, cap, tries, one call. */
+static const struct retry_policy meta_policy = { 500, 8000, 5, 10000 };
+
+const char storage_meta_fields[] = "fields=name,generation,size,contentType,contentEncoding,md5Hash,crc32c,metadata";
+
+/* ---- where ---- */
+
+static bool is_set(const char *text)
+{
+    return text && *text;
+}
+
+bool storage_bucket_is_valid(const char *name)
+{
+    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-");
+
+    return n >= 3 && n <= 222 && !name[n];
+}
+
+/* "host:port" or a URL, without the final slash. */
+static enum err_code emulator_base(const char *host, struct arena *a, char **ret, struct err *err)
+{
+    bool has_scheme = strstr(host, "://");
+    size_t n = strlen(host);
+
+    while (n && host[n - 1] == '/')
+        n--;
+    if (!n || n > 1000 || host[strcspn(host, " ?#@\\")] ||
+        (has_scheme && strncmp(host, "http://", 7) != 0 && strncmp(host, "https://", 8) != 0))
+        return err_set(err, ERR_INVALID, "storage: emulator '%.100s' is neither host:port nor a URL", host);
+    return arena_printf(a, ret, err, "%s%.*s", has_scheme ? "" : "http://", (int)n, host);
+}
+
+enum err_code storage_init(struct storage *s, struct http *http, struct gauth *gauth, const struct sys *sys,
+                           const char *bucket, const char *storage_host, const char *firebase_host, struct arena *a,
+                           struct err *err)
+{
+    const char *host = is_set(storage_host) ? storage_host : is_set(firebase_host) ? firebase_host : NULL;
+    char *base, *name;
+    enum err_code rc;
+
+    if (!is_set(bucket) || !storage_bucket_is_valid(bucket))
+        return err_set(err, ERR_INVALID, "FIREBASE_STORAGE_BUCKET: '%.100s' is not the name of a bucket",
+                       bucket ? bucket : "");
+    rc = host ? emulator_base(host, a, &base, err) : span_dup(a, SPAN("https://storage.googleapis.com"), &base, err);
+    if (!rc)
+        rc = span_dup(a, span_of(bucket), &name, err);
+    if (!rc)
+        *s = (struct storage){ http, gauth, sys, base, name, host != NULL };
+    return rc;
+}
+
+/* Cloud contracts 5.1. */
+enum err_code storage_encode_name(const char *object, struct arena *a, char **ret, struct err *err)
+{
+    size_t n = strlen(object);
+
+    if (n < 1 || n > STORAGE_NAME_MAX || object[strcspn(object, "\r\n")] || strcmp(object, ".") == 0 ||
+        strcmp(object, "..") == 0 || strncmp(object, ".well-known/acme-challenge/", 27) == 0)
+        return err_set(err, ERR_INVALID, "storage: '%.80s' is not the name of an object", object);
+    return http_encode(a, span_of(object), ret, err);
+}
+
+enum err_code storage_object_url(const struct storage *s, const char *object, struct arena *a, char **ret,
+                                 struct err *err)
+{
+    char *name;
+    enum err_code rc = storage_encode_name(object, a, &name, err);
+
+    return rc ? rc : arena_printf(a, ret, err, "%s/storage/v1/b/%s/o/%s", s->base, s->bucket, name);
+}
+
+/* ---- what an answer means ---- */
+
+bool storage_may_pass(enum err_code rc, const struct http_reply *reply)
+{
+    return rc ? rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME : http_status_is_transient(reply->status);
+}
+
+/* For calls that may be sent again whatever became of the first: reads, and writes under a generation. */
+enum api_next storage_judge(void *ctx, enum err_code rc, const struct http_reply *reply)
+{
+    (void)ctx;
+    if (!rc && reply->status == 401)
+        return API_NEW_TOKEN;
+    return storage_may_pass(rc, reply) ? API_RETRY : API_TAKE;
+}
+
+enum err_code storage_refusal(const char *what, const char *object, const struct http_reply *reply, struct err *err)
+{
+    int status = reply->status;
+    enum err_code rc = status == 404                      ? ERR_NOT_FOUND
+                       : status == 412 || status == 304   ? ERR_CONFLICT
+                       : status == 401 || status == 403   ? ERR_DENIED
+                       : http_status_is_transient(status) ? ERR_UNAVAILABLE
+                                                          : ERR_INVALID;
+
+    return err_set(err, rc, "storage: %s '%.100s': HTTP %d%s", what, object, status,
+                   status == 403 ? " (no right to it, or it is absent)" : "");
+}
+
+/* A failure of the transport, in our caller's words: its own limits must not be mistaken for those of an input. */
+enum err_code storage_broken(const char *what, const char *object, bool is_write, const struct err *why,
+                             struct err *err)
+{
+    enum err_code rc = why->code;
+
+    if (rc == ERR_TOO_LARGE)
+        rc = ERR_PROTOCOL;
+    if (rc == ERR_UNKNOWN_OUTCOME && !is_write)
+        rc = ERR_UNAVAILABLE;
+    return err_set(err, rc, "storage: %s '%.100s': %s", what, object, why->msg);
+}
+
+struct api_call storage_api(const struct storage *s, const struct retry_policy *policy, const struct budget *budget)
+{
+    return (struct api_call){ .http = s->http,
+                              .gauth = s->gauth,
+                              .service = GAUTH_STORAGE,
+                              .policy = policy,
+                              .budget = budget,
+                              .judge = storage_judge };
+}
+
+/* ---- metadata ---- */
+
+/* Numbers are texts in this API; a number is taken too. */
+static bool read_number(const struct json *v, int64_t *ret)
+{
+    const char *text = json_string(v);
+
+    return (text ? json_int64(span_of(text), ret) : json_integer(v, ret)) && *ret >= 0;
+}
+
+bool storage_read_digest(struct span text, void *bytes, size_t want)
+{
+    size_t n;
+
+    return !base64_decode(text, BASE64_STANDARD, bytes, want, &n, NULL) && n == want;
+}
+
+/* CRC32C travels as its four bytes, the most significant first. */
+bool storage_read_crc32c(struct span text, uint32_t *ret)
+{
+    unsigned char b[4];
+
+    if (!storage_read_digest(text, b, sizeof b))
+        return false;
+    *ret = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+    return true;
+}
+
+bool storage_has_md5(struct span body, const unsigned char want[CRYPTO_MD5_BYTES])
+{
+    unsigned char md5[CRYPTO_MD5_BYTES];
+
+    return !crypto_md5(body, md5, NULL) && memcmp(md5, want, sizeof md5) == 0;
+}
+
+static const char *text_or_empty(const struct json *v)
+{
+    const char *text = json_string(v);
+
+    return text ? text : "";
+}
+
+enum err_code storage_read_object(const char *object, struct span body, struct arena *a, struct storage_object *ret,
+                                  struct err *err)
+{
+    struct storage_object o = { 0 };
+    struct err why = { 0 };
+    const struct json *root;
+    const char *name, *crc, *md5;
+
+    if (json_parse(a, body, META_DEPTH_MAX, &root, &why))
+        return err_set(err, why.code == ERR_NOMEM ? ERR_NOMEM : ERR_PROTOCOL, "storage: '%.100s': %s", object, why.msg);
+    name = json_string(json_get(root, "name"));
+    if (!name || strcmp(name, object) != 0)
+        return err_set(err, ERR_PROTOCOL, "storage: '%.100s': the answer names %s", object,
+                       name ? "another object" : "no object");
+    if (!read_number(json_get(root, "generation"), &o.generation) || o.generation == 0 ||
+        !read_number(json_get(root, "size"), &o.size_bytes))
+        return err_set(err, ERR_PROTOCOL, "storage: '%.100s': the answer lacks generation or size", object);
+    o.content_type = text_or_empty(json_get(root, "contentType"));
+    o.content_encoding = text_or_empty(json_get(root, "contentEncoding"));
+    o.job_id = text_or_empty(json_get(json_get(root, "metadata"), "jobId"));
+    crc = json_string(json_get(root, "crc32c"));
+    md5 = json_string(json_get(root, "md5Hash"));
+    o.has_crc32c = crc && storage_read_crc32c(span_of(crc), &o.crc32c);
+    o.has_md5 = md5 && storage_read_digest(span_of(md5), o.md5, sizeof o.md5);
+    *ret = o;
+    return ERR_OK;
+}
+
+/* A request about the object itself: its URL with `query`, answered by a small reply. */
+static enum err_code meta_call(const struct storage *s, const char *method, const char *object, const char *query,
+                               const struct budget *budget, struct arena *a, struct http_reply *ret, struct err *err)
+{
+    struct http_request req = { .method = method,
+                                .max_reply_bytes = STORAGE_META_REPLY_MAX,
+                                .allow_plain = s->emulator };
+    struct api_call call = storage_api(s, &meta_policy, budget);
+    bool writes = strcmp(method, "GET") != 0;
+    struct err why = { 0 };
+    char *url;
+
+    TRY(storage_object_url(s, object, a, &url, err));
+    TRY(arena_printf(a, &url, err, "%s?%s", url, query));
+    req.url = url;
+    if (api_send(&call, &req, a, ret, &why))
+        return storage_broken(writes ? "delete" : "look at", object, writes, &why, err);
+    return ERR_OK;
+}
+
+enum err_code storage_stat(const struct storage *s, const char *object, const struct budget *budget, struct arena *a,
+                           struct storage_object *ret, struct err *err)
+{
+    struct http_reply reply;
+
+    TRY(meta_call(s, "GET", object, storage_meta_fields, budget, a, &reply, err));
+    if (reply.status != 200)
+        return storage_refusal("look at", object, &reply, err);
+    return storage_read_object(object, reply.body, a, ret, err);
+}
+
+/* ---- delete ---- */
+
+enum err_code storage_delete(const struct storage *s, const char *object, int64_t generation,
+                             const struct budget *budget, struct arena *a, struct err *err)
+{
+    struct http_reply reply;
+    char *query;
+
+    TRY(arena_printf(a, &query, err, "ifGenerationMatch=%" PRId64, generation));
+    TRY(meta_call(s, "DELETE", object, query, budget, a, &reply, err));
+    if (reply.status == 200 || reply.status == 204 || reply.status == 404)
+        return ERR_OK;
+    return storage_refusal("delete", object, &reply, err);
+}

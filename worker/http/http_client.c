@@ -1,0 +1,584 @@
+#include "worker/http/http_client.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <curl/curl.h>
+
+enum {
+    MAX_IDLE_HANDLES = 16,
+    MAX_HEAD_BYTES = 65536,
+    CONNECT_TIMEOUT_MS = 10000,
+    LOW_SPEED_BYTES_PER_S = 10000,
+    SLEEP_SLICE_MS = 100, /* how late a cancellation may be noticed while waiting */
+    RETRY_AFTER_MAX_MS = 60000
+};
+
+struct client {
+    struct http http; /* what callers hold */
+    pthread_mutex_t lock;
+    CURL *idle[MAX_IDLE_HANDLES];
+    int n_idle;
+};
+
+/* Bytes from the network: grown by doubling, never over max. */
+struct buffer {
+    char *ptr;
+    size_t len, size, max;
+};
+
+/* One call. */
+struct transfer {
+    CURL *curl;
+    const struct http_request *req;
+    struct curl_slist *headers;
+    size_t body_sent;
+    struct buffer head, body;
+    bool head_done;
+    enum err_code fault; /* why a callback stopped the transfer */
+    char detail[CURL_ERROR_SIZE];
+};
+
+/* ---- callbacks ---- */
+
+static enum err_code buffer_add(struct buffer *b, const char *bytes, size_t n)
+{
+    size_t size = b->size ? b->size : 1024;
+    char *grown;
+
+    if (n > b->max - b->len)
+        return ERR_TOO_LARGE;
+    while (size < b->len + n)
+        size *= 2;
+    if (size > b->size) {
+        grown = realloc(b->ptr, size);
+        if (!grown)
+            return ERR_NOMEM;
+        b->ptr = grown;
+        b->size = size;
+    }
+    if (n)
+        memcpy(b->ptr + b->len, bytes, n);
+    b->len += n;
+    return ERR_OK;
+}
+
+/* Line by line. Interim replies (1xx) are forgotten when the next status line comes; trailers are not headers. */
+static size_t on_header(char *line, size_t size, size_t n, void *ctx)
+{
+    struct transfer *t = ctx;
+    struct span s = { line, size * n };
+
+    if (span_starts(s, "HTTP/")) {
+        t->head.len = 0;
+        t->head_done = false;
+        return s.len;
+    }
+    if (span_is(s, "\r\n") || span_is(s, "\n"))
+        t->head_done = true;
+    if (t->head_done)
+        return s.len;
+    t->fault = buffer_add(&t->head, s.ptr, s.len);
+    return t->fault ? 0 : s.len;
+}
+
+static size_t on_body(char *bytes, size_t size, size_t n, void *ctx)
+{
+    struct transfer *t = ctx;
+
+    t->fault = buffer_add(&t->body, bytes, size * n);
+    return t->fault ? 0 : size * n;
+}
+
+static size_t on_send(char *to, size_t size, size_t n, void *ctx)
+{
+    struct transfer *t = ctx;
+    size_t left = t->req->body.len - t->body_sent, room = size * n, piece = left < room ? left : room;
+
+    if (piece)
+        memcpy(to, t->req->body.ptr + t->body_sent, piece);
+    t->body_sent += piece;
+    return piece;
+}
+
+/*
+ * libcurl sends a request again on its own when a reused connection ends without an answer. For a write that is our
+ * caller's decision, so rewinding a body that was sent is refused, and the call ends as ERR_UNKNOWN_OUTCOME.
+ */
+static int on_rewind(void *ctx, curl_off_t offset, int origin)
+{
+    (void)ctx, (void)offset, (void)origin;
+    return CURL_SEEKFUNC_FAIL;
+}
+
+static int on_progress(void *ctx, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
+{
+    const struct transfer *t = ctx;
+
+    (void)down_total, (void)down, (void)up_total, (void)up;
+    return budget_cancelled(t->req->budget);
+}
+
+/* ---- the request ---- */
+
+static bool is_method(const char *text)
+{
+    static const char *const methods[] = { "GET", "POST", "PUT", "PATCH", "DELETE" };
+
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (strcmp(text, methods[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool is_url(const char *url, bool allow_plain)
+{
+    if (strncmp(url, "https://", 8) != 0 && !(allow_plain && strncmp(url, "http://", 7) == 0))
+        return false;
+    for (const char *p = url; *p; p++)
+        if (*p <= ' ' || *p >= 0x7F)
+            return false;
+    return true;
+}
+
+/* Scheme, host and port of a URL for messages: the path may hold names, the query a signature. */
+static struct span url_origin(const char *url)
+{
+    const char *host = strstr(url, "://");
+
+    return (struct span){ url, host ? (size_t)(host - url) + 3 + strcspn(host + 3, "/?#@") : 0 };
+}
+
+static enum err_code check_request(const struct http_request *req, struct err *err)
+{
+    if (!is_method(req->method))
+        return err_set(err, ERR_INVALID, "http: method '%.20s' is not sent", req->method);
+    if (!is_url(req->url, req->allow_plain))
+        return err_set(err, ERR_INVALID, "http: a URL must be %s and printable ASCII: %.*s",
+                       req->allow_plain ? "http or https" : "https", SPAN_ARG(url_origin(req->url)));
+    if (req->timeout_ms <= 0)
+        return err_set(err, ERR_INVALID, "http: a call needs a timeout");
+    for (int i = 0; i < req->n_headers; i++)
+        if (!*req->headers[i].name || strpbrk(req->headers[i].name, ": \t\r\n") ||
+            strpbrk(req->headers[i].value, "\r\n"))
+            return err_set(err, ERR_INVALID, "http: header %d has a line break or no name", i);
+    return ERR_OK;
+}
+
+static bool has_header(const struct http_request *req, const char *name)
+{
+    for (int i = 0; i < req->n_headers; i++)
+        if (strcasecmp(req->headers[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static bool add_line(struct transfer *t, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(t->headers, line);
+
+    if (longer)
+        t->headers = longer;
+    return longer;
+}
+
+static enum err_code build_headers(struct transfer *t, struct err *err)
+{
+    bool good = add_line(t, "Expect:"); /* else libcurl asks and waits a second before a large body */
+
+    if (!has_header(t->req, "content-type"))
+        good = good && add_line(t, "Content-Type:"); /* else libcurl says it is a form */
+    for (int i = 0; i < t->req->n_headers && good; i++) {
+        const struct http_header *h = &t->req->headers[i];
+        char *line = NULL;
+
+        /* libcurl's spelling of a header without a value is "Name;" */
+        good = asprintf(&line, *h->value ? "%s: %s" : "%s;", h->name, h->value) >= 0 && add_line(t, line);
+        free(line);
+    }
+    return good ? ERR_OK : err_set(err, ERR_NOMEM, "http: no memory for headers");
+}
+
+static void set_body(const struct transfer *t)
+{
+    CURL *c = t->curl;
+    bool get = strcmp(t->req->method, "GET") == 0;
+
+    if (t->req->body.len > 0) {
+        (void)curl_easy_setopt(c, CURLOPT_POST, 1L);
+        (void)curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->req->body.len);
+        (void)curl_easy_setopt(c, CURLOPT_READFUNCTION, on_send);
+        (void)curl_easy_setopt(c, CURLOPT_READDATA, t);
+        (void)curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, on_rewind);
+    } else if (!get) {
+        if (strcmp(t->req->method, "DELETE") != 0)
+            (void)curl_easy_setopt(c, CURLOPT_POSTFIELDS, "");
+        (void)curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L); /* no body to refuse rewinding: see on_rewind */
+    }
+    (void)curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, t->req->method);
+}
+
+static void set_options(struct transfer *t, int64_t timeout_ms)
+{
+    CURL *c = t->curl;
+    const struct http_request *req = t->req;
+
+    (void)curl_easy_setopt(c, CURLOPT_URL, req->url);
+    (void)curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, req->allow_plain ? "http,https" : "https");
+    (void)curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L); /* object names may hold "/../" */
+    (void)curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    (void)curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    (void)curl_easy_setopt(c, CURLOPT_NOPROXY, "*");
+    (void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
+    (void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
+                           (long)(timeout_ms < CONNECT_TIMEOUT_MS ? timeout_ms : CONNECT_TIMEOUT_MS));
+    if (req->low_speed_ms > 0) {
+        (void)curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, (long)LOW_SPEED_BYTES_PER_S);
+        (void)curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)((req->low_speed_ms + 999) / 1000));
+    }
+    (void)curl_easy_setopt(c, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)req->max_reply_bytes);
+    (void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, t->headers);
+    (void)curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
+    (void)curl_easy_setopt(c, CURLOPT_HEADERDATA, t);
+    (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
+    (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
+    (void)curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->detail);
+    if (req->budget) {
+        (void)curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+        (void)curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
+        (void)curl_easy_setopt(c, CURLOPT_XFERINFODATA, t);
+    }
+    set_body(t);
+}
+
+/* ---- the reply ---- */
+
+static enum err_code take_header(struct arena *a, struct http_reply *r, struct span name, struct span value,
+                                 struct err *err)
+{
+    char *key = NULL, *text = NULL;
+    enum err_code rc = span_dup(a, name, &key, err);
+
+    if (rc)
+        return rc;
+    for (char *p = key; *p; p++)
+        if (*p >= 'A' && *p <= 'Z')
+            *p = (char)(*p - 'A' + 'a');
+    for (int i = 0; i < r->n_headers; i++) {
+        if (strcmp(r->headers[i].name, key) != 0)
+            continue;
+        rc = arena_printf(a, &text, err, "%s, %.*s", r->headers[i].value, (int)value.len, value.ptr);
+        r->headers[i].value = text;
+        return rc;
+    }
+    if (r->n_headers == HTTP_REPLY_MAX_HEADERS)
+        return err_set(err, ERR_TOO_LARGE, "http: a reply with more than %d headers", HTTP_REPLY_MAX_HEADERS);
+    rc = span_dup(a, value, &text, err);
+    r->headers[r->n_headers++] = (struct http_header){ key, text };
+    return rc;
+}
+
+static struct span trimmed(struct span s)
+{
+    while (s.len > 0 && strchr(" \t\r\n", s.ptr[s.len - 1]))
+        s.len--;
+    while (s.len > 0 && (*s.ptr == ' ' || *s.ptr == '\t'))
+        s.ptr++, s.len--;
+    return s;
+}
+
+static enum err_code take_head(const struct buffer *head, struct arena *a, struct http_reply *r, struct err *err)
+{
+    struct span rest = { head->ptr, head->len };
+    enum err_code rc = ERR_OK;
+
+    while (rest.len > 0 && !rc) {
+        const char *end = memchr(rest.ptr, '\n', rest.len);
+        size_t n = end ? (size_t)(end - rest.ptr) + 1 : rest.len;
+        const char *colon = memchr(rest.ptr, ':', n);
+
+        if (colon && colon > rest.ptr && *rest.ptr != ' ' && *rest.ptr != '\t') {
+            struct span name = { rest.ptr, (size_t)(colon - rest.ptr) };
+
+            rc = take_header(a, r, trimmed(name), trimmed((struct span){ colon + 1, n - name.len - 1 }), err);
+        }
+        rest.ptr += n;
+        rest.len -= n;
+    }
+    return rc;
+}
+
+static enum err_code take_reply(const struct transfer *t, struct arena *a, struct http_reply *ret, struct err *err)
+{
+    struct http_reply r = { 0 };
+    char *body = NULL;
+    long status = 0;
+    enum err_code rc;
+
+    (void)curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
+    r.status = (int)status;
+    rc = take_head(&t->head, a, &r, err);
+    if (!rc)
+        rc = span_dup(a, (struct span){ t->body.ptr, t->body.len }, &body, err);
+    if (rc)
+        return rc;
+    r.body = (struct span){ body, t->body.len };
+    *ret = r;
+    return ERR_OK;
+}
+
+/* What there is of a reply that broke off: its head, when that is whole, and the beginning of its body. */
+static void take_part(const struct transfer *t, struct arena *a, struct http_reply *ret)
+{
+    if (!t->head_done || take_reply(t, a, ret, NULL))
+        *ret = (struct http_reply){ 0 };
+}
+
+/* What a call without a whole reply means. The bytes of the request head that reached the socket decide. */
+static enum err_code failure(const struct transfer *t, CURLcode code, struct err *err)
+{
+    struct span origin = url_origin(t->req->url);
+    const char *why = *t->detail ? t->detail : curl_easy_strerror(code);
+    long sent = 0;
+
+    if (t->fault == ERR_TOO_LARGE || code == CURLE_FILESIZE_EXCEEDED)
+        return err_set(err, ERR_TOO_LARGE, "http: %s %.*s: a reply over %zu bytes", t->req->method, SPAN_ARG(origin),
+                       t->req->max_reply_bytes);
+    if (t->fault == ERR_NOMEM || code == CURLE_OUT_OF_MEMORY)
+        return err_set(err, ERR_NOMEM, "http: %s %.*s: no memory", t->req->method, SPAN_ARG(origin));
+    if (code == CURLE_ABORTED_BY_CALLBACK)
+        return err_set(err, ERR_CANCELLED, "http: %s %.*s: cancelled", t->req->method, SPAN_ARG(origin));
+    (void)curl_easy_getinfo(t->curl, CURLINFO_REQUEST_SIZE, &sent);
+    if (!sent && code == CURLE_URL_MALFORMAT)
+        return err_set(err, ERR_INVALID, "http: %.*s: %s", SPAN_ARG(origin), why);
+    return err_set(err, sent ? ERR_UNKNOWN_OUTCOME : ERR_UNAVAILABLE, "http: %s %.*s: %s", t->req->method,
+                   SPAN_ARG(origin), why);
+}
+
+/* ---- handles and the call ---- */
+
+static CURL *borrow_handle(struct client *c)
+{
+    CURL *curl = NULL;
+
+    (void)pthread_mutex_lock(&c->lock);
+    if (c->n_idle > 0)
+        curl = c->idle[--c->n_idle]; /* the one used last: its connections are the youngest */
+    (void)pthread_mutex_unlock(&c->lock);
+    return curl ? curl : curl_easy_init();
+}
+
+static void return_handle(struct client *c, CURL *curl)
+{
+    if (!curl)
+        return;
+    curl_easy_reset(curl); /* options go, connections stay */
+    (void)pthread_mutex_lock(&c->lock);
+    if (c->n_idle < MAX_IDLE_HANDLES) {
+        c->idle[c->n_idle++] = curl;
+        curl = NULL;
+    }
+    (void)pthread_mutex_unlock(&c->lock);
+    if (curl)
+        curl_easy_cleanup(curl);
+}
+
+static enum err_code time_allowed(const struct http_request *req, int64_t *ret_ms, struct err *err)
+{
+    int64_t ms = req->timeout_ms, left = req->budget ? budget_left_ms(req->budget) : ms;
+
+    if (budget_cancelled(req->budget))
+        return err_set(err, ERR_CANCELLED, "http: cancelled before %s %.*s", req->method,
+                       SPAN_ARG(url_origin(req->url)));
+    if (left == 0)
+        return err_set(err, ERR_DEADLINE, "http: no time left for %s %.*s", req->method,
+                       SPAN_ARG(url_origin(req->url)));
+    *ret_ms = left < ms ? left : ms;
+    return ERR_OK;
+}
+
+static enum err_code client_send(void *ctx, const struct http_request *req, struct arena *a, struct http_reply *ret,
+                                 struct err *err)
+{
+    struct transfer t = { .req = req, .head = { .max = MAX_HEAD_BYTES }, .body = { .max = req->max_reply_bytes } };
+    enum err_code rc = check_request(req, err);
+    int64_t timeout_ms = 0;
+    CURLcode code;
+
+    if (!rc)
+        rc = time_allowed(req, &timeout_ms, err);
+    if (rc)
+        return rc;
+    t.curl = borrow_handle(ctx);
+    rc = t.curl ? build_headers(&t, err) : err_set(err, ERR_NOMEM, "http: no curl handle");
+    if (rc)
+        goto out;
+    set_options(&t, timeout_ms);
+    code = curl_easy_perform(t.curl);
+    if (code == CURLE_OK && !t.head_done)
+        code = CURLE_PARTIAL_FILE; /* libcurl takes a head that ends with the connection for a whole one */
+    rc = code == CURLE_OK ? take_reply(&t, a, ret, err) : failure(&t, code, err);
+    if (rc == ERR_UNKNOWN_OUTCOME || rc == ERR_TOO_LARGE)
+        take_part(&t, a, ret);
+out:
+    return_handle(ctx, t.curl);
+    curl_slist_free_all(t.headers);
+    free(t.head.ptr);
+    free(t.body.ptr);
+    return rc;
+}
+
+static CURLcode curl_ready;
+
+static void init_curl(void)
+{
+    (void)signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL, and CURLOPT_NOSIGNAL leaves that to us */
+    curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+enum err_code http_client_open(struct http **ret, struct err *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct client *c;
+
+    (void)pthread_once(&once, init_curl);
+    if (curl_ready != CURLE_OK)
+        return err_set(err, ERR_INTERNAL, "http: libcurl does not start: %s", curl_easy_strerror(curl_ready));
+    c = calloc(1, sizeof *c);
+    if (!c)
+        return err_set(err, ERR_NOMEM, "http: no memory");
+    (void)pthread_mutex_init(&c->lock, NULL);
+    c->http = (struct http){ .ctx = c, .send = client_send };
+    *ret = &c->http;
+    return ERR_OK;
+}
+
+void http_client_close(struct http *h)
+{
+    struct client *c = h ? h->ctx : NULL;
+
+    if (!c)
+        return;
+    while (c->n_idle > 0)
+        curl_easy_cleanup(c->idle[--c->n_idle]);
+    (void)pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+/* ---- helpers of every caller ---- */
+
+const char *http_reply_header(const struct http_reply *r, const char *lower_case_name)
+{
+    for (int i = 0; i < r->n_headers; i++)
+        if (strcmp(r->headers[i].name, lower_case_name) == 0)
+            return r->headers[i].value;
+    return NULL;
+}
+
+void http_request_header(struct http_request *r, const char *name, const char *value)
+{
+    assert(r->n_headers < HTTP_MAX_HEADERS);
+    r->headers[r->n_headers++] = (struct http_header){ name, value };
+}
+
+enum err_code http_encode(struct arena *a, struct span text, char **ret, struct err *err)
+{
+    static const char kept[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    static const char hex[] = "0123456789ABCDEF";
+    char *out = NULL, *p;
+    enum err_code rc = arena_alloc(a, text.len + 1, 3, &out, err);
+
+    if (rc)
+        return rc;
+    p = out;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+
+        if (c && strchr(kept, c)) {
+            *p++ = (char)c;
+        } else {
+            *p++ = '%';
+            *p++ = hex[c >> 4];
+            *p++ = hex[c & 15];
+        }
+    }
+    *ret = out;
+    return ERR_OK;
+}
+
+int64_t budget_left_ms(const struct budget *b)
+{
+    int64_t left = b->deadline_mono_ms - sys_mono_ms(b->sys);
+
+    return left > 0 ? left : 0;
+}
+
+bool budget_cancelled(const struct budget *b)
+{
+    return b && b->cancelled && b->cancelled(b->cancel_ctx);
+}
+
+/* Full jitter: uniform in [0, min(cap, base * 2^retry)]. */
+static int64_t jitter_ms(const struct sys *sys, const struct retry_policy *p, int retry)
+{
+    int64_t most = p->base_ms;
+
+    for (int i = 0; i < retry && most < p->cap_ms; i++)
+        most *= 2;
+    if (most > p->cap_ms)
+        most = p->cap_ms;
+    return (int64_t)sys_random_below(sys, (uint64_t)most + 1);
+}
+
+/* RFC 9110 10.2.3: seconds or a date; anything else is as if absent. */
+static int64_t retry_after_ms(const struct sys *sys, const char *text)
+{
+    int64_t ms;
+    time_t date;
+
+    if (!text || !*text)
+        return 0;
+    if (text[strspn(text, "0123456789")] == 0) {
+        unsigned long seconds = strtoul(text, NULL, 10); /* saturates */
+
+        return seconds > RETRY_AFTER_MAX_MS / 1000 ? RETRY_AFTER_MAX_MS : (int64_t)seconds * 1000;
+    }
+    date = curl_getdate(text, NULL);
+    if (date == (time_t)-1)
+        return 0;
+    ms = (int64_t)date * 1000 - sys_wall_us(sys) / 1000;
+    return ms < 0 ? 0 : ms > RETRY_AFTER_MAX_MS ? RETRY_AFTER_MAX_MS : ms;
+}
+
+enum err_code retry_wait(const struct budget *b, const struct retry_policy *p, int n, const char *retry_after,
+                         struct err *err)
+{
+    int64_t wait = jitter_ms(b->sys, p, n - 1), least = retry_after_ms(b->sys, retry_after), until;
+
+    if (wait < least)
+        wait = least;
+    if (budget_left_ms(b) < wait + p->call_timeout_ms)
+        return err_set(err, ERR_DEADLINE, "no time for try %d: %lld ms are left", n + 1, (long long)budget_left_ms(b));
+    if (b->retries)
+        ++*b->retries;
+    until = sys_mono_ms(b->sys) + wait;
+    for (;;) {
+        int64_t left = until - sys_mono_ms(b->sys);
+
+        if (budget_cancelled(b))
+            return err_set(err, ERR_CANCELLED, "cancelled while waiting for try %d", n + 1);
+        if (left <= 0)
+            return ERR_OK;
+        sys_sleep_ms(b->sys, left < SLEEP_SLICE_MS ? left : SLEEP_SLICE_MS);
+    }
+}
+
+bool http_status_is_transient(int status)
+{
+    return status == 408 || status == 429 || status == 500 || status == 502 || status == 503 || status == 504;
+}

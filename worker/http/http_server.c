@@ -1,0 +1,568 @@
+#include "worker/http/http_server.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <microhttpd.h>
+
+#include "worker/http/linger.h"
+#include "worker/base/wait.h"
+
+enum { HANDLER_STACK_BYTES = 4 << 20, BODY_TIMES = 4, ALLOW_SIZE = 64 };
+
+/*
+ * Where a request stands. While a handler's thread has it (LOOKING, WORKING) its connection is suspended, and the
+ * daemon's thread keeps its hands off.
+ */
+enum stage {
+    LOOKING, /* on_headers */
+    LOOKED,  /* it said yes: read the body */
+    READING,
+    WORKING,  /* on_request */
+    ANSWERED, /* the reply is made, not yet given to the daemon */
+    LEAVING   /* the daemon sends it */
+};
+
+struct exchange {
+    struct http_server *server;
+    struct MHD_Connection *connection;
+    const struct http_server_route *route;
+    enum stage stage;
+    bool busy;           /* counted in server->busy */
+    uint64_t body_bytes; /* announced, or UINT64_MAX: chunked */
+    uint64_t received;
+    bool body_read;   /* to its end */
+    size_t body_size; /* room at body */
+    char *body;
+    struct arena arena;
+    struct http_server_request req;
+    struct http_server_reply reply;
+};
+
+struct http_server {
+    struct http_server_options opt;
+    struct MHD_Daemon *daemon;
+    struct linger_set linger;
+    pthread_mutex_t lock;
+    pthread_cond_t quieter;
+    int handlers; /* running */
+    int threads;  /* of handlers; one lives on a little after its handler, to wake the daemon */
+    int busy;     /* requests from being handed to a handler until the last byte of the answer */
+    bool draining, stopping;
+};
+
+/* ---- what is in the house ---- */
+
+static void set_busy(struct exchange *x, bool busy)
+{
+    struct http_server *s = x->server;
+
+    (void)pthread_mutex_lock(&s->lock);
+    s->busy += (int)busy - (int)x->busy;
+    x->busy = busy;
+    (void)pthread_cond_broadcast(&s->quieter);
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+/* 0: there is a place and it is taken; else the status to answer. */
+static int admit_handler(struct http_server *s)
+{
+    int refusal;
+
+    (void)pthread_mutex_lock(&s->lock);
+    refusal = s->stopping ? 503 : s->handlers < s->opt.max_handlers ? 0 : 429;
+    s->handlers += !refusal;
+    s->threads += !refusal;
+    (void)pthread_mutex_unlock(&s->lock);
+    return refusal;
+}
+
+static void handler_returned(struct http_server *s)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    s->handlers--;
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+static void thread_left(struct http_server *s)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    s->threads--;
+    (void)pthread_cond_broadcast(&s->quieter);
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+static bool is_draining(struct http_server *s)
+{
+    bool draining;
+
+    (void)pthread_mutex_lock(&s->lock);
+    draining = s->draining;
+    (void)pthread_mutex_unlock(&s->lock);
+    return draining;
+}
+
+/* ---- answers ---- */
+
+void http_server_reply_header(struct http_server_reply *r, const char *name, const char *value)
+{
+    assert(r->n_headers < HTTP_SERVER_REPLY_HEADERS);
+    r->headers[r->n_headers++] = (struct http_server_header){ name, value };
+}
+
+static enum MHD_Result answer(struct exchange *x)
+{
+    const struct http_server_reply *r = &x->reply;
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(r->body.len, (void *)r->body.ptr, MHD_RESPMEM_MUST_COPY);
+    bool early = !x->body_read && x->body_bytes > 0;
+    enum MHD_Result result = MHD_YES;
+
+    if (!response)
+        return MHD_NO;
+    if (r->content_type)
+        result = MHD_add_response_header(response, "Content-Type", r->content_type);
+    for (int i = 0; i < r->n_headers && result; i++)
+        result = MHD_add_response_header(response, r->headers[i].name, r->headers[i].value);
+    if (result && (early || is_draining(x->server)))
+        result = MHD_add_response_header(response, "Connection", "close");
+    if (result && early)
+        linger_on(&x->server->linger,
+                  MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
+    x->stage = LEAVING;
+    if (result)
+        result = MHD_queue_response(x->connection, (unsigned)r->status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+/* An answer of the server itself. */
+static enum MHD_Result answer_status(struct exchange *x, int status)
+{
+    x->reply = (struct http_server_reply){ .status = status };
+    return answer(x);
+}
+
+/* ---- handlers ---- */
+
+static void make_answer(struct exchange *x)
+{
+    x->reply = (struct http_server_reply){ .status = 500 };
+    x->route->on_request(x->route->ctx, &x->req, &x->reply);
+    x->stage = ANSWERED;
+}
+
+static void look_at_headers(struct exchange *x)
+{
+    x->reply = (struct http_server_reply){ .status = 500 };
+    x->stage = LOOKED;
+    if (x->route->on_headers && !x->route->on_headers(x->route->ctx, &x->req, &x->reply)) {
+        x->stage = ANSWERED;
+    } else if (x->body_bytes != UINT64_MAX && x->body_bytes > x->server->opt.max_body_bytes) {
+        x->req.body_too_large = true;
+        make_answer(x);
+    }
+}
+
+static void *run_handler(void *arg)
+{
+    struct exchange *x = arg;
+    struct http_server *s = x->server;
+
+    if (x->stage == LOOKING)
+        look_at_headers(x);
+    else
+        make_answer(x);
+    handler_returned(s);                  /* first, so that the request's next step finds its place free */
+    MHD_resume_connection(x->connection); /* from here on x may be gone */
+    thread_left(s);
+    return NULL;
+}
+
+/* Suspends the connection and gives the request to a thread of its own. */
+static enum MHD_Result hand_over(struct exchange *x, enum stage stage)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    int failed, refusal = admit_handler(x->server);
+
+    if (refusal)
+        return answer_status(x, refusal);
+    x->stage = stage;
+    set_busy(x, true);
+    MHD_suspend_connection(x->connection);
+    (void)pthread_attr_init(&attr);
+    (void)pthread_attr_setstacksize(&attr, HANDLER_STACK_BYTES);
+    (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    failed = pthread_create(&thread, &attr, run_handler, x);
+    (void)pthread_attr_destroy(&attr);
+    if (failed) {
+        handler_returned(x->server);
+        thread_left(x->server);
+        x->reply = (struct http_server_reply){ .status = 503 };
+        x->stage = ANSWERED;
+        MHD_resume_connection(x->connection);
+    }
+    return MHD_YES;
+}
+
+/* ---- a request comes in ---- */
+
+struct copy {
+    struct exchange *x;
+    enum err_code rc;
+};
+
+static enum MHD_Result copy_header(void *ctx, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct copy *c = ctx;
+    struct http_server_request *r = &c->x->req;
+    char *name_copy = NULL, *value_copy = NULL;
+
+    (void)kind;
+    c->rc = r->n_headers == HTTP_SERVER_MAX_HEADERS ? ERR_TOO_LARGE : ERR_OK;
+    if (!c->rc)
+        c->rc = span_dup(&c->x->arena, span_of(name), &name_copy, NULL);
+    if (!c->rc)
+        c->rc = span_dup(&c->x->arena, span_of(value ? value : ""), &value_copy, NULL);
+    if (c->rc)
+        return MHD_NO;
+    r->headers[r->n_headers++] = (struct http_server_header){ name_copy, value_copy };
+    return MHD_YES;
+}
+
+static enum err_code copy_request(struct exchange *x, const char *method, const char *url)
+{
+    struct copy c = { .x = x };
+    char *path = NULL, *verb = NULL;
+    enum err_code rc = span_dup(&x->arena, (struct span){ url, strcspn(url, "?") }, &path, NULL);
+
+    if (!rc)
+        rc = span_dup(&x->arena, span_of(method), &verb, NULL);
+    if (rc)
+        return rc;
+    x->req.method = verb;
+    x->req.path = path;
+    x->req.arena = &x->arena;
+    x->req.arrived_mono_ms = sys_mono_ms(x->server->opt.sys);
+    (void)MHD_get_connection_values(x->connection, MHD_HEADER_KIND, copy_header, &c);
+    log_context_trace(&x->req.log, http_server_value(&x->req, "traceparent"),
+                      http_server_value(&x->req, "x-cloud-trace-context"));
+    return c.rc;
+}
+
+/* How long the body is. false: it is framed in a way that two readers could understand differently (RFC 9112 6.3). */
+static bool read_framing(struct exchange *x)
+{
+    struct span length[2], coding[2];
+    int n_length = http_server_values(&x->req, "content-length", length, 2);
+    int n_coding = http_server_values(&x->req, "transfer-encoding", coding, 2);
+
+    x->body_bytes = 0;
+    if (n_length + n_coding > 1)
+        return false;
+    if (n_coding) {
+        x->body_bytes = UINT64_MAX;
+        return strcasecmp(coding[0].ptr, "chunked") == 0;
+    }
+    if (n_length) {
+        if (!length[0].len || length[0].len > 18 || strspn(length[0].ptr, "0123456789") != length[0].len)
+            return false;
+        x->body_bytes = strtoull(length[0].ptr, NULL, 10);
+    }
+    return true;
+}
+
+/* The route, or NULL and in `allow` the methods of the path ("": there is no such path). */
+static const struct http_server_route *find_route(const struct http_server_options *o, const char *method,
+                                                  const char *path, char allow[ALLOW_SIZE])
+{
+    allow[0] = 0;
+    for (int i = 0; i < o->n_routes; i++) {
+        size_t n = strlen(allow);
+
+        if (strcmp(o->routes[i].path, path) != 0)
+            continue;
+        if (strcmp(o->routes[i].method, method) == 0)
+            return &o->routes[i];
+        (void)snprintf(allow + n, ALLOW_SIZE - n, "%s%s", n ? ", " : "", o->routes[i].method);
+    }
+    return NULL;
+}
+
+static enum MHD_Result refuse_method(struct exchange *x, const char *allow)
+{
+    char *copy = NULL;
+
+    if (!*allow || span_dup(&x->arena, span_of(allow), &copy, NULL))
+        return answer_status(x, 404);
+    x->reply = (struct http_server_reply){ .status = 405 };
+    http_server_reply_header(&x->reply, "Allow", copy);
+    return answer(x);
+}
+
+static enum MHD_Result on_first_call(struct exchange *x, const char *method, const char *url)
+{
+    enum err_code rc = copy_request(x, method, url);
+    char allow[ALLOW_SIZE];
+
+    if (rc)
+        return answer_status(x, rc == ERR_TOO_LARGE ? 431 : 503);
+    if (!read_framing(x))
+        return answer_status(x, 400);
+    x->route = find_route(&x->server->opt, x->req.method, x->req.path, allow);
+    if (!x->route)
+        return refuse_method(x, allow);
+    if (!x->route->quick)
+        return hand_over(x, LOOKING);
+    if (x->body_bytes > 0)
+        return answer_status(x, 400);
+    x->stage = READING; /* the daemon would close after an answer at this point */
+    return MHD_YES;
+}
+
+static struct exchange *exchange_new(struct http_server *s, struct MHD_Connection *connection)
+{
+    struct exchange *x = calloc(1, sizeof *x);
+
+    if (!x)
+        return NULL;
+    x->server = s;
+    x->connection = connection;
+    if (arena_init(&x->arena, s->opt.arena_bytes, NULL)) {
+        free(x);
+        return NULL;
+    }
+    return x;
+}
+
+static void exchange_free(struct exchange *x)
+{
+    if (x->busy)
+        set_busy(x, false);
+    arena_done(&x->arena);
+    free(x);
+}
+
+/* ---- its body ---- */
+
+static bool make_room(struct exchange *x)
+{
+    size_t most = x->server->opt.max_body_bytes;
+
+    x->body_size = x->body_bytes < most ? (size_t)x->body_bytes : most;
+    return arena_alloc(&x->arena, x->body_size + 1, 1, &x->body, NULL) == ERR_OK;
+}
+
+/* false: the connection is not worth more reading. */
+static bool take_piece(struct exchange *x, const char *piece, size_t n)
+{
+    int64_t age_ms = sys_mono_ms(x->server->opt.sys) - x->req.arrived_mono_ms;
+
+    if (age_ms > (int64_t)x->server->opt.idle_timeout_s * 1000 * BODY_TIMES)
+        return false;
+    if (x->received == 0 && !make_room(x))
+        return false;
+    if (n > x->body_size - (size_t)(x->received < x->body_size ? x->received : x->body_size))
+        x->req.body_too_large = true;
+    else
+        memcpy(x->body + x->received, piece, n);
+    x->received += n;
+    return x->received <= HTTP_SERVER_MAX_DISCARD;
+}
+
+static enum MHD_Result on_whole_body(struct exchange *x)
+{
+    x->body_read = true;
+    if (!x->req.body_too_large && x->received > 0)
+        x->req.body = (struct span){ x->body, (size_t)x->received };
+    else
+        x->req.body = SPAN("");
+    if (!x->route->quick)
+        return hand_over(x, WORKING);
+    make_answer(x);
+    return answer(x);
+}
+
+/* ---- libmicrohttpd's side ---- */
+
+/* Called when the headers are in, for each piece of the body, when that is whole, and after every resumption. */
+static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, const char *url, const char *method,
+                                 const char *version, const char *piece, size_t *n, void **state)
+{
+    struct exchange *x = *state;
+
+    (void)version;
+    if (!x) {
+        x = exchange_new(ctx, connection);
+        *state = x;
+        return x ? on_first_call(x, method, url) : MHD_NO;
+    }
+    switch (x->stage) {
+    case LOOKED:
+        x->stage = READING;
+        set_busy(x, false); /* now it depends on the client */
+        return MHD_YES;
+    case READING:
+        if (*n == 0)
+            return on_whole_body(x);
+        if (!take_piece(x, piece, *n))
+            return MHD_NO;
+        *n = 0;
+        return MHD_YES;
+    case ANSWERED:
+        return answer(x);
+    case LEAVING: /* the rest of a body that was not wanted */
+        *n = 0;
+        return MHD_YES;
+    case LOOKING:
+    case WORKING:
+        break;
+    }
+    return MHD_NO;
+}
+
+static void on_completed(void *ctx, struct MHD_Connection *connection, void **state,
+                         enum MHD_RequestTerminationCode how)
+{
+    (void)ctx, (void)connection, (void)how;
+    if (*state)
+        exchange_free(*state);
+    *state = NULL;
+}
+
+/* Paths are compared as sent: nothing is gained by taking %2F for a slash. */
+static size_t keep_escapes(void *ctx, struct MHD_Connection *connection, char *text)
+{
+    (void)ctx, (void)connection;
+    return strlen(text);
+}
+
+static bool start_daemon(struct http_server *s)
+{
+    const struct http_server_options *o = &s->opt;
+    struct sockaddr_in addr = {
+        .sin_family = AF_INET,
+        .sin_port = htons((uint16_t)o->port),
+        .sin_addr.s_addr = htonl(o->loopback_only ? INADDR_LOOPBACK : INADDR_ANY),
+    };
+
+    struct MHD_OptionItem options[] = {
+        { MHD_OPTION_SOCK_ADDR, 0, &addr },
+        { MHD_OPTION_CONNECTION_LIMIT, o->max_connections, NULL },
+        { MHD_OPTION_CONNECTION_TIMEOUT, o->idle_timeout_s, NULL },
+        { MHD_OPTION_CONNECTION_MEMORY_LIMIT, HTTP_SERVER_CONNECTION_BYTES, NULL },
+        { MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, NULL },
+        { MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)keep_escapes, NULL },
+        { MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL },
+        { MHD_OPTION_END, 0, NULL },
+    };
+
+    s->daemon =
+        MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, (uint16_t)o->port, NULL,
+                         NULL, on_access, s, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+    return s->daemon;
+}
+
+static void server_free(struct http_server *s)
+{
+    linger_done(&s->linger);
+    (void)pthread_cond_destroy(&s->quieter);
+    (void)pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+enum err_code http_server_start(const struct http_server_options *options, struct http_server **ret, struct err *err)
+{
+    struct http_server *s = calloc(1, sizeof *s);
+    enum err_code rc = ERR_OK;
+
+    if (!s)
+        return err_set(err, ERR_NOMEM, "http server: no memory");
+    s->opt = *options;
+    (void)pthread_mutex_init(&s->lock, NULL);
+    (void)wait_cond_init(&s->quieter);
+    linger_init(&s->linger);
+    errno = 0;
+    if (!start_daemon(s)) {
+        rc = err_set(err, ERR_UNAVAILABLE, "http server: port %d cannot be listened on: %s", options->port,
+                     errno ? strerror(errno) : "unknown reason");
+        server_free(s);
+        return rc;
+    }
+    *ret = s;
+    return ERR_OK;
+}
+
+int http_server_port(const struct http_server *s)
+{
+    return MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_BIND_PORT)->port;
+}
+
+void http_server_drain(struct http_server *s)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    s->draining = true;
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+/* false: time is up, and somebody is still at work */
+static bool wait_until_quiet(struct http_server *s, int64_t wait_ms)
+{
+    struct timespec end = wait_deadline(wait_ms);
+    bool quiet, in_time = true;
+
+    (void)pthread_mutex_lock(&s->lock);
+    s->draining = s->stopping = true;
+    while ((s->busy > 0 || s->threads > 0) && in_time)
+        in_time = wait_until(&s->quieter, &s->lock, &end);
+    quiet = s->busy == 0 && s->threads == 0;
+    (void)pthread_mutex_unlock(&s->lock);
+    return quiet;
+}
+
+bool http_server_stop(struct http_server *s, int64_t wait_ms)
+{
+    MHD_socket listening;
+
+    if (!s)
+        return true;
+    listening = MHD_quiesce_daemon(s->daemon);
+    if (listening != MHD_INVALID_SOCKET)
+        (void)close(listening);
+    if (!wait_until_quiet(s, wait_ms))
+        return false; /* the daemon must not be stopped over suspended connections */
+    MHD_stop_daemon(s->daemon);
+    server_free(s);
+    return true;
+}
+
+/* ---- headers ---- */
+
+int http_server_values(const struct http_server_request *r, const char *name, struct span *ret, int max)
+{
+    int n = 0;
+
+    for (int i = 0; i < r->n_headers; i++) {
+        if (strcasecmp(r->headers[i].name, name) != 0)
+            continue;
+        if (n < max)
+            ret[n] = span_of(r->headers[i].value);
+        n++;
+    }
+    return n;
+}
+
+const char *http_server_value(const struct http_server_request *r, const char *name)
+{
+    struct span first;
+
+    return http_server_values(r, name, &first, 1) > 0 ? first.ptr : NULL;
+}

@@ -1,0 +1,103 @@
+/*
+ * http_server - libmicrohttpd behind a table of routes; the only file that includes it. No business here.
+ *
+ * One thread moves bytes. A route that is `quick` is answered on it, so probes get through whatever else runs; every
+ * other handler runs on a thread of its own, and may take as long as it likes. At most max_handlers of those; a
+ * request beyond is answered 429.
+ *
+ *   1. headers in       unknown path 404; other method 405 with Allow; 400 for malformed framing and for a body that
+ *                       a quick route does not take
+ *   2. on_headers       looks at the headers before a byte of the body is read; may answer and so refuse it
+ *   3. body             up to max_body_bytes. A longer one is not read (one without Content-Length: not kept, and cut
+ *                       off at HTTP_SERVER_MAX_DISCARD): on_request is asked with body_too_large
+ *   4. on_request       makes the answer
+ *
+ * A connection that is silent for idle_timeout_s is closed; a body that takes four times as long as well. What a
+ * client does to its connection meanwhile is no concern of a handler.
+ */
+#ifndef WORKER_HTTP_HTTP_SERVER_H
+#define WORKER_HTTP_HTTP_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernels/base/arena.h"
+#include "kernels/base/span.h"
+#include "worker/base/log.h"
+#include "worker/base/sys.h"
+
+enum {
+    HTTP_SERVER_MAX_HEADERS = 64, /* more: 431 */
+    HTTP_SERVER_REPLY_HEADERS = 4,
+    HTTP_SERVER_CONNECTION_BYTES = 64 << 10, /* request line and headers together: 431 beyond */
+    HTTP_SERVER_MAX_DISCARD = 32 << 20       /* Cloud Run's own limit of a request */
+};
+
+struct http_server_header {
+    const char *name, *value;
+};
+
+struct http_server_request {
+    const char *method, *path; /* path as sent, without the query */
+    struct http_server_header headers[HTTP_SERVER_MAX_HEADERS];
+    int n_headers;
+    struct span body; /* NUL-terminated beyond len */
+    bool body_too_large;
+    int64_t arrived_mono_ms;
+    struct log_context log; /* trace, span and sampled are filled */
+    struct arena *arena;    /* of this request; all of the above and the reply may live in it */
+};
+
+struct http_server_reply { /* zeroed but for status 500 when a handler gets it */
+    int status;
+    const char *content_type; /* NULL: none */
+    struct span body;
+    struct http_server_header headers[HTTP_SERVER_REPLY_HEADERS];
+    int n_headers;
+};
+
+struct http_server_route {
+    const char *method, *path;
+    bool quick; /* on_request must neither wait nor compute; there is no on_headers */
+    /* true: read the body; false: `reply` is the answer. NULL: always true. */
+    bool (*on_headers)(void *ctx, struct http_server_request *req, struct http_server_reply *reply);
+    void (*on_request)(void *ctx, struct http_server_request *req, struct http_server_reply *reply);
+    void *ctx;
+};
+
+struct http_server_options {
+    int port; /* 0: any free one */
+    bool loopback_only;
+    const struct http_server_route *routes; /* borrowed */
+    int n_routes;
+    size_t max_body_bytes;
+    size_t arena_bytes; /* address space of a request: its headers and body must fit as well */
+    int max_connections, max_handlers;
+    int idle_timeout_s;
+    const struct sys *sys;
+};
+
+struct http_server;
+
+/* ERR_UNAVAILABLE: the port cannot be had. */
+MUST_CHECK enum err_code http_server_start(const struct http_server_options *options, struct http_server **ret,
+                                           struct err *err);
+int http_server_port(const struct http_server *s);
+
+/* From now on every answer says Connection: close. Requests are still taken: handlers turn them away as they see fit.
+ */
+void http_server_drain(struct http_server *s);
+
+/*
+ * Takes no more connections, waits up to wait_ms until every handler has returned and its answer is out, and frees s.
+ * false: some handler still runs, and s stays: call again, or end the process. Takes NULL.
+ */
+bool http_server_stop(struct http_server *s, int64_t wait_ms);
+
+/* All values of a header, whatever the case of its name; returns how many there are, also when more than max. */
+int http_server_values(const struct http_server_request *r, const char *name, struct span *ret, int max);
+const char *http_server_value(const struct http_server_request *r, const char *name); /* the first; NULL: none */
+
+void http_server_reply_header(struct http_server_reply *r, const char *name, const char *value); /* asserts room */
+
+#endif

@@ -1,0 +1,55 @@
+#include "worker/http/pair.h"
+
+#include <pthread.h>
+
+struct side {
+    const struct pair_call *call;
+    const struct budget *callers;
+    struct budget budget; /* as the caller's, with a count of its own and one more reason to stop */
+    const _Atomic bool *is_pointless;
+    int retries;
+    struct err err;
+    enum err_code rc;
+};
+
+static bool must_stop(void *ctx)
+{
+    const struct side *s = ctx;
+
+    return budget_cancelled(s->callers) || *s->is_pointless;
+}
+
+static void *run(void *arg)
+{
+    struct side *s = arg;
+
+    s->budget = *s->callers;
+    s->budget.cancelled = must_stop;
+    s->budget.cancel_ctx = s;
+    s->budget.retries = &s->retries;
+    s->rc = s->call->fn(s->call->ctx, &s->budget, s->call->arena, &s->err);
+    return NULL;
+}
+
+enum err_code pair_run(const struct pair_call calls[2], const struct budget *budget, struct err *err)
+{
+    static const _Atomic bool never = false;
+    _Atomic bool first_failed = false;
+    struct side sides[] = { { .call = &calls[0], .callers = budget, .is_pointless = &never },
+                            { .call = &calls[1], .callers = budget, .is_pointless = &first_failed } };
+    pthread_t thread;
+    bool beside = !pthread_create(&thread, NULL, run, &sides[1]);
+
+    (void)run(&sides[0]);
+    first_failed = sides[0].rc != ERR_OK;
+    if (beside)
+        (void)pthread_join(thread, NULL);
+    else if (!first_failed)
+        (void)run(&sides[1]);
+    if (budget->retries)
+        *budget->retries += sides[0].retries + sides[1].retries;
+    for (int i = 0; i < 2; i++)
+        if (sides[i].rc)
+            return err_set(err, sides[i].rc, "%s", sides[i].err.msg);
+    return ERR_OK;
+}

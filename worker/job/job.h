@@ -1,0 +1,37 @@
+/*
+ * job - the data of a message -> struct job: whose session, and the names of everything that belongs to it.
+ *
+ *   {"userId": "...", "sessionId": "..."}      other members are ignored, a member that comes twice is refused
+ *
+ * Ids are 1 to JOB_ID_MAX of [A-Za-z0-9_-] and not of the reserved form __...__, so they need no escaping in a document
+ * path, an object name, a URL or a log line. Source: architecture document section 5, cloud contracts 1.9 and 4.1.
+ */
+#ifndef WORKER_JOB_JOB_H
+#define WORKER_JOB_JOB_H
+
+#include <stdbool.h>
+
+#include "kernels/base/span.h"
+
+enum {
+    JOB_DATA_MAX = 64 << 10,
+    JOB_DEPTH_MAX = 16,
+    JOB_ID_MAX = 128,
+    JOB_PATH_SIZE = 2 * JOB_ID_MAX + 48 /* "users/U/sessions/S/" and the longest file name, NUL included */
+};
+
+struct job {
+    char user_id[JOB_ID_MAX + 1], session_id[JOB_ID_MAX + 1];
+    char document[JOB_PATH_SIZE];  /* users/U/sessions/S, below .../documents/ */
+    char original[JOB_PATH_SIZE];  /* objects in the bucket: .../original.jpg */
+    char mask_auto[JOB_PATH_SIZE]; /* .../mask_auto.png */
+    char edited[JOB_PATH_SIZE];    /* .../edited.jpg */
+    char preview[JOB_PATH_SIZE];   /* .../preview.jpg */
+};
+
+/* ERR_INVALID, ERR_TOO_LARGE: poison; ERR_NOMEM. */
+MUST_CHECK enum err_code job_parse(struct span data, struct job *ret, struct err *err);
+
+bool job_id_is_valid(struct span id);
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * reporter - tells the session's progress from a thread of its own, so that the painting never waits for Firestore.
+ *
+ * Writes at most once a second, and only what has changed. When a write finds the document gone or the lease taken, the
+ * reporter notes it and stops: reporter_lost() then answers ERR_NOT_FOUND or ERR_CONFLICT, and the job has to stop.
+ */
+#ifndef WORKER_JOB_REPORTER_H
+#define WORKER_JOB_REPORTER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "worker/job/session.h"
+
+enum { REPORTER_INTERVAL_MS = 1000 };
+
+struct reporter {
+    struct session *session;
+    const struct budget *budget;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    const char *stage; /* a constant */
+    int percent;
+    double eta_seconds;
+    bool fresh, stop, running;
+    _Atomic int lost; /* enum err_code */
+};
+
+/* session and budget are borrowed until reporter_stop(). */
+MUST_CHECK enum err_code reporter_start(struct reporter *r, struct session *session, const struct budget *budget,
+                                        struct err *err);
+void reporter_tell(struct reporter *r, const char *stage, int percent, double eta_seconds);
+enum err_code reporter_lost(const struct reporter *r); /* ERR_OK: the session is still ours, as far as is known */
+enum err_code reporter_lose(struct reporter *r, enum err_code rc); /* another write found it lost; returns rc */
+void reporter_stop(struct reporter *r); /* waits for a write under way; takes a zeroed reporter */
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * handler - what the worker answers on each route. POST / and /inpaint: token, envelope, ids, turn in the queue,
+ * pipeline; the table of answers is that of cloud contracts 1.9.
+ */
+#ifndef WORKER_SERVE_HANDLER_H
+#define WORKER_SERVE_HANDLER_H
+
+#include "worker/http/http_server.h"
+#include "worker/serve/job_queue.h"
+#include "worker/serve/metrics.h"
+#include "worker/auth/oidc.h"
+#include "worker/job/pipeline.h"
+
+struct handler {
+    const struct oidc *oidc;
+    struct engine *engine;
+    struct job_queue *queue;
+    struct pipeline *pipeline;
+    struct metrics *metrics;
+    const struct sys *sys;
+    const char *subscription; /* NULL: any */
+    int64_t job_deadline_ms;
+    _Atomic bool draining;
+    _Atomic bool fault; /* a job found the device broken: the process must be replaced */
+};
+
+enum { HANDLER_ROUTES = 5 };
+void handler_routes(struct handler *h, struct http_server_route ret[HANDLER_ROUTES]);
+
+#endif

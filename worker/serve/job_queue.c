@@ -1,0 +1,124 @@
+#include "worker/serve/job_queue.h"
+
+#include <string.h>
+
+#include "worker/base/wait.h"
+
+enum err_code job_queue_init(struct job_queue *q, int depth, struct err *err)
+{
+    *q = (struct job_queue){ .depth = depth };
+    if (pthread_mutex_init(&q->lock, NULL) || wait_cond_init(&q->changed))
+        return err_set(err, ERR_NOMEM, "job queue: no lock");
+    return ERR_OK;
+}
+
+void job_queue_done(struct job_queue *q)
+{
+    (void)pthread_cond_destroy(&q->changed);
+    (void)pthread_mutex_destroy(&q->lock);
+}
+
+static void unlink_entry(struct job_queue *q, struct job_queue_entry *entry)
+{
+    struct job_queue_entry **p = &q->first;
+
+    while (*p && *p != entry)
+        p = &(*p)->next;
+    if (*p)
+        *p = entry->next;
+}
+
+/* Whether the newcomer may join at all; with the lock held. */
+static enum job_queue_verdict admit(struct job_queue *q, const struct job_queue_entry *entry,
+                                    struct job_queue_entry ***ret_tail)
+{
+    struct job_queue_entry **tail = &q->first;
+    int n = 0;
+
+    if (q->closed)
+        return JOB_QUEUE_CLOSED;
+    for (; *tail; tail = &(*tail)->next, n++) {
+        if (!strcmp((*tail)->message_id, entry->message_id))
+            return JOB_QUEUE_SAME_MESSAGE;
+        if (!strcmp((*tail)->session, entry->session))
+            return JOB_QUEUE_SAME_SESSION;
+    }
+    *ret_tail = tail;
+    return n > q->depth ? JOB_QUEUE_FULL : JOB_QUEUE_RUN;
+}
+
+enum job_queue_verdict job_queue_enter(struct job_queue *q, struct job_queue_entry *entry, int64_t max_wait_ms)
+{
+    struct timespec until = wait_deadline(max_wait_ms);
+    struct job_queue_entry **tail = NULL;
+    enum job_queue_verdict verdict;
+    bool in_time = true;
+
+    (void)pthread_mutex_lock(&q->lock);
+    verdict = admit(q, entry, &tail);
+    if (verdict != JOB_QUEUE_RUN)
+        goto out;
+    entry->next = NULL;
+    *tail = entry;
+    while (!q->closed && in_time && (!q->open || q->running || q->first != entry))
+        in_time = wait_until(&q->changed, &q->lock, &until);
+    if (!q->closed && q->open && !q->running && q->first == entry) {
+        q->running = true;
+        goto out;
+    }
+    verdict = q->closed ? JOB_QUEUE_CLOSED : JOB_QUEUE_TIMEOUT;
+    unlink_entry(q, entry);
+    (void)pthread_cond_broadcast(&q->changed);
+out:
+    (void)pthread_mutex_unlock(&q->lock);
+    return verdict;
+}
+
+void job_queue_leave(struct job_queue *q, struct job_queue_entry *entry)
+{
+    (void)pthread_mutex_lock(&q->lock);
+    unlink_entry(q, entry);
+    q->running = false;
+    (void)pthread_cond_broadcast(&q->changed);
+    (void)pthread_mutex_unlock(&q->lock);
+}
+
+static void set_flag(struct job_queue *q, bool *flag)
+{
+    (void)pthread_mutex_lock(&q->lock);
+    *flag = true;
+    (void)pthread_cond_broadcast(&q->changed);
+    (void)pthread_mutex_unlock(&q->lock);
+}
+
+void job_queue_open(struct job_queue *q)
+{
+    set_flag(q, &q->open);
+}
+
+void job_queue_close(struct job_queue *q)
+{
+    set_flag(q, &q->closed);
+}
+
+int job_queue_waiting(struct job_queue *q)
+{
+    int n = 0;
+
+    (void)pthread_mutex_lock(&q->lock);
+    for (const struct job_queue_entry *e = q->first; e; e = e->next)
+        n++;
+    n -= q->running;
+    (void)pthread_mutex_unlock(&q->lock);
+    return n;
+}
+
+bool job_queue_busy(struct job_queue *q)
+{
+    bool busy;
+
+    (void)pthread_mutex_lock(&q->lock);
+    busy = q->running;
+    (void)pthread_mutex_unlock(&q->lock);
+    return busy;
+}

@@ -1,0 +1,200 @@
+#include "worker/serve/metrics.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+static const int answer_codes[] = {
+#define X(code) code,
+    METRICS_ANSWER_MAP(X)
+#undef X
+};
+
+enum { OTHER = sizeof answer_codes / sizeof *answer_codes };
+
+_Static_assert(OTHER + 1 == METRICS_ANSWERS, "one series an answer, and one for the rest");
+
+/* Upper bounds in seconds: from the decoding of a small picture to the longest job Cloud Run allows. */
+static const double bounds[METRICS_BUCKETS] = { 0.01, 0.03, 0.1, 0.3, 1, 2, 5, 10, 20, 30, 60, 120, 300, 3600 };
+
+/* ---- counting ---- */
+
+void metrics_answer(struct metrics *m, int http_status)
+{
+    int i = 0;
+
+    while (i < OTHER && answer_codes[i] != http_status)
+        i++;
+    atomic_fetch_add(&m->answers[i], 1);
+}
+
+static void observe(struct metrics_histogram *h, double seconds)
+{
+    int i = 0;
+
+    if (!(seconds > 0)) /* a clock that stepped back, or NaN */
+        seconds = 0;
+    if (seconds > 1e9)
+        seconds = 1e9;
+    while (i < METRICS_BUCKETS && seconds > bounds[i])
+        i++;
+    atomic_fetch_add(&h->sum_us, (uint64_t)(seconds * 1e6));
+    atomic_fetch_add(&h->buckets[i], 1);
+}
+
+void metrics_job(struct metrics *m, enum metrics_outcome outcome, double seconds)
+{
+    atomic_fetch_add(&m->outcomes[outcome], 1);
+    observe(&m->job, seconds);
+}
+
+void metrics_error(struct metrics *m, enum job_error e)
+{
+    atomic_fetch_add(&m->errors[e], 1);
+}
+
+void metrics_stage_took(struct metrics *m, enum metrics_stage stage, double seconds)
+{
+    observe(&m->stages[stage], seconds);
+}
+
+void metrics_add(struct metrics *m, enum metrics_counter counter, uint64_t n)
+{
+    atomic_fetch_add(&m->counters[counter], n);
+}
+
+void metrics_set(struct metrics *m, enum metrics_gauge gauge, double value)
+{
+    atomic_store(&m->gauges[gauge], value);
+}
+
+/* ---- the page ---- */
+
+struct page {
+    char *text;
+    size_t len;
+};
+
+/* The tables are fixed, so a page that does not fit is our own mistake; it ends where it is full. */
+static void put(struct page *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void put(struct page *p, const char *fmt, ...)
+{
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(p->text + p->len, METRICS_PAGE_MAX - p->len, fmt, ap);
+    va_end(ap);
+    if (n > 0)
+        p->len += (size_t)n < METRICS_PAGE_MAX - p->len ? (size_t)n : METRICS_PAGE_MAX - p->len - 1;
+}
+
+static void put_head(struct page *p, const char *name, const char *type, const char *help)
+{
+    put(p, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void put_count(struct page *p, const char *name, const char *label, const char *value, uint64_t n)
+{
+    put(p, "%s{%s=\"%s\"} %" PRIu64 "\n", name, label, value, n);
+}
+
+/* `series` is what goes into the braces besides `le`: "" or "stage=\"decode\",". */
+static void put_histogram(struct page *p, const char *name, const char *series, struct metrics_histogram *h)
+{
+    uint64_t total = 0, sum_us = atomic_load(&h->sum_us);
+    int length = 0;
+
+    for (int i = 0; i <= METRICS_BUCKETS; i++) {
+        total += atomic_load(&h->buckets[i]);
+        if (i < METRICS_BUCKETS)
+            put(p, "%s_bucket{%sle=\"%g\"} %" PRIu64 "\n", name, series, bounds[i], total);
+        else
+            put(p, "%s_bucket{%sle=\"+Inf\"} %" PRIu64 "\n", name, series, total);
+    }
+    while (series[length] && series[length + 1])
+        length++; /* without the comma at its end */
+    put(p, length ? "%s_sum{%.*s} %.6f\n" : "%s_sum%.*s %.6f\n", name, length, series, (double)sum_us / 1e6);
+    put(p, length ? "%s_count{%.*s} %" PRIu64 "\n" : "%s_count%.*s %" PRIu64 "\n", name, length, series, total);
+}
+
+static void put_answers(struct page *p, struct metrics *m)
+{
+    char code[8];
+
+    put_head(p, "inpaint_pushes_total", "counter", "Answers to pushes by HTTP status.");
+    for (int i = 0; i < OTHER; i++) {
+        (void)snprintf(code, sizeof code, "%d", answer_codes[i]);
+        put_count(p, "inpaint_pushes_total", "code", code, atomic_load(&m->answers[i]));
+    }
+    put_count(p, "inpaint_pushes_total", "code", "other", atomic_load(&m->answers[OTHER]));
+}
+
+static void put_jobs(struct page *p, struct metrics *m)
+{
+    static const char *const outcomes[] = {
+#define X(name, text) text,
+        METRICS_OUTCOME_MAP(X)
+#undef X
+    };
+
+    put_head(p, "inpaint_jobs_total", "counter", "Claimed jobs by how they ended.");
+    for (int i = 0; i < METRICS_OUTCOMES; i++)
+        put_count(p, "inpaint_jobs_total", "outcome", outcomes[i], atomic_load(&m->outcomes[i]));
+    put_head(p, "inpaint_job_errors_total", "counter", "Jobs that did not complete by error code.");
+    for (int i = 0; i < JOB_ERROR_COUNT; i++)
+        put_count(p, "inpaint_job_errors_total", "code", job_error_info((enum job_error)i)->code,
+                  atomic_load(&m->errors[i]));
+    put_head(p, "inpaint_job_seconds", "histogram", "Claimed jobs from claim to end.");
+    put_histogram(p, "inpaint_job_seconds", "", &m->job);
+}
+
+static void put_stages(struct page *p, struct metrics *m)
+{
+    static const char *const series[] = {
+#define X(name, text) "stage=\"" text "\",",
+        METRICS_STAGE_MAP(X)
+#undef X
+    };
+
+    put_head(p, "inpaint_stage_seconds", "histogram", "Stages of jobs.");
+    for (int i = 0; i < METRICS_STAGES; i++)
+        put_histogram(p, "inpaint_stage_seconds", series[i], &m->stages[i]);
+}
+
+static void put_plain(struct page *p, struct metrics *m)
+{
+    static const struct {
+        const char *name, *help;
+    } counters[] = {
+#define X(id, name, help) { name, help },
+        METRICS_COUNTER_MAP(X)
+    }, gauges[] = {
+        METRICS_GAUGE_MAP(X)
+#undef X
+    };
+
+    for (int i = 0; i < METRICS_COUNTERS; i++) {
+        put_head(p, counters[i].name, "counter", counters[i].help);
+        put(p, "%s %" PRIu64 "\n", counters[i].name, (uint64_t)atomic_load(&m->counters[i]));
+    }
+    for (int i = 0; i < METRICS_GAUGES; i++) {
+        put_head(p, gauges[i].name, "gauge", gauges[i].help);
+        put(p, "%s %.15g\n", gauges[i].name, atomic_load(&m->gauges[i]));
+    }
+}
+
+enum err_code metrics_print(struct metrics *m, struct arena *a, struct span *ret, struct err *err)
+{
+    struct page p = { 0 };
+    enum err_code rc = arena_alloc(a, METRICS_PAGE_MAX, 1, &p.text, err);
+
+    if (rc)
+        return rc;
+    put_answers(&p, m);
+    put_jobs(&p, m);
+    put_stages(&p, m);
+    put_plain(&p, m);
+    *ret = (struct span){ p.text, p.len };
+    return ERR_OK;
+}

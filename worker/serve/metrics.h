@@ -1,0 +1,117 @@
+/*
+ * metrics - counters, gauges and histograms in the Prometheus text format 0.0.4, from fixed tables.
+ *
+ * Every series exists from the start and none is ever added, so nothing a sender does can make the page grow, and a
+ * rate is right from the first event on. Thread-safe: plain atomics; a page may be a few events apart between series,
+ * but a histogram is consistent in itself.
+ */
+#ifndef WORKER_SERVE_METRICS_H
+#define WORKER_SERVE_METRICS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "kernels/base/arena.h"
+#include "kernels/base/span.h"
+#include "worker/job/job_error.h"
+
+#define METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
+
+/* Answers to pushes; another code counts as "other". */
+#define METRICS_ANSWER_MAP(X) \
+    X(204)                    \
+    X(401)                    \
+    X(403)                    \
+    X(404)                    \
+    X(408)                    \
+    X(409)                    \
+    X(429)                    \
+    X(500)                    \
+    X(503)
+
+/* How a claimed job ended. */
+#define METRICS_OUTCOME_MAP(X)                                          \
+    X(COMPLETED, "completed")                                           \
+    X(FAILED, "failed")     /* for good, `failed` is in the document */ \
+    X(RELEASED, "released") /* given back: Pub/Sub sends it again */    \
+    X(VANISHED, "vanished") /* the session went away meanwhile */
+
+/* The stages of inpaint.stage, in order. */
+#define METRICS_STAGE_MAP(X) \
+    X(DOWNLOAD, "download")  \
+    X(DECODE, "decode")      \
+    X(ENCODE, "encode")      \
+    X(DENOISE, "denoise")    \
+    X(COMPOSE, "compose")    \
+    X(UPLOAD, "upload")
+
+#define METRICS_COUNTER_MAP(X)                                                                     \
+    X(POISON, "inpaint_poison_total", "Pushes acknowledged because no retry can help them.")       \
+    X(DUPLICATES, "inpaint_duplicates_total", "Pushes of work that was done or is under way.")     \
+    X(RETRIES, "inpaint_upstream_retries_total", "Calls to Firestore and Cloud Storage repeated.") \
+    X(LEASES_LOST, "inpaint_leases_lost_total", "Jobs stopped because another worker took over.")  \
+    X(MODULATION_REREADS, "inpaint_modulation_rereads_total",                                      \
+      "Jobs whose modulation no table of the prompt pack holds: a quarter of the weights was read again for each.")
+
+#define METRICS_GAUGE_MAP(X)                                                                \
+    X(QUEUE_DEPTH, "inpaint_queue_depth", "Pushes that wait for the model.")                \
+    X(JOB_RUNNING, "inpaint_job_running", "1 while a job runs.")                            \
+    X(MODEL_LOADED, "inpaint_model_loaded", "1 once the model is loaded and checked.")      \
+    X(MODEL_LOAD_SECONDS, "inpaint_model_load_seconds", "How long loading the model took.") \
+    X(START_TIME, "process_start_time_seconds", "Start of the process, seconds since 1970.")
+
+enum metrics_outcome {
+#define X(name, text) METRICS_##name,
+    METRICS_OUTCOME_MAP(X)
+#undef X
+        METRICS_OUTCOMES
+};
+
+enum metrics_stage {
+#define X(name, text) METRICS_##name,
+    METRICS_STAGE_MAP(X)
+#undef X
+        METRICS_STAGES
+};
+
+enum metrics_counter {
+#define X(name, text, help) METRICS_##name,
+    METRICS_COUNTER_MAP(X)
+#undef X
+        METRICS_COUNTERS
+};
+
+enum metrics_gauge {
+#define X(name, text, help) METRICS_##name,
+    METRICS_GAUGE_MAP(X)
+#undef X
+        METRICS_GAUGES
+};
+
+enum { METRICS_ANSWERS = 10, METRICS_BUCKETS = 14, METRICS_PAGE_MAX = 32 << 10 };
+
+struct metrics_histogram {
+    atomic_uint_fast64_t buckets[METRICS_BUCKETS + 1]; /* each for itself; the last is beyond all bounds */
+    atomic_uint_fast64_t sum_us;
+};
+
+struct metrics { /* zeroed is ready */
+    atomic_uint_fast64_t answers[METRICS_ANSWERS];
+    atomic_uint_fast64_t outcomes[METRICS_OUTCOMES];
+    atomic_uint_fast64_t errors[JOB_ERROR_COUNT];
+    atomic_uint_fast64_t counters[METRICS_COUNTERS];
+    _Atomic double gauges[METRICS_GAUGES];
+    struct metrics_histogram job, stages[METRICS_STAGES];
+};
+
+void metrics_answer(struct metrics *m, int http_status);
+void metrics_job(struct metrics *m, enum metrics_outcome outcome, double seconds);
+void metrics_error(struct metrics *m, enum job_error e);
+void metrics_stage_took(struct metrics *m, enum metrics_stage stage, double seconds);
+void metrics_add(struct metrics *m, enum metrics_counter counter, uint64_t n);
+void metrics_set(struct metrics *m, enum metrics_gauge gauge, double value);
+
+/* The page, in the arena. ERR_NOMEM. */
+MUST_CHECK enum err_code metrics_print(struct metrics *m, struct arena *a, struct span *ret, struct err *err);
+
+#endif
