@@ -38,4 +38,19 @@ MUST_CHECK enum err_code devarena_carve(struct devarena *parent, size_t bytes, s
 size_t devarena_mark(const struct devarena *a); /* fixed arenas only */
 void devarena_rewind(struct devarena *a, size_t mark);
 
+/* As a declaration: what is taken from `a` after this line goes back when the block is left, by whatever way. */
+#define DEVARENA_SCRATCH(a)                       \
+    __attribute__((cleanup(devarena_scratch_end), \
+                   unused)) struct devarena_scratch device_scratch_of_the_block = { (a), devarena_mark(a) }
+
+struct devarena_scratch {
+    struct devarena *arena;
+    size_t mark;
+};
+
+static inline void devarena_scratch_end(const struct devarena_scratch *s)
+{
+    devarena_rewind(s->arena, s->mark);
+}
+
 #endif

@@ -43,4 +43,19 @@ MUST_CHECK enum err_code arena_printf(struct arena *a, char **ret_text, struct e
 struct arena_mark arena_mark(const struct arena *a);
 void arena_rewind(struct arena *a, struct arena_mark mark); /* runs the hooks added since; gives pages back */
 
+/* As a declaration: what is taken from `a` after this line goes back when the block is left, by whatever way. */
+#define ARENA_SCRATCH(a)                                                                                   \
+    __attribute__((cleanup(arena_scratch_end), unused)) struct arena_scratch scratch_of_the_block = { (a), \
+                                                                                                      arena_mark(a) }
+
+struct arena_scratch {
+    struct arena *arena;
+    struct arena_mark mark;
+};
+
+static inline void arena_scratch_end(const struct arena_scratch *s)
+{
+    arena_rewind(s->arena, s->mark);
+}
+
 #endif

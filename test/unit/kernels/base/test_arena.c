@@ -63,3 +63,40 @@ TEST(arena__memory_is_zero_however_often_it_was_used)
     }
     arena_done(&a);
 }
+
+static void count(void *n)
+{
+    ++*(int *)n;
+}
+
+/* Fails after the block's allocations where it is told to. */
+static enum err_code use_scratch(struct arena *a, int *n_hooks, bool fail, struct err *err)
+{
+    ARENA_SCRATCH(a);
+    char *p = NULL;
+
+    TRY(arena_alloc(a, 1, 5000, &p, err));
+    TRY(arena_defer(a, count, n_hooks, err));
+    if (fail)
+        return err_set(err, ERR_INVALID, "as asked");
+    return arena_alloc(a, 1, 5000, &p, err);
+}
+
+TEST(arena__scratch_goes_back_by_every_way_out_of_the_block)
+{
+    struct arena a;
+    struct err err = { 0 };
+    char *kept = NULL;
+    int n_hooks = 0;
+
+    CHECK_OK(arena_init(&a, 1 << 20, &err), err);
+    CHECK_OK(arena_alloc(&a, 1, 100, &kept, &err), err);
+    for (int fail = 0; fail < 2; fail++) {
+        size_t used = a.used;
+
+        CHECK_INT(use_scratch(&a, &n_hooks, fail, &err), fail ? ERR_INVALID : ERR_OK);
+        CHECK_INT(a.used, used);
+        CHECK_INT(n_hooks, fail + 1);
+    }
+    arena_done(&a);
+}
