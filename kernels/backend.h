@@ -1,5 +1,5 @@
 /*
- * backend - the one table of operations. cpu/ is the reference and the fast CPU path, cuda/ the product, plan/
+ * backend - the one table of operations. cpu/ is the reference and the fast CPU path, cuda/ the product, measure.c
  * executes nothing and so measures memory. Models call op_*() of ops.h, which checks dtypes and shapes once and
  * then calls the table, so implementations may trust what they get.
  *
@@ -168,9 +168,9 @@ struct backend_refused {
 
 struct backend {
     const struct backend_ops *ops;
-    const char *name; /* "cpu", "plain", "cuda", "plan" */
+    const char *name; /* "cpu", "plain", "cuda", "measure" */
     enum dtype act;   /* DT_F32 or DT_BF16; see backend_precision() */
-    bool executes;    /* false: the plan backend, whose memory must not be read */
+    bool executes;    /* false: the measuring backend, whose memory must not be read */
     bool runs_behind; /* operations are queued and return before they have run */
     bool in_place;    /* matrices are used where they lie in the file's mapping, and take no memory of their own */
     char without_cuda[ERR_MESSAGE_MAX]; /* opened as AUTO, and this is why it is no CUDA; else empty */
@@ -220,15 +220,15 @@ const char *backend_precision(const struct backend *be);
 
 /* Every operation checks and succeeds, its memory is addresses that fault when touched: running a model on it measures
  * its arenas. An arena of PLENTY holds more than any model takes, and costs nothing. */
-#define BACKEND_PLAN_PLENTY ((size_t)1 << 42)
-MUST_CHECK enum err_code backend_plan_open(enum dtype act, struct backend **ret, struct err *err);
+#define BACKEND_MEASURE_PLENTY ((size_t)1 << 42)
+MUST_CHECK enum err_code backend_measure_open(enum dtype act, struct backend **ret, struct err *err);
 
-/* What was loaded into a plan backend, in bytes. */
-struct plan_weights {
+/* What was loaded into a measuring backend, in bytes. */
+struct measured_weights {
     int64_t matrices; /* as a device keeps them that is short of memory: at most two bytes a value */
     int64_t conv;     /* convolutions, in the type of matrix products */
 };
-struct plan_weights backend_plan_weights(const struct backend *plan);
+struct measured_weights backend_measured_weights(const struct backend *measure);
 
 /* One constructor a backend, ERR_UNAVAILABLE where the build lacks it. */
 MUST_CHECK enum err_code backend_cpu_open(bool fast, enum precision precision, struct backend **ret, struct err *err);

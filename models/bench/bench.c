@@ -12,11 +12,11 @@
 struct flux_rig {
     struct bench_rig rig;
     struct flux flux;
-    struct flux_job job;
+    struct flux_prepared job;
     struct tensor cond, prompt_embeds, pooled, latents, velocity;
     struct flux_stream stream;
     struct flux_inputs in;
-    size_t before_job; /* of job_mem: the inputs, which a job finds there */
+    size_t before_job; /* of request_mem: the inputs, which a job finds there */
     double load_seconds;
 };
 
@@ -62,9 +62,9 @@ static enum err_code prepare(struct flux_rig *r, struct err *err)
 {
     enum err_code rc;
 
-    devarena_rewind(&r->rig.job_mem, r->before_job);
-    rc = flux_prepare(&r->flux, &r->in, &r->rig.job_mem, &r->rig.step_mem, &r->rig.scratch, &r->job, err);
-    return rc ? rc : flux_stream_alloc(&r->flux, &r->job, &r->rig.job_mem, &r->stream, err);
+    devarena_rewind(&r->rig.request_mem, r->before_job);
+    rc = flux_prepare(&r->flux, &r->in, &r->rig.request_mem, &r->rig.step_mem, &r->rig.scratch, &r->job, err);
+    return rc ? rc : flux_stream_alloc(&r->flux, &r->job, &r->rig.request_mem, &r->stream, err);
 }
 
 /* Ready to run a step or a block of a job of so many steps. */
@@ -94,14 +94,14 @@ static enum err_code open_flux(struct flux_rig *r, const struct bench_options *o
         rc = flux_measure(&r->flux, in.grid_rows, in.grid_cols, o->n_txt, n_steps, &r->rig.scratch, &job_bytes,
                           &step_bytes, err);
     if (!rc)
-        rc = devarena_init(&r->rig.job_mem, o->be, job_bytes + more + (1 << 20), 0, err);
+        rc = devarena_init(&r->rig.request_mem, o->be, job_bytes + more + (1 << 20), 0, err);
     if (!rc)
         rc = devarena_init(&r->rig.step_mem, o->be, step_bytes, 0, err);
     if (!rc)
         rc = make_flux_inputs(r, err);
     if (rc)
         return rc;
-    r->before_job = devarena_mark(&r->rig.job_mem);
+    r->before_job = devarena_mark(&r->rig.request_mem);
     return prepare(r, err);
 }
 
@@ -296,7 +296,7 @@ static void count_bytes(const struct flux_rig *r, struct bench_step *b)
     for (int i = 0; i < r->rig.file.n_entries; i++)
         b->weight_bytes += r->rig.file.entries[i].bytes;
     b->device_bytes = (size_t)backend_memory(r->rig.o->be).used;
-    b->job_bytes = r->rig.job_mem.peak;
+    b->job_bytes = r->rig.request_mem.peak;
     b->step_bytes = r->rig.step_mem.peak;
 }
 
@@ -363,7 +363,7 @@ static enum err_code open_vae(struct vae_rig *r, const struct bench_options *o, 
     if (!rc)
         rc = devarena_init(&r->rig.step_mem, o->be, *ret_step_bytes, 0, err);
     if (!rc)
-        rc = devarena_init(&r->rig.job_mem, o->be, job_bytes, 0, err);
+        rc = devarena_init(&r->rig.request_mem, o->be, job_bytes, 0, err);
     if (!rc)
         rc = bench_rig_input(&r->rig, &r->rgb, 3, (int64_t[]){ height, width, 3 }, err);
     if (!rc)

@@ -13,7 +13,7 @@
 #include "models/image/png.h"
 #include "models/image/resize.h"
 #include "models/flux/latents.h"
-#include "models/image/picture_job.h"
+#include "models/image/picture.h"
 #include "models/vae/pixels.h"
 #include "models/fill/torch_rng.h"
 
@@ -194,7 +194,7 @@ static enum err_code run_parts(struct rig *r, struct err *err)
     const struct jpeg_options as_preview = { .quality = PREVIEW_QUALITY, .chroma = JPEG_CHROMA_HALF };
     struct image stored, photo, mask, small;
     struct image_notes notes;
-    struct picture_plan plan;
+    struct picture_geometry geometry;
     struct span file;
     double begin = bench_clock(), shrink;
 
@@ -207,10 +207,10 @@ static enum err_code run_parts(struct rig *r, struct err *err)
     TRY(mask_from_image(r->a, &stored, &mask, err));
     (void)mask_extent(&mask);
     begin = lap(r, READ_THRESHOLD, begin);
-    plan = picture_plan(photo.width, photo.height);
-    TRY(image_resize(r->a, &photo, plan.width, plan.height, &small, err));
+    geometry = picture_geometry(photo.width, photo.height);
+    TRY(image_resize(r->a, &photo, geometry.width, geometry.height, &small, err));
     begin = lap(r, PREPARE_PHOTO, begin);
-    TRY(mask_cover(r->a, &mask, plan.width, plan.height, &small, err));
+    TRY(mask_cover(r->a, &mask, geometry.width, geometry.height, &small, err));
     begin = lap(r, PREPARE_MASK, begin);
     TRY(jpeg_write(r->a, &photo, &as_edited, &file, err));
     begin = lap(r, ENCODE_EDITED, begin);
@@ -226,7 +226,7 @@ static enum err_code run_job(struct rig *r, struct err *err)
 {
     struct bench_picture *b = r->b;
     struct picture_input in;
-    struct picture_plan plan;
+    struct picture_geometry geometry;
     struct picture_paint_input model;
     struct picture_files files;
     struct image paint;
@@ -237,12 +237,12 @@ static enum err_code run_job(struct rig *r, struct err *err)
     begin = lap(r, CHECK_IN, begin);
     TRY(picture_input(r->a, r->original, r->mask, &in, err));
     begin = lap(r, READ, begin);
-    plan = picture_plan(in.photo.width, in.photo.height);
-    TRY(picture_paint_input(r->a, &in, &plan, &model, err));
+    geometry = picture_geometry(in.photo.width, in.photo.height);
+    TRY(picture_paint_input(r->a, &in, &geometry, &model, err));
     begin = lap(r, PREPARE, begin);
     TRY(model_on_host(r, &model, &paint, err));
     begin = lap(r, MODEL, begin);
-    TRY(picture_compose(r->a, &in, &plan, &paint, err));
+    TRY(picture_compose(r->a, &in, &geometry, &paint, err));
     begin = lap(r, COMPOSE, begin);
     TRY(picture_encode(r->a, &in, &files, err));
     begin = lap(r, ENCODE, begin);
@@ -253,8 +253,8 @@ static enum err_code run_job(struct rig *r, struct err *err)
         b->whole = whole;
     b->edited_bytes = files.edited.len;
     b->preview_bytes = files.preview.len;
-    b->paint_width = plan.width;
-    b->paint_height = plan.height;
+    b->paint_width = geometry.width;
+    b->paint_height = geometry.height;
     return ERR_OK;
 }
 

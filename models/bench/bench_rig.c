@@ -24,7 +24,7 @@ enum err_code bench_rig_open(struct bench_rig *r, const struct bench_options *o,
 void bench_rig_close(struct bench_rig *r)
 {
     devarena_done(&r->step_mem);
-    devarena_done(&r->job_mem);
+    devarena_done(&r->request_mem);
     devarena_done(&r->weights);
     arena_done(&r->scratch);
     arena_done(&r->arena);
@@ -40,7 +40,7 @@ enum err_code bench_rig_input(struct bench_rig *r, struct tensor *t, int n_dims,
 
     for (int i = 0; i < n_dims; i++)
         count *= dims[i];
-    rc = devarena_alloc(&r->job_mem, (size_t)count * sizeof(float), &data, err);
+    rc = devarena_alloc(&r->request_mem, (size_t)count * sizeof(float), &data, err);
     if (!rc)
         rc = arena_alloc(&r->arena, (size_t)count, sizeof *values, &values, err);
     for (int64_t i = 0; i < count && !rc; i++)

@@ -13,7 +13,7 @@
 struct bench_rig {
     const struct bench_options *o;
     struct arena arena, scratch;
-    struct devarena weights, job_mem, step_mem; /* the last two are the benchmark's to open */
+    struct devarena weights, request_mem, step_mem; /* the last two are the benchmark's to open */
     struct random_model made_up;
     struct tensor_file file;
     struct weight_set set;
@@ -25,7 +25,7 @@ MUST_CHECK enum err_code bench_rig_open(struct bench_rig *r, const struct bench_
                                         struct err *err);
 void bench_rig_close(struct bench_rig *r); /* half-opened, too */
 
-/* F32, from job_mem, with some values in it. */
+/* F32, from request_mem, with some values in it. */
 MUST_CHECK enum err_code bench_rig_input(struct bench_rig *r, struct tensor *t, int n_dims, const int64_t *dims,
                                          struct err *err);
 

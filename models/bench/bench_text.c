@@ -63,10 +63,10 @@ static enum err_code take_memory(struct text_rig *r, struct err *err)
     if (!rc)
         rc = devarena_init(&rig->step_mem, rig->o->be, step_bytes, 0, err);
     if (!rc)
-        rc = devarena_init(&rig->job_mem, rig->o->be, out_bytes, 0, err);
+        rc = devarena_init(&rig->request_mem, rig->o->be, out_bytes, 0, err);
     if (!rc)
-        rc = devarena_2d(&rig->job_mem, DT_F32, rig->o->n_txt, T5_WIDTH, &r->prompt_embeds, err);
-    return rc ? rc : devarena_1d(&rig->job_mem, DT_F32, CLIP_WIDTH, &r->pooled, err);
+        rc = devarena_2d(&rig->request_mem, DT_F32, rig->o->n_txt, T5_WIDTH, &r->prompt_embeds, err);
+    return rc ? rc : devarena_1d(&rig->request_mem, DT_F32, CLIP_WIDTH, &r->pooled, err);
 }
 
 static enum err_code run_t5(void *ctx, struct err *err)

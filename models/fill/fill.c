@@ -328,13 +328,13 @@ static int step_mark(int i)
 }
 
 /* Step `i` of those that are run: latents += (sigma_{i+1} - sigma_i) * velocity. */
-static enum err_code start_step(struct job *j, const struct flux_job *flux_job, int i, struct tensor *velocity,
-                                struct devarena *step_mem)
+static enum err_code start_step(struct job *j, const struct flux_prepared *flux_prepared, int i,
+                                struct tensor *velocity, struct devarena *step_mem)
 {
     const float *sigma = &j->sigmas[j->start + i];
 
     TRY(check_cancelled(j));
-    TRY(flux_step(&j->m->flux, flux_job, i, &j->latents_on_backend, velocity, NULL, step_mem, j->err));
+    TRY(flux_step(&j->m->flux, flux_prepared, i, &j->latents_on_backend, velocity, NULL, step_mem, j->err));
     TRY(op_axpy(j->m->be, &j->latents_on_backend, sigma[1] - sigma[0], velocity, j->err));
     return set_mark(j, step_mark(i));
 }
@@ -367,17 +367,17 @@ static enum err_code end_step(struct job *j, int i)
  * A device that runs behind is one step ahead of what is told: it never waits for the host, and a step that is one too
  * many when the job is cancelled is all that is lost. NaN stays NaN, so its latents are looked at once, at the end.
  */
-static enum err_code run_steps(struct job *j, const struct flux_job *flux_job, struct tensor *velocity,
+static enum err_code run_steps(struct job *j, const struct flux_prepared *flux_prepared, struct tensor *velocity,
                                struct devarena *step_mem)
 {
-    int n = flux_job->n_steps, ahead = j->m->be->runs_behind && !j->r->dump ? 1 : 0;
+    int n = flux_prepared->n_steps, ahead = j->m->be->runs_behind && !j->r->dump ? 1 : 0;
 
     progress(j, FILL_PHASE_DENOISE, 0, n);
     for (int i = 0; i < n + ahead; i++) {
         int ended = i - ahead;
 
         if (i < n)
-            TRY(start_step(j, flux_job, i, velocity, step_mem));
+            TRY(start_step(j, flux_prepared, i, velocity, step_mem));
         if (ended < 0)
             continue;
         TRY(end_step(j, ended));
@@ -404,7 +404,7 @@ static enum err_code take_known_table(struct job *j, struct flux_inputs *in, str
 
 static enum err_code denoise(struct job *j)
 {
-    struct devarena *mem = &j->m->mem, job_mem, step_mem;
+    struct devarena *mem = &j->m->mem, request_mem, step_mem;
     int n_steps = j->r->steps - j->start;
     struct flux_inputs in = {
         .grid_rows = (int)(j->h / 2),
@@ -416,20 +416,20 @@ static enum err_code denoise(struct job *j)
         .sigmas = j->sigmas + j->start,
         .guidance = (float)j->r->guidance,
     };
-    struct flux_job flux_job;
+    struct flux_prepared flux_prepared;
     struct tensor velocity, table;
 
     TRY(check_cancelled(j));
     TRY(devarena_2d(mem, DT_F32, j->n_img, LATENT_TOKEN, &j->latents_on_backend, j->err));
     TRY(devarena_2d(mem, DT_F32, j->n_img, LATENT_TOKEN, &velocity, j->err));
-    TRY(devarena_carve(mem, j->m->flux_job_bytes, &job_mem, j->err));
+    TRY(devarena_carve(mem, j->m->flux_job_bytes, &request_mem, j->err));
     TRY(devarena_carve(mem, j->m->flux_step_bytes, &step_mem, j->err));
     TRY(op_upload(j->m->be, &j->latents_on_backend, j->latents, j->err));
-    TRY(take_known_table(j, &in, &table, &job_mem));
+    TRY(take_known_table(j, &in, &table, &request_mem));
     j->timings.rereads_modulation = j->m->flux.modulation_in_file && !in.modulation;
-    TRY(flux_prepare(&j->m->flux, &in, &job_mem, &step_mem, j->a, &flux_job, j->err));
+    TRY(flux_prepare(&j->m->flux, &in, &request_mem, &step_mem, j->a, &flux_prepared, j->err));
     TRY(set_mark(j, MARK_PREPARED));
-    return run_steps(j, &flux_job, &velocity, &step_mem);
+    return run_steps(j, &flux_prepared, &velocity, &step_mem);
 }
 
 /* --- 4. pixels --- */

@@ -62,8 +62,8 @@ MUST_CHECK enum err_code fill_model_open(const char *dir, const struct fill_opti
                                          struct fill_model **ret, struct err *err);
 /* What it takes of `be`: chooses as above, then opens and rehearses everything without computing. With NULL for a
  * backend of f32 whose memory is unknown. */
-MUST_CHECK enum err_code fill_memory_plan(const char *dir, const struct fill_options *options, struct backend *be,
-                                          struct fill_memory *ret, struct err *err);
+MUST_CHECK enum err_code fill_memory_estimate(const char *dir, const struct fill_options *options, struct backend *be,
+                                              struct fill_memory *ret, struct err *err);
 void fill_model_close(struct fill_model *m); /* takes NULL */
 
 const char *fill_model_transformer(const struct fill_model *m); /* path of its file */

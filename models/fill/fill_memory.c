@@ -11,21 +11,21 @@ static enum err_code measure(const char *dir, const struct fill_options *options
                              struct fill_memory *ret, struct err *err)
 {
     struct fill_options o = *options;
-    struct backend *plan = NULL;
+    struct backend *measuring = NULL;
     struct fill_model *m = NULL;
-    enum err_code rc = backend_plan_open(act, &plan, err);
+    enum err_code rc = backend_measure_open(act, &measuring, err);
 
     o.loading = NULL;
     if (!rc)
-        rc = fill_model_open(dir, &o, plan, &m, err);
+        rc = fill_model_open(dir, &o, measuring, &m, err);
     if (!rc) {
-        struct plan_weights w = backend_plan_weights(plan);
+        struct measured_weights w = backend_measured_weights(measuring);
 
         ret->weights = w.matrices + w.conv + (int64_t)m->weights.total;
         ret->job = (int64_t)m->mem.total;
     }
     fill_model_close(m);
-    backend_close(plan);
+    backend_close(measuring);
     return rc;
 }
 
@@ -134,8 +134,8 @@ enum err_code fill_memory_choose(struct model_folder *folder, struct fill_option
     return choose_for_device(&d, folder, options, a, err);
 }
 
-enum err_code fill_memory_plan(const char *dir, const struct fill_options *options, struct backend *be,
-                               struct fill_memory *ret, struct err *err)
+enum err_code fill_memory_estimate(const char *dir, const struct fill_options *options, struct backend *be,
+                                   struct fill_memory *ret, struct err *err)
 {
     struct model_folder folder = { .dir = dir, .transformer = options->transformer };
     struct fill_memory memory = { .available = -1 };

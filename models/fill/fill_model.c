@@ -223,48 +223,49 @@ static enum err_code load(struct fill_model *m, const char *dir, struct err *err
 static const char long_prompt[] = "a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a "
                                   "a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a";
 
-/* Runs the largest request on the plan backend: the very code that will run, and nothing else, says what it takes. */
-static enum err_code rehearse(const struct fill_model *m, struct backend *plan_be, size_t *ret, struct err *err)
+/* Runs the largest request on the measuring backend: the very code that will run, and nothing else, says what it takes.
+ */
+static enum err_code rehearse(const struct fill_model *m, struct backend *measuring, size_t *ret, struct err *err)
 {
-    struct fill_model plan = *m;
+    struct fill_model measure = *m;
     struct image picture, mask, painted;
     struct fill_request r = { FILL_REQUEST_DEFAULTS, .picture = &picture, .mask = &mask, .prompt = long_prompt };
     enum err_code rc;
 
-    plan.be = plan.flux.be = plan.vae.be = plan.text.t5.be = plan.text.clip.be = plan_be;
-    plan.mem = (struct devarena){ 0 };
+    measure.be = measure.flux.be = measure.vae.be = measure.text.t5.be = measure.text.clip.be = measuring;
+    measure.mem = (struct devarena){ 0 };
     if (!m->has_encoders)
         r.prompt = m->longest_prompt->prompt;
     r.width = m->limits.max_width;
     r.height = m->limits.max_height;
     r.steps = m->limits.max_steps;
     r.t5_len = m->limits.max_t5_len;
-    rc = image_new(&plan.scratch, r.width, r.height, 3, &picture, err);
+    rc = image_new(&measure.scratch, r.width, r.height, 3, &picture, err);
     if (!rc)
-        rc = image_new(&plan.scratch, r.width, r.height, 1, &mask, err);
+        rc = image_new(&measure.scratch, r.width, r.height, 1, &mask, err);
     if (!rc)
-        rc = devarena_init(&plan.mem, plan_be, BACKEND_PLAN_PLENTY, 0, err);
+        rc = devarena_init(&measure.mem, measuring, BACKEND_MEASURE_PLENTY, 0, err);
     if (!rc)
-        rc = fill_run(&plan, &r, &plan.scratch, &painted, err);
-    *ret = plan.mem.peak;
-    devarena_done(&plan.mem);
+        rc = fill_run(&measure, &r, &measure.scratch, &painted, err);
+    *ret = measure.mem.peak;
+    devarena_done(&measure.mem);
     return rc;
 }
 
 static enum err_code take_memory(struct fill_model *m, struct err *err)
 {
     struct arena_mark mark = arena_mark(&m->scratch);
-    struct backend *plan_be = NULL;
+    struct backend *measuring = NULL;
     size_t bytes = 0;
     enum err_code rc = flux_measure(&m->flux, m->limits.max_height / TOKEN_SIDE, m->limits.max_width / TOKEN_SIDE,
                                     m->limits.max_t5_len, m->limits.max_steps, &m->scratch, &m->flux_job_bytes,
                                     &m->flux_step_bytes, err);
 
     if (!rc)
-        rc = backend_plan_open(m->be->act, &plan_be, err);
+        rc = backend_measure_open(m->be->act, &measuring, err);
     if (!rc)
-        rc = rehearse(m, plan_be, &bytes, err);
-    backend_close(plan_be);
+        rc = rehearse(m, measuring, &bytes, err);
+    backend_close(measuring);
     arena_rewind(&m->scratch, mark);
     return rc ? rc : devarena_init(&m->mem, m->be, bytes, 0, err);
 }

@@ -122,21 +122,21 @@ static enum err_code rehearse(const struct text_encoder *e, const struct text_id
 
 enum err_code text_measure(const struct text_encoder *e, int t5_len, size_t *ret_step_bytes, struct err *err)
 {
-    struct text_encoder plan = *e;
+    struct text_encoder measure = *e;
     struct text_ids ids = { .n_t5 = t5_len };
     struct devarena out_mem = { 0 }, step_mem = { 0 };
     struct backend *be = NULL;
-    enum err_code rc = backend_plan_open(e->t5.be->act, &be, err);
+    enum err_code rc = backend_measure_open(e->t5.be->act, &be, err);
 
     if (!rc)
-        rc = devarena_init(&out_mem, be, BACKEND_PLAN_PLENTY, 0, err);
+        rc = devarena_init(&out_mem, be, BACKEND_MEASURE_PLENTY, 0, err);
     if (!rc)
-        rc = devarena_init(&step_mem, be, BACKEND_PLAN_PLENTY, 0, err);
+        rc = devarena_init(&step_mem, be, BACKEND_MEASURE_PLENTY, 0, err);
     if (rc)
         goto out;
-    plan.t5.be = plan.clip.be = be;
+    measure.t5.be = measure.clip.be = be;
     ids.clip[CLIP_MAX_IDS - 1] = (int32_t)e->clip.vocab - 1; /* the longest text */
-    rc = rehearse(&plan, &ids, &out_mem, &step_mem, err);
+    rc = rehearse(&measure, &ids, &out_mem, &step_mem, err);
     if (!rc)
         *ret_step_bytes = step_mem.peak;
 out:

@@ -41,7 +41,7 @@ MUST_CHECK enum err_code text_encode(const struct text_encoder *e, const struct 
                                      struct tensor *prompt_embeds, struct tensor *pooled, struct devarena *step_mem,
                                      struct err *err);
 
-/* Bytes that text_encode takes from step_mem: measured by running it on the plan backend. */
+/* Bytes that text_encode takes from step_mem: measured by running it on the measuring backend. */
 MUST_CHECK enum err_code text_measure(const struct text_encoder *e, int t5_len, size_t *ret_step_bytes,
                                       struct err *err);
 

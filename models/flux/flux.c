@@ -67,7 +67,7 @@ int64_t flux_modulation_cols(const struct flux_config *c)
 }
 
 /* The three vectors from column `col` on, of one step. */
-static struct flux_mod mod_at(const struct flux *f, const struct flux_job *job, int step, int64_t col)
+static struct flux_mod mod_at(const struct flux *f, const struct flux_prepared *job, int step, int64_t col)
 {
     float *at = (float *)job->modulation.data + step * job->modulation.row_stride + col;
     int64_t hidden = f->config.hidden;
@@ -76,14 +76,14 @@ static struct flux_mod mod_at(const struct flux *f, const struct flux_job *job, 
                               tensor_1d(DT_F32, hidden, at + 2 * hidden) };
 }
 
-struct flux_mods flux_first_mods(const struct flux *f, const struct flux_job *job, int step, int block)
+struct flux_mods flux_first_mods(const struct flux *f, const struct flux_prepared *job, int step, int block)
 {
     int64_t img = block_col(&f->config, block), txt = block < f->config.n_double ? img + 6 * f->config.hidden : img;
 
     return (struct flux_mods){ mod_at(f, job, step, txt), mod_at(f, job, step, img) };
 }
 
-struct flux_mods flux_second_mods(const struct flux *f, const struct flux_job *job, int step, int block)
+struct flux_mods flux_second_mods(const struct flux *f, const struct flux_prepared *job, int step, int block)
 {
     int64_t img = block_col(&f->config, block) + 3 * f->config.hidden;
 
@@ -280,9 +280,9 @@ enum err_code flux_modulate(const struct flux *f, const struct flux_inputs *in, 
     return rc;
 }
 
-static enum err_code prepare_modulation(const struct flux *f, const struct flux_inputs *in, struct devarena *job_mem,
-                                        struct devarena *step_mem, struct arena *host, struct tensor *ret,
-                                        struct err *err)
+static enum err_code prepare_modulation(const struct flux *f, const struct flux_inputs *in,
+                                        struct devarena *request_mem, struct devarena *step_mem, struct arena *host,
+                                        struct tensor *ret, struct err *err)
 {
     enum err_code rc;
 
@@ -290,18 +290,18 @@ static enum err_code prepare_modulation(const struct flux *f, const struct flux_
         *ret = *in->modulation;
         return ERR_OK;
     }
-    rc = devarena_2d(job_mem, DT_F32, in->n_steps, flux_modulation_cols(&f->config), ret, err);
+    rc = devarena_2d(request_mem, DT_F32, in->n_steps, flux_modulation_cols(&f->config), ret, err);
     return rc ? rc : flux_modulate(f, in, ret, step_mem, host, err);
 }
 
-static enum err_code prepare_rope(const struct flux *f, const struct flux_inputs *in, struct devarena *job_mem,
-                                  struct arena *host, struct flux_job *job, struct err *err)
+static enum err_code prepare_rope(const struct flux *f, const struct flux_inputs *in, struct devarena *request_mem,
+                                  struct arena *host, struct flux_prepared *job, struct err *err)
 {
     struct arena_mark mark = arena_mark(host);
     int64_t n = job->n_txt + job->n_img;
     int axes[FLUX_ROPE_AXES];
     float *table;
-    enum err_code rc = devarena_2d(job_mem, DT_F32, n, f->config.head_dim, &job->rope, err);
+    enum err_code rc = devarena_2d(request_mem, DT_F32, n, f->config.head_dim, &job->rope, err);
 
     if (rc || !f->be->executes)
         return rc;
@@ -319,11 +319,11 @@ static enum err_code prepare_rope(const struct flux *f, const struct flux_inputs
 }
 
 /* Input tokens with their constant columns filled in. */
-static enum err_code prepare_tokens(const struct flux *f, const struct flux_inputs *in, struct devarena *job_mem,
-                                    struct flux_job *job, struct err *err)
+static enum err_code prepare_tokens(const struct flux *f, const struct flux_inputs *in, struct devarena *request_mem,
+                                    struct flux_prepared *job, struct err *err)
 {
     const struct flux_config *c = &f->config;
-    enum err_code rc = devarena_2d(job_mem, f->be->act, job->n_img, c->in_channels, &job->tokens, err);
+    enum err_code rc = devarena_2d(request_mem, f->be->act, job->n_img, c->in_channels, &job->tokens, err);
     struct tensor cols;
 
     if (rc || !in->cond)
@@ -332,12 +332,12 @@ static enum err_code prepare_tokens(const struct flux *f, const struct flux_inpu
     return op_copy(f->be, &cols, in->cond, err);
 }
 
-static enum err_code prepare_txt(const struct flux *f, const struct flux_inputs *in, struct devarena *job_mem,
-                                 struct devarena *step_mem, struct flux_job *job, struct err *err)
+static enum err_code prepare_txt(const struct flux *f, const struct flux_inputs *in, struct devarena *request_mem,
+                                 struct devarena *step_mem, struct flux_prepared *job, struct err *err)
 {
     size_t mark = devarena_mark(step_mem);
     struct tensor x;
-    enum err_code rc = devarena_2d(job_mem, DT_F32, job->n_txt, f->config.hidden, &job->txt, err);
+    enum err_code rc = devarena_2d(request_mem, DT_F32, job->n_txt, f->config.hidden, &job->txt, err);
 
     if (!rc)
         rc = as_act(f, in->prompt_embeds, step_mem, &x, err);
@@ -347,23 +347,23 @@ static enum err_code prepare_txt(const struct flux *f, const struct flux_inputs 
     return rc;
 }
 
-enum err_code flux_prepare(const struct flux *f, const struct flux_inputs *in, struct devarena *job_mem,
-                           struct devarena *step_mem, struct arena *host, struct flux_job *ret, struct err *err)
+enum err_code flux_prepare(const struct flux *f, const struct flux_inputs *in, struct devarena *request_mem,
+                           struct devarena *step_mem, struct arena *host, struct flux_prepared *ret, struct err *err)
 {
-    struct flux_job job = { .n_steps = in->n_steps };
+    struct flux_prepared job = { .n_steps = in->n_steps };
     enum err_code rc = check_inputs(f, in, err);
 
     if (rc)
         return rc;
     job.n_txt = tensor_rows(in->prompt_embeds);
     job.n_img = (int64_t)in->grid_rows * in->grid_cols;
-    rc = prepare_modulation(f, in, job_mem, step_mem, host, &job.modulation, err);
+    rc = prepare_modulation(f, in, request_mem, step_mem, host, &job.modulation, err);
     if (!rc)
-        rc = prepare_rope(f, in, job_mem, host, &job, err);
+        rc = prepare_rope(f, in, request_mem, host, &job, err);
     if (!rc)
-        rc = prepare_tokens(f, in, job_mem, &job, err);
+        rc = prepare_tokens(f, in, request_mem, &job, err);
     if (!rc)
-        rc = prepare_txt(f, in, job_mem, step_mem, &job, err);
+        rc = prepare_txt(f, in, request_mem, step_mem, &job, err);
     if (!rc)
         *ret = job;
     return rc;
@@ -371,7 +371,7 @@ enum err_code flux_prepare(const struct flux *f, const struct flux_inputs *in, s
 
 /* --- one step --- */
 
-enum err_code flux_stream_alloc(const struct flux *f, const struct flux_job *job, struct devarena *mem,
+enum err_code flux_stream_alloc(const struct flux *f, const struct flux_prepared *job, struct devarena *mem,
                                 struct flux_stream *ret, struct err *err)
 {
     enum err_code rc = devarena_2d(mem, DT_F32, job->n_txt + job->n_img, f->config.hidden, &ret->all, err);
@@ -417,7 +417,7 @@ void flux_prefetch_block(const struct flux *f, int block)
     f->be->ops->weight_prefetch(f->be, list, n);
 }
 
-enum err_code flux_enter_block(const struct flux *f, const struct flux_job *job, int step, int block,
+enum err_code flux_enter_block(const struct flux *f, const struct flux_prepared *job, int step, int block,
                                struct flux_stream *s, struct err *err)
 {
     struct flux_mods m = flux_first_mods(f, job, step, block);
@@ -427,14 +427,14 @@ enum err_code flux_enter_block(const struct flux *f, const struct flux_job *job,
     return rc ? rc : op_modulate(f->be, &img, &s->img, &m.img.shift, &m.img.scale, FLUX_NORM_EPS, err);
 }
 
-enum err_code flux_run_block(const struct flux *f, const struct flux_job *job, int step, int block,
+enum err_code flux_run_block(const struct flux *f, const struct flux_prepared *job, int step, int block,
                              struct flux_stream *s, struct devarena *step_mem, struct err *err)
 {
     return block < f->config.n_double ? flux_double_block_run(f, job, step, block, s, step_mem, err)
                                       : flux_single_block_run(f, job, step, block, s, step_mem, err);
 }
 
-static enum err_code run_blocks(const struct flux *f, const struct flux_job *job, int step, struct flux_stream *s,
+static enum err_code run_blocks(const struct flux *f, const struct flux_prepared *job, int step, struct flux_stream *s,
                                 const struct flux_tap *tap, struct devarena *step_mem, struct err *err)
 {
     int n_double = f->config.n_double, n_blocks = n_double + f->config.n_single;
@@ -455,8 +455,8 @@ static enum err_code run_blocks(const struct flux *f, const struct flux_job *job
 }
 
 /* The streams at the first block: the prompt's rows, and img_in of latents and conditioning. */
-static enum err_code enter(const struct flux *f, const struct flux_job *job, int step, const struct tensor *latents,
-                           struct flux_stream *s, struct err *err)
+static enum err_code enter(const struct flux *f, const struct flux_prepared *job, int step,
+                           const struct tensor *latents, struct flux_stream *s, struct err *err)
 {
     struct tensor columns = tensor_col_view(&job->tokens, 0, f->config.out_channels);
     enum err_code rc = op_copy(f->be, &s->txt, &job->txt, err);
@@ -469,7 +469,7 @@ static enum err_code enter(const struct flux *f, const struct flux_job *job, int
 }
 
 /* The final layer, of which the last block did the modulation. */
-static enum err_code leave(const struct flux *f, const struct flux_job *job, const struct flux_stream *s,
+static enum err_code leave(const struct flux *f, const struct flux_prepared *job, const struct flux_stream *s,
                            struct tensor *velocity, struct err *err)
 {
     struct tensor img = tensor_row_view(&s->a, job->n_txt, job->n_img);
@@ -477,7 +477,7 @@ static enum err_code leave(const struct flux *f, const struct flux_job *job, con
     return flux_linear_run(f, velocity, &img, &f->final_linear, ACT_NONE, err);
 }
 
-enum err_code flux_step(const struct flux *f, const struct flux_job *job, int step, const struct tensor *latents,
+enum err_code flux_step(const struct flux *f, const struct flux_prepared *job, int step, const struct tensor *latents,
                         struct tensor *velocity, const struct flux_tap *tap, struct devarena *step_mem, struct err *err)
 {
     size_t mark = devarena_mark(step_mem);

@@ -115,7 +115,7 @@ struct flux_inputs {
     const struct tensor *modulation; /* NULL, or flux_modulate's result for these steps: borrowed by the job */
 };
 
-struct flux_job {
+struct flux_prepared {
     int64_t n_txt, n_img;
     int n_steps;
     struct tensor tokens;     /* act [n_img, in_channels]; the latents' columns are written by each step */
@@ -136,13 +136,13 @@ struct flux_tap {
     void *ctx; /* kind: "double" or "single" */
 };
 
-/* Computes what is constant over the steps. `ret` lives in job_mem; step_mem and host are given back as they came.
+/* Computes what is constant over the steps. `ret` lives in request_mem; step_mem and host are given back as they came.
  * ERR_INVALID for inputs that do not fit the model or a limit; ERR_NOMEM; what the backend returns. */
-MUST_CHECK enum err_code flux_prepare(const struct flux *f, const struct flux_inputs *in, struct devarena *job_mem,
-                                      struct devarena *step_mem, struct arena *host, struct flux_job *ret,
+MUST_CHECK enum err_code flux_prepare(const struct flux *f, const struct flux_inputs *in, struct devarena *request_mem,
+                                      struct devarena *step_mem, struct arena *host, struct flux_prepared *ret,
                                       struct err *err);
 /* velocity F32 [N_img, out_channels] = the network on `latents` (same shape and type) at sigmas[step]. */
-MUST_CHECK enum err_code flux_step(const struct flux *f, const struct flux_job *job, int step,
+MUST_CHECK enum err_code flux_step(const struct flux *f, const struct flux_prepared *job, int step,
                                    const struct tensor *latents, struct tensor *velocity, const struct flux_tap *tap,
                                    struct devarena *step_mem, struct err *err);
 
@@ -154,21 +154,21 @@ int64_t flux_modulation_cols(const struct flux_config *c);
 MUST_CHECK enum err_code flux_modulate(const struct flux *f, const struct flux_inputs *in, struct tensor *ret,
                                        struct devarena *step_mem, struct arena *host, struct err *err);
 
-/* Bytes that a job of this size takes from the two arenas: measured by running it on the plan backend. */
+/* Bytes that a job of this size takes from the two arenas: measured by running it on the measuring backend. */
 MUST_CHECK enum err_code flux_measure(const struct flux *f, int grid_rows, int grid_cols, int64_t n_txt, int n_steps,
-                                      struct arena *host, size_t *ret_job_bytes, size_t *ret_step_bytes,
+                                      struct arena *host, size_t *ret_request_bytes, size_t *ret_step_bytes,
                                       struct err *err);
 
 /* --- single blocks, for benchmarks --- */
 
-MUST_CHECK enum err_code flux_stream_alloc(const struct flux *f, const struct flux_job *job, struct devarena *mem,
+MUST_CHECK enum err_code flux_stream_alloc(const struct flux *f, const struct flux_prepared *job, struct devarena *mem,
                                            struct flux_stream *ret, struct err *err);
 /* Block 0 .. n_double - 1 are double, n_double .. n_double + n_single - 1 single blocks, the one behind them is the
  * final layer. flux_enter_block makes s->a for the first block that is run. flux_run_block changes `s` in place and
  * leaves s->a as the block behind it reads it. */
-MUST_CHECK enum err_code flux_enter_block(const struct flux *f, const struct flux_job *job, int step, int block,
+MUST_CHECK enum err_code flux_enter_block(const struct flux *f, const struct flux_prepared *job, int step, int block,
                                           struct flux_stream *s, struct err *err);
-MUST_CHECK enum err_code flux_run_block(const struct flux *f, const struct flux_job *job, int step, int block,
+MUST_CHECK enum err_code flux_run_block(const struct flux *f, const struct flux_prepared *job, int step, int block,
                                         struct flux_stream *s, struct devarena *step_mem, struct err *err);
 /* The matrices that block reads in a step, in this order; returns their number. */
 int flux_block_weights(const struct flux *f, int block, const struct weight *ret[FLUX_BLOCK_MAX_WEIGHTS]);

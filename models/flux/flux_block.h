@@ -23,9 +23,9 @@ struct flux_mods {
 
 /* The modulations that `block` begins with, counted as by flux_run_block. In a single block and in the final layer both
  * streams have the same; the final layer has no gate, so that one must not be read. */
-struct flux_mods flux_first_mods(const struct flux *f, const struct flux_job *job, int step, int block);
+struct flux_mods flux_first_mods(const struct flux *f, const struct flux_prepared *job, int step, int block);
 /* The modulations of the second half of a double block, the MLP. */
-struct flux_mods flux_second_mods(const struct flux *f, const struct flux_job *job, int step, int block);
+struct flux_mods flux_second_mods(const struct flux *f, const struct flux_prepared *job, int step, int block);
 
 /* x += gate * y, and then a = x under the modulation `next`, whose gate is not used. a may be y. */
 MUST_CHECK enum err_code flux_add_and_modulate(const struct flux *f, struct tensor *a, struct tensor *x,
@@ -41,9 +41,9 @@ MUST_CHECK enum err_code flux_attention(const struct flux *f, const struct tenso
 MUST_CHECK enum err_code flux_linear_run(const struct flux *f, struct tensor *y, const struct tensor *x,
                                          const struct flux_linear *l, enum activation act, struct err *err);
 
-MUST_CHECK enum err_code flux_double_block_run(const struct flux *f, const struct flux_job *job, int step, int block,
-                                               struct flux_stream *s, struct devarena *mem, struct err *err);
-MUST_CHECK enum err_code flux_single_block_run(const struct flux *f, const struct flux_job *job, int step, int block,
-                                               struct flux_stream *s, struct devarena *mem, struct err *err);
+MUST_CHECK enum err_code flux_double_block_run(const struct flux *f, const struct flux_prepared *job, int step,
+                                               int block, struct flux_stream *s, struct devarena *mem, struct err *err);
+MUST_CHECK enum err_code flux_single_block_run(const struct flux *f, const struct flux_prepared *job, int step,
+                                               int block, struct flux_stream *s, struct devarena *mem, struct err *err);
 
 #endif

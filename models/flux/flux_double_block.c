@@ -75,7 +75,7 @@ static enum err_code part_mlp(const struct flux *f, struct part *p, struct tenso
     return rc;
 }
 
-enum err_code flux_double_block_run(const struct flux *f, const struct flux_job *job, int step, int block,
+enum err_code flux_double_block_run(const struct flux *f, const struct flux_prepared *job, int step, int block,
                                     struct flux_stream *s, struct devarena *mem, struct err *err)
 {
     const struct flux_double_block *b = &f->double_blocks[block];

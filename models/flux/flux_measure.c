@@ -1,13 +1,13 @@
 /* flux_measure - the memory of a job, found by running it where nothing is computed. */
 #include "models/flux/flux.h"
 
-static enum err_code rehearse(const struct flux *f, const struct flux_inputs *in, struct devarena *job_mem,
+static enum err_code rehearse(const struct flux *f, const struct flux_inputs *in, struct devarena *request_mem,
                               struct devarena *step_mem, struct devarena *other, struct arena *host, struct err *err)
 {
     int64_t n_img = (int64_t)in->grid_rows * in->grid_cols;
     struct tensor latents, velocity;
-    struct flux_job job;
-    enum err_code rc = flux_prepare(f, in, job_mem, step_mem, host, &job, err);
+    struct flux_prepared job;
+    enum err_code rc = flux_prepare(f, in, request_mem, step_mem, host, &job, err);
 
     if (!rc)
         rc = devarena_2d(other, DT_F32, n_img, f->config.out_channels, &latents, err);
@@ -35,11 +35,11 @@ static enum err_code make_inputs(const struct flux *f, struct flux_inputs *in, i
 }
 
 enum err_code flux_measure(const struct flux *f, int grid_rows, int grid_cols, int64_t n_txt, int n_steps,
-                           struct arena *host, size_t *ret_job_bytes, size_t *ret_step_bytes, struct err *err)
+                           struct arena *host, size_t *ret_request_bytes, size_t *ret_step_bytes, struct err *err)
 {
-    struct flux plan = *f;
+    struct flux measure = *f;
     struct flux_inputs in = { .grid_rows = grid_rows, .grid_cols = grid_cols, .n_steps = n_steps };
-    struct devarena job_mem = { 0 }, step_mem = { 0 }, other = { 0 };
+    struct devarena request_mem = { 0 }, step_mem = { 0 }, other = { 0 };
     struct arena_mark mark = arena_mark(host);
     struct tensor tensors[3];
     float *sigmas;
@@ -47,31 +47,31 @@ enum err_code flux_measure(const struct flux *f, int grid_rows, int grid_cols, i
 
     if (n_steps < 1 || n_steps > FLUX_MAX_STEPS || n_txt < 1 || n_txt > FLUX_MAX_TXT)
         return err_set(err, ERR_INVALID, "transformer: %d steps, %lld text tokens", n_steps, (long long)n_txt);
-    plan.be = NULL;
+    measure.be = NULL;
     rc = arena_alloc(host, (size_t)n_steps, sizeof *sigmas, &sigmas, err);
     if (!rc)
-        rc = backend_plan_open(f->be->act, &plan.be, err);
+        rc = backend_measure_open(f->be->act, &measure.be, err);
     if (!rc)
-        rc = devarena_init(&job_mem, plan.be, BACKEND_PLAN_PLENTY, 0, err);
+        rc = devarena_init(&request_mem, measure.be, BACKEND_MEASURE_PLENTY, 0, err);
     if (!rc)
-        rc = devarena_init(&step_mem, plan.be, BACKEND_PLAN_PLENTY, 0, err);
+        rc = devarena_init(&step_mem, measure.be, BACKEND_MEASURE_PLENTY, 0, err);
     if (!rc)
-        rc = devarena_init(&other, plan.be, BACKEND_PLAN_PLENTY, 0, err);
+        rc = devarena_init(&other, measure.be, BACKEND_MEASURE_PLENTY, 0, err);
     if (rc)
         goto out;
     in.sigmas = sigmas;
-    rc = make_inputs(&plan, &in, n_txt, tensors, &other, err);
+    rc = make_inputs(&measure, &in, n_txt, tensors, &other, err);
     if (!rc)
-        rc = rehearse(&plan, &in, &job_mem, &step_mem, &other, host, err);
+        rc = rehearse(&measure, &in, &request_mem, &step_mem, &other, host, err);
     if (rc)
         goto out;
-    *ret_job_bytes = job_mem.peak;
+    *ret_request_bytes = request_mem.peak;
     *ret_step_bytes = step_mem.peak;
 out:
     devarena_done(&other);
     devarena_done(&step_mem);
-    devarena_done(&job_mem);
-    backend_close(plan.be);
+    devarena_done(&request_mem);
+    backend_close(measure.be);
     arena_rewind(host, mark);
     return rc;
 }

@@ -13,7 +13,7 @@
 #include "kernels/ops.h"
 #include "models/flux/flux_block.h"
 
-static enum err_code attention_and_mlp(const struct flux *f, const struct flux_job *job,
+static enum err_code attention_and_mlp(const struct flux *f, const struct flux_prepared *job,
                                        const struct flux_single_block *b, const struct tensor *a, struct tensor *z,
                                        struct devarena *mem, struct err *err)
 {
@@ -34,7 +34,7 @@ static enum err_code attention_and_mlp(const struct flux *f, const struct flux_j
     return rc;
 }
 
-enum err_code flux_single_block_run(const struct flux *f, const struct flux_job *job, int step, int block,
+enum err_code flux_single_block_run(const struct flux *f, const struct flux_prepared *job, int step, int block,
                                     struct flux_stream *s, struct devarena *mem, struct err *err)
 {
     const struct flux_single_block *b = &f->single_blocks[block - f->config.n_double];

@@ -281,24 +281,24 @@ static enum err_code rehearse(const struct vae *v, int64_t h, int64_t w, struct 
 enum err_code vae_measure(const struct vae *v, int64_t height, int64_t width, size_t *ret, struct err *err)
 {
     struct devarena mem = { 0 }, other = { 0 };
-    struct vae plan = *v;
+    struct vae measure = *v;
     enum err_code rc;
 
     if (height < VAE_SCALE || width < VAE_SCALE || height % VAE_SCALE || width % VAE_SCALE)
         return err_set(err, ERR_INVALID, "VAE: %lld x %lld pixels are no multiple of %d", (long long)width,
                        (long long)height, VAE_SCALE);
-    plan.be = NULL;
-    rc = backend_plan_open(v->be->act, &plan.be, err);
+    measure.be = NULL;
+    rc = backend_measure_open(v->be->act, &measure.be, err);
     if (!rc)
-        rc = devarena_init(&mem, plan.be, BACKEND_PLAN_PLENTY, 0, err);
+        rc = devarena_init(&mem, measure.be, BACKEND_MEASURE_PLENTY, 0, err);
     if (!rc)
-        rc = devarena_init(&other, plan.be, BACKEND_PLAN_PLENTY, 0, err);
+        rc = devarena_init(&other, measure.be, BACKEND_MEASURE_PLENTY, 0, err);
     if (!rc)
-        rc = rehearse(&plan, height / VAE_SCALE, width / VAE_SCALE, &mem, &other, err);
+        rc = rehearse(&measure, height / VAE_SCALE, width / VAE_SCALE, &mem, &other, err);
     if (!rc)
         *ret = mem.peak;
     devarena_done(&other);
     devarena_done(&mem);
-    backend_close(plan.be);
+    backend_close(measure.be);
     return rc;
 }

@@ -95,7 +95,7 @@ MUST_CHECK enum err_code vae_encode(const struct vae *v, const struct tensor *rg
 MUST_CHECK enum err_code vae_decode(const struct vae *v, const struct tensor *z, struct tensor *rgb,
                                     struct devarena *mem, struct err *err);
 
-/* Bytes that the larger of the two takes from `mem` for a picture of H x W pixels, by running both on the plan
+/* Bytes that the larger of the two takes from `mem` for a picture of H x W pixels, by running both on the measuring
  * backend. */
 MUST_CHECK enum err_code vae_measure(const struct vae *v, int64_t height, int64_t width, size_t *ret, struct err *err);
 

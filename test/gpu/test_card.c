@@ -192,7 +192,7 @@ static struct fill_memory plan(const char *dir, const struct fill_options *o, st
     struct fill_memory planned = { 0 };
     struct err err = { 0 };
 
-    CHECK_OK(fill_memory_plan(dir, o, be, &planned, &err), err);
+    CHECK_OK(fill_memory_estimate(dir, o, be, &planned, &err), err);
     (void)printf("  planned: %.2f GiB of weights and %.2f GiB for pictures, %.2f GiB are free for them\n",
                  (double)planned.weights / gib, (double)planned.job / gib, (double)planned.available / gib);
     CHECK(planned.weights + planned.job <= planned.available);

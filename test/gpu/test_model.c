@@ -48,7 +48,7 @@ struct call {
     struct flux_inputs in;
     struct tensor cond, prompt, pooled, latents, velocity;
     float sigma;
-    struct flux_job job;
+    struct flux_prepared job;
 };
 
 static float setting(struct call *c, const char *key)

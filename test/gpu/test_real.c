@@ -181,7 +181,7 @@ struct size {
 struct call {
     struct bench *b;
     struct flux flux;
-    struct flux_job job;
+    struct flux_prepared job;
     struct tensor cond, prompt, pooled, latents, velocity;
     struct result *results; /* [N_STREAMS] */
 };

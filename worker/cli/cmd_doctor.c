@@ -207,7 +207,7 @@ static void check_model(struct doctor *d, const struct model_folder *folder, str
                                     .max_t5_len = FILL_MAX_T5_LEN };
     struct fill_memory m = { 0 };
     struct err err = { 0 };
-    enum err_code rc = fill_memory_plan(folder->dir, &o, be, &m, &err);
+    enum err_code rc = fill_memory_estimate(folder->dir, &o, be, &m, &err);
 
     if (rc == ERR_NOMEM)
         wrong(d, "memory", err.msg,

@@ -20,7 +20,7 @@ struct args {
 struct run {
     struct arena arena, scratch; /* host */
     struct backend *be;
-    struct devarena weights, inputs, job_mem, step_mem;
+    struct devarena weights, inputs, request_mem, step_mem;
     struct weight_set set;
     struct flux flux;
     struct shards model;
@@ -190,19 +190,19 @@ static enum err_code call_network(struct run *r, struct call *c, struct err *err
     const struct flux_config *config = &r->flux.config;
     const struct flux_tap tap = { keep_block, r };
     size_t job_bytes = 0, step_bytes = 0;
-    struct flux_job job;
+    struct flux_prepared job;
     enum err_code rc = flux_measure(&r->flux, c->in.grid_rows, c->in.grid_cols, tensor_rows(&c->prompt_embeds), 1,
                                     &r->scratch, &job_bytes, &step_bytes, err);
 
     if (!rc)
-        rc = devarena_init(&r->job_mem, r->be, job_bytes, 0, err);
+        rc = devarena_init(&r->request_mem, r->be, job_bytes, 0, err);
     if (!rc)
         rc = devarena_init(&r->step_mem, r->be, step_bytes, 0, err);
     if (!rc)
         rc = arena_alloc(&r->arena, 1 + 2 * (size_t)(config->n_double + config->n_single), sizeof *r->written,
                          &r->written, err);
     if (!rc)
-        rc = flux_prepare(&r->flux, &c->in, &r->job_mem, &r->step_mem, &r->scratch, &job, err);
+        rc = flux_prepare(&r->flux, &c->in, &r->request_mem, &r->step_mem, &r->scratch, &job, err);
     if (!rc)
         rc = flux_step(&r->flux, &job, 0, &c->latents, &c->velocity, &tap, &r->step_mem, err);
     return rc ? rc : keep(r, &c->velocity, "velocity", err);
@@ -267,7 +267,7 @@ int cmd_transformer(int argc, char **argv)
         return status;
     status = transformer(&r, &a, &err) ? cli_fail("transformer", &err) : CLI_DONE;
     devarena_done(&r.step_mem);
-    devarena_done(&r.job_mem);
+    devarena_done(&r.request_mem);
     devarena_done(&r.inputs);
     devarena_done(&r.weights);
     backend_close(r.be);

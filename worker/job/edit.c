@@ -83,8 +83,9 @@ static bool paint_progress(void *ctx, enum engine_phase phase, int done, int tot
     return !cancelled(r);
 }
 
-static void fill_recipe(const struct edit_request *q, const struct picture_input *in, const struct picture_plan *plan,
-                        const char *prompt, const struct engine *e, struct edit_result *ret)
+static void fill_recipe(const struct edit_request *q, const struct picture_input *in,
+                        const struct picture_geometry *geometry, const char *prompt, const struct engine *e,
+                        struct edit_result *ret)
 {
     ret->recipe = (struct session_recipe){
         .model_file = engine_model_name(e),
@@ -95,8 +96,8 @@ static void fill_recipe(const struct edit_request *q, const struct picture_input
         .seed = (int64_t)(q->seed & INT64_MAX),
         .crop_width = in->photo.width,
         .crop_height = in->photo.height,
-        .fill_width = plan->width,
-        .fill_height = plan->height,
+        .fill_width = geometry->width,
+        .fill_height = geometry->height,
     };
     ret->has_recipe = true;
 }
@@ -134,7 +135,7 @@ enum err_code edit_run(struct engine *e, const struct edit_request *q, const str
         .watch = watch, .sys = sys, .timings = timings, .n_timings = n_timings, .since_ms = sys_mono_ms(sys)
     };
     struct picture_input in = { 0 };
-    struct picture_plan plan;
+    struct picture_geometry geometry;
     struct picture_paint_input input = { 0 };
     struct image painted = { 0 };
     const char *prompt = NULL, *wanted = NULL;
@@ -151,9 +152,9 @@ enum err_code edit_run(struct engine *e, const struct edit_request *q, const str
     rc = picture_input(a, q->original, q->mask, &in, err);
     if (rc)
         goto out;
-    plan = picture_plan(in.photo.width, in.photo.height);
-    fill_recipe(q, &in, &plan, prompt, e, ret);
-    rc = picture_paint_input(a, &in, &plan, &input, err);
+    geometry = picture_geometry(in.photo.width, in.photo.height);
+    fill_recipe(q, &in, &geometry, prompt, e, ret);
+    rc = picture_paint_input(a, &in, &geometry, &input, err);
     clock_stage(&r, "decode");
     if (rc)
         goto out;
@@ -165,7 +166,7 @@ enum err_code edit_run(struct engine *e, const struct edit_request *q, const str
     if (rc)
         goto out;
     tell(&r, "compose", PERCENT_COMPOSE, -1);
-    rc = picture_compose(a, &in, &plan, &painted, err);
+    rc = picture_compose(a, &in, &geometry, &painted, err);
     if (!rc)
         rc = picture_encode(a, &in, &ret->files, err);
     clock_stage(&r, "compose");

@@ -2,12 +2,12 @@
  * edit - one job from the bytes of a photo and a mask to the bytes of the two results, without the cloud: what `edit`
  * and `serve` have in common.
  *
- *   decode and orient -> mask -> plan -> paint (engine) -> blend -> encode
+ *   decode and orient -> mask -> geometry -> paint (engine) -> blend -> encode
  */
 #ifndef WORKER_JOB_EDIT_H
 #define WORKER_JOB_EDIT_H
 
-#include "models/image/picture_job.h"
+#include "models/image/picture.h"
 #include "worker/job/engine.h"
 #include "worker/job/prompt.h"
 #include "worker/job/session.h"
@@ -39,7 +39,7 @@ struct edit_result {
 };
 
 /* Adds its stages to `timings` (n_timings of SESSION_MAX_TIMINGS). Everything in ret lives in the arena. Errors of
- * picture_job.h, engine.h and prompt.h; ERR_CANCELLED when `cancelled` said so. */
+ * picture.h, engine.h and prompt.h; ERR_CANCELLED when `cancelled` said so. */
 MUST_CHECK enum err_code edit_run(struct engine *e, const struct edit_request *r, const struct edit_watch *watch,
                                   const struct sys *sys, struct arena *a, struct edit_result *ret,
                                   struct session_timing *timings, int *n_timings, struct err *err);

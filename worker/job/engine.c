@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "models/fill/fill.h"
-#include "models/image/picture_job.h"
+#include "models/image/picture.h"
 #include "models/fill/self_check.h"
 
 /* What FLUX.1 was trained with; padding is attended, so another length is another picture. */

@@ -13,12 +13,12 @@ enum { ROWS = 2, COLS = 3, N_IMG = ROWS * COLS, N_TXT = 5 };
 struct made_up {
     struct arena arena, scratch;
     struct backend *be;
-    struct devarena weights, job_mem, step_mem;
+    struct devarena weights, request_mem, step_mem;
     struct random_model model;
     struct tensor_file file;
     struct weight_set set;
     struct flux flux;
-    struct flux_job job;
+    struct flux_prepared job;
     struct tensor cond, prompt, pooled, latents, velocity;
 };
 
@@ -34,7 +34,7 @@ static void load(struct made_up *m, int n_double, int n_single, enum weight_mode
     CHECK_OK(backend_open(BACKEND_CUDA, PRECISION_DEFAULT, &m->be, &err), err);
     l.be = m->be;
     CHECK_OK(devarena_init(&m->weights, m->be, 0, 1 << 20, &err), err);
-    CHECK_OK(devarena_init(&m->job_mem, m->be, 16 << 20, 0, &err), err);
+    CHECK_OK(devarena_init(&m->request_mem, m->be, 16 << 20, 0, &err), err);
     CHECK_OK(devarena_init(&m->step_mem, m->be, 16 << 20, 0, &err), err);
     CHECK_OK(random_model_init(&m->model, &m->arena, DT_Q8_0, true, &err), err);
     CHECK_OK(flux_describe(&config, random_model_add, &m->model, &err), err);
@@ -57,18 +57,18 @@ static void prepare(struct made_up *m)
                               .guidance = 30 };
     struct err err = { 0 };
 
-    CHECK_OK(devarena_2d(&m->job_mem, DT_F32, N_IMG, 320, &m->cond, &err), err);
-    CHECK_OK(devarena_2d(&m->job_mem, DT_F32, N_TXT, 256, &m->prompt, &err), err);
-    CHECK_OK(devarena_1d(&m->job_mem, DT_F32, 256, &m->pooled, &err), err);
-    CHECK_OK(devarena_2d(&m->job_mem, DT_F32, N_IMG, 64, &m->latents, &err), err);
-    CHECK_OK(devarena_2d(&m->job_mem, DT_F32, N_IMG, 64, &m->velocity, &err), err);
-    CHECK_OK(flux_prepare(&m->flux, &in, &m->job_mem, &m->step_mem, &m->scratch, &m->job, &err), err);
+    CHECK_OK(devarena_2d(&m->request_mem, DT_F32, N_IMG, 320, &m->cond, &err), err);
+    CHECK_OK(devarena_2d(&m->request_mem, DT_F32, N_TXT, 256, &m->prompt, &err), err);
+    CHECK_OK(devarena_1d(&m->request_mem, DT_F32, 256, &m->pooled, &err), err);
+    CHECK_OK(devarena_2d(&m->request_mem, DT_F32, N_IMG, 64, &m->latents, &err), err);
+    CHECK_OK(devarena_2d(&m->request_mem, DT_F32, N_IMG, 64, &m->velocity, &err), err);
+    CHECK_OK(flux_prepare(&m->flux, &in, &m->request_mem, &m->step_mem, &m->scratch, &m->job, &err), err);
 }
 
 static void close_all(struct made_up *m)
 {
     devarena_done(&m->step_mem);
-    devarena_done(&m->job_mem);
+    devarena_done(&m->request_mem);
     devarena_done(&m->weights);
     backend_close(m->be);
     arena_done(&m->scratch);

@@ -8,16 +8,16 @@
 #include "test/support/check.h"
 #include "test/support/sample.h"
 
-static struct backend *plan(void)
+static struct backend *measure(void)
 {
     struct backend *be = NULL;
     struct err err = { 0 };
 
-    CHECK_OK(backend_plan_open(DT_F32, &be, &err), err);
+    CHECK_OK(backend_measure_open(DT_F32, &be, &err), err);
     return be;
 }
 
-/* Shapes only: on the plan backend nothing is read or written. */
+/* Shapes only: on the measuring backend nothing is read or written. */
 static char somewhere, elsewhere;
 
 static struct tensor m(int64_t rows, int64_t cols)
@@ -57,7 +57,7 @@ static struct tensor pic2(int64_t h, int64_t w, int64_t c)
 
 TEST(ops_refuse__linear_of_operands_that_do_not_fit)
 {
-    struct backend *be = plan();
+    struct backend *be = measure();
     struct weight w = { .dtype = DT_Q8_0, .rows = 5, .cols = 64, .data = &somewhere };
     struct weight bad = w;
     struct tensor none = { 0 };
@@ -88,7 +88,7 @@ TEST(ops_refuse__linear_of_operands_that_do_not_fit)
 
 TEST(ops_refuse__tensors_that_are_none)
 {
-    struct backend *be = plan();
+    struct backend *be = measure();
     struct tensor good = m(3, 4), bad;
 
     TAKEN(op_silu(be, &good, &good, NULL));
@@ -120,7 +120,7 @@ TEST(ops_refuse__tensors_that_are_none)
 
 TEST(ops_refuse__attention_of_operands_that_do_not_fit)
 {
-    struct backend *be = plan();
+    struct backend *be = measure();
     struct tensor bias = m(2, 13), out = m2(5, 8), q = m(5, 8), k = m(7, 8), k16 = k;
     struct attention_args args = { 2, 4, 1, false, &bias }, bad;
 
@@ -147,7 +147,7 @@ TEST(ops_refuse__attention_of_operands_that_do_not_fit)
 
 TEST(ops_refuse__norms_of_operands_that_do_not_fit)
 {
-    struct backend *be = plan();
+    struct backend *be = measure();
 
     TAKEN(op_layer_norm(be, T(m(3, 8)), T(m(3, 8)), T(v(8)), NULL, 1e-6f, NULL));
     REFUSED(op_layer_norm(be, T(m(3, 8)), T(m(4, 8)), NULL, NULL, 1e-6f, NULL));
@@ -174,7 +174,7 @@ TEST(ops_refuse__norms_of_operands_that_do_not_fit)
 
 TEST(ops_refuse__a_gated_sum_and_its_modulation_that_do_not_fit)
 {
-    struct backend *be = plan();
+    struct backend *be = measure();
     struct tensor eight = v(8), seven = v(7), y = m2(3, 8), y16 = m2(3, 8), gaps = tensor_col_view(T(m2(3, 9)), 0, 8);
     const struct gate_modulate_args fits = { &eight, &eight, &eight, 1e-6f };
     struct gate_modulate_args bad = fits;
@@ -202,7 +202,7 @@ TEST(ops_refuse__a_gated_sum_and_its_modulation_that_do_not_fit)
 
 TEST(ops_refuse__elementwise_operands_that_do_not_fit)
 {
-    struct backend *be = plan();
+    struct backend *be = measure();
     struct weight table = { .dtype = DT_F16, .rows = 4, .cols = 8, .data = &somewhere };
     struct tensor y16 = m(3, 8);
 
@@ -228,7 +228,7 @@ TEST(ops_refuse__elementwise_operands_that_do_not_fit)
 
 TEST(ops_refuse__convolutions_that_do_not_fit)
 {
-    struct backend *be = plan();
+    struct backend *be = measure();
     struct conv_weight w = { .c_out = 4, .c_in = 3, .kh = 3, .kw = 3 }, none = { 0 };
     struct conv_args same = { 1, 1, 1, 1, 1 }, down = { 2, 0, 0, 1, 1 }, bad = { 3, 1, 1, 1, 1 };
 
@@ -251,7 +251,7 @@ TEST(ops_refuse__convolutions_that_do_not_fit)
 
 TEST(ops_refuse__names_the_operation_and_what_it_needs)
 {
-    struct backend *be = plan();
+    struct backend *be = measure();
     struct err err = { 0 };
 
     CHECK_INT(op_silu(be, T(m(3, 8)), T(m(8, 3)), &err), ERR_INVALID);
@@ -259,9 +259,9 @@ TEST(ops_refuse__names_the_operation_and_what_it_needs)
     backend_close(be);
 }
 
-TEST(plan__measures_what_a_model_takes_from_its_arena_without_touching_memory)
+TEST(measure__tells_what_a_model_takes_from_its_arena_without_touching_memory)
 {
-    struct backend *be = plan();
+    struct backend *be = measure();
     struct devarena step;
     struct tensor x, y;
     struct weight w = { .dtype = DT_F32, .rows = 1 << 20, .cols = 1 << 10, .data = &somewhere };
@@ -269,7 +269,7 @@ TEST(plan__measures_what_a_model_takes_from_its_arena_without_touching_memory)
     size_t mark;
 
     CHECK(!be->executes);
-    CHECK_OK(devarena_init(&step, be, BACKEND_PLAN_PLENTY, 0, &err), err);
+    CHECK_OK(devarena_init(&step, be, BACKEND_MEASURE_PLENTY, 0, &err), err);
     CHECK_OK(devarena_2d(&step, DT_F32, 1 << 16, 1 << 10, &x, &err), err);
     mark = devarena_mark(&step);
     CHECK_OK(devarena_2d(&step, DT_F32, 1 << 16, 1 << 20, &y, &err), err);

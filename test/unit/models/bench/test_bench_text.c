@@ -10,14 +10,14 @@ static struct bench_text on_plan(int max_layers)
     struct bench_text b = { 0 };
     struct err err = { 0 };
 
-    CHECK_OK(backend_plan_open(DT_BF16, &o.be, &err), err);
+    CHECK_OK(backend_measure_open(DT_BF16, &o.be, &err), err);
     CHECK_OK(bench_text(&o, &b, &err), err);
     backend_close(o.be);
     return b;
 }
 
 /* T5-XXL's encoder has 4.76e9 parameters, CLIP-L's text half 123e6: numerics 5 and 7. */
-TEST(bench_text__runs_encoders_of_the_real_size_on_the_plan_backend)
+TEST(bench_text__runs_encoders_of_the_real_size_on_the_measuring_backend)
 {
     struct bench_text b = on_plan(0), part = on_plan(3);
 

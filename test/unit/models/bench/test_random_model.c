@@ -62,7 +62,7 @@ TEST(random_model__describes_an_autoencoder_that_loads)
     CHECK_OK(random_model_add_vae(&m, widths, &err), err);
     CHECK_OK(random_model_finish(&m, &f, &err), err);
     CHECK_INT(f.n_entries, 240); /* the real one has four shortcuts, this one two: 244 less their weights and biases */
-    CHECK_OK(backend_plan_open(DT_F32, &loader.be, &err), err);
+    CHECK_OK(backend_measure_open(DT_F32, &loader.be, &err), err);
     loader.mem = &weights;
     loader.scratch = &scratch;
     CHECK_OK(devarena_init(&weights, loader.be, 0, 1 << 20, &err), err);
@@ -74,14 +74,14 @@ TEST(random_model__describes_an_autoencoder_that_loads)
     arena_done(&a);
 }
 
-/* On the plan backend, where the real sizes cost nothing but the making of random weights. */
-TEST(bench__runs_the_whole_transformer_of_the_real_size_on_the_plan_backend)
+/* On the measuring backend, where the real sizes cost nothing but the making of random weights. */
+TEST(bench__runs_the_whole_transformer_of_the_real_size_on_the_measuring_backend)
 {
     struct bench_options o = { .quant = DT_Q8_0, .width = 1024, .height = 1024, .n_txt = 512, .repeats = 1 };
     struct bench_step step;
     struct err err = { 0 };
 
-    CHECK_OK(backend_plan_open(DT_BF16, &o.be, &err), err);
+    CHECK_OK(backend_measure_open(DT_BF16, &o.be, &err), err);
     CHECK_OK(bench_step(&o, &step, &err), err);
     CHECK(fabs(step.step.flop - 74.4e12) < 0.4e12); /* numerics 9.4; modulations belong to the job */
     CHECK(fabs((double)step.weight_bytes - 12.66e9) < 0.1e9);

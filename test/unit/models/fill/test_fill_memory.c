@@ -67,7 +67,7 @@ static int64_t needed(const char *dir, const char *file, bool modulation_in_file
 
     o.transformer = file;
     o.modulation_in_file = modulation_in_file;
-    CHECK_OK(fill_memory_plan(dir, &o, NULL, &m, &err), err);
+    CHECK_OK(fill_memory_estimate(dir, &o, NULL, &m, &err), err);
     CHECK(m.available == -1 && m.job > 0 && m.weights > 0);
     return m.weights + m.job;
 }

@@ -25,7 +25,7 @@ struct call {
     struct flux_inputs in;
     struct tensor cond, prompt, pooled, latents, velocity;
     float sigma;
-    struct flux_job job;
+    struct flux_prepared job;
     int n_taps;
 };
 
@@ -148,7 +148,7 @@ TEST(flux__takes_the_step_that_is_asked_for_and_a_table_computed_before)
     const float sigmas[3] = { 1, 0.7595109f, 0.1f };
     struct err err = { 0 };
     struct tensor table;
-    struct flux_job other;
+    struct flux_prepared other;
     struct call c;
 
     load(&c, "small", "F32", &rig_kinds[1]);

@@ -146,7 +146,7 @@ static const float *velocity(struct made *m, const struct recipe *recipe, bool z
     int64_t n_cond;
     struct flux_inputs in = { .grid_rows = ROWS, .grid_cols = COLS, .n_steps = 1, .sigmas = &sigma, .guidance = 3.5f };
     struct tensor prompt, pooled, cond, latents, out;
-    struct flux_job job;
+    struct flux_prepared job;
     struct err err = { 0 };
 
     make(m, recipe);
@@ -286,7 +286,7 @@ TEST(flux_variants__real_fill_takes_the_memory_that_its_buffers_add_up_to)
     const size_t n = 4096 + 512, row = 2 * 3072; /* bytes of one bf16 row */
     struct rig r;
     struct directory d = { .arena = &r.arena };
-    struct backend *plan = NULL;
+    struct backend *measure = NULL;
     size_t job_bytes = 0, step_bytes = 0, expected;
     struct flux flux;
     struct err err = { 0 };
@@ -294,7 +294,7 @@ TEST(flux_variants__real_fill_takes_the_memory_that_its_buffers_add_up_to)
     int twice = 0;
 
     rig_open(&r, &rig_kinds[0]);
-    CHECK_OK(backend_plan_open(DT_BF16, &plan, &err), err);
+    CHECK_OK(backend_measure_open(DT_BF16, &measure, &err), err);
     CHECK_OK(arena_alloc(&r.arena, 21504, 2, &zeros, &err), err);
     CHECK_OK(arena_alloc(&r.arena, 1024, sizeof *d.file.entries, &d.file.entries, &err), err);
     d.zeros = zeros;
@@ -305,8 +305,8 @@ TEST(flux_variants__real_fill_takes_the_memory_that_its_buffers_add_up_to)
                               &err), err);
     CHECK_INT(twice, -1);
     devarena_done(&r.weights);
-    CHECK_OK(devarena_init(&r.weights, plan, 0, 1 << 20, &err), err);
-    r.loader.be = plan;
+    CHECK_OK(devarena_init(&r.weights, measure, 0, 1 << 20, &err), err);
+    r.loader.be = measure;
     CHECK_OK(flux_weight_set(&r.set, &d.file, 1, &err), err);
     CHECK_OK(flux_load(&flux, &r.loader, &r.arena, &err), err);
     CHECK_OK(flux_require_fill(&flux.config, &err), err);
@@ -319,6 +319,6 @@ TEST(flux_variants__real_fill_takes_the_memory_that_its_buffers_add_up_to)
     expected = 4096 * 384 * 2 + 512 * 3072 * 4 + n * 128 * 4 + 28 * 344 * (size_t)3072 * 4;
     CHECK(job_bytes >= expected && job_bytes <= expected + 4 * 256);
     devarena_done(&r.weights);
-    backend_close(plan);
+    backend_close(measure);
     rig_close(&r);
 }

@@ -158,16 +158,16 @@ static void make_packed(char dir[512], const struct pack_size *size)
 static struct pack_size size_of_scene(void)
 {
     struct picture_input in = { 0 };
-    struct picture_plan plan;
+    struct picture_geometry geometry;
     struct err err = { 0 };
     struct arena a;
 
     CHECK_OK(arena_init(&a, EDIT_ARENA_BYTES, &err), err);
     CHECK_OK(picture_input(&a, file_bytes(&a, golden("small/cases/fill_0.image.png")),
                            file_bytes(&a, golden("small/cases/fill_0.mask.png")), &in, &err), err);
-    plan = picture_plan(in.photo.width, in.photo.height);
+    geometry = picture_geometry(in.photo.width, in.photo.height);
     arena_done(&a);
-    return (struct pack_size){ plan.width, plan.height };
+    return (struct pack_size){ geometry.width, geometry.height };
 }
 
 TEST(edit__tells_when_no_table_covers_the_job)

@@ -5,7 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "models/image/picture_job.h"
+#include "models/image/picture.h"
 #include "test/support/check.h"
 #include "test/support/fake/fake_device.h"
 #include "test/support/golden.h"

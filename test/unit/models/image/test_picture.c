@@ -1,4 +1,4 @@
-#include "models/image/picture_job.h"
+#include "models/image/picture.h"
 
 #include <string.h>
 
@@ -49,7 +49,7 @@ static struct span photo_file(struct arena *a, const struct image *im, struct sp
     return file;
 }
 
-TEST(picture_job__plans_a_size_the_model_can_paint)
+TEST(picture__chooses_a_size_the_model_can_paint)
 {
     static const struct { int photo[2], want[2]; } cases[] = {
         { { 4032, 3024 }, { 1024, 768 } },  { { 3024, 4032 }, { 768, 1024 } },  { { 1024, 1024 }, { 1024, 1024 } },
@@ -59,16 +59,16 @@ TEST(picture_job__plans_a_size_the_model_can_paint)
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct picture_plan plan = picture_plan(cases[i].photo[0], cases[i].photo[1]);
+        struct picture_geometry geometry = picture_geometry(cases[i].photo[0], cases[i].photo[1]);
 
-        CHECK_INT(plan.width, cases[i].want[0]);
-        CHECK_INT(plan.height, cases[i].want[1]);
-        CHECK(plan.feather >= 2 && plan.feather <= 32);
+        CHECK_INT(geometry.width, cases[i].want[0]);
+        CHECK_INT(geometry.height, cases[i].want[1]);
+        CHECK(geometry.feather >= 2 && geometry.feather <= 32);
     }
 }
 
 /* The whole way, with a paint that is white everywhere, and a profile and GPS data in the original. */
-TEST(picture_job__changes_nothing_outside_the_mask_and_hands_on_the_profile_alone)
+TEST(picture__changes_nothing_outside_the_mask_and_hands_on_the_profile_alone)
 {
     static const char gps[] = "\xff\xe1\x00\x20" "Exif\0\0MM\0*\0\0\0\x08\0\1\x88\x25\0\4\0\0\0\1\0\0\0\x1a" "GPS!";
     struct arena a;
@@ -77,7 +77,7 @@ TEST(picture_job__changes_nothing_outside_the_mask_and_hands_on_the_profile_alon
     struct picture_paint_input model;
     struct picture_input in;
     struct picture_files files;
-    struct picture_plan plan;
+    struct picture_geometry geometry;
     struct image_notes notes;
     struct span file, mask;
     char icc[200] = { [3] = (char)200, [16] = 'R', 'G', 'B', ' ', [36] = 'a', 'c', 's', 'p' }, *tagged = NULL;
@@ -94,13 +94,13 @@ TEST(picture_job__changes_nothing_outside_the_mask_and_hands_on_the_profile_alon
 
     CHECK_OK(picture_input(&a, file, mask, &in, &err), err);
     CHECK_OK(image_decode(&a, file, IMAGE_ALPHA_DROP, &before, &notes, &err), err);
-    plan = picture_plan(in.photo.width, in.photo.height);
-    CHECK_OK(picture_paint_input(&a, &in, &plan, &model, &err), err);
+    geometry = picture_geometry(in.photo.width, in.photo.height);
+    CHECK_OK(picture_paint_input(&a, &in, &geometry, &model, &err), err);
     CHECK_INT(model.picture.width, 1024);
     CHECK_INT(model.mask.height, 688);
     paint = model.picture;
     memset(paint.pixels, 255, image_bytes(&paint));
-    CHECK_OK(picture_compose(&a, &in, &plan, &paint, &err), err);
+    CHECK_OK(picture_compose(&a, &in, &geometry, &paint, &err), err);
     for (size_t i = 0; i < image_bytes(&before); i++)
         if (!in.mask.pixels[i / 3])
             CHECK_INT(in.photo.pixels[i], before.pixels[i]);
@@ -122,7 +122,7 @@ TEST(picture_job__changes_nothing_outside_the_mask_and_hands_on_the_profile_alon
     arena_done(&a);
 }
 
-TEST(picture_job__turns_photo_and_mask_upright_each_by_its_own_exif)
+TEST(picture__turns_photo_and_mask_upright_each_by_its_own_exif)
 {
     struct arena a;
     struct err err = { 0 };
@@ -141,7 +141,7 @@ TEST(picture_job__turns_photo_and_mask_upright_each_by_its_own_exif)
     arena_done(&a);
 }
 
-TEST(picture_job__refuses_masks_that_say_nothing_and_names_the_file_at_fault)
+TEST(picture__refuses_masks_that_say_nothing_and_names_the_file_at_fault)
 {
     struct arena a;
     struct err err = { 0 };
@@ -170,7 +170,7 @@ TEST(picture_job__refuses_masks_that_say_nothing_and_names_the_file_at_fault)
 }
 
 /* Both decoders leave by longjmp when a file is damaged, in threads of their own; nothing of that may be shared. */
-TEST(picture_job__refuses_damaged_files_side_by_side_again_and_again)
+TEST(picture__refuses_damaged_files_side_by_side_again_and_again)
 {
     struct arena a;
     struct err err = { 0 };
@@ -208,7 +208,7 @@ static void check_accepted(struct arena *a, struct span original, int width, int
 }
 
 /* Grey, four colours, 16 bits: all become RGB. */
-TEST(picture_job__accepts_every_kind_of_photo)
+TEST(picture__accepts_every_kind_of_photo)
 {
     struct arena a;
     struct err err = { 0 };
@@ -221,7 +221,7 @@ TEST(picture_job__accepts_every_kind_of_photo)
     arena_done(&a);
 }
 
-TEST(picture_job__shows_white_through_a_transparent_photo)
+TEST(picture__shows_white_through_a_transparent_photo)
 {
     struct arena a;
     struct err err = { 0 };
@@ -238,14 +238,14 @@ TEST(picture_job__shows_white_through_a_transparent_photo)
 }
 
 /* A line one pixel wide in a photo four times the model's size: marked for the model, and repainted in full. */
-TEST(picture_job__does_not_lose_a_thin_line_on_the_way)
+TEST(picture__does_not_lose_a_thin_line_on_the_way)
 {
     struct arena a;
     struct err err = { 0 };
     struct image photo, paint;
     struct picture_paint_input model;
     struct picture_input in;
-    struct picture_plan plan = picture_plan(4096, 512);
+    struct picture_geometry geometry = picture_geometry(4096, 512);
     struct span file, mask;
 
     CHECK_OK(arena_init(&a, ARENA, &err), err);
@@ -253,12 +253,12 @@ TEST(picture_job__does_not_lose_a_thin_line_on_the_way)
     file = photo_file(&a, &photo, (struct span){ NULL, 0 });
     mask = mask_file(&a, 4096, 512, 100, 301, 4000, 302);
     CHECK_OK(picture_input(&a, file, mask, &in, &err), err);
-    CHECK_OK(picture_paint_input(&a, &in, &plan, &model, &err), err);
+    CHECK_OK(picture_paint_input(&a, &in, &geometry, &model, &err), err);
     for (int x = 25; x < 1000; x++)
         CHECK_INT(model.mask.pixels[75 * 1024 + x], 255);
     paint = model.picture;
     memset(paint.pixels, 255, image_bytes(&paint));
-    CHECK_OK(picture_compose(&a, &in, &plan, &paint, &err), err);
+    CHECK_OK(picture_compose(&a, &in, &geometry, &paint, &err), err);
     for (int x = 100; x < 4000; x++)
         CHECK_INT(in.photo.pixels[3 * (301 * 4096 + x)], 255);
     arena_done(&a);

@@ -1,4 +1,4 @@
-#include "models/image/picture_job.h"
+#include "models/image/picture.h"
 
 #include <math.h>
 
@@ -123,30 +123,31 @@ static int paint_side(int side, double scale)
     return clamp_int(n, PAINT_SHORT_SIDE, PAINT_LONG_SIDE);
 }
 
-struct picture_plan picture_plan(int photo_width, int photo_height)
+struct picture_geometry picture_geometry(int photo_width, int photo_height)
 {
     int long_side = photo_width > photo_height ? photo_width : photo_height;
     double scale = long_side > PAINT_LONG_SIDE ? (double)PAINT_LONG_SIDE / long_side : 1.0;
 
     /* The feather covers about two pixels of what the model painted: enough to hide the step, too little to show. */
-    return (struct picture_plan){ paint_side(photo_width, scale), paint_side(photo_height, scale),
-                                  clamp_int((int)lround(2.0 / scale), 2, COMPOSITE_FEATHER_MAX) };
+    return (struct picture_geometry){ paint_side(photo_width, scale), paint_side(photo_height, scale),
+                                      clamp_int((int)lround(2.0 / scale), 2, COMPOSITE_FEATHER_MAX) };
 }
 
-enum err_code picture_paint_input(struct arena *a, const struct picture_input *in, const struct picture_plan *plan,
-                                  struct picture_paint_input *ret, struct err *err)
+enum err_code picture_paint_input(struct arena *a, const struct picture_input *in,
+                                  const struct picture_geometry *geometry, struct picture_paint_input *ret,
+                                  struct err *err)
 {
     struct picture_paint_input out;
-    enum err_code rc = image_resize(a, &in->photo, plan->width, plan->height, &out.picture, err);
+    enum err_code rc = image_resize(a, &in->photo, geometry->width, geometry->height, &out.picture, err);
 
     if (!rc)
-        rc = mask_cover(a, &in->mask, plan->width, plan->height, &out.mask, err);
+        rc = mask_cover(a, &in->mask, geometry->width, geometry->height, &out.mask, err);
     if (!rc)
         *ret = out;
     return rc;
 }
 
-enum err_code picture_compose(struct arena *a, struct picture_input *in, const struct picture_plan *plan,
+enum err_code picture_compose(struct arena *a, struct picture_input *in, const struct picture_geometry *geometry,
                               const struct image *paint, struct err *err)
 {
     struct arena_mark scratch = arena_mark(a);
@@ -154,12 +155,12 @@ enum err_code picture_compose(struct arena *a, struct picture_input *in, const s
     struct image part;
     enum err_code rc;
 
-    if (paint->width != plan->width || paint->height != plan->height || paint->channels != 3)
-        return err_set(err, ERR_INVALID, "compose: a paint of %d x %d x %d for a plan of %d x %d", paint->width,
-                       paint->height, paint->channels, plan->width, plan->height);
+    if (paint->width != geometry->width || paint->height != geometry->height || paint->channels != 3)
+        return err_set(err, ERR_INVALID, "compose: a paint of %d x %d x %d for a geometry of %d x %d", paint->width,
+                       paint->height, paint->channels, geometry->width, geometry->height);
     rc = image_resize_box(a, paint, in->photo.width, in->photo.height, marked, &part, err);
     if (!rc)
-        rc = composite(a, &in->photo, &part, marked, &in->mask, plan->feather, err);
+        rc = composite(a, &in->photo, &part, marked, &in->mask, geometry->feather, err);
     arena_rewind(a, scratch);
     return rc;
 }

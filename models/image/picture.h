@@ -1,7 +1,7 @@
 /*
- * picture_job - what one job does with its pictures, stage by stage, each from plain structs to plain structs:
+ * picture - what one job does with its pictures, stage by stage, each from plain structs to plain structs:
  *
- *   original, mask files --picture_input--> photo and mask as displayed --picture_plan--> size to paint at
+ *   original, mask files --picture_input--> photo and mask as displayed --picture_geometry--> size to paint at
  *     --picture_paint_input--> picture and mask for the model   (the model paints)
  *     --picture_compose--> photo with the paint blended in --picture_encode--> edited and preview files
  *
@@ -16,8 +16,8 @@
  * Errors  of decode.h, with "original: " or "mask: " in front of the message; ERR_MASK_SIZE, ERR_MASK_EMPTY,
  *         ERR_MASK_FULL
  */
-#ifndef MODELS_IMAGE_PICTURE_JOB_H
-#define MODELS_IMAGE_PICTURE_JOB_H
+#ifndef MODELS_IMAGE_PICTURE_H
+#define MODELS_IMAGE_PICTURE_H
 
 #include "models/image/image.h"
 
@@ -38,14 +38,14 @@ struct picture_input {
     struct span icc;    /* an RGB profile, or empty */
 };
 
-struct picture_plan {
+struct picture_geometry {
     int width, height; /* at which the model paints the whole photo */
     int feather;       /* pixels of the photo over which the paint fades in, inside the mask */
 };
 
 struct picture_paint_input {
-    struct image picture; /* [plan.height, plan.width, 3] */
-    struct image mask;    /* [plan.height, plan.width, 1], marks every cell that a marked pixel touches */
+    struct image picture; /* [geometry.height, geometry.width, 3] */
+    struct image mask;    /* [geometry.height, geometry.width, 1], marks every cell that a marked pixel touches */
 };
 
 struct picture_files {
@@ -56,15 +56,17 @@ struct picture_files {
 MUST_CHECK enum err_code picture_input(struct arena *a, struct span original, struct span mask,
                                        struct picture_input *ret, struct err *err);
 
-struct picture_plan picture_plan(int photo_width, int photo_height);
+struct picture_geometry picture_geometry(int photo_width, int photo_height);
 
 MUST_CHECK enum err_code picture_paint_input(struct arena *a, const struct picture_input *in,
-                                             const struct picture_plan *plan, struct picture_paint_input *ret,
+                                             const struct picture_geometry *geometry, struct picture_paint_input *ret,
                                              struct err *err);
 
-/* paint [plan.height, plan.width, 3]: what the model made. in->photo is changed in place, inside the mask only. */
-MUST_CHECK enum err_code picture_compose(struct arena *a, struct picture_input *in, const struct picture_plan *plan,
-                                         const struct image *paint, struct err *err);
+/* paint [geometry.height, geometry.width, 3]: what the model made. in->photo is changed in place, inside the mask only.
+ */
+MUST_CHECK enum err_code picture_compose(struct arena *a, struct picture_input *in,
+                                         const struct picture_geometry *geometry, const struct image *paint,
+                                         struct err *err);
 
 MUST_CHECK enum err_code picture_encode(struct arena *a, const struct picture_input *in, struct picture_files *ret,
                                         struct err *err);
