@@ -10,7 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char *const cli_backend_names[] = { "auto", "cpu", "plain", "cuda", NULL };
 const char *const cli_precision_names[] = { "default", "f32", "bf16", "auto", NULL };
 
 enum { NAME_WIDTH = 30, HELP_COLUMN = NAME_WIDTH + 3, HELP_WIDTH = 112 /* characters */ };
