@@ -20,7 +20,7 @@ enum what { WHAT_BLOCK, WHAT_VAE, WHAT_STEP, WHAT_TEXT, WHAT_RATES, WHAT_LOAD, W
 static const char *const whats[] = { "block", "vae", "step", "text", "rates", "load", "picture", NULL };
 static const char *const whats_without_picture[] = { "block", "vae", "step", "text", "rates", "load", NULL };
 
-/* In the order of quants. */
+/* The type of each word in `quants`. */
 static const enum dtype quant_types[] = {
     DT_Q8_0, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_Q4_0, DT_Q5_0, DT_BF16, DT_F16, DT_F32
 };

@@ -268,7 +268,7 @@ static bool looks_like_option(const char *word)
     return word[0] == '-' && word[1] && (word[n] == '\0' || word[n] == '=');
 }
 
-/* Before an hour of computing, not after it, the user learns that a result cannot be stored. */
+/* A result that cannot be stored is reported before an hour of computing, not after it. */
 static int check_output(const struct cli_command *c, const struct cli_option *o)
 {
     const char *path = *(const char **)o->dst, *slash = strrchr(path, '/');

@@ -97,7 +97,7 @@ static void add_recipe(struct json *inpaint, const struct session_recipe *r)
     json_add_string(recipe, "precision", r->precision);
 }
 
-/* The fields that the worker writes; the others stay as they were. */
+/* The fields that the worker writes; all others are kept. */
 static bool is_ours(const char *key)
 {
     static const char *const ours[] = { "processingStatus", "editedImagePath", "previewImagePath", "cost",
@@ -219,7 +219,8 @@ out:
 
 /* --- defaults, from the settings of the service --- */
 
-/* Reports only problems with settings that are defaults here: the others belong to `serve`. */
+/* Keeps the first problem with a setting that is a default of this command; the other settings matter to `serve` only.
+ */
 static void keep_problem(void *ctx, const char *problem)
 {
     static const char *const names[] = {

@@ -1,5 +1,4 @@
-/* cmd_embed - writes what the text encoders make of prompts: of one prompt with its ids, or of many as a prompt pack.
- */
+/* cmd_embed - runs the text encoders: one prompt to its embeddings and ids, or many prompts to a prompt pack. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* cmd_tokenize - a text to its ids: on one line, separated by blanks, with special tokens but without padding. */
+/* cmd_tokenize - prints the ids of a text: on one line, separated by blanks, with special tokens but without padding.
+ */
 #include <stdio.h>
 
 #include "models/fill/tokenizer_folder.h"
