@@ -269,7 +269,7 @@ static void check_values(struct run *r)
         wrong(r, "self-check", err.msg,
               "-> download the model files again; if they are right, delete the .check file that is named");
     else if (check.stored)
-        good("self-check", "as stored, %s within %.1g", check.what, check.worst);
+        good("self-check", "as stored; the largest relative error is %.1g, in %s", check.worst, check.what);
     else if (self_check_record(m, &err) == ERR_OK)
         good("self-check", "values stored beside %s: later runs must reproduce them", fill_model_transformer(m));
     else
