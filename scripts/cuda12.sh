@@ -1,18 +1,18 @@
 #!/bin/bash
-# cuda12.sh - a tree of CUDA 12.2 in build/cuda-12.2 that clang takes for a toolkit, made of NVIDIA's Python packages:
-# there is no nvcc 12 among them, but the headers, cuBLASLt and the assembler are. The `fatbinary` is that of the nvcc
-# that is installed, whose options are named differently. Safe to repeat; 1.3 GB.
+# cuda12.sh - makes a folder build/cuda-12.2 that clang accepts as a CUDA 12.2 toolkit, from NVIDIA's Python packages.
+# They have no nvcc 12, but its headers, cuBLASLt and its assembler. The `fatbinary` is a wrapper around that of the
+# installed nvcc, whose options have other names. Safe to repeat; takes 1.3 GB.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tree=build/cuda-12.2
 [ -f $tree/complete ] && exit 0
 home=$(scripts/cuda_paths.sh | sed -n 's/^CUDA_HOME := //p')
-[ -n "$home" ] || { echo "cuda12: needs an installed nvcc for its fatbinary" >&2; exit 1; }
+[ -n "$home" ] || { echo "cuda12: there is no nvcc here, whose fatbinary is needed" >&2; exit 1; }
 
 rm -rf $tree
 mkdir -p $tree/{bin,include,lib64,nvvm/libdevice}
-# cccl 12.2.140 lacks the headers without a suffix
+# cccl 12.2.140 lacks the headers without a file name extension
 python3 -m pip install --quiet --no-deps --no-compile --target $tree/packages nvidia-cuda-runtime-cu12==12.2.140 \
     nvidia-cuda-nvcc-cu12==12.2.140 nvidia-cuda-cccl-cu12==12.3.101.post1 nvidia-cublas-cu12==12.2.5.6 \
     nvidia-curand-cu12==10.3.3.141
@@ -23,7 +23,7 @@ mv $tree/packages/nvidia/cuda_nvcc/nvvm/libdevice/*.bc $tree/nvvm/libdevice/
 rm -rf $tree/packages
 cat > $tree/bin/fatbinary <<SH
 #!/bin/bash
-# clang says --image=profile=sm_89,file=X, the fatbinary of CUDA 13 wants --image3=kind=elf,sm=89,file=X
+# clang writes --image=profile=sm_89,file=X, but the fatbinary of CUDA 13 takes --image3=kind=elf,sm=89,file=X
 for a; do
     a=\${a/#--image=profile=sm_/--image3=kind=elf,sm=}
     args+=("\${a/#--image=profile=compute_/--image3=kind=ptx,sm=}")

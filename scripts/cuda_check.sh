@@ -1,8 +1,8 @@
 #!/bin/bash
-# cuda_check.sh - the CUDA files compile for every generation: with the nvcc that is installed, with clang against CUDA
-# 12.2, the version of Cloud Run's driver, and with the compiler of CUDA 12.6, by which the image is built. A kernel that
-# spills registers to memory is an error: those that are near the limit count on it. Says what it skips and why. A few
-# minutes.
+# cuda_check.sh - compiles the CUDA files for every generation: with the installed nvcc, with clang against CUDA 12.2,
+# the version of Cloud Run's driver, and with the compiler of CUDA 12.6, with which the image is built. A kernel that
+# spills registers to memory is an error, because the sizes of the kernels are chosen so that none does. Prints what it
+# skips and why. Takes a few minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=build/cuda-check
@@ -11,17 +11,17 @@ generations=(sm_80 sm_89 sm_90)
 mkdir -p $out
 
 if [ -z "$(scripts/cuda_paths.sh)" ]; then
-    echo "cuda-check: skipped, there is no nvcc"
+    echo "cuda-check: skipped, there is no nvcc here"
     exit 0
 fi
 
-# Files through one command, some at a time; the file's name is put behind it.
+# Runs the command for each file, $jobs at a time, with the file's name as its last argument.
 through() { # COMMAND... < names of files
     # shellcheck disable=SC2016  # the inner shell expands it
     tr '\n' '\0' | xargs -0 -n 1 -P "$jobs" bash -c '"$@" || { echo "in ${!#}" >&2; exit 255; }' check "$@"
 }
 
-compile() { # COMMAND... FILE: its object into the folder
+compile() { # COMMAND... FILE: writes the object to $out
     "${@:1:$#-1}" -c "${!#}" -o "$out/$(basename "${!#}").o"
 }
 export -f compile
@@ -37,16 +37,16 @@ echo "cuda-check: nvcc $(nvcc --version | sed -n 's/.*release \([0-9.]*\),.*/\1/
 each cu nvcc -std=c++17 -O3 -I. -Xcompiler -Wall,-Wextra -Werror all-warnings -Xptxas --warn-on-spills \
     -gencode arch=compute_80,code=sm_80 -gencode arch=compute_89,code=sm_89 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
 
-# There is no nvcc 12.6 among NVIDIA's Python packages, but NVRTC is, which has its front end, and ptxas, which allots
-# the registers. That is nearer to it than the PTX of a newer nvcc, or clang's, through the same ptxas: the front end
-# decides what is unrolled and how much is alive at a time.
+# NVIDIA's Python packages have no nvcc 12.6, but NVRTC, which has the same front end, and ptxas, which allocates the
+# registers. Together they are closer to nvcc 12.6 than PTX of a newer nvcc or of clang in the same ptxas: the front end
+# decides what is unrolled and how many values are alive at a time.
 check_spills() {
     local tree=build/cuda-12.6 log=$out/cuda12.6.log
     local nvrtc=$tree/nvidia/cuda_nvrtc/lib/libnvrtc.so.12 ptxas=$tree/nvidia/cuda_nvcc/bin/ptxas
 
     if ! { [ -f $nvrtc ] && [ -f $ptxas ]; } && ! python3 -m pip install --quiet --no-deps --no-compile --upgrade \
         --target $tree nvidia-cuda-nvrtc-cu12==12.6.85 nvidia-cuda-nvcc-cu12==12.6.85 >$log 2>&1; then
-        echo "cuda-check: CUDA 12.6 skipped, its packages cannot be had here: $(grep -v '^WARNING' $log | tail -n 1)"
+        echo "cuda-check: CUDA 12.6 skipped, its packages cannot be installed: $(grep -v '^WARNING' $log | tail -n 1)"
         return
     fi
     echo "cuda-check: NVRTC and ptxas of CUDA 12.6, ${generations[*]}"
@@ -54,7 +54,7 @@ check_spills() {
     sort -rn $out/registers | sed -n '1s/^\([0-9]*\) \([^ ]*\) \(.*\)/cuda-check: no spills; most registers: \1 of 255, \3 on \2/p'
 }
 
-spills() { # NVRTC PTXAS FILE: a line a kernel
+spills() { # NVRTC PTXAS FILE: prints a line for each kernel
     scripts/nvrtc_check.py "$1" "$2" "$3" sm_80 sm_89 sm_90
 }
 export -f spills
@@ -63,11 +63,11 @@ check_clang() {
     local tree=build/cuda-12.2
 
     if ! command -v clang++-19 >/dev/null; then
-        echo "cuda-check: CUDA 12.2 skipped, there is no clang++-19"
+        echo "cuda-check: CUDA 12.2 skipped, there is no clang++-19 here"
         return
     fi
     if ! scripts/cuda12.sh >$out/cuda12.log 2>&1; then
-        echo "cuda-check: CUDA 12.2 skipped, its packages cannot be had here: $(tail -n 1 $out/cuda12.log)"
+        echo "cuda-check: CUDA 12.2 skipped, its packages cannot be installed: $(tail -n 1 $out/cuda12.log)"
         return
     fi
     echo "cuda-check: clang 19 and CUDA 12.2, ${generations[*]}"
@@ -78,4 +78,4 @@ check_clang() {
 
 check_spills
 check_clang
-echo "cuda-check: all that was tried compiles"
+echo "cuda-check: everything that was not skipped compiles"

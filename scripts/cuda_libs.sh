@@ -1,6 +1,6 @@
 #!/bin/bash
-# cuda_libs.sh - cuBLASLt with its headers into build/cuda-libs, from NVIDIA's Python packages, of nvcc's version; with
-# CUDNN=1 also cuDNN and the compiler that it loads when it runs (0.7 GB unpacked).
+# cuda_libs.sh - installs cuBLASLt and its headers into build/cuda-libs, from NVIDIA's Python packages, in the version of
+# nvcc; with CUDNN=1 also cuDNN and the compiler that it loads at run time (0.7 GB unpacked).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,10 +19,10 @@ case $version in
     cudnn=(nvidia-cudnn-cu12==9.19.0.56 nvidia-cuda-nvrtc-cu12==12.6.77)
     ;;
 *)
-    echo "cuda_libs: no version of cuBLAS is known to fit nvcc '$version'; install it with the toolkit" >&2
+    echo "cuda_libs: which cuBLAS fits nvcc '$version' is not known here; install it with the toolkit" >&2
     exit 1
     ;;
 esac
 [ "${CUDNN:-0}" = 0 ] || packages+=("${cudnn[@]}")
 python3 -m pip install --quiet --no-deps --no-compile --upgrade --target build/cuda-libs "${packages[@]}"
-echo "${packages[*]}: in build/cuda-libs; run make again"
+echo "installed into build/cuda-libs: ${packages[*]}. Run make again."

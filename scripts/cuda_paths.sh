@@ -1,8 +1,9 @@
 #!/bin/bash
-# cuda_paths.sh - where the CUDA parts of the build are, as make variables on stdout:
-#   CUDA_HOME CUDA_INC CUDA_LIB   the toolkit; nothing at all where there is no nvcc
-#   CUBLASLT_INC CUBLASLT_LIB     cuBLASLt: of the toolkit, the system, build/cuda-libs, or PyTorch's packages
-#   CUDNN_LIB CUDNN_INC           cuDNN 9, of the same places; both are optional, and the headers are only compared with
+# cuda_paths.sh - prints where the CUDA parts of the build are, as make variables:
+#   CUDA_HOME CUDA_INC CUDA_LIB   the toolkit; without nvcc nothing is printed at all
+#   CUBLASLT_INC CUBLASLT_LIB     cuBLASLt: from the toolkit, the system, build/cuda-libs, or PyTorch's packages
+#   CUDNN_LIB CUDNN_INC           cuDNN 9, from the same places; both are optional, and the headers serve only to check
+#                                 our own declarations
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +14,7 @@ for n in ${nvcc:-nvcc} /usr/local/cuda/bin/nvcc; do
 done
 [ -n "$found" ] || exit 0
 
-# what nvcc itself says its tree is: a wrapper or a link may stand in for it
+# nvcc itself is asked for its folder: the one that was found may be a wrapper or a link
 home=$("$found" --dryrun -x cu -E /dev/null 2>&1 | sed -n 's/^#\$ TOP=//p')
 home=$(realpath "${home:-$(dirname "$(dirname "$found")")}")
 echo "CUDA_HOME := $home"
@@ -24,11 +25,11 @@ inc=$home/include lib=$home/lib64
 echo "CUDA_INC := $inc"
 echo "CUDA_LIB := $lib"
 
-# nvcc and the library have to be of the same major version
+# nvcc and the library must have the same major version
 major=$(sed -n 's/^#define CUDART_VERSION *\([0-9]*\)[0-9][0-9][0-9]$/\1/p' "$inc/cuda_runtime_api.h")
 lt=libcublasLt.so.$major
 
-# Header and library of one place, else the first of each: a toolkit without libraries may have the header.
+# Prefers a place with both header and library, else takes the first of each: a toolkit may have the header alone.
 lt_pair='' lt_inc='' lt_lib='' dnn_found=''
 look_in() { # INCLUDE LIB
     local inc='' lib=''
@@ -46,13 +47,13 @@ look_in() { # INCLUDE LIB
 }
 
 look_in "$inc" "$lib"
-look_in "$home/../cudnn/include" "$home/../cudnn/lib" # of Python's packages, when nvcc is one, too
+look_in "$home/../cudnn/include" "$home/../cudnn/lib" # where nvcc itself comes from Python's packages
 look_in /usr/include /usr/lib/x86_64-linux-gnu
 sites() {
     echo build/cuda-libs
     python3 -c 'import site, sys; print(*site.getsitepackages(), site.getusersitepackages(), *sys.path, sep="\n")' \
         2>/dev/null || true
-    # of a PyTorch installation that is not the python3 of the PATH
+    # a PyTorch installation whose python3 is not in the PATH
     printf '%s\n' /opt/*/.venv/lib/python3*/site-packages /opt/*/lib/python3*/site-packages
 }
 while read -r site; do

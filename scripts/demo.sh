@@ -1,8 +1,8 @@
 #!/bin/bash
-# demo.sh: one Pub/Sub message becomes edited.jpg and preview.jpg, with real emulators around the real program.
+# demo.sh - turns one Pub/Sub message into edited.jpg and preview.jpg, with the real program between real emulators.
 #
-# Everything lies in build/demo and on loopback; what was started is ended again. Where google-cloud-cli is missing, the
-# same job runs on a local folder instead.
+# All files are in build/demo, all ports on loopback, and every process it starts is ended again. Without google-cloud-cli
+# the same job runs on a local folder instead.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=build/demo
@@ -51,13 +51,13 @@ put() { # FILE TYPE
 }
 post() { curl -sS -f -g -o /dev/null -X "$1" -H 'Content-Type: application/json' -d "$3" "$2"; }
 
-echo "2. putting a photo, its mask and a session document there"
+echo "2. storing a photo, its mask and a session document in them"
 put original.jpg image/jpeg
 put mask_auto.png image/png
 post PATCH "$documents/$folder" '{"fields":{"processingStatus":{"stringValue":"pending"},
     "sceneLabels":{"arrayValue":{"values":[{"stringValue":"grass"}]}}}}'
 
-echo "3. starting the worker with a tiny random model (it paints texture: the weights mean nothing)"
+echo "3. starting the worker with a tiny random model (it paints texture, because its weights are random)"
 env -u PUBSUB_EMULATOR_HOST PORT="$port" MODEL_DIR=build/models/tiny PUSH_AUTH=none BACKEND=auto STEPS=12 \
     $program serve 2>$out/worker.log &
 worker_pid=$!

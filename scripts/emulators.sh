@@ -2,7 +2,7 @@
 # emulators.sh start DIR | stop DIR
 #
 # Starts the Firestore and Pub/Sub emulators of google-cloud-cli and a storage emulator on free loopback ports, waits
-# until they answer, and writes their addresses to DIR/env (to be sourced). `stop` ends exactly what `start` started.
+# until they answer, and writes their addresses to DIR/env (to be sourced). `stop` ends the processes that `start` started.
 # Exit status 3: google-cloud-cli is not installed; the message says how to get it.
 set -euo pipefail
 
@@ -46,7 +46,8 @@ storage_emulator() { # installs it into build/venv the first time
     echo $venv/bin/gcp-storage-emulator
 }
 
-run() { # NAME COMMAND...: in a process group of its own, for wrappers leave their java behind when only they are ended
+# In a process group of its own: some commands are wrappers, whose Java process would outlive them.
+run() { # NAME COMMAND...
     local name=$1
     shift
     setsid "$@" >"$dir/$name.log" 2>&1 </dev/null &

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""golden.py: makes a golden set, a random FLUX.1-Fill model folder and what the official libraries compute with it.
+"""golden.py: makes a golden set: a random FLUX.1-Fill model folder, and what the official libraries compute with it.
 
     make golden SET=build/golden/mine ARGS="heads=3 head_dim=64 quants=Q8_0,Q4_K t5=gguf seed=9"
 
 Every setting below can be given as name=value; an unknown name is an error. The set has the form of test/golden/small:
-models/, cases/, RECIPE.json (test/golden/README.md tells the tensors). The weights mean nothing, the numbers are of
+models/, cases/, RECIPE.json (test/golden/README.md lists the tensors). The weights are random; the numbers are computed
+in f32 by
     torch 2.13.0 (CPU), diffusers 0.42.1, transformers 5.23.0, tokenizers 0.23.3, sentencepiece 0.2.3, gguf 0.19.0,
     safetensors, protobuf, Pillow 13.0.0, numpy
-in f32; `pip install` them into an environment of their own. Other versions work as long as their interfaces do.
+`pip install` these into an environment of their own. Other versions work as long as their interfaces do.
 """
 import importlib.metadata
 import io
@@ -46,7 +47,7 @@ SETTINGS = {
     "clip_config": "plain",
     # VAE: bfl (ae.safetensors) or diffusers (vae/)
     "vae": "bfl", "vae_type": "bf16", "vae_widths": "32,32,64,64", "vaes": "64x64,40x104",
-    # cases: fills are WxH:steps:guidance:t5_len:prompt:mask mode[:seed[:strength]]; with a seed the pipeline draws
+    # cases: fills are WxH:steps:guidance:t5_len:prompt:mask mode[:seed[:strength]]; with a seed the pipeline draws the noise
     "texts": "0:512,1:64,2:128,3:256", "grid": "3x5", "text_tokens": 7, "guidance": 30.0,
     "fills": "64x64:4:30:128:0:L,96x80:3:10:64:1:RGB,80x64:3:30:64:4:L:42",
 }
@@ -72,7 +73,7 @@ def settings(words):
 
 
 def corpus():
-    """Text to learn vocabularies from: what the libraries say about themselves, so that it goes with their versions."""
+    """Text to learn vocabularies from: the docstrings of the libraries, so it is fixed by their versions."""
     said = [FluxFillPipeline, FluxFillPipeline.__call__, FluxTransformer2DModel, AutoencoderKL, CLIPTokenizer, T5Config,
             FlowMatchEulerDiscreteScheduler, PreTrainedTokenizerFast, CLIPTextConfig, torch.nn.Linear, torch.nn.Conv2d]
     text = " ".join(c.__doc__ for c in said)
@@ -84,14 +85,14 @@ def tensors(model):
 
 
 def stir(model, gain=1.0):
-    """Norm weights and biases as torch starts them would hide mistakes: make every tensor count."""
+    """Changes norm weights of 1 and biases of 0, with which torch begins: they would hide mistakes."""
     for p in model.parameters():
         p.data = p.data + 0.1 * torch.randn_like(p) if p.dim() == 1 else p.data * gain
     return model.eval().requires_grad_(False)
 
 
 def store_as(model, dtype):
-    """Rounds the weights of the model itself, so that file and reference agree; returns them as stored."""
+    """Rounds the weights in the model too, so that file and reference agree; returns them as stored."""
     stored = {k: v.to(dtype) for k, v in tensors(model).items()}
     model.load_state_dict({k: v.float() for k, v in stored.items()})
     return stored
@@ -145,7 +146,7 @@ def clip_vocabulary(s, models):
     symbols = [chr(b) for b in own] + [chr(256 + k) for k in range(256 - len(own))]
     words = symbols + [c + "</w>" for c in symbols] + ["".join(m) for m in merges]
     words = list(dict.fromkeys(words)) + ["<|startoftext|>", "<|endoftext|>"]
-    assert len(words) == 514 + len(merges), "a merge makes a word that is there already"
+    assert len(words) == 514 + len(merges), "a merge makes a word that exists already"
     folder = models / "tokenizer"
     folder.mkdir(parents=True)
     (folder / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate(words)}, ensure_ascii=False))
@@ -299,7 +300,7 @@ def bfl_names(t, s):
 
 
 def diffusers_names(b, t, s):
-    """The way back: what a file holds, into the tensors of the reference (t: its shapes)."""
+    """The inverse of bfl_names(): the tensors b of a file under the names and in the shapes of the reference t."""
     index = {k: torch.arange(v.numel()).reshape(v.shape) + offset for (k, v), offset in
              zip(t.items(), np.cumsum([0] + [v.numel() for v in t.values()]).tolist())}
     flat = torch.empty(sum(v.numel() for v in t.values()))
@@ -308,7 +309,7 @@ def diffusers_names(b, t, s):
     return {k: flat[where] for k, where in index.items()}
 
 
-# where in a block d and dmin are, and dmin / d for a mean near zero
+# offsets of d and dmin in a block, and the ratio dmin / d that gives a mean near zero
 RANDOM = {"Q2_K": (80, 82, 1.5), "Q3_K": (108, None, 0), "Q4_K": (0, 2, 7.5), "Q5_K": (0, 2, 15.5),
           "Q6_K": (208, None, 0), "IQ4_NL": (0, None, 0), "IQ4_XS": (0, None, 0)}
 
@@ -322,7 +323,7 @@ def encoded(value, kind):
     d_at, min_at, ratio = RANDOM[kind]
     raw = torch.randint(0, 256, (value.size // elements, size), dtype=torch.uint8).numpy()
     scale = np.ones(len(raw))
-    for _ in range(2):  # the blocks at scale 1 tell which scale gives the spread of the matrix
+    for _ in range(2):  # blocks at scale 1 show which scale gives the spread of the matrix
         for at, by in ((d_at, 1), (min_at, ratio)):
             if at is not None:
                 raw[:, at:at + 2] = (scale * by).astype(np.float16).view(np.uint8).reshape(-1, 2)
@@ -331,7 +332,7 @@ def encoded(value, kind):
 
 
 def add_tensor(out, name, value, kind):
-    """Adds a tensor to a GGUF file in a type that fits its rows; returns the values it then has."""
+    """Adds a tensor to a GGUF file in a type that fits its rows; returns its values as stored."""
     value = value.float().numpy()
     if value.ndim < 2:
         kind = "F32"
@@ -367,7 +368,7 @@ def flux_type(s, name, quant, count):
 
 
 def write_flux(s, models, quant, start):
-    """Writes one transformer file; returns its name and the reference tensors that it stands for."""
+    """Writes one transformer file; returns its name, and its values as tensors of the reference."""
     b, loaded, prefix = bfl_names(start, s), {}, s["prefix"]
     if quant.endswith(".safetensors"):
         stored = {k: v.to(DTYPES[quant.split(".")[0].lower()]) for k, v in b.items()}
@@ -432,7 +433,7 @@ def case_text(s, cases, pipe):
 
 
 def picture(width, height):
-    """Smooth colours with some noise: a picture that resampling and an encoder have something to do with."""
+    """Smooth colours with some noise, so that resampling and encoding change the picture."""
     small = torch.rand(1, 3, max(2, height // 12), max(2, width // 12))
     smooth = torch.nn.functional.interpolate(small, (height, width), mode="bicubic")[0]
     noisy = smooth + 0.05 * torch.randn(3, height, width)
@@ -440,7 +441,7 @@ def picture(width, height):
 
 
 def mask(width, height, mode):
-    """An ellipse that is to be repainted, with levels on both sides of the threshold, in a mode of Pillow."""
+    """An ellipse to paint, with grey levels on both sides of the threshold, in a mode of Pillow."""
     y, x = np.mgrid[0:height, 0:width] / np.array([height, width]).reshape(2, 1, 1)
     level = np.where((x - 0.4) ** 2 + (y - 0.6) ** 2 < 0.1, 255, 0).astype(np.uint8)
     level[: height // 8] = 127
@@ -491,7 +492,7 @@ def case_fill(s, cases, pipe, flux, references, i, text):
         return {}
 
     hook = flux.register_forward_pre_hook(inputs, with_kwargs=True)
-    # The layout of a PIL picture sends torch's f32 convolutions another way, 1e-4 and more from the exact result.
+    # For the memory layout of a PIL picture torch takes other f32 convolutions, which are 1e-4 and more off.
     prepare = pipe.image_processor.preprocess
     pipe.image_processor.preprocess = lambda *args, **named: prepare(*args, **named).contiguous()
     drawn = DiagonalGaussianDistribution.sample

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The pictures of a golden set's cases as safetensors, beside their PNGs: GPU tests run where no picture library is.
+"""Writes the pictures of a golden set's cases as safetensors, next to their PNGs: GPU tests have no picture library.
 
-    scripts/golden_gpu.py test/golden/small/cases      # golden.py does it for the sets that it makes
+    scripts/golden_gpu.py test/golden/small/cases      # golden.py calls it for the sets that it makes
 
     vae_WxH.png                    -> vae_WxH.picture.safetensors   picture U8 [H, W, 3]
     fill_I.image.png, .mask.png    -> fill_I.picture.safetensors    picture U8 [H, W, 3], mask U8 [H, W, 1 or 3]
@@ -16,7 +16,7 @@ CHANNELS = {0: 1, 2: 3}  # of PNG's colour types grey and RGB
 
 
 def paeth(a, b, c):
-    """Of left, above and above left, the one that is nearest to a + b - c."""
+    """PNG's predictor: of left (a), above (b) and above left (c), the one that is nearest to a + b - c."""
     p = a + b - c
     if abs(p - a) <= abs(p - b) and abs(p - a) <= abs(p - c):
         return a
@@ -24,7 +24,7 @@ def paeth(a, b, c):
 
 
 def read_png(path):
-    """Shape [H, W, channels] and bytes of an 8-bit PNG, grey or RGB, that is not interlaced."""
+    """Shape [H, W, channels] and bytes of an 8-bit PNG, grey or RGB, not interlaced."""
     data = path.read_bytes()
     at, packed = 8, b""
     while at < len(data):
@@ -33,7 +33,7 @@ def read_png(path):
         if kind == b"IHDR":
             width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", body)
             if depth != 8 or colour not in CHANNELS or interlaced:
-                raise ValueError(f"{path}: not plain 8-bit grey or RGB")
+                raise ValueError(f"{path} is not an 8-bit grey or RGB picture without interlacing")
         elif kind == b"IDAT":
             packed += body
         at += 12 + n
@@ -69,7 +69,7 @@ def convert(cases):
         try:
             found = {"picture": read_png(image), "mask": read_png(cases / f"{name}.mask.png")}
         except ValueError as other_mode:
-            print(f"no pictures for the GPU tests: {other_mode}")
+            print(f"{name} is skipped in the GPU tests: {other_mode}")
             continue
         write(cases / f"{name}.picture.safetensors", found)
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# install_deps.sh: what the build and the tests need on Debian or Ubuntu; says nothing when all of it is there.
+# install_deps.sh - installs what the build and the tests need, on Debian or Ubuntu. Prints nothing when all is installed.
 set -euo pipefail
 
 packages=(
@@ -12,12 +12,12 @@ have_package() { apt-cache show "$1" >/dev/null 2>&1; }
 
 missing=()
 for p in "${packages[@]}"; do
-    [ "$p" != libjpeg62-turbo-dev ] || ! installed libjpeg-turbo8-dev || continue # Ubuntu's name of the same
+    [ "$p" != libjpeg62-turbo-dev ] || ! installed libjpeg-turbo8-dev || continue # Ubuntu's name for this package
     installed "$p" || missing+=("$p")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 command -v apt-get >/dev/null || {
-    echo "install_deps: no apt-get here. Install what these Debian packages hold: ${missing[*]}" >&2
+    echo "install_deps: there is no apt-get here. Install by hand what these Debian packages contain: ${missing[*]}" >&2
     exit 1
 }
 sudo=()
@@ -28,7 +28,7 @@ wanted=()
 for p in "${missing[@]}"; do
     case $p in
     libjpeg62-turbo-dev) have_package "$p" || p=libjpeg-turbo8-dev ;;
-    libdnnl-dev) have_package "$p" || { echo "libdnnl-dev is not packaged here: building without oneDNN"; continue; } ;;
+    libdnnl-dev) have_package "$p" || { echo "there is no package libdnnl-dev here: building without oneDNN"; continue; } ;;
     esac
     wanted+=("$p")
 done

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""nvrtc_check.py LIBNVRTC PTXAS SOURCE.cu sm_80 ... - the kernels of a file through the front end of that version of
-CUDA (NVRTC) and its assembler, for each generation. Prints a line a kernel: registers, generation, name. Fails where
-one spills registers to memory or does not compile.
+"""nvrtc_check.py LIBNVRTC PTXAS SOURCE.cu sm_80 ... - compiles the kernels of a file with NVRTC, the front end of one
+version of CUDA, and its assembler, for each generation. Prints a line for each kernel: registers, generation, name.
+Fails if a kernel spills registers to memory or does not compile.
 
-NVRTC compiles device code alone, so host functions become device functions that nobody calls, and LAUNCH, by which
-all kernels are launched, asks for the kernel without launching it; so templates are instantiated as in the product.
+NVRTC compiles device code only, so host functions become device functions that are never called. LAUNCH, by which all
+kernels are launched, only takes the address of the kernel, so templates are instantiated as in the product.
 """
 import ctypes
 import re
@@ -50,7 +50,7 @@ def ptx(nvrtc, source, generation):
                                         texts(list(HEADERS.values())), texts(list(HEADERS)))
     if made or nvrtc.nvrtcCompileProgram(program, len(options), texts(options)):
         log = fetched(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
-        sys.exit(f"{source}, {generation}: NVRTC does not compile it\n{log.decode()}")
+        sys.exit(f"{source}, {generation}: NVRTC failed\n{log.decode()}")
     return fetched(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program)
 
 
@@ -61,7 +61,7 @@ def assembler_log(ptxas, code, generation):
         done = subprocess.run([ptxas, "-v", "-arch", generation, f.name, "-o", "/dev/null"], capture_output=True,
                               text=True, check=False)
     if done.returncode:
-        sys.exit(f"{generation}: ptxas\n{done.stderr}")
+        sys.exit(f"{generation}: ptxas failed\n{done.stderr}")
     return done.stderr
 
 
@@ -71,7 +71,7 @@ def plain_name(mangled):
 
 
 def kernels(log):
-    """name, bytes of spill stores and loads, registers"""
+    """Of each kernel: name, bytes of spill stores and loads, registers."""
     return re.findall(r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads"
                       r".*?Used (\d+) registers", log, re.DOTALL)
 
@@ -84,7 +84,7 @@ def main():
         code = ptx(nvrtc, source, generation)
         found = kernels(assembler_log(ptxas, code, generation))
         if not found or len(found) != code.count(b".entry"):
-            sys.exit(f"{source}, {generation}: ptxas tells of {len(found)} kernels, {code.count(b'.entry')} are there")
+            sys.exit(f"{source}, {generation}: ptxas reports {len(found)} kernels of {code.count(b'.entry')}")
         for name, stored, loaded, registers in found:
             print(registers, generation, plain_name(name))
             if int(stored) or int(loaded):

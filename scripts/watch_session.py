@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""watch_session.py DOCUMENT_URL WORKER_PID: shows the progress of a session until it ends, then what its document says."""
+"""watch_session.py DOCUMENT_URL WORKER_PID: shows the progress of a session until it ends, then its document."""
 import json
 import os
 import sys
@@ -45,7 +45,7 @@ def main():
             print("the worker ended before the session did", file=sys.stderr)
             return 1
         time.sleep(0.2)
-    print("no end within 300 s", file=sys.stderr)
+    print("the session did not end within 300 s", file=sys.stderr)
     return 1
 
 

@@ -1,4 +1,4 @@
-/* main - finds the command; the only place that ends the process. */
+/* main - finds the command and runs it; the only place that ends the process. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,10 +22,10 @@ enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 static int usage(FILE *to, int status)
 {
-    (void)fprintf(to, "usage: " PROGRAM " [COMMAND] [options]\n\ncommands (each has --help):\n");
+    (void)fprintf(to, "usage: " PROGRAM " [COMMAND] [options]\n\ncommands; each has --help:\n");
     for (int i = 0; i < N_COMMANDS; i++)
         (void)fprintf(to, "  %-12s %s\n", commands[i].name, commands[i].summary);
-    (void)fprintf(to, "\nWithout a command: serve.\n");
+    (void)fprintf(to, "\nThe default command is serve.\n");
     return status;
 }
 
@@ -49,14 +49,15 @@ static int run(int argc, char **argv)
 }
 
 /*
- * Threads that wait for each other by spinning take the processor from those they wait for: on a shared machine that
- * more than doubles the time of a job. OpenMP reads its policy when the program is loaded, hence the second start.
+ * OpenMP threads that spin while they wait take the processor from the threads they wait for; on a shared machine this
+ * more than doubles the time of a job. OpenMP reads its waiting policy when the program is loaded, so the program sets
+ * the policy and starts itself a second time.
  */
 static void start_with_patient_threads(char **argv)
 {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || setenv("OMP_WAIT_POLICY", "passive", 1))
         return;
-    (void)execv("/proc/self/exe", argv); /* where that cannot be had, spinning it is */
+    (void)execv("/proc/self/exe", argv); /* if it fails, the threads spin */
 }
 
 int main(int argc, char **argv)
@@ -66,11 +67,11 @@ int main(int argc, char **argv)
     start_with_patient_threads(argv);
     status = run(argc, argv);
 
-    /* a full disk behind the pipe is a failure that printf does not tell */
+    /* printf() only fills a buffer: a full disk shows when it is flushed */
     if ((fflush(stdout) != 0 || ferror(stdout)) && status == 0) {
         perror(PROGRAM ": standard output");
         status = 1;
     }
-    /* not exit: a job that did not listen may still run, and libraries must not be torn down under it */
+    /* not exit(): a job that ignored its cancellation may still run, and needs its libraries */
     _exit(status);
 }

@@ -87,8 +87,8 @@ static void remove_all(void)
 const char *temp_path(const char *name)
 {
     static char paths[N_PATHS][PATH_SIZE];
-    static unsigned turn;
-    char *path = paths[turn++ % N_PATHS], *slash;
+    static unsigned next;
+    char *path = paths[next++ % N_PATHS], *slash;
 
     if (!*temp_dir) {
         (void)strcpy(temp_dir, "/tmp/unit-tests.XXXXXX");

@@ -1,5 +1,5 @@
 /*
- * pictures - pictures for tests: from files, drawn, and compared.
+ * pictures - pictures for tests: read from files, drawn, and compared.
  */
 #ifndef TEST_SUPPORT_PICTURES_H
 #define TEST_SUPPORT_PICTURES_H
@@ -7,13 +7,13 @@
 #include "models/image/image.h"
 #include "test/support/check.h"
 
-/* The whole file, from the arena; fails the test when it cannot be read. */
+/* The contents of a file, in the arena; fails the test when it cannot be read. */
 struct span file_bytes(struct arena *a, const char *path);
 
-/* A PNG file, alpha dropped; fails the test when it cannot be read. */
+/* The picture of a PNG file, without its alpha; fails the test when it cannot be read. */
 void picture_from_png(struct arena *a, const char *path, struct image *ret);
 
-/* The same noise for the same seed. */
+/* Random pixels, the same for the same seed. */
 void picture_of_noise(struct arena *a, int width, int height, int channels, unsigned seed, struct image *ret);
 
 void check_same_picture(const char *file, int line, const struct image *got, const struct image *want);

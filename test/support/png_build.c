@@ -53,7 +53,7 @@ void png_ihdr(struct png_build *b, uint32_t width, uint32_t height, int bits, in
     png_chunk(b, "IHDR", (struct span){ data.bytes, data.len });
 }
 
-/* A chunk of `front` as it is and `plain` deflated. */
+/* A chunk of `front` followed by `plain` deflated. */
 static void deflated_chunk(struct png_build *b, const char *type, struct span front, struct span plain)
 {
     static char scratch[ROOM];

@@ -1,9 +1,10 @@
 /*
  * demo_inputs DIR - draws a photo-like picture and a mask of one thing in it: DIR/original.jpg, DIR/mask_auto.png.
  *
- * A meadow with a dog on it, and a red ball that the mask marks. Everything is computed, so there is no picture to
- * license; the same bytes come out every time. Distances are in a frame 4 wide and 3 high, y downwards.
+ * The picture is a meadow with a dog and a red ball, which the mask marks. Everything is computed, so there is no
+ * picture to license, and the bytes are the same every time. Coordinates are in a frame 4 wide and 3 high, y downwards.
  */
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +19,7 @@ struct colour {
 };
 
 struct ellipse {
-    float x, y, rx, ry, turn; /* centre, half axes, radians */
+    float x, y, rx, ry, angle; /* centre, half axes, radians */
 };
 
 static float clampf(float x, float low, float high)
@@ -63,7 +64,7 @@ static float value_noise(float x, float y)
     return top + (bottom - top) * ty;
 }
 
-/* Five octaves of it, 0 to 1, around a half. */
+/* Five octaves of value noise: 0 to 1, around 0.5. */
 static float cloud(float x, float y)
 {
     float sum = 0.0f, weight = 0.5f;
@@ -76,13 +77,13 @@ static float cloud(float x, float y)
 /* 0 at the centre, 1 on the outline. */
 static float radius_in(const struct ellipse *e, float x, float y)
 {
-    float dx = x - e->x, dy = y - e->y, c = cosf(e->turn), s = sinf(e->turn);
+    float dx = x - e->x, dy = y - e->y, c = cosf(e->angle), s = sinf(e->angle);
     float u = (c * dx + s * dy) / e->rx, v = (c * dy - s * dx) / e->ry;
 
     return sqrtf(u * u + v * v);
 }
 
-/* 1 inside, 0 outside, over about a pixel and a half. */
+/* 1 inside, 0 outside, with an edge of about a pixel and a half. */
 static float coverage(const struct ellipse *e, float x, float y)
 {
     float edge = 0.005f / (e->rx < e->ry ? e->rx : e->ry);
@@ -216,13 +217,13 @@ static enum err_code save(const char *dir, const char *name, struct span file, s
     bool good;
 
     if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
-        return err_set(err, ERR_INVALID, "the name of the folder is too long");
+        return err_set(err, ERR_INVALID, "the path %.80s... is too long", dir);
     f = fopen(path, "wb");
     if (!f)
-        return err_set(err, ERR_IO, "%s cannot be written", path);
+        return err_set(err, ERR_IO, "%s cannot be written: %s", path, strerror(errno));
     good = fwrite(file.ptr, 1, file.len, f) == file.len;
     if (fclose(f) != 0 || !good)
-        return err_set(err, ERR_IO, "%s could not be written to its end", path);
+        return err_set(err, ERR_IO, "%s cannot be written: %s", path, strerror(errno));
     return ERR_OK;
 }
 
@@ -231,37 +232,29 @@ static enum err_code make_demo_inputs(struct arena *a, const char *dir, struct e
     const struct jpeg_options camera = { .quality = 92, .chroma = JPEG_CHROMA_HALF };
     struct image photo, mask;
     struct span file;
-    enum err_code rc = image_new(a, WIDTH, HEIGHT, 3, &photo, err);
 
-    if (!rc)
-        rc = image_new(a, WIDTH, HEIGHT, 1, &mask, err);
-    if (rc)
-        return rc;
+    TRY(arena_init(a, ARENA_BYTES, err));
+    TRY(image_new(a, WIDTH, HEIGHT, 3, &photo, err));
+    TRY(image_new(a, WIDTH, HEIGHT, 1, &mask, err));
     draw_photo(&photo);
     draw_mask(&mask);
-    rc = jpeg_write(a, &photo, &camera, &file, err);
-    if (!rc)
-        rc = save(dir, "original.jpg", file, err);
-    if (!rc)
-        rc = png_write(a, &mask, &file, err);
-    if (!rc)
-        rc = save(dir, "mask_auto.png", file, err);
-    return rc;
+    TRY(jpeg_write(a, &photo, &camera, &file, err));
+    TRY(save(dir, "original.jpg", file, err));
+    TRY(png_write(a, &mask, &file, err));
+    return save(dir, "mask_auto.png", file, err);
 }
 
 int main(int argc, char **argv)
 {
     struct err err = { 0 };
-    struct arena a;
+    struct arena a = { 0 };
     enum err_code rc;
 
     if (argc != 2 || argv[1][0] == '-') {
         (void)fprintf(stderr, "usage: demo-inputs DIR\n");
         return 2;
     }
-    rc = arena_init(&a, ARENA_BYTES, &err);
-    if (!rc)
-        rc = make_demo_inputs(&a, argv[1], &err);
+    rc = make_demo_inputs(&a, argv[1], &err);
     if (rc)
         (void)fprintf(stderr, "demo-inputs: %s\n", err.msg);
     arena_done(&a);

@@ -5,7 +5,7 @@
  *
  * Same layout, names, shapes and file formats as the real model (sections 2.10, 5.4, 7.2, 8.5 of the numerics
  * document), only small: 2 double + 2 single blocks of 2 heads x 32, T5 and CLIP of two layers, a VAE of widths 32, 32,
- * 64, 64. The weights mean nothing: what it paints is texture. The same seed gives the same bytes.
+ * 64, 64. The weights are random, so the model paints texture. The same seed gives the same bytes.
  *
  *   transformer      flux1-fill-tiny-Q8_0.gguf          matrices of the blocks Q8_0, the rest F32
  *   VAE              ae.safetensors                     BF16, BFL names
@@ -54,7 +54,7 @@ enum {
 };
 static const int vae_width[VAE_LEVELS] = { 32, 32, 64, 64 };
 
-/* ---- the tensors of one file, gathered before it is written ---- */
+/* --- the tensors of one file, collected before it is written --- */
 
 struct part {
     struct arena *arena;
@@ -75,7 +75,7 @@ static void need(enum err_code rc, const char *what, const struct err *err)
         die(what, err->msg);
 }
 
-/* splitmix64: one line, and good enough for weights that mean nothing. */
+/* splitmix64: short, and good enough for random weights. */
 static double uniform(uint64_t *s)
 {
     uint64_t z = (*s += 0x9e3779b97f4a7c15u);
@@ -101,11 +101,17 @@ static void *take(struct part *p, size_t n, size_t size)
     return ptr;
 }
 
-/* Values centre + spread * normal, in f32 or rounded to bf16. */
-static void add(struct part *p, enum dtype dtype, float centre, float spread, int n_dims, const int64_t *dims,
-                const char *fmt, ...) __attribute__((format(printf, 7, 8)));
-static void add(struct part *p, enum dtype dtype, float centre, float spread, int n_dims, const int64_t *dims,
-                const char *fmt, ...)
+struct shape {
+    int n_dims;
+    int64_t dims[4];
+};
+
+#define SHAPE(...) ((struct shape){ (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), { __VA_ARGS__ } })
+
+/* Adds a tensor of values centre + spread * normal, in f32 or rounded to bf16. */
+static void add(struct part *p, enum dtype dtype, float centre, float spread, struct shape shape, const char *fmt, ...)
+    __attribute__((format(printf, 6, 7)));
+static void add(struct part *p, enum dtype dtype, float centre, float spread, struct shape shape, const char *fmt, ...)
 {
     struct tensor_write *t = &p->t[p->n++];
     char *name = take(p, NAME_SIZE, 1);
@@ -117,9 +123,9 @@ static void add(struct part *p, enum dtype dtype, float centre, float spread, in
     va_start(ap, fmt);
     (void)vsnprintf(name, NAME_SIZE, fmt, ap);
     va_end(ap);
-    *t = (struct tensor_write){ .name = name, .dtype = dtype, .n_dims = n_dims };
-    for (int i = 0; i < n_dims; i++)
-        count *= t->dims[i] = dims[i];
+    *t = (struct tensor_write){ .name = name, .dtype = dtype, .n_dims = shape.n_dims };
+    for (int i = 0; i < shape.n_dims; i++)
+        count *= t->dims[i] = shape.dims[i];
     t->data = take(p, (size_t)count, dtype == DT_F32 ? 4 : 2);
     for (int64_t i = 0; i < count; i++) {
         float v = centre + spread * normal(&p->rng);
@@ -130,41 +136,35 @@ static void add(struct part *p, enum dtype dtype, float centre, float spread, in
     }
 }
 
-#define DIMS(...)                                                                  \
-    (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (const int64_t[]) \
-    {                                                                              \
-        __VA_ARGS__                                                                \
-    }
-
 static void add_matrix(struct part *p, enum dtype t, int64_t out, int64_t in, const char *name)
 {
-    add(p, t, 0, 1 / sqrtf((float)in), DIMS(out, in), "%s", name);
+    add(p, t, 0, 1 / sqrtf((float)in), SHAPE(out, in), "%s", name);
 }
 
 static void add_linear(struct part *p, enum dtype t, int64_t out, int64_t in, const char *name)
 {
-    add(p, t, 0, 1 / sqrtf((float)in), DIMS(out, in), "%s.weight", name);
-    add(p, t, 0, 0.02F, DIMS(out), "%s.bias", name);
+    add(p, t, 0, 1 / sqrtf((float)in), SHAPE(out, in), "%s.weight", name);
+    add(p, t, 0, 0.02F, SHAPE(out), "%s.bias", name);
 }
 
 static void add_norm(struct part *p, enum dtype t, int64_t n, const char *name)
 {
-    add(p, t, 1, 0.1F, DIMS(n), "%s.weight", name);
-    add(p, t, 0, 0.1F, DIMS(n), "%s.bias", name);
+    add(p, t, 1, 0.1F, SHAPE(n), "%s.weight", name);
+    add(p, t, 0, 0.1F, SHAPE(n), "%s.bias", name);
 }
 
 static void add_conv(struct part *p, int64_t out, int64_t in, int64_t k, const char *name)
 {
-    add(p, DT_BF16, 0, 1 / sqrtf((float)(in * k * k)), DIMS(out, in, k, k), "%s.weight", name);
-    add(p, DT_BF16, 0, 0.02F, DIMS(out), "%s.bias", name);
+    add(p, DT_BF16, 0, 1 / sqrtf((float)(in * k * k)), SHAPE(out, in, k, k), "%s.weight", name);
+    add(p, DT_BF16, 0, 0.02F, SHAPE(out), "%s.bias", name);
 }
 
 static const char *text(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static const char *text(const char *fmt, ...)
 {
     static char buf[64][NAME_SIZE]; /* callers hold a few at a time */
-    static int turn;
-    char *b = buf[turn++ & 63];
+    static int next;
+    char *b = buf[next++ & 63];
     va_list ap;
 
     va_start(ap, fmt);
@@ -173,7 +173,7 @@ static const char *text(const char *fmt, ...)
     return b;
 }
 
-/* ---- the four networks ---- */
+/* --- the four networks --- */
 
 static void flux_tensors(struct part *p)
 {
@@ -201,8 +201,8 @@ static void flux_tensors(struct part *p)
             const char *x = streams[s];
             add_linear(p, DT_F32, 6 * HIDDEN, HIDDEN, text("double_blocks.%d.%s_mod.lin", i, x));
             add_linear(p, DT_F32, 3 * HIDDEN, HIDDEN, text("double_blocks.%d.%s_attn.qkv", i, x));
-            add(p, DT_F32, 1, 0.1F, DIMS(HEAD_DIM), "double_blocks.%d.%s_attn.norm.query_norm.scale", i, x);
-            add(p, DT_F32, 1, 0.1F, DIMS(HEAD_DIM), "double_blocks.%d.%s_attn.norm.key_norm.scale", i, x);
+            add(p, DT_F32, 1, 0.1F, SHAPE(HEAD_DIM), "double_blocks.%d.%s_attn.norm.query_norm.scale", i, x);
+            add(p, DT_F32, 1, 0.1F, SHAPE(HEAD_DIM), "double_blocks.%d.%s_attn.norm.key_norm.scale", i, x);
             add_linear(p, DT_F32, HIDDEN, HIDDEN, text("double_blocks.%d.%s_attn.proj", i, x));
             add_linear(p, DT_F32, MLP, HIDDEN, text("double_blocks.%d.%s_mlp.0", i, x));
             add_linear(p, DT_F32, HIDDEN, MLP, text("double_blocks.%d.%s_mlp.2", i, x));
@@ -211,8 +211,8 @@ static void flux_tensors(struct part *p)
         add_linear(p, DT_F32, 3 * HIDDEN, HIDDEN, text("single_blocks.%d.modulation.lin", i));
         add_linear(p, DT_F32, 3 * HIDDEN + MLP, HIDDEN, text("single_blocks.%d.linear1", i));
         add_linear(p, DT_F32, HIDDEN, HIDDEN + MLP, text("single_blocks.%d.linear2", i));
-        add(p, DT_F32, 1, 0.1F, DIMS(HEAD_DIM), "single_blocks.%d.norm.query_norm.scale", i);
-        add(p, DT_F32, 1, 0.1F, DIMS(HEAD_DIM), "single_blocks.%d.norm.key_norm.scale", i);
+        add(p, DT_F32, 1, 0.1F, SHAPE(HEAD_DIM), "single_blocks.%d.norm.query_norm.scale", i);
+        add(p, DT_F32, 1, 0.1F, SHAPE(HEAD_DIM), "single_blocks.%d.norm.key_norm.scale", i);
     }
 }
 
@@ -220,29 +220,29 @@ static void t5_tensors(struct part *p, int64_t vocabulary)
 {
     static const char *const attention[] = { "q", "k", "v", "o" };
 
-    add(p, DT_BF16, 0, 1, DIMS(vocabulary, T5_WIDTH), "shared.weight");
+    add(p, DT_BF16, 0, 1, SHAPE(vocabulary, T5_WIDTH), "shared.weight");
     for (int l = 0; l < T5_LAYERS; l++) {
         const char *b = text("encoder.block.%d.layer", l);
         for (int k = 0; k < 4; k++)
             add_matrix(p, DT_BF16, T5_WIDTH, T5_WIDTH, text("%s.0.SelfAttention.%s.weight", b, attention[k]));
         if (l == 0)
-            add(p, DT_BF16, 0, 0.5F, DIMS(T5_BUCKETS, T5_HEADS), "%s.0.SelfAttention.relative_attention_bias.weight",
+            add(p, DT_BF16, 0, 0.5F, SHAPE(T5_BUCKETS, T5_HEADS), "%s.0.SelfAttention.relative_attention_bias.weight",
                 b);
-        add(p, DT_BF16, 1, 0.1F, DIMS(T5_WIDTH), "%s.0.layer_norm.weight", b);
+        add(p, DT_BF16, 1, 0.1F, SHAPE(T5_WIDTH), "%s.0.layer_norm.weight", b);
         add_matrix(p, DT_BF16, T5_FF, T5_WIDTH, text("%s.1.DenseReluDense.wi_0.weight", b));
         add_matrix(p, DT_BF16, T5_FF, T5_WIDTH, text("%s.1.DenseReluDense.wi_1.weight", b));
         add_matrix(p, DT_BF16, T5_WIDTH, T5_FF, text("%s.1.DenseReluDense.wo.weight", b));
-        add(p, DT_BF16, 1, 0.1F, DIMS(T5_WIDTH), "%s.1.layer_norm.weight", b);
+        add(p, DT_BF16, 1, 0.1F, SHAPE(T5_WIDTH), "%s.1.layer_norm.weight", b);
     }
-    add(p, DT_BF16, 1, 0.1F, DIMS(T5_WIDTH), "encoder.final_layer_norm.weight");
+    add(p, DT_BF16, 1, 0.1F, SHAPE(T5_WIDTH), "encoder.final_layer_norm.weight");
 }
 
 static void clip_tensors(struct part *p, int64_t vocabulary)
 {
     static const char *const attention[] = { "q_proj", "k_proj", "v_proj", "out_proj" };
 
-    add(p, DT_F32, 0, 0.5F, DIMS(vocabulary, CLIP_WIDTH), "text_model.embeddings.token_embedding.weight");
-    add(p, DT_F32, 0, 0.1F, DIMS(CLIP_POSITIONS, CLIP_WIDTH), "text_model.embeddings.position_embedding.weight");
+    add(p, DT_F32, 0, 0.5F, SHAPE(vocabulary, CLIP_WIDTH), "text_model.embeddings.token_embedding.weight");
+    add(p, DT_F32, 0, 0.1F, SHAPE(CLIP_POSITIONS, CLIP_WIDTH), "text_model.embeddings.position_embedding.weight");
     for (int l = 0; l < CLIP_LAYERS; l++) {
         const char *b = text("text_model.encoder.layers.%d", l);
         for (int k = 0; k < 4; k++)
@@ -304,7 +304,7 @@ static void vae_tensors(struct part *p)
     add_conv(p, 3, in, 3, "decoder.conv_out");
 }
 
-/* ---- GGUF version 3 ---- */
+/* --- GGUF version 3 --- */
 
 static void put(FILE *f, const void *data, size_t n)
 {
@@ -342,8 +342,8 @@ static size_t gguf_bytes(const struct tensor_write *t)
     return is_quantised(t) ? n / 32 * 34 : n * 4;
 }
 
-/* Q8_0: 32 values share d = max|x| / 127, a half; q = round(x / d). The half is rounded by way of the exponent, which
- * needs d to be a normal half: weights of this size are. */
+/* Q8_0: 32 values share a scale d = max|x| / 127, stored as a half; q = round(x / d). The half is cut out of the bits
+ * of the float, which requires that d is a normal half; weights of this size ensure it. */
 static void put_q8_0(FILE *f, const float *x, size_t n)
 {
     for (size_t b = 0; b < n; b += 32) {
@@ -388,7 +388,7 @@ static void write_gguf(const char *path, const struct part *p)
         const struct tensor_write *t = &p->t[i];
         put_text(f, t->name);
         put_u32(f, (uint32_t)t->n_dims);
-        for (int d = t->n_dims - 1; d >= 0; d--) /* ne[0] is the contiguous one */
+        for (int d = t->n_dims - 1; d >= 0; d--) /* ne[0] is the contiguous dimension */
             put_u64(f, (uint64_t)t->dims[d]);
         put_u32(f, is_quantised(t) ? GGUF_Q8_0 : GGUF_F32);
         put_u64(f, offset);
@@ -407,7 +407,7 @@ static void write_gguf(const char *path, const struct part *p)
         die(path, strerror(errno));
 }
 
-/* ---- tokenizers: letters, digits, punctuation and a few words ---- */
+/* --- tokenizers: letters, digits, punctuation and a few words --- */
 
 static const char *const words[] = { "the",   "a",     "of",   "and", "with",  "background",
                                      "grass", "floor", "wall", "sky", "photo", "clean",
@@ -449,7 +449,7 @@ static int write_spiece(const char *path)
     put(f, "\x1a\x0a\x0a\x08identity", 12); /* normaliser spec { name: identity }, without a table */
     if (fclose(f))
         die(path, strerror(errno));
-    return n + 100; /* and the sentinels */
+    return n + 100; /* with the 100 sentinels, which are not in the file */
 }
 
 /* The code point that stands for a byte in CLIP's vocabulary; `order` gives the byte of each id. */
@@ -507,7 +507,7 @@ static int write_clip_tokenizer(const char *dir)
     return id + 2;
 }
 
-/* ---- */
+/* --- the folder --- */
 
 static void make_dir(const char *path)
 {

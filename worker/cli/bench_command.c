@@ -10,17 +10,17 @@
 #include "models/bench/bench_load.h"
 #include "models/bench/bench_rates.h"
 #include "models/bench/bench_text.h"
-#include "models/image/image.h"
 #include "models/bench/random_file.h"
+#include "models/image/image.h"
 #include "worker/cli/cli.h"
 
-enum { MODEL_SIDE_MAX = 4096 };
-/* The last is left out where there are no pictures. */
+enum { MODEL_SIDE_MAX = 4096 /* pixels */ };
+/* WHAT_PICTURE is the last, because gpu-bench lacks it. */
 enum what { WHAT_BLOCK, WHAT_VAE, WHAT_STEP, WHAT_TEXT, WHAT_RATES, WHAT_LOAD, WHAT_PICTURE };
 static const char *const whats[] = { "block", "vae", "step", "text", "rates", "load", "picture", NULL };
-static const char *const whats_of_a_card[] = { "block", "vae", "step", "text", "rates", "load", NULL };
+static const char *const whats_without_picture[] = { "block", "vae", "step", "text", "rates", "load", NULL };
 
-/* In the order of quants. */
+/* The type of each word in `quants`. */
 static const enum dtype quant_types[] = {
     DT_Q8_0, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_Q4_0, DT_Q5_0, DT_BF16, DT_F16, DT_F32
 };
@@ -51,7 +51,7 @@ void bench_print_processor(void)
 
 /* --- figures --- */
 
-/* How often, how much the runs differ, and on a card what it did meanwhile. */
+/* How many runs there were and how much they differ; on a card also its clock and power meanwhile. */
 static void print_spread(const struct bench_figure *f)
 {
     (void)printf("  +- %.2f ms (%d runs, %.1f to %.1f)", bench_deviation(f) * 1e3, f->n_runs, f->least * 1e3,
@@ -99,7 +99,7 @@ static void print_card(struct backend *be)
         (void)printf(", at most %.0f W", card.power_limit_w);
     if (card.temperature_c > 0)
         (void)printf(", %.0f C", card.temperature_c);
-    (void)printf("%s\n", isnan(card.power_w) ? "; clock and watts are unknown: no libnvidia-ml.so.1 here" : "");
+    (void)printf("%s\n", isnan(card.power_w) ? "; its clock and power are unknown: libnvidia-ml.so.1 is missing" : "");
 }
 
 /* --- networks --- */
@@ -107,13 +107,11 @@ static void print_card(struct backend *be)
 static enum err_code run_block(const struct bench_options *o, struct err *err)
 {
     struct bench_blocks b = { 0 };
-    enum err_code rc = bench_blocks(o, &b, err);
-    struct bench_figure both = { .n_runs = 1,
-                                 .least = bench_seconds(&b.double_block) + bench_seconds(&b.single_block),
-                                 .flop = b.double_block.flop + b.single_block.flop };
+    struct bench_figure both = { .n_runs = 1 };
 
-    if (rc)
-        return rc;
+    TRY(bench_blocks(o, &b, err));
+    both.least = bench_seconds(&b.double_block) + bench_seconds(&b.single_block);
+    both.flop = b.double_block.flop + b.single_block.flop;
     print_figure("double block", &b.double_block);
     print_figure("single block", &b.single_block);
     print_figure("both", &both);
@@ -126,17 +124,16 @@ static enum err_code run_block(const struct bench_options *o, struct err *err)
 static enum err_code run_vae(const struct bench_options *o, struct err *err)
 {
     struct bench_vae b = { 0 };
-    enum err_code rc = bench_vae(o, &b, err);
 
-    if (rc)
-        return rc;
+    TRY(bench_vae(o, &b, err));
     print_figure("encode", &b.encode);
     print_figure("decode", &b.decode);
     (void)printf("step arena    %9.1f MiB\n", (double)b.step_bytes / 1048576);
     return ERR_OK;
 }
 
-/* What a step takes longer with expanding than without was not hidden. */
+/* Expanding weights runs beside products. The part that is not hidden by them is the time by which a step is longer
+ * with expanding than without. */
 static void print_expanding(const struct bench_step *b)
 {
     double alone = bench_seconds(&b->expanding), shown = bench_seconds(&b->step) - bench_seconds(&b->without_expanding);
@@ -145,7 +142,7 @@ static void print_expanding(const struct bench_step *b)
         return;
     print_figure("expanding", &b->expanding);
     print_figure("step without", &b->without_expanding);
-    (void)printf("of %.1f ms of expanding %.1f ms show in a step: %.0f %% are hidden behind products\n", alone * 1e3,
+    (void)printf("of %.1f ms of expanding %.1f ms lengthen a step: %.0f %% are hidden behind products\n", alone * 1e3,
                  shown * 1e3, 100 * fmin(1, fmax(0, 1 - shown / alone)));
 }
 
@@ -153,10 +150,8 @@ static enum err_code run_step(const struct bench_options *o, struct err *err)
 {
     static const char *const kinds[BENCH_KINDS] = { "  products", "  attention", "  rest" };
     struct bench_step b = { 0 };
-    enum err_code rc = bench_step(o, &b, err);
 
-    if (rc)
-        return rc;
+    TRY(bench_step(o, &b, err));
     print_figure("load", &b.load);
     print_figure("prepare", &b.prepare);
     print_figure("step", &b.step);
@@ -168,7 +163,7 @@ static enum err_code run_step(const struct bench_options *o, struct err *err)
     print_expanding(&b);
     print_figure("product", &b.product);
     (void)printf("%.2f TFLOP/s, %.2f of the product's\n", rate(&b.step) * 1e-12, rate(&b.step) / rate(&b.product));
-    (void)printf("weights %.2f GB, arenas of the job %.2f GB, of a step %.2f GB\n", (double)b.weight_bytes * 1e-9,
+    (void)printf("weights %.2f GB, arenas of the request %.2f GB, of a step %.2f GB\n", (double)b.weight_bytes * 1e-9,
                  (double)b.job_bytes * 1e-9, (double)b.step_bytes * 1e-9);
     print_device_memory(b.device_bytes);
     return ERR_OK;
@@ -177,10 +172,8 @@ static enum err_code run_step(const struct bench_options *o, struct err *err)
 static enum err_code run_text(const struct bench_options *o, struct err *err)
 {
     struct bench_text b = { 0 };
-    enum err_code rc = bench_text(o, &b, err);
 
-    if (rc)
-        return rc;
+    TRY(bench_text(o, &b, err));
     if (b.t5_layers < BENCH_T5_LAYERS || b.clip_layers < BENCH_CLIP_LAYERS)
         (void)printf("layers: %d of %d of T5, %d of %d of CLIP\n", b.t5_layers, BENCH_T5_LAYERS, b.clip_layers,
                      BENCH_CLIP_LAYERS);
@@ -195,8 +188,8 @@ static enum err_code run_text(const struct bench_options *o, struct err *err)
     return ERR_OK;
 }
 
-/* A card's rates do not say how a network runs on it, but how fast it may. */
-static void print_rate_of(enum rate_kind kind, const struct bench_rates *b)
+/* The rates of a card are the limit for a network, which may run slower. */
+static void print_device_rate(enum rate_kind kind, const struct bench_rates *b)
 {
     const struct bench_figure *f = &b->kinds[kind];
     bool copy = kind == RATE_COPY;
@@ -218,7 +211,7 @@ static enum err_code run_rates(const struct bench_options *o, struct err *err)
     enum err_code rc = bench_rates(o, BENCH_RATES_SIDE, &b, err);
 
     for (int i = 0; i < RATE_KINDS && rc != ERR_UNAVAILABLE; i++)
-        print_rate_of((enum rate_kind)i, &b);
+        print_device_rate((enum rate_kind)i, &b);
     return rc;
 }
 
@@ -238,16 +231,20 @@ static void print_what(enum what what, const struct bench_options *o)
     (void)printf("\n");
 }
 
-static enum err_code run(enum what what, const struct cli_backend *backend, enum library_use library,
-                         struct bench_options *o, struct err *err)
+static void print_peak_memory(const char *remark)
+{
+    struct rusage usage = { 0 };
+
+    (void)getrusage(RUSAGE_SELF, &usage);
+    (void)printf("peak memory   %9.1f MiB%s\n", (double)usage.ru_maxrss / 1024, remark);
+}
+
+static enum err_code run_on_backend(enum what what, enum library_use library, struct bench_options *o, struct err *err)
 {
     static enum err_code (*const runs[])(const struct bench_options *, struct err *) = { run_block, run_vae, run_step,
                                                                                          run_text, run_rates };
-    struct rusage usage = { 0 };
-    enum err_code rc = cli_backend_open(backend, &o->be, err);
+    enum err_code rc;
 
-    if (rc)
-        return rc;
     if (!o->be->runs_behind)
         o->warm_up_s = o->measure_s = 0;
     bench_print_processor();
@@ -258,11 +255,20 @@ static enum err_code run(enum what what, const struct cli_backend *backend, enum
     if (o->be->refused.shapes)
         (void)printf("refused       %lld shapes of products by the library, %lld products by plain loops\n",
                      (long long)o->be->refused.shapes, (long long)o->be->refused.plain_runs);
-    if (!rc && *backend_describe(o->be))
+    TRY(rc);
+    if (*backend_describe(o->be))
         (void)printf("%s\n", backend_describe(o->be));
-    (void)getrusage(RUSAGE_SELF, &usage);
-    if (!rc)
-        (void)printf("peak memory   %9.1f MiB\n", (double)usage.ru_maxrss / 1024);
+    print_peak_memory("");
+    return ERR_OK;
+}
+
+static enum err_code run(enum what what, const struct cli_backend *backend, enum library_use library,
+                         struct bench_options *o, struct err *err)
+{
+    enum err_code rc;
+
+    TRY(cli_backend_open(backend, &o->be, err));
+    rc = run_on_backend(what, library, o, err);
     backend_close(o->be);
     return rc;
 }
@@ -275,36 +281,38 @@ static void print_rate(const char *name, int64_t bytes, double seconds)
 }
 
 struct load_options {
-    const char *file;
-    bool random; /* in place of a file: one of so many GB */
-    int gigabytes;
-    enum dtype quant;
+    const char *file; /* NULL: a file of random weights */
+    int gigabytes;    /* size of that file */
+    enum dtype quant; /* type of its matrices */
     enum weight_mode weights;
     const struct cli_backend *backend;
 };
 
-/* A file that holds no tensors is read, and not loaded. */
+static void print_load_model(const struct bench_load_model *b, const struct backend *be, double read_rate)
+{
+    print_rate("by the loader", b->bytes, b->seconds);
+    (void)printf("%d matrices into %s at %.2f of the speed of the faster plain read\n", b->n_matrices, be->name,
+                 (double)b->bytes / b->seconds / read_rate);
+    (void)printf("host memory   %9.1f MiB without the file's pages\n", (double)b->own_bytes / 1048576);
+    print_device_memory((size_t)b->device_bytes);
+}
+
+/* Files without tensors were read as a measure; loading them into a backend is skipped. */
 static enum err_code load_model(const char *path, const struct load_options *o, double read_rate, struct err *err)
 {
     struct bench_load_model b = { 0 };
     struct err why = { 0 };
     struct backend *be = NULL;
-    enum err_code rc = cli_backend_open(o->backend, &be, err);
+    enum err_code rc;
 
-    if (rc)
-        return rc;
+    TRY(cli_backend_open(o->backend, &be, err));
     rc = bench_load_model(path, be, o->weights, &b, &why);
-    if (rc == ERR_UNSUPPORTED)
+    if (rc == ERR_OK)
+        print_load_model(&b, be, read_rate);
+    else if (rc == ERR_UNSUPPORTED)
         (void)printf("not loaded: %s\n", why.msg);
-    else if (rc)
-        rc = err_set(err, rc, "%s", why.msg);
-    else {
-        print_rate("by the loader", b.bytes, b.seconds);
-        (void)printf("%d matrices into %s at %.2f of the speed of the faster plain read\n", b.n_matrices, be->name,
-                     (double)b.bytes / b.seconds / read_rate);
-        (void)printf("host memory   %9.1f MiB without the file's pages\n", (double)b.own_bytes / 1048576);
-        print_device_memory((size_t)b.device_bytes);
-    }
+    else
+        (void)err_set(err, rc, "%s", why.msg);
     backend_close(be);
     return rc == ERR_UNSUPPORTED ? ERR_OK : rc;
 }
@@ -312,49 +320,39 @@ static enum err_code load_model(const char *path, const struct load_options *o, 
 static enum err_code load_file(const char *path, const struct load_options *o, struct err *err)
 {
     struct bench_load b = { 0 };
-    struct rusage usage = { 0 };
-    enum err_code rc = bench_load(path, &b, err);
 
-    if (rc)
-        return rc;
-    (void)printf("%s, %.2f GB, each time forgotten before\n", o->random ? "random file" : path, 1e-9 * (double)b.bytes);
+    TRY(bench_load(path, &b, err));
+    (void)printf("%s, %.2f GB, dropped from the page cache before each measurement\n", o->file ? path : "random file",
+                 1e-9 * (double)b.bytes);
     print_rate("plain read, before", b.bytes, b.read_seconds[0]);
     print_rate("mapping, page by page", b.bytes, b.touch_seconds);
     print_rate("mapping, as a model loads", b.bytes, b.mapped_seconds);
     print_rate("plain read, after", b.bytes, b.read_seconds[1]);
-    rc = load_model(path, o, (double)b.bytes / bench_load_read_seconds(&b), err);
-    (void)getrusage(RUSAGE_SELF, &usage);
-    if (!rc)
-        (void)printf("peak memory   %9.1f MiB with them\n", (double)usage.ru_maxrss / 1024);
-    return rc;
+    TRY(load_model(path, o, (double)b.bytes / bench_load_read_seconds(&b), err));
+    print_peak_memory(" with the file's pages");
+    return ERR_OK;
 }
 
-static int run_load(const struct cli_command *c, const struct load_options *o)
+static enum err_code run_load(const struct load_options *o, struct err *err)
 {
     char path[RANDOM_FILE_PATH];
-    struct err err = { 0 };
     enum err_code rc;
-    int fd = -1;
+    int fd;
 
-    if (o->random == (o->file != NULL)) {
-        return cli_misused(c, "load needs --file or --random");
-    }
-    if (!o->random)
-        return load_file(o->file, o, &err) ? cli_command_failed(c, &err) : CLI_DONE;
-    rc = random_file_open(o->quant, (int64_t)o->gigabytes * 1000000000, path, &fd, &err);
-    if (!rc)
-        rc = load_file(path, o, &err);
-    if (fd >= 0)
-        (void)close(fd);
-    return rc ? cli_command_failed(c, &err) : CLI_DONE;
+    if (o->file)
+        return load_file(o->file, o, err);
+    TRY(random_file_open(o->quant, (int64_t)o->gigabytes * 1000000000, path, &fd, err));
+    rc = load_file(path, o, err);
+    (void)close(fd);
+    return rc;
 }
 
 /* --- the command --- */
 
 #define WHATS "block|vae|step|text|rates|load"
-#define WHATS_HELP                                                                                              \
-    "two blocks of the transformer, the autoencoder, a denoising step, the text encoders, a card's own rates, " \
-    "loading a file"
+#define WHATS_HELP                                                                                                \
+    "what to measure: block: two blocks of the transformer; vae: the autoencoder; step: a denoising step; text: " \
+    "the text encoders; rates: the limits of a card; load: loading a file"
 
 struct args {
     struct bench_options o;
@@ -364,39 +362,34 @@ struct args {
     bool random, turned;
 };
 
-static int check_sizes(const struct cli_command *c, const struct args *a)
+static int check_usage(const struct cli_command *c, const struct args *a)
 {
     const struct bench_options *o = &a->o;
-    char text[80];
 
-    if (a->what == WHAT_PICTURE ||
-        (o->width % 16 == 0 && o->height % 16 == 0 && o->width <= MODEL_SIDE_MAX && o->height <= MODEL_SIDE_MAX))
+    if (a->what == WHAT_LOAD && a->random == (a->file != NULL))
+        return cli_misused(c, "load needs either --file or --random");
+    if (a->what == WHAT_PICTURE)
         return CLI_RUN;
-    (void)snprintf(text, sizeof text, "--width and --height take multiples of 16 up to %d", MODEL_SIDE_MAX);
-    return cli_misused(c, text);
+    if (o->width % 16 || o->height % 16 || o->width > MODEL_SIDE_MAX || o->height > MODEL_SIDE_MAX)
+        return cli_misused(c, "--width and --height must be multiples of 16, at most %d", MODEL_SIDE_MAX);
+    return CLI_RUN;
 }
 
-static int run_args(const struct bench_command *self, const struct cli_command *c, struct args *a)
+static enum err_code run_args(const struct bench_command *self, struct args *a, struct err *err)
 {
-    struct err err = { 0 };
-    int status = check_sizes(c, a);
-
-    if (status != CLI_RUN)
-        return status;
     if (a->what == WHAT_LOAD)
-        return run_load(c, &(struct load_options){ a->file, a->random, a->gigabytes, quant_types[a->quant],
-                                                   (enum weight_mode)a->weights, &a->backend });
+        return run_load(&(struct load_options){ a->file, a->gigabytes, quant_types[a->quant],
+                                                (enum weight_mode)a->weights, &a->backend },
+                        err);
     if (a->what == WHAT_PICTURE)
-        return self->picture(a->o.width, a->o.height, a->turned, a->o.repeats);
+        return self->picture(&(struct bench_picture_options){ a->o.width, a->o.height, a->turned, a->o.repeats }, err);
     if (!a->o.n_txt)
         a->o.n_txt = a->what == WHAT_TEXT ? 512 : 256;
     if (a->o.measure_s < 0)
         a->o.measure_s = a->what == WHAT_RATES ? 10 : 3;
     a->o.quant = quant_types[a->quant];
     a->o.weights = (enum weight_mode)a->weights;
-    if (run((enum what)a->what, &a->backend, (enum library_use)a->library, &a->o, &err))
-        return cli_command_failed(c, &err);
-    return CLI_DONE;
+    return run((enum what)a->what, &a->backend, (enum library_use)a->library, &a->o, err);
 }
 
 int bench_command(const struct bench_command *self, int argc, char **argv)
@@ -409,38 +402,49 @@ int bench_command(const struct bench_command *self, int argc, char **argv)
     };
     const struct cli_option options[] = {
         { self->picture ? WHATS "|picture" : WHATS, CLI_CHOICE, &a.what, NULL,
-          .choices = self->picture ? whats : whats_of_a_card, .required = true,
-          .help = self->picture ? WHATS_HELP ", or a job's pictures" : WHATS_HELP },
-        { "--file", CLI_TEXT, &a.file, "F",
-          .help = "with load: which; a GGUF or safetensors goes into the backend, too" },
-        { "--width", CLI_INT, &a.o.width, "W", .help = "pixels (256)", .min = 16, .max = IMAGE_MAX_SIDE },
-        { "--height", CLI_INT, &a.o.height, "H", .help = "pixels (256)", .min = 16, .max = IMAGE_MAX_SIDE },
-        { "--txt", CLI_INT, &a.o.n_txt, "N", .help = "text tokens (256; with text 512)", .min = 1, .max = 512 },
+          .choices = self->picture ? whats : whats_without_picture, .required = true,
+          .help = self->picture ? WHATS_HELP "; picture: the pictures of a job" : WHATS_HELP },
+        { "--width", CLI_INT, &a.o.width, "W", .help = "width of the picture in pixels; default 256", .min = 16,
+          .max = IMAGE_MAX_SIDE },
+        { "--height", CLI_INT, &a.o.height, "H", .help = "height of the picture in pixels; default 256", .min = 16,
+          .max = IMAGE_MAX_SIDE },
+        { "--txt", CLI_INT, &a.o.n_txt, "N", .help = "text tokens; default 256, with text 512", .min = 1, .max = 512 },
         { "--layers", CLI_INT, &a.o.max_layers, "N",
-          .help = "with text: of each encoder, with step: blocks of each kind, at most (all)", .min = 1,
-          .max = BENCH_T5_LAYERS },
+          .help = "at most so many layers of each encoder (with text) or blocks of each kind (with step); default all",
+          .min = 1, .max = BENCH_T5_LAYERS },
         { "--quant", CLI_CHOICE, &a.quant, .choices = quants,
-          .help = "type of the transformer's, T5's or the random file's matrices" },
+          .help = "type of the matrices of the transformer, T5 or the random file; default Q8_0" },
         { "--weights", CLI_CHOICE, &a.weights, .choices = weight_modes,
-          .help = "how a GPU keeps them: as fits (auto), as bf16, or as in the file" },
+          .help =
+              "how a GPU keeps weights: dequant: as bf16; stream: as in the file; auto (default): as memory allows" },
         { "--library", CLI_CHOICE, &a.library, .choices = libraries,
-          .help = "cuDNN where it should be faster (auto), never, or for whatever it can do" },
-        { "--repeats", CLI_INT, &a.o.repeats, "N", .help = "runs that count (5): all on a GPU, elsewhere the best",
-          .min = 1, .max = 1000 },
-        { "--warm-up", CLI_NUMBER, &a.o.warm_up_s, "S", .help = "on a GPU: seconds before any run counts (5)", .min = 0,
-          .max = 600 },
+          .help = "when to use cuDNN: auto (default): where it should be faster; always: wherever it can compute" },
+        { "--repeats", CLI_INT, &a.o.repeats, "N",
+          .help = "runs to measure, on a GPU at least; default 5; a GPU shows their mean, a CPU the shortest", .min = 1,
+          .max = 1000 },
+        { "--warm-up", CLI_NUMBER, &a.o.warm_up_s, "S",
+          .help = "on a GPU: seconds of runs before those that are measured; default 5", .min = 0, .max = 600 },
         { "--seconds", CLI_NUMBER, &a.o.measure_s, "S",
-          .help = "on a GPU: of runs that count, at least (3; with rates 10)", .min = 0, .max = 600 },
+          .help = "on a GPU: measure for at least so many seconds; default 3, with rates 10", .min = 0, .max = 600 },
+        { "--file", CLI_TEXT, &a.file, "FILE",
+          .help = "with load: the file to read; a GGUF or safetensors file is also loaded into the backend" },
         { "--random", CLI_FLAG, &a.random,
-          .help = "random weights, the only kind; with load: a file of them in $TMPDIR" },
-        { "--gb", CLI_INT, &a.gigabytes, "N", .help = "with load --random: its size (2)", .min = 1, .max = 64 },
+          .help = "with load: a file of random weights in $TMPDIR; otherwise accepted, for weights are always random" },
+        { "--gb", CLI_INT, &a.gigabytes, "N", .help = "with load --random: size of that file in GB; default 2",
+          .min = 1, .max = 64 },
         CLI_BACKEND_OPTIONS(a.backend),
-        { "--turned", CLI_FLAG, &a.turned, .help = "with picture: on its side, as phones store it" }, /* the last */
+        /* the last, left out where there is no `bench picture` */
+        { "--turned", CLI_FLAG, &a.turned, .help = "with picture: a photo stored on its side, as phones store it" },
     };
     const struct cli_command command = { self->name, "measures the parts of a job on random weights", options,
                                          .n_options = CLI_COUNT(options) - !self->picture,
                                          .is_program = self->is_program };
     int status = cli_parse(&command, argc, argv);
+    struct err err = { 0 };
 
-    return status == CLI_RUN ? run_args(self, &command, &a) : status;
+    if (status == CLI_RUN)
+        status = check_usage(&command, &a);
+    if (status != CLI_RUN)
+        return status;
+    return run_args(self, &a, &err) ? cli_fail(&command, &err) : CLI_DONE;
 }

@@ -3,18 +3,18 @@
 #include <assert.h>
 #include <errno.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char *const cli_backend_names[] = { "auto", "cpu", "plain", "cuda", NULL };
 const char *const cli_precision_names[] = { "default", "f32", "bf16", "auto", NULL };
 
-enum { HELP_COLUMN = 30 };
+enum { NAME_WIDTH = 30, HELP_COLUMN = NAME_WIDTH + 3, HELP_WIDTH = 112 /* characters */ };
 
-/* What stands before a command's name, on the command line and in messages. */
+/* The words before a command's name, on the command line and in messages. */
 static const char *before(const struct cli_command *c)
 {
     return c->is_program ? "" : "inpaint-worker ";
@@ -25,23 +25,70 @@ static bool is_positional(const struct cli_option *o)
     return o->name[0] != '-';
 }
 
-/* "--width N", "--posterior mean|sample", "FILE"; a positional choice is named by its words already */
+/* Appends to a text of *len characters, up to the buffer's end. */
+static void append(char *buf, size_t size, size_t *len, const char *text)
+{
+    int n = snprintf(buf + *len, size - *len, "%s", text);
+
+    *len = *len + (size_t)n < size ? *len + (size_t)n : size - 1;
+}
+
+/* "mean|sample" */
+static void append_choices(const struct cli_option *o, char *buf, size_t size, size_t *len)
+{
+    for (int i = 0; o->choices[i]; i++) {
+        append(buf, size, len, i ? "|" : "");
+        append(buf, size, len, o->choices[i]);
+    }
+}
+
+/* "--width N", "--posterior mean|sample", "FILE". A positional choice has its words for a name already. */
 static void describe(const struct cli_option *o, char *buf, size_t size)
 {
-    int n = snprintf(buf, size, "%s", o->name);
+    size_t len = 0;
 
-    if (is_positional(o))
+    append(buf, size, &len, o->name);
+    if (is_positional(o) || o->kind == CLI_FLAG)
         return;
+    append(buf, size, &len, " ");
     if (o->kind == CLI_CHOICE)
-        for (int i = 0; o->choices[i] && n < (int)size; i++)
-            n += snprintf(buf + n, size - (size_t)n, "%s%s", i ? "|" : " ", o->choices[i]);
-    else if (o->value && n < (int)size)
-        (void)snprintf(buf + n, size - (size_t)n, " %s", o->value);
+        append_choices(o, buf, size, &len);
+    else
+        append(buf, size, &len, o->value);
+}
+
+/* Breaks the text between words; the lines after the first begin below it. */
+static void print_wrapped(const char *text)
+{
+    int column = HELP_COLUMN;
+
+    for (size_t n; *text; text += n + (text[n] == ' ')) {
+        n = strcspn(text, " ");
+        if (column > HELP_COLUMN && column + 1 + (int)n > HELP_WIDTH) {
+            (void)printf("\n%*s", HELP_COLUMN, "");
+            column = HELP_COLUMN;
+        } else if (column > HELP_COLUMN) {
+            (void)putchar(' ');
+            column++;
+        }
+        (void)printf("%.*s", (int)n, text);
+        column += (int)n;
+    }
+    (void)putchar('\n');
+}
+
+static void print_option(const char *name, const char *help)
+{
+    if (strlen(name) > NAME_WIDTH)
+        (void)printf("  %s\n%*s", name, HELP_COLUMN, "");
+    else
+        (void)printf("  %-*s ", NAME_WIDTH, name);
+    print_wrapped(help);
 }
 
 static void print_help(const struct cli_command *c)
 {
-    char text[160];
+    char name[160], help[400];
 
     (void)printf("%s%s - %s\n\nusage: %s%s", before(c), c->name, c->summary, before(c), c->name);
     for (int i = 0; i < c->n_options; i++)
@@ -49,19 +96,11 @@ static void print_help(const struct cli_command *c)
             (void)printf(c->options[i].required ? " %s" : " [%s]", c->options[i].name);
     (void)printf(" [options]\n\n");
     for (int i = 0; i < c->n_options; i++) {
-        describe(&c->options[i], text, sizeof text);
-        (void)printf("  %-*s ", HELP_COLUMN, text);
-        if (strlen(text) > HELP_COLUMN)
-            (void)printf("\n  %-*s ", HELP_COLUMN, "");
-        (void)printf("%s%s\n", c->options[i].help, c->options[i].required ? "; required" : "");
+        describe(&c->options[i], name, sizeof name);
+        (void)snprintf(help, sizeof help, "%s%s", c->options[i].help, c->options[i].required ? "; required" : "");
+        print_option(name, help);
     }
-    (void)printf("  %-*s this text\n", HELP_COLUMN, "--help");
-}
-
-static int wrong_usage(const struct cli_command *c, const char *what, const char *name)
-{
-    (void)fprintf(stderr, "%s%s: %s '%.80s' (see %s%s --help)\n", before(c), c->name, what, name, before(c), c->name);
-    return CLI_USAGE;
+    print_option("--help", "print this text");
 }
 
 static const struct cli_option *find_option(const struct cli_command *c, const char *name, size_t len)
@@ -86,8 +125,8 @@ static bool in_range(const struct cli_option *o, double v)
     return (o->min == 0 && o->max == 0) || (v >= o->min && v <= o->max);
 }
 
-/* strto* skip blanks and take signs, hexadecimal and "nan": a number here begins with a digit, or a minus and a digit.
- */
+/* The strto*() functions skip blanks and take "+", hexadecimal and "nan". Here a number begins with a digit, or with a
+ * minus and a digit. */
 static bool looks_like_a_number(const char *text)
 {
     text += *text == '-';
@@ -162,39 +201,52 @@ static bool parse_value(const struct cli_option *o, const char *text)
     return false;
 }
 
+/* "1 to 1000", "mean|sample" */
+static void describe_allowed(const struct cli_option *o, char *buf, size_t size)
+{
+    size_t len = 0;
+
+    if (o->kind == CLI_CHOICE)
+        append_choices(o, buf, size, &len);
+    else if (o->kind == CLI_SEED)
+        append(buf, size, &len, "a whole number from 0 to 2^64 - 1");
+    else if (o->min != 0 || o->max != 0)
+        (void)snprintf(buf, size, "%s%g to %g", o->kind == CLI_INT ? "a whole number from " : "", o->min, o->max);
+    else
+        append(buf, size, &len, o->kind == CLI_INT ? "a whole number" : "a number");
+}
+
 static int set_value(const struct cli_command *c, const struct cli_option *o, const char *text)
 {
-    char what[240], wanted[160];
+    char allowed[160];
 
     if (parse_value(o, text))
         return CLI_RUN;
-    describe(o, wanted, sizeof wanted);
-    if (o->min != 0 || o->max != 0)
-        (void)snprintf(what, sizeof what, "%s takes %g to %g, not", wanted, o->min, o->max);
-    else
-        (void)snprintf(what, sizeof what, "%s: wrong value", wanted);
-    return wrong_usage(c, what, text);
+    describe_allowed(o, allowed, sizeof allowed);
+    if (is_positional(o))
+        return cli_misused(c, "an argument must be %s, not '%.80s'", allowed, text);
+    return cli_misused(c, "%s takes %s, not '%.80s'", o->name, allowed, text);
 }
 
-/* argv[*at] begins with "--"; *at moves on to the value where that is a word of its own. */
+/* argv[*at] begins with "--"; *at moves on to the value where that is the next word. */
 static int take_option(const struct cli_command *c, int argc, char **argv, int *at, bool *ret_given)
 {
     const char *word = argv[*at], *equals = strchr(word, '=');
     const struct cli_option *o = find_option(c, word, equals ? (size_t)(equals - word) : strlen(word));
 
     if (!o)
-        return wrong_usage(c, "unknown option", word);
+        return cli_misused(c, "there is no option '%.80s'", word);
     ret_given[o - c->options] = true;
     if (o->kind == CLI_FLAG) {
         if (equals)
-            return wrong_usage(c, "takes no value:", o->name);
+            return cli_misused(c, "%s takes no value", o->name);
         *(bool *)o->dst = true;
         return CLI_RUN;
     }
     if (equals)
         return set_value(c, o, equals + 1);
     if (*at + 1 >= argc)
-        return wrong_usage(c, "a value is missing after", word);
+        return cli_misused(c, "%s needs a value", o->name);
     return set_value(c, o, argv[++*at]);
 }
 
@@ -203,12 +255,12 @@ static int take_positional(const struct cli_command *c, const char *word, int nt
     const struct cli_option *o = find_positional(c, nth);
 
     if (!o)
-        return wrong_usage(c, "one argument too many:", word);
+        return cli_misused(c, "'%.80s' is one argument too many", word);
     ret_given[o - c->options] = true;
     return set_value(c, o, word);
 }
 
-/* A text such as "- no leash" is none: names of options hold no blanks. */
+/* A text such as "- no leash" is not an option: their names contain no blanks. */
 static bool looks_like_option(const char *word)
 {
     size_t n = strcspn(word, " \t\n=");
@@ -216,8 +268,8 @@ static bool looks_like_option(const char *word)
     return word[0] == '-' && word[1] && (word[n] == '\0' || word[n] == '=');
 }
 
-/* A result that cannot be stored is better known before an hour of computing it than after. */
-static int check_place(const struct cli_command *c, const struct cli_option *o)
+/* A result that cannot be stored is reported before an hour of computing, not after it. */
+static int check_output(const struct cli_command *c, const struct cli_option *o)
 {
     const char *path = *(const char **)o->dst, *slash = strrchr(path, '/');
     char folder[4096];
@@ -228,13 +280,13 @@ static int check_place(const struct cli_command *c, const struct cli_option *o)
         errno = ENAMETOOLONG;
     else if (!*path)
         errno = ENOENT;
-    else if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* it would be replaced, /dev/null too */
+    else if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* writing would replace it, even /dev/null */
         errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
     else if (stat(folder, &st) == 0 && !S_ISDIR(st.st_mode))
         errno = ENOTDIR;
-    else if (access(folder, W_OK | X_OK) == 0) /* where stat() failed, this fails in the same way */
+    else if (access(folder, W_OK | X_OK) == 0) /* where stat() failed, access() fails for the same reason */
         return CLI_RUN;
-    (void)fprintf(stderr, "%s%s: %s %.200s: cannot be written: %s\n", before(c), c->name, o->name, path,
+    (void)fprintf(stderr, "%s%s: %s '%.200s' cannot be written: %s\n", before(c), c->name, o->name, path,
                   strerror(errno));
     return CLI_FAILED;
 }
@@ -259,27 +311,28 @@ int cli_parse(const struct cli_command *c, int argc, char **argv)
     }
     for (int i = 0; i < c->n_options && status == CLI_RUN; i++)
         if (c->options[i].required && !given[i])
-            status = wrong_usage(c, "missing:", c->options[i].name);
+            status = cli_misused(c, "%s is required", c->options[i].name);
     for (int i = 0; i < c->n_options && status == CLI_RUN; i++)
         if (c->options[i].kind == CLI_OUT && given[i])
-            status = check_place(c, &c->options[i]);
+            status = check_output(c, &c->options[i]);
     return status;
 }
 
-int cli_command_failed(const struct cli_command *c, const struct err *err)
+int cli_fail(const struct cli_command *c, const struct err *err)
 {
     (void)fprintf(stderr, "%s%s: %s\n", before(c), c->name, err->msg[0] ? err->msg : err_name(err->code));
     return CLI_FAILED;
 }
 
-int cli_fail(const char *command, const struct err *err)
+int cli_misused(const struct cli_command *c, const char *fmt, ...)
 {
-    return cli_command_failed(&(struct cli_command){ .name = command }, err);
-}
+    va_list ap;
 
-int cli_misused(const struct cli_command *c, const char *what)
-{
-    (void)fprintf(stderr, "%s%s: %s (see %s%s --help)\n", before(c), c->name, what, before(c), c->name);
+    (void)fprintf(stderr, "%s%s: ", before(c), c->name);
+    va_start(ap, fmt);
+    (void)vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    (void)fprintf(stderr, " (see %s%s --help)\n", before(c), c->name);
     return CLI_USAGE;
 }
 
@@ -290,9 +343,7 @@ void cli_warn(const char *line)
 
 enum err_code cli_backend_open(const struct cli_backend *b, struct backend **ret, struct err *err)
 {
-    enum err_code rc = backend_open((enum backend_kind)b->kind, (enum precision)b->precision, ret, err);
-
-    if (!rc)
-        (*ret)->warn = cli_warn;
-    return rc;
+    TRY(backend_open((enum backend_kind)b->kind, (enum precision)b->precision, ret, err));
+    (*ret)->warn = cli_warn;
+    return ERR_OK;
 }

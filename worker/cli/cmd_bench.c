@@ -1,24 +1,19 @@
-/* cmd_bench - how fast the parts of a job are on this machine, with random weights of the real sizes. */
+/* cmd_bench - measures the parts of a job on this machine, with random weights of the real sizes. */
 #include <stdio.h>
 #include <sys/resource.h>
 
-#include "models/bench/bench_picture.h"
 #include "worker/cli/bench_command.h"
-#include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
 
-static int run_picture(int width_px, int height_px, bool turned, int repeats)
+static enum err_code run_picture(const struct bench_picture_options *o, struct err *err)
 {
-    const struct bench_picture_options o = { width_px, height_px, turned, repeats };
     struct bench_picture b = { 0 };
     struct rusage usage = { 0 };
-    struct err err = { 0 };
 
     bench_print_processor();
-    if (bench_picture(&o, &b, &err))
-        return cli_fail("bench", &err);
-    (void)printf("picture, %d x %d pixels%s, painted at %d x %d, best of %d\n", o.width, o.height,
-                 o.turned ? ", turned" : "", b.paint_width, b.paint_height, o.repeats);
+    TRY(bench_picture(o, &b, err));
+    (void)printf("picture, %d x %d pixels%s, painted at %d x %d, best of %d\n", o->width, o->height,
+                 o->turned ? ", stored on its side" : "", b.paint_width, b.paint_height, o->repeats);
     for (int i = 0; i < b.n_lines; i++)
         (void)printf("%*s%-*s %8.2f ms\n", 2 * b.lines[i].depth, "", 36 - 2 * b.lines[i].depth, b.lines[i].name,
                      1e3 * b.lines[i].seconds);
@@ -29,7 +24,7 @@ static int run_picture(int width_px, int height_px, bool turned, int repeats)
     (void)getrusage(RUSAGE_SELF, &usage);
     (void)printf("arena of a job %.1f MiB, peak memory %.1f MiB\n", (double)b.arena_bytes / 1048576,
                  (double)usage.ru_maxrss / 1024);
-    return CLI_DONE;
+    return ERR_OK;
 }
 
 int cmd_bench(int argc, char **argv)

@@ -1,6 +1,6 @@
 /*
- * cmd_doctor - is everything there for `serve`? Settings, credentials, model files, memory, backend; with --online also
- * whether Google answers. Says what is wrong and how to mend it, one finding after the other; never shows a secret.
+ * cmd_doctor - checks all that `serve` needs: settings, credentials, model files, memory, backend; with --online also
+ * whether Google answers. It goes on after a finding, says how to mend it, and never shows a secret.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,23 +11,36 @@
 #include "models/fill/fill.h"
 #include "models/fill/model_folder.h"
 #include "models/fill/self_check.h"
-#include "worker/cli/cli.h"
-#include "worker/cli/commands.h"
-#include "worker/base/config.h"
-#include "worker/google/gauth.h"
-#include "worker/http/http_client.h"
 #include "worker/auth/jwks.h"
 #include "worker/auth/oidc.h"
+#include "worker/base/config.h"
+#include "worker/cli/cli.h"
+#include "worker/cli/commands.h"
+#include "worker/google/gauth.h"
+#include "worker/http/http_client.h"
 
-enum { ARENA_BYTES = 256 << 20, ONLINE_MS = 15000, PICTURE_SIDE = 1024, CHECK_SIDE = 64, CHECK_T5_LEN = 64 };
-
-struct doctor {
-    struct arena arena;
-    struct config cfg;
-    int wrong;
+enum {
+    ARENA_BYTES = 256 << 20,
+    ONLINE_MS = 15000,   /* for all answers of --online together */
+    PICTURE_SIDE = 1024, /* pixels: the largest that `serve` paints, for the estimate of memory */
+    CHECK_SIDE = 64,     /* pixels, of the picture of the self-check */
+    CHECK_T5_LEN = 64
 };
 
-/* ---- findings ---- */
+struct args {
+    bool online, values, self_check;
+};
+
+struct run {
+    struct arena arena;
+    struct config cfg;
+    struct http *http;
+    struct gauth *gauth;
+    struct backend *be;
+    int n_wrong; /* findings */
+};
+
+/* --- findings --- */
 
 static void finding(const char *verdict, const char *what, const char *text)
 {
@@ -46,130 +59,134 @@ static void good(const char *what, const char *fmt, ...)
     finding("ok", what, text);
 }
 
-static void wrong(struct doctor *d, const char *what, const char *text, const char *mend)
+static void wrong(struct run *r, const char *what, const char *text, const char *remedy)
 {
-    d->wrong++;
+    r->n_wrong++;
     finding("wrong", what, text);
-    if (mend)
-        finding("", "", mend);
+    if (remedy)
+        finding("", "", remedy);
 }
 
-/* ---- settings and credentials ---- */
+/* --- settings and credentials --- */
 
-static void tell_setting(void *ctx, const char *problem)
+static void wrong_setting(void *ctx, const char *problem)
 {
     wrong(ctx, "settings", problem, NULL);
 }
 
-static void check_settings(struct doctor *d)
+static void check_settings(struct run *r)
 {
-    if (config_load_all(environ, &d->arena, &d->cfg, tell_setting, d) == 0)
-        good("settings", "%s", d->cfg.on_cloud_run ? "for Cloud Run" : "for a machine of your own");
+    if (config_load_all(environ, &r->arena, &r->cfg, wrong_setting, r) == 0)
+        good("settings", "%s", r->cfg.on_cloud_run ? "valid, for Cloud Run" : "valid, for a machine of your own");
     else
-        finding("", "", "-> 'inpaint-worker serve --help' explains each; doctor --values shows what was understood");
+        finding("", "",
+                "-> 'inpaint-worker serve --help' explains each setting, 'inpaint-worker doctor --values' shows their "
+                "values");
 }
 
-static struct gauth *check_credentials(struct doctor *d, struct http *http)
+static void check_credentials(struct run *r)
 {
-    struct gauth_options o = {
-        .http = http,
+    const struct gauth_options o = {
+        .http = r->http,
         .sys = &sys_real,
-        .emulator = { [GAUTH_FIRESTORE] = d->cfg.firestore_emulator, [GAUTH_STORAGE] = d->cfg.storage_emulator },
-        .firebase_credentials = d->cfg.firebase_credentials,
-        .credentials_file = d->cfg.credentials_file,
-        .project = d->cfg.project,
-        .metadata_host = d->cfg.metadata_host,
+        .emulator = { [GAUTH_FIRESTORE] = r->cfg.firestore_emulator, [GAUTH_STORAGE] = r->cfg.storage_emulator },
+        .firebase_credentials = r->cfg.firebase_credentials,
+        .credentials_file = r->cfg.credentials_file,
+        .project = r->cfg.project,
+        .metadata_host = r->cfg.metadata_host,
     };
-    struct gauth *g = NULL;
     struct err err = { 0 };
 
-    if (gauth_open(&o, &g, &err) == ERR_OK)
-        good("credentials", "from %s", gauth_source(g));
+    if (gauth_open(&o, &r->gauth, &err) == ERR_OK)
+        good("credentials", "from %s", gauth_source(r->gauth));
     else
-        wrong(
-            d, "credentials", err.msg,
-            "-> FIREBASE_CREDENTIALS takes the base64 of a service account's JSON key, GOOGLE_APPLICATION_CREDENTIALS "
-            "its path; on Cloud Run set neither");
-    return g;
+        wrong(r, "credentials", err.msg,
+              "-> set FIREBASE_CREDENTIALS to the base64 of a service account's JSON key, or "
+              "GOOGLE_APPLICATION_CREDENTIALS to its path; on Cloud Run set neither");
 }
 
-static void check_keys_online(struct doctor *d, struct http *http, const struct budget *budget)
+static enum err_code fetch_keys(struct jwks **ret, struct run *r, const struct budget *budget, struct err *err)
+{
+    const char *url = r->cfg.oidc_certs_url;
+
+    TRY(jwks_open(r->http, &sys_real, url, strncmp(url, "http:", 5) == 0, ret, err));
+    return jwks_prefetch(*ret, budget, err);
+}
+
+static void check_keys_online(struct run *r, const struct budget *budget)
 {
     struct jwks *jwks = NULL;
     struct err err = { 0 };
-    enum err_code rc =
-        jwks_open(http, &sys_real, d->cfg.oidc_certs_url, strncmp(d->cfg.oidc_certs_url, "http:", 5) == 0, &jwks, &err);
 
-    if (!rc)
-        rc = jwks_prefetch(jwks, budget, &err);
-    if (rc)
-        wrong(d, "push keys", err.msg,
-              "-> tokens of pushes cannot be checked without them: is the way to OIDC_CERTS_URL open?");
+    if (fetch_keys(&jwks, r, budget, &err))
+        wrong(r, "push keys", err.msg,
+              "-> without these keys no push can be verified: can this machine reach OIDC_CERTS_URL?");
     else
-        good("push keys", "%d at %s", jwks_count(jwks, &(int64_t){ 0 }), d->cfg.oidc_certs_url);
+        good("push keys", "%d at %s", jwks_count(jwks, &(int64_t){ 0 }), r->cfg.oidc_certs_url);
     jwks_close(jwks);
 }
 
-static void check_online(struct doctor *d, struct http *http, struct gauth *g)
+static void check_online(struct run *r)
 {
     struct budget budget = { .sys = &sys_real, .deadline_mono_ms = sys_mono_ms(&sys_real) + ONLINE_MS };
     const char *project, *header;
     struct err err = { 0 };
 
-    if (d->cfg.push_auth != PUSH_AUTH_NONE)
-        check_keys_online(d, http, &budget);
-    if (!g)
+    if (r->cfg.push_auth != PUSH_AUTH_NONE)
+        check_keys_online(r, &budget);
+    if (!r->gauth)
         return;
-    if (gauth_project(g, &budget, &project, &err))
-        wrong(d, "project", err.msg, "-> set GOOGLE_CLOUD_PROJECT");
+    if (gauth_project(r->gauth, &budget, &project, &err))
+        wrong(r, "project", err.msg, "-> set GOOGLE_CLOUD_PROJECT");
     else
         good("project", "%s", project);
     err = (struct err){ 0 };
-    if (gauth_header(g, GAUTH_FIRESTORE, &budget, &d->arena, &header, &err))
-        wrong(d, "access token", err.msg, "-> is the key still valid, and the clock of this machine right?");
+    if (gauth_header(r->gauth, GAUTH_FIRESTORE, &budget, &r->arena, &header, &err))
+        wrong(r, "access token", err.msg, "-> is the key still valid, and the clock of this machine right?");
     else
-        good("access token", "can be had");
+        good("access token", "received");
 }
 
-/* ---- the model ---- */
+/* --- the model --- */
 
 static double gib(double bytes)
 {
     return bytes / ((int64_t)1 << 30);
 }
 
-/* A prompt pack stands in for everything that reads text. */
+/* A prompt pack replaces the text encoders and their tokenizers. */
 static bool is_needed(enum model_part part, bool has_prompts)
 {
     return part != MODEL_PROMPTS && (!has_prompts || part == MODEL_TRANSFORMER || part == MODEL_VAE);
 }
 
 /* Returns how many parts are missing or broken. */
-static int check_parts(struct doctor *d, const struct model_folder *folder)
+static int check_parts(struct run *r, const struct model_folder *folder)
 {
     struct model_found found;
-    bool has_prompts = model_folder_find(folder, MODEL_PROMPTS, &d->arena, &found, NULL) == ERR_OK;
-    int before = d->wrong;
+    bool has_prompts = model_folder_find(folder, MODEL_PROMPTS, &r->arena, &found, NULL) == ERR_OK;
+    int before = r->n_wrong;
 
     if (access(folder->dir, R_OK | X_OK) != 0) {
-        wrong(d, "model folder", folder->dir, "-> it is not there or cannot be read: let MODEL_DIR say where it is");
+        wrong(r, "model folder", folder->dir,
+              "-> the folder is missing or cannot be read: set MODEL_DIR to the folder with the model files");
         return 1;
     }
     for (int part = 0; part < MODEL_PART_COUNT; part++) {
         struct err err = { 0 };
-        enum err_code rc = model_folder_find(folder, (enum model_part)part, &d->arena, &found, &err);
+        enum err_code rc = model_folder_find(folder, (enum model_part)part, &r->arena, &found, &err);
 
         if (rc == ERR_OK)
             good(model_part_name((enum model_part)part), "%s", found.path);
         else if (is_needed((enum model_part)part, has_prompts))
-            wrong(d, model_part_name((enum model_part)part), err.msg,
+            wrong(r, model_part_name((enum model_part)part), err.msg,
                   rc == ERR_NOT_FOUND ? "-> put it into MODEL_DIR"
-                                      : "-> the file is damaged or of another kind: fetch it again");
+                                      : "-> the file is damaged or of another kind: download it again");
     }
-    return d->wrong - before;
+    return r->n_wrong - before;
 }
 
-static void tell_card(struct backend *be)
+static void print_card(struct backend *be)
 {
     struct backend_card card;
     char power[48] = "";
@@ -181,148 +198,166 @@ static void tell_card(struct backend *be)
     good("card", "%s, driver %s, %s%s", card.name, card.driver[0] ? card.driver : "unknown", card.libraries, power);
 }
 
-/* Opened once; NULL when it cannot be. */
-static struct backend *check_backend(struct doctor *d)
+static enum err_code open_backend(struct run *r, struct err *err)
 {
-    struct backend *be = NULL;
-    struct err err = { 0 };
-
-    if (backend_open((enum backend_kind)d->cfg.backend, (enum precision)d->cfg.precision, &be, &err))
-        wrong(d, "backend", err.msg, "-> BACKEND=auto takes what there is; CUDA needs the driver and a device");
-    else
-        good("backend", "%s, %s%s%s", be->name, backend_precision(be), *backend_describe(be) ? ", " : "",
-             backend_describe(be));
-    if (be)
-        tell_card(be);
-    return be;
+    return backend_open((enum backend_kind)r->cfg.backend, (enum precision)r->cfg.precision, &r->be, err);
 }
 
-/* The whole model on a backend that computes nothing: every tensor is looked for, every shape checked. */
-static void check_model(struct doctor *d, const struct model_folder *folder, struct backend *be)
+static void check_backend(struct run *r)
+{
+    struct err err = { 0 };
+
+    if (open_backend(r, &err)) {
+        wrong(r, "backend", err.msg,
+              "-> BACKEND=auto takes CUDA if there is a device, else the CPU; CUDA needs a driver and a device");
+        return;
+    }
+    good("backend", "%s, %s%s%s", r->be->name, backend_precision(r->be), *backend_describe(r->be) ? ", " : "",
+         backend_describe(r->be));
+    print_card(r->be);
+}
+
+/* Opens the whole model on the measuring backend: every tensor is looked for, every shape checked. */
+static void check_model(struct run *r, const struct model_folder *folder)
 {
     const struct fill_options o = { .transformer = folder->transformer,
                                     .max_width = PICTURE_SIDE,
                                     .max_height = PICTURE_SIDE,
-                                    .max_steps = d->cfg.steps,
+                                    .max_steps = r->cfg.steps,
                                     .max_t5_len = FILL_MAX_T5_LEN };
     struct fill_memory m = { 0 };
     struct err err = { 0 };
-    enum err_code rc = fill_memory_estimate(folder->dir, &o, be, &m, &err);
+    enum err_code rc = fill_memory_estimate(folder->dir, &o, r->be, &m, &err);
 
     if (rc == ERR_NOMEM)
-        wrong(d, "memory", err.msg,
-              "-> a smaller quantisation, or a prompt pack in place of T5 (README, Model folder)");
+        wrong(r, "memory", err.msg,
+              "-> take a smaller quantisation, or a prompt pack instead of T5 (README, Model folder)");
     else if (rc)
-        wrong(d, "model", err.msg, "-> the parts do not make one FLUX.1-Fill: fetch the part that is named");
+        wrong(r, "model", err.msg, "-> the parts do not belong to one FLUX.1-Fill: download the part that is named");
     if (rc)
         return;
-    good("model", "%.2f GiB of weights, %.2f GiB for a picture of %d x %d", gib((double)m.weights), gib((double)m.job),
-         PICTURE_SIDE, PICTURE_SIDE);
+    good("model", "%.2f GiB of weights, %.2f GiB for a picture of %d x %d pixels", gib((double)m.weights),
+         gib((double)m.job), PICTURE_SIDE, PICTURE_SIDE);
     if (m.available >= 0)
-        good("memory", "%.2f GiB are free on %s", gib((double)m.available), be->name);
+        good("memory", "%.2f GiB are free on %s", gib((double)m.available), r->be->name);
     if (m.available >= 0 && m.available < m.weights + m.job)
-        finding("note", "memory", "that is less than a job takes: the files will be read again in every step");
+        finding("note", "memory", "this is less than a job takes: the model files will be read again in every step");
 }
 
-/* The model on the backend that will compute, and its values compared with those stored, which are stored now if there
- * are none. */
-static void check_values(struct doctor *d)
+static enum err_code run_self_check(struct run *r, struct fill_model **ret, struct self_check *check, struct err *err)
 {
-    const struct fill_options o = { .transformer = d->cfg.transformer,
+    const struct fill_options o = { .transformer = r->cfg.transformer,
                                     .max_width = CHECK_SIDE,
                                     .max_height = CHECK_SIDE,
                                     .max_steps = 1,
                                     .max_t5_len = CHECK_T5_LEN };
+
+    TRY(open_backend(r, err));
+    r->be->warn = cli_warn;
+    TRY(fill_model_open(r->cfg.model_dir, &o, r->be, ret, err));
+    return self_check_run(*ret, check, err);
+}
+
+/* Computes with the model and compares the values with those stored beside it; where there are none, stores them. */
+static void check_values(struct run *r)
+{
     struct self_check check = { 0 };
     struct fill_model *m = NULL;
-    struct backend *be = NULL;
     struct err err = { 0 };
-    enum err_code rc = backend_open((enum backend_kind)d->cfg.backend, (enum precision)d->cfg.precision, &be, &err);
 
-    if (!rc)
-        be->warn = cli_warn;
-    if (!rc)
-        rc = fill_model_open(d->cfg.model_dir, &o, be, &m, &err);
-    if (!rc)
-        rc = self_check_run(m, &check, &err);
-    if (rc)
-        wrong(d, "self-check", err.msg, "-> fetch the model files again; if they are right, delete that .check file");
+    if (run_self_check(r, &m, &check, &err))
+        wrong(r, "self-check", err.msg,
+              "-> download the model files again; if they are right, delete the .check file that is named");
     else if (check.stored)
-        good("self-check", "as stored, %s within %.1g", check.what, check.worst);
+        good("self-check", "as stored; the largest relative error is %.1g, in %s", check.worst, check.what);
     else if (self_check_record(m, &err) == ERR_OK)
-        good("self-check", "values stored beside %s: from now on they must come out", fill_model_transformer(m));
+        good("self-check", "values stored beside %s: later runs must reproduce them", fill_model_transformer(m));
     else
         finding("note", "self-check", err.msg);
     fill_model_close(m);
-    backend_close(be);
 }
 
-/* ---- the command ---- */
+/* --- the command --- */
 
-static int examine(struct doctor *d, bool online, bool check)
+static void close_backend(struct run *r)
 {
-    struct http *http = NULL;
-    struct gauth *g = NULL;
-    struct err err = { 0 };
-    enum err_code rc = http_client_open(&http, &err);
-    struct model_folder folder;
-    struct backend *be;
+    backend_close(r->be);
+    r->be = NULL;
+}
 
-    if (rc)
-        return cli_fail("doctor", &err);
-    check_settings(d);
-    g = check_credentials(d, http);
-    if (online)
-        check_online(d, http, g);
-    folder = (struct model_folder){ .dir = d->cfg.model_dir, .transformer = d->cfg.transformer };
-    be = check_backend(d);
-    if (check_parts(d, &folder) == 0)
-        check_model(d, &folder, be);
-    backend_close(be);
-    if (check && !d->wrong)
-        check_values(d);
-    config_forget_secrets(&d->cfg);
-    gauth_close(g);
-    http_client_close(http);
-    if (d->wrong)
-        (void)printf("\nwrong: %d\n", d->wrong);
+static int examine(struct run *r, const struct args *a)
+{
+    struct model_folder folder;
+
+    check_settings(r);
+    check_credentials(r);
+    if (a->online)
+        check_online(r);
+    folder = (struct model_folder){ .dir = r->cfg.model_dir, .transformer = r->cfg.transformer };
+    check_backend(r);
+    if (check_parts(r, &folder) == 0)
+        check_model(r, &folder);
+    close_backend(r); /* the self-check opens one with all memory free */
+    if (a->self_check && !r->n_wrong)
+        check_values(r);
+    config_forget_secrets(&r->cfg);
+    if (r->n_wrong)
+        (void)printf("\nwrong: %d\n", r->n_wrong);
     else
         (void)printf("\nEverything is there.\n");
-    return d->wrong ? CLI_FAILED : CLI_DONE;
+    return r->n_wrong ? CLI_FAILED : CLI_DONE;
 }
 
-static void tell_nobody(void *ctx, const char *problem)
+static void ignore_problem(void *ctx, const char *problem)
 {
     (void)ctx, (void)problem;
 }
 
+static int print_values(struct run *r)
+{
+    (void)config_load_all(environ, &r->arena, &r->cfg, ignore_problem, NULL);
+    config_print_values(&r->cfg, stdout);
+    return CLI_DONE;
+}
+
+static enum err_code open_run(struct run *r, const struct args *a, struct err *err)
+{
+    TRY(arena_init(&r->arena, ARENA_BYTES, err));
+    return a->values ? ERR_OK : http_client_open(&r->http, err);
+}
+
+static void close_run(struct run *r)
+{
+    backend_close(r->be);
+    gauth_close(r->gauth);
+    http_client_close(r->http);
+    arena_done(&r->arena);
+}
+
 int cmd_doctor(int argc, char **argv)
 {
-    bool online = false, values = false, check = false;
+    struct args a = { 0 };
     const struct cli_option options[] = {
-        { "--online", CLI_FLAG, &online, NULL, .help = "also ask for an access token and the keys of pushes" },
-        { "--values", CLI_FLAG, &values, NULL,
-          .help = "only show the settings as they were understood, secrets left out" },
-        { "--self-check", CLI_FLAG, &check, NULL,
-          .help = "also compute: compare with the values stored beside the transformer, or store them" },
+        { "--online", CLI_FLAG, &a.online, NULL,
+          .help = "also ask Google for an access token and for the keys that verify pushes" },
+        { "--values", CLI_FLAG, &a.values, NULL,
+          .help = "print the values of all settings, without secrets, and check nothing" },
+        { "--self-check", CLI_FLAG, &a.self_check, NULL,
+          .help = "also compute with the model, and compare with the values stored beside the transformer, or store "
+                  "them if there are none yet" },
     };
-    struct doctor d = { .wrong = 0 };
+    const struct cli_command command = { "doctor", "checks settings, credentials, model files, memory and backend",
+                                         options, .n_options = CLI_COUNT(options) };
+    int status = cli_parse(&command, argc, argv);
+    struct run r = { 0 };
     struct err err = { 0 };
-    int status = cli_parse(&(struct cli_command){ "doctor", "checks everything that serve needs", options,
-                                                  .n_options = CLI_COUNT(options) },
-                           argc, argv);
 
     if (status != CLI_RUN)
         return status;
-    if (arena_init(&d.arena, ARENA_BYTES, &err))
-        return cli_fail("doctor", &err);
-    if (values) {
-        (void)config_load_all(environ, &d.arena, &d.cfg, tell_nobody, NULL);
-        config_print_values(&d.cfg, stdout);
-        status = CLI_DONE;
-    } else {
-        status = examine(&d, online, check);
-    }
-    arena_done(&d.arena);
+    if (open_run(&r, &a, &err))
+        status = cli_fail(&command, &err);
+    else
+        status = a.values ? print_values(&r) : examine(&r, &a);
+    close_run(&r);
     return status;
 }

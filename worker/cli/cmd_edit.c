@@ -1,8 +1,8 @@
 /*
- * cmd_edit - one whole job on a local folder, no cloud: the same stages as `serve`.
+ * cmd_edit - one whole job on a local folder, without the cloud, in the same stages as `serve`.
  *
  *   reads   DIR/original.jpg, DIR/mask_auto.png, DIR/session.json (optional: prompt, sceneLabels)
- *   writes  DIR/edited.jpg, DIR/preview.jpg, and the outcome into DIR/session.json, whose other fields stay
+ *   writes  DIR/edited.jpg, DIR/preview.jpg, and the outcome into DIR/session.json, keeping its other fields
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +29,7 @@ struct local {
     bool has_seed;
     struct cli_backend backend;
     struct arena arena;
-    const struct json *session; /* what DIR/session.json said; NULL: there is none */
+    const struct json *session; /* contents of DIR/session.json; NULL: there is none */
     struct session_timing timings[SESSION_MAX_TIMINGS];
     int n_timings;
 };
@@ -42,7 +42,7 @@ static const char *path_in(struct local *l, const char *name)
     return path ? path : name;
 }
 
-/* ---- session.json ---- */
+/* --- session.json --- */
 
 static enum err_code read_session(struct local *l, struct err *err)
 {
@@ -56,7 +56,7 @@ static enum err_code read_session(struct local *l, struct err *err)
         return err_set(err, rc, "%s", absent.msg);
     rc = json_parse(&l->arena, text, SESSION_JSON_DEPTH, &l->session, err);
     if (!rc && json_type(l->session) != JSON_T_OBJECT)
-        rc = err_set(err, ERR_INVALID, "not an object");
+        rc = err_set(err, ERR_INVALID, "not a JSON object");
     if (rc)
         (void)err_prefix(err, "session.json");
     return rc;
@@ -97,6 +97,7 @@ static void add_recipe(struct json *inpaint, const struct session_recipe *r)
     json_add_string(recipe, "precision", r->precision);
 }
 
+/* The fields that the worker writes; all others are kept. */
 static bool is_ours(const char *key)
 {
     static const char *const ours[] = { "processingStatus", "editedImagePath", "previewImagePath", "cost",
@@ -113,7 +114,6 @@ static enum err_code write_session(struct local *l, enum err_code outcome, const
     const struct job_error_info *info = outcome ? job_error_info(job_error_of(outcome)) : NULL;
     struct json *root = json_new_object(&l->arena), *inpaint, *timings;
     char *text = NULL;
-    enum err_code rc;
 
     for (const struct json *v = json_first(l->session); v; v = json_next(v))
         if (!is_ours(json_key(v)))
@@ -136,11 +136,11 @@ static enum err_code write_session(struct local *l, enum err_code outcome, const
     timings = json_add_object(inpaint, "timings");
     for (int i = 0; i < l->n_timings; i++)
         json_add_int(timings, l->timings[i].stage, l->timings[i].ms);
-    rc = json_print(&l->arena, root, &text, err);
-    return rc ? rc : file_write(path_in(l, "session.json"), span_of(text), err);
+    TRY(json_print(&l->arena, root, &text, err));
+    return file_write(path_in(l, "session.json"), span_of(text), err);
 }
 
-/* ---- the job ---- */
+/* --- the job --- */
 
 static void on_stage(void *ctx, const char *stage, int percent, double eta_seconds)
 {
@@ -148,19 +148,16 @@ static void on_stage(void *ctx, const char *stage, int percent, double eta_secon
     progress_show(ctx, "edit", percent, 100);
 }
 
-/* Without --seed the same files give the same picture. */
+/* Without --seed the seed is a digest of both files, so the same files give the same picture. */
 static enum err_code seed_of_files(const struct edit_request *q, uint64_t *ret, struct err *err)
 {
     unsigned char both[2 * CRYPTO_SHA256_BYTES], digest[CRYPTO_SHA256_BYTES];
-    enum err_code rc = crypto_sha256(q->original, both, err);
 
-    if (!rc)
-        rc = crypto_sha256(q->mask, both + CRYPTO_SHA256_BYTES, err);
-    if (!rc)
-        rc = crypto_sha256((struct span){ (const char *)both, sizeof both }, digest, err);
-    if (!rc)
-        *ret = (uint64_t)digest[0] << 24 | (uint64_t)digest[1] << 16 | (uint64_t)digest[2] << 8 | digest[3];
-    return rc;
+    TRY(crypto_sha256(q->original, both, err));
+    TRY(crypto_sha256(q->mask, both + CRYPTO_SHA256_BYTES, err));
+    TRY(crypto_sha256((struct span){ (const char *)both, sizeof both }, digest, err));
+    *ret = (uint64_t)digest[0] << 24 | (uint64_t)digest[1] << 16 | (uint64_t)digest[2] << 8 | digest[3];
+    return ERR_OK;
 }
 
 static enum err_code edit_folder(struct local *l, struct engine *e, struct edit_result *ret, struct err *err)
@@ -169,14 +166,12 @@ static enum err_code edit_folder(struct local *l, struct engine *e, struct edit_
     struct edit_request q = { .steps = l->steps, .guidance = l->guidance, .seed = l->seed };
     struct progress bar;
     const struct edit_watch watch = { &bar, on_stage, NULL };
-    enum err_code rc = file_read(path_in(l, "original.jpg"), IMAGE_MAX_FILE_BYTES, &l->arena, &q.original, err);
+    enum err_code rc;
 
-    if (!rc)
-        rc = file_read(path_in(l, "mask_auto.png"), IMAGE_MAX_FILE_BYTES, &l->arena, &q.mask, err);
-    if (!rc && !l->has_seed)
-        rc = seed_of_files(&q, &q.seed, err);
-    if (rc)
-        return rc;
+    TRY(file_read(path_in(l, "original.jpg"), IMAGE_MAX_FILE_BYTES, &l->arena, &q.original, err));
+    TRY(file_read(path_in(l, "mask_auto.png"), IMAGE_MAX_FILE_BYTES, &l->arena, &q.mask, err));
+    if (!l->has_seed)
+        TRY(seed_of_files(&q, &q.seed, err));
     q.wishes = wishes_of(l->session, labels);
     progress_init_stderr(&bar);
     rc = edit_run(e, &q, &watch, &sys_real, &l->arena, ret, l->timings, &l->n_timings, err);
@@ -222,8 +217,10 @@ out:
     return rc;
 }
 
-/* ---- defaults from the settings of the service ---- */
+/* --- defaults, from the settings of the service --- */
 
+/* Keeps the first problem with a setting that is a default of this command; the other settings matter to `serve` only.
+ */
 static void keep_problem(void *ctx, const char *problem)
 {
     static const char *const names[] = {
@@ -236,7 +233,8 @@ static void keep_problem(void *ctx, const char *problem)
             (void)err_set(err, ERR_INVALID, "%s", problem);
 }
 
-/* PRECISION where it is set. Where it is not, the result does not depend on the processor, as with all commands. */
+/* PRECISION if it is set, else not its default `auto`: the result of a command shall not depend on which precision is
+ * faster on this processor. */
 static int default_precision(const struct config *cfg)
 {
     const char *set = getenv("PRECISION");
@@ -254,7 +252,7 @@ int cmd_edit(int argc, char **argv)
     int status;
 
     if (arena_init(&settings, 1 << 20, &err))
-        return cli_fail("edit", &err);
+        return cli_fail(&(struct cli_command){ .name = "edit" }, &err);
     (void)config_load_all(environ, &settings, &cfg, keep_problem, &err);
     l = (struct local){ .models = cfg.model_dir,
                         .transformer = cfg.transformer,
@@ -263,22 +261,27 @@ int cmd_edit(int argc, char **argv)
                         .backend.kind = cfg.backend,
                         .backend.precision = default_precision(&cfg) };
     const struct cli_option options[] = {
-        { "DIR", CLI_TEXT, &l.dir, NULL, .help = "folder with original.jpg and mask_auto.png", .required = true },
-        { "--models", CLI_TEXT, &l.models, "DIR", .help = "model folder (MODEL_DIR)" },
-        { "--transformer", CLI_TEXT, &l.transformer, "F", .help = "a GGUF of that folder (TRANSFORMER)" },
-        { "--steps", CLI_INT, &l.steps, "N", .help = "denoising steps (STEPS)", .min = 1, .max = 1000 },
-        { "--guidance", CLI_NUMBER, &l.guidance, "G", .help = "guidance scale (GUIDANCE)", .min = 0, .max = 1000 },
-        { "--seed", CLI_SEED, &seed, "S", .help = "seed of the noise (a digest of both files)" },
+        { "DIR", CLI_TEXT, &l.dir, NULL, .help = "folder with original.jpg and mask_auto.png; gets the results",
+          .required = true },
+        { "--models", CLI_TEXT, &l.models, "DIR", .help = "folder with the model files; default: MODEL_DIR" },
+        { "--transformer", CLI_TEXT, &l.transformer, "FILE",
+          .help = "which transformer of that folder; default: TRANSFORMER, else the largest that fits into memory" },
+        { "--steps", CLI_INT, &l.steps, "N", .help = "denoising steps; default: STEPS, else 28", .min = 1,
+          .max = 1000 },
+        { "--guidance", CLI_NUMBER, &l.guidance, "G", .help = "guidance scale; default: GUIDANCE, else 30", .min = 0,
+          .max = 1000 },
+        { "--seed", CLI_SEED, &seed, "S", .help = "seed of the noise; default: a digest of both input files" },
         CLI_BACKEND_OPTIONS(l.backend),
     };
 
-    status = cli_parse(&(struct cli_command){ "edit", "one whole job on a local folder, without the cloud", options,
-                                              .n_options = CLI_COUNT(options) },
-                       argc, argv);
+    const struct cli_command command = { "edit", "runs one whole job on a local folder, without the cloud", options,
+                                         .n_options = CLI_COUNT(options) };
+
+    status = cli_parse(&command, argc, argv);
     if (status == CLI_RUN) {
         l.has_seed = seed != UINT64_MAX;
         l.seed = seed;
-        status = err.code || run(&l, &err) ? cli_fail("edit", &err) : CLI_DONE;
+        status = err.code || run(&l, &err) ? cli_fail(&command, &err) : CLI_DONE;
     }
     arena_done(&settings);
     return status;

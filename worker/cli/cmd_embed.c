@@ -1,10 +1,9 @@
-/* cmd_embed - prompts through the text encoders, to a file: one with its ids, or many as a prompt pack. */
+/* cmd_embed - runs the text encoders: one prompt to its embeddings and ids, or many prompts to a prompt pack. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "kernels/base/file.h"
-
 #include "kernels/ops.h"
 #include "models/fill/fill.h"
 #include "models/fill/prompt_pack_make.h"
@@ -13,7 +12,7 @@
 #include "worker/cli/commands.h"
 
 enum { SLAB_BYTES = 64 << 20, DEFAULT_T5_LEN = 512, PROMPTS_FILE_MAX = 16 << 20 };
-static const size_t arena_bytes = (size_t)1 << 30; /* address space */
+static const size_t arena_bytes = (size_t)1 << 30; /* address space of each arena */
 
 struct args {
     const char *models, *transformer, *prompt, *prompts, *sizes, *out;
@@ -35,28 +34,24 @@ static enum err_code load(struct run *r, const struct args *a, struct err *err)
 {
     const struct model_folder folder = { .dir = a->models };
     struct weight_loader l = { .mem = &r->weights, .scratch = &r->scratch };
-    enum err_code rc = arena_init(&r->arena, arena_bytes, err);
 
-    if (!rc)
-        rc = arena_init(&r->scratch, arena_bytes, err);
-    if (!rc)
-        rc = cli_backend_open(&a->backend, &r->be, err);
-    if (!rc)
-        rc = devarena_init(&r->weights, r->be, 0, SLAB_BYTES, err);
-    if (!rc)
-        rc = devarena_init(&r->outputs, r->be, 0, SLAB_BYTES, err);
+    TRY(arena_init(&r->arena, arena_bytes, err));
+    TRY(arena_init(&r->scratch, arena_bytes, err));
+    TRY(cli_backend_open(&a->backend, &r->be, err));
+    TRY(devarena_init(&r->weights, r->be, 0, SLAB_BYTES, err));
+    TRY(devarena_init(&r->outputs, r->be, 0, SLAB_BYTES, err));
     l.be = r->be;
-    return rc ? rc : text_encoder_load(&r->encoder, &folder, &l, &r->arena, err);
+    return text_encoder_load(&r->encoder, &folder, &l, &r->arena, err);
 }
 
-/* Contents of an F32 tensor, for the file. */
+/* The values of an F32 tensor, copied from the backend into the arena. */
 static enum err_code fetch(struct run *r, const struct tensor *t, const void **ret, struct err *err)
 {
     void *values = NULL;
-    enum err_code rc = arena_alloc(&r->arena, (size_t)tensor_count(t), sizeof(float), &values, err);
 
+    TRY(arena_alloc(&r->arena, (size_t)tensor_count(t), sizeof(float), &values, err));
     *ret = values;
-    return rc ? rc : op_download(r->be, values, t, err);
+    return op_download(r->be, values, t, err);
 }
 
 static enum err_code write_file(struct run *r, const struct args *a, const struct tensor *prompt_embeds,
@@ -71,41 +66,34 @@ static enum err_code write_file(struct run *r, const struct args *a, const struc
         { .name = "t5_ids", .dtype = DT_I32, .n_dims = 1, .dims = { r->ids.n_t5 }, .data = r->ids.t5 },
         { .name = "clip_ids", .dtype = DT_I32, .n_dims = 1, .dims = { CLIP_MAX_IDS }, .data = r->ids.clip },
     };
-    const struct metadata_pair prompt = { "prompt", a->prompt }; /* so the file is a prompt pack */
-    enum err_code rc = fetch(r, prompt_embeds, &out[0].data, err);
+    const struct metadata_pair prompt = { "prompt", a->prompt }; /* makes the file a prompt pack */
 
-    if (!rc)
-        rc = fetch(r, pooled, &out[1].data, err);
-    return rc ? rc : safetensors_write(a->out, out, sizeof out / sizeof *out, &prompt, 1, err);
+    TRY(fetch(r, prompt_embeds, &out[0].data, err));
+    TRY(fetch(r, pooled, &out[1].data, err));
+    return safetensors_write(a->out, out, sizeof out / sizeof *out, &prompt, 1, err);
 }
 
 static enum err_code embed(struct run *r, const struct args *a, struct err *err)
 {
     struct tensor prompt_embeds, pooled;
     size_t step_bytes = 0;
-    enum err_code rc = load(r, a, err);
 
-    if (!rc)
-        rc = text_tokenize(&r->encoder, span_of(a->prompt), a->t5_len, &r->ids, &r->scratch, err);
-    if (!rc)
-        rc = text_measure(&r->encoder, a->t5_len, &step_bytes, err);
-    if (!rc)
-        rc = devarena_init(&r->step_mem, r->be, step_bytes, 0, err);
-    if (!rc)
-        rc = devarena_2d(&r->outputs, DT_F32, r->ids.n_t5, r->encoder.t5.d_model, &prompt_embeds, err);
-    if (!rc)
-        rc = devarena_1d(&r->outputs, DT_F32, r->encoder.clip.width, &pooled, err);
-    if (!rc)
-        rc = text_encode(&r->encoder, &r->ids, &prompt_embeds, &pooled, &r->step_mem, err);
-    return rc ? rc : write_file(r, a, &prompt_embeds, &pooled, err);
+    TRY(load(r, a, err));
+    TRY(text_tokenize(&r->encoder, span_of(a->prompt), a->t5_len, &r->ids, &r->scratch, err));
+    TRY(text_measure(&r->encoder, a->t5_len, &step_bytes, err));
+    TRY(devarena_init(&r->step_mem, r->be, step_bytes, 0, err));
+    TRY(devarena_2d(&r->outputs, DT_F32, r->ids.n_t5, r->encoder.t5.d_model, &prompt_embeds, err));
+    TRY(devarena_1d(&r->outputs, DT_F32, r->encoder.clip.width, &pooled, err));
+    TRY(text_encode(&r->encoder, &r->ids, &prompt_embeds, &pooled, &r->step_mem, err));
+    return write_file(r, a, &prompt_embeds, &pooled, err);
 }
 
-/* ---- packs ---- */
+/* --- prompt packs --- */
 
-/* One prompt a line; blanks around it and empty lines do not count. Cut out of `text` in place. */
+/* One prompt a line, without the blanks around it; empty lines are skipped. The text is cut up in place. */
 static enum err_code split_lines(struct span text, const char **prompts, int *n, struct err *err)
 {
-    char *line = (char *)text.ptr, *end = line + text.len; /* file_read's memory is the arena's */
+    char *line = (char *)text.ptr, *end = line + text.len; /* written to: the memory is our arena's */
 
     while (line < end) {
         char *next = memchr(line, '\n', (size_t)(end - line)), *last = next ? next : end;
@@ -115,17 +103,17 @@ static enum err_code split_lines(struct span text, const char **prompts, int *n,
             line++;
         while (last > line && isspace((unsigned char)last[-1]))
             last--;
-        *last = 0; /* file_read leaves room for the one behind the text */
+        *last = 0; /* the last line's end too: file_read() ends the text with a NUL */
         if (*line && *n == PROMPT_PACK_MAX)
-            return err_set(err, ERR_TOO_LARGE, "over %d prompts", PROMPT_PACK_MAX);
+            return err_set(err, ERR_TOO_LARGE, "--prompts: more than %d prompts", PROMPT_PACK_MAX);
         if (*line)
             prompts[(*n)++] = line;
         line = next;
     }
-    return *n ? ERR_OK : err_set(err, ERR_INVALID, "no prompt in the file");
+    return *n ? ERR_OK : err_set(err, ERR_INVALID, "--prompts: there is no prompt in the file");
 }
 
-/* "1024x1024,1024x768" */
+/* The sizes are written as "1024x1024,1024x768". */
 static enum err_code split_sizes(const char *text, struct pack_size *sizes, int *n, struct err *err)
 {
     for (const char *at = text; at && *at; (*n)++) {
@@ -133,12 +121,12 @@ static enum err_code split_sizes(const char *text, struct pack_size *sizes, int 
         int used = 0;
 
         if (*n == PROMPT_PACK_MAX_SCHEDULES)
-            return err_set(err, ERR_TOO_LARGE, "--sizes: over %d", PROMPT_PACK_MAX_SCHEDULES);
+            return err_set(err, ERR_TOO_LARGE, "--sizes: more than %d", PROMPT_PACK_MAX_SCHEDULES);
         if (sscanf(at, "%4dx%4d%n", &s->width, &s->height, &used) != 2 || (at[used] && at[used] != ',') ||
             s->width < FILL_MIN_SIDE || s->height < FILL_MIN_SIDE || s->width > FILL_MAX_SIDE ||
             s->height > FILL_MAX_SIDE)
-            return err_set(err, ERR_INVALID, "--sizes: '%s' is not WIDTHxHEIGHT, each %d to %d", at, FILL_MIN_SIDE,
-                           FILL_MAX_SIDE);
+            return err_set(err, ERR_INVALID, "--sizes: '%s' does not begin with WIDTHxHEIGHT, each %d to %d pixels", at,
+                           FILL_MIN_SIDE, FILL_MAX_SIDE);
         at += used + (at[used] == ',');
     }
     return ERR_OK;
@@ -156,30 +144,38 @@ static enum err_code make_pack(struct run *r, const struct args *a, struct err *
                               .steps = a->steps,
                               .guidance = (float)a->guidance };
     struct span text = { 0 };
-    enum err_code rc = arena_init(&r->arena, arena_bytes, err);
 
-    if (!rc && a->prompts)
-        rc = file_read(a->prompts, PROMPTS_FILE_MAX, &r->arena, &text, err);
-    if (!rc && a->prompts)
-        rc = split_lines(text, prompts, &o.n_prompts, err);
-    if (!a->prompts)
+    TRY(arena_init(&r->arena, arena_bytes, err));
+    if (a->prompts) {
+        TRY(file_read(a->prompts, PROMPTS_FILE_MAX, &r->arena, &text, err));
+        TRY(split_lines(text, prompts, &o.n_prompts, err));
+    } else {
         prompts[o.n_prompts++] = a->prompt;
-    if (!rc)
-        rc = split_sizes(a->sizes, sizes, &o.n_sizes, err);
-    if (!rc)
-        rc = cli_backend_open(&a->backend, &r->be, err);
-    return rc ? rc : prompt_pack_make(&o, r->be, a->out, err);
+    }
+    TRY(split_sizes(a->sizes, sizes, &o.n_sizes, err));
+    TRY(cli_backend_open(&a->backend, &r->be, err));
+    return prompt_pack_make(&o, r->be, a->out, err);
 }
 
-static bool fits_together(const struct args *a)
+/* --- the command --- */
+
+static int check_usage(const struct cli_command *c, const struct args *a)
 {
     if (!a->prompt == !a->prompts)
-        (void)fprintf(stderr, "inpaint-worker embed: either --prompt or --prompts is needed\n");
-    else if (!a->pack && (a->prompts || a->sizes))
-        (void)fprintf(stderr, "inpaint-worker embed: --prompts and --sizes need --pack\n");
-    else
-        return true;
-    return false;
+        return cli_misused(c, "exactly one of --prompt and --prompts is required");
+    if (!a->pack && (a->prompts || a->sizes))
+        return cli_misused(c, "--prompts and --sizes need --pack");
+    return CLI_RUN;
+}
+
+static void close_run(struct run *r)
+{
+    devarena_done(&r->step_mem);
+    devarena_done(&r->outputs);
+    devarena_done(&r->weights);
+    backend_close(r->be);
+    arena_done(&r->scratch);
+    arena_done(&r->arena);
 }
 
 int cmd_embed(int argc, char **argv)
@@ -187,35 +183,35 @@ int cmd_embed(int argc, char **argv)
     struct args a = { .t5_len = DEFAULT_T5_LEN, .steps = 28, .guidance = 30 };
     const struct cli_option options[] = {
         { "--models", CLI_TEXT, &a.models, "DIR", .help = "folder with the model files", .required = true },
-        { "--prompt", CLI_TEXT, &a.prompt, "TEXT", .help = "what both encoders read" },
-        { "--prompts", CLI_TEXT, &a.prompts, "F", .help = "with --pack: a file with a prompt on each line" },
-        { "--t5-len", CLI_INT, &a.t5_len, "N", .help = "positions of T5 (512)", .min = 1, .max = T5_MAX_TOKENS },
-        { "--out", CLI_OUT, &a.out, "F", .required = true,
-          .help = "safetensors: prompt_embeds, pooled_prompt_embeds, t5_ids, clip_ids" },
+        { "--prompt", CLI_TEXT, &a.prompt, "TEXT", .help = "the prompt" },
+        { "--prompts", CLI_TEXT, &a.prompts, "FILE", .help = "with --pack: a file with a prompt on each line" },
+        { "--t5-len", CLI_INT, &a.t5_len, "N", .help = "text tokens of T5, padding included; default 512", .min = 1,
+          .max = T5_MAX_TOKENS },
+        { "--out", CLI_OUT, &a.out, "FILE", .required = true,
+          .help = "a safetensors file for prompt_embeds, pooled_prompt_embeds, t5_ids and clip_ids, or for the pack" },
         { "--pack", CLI_FLAG, &a.pack, NULL, .help = "write a prompt pack, for MODEL_DIR/prompts.safetensors" },
         { "--sizes", CLI_TEXT, &a.sizes, "WxH,...",
-          .help = "with --pack: also the modulation tables of pictures of these sizes" },
-        { "--transformer", CLI_TEXT, &a.transformer, "F", .help = "with --sizes: whose (the one that is there)" },
-        { "--steps", CLI_INT, &a.steps, "N", .help = "with --sizes: denoising steps (28)", .min = 1, .max = 1000 },
-        { "--guidance", CLI_NUMBER, &a.guidance, "G", .help = "with --sizes: guidance scale (30)", .min = 0,
+          .help = "with --pack: also the modulation tables for pictures of these sizes, in pixels" },
+        { "--transformer", CLI_TEXT, &a.transformer, "FILE",
+          .help = "with --sizes: which transformer of the folder the tables are for; default: the largest" },
+        { "--steps", CLI_INT, &a.steps, "N", .help = "with --sizes: denoising steps; default 28", .min = 1,
+          .max = 1000 },
+        { "--guidance", CLI_NUMBER, &a.guidance, "G", .help = "with --sizes: guidance scale; default 30", .min = 0,
           .max = 1000 },
         CLI_BACKEND_OPTIONS(a.backend),
     };
-    const struct cli_command command = { "embed", "runs the text encoders", options, .n_options = CLI_COUNT(options) };
+    const struct cli_command command = { "embed",
+                                         "runs the text encoders: prompts to embeddings and ids, or to a prompt pack",
+                                         options, .n_options = CLI_COUNT(options) };
     int status = cli_parse(&command, argc, argv);
     struct run r = { 0 };
     struct err err = { 0 };
 
+    if (status == CLI_RUN)
+        status = check_usage(&command, &a);
     if (status != CLI_RUN)
         return status;
-    if (!fits_together(&a))
-        return CLI_USAGE;
-    status = (a.pack ? make_pack(&r, &a, &err) : embed(&r, &a, &err)) ? cli_fail("embed", &err) : CLI_DONE;
-    devarena_done(&r.step_mem);
-    devarena_done(&r.outputs);
-    devarena_done(&r.weights);
-    backend_close(r.be);
-    arena_done(&r.scratch);
-    arena_done(&r.arena);
+    status = (a.pack ? make_pack(&r, &a, &err) : embed(&r, &a, &err)) ? cli_fail(&command, &err) : CLI_DONE;
+    close_run(&r);
     return status;
 }

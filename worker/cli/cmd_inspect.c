@@ -1,5 +1,5 @@
 /*
- * cmd_inspect - what is in a GGUF or safetensors file: one tensor a line, or the values of one tensor as raw f32.
+ * cmd_inspect - lists the tensors of a GGUF or safetensors file, one a line, or writes the values of one as raw f32.
  *
  *   NAME  TYPE  [rows,cols]      the last dimension is contiguous, in GGUF files too
  */
@@ -12,9 +12,13 @@
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
 
-enum { ARENA_BYTES = 512 << 20, CHUNK_VALUES = 1 << 14 /* a multiple of every block */ };
+enum { ARENA_BYTES = 512 << 20, CHUNK_VALUES = 1 << 14 /* a multiple of every block type's length */ };
 
-/* Names are other people's text: nothing in them may speak to the terminal. */
+struct args {
+    const char *file, *tensor, *out;
+};
+
+/* Names come from outside: control characters, which could steer the terminal, are shown as \xNN. */
 static void print_name(struct span name, int width)
 {
     int printed = 0;
@@ -47,6 +51,7 @@ static void print_all(const struct tensor_file *f)
         print_entry(&f->entries[i], (int)width);
 }
 
+/* Element k of an integer tensor. */
 static float value_of(enum dtype t, const char *src, int k)
 {
     int32_t i32;
@@ -64,7 +69,7 @@ static float value_of(enum dtype t, const char *src, int k)
     }
 }
 
-/* Values i .. i + n - 1; rows are whole blocks without padding, so a tensor is one run of blocks. */
+/* Values i .. i + n - 1. Rows are whole blocks without padding, so the blocks of a tensor follow one another. */
 static void expand(const struct tensor_entry *e, int64_t i, int n, float *ret)
 {
     const struct dtype_info *info = dtype_info(e->dtype);
@@ -83,10 +88,8 @@ static enum err_code write_values(const struct tensor_entry *e, const char *path
     float values[CHUNK_VALUES];
     struct out_file *out = NULL;
     int64_t count = 1;
-    enum err_code rc = out_file_open(&out, path, err);
 
-    if (rc)
-        return rc;
+    TRY(out_file_open(&out, path, err));
     for (int i = 0; i < e->n_dims; i++)
         count *= e->dims[i];
     for (int64_t i = 0; i < count; i += CHUNK_VALUES) {
@@ -98,52 +101,48 @@ static enum err_code write_values(const struct tensor_entry *e, const char *path
     return out_file_close(out, true, err);
 }
 
-static enum err_code inspect(const char *path, const char *tensor, const char *out, struct arena *a, struct err *err)
+static enum err_code inspect(struct arena *arena, const struct args *a, struct err *err)
 {
     const struct tensor_entry *e;
     struct tensor_file f;
-    enum err_code rc = tensor_file_open(path, a, &f, err);
 
-    if (rc)
-        return rc;
-    if (!tensor) {
+    TRY(arena_init(arena, ARENA_BYTES, err));
+    TRY(tensor_file_open(a->file, arena, &f, err));
+    if (!a->tensor) {
         print_all(&f);
         return ERR_OK;
     }
-    e = tensor_file_find(&f, span_of(tensor));
+    e = tensor_file_find(&f, span_of(a->tensor));
     if (!e)
-        return err_set(err, ERR_NOT_FOUND, "%s: no tensor '%s'", path, tensor);
-    if (!out) {
+        return err_set(err, ERR_NOT_FOUND, "%s: there is no tensor '%s'", a->file, a->tensor);
+    if (!a->out) {
         print_entry(e, 0);
         return ERR_OK;
     }
-    return write_values(e, out, err);
+    return write_values(e, a->out, err);
 }
 
 int cmd_inspect(int argc, char **argv)
 {
-    const char *path = NULL, *tensor = NULL, *out = NULL;
+    struct args a = { 0 };
     const struct cli_option options[] = {
-        { "FILE", CLI_TEXT, &path, NULL, .help = "a GGUF or safetensors file", .required = true },
-        { "--tensor", CLI_TEXT, &tensor, "NAME", .help = "this tensor only" },
-        { "--out", CLI_OUT, &out, "F.f32", .help = "write its values there as raw little-endian f32" },
+        { "FILE", CLI_TEXT, &a.file, NULL, .help = "a GGUF or safetensors file", .required = true },
+        { "--tensor", CLI_TEXT, &a.tensor, "NAME", .help = "only this tensor" },
+        { "--out", CLI_OUT, &a.out, "FILE",
+          .help = "with --tensor: write its values to this file, as raw little-endian f32" },
     };
-    const struct cli_command command = { "inspect", "lists the tensors of a file, or writes one as f32", options,
-                                         .n_options = CLI_COUNT(options) };
-    struct arena a = { 0 };
-    struct err err = { 0 };
+    const struct cli_command command = { "inspect",
+                                         "lists the tensors of a GGUF or safetensors file, or writes one as raw f32",
+                                         options, .n_options = CLI_COUNT(options) };
     int status = cli_parse(&command, argc, argv);
+    struct arena arena = { 0 };
+    struct err err = { 0 };
 
     if (status != CLI_RUN)
         return status;
-    if (out && !tensor) {
-        (void)fprintf(stderr, "inpaint-worker inspect: --out needs --tensor (see inpaint-worker inspect --help)\n");
-        return CLI_USAGE;
-    }
-    if (arena_init(&a, ARENA_BYTES, &err) || inspect(path, tensor, out, &a, &err))
-        status = cli_fail("inspect", &err);
-    else
-        status = CLI_DONE;
-    arena_done(&a);
+    if (a.out && !a.tensor)
+        return cli_misused(&command, "--out needs --tensor");
+    status = inspect(&arena, &a, &err) ? cli_fail(&command, &err) : CLI_DONE;
+    arena_done(&arena);
     return status;
 }

@@ -1,10 +1,10 @@
 /*
- * cmd_serve - the service: settings, engine, clients, server; then waits for SIGTERM, for a load that failed or for a
- * device that broke, and ends in good order.
+ * cmd_serve - the service: settings, engine, clients, server. Then it waits for SIGTERM, for a model that cannot be
+ * loaded or for a device that breaks, and ends in good order.
  *
- * Cloud Run kills 10 s after SIGTERM. Within that: no new pushes, the running job gets JOB_GRACE_MS, its claim is given
- * back, the answer goes out; a job that does not listen is given back from outside. A start that waits for others is
- * given up.
+ * Cloud Run kills a container 10 s after SIGTERM. In that time no more pushes are accepted, the running job may go on
+ * for JOB_GRACE_MS, its claim is released and its push answered; the claim of a job that does not stop is released by
+ * the thread that drains. A start that is waiting for other services is abandoned.
  */
 #include <assert.h>
 #include <pthread.h>
@@ -24,18 +24,18 @@ enum {
     JOB_GRACE_MS = 5500,
     DRAIN_MS = 7500,
     POLL_MS = 100,
-    MAX_BODY = PUBSUB_BODY_MAX,
-    REQUEST_ARENA = 16 << 20,
+    MAX_BODY = PUBSUB_BODY_MAX, /* bytes */
+    REQUEST_ARENA = 16 << 20,   /* bytes */
     IDLE_TIMEOUT_S = 30,
     START_BUDGET_MS = 20000,
-    PROBE_CONNECTIONS = 64,
+    PROBE_CONNECTIONS = 64,   /* for /health, /ready and /metrics */
     HANDLERS_BEYOND_QUEUE = 8 /* duplicates and bad tokens are answered while the queue is full */
 };
 
 extern char **environ;
 
 struct service {
-    struct arena arena; /* the process's */
+    struct arena arena; /* lives as long as the process */
     struct config config;
     struct http *http;
     struct gauth *gauth;
@@ -52,14 +52,14 @@ struct service {
     struct http_server_route routes[HANDLER_ROUTES];
     struct http_server *server;
     pthread_t loader;
-    sem_t listening;          /* the loader may tell that it is done */
-    struct err load_error;    /* the loader's */
-    _Atomic bool load_failed; /* and it has been told */
+    sem_t listening;          /* posted when the server listens: only then the loader reports how it ended */
+    struct err load_error;    /* written by the loader */
+    _Atomic bool load_failed; /* the loader failed and has logged why */
 };
 
-/* Set in whichever thread the signal comes to. */
+/* Set by the signal handler, which may run in any thread. */
 static atomic_int stop_signal;
-static_assert(ATOMIC_INT_LOCK_FREE == 2, "a signal handler may set no other");
+static_assert(ATOMIC_INT_LOCK_FREE == 2, "a signal handler may only set a lock-free variable");
 
 static void on_signal(int number)
 {
@@ -75,20 +75,20 @@ static void catch_signals(void)
     (void)sigaction(SIGPIPE, &ignore, NULL);
 }
 
-static bool is_told_to_stop(void *ctx)
+static bool stop_requested(void *ctx)
 {
     (void)ctx;
     return stop_signal;
 }
 
-/* ---- putting it together ---- */
+/* --- putting it together --- */
 
-/* Of what the start asks others for. */
+/* Time budget for all calls to other services during the start. */
 static struct budget start_budget(void)
 {
     return (struct budget){ .sys = &sys_real,
                             .deadline_mono_ms = sys_mono_ms(&sys_real) + START_BUDGET_MS,
-                            .cancelled = is_told_to_stop };
+                            .cancelled = stop_requested };
 }
 
 static enum err_code open_cloud(struct service *s, struct err *err)
@@ -108,16 +108,12 @@ static enum err_code open_cloud(struct service *s, struct err *err)
     enum err_code rc = gauth_open(&options, &s->gauth, err);
 
     config_forget_secrets(&s->config);
-    if (!rc)
-        rc = gauth_project(s->gauth, &budget, &project, err);
-    if (rc)
-        return rc;
+    TRY(rc);
+    TRY(gauth_project(s->gauth, &budget, &project, err));
     log_init((enum log_level)c->log_level, project);
-    rc = firestore_init(&s->firestore, s->http, s->gauth, &sys_real, project, c->firestore_emulator, &s->arena, err);
-    if (!rc)
-        rc = storage_init(&s->storage, s->http, s->gauth, &sys_real, c->bucket, c->storage_emulator,
-                          c->firebase_storage_emulator, &s->arena, err);
-    return rc;
+    TRY(firestore_init(&s->firestore, s->http, s->gauth, &sys_real, project, c->firestore_emulator, &s->arena, err));
+    return storage_init(&s->storage, s->http, s->gauth, &sys_real, c->bucket, c->storage_emulator,
+                        c->firebase_storage_emulator, &s->arena, err);
 }
 
 static enum err_code open_oidc(struct service *s, struct err *err)
@@ -125,7 +121,6 @@ static enum err_code open_oidc(struct service *s, struct err *err)
     const struct config *c = &s->config;
     struct budget budget = start_budget();
     struct err late = { 0 };
-    enum err_code rc;
 
     s->oidc = (struct oidc){ .mode = (enum push_auth)c->push_auth,
                              .on_cloud_run = c->on_cloud_run,
@@ -136,15 +131,13 @@ static enum err_code open_oidc(struct service *s, struct err *err)
     memcpy(s->oidc.emails, c->push_accounts.items, (size_t)c->push_accounts.n * sizeof *s->oidc.emails);
     if (s->oidc.mode == PUSH_AUTH_NONE)
         return ERR_OK;
-    rc = jwks_open(s->http, &sys_real, c->oidc_certs_url, strncmp(c->oidc_certs_url, "http://", 7) == 0, &s->jwks, err);
-    if (rc)
-        return rc;
+    TRY(jwks_open(s->http, &sys_real, c->oidc_certs_url, strncmp(c->oidc_certs_url, "http://", 7) == 0, &s->jwks, err));
     s->oidc.jwks = s->jwks;
-    rc = oidc_check_settings(&s->oidc, err);
-    if (!rc && jwks_prefetch(s->jwks, &budget, &late))
+    TRY(oidc_check_settings(&s->oidc, err));
+    if (jwks_prefetch(s->jwks, &budget, &late)) /* not an error: they are fetched again when a push comes */
         log_event(LOG_WARNING, NULL, "the keys of the token's issuer cannot be fetched yet", log_str("error", late.msg),
                   log_end());
-    return rc;
+    return ERR_OK;
 }
 
 static enum err_code open_jobs(struct service *s, struct err *err)
@@ -188,7 +181,7 @@ static enum err_code open_server(struct service *s, struct err *err)
     return http_server_start(&options, &s->server, err);
 }
 
-/* ---- loading, beside all else ---- */
+/* --- loading, in a thread of its own --- */
 
 static void *load(void *arg)
 {
@@ -197,7 +190,7 @@ static void *load(void *arg)
     enum err_code rc = engine_load(s->engine, &s->load_error);
 
     ms = sys_mono_ms(&sys_real) - since;
-    while (sem_wait(&s->listening)) /* a signal came */
+    while (sem_wait(&s->listening)) /* interrupted by a signal */
         ;
     if (rc) {
         log_event(LOG_CRITICAL, NULL, "the model cannot be loaded", log_str("error", s->load_error.msg), log_end());
@@ -222,7 +215,7 @@ static void warn(const char *line)
     log_event(LOG_WARNING, NULL, "slower than it should be", log_str("reason", line), log_end());
 }
 
-/* What takes longest begins first: it needs neither credentials nor keys, and those may be slow to come. */
+/* Loading takes longest, so it begins first: it needs neither credentials nor keys, which may take their time. */
 static enum err_code start_loading(struct service *s, struct err *err)
 {
     const struct config *c = &s->config;
@@ -232,16 +225,15 @@ static enum err_code start_loading(struct service *s, struct err *err)
                                            .precision = (enum precision)c->precision,
                                            .max_steps = c->steps,
                                            .warn = warn };
-    enum err_code rc = engine_new(&engine, &s->engine, err);
 
-    if (!rc)
-        rc = job_queue_init(&s->queue, c->queue_depth, err);
-    if (!rc && (sem_init(&s->listening, 0, 0) || pthread_create(&s->loader, NULL, load, s)))
-        rc = err_set(err, ERR_NOMEM, "no thread for loading");
-    return rc;
+    TRY(engine_new(&engine, &s->engine, err));
+    TRY(job_queue_init(&s->queue, c->queue_depth, err));
+    if (sem_init(&s->listening, 0, 0) || pthread_create(&s->loader, NULL, load, s))
+        return err_set(err, ERR_NOMEM, "the thread that loads the model cannot be started");
+    return ERR_OK;
 }
 
-/* ---- the end ---- */
+/* --- the end --- */
 
 static void wait_for_the_end(struct service *s)
 {
@@ -250,13 +242,14 @@ static void wait_for_the_end(struct service *s)
     while (!stop_signal && !s->handler.fault && !s->load_failed && engine_status(s->engine).state != ENGINE_BROKEN) {
         (void)nanosleep(&nap, NULL);
         if (pipeline_is_stuck(&s->pipeline)) {
-            log_event(LOG_CRITICAL, NULL, "a job does not come to an end", log_end());
+            log_event(LOG_CRITICAL, NULL, "a job does not end", log_end());
             s->handler.fault = true;
         }
     }
 }
 
-/* true: everything has come home, and may be freed. Not so with a broken device: its driver may never come back. */
+/* Returns true when every thread has ended and everything may be freed. With a broken device it returns false: a call
+ * of its driver may never return. */
 static bool drain(struct service *s)
 {
     int64_t until = sys_mono_ms(&sys_real) + DRAIN_MS;
@@ -289,45 +282,38 @@ static void free_service(struct service *s)
 
 static enum err_code start(struct service *s, struct err *err)
 {
-    enum err_code rc = arena_init(&s->arena, 4 << 20, err);
-
     log_init(LOG_INFO, NULL);
-    if (!rc)
-        rc = config_load(environ, &s->arena, &s->config, err);
-    if (!rc)
-        rc = start_loading(s, err);
-    if (!rc)
-        rc = http_client_open(&s->http, err);
-    if (!rc)
-        rc = open_cloud(s, err);
-    if (!rc)
-        rc = open_oidc(s, err);
-    if (!rc)
-        rc = open_jobs(s, err);
-    return rc ? rc : open_server(s, err);
+    TRY(arena_init(&s->arena, 4 << 20, err));
+    TRY(config_load(environ, &s->arena, &s->config, err));
+    TRY(start_loading(s, err));
+    TRY(http_client_open(&s->http, err));
+    TRY(open_cloud(s, err));
+    TRY(open_oidc(s, err));
+    TRY(open_jobs(s, err));
+    return open_server(s, err);
 }
 
-/* The loader may still be at work, so nothing is freed. */
-static int not_started(const struct err *err)
+/* The loader may still be running, so nothing is freed. */
+static int not_started(const struct cli_command *c, const struct err *err)
 {
     if (stop_signal) {
-        log_event(LOG_NOTICE, NULL, "told to stop before it had started", log_int("signal", stop_signal),
+        log_event(LOG_NOTICE, NULL, "stopped by a signal before the start was complete", log_int("signal", stop_signal),
                   log_str("error", err->msg), log_end());
         return CLI_DONE;
     }
     log_event(LOG_CRITICAL, NULL, "cannot start", log_str("error", err->msg), log_end());
-    return cli_fail("serve", err);
+    return cli_fail(c, err);
 }
 
-static int serve(void)
+static int serve(const struct cli_command *c)
 {
-    static struct service s; /* outlives threads that may not come home */
+    static struct service s; /* static: threads that never end may still use it */
     struct err err = { 0 };
     bool failed;
 
     catch_signals();
     if (start(&s, &err))
-        return not_started(&err);
+        return not_started(c, &err);
     log_event(LOG_NOTICE, NULL, "listening", log_int("port", http_server_port(s.server)),
               log_str("credentials", gauth_source(s.gauth)), log_end());
     (void)sem_post(&s.listening);
@@ -343,13 +329,12 @@ int cmd_serve(int argc, char **argv)
 {
     bool table = false;
     const struct cli_option options[] = {
-        { "--settings-table", CLI_FLAG, &table, NULL, .help = "print the settings as the README has them, and end" },
+        { "--settings-table", CLI_FLAG, &table, NULL, .help = "print the table of settings for the README" },
     };
-    int status;
+    const struct cli_command command = { "serve", "runs the HTTP service; settings come from the environment", options,
+                                         .n_options = CLI_COUNT(options) };
+    int status = cli_parse(&command, argc, argv);
 
-    status = cli_parse(&(struct cli_command){ "serve", "the HTTP service; settings come from the environment", options,
-                                              .n_options = CLI_COUNT(options) },
-                       argc, argv);
     if (status == CLI_DONE) { /* --help */
         (void)printf("\n");
         config_print_help(stdout);
@@ -360,5 +345,5 @@ int cmd_serve(int argc, char **argv)
         config_print_markdown(stdout);
         return CLI_DONE;
     }
-    return serve();
+    return serve(&command);
 }

@@ -1,16 +1,17 @@
-/* cmd_transformer - one call of the network on tensors from a file; what it computed, block by block, to another. */
+/* cmd_transformer - one call of the network on tensors from a file; its velocity and the streams after every block are
+ * written to another file. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "kernels/ops.h"
-#include "models/flux/flux.h"
 #include "models/fill/model_folder.h"
+#include "models/flux/flux.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
+#include "worker/cli/input.h"
 
 enum { SLAB_BYTES = 64 << 20 };
-static const size_t arena_bytes = (size_t)16 << 30; /* address space for all streams of the real model */
+static const size_t arena_bytes = (size_t)16 << 30; /* address space of each arena; holds the streams of all blocks */
 
 struct args {
     const char *models, *transformer, *in, *out;
@@ -25,7 +26,7 @@ struct run {
     struct flux flux;
     struct shards model;
     struct tensor_file in;
-    struct tensor_write *written; /* velocity, then two streams a block */
+    struct tensor_write *written; /* two streams a block, then the velocity */
     int n_written;
 };
 
@@ -37,16 +38,12 @@ static enum err_code read_matrix(struct run *r, const char *name, const float **
 {
     const struct tensor_entry *e = tensor_file_find(&r->in, span_of(name));
     float *values = NULL;
-    enum err_code rc;
 
     if (!e)
-        return err_set(err, ERR_NOT_FOUND, "%s: tensor '%s' is missing", r->in.path, name);
+        return err_set(err, ERR_NOT_FOUND, "%s: there is no tensor '%s'", r->in.path, name);
     if (e->dtype != DT_F32 || e->n_dims < 1 || e->n_dims > 2 || e->bytes == 0)
-        return err_set(err, ERR_INVALID, "%s: tensor '%s' is no F32 matrix", r->in.path, name);
-    rc = arena_alloc(&r->arena, e->bytes, 1, &values, err);
-    if (rc)
-        return rc;
-    memcpy(values, e->data, e->bytes); /* the file promises no alignment */
+        return err_set(err, ERR_INVALID, "%s: tensor '%s' is not an F32 matrix", r->in.path, name);
+    TRY(input_floats(e, &r->arena, &values, err));
     *ret = values;
     *rows = e->n_dims == 2 ? e->dims[0] : 1;
     *cols = e->dims[e->n_dims - 1];
@@ -56,36 +53,40 @@ static enum err_code read_matrix(struct run *r, const char *name, const float **
 static enum err_code upload(struct run *r, const float *values, int64_t rows, int64_t cols, struct tensor *ret,
                             struct err *err)
 {
-    enum err_code rc = devarena_2d(&r->inputs, DT_F32, rows, cols, ret, err);
+    TRY(devarena_2d(&r->inputs, DT_F32, rows, cols, ret, err));
+    return op_upload(r->be, ret, values, err);
+}
 
-    return rc ? rc : op_upload(r->be, ret, values, err);
+static enum err_code upload_matrix(struct run *r, const char *name, struct tensor *ret, struct err *err)
+{
+    int64_t rows = 0, cols = 0;
+    const float *values = NULL;
+
+    TRY(read_matrix(r, name, &values, &rows, &cols, err));
+    return upload(r, values, rows, cols, ret, err);
 }
 
 static enum err_code read_number(struct run *r, const char *key, float *ret, struct err *err)
 {
     const char *text = NULL;
     char *end = NULL;
-    enum err_code rc = tensor_file_metadata(&r->in, key, &r->arena, &text, err);
 
-    if (rc)
-        return rc;
+    TRY(tensor_file_metadata(&r->in, key, &r->arena, &text, err));
     *ret = strtof(text, &end);
     if (end == text || *end || !(*ret >= -1e6f && *ret <= 1e6f))
-        return err_set(err, ERR_INVALID, "%s: %s is no number: '%.40s'", r->in.path, key, text);
+        return err_set(err, ERR_INVALID, "%s: '%s' is not a number: '%.40s'", r->in.path, key, text);
     return ERR_OK;
 }
 
-/* "rows x columns", as 3x5. */
+/* The grid is written as "rows x columns", for instance 3x5. */
 static enum err_code read_grid(struct run *r, int *rows, int *cols, struct err *err)
 {
     const char *text = NULL;
     char rest;
-    enum err_code rc = tensor_file_metadata(&r->in, "grid", &r->arena, &text, err);
 
-    if (rc)
-        return rc;
+    TRY(tensor_file_metadata(&r->in, "grid", &r->arena, &text, err));
     if (sscanf(text, "%4d x %4d%c", rows, cols, &rest) != 2)
-        return err_set(err, ERR_INVALID, "%s: grid is not rows x columns: '%.40s'", r->in.path, text);
+        return err_set(err, ERR_INVALID, "%s: 'grid' is not rows x columns: '%.40s'", r->in.path, text);
     return ERR_OK;
 }
 
@@ -95,80 +96,58 @@ struct call {
     float sigma;
 };
 
-/* Tokens as they came and, from their columns, latents and conditioning. */
+/* hidden_states: the tokens of the picture. Their first columns are the latents, the others the conditioning. */
 static enum err_code read_tokens(struct run *r, struct call *c, struct err *err)
 {
-    int64_t rows, cols, n_latents = r->flux.config.out_channels;
-    const float *values;
+    int64_t rows = 0, cols = 0, n_latents = r->flux.config.out_channels;
+    const float *values = NULL;
     struct tensor part;
-    enum err_code rc = read_matrix(r, "hidden_states", &values, &rows, &cols, err);
 
-    if (rc)
-        return rc;
+    TRY(read_matrix(r, "hidden_states", &values, &rows, &cols, err));
     if (cols != r->flux.config.in_channels || rows != (int64_t)c->in.grid_rows * c->in.grid_cols)
         return err_set(err, ERR_INVALID, "%s: hidden_states is %lld x %lld, but the grid has %d x %d tokens of %lld",
                        r->in.path, (long long)rows, (long long)cols, c->in.grid_rows, c->in.grid_cols,
                        (long long)r->flux.config.in_channels);
-    rc = upload(r, values, rows, cols, &c->tokens, err);
-    if (!rc)
-        rc = devarena_2d(&r->inputs, DT_F32, rows, n_latents, &c->velocity, err);
-    if (!rc)
-        rc = devarena_2d(&r->inputs, DT_F32, rows, n_latents, &c->latents, err);
-    if (rc)
-        return rc;
+    TRY(upload(r, values, rows, cols, &c->tokens, err));
+    TRY(devarena_2d(&r->inputs, DT_F32, rows, n_latents, &c->velocity, err));
+    TRY(devarena_2d(&r->inputs, DT_F32, rows, n_latents, &c->latents, err));
     part = tensor_col_view(&c->tokens, 0, n_latents);
-    rc = op_copy(r->be, &c->latents, &part, err);
-    if (!rc && cols > n_latents) {
+    TRY(op_copy(r->be, &c->latents, &part, err));
+    if (cols > n_latents) {
         c->cond = tensor_col_view(&c->tokens, n_latents, cols - n_latents);
         c->in.cond = &c->cond;
     }
-    return rc;
+    return ERR_OK;
 }
 
 static enum err_code read_call(struct run *r, struct call *c, struct err *err)
 {
-    int64_t rows, cols;
-    const float *values;
-    enum err_code rc = read_grid(r, &c->in.grid_rows, &c->in.grid_cols, err);
-
-    if (!rc)
-        rc = read_number(r, "sigma", &c->sigma, err);
-    if (!rc && r->flux.config.guidance)
-        rc = read_number(r, "guidance", &c->in.guidance, err);
-    if (!rc)
-        rc = read_tokens(r, c, err);
-    if (!rc)
-        rc = read_matrix(r, "encoder_hidden_states", &values, &rows, &cols, err);
-    if (!rc)
-        rc = upload(r, values, rows, cols, &c->prompt_embeds, err);
-    if (!rc)
-        rc = read_matrix(r, "pooled", &values, &rows, &cols, err);
-    if (!rc)
-        rc = upload(r, values, rows, cols, &c->pooled, err);
+    TRY(read_grid(r, &c->in.grid_rows, &c->in.grid_cols, err));
+    TRY(read_number(r, "sigma", &c->sigma, err));
+    if (r->flux.config.guidance)
+        TRY(read_number(r, "guidance", &c->in.guidance, err));
+    TRY(read_tokens(r, c, err));
+    TRY(upload_matrix(r, "encoder_hidden_states", &c->prompt_embeds, err));
+    TRY(upload_matrix(r, "pooled", &c->pooled, err));
     c->in.prompt_embeds = &c->prompt_embeds;
     c->in.pooled = &c->pooled;
     c->in.n_steps = 1;
     c->in.sigmas = &c->sigma;
-    return rc;
+    return ERR_OK;
 }
 
-/* --- running it --- */
+/* --- calling the network --- */
 
-/* Queues a copy of a dense F32 tensor for the output file. */
+/* Downloads a dense F32 tensor and adds it to the list for the output file. */
 static enum err_code keep(struct run *r, const struct tensor *t, const char *name, struct err *err)
 {
-    struct tensor_write *w = &r->written[r->n_written];
     void *values = NULL;
-    enum err_code rc = arena_alloc(&r->arena, (size_t)tensor_count(t), sizeof(float), &values, err);
 
-    if (!rc)
-        rc = op_download(r->be, values, t, err);
-    if (rc)
-        return rc;
-    *w = (struct tensor_write){
+    TRY(arena_alloc(&r->arena, (size_t)tensor_count(t), sizeof(float), &values, err));
+    TRY(op_download(r->be, values, t, err));
+    r->written[r->n_written++] = (struct tensor_write){
         .name = name, .dtype = DT_F32, .n_dims = 2, .dims = { tensor_rows(t), tensor_cols(t) }, .data = values
     };
-    r->n_written++;
     return ERR_OK;
 }
 
@@ -176,72 +155,67 @@ static enum err_code keep_block(void *ctx, const char *kind, int index, const st
 {
     struct run *r = ctx;
     char *img = NULL, *txt = NULL;
-    enum err_code rc = arena_printf(&r->arena, &img, err, "%s_%d.img", kind, index);
 
-    if (!rc)
-        rc = arena_printf(&r->arena, &txt, err, "%s_%d.txt", kind, index);
-    if (!rc)
-        rc = keep(r, &s->img, img, err);
-    return rc ? rc : keep(r, &s->txt, txt, err);
+    TRY(arena_printf(&r->arena, &img, err, "%s_%d.img", kind, index));
+    TRY(arena_printf(&r->arena, &txt, err, "%s_%d.txt", kind, index));
+    TRY(keep(r, &s->img, img, err));
+    return keep(r, &s->txt, txt, err);
 }
 
 static enum err_code call_network(struct run *r, struct call *c, struct err *err)
 {
     const struct flux_config *config = &r->flux.config;
     const struct flux_tap tap = { keep_block, r };
-    size_t job_bytes = 0, step_bytes = 0;
-    struct flux_prepared job;
-    enum err_code rc = flux_measure(&r->flux, c->in.grid_rows, c->in.grid_cols, tensor_rows(&c->prompt_embeds), 1,
-                                    &r->scratch, &job_bytes, &step_bytes, err);
+    size_t request_bytes = 0, step_bytes = 0;
+    struct flux_prepared prepared;
 
-    if (!rc)
-        rc = devarena_init(&r->request_mem, r->be, job_bytes, 0, err);
-    if (!rc)
-        rc = devarena_init(&r->step_mem, r->be, step_bytes, 0, err);
-    if (!rc)
-        rc = arena_alloc(&r->arena, 1 + 2 * (size_t)(config->n_double + config->n_single), sizeof *r->written,
-                         &r->written, err);
-    if (!rc)
-        rc = flux_prepare(&r->flux, &c->in, &r->request_mem, &r->step_mem, &r->scratch, &job, err);
-    if (!rc)
-        rc = flux_step(&r->flux, &job, 0, &c->latents, &c->velocity, &tap, &r->step_mem, err);
-    return rc ? rc : keep(r, &c->velocity, "velocity", err);
+    TRY(flux_measure(&r->flux, c->in.grid_rows, c->in.grid_cols, tensor_rows(&c->prompt_embeds), 1, &r->scratch,
+                     &request_bytes, &step_bytes, err));
+    TRY(devarena_init(&r->request_mem, r->be, request_bytes, 0, err));
+    TRY(devarena_init(&r->step_mem, r->be, step_bytes, 0, err));
+    TRY(arena_alloc(&r->arena, 1 + 2 * (size_t)(config->n_double + config->n_single), sizeof *r->written, &r->written,
+                    err));
+    TRY(flux_prepare(&r->flux, &c->in, &r->request_mem, &r->step_mem, &r->scratch, &prepared, err));
+    TRY(flux_step(&r->flux, &prepared, 0, &c->latents, &c->velocity, &tap, &r->step_mem, err));
+    return keep(r, &c->velocity, "velocity", err);
 }
 
 static enum err_code load(struct run *r, const struct args *a, struct err *err)
 {
     struct weight_loader l = { .set = &r->set, .mem = &r->weights, .scratch = &r->scratch };
     const struct model_folder folder = { .dir = a->models, .transformer = a->transformer };
-    enum err_code rc = cli_backend_open(&a->backend, &r->be, err);
 
+    TRY(cli_backend_open(&a->backend, &r->be, err));
     l.be = r->be;
-    if (!rc)
-        rc = devarena_init(&r->weights, r->be, 0, SLAB_BYTES, err);
-    if (!rc)
-        rc = devarena_init(&r->inputs, r->be, 0, SLAB_BYTES, err);
-    if (!rc)
-        rc = model_folder_open(&folder, MODEL_TRANSFORMER, &r->arena, &r->model, err);
-    if (!rc)
-        rc = flux_weight_set(&r->set, r->model.files, r->model.n_files, err);
-    return rc ? rc : flux_load(&r->flux, &l, &r->arena, err);
+    TRY(devarena_init(&r->weights, r->be, 0, SLAB_BYTES, err));
+    TRY(devarena_init(&r->inputs, r->be, 0, SLAB_BYTES, err));
+    TRY(model_folder_open(&folder, MODEL_TRANSFORMER, &r->arena, &r->model, err));
+    TRY(flux_weight_set(&r->set, r->model.files, r->model.n_files, err));
+    return flux_load(&r->flux, &l, &r->arena, err);
 }
 
 static enum err_code transformer(struct run *r, const struct args *a, struct err *err)
 {
     struct call c = { 0 };
-    enum err_code rc = arena_init(&r->arena, arena_bytes, err);
 
-    if (!rc)
-        rc = arena_init(&r->scratch, arena_bytes, err);
-    if (!rc)
-        rc = tensor_file_open(a->in, &r->arena, &r->in, err);
-    if (!rc)
-        rc = load(r, a, err);
-    if (!rc)
-        rc = read_call(r, &c, err);
-    if (!rc)
-        rc = call_network(r, &c, err);
-    return rc ? rc : safetensors_write(a->out, r->written, r->n_written, NULL, 0, err);
+    TRY(arena_init(&r->arena, arena_bytes, err));
+    TRY(arena_init(&r->scratch, arena_bytes, err));
+    TRY(tensor_file_open(a->in, &r->arena, &r->in, err));
+    TRY(load(r, a, err));
+    TRY(read_call(r, &c, err));
+    TRY(call_network(r, &c, err));
+    return safetensors_write(a->out, r->written, r->n_written, NULL, 0, err);
+}
+
+static void close_run(struct run *r)
+{
+    devarena_done(&r->step_mem);
+    devarena_done(&r->request_mem);
+    devarena_done(&r->inputs);
+    devarena_done(&r->weights);
+    backend_close(r->be);
+    arena_done(&r->scratch);
+    arena_done(&r->arena);
 }
 
 int cmd_transformer(int argc, char **argv)
@@ -249,29 +223,25 @@ int cmd_transformer(int argc, char **argv)
     struct args a = { 0 };
     const struct cli_option options[] = {
         { "--models", CLI_TEXT, &a.models, "DIR", .help = "folder with the model files", .required = true },
-        { "--transformer", CLI_TEXT, &a.transformer, "F", .help = "which file of the folder (the largest)" },
-        { "--in", CLI_TEXT, &a.in, "F", .required = true,
-          .help = "safetensors: hidden_states [N, C], encoder_hidden_states [T, D], pooled [P]; metadata: sigma, "
-                  "guidance, grid (rows x columns)" },
-        { "--out", CLI_OUT, &a.out, "F", .required = true,
-          .help = "safetensors: velocity [N, 64] and the streams after every block" },
+        { "--transformer", CLI_TEXT, &a.transformer, "FILE",
+          .help = "which transformer of the folder; default: the largest" },
+        { "--in", CLI_TEXT, &a.in, "FILE", .required = true,
+          .help = "a safetensors file with hidden_states [N, C], encoder_hidden_states [T, D] and pooled [P], all f32; "
+                  "its metadata: sigma, guidance and grid (rows x columns, N tokens in all)" },
+        { "--out", CLI_OUT, &a.out, "FILE", .required = true,
+          .help = "a safetensors file for velocity [N, 64] and the streams after every block" },
         CLI_BACKEND_OPTIONS(a.backend),
     };
-    const struct cli_command command = { "transformer", "runs the transformer once", options,
-                                         .n_options = CLI_COUNT(options) };
+    const struct cli_command command = { "transformer",
+                                         "calls the transformer once: velocity and the streams after every block",
+                                         options, .n_options = CLI_COUNT(options) };
     int status = cli_parse(&command, argc, argv);
     struct run r = { 0 };
     struct err err = { 0 };
 
     if (status != CLI_RUN)
         return status;
-    status = transformer(&r, &a, &err) ? cli_fail("transformer", &err) : CLI_DONE;
-    devarena_done(&r.step_mem);
-    devarena_done(&r.request_mem);
-    devarena_done(&r.inputs);
-    devarena_done(&r.weights);
-    backend_close(r.be);
-    arena_done(&r.scratch);
-    arena_done(&r.arena);
+    status = transformer(&r, &a, &err) ? cli_fail(&command, &err) : CLI_DONE;
+    close_run(&r);
     return status;
 }

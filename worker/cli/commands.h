@@ -1,22 +1,22 @@
 /*
  * commands - the subcommands of the program. A new one is a line here and a file cmd_NAME.c.
  *
- * int cmd_NAME(int argc, char **argv): argv[0] is the command's own name; returns the exit status of architecture
- * section 3: 0 done, 1 the operation failed (one line on stderr says why), 2 wrong usage.
+ * int cmd_NAME(int argc, char **argv): argv[0] is the name of the command. Returns the exit status: 0 done, 1 the
+ * operation failed (one line on stderr says why), 2 wrong usage. cli.h shows the shape that all of them have.
  */
 #ifndef WORKER_CLI_COMMANDS_H
 #define WORKER_CLI_COMMANDS_H
 
-#define COMMAND_MAP(X)                                                                        \
-    X(bench, "measures blocks, autoencoder or a denoising step on random weights")            \
-    X(doctor, "checks settings, credentials, model files, memory and backend")                \
-    X(edit, "one whole job on a local folder, without the cloud")                             \
-    X(embed, "text encoders only: a prompt to its embeddings and ids")                        \
-    X(fill, "the bare FLUX.1-Fill pipeline: picture, mask and prompt to a picture")           \
-    X(inspect, "lists the tensors of a GGUF or safetensors file, or writes one as raw f32")   \
-    X(serve, "the HTTP service (the default); settings come from the environment")            \
-    X(tokenize, "a prompt to the ids of T5 or CLIP")                                          \
-    X(transformer, "one call of the transformer: velocity and the streams after every block") \
+#define COMMAND_MAP(X)                                                                       \
+    X(bench, "measures the parts of a job on random weights")                                \
+    X(doctor, "checks settings, credentials, model files, memory and backend")               \
+    X(edit, "runs one whole job on a local folder, without the cloud")                       \
+    X(embed, "runs the text encoders: prompts to embeddings and ids, or to a prompt pack")   \
+    X(fill, "runs the bare FLUX.1-Fill pipeline: picture, mask and prompt to a picture")     \
+    X(inspect, "lists the tensors of a GGUF or safetensors file, or writes one as raw f32")  \
+    X(serve, "runs the HTTP service (the default); settings come from the environment")      \
+    X(tokenize, "prints the ids of a prompt for T5 or CLIP")                                 \
+    X(transformer, "calls the transformer once: velocity and the streams after every block") \
     X(vae, "encodes a picture to latents, or decodes latents to a picture")
 
 #define X(name, summary) int cmd_##name(int argc, char **argv);

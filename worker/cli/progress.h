@@ -1,5 +1,5 @@
 /*
- * progress - how far long work has come: a bar on stderr when it is a terminal, else a line every 10 %.
+ * progress - shows how far long work has come: a bar where the output is a terminal, else a line every 10 %.
  */
 #ifndef WORKER_CLI_PROGRESS_H
 #define WORKER_CLI_PROGRESS_H
@@ -10,7 +10,7 @@
 
 struct progress {
     FILE *to;
-    bool bar;  /* redraw one line */
+    bool bar;  /* redraws one line; else writes a line every 10 % */
     int shown; /* per cent last written; -1: nothing yet */
     char what[32];
 };
@@ -18,8 +18,8 @@ struct progress {
 void progress_init(struct progress *p, FILE *to, bool bar);
 void progress_init_stderr(struct progress *p); /* a bar where stderr is a terminal */
 
-/* `done` of `total` parts of `what` ("denoise"); another `what` begins a new line. */
+/* `done` of `total` parts of `what` ("denoise") are finished; another `what` begins a new line. */
 void progress_show(struct progress *p, const char *what, int64_t done, int64_t total);
-void progress_done(struct progress *p); /* ends the line of a bar that was left unfinished */
+void progress_done(struct progress *p); /* ends the line of an unfinished bar */
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/outputs.h"
 
@@ -15,8 +16,8 @@ struct args {
     struct cli_backend backend;
 };
 
-/* What the parser says goes nowhere while it is tested. */
-static int parse(struct args *a, int argc, char **argv)
+/* Parses; help goes to the file `out` (NULL: nowhere), messages go nowhere. */
+static int parse_to(const char *out, struct args *a, int argc, char **argv)
 {
     static const char *const posteriors[] = { "mean", "sample", NULL };
     const struct cli_option options[] = {
@@ -25,20 +26,27 @@ static int parse(struct args *a, int argc, char **argv)
         { "--seed", CLI_SEED, &a->seed, "S", .help = "seed" },
         { "--guidance", CLI_NUMBER, &a->guidance, "G", .help = "guidance", .min = 0, .max = 100 },
         { "--posterior", CLI_CHOICE, &a->posterior, NULL, .help = "which", .choices = posteriors },
-        { "--result", CLI_OUT, &a->result, "F", .help = "where to" },
+        { "--result", CLI_OUT, &a->result, "FILE",
+          .help = "the file that gets the result; this sentence is longer than a line of the help text, which breaks it "
+                  "between two words and begins the next line below it" },
         { "--force", CLI_FLAG, &a->force, NULL, .help = "do it" },
         { "FILE", CLI_TEXT, &a->file, NULL, .help = "input", .required = true },
         { "OUT", CLI_TEXT, &a->out, NULL, .help = "output" },
         CLI_BACKEND_OPTIONS(a->backend),
     };
     const struct cli_command command = { "test", "a command", options, .n_options = CLI_COUNT(options) };
-    const struct outputs before = outputs_redirect(NULL);
+    const struct outputs before = outputs_redirect(out);
     int status;
 
     *a = (struct args){ 0 };
     status = cli_parse(&command, argc, argv);
     outputs_restore(&before);
     return status;
+}
+
+static int parse(struct args *a, int argc, char **argv)
+{
+    return parse_to(NULL, a, argc, argv);
 }
 
 #define PARSE(a, ...) \
@@ -94,6 +102,27 @@ TEST(cli__help_is_success_even_when_something_is_missing)
 
     CHECK_INT(PARSE(&a, "--help"), CLI_DONE);
     CHECK_INT(PARSE(&a, "--width", "64", "-h"), CLI_DONE);
+}
+
+TEST(cli__help_names_every_option_and_breaks_long_lines)
+{
+    const char *path = temp_path("help.txt");
+    char text[4096];
+    struct args a;
+    FILE *f;
+
+    CHECK_INT(parse_to(path, &a, 2, (char *[]){ "test", "--help", NULL }), CLI_DONE);
+    f = fopen(path, "r");
+    CHECK(f);
+    text[fread(text, 1, sizeof text - 1, f)] = '\0';
+    (void)fclose(f);
+    CHECK(strstr(text, "usage: inpaint-worker test FILE [OUT] [options]\n"));
+    CHECK(strstr(text, "\n  --models DIR                   folder; required\n"));
+    CHECK(strstr(text, "\n  --posterior mean|sample        which\n"));
+    CHECK(strstr(text, "\n  --precision default|f32|bf16|auto\n                                 inputs "));
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+        if (strlen(line) > 112 || line[strlen(line) - 1] == ' ')
+            test_fail(__FILE__, __LINE__, "'%s' is too long or ends with a blank", line);
 }
 
 TEST(cli__wrong_usage_is_two)

@@ -1,12 +1,11 @@
-/* The command bench from its arguments: what it refuses, and a small run that ends well. */
-
+/* The command bench, from its arguments: what it refuses, and small measurements. */
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/outputs.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
 
-/* What it prints goes nowhere here. */
+/* Runs the command without its output. */
 static int quiet(const char *const *argv)
 {
     const struct outputs before = outputs_redirect(NULL);
@@ -37,7 +36,7 @@ TEST(cmd_bench__refuses_what_it_cannot_measure)
     CHECK_INT(BENCH("--help"), CLI_DONE);
 }
 
-/* Beside them a product of the same type: on processors without AVX-512 oneDNN has none of bf16. */
+/* The plain product beside the blocks is in bf16 too, which oneDNN lacks on processors without AVX-512. */
 TEST(cmd_bench__measures_two_blocks_in_bf16)
 {
     CHECK_INT(BENCH("block", "--width", "16", "--height", "16", "--txt", "8", "--repeats", "1", "--backend", "cpu",

@@ -12,9 +12,9 @@
 
 extern char **environ;
 
-/* Runs the command in this environment alone; what it prints is in `printed`. */
 static char printed[16384];
 
+/* Runs the command with `env` as its whole environment; afterwards `printed` holds its output. */
 static int doctor(char **env, char *option)
 {
     char *argv[] = { "doctor", option, NULL }, **real_env = environ;
@@ -38,7 +38,7 @@ static int doctor(char **env, char *option)
     "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH=none", "FIRESTORE_EMULATOR_HOST=127.0.0.1:1", \
         "STORAGE_EMULATOR_HOST=127.0.0.1:1", "BACKEND=plain"
 
-TEST(cmd_doctor__is_content_with_a_whole_installation)
+TEST(cmd_doctor__finds_nothing_wrong_with_a_whole_installation)
 {
     static char dir[600];
 
@@ -71,7 +71,7 @@ TEST(cmd_doctor__opens_the_backend_in_the_precision_of_the_service)
     }
 }
 
-/* A folder of its own, in which values may be stored. */
+/* Links a model into a new folder, in which values may be stored; `dir` gets the setting MODEL_DIR for it. */
 static void link_models(char dir[600])
 {
     static const char *const parts[][2] = { { "small/models/flux1-fill-Q8_0.gguf", "doctor/flux1-fill-Q8_0.gguf" },
@@ -88,7 +88,7 @@ static void link_models(char dir[600])
     }
 }
 
-TEST(cmd_doctor__stores_the_values_of_a_model_once_and_compares_then)
+TEST(cmd_doctor__stores_the_values_of_a_model_once_and_then_compares)
 {
     static char dir[600];
     char *env[] = { EMULATED, dir, NULL };
@@ -100,7 +100,7 @@ TEST(cmd_doctor__stores_the_values_of_a_model_once_and_compares_then)
     CHECK(strstr(printed, "ok     self-check") && strstr(printed, "as stored"));
 }
 
-TEST(cmd_doctor__tells_everything_that_is_wrong_at_once)
+TEST(cmd_doctor__reports_everything_that_is_wrong_at_once)
 {
     char secret[] = "FIREBASE_CREDENTIALS=c2VjcmV0";
 

@@ -1,4 +1,4 @@
-/* The commands fill and vae from their arguments to their files. */
+/* The commands fill and vae, from their arguments to their files. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
 
-/* What a command prints goes nowhere here. */
+/* Runs a command without its output. */
 static int quiet(int (*command)(int, char **), const char *const *argv)
 {
     const struct outputs before = outputs_redirect(NULL);
@@ -37,7 +37,7 @@ static void find_models(void)
     (void)snprintf(models, sizeof models, "%.*s", (int)(strrchr(path, '/') - path), path);
 }
 
-/* Largest difference of two F32 tensors, relative to the largest value of `want`. */
+/* Largest difference of two F32 tensors, relative to the largest value of `want`; NaN where one is not finite. */
 static double difference(const struct tensor_entry *got, const struct tensor_entry *want)
 {
     double diff = 0, top = 0;
@@ -69,7 +69,7 @@ static void check_tensors(struct arena *a, const char *got_path, const char *wan
         CHECK(difference(tensor_file_find(&got, span_of(*names)), tensor_file_find(&want, span_of(*names))) <= 1e-4);
 }
 
-TEST(cmd_fill__paints_the_official_picture_and_dumps_the_way_there)
+TEST(cmd_fill__paints_the_official_picture_and_dumps_intermediate_results)
 {
     static const char *const names[] = { "masked_latents", "mask", "latents_0", "latents_3", "image_f32", NULL };
     const char *prompt = NULL, *official = golden("small/cases/fill_0.safetensors");
@@ -113,7 +113,7 @@ TEST(cmd_fill__tells_failure_from_wrong_usage)
     CHECK_INT(PAINT("--models", models, "--image", noise), CLI_FAILED);
     CHECK_INT(PAINT("--models", "/no/such/folder", "--image", image), CLI_FAILED);
     CHECK_INT(PAINT("--models", models, "--image", image, "--transformer", "no-such.gguf"), CLI_FAILED);
-    CHECK_INT(PAINT("--models", models, "--image", image, "--noise", noise), CLI_FAILED); /* of another size */
+    CHECK_INT(PAINT("--models", models, "--image", image, "--noise", noise), CLI_FAILED); /* for another size */
 #undef PAINT
     CHECK(access(temp_path("no.png"), F_OK) != 0);
 }
@@ -149,6 +149,6 @@ TEST(cmd_vae__tells_failure_from_wrong_usage)
     CHECK_INT(RUN(cmd_vae, "vae", "--models", models, "encode", "--out", out), CLI_USAGE);
     CHECK_INT(RUN(cmd_vae, "vae", "--models", models, "decode", image, "--out", out), CLI_FAILED);
     CHECK_INT(RUN(cmd_vae, "vae", "--models", models, "decode", golden("small/cases/fill_0.safetensors"), "--out", out),
-              CLI_FAILED); /* has no z */
+              CLI_FAILED); /* it has no tensor z */
     CHECK(access(out, F_OK) != 0);
 }

@@ -74,7 +74,7 @@ TEST(cmd_inspect__tells_failure_from_wrong_usage)
     CHECK_INT(RUN(out, path, "--tensor", "decoder.conv_in.bias", "--out", "/nonexistent/x"), 1);
 }
 
-/* Blocks of a matrix: the values of the official dequantiser for the same bytes, longer than one chunk. */
+/* The matrix is longer than one chunk of the writer. */
 TEST(cmd_inspect__writes_dequantised_values)
 {
     const char *name = "double_blocks.0.img_mlp.0.weight";

@@ -1,3 +1,4 @@
+/* The commands transformer and embed, from their arguments to their files. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,7 @@ static void outcome_open(struct outcome *o, const char *case_path)
     CHECK_OK(tensor_file_open(case_path, &o->arena, &o->want, &err), err);
 }
 
-/* Runs a command with `--out` of its own; then its file is `got`. */
+/* Runs a command with --out added; if it succeeds, opens the file that it wrote as `got`. */
 static int outcome_run(struct outcome *o, int (*cmd)(int, char **), const char *const *args)
 {
     char *argv[MAX_ARGS], copy[MAX_ARGS][512], flag[] = "--out";
@@ -52,7 +53,7 @@ static void outcome_close(struct outcome *o)
     arena_done(&o->arena);
 }
 
-/* An F32 tensor copied to where floats may lie. */
+/* The values of an F32 tensor, aligned. */
 static const float *values(struct outcome *o, const struct tensor_entry *e)
 {
     struct err err = { 0 };
@@ -91,7 +92,7 @@ TEST(cmd_transformer__writes_the_official_velocity_and_the_streams_of_every_bloc
     for (size_t i = 0; i < sizeof taps / sizeof *taps; i++) {
         char want[64];
 
-        /* the golden file has the velocity for every weight file, streams for the first */
+        /* the golden file has the velocity for every weight file, but the streams for the first only */
         (void)snprintf(want, sizeof want, "%s.F32", taps[i]);
         check_same(&o, taps[i], want);
     }

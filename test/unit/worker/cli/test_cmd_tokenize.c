@@ -35,7 +35,7 @@ TEST(cmd_tokenize__prints_the_ids_on_one_line)
     CHECK_STR(out, "40 3 394 38 18 7 13 399 8 7 20 3 397 12 8 1\n"); /* as in the golden set */
     CHECK_INT(run("clip", models, "a white paper cup", out, sizeof out), 0);
     CHECK_STR(out, "712 320 86 71 72 697 79 64 79 68 337 66 84 335 713\n");
-    CHECK_INT(run("t5", models, "- a", out, sizeof out), 0); /* no option */
+    CHECK_INT(run("t5", models, "- a", out, sizeof out), 0); /* not an option */
     CHECK_STR(out, "3 30 40 1\n");
     CHECK_INT(run("t5", models, "", out, sizeof out), 0);
     CHECK_STR(out, "1\n");
