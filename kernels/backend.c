@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+const char *const backend_kind_names[] = { "auto", "cpu", "plain", "cuda", NULL };
+
 /* CUDA where there is a device; else the CPU, and why. */
 static enum err_code open_best(enum precision precision, struct backend **ret, struct err *err)
 {

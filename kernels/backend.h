@@ -181,6 +181,9 @@ struct backend {
 
 enum backend_kind { BACKEND_AUTO, BACKEND_CPU, BACKEND_PLAIN, BACKEND_CUDA };
 
+/* The words for users, in the order of enum backend_kind, NULL at the end. */
+extern const char *const backend_kind_names[];
+
 /*
  * The type of the inputs of matrix products, which becomes `act`. DEFAULT: f32 on the CPU and bf16 on CUDA, for
  * commands, whose results shall not depend on the processor. AUTO, which the service takes: bf16 on CUDA, f32 on the

@@ -9,7 +9,6 @@
 
 #include "kernels/backend.h"
 #include "kernels/base/span.h"
-#include "worker/cli/cli.h"
 #include "worker/auth/jwks.h"
 #include "worker/base/log.h"
 #include "worker/auth/oidc.h"
@@ -73,7 +72,7 @@ static const struct setting settings[] = {
     { "MODEL_DIR", TEXT, AT(model_dir), "/models", .allowed = "path", .meaning = "folder with the model files" },
     { "TRANSFORMER", TEXT, AT(transformer), "auto", .none = "auto", .allowed = "file name",
       .meaning = "GGUF of that folder; auto: the largest that fits the memory" },
-    { "BACKEND", CHOICE, AT(backend), "auto", .choices = cli_backend_names,
+    { "BACKEND", CHOICE, AT(backend), "auto", .choices = backend_kind_names,
       .meaning = "where to compute; auto: CUDA where there is a device" },
     { "PRECISION", CHOICE, AT(precision), "auto", .choices = precision_names, .values = precisions,
       .meaning =

@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char *const cli_backend_names[] = { "auto", "cpu", "plain", "cuda", NULL };
 const char *const cli_precision_names[] = { "default", "f32", "bf16", "auto", NULL };
 
 enum { HELP_COLUMN = 30 };

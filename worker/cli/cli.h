@@ -78,10 +78,10 @@ struct cli_backend {
     int kind, precision; /* enum backend_kind, enum precision */
 };
 
-extern const char *const cli_backend_names[], *const cli_precision_names[]; /* in the order of the enums */
+extern const char *const cli_precision_names[]; /* in the order of enum precision */
 
 #define CLI_BACKEND_OPTIONS(b)                                                       \
-    { "--backend", CLI_CHOICE, &(b).kind, .choices = cli_backend_names,              \
+    { "--backend", CLI_CHOICE, &(b).kind, .choices = backend_kind_names,             \
       .help = "where to compute (auto: CUDA where there is a device)" },             \
         { "--precision", CLI_CHOICE, &(b).precision, .choices = cli_precision_names, \
           .help = "inputs of matrix products (f32 on the CPU, bf16 on CUDA); auto: as `serve` chooses" }
