@@ -24,7 +24,7 @@ static void start(void)
 
     script_init(&f.s);
     f.s.budget.deadline_mono_ms = INT64_MAX / 2;
-    CHECK_OK(jwks_open(&f.s.http, &f.s.sys, "https://issuer.example/certs", false, &f.j, &err), err);
+    CHECK_OK(jwks_open(&f.s.http, &f.s.sys, "https://issuer.example/certs", &f.j, &err), err);
 }
 
 static void stop(void)

@@ -60,7 +60,7 @@ static void start(void)
                    "\",\"e\":\"AQAB\"},"
                    "{\"kty\":\"RSA\",\"kid\":\"own\",\"n\":\"%s\",\"e\":\"%s\"}]}",
                    own()->n, own()->e);
-    CHECK_OK(jwks_open(&f.s.http, &f.s.sys, JWKS_GOOGLE_URL, false, &f.jwks, &err), err);
+    CHECK_OK(jwks_open(&f.s.http, &f.s.sys, "https://issuer.example/certs", &f.jwks, &err), err);
     f.o = (struct oidc){ .mode = PUSH_AUTH_OIDC,
                          .audiences = { "https://other.example", "https://w.example/p" },
                          .emails = { "push@demo.iam.gserviceaccount.com" },
@@ -515,7 +515,7 @@ TEST(oidc__says_503_when_there_are_no_keys_at_all)
 
     start();
     jwks_close(f.jwks);
-    CHECK_OK(jwks_open(&f.s.http, &f.s.sys, JWKS_GOOGLE_URL, false, &f.jwks, &err), err);
+    CHECK_OK(jwks_open(&f.s.http, &f.s.sys, "https://issuer.example/certs", &f.jwks, &err), err);
     f.o.jwks = f.jwks;
     CHECK_INT(reason_of(T1), OIDC_KEYS_UNAVAILABLE);
     CHECK_INT(reason_of(T2), OIDC_ALGORITHM); /* what is bad anyway stays 401 */

@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include "kernels/backend.h"
+#include "models/fill/fill.h"
 #include "test/support/check.h"
 #include "worker/base/log.h"
-#include "worker/auth/oidc.h"
 
 #define GOOD                                                                                        \
     "FIREBASE_STORAGE_BUCKET=b.appspot.com", "PUSH_AUTH=oidc", "PUSH_AUDIENCE=https://w.example/p", \
@@ -217,6 +217,16 @@ TEST(config__an_emulator_on_cloud_run_is_refused)
     CHECK_OK(LOAD(&c, GOOD, "K_SERVICE=", "FIRESTORE_EMULATOR_HOST=x:1"), err);
 }
 
+TEST(config__takes_as_many_steps_as_the_model_does_and_no_more)
+{
+    struct config c;
+
+    CHECK_INT(CONFIG_STEPS_MAX, FILL_MAX_STEPS);
+    CHECK_OK(LOAD(&c, GOOD, "STEPS=1000"), err);
+    CHECK_INT(LOAD(&c, GOOD, "STEPS=1001"), ERR_INVALID);
+    CHECK(strstr(err.msg, "1 to 1000"));
+}
+
 TEST(config__the_lease_outlives_the_deadline)
 {
     struct config c;
@@ -239,7 +249,7 @@ static void count_text(void *ctx, const char *text)
     (void)strncat(seen->all, text, sizeof seen->all - strlen(seen->all) - 1);
 }
 
-TEST(config__load_all_tells_everything_that_is_wrong)
+TEST(config__load_all_reports_every_problem)
 {
     struct seen seen = { 0 };
     struct config c;

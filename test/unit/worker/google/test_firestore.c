@@ -23,6 +23,15 @@ struct fixture {
 
 static struct fixture f;
 
+static enum err_code init(const char *emulator_host, struct err *err)
+{
+    const struct firestore_options o = {
+        .http = &f.s.http, .gauth = f.g, .project = "demo", .emulator_host = emulator_host
+    };
+
+    return firestore_init(&f.fs, &o, &f.a, err);
+}
+
 static void start_with(const char *emulator_host, const char *metadata_token)
 {
     struct gauth_options o;
@@ -35,7 +44,7 @@ static void start_with(const char *emulator_host, const char *metadata_token)
                                 .project = "demo",
                                 .emulator = { emulator_host != NULL, emulator_host != NULL } };
     CHECK_OK(gauth_open(&o, &f.g, &f.err), f.err);
-    CHECK_OK(firestore_init(&f.fs, &f.s.http, f.g, &f.s.sys, "demo", emulator_host, &f.a, &f.err), f.err);
+    CHECK_OK(init(emulator_host, &f.err), f.err);
     if (metadata_token)
         script_will(&f.s, (struct script_reply){ .status = 200,
                                                  .body = span_of(metadata_token),
@@ -66,7 +75,7 @@ static enum err_code get(void)
     static const char *const mask[] = { "processingStatus", "inpaint.lease", "`a-b`" };
 
     f.err = (struct err){ 0 };
-    return firestore_get(&f.fs, DOC, mask, 3, &firestore_read_policy, &f.s.budget, &f.a, &doc, &f.err);
+    return firestore_get(&f.fs, DOC, (struct firestore_mask){ mask, 3 }, &f.s.budget, &f.a, &doc, &f.err);
 }
 
 static char update_time[FIRESTORE_TIME_SIZE];
@@ -74,12 +83,18 @@ static char update_time[FIRESTORE_TIME_SIZE];
 static enum err_code patch(enum firestore_precondition condition)
 {
     const struct firestore_field fields[] = { { "processingStatus", firestore_v_string("processing") } };
+    const struct firestore_patch patch = {
+        .document = DOC,
+        .fields = fields,
+        .n_fields = 1,
+        .precondition = condition,
+        .update_time = condition == FIRESTORE_UNCHANGED_SINCE ? "2026-11-20T09:25:36.344385Z" : NULL,
+        .policy = &firestore_result_policy,
+    };
 
     f.err = (struct err){ 0 };
     (void)snprintf(update_time, sizeof update_time, "untouched");
-    return firestore_patch(&f.fs, DOC, fields, 1, condition,
-                           condition == FIRESTORE_UNCHANGED_SINCE ? "2026-11-20T09:25:36.344385Z" : NULL,
-                           &firestore_result_policy, &f.s.budget, &f.a, update_time, &f.err);
+    return firestore_patch(&f.fs, &patch, &f.s.budget, &f.a, update_time, &f.err);
 }
 
 TEST(firestore__gets_a_document_under_a_mask)
@@ -295,12 +310,16 @@ TEST(firestore__commits_a_patch_under_a_precondition)
         { "list", firestore_v_array(list, 2) },
         { "nan", firestore_v_double((double)NAN) },
     };
+    const struct firestore_patch claim = { .document = DOC,
+                                           .fields = fields,
+                                           .n_fields = 10,
+                                           .precondition = FIRESTORE_UNCHANGED_SINCE,
+                                           .update_time = "T",
+                                           .policy = &firestore_claim_policy };
 
     start();
     will(200, COMMITTED);
-    CHECK_OK(firestore_patch(&f.fs, DOC, fields, 10, FIRESTORE_UNCHANGED_SINCE, "T", &firestore_claim_policy,
-                             &f.s.budget, &f.a, update_time, &f.err),
-             f.err);
+    CHECK_OK(firestore_patch(&f.fs, &claim, &f.s.budget, &f.a, update_time, &f.err), f.err);
     CHECK_STR(update_time, "2026-11-20T09:25:37Z");
     CHECK_STR(f.s.requests[0].method, "POST");
     CHECK_STR(f.s.requests[0].url, "http://127.0.0.1:8185/v1/projects/demo/databases/(default)/documents:commit");
@@ -329,6 +348,17 @@ TEST(firestore__commits_a_patch_under_a_precondition)
     stop();
 }
 
+static enum err_code patch_fields(const struct firestore_field *fields, int n)
+{
+    const struct firestore_patch patch = { .document = DOC,
+                                           .fields = fields,
+                                           .n_fields = n,
+                                           .precondition = FIRESTORE_MUST_EXIST,
+                                           .policy = &firestore_result_policy };
+
+    return firestore_patch(&f.fs, &patch, &f.s.budget, &f.a, NULL, NULL);
+}
+
 TEST(firestore__refuses_a_patch_that_means_two_things)
 {
     static const char *const pairs[][2] = { { "a", "a" },       { "a", "a.b" }, { "a.b", "a" },
@@ -344,16 +374,10 @@ TEST(firestore__refuses_a_patch_that_means_two_things)
         const struct firestore_field fields[] = { { pairs[i][0], firestore_v_integer(1) },
                                                   { pairs[i][1], firestore_v_integer(2) } };
 
-        CHECK_INT(firestore_patch(&f.fs, DOC, fields, 2, FIRESTORE_MUST_EXIST, NULL, &firestore_result_policy,
-                                  &f.s.budget, &f.a, NULL, NULL),
-                  ERR_INVALID);
+        CHECK_INT(patch_fields(fields, 2), ERR_INVALID);
     }
-    CHECK_INT(firestore_patch(&f.fs, DOC, &nested, 1, FIRESTORE_MUST_EXIST, NULL, &firestore_result_policy, &f.s.budget,
-                              &f.a, NULL, NULL),
-              ERR_INVALID);
-    CHECK_INT(firestore_patch(&f.fs, DOC, &nested, 0, FIRESTORE_MUST_EXIST, NULL, &firestore_result_policy, &f.s.budget,
-                              &f.a, NULL, NULL),
-              ERR_INVALID);
+    CHECK_INT(patch_fields(&nested, 1), ERR_INVALID);
+    CHECK_INT(patch_fields(&nested, 0), ERR_INVALID);
     CHECK_INT(f.s.n_requests, 0);
     stop();
 }
@@ -453,6 +477,6 @@ TEST(firestore__checks_the_emulators_address)
 
     start();
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        CHECK_INT(firestore_init(&f.fs, &f.s.http, f.g, &f.s.sys, "demo", bad[i], &f.a, NULL), ERR_INVALID);
+        CHECK_INT(init(bad[i], NULL), ERR_INVALID);
     stop();
 }
