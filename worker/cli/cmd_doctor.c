@@ -97,8 +97,7 @@ static void check_keys_online(struct doctor *d, struct http *http, const struct 
 {
     struct jwks *jwks = NULL;
     struct err err = { 0 };
-    enum err_code rc =
-        jwks_open(http, &sys_real, d->cfg.oidc_certs_url, strncmp(d->cfg.oidc_certs_url, "http:", 5) == 0, &jwks, &err);
+    enum err_code rc = jwks_open(http, &sys_real, d->cfg.oidc_certs_url, &jwks, &err);
 
     if (!rc)
         rc = jwks_prefetch(jwks, budget, &err);
