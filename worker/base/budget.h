@@ -28,8 +28,8 @@ struct retry_policy {
     int64_t call_timeout_ms;
 };
 
-int64_t budget_left_ms(const struct budget *b);   /* >= 0 */
-bool budget_cancelled(const struct budget *b);    /* NULL: no budget, so never cancelled */
+int64_t budget_left_ms(const struct budget *b); /* >= 0 */
+bool budget_cancelled(const struct budget *b);  /* NULL: no budget, so never cancelled */
 
 /*
  * Sleeps before try `n` >= 1, which is retry n - 1, for at least `least_ms` (what the server asked for; 0: it did not).

@@ -224,11 +224,6 @@ void json_add_int(struct json *parent, const char *key, int64_t i)
     (void)add(parent, key, cJSON_CreateRaw(digits)); /* cJSON's numbers are doubles */
 }
 
-void json_add_null(struct json *parent, const char *key)
-{
-    (void)add(parent, key, cJSON_CreateNull());
-}
-
 void json_add_copy(struct json *parent, const char *key, const struct json *v)
 {
     (void)add(parent, key, cJSON_Duplicate(node(v), 1));

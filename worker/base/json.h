@@ -43,7 +43,6 @@ void json_add_string(struct json *parent, const char *key, const char *value);
 void json_add_bool(struct json *parent, const char *key, bool value);
 void json_add_number(struct json *parent, const char *key, double value);
 void json_add_int(struct json *parent, const char *key, int64_t value); /* exact: written as digits */
-void json_add_null(struct json *parent, const char *key);
 void json_add_copy(struct json *parent, const char *key, const struct json *value);
 MUST_CHECK enum err_code json_print(struct arena *a, const struct json *root, char **ret, struct err *err);
 

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -94,7 +93,7 @@ static bool put_string(struct line *l, const char *string)
 static void put_field(struct line *l, const struct log_field *f)
 {
     size_t before = l->len;
-    char number[32] = "null";
+    char number[32];
     bool fits = put_text(l, before > 1 ? "," : "") && put_string(l, f->key) && put_text(l, ":");
 
     switch (f->kind) {
@@ -103,11 +102,6 @@ static void put_field(struct line *l, const struct log_field *f)
         break;
     case LOG_F_INT:
         (void)snprintf(number, sizeof number, "%" PRId64, f->i);
-        fits = fits && put_text(l, number);
-        break;
-    case LOG_F_NUM:
-        if (isfinite(f->d))
-            (void)snprintf(number, sizeof number, "%.15g", f->d);
         fits = fits && put_text(l, number);
         break;
     case LOG_F_END:

@@ -24,28 +24,23 @@ struct log_context { /* the request and session of an event; all optional */
 };
 
 struct log_field {
-    enum { LOG_F_END, LOG_F_STR, LOG_F_INT, LOG_F_NUM } kind;
+    enum { LOG_F_END, LOG_F_STR, LOG_F_INT } kind;
     const char *key;
     const char *str;
     int64_t i;
-    double d;
 };
 
 static inline struct log_field log_str(const char *key, const char *v)
 {
-    return (struct log_field){ LOG_F_STR, key, v, 0, 0 };
+    return (struct log_field){ LOG_F_STR, key, v, 0 };
 }
 static inline struct log_field log_int(const char *key, int64_t v)
 {
-    return (struct log_field){ LOG_F_INT, key, 0, v, 0 };
-}
-static inline struct log_field log_num(const char *key, double v)
-{
-    return (struct log_field){ LOG_F_NUM, key, 0, 0, v };
+    return (struct log_field){ LOG_F_INT, key, 0, v };
 }
 static inline struct log_field log_end(void)
 {
-    return (struct log_field){ LOG_F_END, 0, 0, 0, 0 };
+    return (struct log_field){ LOG_F_END, 0, 0, 0 };
 }
 
 /* Nothing is written before log_init. `project` must outlive all threads; NULL: lines have no link to their trace. */

@@ -484,9 +484,6 @@ static enum err_code write_members(struct json *to, const struct firestore_value
     char text[32];
 
     switch (v->type) {
-    case FIRESTORE_NULL:
-        json_add_null(to, "nullValue");
-        return ERR_OK;
     case FIRESTORE_STRING:
         json_add_string(to, "stringValue", v->string);
         return ERR_OK;
@@ -543,7 +540,7 @@ static enum err_code write_tree(struct json *fields, const struct node *parent, 
 static enum err_code write_commit(const struct firestore *fs, const struct firestore_patch *patch, struct arena *a,
                                   char **ret, struct err *err)
 {
-    struct json *root = json_new_object(a), *write, *update, *mask, *condition;
+    struct json *root = json_new_object(a), *write, *update, *mask;
     struct node tree = { .name = "" };
     char *name;
 
@@ -557,11 +554,7 @@ static enum err_code write_commit(const struct firestore *fs, const struct fires
     mask = json_add_array(json_add_object(write, "updateMask"), "fieldPaths");
     for (int i = 0; i < patch->n_fields; i++)
         json_add_string(mask, NULL, patch->fields[i].name);
-    condition = json_add_object(write, "currentDocument");
-    if (patch->precondition == FIRESTORE_UNCHANGED_SINCE)
-        json_add_string(condition, "updateTime", patch->update_time);
-    else
-        json_add_bool(condition, "exists", patch->precondition == FIRESTORE_MUST_EXIST);
+    json_add_string(json_add_object(write, "currentDocument"), "updateTime", patch->update_time);
     return json_print(a, root, ret, err);
 }
 
@@ -594,7 +587,7 @@ enum err_code firestore_patch(const struct firestore *fs, const struct firestore
 
     if (patch->n_fields < 1)
         return err_set(err, ERR_INVALID, "firestore: a patch without fields");
-    if (patch->precondition == FIRESTORE_UNCHANGED_SINCE && !is_set(patch->update_time))
+    if (!is_set(patch->update_time))
         return err_set(err, ERR_INVALID, "firestore: a patch without the updateTime that it depends on");
     TRY(arena_printf(a, &url, err, "%s/%s:commit", fs->base, fs->documents));
     TRY(write_commit(fs, patch, a, &body, err));

@@ -1,5 +1,5 @@
 /*
- * firestore - get a document; change fields of it under a precondition (cloud contracts section 4).
+ * firestore - get a document; change fields of it if nobody else has changed it (cloud contracts section 4).
  *
  * Facts that are easy to get wrong: 409 and 400 mean several things each, so answers are classified by `error.status`;
  * a write that changes nothing leaves updateTime as it was; updateTime is opaque text and is sent back byte by byte;
@@ -8,9 +8,9 @@
  * Both calls retry what the table of section 7 allows, inside the budget, and refresh a refused token once. The caller
  * decides what to do next by the code they return:
  *
- *   ERR_NOT_FOUND        no such document (get; or commit with exists=true)
- *   ERR_CONFLICT         the precondition did not hold, or contention: re-read and decide. With an updateTime, also
- *                        when the document is gone
+ *   ERR_NOT_FOUND        no such document
+ *   ERR_CONFLICT         a commit's precondition did not hold (the document may be gone), or contention: re-read and
+ *                        decide
  *   ERR_UNKNOWN_OUTCOME  the commit may have landed: re-read, and look for your own lease id
  *   ERR_UNAVAILABLE      transient, and the tries are used up; a commit did not land
  *   ERR_DENIED           401 after a fresh token, or 403
@@ -91,7 +91,6 @@ const struct json *firestore_array_at(const struct json *value, int i);
 
 enum firestore_type {
     FIRESTORE_DELETE, /* removes the field; only in a patch, not inside a MAP or an ARRAY */
-    FIRESTORE_NULL,
     FIRESTORE_STRING,
     FIRESTORE_INTEGER,
     FIRESTORE_DOUBLE,
@@ -121,11 +120,6 @@ struct firestore_field {
 static inline struct firestore_value firestore_v_delete(void)
 {
     return (struct firestore_value){ .type = FIRESTORE_DELETE };
-}
-
-static inline struct firestore_value firestore_v_null(void)
-{
-    return (struct firestore_value){ .type = FIRESTORE_NULL };
 }
 
 static inline struct firestore_value firestore_v_string(const char *s)
@@ -163,8 +157,6 @@ static inline struct firestore_value firestore_v_array(const struct firestore_va
     return (struct firestore_value){ .type = FIRESTORE_ARRAY, .values = v, .n = n };
 }
 
-enum firestore_precondition { FIRESTORE_MUST_EXIST, FIRESTORE_MUST_NOT_EXIST, FIRESTORE_UNCHANGED_SINCE };
-
 /* Tries and waits of a write: a row each of the table in cloud contracts 7. */
 extern const struct retry_policy firestore_claim_policy, firestore_result_policy, firestore_progress_policy;
 
@@ -172,8 +164,7 @@ struct firestore_patch {
     const char *document;
     const struct firestore_field *fields; /* n_fields of them, one at least */
     int n_fields;
-    enum firestore_precondition precondition;
-    const char *update_time; /* FIRESTORE_UNCHANGED_SINCE: of the document as it was read; else NULL */
+    const char *update_time; /* the precondition: nobody has changed the document since this one */
     const struct retry_policy *policy;
 };
 

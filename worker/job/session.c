@@ -151,12 +151,9 @@ static enum err_code read_wishes(const struct firestore_document *d, struct aren
 static enum err_code patch(struct session *s, const struct firestore_field *fields, int n,
                            const struct retry_policy *policy, const struct budget *budget, struct err *err)
 {
-    const struct firestore_patch change = { .document = s->document,
-                                            .fields = fields,
-                                            .n_fields = n,
-                                            .precondition = FIRESTORE_UNCHANGED_SINCE,
-                                            .update_time = s->update_time,
-                                            .policy = policy };
+    const struct firestore_patch change = {
+        .document = s->document, .fields = fields, .n_fields = n, .update_time = s->update_time, .policy = policy
+    };
 
     return firestore_patch(s->store->fs, &change, budget, &s->arena, s->update_time, err);
 }

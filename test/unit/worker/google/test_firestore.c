@@ -80,15 +80,14 @@ static enum err_code get(void)
 
 static char update_time[FIRESTORE_TIME_SIZE];
 
-static enum err_code patch(enum firestore_precondition condition)
+static enum err_code patch(void)
 {
     const struct firestore_field fields[] = { { "processingStatus", firestore_v_string("processing") } };
     const struct firestore_patch patch = {
         .document = DOC,
         .fields = fields,
         .n_fields = 1,
-        .precondition = condition,
-        .update_time = condition == FIRESTORE_UNCHANGED_SINCE ? "2026-11-20T09:25:36.344385Z" : NULL,
+        .update_time = "2026-11-20T09:25:36.344385Z",
         .policy = &firestore_result_policy,
     };
 
@@ -297,7 +296,7 @@ TEST(firestore__commits_a_patch_under_a_precondition)
 {
     const struct firestore_field lease[] = { { "id", firestore_v_string("uuid") },
                                              { "expiresAt", firestore_v_timestamp(1714979289123456) } };
-    const struct firestore_value list[] = { firestore_v_string("a"), firestore_v_null() };
+    const struct firestore_value list[] = { firestore_v_string("a"), firestore_v_integer(-2) };
     const struct firestore_field fields[] = {
         { "processingStatus", firestore_v_string("processing") },
         { "inpaint.lease", firestore_v_map(lease, 2) },
@@ -313,7 +312,6 @@ TEST(firestore__commits_a_patch_under_a_precondition)
     const struct firestore_patch claim = { .document = DOC,
                                            .fields = fields,
                                            .n_fields = 10,
-                                           .precondition = FIRESTORE_UNCHANGED_SINCE,
                                            .update_time = "T",
                                            .policy = &firestore_claim_policy };
 
@@ -334,26 +332,20 @@ TEST(firestore__commits_a_patch_under_a_precondition)
         "\"attempts\":{\"integerValue\":\"9223372036854775807\"}}}},"
         "\"cost\":{\"doubleValue\":0.125},"
         "\"x\":{\"mapValue\":{\"fields\":{\"a-b\":{\"mapValue\":{\"fields\":{\"c\":{\"booleanValue\":true}}}}}}},"
-        "\"list\":{\"arrayValue\":{\"values\":[{\"stringValue\":\"a\"},{\"nullValue\":null}]}},"
+        "\"list\":{\"arrayValue\":{\"values\":[{\"stringValue\":\"a\"},{\"integerValue\":\"-2\"}]}},"
         "\"nan\":{\"doubleValue\":\"NaN\"}}},"
         "\"updateMask\":{\"fieldPaths\":[\"processingStatus\",\"inpaint.lease\",\"inpaint.attempts\",\"inpaint.stage\","
         "\"errorMessage\",\"gone.all\",\"cost\",\"x.`a-b`.c\",\"list\",\"nan\"]},"
         "\"currentDocument\":{\"updateTime\":\"T\"}}]}");
-    will(200, COMMITTED);
-    CHECK_INT(patch(FIRESTORE_MUST_EXIST), ERR_OK);
-    CHECK(strstr(f.s.requests[1].body.ptr, "\"currentDocument\":{\"exists\":true}"));
-    will(200, COMMITTED);
-    CHECK_INT(patch(FIRESTORE_MUST_NOT_EXIST), ERR_OK);
-    CHECK(strstr(f.s.requests[2].body.ptr, "\"currentDocument\":{\"exists\":false}"));
     stop();
 }
 
-static enum err_code patch_fields(const struct firestore_field *fields, int n)
+static enum err_code patch_fields(const struct firestore_field *fields, int n, const char *since)
 {
     const struct firestore_patch patch = { .document = DOC,
                                            .fields = fields,
                                            .n_fields = n,
-                                           .precondition = FIRESTORE_MUST_EXIST,
+                                           .update_time = since,
                                            .policy = &firestore_result_policy };
 
     return firestore_patch(&f.fs, &patch, &f.s.budget, &f.a, NULL, NULL);
@@ -368,16 +360,19 @@ TEST(firestore__refuses_a_patch_that_means_two_things)
                                             { "`a`b", "c" },    { "``", "c" } };
     const struct firestore_value inner[] = { firestore_v_array(NULL, 0) };
     const struct firestore_field nested = { "a", firestore_v_array(inner, 1) };
+    const struct firestore_field flat = { "a", firestore_v_integer(1) };
 
     start();
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         const struct firestore_field fields[] = { { pairs[i][0], firestore_v_integer(1) },
                                                   { pairs[i][1], firestore_v_integer(2) } };
 
-        CHECK_INT(patch_fields(fields, 2), ERR_INVALID);
+        CHECK_INT(patch_fields(fields, 2, "T"), ERR_INVALID);
     }
-    CHECK_INT(patch_fields(&nested, 1), ERR_INVALID);
-    CHECK_INT(patch_fields(&nested, 0), ERR_INVALID);
+    CHECK_INT(patch_fields(&nested, 1, "T"), ERR_INVALID);
+    CHECK_INT(patch_fields(&nested, 0, "T"), ERR_INVALID);
+    CHECK_INT(patch_fields(&flat, 1, NULL), ERR_INVALID);
+    CHECK_INT(patch_fields(&flat, 1, ""), ERR_INVALID);
     CHECK_INT(f.s.n_requests, 0);
     stop();
 }
@@ -408,7 +403,7 @@ TEST(firestore__never_sends_a_commit_again_that_may_have_landed) /* U1 to U4 */
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         start();
         script_will(&f.s, cases[i].reply);
-        CHECK_INT(patch(FIRESTORE_UNCHANGED_SINCE), cases[i].want);
+        CHECK_INT(patch(), cases[i].want);
         CHECK_INT(f.s.n_requests, 1);
         CHECK_STR(update_time, cases[i].want ? "untouched" : "2026-11-20T09:25:37Z");
         stop();
@@ -421,7 +416,7 @@ TEST(firestore__sends_a_commit_again_that_surely_did_not_land)
     script_will(&f.s, (struct script_reply){ .rc = ERR_UNAVAILABLE });
     will(429, ERROR("429", "RESOURCE_EXHAUSTED"));
     will(200, COMMITTED);
-    CHECK_INT(patch(FIRESTORE_UNCHANGED_SINCE), ERR_OK);
+    CHECK_INT(patch(), ERR_OK);
     CHECK_INT(f.s.n_requests, 3);
     CHECK_STR(f.s.requests[0].body.ptr, f.s.requests[2].body.ptr);
     stop();
