@@ -4,7 +4,7 @@
  *   1. {"keys":[{"kty":"RSA","kid":...,"n":base64url,"e":base64url}, ...]}, at most JWKS_BODY_MAX bytes and
  *      JWKS_KEYS_MAX keys
  *   2. a key is kept if kty is RSA, use is absent or sig, alg is absent or RS256, the modulus has 2048 to 8192 bits,
- * the exponent is sound, and OpenSSL's own check passes
+ *      the exponent is sound, and OpenSSL's own check passes
  *   3. of two keys with one kid neither is kept
  *   4. a set lives for max-age - Age, clamped to 5 min ... 24 h, and is then refreshed; while that fails the old set
  *      serves for 24 h more

@@ -25,8 +25,7 @@ struct check {
     const struct budget *budget;
     struct span part[3];        /* header, claims, signature as received */
     struct span signed_text;    /* the first two with the dot between them */
-    bool verified_by_cloud_run; /* Cloud Run's marker stands in place of the signature, and Cloud Run alone can have put
-                                   it there */
+    bool verified_by_cloud_run; /* its marker stands in place of the signature, and this is Cloud Run */
     struct oidc_result *result;
 };
 

@@ -22,7 +22,7 @@ enum {
     CONFIG_LIST_MAX = 16,
     CONFIG_TEXT_MAX = 1024,
     CONFIG_SECRET_MAX = 32 << 10,
-    CONFIG_STEPS_MAX = 1000, /* a schedule of more is refused by the model: FILL_MAX_STEPS, which a test compares */
+    CONFIG_STEPS_MAX = 1000, /* the model takes no more (FILL_MAX_STEPS); a test compares the two */
     CONFIG_LEASE_MARGIN_S = 10
 };
 
@@ -61,10 +61,11 @@ struct config {
     int job_deadline_s, lease_s;
     double cost_per_second;
 
-    const char *firestore_emulator;        /* host:port */
-    const char *storage_emulator;          /* "http://host:port", no slash at the end */
-    const char *firebase_storage_emulator; /* host:port; already in storage_emulator where that was not set */
-    const char *metadata_host;             /* host[:port] */
+    const char *firestore_emulator; /* host:port */
+    const char *storage_emulator;   /* "http://host:port", no slash at the end */
+    const char
+        *firebase_storage_emulator; /* host:port; without STORAGE_EMULATOR_HOST, storage_emulator comes from it */
+    const char *metadata_host;      /* host[:port] */
 
     int log_level; /* enum log_level */
 };

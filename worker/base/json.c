@@ -229,8 +229,7 @@ void json_add_copy(struct json *parent, const char *key, const struct json *v)
     (void)add(parent, key, cJSON_Duplicate(node(v), 1));
 }
 
-/* Refuses a tree that cannot be written as it was meant. It recurses as deep as our code or json_parse made the tree.
- */
+/* Refuses a tree that cannot be written as it was meant. Our code and json_parse limit its depth. */
 static enum err_code check_tree(const cJSON *n, struct err *err)
 {
     if (!n || n->type & NODE_INCOMPLETE)

@@ -20,7 +20,7 @@ static bool take_value(struct json_scan *s, enum json_event event, struct span *
         *ret_raw = s->raw;
     if (event != JSON_OBJECT && event != JSON_ARRAY)
         return event > JSON_END;
-    start--; /* the bracket */
+    start--; /* raw includes the bracket */
     if (!json_scan_skip(s, event))
         return false;
     *ret_raw = (struct span){ s->text.ptr + start, s->at - start };

@@ -3,8 +3,7 @@
 #include <stdio.h>
 #include <time.h>
 
-/* Days since 1970-01-01 in the proleptic Gregorian calendar. Years are counted from March, so that the leap day is
- * last. */
+/* Days since 1970-01-01 in the proleptic Gregorian calendar. Years begin in March, so that the leap day is last. */
 static int64_t days_from_date(int64_t year, int month, int day)
 {
     int64_t y = month <= 2 ? year - 1 : year;

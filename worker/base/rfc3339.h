@@ -16,7 +16,7 @@
 enum { RFC3339_SIZE = 28 }; /* "2024-05-06T07:08:09.123456Z" and the NUL */
 
 bool rfc3339_parse(struct span text, int64_t *ret_us);
-void rfc3339_format(int64_t us,
-                    char ret[RFC3339_SIZE]); /* a time outside the years 1 to 9999 is moved to their nearest end */
+/* A time outside the years 1 to 9999 is written as the first or last of them. */
+void rfc3339_format(int64_t us, char ret[RFC3339_SIZE]);
 
 #endif

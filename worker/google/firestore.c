@@ -113,7 +113,7 @@ enum firestore_outcome firestore_classify(enum firestore_call call, int http_sta
     return classify_number(call, http_status);
 }
 
-/* For a try without a whole answer. A reply over FIRESTORE_REPLY_MAX has a status, unless that is 0. */
+/* For a try without a whole answer. reply->status is 0 if not even a head came. */
 static enum firestore_outcome classify_failure(enum firestore_call call, enum err_code rc,
                                                const struct http_reply *reply)
 {

@@ -331,8 +331,7 @@ static void take_part(const struct transfer *t, struct arena *a, struct http_rep
         *ret = (struct http_reply){ 0 };
 }
 
-/* The error of a call without a whole reply. Its outcome is unknown once a byte of the request has reached the socket.
- */
+/* The error of a call without a whole reply: once a byte of the request has been sent, its outcome is unknown. */
 static enum err_code failure(const struct transfer *t, CURLcode code, struct err *err)
 {
     struct span origin = url_origin(t->req->url);
@@ -434,8 +433,8 @@ static CURLcode curl_ready;
 
 static void init_curl(void)
 {
-    (void)signal(SIGPIPE,
-                 SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL, and with CURLOPT_NOSIGNAL curl does not mask it */
+    /* OpenSSL writes without MSG_NOSIGNAL, and with CURLOPT_NOSIGNAL libcurl does not block the signal */
+    (void)signal(SIGPIPE, SIG_IGN);
     curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 

@@ -51,7 +51,7 @@ struct http_server {
     struct linger_set linger;
     pthread_mutex_t lock;
     pthread_cond_t quieter; /* `threads` or `busy` has changed */
-    int handlers;           /* that run */
+    int handlers;           /* running now */
     int threads;            /* of handlers; a thread outlives its handler a little, to wake the daemon */
     int busy;               /* requests between their handler's start and the last byte of their answer */
     bool draining, stopping;
@@ -391,7 +391,7 @@ static enum MHD_Result on_whole_body(struct exchange *x)
     return answer(x);
 }
 
-/* ---- libmicrohttpd's side ---- */
+/* ---- the callbacks of libmicrohttpd ---- */
 
 /* Called after the headers, for each piece of the body, at the body's end, and after every resumption. */
 static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, const char *url, const char *method,
@@ -538,7 +538,7 @@ bool http_server_stop(struct http_server *s, int64_t wait_ms)
     if (listening != MHD_INVALID_SOCKET)
         (void)close(listening);
     if (!wait_until_quiet(s, wait_ms))
-        return false; /* the daemon must not be stopped over suspended connections */
+        return false; /* the daemon must not be stopped while connections are suspended */
     MHD_stop_daemon(s->daemon);
     server_free(s);
     return true;

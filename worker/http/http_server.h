@@ -1,5 +1,5 @@
 /*
- * http_server - libmicrohttpd behind a table of routes; the only file that includes it. No business here.
+ * http_server - libmicrohttpd behind a table of routes; the only file that includes it. It knows nothing of jobs.
  *
  * One thread reads and writes all connections. It also answers the routes that are `quick`, so that probes are answered
  * whatever else runs; every other handler runs on a thread of its own, and may take as long as it likes. Beyond

@@ -83,7 +83,7 @@ TEST(config__takes_every_setting)
     CHECK(c.on_cloud_run && !c.loopback_only);
 }
 
-/* The setting, and a part of the message that must be there. */
+/* A setting, and a part of the message it must lead to. */
 TEST(config__a_bad_value_is_named_with_what_is_allowed)
 {
     static const struct {
@@ -136,7 +136,7 @@ TEST(config__a_bad_value_is_named_with_what_is_allowed)
         CHECK_INT(LOAD(&c, GOOD, cases[i].setting), ERR_INVALID);
         if (!strstr(err.msg, cases[i].message))
             CHECK_STR(err.msg, cases[i].message);
-        CHECK_INT(c.port, -7); /* untouched */
+        CHECK_INT(c.port, -7); /* the caller's struct is unchanged */
     }
 }
 
@@ -154,7 +154,7 @@ TEST(config__f32_is_refused_on_cuda_alone_with_what_to_set_instead)
     CHECK_OK(LOAD(&c, GOOD, "BACKEND=cuda"), err);
 }
 
-TEST(config__what_must_be_set_is_asked_for)
+TEST(config__a_required_setting_that_is_missing_is_named)
 {
     struct config c;
 
@@ -164,7 +164,7 @@ TEST(config__what_must_be_set_is_asked_for)
     CHECK(strstr(err.msg, "PUSH_AUTH is not set: allowed is oidc, iam, none"));
     CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=gs://b", "PUSH_AUTH="), ERR_INVALID);
     CHECK(strstr(err.msg, "FIREBASE_STORAGE_BUCKET='gs://b' is not usable: allowed is name of a bucket"));
-    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH="), ERR_INVALID); /* empty is not set */
+    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH="), ERR_INVALID); /* an empty value counts as not set */
     CHECK(strstr(err.msg, "PUSH_AUTH is not set"));
     CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH=iam", "PUSH_SERVICE_ACCOUNT=x@y"), ERR_INVALID);
     CHECK(strstr(err.msg, "PUSH_AUDIENCE is not set: PUSH_AUTH=iam needs it"));
@@ -179,7 +179,7 @@ TEST(config__what_must_be_set_is_asked_for)
     CHECK(strstr(err.msg, "e-mail"));
 }
 
-TEST(config__no_tokens_only_with_an_emulator_and_then_on_loopback)
+TEST(config__pushes_without_tokens_need_an_emulator_and_loopback)
 {
     struct config c;
 
@@ -254,7 +254,7 @@ TEST(config__load_all_reports_every_problem)
     struct seen seen = { 0 };
     struct config c;
 
-    CHECK_INT(LOAD(&c, GOOD), ERR_OK); /* for the arena */
+    CHECK_INT(LOAD(&c, GOOD), ERR_OK); /* opens the arena */
     CHECK_INT(config_load_all((char *[]){ "PORT=x", "STEPS=0", "INPAINT_A=1", "PUSH_AUTH=oidc", NULL }, &arena, &c,
                               count_text, &seen),
               6);

@@ -8,7 +8,7 @@
 #include "test/support/check.h"
 #include "worker/base/json.h"
 
-/* What reaches stderr between capture_start and capture_stop. */
+/* Captures what is written to stderr between capture_start and capture_stop. */
 static struct {
     int saved, pipe[2];
     char text[16384];
@@ -37,7 +37,7 @@ static const char *capture_stop(void)
     return capture.text;
 }
 
-/* Parses the one line of text in the arena. */
+/* Parses a text that must be one line; the result lives in the arena. */
 static const struct json *one_line(struct arena *a, const char *text)
 {
     const struct json *v = NULL;

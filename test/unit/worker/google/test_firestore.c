@@ -150,12 +150,12 @@ TEST(firestore__checks_the_name_of_every_answer) /* U5, U6 */
     }
 }
 
-TEST(firestore__says_absent_only_when_firestore_does)
+TEST(firestore__reports_absent_only_when_firestore_does)
 {
     start();
     will(404, ERROR("404", "NOT_FOUND"));
     CHECK_INT(get(), ERR_NOT_FOUND);
-    will(404, "Not Found\n"); /* some front end: says nothing about the document */
+    will(404, "Not Found\n"); /* from a front end: it does not say that the document is missing */
     CHECK_INT(get(), ERR_INVALID);
     CHECK_INT(f.s.n_requests, 2);
     stop();
@@ -211,7 +211,7 @@ TEST(firestore__classifies_by_status_and_then_by_number) /* 4.7, U7 */
     }
 }
 
-TEST(firestore__reads_again_what_may_pass)
+TEST(firestore__retries_a_read_after_transient_failures)
 {
     start();
     will(503, ERROR("503", "UNAVAILABLE"));
@@ -229,7 +229,7 @@ TEST(firestore__reads_again_what_may_pass)
     stop();
 }
 
-TEST(firestore__waits_as_long_as_it_is_told) /* U10 */
+TEST(firestore__waits_as_long_as_the_server_asks) /* U10 */
 {
     static const struct {
         const char *retry_after;
@@ -284,11 +284,11 @@ TEST(firestore__refreshes_a_refused_token_once) /* U8, U9 */
     stop();
 }
 
-TEST(firestore__leaves_it_to_the_caller_when_no_token_can_be_had)
+TEST(firestore__does_not_retry_a_token_that_cannot_be_fetched)
 {
     start_with(NULL, NULL);
     CHECK_INT(get(), ERR_UNAVAILABLE);
-    CHECK_INT(f.s.n_requests, 5); /* of the metadata server, once */
+    CHECK_INT(f.s.n_requests, 5); /* the tries at the metadata server, not repeated */
     stop();
 }
 

@@ -9,7 +9,7 @@
 #define EMAIL "\"client_email\":\"worker@demo.iam.gserviceaccount.com\""
 #define TYPE  "\"type\":\"service_account\""
 
-/* The PEM as a JSON string; lives until the next call. */
+/* The PEM as a JSON string, valid until the next call. */
 static const char *key_text(const char *pem)
 {
     static char text[16384];
@@ -61,7 +61,7 @@ TEST(service_account__reads_json_and_base64_of_it)
         CHECK_OK(base64_encode(span_of(json), flags[i], base64, sizeof base64, &n, &err), err);
         CHECK_OK(parse(span_of(base64), &err), err);
     }
-    for (size_t i = 0; i < n; i++) { /* as the base64 tool wraps it */
+    for (size_t i = 0; i < n; i++) { /* wrapped as base64(1) does */
         wrapped[at++] = base64[i];
         if (i % 76 == 75 || i == n - 1)
             wrapped[at++] = '\n';
@@ -136,7 +136,7 @@ TEST(service_account__takes_a_token_uri_on_loopback_under_test_alone)
     }
 }
 
-TEST(service_account__refuses_what_is_no_key_file)
+TEST(service_account__refuses_texts_that_are_not_key_files)
 {
     static char huge[SERVICE_ACCOUNT_JSON_MAX + 2];
     static const char *const bad[] = { "",     " \n",  "{}",
@@ -155,7 +155,7 @@ TEST(service_account__refuses_what_is_no_key_file)
     CHECK_INT(parse(span_of(text), NULL), ERR_INVALID);
 }
 
-/* The part of a JWT, decoded. */
+/* Part i of a JWT, decoded; valid until the next call for the same i. */
 static const char *part(const char *jwt, int i)
 {
     static char text[2][4096];

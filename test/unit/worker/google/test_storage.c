@@ -92,7 +92,7 @@ static enum err_code put(void)
     return put_bytes(SPAN("hello"), 0);
 }
 
-/* ---- where ---- */
+/* ---- addresses ---- */
 
 TEST(storage__finds_its_base)
 {
@@ -124,7 +124,7 @@ TEST(storage__finds_its_base)
     stop();
 }
 
-TEST(storage__refuses_names_that_are_none)
+TEST(storage__refuses_texts_that_are_not_names)
 {
     static const char *const bad[] = { "", ".", "..", "a\nb", "a\rb", ".well-known/acme-challenge/x" };
     char longest[STORAGE_NAME_MAX + 2];
@@ -139,9 +139,9 @@ TEST(storage__refuses_names_that_are_none)
     stop();
 }
 
-/* ---- look ---- */
+/* ---- stat ---- */
 
-TEST(storage__looks_at_an_object)
+TEST(storage__stats_an_object)
 {
     start();
     will(200,
@@ -156,7 +156,7 @@ TEST(storage__looks_at_an_object)
     CHECK_STR(object.content_encoding, "");
     CHECK_STR(object.job_id, "j");
     CHECK(object.has_crc32c && object.crc32c == 0x9a71bb4c && object.has_md5 && object.md5[0] == 0x5d);
-    /* nanoseconds, as some emulators count */
+    /* some emulators use nanoseconds as generations */
     will(200, "{\"name\":\"" NAME "\",\"generation\":\"1795262550778751473\",\"size\":5}");
     CHECK_OK(storage_stat(&f.st, NAME, &f.s.budget, &f.a, &object, &f.err), f.err);
     CHECK_INT(object.generation, 1795262550778751473);
@@ -214,7 +214,7 @@ TEST(storage__judges_refusals)
 
 /* ---- get ---- */
 
-TEST(storage__gets_the_generation_it_has_looked_at)
+TEST(storage__gets_the_generation_that_stat_has_reported)
 {
     start();
     will(200, HELLO);
@@ -252,7 +252,7 @@ TEST(storage__takes_an_empty_object)
     stop();
 }
 
-TEST(storage__downloads_again_what_does_not_fit) /* U11 */
+TEST(storage__downloads_again_what_does_not_match) /* U11 */
 {
     static const struct {
         const char *meta, *bytes, *hash;
@@ -339,13 +339,13 @@ TEST(storage__rejects_a_piece_that_was_not_asked_for) /* U12 */
         will(200, "hello");
         CHECK_OK(get(5), f.err);
         CHECK_INT(f.s.n_requests, 4);
-        CHECK(!strstr(f.s.requests[3].header_text, "Range")); /* from the start */
+        CHECK(!strstr(f.s.requests[3].header_text, "Range")); /* starts over */
         CHECK(span_is(got.body, "hello"));
         stop();
     }
     start();
     will(200, HELLO);
-    will_with(206, "hello", "content-range", "bytes 0-4/5"); /* nobody asked for a range at all */
+    will_with(206, "hello", "content-range", "bytes 0-4/5"); /* no range was asked for */
     will(200, "hello");
     CHECK_OK(get(5), f.err);
     CHECK_INT(f.s.n_requests, 3);
@@ -353,7 +353,7 @@ TEST(storage__rejects_a_piece_that_was_not_asked_for) /* U12 */
     start();
     will(200, HELLO);
     script_will(&f.s, (struct script_reply){ .status = 200, .body = SPAN("he"), .rc = ERR_UNKNOWN_OUTCOME });
-    will(200, "hello"); /* the range was ignored: used as the whole that it is */
+    will(200, "hello"); /* the server ignored the range and sent the whole object */
     CHECK_OK(get(5), f.err);
     CHECK(span_is(got.body, "hello"));
     CHECK_INT(f.s.n_requests, 3);
@@ -462,7 +462,7 @@ TEST(storage__leaves_a_foreign_object_alone) /* U14 */
     stop();
 }
 
-TEST(storage__says_how_an_upload_ended)
+TEST(storage__reports_how_an_upload_ended)
 {
     start();
     for (int i = 0; i < 6; i++)
@@ -475,14 +475,14 @@ TEST(storage__says_how_an_upload_ended)
     CHECK_INT(put(), ERR_INVALID);
     will(403, "");
     CHECK_INT(put(), ERR_DENIED);
-    will(404, ""); /* no bucket */
+    will(404, ""); /* there is no such bucket */
     CHECK_INT(put(), ERR_INVALID);
     will(200, META("5", ",\"crc32c\":\"AAAAAA==\""));
     CHECK_INT(put(), ERR_PROTOCOL);
     will(200, META("4", ""));
     CHECK_INT(put(), ERR_PROTOCOL);
     will(200, META("5", ""));
-    CHECK_INT(put(), ERR_OK); /* a server that knows no checksums */
+    CHECK_INT(put(), ERR_OK); /* the server states no checksum */
     stop();
 }
 
@@ -552,10 +552,10 @@ TEST(storage__resumes_an_upload_where_the_server_says) /* U15 */
     start();
     will(503, "");
     will_with(200, "", "location", session_url);
-    will_keep(NULL); /* nothing kept: from 0 */
+    will_keep(NULL); /* nothing stored: send from byte 0 */
     will_keep("bytes=0-524287");
     script_will(&f.s, (struct script_reply){ .rc = ERR_UNKNOWN_OUTCOME });
-    will_keep("bytes=0-1048575"); /* the answer to how far it came */
+    will_keep("bytes=0-1048575"); /* the answer to the question how much is stored */
     will(200, stored());
     CHECK_OK(put_big(), f.err);
     CHECK_INT(f.s.n_requests, 7);

@@ -221,7 +221,7 @@ TEST(http_client__messages_hold_no_path_and_no_query)
     stop();
 }
 
-/* A port that nobody listens on: bound, and so taken, but not listening. */
+/* A port that refuses connections: it is bound, so that no other program takes it, but not listening. */
 static int dead_port(int *ret_fd)
 {
     struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -244,7 +244,7 @@ TEST(http_client__refused_connection_and_failed_tls_are_unavailable)
     (void)snprintf(t.url, sizeof t.url, "http://127.0.0.1:%d/", dead_port(&fd));
     CHECK_INT(send_request(&req), ERR_UNAVAILABLE);
     (void)close(fd);
-    /* the peer takes the handshake for the start of a request and says nothing: a timeout before anything was sent */
+    /* the peer waits for more of the "request" that the TLS handshake is: a timeout before any request was sent */
     (void)snprintf(t.url, sizeof t.url, "https://127.0.0.1:%d/", peer_port(t.peer));
     req.timeout_ms = 100;
     CHECK_INT(send_request(&req), ERR_UNAVAILABLE);
@@ -292,7 +292,7 @@ TEST(http_client__gives_what_came_of_a_reply_that_broke_off)
     CHECK(span_eq(t.reply.body, SPAN("0123")));
     peer_will(t.peer, (struct peer_reply){ .status = 206, .body = SPAN("0123456789"), .cut_after = 40 });
     CHECK_INT(get("/"), ERR_UNKNOWN_OUTCOME);
-    CHECK_INT(t.reply.status, 0); /* half a head is none */
+    CHECK_INT(t.reply.status, 0); /* a head that broke off is not reported */
     CHECK_INT(t.reply.body.len, 0);
     stop();
 }
@@ -323,7 +323,7 @@ TEST(http_client__a_kept_connection_that_was_closed_meanwhile_is_replaced)
     for (int i = 0; i < 3; i++) {
         peer_will(t.peer, (struct peer_reply){ .status = 200, .close = true });
         CHECK_OK(post("/", SPAN("x")), t.err);
-        (void)usleep(20000); /* the end of the connection must have arrived */
+        (void)usleep(20000); /* until the peer's close has arrived */
     }
     CHECK_INT(peer_count(t.peer), 3);
     stop();
