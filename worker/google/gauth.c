@@ -122,7 +122,7 @@ static enum err_code metadata_get(const struct gauth *g, const char *path, const
     if (reply->status != 200) {
         *ret_next = http_status_is_transient(reply->status) ? TRY_AGAIN : GIVE_UP;
         return err_set(err, *ret_next == TRY_AGAIN ? ERR_UNAVAILABLE : ERR_DENIED, "metadata server: HTTP %d%s",
-                       reply->status, reply->status == 404 ? ": does this machine have a service account?" : "");
+                       reply->status, reply->status == 404 ? ": is a service account attached to this machine?" : "");
     }
     if (!flavor || strcmp(flavor, "Google") != 0)
         return err_set(err, ERR_PROTOCOL,

@@ -96,7 +96,7 @@ static const char *remedy(int status)
     if (status == 401)
         return ": a fresh token is refused, too: has the key been deleted?";
     if (status == 403)
-        return ": does the service account have roles/storage.objectAdmin on the bucket? (403 may also mean that there "
+        return ": does the service account have roles/storage.objectUser on the bucket? (403 may also mean that there "
                "is "
                "no such object)";
     return "";

@@ -161,6 +161,15 @@ TEST(firestore__reports_absent_only_when_firestore_does)
     stop();
 }
 
+TEST(firestore__names_the_role_that_a_refused_account_may_lack)
+{
+    start();
+    will(403, ERROR("403", "PERMISSION_DENIED"));
+    CHECK_INT(get(), ERR_DENIED);
+    CHECK(strstr(f.err.msg, "roles/datastore.user") && strstr(f.err.msg, "why"));
+    stop();
+}
+
 TEST(firestore__classifies_by_status_and_then_by_number) /* 4.7, U7 */
 {
     static char huge[100000];

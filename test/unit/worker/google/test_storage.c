@@ -212,6 +212,15 @@ TEST(storage__judges_refusals)
     stop();
 }
 
+TEST(storage__names_the_role_that_a_refused_account_may_lack)
+{
+    start();
+    will(403, "");
+    CHECK_INT(get(5), ERR_DENIED);
+    CHECK(strstr(f.err.msg, "roles/storage.objectUser") && strstr(f.err.msg, "no such object)"));
+    stop();
+}
+
 /* ---- get ---- */
 
 TEST(storage__gets_the_generation_that_stat_has_reported)
