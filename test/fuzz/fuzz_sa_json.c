@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct service_account sa;
 
-    if (!service_account_parse((struct span){ (const char *)data, size }, true, &sa, NULL))
+    if (!service_account_parse((struct span){ (const char *)data, size }, TOKEN_URI_GOOGLE_OR_LOOPBACK, &sa, NULL))
         service_account_done(&sa);
     return 0;
 }

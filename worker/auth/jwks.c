@@ -6,25 +6,25 @@
 
 #include "kernels/base/base64.h"
 #include "worker/base/members.h"
+#include "worker/base/names.h"
 #include "worker/base/wait.h"
 
 enum {
     LIFETIME_MIN_MS = 5 * 60 * 1000,
     LIFETIME_MAX_MS = 24 * 3600 * 1000,
-    STALE_MS = 24 * 3600 * 1000, /* how long past its lifetime a set still serves while no new one can be had */
-    KID_REFRESH_MS = 60 * 1000,  /* made-up kids start no more than one fetch in this time */
-    RETRY_STALE_MS = 60 * 1000,  /* after a fetch that failed, with an old set to serve */
-    RETRY_EMPTY_MS = 1000,       /* and without one */
-    WAIT_FOR_FETCH_MS = 5000,
-    KID_MAX = 128
+    STALE_MS = 24 * 3600 * 1000, /* how long past its lifetime a set still serves while no new one can be fetched */
+    KID_REFRESH_MS = 60 * 1000,  /* unknown kids start at most one fetch in this time: a sender can make them up */
+    RETRY_STALE_MS = 60 * 1000,  /* pause after a fetch that failed while there is an old set to serve */
+    RETRY_EMPTY_MS = 1000,       /* the same pause while there is no set */
+    WAIT_FOR_FETCH_MS = 5000
 };
 
 static const struct retry_policy policy = { .base_ms = 500, .cap_ms = 4000, .tries = 3, .call_timeout_ms = 5000 };
 
 struct jwk {
-    char kid[KID_MAX + 1];
+    char kid[JWKS_KID_MAX + 1];
     struct crypto_key *key;
-    bool doubtful; /* the kid comes twice, or the key is not sound */
+    bool doubtful; /* another key has the same kid, or this key failed its check */
 };
 
 struct key_set {
@@ -36,10 +36,9 @@ struct jwks {
     struct http *http;
     const struct sys *sys;
     const char *url;
-    bool allow_plain;
 
     pthread_mutex_t lock;
-    pthread_cond_t landed; /* a fetch has ended, this way or that */
+    pthread_cond_t fetch_ended; /* successfully or not */
     struct key_set set;
     int64_t fresh_until_ms, stale_until_ms; /* monotonic; 0 before the first set */
     int64_t no_fetch_before_ms;             /* after a failure */
@@ -61,7 +60,7 @@ static bool is_kid(struct span s)
     for (size_t i = 0; i < s.len; i++)
         if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-", s.ptr[i]))
             return false;
-    return s.len >= 1 && s.len <= KID_MAX;
+    return s.len >= 1 && s.len <= JWKS_KID_MAX;
 }
 
 static bool text_is(const struct member *m, const char *want)
@@ -71,7 +70,7 @@ static bool text_is(const struct member *m, const char *want)
     return member_text(m, text, sizeof text) && strcmp(text, want) == 0;
 }
 
-/* Base64url to bytes; an empty span when it is not. */
+/* Decodes a base64url number of a JWK; an empty span when the member is not one. */
 static struct span number_of(const struct member *m, char *buf, size_t size)
 {
     char text[CRYPTO_RSA_MAX_BITS / 6 + 16];
@@ -94,7 +93,7 @@ static enum err_code add_key(struct key_set *set, struct span object, struct err
     if (members_read(object, m, COUNT, NULL) || !text_is(&m[KTY], "RSA") || (m[USE].type && !text_is(&m[USE], "sig")) ||
         (m[ALG].type && !text_is(&m[ALG], "RS256")) || !member_text(&m[KID], jwk.kid, sizeof jwk.kid) ||
         !is_kid(span_of(jwk.kid)))
-        return ERR_OK; /* of no use to us, but nothing wrong with it */
+        return ERR_OK; /* a valid key of a kind that signs no push tokens */
     if (set->n == JWKS_KEYS_MAX)
         return err_set(err, ERR_PROTOCOL, "jwks: more than %d keys", JWKS_KEYS_MAX);
     jwk.doubtful = crypto_rsa_public(number_of(&m[N_], n, sizeof n), number_of(&m[E_], e, sizeof e), &jwk.key, NULL);
@@ -118,23 +117,28 @@ static void drop_doubtful(struct key_set *set)
     set->n = kept;
 }
 
-/* `set` comes empty; on failure it goes empty. */
-static enum err_code read_set(struct span body, struct key_set *set, struct err *err)
+static enum err_code add_keys(struct span body, struct key_set *set, struct err *err)
 {
     struct member keys = { .name = "keys" };
-    enum err_code rc = members_parse(body, JWKS_DEPTH_MAX, "jwks", &keys, 1, err);
     enum json_event type;
     struct span element;
     size_t at = 0;
 
-    if (rc)
-        return rc;
-    while (!rc && members_next(keys.raw, &at, &type, &element))
+    TRY(members_parse(body, JWKS_DEPTH_MAX, "jwks", &keys, 1, err));
+    while (members_next(keys.raw, &at, &type, &element))
         if (type == JSON_OBJECT)
-            rc = add_key(set, element, err);
+            TRY(add_key(set, element, err));
     drop_doubtful(set);
-    if (!rc && set->n == 0)
-        rc = err_set(err, ERR_PROTOCOL, "jwks: no usable key in the answer");
+    if (set->n == 0)
+        return err_set(err, ERR_PROTOCOL, "jwks: no usable key in the answer");
+    return ERR_OK;
+}
+
+/* `set` is empty on entry, and empty again on failure. */
+static enum err_code read_set(struct span body, struct key_set *set, struct err *err)
+{
+    enum err_code rc = add_keys(body, set, err);
+
     if (rc)
         set_done(set);
     return rc;
@@ -145,7 +149,7 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Decimal seconds at the start of a text, at most a day's worth and a little; -1: none. */
+/* Decimal seconds at the start of a text, about 10^7 at most, far beyond LIFETIME_MAX_MS; -1: no digit. */
 static int64_t seconds_of(const char *text)
 {
     int64_t s = 0;
@@ -157,7 +161,7 @@ static int64_t seconds_of(const char *text)
     return s;
 }
 
-/* The directive max-age of a Cache-Control header, not s-maxage; -1: none. */
+/* The seconds of the directive max-age (not s-maxage) in a Cache-Control header; -1: absent. */
 static int64_t max_age(const char *cache_control)
 {
     for (const char *p = cache_control; p && *p; p += strcspn(p, ","), p += *p == ',') {
@@ -178,92 +182,91 @@ static int64_t lifetime_ms(const struct http_reply *reply)
 
 /* ---- fetching ---- */
 
-static enum err_code get_once(const struct jwks *j, const struct budget *b, struct arena *a, struct key_set *set,
-                              int64_t *ret_lifetime_ms, bool *ret_again, char retry_after[64], struct err *err)
+/* What one try brought, or what it leaves for the next. */
+struct answer {
+    struct key_set set;
+    int64_t lifetime_ms;
+    bool may_pass; /* the failure is transient: another try may succeed */
+    int64_t retry_after_ms;
+};
+
+static enum err_code get_once(const struct jwks *j, const struct budget *b, struct arena *a, struct answer *answer,
+                              struct err *err)
 {
     struct http_request req = { .method = "GET",
                                 .url = j->url,
                                 .timeout_ms = policy.call_timeout_ms,
                                 .max_reply_bytes = JWKS_BODY_MAX,
-                                .allow_plain = j->allow_plain,
+                                .allow_plain = is_loopback_url(j->url),
                                 .budget = b };
     struct http_reply reply = { 0 };
-    enum err_code rc;
-    const char *after;
+    enum err_code rc = http_send(j->http, &req, a, &reply, err);
 
-    *retry_after = 0;
-    rc = http_send(j->http, &req, a, &reply, err);
-    *ret_again = rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME;
+    *answer = (struct answer){ .may_pass = rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME };
     if (rc)
         return rc;
     if (reply.status != 200) {
-        *ret_again = http_status_is_transient(reply.status);
-        after = http_reply_header(&reply, "retry-after");
-        if (after && strlen(after) < 64)
-            memcpy(retry_after, after, strlen(after) + 1);
-        return err_set(err, ERR_UNAVAILABLE, "jwks: HTTP %d", reply.status);
+        answer->may_pass = http_status_is_transient(reply.status);
+        answer->retry_after_ms = http_retry_after_ms(&reply, j->sys);
+        return err_set(err, ERR_UNAVAILABLE, "jwks: HTTP %d instead of the issuer's keys", reply.status);
     }
-    *ret_lifetime_ms = lifetime_ms(&reply);
-    return read_set(reply.body, set, err);
+    answer->lifetime_ms = lifetime_ms(&reply);
+    return read_set(reply.body, &answer->set, err);
 }
 
-static enum err_code fetch(const struct jwks *j, const struct budget *b, struct key_set *set, int64_t *ret_lifetime_ms,
-                           struct err *err)
+static enum err_code fetch(const struct jwks *j, const struct budget *b, struct answer *ret, struct err *err)
 {
     struct arena a = { 0 };
     struct err why = { 0 };
-    char retry_after[64];
     enum err_code rc = arena_init(&a, 4 * JWKS_BODY_MAX, err);
-    bool again = true;
 
     if (rc)
         return rc;
     for (int n = 0; n < policy.tries; n++) {
-        struct arena_mark mark = arena_mark(&a);
+        ARENA_SCRATCH(&a);
 
-        if (n && retry_wait(b, &policy, n, *retry_after ? retry_after : NULL, NULL))
-            break; /* no time for more: the last failure is the answer */
+        if (n && retry_wait(b, &policy, n, ret->retry_after_ms, NULL))
+            break; /* no time for more: the last failure is the result */
         why = (struct err){ 0 };
-        rc = get_once(j, b, &a, set, ret_lifetime_ms, &again, retry_after, &why);
-        arena_rewind(&a, mark);
-        if (!rc || !again)
+        rc = get_once(j, b, &a, ret, &why);
+        if (!rc || !ret->may_pass)
             break;
     }
     arena_done(&a);
     return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
 }
 
-/* Comes and goes with the lock held; without it while the request is out. */
+/* The lock is held on entry and on return, and released while the request is on its way. */
 static enum err_code refresh(struct jwks *j, const struct budget *b, struct err *err)
 {
-    struct key_set set = { .n = 0 };
-    int64_t lifetime = 0, now;
+    struct answer answer = { .may_pass = false };
     enum err_code rc;
+    int64_t now;
 
     j->fetching = true;
     (void)pthread_mutex_unlock(&j->lock);
-    rc = fetch(j, b, &set, &lifetime, err);
+    rc = fetch(j, b, &answer, err);
     (void)pthread_mutex_lock(&j->lock);
     now = sys_mono_ms(j->sys);
-    if (!rc) {
-        set_done(&j->set);
-        j->set = set;
-        j->fresh_until_ms = now + lifetime;
-        j->stale_until_ms = j->fresh_until_ms + STALE_MS;
-    } else {
+    if (rc) {
         j->no_fetch_before_ms = now + (j->set.n && now < j->stale_until_ms ? RETRY_STALE_MS : RETRY_EMPTY_MS);
+    } else {
+        set_done(&j->set);
+        j->set = answer.set;
+        j->fresh_until_ms = now + answer.lifetime_ms;
+        j->stale_until_ms = j->fresh_until_ms + STALE_MS;
     }
     j->fetching = false;
-    (void)pthread_cond_broadcast(&j->landed);
+    (void)pthread_cond_broadcast(&j->fetch_ended);
     return rc;
 }
 
-/* Waits until the fetch of another thread has ended, a few seconds at most. */
+/* Waits, for WAIT_FOR_FETCH_MS at most, until the fetch of another thread has ended. */
 static void wait_for_fetch(struct jwks *j)
 {
     struct timespec until = wait_deadline(WAIT_FOR_FETCH_MS);
 
-    while (j->fetching && wait_until(&j->landed, &j->lock, &until))
+    while (j->fetching && wait_until(&j->fetch_ended, &j->lock, &until))
         ;
 }
 
@@ -283,7 +286,7 @@ static struct crypto_key *lookup(const struct jwks *j, const char *kid)
     return NULL;
 }
 
-/* Brings the set up to date if its time is over. true: a new set has come in just now. */
+/* Renews a set that is past its lifetime. true: the set is new, or another thread has just tried to renew it. */
 static bool renew_if_due(struct jwks *j, const struct budget *b)
 {
     int64_t now = sys_mono_ms(j->sys);
@@ -293,12 +296,12 @@ static bool renew_if_due(struct jwks *j, const struct budget *b)
     if (!j->fetching)
         return now >= j->no_fetch_before_ms && !refresh(j, b, NULL);
     if (is_usable(j))
-        return false; /* the old set will do meanwhile */
+        return false; /* the old set serves until the other thread has fetched */
     wait_for_fetch(j);
     return true;
 }
 
-/* The kid is not in the set: perhaps the keys have been rotated. */
+/* The kid is not in the set: the issuer may have rotated its keys. */
 static void renew_for_kid(struct jwks *j, const struct budget *b)
 {
     int64_t now = sys_mono_ms(j->sys);
@@ -328,17 +331,16 @@ enum err_code jwks_find(struct jwks *j, const char *kid, const struct budget *bu
     if (key)
         *ret_key = crypto_key_ref(key);
     else if (is_usable(j))
-        rc = err_set(err, ERR_NOT_FOUND, "jwks: no such kid");
+        rc = err_set(err, ERR_NOT_FOUND, "jwks: no key with this kid");
     else
-        rc = err_set(err, ERR_UNAVAILABLE, "jwks: no keys");
+        rc = err_set(err, ERR_UNAVAILABLE, "jwks: the issuer's keys could not be fetched yet");
     (void)pthread_mutex_unlock(&j->lock);
     return rc;
 }
 
-/* ---- the rest ---- */
+/* ---- opening, prefetching, counting ---- */
 
-enum err_code jwks_open(struct http *http, const struct sys *sys, const char *url, bool allow_plain, struct jwks **ret,
-                        struct err *err)
+enum err_code jwks_open(struct http *http, const struct sys *sys, const char *url, struct jwks **ret, struct err *err)
 {
     struct jwks *j = calloc(1, sizeof *j);
 
@@ -347,10 +349,9 @@ enum err_code jwks_open(struct http *http, const struct sys *sys, const char *ur
     j->http = http;
     j->sys = sys;
     j->url = url;
-    j->allow_plain = allow_plain;
     j->no_fetch_before_ms = j->no_kid_fetch_before_ms = INT64_MIN;
-    (void)pthread_mutex_init(&j->lock, NULL); /* neither can fail on Linux */
-    (void)wait_cond_init(&j->landed);
+    (void)pthread_mutex_init(&j->lock, NULL); /* on Linux neither this nor wait_cond_init can fail */
+    (void)wait_cond_init(&j->fetch_ended);
     *ret = j;
     return ERR_OK;
 }
@@ -360,7 +361,7 @@ void jwks_close(struct jwks *j)
     if (!j)
         return;
     set_done(&j->set);
-    (void)pthread_cond_destroy(&j->landed);
+    (void)pthread_cond_destroy(&j->fetch_ended);
     (void)pthread_mutex_destroy(&j->lock);
     free(j);
 }

@@ -3,13 +3,13 @@
  *
  *   1. {"keys":[{"kty":"RSA","kid":...,"n":base64url,"e":base64url}, ...]}, at most JWKS_BODY_MAX bytes and
  *      JWKS_KEYS_MAX keys
- *   2. kept: kty RSA, use absent or sig, alg absent or RS256, modulus 2048 to 8192 bits, sound exponent, and OpenSSL's
- *      own check
- *   3. two keys with one kid: neither is kept
- *   4. lifetime max-age - Age, clamped to 5 min ... 24 h; past it a refresh; while that fails the old set serves 24 h
- *      more
+ *   2. a key is kept if kty is RSA, use is absent or sig, alg is absent or RS256, the modulus has 2048 to 8192 bits,
+ *      the exponent is sound, and OpenSSL's own check passes
+ *   3. of two keys with one kid neither is kept
+ *   4. a set lives for max-age - Age, clamped to 5 min ... 24 h, and is then refreshed; while that fails the old set
+ *      serves for 24 h more
  *   5. an unknown kid starts a refresh at most once a minute for the whole process; the fetch at start does not count
- *   6. one thread fetches; the others use the old set when it has what they want, or wait up to 5 s
+ *   6. one thread fetches; other threads use the old set if it has their key, or wait up to 5 s
  *
  * Thread-safe. Lifetimes run on the monotonic clock.
  */
@@ -21,26 +21,24 @@
 #include "worker/base/crypto.h"
 #include "worker/http/http_client.h"
 
-enum { JWKS_BODY_MAX = 256 << 10, JWKS_KEYS_MAX = 32, JWKS_DEPTH_MAX = 8 };
-
-#define JWKS_GOOGLE_URL "https://www.googleapis.com/oauth2/v3/certs"
+enum { JWKS_BODY_MAX = 256 << 10, JWKS_KEYS_MAX = 32, JWKS_DEPTH_MAX = 8, JWKS_KID_MAX = 128 };
 
 struct jwks;
 
-/* http, sys and url are borrowed. allow_plain: the URL may be http:// (loopback in tests). Fetches nothing yet. */
-MUST_CHECK enum err_code jwks_open(struct http *http, const struct sys *sys, const char *url, bool allow_plain,
-                                   struct jwks **ret, struct err *err);
+/* http, sys and url are borrowed. A URL with http:// is fetched only from loopback (tests). Fetches nothing yet. */
+MUST_CHECK enum err_code jwks_open(struct http *http, const struct sys *sys, const char *url, struct jwks **ret,
+                                   struct err *err);
 void jwks_close(struct jwks *j); /* takes NULL */
 
-/* The fetch at start. A failure is for the log: the next lookup tries again. */
+/* The fetch at start. A failure is worth a log line and nothing more: the next lookup tries again. */
 MUST_CHECK enum err_code jwks_prefetch(struct jwks *j, const struct budget *budget, struct err *err);
 
-/* ret_key is a reference of its own: crypto_key_free(). ERR_NOT_FOUND: no such key; ERR_UNAVAILABLE: there are no keys
- * at all and none can be had. */
+/* The caller frees *ret_key with crypto_key_free(). ERR_NOT_FOUND: the issuer has no such key; ERR_UNAVAILABLE: there
+ * is no key set and none can be fetched. */
 MUST_CHECK enum err_code jwks_find(struct jwks *j, const char *kid, const struct budget *budget,
                                    struct crypto_key **ret_key, struct err *err);
 
-/* How many keys are usable now, and for how long they are fresh; for the status page. */
+/* The number of keys that are usable now, and for how long they are fresh; for `doctor`. */
 int jwks_count(struct jwks *j, int64_t *ret_fresh_ms);
 
 #endif

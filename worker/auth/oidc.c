@@ -5,7 +5,7 @@
 #include "kernels/base/base64.h"
 #include "worker/base/members.h"
 
-enum { CLOCK_SKEW_S = 60, LIFETIME_MAX_S = 86400, SIGNATURE_MAX = 1024 };
+enum { CLOCK_SKEW_S = 60, LIFETIME_MAX_S = 86400 };
 
 static const char signature_removed[] = "SIGNATURE_REMOVED_BY_GOOGLE";
 static const int64_t time_max_s = INT64_C(1) << 40;
@@ -19,13 +19,13 @@ static const struct {
 #undef X
 };
 
-/* What one check carries from step to step; the steps are those of the cloud contracts, 2.2. */
+/* The state of one check. Its steps are numbered as in the cloud contracts, 2.2. */
 struct check {
     const struct oidc *o;
     const struct budget *budget;
     struct span part[3];        /* header, claims, signature as received */
     struct span signed_text;    /* the first two with the dot between them */
-    bool verified_by_cloud_run; /* the marker stands in place of the signature, and we may believe it */
+    bool verified_by_cloud_run; /* its marker stands in place of the signature, and this is Cloud Run */
     struct oidc_result *result;
 };
 
@@ -77,7 +77,7 @@ static enum oidc_reason split(struct check *c, struct span token)
     return OIDC_ACCEPTED;
 }
 
-/* ---- step 2: one spelling a token ---- */
+/* ---- step 2: strict base64url and JSON, so that a token has one spelling ---- */
 
 static enum oidc_reason decode(struct span part, char *buf, size_t size, struct span *ret)
 {
@@ -88,7 +88,7 @@ static enum oidc_reason decode(struct span part, char *buf, size_t size, struct 
     return rc == ERR_TOO_LARGE ? OIDC_TOKEN_SIZE : rc ? OIDC_TOKEN_SHAPE : OIDC_ACCEPTED;
 }
 
-/* A part of the token is a JSON object: decoded into `buf`, where the members point. */
+/* Decodes a part of the token, a JSON object, into `buf`, and points the members into it. `bad`: why it is refused. */
 static enum oidc_reason read_object(struct span part, char *buf, size_t size, struct member *m, int n,
                                     enum oidc_reason bad)
 {
@@ -148,7 +148,7 @@ static enum oidc_reason check_marker(struct check *c)
 
 static enum oidc_reason check_signature(struct check *c)
 {
-    char buf[SIGNATURE_MAX];
+    char buf[CRYPTO_SIGNATURE_MAX];
     struct crypto_key *key;
     struct span signature;
     enum oidc_reason reason = decode(c->part[2], buf, sizeof buf, &signature);
@@ -235,24 +235,27 @@ static enum oidc_reason check_claims(struct check *c)
     return OIDC_ACCEPTED;
 }
 
-/* ---- all of it ---- */
+/* ---- the steps in order ---- */
 
-static enum oidc_reason run(struct check *c, const struct span *authorization, int n_authorization)
+/* Ends the function with the reason of a step that refuses the token. */
+#define STEP(call)                        \
+    do {                                  \
+        enum oidc_reason reason = (call); \
+        if (reason)                       \
+            return reason;                \
+    } while (0)
+
+static enum oidc_reason run_steps(struct check *c, const struct span *authorization, int n_authorization)
 {
     struct span token;
-    enum oidc_reason reason = take_token(authorization, n_authorization, &token);
 
-    if (!reason)
-        reason = split(c, token);
-    if (!reason)
-        reason = check_header(c);
-    if (!reason)
-        reason = check_marker(c);
-    if (!reason && !c->verified_by_cloud_run)
-        reason = check_signature(c);
-    if (!reason)
-        reason = check_claims(c);
-    return reason;
+    STEP(take_token(authorization, n_authorization, &token));
+    STEP(split(c, token));
+    STEP(check_header(c));
+    STEP(check_marker(c));
+    if (!c->verified_by_cloud_run)
+        STEP(check_signature(c));
+    return check_claims(c);
 }
 
 struct oidc_result oidc_check(const struct oidc *o, const struct span *authorization, int n_authorization,
@@ -261,7 +264,7 @@ struct oidc_result oidc_check(const struct oidc *o, const struct span *authoriza
     struct oidc_result result = { .kid = "" };
     struct check c = { .o = o, .budget = budget, .result = &result };
 
-    result.reason = o->mode == PUSH_AUTH_NONE ? OIDC_ACCEPTED : run(&c, authorization, n_authorization);
+    result.reason = o->mode == PUSH_AUTH_NONE ? OIDC_ACCEPTED : run_steps(&c, authorization, n_authorization);
     result.status = reasons[result.reason].status;
     result.text = reasons[result.reason].text;
     return result;
@@ -280,10 +283,11 @@ enum err_code oidc_check_settings(const struct oidc *o, struct err *err)
     if (o->mode == PUSH_AUTH_NONE)
         return ERR_OK;
     if (!all_there(o->audiences, o->n_audiences))
-        return err_set(err, ERR_INVALID, "PUSH_AUDIENCE: 1 to %d audiences, none empty", OIDC_LIST_MAX);
+        return err_set(err, ERR_INVALID, "PUSH_AUDIENCE: must be 1 to %d audiences, none of them empty", OIDC_LIST_MAX);
     if (!all_there(o->emails, o->n_emails))
-        return err_set(err, ERR_INVALID, "PUSH_SERVICE_ACCOUNT: 1 to %d e-mails, none empty", OIDC_LIST_MAX);
+        return err_set(err, ERR_INVALID, "PUSH_SERVICE_ACCOUNT: must be 1 to %d e-mail addresses, none of them empty",
+                       OIDC_LIST_MAX);
     if (!o->jwks || !o->sys)
-        return err_set(err, ERR_INTERNAL, "oidc: no keys");
+        return err_set(err, ERR_INTERNAL, "oidc: checking tokens needs keys and a clock");
     return ERR_OK;
 }

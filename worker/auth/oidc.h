@@ -1,16 +1,16 @@
 /*
- * oidc - may this push come in? Checks the OpenID Connect token of a Pub/Sub push (cloud contracts section 2).
+ * oidc - decides whether a push may come in, by the OpenID Connect token of Pub/Sub (cloud contracts section 2).
  *
- * Facts that are easy to get wrong: the algorithm is pinned before a key is looked up; one token has one spelling
- * (strict base64url, no duplicate members); exp and iat are integers as written; `aud` is one string; Cloud Run's own
- * invoker check replaces the signature by a marker, so that mode trusts the platform and checks the claims alone.
+ * Facts that are easy to get wrong: the algorithm is pinned before a key is looked up; a token has exactly one spelling
+ * (strict base64url, no duplicate members); exp and iat must be written as integers; `aud` is one string; Cloud Run's
+ * own invoker check replaces the signature by a marker, and PUSH_AUTH_IAM then checks the claims alone.
  *
- *   PUSH_AUTH_OIDC  verify everything here
- *   PUSH_AUTH_IAM   Cloud Run has verified: the marker is taken where K_SERVICE is set; any other token is verified in
- *                   full
- *   PUSH_AUTH_NONE  everything comes in: emulator and loopback only
+ *   PUSH_AUTH_OIDC  every token is verified here, in full
+ *   PUSH_AUTH_IAM   Cloud Run has verified the token: where K_SERVICE is set its marker is accepted in place of the
+ *                   signature; a token without the marker is verified in full
+ *   PUSH_AUTH_NONE  every push is accepted: with emulators, on loopback, only
  *
- * Thread-safe. Never logs; the token is in no message.
+ * Thread-safe. Never logs; no message holds the token.
  */
 #ifndef WORKER_AUTH_OIDC_H
 #define WORKER_AUTH_OIDC_H
@@ -18,41 +18,45 @@
 #include <stdbool.h>
 
 #include "kernels/base/span.h"
-#include "worker/http/http_client.h"
 #include "worker/auth/jwks.h"
+#include "worker/base/config.h"
 
-enum push_auth { PUSH_AUTH_OIDC, PUSH_AUTH_IAM, PUSH_AUTH_NONE };
-
-enum { OIDC_TOKEN_MAX = 8192, OIDC_HEADER_MAX = 1024, OIDC_CLAIMS_MAX = 4096, OIDC_DEPTH_MAX = 8, OIDC_LIST_MAX = 16 };
+enum {
+    OIDC_TOKEN_MAX = 8192,
+    OIDC_HEADER_MAX = 1024,
+    OIDC_CLAIMS_MAX = 4096,
+    OIDC_DEPTH_MAX = 8,
+    OIDC_LIST_MAX = CONFIG_LIST_MAX
+};
 
 /* clang-format off: a table */
-#define OIDC_REASON_MAP(X)                                                                                   \
-    /* reason          status  text for the log */                                                           \
-    X(ACCEPTED, 204, "accepted")                                                                             \
-    X(NO_HEADER, 401, "no Authorization header")                                                             \
-    X(MANY_HEADERS, 401, "more than one Authorization header")                                               \
-    X(NOT_BEARER, 401, "not 'Bearer' and one token")                                                         \
-    X(TOKEN_SIZE, 401, "token too long")                                                                     \
-    X(TOKEN_SHAPE, 401, "not three parts of base64url")                                                      \
-    X(HEADER, 401, "the token's header is not a strict JSON object")                                         \
-    X(ALGORITHM, 401, "alg is not RS256")                                                                    \
-    X(TYPE, 401, "typ is not JWT")                                                                           \
-    X(EXTENSION, 401, "crit, b64, zip or cty in the header")                                                 \
-    X(KEY_ID, 401, "kid is missing or malformed")                                                            \
-    X(KEY_UNKNOWN, 401, "kid is not among the issuer's keys")                                                \
-    X(KEYS_UNAVAILABLE, 503, "the issuer's keys cannot be fetched")                                          \
-    X(SIGNATURE, 401, "the signature does not verify")                                                       \
-    X(SIGNATURE_REMOVED, 401, "Cloud Run removed the signature: PUSH_AUTH=iam, or switch its IAM check off") \
-    X(CLAIMS, 401, "the claims are not a strict JSON object")                                                \
-    X(TIMES, 401, "exp, iat or nbf missing or malformed")                                                    \
-    X(EXPIRED, 401, "expired")                                                                               \
-    X(NOT_YET, 401, "issued in the future")                                                                  \
-    X(LIFETIME, 401, "older or longer-lived than a day")                                                     \
-    X(ISSUER, 401, "wrong issuer")                                                                           \
-    X(AUDIENCE, 401, "wrong audience")                                                                       \
-    X(EMAIL_UNVERIFIED, 403, "email_verified is not true")                                                   \
-    X(EMAIL, 403, "e-mail not in PUSH_SERVICE_ACCOUNT")                                                      \
-    X(INTERNAL, 503, "no memory")
+#define OIDC_REASON_MAP(X)                                                                                           \
+    /* reason          status  text for the log */                                                                   \
+    X(ACCEPTED, 204, "accepted")                                                                                     \
+    X(NO_HEADER, 401, "no Authorization header: does the push subscription have a service account?")                 \
+    X(MANY_HEADERS, 401, "more than one Authorization header")                                                       \
+    X(NOT_BEARER, 401, "the Authorization header is not 'Bearer' and one token")                                     \
+    X(TOKEN_SIZE, 401, "the token is too long")                                                                      \
+    X(TOKEN_SHAPE, 401, "the token is not three parts of base64url")                                                 \
+    X(HEADER, 401, "the token's header is not a strict JSON object")                                                 \
+    X(ALGORITHM, 401, "the token's alg is not RS256")                                                                \
+    X(TYPE, 401, "the token's typ is not JWT")                                                                       \
+    X(EXTENSION, 401, "the token's header holds crit, b64, zip or cty")                                              \
+    X(KEY_ID, 401, "the token's kid is missing or malformed")                                                        \
+    X(KEY_UNKNOWN, 401, "the token's kid is not among the issuer's keys")                                            \
+    X(KEYS_UNAVAILABLE, 503, "the issuer's keys cannot be fetched: is OIDC_CERTS_URL reachable?")                    \
+    X(SIGNATURE, 401, "the token's signature does not verify")                                                       \
+    X(SIGNATURE_REMOVED, 401, "Cloud Run has removed the signature: set PUSH_AUTH=iam, or switch its IAM check off") \
+    X(CLAIMS, 401, "the token's claims are not a strict JSON object")                                                \
+    X(TIMES, 401, "exp, iat or nbf of the token is missing or malformed")                                            \
+    X(EXPIRED, 401, "the token has expired: is the clock of this machine right?")                                    \
+    X(NOT_YET, 401, "the token was issued in the future: is the clock of this machine right?")                       \
+    X(LIFETIME, 401, "the token is more than a day old, or valid for longer than a day")                             \
+    X(ISSUER, 401, "the token's issuer is not accounts.google.com")                                                  \
+    X(AUDIENCE, 401, "the token's audience is not in PUSH_AUDIENCE")                                                 \
+    X(EMAIL_UNVERIFIED, 403, "the token's email_verified is not true")                                               \
+    X(EMAIL, 403, "the token's e-mail address is not in PUSH_SERVICE_ACCOUNT")                                       \
+    X(INTERNAL, 503, "no memory to check the token")
 /* clang-format on */
 
 enum oidc_reason {
@@ -74,10 +78,10 @@ struct oidc {
 
 struct oidc_result {
     enum oidc_reason reason;
-    int status;       /* 204: come in; 401 (goes out with WWW-Authenticate: Bearer error="invalid_token"), 403, 503 */
+    int status;       /* 204: accepted; 401 (answered with WWW-Authenticate: Bearer error="invalid_token"), 403, 503 */
     const char *text; /* of the reason, constant */
-    char kid[129];    /* for the log; empty when the token did not get that far */
-    char email[255];  /* likewise, bytes outside printable ASCII replaced; verified only with 204 and 403 */
+    char kid[JWKS_KID_MAX + 1]; /* for the log; empty when the check failed before the kid was read */
+    char email[255]; /* likewise; bytes outside printable ASCII are replaced; verified only with 204 and 403 */
 };
 
 /* Checks the settings: modes OIDC and IAM need keys, an audience and an e-mail, none of them empty. ERR_INVALID. */

@@ -9,41 +9,41 @@
 
 #include "kernels/backend.h"
 #include "kernels/base/span.h"
-#include "worker/auth/jwks.h"
-#include "worker/base/log.h"
-#include "worker/auth/oidc.h"
-#include "worker/google/storage.h"
+#include "worker/base/names.h"
 
+#define GOOGLE_CERTS_URL "https://www.googleapis.com/oauth2/v3/certs"
+
+/* How a value is read, and the type of its field in struct config. */
 enum kind {
-    TEXT,   /* const char * */
-    NAME,   /* const char *, letters, digits and -._: */
-    BUCKET, /* const char * */
-    SECRET, /* char *, never printed */
-    INT,    /* int */
-    NUMBER, /* double */
-    CHOICE, /* int, the index of the word, or what `values` has at this index */
-    LIST,   /* struct config_list */
-    EMAILS, /* likewise */
-    HOST,   /* const char *, host[:port] without a scheme */
-    URL     /* const char *, "http://host:port" of an emulator; the scheme may be left out */
+    TEXT,    /* const char * */
+    PROJECT, /* const char *, the id of a project */
+    BUCKET,  /* const char *, the name of a bucket */
+    SECRET,  /* char *, never printed */
+    INT,     /* int */
+    NUMBER,  /* double */
+    CHOICE,  /* int: the index of the word in `choices`, or the entry of `values` at that index */
+    LIST,    /* struct config_list */
+    EMAILS,  /* struct config_list */
+    HOST,    /* const char *, host[:port] without a scheme */
+    URL      /* const char *, "http://host:port" of an emulator; the scheme may be left out */
 };
 
 struct setting {
     const char *name;
     enum kind kind;
     size_t offset;        /* in struct config */
-    const char *standard; /* the default as one would write it; NULL: none */
+    const char *standard; /* the default, spelled as in the environment; NULL: none */
     const char *meaning;
-    double min, max;
-    const char *const *choices;
-    const int *values;   /* of the choices; NULL: their indices */
-    const char *none;    /* the word that means "not set" */
-    const char *allowed; /* in words, where the kind does not say enough */
+    double min, max;            /* INT and NUMBER */
+    const char *const *choices; /* CHOICE: the words, NULL at the end */
+    const int *values;          /* CHOICE: what each word stands for; NULL: its index */
+    const char *none;           /* the word that means "not set"; NULL: none */
+    const char *allowed;        /* the allowed values in words; NULL: described by kind, min, max and choices */
     bool required;
 };
 
-static const char *const push_auth_names[] = { "oidc", "iam", "none", NULL }; /* enum push_auth */
-static const char *const precision_names[] = { "auto", "f32", "bf16", NULL };
+static const char *const push_auth_names[] = { "oidc", "iam", "none", NULL }; /* in the order of enum push_auth */
+static const char *const precision_names[] = { "auto", "f32", "bf16", NULL }; /* PRECISION_DEFAULT is for commands */
 static const int precisions[] = { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16 };
 static const char *const log_level_names[] = { "debug", "info", "notice", "warning", "error", "critical", NULL };
 
@@ -56,7 +56,7 @@ static const struct setting settings[] = {
     { "GOOGLE_APPLICATION_CREDENTIALS", TEXT, AT(credentials_file), NULL, .allowed = "path",
       .meaning = "file with a service-account JSON" },
     { "FIREBASE_STORAGE_BUCKET", BUCKET, AT(bucket), NULL, .meaning = "bucket of the pictures", .required = true },
-    { "GOOGLE_CLOUD_PROJECT", NAME, AT(project), NULL,
+    { "GOOGLE_CLOUD_PROJECT", PROJECT, AT(project), NULL,
       .meaning = "project of the documents; else that of the credentials, else the metadata server's" },
     { "PUSH_AUTH", CHOICE, AT(push_auth), NULL, .choices = push_auth_names, .required = true,
       .meaning = "who checks the token of a push: the worker, Cloud Run, or nobody (emulators only; listens on "
@@ -65,7 +65,7 @@ static const struct setting settings[] = {
       .meaning = "accepted audiences; required with `oidc` and `iam`" },
     { "PUSH_SERVICE_ACCOUNT", EMAILS, AT(push_accounts), NULL,
       .meaning = "accepted service accounts; required with `oidc` and `iam`" },
-    { "OIDC_CERTS_URL", TEXT, AT(oidc_certs_url), JWKS_GOOGLE_URL, .allowed = "https URL, or http on loopback",
+    { "OIDC_CERTS_URL", TEXT, AT(oidc_certs_url), GOOGLE_CERTS_URL, .allowed = "https URL, or http on loopback",
       .meaning = "keys of the token's issuer; another one is for tests" },
     { "PUBSUB_SUBSCRIPTION", TEXT, AT(subscription), NULL, .allowed = "projects/PROJECT/subscriptions/NAME",
       .meaning = "when set, pushes of other subscriptions are acknowledged and dropped" },
@@ -79,7 +79,7 @@ static const struct setting settings[] = {
           "inputs of matrix products; auto: bf16 on CUDA and on a processor that turns out clearly faster with it "
           "at the start, else f32; CUDA has no f32: with f32, `BACKEND=cuda` is refused and `BACKEND=auto` takes "
           "the CPU" },
-    { "STEPS", INT, AT(steps), "28", .meaning = "denoising steps", .min = 1, .max = 1000 },
+    { "STEPS", INT, AT(steps), "28", .meaning = "denoising steps", .min = 1, .max = CONFIG_STEPS_MAX },
     { "GUIDANCE", NUMBER, AT(guidance), "30", .meaning = "guidance scale", .min = 0, .max = 1000 },
     { "MAX_ATTEMPTS", INT, AT(max_attempts), "5", .meaning = "tries before a job fails for good", .min = 1,
       .max = 100 },
@@ -108,7 +108,7 @@ static void describe(const struct setting *s, char *buf, size_t size)
 {
     static const char *const words[] = {
         [TEXT] = "text",
-        [NAME] = "letters, digits and -._:",
+        [PROJECT] = "letters, digits and -._:",
         [BUCKET] = "name of a bucket",
         [SECRET] = "text",
         [LIST] = "comma list",
@@ -136,7 +136,7 @@ struct load {
     char *const *env;
     struct arena *arena;
     struct config *cfg;
-    void (*tell)(void *ctx, const char *problem);
+    void (*report)(void *ctx, const char *problem);
     void *ctx;
     int problems;
 };
@@ -151,7 +151,7 @@ static void problem(struct load *l, const char *fmt, ...)
     (void)vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     l->problems++;
-    l->tell(l->ctx, text);
+    l->report(l->ctx, text);
 }
 
 static void bad_value(struct load *l, const struct setting *s, const char *value)
@@ -165,7 +165,7 @@ static void bad_value(struct load *l, const struct setting *s, const char *value
         problem(l, "%s='%.60s' is not usable: allowed is %s", s->name, value, allowed);
 }
 
-/* Of the environment, the first of that name as getenv has it; NULL when unset or empty. */
+/* The first value of that name in the environment, as getenv returns it; NULL when unset or empty. */
 static const char *lookup(char *const *env, const char *name)
 {
     size_t n = strlen(name);
@@ -184,23 +184,9 @@ static bool is_printable(const char *text)
     return true;
 }
 
-static bool is_name(const char *text)
+static bool is_project(const char *text)
 {
-    return text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._:")] == 0;
-}
-
-/* host, host:port, [v6], [v6]:port */
-static bool is_host(const char *text)
-{
-    size_t n = *text == '[' ? strcspn(text, "]") + 1
-                            : strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._");
-    const char *port = text + n + 1;
-
-    if (n == 0 || n > strlen(text) || (*text == '[' && strspn(text + 1, "0123456789abcdefABCDEF:.") != n - 2))
-        return false;
-    if (!text[n])
-        return true;
-    return text[n] == ':' && *port && port[strspn(port, "0123456789")] == 0 && strlen(port) <= 5 && atoi(port) <= 65535;
+    return project_id_is_valid(span_of(text));
 }
 
 static bool take_int(const struct setting *s, const char *value, int *dst)
@@ -262,7 +248,7 @@ static bool take_list(struct load *l, const struct setting *s, const char *value
     return true;
 }
 
-/* The scheme is added where it is missing, one slash at the end goes (as Google's libraries do). */
+/* As Google's libraries do, adds a missing scheme and drops one slash at the end. */
 static bool take_url(struct load *l, const char *value, const char **dst)
 {
     bool plain = strstr(value, "://") == NULL;
@@ -273,7 +259,7 @@ static bool take_url(struct load *l, const char *value, const char **dst)
         n--;
     if (arena_printf(l->arena, &url, NULL, "%s%.*s", plain ? "http://" : "", (int)n, value))
         return false;
-    if ((strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) || !is_host(strstr(url, "://") + 3))
+    if ((strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) || !host_is_valid(strstr(url, "://") + 3))
         return false;
     *dst = url;
     return true;
@@ -291,7 +277,7 @@ static bool take_secret(const char *value, char **dst)
 {
     if (strlen(value) > CONFIG_SECRET_MAX)
         return false;
-    *dst = (char *)value; /* the environment is the process's own memory: config_forget_secrets writes to it */
+    *dst = (char *)value; /* the process may write to its environment, and config_forget_secrets does */
     return true;
 }
 
@@ -316,11 +302,11 @@ static bool take(struct load *l, const struct setting *s, const char *value)
     case URL:
         return take_url(l, value, dst);
     case HOST:
-        return take_text(value, is_host, dst);
-    case NAME:
-        return take_text(value, is_name, dst);
+        return take_text(value, host_is_valid, dst);
+    case PROJECT:
+        return take_text(value, is_project, dst);
     case BUCKET:
-        return take_text(value, storage_bucket_is_valid, dst);
+        return take_text(value, bucket_name_is_valid, dst);
     case TEXT:
         return take_text(value, is_printable, dst);
     case SECRET:
@@ -337,7 +323,7 @@ static void take_settings(struct load *l)
         char allowed[120];
 
         if (s->standard && !take(l, s, s->standard))
-            problem(l, "%s has a default that is not allowed", s->name);
+            problem(l, "%s has a default that is not allowed: a bug of this program", s->name);
         describe(s, allowed, sizeof allowed);
         if (!value && s->required)
             problem(l, "%s is not set: allowed is %s", s->name, allowed);
@@ -374,22 +360,6 @@ static void check_unknown_names(struct load *l)
     }
 }
 
-static bool is_loopback_url(const char *url)
-{
-    static const char *const hosts[] = { "http://127.0.0.1", "http://localhost", "http://[::1]" };
-
-    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
-        size_t n = strlen(hosts[i]);
-
-        if (!span_starts(span_of(url), hosts[i]))
-            continue;
-        if (url[n] == ':')
-            n += 1 + strspn(url + n + 1, "0123456789");
-        return url[n] == '/' || !url[n];
-    }
-    return false;
-}
-
 static void check_push_auth(struct load *l)
 {
     const struct config *c = l->cfg;
@@ -398,8 +368,9 @@ static void check_push_auth(struct load *l)
     if (!lookup(l->env, "PUSH_AUTH"))
         return;
     if (c->push_auth == PUSH_AUTH_NONE && !emulated)
-        problem(l, "PUSH_AUTH=none needs FIRESTORE_EMULATOR_HOST or STORAGE_EMULATOR_HOST: nobody else may do without "
-                   "tokens");
+        problem(l,
+                "PUSH_AUTH=none needs FIRESTORE_EMULATOR_HOST or STORAGE_EMULATOR_HOST: pushes without tokens are for "
+                "development only");
     if (c->push_auth != PUSH_AUTH_NONE && c->push_audiences.n == 0)
         problem(l, "PUSH_AUDIENCE is not set: PUSH_AUTH=%s needs it", push_auth_names[c->push_auth]);
     if (c->push_auth != PUSH_AUTH_NONE && c->push_accounts.n == 0)
@@ -446,11 +417,11 @@ static void check_rules(struct load *l)
                 c->lease_s, c->job_deadline_s, CONFIG_LEASE_MARGIN_S);
 }
 
-int config_load_all(char *const *env, struct arena *a, struct config *ret, void (*tell)(void *ctx, const char *problem),
-                    void *ctx)
+int config_load_all(char *const *env, struct arena *a, struct config *ret,
+                    void (*report)(void *ctx, const char *problem), void *ctx)
 {
     struct config c = { 0 };
-    struct load l = { .env = env, .arena = a, .cfg = &c, .tell = tell, .ctx = ctx };
+    struct load l = { .env = env, .arena = a, .cfg = &c, .report = report, .ctx = ctx };
 
     take_settings(&l);
     check_rules(&l);

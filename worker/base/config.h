@@ -5,8 +5,8 @@
  *   1. a variable that is empty counts as not set
  *   2. a name that begins with INPAINT_ and is not in the table is an error: a misspelt setting must not be ignored
  *   3. a bad value is an error that names the variable, the value (secrets excepted) and what is allowed
- *   4. rules between settings come last: the lease outlives the deadline, PUSH_AUTH has what it needs, emulators and
- *      Cloud Run exclude each other, and so do CUDA and f32
+ *   4. rules between settings come last: the lease outlives the deadline, PUSH_AUTH has the settings it requires,
+ *      emulators and Cloud Run exclude each other, and so do CUDA and f32
  *
  * Source: architecture document section 6, cloud contracts 2.7 and 3.6.
  */
@@ -18,20 +18,29 @@
 
 #include "kernels/base/arena.h"
 
-enum { CONFIG_LIST_MAX = 16, CONFIG_TEXT_MAX = 1024, CONFIG_SECRET_MAX = 32 << 10, CONFIG_LEASE_MARGIN_S = 10 };
+enum {
+    CONFIG_LIST_MAX = 16,
+    CONFIG_TEXT_MAX = 1024,
+    CONFIG_SECRET_MAX = 32 << 10,
+    CONFIG_STEPS_MAX = 1000, /* the model takes no more (FILL_MAX_STEPS); a test compares the two */
+    CONFIG_LEASE_MARGIN_S = 10
+};
+
+/* Who verifies the token of a push: this worker, Cloud Run before the push arrives, or nobody (emulators only). */
+enum push_auth { PUSH_AUTH_OIDC, PUSH_AUTH_IAM, PUSH_AUTH_NONE };
 
 struct config_list {
     const char *items[CONFIG_LIST_MAX];
     int n;
 };
 
-/* Plain values. Texts that are not set are NULL; they live in the environment or in the arena. */
+/* Plain values. A text is NULL when it is not set; it lives in the environment or in the arena. */
 struct config {
     int port;
     bool loopback_only; /* PUSH_AUTH=none */
     bool on_cloud_run;  /* K_SERVICE is set */
 
-    char *firebase_credentials; /* secret; in the environment itself, see config_forget_secrets */
+    char *firebase_credentials; /* secret; points into the environment, see config_forget_secrets */
     const char *credentials_file;
     const char *bucket;
     const char *project;
@@ -52,23 +61,25 @@ struct config {
     int job_deadline_s, lease_s;
     double cost_per_second;
 
-    const char *firestore_emulator;        /* host:port */
-    const char *storage_emulator;          /* "http://host:port", no slash at the end */
-    const char *firebase_storage_emulator; /* host:port; already in storage_emulator where that was not set */
-    const char *metadata_host;             /* host[:port] */
+    const char *firestore_emulator; /* host:port */
+    const char *storage_emulator;   /* "http://host:port", no slash at the end */
+    const char
+        *firebase_storage_emulator; /* host:port; without STORAGE_EMULATOR_HOST, storage_emulator comes from it */
+    const char *metadata_host;      /* host[:port] */
 
     int log_level; /* enum log_level */
 };
 
-/* env: "NAME=value" strings, NULL at the end, as environ; must outlive the config. ERR_INVALID with the first thing
- * that is wrong. */
+/* env: "NAME=value" strings, NULL at the end, as environ; must outlive the config. ERR_INVALID: the message names the
+ * first problem. */
 MUST_CHECK enum err_code config_load(char *const *env, struct arena *a, struct config *ret, struct err *err);
 
-/* The same, but tells everything that is wrong; returns how much that is. ret holds what is right. */
-int config_load_all(char *const *env, struct arena *a, struct config *ret, void (*tell)(void *ctx, const char *problem),
-                    void *ctx);
+/* The same, but reports every problem and returns their number. ret holds the settings that are usable, and the
+ * defaults of the others. */
+int config_load_all(char *const *env, struct arena *a, struct config *ret,
+                    void (*report)(void *ctx, const char *problem), void *ctx);
 
-/* Overwrites the secrets where they lie, so that neither a dump nor /proc/PID/environ shows them from now on. */
+/* Overwrites the secrets in the environment, so that neither a dump nor /proc/PID/environ shows them from now on. */
 void config_forget_secrets(struct config *c);
 
 void config_print_help(FILE *to);

@@ -10,13 +10,13 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 
-/* A struct crypto_key is an EVP_PKEY under another name; no other file knows. */
+/* A struct crypto_key is an EVP_PKEY under another name; no other file relies on that. */
 static EVP_PKEY *pkey(const struct crypto_key *key)
 {
     return (EVP_PKEY *)(uintptr_t)key;
 }
 
-/* OpenSSL keeps its errors in a queue of the thread: a message takes the first, and the queue is left empty. */
+/* OpenSSL keeps a queue of errors for each thread: the message quotes the first, and the queue is emptied. */
 static enum err_code fail(struct err *err, enum err_code code, const char *what)
 {
     char text[128] = "no reason given";
@@ -33,15 +33,16 @@ static bool span_fits(struct span s, size_t max)
     return s.len >= 1 && s.len <= max;
 }
 
-/* The numbers themselves, before OpenSSL spends time on them. */
+/* Checks the numbers before OpenSSL spends time on them. */
 static enum err_code check_numbers(const BIGNUM *n, const BIGNUM *e, struct err *err)
 {
     int bits = BN_num_bits(n);
 
     if (bits < CRYPTO_RSA_MIN_BITS || bits > CRYPTO_RSA_MAX_BITS)
-        return err_set(err, ERR_INVALID, "crypto: an RSA modulus of %d bits", bits);
+        return err_set(err, ERR_INVALID, "crypto: an RSA modulus of %d bits, must be %d to %d", bits,
+                       CRYPTO_RSA_MIN_BITS, CRYPTO_RSA_MAX_BITS);
     if (!BN_is_odd(n) || !BN_is_odd(e) || BN_is_one(e) || BN_num_bits(e) > 64)
-        return err_set(err, ERR_INVALID, "crypto: not an RSA exponent or modulus");
+        return err_set(err, ERR_INVALID, "crypto: the numbers are not an RSA modulus and exponent");
     return ERR_OK;
 }
 
@@ -81,7 +82,7 @@ enum err_code crypto_rsa_public(struct span n, struct span e, struct crypto_key 
     enum err_code rc;
 
     if (!span_fits(n, CRYPTO_RSA_MAX_BITS / 8 + 1) || !span_fits(e, 9))
-        return err_set(err, ERR_INVALID, "crypto: RSA numbers of %zu and %zu bytes", n.len, e.len);
+        return err_set(err, ERR_INVALID, "crypto: an RSA modulus of %zu bytes and an exponent of %zu", n.len, e.len);
     bn_n = BN_bin2bn((const unsigned char *)n.ptr, (int)n.len, NULL);
     bn_e = BN_bin2bn((const unsigned char *)e.ptr, (int)e.len, NULL);
     if (!bn_n || !bn_e) {
@@ -126,7 +127,8 @@ enum err_code crypto_rsa_private(struct span pem, struct crypto_key **ret, struc
     if (!EVP_PKEY_is_a(key, "RSA"))
         rc = err_set(err, ERR_INVALID, "crypto: the private key is not RSA");
     else if (bits < CRYPTO_RSA_MIN_BITS || bits > CRYPTO_RSA_MAX_BITS)
-        rc = err_set(err, ERR_INVALID, "crypto: an RSA key of %d bits", bits);
+        rc = err_set(err, ERR_INVALID, "crypto: an RSA key of %d bits, must be %d to %d", bits, CRYPTO_RSA_MIN_BITS,
+                     CRYPTO_RSA_MAX_BITS);
     else if (!check_key(key, EVP_PKEY_pairwise_check))
         rc = fail(err, ERR_INVALID, "not a sound RSA key");
     if (rc)
@@ -138,7 +140,7 @@ enum err_code crypto_rsa_private(struct span pem, struct crypto_key **ret, struc
 
 struct crypto_key *crypto_key_ref(struct crypto_key *key)
 {
-    (void)EVP_PKEY_up_ref(pkey(key)); /* fails for NULL alone */
+    (void)EVP_PKEY_up_ref(pkey(key)); /* fails only for NULL */
     return key;
 }
 
@@ -158,14 +160,15 @@ enum err_code crypto_rs256_verify(const struct crypto_key *key, struct span text
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     enum err_code rc = ERR_OK;
 
-    /* RFC 8017 8.2.2 step 1: a signature has the length of the modulus, exactly */
+    /* RFC 8017 8.2.2 step 1: a signature is exactly as long as the modulus */
     if (signature.len != crypto_key_bytes(key))
-        rc = err_set(err, ERR_DENIED, "crypto: a signature of %zu bytes", signature.len);
+        rc = err_set(err, ERR_DENIED, "crypto: the signature is %zu bytes long, not %zu", signature.len,
+                     crypto_key_bytes(key));
     else if (!ctx || EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, pkey(key)) != 1)
         rc = fail(err, ERR_NOMEM, "cannot start to verify");
     else if (EVP_DigestVerify(ctx, (const unsigned char *)signature.ptr, signature.len, (const unsigned char *)text.ptr,
                               text.len) != 1)
-        rc = fail(err, ERR_DENIED, "wrong signature");
+        rc = fail(err, ERR_DENIED, "the signature does not verify");
     EVP_MD_CTX_free(ctx);
     return rc;
 }

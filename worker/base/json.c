@@ -10,9 +10,9 @@
 
 #include "kernels/base/json_scan.h"
 
-/* A struct json is a cJSON node under another name; no other file knows. */
+/* A struct json is a cJSON node under another name; no other file relies on that. */
 
-/* Bit of cJSON.type, beside its own flags: memory ran out while something was added to this node. */
+/* A bit of cJSON.type that cJSON does not use: memory ran out while an item was added to this node. */
 enum { NODE_INCOMPLETE = 1 << 16 };
 
 static const cJSON *node(const struct json *v)
@@ -30,7 +30,7 @@ static void delete_tree(void *tree)
     cJSON_Delete(tree);
 }
 
-/* Ties a tree to the arena; the tree is gone when that fails. */
+/* Hands a tree to the arena, and deletes it if that fails. */
 static enum err_code adopt(struct arena *a, cJSON *tree, struct err *err)
 {
     enum err_code rc = tree ? arena_defer(a, delete_tree, tree, err) : err_set(err, ERR_NOMEM, "JSON: no memory");
@@ -40,27 +40,27 @@ static enum err_code adopt(struct arena *a, cJSON *tree, struct err *err)
     return rc;
 }
 
+/* cJSON reads past the end of text that is not NUL-terminated (CVE-2023-53154), hence the copy. */
+static enum err_code parse_copy(struct arena *a, struct span text, cJSON **ret, struct err *err)
+{
+    ARENA_SCRATCH(a);
+    const char *end;
+    char *copy;
+
+    TRY(span_dup(a, text, &copy, err));
+    *ret = cJSON_ParseWithLengthOpts(copy, text.len + 1, &end, 1);
+    return *ret ? ERR_OK : err_set(err, ERR_NOMEM, "JSON: no memory for %zu bytes", text.len);
+}
+
 enum err_code json_parse(struct arena *a, struct span text, int max_depth, const struct json **ret, struct err *err)
 {
-    struct arena_mark mark = arena_mark(a);
-    enum err_code rc = json_check(text, max_depth, err);
-    const char *end;
-    char *copy = NULL;
     cJSON *tree;
 
-    if (!rc)
-        rc = span_dup(a, text, &copy, err);
-    if (rc)
-        return rc;
-    /* cJSON reads past the end of text that is not terminated (CVE-2023-53154), hence the copy */
-    tree = cJSON_ParseWithLengthOpts(copy, text.len + 1, &end, 1);
-    arena_rewind(a, mark);
-    if (!tree)
-        return err_set(err, ERR_NOMEM, "JSON: no memory for %zu bytes", text.len);
-    rc = adopt(a, tree, err);
-    if (!rc)
-        *ret = value(tree);
-    return rc;
+    TRY(json_check(text, max_depth, err));
+    TRY(parse_copy(a, text, &tree, err));
+    TRY(adopt(a, tree, err));
+    *ret = value(tree);
+    return ERR_OK;
 }
 
 enum json_type json_type(const struct json *v)
@@ -159,7 +159,7 @@ bool json_integer(const struct json *v, int64_t *ret)
     return true;
 }
 
-/* ---- building: a NULL parent is one that memory was missing for, and the loss is on record above it ---- */
+/* ---- building: a parent is NULL when there was no memory for it, which the node above it records ---- */
 
 static struct json *new_root(struct arena *a, cJSON *tree)
 {
@@ -224,37 +224,29 @@ void json_add_int(struct json *parent, const char *key, int64_t i)
     (void)add(parent, key, cJSON_CreateRaw(digits)); /* cJSON's numbers are doubles */
 }
 
-void json_add_null(struct json *parent, const char *key)
-{
-    (void)add(parent, key, cJSON_CreateNull());
-}
-
 void json_add_copy(struct json *parent, const char *key, const struct json *v)
 {
     (void)add(parent, key, cJSON_Duplicate(node(v), 1));
 }
 
-/* What keeps a tree from being written as it was meant. Trees are as deep as our own code or json_parse made them. */
+/* Refuses a tree that cannot be written as it was meant. Our code and json_parse limit its depth. */
 static enum err_code check_tree(const cJSON *n, struct err *err)
 {
-    enum err_code rc = ERR_OK;
-
     if (!n || n->type & NODE_INCOMPLETE)
         return err_set(err, ERR_NOMEM, "JSON: no memory for a document");
     if (cJSON_IsNumber(n) && !isfinite(n->valuedouble))
         return err_set(err, ERR_NUMERIC, "JSON: '%s' is not a finite number", n->string ? n->string : "");
-    for (const cJSON *child = n->child; child && !rc; child = child->next)
-        rc = check_tree(child, err);
-    return rc;
+    for (const cJSON *child = n->child; child; child = child->next)
+        TRY(check_tree(child, err));
+    return ERR_OK;
 }
 
 enum err_code json_print(struct arena *a, const struct json *root, char **ret, struct err *err)
 {
-    enum err_code rc = check_tree(node(root), err);
+    enum err_code rc;
     char *text;
 
-    if (rc)
-        return rc;
+    TRY(check_tree(node(root), err));
     text = cJSON_PrintUnformatted(node(root));
     rc = text ? span_dup(a, span_of(text), ret, err) : err_set(err, ERR_NOMEM, "JSON: no memory to write a document");
     cJSON_free(text);

@@ -1,9 +1,9 @@
 /*
  * json - cJSON behind a strict gate and typed, case-sensitive getters. The only file that includes cJSON.
  *
- * json_parse refuses what json_check refuses (duplicate keys, U+0000, broken UTF-8, trailing bytes, depth), then
- * builds the tree, which lives until the arena is rewound. Getters take NULL as "absent" and name the missing or
- * wrong field in the error.
+ * json_parse refuses what json_check refuses (duplicate keys, U+0000, broken UTF-8, trailing bytes, too much depth),
+ * then builds the tree, which lives until the arena is rewound. Getters take NULL for an absent value, so they can be
+ * nested.
  */
 #ifndef WORKER_BASE_JSON_H
 #define WORKER_BASE_JSON_H
@@ -24,7 +24,7 @@ MUST_CHECK enum err_code json_parse(struct arena *a, struct span text, int max_d
 enum json_type json_type(const struct json *v);                          /* NULL: absent */
 const struct json *json_get(const struct json *object, const char *key); /* NULL: absent, or not an object */
 int json_count(const struct json *array_or_object);
-const struct json *json_at(const struct json *array_or_object, int i); /* walks to i: do not loop with it */
+const struct json *json_at(const struct json *array_or_object, int i); /* in O(i): use json_first in a loop */
 const struct json *json_first(const struct json *array_or_object); /* for (v = json_first(list); v; v = json_next(v)) */
 const struct json *json_next(const struct json *v);
 const char *json_key(const struct json *member); /* of a value inside an object */
@@ -32,10 +32,10 @@ const char *json_key(const struct json *member); /* of a value inside an object 
 const char *json_string(const struct json *v);         /* NULL unless a string */
 bool json_bool(const struct json *v, bool *ret);       /* false unless a boolean */
 bool json_number(const struct json *v, double *ret);   /* false unless a number */
-bool json_integer(const struct json *v, int64_t *ret); /* integral and |v| < 2^53 only: exact */
+bool json_integer(const struct json *v, int64_t *ret); /* false unless an integer with |v| < 2^53, which is exact */
 
-/* Building: nodes belong to their parent, the root to the arena. Writers assert on a wrong parent type and
- * record out-of-memory, which json_print reports. */
+/* Building: nodes belong to their parent, the root to the arena. These functions assert that the parent has the right
+ * type; when memory runs out they record it, and json_print reports it. */
 struct json *json_new_object(struct arena *a);
 struct json *json_add_object(struct json *parent, const char *key); /* key NULL: parent is an array */
 struct json *json_add_array(struct json *parent, const char *key);
@@ -43,7 +43,6 @@ void json_add_string(struct json *parent, const char *key, const char *value);
 void json_add_bool(struct json *parent, const char *key, bool value);
 void json_add_number(struct json *parent, const char *key, double value);
 void json_add_int(struct json *parent, const char *key, int64_t value); /* exact: written as digits */
-void json_add_null(struct json *parent, const char *key);
 void json_add_copy(struct json *parent, const char *key, const struct json *value);
 MUST_CHECK enum err_code json_print(struct arena *a, const struct json *root, char **ret, struct err *err);
 

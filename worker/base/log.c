@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,7 +16,7 @@ enum { LINE_MAX_BYTES = 8192, TEXT_MAX_BYTES = 2048, NOTHING = LOG_CRITICAL + 1 
 static const char *const level_names[] = { "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL" };
 
 static struct {
-    _Atomic int least; /* enum log_level, or NOTHING; threads may write while the project is not known yet */
+    _Atomic int least; /* enum log_level or NOTHING; atomic, as log_init may come again once the project is known */
     const char *_Atomic project;
     pthread_mutex_t one_line;
 } logger = { .least = NOTHING, .one_line = PTHREAD_MUTEX_INITIALIZER };
@@ -25,7 +24,7 @@ static struct {
 struct line {
     size_t len;
     bool truncated;
-    char buf[LINE_MAX_BYTES + 32]; /* the rest is for the closing words */
+    char buf[LINE_MAX_BYTES + 32]; /* 32: for "truncated" and the closing brace */
 };
 
 void log_init(enum log_level least, const char *project)
@@ -52,7 +51,7 @@ static bool put_text(struct line *l, const char *text)
     return put(l, text, strlen(text));
 }
 
-/* One character of text as JSON; broken UTF-8 becomes U+FFFD byte by byte. Returns the bytes read. */
+/* Writes one character of text as JSON; each byte of broken UTF-8 becomes U+FFFD. Returns the bytes read. */
 static size_t put_char(struct line *l, struct span text, bool *fits)
 {
     unsigned char c = (unsigned char)text.ptr[0];
@@ -90,11 +89,11 @@ static bool put_string(struct line *l, const char *string)
     return fits && put_text(l, "\"");
 }
 
-/* A whole `,"key":value` or nothing of it, so that a full line is still JSON. */
+/* Writes a whole `,"key":value` or nothing, so that a full line is still JSON. */
 static void put_field(struct line *l, const struct log_field *f)
 {
     size_t before = l->len;
-    char number[32] = "null";
+    char number[32];
     bool fits = put_text(l, before > 1 ? "," : "") && put_string(l, f->key) && put_text(l, ":");
 
     switch (f->kind) {
@@ -103,11 +102,6 @@ static void put_field(struct line *l, const struct log_field *f)
         break;
     case LOG_F_INT:
         (void)snprintf(number, sizeof number, "%" PRId64, f->i);
-        fits = fits && put_text(l, number);
-        break;
-    case LOG_F_NUM:
-        if (isfinite(f->d))
-            (void)snprintf(number, sizeof number, "%.15g", f->d);
         fits = fits && put_text(l, number);
         break;
     case LOG_F_END:
@@ -168,7 +162,7 @@ static void write_line(const struct line *l)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            break; /* nobody listens: there is nowhere to complain */
+            break; /* stderr is closed, and there is no other place to report it */
         done += (size_t)n;
     }
     (void)pthread_mutex_unlock(&logger.one_line);
@@ -227,7 +221,7 @@ static void set_id(char *ret, const char *text, size_t n)
     ret[n] = 0;
 }
 
-/* W3C Trace Context 3.2: 00-<32>-<16>-<2>, lower case, ids not zero; a later version may go on behind a '-'. */
+/* W3C Trace Context 3.2: 00-<32>-<16>-<2>, lower case, ids not zero; a later version may continue behind a '-'. */
 static bool take_traceparent(struct log_context *ctx, const char *text)
 {
     static const char hex[] = "0123456789abcdef";
@@ -248,7 +242,7 @@ static bool take_traceparent(struct log_context *ctx, const char *text)
     return true;
 }
 
-/* <32 hex>[/<decimal u64>][;o=<0|1>]; the span is decimal here and hexadecimal in a log. */
+/* <32 hex>[/<decimal u64>][;o=<0|1>]; the span is decimal here, and hexadecimal in the log. */
 static bool take_cloud_trace(struct log_context *ctx, const char *text)
 {
     const char *p = text + 32;

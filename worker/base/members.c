@@ -10,7 +10,7 @@ static bool key_is(const struct json_scan *s, const char *name)
     return json_unescape(s->raw, plain, sizeof plain, &n) && span_is((struct span){ plain, n }, name);
 }
 
-/* Having just got `event`, reads to the end of that value. */
+/* Reads to the end of the value that `event` has just begun. */
 static bool take_value(struct json_scan *s, enum json_event event, struct span *ret_raw)
 {
     size_t start = s->at;
@@ -20,7 +20,7 @@ static bool take_value(struct json_scan *s, enum json_event event, struct span *
         *ret_raw = s->raw;
     if (event != JSON_OBJECT && event != JSON_ARRAY)
         return event > JSON_END;
-    start--; /* the bracket */
+    start--; /* raw includes the bracket */
     if (!json_scan_skip(s, event))
         return false;
     *ret_raw = (struct span){ s->text.ptr + start, s->at - start };
@@ -59,13 +59,10 @@ enum err_code members_parse(struct span text, int max_depth, const char *what, s
                             struct err *err)
 {
     struct err why = { 0 };
-    enum err_code rc = json_check(text, max_depth, &why);
 
-    if (!rc)
-        rc = members_read(text, members, n, &why);
-    if (!rc)
-        return ERR_OK;
-    return err_set(err, rc == ERR_NOMEM ? ERR_NOMEM : ERR_INVALID, "%s: %s", what, why.msg);
+    if (json_check(text, max_depth, &why) || members_read(text, members, n, &why))
+        return err_set(err, why.code == ERR_NOMEM ? ERR_NOMEM : ERR_INVALID, "%s: %s", what, why.msg);
+    return ERR_OK;
 }
 
 bool members_next(struct span array, size_t *at, enum json_event *ret_type, struct span *ret_raw)
@@ -76,7 +73,7 @@ bool members_next(struct span array, size_t *at, enum json_event *ret_type, stru
     json_scan_init(&s, array);
     if (json_scan_next(&s) != JSON_ARRAY)
         return false;
-    if (*at) { /* between two elements: what has been read needs no second look */
+    if (*at) { /* continue behind the previous element */
         struct span rest = { array.ptr + *at, array.len - *at };
 
         s.at = *at;
@@ -114,10 +111,9 @@ enum err_code member_dup(const struct member *m, struct arena *a, char **ret, st
     *ret = NULL;
     if (m->type != JSON_STRING)
         return ERR_OK;
-    if (arena_alloc(a, m->raw.len + 1, 1, &text, err)) /* unescaping never makes longer */
-        return ERR_NOMEM;
+    TRY(arena_alloc(a, m->raw.len + 1, 1, &text, err)); /* a string does not become longer when it is unescaped */
     if (!json_unescape(m->raw, text, m->raw.len + 1, &n))
-        return err_set(err, ERR_INVALID, "json: a broken escape");
+        return err_set(err, ERR_INVALID, "json: a string with a broken escape");
     *ret = text;
     return ERR_OK;
 }

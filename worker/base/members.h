@@ -1,10 +1,10 @@
 /*
- * members - the top-level members of one JSON object by a table of names, as they are written.
+ * members - looks up the top-level members of one JSON object by a table of names, in their original spelling.
  *
- * For texts that decide something (tokens, keys, envelopes): a member keeps its spelling, so that 1e3 is not mistaken
- * for an integer nor a string for a number. Allocates nothing. Members not in the table are passed over.
- * The outermost text goes through members_parse, which refuses duplicates; nested objects are read by members_read on
- * their `raw`.
+ * For texts on which access depends (tokens, keys, envelopes): a member keeps its spelling, so that neither 1e3 nor a
+ * string passes for an integer. Allocates nothing, member_dup excepted. Members not in the table are skipped.
+ * The outermost text goes through members_parse, which refuses duplicates; nested objects are read from their `raw` by
+ * members_read.
  */
 #ifndef WORKER_BASE_MEMBERS_H
 #define WORKER_BASE_MEMBERS_H
@@ -18,26 +18,26 @@
 struct member {
     const char *name;
     enum json_event type; /* JSON_END: absent; JSON_OBJECT, JSON_ARRAY, JSON_STRING, ... */
-    struct span raw;      /* between the quotes; the digits; an object with its braces; empty for true, false, null */
+    struct span raw;      /* a string without its quotes, a number, an object or array with its brackets; else empty */
 };
 
 enum { MEMBER_NAME_MAX = 63 };
 
-/* ERR_INVALID: not an object. Fills type and raw; `text` must outlive them. */
+/* Fills type and raw, which point into `text`. ERR_INVALID: not an object. */
 MUST_CHECK enum err_code members_read(struct span text, struct member *members, int n, struct err *err);
 
-/* json_check and members_read. ERR_INVALID with "what: why"; ERR_NOMEM. */
+/* json_check, then members_read. ERR_INVALID, with the message "what: why"; ERR_NOMEM. */
 MUST_CHECK enum err_code members_parse(struct span text, int max_depth, const char *what, struct member *members, int n,
                                        struct err *err);
 
-/* The elements of an array, one a call: *at starts as 0. false: there are no more. */
+/* The elements of an array, one with each call; *at is 0 at the start. false: there are no more. */
 bool members_next(struct span array, size_t *at, enum json_event *ret_type, struct span *ret_raw);
 
 /* The text of a string; false: not a string, or longer than size - 1 bytes. */
 bool member_text(const struct member *m, char *buf, size_t size);
-bool member_integer(const struct member *m, int64_t *ret); /* digits alone: no fraction, no exponent */
+bool member_integer(const struct member *m, int64_t *ret); /* false unless digits only: no fraction, no exponent */
 
-/* The text of a string in the arena, or NULL in *ret when it is not a string. ERR_NOMEM. */
+/* Copies the text of a string into the arena; *ret is NULL when the member is not a string. ERR_NOMEM. */
 MUST_CHECK enum err_code member_dup(const struct member *m, struct arena *a, char **ret, struct err *err);
 
 #endif

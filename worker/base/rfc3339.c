@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <time.h>
 
-/* Days since 1970-01-01 in the proleptic Gregorian calendar: years counted from March, so that the leap day is last. */
+/* Days since 1970-01-01 in the proleptic Gregorian calendar. Years begin in March, so that the leap day is last. */
 static int64_t days_from_date(int64_t year, int month, int day)
 {
     int64_t y = month <= 2 ? year - 1 : year;
@@ -21,7 +21,7 @@ static int days_in_month(int64_t year, int month)
     return days[month - 1] + (month == 2 && leap);
 }
 
-/* Exactly `digits` digits, then moves on. -1: something else. */
+/* Reads exactly `digits` digits. -1: there are other characters. */
 static int number(struct span *s, size_t digits)
 {
     int value = 0;
@@ -47,7 +47,7 @@ static bool one_of(struct span *s, const char *set, char *ret)
     return true;
 }
 
-/* ".123" -> 123000 us; nothing there is 0. -1: a point without digits, or more than nine of them. */
+/* ".123" -> 123000 us; no point: 0; -1: a point without digits, or with more than nine. */
 static int fraction_us(struct span *s)
 {
     int value = 0, digits = 0;

@@ -1,8 +1,9 @@
 /*
  * rfc3339 - times as the cloud APIs write them, "2024-05-06T07:08:09.123456Z", to microseconds since 1970 and back.
  *
- * Read: any offset, 0 to 9 digits of fraction (what is finer than a microsecond is cut off), years 1 to 9999, a leap
- * second as the second after it; nothing before or after. Source: RFC 3339 5.6, cloud contracts 1.2 and 4.2.
+ * Accepted are any offset, 0 to 9 digits of fraction (truncated to microseconds), the years 1 to 9999, and a leap
+ * second, which counts as the second after it; but no text before or after. Source: RFC 3339 5.6, cloud contracts 1.2
+ * and 4.2.
  */
 #ifndef WORKER_BASE_RFC3339_H
 #define WORKER_BASE_RFC3339_H
@@ -15,6 +16,7 @@
 enum { RFC3339_SIZE = 28 }; /* "2024-05-06T07:08:09.123456Z" and the NUL */
 
 bool rfc3339_parse(struct span text, int64_t *ret_us);
-void rfc3339_format(int64_t us, char ret[RFC3339_SIZE]); /* years 1 to 9999, else the nearest of them */
+/* A time outside the years 1 to 9999 is written as the first or last of them. */
+void rfc3339_format(int64_t us, char ret[RFC3339_SIZE]);
 
 #endif

@@ -35,7 +35,7 @@ static void real_sleep_ms(void *ctx, int64_t ms)
         ;
 }
 
-/* Lease ids are drawn here: weak bytes would let two workers claim one job, so there is no fallback. */
+/* Lease ids are made of these bytes: weak ones would let two workers claim one job, so there is no fallback. */
 static void real_random_bytes(void *ctx, void *buf, size_t n)
 {
     char *p = buf;
@@ -46,7 +46,7 @@ static void real_random_bytes(void *ctx, void *buf, size_t n)
 
         if (got < 0 && errno == EINTR)
             continue;
-        assert(got > 0); /* Linux 3.17 and later, a valid buffer, no flags: there is nothing else that can fail */
+        assert(got > 0); /* with a valid buffer and no flags, getrandom fails only before Linux 3.17 */
         p += got;
         n -= (size_t)got;
     }
@@ -61,7 +61,7 @@ const struct sys sys_real = {
 
 uint64_t sys_random_below(const struct sys *s, uint64_t n)
 {
-    uint64_t limit = -n % n, x; /* 2^64 mod n: values below it would favour small results */
+    uint64_t limit = -n % n, x; /* 2^64 mod n: with x below that, small results would be more likely */
 
     do
         sys_random(s, &x, sizeof x);

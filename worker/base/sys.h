@@ -1,6 +1,6 @@
 /*
- * sys - the narrow seam to clock, randomness and sleep. Everything of the worker that waits, times out or draws a
- * number goes through a `struct sys`, so that a simulator can run it with its own time.
+ * sys - clocks, sleep and random numbers behind one interface. Retries, deadlines, leases and tokens use a `struct
+ * sys`, so that tests can run them with a time of their own.
  */
 #ifndef WORKER_BASE_SYS_H
 #define WORKER_BASE_SYS_H

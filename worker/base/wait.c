@@ -17,15 +17,15 @@ struct timespec wait_deadline(int64_t ms)
 int wait_cond_init(pthread_cond_t *cond)
 {
     pthread_condattr_t attr;
-    int rc = pthread_condattr_init(&attr);
+    int failed = pthread_condattr_init(&attr);
 
-    if (rc)
-        return rc;
-    rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    if (!rc)
-        rc = pthread_cond_init(cond, &attr);
+    if (failed)
+        return failed;
+    failed = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    if (failed == 0)
+        failed = pthread_cond_init(cond, &attr);
     (void)pthread_condattr_destroy(&attr);
-    return rc;
+    return failed;
 }
 
 bool wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, const struct timespec *deadline)

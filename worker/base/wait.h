@@ -1,6 +1,6 @@
 /*
- * wait - waiting for another thread until a moment of the monotonic clock, so that a change of the wall clock neither
- * ends nor prolongs it.
+ * wait - waits for another thread until a moment of the monotonic clock, so that setting the wall clock neither ends
+ * nor prolongs the wait.
  */
 #ifndef WORKER_BASE_WAIT_H
 #define WORKER_BASE_WAIT_H
@@ -10,13 +10,14 @@
 #include <stdint.h>
 #include <time.h>
 
-/* `ms` from now, which may lie in the past; by CLOCK_MONOTONIC. */
+/* The moment `ms` from now on CLOCK_MONOTONIC; now, if `ms` is negative. */
 struct timespec wait_deadline(int64_t ms);
 
-/* A condition for wait_until. 0 or an errno; glibc's cannot fail. */
+/* Makes a condition for wait_until. Returns 0 or an errno; glibc's never fails. */
 int wait_cond_init(pthread_cond_t *cond);
 
-/* False once the moment is past; `lock` is held, before and after. As all waits on conditions it may end early. */
+/* False once the moment has passed. `lock` is held on entry and on return. Like every wait on a condition, this one may
+ * end early. */
 bool wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, const struct timespec *deadline);
 
 #endif

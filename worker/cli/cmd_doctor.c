@@ -107,9 +107,7 @@ static void check_credentials(struct run *r)
 
 static enum err_code fetch_keys(struct jwks **ret, struct run *r, const struct budget *budget, struct err *err)
 {
-    const char *url = r->cfg.oidc_certs_url;
-
-    TRY(jwks_open(r->http, &sys_real, url, strncmp(url, "http:", 5) == 0, ret, err));
+    TRY(jwks_open(r->http, &sys_real, r->cfg.oidc_certs_url, ret, err));
     return jwks_prefetch(*ret, budget, err);
 }
 

@@ -111,9 +111,19 @@ static enum err_code open_cloud(struct service *s, struct err *err)
     TRY(rc);
     TRY(gauth_project(s->gauth, &budget, &project, err));
     log_init((enum log_level)c->log_level, project);
-    TRY(firestore_init(&s->firestore, s->http, s->gauth, &sys_real, project, c->firestore_emulator, &s->arena, err));
-    return storage_init(&s->storage, s->http, s->gauth, &sys_real, c->bucket, c->storage_emulator,
-                        c->firebase_storage_emulator, &s->arena, err);
+    TRY(firestore_init(
+        &s->firestore,
+        &(struct firestore_options){
+            .http = s->http, .gauth = s->gauth, .project = project, .emulator_host = c->firestore_emulator },
+        &s->arena, err));
+    return storage_init(&s->storage,
+                        &(struct storage_options){ .http = s->http,
+                                                   .gauth = s->gauth,
+                                                   .sys = &sys_real,
+                                                   .bucket = c->bucket,
+                                                   .emulator_host = c->storage_emulator,
+                                                   .firebase_emulator_host = c->firebase_storage_emulator },
+                        &s->arena, err);
 }
 
 static enum err_code open_oidc(struct service *s, struct err *err)
@@ -131,7 +141,7 @@ static enum err_code open_oidc(struct service *s, struct err *err)
     memcpy(s->oidc.emails, c->push_accounts.items, (size_t)c->push_accounts.n * sizeof *s->oidc.emails);
     if (s->oidc.mode == PUSH_AUTH_NONE)
         return ERR_OK;
-    TRY(jwks_open(s->http, &sys_real, c->oidc_certs_url, strncmp(c->oidc_certs_url, "http://", 7) == 0, &s->jwks, err));
+    TRY(jwks_open(s->http, &sys_real, c->oidc_certs_url, &s->jwks, err));
     s->oidc.jwks = s->jwks;
     TRY(oidc_check_settings(&s->oidc, err));
     if (jwks_prefetch(s->jwks, &budget, &late)) /* not an error: they are fetched again when a push comes */

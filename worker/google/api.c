@@ -1,6 +1,5 @@
 #include "worker/google/api.h"
 
-/* One try, as the call wants it. */
 static enum err_code send_once(const struct api_call *call, struct http_request *req, int n_headers, const char *token,
                                struct arena *a, struct http_reply *ret, struct err *err)
 {
@@ -21,14 +20,14 @@ enum err_code api_send(const struct api_call *call, struct http_request *req, st
     const struct arena_mark start = arena_mark(a);
     const int n_headers = req->n_headers;
     bool token_renewed = false;
+    struct arena_mark mark;
     const char *token;
-    enum err_code rc = gauth_header(call->gauth, call->service, call->budget, a, &token, err);
-    struct arena_mark mark = arena_mark(a);
+    enum err_code rc;
     struct err why;
     int tries = 1;
 
-    if (rc)
-        return rc;
+    TRY(gauth_header(call->gauth, call->service, call->budget, a, &token, err));
+    mark = arena_mark(a);
     req->timeout_ms = call->policy->call_timeout_ms;
     req->budget = call->budget;
     for (;;) {
@@ -41,9 +40,7 @@ enum err_code api_send(const struct api_call *call, struct http_request *req, st
             token_renewed = true;
             gauth_drop(call->gauth, token);
             arena_rewind(a, start);
-            rc = gauth_header(call->gauth, call->service, call->budget, a, &token, err);
-            if (rc)
-                return rc;
+            TRY(gauth_header(call->gauth, call->service, call->budget, a, &token, err));
             mark = arena_mark(a);
             continue;
         }
@@ -52,10 +49,10 @@ enum err_code api_send(const struct api_call *call, struct http_request *req, st
         if (next == API_RETRY) {
             if (tries == call->policy->tries)
                 break;
-            if (retry_wait(call->budget, call->policy, tries++, http_reply_header(ret, "retry-after"), NULL)) {
+            if (retry_wait(call->budget, call->policy, tries++, http_retry_after_ms(ret, call->budget->sys), NULL)) {
                 if (budget_cancelled(call->budget))
                     return err_set(err, ERR_CANCELLED, "cancelled between two tries");
-                break; /* no time for another: the last answer stands */
+                break; /* no time for another try: the last answer stands */
             }
         }
         arena_rewind(a, mark);

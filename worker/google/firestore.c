@@ -5,12 +5,13 @@
 #include <string.h>
 
 #include "kernels/base/json_scan.h"
-#include "worker/google/api.h"
 #include "worker/base/members.h"
+#include "worker/base/names.h"
 #include "worker/base/rfc3339.h"
+#include "worker/google/api.h"
 
-/* Cloud contracts 7: base, cap, tries, one call. */
-const struct retry_policy firestore_read_policy = { 100, 5000, 5, 10000 };
+/* Cloud contracts 7. In this order: base_ms, cap_ms, tries, call_timeout_ms. */
+static const struct retry_policy read_policy = { 100, 5000, 5, 10000 };
 const struct retry_policy firestore_claim_policy = { 100, 5000, 5, 10000 };
 const struct retry_policy firestore_result_policy = { 250, 10000, 8, 10000 };
 const struct retry_policy firestore_progress_policy = { 0, 0, 1, 3000 };
@@ -20,28 +21,25 @@ static bool is_set(const char *text)
     return text && *text;
 }
 
-enum err_code firestore_init(struct firestore *fs, struct http *http, struct gauth *gauth, const struct sys *sys,
-                             const char *project, const char *emulator_host, struct arena *a, struct err *err)
+enum err_code firestore_init(struct firestore *fs, const struct firestore_options *o, struct arena *a, struct err *err)
 {
+    bool emulator = is_set(o->emulator_host);
     char *base, *documents;
-    bool emulator = is_set(emulator_host);
-    enum err_code rc;
 
-    if (emulator && (strlen(emulator_host) > 253 || emulator_host[strcspn(emulator_host, " /?#@\\")]))
-        return err_set(err, ERR_INVALID, "FIRESTORE_EMULATOR_HOST: '%.100s' is not host:port", emulator_host);
-    rc = emulator ? arena_printf(a, &base, err, "http://%s/v1", emulator_host)
-                  : arena_printf(a, &base, err, "https://firestore.googleapis.com/v1");
-    if (!rc)
-        rc = arena_printf(a, &documents, err, "projects/%s/databases/(default)/documents", project);
-    if (rc)
-        return rc;
-    *fs = (struct firestore){ http, gauth, sys, base, documents, emulator };
+    if (emulator && !host_is_valid(o->emulator_host))
+        return err_set(err, ERR_INVALID, "FIRESTORE_EMULATOR_HOST: '%.100s' is not host:port", o->emulator_host);
+    if (emulator)
+        TRY(arena_printf(a, &base, err, "http://%s/v1", o->emulator_host));
+    else
+        TRY(arena_printf(a, &base, err, "https://firestore.googleapis.com/v1"));
+    TRY(arena_printf(a, &documents, err, "projects/%s/databases/(default)/documents", o->project));
+    *fs = (struct firestore){ o->http, o->gauth, base, documents, emulator };
     return ERR_OK;
 }
 
 /* ---- what an answer means ---- */
 
-/* Both shapes: {"error":{...}} and, of streaming methods, [{"error":{...}}]. */
+/* Two shapes: {"error":{...}}, and [{"error":{...}}] from methods that stream. */
 static bool find_error(struct span body, struct span *ret)
 {
     struct member error = { .name = "error" };
@@ -67,7 +65,7 @@ static bool error_field(struct span body, const char *name, char *buf, size_t si
     return find_error(body, &error) && !members_read(error, &field, 1, NULL) && member_text(&field, buf, size);
 }
 
-/* Without a status to go by: a proxy, a front end, something else on that port. */
+/* For an answer without error.status: of a proxy, a front end, or another program on that port. */
 static enum firestore_outcome classify_number(enum firestore_call call, int http_status)
 {
     if (http_status == 401)
@@ -80,7 +78,7 @@ static enum firestore_outcome classify_number(enum firestore_call call, int http
         return call == FIRESTORE_READ ? FIRESTORE_RETRY : FIRESTORE_REREAD;
     if (http_status == 408 || http_status == 499 || http_status >= 500)
         return call == FIRESTORE_READ ? FIRESTORE_RETRY : FIRESTORE_UNKNOWN;
-    return FIRESTORE_FINAL; /* 404 too: a page that is not there says nothing about a document */
+    return FIRESTORE_FINAL; /* a bare 404, too: it does not say that the document is missing */
 }
 
 enum firestore_outcome firestore_classify(enum firestore_call call, int http_status, struct span body)
@@ -115,7 +113,7 @@ enum firestore_outcome firestore_classify(enum firestore_call call, int http_sta
     return classify_number(call, http_status);
 }
 
-/* A try that brought no whole answer. A reply over our limit may have a status; 0: not even that. */
+/* For a try without a whole answer. reply->status is 0 if not even a head came. */
 static enum firestore_outcome classify_failure(enum firestore_call call, enum err_code rc,
                                                const struct http_reply *reply)
 {
@@ -142,8 +140,25 @@ static enum api_next judge(void *ctx, enum err_code rc, const struct http_reply 
     }
 }
 
-static enum err_code refusal(enum firestore_call call, const struct http_reply *reply, const char *document,
-                             struct err *err)
+/* What an operator can do about it. */
+static const char *remedy(enum firestore_outcome outcome)
+{
+    if (outcome == FIRESTORE_REFUSED)
+        return " (does the service account have the role roles/datastore.user?)";
+    if (outcome == FIRESTORE_NEW_TOKEN)
+        return " (a fresh token is refused, too: has the key been deleted?)";
+    return "";
+}
+
+/* One call about one document. */
+struct operation {
+    enum firestore_call call;
+    const char *document;
+    const struct retry_policy *policy;
+    const struct budget *budget;
+};
+
+static enum err_code refusal(const struct operation *op, const struct http_reply *reply, struct err *err)
 {
     static const enum err_code codes[] = {
         [FIRESTORE_RETRY] = ERR_UNAVAILABLE, [FIRESTORE_NEW_TOKEN] = ERR_DENIED,
@@ -151,25 +166,26 @@ static enum err_code refusal(enum firestore_call call, const struct http_reply *
         [FIRESTORE_ABSENT] = ERR_NOT_FOUND,  [FIRESTORE_REFUSED] = ERR_DENIED,
         [FIRESTORE_FINAL] = ERR_INVALID,
     };
-    enum firestore_outcome outcome = firestore_classify(call, reply->status, reply->body);
+    enum firestore_outcome outcome = firestore_classify(op->call, reply->status, reply->body);
     char status[32], message[1024];
 
     (void)error_field(reply->body, "status", status, sizeof status);
     (void)error_field(reply->body, "message", message, sizeof message);
-    return err_set(err, codes[outcome], "firestore: %s '%.80s': HTTP %d %s: %.80s",
-                   call == FIRESTORE_READ ? "get" : "commit", document, reply->status, status, message);
+    return err_set(err, codes[outcome], "firestore: %s '%.80s': HTTP %d %s%s: %.80s",
+                   op->call == FIRESTORE_READ ? "get" : "commit", op->document, reply->status, status, remedy(outcome),
+                   message);
 }
 
-/* One call to the end: a 200, or the error it means. */
-static enum err_code perform(const struct firestore *fs, enum firestore_call call, struct http_request *req,
-                             const char *document, const struct retry_policy *policy, const struct budget *budget,
+/* Sends the request until there is a 200, or returns the error that the last answer means. */
+static enum err_code perform(const struct firestore *fs, const struct operation *op, struct http_request *req,
                              struct arena *a, struct http_reply *reply, struct err *err)
 {
+    enum firestore_call call = op->call;
     struct api_call api = { .http = fs->http,
                             .gauth = fs->gauth,
                             .service = GAUTH_FIRESTORE,
-                            .policy = policy,
-                            .budget = budget,
+                            .policy = op->policy,
+                            .budget = op->budget,
                             .judge = judge,
                             .ctx = &call };
     struct err why = { 0 };
@@ -179,14 +195,14 @@ static enum err_code perform(const struct firestore *fs, enum firestore_call cal
     req->allow_plain = fs->emulator;
     rc = api_send(&api, req, a, reply, &why);
     if (rc == ERR_TOO_LARGE && reply->status && reply->status != 200)
-        return refusal(call, reply, document, err);
-    if (rc == ERR_TOO_LARGE) /* never to be mistaken for an input that is too large */
+        return refusal(op, reply, err);
+    if (rc == ERR_TOO_LARGE) /* callers take this code to mean that an input is too large */
         rc = call == FIRESTORE_READ ? ERR_PROTOCOL : ERR_UNKNOWN_OUTCOME;
     if (rc == ERR_UNKNOWN_OUTCOME && call == FIRESTORE_READ)
         rc = ERR_UNAVAILABLE;
     if (rc)
-        return err_set(err, rc, "firestore: '%.80s': %s", document, why.msg);
-    return reply->status == 200 ? ERR_OK : refusal(call, reply, document, err);
+        return err_set(err, rc, "firestore: '%.80s': %s", op->document, why.msg);
+    return reply->status == 200 ? ERR_OK : refusal(op, reply, err);
 }
 
 /* ---- field paths ---- */
@@ -210,7 +226,7 @@ static bool is_bare(struct span name)
     return name.len > 0;
 }
 
-/* One segment at *at, copied to out; *at moves behind it. Returns its length, 0 when it is malformed. */
+/* Copies the segment at *at to out and moves *at behind it. Returns its length; 0: it is malformed. */
 static size_t take_segment(const char **at, char *out)
 {
     const char *p = *at;
@@ -259,36 +275,32 @@ static enum err_code parse_path(const char *text, struct path *ret, struct err *
 static enum err_code document_url(const struct firestore *fs, const char *document, struct arena *a, char **ret,
                                   struct err *err)
 {
-    enum err_code rc = arena_printf(a, ret, err, "%s/%s", fs->base, fs->documents);
-
-    for (const char *at = document; !rc && *at;) {
+    TRY(arena_printf(a, ret, err, "%s/%s", fs->base, fs->documents));
+    for (const char *at = document; *at;) {
         size_t n = strcspn(at, "/");
         char *segment;
 
-        rc = http_encode(a, (struct span){ at, n }, &segment, err);
-        if (!rc)
-            rc = arena_printf(a, ret, err, "%s/%s", *ret, segment);
+        TRY(http_encode(a, (struct span){ at, n }, &segment, err));
+        TRY(arena_printf(a, ret, err, "%s/%s", *ret, segment));
         at += n + (at[n] == '/');
     }
-    return rc;
+    return ERR_OK;
 }
 
-static enum err_code get_url(const struct firestore *fs, const char *document, const char *const *mask, int n_mask,
+static enum err_code get_url(const struct firestore *fs, const char *document, struct firestore_mask mask,
                              struct arena *a, char **ret, struct err *err)
 {
-    enum err_code rc = document_url(fs, document, a, ret, err);
-
-    for (int i = 0; !rc && i < n_mask; i++) {
+    TRY(document_url(fs, document, a, ret, err));
+    for (int i = 0; i < mask.n; i++) {
         char *path;
 
-        rc = http_encode(a, span_of(mask[i]), &path, err);
-        if (!rc)
-            rc = arena_printf(a, ret, err, "%s%cmask.fieldPaths=%s", *ret, i ? '&' : '?', path);
+        TRY(http_encode(a, span_of(mask.paths[i]), &path, err));
+        TRY(arena_printf(a, ret, err, "%s%cmask.fieldPaths=%s", *ret, i ? '&' : '?', path));
     }
-    return rc;
+    return ERR_OK;
 }
 
-/* 200 alone proves nothing: a name that is read as another path answers {} (cloud contracts 4.1). */
+/* A 200 proves nothing yet: where a server reads the name as another path, it answers {} (cloud contracts 4.1). */
 static enum err_code read_document(const struct firestore *fs, const char *document, struct span body, struct arena *a,
                                    struct firestore_document *ret, struct err *err)
 {
@@ -297,8 +309,7 @@ static enum err_code read_document(const struct firestore *fs, const char *docum
     struct err why = { 0 };
     char *want;
 
-    if (arena_printf(a, &want, err, "%s/%s", fs->documents, document))
-        return ERR_NOMEM;
+    TRY(arena_printf(a, &want, err, "%s/%s", fs->documents, document));
     if (json_parse(a, body, FIRESTORE_DEPTH_MAX, &root, &why))
         return err_set(err, why.code == ERR_NOMEM ? ERR_NOMEM : ERR_PROTOCOL, "firestore: get '%.80s': %s", document,
                        why.msg);
@@ -311,26 +322,25 @@ static enum err_code read_document(const struct firestore *fs, const char *docum
     if (!update_time || !*update_time || strlen(update_time) >= FIRESTORE_TIME_SIZE)
         return err_set(err, ERR_PROTOCOL, "firestore: get '%.80s' answers without updateTime", document);
     if (fields && json_type(fields) != JSON_T_OBJECT)
-        return err_set(err, ERR_PROTOCOL, "firestore: get '%.80s': fields are no object", document);
+        return err_set(err, ERR_PROTOCOL, "firestore: get '%.80s' answers with fields that are not an object",
+                       document);
     *ret = (struct firestore_document){ update_time, fields };
     return ERR_OK;
 }
 
-enum err_code firestore_get(const struct firestore *fs, const char *document, const char *const *mask, int n_mask,
-                            const struct retry_policy *policy, const struct budget *budget, struct arena *a,
-                            struct firestore_document *ret, struct err *err)
+enum err_code firestore_get(const struct firestore *fs, const char *document, struct firestore_mask mask,
+                            const struct budget *budget, struct arena *a, struct firestore_document *ret,
+                            struct err *err)
 {
+    const struct operation op = { FIRESTORE_READ, document, &read_policy, budget };
     struct http_request req = { .method = "GET" };
     struct http_reply reply;
     char *url;
-    enum err_code rc = get_url(fs, document, mask, n_mask, a, &url, err);
 
+    TRY(get_url(fs, document, mask, a, &url, err));
     req.url = url;
-    if (!rc)
-        rc = perform(fs, FIRESTORE_READ, &req, document, policy, budget, a, &reply, err);
-    if (!rc)
-        rc = read_document(fs, document, reply.body, a, ret, err);
-    return rc;
+    TRY(perform(fs, &op, &req, a, &reply, err));
+    return read_document(fs, document, reply.body, a, ret, err);
 }
 
 const struct json *firestore_member(const struct json *map_value, const char *name)
@@ -397,7 +407,7 @@ const struct json *firestore_array_at(const struct json *value, int i)
 
 /* ---- writing ---- */
 
-/* The fields of a patch as the tree of maps that their paths make. */
+/* The fields of a patch, as the tree of maps that their paths describe. */
 struct node {
     const char *name;
     const struct firestore_value *leaf; /* NULL: a map of its children */
@@ -427,15 +437,10 @@ static enum err_code add_field(struct node *root, const struct firestore_field *
     struct node *node = root;
     bool added = false;
     struct path p;
-    enum err_code rc = parse_path(field->name, &p, err);
 
-    for (int i = 0; !rc && i < p.n; i++) {
-        rc = find_or_add(node, p.segments[i], a, &node, &added, err);
-        if (!rc && node->leaf)
-            break;
-    }
-    if (rc)
-        return rc;
+    TRY(parse_path(field->name, &p, err));
+    for (int i = 0; i < p.n && !node->leaf; i++)
+        TRY(find_or_add(node, p.segments[i], a, &node, &added, err));
     if (!added || node->leaf)
         return err_set(err, ERR_INVALID, "firestore: '%.80s' overlaps with another path of the patch", field->name);
     node->leaf = &field->value;
@@ -447,24 +452,22 @@ static enum err_code write_members(struct json *to, const struct firestore_value
 static enum err_code write_array(struct json *to, const struct firestore_value *v, struct err *err)
 {
     struct json *values = json_add_array(json_add_object(to, "arrayValue"), "values");
-    enum err_code rc = ERR_OK;
 
-    for (int i = 0; !rc && i < v->n; i++) {
+    for (int i = 0; i < v->n; i++) {
         if (v->values[i].type == FIRESTORE_ARRAY)
-            return err_set(err, ERR_INVALID, "firestore: an array directly in an array");
-        rc = write_members(json_add_object(values, NULL), &v->values[i], err);
+            return err_set(err, ERR_INVALID, "firestore: an array may not hold an array");
+        TRY(write_members(json_add_object(values, NULL), &v->values[i], err));
     }
-    return rc;
+    return ERR_OK;
 }
 
 static enum err_code write_map(struct json *to, const struct firestore_value *v, struct err *err)
 {
     struct json *fields = json_add_object(json_add_object(to, "mapValue"), "fields");
-    enum err_code rc = ERR_OK;
 
-    for (int i = 0; !rc && i < v->n; i++)
-        rc = write_members(json_add_object(fields, v->fields[i].name), &v->fields[i].value, err);
-    return rc;
+    for (int i = 0; i < v->n; i++)
+        TRY(write_members(json_add_object(fields, v->fields[i].name), &v->fields[i].value, err));
+    return ERR_OK;
 }
 
 static void write_double(struct json *to, double d)
@@ -475,19 +478,16 @@ static void write_double(struct json *to, double d)
         json_add_string(to, "doubleValue", isnan(d) ? "NaN" : d > 0 ? "Infinity" : "-Infinity");
 }
 
-/* The one member of a value: {"stringValue":"x"}. */
+/* Writes a value as its one member: {"stringValue":"x"}. */
 static enum err_code write_members(struct json *to, const struct firestore_value *v, struct err *err)
 {
     char text[32];
 
     switch (v->type) {
-    case FIRESTORE_NULL:
-        json_add_null(to, "nullValue");
-        return ERR_OK;
     case FIRESTORE_STRING:
         json_add_string(to, "stringValue", v->string);
         return ERR_OK;
-    case FIRESTORE_INTEGER: /* as text: a JSON number loses digits on the way */
+    case FIRESTORE_INTEGER: /* as text: a JSON number is read as a double, which loses digits */
         (void)snprintf(text, sizeof text, "%lld", (long long)v->integer);
         json_add_string(to, "integerValue", text);
         return ERR_OK;
@@ -506,7 +506,7 @@ static enum err_code write_members(struct json *to, const struct firestore_value
     case FIRESTORE_ARRAY:
         return write_array(to, v, err);
     default:
-        return err_set(err, ERR_INVALID, "firestore: a value of type %d inside another", (int)v->type);
+        return err_set(err, ERR_INVALID, "firestore: a value of type %d inside another value", (int)v->type);
     }
 }
 
@@ -520,58 +520,45 @@ static bool has_values(const struct node *node)
     return false;
 }
 
-/* A path in the mask with nothing in the body is deleted, so what is deleted is left out here. */
+/* A path in the mask that the body does not have is deleted, so fields to be deleted are left out here. */
 static enum err_code write_tree(struct json *fields, const struct node *parent, struct err *err)
 {
-    enum err_code rc = ERR_OK;
-
-    for (const struct node *node = parent->child; !rc && node; node = node->next) {
+    for (const struct node *node = parent->child; node; node = node->next) {
         struct json *value;
 
         if (!has_values(node))
             continue;
         value = json_add_object(fields, node->name);
-        rc = node->leaf ? write_members(value, node->leaf, err)
-                        : write_tree(json_add_object(json_add_object(value, "mapValue"), "fields"), node, err);
+        if (node->leaf)
+            TRY(write_members(value, node->leaf, err));
+        else
+            TRY(write_tree(json_add_object(json_add_object(value, "mapValue"), "fields"), node, err));
     }
-    return rc;
+    return ERR_OK;
 }
 
-struct patch {
-    const struct firestore_field *fields;
-    int n_fields;
-    enum firestore_precondition precondition;
-    const char *update_time;
-};
-
-static enum err_code write_commit(const struct firestore *fs, const char *document, const struct patch *patch,
-                                  struct arena *a, char **ret, struct err *err)
+static enum err_code write_commit(const struct firestore *fs, const struct firestore_patch *patch, struct arena *a,
+                                  char **ret, struct err *err)
 {
-    struct json *root = json_new_object(a), *write, *update, *mask, *condition;
+    struct json *root = json_new_object(a), *write, *update, *mask;
     struct node tree = { .name = "" };
     char *name;
-    enum err_code rc = arena_printf(a, &name, err, "%s/%s", fs->documents, document);
 
-    for (int i = 0; !rc && i < patch->n_fields; i++)
-        rc = add_field(&tree, &patch->fields[i], a, err);
-    if (rc)
-        return rc;
+    TRY(arena_printf(a, &name, err, "%s/%s", fs->documents, patch->document));
+    for (int i = 0; i < patch->n_fields; i++)
+        TRY(add_field(&tree, &patch->fields[i], a, err));
     write = json_add_object(json_add_array(root, "writes"), NULL);
     update = json_add_object(write, "update");
     json_add_string(update, "name", name);
-    rc = write_tree(json_add_object(update, "fields"), &tree, err);
+    TRY(write_tree(json_add_object(update, "fields"), &tree, err));
     mask = json_add_array(json_add_object(write, "updateMask"), "fieldPaths");
     for (int i = 0; i < patch->n_fields; i++)
         json_add_string(mask, NULL, patch->fields[i].name);
-    condition = json_add_object(write, "currentDocument");
-    if (patch->precondition == FIRESTORE_UNCHANGED_SINCE)
-        json_add_string(condition, "updateTime", patch->update_time);
-    else
-        json_add_bool(condition, "exists", patch->precondition == FIRESTORE_MUST_EXIST);
-    return rc ? rc : json_print(a, root, ret, err);
+    json_add_string(json_add_object(write, "currentDocument"), "updateTime", patch->update_time);
+    return json_print(a, root, ret, err);
 }
 
-/* The write has landed. An answer that cannot be read leaves us without the next precondition: re-read. */
+/* The write has landed. Without a readable answer the next precondition is unknown: the caller must re-read. */
 static enum err_code read_commit(const char *document, struct span body, struct arena *a,
                                  char ret_update_time[FIRESTORE_TIME_SIZE], struct err *err)
 {
@@ -589,29 +576,24 @@ static enum err_code read_commit(const char *document, struct span body, struct 
     return ERR_OK;
 }
 
-enum err_code firestore_patch(const struct firestore *fs, const char *document, const struct firestore_field *fields,
-                              int n_fields, enum firestore_precondition precondition, const char *update_time,
-                              const struct retry_policy *policy, const struct budget *budget, struct arena *a,
-                              char ret_update_time[FIRESTORE_TIME_SIZE], struct err *err)
+enum err_code firestore_patch(const struct firestore *fs, const struct firestore_patch *patch,
+                              const struct budget *budget, struct arena *a, char ret_update_time[FIRESTORE_TIME_SIZE],
+                              struct err *err)
 {
-    struct patch patch = { fields, n_fields, precondition, update_time };
+    const struct operation op = { FIRESTORE_CONDITIONAL_WRITE, patch->document, patch->policy, budget };
     struct http_request req = { .method = "POST" };
     struct http_reply reply;
     char *url, *body;
-    enum err_code rc;
 
-    if (n_fields < 1 || (precondition == FIRESTORE_UNCHANGED_SINCE && !is_set(update_time)))
-        return err_set(err, ERR_INVALID, "firestore: a patch without fields or without its updateTime");
-    rc = arena_printf(a, &url, err, "%s/%s:commit", fs->base, fs->documents);
-    if (!rc)
-        rc = write_commit(fs, document, &patch, a, &body, err);
-    if (rc)
-        return rc;
+    if (patch->n_fields < 1)
+        return err_set(err, ERR_INVALID, "firestore: a patch without fields");
+    if (!is_set(patch->update_time))
+        return err_set(err, ERR_INVALID, "firestore: a patch without the updateTime that it depends on");
+    TRY(arena_printf(a, &url, err, "%s/%s:commit", fs->base, fs->documents));
+    TRY(write_commit(fs, patch, a, &body, err));
     req.url = url;
     req.body = span_of(body);
     http_request_header(&req, "Content-Type", "application/json");
-    rc = perform(fs, FIRESTORE_CONDITIONAL_WRITE, &req, document, policy, budget, a, &reply, err);
-    if (!rc)
-        rc = read_commit(document, reply.body, a, ret_update_time, err);
-    return rc;
+    TRY(perform(fs, &op, &req, a, &reply, err));
+    return read_commit(patch->document, reply.body, a, ret_update_time, err);
 }

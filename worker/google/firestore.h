@@ -1,21 +1,21 @@
 /*
- * firestore - get a document; change fields of it under a precondition (cloud contracts section 4).
+ * firestore - get a document; change fields of it if nobody else has changed it (cloud contracts section 4).
  *
  * Facts that are easy to get wrong: 409 and 400 mean several things each, so answers are classified by `error.status`;
- * a write that changes nothing leaves updateTime as it was; updateTime is opaque text and goes back byte by byte;
- * conditional writes go through :commit alone; every answer must carry the name that was asked for.
+ * a write that changes nothing leaves updateTime as it was; updateTime is opaque text and is sent back byte by byte;
+ * conditional writes go through :commit only; every document read must carry the name that was asked for.
  *
- * Both calls retry what the table of section 7 allows, inside the budget, and refresh a refused token once. What they
- * leave to the caller is in the code they return:
+ * Both calls retry what the table of section 7 allows, inside the budget, and refresh a refused token once. The caller
+ * decides what to do next by the code they return:
  *
- *   ERR_NOT_FOUND        no such document (get; or commit with exists=true)
- *   ERR_CONFLICT         the precondition did not hold, or contention: re-read and decide. With an updateTime, a
- *                        document that is gone is this as well
+ *   ERR_NOT_FOUND        no such document
+ *   ERR_CONFLICT         a commit's precondition did not hold (the document may be gone), or contention: re-read and
+ *                        decide
  *   ERR_UNKNOWN_OUTCOME  the commit may have landed: re-read, and look for your own lease id
- *   ERR_UNAVAILABLE      transient, and the tries are used up; of a commit: it did not land
+ *   ERR_UNAVAILABLE      transient, and the tries are used up; a commit did not land
  *   ERR_DENIED           401 after a fresh token, or 403
- *   ERR_INVALID          our request is wrong: a bug, the same fails again
- *   ERR_PROTOCOL         the answer to a get is nonsense
+ *   ERR_INVALID          our request is wrong: a bug, the same request fails again
+ *   ERR_PROTOCOL         the answer to a get is not the document that was asked for
  *   ERR_DEADLINE, ERR_CANCELLED, ERR_NOMEM
  */
 #ifndef WORKER_GOOGLE_FIRESTORE_H
@@ -31,8 +31,8 @@
 #include "worker/base/json.h"
 
 enum {
-    FIRESTORE_REPLY_MAX = 4 << 20, /* a document has 1 MiB; as JSON somewhat more */
-    FIRESTORE_NAME_MAX = 2048,
+    FIRESTORE_REPLY_MAX = 4 << 20, /* a document has at most 1 MiB, and is somewhat longer as JSON */
+    FIRESTORE_NAME_MAX = 2048,     /* a field path has fewer than half as many bytes */
     FIRESTORE_TIME_SIZE = 64,
     FIRESTORE_DEPTH_MAX = 30,
     FIRESTORE_PATH_DEPTH_MAX = 8
@@ -41,35 +41,41 @@ enum {
 struct firestore {
     struct http *http;
     struct gauth *gauth;
-    const struct sys *sys;
     const char *base;      /* "https://firestore.googleapis.com/v1" or "http://host:port/v1"; no slash at the end */
     const char *documents; /* "projects/P/databases/(default)/documents" */
     bool emulator;         /* plain http is allowed */
 };
 
-/* emulator_host: FIRESTORE_EMULATOR_HOST ("host:port") or NULL. Texts live in `a` (the process arena). ERR_INVALID. */
-MUST_CHECK enum err_code firestore_init(struct firestore *fs, struct http *http, struct gauth *gauth,
-                                        const struct sys *sys, const char *project, const char *emulator_host,
-                                        struct arena *a, struct err *err);
+struct firestore_options { /* all borrowed */
+    struct http *http;
+    struct gauth *gauth;
+    const char *project;
+    const char *emulator_host; /* FIRESTORE_EMULATOR_HOST, host:port; NULL or "": Google's */
+};
 
-/* One row each of the table in section 7. */
-extern const struct retry_policy firestore_read_policy, firestore_claim_policy, firestore_result_policy,
-    firestore_progress_policy;
+/* Texts live in `a` (the process arena). ERR_INVALID: the emulator's address. */
+MUST_CHECK enum err_code firestore_init(struct firestore *fs, const struct firestore_options *options, struct arena *a,
+                                        struct err *err);
 
 /* --- reading --- */
 
-struct firestore_document {
-    const char *update_time;   /* as it came */
-    const struct json *fields; /* NULL: none of the fields asked for is there */
+/* The fields to read, as field paths: segments are in backticks where they are not [A-Za-z_][A-Za-z_0-9]*. */
+struct firestore_mask {
+    const char *const *paths;
+    int n; /* 0: the whole document */
 };
 
-/* `document` is the path below .../documents/, as job.document. mask: field paths, segments in backticks where
- * they are not [A-Za-z_][A-Za-z_0-9]*; n_mask 0 reads everything. */
-MUST_CHECK enum err_code firestore_get(const struct firestore *fs, const char *document, const char *const *mask,
-                                       int n_mask, const struct retry_policy *policy, const struct budget *budget,
-                                       struct arena *a, struct firestore_document *ret, struct err *err);
+struct firestore_document {
+    const char *update_time;   /* as Firestore wrote it */
+    const struct json *fields; /* NULL: the document has none of the fields of the mask */
+};
 
-/* A value of a document, {"stringValue":"x"}; NULL: absent. A path goes down through maps: "inpaint.lease.id". */
+/* `document` is the path below .../documents/: "users/U/sessions/S". */
+MUST_CHECK enum err_code firestore_get(const struct firestore *fs, const char *document, struct firestore_mask mask,
+                                       const struct budget *budget, struct arena *a, struct firestore_document *ret,
+                                       struct err *err);
+
+/* A value of a document, {"stringValue":"x"}; NULL: absent. A path descends into maps: "inpaint.lease.id". */
 const struct json *firestore_field(const struct firestore_document *d, const char *path);
 const struct json *firestore_member(const struct json *map_value, const char *name); /* by its plain name */
 
@@ -84,8 +90,7 @@ const struct json *firestore_array_at(const struct json *value, int i);
 /* --- writing --- */
 
 enum firestore_type {
-    FIRESTORE_DELETE, /* top level only: the field goes away */
-    FIRESTORE_NULL,
+    FIRESTORE_DELETE, /* removes the field; only in a patch, not inside a MAP or an ARRAY */
     FIRESTORE_STRING,
     FIRESTORE_INTEGER,
     FIRESTORE_DOUBLE,
@@ -102,24 +107,19 @@ struct firestore_value {
     const char *string;
     int64_t integer; /* INTEGER; BOOL: 0 or 1; TIMESTAMP: microseconds since 1970 */
     double number;
-    const struct firestore_field *fields; /* MAP: `n` of them, by plain name, no DELETE among them */
-    const struct firestore_value *values; /* ARRAY: `n` of them, no ARRAY and no DELETE among them */
+    const struct firestore_field *fields; /* MAP: `n` fields under plain names; no DELETE */
+    const struct firestore_value *values; /* ARRAY: `n` values; no ARRAY, no DELETE */
     int n;
 };
 
 struct firestore_field {
-    const char *name; /* in a patch a field path, "inpaint.lease"; in a MAP a plain name */
+    const char *name; /* in a patch: a field path, "inpaint.lease"; in a MAP: a plain name */
     struct firestore_value value;
 };
 
 static inline struct firestore_value firestore_v_delete(void)
 {
     return (struct firestore_value){ .type = FIRESTORE_DELETE };
-}
-
-static inline struct firestore_value firestore_v_null(void)
-{
-    return (struct firestore_value){ .type = FIRESTORE_NULL };
 }
 
 static inline struct firestore_value firestore_v_string(const char *s)
@@ -157,32 +157,39 @@ static inline struct firestore_value firestore_v_array(const struct firestore_va
     return (struct firestore_value){ .type = FIRESTORE_ARRAY, .values = v, .n = n };
 }
 
-enum firestore_precondition { FIRESTORE_MUST_EXIST, FIRESTORE_MUST_NOT_EXIST, FIRESTORE_UNCHANGED_SINCE };
+/* Tries and waits of a write: a row each of the table in cloud contracts 7. */
+extern const struct retry_policy firestore_claim_policy, firestore_result_policy, firestore_progress_policy;
+
+struct firestore_patch {
+    const char *document;
+    const struct firestore_field *fields; /* n_fields of them, one at least */
+    int n_fields;
+    const char *update_time; /* the precondition: nobody has changed the document since this one */
+    const struct retry_policy *policy;
+};
 
 /*
- * Sets the fields at these paths and no others (each path is in the mask; DELETE is in the mask alone). One atomic
- * commit. No path may be another or lie under another: ERR_INVALID. update_time: with FIRESTORE_UNCHANGED_SINCE only.
- * ret_update_time (may be NULL): the precondition of the next write.
- * Not sent twice unless it is certain that the first did not land.
+ * Sets the fields at these paths and no others (each path is in the mask; a DELETE is in the mask only), in one atomic
+ * commit. ERR_INVALID when a path equals another or lies below it. ret_update_time (may be NULL, may be the buffer that
+ * patch->update_time points to): the precondition of the next write.
+ * The commit is sent again only if it is certain that the first one did not land.
  */
-MUST_CHECK enum err_code firestore_patch(const struct firestore *fs, const char *document,
-                                         const struct firestore_field *fields, int n_fields,
-                                         enum firestore_precondition precondition, const char *update_time,
-                                         const struct retry_policy *policy, const struct budget *budget,
-                                         struct arena *a, char ret_update_time[FIRESTORE_TIME_SIZE], struct err *err);
+MUST_CHECK enum err_code firestore_patch(const struct firestore *fs, const struct firestore_patch *patch,
+                                         const struct budget *budget, struct arena *a,
+                                         char ret_update_time[FIRESTORE_TIME_SIZE], struct err *err);
 
-/* --- what an answer means (4.7); public for the tests --- */
+/* --- what an answer means (4.7); declared here for the tests --- */
 
 enum firestore_call { FIRESTORE_READ, FIRESTORE_CONDITIONAL_WRITE };
 enum firestore_outcome {
     FIRESTORE_DONE,      /* 200 */
-    FIRESTORE_RETRY,     /* nothing happened, the same call may succeed */
-    FIRESTORE_NEW_TOKEN, /* refresh it, once */
+    FIRESTORE_RETRY,     /* nothing happened; the same call may succeed */
+    FIRESTORE_NEW_TOKEN, /* the token is refused: refresh it, once */
     FIRESTORE_REREAD,    /* the precondition did not hold */
     FIRESTORE_UNKNOWN,   /* a write that may have landed */
-    FIRESTORE_ABSENT,
-    FIRESTORE_REFUSED, /* 403 */
-    FIRESTORE_FINAL    /* a bug of ours */
+    FIRESTORE_ABSENT,    /* there is no such document */
+    FIRESTORE_REFUSED,   /* 403 */
+    FIRESTORE_FINAL      /* our request is wrong: the same fails again */
 };
 
 enum firestore_outcome firestore_classify(enum firestore_call call, int http_status, struct span body);

@@ -9,18 +9,18 @@
 #include <strings.h>
 
 #include "worker/base/members.h"
-#include "worker/google/service_account.h"
+#include "worker/base/names.h"
 #include "worker/base/wait.h"
 
 enum {
-    RENEW_BELOW_MS = 225 * 1000, /* what Google's libraries wait for: earlier, the metadata server repeats itself */
-    USABLE_ABOVE_MS = 10 * 1000, /* a call takes time too */
+    RENEW_BELOW_MS = 225 * 1000, /* as in Google's libraries: earlier, the metadata server returns the old token */
+    USABLE_ABOVE_MS = 10 * 1000, /* the call itself takes time too */
     PAUSE_AFTER_FAILURE_MS = 15 * 1000,
     WAIT_SLICE_MS = 100, /* how late a thread that waits for another notices that it must stop */
     LIFETIME_MAX_S = 3600,
     LIFETIME_UNKNOWN_S = 300,
     REPLY_MAX = 64 << 10,
-    PROJECT_MAX = 128
+    REPLY_DEPTH_MAX = 8
 };
 
 static const char scopes[] = "https://www.googleapis.com/auth/datastore "
@@ -28,11 +28,12 @@ static const char scopes[] = "https://www.googleapis.com/auth/datastore "
 static const char emulator_header[] = "Bearer owner";
 static const char bearer[] = "Bearer ";
 
+/* base_ms, cap_ms, tries, call_timeout_ms */
 static const struct retry_policy metadata_policy = { 200, 2000, 5, 3000 };
 static const struct retry_policy endpoint_policy = { 1000, 8000, 3, 10000 };
 
 struct token {
-    char header[GAUTH_TOKEN_MAX + sizeof bearer]; /* empty: none */
+    char header[GAUTH_TOKEN_MAX + sizeof bearer]; /* empty: there is no token */
     int64_t expires_mono_ms;
 };
 
@@ -46,18 +47,19 @@ struct gauth {
     char metadata_base[300]; /* "http://host/computeMetadata/v1" */
 
     pthread_mutex_t lock;
-    pthread_cond_t renewed; /* or not: an attempt has ended */
+    pthread_cond_t attempt_ended; /* successfully or not */
     struct token token;
     int64_t no_renewal_before_ms;
     bool renewing;
-    char project[PROJECT_MAX + 1];
+    char project[PROJECT_ID_MAX + 1];
 };
 
 /* ---- one attempt to get a token ---- */
 
-enum attempt { FINAL, AGAIN, NEW_ASSERTION };
+/* What may follow a failed attempt. */
+enum next { GIVE_UP, TRY_AGAIN, TRY_NEW_ASSERTION };
 
-/* expires_in: a number, or the text of one. Not there: a guess on the safe side. */
+/* expires_in is a number, or a string with one. Without it, a short lifetime is assumed. */
 static int64_t lifetime_s(const struct member *m)
 {
     struct span digits = m->raw;
@@ -84,20 +86,21 @@ static enum err_code read_token(const struct gauth *g, struct span body, struct 
     struct member m[N] = { { .name = "access_token" }, { .name = "expires_in" }, { .name = "token_type" } };
     char type[16] = "Bearer";
 
-    if (members_parse(body, 8, "token", m, N, NULL)) /* no reason given: the text is a secret */
+    if (members_parse(body, REPLY_DEPTH_MAX, "token", m, N, NULL)) /* without the reason, which might quote a secret */
         return err_set(err, ERR_PROTOCOL, "token: the answer is not a JSON object");
     memcpy(ret->header, bearer, sizeof bearer);
     if (!member_text(&m[ACCESS_TOKEN], ret->header + sizeof bearer - 1, GAUTH_TOKEN_MAX + 1) ||
         !is_header_safe(ret->header + sizeof bearer - 1))
-        return err_set(err, ERR_PROTOCOL, "token: no access_token of at most %d characters", GAUTH_TOKEN_MAX);
+        return err_set(err, ERR_PROTOCOL, "token: the answer has no access_token of 1 to %d printable characters",
+                       GAUTH_TOKEN_MAX);
     if (m[TOKEN_TYPE].type && (!member_text(&m[TOKEN_TYPE], type, sizeof type) || strcasecmp(type, "Bearer") != 0))
-        return err_set(err, ERR_PROTOCOL, "token: token_type is not Bearer");
+        return err_set(err, ERR_PROTOCOL, "token: the answer's token_type is not Bearer");
     ret->expires_mono_ms = sys_mono_ms(g->sys) + lifetime_s(&m[EXPIRES_IN]) * 1000;
     return ERR_OK;
 }
 
 static enum err_code metadata_get(const struct gauth *g, const char *path, const struct budget *b, struct arena *a,
-                                  struct http_reply *reply, enum attempt *ret_then, struct err *err)
+                                  struct http_reply *reply, enum next *ret_next, struct err *err)
 {
     char url[512];
     struct http_request req = { .method = "GET",
@@ -112,39 +115,40 @@ static enum err_code metadata_get(const struct gauth *g, const char *path, const
     (void)snprintf(url, sizeof url, "%s%s", g->metadata_base, path);
     http_request_header(&req, "Metadata-Flavor", "Google");
     rc = http_send(g->http, &req, a, reply, err);
-    *ret_then = rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME ? AGAIN : FINAL;
+    *ret_next = rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME ? TRY_AGAIN : GIVE_UP;
     if (rc)
         return rc;
     flavor = http_reply_header(reply, "metadata-flavor");
     if (reply->status != 200) {
-        *ret_then = http_status_is_transient(reply->status) ? AGAIN : FINAL;
-        return err_set(err, *ret_then == AGAIN ? ERR_UNAVAILABLE : ERR_DENIED, "metadata server: HTTP %d",
-                       reply->status);
+        *ret_next = http_status_is_transient(reply->status) ? TRY_AGAIN : GIVE_UP;
+        return err_set(err, *ret_next == TRY_AGAIN ? ERR_UNAVAILABLE : ERR_DENIED, "metadata server: HTTP %d%s",
+                       reply->status, reply->status == 404 ? ": is a service account attached to this machine?" : "");
     }
     if (!flavor || strcmp(flavor, "Google") != 0)
-        return err_set(err, ERR_PROTOCOL, "metadata server: the answer lacks Metadata-Flavor, so it is not one");
+        return err_set(err, ERR_PROTOCOL,
+                       "metadata server: the answer lacks the header Metadata-Flavor, so another server sent it");
     return ERR_OK;
 }
 
-/* RFC 6749 5.2, and what Google adds to it. */
-static enum attempt judge_refusal(int status, struct span body, char ret_error[64])
+/* Knows the error codes of RFC 6749 5.2, and those that Google adds. */
+static enum next judge_refusal(int status, struct span body, char ret_error[64])
 {
     static const char *const transient[] = { "internal_failure", "server_error", "temporarily_unavailable" };
     struct member error = { .name = "error" };
 
     *ret_error = 0;
-    if (!members_parse(body, 8, "token", &error, 1, NULL) && !member_text(&error, ret_error, 64))
+    if (!members_parse(body, REPLY_DEPTH_MAX, "token", &error, 1, NULL) && !member_text(&error, ret_error, 64))
         *ret_error = 0;
     for (size_t i = 0; i < sizeof transient / sizeof *transient; i++)
         if (strcmp(ret_error, transient[i]) == 0)
-            return AGAIN;
+            return TRY_AGAIN;
     if (strcmp(ret_error, "invalid_grant") == 0)
-        return NEW_ASSERTION;
-    return http_status_is_transient(status) ? AGAIN : FINAL;
+        return TRY_NEW_ASSERTION;
+    return http_status_is_transient(status) ? TRY_AGAIN : GIVE_UP;
 }
 
 static enum err_code exchange(const struct gauth *g, const char *assertion, const struct budget *b, struct arena *a,
-                              struct http_reply *reply, enum attempt *ret_then, struct err *err)
+                              struct http_reply *reply, enum next *ret_next, struct err *err)
 {
     struct http_request req = { .method = "POST",
                                 .url = g->account.token_uri,
@@ -155,21 +159,21 @@ static enum err_code exchange(const struct gauth *g, const char *assertion, cons
     char error[64], *form;
     enum err_code rc;
 
-    *ret_then = FINAL;
-    rc = arena_printf(a, &form, err,
-                      "grant_type=urn%%3Aietf%%3Aparams%%3Aoauth%%3Agrant-type%%3Ajwt-bearer&assertion=%s", assertion);
-    if (rc)
-        return rc;
+    *ret_next = GIVE_UP;
+    TRY(arena_printf(a, &form, err,
+                     "grant_type=urn%%3Aietf%%3Aparams%%3Aoauth%%3Agrant-type%%3Ajwt-bearer&assertion=%s", assertion));
     req.body = span_of(form);
     http_request_header(&req, "Content-Type", "application/x-www-form-urlencoded");
     rc = http_send(g->http, &req, a, reply, err);
     if (rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME)
-        *ret_then = AGAIN;
+        *ret_next = TRY_AGAIN;
     if (rc || reply->status == 200)
         return rc;
-    *ret_then = judge_refusal(reply->status, reply->body, error);
-    return err_set(err, *ret_then == AGAIN ? ERR_UNAVAILABLE : ERR_DENIED, "token endpoint: HTTP %d %s", reply->status,
-                   is_header_safe(error) ? error : "");
+    *ret_next = judge_refusal(reply->status, reply->body, error);
+    return err_set(err, *ret_next == TRY_AGAIN ? ERR_UNAVAILABLE : ERR_DENIED, "token endpoint: HTTP %d %s%s",
+                   reply->status, is_header_safe(error) ? error : "",
+                   strcmp(error, "invalid_grant") == 0 ? ": has the key been deleted, or is this machine's clock wrong?"
+                                                       : "");
 }
 
 static int64_t wall_s(const struct gauth *g)
@@ -177,109 +181,123 @@ static int64_t wall_s(const struct gauth *g)
     return sys_wall_us(g->sys) / 1000000;
 }
 
-/* From the key alone: no request leaves. */
+static enum err_code sign_into(const struct gauth *g, char jwt[SERVICE_ACCOUNT_JWT_SIZE], struct token *ret,
+                               struct err *err)
+{
+    TRY(service_account_sign(&g->account, scopes, NULL, wall_s(g), jwt, err));
+    if ((size_t)snprintf(ret->header, sizeof ret->header, "%s%s", bearer, jwt) >= sizeof ret->header)
+        return err_set(err, ERR_INTERNAL, "token: the signed JWT is too long");
+    ret->expires_mono_ms = sys_mono_ms(g->sys) + LIFETIME_MAX_S * 1000;
+    return ERR_OK;
+}
+
+/* Makes a token from the key alone; sends nothing. */
 static enum err_code sign_token(const struct gauth *g, struct token *ret, struct err *err)
 {
     char jwt[SERVICE_ACCOUNT_JWT_SIZE];
-    enum err_code rc = service_account_sign(&g->account, scopes, NULL, wall_s(g), jwt, err);
+    enum err_code rc = sign_into(g, jwt, ret, err);
 
-    if (!rc && (size_t)snprintf(ret->header, sizeof ret->header, "%s%s", bearer, jwt) >= sizeof ret->header)
-        rc = err_set(err, ERR_INTERNAL, "token: too long");
-    ret->expires_mono_ms = sys_mono_ms(g->sys) + LIFETIME_MAX_S * 1000;
     crypto_clear(jwt, sizeof jwt);
     return rc;
 }
 
-static enum err_code ask_token(const struct gauth *g, const struct budget *b, struct arena *a, struct token *ret,
-                               struct http_reply *reply, enum attempt *ret_then, struct err *err)
+static enum err_code ask_endpoint(const struct gauth *g, const struct budget *b, struct arena *a,
+                                  struct http_reply *reply, enum next *ret_next, struct err *err)
 {
     char assertion[SERVICE_ACCOUNT_JWT_SIZE];
-    enum err_code rc;
+    enum err_code rc = service_account_sign(&g->account, scopes, g->account.token_uri, wall_s(g), assertion, err);
 
-    *ret_then = FINAL;
-    if (g->has_account) {
-        rc = service_account_sign(&g->account, scopes, g->account.token_uri, wall_s(g), assertion, err);
-        if (!rc)
-            rc = exchange(g, assertion, b, a, reply, ret_then, err);
-        crypto_clear(assertion, sizeof assertion);
-    } else {
-        rc = metadata_get(g, "/instance/service-accounts/default/token", b, a, reply, ret_then, err);
-    }
-    return rc ? rc : read_token(g, reply->body, ret, err);
+    *ret_next = GIVE_UP;
+    if (rc == ERR_OK)
+        rc = exchange(g, assertion, b, a, reply, ret_next, err);
+    crypto_clear(assertion, sizeof assertion);
+    return rc;
+}
+
+static enum err_code ask_token(const struct gauth *g, const struct budget *b, struct arena *a, struct token *ret,
+                               struct http_reply *reply, enum next *ret_next, struct err *err)
+{
+    if (g->has_account)
+        TRY(ask_endpoint(g, b, a, reply, ret_next, err));
+    else
+        TRY(metadata_get(g, "/instance/service-accounts/default/token", b, a, reply, ret_next, err));
+    *ret_next = GIVE_UP;
+    return read_token(g, reply->body, ret, err);
 }
 
 /* ---- attempts ---- */
 
-/* tries: 1 while an old token still serves, so that nobody waits for what can be had later. */
+static const struct retry_policy *policy_of(const struct gauth *g)
+{
+    return g->has_account ? &endpoint_policy : &metadata_policy;
+}
+
 static enum err_code ask_until(const struct gauth *g, const struct budget *b, int tries, struct arena *a,
                                struct token *ret, struct err *err)
 {
-    const struct retry_policy *policy = g->has_account ? &endpoint_policy : &metadata_policy;
     struct http_reply reply = { 0 };
-    enum attempt then = AGAIN;
+    enum next next = TRY_AGAIN;
     struct err why = { 0 };
     bool new_assertion_tried = false;
     enum err_code rc = ERR_UNAVAILABLE;
 
     for (int n = 0; n < tries; n++) {
-        if (n && then == AGAIN && retry_wait(b, policy, n, http_reply_header(&reply, "retry-after"), NULL))
-            break; /* no time for more: the last failure is the answer */
+        if (n && next == TRY_AGAIN && retry_wait(b, policy_of(g), n, http_retry_after_ms(&reply, g->sys), NULL))
+            break; /* no time for another try: the last failure is the result */
         why = (struct err){ 0 };
         reply = (struct http_reply){ 0 };
-        rc = ask_token(g, b, a, ret, &reply, &then, &why);
-        if (!rc || then == FINAL || (then == NEW_ASSERTION && new_assertion_tried))
+        rc = ask_token(g, b, a, ret, &reply, &next, &why);
+        if (rc == ERR_OK || next == GIVE_UP || (next == TRY_NEW_ASSERTION && new_assertion_tried))
             break;
-        new_assertion_tried |= then == NEW_ASSERTION;
+        new_assertion_tried |= next == TRY_NEW_ASSERTION;
     }
     return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
 }
 
-static enum err_code get_token(const struct gauth *g, const struct budget *b, bool patient, struct token *ret,
+static enum err_code get_token(const struct gauth *g, const struct budget *b, int tries, struct token *ret,
                                struct err *err)
 {
-    const struct retry_policy *policy = g->has_account ? &endpoint_policy : &metadata_policy;
     struct arena a = { 0 };
     enum err_code rc;
 
     if (g->has_account && !g->jwt_bearer_grant)
         return sign_token(g, ret, err);
-    rc = arena_init(&a, 1 << 20, err);
-    if (!rc)
-        rc = ask_until(g, b, patient ? policy->tries : 1, &a, ret, err);
-    if (a.base)
-        crypto_clear(a.base, a.used);
+    TRY(arena_init(&a, 1 << 20, err));
+    rc = ask_until(g, b, tries, &a, ret, err);
+    crypto_clear(a.base, a.used);
     arena_done(&a);
     return rc;
 }
 
-/* ---- the one token all threads share ---- */
+/* ---- the one token that all threads share ---- */
 
 static int64_t left_ms(const struct gauth *g)
 {
     return *g->token.header ? g->token.expires_mono_ms - sys_mono_ms(g->sys) : INT64_MIN;
 }
 
-/* Comes and goes with the lock held; without it while the request is out. */
+/* The lock is held on entry and on return, and released while the request is on its way. Tries only once while the old
+ * token is still usable, so that no caller waits for a token that can be fetched later. */
 static enum err_code renew(struct gauth *g, const struct budget *b, struct err *err)
 {
     struct token fresh = { .header = "" };
-    bool patient = left_ms(g) <= USABLE_ABOVE_MS;
+    int tries = left_ms(g) > USABLE_ABOVE_MS ? 1 : policy_of(g)->tries;
     enum err_code rc;
 
     g->renewing = true;
     (void)pthread_mutex_unlock(&g->lock);
-    rc = get_token(g, b, patient, &fresh, err);
+    rc = get_token(g, b, tries, &fresh, err);
     (void)pthread_mutex_lock(&g->lock);
-    if (!rc)
+    if (rc == ERR_OK)
         g->token = fresh;
     g->no_renewal_before_ms = rc ? sys_mono_ms(g->sys) + PAUSE_AFTER_FAILURE_MS : INT64_MIN;
     g->renewing = false;
-    (void)pthread_cond_broadcast(&g->renewed);
+    (void)pthread_cond_broadcast(&g->attempt_ended);
     crypto_clear(&fresh, sizeof fresh);
     return rc;
 }
 
-/* For as long as this call may take itself: the other one, whose attempts end sometime, may have more patience. */
+/* Waits for the thread that renews, which may have a later deadline, no longer than this call's own budget allows. */
 static enum err_code wait_for_other(struct gauth *g, const struct budget *b, struct err *err)
 {
     while (g->renewing) {
@@ -289,12 +307,12 @@ static enum err_code wait_for_other(struct gauth *g, const struct budget *b, str
             return err_set(err, ERR_CANCELLED, "token: cancelled while another thread fetches it");
         if (budget_left_ms(b) == 0)
             return err_set(err, ERR_DEADLINE, "token: no time left, and another thread still fetches it");
-        (void)wait_until(&g->renewed, &g->lock, &until);
+        (void)wait_until(&g->attempt_ended, &g->lock, &until);
     }
     return ERR_OK;
 }
 
-/* Makes sure that there is a token to be used, with the lock held. */
+/* Makes sure that there is a usable token. The lock is held. */
 static enum err_code ensure(struct gauth *g, const struct budget *b, struct err *err)
 {
     struct err why = { 0 };
@@ -309,10 +327,18 @@ static enum err_code ensure(struct gauth *g, const struct budget *b, struct err 
         if (left_ms(g) > 0)
             return ERR_OK;
     }
-    rc = renew(g, b, &why); /* a token that lives for no time at all is good for the call that fetched it */
-    if (!rc || left_ms(g) > USABLE_ABOVE_MS)
+    rc = renew(g, b, &why); /* even a token without any lifetime serves the call that fetched it */
+    if (rc == ERR_OK || left_ms(g) > USABLE_ABOVE_MS)
         return ERR_OK;
     return err_set(err, rc, "%s", why.msg);
+}
+
+/* The lock is held. */
+static enum err_code copy_header(struct gauth *g, const struct budget *budget, struct arena *a, char **ret,
+                                 struct err *err)
+{
+    TRY(ensure(g, budget, err));
+    return span_dup(a, span_of(g->token.header), ret, err);
 }
 
 enum err_code gauth_header(struct gauth *g, enum gauth_service service, const struct budget *budget, struct arena *a,
@@ -326,11 +352,9 @@ enum err_code gauth_header(struct gauth *g, enum gauth_service service, const st
         return ERR_OK;
     }
     (void)pthread_mutex_lock(&g->lock);
-    rc = ensure(g, budget, err);
-    if (!rc)
-        rc = span_dup(a, span_of(g->token.header), &copy, err);
+    rc = copy_header(g, budget, a, &copy, err);
     (void)pthread_mutex_unlock(&g->lock);
-    if (!rc)
+    if (rc == ERR_OK)
         *ret = copy;
     return rc;
 }
@@ -349,45 +373,56 @@ void gauth_drop(struct gauth *g, const char *header_value)
 
 /* ---- project ---- */
 
-static enum err_code ask_project(const struct gauth *g, const struct budget *b, char ret[PROJECT_MAX + 1],
-                                 struct err *err)
+/* ret_id lives in `a`. */
+static enum err_code ask_project_until(const struct gauth *g, const struct budget *b, struct arena *a,
+                                       struct span *ret_id, struct err *err)
 {
-    struct arena a = { 0 };
     struct http_reply reply = { 0 };
+    enum next next = TRY_AGAIN;
     struct err why = { 0 };
-    enum attempt then = AGAIN;
-    enum err_code rc = arena_init(&a, 1 << 20, &why);
+    enum err_code rc = ERR_UNAVAILABLE;
 
-    for (int n = 0; n < metadata_policy.tries && then == AGAIN; n++) {
-        if (n && retry_wait(b, &metadata_policy, n, http_reply_header(&reply, "retry-after"), NULL))
+    for (int n = 0; n < metadata_policy.tries && next == TRY_AGAIN; n++) {
+        if (n && retry_wait(b, &metadata_policy, n, http_retry_after_ms(&reply, g->sys), NULL))
             break;
         why = (struct err){ 0 };
         reply = (struct http_reply){ 0 };
-        rc = metadata_get(g, "/project/project-id", b, &a, &reply, &then, &why);
+        rc = metadata_get(g, "/project/project-id", b, a, &reply, &next, &why);
     }
-    if (!rc && !project_id_is_valid(reply.body))
-        rc = err_set(&why, ERR_PROTOCOL, "metadata server: not a project id");
-    if (!rc)
-        (void)snprintf(ret, PROJECT_MAX + 1, "%.*s", (int)reply.body.len, reply.body.ptr);
+    if (rc)
+        return err_set(err, rc, "%s (or set GOOGLE_CLOUD_PROJECT)", why.msg);
+    if (!project_id_is_valid(reply.body))
+        return err_set(err, ERR_PROTOCOL, "metadata server: the answer is not a project id; set GOOGLE_CLOUD_PROJECT");
+    *ret_id = reply.body;
+    return ERR_OK;
+}
+
+static enum err_code ask_project(const struct gauth *g, const struct budget *b, char ret[PROJECT_ID_MAX + 1],
+                                 struct err *err)
+{
+    struct arena a = { 0 };
+    struct span id = { 0 };
+    enum err_code rc;
+
+    TRY(arena_init(&a, 1 << 20, err));
+    rc = ask_project_until(g, b, &a, &id, err);
+    (void)snprintf(ret, PROJECT_ID_MAX + 1, "%.*s", (int)id.len, id.ptr ? id.ptr : "");
     arena_done(&a);
-    return rc ? err_set(err, rc, "%s (or set GOOGLE_CLOUD_PROJECT)", why.msg) : ERR_OK;
+    return rc;
 }
 
 enum err_code gauth_project(struct gauth *g, const struct budget *budget, const char **ret, struct err *err)
 {
-    char asked[PROJECT_MAX + 1];
+    char asked[PROJECT_ID_MAX + 1];
     bool known;
-    enum err_code rc;
 
     (void)pthread_mutex_lock(&g->lock);
     known = *g->project;
     (void)pthread_mutex_unlock(&g->lock);
     if (!known) {
-        rc = ask_project(g, budget, asked, err);
-        if (rc)
-            return rc;
+        TRY(ask_project(g, budget, asked, err));
         (void)pthread_mutex_lock(&g->lock);
-        if (!*g->project) /* written once: others may hold a pointer to it */
+        if (!*g->project) /* written only once: other threads may hold a pointer to it */
             memcpy(g->project, asked, sizeof asked);
         (void)pthread_mutex_unlock(&g->lock);
     }
@@ -409,7 +444,7 @@ static enum err_code read_file(const char *path, char *buf, size_t size, size_t 
     if (!file)
         return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "GOOGLE_APPLICATION_CREDENTIALS: %s: %s", path,
                        strerror(errno));
-    (void)setvbuf(file, NULL, _IONBF, 0); /* no copy of the key in a buffer of stdio */
+    (void)setvbuf(file, NULL, _IONBF, 0); /* so that stdio keeps no copy of the key */
     *ret_n = fread(buf, 1, size, file);
     if (ferror(file)) {
         (void)fclose(file);
@@ -419,38 +454,44 @@ static enum err_code read_file(const char *path, char *buf, size_t size, size_t 
     return ERR_OK;
 }
 
+static enum token_uri_rule rule_of(const struct gauth_options *o)
+{
+    return o->allow_loopback_token_uri ? TOKEN_URI_GOOGLE_OR_LOOPBACK : TOKEN_URI_GOOGLE;
+}
+
+static enum err_code parse_file(const struct gauth_options *o, char *text, size_t size, struct service_account *ret,
+                                struct err *err)
+{
+    size_t n = 0;
+
+    TRY(read_file(o->credentials_file, text, size, &n, err));
+    return service_account_parse((struct span){ text, n }, rule_of(o), ret, err);
+}
+
 static enum err_code load_file(struct gauth *g, const struct gauth_options *o, struct err *err)
 {
-    char text[2 * SERVICE_ACCOUNT_JSON_MAX];
-    size_t n = 0;
-    enum err_code rc = read_file(o->credentials_file, text, sizeof text, &n, err);
+    char text[SERVICE_ACCOUNT_TEXT_MAX];
+    enum err_code rc = parse_file(o, text, sizeof text, &g->account, err);
 
-    if (!rc)
-        rc = service_account_parse((struct span){ text, n }, o->allow_loopback_token_uri, &g->account, err);
     crypto_clear(text, sizeof text);
     return rc;
 }
 
-/* Where everything is an emulator, a key is read only for the project it names. */
+/* With both emulators, a key is read only for the project that it names. */
 static enum err_code load_account(struct gauth *g, const struct gauth_options *o, struct err *err)
 {
     bool only_emulators = o->emulator[GAUTH_FIRESTORE] && o->emulator[GAUTH_STORAGE];
-    enum err_code rc;
 
     g->source = only_emulators ? "emulator" : "metadata server";
     if (only_emulators && is_set(o->project))
         return ERR_OK;
     if (is_set(o->firebase_credentials)) {
         g->source = only_emulators ? "emulator" : "FIREBASE_CREDENTIALS";
-        rc = service_account_parse(span_of(o->firebase_credentials), o->allow_loopback_token_uri, &g->account, err);
-        if (rc)
-            return rc;
+        TRY(service_account_parse(span_of(o->firebase_credentials), rule_of(o), &g->account, err));
         g->has_account = true;
     } else if (is_set(o->credentials_file)) {
         g->source = only_emulators ? "emulator" : "GOOGLE_APPLICATION_CREDENTIALS";
-        rc = load_file(g, o, err);
-        if (rc)
-            return rc;
+        TRY(load_file(g, o, err));
         g->has_account = true;
     }
     return ERR_OK;
@@ -460,15 +501,12 @@ static enum err_code setup(struct gauth *g, const struct gauth_options *o, struc
 {
     const char *host = is_set(o->metadata_host) ? o->metadata_host : "metadata.google.internal";
     const char *project;
-    enum err_code rc;
 
-    if (strlen(host) > 253 || host[strcspn(host, " /?#@\\")])
+    if (!host_is_valid(host))
         return err_set(err, ERR_INVALID, "GCE_METADATA_HOST: '%.100s' is not host[:port]", host);
     (void)snprintf(g->metadata_base, sizeof g->metadata_base, "http://%s/computeMetadata/v1", host);
-    rc = load_account(g, o, err);
-    if (rc)
-        return rc;
-    g->plain_token_uri = strncmp(g->account.token_uri, "http:", 5) == 0;
+    TRY(load_account(g, o, err));
+    g->plain_token_uri = is_loopback_url(g->account.token_uri);
     project = is_set(o->project) ? o->project : g->account.project_id;
     if (*project && !project_id_is_valid(span_of(project)))
         return err_set(err, ERR_INVALID, "GOOGLE_CLOUD_PROJECT: '%.100s' is not a project id", project);
@@ -488,8 +526,8 @@ enum err_code gauth_open(const struct gauth_options *o, struct gauth **ret, stru
     g->jwt_bearer_grant = o->jwt_bearer_grant;
     g->no_renewal_before_ms = INT64_MIN;
     memcpy(g->emulator, o->emulator, sizeof g->emulator);
-    (void)pthread_mutex_init(&g->lock, NULL); /* neither can fail on Linux */
-    (void)wait_cond_init(&g->renewed);
+    (void)pthread_mutex_init(&g->lock, NULL); /* on Linux neither this nor wait_cond_init can fail */
+    (void)wait_cond_init(&g->attempt_ended);
     rc = setup(g, o, err);
     if (rc)
         gauth_close(g);
@@ -503,7 +541,7 @@ void gauth_close(struct gauth *g)
     if (!g)
         return;
     service_account_done(&g->account);
-    (void)pthread_cond_destroy(&g->renewed);
+    (void)pthread_cond_destroy(&g->attempt_ended);
     (void)pthread_mutex_destroy(&g->lock);
     crypto_clear(g, sizeof *g);
     free(g);

@@ -1,16 +1,16 @@
 /*
- * gauth - what goes into the Authorization header of a call to Google (cloud contracts section 3).
+ * gauth - the Authorization header for calls to Google (cloud contracts section 3).
  *
- * For each service, in this order:
- *   1. its emulator is set        Firestore: "Bearer owner"; Storage: no header
- *   2. FIREBASE_CREDENTIALS       service-account JSON, base64 (any alphabet, padding, line breaks) or as it is
+ * The credentials of each service are the first of these:
+ *   1. its emulator, if set       Firestore: "Bearer owner"; Storage: no header
+ *   2. FIREBASE_CREDENTIALS       a service account's JSON, plain or in base64 (either alphabet, padding, line breaks)
  *   3. GOOGLE_APPLICATION_CREDENTIALS   the same in a file; other types of credentials are refused at start
  *   4. the metadata server
  *
- * From a key file a JWT is signed for both scopes and sent as it is; with `jwt_bearer_grant` it is exchanged at the
- * token endpoint. A token is renewed when less than 225 s remain (the metadata server hands out the old one before
- * that); one thread renews; while that fails the old one serves to its last 10 s. Key text is overwritten once the key
- * is loaded. Thread-safe. No message holds a token.
+ * With a key, a JWT for both scopes is signed here and is itself the token; with `jwt_bearer_grant` it is exchanged for
+ * one at the token endpoint. A token is renewed when less than 225 s remain (before that, the metadata server returns
+ * the old token again) by one thread; while renewing fails, the old token is used until its last 10 s. The key's text
+ * is overwritten once the key is loaded. Thread-safe. No message holds a token.
  */
 #ifndef WORKER_GOOGLE_GAUTH_H
 #define WORKER_GOOGLE_GAUTH_H
@@ -18,11 +18,12 @@
 #include <stdbool.h>
 
 #include "kernels/base/arena.h"
+#include "worker/google/service_account.h"
 #include "worker/http/http_client.h"
 
 enum gauth_service { GAUTH_FIRESTORE, GAUTH_STORAGE, GAUTH_SERVICES };
 
-enum { GAUTH_TOKEN_MAX = 4096 };
+enum { GAUTH_TOKEN_MAX = SERVICE_ACCOUNT_JWT_SIZE };
 
 struct gauth_options { /* NULL or "": not set */
     struct http *http; /* borrowed */
@@ -32,23 +33,23 @@ struct gauth_options { /* NULL or "": not set */
     const char *credentials_file;     /* GOOGLE_APPLICATION_CREDENTIALS: a path */
     const char *project;              /* GOOGLE_CLOUD_PROJECT */
     const char *metadata_host;        /* GCE_METADATA_HOST, host[:port] */
-    bool jwt_bearer_grant;
-    bool allow_loopback_token_uri; /* tests: token_uri may be http:// on loopback */
+    bool jwt_bearer_grant;            /* exchange JWTs at the token endpoint */
+    bool allow_loopback_token_uri;    /* tests: token_uri may be http:// on loopback */
 };
 
 struct gauth;
 
-/* Reads and checks the credentials; no request leaves. ERR_INVALID, ERR_UNSUPPORTED (other type, other universe),
+/* Reads and checks the credentials; sends nothing. ERR_INVALID, ERR_UNSUPPORTED (other type, other universe),
  * ERR_NOT_FOUND (no such file), ERR_IO. */
 MUST_CHECK enum err_code gauth_open(const struct gauth_options *options, struct gauth **ret, struct err *err);
 void gauth_close(struct gauth *g); /* takes NULL */
 
-/* The value of the Authorization header in the arena; NULL: send none. ERR_UNAVAILABLE, ERR_DENIED (the account or its
+/* The value of the Authorization header, in the arena; NULL: send none. ERR_UNAVAILABLE, ERR_DENIED (the account or its
  * key is refused), ERR_PROTOCOL, ERR_DEADLINE, ERR_CANCELLED. */
 MUST_CHECK enum err_code gauth_header(struct gauth *g, enum gauth_service service, const struct budget *budget,
                                       struct arena *a, const char **ret, struct err *err);
 
-/* An API answered 401 to this value: forget the token unless it has been renewed already. */
+/* An API has answered 401 to this value: forgets the token, unless another thread has renewed it already. */
 void gauth_drop(struct gauth *g, const char *header_value);
 
 /* GOOGLE_CLOUD_PROJECT, else the key file's project_id, else the metadata server. Lives as long as g. */

@@ -6,11 +6,11 @@
 #include "kernels/base/base64.h"
 #include "worker/base/members.h"
 
-enum { PEM_MAX = 8 << 10, LIFETIME_S = 3600 };
+enum { PEM_MAX = 8 << 10, DEPTH_MAX = 4, LIFETIME_S = 3600 };
 
 static const char google_token_uri[] = "https://oauth2.googleapis.com/token";
 
-/* Everything secret on the way, in one place to be overwritten. */
+/* The copies of the key's text, in one place so that all are overwritten. */
 struct secrets {
     char json[SERVICE_ACCOUNT_JSON_MAX], pem[PEM_MAX];
 };
@@ -27,29 +27,24 @@ static bool has_only(struct span s, const char *more, size_t max)
     return s.len >= 1 && s.len <= max;
 }
 
-bool project_id_is_valid(struct span id)
-{
-    return has_only(id, ".:_-", 128);
-}
-
-/* Copied or decoded into secrets->json. */
+/* Copies or decodes the text into secrets->json. */
 static enum err_code take_text(struct span text, struct secrets *secrets, struct span *ret, struct err *err)
 {
     size_t n;
-    enum err_code rc;
 
     while (text.len && strchr(" \t\r\n", *text.ptr))
         text.ptr++, text.len--;
     if (!text.len)
-        return err_set(err, ERR_INVALID, "credentials: empty");
+        return err_set(err, ERR_INVALID, "credentials: the text is empty");
     if (*text.ptr == '{') {
         if (text.len > sizeof secrets->json)
             return err_set(err, ERR_TOO_LARGE, "credentials: more than %zu bytes", sizeof secrets->json);
         memcpy(secrets->json, text.ptr, text.len);
         n = text.len;
     } else {
-        rc = base64_decode(text, BASE64_STANDARD | BASE64_URL | BASE64_MAY_PAD | BASE64_WHITE_SPACE, secrets->json,
-                           sizeof secrets->json, &n, NULL);
+        enum err_code rc = base64_decode(text, BASE64_STANDARD | BASE64_URL | BASE64_MAY_PAD | BASE64_WHITE_SPACE,
+                                         secrets->json, sizeof secrets->json, &n, NULL);
+
         if (rc)
             return err_set(err, rc, "credentials: neither JSON nor base64 of at most %zu bytes", sizeof secrets->json);
     }
@@ -57,7 +52,7 @@ static enum err_code take_text(struct span text, struct secrets *secrets, struct
     return ERR_OK;
 }
 
-/* An optional text; longer or other than a string is an error. */
+/* Copies an optional member. ERR_INVALID: it is not a string, or does not fit. */
 static enum err_code take_field(const struct member *m, char *buf, size_t size, const char *if_absent, struct err *err)
 {
     if (m->type == JSON_END)
@@ -70,85 +65,73 @@ static enum err_code take_field(const struct member *m, char *buf, size_t size, 
 static enum err_code check_kind(const struct member *type, const struct member *universe, struct err *err)
 {
     char text[64];
-    enum err_code rc = take_field(type, text, sizeof text, "", err);
 
-    if (rc)
-        return rc;
+    TRY(take_field(type, text, sizeof text, "", err));
     if (strcmp(text, "service_account") != 0)
-        return err_set(err, ERR_UNSUPPORTED, "credentials: type '%.40s' is not supported, only service_account", text);
-    rc = take_field(universe, text, sizeof text, "googleapis.com", err);
-    if (rc)
-        return rc;
+        return err_set(err, ERR_UNSUPPORTED,
+                       "credentials: type '%.40s' is not supported: use the JSON key of a service account", text);
+    TRY(take_field(universe, text, sizeof text, "googleapis.com", err));
     if (strcmp(text, "googleapis.com") != 0)
-        return err_set(err, ERR_UNSUPPORTED, "credentials: universe '%.40s' is not googleapis.com", text);
+        return err_set(err, ERR_UNSUPPORTED, "credentials: universe_domain '%.40s' is not googleapis.com", text);
     return ERR_OK;
 }
 
-/* A port, a path, or the end must follow: "http://localhost.evil.example" is not loopback. */
-static bool is_loopback(const char *uri)
+static bool is_token_uri(const char *uri, enum token_uri_rule rule)
 {
-    static const char *const hosts[] = { "http://127.0.0.1", "http://localhost", "http://[::1]" };
-
-    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
-        size_t n = strlen(hosts[i]);
-
-        if (strncmp(uri, hosts[i], n) == 0 && (uri[n] == ':' || uri[n] == '/'))
-            return !strchr(uri, '@');
-    }
-    return false;
+    return strcmp(uri, google_token_uri) == 0 || (rule == TOKEN_URI_GOOGLE_OR_LOOPBACK && is_loopback_url(uri));
 }
 
-static enum err_code check_fields(const struct service_account *sa, bool allow_loopback, struct err *err)
+static enum err_code check_fields(const struct service_account *sa, enum token_uri_rule rule, struct err *err)
 {
     if (!has_only(span_of(sa->client_email), "@.+_-", sizeof sa->client_email - 1) || !strchr(sa->client_email, '@'))
-        return err_set(err, ERR_INVALID, "credentials: 'client_email' is missing or no e-mail address");
+        return err_set(err, ERR_INVALID, "credentials: 'client_email' is missing or not an e-mail address");
     if (*sa->key_id && !has_only(span_of(sa->key_id), "_-", sizeof sa->key_id - 1))
         return err_set(err, ERR_INVALID, "credentials: 'private_key_id' is malformed");
     if (*sa->project_id && !project_id_is_valid(span_of(sa->project_id)))
         return err_set(err, ERR_INVALID, "credentials: 'project_id' is malformed");
-    if (strcmp(sa->token_uri, google_token_uri) != 0 && !(allow_loopback && is_loopback(sa->token_uri)))
+    if (!is_token_uri(sa->token_uri, rule))
         return err_set(err, ERR_INVALID, "credentials: 'token_uri' is not %s", google_token_uri);
     return ERR_OK;
 }
 
-static enum err_code read_account(struct span json, bool allow_loopback, struct secrets *secrets,
+static enum err_code read_account(struct span json, enum token_uri_rule rule, struct secrets *secrets,
                                   struct service_account *sa, struct err *err)
 {
     enum { TYPE, UNIVERSE, EMAIL, KEY_ID, PROJECT, TOKEN_URI, KEY, N };
     struct member m[N] = { { .name = "type" },           { .name = "universe_domain" }, { .name = "client_email" },
                            { .name = "private_key_id" }, { .name = "project_id" },      { .name = "token_uri" },
                            { .name = "private_key" } };
-    enum err_code rc = members_parse(json, 4, "credentials", m, N, err);
 
-    if (!rc)
-        rc = check_kind(&m[TYPE], &m[UNIVERSE], err);
-    if (!rc)
-        rc = take_field(&m[EMAIL], sa->client_email, sizeof sa->client_email, "", err);
-    if (!rc)
-        rc = take_field(&m[KEY_ID], sa->key_id, sizeof sa->key_id, "", err);
-    if (!rc)
-        rc = take_field(&m[PROJECT], sa->project_id, sizeof sa->project_id, "", err);
-    if (!rc)
-        rc = take_field(&m[TOKEN_URI], sa->token_uri, sizeof sa->token_uri, google_token_uri, err);
-    if (!rc)
-        rc = check_fields(sa, allow_loopback, err);
-    if (!rc)
-        rc = take_field(&m[KEY], secrets->pem, sizeof secrets->pem, "", err);
-    if (!rc && crypto_rsa_private(span_of(secrets->pem), &sa->key, err))
-        rc = err_prefix(err, "credentials: 'private_key'");
-    return rc;
+    TRY(members_parse(json, DEPTH_MAX, "credentials", m, N, err));
+    TRY(check_kind(&m[TYPE], &m[UNIVERSE], err));
+    TRY(take_field(&m[EMAIL], sa->client_email, sizeof sa->client_email, "", err));
+    TRY(take_field(&m[KEY_ID], sa->key_id, sizeof sa->key_id, "", err));
+    TRY(take_field(&m[PROJECT], sa->project_id, sizeof sa->project_id, "", err));
+    TRY(take_field(&m[TOKEN_URI], sa->token_uri, sizeof sa->token_uri, google_token_uri, err));
+    TRY(check_fields(sa, rule, err));
+    TRY(take_field(&m[KEY], secrets->pem, sizeof secrets->pem, "", err));
+    if (crypto_rsa_private(span_of(secrets->pem), &sa->key, err))
+        return err_prefix(err, "credentials: 'private_key'");
+    return ERR_OK;
 }
 
-enum err_code service_account_parse(struct span text, bool allow_loopback, struct service_account *ret, struct err *err)
+static enum err_code parse_with(struct secrets *secrets, struct span text, enum token_uri_rule rule,
+                                struct service_account *ret, struct err *err)
+{
+    struct span json;
+
+    TRY(take_text(text, secrets, &json, err));
+    return read_account(json, rule, secrets, ret, err);
+}
+
+enum err_code service_account_parse(struct span text, enum token_uri_rule rule, struct service_account *ret,
+                                    struct err *err)
 {
     struct service_account sa = { .key = NULL };
     struct secrets secrets;
     struct err why = { 0 };
-    struct span json;
-    enum err_code rc = take_text(text, &secrets, &json, &why);
+    enum err_code rc = parse_with(&secrets, text, rule, &sa, &why);
 
-    if (!rc)
-        rc = read_account(json, allow_loopback, &secrets, &sa, &why);
     crypto_clear(&secrets, sizeof secrets);
     if (rc)
         return err_set(err, rc, "%s", why.msg);
@@ -162,19 +145,17 @@ void service_account_done(struct service_account *sa)
     *sa = (struct service_account){ .key = NULL };
 }
 
-/* Appends base64url of `bytes` at ret[*at]. */
+/* Appends the base64url of `bytes` at ret[*at]. */
 static enum err_code put_part(struct span bytes, char ret[SERVICE_ACCOUNT_JWT_SIZE], size_t *at, struct err *err)
 {
     size_t n;
-    enum err_code rc =
-        base64_encode(bytes, BASE64_URL | BASE64_NO_PADDING, ret + *at, SERVICE_ACCOUNT_JWT_SIZE - *at, &n, err);
 
-    if (!rc)
-        *at += n;
-    return rc;
+    TRY(base64_encode(bytes, BASE64_URL | BASE64_NO_PADDING, ret + *at, SERVICE_ACCOUNT_JWT_SIZE - *at, &n, err));
+    *at += n;
+    return ERR_OK;
 }
 
-/* The texts need no escaping: check_fields saw to that, scope and audience are our own. */
+/* No text needs escaping: check_fields has checked those of the key file, and scope and audience are constants. */
 static void write_claims(const struct service_account *sa, const char *scope, const char *audience, int64_t now_s,
                          char *buf, size_t size)
 {
@@ -194,21 +175,16 @@ enum err_code service_account_sign(const struct service_account *sa, const char 
     unsigned char signature[CRYPTO_SIGNATURE_MAX];
     char header[256], claims[1600];
     size_t at = 0;
-    enum err_code rc;
 
     if (*sa->key_id)
         (void)snprintf(header, sizeof header, "{\"alg\":\"RS256\",\"typ\":\"JWT\",\"kid\":\"%s\"}", sa->key_id);
     else
         (void)snprintf(header, sizeof header, "{\"alg\":\"RS256\",\"typ\":\"JWT\"}");
     write_claims(sa, scope, audience, now_s, claims, sizeof claims);
-    rc = put_part(span_of(header), ret, &at, err);
+    TRY(put_part(span_of(header), ret, &at, err));
     ret[at++] = '.';
-    if (!rc)
-        rc = put_part(span_of(claims), ret, &at, err);
-    if (!rc)
-        rc = crypto_rs256_sign(sa->key, (struct span){ ret, at }, signature, err);
-    if (rc)
-        return rc;
+    TRY(put_part(span_of(claims), ret, &at, err));
+    TRY(crypto_rs256_sign(sa->key, (struct span){ ret, at }, signature, err));
     ret[at++] = '.';
     return put_part((struct span){ (char *)signature, crypto_key_bytes(sa->key) }, ret, &at, err);
 }

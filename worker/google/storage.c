@@ -6,27 +6,21 @@
 #include "kernels/base/base64.h"
 #include "kernels/base/json_scan.h"
 #include "worker/base/json.h"
+#include "worker/base/names.h"
 #include "worker/google/storage_parts.h"
 
 enum { META_DEPTH_MAX = 16 };
 
-/* Cloud contracts 7: base, cap, tries, one call. */
+/* Cloud contracts 7: base_ms, cap_ms, tries, call_timeout_ms. */
 static const struct retry_policy meta_policy = { 500, 8000, 5, 10000 };
 
 const char storage_meta_fields[] = "fields=name,generation,size,contentType,contentEncoding,md5Hash,crc32c,metadata";
 
-/* ---- where ---- */
+/* ---- addresses ---- */
 
 static bool is_set(const char *text)
 {
     return text && *text;
-}
-
-bool storage_bucket_is_valid(const char *name)
-{
-    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-");
-
-    return n >= 3 && n <= 222 && !name[n];
 }
 
 /* "host:port" or a URL, without the final slash. */
@@ -43,23 +37,22 @@ static enum err_code emulator_base(const char *host, struct arena *a, char **ret
     return arena_printf(a, ret, err, "%s%.*s", has_scheme ? "" : "http://", (int)n, host);
 }
 
-enum err_code storage_init(struct storage *s, struct http *http, struct gauth *gauth, const struct sys *sys,
-                           const char *bucket, const char *storage_host, const char *firebase_host, struct arena *a,
-                           struct err *err)
+enum err_code storage_init(struct storage *s, const struct storage_options *o, struct arena *a, struct err *err)
 {
-    const char *host = is_set(storage_host) ? storage_host : is_set(firebase_host) ? firebase_host : NULL;
+    const char *host = is_set(o->emulator_host) ? o->emulator_host : o->firebase_emulator_host;
+    bool emulator = is_set(host);
     char *base, *name;
-    enum err_code rc;
 
-    if (!is_set(bucket) || !storage_bucket_is_valid(bucket))
+    if (!is_set(o->bucket) || !bucket_name_is_valid(o->bucket))
         return err_set(err, ERR_INVALID, "FIREBASE_STORAGE_BUCKET: '%.100s' is not the name of a bucket",
-                       bucket ? bucket : "");
-    rc = host ? emulator_base(host, a, &base, err) : span_dup(a, SPAN("https://storage.googleapis.com"), &base, err);
-    if (!rc)
-        rc = span_dup(a, span_of(bucket), &name, err);
-    if (!rc)
-        *s = (struct storage){ http, gauth, sys, base, name, host != NULL };
-    return rc;
+                       o->bucket ? o->bucket : "");
+    if (emulator)
+        TRY(emulator_base(host, a, &base, err));
+    else
+        TRY(span_dup(a, SPAN("https://storage.googleapis.com"), &base, err));
+    TRY(span_dup(a, span_of(o->bucket), &name, err));
+    *s = (struct storage){ o->http, o->gauth, o->sys, base, name, emulator };
+    return ERR_OK;
 }
 
 /* Cloud contracts 5.1. */
@@ -77,9 +70,9 @@ enum err_code storage_object_url(const struct storage *s, const char *object, st
                                  struct err *err)
 {
     char *name;
-    enum err_code rc = storage_encode_name(object, a, &name, err);
 
-    return rc ? rc : arena_printf(a, ret, err, "%s/storage/v1/b/%s/o/%s", s->base, s->bucket, name);
+    TRY(storage_encode_name(object, a, &name, err));
+    return arena_printf(a, ret, err, "%s/storage/v1/b/%s/o/%s", s->base, s->bucket, name);
 }
 
 /* ---- what an answer means ---- */
@@ -89,13 +82,24 @@ bool storage_may_pass(enum err_code rc, const struct http_reply *reply)
     return rc ? rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME : http_status_is_transient(reply->status);
 }
 
-/* For calls that may be sent again whatever became of the first: reads, and writes under a generation. */
 enum api_next storage_judge(void *ctx, enum err_code rc, const struct http_reply *reply)
 {
     (void)ctx;
     if (!rc && reply->status == 401)
         return API_NEW_TOKEN;
     return storage_may_pass(rc, reply) ? API_RETRY : API_TAKE;
+}
+
+/* What an operator can do about it. */
+static const char *remedy(int status)
+{
+    if (status == 401)
+        return ": a fresh token is refused, too: has the key been deleted?";
+    if (status == 403)
+        return ": does the service account have roles/storage.objectUser on the bucket? (403 may also mean that there "
+               "is "
+               "no such object)";
+    return "";
 }
 
 enum err_code storage_refusal(const char *what, const char *object, const struct http_reply *reply, struct err *err)
@@ -107,19 +111,17 @@ enum err_code storage_refusal(const char *what, const char *object, const struct
                        : http_status_is_transient(status) ? ERR_UNAVAILABLE
                                                           : ERR_INVALID;
 
-    return err_set(err, rc, "storage: %s '%.100s': HTTP %d%s", what, object, status,
-                   status == 403 ? " (no right to it, or it is absent)" : "");
+    return err_set(err, rc, "storage: %s '%.80s': HTTP %d%s", what, object, status, remedy(status));
 }
 
-/* A failure of the transport, in our caller's words: its own limits must not be mistaken for those of an input. */
-enum err_code storage_broken(const char *what, const char *object, bool is_write, const struct err *why,
+enum err_code storage_broken(const char *what, const char *object, enum storage_access access, const struct err *why,
                              struct err *err)
 {
     enum err_code rc = why->code;
 
-    if (rc == ERR_TOO_LARGE)
+    if (rc == ERR_TOO_LARGE) /* callers take this code to mean that an input is too large */
         rc = ERR_PROTOCOL;
-    if (rc == ERR_UNKNOWN_OUTCOME && !is_write)
+    if (rc == ERR_UNKNOWN_OUTCOME && access == STORAGE_READS)
         rc = ERR_UNAVAILABLE;
     return err_set(err, rc, "storage: %s '%.100s': %s", what, object, why->msg);
 }
@@ -136,7 +138,7 @@ struct api_call storage_api(const struct storage *s, const struct retry_policy *
 
 /* ---- metadata ---- */
 
-/* Numbers are texts in this API; a number is taken too. */
+/* This API writes numbers as strings; a JSON number is accepted, too. */
 static bool read_number(const struct json *v, int64_t *ret)
 {
     const char *text = json_string(v);
@@ -151,7 +153,7 @@ bool storage_read_digest(struct span text, void *bytes, size_t want)
     return !base64_decode(text, BASE64_STANDARD, bytes, want, &n, NULL) && n == want;
 }
 
-/* CRC32C travels as its four bytes, the most significant first. */
+/* CRC32C is written as its four bytes in base64, the most significant byte first. */
 bool storage_read_crc32c(struct span text, uint32_t *ret)
 {
     unsigned char b[4];
@@ -204,23 +206,28 @@ enum err_code storage_read_object(const char *object, struct span body, struct a
     return ERR_OK;
 }
 
-/* A request about the object itself: its URL with `query`, answered by a small reply. */
-static enum err_code meta_call(const struct storage *s, const char *method, const char *object, const char *query,
-                               const struct budget *budget, struct arena *a, struct http_reply *ret, struct err *err)
+/* A request about an object itself, answered by a small reply. */
+struct meta_request {
+    const char *method, *object, *query;
+};
+
+static enum err_code meta_call(const struct storage *s, const struct meta_request *meta, const struct budget *budget,
+                               struct arena *a, struct http_reply *ret, struct err *err)
 {
-    struct http_request req = { .method = method,
+    struct http_request req = { .method = meta->method,
                                 .max_reply_bytes = STORAGE_META_REPLY_MAX,
                                 .allow_plain = s->emulator };
     struct api_call call = storage_api(s, &meta_policy, budget);
-    bool writes = strcmp(method, "GET") != 0;
+    bool reads = strcmp(meta->method, "GET") == 0;
     struct err why = { 0 };
     char *url;
 
-    TRY(storage_object_url(s, object, a, &url, err));
-    TRY(arena_printf(a, &url, err, "%s?%s", url, query));
+    TRY(storage_object_url(s, meta->object, a, &url, err));
+    TRY(arena_printf(a, &url, err, "%s?%s", url, meta->query));
     req.url = url;
     if (api_send(&call, &req, a, ret, &why))
-        return storage_broken(writes ? "delete" : "look at", object, writes, &why, err);
+        return storage_broken(reads ? "stat" : "delete", meta->object, reads ? STORAGE_READS : STORAGE_WRITES, &why,
+                              err);
     return ERR_OK;
 }
 
@@ -229,9 +236,9 @@ enum err_code storage_stat(const struct storage *s, const char *object, const st
 {
     struct http_reply reply;
 
-    TRY(meta_call(s, "GET", object, storage_meta_fields, budget, a, &reply, err));
+    TRY(meta_call(s, &(struct meta_request){ "GET", object, storage_meta_fields }, budget, a, &reply, err));
     if (reply.status != 200)
-        return storage_refusal("look at", object, &reply, err);
+        return storage_refusal("stat", object, &reply, err);
     return storage_read_object(object, reply.body, a, ret, err);
 }
 
@@ -244,7 +251,7 @@ enum err_code storage_delete(const struct storage *s, const char *object, int64_
     char *query;
 
     TRY(arena_printf(a, &query, err, "ifGenerationMatch=%" PRId64, generation));
-    TRY(meta_call(s, "DELETE", object, query, budget, a, &reply, err));
+    TRY(meta_call(s, &(struct meta_request){ "DELETE", object, query }, budget, a, &reply, err));
     if (reply.status == 200 || reply.status == 204 || reply.status == 404)
         return ERR_OK;
     return storage_refusal("delete", object, &reply, err);

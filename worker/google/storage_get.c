@@ -1,4 +1,4 @@
-/* storage_get - the download: one generation, in as many pieces as it takes, checked at the end. */
+/* storage_get - the download of one generation, in as many pieces as it takes, checked at the end. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,12 +7,12 @@
 #include "worker/google/storage.h"
 #include "worker/google/storage_parts.h"
 
-enum { GET_ROUNDS = 3 }; /* an input may be replaced while we read it, but not for ever */
+enum { GET_ROUNDS = 3 }; /* how often an object may be replaced while it is being read */
 
-/* Cloud contracts 7: base, cap, tries, one call. */
+/* Cloud contracts 7: base_ms, cap_ms, tries, call_timeout_ms. */
 static const struct retry_policy get_policy = { 500, 16000, 6, 60000 };
 
-/* ---- does what we have fit what they say? ---- */
+/* ---- length and checksums ---- */
 
 /* The value of "crc32c=" or "md5=" in x-goog-hash: one header with commas, or several that were joined. */
 static struct span hash_in(const char *header, const char *name)
@@ -27,7 +27,7 @@ static struct span hash_in(const char *header, const char *name)
     return (struct span){ NULL, 0 };
 }
 
-/* All that is stated must hold. MD5 costs most and adds nothing to a CRC: it is looked at when it stands alone. */
+/* Every CRC32C that is stated must match. MD5 is slow and adds nothing to a CRC, so it is computed only without one. */
 static bool body_fits(struct span body, const struct storage_object *o, const char *x_goog_hash)
 {
     uint32_t crc = crc32c(0, body.ptr, body.len), stated;
@@ -50,13 +50,13 @@ static bool body_fits(struct span body, const struct storage_object *o, const ch
 
 /* ---- the pieces ---- */
 
-/* A download that may come in several pieces. */
+/* A download that may arrive in several pieces. */
 struct download {
     const struct storage_object *object;
-    char *buf; /* object->size_bytes of it */
+    char *buf; /* object->size_bytes */
     int64_t have;
     char range[48];
-    bool asked_for_rest; /* of the try under way */
+    bool asked_for_rest; /* the current try has a Range header */
     bool complete, replaced;
 };
 
@@ -69,12 +69,12 @@ static bool prepare_piece(void *ctx, struct http_request *req)
         (void)snprintf(d->range, sizeof d->range, "bytes=%" PRId64 "-", d->have);
         http_request_header(req, "Range", d->range);
     }
-    /* all of it, for a server may ignore the range, or an error text */
+    /* room for the whole object, since a server may ignore the range, and for an error message */
     req->max_reply_bytes = (size_t)d->object->size_bytes + STORAGE_META_REPLY_MAX;
     return true;
 }
 
-/* Exactly what was asked for: from `have` to the end, of a whole of the size we know. */
+/* The piece is exactly the one asked for: from `have` to the end of an object of the size we know. */
 static bool is_asked_range(const struct download *d, const struct http_reply *reply)
 {
     const char *got = http_reply_header(reply, "content-range");
@@ -85,7 +85,7 @@ static bool is_asked_range(const struct download *d, const struct http_reply *re
     return d->asked_for_rest && got && strcmp(got, want) == 0;
 }
 
-/* Takes over the bytes of a piece, whole or storage_broken off. false: it does not belong here. */
+/* Stores the bytes of a piece, which may have broken off. false: they are not the bytes that were asked for. */
 static bool take_piece(struct download *d, const struct http_reply *reply)
 {
     int64_t at = reply->status == 206 ? d->have : 0, n = (int64_t)reply->body.len;
@@ -94,7 +94,7 @@ static bool take_piece(struct download *d, const struct http_reply *reply)
         return false;
     if (n > d->object->size_bytes - at)
         return false;
-    if (at + n < d->have) /* the range was ignored, and this is less than what we have */
+    if (at + n < d->have) /* the server ignored the range, and sent less than there is already */
         return true;
     if (n)
         memcpy(d->buf + at, reply->body.ptr, (size_t)n);
@@ -134,11 +134,11 @@ static enum api_next judge_piece(void *ctx, enum err_code rc, const struct http_
     if (d->complete)
         return API_TAKE;
     if (!rc || d->have == d->object->size_bytes)
-        d->have = 0; /* else on from where it broke off */
+        d->have = 0; /* start over; otherwise the next try continues where this one broke off */
     return API_RETRY;
 }
 
-/* Of this generation. ERR_NOT_FOUND: it has been replaced or deleted. */
+/* Downloads the generation that d->object describes. ERR_NOT_FOUND: it has been replaced or deleted. */
 static enum err_code download(const struct storage *s, const char *name, struct download *d,
                               const struct budget *budget, struct arena *a, struct err *err)
 {
@@ -146,13 +146,11 @@ static enum err_code download(const struct storage *s, const char *name, struct 
     struct api_call call = storage_api(s, &get_policy, budget);
     struct http_reply reply;
     struct err why = { 0 };
+    enum err_code rc;
     char *url;
-    enum err_code rc = storage_object_url(s, name, a, &url, err);
 
-    if (!rc)
-        rc = arena_printf(a, &url, err, "%s?alt=media&generation=%" PRId64, url, d->object->generation);
-    if (rc)
-        return rc;
+    TRY(storage_object_url(s, name, a, &url, err));
+    TRY(arena_printf(a, &url, err, "%s?alt=media&generation=%" PRId64, url, d->object->generation));
     req.url = url;
     call.prepare = prepare_piece;
     call.judge = judge_piece;
@@ -161,58 +159,62 @@ static enum err_code download(const struct storage *s, const char *name, struct 
     if (d->complete)
         return ERR_OK;
     if (d->replaced)
-        return err_set(err, ERR_NOT_FOUND, "storage: '%.100s' has been replaced", name);
+        return err_set(err, ERR_NOT_FOUND, "storage: get '%.100s': the object has been replaced", name);
     if (rc)
-        return storage_broken("get", name, false, &why, err);
+        return storage_broken("get", name, STORAGE_READS, &why, err);
     if (reply.status == 200 || reply.status == 206 || reply.status == 416)
-        return err_set(err, ERR_PROTOCOL, "storage: get '%.100s': the bytes do not fit length and checksum", name);
+        return err_set(err, ERR_PROTOCOL, "storage: get '%.100s': the bytes do not match their length and checksum",
+                       name);
     return storage_refusal("get", name, &reply, err);
 }
 
-static enum err_code get_round(const struct storage *s, const char *name, size_t max_bytes, const struct budget *budget,
-                               struct arena *a, struct storage_object *object, struct span *ret_body,
-                               bool *ret_replaced, struct err *err)
+/* The metadata of an object that may be downloaded. */
+static enum err_code stat_input(const struct storage *s, const char *name, size_t max_bytes,
+                                const struct budget *budget, struct arena *a, struct storage_object *ret,
+                                struct err *err)
+{
+    TRY(storage_stat(s, name, budget, a, ret, err));
+    if (*ret->content_encoding && strcmp(ret->content_encoding, "identity") != 0)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "storage: get '%.100s': stored with contentEncoding %.20s, must be stored without one", name,
+                       ret->content_encoding);
+    if (ret->size_bytes > STORAGE_GET_MAX || (uint64_t)ret->size_bytes > max_bytes)
+        return err_set(err, ERR_TOO_LARGE, "storage: get '%.100s': %" PRId64 " bytes, at most %zu are allowed", name,
+                       ret->size_bytes, max_bytes < STORAGE_GET_MAX ? max_bytes : STORAGE_GET_MAX);
+    return ERR_OK;
+}
+
+/* ERR_NOT_FOUND: this generation has been replaced or deleted. */
+static enum err_code get_generation(const struct storage *s, const char *name, const struct storage_object *object,
+                                    const struct budget *budget, struct arena *a, struct span *ret_body,
+                                    struct err *err)
 {
     struct download d = { .object = object };
-    enum err_code rc = storage_stat(s, name, budget, a, object, err);
 
-    if (rc)
-        return rc;
-    if (*object->content_encoding && strcmp(object->content_encoding, "identity") != 0)
-        return err_set(err, ERR_UNSUPPORTED, "storage: '%.100s' is stored with contentEncoding %.20s", name,
-                       object->content_encoding);
-    if (object->size_bytes > STORAGE_GET_MAX || (uint64_t)object->size_bytes > max_bytes)
-        return err_set(err, ERR_TOO_LARGE, "storage: '%.100s' has %" PRId64 " bytes, %zu are taken", name,
-                       object->size_bytes, max_bytes);
-    rc = arena_alloc(a, (size_t)object->size_bytes + 1, 1, &d.buf, err);
-    if (!rc && object->size_bytes > 0)
-        rc = download(s, name, &d, budget, a, err);
-    *ret_replaced = rc == ERR_NOT_FOUND;
-    if (!rc)
-        *ret_body = (struct span){ d.buf, (size_t)object->size_bytes };
-    return rc;
+    TRY(arena_alloc(a, (size_t)object->size_bytes + 1, 1, &d.buf, err));
+    if (object->size_bytes > 0)
+        TRY(download(s, name, &d, budget, a, err));
+    *ret_body = (struct span){ d.buf, (size_t)object->size_bytes };
+    return ERR_OK;
 }
 
 enum err_code storage_get(const struct storage *s, const char *object, size_t max_bytes, const struct budget *budget,
-                          struct arena *a, struct span *ret_body, struct storage_object *ret_object, struct err *err)
+                          struct arena *a, struct storage_download *ret, struct err *err)
 {
     const struct arena_mark mark = arena_mark(a);
-    struct storage_object o;
-    struct err why = { 0 };
-    bool replaced = true;
-    enum err_code rc = ERR_OK;
-    int round;
+    struct storage_download result = { .replaced = false };
+    enum err_code rc = ERR_NOT_FOUND;
+    struct err why;
 
-    for (round = 0; round < GET_ROUNDS && replaced; round++) {
+    for (int round = 0; round < GET_ROUNDS && rc == ERR_NOT_FOUND; round++) {
         arena_rewind(a, mark);
         why = (struct err){ 0 };
-        replaced = false;
-        rc = get_round(s, object, max_bytes, budget, a, &o, ret_body, &replaced, &why);
+        TRY(stat_input(s, object, max_bytes, budget, a, &result.object, err));
+        rc = get_generation(s, object, &result.object, budget, a, &result.body, &why);
+        result.replaced = round > 0;
     }
     if (rc)
-        return err_set(err, replaced ? ERR_UNAVAILABLE : rc, "%s", why.msg);
-    o.replaced = round > 1;
-    if (ret_object)
-        *ret_object = o;
+        return err_set(err, rc == ERR_NOT_FOUND ? ERR_UNAVAILABLE : rc, "%s", why.msg);
+    *ret = result;
     return ERR_OK;
 }

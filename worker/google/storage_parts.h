@@ -1,5 +1,5 @@
 /*
- * storage_parts - what storage.c, storage_get.c and storage_put.c share; nobody else includes it.
+ * storage_parts - shared by storage.c, storage_get.c and storage_put.c; no other file includes it.
  */
 #ifndef WORKER_GOOGLE_STORAGE_PARTS_H
 #define WORKER_GOOGLE_STORAGE_PARTS_H
@@ -11,22 +11,27 @@ enum { STORAGE_META_REPLY_MAX = 256 << 10, STORAGE_LOW_SPEED_MS = 15000 };
 
 extern const char storage_meta_fields[]; /* the query that asks for what storage_read_object reads */
 
-/* The name percent-encoded, and the address of the object, without a query. ERR_INVALID: not a name (5.1). */
+/* Percent-encodes the name; makes the URL of the object, without a query. ERR_INVALID: not a name (cloud contracts
+ * 5.1). */
 MUST_CHECK enum err_code storage_encode_name(const char *object, struct arena *a, char **ret, struct err *err);
 MUST_CHECK enum err_code storage_object_url(const struct storage *s, const char *object, struct arena *a, char **ret,
                                             struct err *err);
 
-/* A call judged by storage_judge: for what may be sent again whatever became of the first try. */
+/* A call judged by storage_judge, for requests that may be sent again whatever became of the first try: reads, and
+ * writes under a generation. */
 struct api_call storage_api(const struct storage *s, const struct retry_policy *policy, const struct budget *budget);
 enum api_next storage_judge(void *ctx, enum err_code rc, const struct http_reply *reply);
-bool storage_may_pass(enum err_code rc, const struct http_reply *reply); /* ... so try again */
+bool storage_may_pass(enum err_code rc, const struct http_reply *reply); /* the failure is transient */
 
-/* Both record what went wrong and return its code: an answer that is no success, a try without a whole answer. */
+enum storage_access { STORAGE_READS, STORAGE_WRITES };
+
+/* Both record an error about `object` and return its code: for an answer that is no success, and for a failure of the
+ * transport, which brought no whole answer. */
 enum err_code storage_refusal(const char *what, const char *object, const struct http_reply *reply, struct err *err);
-enum err_code storage_broken(const char *what, const char *object, bool is_write, const struct err *why,
+enum err_code storage_broken(const char *what, const char *object, enum storage_access access, const struct err *why,
                              struct err *err);
 
-/* The resource of an object, which must carry its name. */
+/* Reads the resource of an object, which must carry that name. */
 MUST_CHECK enum err_code storage_read_object(const char *object, struct span body, struct arena *a,
                                              struct storage_object *ret, struct err *err);
 

@@ -1,4 +1,4 @@
-/* storage_put - the upload: one multipart request, or a session for large bodies; safe to send again. */
+/* storage_put - the upload: one multipart request, or a resumable session for large bodies; safe to send again. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,13 +13,19 @@
 enum {
     BOUNDARY_BYTES = 16,
     LOCATION_MAX = 4096,
-    SESSION_CHUNK = 256 << 10 /* what a resumable upload keeps at least of a piece that it takes */
+    SESSION_CHUNK = 256 << 10 /* a resumable upload stores pieces in multiples of this */
 };
 
-/* Cloud contracts 7: base, cap, tries, one call. */
+/* Cloud contracts 7: base_ms, cap_ms, tries, call_timeout_ms. */
 static const struct retry_policy put_policy = { 1000, 16000, 6, 60000 };
 
-/* ---- what is sent ---- */
+struct upload {
+    const struct storage_put *put;
+    uint32_t crc; /* of put->body */
+    const struct budget *budget;
+};
+
+/* ---- one multipart request ---- */
 
 static void write_crc32c(uint32_t crc, char ret[12])
 {
@@ -29,13 +35,13 @@ static void write_crc32c(uint32_t crc, char ret[12])
     (void)!base64_encode((struct span){ (const char *)b, sizeof b }, BASE64_STANDARD, ret, 12, NULL, NULL);
 }
 
-static enum err_code write_meta(const struct storage_put *put, uint32_t crc, struct arena *a, char **ret,
-                                struct err *err)
+static enum err_code write_meta(const struct upload *up, struct arena *a, char **ret, struct err *err)
 {
+    const struct storage_put *put = up->put;
     struct json *root = json_new_object(a);
     char crc_text[12];
 
-    write_crc32c(crc, crc_text);
+    write_crc32c(up->crc, crc_text);
     json_add_string(root, "name", put->object);
     json_add_string(root, "contentType", put->content_type);
     if (put->cache_control)
@@ -46,18 +52,26 @@ static enum err_code write_meta(const struct storage_put *put, uint32_t crc, str
     return json_print(a, root, ret, err);
 }
 
-/* A multipart upload has the name in its metadata. */
-static enum err_code upload_url(const struct storage *s, const struct storage_put *put, bool resumable, struct arena *a,
-                                char **ret, struct err *err)
+static enum err_code multipart_url(const struct storage *s, const struct storage_put *put, struct arena *a, char **ret,
+                                   struct err *err)
 {
     char *name;
-    enum err_code rc = storage_encode_name(put->object, a, &name, err);
 
-    if (rc)
-        return rc;
-    return arena_printf(a, ret, err, "%s/upload/storage/v1/b/%s/o?uploadType=%s%s&ifGenerationMatch=%" PRId64 "&%s",
-                        s->base, s->bucket, resumable ? "resumable&name=" : "multipart", resumable ? name : "",
-                        put->if_generation, storage_meta_fields);
+    TRY(storage_encode_name(put->object, a, &name, err)); /* checks it: this URL holds no name, the metadata does */
+    return arena_printf(a, ret, err,
+                        "%s/upload/storage/v1/b/%s/o?uploadType=multipart&ifGenerationMatch=%" PRId64 "&%s", s->base,
+                        s->bucket, put->if_generation, storage_meta_fields);
+}
+
+static enum err_code session_start_url(const struct storage *s, const struct storage_put *put, struct arena *a,
+                                       char **ret, struct err *err)
+{
+    char *name;
+
+    TRY(storage_encode_name(put->object, a, &name, err));
+    return arena_printf(a, ret, err,
+                        "%s/upload/storage/v1/b/%s/o?uploadType=resumable&name=%s&ifGenerationMatch=%" PRId64 "&%s",
+                        s->base, s->bucket, name, put->if_generation, storage_meta_fields);
 }
 
 /* 32 hexadecimal digits that do not occur in the data. */
@@ -78,20 +92,15 @@ static enum err_code multipart_body(const struct storage_put *put, const char *m
 {
     char *head, *tail, *body;
     size_t n_head, n_tail;
-    enum err_code rc = arena_printf(a, &head, err,
-                                    "--%s\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n%s\r\n"
-                                    "--%s\r\nContent-Type: %s\r\n\r\n",
-                                    boundary, meta, boundary, put->content_type);
 
-    if (!rc)
-        rc = arena_printf(a, &tail, err, "\r\n--%s--\r\n", boundary);
-    if (rc)
-        return rc;
+    TRY(arena_printf(a, &head, err,
+                     "--%s\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n%s\r\n"
+                     "--%s\r\nContent-Type: %s\r\n\r\n",
+                     boundary, meta, boundary, put->content_type));
+    TRY(arena_printf(a, &tail, err, "\r\n--%s--\r\n", boundary));
     n_head = strlen(head);
     n_tail = strlen(tail);
-    rc = arena_alloc(a, n_head + put->body.len + n_tail, 1, &body, err);
-    if (rc)
-        return rc;
+    TRY(arena_alloc(a, n_head + put->body.len + n_tail, 1, &body, err));
     memcpy(body, head, n_head);
     if (put->body.len)
         memcpy(body + n_head, put->body.ptr, put->body.len);
@@ -100,46 +109,41 @@ static enum err_code multipart_body(const struct storage_put *put, const char *m
     return ERR_OK;
 }
 
-static enum err_code send_multipart(const struct storage *s, const struct storage_put *put, uint32_t crc,
-                                    const struct budget *budget, struct arena *a, struct http_reply *reply,
-                                    struct err *err)
+static enum err_code send_multipart(const struct storage *s, const struct upload *up, struct arena *a,
+                                    struct http_reply *reply, struct err *err)
 {
     struct http_request req = { .method = "POST",
                                 .max_reply_bytes = STORAGE_META_REPLY_MAX,
                                 .low_speed_ms = STORAGE_LOW_SPEED_MS,
                                 .allow_plain = s->emulator };
-    struct api_call call = storage_api(s, &put_policy, budget);
+    struct api_call call = storage_api(s, &put_policy, up->budget);
     char boundary[2 * BOUNDARY_BYTES + 1], *url, *meta, *type;
-    enum err_code rc;
 
-    make_boundary(s->sys, put->body, boundary);
-    rc = upload_url(s, put, false, a, &url, err);
-    if (!rc)
-        rc = write_meta(put, crc, a, &meta, err);
-    if (!rc)
-        rc = multipart_body(put, meta, boundary, a, &req.body, err);
-    if (!rc)
-        rc = arena_printf(a, &type, err, "multipart/related; boundary=%s", boundary);
-    if (rc)
-        return rc;
+    make_boundary(s->sys, up->put->body, boundary);
+    TRY(multipart_url(s, up->put, a, &url, err));
+    TRY(write_meta(up, a, &meta, err));
+    TRY(multipart_body(up->put, meta, boundary, a, &req.body, err));
+    TRY(arena_printf(a, &type, err, "multipart/related; boundary=%s", boundary));
     req.url = url;
     http_request_header(&req, "Content-Type", type);
     return api_send(&call, &req, a, reply, err);
 }
 
-/* A resumable upload is a conversation: open a session, send, ask how far it came, send the rest. */
-struct session {
+/* ---- a resumable session ---- */
+
+/* A resumable upload is a conversation: start it, send the bytes, ask how many have arrived, send the rest. */
+struct resumable {
     const struct storage_put *put;
     const char *start_url, *meta;
     enum { SESSION_START, SESSION_SEND, SESSION_ASK } state;
-    int64_t have; /* bytes the server keeps */
+    int64_t stored; /* bytes that the server has */
     char location[LOCATION_MAX], length[24], range[64];
-    bool plain; /* http:// may be followed */
+    bool allow_plain; /* the session's URL may be http:// */
 };
 
 static bool prepare_session(void *ctx, struct http_request *req)
 {
-    struct session *u = ctx;
+    struct resumable *u = ctx;
     int64_t size = (int64_t)u->put->body.len;
 
     req->method = u->state == SESSION_START ? "POST" : "PUT";
@@ -155,15 +159,15 @@ static bool prepare_session(void *ctx, struct http_request *req)
     if (u->state == SESSION_ASK) {
         (void)snprintf(u->range, sizeof u->range, "bytes */%" PRId64, size);
     } else {
-        (void)snprintf(u->range, sizeof u->range, "bytes %" PRId64 "-%" PRId64 "/%" PRId64, u->have, size - 1, size);
-        req->body = (struct span){ u->put->body.ptr + u->have, (size_t)(size - u->have) };
+        (void)snprintf(u->range, sizeof u->range, "bytes %" PRId64 "-%" PRId64 "/%" PRId64, u->stored, size - 1, size);
+        req->body = (struct span){ u->put->body.ptr + u->stored, (size_t)(size - u->stored) };
     }
     http_request_header(req, "Content-Range", u->range);
-    return false; /* the session's address is its own secret */
+    return false; /* the secret URL of the session takes the place of a token */
 }
 
-/* What the server keeps, from "Range: bytes=0-N"; without the header it keeps nothing. -1: nonsense. */
-static int64_t kept_bytes(const struct session *u, const struct http_reply *reply)
+/* The number of bytes that the server has, from "Range: bytes=0-N"; 0 without the header; -1: not such a range. */
+static int64_t stored_bytes(const struct resumable *u, const struct http_reply *reply)
 {
     const char *range = http_reply_header(reply, "range");
     int64_t last;
@@ -177,26 +181,26 @@ static int64_t kept_bytes(const struct session *u, const struct http_reply *repl
     return !*end && last < (int64_t)u->put->body.len - 1 ? last + 1 : -1;
 }
 
-static enum api_next open_session(struct session *u, enum err_code rc, const struct http_reply *reply)
+static enum api_next open_session(struct resumable *u, enum err_code rc, const struct http_reply *reply)
 {
     const char *location = rc ? NULL : http_reply_header(reply, "location");
 
     if (rc || reply->status != 200)
         return storage_judge(NULL, rc, reply);
     if (!location || strlen(location) >= sizeof u->location ||
-        (strncmp(location, "https://", 8) != 0 && !(u->plain && strncmp(location, "http://", 7) == 0)))
+        (strncmp(location, "https://", 8) != 0 && !(u->allow_plain && strncmp(location, "http://", 7) == 0)))
         return API_TAKE;
     (void)snprintf(u->location, sizeof u->location, "%s", location);
-    u->have = 0;
+    u->stored = 0;
     u->state = SESSION_SEND;
     return API_GO_ON;
 }
 
 static enum api_next judge_session(void *ctx, enum err_code rc, const struct http_reply *reply)
 {
-    struct session *u = ctx;
-    int64_t kept;
-    bool stuck;
+    struct resumable *u = ctx;
+    int64_t stored;
+    bool is_stuck;
 
     if (u->state == SESSION_START)
         return open_session(u, rc, reply);
@@ -207,109 +211,117 @@ static enum api_next judge_session(void *ctx, enum err_code rc, const struct htt
     if (rc)
         return API_TAKE;
     if (reply->status == 404 || reply->status == 410 || (reply->status == 400 && u->state == SESSION_ASK)) {
-        u->state = SESSION_START; /* the session is gone */
+        u->state = SESSION_START; /* the server has ended the session: start another */
         return API_RETRY;
     }
     if (reply->status != 308)
         return API_TAKE;
-    kept = kept_bytes(u, reply);
-    if (kept < 0)
+    stored = stored_bytes(u, reply);
+    if (stored < 0)
         return API_TAKE;
-    /* on with the rest at once, unless nothing moves: then it costs a try */
-    stuck = u->state == SESSION_SEND && kept < u->have + SESSION_CHUNK;
-    u->have = kept;
+    /* the rest follows at once, unless the server stored next to nothing: that costs a try */
+    is_stuck = u->state == SESSION_SEND && stored < u->stored + SESSION_CHUNK;
+    u->stored = stored;
     u->state = SESSION_SEND;
-    return stuck ? API_RETRY : API_GO_ON;
+    return is_stuck ? API_RETRY : API_GO_ON;
 }
 
-static enum err_code send_resumable(const struct storage *s, const struct storage_put *put, uint32_t crc,
-                                    const struct budget *budget, struct arena *a, struct http_reply *reply,
-                                    struct err *err)
+static enum err_code send_resumable(const struct storage *s, const struct upload *up, struct arena *a,
+                                    struct http_reply *reply, struct err *err)
 {
     struct http_request req = { .max_reply_bytes = STORAGE_META_REPLY_MAX,
                                 .low_speed_ms = STORAGE_LOW_SPEED_MS,
                                 .allow_plain = s->emulator };
-    struct api_call call = storage_api(s, &put_policy, budget);
-    struct session u = { .put = put, .plain = s->emulator };
+    struct api_call call = storage_api(s, &put_policy, up->budget);
+    struct resumable u = { .put = up->put, .allow_plain = s->emulator };
     char *url, *meta;
-    enum err_code rc = upload_url(s, put, true, a, &url, err);
+    enum err_code rc;
 
-    if (!rc)
-        rc = write_meta(put, crc, a, &meta, err);
-    if (rc)
-        return rc;
+    TRY(session_start_url(s, up->put, a, &url, err));
+    TRY(write_meta(up, a, &meta, err));
     u.start_url = url;
     u.meta = meta;
-    (void)snprintf(u.length, sizeof u.length, "%zu", put->body.len);
+    (void)snprintf(u.length, sizeof u.length, "%zu", up->put->body.len);
     call.prepare = prepare_session;
     call.judge = judge_session;
     call.ctx = &u;
     rc = api_send(&call, &req, a, reply, err);
     if (!rc && (reply->status == 308 || (reply->status == 200 && u.state == SESSION_START)))
-        return err_set(err, ERR_PROTOCOL, "storage: a resumable upload that leads nowhere");
+        return err_set(err, ERR_PROTOCOL, "the server does not follow the protocol of resumable uploads");
     return rc;
 }
 
-/* Same length and same CRC32C (or, where a server knows no CRC, MD5): these are our bytes. */
-static bool is_same(const struct storage_object *o, struct span body, uint32_t crc)
+/* ---- the result ---- */
+
+/* Same length and same CRC32C (or, where a server states no CRC, MD5): these are our bytes. */
+static bool is_same(const struct storage_object *o, const struct upload *up)
 {
-    if (o->size_bytes != (int64_t)body.len)
+    if (o->size_bytes != (int64_t)up->put->body.len)
         return false;
-    return o->has_crc32c ? o->crc32c == crc : o->has_md5 && storage_has_md5(body, o->md5);
+    return o->has_crc32c ? o->crc32c == up->crc : o->has_md5 && storage_has_md5(up->put->body, o->md5);
 }
 
-/* 412. Perhaps our own first try, whose answer was lost (cloud contracts 5.5). */
-static enum err_code settle_conflict(const struct storage *s, const struct storage_put *put, uint32_t crc,
-                                     const struct budget *budget, struct arena *a, struct storage_object *ret,
-                                     struct err *err)
+/* After a 412, which our own first try may have caused if its answer was lost (cloud contracts 5.5). */
+static enum err_code settle_conflict(const struct storage *s, const struct upload *up, struct arena *a,
+                                     struct storage_object *ret, struct err *err)
 {
+    const char *object = up->put->object;
     struct err why = { 0 };
-    enum err_code rc = storage_stat(s, put->object, budget, a, ret, &why);
+    enum err_code rc = storage_stat(s, object, up->budget, a, ret, &why);
 
-    if (rc && rc != ERR_NOT_FOUND)
+    if (rc == ERR_NOT_FOUND)
+        return err_set(err, ERR_CONFLICT, "storage: put '%.100s': the generation to be replaced is gone", object);
+    if (rc)
         return err_set(err, rc, "%s", why.msg);
-    if (!rc && is_same(ret, put->body, crc))
-        return ERR_OK;
-    return err_set(err, ERR_CONFLICT, "storage: put '%.100s': %s", put->object,
-                   rc ? "the generation to be replaced is gone" : "another generation is there");
+    if (!is_same(ret, up))
+        return err_set(err, ERR_CONFLICT, "storage: put '%.100s': the bucket has another generation", object);
+    return ERR_OK;
 }
 
-static enum err_code read_stored(const struct storage_put *put, const struct http_reply *reply, uint32_t crc,
-                                 struct arena *a, struct storage_object *ret, struct err *err)
+static enum err_code read_stored(const struct upload *up, const struct http_reply *reply, struct arena *a,
+                                 struct storage_object *ret, struct err *err)
 {
-    enum err_code rc = storage_read_object(put->object, reply->body, a, ret, err);
+    bool same;
 
-    if (!rc &&
-        ((ret->has_crc32c || ret->has_md5) ? !is_same(ret, put->body, crc) : ret->size_bytes != (int64_t)put->body.len))
-        rc = err_set(err, ERR_PROTOCOL, "storage: put '%.100s': other bytes were stored than were sent", put->object);
-    return rc;
+    TRY(storage_read_object(up->put->object, reply->body, a, ret, err));
+    same = ret->has_crc32c || ret->has_md5 ? is_same(ret, up) : ret->size_bytes == (int64_t)up->put->body.len;
+    if (!same)
+        return err_set(err, ERR_PROTOCOL, "storage: put '%.100s': the stored bytes are not those that were sent",
+                       up->put->object);
+    return ERR_OK;
+}
+
+static enum err_code judge_upload(const struct storage *s, const struct upload *up, const struct http_reply *reply,
+                                  struct arena *a, struct storage_object *ret, struct err *err)
+{
+    if (reply->status == 412)
+        return settle_conflict(s, up, a, ret, err);
+    if (reply->status == 404) /* not ERR_NOT_FOUND, which callers take to mean that an input is missing */
+        return err_set(err, ERR_INVALID, "storage: put '%.100s': HTTP 404: is there a bucket '%s'?", up->put->object,
+                       s->bucket);
+    if (reply->status != 200 && reply->status != 201)
+        return storage_refusal("put", up->put->object, reply, err);
+    return read_stored(up, reply, a, ret, err);
 }
 
 enum err_code storage_put(const struct storage *s, const struct storage_put *put, const struct budget *budget,
                           struct arena *a, struct storage_object *ret, struct err *err)
 {
-    uint32_t crc = crc32c(0, put->body.ptr, put->body.len);
+    const struct upload up = { put, crc32c(0, put->body.ptr, put->body.len), budget };
     struct storage_object stored = { 0 };
     struct http_reply reply = { 0 };
     struct err why = { 0 };
     enum err_code rc;
 
     if (put->body.len > STORAGE_PUT_MAX)
-        return err_set(err, ERR_INVALID, "storage: put '%.100s': %zu bytes", put->object, put->body.len);
-    rc = put->body.len > STORAGE_MULTIPART_MAX ? send_resumable(s, put, crc, budget, a, &reply, &why)
-                                               : send_multipart(s, put, crc, budget, a, &reply, &why);
+        return err_set(err, ERR_INVALID, "storage: put '%.100s': %zu bytes, at most %d are allowed", put->object,
+                       put->body.len, STORAGE_PUT_MAX);
+    rc = put->body.len > STORAGE_MULTIPART_MAX ? send_resumable(s, &up, a, &reply, &why)
+                                               : send_multipart(s, &up, a, &reply, &why);
     if (rc)
-        return storage_broken("put", put->object, true, &why, err);
-    if (reply.status == 412)
-        rc = settle_conflict(s, put, crc, budget, a, &stored, err);
-    else if (reply.status == 404) /* no bucket: nothing that an input could be blamed for */
-        rc = err_set(err, ERR_INVALID, "storage: put '%.100s': HTTP 404: is there a bucket '%s'?", put->object,
-                     s->bucket);
-    else if (reply.status != 200 && reply.status != 201)
-        rc = storage_refusal("put", put->object, &reply, err);
-    else
-        rc = read_stored(put, &reply, crc, a, &stored, err);
-    if (!rc && ret)
+        return storage_broken("put", put->object, STORAGE_WRITES, &why, err);
+    TRY(judge_upload(s, &up, &reply, a, &stored, err));
+    if (ret)
         *ret = stored;
-    return rc;
+    return ERR_OK;
 }

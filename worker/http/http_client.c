@@ -14,7 +14,6 @@ enum {
     MAX_HEAD_BYTES = 65536,
     CONNECT_TIMEOUT_MS = 10000,
     LOW_SPEED_BYTES_PER_S = 10000,
-    SLEEP_SLICE_MS = 100, /* how late a cancellation may be noticed while waiting */
     RETRY_AFTER_MAX_MS = 60000
 };
 
@@ -25,13 +24,13 @@ struct client {
     int n_idle;
 };
 
-/* Bytes from the network: grown by doubling, never over max. */
+/* Bytes from the network; the buffer grows by doubling, up to max. */
 struct buffer {
     char *ptr;
     size_t len, size, max;
 };
 
-/* One call. */
+/* The state of one call. */
 struct transfer {
     CURL *curl;
     const struct http_request *req;
@@ -67,7 +66,7 @@ static enum err_code buffer_add(struct buffer *b, const char *bytes, size_t n)
     return ERR_OK;
 }
 
-/* Line by line. Interim replies (1xx) are forgotten when the next status line comes; trailers are not headers. */
+/* Called for each line. A status line discards the interim reply (1xx) before it; trailers are not headers. */
 static size_t on_header(char *line, size_t size, size_t n, void *ctx)
 {
     struct transfer *t = ctx;
@@ -106,8 +105,8 @@ static size_t on_send(char *to, size_t size, size_t n, void *ctx)
 }
 
 /*
- * libcurl sends a request again on its own when a reused connection ends without an answer. For a write that is our
- * caller's decision, so rewinding a body that was sent is refused, and the call ends as ERR_UNKNOWN_OUTCOME.
+ * libcurl sends a request again on its own when a reused connection ends without an answer. For a write the caller must
+ * decide that, so rewinding a body that was sent is refused, and the call ends as ERR_UNKNOWN_OUTCOME.
  */
 static int on_rewind(void *ctx, curl_off_t offset, int origin)
 {
@@ -156,7 +155,7 @@ static struct span url_origin(const char *url)
 static enum err_code check_request(const struct http_request *req, struct err *err)
 {
     if (!is_method(req->method))
-        return err_set(err, ERR_INVALID, "http: method '%.20s' is not sent", req->method);
+        return err_set(err, ERR_INVALID, "http: '%.20s' is not a method that this client sends", req->method);
     if (!is_url(req->url, req->allow_plain))
         return err_set(err, ERR_INVALID, "http: a URL must be %s and printable ASCII: %.*s",
                        req->allow_plain ? "http or https" : "https", SPAN_ARG(url_origin(req->url)));
@@ -188,15 +187,15 @@ static bool add_line(struct transfer *t, const char *line)
 
 static enum err_code build_headers(struct transfer *t, struct err *err)
 {
-    bool good = add_line(t, "Expect:"); /* else libcurl asks and waits a second before a large body */
+    bool good = add_line(t, "Expect:"); /* else libcurl sends it, and waits a second before a large body */
 
     if (!has_header(t->req, "content-type"))
-        good = good && add_line(t, "Content-Type:"); /* else libcurl says it is a form */
+        good = good && add_line(t, "Content-Type:"); /* else libcurl declares the body to be a form */
     for (int i = 0; i < t->req->n_headers && good; i++) {
         const struct http_header *h = &t->req->headers[i];
         char *line = NULL;
 
-        /* libcurl's spelling of a header without a value is "Name;" */
+        /* for libcurl, "Name;" is a header without a value */
         good = asprintf(&line, *h->value ? "%s: %s" : "%s;", h->name, h->value) >= 0 && add_line(t, line);
         free(line);
     }
@@ -217,7 +216,7 @@ static void set_body(const struct transfer *t)
     } else if (!get) {
         if (strcmp(t->req->method, "DELETE") != 0)
             (void)curl_easy_setopt(c, CURLOPT_POSTFIELDS, "");
-        (void)curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L); /* no body to refuse rewinding: see on_rewind */
+        (void)curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L); /* without a body, on_rewind is not called */
     }
     (void)curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, t->req->method);
 }
@@ -262,25 +261,23 @@ static enum err_code take_header(struct arena *a, struct http_reply *r, struct s
                                  struct err *err)
 {
     char *key = NULL, *text = NULL;
-    enum err_code rc = span_dup(a, name, &key, err);
 
-    if (rc)
-        return rc;
+    TRY(span_dup(a, name, &key, err));
     for (char *p = key; *p; p++)
         if (*p >= 'A' && *p <= 'Z')
             *p = (char)(*p - 'A' + 'a');
     for (int i = 0; i < r->n_headers; i++) {
         if (strcmp(r->headers[i].name, key) != 0)
             continue;
-        rc = arena_printf(a, &text, err, "%s, %.*s", r->headers[i].value, (int)value.len, value.ptr);
+        TRY(arena_printf(a, &text, err, "%s, %.*s", r->headers[i].value, (int)value.len, value.ptr));
         r->headers[i].value = text;
-        return rc;
+        return ERR_OK;
     }
     if (r->n_headers == HTTP_REPLY_MAX_HEADERS)
-        return err_set(err, ERR_TOO_LARGE, "http: a reply with more than %d headers", HTTP_REPLY_MAX_HEADERS);
-    rc = span_dup(a, value, &text, err);
+        return err_set(err, ERR_TOO_LARGE, "http: the reply has more than %d headers", HTTP_REPLY_MAX_HEADERS);
+    TRY(span_dup(a, value, &text, err));
     r->headers[r->n_headers++] = (struct http_header){ key, text };
-    return rc;
+    return ERR_OK;
 }
 
 static struct span trimmed(struct span s)
@@ -295,9 +292,8 @@ static struct span trimmed(struct span s)
 static enum err_code take_head(const struct buffer *head, struct arena *a, struct http_reply *r, struct err *err)
 {
     struct span rest = { head->ptr, head->len };
-    enum err_code rc = ERR_OK;
 
-    while (rest.len > 0 && !rc) {
+    while (rest.len > 0) {
         const char *end = memchr(rest.ptr, '\n', rest.len);
         size_t n = end ? (size_t)(end - rest.ptr) + 1 : rest.len;
         const char *colon = memchr(rest.ptr, ':', n);
@@ -305,12 +301,12 @@ static enum err_code take_head(const struct buffer *head, struct arena *a, struc
         if (colon && colon > rest.ptr && *rest.ptr != ' ' && *rest.ptr != '\t') {
             struct span name = { rest.ptr, (size_t)(colon - rest.ptr) };
 
-            rc = take_header(a, r, trimmed(name), trimmed((struct span){ colon + 1, n - name.len - 1 }), err);
+            TRY(take_header(a, r, trimmed(name), trimmed((struct span){ colon + 1, n - name.len - 1 }), err));
         }
         rest.ptr += n;
         rest.len -= n;
     }
-    return rc;
+    return ERR_OK;
 }
 
 static enum err_code take_reply(const struct transfer *t, struct arena *a, struct http_reply *ret, struct err *err)
@@ -318,28 +314,24 @@ static enum err_code take_reply(const struct transfer *t, struct arena *a, struc
     struct http_reply r = { 0 };
     char *body = NULL;
     long status = 0;
-    enum err_code rc;
 
     (void)curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
     r.status = (int)status;
-    rc = take_head(&t->head, a, &r, err);
-    if (!rc)
-        rc = span_dup(a, (struct span){ t->body.ptr, t->body.len }, &body, err);
-    if (rc)
-        return rc;
+    TRY(take_head(&t->head, a, &r, err));
+    TRY(span_dup(a, (struct span){ t->body.ptr, t->body.len }, &body, err));
     r.body = (struct span){ body, t->body.len };
     *ret = r;
     return ERR_OK;
 }
 
-/* What there is of a reply that broke off: its head, when that is whole, and the beginning of its body. */
+/* The usable part of a reply that broke off: its head, if that is whole, and the beginning of its body. */
 static void take_part(const struct transfer *t, struct arena *a, struct http_reply *ret)
 {
     if (!t->head_done || take_reply(t, a, ret, NULL))
         *ret = (struct http_reply){ 0 };
 }
 
-/* What a call without a whole reply means. The bytes of the request head that reached the socket decide. */
+/* The error of a call without a whole reply: once a byte of the request has been sent, its outcome is unknown. */
 static enum err_code failure(const struct transfer *t, CURLcode code, struct err *err)
 {
     struct span origin = url_origin(t->req->url);
@@ -347,8 +339,8 @@ static enum err_code failure(const struct transfer *t, CURLcode code, struct err
     long sent = 0;
 
     if (t->fault == ERR_TOO_LARGE || code == CURLE_FILESIZE_EXCEEDED)
-        return err_set(err, ERR_TOO_LARGE, "http: %s %.*s: a reply over %zu bytes", t->req->method, SPAN_ARG(origin),
-                       t->req->max_reply_bytes);
+        return err_set(err, ERR_TOO_LARGE, "http: %s %.*s: the reply is longer than %zu bytes", t->req->method,
+                       SPAN_ARG(origin), t->req->max_reply_bytes);
     if (t->fault == ERR_NOMEM || code == CURLE_OUT_OF_MEMORY)
         return err_set(err, ERR_NOMEM, "http: %s %.*s: no memory", t->req->method, SPAN_ARG(origin));
     if (code == CURLE_ABORTED_BY_CALLBACK)
@@ -368,7 +360,7 @@ static CURL *borrow_handle(struct client *c)
 
     (void)pthread_mutex_lock(&c->lock);
     if (c->n_idle > 0)
-        curl = c->idle[--c->n_idle]; /* the one used last: its connections are the youngest */
+        curl = c->idle[--c->n_idle]; /* the handle used last has the youngest connections */
     (void)pthread_mutex_unlock(&c->lock);
     return curl ? curl : curl_easy_init();
 }
@@ -402,30 +394,34 @@ static enum err_code time_allowed(const struct http_request *req, int64_t *ret_m
     return ERR_OK;
 }
 
+static enum err_code perform(struct transfer *t, int64_t timeout_ms, struct arena *a, struct http_reply *ret,
+                             struct err *err)
+{
+    CURLcode code;
+    enum err_code rc;
+
+    TRY(build_headers(t, err));
+    set_options(t, timeout_ms);
+    code = curl_easy_perform(t->curl);
+    if (code == CURLE_OK && !t->head_done)
+        code = CURLE_PARTIAL_FILE; /* libcurl takes a head that ends with the connection for a whole one */
+    rc = code == CURLE_OK ? take_reply(t, a, ret, err) : failure(t, code, err);
+    if (rc == ERR_UNKNOWN_OUTCOME || rc == ERR_TOO_LARGE)
+        take_part(t, a, ret);
+    return rc;
+}
+
 static enum err_code client_send(void *ctx, const struct http_request *req, struct arena *a, struct http_reply *ret,
                                  struct err *err)
 {
     struct transfer t = { .req = req, .head = { .max = MAX_HEAD_BYTES }, .body = { .max = req->max_reply_bytes } };
-    enum err_code rc = check_request(req, err);
     int64_t timeout_ms = 0;
-    CURLcode code;
+    enum err_code rc;
 
-    if (!rc)
-        rc = time_allowed(req, &timeout_ms, err);
-    if (rc)
-        return rc;
+    TRY(check_request(req, err));
+    TRY(time_allowed(req, &timeout_ms, err));
     t.curl = borrow_handle(ctx);
-    rc = t.curl ? build_headers(&t, err) : err_set(err, ERR_NOMEM, "http: no curl handle");
-    if (rc)
-        goto out;
-    set_options(&t, timeout_ms);
-    code = curl_easy_perform(t.curl);
-    if (code == CURLE_OK && !t.head_done)
-        code = CURLE_PARTIAL_FILE; /* libcurl takes a head that ends with the connection for a whole one */
-    rc = code == CURLE_OK ? take_reply(&t, a, ret, err) : failure(&t, code, err);
-    if (rc == ERR_UNKNOWN_OUTCOME || rc == ERR_TOO_LARGE)
-        take_part(&t, a, ret);
-out:
+    rc = t.curl ? perform(&t, timeout_ms, a, ret, err) : err_set(err, ERR_NOMEM, "http: no memory for a curl handle");
     return_handle(ctx, t.curl);
     curl_slist_free_all(t.headers);
     free(t.head.ptr);
@@ -437,7 +433,8 @@ static CURLcode curl_ready;
 
 static void init_curl(void)
 {
-    (void)signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL, and CURLOPT_NOSIGNAL leaves that to us */
+    /* OpenSSL writes without MSG_NOSIGNAL, and with CURLOPT_NOSIGNAL libcurl does not block the signal */
+    (void)signal(SIGPIPE, SIG_IGN);
     curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
@@ -470,7 +467,7 @@ void http_client_close(struct http *h)
     free(c);
 }
 
-/* ---- helpers of every caller ---- */
+/* ---- headers, escapes, statuses ---- */
 
 const char *http_reply_header(const struct http_reply *r, const char *lower_case_name)
 {
@@ -511,33 +508,10 @@ enum err_code http_encode(struct arena *a, struct span text, char **ret, struct 
     return ERR_OK;
 }
 
-int64_t budget_left_ms(const struct budget *b)
+/* RFC 9110 10.2.3: seconds or a date. A value that is neither counts as absent. */
+int64_t http_retry_after_ms(const struct http_reply *r, const struct sys *sys)
 {
-    int64_t left = b->deadline_mono_ms - sys_mono_ms(b->sys);
-
-    return left > 0 ? left : 0;
-}
-
-bool budget_cancelled(const struct budget *b)
-{
-    return b && b->cancelled && b->cancelled(b->cancel_ctx);
-}
-
-/* Full jitter: uniform in [0, min(cap, base * 2^retry)]. */
-static int64_t jitter_ms(const struct sys *sys, const struct retry_policy *p, int retry)
-{
-    int64_t most = p->base_ms;
-
-    for (int i = 0; i < retry && most < p->cap_ms; i++)
-        most *= 2;
-    if (most > p->cap_ms)
-        most = p->cap_ms;
-    return (int64_t)sys_random_below(sys, (uint64_t)most + 1);
-}
-
-/* RFC 9110 10.2.3: seconds or a date; anything else is as if absent. */
-static int64_t retry_after_ms(const struct sys *sys, const char *text)
-{
+    const char *text = http_reply_header(r, "retry-after");
     int64_t ms;
     time_t date;
 
@@ -553,29 +527,6 @@ static int64_t retry_after_ms(const struct sys *sys, const char *text)
         return 0;
     ms = (int64_t)date * 1000 - sys_wall_us(sys) / 1000;
     return ms < 0 ? 0 : ms > RETRY_AFTER_MAX_MS ? RETRY_AFTER_MAX_MS : ms;
-}
-
-enum err_code retry_wait(const struct budget *b, const struct retry_policy *p, int n, const char *retry_after,
-                         struct err *err)
-{
-    int64_t wait = jitter_ms(b->sys, p, n - 1), least = retry_after_ms(b->sys, retry_after), until;
-
-    if (wait < least)
-        wait = least;
-    if (budget_left_ms(b) < wait + p->call_timeout_ms)
-        return err_set(err, ERR_DEADLINE, "no time for try %d: %lld ms are left", n + 1, (long long)budget_left_ms(b));
-    if (b->retries)
-        ++*b->retries;
-    until = sys_mono_ms(b->sys) + wait;
-    for (;;) {
-        int64_t left = until - sys_mono_ms(b->sys);
-
-        if (budget_cancelled(b))
-            return err_set(err, ERR_CANCELLED, "cancelled while waiting for try %d", n + 1);
-        if (left <= 0)
-            return ERR_OK;
-        sys_sleep_ms(b->sys, left < SLEEP_SLICE_MS ? left : SLEEP_SLICE_MS);
-    }
 }
 
 bool http_status_is_transient(int status)

@@ -12,22 +12,21 @@
 
 #include <microhttpd.h>
 
-#include "worker/http/linger.h"
 #include "worker/base/wait.h"
 
 enum { HANDLER_STACK_BYTES = 4 << 20, BODY_TIMES = 4, ALLOW_SIZE = 64 };
 
 /*
- * Where a request stands. While a handler's thread has it (LOOKING, WORKING) its connection is suspended, and the
- * daemon's thread keeps its hands off.
+ * The stage of a request. While a handler's thread works on it (LOOKING, WORKING), its connection is suspended, and the
+ * daemon's thread does not touch it.
  */
 enum stage {
-    LOOKING, /* on_headers */
-    LOOKED,  /* it said yes: read the body */
-    READING,
-    WORKING,  /* on_request */
-    ANSWERED, /* the reply is made, not yet given to the daemon */
-    LEAVING   /* the daemon sends it */
+    LOOKING,  /* on_headers runs */
+    LOOKED,   /* on_headers has accepted: read the body */
+    READING,  /* the body arrives */
+    WORKING,  /* on_request runs */
+    ANSWERED, /* the reply is made, but not yet handed to the daemon */
+    LEAVING   /* the daemon sends the reply */
 };
 
 struct exchange {
@@ -35,11 +34,11 @@ struct exchange {
     struct MHD_Connection *connection;
     const struct http_server_route *route;
     enum stage stage;
-    bool busy;           /* counted in server->busy */
-    uint64_t body_bytes; /* announced, or UINT64_MAX: chunked */
+    bool busy;           /* is counted in server->busy */
+    uint64_t body_bytes; /* as announced; UINT64_MAX: chunked */
     uint64_t received;
-    bool body_read;   /* to its end */
-    size_t body_size; /* room at body */
+    bool body_read;   /* the whole body has arrived */
+    size_t body_size; /* of the buffer `body` */
     char *body;
     struct arena arena;
     struct http_server_request req;
@@ -51,14 +50,14 @@ struct http_server {
     struct MHD_Daemon *daemon;
     struct linger_set linger;
     pthread_mutex_t lock;
-    pthread_cond_t quieter;
-    int handlers; /* running */
-    int threads;  /* of handlers; one lives on a little after its handler, to wake the daemon */
-    int busy;     /* requests from being handed to a handler until the last byte of the answer */
+    pthread_cond_t quieter; /* `threads` or `busy` has changed */
+    int handlers;           /* running now */
+    int threads;            /* of handlers; a thread outlives its handler a little, to wake the daemon */
+    int busy;               /* requests between their handler's start and the last byte of their answer */
     bool draining, stopping;
 };
 
-/* ---- what is in the house ---- */
+/* ---- counting requests and handlers ---- */
 
 static void set_busy(struct exchange *x, bool busy)
 {
@@ -71,7 +70,7 @@ static void set_busy(struct exchange *x, bool busy)
     (void)pthread_mutex_unlock(&s->lock);
 }
 
-/* 0: there is a place and it is taken; else the status to answer. */
+/* Takes a handler's place. Returns 0, or the status to answer with when there is none. */
 static int admit_handler(struct http_server *s)
 {
     int refusal;
@@ -143,7 +142,7 @@ static enum MHD_Result answer(struct exchange *x)
     return result;
 }
 
-/* An answer of the server itself. */
+/* An answer of the server itself, not of a handler. */
 static enum MHD_Result answer_status(struct exchange *x, int status)
 {
     x->reply = (struct http_server_reply){ .status = status };
@@ -180,14 +179,14 @@ static void *run_handler(void *arg)
         look_at_headers(x);
     else
         make_answer(x);
-    handler_returned(s);                  /* first, so that the request's next step finds its place free */
-    MHD_resume_connection(x->connection); /* from here on x may be gone */
+    handler_returned(s);                  /* first, so that the place is free for the next step of this request */
+    MHD_resume_connection(x->connection); /* from here on x may have been freed */
     thread_left(s);
     return NULL;
 }
 
-/* Suspends the connection and gives the request to a thread of its own. */
-static enum MHD_Result hand_over(struct exchange *x, enum stage stage)
+/* Suspends the connection and starts a thread for this stage of the request. */
+static enum MHD_Result start_handler(struct exchange *x, enum stage stage)
 {
     pthread_attr_t attr;
     pthread_t thread;
@@ -213,41 +212,42 @@ static enum MHD_Result hand_over(struct exchange *x, enum stage stage)
     return MHD_YES;
 }
 
-/* ---- a request comes in ---- */
+/* ---- the headers of a request ---- */
 
 struct copy {
     struct exchange *x;
     enum err_code rc;
 };
 
+static enum err_code add_header(struct exchange *x, const char *name, const char *value)
+{
+    struct http_server_request *r = &x->req;
+    char *name_copy, *value_copy;
+
+    if (r->n_headers == HTTP_SERVER_MAX_HEADERS)
+        return ERR_TOO_LARGE;
+    TRY(span_dup(&x->arena, span_of(name), &name_copy, NULL));
+    TRY(span_dup(&x->arena, span_of(value), &value_copy, NULL));
+    r->headers[r->n_headers++] = (struct http_server_header){ name_copy, value_copy };
+    return ERR_OK;
+}
+
 static enum MHD_Result copy_header(void *ctx, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     struct copy *c = ctx;
-    struct http_server_request *r = &c->x->req;
-    char *name_copy = NULL, *value_copy = NULL;
 
     (void)kind;
-    c->rc = r->n_headers == HTTP_SERVER_MAX_HEADERS ? ERR_TOO_LARGE : ERR_OK;
-    if (!c->rc)
-        c->rc = span_dup(&c->x->arena, span_of(name), &name_copy, NULL);
-    if (!c->rc)
-        c->rc = span_dup(&c->x->arena, span_of(value ? value : ""), &value_copy, NULL);
-    if (c->rc)
-        return MHD_NO;
-    r->headers[r->n_headers++] = (struct http_server_header){ name_copy, value_copy };
-    return MHD_YES;
+    c->rc = add_header(c->x, name, value ? value : "");
+    return c->rc ? MHD_NO : MHD_YES;
 }
 
 static enum err_code copy_request(struct exchange *x, const char *method, const char *url)
 {
     struct copy c = { .x = x };
-    char *path = NULL, *verb = NULL;
-    enum err_code rc = span_dup(&x->arena, (struct span){ url, strcspn(url, "?") }, &path, NULL);
+    char *path, *verb;
 
-    if (!rc)
-        rc = span_dup(&x->arena, span_of(method), &verb, NULL);
-    if (rc)
-        return rc;
+    TRY(span_dup(&x->arena, (struct span){ url, strcspn(url, "?") }, &path, NULL));
+    TRY(span_dup(&x->arena, span_of(method), &verb, NULL));
     x->req.method = verb;
     x->req.path = path;
     x->req.arena = &x->arena;
@@ -258,7 +258,7 @@ static enum err_code copy_request(struct exchange *x, const char *method, const 
     return c.rc;
 }
 
-/* How long the body is. false: it is framed in a way that two readers could understand differently (RFC 9112 6.3). */
+/* Reads the length of the body. false: two readers could understand the framing differently (RFC 9112 6.3). */
 static bool read_framing(struct exchange *x)
 {
     struct span length[2], coding[2];
@@ -280,7 +280,7 @@ static bool read_framing(struct exchange *x)
     return true;
 }
 
-/* The route, or NULL and in `allow` the methods of the path ("": there is no such path). */
+/* The route; or NULL, and in `allow` the methods of the path ("": there is no such path). */
 static const struct http_server_route *find_route(const struct http_server_options *o, const char *method,
                                                   const char *path, char allow[ALLOW_SIZE])
 {
@@ -321,10 +321,10 @@ static enum MHD_Result on_first_call(struct exchange *x, const char *method, con
     if (!x->route)
         return refuse_method(x, allow);
     if (!x->route->quick)
-        return hand_over(x, LOOKING);
+        return start_handler(x, LOOKING);
     if (x->body_bytes > 0)
         return answer_status(x, 400);
-    x->stage = READING; /* the daemon would close after an answer at this point */
+    x->stage = READING; /* after an answer at this point the daemon would close the connection */
     return MHD_YES;
 }
 
@@ -351,7 +351,7 @@ static void exchange_free(struct exchange *x)
     free(x);
 }
 
-/* ---- its body ---- */
+/* ---- the body of a request ---- */
 
 static bool make_room(struct exchange *x)
 {
@@ -361,7 +361,7 @@ static bool make_room(struct exchange *x)
     return arena_alloc(&x->arena, x->body_size + 1, 1, &x->body, NULL) == ERR_OK;
 }
 
-/* false: the connection is not worth more reading. */
+/* false: the body is too slow or too long, and the connection is to be closed. */
 static bool take_piece(struct exchange *x, const char *piece, size_t n)
 {
     int64_t age_ms = sys_mono_ms(x->server->opt.sys) - x->req.arrived_mono_ms;
@@ -386,14 +386,14 @@ static enum MHD_Result on_whole_body(struct exchange *x)
     else
         x->req.body = SPAN("");
     if (!x->route->quick)
-        return hand_over(x, WORKING);
+        return start_handler(x, WORKING);
     make_answer(x);
     return answer(x);
 }
 
-/* ---- libmicrohttpd's side ---- */
+/* ---- the callbacks of libmicrohttpd ---- */
 
-/* Called when the headers are in, for each piece of the body, when that is whole, and after every resumption. */
+/* Called after the headers, for each piece of the body, at the body's end, and after every resumption. */
 static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, const char *url, const char *method,
                                  const char *version, const char *piece, size_t *n, void **state)
 {
@@ -408,7 +408,7 @@ static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, c
     switch (x->stage) {
     case LOOKED:
         x->stage = READING;
-        set_busy(x, false); /* now it depends on the client */
+        set_busy(x, false); /* the client has to send, and may never do so */
         return MHD_YES;
     case READING:
         if (*n == 0)
@@ -419,7 +419,7 @@ static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, c
         return MHD_YES;
     case ANSWERED:
         return answer(x);
-    case LEAVING: /* the rest of a body that was not wanted */
+    case LEAVING: /* the rest of a body that was refused */
         *n = 0;
         return MHD_YES;
     case LOOKING:
@@ -438,7 +438,7 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **st
     *state = NULL;
 }
 
-/* Paths are compared as sent: nothing is gained by taking %2F for a slash. */
+/* Paths are compared as sent, since no route needs an escape. */
 static size_t keep_escapes(void *ctx, struct MHD_Connection *connection, char *text)
 {
     (void)ctx, (void)connection;
@@ -492,7 +492,7 @@ enum err_code http_server_start(const struct http_server_options *options, struc
     linger_init(&s->linger);
     errno = 0;
     if (!start_daemon(s)) {
-        rc = err_set(err, ERR_UNAVAILABLE, "http server: port %d cannot be listened on: %s", options->port,
+        rc = err_set(err, ERR_UNAVAILABLE, "http server: cannot listen on port %d: %s", options->port,
                      errno ? strerror(errno) : "unknown reason");
         server_free(s);
         return rc;
@@ -513,7 +513,7 @@ void http_server_drain(struct http_server *s)
     (void)pthread_mutex_unlock(&s->lock);
 }
 
-/* false: time is up, and somebody is still at work */
+/* false: time is up, and a handler still runs or an answer is still being sent. */
 static bool wait_until_quiet(struct http_server *s, int64_t wait_ms)
 {
     struct timespec end = wait_deadline(wait_ms);
@@ -538,7 +538,7 @@ bool http_server_stop(struct http_server *s, int64_t wait_ms)
     if (listening != MHD_INVALID_SOCKET)
         (void)close(listening);
     if (!wait_until_quiet(s, wait_ms))
-        return false; /* the daemon must not be stopped over suspended connections */
+        return false; /* the daemon must not be stopped while connections are suspended */
     MHD_stop_daemon(s->daemon);
     server_free(s);
     return true;

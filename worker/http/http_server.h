@@ -1,19 +1,19 @@
 /*
- * http_server - libmicrohttpd behind a table of routes; the only file that includes it. No business here.
+ * http_server - libmicrohttpd behind a table of routes; the only file that includes it. It knows nothing of jobs.
  *
- * One thread moves bytes. A route that is `quick` is answered on it, so probes get through whatever else runs; every
- * other handler runs on a thread of its own, and may take as long as it likes. At most max_handlers of those; a
- * request beyond is answered 429.
+ * One thread reads and writes all connections. It also answers the routes that are `quick`, so that probes are answered
+ * whatever else runs; every other handler runs on a thread of its own, and may take as long as it likes. Beyond
+ * max_handlers of those, a request is answered with 429.
  *
- *   1. headers in       unknown path 404; other method 405 with Allow; 400 for malformed framing and for a body that
- *                       a quick route does not take
- *   2. on_headers       looks at the headers before a byte of the body is read; may answer and so refuse it
- *   3. body             up to max_body_bytes. A longer one is not read (one without Content-Length: not kept, and cut
- *                       off at HTTP_SERVER_MAX_DISCARD): on_request is asked with body_too_large
+ *   1. headers arrive   unknown path: 404; other method: 405 with Allow; malformed framing, or a body sent to a quick
+ *                       route: 400
+ *   2. on_headers       is called before a byte of the body is read, and may refuse the body by answering
+ *   3. body             up to max_body_bytes. A longer body is not read (without Content-Length: read and thrown away,
+ *                       up to HTTP_SERVER_MAX_DISCARD), and on_request is called with body_too_large
  *   4. on_request       makes the answer
  *
- * A connection that is silent for idle_timeout_s is closed; a body that takes four times as long as well. What a
- * client does to its connection meanwhile is no concern of a handler.
+ * A connection that is silent for idle_timeout_s is closed, and so is one whose body takes four times as long. A
+ * handler need not care what becomes of the connection while it runs.
  */
 #ifndef WORKER_HTTP_HTTP_SERVER_H
 #define WORKER_HTTP_HTTP_SERVER_H
@@ -25,12 +25,13 @@
 #include "kernels/base/span.h"
 #include "worker/base/log.h"
 #include "worker/base/sys.h"
+#include "worker/http/linger.h"
 
 enum {
     HTTP_SERVER_MAX_HEADERS = 64, /* more: 431 */
     HTTP_SERVER_REPLY_HEADERS = 4,
-    HTTP_SERVER_CONNECTION_BYTES = 64 << 10, /* request line and headers together: 431 beyond */
-    HTTP_SERVER_MAX_DISCARD = 32 << 20       /* Cloud Run's own limit of a request */
+    HTTP_SERVER_CONNECTION_BYTES = 64 << 10, /* request line and headers together; more: 431 */
+    HTTP_SERVER_MAX_DISCARD = LINGER_MAX_BYTES
 };
 
 struct http_server_header {
@@ -45,10 +46,10 @@ struct http_server_request {
     bool body_too_large;
     int64_t arrived_mono_ms;
     struct log_context log; /* trace, span and sampled are filled */
-    struct arena *arena;    /* of this request; all of the above and the reply may live in it */
+    struct arena *arena;    /* of this request: holds its texts and its body, and may hold the reply */
 };
 
-struct http_server_reply { /* zeroed but for status 500 when a handler gets it */
+struct http_server_reply { /* a handler gets it zeroed, with status 500 */
     int status;
     const char *content_type; /* NULL: none */
     struct span body;
@@ -58,7 +59,7 @@ struct http_server_reply { /* zeroed but for status 500 when a handler gets it *
 
 struct http_server_route {
     const char *method, *path;
-    bool quick; /* on_request must neither wait nor compute; there is no on_headers */
+    bool quick; /* on_request must neither wait nor compute; on_headers is not called */
     /* true: read the body; false: `reply` is the answer. NULL: always true. */
     bool (*on_headers)(void *ctx, struct http_server_request *req, struct http_server_reply *reply);
     void (*on_request)(void *ctx, struct http_server_request *req, struct http_server_reply *reply);
@@ -71,7 +72,7 @@ struct http_server_options {
     const struct http_server_route *routes; /* borrowed */
     int n_routes;
     size_t max_body_bytes;
-    size_t arena_bytes; /* address space of a request: its headers and body must fit as well */
+    size_t arena_bytes; /* address space of a request, its headers and body included */
     int max_connections, max_handlers;
     int idle_timeout_s;
     const struct sys *sys;
@@ -79,18 +80,17 @@ struct http_server_options {
 
 struct http_server;
 
-/* ERR_UNAVAILABLE: the port cannot be had. */
+/* ERR_UNAVAILABLE: the port cannot be opened. */
 MUST_CHECK enum err_code http_server_start(const struct http_server_options *options, struct http_server **ret,
                                            struct err *err);
 int http_server_port(const struct http_server *s);
 
-/* From now on every answer says Connection: close. Requests are still taken: handlers turn them away as they see fit.
- */
+/* From now on every answer says Connection: close. Requests are still accepted: refusing them is up to the handlers. */
 void http_server_drain(struct http_server *s);
 
 /*
- * Takes no more connections, waits up to wait_ms until every handler has returned and its answer is out, and frees s.
- * false: some handler still runs, and s stays: call again, or end the process. Takes NULL.
+ * Accepts no more connections, waits up to wait_ms until every handler has returned and its answer is sent, and frees
+ * s. false: a handler still runs, and s stays valid: call again, or end the process. Takes NULL.
  */
 bool http_server_stop(struct http_server *s, int64_t wait_ms);
 

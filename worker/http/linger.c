@@ -8,7 +8,7 @@
 
 #include "worker/base/sys.h"
 
-enum { LOOK_UP_MS = 200 };
+enum { POLL_MS = 200 }; /* how late linger_done is noticed */
 
 struct lingering {
     struct linger_set *set;
@@ -19,7 +19,7 @@ void linger_init(struct linger_set *l)
 {
     *l = (struct linger_set){ 0 };
     (void)pthread_mutex_init(&l->lock, NULL);
-    (void)pthread_cond_init(&l->fewer, NULL);
+    (void)pthread_cond_init(&l->socket_closed, NULL);
 }
 
 void linger_done(struct linger_set *l)
@@ -27,9 +27,9 @@ void linger_done(struct linger_set *l)
     (void)pthread_mutex_lock(&l->lock);
     l->stopping = true;
     while (l->n > 0)
-        (void)pthread_cond_wait(&l->fewer, &l->lock);
+        (void)pthread_cond_wait(&l->socket_closed, &l->lock);
     (void)pthread_mutex_unlock(&l->lock);
-    (void)pthread_cond_destroy(&l->fewer);
+    (void)pthread_cond_destroy(&l->socket_closed);
     (void)pthread_mutex_destroy(&l->lock);
 }
 
@@ -47,7 +47,7 @@ static void leave(struct linger_set *l)
 {
     (void)pthread_mutex_lock(&l->lock);
     l->n--;
-    (void)pthread_cond_broadcast(&l->fewer);
+    (void)pthread_cond_broadcast(&l->socket_closed);
     (void)pthread_mutex_unlock(&l->lock);
 }
 
@@ -63,7 +63,7 @@ static void *throw_away(void *arg)
         struct pollfd p = { .fd = w.fd, .events = POLLIN };
         ssize_t n;
 
-        if (poll(&p, 1, LOOK_UP_MS) == 0)
+        if (poll(&p, 1, POLL_MS) == 0)
             continue;
         n = recv(w.fd, waste, sizeof waste, MSG_DONTWAIT);
         if (n <= 0)

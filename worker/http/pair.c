@@ -4,9 +4,9 @@
 
 struct side {
     const struct pair_call *call;
-    const struct budget *callers;
-    struct budget budget; /* as the caller's, with a count of its own and one more reason to stop */
-    const _Atomic bool *is_pointless;
+    const struct budget *caller_budget;
+    struct budget budget; /* the caller's, with its own count of retries and one more reason to stop */
+    const _Atomic bool *other_failed;
     int retries;
     struct err err;
     enum err_code rc;
@@ -16,14 +16,14 @@ static bool must_stop(void *ctx)
 {
     const struct side *s = ctx;
 
-    return budget_cancelled(s->callers) || *s->is_pointless;
+    return budget_cancelled(s->caller_budget) || *s->other_failed;
 }
 
 static void *run(void *arg)
 {
     struct side *s = arg;
 
-    s->budget = *s->callers;
+    s->budget = *s->caller_budget;
     s->budget.cancelled = must_stop;
     s->budget.cancel_ctx = s;
     s->budget.retries = &s->retries;
@@ -35,14 +35,14 @@ enum err_code pair_run(const struct pair_call calls[2], const struct budget *bud
 {
     static const _Atomic bool never = false;
     _Atomic bool first_failed = false;
-    struct side sides[] = { { .call = &calls[0], .callers = budget, .is_pointless = &never },
-                            { .call = &calls[1], .callers = budget, .is_pointless = &first_failed } };
+    struct side sides[] = { { .call = &calls[0], .caller_budget = budget, .other_failed = &never },
+                            { .call = &calls[1], .caller_budget = budget, .other_failed = &first_failed } };
     pthread_t thread;
-    bool beside = !pthread_create(&thread, NULL, run, &sides[1]);
+    bool in_thread = !pthread_create(&thread, NULL, run, &sides[1]);
 
     (void)run(&sides[0]);
     first_failed = sides[0].rc != ERR_OK;
-    if (beside)
+    if (in_thread)
         (void)pthread_join(thread, NULL);
     else if (!first_failed)
         (void)run(&sides[1]);

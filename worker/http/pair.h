@@ -1,24 +1,25 @@
 /*
- * pair - two calls to a service side by side, which share nothing but the clock and the wish to stop.
+ * pair - two calls to a service at the same time, which share only the clock and the request to stop.
  *
- * When the first fails the second is given up, and not the other way round: whatever their race, the error that is told
- * is the first one's if there is one, and it never comes later than without the second.
+ * A failure of the first cancels the second, but not the other way round: so the error returned is that of the first
+ * whenever the first fails, however the two race, and it is never later than it would be without the second call.
  */
 #ifndef WORKER_HTTP_PAIR_H
 #define WORKER_HTTP_PAIR_H
 
-#include "worker/http/http_client.h"
+#include "kernels/base/arena.h"
+#include "worker/base/budget.h"
 
 typedef enum err_code pair_fn(void *ctx, const struct budget *budget, struct arena *a, struct err *err);
 
 struct pair_call {
     pair_fn *fn;
     void *ctx;
-    struct arena *arena; /* nobody else's meanwhile */
+    struct arena *arena; /* used by this call only until pair_run returns */
 };
 
-/* The second runs in a thread of its own; where there is none to be had, after the first. budget->cancelled is asked
- * from both; *budget->retries grows by those of both. */
+/* The second call runs in a thread of its own or, if no thread can be created, after the first. Both threads ask
+ * budget->cancelled; *budget->retries grows by the retries of both. */
 MUST_CHECK enum err_code pair_run(const struct pair_call calls[2], const struct budget *budget, struct err *err);
 
 #endif

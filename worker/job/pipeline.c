@@ -126,14 +126,13 @@ static enum err_code run_both(struct run *r, pair_fn *fn, void *first, void *sec
 struct download {
     const struct storage *storage;
     const char *object;
-    struct span body;
-    struct storage_object info;
+    struct storage_download got;
 };
 
 static enum err_code download_one(void *ctx, const struct budget *budget, struct arena *a, struct err *err)
 {
     struct download *d = ctx;
-    enum err_code rc = storage_get(d->storage, d->object, IMAGE_MAX_FILE_BYTES, budget, a, &d->body, &d->info, err);
+    enum err_code rc = storage_get(d->storage, d->object, IMAGE_MAX_FILE_BYTES, budget, a, &d->got, err);
 
     return rc == ERR_CORRUPT ? ERR_UNAVAILABLE : rc; /* of the way, not of the picture: the checksum did not fit */
 }
@@ -145,12 +144,12 @@ static enum err_code download(struct run *r, struct edit_request *q, struct err 
     int64_t since = sys_mono_ms(r->p->sys);
     enum err_code rc = run_both(r, download_one, &original, &mask, &r->work, err);
 
-    if (!rc && (original.info.replaced || mask.info.replaced)) /* who replaces one replaces both: a pair that fits */
+    if (!rc && (original.got.replaced || mask.got.replaced)) /* who replaces one replaces both: a pair that fits */
         rc = run_both(r, download_one, &original, &mask, &r->work, err);
-    r->original_generation = original.info.generation;
-    r->mask_generation = mask.info.generation;
-    q->original = original.body;
-    q->mask = mask.body;
+    r->original_generation = original.got.object.generation;
+    r->mask_generation = mask.got.object.generation;
+    q->original = original.got.body;
+    q->mask = mask.got.body;
     add_timing(r, "download", since);
     return rc;
 }

@@ -85,8 +85,9 @@ static enum err_code look(struct session *s, const struct budget *budget, struct
                                         "inpaint.attempts", "sceneLabels",       "prompt",
                                         "editedImagePath" };
     struct err absent = { 0 };
-    enum err_code rc = firestore_get(s->store->fs, s->document, mask, sizeof mask / sizeof *mask,
-                                     &firestore_read_policy, budget, &s->arena, &ret->document, &absent);
+    enum err_code rc =
+        firestore_get(s->store->fs, s->document, (struct firestore_mask){ mask, sizeof mask / sizeof *mask }, budget,
+                      &s->arena, &ret->document, &absent);
 
     if (rc == ERR_NOT_FOUND) {
         *ret = (struct snapshot){ .state = SESSION_S_ABSENT };
@@ -150,8 +151,11 @@ static enum err_code read_wishes(const struct firestore_document *d, struct aren
 static enum err_code patch(struct session *s, const struct firestore_field *fields, int n,
                            const struct retry_policy *policy, const struct budget *budget, struct err *err)
 {
-    return firestore_patch(s->store->fs, s->document, fields, n, FIRESTORE_UNCHANGED_SINCE, s->update_time, policy,
-                           budget, &s->arena, s->update_time, err);
+    const struct firestore_patch change = {
+        .document = s->document, .fields = fields, .n_fields = n, .update_time = s->update_time, .policy = policy
+    };
+
+    return firestore_patch(s->store->fs, &change, budget, &s->arena, s->update_time, err);
 }
 
 static enum err_code write_claim(struct session *s, const struct budget *budget, struct err *err)

@@ -24,7 +24,7 @@ static void start(void)
 
     script_init(&f.s);
     f.s.budget.deadline_mono_ms = INT64_MAX / 2;
-    CHECK_OK(jwks_open(&f.s.http, &f.s.sys, "https://issuer.example/certs", false, &f.j, &err), err);
+    CHECK_OK(jwks_open(&f.s.http, &f.s.sys, "https://issuer.example/certs", &f.j, &err), err);
 }
 
 static void stop(void)
@@ -33,7 +33,7 @@ static void stop(void)
     script_done(&f.s);
 }
 
-/* A key set of one key; lives until the next four calls. */
+/* A set of one key. The text is valid until the fourth call after this one. */
 static struct span set_of(const char *kid, const struct test_key *k)
 {
     static char text[4][4096];
@@ -116,7 +116,7 @@ TEST(jwks__clamps_the_lifetime_and_counts_the_age)
     }
 }
 
-TEST(jwks__lets_made_up_kids_start_one_fetch_a_minute)
+TEST(jwks__lets_unknown_kids_start_one_fetch_a_minute)
 {
     struct err err = { 0 };
 
@@ -151,16 +151,16 @@ TEST(jwks__follows_a_rotation_at_once)
     stop();
 }
 
-TEST(jwks__serves_the_old_set_a_day_longer_when_no_new_one_can_be_had)
+TEST(jwks__serves_the_old_set_for_a_day_more_while_fetching_fails)
 {
     start();
     script_will(&f.s, good("a", "max-age=3600"));
     CHECK_INT(find("a"), ERR_OK);
     script_pass(&f.s, HOURS(1));
-    CHECK_INT(find("a"), ERR_OK); /* three tries, all in vain */
+    CHECK_INT(find("a"), ERR_OK); /* after three tries that failed */
     CHECK_INT(f.s.n_requests, 4);
     CHECK_INT(find("a"), ERR_OK);
-    CHECK_INT(f.s.n_requests, 4); /* and not again at once */
+    CHECK_INT(f.s.n_requests, 4); /* no fetch right after one that failed */
     script_pass(&f.s, 60000);
     CHECK_INT(find("a"), ERR_OK);
     CHECK_INT(f.s.n_requests, 7);
@@ -172,7 +172,7 @@ TEST(jwks__serves_the_old_set_a_day_longer_when_no_new_one_can_be_had)
     stop();
 }
 
-TEST(jwks__without_any_set_says_unavailable_and_tries_again_soon)
+TEST(jwks__is_unavailable_without_a_set_and_tries_again_soon)
 {
     start();
     CHECK_INT(find("a"), ERR_UNAVAILABLE);
@@ -217,7 +217,7 @@ TEST(jwks__keeps_the_old_set_when_the_answer_is_bad) /* A24 */
     }
 }
 
-TEST(jwks__tries_again_what_may_pass_and_nothing_else)
+TEST(jwks__retries_only_transient_failures)
 {
     static const struct {
         struct script_reply reply;
@@ -227,7 +227,7 @@ TEST(jwks__tries_again_what_may_pass_and_nothing_else)
         { { .status = 429, .headers = { { "retry-after", "2" } } }, 2 },
         { { .status = 200, .body = { "{\"keys\":[", 9 }, .rc = ERR_UNKNOWN_OUTCOME }, 2 },
         { { .rc = ERR_UNAVAILABLE }, 2 },
-        { { .rc = ERR_UNKNOWN_OUTCOME, .takes_ms = 5000 }, 2 }, /* 10 s late: the call ends after 5 */
+        { { .rc = ERR_UNKNOWN_OUTCOME, .takes_ms = 5000 }, 2 }, /* as long as a call may take */
         { { .status = 302, .headers = { { "location", "https://evil.example/" } } }, 1 },
         { { .status = 404 }, 1 },
         { { .rc = ERR_TOO_LARGE }, 1 },

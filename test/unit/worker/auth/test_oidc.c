@@ -60,7 +60,7 @@ static void start(void)
                    "\",\"e\":\"AQAB\"},"
                    "{\"kty\":\"RSA\",\"kid\":\"own\",\"n\":\"%s\",\"e\":\"%s\"}]}",
                    own()->n, own()->e);
-    CHECK_OK(jwks_open(&f.s.http, &f.s.sys, JWKS_GOOGLE_URL, false, &f.jwks, &err), err);
+    CHECK_OK(jwks_open(&f.s.http, &f.s.sys, "https://issuer.example/certs", &f.jwks, &err), err);
     f.o = (struct oidc){ .mode = PUSH_AUTH_OIDC,
                          .audiences = { "https://other.example", "https://w.example/p" },
                          .emails = { "push@demo.iam.gserviceaccount.com" },
@@ -147,7 +147,7 @@ TEST(oidc__passes_the_published_tokens) /* T1 to T6 */
     at(1699999939);
     CHECK_INT(reason_of(T1), OIDC_NOT_YET);
     at(1700000100);
-    CHECK_INT(T1_SIGNATURE[sizeof T1_SIGNATURE - 2], 'g'); /* 342 characters: four spare bits */
+    CHECK_INT(T1_SIGNATURE[sizeof T1_SIGNATURE - 2], 'g'); /* of 342 characters, the last has four spare bits */
     CHECK_INT(reason_of(T1_HEADER "." T1_CLAIMS ".AA" T1_SIGNATURE), OIDC_SIGNATURE);
     CHECK_INT(reason_of(T1 "=="), OIDC_TOKEN_SHAPE);
     CHECK_INT(reason_of(T1 ".x"), OIDC_TOKEN_SHAPE);
@@ -184,10 +184,10 @@ TEST(oidc__takes_cloud_runs_marker_only_where_cloud_run_verifies) /* T4, A22 */
     start();
     CHECK_INT(reason_of(marked), OIDC_SIGNATURE_REMOVED);
     f.o.mode = PUSH_AUTH_IAM;
-    CHECK_INT(reason_of(marked), OIDC_SIGNATURE); /* no K_SERVICE: nobody has verified anything */
+    CHECK_INT(reason_of(marked), OIDC_SIGNATURE); /* without K_SERVICE, Cloud Run has not verified it */
     f.o.on_cloud_run = true;
     CHECK_INT(reason_of(marked), OIDC_ACCEPTED);
-    CHECK_INT(reason_of(T1), OIDC_ACCEPTED); /* in full */
+    CHECK_INT(reason_of(T1), OIDC_ACCEPTED); /* verified in full */
     CHECK_INT(reason_of(T1_HEADER "." T1_CLAIMS ".SIGNATURE_REMOVED_BY_GOOGLF"), OIDC_SIGNATURE);
     CHECK_INT(reason_of(T1_HEADER "." T1_CLAIMS ".signature_removed_by_google"), OIDC_SIGNATURE);
     CHECK_INT(reason_of(T2), OIDC_ALGORITHM);
@@ -201,7 +201,7 @@ TEST(oidc__takes_cloud_runs_marker_only_where_cloud_run_verifies) /* T4, A22 */
     stop();
 }
 
-TEST(oidc__wants_one_bearer_header) /* A1 */
+TEST(oidc__requires_one_bearer_header) /* A1 */
 {
     struct span two[] = { SPAN("Bearer " T1), SPAN("Bearer " T1) };
 
@@ -237,14 +237,14 @@ TEST(oidc__pins_the_algorithm) /* A2, A3, A4 */
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         (void)snprintf(header, sizeof header, "{\"alg\":\"%s\",\"kid\":\"own\",\"typ\":\"JWT\"}", others[i]);
         CHECK_INT(reason_of(test_token(own(), others[i], header, CLAIMS)), OIDC_ALGORITHM);
-        CHECK_INT(reason_of(test_token(own(), others[i], HEADER, CLAIMS)), OIDC_SIGNATURE); /* under the right name */
+        CHECK_INT(reason_of(test_token(own(), others[i], HEADER, CLAIMS)), OIDC_SIGNATURE); /* with the right alg in the header */
     }
     CHECK_INT(f.s.n_requests, 1);
     CHECK_INT(own_token(HEADER, CLAIMS), OIDC_ACCEPTED);
     stop();
 }
 
-TEST(oidc__wants_a_known_kid_and_asks_for_it_once) /* A5 */
+TEST(oidc__requires_a_known_kid_and_fetches_once_for_unknown_ones) /* A5 */
 {
     static const char *const kids[] = { "\"../../x\"", "\"' OR 1=1 --\"", "\"a\\u0000b\"", "7",        "null",
                                         "\"\"",        "\"a.b\"",         "\"\\u00e9\"",   "[\"own\"]" };
@@ -433,14 +433,14 @@ TEST(oidc__takes_one_spelling_of_a_token) /* A18 */
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK_INT(reason_of(bad[i]), OIDC_TOKEN_SHAPE);
     CHECK_INT(check_bytes(nul).reason, OIDC_TOKEN_SHAPE);
-    /* 41 bytes in 55 characters: two spare bits in the last, "0" */
+    /* 41 bytes in 55 characters: the last, "0", has two spare bits */
     CHECK_INT(reason_of("eyJhbGciOiJSUzI1NiIsImtpZCI6ImthdC0xIiwidHlwIjoiSldUIn1." T1_CLAIMS "." T1_SIGNATURE),
               OIDC_TOKEN_SHAPE);
-    CHECK_INT(reason_of(T1_HEADER "A." T1_CLAIMS "." T1_SIGNATURE), OIDC_HEADER); /* one NUL byte more */
+    CHECK_INT(reason_of(T1_HEADER "A." T1_CLAIMS "." T1_SIGNATURE), OIDC_HEADER); /* decodes with a NUL byte at the end */
     stop();
 }
 
-TEST(oidc__refuses_members_that_come_twice_and_loose_json) /* A19, A20 */
+TEST(oidc__refuses_duplicate_members_and_loose_json) /* A19, A20 */
 {
     static const char *const claims[] = {
         "{" ISS_ "," AUD_ "," AUD_ "," EMAIL_ "," VERIFIED_ "," TIMES_ "}",
@@ -485,7 +485,7 @@ TEST(oidc__refuses_any_other_signature) /* A21 */
     (void)snprintf(bad, sizeof bad, "%.*s%0342d", (int)n, good, 0);
     memset(bad + n, 'A', 342); /* 256 zero bytes */
     CHECK_INT(reason_of(bad), OIDC_SIGNATURE);
-    bad[n + 340] = 0; /* 255 */
+    bad[n + 340] = 0; /* 255 bytes */
     CHECK_INT(reason_of(bad), OIDC_SIGNATURE);
     (void)snprintf(bad, sizeof bad, "%sA", good); /* 343 characters: 257 bytes */
     bad[strlen(bad) - 2] = 'A';
@@ -497,7 +497,7 @@ TEST(oidc__refuses_any_other_signature) /* A21 */
     CHECK_INT(reason_of(bad), OIDC_SIGNATURE);
     CHECK_INT(reason_of(test_token(test_key(2048, 65537, 1), "RS256", HEADER, CLAIMS)), OIDC_SIGNATURE);
     CHECK_INT(own_token("{\"alg\":\"RS256\",\"kid\":\"kat-1\"}", CLAIMS),
-              OIDC_SIGNATURE); /* a key of the set, not this one */
+              OIDC_SIGNATURE); /* signed with another key of the set */
     stop();
 }
 
@@ -509,16 +509,16 @@ TEST(oidc__accepts_a_replay) /* A23: the token does not bind the body */
     stop();
 }
 
-TEST(oidc__says_503_when_there_are_no_keys_at_all)
+TEST(oidc__answers_503_without_any_keys)
 {
     struct err err = { 0 };
 
     start();
     jwks_close(f.jwks);
-    CHECK_OK(jwks_open(&f.s.http, &f.s.sys, JWKS_GOOGLE_URL, false, &f.jwks, &err), err);
+    CHECK_OK(jwks_open(&f.s.http, &f.s.sys, "https://issuer.example/certs", &f.jwks, &err), err);
     f.o.jwks = f.jwks;
     CHECK_INT(reason_of(T1), OIDC_KEYS_UNAVAILABLE);
-    CHECK_INT(reason_of(T2), OIDC_ALGORITHM); /* what is bad anyway stays 401 */
+    CHECK_INT(reason_of(T2), OIDC_ALGORITHM); /* a token that no key can save stays 401 */
     stop();
 }
 

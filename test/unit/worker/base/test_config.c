@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include "kernels/backend.h"
+#include "models/fill/fill.h"
 #include "test/support/check.h"
 #include "worker/base/log.h"
-#include "worker/auth/oidc.h"
 
 #define GOOD                                                                                        \
     "FIREBASE_STORAGE_BUCKET=b.appspot.com", "PUSH_AUTH=oidc", "PUSH_AUDIENCE=https://w.example/p", \
@@ -83,7 +83,7 @@ TEST(config__takes_every_setting)
     CHECK(c.on_cloud_run && !c.loopback_only);
 }
 
-/* The setting, and a part of the message that must be there. */
+/* A setting, and a part of the message it must lead to. */
 TEST(config__a_bad_value_is_named_with_what_is_allowed)
 {
     static const struct {
@@ -136,7 +136,7 @@ TEST(config__a_bad_value_is_named_with_what_is_allowed)
         CHECK_INT(LOAD(&c, GOOD, cases[i].setting), ERR_INVALID);
         if (!strstr(err.msg, cases[i].message))
             CHECK_STR(err.msg, cases[i].message);
-        CHECK_INT(c.port, -7); /* untouched */
+        CHECK_INT(c.port, -7); /* the caller's struct is unchanged */
     }
 }
 
@@ -154,7 +154,7 @@ TEST(config__f32_is_refused_on_cuda_alone_with_what_to_set_instead)
     CHECK_OK(LOAD(&c, GOOD, "BACKEND=cuda"), err);
 }
 
-TEST(config__what_must_be_set_is_asked_for)
+TEST(config__a_required_setting_that_is_missing_is_named)
 {
     struct config c;
 
@@ -164,7 +164,7 @@ TEST(config__what_must_be_set_is_asked_for)
     CHECK(strstr(err.msg, "PUSH_AUTH is not set: allowed is oidc, iam, none"));
     CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=gs://b", "PUSH_AUTH="), ERR_INVALID);
     CHECK(strstr(err.msg, "FIREBASE_STORAGE_BUCKET='gs://b' is not usable: allowed is name of a bucket"));
-    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH="), ERR_INVALID); /* empty is not set */
+    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH="), ERR_INVALID); /* an empty value counts as not set */
     CHECK(strstr(err.msg, "PUSH_AUTH is not set"));
     CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH=iam", "PUSH_SERVICE_ACCOUNT=x@y"), ERR_INVALID);
     CHECK(strstr(err.msg, "PUSH_AUDIENCE is not set: PUSH_AUTH=iam needs it"));
@@ -179,7 +179,7 @@ TEST(config__what_must_be_set_is_asked_for)
     CHECK(strstr(err.msg, "e-mail"));
 }
 
-TEST(config__no_tokens_only_with_an_emulator_and_then_on_loopback)
+TEST(config__pushes_without_tokens_need_an_emulator_and_loopback)
 {
     struct config c;
 
@@ -217,6 +217,16 @@ TEST(config__an_emulator_on_cloud_run_is_refused)
     CHECK_OK(LOAD(&c, GOOD, "K_SERVICE=", "FIRESTORE_EMULATOR_HOST=x:1"), err);
 }
 
+TEST(config__takes_as_many_steps_as_the_model_does_and_no_more)
+{
+    struct config c;
+
+    CHECK_INT(CONFIG_STEPS_MAX, FILL_MAX_STEPS);
+    CHECK_OK(LOAD(&c, GOOD, "STEPS=1000"), err);
+    CHECK_INT(LOAD(&c, GOOD, "STEPS=1001"), ERR_INVALID);
+    CHECK(strstr(err.msg, "1 to 1000"));
+}
+
 TEST(config__the_lease_outlives_the_deadline)
 {
     struct config c;
@@ -239,12 +249,12 @@ static void count_text(void *ctx, const char *text)
     (void)strncat(seen->all, text, sizeof seen->all - strlen(seen->all) - 1);
 }
 
-TEST(config__load_all_tells_everything_that_is_wrong)
+TEST(config__load_all_reports_every_problem)
 {
     struct seen seen = { 0 };
     struct config c;
 
-    CHECK_INT(LOAD(&c, GOOD), ERR_OK); /* for the arena */
+    CHECK_INT(LOAD(&c, GOOD), ERR_OK); /* opens the arena */
     CHECK_INT(config_load_all((char *[]){ "PORT=x", "STEPS=0", "INPAINT_A=1", "PUSH_AUTH=oidc", NULL }, &arena, &c,
                               count_text, &seen),
               6);

@@ -51,7 +51,7 @@ TEST(crypto__verifies_what_it_signed_and_nothing_else)
     CHECK_INT(crypto_rs256_verify(public, SPAN("a text"), s, NULL), ERR_DENIED);
     s.len = 0;
     CHECK_INT(crypto_rs256_verify(public, SPAN("a text"), s, NULL), ERR_DENIED);
-    crypto_key_free(crypto_key_ref(public)); /* still ours */
+    crypto_key_free(crypto_key_ref(public)); /* `public` stays valid */
     CHECK_INT(crypto_key_bytes(public), 256);
     crypto_key_free(private);
     crypto_key_free(public);
@@ -82,11 +82,11 @@ TEST(crypto__refuses_weak_and_broken_public_keys)
     char zeros[1400];
 
     CHECK_INT(public_of(test_key(1024, 65537, 0)->n, "AQAB", &key), ERR_INVALID);
-    CHECK_INT(public_of(k->n, "AQ", &key), ERR_INVALID);             /* 1 */
-    CHECK_INT(public_of(k->n, "AA", &key), ERR_INVALID);             /* 0 */
-    CHECK_INT(public_of(k->n, "Ag", &key), ERR_INVALID);             /* 2 */
-    CHECK_INT(public_of(k->n, "AQABAQABAQABAQ", &key), ERR_INVALID); /* 10 bytes */
-    CHECK_INT(public_of("_____w", "AQAB", &key), ERR_INVALID);       /* 32 bits */
+    CHECK_INT(public_of(k->n, "AQ", &key), ERR_INVALID);             /* exponent 1 */
+    CHECK_INT(public_of(k->n, "AA", &key), ERR_INVALID);             /* exponent 0 */
+    CHECK_INT(public_of(k->n, "Ag", &key), ERR_INVALID);             /* exponent 2 */
+    CHECK_INT(public_of(k->n, "AQABAQABAQABAQ", &key), ERR_INVALID); /* exponent of 10 bytes */
+    CHECK_INT(public_of("_____w", "AQAB", &key), ERR_INVALID);       /* modulus of 32 bits */
     memset(zeros, 'A', sizeof zeros);
     zeros[sizeof zeros - 1] = 0;
     zeros[344] = 0;

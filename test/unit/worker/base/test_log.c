@@ -1,6 +1,5 @@
 #include "worker/base/log.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +8,7 @@
 #include "test/support/check.h"
 #include "worker/base/json.h"
 
-/* What reaches stderr between capture_start and capture_stop. */
+/* Captures what is written to stderr between capture_start and capture_stop. */
 static struct {
     int saved, pipe[2];
     char text[16384];
@@ -38,7 +37,7 @@ static const char *capture_stop(void)
     return capture.text;
 }
 
-/* Parses the one line of text in the arena. */
+/* Parses a text that must be one line; the result lives in the arena. */
 static const struct json *one_line(struct arena *a, const char *text)
 {
     const struct json *v = NULL;
@@ -63,8 +62,8 @@ TEST(log__writes_one_json_line_in_the_names_of_cloud_logging)
     bool sampled;
 
     capture_start(LOG_INFO, "demo");
-    log_event(LOG_WARNING, &ctx, "say \"hi\"\n", log_str("path", "a\\b"), log_int("ms", -5), log_num("cost", 0.25),
-              log_num("odd", NAN), log_str("none", NULL), log_end());
+    log_event(LOG_WARNING, &ctx, "say \"hi\"\n", log_str("path", "a\\b"), log_int("ms", -5), log_str("none", NULL),
+              log_end());
     v = one_line(&a, capture_stop());
     CHECK_STR(json_string(json_get(v, "severity")), "WARNING");
     CHECK_STR(json_string(json_get(v, "message")), "say \"hi\"\n");
@@ -76,7 +75,6 @@ TEST(log__writes_one_json_line_in_the_names_of_cloud_logging)
     CHECK_STR(json_string(json_get(v, "session")), "users/u/sessions/s");
     CHECK_STR(json_string(json_get(v, "path")), "a\\b");
     CHECK(json_integer(json_get(v, "ms"), &ms) && ms == -5);
-    CHECK_INT(json_type(json_get(v, "odd")), JSON_T_NULL);
     CHECK_STR(json_string(json_get(v, "none")), "");
     CHECK_INT(strlen(json_string(json_get(v, "time"))), strlen("2026-01-02T03:04:05.123456789Z"));
     CHECK(!json_get(v, "truncated"));

@@ -39,7 +39,7 @@ TEST(members__walk_an_array)
     CHECK(!members_next(SPAN("{}"), &at, &type, &raw));
 }
 
-TEST(members__are_of_an_object_without_duplicates)
+TEST(members__need_an_object_without_duplicates)
 {
     static const char *const bad[] = {
         "", "[]", "1", "null", "\"x\"", "{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}", "{}x", "{} {}"

@@ -10,7 +10,7 @@ static int64_t us_of(const char *text)
     return us;
 }
 
-TEST(rfc3339__reads_what_the_apis_write) /* seconds from date(1) */
+TEST(rfc3339__reads_what_the_apis_write) /* expected values from date(1) */
 {
     CHECK_INT(us_of("1970-01-01T00:00:00Z"), 0);
     CHECK_INT(us_of("2024-05-06T07:08:09.123456Z"), 1714979289123456);

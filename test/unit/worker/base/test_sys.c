@@ -12,12 +12,12 @@ TEST(sys__real_clocks_move_and_agree_with_sleep)
     sys_sleep_ms(&sys_real, 0);
     sys_sleep_ms(&sys_real, -5);
     slept = sys_mono_ms(&sys_real) - mono;
-    CHECK(slept >= 11); /* both ends are rounded down */
+    CHECK(slept >= 11); /* both readings are rounded down */
     CHECK(slept < 5000);
-    CHECK(wall > 1700000000000000); /* November 2023 */
+    CHECK(wall > 1700000000000000); /* later than November 2023 */
 }
 
-/* A source that gives chosen words. */
+/* A source of "random" words that the test chooses. */
 struct script {
     uint64_t words[4];
     int at;
@@ -30,9 +30,9 @@ static void scripted(void *ctx, void *buf, size_t n)
     memcpy(buf, &s->words[s->at++], n < 8 ? n : 8);
 }
 
-TEST(sys__random_below_refuses_the_words_that_would_favour_small_results)
+TEST(sys__random_below_refuses_words_that_would_favour_small_results)
 {
-    /* 2^64 mod 3 = 1, so exactly the word 0 has no full round of three */
+    /* 2^64 mod 3 = 1, so exactly one word, 0, must be refused */
     struct script words = { { 0, 0, 1, UINT64_MAX }, 0 };
     struct sys s = { .ctx = &words, .random_bytes = scripted };
 

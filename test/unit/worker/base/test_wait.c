@@ -6,7 +6,7 @@ static int64_t ns(struct timespec t)
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
-TEST(wait__a_deadline_lies_as_far_ahead_as_asked_and_never_behind)
+TEST(wait__a_deadline_is_as_far_ahead_as_asked_and_never_in_the_past)
 {
     static const int64_t asked_ms[] = { 0, 1, 999, 1000, 3600 * INT64_C(1000) + 999, -5 };
 
@@ -22,7 +22,7 @@ TEST(wait__a_deadline_lies_as_far_ahead_as_asked_and_never_behind)
     }
 }
 
-TEST(wait__nobody_signals_and_it_ends_after_the_deadline)
+TEST(wait__ends_after_the_deadline_without_a_signal)
 {
     pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     struct timespec until = wait_deadline(30), now;

@@ -23,6 +23,15 @@ struct fixture {
 
 static struct fixture f;
 
+static enum err_code init(const char *emulator_host, struct err *err)
+{
+    const struct firestore_options o = {
+        .http = &f.s.http, .gauth = f.g, .project = "demo", .emulator_host = emulator_host
+    };
+
+    return firestore_init(&f.fs, &o, &f.a, err);
+}
+
 static void start_with(const char *emulator_host, const char *metadata_token)
 {
     struct gauth_options o;
@@ -35,7 +44,7 @@ static void start_with(const char *emulator_host, const char *metadata_token)
                                 .project = "demo",
                                 .emulator = { emulator_host != NULL, emulator_host != NULL } };
     CHECK_OK(gauth_open(&o, &f.g, &f.err), f.err);
-    CHECK_OK(firestore_init(&f.fs, &f.s.http, f.g, &f.s.sys, "demo", emulator_host, &f.a, &f.err), f.err);
+    CHECK_OK(init(emulator_host, &f.err), f.err);
     if (metadata_token)
         script_will(&f.s, (struct script_reply){ .status = 200,
                                                  .body = span_of(metadata_token),
@@ -66,20 +75,25 @@ static enum err_code get(void)
     static const char *const mask[] = { "processingStatus", "inpaint.lease", "`a-b`" };
 
     f.err = (struct err){ 0 };
-    return firestore_get(&f.fs, DOC, mask, 3, &firestore_read_policy, &f.s.budget, &f.a, &doc, &f.err);
+    return firestore_get(&f.fs, DOC, (struct firestore_mask){ mask, 3 }, &f.s.budget, &f.a, &doc, &f.err);
 }
 
 static char update_time[FIRESTORE_TIME_SIZE];
 
-static enum err_code patch(enum firestore_precondition condition)
+static enum err_code patch(void)
 {
     const struct firestore_field fields[] = { { "processingStatus", firestore_v_string("processing") } };
+    const struct firestore_patch patch = {
+        .document = DOC,
+        .fields = fields,
+        .n_fields = 1,
+        .update_time = "2026-11-20T09:25:36.344385Z",
+        .policy = &firestore_result_policy,
+    };
 
     f.err = (struct err){ 0 };
     (void)snprintf(update_time, sizeof update_time, "untouched");
-    return firestore_patch(&f.fs, DOC, fields, 1, condition,
-                           condition == FIRESTORE_UNCHANGED_SINCE ? "2026-11-20T09:25:36.344385Z" : NULL,
-                           &firestore_result_policy, &f.s.budget, &f.a, update_time, &f.err);
+    return firestore_patch(&f.fs, &patch, &f.s.budget, &f.a, update_time, &f.err);
 }
 
 TEST(firestore__gets_a_document_under_a_mask)
@@ -136,14 +150,23 @@ TEST(firestore__checks_the_name_of_every_answer) /* U5, U6 */
     }
 }
 
-TEST(firestore__says_absent_only_when_firestore_does)
+TEST(firestore__reports_absent_only_when_firestore_does)
 {
     start();
     will(404, ERROR("404", "NOT_FOUND"));
     CHECK_INT(get(), ERR_NOT_FOUND);
-    will(404, "Not Found\n"); /* some front end: says nothing about the document */
+    will(404, "Not Found\n"); /* from a front end: it does not say that the document is missing */
     CHECK_INT(get(), ERR_INVALID);
     CHECK_INT(f.s.n_requests, 2);
+    stop();
+}
+
+TEST(firestore__names_the_role_that_a_refused_account_may_lack)
+{
+    start();
+    will(403, ERROR("403", "PERMISSION_DENIED"));
+    CHECK_INT(get(), ERR_DENIED);
+    CHECK(strstr(f.err.msg, "roles/datastore.user") && strstr(f.err.msg, "why"));
     stop();
 }
 
@@ -197,7 +220,7 @@ TEST(firestore__classifies_by_status_and_then_by_number) /* 4.7, U7 */
     }
 }
 
-TEST(firestore__reads_again_what_may_pass)
+TEST(firestore__retries_a_read_after_transient_failures)
 {
     start();
     will(503, ERROR("503", "UNAVAILABLE"));
@@ -215,7 +238,7 @@ TEST(firestore__reads_again_what_may_pass)
     stop();
 }
 
-TEST(firestore__waits_as_long_as_it_is_told) /* U10 */
+TEST(firestore__waits_as_long_as_the_server_asks) /* U10 */
 {
     static const struct {
         const char *retry_after;
@@ -270,11 +293,11 @@ TEST(firestore__refreshes_a_refused_token_once) /* U8, U9 */
     stop();
 }
 
-TEST(firestore__leaves_it_to_the_caller_when_no_token_can_be_had)
+TEST(firestore__does_not_retry_a_token_that_cannot_be_fetched)
 {
     start_with(NULL, NULL);
     CHECK_INT(get(), ERR_UNAVAILABLE);
-    CHECK_INT(f.s.n_requests, 5); /* of the metadata server, once */
+    CHECK_INT(f.s.n_requests, 5); /* the tries at the metadata server, not repeated */
     stop();
 }
 
@@ -282,7 +305,7 @@ TEST(firestore__commits_a_patch_under_a_precondition)
 {
     const struct firestore_field lease[] = { { "id", firestore_v_string("uuid") },
                                              { "expiresAt", firestore_v_timestamp(1714979289123456) } };
-    const struct firestore_value list[] = { firestore_v_string("a"), firestore_v_null() };
+    const struct firestore_value list[] = { firestore_v_string("a"), firestore_v_integer(-2) };
     const struct firestore_field fields[] = {
         { "processingStatus", firestore_v_string("processing") },
         { "inpaint.lease", firestore_v_map(lease, 2) },
@@ -295,12 +318,15 @@ TEST(firestore__commits_a_patch_under_a_precondition)
         { "list", firestore_v_array(list, 2) },
         { "nan", firestore_v_double((double)NAN) },
     };
+    const struct firestore_patch claim = { .document = DOC,
+                                           .fields = fields,
+                                           .n_fields = 10,
+                                           .update_time = "T",
+                                           .policy = &firestore_claim_policy };
 
     start();
     will(200, COMMITTED);
-    CHECK_OK(firestore_patch(&f.fs, DOC, fields, 10, FIRESTORE_UNCHANGED_SINCE, "T", &firestore_claim_policy,
-                             &f.s.budget, &f.a, update_time, &f.err),
-             f.err);
+    CHECK_OK(firestore_patch(&f.fs, &claim, &f.s.budget, &f.a, update_time, &f.err), f.err);
     CHECK_STR(update_time, "2026-11-20T09:25:37Z");
     CHECK_STR(f.s.requests[0].method, "POST");
     CHECK_STR(f.s.requests[0].url, "http://127.0.0.1:8185/v1/projects/demo/databases/(default)/documents:commit");
@@ -315,18 +341,23 @@ TEST(firestore__commits_a_patch_under_a_precondition)
         "\"attempts\":{\"integerValue\":\"9223372036854775807\"}}}},"
         "\"cost\":{\"doubleValue\":0.125},"
         "\"x\":{\"mapValue\":{\"fields\":{\"a-b\":{\"mapValue\":{\"fields\":{\"c\":{\"booleanValue\":true}}}}}}},"
-        "\"list\":{\"arrayValue\":{\"values\":[{\"stringValue\":\"a\"},{\"nullValue\":null}]}},"
+        "\"list\":{\"arrayValue\":{\"values\":[{\"stringValue\":\"a\"},{\"integerValue\":\"-2\"}]}},"
         "\"nan\":{\"doubleValue\":\"NaN\"}}},"
         "\"updateMask\":{\"fieldPaths\":[\"processingStatus\",\"inpaint.lease\",\"inpaint.attempts\",\"inpaint.stage\","
         "\"errorMessage\",\"gone.all\",\"cost\",\"x.`a-b`.c\",\"list\",\"nan\"]},"
         "\"currentDocument\":{\"updateTime\":\"T\"}}]}");
-    will(200, COMMITTED);
-    CHECK_INT(patch(FIRESTORE_MUST_EXIST), ERR_OK);
-    CHECK(strstr(f.s.requests[1].body.ptr, "\"currentDocument\":{\"exists\":true}"));
-    will(200, COMMITTED);
-    CHECK_INT(patch(FIRESTORE_MUST_NOT_EXIST), ERR_OK);
-    CHECK(strstr(f.s.requests[2].body.ptr, "\"currentDocument\":{\"exists\":false}"));
     stop();
+}
+
+static enum err_code patch_fields(const struct firestore_field *fields, int n, const char *since)
+{
+    const struct firestore_patch patch = { .document = DOC,
+                                           .fields = fields,
+                                           .n_fields = n,
+                                           .update_time = since,
+                                           .policy = &firestore_result_policy };
+
+    return firestore_patch(&f.fs, &patch, &f.s.budget, &f.a, NULL, NULL);
 }
 
 TEST(firestore__refuses_a_patch_that_means_two_things)
@@ -338,22 +369,19 @@ TEST(firestore__refuses_a_patch_that_means_two_things)
                                             { "`a`b", "c" },    { "``", "c" } };
     const struct firestore_value inner[] = { firestore_v_array(NULL, 0) };
     const struct firestore_field nested = { "a", firestore_v_array(inner, 1) };
+    const struct firestore_field flat = { "a", firestore_v_integer(1) };
 
     start();
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         const struct firestore_field fields[] = { { pairs[i][0], firestore_v_integer(1) },
                                                   { pairs[i][1], firestore_v_integer(2) } };
 
-        CHECK_INT(firestore_patch(&f.fs, DOC, fields, 2, FIRESTORE_MUST_EXIST, NULL, &firestore_result_policy,
-                                  &f.s.budget, &f.a, NULL, NULL),
-                  ERR_INVALID);
+        CHECK_INT(patch_fields(fields, 2, "T"), ERR_INVALID);
     }
-    CHECK_INT(firestore_patch(&f.fs, DOC, &nested, 1, FIRESTORE_MUST_EXIST, NULL, &firestore_result_policy, &f.s.budget,
-                              &f.a, NULL, NULL),
-              ERR_INVALID);
-    CHECK_INT(firestore_patch(&f.fs, DOC, &nested, 0, FIRESTORE_MUST_EXIST, NULL, &firestore_result_policy, &f.s.budget,
-                              &f.a, NULL, NULL),
-              ERR_INVALID);
+    CHECK_INT(patch_fields(&nested, 1, "T"), ERR_INVALID);
+    CHECK_INT(patch_fields(&nested, 0, "T"), ERR_INVALID);
+    CHECK_INT(patch_fields(&flat, 1, NULL), ERR_INVALID);
+    CHECK_INT(patch_fields(&flat, 1, ""), ERR_INVALID);
     CHECK_INT(f.s.n_requests, 0);
     stop();
 }
@@ -384,7 +412,7 @@ TEST(firestore__never_sends_a_commit_again_that_may_have_landed) /* U1 to U4 */
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         start();
         script_will(&f.s, cases[i].reply);
-        CHECK_INT(patch(FIRESTORE_UNCHANGED_SINCE), cases[i].want);
+        CHECK_INT(patch(), cases[i].want);
         CHECK_INT(f.s.n_requests, 1);
         CHECK_STR(update_time, cases[i].want ? "untouched" : "2026-11-20T09:25:37Z");
         stop();
@@ -397,7 +425,7 @@ TEST(firestore__sends_a_commit_again_that_surely_did_not_land)
     script_will(&f.s, (struct script_reply){ .rc = ERR_UNAVAILABLE });
     will(429, ERROR("429", "RESOURCE_EXHAUSTED"));
     will(200, COMMITTED);
-    CHECK_INT(patch(FIRESTORE_UNCHANGED_SINCE), ERR_OK);
+    CHECK_INT(patch(), ERR_OK);
     CHECK_INT(f.s.n_requests, 3);
     CHECK_STR(f.s.requests[0].body.ptr, f.s.requests[2].body.ptr);
     stop();
@@ -453,6 +481,6 @@ TEST(firestore__checks_the_emulators_address)
 
     start();
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        CHECK_INT(firestore_init(&f.fs, &f.s.http, f.g, &f.s.sys, "demo", bad[i], &f.a, NULL), ERR_INVALID);
+        CHECK_INT(init(bad[i], NULL), ERR_INVALID);
     stop();
 }

@@ -79,7 +79,7 @@ static const char *must_have(void)
     return value;
 }
 
-TEST(gauth__answers_for_emulators_without_asking_anybody)
+TEST(gauth__answers_for_emulators_without_a_request)
 {
     const char *value = "x";
     struct err err = { 0 };
@@ -146,9 +146,9 @@ TEST(gauth__uses_the_old_token_to_its_last_ten_seconds)
     CHECK_STR(must_have(), "Bearer one");
     script_pass(&f.s, (3600 - 200) * 1000);
     CHECK_STR(must_have(), "Bearer one");
-    CHECK_INT(f.s.n_requests, 2); /* one try, in vain, and nobody waits */
+    CHECK_INT(f.s.n_requests, 2); /* one failed try, without waiting */
     CHECK_STR(must_have(), "Bearer one");
-    CHECK_INT(f.s.n_requests, 2); /* the next in 15 s */
+    CHECK_INT(f.s.n_requests, 2); /* the next try comes after 15 s */
     script_pass(&f.s, 15000);
     CHECK_STR(must_have(), "Bearer one");
     CHECK_INT(f.s.n_requests, 3);
@@ -167,7 +167,7 @@ TEST(gauth__reads_any_lifetime) /* U16 */
 {
     static const struct {
         const char *body;
-        int64_t fresh_ms; /* asked again after this; 0: at the next call */
+        int64_t fresh_ms; /* how long the token is reused; 0: not at all */
     } cases[] = {
         { TOKEN("t", "\"3599\""), (3599 - 225) * 1000 },
         { TOKEN("t", "3599"), (3599 - 225) * 1000 },
@@ -213,7 +213,7 @@ TEST(gauth__refuses_a_server_that_is_not_the_metadata_server) /* U17 */
     stop();
 }
 
-TEST(gauth__refuses_answers_that_are_no_token)
+TEST(gauth__refuses_answers_without_a_token)
 {
     static const char *const bodies[] = { "",
                                           "<html>",
@@ -268,13 +268,13 @@ TEST(gauth__forgets_a_refused_token_once)
     gauth_drop(f.g, "Bearer one");
     will_give(TOKEN("two", "3599"));
     CHECK_STR(must_have(), "Bearer two");
-    gauth_drop(f.g, "Bearer one"); /* another thread, late */
+    gauth_drop(f.g, "Bearer one"); /* a late report of another thread */
     CHECK_STR(must_have(), "Bearer two");
     CHECK_INT(f.s.n_requests, 2);
     stop();
 }
 
-TEST(gauth__signs_with_a_key_file_without_asking_anybody)
+TEST(gauth__signs_with_a_key_file_without_a_request)
 {
     const char *first, *second;
 
@@ -293,7 +293,7 @@ TEST(gauth__signs_with_a_key_file_without_asking_anybody)
     stop();
 }
 
-TEST(gauth__exchanges_an_assertion_when_told_to)
+TEST(gauth__exchanges_an_assertion_with_jwt_bearer_grant)
 {
     static const char head[] = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=eyJ";
 
@@ -314,7 +314,7 @@ TEST(gauth__judges_refusals_of_the_token_endpoint)
 {
     const struct {
         struct script_reply first;
-        int requests; /* when the rest is good */
+        int requests; /* sent when every later answer is good */
     } cases[] = {
         { { .status = 400, .body = SPAN("{\"error\":\"invalid_grant\",\"error_description\":\"x\"}") }, 2 },
         { { .status = 401, .body = SPAN("{\"error\":\"invalid_client\"}") }, 1 },
@@ -362,7 +362,7 @@ TEST(gauth__reads_a_key_from_a_file)
     (void)account();
     CHECK(fd >= 0 && write(fd, f.account, strlen(f.account)) == (ssize_t)strlen(f.account) && close(fd) == 0);
     f.o.credentials_file = path;
-    CHECK_INT(gauth_open(&f.o, &g, NULL), ERR_INVALID); /* its token_uri, without the switch for tests */
+    CHECK_INT(gauth_open(&f.o, &g, NULL), ERR_INVALID); /* its token_uri is allowed in tests only */
     f.o.allow_loopback_token_uri = true;
     start();
     CHECK_STR(gauth_source(f.g), "GOOGLE_APPLICATION_CREDENTIALS");
@@ -450,7 +450,7 @@ TEST(gauth__fetches_once_for_many_threads)
     stop();
 }
 
-/* The answer comes when `may_answer` says so. */
+/* A server that answers once the test sets `may_answer`. */
 static _Atomic bool is_asked, may_answer;
 
 static struct script_reply late_answer(void *ctx, const struct script_request *req)

@@ -9,7 +9,7 @@
 #define EMAIL "\"client_email\":\"worker@demo.iam.gserviceaccount.com\""
 #define TYPE  "\"type\":\"service_account\""
 
-/* The PEM as a JSON string; lives until the next call. */
+/* The PEM as a JSON string, valid until the next call. */
 static const char *key_text(const char *pem)
 {
     static char text[16384];
@@ -32,7 +32,7 @@ static const char *account(const char *members)
 static enum err_code parse(struct span text, struct err *err)
 {
     struct service_account sa = { .key = NULL };
-    enum err_code rc = service_account_parse(text, false, &sa, err);
+    enum err_code rc = service_account_parse(text, TOKEN_URI_GOOGLE, &sa, err);
 
     CHECK((rc == ERR_OK) == (sa.key != NULL));
     service_account_done(&sa);
@@ -51,7 +51,7 @@ TEST(service_account__reads_json_and_base64_of_it)
     struct err err = { 0 };
     size_t n, at = 0;
 
-    CHECK_OK(service_account_parse(span_of(json), false, &sa, &err), err);
+    CHECK_OK(service_account_parse(span_of(json), TOKEN_URI_GOOGLE, &sa, &err), err);
     CHECK_STR(sa.client_email, "worker@demo.iam.gserviceaccount.com");
     CHECK_STR(sa.project_id, "demo");
     CHECK_STR(sa.key_id, "k1");
@@ -61,7 +61,7 @@ TEST(service_account__reads_json_and_base64_of_it)
         CHECK_OK(base64_encode(span_of(json), flags[i], base64, sizeof base64, &n, &err), err);
         CHECK_OK(parse(span_of(base64), &err), err);
     }
-    for (size_t i = 0; i < n; i++) { /* as the base64 tool wraps it */
+    for (size_t i = 0; i < n; i++) { /* wrapped as base64(1) does */
         wrapped[at++] = base64[i];
         if (i % 76 == 75 || i == n - 1)
             wrapped[at++] = '\n';
@@ -76,7 +76,7 @@ TEST(service_account__needs_little)
     struct service_account sa;
     struct err err = { 0 };
 
-    CHECK_OK(service_account_parse(span_of(account(TYPE "," EMAIL)), false, &sa, &err), err);
+    CHECK_OK(service_account_parse(span_of(account(TYPE "," EMAIL)), TOKEN_URI_GOOGLE, &sa, &err), err);
     CHECK_STR(sa.project_id, "");
     CHECK_STR(sa.key_id, "");
     CHECK_STR(sa.token_uri, "https://oauth2.googleapis.com/token");
@@ -127,16 +127,16 @@ TEST(service_account__takes_a_token_uri_on_loopback_under_test_alone)
 
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         (void)snprintf(members, sizeof members, TYPE "," EMAIL ",\"token_uri\":\"%s\"", good[i]);
-        CHECK_OK(service_account_parse(span_of(account(members)), true, &sa, &err), err);
+        CHECK_OK(service_account_parse(span_of(account(members)), TOKEN_URI_GOOGLE_OR_LOOPBACK, &sa, &err), err);
         service_account_done(&sa);
     }
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         (void)snprintf(members, sizeof members, TYPE "," EMAIL ",\"token_uri\":\"%s\"", bad[i]);
-        CHECK_INT(service_account_parse(span_of(account(members)), true, &sa, NULL), ERR_INVALID);
+        CHECK_INT(service_account_parse(span_of(account(members)), TOKEN_URI_GOOGLE_OR_LOOPBACK, &sa, NULL), ERR_INVALID);
     }
 }
 
-TEST(service_account__refuses_what_is_no_key_file)
+TEST(service_account__refuses_texts_that_are_not_key_files)
 {
     static char huge[SERVICE_ACCOUNT_JSON_MAX + 2];
     static const char *const bad[] = { "",     " \n",  "{}",
@@ -155,7 +155,7 @@ TEST(service_account__refuses_what_is_no_key_file)
     CHECK_INT(parse(span_of(text), NULL), ERR_INVALID);
 }
 
-/* The part of a JWT, decoded. */
+/* Part i of a JWT, decoded; valid until the next call for the same i. */
 static const char *part(const char *jwt, int i)
 {
     static char text[2][4096];
@@ -182,7 +182,7 @@ TEST(service_account__signs_an_assertion_and_a_token_of_its_own) /* 3.3, 3.5 */
     size_t n, n_len;
     const char *dot;
 
-    CHECK_OK(service_account_parse(span_of(account(TYPE "," EMAIL ",\"private_key_id\":\"k1\"")), false, &sa, &err),
+    CHECK_OK(service_account_parse(span_of(account(TYPE "," EMAIL ",\"private_key_id\":\"k1\"")), TOKEN_URI_GOOGLE, &sa, &err),
              err);
     CHECK_OK(service_account_sign(&sa, "a b", NULL, 1700000000, jwt, &err), err);
     CHECK_STR(part(jwt, 0), "{\"alg\":\"RS256\",\"typ\":\"JWT\",\"kid\":\"k1\"}");

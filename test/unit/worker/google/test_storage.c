@@ -24,6 +24,18 @@ struct fixture {
 
 static struct fixture f;
 
+static enum err_code init(const char *bucket, const char *host, const char *firebase_host, struct err *err)
+{
+    const struct storage_options o = { .http = &f.s.http,
+                                       .gauth = f.g,
+                                       .sys = &f.s.sys,
+                                       .bucket = bucket,
+                                       .emulator_host = host,
+                                       .firebase_emulator_host = firebase_host };
+
+    return storage_init(&f.st, &o, &f.a, err);
+}
+
 static void start(void)
 {
     struct gauth_options o;
@@ -33,8 +45,7 @@ static void start(void)
     CHECK_OK(arena_init(&f.a, 256 << 20, &f.err), f.err);
     o = (struct gauth_options){ .http = &f.s.http, .sys = &f.s.sys, .project = "demo", .emulator = { true, true } };
     CHECK_OK(gauth_open(&o, &f.g, &f.err), f.err);
-    CHECK_OK(storage_init(&f.st, &f.s.http, f.g, &f.s.sys, "demo.appspot.com", NULL, "127.0.0.1:9199", &f.a, &f.err),
-             f.err);
+    CHECK_OK(init("demo.appspot.com", NULL, "127.0.0.1:9199", &f.err), f.err);
 }
 
 static void stop(void)
@@ -55,12 +66,12 @@ static void will_with(int status, const char *body, const char *name, const char
 }
 
 static struct storage_object object;
-static struct span body;
+static struct storage_download got;
 
 static enum err_code get(size_t max)
 {
     f.err = (struct err){ 0 };
-    return storage_get(&f.st, NAME, max, &f.s.budget, &f.a, &body, &object, &f.err);
+    return storage_get(&f.st, NAME, max, &f.s.budget, &f.a, &got, &f.err);
 }
 
 static enum err_code put_bytes(struct span bytes, int64_t if_generation)
@@ -81,7 +92,7 @@ static enum err_code put(void)
     return put_bytes(SPAN("hello"), 0);
 }
 
-/* ---- where ---- */
+/* ---- addresses ---- */
 
 TEST(storage__finds_its_base)
 {
@@ -101,21 +112,19 @@ TEST(storage__finds_its_base)
 
     start();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        CHECK_OK(
-            storage_init(&f.st, &f.s.http, f.g, &f.s.sys, "b-1", cases[i].storage, cases[i].firebase, &f.a, &f.err),
-            f.err);
+        CHECK_OK(init("b-1", cases[i].storage, cases[i].firebase, &f.err), f.err);
         CHECK_STR(f.st.base, cases[i].base);
         CHECK_INT(f.st.emulator, i >= 2);
     }
     for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++)
-        CHECK_INT(storage_init(&f.st, &f.s.http, f.g, &f.s.sys, "b-1", hosts[i], NULL, &f.a, NULL), ERR_INVALID);
+        CHECK_INT(init("b-1", hosts[i], NULL, NULL), ERR_INVALID);
     for (size_t i = 0; i < sizeof buckets / sizeof *buckets; i++)
-        CHECK_INT(storage_init(&f.st, &f.s.http, f.g, &f.s.sys, buckets[i], NULL, NULL, &f.a, NULL), ERR_INVALID);
-    CHECK_INT(storage_init(&f.st, &f.s.http, f.g, &f.s.sys, NULL, NULL, NULL, &f.a, NULL), ERR_INVALID);
+        CHECK_INT(init(buckets[i], NULL, NULL, NULL), ERR_INVALID);
+    CHECK_INT(init(NULL, NULL, NULL, NULL), ERR_INVALID);
     stop();
 }
 
-TEST(storage__refuses_names_that_are_none)
+TEST(storage__refuses_texts_that_are_not_names)
 {
     static const char *const bad[] = { "", ".", "..", "a\nb", "a\rb", ".well-known/acme-challenge/x" };
     char longest[STORAGE_NAME_MAX + 2];
@@ -130,9 +139,9 @@ TEST(storage__refuses_names_that_are_none)
     stop();
 }
 
-/* ---- look ---- */
+/* ---- stat ---- */
 
-TEST(storage__looks_at_an_object)
+TEST(storage__stats_an_object)
 {
     start();
     will(200,
@@ -147,7 +156,7 @@ TEST(storage__looks_at_an_object)
     CHECK_STR(object.content_encoding, "");
     CHECK_STR(object.job_id, "j");
     CHECK(object.has_crc32c && object.crc32c == 0x9a71bb4c && object.has_md5 && object.md5[0] == 0x5d);
-    /* nanoseconds, as some emulators count */
+    /* some emulators use nanoseconds as generations */
     will(200, "{\"name\":\"" NAME "\",\"generation\":\"1795262550778751473\",\"size\":5}");
     CHECK_OK(storage_stat(&f.st, NAME, &f.s.budget, &f.a, &object, &f.err), f.err);
     CHECK_INT(object.generation, 1795262550778751473);
@@ -203,17 +212,26 @@ TEST(storage__judges_refusals)
     stop();
 }
 
+TEST(storage__names_the_role_that_a_refused_account_may_lack)
+{
+    start();
+    will(403, "");
+    CHECK_INT(get(5), ERR_DENIED);
+    CHECK(strstr(f.err.msg, "roles/storage.objectUser") && strstr(f.err.msg, "no such object)"));
+    stop();
+}
+
 /* ---- get ---- */
 
-TEST(storage__gets_the_generation_it_has_looked_at)
+TEST(storage__gets_the_generation_that_stat_has_reported)
 {
     start();
     will(200, HELLO);
     will_with(200, "hello", "x-goog-hash", "crc32c=mnG7TA==,md5=XUFAKrxLKna5cZ2REBfFkg==");
     CHECK_OK(get(5), f.err);
-    CHECK(!object.replaced);
-    CHECK(span_is(body, "hello"));
-    CHECK_INT(object.generation, 7);
+    CHECK(!got.replaced);
+    CHECK(span_is(got.body, "hello"));
+    CHECK_INT(got.object.generation, 7);
     CHECK_STR(f.s.requests[1].url, PATH "?alt=media&generation=7");
     CHECK(!strstr(f.s.requests[1].header_text, "Range"));
     CHECK_INT(f.s.requests[1].timeout_ms, 60000);
@@ -238,12 +256,12 @@ TEST(storage__takes_an_empty_object)
     start();
     will(200, META("0", ",\"crc32c\":\"AAAAAA==\""));
     CHECK_OK(get(100), f.err);
-    CHECK_INT(body.len, 0);
+    CHECK_INT(got.body.len, 0);
     CHECK_INT(f.s.n_requests, 1);
     stop();
 }
 
-TEST(storage__downloads_again_what_does_not_fit) /* U11 */
+TEST(storage__downloads_again_what_does_not_match) /* U11 */
 {
     static const struct {
         const char *meta, *bytes, *hash;
@@ -275,7 +293,7 @@ TEST(storage__downloads_again_what_does_not_fit) /* U11 */
         CHECK_OK(get(100), f.err);
         if (f.s.n_requests != (cases[i].good ? 2 : 3))
             test_fail(__FILE__, __LINE__, "case %zu: %d requests", i, f.s.n_requests);
-        CHECK_INT(body.len, 5);
+        CHECK_INT(got.body.len, 5);
         stop();
     }
     start();
@@ -299,7 +317,7 @@ TEST(storage__goes_on_where_a_download_broke_off)
                                              .headers = { { "content-range", "bytes 2-4/5" } } });
     will_with(206, "lo", "content-range", "bytes 3-4/5");
     CHECK_OK(get(5), f.err);
-    CHECK(span_is(body, "hello"));
+    CHECK(span_is(got.body, "hello"));
     CHECK(script_sent_header(&f.s, 2, "Range: bytes=2-"));
     CHECK(script_sent_header(&f.s, 3, "Range: bytes=2-"));
     CHECK(script_sent_header(&f.s, 4, "Range: bytes=3-"));
@@ -330,13 +348,13 @@ TEST(storage__rejects_a_piece_that_was_not_asked_for) /* U12 */
         will(200, "hello");
         CHECK_OK(get(5), f.err);
         CHECK_INT(f.s.n_requests, 4);
-        CHECK(!strstr(f.s.requests[3].header_text, "Range")); /* from the start */
-        CHECK(span_is(body, "hello"));
+        CHECK(!strstr(f.s.requests[3].header_text, "Range")); /* starts over */
+        CHECK(span_is(got.body, "hello"));
         stop();
     }
     start();
     will(200, HELLO);
-    will_with(206, "hello", "content-range", "bytes 0-4/5"); /* nobody asked for a range at all */
+    will_with(206, "hello", "content-range", "bytes 0-4/5"); /* no range was asked for */
     will(200, "hello");
     CHECK_OK(get(5), f.err);
     CHECK_INT(f.s.n_requests, 3);
@@ -344,9 +362,9 @@ TEST(storage__rejects_a_piece_that_was_not_asked_for) /* U12 */
     start();
     will(200, HELLO);
     script_will(&f.s, (struct script_reply){ .status = 200, .body = SPAN("he"), .rc = ERR_UNKNOWN_OUTCOME });
-    will(200, "hello"); /* the range was ignored: used as the whole that it is */
+    will(200, "hello"); /* the server ignored the range and sent the whole object */
     CHECK_OK(get(5), f.err);
-    CHECK(span_is(body, "hello"));
+    CHECK(span_is(got.body, "hello"));
     CHECK_INT(f.s.n_requests, 3);
     stop();
 }
@@ -361,9 +379,9 @@ TEST(storage__starts_over_when_the_object_is_replaced_meanwhile)
     will(200, "{\"name\":\"" NAME "\",\"generation\":\"9\",\"size\":\"5\"}");
     will_with(200, "other", "x-goog-generation", "9");
     CHECK_OK(get(5), f.err);
-    CHECK_INT(object.generation, 9);
-    CHECK(object.replaced);
-    CHECK(span_is(body, "other"));
+    CHECK_INT(got.object.generation, 9);
+    CHECK(got.replaced);
+    CHECK(span_is(got.body, "other"));
     CHECK_INT(f.s.n_requests, 6);
     stop();
     start();
@@ -453,7 +471,7 @@ TEST(storage__leaves_a_foreign_object_alone) /* U14 */
     stop();
 }
 
-TEST(storage__says_how_an_upload_ended)
+TEST(storage__reports_how_an_upload_ended)
 {
     start();
     for (int i = 0; i < 6; i++)
@@ -466,14 +484,14 @@ TEST(storage__says_how_an_upload_ended)
     CHECK_INT(put(), ERR_INVALID);
     will(403, "");
     CHECK_INT(put(), ERR_DENIED);
-    will(404, ""); /* no bucket */
+    will(404, ""); /* there is no such bucket */
     CHECK_INT(put(), ERR_INVALID);
     will(200, META("5", ",\"crc32c\":\"AAAAAA==\""));
     CHECK_INT(put(), ERR_PROTOCOL);
     will(200, META("4", ""));
     CHECK_INT(put(), ERR_PROTOCOL);
     will(200, META("5", ""));
-    CHECK_INT(put(), ERR_OK); /* a server that knows no checksums */
+    CHECK_INT(put(), ERR_OK); /* the server states no checksum */
     stop();
 }
 
@@ -543,10 +561,10 @@ TEST(storage__resumes_an_upload_where_the_server_says) /* U15 */
     start();
     will(503, "");
     will_with(200, "", "location", session_url);
-    will_keep(NULL); /* nothing kept: from 0 */
+    will_keep(NULL); /* nothing stored: send from byte 0 */
     will_keep("bytes=0-524287");
     script_will(&f.s, (struct script_reply){ .rc = ERR_UNKNOWN_OUTCOME });
-    will_keep("bytes=0-1048575"); /* the answer to how far it came */
+    will_keep("bytes=0-1048575"); /* the answer to the question how much is stored */
     will(200, stored());
     CHECK_OK(put_big(), f.err);
     CHECK_INT(f.s.n_requests, 7);
@@ -632,21 +650,25 @@ TEST(storage__survives_a_connection_that_breaks)
 {
     static char bytes[200000], meta[256];
     struct peer *p = peer_open();
-    struct http *http;
+    struct storage_options o;
     struct storage st;
+    struct http *http;
 
     start();
     for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = (char)('a' + i % 23);
     (void)snprintf(meta, sizeof meta, META("%zu", ""), sizeof bytes);
     CHECK_OK(http_client_open(&http, &f.err), f.err);
-    CHECK_OK(storage_init(&st, http, f.g, &f.s.sys, "demo.appspot.com", peer_url(p), NULL, &f.a, &f.err), f.err);
+    o = (struct storage_options){
+        .http = http, .gauth = f.g, .sys = &f.s.sys, .bucket = "demo.appspot.com", .emulator_host = peer_url(p)
+    };
+    CHECK_OK(storage_init(&st, &o, &f.a, &f.err), f.err);
     peer_will(p, (struct peer_reply){ .status = 200, .body = span_of(meta) });
     peer_will(
         p, (struct peer_reply){ .status = 200, .body = { bytes, sizeof bytes }, .cut_after = 100000, .reset = true });
     peer_will(p, (struct peer_reply){ .status = 200, .body = { bytes, sizeof bytes } });
-    CHECK_OK(storage_get(&st, NAME, sizeof bytes, &f.s.budget, &f.a, &body, NULL, &f.err), f.err);
-    CHECK(span_eq(body, (struct span){ bytes, sizeof bytes }));
+    CHECK_OK(storage_get(&st, NAME, sizeof bytes, &f.s.budget, &f.a, &got, &f.err), f.err);
+    CHECK(span_eq(got.body, (struct span){ bytes, sizeof bytes }));
     CHECK_INT(peer_count(p), 3);
     http_client_close(http);
     peer_close(p);

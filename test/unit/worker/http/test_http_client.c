@@ -12,7 +12,7 @@
 #include "test/support/fake/fake_sys.h"
 #include "test/support/fake/peer.h"
 
-/* What every test of this file has. A failed check leaves it open, so the next one starts by closing. */
+/* The fixture of every test in this file. A failed check leaves it open, so each test closes it first. */
 static struct {
     struct peer *peer;
     struct http *http;
@@ -221,7 +221,7 @@ TEST(http_client__messages_hold_no_path_and_no_query)
     stop();
 }
 
-/* A port that nobody listens on: bound, and so taken, but not listening. */
+/* A port that refuses connections: it is bound, so that no other program takes it, but not listening. */
 static int dead_port(int *ret_fd)
 {
     struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -244,7 +244,7 @@ TEST(http_client__refused_connection_and_failed_tls_are_unavailable)
     (void)snprintf(t.url, sizeof t.url, "http://127.0.0.1:%d/", dead_port(&fd));
     CHECK_INT(send_request(&req), ERR_UNAVAILABLE);
     (void)close(fd);
-    /* the peer takes the handshake for the start of a request and says nothing: a timeout before anything was sent */
+    /* the peer waits for more of the "request" that the TLS handshake is: a timeout before any request was sent */
     (void)snprintf(t.url, sizeof t.url, "https://127.0.0.1:%d/", peer_port(t.peer));
     req.timeout_ms = 100;
     CHECK_INT(send_request(&req), ERR_UNAVAILABLE);
@@ -292,7 +292,7 @@ TEST(http_client__gives_what_came_of_a_reply_that_broke_off)
     CHECK(span_eq(t.reply.body, SPAN("0123")));
     peer_will(t.peer, (struct peer_reply){ .status = 206, .body = SPAN("0123456789"), .cut_after = 40 });
     CHECK_INT(get("/"), ERR_UNKNOWN_OUTCOME);
-    CHECK_INT(t.reply.status, 0); /* half a head is none */
+    CHECK_INT(t.reply.status, 0); /* a head that broke off is not reported */
     CHECK_INT(t.reply.body.len, 0);
     stop();
 }
@@ -323,7 +323,7 @@ TEST(http_client__a_kept_connection_that_was_closed_meanwhile_is_replaced)
     for (int i = 0; i < 3; i++) {
         peer_will(t.peer, (struct peer_reply){ .status = 200, .close = true });
         CHECK_OK(post("/", SPAN("x")), t.err);
-        (void)usleep(20000); /* the end of the connection must have arrived */
+        (void)usleep(20000); /* until the peer's close has arrived */
     }
     CHECK_INT(peer_count(t.peer), 3);
     stop();
@@ -379,7 +379,7 @@ TEST(http_client__a_flood_of_headers_is_too_large)
     stop();
 }
 
-/* ---- budget and retry ---- */
+/* ---- the budget of a call, and Retry-After ---- */
 
 static bool after_first_request(void *ctx)
 {
@@ -429,104 +429,37 @@ TEST(http_client__the_budget_shortens_the_timeout)
     stop();
 }
 
-static const struct retry_policy policy = { .base_ms = 500, .cap_ms = 4000, .tries = 5, .call_timeout_ms = 1000 };
-
-TEST(retry__waits_are_spread_from_zero_to_a_doubling_limit)
-{
-    struct fake_sys fake;
-    static const int64_t limits[] = { 500, 1000, 2000, 4000, 4000, 4000 };
-
-    fake_sys_init(&fake, 1700000000, 5);
-    for (int n = 1; n <= 6; n++) {
-        int64_t least = INT64_MAX, most = 0, sum = 0;
-
-        for (int i = 0; i < 400; i++) {
-            struct budget budget = { .sys = &fake.sys, .deadline_mono_ms = INT64_MAX };
-            int64_t before = fake.slept_ms, waited;
-            struct err err = { 0 };
-
-            CHECK_OK(retry_wait(&budget, &policy, n, NULL, &err), err);
-            waited = fake.slept_ms - before;
-            least = waited < least ? waited : least;
-            most = waited > most ? waited : most;
-            sum += waited;
-        }
-        CHECK(most <= limits[n - 1] && most > limits[n - 1] * 95 / 100); /* missed with probability 0.95^400 */
-        CHECK(least < limits[n - 1] * 5 / 100);
-        CHECK(sum / 400 > limits[n - 1] * 40 / 100 && sum / 400 < limits[n - 1] * 60 / 100); /* 7 sigma */
-    }
-}
-
-TEST(retry__never_waits_less_than_retry_after)
+TEST(http_client__reads_retry_after_as_seconds_or_as_a_date)
 {
     /* 1700000000 is Tue, 14 Nov 2023 22:13:20 GMT */
     static const struct {
         const char *text;
-        int64_t least, most;
+        int64_t want_ms;
     } cases[] = {
-        { "2", 2000, 2000 },
-        { "60", 60000, 60000 },
-        { "61", 60000, 60000 },
-        { "99999999999999999999999", 60000, 60000 },
-        { "Tue, 14 Nov 2023 22:13:25 GMT", 5000, 5000 },
-        { "Tuesday, 14-Nov-23 22:13:30 GMT", 10000, 10000 },
-        { "Tue Nov 14 22:13:35 2023", 15000, 15000 },
-        { "Wed, 15 Nov 2023 22:13:20 GMT", 60000, 60000 },
-        { "Mon, 13 Nov 2023 22:13:20 GMT", 0, 500 },
-        { "abc", 0, 500 },
-        { "", 0, 500 },
-        { "-5", 0, 500 },
-        { "2x", 0, 500 },
-        { NULL, 0, 500 },
+        { "2", 2000 },
+        { "60", 60000 },
+        { "61", 60000 },
+        { "99999999999999999999999", 60000 },
+        { "Tue, 14 Nov 2023 22:13:25 GMT", 5000 },
+        { "Tuesday, 14-Nov-23 22:13:30 GMT", 10000 },
+        { "Tue Nov 14 22:13:35 2023", 15000 },
+        { "Wed, 15 Nov 2023 22:13:20 GMT", 60000 },
+        { "Mon, 13 Nov 2023 22:13:20 GMT", 0 },
+        { "abc", 0 },
+        { "", 0 },
+        { "-5", 0 },
+        { "2x", 0 },
     };
+    struct http_reply reply = { .status = 503 };
+    struct fake_sys fake;
 
+    fake_sys_init(&fake, 1700000000, 1);
+    CHECK_INT(http_retry_after_ms(&reply, &fake.sys), 0);
+    reply.n_headers = 1;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct fake_sys fake;
-        struct budget budget = { .sys = &fake.sys, .deadline_mono_ms = INT64_MAX };
-        struct err err = { 0 };
-
-        fake_sys_init(&fake, 1700000000, i);
-        CHECK_OK(retry_wait(&budget, &policy, 1, cases[i].text, &err), err);
-        CHECK(fake.slept_ms >= cases[i].least && fake.slept_ms <= cases[i].most);
+        reply.headers[0] = (struct http_header){ "retry-after", cases[i].text };
+        CHECK_INT(http_retry_after_ms(&reply, &fake.sys), cases[i].want_ms);
     }
-}
-
-TEST(retry__gives_up_when_wait_and_call_do_not_fit)
-{
-    struct fake_sys fake;
-    int retries = 0;
-    struct budget budget = { .sys = &fake.sys, .retries = &retries };
-    struct err err = { 0 };
-
-    fake_sys_init(&fake, 1700000000, 1);
-    budget.deadline_mono_ms = fake.mono_ms + 2999;
-    CHECK_INT(retry_wait(&budget, &policy, 1, "2", &err), ERR_DEADLINE); /* 2 s and the call's 1 s */
-    CHECK_INT(fake.sleeps, 0);
-    budget.deadline_mono_ms = fake.mono_ms + 3000;
-    err = (struct err){ 0 };
-    CHECK_OK(retry_wait(&budget, &policy, 1, "2", &err), err);
-    CHECK_INT(budget_left_ms(&budget), 1000);
-    CHECK_INT(retries, 1);
-    fake_sys_pass(&fake, 5000);
-    CHECK_INT(budget_left_ms(&budget), 0);
-}
-
-static bool after_three_seconds(void *ctx)
-{
-    return ((struct fake_sys *)ctx)->slept_ms >= 3000;
-}
-
-TEST(retry__wakes_up_when_cancelled)
-{
-    struct fake_sys fake;
-    struct budget budget = {
-        .sys = &fake.sys, .deadline_mono_ms = INT64_MAX, .cancelled = after_three_seconds, .cancel_ctx = &fake
-    };
-    struct err err = { 0 };
-
-    fake_sys_init(&fake, 1700000000, 1);
-    CHECK_INT(retry_wait(&budget, &policy, 1, "50", &err), ERR_CANCELLED);
-    CHECK(fake.slept_ms <= 3100);
 }
 
 TEST(http_client__encodes_everything_but_the_unreserved_characters)

@@ -15,7 +15,7 @@
 
 enum { BODY_MAX = 1 << 20 };
 
-/* A server and what its handlers saw. */
+/* The server under test, and what its handlers were called with. */
 static struct {
     struct http_server *server;
     struct err err;
@@ -116,7 +116,7 @@ static void start(int idle_timeout_s, int max_handlers)
     CHECK_OK(http_server_start(&o, &t.server, &t.err), t.err);
 }
 
-/* A slow handler has begun; a test that waits for more than come fails instead of hanging. */
+/* Waits until a slow handler has begun; fails after 5 s instead of hanging. */
 static void wait_for_entry(void)
 {
     struct timespec end;
@@ -161,7 +161,7 @@ static bool say(int fd, const char *text)
     return say_bytes(fd, text, strlen(text));
 }
 
-/* One reply: its head and as much body as it says. NULL: the connection ended, or was silent for 5 s. */
+/* Reads one reply: its head, and a body of the length it states. NULL: the connection ended, or was silent for 5 s. */
 static const char *hear(int fd)
 {
     static char text[8192];
@@ -221,7 +221,7 @@ TEST(http_server__answers_quick_routes_and_keeps_the_connection)
         CHECK(strcasestr(reply, "\r\nContent-Type: application/json\r\n"));
         CHECK(strstr(reply, "\r\n\r\n{\"path\":\"/ready\"}"));
     }
-    CHECK(say(fd, HEAD("GET", "/ready") "\r\n" HEAD("GET", "/ready") "\r\n")); /* two at once */
+    CHECK(say(fd, HEAD("GET", "/ready") "\r\n" HEAD("GET", "/ready") "\r\n")); /* two requests in one write */
     CHECK_INT(status_of(hear(fd)), 200);
     CHECK_INT(status_of(hear(fd)), 200);
     (void)close(fd);
@@ -265,7 +265,7 @@ TEST(http_server__gives_the_handler_body_headers_and_trace)
     CHECK_STR(t.body, "hello");
     CHECK_STR(t.path, "/push");
     CHECK_STR(t.trace, "0af7651916cd43dd8448eb211c80319c");
-    CHECK_INT(ask(HEAD("POST", "/push") GOOD "\r\n"), 204); /* no body at all */
+    CHECK_INT(ask(HEAD("POST", "/push") GOOD "\r\n"), 204); /* without a body */
     CHECK_INT(t.body_len, 0);
     CHECK_INT(ask(HEAD("POST", "/push") GOOD "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
               204);
@@ -276,7 +276,7 @@ TEST(http_server__gives_the_handler_body_headers_and_trace)
     stop();
 }
 
-TEST(http_server__shows_every_authorization_header)
+TEST(http_server__gives_the_handler_every_authorization_header)
 {
     start(30, 4);
     CHECK_INT(ask(HEAD("POST", "/push") GOOD "authorization: Bearer evil\r\nContent-Length: 2\r\n\r\nhi"), 401);
@@ -292,7 +292,7 @@ TEST(http_server__refuses_before_the_body_is_read)
 
     start(30, 4);
     fd = dial();
-    CHECK(say(fd, HEAD("POST", "/push") "Content-Length: 500\r\n\r\n")); /* and not a byte of the body */
+    CHECK(say(fd, HEAD("POST", "/push") "Content-Length: 500\r\n\r\n")); /* without a byte of the body */
     reply = hear(fd);
     CHECK_INT(status_of(reply), 401);
     CHECK(strstr(reply, "\r\nWWW-Authenticate: Bearer error=\"invalid_token\"\r\n"));
@@ -320,7 +320,7 @@ TEST(http_server__a_sender_that_expects_is_told_to_continue)
     stop();
 }
 
-/* Sends all of a large body before it looks for an answer, as simple clients do: the answer must not be lost. */
+/* Sends the whole of a large body before it reads the answer, as simple clients do: the answer must not be lost. */
 static int push_large(const char *head, size_t n)
 {
     char *body = calloc(1, n);
@@ -353,7 +353,7 @@ TEST(http_server__a_body_over_the_cap_is_for_the_handler_to_judge)
     int fd;
 
     start(30, 4);
-    CHECK_INT(ask(HEAD("POST", "/push") GOOD "Content-Length: 1048577\r\n\r\n"), 204); /* not one byte needed */
+    CHECK_INT(ask(HEAD("POST", "/push") GOOD "Content-Length: 1048577\r\n\r\n"), 204); /* without a byte of the body */
     CHECK(t.too_large);
     CHECK_INT(push_large(HEAD("POST", "/push") GOOD "Content-Length: 1048576\r\n\r\n", BODY_MAX), 204);
     CHECK(!t.too_large && t.body_len == BODY_MAX);
@@ -439,7 +439,7 @@ TEST(http_server__silent_clients_are_cut_off_and_slow_handlers_are_not)
     status = status_of(hear(half));
     CHECK(status == 0 || status == 408);
     CHECK(is_over(idle));
-    CHECK(sys_mono_ms(&sys_real) - begin_ms < 4000); /* so it was the server who lost patience */
+    CHECK(sys_mono_ms(&sys_real) - begin_ms < 4000); /* so the server closed it, not the client's timeout */
     CHECK_INT(status_of(hear(patient)), 204);
     CHECK_INT(t.asked, 1);
     (void)close(half);
@@ -488,7 +488,7 @@ TEST(http_server__clients_that_go_away_leave_nothing_behind)
             (void)sem_post(&t.released);
     }
     CHECK_INT(ask(HEAD("GET", "/ready") "\r\n"), 200);
-    stop(); /* waits until every handler has left */
+    stop(); /* waits until every handler has returned */
     CHECK_INT(t.asked, 0);
 }
 
@@ -518,7 +518,7 @@ TEST(http_server__stopping_takes_no_more_and_delivers_what_is_under_way)
     fd = dial();
     CHECK(say(fd, HEAD("POST", "/slow") "Content-Length: 2\r\n\r\nhi"));
     wait_for_entry();
-    CHECK(!http_server_stop(t.server, 20)); /* it will not leave by then */
+    CHECK(!http_server_stop(t.server, 20)); /* the handler still runs */
     late = socket(AF_INET, SOCK_STREAM, 0);
     CHECK(connect(late, (struct sockaddr *)&addr, sizeof addr) != 0);
     (void)close(late);

@@ -2,7 +2,7 @@
 
 #include "test/support/check.h"
 
-/* A call that waits until it is told to stop, or ends at once; how it ends is written down beforehand. */
+/* A call with a scripted end: it waits until it is cancelled, or ends at once with `rc`. */
 struct script {
     bool waits;
     enum err_code rc;
@@ -57,7 +57,7 @@ TEST(pair__counts_the_retries_of_both)
     CHECK_INT(retries, 6);
 }
 
-TEST(pair__gives_the_second_up_when_the_first_fails)
+TEST(pair__cancels_the_second_when_the_first_fails)
 {
     struct script s[2] = { { .rc = ERR_NOT_FOUND }, { .waits = true } };
     struct budget budget = { 0 };
@@ -75,7 +75,7 @@ static bool after_a_while(void *ctx)
     return ++*calls > 20;
 }
 
-TEST(pair__stops_both_when_the_caller_wants_it_and_the_second_alone_stops_nobody)
+TEST(pair__cancels_both_with_the_caller_and_neither_when_the_second_fails)
 {
     _Atomic int calls = 0;
     struct script s[2] = { { .waits = true }, { .waits = true } };
@@ -88,11 +88,11 @@ TEST(pair__stops_both_when_the_caller_wants_it_and_the_second_alone_stops_nobody
     err = (struct err){ 0 };
     s[0] = (struct script){ .waits = true };
     s[1] = (struct script){ .rc = ERR_DENIED };
-    CHECK_INT(run_scripts(s, &budget, &err), ERR_CANCELLED); /* the first one's, which went on */
+    CHECK_INT(run_scripts(s, &budget, &err), ERR_CANCELLED); /* the error of the first, which went on */
     CHECK(calls > 20);
 }
 
-TEST(pair__tells_the_error_of_the_second_when_the_first_has_none)
+TEST(pair__returns_the_error_of_the_second_when_the_first_succeeds)
 {
     struct script s[2] = { { 0 }, { .rc = ERR_DENIED } };
     struct budget budget = { 0 };

@@ -51,7 +51,8 @@ static struct scene *open_scene(const char *message_id)
     CHECK_OK(arena_init(&s.arena, 64 << 20, &s.err), s.err);
     CHECK_OK(gauth_open(&(struct gauth_options){ .http = &s.fake.http, .sys = &s.sys, .emulator = { true, true },
                                                  .project = "demo" }, &s.gauth, &s.err), s.err);
-    CHECK_OK(firestore_init(&s.fs, &s.fake.http, s.gauth, &s.sys, "demo", "127.0.0.1:1", &s.arena, &s.err), s.err);
+    CHECK_OK(firestore_init(&s.fs, &(struct firestore_options){ &s.fake.http, s.gauth, "demo", "127.0.0.1:1" }, &s.arena,
+                            &s.err), s.err);
     s.store = (struct session_store){ &s.fs, &s.sys, 360000, 5 };
     s.budget = (struct budget){ .sys = &s.sys, .deadline_mono_ms = s.time.now_us / 1000 + 280000 };
     CHECK_OK(session_init(&s.session, &s.store, "users/u/sessions/s", message_id, &s.err), s.err);

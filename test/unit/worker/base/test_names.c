@@ -1,0 +1,70 @@
+#include "worker/base/names.h"
+
+#include "test/support/check.h"
+
+TEST(names__a_bucket_is_3_to_222_characters_of_those_a_bucket_may_have)
+{
+    static const char *const bad[] = { "", "ab", "UPPER", "gs://b", "a/b", "a b", "b\xc3\xa4r", "abc\n" };
+    char longest[BUCKET_NAME_MAX + 2];
+
+    CHECK(bucket_name_is_valid("b-1") && bucket_name_is_valid("demo.appspot.com") && bucket_name_is_valid("a_b"));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(!bucket_name_is_valid(bad[i]));
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = 0;
+    CHECK(!bucket_name_is_valid(longest));
+    longest[BUCKET_NAME_MAX] = 0;
+    CHECK(bucket_name_is_valid(longest));
+}
+
+TEST(names__a_project_has_no_character_that_ends_a_segment_of_a_url)
+{
+    static const char *const bad[] = { "", "a/b", "a b", "a?b", "a#b", "a%2Fb" };
+    char longest[PROJECT_ID_MAX + 2];
+
+    CHECK(project_id_is_valid(SPAN("demo")) && project_id_is_valid(SPAN("example.com:my_project-1")));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(!project_id_is_valid(span_of(bad[i])));
+    CHECK(!project_id_is_valid(SPAN("a\0b")));
+    memset(longest, 'x', sizeof longest);
+    CHECK(project_id_is_valid((struct span){ longest, PROJECT_ID_MAX }));
+    CHECK(!project_id_is_valid((struct span){ longest, PROJECT_ID_MAX + 1 }));
+}
+
+TEST(names__a_host_is_a_name_or_an_address_with_or_without_a_port)
+{
+    static const char *const good[] = { "x", "x:1", "127.0.0.1:65535", "metadata.google.internal", "[::1]", "[::1]:80" };
+    static const char *const bad[] = { "",      ":1",     "x:",      "x:99999", "x:1x",     "http://x",
+                                       "x:1/",  "a b",    "u@h",     "[::1",    "[::1]80",  "[x]",
+                                       "[::1]:" };
+    char longest[HOST_MAX_BYTES + 2];
+
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        CHECK(host_is_valid(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(!host_is_valid(bad[i]));
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = 0;
+    CHECK(!host_is_valid(longest));
+    longest[HOST_MAX_BYTES] = 0;
+    CHECK(host_is_valid(longest));
+}
+
+TEST(names__a_loopback_url_ends_its_host_where_it_should)
+{
+    static const char *const good[] = { "http://127.0.0.1", "http://127.0.0.1:9/token", "http://localhost/t",
+                                        "http://[::1]:80/t" };
+    static const char *const bad[] = { "",
+                                       "https://127.0.0.1/",
+                                       "http://10.0.0.1/",
+                                       "http://localhost.evil.example/",
+                                       "http://127.0.0.1.evil.example/",
+                                       "http://127.0.0.1:x@evil.example/",
+                                       "http://127.0.0.1:8@evil.example/",
+                                       "http://127.0.0.1@evil.example/" };
+
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        CHECK(is_loopback_url(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(!is_loopback_url(bad[i]));
+}

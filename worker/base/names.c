@@ -1,0 +1,54 @@
+#include "worker/base/names.h"
+
+#include <stdlib.h>
+
+#define DIGITS     "0123456789"
+#define LOWER_CASE "abcdefghijklmnopqrstuvwxyz"
+#define UPPER_CASE "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+bool bucket_name_is_valid(const char *name)
+{
+    size_t n = strspn(name, LOWER_CASE DIGITS "._-");
+
+    return n >= 3 && n <= BUCKET_NAME_MAX && !name[n];
+}
+
+bool project_id_is_valid(struct span id)
+{
+    for (size_t i = 0; i < id.len; i++)
+        if (!id.ptr[i] || !strchr(UPPER_CASE LOWER_CASE DIGITS "-._:", id.ptr[i]))
+            return false;
+    return id.len >= 1 && id.len <= PROJECT_ID_MAX;
+}
+
+static bool is_port(const char *text)
+{
+    return *text && text[strspn(text, DIGITS)] == 0 && strlen(text) <= 5 && atoi(text) <= 65535;
+}
+
+bool host_is_valid(const char *text)
+{
+    size_t n = *text == '[' ? strcspn(text, "]") + 1 : strspn(text, UPPER_CASE LOWER_CASE DIGITS "-._");
+
+    if (n == 0 || n > strlen(text) || n > HOST_MAX_BYTES)
+        return false;
+    if (*text == '[' && strspn(text + 1, DIGITS "abcdefABCDEF:.") != n - 2)
+        return false;
+    return !text[n] || (text[n] == ':' && is_port(text + n + 1));
+}
+
+bool is_loopback_url(const char *url)
+{
+    static const char *const hosts[] = { "http://127.0.0.1", "http://localhost", "http://[::1]" };
+
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+        size_t n = strlen(hosts[i]);
+
+        if (!span_starts(span_of(url), hosts[i]))
+            continue;
+        if (url[n] == ':')
+            n += 1 + strspn(url + n + 1, DIGITS);
+        return url[n] == '/' || !url[n];
+    }
+    return false;
+}

@@ -1,0 +1,25 @@
+/*
+ * names - which texts may stand in a URL as a bucket, a project or a host; and which URLs stay on this machine.
+ */
+#ifndef WORKER_BASE_NAMES_H
+#define WORKER_BASE_NAMES_H
+
+#include <stdbool.h>
+
+#include "kernels/base/span.h"
+
+enum { BUCKET_NAME_MAX = 222, PROJECT_ID_MAX = 128, HOST_MAX_BYTES = 253 };
+
+/* 3 to BUCKET_NAME_MAX of [a-z0-9._-]. */
+bool bucket_name_is_valid(const char *name);
+
+/* 1 to PROJECT_ID_MAX of [A-Za-z0-9.:_-]: an old project is called "example.com:project". */
+bool project_id_is_valid(struct span id);
+
+/* host, host:port, [v6] or [v6]:port; the host is HOST_MAX_BYTES long at most. */
+bool host_is_valid(const char *text);
+
+/* An http:// URL of 127.0.0.1, localhost or [::1]. The host must end there: "http://localhost.evil.example" is not. */
+bool is_loopback_url(const char *url);
+
+#endif
