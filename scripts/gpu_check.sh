@@ -62,20 +62,22 @@ attempt() { # LOG SECONDS COMMAND...
 
 last_line() { grep -v '^$' "$out/last.tmp" | tail -n 1 | cut -c1-160; }
 
-# A run that tested nothing has not passed.
+# A run that tested nothing has not passed: NONE, and why.
 tests() { # NAME SECONDS FILTER...
-    local name=$1 count
+    local name=$1 count why
     attempt tests.log "$2" "$programs"/gpu-tests "${@:3}"
     count=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped' "$out/last.tmp" | tail -n 1)
-    if [ $result = ok ] && [[ ! $count =~ ^[1-9] ]]; then
+    if [[ $count =~ ^0\ passed,\ 0\ failed ]]; then
         result=NONE bad=1
+        why=$(grep -E '^(skipped [0-9]+|stopped|nothing was tested): ' "$out/last.tmp" | head -n 1 | cut -c1-160)
     fi
     sed -n 's/^FAIL \([a-z0-9_]*\).*/\1/p' "$out/last.tmp" >> "$state"
-    if [ -z "$count" ]; then # the last one that began took the program down, or its time
+    if [ -z "$count" ] && [ "$result" != late ]; then # the time is over, and the last test that began took it
         sed -n 's/^\[.*\] \([a-z0-9_]*\)$/\1/p' "$out/last.tmp" | tail -n 1 >> "$state"
     fi
-    row "$name" $result $took "${count:-$(last_line)}"
-    grep -E '^(FAIL |skip |stopped: )' "$out/last.tmp" | cut -c1-200 | sed 's/^/    /' | tee -a "$out/rows.tmp"
+    row "$name" $result $took "${why:-${count:-$(last_line)}}"
+    [ $result = NONE ] ||
+        grep -E '^(FAIL |skipped [0-9]+: |stopped: )' "$out/last.tmp" | cut -c1-200 | sed 's/^/    /' | tee -a "$out/rows.tmp"
 }
 
 # The lines of a benchmark that matter, below its row.
@@ -203,14 +205,15 @@ more() {
         row "compute-sanitizer" NONE 0 "it is not installed"
         bad=1
     elif [ -n "$failed" ]; then
+        # without a process of its own for the tests, which compute-sanitizer would not look into
         for test in $failed; do
-            attempt more.log 150 compute-sanitizer --tool memcheck --error-exitcode 9 "$programs"/gpu-tests "$test"
+            attempt more.log 150 env CHECK_TESTS_PER_CHILD=0 compute-sanitizer --tool memcheck --error-exitcode 9 "$programs"/gpu-tests "$test"
             row "memcheck" $result $took "$test: $(grep -m 1 -E 'Invalid|ERROR SUMMARY|Error:' "$out/last.tmp" | cut -c1-100)"
         done
     else
         for test in cuda__attention_takes cuda__conv2d; do
             # the small sizes of a stand-in: the checker slows a kernel down by some hundred times
-            attempt more.log 120 env GPU_TEST_DRY=1 compute-sanitizer --tool racecheck --error-exitcode 9 "$programs"/gpu-tests $test
+            attempt more.log 120 env GPU_TEST_DRY=1 CHECK_TESTS_PER_CHILD=0 compute-sanitizer --tool racecheck --error-exitcode 9 "$programs"/gpu-tests $test
             row "racecheck" $result $took "$test: $(grep -m 1 -E 'RACECHECK SUMMARY|Error:' "$out/last.tmp" | cut -c1-100)"
         done
     fi

@@ -1,5 +1,9 @@
-"""What the integration tests stand on: the emulators, the worker, a token issuer, small clients. Standard library only."""
+"""The base of the integration tests: the emulators, the worker, a token issuer, small clients, and how tests are run and
+counted. Standard library only."""
 import base64
+import collections
+import concurrent.futures
+import contextlib
 import http.client
 import http.server
 import json
@@ -54,8 +58,8 @@ def call(method, url, body=None, headers=None, timeout=60):
 
 # ---- the emulators and what lies in them ----
 
-class NoEmulators(Exception):
-    """google-cloud-cli is not on this machine; the script has said how to get it."""
+class Skip(Exception):
+    """This machine lacks what a test needs; the text says what."""
 
 
 class Emulators:
@@ -64,7 +68,7 @@ class Emulators:
         self.script = os.path.join(ROOT, "scripts", "emulators.sh")
         status = subprocess.run([self.script, "start", WORK], cwd=ROOT).returncode
         if status == 3:
-            raise NoEmulators
+            raise Skip("google-cloud-cli is not installed")
         assert status == 0, "the emulators did not start"
         with open(os.path.join(WORK, "env"), encoding="ascii") as f:
             self.env = dict(re.findall(r"export (\w+)=(\S+)", f.read()))
@@ -122,6 +126,15 @@ class Emulators:
         status, _, text = call("POST", f"{self.pubsub}/topics/{topic}:publish", json.dumps(body).encode())
         assert status == 200, text
         return json.loads(text)["messageIds"][0]
+
+
+@contextlib.contextmanager
+def emulators():
+    running = Emulators()
+    try:
+        yield running
+    finally:
+        running.stop()
 
 
 def to_value(v):
@@ -356,16 +369,12 @@ def status_of(raw):
 
 # ---- running tests ----
 
-class Skip(Exception):
-    """This machine lacks what a test needs; the text says what."""
-
-
 def equal(got, want, what=""):
     assert got == want, f"{what}: got {got!r}, want {want!r}"
 
 
 def run_test(name, test):
-    """-> "passed", "failed" or "skipped", which is also printed, with the time and the reason."""
+    """-> ("passed", "failed" or "skipped", why), which is also printed, with the time."""
     started = time.monotonic()
     try:
         test()
@@ -374,14 +383,57 @@ def run_test(name, test):
         outcome, why = "skipped", str(e)
     except Exception:  # a test may fail in any way it likes
         outcome, why = "failed", traceback.format_exc()
-    print(f"{outcome:7} {name[5:]} ({time.monotonic() - started:.1f} s) {why}", flush=True)
-    return outcome
+    print(f"{outcome:7} {name} ({time.monotonic() - started:.1f} s) {why}", flush=True)
+    return outcome, why
 
 
-def close(outcomes):
-    """The closing line; -> the exit status."""
-    print(", ".join(f"{outcomes.count(what)} {what}" for what in ("passed", "failed", "skipped")))
-    return 1 if "failed" in outcomes else 0
+@contextlib.contextmanager
+def nothing():
+    yield
+
+
+class Suite:
+    """Tests, as (name, function), that share what `opened`, a context manager, sets up. If that raises Skip, all of them
+    are skipped. `at_once` of them run side by side."""
+
+    def __init__(self, tests, opened=nothing, at_once=1):
+        self.tests, self.opened, self.at_once = tests, opened, at_once
+
+    def matching(self, parts):
+        return [(name, test) for name, test in self.tests if not parts or any(part in name for part in parts)]
+
+    def run(self, tests):
+        outcomes = []
+        try:
+            with self.opened(), concurrent.futures.ThreadPoolExecutor(self.at_once) as pool:
+                outcomes += pool.map(lambda t: run_test(*t), tests)
+        except Skip as e:
+            outcomes += [("skipped", str(e))] * len(tests)
+        except Exception:  # what the tests share did not start, or did not end well
+            traceback.print_exc()
+            outcomes += [("failed", "")] * max(1, len(tests) - len(outcomes))
+        return outcomes
+
+
+def tests_of(*modules):
+    """The functions named test_*, without that prefix."""
+    return [(name[5:], f) for module in modules for name, f in vars(module).items() if name.startswith("test_")]
+
+
+def run_suites(parts, *suites):
+    """Runs the tests whose names have any of the parts, or all; -> the exit status. A run that tests nothing fails."""
+    outcomes = []
+    for suite in suites:
+        tests = suite.matching(parts)
+        if tests:
+            outcomes += suite.run(tests)
+    for why, n in collections.Counter(why for outcome, why in outcomes if outcome == "skipped").items():
+        print(f"skipped {n}: {why}")
+    count = collections.Counter(outcome for outcome, _ in outcomes)
+    if not count["passed"] and not count["failed"]:
+        print("nothing was tested:", "every test was skipped" if outcomes else "no test has such a part in its name")
+    print(", ".join(f"{count[what]} {what}" for what in ("passed", "failed", "skipped")))
+    return 0 if count["passed"] and not count["failed"] else 1
 
 
 __all__ = [name for name in dir() if not name.startswith("_")]

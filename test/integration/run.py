@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""The real program between the real emulators: `run.py [part of a test's name]`.
+"""The real program between the real emulators: `run.py [parts of names]`.
 
-Each function named test_* is a test; the closing line counts them. The worker's logs stay in build/integration.
+Each function named test_* is a test. The worker's logs stay in build/integration.
 """
-
+import contextlib
 import glob
 import os
-
 import sys
 import threading
 import time
@@ -598,29 +597,20 @@ def test_bad_settings_stop_the_start_with_a_message():
         assert word in w.log(), (settings, w.log())
 
 
-def main():
+@contextlib.contextmanager
+def opened():
     global E, W
-    part = sys.argv[1] if len(sys.argv) > 1 else ""
-    tests = [(name, f) for name, f in globals().items() if name.startswith("test_") and part in name]
-    outcomes = []
-    try:
-        E = Emulators()
-    except NoEmulators:
-        for name, _ in tests:
-            print(f"skipped {name[5:]} google-cloud-cli is not installed")
-        print(f"0 passed, 0 failed, {len(tests)} skipped")
-        return 0
-    try:
+    with emulators() as E:
         W = Worker(E, "main")
-        for name, test in tests:
-            outcomes.append(run_test(name, test))
-        W.stop()
-    finally:
-        if W and W.process.poll() is None:
-            W.process.kill()
-        E.stop()
-    return close(outcomes)
+        try:
+            yield
+            W.stop()
+        finally:
+            if W.process.poll() is None:
+                W.process.kill()
 
+
+SUITE = Suite(tests_of(sys.modules[__name__]), opened)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_suites(sys.argv[1:], SUITE))
