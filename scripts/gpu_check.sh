@@ -72,7 +72,7 @@ tests() { # NAME SECONDS FILTER...
         why=$(grep -E '^(skipped [0-9]+|stopped|nothing was tested): ' "$out/last.tmp" | head -n 1 | cut -c1-160)
     fi
     sed -n 's/^FAIL \([a-z0-9_]*\).*/\1/p' "$out/last.tmp" >> "$state"
-    if [ -z "$count" ] && [ "$result" != late ]; then # the time is over, and the last test that began took it
+    if [ -z "$count" ]; then # the time is over, and the last test that began took it
         sed -n 's/^\[.*\] \([a-z0-9_]*\)$/\1/p' "$out/last.tmp" | tail -n 1 >> "$state"
     fi
     row "$name" $result $took "${why:-${count:-$(last_line)}}"
