@@ -1,5 +1,5 @@
-# inpaint-worker: `make help` lists what can be typed.
-# Every flavour of the objects has its own folder under build/, so flags never mix. V=1 shows the commands.
+# inpaint-worker: the product, its tests and tools. `make help` lists the goals, V=1 shows the commands.
+# Every flavour of the objects has its own folder under build/, so that flags never mix.
 
 FLAVOUR ?= release
 BUILD   := build/$(FLAVOUR)
@@ -8,17 +8,17 @@ PKGS    := libmicrohttpd libcurl libcjson openssl libpng libjpeg zlib libutf8pro
 WARN    := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Werror
 Q       := $(if $(V),,@)
 
-# Goals for which nothing about this machine has to be known, so that they run at once and anywhere.
+# These goals need to know nothing about the machine, so nothing is looked up for them.
 BLIND_GOALS := help clean deps lint fmt
 LOOK  := $(filter-out $(BLIND_GOALS),$(or $(MAKECMDGOALS),all))
 probe  = $(if $(LOOK),$(shell $(1)))
 
 CFLAGS_release := -O3 -g
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
-# clang for its libFuzzer: it warns about other things, and may lack OpenMP, which no reader needs
+# Built by clang, for its libFuzzer: it has other warnings, and may lack OpenMP, which no reader of files needs.
 CFLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -w -fsanitize=fuzzer-no-link,address,undefined \
                   -fno-sanitize-recover=undefined
-# without OpenMP, whose own locks it does not know
+# Without OpenMP, whose locks ThreadSanitizer does not know.
 CFLAGS_tsan    := -O1 -g -fsanitize=thread -Wno-unknown-pragmas
 OPENMP  := $(if $(filter fuzz tsan,$(FLAVOUR)),,-fopenmp)
 # Numbers: the same on every processor (products are not fused with sums), NaN and infinity as IEEE has them; nobody reads
@@ -89,8 +89,8 @@ LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 .PHONY: all deps test unit asan fuzz integration tsan golden run lint fmt tidy tiny-model harness-test clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
 
-# Targets that people type on a fresh machine install what is missing and start over, for the flags above were made
-# without it.
+# Goals that people type on a fresh machine install the missing packages and then start make again, because the variables
+# above were set without these packages.
 deps: ## install what the build and the tests need (apt)
 	$(Q)scripts/install_deps.sh
 AGAIN = $(Q)scripts/install_deps.sh && $(MAKE) --no-print-directory
@@ -203,7 +203,7 @@ FORCE:
 
 FUZZ_CC ?= clang-19
 SECONDS ?= 60
-# where else an entry finds examples of what it reads
+# more examples of the files that an entry reads
 FUZZ_SEEDS_jpeg := test/golden/pictures
 FUZZ_SEEDS_png  := test/golden/pictures
 

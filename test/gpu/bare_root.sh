@@ -32,7 +32,7 @@ rm -rf "$root/src" "$root/help"
 mkdir -p "$root/src" "$root/usr/local/cuda" "$root/src/build/cuda-libs/nvidia/cublas/"{include,lib}
 git ls-files -co --exclude-standard -z | tar --null -T - --ignore-failed-read -cf - | tar -C "$root/src" -xf -
 
-# Mounts and the want of a network are seen by what runs here alone.
+# The mounts and the missing network are seen only by the commands within.
 # shellcheck disable=SC2016  # the inner shells expand it
 unshare -m -n bash -ec '
     mount --bind "$2" "$1/usr/local/cuda"

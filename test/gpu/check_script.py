@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""scripts/gpu_check.sh with stand-ins for make, nvidia-smi, compute-sanitizer and the two programs: what it says, and
-that no stage that fails, hangs or dies keeps the next from running. Takes seconds, needs no card and no nvcc."""
+"""Tests scripts/gpu_check.sh with stand-ins for make, nvidia-smi, compute-sanitizer and the two programs: its report, and
+that a stage which fails, hangs or dies does not keep the next from running. Takes seconds, needs no card and no nvcc."""
 import atexit
 import os
 import pathlib

@@ -24,7 +24,7 @@ else
 	$(Q)echo "gpu-test: needs nvcc and cuBLASLt (CUDA toolkit, or make cuda-libs)"; exit 1
 endif
 
-# `inpaint-worker bench` for such a machine; test/gpu/unicode.c stands in for utf8proc in the tokenizers that it links.
+# `inpaint-worker bench` for a machine without libraries; test/gpu/unicode.c replaces utf8proc in its tokenizers.
 GPU_BENCH := $(call obj,test/bench/gpu_bench.c worker/cli/bench_command.c worker/cli/cli.c test/gpu/unicode.c)
 
 $(BUILD)/gpu-bench: $(GPU_BENCH) $(BUILD)/libgpumodels.a $(LIB_KERNELS)
@@ -35,7 +35,7 @@ gpu-programs: $(BUILD)/gpu-tests $(BUILD)/gpu-bench
 gpu-check: ## on a GPU, with gcc, make and nvcc alone: all its tests and benchmarks in ten minutes, and a table
 	$(Q)scripts/gpu_check.sh
 
-gpu-check-test: ## what gpu-check says, with stand-ins, and that a machine without packages builds its programs (root, debootstrap)
+gpu-check-test: ## the reports of gpu-check, with stand-ins, and its build on a machine without packages (root, debootstrap)
 	$(Q)python3 test/gpu/check_script.py
 	$(Q)test/gpu/bare_root.sh
 
@@ -70,7 +70,7 @@ else
 	$(Q)echo "gpu-dry: skipped, there are no headers of CUDA and cuBLASLt here"
 endif
 
-# cuDNN plans for cards that are described to it; a driver without a device makes it believe in them.
+# cuDNN makes plans for cards that are described to it; a stand-in for the driver, without a device, lets it start.
 $(BUILD)/plans/libcuda.so.1: test/gpu/plans/stub_cuda.c
 	$(Q)mkdir -p $(@D); $(CC) -O1 -shared -fPIC -Wl,-soname,libcuda.so.1 $< -o $@
 $(BUILD)/plans/plan-tests: $(call obj,test/gpu/plans/test_plans.c kernels/cuda/cublaslt.c \

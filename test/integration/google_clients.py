@@ -21,7 +21,7 @@ except ImportError:
 
 
 PENDING = {"processingStatus": "pending"}
-# What an app may have put into its sessions; the worker must run them and keep every field that is not its own.
+# Sessions as an app may have written them; the worker must process each and keep every field that is not its own.
 DOCUMENTS = {
     "every-type": lambda db: {
         **PENDING, "createdAt": firestore.SERVER_TIMESTAMP, "imageWidth": 64, "ratio": 1.5,

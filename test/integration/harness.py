@@ -23,7 +23,7 @@ import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WORK = os.path.join(ROOT, "build", "integration")
-PROGRAM = os.environ.get("PROGRAM", os.path.join(ROOT, "build", "inpaint-worker"))  # of another flavour
+PROGRAM = os.environ.get("PROGRAM", os.path.join(ROOT, "build", "inpaint-worker"))  # may be of another flavour
 FAULTY = os.path.join(ROOT, "build", "faulty-worker")  # FAKE_DEVICE=n: its n-th product breaks the device
 MODEL = os.path.join(ROOT, "build", "models", "tiny")
 AUDIENCE = "https://worker.example/inpaint"
@@ -56,7 +56,7 @@ def call(method, url, body=None, headers=None, timeout=60):
         return e.code, e.headers, e.read()
 
 
-# ---- the emulators and what lies in them ----
+# ---- the emulators and their contents ----
 
 class Skip(Exception):
     """This machine lacks what a test needs; the text says what."""
@@ -165,7 +165,7 @@ def from_value(v):
 # ---- the worker ----
 
 class Worker:
-    """The real program with settings of its own; `stop` ends it and says with what status."""
+    """The real program with settings of its own; `stop` ends it and returns its status."""
 
     def __init__(self, emulators, name, ready=True, program=PROGRAM, **settings):
         self.port = free_port()
@@ -221,7 +221,7 @@ def now_text(seconds_ago=0):
 
 
 def envelope(user, session, message_id, publish_time=None, **extra):
-    """A push as production sends it; data of another kind goes through `data`."""
+    """A push as production sends it; `message` and other keywords replace parts of it, `...` removes one."""
     data = base64.b64encode(json.dumps({"userId": user, "sessionId": session}).encode()).decode()
     at = publish_time or now_text()
     message = {"attributes": {"k": "v"}, "data": data, "messageId": message_id, "message_id": message_id,
@@ -344,7 +344,7 @@ def exif_with_gps(orientation):
 
 
 def raw_request(port, data, timeout, then=b"", after=0.0):
-    """Sends bytes as they are; -> everything that comes back until the peer closes or time is over."""
+    """Sends bytes unchanged; -> everything that comes back until the peer closes the connection or time is over."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as s:
         s.sendall(data)
         if then:
@@ -381,7 +381,7 @@ def run_test(name, test):
         outcome, why = "passed", ""
     except Skip as e:
         outcome, why = "skipped", str(e)
-    except Exception:  # a test may fail in any way it likes
+    except Exception:  # a test fails by whatever it raises
         outcome, why = "failed", traceback.format_exc()
     print(f"{outcome:7} {name} ({time.monotonic() - started:.1f} s) {why}", flush=True)
     return outcome, why
@@ -409,7 +409,7 @@ class Suite:
                 outcomes += pool.map(lambda t: run_test(*t), tests)
         except Skip as e:
             outcomes += [("skipped", str(e))] * len(tests)
-        except Exception:  # what the tests share did not start, or did not end well
+        except Exception:  # what the tests share did not start, or ended badly
             traceback.print_exc()
             outcomes += [("failed", "")] * max(1, len(tests) - len(outcomes))
         return outcomes

@@ -205,7 +205,7 @@ def lease(message_id, seconds):
 
 
 def put_lease(session, message_id, seconds, attempts=1):
-    """A session somebody else is working on."""
+    """A session that another worker holds."""
     _, at = lease(message_id, seconds)
     fields = {"processingStatus": to_value("processing"),
               "inpaint": {"mapValue": {"fields": {
@@ -374,11 +374,12 @@ KAT_T1 = ("eyJhbGciOiJSUzI1NiIsImtpZCI6ImthdC0xIiwidHlwIjoiSldUIn0." + KAT_CLAIM
           "ibSoAnSOhg")
 KAT_T2 = ("eyJhbGciOiJIUzI1NiIsImtpZCI6ImthdC0xIiwidHlwIjoiSldUIn0." + KAT_CLAIMS +
           ".DBLq1g60EAyinypSMBedFXqWS037aBPrV_L2EUKRJ7s")
-NOBODY = dumps(envelope("u1", "token-session", "m-token", "2020-01-01T00:00:00Z"))  # accepted: 204, for it is old
+# a message this old is acknowledged (204) without a job
+NOBODY = dumps(envelope("u1", "token-session", "m-token", "2020-01-01T00:00:00Z"))
 
 
 def kat_worker(clock, issuer, **settings):
-    """The program with its wall clock set to the one of the published vectors."""
+    """The program with its wall clock set to the time of the published vectors."""
     library = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
     if not library:
         raise Skip("libfaketime is not installed")
@@ -484,7 +485,7 @@ def test_tokens_of_a_test_issuer():
         equal(status_of(raw_request(w.port, big, 10)), 401, "without a token no body is read")
         assert issuer.fetches <= 3, f"{issuer.fetches} key fetches: a flood of made-up keys must not become one"
         assert "eyJ" not in w.log(), "no token in the log"
-        # and the whole way with a good token
+        # and a whole job with a good token
         upload("u1", "token-session")
         E.create_session("u1", "token-session")
         equal(w.push(NOBODY, bearer(good)), 204)
