@@ -1,5 +1,5 @@
-# inpaint-worker: `make help` lists what can be typed.
-# Every flavour of the objects has its own folder under build/, so flags never mix. V=1 shows the commands.
+# inpaint-worker: the product, its tests and tools. `make help` lists the goals, V=1 shows the commands.
+# Every flavour of the objects has its own folder under build/, so that flags never mix.
 
 FLAVOUR ?= release
 BUILD   := build/$(FLAVOUR)
@@ -8,12 +8,17 @@ PKGS    := libmicrohttpd libcurl libcjson openssl libpng libjpeg zlib libutf8pro
 WARN    := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Werror
 Q       := $(if $(V),,@)
 
+# These goals need to know nothing about the machine, so nothing is looked up for them.
+BLIND_GOALS := help clean deps lint fmt
+LOOK  := $(filter-out $(BLIND_GOALS),$(or $(MAKECMDGOALS),all))
+probe  = $(if $(LOOK),$(shell $(1)))
+
 CFLAGS_release := -O3 -g
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
-# clang for its libFuzzer: it warns about other things, and may lack OpenMP, which no reader needs
+# Built by clang, for its libFuzzer: it has other warnings, and may lack OpenMP, which no reader of files needs.
 CFLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -w -fsanitize=fuzzer-no-link,address,undefined \
                   -fno-sanitize-recover=undefined
-# without OpenMP, whose own locks it does not know
+# Without OpenMP, whose locks ThreadSanitizer does not know.
 CFLAGS_tsan    := -O1 -g -fsanitize=thread -Wno-unknown-pragmas
 OPENMP  := $(if $(filter fuzz tsan,$(FLAVOUR)),,-fopenmp)
 # Numbers: the same on every processor (products are not fused with sums), NaN and infinity as IEEE has them; nobody reads
@@ -27,7 +32,7 @@ LDFLAGS += $(OPENMP) -pthread $(LDFLAGS_$(FLAVOUR))
 
 # oneDNN 2 or 3 where it is installed (ONEDNN=0 builds the plain C operations alone).
 ifndef ONEDNN
-ONEDNN  := $(shell printf '\043include <dnnl.h>\nDNNL_VERSION_MAJOR' | $(CC) -E -P - 2>/dev/null | tail -n 1 | grep -cx '[23]')
+ONEDNN  := $(call probe,printf '\043include <dnnl.h>\nDNNL_VERSION_MAJOR' | $(CC) -E -P - 2>/dev/null | tail -n 1 | grep -cx '[23]')
 endif
 ifeq ($(ONEDNN),1)
 CPPFLAGS += -DHAVE_ONEDNN
@@ -40,7 +45,7 @@ endif
 # cores, and PTX for those to come. The library is loaded when a device is opened, so the program starts without it.
 CUDA       ?= $(if $(filter release,$(FLAVOUR)),1,0)
 CUDA_ARCHS ?= 80 89 90
-ifneq ($(CUDA),0)
+ifneq ($(and $(LOOK),$(filter-out 0,$(CUDA))),)
 $(shell mkdir -p build && scripts/cuda_paths.sh > build/cuda_paths.mk)
 include build/cuda_paths.mk
 endif
@@ -55,23 +60,23 @@ NVCCFLAGS  := -std=c++17 -O3 -lineinfo -I. -ccbin $(lastword $(CXX)) -Xcompiler 
 CUDA_LDLIBS := -L$(CUDA_LIB) -lcudart_static -lstdc++ -ldl -lrt $(foreach l,$(CUBLASLT_LIB) $(CUDNN_LIB),-Wl,-rpath,$l)
 CUDA_CPPFLAGS := $(foreach i,$(CUDA_INC) $(CUBLASLT_INC) $(CUDNN_INC),-isystem $i)
 LDLIBS     += $(CUDA_LDLIBS)
-else ifneq ($(CUDA_HOME),)
+else ifneq ($(and $(LOOK),$(CUDA_HOME)),)
 $(info cuda: nvcc is here but cuBLASLt is not: building without CUDA. `make cuda-libs` fetches it (400 MB))
 endif
 
-CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+CPPFLAGS += $(call probe,pkg-config --cflags $(PKGS) 2>/dev/null)
+LDLIBS   += $(call probe,pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
 SRC_KERNELS := $(filter-out $(SKIP_SRC),$(wildcard kernels/base/*.c kernels/*.c \
                $(if $(filter fuzz,$(FLAVOUR)),,kernels/plain/*.c kernels/cpu/*.c)))
 SRC_MODELS  := $(wildcard models/*/*.c)
 SRC_WORKER  := $(wildcard worker/*/*.c)
-SRC_TEST    := $(shell find test/unit test/support -name '*.c')
+SRC_TEST    := $(call probe,find test/unit test/support -name '*.c')
 
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
 # CUDA kernels for the unit tests: the files that need kernel.cuh alone, as C++ on a processor (test/support/shim/cuda_shim.h).
-SHIM_SRC := $(shell grep -l 'include "kernels/cuda/gpu/kernel.cuh"' kernels/cuda/gpu/*.cu)
+SHIM_SRC := $(call probe,grep -l 'include "kernels/cuda/gpu/kernel.cuh"' kernels/cuda/gpu/*.cu)
 SHIM_OBJ := $(SHIM_SRC:%.cu=$(BUILD)/shim/%.o) $(BUILD)/shim/test/support/shim/cuda_shim.o
 SHIM_CXXFLAGS := -x c++ -std=c++17 -ffp-contract=off -fno-strict-aliasing -fno-exceptions -Wall -Wextra -Werror \
     $(CFLAGS_$(FLAVOUR)) -I. -MMD -MP -DCUDA_SHIM='"test/support/shim/cuda_shim.h"'
@@ -81,11 +86,11 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration tsan golden run lint fmt tidy tiny-model gpu-test gpu-bench gpu-programs gpu-check gpu-check-test gpu-dry cuda-check cudnn-check cuda-libs clean help FORCE
+.PHONY: all deps test unit asan fuzz integration tsan golden run lint fmt tidy tiny-model harness-test clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
 
-# Targets that people type on a fresh machine install what is missing and start over, for the flags above were made
-# without it.
+# Goals that people type on a fresh machine install the missing packages and then start make again, because the variables
+# above were set without these packages.
 deps: ## install what the build and the tests need (apt)
 	$(Q)scripts/install_deps.sh
 AGAIN = $(Q)scripts/install_deps.sh && $(MAKE) --no-print-directory
@@ -135,114 +140,33 @@ $(BUILD)/%.o: %.c
 $(BUILD)/%.cu.o: %.cu
 	$(Q)mkdir -p $(@D); echo "nvcc  $<"; $(NVCC) $(NVCCFLAGS) -MMD -MP -c $< -o $@
 
-# --- tests on a GPU: without the libraries for HTTP, pictures and Unicode, for the machine may have none ---
+# The image is built without test/.
+-include test/gpu/gpu.mk
 
-GPU_FOREIGN := $(shell grep -lE '<(png|jpeglib|utf8proc|zlib|openssl/.*|microhttpd|curl/.*|cjson/.*)\.h>' $(SRC_MODELS))
-GPU_SUPPORT := $(patsubst %,test/support/%.c,bytes check golden model sample)
-GPU_MODELS  := $(call obj,$(filter-out $(GPU_FOREIGN),$(SRC_MODELS)))
-GPU_TESTS   := $(call obj,$(wildcard test/gpu/*.c) $(GPU_SUPPORT))
-# test/gpu/device.c counts what is allocated
-GPU_LDLIBS  := -Wl,--wrap=cudaMalloc,--wrap=cudaMallocHost $(if $(filter 1,$(ONEDNN)),-ldnnl) -lm
+test: ## unit tests, no network, GPU or weights; T="parts of names" runs some
+	$(AGAIN) $(if $(T),,harness-test) unit T='$(T)'
 
-$(BUILD)/libgpumodels.a: $(GPU_MODELS)
-$(call obj,$(wildcard test/gpu/*.c test/gpu/dry/*.c)): CPPFLAGS += $(CUDA_CPPFLAGS)
-$(BUILD)/gpu-tests: $(GPU_TESTS) $(BUILD)/libgpumodels.a $(LIB_KERNELS)
-	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(GPU_LDLIBS) $(CUDA_LDLIBS)
-
-gpu-test: ## on a GPU: every CUDA operation against the CPU, networks and whole jobs against the golden sets; T=...
-ifneq ($(SRC_CUDA),)
-	$(Q)$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$$(nproc)) WARN='-Wall -Wextra' $(BUILD)/gpu-tests
-	$(Q)$(BUILD)/gpu-tests $(T)
-else
-	$(Q)echo "gpu-test: needs nvcc and cuBLASLt (CUDA toolkit, or make cuda-libs)"; exit 1
-endif
-
-# `inpaint-worker bench` for such a machine; test/gpu/unicode.c stands in for utf8proc in the tokenizers that it links.
-GPU_BENCH := $(call obj,test/bench/gpu_bench.c worker/cli/bench_command.c worker/cli/cli.c test/gpu/unicode.c)
-
-$(BUILD)/gpu-bench: $(GPU_BENCH) $(BUILD)/libgpumodels.a $(LIB_KERNELS)
-	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(if $(filter 1,$(ONEDNN)),-ldnnl) -lm $(CUDA_LDLIBS)
-
-gpu-programs: $(BUILD)/gpu-tests $(BUILD)/gpu-bench
-
-gpu-check: ## on a GPU, with gcc, make and nvcc alone: all its tests and benchmarks in ten minutes, and a table
-	$(Q)scripts/gpu_check.sh
-
-gpu-check-test: ## what gpu-check says, with stand-ins, and that a machine without packages builds its programs (root, debootstrap)
-	$(Q)python3 test/gpu/check_script.py
-	$(Q)test/gpu/bare_root.sh
-
-gpu-bench: ## build/release/gpu-bench: the benchmarks without the libraries for HTTP and pictures
-ifneq ($(SRC_CUDA),)
-	$(Q)$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$$(nproc)) WARN='-Wall -Wextra' $(BUILD)/gpu-bench
-else
-	$(Q)echo "gpu-bench: needs nvcc and cuBLASLt (CUDA toolkit, or make cuda-libs)"; exit 1
-endif
-
-# The same tests without a GPU: the kernels on the shim, the host's part on a stand-in for CUDA (test/gpu/dry).
-DRY_OBJ := $(call obj,$(filter-out kernels/cuda/cublaslt.c kernels/cuda/cudnn/cudnn.c,$(SRC_CUDA)) $(wildcard test/gpu/dry/*.c)) \
-           $(SHIM_OBJ) $(BUILD)/dry/kernels/cuda/ops.o
-
-$(BUILD)/dry/%.o: %.cu
-	$(Q)mkdir -p $(@D); echo "c++   $<"; $(CXX) $(SHIM_CXXFLAGS) $(CUDA_CPPFLAGS) -Dcuda_dequantise_bf16=not_this_one -c $< -o $@
-$(BUILD)/gpu-dry: $(GPU_TESTS) $(DRY_OBJ) $(BUILD)/libgpumodels.a $(BUILD)/libdrykernels.a
-	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(GPU_LDLIBS) -lstdc++
-$(BUILD)/libdrykernels.a: $(call obj,$(SRC_KERNELS))
-# A driver's management library that reports made-up figures.
-$(BUILD)/dry/libnvidia-ml.so.1: test/gpu/dry/stub/nvml.c
-	$(Q)mkdir -p $(@D); $(CC) -O1 -shared -fPIC -Wall -Wextra -Wl,-soname,libnvidia-ml.so.1 $< -o $@
-
-gpu-dry: ## the GPU tests on a stand-in for CUDA, where there are its headers; T="parts of names"; all of them take four minutes
-ifneq ($(SRC_CUDA),)
-	$(Q)$(MAKE) --no-print-directory $(BUILD)/gpu-dry $(BUILD)/dry/libnvidia-ml.so.1
-	$(Q)LD_LIBRARY_PATH=$(BUILD)/dry GPU_TEST_DRY=1 GPU_TEST_REPEATS=2 OMP_WAIT_POLICY=passive $(BUILD)/gpu-dry $(T)
-else
-	$(Q)echo "gpu-dry: skipped, there are no headers of CUDA and cuBLASLt here"
-endif
-
-# cuDNN plans for cards that are described to it; a driver without a device makes it believe in them.
-$(BUILD)/plans/libcuda.so.1: test/gpu/plans/stub_cuda.c
-	$(Q)mkdir -p $(@D); $(CC) -O1 -shared -fPIC -Wl,-soname,libcuda.so.1 $< -o $@
-$(BUILD)/plans/plan-tests: $(call obj,test/gpu/plans/test_plans.c kernels/cuda/cublaslt.c kernels/cuda/cudnn/cudnn.c \
-                           kernels/cuda/cudnn/dnn_graph.c kernels/cuda/cudnn/dnn_attention.c test/support/check.c) \
-                           $(BUILD)/libdrykernels.a
-	$(Q)mkdir -p $(@D); echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ -ldl -lm
-$(call obj,test/gpu/plans/test_plans.c): CPPFLAGS += $(CUDA_CPPFLAGS)
-
-cudnn-check: ## cuDNN's plans for Hopper and Ada, without a GPU, and how it closes (CUDNN=1 make cuda-libs)
-ifneq ($(and $(SRC_CUDA),$(CUDNN_LIB)),)
-	$(Q)$(MAKE) --no-print-directory $(BUILD)/plans/plan-tests $(BUILD)/plans/libcuda.so.1
-	$(Q)LD_LIBRARY_PATH=$(BUILD)/plans:$(CUBLASLT_LIB):$(CUDNN_LIB) $(BUILD)/plans/plan-tests $(T)
-else
-	$(Q)echo "cudnn-check: skipped, there is no cuDNN here"
-endif
-
-cuda-check: ## the CUDA files compile for every generation, with nvcc and against CUDA 12.2; no kernel spills by CUDA 12.6, either
-	$(Q)scripts/cuda_check.sh
-
-cuda-libs: ## cuBLASLt of nvcc's version into build/cuda-libs, for machines whose toolkit lacks it; CUDNN=1 cuDNN, too
-	$(Q)scripts/cuda_libs.sh
-
-test: ## unit tests, no network, GPU or weights; T=part-of-a-name runs some
-	$(AGAIN) unit T='$(T)'
+# The harness itself, on tests that crash, hang and skip.
+$(BUILD)/harness-stand-in: $(call obj,test/harness/stand_in.c $(patsubst %,test/support/%.c,check child golden))
+	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ -lm
+harness-test: $(BUILD)/harness-stand-in
+	$(Q)python3 test/harness/check_harness.py $<
 
 # Passive waiting: threads that spin for each other make a busy machine slower by an order of magnitude.
 unit: $(BUILD)/unit-tests
 	$(Q)OMP_WAIT_POLICY=passive $(BUILD)/unit-tests $(T)
 
 asan: ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(AGAIN) FLAVOUR=asan unit T='$(T)'
+	$(AGAIN) FLAVOUR=asan $(if $(T),,harness-test) unit T='$(T)'
 
 tsan: ## the program with a faulty cloud under ThreadSanitizer; wants a quiet machine, for time counts in some tests
 	$(AGAIN) tiny-model build/demo-inputs build/faulty-worker
 	$(Q)$(MAKE) --no-print-directory FLAVOUR=tsan build/tsan/inpaint-worker
 	$(Q)OMP_NUM_THREADS=1 PROGRAM=build/tsan/inpaint-worker python3 test/integration/faults.py $(T)
 
-integration: ## the program between the real emulators; T=part-of-a-name runs some
+integration: ## the program between the real emulators and a faulty cloud; T="parts of names" runs some
 	$(AGAIN) all tiny-model build/demo-inputs build/faulty-worker
-	$(Q)python3 test/integration/google_clients.py
-	$(Q)python3 test/integration/run.py $(T)
-	$(Q)python3 test/integration/faults.py $(T)
+	$(Q)python3 test/integration/everything.py $(T)
 
 tiny-model: build/tiny-model ## a complete random model folder of a few MB in build/models/tiny
 	$(Q)mkdir -p build/models && build/tiny-model build/models/tiny
@@ -255,7 +179,7 @@ run: ## a Pub/Sub message becomes edited.jpg and preview.jpg, with emulators aro
 	$(AGAIN) all tiny-model build/demo-inputs
 	$(Q)scripts/demo.sh
 
-lint: ## layers, libraries, exits, headers, layout, shell
+lint: ## the rules that no compiler knows: layers, libraries, exits, headers, layout, shell
 	$(Q)scripts/lint.sh
 
 fmt: ## format the C code (not the tables of test/unit)
@@ -279,7 +203,7 @@ FORCE:
 
 FUZZ_CC ?= clang-19
 SECONDS ?= 60
-# where else an entry finds examples of what it reads
+# more examples of the files that an entry reads
 FUZZ_SEEDS_jpeg := test/golden/pictures
 FUZZ_SEEDS_png  := test/golden/pictures
 
@@ -300,6 +224,6 @@ clean: ## remove everything built
 	$(Q)rm -rf build
 
 help: ## this list
-	$(Q)sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | column -t -s '	'
+	$(Q)awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile test/gpu/gpu.mk | sort
 
--include $(shell find build -type f -name '*.d' 2>/dev/null)
+-include $(call probe,find build -type f -name '*.d' 2>/dev/null)

@@ -18,13 +18,13 @@ begin=$SECONDS
 limit=${LIMIT_S:-560}
 out=${OUT:-build/gpu-check}
 golden=build/gpu-golden
-programs=${PROGRAMS:-build/gpu} # of its own: other flags than what a developer builds
-state=$programs/failed-tests     # for `more`: OUT may be a new folder then
+programs=${PROGRAMS:-build/gpu} # a folder of its own, because the flags are not those of other builds
+state=$programs/failed-tests     # here for `more`, which may have another OUT
 bad=0
 mkdir -p "$out" "$programs"
 
 [ -d $golden ] && export GOLDEN_DIR=$PWD/$golden
-# where containers have the driver's programs and libraries
+# the place of the driver's programs and libraries in containers
 [ -d /usr/local/nvidia/bin ] && export PATH=$PATH:/usr/local/nvidia/bin
 [ -d /usr/local/nvidia/lib64 ] && export LD_LIBRARY_PATH=/usr/local/nvidia/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
@@ -62,20 +62,22 @@ attempt() { # LOG SECONDS COMMAND...
 
 last_line() { grep -v '^$' "$out/last.tmp" | tail -n 1 | cut -c1-160; }
 
-# A run that tested nothing has not passed.
+# A run that tested nothing has not passed: its row says NONE and the reason.
 tests() { # NAME SECONDS FILTER...
-    local name=$1 count
+    local name=$1 count why
     attempt tests.log "$2" "$programs"/gpu-tests "${@:3}"
     count=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped' "$out/last.tmp" | tail -n 1)
-    if [ $result = ok ] && [[ ! $count =~ ^[1-9] ]]; then
+    if [[ $count =~ ^0\ passed,\ 0\ failed ]]; then
         result=NONE bad=1
+        why=$(grep -E '^(skipped [0-9]+|stopped|nothing was tested): ' "$out/last.tmp" | head -n 1 | cut -c1-160)
     fi
     sed -n 's/^FAIL \([a-z0-9_]*\).*/\1/p' "$out/last.tmp" >> "$state"
-    if [ -z "$count" ]; then # the last one that began took the program down, or its time
+    if [ -z "$count" ]; then # the run was cut short in the test that began last
         sed -n 's/^\[.*\] \([a-z0-9_]*\)$/\1/p' "$out/last.tmp" | tail -n 1 >> "$state"
     fi
-    row "$name" $result $took "${count:-$(last_line)}"
-    grep -E '^(FAIL |skip |stopped: )' "$out/last.tmp" | cut -c1-200 | sed 's/^/    /' | tee -a "$out/rows.tmp"
+    row "$name" $result $took "${why:-${count:-$(last_line)}}"
+    [ $result = NONE ] ||
+        grep -E '^(FAIL |skipped [0-9]+: |stopped: )' "$out/last.tmp" | cut -c1-200 | sed 's/^/    /' | tee -a "$out/rows.tmp"
 }
 
 # The lines of a benchmark that matter, below its row.
@@ -110,7 +112,7 @@ look_around() {
 
 capability() { ask compute_cap | tr -d ' .'; }
 
-# The card goes on reporting while everything else runs.
+# nvidia-smi reports once a second while everything else runs.
 start_smi() {
     command -v nvidia-smi > /dev/null || return
     nvidia-smi --query-gpu=timestamp,pstate,clocks.sm,clocks.mem,power.draw,temperature.gpu,memory.used \
@@ -147,7 +149,7 @@ table() {
 
 groups=(cuda_ gpu_bench gpu_model gpu_real gpu_whole gpu_load gpu_open gpu_precision gpu_card)
 
-# Tests of no group: so that a new one is not forgotten.
+# Tests that belong to no group, so that a new one is not forgotten.
 others() {
     sed -n 's/^TEST(\([a-z0-9_]*\).*/\1/p' test/gpu/*.c | grep -vE "^($(IFS='|'; echo "${groups[*]}"))"
 }
@@ -173,14 +175,14 @@ check() {
     bench "step 1024x1024" 60 "$step" step --width 1024 --height 1024 --txt 512 --random
     bench "  own attention" 45 '^step|^  attention' step --width 1024 --height 1024 --txt 512 --random --library never --warm-up 3 --seconds 2
     bench "  stream" 60 '^step|expanding|device memory' step --width 1024 --height 1024 --txt 512 --random --weights stream --warm-up 3 --seconds 2
-    # a process of its own: what others have loaded takes no memory on the card that it makes
+    # a process of its own: the libraries that other tests load would take memory of the card
     tests "an L4's memory" 90 gpu_card__the_real_model_fits
     bench "step 768x1024" 45 '^step' step --width 768 --height 1024 --txt 512 --random --warm-up 3 --seconds 2
     bench "step 512x512" 45 '^step' step --width 512 --height 512 --txt 512 --random --warm-up 2 --seconds 2
     bench "autoencoder 1024x1024" 30 '^(encode|decode)' vae --width 1024 --height 1024 --warm-up 1 --seconds 2
     bench "text" 45 '^(T5|CLIP) ' text --warm-up 1 --seconds 2
     bench "rates" 60 '/s |none: ' rates --warm-up 2 --seconds 4
-    # these compare free memory, which libraries that load lazily may disturb: last
+    # last, because these compare free memory, which libraries that load lazily may disturb
     tests "tests of whole jobs" 120 gpu_whole
     tests "tests of loading" 60 gpu_load gpu_open gpu_card__a_small gpu_card__the_real_model_is_planned
     other=$(others)
@@ -203,14 +205,15 @@ more() {
         row "compute-sanitizer" NONE 0 "it is not installed"
         bad=1
     elif [ -n "$failed" ]; then
+        # in one process, because compute-sanitizer does not follow the tests into a child
         for test in $failed; do
-            attempt more.log 150 compute-sanitizer --tool memcheck --error-exitcode 9 "$programs"/gpu-tests "$test"
+            attempt more.log 150 env CHECK_TESTS_PER_CHILD=0 compute-sanitizer --tool memcheck --error-exitcode 9 "$programs"/gpu-tests "$test"
             row "memcheck" $result $took "$test: $(grep -m 1 -E 'Invalid|ERROR SUMMARY|Error:' "$out/last.tmp" | cut -c1-100)"
         done
     else
         for test in cuda__attention_takes cuda__conv2d; do
             # the small sizes of a stand-in: the checker slows a kernel down by some hundred times
-            attempt more.log 120 env GPU_TEST_DRY=1 compute-sanitizer --tool racecheck --error-exitcode 9 "$programs"/gpu-tests $test
+            attempt more.log 120 env GPU_TEST_DRY=1 CHECK_TESTS_PER_CHILD=0 compute-sanitizer --tool racecheck --error-exitcode 9 "$programs"/gpu-tests $test
             row "racecheck" $result $took "$test: $(grep -m 1 -E 'RACECHECK SUMMARY|Error:' "$out/last.tmp" | cut -c1-100)"
         done
     fi

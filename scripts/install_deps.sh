@@ -1,11 +1,13 @@
 #!/bin/bash
-# install_deps.sh - installs what the build and the tests need, on Debian or Ubuntu. Prints nothing when all is installed.
+# install_deps.sh [PACKAGE...]: installs what the build and the tests need on Debian or Ubuntu, and the packages named.
+# Says nothing when all of it is there.
 set -euo pipefail
 
 packages=(
     gcc g++ make pkg-config ca-certificates curl python3 python3-venv openssl libfaketime
     libmicrohttpd-dev libcurl4-openssl-dev libcjson-dev libssl-dev zlib1g-dev libutf8proc-dev
     libpng-dev libjpeg62-turbo-dev libdnnl-dev
+    "$@"
 )
 installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'; }
 have_package() { apt-cache show "$1" >/dev/null 2>&1; }

@@ -28,11 +28,11 @@ if ls "$root"/usr/include/{png.h,curl,openssl,cjson,microhttpd.h,utf8proc.h} 2>/
     echo "bare_root: $root is not bare" >&2
     exit 1
 fi
-rm -rf "$root/src"
+rm -rf "$root/src" "$root/help"
 mkdir -p "$root/src" "$root/usr/local/cuda" "$root/src/build/cuda-libs/nvidia/cublas/"{include,lib}
 git ls-files -co --exclude-standard -z | tar --null -T - --ignore-failed-read -cf - | tar -C "$root/src" -xf -
 
-# Mounts and the want of a network are seen by what runs here alone.
+# The mounts and the missing network are seen only by the commands within.
 # shellcheck disable=SC2016  # the inner shells expand it
 unshare -m -n bash -ec '
     mount --bind "$2" "$1/usr/local/cuda"
@@ -41,7 +41,7 @@ unshare -m -n bash -ec '
     mount -t proc proc "$1/proc"
     for d in null zero urandom; do [ -e "$1/dev/$d" ] || mknod "$1/dev/$d" c 1 $([ $d = null ] && echo 3 || { [ $d = zero ] && echo 5 || echo 9; }); done
     chroot "$1" env -i HOME=/root PATH=/usr/local/cuda/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-        bash -c "cd /src && scripts/gpu_check.sh"
+        bash -c "cd /src && make help > /help && scripts/gpu_check.sh"
 ' bare "$root" "$CUDA_HOME" "$CUBLASLT_INC" "$CUBLASLT_LIB" > "$root.log" 2>&1 && status=0 || status=$?
 
 table=$root/src/build/gpu-check/table.txt
@@ -55,4 +55,5 @@ if [ "$status" -eq 0 ]; then
     exit 1
 fi
 grep -q '^tests of operations .*no GPU' "$table" || { echo "bare_root: it does not say that there is no card" >&2; exit 1; }
-echo "bare_root: both programs are built, and without a card every stage says so"
+[ "$(cut -d' ' -f1 "$root/help" | grep -cxE 'all|gpu-check')" -eq 2 ] || { echo "bare_root: make help does not list the goals" >&2; exit 1; }
+echo "bare_root: both programs are built, without a card every stage says so, and make help lists the goals"

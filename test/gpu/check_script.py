@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""scripts/gpu_check.sh with stand-ins for make, nvidia-smi, compute-sanitizer and the two programs: what it says, and
-that no stage that fails, hangs or dies keeps the next from running. Takes seconds, needs no card and no nvcc."""
+"""Tests scripts/gpu_check.sh with stand-ins for make, nvidia-smi, compute-sanitizer and the two programs: its report, and
+that a stage which fails, hangs or dies does not keep the next from running. Takes seconds, needs no card and no nvcc."""
 import atexit
 import os
 import pathlib
@@ -79,11 +79,18 @@ def a_failing_test_is_named_and_the_rest_runs():
 
 
 def a_program_that_ran_nothing_has_not_passed():
-    c = Check(tests='echo "skipped: no GPU: cudaErrorNoDevice"')
+    c = Check(tests='echo "skipped 3: no GPU: cudaErrorNoDevice"; echo "nothing was tested: every test was skipped"; '
+                    'echo "0 passed, 0 failed, 3 skipped in 1 s"; exit 1')
     assert c.status == 1 and " NONE " in c.row("tests of operations"), c.table
-    assert "no GPU: cudaErrorNoDevice" in c.row("tests of operations")
+    assert "skipped 3: no GPU: cudaErrorNoDevice" in c.row("tests of operations")
     c = Check(tests='echo "0 passed, 0 failed, 3 skipped in 1 s"')
     assert c.status == 1 and " NONE " in c.row("tests at real sizes"), c.table
+
+
+def tests_that_were_skipped_are_counted_by_reason():
+    c = Check(tests='echo "ok   cuda__copy (1 ms)"; echo "skip cuda__wide (0 ms)  no golden set"; '
+                    'echo "skipped 1: no golden set"; echo "1 passed, 0 failed, 1 skipped in 1 s"')
+    assert c.status == 0 and "\n    skipped 1: no golden set\n" in c.table and "    skip " not in c.table, c.table
 
 
 def a_test_that_dies_is_the_one_that_failed():

@@ -1,4 +1,4 @@
-"""Firestore and Cloud Storage as far as the worker speaks them, in memory, strict, and faulty on demand.
+"""The part of Firestore and Cloud Storage that the worker uses: in memory, strict, and faulty on demand.
 
 Each request is named after what it does (`claim`, `media:original.jpg`, ...). A rule for a name wraps the call: it may
 answer itself, let it happen and hide that, change the store first, or keep silent. What was applied is in the journal;
@@ -19,7 +19,7 @@ import urllib.parse
 
 DOCUMENTS = "projects/demo/databases/(default)/documents"
 BUCKET = "demo-bucket"
-RESET = object()  # an answer that is none: the connection is reset
+RESET = object()  # instead of an answer, the connection is reset
 
 
 class Request:
@@ -52,7 +52,7 @@ def lose(request, apply):
 
 
 def applied(action):
-    """It happens, but the answer is another one."""
+    """The request is carried out, but answered with something else."""
     def act(request, apply):
         apply(request)
         return action(request, apply)
@@ -75,7 +75,7 @@ def after(change):
 
 
 def mangled(change):
-    """The right answer, changed on its way: change(reply)."""
+    """The right answer after change(reply)."""
     def act(request, apply):
         reply = apply(request)
         change(reply)
@@ -117,7 +117,7 @@ def has_path(fields, path):
 
 
 def set_path(fields, path, value):
-    """None deletes."""
+    """Sets a field; the value None deletes it."""
     *parents, last = path.split(".")
     for name in parents:
         if "mapValue" not in fields.get(name, {}):
@@ -138,7 +138,7 @@ class Cloud:
         self.objects = {}    # name -> dict
         self.uploads = {}    # resumable sessions
         self.rules = []
-        self.journal = []    # (op, what) of everything applied
+        self.journal = []    # (op, what) of every request that was carried out
         self.violations = []
         self.leases = set()  # ids written by claims
         self.closing = threading.Event()
@@ -160,27 +160,27 @@ class Cloud:
             self.rules.append([op, action, times, skip])
 
     def hang(self, seconds):
-        """Silence, then the end of the connection."""
+        """No answer for so many seconds, then the connection is reset."""
         def act(request, apply):
             self.closing.wait(seconds)
             return RESET
         return act
 
     def late(self, seconds):
-        """It happens, but only after this long."""
+        """The request is carried out, but only after this many seconds."""
         def act(request, apply):
             self.closing.wait(seconds)
             return apply(request)
         return act
 
-    # ---- what tests put and see ----
+    # ---- for tests: what the cloud holds ----
 
     def put(self, session, fields):
         with self.lock:
             self.documents[f"{DOCUMENTS}/users/u1/sessions/{session}"] = [copy.deepcopy(fields), self.tick()]
 
     def touch(self, session, **paths):
-        """As the app does it: sets fields by path ("__" for "."), whatever the worker is about."""
+        """Sets fields by path ("__" for "."), as the app does, without regard to the worker."""
         with self.lock:
             entry = self.documents[f"{DOCUMENTS}/users/u1/sessions/{session}"]
             for path, value in paths.items():
@@ -346,14 +346,14 @@ class Cloud:
             for path in mask:
                 new = value_at(write["update"]["fields"], path)
                 set_path(fields, path, new if new != {} else None)
-            if fields != entry[0]:  # a write that changes nothing leaves updateTime as it was
+            if fields != entry[0]:  # a write that changes nothing keeps updateTime
                 self.documents[name] = [fields, self.tick()]
             self.note(request, name.rsplit("/", 1)[1])
             at = stamp(self.documents[name][1])
             return Reply(200, {"writeResults": [{"updateTime": at}], "commitTime": stamp(self.tick())})
 
     def judge(self, op, old, new):
-        """What no worker may ever do, told from the document it does it to."""
+        """Records writes that no worker may ever make to a document in its present state."""
         status = text_at(old, "processingStatus")
         lease = text_at(old, "inpaint.lease.id")
         if status in ("completed", "cancelled"):

@@ -1,4 +1,4 @@
-"""Workers that are killed or told to stop at every stage of a job, and services that are silent then."""
+"""Workers that are killed or told to stop at every stage of a job, while services do not answer."""
 import concurrent.futures
 import threading
 import time
@@ -48,13 +48,13 @@ def test_killed_at_every_stage():
 
 
 def ended_by_sigterm(h, op, session, action, seconds, **settings):
-    """SIGTERM when `op` arrives, then `action`; -> the answer to the push, or None. The worker has ended well."""
+    """Sends SIGTERM when `op` arrives, then does `action`; -> the answer to the push, or None. Checks that the worker ends well."""
     w = h.worker(**settings)
     body = h.job(session)
 
     def terminate_then(request, apply):
         w.terminate()
-        time.sleep(0.15)  # until it has noticed
+        time.sleep(0.15)  # until the worker has noticed the signal
         return action(request, apply)
     h.cloud.on(op, terminate_then)
     started = time.monotonic()
@@ -118,7 +118,7 @@ def test_sigterm_while_everything_is_silent():
 
 
 def test_slow_answers_end_at_the_deadline():
-    """Each stage in turn falls silent for longer than the job may take."""
+    """At each stage in turn, the service does not answer for longer than the job may take."""
     with House("slow", JOB_DEADLINE_SECONDS=5, LEASE_SECONDS=16) as h:
         stages = ["get", "claim", "media:original.jpg", "stat:edited.jpg", "upload:edited.jpg", "complete"]
         workers = [h.worker() for _ in stages]
@@ -169,7 +169,7 @@ def test_broken_device_ends_the_worker():
             try:
                 equal(call("GET", w.base + "/health", timeout=5)[0], 503)
                 equal(call("GET", w.base + "/ready", timeout=5)[0], 503)
-            except OSError:  # it has gone meanwhile
+            except OSError:  # the worker has ended meanwhile
                 pass
         equal(w.process.wait(15), 1, "exit status")
         equal(h.deliver(h.worker(), session, body), [204])

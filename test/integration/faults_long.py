@@ -1,4 +1,4 @@
-"""More than one worker, longer than usual, or gone in the middle."""
+"""Several workers, long jobs, and peers that disappear in the middle."""
 import contextlib
 import http.server
 import os
@@ -230,7 +230,7 @@ def metadata_server(answer_to):
         def log_message(self, *_):
             pass
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metadata)
-    server.handle_error = lambda *_: None  # who asked may be gone
+    server.handle_error = lambda *_: None  # the client may have closed the connection
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"127.0.0.1:{server.server_port}"

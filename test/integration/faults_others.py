@@ -1,4 +1,4 @@
-"""Sessions that others delete, cancel, change or take over in the middle of a job; messages delivered twice."""
+"""Sessions that the app or another worker deletes, cancels, changes or takes over during a job; messages delivered twice."""
 import glob
 import threading
 import time
@@ -42,7 +42,7 @@ def test_session_changed_at_every_stage():
 
 
 def test_session_reset_at_every_stage():
-    """The app starts over while a worker is at it: that worker stops, the next delivery runs."""
+    """The app resets a session while a worker processes it: that worker stops, and the next delivery runs."""
     with House("reset") as h:
         w = h.worker()
 

@@ -208,13 +208,13 @@ def test_large_upload_in_pieces():
         body = h.job("large", b"", mask)
         h.cloud.put_object("users/u1/sessions/large/original.jpg", photo, crc32c=None)
 
-        def part(request, apply):  # only the beginning arrives
+        def part(request, apply):  # only the beginning of the chunk arrives
             return h.cloud.chunk(request, request.path, 1 << 20)
         h.cloud.on("start:edited.jpg", HTML, 1)
         h.cloud.on("chunk:edited.jpg", lose, 1)
-        h.cloud.on("chunk:edited.jpg", lambda r, a: a(r), 1)  # the question how far it came
+        h.cloud.on("chunk:edited.jpg", lambda r, a: a(r), 1)  # the worker asks how much has arrived
         h.cloud.on("chunk:edited.jpg", part, 1)
-        h.cloud.on("chunk:edited.jpg", answer(410), 1)  # the session is gone
+        h.cloud.on("chunk:edited.jpg", answer(410), 1)  # the upload session has expired
         h.cloud.on("chunk:edited.jpg", applied(HTML), 1)
         equal(h.deliver(w, "large", body), [204])
         h.check_completed("large")

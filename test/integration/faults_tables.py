@@ -1,4 +1,4 @@
-"""A model folder whose prompt pack has tables for jobs of one size: other jobs work, and the operator hears of them."""
+"""A model folder whose prompt pack has tables for jobs of one size: jobs of other sizes work, and the log mentions them."""
 import json
 import os
 import subprocess

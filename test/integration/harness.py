@@ -1,5 +1,9 @@
-"""What the integration tests stand on: the emulators, the worker, a token issuer, small clients. Standard library only."""
+"""The base of the integration tests: the emulators, the worker, a token issuer, small clients, and how tests are run and
+counted. Standard library only."""
 import base64
+import collections
+import concurrent.futures
+import contextlib
 import http.client
 import http.server
 import json
@@ -19,7 +23,7 @@ import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WORK = os.path.join(ROOT, "build", "integration")
-PROGRAM = os.environ.get("PROGRAM", os.path.join(ROOT, "build", "inpaint-worker"))  # of another flavour
+PROGRAM = os.environ.get("PROGRAM", os.path.join(ROOT, "build", "inpaint-worker"))  # may be of another flavour
 FAULTY = os.path.join(ROOT, "build", "faulty-worker")  # FAKE_DEVICE=n: its n-th product breaks the device
 MODEL = os.path.join(ROOT, "build", "models", "tiny")
 AUDIENCE = "https://worker.example/inpaint"
@@ -52,10 +56,10 @@ def call(method, url, body=None, headers=None, timeout=60):
         return e.code, e.headers, e.read()
 
 
-# ---- the emulators and what lies in them ----
+# ---- the emulators and their contents ----
 
-class NoEmulators(Exception):
-    """google-cloud-cli is not on this machine; the script has said how to get it."""
+class Skip(Exception):
+    """This machine lacks what a test needs; the text says what."""
 
 
 class Emulators:
@@ -64,7 +68,7 @@ class Emulators:
         self.script = os.path.join(ROOT, "scripts", "emulators.sh")
         status = subprocess.run([self.script, "start", WORK], cwd=ROOT).returncode
         if status == 3:
-            raise NoEmulators
+            raise Skip("google-cloud-cli is not installed")
         assert status == 0, "the emulators did not start"
         with open(os.path.join(WORK, "env"), encoding="ascii") as f:
             self.env = dict(re.findall(r"export (\w+)=(\S+)", f.read()))
@@ -124,6 +128,15 @@ class Emulators:
         return json.loads(text)["messageIds"][0]
 
 
+@contextlib.contextmanager
+def emulators():
+    running = Emulators()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
 def to_value(v):
     if isinstance(v, bool):
         return {"booleanValue": v}
@@ -152,7 +165,7 @@ def from_value(v):
 # ---- the worker ----
 
 class Worker:
-    """The real program with settings of its own; `stop` ends it and says with what status."""
+    """The real program with settings of its own; `stop` ends it and returns its status."""
 
     def __init__(self, emulators, name, ready=True, program=PROGRAM, **settings):
         self.port = free_port()
@@ -208,7 +221,7 @@ def now_text(seconds_ago=0):
 
 
 def envelope(user, session, message_id, publish_time=None, **extra):
-    """A push as production sends it; data of another kind goes through `data`."""
+    """A push as production sends it; `message` and other keywords replace parts of it, `...` removes one."""
     data = base64.b64encode(json.dumps({"userId": user, "sessionId": session}).encode()).decode()
     at = publish_time or now_text()
     message = {"attributes": {"k": "v"}, "data": data, "messageId": message_id, "message_id": message_id,
@@ -331,7 +344,7 @@ def exif_with_gps(orientation):
 
 
 def raw_request(port, data, timeout, then=b"", after=0.0):
-    """Sends bytes as they are; -> everything that comes back until the peer closes or time is over."""
+    """Sends bytes unchanged; -> everything that comes back until the peer closes the connection or time is over."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as s:
         s.sendall(data)
         if then:
@@ -356,32 +369,71 @@ def status_of(raw):
 
 # ---- running tests ----
 
-class Skip(Exception):
-    """This machine lacks what a test needs; the text says what."""
-
-
 def equal(got, want, what=""):
     assert got == want, f"{what}: got {got!r}, want {want!r}"
 
 
 def run_test(name, test):
-    """-> "passed", "failed" or "skipped", which is also printed, with the time and the reason."""
+    """-> ("passed", "failed" or "skipped", why), which is also printed, with the time."""
     started = time.monotonic()
     try:
         test()
         outcome, why = "passed", ""
     except Skip as e:
         outcome, why = "skipped", str(e)
-    except Exception:  # a test may fail in any way it likes
+    except Exception:  # a test fails by whatever it raises
         outcome, why = "failed", traceback.format_exc()
-    print(f"{outcome:7} {name[5:]} ({time.monotonic() - started:.1f} s) {why}", flush=True)
-    return outcome
+    print(f"{outcome:7} {name} ({time.monotonic() - started:.1f} s) {why}", flush=True)
+    return outcome, why
 
 
-def close(outcomes):
-    """The closing line; -> the exit status."""
-    print(", ".join(f"{outcomes.count(what)} {what}" for what in ("passed", "failed", "skipped")))
-    return 1 if "failed" in outcomes else 0
+@contextlib.contextmanager
+def nothing():
+    yield
+
+
+class Suite:
+    """Tests, as (name, function), that share what `opened`, a context manager, sets up. If that raises Skip, all of them
+    are skipped. `at_once` of them run side by side."""
+
+    def __init__(self, tests, opened=nothing, at_once=1):
+        self.tests, self.opened, self.at_once = tests, opened, at_once
+
+    def matching(self, parts):
+        return [(name, test) for name, test in self.tests if not parts or any(part in name for part in parts)]
+
+    def run(self, tests):
+        outcomes = []
+        try:
+            with self.opened(), concurrent.futures.ThreadPoolExecutor(self.at_once) as pool:
+                outcomes += pool.map(lambda t: run_test(*t), tests)
+        except Skip as e:
+            outcomes += [("skipped", str(e))] * len(tests)
+        except Exception:  # what the tests share did not start, or ended badly
+            traceback.print_exc()
+            outcomes += [("failed", "")] * max(1, len(tests) - len(outcomes))
+        return outcomes
+
+
+def tests_of(*modules):
+    """The functions named test_*, without that prefix."""
+    return [(name[5:], f) for module in modules for name, f in vars(module).items() if name.startswith("test_")]
+
+
+def run_suites(parts, *suites):
+    """Runs the tests whose names have any of the parts, or all; -> the exit status. A run that tests nothing fails."""
+    outcomes = []
+    for suite in suites:
+        tests = suite.matching(parts)
+        if tests:
+            outcomes += suite.run(tests)
+    for why, n in collections.Counter(why for outcome, why in outcomes if outcome == "skipped").items():
+        print(f"skipped {n}: {why}")
+    count = collections.Counter(outcome for outcome, _ in outcomes)
+    if not count["passed"] and not count["failed"]:
+        print("nothing was tested:", "every test was skipped" if outcomes else "no test has such a part in its name")
+    print(", ".join(f"{count[what]} {what}" for what in ("passed", "failed", "skipped")))
+    return 0 if count["passed"] and not count["failed"] else 1
 
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -1,4 +1,4 @@
-"""What the tests with a faulty cloud stand on: a cloud, its workers, and what must hold at the end of any test."""
+"""The base of the tests with a faulty cloud: a cloud, its workers, and what must hold at the end of any test."""
 import contextlib
 import time
 
@@ -9,7 +9,7 @@ PHOTO, MASK = photo_png(64, 64), mask_png(64, 64, (20, 20, 40, 40))
 # several workers share this machine: threads that spin for each other would take all of it
 DEFAULTS = {"STEPS": 1, "OMP_NUM_THREADS": 1, "OMP_WAIT_POLICY": "passive"}
 
-# every request of a job without faults, in its order; original and mask come side by side, and so go the results
+# every request of a job without faults, in its order; original and mask are fetched side by side, and the results are stored so
 STAGES = ["get", "claim", "stat:original.jpg", "media:original.jpg", "stat:mask_auto.png", "media:mask_auto.png",
           "stat:edited.jpg", "upload:edited.jpg", "stat:preview.jpg", "upload:preview.jpg", "complete"]
 
@@ -39,7 +39,7 @@ class House:
 
     @contextlib.contextmanager
     def case(self, label):
-        """One of several in a test, with no rules yet: what goes wrong in it is told at the end, after the others."""
+        """One of several cases in a test, which begins without rules. A failure is reported at the end, after the other cases."""
         self.cloud.rules.clear()
         try:
             yield
@@ -63,13 +63,13 @@ class House:
         return self.cloud.objects.get(f"users/u1/sessions/{session}/{file}", {}).get("data")
 
     def expire(self, session):
-        """Time passes: the lease of a worker that is no more ends."""
+        """Lets the lease of a dead worker expire."""
         fields = self.cloud.fields(session)
         if text_at(fields, "processingStatus") == "processing":
             self.cloud.touch(session, inpaint__lease__expiresAt={"timestampValue": "2020-01-01T00:00:00Z"})
 
     def deliver(self, worker, session, body, most=6):
-        """As Pub/Sub does, until it is acked; -> the answers."""
+        """Delivers a message until it is acknowledged, as Pub/Sub does; -> the answers."""
         answers = []
         while len(answers) < most:
             answers.append(worker.push(body))

@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""The real program between the real emulators: `run.py [part of a test's name]`.
+"""The real program between the real emulators: `run.py [parts of names]`.
 
-Each function named test_* is a test; the closing line counts them. The worker's logs stay in build/integration.
+Each function named test_* is a test. The worker's logs stay in build/integration.
 """
-
+import contextlib
 import glob
 import os
-
 import sys
 import threading
 import time
@@ -206,7 +205,7 @@ def lease(message_id, seconds):
 
 
 def put_lease(session, message_id, seconds, attempts=1):
-    """A session somebody else is working on."""
+    """A session that another worker holds."""
     _, at = lease(message_id, seconds)
     fields = {"processingStatus": to_value("processing"),
               "inpaint": {"mapValue": {"fields": {
@@ -375,11 +374,12 @@ KAT_T1 = ("eyJhbGciOiJSUzI1NiIsImtpZCI6ImthdC0xIiwidHlwIjoiSldUIn0." + KAT_CLAIM
           "ibSoAnSOhg")
 KAT_T2 = ("eyJhbGciOiJIUzI1NiIsImtpZCI6ImthdC0xIiwidHlwIjoiSldUIn0." + KAT_CLAIMS +
           ".DBLq1g60EAyinypSMBedFXqWS037aBPrV_L2EUKRJ7s")
-NOBODY = dumps(envelope("u1", "token-session", "m-token", "2020-01-01T00:00:00Z"))  # accepted: 204, for it is old
+# a message this old is acknowledged (204) without a job
+NOBODY = dumps(envelope("u1", "token-session", "m-token", "2020-01-01T00:00:00Z"))
 
 
 def kat_worker(clock, issuer, **settings):
-    """The program with its wall clock set to the one of the published vectors."""
+    """The program with its wall clock set to the time of the published vectors."""
     library = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
     if not library:
         raise Skip("libfaketime is not installed")
@@ -485,7 +485,7 @@ def test_tokens_of_a_test_issuer():
         equal(status_of(raw_request(w.port, big, 10)), 401, "without a token no body is read")
         assert issuer.fetches <= 3, f"{issuer.fetches} key fetches: a flood of made-up keys must not become one"
         assert "eyJ" not in w.log(), "no token in the log"
-        # and the whole way with a good token
+        # and a whole job with a good token
         upload("u1", "token-session")
         E.create_session("u1", "token-session")
         equal(w.push(NOBODY, bearer(good)), 204)
@@ -598,29 +598,20 @@ def test_bad_settings_stop_the_start_with_a_message():
         assert word in w.log(), (settings, w.log())
 
 
-def main():
+@contextlib.contextmanager
+def opened():
     global E, W
-    part = sys.argv[1] if len(sys.argv) > 1 else ""
-    tests = [(name, f) for name, f in globals().items() if name.startswith("test_") and part in name]
-    outcomes = []
-    try:
-        E = Emulators()
-    except NoEmulators:
-        for name, _ in tests:
-            print(f"skipped {name[5:]} google-cloud-cli is not installed")
-        print(f"0 passed, 0 failed, {len(tests)} skipped")
-        return 0
-    try:
+    with emulators() as E:
         W = Worker(E, "main")
-        for name, test in tests:
-            outcomes.append(run_test(name, test))
-        W.stop()
-    finally:
-        if W and W.process.poll() is None:
-            W.process.kill()
-        E.stop()
-    return close(outcomes)
+        try:
+            yield
+            W.stop()
+        finally:
+            if W.process.poll() is None:
+                W.process.kill()
 
+
+SUITE = Suite(tests_of(sys.modules[__name__]), opened)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_suites(sys.argv[1:], SUITE))

@@ -1,18 +1,28 @@
 #include "test/support/check.h"
 
+#include <limits.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "test/support/child.h"
+
+enum { N_REASONS = 32 };
+
+#if defined __SANITIZE_ADDRESS__
+enum { TIMEOUT_S = 600 };
+#else
+enum { TIMEOUT_S = 120 };
+#endif
+
 static struct test *tests;
 static jmp_buf leave;
-static char reason[400];
+static char reason[sizeof((struct result *)0)->reason];
 static enum test_go (*may_go)(const char **ret_why);
-
-enum outcome { PASSED, FAILED, SKIPPED };
 
 void test_register(struct test *t)
 {
@@ -46,6 +56,13 @@ void test_skip(const char *why)
     longjmp(leave, SKIPPED);
 }
 
+bool check_is_ci(void)
+{
+    const char *ci = getenv("CI");
+
+    return ci && *ci;
+}
+
 double check_rel(const float *got, const float *want, size_t n)
 {
     double diff = 0, norm = 0;
@@ -66,66 +83,184 @@ static double seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Apart from the loop of main, so that no variable of it is alive across the jump. */
-static enum outcome run(const struct test *t)
-{
-    int way_out = setjmp(leave);
+/* --- one test, in the process that runs it --- */
 
-    if (way_out == PASSED)
-        t->fn();
-    return (enum outcome)way_out;
-}
-
-/* Whether to go on with t; says why not. */
-static enum test_go ask(const struct test *t, double begin)
+/* The gate's answer and then the test. Nothing that is set here lives across the jump. */
+static void run_here(const struct test *t, struct result *ret)
 {
     const char *why = "";
     enum test_go go = may_go ? may_go(&why) : TEST_GO;
+    int way_out = PASSED;
 
-    if (go != TEST_GO)
-        printf("%s: %s\n", go == TEST_NONE ? "skipped" : "stopped", why);
-    else if (may_go)
-        printf("[%6.1f s] %s\n", seconds() - begin, t->name);
-    (void)fflush(stdout);
-    return go;
+    if (go != TEST_GO) {
+        ret->outcome = go == TEST_NONE ? NO_DEVICE : STOPPED;
+        (void)snprintf(ret->reason, sizeof ret->reason, "%s", why);
+        return;
+    }
+    reason[0] = 0;
+    way_out = setjmp(leave);
+    if (way_out == PASSED)
+        t->fn();
+    ret->outcome = (enum outcome)way_out;
+    memcpy(ret->reason, reason, sizeof reason);
 }
 
+/* --- the run --- */
+
+struct skips { /* tests that were skipped for one reason */
+    int n;
+    char why[sizeof((struct result *)0)->reason];
+};
+
+struct run {
+    char **filters; /* none: every test */
+    int per_child;  /* tests that one child runs; 0: no child, this process runs them */
+    int timeout_s;  /* 0: none */
+    struct child child;
+    int n_in_child; /* tests that it has begun */
+    int count[N_OUTCOMES];
+    struct skips skips[N_REASONS]; /* the last one also takes what has no place any more */
+    bool is_over;
+    double begin;
+};
+
 /* Any of the filters, or there is none. */
-static bool is_wanted(const struct test *t, char **filters)
+static bool is_wanted(const struct run *r, const struct test *t)
 {
-    for (char **f = filters; *f; f++)
+    for (char **f = r->filters; *f; f++)
         if (strstr(t->name, *f))
             return true;
-    return !*filters;
+    return !*r->filters;
+}
+
+/* t itself or the first wanted test after it. */
+static struct test *wanted_from(const struct run *r, struct test *t)
+{
+    while (t && !is_wanted(r, t))
+        t = t->next;
+    return t;
+}
+
+static void add_skips(struct run *r, int n, const char *why)
+{
+    struct skips *s = r->skips;
+
+    while (s->n && strcmp(s->why, why) != 0 && s < r->skips + N_REASONS - 1)
+        s++;
+    if (!s->n)
+        (void)snprintf(s->why, sizeof s->why, "%s", why);
+    s->n += n;
+    r->count[SKIPPED] += n;
+}
+
+static void run_in_child(struct run *r, const struct test *t, bool is_last, struct result *ret)
+{
+    if (!r->child.pid) {
+        r->n_in_child = 0;
+        if (!child_start(&r->child, run_here)) {
+            *ret = (struct result){ STOPPED, "the system refuses another process" };
+            return;
+        }
+    }
+    child_run(&r->child, t, r->timeout_s, ret);
+    r->n_in_child++;
+    if (ret->outcome == STOPPED && r->n_in_child > 1) { /* an earlier test broke it for this process */
+        struct result unused = { PASSED, "" };
+
+        r->count[STOPPED]++;
+        printf("stopped: %s; a new process goes on\n", ret->reason);
+        child_end(&r->child, r->timeout_s, &unused);
+        run_in_child(r, t, is_last, ret);
+        return;
+    }
+    if (r->child.pid && (is_last || r->n_in_child >= r->per_child))
+        child_end(&r->child, r->timeout_s, ret);
+}
+
+static void run_one(struct run *r, const struct test *t, bool is_last, struct result *ret)
+{
+    if (r->per_child)
+        run_in_child(r, t, is_last, ret);
+    else
+        run_here(t, ret);
+}
+
+static void report(struct run *r, const struct test *t, const struct result *result, double took)
+{
+    static const char *const words[] = { "ok  ", "FAIL", "skip" };
+
+    if (result->outcome == SKIPPED)
+        add_skips(r, 1, result->reason);
+    else
+        r->count[result->outcome]++;
+    printf("%s %s (%.0f ms)%s%s\n", words[result->outcome], t->name, 1e3 * took, *result->reason ? "  " : "",
+           result->reason);
+    (void)fflush(stdout);
+}
+
+/* Without a device nothing can run, so all tests are skipped, t and those after it. */
+static void end_early(struct run *r, struct test *t, const struct result *result)
+{
+    struct result unused = { PASSED, "" };
+    int n_left = 0;
+
+    r->is_over = true;
+    if (r->child.pid)
+        child_end(&r->child, r->timeout_s, &unused);
+    if (result->outcome == STOPPED) {
+        r->count[STOPPED]++;
+        printf("stopped: %s\n", result->reason);
+        return;
+    }
+    for (; t; t = wanted_from(r, t->next))
+        n_left++;
+    add_skips(r, n_left, result->reason);
+}
+
+/* The closing lines; the exit status. */
+static int conclude(const struct run *r)
+{
+    for (const struct skips *s = r->skips; s < r->skips + N_REASONS && s->n; s++)
+        printf("skipped %d: %s\n", s->n, s->why);
+    if (r->count[PASSED] + r->count[FAILED] + r->count[STOPPED] == 0)
+        printf("nothing was tested: %s\n",
+               r->count[SKIPPED] ? "every test was skipped" : "no test has such a part in its name");
+    printf("%d passed, %d failed, %d skipped", r->count[PASSED], r->count[FAILED], r->count[SKIPPED]);
+    printf(may_go ? " in %.0f s\n" : "\n", seconds() - r->begin);
+    return r->count[FAILED] > 0 || r->count[STOPPED] > 0 || r->count[PASSED] == 0;
+}
+
+static int setting(const char *name, int otherwise)
+{
+    const char *value = getenv(name);
+
+    return value && *value ? atoi(value) : otherwise;
 }
 
 int main(int argc, char **argv)
 {
-    static const char *const words[] = { "ok  ", "FAIL", "skip" };
-    enum test_go go = TEST_GO;
-    int count[3] = { 0 };
-    double begin = seconds();
+    struct run r = {
+        .filters = argv + (argc > 0),
+        /* a device is expensive to open, so its tests share a process as long as it lives */
+        .per_child = setting("CHECK_TESTS_PER_CHILD", may_go ? INT_MAX : 1),
+        .timeout_s = setting("CHECK_TIMEOUT_S", TIMEOUT_S),
+        .begin = seconds(),
+    };
 
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
-
-    for (struct test *t = tests; t; t = t->next) {
+    for (struct test *t = wanted_from(&r, tests), *next; t && !r.is_over; t = next) {
+        struct result result = { PASSED, "" };
         double start = seconds();
-        enum outcome result;
 
-        if (argc > 1 && !is_wanted(t, argv + 1))
-            continue;
-        go = ask(t, begin);
-        if (go != TEST_GO)
-            break;
-        reason[0] = 0;
-        result = run(t);
-        count[result]++;
-        printf("%s %s (%.0f ms)%s%s\n", words[result], t->name, 1e3 * (seconds() - start), *reason ? "  " : "", reason);
+        next = wanted_from(&r, t->next);
+        if (may_go)
+            printf("[%6.1f s] %s\n", start - r.begin, t->name);
         (void)fflush(stdout);
+        run_one(&r, t, !next, &result);
+        if (result.outcome == NO_DEVICE || result.outcome == STOPPED)
+            end_early(&r, t, &result);
+        else
+            report(&r, t, &result, seconds() - start);
     }
-    if (go == TEST_NONE)
-        return 0;
-    printf("%d passed, %d failed, %d skipped", count[PASSED], count[FAILED], count[SKIPPED]);
-    printf(may_go ? " in %.0f s\n" : "\n", seconds() - begin);
-    return go == TEST_STOP || count[FAILED] > 0 || count[PASSED] + count[SKIPPED] == 0;
+    return conclude(&r);
 }

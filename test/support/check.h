@@ -1,9 +1,17 @@
 /*
  * check - the test harness: TEST(module__behaviour_in_words) { ... CHECK(...); }
  *
- * Tests register themselves. The program takes filters (parts of names, any of them) as arguments, prints one
- * line a test and closes with "N passed, N failed, N skipped"; the exit status is the verdict.
+ * Tests register themselves. The program takes filters (parts of names, any of them) as arguments, prints a line for
+ * each test, a line for each reason why tests were skipped, and closes with "N passed, N failed, N skipped". The exit
+ * status is 0 when a test has passed and none has failed: a run in which every test was skipped, or that no test
+ * matches, is a failure.
+ *
  * CHECK leaves the test at the first failure. SKIP says why a test cannot run on this machine.
+ *
+ * Each test runs in a process of its own, which a crash, a leak or a hang takes down alone. Tests that need a device
+ * share one process, which is replaced when it dies, for opening a device takes seconds. From the environment:
+ *   CHECK_TESTS_PER_CHILD=N  tests that one process runs; 0: none is started, which debuggers and profilers want
+ *   CHECK_TIMEOUT_S=N        a test is killed after so many seconds (120; 600 with a sanitizer); 0: never
  */
 #ifndef TEST_SUPPORT_CHECK_H
 #define TEST_SUPPORT_CHECK_H
@@ -20,14 +28,16 @@ struct test {
 void test_register(struct test *t);
 
 /*
- * For programs whose tests need a device: asked before every test. TEST_NONE before the first one ends the program as
- * skipped, with the reason; TEST_STOP ends it as failed. Such programs also tell the time since their start before each
- * test, so that a run which is cut short says where it was.
+ * For programs whose tests need a device: asked before every test, in the process that runs it. TEST_NONE means that
+ * this machine has no device: every test is skipped. TEST_STOP means that the device does not work: the run fails, and
+ * goes on only if a new process can use the device again. Such programs also print the time since their start before
+ * each test, so that the output of a run that is cut short says where it was.
  */
 enum test_go { TEST_GO, TEST_NONE, TEST_STOP };
 void test_gate(enum test_go (*gate)(const char **ret_why));
 void test_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4), noreturn));
 void test_skip(const char *why) __attribute__((noreturn));
+bool check_is_ci(void); /* CI is set in the environment: what the repository carries has to be there */
 
 #define TEST(ident)                                                       \
     static void ident(void);                                              \

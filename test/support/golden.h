@@ -1,11 +1,13 @@
 /*
- * golden - where the official numbers lie. `small`, `gguf`, `common` and `pictures` are in test/golden; the larger
- * sets are looked for in $GOLDEN_DIR, else ../shared/golden, and a test that needs an absent one is skipped.
+ * golden - finds files of the golden sets, which hold the official numbers. The sets `small`, `gguf`, `common` and
+ * `pictures` are part of the repository (test/golden). The larger ones are optional: they are looked for in $GOLDEN_DIR
+ * and in ../shared/golden, and a test that needs an absent one is skipped.
  */
 #ifndef TEST_SUPPORT_GOLDEN_H
 #define TEST_SUPPORT_GOLDEN_H
 
-/* Path of test/golden/REL or of $GOLDEN_DIR/REL, in one of a few static buffers; skips the test when neither is. */
+/* The path of a file "SET/...", in one of a few static buffers. Skips the test when the file is nowhere; fails it when
+ * the set is one of the repository's and CI is set in the environment, for then the checkout is damaged. */
 const char *golden(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #endif
