@@ -8,7 +8,7 @@
 EVERY_PROCESSOR static void grey_of(uint8_t *grey, const uint8_t *rgb, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        grey[i] = (uint8_t)((19595u * rgb[3 * i] + 38470u * rgb[3 * i + 1] + 7471u * rgb[3 * i + 2] + 32768u) >> 16);
+        grey[i] = mask_grey(rgb + 3 * i);
 }
 
 enum err_code image_to_grey(struct arena *a, const struct image *src, struct image *ret, struct err *err)
@@ -32,7 +32,7 @@ enum err_code image_to_grey(struct arena *a, const struct image *src, struct ima
 EVERY_PROCESSOR static void threshold(uint8_t *dst, const uint8_t *src, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        dst[i] = src[i] >= MASK_THRESHOLD ? 255 : 0;
+        dst[i] = mask_marks(src[i]) ? 255 : 0;
 }
 
 enum err_code mask_from_image(struct arena *a, const struct image *src, struct image *ret, struct err *err)

@@ -2,8 +2,8 @@
  * png - PNG files <-> pixels. The only file that knows libpng.
  *
  * Reading takes every PNG of the specification (1 to 16 bits, palette, tRNS, interlaced) and makes 8-bit grey or RGB
- * of it: grey stays one channel, all else becomes three. Of 16 bits the high byte is taken, as Pillow does; so the
- * threshold 128 of a mask means one half of either depth.
+ * of it: grey stays one channel, all else becomes three. Of 16 bits the high byte is taken, as Pillow does, so a
+ * mask's threshold (mask.h) means the same share of white at either depth.
  * The size is checked against image.h from the header, before memory is taken. Checksums of what we use are checked.
  * A file that ends before its IEND chunk is corrupt; bytes after it do not matter.
  *
