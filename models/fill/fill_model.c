@@ -18,7 +18,7 @@ static enum err_code check_limits(const struct fill_options *o, struct err *err)
         o->max_height > FILL_MAX_SIDE)
         return err_set(err, ERR_INVALID, "fill: %d x %d pixels, a side has %d to %d", o->max_width, o->max_height,
                        FILL_MIN_SIDE, FILL_MAX_SIDE);
-    if (o->max_steps < 1 || o->max_steps > FILL_MAX_STEPS || o->max_t5_len < 1 || o->max_t5_len > FILL_MAX_T5_LEN)
+    if (o->max_steps < 1 || o->max_steps > FILL_MAX_STEPS || o->max_t5_len < 1 || o->max_t5_len > T5_MAX_TOKENS)
         return err_set(err, ERR_INVALID, "fill: %d steps, %d text tokens", o->max_steps, o->max_t5_len);
     return ERR_OK;
 }

@@ -39,7 +39,7 @@ static enum err_code check(const struct pack_options *o, struct err *err)
     if (o->n_prompts < 1 || o->n_prompts > PROMPT_PACK_MAX || o->n_sizes > PROMPT_PACK_MAX_SCHEDULES)
         return err_set(err, ERR_INVALID, "prompt pack: %d prompts and %d sizes, up to %d and %d", o->n_prompts,
                        o->n_sizes, PROMPT_PACK_MAX, PROMPT_PACK_MAX_SCHEDULES);
-    if (o->t5_len < 1 || o->t5_len > PROMPT_PACK_MAX_TOKENS)
+    if (o->t5_len < 1 || o->t5_len > T5_MAX_TOKENS)
         return err_set(err, ERR_INVALID, "prompt pack: %d text tokens", o->t5_len);
     if (o->n_sizes && (o->steps < 1 || o->steps > PROMPT_PACK_MAX_STEPS || !(o->guidance >= 0)))
         return err_set(err, ERR_INVALID, "prompt pack: %d steps, guidance %g", o->steps, (double)o->guidance);

@@ -239,8 +239,8 @@ enum err_code clip_tokenize(const struct clip_tokenizer *t, struct span text, in
     struct id_list out = { ids, 1 };
     enum err_code rc;
 
-    if (text.len > CLIP_MAX_TEXT_BYTES)
-        return err_set(err, ERR_TOO_LARGE, "prompt: %zu bytes, at most %d are read", text.len, CLIP_MAX_TEXT_BYTES);
+    if (text.len > TEXT_MAX_BYTES)
+        return err_set(err, ERR_TOO_LARGE, "prompt: %zu bytes, at most %d are read", text.len, TEXT_MAX_BYTES);
     if (!unicode_valid(text))
         return err_set(err, ERR_INVALID, "prompt: not valid UTF-8");
     ids[0] = t->vocab.special_id[CLIP_START];

@@ -15,10 +15,9 @@
 #define MODELS_TEXT_CLIP_TOKENIZER_H
 
 #include "models/text/clip_vocab.h"
+#include "models/text/text_limits.h"
 
 enum {
-    CLIP_MAX_IDS = 77, /* start and end included: the positions of the text encoder */
-    CLIP_MAX_TEXT_BYTES = 64 << 10,
     CLIP_SCRATCH_BYTES = 64 << 20, /* an arena this large opens real vocabularies and takes the longest text */
 };
 
@@ -31,7 +30,7 @@ struct clip_tokenizer {
 MUST_CHECK enum err_code clip_tokenizer_open(struct clip_tokenizer *t, const char *folder, struct arena *a,
                                              struct arena *scratch, struct err *err);
 
-/* ERR_INVALID: not UTF-8; ERR_TOO_LARGE: over CLIP_MAX_TEXT_BYTES; ERR_NOMEM: scratch, which is rewound. */
+/* ERR_INVALID: not UTF-8; ERR_TOO_LARGE: over TEXT_MAX_BYTES; ERR_NOMEM: scratch, which is rewound. */
 MUST_CHECK enum err_code clip_tokenize(const struct clip_tokenizer *t, struct span text, int32_t ids[CLIP_MAX_IDS],
                                        int *ret_n, struct arena *scratch, struct err *err);
 

@@ -14,8 +14,9 @@
 #include "kernels/backend.h"
 #include "kernels/devarena.h"
 #include "models/file/weights.h"
+#include "models/text/text_limits.h"
 
-enum { T5_MAX_TOKENS = 512, T5_MAX_LAYERS = 128, T5_BUCKETS = 32 };
+enum { T5_MAX_LAYERS = 128, T5_BUCKETS = 32 };
 
 struct t5_layer {
     struct tensor attn_norm, ffn_norm; /* F32 [d_model] */

@@ -170,8 +170,8 @@ enum err_code t5_tokenize(const struct t5_tokenizer *t, struct span text, int ma
     enum err_code rc = ERR_OK;
 
     assert(max_ids >= 1);
-    if (text.len > T5_MAX_TEXT_BYTES)
-        return err_set(err, ERR_TOO_LARGE, "prompt: %zu bytes, at most %d are read", text.len, T5_MAX_TEXT_BYTES);
+    if (text.len > TEXT_MAX_BYTES)
+        return err_set(err, ERR_TOO_LARGE, "prompt: %zu bytes, at most %d are read", text.len, TEXT_MAX_BYTES);
     if (!unicode_valid(text))
         return err_set(err, ERR_INVALID, "prompt: not valid UTF-8");
     for (size_t at = 0; !rc && at < text.len && out.n < out.max;) {

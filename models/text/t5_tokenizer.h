@@ -17,10 +17,10 @@
 
 #include "models/text/charsmap.h"
 #include "models/text/t5_vocab.h"
+#include "models/text/text_limits.h"
 #include "models/text/unigram.h"
 
 enum {
-    T5_MAX_TEXT_BYTES = 64 << 10,
     T5_SCRATCH_BYTES = 64 << 20, /* an arena this large opens real vocabularies and takes the longest text */
 };
 
@@ -47,7 +47,7 @@ MUST_CHECK enum err_code t5_tokenizer_open_gguf(struct t5_tokenizer *t, const st
 
 /*
  * Writes at most max_ids ids (>= 1), the end id included: text is cut off after max_ids - 1. No padding.
- * ERR_INVALID: not UTF-8; ERR_TOO_LARGE: over T5_MAX_TEXT_BYTES; ERR_NOMEM: scratch, which is rewound.
+ * ERR_INVALID: not UTF-8; ERR_TOO_LARGE: over TEXT_MAX_BYTES; ERR_NOMEM: scratch, which is rewound.
  */
 MUST_CHECK enum err_code t5_tokenize(const struct t5_tokenizer *t, struct span text, int max_ids, int32_t *ids,
                                      int *ret_n, struct arena *scratch, struct err *err);

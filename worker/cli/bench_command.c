@@ -11,6 +11,7 @@
 #include "models/bench/bench_rates.h"
 #include "models/bench/bench_text.h"
 #include "models/image/image.h"
+#include "models/text/text_limits.h"
 #include "models/bench/random_file.h"
 #include "worker/cli/cli.h"
 
@@ -389,7 +390,7 @@ static int run_args(const struct bench_command *self, const struct cli_command *
     if (a->what == WHAT_PICTURE)
         return self->picture(a->o.width, a->o.height, a->turned, a->o.repeats);
     if (!a->o.n_txt)
-        a->o.n_txt = a->what == WHAT_TEXT ? 512 : 256;
+        a->o.n_txt = a->what == WHAT_TEXT ? T5_MAX_TOKENS : 256;
     if (a->o.measure_s < 0)
         a->o.measure_s = a->what == WHAT_RATES ? 10 : 3;
     a->o.quant = quant_types[a->quant];
@@ -415,7 +416,7 @@ int bench_command(const struct bench_command *self, int argc, char **argv)
           .help = "with load: which; a GGUF or safetensors goes into the backend, too" },
         { "--width", CLI_INT, &a.o.width, "W", .help = "pixels (256)", .min = 16, .max = IMAGE_MAX_SIDE },
         { "--height", CLI_INT, &a.o.height, "H", .help = "pixels (256)", .min = 16, .max = IMAGE_MAX_SIDE },
-        { "--txt", CLI_INT, &a.o.n_txt, "N", .help = "text tokens (256; with text 512)", .min = 1, .max = 512 },
+        { "--txt", CLI_INT, &a.o.n_txt, "N", .help = "text tokens (256; with text 512)", .min = 1, .max = T5_MAX_TOKENS },
         { "--layers", CLI_INT, &a.o.max_layers, "N",
           .help = "with text: of each encoder, with step: blocks of each kind, at most (all)", .min = 1,
           .max = BENCH_T5_LAYERS },

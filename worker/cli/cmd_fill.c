@@ -232,7 +232,7 @@ static void print_timings(const struct fill_timings *t)
 int cmd_fill(int argc, char **argv)
 {
     static struct run r;
-    struct args a = { .width = 1024, .height = 1024, .steps = 50, .guidance = 30, .strength = 1, .t5_len = 512 };
+    struct args a = { .width = 1024, .height = 1024, .steps = 50, .guidance = 30, .strength = 1, .t5_len = T5_MAX_TOKENS };
     const struct cli_option options[] = {
         { "--models", CLI_TEXT, &a.models, "DIR", .help = "folder with the model files", .required = true },
         { "--image", CLI_TEXT, &a.image, "F", .help = "PNG or JPEG, any size", .required = true },
@@ -250,7 +250,7 @@ int cmd_fill(int argc, char **argv)
         { "--posterior", CLI_CHOICE, &a.posterior, .choices = posteriors,
           .help = "of the VAE (mean); sample draws in diffusers' order" },
         { "--t5-len", CLI_INT, &a.t5_len, "N", .help = "text tokens, padding included (512)", .min = 1,
-          .max = FILL_MAX_T5_LEN },
+          .max = T5_MAX_TOKENS },
         { "--transformer", CLI_TEXT, &a.transformer, "F", .help = "one file of the folder" },
         { "--dump", CLI_OUT, &a.dump, "F", .help = "safetensors with what was computed on the way" },
         { "--out", CLI_OUT, &a.out, "F.png", .help = "the picture", .required = true },

@@ -1,7 +1,6 @@
 /* cmd_tokenize - a text to its ids: on one line, blanks between, special tokens included, no padding. */
 #include <stdio.h>
 
-#include "models/text/t5_encoder.h"
 #include "models/fill/tokenizer_folder.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"

@@ -215,7 +215,7 @@ TEST(clip_tokenizer__keeps_75_ids_and_pads_with_the_end)
 TEST(clip_tokenizer__refuses_text_that_is_not_utf8_or_too_long)
 {
     struct rig *r = rig_open(golden("small/models/tokenizer"));
-    static char longest[CLIP_MAX_TEXT_BYTES + 1];
+    static char longest[TEXT_MAX_BYTES + 1];
     int32_t ids[CLIP_MAX_IDS];
     int n = -7;
 
@@ -236,7 +236,7 @@ TEST(clip_tokenizer__hostile_text_takes_little_time_and_memory)
         "\xC4\xB0",
     };
     struct rig *r = rig_open(golden("small/models/tokenizer"));
-    static char text[CLIP_MAX_TEXT_BYTES];
+    static char text[TEXT_MAX_BYTES];
 
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         size_t len = strlen(units[i]), at = 0;

@@ -53,10 +53,10 @@ static void check_case(const struct ids_case *c, void *ctx)
 {
     struct rig *r = ctx;
     struct err err = { 0 };
-    int32_t ids[512];
+    int32_t ids[T5_MAX_TOKENS];
     int n = 0;
 
-    CHECK_OK(t5_tokenize(&r->t5, c->text, 512, ids, &n, &r->scratch, &err), err);
+    CHECK_OK(t5_tokenize(&r->t5, c->text, T5_MAX_TOKENS, ids, &n, &r->scratch, &err), err);
     ids_check(c->text, ids, n, c->ids, c->n);
     CHECK_INT(r->scratch.used, 0);
 }
@@ -144,11 +144,11 @@ TEST(t5_tokenizer__cuts_off_before_the_end_id_and_pads)
 {
     struct rig *r = rig_open(golden("small/models/tokenizer_2/spiece.model"));
     struct err err = { 0 };
-    int32_t whole[512], ids[8] = { -1, -1, -1, -1, -1, -1, -1, -1 };
+    int32_t whole[T5_MAX_TOKENS], ids[8] = { -1, -1, -1, -1, -1, -1, -1, -1 };
     int n_whole = 0, n = 0;
     struct span text = SPAN("a white paper cup on the green grass");
 
-    CHECK_OK(t5_tokenize(&r->t5, text, 512, whole, &n_whole, &r->scratch, &err), err);
+    CHECK_OK(t5_tokenize(&r->t5, text, T5_MAX_TOKENS, whole, &n_whole, &r->scratch, &err), err);
     CHECK(n_whole > 8);
     for (int max = 1; max <= 7; max++) {
         CHECK_OK(t5_tokenize(&r->t5, text, max, ids, &n, &r->scratch, &err), err);
@@ -167,14 +167,14 @@ TEST(t5_tokenizer__refuses_text_that_is_not_utf8_or_too_long)
 {
     static const char *const bad[] = { "\x80", "a\xC3", "\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF" };
     struct rig *r = rig_open(golden("small/models/tokenizer_2/spiece.model"));
-    static char longest[T5_MAX_TEXT_BYTES + 1];
-    int32_t ids[512];
+    static char longest[TEXT_MAX_BYTES + 1];
+    int32_t ids[T5_MAX_TOKENS];
     int n = -7;
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        CHECK_INT(t5_tokenize(&r->t5, span_of(bad[i]), 512, ids, &n, &r->scratch, NULL), ERR_INVALID);
+        CHECK_INT(t5_tokenize(&r->t5, span_of(bad[i]), T5_MAX_TOKENS, ids, &n, &r->scratch, NULL), ERR_INVALID);
     memset(longest, 'a', sizeof longest);
-    CHECK_INT(t5_tokenize(&r->t5, (struct span){ longest, sizeof longest }, 512, ids, &n, &r->scratch, NULL),
+    CHECK_INT(t5_tokenize(&r->t5, (struct span){ longest, sizeof longest }, T5_MAX_TOKENS, ids, &n, &r->scratch, NULL),
               ERR_TOO_LARGE);
     CHECK_INT(n, -7);
     CHECK_INT(r->scratch.used, 0);
@@ -188,19 +188,19 @@ TEST(t5_tokenizer__hostile_text_takes_little_time_and_memory)
         "\xEF\xB7\xBA", "\xE3\x8C\x96", "\xE2\x96\x81", "\xF0\x9F\x90\xB6",
     };
     struct rig *r = rig_open(golden("small/models/tokenizer_2/tokenizer.json"));
-    static char text[T5_MAX_TEXT_BYTES];
+    static char text[TEXT_MAX_BYTES];
 
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         size_t len = strlen(units[i]), at = 0;
         struct err err = { 0 };
-        int32_t ids[512];
+        int32_t ids[T5_MAX_TOKENS];
         int n = 0;
         clock_t start = clock();
 
         for (; at + len <= sizeof text; at += len)
             memcpy(text + at, units[i], len);
-        CHECK_OK(t5_tokenize(&r->t5, (struct span){ text, at }, 512, ids, &n, &r->scratch, &err), err);
-        CHECK(n >= 1 && n <= 512 && ids[n - 1] == 1);
+        CHECK_OK(t5_tokenize(&r->t5, (struct span){ text, at }, T5_MAX_TOKENS, ids, &n, &r->scratch, &err), err);
+        CHECK(n >= 1 && n <= T5_MAX_TOKENS && ids[n - 1] == 1);
         CHECK(clock() - start < 4 * CLOCKS_PER_SEC); /* 0.05 s; quadratic would be a minute */
     }
 }

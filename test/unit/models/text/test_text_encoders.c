@@ -11,7 +11,7 @@ static const struct { const char *set, *t5, *clip; } sets[] = {
     { "small", "text_encoder_2/model.safetensors", "text_encoder/model.safetensors" },
     { "comfy", "t5-encoder-Q8_0.gguf", "clip_l.safetensors" },
 };
-enum { SMALL, COMFY, N_CASES = 4, MAX_IDS = 512 };
+enum { SMALL, COMFY, N_CASES = 4, MAX_IDS = T5_MAX_TOKENS };
 
 /* Limits of the numerics document 11.2, rows 14 and 15. */
 static const double f32_limit = 1e-5, t5_bf16_limit = 2e-2, clip_bf16_limit = 1e-2;
