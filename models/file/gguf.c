@@ -436,32 +436,6 @@ bool gguf_int(const struct gguf_meta *m, const char *key, int64_t *ret)
     return p && read_int(p, ret);
 }
 
-bool gguf_double(const struct gguf_meta *m, const char *key, double *ret)
-{
-    const struct gguf_pair *p = find_plain(m, key);
-    float f;
-
-    if (p && p->type == GGUF_F64) {
-        memcpy(ret, p->bytes.ptr, sizeof *ret);
-        return true;
-    }
-    if (!p || p->type != GGUF_F32)
-        return false;
-    memcpy(&f, p->bytes.ptr, sizeof f);
-    *ret = (double)f;
-    return true;
-}
-
-bool gguf_bool(const struct gguf_meta *m, const char *key, bool *ret)
-{
-    const struct gguf_pair *p = find_plain(m, key);
-
-    if (!p || p->type != GGUF_BOOL)
-        return false;
-    *ret = p->bytes.ptr[0] != 0;
-    return true;
-}
-
 static enum err_code find_array(const struct gguf_meta *m, const char *key, enum gguf_type type, enum gguf_type or_type,
                                 const struct gguf_pair **ret, struct err *err)
 {

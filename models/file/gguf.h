@@ -70,9 +70,7 @@ const struct gguf_pair *gguf_find(const struct gguf_meta *m, const char *key); /
 
 /* Plain values: false when absent or of another kind; *ret is untouched then. */
 bool gguf_string(const struct gguf_meta *m, const char *key, struct span *ret);
-bool gguf_int(const struct gguf_meta *m, const char *key, int64_t *ret);   /* any integer type, if it fits */
-bool gguf_double(const struct gguf_meta *m, const char *key, double *ret); /* f32, f64; may be NaN */
-bool gguf_bool(const struct gguf_meta *m, const char *key, bool *ret);
+bool gguf_int(const struct gguf_meta *m, const char *key, int64_t *ret); /* any integer type, if it fits */
 
 /* Arrays, copied into the arena with proper alignment. ERR_NOT_FOUND when absent, ERR_CORRUPT when the elements are
  * of another type. Text of strings and bytes points into the mapping. */
