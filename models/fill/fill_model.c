@@ -58,7 +58,7 @@ static void join_tables(struct fill_model *m, const struct shards *transformer)
 
     if (!m->pack.n_schedules)
         return;
-    weight_digest(transformer, true, digest);
+    weight_digest_with_vectors(transformer, digest);
     if (strcmp(digest, m->pack.transformer) != 0)
         m->pack.n_schedules = 0;
 }
@@ -169,7 +169,7 @@ static int64_t survey(struct fill_model *m, const struct model_folder *folder)
         bytes += shards_bytes(&shards);
         for (int f = 0; f < shards.n_files; f++)
             expanded += tensor_file_expanded_bytes(&shards.files[f]);
-        weight_digest(&shards, false, m->digests[i]);
+        weight_digest_of_directory(&shards, m->digests[i]);
     }
     arena_rewind(&m->scratch, mark);
     if (m->limits.loading)

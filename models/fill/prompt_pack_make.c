@@ -193,7 +193,7 @@ static enum err_code load_transformer(struct maker *m, struct err *err)
         rc = flux_load_some(&m->flux, &l, m->be->ops->weight_unload ? FLUX_IN_FILE_ALL : FLUX_IN_FILE_NONE, &m->arena,
                             err);
     if (!rc)
-        weight_digest(&shards, true, m->digest);
+        weight_digest_with_vectors(&shards, m->digest);
     return rc;
 }
 
