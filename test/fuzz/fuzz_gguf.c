@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { ROW_MAX = 4096 };
 
-/* Reads every byte, so that AddressSanitizer sees one that is not ours. */
+/* Reads every byte, so that AddressSanitizer sees a read out of bounds. */
 static void touch(const void *data, size_t bytes)
 {
     static volatile unsigned char sink;

@@ -11,7 +11,7 @@
 
 enum { ARENA_BYTES = 64 << 20 };
 
-TEST(tensor_file__names_what_lies_there_by_mistake)
+TEST(tensor_file__names_what_is_there_by_mistake)
 {
     static const struct {
         const char *start, *part;
