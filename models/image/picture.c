@@ -89,8 +89,8 @@ static enum err_code take_mask(struct arena *a, const struct image *mask, struct
     return rc;
 }
 
-enum err_code picture_input(struct arena *a, struct span original, struct span mask_file, struct picture_input *ret,
-                            struct err *err)
+enum err_code picture_read(struct arena *a, struct span original, struct span mask_file, struct picture_input *ret,
+                           struct err *err)
 {
     struct picture_input in;
     struct decoded photo;
@@ -123,7 +123,7 @@ static int paint_side(int side, double scale)
     return clamp_int(n, PAINT_SHORT_SIDE, PAINT_LONG_SIDE);
 }
 
-struct picture_geometry picture_geometry(int photo_width, int photo_height)
+struct picture_geometry picture_choose_geometry(int photo_width, int photo_height)
 {
     int long_side = photo_width > photo_height ? photo_width : photo_height;
     double scale = long_side > PAINT_LONG_SIDE ? (double)PAINT_LONG_SIDE / long_side : 1.0;
@@ -133,11 +133,10 @@ struct picture_geometry picture_geometry(int photo_width, int photo_height)
                                       clamp_int((int)lround(2.0 / scale), 2, COMPOSITE_FEATHER_MAX) };
 }
 
-enum err_code picture_paint_input(struct arena *a, const struct picture_input *in,
-                                  const struct picture_geometry *geometry, struct picture_paint_input *ret,
-                                  struct err *err)
+enum err_code picture_prepare(struct arena *a, const struct picture_input *in, const struct picture_geometry *geometry,
+                              struct picture_model_input *ret, struct err *err)
 {
-    struct picture_paint_input out;
+    struct picture_model_input out;
     enum err_code rc = image_resize(a, &in->photo, geometry->width, geometry->height, &out.picture, err);
 
     if (!rc)

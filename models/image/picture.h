@@ -1,8 +1,8 @@
 /*
  * picture - what one job does with its pictures, stage by stage, each from plain structs to plain structs:
  *
- *   original, mask files --picture_input--> photo and mask as displayed --picture_geometry--> size to paint at
- *     --picture_paint_input--> picture and mask for the model   (the model paints)
+ *   original, mask files --picture_read--> photo and mask as displayed --picture_choose_geometry--> size to paint at
+ *     --picture_prepare--> picture and mask for the model   (the model paints)
  *     --picture_compose--> photo with the paint blended in --picture_encode--> edited and preview files
  *
  * The mask is made for the photo as it is displayed, so both are turned upright by their own Exif orientation first,
@@ -43,7 +43,7 @@ struct picture_geometry {
     int feather;       /* pixels of the photo over which the paint fades in, inside the mask */
 };
 
-struct picture_paint_input {
+struct picture_model_input {
     struct image picture; /* [geometry.height, geometry.width, 3] */
     struct image mask;    /* [geometry.height, geometry.width, 1], marks every cell that a marked pixel touches */
 };
@@ -53,14 +53,14 @@ struct picture_files {
     struct span preview; /* JPEG, longest side PREVIEW_LONG_SIDE at most, never enlarged */
 };
 
-MUST_CHECK enum err_code picture_input(struct arena *a, struct span original, struct span mask,
-                                       struct picture_input *ret, struct err *err);
+MUST_CHECK enum err_code picture_read(struct arena *a, struct span original, struct span mask,
+                                      struct picture_input *ret, struct err *err);
 
-struct picture_geometry picture_geometry(int photo_width, int photo_height);
+struct picture_geometry picture_choose_geometry(int photo_width, int photo_height);
 
-MUST_CHECK enum err_code picture_paint_input(struct arena *a, const struct picture_input *in,
-                                             const struct picture_geometry *geometry, struct picture_paint_input *ret,
-                                             struct err *err);
+MUST_CHECK enum err_code picture_prepare(struct arena *a, const struct picture_input *in,
+                                         const struct picture_geometry *geometry, struct picture_model_input *ret,
+                                         struct err *err);
 
 /* paint [geometry.height, geometry.width, 3]: what the model made. in->photo is changed in place, inside the mask only.
  */
