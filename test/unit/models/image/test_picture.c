@@ -12,7 +12,7 @@
 
 enum { ARENA = 256 << 20 };
 
-/* Smooth, so that JPEG changes little and a resampled copy stays near. */
+/* Smooth, so that JPEG and resampling change the pixels little. */
 static void draw_slopes(struct arena *a, int width, int height, struct image *ret)
 {
     struct err err = { 0 };
@@ -67,13 +67,13 @@ TEST(picture__chooses_a_size_the_model_can_paint)
     }
 }
 
-/* The whole way, with a paint that is white everywhere, and a profile and GPS data in the original. */
-TEST(picture__changes_nothing_outside_the_mask_and_hands_on_the_profile_alone)
+/* All stages, with a painted picture that is white everywhere, and with a profile and GPS data in the original. */
+TEST(picture__changes_nothing_outside_the_mask_and_keeps_only_the_profile)
 {
     static const char gps[] = "\xff\xe1\x00\x20" "Exif\0\0MM\0*\0\0\0\x08\0\1\x88\x25\0\4\0\0\0\1\0\0\0\x1a" "GPS!";
     struct arena a;
     struct err err = { 0 };
-    struct image photo, before, paint;
+    struct image photo, before, painted;
     struct picture_model_input model;
     struct picture_input in;
     struct picture_files files;
@@ -98,9 +98,9 @@ TEST(picture__changes_nothing_outside_the_mask_and_hands_on_the_profile_alone)
     CHECK_OK(picture_prepare(&a, &in, &geometry, &model, &err), err);
     CHECK_INT(model.picture.width, 1024);
     CHECK_INT(model.mask.height, 688);
-    paint = model.picture;
-    memset(paint.pixels, 255, image_bytes(&paint));
-    CHECK_OK(picture_compose(&a, &in, &geometry, &paint, &err), err);
+    painted = model.picture;
+    memset(painted.pixels, 255, image_bytes(&painted));
+    CHECK_OK(picture_compose(&a, &in, &geometry, &painted, &err), err);
     for (size_t i = 0; i < image_bytes(&before); i++)
         if (!in.mask.pixels[i / 3])
             CHECK_INT(in.photo.pixels[i], before.pixels[i]);
@@ -122,22 +122,22 @@ TEST(picture__changes_nothing_outside_the_mask_and_hands_on_the_profile_alone)
     arena_done(&a);
 }
 
-TEST(picture__turns_photo_and_mask_upright_each_by_its_own_exif)
+TEST(picture__rotates_photo_and_mask_each_by_its_own_exif)
 {
     struct arena a;
     struct err err = { 0 };
     struct picture_input in;
     struct image want;
-    struct span turned, lying;
+    struct span rotated, lying;
 
     CHECK_OK(arena_init(&a, ARENA, &err), err);
-    turned = file_bytes(&a, golden("pictures/oriented_6.jpg"));
-    CHECK_OK(picture_read(&a, turned, mask_file(&a, 40, 72, 10, 10, 20, 20), &in, &err), err);
+    rotated = file_bytes(&a, golden("pictures/oriented_6.jpg"));
+    CHECK_OK(picture_read(&a, rotated, mask_file(&a, 40, 72, 10, 10, 20, 20), &in, &err), err);
     picture_from_png(&a, golden("pictures/oriented_6.upright.png"), &want);
     CHECK_SAME_PICTURE(&in.photo, &want);
-    CHECK_OK(picture_read(&a, turned, turned, &in, &err), err); /* a mask that is a turned JPEG itself */
+    CHECK_OK(picture_read(&a, rotated, rotated, &in, &err), err); /* a mask that is a JPEG with an orientation, too */
     lying = mask_file(&a, 72, 40, 10, 10, 20, 20);
-    CHECK_INT(picture_read(&a, turned, lying, &in, NULL), ERR_MASK_SIZE);
+    CHECK_INT(picture_read(&a, rotated, lying, &in, NULL), ERR_MASK_SIZE);
     arena_done(&a);
 }
 
@@ -163,13 +163,13 @@ TEST(picture__refuses_masks_that_say_nothing_and_names_the_file_at_fault)
     err = (struct err){ 0 };
     CHECK_INT(picture_read(&a, (struct span){ file.ptr, file.len / 2 }, good, &in, &err), ERR_CORRUPT);
     CHECK(strncmp(err.msg, "original: ", 10) == 0);
-    err = (struct err){ 0 }; /* of two that are wrong the photo, whichever is found out first */
+    err = (struct err){ 0 }; /* when both are damaged the photo is named, whichever decoder fails first */
     CHECK_INT(picture_read(&a, (struct span){ file.ptr, file.len / 2 }, SPAN("text"), &in, &err), ERR_CORRUPT);
     CHECK(strncmp(err.msg, "original: ", 10) == 0);
     arena_done(&a);
 }
 
-/* Both decoders leave by longjmp when a file is damaged, in threads of their own; nothing of that may be shared. */
+/* Each decoder runs in a thread of its own and leaves by longjmp when its file is damaged: they must share no state. */
 TEST(picture__refuses_damaged_files_side_by_side_again_and_again)
 {
     struct arena a;
@@ -237,12 +237,13 @@ TEST(picture__shows_white_through_a_transparent_photo)
     arena_done(&a);
 }
 
-/* A line one pixel wide in a photo four times the model's size: marked for the model, and repainted in full. */
+/* A line one pixel wide, in a photo four times the size at which the model paints, is marked for the model and
+ * repainted in full. */
 TEST(picture__does_not_lose_a_thin_line_on_the_way)
 {
     struct arena a;
     struct err err = { 0 };
-    struct image photo, paint;
+    struct image photo, painted;
     struct picture_model_input model;
     struct picture_input in;
     struct picture_geometry geometry = picture_choose_geometry(4096, 512);
@@ -256,9 +257,9 @@ TEST(picture__does_not_lose_a_thin_line_on_the_way)
     CHECK_OK(picture_prepare(&a, &in, &geometry, &model, &err), err);
     for (int x = 25; x < 1000; x++)
         CHECK_INT(model.mask.pixels[75 * 1024 + x], 255);
-    paint = model.picture;
-    memset(paint.pixels, 255, image_bytes(&paint));
-    CHECK_OK(picture_compose(&a, &in, &geometry, &paint, &err), err);
+    painted = model.picture;
+    memset(painted.pixels, 255, image_bytes(&painted));
+    CHECK_OK(picture_compose(&a, &in, &geometry, &painted, &err), err);
     for (int x = 100; x < 4000; x++)
         CHECK_INT(in.photo.pixels[3 * (301 * 4096 + x)], 255);
     arena_done(&a);
