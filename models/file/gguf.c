@@ -116,8 +116,8 @@ static int take_count(struct reader *r, int max, const char *what)
     if (!r->rc && n > INT64_MAX)
         r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: the number of %s is negative", what);
     if (!r->rc && n > (uint64_t)max)
-        r->rc = err_set(r->err, ERR_TOO_LARGE, "GGUF: %llu %s; at most %d are supported", (unsigned long long)n, what,
-                        max);
+        r->rc =
+            err_set(r->err, ERR_TOO_LARGE, "GGUF: %llu %s; at most %d are supported", (unsigned long long)n, what, max);
     return r->rc ? 0 : (int)n;
 }
 
@@ -135,7 +135,8 @@ static void check_version(struct reader *r, uint32_t version)
     if (r->rc || version == 2 || version == 3)
         return;
     if (version != 0 && (version & 0xFFFF) == 0)
-        r->rc = err_set(r->err, ERR_UNSUPPORTED, "GGUF: the file is big-endian; only little-endian files are supported");
+        r->rc =
+            err_set(r->err, ERR_UNSUPPORTED, "GGUF: the file is big-endian; only little-endian files are supported");
     else
         r->rc = err_set(r->err, ERR_UNSUPPORTED, "GGUF: version %u is not supported; versions 2 and 3 are", version);
 }
@@ -177,8 +178,7 @@ static enum err_code read_pair(struct reader *r, struct gguf_pair *p)
     if (r->rc)
         return r->rc;
     if (type >= GGUF_TYPE_COUNT)
-        return r->rc =
-                   err_set(r->err, ERR_CORRUPT, "GGUF: key '%.*s' has the unknown type %u", SPAN_ARG(p->key), type);
+        return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: key '%.*s' has the unknown type %u", SPAN_ARG(p->key), type);
     if (type == GGUF_ARRAY)
         return read_array(r, p);
     p->type = (enum gguf_type)type;

@@ -70,8 +70,8 @@ static enum err_code read_shape(struct json_scan *s, struct header_entry *h, str
         return broken(h->e.name, "shape is not a list", err);
     while ((ev = json_scan_next(s)) != JSON_ARRAY_END) {
         if (h->e.n_dims == TENSOR_FILE_MAX_DIMS)
-            return err_set(err, ERR_CORRUPT, "safetensors: tensor '%.*s': more than %d dimensions",
-                           SPAN_ARG(h->e.name), TENSOR_FILE_MAX_DIMS);
+            return err_set(err, ERR_CORRUPT, "safetensors: tensor '%.*s': more than %d dimensions", SPAN_ARG(h->e.name),
+                           TENSOR_FILE_MAX_DIMS);
         if (!take_size(s, ev, &h->e.dims[h->e.n_dims++]))
             return broken(h->e.name, "a dimension is not a size", err);
     }
@@ -370,8 +370,8 @@ static enum err_code written_bytes(const struct tensor_write *t, size_t *ret, st
     size_t bytes = type_name(t->dtype) ? (size_t)dtype_info(t->dtype)->block_bytes : 0;
 
     if (!bytes || t->n_dims < 0 || t->n_dims > TENSOR_FILE_MAX_DIMS)
-        return err_set(err, ERR_INVALID, "safetensors: tensor '%s' cannot be written: its type or rank is not supported",
-                       t->name);
+        return err_set(err, ERR_INVALID,
+                       "safetensors: tensor '%s' cannot be written: its type or rank is not supported", t->name);
     for (int i = 0; i < t->n_dims; i++)
         if (t->dims[i] < 0 || __builtin_mul_overflow(bytes, (size_t)t->dims[i], &bytes))
             return err_set(err, ERR_INVALID, "safetensors: tensor '%s' cannot be written: its size is not possible",

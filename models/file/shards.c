@@ -20,7 +20,8 @@ static enum err_code add_name(struct span raw, struct arena *a, const char **nam
     size_t len = 0;
 
     if (!json_unescape(raw, buf, sizeof buf, &len) || !is_bare_name((struct span){ buf, len }))
-        return err_set(err, ERR_CORRUPT, "'%.*s' is not the name of a safetensors file beside the index", SPAN_ARG(raw));
+        return err_set(err, ERR_CORRUPT, "'%.*s' is not the name of a safetensors file beside the index",
+                       SPAN_ARG(raw));
     for (int i = 0; i < *n; i++)
         if (strcmp(names[i], buf) == 0)
             return ERR_OK;

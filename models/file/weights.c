@@ -104,8 +104,7 @@ enum err_code weight_set_init(struct weight_set *ws, const struct tensor_file *f
     for (size_t i = 0; i < sizeof scale_suffixes / sizeof *scale_suffixes && !scale; i++)
         scale = find_like(&set, prefix, scale_suffixes[i]);
     if (scale)
-        return err_set(err, ERR_UNSUPPORTED,
-                       "%s: fp8 with separate scales ('%.*s') is not supported; use a BF16, F16 or GGUF file",
+        return err_set(err, ERR_UNSUPPORTED, "%s: scaled fp8 ('%.*s') is not supported; use a BF16, F16 or GGUF file",
                        files[0].path, SPAN_ARG(scale->name));
     memcpy(set.prefix, prefix, strlen(prefix) + 1);
     *ws = set;

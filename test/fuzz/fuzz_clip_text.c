@@ -1,4 +1,5 @@
-/* fuzz_clip_text - any text through the CLIP tokenizer of the small golden set; and the same bytes as vocabulary files. */
+/* fuzz_clip_text - any text through the CLIP tokenizer of the small golden set; and the same bytes as vocabulary files.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 

@@ -1,4 +1,5 @@
-/* fuzz_json - any bytes as JSON. A text that json_check() accepts must scan to its end, and all its strings must unescape. */
+/* fuzz_json - any bytes as JSON. A text that json_check() accepts must scan to its end, and all its strings must
+ * unescape. */
 #include <stdint.h>
 #include <stdlib.h>
 

@@ -232,7 +232,9 @@ static void print_timings(const struct fill_timings *t)
 int cmd_fill(int argc, char **argv)
 {
     static struct run r;
-    struct args a = { .width = 1024, .height = 1024, .steps = 50, .guidance = 30, .strength = 1, .t5_len = T5_MAX_TOKENS };
+    struct args a = {
+        .width = 1024, .height = 1024, .steps = 50, .guidance = 30, .strength = 1, .t5_len = T5_MAX_TOKENS
+    };
     const struct cli_option options[] = {
         { "--models", CLI_TEXT, &a.models, "DIR", .help = "folder with the model files", .required = true },
         { "--image", CLI_TEXT, &a.image, "F", .help = "PNG or JPEG, any size", .required = true },
