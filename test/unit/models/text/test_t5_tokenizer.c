@@ -10,7 +10,7 @@
 
 enum { MODEL_BYTES = 64 << 20 };
 
-/* A tokenizer with its arenas; one at a time, opened anew by each test. */
+/* A tokenizer with its arenas. There is one, which each test opens anew. */
 struct rig {
     struct arena model, scratch;
     struct t5_tokenizer t5;
@@ -109,10 +109,10 @@ TEST(t5_tokenizer__published_vectors)
         { "  leading and   inner  spaces\tand tabs\nand newlines  ", 11,
           { 1374, 11, 4723, 4856, 11, 3808, 7, 11, 126, 6972, 1 } },
         { "</s> <pad> <extra_id_0> literal", 5, { 1, 0, 32099, 26998, 1 } },
-        { "\xE7\x8A\xAC\xE3\x81\x8C\xE8\x8D\x89", 3, { 3, 2, 1 } }, /* unknowns fuse */
+        { "\xE7\x8A\xAC\xE3\x81\x8C\xE8\x8D\x89", 3, { 3, 2, 1 } }, /* adjacent unknowns become one id */
         { "", 1, { 1 } },
         { "   ", 1, { 1 } },
-        { "\xEF\xBC\x9Cpad\xEF\xBC\x9E", 3, { 3, 0, 1 } }, /* full-width: not cut out, but a piece afterwards */
+        { "\xEF\xBC\x9Cpad\xEF\xBC\x9E", 3, { 3, 0, 1 } }, /* full-width brackets: not cut out as a special token, yet equal to its piece once normalised */
     };
 
     check_vectors(rig_open(golden("tokenizers/tokenizer_2/tokenizer.json")), vectors, sizeof vectors / sizeof *vectors);
@@ -126,11 +126,11 @@ TEST(t5_tokenizer__clusters_are_replaced_as_the_official_library_does)
         { "\xE2\x84\xA2\xCC\x81", 3, { 16, 36, 1 } },
         { "\xC2\xA9\xE2\x80\x8D\xE2\x84\xA2\xCC\x81", 6, { 3, 2, 391, 36, 2, 1 } }, /* pictographs and a joiner */
         { "\xD8\x80" "e\xCC\x81", 5, { 3, 2, 7, 2, 1 } },    /* a prepender */
-        { "\xF0\x91\xA8\xBA" "e\xCC\x81", 4, { 3, 2, 81, 1 } }, /* U+11A3A, none since Unicode 16 */
+        { "\xF0\x91\xA8\xBA" "e\xCC\x81", 4, { 3, 2, 81, 1 } }, /* U+11A3A: not a prepender since Unicode 16 */
         { "e\xCC\x81\xF0\x90\xB5\xAB", 4, { 3, 7, 2, 1 } }, /* U+10D6B, a mark of Unicode 16 */
         { "a\r\n\xCC\x81" "b", 5, { 40, 3, 2, 395, 1 } },
         { "\xE2\x96\x81\xE2\x96\x81" "a", 2, { 40, 1 } },
-        { "a</s> b", 5, { 40, 1, 3, 395, 1 } }, /* no word mark after a special token but for a blank */
+        { "a</s> b", 5, { 40, 1, 3, 395, 1 } }, /* after a special token, only a blank becomes a word mark */
         { "a </s>b", 4, { 40, 1, 395, 1 } },
     };
 
@@ -180,7 +180,7 @@ TEST(t5_tokenizer__refuses_text_that_is_not_utf8_or_too_long)
     CHECK_INT(r->scratch.used, 0);
 }
 
-/* The longest texts of the kinds that would hurt: one word, all marks, all special tokens, the largest expansion. */
+/* Texts of the greatest length: one word, all marks, all special tokens, the largest expansion. */
 TEST(t5_tokenizer__hostile_text_takes_little_time_and_memory)
 {
     static const char *const units[] = {
@@ -201,6 +201,6 @@ TEST(t5_tokenizer__hostile_text_takes_little_time_and_memory)
             memcpy(text + at, units[i], len);
         CHECK_OK(t5_tokenize(&r->t5, (struct span){ text, at }, T5_MAX_TOKENS, ids, &n, &r->scratch, &err), err);
         CHECK(n >= 1 && n <= T5_MAX_TOKENS && ids[n - 1] == 1);
-        CHECK(clock() - start < 4 * CLOCKS_PER_SEC); /* 0.05 s; quadratic would be a minute */
+        CHECK(clock() - start < 4 * CLOCKS_PER_SEC); /* takes 0.05 s; an algorithm of quadratic time would take a minute */
     }
 }
