@@ -70,7 +70,7 @@ static bool looks_like_safetensors(struct span map)
     return n <= UINT32_MAX; /* bytes 4 to 7 are zero; the reader decides whether n is acceptable */
 }
 
-/* What is found under a model's name by mistake. */
+/* Recognises what is found under a model's name by mistake; NULL: none of these. */
 static const char *guess_content(struct span map)
 {
     static const struct {
@@ -88,7 +88,16 @@ static const char *guess_content(struct span map)
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (span_starts(map, known[i].start))
             return known[i].what;
-    return "neither GGUF nor safetensors";
+    return NULL;
+}
+
+static enum err_code refuse(const char *path, struct span map, struct err *err)
+{
+    const char *content = guess_content(map);
+
+    if (!content)
+        return err_set(err, ERR_UNSUPPORTED, "%s is neither GGUF nor safetensors", path);
+    return err_set(err, ERR_UNSUPPORTED, "%s is %s; a GGUF or safetensors file is needed", path, content);
 }
 
 enum err_code tensor_file_parse(const char *path, struct span map, struct arena *a, struct tensor_file *ret,
@@ -102,8 +111,7 @@ enum err_code tensor_file_parse(const char *path, struct span map, struct arena 
     else if (looks_like_safetensors(map))
         rc = safetensors_parse(map, a, &f, err);
     else
-        return err_set(err, ERR_UNSUPPORTED, "%s is %s; a GGUF or safetensors file is needed", path,
-                       guess_content(map));
+        return refuse(path, map, err);
     if (rc == ERR_CORRUPT)
         (void)err_prefix(err, "%s is damaged or incomplete; fetch it again", path);
     else if (rc)

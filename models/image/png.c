@@ -36,7 +36,7 @@ static void read_failed(png_struct *png, const char *why)
 
 static void warned(png_struct *png, const char *why)
 {
-    (void)png, (void)why; /* libpng warns only about data that are not used here */
+    (void)png, (void)why; /* libpng warns about optional data, which it then drops */
 }
 
 static void read_bytes(png_struct *png, png_byte *dst, size_t n)

@@ -48,7 +48,7 @@ static bool leaf_is_good(const struct charsmap *m, uint32_t leaf)
     return unicode_valid(string_at(m, leaf));
 }
 
-/* Checks unit i, and pushes its children, unless seen before, to the stack. */
+/* Checks unit i, and pushes its children, unless seen before, onto the stack. */
 static bool unit_is_good(const struct charsmap *m, uint32_t i, uint32_t n_units, unsigned char *seen, uint32_t *stack,
                          uint32_t *n_stack)
 {
