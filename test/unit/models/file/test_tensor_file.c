@@ -41,6 +41,25 @@ TEST(tensor_file__names_what_is_there_by_mistake)
     arena_done(&a);
 }
 
+TEST(tensor_file__names_a_damaged_file_and_the_remedy)
+{
+    static const char *const starts[] = { "GGUF", "\x40\0\0\0\0\0\0\0{" };
+    static const size_t lengths[] = { 4, 9 };
+    struct arena a;
+    struct tensor_file f;
+
+    CHECK(arena_init(&a, ARENA_BYTES, NULL) == ERR_OK);
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        const char *path = temp_file("damaged", starts[i], lengths[i]);
+        struct err err = { 0 };
+
+        CHECK_INT(tensor_file_open(path, &a, &f, &err), ERR_CORRUPT);
+        CHECK(span_starts(span_of(err.msg), path) && strstr(err.msg, "is damaged or incomplete; fetch it again: "));
+    }
+    CHECK_INT(a.used, 0);
+    arena_done(&a);
+}
+
 /* Types by their number in a GGUF file (the table of the numerics document, 3.3). */
 static const struct {
     const char *name;
