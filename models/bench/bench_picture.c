@@ -149,7 +149,7 @@ static double lap(struct rig *r, enum line line, double since)
 /* --- a job, and its parts --- */
 
 /* As fill.c does it around the network; the paint is the picture again. */
-static enum err_code model_on_host(struct rig *r, const struct picture_paint_input *in, struct image *ret_paint,
+static enum err_code model_on_host(struct rig *r, const struct picture_model_input *in, struct image *ret_paint,
                                    struct err *err)
 {
     int64_t width = in->picture.width, height = in->picture.height, n = width * height * 3;
@@ -207,7 +207,7 @@ static enum err_code run_parts(struct rig *r, struct err *err)
     TRY(mask_from_image(r->a, &stored, &mask, err));
     (void)mask_extent(&mask);
     begin = lap(r, READ_THRESHOLD, begin);
-    geometry = picture_geometry(photo.width, photo.height);
+    geometry = picture_choose_geometry(photo.width, photo.height);
     TRY(image_resize(r->a, &photo, geometry.width, geometry.height, &small, err));
     begin = lap(r, PREPARE_PHOTO, begin);
     TRY(mask_cover(r->a, &mask, geometry.width, geometry.height, &small, err));
@@ -227,7 +227,7 @@ static enum err_code run_job(struct rig *r, struct err *err)
     struct bench_picture *b = r->b;
     struct picture_input in;
     struct picture_geometry geometry;
-    struct picture_paint_input model;
+    struct picture_model_input model;
     struct picture_files files;
     struct image paint;
     double start = bench_clock(), begin = start, whole;
@@ -235,10 +235,10 @@ static enum err_code run_job(struct rig *r, struct err *err)
 
     b->checksum = crc32c(crc, r->mask.ptr, r->mask.len);
     begin = lap(r, CHECK_IN, begin);
-    TRY(picture_input(r->a, r->original, r->mask, &in, err));
+    TRY(picture_read(r->a, r->original, r->mask, &in, err));
     begin = lap(r, READ, begin);
-    geometry = picture_geometry(in.photo.width, in.photo.height);
-    TRY(picture_paint_input(r->a, &in, &geometry, &model, err));
+    geometry = picture_choose_geometry(in.photo.width, in.photo.height);
+    TRY(picture_prepare(r->a, &in, &geometry, &model, err));
     begin = lap(r, PREPARE, begin);
     TRY(model_on_host(r, &model, &paint, err));
     begin = lap(r, MODEL, begin);

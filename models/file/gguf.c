@@ -10,7 +10,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are read as th
 
 enum { HEADER_BYTES = 24, MIN_PAIR_BYTES = 8 + 1 + 4 + 1, MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8 };
 
-/* Tensor types by their number in the file; dtype -1: known by name, not read. */
+/* Tensor types, indexed by their number in a file. dtype -1: not supported, and listed for its name in messages. */
 static const struct {
     const char *name;
     int dtype;
@@ -38,7 +38,7 @@ static const unsigned char value_bytes[GGUF_TYPE_COUNT] = {
     [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
 };
 
-/* The part of the file not read yet; the first failure stays, and reading on gives zeros. */
+/* A position in the file. rc keeps the first failure; after it every read gives zeros. */
 struct reader {
     struct span map;
     size_t at;
@@ -51,7 +51,7 @@ static size_t bytes_left(const struct reader *r)
     return r->map.len - r->at;
 }
 
-/* The next n bytes, or NULL. */
+/* The next n bytes; NULL after a failure. */
 static const char *take(struct reader *r, uint64_t n)
 {
     const char *p = r->map.ptr + r->at;
@@ -93,8 +93,9 @@ static struct span take_string(struct reader *r, uint64_t max_bytes, const char 
     const char *p;
 
     if (!r->rc && n > max_bytes)
-        r->rc = err_set(r->err, n > bytes_left(r) ? ERR_CORRUPT : ERR_TOO_LARGE, "GGUF: %s of %llu bytes at byte %zu",
-                        what, (unsigned long long)n, r->at);
+        r->rc = err_set(r->err, n > bytes_left(r) ? ERR_CORRUPT : ERR_TOO_LARGE,
+                        "GGUF: a %s of %llu bytes at byte %zu; at most %llu are allowed", what, (unsigned long long)n,
+                        r->at, (unsigned long long)max_bytes);
     p = take(r, n);
     return (struct span){ p ? p : "", p ? (size_t)n : 0 };
 }
@@ -108,22 +109,24 @@ static struct span take_name(struct reader *r, uint64_t max_bytes, const char *w
     return name;
 }
 
-/* A number of things of which each takes at least min_bytes: checked before memory is taken for them. */
 static int take_count(struct reader *r, int max, const char *what)
 {
     uint64_t n = take_u64(r);
 
     if (!r->rc && n > INT64_MAX)
-        r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: a negative number of %s", what);
+        r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: the number of %s is negative", what);
     if (!r->rc && n > (uint64_t)max)
-        r->rc = err_set(r->err, ERR_TOO_LARGE, "GGUF: %llu %s, at most %d are read", (unsigned long long)n, what, max);
+        r->rc =
+            err_set(r->err, ERR_TOO_LARGE, "GGUF: %llu %s; at most %d are supported", (unsigned long long)n, what, max);
     return r->rc ? 0 : (int)n;
 }
 
+/* Whether n things of at least min_bytes each can be in the rest of the file: asked before memory is taken for them. */
 static enum err_code check_room(struct reader *r, int n, int min_bytes, const char *what)
 {
     if (!r->rc && (uint64_t)n * (uint64_t)min_bytes > bytes_left(r))
-        r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: %d %s cannot lie in the %zu bytes left", n, what, bytes_left(r));
+        r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: %d %s do not fit into the %zu bytes that are left", n, what,
+                        bytes_left(r));
     return r->rc;
 }
 
@@ -132,9 +135,10 @@ static void check_version(struct reader *r, uint32_t version)
     if (r->rc || version == 2 || version == 3)
         return;
     if (version != 0 && (version & 0xFFFF) == 0)
-        r->rc = err_set(r->err, ERR_UNSUPPORTED, "GGUF: the file is big-endian");
+        r->rc =
+            err_set(r->err, ERR_UNSUPPORTED, "GGUF: the file is big-endian; only little-endian files are supported");
     else
-        r->rc = err_set(r->err, ERR_UNSUPPORTED, "GGUF: version %u is not read, only 2 and 3", version);
+        r->rc = err_set(r->err, ERR_UNSUPPORTED, "GGUF: version %u is not supported; versions 2 and 3 are", version);
 }
 
 static enum err_code read_array(struct reader *r, struct gguf_pair *p)
@@ -146,10 +150,12 @@ static enum err_code read_array(struct reader *r, struct gguf_pair *p)
     if (r->rc)
         return r->rc;
     if (type == GGUF_ARRAY || type >= GGUF_TYPE_COUNT)
-        return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: key '%.*s': array of type %u", SPAN_ARG(p->key), type);
+        return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: key '%.*s' is an array of type %u, which is not supported",
+                               SPAN_ARG(p->key), type);
     least = type == GGUF_STRING ? 8 : value_bytes[type];
     if (n > bytes_left(r) / least)
-        return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: key '%.*s': an array of %llu values, but %zu bytes are left",
+        return r->rc = err_set(r->err, ERR_CORRUPT,
+                               "GGUF: key '%.*s' is an array of %llu values, but only %zu bytes are left",
                                SPAN_ARG(p->key), (unsigned long long)n, bytes_left(r));
     p->is_array = true;
     p->type = (enum gguf_type)type;
@@ -172,7 +178,7 @@ static enum err_code read_pair(struct reader *r, struct gguf_pair *p)
     if (r->rc)
         return r->rc;
     if (type >= GGUF_TYPE_COUNT)
-        return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: key '%.*s' has value type %u", SPAN_ARG(p->key), type);
+        return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: key '%.*s' has the unknown type %u", SPAN_ARG(p->key), type);
     if (type == GGUF_ARRAY)
         return read_array(r, p);
     p->type = (enum gguf_type)type;
@@ -194,11 +200,11 @@ static enum err_code read_alignment(struct gguf_meta *m, struct err *err)
     if (!p)
         return ERR_OK;
     if (p->is_array || p->type != GGUF_U32)
-        return err_set(err, ERR_CORRUPT, "GGUF: general.alignment is no u32");
+        return err_set(err, ERR_CORRUPT, "GGUF: general.alignment is not a u32");
     memcpy(&m->alignment, p->bytes.ptr, 4);
     if (m->alignment < 8 || m->alignment > GGUF_MAX_ALIGNMENT || (m->alignment & (m->alignment - 1)))
-        return err_set(err, ERR_CORRUPT, "GGUF: general.alignment is %u, not a power of two from 8 to %d", m->alignment,
-                       GGUF_MAX_ALIGNMENT);
+        return err_set(err, ERR_CORRUPT, "GGUF: general.alignment is %u, which is not a power of two from 8 to %d",
+                       m->alignment, GGUF_MAX_ALIGNMENT);
     return ERR_OK;
 }
 
@@ -223,13 +229,14 @@ static enum err_code read_pairs(struct reader *r, struct arena *a, struct gguf_m
     return r->rc;
 }
 
-/* Dimensions, as the directory has them: the contiguous one last. */
+/* The file lists the contiguous dimension first, the directory last. */
 static enum err_code read_dims(struct reader *r, struct tensor_entry *e)
 {
     uint32_t n = take_u32(r);
 
     if (!r->rc && (n < 1 || n > TENSOR_MAX_DIMS))
-        r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s' has %u dimensions", SPAN_ARG(e->name), n);
+        r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s' has %u dimensions; 1 to %d are allowed",
+                        SPAN_ARG(e->name), n, TENSOR_MAX_DIMS);
     if (r->rc)
         return r->rc;
     e->n_dims = (int)n;
@@ -237,8 +244,8 @@ static enum err_code read_dims(struct reader *r, struct tensor_entry *e)
         uint64_t dim = take_u64(r);
 
         if (!r->rc && (dim < 1 || dim > (uint64_t)1 << 31))
-            r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s' has a dimension of %llu", SPAN_ARG(e->name),
-                            (unsigned long long)dim);
+            r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s' has a dimension of %llu; 1 to 2^31 are allowed",
+                            SPAN_ARG(e->name), (unsigned long long)dim);
         e->dims[i] = (int64_t)dim;
     }
     return r->rc;
@@ -251,7 +258,9 @@ static enum err_code read_type(struct reader *r, struct tensor_entry *e)
     if (r->rc)
         return r->rc;
     if (type >= N_TYPES || types[type].dtype < 0)
-        return r->rc = err_set(r->err, ERR_UNSUPPORTED, "GGUF: tensor '%.*s' has type %s (%u), which is not read",
+        return r->rc = err_set(r->err, ERR_UNSUPPORTED,
+                               "GGUF: tensor '%.*s' has type %s (%u), which is not supported; use a file with another "
+                               "quantisation, such as Q8_0",
                                SPAN_ARG(e->name), type < N_TYPES ? types[type].name : "unknown", type);
     e->dtype = (enum dtype)types[type].dtype;
     return ERR_OK;
@@ -273,17 +282,17 @@ static enum err_code size_tensor(struct tensor_entry *e, struct err *err)
     size_t bytes = (size_t)(cols / info->block_elems) * (size_t)info->block_bytes;
 
     if (cols % info->block_elems)
-        return err_set(err, ERR_CORRUPT, "GGUF: tensor '%.*s': rows of %lld values are no whole blocks of %s",
+        return err_set(err, ERR_CORRUPT, "GGUF: tensor '%.*s' has rows of %lld values, not whole blocks of %s",
                        SPAN_ARG(e->name), (long long)cols, info->name);
     for (int i = 0; i < e->n_dims - 1; i++)
         if (__builtin_mul_overflow(bytes, (size_t)e->dims[i], &bytes) ||
             __builtin_mul_overflow(values, e->dims[i], &values))
-            return err_set(err, ERR_CORRUPT, "GGUF: tensor '%.*s': its size overflows", SPAN_ARG(e->name));
+            return err_set(err, ERR_CORRUPT, "GGUF: the size of tensor '%.*s' overflows", SPAN_ARG(e->name));
     e->bytes = bytes;
     return ERR_OK;
 }
 
-/* One tensor info; its offset goes to *ret_offset, for the place of the data is not known yet. */
+/* One tensor info. *ret_offset: counted from the data, whose place in the file is not known yet. */
 static enum err_code read_tensor(struct reader *r, uint32_t alignment, struct tensor_entry *e, uint64_t *ret_offset)
 {
     e->name = take_name(r, GGUF_MAX_NAME_BYTES, "tensor name");
@@ -293,7 +302,7 @@ static enum err_code read_tensor(struct reader *r, uint32_t alignment, struct te
     if (r->rc)
         return r->rc;
     if (*ret_offset % alignment)
-        return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s': offset %llu is no multiple of %u",
+        return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s' has offset %llu, not a multiple of %u",
                                SPAN_ARG(e->name), (unsigned long long)*ret_offset, alignment);
     return r->rc = size_tensor(e, r->err);
 }
@@ -323,23 +332,21 @@ static int compare_places(const void *x, const void *y, void *entries)
 
 static enum err_code check_overlap(struct arena *a, const struct tensor_file *f, struct err *err)
 {
-    struct arena_mark mark = arena_mark(a);
+    ARENA_SCRATCH(a);
     int *order = NULL;
-    enum err_code rc = arena_alloc(a, (size_t)f->n_entries, sizeof *order, &order, err);
 
-    for (int i = 0; i < f->n_entries && !rc; i++)
+    TRY(arena_alloc(a, (size_t)f->n_entries, sizeof *order, &order, err));
+    for (int i = 0; i < f->n_entries; i++)
         order[i] = i;
-    if (!rc)
-        qsort_r(order, (size_t)f->n_entries, sizeof *order, compare_places, f->entries);
-    for (int i = 1; i < f->n_entries && !rc; i++) {
+    qsort_r(order, (size_t)f->n_entries, sizeof *order, compare_places, f->entries);
+    for (int i = 1; i < f->n_entries; i++) {
         const struct tensor_entry *before = &f->entries[order[i - 1]], *e = &f->entries[order[i]];
 
         if ((const char *)before->data + before->bytes > (const char *)e->data)
-            rc = err_set(err, ERR_CORRUPT, "GGUF: tensors '%.*s' and '%.*s' overlap", SPAN_ARG(before->name),
-                         SPAN_ARG(e->name));
+            return err_set(err, ERR_CORRUPT, "GGUF: tensors '%.*s' and '%.*s' overlap", SPAN_ARG(before->name),
+                           SPAN_ARG(e->name));
     }
-    arena_rewind(a, mark);
-    return rc;
+    return ERR_OK;
 }
 
 static enum err_code read_tensors(struct reader *r, struct arena *a, struct tensor_file *f, int n)
@@ -373,11 +380,9 @@ enum err_code gguf_parse(struct span map, struct arena *a, struct tensor_file *r
 
     if (map.len < HEADER_BYTES || memcmp(map.ptr, "GGUF", 4) != 0)
         return err_set(err, ERR_CORRUPT, "GGUF: %s",
-                       map.len < HEADER_BYTES ? "the file ends in its header" : "no magic");
+                       map.len < HEADER_BYTES ? "the file ends in its header" : "the file does not begin with 'GGUF'");
     r.at = 4;
-    r.rc = arena_alloc(a, 1, sizeof *f.gguf, &f.gguf, err);
-    if (r.rc)
-        return r.rc;
+    TRY(arena_alloc(a, 1, sizeof *f.gguf, &f.gguf, err));
     f.gguf->version = take_u32(&r);
     check_version(&r, f.gguf->version);
     n_tensors = take_count(&r, TENSOR_FILE_MAX_TENSORS, "tensors");
@@ -436,41 +441,15 @@ bool gguf_int(const struct gguf_meta *m, const char *key, int64_t *ret)
     return p && read_int(p, ret);
 }
 
-bool gguf_double(const struct gguf_meta *m, const char *key, double *ret)
-{
-    const struct gguf_pair *p = find_plain(m, key);
-    float f;
-
-    if (p && p->type == GGUF_F64) {
-        memcpy(ret, p->bytes.ptr, sizeof *ret);
-        return true;
-    }
-    if (!p || p->type != GGUF_F32)
-        return false;
-    memcpy(&f, p->bytes.ptr, sizeof f);
-    *ret = (double)f;
-    return true;
-}
-
-bool gguf_bool(const struct gguf_meta *m, const char *key, bool *ret)
-{
-    const struct gguf_pair *p = find_plain(m, key);
-
-    if (!p || p->type != GGUF_BOOL)
-        return false;
-    *ret = p->bytes.ptr[0] != 0;
-    return true;
-}
-
 static enum err_code find_array(const struct gguf_meta *m, const char *key, enum gguf_type type, enum gguf_type or_type,
                                 const struct gguf_pair **ret, struct err *err)
 {
     const struct gguf_pair *p = gguf_find(m, key);
 
     if (!p)
-        return err_set(err, ERR_NOT_FOUND, "GGUF: no key '%s'", key);
+        return err_set(err, ERR_NOT_FOUND, "GGUF: key '%s' is missing", key);
     if (!p->is_array || (p->type != type && p->type != or_type))
-        return err_set(err, ERR_CORRUPT, "GGUF: key '%s' is not the array it should be", key);
+        return err_set(err, ERR_CORRUPT, "GGUF: key '%s' is not an array of the expected type", key);
     *ret = p;
     return ERR_OK;
 }
@@ -480,12 +459,9 @@ enum err_code gguf_strings(const struct gguf_meta *m, const char *key, struct ar
 {
     const struct gguf_pair *p = NULL;
     struct span *strings = NULL;
-    enum err_code rc = find_array(m, key, GGUF_STRING, GGUF_STRING, &p, err);
 
-    if (!rc)
-        rc = arena_alloc(a, (size_t)p->n, sizeof *strings, &strings, err);
-    if (rc)
-        return rc;
+    TRY(find_array(m, key, GGUF_STRING, GGUF_STRING, &p, err));
+    TRY(arena_alloc(a, (size_t)p->n, sizeof *strings, &strings, err));
     for (size_t i = 0, at = 0; i < (size_t)p->n; i++) { /* lengths were checked when the file was opened */
         uint64_t len;
 
@@ -502,10 +478,8 @@ enum err_code gguf_strings(const struct gguf_meta *m, const char *key, struct ar
 static enum err_code copy_words(const struct gguf_pair *p, struct arena *a, void *ret, int64_t *ret_n, struct err *err)
 {
     void *words = NULL;
-    enum err_code rc = arena_alloc(a, (size_t)p->n, 4, &words, err);
 
-    if (rc)
-        return rc;
+    TRY(arena_alloc(a, (size_t)p->n, 4, &words, err));
     if (p->n)
         memcpy(words, p->bytes.ptr, p->bytes.len);
     *(void **)ret = words;
@@ -517,31 +491,29 @@ enum err_code gguf_floats(const struct gguf_meta *m, const char *key, struct are
                           struct err *err)
 {
     const struct gguf_pair *p = NULL;
-    enum err_code rc = find_array(m, key, GGUF_F32, GGUF_F32, &p, err);
 
-    return rc ? rc : copy_words(p, a, ret, ret_n, err);
+    TRY(find_array(m, key, GGUF_F32, GGUF_F32, &p, err));
+    return copy_words(p, a, ret, ret_n, err);
 }
 
 enum err_code gguf_ints(const struct gguf_meta *m, const char *key, struct arena *a, int32_t **ret, int64_t *ret_n,
                         struct err *err)
 {
     const struct gguf_pair *p = NULL;
-    enum err_code rc = find_array(m, key, GGUF_I32, GGUF_U32, &p, err);
 
-    if (!rc)
-        rc = copy_words(p, a, ret, ret_n, err);
-    for (int64_t i = 0; !rc && p->type == GGUF_U32 && i < p->n; i++)
+    TRY(find_array(m, key, GGUF_I32, GGUF_U32, &p, err));
+    TRY(copy_words(p, a, ret, ret_n, err));
+    for (int64_t i = 0; p->type == GGUF_U32 && i < p->n; i++)
         if ((*ret)[i] < 0)
-            rc = err_set(err, ERR_CORRUPT, "GGUF: key '%s' holds a number over 2^31", key);
-    return rc;
+            return err_set(err, ERR_CORRUPT, "GGUF: key '%s' contains a number of 2^31 or more", key);
+    return ERR_OK;
 }
 
 enum err_code gguf_bytes(const struct gguf_meta *m, const char *key, struct span *ret, struct err *err)
 {
     const struct gguf_pair *p = NULL;
-    enum err_code rc = find_array(m, key, GGUF_U8, GGUF_I8, &p, err);
 
-    if (!rc)
-        *ret = p->bytes;
-    return rc;
+    TRY(find_array(m, key, GGUF_U8, GGUF_I8, &p, err));
+    *ret = p->bytes;
+    return ERR_OK;
 }

@@ -7,9 +7,9 @@
  *   4. zero bytes up to the next multiple of general.alignment (32 unless given)
  *   5. data: each tensor at this place + its offset
  *
- * Nothing is trusted: counts are held against the bytes that are there before memory is taken for them, all ranges
- * lie inside the file and do not overlap, no name and no key comes twice. A tensor of a type that we do not read
- * makes the file ERR_UNSUPPORTED, because its size cannot be checked.
+ * Nothing is trusted. Counts are compared with the size of the file before memory is taken for them; all ranges are
+ * inside the file and do not overlap; no name and no key occurs twice. A tensor of a type that we do not support makes
+ * the whole file ERR_UNSUPPORTED, because the size of such a tensor cannot be checked.
  * Source: ggml docs/gguf.md; the limits are those of the numerics document 3.2.
  */
 #ifndef MODELS_FILE_GGUF_H
@@ -50,7 +50,7 @@ struct gguf_pair {
     enum gguf_type type; /* of the value, or of the elements of an array (never GGUF_ARRAY) */
     bool is_array;
     int64_t n;         /* elements of an array; 1 for a plain value */
-    struct span bytes; /* the value as it lies in the file, any alignment; a plain string: its text */
+    struct span bytes; /* the value as stored in the file, any alignment; of a plain string, its text */
 };
 
 struct gguf_meta {
@@ -60,22 +60,20 @@ struct gguf_meta {
     int *index; /* pairs sorted by key */
 };
 
-/* Reads the container `map` into *ret (all but path); tables come from the arena, names point into map. */
+/* Fills all fields of *ret but path. Tables come from the arena; names point into map. */
 MUST_CHECK enum err_code gguf_parse(struct span map, struct arena *a, struct tensor_file *ret, struct err *err);
 
-uint32_t gguf_tensor_type(enum dtype t); /* its number in a file; every type but F8_E4M3 has one */
+uint32_t gguf_tensor_type(enum dtype t); /* the type's number in a file; every dtype but F8_E4M3 has one */
 
-/* Getters take NULL for "no metadata". */
+/* In all getters m may be NULL: a file without metadata. */
 const struct gguf_pair *gguf_find(const struct gguf_meta *m, const char *key); /* NULL: absent */
 
-/* Plain values: false when absent or of another kind; *ret is untouched then. */
+/* Plain values. When the key is absent or its value of another type: false, and *ret is unchanged. */
 bool gguf_string(const struct gguf_meta *m, const char *key, struct span *ret);
-bool gguf_int(const struct gguf_meta *m, const char *key, int64_t *ret);   /* any integer type, if it fits */
-bool gguf_double(const struct gguf_meta *m, const char *key, double *ret); /* f32, f64; may be NaN */
-bool gguf_bool(const struct gguf_meta *m, const char *key, bool *ret);
+bool gguf_int(const struct gguf_meta *m, const char *key, int64_t *ret); /* any integer type, if it fits */
 
-/* Arrays, copied into the arena with proper alignment. ERR_NOT_FOUND when absent, ERR_CORRUPT when the elements are
- * of another type. Text of strings and bytes points into the mapping. */
+/* Arrays. The table comes from the arena, properly aligned; text and bytes point into the mapping. ERR_NOT_FOUND: the
+ * key is absent; ERR_CORRUPT: the elements are of another type. */
 MUST_CHECK enum err_code gguf_strings(const struct gguf_meta *m, const char *key, struct arena *a, struct span **ret,
                                       int64_t *ret_n, struct err *err);
 MUST_CHECK enum err_code gguf_floats(const struct gguf_meta *m, const char *key, struct arena *a, float **ret,

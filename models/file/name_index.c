@@ -31,10 +31,8 @@ enum err_code name_index_build(struct arena *a, const void *first, int n, size_t
 {
     struct name_table t = { first, stride };
     int *index = NULL;
-    enum err_code rc = arena_alloc(a, (size_t)n, sizeof *index, &index, err);
 
-    if (rc)
-        return rc;
+    TRY(arena_alloc(a, (size_t)n, sizeof *index, &index, err));
     for (int i = 0; i < n; i++)
         index[i] = i;
     qsort_r(index, (size_t)n, sizeof *index, compare_entries, &t);

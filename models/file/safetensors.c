@@ -14,7 +14,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are read as th
 
 enum { LENGTH_BYTES = 8 };
 
-/* All types of the format; dtype -1: only sized. */
+/* All types of the format. dtype -1: its tensors are checked for size and place, and left out of the directory. */
 static const struct {
     const char *name;
     int bytes, dtype;
@@ -26,7 +26,7 @@ static const struct {
 };
 enum { N_TYPES = sizeof types / sizeof *types };
 
-/* One tensor as the header states it; begin and end count from the start of the buffer. */
+/* One tensor as the header describes it; begin and end count from the start of the buffer. */
 struct header_entry {
     struct tensor_entry e;
     bool readable;
@@ -39,7 +39,7 @@ static enum err_code broken(struct span name, const char *what, struct err *err)
     return err_set(err, ERR_CORRUPT, "safetensors: tensor '%.*s': %s", SPAN_ARG(name), what);
 }
 
-/* Exact, not negative; the scanner has just got the value. */
+/* The number that the scanner has just read, if it is a whole one and not negative. */
 static bool take_size(const struct json_scan *s, enum json_event ev, int64_t *ret)
 {
     return ev == JSON_NUMBER && json_int64(s->raw, ret) && *ret >= 0;
@@ -48,7 +48,7 @@ static bool take_size(const struct json_scan *s, enum json_event ev, int64_t *re
 static enum err_code read_dtype(struct json_scan *s, struct header_entry *h, int *ret_bytes, struct err *err)
 {
     if (json_scan_next(s) != JSON_STRING)
-        return broken(h->e.name, "dtype is no string", err);
+        return broken(h->e.name, "dtype is not a string", err);
     for (int i = 0; i < N_TYPES; i++) {
         if (!span_is(s->raw, types[i].name))
             continue;
@@ -67,12 +67,13 @@ static enum err_code read_shape(struct json_scan *s, struct header_entry *h, str
     enum json_event ev;
 
     if (json_scan_next(s) != JSON_ARRAY)
-        return broken(h->e.name, "shape is no list", err);
+        return broken(h->e.name, "shape is not a list", err);
     while ((ev = json_scan_next(s)) != JSON_ARRAY_END) {
-        if (h->e.n_dims == SAFETENSORS_MAX_DIMS)
-            return broken(h->e.name, "more than 8 dimensions", err);
+        if (h->e.n_dims == TENSOR_FILE_MAX_DIMS)
+            return err_set(err, ERR_CORRUPT, "safetensors: tensor '%.*s': more than %d dimensions", SPAN_ARG(h->e.name),
+                           TENSOR_FILE_MAX_DIMS);
         if (!take_size(s, ev, &h->e.dims[h->e.n_dims++]))
-            return broken(h->e.name, "a dimension is no size", err);
+            return broken(h->e.name, "a dimension is not a size", err);
     }
     h->has_shape = true;
     return ERR_OK;
@@ -82,7 +83,7 @@ static enum err_code read_offsets(struct json_scan *s, struct header_entry *h, s
 {
     if (json_scan_next(s) != JSON_ARRAY || !take_size(s, json_scan_next(s), &h->begin) ||
         !take_size(s, json_scan_next(s), &h->end) || json_scan_next(s) != JSON_ARRAY_END)
-        return broken(h->e.name, "data_offsets is no pair of sizes", err);
+        return broken(h->e.name, "data_offsets is not a pair of sizes", err);
     if (h->end < h->begin)
         return broken(h->e.name, "data_offsets ends before it begins", err);
     h->has_offsets = true;
@@ -107,52 +108,49 @@ static enum err_code size_tensor(struct header_entry *h, int value_bytes, struct
 
 static enum err_code read_tensor(struct json_scan *s, struct header_entry *h, struct err *err)
 {
-    enum err_code rc = ERR_OK;
     int value_bytes = 0;
 
     if (json_scan_next(s) != JSON_OBJECT)
-        return broken(h->e.name, "no object", err);
-    while (!rc && json_scan_next(s) == JSON_KEY) {
+        return broken(h->e.name, "its description is not an object", err);
+    while (json_scan_next(s) == JSON_KEY) {
         if (span_is(s->raw, "dtype"))
-            rc = read_dtype(s, h, &value_bytes, err);
+            TRY(read_dtype(s, h, &value_bytes, err));
         else if (span_is(s->raw, "shape"))
-            rc = read_shape(s, h, err);
+            TRY(read_shape(s, h, err));
         else if (span_is(s->raw, "data_offsets"))
-            rc = read_offsets(s, h, err);
+            TRY(read_offsets(s, h, err));
         else if (!json_scan_skip(s, json_scan_next(s)))
-            rc = broken(h->e.name, "a broken field", err);
+            return broken(h->e.name, "a field of its description is damaged", err);
     }
-    if (!rc && !(h->has_dtype && h->has_shape && h->has_offsets))
-        rc = broken(h->e.name, "dtype, shape or data_offsets is missing", err);
-    return rc ? rc : size_tensor(h, value_bytes, err);
+    if (!(h->has_dtype && h->has_shape && h->has_offsets))
+        return broken(h->e.name, "dtype, shape or data_offsets is missing", err);
+    return size_tensor(h, value_bytes, err);
 }
 
 static enum err_code read_name(const struct json_scan *s, struct arena *a, struct span *ret, struct err *err)
 {
     char buf[TENSOR_NAME_MAX + 1], *name = NULL;
     size_t len;
-    enum err_code rc;
 
     if (!json_unescape(s->raw, buf, sizeof buf, &len))
         return err_set(err, ERR_TOO_LARGE, "safetensors: a tensor name of more than %d bytes: '%.*s...'",
                        TENSOR_NAME_MAX, SPAN_ARG(s->raw));
-    rc = span_dup(a, (struct span){ buf, len }, &name, err);
-    if (!rc)
-        *ret = (struct span){ name, len };
-    return rc;
+    TRY(span_dup(a, (struct span){ buf, len }, &name, err));
+    *ret = (struct span){ name, len };
+    return ERR_OK;
 }
 
-/* An object of strings; its text is kept and read when somebody asks. */
+/* An object of strings. Its text is kept; tensor_file_metadata() looks values up in it. */
 static enum err_code read_metadata(struct json_scan *s, struct tensor_file *f, struct err *err)
 {
     enum json_event ev = json_scan_next(s);
     size_t start = s->at - 1;
 
     if (ev != JSON_OBJECT)
-        return err_set(err, ERR_CORRUPT, "safetensors: __metadata__ is no object");
+        return err_set(err, ERR_CORRUPT, "safetensors: __metadata__ is not an object");
     while (json_scan_next(s) == JSON_KEY)
         if (json_scan_next(s) != JSON_STRING)
-            return err_set(err, ERR_CORRUPT, "safetensors: a value of __metadata__ is no string");
+            return err_set(err, ERR_CORRUPT, "safetensors: a value of __metadata__ is not a string");
     f->metadata = (struct span){ s->text.ptr + start, s->at - start };
     return ERR_OK;
 }
@@ -165,7 +163,7 @@ static bool is_metadata(const struct json_scan *s)
     return json_unescape(s->raw, buf, sizeof buf, &len) && strcmp(buf, "__metadata__") == 0;
 }
 
-/* The number of tensors, so that memory is taken for what is there. The text is known to be JSON. */
+/* Counts the tensors, so that no more memory is taken than they need. The text is known to be JSON. */
 static enum err_code count_tensors(struct span header, int *ret_n, struct err *err)
 {
     struct json_scan s;
@@ -173,13 +171,13 @@ static enum err_code count_tensors(struct span header, int *ret_n, struct err *e
 
     json_scan_init(&s, header);
     if (json_scan_next(&s) != JSON_OBJECT)
-        return err_set(err, ERR_CORRUPT, "safetensors: the header is no object");
+        return err_set(err, ERR_CORRUPT, "safetensors: the header is not an object");
     while (json_scan_next(&s) == JSON_KEY) {
         n += !is_metadata(&s);
         if (n > TENSOR_FILE_MAX_TENSORS)
             return err_set(err, ERR_TOO_LARGE, "safetensors: more than %d tensors", TENSOR_FILE_MAX_TENSORS);
         if (!json_scan_skip(&s, json_scan_next(&s)))
-            return err_set(err, ERR_CORRUPT, "safetensors: a broken header");
+            return err_set(err, ERR_CORRUPT, "safetensors: the header is damaged");
     }
     *ret_n = n;
     return ERR_OK;
@@ -189,22 +187,18 @@ static enum err_code read_header(struct span header, struct arena *a, struct ten
                                  struct err *err)
 {
     struct json_scan s;
-    enum err_code rc = ERR_OK;
-    int i = 0;
 
     json_scan_init(&s, header);
     (void)json_scan_next(&s);
-    while (!rc && json_scan_next(&s) == JSON_KEY) {
+    while (json_scan_next(&s) == JSON_KEY) {
         if (is_metadata(&s)) {
-            rc = read_metadata(&s, f, err);
+            TRY(read_metadata(&s, f, err));
             continue;
         }
-        rc = read_name(&s, a, &h[i].e.name, err);
-        if (!rc)
-            rc = read_tensor(&s, &h[i], err);
-        i++;
+        TRY(read_name(&s, a, &h->e.name, err));
+        TRY(read_tensor(&s, h++, err));
     }
-    return rc;
+    return ERR_OK;
 }
 
 static int compare_places(const void *x, const void *y, void *entries)
@@ -229,7 +223,7 @@ static enum err_code check_tiling(struct header_entry *h, int n, int *order, siz
         const struct header_entry *e = &h[order[i]];
 
         if (e->begin != end)
-            return broken(e->e.name, e->begin < end ? "it overlaps another" : "a hole lies before its data", err);
+            return broken(e->e.name, e->begin < end ? "it overlaps another" : "there is a hole before its data", err);
         end = e->end;
     }
     if ((uint64_t)end != buffer_bytes)
@@ -243,20 +237,18 @@ static enum err_code make_directory(const struct header_entry *h, int n, const c
                                     struct tensor_file *f, struct err *err)
 {
     int twice;
-    enum err_code rc = arena_alloc(a, (size_t)n, sizeof *f->entries, &f->entries, err);
 
-    if (rc)
-        return rc;
+    TRY(arena_alloc(a, (size_t)n, sizeof *f->entries, &f->entries, err));
     for (int i = 0; i < n; i++) {
         if (!h[i].readable)
             continue;
         f->entries[f->n_entries] = h[i].e;
         f->entries[f->n_entries++].data = buffer + h[i].begin;
     }
-    rc = name_index_build(a, f->entries, f->n_entries, sizeof *f->entries, &f->index, &twice, err);
-    if (!rc && twice >= 0) /* json_check has refused it; kept so that the index never depends on that */
-        rc = broken(f->entries[twice].name, "it comes twice", err);
-    return rc;
+    TRY(name_index_build(a, f->entries, f->n_entries, sizeof *f->entries, &f->index, &twice, err));
+    if (twice >= 0) /* json_check() has refused such a header already; the index must not depend on that */
+        return broken(f->entries[twice].name, "it comes twice", err);
+    return ERR_OK;
 }
 
 /* The header's text; the rest of the file is the buffer. */
@@ -268,7 +260,7 @@ static enum err_code find_header(struct span map, struct span *ret, struct err *
         return err_set(err, ERR_CORRUPT, "safetensors: the file ends in its header length");
     memcpy(&n, map.ptr, LENGTH_BYTES);
     if (n > SAFETENSORS_MAX_HEADER_BYTES)
-        return err_set(err, ERR_TOO_LARGE, "safetensors: a header of %" PRIu64 " bytes, at most %d are read", n,
+        return err_set(err, ERR_TOO_LARGE, "safetensors: a header of %" PRIu64 " bytes; at most %d are allowed", n,
                        SAFETENSORS_MAX_HEADER_BYTES);
     if (n > map.len - LENGTH_BYTES)
         return err_set(err, ERR_CORRUPT, "safetensors: a header of %" PRIu64 " bytes in a file of %zu", n, map.len);
@@ -278,39 +270,36 @@ static enum err_code find_header(struct span map, struct span *ret, struct err *
     return ERR_OK;
 }
 
+static enum err_code check_json(struct span header, struct err *err)
+{
+    enum err_code rc = json_check(header, SAFETENSORS_MAX_DEPTH, err);
+
+    if (rc)
+        (void)err_prefix(err, "safetensors header");
+    return rc;
+}
+
 enum err_code safetensors_parse(struct span map, struct arena *a, struct tensor_file *ret, struct err *err)
 {
-    struct tensor_file f = { .map = map };
+    struct tensor_file f = { .path = ret->path, .map = map };
     struct header_entry *h = NULL;
     struct span header = { 0 };
     int *order = NULL, n = 0;
-    enum err_code rc = find_header(map, &header, err);
+    enum err_code rc;
 
-    if (rc)
-        return rc;
-    rc = json_check(header, SAFETENSORS_MAX_DEPTH, err);
-    if (rc)
-        (void)err_prefix(err, "safetensors header");
-    else
-        rc = count_tensors(header, &n, err);
-    if (rc)
-        return rc;
+    TRY(find_header(map, &header, err));
+    TRY(check_json(header, err));
+    TRY(count_tensors(header, &n, err));
     h = calloc((size_t)n + 1, sizeof *h);
     order = calloc((size_t)n + 1, sizeof *order);
-    if (!h || !order) {
-        rc = err_set(err, ERR_NOMEM, "safetensors: no memory for %d tensors", n);
-        goto out;
-    }
-    rc = read_header(header, a, &f, h, err);
+    rc = h && order ? read_header(header, a, &f, h, err)
+                    : err_set(err, ERR_NOMEM, "safetensors: no memory for %d tensors", n);
     if (!rc)
         rc = check_tiling(h, n, order, map.len - LENGTH_BYTES - header.len, err);
     if (!rc)
         rc = make_directory(h, n, header.ptr + header.len, a, &f, err);
-    if (!rc) {
-        f.path = ret->path;
+    if (!rc)
         *ret = f;
-    }
-out:
     free(h);
     free(order);
     return rc;
@@ -321,14 +310,11 @@ enum err_code tensor_file_metadata(const struct tensor_file *f, const char *key,
 {
     struct arena_mark mark = arena_mark(a);
     struct json_scan s;
-    enum err_code rc;
     char *buf = NULL;
     size_t len;
     bool found = false;
 
-    rc = arena_alloc(a, f->metadata.len + 1, 1, &buf, err); /* unescaping never makes longer */
-    if (rc)
-        return rc;
+    TRY(arena_alloc(a, f->metadata.len + 1, 1, &buf, err)); /* unescaped text is never longer */
     json_scan_init(&s, f->metadata);
     (void)json_scan_next(&s);
     while (!found && json_scan_next(&s) == JSON_KEY) {
@@ -341,7 +327,7 @@ enum err_code tensor_file_metadata(const struct tensor_file *f, const char *key,
         return ERR_OK;
     }
     arena_rewind(a, mark);
-    return err_set(err, ERR_NOT_FOUND, "%s: no metadata '%s'", f->path ? f->path : "safetensors", key);
+    return err_set(err, ERR_NOT_FOUND, "%s: the metadata has no entry '%s'", f->path ? f->path : "safetensors", key);
 }
 
 static void put_string(FILE *out, const char *text)
@@ -383,26 +369,26 @@ static enum err_code written_bytes(const struct tensor_write *t, size_t *ret, st
 {
     size_t bytes = type_name(t->dtype) ? (size_t)dtype_info(t->dtype)->block_bytes : 0;
 
-    if (!bytes || t->n_dims < 0 || t->n_dims > SAFETENSORS_MAX_DIMS)
-        return err_set(err, ERR_INVALID, "safetensors: '%s' cannot be written: type or rank", t->name);
+    if (!bytes || t->n_dims < 0 || t->n_dims > TENSOR_FILE_MAX_DIMS)
+        return err_set(err, ERR_INVALID,
+                       "safetensors: tensor '%s' cannot be written: its type or rank is not supported", t->name);
     for (int i = 0; i < t->n_dims; i++)
         if (t->dims[i] < 0 || __builtin_mul_overflow(bytes, (size_t)t->dims[i], &bytes))
-            return err_set(err, ERR_INVALID, "safetensors: '%s' cannot be written: its size", t->name);
+            return err_set(err, ERR_INVALID, "safetensors: tensor '%s' cannot be written: its size is not possible",
+                           t->name);
     *ret = bytes;
     return ERR_OK;
 }
 
-static enum err_code put_tensors(FILE *out, const struct tensor_write *tensors, int n, bool comma, struct err *err)
+static enum err_code put_tensors(FILE *out, const struct tensor_write *tensors, int n, struct err *err)
 {
     size_t at = 0, bytes;
 
     for (int i = 0; i < n; i++) {
         const struct tensor_write *t = &tensors[i];
-        enum err_code rc = written_bytes(t, &bytes, err);
 
-        if (rc)
-            return rc;
-        if (i || comma)
+        TRY(written_bytes(t, &bytes, err));
+        if (i)
             (void)fputc(',', out);
         put_string(out, t->name);
         (void)fprintf(out, ":{\"dtype\":\"%s\",\"shape\":[", type_name(t->dtype));
@@ -414,66 +400,72 @@ static enum err_code put_tensors(FILE *out, const struct tensor_write *tensors, 
     return ERR_OK;
 }
 
-/* The header, padded so that the data begins at a multiple of 8, and held against the reader's own rules. */
-static enum err_code make_header(const struct tensor_write *tensors, int n_tensors,
-                                 const struct metadata_pair *metadata, int n_metadata, char **ret_text, size_t *ret_len,
-                                 struct err *err)
+/* Padded so that the data begins at a multiple of 8. */
+static enum err_code put_header(FILE *out, const struct tensor_write *tensors, int n_tensors,
+                                const struct metadata_pair *metadata, int n_metadata, struct err *err)
 {
-    char *text = NULL;
-    size_t len = 0;
-    FILE *out = open_memstream(&text, &len);
-    enum err_code rc;
-    bool good;
-
-    if (!out)
-        return err_set(err, ERR_NOMEM, "safetensors: no memory for a header");
     (void)fputc('{', out);
     if (n_metadata)
         put_metadata(out, metadata, n_metadata);
-    rc = put_tensors(out, tensors, n_tensors, n_metadata > 0, err);
+    if (n_metadata && n_tensors)
+        (void)fputc(',', out);
+    TRY(put_tensors(out, tensors, n_tensors, err));
     (void)fputc('}', out);
     while (ftell(out) % 8)
         (void)fputc(' ', out);
-    good = !ferror(out);
-    if ((fclose(out) || !good) && !rc)
-        rc = err_set(err, ERR_NOMEM, "safetensors: no memory for a header");
-    if (!rc && len > SAFETENSORS_MAX_HEADER_BYTES)
-        rc = err_set(err, ERR_INVALID, "safetensors: a header of %zu bytes", len);
-    if (!rc && json_check((struct span){ text, len }, SAFETENSORS_MAX_DEPTH, err))
-        rc = ERR_INVALID;
-    if (rc) {
-        free(text);
-        return rc;
+    return ferror(out) ? err_set(err, ERR_NOMEM, "safetensors: no memory for a header") : ERR_OK;
+}
+
+/* What the reader would refuse must not be written. */
+static enum err_code check_header(struct span text, struct err *err)
+{
+    if (text.len > SAFETENSORS_MAX_HEADER_BYTES)
+        return err_set(err, ERR_INVALID, "safetensors: a header of %zu bytes; at most %d are allowed", text.len,
+                       SAFETENSORS_MAX_HEADER_BYTES);
+    return json_check(text, SAFETENSORS_MAX_DEPTH, err) ? ERR_INVALID : ERR_OK;
+}
+
+static enum err_code put_data(struct out_file *out, const struct tensor_write *tensors, int n, struct err *err)
+{
+    size_t bytes = 0;
+
+    for (int i = 0; i < n; i++) {
+        TRY(written_bytes(&tensors[i], &bytes, err));
+        out_file_write(out, tensors[i].data, bytes);
     }
-    *ret_text = text;
-    *ret_len = len;
     return ERR_OK;
+}
+
+static enum err_code write_file(const char *path, struct span header, const struct tensor_write *tensors, int n,
+                                struct err *err)
+{
+    struct out_file *out = NULL;
+    uint64_t stored_len = header.len;
+    enum err_code rc;
+
+    TRY(check_header(header, err));
+    TRY(out_file_open(&out, path, err));
+    out_file_write(out, &stored_len, sizeof stored_len);
+    out_file_write(out, header.ptr, header.len);
+    rc = put_data(out, tensors, n, err);
+    return out_file_close(out, !rc, err) && !rc ? ERR_IO : rc;
 }
 
 enum err_code safetensors_write(const char *path, const struct tensor_write *tensors, int n_tensors,
                                 const struct metadata_pair *metadata, int n_metadata, struct err *err)
 {
-    struct out_file *out = NULL;
     char *header = NULL;
-    size_t header_len = 0, bytes = 0;
-    uint64_t stored_len;
-    enum err_code rc = make_header(tensors, n_tensors, metadata, n_metadata, &header, &header_len, err);
+    size_t len = 0;
+    FILE *out = open_memstream(&header, &len);
+    enum err_code rc;
 
+    if (!out)
+        return err_set(err, ERR_NOMEM, "safetensors: no memory for a header");
+    rc = put_header(out, tensors, n_tensors, metadata, n_metadata, err);
+    if (fclose(out) && !rc)
+        rc = err_set(err, ERR_NOMEM, "safetensors: no memory for a header");
     if (!rc)
-        rc = out_file_open(&out, path, err);
-    if (rc)
-        goto out;
-    stored_len = header_len;
-    out_file_write(out, &stored_len, sizeof stored_len);
-    out_file_write(out, header, header_len);
-    for (int i = 0; i < n_tensors && !rc; i++) {
-        rc = written_bytes(&tensors[i], &bytes, err);
-        if (!rc)
-            out_file_write(out, tensors[i].data, bytes);
-    }
-    if (out_file_close(out, !rc, err) && !rc)
-        rc = ERR_IO;
-out:
+        rc = write_file(path, (struct span){ header, len }, tensors, n_tensors, err);
     free(header);
     return rc;
 }

@@ -4,10 +4,10 @@
  *   1. u64 n, little-endian: length of the header, at most 100,000,000
  *   2. n bytes of JSON: { "name": { "dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end] }, ...,
  *                         "__metadata__": { "key": "value", ... } }
- *   3. the rest: the buffer that the offsets count in; the tensors tile it without hole or overlap
+ *   3. the rest: the buffer in which the offsets count; the tensors tile it without hole or overlap
  *
- * F32, F16, BF16, F8_E4M3, I32, I64 and U8 enter the directory. Tensors of the other known types are checked for size
- * and place and left out; an unknown type makes the file ERR_UNSUPPORTED. The writer is declared in tensor_file.h.
+ * F32, F16, BF16, F8_E4M3, I32, I64 and U8 enter the directory. Tensors of the format's other types are checked for
+ * size and place and left out; an unknown type makes the file ERR_UNSUPPORTED. The writer is in tensor_file.h.
  * Source: safetensors README and tensor.rs.
  */
 #ifndef MODELS_FILE_SAFETENSORS_H
@@ -17,9 +17,9 @@
 #include "kernels/base/span.h"
 #include "models/file/tensor_file.h"
 
-enum { SAFETENSORS_MAX_HEADER_BYTES = 100 * 1000 * 1000, SAFETENSORS_MAX_DIMS = 8, SAFETENSORS_MAX_DEPTH = 8 };
+enum { SAFETENSORS_MAX_HEADER_BYTES = 100 * 1000 * 1000, SAFETENSORS_MAX_DEPTH = 8 };
 
-/* Reads the container `map` into *ret (all but path); tables and names come from the arena. */
+/* Fills all fields of *ret but path. Tables and names come from the arena. */
 MUST_CHECK enum err_code safetensors_parse(struct span map, struct arena *a, struct tensor_file *ret, struct err *err);
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * shards - the files of one model: a single GGUF or safetensors file, or the shards that an index lists.
+ * shards - the files of one model: one GGUF or safetensors file, or the shards that an index lists.
  *
  *   *.safetensors.index.json: { "metadata": ..., "weight_map": { "tensor name": "file name", ... } }
  *
- * Shards lie beside their index: only bare names of safetensors files are accepted.
+ * Shards are in the folder of their index: only bare names of safetensors files are accepted.
  */
 #ifndef MODELS_FILE_SHARDS_H
 #define MODELS_FILE_SHARDS_H
@@ -17,8 +17,8 @@ struct shards {
     int n_files;
 };
 
-/* An index is known by its name's end. Everything lives until the arena is rewound. Errors as tensor_file_open;
- * ERR_CORRUPT and ERR_TOO_LARGE for the index; ERR_NOT_FOUND when a shard is missing. */
+/* A path that ends in ".index.json" is an index. Everything lives until the arena is rewound. Errors as
+ * tensor_file_open; ERR_CORRUPT and ERR_TOO_LARGE for the index; ERR_NOT_FOUND when a shard is missing. */
 MUST_CHECK enum err_code shards_open(const char *path, struct arena *a, struct shards *ret, struct err *err);
 
 int64_t shards_bytes(const struct shards *s); /* size of all files together */

@@ -23,42 +23,39 @@ static void unmap(void *mapping)
     (void)munmap(m->start, m->bytes);
 }
 
-static enum err_code check_stat(const struct stat *st, const char *path, struct err *err)
-{
-    if (!S_ISREG(st->st_mode))
-        return err_set(err, ERR_IO, "%s: not a regular file", path);
-    if (st->st_size == 0)
-        return err_set(err, ERR_CORRUPT, "%s: empty", path);
-    return ERR_OK;
-}
-
-static enum err_code map_file(const char *path, struct arena *a, struct span *ret, struct err *err)
+static enum err_code map_open_file(int fd, const char *path, struct arena *a, struct span *ret, struct err *err)
 {
     struct mapping *m = NULL;
     struct stat st;
     enum err_code rc;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-    if (fd < 0)
-        return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: %m", path);
-    rc = fstat(fd, &st) ? err_set(err, ERR_IO, "%s: %m", path) : check_stat(&st, path, err);
-    if (rc)
-        goto out;
-    rc = arena_alloc(a, 1, sizeof *m, &m, err);
-    if (rc)
-        goto out;
+    if (fstat(fd, &st))
+        return err_set(err, ERR_IO, "%s: %m", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_IO, "%s is not a regular file", path);
+    if (st.st_size == 0)
+        return err_set(err, ERR_CORRUPT, "%s is empty; fetch it again", path);
+    TRY(arena_alloc(a, 1, sizeof *m, &m, err));
     m->bytes = (size_t)st.st_size;
     m->start = mmap(NULL, m->bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (m->start == MAP_FAILED) {
-        rc = err_set(err, ERR_IO, "%s: cannot be mapped: %m", path);
-        goto out;
-    }
+    if (m->start == MAP_FAILED)
+        return err_set(err, ERR_IO, "%s cannot be mapped into memory: %m", path);
     rc = arena_defer(a, unmap, m, err);
     if (rc)
         unmap(m);
     else
         *ret = (struct span){ m->start, m->bytes };
-out:
+    return rc;
+}
+
+static enum err_code map_file(const char *path, struct arena *a, struct span *ret, struct err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    enum err_code rc;
+
+    if (fd < 0)
+        return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: %m", path);
+    rc = map_open_file(fd, path, a, ret, err);
     (void)close(fd);
     return rc;
 }
@@ -70,10 +67,10 @@ static bool looks_like_safetensors(struct span map)
     if (map.len < 9 || map.ptr[8] != '{')
         return false;
     memcpy(&n, map.ptr, sizeof n);
-    return n <= UINT32_MAX; /* bytes 4 to 7 are zero; whether n is acceptable, the reader says */
+    return n <= UINT32_MAX; /* bytes 4 to 7 are zero; the reader decides whether n is acceptable */
 }
 
-/* Things that lie under a model's name by mistake. */
+/* Recognises what is found under a model's name by mistake; NULL: none of these. */
 static const char *guess_content(struct span map)
 {
     static const struct {
@@ -84,14 +81,23 @@ static const char *guess_content(struct span map)
         { "\x80\x02", "a pickled PyTorch checkpoint" },
         { "<", "a web page or XML" },
         { "ggjt", "a GGML file from before GGUF" },
-        { "FUGG", "a GGUF file of the other byte order" },
+        { "FUGG", "a GGUF file in big-endian byte order" },
         { "{", "JSON" },
     };
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (span_starts(map, known[i].start))
             return known[i].what;
-    return "neither GGUF nor safetensors";
+    return NULL;
+}
+
+static enum err_code refuse(const char *path, struct span map, struct err *err)
+{
+    const char *content = guess_content(map);
+
+    if (!content)
+        return err_set(err, ERR_UNSUPPORTED, "%s is neither GGUF nor safetensors", path);
+    return err_set(err, ERR_UNSUPPORTED, "%s is %s; a GGUF or safetensors file is needed", path, content);
 }
 
 enum err_code tensor_file_parse(const char *path, struct span map, struct arena *a, struct tensor_file *ret,
@@ -105,28 +111,33 @@ enum err_code tensor_file_parse(const char *path, struct span map, struct arena 
     else if (looks_like_safetensors(map))
         rc = safetensors_parse(map, a, &f, err);
     else
-        return err_set(err, ERR_UNSUPPORTED, "%s: %s", path, guess_content(map));
-    if (rc) {
+        return refuse(path, map, err);
+    if (rc == ERR_CORRUPT)
+        (void)err_prefix(err, "%s is damaged or incomplete; fetch it again", path);
+    else if (rc)
         (void)err_prefix(err, "%s", path);
-        return rc;
-    }
-    *ret = f;
-    return ERR_OK;
+    else
+        *ret = f;
+    return rc;
+}
+
+static enum err_code map_and_parse(const char *path, struct arena *a, struct tensor_file *ret, struct err *err)
+{
+    struct span map = { 0 };
+    char *name = NULL;
+
+    TRY(span_dup(a, span_of(path), &name, err));
+    TRY(map_file(name, a, &map, err));
+    return tensor_file_parse(name, map, a, ret, err);
 }
 
 enum err_code tensor_file_open(const char *path, struct arena *a, struct tensor_file *ret, struct err *err)
 {
     struct arena_mark mark = arena_mark(a);
-    struct span map = { 0 };
-    char *name = NULL;
-    enum err_code rc = span_dup(a, span_of(path), &name, err);
+    enum err_code rc = map_and_parse(path, a, ret, err);
 
-    if (!rc)
-        rc = map_file(name, a, &map, err);
-    if (!rc)
-        rc = tensor_file_parse(name, map, a, ret, err);
     if (rc)
-        arena_rewind(a, mark); /* runs the clean-up, so a refused file stays neither open nor mapped */
+        arena_rewind(a, mark); /* unmaps a refused file */
     return rc;
 }
 

@@ -1,6 +1,6 @@
 /*
- * tensor_file - a GGUF or safetensors file as a directory of tensors over a read-only mapping. Which of the two it
- * is, is judged by content. Every offset, size, name and type was checked when it was opened.
+ * tensor_file - a GGUF or safetensors file as a directory of tensors over a read-only mapping. The content decides
+ * which of the two it is. Every offset, size, name and type is checked when the file is opened.
  */
 #ifndef MODELS_FILE_TENSOR_FILE_H
 #define MODELS_FILE_TENSOR_FILE_H
@@ -9,14 +9,14 @@
 #include "kernels/base/span.h"
 #include "kernels/tensor.h"
 
-enum { TENSOR_FILE_MAX_TENSORS = 65536, TENSOR_NAME_MAX = 255 };
+enum { TENSOR_FILE_MAX_TENSORS = 65536, TENSOR_FILE_MAX_DIMS = 8, TENSOR_NAME_MAX = 255 };
 
 struct tensor_entry {
     struct span name;
     enum dtype dtype;
     int n_dims;
-    int64_t dims[8];  /* row-major, last one contiguous (GGUF's ne reversed); scalar: n_dims 0 */
-    const void *data; /* into the mapping; any alignment */
+    int64_t dims[TENSOR_FILE_MAX_DIMS]; /* row-major, last one contiguous (GGUF's ne reversed); scalar: n_dims 0 */
+    const void *data;                   /* into the mapping; any alignment */
     size_t bytes;
 };
 
@@ -31,29 +31,30 @@ struct tensor_file {
 };
 
 /* Maps and checks `path`. The mapping and all tables live until the arena is rewound. ERR_NOT_FOUND, ERR_IO,
- * ERR_CORRUPT, ERR_UNSUPPORTED (a tensor type we do not read, big-endian, another format), ERR_TOO_LARGE.
- * Nobody may shorten the file while it is mapped: the kernel answers that with SIGBUS. */
+ * ERR_CORRUPT, ERR_UNSUPPORTED (an unsupported tensor type, big-endian, another format), ERR_TOO_LARGE.
+ * The file must not be shortened while it is mapped: a read beyond its new end raises SIGBUS. */
 MUST_CHECK enum err_code tensor_file_open(const char *path, struct arena *a, struct tensor_file *ret, struct err *err);
 const struct tensor_entry *tensor_file_find(const struct tensor_file *f, struct span name); /* NULL: absent */
 
 size_t tensor_file_expanded_bytes(const struct tensor_file *f); /* of all tensors, at two bytes a value */
 
-/* Value of a string entry of safetensors metadata, unescaped, from the arena; ERR_NOT_FOUND. */
+/* The value of a key of safetensors metadata, unescaped, from the arena; ERR_NOT_FOUND. */
 MUST_CHECK enum err_code tensor_file_metadata(const struct tensor_file *f, const char *key, struct arena *a,
                                               const char **ret, struct err *err);
 
-/* The same for bytes that are in memory already; `path` is for messages only. */
+/* Like tensor_file_open() for a file whose bytes are in memory already; `path` is for messages only. */
 MUST_CHECK enum err_code tensor_file_parse(const char *path, struct span map, struct arena *a, struct tensor_file *ret,
                                            struct err *err);
 
-/* Writing safetensors: entries in order, data of the caller, any type but the quantised ones. Written to a temporary
- * name in the same folder and renamed, so whole or not at all; a target that is no regular file (/dev/stdout) is
- * written in place. ERR_INVALID (type, negative size, a name twice or not UTF-8), ERR_IO, ERR_NOMEM. */
+/* Writes a safetensors file with the tensors in this order, of any type but the quantised ones. It is written under a
+ * temporary name in the same folder and renamed, so that `path` is never half written; a target that is not a regular
+ * file (/dev/stdout) is written in place. ERR_INVALID (type, negative size, a name twice or not UTF-8), ERR_IO,
+ * ERR_NOMEM. */
 struct tensor_write {
     const char *name;
     enum dtype dtype;
     int n_dims;
-    int64_t dims[8];
+    int64_t dims[TENSOR_FILE_MAX_DIMS];
     const void *data;
 };
 struct metadata_pair {

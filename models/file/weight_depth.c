@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* The number between `stem` and the next dot, `max` where it is larger, -1 where the name is another one. */
+/* The number between `stem` and the next dot, at most `max`; -1: the name does not match. */
 static int index_after(struct span name, const char *prefix, const char *stem, int max)
 {
     size_t at = strlen(prefix), start;

@@ -1,7 +1,7 @@
 /*
- * weight_depth - how many layers a file has: one more than the greatest index n in a name `<stem>n.` (after the set's
- * prefix), so that a hole is found by the name that is missing. 0 when there is none; max + 1 when an index is `max` or
- * above, which the caller refuses.
+ * weight_depth - the number of layers in a file: one more than the greatest index n in a name `<stem>n.` (after the
+ * set's prefix). A layer missing in between is thus looked for, and reported, by name. 0: no such name; max + 1: an
+ * index is `max` or more, which the caller refuses.
  */
 #ifndef MODELS_FILE_WEIGHT_DEPTH_H
 #define MODELS_FILE_WEIGHT_DEPTH_H

@@ -23,22 +23,26 @@ static uint64_t mix_entry(uint64_t hash, const struct tensor_file *f, const stru
     return mix(hash, &place, sizeof place);
 }
 
-void weight_digest(const struct shards *s, bool vectors, char ret[WEIGHT_DIGEST_SIZE])
+void weight_digest_of_directory(const struct shards *s, char ret[WEIGHT_DIGEST_SIZE])
 {
     uint64_t hash = 14695981039346656037u;
+
+    for (int i = 0; i < s->n_files; i++)
+        for (int k = 0; k < s->files[i].n_entries; k++)
+            hash = mix_entry(hash, &s->files[i], &s->files[i].entries[k]);
+    (void)snprintf(ret, WEIGHT_DIGEST_SIZE, "%lld-%016llx", (long long)shards_bytes(s), (unsigned long long)hash);
+}
+
+void weight_digest_with_vectors(const struct shards *s, char ret[WEIGHT_DIGEST_SIZE])
+{
     uint32_t crc = 0;
-    int n;
+    size_t n;
 
-    for (int i = 0; i < s->n_files; i++) {
-        const struct tensor_file *f = &s->files[i];
-
-        for (const struct tensor_entry *e = f->entries; e < f->entries + f->n_entries; e++) {
-            hash = mix_entry(hash, f, e);
-            if (vectors && e->n_dims == 1)
+    for (int i = 0; i < s->n_files; i++)
+        for (const struct tensor_entry *e = s->files[i].entries, *end = e + s->files[i].n_entries; e < end; e++)
+            if (e->n_dims == 1)
                 crc = crc32c(crc, e->data, e->bytes);
-        }
-    }
-    n = snprintf(ret, WEIGHT_DIGEST_SIZE, "%lld-%016llx", (long long)shards_bytes(s), (unsigned long long)hash);
-    if (vectors)
-        (void)snprintf(ret + n, (size_t)(WEIGHT_DIGEST_SIZE - n), "-%08x", crc);
+    weight_digest_of_directory(s, ret);
+    n = strlen(ret);
+    (void)snprintf(ret + n, WEIGHT_DIGEST_SIZE - n, "-%08x", crc);
 }

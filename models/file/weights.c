@@ -11,10 +11,10 @@
 
 enum { NAME_SIZE = TENSOR_NAME_MAX + 1, SHAPE_SIZE = 96, CONV_MAX_SIDE = 1 << 16, MAX_PREFIXES = 15 };
 
-/* In a merged checkpoint, names without it belong to other networks. */
+/* Where any tensor of a file has this prefix, the file is a merged checkpoint: other names belong to other networks. */
 static const char merged_prefix[] = "model.diffusion_model.";
 
-/* fp8 files of this kind keep a factor for each tensor beside it; the values alone are wrong. */
+/* An fp8 file with tensors of these names keeps each tensor's scale separately; without it the values are wrong. */
 static const char *const scale_suffixes[] = { "scaled_fp8", ".scale_weight", ".weight_scale", ".scale_input" };
 
 static const struct tensor_entry *find_in(const struct tensor_file *const *files, int n_files, const char *prefix,
@@ -31,7 +31,7 @@ static const struct tensor_entry *find_in(const struct tensor_file *const *files
     return e;
 }
 
-/* The first entry whose name begins and ends so. */
+/* The first entry whose name has this prefix and this suffix; NULL: none. */
 static const struct tensor_entry *find_like(const struct weight_set *ws, const char *prefix, const char *suffix)
 {
     for (int f = 0; f < ws->n_files; f++)
@@ -44,7 +44,7 @@ static const struct tensor_entry *find_like(const struct weight_set *ws, const c
     return NULL;
 }
 
-/* Longest first, those of one length in the order given, and "" last. Returns how many. */
+/* Longest first, equally long ones in the order given, "" last. Returns their number. */
 static int order_prefixes(const char *const *given, const char *ret[MAX_PREFIXES + 1])
 {
     int n = 0;
@@ -92,23 +92,20 @@ enum err_code weight_set_init(struct weight_set *ws, const struct tensor_file *f
     struct weight_set set = { .n_files = n_files };
     const struct tensor_entry *scale = NULL;
     const char *prefix;
-    enum err_code rc;
 
-    if (n_files < 1 || n_files > WEIGHT_SET_MAX_FILES)
-        return err_set(err, ERR_TOO_LARGE, "weights: %d files, 1 to %d can be joined", n_files, WEIGHT_SET_MAX_FILES);
+    if (n_files < 1 || n_files > SHARDS_MAX_FILES)
+        return err_set(err, ERR_TOO_LARGE, "weights: %d files; 1 to %d can be joined", n_files, SHARDS_MAX_FILES);
     for (int i = 0; i < n_files; i++)
         set.files[i] = &files[i];
-    rc = check_names_once(&set, err);
-    if (rc)
-        return rc;
+    TRY(check_names_once(&set, err));
     prefix = find_prefix(&set, prefixes, probe);
     if (!prefix)
-        return err_set(err, ERR_NOT_FOUND, "%s: no tensor '%s'", files[0].path, probe);
+        return err_set(err, ERR_NOT_FOUND, "%s: tensor '%s' is missing; is this the right file?", files[0].path, probe);
     for (size_t i = 0; i < sizeof scale_suffixes / sizeof *scale_suffixes && !scale; i++)
         scale = find_like(&set, prefix, scale_suffixes[i]);
     if (scale)
-        return err_set(err, ERR_UNSUPPORTED, "%s: scaled fp8 ('%.*s') is not read", files[0].path,
-                       SPAN_ARG(scale->name));
+        return err_set(err, ERR_UNSUPPORTED, "%s: scaled fp8 ('%.*s') is not supported; use a BF16, F16 or GGUF file",
+                       files[0].path, SPAN_ARG(scale->name));
     memcpy(set.prefix, prefix, strlen(prefix) + 1);
     *ws = set;
     return ERR_OK;
@@ -133,7 +130,7 @@ const struct tensor_entry *weight_set_find(const struct weight_set *ws, const ch
     return rc ? NULL : find_in(ws->files, ws->n_files, ws->prefix, name);
 }
 
-/* A shape as text; -1 is written "any". */
+/* Writes a shape as text, with "any" for -1. */
 static void print_shape(char text[SHAPE_SIZE], int n_dims, const int64_t *dims)
 {
     size_t at = 0;
@@ -146,7 +143,7 @@ static void print_shape(char text[SHAPE_SIZE], int n_dims, const int64_t *dims)
 
 static bool same_shape(const struct tensor_entry *e, int n_dims, const int64_t *want)
 {
-    /* a 1x1 convolution and a matrix are the same thing, whichever of the two is asked for */
+    /* the weights of a 1x1 convolution may be stored as a matrix, and the other way round */
     for (int i = 0; i < n_dims || i < e->n_dims; i++) {
         int64_t has = i < e->n_dims ? e->dims[i] : 1, wants = i < n_dims ? want[i] : 1;
 
@@ -156,24 +153,35 @@ static bool same_shape(const struct tensor_entry *e, int n_dims, const int64_t *
     return e->n_dims == n_dims || (e->n_dims == 4 && n_dims == 2) || (e->n_dims == 2 && n_dims == 4);
 }
 
-/* An entry of floats or blocks with the shape wanted; -1 takes any size. */
+/* The file that holds an entry of the set. */
+static const struct tensor_file *file_of(const struct weight_set *ws, const struct tensor_entry *e)
+{
+    for (int i = 1; i < ws->n_files; i++)
+        if (e >= ws->files[i]->entries && e < ws->files[i]->entries + ws->files[i]->n_entries)
+            return ws->files[i];
+    return ws->files[0];
+}
+
+/* An entry of floats or blocks with the shape wanted; -1 accepts any size. */
 static enum err_code need(const struct weight_loader *l, const char *name, int n_dims, const int64_t *want,
                           const struct tensor_entry **ret, struct err *err)
 {
-    const struct tensor_entry *e = find_in(l->set->files, l->set->n_files, l->set->prefix, name);
+    const struct weight_set *ws = l->set;
+    const struct tensor_entry *e = find_in(ws->files, ws->n_files, ws->prefix, name);
     char has_text[SHAPE_SIZE], want_text[SHAPE_SIZE];
 
     if (!e)
-        return err_set(err, ERR_NOT_FOUND, "%s: no tensor '%s%s'", l->set->files[0]->path, l->set->prefix, name);
+        return err_set(err, ERR_NOT_FOUND, "%s: tensor '%s%s' is missing; is this the right file?", ws->files[0]->path,
+                       ws->prefix, name);
     if (!same_shape(e, n_dims, want)) {
         print_shape(has_text, e->n_dims, e->dims);
         print_shape(want_text, n_dims, want);
-        return err_set(err, ERR_CORRUPT, "tensor '%s%s' is [%s], should be [%s]", l->set->prefix, name, has_text,
-                       want_text);
+        return err_set(err, ERR_CORRUPT, "%s: tensor '%s%s' has the shape [%s] instead of [%s]", file_of(ws, e)->path,
+                       ws->prefix, name, has_text, want_text);
     }
     if (e->dtype == DT_I32 || e->dtype == DT_I64 || e->dtype == DT_U8)
-        return err_set(err, ERR_UNSUPPORTED, "tensor '%s%s' holds %s, not weights", l->set->prefix, name,
-                       dtype_info(e->dtype)->name);
+        return err_set(err, ERR_UNSUPPORTED, "%s: tensor '%s%s' holds %s values, which cannot be weights",
+                       file_of(ws, e)->path, ws->prefix, name, dtype_info(e->dtype)->name);
     *ret = e;
     return ERR_OK;
 }
@@ -184,56 +192,43 @@ static void count_bytes(const struct weight_loader *l, const struct tensor_entry
         *l->loaded_bytes += (int64_t)e->bytes;
 }
 
-/* The part of the file that holds it, and what comes behind it soon. */
+/* Reads a tensor's part of the file into memory, and starts reading what follows it. */
 static void read_entry(const struct weight_loader *l, const struct tensor_entry *e)
 {
-    for (int i = 0; i < l->set->n_files; i++) {
-        struct span map = l->set->files[i]->map;
+    struct span map = file_of(l->set, e)->map;
 
-        if ((const char *)e->data >= map.ptr && (const char *)e->data < map.ptr + map.len)
-            mapping_read(e->data, e->bytes, map.ptr + map.len);
-    }
+    mapping_read(e->data, e->bytes, map.ptr + map.len);
 }
 
-/* All values as f32 in the scratch arena; a NaN or an infinity would poison every picture, so it is refused here. */
+/* All values as f32 in the scratch arena. NaN and infinity are refused: one of them would spoil every picture. */
 static enum err_code expand(const struct weight_loader *l, const struct tensor_entry *e, const char *name, float **ret,
                             struct err *err)
 {
     int64_t cols = e->dims[e->n_dims - 1], rows = 1;
     size_t row_bytes = dtype_row_bytes(e->dtype, cols);
     float *values = NULL;
-    enum err_code rc;
 
     for (int i = 0; i < e->n_dims - 1; i++)
         rows *= e->dims[i];
-    rc = arena_alloc(l->scratch, (size_t)rows, (size_t)cols * sizeof *values, &values, err);
-    if (rc)
-        return rc;
+    TRY(arena_alloc(l->scratch, (size_t)rows, (size_t)cols * sizeof *values, &values, err));
     for (int64_t r = 0; r < rows; r++)
         dequantise_row(e->dtype, (const char *)e->data + (size_t)r * row_bytes, values + r * cols, cols);
     for (int64_t i = 0; i < rows * cols; i++)
         if (!isfinite(values[i]))
-            return err_set(err, ERR_CORRUPT, "tensor '%s%s' holds NaN or infinity", l->set->prefix, name);
+            return err_set(err, ERR_CORRUPT, "%s: tensor '%s%s' holds NaN or infinity; fetch the file again",
+                           file_of(l->set, e)->path, l->set->prefix, name);
     *ret = values;
     return ERR_OK;
 }
 
-enum err_code weights_matrix(struct weight_loader *l, struct weight *ret, int64_t rows, int64_t cols, struct err *err,
-                             const char *fmt, ...)
+static enum err_code load_matrix(struct weight_loader *l, struct weight *ret, int64_t rows, int64_t cols,
+                                 const char *name, struct err *err)
 {
     const struct tensor_entry *e = NULL;
     struct weight host;
-    char name[NAME_SIZE];
-    va_list ap;
-    enum err_code rc;
+    enum err_code rc = ERR_OK;
 
-    va_start(ap, fmt);
-    rc = format_name(name, fmt, ap, err);
-    va_end(ap);
-    if (!rc)
-        rc = need(l, name, 2, (int64_t[]){ rows, cols }, &e, err);
-    if (rc)
-        return rc;
+    TRY(need(l, name, 2, (int64_t[]){ rows, cols }, &e, err));
     host = (struct weight){ .dtype = e->dtype, .rows = e->dims[0], .cols = e->dims[1], .data = e->data };
     if (l->read_now && !l->in_file)
         read_entry(l, e);
@@ -249,38 +244,44 @@ enum err_code weights_matrix(struct weight_loader *l, struct weight *ret, int64_
     return ERR_OK;
 }
 
-/* Uploads n values of the scratch arena; waits, because the scratch is about to go. */
+enum err_code weights_matrix(struct weight_loader *l, struct weight *ret, int64_t rows, int64_t cols, struct err *err,
+                             const char *fmt, ...)
+{
+    char name[NAME_SIZE];
+    va_list ap;
+    enum err_code rc;
+
+    va_start(ap, fmt);
+    rc = format_name(name, fmt, ap, err);
+    va_end(ap);
+    return rc ? rc : load_matrix(l, ret, rows, cols, name, err);
+}
+
+/* Uploads n values of the scratch arena; waits, because they are gone when the scratch arena is rewound. */
 static enum err_code upload_vector(const struct weight_loader *l, const float *values, int64_t n, struct tensor *ret,
                                    struct err *err)
 {
     struct tensor t;
-    enum err_code rc = devarena_1d(l->mem, DT_F32, n, &t, err);
 
-    if (!rc)
-        rc = l->be->ops->upload(l->be, t.data, values, (size_t)n * sizeof *values, err);
-    if (!rc)
-        rc = l->be->ops->sync(l->be, err);
-    if (!rc)
-        *ret = t;
-    return rc;
+    TRY(devarena_1d(l->mem, DT_F32, n, &t, err));
+    TRY(l->be->ops->upload(l->be, t.data, values, (size_t)n * sizeof *values, err));
+    TRY(l->be->ops->sync(l->be, err));
+    *ret = t;
+    return ERR_OK;
 }
 
 static enum err_code load_vector(struct weight_loader *l, struct tensor *ret, int64_t n, const char *name,
                                  struct err *err)
 {
-    struct arena_mark mark = arena_mark(l->scratch);
+    ARENA_SCRATCH(l->scratch);
     const struct tensor_entry *e = NULL;
     float *values = NULL;
-    enum err_code rc = need(l, name, 1, &n, &e, err);
 
-    if (!rc)
-        rc = expand(l, e, name, &values, err);
-    if (!rc)
-        rc = upload_vector(l, values, e->dims[0], ret, err);
-    if (!rc)
-        count_bytes(l, e);
-    arena_rewind(l->scratch, mark);
-    return rc;
+    TRY(need(l, name, 1, &n, &e, err));
+    TRY(expand(l, e, name, &values, err));
+    TRY(upload_vector(l, values, e->dims[0], ret, err));
+    count_bytes(l, e);
+    return ERR_OK;
 }
 
 enum err_code weights_vector(struct weight_loader *l, struct tensor *ret, int64_t n, struct err *err, const char *fmt,
@@ -296,9 +297,21 @@ enum err_code weights_vector(struct weight_loader *l, struct tensor *ret, int64_
     return rc ? rc : load_vector(l, ret, n, name, err);
 }
 
-enum err_code weights_bias(struct weight_loader *l, struct bias *ret, int64_t n, struct err *err, const char *fmt, ...)
+static enum err_code load_bias(struct weight_loader *l, struct bias *ret, int64_t n, const char *name, struct err *err)
 {
     struct bias b = { 0 };
+
+    TRY(load_vector(l, &b.f32, n, name, err));
+    if (l->be->act == DT_BF16)
+        TRY(devarena_1d(l->mem, DT_BF16, b.f32.dims[0], &b.bf16, err));
+    if (b.bf16.data)
+        TRY(op_copy(l->be, &b.bf16, &b.f32, err));
+    *ret = b;
+    return ERR_OK;
+}
+
+enum err_code weights_bias(struct weight_loader *l, struct bias *ret, int64_t n, struct err *err, const char *fmt, ...)
+{
     char name[NAME_SIZE];
     va_list ap;
     enum err_code rc;
@@ -306,15 +319,7 @@ enum err_code weights_bias(struct weight_loader *l, struct bias *ret, int64_t n,
     va_start(ap, fmt);
     rc = format_name(name, fmt, ap, err);
     va_end(ap);
-    if (!rc)
-        rc = load_vector(l, &b.f32, n, name, err);
-    if (!rc && l->be->act == DT_BF16)
-        rc = devarena_1d(l->mem, DT_BF16, b.f32.dims[0], &b.bf16, err);
-    if (!rc && b.bf16.data)
-        rc = op_copy(l->be, &b.bf16, &b.f32, err);
-    if (!rc)
-        *ret = b;
-    return rc;
+    return rc ? rc : load_bias(l, ret, n, name, err);
 }
 
 static int side_of(const struct tensor_entry *e, int i)
@@ -322,33 +327,32 @@ static int side_of(const struct tensor_entry *e, int i)
     return i < e->n_dims ? (int)e->dims[i] : 1;
 }
 
-static enum err_code load_conv(struct weight_loader *l, const struct tensor_entry *e, const char *name,
-                               struct conv_weight *ret, struct err *err)
+static enum err_code load_conv(struct weight_loader *l, struct conv_weight *ret, const int64_t shape[4],
+                               const char *name, struct err *err)
 {
+    ARENA_SCRATCH(l->scratch);
+    const struct tensor_entry *e = NULL;
     struct conv_weight cw;
     float *values = NULL;
-    enum err_code rc;
 
+    TRY(need(l, name, 4, shape, &e, err));
     for (int i = 0; i < e->n_dims; i++)
         if (e->dims[i] > CONV_MAX_SIDE)
-            return err_set(err, ERR_TOO_LARGE, "tensor '%s' has a side of %lld", name, (long long)e->dims[i]);
+            return err_set(err, ERR_TOO_LARGE, "%s: tensor '%s' has a dimension of %lld; at most %d are supported",
+                           file_of(l->set, e)->path, name, (long long)e->dims[i], CONV_MAX_SIDE);
     cw =
         (struct conv_weight){ .c_out = side_of(e, 0), .c_in = side_of(e, 1), .kh = side_of(e, 2), .kw = side_of(e, 3) };
-    rc = expand(l, e, name, &values, err);
-    if (!rc)
-        rc = l->be->ops->conv_weight_load(l->be, values, &cw, err);
-    if (!rc)
-        rc = l->be->ops->sync(l->be, err);
-    if (!rc)
-        *ret = cw;
-    return rc;
+    TRY(expand(l, e, name, &values, err));
+    TRY(l->be->ops->conv_weight_load(l->be, values, &cw, err));
+    TRY(l->be->ops->sync(l->be, err)); /* the values are gone when the scratch arena is rewound */
+    *ret = cw;
+    count_bytes(l, e);
+    return ERR_OK;
 }
 
-enum err_code weights_conv(struct weight_loader *l, struct conv_weight *ret, int c_out, int c_in, int kh, int kw,
-                           struct err *err, const char *fmt, ...)
+enum err_code weights_conv(struct weight_loader *l, struct conv_weight *ret, const int64_t shape[4], struct err *err,
+                           const char *fmt, ...)
 {
-    struct arena_mark mark = arena_mark(l->scratch);
-    const struct tensor_entry *e = NULL;
     char name[NAME_SIZE];
     va_list ap;
     enum err_code rc;
@@ -356,12 +360,5 @@ enum err_code weights_conv(struct weight_loader *l, struct conv_weight *ret, int
     va_start(ap, fmt);
     rc = format_name(name, fmt, ap, err);
     va_end(ap);
-    if (!rc)
-        rc = need(l, name, 4, (int64_t[]){ c_out, c_in, kh, kw }, &e, err);
-    if (!rc)
-        rc = load_conv(l, e, name, ret, err);
-    if (!rc)
-        count_bytes(l, e);
-    arena_rewind(l->scratch, mark);
-    return rc;
+    return rc ? rc : load_conv(l, ret, shape, name, err);
 }

@@ -56,7 +56,7 @@ static enum err_code check_request(const struct fill_model *m, const struct fill
     if (r->width < FILL_MIN_SIDE || r->height < FILL_MIN_SIDE || r->width > FILL_MAX_SIDE || r->height > FILL_MAX_SIDE)
         return err_set(err, ERR_INVALID, "fill: %d x %d pixels, a side has %d to %d", r->width, r->height,
                        FILL_MIN_SIDE, FILL_MAX_SIDE);
-    if (r->steps < 1 || r->steps > FILL_MAX_STEPS || r->t5_len < 1 || r->t5_len > FILL_MAX_T5_LEN)
+    if (r->steps < 1 || r->steps > FILL_MAX_STEPS || r->t5_len < 1 || r->t5_len > T5_MAX_TOKENS)
         return err_set(err, ERR_INVALID, "fill: %d steps, %d text tokens", r->steps, r->t5_len);
     if (!(r->guidance >= 0 && r->guidance <= guidance_max))
         return err_set(err, ERR_INVALID, "fill: guidance %g is not within 0 .. %g", r->guidance, guidance_max);

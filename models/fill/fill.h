@@ -2,7 +2,7 @@
  * fill - the FLUX.1-Fill pipeline: picture + mask + prompt + seed -> picture. No crop, no blending, no clean-up of the
  * mask: what diffusers' FluxFillPipeline does, in this order.
  *
- *   1. picture and mask are resized to W x H (Lanczos); mask 1 = repaint where its grey is 128 or above
+ *   1. picture and mask are resized to W x H (Lanczos); mask 1 = repaint where mask_marks (models/image/mask.h)
  *   2. the hole of the picture becomes 0 in -1 .. 1, mid-grey, and the VAE encodes that: masked_image_latents
  *   3. noise (or, with strength < 1, a mixture with the latents of the whole picture) is denoised step by step
  *   4. the VAE decodes; 0.5 x + 0.5, clamped, times 255, rounded half to even
@@ -22,8 +22,9 @@
 
 #include "kernels/backend.h"
 #include "models/image/image.h"
+#include "models/text/text_limits.h"
 
-enum { FILL_MAX_SIDE = 4096 /* pixels */, FILL_MIN_SIDE = 16, FILL_MAX_STEPS = 1000, FILL_MAX_T5_LEN = 512 };
+enum { FILL_MAX_SIDE = 4096 /* pixels */, FILL_MIN_SIDE = 16, FILL_MAX_STEPS = 1000 };
 
 /* How far loading has come; another thread may read it. */
 struct fill_loading {
@@ -125,7 +126,7 @@ struct fill_request {
 
 /* diffusers' defaults, but for the posterior: its mean makes the picture depend on the noise alone */
 #define FILL_REQUEST_DEFAULTS \
-    .steps = 50, .guidance = 30, .strength = 1, .posterior = FILL_POSTERIOR_MEAN, .t5_len = 512
+    .steps = 50, .guidance = 30, .strength = 1, .posterior = FILL_POSTERIOR_MEAN, .t5_len = T5_MAX_TOKENS
 
 /*
  * The painted picture, RGB, from the arena; everything else taken from there is given back.

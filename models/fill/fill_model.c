@@ -18,7 +18,7 @@ static enum err_code check_limits(const struct fill_options *o, struct err *err)
         o->max_height > FILL_MAX_SIDE)
         return err_set(err, ERR_INVALID, "fill: %d x %d pixels, a side has %d to %d", o->max_width, o->max_height,
                        FILL_MIN_SIDE, FILL_MAX_SIDE);
-    if (o->max_steps < 1 || o->max_steps > FILL_MAX_STEPS || o->max_t5_len < 1 || o->max_t5_len > FILL_MAX_T5_LEN)
+    if (o->max_steps < 1 || o->max_steps > FILL_MAX_STEPS || o->max_t5_len < 1 || o->max_t5_len > T5_MAX_TOKENS)
         return err_set(err, ERR_INVALID, "fill: %d steps, %d text tokens", o->max_steps, o->max_t5_len);
     return ERR_OK;
 }
@@ -58,7 +58,7 @@ static void join_tables(struct fill_model *m, const struct shards *transformer)
 
     if (!m->pack.n_schedules)
         return;
-    weight_digest(transformer, true, digest);
+    weight_digest_with_vectors(transformer, digest);
     if (strcmp(digest, m->pack.transformer) != 0)
         m->pack.n_schedules = 0;
 }
@@ -169,7 +169,7 @@ static int64_t survey(struct fill_model *m, const struct model_folder *folder)
         bytes += shards_bytes(&shards);
         for (int f = 0; f < shards.n_files; f++)
             expanded += tensor_file_expanded_bytes(&shards.files[f]);
-        weight_digest(&shards, false, m->digests[i]);
+        weight_digest_of_directory(&shards, m->digests[i]);
     }
     arena_rewind(&m->scratch, mark);
     if (m->limits.loading)

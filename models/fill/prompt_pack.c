@@ -56,7 +56,7 @@ static enum err_code read_entry(const struct tensor_file *f, const char *prefix,
         rc = find_tensor(f, prefix, "pooled_prompt_embeds", 1, &pooled, err);
     if (rc)
         return rc;
-    if (embeds->dims[0] > PROMPT_PACK_MAX_TOKENS)
+    if (embeds->dims[0] > T5_MAX_TOKENS)
         return err_set(err, ERR_TOO_LARGE, "%s: a prompt of %lld tokens", f->path, (long long)embeds->dims[0]);
     ret->t5_len = embeds->dims[0];
     ret->context = embeds->dims[1];

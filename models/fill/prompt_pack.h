@@ -18,13 +18,9 @@
 #define MODELS_FILL_PROMPT_PACK_H
 
 #include "models/file/tensor_file.h"
+#include "models/text/text_limits.h"
 
-enum {
-    PROMPT_PACK_MAX = 4096,
-    PROMPT_PACK_MAX_TOKENS = 512,
-    PROMPT_PACK_MAX_SCHEDULES = 256,
-    PROMPT_PACK_MAX_STEPS = 1000
-};
+enum { PROMPT_PACK_MAX = 4096, PROMPT_PACK_MAX_SCHEDULES = 256, PROMPT_PACK_MAX_STEPS = 1000 };
 
 struct prompt_entry {
     const char *prompt;

@@ -39,7 +39,7 @@ static enum err_code check(const struct pack_options *o, struct err *err)
     if (o->n_prompts < 1 || o->n_prompts > PROMPT_PACK_MAX || o->n_sizes > PROMPT_PACK_MAX_SCHEDULES)
         return err_set(err, ERR_INVALID, "prompt pack: %d prompts and %d sizes, up to %d and %d", o->n_prompts,
                        o->n_sizes, PROMPT_PACK_MAX, PROMPT_PACK_MAX_SCHEDULES);
-    if (o->t5_len < 1 || o->t5_len > PROMPT_PACK_MAX_TOKENS)
+    if (o->t5_len < 1 || o->t5_len > T5_MAX_TOKENS)
         return err_set(err, ERR_INVALID, "prompt pack: %d text tokens", o->t5_len);
     if (o->n_sizes && (o->steps < 1 || o->steps > PROMPT_PACK_MAX_STEPS || !(o->guidance >= 0)))
         return err_set(err, ERR_INVALID, "prompt pack: %d steps, guidance %g", o->steps, (double)o->guidance);
@@ -193,7 +193,7 @@ static enum err_code load_transformer(struct maker *m, struct err *err)
         rc = flux_load_some(&m->flux, &l, m->be->ops->weight_unload ? FLUX_IN_FILE_ALL : FLUX_IN_FILE_NONE, &m->arena,
                             err);
     if (!rc)
-        weight_digest(&shards, true, m->digest);
+        weight_digest_with_vectors(&shards, m->digest);
     return rc;
 }
 

@@ -1,5 +1,7 @@
 #include "models/flux/latents.h"
 
+#include "models/image/mask.h"
+
 static const float vae_scaling_factor = 0.3611f, vae_shift_factor = 0.1159f;
 
 /* Index in z [h, w, 16] of packed value k of token (ty, tx). */
@@ -45,18 +47,12 @@ void latents_unscale(float *z, int64_t n)
         z[i] = z[i] / vae_scaling_factor + vae_shift_factor;
 }
 
-/* Pillow's grey of an RGB pixel. */
-static int grey(const uint8_t *rgb)
-{
-    return (19595 * rgb[0] + 38470 * rgb[1] + 7471 * rgb[2] + 32768) >> 16;
-}
-
 void latents_binarise_mask(const struct image *mask, uint8_t *ret)
 {
     int64_t n = (int64_t)mask->width * mask->height;
 
     for (int64_t i = 0; i < n; i++)
-        ret[i] = (mask->channels == 3 ? grey(mask->pixels + 3 * i) : mask->pixels[i]) >= 128;
+        ret[i] = mask_marks(mask->channels == 3 ? mask_grey(mask->pixels + 3 * i) : mask->pixels[i]);
 }
 
 void latents_pack_mask(const uint8_t *m, int64_t th, int64_t tw, float *packed, int64_t stride)

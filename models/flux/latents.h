@@ -34,7 +34,7 @@ void latents_from_chw(const float *chw, int64_t h, int64_t w, float *z);
 void latents_scale(float *z, int64_t n);
 void latents_unscale(float *z, int64_t n);
 
-/* Grey or RGB -> one byte a pixel, 1 = repaint (grey of 128 and above), 0 = keep. ret [H, W], the caller's. */
+/* Grey or RGB -> one byte a pixel, 1 = repaint (mask_marks), 0 = keep. ret [H, W], the caller's. */
 void latents_binarise_mask(const struct image *mask, uint8_t *ret);
 
 /* m [16 th, 16 tw] of 0 and 1 -> packed [th * tw] rows of MASK_TOKEN values 0 or 1, `stride` values apart. */

@@ -5,7 +5,7 @@
 
 /*
  * 1. u32 box size    2. "ftyp"    3. brand    4. u32 version    5. compatible brands, to the end of the box
- * "mif1" and "msf1" are HEIF whatever the coding; the others name one.
+ * "mif1" and "msf1" mean HEIF with any coding; the other brands name the coding, too.
  */
 static bool is_heif(struct span file)
 {
@@ -30,12 +30,13 @@ enum err_code image_decode(struct arena *a, struct span file, enum image_alpha a
                            struct image_notes *ret_notes, struct err *err)
 {
     if (file.len > IMAGE_MAX_FILE_BYTES)
-        return err_set(err, ERR_TOO_LARGE, "a file of %zu bytes; at most %d", file.len, IMAGE_MAX_FILE_BYTES);
+        return err_set(err, ERR_TOO_LARGE, "the file has %zu bytes; at most %d are accepted", file.len,
+                       IMAGE_MAX_FILE_BYTES);
     if (span_starts(file, "\xff\xd8\xff"))
         return jpeg_read(a, file, ret, ret_notes, err);
     if (span_starts(file, "\x89PNG\r\n\x1a\n"))
         return png_read(a, file, alpha, ret, ret_notes, err);
     if (is_heif(file))
-        return err_set(err, ERR_HEIC, "an HEIF picture (HEIC, AVIF)");
-    return err_set(err, ERR_NOT_AN_IMAGE, "%zu bytes that are neither JPEG nor PNG", file.len);
+        return err_set(err, ERR_HEIC, "the file is an HEIF picture (HEIC, AVIF); only JPEG and PNG are supported");
+    return err_set(err, ERR_NOT_AN_IMAGE, "the file, of %zu bytes, is neither JPEG nor PNG", file.len);
 }

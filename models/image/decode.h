@@ -1,5 +1,5 @@
 /*
- * decode - a picture file to pixels, judged by its content and never by its name.
+ * decode - a picture file to pixels. Its content decides what kind it is, never its name.
  *
  * Errors  ERR_NOT_AN_IMAGE neither JPEG nor PNG; ERR_HEIC an HEIF file (HEIC, AVIF); ERR_TOO_LARGE more than
  *         IMAGE_MAX_FILE_BYTES; and those of jpeg.h and png.h
@@ -10,7 +10,7 @@
 
 #include "models/image/image.h"
 
-/* Pixels as stored, grey or RGB; see image_orient() for as displayed. */
+/* Pixels as stored, grey or RGB; image_orient() makes them those that are displayed. ret_notes may be NULL. */
 MUST_CHECK enum err_code image_decode(struct arena *a, struct span file, enum image_alpha alpha, struct image *ret,
                                       struct image_notes *ret_notes, struct err *err);
 

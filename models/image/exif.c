@@ -9,7 +9,7 @@ struct tiff {
     bool big_endian;
 };
 
-/* false when the bytes are not all there. */
+/* false: the data end before the value does. */
 static bool u16_at(const struct tiff *t, uint64_t at, uint32_t *ret)
 {
     const unsigned char *p = (const unsigned char *)t->bytes.ptr + at;
@@ -40,8 +40,8 @@ static bool open_tiff(struct span bytes, struct tiff *t, uint32_t *ret_ifd)
     return u16_at(t, 2, &magic) && magic == 42 && u32_at(t, 4, ret_ifd) && *ret_ifd >= TIFF_HEADER_BYTES;
 }
 
-/* The value of the entry at `at`, 0 when it is not a lone SHORT or not all there. */
-static uint32_t lone_short(const struct tiff *t, uint64_t at)
+/* The value of the entry at `at`; 0 when it is not a single SHORT, or when the data end before it does. */
+static uint32_t single_short(const struct tiff *t, uint64_t at)
 {
     uint32_t type, count, value;
 
@@ -64,7 +64,7 @@ int exif_orientation(struct span tiff)
             return 1;
         if (tag != EXIF_TAG_ORIENTATION)
             continue;
-        value = lone_short(&t, at);
+        value = single_short(&t, at);
         return value >= 1 && value <= 8 ? (int)value : 1;
     }
     return 1;

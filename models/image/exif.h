@@ -5,8 +5,7 @@
  *   4. IFD: u16 count, then count entries of 12 bytes: u16 tag, u16 type, u32 number of values, value or offset
  *   5. tag 0x0112 (orientation): type SHORT, one value, 1 to 8, in the first two bytes of the value field
  *
- * Offsets are used once each, so no file can make the walk loop; anything out of place counts as "not told" and
- * gives 1.
+ * Each offset is followed once, so that no file can cause a loop. Damaged data give the orientation 1.
  * Source  CIPA DC-008 (Exif 2.32) 4.5; TIFF 6.0
  */
 #ifndef MODELS_IMAGE_EXIF_H
@@ -14,7 +13,7 @@
 
 #include "kernels/base/span.h"
 
-/* `tiff` begins at the byte order mark (behind "Exif\0\0" in a JPEG; the whole eXIf chunk of a PNG). */
+/* `tiff` begins with the byte order: after "Exif\0\0" in a JPEG, the whole eXIf chunk of a PNG. */
 int exif_orientation(struct span tiff);
 
 #endif

@@ -1,8 +1,8 @@
 /*
- * icc - the little that is read of a colour profile: is it one, and for which kind of pixels.
+ * icc - whether some bytes are a colour profile for RGB pixels. No more of a profile is read.
  *
- * Profiles are carried along, not applied: an RGB picture keeps its numbers and hands its profile on, so its colours
- * stay what they were. A profile for grey or CMYK would be wrong beside the RGB we write, and is left behind.
+ * Profiles are copied, not applied: an RGB picture keeps its pixel values and its profile, and with them its colours.
+ * A profile for grey or CMYK does not fit the RGB pixels that are written, and is dropped.
  *
  * Source  ICC.1:2022, 7.2
  */
@@ -15,7 +15,7 @@
 
 enum { ICC_MAX_BYTES = 1 << 20 };
 
-/* A header whose size field, signature and colour space say: an RGB profile, and all of it is here. */
+/* Whether size field, signature and colour space of the header are those of a complete RGB profile. */
 bool icc_is_rgb(struct span profile);
 
 #endif

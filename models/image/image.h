@@ -1,5 +1,5 @@
 /*
- * image - 8-bit interleaved pixels, top row first, no padding between rows; and the limits on pictures.
+ * image - 8-bit interleaved pixels, top row first, without padding between rows; and the limits on pictures.
  */
 #ifndef MODELS_IMAGE_IMAGE_H
 #define MODELS_IMAGE_IMAGE_H
@@ -14,7 +14,7 @@
 
 enum {
     IMAGE_MAX_SIDE = 16384,              /* pixels */
-    IMAGE_MAX_PIXELS = 50 * 1000 * 1000, /* 50 megapixels: the largest phone photo in the wild, and 150 MB as RGB */
+    IMAGE_MAX_PIXELS = 50 * 1000 * 1000, /* the largest photos that phones take; 150 MB as RGB */
     IMAGE_MAX_FILE_BYTES = 40 << 20
 };
 
@@ -24,34 +24,34 @@ struct image {
     uint8_t *pixels;   /* [height, width, channels]; borrowed from an arena unless a header says otherwise */
 };
 
-/* Part of a picture: columns left to right - 1 of rows top to bottom - 1. */
+/* Part of a picture: columns left to right - 1 in rows top to bottom - 1. */
 struct image_box {
     int left, top, right, bottom;
 };
 
-/* What stands behind pixels that let something through. */
+/* The background that is seen through transparent pixels. */
 enum image_alpha {
-    IMAGE_ALPHA_DROP,     /* the colours as stored, opaque: what a bare RGB conversion gives */
-    IMAGE_ALPHA_ON_BLACK, /* masks: what is not there is not to be repainted */
-    IMAGE_ALPHA_ON_WHITE  /* photos: what a viewer with a white page shows */
+    IMAGE_ALPHA_DROP,     /* none: the colours as stored, opaque, as a plain conversion to RGB gives them */
+    IMAGE_ALPHA_ON_BLACK, /* for masks: what is transparent is not repainted */
+    IMAGE_ALPHA_ON_WHITE  /* for photos: what a viewer with a white page shows */
 };
 
-/* What a file says about its picture besides the pixels; spans are from the arena. */
+/* What a file contains besides the pixels. Spans are from the arena. */
 struct image_notes {
     int orientation; /* Exif tag 0x0112, 1 to 8; 1 when absent or damaged */
     struct span icc; /* colour profile (icc.h); empty when absent, damaged or over ICC_MAX_BYTES */
-    bool indexed;    /* a PNG of palette entries or single bits: Pillow's modes P and 1 */
-    uint8_t *alpha;  /* [height, width] of a PNG with an alpha channel, from the arena; NULL without one */
+    bool indexed;    /* a PNG with a palette or of single bits: Pillow's modes P and 1 */
+    uint8_t *alpha;  /* [height, width], the alpha channel of a PNG, from the arena; NULL: none */
 };
 
 /* A picture of the given size, zeroed, from the arena. ERR_TOO_LARGE over the limits, ERR_INVALID for sizes < 1. */
 MUST_CHECK enum err_code image_new(struct arena *a, int width, int height, int channels, struct image *ret,
                                    struct err *err);
 
-/* The limits alone, for readers that know a size before they take memory. */
+/* Checks a size without taking memory. Errors as image_new(). */
 MUST_CHECK enum err_code image_check_size(int64_t width, int64_t height, struct err *err);
 
-/* Grey becomes three equal channels; an RGB picture is handed back as it is, sharing its pixels. */
+/* Grey becomes three equal channels. For an RGB picture, ret shares the pixels of src. */
 MUST_CHECK enum err_code image_to_rgb(struct arena *a, const struct image *src, struct image *ret, struct err *err);
 
 static inline size_t image_bytes(const struct image *im)

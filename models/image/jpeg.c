@@ -12,14 +12,14 @@
 #include "models/image/jpeg_notes.h"
 
 enum {
-    DECODER_MAX_BYTES = 640 << 20, /* the coefficients of the largest progressive four-colour picture, and some */
-    ICC_PART_BYTES = 65533 - 14,   /* what fits into one APP2 segment behind its tag */
+    DECODER_MAX_BYTES = 640 << 20, /* more than the coefficients of the largest progressive four-colour picture */
+    ICC_PART_BYTES = 65533 - 14,   /* what fits into one APP2 segment after its tag */
     APP2 = JPEG_APP0 + 2
 };
 
-/* libjpeg leaves through `jump`, so what must survive that lives in the structs here and not in locals. */
+/* libjpeg leaves through `jump` on errors, so everything that is used afterwards is in these structs, not in locals. */
 struct guard {
-    struct jpeg_error_mgr mgr; /* first: libjpeg hands a pointer to it back */
+    struct jpeg_error_mgr mgr; /* first: libjpeg passes a pointer to it, which is cast back */
     jmp_buf jump;
     struct err *err;
     enum err_code rc;
@@ -30,7 +30,7 @@ struct error_row {
     enum err_code code;
 };
 
-/* What libjpeg's fatal messages mean to us; all the others mean damage. */
+/* Codes of libjpeg's fatal errors; all others mean a damaged file. */
 static const struct error_row fatal[] = {
     { JERR_OUT_OF_MEMORY, ERR_NOMEM },
     { JERR_NO_BACKING_STORE, ERR_TOO_LARGE },
@@ -45,7 +45,7 @@ static const struct error_row fatal[] = {
     { JERR_NO_SOI, ERR_NOT_AN_IMAGE },
 };
 
-/* Warnings after which the pixels are still those the file was made of. After any other they are not. */
+/* Warnings after which the pixels are still those that were encoded. Any other warning means a damaged file. */
 static const int harmless[] = { JWRN_EXTRANEOUS_DATA, JWRN_ADOBE_XFORM, JWRN_JFIF_MAJOR, JWRN_TOO_MUCH_DATA };
 
 static void leave(j_common_ptr c, enum err_code code)
@@ -115,7 +115,7 @@ static void count_scans(j_common_ptr c)
     struct reader *r = (struct reader *)c->client_data;
 
     if (r->c.input_scan_number > JPEG_MAX_SCANS)
-        refuse(r, err_set(r->guard.err, ERR_TOO_LARGE, "jpeg: more than %d scans", JPEG_MAX_SCANS));
+        refuse(r, err_set(r->guard.err, ERR_TOO_LARGE, "jpeg: the file has more than %d scans", JPEG_MAX_SCANS));
 }
 
 static void read_header(struct reader *r)
@@ -139,9 +139,19 @@ static J_COLOR_SPACE output_space(struct reader *r)
     case 4:
         return JCS_CMYK;
     default:
-        refuse(r, err_set(r->guard.err, ERR_UNSUPPORTED, "jpeg: %d components", r->c.num_components));
+        refuse(r, err_set(r->guard.err, ERR_UNSUPPORTED, "jpeg: %d components; 1, 3 and 4 are supported",
+                          r->c.num_components));
         return JCS_UNKNOWN;
     }
+}
+
+static enum err_code take_memory(struct reader *r)
+{
+    TRY(image_new(r->arena, (int)r->c.image_width, (int)r->c.image_height, r->c.num_components == 1 ? 1 : 3, &r->image,
+                  r->guard.err));
+    if (r->c.out_color_space != JCS_CMYK)
+        return ERR_OK;
+    return arena_alloc(r->arena, r->c.image_width, 4, &r->cmyk, r->guard.err);
 }
 
 static void start(struct reader *r)
@@ -153,10 +163,7 @@ static void start(struct reader *r)
     r->c.out_color_space = output_space(r);
     r->c.dct_method = JDCT_ISLOW;
     r->c.do_fancy_upsampling = TRUE;
-    rc = image_new(r->arena, (int)r->c.image_width, (int)r->c.image_height, r->c.num_components == 1 ? 1 : 3, &r->image,
-                   r->guard.err);
-    if (!rc && r->c.out_color_space == JCS_CMYK)
-        rc = arena_alloc(r->arena, r->c.image_width, 4, &r->cmyk, r->guard.err);
+    rc = take_memory(r);
     if (rc)
         refuse(r, rc);
     (void)jpeg_start_decompress(&r->c);
@@ -170,7 +177,7 @@ static unsigned mul_255(unsigned a, unsigned b)
     return (t + (t >> 8)) >> 8;
 }
 
-/* Inverted CMYK, in which 255 is no ink: red is what cyan and black let through. */
+/* In inverted CMYK 255 means no ink. Red is the light that cyan and black ink let through, and so on. */
 static void row_from_cmyk(uint8_t *rgb, const uint8_t *cmyk, int width)
 {
     for (size_t x = 0; x < (size_t)width; x++) {
@@ -190,21 +197,30 @@ static void read_rows(struct reader *r)
         JSAMPROW target = r->cmyk ? r->cmyk : row;
 
         if (jpeg_read_scanlines(&r->c, &target, 1) != 1)
-            refuse(r, err_set(r->guard.err, ERR_CORRUPT, "jpeg: no row %u", r->c.output_scanline));
+            refuse(r, err_set(r->guard.err, ERR_CORRUPT, "jpeg: row %u is missing", r->c.output_scanline));
         if (r->cmyk)
             row_from_cmyk(row, r->cmyk, r->image.width);
     }
     (void)jpeg_finish_decompress(&r->c);
 }
 
-static bool read_guarded(struct reader *r)
+static enum err_code read_guarded(struct reader *r)
 {
     if (setjmp(r->guard.jump))
-        return false;
+        return r->guard.rc;
     read_header(r);
     start(r);
     read_rows(r);
-    return true;
+    return ERR_OK;
+}
+
+static enum err_code read_all(struct reader *r, struct image *ret, struct image_notes *ret_notes)
+{
+    TRY(read_guarded(r));
+    if (ret_notes)
+        TRY(jpeg_notes(r->arena, r->file, ret_notes, r->guard.err));
+    *ret = r->image;
+    return ERR_OK;
 }
 
 enum err_code jpeg_read(struct arena *a, struct span file, struct image *ret, struct image_notes *ret_notes,
@@ -214,13 +230,9 @@ enum err_code jpeg_read(struct arena *a, struct span file, struct image *ret, st
     enum err_code rc;
 
     if (!span_starts(file, "\xff\xd8"))
-        return err_set(err, ERR_NOT_AN_IMAGE, "jpeg: no SOI marker");
+        return err_set(err, ERR_NOT_AN_IMAGE, "jpeg: the file does not begin with an SOI marker");
     r.c.err = guard_init(&r.guard, err);
-    rc = read_guarded(&r) ? ERR_OK : r.guard.rc;
-    if (!rc && ret_notes)
-        rc = jpeg_notes(a, file, ret_notes, err);
-    if (!rc)
-        *ret = r.image;
+    rc = read_all(&r, ret, ret_notes);
     jpeg_destroy_decompress(&r.c);
     return rc;
 }
@@ -230,7 +242,7 @@ struct writer {
     struct jpeg_compress_struct c;
     const struct image *image;
     const struct jpeg_options *options;
-    unsigned char *bytes; /* malloc's, by libjpeg */
+    unsigned char *bytes; /* allocated by libjpeg with malloc() */
     unsigned long len;
 };
 
@@ -268,12 +280,12 @@ static void set_parameters(struct writer *w)
         w->c.comp_info[0].h_samp_factor = w->c.comp_info[0].v_samp_factor = sampling;
 }
 
-static bool write_guarded(struct writer *w)
+static enum err_code write_guarded(struct writer *w)
 {
     size_t row_bytes = (size_t)w->image->width * (size_t)w->image->channels;
 
     if (setjmp(w->guard.jump))
-        return false;
+        return w->guard.rc;
     jpeg_create_compress(&w->c);
     jpeg_mem_dest(&w->c, &w->bytes, &w->len);
     set_parameters(w);
@@ -284,24 +296,30 @@ static bool write_guarded(struct writer *w)
         (void)jpeg_write_scanlines(&w->c, &row, 1);
     }
     jpeg_finish_compress(&w->c);
-    return true;
+    return ERR_OK;
+}
+
+static enum err_code write_all(struct writer *w, struct arena *a, struct span *ret_file, struct err *err)
+{
+    char *copy = NULL;
+
+    TRY(write_guarded(w));
+    TRY(span_dup(a, (struct span){ (const char *)w->bytes, w->len }, &copy, err));
+    *ret_file = (struct span){ copy, w->len };
+    return ERR_OK;
 }
 
 enum err_code jpeg_write(struct arena *a, const struct image *im, const struct jpeg_options *options,
                          struct span *ret_file, struct err *err)
 {
     struct writer w = { .image = im, .options = options };
-    char *copy = NULL;
     enum err_code rc;
 
     if (options->icc.len > ICC_MAX_BYTES)
-        return err_set(err, ERR_TOO_LARGE, "jpeg: a colour profile of %zu bytes", options->icc.len);
+        return err_set(err, ERR_TOO_LARGE, "jpeg: a colour profile of %zu bytes; at most %d are supported",
+                       options->icc.len, ICC_MAX_BYTES);
     w.c.err = guard_init(&w.guard, err);
-    rc = write_guarded(&w) ? ERR_OK : w.guard.rc;
-    if (!rc)
-        rc = span_dup(a, (struct span){ (const char *)w.bytes, w.len }, &copy, err);
-    if (!rc)
-        *ret_file = (struct span){ copy, w.len };
+    rc = write_all(&w, a, ret_file, err);
     jpeg_destroy_compress(&w.c);
     free(w.bytes);
     return rc;

@@ -1,13 +1,13 @@
 /*
- * jpeg - JPEG files <-> pixels. The only file that knows libjpeg.
+ * jpeg - JPEG files <-> pixels. The only file over libjpeg.
  *
- * Reading: baseline and progressive, grey, YCbCr, RGB, CMYK and YCCK. Accurate inverse DCT and smooth ("fancy")
- * upsampling of the chroma, as Pillow decodes. Grey stays one channel, all else becomes RGB. Four-colour files are
- * taken as Adobe writes them (inverted), whatever their markers say: no other kind is met.
- * The size is checked against image.h from the header, before memory is taken; a file of more than JPEG_MAX_SCANS
- * scans is refused, for a scan of a few bytes costs a walk over the whole picture.
- * A file that ends before its EOI marker, or whose entropy-coded data do not add up, is corrupt. Bytes between
- * segments that belong to nothing are passed over, as every viewer does: some phones write them.
+ * Reads baseline and progressive files, in grey, YCbCr, RGB, CMYK and YCCK, with the accurate inverse DCT and smooth
+ * ("fancy") chroma upsampling, as Pillow does. Grey stays one channel, everything else becomes RGB. Four-colour files
+ * are taken to be inverted, as Adobe writes them, whatever their markers say: no others are found in practice.
+ * The size is checked with image_check_size() before memory is taken. A file of more than JPEG_MAX_SCANS scans is
+ * refused, because a scan of a few bytes can cost a pass over the whole picture.
+ * A file that ends before its EOI marker, or whose entropy-coded data are inconsistent, is corrupt. Stray bytes
+ * between segments, which some phones write, are skipped, as in every viewer.
  *
  * Errors  ERR_NOT_AN_IMAGE no SOI; ERR_TOO_LARGE limits of image.h, scans; ERR_UNSUPPORTED 12 bits, lossless,
  *         hierarchical; ERR_CORRUPT; ERR_NOMEM
@@ -21,14 +21,14 @@
 enum { JPEG_MAX_SCANS = 100 };
 
 enum jpeg_chroma {
-    JPEG_CHROMA_FULL, /* 4:4:4, nothing lost but to quantisation */
+    JPEG_CHROMA_FULL, /* 4:4:4: only quantisation loses detail */
     JPEG_CHROMA_HALF  /* 4:2:0, half the resolution in both directions */
 };
 
 struct jpeg_options {
     int quality; /* 1 to 100, libjpeg's scale */
     enum jpeg_chroma chroma;
-    struct span icc; /* profile to embed; empty for none */
+    struct span icc; /* the profile to embed; empty: none */
 };
 
 /* ret_notes may be NULL. */

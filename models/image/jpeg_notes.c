@@ -5,12 +5,12 @@
 
 enum { EOI = 0xd9, SOS = 0xda, APP1 = 0xe1, APP2 = 0xe2 };
 
-static const struct span exif_tag = { "Exif\0", 6 }; /* two NULs: the literal brings the second */
+static const struct span exif_tag = { "Exif\0", 6 }; /* ends in two NULs; the second is the literal's own */
 static const struct span icc_tag = { "ICC_PROFILE", 12 };
 
 struct icc_parts {
-    struct span part[256]; /* by number; 0 is not used */
-    unsigned total;        /* as the parts say */
+    struct span part[256]; /* by number, from 1 */
+    unsigned total;        /* number of parts, as each of them states it */
     bool damaged;
 };
 
@@ -40,14 +40,14 @@ static void collect(struct icc_parts *parts, struct span payload)
     parts->part[number] = behind(payload, 2);
 }
 
-/* One segment from the front of *rest. false: no more of them before the pixels. */
+/* Takes one segment off the front of *rest. false: there is none before the pixels, or it is damaged. */
 static bool next_segment(struct span *rest, unsigned *ret_marker, struct span *ret_payload)
 {
     const unsigned char *p = (const unsigned char *)rest->ptr;
     size_t at = 0, length;
 
     while (at < rest->len && p[at] != 0xff)
-        at++; /* stray bytes: the decoder passes over them too */
+        at++; /* stray bytes, which the decoder skips, too */
     while (at < rest->len && p[at] == 0xff)
         at++;
     if (rest->len - at < 3)
@@ -65,7 +65,6 @@ static enum err_code join(struct arena *a, const struct icc_parts *parts, struct
 {
     size_t len = 0, at = 0;
     char *bytes = NULL;
-    enum err_code rc;
 
     for (unsigned i = 1; i <= parts->total; i++) {
         if (!parts->part[i].ptr)
@@ -74,9 +73,7 @@ static enum err_code join(struct arena *a, const struct icc_parts *parts, struct
     }
     if (parts->damaged || len == 0 || len > ICC_MAX_BYTES)
         return ERR_OK;
-    rc = arena_alloc(a, len, 1, &bytes, err);
-    if (rc)
-        return rc;
+    TRY(arena_alloc(a, len, 1, &bytes, err));
     for (unsigned i = 1; i <= parts->total; i++) {
         memcpy(bytes + at, parts->part[i].ptr, parts->part[i].len);
         at += parts->part[i].len;
@@ -92,7 +89,6 @@ enum err_code jpeg_notes(struct arena *a, struct span file, struct image_notes *
     struct span rest = file, payload;
     bool exif_seen = false;
     unsigned marker;
-    enum err_code rc;
 
     if (rest.len > 2)
         rest = behind(rest, 2);
@@ -104,8 +100,7 @@ enum err_code jpeg_notes(struct arena *a, struct span file, struct image_notes *
             collect(&parts, behind(payload, icc_tag.len));
         }
     }
-    rc = join(a, &parts, &notes.icc, err);
-    if (!rc)
-        *ret = notes;
-    return rc;
+    TRY(join(a, &parts, &notes.icc, err));
+    *ret = notes;
+    return ERR_OK;
 }

@@ -8,22 +8,19 @@
 EVERY_PROCESSOR static void grey_of(uint8_t *grey, const uint8_t *rgb, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        grey[i] = (uint8_t)((19595u * rgb[3 * i] + 38470u * rgb[3 * i + 1] + 7471u * rgb[3 * i + 2] + 32768u) >> 16);
+        grey[i] = mask_grey(rgb + 3 * i);
 }
 
 enum err_code image_to_grey(struct arena *a, const struct image *src, struct image *ret, struct err *err)
 {
     size_t n = (size_t)src->width * (size_t)src->height;
     struct image grey;
-    enum err_code rc;
 
     if (src->channels == 1) {
         *ret = *src;
         return ERR_OK;
     }
-    rc = image_new(a, src->width, src->height, 1, &grey, err);
-    if (rc)
-        return rc;
+    TRY(image_new(a, src->width, src->height, 1, &grey, err));
     grey_of(grey.pixels, src->pixels, n);
     *ret = grey;
     return ERR_OK;
@@ -32,28 +29,30 @@ enum err_code image_to_grey(struct arena *a, const struct image *src, struct ima
 EVERY_PROCESSOR static void threshold(uint8_t *dst, const uint8_t *src, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        dst[i] = src[i] >= MASK_THRESHOLD ? 255 : 0;
+        dst[i] = mask_marks(src[i]) ? 255 : 0;
+}
+
+static enum err_code mark_pixels(struct arena *a, const struct image *src, const struct image *mask, struct err *err)
+{
+    ARENA_SCRATCH(a);
+    struct image grey;
+
+    TRY(image_to_grey(a, src, &grey, err));
+    threshold(mask->pixels, grey.pixels, image_bytes(mask));
+    return ERR_OK;
 }
 
 enum err_code mask_from_image(struct arena *a, const struct image *src, struct image *ret, struct err *err)
 {
-    struct image mask, grey;
-    struct arena_mark scratch;
-    enum err_code rc = image_new(a, src->width, src->height, 1, &mask, err);
+    struct image mask;
 
-    if (rc)
-        return rc;
-    scratch = arena_mark(a);
-    rc = image_to_grey(a, src, &grey, err);
-    if (!rc) {
-        threshold(mask.pixels, grey.pixels, image_bytes(&mask));
-        *ret = mask;
-    }
-    arena_rewind(a, scratch);
-    return rc;
+    TRY(image_new(a, src->width, src->height, 1, &mask, err));
+    TRY(mark_pixels(a, src, &mask, err));
+    *ret = mask;
+    return ERR_OK;
 }
 
-/* |mask ratio - photo ratio|, multiplied out so that nothing is divided. */
+/* Compares the aspect ratios, multiplied out to avoid a division. */
 static bool same_shape(const struct image *mask, int width, int height)
 {
     int64_t across = (int64_t)mask->width * height, down = (int64_t)mask->height * width;
@@ -66,18 +65,15 @@ static bool same_shape(const struct image *mask, int width, int height)
 enum err_code mask_fit(struct arena *a, const struct image *mask, int width, int height, struct image *ret,
                        struct err *err)
 {
-    enum err_code rc;
-
     if (!same_shape(mask, width, height))
-        return err_set(err, ERR_MASK_SIZE, "mask of %d x %d pixels for a photo of %d x %d", mask->width, mask->height,
-                       width, height);
-    rc = image_resize(a, mask, width, height, ret, err);
-    if (!rc)
-        threshold(ret->pixels, ret->pixels, image_bytes(ret));
-    return rc;
+        return err_set(err, ERR_MASK_SIZE, "%d x %d pixels, but the photo has %d x %d: the aspect ratios differ",
+                       mask->width, mask->height, width, height);
+    TRY(image_resize(a, mask, width, height, ret, err));
+    threshold(ret->pixels, ret->pixels, image_bytes(ret));
+    return ERR_OK;
 }
 
-/* What input i covers along one axis: the cells [i * n_out / n_in, (i + 1) * n_out / n_in), rounded outwards. */
+/* The cells that input i touches along one axis: [i * n_out / n_in, (i + 1) * n_out / n_in), rounded outwards. */
 struct cells {
     int first, end;
 };
@@ -98,13 +94,11 @@ static void cover_row(uint8_t *dst, const uint8_t *src, int n, const struct cell
 static enum err_code cover_box(struct arena *a, const struct image *mask, struct image_box box,
                                const struct image *cover, struct err *err)
 {
-    struct arena_mark scratch = arena_mark(a);
+    ARENA_SCRATCH(a);
     int n = box.right - box.left;
     struct cells *columns = NULL;
-    enum err_code rc = arena_alloc(a, (size_t)n, sizeof *columns, &columns, err);
 
-    if (rc)
-        return rc;
+    TRY(arena_alloc(a, (size_t)n, sizeof *columns, &columns, err));
     for (int i = 0; i < n; i++)
         columns[i] = cells_of(box.left + i, mask->width, cover->width);
     for (int y = box.top; y < box.bottom; y++) {
@@ -114,7 +108,6 @@ static enum err_code cover_box(struct arena *a, const struct image *mask, struct
         for (int i = rows.first; i < rows.end; i++)
             cover_row(cover->pixels + (size_t)i * (size_t)cover->width, row, n, columns);
     }
-    arena_rewind(a, scratch);
     return ERR_OK;
 }
 
@@ -122,13 +115,11 @@ enum err_code mask_cover(struct arena *a, const struct image *mask, int width, i
                          struct err *err)
 {
     struct image cover;
-    enum err_code rc = image_new(a, width, height, 1, &cover, err);
 
-    if (!rc)
-        rc = cover_box(a, mask, mask_extent(mask).box, &cover, err);
-    if (!rc)
-        *ret = cover;
-    return rc;
+    TRY(image_new(a, width, height, 1, &cover, err));
+    TRY(cover_box(a, mask, mask_extent(mask).box, &cover, err));
+    *ret = cover;
+    return ERR_OK;
 }
 
 EVERY_PROCESSOR static int count_set(const uint8_t *row, int n)

@@ -4,17 +4,17 @@
 
 #include "models/image/resize.h"
 
-/* The source of each of n_out pixels: steps are added up, as Pillow does, and not multiplied. */
+/* The source of each of n_out pixels. Steps are added up rather than multiplied, as in Pillow. */
 static enum err_code nearest(struct arena *a, int n_in, int n_out, int **ret, struct err *err)
 {
     double step = (double)n_in / n_out, at = step * 0.5;
-    enum err_code rc = arena_alloc(a, (size_t)n_out, sizeof **ret, ret, err);
 
-    for (int i = 0; !rc && i < n_out; i++) {
+    TRY(arena_alloc(a, (size_t)n_out, sizeof **ret, ret, err));
+    for (int i = 0; i < n_out; i++) {
         (*ret)[i] = (int)at < n_in ? (int)at : n_in - 1;
         at += step;
     }
-    return rc;
+    return ERR_OK;
 }
 
 static enum err_code resize_nearest(struct arena *a, const struct image *src, int width, int height, struct image *ret,
@@ -23,14 +23,10 @@ static enum err_code resize_nearest(struct arena *a, const struct image *src, in
     size_t c = (size_t)src->channels;
     struct image dst;
     int *xs = NULL, *ys = NULL;
-    enum err_code rc = image_new(a, width, height, src->channels, &dst, err);
 
-    if (!rc)
-        rc = nearest(a, src->width, width, &xs, err);
-    if (!rc)
-        rc = nearest(a, src->height, height, &ys, err);
-    if (rc)
-        return rc;
+    TRY(image_new(a, width, height, src->channels, &dst, err));
+    TRY(nearest(a, src->width, width, &xs, err));
+    TRY(nearest(a, src->height, height, &ys, err));
     for (int y = 0; y < height; y++)
         for (int x = 0; x < width; x++)
             memcpy(dst.pixels + ((size_t)y * (size_t)width + (size_t)x) * c,
@@ -47,7 +43,7 @@ static uint8_t weighted(unsigned c, unsigned a)
     return (uint8_t)(((v >> 8) + v) >> 8);
 }
 
-/* Rounded down; where nothing is to be seen the weighted colour stays. */
+/* Rounded down. Where alpha is 0, the weighted colour stays as it is. */
 static uint8_t unweighted(unsigned c, unsigned a)
 {
     unsigned v = a == 0 || a == 255 ? c : 255 * c / a;
@@ -55,7 +51,7 @@ static uint8_t unweighted(unsigned c, unsigned a)
     return (uint8_t)(v > 255 ? 255 : v);
 }
 
-/* Every sample of dst from that of src and its pixel's alpha. */
+/* Makes each sample of dst from that of src and the alpha of its pixel. */
 static void with_alpha(const struct image *dst, const uint8_t *src, const uint8_t *alpha,
                        uint8_t (*change)(unsigned, unsigned))
 {
@@ -70,16 +66,11 @@ static enum err_code resize_weighted(struct arena *a, const struct image *src, u
 {
     const struct image alpha_in = { src->width, src->height, 1, alpha };
     struct image colour, alpha_out;
-    enum err_code rc = image_new(a, src->width, src->height, src->channels, &colour, err);
 
-    if (rc)
-        return rc;
+    TRY(image_new(a, src->width, src->height, src->channels, &colour, err));
     with_alpha(&colour, src->pixels, alpha, weighted);
-    rc = image_resize(a, &colour, width, height, &colour, err);
-    if (!rc)
-        rc = image_resize(a, &alpha_in, width, height, &alpha_out, err);
-    if (rc)
-        return rc;
+    TRY(image_resize(a, &colour, width, height, &colour, err));
+    TRY(image_resize(a, &alpha_in, width, height, &alpha_out, err));
     with_alpha(&colour, colour.pixels, alpha_out.pixels, unweighted);
     *ret = colour;
     return ERR_OK;

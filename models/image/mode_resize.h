@@ -1,9 +1,9 @@
 /*
- * mode_resize - resizing a picture as Pillow does it in the mode of its file, which image_resize() alone is for grey
- * and RGB:
+ * mode_resize - resizes a picture as Pillow does in the mode of its file:
  *
- *   palette, 1 bit     the nearest pixel, for a mixture of two entries is no entry
- *   alpha channel      colours are weighted with their alpha before, and divided by it after
+ *   grey, RGB          image_resize()
+ *   palette, 1 bit     the nearest pixel is taken, because a mixture of two palette entries is not an entry
+ *   alpha channel      colours are multiplied by their alpha before resizing, and divided by it afterwards
  *
  *   src, notes   as image_decode() gives them with IMAGE_ALPHA_DROP
  *   ret          [height, width, C] u8 from the arena, without alpha; a copy of src when the size is the same

@@ -6,32 +6,34 @@
 
 #include "kernels/base/processor.h"
 
-/* Where the displayed pixel (0, 0) is stored, and which way the stored pixels run as the displayed x and y grow. */
-struct turn {
+/* Where the displayed pixel (0, 0) is stored, and in which direction the stored pixels follow it. */
+struct orientation {
     bool swap;                    /* displayed x runs along stored y */
-    bool from_right, from_bottom; /* stored x and y are counted backwards */
+    bool from_right, from_bottom; /* stored x, or y, runs backwards */
 };
 
-static const struct turn turns[9] = {
+static const struct orientation orientations[9] = {
+    /* by their Exif number */
     [1] = { false, false, false }, [2] = { false, true, false }, [3] = { false, true, true },
     [4] = { false, false, true },  [5] = { true, false, false }, [6] = { true, false, true },
     [7] = { true, true, true },    [8] = { true, true, false },
 };
 
-/* The stored pixel of displayed (0, 0), and how many bytes on from there one step right and one step down lead. */
+/* The stored pixel of the displayed (0, 0), and the bytes from one stored pixel to the next, for a displayed step to
+ * the right and for one down. */
 struct walk {
     const uint8_t *origin;
     ptrdiff_t step_x, step_y;
 };
 
-static struct walk walk_of(const struct image *src, const struct turn *t)
+static struct walk walk_of(const struct image *src, const struct orientation *o)
 {
     ptrdiff_t pixel = src->channels, row = pixel * src->width;
-    ptrdiff_t right = t->from_right ? -pixel : pixel, down = t->from_bottom ? -row : row;
+    ptrdiff_t right = o->from_right ? -pixel : pixel, down = o->from_bottom ? -row : row;
     const uint8_t *origin =
-        src->pixels + (t->from_right ? row - pixel : 0) + (t->from_bottom ? row * (src->height - 1) : 0);
+        src->pixels + (o->from_right ? row - pixel : 0) + (o->from_bottom ? row * (src->height - 1) : 0);
 
-    return (struct walk){ origin, t->swap ? down : right, t->swap ? right : down };
+    return (struct walk){ origin, o->swap ? down : right, o->swap ? right : down };
 }
 
 enum { BLOCK = 32 };
@@ -50,8 +52,9 @@ INLINE_HOT void copy_block(const struct image *dst, const struct walk *w, int x0
     }
 }
 
-/* Block by block: a row of one side is a column of the other, and a column of a large picture is all cache misses. */
-static void copy_turned(const struct image *dst, const struct walk *w)
+/* Block by block: a row of one picture may be a column of the other, and going down a whole column of a large picture
+ * misses the cache at every pixel. */
+static void copy_blocks(const struct image *dst, const struct walk *w)
 {
 #pragma omp parallel for schedule(static)
     for (int y0 = 0; y0 < dst->height; y0 += BLOCK)
@@ -65,23 +68,20 @@ static void copy_turned(const struct image *dst, const struct walk *w)
 enum err_code image_orient(struct arena *a, const struct image *src, int orientation, struct image *ret,
                            struct err *err)
 {
-    const struct turn *t;
+    const struct orientation *o;
     struct image dst;
     struct walk w;
-    enum err_code rc;
 
     if (orientation < 1 || orientation > 8)
-        return err_set(err, ERR_INVALID, "picture: orientation %d", orientation);
+        return err_set(err, ERR_INVALID, "the picture has the orientation %d; 1 to 8 are allowed", orientation);
     if (orientation == 1) {
         *ret = *src;
         return ERR_OK;
     }
-    t = &turns[orientation];
-    rc = image_new(a, t->swap ? src->height : src->width, t->swap ? src->width : src->height, src->channels, &dst, err);
-    if (rc)
-        return rc;
-    w = walk_of(src, t);
-    copy_turned(&dst, &w);
+    o = &orientations[orientation];
+    TRY(image_new(a, o->swap ? src->height : src->width, o->swap ? src->width : src->height, src->channels, &dst, err));
+    w = walk_of(src, o);
+    copy_blocks(&dst, &w);
     *ret = dst;
     return ERR_OK;
 }

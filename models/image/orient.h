@@ -1,8 +1,8 @@
 /*
- * orient - pixels as stored to pixels as displayed, by the Exif orientation.
+ * orient - makes displayed pixels from stored ones, by the Exif orientation.
  *
- *   1 as stored     2 mirrored left-right    3 turned by 180 degrees    4 mirrored top-bottom
- *   5 transposed    6 turned clockwise       7 transposed across        8 turned anticlockwise
+ *   1 as stored     2 mirrored left-right    3 rotated by 180 degrees            4 mirrored top-bottom
+ *   5 transposed    6 rotated clockwise      7 transposed on the other diagonal  8 rotated anticlockwise
  *
  * Source  CIPA DC-008 (Exif 2.32) 4.6.4 A, Orientation
  */
@@ -11,7 +11,8 @@
 
 #include "models/image/image.h"
 
-/* 1 hands src back, sharing its pixels; otherwise ret is from the arena. ERR_INVALID for other numbers. */
+/* With orientation 1, ret shares the pixels of src; with 2 to 8, its pixels are from the arena. ERR_INVALID: any other
+ * number. */
 MUST_CHECK enum err_code image_orient(struct arena *a, const struct image *src, int orientation, struct image *ret,
                                       struct err *err);
 

@@ -10,10 +10,10 @@
 #include "models/image/orient.h"
 #include "models/image/resize.h"
 
-/* Address space: the largest mask with alpha (4 bytes a pixel, and one for alpha alone), turned (3), grey (1), as a
- * mask (1). */
+/* Address space, in bytes a pixel of the largest mask: 4 as decoded with alpha, 1 for alpha alone, 3 when rotated, 1 as
+ * grey, 1 as a mask. */
 #define MASK_ARENA_BYTES    ((size_t)640 << 20)
-#define PREVIEW_ARENA_BYTES ((size_t)64 << 20) /* what a photo becomes on its way down to the preview, and its file */
+#define PREVIEW_ARENA_BYTES ((size_t)64 << 20) /* for the photo between the passes of the resampling, and the file */
 
 struct decoded {
     struct image stored;
@@ -25,9 +25,9 @@ static enum err_code check_mask(const struct image *mask, struct err *err)
     struct mask_extent e = mask_extent(mask);
 
     if (e.n_set == 0)
-        return err_set(err, ERR_MASK_EMPTY, "no pixel is marked");
+        return err_set(err, ERR_MASK_EMPTY, "no pixel is marked, so there is nothing to repaint");
     if (e.n_set == (int64_t)mask->width * mask->height)
-        return err_set(err, ERR_MASK_FULL, "every pixel is marked");
+        return err_set(err, ERR_MASK_FULL, "every pixel is marked, so there is nothing to keep");
     return ERR_OK;
 }
 
@@ -35,15 +35,14 @@ static enum err_code read_mask(struct arena *a, struct span file, struct image *
 {
     struct decoded d;
     struct image upright;
-    enum err_code rc = image_decode(a, file, IMAGE_ALPHA_ON_BLACK, &d.stored, &d.notes, err);
 
-    if (!rc)
-        rc = image_orient(a, &d.stored, d.notes.orientation, &upright, err);
-    return rc ? rc : mask_from_image(a, &upright, ret, err);
+    TRY(image_decode(a, file, IMAGE_ALPHA_ON_BLACK, &d.stored, &d.notes, err));
+    TRY(image_orient(a, &d.stored, d.notes.orientation, &upright, err));
+    return mask_from_image(a, &upright, ret, err);
 }
 
-/* Side by side: the photo's file into `a`, the mask at its own size into `scratch`. Errors are told of the photo first.
- */
+/* Decodes the photo into `a` and the mask, at its own size, into `scratch`, in two threads. When both fail, the photo's
+ * error is reported. */
 static enum err_code decode_both(struct arena *a, struct span original, struct arena *scratch, struct span mask_file,
                                  struct decoded *photo, struct image *mask, struct err *err)
 {
@@ -62,48 +61,56 @@ static enum err_code decode_both(struct arena *a, struct span original, struct a
     return mask_rc ? err_set(err, mask_rc, "mask: %s", mask_err.msg) : ERR_OK;
 }
 
-static enum err_code take_photo(struct arena *a, const struct decoded *d, struct picture_input *in, struct err *err)
+static enum err_code make_rgb(struct arena *a, const struct decoded *d, struct picture_input *in, struct err *err)
 {
     struct image upright;
-    enum err_code rc = image_orient(a, &d->stored, d->notes.orientation, &upright, err);
 
-    if (!rc)
-        rc = image_to_rgb(a, &upright, &in->photo, err);
-    if (rc) {
-        (void)err_prefix(err, "original");
-        return rc;
-    }
-    /* A grey or a four-colour file may bring a profile of its own kind: its colours are gone, so it goes too. */
+    TRY(image_orient(a, &d->stored, d->notes.orientation, &upright, err));
+    TRY(image_to_rgb(a, &upright, &in->photo, err));
+    /* the profile of a grey or four-colour file does not fit the RGB pixels that were made of it */
     in->icc = upright.channels == 3 && icc_is_rgb(d->notes.icc) ? d->notes.icc : (struct span){ NULL, 0 };
     return ERR_OK;
+}
+
+static enum err_code take_photo(struct arena *a, const struct decoded *d, struct picture_input *in, struct err *err)
+{
+    enum err_code rc = make_rgb(a, d, in, err);
+
+    if (rc)
+        (void)err_prefix(err, "original");
+    return rc;
 }
 
 static enum err_code take_mask(struct arena *a, const struct image *mask, struct picture_input *in, struct err *err)
 {
     enum err_code rc = mask_fit(a, mask, in->photo.width, in->photo.height, &in->mask, err);
 
-    if (!rc)
-        rc = check_mask(&in->mask, err);
+    rc = rc ? rc : check_mask(&in->mask, err);
     if (rc)
         (void)err_prefix(err, "mask");
     return rc;
 }
 
-enum err_code picture_input(struct arena *a, struct span original, struct span mask_file, struct picture_input *ret,
-                            struct err *err)
+static enum err_code read_both(struct arena *a, struct span original, struct arena *scratch, struct span mask_file,
+                               struct picture_input *in, struct err *err)
 {
-    struct picture_input in;
     struct decoded photo;
     struct image mask;
-    struct arena scratch;
-    enum err_code rc = arena_init(&scratch, MASK_ARENA_BYTES, err);
 
-    if (!rc)
-        rc = decode_both(a, original, &scratch, mask_file, &photo, &mask, err);
-    if (!rc)
-        rc = take_photo(a, &photo, &in, err);
-    if (!rc)
-        rc = take_mask(a, &mask, &in, err);
+    TRY(decode_both(a, original, scratch, mask_file, &photo, &mask, err));
+    TRY(take_photo(a, &photo, in, err));
+    return take_mask(a, &mask, in, err);
+}
+
+enum err_code picture_read(struct arena *a, struct span original, struct span mask_file, struct picture_input *ret,
+                           struct err *err)
+{
+    struct picture_input in;
+    struct arena scratch;
+    enum err_code rc;
+
+    TRY(arena_init(&scratch, MASK_ARENA_BYTES, err));
+    rc = read_both(a, original, &scratch, mask_file, &in, err);
     arena_done(&scratch);
     if (!rc)
         *ret = in;
@@ -115,7 +122,7 @@ static int clamp_int(int x, int low, int high)
     return x < low ? low : x > high ? high : x;
 }
 
-/* Up to the next multiple, so that no detail is lost for the sake of divisibility. */
+/* Rounded up to a multiple, so that no detail is lost to divisibility. */
 static int paint_side(int side, double scale)
 {
     int n = (int)ceil(side * scale / PAINT_MULTIPLE - 1e-9) * PAINT_MULTIPLE;
@@ -123,7 +130,7 @@ static int paint_side(int side, double scale)
     return clamp_int(n, PAINT_SHORT_SIDE, PAINT_LONG_SIDE);
 }
 
-struct picture_geometry picture_geometry(int photo_width, int photo_height)
+struct picture_geometry picture_choose_geometry(int photo_width, int photo_height)
 {
     int long_side = photo_width > photo_height ? photo_width : photo_height;
     double scale = long_side > PAINT_LONG_SIDE ? (double)PAINT_LONG_SIDE / long_side : 1.0;
@@ -133,36 +140,29 @@ struct picture_geometry picture_geometry(int photo_width, int photo_height)
                                       clamp_int((int)lround(2.0 / scale), 2, COMPOSITE_FEATHER_MAX) };
 }
 
-enum err_code picture_paint_input(struct arena *a, const struct picture_input *in,
-                                  const struct picture_geometry *geometry, struct picture_paint_input *ret,
-                                  struct err *err)
+enum err_code picture_prepare(struct arena *a, const struct picture_input *in, const struct picture_geometry *geometry,
+                              struct picture_model_input *ret, struct err *err)
 {
-    struct picture_paint_input out;
-    enum err_code rc = image_resize(a, &in->photo, geometry->width, geometry->height, &out.picture, err);
+    struct picture_model_input out;
 
-    if (!rc)
-        rc = mask_cover(a, &in->mask, geometry->width, geometry->height, &out.mask, err);
-    if (!rc)
-        *ret = out;
-    return rc;
+    TRY(image_resize(a, &in->photo, geometry->width, geometry->height, &out.picture, err));
+    TRY(mask_cover(a, &in->mask, geometry->width, geometry->height, &out.mask, err));
+    *ret = out;
+    return ERR_OK;
 }
 
 enum err_code picture_compose(struct arena *a, struct picture_input *in, const struct picture_geometry *geometry,
-                              const struct image *paint, struct err *err)
+                              const struct image *painted, struct err *err)
 {
-    struct arena_mark scratch = arena_mark(a);
+    ARENA_SCRATCH(a);
     struct image_box marked = mask_extent(&in->mask).box;
     struct image part;
-    enum err_code rc;
 
-    if (paint->width != geometry->width || paint->height != geometry->height || paint->channels != 3)
-        return err_set(err, ERR_INVALID, "compose: a paint of %d x %d x %d for a geometry of %d x %d", paint->width,
-                       paint->height, paint->channels, geometry->width, geometry->height);
-    rc = image_resize_box(a, paint, in->photo.width, in->photo.height, marked, &part, err);
-    if (!rc)
-        rc = composite(a, &in->photo, &part, marked, &in->mask, geometry->feather, err);
-    arena_rewind(a, scratch);
-    return rc;
+    if (painted->width != geometry->width || painted->height != geometry->height || painted->channels != 3)
+        return err_set(err, ERR_INVALID, "compose: the painted picture is %d x %d x %d; %d x %d x 3 is expected",
+                       painted->width, painted->height, painted->channels, geometry->width, geometry->height);
+    TRY(image_resize_box(a, painted, in->photo.width, in->photo.height, marked, &part, err));
+    return composite(a, &in->photo, &part, marked, &in->mask, geometry->feather, err);
 }
 
 static enum err_code shrink_to_preview(struct arena *a, const struct image *photo, struct image *ret, struct err *err)
@@ -182,12 +182,12 @@ static enum err_code write_preview(struct arena *a, const struct picture_input *
 {
     const struct jpeg_options options = { PREVIEW_QUALITY, JPEG_CHROMA_HALF, in->icc };
     struct image small;
-    enum err_code rc = shrink_to_preview(a, &in->photo, &small, err);
 
-    return rc ? rc : jpeg_write(a, &small, &options, ret, err);
+    TRY(shrink_to_preview(a, &in->photo, &small, err));
+    return jpeg_write(a, &small, &options, ret, err);
 }
 
-/* Side by side, for most of the time goes into the one file; *preview is in `scratch`. */
+/* Writes both files at the same time, in two threads; *preview is from `scratch`. */
 static enum err_code write_both(struct arena *a, struct arena *scratch, const struct picture_input *in,
                                 struct span *edited, struct span *preview, struct err *err)
 {
@@ -213,10 +213,10 @@ enum err_code picture_encode(struct arena *a, const struct picture_input *in, st
     struct span edited, preview;
     struct arena scratch;
     char *copy = NULL;
-    enum err_code rc = arena_init(&scratch, PREVIEW_ARENA_BYTES, err);
+    enum err_code rc;
 
-    if (!rc)
-        rc = write_both(a, &scratch, in, &edited, &preview, err);
+    TRY(arena_init(&scratch, PREVIEW_ARENA_BYTES, err));
+    rc = write_both(a, &scratch, in, &edited, &preview, err);
     if (!rc)
         rc = span_dup(a, preview, &copy, err);
     arena_done(&scratch);

@@ -9,7 +9,8 @@
 
 enum { SIGNATURE_BYTES = 8 };
 
-/* One file being read. libpng leaves through `jump`, so what must survive that lives here and not in locals. */
+/* One file being read. libpng leaves through `jump` on errors, so everything that is used afterwards is here, not in
+ * locals. */
 struct reader {
     jmp_buf jump;
     png_struct *png;
@@ -17,9 +18,9 @@ struct reader {
     struct span rest; /* of the file */
     struct arena *arena;
     struct image image;
-    uint8_t *pixels;                /* as libpng delivers them: image.channels, and one of alpha */
-    bool alpha;                     /* there, from a channel or a transparent colour */
-    bool indexed, channel_of_alpha; /* as the file has it */
+    uint8_t *pixels;                /* as libpng delivers them: image.channels, and alpha where there is one */
+    bool alpha;                     /* from an alpha channel or a transparent colour */
+    bool indexed, channel_of_alpha; /* what the file has */
     struct err *err;
     enum err_code rc;
 };
@@ -35,7 +36,7 @@ static void read_failed(png_struct *png, const char *why)
 
 static void warned(png_struct *png, const char *why)
 {
-    (void)png, (void)why; /* libpng's warnings are about things we can do without */
+    (void)png, (void)why; /* libpng warns about optional data, which it then drops */
 }
 
 static void read_bytes(png_struct *png, png_byte *dst, size_t n)
@@ -49,8 +50,7 @@ static void read_bytes(png_struct *png, png_byte *dst, size_t n)
     r->rest.len -= n;
 }
 
-/* Texts, suggested palettes and the like are passed over unread: nothing of them is wanted, and compressed ones cost
- * time. */
+/* Texts, suggested palettes and other unused chunks are skipped: to inflate compressed ones would take time. */
 static void skip_what_is_not_used(png_struct *png)
 {
     static const char used[] = "tRNS\0iCCP\0eXIf";
@@ -62,7 +62,7 @@ static void skip_what_is_not_used(png_struct *png)
 static void read_header(struct reader *r)
 {
     png_set_read_fn(r->png, r, read_bytes);
-    png_set_user_limits(r->png, 0x7fffffff, 0x7fffffff); /* ours are checked below, with a better message */
+    png_set_user_limits(r->png, 0x7fffffff, 0x7fffffff); /* image_check_size() below has the limits and the message */
     png_set_chunk_malloc_max(r->png, ICC_MAX_BYTES + 4096);
     skip_what_is_not_used(r->png);
     png_read_info(r->png, r->info);
@@ -120,7 +120,7 @@ static uint8_t over(unsigned c, unsigned a, unsigned background)
     return (uint8_t)((c * a + background * (255 - a) + 127) / 255);
 }
 
-/* Takes the alpha channel away in place: the write position never overtakes the read position. */
+/* Removes the alpha channel in place: the write position never overtakes the read position. */
 static void flatten(uint8_t *pixels, size_t n, int channels, enum image_alpha alpha)
 {
     const uint8_t *src = pixels;
@@ -134,55 +134,59 @@ static void flatten(uint8_t *pixels, size_t n, int channels, enum image_alpha al
     }
 }
 
-/* The alpha channel alone, before flatten() takes it away. */
+/* Copies the alpha channel, which flatten() will remove. */
 static enum err_code copy_alpha(struct reader *r, struct image_notes *ret)
 {
     size_t n = (size_t)r->image.width * (size_t)r->image.height, step = (size_t)r->image.channels + 1;
-    enum err_code rc = arena_alloc(r->arena, n, 1, &ret->alpha, r->err);
 
-    for (size_t i = 0; !rc && i < n; i++)
+    TRY(arena_alloc(r->arena, n, 1, &ret->alpha, r->err));
+    for (size_t i = 0; i < n; i++)
         ret->alpha[i] = r->pixels[i * step + step - 1];
-    return rc;
+    return ERR_OK;
 }
 
-/* After png_read_end, so that an eXIf chunk behind the pixels is seen too (the specification allows it). */
-static enum err_code take_notes(struct reader *r, struct image_notes *ret, struct err *err)
+static enum err_code copy_profile(struct reader *r, struct span *ret)
 {
-    struct image_notes notes = { .orientation = 1, .indexed = r->indexed };
-    png_byte *exif = NULL, *profile = NULL;
-    png_uint_32 exif_len = 0, profile_len = 0;
-    enum err_code rc = ERR_OK;
+    png_byte *profile = NULL;
+    png_uint_32 len = 0;
     char *name, *copy = NULL;
     int method;
 
-    if (png_get_eXIf_1(r->png, r->info, &exif_len, &exif))
-        notes.orientation = exif_orientation((struct span){ (const char *)exif, exif_len });
-    if (png_get_iCCP(r->png, r->info, &name, &method, &profile, &profile_len)) {
-        struct span icc = { (const char *)profile, profile_len };
-
-        rc = icc.len <= ICC_MAX_BYTES ? span_dup(r->arena, icc, &copy, err) : ERR_OK;
-        if (!rc && copy)
-            notes.icc = (struct span){ copy, icc.len };
-    }
-    if (!rc && r->channel_of_alpha)
-        rc = copy_alpha(r, &notes);
-    if (!rc)
-        *ret = notes;
-    return rc;
+    if (!png_get_iCCP(r->png, r->info, &name, &method, &profile, &len) || len > ICC_MAX_BYTES)
+        return ERR_OK;
+    TRY(span_dup(r->arena, (struct span){ (const char *)profile, len }, &copy, r->err));
+    *ret = (struct span){ copy, len };
+    return ERR_OK;
 }
 
-static enum err_code read_all(struct reader *r, enum image_alpha alpha, struct image_notes *ret_notes)
+/* Called after png_read_end(), because the specification allows an eXIf chunk after the pixels. */
+static enum err_code take_notes(struct reader *r, struct image_notes *ret)
 {
-    enum err_code rc = ERR_OK;
+    struct image_notes notes = { .orientation = 1, .indexed = r->indexed };
+    png_byte *exif = NULL;
+    png_uint_32 exif_len = 0;
 
+    if (png_get_eXIf_1(r->png, r->info, &exif_len, &exif))
+        notes.orientation = exif_orientation((struct span){ (const char *)exif, exif_len });
+    TRY(copy_profile(r, &notes.icc));
+    if (r->channel_of_alpha)
+        TRY(copy_alpha(r, &notes));
+    *ret = notes;
+    return ERR_OK;
+}
+
+static enum err_code read_all(struct reader *r, enum image_alpha alpha, struct image *ret,
+                              struct image_notes *ret_notes)
+{
     if (!read_guarded(r))
         return r->rc;
     r->image.pixels = r->pixels;
     if (ret_notes)
-        rc = take_notes(r, ret_notes, r->err);
+        TRY(take_notes(r, ret_notes));
     if (r->alpha)
         flatten(r->pixels, (size_t)r->image.width * (size_t)r->image.height, r->image.channels, alpha);
-    return rc;
+    *ret = r->image;
+    return ERR_OK;
 }
 
 enum err_code png_read(struct arena *a, struct span file, enum image_alpha alpha, struct image *ret,
@@ -192,18 +196,16 @@ enum err_code png_read(struct arena *a, struct span file, enum image_alpha alpha
     enum err_code rc;
 
     if (file.len < SIGNATURE_BYTES || png_sig_cmp((const png_byte *)file.ptr, 0, SIGNATURE_BYTES))
-        return err_set(err, ERR_NOT_AN_IMAGE, "png: no PNG signature");
+        return err_set(err, ERR_NOT_AN_IMAGE, "png: the file does not begin with the PNG signature");
     r.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &r, read_failed, warned);
     if (r.png)
         r.info = png_create_info_struct(r.png);
-    rc = r.info ? read_all(&r, alpha, ret_notes) : err_set(err, ERR_NOMEM, "png: no memory for a reader");
-    if (!rc)
-        *ret = r.image;
+    rc = r.info ? read_all(&r, alpha, ret, ret_notes) : err_set(err, ERR_NOMEM, "png: no memory for a reader");
     png_destroy_read_struct(&r.png, &r.info, NULL);
     return rc;
 }
 
-/* One file being written, straight into the arena: chunks of whatever size libpng hands over, gathered at the end. */
+/* One file being written, directly into the arena. */
 struct writer {
     jmp_buf jump;
     png_struct *png;
@@ -240,8 +242,8 @@ static void flush_nothing(png_struct *png)
     (void)png;
 }
 
-/* A bound no file exceeds: every row stored rather than packed (deflate adds 5 bytes to 16 KiB at most, libpng 12 to
- * an IDAT chunk of 8 KiB), and the headers. */
+/* An upper bound on the size of a file: the rows without compression (deflate then adds at most 5 bytes to 16 KiB, and
+ * libpng 12 to an IDAT chunk of 8 KiB), and the headers. */
 static size_t png_bound(const struct image *im)
 {
     size_t raw = image_bytes(im) + (size_t)im->height;
@@ -270,10 +272,9 @@ static bool write_guarded(struct writer *w)
 enum err_code png_write(struct arena *a, const struct image *im, struct span *ret_file, struct err *err)
 {
     struct writer w = { .arena = a, .image = im, .room = png_bound(im), .err = err };
-    enum err_code rc = arena_alloc(a, w.room, 1, &w.bytes, err);
+    enum err_code rc = ERR_OK;
 
-    if (rc)
-        return rc;
+    TRY(arena_alloc(a, w.room, 1, &w.bytes, err));
     w.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &w, write_failed, warned);
     if (w.png)
         w.info = png_create_info_struct(w.png);

@@ -1,11 +1,11 @@
 /*
- * png - PNG files <-> pixels. The only file that knows libpng.
+ * png - PNG files <-> pixels. The only file over libpng.
  *
- * Reading takes every PNG of the specification (1 to 16 bits, palette, tRNS, interlaced) and makes 8-bit grey or RGB
- * of it: grey stays one channel, all else becomes three. Of 16 bits the high byte is taken, as Pillow does; so the
- * threshold 128 of a mask means one half of either depth.
- * The size is checked against image.h from the header, before memory is taken. Checksums of what we use are checked.
- * A file that ends before its IEND chunk is corrupt; bytes after it do not matter.
+ * Reads every PNG of the specification (1 to 16 bits, palette, tRNS, interlaced) as 8-bit grey or RGB: grey stays one
+ * channel, everything else becomes three. Of 16 bits the high byte is taken, as Pillow does, so that the threshold of
+ * a mask (mask.h) means the same share of white at either depth.
+ * The size is checked with image_check_size() before memory is taken. The checksums of all chunks in use are checked.
+ * A file that ends before its IEND chunk is corrupt; bytes after that chunk are ignored.
  *
  * Errors  ERR_NOT_AN_IMAGE no PNG signature; ERR_TOO_LARGE limits of image.h; ERR_CORRUPT; ERR_NOMEM
  * Source  ISO/IEC 15948 (PNG 1.2 and the extensions eXIf, iCCP)

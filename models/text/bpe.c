@@ -4,24 +4,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A symbol in the list of those still there; symbols are joined into their left neighbour. */
+/* A symbol of a word, in a linked list. A merge keeps the left symbol of the pair. */
 struct symbol {
-    int32_t id; /* NONE: joined away */
+    int32_t id; /* NONE: merged into its left neighbour */
     int32_t prev, next;
 };
 
-/* A pair that could be merged when it was seen. It may have gone since: what it would become tells. */
+/* A pair that could be merged when it was found. If the symbols there would now give another `merged`, the pair has
+ * gone. */
 struct candidate {
     int32_t rank, at, merged;
 };
 
 struct word {
     struct symbol *symbols;
-    struct candidate *heap; /* the first to be done on top */
+    struct candidate *heap; /* the one to be merged first on top */
     size_t n_heap;
 };
 
-enum { NONE = -1, CANDIDATES_PER_SYMBOL = 3 }; /* one to begin with, two after each merge */
+enum { NONE = -1, CANDIDATES_PER_SYMBOL = 3 }; /* one at the beginning, two for each merge */
 
 static int by_pair(const void *a, const void *b)
 {
@@ -41,14 +42,12 @@ static bool same_pair(const struct bpe_merge *x, const struct bpe_merge *y)
 
 enum err_code bpe_init(struct bpe *b, const struct bpe_merge *merges, int n, struct arena *a, struct err *err)
 {
-    enum err_code rc;
-
     *b = (struct bpe){ 0 };
     if (n > BPE_MAX_MERGES)
-        return err_set(err, ERR_TOO_LARGE, "bpe: %d merges, at most %d are read", n, BPE_MAX_MERGES);
-    rc = arena_alloc(a, (size_t)n, sizeof *b->merges, &b->merges, err);
-    if (rc || n == 0)
-        return rc;
+        return err_set(err, ERR_TOO_LARGE, "bpe: %d merges; at most %d are supported", n, BPE_MAX_MERGES);
+    TRY(arena_alloc(a, (size_t)n, sizeof *b->merges, &b->merges, err));
+    if (n == 0)
+        return ERR_OK;
     memcpy(b->merges, merges, (size_t)n * sizeof *merges);
     qsort(b->merges, (size_t)n, sizeof *merges, by_pair);
     for (int i = 0; i < n; i++)
@@ -156,18 +155,14 @@ static void merge_all(const struct bpe *b, struct word *w)
 
 enum err_code bpe_encode(const struct bpe *b, int32_t *ids, size_t *n, struct arena *scratch, struct err *err)
 {
-    struct arena_mark mark = arena_mark(scratch);
+    ARENA_SCRATCH(scratch);
     struct word w = { 0 };
     size_t kept = 0;
-    enum err_code rc;
 
     if (*n > BPE_MAX_SYMBOLS)
-        return err_set(err, ERR_TOO_LARGE, "bpe: a word of %zu symbols", *n);
-    rc = arena_alloc(scratch, *n, sizeof *w.symbols, &w.symbols, err);
-    if (!rc)
-        rc = arena_alloc(scratch, *n * CANDIDATES_PER_SYMBOL, sizeof *w.heap, &w.heap, err);
-    if (rc)
-        goto out;
+        return err_set(err, ERR_TOO_LARGE, "bpe: a word of %zu symbols; at most %d are supported", *n, BPE_MAX_SYMBOLS);
+    TRY(arena_alloc(scratch, *n, sizeof *w.symbols, &w.symbols, err));
+    TRY(arena_alloc(scratch, *n * CANDIDATES_PER_SYMBOL, sizeof *w.heap, &w.heap, err));
     for (int32_t i = 0; i < (int32_t)*n; i++)
         w.symbols[i] = (struct symbol){ ids[i], i - 1, i + 1 < (int32_t)*n ? i + 1 : NONE };
     for (int32_t i = 0; i < (int32_t)*n; i++)
@@ -177,7 +172,5 @@ enum err_code bpe_encode(const struct bpe *b, int32_t *ids, size_t *n, struct ar
         if (w.symbols[i].id != NONE)
             ids[kept++] = w.symbols[i].id;
     *n = kept;
-out:
-    arena_rewind(scratch, mark);
-    return rc;
+    return ERR_OK;
 }

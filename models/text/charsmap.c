@@ -26,7 +26,7 @@ static uint32_t unit_offset(uint32_t unit)
     return unit >> 10 << ((unit & 0x200) >> 6);
 }
 
-/* Where the children of the unit at i begin, and its leaf lies. */
+/* The base of unit i: its leaf is at this index, and its child for byte c at this index ^ c. */
 static uint32_t children_of(const struct charsmap *m, uint32_t i)
 {
     return i ^ unit_offset(unit_at(m, i));
@@ -48,7 +48,7 @@ static bool leaf_is_good(const struct charsmap *m, uint32_t leaf)
     return unicode_valid(string_at(m, leaf));
 }
 
-/* Walks the units that a search can reach, each once, and pushes those below it. */
+/* Checks unit i, and pushes its children, unless seen before, onto the stack. */
 static bool unit_is_good(const struct charsmap *m, uint32_t i, uint32_t n_units, unsigned char *seen, uint32_t *stack,
                          uint32_t *n_stack)
 {
@@ -71,26 +71,20 @@ static bool unit_is_good(const struct charsmap *m, uint32_t i, uint32_t n_units,
 
 static enum err_code check_trie(const struct charsmap *m, struct arena *scratch, struct err *err)
 {
-    struct arena_mark mark = arena_mark(scratch);
+    ARENA_SCRATCH(scratch);
     uint32_t n_units = (uint32_t)(m->trie.len / UNIT_BYTES), n_stack = 1, *stack = NULL;
     unsigned char *seen = NULL;
-    enum err_code rc;
 
-    rc = arena_alloc(scratch, n_units, sizeof *stack, &stack, err);
-    if (!rc)
-        rc = arena_alloc(scratch, n_units, 1, &seen, err);
-    if (rc)
-        goto out;
+    TRY(arena_alloc(scratch, n_units, sizeof *stack, &stack, err));
+    TRY(arena_alloc(scratch, n_units, 1, &seen, err));
     seen[0] = 1; /* the stack begins with the root, unit 0 */
-    while (!rc && n_stack) {
+    while (n_stack) {
         uint32_t i = stack[--n_stack];
 
         if (!unit_is_good(m, i, n_units, seen, stack, &n_stack))
-            rc = err_set(err, ERR_CORRUPT, "charsmap: unit %u points outside", i);
+            return err_set(err, ERR_CORRUPT, "charsmap: unit %u of the trie refers to something outside the map", i);
     }
-out:
-    arena_rewind(scratch, mark);
-    return rc;
+    return ERR_OK;
 }
 
 enum err_code charsmap_open(struct charsmap *m, struct span blob, struct arena *scratch, struct err *err)
@@ -102,20 +96,21 @@ enum err_code charsmap_open(struct charsmap *m, struct span blob, struct arena *
     if (!blob.len)
         return ERR_OK;
     if (blob.len > CHARSMAP_MAX_BYTES)
-        return err_set(err, ERR_TOO_LARGE, "charsmap: %zu bytes", blob.len);
+        return err_set(err, ERR_TOO_LARGE, "charsmap: %zu bytes; at most %d are supported", blob.len,
+                       CHARSMAP_MAX_BYTES);
     if (blob.len < UNIT_BYTES)
-        return err_set(err, ERR_CORRUPT, "charsmap: too short");
+        return err_set(err, ERR_CORRUPT, "charsmap: it ends in its header");
     trie_bytes = unit_at(&header, 0);
     if (trie_bytes < UNIT_BYTES || trie_bytes % UNIT_BYTES || trie_bytes > blob.len - UNIT_BYTES)
-        return err_set(err, ERR_CORRUPT, "charsmap: a trie of %u bytes in %zu", trie_bytes, blob.len);
+        return err_set(err, ERR_CORRUPT, "charsmap: a trie of %u bytes in a map of %zu", trie_bytes, blob.len);
     m->trie = (struct span){ blob.ptr + UNIT_BYTES, trie_bytes };
     m->pool = (struct span){ m->trie.ptr + trie_bytes, blob.len - UNIT_BYTES - trie_bytes };
     if (!m->pool.len || m->pool.ptr[m->pool.len - 1] != '\0')
-        return err_set(err, ERR_CORRUPT, "charsmap: the last string has no end");
+        return err_set(err, ERR_CORRUPT, "charsmap: the last string does not end in a NUL");
     return check_trie(m, scratch, err);
 }
 
-/* The shortest prefix of key that has a replacement. A NUL ends keys, as in the official library. */
+/* Finds the replacement of the shortest prefix of key that has one. A NUL ends the key, as in the official library. */
 static bool find_prefix(const struct charsmap *m, struct span key, struct span *ret)
 {
     uint32_t base = children_of(m, 0);
@@ -134,7 +129,7 @@ static bool find_prefix(const struct charsmap *m, struct span key, struct span *
     return false;
 }
 
-/* What stands in for a map that is not there: white space of the keyboard is a blank, other controls vanish. */
+/* Used without a map: tab, line ends and the no-break space become a blank, other control characters are dropped. */
 static bool find_plain(struct span key, struct span *ret)
 {
     unsigned char c = (unsigned char)key.ptr[0];
@@ -170,7 +165,7 @@ static struct span take_cluster(struct span *text)
     return (struct span){ start, (size_t)(text->ptr - start) };
 }
 
-/* Writes where buf is not NULL; returns the length either way. */
+/* Appends piece unless buf is NULL. Returns the length after it in both cases. */
 static size_t put(char *buf, size_t at, struct span piece)
 {
     if (buf)
@@ -206,10 +201,8 @@ enum err_code charsmap_apply(const struct charsmap *m, struct span text, struct 
 {
     size_t n = replace_all(m, text, NULL);
     char *buf = NULL;
-    enum err_code rc = arena_alloc(a, n + 1, 1, &buf, err);
 
-    if (rc)
-        return rc;
+    TRY(arena_alloc(a, n + 1, 1, &buf, err));
     *ret = (struct span){ buf, replace_all(m, text, buf) };
     return ERR_OK;
 }

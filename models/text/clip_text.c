@@ -28,9 +28,10 @@ static enum err_code shape_of(const struct weight_set *set, const char *name, in
     const struct tensor_entry *e = weight_set_find(set, "%s", name);
 
     if (!e)
-        return err_set(err, ERR_NOT_FOUND, "CLIP: tensor '%s' is missing", name);
+        return err_set(err, ERR_NOT_FOUND, "CLIP: %s: tensor '%s' is missing", set->files[0]->path, name);
     if (e->n_dims != 2 || e->dims[0] < 1 || e->dims[1] < 1 || e->dims[0] > MAX_WIDTH || e->dims[1] > MAX_WIDTH)
-        return err_set(err, ERR_CORRUPT, "CLIP: tensor '%s' is no matrix", name);
+        return err_set(err, ERR_CORRUPT, "CLIP: %s: tensor '%s' is not a matrix, or is too large", set->files[0]->path,
+                       name);
     *ret_rows = e->dims[0];
     *ret_cols = e->dims[1];
     return ERR_OK;
@@ -38,31 +39,30 @@ static enum err_code shape_of(const struct weight_set *set, const char *name, in
 
 static enum err_code read_sizes(struct clip_text *c, const struct weight_set *set, struct err *err)
 {
+    const char *path = set->files[0]->path;
     int64_t ignored;
-    enum err_code rc = shape_of(set, token_name, &c->vocab, &c->width, err);
 
-    if (!rc)
-        rc = shape_of(set, position_name, &c->n_positions, &ignored, err);
-    if (!rc)
-        rc = shape_of(set, "encoder.layers.0.mlp.fc1.weight", &c->mlp, &ignored, err);
-    if (rc)
-        return rc;
-    if (c->width % CLIP_HEAD_DIM != 0 || c->n_positions > CLIP_MAX_TOKENS)
-        return err_set(err, ERR_UNSUPPORTED, "CLIP: width %lld is no multiple of %d, or %lld positions are over %d",
-                       (long long)c->width, CLIP_HEAD_DIM, (long long)c->n_positions, CLIP_MAX_TOKENS);
+    TRY(shape_of(set, token_name, &c->vocab, &c->width, err));
+    TRY(shape_of(set, position_name, &c->n_positions, &ignored, err));
+    TRY(shape_of(set, "encoder.layers.0.mlp.fc1.weight", &c->mlp, &ignored, err));
+    if (c->width % CLIP_HEAD_DIM != 0)
+        return err_set(err, ERR_UNSUPPORTED, "CLIP: %s: the width %lld is not a multiple of %d", path,
+                       (long long)c->width, CLIP_HEAD_DIM);
+    if (c->n_positions > CLIP_MAX_TOKENS)
+        return err_set(err, ERR_UNSUPPORTED, "CLIP: %s: %lld positions; at most %d are supported", path,
+                       (long long)c->n_positions, CLIP_MAX_TOKENS);
     c->n_heads = (int)(c->width / CLIP_HEAD_DIM);
     c->n_layers = weight_depth(set, "encoder.layers.", CLIP_MAX_LAYERS);
     if (c->n_layers > CLIP_MAX_LAYERS)
-        return err_set(err, ERR_UNSUPPORTED, "CLIP: it has over %d layers", CLIP_MAX_LAYERS);
+        return err_set(err, ERR_UNSUPPORTED, "CLIP: %s: more than %d layers", path, CLIP_MAX_LAYERS);
     return ERR_OK;
 }
 
 static enum err_code load_norm(struct weight_loader *l, struct clip_norm *n, int64_t width, const char *name,
                                struct err *err)
 {
-    enum err_code rc = weights_vector(l, &n->w, width, err, "%s.weight", name);
-
-    return rc ? rc : weights_vector(l, &n->b, width, err, "%s.bias", name);
+    TRY(weights_vector(l, &n->w, width, err, "%s.weight", name));
+    return weights_vector(l, &n->b, width, err, "%s.bias", name);
 }
 
 static enum err_code load_layer(struct clip_text *c, struct weight_loader *l, int layer, struct err *err)
@@ -78,49 +78,43 @@ static enum err_code load_layer(struct clip_text *c, struct weight_loader *l, in
         { &t->fc1, "mlp.fc1", c->mlp, c->width },          { &t->fc2, "mlp.fc2", c->width, c->mlp },
     };
     char name[NAME_SIZE];
-    enum err_code rc;
 
     (void)snprintf(name, sizeof name, "encoder.layers.%d.layer_norm1", layer);
-    rc = load_norm(l, &t->norm1, c->width, name, err);
+    TRY(load_norm(l, &t->norm1, c->width, name, err));
     (void)snprintf(name, sizeof name, "encoder.layers.%d.layer_norm2", layer);
-    if (!rc)
-        rc = load_norm(l, &t->norm2, c->width, name, err);
-    for (size_t i = 0; !rc && i < sizeof linears / sizeof *linears; i++) {
+    TRY(load_norm(l, &t->norm2, c->width, name, err));
+    for (size_t i = 0; i < sizeof linears / sizeof *linears; i++) {
         (void)snprintf(name, sizeof name, "encoder.layers.%d.%s", layer, linears[i].name);
-        rc = weights_matrix(l, &linears[i].l->w, linears[i].rows, linears[i].cols, err, "%s.weight", name);
-        if (!rc)
-            rc = weights_bias(l, &linears[i].l->b, linears[i].rows, err, "%s.bias", name);
+        TRY(weights_matrix(l, &linears[i].l->w, linears[i].rows, linears[i].cols, err, "%s.weight", name));
+        TRY(weights_bias(l, &linears[i].l->b, linears[i].rows, err, "%s.bias", name));
     }
-    return rc;
+    return ERR_OK;
 }
 
 enum err_code clip_load(struct clip_text *ret, struct weight_loader *l, struct arena *model, struct err *err)
 {
     struct clip_text c = { .be = l->be };
-    enum err_code rc = read_sizes(&c, l->set, err);
 
-    if (!rc)
-        rc = arena_alloc(model, (size_t)c.n_layers, sizeof *c.layers, &c.layers, err);
-    if (!rc)
-        rc = weights_matrix(l, &c.token_embedding, c.vocab, c.width, err, "%s", token_name);
-    if (!rc)
-        rc = weights_matrix(l, &c.position_embedding, c.n_positions, c.width, err, "%s", position_name);
-    for (int i = 0; !rc && i < c.n_layers; i++)
-        rc = load_layer(&c, l, i, err);
-    if (!rc)
-        rc = load_norm(l, &c.final_norm, c.width, "final_layer_norm", err);
-    if (!rc)
-        *ret = c;
-    return rc;
+    TRY(read_sizes(&c, l->set, err));
+    TRY(arena_alloc(model, (size_t)c.n_layers, sizeof *c.layers, &c.layers, err));
+    TRY(weights_matrix(l, &c.token_embedding, c.vocab, c.width, err, "%s", token_name));
+    TRY(weights_matrix(l, &c.position_embedding, c.n_positions, c.width, err, "%s", position_name));
+    for (int i = 0; i < c.n_layers; i++)
+        TRY(load_layer(&c, l, i, err));
+    TRY(load_norm(l, &c.final_norm, c.width, "final_layer_norm", err));
+    *ret = c;
+    return ERR_OK;
 }
 
 /* --- running --- */
 
-/* What all layers work in: h is the residual stream, n its norm, y what a branch adds. */
+/* The tensors that all layers share. */
 struct state {
     const struct clip_text *clip;
     struct devarena *mem;
-    struct tensor h, n, y;
+    struct tensor h; /* residual stream */
+    struct tensor n; /* h after a LayerNorm */
+    struct tensor y; /* what is added to h next */
 };
 
 static enum err_code attention(struct state *s, const struct clip_layer *t, struct err *err)
@@ -131,44 +125,31 @@ static enum err_code attention(struct state *s, const struct clip_layer *t, stru
                                    .scale = 1.0f / sqrtf((float)CLIP_HEAD_DIM),
                                    .causal = true };
     const struct clip_linear *const w[] = { &t->q, &t->k, &t->v };
-    size_t mark = devarena_mark(s->mem);
     struct tensor qkv[3], out;
-    enum err_code rc = op_layer_norm(be, &s->n, &s->h, &t->norm1.w, &t->norm1.b, norm_eps, err);
+    DEVARENA_SCRATCH(s->mem);
 
-    for (int i = 0; !rc && i < 3; i++) {
-        rc = devarena_2d(s->mem, be->act, tensor_rows(&s->h), s->clip->width, &qkv[i], err);
-        if (!rc)
-            rc = op_linear(be, &qkv[i], &s->n, &w[i]->w, &w[i]->b, ACT_NONE, err);
+    TRY(op_layer_norm(be, &s->n, &s->h, &t->norm1.w, &t->norm1.b, norm_eps, err));
+    for (int i = 0; i < 3; i++) {
+        TRY(devarena_2d(s->mem, be->act, tensor_rows(&s->h), s->clip->width, &qkv[i], err));
+        TRY(op_linear(be, &qkv[i], &s->n, &w[i]->w, &w[i]->b, ACT_NONE, err));
     }
-    if (!rc)
-        rc = devarena_2d(s->mem, be->act, tensor_rows(&s->h), s->clip->width, &out, err);
-    if (!rc)
-        rc = op_attention(be, &out, &qkv[0], &qkv[1], &qkv[2], &args, err);
-    if (!rc)
-        rc = op_linear(be, &s->y, &out, &t->out.w, &t->out.b, ACT_NONE, err);
-    if (!rc)
-        rc = op_gate_add(be, &s->h, NULL, &s->y, err);
-    devarena_rewind(s->mem, mark);
-    return rc;
+    TRY(devarena_2d(s->mem, be->act, tensor_rows(&s->h), s->clip->width, &out, err));
+    TRY(op_attention(be, &out, &qkv[0], &qkv[1], &qkv[2], &args, err));
+    TRY(op_linear(be, &s->y, &out, &t->out.w, &t->out.b, ACT_NONE, err));
+    return op_gate_add(be, &s->h, NULL, &s->y, err);
 }
 
 static enum err_code feed_forward(struct state *s, const struct clip_layer *t, struct err *err)
 {
     struct backend *be = s->clip->be;
-    size_t mark = devarena_mark(s->mem);
     struct tensor hidden;
-    enum err_code rc = op_layer_norm(be, &s->n, &s->h, &t->norm2.w, &t->norm2.b, norm_eps, err);
+    DEVARENA_SCRATCH(s->mem);
 
-    if (!rc)
-        rc = devarena_2d(s->mem, be->act, tensor_rows(&s->h), s->clip->mlp, &hidden, err);
-    if (!rc)
-        rc = op_linear(be, &hidden, &s->n, &t->fc1.w, &t->fc1.b, ACT_QUICK_GELU, err);
-    if (!rc)
-        rc = op_linear(be, &s->y, &hidden, &t->fc2.w, &t->fc2.b, ACT_NONE, err);
-    if (!rc)
-        rc = op_gate_add(be, &s->h, NULL, &s->y, err);
-    devarena_rewind(s->mem, mark);
-    return rc;
+    TRY(op_layer_norm(be, &s->n, &s->h, &t->norm2.w, &t->norm2.b, norm_eps, err));
+    TRY(devarena_2d(s->mem, be->act, tensor_rows(&s->h), s->clip->mlp, &hidden, err));
+    TRY(op_linear(be, &hidden, &s->n, &t->fc1.w, &t->fc1.b, ACT_QUICK_GELU, err));
+    TRY(op_linear(be, &s->y, &hidden, &t->fc2.w, &t->fc2.b, ACT_NONE, err));
+    return op_gate_add(be, &s->h, NULL, &s->y, err);
 }
 
 /* h = tokens + positions */
@@ -176,51 +157,49 @@ static enum err_code embed(struct state *s, const int32_t *ids, struct err *err)
 {
     const struct clip_text *clip = s->clip;
     int32_t positions[CLIP_MAX_TOKENS];
-    enum err_code rc = op_embed_rows(clip->be, &s->h, &clip->token_embedding, ids, err);
 
     for (int i = 0; i < tensor_rows(&s->h); i++)
         positions[i] = i;
-    if (!rc)
-        rc = op_embed_rows(clip->be, &s->y, &clip->position_embedding, positions, err);
-    return rc ? rc : op_gate_add(clip->be, &s->h, NULL, &s->y, err);
+    TRY(op_embed_rows(clip->be, &s->h, &clip->token_embedding, ids, err));
+    TRY(op_embed_rows(clip->be, &s->y, &clip->position_embedding, positions, err));
+    return op_gate_add(clip->be, &s->h, NULL, &s->y, err);
+}
+
+static enum err_code run_layer(struct state *s, const struct clip_layer *t, struct err *err)
+{
+    TRY(attention(s, t, err));
+    return feed_forward(s, t, err);
 }
 
 static enum err_code run(struct state *s, const int32_t *ids, struct tensor *pooled, struct err *err)
 {
     const struct clip_text *clip = s->clip;
     struct tensor last = tensor_row_view(&s->h, tensor_rows(&s->h) - 1, 1), row = tensor_as_2d(pooled, 1, clip->width);
-    enum err_code rc = embed(s, ids, err);
 
-    for (int i = 0; !rc && i < clip->n_layers; i++) {
-        rc = attention(s, &clip->layers[i], err);
-        if (!rc)
-            rc = feed_forward(s, &clip->layers[i], err);
-        if (rc)
+    TRY(embed(s, ids, err));
+    for (int i = 0; i < clip->n_layers; i++)
+        if (run_layer(s, &clip->layers[i], err))
             return err_prefix(err, "CLIP layer %d", i);
-    }
-    return rc ? rc : op_layer_norm(clip->be, &row, &last, &clip->final_norm.w, &clip->final_norm.b, norm_eps, err);
+    return op_layer_norm(clip->be, &row, &last, &clip->final_norm.w, &clip->final_norm.b, norm_eps, err);
 }
 
 enum err_code clip_encode(const struct clip_text *clip, const int32_t *ids, int n, struct tensor *pooled,
                           struct devarena *step_mem, struct err *err)
 {
+    DEVARENA_SCRATCH(step_mem);
     struct state s = { .clip = clip, .mem = step_mem };
-    size_t mark = devarena_mark(step_mem);
     int end = 0;
-    enum err_code rc;
 
     while (end < n && ids[end] != clip->vocab - 1)
         end++;
-    if (n > clip->n_positions || end >= n || tensor_count(pooled) != clip->width)
-        return err_set(err, ERR_INVALID, "CLIP: no end of text in %d ids (of %lld), or pooled is not %lld long", n,
-                       (long long)clip->n_positions, (long long)clip->width);
-    rc = devarena_2d(step_mem, DT_F32, end + 1, clip->width, &s.h, err);
-    if (!rc)
-        rc = devarena_2d(step_mem, clip->be->act, end + 1, clip->width, &s.n, err);
-    if (!rc)
-        rc = devarena_2d(step_mem, DT_F32, end + 1, clip->width, &s.y, err);
-    if (!rc)
-        rc = run(&s, ids, pooled, err);
-    devarena_rewind(step_mem, mark);
-    return rc;
+    if (n > clip->n_positions || end >= n)
+        return err_set(err, ERR_INVALID, "CLIP: %d ids, at most %lld allowed, must include the end of text", n,
+                       (long long)clip->n_positions);
+    if (tensor_count(pooled) != clip->width)
+        return err_set(err, ERR_INVALID, "CLIP: pooled has %lld values instead of %lld",
+                       (long long)tensor_count(pooled), (long long)clip->width);
+    TRY(devarena_2d(step_mem, DT_F32, end + 1, clip->width, &s.h, err));
+    TRY(devarena_2d(step_mem, clip->be->act, end + 1, clip->width, &s.n, err));
+    TRY(devarena_2d(step_mem, DT_F32, end + 1, clip->width, &s.y, err));
+    return run(&s, ids, pooled, err);
 }

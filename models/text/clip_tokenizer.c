@@ -5,51 +5,51 @@
 
 enum { BRACKET_BYTES = 2 }; /* <| and |> of a special token */
 
-/* Where the ids go; the last place is kept for the end id. */
+/* The ids of a text. The last of CLIP_MAX_IDS places is left for the end id. */
 struct id_list {
     int32_t *ids;
     int n;
 };
 
-enum stage { RAW, NORMALISED };
+enum form { RAW, NORMALISED }; /* of a text: before or after step 2 */
 
 static bool is_full(const struct id_list *out)
 {
     return out->n == CLIP_MAX_IDS - 1;
 }
 
-static enum err_code read_file(const char *folder, const char *name, bool required, struct span *ret, struct arena *a,
-                               struct err *err)
+static enum err_code read_file(const char *folder, const char *name, struct span *ret, struct arena *a, struct err *err)
 {
     char *path = NULL;
-    enum err_code rc = arena_printf(a, &path, err, "%s/%s", folder, name);
 
-    if (rc)
-        return rc;
-    rc = file_read(path, CLIP_VOCAB_MAX_FILE_BYTES, a, ret, required ? err : NULL);
-    if (rc == ERR_NOT_FOUND && !required)
-        return ERR_OK;
-    return rc ? err_set(err, rc, "%s: cannot be read", path) : ERR_OK;
+    TRY(arena_printf(a, &path, err, "%s/%s", folder, name));
+    return file_read(path, CLIP_VOCAB_MAX_FILE_BYTES, a, ret, err);
+}
+
+/* *ret stays as it is when there is no such file. */
+static enum err_code read_file_if_any(const char *folder, const char *name, struct span *ret, struct arena *a,
+                                      struct err *err)
+{
+    struct err why = { 0 };
+    enum err_code rc = read_file(folder, name, ret, a, &why);
+
+    return rc && rc != ERR_NOT_FOUND ? err_set(err, rc, "%s", why.msg) : ERR_OK;
 }
 
 enum err_code clip_tokenizer_open(struct clip_tokenizer *t, const char *folder, struct arena *a, struct arena *scratch,
                                   struct err *err)
 {
-    struct arena_mark mark = arena_mark(scratch);
+    ARENA_SCRATCH(scratch);
     struct clip_files files = { 0 };
-    enum err_code rc = read_file(folder, "merges.txt", true, &files.merges, scratch, err);
+    enum err_code rc;
 
-    if (!rc)
-        rc = read_file(folder, "vocab.json", false, &files.vocab, scratch, err);
-    if (!rc)
-        rc = read_file(folder, "tokenizer_config.json", false, &files.config, scratch, err);
-    if (!rc)
-        rc = read_file(folder, "special_tokens_map.json", false, &files.special_map, scratch, err);
-    if (!rc)
-        rc = clip_vocab_read(&t->vocab, &files, a, scratch, err);
+    TRY(read_file(folder, "merges.txt", &files.merges, scratch, err));
+    TRY(read_file_if_any(folder, "vocab.json", &files.vocab, scratch, err));
+    TRY(read_file_if_any(folder, "tokenizer_config.json", &files.config, scratch, err));
+    TRY(read_file_if_any(folder, "special_tokens_map.json", &files.special_map, scratch, err));
+    rc = clip_vocab_read(&t->vocab, &files, a, scratch, err);
     if (rc)
-        rc = err_prefix(err, "%s", folder);
-    arena_rewind(scratch, mark);
+        (void)err_prefix(err, "%s", folder);
     return rc;
 }
 
@@ -57,22 +57,20 @@ enum err_code clip_tokenizer_open(struct clip_tokenizer *t, const char *folder, 
 static enum err_code encode_word(const struct clip_tokenizer *t, struct span word, struct id_list *out,
                                  struct arena *scratch, struct err *err)
 {
-    struct arena_mark mark = arena_mark(scratch);
+    ARENA_SCRATCH(scratch);
     int32_t *ids = NULL;
     size_t n = word.len;
-    enum err_code rc = arena_alloc(scratch, n, sizeof *ids, &ids, err);
 
-    if (rc || !n)
-        goto out;
+    if (!n)
+        return ERR_OK;
+    TRY(arena_alloc(scratch, n, sizeof *ids, &ids, err));
     for (size_t i = 0; i < n; i++)
         ids[i] = t->vocab.byte_id[(unsigned char)word.ptr[i]];
     ids[n - 1] = t->vocab.last_byte_id[(unsigned char)word.ptr[n - 1]];
-    rc = bpe_encode(&t->vocab.bpe, ids, &n, scratch, err);
-    for (size_t i = 0; !rc && i < n && !is_full(out); i++)
+    TRY(bpe_encode(&t->vocab.bpe, ids, &n, scratch, err));
+    for (size_t i = 0; i < n && !is_full(out); i++)
         out->ids[out->n++] = ids[i];
-out:
-    arena_rewind(scratch, mark);
-    return rc;
+    return ERR_OK;
 }
 
 enum char_class { CLASS_BLANK, CLASS_LETTER, CLASS_NUMBER, CLASS_OTHER };
@@ -86,7 +84,7 @@ static enum char_class class_of(int32_t cp)
     return unicode_is_white_space(cp) ? CLASS_BLANK : CLASS_OTHER;
 }
 
-/* Bytes of the run of one class that text begins with; numbers and blanks come one by one. */
+/* Bytes of the run of one class with which text begins. A number or a blank is a run of its own. */
 static size_t run_length(struct span text, enum char_class *ret_class)
 {
     struct span rest = text;
@@ -103,7 +101,8 @@ static size_t run_length(struct span text, enum char_class *ret_class)
     return text.len - rest.len;
 }
 
-/* Bytes of a special token that stands here in spite of step 1 (as <|ENDOFTEXT|> does after lower-casing), or 0. */
+/* Bytes of the special token with which text begins; 0: none. Step 1 cannot cut out all of them: <|ENDOFTEXT|> becomes
+ * one only in lower case. */
 static size_t special_length(struct span text)
 {
     for (int i = 0; i < CLIP_SPECIALS; i++)
@@ -112,7 +111,7 @@ static size_t special_length(struct span text)
     return 0;
 }
 
-/* Step 3: bytes of the word that text begins with. */
+/* Step 3: bytes of the word with which text begins. */
 static size_t word_length(struct span text, enum char_class *ret_class)
 {
     static const char *const endings[] = { "'s", "'t", "'re", "'ve", "'m", "'ll", "'d" };
@@ -127,9 +126,7 @@ static size_t word_length(struct span text, enum char_class *ret_class)
 static enum err_code encode_words(const struct clip_tokenizer *t, struct span text, struct id_list *out,
                                   struct arena *scratch, struct err *err)
 {
-    enum err_code rc = ERR_OK;
-
-    while (!rc && text.len && !is_full(out)) {
+    while (text.len && !is_full(out)) {
         enum char_class class = CLASS_OTHER;
         size_t special = special_length(text), n = special ? special : word_length(text, &class);
         struct span word = { text.ptr, n };
@@ -137,17 +134,16 @@ static enum err_code encode_words(const struct clip_tokenizer *t, struct span te
         if (special) { /* one match of the pattern, but three words: brackets, name, brackets */
             struct span name = { text.ptr + BRACKET_BYTES, n - 2 * BRACKET_BYTES };
 
-            rc = encode_word(t, (struct span){ text.ptr, BRACKET_BYTES }, out, scratch, err);
-            if (!rc)
-                rc = encode_word(t, name, out, scratch, err);
+            TRY(encode_word(t, (struct span){ text.ptr, BRACKET_BYTES }, out, scratch, err));
+            TRY(encode_word(t, name, out, scratch, err));
             word = (struct span){ name.ptr + name.len, BRACKET_BYTES };
         }
-        if (!rc && class != CLASS_BLANK)
-            rc = encode_word(t, word, out, scratch, err);
+        if (class != CLASS_BLANK)
+            TRY(encode_word(t, word, out, scratch, err));
         text.ptr += n;
         text.len -= n;
     }
-    return rc;
+    return ERR_OK;
 }
 
 /* Step 2; the result is in scratch. */
@@ -156,12 +152,10 @@ static enum err_code normalise(struct span text, struct arena *scratch, struct s
     int32_t *cps = NULL;
     size_t n_cps = 0, n = 0;
     char *buf = NULL;
-    enum err_code rc = unicode_nfc(text, scratch, &cps, &n_cps, err);
 
-    if (!rc)
-        rc = arena_alloc(scratch, 2 * n_cps + 1, 4, &buf, err); /* two code points of four bytes at most */
-    if (rc)
-        return rc;
+    TRY(unicode_nfc(text, scratch, &cps, &n_cps, err));
+    TRY(arena_alloc(scratch, 2 * n_cps + 1, 4, &buf,
+                    err)); /* lower case: at most two code points, of four bytes each */
     for (size_t i = 0; i < n_cps; i++) {
         int32_t lower[2];
 
@@ -177,33 +171,29 @@ static enum err_code normalise(struct span text, struct arena *scratch, struct s
     return ERR_OK;
 }
 
-static enum err_code encode_text(const struct clip_tokenizer *t, struct span text, enum stage stage,
-                                 struct id_list *out, struct arena *scratch, struct err *err);
+static enum err_code encode_text(const struct clip_tokenizer *t, struct span text, enum form form, struct id_list *out,
+                                 struct arena *scratch, struct err *err);
 
-/* The text between two special tokens goes on to the next stage. */
-static enum err_code encode_segment(const struct clip_tokenizer *t, struct span text, enum stage stage,
+/* Text between two special tokens: raw text is normalised and searched for special tokens again. */
+static enum err_code encode_segment(const struct clip_tokenizer *t, struct span text, enum form form,
                                     struct id_list *out, struct arena *scratch, struct err *err)
 {
-    struct arena_mark mark = arena_mark(scratch);
-    enum err_code rc;
+    ARENA_SCRATCH(scratch);
 
-    if (stage == NORMALISED)
+    if (form == NORMALISED)
         return encode_words(t, text, out, scratch, err);
-    rc = normalise(text, scratch, &text, err);
-    if (!rc)
-        rc = encode_text(t, text, NORMALISED, out, scratch, err);
-    arena_rewind(scratch, mark);
-    return rc;
+    TRY(normalise(text, scratch, &text, err));
+    return encode_text(t, text, NORMALISED, out, scratch, err);
 }
 
-/* Bytes before the next special token of this stage; *ret_special is CLIP_SPECIALS when none is left. */
-static size_t find_special(const struct clip_tokenizer *t, struct span text, enum stage stage, int *ret_special)
+/* Bytes before the next special token that is looked for in this form. *ret_special: that token, or CLIP_SPECIALS. */
+static size_t find_special(const struct clip_tokenizer *t, struct span text, enum form form, int *ret_special)
 {
     for (size_t at = 0; at < text.len; at++) {
         struct span rest = { text.ptr + at, text.len - at };
 
         for (*ret_special = 0; *ret_special < CLIP_SPECIALS; (*ret_special)++)
-            if (t->vocab.special_normalised[*ret_special] == (stage == NORMALISED) &&
+            if (t->vocab.special_normalised[*ret_special] == (form == NORMALISED) &&
                 span_starts(rest, clip_special_text[*ret_special]))
                 return at;
     }
@@ -211,42 +201,38 @@ static size_t find_special(const struct clip_tokenizer *t, struct span text, enu
     return text.len;
 }
 
-/* Step 1: special tokens of a stage become their ids. */
-static enum err_code encode_text(const struct clip_tokenizer *t, struct span text, enum stage stage,
-                                 struct id_list *out, struct arena *scratch, struct err *err)
+/* Step 1: special tokens become their ids. */
+static enum err_code encode_text(const struct clip_tokenizer *t, struct span text, enum form form, struct id_list *out,
+                                 struct arena *scratch, struct err *err)
 {
-    enum err_code rc = ERR_OK;
-
-    while (!rc && text.len && !is_full(out)) {
+    while (text.len && !is_full(out)) {
         int special;
-        size_t n = find_special(t, text, stage, &special);
+        size_t n = find_special(t, text, form, &special);
 
-        rc = encode_segment(t, (struct span){ text.ptr, n }, stage, out, scratch, err);
+        TRY(encode_segment(t, (struct span){ text.ptr, n }, form, out, scratch, err));
         if (special < CLIP_SPECIALS) {
             n += strlen(clip_special_text[special]);
-            if (!rc && !is_full(out))
+            if (!is_full(out))
                 out->ids[out->n++] = t->vocab.special_id[special];
         }
         text.ptr += n;
         text.len -= n;
     }
-    return rc;
+    return ERR_OK;
 }
 
 enum err_code clip_tokenize(const struct clip_tokenizer *t, struct span text, int32_t ids[CLIP_MAX_IDS], int *ret_n,
                             struct arena *scratch, struct err *err)
 {
     struct id_list out = { ids, 1 };
-    enum err_code rc;
 
-    if (text.len > CLIP_MAX_TEXT_BYTES)
-        return err_set(err, ERR_TOO_LARGE, "prompt: %zu bytes, at most %d are read", text.len, CLIP_MAX_TEXT_BYTES);
+    if (text.len > TEXT_MAX_BYTES)
+        return err_set(err, ERR_TOO_LARGE, "the prompt has %zu bytes; at most %d are allowed", text.len,
+                       TEXT_MAX_BYTES);
     if (!unicode_valid(text))
-        return err_set(err, ERR_INVALID, "prompt: not valid UTF-8");
+        return err_set(err, ERR_INVALID, "the prompt is not valid UTF-8");
     ids[0] = t->vocab.special_id[CLIP_START];
-    rc = encode_text(t, text, RAW, &out, scratch, err);
-    if (rc)
-        return rc;
+    TRY(encode_text(t, text, RAW, &out, scratch, err));
     ids[out.n++] = t->vocab.special_id[CLIP_END];
     *ret_n = out.n;
     return ERR_OK;

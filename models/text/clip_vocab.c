@@ -42,7 +42,8 @@ static enum err_code read_pair(struct span line, int number, struct pair *ret, s
     if (n == 0 || n + 1 == line.len || memchr(blank + 1, ' ', line.len - n - 1))
         return err_set(err, ERR_CORRUPT, "merges.txt: line %d is not a pair", number);
     if (line.len > PIECE_MAX_BYTES)
-        return err_set(err, ERR_CORRUPT, "merges.txt: line %d has %zu bytes", number, line.len);
+        return err_set(err, ERR_CORRUPT, "merges.txt: line %d has %zu bytes; at most %d are allowed", number, line.len,
+                       PIECE_MAX_BYTES);
     ret->left = (struct span){ line.ptr, n };
     ret->right = (struct span){ blank + 1, line.len - n - 1 };
     return ERR_OK;
@@ -51,20 +52,20 @@ static enum err_code read_pair(struct span line, int number, struct pair *ret, s
 static enum err_code read_merges(struct span file, struct pairs *ret, struct arena *a, struct err *err)
 {
     int number = 0, n_lines = 1;
-    enum err_code rc;
 
     for (size_t i = 0; i < file.len && n_lines <= BPE_MAX_MERGES; i++)
         n_lines += file.ptr[i] == '\n';
-    rc = arena_alloc(a, (size_t)n_lines, sizeof *ret->list, &ret->list, err);
-    while (!rc && file.len) {
+    TRY(arena_alloc(a, (size_t)n_lines, sizeof *ret->list, &ret->list, err));
+    while (file.len) {
         struct span line = take_line(&file);
 
         if (!line.len || (number++ == 0 && span_starts(line, "#version")))
             continue;
-        rc = ret->n < BPE_MAX_MERGES ? read_pair(line, number, &ret->list[ret->n++], err)
-                                     : err_set(err, ERR_TOO_LARGE, "merges.txt: over %d merges", BPE_MAX_MERGES);
+        if (ret->n == BPE_MAX_MERGES)
+            return err_set(err, ERR_TOO_LARGE, "merges.txt: more than %d merges", BPE_MAX_MERGES);
+        TRY(read_pair(line, number, &ret->list[ret->n++], err));
     }
-    return rc;
+    return ERR_OK;
 }
 
 /* --- the pieces and their ids --- */
@@ -77,10 +78,8 @@ struct pieces {
 static enum err_code add_joined(struct pieces *p, struct span left, struct span right, struct arena *a, struct err *err)
 {
     char *text = NULL;
-    enum err_code rc = arena_alloc(a, left.len + right.len + 1, 1, &text, err);
 
-    if (rc)
-        return rc;
+    TRY(arena_alloc(a, left.len + right.len + 1, 1, &text, err));
     memcpy(text, left.ptr, left.len);
     memcpy(text + left.len, right.ptr, right.len);
     p->list[p->n] = (struct piece){ .text = { text, left.len + right.len }, .id = p->n };
@@ -93,7 +92,7 @@ static bool byte_is_printable(int b)
     return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
 }
 
-/* The character that stands for each byte, and the bytes in the order of their ids. */
+/* character: the one in which each byte is written; order: the bytes in the order of their ids. */
 static void byte_characters(int32_t character[N_BYTES], int order[N_BYTES])
 {
     int n = 0, next = 0x100;
@@ -113,49 +112,45 @@ static struct span symbol_of(int32_t character, char buf[SYMBOL_BYTES])
     return (struct span){ buf, unicode_put(buf, character) };
 }
 
-/* What vocab.json would say. */
+/* The pieces of a folder without vocab.json. */
 static enum err_code pieces_from_merges(const struct pairs *merges, struct pieces *ret, struct arena *a,
                                         struct err *err)
 {
     int32_t character[N_BYTES];
     int order[N_BYTES];
     char buf[SYMBOL_BYTES];
-    enum err_code rc =
-        arena_alloc(a, (size_t)merges->n + 2 * N_BYTES + CLIP_SPECIALS, sizeof *ret->list, &ret->list, err);
 
+    TRY(arena_alloc(a, (size_t)merges->n + 2 * N_BYTES + CLIP_SPECIALS, sizeof *ret->list, &ret->list, err));
     byte_characters(character, order);
-    for (int i = 0; !rc && i < N_BYTES; i++)
-        rc = add_joined(ret, symbol_of(character[order[i]], buf), SPAN(""), a, err);
-    for (int i = 0; !rc && i < N_BYTES; i++)
-        rc = add_joined(ret, symbol_of(character[order[i]], buf), SPAN(END_OF_WORD), a, err);
-    for (int i = 0; !rc && i < merges->n; i++)
-        rc = add_joined(ret, merges->list[i].left, merges->list[i].right, a, err);
-    for (int i = 0; !rc && i < CLIP_SPECIALS; i++)
-        rc = add_joined(ret, span_of(clip_special_text[i]), SPAN(""), a, err);
-    return rc;
+    for (int i = 0; i < N_BYTES; i++)
+        TRY(add_joined(ret, symbol_of(character[order[i]], buf), SPAN(""), a, err));
+    for (int i = 0; i < N_BYTES; i++)
+        TRY(add_joined(ret, symbol_of(character[order[i]], buf), SPAN(END_OF_WORD), a, err));
+    for (int i = 0; i < merges->n; i++)
+        TRY(add_joined(ret, merges->list[i].left, merges->list[i].right, a, err));
+    for (int i = 0; i < CLIP_SPECIALS; i++)
+        TRY(add_joined(ret, span_of(clip_special_text[i]), SPAN(""), a, err));
+    return ERR_OK;
 }
 
 static enum err_code bad_json(const struct json_scan *s, const char *file, struct err *err)
 {
-    return err_set(err, ERR_CORRUPT, "%s: %s, at byte %zu", file, s->error ? s->error : "not as expected", s->at);
+    return err_set(err, ERR_CORRUPT, "%s: %s, at byte %zu", file, s->error ? s->error : "an unexpected value", s->at);
 }
 
 static enum err_code read_text(struct json_scan *s, struct span *ret, struct arena *a, struct err *err)
 {
     char *buf = NULL;
-    enum err_code rc;
 
     *ret = s->raw;
     if (!s->escaped)
         return ERR_OK;
-    rc = arena_alloc(a, ret->len + 1, 1, &buf, err);
-    if (rc)
-        return rc;
+    TRY(arena_alloc(a, ret->len + 1, 1, &buf, err));
     ret->ptr = buf;
     return json_unescape(s->raw, buf, s->raw.len + 1, &ret->len) ? ERR_OK : bad_json(s, "a string", err);
 }
 
-/* Every piece needs a colon, so their number is bounded before anything is read. */
+/* Every piece has a colon after it, so the colons are an upper bound on the pieces. */
 static size_t count_colons(struct span file)
 {
     size_t n = 0;
@@ -169,28 +164,26 @@ static enum err_code pieces_from_json(struct span file, struct pieces *ret, stru
 {
     size_t max = count_colons(file);
     struct json_scan s;
-    enum json_event ev = JSON_END;
+    enum json_event ev;
     int64_t id;
-    enum err_code rc = arena_alloc(a, max, sizeof *ret->list, &ret->list, err);
 
+    TRY(arena_alloc(a, max, sizeof *ret->list, &ret->list, err));
     json_scan_init(&s, file);
-    if (!rc && json_scan_next(&s) != JSON_OBJECT)
-        rc = bad_json(&s, "vocab.json", err);
-    while (!rc && (ev = json_scan_next(&s)) == JSON_KEY) {
+    if (json_scan_next(&s) != JSON_OBJECT)
+        return bad_json(&s, "vocab.json", err);
+    while ((ev = json_scan_next(&s)) == JSON_KEY) {
         struct piece *p = &ret->list[ret->n];
 
         if ((size_t)ret->n++ == max)
-            return err_set(err, ERR_TOO_LARGE, "vocab.json: over %zu pieces", max);
-        rc = read_text(&s, &p->text, a, err);
-        if (!rc &&
-            (json_scan_next(&s) != JSON_NUMBER || !json_int64(s.raw, &id) || id < 0 || id >= CLIP_VOCAB_MAX_PIECES))
-            rc = bad_json(&s, "vocab.json", err);
-        else if (!rc)
-            p->id = (int32_t)id;
+            return err_set(err, ERR_TOO_LARGE, "vocab.json: more than %zu pieces", max);
+        TRY(read_text(&s, &p->text, a, err));
+        if (json_scan_next(&s) != JSON_NUMBER || !json_int64(s.raw, &id) || id < 0 || id >= CLIP_VOCAB_MAX_PIECES)
+            return bad_json(&s, "vocab.json", err);
+        p->id = (int32_t)id;
     }
-    if (!rc && (ev != JSON_OBJECT_END || json_scan_next(&s) != JSON_END))
-        rc = bad_json(&s, "vocab.json", err);
-    return rc;
+    if (ev != JSON_OBJECT_END || json_scan_next(&s) != JSON_END)
+        return bad_json(&s, "vocab.json", err);
+    return ERR_OK;
 }
 
 /* --- tables --- */
@@ -210,10 +203,8 @@ static enum err_code look_up_merges(struct clip_vocab *v, const struct pairs *pa
                                     struct arena *a, struct arena *scratch, struct err *err)
 {
     struct bpe_merge *merges = NULL;
-    enum err_code rc = arena_alloc(scratch, (size_t)pairs->n, sizeof *merges, &merges, err);
 
-    if (rc)
-        return rc;
+    TRY(arena_alloc(scratch, (size_t)pairs->n, sizeof *merges, &merges, err));
     for (int i = 0; i < pairs->n; i++) {
         const struct pair *p = &pairs->list[i];
 
@@ -222,7 +213,9 @@ static enum err_code look_up_merges(struct clip_vocab *v, const struct pairs *pa
                                         .merged = id_of(set, p->left, p->right),
                                         .rank = i };
         if (merges[i].left < 0 || merges[i].right < 0 || merges[i].merged < 0)
-            return err_set(err, ERR_CORRUPT, "merges.txt: merge %d has a piece that is not in the vocabulary", i);
+            return err_set(err, ERR_CORRUPT,
+                           "merges.txt: merge %d has a piece that is not in vocab.json; do the files belong together?",
+                           i);
     }
     return bpe_init(&v->bpe, merges, pairs->n, a, err);
 }
@@ -236,7 +229,7 @@ static enum err_code look_up_symbols(struct clip_vocab *v, const struct piece_se
     for (int i = 0; i < CLIP_SPECIALS; i++) {
         v->special_id[i] = id_of(set, span_of(clip_special_text[i]), SPAN(""));
         if (v->special_id[i] < 0)
-            return err_set(err, ERR_CORRUPT, "vocab.json: there is no %s", clip_special_text[i]);
+            return err_set(err, ERR_CORRUPT, "vocab.json: the token %s is missing", clip_special_text[i]);
     }
     byte_characters(character, order);
     for (int b = 0; b < N_BYTES; b++) {
@@ -244,7 +237,7 @@ static enum err_code look_up_symbols(struct clip_vocab *v, const struct piece_se
 
         v->byte_id[b] = id_of(set, symbol, SPAN(""));
         v->last_byte_id[b] = id_of(set, symbol, SPAN(END_OF_WORD));
-        if (v->byte_id[b] < 0) /* what is unknown becomes the end token, as in the official library */
+        if (v->byte_id[b] < 0) /* an unknown piece becomes the end token, as in the official library */
             v->byte_id[b] = v->special_id[CLIP_END];
         if (v->last_byte_id[b] < 0)
             v->last_byte_id[b] = v->special_id[CLIP_END];
@@ -259,8 +252,8 @@ struct special_flags {
     bool known[CLIP_SPECIALS], normalised[CLIP_SPECIALS];
 };
 
-/* The value that comes next: { "content": "<|endoftext|>", "normalized": true, ... } counts, all else is passed over.
- * What is known already stays. */
+/* Reads the next value if it is of the form { "content": "<|endoftext|>", "normalized": true, ... }, and skips any
+ * other. Flags that are known already stay. */
 static enum err_code read_token(struct json_scan *s, struct special_flags *flags, struct err *err)
 {
     enum json_event ev = json_scan_next(s);
@@ -294,79 +287,70 @@ static enum err_code read_token(struct json_scan *s, struct special_flags *flags
 static enum err_code read_tokens(struct json_scan *s, struct special_flags *flags, struct err *err)
 {
     enum json_event ev = json_scan_next(s);
-    enum err_code rc = ERR_OK;
 
     if (ev != JSON_OBJECT)
         return json_scan_skip(s, ev) ? ERR_OK : bad_json(s, flags->file, err);
-    while (!rc && (ev = json_scan_next(s)) == JSON_KEY)
-        rc = read_token(s, flags, err);
-    return rc || ev == JSON_OBJECT_END ? rc : bad_json(s, flags->file, err);
+    while ((ev = json_scan_next(s)) == JSON_KEY)
+        TRY(read_token(s, flags, err));
+    return ev == JSON_OBJECT_END ? ERR_OK : bad_json(s, flags->file, err);
 }
 
 static enum err_code read_flags(struct span file, const char *name, struct special_flags *flags, struct err *err)
 {
     struct json_scan s;
     enum json_event ev;
-    enum err_code rc;
 
     if (!file.len)
         return ERR_OK;
     flags->file = name;
     json_scan_init(&s, file);
-    rc = json_scan_next(&s) == JSON_OBJECT ? ERR_OK : bad_json(&s, name, err);
-    while (!rc && (ev = json_scan_next(&s)) != JSON_OBJECT_END) {
+    if (json_scan_next(&s) != JSON_OBJECT)
+        return bad_json(&s, name, err);
+    while ((ev = json_scan_next(&s)) != JSON_OBJECT_END) {
         if (ev != JSON_KEY)
-            rc = bad_json(&s, name, err);
-        else if (span_is(s.raw, "added_tokens_decoder"))
-            rc = read_tokens(&s, flags, err);
-        else if (span_is(s.raw, "bos_token") ||
-                 span_is(s.raw, "pad_token")) /* eos_token is the pad's text, and yields */
-            rc = read_token(&s, flags, err);
+            return bad_json(&s, name, err);
+        if (span_is(s.raw, "added_tokens_decoder"))
+            TRY(read_tokens(&s, flags, err));
+        else if (span_is(s.raw, "bos_token") || span_is(s.raw, "pad_token")) /* pad_token overrides eos_token */
+            TRY(read_token(&s, flags, err));
         else if (!json_scan_skip(&s, json_scan_next(&s)))
-            rc = bad_json(&s, name, err);
+            return bad_json(&s, name, err);
     }
-    return rc || json_scan_next(&s) == JSON_END ? rc : bad_json(&s, name, err);
+    return json_scan_next(&s) == JSON_END ? ERR_OK : bad_json(&s, name, err);
 }
 
-/* The text encoder takes its vector at the highest id, and has no rows beyond it. */
+/* The text encoder finds the end of the text by the highest id, and has no rows for higher ones. */
 static enum err_code check_end(const struct clip_vocab *v, const struct pieces *pieces, struct err *err)
 {
     for (int i = 0; i < pieces->n; i++)
         if (pieces->list[i].id > v->special_id[CLIP_END])
-            return err_set(err, ERR_UNSUPPORTED, "vocab.json: %s is not the last id", clip_special_text[CLIP_END]);
+            return err_set(err, ERR_UNSUPPORTED, "vocab.json: %s does not have the highest id",
+                           clip_special_text[CLIP_END]);
     return ERR_OK;
 }
 
 enum err_code clip_vocab_read(struct clip_vocab *v, const struct clip_files *files, struct arena *a,
                               struct arena *scratch, struct err *err)
 {
-    struct arena_mark mark = arena_mark(scratch);
+    ARENA_SCRATCH(scratch);
     struct clip_vocab made = { 0 };
     struct special_flags flags = { 0 };
     struct pairs merges = { 0 };
     struct pieces pieces = { 0 };
     struct piece_set set;
-    enum err_code rc = read_merges(files->merges, &merges, scratch, err);
 
-    if (!rc)
-        rc = files->vocab.len ? pieces_from_json(files->vocab, &pieces, scratch, err)
-                              : pieces_from_merges(&merges, &pieces, scratch, err);
-    if (!rc)
-        rc = piece_set_init(&set, pieces.list, pieces.n, scratch, err);
-    if (!rc)
-        rc = look_up_symbols(&made, &set, err);
-    if (!rc)
-        rc = check_end(&made, &pieces, err);
-    if (!rc)
-        rc = look_up_merges(&made, &merges, &set, a, scratch, err);
-    if (!rc)
-        rc = read_flags(files->config, "tokenizer_config.json", &flags, err);
-    if (!rc)
-        rc = read_flags(files->special_map, "special_tokens_map.json", &flags, err);
-    if (!rc) {
-        memcpy(made.special_normalised, flags.normalised, sizeof made.special_normalised);
-        *v = made;
-    }
-    arena_rewind(scratch, mark);
-    return rc;
+    TRY(read_merges(files->merges, &merges, scratch, err));
+    if (files->vocab.len)
+        TRY(pieces_from_json(files->vocab, &pieces, scratch, err));
+    else
+        TRY(pieces_from_merges(&merges, &pieces, scratch, err));
+    TRY(piece_set_init(&set, pieces.list, pieces.n, scratch, err));
+    TRY(look_up_symbols(&made, &set, err));
+    TRY(check_end(&made, &pieces, err));
+    TRY(look_up_merges(&made, &merges, &set, a, scratch, err));
+    TRY(read_flags(files->config, "tokenizer_config.json", &flags, err));
+    TRY(read_flags(files->special_map, "special_tokens_map.json", &flags, err));
+    memcpy(made.special_normalised, flags.normalised, sizeof made.special_normalised);
+    *v = made;
+    return ERR_OK;
 }

@@ -11,7 +11,8 @@ static int compare_text(struct span a, struct span b)
     return d ? d : (a.len > b.len) - (a.len < b.len);
 }
 
-/* By text; of equal texts, whose order in the arena tells which was given last, that one first. */
+/* By text. Of equal texts the last one given comes first: texts are in the arena in the order in which they were given.
+ */
 static int compare_pieces(const void *a, const void *b)
 {
     const struct piece *x = a, *y = b;
@@ -25,20 +26,17 @@ static enum err_code copy_pieces(struct piece_set *s, const struct piece *pieces
 {
     size_t bytes = 0;
     char *pool = NULL;
-    enum err_code rc;
 
     for (int i = 0; i < n; i++) {
         if (pieces[i].text.len > PIECE_MAX_BYTES)
-            return err_set(err, ERR_CORRUPT, "vocabulary: piece %d has %zu bytes", i, pieces[i].text.len);
+            return err_set(err, ERR_CORRUPT, "vocabulary: piece %d has %zu bytes; at most %d are allowed", i,
+                           pieces[i].text.len, PIECE_MAX_BYTES);
         if (!unicode_valid(pieces[i].text))
             return err_set(err, ERR_CORRUPT, "vocabulary: piece %d is not valid UTF-8", i);
         bytes += pieces[i].text.len;
     }
-    rc = arena_alloc(a, (size_t)n, sizeof *s->pieces, &s->pieces, err);
-    if (!rc)
-        rc = arena_alloc(a, bytes, 1, &pool, err);
-    if (rc)
-        return rc;
+    TRY(arena_alloc(a, (size_t)n, sizeof *s->pieces, &s->pieces, err));
+    TRY(arena_alloc(a, bytes, 1, &pool, err));
     for (int i = 0; i < n; i++) {
         struct span text = pieces[i].text;
 
@@ -55,14 +53,11 @@ static enum err_code copy_pieces(struct piece_set *s, const struct piece *pieces
 enum err_code piece_set_init(struct piece_set *s, const struct piece *pieces, int n, struct arena *a, struct err *err)
 {
     int kept = 0;
-    enum err_code rc;
 
     *s = (struct piece_set){ 0 };
     if (n > PIECE_SET_MAX)
-        return err_set(err, ERR_TOO_LARGE, "vocabulary: %d pieces, at most %d are read", n, PIECE_SET_MAX);
-    rc = copy_pieces(s, pieces, n, a, err);
-    if (rc)
-        return rc;
+        return err_set(err, ERR_TOO_LARGE, "vocabulary: %d pieces; at most %d are supported", n, PIECE_SET_MAX);
+    TRY(copy_pieces(s, pieces, n, a, err));
     qsort(s->pieces, (size_t)s->n, sizeof *s->pieces, compare_pieces);
     for (int i = 0; i < s->n; i++)
         if (kept == 0 || !span_eq(s->pieces[kept - 1].text, s->pieces[i].text))
@@ -88,7 +83,8 @@ const struct piece *piece_set_find(const struct piece_set *s, struct span text)
     return NULL;
 }
 
-/* First piece in [lo, hi) whose byte at depth is `byte` or more; a piece that ends there comes before all bytes. */
+/* The first piece in [lo, hi) whose byte at depth is `byte` or more. A piece that ends there sorts before the others.
+ */
 static int lower_bound(const struct piece_set *s, int lo, int hi, size_t depth, int byte)
 {
     while (lo < hi) {

@@ -12,9 +12,10 @@ static const float norm_eps = 1e-6f;
 
 /* --- names --- */
 
-/* The same tensors in the two families of files; %d is the layer. */
+/* The names of the tensors in a family of files; %d is the layer. */
 struct names {
-    const char *probe, *stem; /* in every file of the family; what comes before a layer's index */
+    const char *probe; /* a tensor of every file of the family, and of no other */
+    const char *stem;  /* of a layer's tensors, before its number */
     const char *embedding, *other_embedding, *rel_bias, *final_norm;
     const char *attn_norm, *q, *k, *v, *o, *ffn_norm, *wi_0, *wi_1, *wo;
 };
@@ -72,7 +73,7 @@ enum err_code t5_weight_set(struct weight_set *ret, const struct tensor_file *fi
         if (rc != ERR_NOT_FOUND)
             return rc ? err_set(err, rc, "T5: %s", why.msg) : ERR_OK;
     }
-    return err_set(err, ERR_NOT_FOUND, "T5: '%s' has neither '%s' nor '%s': it is no T5 encoder",
+    return err_set(err, ERR_NOT_FOUND, "T5: %s is not a T5 encoder: it has neither '%s' nor '%s'",
                    n_files > 0 ? files[0].path : "no file", families[0].probe, families[1].probe);
 }
 
@@ -80,7 +81,8 @@ enum err_code t5_weight_set(struct weight_set *ret, const struct tensor_file *fi
 
 int t5_bucket(int relative)
 {
-    /* 8 + trunc(ln(a/8) / ln(16) * 8), 15 at most, for distances a >= 8: where each bucket begins. */
+    /* For distances a >= 8 the bucket is 8 + trunc(ln(a/8) / ln(16) * 8), at most 15. These are the distances at which
+     * the buckets begin. */
     static const int begins[] = { 8, 12, 16, 23, 32, 46, 64, 91 };
     int half = relative > 0 ? T5_BUCKETS / 2 : 0, a = relative < 0 ? -relative : relative, bucket = 7;
 
@@ -102,27 +104,19 @@ static void spread_buckets(float *ret, const float *table, int n_heads)
 static enum err_code load_rel_bias(struct t5_encoder *t5, struct weight_loader *l, const struct tensor_entry *e,
                                    struct err *err)
 {
-    struct arena_mark mark = arena_mark(l->scratch);
+    ARENA_SCRATCH(l->scratch);
     size_t row_bytes = dtype_row_bytes(e->dtype, t5->n_heads);
     float *table, *bias;
-    enum err_code rc = arena_alloc(l->scratch, T5_BUCKETS * (size_t)t5->n_heads, sizeof *table, &table, err);
 
-    if (!rc)
-        rc = arena_alloc(l->scratch, REL_SPAN * (size_t)t5->n_heads, sizeof *bias, &bias, err);
-    if (!rc)
-        rc = devarena_2d(l->mem, DT_F32, t5->n_heads, REL_SPAN, &t5->rel_bias, err);
-    if (rc)
-        goto out;
+    TRY(arena_alloc(l->scratch, T5_BUCKETS * (size_t)t5->n_heads, sizeof *table, &table, err));
+    TRY(arena_alloc(l->scratch, REL_SPAN * (size_t)t5->n_heads, sizeof *bias, &bias, err));
+    TRY(devarena_2d(l->mem, DT_F32, t5->n_heads, REL_SPAN, &t5->rel_bias, err));
     for (int b = 0; b < T5_BUCKETS; b++)
         dequantise_row(e->dtype, (const char *)e->data + (size_t)b * row_bytes, table + (size_t)b * (size_t)t5->n_heads,
                        t5->n_heads);
     spread_buckets(bias, table, t5->n_heads);
-    rc = op_upload(l->be, &t5->rel_bias, bias, err);
-    if (!rc)
-        rc = l->be->ops->sync(l->be, err); /* before the scratch goes */
-out:
-    arena_rewind(l->scratch, mark);
-    return rc;
+    TRY(op_upload(l->be, &t5->rel_bias, bias, err));
+    return l->be->ops->sync(l->be, err); /* the upload must end before the scratch arena is rewound */
 }
 
 /* --- loading --- */
@@ -132,10 +126,11 @@ static enum err_code find(const struct weight_set *set, const char *name, const 
 {
     *ret = weight_set_find(set, "%s", name);
     if (!*ret)
-        return err_set(err, ERR_NOT_FOUND, "T5: tensor '%s' is missing", name);
+        return err_set(err, ERR_NOT_FOUND, "T5: %s: tensor '%s' is missing", set->files[0]->path, name);
     if ((*ret)->n_dims != 2 || (*ret)->dims[0] < 1 || (*ret)->dims[1] < 1 || (*ret)->dims[0] > MAX_WIDTH ||
         (*ret)->dims[1] > MAX_WIDTH)
-        return err_set(err, ERR_CORRUPT, "T5: tensor '%s' is no matrix", name);
+        return err_set(err, ERR_CORRUPT, "T5: %s: tensor '%s' is not a matrix, or is too large", set->files[0]->path,
+                       name);
     return ERR_OK;
 }
 
@@ -147,22 +142,30 @@ static const char *in_layer(char buf[NAME_SIZE], const char *pattern, int layer)
     return buf;
 }
 
+static enum err_code check_sizes(const struct t5_encoder *t5, const char *path, int64_t n_buckets, struct err *err)
+{
+    if (n_buckets != T5_BUCKETS)
+        return err_set(err, ERR_UNSUPPORTED, "T5: %s: the table of relative positions has %lld buckets instead of %d",
+                       path, (long long)n_buckets, T5_BUCKETS);
+    if (t5->n_layers > T5_MAX_LAYERS)
+        return err_set(err, ERR_UNSUPPORTED, "T5: %s: more than %d layers", path, T5_MAX_LAYERS);
+    if ((int64_t)t5->head_dim * t5->n_heads != t5->inner)
+        return err_set(err, ERR_UNSUPPORTED, "T5: %s: the %lld rows of q are not a multiple of %d heads", path,
+                       (long long)t5->inner, t5->n_heads);
+    return ERR_OK;
+}
+
 static enum err_code read_sizes(struct t5_encoder *t5, const struct weight_set *set, const struct names *names,
                                 const struct tensor_entry **ret_rel_bias, struct err *err)
 {
     const struct tensor_entry *embedding, *q, *wi;
     const char *name = weight_set_find(set, "%s", names->embedding) ? names->embedding : names->other_embedding;
     char buf[NAME_SIZE];
-    enum err_code rc = find(set, name, &embedding, err);
 
-    if (!rc)
-        rc = find(set, names->rel_bias, ret_rel_bias, err);
-    if (!rc)
-        rc = find(set, in_layer(buf, names->q, 0), &q, err);
-    if (!rc)
-        rc = find(set, in_layer(buf, names->wi_0, 0), &wi, err);
-    if (rc)
-        return rc;
+    TRY(find(set, name, &embedding, err));
+    TRY(find(set, names->rel_bias, ret_rel_bias, err));
+    TRY(find(set, in_layer(buf, names->q, 0), &q, err));
+    TRY(find(set, in_layer(buf, names->wi_0, 0), &wi, err));
     t5->vocab = embedding->dims[0];
     t5->d_model = embedding->dims[1];
     t5->inner = q->dims[0];
@@ -170,15 +173,7 @@ static enum err_code read_sizes(struct t5_encoder *t5, const struct weight_set *
     t5->n_layers = weight_depth(set, names->stem, T5_MAX_LAYERS);
     t5->n_heads = (int)(*ret_rel_bias)->dims[1];
     t5->head_dim = (int)(t5->inner / t5->n_heads);
-    if ((*ret_rel_bias)->dims[0] != T5_BUCKETS)
-        return err_set(err, ERR_UNSUPPORTED, "T5: '%s' has %lld buckets, wanted %d", names->rel_bias,
-                       (long long)(*ret_rel_bias)->dims[0], T5_BUCKETS);
-    if (t5->n_layers > T5_MAX_LAYERS)
-        return err_set(err, ERR_UNSUPPORTED, "T5: it has over %d layers", T5_MAX_LAYERS);
-    if ((int64_t)t5->head_dim * t5->n_heads != t5->inner)
-        return err_set(err, ERR_UNSUPPORTED, "T5: %lld rows of q are no multiple of %d heads", (long long)t5->inner,
-                       t5->n_heads);
-    return ERR_OK;
+    return check_sizes(t5, set->files[0]->path, (*ret_rel_bias)->dims[0], err);
 }
 
 static enum err_code load_layer(struct t5_encoder *t5, struct weight_loader *l, const struct names *names, int layer,
@@ -196,14 +191,13 @@ static enum err_code load_layer(struct t5_encoder *t5, struct weight_loader *l, 
         { &t->wo, names->wo, d, ff },
     };
     char name[NAME_SIZE];
-    enum err_code rc = weights_vector(l, &t->attn_norm, d, err, "%s", in_layer(name, names->attn_norm, layer));
 
-    if (!rc)
-        rc = weights_vector(l, &t->ffn_norm, d, err, "%s", in_layer(name, names->ffn_norm, layer));
-    for (size_t i = 0; !rc && i < sizeof matrices / sizeof *matrices; i++)
-        rc = weights_matrix(l, matrices[i].w, matrices[i].rows, matrices[i].cols, err, "%s",
-                            in_layer(name, matrices[i].pattern, layer));
-    return rc;
+    TRY(weights_vector(l, &t->attn_norm, d, err, "%s", in_layer(name, names->attn_norm, layer)));
+    TRY(weights_vector(l, &t->ffn_norm, d, err, "%s", in_layer(name, names->ffn_norm, layer)));
+    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++)
+        TRY(weights_matrix(l, matrices[i].w, matrices[i].rows, matrices[i].cols, err, "%s",
+                           in_layer(name, matrices[i].pattern, layer)));
+    return ERR_OK;
 }
 
 enum err_code t5_load(struct t5_encoder *ret, struct weight_loader *l, struct arena *model, struct err *err)
@@ -212,35 +206,30 @@ enum err_code t5_load(struct t5_encoder *ret, struct weight_loader *l, struct ar
     struct t5_encoder t5 = { .be = l->be };
     const struct tensor_entry *rel_bias;
     const char *embedding;
-    enum err_code rc;
 
     if (!names)
-        return err_set(err, ERR_NOT_FOUND, "T5: tensor '%s' is missing", families[0].probe);
-    rc = read_sizes(&t5, l->set, names, &rel_bias, err);
-    if (rc)
-        return rc;
+        return err_set(err, ERR_NOT_FOUND, "T5: %s: tensor '%s' is missing", l->set->files[0]->path, families[0].probe);
+    TRY(read_sizes(&t5, l->set, names, &rel_bias, err));
     embedding = weight_set_find(l->set, "%s", names->embedding) ? names->embedding : names->other_embedding;
-    rc = arena_alloc(model, (size_t)t5.n_layers, sizeof *t5.layers, &t5.layers, err);
-    if (!rc)
-        rc = weights_matrix(l, &t5.embedding, t5.vocab, t5.d_model, err, "%s", embedding);
-    if (!rc)
-        rc = load_rel_bias(&t5, l, rel_bias, err);
-    for (int i = 0; !rc && i < t5.n_layers; i++)
-        rc = load_layer(&t5, l, names, i, err);
-    if (!rc)
-        rc = weights_vector(l, &t5.final_norm, t5.d_model, err, "%s", names->final_norm);
-    if (!rc)
-        *ret = t5;
-    return rc;
+    TRY(arena_alloc(model, (size_t)t5.n_layers, sizeof *t5.layers, &t5.layers, err));
+    TRY(weights_matrix(l, &t5.embedding, t5.vocab, t5.d_model, err, "%s", embedding));
+    TRY(load_rel_bias(&t5, l, rel_bias, err));
+    for (int i = 0; i < t5.n_layers; i++)
+        TRY(load_layer(&t5, l, names, i, err));
+    TRY(weights_vector(l, &t5.final_norm, t5.d_model, err, "%s", names->final_norm));
+    *ret = t5;
+    return ERR_OK;
 }
 
 /* --- running --- */
 
-/* What all layers work in: h is the residual stream, n its norm, y what a branch adds. */
+/* The tensors that all layers share. */
 struct state {
     const struct t5_encoder *t5;
     struct devarena *mem;
-    struct tensor h, n, y;
+    struct tensor h; /* residual stream */
+    struct tensor n; /* h after a norm */
+    struct tensor y; /* what is added to h next */
 };
 
 static enum err_code attention(struct state *s, const struct t5_layer *t, struct err *err)
@@ -251,51 +240,35 @@ static enum err_code attention(struct state *s, const struct t5_layer *t, struct
         .n_heads = s->t5->n_heads, .head_dim = s->t5->head_dim, .scale = 1, .rel_bias = &s->t5->rel_bias
     };
     const struct weight *const w[] = { &t->q, &t->k, &t->v };
-    size_t mark = devarena_mark(s->mem);
     struct tensor qkv[3], out;
-    enum err_code rc = op_rms_norm(be, &s->n, &s->h, &t->attn_norm, norm_eps, err);
+    DEVARENA_SCRATCH(s->mem);
 
-    for (int i = 0; !rc && i < 3; i++) {
-        rc = devarena_2d(s->mem, be->act, rows, inner, &qkv[i], err);
-        if (!rc)
-            rc = op_linear(be, &qkv[i], &s->n, w[i], NULL, ACT_NONE, err);
+    TRY(op_rms_norm(be, &s->n, &s->h, &t->attn_norm, norm_eps, err));
+    for (int i = 0; i < 3; i++) {
+        TRY(devarena_2d(s->mem, be->act, rows, inner, &qkv[i], err));
+        TRY(op_linear(be, &qkv[i], &s->n, w[i], NULL, ACT_NONE, err));
     }
-    if (!rc)
-        rc = devarena_2d(s->mem, be->act, rows, inner, &out, err);
-    if (!rc)
-        rc = op_attention(be, &out, &qkv[0], &qkv[1], &qkv[2], &args, err);
-    if (!rc)
-        rc = op_linear(be, &s->y, &out, &t->o, NULL, ACT_NONE, err);
-    if (!rc)
-        rc = op_gate_add(be, &s->h, NULL, &s->y, err);
-    devarena_rewind(s->mem, mark);
-    return rc;
+    TRY(devarena_2d(s->mem, be->act, rows, inner, &out, err));
+    TRY(op_attention(be, &out, &qkv[0], &qkv[1], &qkv[2], &args, err));
+    TRY(op_linear(be, &s->y, &out, &t->o, NULL, ACT_NONE, err));
+    return op_gate_add(be, &s->h, NULL, &s->y, err);
 }
 
 static enum err_code feed_forward(struct state *s, const struct t5_layer *t, struct err *err)
 {
     struct backend *be = s->t5->be;
     int64_t rows = tensor_rows(&s->h);
-    size_t mark = devarena_mark(s->mem);
     struct tensor gate, up;
-    enum err_code rc = op_rms_norm(be, &s->n, &s->h, &t->ffn_norm, norm_eps, err);
+    DEVARENA_SCRATCH(s->mem);
 
-    if (!rc)
-        rc = devarena_2d(s->mem, be->act, rows, s->t5->d_ff, &gate, err);
-    if (!rc)
-        rc = devarena_2d(s->mem, be->act, rows, s->t5->d_ff, &up, err);
-    if (!rc)
-        rc = op_linear(be, &gate, &s->n, &t->wi_0, NULL, ACT_GELU_TANH, err);
-    if (!rc)
-        rc = op_linear(be, &up, &s->n, &t->wi_1, NULL, ACT_NONE, err);
-    if (!rc)
-        rc = op_mul(be, &gate, &gate, &up, err);
-    if (!rc)
-        rc = op_linear(be, &s->y, &gate, &t->wo, NULL, ACT_NONE, err);
-    if (!rc)
-        rc = op_gate_add(be, &s->h, NULL, &s->y, err);
-    devarena_rewind(s->mem, mark);
-    return rc;
+    TRY(op_rms_norm(be, &s->n, &s->h, &t->ffn_norm, norm_eps, err));
+    TRY(devarena_2d(s->mem, be->act, rows, s->t5->d_ff, &gate, err));
+    TRY(devarena_2d(s->mem, be->act, rows, s->t5->d_ff, &up, err));
+    TRY(op_linear(be, &gate, &s->n, &t->wi_0, NULL, ACT_GELU_TANH, err));
+    TRY(op_linear(be, &up, &s->n, &t->wi_1, NULL, ACT_NONE, err));
+    TRY(op_mul(be, &gate, &gate, &up, err));
+    TRY(op_linear(be, &s->y, &gate, &t->wo, NULL, ACT_NONE, err));
+    return op_gate_add(be, &s->h, NULL, &s->y, err);
 }
 
 static void prefetch(const struct t5_encoder *t5, int layer)
@@ -306,45 +279,38 @@ static void prefetch(const struct t5_encoder *t5, int layer)
     t5->be->ops->weight_prefetch(t5->be, list, sizeof list / sizeof *list);
 }
 
+static enum err_code run_layer(struct state *s, const struct t5_layer *t, struct err *err)
+{
+    TRY(attention(s, t, err));
+    return feed_forward(s, t, err);
+}
+
 static enum err_code run_layers(struct state *s, struct err *err)
 {
     const struct t5_encoder *t5 = s->t5;
-    enum err_code rc = ERR_OK;
 
-    for (int i = 0; !rc && i < t5->n_layers; i++) {
+    for (int i = 0; i < t5->n_layers; i++) {
         if (i + 1 < t5->n_layers)
             prefetch(t5, i + 1);
-        rc = attention(s, &t5->layers[i], err);
-        if (!rc)
-            rc = feed_forward(s, &t5->layers[i], err);
-        if (rc)
+        if (run_layer(s, &t5->layers[i], err))
             return err_prefix(err, "T5 layer %d", i);
     }
-    return rc;
+    return ERR_OK;
 }
 
 enum err_code t5_encode(const struct t5_encoder *t5, const int32_t *ids, int n, struct tensor *out,
                         struct devarena *step_mem, struct err *err)
 {
+    DEVARENA_SCRATCH(step_mem);
     struct state s = { .t5 = t5, .mem = step_mem };
-    size_t mark = devarena_mark(step_mem);
-    enum err_code rc;
 
     if (n < 1 || n > T5_MAX_TOKENS)
-        return err_set(err, ERR_INVALID, "T5: %d ids are not within 1 .. %d", n, T5_MAX_TOKENS);
-    rc = devarena_2d(step_mem, DT_F32, n, t5->d_model, &s.h, err);
-    if (!rc)
-        rc = devarena_2d(step_mem, t5->be->act, n, t5->d_model, &s.n, err);
-    if (!rc)
-        rc = devarena_2d(step_mem, DT_F32, n, t5->d_model, &s.y, err);
-    if (!rc) {
-        prefetch(t5, 0);
-        rc = op_embed_rows(t5->be, &s.h, &t5->embedding, ids, err);
-    }
-    if (!rc)
-        rc = run_layers(&s, err);
-    if (!rc)
-        rc = op_rms_norm(t5->be, out, &s.h, &t5->final_norm, norm_eps, err);
-    devarena_rewind(step_mem, mark);
-    return rc;
+        return err_set(err, ERR_INVALID, "T5: %d ids; 1 to %d are allowed", n, T5_MAX_TOKENS);
+    TRY(devarena_2d(step_mem, DT_F32, n, t5->d_model, &s.h, err));
+    TRY(devarena_2d(step_mem, t5->be->act, n, t5->d_model, &s.n, err));
+    TRY(devarena_2d(step_mem, DT_F32, n, t5->d_model, &s.y, err));
+    prefetch(t5, 0);
+    TRY(op_embed_rows(t5->be, &s.h, &t5->embedding, ids, err));
+    TRY(run_layers(&s, err));
+    return op_rms_norm(t5->be, out, &s.h, &t5->final_norm, norm_eps, err);
 }

@@ -1,11 +1,11 @@
 /*
  * t5_encoder - the encoder of T5 v1.1 (XXL): ids -> prompt_embeds.
  *
- * Easy to get wrong: logits are not scaled by 1/sqrt(d); no attention mask, so padding attends and is attended; one
- * table of relative positions (block 0) serves all layers; the GELU side is wi_0 = ffn_gate. The residual stream
- * exceeds f16's range: it is F32.
- * Names of HF safetensors and of llama.cpp's GGUF are read; sizes come from the tensors (heads = columns of the bias
- * table, head width = rows of q / heads; heads * head width may differ from d_model).
+ * Easy to get wrong: attention logits are not scaled by 1/sqrt(d); there is no attention mask, so that padding attends
+ * and is attended to; one table of relative positions (in block 0) is used in all layers; GELU is applied to wi_0,
+ * which is ffn_gate. The residual stream exceeds the range of f16 and is F32.
+ * Tensors have the names of HF safetensors or of llama.cpp's GGUF. Sizes come from the tensors (heads = columns of the
+ * bias table, head width = rows of q / heads; heads * head width may differ from d_model).
  * Source: Raffel et al. 2020; Shazeer 2020 (GLU); transformers modeling_t5.py; numerics section 5.
  */
 #ifndef MODELS_TEXT_T5_ENCODER_H
@@ -14,8 +14,9 @@
 #include "kernels/backend.h"
 #include "kernels/devarena.h"
 #include "models/file/weights.h"
+#include "models/text/text_limits.h"
 
-enum { T5_MAX_TOKENS = 512, T5_MAX_LAYERS = 128, T5_BUCKETS = 32 };
+enum { T5_MAX_LAYERS = 128, T5_BUCKETS = 32 };
 
 struct t5_layer {
     struct tensor attn_norm, ffn_norm; /* F32 [d_model] */
@@ -33,16 +34,16 @@ struct t5_encoder {
     struct t5_layer *layers;
 };
 
-/* Joins the files (shards, or one GGUF). ERR_NOT_FOUND where they hold no T5 encoder. */
+/* Joins the files (shards, or one GGUF). ERR_NOT_FOUND: they contain no T5 encoder. */
 MUST_CHECK enum err_code t5_weight_set(struct weight_set *ret, const struct tensor_file *files, int n_files,
                                        struct err *err);
 MUST_CHECK enum err_code t5_load(struct t5_encoder *ret, struct weight_loader *l, struct arena *model, struct err *err);
 
-/* ids on the host, n of them, padding included (1 .. T5_MAX_TOKENS); out F32 [n, d_model]. */
+/* ids: n of them, on the host, padding included; n is 1 .. T5_MAX_TOKENS. out: F32 [n, d_model]. */
 MUST_CHECK enum err_code t5_encode(const struct t5_encoder *t5, const int32_t *ids, int n, struct tensor *out,
                                    struct devarena *step_mem, struct err *err);
 
-/* Bucket 0 .. 31 of the relative position key - query (bidirectional, maximal distance 128). */
+/* The bucket, 0 .. T5_BUCKETS - 1, of the relative position key - query: bidirectional, up to a distance of 128. */
 int t5_bucket(int relative);
 
 #endif

@@ -9,7 +9,7 @@
 
 enum { WORD_MARK_BYTES = 3 };
 
-/* Where the ids go. */
+/* The ids of a text, without the end id; at most max of them. */
 struct id_list {
     int32_t *ids;
     int n, max;
@@ -33,54 +33,51 @@ enum err_code t5_tokenizer_init(struct t5_tokenizer *t, const struct t5_vocab *v
 {
     struct t5_tokenizer made = { .prepend = v->prepend, .eos_id = v->eos_id, .pad_id = v->pad_id };
     char *blob = NULL;
-    enum err_code rc = unigram_init(&made.unigram, v->pieces, v->n_pieces, v->unk_id, a, err);
 
-    if (!rc)
-        rc = piece_set_init(&made.added, v->added, v->n_added, a, err);
-    if (!rc)
-        rc = span_dup(a, v->charsmap, &blob, err);
-    if (!rc)
-        rc = charsmap_open(&made.charsmap, (struct span){ blob, v->charsmap.len }, a, err);
-    if (rc)
-        return rc;
+    TRY(unigram_init(&made.unigram, v->pieces, v->n_pieces, v->unk_id, a, err));
+    TRY(piece_set_init(&made.added, v->added, v->n_added, a, err));
+    TRY(span_dup(a, v->charsmap, &blob, err));
+    TRY(charsmap_open(&made.charsmap, (struct span){ blob, v->charsmap.len }, a, err));
     made.max_id = highest(highest(v->unk_id, v->eos_id), v->pad_id);
     made.max_id = highest(made.max_id, highest(highest_id(&made.added), highest_id(&made.unigram.pieces)));
     *t = made;
     return ERR_OK;
 }
 
+static enum err_code read_vocabulary(struct t5_tokenizer *t, const char *path, struct span file, struct arena *a,
+                                     struct arena *scratch, struct err *err)
+{
+    struct t5_vocab v;
+
+    if (span_ends(span_of(path), ".json"))
+        TRY(t5_vocab_from_json(file, scratch, &v, err));
+    else
+        TRY(t5_vocab_from_spiece(file, scratch, &v, err));
+    return t5_tokenizer_init(t, &v, a, err);
+}
+
 enum err_code t5_tokenizer_open(struct t5_tokenizer *t, const char *path, struct arena *a, struct arena *scratch,
                                 struct err *err)
 {
-    struct arena_mark mark = arena_mark(scratch);
-    struct t5_vocab v;
+    ARENA_SCRATCH(scratch);
     struct span file = { 0 };
-    enum err_code rc = file_read(path, T5_VOCAB_MAX_FILE_BYTES, scratch, &file, err);
+    enum err_code rc;
 
+    TRY(file_read(path, T5_VOCAB_MAX_FILE_BYTES, scratch, &file, err));
+    rc = read_vocabulary(t, path, file, a, scratch, err);
     if (rc)
-        goto out;
-    rc = span_ends(span_of(path), ".json") ? t5_vocab_from_json(file, scratch, &v, err)
-                                           : t5_vocab_from_spiece(file, scratch, &v, err);
-    if (!rc)
-        rc = t5_tokenizer_init(t, &v, a, err);
-    if (rc)
-        rc = err_prefix(err, "%s", path);
-out:
-    arena_rewind(scratch, mark);
+        (void)err_prefix(err, "%s", path);
     return rc;
 }
 
 enum err_code t5_tokenizer_open_gguf(struct t5_tokenizer *t, const struct gguf_meta *m, struct arena *a,
                                      struct arena *scratch, struct err *err)
 {
-    struct arena_mark mark = arena_mark(scratch);
+    ARENA_SCRATCH(scratch);
     struct t5_vocab v;
-    enum err_code rc = t5_vocab_from_gguf(m, scratch, &v, err);
 
-    if (!rc)
-        rc = t5_tokenizer_init(t, &v, a, err);
-    arena_rewind(scratch, mark);
-    return rc;
+    TRY(t5_vocab_from_gguf(m, scratch, &v, err));
+    return t5_tokenizer_init(t, &v, a, err);
 }
 
 /* Step 3. */
@@ -100,10 +97,8 @@ static enum err_code mark_words(struct span text, bool prepend, struct arena *a,
 {
     char *buf = NULL;
     size_t n = 0;
-    enum err_code rc = arena_alloc(a, text.len + 1, WORD_MARK_BYTES, &buf, err);
 
-    if (rc)
-        return rc;
+    TRY(arena_alloc(a, text.len + 1, WORD_MARK_BYTES, &buf, err));
     if (text.len && prepend && text.ptr[0] != ' ' && !span_starts(text, WORD_MARK)) {
         memcpy(buf, WORD_MARK, WORD_MARK_BYTES);
         n = WORD_MARK_BYTES;
@@ -122,7 +117,7 @@ static enum err_code mark_words(struct span text, bool prepend, struct arena *a,
     return ERR_OK;
 }
 
-/* Takes a word off the front: up to the next mark, the one it may begin with apart. */
+/* Takes a word off the front. It ends before the next word mark, not counting one at its beginning. */
 static struct span take_word(struct span *text)
 {
     size_t skip = span_starts(*text, WORD_MARK) ? WORD_MARK_BYTES : 0;
@@ -138,20 +133,18 @@ static struct span take_word(struct span *text)
 static enum err_code encode_segment(const struct t5_tokenizer *t, struct span segment, bool first, struct id_list *out,
                                     struct arena *scratch, struct err *err)
 {
+    ARENA_SCRATCH(scratch);
     bool prepend = t->prepend == T5_PREPEND_ALWAYS || (t->prepend == T5_PREPEND_FIRST && first);
-    struct arena_mark mark = arena_mark(scratch);
     struct span text = segment;
-    enum err_code rc = charsmap_apply(&t->charsmap, segment, scratch, &text, err);
 
-    if (!rc)
-        rc = mark_words(strip_right(text), prepend, scratch, &text, err);
-    while (!rc && text.len && out->n < out->max)
-        rc = unigram_encode(&t->unigram, take_word(&text), out->ids, out->max, &out->n, scratch, err);
-    arena_rewind(scratch, mark);
-    return rc;
+    TRY(charsmap_apply(&t->charsmap, segment, scratch, &text, err));
+    TRY(mark_words(strip_right(text), prepend, scratch, &text, err));
+    while (text.len && out->n < out->max)
+        TRY(unigram_encode(&t->unigram, take_word(&text), out->ids, out->max, &out->n, scratch, err));
+    return ERR_OK;
 }
 
-/* The bytes before the next special token, which goes to *ret_added (NULL: none is left). */
+/* Bytes before the next special token. *ret_added: that token; NULL: there is none. */
 static size_t find_added(const struct t5_tokenizer *t, struct span text, const struct piece **ret_added)
 {
     for (size_t i = 0; i < text.len; i++) {
@@ -167,24 +160,22 @@ enum err_code t5_tokenize(const struct t5_tokenizer *t, struct span text, int ma
                           struct arena *scratch, struct err *err)
 {
     struct id_list out = { ids, 0, max_ids - 1 };
-    enum err_code rc = ERR_OK;
 
     assert(max_ids >= 1);
-    if (text.len > T5_MAX_TEXT_BYTES)
-        return err_set(err, ERR_TOO_LARGE, "prompt: %zu bytes, at most %d are read", text.len, T5_MAX_TEXT_BYTES);
+    if (text.len > TEXT_MAX_BYTES)
+        return err_set(err, ERR_TOO_LARGE, "the prompt has %zu bytes; at most %d are allowed", text.len,
+                       TEXT_MAX_BYTES);
     if (!unicode_valid(text))
-        return err_set(err, ERR_INVALID, "prompt: not valid UTF-8");
-    for (size_t at = 0; !rc && at < text.len && out.n < out.max;) {
+        return err_set(err, ERR_INVALID, "the prompt is not valid UTF-8");
+    for (size_t at = 0; at < text.len && out.n < out.max;) {
         const struct piece *added;
         size_t n = find_added(t, (struct span){ text.ptr + at, text.len - at }, &added);
 
-        rc = encode_segment(t, (struct span){ text.ptr + at, n }, at == 0, &out, scratch, err);
+        TRY(encode_segment(t, (struct span){ text.ptr + at, n }, at == 0, &out, scratch, err));
         at += n + (added ? added->text.len : 0);
-        if (!rc && added && out.n < out.max)
+        if (added && out.n < out.max)
             out.ids[out.n++] = added->id;
     }
-    if (rc)
-        return rc;
     ids[out.n++] = t->eos_id;
     *ret_n = out.n;
     return ERR_OK;

@@ -1,7 +1,8 @@
 /*
- * t5_vocab - a T5 vocabulary as its file gives it; three kinds of file, one struct. Input of t5_tokenizer_new.
+ * t5_vocab - the vocabulary in a T5 file. There are three kinds of files and one struct, from which
+ * t5_tokenizer_init() makes a tokenizer.
  *
- * Everything in the struct is borrowed from the source and from the arena, and may go once the tokenizer is made.
+ * Everything in the struct is borrowed from the file and from the arena, and is not needed once the tokenizer is made.
  * Source: numerics document 6.5; sentencepiece_model.proto; tokenizers' tokenizer.json.
  */
 #ifndef MODELS_TEXT_T5_VOCAB_H
@@ -14,25 +15,25 @@ enum {
     T5_VOCAB_MAX_FILE_BYTES = 64 << 20,
     T5_VOCAB_MAX_PIECES = 1 << 18,
     T5_VOCAB_MAX_ADDED = 4096,
-    T5_SENTINELS = 100, /* <extra_id_99> ... <extra_id_0>, behind the pieces */
+    T5_SENTINELS = 100, /* <extra_id_99> ... <extra_id_0>, numbered after the pieces */
 };
 
-/* Which segments get a word mark in front. */
+/* Which segments between special tokens get a word mark in front. */
 enum t5_prepend { T5_PREPEND_FIRST, T5_PREPEND_ALWAYS, T5_PREPEND_NEVER };
 
 struct t5_vocab {
-    struct piece *pieces; /* those that segment text */
+    struct piece *pieces; /* into which text is segmented */
     int n_pieces;
-    struct piece *added; /* cut out of the raw text before anything else */
+    struct piece *added; /* special tokens, cut out of the raw text first */
     int n_added;
-    struct span charsmap; /* models/text/charsmap.h; empty: none */
+    struct span charsmap; /* charsmap.h; empty: none */
     enum t5_prepend prepend;
     int32_t unk_id, eos_id, pad_id;
 };
 
 /*
- * All three: ERR_CORRUPT: damaged, or without unknown or end piece; ERR_UNSUPPORTED: a model other than Unigram, or
- * with byte fallback; ERR_TOO_LARGE; ERR_NOMEM.
+ * Errors of all three functions: ERR_CORRUPT: damaged, or the unknown or the end piece is missing; ERR_UNSUPPORTED: a
+ * model other than Unigram, or with byte fallback; ERR_TOO_LARGE; ERR_NOMEM.
  *
  * spiece.model, protobuf on the wire:
  *   1. field 1, repeated: piece { 1 text, 2 score f32, 3 type: 1 normal (default), 2 unknown, 3 control, ... }

@@ -12,19 +12,16 @@ struct arrays {
 static enum err_code read_arrays(const struct gguf_meta *m, struct arena *a, struct arrays *ret, struct err *err)
 {
     int64_t n_scores = 0, n_types = 0;
-    enum err_code rc = gguf_strings(m, "tokenizer.ggml.tokens", a, &ret->tokens, &ret->n, err);
 
-    if (!rc)
-        rc = gguf_floats(m, "tokenizer.ggml.scores", a, &ret->scores, &n_scores, err);
-    if (!rc)
-        rc = gguf_ints(m, "tokenizer.ggml.token_type", a, &ret->types, &n_types, err);
-    if (rc)
-        return rc;
+    TRY(gguf_strings(m, "tokenizer.ggml.tokens", a, &ret->tokens, &ret->n, err));
+    TRY(gguf_floats(m, "tokenizer.ggml.scores", a, &ret->scores, &n_scores, err));
+    TRY(gguf_ints(m, "tokenizer.ggml.token_type", a, &ret->types, &n_types, err));
     if (ret->n != n_scores || ret->n != n_types)
-        return err_set(err, ERR_CORRUPT, "gguf vocabulary: %lld tokens, %lld scores, %lld types", (long long)ret->n,
-                       (long long)n_scores, (long long)n_types);
+        return err_set(err, ERR_CORRUPT, "GGUF vocabulary: %lld tokens, but %lld scores and %lld types",
+                       (long long)ret->n, (long long)n_scores, (long long)n_types);
     if (ret->n < 1 || ret->n > T5_VOCAB_MAX_PIECES)
-        return err_set(err, ERR_TOO_LARGE, "gguf vocabulary: %lld tokens", (long long)ret->n);
+        return err_set(err, ERR_TOO_LARGE, "GGUF vocabulary: %lld tokens; 1 to %d are supported", (long long)ret->n,
+                       T5_VOCAB_MAX_PIECES);
     return ERR_OK;
 }
 
@@ -33,33 +30,35 @@ static bool is_added(int32_t type)
     return type == TYPE_UNKNOWN || type == TYPE_CONTROL || type == TYPE_USER_DEFINED;
 }
 
-/* Unused entries fill the table up to the rows of the embedding: with a score of -10000 they would move the
- * unknown's, and their names would be found in text. */
+/* Unused entries are left out. They only pad the table to the rows of the embedding: their score of -10000 would lower
+ * that of the unknown piece, and their names would be found in text. */
 static enum err_code sort_out(struct t5_vocab *v, const struct arrays *in, struct err *err)
 {
     for (int64_t i = 0; i < in->n; i++) {
         struct piece p = { in->tokens[i], (double)in->scores[i], (int32_t)i };
 
         if (in->types[i] == TYPE_BYTE)
-            return err_set(err, ERR_UNSUPPORTED, "gguf vocabulary: byte pieces");
+            return err_set(err, ERR_UNSUPPORTED, "GGUF vocabulary: byte pieces are not supported");
         if (in->types[i] != TYPE_UNUSED)
             v->pieces[v->n_pieces++] = p;
         if (!is_added(in->types[i]))
             continue;
         if (v->n_added == T5_VOCAB_MAX_ADDED)
-            return err_set(err, ERR_TOO_LARGE, "gguf vocabulary: over %d special tokens", T5_VOCAB_MAX_ADDED);
+            return err_set(err, ERR_TOO_LARGE, "GGUF vocabulary: more than %d special tokens", T5_VOCAB_MAX_ADDED);
         v->added[v->n_added++] = p;
     }
     return ERR_OK;
 }
 
+/* *id stays as it is when the key is absent. */
 static enum err_code read_id(const struct gguf_meta *m, const char *key, int64_t n, int32_t *id, struct err *err)
 {
     int64_t value = *id;
 
     (void)gguf_int(m, key, &value);
     if (value < 0 || value >= n)
-        return err_set(err, ERR_CORRUPT, "gguf vocabulary: %s is %lld", key, (long long)value);
+        return err_set(err, ERR_CORRUPT, "GGUF vocabulary: %s is %lld, but there are %lld tokens", key,
+                       (long long)value, (long long)n);
     *id = (int32_t)value;
     return ERR_OK;
 }
@@ -69,28 +68,21 @@ enum err_code t5_vocab_from_gguf(const struct gguf_meta *m, struct arena *a, str
     struct t5_vocab v = { .prepend = T5_PREPEND_FIRST, .unk_id = 2, .eos_id = 1, .pad_id = 0 };
     struct arrays in = { 0 };
     struct span model = { 0 };
-    enum err_code rc;
 
     if (!gguf_string(m, "tokenizer.ggml.model", &model))
-        return err_set(err, ERR_NOT_FOUND, "gguf vocabulary: there is none");
+        return err_set(err, ERR_NOT_FOUND, "the GGUF file has no vocabulary (tokenizer.ggml.model)");
     if (!span_is(model, "t5"))
-        return err_set(err, ERR_UNSUPPORTED, "gguf vocabulary: model '%.*s' is not t5", SPAN_ARG(model));
-    rc = read_arrays(m, a, &in, err);
-    if (!rc)
-        rc = arena_alloc(a, (size_t)in.n, sizeof *v.pieces, &v.pieces, err);
-    if (!rc)
-        rc = arena_alloc(a, T5_VOCAB_MAX_ADDED, sizeof *v.added, &v.added, err);
-    if (!rc)
-        rc = sort_out(&v, &in, err);
-    if (!rc && gguf_find(m, "tokenizer.ggml.precompiled_charsmap"))
-        rc = gguf_bytes(m, "tokenizer.ggml.precompiled_charsmap", &v.charsmap, err);
-    if (!rc)
-        rc = read_id(m, "tokenizer.ggml.unknown_token_id", in.n, &v.unk_id, err);
-    if (!rc)
-        rc = read_id(m, "tokenizer.ggml.eos_token_id", in.n, &v.eos_id, err);
-    if (!rc)
-        rc = read_id(m, "tokenizer.ggml.padding_token_id", in.n, &v.pad_id, err);
-    if (!rc)
-        *ret = v;
-    return rc;
+        return err_set(err, ERR_UNSUPPORTED, "GGUF vocabulary: it is for the model '%.*s', not for t5",
+                       SPAN_ARG(model));
+    TRY(read_arrays(m, a, &in, err));
+    TRY(arena_alloc(a, (size_t)in.n, sizeof *v.pieces, &v.pieces, err));
+    TRY(arena_alloc(a, T5_VOCAB_MAX_ADDED, sizeof *v.added, &v.added, err));
+    TRY(sort_out(&v, &in, err));
+    if (gguf_find(m, "tokenizer.ggml.precompiled_charsmap"))
+        TRY(gguf_bytes(m, "tokenizer.ggml.precompiled_charsmap", &v.charsmap, err));
+    TRY(read_id(m, "tokenizer.ggml.unknown_token_id", in.n, &v.unk_id, err));
+    TRY(read_id(m, "tokenizer.ggml.eos_token_id", in.n, &v.eos_id, err));
+    TRY(read_id(m, "tokenizer.ggml.padding_token_id", in.n, &v.pad_id, err));
+    *ret = v;
+    return ERR_OK;
 }

@@ -19,21 +19,18 @@ static enum err_code bad(struct reader *r, const char *what)
 
 static bool key_is(const struct reader *r, const char *name)
 {
-    return span_is(r->scan.raw, name); /* the names looked for are written without escapes */
+    return span_is(r->scan.raw, name); /* raw: nobody writes these names with escapes */
 }
 
-/* The string just read; without escapes it stays where it is. */
+/* The string that the scanner has just read; a string without escapes is not copied. */
 static enum err_code text_of(struct reader *r, struct span *ret)
 {
     char *buf = NULL;
-    enum err_code rc;
 
     *ret = r->scan.raw;
     if (!r->scan.escaped)
         return ERR_OK;
-    rc = arena_alloc(r->arena, ret->len + 1, 1, &buf, r->err);
-    if (rc)
-        return rc;
+    TRY(arena_alloc(r->arena, ret->len + 1, 1, &buf, r->err));
     if (!json_unescape(r->scan.raw, buf, ret->len + 1, &ret->len))
         return bad(r, "a string is damaged");
     ret->ptr = buf;
@@ -60,34 +57,36 @@ static enum err_code skip_value(struct reader *r)
     return json_scan_skip(&r->scan, json_scan_next(&r->scan)) ? ERR_OK : bad(r, "a value was expected");
 }
 
-typedef enum err_code member_fn(struct reader *r); /* r->scan.raw is the key; takes the value */
+typedef enum err_code member_fn(struct reader *r); /* called after a key, which is in r->scan.raw */
 
-/* Hands every member of the object that comes next to fn. */
+/* Calls fn for every member of the next value, an object; fn reads or skips the member's value. */
 static enum err_code each_member(struct reader *r, member_fn *fn)
 {
-    enum json_event ev = json_scan_next(&r->scan);
-    enum err_code rc = ev == JSON_OBJECT ? ERR_OK : bad(r, "an object was expected");
+    enum json_event ev;
 
-    while (!rc && (ev = json_scan_next(&r->scan)) == JSON_KEY)
-        rc = fn(r);
-    return rc || ev == JSON_OBJECT_END ? rc : bad(r, "the object is damaged");
+    if (json_scan_next(&r->scan) != JSON_OBJECT)
+        return bad(r, "an object was expected");
+    while ((ev = json_scan_next(&r->scan)) == JSON_KEY)
+        TRY(fn(r));
+    return ev == JSON_OBJECT_END ? ERR_OK : bad(r, "the object is damaged");
 }
 
-/* Hands every member of any object inside the value that comes next to fn, which takes the value or leaves it. */
+/* Calls fn for every member of every object inside the next value; fn reads the member's value, or leaves it unread. */
 static enum err_code each_member_below(struct reader *r, member_fn *fn)
 {
     enum json_event ev = json_scan_next(&r->scan);
     int outside = ev == JSON_OBJECT || ev == JSON_ARRAY ? r->scan.depth - 1 : r->scan.depth;
-    enum err_code rc = ev > JSON_END ? ERR_OK : bad(r, "a value was expected");
 
-    while (!rc && r->scan.depth > outside) {
+    if (ev <= JSON_END)
+        return bad(r, "a value was expected");
+    while (r->scan.depth > outside) {
         ev = json_scan_next(&r->scan);
         if (ev <= JSON_END)
-            rc = bad(r, "the value is damaged");
-        else if (ev == JSON_KEY)
-            rc = fn(r);
+            return bad(r, "the value is damaged");
+        if (ev == JSON_KEY)
+            TRY(fn(r));
     }
-    return rc;
+    return ERR_OK;
 }
 
 static enum err_code normaliser_member(struct reader *r)
@@ -95,18 +94,15 @@ static enum err_code normaliser_member(struct reader *r)
     struct span text = { 0 };
     char *blob = NULL;
     size_t n = 0;
-    enum err_code rc;
 
     if (!key_is(r, "precompiled_charsmap"))
         return ERR_OK;
-    rc = need_string(r, &text);
-    if (!rc)
-        rc = arena_alloc(r->arena, BASE64_DECODED_MAX(text.len), 1, &blob, r->err);
-    if (!rc && base64_decode(text, BASE64_STANDARD, blob, BASE64_DECODED_MAX(text.len), &n, NULL))
-        rc = bad(r, "the charsmap is not base64");
-    if (!rc)
-        r->v.charsmap = (struct span){ blob, n };
-    return rc;
+    TRY(need_string(r, &text));
+    TRY(arena_alloc(r->arena, BASE64_DECODED_MAX(text.len), 1, &blob, r->err));
+    if (base64_decode(text, BASE64_STANDARD, blob, BASE64_DECODED_MAX(text.len), &n, NULL))
+        return bad(r, "the charsmap is not base64");
+    r->v.charsmap = (struct span){ blob, n };
+    return ERR_OK;
 }
 
 static enum err_code pre_tokenizer_member(struct reader *r)
@@ -115,18 +111,17 @@ static enum err_code pre_tokenizer_member(struct reader *r)
         [T5_PREPEND_FIRST] = "first", [T5_PREPEND_ALWAYS] = "always", [T5_PREPEND_NEVER] = "never"
     };
     struct span text = { 0 };
-    enum err_code rc;
 
     if (!key_is(r, "prepend_scheme"))
         return ERR_OK;
-    rc = need_string(r, &text);
-    for (size_t i = 0; !rc && i < sizeof names / sizeof *names; i++) {
+    TRY(need_string(r, &text));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (span_is(text, names[i])) {
             r->v.prepend = (enum t5_prepend)i;
             return ERR_OK;
         }
     }
-    return rc ? rc : bad(r, "an unknown prepend_scheme");
+    return bad(r, "an unknown prepend_scheme");
 }
 
 static enum err_code added_member(struct reader *r)
@@ -142,32 +137,31 @@ static enum err_code added_member(struct reader *r)
 
 static enum err_code read_added(struct reader *r)
 {
-    enum json_event ev = json_scan_next(&r->scan);
-    enum err_code rc = ev == JSON_ARRAY ? ERR_OK : bad(r, "added_tokens is no array");
+    enum json_event ev;
 
-    while (!rc && (ev = json_scan_next(&r->scan)) == JSON_OBJECT) {
+    if (json_scan_next(&r->scan) != JSON_ARRAY)
+        return bad(r, "added_tokens is not an array");
+    while ((ev = json_scan_next(&r->scan)) == JSON_OBJECT) {
         struct piece *p = &r->v.added[r->v.n_added];
 
         if (r->v.n_added == T5_VOCAB_MAX_ADDED)
-            return err_set(r->err, ERR_TOO_LARGE, "tokenizer.json: over %d added tokens", T5_VOCAB_MAX_ADDED);
+            return err_set(r->err, ERR_TOO_LARGE, "tokenizer.json: more than %d added tokens", T5_VOCAB_MAX_ADDED);
         *p = (struct piece){ .id = -1 };
-        while (!rc && (ev = json_scan_next(&r->scan)) == JSON_KEY)
-            rc = added_member(r);
-        if (!rc && (ev != JSON_OBJECT_END || p->id < 0 || !p->text.len))
-            rc = bad(r, "an added token without id or content");
+        while ((ev = json_scan_next(&r->scan)) == JSON_KEY)
+            TRY(added_member(r));
+        if (ev != JSON_OBJECT_END || p->id < 0 || !p->text.len)
+            return bad(r, "an added token without id or content");
         r->v.n_added++;
     }
-    return rc || ev == JSON_ARRAY_END ? rc : bad(r, "added_tokens is damaged");
+    return ev == JSON_ARRAY_END ? ERR_OK : bad(r, "added_tokens is damaged");
 }
 
-/* ["text", score] behind its bracket. */
+/* ["text", score], whose opening bracket has been read. */
 static enum err_code read_entry(struct reader *r)
 {
     struct piece *p = &r->v.pieces[r->v.n_pieces];
-    enum err_code rc = need_string(r, &p->text);
 
-    if (rc)
-        return rc;
+    TRY(need_string(r, &p->text));
     if (json_scan_next(&r->scan) != JSON_NUMBER || !json_double(r->scan.raw, &p->score) ||
         json_scan_next(&r->scan) != JSON_ARRAY_END)
         return bad(r, "a vocabulary entry is not [text, score]");
@@ -177,33 +171,36 @@ static enum err_code read_entry(struct reader *r)
 
 static enum err_code read_vocab(struct reader *r)
 {
-    enum json_event ev = json_scan_next(&r->scan);
-    enum err_code rc = ev == JSON_ARRAY ? ERR_OK : bad(r, "model.vocab is no array");
+    enum json_event ev;
 
-    if (!rc && r->v.n_pieces)
-        rc = bad(r, "model.vocab comes twice");
-    while (!rc && (ev = json_scan_next(&r->scan)) == JSON_ARRAY) {
+    if (json_scan_next(&r->scan) != JSON_ARRAY)
+        return bad(r, "model.vocab is not an array");
+    if (r->v.n_pieces)
+        return bad(r, "model.vocab comes twice");
+    while ((ev = json_scan_next(&r->scan)) == JSON_ARRAY) {
         if (r->v.n_pieces == r->max_pieces)
-            return err_set(r->err, ERR_TOO_LARGE, "tokenizer.json: over %d pieces", r->max_pieces);
-        rc = read_entry(r);
+            return err_set(r->err, ERR_TOO_LARGE, "tokenizer.json: more than %d pieces", r->max_pieces);
+        TRY(read_entry(r));
     }
-    return rc || ev == JSON_ARRAY_END ? rc : bad(r, "model.vocab is damaged");
+    return ev == JSON_ARRAY_END ? ERR_OK : bad(r, "model.vocab is damaged");
 }
 
 static enum err_code read_model_type(struct reader *r)
 {
     struct span type = { 0 };
-    enum err_code rc = need_string(r, &type);
 
-    if (!rc && !span_is(type, "Unigram"))
-        rc = err_set(r->err, ERR_UNSUPPORTED, "tokenizer.json: a %.*s model, not Unigram", SPAN_ARG(type));
-    return rc;
+    TRY(need_string(r, &type));
+    if (!span_is(type, "Unigram"))
+        return err_set(r->err, ERR_UNSUPPORTED, "tokenizer.json: the model is '%.*s'; only Unigram is supported",
+                       SPAN_ARG(type));
+    return ERR_OK;
 }
 
 static enum err_code read_byte_fallback(struct reader *r)
 {
-    return json_scan_next(&r->scan) == JSON_FALSE ? ERR_OK
-                                                  : err_set(r->err, ERR_UNSUPPORTED, "tokenizer.json: byte fallback");
+    if (json_scan_next(&r->scan) != JSON_FALSE)
+        return err_set(r->err, ERR_UNSUPPORTED, "tokenizer.json: byte fallback is not supported");
+    return ERR_OK;
 }
 
 static enum err_code model_member(struct reader *r)
@@ -232,7 +229,7 @@ static enum err_code top_member(struct reader *r)
     return skip_value(r);
 }
 
-/* Every entry of the vocabulary opens an array, so the brackets bound their number before anything is read. */
+/* Every entry of the vocabulary begins with a bracket, so the brackets are an upper bound on the entries. */
 static int count_brackets(struct span file)
 {
     int n = 0;
@@ -262,7 +259,7 @@ static enum err_code check(struct reader *r)
     if (v->pad_id < 0)
         v->pad_id = 0;
     if (!v->n_pieces || v->unk_id < 0 || v->unk_id >= v->n_pieces || v->eos_id < 0)
-        return err_set(r->err, ERR_CORRUPT, "tokenizer.json: no vocabulary, unknown or end piece");
+        return err_set(r->err, ERR_CORRUPT, "tokenizer.json: the vocabulary, its unknown or its end piece is missing");
     return ERR_OK;
 }
 
@@ -270,20 +267,15 @@ enum err_code t5_vocab_from_json(struct span file, struct arena *a, struct t5_vo
 {
     /* a Metaspace without a scheme means "always" */
     struct reader r = { .arena = a, .v = { .prepend = T5_PREPEND_ALWAYS, .unk_id = -1 }, .err = err };
-    enum err_code rc;
 
     json_scan_init(&r.scan, file);
     r.max_pieces = count_brackets(file);
-    rc = arena_alloc(a, (size_t)r.max_pieces, sizeof *r.v.pieces, &r.v.pieces, err);
-    if (!rc)
-        rc = arena_alloc(a, T5_VOCAB_MAX_ADDED, sizeof *r.v.added, &r.v.added, err);
-    if (!rc)
-        rc = each_member(&r, top_member);
-    if (!rc && json_scan_next(&r.scan) != JSON_END)
-        rc = bad(&r, "something follows the value");
-    if (!rc)
-        rc = check(&r);
-    if (!rc)
-        *ret = r.v;
-    return rc;
+    TRY(arena_alloc(a, (size_t)r.max_pieces, sizeof *r.v.pieces, &r.v.pieces, err));
+    TRY(arena_alloc(a, T5_VOCAB_MAX_ADDED, sizeof *r.v.added, &r.v.added, err));
+    TRY(each_member(&r, top_member));
+    if (json_scan_next(&r.scan) != JSON_END)
+        return bad(&r, "something follows the value");
+    TRY(check(&r));
+    *ret = r.v;
+    return ERR_OK;
 }

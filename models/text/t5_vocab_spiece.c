@@ -112,20 +112,18 @@ static enum err_code add_piece(struct t5_vocab *v, struct span message, struct e
 {
     struct piece p = { .id = v->n_pieces };
     uint64_t type;
-    enum err_code rc = read_piece(message, &p, &type, err);
 
-    if (rc)
-        return rc;
+    TRY(read_piece(message, &p, &type, err));
     if (type == TYPE_BYTE)
-        return err_set(err, ERR_UNSUPPORTED, "spiece: byte pieces");
+        return err_set(err, ERR_UNSUPPORTED, "spiece: byte pieces are not supported");
     if (type == TYPE_UNKNOWN) {
         if (v->unk_id >= 0)
-            return err_set(err, ERR_CORRUPT, "spiece: two unknown pieces");
+            return err_set(err, ERR_CORRUPT, "spiece: there are two unknown pieces");
         v->unk_id = p.id;
     }
     if (type == TYPE_UNKNOWN || type == TYPE_CONTROL) {
         if (v->n_added == T5_VOCAB_MAX_ADDED)
-            return err_set(err, ERR_TOO_LARGE, "spiece: over %d control pieces", T5_VOCAB_MAX_ADDED);
+            return err_set(err, ERR_TOO_LARGE, "spiece: more than %d control pieces", T5_VOCAB_MAX_ADDED);
         v->added[v->n_added++] = p;
     }
     v->pieces[v->n_pieces++] = p;
@@ -142,9 +140,10 @@ static enum err_code read_trainer(struct t5_vocab *v, struct span message, struc
         if (f.type != WIRE_VARINT)
             continue;
         if (f.number == TRAINER_MODEL_TYPE && f.value != MODEL_UNIGRAM)
-            return err_set(err, ERR_UNSUPPORTED, "spiece: model type %d is not Unigram", (int)f.value);
+            return err_set(err, ERR_UNSUPPORTED, "spiece: the model is of type %d; only Unigram, %d, is supported",
+                           (int)f.value, MODEL_UNIGRAM);
         if (f.number == TRAINER_BYTE_FALLBACK && f.value)
-            return err_set(err, ERR_UNSUPPORTED, "spiece: byte fallback");
+            return err_set(err, ERR_UNSUPPORTED, "spiece: byte fallback is not supported");
         if (f.number == TRAINER_EOS_ID && f.value < T5_VOCAB_MAX_PIECES)
             v->eos_id = (int32_t)f.value;
         if (f.number == TRAINER_PAD_ID && f.value < T5_VOCAB_MAX_PIECES)
@@ -166,16 +165,14 @@ static enum err_code read_normaliser(struct t5_vocab *v, struct span message, st
     return ERR_OK;
 }
 
-/* The file has none; the official library adds them behind the pieces. */
+/* The file has no sentinels; the official library numbers them after the pieces. */
 static enum err_code add_sentinels(struct t5_vocab *v, struct arena *a, struct err *err)
 {
     for (int k = T5_SENTINELS - 1; k >= 0; k--) {
         struct piece p = { .id = v->n_pieces };
         char *text = NULL;
-        enum err_code rc = arena_printf(a, &text, err, "<extra_id_%d>", k);
 
-        if (rc)
-            return rc;
+        TRY(arena_printf(a, &text, err, "<extra_id_%d>", k));
         p.text = span_of(text);
         v->pieces[v->n_pieces++] = p;
         v->added[v->n_added++] = p;
@@ -191,17 +188,17 @@ static enum err_code count_pieces(struct span file, int *ret, struct err *err)
     *ret = 0;
     while (file.len) {
         if (!take_field(&file, &f))
-            return err_set(err, ERR_CORRUPT, "spiece: damaged after piece %d", *ret);
+            return err_set(err, ERR_CORRUPT, "spiece: the file is damaged after piece %d", *ret);
         if (f.type != WIRE_BYTES)
             continue;
         *ret += f.number == FIELD_PIECE;
         trainer = trainer || f.number == FIELD_TRAINER;
         normaliser = normaliser || f.number == FIELD_NORMALISER;
         if (*ret > T5_VOCAB_MAX_PIECES)
-            return err_set(err, ERR_TOO_LARGE, "spiece: over %d pieces", T5_VOCAB_MAX_PIECES);
+            return err_set(err, ERR_TOO_LARGE, "spiece: more than %d pieces", T5_VOCAB_MAX_PIECES);
     }
-    if (!*ret || !trainer || !normaliser) /* a file cut off between two fields would pass for a smaller one */
-        return err_set(err, ERR_CORRUPT, "spiece: no pieces, or no trainer or normaliser settings");
+    if (!*ret || !trainer || !normaliser) /* a file cut off between two fields is well-formed, but lacks the settings */
+        return err_set(err, ERR_CORRUPT, "spiece: the pieces, the trainer or the normaliser settings are missing");
     return ERR_OK;
 }
 
@@ -226,19 +223,18 @@ enum err_code t5_vocab_from_spiece(struct span file, struct arena *a, struct t5_
     struct t5_vocab v = { .prepend = T5_PREPEND_FIRST, .unk_id = -1, .eos_id = 1 };
     struct field f;
     int n = 0;
-    enum err_code rc = count_pieces(file, &n, err);
 
-    if (!rc)
-        rc = arena_alloc(a, (size_t)n + T5_SENTINELS, sizeof *v.pieces, &v.pieces, err);
-    if (!rc)
-        rc = arena_alloc(a, T5_VOCAB_MAX_ADDED + T5_SENTINELS, sizeof *v.added, &v.added, err);
-    while (!rc && file.len)
-        rc = take_field(&file, &f) ? read_field(&v, &f, err) : err_set(err, ERR_CORRUPT, "spiece: damaged");
-    if (!rc && (v.unk_id < 0 || v.eos_id >= v.n_pieces))
-        rc = err_set(err, ERR_CORRUPT, "spiece: no unknown piece, or no end piece");
-    if (!rc)
-        rc = add_sentinels(&v, a, err);
-    if (!rc)
-        *ret = v;
-    return rc;
+    TRY(count_pieces(file, &n, err));
+    TRY(arena_alloc(a, (size_t)n + T5_SENTINELS, sizeof *v.pieces, &v.pieces, err));
+    TRY(arena_alloc(a, T5_VOCAB_MAX_ADDED + T5_SENTINELS, sizeof *v.added, &v.added, err));
+    while (file.len) {
+        if (!take_field(&file, &f))
+            return err_set(err, ERR_CORRUPT, "spiece: the file is damaged");
+        TRY(read_field(&v, &f, err));
+    }
+    if (v.unk_id < 0 || v.eos_id >= v.n_pieces)
+        return err_set(err, ERR_CORRUPT, "spiece: the unknown or the end piece is missing");
+    TRY(add_sentinels(&v, a, err));
+    *ret = v;
+    return ERR_OK;
 }

@@ -66,8 +66,8 @@ bool unicode_is_white_space(int32_t cp)
 }
 
 /*
- * Debian's libutf8proc has Unicode 15, the official tokenizers 16 (classes) and 17 (lower case). What came between is
- * listed in the three functions below, so that ids do not depend on the library that is installed.
+ * Debian's libutf8proc has the tables of Unicode 15; the official tokenizers those of 16 (classes) and 17 (lower case).
+ * The three functions below list the characters added in between, so that ids do not depend on the installed library.
  */
 bool unicode_is_letter(int32_t cp)
 {
@@ -97,7 +97,7 @@ bool unicode_is_number(int32_t cp)
 static int32_t lower_one(int32_t cp)
 {
     static const struct {
-        int32_t first, last, lower; /* `lower` is that of first; the others follow */
+        int32_t first, last, lower; /* `lower` is the mapping of first; those of the next ones follow it */
     } young[] = {
         { 0x1C89, 0x1C89, 0x1C8A },    { 0xA7CB, 0xA7CB, 0x0264 }, { 0xA7CC, 0xA7CC, 0xA7CD },
         { 0xA7CE, 0xA7CE, 0xA7CF },    { 0xA7D2, 0xA7D2, 0xA7D3 }, { 0xA7D4, 0xA7D4, 0xA7D5 },
@@ -122,7 +122,8 @@ int unicode_lower(int32_t cp, int32_t ret[2])
     return 1;
 }
 
-/* A character that behaves as the official tables (Unicode 17) have it, where those of the library are older. */
+/* Where the library's tables are older than the official ones (Unicode 17): a character that the library treats as the
+ * official tables treat cp. Otherwise cp. */
 static int32_t cluster_equivalent(int32_t cp)
 {
     static const struct range young_marks[] = {
@@ -132,9 +133,9 @@ static int32_t cluster_equivalent(int32_t cp)
         { 0x1E5EE, 0x1E5EF }, { 0x1E6E3, 0x1E6E3 }, { 0x1E6E6, 0x1E6E6 }, { 0x1E6EE, 0x1E6EF }, { 0x1E6F5, 0x1E6F5 },
     };
 
-    if (cp == 0x11A3A) /* was a prepender once */
+    if (cp == 0x11A3A) /* no longer a prepender */
         return 'x';
-    if (cp == 0x113D1) /* has become one */
+    if (cp == 0x113D1) /* a new prepender */
         return ARABIC_NUMBER_SIGN;
     return IN_RANGES(cp, young_marks) ? COMBINING_ACUTE : cp;
 }
@@ -149,14 +150,14 @@ bool unicode_cluster_takes(struct unicode_cluster *c, int32_t cp)
     int32_t last = c->last;
 
     c->last = cluster_equivalent(cp);
-    if (last < 0x80 && cp < 0x80) /* the common case, which leaves no state behind */
+    if (last < 0x80 && cp < 0x80) /* the common case, which does not change the state */
         return last == '\r' && cp == '\n';
     return !utf8proc_grapheme_break_stateful(last, c->last, &c->state);
 }
 
 /*
- * Characters that normalisation passes over as it does a letter: those younger than Unicode 9 that would take part in
- * it, and U+11A7, one before the first final jamo, which utf8proc 2.8 composes with a syllable and so swallows.
+ * Characters that normalisation must leave alone, as it does a letter: those added after Unicode 9 that would take part
+ * in it, and U+11A7, which precedes the first final jamo, and which utf8proc 2.8 composes with a syllable and so drops.
  */
 static bool is_inert(int32_t cp)
 {
@@ -194,8 +195,8 @@ static int by_key(const void *a, const void *b)
 }
 
 /*
- * Canonical ordering of one run of marks. utf8proc's own is an insertion sort, which a prompt of nothing but marks
- * turns quadratic; a sort by (class, place) is stable and is not.
+ * Canonical ordering of one run of marks. utf8proc uses an insertion sort, which takes quadratic time for a prompt of
+ * marks alone. Sorting by (class, place) is stable and takes O(n log n).
  */
 static void order_marks(int32_t *cps, uint64_t *keys, size_t n)
 {
@@ -222,7 +223,7 @@ static void order_all(int32_t *cps, uint64_t *keys, size_t n)
     }
 }
 
-/* Decomposes, orders and composes n code points of the tables' own age into out; returns how many came out. */
+/* Decomposes, orders and composes n code points that Unicode 9 has. Returns the number of code points in out. */
 static size_t normalise_known(const int32_t *in, size_t n, int32_t *out, size_t room, uint64_t *keys)
 {
     utf8proc_option_t options = UTF8PROC_STABLE | UTF8PROC_COMPOSE;
@@ -238,27 +239,22 @@ static size_t normalise_known(const int32_t *in, size_t n, int32_t *out, size_t 
     return n_out ? (size_t)utf8proc_normalize_utf32(out, (utf8proc_ssize_t)n_out, options) : 0;
 }
 
-enum { DECOMPOSED_MAX = 4 }; /* code points that one code point decomposes to canonically, at most */
+enum { DECOMPOSED_MAX = 4 }; /* code points in the longest canonical decomposition */
 
 enum err_code unicode_nfc(struct span text, struct arena *a, int32_t **ret, size_t *ret_n, struct err *err)
 {
     int32_t *in = NULL, *out = NULL;
     uint64_t *keys = NULL;
     size_t n = 0, room, n_out = 0;
-    enum err_code rc;
 
     if (!unicode_valid(text))
-        return err_set(err, ERR_INVALID, "text is not valid UTF-8");
+        return err_set(err, ERR_INVALID, "the text is not valid UTF-8");
     for (struct span rest = text; unicode_next(&rest) >= 0;)
         n++;
     room = n * DECOMPOSED_MAX;
-    rc = arena_alloc(a, room, sizeof *out, &out, err);
-    if (!rc)
-        rc = arena_alloc(a, n, sizeof *in, &in, err);
-    if (!rc)
-        rc = arena_alloc(a, room, sizeof *keys, &keys, err);
-    if (rc)
-        return rc;
+    TRY(arena_alloc(a, room, sizeof *out, &out, err));
+    TRY(arena_alloc(a, n, sizeof *in, &in, err));
+    TRY(arena_alloc(a, room, sizeof *keys, &keys, err));
     for (size_t i = 0; i < n; i++)
         in[i] = unicode_next(&text);
     for (size_t i = 0, end; i < n; i = end) {

@@ -6,11 +6,11 @@
 
 enum { UNKNOWN_PENALTY = 10, WORD_MAX_BYTES = 1 << 28 };
 
-/* The best way to reach a byte offset. */
+/* The best segmentation of a word up to a byte offset. */
 struct cell {
     double score;
-    int32_t from; /* where its last piece begins; -1: not reached */
-    int32_t id;
+    int32_t from; /* offset at which its last piece begins; -1: there is no segmentation yet */
+    int32_t id;   /* of its last piece */
 };
 
 enum err_code unigram_init(struct unigram *u, const struct piece *pieces, int n, int32_t unk_id, struct arena *a,
@@ -25,7 +25,7 @@ enum err_code unigram_init(struct unigram *u, const struct piece *pieces, int n,
             least = pieces[i].score;
     }
     if (n < 1)
-        return err_set(err, ERR_CORRUPT, "vocabulary: no pieces");
+        return err_set(err, ERR_CORRUPT, "vocabulary: it has no pieces");
     u->unknown_score = least - UNKNOWN_PENALTY;
     u->unk_id = unk_id;
     return piece_set_init(&u->pieces, pieces, n, a, err);
@@ -37,7 +37,7 @@ static void offer(struct cell *to, double score, size_t from, int32_t id)
         *to = (struct cell){ score, (int32_t)from, id };
 }
 
-/* Tries every piece that matches at p, and the unknown character where no piece is that one character. */
+/* Tries every piece that matches at p, and, if none of them is a single character, an unknown character. */
 static void extend(const struct unigram *u, struct span word, struct cell *cells, size_t p, size_t char_bytes)
 {
     struct piece_cursor c = piece_set_begin(&u->pieces);
@@ -54,7 +54,8 @@ static void extend(const struct unigram *u, struct span word, struct cell *cells
         offer(&cells[p + char_bytes], cells[p].score + u->unknown_score, p, u->unk_id);
 }
 
-/* Turns the chain from the end round: afterwards cells[p].from is where the next piece ends. Returns the first end. */
+/* Reverses the chain of pieces: if a piece ends at p, cells[p].from becomes the end of the next piece. Returns the end
+ * of the first piece. */
 static int32_t reverse(struct cell *cells, int32_t end)
 {
     int32_t next = 0;
@@ -72,26 +73,22 @@ static int32_t reverse(struct cell *cells, int32_t end)
 enum err_code unigram_encode(const struct unigram *u, struct span word, int32_t *ids, int max, int *n,
                              struct arena *scratch, struct err *err)
 {
-    struct arena_mark mark = arena_mark(scratch);
+    ARENA_SCRATCH(scratch);
     struct cell *cells = NULL;
     struct span rest = word;
     bool after_unknown = false;
-    enum err_code rc;
 
     if (word.len > WORD_MAX_BYTES)
-        return err_set(err, ERR_TOO_LARGE, "unigram: a word of %zu bytes", word.len);
-    rc = arena_alloc(scratch, word.len + 1, sizeof *cells, &cells, err);
-    if (rc)
-        return rc;
+        return err_set(err, ERR_TOO_LARGE, "unigram: a word of %zu bytes; at most %d are supported", word.len,
+                       WORD_MAX_BYTES);
+    TRY(arena_alloc(scratch, word.len + 1, sizeof *cells, &cells, err));
     for (size_t i = 1; i <= word.len; i++)
         cells[i].from = -1;
     while (rest.len) {
         size_t p = word.len - rest.len;
 
-        if (unicode_next(&rest) < 0) {
-            rc = err_set(err, ERR_INVALID, "unigram: broken UTF-8");
-            goto out;
-        }
+        if (unicode_next(&rest) < 0)
+            return err_set(err, ERR_INVALID, "unigram: the word is not valid UTF-8");
         extend(u, word, cells, p, word.len - rest.len - p);
     }
     for (int32_t p = reverse(cells, (int32_t)word.len); p > 0 && *n < max; p = cells[p].from) {
@@ -99,7 +96,5 @@ enum err_code unigram_encode(const struct unigram *u, struct span word, int32_t 
             ids[(*n)++] = cells[p].id;
         after_unknown = cells[p].id == u->unk_id;
     }
-out:
-    arena_rewind(scratch, mark);
-    return rc;
+    return ERR_OK;
 }

@@ -76,7 +76,7 @@ struct load {
 static enum err_code load_conv(const struct load *ld, struct vae_conv *c, int c_in, int c_out, int side,
                                const char *name)
 {
-    enum err_code rc = weights_conv(ld->l, &c->w, c_out, c_in, side, side, ld->err, "%s.weight", name);
+    enum err_code rc = weights_conv(ld->l, &c->w, (int64_t[]){ c_out, c_in, side, side }, ld->err, "%s.weight", name);
 
     if (!rc && (c->w.c_in > VAE_MAX_WIDTH || c->w.c_out > VAE_MAX_WIDTH))
         rc = err_set(ld->err, ERR_UNSUPPORTED, "VAE: %s has %d -> %d channels", name, c->w.c_in, c->w.c_out);

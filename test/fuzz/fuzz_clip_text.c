@@ -1,4 +1,5 @@
-/* fuzz_clip_text - any text through the CLIP tokenizer of the small golden set; the same bytes as its files. */
+/* fuzz_clip_text - any text through the CLIP tokenizer of the small golden set; and the same bytes as vocabulary files.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -17,7 +18,7 @@ static struct clip_tokenizer *tokenizer(struct arena *scratch)
     return &t;
 }
 
-/* The bytes as merges.txt, and, where they begin with a brace, as the JSON files beside an empty one. */
+/* Reads the bytes as merges.txt; if they begin with a brace, as each of the JSON files, beside an empty merges.txt. */
 static void read_as_files(struct span bytes, struct arena *scratch)
 {
     bool json = bytes.len && bytes.ptr[0] == '{';

@@ -1,4 +1,5 @@
-/* fuzz_jpeg - any bytes as a JPEG file: pixels and notes. Large pictures end at the arena, so that a run is short. */
+/* fuzz_jpeg - any bytes as a JPEG file: pixels and notes. The small arena refuses large ones, which keeps a run short.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 

@@ -1,4 +1,5 @@
-/* fuzz_json - any bytes as JSON. What json_check accepts must scan to its end, and every string of it unescape. */
+/* fuzz_json - any bytes as JSON. A text that json_check() accepts must scan to its end, and all its strings must
+ * unescape. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -14,7 +15,7 @@ static void must(bool truth)
 
 static void try_string(struct span raw)
 {
-    char *buf = malloc(raw.len + 1); /* unescaping never makes longer */
+    char *buf = malloc(raw.len + 1); /* unescaped text is never longer */
     size_t len = 0;
 
     if (!buf)

@@ -1,4 +1,4 @@
-/* fuzz_push - any body of a push: envelope, then the job inside. */
+/* fuzz_push - any bytes as the body of a push: as an envelope with a job in it, and as the job itself. */
 #include <stdint.h>
 #include <stdlib.h>
 

@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     read_all((struct span){ (const char *)data, size });
     if (size > 1 << 16)
         return 0;
-    /* the same bytes as a header of the right length, for no mutation keeps the length right by itself */
+    /* the same bytes as a header with the right length in front: a mutation alone rarely keeps the length right */
     file = malloc(sizeof header_bytes + size);
     if (!file)
         return 0;

@@ -1,4 +1,4 @@
-/* fuzz_spiece - a T5 vocabulary of any kind, judged by its first byte; one that opens tokenizes a text. */
+/* fuzz_spiece - any bytes as a T5 vocabulary, JSON or protobuf by the first byte; if it opens, it tokenizes a text. */
 #include <stdint.h>
 #include <stdlib.h>
 

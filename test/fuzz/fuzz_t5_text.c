@@ -4,8 +4,6 @@
 
 #include "models/text/t5_tokenizer.h"
 
-enum { MAX_IDS = 512 };
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define VOCABULARY "test/golden/small/models/tokenizer_2/spiece.model" /* from the root of the repository */
@@ -24,15 +22,15 @@ static struct t5_tokenizer *tokenizer(struct arena *scratch)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct arena scratch;
-    int32_t ids[MAX_IDS];
+    int32_t ids[T5_MAX_TOKENS];
     const struct t5_tokenizer *t;
     int n = 0;
 
     if (!scratch.base && arena_init(&scratch, T5_SCRATCH_BYTES, NULL))
         abort();
     t = tokenizer(&scratch);
-    if (!t5_tokenize(t, (struct span){ (const char *)data, size }, MAX_IDS, ids, &n, &scratch, NULL) &&
-        (n < 1 || n > MAX_IDS || ids[n - 1] != t->eos_id))
+    if (!t5_tokenize(t, (struct span){ (const char *)data, size }, T5_MAX_TOKENS, ids, &n, &scratch, NULL) &&
+        (n < 1 || n > T5_MAX_TOKENS || ids[n - 1] != t->eos_id))
         abort();
     if (scratch.used)
         abort();

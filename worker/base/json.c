@@ -127,14 +127,6 @@ const char *json_string(const struct json *v)
     return json_type(v) == JSON_T_STRING ? node(v)->valuestring : NULL;
 }
 
-bool json_bool(const struct json *v, bool *ret)
-{
-    if (json_type(v) != JSON_T_BOOL)
-        return false;
-    *ret = cJSON_IsTrue(node(v));
-    return true;
-}
-
 bool json_number(const struct json *v, double *ret)
 {
     const cJSON *n = node(v);

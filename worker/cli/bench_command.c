@@ -12,6 +12,7 @@
 #include "models/bench/bench_text.h"
 #include "models/bench/random_file.h"
 #include "models/image/image.h"
+#include "models/text/text_limits.h"
 #include "worker/cli/cli.h"
 
 enum { MODEL_SIDE_MAX = 4096 /* pixels */ };
@@ -384,7 +385,7 @@ static enum err_code run_args(const struct bench_command *self, struct args *a, 
     if (a->what == WHAT_PICTURE)
         return self->picture(&(struct bench_picture_options){ a->o.width, a->o.height, a->turned, a->o.repeats }, err);
     if (!a->o.n_txt)
-        a->o.n_txt = a->what == WHAT_TEXT ? 512 : 256;
+        a->o.n_txt = a->what == WHAT_TEXT ? T5_MAX_TOKENS : 256;
     if (a->o.measure_s < 0)
         a->o.measure_s = a->what == WHAT_RATES ? 10 : 3;
     a->o.quant = quant_types[a->quant];
@@ -408,7 +409,8 @@ int bench_command(const struct bench_command *self, int argc, char **argv)
           .max = IMAGE_MAX_SIDE },
         { "--height", CLI_INT, &a.o.height, "H", .help = "height of the picture in pixels; default 256", .min = 16,
           .max = IMAGE_MAX_SIDE },
-        { "--txt", CLI_INT, &a.o.n_txt, "N", .help = "text tokens; default 256, with text 512", .min = 1, .max = 512 },
+        { "--txt", CLI_INT, &a.o.n_txt, "N", .help = "text tokens; default 256, with text 512", .min = 1,
+          .max = T5_MAX_TOKENS },
         { "--layers", CLI_INT, &a.o.max_layers, "N",
           .help = "at most so many layers of each encoder (with text) or blocks of each kind (with step); default all",
           .min = 1, .max = BENCH_T5_LAYERS },

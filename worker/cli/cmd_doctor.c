@@ -222,7 +222,7 @@ static void check_model(struct run *r, const struct model_folder *folder)
                                     .max_width = PICTURE_SIDE,
                                     .max_height = PICTURE_SIDE,
                                     .max_steps = r->cfg.steps,
-                                    .max_t5_len = FILL_MAX_T5_LEN };
+                                    .max_t5_len = T5_MAX_TOKENS };
     struct fill_memory m = { 0 };
     struct err err = { 0 };
     enum err_code rc = fill_memory_estimate(folder->dir, &o, r->be, &m, &err);

@@ -11,7 +11,7 @@
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
 
-enum { SLAB_BYTES = 64 << 20, DEFAULT_T5_LEN = 512, PROMPTS_FILE_MAX = 16 << 20 };
+enum { SLAB_BYTES = 64 << 20, PROMPTS_FILE_MAX = 16 << 20 };
 static const size_t arena_bytes = (size_t)1 << 30; /* address space of each arena */
 
 struct args {
@@ -180,7 +180,7 @@ static void close_run(struct run *r)
 
 int cmd_embed(int argc, char **argv)
 {
-    struct args a = { .t5_len = DEFAULT_T5_LEN, .steps = 28, .guidance = 30 };
+    struct args a = { .t5_len = T5_MAX_TOKENS, .steps = 28, .guidance = 30 };
     const struct cli_option options[] = {
         { "--models", CLI_TEXT, &a.models, "DIR", .help = "folder with the model files", .required = true },
         { "--prompt", CLI_TEXT, &a.prompt, "TEXT", .help = "the prompt" },

@@ -212,7 +212,9 @@ static void close_run(struct run *r)
 int cmd_fill(int argc, char **argv)
 {
     static struct run r; /* large: the table of tensors for --dump */
-    struct args a = { .width = 1024, .height = 1024, .steps = 50, .guidance = 30, .strength = 1, .t5_len = 512 };
+    struct args a = {
+        .width = 1024, .height = 1024, .steps = 50, .guidance = 30, .strength = 1, .t5_len = T5_MAX_TOKENS
+    };
     const struct cli_option options[] = {
         { "--models", CLI_TEXT, &a.models, "DIR", .help = "folder with the model files", .required = true },
         { "--transformer", CLI_TEXT, &a.transformer, "FILE",
@@ -238,7 +240,7 @@ int cmd_fill(int argc, char **argv)
         { "--posterior", CLI_CHOICE, &a.posterior, .choices = posteriors,
           .help = "which latents to take from the VAE; default mean; sample draws in the order of diffusers" },
         { "--t5-len", CLI_INT, &a.t5_len, "N", .help = "text tokens of T5, padding included; default 512", .min = 1,
-          .max = FILL_MAX_T5_LEN },
+          .max = T5_MAX_TOKENS },
         { "--dump", CLI_OUT, &a.dump, "FILE", .help = "a safetensors file for the intermediate results" },
         { "--timings", CLI_FLAG, &a.timings, .help = "print how long each part took, by the device's clock" },
         CLI_BACKEND_OPTIONS(a.backend),

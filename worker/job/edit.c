@@ -103,7 +103,7 @@ static void fill_recipe(const struct edit_request *q, const struct picture_input
 }
 
 static enum err_code paint(struct engine *e, const struct edit_request *q, struct run *r, const char *prompt,
-                           const struct picture_paint_input *input, struct arena *a, struct image *ret,
+                           const struct picture_model_input *input, struct arena *a, struct image *ret,
                            bool *ret_rereads, struct err *err)
 {
     double phase_ms[ENGINE_PHASES] = { 0 };
@@ -136,7 +136,7 @@ enum err_code edit_run(struct engine *e, const struct edit_request *q, const str
     };
     struct picture_input in = { 0 };
     struct picture_geometry geometry;
-    struct picture_paint_input input = { 0 };
+    struct picture_model_input input = { 0 };
     struct image painted = { 0 };
     const char *prompt = NULL, *wanted = NULL;
     enum err_code rc;
@@ -149,12 +149,12 @@ enum err_code edit_run(struct engine *e, const struct edit_request *q, const str
     if (prompt != wanted)
         ret->warning = "PROMPT_NOT_IN_PACK";
     tell(&r, "decode", PERCENT_DECODE, -1);
-    rc = picture_input(a, q->original, q->mask, &in, err);
+    rc = picture_read(a, q->original, q->mask, &in, err);
     if (rc)
         goto out;
-    geometry = picture_geometry(in.photo.width, in.photo.height);
+    geometry = picture_choose_geometry(in.photo.width, in.photo.height);
     fill_recipe(q, &in, &geometry, prompt, e, ret);
-    rc = picture_paint_input(a, &in, &geometry, &input, err);
+    rc = picture_prepare(a, &in, &geometry, &input, err);
     clock_stage(&r, "decode");
     if (rc)
         goto out;

@@ -7,9 +7,6 @@
 #include "models/image/picture.h"
 #include "models/fill/self_check.h"
 
-/* What FLUX.1 was trained with; padding is attended, so another length is another picture. */
-enum { ENGINE_T5_LEN = 512 };
-
 struct engine {
     struct engine_options options;
     struct backend *be;
@@ -50,7 +47,7 @@ enum err_code engine_load(struct engine *e, struct err *err)
         .max_width = PAINT_LONG_SIDE,
         .max_height = PAINT_LONG_SIDE,
         .max_steps = e->options.max_steps,
-        .max_t5_len = ENGINE_T5_LEN,
+        .max_t5_len = T5_MAX_TOKENS,
         .loading = &e->loading,
     };
     enum err_code rc = backend_open(e->options.backend, e->options.precision, &e->be, err);

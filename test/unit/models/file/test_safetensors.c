@@ -38,7 +38,7 @@ static enum err_code parse_copy(const struct bytes *b, struct arena *a, struct e
     return rc;
 }
 
-/* What the reader says about bytes, which end here. */
+/* Checks what the reader returns for the bytes, and frees them. */
 static void expect_bytes(struct bytes *b, enum err_code want, const char *part)
 {
     struct arena a;
@@ -124,12 +124,12 @@ TEST(safetensors__refuses_wrong_sizes)
     expect("{\"a\":" ENTRY("F32", "[1]", 4, 0) "}", 4, ERR_CORRUPT, "before it begins");
     expect("{\"a\":" ENTRY("F32", "[4611686018427387905]", 0, 4) "}", 4, ERR_CORRUPT, "overflows");
     expect("{\"a\":" ENTRY("U8", "[4294967296,4294967296]", 0, 0) "}", 0, ERR_CORRUPT, "overflows");
-    expect("{\"a\":" ENTRY("U8", "[9223372036854775808]", 0, 0) "}", 0, ERR_CORRUPT, "no size");
-    expect("{\"a\":" ENTRY("U8", "[-1]", 0, 0) "}", 0, ERR_CORRUPT, "no size");
-    expect("{\"a\":" ENTRY("U8", "[1.0]", 0, 1) "}", 1, ERR_CORRUPT, "no size");
-    expect("{\"a\":" ENTRY("U8", "[\"1\"]", 0, 1) "}", 1, ERR_CORRUPT, "no size");
-    expect("{\"a\":" ENTRY("U8", "[[1]]", 0, 1) "}", 1, ERR_CORRUPT, "no size");
-    expect("{\"a\":" ENTRY("U8", "{}", 0, 1) "}", 1, ERR_CORRUPT, "no list");
+    expect("{\"a\":" ENTRY("U8", "[9223372036854775808]", 0, 0) "}", 0, ERR_CORRUPT, "not a size");
+    expect("{\"a\":" ENTRY("U8", "[-1]", 0, 0) "}", 0, ERR_CORRUPT, "not a size");
+    expect("{\"a\":" ENTRY("U8", "[1.0]", 0, 1) "}", 1, ERR_CORRUPT, "not a size");
+    expect("{\"a\":" ENTRY("U8", "[\"1\"]", 0, 1) "}", 1, ERR_CORRUPT, "not a size");
+    expect("{\"a\":" ENTRY("U8", "[[1]]", 0, 1) "}", 1, ERR_CORRUPT, "not a size");
+    expect("{\"a\":" ENTRY("U8", "{}", 0, 1) "}", 1, ERR_CORRUPT, "not a list");
     expect("{\"a\":" ENTRY("U8", "[1,1,1,1,1,1,1,1,1]", 0, 1) "}", 1, ERR_CORRUPT, "8 dimensions");
     expect("{\"a\":" ENTRY("U8", "[1]", -1, 0) "}", 1, ERR_CORRUPT, "pair of sizes");
     expect("{\"a\":" ENTRY("U8", "[9223372036854775807]", 0, 9223372036854775807) "}", 1, ERR_CORRUPT,
@@ -139,17 +139,17 @@ TEST(safetensors__refuses_wrong_sizes)
 TEST(safetensors__refuses_headers_of_another_form)
 {
     expect("[]", 0, ERR_UNSUPPORTED, "neither");
-    expect("{\"a\":1}", 0, ERR_CORRUPT, "no object");
+    expect("{\"a\":1}", 0, ERR_CORRUPT, "not an object");
     expect("{\"a\":{}}", 0, ERR_CORRUPT, "missing");
     expect("{\"a\":{\"dtype\":\"U8\",\"shape\":[]}}", 1, ERR_CORRUPT, "missing");
     expect("{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", 1, ERR_CORRUPT, "missing");
     expect("{\"a\":{\"shape\":[],\"data_offsets\":[0,1]}}", 1, ERR_CORRUPT, "missing");
-    expect("{\"a\":{\"dtype\":8,\"shape\":[],\"data_offsets\":[0,1]}}", 1, ERR_CORRUPT, "no string");
+    expect("{\"a\":{\"dtype\":8,\"shape\":[],\"data_offsets\":[0,1]}}", 1, ERR_CORRUPT, "not a string");
     expect("{\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1,2]}}", 1, ERR_CORRUPT, "pair of sizes");
     expect("{\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0]}}", 1, ERR_CORRUPT, "pair of sizes");
     expect("{\"odd\":" ENTRY("F4", "[2]", 0, 1) "}", 1, ERR_UNSUPPORTED, "'odd' has the unknown type 'F4'");
-    expect("{\"__metadata__\":null}", 0, ERR_CORRUPT, "no object");
-    expect("{\"__metadata__\":{\"a\":1}}", 0, ERR_CORRUPT, "no string");
+    expect("{\"__metadata__\":null}", 0, ERR_CORRUPT, "not an object");
+    expect("{\"__metadata__\":{\"a\":1}}", 0, ERR_CORRUPT, "not a string");
     expect("{\"a\":" ENTRY("U8", "[1]", 0, 1) ",}", 1, ERR_CORRUPT, "JSON");
     expect("{\"a\":" ENTRY("U8", "[1]", 0, 1), 1, ERR_CORRUPT, "JSON");
     expect("{\"a\":" ENTRY("U8", "[01]", 0, 1) "}", 1, ERR_CORRUPT, "JSON");
@@ -255,7 +255,7 @@ TEST(safetensors__writes_what_it_reads)
 
     CHECK_OK(arena_init(&a, ARENA_BYTES, &err), err);
     CHECK_OK(safetensors_write(path, out, 5, metadata, 2, &err), err);
-    CHECK_OK(safetensors_write(path, out, 5, metadata, 2, &err), err); /* over an old one */
+    CHECK_OK(safetensors_write(path, out, 5, metadata, 2, &err), err); /* replaces an older file */
     CHECK_OK(tensor_file_open(path, &a, &f, &err), err);
     CHECK_INT(f.n_entries, 5);
     for (int i = 0; i < 5; i++) {
@@ -270,7 +270,7 @@ TEST(safetensors__writes_what_it_reads)
     CHECK_OK(tensor_file_metadata(&f, "prompt", &a, &text, &err), err);
     CHECK_STR(text, metadata[0].value);
     CHECK_INT(glob(temp_path("out/*"), 0, NULL, &left), 0);
-    CHECK_INT(left.gl_pathc, 1); /* no temporary file stays */
+    CHECK_INT(left.gl_pathc, 1); /* no temporary file is left */
     globfree(&left);
     arena_done(&a);
 }
@@ -295,7 +295,7 @@ TEST(safetensors__refuses_to_write_what_it_would_not_read)
         CHECK_INT(safetensors_write(path, cases[i].t, 2, NULL, 0, NULL), cases[i].want);
         CHECK(access(path, F_OK) != 0);
     }
-    CHECK_INT(safetensors_write(temp_path("absent/x") /* folder made */, cases[0].t, 1, NULL, 0, NULL), ERR_OK);
+    CHECK_INT(safetensors_write(temp_path("absent/x") /* temp_path() makes the folder */, cases[0].t, 1, NULL, 0, NULL), ERR_OK);
     CHECK_INT(safetensors_write("/nonexistent/folder/x", cases[0].t, 1, NULL, 0, NULL), ERR_IO);
 }
 

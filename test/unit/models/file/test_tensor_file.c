@@ -11,7 +11,7 @@
 
 enum { ARENA_BYTES = 64 << 20 };
 
-TEST(tensor_file__names_what_lies_there_by_mistake)
+TEST(tensor_file__names_what_is_there_by_mistake)
 {
     static const struct {
         const char *start, *part;
@@ -38,6 +38,25 @@ TEST(tensor_file__names_what_lies_there_by_mistake)
     CHECK_INT(tensor_file_open("/tmp", &a, &f, NULL), ERR_IO);
     CHECK_INT(tensor_file_open("/dev/zero", &a, &f, NULL), ERR_IO);
     CHECK_INT(tensor_file_open(temp_file("empty", "", 0), &a, &f, NULL), ERR_CORRUPT);
+    arena_done(&a);
+}
+
+TEST(tensor_file__names_a_damaged_file_and_the_remedy)
+{
+    static const char *const starts[] = { "GGUF", "\x40\0\0\0\0\0\0\0{" };
+    static const size_t lengths[] = { 4, 9 };
+    struct arena a;
+    struct tensor_file f;
+
+    CHECK(arena_init(&a, ARENA_BYTES, NULL) == ERR_OK);
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        const char *path = temp_file("damaged", starts[i], lengths[i]);
+        struct err err = { 0 };
+
+        CHECK_INT(tensor_file_open(path, &a, &f, &err), ERR_CORRUPT);
+        CHECK(span_starts(span_of(err.msg), path) && strstr(err.msg, "is damaged or incomplete; fetch it again: "));
+    }
+    CHECK_INT(a.used, 0);
     arena_done(&a);
 }
 

@@ -18,7 +18,7 @@ static int depth_of(const char *prefix, const char *const *names, int n)
 
 TEST(weight_depth__is_one_more_than_the_greatest_index)
 {
-    CHECK_INT(DEPTH("", "blocks.0.w", "blocks.3.w", "blocks.1.w"), 4); /* block 2 is then missed by name */
+    CHECK_INT(DEPTH("", "blocks.0.w", "blocks.3.w", "blocks.1.w"), 4); /* block 2 is then reported as missing, by name */
     CHECK_INT(DEPTH("", "blocks.15.w"), 16);
     CHECK_INT(DEPTH("p.", "p.blocks.1.w", "blocks.7.w"), 2);
     CHECK_INT(DEPTH("", "other.1.w"), 0);

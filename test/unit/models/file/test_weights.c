@@ -12,6 +12,8 @@
 
 enum { ARENA_BYTES = 4 << 20 };
 
+#define SHAPE(c_out, c_in, kh, kw) ((int64_t[]){ (c_out), (c_in), (kh), (kw) })
+
 static float values[64];
 
 static struct tensor_write f32(const char *name, int n_dims, int64_t d0, int64_t d1, int64_t d2, int64_t d3)
@@ -19,7 +21,7 @@ static struct tensor_write f32(const char *name, int n_dims, int64_t d0, int64_t
     return (struct tensor_write){ name, DT_F32, n_dims, { d0, d1, d2, d3 }, values };
 }
 
-/* A loader over files written from `tensors`; ended by load_done. */
+/* A loader of up to three files; add_file() writes and opens one. Ended by load_done(). */
 struct load {
     struct arena a, scratch;
     struct devarena mem;
@@ -98,7 +100,7 @@ TEST(weights__strip_the_longest_prefix_under_which_the_probe_is)
     check_prefix(NULL, short_one, 2, ERR_OK, "");
     check_prefix(prefixes, other, 1, ERR_OK, "diffusion_model.");
     check_prefix(prefixes, both, 2, ERR_OK, "model.diffusion_model.");
-    check_prefix(prefixes, half, 2, ERR_NOT_FOUND, NULL); /* in a merged file the bare names are another network's */
+    check_prefix(prefixes, half, 2, ERR_NOT_FOUND, NULL); /* in a merged file, names without the prefix belong to another network */
     check_prefix(prefixes, none, 2, ERR_NOT_FOUND, NULL);
 }
 
@@ -150,14 +152,14 @@ TEST(weights__give_matrices_of_the_shape_asked_for)
     CHECK_INT(weights_matrix(&t.l, &w, -1, -1, NULL, "v"), ERR_CORRUPT);
     CHECK_INT(weights_matrix(&t.l, &w, -1, -1, NULL, "e"), ERR_CORRUPT);
     CHECK_INT(weights_matrix(&t.l, &w, 4, 3, &t.err, "m"), ERR_CORRUPT);
-    CHECK_STR(t.err.msg, "tensor 'p.m' is [3, 4], should be [4, 3]");
+    CHECK(strstr(t.err.msg, "weights-0.safetensors: tensor 'p.m' has the shape [3, 4] instead of [4, 3]"));
     t.err = (struct err){ 0 };
     CHECK_INT(weights_matrix(&t.l, &w, 4, -1, &t.err, "absent.%d", 7), ERR_NOT_FOUND);
     CHECK(strstr(t.err.msg, "'p.absent.7'"));
     load_done(&t);
 }
 
-/* Nothing aligns the tensors of a safetensors file. */
+/* The format does not align tensors. */
 TEST(weights__are_used_at_odd_addresses)
 {
     static const struct tensor_write out[] = { { "odd", DT_U8, 1, { 3 }, values },
@@ -206,7 +208,7 @@ TEST(weights__give_vectors_of_any_type_as_f32)
     load_done(&t);
 }
 
-/* A bf16 has seven bits behind the point: from 1 on, ties lie at odd multiples of 2^-8. */
+/* A bf16 has seven bits after the point, so that from 1 on, ties are odd multiples of 2^-8. */
 TEST(weights__keep_a_bias_rounded_to_even_where_products_take_bf16)
 {
     static const float bias[10] = { 1, 1 + 0x1p-8f, 1 + 0x3p-8f, 1 + 0x1.002p-8f, -3, 0, 0, 0, -0x1p-130f, 7 };
@@ -252,7 +254,7 @@ TEST(weights__refuse_nan_and_infinity)
     CHECK_OK(weight_set_init(&t.set, t.files, 1, NULL, "nan", &t.err), t.err);
     CHECK_INT(weights_vector(&t.l, &v, 2, NULL, "nan"), ERR_CORRUPT);
     CHECK_INT(weights_vector(&t.l, &v, 2, NULL, "f8"), ERR_CORRUPT);
-    CHECK_INT(weights_conv(&t.l, &cw, 1, 2, 1, 1, &t.err, "inf"), ERR_CORRUPT);
+    CHECK_INT(weights_conv(&t.l, &cw, SHAPE(1, 2, 1, 1), &t.err, "inf"), ERR_CORRUPT);
     CHECK(strstr(t.err.msg, "'inf' holds NaN or infinity"));
     load_done(&t);
 }
@@ -266,11 +268,11 @@ TEST(weights__give_convolutions)
     load_init(&t);
     add_file(&t, 0, out, 2);
     CHECK_OK(weight_set_init(&t.set, t.files, 1, NULL, "k", &t.err), t.err);
-    CHECK_OK(weights_conv(&t.l, &cw, 2, 3, 1, 3, &t.err, "k"), t.err);
+    CHECK_OK(weights_conv(&t.l, &cw, SHAPE(2, 3, 1, 3), &t.err, "k"), t.err);
     CHECK(cw.c_out == 2 && cw.c_in == 3 && cw.kh == 1 && cw.kw == 3);
-    CHECK_OK(weights_conv(&t.l, &cw, -1, -1, 1, 1, &t.err, "m"), t.err);
+    CHECK_OK(weights_conv(&t.l, &cw, SHAPE(-1, -1, 1, 1), &t.err, "m"), t.err);
     CHECK(cw.c_out == 2 && cw.c_in == 3 && cw.kh == 1 && cw.kw == 1);
-    CHECK_INT(weights_conv(&t.l, &cw, 2, 3, 3, 3, NULL, "k"), ERR_CORRUPT);
+    CHECK_INT(weights_conv(&t.l, &cw, SHAPE(2, 3, 3, 3), NULL, "k"), ERR_CORRUPT);
     CHECK_INT(t.scratch.used, 0);
     load_done(&t);
 }

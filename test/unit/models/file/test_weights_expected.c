@@ -1,4 +1,4 @@
-/* What a model tells its backend before it loads: a GPU decides by that how it keeps weights. */
+/* What a model announces to its backend before it loads: a GPU uses it to decide how to store the weights. */
 #include "models/fill/fill.h"
 #include "models/file/tensor_file.h"
 #include "test/support/check.h"
@@ -23,8 +23,8 @@ static enum err_code count_load(struct backend *be, const struct weight *host, s
     return ERR_OK;
 }
 
-/* The plain backend, listening. */
-TEST(fill_model__tells_the_backend_what_is_coming_before_it_loads)
+/* The plain backend, with two of its operations replaced by those above. */
+TEST(fill_model__announces_the_bytes_of_its_weights_before_it_loads)
 {
     const char *dir = golden("small/models"), *files[] = { "flux1-fill-Q8_0.gguf", "ae.safetensors",
                                                            "text_encoder/model.safetensors",

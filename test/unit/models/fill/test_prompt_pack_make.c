@@ -197,7 +197,7 @@ TEST(prompt_pack_make__refuses_options_that_cannot_be)
     CHECK_OK(backend_open(BACKEND_PLAIN, PRECISION_F32, &be, &err), err);
     o = good, o.n_prompts = 0;
     CHECK_INT(prompt_pack_make(&o, be, path, NULL), ERR_INVALID);
-    o = good, o.t5_len = PROMPT_PACK_MAX_TOKENS + 1;
+    o = good, o.t5_len = T5_MAX_TOKENS + 1;
     CHECK_INT(prompt_pack_make(&o, be, path, NULL), ERR_INVALID);
     o = good, o.steps = 0;
     CHECK_INT(prompt_pack_make(&o, be, path, NULL), ERR_INVALID);

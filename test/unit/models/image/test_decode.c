@@ -9,10 +9,10 @@ TEST(decode__judges_files_by_their_content)
     static const struct { struct span file; enum err_code want; } cases[] = {
         { SPAN("\0\0\0\x18" "ftypheic\0\0\0\0mif1heic"), ERR_HEIC },
         { SPAN("\0\0\0\x1c" "ftypavif\0\0\0\0avifmif1"), ERR_HEIC },
-        { SPAN("\0\0\0\x1c" "ftypXYZ!\0\0\0\0abcdmif1????"), ERR_HEIC },          /* a brand we know among the others */
-        { SPAN("\0\0\0\x14" "ftypisom\0\0\0\0mp42heic"), ERR_NOT_AN_IMAGE },      /* behind the end of the box */
-        { SPAN("\0\0\0\x10" "ftypisomheic"), ERR_NOT_AN_IMAGE },                  /* the version field is no brand */
-        { SPAN("\0\0\xff\xff" "ftypisom\0\0\0\0isom"), ERR_NOT_AN_IMAGE },        /* box longer than the file */
+        { SPAN("\0\0\0\x1c" "ftypXYZ!\0\0\0\0abcdmif1????"), ERR_HEIC },          /* a known brand among unknown ones */
+        { SPAN("\0\0\0\x14" "ftypisom\0\0\0\0mp42heic"), ERR_NOT_AN_IMAGE },      /* a known brand after the end of the box */
+        { SPAN("\0\0\0\x10" "ftypisomheic"), ERR_NOT_AN_IMAGE },                  /* the version field is not a brand */
+        { SPAN("\0\0\xff\xff" "ftypisom\0\0\0\0isom"), ERR_NOT_AN_IMAGE },        /* the box is longer than the file */
         { SPAN("GIF89a\1\0\1\0"), ERR_NOT_AN_IMAGE },
         { SPAN("RIFF\x24\0\0\0WEBPVP8 "), ERR_NOT_AN_IMAGE },
         { SPAN("<html>not found</html>"), ERR_NOT_AN_IMAGE },

@@ -18,12 +18,12 @@ TEST(exif__finds_the_orientation_and_nothing_in_damaged_data)
         { SPAN(II "\1\0" "\x12\1\3\0\1\0\0\0\6\1\0\0"), 1 },
         { SPAN(II "\1\0" "\x12\1\4\0\1\0\0\0\6\0\0\0"), 1 },             /* LONG */
         { SPAN(II "\1\0" "\x12\1\3\0\2\0\0\0\6\0\0\0"), 1 },             /* two values */
-        { SPAN(II "\xff\xff" "\x0f\1\2\0\4\0\0\0abc\0"), 1 },            /* 65535 entries, one there */
+        { SPAN(II "\xff\xff" "\x0f\1\2\0\4\0\0\0abc\0"), 1 },            /* 65535 entries announced, one present */
         { SPAN(II "\0\0"), 1 },
-        { SPAN(II), 1 },                                                 /* the directory lies behind the end */
-        { SPAN("II*\0\xff\xff\xff\xff\1\0"), 1 },                        /* wild offsets */
+        { SPAN(II), 1 },                                                 /* the directory is beyond the end */
+        { SPAN("II*\0\xff\xff\xff\xff\1\0"), 1 },                        /* offsets far outside */
         { SPAN("MM\0*\xff\xff\xff\xfe\1\0"), 1 },
-        { SPAN("II*\0\0\0\0\0\1\0"), 1 },                                /* into the header */
+        { SPAN("II*\0\0\0\0\0\1\0"), 1 },                                /* an offset into the header */
         { SPAN("II\0*\x08\0\0\0\1\0"), 1 },
         { SPAN("IM*\0\x08\0\0\0\1\0"), 1 },
         { SPAN("II*"), 1 },

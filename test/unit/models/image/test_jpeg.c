@@ -31,7 +31,7 @@ TEST(jpeg__decodes_to_the_bytes_of_pillow)
     arena_done(&a);
 }
 
-/* Every length but the whole, for a sequential and a progressive file: the missing EOI counts too. */
+/* Every length but the full one, of sequential and progressive files: a file without its EOI marker is corrupt, too. */
 TEST(jpeg__refuses_every_shortened_file)
 {
     static const char *const names[] = { "420", "progressive", "ycck" };
@@ -71,7 +71,7 @@ TEST(jpeg__survives_a_wrong_byte_anywhere)
         struct arena_mark mark = arena_mark(&a);
 
         bytes[i] = (char)(file.ptr[i] ^ 0x5a);
-        /* As small as the original at most: a size field may be the byte that is wrong. */
+        /* The bytes of the size are left alone: a huge picture would be legal, and slow. */
         if (i < 150 || i > 170)
             refused += jpeg_read(&a, (struct span){ bytes, file.len }, &got, &notes, NULL) != ERR_OK;
         bytes[i] = file.ptr[i];
@@ -81,7 +81,7 @@ TEST(jpeg__survives_a_wrong_byte_anywhere)
     arena_done(&a);
 }
 
-/* A header that promises 60000 x 60000 pixels, and nothing else. */
+/* A header that announces 60000 x 60000 pixels. */
 TEST(jpeg__judges_the_size_before_it_takes_memory)
 {
     struct arena a;
@@ -97,15 +97,15 @@ TEST(jpeg__judges_the_size_before_it_takes_memory)
     CHECK(sof != NULL);
     memcpy(sof + 5, "\xea\x60\xea\x60", 4);
     CHECK_INT(jpeg_read(&a, file, &got, NULL, NULL), ERR_TOO_LARGE);
-    memcpy(sof + 5, "\x40\x00\x40\x00", 4); /* each side allowed, the area not */
+    memcpy(sof + 5, "\x40\x00\x40\x00", 4); /* each side is allowed, the area is not */
     CHECK_INT(jpeg_read(&a, file, &got, NULL, NULL), ERR_TOO_LARGE);
     memcpy(sof + 5, "\x00\x00\x00\x08", 4);
     CHECK(jpeg_read(&a, file, &got, NULL, NULL) != ERR_OK);
     arena_done(&a);
 }
 
-/* A grey progressive file of 16 x 16 pixels (jpegtran's), whose last scan, which refines nothing and so may come
- * again, is written as often as asked for. */
+/* A grey progressive file of 16 x 16 pixels (made by jpegtran). Its last scan refines nothing, so that it may be
+ * repeated; it is written n times. */
 static struct span with_scans(struct arena *a, size_t n)
 {
     static const char front[] =
@@ -137,7 +137,7 @@ TEST(jpeg__refuses_a_file_of_very_many_scans)
 
     CHECK_OK(arena_init(&a, ARENA, &err), err);
     CHECK_OK(jpeg_read(&a, with_scans(&a, 1), &got, NULL, &err), err);
-    CHECK_OK(jpeg_read(&a, with_scans(&a, JPEG_MAX_SCANS - 1), &got, NULL, &err), err); /* and the one in front */
+    CHECK_OK(jpeg_read(&a, with_scans(&a, JPEG_MAX_SCANS - 1), &got, NULL, &err), err); /* one more scan is in `front` */
     CHECK_INT(jpeg_read(&a, with_scans(&a, JPEG_MAX_SCANS), &got, NULL, NULL), ERR_TOO_LARGE);
     arena_done(&a);
 }
@@ -156,7 +156,7 @@ TEST(jpeg__refuses_what_it_cannot_decode_by_kind)
     CHECK_OK(jpeg_write(&a, &im, &(struct jpeg_options){ .quality = 50 }, &file, &err), err);
     sof = memmem(file.ptr, file.len, "\xff\xc0\x00\x11\x08", 5);
     CHECK(sof != NULL);
-    sof[4] = 12; /* bits */
+    sof[4] = 12; /* bits a sample */
     CHECK_INT(jpeg_read(&a, file, &got, NULL, NULL), ERR_UNSUPPORTED);
     sof[4] = 8;
     sof[1] = (char)0xc3; /* lossless */
@@ -164,8 +164,8 @@ TEST(jpeg__refuses_what_it_cannot_decode_by_kind)
     arena_done(&a);
 }
 
-/* Some phones leave a few bytes between the last pixel and EOI. Every viewer shows such a file. */
-TEST(jpeg__passes_over_stray_bytes_before_a_marker)
+/* Some phones write a few bytes between the last pixel and EOI. Every viewer shows such a file. */
+TEST(jpeg__skips_stray_bytes_before_a_marker)
 {
     struct arena a;
     struct err err = { 0 };
@@ -209,7 +209,7 @@ TEST(jpeg__keeps_a_profile_of_many_segments_and_writes_nothing_else)
     arena_done(&a);
 }
 
-/* Parts of a profile that are missing, doubled or contradict each other: no profile, and no error. */
+/* Parts of a profile are missing, occur twice or contradict each other: there is no profile then, and no error. */
 TEST(jpeg__drops_a_profile_with_damaged_parts)
 {
 #define PART(number, total) "\xff\xe2\x00\x12ICC_PROFILE\0" number total "ab"
@@ -236,7 +236,7 @@ TEST(jpeg__drops_a_profile_with_damaged_parts)
     arena_done(&a);
 }
 
-/* Quality 95 without chroma loss stays near; the same with half the chroma is smaller. */
+/* At quality 95 with full chroma the pixels stay close; with half the chroma the file is smaller. */
 TEST(jpeg__writes_what_it_can_read_again)
 {
     struct arena a;

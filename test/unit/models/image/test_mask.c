@@ -34,8 +34,8 @@ TEST(mask__reads_the_same_mask_from_every_kind_of_file)
     arena_done(&a);
 }
 
-/* The half-size file holds every other row, so two edges of the mask are off by one row of 20 pixels: 40 in all,
- * whatever the filter. Grey levels beside white must not ring over the threshold. */
+/* The half-size file has every other row, so that two edges of the mask are off by one row of 20 pixels, 40 pixels in
+ * all, with any filter. Grey levels beside white must not overshoot the threshold. */
 TEST(mask__of_half_the_size_is_fitted_to_the_photo)
 {
     struct arena a;
@@ -60,9 +60,9 @@ TEST(mask__of_another_shape_is_refused)
     static const struct { int mask[2], photo[2]; enum err_code want; } cases[] = {
         { { 100, 75 }, { 4000, 3000 }, ERR_OK },
         { { 512, 384 }, { 4032, 3024 }, ERR_OK },
-        { { 10, 7 }, { 4000, 3000 }, ERR_OK },        /* 7.5, cut */
-        { { 1, 1 }, { 30, 20 }, ERR_OK },             /* the same */
-        { { 200, 149 }, { 400, 300 }, ERR_OK },       /* 150 but for a pixel */
+        { { 10, 7 }, { 4000, 3000 }, ERR_OK },        /* 7.5, rounded down */
+        { { 1, 1 }, { 30, 20 }, ERR_OK },             /* 0.67, rounded up */
+        { { 200, 149 }, { 400, 300 }, ERR_OK },       /* one pixel less than 150 */
         { { 1000, 755 }, { 4000, 3000 }, ERR_OK },    /* 0.7 % */
         { { 1000, 760 }, { 4000, 3000 }, ERR_MASK_SIZE }, /* 1.3 % */
         { { 300, 400 }, { 400, 300 }, ERR_MASK_SIZE },

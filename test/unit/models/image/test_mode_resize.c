@@ -20,7 +20,7 @@ static struct image resized(const struct image *src, const struct image_notes *n
     return got;
 }
 
-/* All expected bytes are Pillow 13.0's, of pictures with these bytes in modes P, LA and RGBA. */
+/* Expected bytes: Pillow 13.0, from pictures with these bytes in modes P, LA and RGBA. */
 TEST(mode_resize__takes_the_nearest_pixel_of_palettes_and_single_bits)
 {
     static uint8_t pixels[15] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14 };
@@ -52,11 +52,11 @@ TEST(mode_resize__weights_colours_with_their_alpha)
     CHECK(memcmp(resized(&l, &l_notes, 3, 1).pixels, grey_3, sizeof grey_3) == 0);
     CHECK(memcmp(resized(&l, &l_notes, 8, 1).pixels, grey_8, sizeof grey_8) == 0);
     CHECK(memcmp(resized(&c, &c_notes, 3, 2).pixels, rgb_6, sizeof rgb_6) == 0);
-    CHECK(memcmp(resized(&c, &c_notes, 2, 3).pixels, rgb, sizeof rgb) == 0); /* the same size: as it is */
+    CHECK(memcmp(resized(&c, &c_notes, 2, 3).pixels, rgb, sizeof rgb) == 0); /* the same size: unchanged */
     arena_done(&a);
 }
 
-TEST(mode_resize__files_tell_their_mode)
+TEST(mode_resize__reads_the_mode_from_the_file)
 {
     static const struct {
         const char *name;

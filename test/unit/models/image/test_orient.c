@@ -7,7 +7,7 @@
 #include "test/support/golden.h"
 #include "test/support/pictures.h"
 
-TEST(orient__turns_all_eight_ways_as_pillow_does)
+TEST(orient__handles_all_eight_orientations_as_pillow_does)
 {
     struct arena a;
     struct err err = { 0 };
@@ -27,9 +27,8 @@ TEST(orient__turns_all_eight_ways_as_pillow_does)
     arena_done(&a);
 }
 
-/* ab     The corners of a 2 x 3 picture, from the table of the Exif specification.
- * cd
- * ef */
+/* A picture of 2 x 3 pixels, "ab", "cd", "ef"; what becomes of its corners is from the table of the Exif
+ * specification. */
 TEST(orient__puts_the_first_row_and_column_where_exif_says)
 {
     static const char *const want[9] = { "", "abcdef", "badcfe", "fedcba", "efcdab", "acebdf", "ecafdb", "fdbeca",

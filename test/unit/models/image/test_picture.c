@@ -12,7 +12,7 @@
 
 enum { ARENA = 256 << 20 };
 
-/* Smooth, so that JPEG changes little and a resampled copy stays near. */
+/* Smooth, so that JPEG and resampling change the pixels little. */
 static void draw_slopes(struct arena *a, int width, int height, struct image *ret)
 {
     struct err err = { 0 };
@@ -59,7 +59,7 @@ TEST(picture__chooses_a_size_the_model_can_paint)
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct picture_geometry geometry = picture_geometry(cases[i].photo[0], cases[i].photo[1]);
+        struct picture_geometry geometry = picture_choose_geometry(cases[i].photo[0], cases[i].photo[1]);
 
         CHECK_INT(geometry.width, cases[i].want[0]);
         CHECK_INT(geometry.height, cases[i].want[1]);
@@ -67,14 +67,14 @@ TEST(picture__chooses_a_size_the_model_can_paint)
     }
 }
 
-/* The whole way, with a paint that is white everywhere, and a profile and GPS data in the original. */
-TEST(picture__changes_nothing_outside_the_mask_and_hands_on_the_profile_alone)
+/* All stages, with a painted picture that is white everywhere, and with a profile and GPS data in the original. */
+TEST(picture__changes_nothing_outside_the_mask_and_keeps_only_the_profile)
 {
     static const char gps[] = "\xff\xe1\x00\x20" "Exif\0\0MM\0*\0\0\0\x08\0\1\x88\x25\0\4\0\0\0\1\0\0\0\x1a" "GPS!";
     struct arena a;
     struct err err = { 0 };
-    struct image photo, before, paint;
-    struct picture_paint_input model;
+    struct image photo, before, painted;
+    struct picture_model_input model;
     struct picture_input in;
     struct picture_files files;
     struct picture_geometry geometry;
@@ -92,15 +92,15 @@ TEST(picture__changes_nothing_outside_the_mask_and_hands_on_the_profile_alone)
     file = (struct span){ tagged, file.len + sizeof gps - 1 };
     mask = mask_file(&a, 1500, 1000, 300, 200, 700, 500);
 
-    CHECK_OK(picture_input(&a, file, mask, &in, &err), err);
+    CHECK_OK(picture_read(&a, file, mask, &in, &err), err);
     CHECK_OK(image_decode(&a, file, IMAGE_ALPHA_DROP, &before, &notes, &err), err);
-    geometry = picture_geometry(in.photo.width, in.photo.height);
-    CHECK_OK(picture_paint_input(&a, &in, &geometry, &model, &err), err);
+    geometry = picture_choose_geometry(in.photo.width, in.photo.height);
+    CHECK_OK(picture_prepare(&a, &in, &geometry, &model, &err), err);
     CHECK_INT(model.picture.width, 1024);
     CHECK_INT(model.mask.height, 688);
-    paint = model.picture;
-    memset(paint.pixels, 255, image_bytes(&paint));
-    CHECK_OK(picture_compose(&a, &in, &geometry, &paint, &err), err);
+    painted = model.picture;
+    memset(painted.pixels, 255, image_bytes(&painted));
+    CHECK_OK(picture_compose(&a, &in, &geometry, &painted, &err), err);
     for (size_t i = 0; i < image_bytes(&before); i++)
         if (!in.mask.pixels[i / 3])
             CHECK_INT(in.photo.pixels[i], before.pixels[i]);
@@ -122,22 +122,22 @@ TEST(picture__changes_nothing_outside_the_mask_and_hands_on_the_profile_alone)
     arena_done(&a);
 }
 
-TEST(picture__turns_photo_and_mask_upright_each_by_its_own_exif)
+TEST(picture__rotates_photo_and_mask_each_by_its_own_exif)
 {
     struct arena a;
     struct err err = { 0 };
     struct picture_input in;
     struct image want;
-    struct span turned, lying;
+    struct span rotated, lying;
 
     CHECK_OK(arena_init(&a, ARENA, &err), err);
-    turned = file_bytes(&a, golden("pictures/oriented_6.jpg"));
-    CHECK_OK(picture_input(&a, turned, mask_file(&a, 40, 72, 10, 10, 20, 20), &in, &err), err);
+    rotated = file_bytes(&a, golden("pictures/oriented_6.jpg"));
+    CHECK_OK(picture_read(&a, rotated, mask_file(&a, 40, 72, 10, 10, 20, 20), &in, &err), err);
     picture_from_png(&a, golden("pictures/oriented_6.upright.png"), &want);
     CHECK_SAME_PICTURE(&in.photo, &want);
-    CHECK_OK(picture_input(&a, turned, turned, &in, &err), err); /* a mask that is a turned JPEG itself */
+    CHECK_OK(picture_read(&a, rotated, rotated, &in, &err), err); /* a mask that is a JPEG with an orientation, too */
     lying = mask_file(&a, 72, 40, 10, 10, 20, 20);
-    CHECK_INT(picture_input(&a, turned, lying, &in, NULL), ERR_MASK_SIZE);
+    CHECK_INT(picture_read(&a, rotated, lying, &in, NULL), ERR_MASK_SIZE);
     arena_done(&a);
 }
 
@@ -153,23 +153,23 @@ TEST(picture__refuses_masks_that_say_nothing_and_names_the_file_at_fault)
     draw_slopes(&a, 120, 80, &photo);
     file = photo_file(&a, &photo, (struct span){ NULL, 0 });
     good = mask_file(&a, 120, 80, 5, 5, 9, 9);
-    CHECK_INT(picture_input(&a, file, mask_file(&a, 120, 80, 0, 0, 0, 0), &in, NULL), ERR_MASK_EMPTY);
-    CHECK_INT(picture_input(&a, file, mask_file(&a, 120, 80, 0, 0, 120, 80), &in, NULL), ERR_MASK_FULL);
-    CHECK_INT(picture_input(&a, file, mask_file(&a, 60, 40, 0, 0, 60, 40), &in, NULL), ERR_MASK_FULL);
-    CHECK_INT(picture_input(&a, file, mask_file(&a, 80, 120, 0, 0, 4, 4), &in, NULL), ERR_MASK_SIZE);
-    CHECK_OK(picture_input(&a, file, mask_file(&a, 60, 40, 0, 0, 4, 4), &in, &err), err);
-    CHECK_INT(picture_input(&a, file, SPAN("text"), &in, &err), ERR_NOT_AN_IMAGE);
+    CHECK_INT(picture_read(&a, file, mask_file(&a, 120, 80, 0, 0, 0, 0), &in, NULL), ERR_MASK_EMPTY);
+    CHECK_INT(picture_read(&a, file, mask_file(&a, 120, 80, 0, 0, 120, 80), &in, NULL), ERR_MASK_FULL);
+    CHECK_INT(picture_read(&a, file, mask_file(&a, 60, 40, 0, 0, 60, 40), &in, NULL), ERR_MASK_FULL);
+    CHECK_INT(picture_read(&a, file, mask_file(&a, 80, 120, 0, 0, 4, 4), &in, NULL), ERR_MASK_SIZE);
+    CHECK_OK(picture_read(&a, file, mask_file(&a, 60, 40, 0, 0, 4, 4), &in, &err), err);
+    CHECK_INT(picture_read(&a, file, SPAN("text"), &in, &err), ERR_NOT_AN_IMAGE);
     CHECK(strncmp(err.msg, "mask: ", 6) == 0);
     err = (struct err){ 0 };
-    CHECK_INT(picture_input(&a, (struct span){ file.ptr, file.len / 2 }, good, &in, &err), ERR_CORRUPT);
+    CHECK_INT(picture_read(&a, (struct span){ file.ptr, file.len / 2 }, good, &in, &err), ERR_CORRUPT);
     CHECK(strncmp(err.msg, "original: ", 10) == 0);
-    err = (struct err){ 0 }; /* of two that are wrong the photo, whichever is found out first */
-    CHECK_INT(picture_input(&a, (struct span){ file.ptr, file.len / 2 }, SPAN("text"), &in, &err), ERR_CORRUPT);
+    err = (struct err){ 0 }; /* when both are damaged the photo is named, whichever decoder fails first */
+    CHECK_INT(picture_read(&a, (struct span){ file.ptr, file.len / 2 }, SPAN("text"), &in, &err), ERR_CORRUPT);
     CHECK(strncmp(err.msg, "original: ", 10) == 0);
     arena_done(&a);
 }
 
-/* Both decoders leave by longjmp when a file is damaged, in threads of their own; nothing of that may be shared. */
+/* Each decoder runs in a thread of its own and leaves by longjmp when its file is damaged: they must share no state. */
 TEST(picture__refuses_damaged_files_side_by_side_again_and_again)
 {
     struct arena a;
@@ -187,9 +187,9 @@ TEST(picture__refuses_damaged_files_side_by_side_again_and_again)
         const struct span cut_file = { file.ptr, file.len - i * file.len / 60 };
         const struct span cut_mask = { mask.ptr, mask.len - i * mask.len / 60 };
 
-        CHECK(picture_input(&a, cut_file, cut_mask, &in, NULL) != ERR_OK);
-        CHECK(picture_input(&a, file, cut_mask, &in, NULL) != ERR_OK);
-        CHECK_OK(picture_input(&a, file, mask, &in, &err), err);
+        CHECK(picture_read(&a, cut_file, cut_mask, &in, NULL) != ERR_OK);
+        CHECK(picture_read(&a, file, cut_mask, &in, NULL) != ERR_OK);
+        CHECK_OK(picture_read(&a, file, mask, &in, &err), err);
         arena_rewind(&a, mark);
     }
     arena_done(&a);
@@ -201,7 +201,7 @@ static void check_accepted(struct arena *a, struct span original, int width, int
     struct picture_input in;
     struct picture_files files;
 
-    CHECK_OK(picture_input(a, original, mask_file(a, width, height, 1, 0, 2, 1), &in, &err), err);
+    CHECK_OK(picture_read(a, original, mask_file(a, width, height, 1, 0, 2, 1), &in, &err), err);
     CHECK_INT(in.photo.channels, 3);
     CHECK_INT(in.icc.len, 0);
     CHECK_OK(picture_encode(a, &in, &files, &err), err);
@@ -232,33 +232,34 @@ TEST(picture__shows_white_through_a_transparent_photo)
     png_begin(&a, &b);
     png_ihdr(&b, 2, 1, 8, 6, 0);
     png_idat(&b, SPAN("\0abc\xff" "abc\0"));
-    CHECK_OK(picture_input(&a, png_end(&b), mask_file(&a, 2, 1, 0, 0, 1, 1), &in, &err), err);
+    CHECK_OK(picture_read(&a, png_end(&b), mask_file(&a, 2, 1, 0, 0, 1, 1), &in, &err), err);
     CHECK(memcmp(in.photo.pixels, "abc\xff\xff\xff", 6) == 0);
     arena_done(&a);
 }
 
-/* A line one pixel wide in a photo four times the model's size: marked for the model, and repainted in full. */
+/* A line one pixel wide, in a photo four times the size at which the model paints, is marked for the model and
+ * repainted in full. */
 TEST(picture__does_not_lose_a_thin_line_on_the_way)
 {
     struct arena a;
     struct err err = { 0 };
-    struct image photo, paint;
-    struct picture_paint_input model;
+    struct image photo, painted;
+    struct picture_model_input model;
     struct picture_input in;
-    struct picture_geometry geometry = picture_geometry(4096, 512);
+    struct picture_geometry geometry = picture_choose_geometry(4096, 512);
     struct span file, mask;
 
     CHECK_OK(arena_init(&a, ARENA, &err), err);
     draw_slopes(&a, 4096, 512, &photo);
     file = photo_file(&a, &photo, (struct span){ NULL, 0 });
     mask = mask_file(&a, 4096, 512, 100, 301, 4000, 302);
-    CHECK_OK(picture_input(&a, file, mask, &in, &err), err);
-    CHECK_OK(picture_paint_input(&a, &in, &geometry, &model, &err), err);
+    CHECK_OK(picture_read(&a, file, mask, &in, &err), err);
+    CHECK_OK(picture_prepare(&a, &in, &geometry, &model, &err), err);
     for (int x = 25; x < 1000; x++)
         CHECK_INT(model.mask.pixels[75 * 1024 + x], 255);
-    paint = model.picture;
-    memset(paint.pixels, 255, image_bytes(&paint));
-    CHECK_OK(picture_compose(&a, &in, &geometry, &paint, &err), err);
+    painted = model.picture;
+    memset(painted.pixels, 255, image_bytes(&painted));
+    CHECK_OK(picture_compose(&a, &in, &geometry, &painted, &err), err);
     for (int x = 100; x < 4000; x++)
         CHECK_INT(in.photo.pixels[3 * (301 * 4096 + x)], 255);
     arena_done(&a);

@@ -28,7 +28,8 @@ TEST(png__reads_back_what_it_wrote)
     arena_done(&a);
 }
 
-/* One row of each kind. ISO/IEC 15948: 11.2.2 for the kinds, 11.3.2.1 for tRNS; Pillow for 16 bits (the high byte). */
+/* One row of each kind. Expected values: ISO/IEC 15948, 11.2.2 (kinds) and 11.3.2.1 (tRNS); 16 bits as Pillow (the high
+ * byte). */
 TEST(png__makes_8_bits_of_every_kind)
 {
     static const struct {
@@ -40,7 +41,7 @@ TEST(png__makes_8_bits_of_every_kind)
         { 2, GREY, 4, 1, { 0 }, { 0 }, SPAN("\0\x1b"), "\0\x55\xaa\xff" },
         { 4, GREY, 2, 1, { 0 }, { 0 }, SPAN("\0\x1f"), "\x11\xff" },
         { 16, GREY, 2, 1, { 0 }, { 0 }, SPAN("\0\x7f\xff\x80\0"), "\x7f\x80" },
-        { 8, GREY, 2, 1, { 0 }, SPAN("\0\x07"), SPAN("\0\x07\x08"), "\0\x08" }, /* grey 7 lets all through */
+        { 8, GREY, 2, 1, { 0 }, SPAN("\0\x07"), SPAN("\0\x07\x08"), "\0\x08" }, /* grey 7 is transparent */
         { 8, GREY_ALPHA, 2, 1, { 0 }, { 0 }, SPAN("\0\xc8\x80\xff\0"), "\x64\0" },
         { 16, GREY_ALPHA, 1, 1, { 0 }, { 0 }, SPAN("\0\xc8\xff\xff\xff"), "\xc8" },
         { 8, RGB, 1, 3, { 0 }, { 0 }, SPAN("\0abc"), "abc" },
@@ -50,7 +51,7 @@ TEST(png__makes_8_bits_of_every_kind)
         { 16, RGBA, 1, 3, { 0 }, { 0 }, SPAN("\0a0b0c0\xff\xff"), "abc" },
         { 1, PALETTE, 2, 3, SPAN("abcdef"), { 0 }, SPAN("\0\x40"), "abcdef" },
         { 8, PALETTE, 2, 3, SPAN("abcdef"), SPAN("\xff\0"), SPAN("\0\0\1"), "abc\0\0\0" },
-        { 8, PALETTE, 2, 3, SPAN("abcdef"), { 0 }, SPAN("\0\1\x09"), "def\0\0\0" }, /* an index behind the palette */
+        { 8, PALETTE, 2, 3, SPAN("abcdef"), { 0 }, SPAN("\0\1\x09"), "def\0\0\0" }, /* an index beyond the palette */
     };
     struct arena a;
     struct err err = { 0 };
@@ -90,7 +91,7 @@ TEST(png__puts_white_black_or_nothing_behind_transparent_pixels)
     CHECK_OK(arena_init(&a, 64 << 20, &err), err);
     png_begin(&a, &b);
     png_ihdr(&b, 2, 1, 8, RGBA, 0);
-    png_idat(&b, SPAN("\0ddd\0ddd\x66")); /* 100 at 0 and at 40 % */
+    png_idat(&b, SPAN("\0ddd\0ddd\x66")); /* 100 at an alpha of 0 and of 40 % */
     file = png_end(&b);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         CHECK_OK(png_read(&a, file, cases[i].alpha, &got, NULL, &err), err);
@@ -118,7 +119,7 @@ TEST(png__refuses_every_shortened_file)
     arena_done(&a);
 }
 
-/* Every byte of what makes up the pixels is under a checksum. */
+/* Checksums cover every byte that the pixels depend on. */
 TEST(png__refuses_a_wrong_byte_anywhere)
 {
     struct arena a;
@@ -131,7 +132,7 @@ TEST(png__refuses_a_wrong_byte_anywhere)
     picture_of_noise(&a, 9, 7, 3, 3, &src);
     CHECK_OK(png_write(&a, &src, &file, &err), err);
     CHECK_OK(span_dup(&a, file, &bytes, &err), err);
-    for (size_t i = 0; i < file.len - 4; i++) { /* the checksum of the empty IEND is not looked at */
+    for (size_t i = 0; i < file.len - 4; i++) { /* the checksum of the empty IEND is not checked */
         struct arena_mark mark = arena_mark(&a);
 
         bytes[i] = (char)(file.ptr[i] ^ 0x21);
@@ -142,7 +143,7 @@ TEST(png__refuses_a_wrong_byte_anywhere)
     arena_done(&a);
 }
 
-/* A few bytes that promise more than we take, and a few that promise what we do and do not bring it. */
+/* Files of a few bytes that announce more pixels than are accepted, or an acceptable number that they do not contain. */
 TEST(png__judges_the_size_before_it_takes_memory)
 {
     static const struct { uint32_t width, height; enum err_code want; } bombs[] = {
@@ -173,7 +174,8 @@ TEST(png__judges_the_size_before_it_takes_memory)
     arena_done(&a);
 }
 
-/* A profile with the header of ICC.1:2022 7.2 for this size and no tags: libpng lets none pass that is not sound. */
+/* A profile of `len` bytes with a header after ICC.1:2022 7.2 and no tags: libpng drops profiles whose header is
+ * wrong. */
 static struct span rgb_profile(struct arena *a, size_t len)
 {
     struct err err = { 0 };
@@ -190,7 +192,7 @@ static struct span rgb_profile(struct arena *a, size_t len)
     return (struct span){ p, len };
 }
 
-TEST(png__tells_orientation_and_profile_before_or_behind_the_pixels)
+TEST(png__reads_orientation_and_profile_before_or_after_the_pixels)
 {
     const struct span exif = SPAN("MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0");
     struct arena a;
@@ -219,8 +221,8 @@ TEST(png__tells_orientation_and_profile_before_or_behind_the_pixels)
     arena_done(&a);
 }
 
-/* Passed over, and the picture is read. */
-TEST(png__passes_over_oversized_profiles_and_texts)
+/* Skipped; the picture is read. */
+TEST(png__skips_oversized_profiles_and_texts)
 {
     struct arena a;
     struct err err = { 0 };

@@ -33,7 +33,7 @@ TEST(resize__gives_the_bytes_of_pillow_for_grey)
         check_golden_case("resize_l", i);
 }
 
-/* Rows worked out from the definition (Pillow's own output). */
+/* Expected rows: Pillow's output. */
 TEST(resize__gives_the_published_rows)
 {
     static const struct { int n_in, n_out; uint8_t in[8], out[8]; } rows[] = {
@@ -58,8 +58,8 @@ TEST(resize__gives_the_published_rows)
     arena_done(&a);
 }
 
-/* A border of one pixel to a side, over which the rule for the order of the passes changes: expected checksums from
- * Pillow 13.0.0, `Image.frombytes("L", (31, 53), bytes((7 * i * i + 13 * i) % 256 ...)).resize(size, LANCZOS)`. */
+/* Sizes on both sides of the point where the order of the passes changes. Expected checksums: Pillow 13.0.0,
+ * `Image.frombytes("L", (31, 53), bytes((7 * i * i + 13 * i) % 256 ...)).resize(size, LANCZOS)`. */
 TEST(resize__takes_the_passes_in_the_order_of_pillow_13)
 {
     static const struct { int width, height; uint32_t sum; } cases[] = {
@@ -119,8 +119,8 @@ TEST(resize__refuses_sizes_beyond_the_limits_and_gives_its_scratch_back)
     arena_done(&a);
 }
 
-/* Growing and shrinking, one pass or two in either order, and no pass at all. */
-TEST(resize__makes_a_part_as_it_is_in_the_whole)
+/* The sizes grow and shrink, and take one pass, two in either order, or none. */
+TEST(resize__makes_a_part_equal_to_that_of_the_whole)
 {
     static const struct { int width, height; } sizes[] = { { 61, 47 }, { 200, 47 }, { 61, 13 },  { 20, 40 },
                                                            { 55, 9 },  { 180, 99 }, { 300, 20 }, { 7, 120 } };

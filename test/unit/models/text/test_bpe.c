@@ -16,7 +16,7 @@ static struct arena *arena_fresh(void)
     return &a;
 }
 
-/* The definition: of all pairs that are there the one with the lowest rank, the leftmost, until there is none. */
+/* The definition: merges the leftmost pair of the lowest rank until no pair can be merged. */
 static size_t plainly(const struct bpe_merge *merges, int n_merges, int32_t *ids, size_t n)
 {
     for (;;) {
@@ -38,7 +38,7 @@ static size_t plainly(const struct bpe_merge *merges, int n_merges, int32_t *ids
     }
 }
 
-/* Merges in an order that no training gives: those of merged symbols may rank before the ones that make them. */
+/* Ranks that no training produces: a merge of merged symbols may rank before the merges that make these symbols. */
 TEST(bpe__merges_by_rank_then_from_the_left)
 {
     unsigned short rnd[3] = { SEED & 0xFFFF, SEED >> 16, 0 };
@@ -56,7 +56,7 @@ TEST(bpe__merges_by_rank_then_from_the_left)
             merges[m] = (struct bpe_merge){ .left = (int32_t)(nrand48(rnd) % (SYMBOLS + m)),
                                             .right = (int32_t)(nrand48(rnd) % (SYMBOLS + m)),
                                             .merged = SYMBOLS + m, .rank = (m * 7) % 13 };
-        for (int m = 0; m < n_merges; m++) /* a pair that comes twice is another test's */
+        for (int m = 0; m < n_merges; m++) /* pairs that occur twice are left to the next test */
             for (int k = 0; k < m; k++)
                 if (merges[k].left == merges[m].left && merges[k].right == merges[m].right)
                     merges[m].left = -2 - m;
@@ -86,7 +86,7 @@ TEST(bpe__of_a_pair_that_comes_twice_the_last_one_counts)
     CHECK(ids[0] == 0 && ids[1] == 11 && ids[2] == 12);
 }
 
-TEST(bpe__takes_words_of_no_one_and_very_many_symbols)
+TEST(bpe__takes_words_of_zero_one_and_very_many_symbols)
 {
     static const struct bpe_merge merges[] = { { 0, 0, 1, 0 }, { 1, 1, 2, 1 }, { 2, 2, 3, 2 } };
     enum { MANY = 1 << 18 };

@@ -10,7 +10,7 @@
 
 enum { MODEL_BYTES = 16 << 20, FILE_MAX = 4 << 20 };
 
-/* A tokenizer with its arenas; one at a time, opened anew by each test. */
+/* A tokenizer with its arenas. There is one, which each test opens anew. */
 struct rig {
     struct arena model, scratch;
     struct clip_tokenizer clip;
@@ -38,7 +38,7 @@ static struct rig *rig_open(const char *folder)
     return r;
 }
 
-/* From texts; NULL for a file that is not there. */
+/* Reads a vocabulary from texts; NULL: the file is absent. */
 static enum err_code rig_read(struct rig *r, const char *merges, const char *vocab, const char *config,
                               const char *special_map)
 {
@@ -127,14 +127,14 @@ TEST(clip_tokenizer__unicode_is_that_of_the_official_library)
         int n;
         int32_t ids[16];
     } vectors[] = {
-        { "\xEA\xB1\x94\xE1\x86\xA7", 8, { 712, 166, 109, 242, 157, 228, 356, 713 } }, /* U+11A7 is no final jamo */
+        { "\xEA\xB1\x94\xE1\x86\xA7", 8, { 712, 166, 109, 242, 157, 228, 356, 713 } }, /* U+11A7 is not a final jamo */
         { "\xF0\x90\xB5\x8D", 6, { 712, 172, 238, 113, 491, 713 } },
         { "\xF0\x90\xB5\x96x", 7, { 712, 172, 238, 113, 114, 343, 713 } }, /* lower case of Unicode 16 */
         { "\xF0\x94\x83\x84\xF0\xA5\xB7\x81", 10,
           { 712, 172, 242, 225, 226, 172, 98, 115, 479, 713 } }, /* letters of Unicode 16 */
         { "q\xE1\xAB\x84\xCC\xB4", 8, { 712, 336, 157, 104, 226, 136, 368, 713 } }, /* a mark that NFC does not move */
-        { "e\xCC\x96\xCC\x81", 5, { 712, 675, 136, 500, 713 } }, /* two that it does */
-        { "\xC4\xB0\xCE\xA3", 7, { 712, 328, 136, 485, 139, 481, 713 } }, /* to i and U+0307; no final sigma */
+        { "e\xCC\x96\xCC\x81", 5, { 712, 675, 136, 500, 713 } }, /* two marks that NFC reorders */
+        { "\xC4\xB0\xCE\xA3", 7, { 712, 328, 136, 485, 139, 481, 713 } }, /* U+0130 becomes i and U+0307; no final sigma */
         { "a\xC2\x85\xE2\x80\x8B" "b", 6, { 712, 320, 532, 489, 321, 713 } }, /* U+0085 is blank, U+200B is not */
         { "\x1C", 3, { 712, 472, 713 } },
         { "<|ENDOFTEXT|>!!", 16, { 712, 27, 347, 68, 77, 533, 69, 83, 68, 87, 339, 91, 285, 0, 256, 713 } },
@@ -198,7 +198,7 @@ TEST(clip_tokenizer__keeps_75_ids_and_pads_with_the_end)
     char text[200];
     int n = 0;
 
-    memset(text, '7', sizeof text); /* numbers are single ids */
+    memset(text, '7', sizeof text); /* each digit is one id */
     for (int len = 74; len <= 76; len++) {
         CHECK_OK(clip_tokenize(&r->clip, (struct span){ text, (size_t)len }, ids, &n, &r->scratch, &err), err);
         CHECK_INT(n, len < 75 ? len + 2 : 77);
@@ -215,7 +215,7 @@ TEST(clip_tokenizer__keeps_75_ids_and_pads_with_the_end)
 TEST(clip_tokenizer__refuses_text_that_is_not_utf8_or_too_long)
 {
     struct rig *r = rig_open(golden("small/models/tokenizer"));
-    static char longest[CLIP_MAX_TEXT_BYTES + 1];
+    static char longest[TEXT_MAX_BYTES + 1];
     int32_t ids[CLIP_MAX_IDS];
     int n = -7;
 
@@ -228,7 +228,7 @@ TEST(clip_tokenizer__refuses_text_that_is_not_utf8_or_too_long)
     CHECK_INT(r->scratch.used, 0);
 }
 
-/* One long word, marks in the worst order, the largest growth under NFC, nothing but special tokens. */
+/* One long word, marks in the worst order, the largest growth under NFC, special tokens only. */
 TEST(clip_tokenizer__hostile_text_takes_little_time_and_memory)
 {
     static const char *const units[] = {
@@ -236,7 +236,7 @@ TEST(clip_tokenizer__hostile_text_takes_little_time_and_memory)
         "\xC4\xB0",
     };
     struct rig *r = rig_open(golden("small/models/tokenizer"));
-    static char text[CLIP_MAX_TEXT_BYTES];
+    static char text[TEXT_MAX_BYTES];
 
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         size_t len = strlen(units[i]), at = 0;
@@ -249,7 +249,7 @@ TEST(clip_tokenizer__hostile_text_takes_little_time_and_memory)
             memcpy(text + at, units[i], len);
         CHECK_OK(clip_tokenize(&r->clip, (struct span){ text, at }, ids, &n, &r->scratch, &err), err);
         CHECK(n >= 2 && n <= CLIP_MAX_IDS && ids[n - 1] == 713);
-        CHECK(clock() - start < 4 * CLOCKS_PER_SEC); /* 0.05 s; quadratic would be a minute */
+        CHECK(clock() - start < 4 * CLOCKS_PER_SEC); /* takes 0.05 s; an algorithm of quadratic time would take a minute */
     }
 }
 

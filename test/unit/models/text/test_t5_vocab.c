@@ -21,7 +21,7 @@ static struct arena *arena_fresh(void)
     return &a;
 }
 
-/* Reads a vocabulary and makes a tokenizer of it: what opening a file does. */
+/* Reads a vocabulary and makes a tokenizer from it, as t5_tokenizer_open() does. */
 static enum err_code open_all(reader *read, struct span file, struct arena *a)
 {
     struct arena_mark mark = arena_mark(a);
@@ -37,8 +37,7 @@ static enum err_code open_all(reader *read, struct span file, struct arena *a)
     return rc;
 }
 
-/* Every way to cut a piece off the end; `step` thins out the middle of a large file, not its first and last 300
- * bytes. */
+/* Cuts the file at every byte of its first and last 300, and at every `step`-th byte between. */
 static void check_cut_off(reader *read, const char *path, size_t step)
 {
     struct arena *a = arena_fresh();
@@ -57,7 +56,7 @@ static void check_cut_off(reader *read, const char *path, size_t step)
     }
 }
 
-/* Bytes changed at random: read or refused, but never a read outside. */
+/* Changes bytes at random. The file may be accepted or refused, but nothing is read out of bounds. */
 static void check_flipped(reader *read, const char *path, int rounds)
 {
     struct arena *a = arena_fresh();
@@ -98,7 +97,7 @@ TEST(t5_vocab__survives_changed_bytes)
     check_flipped(t5_vocab_from_json, golden("small/models/tokenizer_2/tokenizer.json"), 200);
 }
 
-/* --- a spiece.model by hand --- */
+/* --- spiece.model files made by hand --- */
 
 static void put_field(struct bytes *b, int number, struct span message)
 {
@@ -179,7 +178,7 @@ TEST(t5_vocab__judges_a_spiece_model_by_its_pieces)
     } cases[] = {
         { "a", -1, 1, ERR_OK },
         { "a", -1, 5, ERR_OK },
-        { "a", -1, 2, ERR_CORRUPT }, /* a second unknown */
+        { "a", -1, 2, ERR_CORRUPT }, /* a second unknown piece */
         { "a", -1, 6, ERR_UNSUPPORTED },
         { "", -1, 1, ERR_CORRUPT },
         { "\xC3", -1, 1, ERR_CORRUPT },
@@ -220,7 +219,7 @@ static enum err_code open_map(const uint32_t *units, size_t n, const char *pool,
 
 enum { HAS_LEAF = 1 << 8, UNITS = 256 };
 
-/* A trie that maps "a" to the string at `leaf`: root at 0, its child 'a' with offset 1, the leaf beside it. */
+/* A trie that maps "a" to the string at `leaf`: the root is unit 0, its child 'a' has offset 1 and a leaf. */
 static void small_trie(uint32_t units[UNITS], uint32_t leaf)
 {
     memset(units, 0, UNITS * sizeof *units);
@@ -244,12 +243,12 @@ TEST(charsmap__replaces_what_it_lists)
     bytes_put(&b, "x\0yz\0", 5);
     CHECK_OK(charsmap_open(&m, (struct span){ b.ptr, b.len }, a, &err), err);
     CHECK_OK(charsmap_apply(&m, SPAN("banane a\xCC\x81 a\xCC\x81\xCC\x81\xCC\x81"), a, &out, &err), err);
-    /* a cluster under six bytes goes as a whole, a longer one code point by code point */
+    /* a cluster under six bytes is replaced as a whole, a longer one code point by code point */
     CHECK(span_is(out, "byznyzne yz yz\xCC\x81\xCC\x81\xCC\x81"));
     bytes_done(&b);
 }
 
-TEST(charsmap__stands_in_for_one_that_is_missing)
+TEST(charsmap__replaces_white_space_and_controls_when_there_is_none)
 {
     struct charsmap m;
     struct span out = { 0 };
@@ -269,10 +268,10 @@ TEST(charsmap__refuses_wild_indices)
     CHECK_INT(open_map(units, UNITS, "x", 2), ERR_OK);
     CHECK_INT(open_map(units, UNITS, "x", 1), ERR_CORRUPT); /* no NUL at the end */
     CHECK_INT(open_map(units, UNITS, "", 0), ERR_CORRUPT);
-    CHECK_INT(open_map(units, UNITS - 1, "x", 2), ERR_CORRUPT); /* a child may lie outside */
+    CHECK_INT(open_map(units, UNITS - 1, "x", 2), ERR_CORRUPT); /* a child may be outside */
     CHECK_INT(open_map(units, 0, "x", 2), ERR_CORRUPT);
     small_trie(units, 2);
-    CHECK_INT(open_map(units, UNITS, "x", 2), ERR_CORRUPT); /* behind the pool */
+    CHECK_INT(open_map(units, UNITS, "x", 2), ERR_CORRUPT); /* beyond the pool */
     small_trie(units, 0x7FFFFFFF);
     CHECK_INT(open_map(units, UNITS, "x", 2), ERR_CORRUPT);
     small_trie(units, 1);
@@ -280,9 +279,9 @@ TEST(charsmap__refuses_wild_indices)
     small_trie(units, 0);
     units['a'] = 'a' | HAS_LEAF | 0x1FFFFFu << 10;
     CHECK_INT(open_map(units, UNITS, "x", 2), ERR_CORRUPT);
-    units['a'] = 'a' | 0x200 | 0x1FFFFFu << 10; /* the offset that is shifted by eight more */
+    units['a'] = 'a' | 0x200 | 0x1FFFFFu << 10; /* bit 9 shifts the offset by another eight bits */
     CHECK_INT(open_map(units, UNITS, "x", 2), ERR_CORRUPT);
-    units['a'] = 'a' | 'a' << 10; /* back to the root: a cycle ends with the key */
+    units['a'] = 'a' | 'a' << 10; /* a link back to the root: a search ends with its key */
     CHECK_INT(open_map(units, UNITS, "x", 2), ERR_OK);
 }
 
@@ -298,7 +297,7 @@ TEST(charsmap__refuses_a_string_over_the_limit)
     CHECK_INT(open_map(units, UNITS, pool, sizeof pool), ERR_OK);
 }
 
-/* --- tokenizer.json by hand --- */
+/* --- tokenizer.json texts made by hand --- */
 
 #define ADDED "\"added_tokens\": [{\"id\": 1, \"content\": \"</s>\"}]"
 #define MODEL(more) "\"model\": {\"unk_id\": 0, \"vocab\": [[\"<unk>\", 0.0], [\"</s>\", 0], [\"a\", -1.5]]" more "}"
@@ -345,7 +344,7 @@ TEST(t5_vocab__judges_a_tokenizer_json)
     }
 }
 
-/* Which of two segments gets a word mark in front. */
+/* The scheme decides which of two segments begins with a word mark. */
 TEST(t5_vocab__follows_the_prepend_scheme)
 {
     static const struct {
@@ -381,7 +380,7 @@ TEST(t5_vocab__follows_the_prepend_scheme)
     }
 }
 
-/* --- a GGUF by hand --- */
+/* --- GGUF files made by hand --- */
 
 static void put_string(struct bytes *b, const char *text)
 {
@@ -410,7 +409,7 @@ static const struct gguf_token gguf_tokens[] = {
 
 enum { N_GGUF_TOKENS = sizeof gguf_tokens / sizeof *gguf_tokens };
 
-/* The five pairs of a vocabulary, `less_scores` scores short. */
+/* The five pairs of a vocabulary; `less_scores` of its scores are missing. */
 static struct bytes gguf_vocabulary(const char *model, const struct gguf_token *tokens, size_t n, size_t less_scores,
                                     uint32_t unk_id)
 {
@@ -473,8 +472,8 @@ TEST(t5_vocab__judges_a_gguf)
 
 TEST(t5_vocab__leaves_unused_entries_of_a_gguf_out)
 {
-    /* "[PAD7]" is ordinary text: unknown but for its A; the sentinel of type 4 is cut out; "ab" beats "a" and an
-     * unknown "b", whose score hangs on the least of the entries that are in use */
+    /* "[PAD7]" is ordinary text and becomes an unknown. The sentinel, of type 4, is cut out. "ab" beats "a" and an
+     * unknown "b", whose score follows from the least score of the entries in use. */
     static const int32_t want[] = { 3, 2, 6, 4, 5, 1 };
     struct bytes b = gguf_vocabulary("t5", gguf_tokens, N_GGUF_TOKENS, 0, 2);
     struct arena *a = arena_fresh();
@@ -487,7 +486,7 @@ TEST(t5_vocab__leaves_unused_entries_of_a_gguf_out)
 
     CHECK_OK(gguf_parse((struct span){ copy, b.len }, a, &file, &err), err);
     CHECK_OK(t5_tokenizer_open_gguf(&t, file.gguf, a, a, &err), err);
-    free(copy); /* the tokenizer has its own copy of all it needs */
+    free(copy); /* the tokenizer has copied what it needs */
     bytes_done(&b);
     CHECK_INT(t.max_id, 6);
     CHECK(t.unigram.unknown_score == -14);

@@ -11,7 +11,7 @@ static const struct { const char *set, *t5, *clip; } sets[] = {
     { "small", "text_encoder_2/model.safetensors", "text_encoder/model.safetensors" },
     { "comfy", "t5-encoder-Q8_0.gguf", "clip_l.safetensors" },
 };
-enum { SMALL, COMFY, N_CASES = 4, MAX_IDS = 512 };
+enum { SMALL, COMFY, N_CASES = 4, MAX_IDS = T5_MAX_TOKENS };
 
 /* Limits of the numerics document 11.2, rows 14 and 15. */
 static const double f32_limit = 1e-5, t5_bf16_limit = 2e-2, clip_bf16_limit = 1e-2;
@@ -206,7 +206,7 @@ static enum err_code load_either(struct rig *r, bool t5, struct err *err)
     return rc;
 }
 
-/* The last parts of a name: prefixes are not repeated in messages. */
+/* Whether the message names the tensor; a message may leave the prefix out. */
 static bool names_tensor(const struct err *err, struct span name)
 {
     char text[TENSOR_NAME_MAX + 1];
@@ -227,9 +227,9 @@ static void check_missing(int set, bool t5)
         struct span name = r.files[0].entries[i].name;
         struct err err = { 0 };
 
-        r.files[0].entries[i].name.len--; /* keeps the order of the index */
+        r.files[0].entries[i].name.len--; /* a shorter name keeps its place in the sorted index */
         CHECK(load_either(&r, t5, &err) != ERR_OK);
-        /* without its word table a T5 asks for the one under the other name */
+        /* when the embedding is missing, a T5 reports its other name */
         CHECK(names_tensor(&err, name) || (t5 && span_is(name, "shared.weight") && strstr(err.msg, "embed_tokens")));
         r.files[0].entries[i].name = name;
     }

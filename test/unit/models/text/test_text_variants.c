@@ -1,4 +1,4 @@
-/* The spellings in which T5 and CLIP files come: the same numbers under other names, in other types, in pieces. */
+/* The forms in which T5 and CLIP files are published: the same numbers under other names, in other types, in shards. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,14 +18,14 @@ static const char clip_path[] = "small/models/text_encoder/model.safetensors";
 
 struct spelling {
     const char *prefix;        /* in front of every name */
-    const char *from, *to;     /* one tensor called otherwise */
-    const char *twice;         /* and one that comes under a second name, too */
-    const char *extra;         /* a tensor of no use */
-    bool f32;                  /* all values as F32 */
-    int n_files;               /* tensors dealt out to so many; 0: one */
+    const char *from, *to;     /* one tensor gets another name */
+    const char *twice;         /* a second name under which that tensor is written, too */
+    const char *extra;         /* a tensor that is not used */
+    bool f32;                  /* all values are written as F32 */
+    int n_files;               /* number of shards; 0: one file */
 };
 
-/* Writes the tensors of files[0] so, and opens what was written as files[1], [2]. */
+/* Writes the tensors of files[0] in this form, and opens the result as files[1], and [2] where there are two shards. */
 static void respell(struct rig *r, const struct spelling *s)
 {
     static struct tensor_write t[2][MAX_TENSORS];
@@ -141,7 +141,7 @@ TEST(t5_encoder__takes_prefixes_shards_other_types_and_a_decoder_besides)
                    &(struct spelling){ .extra = "decoder.block.0.layer.0.SelfAttention.q.weight" });
 }
 
-TEST(clip_text__takes_prefixes_and_what_belongs_to_the_picture_half)
+TEST(clip_text__takes_prefixes_and_ignores_the_image_encoder)
 {
     check_spelling(clip_path, clip_row, &(struct spelling){ .prefix = "text_model." });
     check_spelling(clip_path, clip_row, &(struct spelling){ .prefix = "cond_stage_model.transformer.text_model." });

@@ -55,18 +55,18 @@ TEST(unicode__nfc_follows_the_standard)
     NFC("\xE2\x84\xAB", 0xC5);                                  /* ANGSTROM SIGN: a singleton */
     NFC("\xE1\xBA\x9B\xCC\xA3", 0x1E9B, 0x323);                 /* UAX 15, figure 6 */
     NFC("s\xCC\x87\xCC\xA3", 0x1E69);                           /* UAX 15: dot below first, then above */
-    NFC("q\xCC\x87\xCC\xA3", 'q', 0x323, 0x307);                /* ordered, though nothing composes */
+    NFC("q\xCC\x87\xCC\xA3", 'q', 0x323, 0x307);                /* reordered, although nothing composes */
     NFC("\xE0\xA5\x98", 0x915, 0x93C);                          /* a composition exclusion */
     NFC("\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xA8", 0xAC01);        /* Hangul, three jamo */
     NFC("\xEA\xB0\x80\xE1\x86\xA8", 0xAC01);
-    NFC("\xEA\xB0\x80\xE1\x86\xA7", 0xAC00, 0x11A7);            /* U+11A7 is no final jamo */
-    NFC("\xEF\xBC\xA1", 0xFF21);                                /* canonical, not compatible */
-    NFC("q\xE1\xAB\x84\xCC\xB4", 'q', 0x1AC4, 0x334);           /* of Unicode 14: not moved by the tables of 9 */
-    NFC("\xF0\x91\xA4\xB5\xF0\x91\xA4\xB0", 0x11935, 0x11930);  /* of Unicode 13: not composed */
+    NFC("\xEA\xB0\x80\xE1\x86\xA7", 0xAC00, 0x11A7);            /* U+11A7 is not a final jamo */
+    NFC("\xEF\xBC\xA1", 0xFF21);                                /* NFC, not NFKC */
+    NFC("q\xE1\xAB\x84\xCC\xB4", 'q', 0x1AC4, 0x334);           /* a mark of Unicode 14, which the tables of Unicode 9 do not reorder */
+    NFC("\xF0\x91\xA4\xB5\xF0\x91\xA4\xB0", 0x11935, 0x11930);  /* characters of Unicode 13: not composed */
     check_nfc("", 0, NULL);
 }
 
-/* Stable, by class: against a plain insertion sort, on long runs of marks in any order. */
+/* The order is by class and stable: compared with an insertion sort on long runs of marks in random order. */
 TEST(unicode__nfc_orders_long_runs_of_marks)
 {
     /* marks that compose with nothing, and their classes (UnicodeData.txt) */

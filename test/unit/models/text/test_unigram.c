@@ -47,7 +47,7 @@ TEST(unigram__takes_the_most_probable_segmentation)
 
 TEST(unigram__keeps_the_first_of_equals)
 {
-    /* "abc" as a|bc and as ab|c: equal sums. The cell at the end is filled from p = 1 first and kept */
+    /* "abc" as a|bc and as ab|c: equal sums. The last cell is filled from p = 1 first, and kept. */
     static const struct piece pieces[] = {
         { SPAN("a"), -1, 0 }, { SPAN("bc"), -2, 1 }, { SPAN("ab"), -2, 2 }, { SPAN("c"), -1, 3 }, { SPAN("b"), -9, 4 },
     };
@@ -64,8 +64,8 @@ TEST(unigram__fuses_unknowns_and_uses_them_only_without_a_single_character)
     ENCODE(pieces, "a??a", 0, UNK, 0);
     ENCODE(pieces, "?\xE7\x8A\xAC?", UNK);
     ENCODE(pieces, "xy", 1);          /* -30 against twice -40 */
-    ENCODE(pieces, "?<u>?", UNK);     /* a piece matched as the unknown fuses too */
-    ENCODE(pieces, "\xC3\xA9\xC3\xA8", 3, UNK); /* whole characters */
+    ENCODE(pieces, "?<u>?", UNK);     /* a piece with the unknown's id is merged with its neighbours, too */
+    ENCODE(pieces, "\xC3\xA9\xC3\xA8", 3, UNK); /* an unknown covers a whole character */
 }
 
 TEST(unigram__of_equal_pieces_the_last_counts)

@@ -58,19 +58,20 @@ TEST(log__writes_one_json_line_in_the_names_of_cloud_logging)
                                             .session = "users/u/sessions/s" };
     struct arena a;
     const struct json *v;
+    const char *text;
     int64_t ms;
-    bool sampled;
 
     capture_start(LOG_INFO, "demo");
     log_event(LOG_WARNING, &ctx, "say \"hi\"\n", log_str("path", "a\\b"), log_int("ms", -5), log_str("none", NULL),
               log_end());
-    v = one_line(&a, capture_stop());
+    text = capture_stop();
+    v = one_line(&a, text);
     CHECK_STR(json_string(json_get(v, "severity")), "WARNING");
     CHECK_STR(json_string(json_get(v, "message")), "say \"hi\"\n");
     CHECK_STR(json_string(json_get(v, "logging.googleapis.com/trace")),
               "projects/demo/traces/0af7651916cd43dd8448eb211c80319c");
     CHECK_STR(json_string(json_get(v, "logging.googleapis.com/spanId")), "b7ad6b7169203331");
-    CHECK(json_bool(json_get(v, "logging.googleapis.com/trace_sampled"), &sampled) && sampled);
+    CHECK(strstr(text, "\"logging.googleapis.com/trace_sampled\":true"));
     CHECK_STR(json_string(json_get(v, "messageId")), "17");
     CHECK_STR(json_string(json_get(v, "session")), "users/u/sessions/s");
     CHECK_STR(json_string(json_get(v, "path")), "a\\b");
@@ -98,17 +99,18 @@ TEST(log__broken_bytes_and_floods_still_make_one_valid_line)
     struct arena a;
     const struct json *v;
     static char flood[20000];
-    bool cut;
+    const char *text;
 
     memset(flood, '\x01', sizeof flood - 1);
     capture_start(LOG_INFO, "demo");
     log_event(LOG_ERROR, NULL, "x\xFFy\xC3", log_str("a", flood), log_str("b", flood), log_str("c", "short"),
               log_end());
-    v = one_line(&a, capture_stop());
+    text = capture_stop();
+    v = one_line(&a, text);
     CHECK_STR(json_string(json_get(v, "message")), "x\xEF\xBF\xBDy\xEF\xBF\xBD");
     CHECK(!json_get(v, "a") && !json_get(v, "b")); /* 2,048 escapes of 6 characters do not fit */
     CHECK_STR(json_string(json_get(v, "c")), "short");
-    CHECK(json_bool(json_get(v, "truncated"), &cut) && cut);
+    CHECK(strstr(text, "\"truncated\":true"));
     arena_done(&a);
 }
 

@@ -163,9 +163,9 @@ static struct pack_size size_of_scene(void)
     struct arena a;
 
     CHECK_OK(arena_init(&a, EDIT_ARENA_BYTES, &err), err);
-    CHECK_OK(picture_input(&a, file_bytes(&a, golden("small/cases/fill_0.image.png")),
+    CHECK_OK(picture_read(&a, file_bytes(&a, golden("small/cases/fill_0.image.png")),
                            file_bytes(&a, golden("small/cases/fill_0.mask.png")), &in, &err), err);
-    geometry = picture_geometry(in.photo.width, in.photo.height);
+    geometry = picture_choose_geometry(in.photo.width, in.photo.height);
     arena_done(&a);
     return (struct pack_size){ geometry.width, geometry.height };
 }
