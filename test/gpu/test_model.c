@@ -125,7 +125,7 @@ static void step(struct call *c)
 {
     struct err err = { 0 };
 
-    CHECK_OK(flux_step(&c->flux, &c->job, 0, &c->latents, &c->velocity, NULL, &c->rig.step, &err), err);
+    CHECK_OK(flux_step(&c->job, 0, &c->latents, &c->velocity, NULL, &c->rig.step, &err), err);
 }
 
 /* The velocity of the golden case, checked against it; the caller frees it. */

@@ -10,11 +10,11 @@
 #include "models/bench/bench_load.h"
 #include "models/bench/bench_rates.h"
 #include "models/bench/bench_text.h"
+#include "models/fill/fill.h"
 #include "models/image/image.h"
 #include "models/bench/random_file.h"
 #include "worker/cli/cli.h"
 
-enum { MODEL_SIDE_MAX = 4096 };
 /* The last is left out where there are no pictures. */
 enum what { WHAT_BLOCK, WHAT_VAE, WHAT_STEP, WHAT_TEXT, WHAT_RATES, WHAT_LOAD, WHAT_PICTURE };
 static const char *const whats[] = { "block", "vae", "step", "text", "rates", "load", "picture", NULL };
@@ -169,7 +169,7 @@ static enum err_code run_step(const struct bench_options *o, struct err *err)
     print_figure("product", &b.product);
     (void)printf("%.2f TFLOP/s, %.2f of the product's\n", rate(&b.step) * 1e-12, rate(&b.step) / rate(&b.product));
     (void)printf("weights %.2f GB, arenas of the job %.2f GB, of a step %.2f GB\n", (double)b.weight_bytes * 1e-9,
-                 (double)b.job_bytes * 1e-9, (double)b.step_bytes * 1e-9);
+                 (double)b.request_bytes * 1e-9, (double)b.step_bytes * 1e-9);
     print_device_memory(b.device_bytes);
     return ERR_OK;
 }
@@ -369,10 +369,10 @@ static int check_sizes(const struct cli_command *c, const struct args *a)
     const struct bench_options *o = &a->o;
     char text[80];
 
-    if (a->what == WHAT_PICTURE ||
-        (o->width % 16 == 0 && o->height % 16 == 0 && o->width <= MODEL_SIDE_MAX && o->height <= MODEL_SIDE_MAX))
+    if (a->what == WHAT_PICTURE || (o->width % TOKEN_SIDE == 0 && o->height % TOKEN_SIDE == 0 &&
+                                    o->width <= FILL_MAX_SIDE && o->height <= FILL_MAX_SIDE))
         return CLI_RUN;
-    (void)snprintf(text, sizeof text, "--width and --height take multiples of 16 up to %d", MODEL_SIDE_MAX);
+    (void)snprintf(text, sizeof text, "--width and --height take multiples of %d up to %d", TOKEN_SIDE, FILL_MAX_SIDE);
     return cli_misused(c, text);
 }
 
@@ -413,8 +413,8 @@ int bench_command(const struct bench_command *self, int argc, char **argv)
           .help = self->picture ? WHATS_HELP ", or a job's pictures" : WHATS_HELP },
         { "--file", CLI_TEXT, &a.file, "F",
           .help = "with load: which; a GGUF or safetensors goes into the backend, too" },
-        { "--width", CLI_INT, &a.o.width, "W", .help = "pixels (256)", .min = 16, .max = IMAGE_MAX_SIDE },
-        { "--height", CLI_INT, &a.o.height, "H", .help = "pixels (256)", .min = 16, .max = IMAGE_MAX_SIDE },
+        { "--width", CLI_INT, &a.o.width, "W", .help = "pixels (256)", .min = TOKEN_SIDE, .max = IMAGE_MAX_SIDE },
+        { "--height", CLI_INT, &a.o.height, "H", .help = "pixels (256)", .min = TOKEN_SIDE, .max = IMAGE_MAX_SIDE },
         { "--txt", CLI_INT, &a.o.n_txt, "N", .help = "text tokens (256; with text 512)", .min = 1, .max = 512 },
         { "--layers", CLI_INT, &a.o.max_layers, "N",
           .help = "with text: of each encoder, with step: blocks of each kind, at most (all)", .min = 1,

@@ -216,11 +216,11 @@ static void check_model(struct doctor *d, const struct model_folder *folder, str
         wrong(d, "model", err.msg, "-> the parts do not make one FLUX.1-Fill: fetch the part that is named");
     if (rc)
         return;
-    good("model", "%.2f GiB of weights, %.2f GiB for a picture of %d x %d", gib((double)m.weights), gib((double)m.job),
-         PICTURE_SIDE, PICTURE_SIDE);
+    good("model", "%.2f GiB of weights, %.2f GiB for a picture of %d x %d", gib((double)m.weights),
+         gib((double)m.request), PICTURE_SIDE, PICTURE_SIDE);
     if (m.available >= 0)
         good("memory", "%.2f GiB are free on %s", gib((double)m.available), be->name);
-    if (m.available >= 0 && m.available < m.weights + m.job)
+    if (m.available >= 0 && m.available < m.weights + m.request)
         finding("note", "memory", "that is less than a job takes: the files will be read again in every step");
 }
 

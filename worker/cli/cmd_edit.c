@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernels/base/file.h"
+#include "models/fill/fill.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
 #include "worker/base/config.h"
@@ -266,8 +267,9 @@ int cmd_edit(int argc, char **argv)
         { "DIR", CLI_TEXT, &l.dir, NULL, .help = "folder with original.jpg and mask_auto.png", .required = true },
         { "--models", CLI_TEXT, &l.models, "DIR", .help = "model folder (MODEL_DIR)" },
         { "--transformer", CLI_TEXT, &l.transformer, "F", .help = "a GGUF of that folder (TRANSFORMER)" },
-        { "--steps", CLI_INT, &l.steps, "N", .help = "denoising steps (STEPS)", .min = 1, .max = 1000 },
-        { "--guidance", CLI_NUMBER, &l.guidance, "G", .help = "guidance scale (GUIDANCE)", .min = 0, .max = 1000 },
+        { "--steps", CLI_INT, &l.steps, "N", .help = "denoising steps (STEPS)", .min = 1, .max = FILL_MAX_STEPS },
+        { "--guidance", CLI_NUMBER, &l.guidance, "G", .help = "guidance scale (GUIDANCE)", .min = 0,
+          .max = FILL_MAX_GUIDANCE },
         { "--seed", CLI_SEED, &seed, "S", .help = "seed of the noise (a digest of both files)" },
         CLI_BACKEND_OPTIONS(l.backend),
     };

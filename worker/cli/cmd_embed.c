@@ -196,9 +196,10 @@ int cmd_embed(int argc, char **argv)
         { "--sizes", CLI_TEXT, &a.sizes, "WxH,...",
           .help = "with --pack: also the modulation tables of pictures of these sizes" },
         { "--transformer", CLI_TEXT, &a.transformer, "F", .help = "with --sizes: whose (the one that is there)" },
-        { "--steps", CLI_INT, &a.steps, "N", .help = "with --sizes: denoising steps (28)", .min = 1, .max = 1000 },
+        { "--steps", CLI_INT, &a.steps, "N", .help = "with --sizes: denoising steps (28)", .min = 1,
+          .max = FILL_MAX_STEPS },
         { "--guidance", CLI_NUMBER, &a.guidance, "G", .help = "with --sizes: guidance scale (30)", .min = 0,
-          .max = 1000 },
+          .max = FILL_MAX_GUIDANCE },
         CLI_BACKEND_OPTIONS(a.backend),
     };
     const struct cli_command command = { "embed", "runs the text encoders", options, .n_options = CLI_COUNT(options) };

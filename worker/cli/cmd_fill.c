@@ -128,9 +128,9 @@ static enum err_code read_noise(struct run *r, const struct args *a, const float
     e = tensor_file_find(&f, SPAN("noise"));
     if (!e)
         return err_set(err, ERR_NOT_FOUND, "%s: there is no tensor 'noise'", a->noise);
-    if (e->dtype != DT_F32 || e->n_dims != 4 || e->dims[0] != 1 || e->dims[1] != LATENT_CHANNELS || e->dims[2] != h ||
+    if (e->dtype != DT_F32 || e->n_dims != 4 || e->dims[0] != 1 || e->dims[1] != VAE_LATENT || e->dims[2] != h ||
         e->dims[3] != w)
-        return err_set(err, ERR_INVALID, "%s: 'noise' is not F32 [1, %d, %lld, %lld]", a->noise, LATENT_CHANNELS,
+        return err_set(err, ERR_INVALID, "%s: 'noise' is not F32 [1, %d, %lld, %lld]", a->noise, VAE_LATENT,
                        (long long)h, (long long)w);
     rc = arena_alloc(&r->arena, e->bytes, 1, &values, err);
     if (!rc)
@@ -242,7 +242,8 @@ int cmd_fill(int argc, char **argv)
           .max = FILL_MAX_SIDE },
         { "--height", CLI_INT, &a.height, "H", .help = "likewise", .min = FILL_MIN_SIDE, .max = FILL_MAX_SIDE },
         { "--steps", CLI_INT, &a.steps, "N", .help = "denoising steps (50)", .min = 1, .max = FILL_MAX_STEPS },
-        { "--guidance", CLI_NUMBER, &a.guidance, "G", .help = "distilled guidance (30)", .min = 0, .max = 1000 },
+        { "--guidance", CLI_NUMBER, &a.guidance, "G", .help = "distilled guidance (30)", .min = 0,
+          .max = FILL_MAX_GUIDANCE },
         { "--strength", CLI_NUMBER, &a.strength, "S", .help = "1: from noise; less: keep some of the picture (1)",
           .min = 0, .max = 1 },
         { "--seed", CLI_SEED, &a.seed, "S", .help = "of torch's CPU generator (0)" },

@@ -189,22 +189,22 @@ static enum err_code call_network(struct run *r, struct call *c, struct err *err
 {
     const struct flux_config *config = &r->flux.config;
     const struct flux_tap tap = { keep_block, r };
-    size_t job_bytes = 0, step_bytes = 0;
-    struct flux_prepared job;
-    enum err_code rc = flux_measure(&r->flux, c->in.grid_rows, c->in.grid_cols, tensor_rows(&c->prompt_embeds), 1,
-                                    &r->scratch, &job_bytes, &step_bytes, err);
+    const struct flux_size size = { c->in.grid_rows, c->in.grid_cols, tensor_rows(&c->prompt_embeds), .n_steps = 1 };
+    struct flux_memory memory = { 0 };
+    struct flux_prepared prepared;
+    enum err_code rc = flux_measure(&r->flux, &size, &r->scratch, &memory, err);
 
     if (!rc)
-        rc = devarena_init(&r->request_mem, r->be, job_bytes, 0, err);
+        rc = devarena_init(&r->request_mem, r->be, memory.request_bytes, 0, err);
     if (!rc)
-        rc = devarena_init(&r->step_mem, r->be, step_bytes, 0, err);
+        rc = devarena_init(&r->step_mem, r->be, memory.step_bytes, 0, err);
     if (!rc)
         rc = arena_alloc(&r->arena, 1 + 2 * (size_t)(config->n_double + config->n_single), sizeof *r->written,
                          &r->written, err);
     if (!rc)
-        rc = flux_prepare(&r->flux, &c->in, &r->request_mem, &r->step_mem, &r->scratch, &job, err);
+        rc = flux_prepare(&r->flux, &c->in, &r->request_mem, &r->step_mem, &r->scratch, &prepared, err);
     if (!rc)
-        rc = flux_step(&r->flux, &job, 0, &c->latents, &c->velocity, &tap, &r->step_mem, err);
+        rc = flux_step(&prepared, 0, &c->latents, &c->velocity, &tap, &r->step_mem, err);
     return rc ? rc : keep(r, &c->velocity, "velocity", err);
 }
 

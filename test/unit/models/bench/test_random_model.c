@@ -27,7 +27,7 @@ TEST(random_model__makes_matrices_of_every_type_whose_products_keep_their_size)
         double square = 0;
 
         CHECK_OK(arena_init(&a, 16 << 20, &err), err);
-        CHECK_OK(random_model_init(&m, &a, matrix_types[i], false, &err), err);
+        CHECK_OK(random_model_init(&m, &a, matrix_types[i], RANDOM_WEIGHTS_OWN, &err), err);
         CHECK_OK(random_model_add(&m, "w", 2, (int64_t[]){ ROWS, COLS }, &err), err);
         CHECK_OK(random_model_finish(&m, &f, &err), err);
         CHECK(tensor_file_find(&f, SPAN("w")) == &f.entries[0]);
@@ -58,7 +58,7 @@ TEST(random_model__describes_an_autoencoder_that_loads)
 
     CHECK_OK(arena_init(&a, 64 << 20, &err), err);
     CHECK_OK(arena_init(&scratch, 64 << 20, &err), err);
-    CHECK_OK(random_model_init(&m, &a, DT_F32, false, &err), err);
+    CHECK_OK(random_model_init(&m, &a, DT_F32, RANDOM_WEIGHTS_OWN, &err), err);
     CHECK_OK(random_model_add_vae(&m, widths, &err), err);
     CHECK_OK(random_model_finish(&m, &f, &err), err);
     CHECK_INT(f.n_entries, 240); /* the real one has four shortcuts, this one two: 244 less their weights and biases */

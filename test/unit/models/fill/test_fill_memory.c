@@ -68,8 +68,8 @@ static int64_t needed(const char *dir, const char *file, bool modulation_in_file
     o.transformer = file;
     o.modulation_in_file = modulation_in_file;
     CHECK_OK(fill_memory_estimate(dir, &o, NULL, &m, &err), err);
-    CHECK(m.available == -1 && m.job > 0 && m.weights > 0);
-    return m.weights + m.job;
+    CHECK(m.available == -1 && m.request > 0 && m.weights > 0);
+    return m.weights + m.request;
 }
 
 /* The transformer that is opened where so much is free; NULL: none, and why is in err. */

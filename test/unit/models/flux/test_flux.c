@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "models/flux/flow_match.h"
 #include "models/flux/flux.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
@@ -125,7 +126,7 @@ static void check_call(const char *set, const char *type, const struct rig_kind 
     read_inputs(&c);
     CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.job, &err), err);
     CHECK_INT(c.rig.step.used, 0);
-    CHECK_OK(flux_step(&c.flux, &c.job, 0, &c.latents, &c.velocity, taps ? &tap : NULL, &c.rig.step, &err), err);
+    CHECK_OK(flux_step(&c.job, 0, &c.latents, &c.velocity, taps ? &tap : NULL, &c.rig.step, &err), err);
     CHECK_INT(c.rig.step.used, 0);
     CHECK_INT(c.n_taps, taps ? c.flux.config.n_double + c.flux.config.n_single : 0);
     check_velocity(&c);
@@ -156,7 +157,7 @@ TEST(flux__takes_the_step_that_is_asked_for_and_a_table_computed_before)
     c.in.n_steps = 3;
     c.in.sigmas = sigmas;
     CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.job, &err), err);
-    CHECK_OK(flux_step(&c.flux, &c.job, 1, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
+    CHECK_OK(flux_step(&c.job, 1, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
     check_velocity(&c);
 
     CHECK_OK(devarena_2d(&c.rig.job, DT_F32, 3, flux_modulation_cols(&c.flux.config), &table, &err), err);
@@ -165,29 +166,30 @@ TEST(flux__takes_the_step_that_is_asked_for_and_a_table_computed_before)
     c.in.sigmas = NULL;
     c.in.pooled = NULL;
     CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &other, &err), err);
-    CHECK_OK(flux_step(&c.flux, &other, 1, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
+    CHECK_OK(flux_step(&other, 1, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
     check_velocity(&c);
-    CHECK_INT(flux_step(&c.flux, &other, 3, &c.latents, &c.velocity, NULL, &c.rig.step, &err), ERR_INVALID);
+    CHECK_INT(flux_step(&other, 3, &c.latents, &c.velocity, NULL, &c.rig.step, &err), ERR_INVALID);
     rig_close(&c.rig);
 }
 
-TEST(flux__measures_the_memory_that_a_job_then_takes)
+TEST(flux__measures_the_memory_that_a_request_then_takes)
 {
+    struct flux_memory measured = { 0 };
     struct err err = { 0 };
-    size_t job_bytes = 0, step_bytes = 0, before;
+    size_t before;
     struct call c;
 
     for (int k = 0; k < N_RIG_KINDS; k++) {
         load(&c, "small", "Q8_0", &rig_kinds[k]);
         read_inputs(&c);
-        CHECK_OK(flux_measure(&c.flux, c.in.grid_rows, c.in.grid_cols, tensor_rows(&c.prompt), 1, &c.rig.scratch,
-                              &job_bytes, &step_bytes, &err), err);
+        CHECK_OK(flux_measure(&c.flux, &(struct flux_size){ c.in.grid_rows, c.in.grid_cols, tensor_rows(&c.prompt), 1 },
+                              &c.rig.scratch, &measured, &err), err);
         before = c.rig.job.used;
         c.rig.step.peak = 0;
         CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.job, &err), err);
-        CHECK_OK(flux_step(&c.flux, &c.job, 0, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
-        CHECK_INT(c.rig.job.used - before, job_bytes);
-        CHECK_INT(c.rig.step.peak, step_bytes);
+        CHECK_OK(flux_step(&c.job, 0, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
+        CHECK_INT(c.rig.job.used - before, measured.request_bytes);
+        CHECK_INT(c.rig.step.peak, measured.step_bytes);
         rig_close(&c.rig);
     }
 }
@@ -246,7 +248,7 @@ TEST(flux__announces_weights_in_the_order_in_which_it_uses_them)
     ops.weight_prefetch = note_announced;
     ops.linear = note_used;
     c.rig.be->ops = &ops;
-    CHECK_OK(flux_step(&c.flux, &c.job, 0, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
+    CHECK_OK(flux_step(&c.job, 0, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
     c.rig.be->ops = noted.ops;
     for (int i = 0; i < noted.n_used; i++)
         CHECK_INT(noted.used[i], i);
@@ -381,7 +383,7 @@ TEST(flux__refuses_inputs_that_do_not_fit)
     REFUSED(c.in.grid_cols = FLUX_MAX_GRID + 1);
     REFUSED(c.in.grid_cols++);
     REFUSED(c.in.n_steps = 0);
-    REFUSED(c.in.n_steps = FLUX_MAX_STEPS + 1);
+    REFUSED(c.in.n_steps = FLOW_MATCH_MAX_STEPS + 1);
     REFUSED(c.in.cond = NULL);
     REFUSED(c.in.cond = &c.latents);
     REFUSED(c.in.prompt_embeds = &c.cond);

@@ -162,7 +162,7 @@ static const float *velocity(struct made *m, const struct recipe *recipe, bool z
     in.prompt_embeds = &prompt;
     in.pooled = &pooled;
     CHECK_OK(flux_prepare(&m->flux, &in, &m->rig.job, &m->rig.step, &m->rig.scratch, &job, &err), err);
-    CHECK_OK(flux_step(&m->flux, &job, 0, &latents, &out, NULL, &m->rig.step, &err), err);
+    CHECK_OK(flux_step(&job, 0, &latents, &out, NULL, &m->rig.step, &err), err);
     return rig_download(&m->rig, &out);
 }
 
@@ -286,15 +286,16 @@ TEST(flux_variants__real_fill_takes_the_memory_that_its_buffers_add_up_to)
     const size_t n = 4096 + 512, row = 2 * 3072; /* bytes of one bf16 row */
     struct rig r;
     struct directory d = { .arena = &r.arena };
-    struct backend *measure = NULL;
-    size_t job_bytes = 0, step_bytes = 0, expected;
+    struct backend *measuring = NULL;
+    struct flux_memory memory = { 0 };
+    size_t expected;
     struct flux flux;
     struct err err = { 0 };
     void *zeros = NULL;
     int twice = 0;
 
     rig_open(&r, &rig_kinds[0]);
-    CHECK_OK(backend_measure_open(DT_BF16, &measure, &err), err);
+    CHECK_OK(backend_measure_open(DT_BF16, &measuring, &err), err);
     CHECK_OK(arena_alloc(&r.arena, 21504, 2, &zeros, &err), err);
     CHECK_OK(arena_alloc(&r.arena, 1024, sizeof *d.file.entries, &d.file.entries, &err), err);
     d.zeros = zeros;
@@ -305,20 +306,20 @@ TEST(flux_variants__real_fill_takes_the_memory_that_its_buffers_add_up_to)
                               &err), err);
     CHECK_INT(twice, -1);
     devarena_done(&r.weights);
-    CHECK_OK(devarena_init(&r.weights, measure, 0, 1 << 20, &err), err);
-    r.loader.be = measure;
+    CHECK_OK(devarena_init(&r.weights, measuring, 0, 1 << 20, &err), err);
+    r.loader.be = measuring;
     CHECK_OK(flux_weight_set(&r.set, &d.file, 1, &err), err);
     CHECK_OK(flux_load(&flux, &r.loader, &r.arena, &err), err);
     CHECK_OK(flux_require_fill(&flux.config, &err), err);
-    CHECK_OK(flux_measure(&flux, 64, 64, 512, 28, &r.scratch, &job_bytes, &step_bytes, &err), err);
+    CHECK_OK(flux_measure(&flux, &(struct flux_size){ 64, 64, 512, 28 }, &r.scratch, &memory, &err), err);
 
     /* the stream in F32, and in a single block: normed input, qkv, and linear2's input */
     expected = n * (2 * row + row + 3 * row + 5 * row);
-    CHECK_INT(step_bytes, expected);
+    CHECK_INT(memory.step_bytes, expected);
     /* tokens, txt in F32, rotary table, and 28 rows of modulations: 344 vectors of 3072 */
     expected = 4096 * 384 * 2 + 512 * 3072 * 4 + n * 128 * 4 + 28 * 344 * (size_t)3072 * 4;
-    CHECK(job_bytes >= expected && job_bytes <= expected + 4 * 256);
+    CHECK(memory.request_bytes >= expected && memory.request_bytes <= expected + 4 * 256);
     devarena_done(&r.weights);
-    backend_close(measure);
+    backend_close(measuring);
     rig_close(&r);
 }
