@@ -1,4 +1,5 @@
-/* flux_prepare - what is constant over the steps of a request: modulations, rotary table, tokens, txt_in of the prompt. */
+/* flux_prepare - what is constant over the steps of a request: modulations, rotary table, tokens, txt_in of the prompt.
+ */
 #include "kernels/ops.h"
 #include "models/flux/flow_match.h"
 #include "models/flux/flux.h"

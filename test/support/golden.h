@@ -1,11 +1,12 @@
 /*
- * golden - where the official numbers lie. `small`, `gguf`, `common` and `pictures` are in test/golden; the larger
- * sets are looked for in $GOLDEN_DIR, else ../shared/golden, and a test that needs an absent one is skipped.
+ * golden - finds the files with official numbers. The sets `small`, `gguf`, `common` and `pictures` are in test/golden;
+ * the larger sets are looked for in $GOLDEN_DIR, then in ../shared/golden, and a test that needs an absent set is
+ * skipped.
  */
 #ifndef TEST_SUPPORT_GOLDEN_H
 #define TEST_SUPPORT_GOLDEN_H
 
-/* Path of test/golden/REL or of $GOLDEN_DIR/REL, in one of a few static buffers; skips the test when neither is. */
+/* The path of a file of a set, in one of a few static buffers. Skips the test when the file is nowhere. */
 const char *golden(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -26,7 +26,7 @@ struct call {
     struct flux_inputs in;
     struct tensor cond, prompt, pooled, latents, velocity;
     float sigma;
-    struct flux_prepared job;
+    struct flux_prepared prepared;
     int n_taps;
 };
 
@@ -124,9 +124,9 @@ static void check_call(const char *set, const char *type, const struct rig_kind 
 
     load(&c, set, type, kind);
     read_inputs(&c);
-    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.job, &err), err);
+    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.prepared, &err), err);
     CHECK_INT(c.rig.step.used, 0);
-    CHECK_OK(flux_step(&c.job, 0, &c.latents, &c.velocity, taps ? &tap : NULL, &c.rig.step, &err), err);
+    CHECK_OK(flux_step(&c.prepared, 0, &c.latents, &c.velocity, taps ? &tap : NULL, &c.rig.step, &err), err);
     CHECK_INT(c.rig.step.used, 0);
     CHECK_INT(c.n_taps, taps ? c.flux.config.n_double + c.flux.config.n_single : 0);
     check_velocity(&c);
@@ -156,8 +156,8 @@ TEST(flux__takes_the_step_that_is_asked_for_and_a_table_computed_before)
     read_inputs(&c);
     c.in.n_steps = 3;
     c.in.sigmas = sigmas;
-    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.job, &err), err);
-    CHECK_OK(flux_step(&c.job, 1, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
+    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.prepared, &err), err);
+    CHECK_OK(flux_step(&c.prepared, 1, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
     check_velocity(&c);
 
     CHECK_OK(devarena_2d(&c.rig.job, DT_F32, 3, flux_modulation_cols(&c.flux.config), &table, &err), err);
@@ -186,8 +186,8 @@ TEST(flux__measures_the_memory_that_a_request_then_takes)
                               &c.rig.scratch, &measured, &err), err);
         before = c.rig.job.used;
         c.rig.step.peak = 0;
-        CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.job, &err), err);
-        CHECK_OK(flux_step(&c.job, 0, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
+        CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.prepared, &err), err);
+        CHECK_OK(flux_step(&c.prepared, 0, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
         CHECK_INT(c.rig.job.used - before, measured.request_bytes);
         CHECK_INT(c.rig.step.peak, measured.step_bytes);
         rig_close(&c.rig);
@@ -198,7 +198,7 @@ TEST(flux__measures_the_memory_that_a_request_then_takes)
 
 enum { MAX_NOTED = 64 };
 
-/* What a step announces, and which of it products take, one after the other. */
+/* The matrices that a step announces, and which of them its products take, in order. */
 static struct {
     struct weight announced[MAX_NOTED];
     int n_announced, used[MAX_NOTED], n_used;
@@ -241,14 +241,14 @@ TEST(flux__announces_weights_in_the_order_in_which_it_uses_them)
 
     load(&c, "small", "Q8_0", &rig_kinds[0]);
     read_inputs(&c);
-    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.job, &err), err);
+    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.prepared, &err), err);
     memset(&noted, 0, sizeof noted);
     noted.ops = c.rig.be->ops;
     ops = *noted.ops;
     ops.weight_prefetch = note_announced;
     ops.linear = note_used;
     c.rig.be->ops = &ops;
-    CHECK_OK(flux_step(&c.job, 0, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
+    CHECK_OK(flux_step(&c.prepared, 0, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
     c.rig.be->ops = noted.ops;
     for (int i = 0; i < noted.n_used; i++)
         CHECK_INT(noted.used[i], i);
@@ -299,7 +299,7 @@ TEST(flux__says_what_a_transformer_is_when_it_is_not_fill)
     check_fill_refused(fill, 100, true, "100 input");
 }
 
-/* Loads the file again after something was done to one of its tensors. */
+/* Loads the file again after one of its tensors was changed. */
 static enum err_code load_again(struct rig *r, struct err *err)
 {
     struct flux flux;
@@ -353,7 +353,7 @@ TEST(flux__names_a_tensor_of_the_wrong_shape)
 
         if (span_is(e->name, "img_in.weight") || span_is(e->name, "txt_in.weight")
             || span_is(e->name, "vector_in.in_layer.weight"))
-            continue; /* their width is what says how wide the inputs are */
+            continue; /* their width defines how wide the inputs are */
         e->dims[e->n_dims - 1] = kept - 1;
         CHECK(load_again(&r, &err) != ERR_OK);
         CHECK(names_tensor(&err, e->name) || strstr(err.msg, "head size"));
@@ -376,7 +376,7 @@ TEST(flux__refuses_inputs_that_do_not_fit)
         c.in = good;                                                                                           \
         change;                                                                                                \
         err = (struct err){ 0 };                                                                               \
-        CHECK_INT(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.job, &err), ERR_INVALID); \
+        CHECK_INT(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.prepared, &err), ERR_INVALID); \
     } while (0)
     REFUSED(c.in.grid_rows = 0);
     REFUSED(c.in.grid_rows = -1);

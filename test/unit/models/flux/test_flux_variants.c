@@ -1,4 +1,4 @@
-/* Transformers that no golden set has: made up from flux_describe, held against each other. */
+/* Transformers that no golden set has: made up from flux_describe, and compared with each other. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +41,8 @@ static uint64_t name_hash(const char *name)
     return x;
 }
 
-/* -1 .. 1 from a tensor's name and the place in it, so that files share the values of what they share. */
+/* -1 .. 1 from a tensor's name and the place in it, so that two files have the same values where they have the same
+ * tensors. */
 static float value_at(uint64_t x, int64_t row, int64_t col)
 {
     x = (x ^ (uint64_t)row) * 1099511628211u;
@@ -52,8 +53,8 @@ static float value_at(uint64_t x, int64_t row, int64_t col)
     return (float)((double)(x >> 40) / (1 << 23) - 1);
 }
 
-/* What the values of a tensor are multiplied with. img_in has the same whatever its width, so that its first columns
- * are the same. */
+/* The factor for a tensor's values. For img_in it does not depend on the width, so that its first columns are the same
+ * in every variant. */
 static float spread_of(const char *name, int n_dims, const int64_t *dims)
 {
     if (n_dims == 1)
@@ -70,7 +71,7 @@ static void fill_values(const struct recipe *r, const char *name, int n_dims, co
     float middle = strstr(name, "_norm.scale") ? 1 : 0;
 
     for (int64_t i = 0; i < dims[0] * cols; i++) {
-        uint16_t v = f32_to_bf16(middle + spread * value_at(hash, i / cols, i % cols)); /* both types hold the same */
+        uint16_t v = f32_to_bf16(middle + spread * value_at(hash, i / cols, i % cols)); /* so that both types hold the same value */
 
         if (r->bf16)
             ((uint16_t *)ret)[i] = v;
@@ -139,14 +140,14 @@ static struct tensor input(struct made *m, const char *name, int64_t rows, int64
     return rig_upload(&m->rig, values, rows, cols);
 }
 
-/* The velocity of the same call, whatever the variant; the caller closes m->rig when done with it. */
+/* The velocity for the same inputs in every variant; the caller closes m->rig afterwards. */
 static const float *velocity(struct made *m, const struct recipe *recipe, bool zero_cond)
 {
     const float sigma = 0.75f;
     int64_t n_cond;
     struct flux_inputs in = { .grid_rows = ROWS, .grid_cols = COLS, .n_steps = 1, .sigmas = &sigma, .guidance = 3.5f };
     struct tensor prompt, pooled, cond, latents, out;
-    struct flux_prepared job;
+    struct flux_prepared prepared;
     struct err err = { 0 };
 
     make(m, recipe);
@@ -161,8 +162,8 @@ static const float *velocity(struct made *m, const struct recipe *recipe, bool z
     }
     in.prompt_embeds = &prompt;
     in.pooled = &pooled;
-    CHECK_OK(flux_prepare(&m->flux, &in, &m->rig.job, &m->rig.step, &m->rig.scratch, &job, &err), err);
-    CHECK_OK(flux_step(&job, 0, &latents, &out, NULL, &m->rig.step, &err), err);
+    CHECK_OK(flux_prepare(&m->flux, &in, &m->rig.job, &m->rig.step, &m->rig.scratch, &prepared, &err), err);
+    CHECK_OK(flux_step(&prepared, 0, &latents, &out, NULL, &m->rig.step, &err), err);
     return rig_download(&m->rig, &out);
 }
 
@@ -258,7 +259,8 @@ TEST(flux_variants__refuses_heads_that_have_no_rotary_axes)
 
 /* --- the real size, without its 24 GB --- */
 
-/* A directory whose tensors all lie on the same zeros: as large as the largest vector, for matrices are not read. */
+/* A directory whose tensors all share the same zeros, which are as many as the largest vector has: matrices are not
+ * read. */
 struct directory {
     struct arena *arena;
     struct tensor_file file;

@@ -6,7 +6,7 @@
 
 enum { H = 6, W = 10, N_TOKENS = H * W / 4 };
 
-/* Every value tells its place: c * 10000 + y * 100 + x. */
+/* Every value encodes its place: c * 10000 + y * 100 + x. */
 static void fill_pattern(float *chw)
 {
     for (int c = 0; c < VAE_LATENT; c++)
@@ -44,7 +44,7 @@ TEST(latents__scale_shifts_first)
     CHECK_NEAR(z, ((float[]){ 0.1159f, 1.1159f, -3.0f }), 3, 1e-6, 0);
 }
 
-/* Worked values of the numerics document 1.8. */
+/* The worked values of numerics 1.8. */
 TEST(latents__one_mask_pixel_sets_one_channel)
 {
     static const int cases[][3] = { { 0, 0, 0 },  { 0, 8, 1 },     { 8, 0, 2 },   { 8, 8, 3 },  { 0, 1, 4 },

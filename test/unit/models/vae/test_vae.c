@@ -81,7 +81,7 @@ static void check_encode(struct rig *r, const struct vae *v, const struct tensor
     got = channels_first(r, rig_download(r, &moments), h, w, VAE_MOMENTS);
     want = rig_golden(r, f, &rows, &cols, "mean");
     CHECK_REL(got, want, (size_t)(h * w * VAE_LATENT), limit);
-    want = rig_golden(r, f, &rows, &cols, "logvar"); /* none of them reaches the clamp */
+    want = rig_golden(r, f, &rows, &cols, "logvar"); /* no value reaches the clamp */
     CHECK_REL(got + h * w * VAE_LATENT, want, (size_t)(h * w * VAE_LATENT), limit);
 }
 
@@ -148,7 +148,7 @@ TEST(vae__measures_what_it_takes)
     rgb = device_3d(&r, 40, 24, 3, floats(&r, 40 * 24 * 3));
     moments = device_3d(&r, 5, 3, VAE_MOMENTS, NULL);
     CHECK_OK(vae_measure(&v, 40, 24, &bytes, &err), err);
-    for (int run = 0; run < 2; run++) { /* and a second run takes no more */
+    for (int i = 0; i < 2; i++) { /* the second time takes no more */
         CHECK_OK(vae_encode(&v, &rgb, &moments, &r.step, &err), err);
         CHECK_OK(vae_decode(&v, &z, &rgb, &r.step, &err), err);
         CHECK_INT(r.step.peak, bytes);
@@ -159,8 +159,8 @@ TEST(vae__measures_what_it_takes)
     rig_close(&r);
 }
 
-/* At the decoder's finest level: the picture with the width of the level before, its normalised copy (whose slot holds
- * narrow results later), and one result. */
+/* The peak is at the decoder's finest level: the picture with the channels of the level before, its normalised copy
+ * (whose slot later holds results of fewer channels), and one result. */
 TEST(vae__holds_three_large_activations_at_most)
 {
     const int64_t n_pixels = 1024 * 1024, wide = 32, narrow = 32;
@@ -203,7 +203,7 @@ TEST(vae__refuses_shapes_that_do_not_fit)
 /* --- other names for the same tensors --- */
 
 struct renaming {
-    const char *from, *to; /* '#' stands for one digit, carried over; '~' for 3 minus it */
+    const char *from, *to; /* '#' stands for a digit, which is copied; '~' in `to` for 3 minus the digit */
 };
 
 static const struct renaming diffusers[] = {
@@ -243,7 +243,7 @@ static const struct renaming attention_old[] = {
     { "decoder.mid.attn_1.proj_out", "decoder.mid_block.attentions.0.proj_attn" },
 };
 
-/* `name` with the front that matches `from` replaced, into buf; false when it does not match. */
+/* Writes `name` to buf with its front, which must match `from`, replaced; false when it does not match. */
 static bool rename_front(const struct renaming *rule, struct span name, const char *prefix, char *buf, size_t size)
 {
     int digits[4], n_digits = 0, at = snprintf(buf, size, "%s", prefix);
@@ -343,7 +343,7 @@ TEST(vae__reads_every_family_of_names_and_prefixes)
     }
 }
 
-TEST(vae__refuses_files_that_are_no_such_network)
+TEST(vae__refuses_files_of_another_network)
 {
     const struct {
         struct variant v;
