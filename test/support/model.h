@@ -20,7 +20,7 @@ extern const struct rig_kind rig_kinds[N_RIG_KINDS];
 struct rig {
     struct backend *be;
     struct arena arena, scratch; /* host */
-    struct devarena weights, job, step;
+    struct devarena weights, request_mem, step_mem;
     struct tensor_file files[4];
     struct weight_set set;
     struct weight_loader loader; /* of `set`, into `weights` */

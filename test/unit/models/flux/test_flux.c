@@ -124,10 +124,10 @@ static void check_call(const char *set, const char *type, const struct rig_kind 
 
     load(&c, set, type, kind);
     read_inputs(&c);
-    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.prepared, &err), err);
-    CHECK_INT(c.rig.step.used, 0);
-    CHECK_OK(flux_step(&c.prepared, 0, &c.latents, &c.velocity, taps ? &tap : NULL, &c.rig.step, &err), err);
-    CHECK_INT(c.rig.step.used, 0);
+    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.request_mem, &c.rig.step_mem, &c.rig.scratch, &c.prepared, &err), err);
+    CHECK_INT(c.rig.step_mem.used, 0);
+    CHECK_OK(flux_step(&c.prepared, 0, &c.latents, &c.velocity, taps ? &tap : NULL, &c.rig.step_mem, &err), err);
+    CHECK_INT(c.rig.step_mem.used, 0);
     CHECK_INT(c.n_taps, taps ? c.flux.config.n_double + c.flux.config.n_single : 0);
     check_velocity(&c);
     rig_close(&c.rig);
@@ -156,19 +156,19 @@ TEST(flux__takes_the_step_that_is_asked_for_and_a_table_computed_before)
     read_inputs(&c);
     c.in.n_steps = 3;
     c.in.sigmas = sigmas;
-    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.prepared, &err), err);
-    CHECK_OK(flux_step(&c.prepared, 1, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
+    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.request_mem, &c.rig.step_mem, &c.rig.scratch, &c.prepared, &err), err);
+    CHECK_OK(flux_step(&c.prepared, 1, &c.latents, &c.velocity, NULL, &c.rig.step_mem, &err), err);
     check_velocity(&c);
 
-    CHECK_OK(devarena_2d(&c.rig.job, DT_F32, 3, flux_modulation_cols(&c.flux.config), &table, &err), err);
-    CHECK_OK(flux_modulate(&c.flux, &c.in, &table, &c.rig.step, &c.rig.scratch, &err), err);
+    CHECK_OK(devarena_2d(&c.rig.request_mem, DT_F32, 3, flux_modulation_cols(&c.flux.config), &table, &err), err);
+    CHECK_OK(flux_modulate(&c.flux, &c.in, &table, &c.rig.step_mem, &c.rig.scratch, &err), err);
     c.in.modulation = &table;
     c.in.sigmas = NULL;
     c.in.pooled = NULL;
-    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &other, &err), err);
-    CHECK_OK(flux_step(&other, 1, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
+    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.request_mem, &c.rig.step_mem, &c.rig.scratch, &other, &err), err);
+    CHECK_OK(flux_step(&other, 1, &c.latents, &c.velocity, NULL, &c.rig.step_mem, &err), err);
     check_velocity(&c);
-    CHECK_INT(flux_step(&other, 3, &c.latents, &c.velocity, NULL, &c.rig.step, &err), ERR_INVALID);
+    CHECK_INT(flux_step(&other, 3, &c.latents, &c.velocity, NULL, &c.rig.step_mem, &err), ERR_INVALID);
     rig_close(&c.rig);
 }
 
@@ -184,12 +184,12 @@ TEST(flux__measures_the_memory_that_a_request_then_takes)
         read_inputs(&c);
         CHECK_OK(flux_measure(&c.flux, &(struct flux_size){ c.in.grid_rows, c.in.grid_cols, tensor_rows(&c.prompt), 1 },
                               &c.rig.scratch, &measured, &err), err);
-        before = c.rig.job.used;
-        c.rig.step.peak = 0;
-        CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.prepared, &err), err);
-        CHECK_OK(flux_step(&c.prepared, 0, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
-        CHECK_INT(c.rig.job.used - before, measured.request_bytes);
-        CHECK_INT(c.rig.step.peak, measured.step_bytes);
+        before = c.rig.request_mem.used;
+        c.rig.step_mem.peak = 0;
+        CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.request_mem, &c.rig.step_mem, &c.rig.scratch, &c.prepared, &err), err);
+        CHECK_OK(flux_step(&c.prepared, 0, &c.latents, &c.velocity, NULL, &c.rig.step_mem, &err), err);
+        CHECK_INT(c.rig.request_mem.used - before, measured.request_bytes);
+        CHECK_INT(c.rig.step_mem.peak, measured.step_bytes);
         rig_close(&c.rig);
     }
 }
@@ -241,14 +241,14 @@ TEST(flux__announces_weights_in_the_order_in_which_it_uses_them)
 
     load(&c, "small", "Q8_0", &rig_kinds[0]);
     read_inputs(&c);
-    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.prepared, &err), err);
+    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.request_mem, &c.rig.step_mem, &c.rig.scratch, &c.prepared, &err), err);
     memset(&noted, 0, sizeof noted);
     noted.ops = c.rig.be->ops;
     ops = *noted.ops;
     ops.weight_prefetch = note_announced;
     ops.linear = note_used;
     c.rig.be->ops = &ops;
-    CHECK_OK(flux_step(&c.prepared, 0, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
+    CHECK_OK(flux_step(&c.prepared, 0, &c.latents, &c.velocity, NULL, &c.rig.step_mem, &err), err);
     c.rig.be->ops = noted.ops;
     for (int i = 0; i < noted.n_used; i++)
         CHECK_INT(noted.used[i], i);
@@ -376,7 +376,7 @@ TEST(flux__refuses_inputs_that_do_not_fit)
         c.in = good;                                                                                           \
         change;                                                                                                \
         err = (struct err){ 0 };                                                                               \
-        CHECK_INT(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.prepared, &err), ERR_INVALID); \
+        CHECK_INT(flux_prepare(&c.flux, &c.in, &c.rig.request_mem, &c.rig.step_mem, &c.rig.scratch, &c.prepared, &err), ERR_INVALID); \
     } while (0)
     REFUSED(c.in.grid_rows = 0);
     REFUSED(c.in.grid_rows = -1);

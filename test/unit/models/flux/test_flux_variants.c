@@ -162,8 +162,8 @@ static const float *velocity(struct made *m, const struct recipe *recipe, bool z
     }
     in.prompt_embeds = &prompt;
     in.pooled = &pooled;
-    CHECK_OK(flux_prepare(&m->flux, &in, &m->rig.job, &m->rig.step, &m->rig.scratch, &prepared, &err), err);
-    CHECK_OK(flux_step(&prepared, 0, &latents, &out, NULL, &m->rig.step, &err), err);
+    CHECK_OK(flux_prepare(&m->flux, &in, &m->rig.request_mem, &m->rig.step_mem, &m->rig.scratch, &prepared, &err), err);
+    CHECK_OK(flux_step(&prepared, 0, &latents, &out, NULL, &m->rig.step_mem, &err), err);
     return rig_download(&m->rig, &out);
 }
 

@@ -34,7 +34,7 @@ static struct tensor device_3d(struct rig *r, int64_t h, int64_t w, int64_t c, c
     struct err err = { 0 };
     struct tensor t;
 
-    CHECK_OK(devarena_3d(&r->job, DT_F32, h, w, c, &t, &err), err);
+    CHECK_OK(devarena_3d(&r->request_mem, DT_F32, h, w, c, &t, &err), err);
     if (values)
         CHECK_OK(op_upload(r->be, &t, values, &err), err);
     return t;
@@ -77,7 +77,7 @@ static void check_encode(struct rig *r, const struct vae *v, const struct tensor
         values[i] = 2.0f * ((float)picture.pixels[i] / 255.0f) - 1.0f;
     rgb = device_3d(r, picture.height, picture.width, 3, values);
     moments = device_3d(r, h, w, VAE_MOMENTS, NULL);
-    CHECK_OK(vae_encode(v, &rgb, &moments, &r->step, &err), err);
+    CHECK_OK(vae_encode(v, &rgb, &moments, &r->step_mem, &err), err);
     got = channels_first(r, rig_download(r, &moments), h, w, VAE_MOMENTS);
     want = rig_golden(r, f, &rows, &cols, "mean");
     CHECK_REL(got, want, (size_t)(h * w * VAE_LATENT), limit);
@@ -97,7 +97,7 @@ static void check_decode(struct rig *r, const struct vae *v, const struct tensor
     latents_from_chw(rig_golden(r, f, &rows, &cols, "z"), h, w, values);
     z = device_3d(r, h, w, VAE_LATENT, values);
     rgb = device_3d(r, VAE_SCALE * h, VAE_SCALE * w, 3, NULL);
-    CHECK_OK(vae_decode(v, &z, &rgb, &r->step, &err), err);
+    CHECK_OK(vae_decode(v, &z, &rgb, &r->step_mem, &err), err);
     CHECK_REL(channels_first(r, rig_download(r, &rgb), VAE_SCALE * h, VAE_SCALE * w, 3), want,
               (size_t)(3 * VAE_SCALE * h * VAE_SCALE * w), limit);
 }
@@ -112,7 +112,7 @@ static void check_case(const char *set, int width, int height, const struct rig_
     rig_file(&r, 1, golden("%s/cases/vae_%dx%d.safetensors", set, width, height));
     check_encode(&r, &v, &r.files[1], golden("%s/cases/vae_%dx%d.png", set, width, height), limit_of(kind));
     check_decode(&r, &v, &r.files[1], height / VAE_SCALE, width / VAE_SCALE, limit_of(kind));
-    CHECK_INT(devarena_mark(&r.step), 0);
+    CHECK_INT(devarena_mark(&r.step_mem), 0);
     rig_close(&r);
 }
 
@@ -149,10 +149,10 @@ TEST(vae__measures_what_it_takes)
     moments = device_3d(&r, 5, 3, VAE_MOMENTS, NULL);
     CHECK_OK(vae_measure(&v, 40, 24, &bytes, &err), err);
     for (int i = 0; i < 2; i++) { /* the second time takes no more */
-        CHECK_OK(vae_encode(&v, &rgb, &moments, &r.step, &err), err);
-        CHECK_OK(vae_decode(&v, &z, &rgb, &r.step, &err), err);
-        CHECK_INT(r.step.peak, bytes);
-        CHECK_INT(r.step.used, 0);
+        CHECK_OK(vae_encode(&v, &rgb, &moments, &r.step_mem, &err), err);
+        CHECK_OK(vae_decode(&v, &z, &rgb, &r.step_mem, &err), err);
+        CHECK_INT(r.step_mem.peak, bytes);
+        CHECK_INT(r.step_mem.used, 0);
     }
     CHECK(vae_measure(&v, 40, 25, &bytes, NULL) == ERR_INVALID);
     CHECK(vae_measure(&v, 0, 24, &bytes, NULL) == ERR_INVALID);
@@ -192,11 +192,11 @@ TEST(vae__refuses_shapes_that_do_not_fit)
     rgb = device_3d(&r, 16, 24, 3, NULL);
     moments = device_3d(&r, 2, 4, VAE_MOMENTS, NULL);
     z = device_3d(&r, 3, 2, VAE_LATENT, NULL);
-    CHECK(vae_encode(&v, &rgb, &moments, &r.step, NULL) == ERR_INVALID);
-    CHECK(vae_encode(&v, &rgb, &z, &r.step, NULL) == ERR_INVALID);
-    CHECK(vae_encode(&v, &z, &moments, &r.step, NULL) == ERR_INVALID);
-    CHECK(vae_decode(&v, &z, &rgb, &r.step, NULL) == ERR_INVALID);
-    CHECK(vae_decode(&v, &moments, &rgb, &r.step, NULL) == ERR_INVALID);
+    CHECK(vae_encode(&v, &rgb, &moments, &r.step_mem, NULL) == ERR_INVALID);
+    CHECK(vae_encode(&v, &rgb, &z, &r.step_mem, NULL) == ERR_INVALID);
+    CHECK(vae_encode(&v, &z, &moments, &r.step_mem, NULL) == ERR_INVALID);
+    CHECK(vae_decode(&v, &z, &rgb, &r.step_mem, NULL) == ERR_INVALID);
+    CHECK(vae_decode(&v, &moments, &rgb, &r.step_mem, NULL) == ERR_INVALID);
     rig_close(&r);
 }
 
