@@ -62,14 +62,14 @@ MUST_CHECK enum err_code bench_vae(const struct bench_options *o, struct bench_v
  * One denoising step of the whole transformer, and for comparison a large product by the backend's own operation.
  *
  * Where the backend expands weights while a step runs, two more figures: expanding alone, and a step whose products
- * take other weights of the same shapes that need no expanding. A step takes longer than the latter by the part of the
- * expanding that is not hidden behind products.
+ * take other weights of the same shapes that need no expanding. A normal step takes longer than this one by the part
+ * of the expanding that is not hidden behind products.
  */
 struct bench_step {
     struct bench_figure load, step, product; /* load: all weights into the backend; no FLOP */
     struct bench_figure prepare;             /* flux_prepare of a request of BENCH_STEPS steps; no FLOP */
     struct bench_figure queueing;           /* the host's time for queueing a step; only where the device runs behind */
-    struct bench_figure kinds[BENCH_KINDS]; /* the operations of a step by kinds */
+    struct bench_figure kinds[BENCH_KINDS]; /* the operations of a step by kind */
     struct bench_figure expanding, without_expanding; /* only where weights are expanded in a step */
     size_t weight_bytes, request_bytes, step_bytes;
     size_t device_bytes; /* in use on the device during a step; 0: it has no memory of its own */

@@ -1,5 +1,5 @@
 /*
- * bench_kinds - the time of the transformer's operations by kinds. While a backend is watched, each operation is queued
+ * bench_kinds - the time of the transformer's operations by kind. While a backend is watched, each operation is queued
  * between two marks and waited for, so a step as a whole takes longer, but the operations do not.
  *
  * A product's time is that of the whole operation, including the conversion of inputs and the wait for weights that are

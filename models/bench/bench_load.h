@@ -3,7 +3,7 @@
  * a mapping, touched page by page and by mapping_read(); and how fast it is loaded into a backend. Before each the
  * system is asked to drop the file from its cache, which works for pages that are written to the disk and not mapped.
  * Caches below the disk stay filled, so the first way to read a file may be the slowest by far. Therefore read() is
- * timed twice, before and after the mappings, and its better time is compared with.
+ * timed twice, before and after the mappings, and the mappings are compared with the better time.
  */
 #ifndef MODELS_BENCH_BENCH_LOAD_H
 #define MODELS_BENCH_BENCH_LOAD_H

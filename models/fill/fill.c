@@ -14,7 +14,7 @@
 
 enum { COND_TOKEN = LATENT_TOKEN + MASK_TOKEN };
 
-/* Marks of the backend. A step is timed while the next step runs, so three ends of steps are marked at a time. */
+/* The backend's marks. A step is timed while the next step runs, so three ends of steps must be kept at a time. */
 enum { N_STEP_MARKS = 3 };
 enum { MARK_START, MARK_TEXT, MARK_ENCODED, MARK_PREPARED, MARK_END, MARK_STEP };
 _Static_assert(MARK_STEP + N_STEP_MARKS <= BACKEND_MARKS, "the backend has enough marks");
@@ -32,7 +32,7 @@ struct request {
     struct torch_rng rng;
     float *picture;                   /* [H, W, 3], -1 .. 1 */
     uint8_t *mask;                    /* [H, W], 1 = repaint */
-    float *latents;                   /* [N, 64], packed: noise, and later what was downloaded of the backend's */
+    float *latents;                   /* [N, 64], packed: the noise, then the downloaded latents_on_backend */
     const struct prompt_entry *known; /* the prompt's entry in the pack, or NULL */
     struct tensor prompt_embeds, pooled, cond, latents_on_backend; /* cond [N, 320]: masked latents, mask */
     struct fill_timings timings;

@@ -46,7 +46,8 @@ struct fill_options {
     enum weight_mode weights;     /* AUTO, except in tests and benchmarks */
     struct fill_loading *loading; /* the caller's, or NULL */
     /* The modulation's weights, a quarter of the transformer, stay in the file and are uploaded layer by layer when a
-     * request starts. Set by fill_model_open where a prompt pack has tables, or where memory is too short otherwise. */
+     * request starts. fill_model_open does this unasked where a prompt pack has tables, or where memory is too short
+     * otherwise. */
     bool modulation_in_file;
 };
 
@@ -128,7 +129,7 @@ struct fill_request {
     bool (*cancelled)(void *ctx);
     void *ctx;
     const struct fill_dump *dump;
-    struct fill_timings *timings; /* set unless the request is refused; on failure as far as it came */
+    struct fill_timings *timings; /* not set for a refused request; after a failure, the parts until then */
 };
 
 /* diffusers' defaults, except for the posterior: with its mean, only the noise is random. */

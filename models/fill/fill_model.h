@@ -18,7 +18,7 @@ struct fill_model {
     struct backend *be;
     struct arena arena, scratch;  /* host: directories and tables; memory for loading and rehearsal */
     struct devarena weights, mem; /* vectors; everything of a request */
-    bool has_encoders, has_pack;  /* a prompt of the pack is not encoded again */
+    bool has_encoders, has_pack;  /* prompts of the pack are not encoded */
     struct prompt_pack pack;
     const struct prompt_entry *longest_prompt; /* of the pack, where there are no encoders */
     struct text_encoder text;

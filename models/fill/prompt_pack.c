@@ -83,7 +83,7 @@ static enum err_code read_schedule(const struct tensor_file *f, int k, struct pr
     return ERR_OK;
 }
 
-/* The tables of one prompt. Their values are not checked: a table has a hundred megabytes, and a NaN in it fails the
+/* The tables of one prompt. Their values are not checked: a table is a hundred megabytes, and a NaN in it fails the
  * request that uses it. */
 static enum err_code read_tables(const struct tensor_file *f, const char *prefix, struct prompt_pack *p,
                                  struct prompt_entry *e, struct arena *a, struct err *err)

@@ -9,7 +9,7 @@
 /* Joins the files of a part: t5_weight_set or clip_weight_set. */
 typedef enum err_code join_fn(struct weight_set *, const struct tensor_file *, int, struct err *);
 
-/* Opens a part of the folder and makes `set`, which must outlive the loading, the loader's. */
+/* Opens a part of the folder as `set` and gives it to the loader; `set` must outlive the loading. */
 static enum err_code open_part(const struct model_folder *folder, enum model_part part, join_fn *join,
                                struct weight_set *set, struct weight_loader *l, struct arena *model, struct err *err)
 {

@@ -13,6 +13,7 @@
 
 enum { FLUX_SINUSOID = 256 };
 
+/* The sinusoids of one argument. */
 void flux_sinusoid(float arg, float ret[FLUX_SINUSOID]);
 
 #endif

@@ -19,7 +19,7 @@ static enum err_code make_inputs(const struct flux *f, struct flux_inputs *in, i
     return ERR_OK;
 }
 
-/* The arenas of a run on the measuring backend; `other` holds what the caller of a request owns. */
+/* The arenas of a request on the measuring backend; `other` holds the tensors that the caller of a request owns. */
 struct rehearsal {
     struct devarena request_mem, step_mem, other;
 };

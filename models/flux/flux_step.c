@@ -15,8 +15,8 @@ enum err_code flux_stream_alloc(const struct flux_prepared *p, struct devarena *
     return devarena_2d(mem, p->flux->be->act, n, hidden, &ret->a, err);
 }
 
-/* In the order of use: a device that is short of memory expands matrices in this order, and one that is used out of
- * order twice. */
+/* In the order of use: a device that is short of memory expands matrices in this order, and expands a matrix twice that
+ * is used out of order. */
 int flux_block_weights(const struct flux *f, int block, const struct weight *ret[FLUX_BLOCK_MAX_WEIGHTS])
 {
     int n = 0;

@@ -264,7 +264,7 @@ enum err_code vae_decode(const struct vae *v, const struct tensor *z, struct ten
     return run_half(decode, v, &v->decoder, z, rgb, mem, err);
 }
 
-/* Both halves on latents of h x w; `other` holds what a caller owns. */
+/* Both halves on latents of h x w; `other` holds the tensors that a caller owns. */
 static enum err_code rehearse(const struct vae *v, int64_t h, int64_t w, struct devarena *mem, struct devarena *other,
                               struct err *err)
 {

@@ -1,5 +1,5 @@
 /*
- * vae - AutoencoderKL of FLUX.1: pictures <-> 16-channel latents an eighth their size.
+ * vae - AutoencoderKL of FLUX.1: pictures <-> latents of 16 channels and an eighth of the width and height.
  *
  * Easy to get wrong: a downsampling convolution pads one row at the bottom and one column at the right, nothing at the
  * top and left. A GroupNorm always has 32 groups, each over all pixels. The attention in the middle has one head as

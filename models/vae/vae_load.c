@@ -67,7 +67,7 @@ enum err_code vae_weight_set(struct weight_set *ret, const struct tensor_file *f
                    n_files > 0 ? files[0].path : "no file", families[0].probe, families[1].probe);
 }
 
-/* What the functions below share. */
+/* The loading of one half. */
 struct load {
     struct weight_loader *l;
     const struct vae_names *names;

@@ -88,6 +88,11 @@ static void read_inputs(struct call *c)
     c->in.sigmas = &c->sigma;
 }
 
+static enum err_code prepare(struct call *c, struct err *err)
+{
+    return flux_prepare(&c->flux, &c->in, &c->rig.request_mem, &c->rig.step_mem, &c->rig.scratch, &c->prepared, err);
+}
+
 static void check_stream(struct call *c, const char *kind, int index, const char *stream, const struct tensor *got)
 {
     int64_t rows = tensor_rows(got), cols = tensor_cols(got);
@@ -124,7 +129,7 @@ static void check_call(const char *set, const char *type, const struct rig_kind 
 
     load(&c, set, type, kind);
     read_inputs(&c);
-    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.request_mem, &c.rig.step_mem, &c.rig.scratch, &c.prepared, &err), err);
+    CHECK_OK(prepare(&c, &err), err);
     CHECK_INT(c.rig.step_mem.used, 0);
     CHECK_OK(flux_step(&c.prepared, 0, &c.latents, &c.velocity, taps ? &tap : NULL, &c.rig.step_mem, &err), err);
     CHECK_INT(c.rig.step_mem.used, 0);
@@ -156,7 +161,7 @@ TEST(flux__takes_the_step_that_is_asked_for_and_a_table_computed_before)
     read_inputs(&c);
     c.in.n_steps = 3;
     c.in.sigmas = sigmas;
-    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.request_mem, &c.rig.step_mem, &c.rig.scratch, &c.prepared, &err), err);
+    CHECK_OK(prepare(&c, &err), err);
     CHECK_OK(flux_step(&c.prepared, 1, &c.latents, &c.velocity, NULL, &c.rig.step_mem, &err), err);
     check_velocity(&c);
 
@@ -186,7 +191,7 @@ TEST(flux__measures_the_memory_that_a_request_then_takes)
                               &c.rig.scratch, &measured, &err), err);
         before = c.rig.request_mem.used;
         c.rig.step_mem.peak = 0;
-        CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.request_mem, &c.rig.step_mem, &c.rig.scratch, &c.prepared, &err), err);
+        CHECK_OK(prepare(&c, &err), err);
         CHECK_OK(flux_step(&c.prepared, 0, &c.latents, &c.velocity, NULL, &c.rig.step_mem, &err), err);
         CHECK_INT(c.rig.request_mem.used - before, measured.request_bytes);
         CHECK_INT(c.rig.step_mem.peak, measured.step_bytes);
@@ -241,7 +246,7 @@ TEST(flux__announces_weights_in_the_order_in_which_it_uses_them)
 
     load(&c, "small", "Q8_0", &rig_kinds[0]);
     read_inputs(&c);
-    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.request_mem, &c.rig.step_mem, &c.rig.scratch, &c.prepared, &err), err);
+    CHECK_OK(prepare(&c, &err), err);
     memset(&noted, 0, sizeof noted);
     noted.ops = c.rig.be->ops;
     ops = *noted.ops;
@@ -376,7 +381,7 @@ TEST(flux__refuses_inputs_that_do_not_fit)
         c.in = good;                                                                                           \
         change;                                                                                                \
         err = (struct err){ 0 };                                                                               \
-        CHECK_INT(flux_prepare(&c.flux, &c.in, &c.rig.request_mem, &c.rig.step_mem, &c.rig.scratch, &c.prepared, &err), ERR_INVALID); \
+        CHECK_INT(prepare(&c, &err), ERR_INVALID);                                                             \
     } while (0)
     REFUSED(c.in.grid_rows = 0);
     REFUSED(c.in.grid_rows = -1);

@@ -71,7 +71,7 @@ static void fill_values(const struct recipe *r, const char *name, int n_dims, co
     float middle = strstr(name, "_norm.scale") ? 1 : 0;
 
     for (int64_t i = 0; i < dims[0] * cols; i++) {
-        uint16_t v = f32_to_bf16(middle + spread * value_at(hash, i / cols, i % cols)); /* so that both types hold the same value */
+        uint16_t v = f32_to_bf16(middle + spread * value_at(hash, i / cols, i % cols)); /* the same in both types */
 
         if (r->bf16)
             ((uint16_t *)ret)[i] = v;
