@@ -13,8 +13,6 @@
 #include "models/text/t5_encoder.h"
 #include "models/text/t5_tokenizer.h"
 
-enum { TEXT_SCRATCH_BYTES = 64 << 20 }; /* enough for the scratch arena of text_tokenize */
-
 struct text_encoder {
     struct t5_tokenizer t5_tokenizer;
     struct clip_tokenizer clip_tokenizer;

@@ -84,13 +84,11 @@ struct flux {
  * ERR_NOT_FOUND for files of another model. */
 MUST_CHECK enum err_code flux_weight_set(struct weight_set *ret, const struct tensor_file *files, int n_files,
                                          struct err *err);
-/* Reads the sizes off the tensors. ERR_NOT_FOUND names a missing tensor, ERR_UNSUPPORTED the size that is not
- * supported. */
-MUST_CHECK enum err_code flux_read_config(const struct weight_set *set, struct flux_config *ret, struct err *err);
 /* ERR_UNSUPPORTED unless this is Fill: 384 input channels, 64 output channels, guidance. */
 MUST_CHECK enum err_code flux_require_fill(const struct flux_config *c, struct err *err);
-/* Every tensor must be there in the shape that the config asks for; unknown tensors are ignored. The array of blocks
- * comes from `model`. `ret` borrows the loader's backend and vectors, and the file. */
+/* Reads the sizes off the tensors; then every tensor must be there in the shape that these sizes ask for, and unknown
+ * tensors are ignored. ERR_NOT_FOUND names a missing tensor, ERR_UNSUPPORTED a size that is not supported. The array of
+ * blocks comes from `model`. `ret` borrows the loader's backend and vectors, and the file. */
 MUST_CHECK enum err_code flux_load(struct flux *ret, struct weight_loader *l, struct arena *model, struct err *err);
 
 /*

@@ -261,7 +261,7 @@ static bool has_guidance(const struct weight_set *set)
     return false;
 }
 
-enum err_code flux_read_config(const struct weight_set *set, struct flux_config *ret, struct err *err)
+static enum err_code read_config(const struct weight_set *set, struct flux_config *ret, struct err *err)
 {
     struct flux_config c = { 0 };
     int64_t ignored;
@@ -323,7 +323,7 @@ enum err_code flux_load_some(struct flux *ret, struct weight_loader *l, enum flu
     struct walk w = { .part = load_part, .config = &f.config, .loader = l, .in_file = in_file };
     const struct flux_config *c = &f.config;
 
-    TRY(flux_read_config(l->set, &f.config, err));
+    TRY(read_config(l->set, &f.config, err));
     if (in_file != FLUX_IN_FILE_NONE && !l->be->ops->weight_unload)
         return err_set(err, ERR_UNSUPPORTED, "transformer: the backend '%s' cannot unload weights", l->be->name);
     TRY(arena_alloc(model, (size_t)c->n_double, sizeof *f.double_blocks, &f.double_blocks, err));
