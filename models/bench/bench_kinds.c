@@ -11,23 +11,20 @@ static enum err_code end(struct backend *be, enum bench_kind kind, struct err *e
 {
     struct bench_kinds *kinds = kinds_of(be);
     double ms = 0;
-    enum err_code rc = kinds->own->mark(be, MARK_TO, err);
 
-    if (!rc)
-        rc = kinds->own->elapsed(be, MARK_FROM, MARK_TO, &ms, err);
+    TRY(kinds->own->mark(be, MARK_TO, err));
+    TRY(kinds->own->elapsed(be, MARK_FROM, MARK_TO, &ms, err));
     kinds->ms[kind] += ms;
-    return rc;
+    return ERR_OK;
 }
 
-/* An operation of the table: its kind, what it is called with, what it takes between backend and error. */
+/* An operation of the table: its kind, its call's arguments, and its parameters between backend and error. */
 #define WATCHED(op, kind, args, ...)                                          \
     static enum err_code op(struct backend *be, __VA_ARGS__, struct err *err) \
     {                                                                         \
-        enum err_code rc = kinds_of(be)->own->mark(be, MARK_FROM, err);       \
-                                                                              \
-        if (!rc)                                                              \
-            rc = kinds_of(be)->own->op args;                                  \
-        return rc ? rc : end(be, kind, err);                                  \
+        TRY(kinds_of(be)->own->mark(be, MARK_FROM, err));                     \
+        TRY(kinds_of(be)->own->op args);                                      \
+        return end(be, kind, err);                                            \
     }
 
 WATCHED(linear, BENCH_PRODUCTS, (be, y, x, w, bias, act, err), struct tensor *y, const struct tensor *x,

@@ -21,7 +21,7 @@ static enum err_code time_read(int fd, double *ret, struct err *err)
     double begin;
 
     if (!buffer)
-        return err_set(err, ERR_NOMEM, "no memory for a buffer");
+        return err_set(err, ERR_NOMEM, "no memory to read a file into");
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
     begin = bench_clock();
     for (off_t at = 0; n > 0; at += n)
@@ -55,28 +55,28 @@ static enum err_code time_mapping(int fd, size_t bytes, void (*fn)(const void *,
     return ERR_OK;
 }
 
+static enum err_code time_file(int fd, int64_t bytes, struct bench_load *ret, struct err *err)
+{
+    struct bench_load b = { .bytes = bytes };
+
+    TRY(time_read(fd, &b.read_seconds[0], err));
+    TRY(time_mapping(fd, (size_t)bytes, touch, &b.touch_seconds, err));
+    TRY(time_mapping(fd, (size_t)bytes, mapping_read, &b.mapped_seconds, err));
+    TRY(time_read(fd, &b.read_seconds[1], err));
+    *ret = b;
+    return ERR_OK;
+}
+
 enum err_code bench_load(const char *path, struct bench_load *ret, struct err *err)
 {
-    struct bench_load b = { 0 };
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     enum err_code rc;
 
-    if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size == 0) {
-        rc = err_set(err, ERR_IO, "%s: not a file with contents that can be read", path);
-        goto out;
-    }
-    b.bytes = st.st_size;
-    rc = time_read(fd, &b.read_seconds[0], err);
-    if (!rc)
-        rc = time_mapping(fd, (size_t)b.bytes, touch, &b.touch_seconds, err);
-    if (!rc)
-        rc = time_mapping(fd, (size_t)b.bytes, mapping_read, &b.mapped_seconds, err);
-    if (!rc)
-        rc = time_read(fd, &b.read_seconds[1], err);
-    if (!rc)
-        *ret = b;
-out:
+    if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size == 0)
+        rc = err_set(err, ERR_IO, "%s: it is not a file that can be read, or it is empty", path);
+    else
+        rc = time_file(fd, st.st_size, ret, err);
     if (fd >= 0)
         (void)close(fd);
     return rc;
@@ -89,6 +89,7 @@ double bench_load_read_seconds(const struct bench_load *b)
 
 /* --- into a backend --- */
 
+/* Anonymous memory of this process, in bytes; 0: unknown. */
 static int64_t own_memory(void)
 {
     FILE *f = fopen("/proc/self/status", "r");
@@ -103,6 +104,7 @@ static int64_t own_memory(void)
     return kib * 1024;
 }
 
+/* Asks the system to drop the file from its cache. */
 static void forget(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -116,9 +118,7 @@ static void forget(const char *path)
 static enum err_code load_matrices(const struct tensor_file *f, struct backend *be, struct bench_load_model *b,
                                    struct err *err)
 {
-    enum err_code rc = ERR_OK;
-
-    for (int i = 0; i < f->n_entries && !rc; i++) {
+    for (int i = 0; i < f->n_entries; i++) {
         const struct tensor_entry *e = &f->entries[i];
         struct weight host = { .dtype = e->dtype, .data = e->data }, w;
 
@@ -128,35 +128,40 @@ static enum err_code load_matrices(const struct tensor_file *f, struct backend *
         host.cols = e->dims[1];
         if (be->in_place)
             mapping_read(e->data, e->bytes, f->map.ptr + f->map.len);
-        rc = be->ops->weight_load(be, &host, &w, err);
+        TRY(be->ops->weight_load(be, &host, &w, err));
         b->n_matrices++;
         b->bytes += (int64_t)e->bytes;
     }
-    return rc ? rc : be->ops->sync(be, err);
+    return be->ops->sync(be, err);
+}
+
+static enum err_code time_model(const char *path, struct backend *be, enum weight_mode mode, struct arena *a,
+                                struct bench_load_model *ret, struct err *err)
+{
+    struct bench_load_model b = { 0 };
+    struct tensor_file file = { 0 };
+    double begin;
+
+    forget(path);
+    begin = bench_clock();
+    TRY(tensor_file_open(path, a, &file, err));
+    backend_expect_weights(be, mode, tensor_file_expanded_bytes(&file));
+    TRY(load_matrices(&file, be, &b, err));
+    b.seconds = bench_clock() - begin;
+    b.own_bytes = own_memory();
+    b.device_bytes = backend_memory(be).used;
+    *ret = b;
+    return ERR_OK;
 }
 
 enum err_code bench_load_model(const char *path, struct backend *be, enum weight_mode mode,
                                struct bench_load_model *ret, struct err *err)
 {
-    struct bench_load_model b = { 0 };
-    struct tensor_file file = { 0 };
     struct arena a = { 0 };
-    enum err_code rc = arena_init(&a, DIRECTORY_BYTES, err);
-    double begin;
+    enum err_code rc;
 
-    forget(path);
-    begin = bench_clock();
-    if (!rc)
-        rc = tensor_file_open(path, &a, &file, err);
-    if (!rc) {
-        backend_expect_weights(be, mode, tensor_file_expanded_bytes(&file));
-        rc = load_matrices(&file, be, &b, err);
-    }
-    b.seconds = bench_clock() - begin;
-    b.own_bytes = own_memory();
-    b.device_bytes = backend_memory(be).used;
-    if (!rc)
-        *ret = b;
+    TRY(arena_init(&a, DIRECTORY_BYTES, err));
+    rc = time_model(path, be, mode, &a, ret, err);
     arena_done(&a);
     return rc;
 }

@@ -5,24 +5,24 @@
 
 #include "kernels/base/crc32c.h"
 #include "kernels/bench_product.h"
+#include "models/fill/torch_rng.h"
+#include "models/flux/latents.h"
 #include "models/image/composite.h"
 #include "models/image/decode.h"
 #include "models/image/jpeg.h"
 #include "models/image/mask.h"
 #include "models/image/orient.h"
 #include "models/image/png.h"
-#include "models/image/resize.h"
-#include "models/flux/latents.h"
 #include "models/image/picture.h"
+#include "models/image/resize.h"
 #include "models/vae/pixels.h"
-#include "models/fill/torch_rng.h"
 
 /* enum line: name, depth */
 #define LINES(X)                                     \
     X(CHECK_IN, "checksums of both inputs", 0)       \
     X(READ, "read both", 0)                          \
     X(READ_PHOTO, "decode the photo", 1)             \
-    X(READ_TURN, "turn it upright", 1)               \
+    X(READ_ROTATE, "rotate it upright", 1)           \
     X(READ_MASK, "decode the mask", 1)               \
     X(READ_THRESHOLD, "threshold, extent", 1)        \
     X(PREPARE, "shrink for the model", 0)            \
@@ -46,7 +46,7 @@ enum line {
 #undef X
         N_LINES
 };
-_Static_assert((int)N_LINES <= (int)BENCH_PICTURE_LINES, "room for the lines");
+_Static_assert((int)N_LINES <= (int)BENCH_PICTURE_LINES, "BENCH_PICTURE_LINES is enough");
 
 enum { ICC_BYTES = 548, EXIF_BYTES = 36, QUALITY = 92, TURNED = 6 };
 static const size_t arena_bytes = (size_t)4 << 30; /* address space */
@@ -68,7 +68,7 @@ static uint32_t hash(uint32_t x, uint32_t y)
     return h ^ h >> 16;
 }
 
-/* Slopes, ripples of two sizes, and grain; the phone's own noise reduction leaves little of that. */
+/* Slopes, ripples of two sizes, and only a little grain, as after a phone's noise reduction. */
 static void draw_photo(const struct image *im)
 {
 #pragma omp parallel for schedule(static)
@@ -95,16 +95,14 @@ static void draw_mask(const struct image *im)
         }
 }
 
-/* An Exif segment with the one entry, right behind the marker that starts the file. */
+/* Inserts an Exif segment with an orientation right after the marker that starts the file. */
 static enum err_code add_orientation(struct arena *a, struct span *file, struct err *err)
 {
     static const char exif[EXIF_BYTES + 1] = "\xff\xe1\0\x22"
                                              "Exif\0\0MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0";
     char *bytes = NULL;
-    enum err_code rc = arena_alloc(a, file->len + EXIF_BYTES, 1, &bytes, err);
 
-    if (rc)
-        return rc;
+    TRY(arena_alloc(a, file->len + EXIF_BYTES, 1, &bytes, err));
     memcpy(bytes, file->ptr, 2);
     memcpy(bytes + 2, exif, EXIF_BYTES);
     memcpy(bytes + 2 + EXIF_BYTES, file->ptr + 2, file->len - 2);
@@ -120,23 +118,20 @@ static enum err_code make_files(struct rig *r, struct err *err)
     const struct jpeg_options camera = { QUALITY, JPEG_CHROMA_HALF, { icc, sizeof icc } };
     int width = r->o->width, height = r->o->height;
     struct image photo, mask;
-    enum err_code rc = image_new(r->a, width, height, 3, &photo, err);
 
-    if (!rc)
-        rc = image_new(r->a, r->o->turned ? height : width, r->o->turned ? width : height, 1, &mask, err);
-    if (rc)
-        return rc;
+    TRY(image_new(r->a, width, height, 3, &photo, err));
+    TRY(image_new(r->a, r->o->turned ? height : width, r->o->turned ? width : height, 1, &mask, err));
     draw_photo(&photo);
     draw_mask(&mask);
-    rc = jpeg_write(r->a, &photo, &camera, &r->original, err);
-    if (!rc && r->o->turned)
-        rc = add_orientation(r->a, &r->original, err);
-    return rc ? rc : png_write(r->a, &mask, &r->mask, err);
+    TRY(jpeg_write(r->a, &photo, &camera, &r->original, err));
+    if (r->o->turned)
+        TRY(add_orientation(r->a, &r->original, err));
+    return png_write(r->a, &mask, &r->mask, err);
 }
 
 /* --- the clock --- */
 
-/* Ends the line that began at `since`; its end is where the next begins. */
+/* Ends the line that began at `since`; returns the time, at which the next line begins. */
 static double lap(struct rig *r, enum line line, double since)
 {
     double now = bench_clock(), *best = &r->b->lines[line].seconds;
@@ -146,21 +141,21 @@ static double lap(struct rig *r, enum line line, double since)
     return now;
 }
 
-/* --- a job, and its parts --- */
+/* --- an edit, and its parts --- */
 
-/* As fill.c does it around the network; the paint is the picture again. */
-static enum err_code model_on_host(struct rig *r, const struct picture_model_input *in, struct image *ret_paint,
+/* What fill.c does around the networks; the picture itself takes the place of what they would paint. */
+static enum err_code model_on_host(struct rig *r, const struct picture_model_input *in, struct image *ret_painted,
                                    struct err *err)
 {
     int64_t width = in->picture.width, height = in->picture.height, n = width * height * 3;
-    int64_t h = height / LATENT_SCALE, w = width / LATENT_SCALE, n_latents = h * w * LATENT_CHANNELS;
+    int64_t h = height / VAE_SCALE, w = width / VAE_SCALE, n_latents = h * w * VAE_LATENT;
     double begin = bench_clock();
     struct torch_rng rng;
     struct image picture, resized;
     float *rgb, *noise, *z, *packed;
     uint8_t *mask;
 
-    TRY(image_new(r->a, (int)width, (int)height, 3, ret_paint, err));
+    TRY(image_new(r->a, (int)width, (int)height, 3, ret_painted, err));
     TRY(arena_alloc(r->a, (size_t)n, sizeof *rgb, &rgb, err));
     TRY(arena_alloc(r->a, (size_t)n_latents, sizeof *noise, &noise, err));
     TRY(arena_alloc(r->a, (size_t)n_latents, sizeof *z, &z, err));
@@ -183,7 +178,7 @@ static enum err_code model_on_host(struct rig *r, const struct picture_model_inp
     latents_pack_mask(mask, h / 2, w / 2, packed, MASK_TOKEN);
     begin = lap(r, MODEL_PACK, begin);
     pixels_from_vae(rgb, n);
-    pixels_to_bytes(rgb, n, ret_paint->pixels);
+    pixels_to_bytes(rgb, n, ret_painted->pixels);
     (void)lap(r, MODEL_BYTES, begin);
     return ERR_OK;
 }
@@ -201,7 +196,7 @@ static enum err_code run_parts(struct rig *r, struct err *err)
     TRY(image_decode(r->a, r->original, IMAGE_ALPHA_ON_WHITE, &stored, &notes, err));
     begin = lap(r, READ_PHOTO, begin);
     TRY(image_orient(r->a, &stored, notes.orientation, &photo, err));
-    begin = lap(r, READ_TURN, begin);
+    begin = lap(r, READ_ROTATE, begin);
     TRY(image_decode(r->a, r->mask, IMAGE_ALPHA_ON_BLACK, &stored, &notes, err));
     begin = lap(r, READ_MASK, begin);
     TRY(mask_from_image(r->a, &stored, &mask, err));
@@ -222,14 +217,14 @@ static enum err_code run_parts(struct rig *r, struct err *err)
     return ERR_OK;
 }
 
-static enum err_code run_job(struct rig *r, struct err *err)
+static enum err_code run_edit(struct rig *r, struct err *err)
 {
     struct bench_picture *b = r->b;
     struct picture_input in;
     struct picture_geometry geometry;
     struct picture_model_input model;
     struct picture_files files;
-    struct image paint;
+    struct image painted;
     double start = bench_clock(), begin = start, whole;
     uint32_t crc = crc32c(0, r->original.ptr, r->original.len);
 
@@ -240,9 +235,9 @@ static enum err_code run_job(struct rig *r, struct err *err)
     geometry = picture_choose_geometry(in.photo.width, in.photo.height);
     TRY(picture_prepare(r->a, &in, &geometry, &model, err));
     begin = lap(r, PREPARE, begin);
-    TRY(model_on_host(r, &model, &paint, err));
+    TRY(model_on_host(r, &model, &painted, err));
     begin = lap(r, MODEL, begin);
-    TRY(picture_compose(r->a, &in, &geometry, &paint, err));
+    TRY(picture_compose(r->a, &in, &geometry, &painted, err));
     begin = lap(r, COMPOSE, begin);
     TRY(picture_encode(r->a, &in, &files, err));
     begin = lap(r, ENCODE, begin);
@@ -258,24 +253,35 @@ static enum err_code run_job(struct rig *r, struct err *err)
     return ERR_OK;
 }
 
+/* A whole edit, and the memory that it takes from the arena. */
+static enum err_code measure_edit(struct rig *r, struct err *err)
+{
+    ARENA_SCRATCH(r->a);
+    size_t before = r->a->used;
+
+    r->a->peak = before;
+    TRY(run_edit(r, err));
+    r->b->arena_bytes = r->a->peak - before;
+    return ERR_OK;
+}
+
+static enum err_code measure_parts(struct rig *r, struct err *err)
+{
+    ARENA_SCRATCH(r->a);
+
+    return run_parts(r, err);
+}
+
 static enum err_code run(struct rig *r, struct err *err)
 {
-    struct arena_mark mark;
-    enum err_code rc = make_files(r, err);
-
-    mark = arena_mark(r->a);
+    TRY(make_files(r, err));
     r->b->original_bytes = r->original.len;
     r->b->mask_bytes = r->mask.len;
-    for (int i = 0; i < r->o->repeats && !rc; i++) {
-        r->a->peak = mark.used;
-        rc = run_job(r, err);
-        r->b->arena_bytes = r->a->peak - mark.used;
-        arena_rewind(r->a, mark);
-        if (!rc)
-            rc = run_parts(r, err);
-        arena_rewind(r->a, mark);
+    for (int i = 0; i < r->o->repeats; i++) {
+        TRY(measure_edit(r, err));
+        TRY(measure_parts(r, err));
     }
-    return rc;
+    return ERR_OK;
 }
 
 enum err_code bench_picture(const struct bench_picture_options *o, struct bench_picture *ret, struct err *err)
@@ -291,11 +297,11 @@ enum err_code bench_picture(const struct bench_picture_options *o, struct bench_
     struct bench_picture b = empty;
     struct arena a;
     struct rig r = { .o = o, .b = &b, .a = &a };
-    enum err_code rc = arena_init(&a, arena_bytes, err);
+    enum err_code rc;
 
-    if (!rc)
-        rc = run(&r, err);
-    if (!rc)
+    TRY(arena_init(&a, arena_bytes, err));
+    rc = run(&r, err);
+    if (rc == ERR_OK)
         *ret = b;
     arena_done(&a);
     return rc;

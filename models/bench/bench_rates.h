@@ -1,6 +1,6 @@
 /*
- * bench_rates - every rate of bench_rate.h, one after the other, as long as the options say. Each figure's `flop` is
- * that of a run, or for the copy its bytes.
+ * bench_rates - measures every rate of bench_rate.h, one after the other, for as long as the options say. A figure's
+ * `flop` is the FLOP of one run; for the copy it is the bytes.
  */
 #ifndef MODELS_BENCH_BENCH_RATES_H
 #define MODELS_BENCH_BENCH_RATES_H
@@ -11,13 +11,13 @@
 enum { BENCH_RATES_SIDE = 8192 };
 
 struct bench_rates {
-    struct bench_figure kinds[RATE_KINDS]; /* not measured: why is in `missing` */
-    char missing[RATE_KINDS][ERR_MESSAGE_MAX];
+    struct bench_figure kinds[RATE_KINDS];
+    char missing[RATE_KINDS][ERR_MESSAGE_MAX]; /* why a kind was not measured; else "" */
 };
 
-/* `side`: BENCH_RATES_SIDE, or less for a test. A kind that fails keeps no other from being measured, and `ret` is
- * filled in any case: what the card or its library does not have is missing, everything else is the first such error.
- * ERR_UNAVAILABLE where the backend is no card. */
+/* `side`: BENCH_RATES_SIDE, or less for a test. A kind that fails does not keep the next ones from being measured, and
+ * `ret` is set in any case. A kind that the card or its library lacks is not an error; otherwise the first error is
+ * returned. ERR_UNAVAILABLE where the backend is not a card. */
 MUST_CHECK enum err_code bench_rates(const struct bench_options *o, int64_t side, struct bench_rates *ret,
                                      struct err *err);
 

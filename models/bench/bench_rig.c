@@ -5,20 +5,17 @@
 #include "kernels/ops.h"
 
 enum { SLAB_BYTES = 64 << 20, SCRATCH_BYTES = 256 << 20 };
-static const size_t address_space = (size_t)64 << 30; /* for host memory; only what is touched is taken */
+static const size_t arena_bytes = (size_t)64 << 30; /* address space */
 
-enum err_code bench_rig_open(struct bench_rig *r, const struct bench_options *o, bool share, struct err *err)
+enum err_code bench_rig_open(struct bench_rig *r, const struct bench_options *o, enum random_weights weights,
+                             struct err *err)
 {
-    enum err_code rc;
-
     *r = (struct bench_rig){ .o = o };
     r->loader = (struct weight_loader){ .set = &r->set, .be = o->be, .mem = &r->weights, .scratch = &r->scratch };
-    rc = arena_init(&r->arena, address_space, err);
-    if (!rc)
-        rc = arena_init(&r->scratch, SCRATCH_BYTES, err);
-    if (!rc)
-        rc = devarena_init(&r->weights, o->be, 0, SLAB_BYTES, err);
-    return rc ? rc : random_model_init(&r->made_up, &r->arena, o->quant, share, err);
+    TRY(arena_init(&r->arena, arena_bytes, err));
+    TRY(arena_init(&r->scratch, SCRATCH_BYTES, err));
+    TRY(devarena_init(&r->weights, o->be, 0, SLAB_BYTES, err));
+    return random_model_init(&r->made_up, &r->arena, o->quant, weights, err);
 }
 
 void bench_rig_close(struct bench_rig *r)
@@ -32,25 +29,19 @@ void bench_rig_close(struct bench_rig *r)
 
 enum err_code bench_rig_input(struct bench_rig *r, struct tensor *t, int n_dims, const int64_t *dims, struct err *err)
 {
+    ARENA_SCRATCH(&r->arena);
     int64_t count = 1;
     float *values = NULL;
-    struct arena_mark mark = arena_mark(&r->arena);
     void *data = NULL;
-    enum err_code rc;
 
     for (int i = 0; i < n_dims; i++)
         count *= dims[i];
-    rc = devarena_alloc(&r->request_mem, (size_t)count * sizeof(float), &data, err);
-    if (!rc)
-        rc = arena_alloc(&r->arena, (size_t)count, sizeof *values, &values, err);
-    for (int64_t i = 0; i < count && !rc; i++)
+    TRY(devarena_alloc(&r->request_mem, (size_t)count * sizeof(float), &data, err));
+    TRY(arena_alloc(&r->arena, (size_t)count, sizeof *values, &values, err));
+    for (int64_t i = 0; i < count; i++)
         values[i] = sinf((float)(i % 10007));
-    if (!rc) {
-        *t = tensor_make(DT_F32, n_dims, dims, data);
-        rc = op_upload(r->o->be, t, values, err);
-    }
-    arena_rewind(&r->arena, mark);
-    return rc;
+    *t = tensor_make(DT_F32, n_dims, dims, data);
+    return op_upload(r->o->be, t, values, err);
 }
 
 struct product_run {
@@ -66,7 +57,8 @@ static enum err_code run_product(void *ctx, struct err *err)
     return op_linear(p->be, &p->y, &p->x, &p->w, NULL, ACT_NONE, err);
 }
 
-enum err_code bench_rig_product(struct bench_rig *r, struct bench_figure *f, struct err *err)
+/* y [rows, width] = x [rows, width] w^T; y comes from `mem`, which is opened here. */
+static enum err_code time_product(struct bench_rig *r, struct devarena *mem, struct bench_figure *f, struct err *err)
 {
     struct backend *be = r->o->be;
     int64_t side = r->o->product_side;
@@ -74,30 +66,28 @@ enum err_code bench_rig_product(struct bench_rig *r, struct bench_figure *f, str
     struct random_model made_up;
     struct tensor_file file;
     struct tensor_entry *e;
-    struct devarena mem = { 0 };
     struct product_run run = { .be = be };
     struct weight host;
-    enum err_code rc = random_model_init(&made_up, &r->arena, be->act, false, err);
 
-    if (!rc)
-        rc = random_model_add(&made_up, "product", 2, (int64_t[]){ width, width }, err);
-    if (!rc)
-        rc = random_model_finish(&made_up, &file, err);
-    if (!rc)
-        rc = devarena_init(&mem, be, (size_t)(rows * width) * sizeof(float), 0, err);
-    if (!rc)
-        rc = devarena_2d(&mem, be->act, rows, width, &run.y, err);
-    if (rc)
-        goto out;
+    TRY(random_model_init(&made_up, &r->arena, be->act, RANDOM_WEIGHTS_OWN, err));
+    TRY(random_model_add(&made_up, "product", 2, (int64_t[]){ width, width }, err));
+    TRY(random_model_finish(&made_up, &file, err));
+    TRY(devarena_init(mem, be, (size_t)(rows * width) * sizeof(float), 0, err));
+    TRY(devarena_2d(mem, be->act, rows, width, &run.y, err));
     e = &made_up.entries[0];
     host = (struct weight){ .dtype = e->dtype, .rows = width, .cols = width, .data = e->data };
-    rc = be->ops->weight_load(be, &host, &run.w, err);
-    /* zeros would be faster: they take less power */
+    TRY(be->ops->weight_load(be, &host, &run.w, err));
+    /* x is a view of the matrix: on zeros the product would take less power and so be faster */
     run.x = tensor_2d(be->act, rows, width, (void *)(uintptr_t)run.w.data);
     f->flop = 2.0 * (double)rows * (double)width * (double)width;
-    if (!rc)
-        rc = bench_sustain(r->o, f, run_product, &run, err);
-out:
+    return bench_sustain(r->o, f, run_product, &run, err);
+}
+
+enum err_code bench_rig_product(struct bench_rig *r, struct bench_figure *f, struct err *err)
+{
+    struct devarena mem = { 0 };
+    enum err_code rc = time_product(r, &mem, f, err);
+
     devarena_done(&mem);
     return rc;
 }

@@ -1,5 +1,5 @@
 /*
- * bench_rig - what every benchmark of a network runs in: random weights, and the arenas of host and backend.
+ * bench_rig - what every benchmark of a network needs: random weights, and the arenas of host and backend.
  */
 #ifndef MODELS_BENCH_BENCH_RIG_H
 #define MODELS_BENCH_BENCH_RIG_H
@@ -13,19 +13,19 @@
 struct bench_rig {
     const struct bench_options *o;
     struct arena arena, scratch;
-    struct devarena weights, request_mem, step_mem; /* the last two are the benchmark's to open */
+    struct devarena weights, request_mem, step_mem; /* the last two are opened by the benchmark */
     struct random_model made_up;
     struct tensor_file file;
     struct weight_set set;
     struct weight_loader loader;
 };
 
-/* Matrices of type o->quant; with `share` the host holds one of a kind. */
-MUST_CHECK enum err_code bench_rig_open(struct bench_rig *r, const struct bench_options *o, bool share,
+/* An empty random model whose matrices get the type o->quant. */
+MUST_CHECK enum err_code bench_rig_open(struct bench_rig *r, const struct bench_options *o, enum random_weights weights,
                                         struct err *err);
-void bench_rig_close(struct bench_rig *r); /* half-opened, too */
+void bench_rig_close(struct bench_rig *r); /* also after bench_rig_open failed */
 
-/* F32, from request_mem, with some values in it. */
+/* An F32 tensor from request_mem, with values between -1 and 1. */
 MUST_CHECK enum err_code bench_rig_input(struct bench_rig *r, struct tensor *t, int n_dims, const int64_t *dims,
                                          struct err *err);
 

@@ -4,9 +4,9 @@
 
 #include "kernels/bench_product.h"
 
-/* Marks in turn: the run that is timed lies between two of them, and each run ahead takes one more. */
+/* Marks are used in a circle: two around the run that is timed, and one more for each run queued ahead. */
 enum { AHEAD = 1, AHEAD_OF_SHORT = 4, SLOTS = AHEAD_OF_SHORT + 2 };
-/* A shorter run may be over before the host, which sleeps while it waits, has queued the next. */
+/* A run shorter than short_s may be over before the host, which sleeps while it waits, has queued the next run. */
 static const double short_s = 0.02, sample_every_s = 0.1;
 
 /* Welford's update of mean and squared deviations. */
@@ -37,16 +37,17 @@ double bench_deviation(const struct bench_figure *f)
     return f->n_runs > 1 ? sqrt(f->squares / (f->n_runs - 1)) : 0;
 }
 
-/* Clock and power while runs are kept. */
+/* Samples of the card's clock and power while runs are kept. */
 struct meter {
     struct backend *be;
     bool counts;
-    double begin, begin_j, last; /* of the first and the last look */
-    double clock_mhz, power_w;   /* sums of n looks */
+    double begin, begin_j;     /* time and energy at the first sample */
+    double last;               /* time of the last sample */
+    double clock_mhz, power_w; /* sums over n samples */
     int n;
 };
 
-static void look(struct meter *m)
+static void sample(struct meter *m)
 {
     struct backend_card card;
     double now = bench_clock();
@@ -66,7 +67,7 @@ static void look(struct meter *m)
     m->n++;
 }
 
-/* The card's count of its energy is better than looks at its power, which the driver smooths. */
+/* Power from the card's energy counter where it has one: samples of the power are smoothed by the driver. */
 static void read_meter(struct meter *m, struct bench_figure *f)
 {
     struct backend_card card;
@@ -80,22 +81,23 @@ static void read_meter(struct meter *m, struct bench_figure *f)
     f->power_w = joules > 0 && seconds > 0 ? joules / seconds : m->power_w / m->n;
 }
 
+/* Queues run n and the mark behind it. */
 static enum err_code queue(const struct bench_options *o, bench_run_fn *run, void *ctx, int n, struct err *err)
 {
-    enum err_code rc = n ? ERR_OK : o->be->ops->mark(o->be, 0, err);
-
-    if (!rc)
-        rc = run(ctx, err);
-    return rc ? rc : o->be->ops->mark(o->be, (n + 1) % SLOTS, err);
+    if (n == 0)
+        TRY(o->be->ops->mark(o->be, 0, err));
+    TRY(run(ctx, err));
+    return o->be->ops->mark(o->be, (n + 1) % SLOTS, err);
 }
 
+/* Waits for the end of a run. */
 static enum err_code time_of(const struct bench_options *o, int run, double *ret_s, struct err *err)
 {
     double ms = 0;
-    enum err_code rc = o->be->ops->elapsed(o->be, run % SLOTS, (run + 1) % SLOTS, &ms, err);
 
+    TRY(o->be->ops->elapsed(o->be, run % SLOTS, (run + 1) % SLOTS, &ms, err));
     *ret_s = ms * 1e-3;
-    return rc;
+    return ERR_OK;
 }
 
 enum err_code bench_sustain(const struct bench_options *o, struct bench_figure *f, bench_run_fn *run, void *ctx,
@@ -104,25 +106,23 @@ enum err_code bench_sustain(const struct bench_options *o, struct bench_figure *
     struct meter meter = { .be = o->be };
     double begin = bench_clock(), kept_s = 0, seconds;
     int ahead = !o->be->runs_behind ? 0 : o->ahead ? o->ahead : AHEAD, queued = 0, kept = 0;
-    enum err_code rc = ERR_OK;
 
-    for (int i = 0; !rc && (kept < o->repeats || kept_s < o->measure_s); i++) {
+    for (int i = 0; kept < o->repeats || kept_s < o->measure_s; i++) {
         bool warm = bench_clock() - begin >= o->warm_up_s;
 
-        while (!rc && queued <= i + ahead)
-            rc = queue(o, run, ctx, queued++, err);
+        while (queued <= i + ahead)
+            TRY(queue(o, run, ctx, queued++, err));
         if (warm)
-            look(&meter);
-        if (!rc)
-            rc = time_of(o, i, &seconds, err);
-        if (!rc && ahead && !o->ahead && seconds < short_s)
+            sample(&meter);
+        TRY(time_of(o, i, &seconds, err));
+        if (ahead && !o->ahead && seconds < short_s)
             ahead = AHEAD_OF_SHORT;
-        if (rc || !warm)
+        if (!warm)
             continue;
         bench_keep(o, f, seconds);
         kept++;
         kept_s += seconds;
     }
     read_meter(&meter, f);
-    return rc ? rc : o->be->ops->sync(o->be, err);
+    return o->be->ops->sync(o->be, err);
 }

@@ -1,11 +1,10 @@
 /*
- * bench_sustain - one piece of work run again and again, as long as the product would run it.
+ * bench_sustain - runs one piece of work again and again, for as long as a service would.
  *
- * A card that is short of power computes a third faster in its first second than for the rest of the minute, so on a
- * card nothing counts before `warm_up_s` are over, what counts is the mean, and clock and watts stand beside it. The
- * host queues a run while the one before it is computed, as the pipeline does, and some of them when they are short; a
- * run's time is that between two marks on the backend's stream. Where runs do not queue, the same loop times each
- * alone.
+ * A card that is short of power computes a third faster in its first second than for the rest of the minute. So on a
+ * card no run counts during the first `warm_up_s`, the mean counts, and clock and power are noted with it. As in the
+ * pipeline, the host queues the next run while one is computed, and several when runs are short; a run's time is the
+ * time between two marks on the backend's stream. On a backend that does not queue, the same loop times each run alone.
  */
 #ifndef MODELS_BENCH_BENCH_SUSTAIN_H
 #define MODELS_BENCH_BENCH_SUSTAIN_H
@@ -19,9 +18,9 @@ typedef enum err_code bench_run_fn(void *ctx, struct err *err);
 MUST_CHECK enum err_code bench_sustain(const struct bench_options *o, struct bench_figure *f, bench_run_fn *run,
                                        void *ctx, struct err *err);
 
-/* Adds one run that took so long. */
+/* Adds one run that took `seconds`. */
 void bench_keep(const struct bench_options *o, struct bench_figure *f, double seconds);
-/* One that began then, by bench_clock(). */
+/* Adds one run that began at `start` (bench_clock()) and ends now. */
 void bench_keep_since(const struct bench_options *o, struct bench_figure *f, double start);
 
 #endif

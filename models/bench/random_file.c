@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "models/file/gguf.h"
 #include "models/bench/random_model.h"
+#include "models/file/gguf.h"
 
 enum { ROWS = 12288, COLS = 3072, ALIGNMENT = 32, MAX_MATRICES = 4096, INFO_BYTES = 64 };
 
@@ -26,7 +26,7 @@ static enum err_code write_all(int fd, const void *p, size_t n, struct err *err)
     return ERR_OK;
 }
 
-/* Appends; there is room. */
+/* Appends n bytes; the caller has made sure that there is room. */
 static void put(char **at, const void *p, size_t n)
 {
     memcpy(*at, p, n);
@@ -43,7 +43,7 @@ static void put_u64(char **at, uint64_t v)
     put(at, &v, sizeof v);
 }
 
-/* Everything before the data: no pairs, and n matrices behind each other. */
+/* Writes everything before the data: no pairs of metadata, and a directory of n matrices. Returns its length. */
 static size_t make_directory(char *buf, enum dtype type, int n, size_t matrix_bytes)
 {
     char *at = buf, name[16];
@@ -68,43 +68,44 @@ static size_t make_directory(char *buf, enum dtype type, int n, size_t matrix_by
     return (size_t)(at - buf);
 }
 
-/* Every matrix has values of its own: a disk may keep the same bytes only once. */
+/* Every matrix gets other values, because a disk may store equal blocks only once. */
 static enum err_code write_matrices(int fd, enum dtype type, int n, struct arena *a, struct err *err)
 {
     struct random_model m;
-    struct arena_mark mark;
-    enum err_code rc = random_model_init(&m, a, type, false, err);
 
-    mark = arena_mark(a);
-    for (int i = 0; i < n && !rc; i++) {
+    TRY(random_model_init(&m, a, type, RANDOM_WEIGHTS_OWN, err));
+    for (int i = 0; i < n; i++) {
+        ARENA_SCRATCH(a);
+
         m.n_entries = 0;
-        rc = random_model_add(&m, "matrix", 2, (int64_t[]){ ROWS, COLS }, err);
-        if (!rc)
-            rc = write_all(fd, m.entries[0].data, m.entries[0].bytes, err);
-        arena_rewind(a, mark);
+        TRY(random_model_add(&m, "matrix", 2, (int64_t[]){ ROWS, COLS }, err));
+        TRY(write_all(fd, m.entries[0].data, m.entries[0].bytes, err));
     }
-    return rc;
+    return ERR_OK;
+}
+
+static enum err_code write_with(struct arena *a, int fd, enum dtype type, int64_t bytes, struct err *err)
+{
+    size_t matrix_bytes = dtype_row_bytes(type, COLS) * ROWS;
+    int64_t n = (bytes + (int64_t)matrix_bytes - 1) / (int64_t)matrix_bytes;
+    char *directory = NULL;
+
+    if (n < 1 || n > MAX_MATRICES)
+        return err_set(err, ERR_INVALID, "random file: %lld bytes are not between 1 and %d matrices of %zu bytes",
+                       (long long)bytes, MAX_MATRICES, matrix_bytes);
+    TRY(arena_alloc(a, (size_t)n + 1, INFO_BYTES, &directory, err));
+    TRY(write_all(fd, directory, make_directory(directory, type, (int)n, matrix_bytes), err));
+    TRY(write_matrices(fd, type, (int)n, a, err));
+    return fsync(fd) ? err_set(err, ERR_IO, "random file: %m") : ERR_OK;
 }
 
 static enum err_code write_file(int fd, enum dtype type, int64_t bytes, struct err *err)
 {
-    size_t matrix_bytes = dtype_row_bytes(type, COLS) * ROWS;
-    int64_t n = (bytes + (int64_t)matrix_bytes - 1) / (int64_t)matrix_bytes;
     struct arena a = { 0 };
-    char *directory = NULL;
     enum err_code rc;
 
-    if (n < 1 || n > MAX_MATRICES)
-        return err_set(err, ERR_INVALID, "random file: %lld bytes", (long long)bytes);
-    rc = arena_init(&a, (size_t)1 << 30, err);
-    if (!rc)
-        rc = arena_alloc(&a, (size_t)n + 1, INFO_BYTES, &directory, err);
-    if (!rc)
-        rc = write_all(fd, directory, make_directory(directory, type, (int)n, matrix_bytes), err);
-    if (!rc)
-        rc = write_matrices(fd, type, (int)n, &a, err);
-    if (!rc && fsync(fd))
-        rc = err_set(err, ERR_IO, "random file: %m");
+    TRY(arena_init(&a, (size_t)1 << 30, err));
+    rc = write_with(&a, fd, type, bytes, err);
     arena_done(&a);
     return rc;
 }

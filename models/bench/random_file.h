@@ -11,8 +11,9 @@
 enum { RANDOM_FILE_PATH = 32 };
 
 /*
- * About `bytes` of matrices of `type` (one at least), in $TMPDIR or /tmp, without a name: it is reached by ret_path as
- * long as *ret_fd, the caller's, is open, and gone after that. All of it is on the disk. ERR_IO, ERR_NOMEM.
+ * Writes matrices of `type`, at least one and about `bytes` in all, to $TMPDIR or /tmp and to the disk. The file has no
+ * name: ret_path leads to it while *ret_fd, which is the caller's, is open, and closing that removes it. ERR_IO,
+ * ERR_NOMEM; ERR_INVALID for too many bytes.
  */
 MUST_CHECK enum err_code random_file_open(enum dtype type, int64_t bytes, char ret_path[RANDOM_FILE_PATH], int *ret_fd,
                                           struct err *err);

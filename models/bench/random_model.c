@@ -22,9 +22,10 @@ const struct flux_config random_model_flux_fill = {
 };
 const int64_t random_model_vae_widths[4] = { 128, 256, 512, 512 };
 
-enum err_code random_model_init(struct random_model *m, struct arena *a, enum dtype type, bool share, struct err *err)
+enum err_code random_model_init(struct random_model *m, struct arena *a, enum dtype type, enum random_weights weights,
+                                struct err *err)
 {
-    *m = (struct random_model){ .arena = a, .type = type, .share = share, .state = 1 };
+    *m = (struct random_model){ .arena = a, .type = type, .weights = weights, .state = 1 };
     return arena_alloc(a, RANDOM_MODEL_MAX, sizeof *m->entries, &m->entries, err);
 }
 
@@ -41,7 +42,7 @@ static float uniform(struct random_model *m)
     return (float)(next(m) >> 40) / 16777216.0f;
 }
 
-/* A positive f32 as a half, cut off. */
+/* A positive f32 as a half, rounded towards zero. */
 static uint16_t half_of(float f)
 {
     uint32_t u;
@@ -53,8 +54,9 @@ static uint16_t half_of(float f)
 }
 
 /*
- * Where a block keeps its scale d and its m or dmin, and about how large its values are for d = 1: their root mean
- * square. Minima are set to nothing, so that a layout without negative values keeps a mean; no benchmark minds.
+ * The offsets of a block's scale d and of its m or dmin (-1: it has none), and the root mean square of its values for
+ * d = 1. The minima are set to 0, so the values of a layout without negative numbers have a mean above 0, which does
+ * not matter to a benchmark.
  */
 static const struct {
     int d, m;
@@ -106,17 +108,14 @@ static void fill_values(struct random_model *m, enum dtype t, char *data, size_t
 
 static enum err_code make_data(struct random_model *m, struct tensor_entry *e, float rms, float about, struct err *err)
 {
-    bool shared = m->share && e->n_dims == 2;
+    bool shared = m->weights == RANDOM_WEIGHTS_SHARED && e->n_dims == 2;
     char *data = NULL;
-    enum err_code rc;
 
     if (shared && m->shared[e->dtype].bytes >= e->bytes) {
         e->data = m->shared[e->dtype].data;
         return ERR_OK;
     }
-    rc = arena_alloc(m->arena, e->bytes, 1, &data, err);
-    if (rc)
-        return rc;
+    TRY(arena_alloc(m->arena, e->bytes, 1, &data, err));
     if (dtype_info(e->dtype)->block_elems > 1)
         fill_blocks(m, e->dtype, data, e->bytes, rms);
     else
@@ -135,13 +134,10 @@ enum err_code random_model_add(void *ctx, const char *name, int n_dims, const in
     struct tensor_entry *e = &m->entries[m->n_entries];
     int64_t rows = 1, inputs = 1;
     char *copy = NULL;
-    enum err_code rc;
 
     if (m->n_entries == RANDOM_MODEL_MAX)
-        return err_set(err, ERR_TOO_LARGE, "random model: over %d tensors", RANDOM_MODEL_MAX);
-    rc = arena_printf(m->arena, &copy, err, "%s", name);
-    if (rc)
-        return rc;
+        return err_set(err, ERR_TOO_LARGE, "random model: it has over %d tensors", RANDOM_MODEL_MAX);
+    TRY(arena_printf(m->arena, &copy, err, "%s", name));
     *e = (struct tensor_entry){ .name = span_of(copy), .n_dims = n_dims };
     for (int i = 0; i < n_dims; i++) {
         e->dims[i] = dims[i];
@@ -152,25 +148,28 @@ enum err_code random_model_add(void *ctx, const char *name, int n_dims, const in
     if (!dtype_row_bytes(e->dtype, dims[n_dims - 1]))
         e->dtype = DT_F32;
     e->bytes = dtype_row_bytes(e->dtype, dims[n_dims - 1]) * (size_t)rows;
-    rc = n_dims == 1 ? make_data(m, e, 0.29f, 1.0f, err) : make_data(m, e, 1.0f / sqrtf((float)inputs), 0, err);
-    m->n_entries += !rc;
-    return rc;
+    if (n_dims == 1)
+        TRY(make_data(m, e, 0.29f, 1.0f, err));
+    else
+        TRY(make_data(m, e, 1.0f / sqrtf((float)inputs), 0, err));
+    m->n_entries++;
+    return ERR_OK;
 }
 
 enum err_code random_model_finish(struct random_model *m, struct tensor_file *ret, struct err *err)
 {
     int twice = -1;
-    enum err_code rc;
 
     *ret = (struct tensor_file){ .path = "random weights", .entries = m->entries, .n_entries = m->n_entries };
-    rc = name_index_build(m->arena, m->entries, m->n_entries, sizeof *m->entries, &ret->index, &twice, err);
-    if (!rc && twice >= 0)
-        rc = err_set(err, ERR_INTERNAL, "random model: '%.*s' comes twice", SPAN_ARG(m->entries[twice].name));
-    return rc;
+    TRY(name_index_build(m->arena, m->entries, m->n_entries, sizeof *m->entries, &ret->index, &twice, err));
+    if (twice >= 0)
+        return err_set(err, ERR_INTERNAL, "random model: tensor '%.*s' occurs twice", SPAN_ARG(m->entries[twice].name));
+    return ERR_OK;
 }
 
-/* --- the autoencoder: the first error stays, so that the list of layers reads as one --- */
+/* --- the autoencoder --- */
 
+/* The first error is kept and ends the adding, so that the list of layers reads without checks. */
 struct vae_list {
     struct random_model *m;
     enum err_code rc;

@@ -1,12 +1,11 @@
 /*
  * random_model - a tensor file that exists in memory only, with names and shapes from a list and random weights, for
- * measuring without a download. Products with its matrices keep the size of what goes in.
+ * measuring without a download. The result of a product with its matrices is about as large as the input.
  *
- *   matrices        the type asked for (F32 where a row is no whole number of blocks), any of quant.h but F8_E4M3
+ *   matrices        the type asked for (F32 where a row is not a whole number of blocks), any of quant.h but F8_E4M3
  *   convolutions    BF16, as in ae.safetensors
  *   vectors         F32, between 0.5 and 1.5
- * All tensors lie in the arena. With `share` those of a type are the same bytes: a model of any size in little memory,
- * for backends that copy weights.
+ * The bytes of all tensors are in the arena.
  */
 #ifndef MODELS_BENCH_RANDOM_MODEL_H
 #define MODELS_BENCH_RANDOM_MODEL_H
@@ -17,14 +16,18 @@
 
 enum { RANDOM_MODEL_MAX = 2048 };
 
-/* The sizes of FLUX.1-Fill and of its autoencoder's levels. The program reads them off the tensors of its files. */
+/* OWN: every matrix has bytes of its own. SHARED: all matrices of a type use the same bytes, so that a model of any
+ * size takes little memory; for backends that copy weights. */
+enum random_weights { RANDOM_WEIGHTS_OWN, RANDOM_WEIGHTS_SHARED };
+
+/* The sizes of FLUX.1-Fill and of its autoencoder's levels; the product reads them off the tensors of its files. */
 extern const struct flux_config random_model_flux_fill;
 extern const int64_t random_model_vae_widths[4];
 
 struct random_model {
     struct arena *arena;
     enum dtype type;
-    bool share;
+    enum random_weights weights;
     struct tensor_entry *entries;
     int n_entries;
     uint64_t state;
@@ -34,14 +37,14 @@ struct random_model {
     } shared[DT_COUNT];
 };
 
-MUST_CHECK enum err_code random_model_init(struct random_model *m, struct arena *a, enum dtype type, bool share,
-                                           struct err *err);
-/* ctx is the struct random_model; fits flux_describe. Up to four dimensions. */
+MUST_CHECK enum err_code random_model_init(struct random_model *m, struct arena *a, enum dtype type,
+                                           enum random_weights weights, struct err *err);
+/* ctx is the struct random_model, so the function can be given to flux_describe. Up to four dimensions. */
 MUST_CHECK enum err_code random_model_add(void *ctx, const char *name, int n_dims, const int64_t *dims,
                                           struct err *err);
 MUST_CHECK enum err_code random_model_finish(struct random_model *m, struct tensor_file *ret, struct err *err);
 
-/* The 244 tensors of the autoencoder of FLUX.1 in BFL's names; `widths` of its four levels. */
+/* Adds the 244 tensors of FLUX.1's autoencoder under BFL's names, with the channels of its four levels. */
 MUST_CHECK enum err_code random_model_add_vae(struct random_model *m, const int64_t widths[4], struct err *err);
 
 #endif

@@ -5,7 +5,7 @@
 #include "models/text/clip_tokenizer.h"
 #include "models/text/t5_encoder.h"
 
-/* The first error stays, so that the list of layers reads as one. */
+/* The first error is kept and ends the adding, so that the list of layers reads without checks. */
 struct list {
     struct random_model *m;
     enum err_code rc;

@@ -1,5 +1,5 @@
 /*
- * random_text - the tensors of T5-XXL's encoder and of CLIP-L for a random model, in the names of their files.
+ * random_text - adds the tensors of T5-XXL's encoder and of CLIP-L to a random model, under the names of their files.
  */
 #ifndef MODELS_BENCH_RANDOM_TEXT_H
 #define MODELS_BENCH_RANDOM_TEXT_H

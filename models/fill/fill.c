@@ -6,36 +6,34 @@
 
 #include "kernels/ops.h"
 #include "models/fill/fill_model.h"
-#include "models/flux/flow_match.h"
-#include "models/image/resize.h"
-#include "models/flux/latents.h"
-#include "models/vae/pixels.h"
 #include "models/fill/torch_rng.h"
+#include "models/flux/flow_match.h"
+#include "models/flux/latents.h"
+#include "models/image/resize.h"
+#include "models/vae/pixels.h"
 
 enum { COND_TOKEN = LATENT_TOKEN + MASK_TOKEN };
 
-/* Marks of the backend. The end of a step is looked at while the next one runs, beside the end before it. */
+/* The backend's marks. A step is timed while the next step runs, so three ends of steps must be kept at a time. */
 enum { N_STEP_MARKS = 3 };
 enum { MARK_START, MARK_TEXT, MARK_ENCODED, MARK_PREPARED, MARK_END, MARK_STEP };
-_Static_assert(MARK_STEP + N_STEP_MARKS <= BACKEND_MARKS, "the backend has as many");
+_Static_assert(MARK_STEP + N_STEP_MARKS <= BACKEND_MARKS, "the backend has enough marks");
 
-static const double guidance_max = 1000;
-
-/* One request on its way. Host memory is from the request's arena, backend memory from the model's. */
-struct job {
+/* A request while it is served. Host memory comes from the caller's arena, backend memory from the model's. */
+struct request {
     struct fill_model *m;
     const struct fill_request *r;
     struct arena *a;
     struct err *err;
-    int64_t width, height; /* pixels, floored */
+    int64_t width, height; /* pixels, floored to whole tokens */
     int64_t h, w, n_img;   /* latents, tokens */
-    float sigmas[FILL_MAX_STEPS + 1];
+    float sigmas[FLOW_MATCH_MAX_STEPS + 1];
     int start; /* first step that is run */
     struct torch_rng rng;
     float *picture;                   /* [H, W, 3], -1 .. 1 */
     uint8_t *mask;                    /* [H, W], 1 = repaint */
-    float *latents;                   /* [N, 64], packed; after each step what the backend has */
-    const struct prompt_entry *known; /* the pack's, or NULL */
+    float *latents;                   /* [N, 64], packed: the noise, then the downloaded latents_on_backend */
+    const struct prompt_entry *known; /* the prompt's entry in the pack, or NULL */
     struct tensor prompt_embeds, pooled, cond, latents_on_backend; /* cond [N, 320]: masked latents, mask */
     struct fill_timings timings;
 };
@@ -54,17 +52,21 @@ static enum err_code check_request(const struct fill_model *m, const struct fill
     const struct fill_options *max = &m->limits;
 
     if (r->width < FILL_MIN_SIDE || r->height < FILL_MIN_SIDE || r->width > FILL_MAX_SIDE || r->height > FILL_MAX_SIDE)
-        return err_set(err, ERR_INVALID, "fill: %d x %d pixels, a side has %d to %d", r->width, r->height,
-                       FILL_MIN_SIDE, FILL_MAX_SIDE);
-    if (r->steps < 1 || r->steps > FILL_MAX_STEPS || r->t5_len < 1 || r->t5_len > T5_MAX_TOKENS)
-        return err_set(err, ERR_INVALID, "fill: %d steps, %d text tokens", r->steps, r->t5_len);
-    if (!(r->guidance >= 0 && r->guidance <= guidance_max))
-        return err_set(err, ERR_INVALID, "fill: guidance %g is not within 0 .. %g", r->guidance, guidance_max);
+        return err_set(err, ERR_INVALID, "fill: a picture of %d x %d pixels is asked for, a side may have %d to %d",
+                       r->width, r->height, FILL_MIN_SIDE, FILL_MAX_SIDE);
+    if (r->steps < 1 || r->steps > FILL_MAX_STEPS)
+        return err_set(err, ERR_INVALID, "fill: %d steps are not within 1 .. %d", r->steps, FILL_MAX_STEPS);
+    if (r->t5_len < 1 || r->t5_len > T5_MAX_TOKENS)
+        return err_set(err, ERR_INVALID, "fill: %d text tokens are not within 1 .. %d", r->t5_len, T5_MAX_TOKENS);
+    if (!(r->guidance >= 0 && r->guidance <= FILL_MAX_GUIDANCE))
+        return err_set(err, ERR_INVALID, "fill: guidance %g is not within 0 .. %d", r->guidance, FILL_MAX_GUIDANCE);
     if ((int64_t)r->width * r->height > (int64_t)max->max_width * max->max_height || r->steps > max->max_steps ||
         r->t5_len > max->max_t5_len)
-        return err_set(
-            err, ERR_TOO_LARGE, "fill: %d x %d pixels, %d steps, %d text tokens; the model is open for %d x %d, %d, %d",
-            r->width, r->height, r->steps, r->t5_len, max->max_width, max->max_height, max->max_steps, max->max_t5_len);
+        return err_set(err, ERR_TOO_LARGE,
+                       "fill: %d x %d pixels, %d steps and %d text tokens are more than the model was opened for: "
+                       "%d x %d, %d and %d",
+                       r->width, r->height, r->steps, r->t5_len, max->max_width, max->max_height, max->max_steps,
+                       max->max_t5_len);
     return ERR_OK;
 }
 
@@ -76,148 +78,146 @@ static enum err_code check_finite(const float *v, int64_t n, const char *what, s
     return ERR_OK;
 }
 
-static enum err_code check_cancelled(const struct job *j)
+static enum err_code check_cancelled(const struct request *q)
 {
-    if (j->r->cancelled && j->r->cancelled(j->r->ctx))
-        return err_set(j->err, ERR_CANCELLED, "fill: cancelled");
+    if (q->r->cancelled && q->r->cancelled(q->r->ctx))
+        return err_set(q->err, ERR_CANCELLED, "fill: cancelled");
     return ERR_OK;
 }
 
-static void progress(const struct job *j, enum fill_phase phase, int done, int total)
+static void progress(const struct request *q, enum fill_phase phase, int done, int total)
 {
-    if (j->r->progress)
-        j->r->progress(j->r->ctx, phase, done, total);
+    if (q->r->progress)
+        q->r->progress(q->r->ctx, phase, done, total);
 }
 
-static enum err_code set_mark(const struct job *j, int slot)
+static enum err_code set_mark(const struct request *q, int slot)
 {
-    return j->m->be->ops->mark(j->m->be, slot, j->err);
+    return q->m->be->ops->mark(q->m->be, slot, q->err);
 }
 
-/* Waits for `to`. */
-static enum err_code elapsed(const struct job *j, int from, int to, double *ret_ms)
+/* Waits until the work before mark `to` is done. */
+static enum err_code elapsed(const struct request *q, int from, int to, double *ret_ms)
 {
-    return j->m->be->ops->elapsed(j->m->be, from, to, ret_ms, j->err);
+    return q->m->be->ops->elapsed(q->m->be, from, to, ret_ms, q->err);
 }
 
-static enum err_code dump(const struct job *j, const char *name, int n_dims, const int64_t *dims, const float *data)
+static enum err_code dump(const struct request *q, const char *name, int n_dims, const int64_t *dims, const float *data)
 {
-    const struct fill_dump *d = j->r->dump;
+    const struct fill_dump *d = q->r->dump;
 
-    return d ? d->fn(d->ctx, name, n_dims, dims, data, j->err) : ERR_OK;
+    return d ? d->fn(d->ctx, name, n_dims, dims, data, q->err) : ERR_OK;
 }
 
-static enum err_code dump_rows(const struct job *j, const char *name, int64_t rows, int64_t cols, const float *data)
+static enum err_code dump_rows(const struct request *q, const char *name, int64_t rows, int64_t cols, const float *data)
 {
-    return dump(j, name, 2, (int64_t[]){ rows, cols }, data);
+    return dump(q, name, 2, (int64_t[]){ rows, cols }, data);
 }
 
-static enum err_code floats(const struct job *j, int64_t n, float **ret)
+static enum err_code floats(const struct request *q, int64_t n, float **ret)
 {
-    return arena_alloc(j->a, (size_t)n, sizeof **ret, ret, j->err);
+    return arena_alloc(q->a, (size_t)n, sizeof **ret, ret, q->err);
 }
 
 /* --- 1. picture and mask --- */
 
-static enum err_code load_picture(struct job *j)
+static enum err_code load_picture(struct request *q)
 {
     struct image rgb, resized;
 
-    TRY(floats(j, j->height * j->width * 3, &j->picture));
-    TRY(image_to_rgb(j->a, j->r->picture, &rgb, j->err));
-    TRY(image_resize(j->a, &rgb, (int)j->width, (int)j->height, &resized, j->err));
-    pixels_to_vae(&resized, j->picture);
+    TRY(floats(q, q->height * q->width * 3, &q->picture));
+    TRY(image_to_rgb(q->a, q->r->picture, &rgb, q->err));
+    TRY(image_resize(q->a, &rgb, (int)q->width, (int)q->height, &resized, q->err));
+    pixels_to_vae(&resized, q->picture);
     return ERR_OK;
 }
 
-/* Resized in the mask's own mode, then made grey: of three channels each is resampled by itself. */
-static enum err_code load_mask(struct job *j)
+/* Resizes in the mask's own mode and thresholds afterwards, so the channels of an RGB mask are resampled one by one. */
+static enum err_code load_mask(struct request *q)
 {
     struct image resized;
 
-    TRY(arena_alloc(j->a, (size_t)(j->height * j->width), 1, &j->mask, j->err));
-    TRY(image_resize(j->a, j->r->mask, (int)j->width, (int)j->height, &resized, j->err));
-    latents_binarise_mask(&resized, j->mask);
+    TRY(arena_alloc(q->a, (size_t)(q->height * q->width), 1, &q->mask, q->err));
+    TRY(image_resize(q->a, q->r->mask, (int)q->width, (int)q->height, &resized, q->err));
+    latents_binarise_mask(&resized, q->mask);
     return ERR_OK;
 }
 
 /* --- 2. what is constant over the steps --- */
 
-/* Room for the embeddings of a prompt of n tokens. */
-static enum err_code take_embeds(struct job *j, int64_t n)
+/* Takes memory for the embeddings of a prompt of n tokens. */
+static enum err_code take_embeds(struct request *q, int64_t n)
 {
-    const struct flux_config *c = &j->m->flux.config;
+    const struct flux_config *c = &q->m->flux.config;
 
-    TRY(devarena_2d(&j->m->mem, DT_F32, n, c->context, &j->prompt_embeds, j->err));
-    return devarena_1d(&j->m->mem, DT_F32, c->pooled, &j->pooled, j->err);
+    TRY(devarena_2d(&q->m->mem, DT_F32, n, c->context, &q->prompt_embeds, q->err));
+    return devarena_1d(&q->m->mem, DT_F32, c->pooled, &q->pooled, q->err);
 }
 
-static enum err_code take_known_prompt(struct job *j)
+static enum err_code take_known_prompt(struct request *q)
 {
-    const struct prompt_entry *e = j->known;
+    const struct prompt_entry *e = q->known;
 
-    TRY(take_embeds(j, e->t5_len));
-    TRY(op_upload(j->m->be, &j->prompt_embeds, e->prompt_embeds, j->err));
-    return op_upload(j->m->be, &j->pooled, e->pooled_embeds, j->err);
+    TRY(take_embeds(q, e->t5_len));
+    TRY(op_upload(q->m->be, &q->prompt_embeds, e->prompt_embeds, q->err));
+    return op_upload(q->m->be, &q->pooled, e->pooled_embeds, q->err);
 }
 
-static enum err_code encode_prompt(struct job *j)
+static enum err_code encode_prompt(struct request *q)
 {
-    struct devarena *mem = &j->m->mem;
+    struct devarena *mem = &q->m->mem;
     struct err text_err = { 0 };
     struct text_ids ids;
-    size_t mark;
 
-    if (text_tokenize(&j->m->text, span_of(j->r->prompt), j->r->t5_len, &ids, j->a, &text_err))
-        return err_set(j->err, text_err.code == ERR_NOMEM ? ERR_NOMEM : ERR_PROMPT, "%s", text_err.msg);
-    TRY(take_embeds(j, j->r->t5_len));
-    mark = devarena_mark(mem);
-    TRY(text_encode(&j->m->text, &ids, &j->prompt_embeds, &j->pooled, mem, j->err));
-    devarena_rewind(mem, mark);
-    return ERR_OK;
+    if (text_tokenize(&q->m->text, span_of(q->r->prompt), q->r->t5_len, &ids, q->a, &text_err))
+        return err_set(q->err, text_err.code == ERR_NOMEM ? ERR_NOMEM : ERR_PROMPT, "%s", text_err.msg);
+    TRY(take_embeds(q, q->r->t5_len));
+    return text_encode(&q->m->text, &ids, &q->prompt_embeds, &q->pooled, mem, q->err);
 }
 
-/* From the pack where it has the prompt at the length wanted; without encoders its length is what counts. */
-static enum err_code read_prompt(struct job *j)
+/* From the pack, where it has the prompt at the length asked for; without encoders the pack's length is taken. */
+static enum err_code read_prompt(struct request *q)
 {
-    const struct fill_model *m = j->m;
+    const struct fill_model *m = q->m;
 
-    j->known = prompt_pack_find(&m->pack, j->r->prompt);
-    if (!m->has_encoders && !j->known)
-        return err_set(j->err, ERR_PROMPT, "fill: the prompt is none of the %d in the pack", m->pack.n_entries);
-    if (m->has_encoders && j->known && j->known->t5_len != j->r->t5_len)
-        j->known = NULL;
-    return j->known ? take_known_prompt(j) : encode_prompt(j);
+    q->known = prompt_pack_find(&m->pack, q->r->prompt);
+    if (!m->has_encoders && !q->known)
+        return err_set(q->err, ERR_PROMPT,
+                       "fill: the prompt is not one of the %d in the prompt pack, and there are no text encoders",
+                       m->pack.n_entries);
+    if (m->has_encoders && q->known && q->known->t5_len != q->r->t5_len)
+        q->known = NULL;
+    return q->known ? take_known_prompt(q) : encode_prompt(q);
 }
 
-static enum err_code dump_embeds(struct job *j)
+static enum err_code dump_embeds(struct request *q)
 {
-    int64_t rows = tensor_rows(&j->prompt_embeds), cols = tensor_cols(&j->prompt_embeds);
+    int64_t rows = tensor_rows(&q->prompt_embeds), cols = tensor_cols(&q->prompt_embeds);
     float *host;
 
-    if (!j->r->dump)
+    if (!q->r->dump)
         return ERR_OK;
-    TRY(floats(j, rows * cols, &host));
-    TRY(op_download(j->m->be, host, &j->prompt_embeds, j->err));
-    TRY(dump_rows(j, "prompt_embeds", rows, cols, host));
-    cols = tensor_cols(&j->pooled);
-    TRY(floats(j, cols, &host));
-    TRY(op_download(j->m->be, host, &j->pooled, j->err));
-    return dump(j, "pooled_prompt_embeds", 1, &cols, host);
+    TRY(floats(q, rows * cols, &host));
+    TRY(op_download(q->m->be, host, &q->prompt_embeds, q->err));
+    TRY(dump_rows(q, "prompt_embeds", rows, cols, host));
+    cols = tensor_cols(&q->pooled);
+    TRY(floats(q, cols, &host));
+    TRY(op_download(q->m->be, host, &q->pooled, q->err));
+    return dump(q, "pooled_prompt_embeds", 1, &cols, host);
 }
 
-/* z [h, w, 16] = mean, or mean + std * normals, of moments [h, w, 32]; the normals are drawn as [16, h, w]. */
-static enum err_code take_posterior(struct job *j, const float *moments, float *z)
+/* z [h, w, 16] = mean, or mean + std * normals, of the moments [h, w, 32]. The normals are drawn as [16, h, w]. */
+static enum err_code take_posterior(struct request *q, const float *moments, float *z)
 {
-    int64_t n = j->h * j->w;
+    int64_t n = q->h * q->w;
     float *normals;
 
     for (int64_t i = 0; i < n; i++)
         memcpy(z + i * VAE_LATENT, moments + i * VAE_MOMENTS, VAE_LATENT * sizeof *z);
-    if (j->r->posterior == FILL_POSTERIOR_MEAN)
+    if (q->r->posterior == FILL_POSTERIOR_MEAN)
         return ERR_OK;
-    TRY(floats(j, n * VAE_LATENT, &normals));
-    torch_rng_normals(&j->rng, normals, (size_t)(n * VAE_LATENT));
+    TRY(floats(q, n * VAE_LATENT, &normals));
+    torch_rng_normals(&q->rng, normals, (size_t)(n * VAE_LATENT));
     for (int64_t i = 0; i < n; i++)
         for (int64_t c = 0; c < VAE_LATENT; c++) {
             float logvar = fminf(fmaxf(moments[i * VAE_MOMENTS + VAE_LATENT + c], -30), 20);
@@ -227,97 +227,95 @@ static enum err_code take_posterior(struct job *j, const float *moments, float *
     return ERR_OK;
 }
 
-/* Scaled latents of rgb [H, W, 3], packed into rows `stride` apart. */
-static enum err_code encode_picture(struct job *j, const float *rgb, float *packed, int64_t stride)
+/* The scaled latents of rgb [H, W, 3], packed into rows `stride` values apart. */
+static enum err_code encode_picture(struct request *q, const float *rgb, float *packed, int64_t stride)
 {
-    struct arena_mark host_mark = arena_mark(j->a);
-    struct devarena *mem = &j->m->mem;
-    size_t mark = devarena_mark(mem);
+    struct devarena *mem = &q->m->mem;
+    ARENA_SCRATCH(q->a);
+    DEVARENA_SCRATCH(mem);
     struct tensor pixels, moments;
     float *host, *z;
 
-    TRY(floats(j, j->h * j->w * VAE_MOMENTS, &host));
-    TRY(floats(j, j->h * j->w * VAE_LATENT, &z));
-    TRY(devarena_3d(mem, DT_F32, j->height, j->width, 3, &pixels, j->err));
-    TRY(devarena_3d(mem, DT_F32, j->h, j->w, VAE_MOMENTS, &moments, j->err));
-    TRY(op_upload(j->m->be, &pixels, rgb, j->err));
-    TRY(vae_encode(&j->m->vae, &pixels, &moments, mem, j->err));
-    TRY(op_download(j->m->be, host, &moments, j->err));
-    TRY(check_finite(host, j->h * j->w * VAE_MOMENTS, "the encoded picture's moments", j->err));
-    TRY(take_posterior(j, host, z));
-    latents_scale(z, j->h * j->w * VAE_LATENT);
-    latents_pack(z, j->h, j->w, packed, stride);
-    devarena_rewind(mem, mark);
-    arena_rewind(j->a, host_mark);
+    TRY(floats(q, q->h * q->w * VAE_MOMENTS, &host));
+    TRY(floats(q, q->h * q->w * VAE_LATENT, &z));
+    TRY(devarena_3d(mem, DT_F32, q->height, q->width, 3, &pixels, q->err));
+    TRY(devarena_3d(mem, DT_F32, q->h, q->w, VAE_MOMENTS, &moments, q->err));
+    TRY(op_upload(q->m->be, &pixels, rgb, q->err));
+    TRY(vae_encode(&q->m->vae, &pixels, &moments, mem, q->err));
+    TRY(op_download(q->m->be, host, &moments, q->err));
+    TRY(check_finite(host, q->h * q->w * VAE_MOMENTS, "the encoded picture's moments", q->err));
+    TRY(take_posterior(q, host, z));
+    latents_scale(z, q->h * q->w * VAE_LATENT);
+    latents_pack(z, q->h, q->w, packed, stride);
     return ERR_OK;
 }
 
-/* noise [N, 64], packed */
-static enum err_code make_noise(struct job *j, float *packed)
+/* packed [N, 64] = the noise that was given, or noise that is drawn. */
+static enum err_code make_noise(struct request *q, float *packed)
 {
-    int64_t n = j->h * j->w * VAE_LATENT;
-    struct arena_mark mark = arena_mark(j->a);
+    ARENA_SCRATCH(q->a);
+    int64_t n = q->h * q->w * VAE_LATENT;
     float *drawn, *z;
 
-    TRY(floats(j, n, &drawn));
-    TRY(floats(j, n, &z));
-    if (!j->r->noise)
-        torch_rng_normals(&j->rng, drawn, (size_t)n);
-    latents_from_chw(j->r->noise ? j->r->noise : drawn, j->h, j->w, z);
-    latents_pack(z, j->h, j->w, packed, LATENT_TOKEN);
-    arena_rewind(j->a, mark);
-    return check_finite(packed, n, "the noise", j->err);
+    TRY(floats(q, n, &drawn));
+    TRY(floats(q, n, &z));
+    if (!q->r->noise)
+        torch_rng_normals(&q->rng, drawn, (size_t)n);
+    latents_from_chw(q->r->noise ? q->r->noise : drawn, q->h, q->w, z);
+    latents_pack(z, q->h, q->w, packed, LATENT_TOKEN);
+    return check_finite(packed, n, "the noise", q->err);
 }
 
 /*
- * Draws A, noise (B). The latents of the whole picture matter only with strength < 1; a sampled posterior draws for
- * them all the same, unless the noise is given.
+ * The order of the draws is diffusers': first the posterior of the whole picture, then the noise. The latents of the
+ * whole picture matter only with strength < 1, but a sampled posterior draws for them in any case, unless the noise is
+ * given.
  */
-static enum err_code start_latents(struct job *j)
+static enum err_code start_latents(struct request *q)
 {
-    int64_t n = j->n_img * LATENT_TOKEN;
-    float sigma = j->sigmas[j->start], *picture_latents = NULL;
+    int64_t n = q->n_img * LATENT_TOKEN;
+    float sigma = q->sigmas[q->start], *picture_latents = NULL;
 
-    TRY(floats(j, n, &j->latents));
-    if (j->start > 0) {
-        TRY(floats(j, n, &picture_latents));
-        TRY(encode_picture(j, j->picture, picture_latents, LATENT_TOKEN));
-    } else if (j->r->posterior == FILL_POSTERIOR_SAMPLE && !j->r->noise)
-        torch_rng_discard_normals(&j->rng, (size_t)n);
-    TRY(make_noise(j, j->latents));
+    TRY(floats(q, n, &q->latents));
+    if (q->start > 0) {
+        TRY(floats(q, n, &picture_latents));
+        TRY(encode_picture(q, q->picture, picture_latents, LATENT_TOKEN));
+    } else if (q->r->posterior == FILL_POSTERIOR_SAMPLE && !q->r->noise)
+        torch_rng_discard_normals(&q->rng, (size_t)n);
+    TRY(make_noise(q, q->latents));
     for (int64_t i = 0; i < n && picture_latents; i++)
-        j->latents[i] = sigma * j->latents[i] + (1.0f - sigma) * picture_latents[i];
+        q->latents[i] = sigma * q->latents[i] + (1.0f - sigma) * picture_latents[i];
     return ERR_OK;
 }
 
-/* Makes the hole mid-grey; the picture itself is not needed any more. */
-static void cut_hole(struct job *j)
+/* Makes the hole mid-grey, in place: the picture itself is not needed any more. */
+static void cut_hole(struct request *q)
 {
-    for (int64_t i = 0; i < j->height * j->width; i++)
-        for (int c = 0; c < 3 && j->mask[i]; c++)
-            j->picture[3 * i + c] = 0;
+    for (int64_t i = 0; i < q->height * q->width; i++)
+        for (int c = 0; c < 3 && q->mask[i]; c++)
+            q->picture[3 * i + c] = 0;
 }
 
 /* Rows of the masked latents and the mask, side by side as the transformer takes them. */
-static enum err_code make_cond(struct job *j)
+static enum err_code make_cond(struct request *q)
 {
     float *cond, *part;
 
-    TRY(floats(j, j->n_img * COND_TOKEN, &cond));
-    TRY(devarena_2d(&j->m->mem, DT_F32, j->n_img, COND_TOKEN, &j->cond, j->err));
-    cut_hole(j);
-    TRY(encode_picture(j, j->picture, cond, COND_TOKEN));
-    latents_pack_mask(j->mask, j->h / 2, j->w / 2, cond + LATENT_TOKEN, COND_TOKEN);
-    TRY(op_upload(j->m->be, &j->cond, cond, j->err));
-    if (!j->r->dump)
+    TRY(floats(q, q->n_img * COND_TOKEN, &cond));
+    TRY(devarena_2d(&q->m->mem, DT_F32, q->n_img, COND_TOKEN, &q->cond, q->err));
+    cut_hole(q);
+    TRY(encode_picture(q, q->picture, cond, COND_TOKEN));
+    latents_pack_mask(q->mask, q->h / 2, q->w / 2, cond + LATENT_TOKEN, COND_TOKEN);
+    TRY(op_upload(q->m->be, &q->cond, cond, q->err));
+    if (!q->r->dump)
         return ERR_OK;
-    TRY(floats(j, j->n_img * MASK_TOKEN, &part));
-    for (int64_t i = 0; i < j->n_img; i++)
+    TRY(floats(q, q->n_img * MASK_TOKEN, &part));
+    for (int64_t i = 0; i < q->n_img; i++)
         memcpy(part + i * LATENT_TOKEN, cond + i * COND_TOKEN, LATENT_TOKEN * sizeof *part);
-    TRY(dump_rows(j, "masked_latents", j->n_img, LATENT_TOKEN, part));
-    for (int64_t i = 0; i < j->n_img; i++)
+    TRY(dump_rows(q, "masked_latents", q->n_img, LATENT_TOKEN, part));
+    for (int64_t i = 0; i < q->n_img; i++)
         memcpy(part + i * MASK_TOKEN, cond + i * COND_TOKEN + LATENT_TOKEN, MASK_TOKEN * sizeof *part);
-    return dump_rows(j, "mask", j->n_img, MASK_TOKEN, part);
+    return dump_rows(q, "mask", q->n_img, MASK_TOKEN, part);
 }
 
 /* --- 3. the loop --- */
@@ -327,36 +325,36 @@ static int step_mark(int i)
     return i < 0 ? MARK_PREPARED : MARK_STEP + i % N_STEP_MARKS;
 }
 
-/* Step `i` of those that are run: latents += (sigma_{i+1} - sigma_i) * velocity. */
-static enum err_code start_step(struct job *j, const struct flux_prepared *flux_prepared, int i,
-                                struct tensor *velocity, struct devarena *step_mem)
+/* Queues step `i`, counted from the first that is run: latents += (sigma_{i+1} - sigma_i) * velocity. */
+static enum err_code start_step(struct request *q, const struct flux_prepared *prepared, int i, struct tensor *velocity,
+                                struct devarena *step_mem)
 {
-    const float *sigma = &j->sigmas[j->start + i];
+    const float *sigma = &q->sigmas[q->start + i];
 
-    TRY(check_cancelled(j));
-    TRY(flux_step(&j->m->flux, flux_prepared, i, &j->latents_on_backend, velocity, NULL, step_mem, j->err));
-    TRY(op_axpy(j->m->be, &j->latents_on_backend, sigma[1] - sigma[0], velocity, j->err));
-    return set_mark(j, step_mark(i));
+    TRY(check_cancelled(q));
+    TRY(flux_step(prepared, i, &q->latents_on_backend, velocity, NULL, step_mem, q->err));
+    TRY(op_axpy(q->m->be, &q->latents_on_backend, sigma[1] - sigma[0], velocity, q->err));
+    return set_mark(q, step_mark(i));
 }
 
-/* What the steps so far have made. */
-static enum err_code take_latents(struct job *j, int step)
+/* Downloads the latents after `step`. */
+static enum err_code take_latents(struct request *q, int step)
 {
     char name[32];
 
-    TRY(op_download(j->m->be, j->latents, &j->latents_on_backend, j->err));
+    TRY(op_download(q->m->be, q->latents, &q->latents_on_backend, q->err));
     (void)snprintf(name, sizeof name, "latents_%d", step);
-    TRY(check_finite(j->latents, j->n_img * LATENT_TOKEN, name, j->err));
-    return dump_rows(j, name, j->n_img, LATENT_TOKEN, j->latents);
+    TRY(check_finite(q->latents, q->n_img * LATENT_TOKEN, name, q->err));
+    return dump_rows(q, name, q->n_img, LATENT_TOKEN, q->latents);
 }
 
-/* Waits for the end of step `i`; what is behind it goes on. */
-static enum err_code end_step(struct job *j, int i)
+/* Waits for the end of step `i` and times it; work queued after the step goes on. */
+static enum err_code end_step(struct request *q, int i)
 {
-    struct fill_timings *t = &j->timings;
+    struct fill_timings *t = &q->timings;
     double ms = 0;
 
-    TRY(elapsed(j, step_mark(i - 1), step_mark(i), &ms));
+    TRY(elapsed(q, step_mark(i - 1), step_mark(i), &ms));
     t->steps += ms;
     t->slowest_step = fmax(t->slowest_step, ms);
     t->n_steps++;
@@ -364,181 +362,173 @@ static enum err_code end_step(struct job *j, int i)
 }
 
 /*
- * A device that runs behind is one step ahead of what is told: it never waits for the host, and a step that is one too
- * many when the job is cancelled is all that is lost. NaN stays NaN, so its latents are looked at once, at the end.
+ * On a device that runs behind, one step is queued ahead of the step whose end is reported: the device never waits for
+ * the host, and a cancelled request computes one step too many at most. NaN stays NaN, so there the latents are checked
+ * once, at the end.
  */
-static enum err_code run_steps(struct job *j, const struct flux_prepared *flux_prepared, struct tensor *velocity,
+static enum err_code run_steps(struct request *q, const struct flux_prepared *prepared, struct tensor *velocity,
                                struct devarena *step_mem)
 {
-    int n = flux_prepared->n_steps, ahead = j->m->be->runs_behind && !j->r->dump ? 1 : 0;
+    int n = prepared->n_steps, ahead = q->m->be->runs_behind && !q->r->dump ? 1 : 0;
 
-    progress(j, FILL_PHASE_DENOISE, 0, n);
+    progress(q, FILL_PHASE_DENOISE, 0, n);
     for (int i = 0; i < n + ahead; i++) {
         int ended = i - ahead;
 
         if (i < n)
-            TRY(start_step(j, flux_prepared, i, velocity, step_mem));
+            TRY(start_step(q, prepared, i, velocity, step_mem));
         if (ended < 0)
             continue;
-        TRY(end_step(j, ended));
+        TRY(end_step(q, ended));
         if (!ahead || ended == n - 1)
-            TRY(take_latents(j, ended));
-        progress(j, FILL_PHASE_DENOISE, ended + 1, n);
+            TRY(take_latents(q, ended));
+        progress(q, FILL_PHASE_DENOISE, ended + 1, n);
     }
-    return elapsed(j, MARK_ENCODED, MARK_PREPARED, &j->timings.prepare);
+    return elapsed(q, MARK_ENCODED, MARK_PREPARED, &q->timings.prepare);
 }
 
-/* The modulation table of the pack, if it has one for this job; it takes the place of the one that would be made. */
-static enum err_code take_known_table(struct job *j, struct flux_inputs *in, struct tensor *table, struct devarena *mem)
+/* If the pack has a modulation table for this request, `in` takes it, and flux_prepare computes none. */
+static enum err_code take_known_table(struct request *q, struct flux_inputs *in, struct tensor *table,
+                                      struct devarena *mem)
 {
     const void *known =
-        j->known ? prompt_pack_modulation(&j->m->pack, j->known, in->sigmas, in->n_steps, in->guidance) : NULL;
+        q->known ? prompt_pack_modulation(&q->m->pack, q->known, in->sigmas, in->n_steps, in->guidance) : NULL;
 
     if (!known)
         return ERR_OK;
-    TRY(devarena_2d(mem, DT_F32, in->n_steps, j->m->pack.modulation_columns, table, j->err));
-    TRY(op_upload(j->m->be, table, known, j->err));
+    TRY(devarena_2d(mem, DT_F32, in->n_steps, q->m->pack.modulation_columns, table, q->err));
+    TRY(op_upload(q->m->be, table, known, q->err));
     in->modulation = table;
     return ERR_OK;
 }
 
-static enum err_code denoise(struct job *j)
+static enum err_code denoise(struct request *q)
 {
-    struct devarena *mem = &j->m->mem, request_mem, step_mem;
-    int n_steps = j->r->steps - j->start;
+    struct devarena *mem = &q->m->mem, request_mem, step_mem;
+    DEVARENA_SCRATCH(mem);
+    int n_steps = q->r->steps - q->start;
     struct flux_inputs in = {
-        .grid_rows = (int)(j->h / 2),
-        .grid_cols = (int)(j->w / 2),
-        .cond = &j->cond,
-        .prompt_embeds = &j->prompt_embeds,
-        .pooled = &j->pooled,
+        .grid_rows = (int)(q->h / 2),
+        .grid_cols = (int)(q->w / 2),
+        .cond = &q->cond,
+        .prompt_embeds = &q->prompt_embeds,
+        .pooled = &q->pooled,
         .n_steps = n_steps,
-        .sigmas = j->sigmas + j->start,
-        .guidance = (float)j->r->guidance,
+        .sigmas = q->sigmas + q->start,
+        .guidance = (float)q->r->guidance,
     };
-    struct flux_prepared flux_prepared;
+    struct flux_prepared prepared;
     struct tensor velocity, table;
 
-    TRY(check_cancelled(j));
-    TRY(devarena_2d(mem, DT_F32, j->n_img, LATENT_TOKEN, &j->latents_on_backend, j->err));
-    TRY(devarena_2d(mem, DT_F32, j->n_img, LATENT_TOKEN, &velocity, j->err));
-    TRY(devarena_carve(mem, j->m->flux_job_bytes, &request_mem, j->err));
-    TRY(devarena_carve(mem, j->m->flux_step_bytes, &step_mem, j->err));
-    TRY(op_upload(j->m->be, &j->latents_on_backend, j->latents, j->err));
-    TRY(take_known_table(j, &in, &table, &request_mem));
-    j->timings.rereads_modulation = j->m->flux.modulation_in_file && !in.modulation;
-    TRY(flux_prepare(&j->m->flux, &in, &request_mem, &step_mem, j->a, &flux_prepared, j->err));
-    TRY(set_mark(j, MARK_PREPARED));
-    return run_steps(j, &flux_prepared, &velocity, &step_mem);
+    TRY(check_cancelled(q));
+    TRY(devarena_2d(mem, DT_F32, q->n_img, LATENT_TOKEN, &q->latents_on_backend, q->err));
+    TRY(devarena_2d(mem, DT_F32, q->n_img, LATENT_TOKEN, &velocity, q->err));
+    TRY(devarena_carve(mem, q->m->flux_memory.request_bytes, &request_mem, q->err));
+    TRY(devarena_carve(mem, q->m->flux_memory.step_bytes, &step_mem, q->err));
+    TRY(op_upload(q->m->be, &q->latents_on_backend, q->latents, q->err));
+    TRY(take_known_table(q, &in, &table, &request_mem));
+    q->timings.rereads_modulation = q->m->flux.modulation_in_file && !in.modulation;
+    TRY(flux_prepare(&q->m->flux, &in, &request_mem, &step_mem, q->a, &prepared, q->err));
+    TRY(set_mark(q, MARK_PREPARED));
+    return run_steps(q, &prepared, &velocity, &step_mem);
 }
 
 /* --- 4. pixels --- */
 
-static enum err_code decode_latents(struct job *j, float *rgb)
+static enum err_code decode_latents(struct request *q, float *rgb)
 {
-    struct devarena *mem = &j->m->mem;
+    struct devarena *mem = &q->m->mem;
     struct tensor latents, pixels;
     float *z;
 
-    TRY(floats(j, j->h * j->w * VAE_LATENT, &z));
-    latents_unpack(j->latents, LATENT_TOKEN, j->h, j->w, z);
-    latents_unscale(z, j->h * j->w * VAE_LATENT);
-    TRY(devarena_3d(mem, DT_F32, j->h, j->w, VAE_LATENT, &latents, j->err));
-    TRY(devarena_3d(mem, DT_F32, j->height, j->width, 3, &pixels, j->err));
-    TRY(op_upload(j->m->be, &latents, z, j->err));
-    TRY(vae_decode(&j->m->vae, &latents, &pixels, mem, j->err));
-    TRY(op_download(j->m->be, rgb, &pixels, j->err));
-    return check_finite(rgb, j->height * j->width * 3, "the decoded pixels", j->err);
+    TRY(floats(q, q->h * q->w * VAE_LATENT, &z));
+    latents_unpack(q->latents, LATENT_TOKEN, q->h, q->w, z);
+    latents_unscale(z, q->h * q->w * VAE_LATENT);
+    TRY(devarena_3d(mem, DT_F32, q->h, q->w, VAE_LATENT, &latents, q->err));
+    TRY(devarena_3d(mem, DT_F32, q->height, q->width, 3, &pixels, q->err));
+    TRY(op_upload(q->m->be, &latents, z, q->err));
+    TRY(vae_decode(&q->m->vae, &latents, &pixels, mem, q->err));
+    TRY(op_download(q->m->be, rgb, &pixels, q->err));
+    return check_finite(rgb, q->height * q->width * 3, "the decoded pixels", q->err);
 }
 
-static enum err_code paint(struct job *j, struct image *ret)
+static enum err_code make_pixels(struct request *q, struct image *ret)
 {
-    int64_t n = j->height * j->width * 3;
+    int64_t n = q->height * q->width * 3;
     float *rgb;
 
-    TRY(floats(j, n, &rgb));
-    TRY(decode_latents(j, rgb));
+    TRY(floats(q, n, &rgb));
+    TRY(decode_latents(q, rgb));
     pixels_from_vae(rgb, n);
     pixels_to_bytes(rgb, n, ret->pixels);
-    return dump(j, "image_f32", 3, (int64_t[]){ j->height, j->width, 3 }, rgb);
+    return dump(q, "image_f32", 3, (int64_t[]){ q->height, q->width, 3 }, rgb);
 }
 
 /* --- the whole --- */
 
-/* The prompt comes first: a device may be at it while the host resizes the picture. */
-static enum err_code encode(struct job *j)
+/* The prompt comes first: a device may encode it while the host resizes the picture. */
+static enum err_code encode(struct request *q)
 {
-    progress(j, FILL_PHASE_ENCODE, 0, 1);
-    TRY(check_cancelled(j));
-    TRY(set_mark(j, MARK_START));
-    TRY(read_prompt(j));
-    TRY(set_mark(j, MARK_TEXT));
-    TRY(dump_embeds(j));
-    TRY(check_cancelled(j));
-    TRY(load_picture(j));
-    TRY(load_mask(j));
-    TRY(start_latents(j));
-    TRY(make_cond(j));
-    TRY(set_mark(j, MARK_ENCODED));
-    TRY(elapsed(j, MARK_START, MARK_TEXT, &j->timings.text));
-    TRY(elapsed(j, MARK_TEXT, MARK_ENCODED, &j->timings.encode));
-    progress(j, FILL_PHASE_ENCODE, 1, 1);
+    progress(q, FILL_PHASE_ENCODE, 0, 1);
+    TRY(check_cancelled(q));
+    TRY(set_mark(q, MARK_START));
+    TRY(read_prompt(q));
+    TRY(set_mark(q, MARK_TEXT));
+    TRY(dump_embeds(q));
+    TRY(check_cancelled(q));
+    TRY(load_picture(q));
+    TRY(load_mask(q));
+    TRY(start_latents(q));
+    TRY(make_cond(q));
+    TRY(set_mark(q, MARK_ENCODED));
+    TRY(elapsed(q, MARK_START, MARK_TEXT, &q->timings.text));
+    TRY(elapsed(q, MARK_TEXT, MARK_ENCODED, &q->timings.encode));
+    progress(q, FILL_PHASE_ENCODE, 1, 1);
     return ERR_OK;
 }
 
-static enum err_code decode(struct job *j, struct image *ret)
+static enum err_code decode(struct request *q, struct image *ret)
 {
-    progress(j, FILL_PHASE_DECODE, 0, 1);
-    TRY(check_cancelled(j));
-    TRY(paint(j, ret));
-    TRY(set_mark(j, MARK_END));
-    TRY(elapsed(j, step_mark(j->timings.n_steps - 1), MARK_END, &j->timings.decode));
-    progress(j, FILL_PHASE_DECODE, 1, 1);
+    progress(q, FILL_PHASE_DECODE, 0, 1);
+    TRY(check_cancelled(q));
+    TRY(make_pixels(q, ret));
+    TRY(set_mark(q, MARK_END));
+    TRY(elapsed(q, step_mark(q->timings.n_steps - 1), MARK_END, &q->timings.decode));
+    progress(q, FILL_PHASE_DECODE, 1, 1);
     return ERR_OK;
 }
 
-static enum err_code run(struct job *j, struct image *ret)
+static enum err_code run(struct request *q, struct image *ret)
 {
-    size_t mem_mark;
+    ARENA_SCRATCH(q->a);
+    DEVARENA_SCRATCH(&q->m->mem);
 
-    TRY(encode(j));
-    mem_mark = devarena_mark(&j->m->mem);
-    TRY(denoise(j));
-    devarena_rewind(&j->m->mem, mem_mark);
-    return decode(j, ret);
+    TRY(encode(q));
+    TRY(denoise(q));
+    return decode(q, ret);
 }
 
 enum err_code fill_run(struct fill_model *m, const struct fill_request *r, struct arena *a, struct image *ret,
                        struct err *err)
 {
-    struct job j = { .m = m, .r = r, .a = a, .err = err };
-    size_t mem_mark = devarena_mark(&m->mem);
-    struct arena_mark mark;
+    struct request q = { .m = m, .r = r, .a = a, .err = err };
     struct image painted;
-    enum err_code rc = check_request(m, r, err);
+    enum err_code rc;
 
-    if (rc)
-        return rc;
-    j.height = r->height - r->height % TOKEN_SIDE;
-    j.width = r->width - r->width % TOKEN_SIDE;
-    j.h = j.height / LATENT_SCALE;
-    j.w = j.width / LATENT_SCALE;
-    j.n_img = j.h * j.w / 4;
-    torch_rng_seed(&j.rng, r->seed);
-    rc = flow_match_sigmas(r->steps, j.n_img, j.sigmas, err);
-    if (!rc)
-        rc = flow_match_start(r->steps, r->strength, &j.start, err);
-    if (!rc)
-        rc = image_new(a, (int)j.width, (int)j.height, 3, &painted, err);
-    if (rc)
-        return rc;
-    mark = arena_mark(a);
-    rc = run(&j, &painted);
-    devarena_rewind(&m->mem, mem_mark);
-    arena_rewind(a, mark);
+    TRY(check_request(m, r, err));
+    q.height = r->height - r->height % TOKEN_SIDE;
+    q.width = r->width - r->width % TOKEN_SIDE;
+    q.h = q.height / VAE_SCALE;
+    q.w = q.width / VAE_SCALE;
+    q.n_img = q.h * q.w / 4;
+    torch_rng_seed(&q.rng, r->seed);
+    TRY(flow_match_sigmas(r->steps, q.n_img, q.sigmas, err));
+    TRY(flow_match_start(r->steps, r->strength, &q.start, err));
+    TRY(image_new(a, (int)q.width, (int)q.height, 3, &painted, err));
+    rc = run(&q, &painted);
     if (r->timings)
-        *r->timings = j.timings;
-    if (!rc)
+        *r->timings = q.timings;
+    if (rc == ERR_OK)
         *ret = painted;
     return rc;
 }

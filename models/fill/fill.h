@@ -1,17 +1,18 @@
 /*
- * fill - the FLUX.1-Fill pipeline: picture + mask + prompt + seed -> picture. No crop, no blending, no clean-up of the
- * mask: what diffusers' FluxFillPipeline does, in this order.
+ * fill - the FLUX.1-Fill pipeline: picture + mask + prompt + seed -> picture. As in diffusers' FluxFillPipeline, there
+ * is no crop, no blending and no clean-up of the mask:
  *
- *   1. picture and mask are resized to W x H (Lanczos); mask 1 = repaint where mask_marks (models/image/mask.h)
- *   2. the hole of the picture becomes 0 in -1 .. 1, mid-grey, and the VAE encodes that: masked_image_latents
+ *   1. picture and mask are resized to W x H (Lanczos); the mask is 1 = repaint where mask_marks() says so
+ *      (models/image/mask.h)
+ *   2. the picture's hole becomes mid-grey (0 in -1 .. 1), and the VAE encodes the result: masked_image_latents
  *   3. noise (or, with strength < 1, a mixture with the latents of the whole picture) is denoised step by step
  *   4. the VAE decodes; 0.5 x + 0.5, clamped, times 255, rounded half to even
  *
- * Easy to get wrong: with a sampled posterior the generator first draws for the unmasked picture, even where nothing
- * uses it, then the noise, then for the masked picture. Latents and Euler steps are F32.
+ * Easy to get wrong: with a sampled posterior the generator first draws for the unmasked picture, even where that draw
+ * is not used, then the noise, then for the masked picture. Latents and Euler steps are F32.
  *
- * A model runs one request at a time. All backend memory is taken when it opens, for the largest request of its
- * options; a request that does not fit is refused with ERR_TOO_LARGE.
+ * A model serves one request at a time. All backend memory is taken when the model opens, for the largest request of
+ * its options; a larger request is refused with ERR_TOO_LARGE.
  * Source: diffusers pipeline_flux_fill.py; numerics section 1.
  */
 #ifndef MODELS_FILL_FILL_H
@@ -21,57 +22,65 @@
 #include <stdint.h>
 
 #include "kernels/backend.h"
+#include "models/flux/flow_match.h"
+#include "models/flux/latents.h"
 #include "models/image/image.h"
 #include "models/text/text_limits.h"
 
-enum { FILL_MAX_SIDE = 4096 /* pixels */, FILL_MIN_SIDE = 16, FILL_MAX_STEPS = 1000 };
+/* Limits of any request; sides are in pixels. */
+enum {
+    FILL_MIN_SIDE = TOKEN_SIDE,
+    FILL_MAX_SIDE = 4096,
+    FILL_MAX_STEPS = FLOW_MATCH_MAX_STEPS,
+    FILL_MAX_GUIDANCE = 1000
+};
 
 /* How far loading has come; another thread may read it. */
 struct fill_loading {
-    _Atomic int64_t loaded_bytes, total_bytes; /* total: of all files, known soon after the start */
+    _Atomic int64_t loaded_bytes, total_bytes; /* total_bytes: size of all files, set soon after the start */
 };
 
 struct fill_options {
-    const char *transformer;   /* a file of the folder; NULL: the one that is there */
-    int max_width, max_height; /* pixels: requests of up to their product */
+    const char *transformer;   /* a file of the folder; NULL: the largest that fits */
+    int max_width, max_height; /* pixels; a request may have up to max_width * max_height pixels */
     int max_steps, max_t5_len;
-    enum weight_mode weights;     /* AUTO unless a test or a benchmark asks for one */
-    struct fill_loading *loading; /* NULL, or the caller's */
-    /* The modulation's weights, a quarter of the transformer, stay in the file, and are uploaded layer by layer while a
-     * job starts. Chosen by itself where a prompt pack has tables, or where memory is too short without it. */
+    enum weight_mode weights;     /* AUTO, except in tests and benchmarks */
+    struct fill_loading *loading; /* the caller's, or NULL */
+    /* The modulation's weights, a quarter of the transformer, stay in the file and are uploaded layer by layer when a
+     * request starts. fill_model_open does this unasked where a prompt pack has tables, or where memory is too short
+     * otherwise. */
     bool modulation_in_file;
 };
 
 /* Bytes of backend memory. */
 struct fill_memory {
-    int64_t weights;   /* at the least: matrices as in their files, at most two bytes a value; convolutions, vectors */
-    int64_t job;       /* the largest request */
-    int64_t available; /* on the backend; -1: unknown */
+    int64_t weights;   /* the least: matrices as in their files, at most two bytes a value; convolutions, vectors */
+    int64_t request;   /* the largest request */
+    int64_t available; /* free on the backend; -1: unknown */
 };
 
 struct fill_model;
 
 /*
  * `be` stays the caller's and outlives the model. Errors of the readers, ERR_NOT_FOUND, ERR_NOMEM, ERR_INVALID for
- * limits outside the constants above.
+ * options outside the limits above.
  *
- * On a device, memory is planned before anything is loaded: of several transformers the largest that fits is taken, and
- * where none does ERR_NOMEM says what is needed and what there is. A machine that uses the files in place only prefers
- * a transformer that fits: it works with a larger one, reading it again and again.
+ * On a device, the transformer is chosen before anything is loaded: the largest of the folder that fits into memory, or
+ * ERR_NOMEM with the bytes needed and available. A backend that uses weights in place prefers a transformer that fits,
+ * but also works with a larger one, which it reads from the disk again in every step.
  */
 MUST_CHECK enum err_code fill_model_open(const char *dir, const struct fill_options *options, struct backend *be,
                                          struct fill_model **ret, struct err *err);
-/* What it takes of `be`: chooses as above, then opens and rehearses everything without computing. With NULL for a
- * backend of f32 whose memory is unknown. */
+/* The memory that a model takes from `be`: chooses as fill_model_open, then opens it and serves the largest request on
+ * the measuring backend. be NULL: any f32 backend, with nothing known of its memory. */
 MUST_CHECK enum err_code fill_memory_estimate(const char *dir, const struct fill_options *options, struct backend *be,
                                               struct fill_memory *ret, struct err *err);
 void fill_model_close(struct fill_model *m); /* takes NULL */
 
 const char *fill_model_transformer(const struct fill_model *m); /* path of its file */
-size_t fill_model_job_bytes(const struct fill_model *m);        /* backend memory kept for requests */
 
-/* The prompt to ask for: `wanted`, but where a prompt pack stands in for the text encoders and lacks it, the first of
- * the pack. Others are ERR_PROMPT then. */
+/* A prompt that the model accepts: `wanted`, or the first of the prompt pack where there are no text encoders and the
+ * pack lacks it. */
 const char *fill_model_prompt(const struct fill_model *m, const char *wanted);
 
 enum fill_posterior { FILL_POSTERIOR_MEAN, FILL_POSTERIOR_SAMPLE };
@@ -79,7 +88,7 @@ enum fill_phase { FILL_PHASE_ENCODE, FILL_PHASE_DENOISE, FILL_PHASE_DECODE };
 
 const char *fill_phase_name(enum fill_phase p);
 
-/* Takes intermediate results, f32 row-major; `data` is gone when it returns. An error ends the run. */
+/* `fn` is given intermediate results, f32 row-major; `data` is valid until it returns. An error ends the request. */
 struct fill_dump {
     enum err_code (*fn)(void *ctx, const char *name, int n_dims, const int64_t *dims, const float *data,
                         struct err *err);
@@ -87,19 +96,19 @@ struct fill_dump {
 };
 
 /*
- * Where the time went, in milliseconds by the backend's clock: each part ends when the backend is done with it,
- * whatever the host does meanwhile. Zeros are parts that the run did not come to.
+ * Where the time went, in milliseconds by the backend's clock: a part ends when the backend has finished it, whatever
+ * the host does meanwhile. Zero for a part that the request did not reach.
  */
 struct fill_timings {
-    double text;    /* the prompt, tokenised and encoded */
-    double encode;  /* picture and mask in their size, the VAE, noise */
-    double prepare; /* of the transformer: what is constant over the steps */
-    double steps;   /* all of them, */
+    double text;    /* tokenising and encoding the prompt */
+    double encode;  /* resizing picture and mask, the VAE's encoder, noise */
+    double prepare; /* the transformer: what is constant over the steps */
+    double steps;   /* all steps together */
     double slowest_step;
-    int n_steps;   /* so many */
-    double decode; /* the VAE, and its values as pixels */
-    /* No table holds the modulation of such a job, and its weights stayed in their file: `prepare` reads them again, a
-     * quarter of the transformer, for this job alone, and on a GPU uploads them. */
+    int n_steps;
+    double decode; /* the VAE's decoder, and the conversion to pixels */
+    /* The prompt pack has no modulation table for this request, and the weights that compute one stayed in their file:
+     * `prepare` reads them, a quarter of the transformer, for this request alone, and on a GPU uploads them. */
     bool rereads_modulation;
 };
 
@@ -111,29 +120,31 @@ struct fill_request {
     int steps;
     double guidance, strength;
     uint64_t seed;
-    const float *noise; /* [16, h, w] of the floored size, instead of drawing it; or NULL */
+    const float *noise; /* [16, h, w] of the floored size; NULL: draw it */
     enum fill_posterior posterior;
-    int t5_len; /* text tokens, padding included; a prompt pack has its own */
+    int t5_len; /* text tokens, padding included; prompts of a pack have lengths of their own */
 
-    /* All optional. Both are called in the running thread, `cancelled` before every step is started. A device that runs
-     * behind has the next step queued when the end of one is told. */
+    /* All optional. The functions are called in the thread of fill_run, `cancelled` before each step is queued. On a
+     * device that runs behind, the next step is already queued when `progress` reports the end of a step. */
     void (*progress)(void *ctx, enum fill_phase phase, int done, int total);
     bool (*cancelled)(void *ctx);
     void *ctx;
     const struct fill_dump *dump;
-    struct fill_timings *timings; /* set as far as the run comes */
+    struct fill_timings *timings; /* not set for a refused request; after a failure, the parts until then */
 };
 
-/* diffusers' defaults, but for the posterior: its mean makes the picture depend on the noise alone */
+/* diffusers' defaults, except for the posterior: with its mean, only the noise is random. */
 #define FILL_REQUEST_DEFAULTS \
     .steps = 50, .guidance = 30, .strength = 1, .posterior = FILL_POSTERIOR_MEAN, .t5_len = T5_MAX_TOKENS
 
 /*
- * The painted picture, RGB, from the arena; everything else taken from there is given back.
- * ERR_INVALID  sizes, steps, strength, guidance, noise that are no such thing
- * ERR_PROMPT   not UTF-8, too long, not in the prompt pack
- * ERR_TOO_LARGE over the options of the model;  ERR_CANCELLED;  ERR_NUMERIC NaN or infinity in the latents
- * and the errors of the text encoders (the prompt) and of the backend.
+ * Serves a request. `ret`: the painted picture, RGB, from the arena; everything else taken from the arena is given
+ * back.
+ *
+ *   ERR_INVALID    size, steps, strength or guidance outside the limits
+ *   ERR_PROMPT     not UTF-8, too long, not in the prompt pack
+ *   ERR_TOO_LARGE  more than the options of the model
+ *   ERR_CANCELLED, ERR_NUMERIC (NaN or infinity on the way), and the errors of the backend
  */
 MUST_CHECK enum err_code fill_run(struct fill_model *m, const struct fill_request *r, struct arena *a,
                                   struct image *ret, struct err *err);

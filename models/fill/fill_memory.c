@@ -3,33 +3,43 @@
 #include <string.h>
 
 #include "models/fill/fill_model.h"
+#include "models/fill/model_folder.h"
 
-static const size_t arena_bytes = (size_t)256 << 20; /* address space */
+static const size_t arena_bytes = (size_t)1 << 30; /* address space */
 
-/* `ret->available` is not set. */
+/* --- measuring --- */
+
+static enum err_code measure_on(struct backend *measuring, const char *dir, const struct fill_options *options,
+                                struct fill_memory *ret, struct err *err)
+{
+    struct fill_options o = *options;
+    struct measured_weights w;
+    struct fill_model *m;
+
+    o.loading = NULL;
+    TRY(fill_model_load(dir, &o, measuring, &m, err));
+    w = backend_measured_weights(measuring);
+    ret->weights = w.matrices + w.conv + (int64_t)m->weights.total;
+    ret->request = (int64_t)m->mem.total;
+    fill_model_close(m);
+    return ERR_OK;
+}
+
+/* The memory of a model that is opened as the options say. `ret->available` is not set. */
 static enum err_code measure(const char *dir, const struct fill_options *options, enum dtype act,
                              struct fill_memory *ret, struct err *err)
 {
-    struct fill_options o = *options;
-    struct backend *measuring = NULL;
-    struct fill_model *m = NULL;
-    enum err_code rc = backend_measure_open(act, &measuring, err);
+    struct backend *measuring;
+    enum err_code rc;
 
-    o.loading = NULL;
-    if (!rc)
-        rc = fill_model_open(dir, &o, measuring, &m, err);
-    if (!rc) {
-        struct measured_weights w = backend_measured_weights(measuring);
-
-        ret->weights = w.matrices + w.conv + (int64_t)m->weights.total;
-        ret->job = (int64_t)m->mem.total;
-    }
-    fill_model_close(m);
+    TRY(backend_measure_open(act, &measuring, err));
+    rc = measure_on(measuring, dir, options, ret, err);
     backend_close(measuring);
     return rc;
 }
 
-/* A device with its own copy of everything. */
+/* --- a device, which keeps its own copy of all weights --- */
+
 struct device {
     struct backend *be;
     const char *dir;
@@ -38,23 +48,24 @@ struct device {
 
 static bool fits(const struct fill_memory *m)
 {
-    return m->weights + m->job <= m->available;
+    return m->weights + m->request <= m->available;
 }
 
-/* With the modulation's weights on the device, else without them. */
+/* Tries the transformer of the options with the modulation's weights on the device and, if that does not fit, with
+ * these weights in the file. */
 static enum err_code try_transformer(struct device *d, struct fill_options *o, bool *ret_fits, struct err *err)
 {
-    const bool asked = o->modulation_in_file, can_spare = d->be->ops->weight_unload != NULL;
-    enum err_code rc = measure(d->dir, o, d->be->act, &d->memory, err);
+    struct fill_options in_file = *o;
 
-    if (!rc && !fits(&d->memory) && !asked && can_spare) {
-        o->modulation_in_file = true;
-        rc = measure(d->dir, o, d->be->act, &d->memory, err);
-    }
-    *ret_fits = !rc && fits(&d->memory);
-    if (!*ret_fits)
-        o->modulation_in_file = asked;
-    return rc;
+    TRY(measure(d->dir, o, d->be->act, &d->memory, err));
+    *ret_fits = fits(&d->memory);
+    if (*ret_fits || o->modulation_in_file || !d->be->ops->weight_unload)
+        return ERR_OK;
+    in_file.modulation_in_file = true;
+    TRY(measure(d->dir, &in_file, d->be->act, &d->memory, err));
+    *ret_fits = fits(&d->memory);
+    o->modulation_in_file = *ret_fits;
+    return ERR_OK;
 }
 
 static double gib(int64_t bytes)
@@ -62,12 +73,12 @@ static double gib(int64_t bytes)
     return (double)bytes / ((int64_t)1 << 30);
 }
 
-static enum err_code too_small(const struct device *d, const char *transformer, const struct fill_options *o,
-                               struct err *err)
+static enum err_code too_small(const struct device *d, const struct fill_options *o, struct err *err)
 {
     return err_set(err, ERR_NOMEM,
-                   "%s: %.2f GiB of weights and %.2f GiB for pictures of %d x %d are needed on %s, %.2f GiB are free",
-                   strrchr(transformer, '/') + 1, gib(d->memory.weights), gib(d->memory.job), o->max_width,
+                   "%s needs %.2f GiB for weights and %.2f GiB for pictures of %d x %d, but on %s, %.2f GiB are free: "
+                   "take a smaller quantisation or smaller pictures",
+                   strrchr(o->transformer, '/') + 1, gib(d->memory.weights), gib(d->memory.request), o->max_width,
                    o->max_height, d->be->name, gib(d->memory.available));
 }
 
@@ -90,22 +101,23 @@ static enum err_code choose_for_device(struct device *d, struct model_folder *fo
     const bool is_named = folder->transformer && *folder->transformer && strcmp(folder->transformer, "auto") != 0;
     struct model_found found = { 0 };
     bool found_one = false;
-    enum err_code rc = model_folder_find(folder, MODEL_TRANSFORMER, a, &found, err);
 
-    while (!rc && !found_one) {
+    TRY(model_folder_find(folder, MODEL_TRANSFORMER, a, &found, err));
+    for (;;) {
         options->transformer = found.path;
-        rc = try_transformer(d, options, &found_one, err);
-        if (rc || found_one)
-            break;
+        TRY(try_transformer(d, options, &found_one, err));
+        if (found_one)
+            return ERR_OK;
         if (is_named || !next_smaller(folder, a, &found))
-            rc = too_small(d, options->transformer, options, err);
+            return too_small(d, options, err);
     }
-    folder->transformer = options->transformer;
-    return rc;
 }
 
-/* The largest that lies in memory as a whole, if one does. */
-static enum err_code choose_in_place(struct model_folder *folder, int64_t available, struct arena *a, struct err *err)
+/* --- a backend that uses weights in place --- */
+
+/* The largest transformer that fits into memory as a whole, if one does. */
+static enum err_code choose_in_place(struct model_folder *folder, int64_t available, struct fill_options *options,
+                                     struct arena *a, struct err *err)
 {
     struct model_found found = { 0 };
     enum err_code rc;
@@ -117,41 +129,50 @@ static enum err_code choose_in_place(struct model_folder *folder, int64_t availa
         return ERR_OK;
     if (rc)
         return model_folder_find(folder, MODEL_TRANSFORMER, a, &found, err);
-    folder->transformer = found.path;
+    options->transformer = found.path;
     return ERR_OK;
 }
 
-enum err_code fill_memory_choose(struct model_folder *folder, struct fill_options *options, struct backend *be,
-                                 struct arena *a, struct err *err)
+enum err_code fill_memory_choose(const char *dir, struct fill_options *options, struct backend *be, struct arena *a,
+                                 struct err *err)
 {
-    struct device d = { .be = be, .dir = folder->dir };
+    struct model_folder folder = { .dir = dir, .transformer = options->transformer };
+    struct device d = { .be = be, .dir = dir };
 
     d.memory.available = be->executes ? backend_memory(be).available : -1;
     if (d.memory.available < 0)
         return ERR_OK;
     if (be->in_place)
-        return choose_in_place(folder, d.memory.available, a, err);
-    return choose_for_device(&d, folder, options, a, err);
+        return choose_in_place(&folder, d.memory.available, options, a, err);
+    return choose_for_device(&d, &folder, options, a, err);
+}
+
+/* --- the estimate --- */
+
+static enum err_code estimate(const char *dir, const struct fill_options *options, struct backend *be, struct arena *a,
+                              struct fill_memory *ret, struct err *err)
+{
+    struct fill_memory memory = { .available = -1 };
+    struct fill_options o = *options;
+
+    if (be)
+        TRY(fill_memory_choose(dir, &o, be, a, err));
+    TRY(measure(dir, &o, be ? be->act : DT_F32, &memory, err));
+    if (be)
+        memory.available = backend_memory(be).available;
+    *ret = memory;
+    return ERR_OK;
 }
 
 enum err_code fill_memory_estimate(const char *dir, const struct fill_options *options, struct backend *be,
                                    struct fill_memory *ret, struct err *err)
 {
-    struct model_folder folder = { .dir = dir, .transformer = options->transformer };
-    struct fill_memory memory = { .available = -1 };
-    struct fill_options o = *options;
     struct arena a = { 0 };
-    enum err_code rc = arena_init(&a, arena_bytes, err);
+    enum err_code rc;
 
-    if (!rc && be)
-        rc = fill_memory_choose(&folder, &o, be, &a, err);
-    o.transformer = folder.transformer;
-    if (!rc)
-        rc = measure(dir, &o, be ? be->act : DT_F32, &memory, err);
-    if (!rc && be)
-        memory.available = backend_memory(be).available;
+    TRY(fill_model_check(options, err));
+    TRY(arena_init(&a, arena_bytes, err));
+    rc = estimate(dir, options, be, &a, ret, err);
     arena_done(&a);
-    if (!rc)
-        *ret = memory;
     return rc;
 }

@@ -5,14 +5,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "models/flux/flux.h"
 #include "models/file/gguf.h"
+#include "models/flux/flux.h"
 #include "models/text/t5_encoder.h"
 
-/* Says whether opened files are the part wanted: ERR_NOT_FOUND when they are something else altogether. */
+/* Says whether opened files are the part that is searched for: ERR_NOT_FOUND when they are something else altogether.
+ */
 typedef enum err_code accept_fn(const struct shards *s, struct err *err);
 
-/* What a search has found so far. */
+/* A search for one part, and the best file so far. */
 struct search {
     const struct model_folder *folder;
     struct arena *a;
@@ -20,7 +21,7 @@ struct search {
     int64_t max_bytes; /* 0: any */
     const char *best;
     int64_t best_bytes;
-    struct err refusal; /* why the first file that looked right cannot be used */
+    struct err refusal; /* why the first candidate cannot be used */
 };
 
 struct names {
@@ -52,28 +53,25 @@ static enum err_code path_in(const struct model_folder *f, struct arena *a, cons
                              struct err *err)
 {
     char *path = NULL;
-    enum err_code rc = arena_printf(a, &path, err, "%s/%s", f->dir, name);
 
-    if (!rc)
-        *ret = path;
-    return rc;
+    TRY(arena_printf(a, &path, err, "%s/%s", f->dir, name));
+    *ret = path;
+    return ERR_OK;
 }
 
-/* The path of the first name that is there; *ret NULL when none is. */
+/* The path of the first name that exists; *ret NULL when none exists. */
 static enum err_code first_of(const struct model_folder *f, struct arena *a, const char *const *names, const char **ret,
                               struct err *err)
 {
-    enum err_code rc = ERR_OK;
-
     *ret = NULL;
-    for (; *names && !*ret && !rc; names++) {
+    for (; *names && !*ret; names++) {
         const char *path = NULL;
 
-        rc = path_in(f, a, *names, &path, err);
-        if (!rc && access(path, F_OK) == 0)
+        TRY(path_in(f, a, *names, &path, err));
+        if (access(path, F_OK) == 0)
             *ret = path;
     }
-    return rc;
+    return ERR_OK;
 }
 
 static int compare_names(const void *x, const void *y)
@@ -81,38 +79,53 @@ static int compare_names(const void *x, const void *y)
     return strcmp(*(const char *const *)x, *(const char *const *)y);
 }
 
-/* Names in dir/sub that begin and end so, sorted. A folder that is not there has none. */
-static enum err_code list(const struct model_folder *f, struct arena *a, const char *sub, const char *start,
-                          const char *end, struct names *ret, struct err *err)
-{
-    const char *path = NULL;
-    struct dirent *entry;
-    DIR *dir;
-    enum err_code rc = path_in(f, a, sub, &path, err);
+/* Files of a subfolder ("" for the folder itself) whose names begin and end like this. */
+struct pattern {
+    const char *sub, *start, *end;
+};
 
-    ret->n = 0;
-    dir = rc ? NULL : opendir(path);
-    while (!rc && dir && (entry = readdir(dir))) {
+static enum err_code read_names(DIR *dir, const struct pattern *p, struct arena *a, struct names *ret, struct err *err)
+{
+    const struct dirent *entry;
+
+    while ((entry = readdir(dir))) {
         struct span name = span_of(entry->d_name);
         char *copy = NULL;
 
-        if (name.ptr[0] == '.' || !span_starts(name, start) || !span_ends(name, end))
+        if (name.ptr[0] == '.' || !span_starts(name, p->start) || !span_ends(name, p->end))
             continue;
         if (ret->n == MODEL_FOLDER_MAX_FILES)
-            rc = err_set(err, ERR_TOO_LARGE, "%s: more than %d files", path, MODEL_FOLDER_MAX_FILES);
-        else
-            rc = arena_printf(a, &copy, err, "%s%s%s", sub, *sub ? "/" : "", entry->d_name);
-        if (!rc)
-            ret->names[ret->n++] = copy;
+            return err_set(err, ERR_TOO_LARGE, "more than %d files are named '%s*%s'", MODEL_FOLDER_MAX_FILES, p->start,
+                           p->end);
+        TRY(arena_printf(a, &copy, err, "%s%s%s", p->sub, *p->sub ? "/" : "", entry->d_name));
+        ret->names[ret->n++] = copy;
     }
-    if (dir)
-        (void)closedir(dir);
-    if (!rc)
+    return ERR_OK;
+}
+
+/* The names that match, sorted. A folder that does not exist has none. */
+static enum err_code list(const struct model_folder *f, const struct pattern *p, struct arena *a, struct names *ret,
+                          struct err *err)
+{
+    const char *path = NULL;
+    DIR *dir;
+    enum err_code rc;
+
+    ret->n = 0;
+    TRY(path_in(f, a, p->sub, &path, err));
+    dir = opendir(path);
+    if (!dir)
+        return ERR_OK;
+    rc = read_names(dir, p, a, ret, err);
+    (void)closedir(dir);
+    if (rc)
+        (void)err_prefix(err, "%s", path);
+    else
         qsort(ret->names, (size_t)ret->n, sizeof *ret->names, compare_names);
     return rc;
 }
 
-/* "...-00001-of-00002.safetensors": only its index says what it is a part of. */
+/* A shard, "...-00001-of-00002.safetensors", cannot be used alone: only the index says what it is a part of. */
 static bool is_shard(const char *name)
 {
     static const char form[] = "-00000-of-00000.safetensors";
@@ -133,7 +146,7 @@ static bool is_shard(const char *name)
 
 static enum err_code not_this(struct err *err)
 {
-    return err_set(err, ERR_NOT_FOUND, "something else");
+    return err_set(err, ERR_NOT_FOUND, "the file is something else");
 }
 
 static bool has_architecture(const struct shards *s, struct span *ret)
@@ -171,59 +184,65 @@ static enum err_code accept_t5_vocabulary(const struct shards *s, struct err *er
     return rc || gguf_find(s->files[0].gguf, "tokenizer.ggml.tokens") ? rc : not_this(err);
 }
 
-/* Opens a file for its verdict alone; a refusal is kept, since a better file may follow. */
+/* Opens a file to see whether it is the part and fits; nothing of it stays open. */
+static enum err_code judge(const struct search *s, const char *name, const char *path, int64_t *ret_bytes,
+                           struct err *err)
+{
+    ARENA_SCRATCH(s->a);
+    struct shards opened;
+    enum err_code rc;
+
+    TRY(shards_open(path, s->a, &opened, err));
+    rc = s->accept(&opened, err);
+    if (rc && rc != ERR_NOT_FOUND && !strstr(err->msg, name))
+        (void)err_prefix(err, "%s", name);
+    *ret_bytes = shards_bytes(&opened);
+    if (rc || !s->max_bytes || *ret_bytes <= s->max_bytes)
+        return rc;
+    return err_set(err, ERR_TOO_LARGE, "%s: %.2f GB are over the %.2f GB that fit", name, (double)*ret_bytes / 1e9,
+                   (double)s->max_bytes / 1e9);
+}
+
+/* Takes a file if it is the best so far. A refusal is kept, because a better file may follow. */
 static enum err_code consider(struct search *s, const char *name, struct err *err)
 {
-    struct arena_mark mark;
-    struct shards opened;
     struct err why = { 0 };
     const char *path = NULL;
-    int64_t bytes = 0;
-    enum err_code rc = path_in(s->folder, s->a, name, &path, err);
+    int64_t bytes = -1; /* -1: the file could not be opened */
+    enum err_code rc;
 
-    if (rc)
-        return rc;
-    mark = arena_mark(s->a);
-    rc = shards_open(path, s->a, &opened, &why);
-    if (!rc) {
-        rc = s->accept(&opened, &why);
-        bytes = shards_bytes(&opened);
-        arena_rewind(s->a, mark);
-        if (rc == ERR_NOT_FOUND)
-            return ERR_OK;
-        if (rc && !strstr(why.msg, name))
-            (void)err_prefix(&why, "%s", name);
-    }
-    if (!rc && s->max_bytes && bytes > s->max_bytes)
-        rc = err_set(&why, ERR_TOO_LARGE, "%s: %.2f GB are over the %.2f GB that fit", name, (double)bytes / 1e9,
-                     (double)s->max_bytes / 1e9);
+    TRY(path_in(s->folder, s->a, name, &path, err));
+    rc = judge(s, name, path, &bytes, &why);
+    if (rc == ERR_NOT_FOUND && bytes >= 0)
+        return ERR_OK;
     if (rc && !s->refusal.code) {
         s->refusal = why;
         s->refusal.code = rc;
     }
-    if (!rc && bytes > s->best_bytes) {
+    if (rc == ERR_OK && bytes > s->best_bytes) {
         s->best = path;
         s->best_bytes = bytes;
     }
     return ERR_OK;
 }
 
-/* Considers every file in dir/sub of that form, shards aside. */
-static enum err_code consider_all(struct search *s, const char *sub, const char *start, const char *end,
-                                  struct err *err)
+/* Considers every file that matches, except for shards, unless the search has found one already. */
+static enum err_code consider_all(struct search *s, const struct pattern *p, struct err *err)
 {
     struct names found;
-    enum err_code rc = s->best ? ERR_OK : list(s->folder, s->a, sub, start, end, &found, err);
 
-    if (rc || s->best)
-        return rc;
-    for (int i = 0; i < found.n && !rc; i++)
+    if (s->best)
+        return ERR_OK;
+    TRY(list(s->folder, p, s->a, &found, err));
+    for (int i = 0; i < found.n; i++)
         if (!is_shard(found.names[i]))
-            rc = consider(s, found.names[i], err);
-    return rc;
+            TRY(consider(s, found.names[i], err));
+    return ERR_OK;
 }
 
-/* The answer of a search, or why there is none. */
+static const struct pattern all_gguf = { "", "", ".gguf" };
+
+/* The result of a search, or the reason why there is none. */
 static enum err_code conclude(const struct search *s, enum model_part part, enum model_kind kind,
                               struct model_found *ret, struct err *err)
 {
@@ -234,43 +253,41 @@ static enum err_code conclude(const struct search *s, enum model_part part, enum
         return ERR_OK;
     }
     if (s->refusal.code)
-        return err_set(err, s->refusal.code, "%s: no usable %s: %s (looked for %s)", dir, parts[part].name,
+        return err_set(err, s->refusal.code, "%s: no %s that can be used: %s (looked for %s)", dir, parts[part].name,
                        s->refusal.msg, parts[part].looked_for);
     return err_set(err, ERR_NOT_FOUND, "%s: no %s (looked for %s)", dir, parts[part].name, parts[part].looked_for);
 }
 
 /* --- parts --- */
 
-/* A transformer chosen by name is not held to the limit: somebody wants this one. */
+/* A transformer chosen by name is not held to the limit of bytes. */
 static enum err_code named_transformer(struct search *s, struct err *err)
 {
-    const char *name = s->folder->transformer, *const forms[] = { name, NULL };
+    const char *name = s->folder->transformer;
     char *with_end = NULL;
     struct model_folder here = *s->folder;
-    struct shards opened;
-    struct arena_mark mark;
-    enum err_code rc = arena_printf(s->a, &with_end, err, "%s.gguf", name);
 
+    TRY(arena_printf(s->a, &with_end, err, "%s.gguf", name));
     if (name[0] == '/')
-        here.dir = ""; /* an absolute path stays one */
+        here.dir = ""; /* keeps an absolute path absolute */
     else if (strchr(name, '/'))
         here.dir = ".";
-    if (!rc)
-        rc = first_of(&here, s->a, forms, &s->best, err);
-    if (!rc && !s->best)
-        rc = first_of(&here, s->a, (const char *[]){ with_end, NULL }, &s->best, err);
-    if (!rc && !s->best)
-        rc = err_set(err, ERR_NOT_FOUND, "%s: no transformer '%s'", s->folder->dir, name);
-    if (rc)
-        return rc;
-    mark = arena_mark(s->a);
-    rc = shards_open(s->best, s->a, &opened, err);
-    if (rc)
-        return rc;
+    TRY(first_of(&here, s->a, (const char *[]){ name, with_end, NULL }, &s->best, err));
+    if (!s->best)
+        return err_set(err, ERR_NOT_FOUND, "%s: there is no transformer '%s'", s->folder->dir, name);
+    return ERR_OK;
+}
+
+static enum err_code accept_named(const struct search *s, struct err *err)
+{
+    ARENA_SCRATCH(s->a);
+    struct shards opened;
+    enum err_code rc;
+
+    TRY(shards_open(s->best, s->a, &opened, err));
     rc = s->accept(&opened, err);
-    arena_rewind(s->a, mark);
     if (rc)
-        (void)err_prefix(err, "%s", name);
+        (void)err_prefix(err, "%s", s->folder->transformer);
     return rc;
 }
 
@@ -278,18 +295,16 @@ static enum err_code find_transformer(const struct model_folder *f, struct arena
                                       struct err *err)
 {
     struct search s = { .folder = f, .a = a, .accept = accept_transformer, .max_bytes = f->max_transformer_bytes };
-    enum err_code rc;
 
     if (f->transformer && *f->transformer && strcmp(f->transformer, "auto") != 0) {
-        rc = named_transformer(&s, err);
-        return rc ? rc : conclude(&s, MODEL_TRANSFORMER, MODEL_WEIGHTS, ret, err);
+        TRY(named_transformer(&s, err));
+        TRY(accept_named(&s, err));
+    } else {
+        TRY(consider_all(&s, &all_gguf, err));
+        TRY(consider_all(&s, &(struct pattern){ "", "", ".safetensors" }, err));
+        TRY(consider_all(&s, &(struct pattern){ "", "", ".safetensors.index.json" }, err));
     }
-    rc = consider_all(&s, "", "", ".gguf", err);
-    if (!rc)
-        rc = consider_all(&s, "", "", ".safetensors", err);
-    if (!rc)
-        rc = consider_all(&s, "", "", ".safetensors.index.json", err);
-    return rc ? rc : conclude(&s, MODEL_TRANSFORMER, MODEL_WEIGHTS, ret, err);
+    return conclude(&s, MODEL_TRANSFORMER, MODEL_WEIGHTS, ret, err);
 }
 
 static enum err_code find_t5(const struct model_folder *f, struct arena *a, struct model_found *ret, struct err *err)
@@ -297,15 +312,12 @@ static enum err_code find_t5(const struct model_folder *f, struct arena *a, stru
     static const char *const plain[] = { "text_encoder_2/model.safetensors",
                                          "text_encoder_2/model.safetensors.index.json", NULL };
     struct search s = { .folder = f, .a = a, .accept = accept_t5 };
-    enum err_code rc = first_of(f, a, plain, &s.best, err);
 
-    if (!rc)
-        rc = consider_all(&s, "text_encoder_2", "model", ".safetensors", err);
-    if (!rc)
-        rc = consider_all(&s, "", "t5xxl", ".safetensors", err);
-    if (!rc)
-        rc = consider_all(&s, "", "", ".gguf", err);
-    return rc ? rc : conclude(&s, MODEL_T5, MODEL_WEIGHTS, ret, err);
+    TRY(first_of(f, a, plain, &s.best, err));
+    TRY(consider_all(&s, &(struct pattern){ "text_encoder_2", "model", ".safetensors" }, err));
+    TRY(consider_all(&s, &(struct pattern){ "", "t5xxl", ".safetensors" }, err));
+    TRY(consider_all(&s, &all_gguf, err));
+    return conclude(&s, MODEL_T5, MODEL_WEIGHTS, ret, err);
 }
 
 static enum err_code find_t5_tokenizer(const struct model_folder *f, struct arena *a, struct model_found *ret,
@@ -319,15 +331,14 @@ static enum err_code find_t5_tokenizer(const struct model_folder *f, struct aren
         { { "tokenizer_2/spiece.model", NULL }, MODEL_SPIECE },
     };
     struct search s = { .folder = f, .a = a, .accept = accept_t5_vocabulary };
-    enum err_code rc;
 
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        rc = first_of(f, a, files[i].names, &s.best, err);
-        if (rc || s.best)
-            return rc ? rc : conclude(&s, MODEL_T5_TOKENIZER, files[i].kind, ret, err);
+        TRY(first_of(f, a, files[i].names, &s.best, err));
+        if (s.best)
+            return conclude(&s, MODEL_T5_TOKENIZER, files[i].kind, ret, err);
     }
-    rc = consider_all(&s, "", "", ".gguf", err);
-    return rc ? rc : conclude(&s, MODEL_T5_TOKENIZER, MODEL_GGUF_VOCABULARY, ret, err);
+    TRY(consider_all(&s, &all_gguf, err));
+    return conclude(&s, MODEL_T5_TOKENIZER, MODEL_GGUF_VOCABULARY, ret, err);
 }
 
 static enum err_code find_clip_tokenizer(const struct model_folder *f, struct arena *a, struct model_found *ret,
@@ -337,18 +348,16 @@ static enum err_code find_clip_tokenizer(const struct model_folder *f, struct ar
     static const char *const merges[] = { "tokenizer/merges.txt", NULL };
     struct search s = { .folder = f, .a = a };
     struct model_found found = { .kind = MODEL_VOCAB_MERGES };
-    enum err_code rc = first_of(f, a, vocab, &found.path, err);
 
-    if (!rc)
-        rc = first_of(f, a, merges, &found.path_2, err);
-    if (!rc && !(found.path && found.path_2))
-        rc = conclude(&s, MODEL_CLIP_TOKENIZER, found.kind, ret, err);
-    else if (!rc)
-        *ret = found;
-    return rc;
+    TRY(first_of(f, a, vocab, &found.path, err));
+    TRY(first_of(f, a, merges, &found.path_2, err));
+    if (!found.path || !found.path_2)
+        return conclude(&s, MODEL_CLIP_TOKENIZER, found.kind, ret, err);
+    *ret = found;
+    return ERR_OK;
 }
 
-/* Parts that are one of two files. */
+/* The parts that are known by the names of their files alone. */
 static enum err_code find_file(const struct model_folder *f, enum model_part part, struct arena *a,
                                struct model_found *ret, struct err *err)
 {
@@ -358,16 +367,16 @@ static enum err_code find_file(const struct model_folder *f, enum model_part par
         [MODEL_PROMPTS] = { "prompts.safetensors" },
     };
     struct search s = { .folder = f, .a = a };
-    enum err_code rc = first_of(f, a, files[part], &s.best, err);
 
-    return rc ? rc : conclude(&s, part, MODEL_WEIGHTS, ret, err);
+    TRY(first_of(f, a, files[part], &s.best, err));
+    return conclude(&s, part, MODEL_WEIGHTS, ret, err);
 }
 
 enum err_code model_folder_find(const struct model_folder *f, enum model_part part, struct arena *a,
                                 struct model_found *ret, struct err *err)
 {
     if (access(f->dir, R_OK | X_OK) != 0)
-        return err_set(err, ERR_NOT_FOUND, "model folder %s: %m", f->dir);
+        return err_set(err, ERR_NOT_FOUND, "the model folder %s cannot be read: %m", f->dir);
     switch (part) {
     case MODEL_TRANSFORMER:
         return find_transformer(f, a, ret, err);
@@ -391,10 +400,8 @@ enum err_code model_folder_open(const struct model_folder *f, enum model_part pa
                                 struct err *err)
 {
     struct model_found found = { 0 };
-    enum err_code rc = model_folder_find(f, part, a, &found, err);
 
-    if (rc)
-        return rc;
+    TRY(model_folder_find(f, part, a, &found, err));
     if (found.kind != MODEL_WEIGHTS)
         return err_set(err, ERR_INVALID, "%s is not made of tensors", model_part_name(part));
     return shards_open(found.path, a, ret, err);

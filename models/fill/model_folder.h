@@ -1,8 +1,8 @@
 /*
- * model_folder - where the parts of the model lie. Any mix of the layouts that people download is accepted:
+ * model_folder - finds the files of a model's parts. Any mix of the layouts that people download is accepted:
  *
  *   transformer     *.gguf of architecture flux (or none, pig, cow: then by tensor names), else *.safetensors or
- *                   *.safetensors.index.json; BFL names or a merged checkpoint. Several: the one that was named, else
+ *                   *.safetensors.index.json; BFL names or a merged checkpoint. Of several files the named one, else
  *                   the largest that fits. diffusers' names are refused
  *   VAE             ae.safetensors, vae/diffusion_pytorch_model.safetensors
  *   CLIP-L          text_encoder/model.safetensors, clip_l.safetensors
@@ -10,8 +10,8 @@
  *   tokenizers      tokenizer/{vocab.json,merges.txt}; tokenizer_2/tokenizer.json, tokenizer_2/spiece.model, T5 GGUF
  *   prompt pack     prompts.safetensors
  *
- * A part is looked for when somebody asks for it, so a folder with some of them serves the commands that need only
- * those, and a broken file is in the way of nobody who does not want it.
+ * A part is looked for only when it is asked for, so a folder with some parts serves the commands that need no others,
+ * and a broken file disturbs no command that does not need it.
  */
 #ifndef MODELS_FILL_MODEL_FOLDER_H
 #define MODELS_FILL_MODEL_FOLDER_H
@@ -43,23 +43,23 @@ enum { MODEL_FOLDER_MAX_FILES = 1024 }; /* of one kind in one folder */
 struct model_folder {
     const char *dir;
     const char *transformer;       /* a file of the folder, with or without .gguf, or a path with a slash; NULL, "" or
-                                      "auto": choose */
-    int64_t max_transformer_bytes; /* when choosing; 0: any size */
+                                      "auto": the largest */
+    int64_t max_transformer_bytes; /* limit for the largest; 0: any size */
 };
 
 struct model_found {
     enum model_kind kind;
-    const char *path, *path_2; /* from the arena; path_2 or NULL */
+    const char *path, *path_2; /* from the arena; path_2 is NULL where there is one file */
 };
 
 const char *model_part_name(enum model_part part);
 
-/* ERR_NOT_FOUND names what was looked for. Where files were found but none could be used, the error of the first of
- * them. ERR_TOO_LARGE: all transformers are over the limit. */
+/* ERR_NOT_FOUND lists the names that were looked for. Where files were found but none can be used: the error of the
+ * first file. ERR_TOO_LARGE where all transformers are over the limit. */
 MUST_CHECK enum err_code model_folder_find(const struct model_folder *f, enum model_part part, struct arena *a,
                                            struct model_found *ret, struct err *err);
 
-/* Finds and opens a part that is MODEL_WEIGHTS (else ERR_INVALID). */
+/* Finds and opens a part that is made of tensors (MODEL_WEIGHTS); ERR_INVALID for a tokenizer. */
 MUST_CHECK enum err_code model_folder_open(const struct model_folder *f, enum model_part part, struct arena *a,
                                            struct shards *ret, struct err *err);
 

@@ -1,18 +1,19 @@
 /*
- * prompt_pack - what the text encoders and the modulation layers make of prompts, computed beforehand, so that a
+ * prompt_pack - what the text encoders and the modulation layers compute from prompts, made beforehand, so that a
  * device need not hold them: embeddings replace T5 and CLIP, modulation tables a quarter of the transformer.
  *
  * A safetensors file, as the command `embed` writes it:
  *   1. prompt_embeds F32 [T, D], pooled_prompt_embeds F32 [P]
- *   2. metadata: prompt, the text, which is looked up byte for byte
- *   3. of several prompts: the names and the key begin with "0.", "1.", ...
- *   4. maybe schedules: schedule.K.sigmas F32 [n_steps], schedule.K.guidance F32 [1], K = 0, 1, ...; for every prompt
- *      I and schedule K I.modulation.K F32 [n_steps, C], the table that flux_modulate computes
- *   5. with schedules, metadata transformer: the weight_digest, vectors included, of the one they were computed with
- * Other tensors are passed over.
+ *   2. metadata `prompt`: the text, which is looked up byte for byte
+ *   3. where there are several prompts, the names and the key begin with "0.", "1.", ...
+ *   4. optional schedules K = 0, 1, ...: schedule.K.sigmas F32 [n_steps], schedule.K.guidance F32 [1]; and for every
+ *      prompt I and schedule K the table that flux_modulate computes, I.modulation.K F32 [n_steps, C]
+ *   5. with schedules, metadata `transformer`: the weight_digest, vectors included, of the transformer that computed
+ * them Other tensors are ignored.
  *
- * A table belongs to its very sigmas, and these follow from the number of steps and, through mu, from the number of
- * image tokens: 1024 x 768 has another than 1024 x 1024. At 28 steps it takes 118 MB (4.2 MB a step of the real model).
+ * A table is valid for its exact sigmas only, and these follow from the number of steps and, through mu, from the
+ * number of image tokens: 1024 x 768 has another table than 1024 x 1024. A table of 28 steps is 118 MB (the real model
+ * has 4.2 MB a step).
  */
 #ifndef MODELS_FILL_PROMPT_PACK_H
 #define MODELS_FILL_PROMPT_PACK_H
@@ -20,13 +21,13 @@
 #include "models/file/tensor_file.h"
 #include "models/text/text_limits.h"
 
-enum { PROMPT_PACK_MAX = 4096, PROMPT_PACK_MAX_SCHEDULES = 256, PROMPT_PACK_MAX_STEPS = 1000 };
+enum { PROMPT_PACK_MAX = 4096, PROMPT_PACK_MAX_SCHEDULES = 256 };
 
 struct prompt_entry {
     const char *prompt;
     int64_t t5_len, context, pooled;           /* T, D, P */
-    const void *prompt_embeds, *pooled_embeds; /* F32 of the mapping; any alignment */
-    const void **modulation;                   /* [n_schedules] tables; values are not looked at */
+    const void *prompt_embeds, *pooled_embeds; /* F32 in the file's mapping; any alignment */
+    const void **modulation;                   /* [n_schedules] tables; their values are not checked */
 };
 
 struct prompt_schedule {
@@ -37,19 +38,19 @@ struct prompt_schedule {
 
 struct prompt_pack {
     struct prompt_entry *entries;
-    int n_entries; /* >= 1; all of one context and pooled */
+    int n_entries; /* >= 1; all have the same context and pooled */
     struct prompt_schedule *schedules;
     int n_schedules;
-    const char *transformer;    /* with schedules, else NULL */
+    const char *transformer;    /* its digest; NULL where there are no schedules */
     int64_t modulation_columns; /* C */
 };
 
-/* Everything lives until the arena is rewound. Errors as tensor_file_open; ERR_NOT_FOUND without a prompt, or where a
- * schedule lacks a table; ERR_CORRUPT for shapes that cannot be, or NaN in embeddings. */
+/* Everything lives until the arena is rewound. Errors as tensor_file_open; ERR_NOT_FOUND for a file without a prompt or
+ * a schedule without a table; ERR_CORRUPT for shapes that do not fit, or NaN in embeddings. */
 MUST_CHECK enum err_code prompt_pack_open(const char *path, struct arena *a, struct prompt_pack *ret, struct err *err);
 const struct prompt_entry *prompt_pack_find(const struct prompt_pack *p, const char *prompt); /* NULL: absent */
 
-/* The table F32 [n_steps, C] of these very sigmas, any alignment; NULL: absent. */
+/* The table F32 [n_steps, C] of exactly these sigmas, any alignment; NULL: absent. */
 const void *prompt_pack_modulation(const struct prompt_pack *p, const struct prompt_entry *e, const float *sigmas,
                                    int n_steps, float guidance);
 

@@ -3,15 +3,15 @@
 #include <string.h>
 
 #include "kernels/ops.h"
+#include "models/file/weight_digest.h"
+#include "models/fill/text_encode.h"
 #include "models/flux/flow_match.h"
 #include "models/flux/flux.h"
 #include "models/flux/latents.h"
-#include "models/fill/text_encode.h"
-#include "models/file/weight_digest.h"
 
-/* Address space; tables of a hundred megabytes for each prompt and schedule are kept until they are written. */
+/* Address space: tables of a hundred megabytes for each prompt and schedule are kept until they are written. */
 static const size_t arena_bytes = (size_t)256 << 30, scratch_bytes = (size_t)1 << 30;
-enum { SLAB_BYTES = 64 << 20, TENSORS_OF_PROMPT = 2, TENSORS_OF_SCHEDULE = 2, PAIRS_BEFORE_PROMPTS = 1 };
+enum { SLAB_BYTES = 64 << 20, TENSORS_OF_PROMPT = 2, TENSORS_OF_SCHEDULE = 2, PAIRS_OF_FILE = 1 };
 
 struct schedule {
     int64_t n_img;
@@ -37,37 +37,41 @@ struct maker {
 static enum err_code check(const struct pack_options *o, struct err *err)
 {
     if (o->n_prompts < 1 || o->n_prompts > PROMPT_PACK_MAX || o->n_sizes > PROMPT_PACK_MAX_SCHEDULES)
-        return err_set(err, ERR_INVALID, "prompt pack: %d prompts and %d sizes, up to %d and %d", o->n_prompts,
-                       o->n_sizes, PROMPT_PACK_MAX, PROMPT_PACK_MAX_SCHEDULES);
+        return err_set(err, ERR_INVALID,
+                       "prompt pack: %d prompts and %d sizes are asked for, allowed are 1 .. %d and 0 .. %d",
+                       o->n_prompts, o->n_sizes, PROMPT_PACK_MAX, PROMPT_PACK_MAX_SCHEDULES);
     if (o->t5_len < 1 || o->t5_len > T5_MAX_TOKENS)
-        return err_set(err, ERR_INVALID, "prompt pack: %d text tokens", o->t5_len);
-    if (o->n_sizes && (o->steps < 1 || o->steps > PROMPT_PACK_MAX_STEPS || !(o->guidance >= 0)))
-        return err_set(err, ERR_INVALID, "prompt pack: %d steps, guidance %g", o->steps, (double)o->guidance);
+        return err_set(err, ERR_INVALID, "prompt pack: %d text tokens are not within 1 .. %d", o->t5_len,
+                       T5_MAX_TOKENS);
+    if (o->n_sizes && (o->steps < 1 || o->steps > FLOW_MATCH_MAX_STEPS || !(o->guidance >= 0)))
+        return err_set(err, ERR_INVALID, "prompt pack: %d steps are not within 1 .. %d, or guidance %g is negative",
+                       o->steps, FLOW_MATCH_MAX_STEPS, (double)o->guidance);
     return ERR_OK;
 }
 
 /* --- what is written --- */
 
+/* Adds a pair of metadata; with i >= 0 the key is "i.key". */
 static enum err_code add_pair(struct maker *m, const char *value, const char *key, int i, struct err *err)
 {
     char *name = NULL;
-    enum err_code rc =
-        i < 0 ? arena_printf(&m->arena, &name, err, "%s", key) : arena_printf(&m->arena, &name, err, "%d.%s", i, key);
 
-    if (!rc)
-        m->pairs[m->n_pairs++] = (struct metadata_pair){ name, value };
-    return rc;
+    if (i < 0)
+        TRY(arena_printf(&m->arena, &name, err, "%s", key));
+    else
+        TRY(arena_printf(&m->arena, &name, err, "%d.%s", i, key));
+    m->pairs[m->n_pairs++] = (struct metadata_pair){ name, value };
+    return ERR_OK;
 }
 
+/* Adds a tensor [rows, cols], or with n_dims 1 [rows], whose values the caller writes to *ret. */
 static enum err_code add_floats(struct maker *m, const char *name, int n_dims, int64_t rows, int64_t cols, float **ret,
                                 struct err *err)
 {
     struct tensor_write t = { .name = name, .dtype = DT_F32, .n_dims = n_dims, .dims = { rows, cols } };
     float *values = NULL;
-    enum err_code rc = arena_alloc(&m->arena, (size_t)rows * (size_t)cols, sizeof *values, &values, err);
 
-    if (rc)
-        return rc;
+    TRY(arena_alloc(&m->arena, (size_t)rows * (size_t)cols, sizeof *values, &values, err));
     if (n_dims == 1)
         t.dims[1] = 0;
     t.data = *ret = values;
@@ -78,16 +82,14 @@ static enum err_code add_floats(struct maker *m, const char *name, int n_dims, i
 static enum err_code take_room(struct maker *m, struct err *err)
 {
     size_t prompts = (size_t)m->o->n_prompts, sizes = (size_t)m->o->n_sizes;
-    enum err_code rc = arena_alloc(&m->arena, prompts * (TENSORS_OF_PROMPT + sizes) + TENSORS_OF_SCHEDULE * sizes,
-                                   sizeof *m->tensors, &m->tensors, err);
+    size_t n_tensors = prompts * (TENSORS_OF_PROMPT + sizes) + TENSORS_OF_SCHEDULE * sizes;
 
-    if (!rc)
-        rc = arena_alloc(&m->arena, prompts + PAIRS_BEFORE_PROMPTS, sizeof *m->pairs, &m->pairs, err);
-    if (!rc)
-        rc = arena_alloc(&m->arena, prompts, sizeof *m->pooled, &m->pooled, err);
-    if (!rc && sizes)
-        rc = arena_alloc(&m->arena, sizes, sizeof *m->schedules, &m->schedules, err);
-    return rc;
+    TRY(arena_alloc(&m->arena, n_tensors, sizeof *m->tensors, &m->tensors, err));
+    TRY(arena_alloc(&m->arena, prompts + PAIRS_OF_FILE, sizeof *m->pairs, &m->pairs, err));
+    TRY(arena_alloc(&m->arena, prompts, sizeof *m->pooled, &m->pooled, err));
+    if (sizes)
+        TRY(arena_alloc(&m->arena, sizes, sizeof *m->schedules, &m->schedules, err));
+    return ERR_OK;
 }
 
 /* --- embeddings --- */
@@ -96,31 +98,25 @@ static enum err_code encode(struct maker *m, const char *prompt, struct tensor *
                             struct err *err)
 {
     struct text_ids ids;
-    enum err_code rc = text_tokenize(&m->encoder, span_of(prompt), m->o->t5_len, &ids, &m->scratch, err);
 
-    return rc ? rc : text_encode(&m->encoder, &ids, embeds, pooled, &m->step_mem, err);
+    TRY(text_tokenize(&m->encoder, span_of(prompt), m->o->t5_len, &ids, &m->scratch, err));
+    return text_encode(&m->encoder, &ids, embeds, pooled, &m->step_mem, err);
 }
 
 static enum err_code add_prompt(struct maker *m, int i, struct tensor *embeds, struct tensor *pooled, struct err *err)
 {
     char *name = NULL, *pooled_name = NULL;
     float *values = NULL;
-    enum err_code rc = encode(m, m->o->prompts[i], embeds, pooled, err);
 
-    if (rc)
+    if (encode(m, m->o->prompts[i], embeds, pooled, err))
         return err_prefix(err, "prompt %d", i + 1);
-    rc = arena_printf(&m->arena, &name, err, "%d.prompt_embeds", i);
-    if (!rc)
-        rc = add_floats(m, name, 2, tensor_rows(embeds), tensor_cols(embeds), &values, err);
-    if (!rc)
-        rc = op_download(m->be, values, embeds, err);
-    if (!rc)
-        rc = arena_printf(&m->arena, &pooled_name, err, "%d.pooled_prompt_embeds", i);
-    if (!rc)
-        rc = add_floats(m, pooled_name, 1, tensor_count(pooled), 1, &m->pooled[i], err);
-    if (!rc)
-        rc = op_download(m->be, m->pooled[i], pooled, err);
-    return rc ? rc : add_pair(m, m->o->prompts[i], "prompt", i, err);
+    TRY(arena_printf(&m->arena, &name, err, "%d.prompt_embeds", i));
+    TRY(add_floats(m, name, 2, tensor_rows(embeds), tensor_cols(embeds), &values, err));
+    TRY(op_download(m->be, values, embeds, err));
+    TRY(arena_printf(&m->arena, &pooled_name, err, "%d.pooled_prompt_embeds", i));
+    TRY(add_floats(m, pooled_name, 1, tensor_count(pooled), 1, &m->pooled[i], err));
+    TRY(op_download(m->be, m->pooled[i], pooled, err));
+    return add_pair(m, m->o->prompts[i], "prompt", i, err);
 }
 
 static enum err_code make_embeddings(struct maker *m, struct err *err)
@@ -129,20 +125,16 @@ static enum err_code make_embeddings(struct maker *m, struct err *err)
     const struct weight_loader l = { .be = m->be, .mem = &m->weights, .scratch = &m->scratch };
     struct tensor embeds, pooled;
     size_t step_bytes = 0;
-    enum err_code rc = text_encoder_load(&m->encoder, &folder, &l, &m->arena, err);
 
-    if (!rc)
-        rc = text_measure(&m->encoder, m->o->t5_len, &step_bytes, err);
-    if (!rc)
-        rc = devarena_init(&m->step_mem, m->be, step_bytes, 0, err);
-    if (!rc)
-        rc = devarena_2d(&m->outputs, DT_F32, m->o->t5_len, m->encoder.t5.d_model, &embeds, err);
-    if (!rc)
-        rc = devarena_1d(&m->outputs, DT_F32, m->encoder.clip.width, &pooled, err);
-    for (int i = 0; i < m->o->n_prompts && !rc; i++)
-        rc = add_prompt(m, i, &embeds, &pooled, err);
+    TRY(text_encoder_load(&m->encoder, &folder, &l, &m->arena, err));
+    TRY(text_measure(&m->encoder, m->o->t5_len, &step_bytes, err));
+    TRY(devarena_init(&m->step_mem, m->be, step_bytes, 0, err));
+    TRY(devarena_2d(&m->outputs, DT_F32, m->o->t5_len, m->encoder.t5.d_model, &embeds, err));
+    TRY(devarena_1d(&m->outputs, DT_F32, m->encoder.clip.width, &pooled, err));
+    for (int i = 0; i < m->o->n_prompts; i++)
+        TRY(add_prompt(m, i, &embeds, &pooled, err));
     devarena_done(&m->step_mem);
-    return rc;
+    return ERR_OK;
 }
 
 /* --- modulation --- */
@@ -153,48 +145,37 @@ static enum err_code add_schedule(struct maker *m, const struct pack_size *size,
     struct schedule *s = &m->schedules[m->n_schedules];
     char *name = NULL, *guidance_name = NULL;
     float *values = NULL;
-    enum err_code rc;
 
     for (int i = 0; i < m->n_schedules; i++)
         if (m->schedules[i].n_img == n_img)
             return ERR_OK;
-    rc = flow_match_sigmas(m->o->steps, n_img, s->sigmas, err);
-    if (!rc)
-        rc = arena_printf(&m->arena, &name, err, "schedule.%d.sigmas", m->n_schedules);
-    if (!rc)
-        rc = add_floats(m, name, 1, m->o->steps, 1, &values, err);
-    if (rc)
-        return rc;
+    TRY(flow_match_sigmas(m->o->steps, n_img, s->sigmas, err));
+    TRY(arena_printf(&m->arena, &name, err, "schedule.%d.sigmas", m->n_schedules));
+    TRY(add_floats(m, name, 1, m->o->steps, 1, &values, err));
     memcpy(values, s->sigmas, (size_t)m->o->steps * sizeof *values);
-    rc = arena_printf(&m->arena, &guidance_name, err, "schedule.%d.guidance", m->n_schedules);
-    if (!rc)
-        rc = add_floats(m, guidance_name, 1, 1, 1, &values, err);
-    if (rc)
-        return rc;
+    TRY(arena_printf(&m->arena, &guidance_name, err, "schedule.%d.guidance", m->n_schedules));
+    TRY(add_floats(m, guidance_name, 1, 1, 1, &values, err));
     *values = m->o->guidance;
     s->n_img = n_img;
     m->n_schedules++;
     return ERR_OK;
 }
 
-/* No matrix goes to the backend but for the moment in which it is used. */
+/* Where the backend can unload weights, a matrix is on it only while it is used. */
 static enum err_code load_transformer(struct maker *m, struct err *err)
 {
     const struct model_folder folder = { .dir = m->o->dir, .transformer = m->o->transformer };
     struct weight_loader l = { .be = m->be, .mem = &m->weights, .scratch = &m->scratch };
     struct weight_set set;
+    enum flux_in_file in_file = m->be->ops->weight_unload ? FLUX_IN_FILE_ALL : FLUX_IN_FILE_NONE;
     struct shards shards;
-    enum err_code rc = model_folder_open(&folder, MODEL_TRANSFORMER, &m->arena, &shards, err);
 
     l.set = &set;
-    if (!rc)
-        rc = flux_weight_set(&set, shards.files, shards.n_files, err);
-    if (!rc)
-        rc = flux_load_some(&m->flux, &l, m->be->ops->weight_unload ? FLUX_IN_FILE_ALL : FLUX_IN_FILE_NONE, &m->arena,
-                            err);
-    if (!rc)
-        weight_digest_with_vectors(&shards, m->digest);
-    return rc;
+    TRY(model_folder_open(&folder, MODEL_TRANSFORMER, &m->arena, &shards, err));
+    TRY(flux_weight_set(&set, shards.files, shards.n_files, err));
+    TRY(flux_load_some(&m->flux, &l, in_file, &m->arena, err));
+    weight_digest_with_vectors(&shards, m->digest);
+    return ERR_OK;
 }
 
 static enum err_code add_table(struct maker *m, int i, int k, const struct tensor *pooled, struct tensor *table,
@@ -205,72 +186,66 @@ static enum err_code add_table(struct maker *m, int i, int k, const struct tenso
     };
     char *name = NULL;
     float *values = NULL;
-    enum err_code rc = flux_modulate(&m->flux, &in, table, &m->step_mem, &m->scratch, err);
 
-    if (!rc)
-        rc = arena_printf(&m->arena, &name, err, "%d.modulation.%d", i, k);
-    if (!rc)
-        rc = add_floats(m, name, 2, tensor_rows(table), tensor_cols(table), &values, err);
-    return rc ? rc : op_download(m->be, values, table, err);
+    TRY(flux_modulate(&m->flux, &in, table, &m->step_mem, &m->scratch, err));
+    TRY(arena_printf(&m->arena, &name, err, "%d.modulation.%d", i, k));
+    TRY(add_floats(m, name, 2, tensor_rows(table), tensor_cols(table), &values, err));
+    return op_download(m->be, values, table, err);
 }
 
 static enum err_code add_tables(struct maker *m, int i, struct tensor *pooled, struct tensor *table, struct err *err)
 {
-    enum err_code rc = op_upload(m->be, pooled, m->pooled[i], err);
-
-    for (int k = 0; k < m->n_schedules && !rc; k++)
-        rc = add_table(m, i, k, pooled, table, err);
-    return rc;
+    TRY(op_upload(m->be, pooled, m->pooled[i], err));
+    for (int k = 0; k < m->n_schedules; k++)
+        TRY(add_table(m, i, k, pooled, table, err));
+    return ERR_OK;
 }
 
 static enum err_code make_tables(struct maker *m, struct err *err)
 {
+    const struct flux_size smallest = { .grid_rows = 1, .grid_cols = 1, .n_txt = 1, .n_steps = m->o->steps };
     const struct flux_config *c = &m->flux.config;
+    struct flux_memory memory;
     struct tensor pooled, table;
-    size_t job_bytes, step_bytes = 0;
-    enum err_code rc = load_transformer(m, err);
 
-    if (!rc && c->pooled != m->encoder.clip.width)
-        rc = err_set(err, ERR_CORRUPT, "%s: CLIP is %lld wide, the transformer takes %lld", m->o->dir,
-                     (long long)m->encoder.clip.width, (long long)c->pooled);
-    for (int i = 0; i < m->o->n_sizes && !rc; i++)
-        rc = add_schedule(m, &m->o->sizes[i], err);
-    if (!rc)
-        rc = flux_measure(&m->flux, 1, 1, 1, m->o->steps, &m->scratch, &job_bytes, &step_bytes, err);
-    if (!rc)
-        rc = devarena_init(&m->step_mem, m->be, step_bytes, 0, err);
-    if (!rc)
-        rc = devarena_1d(&m->outputs, DT_F32, c->pooled, &pooled, err);
-    if (!rc)
-        rc = devarena_2d(&m->outputs, DT_F32, m->o->steps, flux_modulation_cols(c), &table, err);
-    for (int i = 0; i < m->o->n_prompts && !rc; i++)
-        rc = add_tables(m, i, &pooled, &table, err);
-    return rc ? rc : add_pair(m, m->digest, "transformer", -1, err);
+    TRY(load_transformer(m, err));
+    if (c->pooled != m->encoder.clip.width)
+        return err_set(err, ERR_CORRUPT, "%s: CLIP's embeddings are %lld wide, but the transformer takes %lld",
+                       m->o->dir, (long long)m->encoder.clip.width, (long long)c->pooled);
+    for (int i = 0; i < m->o->n_sizes; i++)
+        TRY(add_schedule(m, &m->o->sizes[i], err));
+    TRY(flux_measure(&m->flux, &smallest, &m->scratch, &memory, err));
+    TRY(devarena_init(&m->step_mem, m->be, memory.step_bytes, 0, err));
+    TRY(devarena_1d(&m->outputs, DT_F32, c->pooled, &pooled, err));
+    TRY(devarena_2d(&m->outputs, DT_F32, m->o->steps, flux_modulation_cols(c), &table, err));
+    for (int i = 0; i < m->o->n_prompts; i++)
+        TRY(add_tables(m, i, &pooled, &table, err));
+    return add_pair(m, m->digest, "transformer", -1, err);
+}
+
+/* --- the whole --- */
+
+static enum err_code make(struct maker *m, const char *path, struct err *err)
+{
+    TRY(arena_init(&m->arena, arena_bytes, err));
+    TRY(arena_init(&m->scratch, scratch_bytes, err));
+    TRY(devarena_init(&m->weights, m->be, 0, SLAB_BYTES, err));
+    TRY(devarena_init(&m->outputs, m->be, 0, SLAB_BYTES, err));
+    TRY(take_room(m, err));
+    TRY(make_embeddings(m, err));
+    if (m->o->n_sizes)
+        TRY(make_tables(m, err));
+    return safetensors_write(path, m->tensors, m->n_tensors, m->pairs, m->n_pairs, err);
 }
 
 enum err_code prompt_pack_make(const struct pack_options *options, struct backend *be, const char *path,
                                struct err *err)
 {
     struct maker m = { .o = options, .be = be };
-    enum err_code rc = check(options, err);
+    enum err_code rc;
 
-    if (rc)
-        return rc;
-    rc = arena_init(&m.arena, arena_bytes, err);
-    if (!rc)
-        rc = arena_init(&m.scratch, scratch_bytes, err);
-    if (!rc)
-        rc = devarena_init(&m.weights, be, 0, SLAB_BYTES, err);
-    if (!rc)
-        rc = devarena_init(&m.outputs, be, 0, SLAB_BYTES, err);
-    if (!rc)
-        rc = take_room(&m, err);
-    if (!rc)
-        rc = make_embeddings(&m, err);
-    if (!rc && options->n_sizes)
-        rc = make_tables(&m, err);
-    if (!rc)
-        rc = safetensors_write(path, m.tensors, m.n_tensors, m.pairs, m.n_pairs, err);
+    TRY(check(options, err));
+    rc = make(&m, path, err);
     devarena_done(&m.step_mem);
     devarena_done(&m.outputs);
     devarena_done(&m.weights);

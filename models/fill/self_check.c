@@ -14,10 +14,11 @@ enum {
 };
 static const char *const kept_names[KEPT_MAX] = { "prompt_embeds", "pooled_prompt_embeds", "masked_latents",
                                                   "latents_0", "image_f32" };
-/* Address space: tokenizing takes most. */
+/* Address space, most of it for the tokenizers. */
 static const size_t arena_bytes = (size_t)256 << 20;
 
-struct kept { /* what a run leaves */
+/* The results of one picture. */
+struct kept {
     struct arena *a;
     struct tensor_write t[KEPT_MAX];
     int n;
@@ -25,14 +26,15 @@ struct kept { /* what a run leaves */
 
 struct check {
     struct fill_model *m;
-    struct arena a, run; /* values and file; of a run */
+    struct arena a, of_request; /* results and file; memory of fill_run */
     struct fill_request r;
     struct image picture, mask;
-    char *path, *model;
+    char *path, *model; /* of the file with stored results; its metadata */
 };
 
-/* --- the run --- */
+/* --- painting --- */
 
+/* Takes a result that is compared; others are ignored. */
 static enum err_code keep(void *ctx, const char *name, int n_dims, const int64_t *dims, const float *data,
                           struct err *err)
 {
@@ -40,7 +42,6 @@ static enum err_code keep(void *ctx, const char *name, int n_dims, const int64_t
     struct tensor_write t = { .dtype = DT_F32, .n_dims = n_dims };
     void *copy = NULL;
     size_t n = 1;
-    enum err_code rc;
 
     for (int i = 0; i < KEPT_MAX; i++)
         if (!strcmp(name, kept_names[i]))
@@ -51,10 +52,9 @@ static enum err_code keep(void *ctx, const char *name, int n_dims, const int64_t
         n *= (size_t)(t.dims[i] = dims[i]);
     for (size_t i = 0; i < n; i++)
         if (!isfinite(data[i]))
-            return err_set(err, ERR_NUMERIC, "%s hold NaN or infinity", name);
-    rc = arena_alloc(k->a, n, sizeof *data, &copy, err);
-    if (rc)
-        return rc;
+            return err_set(err, ERR_NUMERIC,
+                           "%s hold NaN or infinity: the weights are damaged or the device computes wrongly", name);
+    TRY(arena_alloc(k->a, n, sizeof *data, &copy, err));
     t.data = memcpy(copy, data, n * sizeof *data);
     k->t[k->n++] = t;
     return ERR_OK;
@@ -63,12 +63,9 @@ static enum err_code keep(void *ctx, const char *name, int n_dims, const int64_t
 static enum err_code make_pictures(struct check *c, struct err *err)
 {
     int width = c->r.width, height = c->r.height;
-    enum err_code rc = image_new(&c->a, width, height, 3, &c->picture, err);
 
-    if (!rc)
-        rc = image_new(&c->a, width, height, 1, &c->mask, err);
-    if (rc)
-        return rc;
+    TRY(image_new(&c->a, width, height, 3, &c->picture, err));
+    TRY(image_new(&c->a, width, height, 1, &c->mask, err));
     for (size_t i = 0; i < image_bytes(&c->picture); i++)
         c->picture.pixels[i] = (uint8_t)(i * 7);
     for (int y = height / 4; y < height / 2; y++)
@@ -78,23 +75,21 @@ static enum err_code make_pictures(struct check *c, struct err *err)
     return ERR_OK;
 }
 
-static enum err_code run(struct check *c, struct kept *ret, struct err *err)
+static enum err_code paint(struct check *c, struct kept *ret, struct err *err)
 {
+    ARENA_SCRATCH(&c->of_request);
     struct fill_dump dump = { keep, ret };
-    struct arena_mark mark = arena_mark(&c->run);
+    struct fill_request r = c->r;
     struct image painted;
-    enum err_code rc;
 
     *ret = (struct kept){ .a = &c->a };
-    c->r.dump = &dump;
-    rc = fill_run(c->m, &c->r, &c->run, &painted, err);
-    arena_rewind(&c->run, mark);
-    return rc;
+    r.dump = &dump;
+    return fill_run(c->m, &r, &c->of_request, &painted, err);
 }
 
-/* --- what the stored values are of --- */
+/* --- the file of stored results --- */
 
-/* The embeddings count as well where a pack has them: another T5 may have made them. */
+/* A checksum of the prompt and, where the pack has it, of its embeddings: another T5 may have made them. */
 static uint32_t prompt_crc(const struct check *c)
 {
     const struct prompt_entry *e = prompt_pack_find(&c->m->pack, c->r.prompt);
@@ -109,42 +104,43 @@ static uint32_t prompt_crc(const struct check *c)
 static enum err_code name_model(struct check *c, struct err *err)
 {
     const struct fill_model *m = c->m;
-    enum err_code rc =
-        arena_printf(&c->a, &c->path, err, "%s.%s-%s.check", m->transformer, m->be->name, dtype_info(m->be->act)->name);
 
-    return rc ? rc
-              : arena_printf(&c->a, &c->model, err, "%s %s %s %s prompt-%08x %dx%d", m->digests[0], m->digests[1],
-                             m->digests[2], m->digests[3], prompt_crc(c), c->r.width, c->r.height);
+    TRY(arena_printf(&c->a, &c->path, err, "%s.%s-%s.check", m->transformer, m->be->name,
+                     dtype_info(m->be->act)->name));
+    return arena_printf(&c->a, &c->model, err, "%s %s %s %s prompt-%08x %dx%d", m->digests[0], m->digests[1],
+                        m->digests[2], m->digests[3], prompt_crc(c), c->r.width, c->r.height);
+}
+
+static int whole_tokens(int side_px)
+{
+    return side_px - side_px % TOKEN_SIDE;
 }
 
 static enum err_code prepare(struct check *c, struct fill_model *m, struct err *err)
 {
     int max_width = m->limits.max_width, max_height = m->limits.max_height, max_len = m->limits.max_t5_len;
-    enum err_code rc;
 
     *c = (struct check){ .m = m, .r = { FILL_REQUEST_DEFAULTS } };
-    c->r.width = (max_width < SIDE ? max_width : SIDE) & ~15;
-    c->r.height = (max_height < SIDE ? max_height : SIDE) & ~15;
+    c->r.width = whole_tokens(max_width < SIDE ? max_width : SIDE);
+    c->r.height = whole_tokens(max_height < SIDE ? max_height : SIDE);
     c->r.t5_len = max_len < T5_LEN ? max_len : T5_LEN;
     c->r.steps = 1;
     c->r.prompt = fill_model_prompt(m, "grass");
-    rc = arena_init(&c->a, arena_bytes, err);
-    if (!rc)
-        rc = arena_init(&c->run, arena_bytes, err);
-    if (!rc)
-        rc = make_pictures(c, err);
-    return rc ? rc : name_model(c, err);
+    TRY(arena_init(&c->a, arena_bytes, err));
+    TRY(arena_init(&c->of_request, arena_bytes, err));
+    TRY(make_pictures(c, err));
+    return name_model(c, err);
 }
 
 static void done(struct check *c)
 {
-    arena_done(&c->run);
+    arena_done(&c->of_request);
     arena_done(&c->a);
 }
 
 /* --- the verdict --- */
 
-/* ||got - want|| / ||want||; a NaN gives NaN. The data may lie anyhow. */
+/* ||got - want|| / ||want||; a NaN gives NaN. The data may have any alignment. */
 static double distance(const void *got, const void *want, size_t n)
 {
     double sum = 0, norm = 0;
@@ -177,10 +173,13 @@ static enum err_code judge(const struct check *c, const char *name, const struct
         return ERR_OK;
     if (ret->stored)
         return err_set(err, ERR_NUMERIC,
-                       "%s is %.2g off what %s has, allowed is %.0e: the weights are damaged or the "
-                       "device computes wrongly",
+                       "%s differ by %.2g from those in %s, allowed is %.0e: the weights are damaged or the device "
+                       "computes wrongly",
                        name, off, c->path, limit);
-    return err_set(err, ERR_NUMERIC, "%s comes out %.2g different a second time, allowed is %.0e", name, off, limit);
+    return err_set(err, ERR_NUMERIC,
+                   "%s differ by %.2g when the same picture is painted again, allowed is %.0e: the device computes "
+                   "wrongly",
+                   name, off, limit);
 }
 
 static bool same_shape(const struct tensor_entry *e, const struct tensor_write *t)
@@ -189,7 +188,7 @@ static bool same_shape(const struct tensor_entry *e, const struct tensor_write *
            !memcmp(e->dims, t->dims, (size_t)t->n_dims * sizeof *t->dims);
 }
 
-/* The stored values; false where there are none of this model. */
+/* False where there are no stored results of this model. */
 static bool open_stored(struct check *c, struct tensor_file *ret)
 {
     const char *model = NULL;
@@ -201,41 +200,44 @@ static bool open_stored(struct check *c, struct tensor_file *ret)
 static enum err_code compare_stored(const struct check *c, const struct kept *got, const struct tensor_file *f,
                                     struct self_check *ret, struct err *err)
 {
-    enum err_code rc = ERR_OK;
-
     ret->stored = true;
-    for (int i = 0; i < got->n && !rc; i++) {
+    for (int i = 0; i < got->n; i++) {
         const struct tensor_entry *e = tensor_file_find(f, span_of(got->t[i].name));
 
-        rc = same_shape(e, &got->t[i]) ? judge(c, got->t[i].name, &got->t[i], e->data, ret, err)
-                                       : err_set(err, ERR_CORRUPT, "%s: no '%s' that fits", c->path, got->t[i].name);
+        if (!same_shape(e, &got->t[i]))
+            return err_set(err, ERR_CORRUPT, "%s: there is no tensor '%s' of the right shape: delete this file",
+                           c->path, got->t[i].name);
+        TRY(judge(c, got->t[i].name, &got->t[i], e->data, ret, err));
     }
-    return rc;
+    return ERR_OK;
 }
 
 static enum err_code compare_again(struct check *c, const struct kept *got, struct self_check *ret, struct err *err)
 {
     struct kept again;
-    enum err_code rc = run(c, &again, err);
 
-    for (int i = 0; i < got->n && !rc; i++)
-        rc = judge(c, got->t[i].name, &again.t[i], got->t[i].data, ret, err);
-    return rc;
+    TRY(paint(c, &again, err));
+    for (int i = 0; i < got->n; i++)
+        TRY(judge(c, got->t[i].name, &again.t[i], got->t[i].data, ret, err));
+    return ERR_OK;
+}
+
+static enum err_code paint_and_compare(struct check *c, struct fill_model *m, struct self_check *ret, struct err *err)
+{
+    struct tensor_file stored;
+    struct kept got;
+
+    TRY(prepare(c, m, err));
+    TRY(paint(c, &got, err));
+    return open_stored(c, &stored) ? compare_stored(c, &got, &stored, ret, err) : compare_again(c, &got, ret, err);
 }
 
 enum err_code self_check_run(struct fill_model *m, struct self_check *ret, struct err *err)
 {
     struct self_check result = { 0 };
-    struct tensor_file stored;
-    struct kept got;
     struct check c;
-    enum err_code rc = prepare(&c, m, err);
+    enum err_code rc = paint_and_compare(&c, m, &result, err);
 
-    if (!rc)
-        rc = run(&c, &got, err);
-    if (!rc)
-        rc = open_stored(&c, &stored) ? compare_stored(&c, &got, &stored, &result, err)
-                                      : compare_again(&c, &got, &result, err);
     done(&c);
     if (rc)
         (void)err_prefix(err, "self-check");
@@ -244,19 +246,22 @@ enum err_code self_check_run(struct fill_model *m, struct self_check *ret, struc
     return rc;
 }
 
+static enum err_code paint_and_store(struct check *c, struct fill_model *m, struct err *err)
+{
+    struct metadata_pair model = { "model", NULL };
+    struct kept got;
+
+    TRY(prepare(c, m, err));
+    TRY(paint(c, &got, err));
+    model.value = c->model;
+    return safetensors_write(c->path, got.t, got.n, &model, 1, err);
+}
+
 enum err_code self_check_record(struct fill_model *m, struct err *err)
 {
-    struct kept got;
     struct check c;
-    enum err_code rc = prepare(&c, m, err);
+    enum err_code rc = paint_and_store(&c, m, err);
 
-    if (!rc)
-        rc = run(&c, &got, err);
-    if (!rc) {
-        const struct metadata_pair model = { "model", c.model };
-
-        rc = safetensors_write(c.path, got.t, got.n, &model, 1, err);
-    }
     done(&c);
     if (rc)
         (void)err_prefix(err, "self-check");

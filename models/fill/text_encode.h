@@ -1,19 +1,17 @@
 /*
- * text_encode - a prompt through both tokenizers and both encoders: what the transformer is told.
+ * text_encode - a prompt through both tokenizers and both encoders, to the embeddings that the transformer takes.
  *
- * The one prompt feeds T5 (t5_len positions, padded and not masked) and CLIP (77).
+ * The same prompt feeds T5 (t5_len positions, padded and not masked) and CLIP (77).
  * Source: diffusers FluxFillPipeline.encode_prompt; numerics 1.1, 5.5, 7.3.
  */
 #ifndef MODELS_FILL_TEXT_ENCODE_H
 #define MODELS_FILL_TEXT_ENCODE_H
 
+#include "models/fill/model_folder.h"
 #include "models/text/clip_text.h"
 #include "models/text/clip_tokenizer.h"
-#include "models/fill/model_folder.h"
 #include "models/text/t5_encoder.h"
 #include "models/text/t5_tokenizer.h"
-
-enum { TEXT_SCRATCH_BYTES = 64 << 20 }; /* of host scratch for both functions below: address space */
 
 struct text_encoder {
     struct t5_tokenizer t5_tokenizer;
@@ -27,12 +25,13 @@ struct text_ids {
     int n_t5;
 };
 
-/* The parts of a model folder, by a loader whose set is not looked at. Directory and tables go to `model`. ERR_CORRUPT
- * also when a tokenizer does not belong to its encoder. */
+/* Loads tokenizers and encoders of a folder. The loader's set is not used. Directories and tables go to `model`.
+ * ERR_CORRUPT also when a tokenizer does not belong to its encoder. */
 MUST_CHECK enum err_code text_encoder_load(struct text_encoder *ret, const struct model_folder *folder,
                                            const struct weight_loader *loader, struct arena *model, struct err *err);
 
-/* t5_len: positions of T5, 1 .. T5_MAX_TOKENS; a longer prompt is cut. ERR_INVALID: not UTF-8; ERR_TOO_LARGE. */
+/* t5_len: positions of T5, 1 .. T5_MAX_TOKENS; a longer prompt is cut. ERR_INVALID for another t5_len or a prompt that
+ * is not UTF-8; ERR_TOO_LARGE. */
 MUST_CHECK enum err_code text_tokenize(const struct text_encoder *e, struct span prompt, int t5_len,
                                        struct text_ids *ret, struct arena *scratch, struct err *err);
 

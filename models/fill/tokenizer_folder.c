@@ -5,14 +5,12 @@ enum err_code t5_tokenizer_find(struct t5_tokenizer *t, const struct model_folde
 {
     struct tensor_file gguf;
     struct model_found found;
-    enum err_code rc = model_folder_find(folder, MODEL_T5_TOKENIZER, a, &found, err);
 
-    if (rc)
-        return rc;
+    TRY(model_folder_find(folder, MODEL_T5_TOKENIZER, a, &found, err));
     if (found.kind != MODEL_GGUF_VOCABULARY)
         return t5_tokenizer_open(t, found.path, a, scratch, err);
-    rc = tensor_file_open(found.path, a, &gguf, err);
-    return rc ? rc : t5_tokenizer_open_gguf(t, gguf.gguf, a, scratch, err);
+    TRY(tensor_file_open(found.path, a, &gguf, err));
+    return t5_tokenizer_open_gguf(t, gguf.gguf, a, scratch, err);
 }
 
 enum err_code clip_tokenizer_find(struct clip_tokenizer *t, const struct model_folder *folder, struct arena *a,
@@ -21,11 +19,9 @@ enum err_code clip_tokenizer_find(struct clip_tokenizer *t, const struct model_f
     struct model_found found;
     const char *slash;
     char *its_folder = NULL;
-    enum err_code rc = model_folder_find(folder, MODEL_CLIP_TOKENIZER, a, &found, err);
 
-    if (rc)
-        return rc;
+    TRY(model_folder_find(folder, MODEL_CLIP_TOKENIZER, a, &found, err));
     slash = strrchr(found.path, '/');
-    rc = span_dup(a, slash ? (struct span){ found.path, (size_t)(slash - found.path) } : SPAN("."), &its_folder, err);
-    return rc ? rc : clip_tokenizer_open(t, its_folder, a, scratch, err);
+    TRY(span_dup(a, slash ? (struct span){ found.path, (size_t)(slash - found.path) } : SPAN("."), &its_folder, err));
+    return clip_tokenizer_open(t, its_folder, a, scratch, err);
 }

@@ -61,7 +61,7 @@ void torch_rng_normals(struct torch_rng *r, float *dst, size_t n)
         dst[i] = uniform(r);
     for (size_t i = 0; i + TORCH_RNG_BLOCK <= n; i += TORCH_RNG_BLOCK)
         block_to_normals(dst + i);
-    if (n % TORCH_RNG_BLOCK) { /* the last sixteen are drawn again, over what is there */
+    if (n % TORCH_RNG_BLOCK) { /* the last sixteen values are drawn again and overwritten */
         float *tail = dst + n - TORCH_RNG_BLOCK;
 
         for (int i = 0; i < TORCH_RNG_BLOCK; i++)

@@ -19,7 +19,9 @@ enum err_code flow_match_sigmas(int n_steps, int64_t n_img, float *sigmas, struc
     float e = (float)exp(flow_match_mu(n_img));
 
     if (n_steps < 1 || n_steps > FLOW_MATCH_MAX_STEPS || n_img < 1)
-        return err_set(err, ERR_INVALID, "flow_match: %d steps, %lld image tokens", n_steps, (long long)n_img);
+        return err_set(err, ERR_INVALID,
+                       "flow_match: %d steps are not within 1 .. %d, or there is no image token (%lld)", n_steps,
+                       FLOW_MATCH_MAX_STEPS, (long long)n_img);
     for (int i = 0; i < n_steps; i++) {
         float s = (float)(i && i == n_steps - 1 ? last : i * step + 1.0);
 
@@ -38,7 +40,7 @@ enum err_code flow_match_start(int n_steps, double strength, int *ret, struct er
         return err_set(err, ERR_INVALID, "flow_match: strength %g is not within 0 .. 1", strength);
     start = (int)fmax(n_steps - n_used, 0);
     if (n_steps - start < 1)
-        return err_set(err, ERR_INVALID, "flow_match: strength %g leaves none of %d steps", strength, n_steps);
+        return err_set(err, ERR_INVALID, "flow_match: strength %g leaves no step of %d to run", strength, n_steps);
     *ret = start;
     return ERR_OK;
 }

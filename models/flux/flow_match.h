@@ -1,5 +1,5 @@
 /*
- * flow_match - the flow-match Euler schedule of FLUX.1-Fill: how far along each step is.
+ * flow_match - the flow-match Euler schedule of FLUX.1-Fill: the noise level sigma at each step.
  *
  *   s_i      float64 linspace from 1 to 1/N, rounded to f32           i = 0 .. N-1
  *   mu       line through (256 tokens, 0.5) and (4096, 1.15), float64, not clamped
@@ -18,12 +18,14 @@
 
 enum { FLOW_MATCH_MAX_STEPS = 1000 };
 
+/* mu for n_img image tokens. */
 double flow_match_mu(int64_t n_img);
 
 /* sigmas [n_steps + 1], the caller's. ERR_INVALID for n_steps outside 1 .. FLOW_MATCH_MAX_STEPS or n_img < 1. */
 MUST_CHECK enum err_code flow_match_sigmas(int n_steps, int64_t n_img, float *sigmas, struct err *err);
 
-/* Index of the first step at `strength` (0 .. 1; 1 begins with pure noise). ERR_INVALID where no step is left. */
+/* Index of the first step that is run at `strength` (0 .. 1; 1 begins with pure noise). ERR_INVALID where no step is
+ * left. */
 MUST_CHECK enum err_code flow_match_start(int n_steps, double strength, int *ret, struct err *err);
 
 #endif

@@ -6,7 +6,7 @@
 
 enum { N_FREQUENCIES = FLUX_SINUSOID / 2 };
 
-/* The bits of f_0 .. f_127. All are the correctly rounded values but 13, 44 and 119, which torch has one ulp higher. */
+/* The bits of f_0 .. f_127: correctly rounded, except for 13, 44 and 119, which are one ulp higher in torch. */
 /* clang-format off */
 static const uint32_t frequency_bits[N_FREQUENCIES] = {
     0x3f800000, 0x3f6e39f8, 0x3f5dafd6, 0x3f4e4bac, 0x3f3ff911, 0x3f32a506, 0x3f263de0, 0x3f1ab32b,

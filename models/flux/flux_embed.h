@@ -5,7 +5,7 @@
  *
  * arg is 1000 * sigma or 1000 * guidance, in f32. It reaches 30000 rad, where the last bit of f_i shows in the
  * output: so the 128 frequencies are stored as torch's CPU exp() rounds them, the product is rounded to f32, and sine
- * and cosine are those of that product with full range reduction. Always f32, on every backend.
+ * and cosine are taken of that product with full range reduction. Computed in f32 on every backend.
  * Source: diffusers embeddings.py (flip_sin_to_cos, no frequency shift); Vaswani et al. 2017.
  */
 #ifndef MODELS_FLUX_FLUX_EMBED_H
@@ -13,6 +13,7 @@
 
 enum { FLUX_SINUSOID = 256 };
 
+/* The sinusoids of one argument. */
 void flux_sinusoid(float arg, float ret[FLUX_SINUSOID]);
 
 #endif

@@ -1,4 +1,4 @@
-/* flux_load - from a directory of tensors to struct flux, by one table of names and sizes. */
+/* flux_load - from a directory of tensors to struct flux, by one table of names and sizes for each kind of block. */
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 
 enum { NAME_SIZE = 128, FILL_IN = 384, FILL_OUT = 64 };
 
-/* Sizes that occur in the tables, as multiples of what the config holds. */
+/* The sizes that occur in the tables: D is the config's `hidden`, M its `mlp`; D3_M is 3 D + M. */
 enum size { SINUSOID, IN, OUT, CONTEXT, POOLED, HEAD, D, D2, D3, D6, M, D_M, D3_M };
 
 static int64_t size_of(const struct flux_config *c, enum size s)
@@ -40,7 +40,7 @@ struct part {
     const char *name;
     size_t offset; /* in the struct that the table is for */
     enum size rows, cols;
-    bool modulation; /* only flux_modulate reads it */
+    bool modulation; /* read by flux_modulate alone */
 };
 
 #define TOP(member, rows, cols)     { #member, offsetof(struct flux, member), rows, cols, false }
@@ -83,7 +83,8 @@ static const struct part single_parts[] = {
     SINGLE("linear2", linear2, D, D_M),
 };
 
-/* What walks over the tables: `at` is where the part lives, NULL while only names and shapes are wanted. */
+/* A walk over the tables, which calls `part` for each entry with the full name and the place of the part in its struct
+ * (`at`; NULL where only names and shapes are wanted). */
 struct walk {
     enum err_code (*part)(struct walk *w, const char *name, const struct part *p, void *at, struct err *err);
     const struct flux_config *config;
@@ -98,12 +99,9 @@ static enum err_code walk_table(struct walk *w, const char *stem, const struct p
 {
     for (size_t i = 0; i < n; i++) {
         char name[NAME_SIZE];
-        enum err_code rc;
 
         (void)snprintf(name, sizeof name, "%s%s", stem, table[i].name);
-        rc = w->part(w, name, &table[i], base ? (char *)base + table[i].offset : NULL, err);
-        if (rc)
-            return rc;
+        TRY(w->part(w, name, &table[i], base ? (char *)base + table[i].offset : NULL, err));
     }
     return ERR_OK;
 }
@@ -113,28 +111,27 @@ static enum err_code walk_all(struct walk *w, struct flux *f, struct err *err)
 {
     const struct flux_config *c = w->config;
     char stem[NAME_SIZE / 2];
-    enum err_code rc = WALK(w, "", top_parts, f, err);
 
-    if (!rc && c->guidance)
-        rc = WALK(w, "", guidance_parts, f, err);
-    for (int i = 0; !rc && i < c->n_double; i++) {
+    TRY(WALK(w, "", top_parts, f, err));
+    if (c->guidance)
+        TRY(WALK(w, "", guidance_parts, f, err));
+    for (int i = 0; i < c->n_double; i++) {
         (void)snprintf(stem, sizeof stem, "double_blocks.%d.", i);
-        rc = WALK(w, stem, double_parts, f ? &f->double_blocks[i] : NULL, err);
+        TRY(WALK(w, stem, double_parts, f ? &f->double_blocks[i] : NULL, err));
     }
-    for (int i = 0; !rc && i < c->n_single; i++) {
+    for (int i = 0; i < c->n_single; i++) {
         (void)snprintf(stem, sizeof stem, "single_blocks.%d.", i);
-        rc = WALK(w, stem, single_parts, f ? &f->single_blocks[i] : NULL, err);
+        TRY(WALK(w, stem, single_parts, f ? &f->single_blocks[i] : NULL, err));
     }
-    return rc;
+    return ERR_OK;
 }
 
-/* Norm scales are spelled .scale by BFL and .weight by some converters. */
+/* Norm scales are named .scale by BFL and .weight by some converters. */
 static enum err_code load_part(struct walk *w, const char *name, const struct part *p, void *at, struct err *err)
 {
     int64_t rows = size_of(w->config, p->rows), cols = size_of(w->config, p->cols);
     struct weight_loader loader = *w->loader;
     struct flux_linear *linear = at;
-    enum err_code rc;
 
     if (p->cols == HEAD) {
         bool other =
@@ -142,21 +139,20 @@ static enum err_code load_part(struct walk *w, const char *name, const struct pa
         return weights_vector(w->loader, at, rows, err, "%s.%s", name, other ? "weight" : "scale");
     }
     loader.in_file = w->in_file == FLUX_IN_FILE_ALL || (w->in_file == FLUX_IN_FILE_MODULATION && p->modulation);
-    rc = weights_matrix(&loader, &linear->w, rows, cols, err, "%s.weight", name);
-    return rc ? rc : weights_bias(w->loader, &linear->b, rows, err, "%s.bias", name);
+    TRY(weights_matrix(&loader, &linear->w, rows, cols, err, "%s.weight", name));
+    return weights_bias(w->loader, &linear->b, rows, err, "%s.bias", name);
 }
 
 static enum err_code describe_part(struct walk *w, const char *name, const struct part *p, void *at, struct err *err)
 {
     int64_t shape[2] = { size_of(w->config, p->rows), size_of(w->config, p->cols) };
     char full[NAME_SIZE + 8];
-    enum err_code rc;
 
     (void)at;
     (void)snprintf(full, sizeof full, "%s.%s", name, p->cols == HEAD ? "scale" : "weight");
-    rc = w->visit(w->ctx, full, p->cols == HEAD ? 1 : 2, shape, err);
-    if (rc || p->cols == HEAD)
-        return rc;
+    TRY(w->visit(w->ctx, full, p->cols == HEAD ? 1 : 2, shape, err));
+    if (p->cols == HEAD)
+        return ERR_OK;
     (void)snprintf(full, sizeof full, "%s.bias", name);
     return w->visit(w->ctx, full, 1, shape, err);
 }
@@ -183,8 +179,8 @@ enum err_code flux_weight_set(struct weight_set *ret, const struct tensor_file *
 
     if (has_diffusers_names(files, n_files))
         return err_set(err, ERR_UNSUPPORTED,
-                       "transformer has diffusers' tensor names (x_embedder, separate to_q, to_k, to_v); convert it to "
-                       "BFL's (img_in, fused qkv)");
+                       "transformer has diffusers' tensor names (x_embedder, separate to_q, to_k, to_v); take a file "
+                       "with BFL's names (img_in, fused qkv)");
     return weight_set_init(ret, files, n_files, prefixes, "img_in.weight", err);
 }
 
@@ -197,13 +193,13 @@ static enum err_code shape_of(const struct weight_set *set, const char *name, in
     if (!e)
         return err_set(err, ERR_NOT_FOUND, "transformer: tensor '%s' is missing", name);
     if (e->n_dims < 2 || e->dims[0] < 1 || e->dims[1] < 1)
-        return err_set(err, ERR_CORRUPT, "transformer: tensor '%s' is no matrix", name);
+        return err_set(err, ERR_CORRUPT, "transformer: tensor '%s' is not a matrix", name);
     *ret_rows = e->dims[0];
     *ret_cols = e->dims[1];
     return ERR_OK;
 }
 
-/* QK norms are as long as a head. */
+/* The scale of a QK norm is as long as a head. */
 static enum err_code read_head_dim(const struct weight_set *set, struct flux_config *c, struct err *err)
 {
     const char *name = c->n_double ? "double_blocks.0.img_attn.norm.query_norm" : "single_blocks.0.norm.query_norm";
@@ -220,20 +216,19 @@ static enum err_code read_head_dim(const struct weight_set *set, struct flux_con
     return ERR_OK;
 }
 
-/* A model without double blocks shows it in a single one, whose first matrix is q, k, v and the MLP's. */
+/* A model without double blocks shows the MLP's width in a single block, whose first matrix holds q, k, v and the MLP's
+ * rows. */
 static enum err_code read_mlp(const struct weight_set *set, struct flux_config *c, struct err *err)
 {
     int64_t ignored = 0, rows = 0;
-    enum err_code rc;
 
     if (c->n_double)
         return shape_of(set, "double_blocks.0.img_mlp.0.weight", &c->mlp, &ignored, err);
-    rc = shape_of(set, "single_blocks.0.linear1.weight", &rows, &ignored, err);
-    if (!rc && rows / 3 <= c->hidden)
-        rc = err_set(err, ERR_CORRUPT, "transformer: tensor 'single_blocks.0.linear1.weight' has no room for an MLP");
-    if (!rc)
-        c->mlp = rows - 3 * c->hidden;
-    return rc;
+    TRY(shape_of(set, "single_blocks.0.linear1.weight", &rows, &ignored, err));
+    if (rows / 3 <= c->hidden)
+        return err_set(err, ERR_CORRUPT, "transformer: tensor 'single_blocks.0.linear1.weight' has no rows for an MLP");
+    c->mlp = rows - 3 * c->hidden;
+    return ERR_OK;
 }
 
 static enum err_code check_config(const struct flux_config *c, struct err *err)
@@ -243,9 +238,9 @@ static enum err_code check_config(const struct flux_config *c, struct err *err)
     if (c->hidden > 1 << 20 || c->mlp > 1 << 22)
         return err_set(err, ERR_UNSUPPORTED, "transformer: width %lld is too large", (long long)c->hidden);
     if (c->n_double > FLUX_MAX_BLOCKS || c->n_single > FLUX_MAX_BLOCKS)
-        return err_set(err, ERR_UNSUPPORTED, "transformer: it has over %d blocks of a kind", FLUX_MAX_BLOCKS);
+        return err_set(err, ERR_UNSUPPORTED, "transformer: it has over %d blocks of one kind", FLUX_MAX_BLOCKS);
     if ((int64_t)c->n_heads * c->head_dim != c->hidden)
-        return err_set(err, ERR_UNSUPPORTED, "transformer: width %lld is no multiple of the head size %d",
+        return err_set(err, ERR_UNSUPPORTED, "transformer: width %lld is not a multiple of the head size %d",
                        (long long)c->hidden, c->head_dim);
     if (!flux_rope_axes(c->head_dim, axes))
         return err_set(err, ERR_UNSUPPORTED, "transformer: head size %d cannot be split into rotary axes", c->head_dim);
@@ -255,7 +250,7 @@ static enum err_code check_config(const struct flux_config *c, struct err *err)
     return ERR_OK;
 }
 
-/* Any of its tensors counts, so that a file that lost one is not taken for schnell. */
+/* Any tensor of guidance_in counts, so that a file that lost one of them is not taken for schnell. */
 static bool has_guidance(const struct weight_set *set)
 {
     static const char *const names[] = { "in_layer.weight", "in_layer.bias", "out_layer.weight", "out_layer.bias" };
@@ -266,7 +261,7 @@ static bool has_guidance(const struct weight_set *set)
     return false;
 }
 
-enum err_code flux_read_config(const struct weight_set *set, struct flux_config *ret, struct err *err)
+static enum err_code read_config(const struct weight_set *set, struct flux_config *ret, struct err *err)
 {
     struct flux_config c = { 0 };
     int64_t ignored;
@@ -279,26 +274,19 @@ enum err_code flux_read_config(const struct weight_set *set, struct flux_config 
         { "vector_in.in_layer.weight", &ignored, &c.pooled },
         { "final_layer.linear.weight", &c.out_channels, &ignored },
     };
-    enum err_code rc;
 
-    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
-        rc = shape_of(set, sources[i].name, sources[i].rows, sources[i].cols, err);
-        if (rc)
-            return rc;
-    }
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
+        TRY(shape_of(set, sources[i].name, sources[i].rows, sources[i].cols, err));
     c.guidance = has_guidance(set);
     c.n_double = weight_depth(set, "double_blocks.", FLUX_MAX_BLOCKS);
     c.n_single = weight_depth(set, "single_blocks.", FLUX_MAX_BLOCKS);
     if (!c.n_double && !c.n_single)
         return err_set(err, ERR_NOT_FOUND, "transformer: it has no blocks");
-    rc = read_head_dim(set, &c, err);
-    if (!rc)
-        rc = read_mlp(set, &c, err);
-    if (!rc)
-        rc = check_config(&c, err);
-    if (!rc)
-        *ret = c;
-    return rc;
+    TRY(read_head_dim(set, &c, err));
+    TRY(read_mlp(set, &c, err));
+    TRY(check_config(&c, err));
+    *ret = c;
+    return ERR_OK;
 }
 
 enum err_code flux_require_fill(const struct flux_config *c, struct err *err)
@@ -317,7 +305,7 @@ enum err_code flux_require_fill(const struct flux_config *c, struct err *err)
     return ERR_OK;
 }
 
-/* The biases stay aligned, for `row` is a multiple of the head size and so of 8. */
+/* The biases stay aligned, because `row` is a multiple of the head size and so of 8. */
 static struct flux_linear rows_of(const struct flux_linear *l, int64_t row, int64_t n)
 {
     return (struct flux_linear){ weight_row_view(&l->w, row, n), bias_row_view(&l->b, row, n) };
@@ -334,19 +322,13 @@ enum err_code flux_load_some(struct flux *ret, struct weight_loader *l, enum flu
     struct flux f = { .be = l->be, .modulation_in_file = in_file != FLUX_IN_FILE_NONE };
     struct walk w = { .part = load_part, .config = &f.config, .loader = l, .in_file = in_file };
     const struct flux_config *c = &f.config;
-    enum err_code rc = flux_read_config(l->set, &f.config, err);
 
-    if (!rc && in_file != FLUX_IN_FILE_NONE && !l->be->ops->weight_unload)
-        rc = err_set(err, ERR_UNSUPPORTED, "transformer: %s cannot give weights back", l->be->name);
-
-    if (!rc)
-        rc = arena_alloc(model, (size_t)c->n_double, sizeof *f.double_blocks, &f.double_blocks, err);
-    if (!rc)
-        rc = arena_alloc(model, (size_t)c->n_single + 1, sizeof *f.single_blocks, &f.single_blocks, err);
-    if (!rc)
-        rc = walk_all(&w, &f, err);
-    if (rc)
-        return rc;
+    TRY(read_config(l->set, &f.config, err));
+    if (in_file != FLUX_IN_FILE_NONE && !l->be->ops->weight_unload)
+        return err_set(err, ERR_UNSUPPORTED, "transformer: the backend '%s' cannot unload weights", l->be->name);
+    TRY(arena_alloc(model, (size_t)c->n_double, sizeof *f.double_blocks, &f.double_blocks, err));
+    TRY(arena_alloc(model, (size_t)c->n_single, sizeof *f.single_blocks, &f.single_blocks, err));
+    TRY(walk_all(&w, &f, err));
     for (int i = 0; i < c->n_single; i++) {
         struct flux_single_block *b = &f.single_blocks[i];
 

@@ -17,7 +17,7 @@ bool flux_rope_axes(int head_dim, int ret[FLUX_ROPE_AXES])
     return true;
 }
 
-/* Angles of one position step: 10000^(-2j / width) for the pairs of all axes, one after the other. */
+/* The angle that one position adds to each pair, 10000^(-2j / width), for the pairs of all axes in order. */
 static void make_omegas(double *ret, const int axes[FLUX_ROPE_AXES])
 {
     for (int a = 0; a < FLUX_ROPE_AXES; a++)

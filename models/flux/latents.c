@@ -1,6 +1,9 @@
 #include "models/flux/latents.h"
 
 #include "models/image/mask.h"
+#include "models/image/picture.h"
+
+_Static_assert((int)PAINT_MULTIPLE == (int)TOKEN_SIDE, "a picture for the model is made of whole tokens");
 
 static const float vae_scaling_factor = 0.3611f, vae_shift_factor = 0.1159f;
 
@@ -9,7 +12,7 @@ static int64_t latent_index(int64_t ty, int64_t tx, int64_t k, int64_t w)
 {
     int64_t c = k / 4, dy = k / 2 % 2, dx = k % 2;
 
-    return ((2 * ty + dy) * w + 2 * tx + dx) * LATENT_CHANNELS + c;
+    return ((2 * ty + dy) * w + 2 * tx + dx) * VAE_LATENT + c;
 }
 
 void latents_pack(const float *z, int64_t h, int64_t w, float *packed, int64_t stride)
@@ -30,9 +33,9 @@ void latents_unpack(const float *packed, int64_t stride, int64_t h, int64_t w, f
 
 void latents_from_chw(const float *chw, int64_t h, int64_t w, float *z)
 {
-    for (int64_t c = 0; c < LATENT_CHANNELS; c++)
+    for (int64_t c = 0; c < VAE_LATENT; c++)
         for (int64_t i = 0; i < h * w; i++)
-            z[i * LATENT_CHANNELS + c] = chw[c * h * w + i];
+            z[i * VAE_LATENT + c] = chw[c * h * w + i];
 }
 
 void latents_scale(float *z, int64_t n)
@@ -60,8 +63,8 @@ void latents_pack_mask(const uint8_t *m, int64_t th, int64_t tw, float *packed, 
     for (int64_t ty = 0; ty < th; ty++)
         for (int64_t tx = 0; tx < tw; tx++, packed += stride)
             for (int64_t k = 0; k < MASK_TOKEN; k++) {
-                int64_t py = k / 32, px = k / 4 % 8, dy = k / 2 % 2, dx = k % 2;
-                int64_t y = TOKEN_SIDE * ty + 8 * dy + py, x = TOKEN_SIDE * tx + 8 * dx + px;
+                int64_t py = k / (4 * VAE_SCALE), px = k / 4 % VAE_SCALE, dy = k / 2 % 2, dx = k % 2;
+                int64_t y = TOKEN_SIDE * ty + VAE_SCALE * dy + py, x = TOKEN_SIDE * tx + VAE_SCALE * dx + px;
 
                 packed[k] = m[y * TOKEN_SIDE * tw + x];
             }

@@ -2,10 +2,10 @@
  * latents - the host side of the transformer's image tokens: latents and masks, packed and unpacked.
  *
  * H, W pixels, multiples of 16; h = H/8, w = W/8 latents; th = h/2, tw = w/2 tokens, n = ty * tw + tx.
- * Easy to get wrong: of a packed latent the channel is the slow index and the 2x2 patch the fast one (k = 4c + 2dy +
- * dx). Of a packed mask the pixel within its 8x8 cell is slow and the cell within the token fast (k = 4 (8py + px) +
- * 2dy + dx): no plain raster of 16x16 pixels. A latent on the host is [h, w, 16], channel last, as the VAE has it;
- * torch's is [16, h, w]. Source: diffusers pipeline_flux_fill.py; numerics 1.4 to 1.9.
+ * Easy to get wrong: in a packed latent the channel is the slow index and the 2x2 patch the fast one (k = 4c + 2dy +
+ * dx). In a packed mask the pixel within its 8x8 cell is slow and the cell within the token fast (k = 4 (8py + px) +
+ * 2dy + dx), so it is not a raster of 16x16 pixels. A latent on the host is [h, w, 16], channel last, as the VAE has
+ * it; torch's is [16, h, w]. Source: diffusers pipeline_flux_fill.py; numerics 1.4 to 1.9.
  */
 #ifndef MODELS_FLUX_LATENTS_H
 #define MODELS_FLUX_LATENTS_H
@@ -13,13 +13,12 @@
 #include <stdint.h>
 
 #include "models/image/image.h"
+#include "models/vae/latent_shape.h"
 
 enum {
-    LATENT_CHANNELS = 16,
-    LATENT_SCALE = 8,                   /* pixels a latent, each axis */
-    TOKEN_SIDE = 16,                    /* pixels a token, each axis */
-    LATENT_TOKEN = 4 * LATENT_CHANNELS, /* values a token */
-    MASK_TOKEN = TOKEN_SIDE * TOKEN_SIDE
+    TOKEN_SIDE = 2 * VAE_SCALE,          /* pixels a token, each axis */
+    LATENT_TOKEN = 4 * VAE_LATENT,       /* latent values a token */
+    MASK_TOKEN = TOKEN_SIDE * TOKEN_SIDE /* mask values a token */
 };
 
 /* z [h, w, 16] -> packed [th * tw] rows of LATENT_TOKEN values, `stride` values apart; and back. h, w even. */

@@ -1,12 +1,13 @@
 /*
  * vae - running the two halves.
  *
- * The picture in progress is F32, what goes into a convolution is a copy of `act`: keeping the picture itself in bf16
- * makes the error one and a half times (encoder) to nearly twice (decoder) as large.
+ * The picture in progress is F32, and the inputs of convolutions are copies in `act`: keeping the picture itself in
+ * bf16 makes the error one and a half times (encoder) to nearly twice (decoder) as large.
  *
- * Large activations lie in three slots, each as big as the largest tensor that ever passes through it: a residual block
- * needs its input, a normalised copy and one result, and no more. So every pass over the network is made twice, first
- * to measure the slots and then to run. At 1024 x 1024 the decoder holds 256 channels F32, 256 of `act` and 128 F32.
+ * Large activations are stored in three slots, each as big as the largest tensor that passes through it: a residual
+ * block needs its input, a normalised copy and one result, and no more. So the network is passed through twice, first
+ * to find the slots' sizes and then to compute. At 1024 x 1024 the slots of the decoder hold 256 channels of F32, 256
+ * of `act` and 128 of F32.
  */
 #include "models/vae/vae.h"
 
@@ -17,10 +18,10 @@
 enum { N_SLOTS = 3, HW_DIMS = 3 };
 static const float norm_eps = 1e-6f;
 
-/* One pass: the picture in progress and where it lies. */
+/* A pass through one half: the picture in progress, and the slot it is in. */
 struct pass {
     struct backend *be;
-    bool measuring; /* only note how large the slots become */
+    bool sizes_only; /* notes how large the slots must be, and computes nothing */
     size_t bytes[N_SLOTS];
     void *base[N_SLOTS];
     struct tensor x; /* the picture [h, w, c], F32 */
@@ -28,7 +29,7 @@ struct pass {
     struct err *err;
 };
 
-/* The i-th slot after that of the picture: 1 and 2 are free. */
+/* The i-th slot after the picture's; with i of 1 and 2 these are the free slots. */
 static int other_slot(const struct pass *p, int i)
 {
     return (p->at + i) % N_SLOTS;
@@ -39,7 +40,7 @@ static struct tensor in_slot(struct pass *p, enum dtype t, int slot, int64_t h, 
 {
     size_t bytes = dtype_row_bytes(t, c) * (size_t)(h * w);
 
-    if (p->measuring && bytes > p->bytes[slot])
+    if (p->sizes_only && bytes > p->bytes[slot])
         p->bytes[slot] = bytes;
     return tensor_3d(t, h, w, c, p->base[slot]);
 }
@@ -55,19 +56,19 @@ static void move_on(struct pass *p, const struct tensor *x, int slot)
 static enum err_code group_norm(struct pass *p, struct tensor *y, const struct tensor *x, const struct vae_norm *n,
                                 bool silu)
 {
-    if (p->measuring)
+    if (p->sizes_only)
         return ERR_OK;
     return op_group_norm(p->be, y, x, &n->w, &n->b, VAE_GROUPS, norm_eps, silu, p->err);
 }
 
-/* Same size: 3x3 with one pixel of padding all around, 1x1 with none. */
+/* Keeps the size: 3x3 with one pixel of padding all around, 1x1 with none. */
 static enum err_code conv(struct pass *p, struct tensor *y, const struct tensor *x, const struct vae_conv *c,
                           const struct tensor *residual)
 {
     int pad = c->w.kh / 2;
     struct conv_args args = { 1, pad, pad, pad, pad };
 
-    if (p->measuring)
+    if (p->sizes_only)
         return ERR_OK;
     return op_conv2d(p->be, y, x, &c->w, &c->b, residual, &args, p->err);
 }
@@ -76,7 +77,7 @@ static enum err_code conv(struct pass *p, struct tensor *y, const struct tensor 
 static enum err_code conv_input(struct pass *p, int slot, struct tensor *ret)
 {
     *ret = in_slot(p, p->be->act, slot, p->x.dims[0], p->x.dims[1], p->x.dims[2]);
-    return p->measuring ? ERR_OK : op_copy(p->be, ret, &p->x, p->err);
+    return p->sizes_only ? ERR_OK : op_copy(p->be, ret, &p->x, p->err);
 }
 
 static enum err_code res_block(struct pass *p, const struct vae_res *r)
@@ -101,12 +102,12 @@ static enum err_code res_block(struct pass *p, const struct vae_res *r)
 
 static enum err_code linear(struct pass *p, struct tensor *y, const struct tensor *x, const struct vae_linear *m)
 {
-    if (p->measuring)
+    if (p->sizes_only)
         return ERR_OK;
     return op_linear(p->be, y, x, &m->w, &m->b, ACT_NONE, p->err);
 }
 
-/* q, k and v lie side by side in one slot; the result of attention takes the place of the normalised picture. */
+/* q, k and v are side by side in one slot; the result of attention takes the place of the normalised picture. */
 static enum err_code attention(struct pass *p, const struct vae_attention *a)
 {
     int64_t h = p->x.dims[0], w = p->x.dims[1], width = p->x.dims[2], n = h * w;
@@ -114,7 +115,7 @@ static enum err_code attention(struct pass *p, const struct vae_attention *a)
     struct tensor norm = in_slot(p, p->be->act, other_slot(p, 1), h, w, width);
     struct tensor qkv = in_slot(p, p->be->act, other_slot(p, 2), h, w, 3 * width), q, k, v, rows, x, y;
 
-    if (p->measuring)
+    if (p->sizes_only)
         return ERR_OK;
     qkv = tensor_as_2d(&qkv, n, 3 * width);
     q = tensor_col_view(&qkv, 0, width);
@@ -147,7 +148,7 @@ static enum err_code downsample(struct pass *p, const struct vae_conv *c)
 
     TRY(conv_input(p, other_slot(p, 1), &big));
     y = in_slot(p, DT_F32, p->at, p->x.dims[0] / 2, p->x.dims[1] / 2, c->w.c_out);
-    if (!p->measuring)
+    if (!p->sizes_only)
         TRY(op_conv2d(p->be, &y, &big, &c->w, &c->b, NULL, &args, p->err));
     move_on(p, &y, p->at);
     return ERR_OK;
@@ -160,7 +161,7 @@ static enum err_code upsample(struct pass *p, const struct vae_conv *c)
     struct tensor big = in_slot(p, p->be->act, other_slot(p, 1), h, w, p->x.dims[2]), small, y;
 
     TRY(conv_input(p, other_slot(p, 2), &small));
-    if (!p->measuring)
+    if (!p->sizes_only)
         TRY(op_upsample2x(p->be, &big, &small, p->err));
     y = in_slot(p, DT_F32, p->at, h, w, c->w.c_out);
     TRY(conv(p, &y, &big, c, NULL));
@@ -182,7 +183,7 @@ static enum err_code levels(struct pass *p, const struct vae_half *half,
     return ERR_OK;
 }
 
-/* The input as `act`, in a slot, unless it is that already. */
+/* conv_in, on a copy of the input in a slot unless the input is `act` already. */
 static enum err_code input(struct pass *p, const struct tensor *in, const struct vae_conv *conv_in)
 {
     int64_t h = in->dims[0], w = in->dims[1];
@@ -190,7 +191,7 @@ static enum err_code input(struct pass *p, const struct tensor *in, const struct
 
     if (in->dtype != p->be->act) {
         x = in_slot(p, p->be->act, 0, h, w, in->dims[2]);
-        if (!p->measuring)
+        if (!p->sizes_only)
             TRY(op_copy(p->be, &x, in, p->err));
     }
     y = in_slot(p, DT_F32, 1, h, w, conv_in->w.c_out);
@@ -225,21 +226,18 @@ static enum err_code decode(struct pass *p, const struct vae_half *d, const stru
 
 typedef enum err_code half_fn(struct pass *p, const struct vae_half *half, const struct tensor *in, struct tensor *out);
 
-/* Once to measure the slots, once in earnest. */
+/* Passes through a half twice: for the sizes of the slots, and for the result. */
 static enum err_code run_half(half_fn *run, const struct vae *v, const struct vae_half *half, const struct tensor *in,
                               struct tensor *out, struct devarena *mem, struct err *err)
 {
-    struct pass p = { .be = v->be, .measuring = true, .err = err };
-    size_t mark = devarena_mark(mem);
-    enum err_code rc = run(&p, half, in, out);
+    DEVARENA_SCRATCH(mem);
+    struct pass p = { .be = v->be, .sizes_only = true, .err = err };
 
-    for (int i = 0; i < N_SLOTS && !rc; i++)
-        rc = devarena_alloc(mem, p.bytes[i], &p.base[i], err);
-    p.measuring = false;
-    if (!rc)
-        rc = run(&p, half, in, out);
-    devarena_rewind(mem, mark);
-    return rc;
+    TRY(run(&p, half, in, out));
+    for (int i = 0; i < N_SLOTS; i++)
+        TRY(devarena_alloc(mem, p.bytes[i], &p.base[i], err));
+    p.sizes_only = false;
+    return run(&p, half, in, out);
 }
 
 static bool is_picture(const struct tensor *t, int64_t channels)
@@ -253,7 +251,7 @@ enum err_code vae_encode(const struct vae *v, const struct tensor *rgb, struct t
 {
     if (!is_picture(rgb, 3) || !is_picture(moments, VAE_MOMENTS) || moments->dtype != DT_F32 ||
         rgb->dims[0] != moments->dims[0] * VAE_SCALE || rgb->dims[1] != moments->dims[1] * VAE_SCALE)
-        return err_set(err, ERR_INVALID, "VAE: picture and moments to encode do not fit");
+        return err_set(err, ERR_INVALID, "VAE: the shapes of picture and moments do not fit each other");
     return run_half(encode, v, &v->encoder, rgb, moments, mem, err);
 }
 
@@ -262,15 +260,18 @@ enum err_code vae_decode(const struct vae *v, const struct tensor *z, struct ten
 {
     if (!is_picture(z, VAE_LATENT) || !is_picture(rgb, 3) || rgb->dtype != DT_F32 ||
         rgb->dims[0] != z->dims[0] * VAE_SCALE || rgb->dims[1] != z->dims[1] * VAE_SCALE)
-        return err_set(err, ERR_INVALID, "VAE: latents and picture to decode do not fit");
+        return err_set(err, ERR_INVALID, "VAE: the shapes of latents and picture do not fit each other");
     return run_half(decode, v, &v->decoder, z, rgb, mem, err);
 }
 
+/* Both halves on latents of h x w; `other` holds the tensors that a caller owns. */
 static enum err_code rehearse(const struct vae *v, int64_t h, int64_t w, struct devarena *mem, struct devarena *other,
                               struct err *err)
 {
     struct tensor rgb, z, moments;
 
+    TRY(devarena_init(mem, v->be, BACKEND_MEASURE_PLENTY, 0, err));
+    TRY(devarena_init(other, v->be, BACKEND_MEASURE_PLENTY, 0, err));
     TRY(devarena_3d(other, DT_F32, h * VAE_SCALE, w * VAE_SCALE, 3, &rgb, err));
     TRY(devarena_3d(other, DT_F32, h, w, VAE_LATENT, &z, err));
     TRY(devarena_3d(other, DT_F32, h, w, VAE_MOMENTS, &moments, err));
@@ -281,24 +282,18 @@ static enum err_code rehearse(const struct vae *v, int64_t h, int64_t w, struct 
 enum err_code vae_measure(const struct vae *v, int64_t height, int64_t width, size_t *ret, struct err *err)
 {
     struct devarena mem = { 0 }, other = { 0 };
-    struct vae measure = *v;
+    struct vae rehearsed = *v;
     enum err_code rc;
 
     if (height < VAE_SCALE || width < VAE_SCALE || height % VAE_SCALE || width % VAE_SCALE)
-        return err_set(err, ERR_INVALID, "VAE: %lld x %lld pixels are no multiple of %d", (long long)width,
-                       (long long)height, VAE_SCALE);
-    measure.be = NULL;
-    rc = backend_measure_open(v->be->act, &measure.be, err);
-    if (!rc)
-        rc = devarena_init(&mem, measure.be, BACKEND_MEASURE_PLENTY, 0, err);
-    if (!rc)
-        rc = devarena_init(&other, measure.be, BACKEND_MEASURE_PLENTY, 0, err);
-    if (!rc)
-        rc = rehearse(&measure, height / VAE_SCALE, width / VAE_SCALE, &mem, &other, err);
-    if (!rc)
+        return err_set(err, ERR_INVALID, "VAE: the sides of %lld x %lld pixels are not multiples of %d",
+                       (long long)width, (long long)height, VAE_SCALE);
+    TRY(backend_measure_open(v->be->act, &rehearsed.be, err));
+    rc = rehearse(&rehearsed, height / VAE_SCALE, width / VAE_SCALE, &mem, &other, err);
+    if (rc == ERR_OK)
         *ret = mem.peak;
     devarena_done(&other);
     devarena_done(&mem);
-    backend_close(measure.be);
+    backend_close(rehearsed.be);
     return rc;
 }

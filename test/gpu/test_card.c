@@ -168,7 +168,7 @@ static void make_model(struct model *model, const char *name, bool filled)
         struct arena_mark mark = arena_mark(&a);
         struct random_model m;
 
-        CHECK_OK(random_model_init(&m, &a, parts[i].type, true, &err), err);
+        CHECK_OK(random_model_init(&m, &a, parts[i].type, RANDOM_WEIGHTS_SHARED, &err), err);
         CHECK_OK(add_part(&m, (enum part)i, n_clip_rows, &err), err);
         model->files[i] = make_file(&m, filled, model->dir, parts[i].name);
         arena_rewind(&a, mark);
@@ -194,8 +194,8 @@ static struct fill_memory plan(const char *dir, const struct fill_options *o, st
 
     CHECK_OK(fill_memory_estimate(dir, o, be, &planned, &err), err);
     (void)printf("  planned: %.2f GiB of weights and %.2f GiB for pictures, %.2f GiB are free for them\n",
-                 (double)planned.weights / gib, (double)planned.job / gib, (double)planned.available / gib);
-    CHECK(planned.weights + planned.job <= planned.available);
+                 (double)planned.weights / gib, (double)planned.request / gib, (double)planned.available / gib);
+    CHECK(planned.weights + planned.request <= planned.available);
     return planned;
 }
 
@@ -289,8 +289,8 @@ static void check_fits(const char *dir, const struct fill_options *o, size_t byt
     paint(m, o);
     used = (int64_t)before - (int64_t)device_free_bytes();
     (void)printf("  used after a job: %.2f GiB of %.2f\n", (double)used / gib,
-                 (double)(planned.weights + planned.job + own) / gib);
-    CHECK(used >= planned.weights && used <= planned.weights + planned.job + own);
+                 (double)(planned.weights + planned.request + own) / gib);
+    CHECK(used >= planned.weights && used <= planned.weights + planned.request + own);
     fill_model_close(m);
     backend_close(be);
 }

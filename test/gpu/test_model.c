@@ -113,7 +113,8 @@ static void open_call_with(struct call *c, const char *set, const char *type, en
     CHECK_OK(flux_weight_set(&c->rig.set, c->rig.files, 1, &err), err);
     CHECK_OK(flux_load_some(&c->flux, &c->rig.loader, in_file, &c->rig.arena, &err), err);
     read_inputs(c);
-    CHECK_OK(flux_prepare(&c->flux, &c->in, &c->rig.job, &c->rig.step, &c->rig.scratch, &c->job, &err), err);
+    CHECK_OK(flux_prepare(&c->flux, &c->in, &c->rig.request_mem, &c->rig.step_mem, &c->rig.scratch, &c->job, &err),
+             err);
 }
 
 static void open_call(struct call *c, const char *set, const char *type, enum weight_mode mode)
@@ -125,7 +126,7 @@ static void step(struct call *c)
 {
     struct err err = { 0 };
 
-    CHECK_OK(flux_step(&c->flux, &c->job, 0, &c->latents, &c->velocity, NULL, &c->rig.step, &err), err);
+    CHECK_OK(flux_step(&c->job, 0, &c->latents, &c->velocity, NULL, &c->rig.step_mem, &err), err);
 }
 
 /* The velocity of the golden case, checked against it; the caller frees it. */
@@ -225,7 +226,7 @@ static float *modulation(const char *type, enum weight_mode mode, enum flux_in_f
 
     open_call_with(&c, "small", type, mode, in_file);
     for (int i = 0; i < 4; i++) {
-        CHECK_OK(flux_modulate(&c.flux, &c.in, &c.job.modulation, &c.rig.step, &c.rig.scratch, &err), err);
+        CHECK_OK(flux_modulate(&c.flux, &c.in, &c.job.modulation, &c.rig.step_mem, &c.rig.scratch, &err), err);
         CHECK_OK(c.rig.be->ops->sync(c.rig.be, &err), err);
         if (i == 0)
             before = device_free_bytes();
@@ -304,7 +305,7 @@ static void check_t5(const char *set, const char *model, enum weight_mode mode)
         if (device_is_dry() && n > DRY_TOKENS)
             continue;
         out = rig_upload(&r, want, rows, cols);
-        CHECK_OK(t5_encode(&t5, ids, n, &out, &r.step, &err), err);
+        CHECK_OK(t5_encode(&t5, ids, n, &out, &r.step_mem, &err), err);
         device_check_values("T5", rig_download(&r, &out), want, (size_t)(rows * cols), limit);
     }
     rig_close(&r);
@@ -344,7 +345,7 @@ static void check_clip(const char *set, const char *model)
         struct tensor pooled = rig_upload(&r, want, 1, cols);
 
         pooled = tensor_1d(DT_F32, cols, pooled.data);
-        CHECK_OK(clip_encode(&clip, ids, n, &pooled, &r.step, &err), err);
+        CHECK_OK(clip_encode(&clip, ids, n, &pooled, &r.step_mem, &err), err);
         device_check_values("CLIP", rig_download(&r, &pooled), want, (size_t)cols, limit);
     }
     rig_close(&r);
@@ -368,7 +369,7 @@ static struct tensor upload_3d(struct rig *r, int64_t h, int64_t w, int64_t c, c
     struct err err = { 0 };
     struct tensor t;
 
-    CHECK_OK(devarena_3d(&r->job, DT_F32, h, w, c, &t, &err), err);
+    CHECK_OK(devarena_3d(&r->request_mem, DT_F32, h, w, c, &t, &err), err);
     if (values)
         CHECK_OK(op_upload(r->be, &t, values, &err), err);
     return t;
@@ -407,7 +408,7 @@ static void check_encode(struct rig *r, const struct vae *v, const struct tensor
     struct err err = { 0 };
     const float *got;
 
-    CHECK_OK(vae_encode(v, rgb, &moments, &r->step, &err), err);
+    CHECK_OK(vae_encode(v, rgb, &moments, &r->step_mem, &err), err);
     got = turned(r, rig_download(r, &moments), h * w, VAE_MOMENTS);
     device_check_values("mean", got, rig_golden(r, &r->files[1], &rows, &cols, "mean"), (size_t)n, limit);
     device_check_values("logvar", got + n, rig_golden(r, &r->files[1], &rows, &cols, "logvar"), (size_t)n, limit);
@@ -421,7 +422,7 @@ static void check_decode(struct rig *r, const struct vae *v, int64_t h, int64_t 
     struct tensor rgb = upload_3d(r, h * VAE_SCALE, w * VAE_SCALE, 3, NULL);
     struct err err = { 0 };
 
-    CHECK_OK(vae_decode(v, &latents, &rgb, &r->step, &err), err);
+    CHECK_OK(vae_decode(v, &latents, &rgb, &r->step_mem, &err), err);
     got = turned(r, rig_download(r, &rgb), tensor_rows(&rgb), 3);
     rows = cols = -1;
     device_check_values("decoded", got, rig_golden(r, &r->files[1], &rows, &cols, "decoded"),

@@ -36,7 +36,7 @@ static void make_flux(struct made *m, enum dtype type)
     config.n_double = config.n_single = 1;
     *m = (struct made){ 0 };
     CHECK_OK(arena_init(&m->arena, address_space, &err), err);
-    CHECK_OK(random_model_init(&m->model, &m->arena, type, false, &err), err);
+    CHECK_OK(random_model_init(&m->model, &m->arena, type, RANDOM_WEIGHTS_OWN, &err), err);
     CHECK_OK(flux_describe(&config, random_model_add, &m->model, &err), err);
     CHECK_OK(random_model_finish(&m->model, &m->file, &err), err);
 }
@@ -47,7 +47,7 @@ static void make_vae(struct made *m)
 
     *m = (struct made){ 0 };
     CHECK_OK(arena_init(&m->arena, address_space, &err), err);
-    CHECK_OK(random_model_init(&m->model, &m->arena, DT_BF16, false, &err), err);
+    CHECK_OK(random_model_init(&m->model, &m->arena, DT_BF16, RANDOM_WEIGHTS_OWN, &err), err);
     CHECK_OK(random_model_add_vae(&m->model, random_model_vae_widths, &err), err);
     CHECK_OK(random_model_finish(&m->model, &m->file, &err), err);
 }
@@ -210,16 +210,17 @@ static void open_call(struct call *c, struct bench *b, const struct made *m, con
                               .n_steps = 1,
                               .sigmas = &sigma,
                               .guidance = 30 };
-    size_t job_bytes = 0, step_bytes = 0, input_bytes = (size_t)(n * 512 + size->n_txt * 4096 + 65536) * sizeof(float);
+    const struct flux_size measured = { size->rows, size->cols, size->n_txt, .n_steps = 1 };
+    struct flux_memory memory = { 0 };
+    size_t input_bytes = (size_t)(n * 512 + size->n_txt * 4096 + 65536) * sizeof(float);
     struct err err = { 0 };
 
     *c = (struct call){ .b = b };
     CHECK_OK(flux_weight_set(&b->set, &m->file, 1, &err), err);
     CHECK_OK(flux_load(&c->flux, &b->loader, &b->arena, &err), err);
-    CHECK_OK(flux_measure(&c->flux, size->rows, size->cols, size->n_txt, 1, &b->scratch, &job_bytes, &step_bytes, &err),
-             err);
-    CHECK_OK(devarena_init(&b->job, b->be, job_bytes + input_bytes, 0, &err), err);
-    CHECK_OK(devarena_init(&b->step, b->be, step_bytes, 0, &err), err);
+    CHECK_OK(flux_measure(&c->flux, &measured, &b->scratch, &memory, &err), err);
+    CHECK_OK(devarena_init(&b->job, b->be, memory.request_bytes + input_bytes, 0, &err), err);
+    CHECK_OK(devarena_init(&b->step, b->be, memory.step_bytes, 0, &err), err);
     c->cond = input(b, 2, (int64_t[]){ n, 320 }, 1);
     c->prompt = input(b, 2, (int64_t[]){ size->n_txt, 4096 }, 2);
     c->pooled = input(b, 1, (int64_t[]){ 768 }, 3);
@@ -234,7 +235,7 @@ static void step(struct call *c, struct result results[N_STREAMS])
     struct err err = { 0 };
 
     c->results = results;
-    CHECK_OK(flux_step(&c->flux, &c->job, 0, &c->latents, &c->velocity, &taps, &c->b->step, &err), err);
+    CHECK_OK(flux_step(&c->job, 0, &c->latents, &c->velocity, &taps, &c->b->step, &err), err);
     take(c->b, &results[2], "velocity", &c->velocity);
 }
 

@@ -27,10 +27,10 @@ __attribute__((noreturn)) static void leave_test(const char *file)
 const char *golden(const char *fmt, ...)
 {
     static char buffers[N_BUFFERS][PATH_SIZE];
-    static unsigned turn;
+    static unsigned n_calls;
     const char *dirs[] = { "test/golden", getenv("GOLDEN_DIR"), "../shared/golden" };
     char rel[PATH_SIZE / 2];
-    char *path = buffers[turn++ % N_BUFFERS];
+    char *path = buffers[n_calls++ % N_BUFFERS];
     va_list ap;
 
     va_start(ap, fmt);

@@ -1,5 +1,5 @@
 /*
- * model - a backend with the arenas that running a model takes, and the tensors of a golden case.
+ * model - a backend with the arenas that a model needs to run, and the tensors of a golden case.
  */
 #ifndef TEST_SUPPORT_MODEL_H
 #define TEST_SUPPORT_MODEL_H
@@ -8,7 +8,7 @@
 #include "models/file/tensor_file.h"
 #include "models/file/weights.h"
 
-/* The backends that every machine has, and how near they come to the official f32 numbers. */
+/* The backends that every machine has, and how close they come to the official f32 numbers. */
 struct rig_kind {
     enum backend_kind kind;
     enum precision precision;
@@ -20,7 +20,7 @@ extern const struct rig_kind rig_kinds[N_RIG_KINDS];
 struct rig {
     struct backend *be;
     struct arena arena, scratch; /* host */
-    struct devarena weights, job, step;
+    struct devarena weights, request_mem, step_mem;
     struct tensor_file files[4];
     struct weight_set set;
     struct weight_loader loader; /* of `set`, into `weights` */
@@ -33,14 +33,14 @@ void rig_close(struct rig *r);
 /* Opens a file into r->files[i]. */
 void rig_file(struct rig *r, int i, const char *path);
 
-/* f32 values of a case's tensor [rows, cols] (a vector is one row), from the rig's arena; a size of -1 is any, and
- * written back. */
+/* The f32 values of a case's tensor [rows, cols] (a vector is one row), copied to the rig's arena. A size of -1 accepts
+ * any size; both sizes are written back. */
 const float *rig_golden(struct rig *r, const struct tensor_file *f, int64_t *rows, int64_t *cols, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
 bool rig_has(const struct tensor_file *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* The same in backend memory, F32 (job arena). */
+/* An F32 tensor of these values in the memory of requests. */
 struct tensor rig_upload(struct rig *r, const float *values, int64_t rows, int64_t cols);
-/* Contents of an F32 tensor, views too, from the rig's arena. */
+/* The values of a tensor, which may be a view, copied to the rig's arena. */
 const float *rig_download(struct rig *r, const struct tensor *t);
 
 #endif

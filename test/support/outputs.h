@@ -1,14 +1,15 @@
 /*
- * outputs - where the process under test writes meanwhile: stdout into a file or nowhere, stderr nowhere.
+ * outputs - redirects what the code under test prints: stdout to a file or to nowhere, stderr to nowhere.
  */
 #ifndef TEST_SUPPORT_OUTPUTS_H
 #define TEST_SUPPORT_OUTPUTS_H
 
 struct outputs {
-    int out, errors; /* those of before */
+    int out, errors; /* the descriptors before the redirection */
 };
 
-struct outputs outputs_redirect(const char *path); /* NULL: nowhere. No CHECK until they are back */
+/* path NULL: nowhere. A CHECK that fails before outputs_restore() prints nothing. */
+struct outputs outputs_redirect(const char *path);
 void outputs_restore(const struct outputs *o);
 
 #endif

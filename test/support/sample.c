@@ -9,7 +9,7 @@ enum { MAX_SAMPLES = 256, GUARD = 64, GUARD_BYTE = 0xa5 };
 
 static struct {
     char *memory;
-    struct tensor t; /* n_dims 0: bytes of a weight */
+    struct tensor t; /* n_dims 0: the bytes of a weight, whose end is not guarded */
 } samples[MAX_SAMPLES];
 static int n_samples;
 static uint64_t state = 1;
@@ -84,7 +84,7 @@ struct tensor sample_f32(const struct tensor *t)
     return made;
 }
 
-/* Where the halves of a block are: d, then m or dmin; -1 where there is none. */
+/* The offsets of a block's half-precision numbers: d, then m or dmin; -1 where it has none. */
 static const struct {
     int d, m;
 } halves[DT_COUNT] = {

@@ -11,11 +11,11 @@
 #include "models/bench/bench_rates.h"
 #include "models/bench/bench_text.h"
 #include "models/bench/random_file.h"
+#include "models/fill/fill.h"
 #include "models/image/image.h"
 #include "models/text/text_limits.h"
 #include "worker/cli/cli.h"
 
-enum { MODEL_SIDE_MAX = 4096 /* pixels */ };
 /* WHAT_PICTURE is the last, because gpu-bench lacks it. */
 enum what { WHAT_BLOCK, WHAT_VAE, WHAT_STEP, WHAT_TEXT, WHAT_RATES, WHAT_LOAD, WHAT_PICTURE };
 static const char *const whats[] = { "block", "vae", "step", "text", "rates", "load", "picture", NULL };
@@ -165,7 +165,7 @@ static enum err_code run_step(const struct bench_options *o, struct err *err)
     print_figure("product", &b.product);
     (void)printf("%.2f TFLOP/s, %.2f of the product's\n", rate(&b.step) * 1e-12, rate(&b.step) / rate(&b.product));
     (void)printf("weights %.2f GB, arenas of the request %.2f GB, of a step %.2f GB\n", (double)b.weight_bytes * 1e-9,
-                 (double)b.job_bytes * 1e-9, (double)b.step_bytes * 1e-9);
+                 (double)b.request_bytes * 1e-9, (double)b.step_bytes * 1e-9);
     print_device_memory(b.device_bytes);
     return ERR_OK;
 }
@@ -371,8 +371,8 @@ static int check_usage(const struct cli_command *c, const struct args *a)
         return cli_misused(c, "load needs either --file or --random");
     if (a->what == WHAT_PICTURE)
         return CLI_RUN;
-    if (o->width % 16 || o->height % 16 || o->width > MODEL_SIDE_MAX || o->height > MODEL_SIDE_MAX)
-        return cli_misused(c, "--width and --height must be multiples of 16, at most %d", MODEL_SIDE_MAX);
+    if (o->width % TOKEN_SIDE || o->height % TOKEN_SIDE || o->width > FILL_MAX_SIDE || o->height > FILL_MAX_SIDE)
+        return cli_misused(c, "--width and --height must be multiples of %d, at most %d", TOKEN_SIDE, FILL_MAX_SIDE);
     return CLI_RUN;
 }
 
@@ -405,10 +405,10 @@ int bench_command(const struct bench_command *self, int argc, char **argv)
         { self->picture ? WHATS "|picture" : WHATS, CLI_CHOICE, &a.what, NULL,
           .choices = self->picture ? whats : whats_without_picture, .required = true,
           .help = self->picture ? WHATS_HELP "; picture: the pictures of a job" : WHATS_HELP },
-        { "--width", CLI_INT, &a.o.width, "W", .help = "width of the picture in pixels; default 256", .min = 16,
+        { "--width", CLI_INT, &a.o.width, "W", .help = "width of the picture in pixels; default 256", .min = TOKEN_SIDE,
           .max = IMAGE_MAX_SIDE },
-        { "--height", CLI_INT, &a.o.height, "H", .help = "height of the picture in pixels; default 256", .min = 16,
-          .max = IMAGE_MAX_SIDE },
+        { "--height", CLI_INT, &a.o.height, "H", .help = "height of the picture in pixels; default 256",
+          .min = TOKEN_SIDE, .max = IMAGE_MAX_SIDE },
         { "--txt", CLI_INT, &a.o.n_txt, "N", .help = "text tokens; default 256, with text 512", .min = 1,
           .max = T5_MAX_TOKENS },
         { "--layers", CLI_INT, &a.o.max_layers, "N",

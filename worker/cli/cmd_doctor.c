@@ -235,10 +235,10 @@ static void check_model(struct run *r, const struct model_folder *folder)
     if (rc)
         return;
     good("model", "%.2f GiB of weights, %.2f GiB for a picture of %d x %d pixels", gib((double)m.weights),
-         gib((double)m.job), PICTURE_SIDE, PICTURE_SIDE);
+         gib((double)m.request), PICTURE_SIDE, PICTURE_SIDE);
     if (m.available >= 0)
         good("memory", "%.2f GiB are free on %s", gib((double)m.available), r->be->name);
-    if (m.available >= 0 && m.available < m.weights + m.job)
+    if (m.available >= 0 && m.available < m.weights + m.request)
         finding("note", "memory", "this is less than a job takes: the model files will be read again in every step");
 }
 

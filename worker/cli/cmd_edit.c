@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernels/base/file.h"
+#include "models/fill/fill.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
 #include "worker/base/config.h"
@@ -267,9 +268,9 @@ int cmd_edit(int argc, char **argv)
         { "--transformer", CLI_TEXT, &l.transformer, "FILE",
           .help = "which transformer of that folder; default: TRANSFORMER, else the largest that fits into memory" },
         { "--steps", CLI_INT, &l.steps, "N", .help = "denoising steps; default: STEPS, else 28", .min = 1,
-          .max = 1000 },
+          .max = FILL_MAX_STEPS },
         { "--guidance", CLI_NUMBER, &l.guidance, "G", .help = "guidance scale; default: GUIDANCE, else 30", .min = 0,
-          .max = 1000 },
+          .max = FILL_MAX_GUIDANCE },
         { "--seed", CLI_SEED, &seed, "S", .help = "seed of the noise; default: a digest of both input files" },
         CLI_BACKEND_OPTIONS(l.backend),
     };

@@ -195,9 +195,9 @@ int cmd_embed(int argc, char **argv)
         { "--transformer", CLI_TEXT, &a.transformer, "FILE",
           .help = "with --sizes: which transformer of the folder the tables are for; default: the largest" },
         { "--steps", CLI_INT, &a.steps, "N", .help = "with --sizes: denoising steps; default 28", .min = 1,
-          .max = 1000 },
+          .max = FILL_MAX_STEPS },
         { "--guidance", CLI_NUMBER, &a.guidance, "G", .help = "with --sizes: guidance scale; default 30", .min = 0,
-          .max = 1000 },
+          .max = FILL_MAX_GUIDANCE },
         CLI_BACKEND_OPTIONS(a.backend),
     };
     const struct cli_command command = { "embed",

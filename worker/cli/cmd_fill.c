@@ -113,10 +113,10 @@ static enum err_code read_noise(struct run *r, const struct args *a, const float
     e = tensor_file_find(&f, SPAN("noise"));
     if (!e)
         return err_set(err, ERR_NOT_FOUND, "%s: there is no tensor 'noise'", a->noise);
-    if (e->dtype != DT_F32 || e->n_dims != 4 || e->dims[0] != 1 || e->dims[1] != LATENT_CHANNELS || e->dims[2] != h ||
+    if (e->dtype != DT_F32 || e->n_dims != 4 || e->dims[0] != 1 || e->dims[1] != VAE_LATENT || e->dims[2] != h ||
         e->dims[3] != w)
         return err_set(err, ERR_INVALID, "%s: 'noise' is not F32 [1, %d, %lld, %lld], which --width and --height need",
-                       a->noise, LATENT_CHANNELS, (long long)h, (long long)w);
+                       a->noise, VAE_LATENT, (long long)h, (long long)w);
     TRY(input_floats(e, &r->arena, &values, err));
     *ret = values;
     return ERR_OK;
@@ -231,7 +231,8 @@ int cmd_fill(int argc, char **argv)
           .help = "height of the result in pixels, rounded down to a multiple of 16; default 1024",
           .min = FILL_MIN_SIDE, .max = FILL_MAX_SIDE },
         { "--steps", CLI_INT, &a.steps, "N", .help = "denoising steps; default 50", .min = 1, .max = FILL_MAX_STEPS },
-        { "--guidance", CLI_NUMBER, &a.guidance, "G", .help = "guidance scale; default 30", .min = 0, .max = 1000 },
+        { "--guidance", CLI_NUMBER, &a.guidance, "G", .help = "guidance scale; default 30", .min = 0,
+          .max = FILL_MAX_GUIDANCE },
         { "--strength", CLI_NUMBER, &a.strength, "S",
           .help = "1: start from noise alone (default); below 1: from a mixture with the picture", .min = 0, .max = 1 },
         { "--seed", CLI_SEED, &a.seed, "S", .help = "seed of the noise, as for torch's CPU generator; default 0" },

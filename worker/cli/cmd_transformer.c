@@ -166,17 +166,17 @@ static enum err_code call_network(struct run *r, struct call *c, struct err *err
 {
     const struct flux_config *config = &r->flux.config;
     const struct flux_tap tap = { keep_block, r };
-    size_t request_bytes = 0, step_bytes = 0;
+    const struct flux_size size = { c->in.grid_rows, c->in.grid_cols, tensor_rows(&c->prompt_embeds), .n_steps = 1 };
+    struct flux_memory memory = { 0 };
     struct flux_prepared prepared;
 
-    TRY(flux_measure(&r->flux, c->in.grid_rows, c->in.grid_cols, tensor_rows(&c->prompt_embeds), 1, &r->scratch,
-                     &request_bytes, &step_bytes, err));
-    TRY(devarena_init(&r->request_mem, r->be, request_bytes, 0, err));
-    TRY(devarena_init(&r->step_mem, r->be, step_bytes, 0, err));
+    TRY(flux_measure(&r->flux, &size, &r->scratch, &memory, err));
+    TRY(devarena_init(&r->request_mem, r->be, memory.request_bytes, 0, err));
+    TRY(devarena_init(&r->step_mem, r->be, memory.step_bytes, 0, err));
     TRY(arena_alloc(&r->arena, 1 + 2 * (size_t)(config->n_double + config->n_single), sizeof *r->written, &r->written,
                     err));
     TRY(flux_prepare(&r->flux, &c->in, &r->request_mem, &r->step_mem, &r->scratch, &prepared, err));
-    TRY(flux_step(&r->flux, &prepared, 0, &c->latents, &c->velocity, &tap, &r->step_mem, err));
+    TRY(flux_step(&prepared, 0, &c->latents, &c->velocity, &tap, &r->step_mem, err));
     return keep(r, &c->velocity, "velocity", err);
 }
 

@@ -36,7 +36,7 @@ static void load(struct made_up *m, int n_double, int n_single, enum weight_mode
     CHECK_OK(devarena_init(&m->weights, m->be, 0, 1 << 20, &err), err);
     CHECK_OK(devarena_init(&m->request_mem, m->be, 16 << 20, 0, &err), err);
     CHECK_OK(devarena_init(&m->step_mem, m->be, 16 << 20, 0, &err), err);
-    CHECK_OK(random_model_init(&m->model, &m->arena, DT_Q8_0, true, &err), err);
+    CHECK_OK(random_model_init(&m->model, &m->arena, DT_Q8_0, RANDOM_WEIGHTS_SHARED, &err), err);
     CHECK_OK(flux_describe(&config, random_model_add, &m->model, &err), err);
     CHECK_OK(random_model_finish(&m->model, &m->file, &err), err);
     CHECK_OK(flux_weight_set(&m->set, &m->file, 1, &err), err);
@@ -88,7 +88,7 @@ static int launches(int n_double, int n_single, enum weight_mode mode)
     for (int i = 0; i < 2; i++) {
         CHECK_OK(m.be->ops->sync(m.be, &err), err);
         n = cuda_shim_launches + fake_cublaslt_products();
-        CHECK_OK(flux_step(&m.flux, &m.job, i, &m.latents, &m.velocity, NULL, &m.step_mem, &err), err);
+        CHECK_OK(flux_step(&m.job, i, &m.latents, &m.velocity, NULL, &m.step_mem, &err), err);
         CHECK_OK(op_axpy(m.be, &m.latents, -0.5f, &m.velocity, &err), err);
         CHECK_OK(m.be->ops->sync(m.be, &err), err);
     }

@@ -12,8 +12,8 @@ static const enum dtype matrix_types[] = { DT_F32,  DT_F16,  DT_BF16, DT_Q8_0, D
                                            DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_IQ4_NL, DT_IQ4_XS };
 enum { N_TYPES = sizeof matrix_types / sizeof matrix_types[0] };
 
-/* So that no benchmark ends in infinities or subnormals: the root mean square is within a factor of two of what is
- * said, where the layout can hold negative values. */
+/* Otherwise a benchmark would end in infinities or subnormals. The root mean square is within a factor of two of 1 /
+ * sqrt(columns), where the layout can hold negative values. */
 TEST(random_model__makes_matrices_of_every_type_whose_products_keep_their_size)
 {
     enum { ROWS = 64, COLS = 512 };
@@ -27,7 +27,7 @@ TEST(random_model__makes_matrices_of_every_type_whose_products_keep_their_size)
         double square = 0;
 
         CHECK_OK(arena_init(&a, 16 << 20, &err), err);
-        CHECK_OK(random_model_init(&m, &a, matrix_types[i], false, &err), err);
+        CHECK_OK(random_model_init(&m, &a, matrix_types[i], RANDOM_WEIGHTS_OWN, &err), err);
         CHECK_OK(random_model_add(&m, "w", 2, (int64_t[]){ ROWS, COLS }, &err), err);
         CHECK_OK(random_model_finish(&m, &f, &err), err);
         CHECK(tensor_file_find(&f, SPAN("w")) == &f.entries[0]);
@@ -58,10 +58,10 @@ TEST(random_model__describes_an_autoencoder_that_loads)
 
     CHECK_OK(arena_init(&a, 64 << 20, &err), err);
     CHECK_OK(arena_init(&scratch, 64 << 20, &err), err);
-    CHECK_OK(random_model_init(&m, &a, DT_F32, false, &err), err);
+    CHECK_OK(random_model_init(&m, &a, DT_F32, RANDOM_WEIGHTS_OWN, &err), err);
     CHECK_OK(random_model_add_vae(&m, widths, &err), err);
     CHECK_OK(random_model_finish(&m, &f, &err), err);
-    CHECK_INT(f.n_entries, 240); /* the real one has four shortcuts, this one two: 244 less their weights and biases */
+    CHECK_INT(f.n_entries, 240); /* the real autoencoder has four shortcuts, this one two: 244 less two weights and two biases */
     CHECK_OK(backend_measure_open(DT_F32, &loader.be, &err), err);
     loader.mem = &weights;
     loader.scratch = &scratch;
@@ -74,7 +74,7 @@ TEST(random_model__describes_an_autoencoder_that_loads)
     arena_done(&a);
 }
 
-/* On the measuring backend, where the real sizes cost nothing but the making of random weights. */
+/* On the measuring backend, where the real sizes take no time but for making random weights. */
 TEST(bench__runs_the_whole_transformer_of_the_real_size_on_the_measuring_backend)
 {
     struct bench_options o = { .quant = DT_Q8_0, .width = 1024, .height = 1024, .n_txt = 512, .repeats = 1 };
@@ -83,7 +83,7 @@ TEST(bench__runs_the_whole_transformer_of_the_real_size_on_the_measuring_backend
 
     CHECK_OK(backend_measure_open(DT_BF16, &o.be, &err), err);
     CHECK_OK(bench_step(&o, &step, &err), err);
-    CHECK(fabs(step.step.flop - 74.4e12) < 0.4e12); /* numerics 9.4; modulations belong to the job */
+    CHECK(fabs(step.step.flop - 74.4e12) < 0.4e12); /* numerics 9.4; the modulations are not part of a step */
     CHECK(fabs((double)step.weight_bytes - 12.66e9) < 0.1e9);
     backend_close(o.be);
 }

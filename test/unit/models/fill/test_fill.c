@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "models/file/tensor_file.h"
+#include "models/fill/fill_model.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
@@ -37,7 +38,7 @@ static const char *metadata(struct scene *s, const char *key)
     return value;
 }
 
-/* As a number; `otherwise` where the case does not say. */
+/* A setting of the case as a number; `otherwise` where it is not set. */
 static double number(struct scene *s, const char *key, double otherwise)
 {
     const char *value = NULL;
@@ -113,7 +114,7 @@ static void close_scene(struct scene *s)
     arena_done(&s->a);
 }
 
-/* Compares what comes with the tensor of the same name. */
+/* Compares an intermediate result with the case's tensor of the same name. */
 static enum err_code compare(void *ctx, const char *name, int n_dims, const int64_t *dims, const float *data,
                              struct err *err)
 {
@@ -137,7 +138,7 @@ static enum err_code compare(void *ctx, const char *name, int n_dims, const int6
     return ERR_OK;
 }
 
-/* All values within `levels`, but for `share` of them. */
+/* All values are within `levels` of the expected, except for a `share` of them. */
 static void check_picture(const struct image *got, const struct image *want, int levels, double share)
 {
     size_t n = image_bytes(want), off = 0;
@@ -232,21 +233,21 @@ static uint64_t run_digest(struct scene *s)
 TEST(fill__the_same_request_gives_the_same_bytes_and_takes_the_same_memory)
 {
     struct scene s;
-    size_t host_peak = 0, job_bytes;
+    size_t host_peak = 0, memory;
     uint64_t first = 0;
 
     open_small(&s);
-    job_bytes = fill_model_job_bytes(s.model);
-    for (int run = 0; run < 3; run++) {
+    memory = s.model->mem.total;
+    for (int i = 0; i < 3; i++) {
         size_t used = s.a.used;
         uint64_t h = run_digest(&s);
 
         CHECK_INT(s.a.used, used);
-        CHECK(run == 0 || (h == first && s.a.peak == host_peak));
+        CHECK(i == 0 || (h == first && s.a.peak == host_peak));
         first = h;
         host_peak = s.a.peak;
     }
-    CHECK_INT(fill_model_job_bytes(s.model), job_bytes);
+    CHECK_INT(s.model->mem.total, memory);
     close_scene(&s);
 }
 
@@ -331,8 +332,8 @@ static double distance(const float *a, const float *b, size_t n)
     return sqrt(sum / (double)n);
 }
 
-/* Nothing masked, and only the last of 50 steps is run: it begins at sigma 0.03, so of noise and velocity, each about one
- * in size, three hundredths are added to the picture. */
+/* Nothing is masked, and only the last of 50 steps is run. It begins at sigma 0.03, so three hundredths of noise and
+ * velocity, which are about 1 in size, are added to the picture. */
 TEST(fill__a_small_strength_keeps_the_picture)
 {
     struct fill_options o = { .max_width = 32, .max_height = 32, .max_steps = 50, .max_t5_len = 16 };
@@ -359,7 +360,7 @@ TEST(fill__a_small_strength_keeps_the_picture)
     close_scene(&s);
 }
 
-/* Counts what it is told, and asks to stop after `stop_after` steps. */
+/* Counts what is reported, and asks to stop after `stop_after` steps. */
 struct watch {
     int steps, total, phases, stop_after, n_latents;
 };
@@ -392,7 +393,7 @@ static enum err_code count_latents(void *ctx, const char *name, int n_dims, cons
     return ERR_OK;
 }
 
-TEST(fill__tells_how_far_it_is_and_stops_before_the_next_step)
+TEST(fill__reports_how_far_it_is_and_stops_before_the_next_step)
 {
     struct watch w = { .stop_after = 100 };
     struct fill_dump dump = { count_latents, &w };
@@ -420,18 +421,18 @@ TEST(fill__tells_how_far_it_is_and_stops_before_the_next_step)
     s.r.strength = 0.5;
     s.r.steps = 2;
     w = (struct watch){ 0 };
-    (void)run_digest(&s); /* and the model is as good as before */
+    (void)run_digest(&s); /* a cancelled request leaves the model usable */
     CHECK_INT(w.total, 1);
     CHECK_INT(w.n_latents, 1);
     close_scene(&s);
 }
 
-/* --- a device that runs behind: the CPU, which says so and notes what it is asked for --- */
+/* --- a device that runs behind: the CPU, which claims to, and counts the steps that are queued --- */
 
 static struct behind {
     struct backend_ops ops;
     const struct backend_ops *own;
-    int n_started, n_ended, most_ahead; /* steps; a step is the only thing that ends in an axpy */
+    int n_started, n_ended, most_ahead; /* steps; nothing but a step calls axpy */
     int end_of[BACKEND_MARKS];          /* steps that were started before the mark */
 } behind;
 
@@ -494,7 +495,7 @@ TEST(fill__has_the_next_step_queued_when_one_ends_on_a_device_that_runs_behind)
     w = (struct watch){ .stop_after = 1 };
     behind.n_started = behind.n_ended = 0;
     CHECK(fill_run(s.model, &s.r, &s.a, &got, NULL) == ERR_CANCELLED);
-    CHECK_INT(behind.n_started, 2); /* one too many */
+    CHECK_INT(behind.n_started, 2); /* one step too many was queued */
     CHECK_INT(w.steps, 1);
     run_normally(&s);
     close_scene(&s);
@@ -567,7 +568,7 @@ TEST(fill__refuses_requests_that_cannot_be)
     close_scene(&s);
 }
 
-TEST(fill__a_number_that_is_none_is_an_error_not_a_picture)
+TEST(fill__nan_is_an_error_not_a_picture)
 {
     static float noise[16 * 4 * 4];
     struct scene s;
@@ -625,7 +626,7 @@ TEST(fill__a_prompt_pack_stands_in_for_the_text_encoders)
     s.r.dump = &dump;
     CHECK_OK(fill_run(s.model, &s.r, &s.a, &got, &err), err);
     check_picture(&got, &s.expected, 1, 0);
-    s.r.prompt = ""; /* one that is there, too */
+    s.r.prompt = ""; /* another prompt of the pack */
     s.r.dump = NULL;
     CHECK_OK(fill_run(s.model, &s.r, &s.a, &got, &err), err);
     s.r.prompt = "something else";
@@ -633,7 +634,7 @@ TEST(fill__a_prompt_pack_stands_in_for_the_text_encoders)
     close_scene(&s);
 }
 
-TEST(fill__a_folder_without_a_model_is_told)
+TEST(fill__a_folder_without_a_model_is_reported)
 {
     const struct fill_options good = { .max_width = 32, .max_height = 32, .max_steps = 2, .max_t5_len = 16 };
     struct fill_options o = good;

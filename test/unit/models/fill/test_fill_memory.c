@@ -1,4 +1,4 @@
-/* Devices of any size: the plain backend, which says it has memory of its own and how much. */
+/* Devices of any size: the plain backend, which claims to have memory of its own, of a size that the test sets. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@ static const struct fill_options options = { .max_width = 64, .max_height = 32, 
 
 static int64_t available;
 
-static struct backend_memory tell_available(struct backend *be)
+static struct backend_memory report_available(struct backend *be)
 {
     (void)be;
     return (struct backend_memory){ .available = available };
@@ -33,7 +33,7 @@ static void open_device(struct device *d, bool in_place)
 
     CHECK_OK(backend_open(BACKEND_PLAIN, PRECISION_F32, &d->be, &err), err);
     d->ops = *d->be->ops;
-    d->ops.memory = tell_available;
+    d->ops.memory = report_available;
     d->be->ops = &d->ops;
     d->be->in_place = in_place;
     d->be->name = "toy";
@@ -68,11 +68,11 @@ static int64_t needed(const char *dir, const char *file, bool modulation_in_file
     o.transformer = file;
     o.modulation_in_file = modulation_in_file;
     CHECK_OK(fill_memory_estimate(dir, &o, NULL, &m, &err), err);
-    CHECK(m.available == -1 && m.job > 0 && m.weights > 0);
-    return m.weights + m.job;
+    CHECK(m.available == -1 && m.request > 0 && m.weights > 0);
+    return m.weights + m.request;
 }
 
-/* The transformer that is opened where so much is free; NULL: none, and why is in err. */
+/* The transformer that is opened where `bytes` are free; NULL: none was opened, and err says why. */
 static const char *opened(struct device *d, const char *dir, const char *named, int64_t bytes, bool *ret_in_file,
                           struct err *err)
 {
@@ -106,11 +106,11 @@ TEST(fill_memory__a_device_takes_the_largest_transformer_that_fits)
     CHECK(in_file);
     CHECK_STR(opened(&d, dir, "auto", needed(dir, files[0], true) - 1, &in_file, &err), files[1]);
     CHECK_STR(opened(&d, dir, NULL, needed(dir, files[2], true), &in_file, &err), files[2]);
-    CHECK_STR(opened(&d, dir, NULL, -1, &in_file, &err), files[0]); /* unknown */
+    CHECK_STR(opened(&d, dir, NULL, -1, &in_file, &err), files[0]); /* unknown memory */
     backend_close(d.be);
 }
 
-TEST(fill_memory__a_device_that_is_too_small_is_told_with_the_numbers)
+TEST(fill_memory__a_device_that_is_too_small_is_reported_with_the_numbers)
 {
     struct device d;
     struct err err;
@@ -121,7 +121,7 @@ TEST(fill_memory__a_device_that_is_too_small_is_told_with_the_numbers)
     open_device(&d, false);
     CHECK(!opened(&d, dir, NULL, 1 << 20, &in_file, &err));
     CHECK(err.code == ERR_NOMEM && strstr(err.msg, "64 x 32") && strstr(err.msg, "toy, 0.00 GiB are free"));
-    CHECK(!opened(&d, dir, files[0], needed(dir, files[1], false), &in_file, &err)); /* this one was wanted */
+    CHECK(!opened(&d, dir, files[0], needed(dir, files[1], false), &in_file, &err)); /* no other is taken in its place */
     CHECK(err.code == ERR_NOMEM && strstr(err.msg, files[0]));
     backend_close(d.be);
 }
@@ -141,7 +141,7 @@ TEST(fill_memory__a_machine_that_uses_the_files_in_place_prefers_what_fits_and_w
     backend_close(d.be);
 }
 
-/* --- what a machine has --- */
+/* --- the memory of a machine --- */
 
 static void put(const char *root, const char *file, const char *text)
 {

@@ -59,7 +59,7 @@ static void put_gguf(const char *path, const char *architecture, const char *ten
     bytes_done(&b);
 }
 
-/* The file found, by the end of its path; or the error, by a part of its message. */
+/* `text` is the end of the path that is found, or a part of the error's message. */
 static void expect(const struct model_folder *f, enum model_part part, enum err_code want, const char *text)
 {
     struct arena a;
@@ -79,7 +79,7 @@ static void expect(const struct model_folder *f, enum model_part part, enum err_
                   err_name(want), text);
 }
 
-/* A folder of its own below the temporary one. */
+/* A new folder below the temporary folder. */
 static struct model_folder folder(const char *name)
 {
     char path[64];
@@ -110,7 +110,7 @@ TEST(model_folder__takes_the_largest_transformer_that_fits)
     put_gguf("mf-gguf/other.gguf", "sd3", "img_in.weight", 900);
     put_text("mf-gguf/broken.gguf", "GGUF and then nonsense");
     PUT("mf-gguf/flux.safetensors", 4000, "img_in.weight");
-    expect(&f, MODEL_TRANSFORMER, ERR_OK, "/b-large.gguf"); /* the first of two of one size, before safetensors */
+    expect(&f, MODEL_TRANSFORMER, ERR_OK, "/b-large.gguf"); /* the first of two files of the same size; GGUF comes before safetensors */
     f.transformer = "auto";
     f.max_transformer_bytes = 1000;
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/a-small.gguf");
@@ -131,12 +131,12 @@ TEST(model_folder__takes_the_largest_transformer_that_fits)
     f.transformer = "absent";
     expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "no transformer 'absent'");
     expect(&f, MODEL_T5, ERR_OK, "/t5.gguf");
-    expect(&f, MODEL_T5_TOKENIZER, ERR_CORRUPT, "broken.gguf"); /* t5.gguf has no vocabulary, this one might */
+    expect(&f, MODEL_T5_TOKENIZER, ERR_CORRUPT, "broken.gguf"); /* t5.gguf has no vocabulary, broken.gguf might have one */
     CHECK_INT(unlink(temp_path("mf-gguf/broken.gguf")), 0);
     expect(&f, MODEL_T5_TOKENIZER, ERR_NOT_FOUND, "tokenizer_2/spiece.model");
 }
 
-TEST(model_folder__knows_a_transformer_by_its_names_where_the_architecture_does_not_tell)
+TEST(model_folder__knows_a_transformer_by_its_names_where_the_architecture_does_not_say)
 {
     static const char *const architectures[] = { NULL, "pig", "cow", "flux" };
     struct model_folder f = folder("mf-names");
@@ -150,7 +150,7 @@ TEST(model_folder__knows_a_transformer_by_its_names_where_the_architecture_does_
         expect(&f, MODEL_TRANSFORMER, ERR_UNSUPPORTED, "diffusers' tensor names");
     }
     put_gguf("mf-names/good.gguf", NULL, "img_in.weight", 1);
-    expect(&f, MODEL_TRANSFORMER, ERR_OK, "/good.gguf"); /* the refused one is in nobody's way */
+    expect(&f, MODEL_TRANSFORMER, ERR_OK, "/good.gguf"); /* the refused file does not keep the good one from being found */
 }
 
 TEST(model_folder__finds_a_safetensors_transformer_among_other_files)
@@ -166,14 +166,14 @@ TEST(model_folder__finds_a_safetensors_transformer_among_other_files)
     expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "looked for");
     PUT("mf-st/part-00001-of-00002.safetensors", 9, "img_in.weight");
     PUT("mf-st/part-00002-of-00002.safetensors", 9, "txt_in.weight");
-    expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "looked for"); /* half of a model */
+    expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "looked for"); /* a shard is half of a model */
     put_text("mf-st/part.safetensors.index.json", "{\"weight_map\":{\"a\":\"part-00001-of-00002.safetensors\"}}");
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/part.safetensors.index.json");
     PUT("mf-st/flux1-fill-dev.safetensors", 9, "img_in.weight");
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/flux1-fill-dev.safetensors");
     expect(&f, MODEL_VAE, ERR_OK, "/ae.safetensors");
     expect(&f, MODEL_CLIP, ERR_OK, "/clip_l.safetensors");
-    expect(&f, MODEL_T5, ERR_OK, "/t5xxl_fp16.safetensors"); /* the scaled one is larger, but refused */
+    expect(&f, MODEL_T5, ERR_OK, "/t5xxl_fp16.safetensors"); /* the fp8 file with scales is larger, but refused */
     expect(&f, MODEL_PROMPTS, ERR_OK, "/prompts.safetensors");
     expect(&f, MODEL_CLIP_TOKENIZER, ERR_NOT_FOUND, "vocab.json");
 }
@@ -195,7 +195,7 @@ TEST(model_folder__prefers_the_folders_of_a_diffusers_layout)
     PUT("mf-diffusers/text_encoder/model.safetensors", 1, "x");
     PUT("mf-diffusers/t5xxl.safetensors", 1, "encoder.final_layer_norm.weight");
     PUT("mf-diffusers/text_encoder_2/model-00001-of-00001.safetensors", 1, "encoder.final_layer_norm.weight");
-    expect(&f, MODEL_T5, ERR_OK, "/t5xxl.safetensors"); /* a shard without its index is no model */
+    expect(&f, MODEL_T5, ERR_OK, "/t5xxl.safetensors"); /* a shard without its index is not a model */
     put_text("mf-diffusers/text_encoder_2/model.safetensors.index.json", "{}");
     expect(&f, MODEL_T5, ERR_OK, "/text_encoder_2/model.safetensors.index.json");
     expect(&f, MODEL_VAE, ERR_OK, "/vae/diffusion_pytorch_model.safetensors");
@@ -214,7 +214,7 @@ TEST(model_folder__finds_every_part_of_the_golden_sets)
 {
     static const struct {
         const char *dir;
-        const char *paths[MODEL_PART_COUNT]; /* NULL: not there */
+        const char *paths[MODEL_PART_COUNT]; /* NULL: the set has no such part */
     } sets[] = {
         { "small/models",
           { "/flux1-fill-F32.gguf", "/ae.safetensors", "/text_encoder/model.safetensors",

@@ -54,7 +54,7 @@ TEST(prompt_pack__reads_a_single_prompt)
     arena_done(&arena);
 }
 
-TEST(prompt_pack__refuses_what_is_none)
+TEST(prompt_pack__refuses_files_that_are_not_a_pack)
 {
     static const float good[6] = { 1, 2, 3, 4, 5, 6 }, bad[6] = { 1, NAN, 3, 4, 5, 6 };
     const struct metadata_pair m[] = { { "prompt", "x" }, { "0.prompt", "x" }, { "1.prompt", "y" } };
@@ -94,7 +94,7 @@ TEST(prompt_pack__refuses_what_is_none)
     }
 }
 
-/* One prompt and one schedule of two steps; `change` of them is broken. */
+/* One prompt and one schedule of two steps, broken in the way that `change` names. */
 enum change { NOTHING, NO_TRANSFORMER, NO_GUIDANCE, TWO_GUIDANCES, NAN_SIGMA, NO_TABLE, SHORT_TABLE, FLAT_TABLE };
 
 static enum err_code open_scheduled(enum change change, struct prompt_pack *ret)
@@ -120,7 +120,7 @@ static enum err_code open_scheduled(enum change change, struct prompt_pack *ret)
     return open_written(t, 5, m, change == NO_TRANSFORMER ? 1 : 2, ret);
 }
 
-TEST(prompt_pack__gives_the_table_of_the_very_schedule)
+TEST(prompt_pack__gives_the_table_of_exactly_the_schedule)
 {
     const float sigmas[2] = { 1, 0.5f }, others[2] = { 1, 0.4f };
     struct prompt_pack p;
@@ -138,7 +138,7 @@ TEST(prompt_pack__gives_the_table_of_the_very_schedule)
     arena_done(&arena);
 }
 
-TEST(prompt_pack__refuses_schedules_that_are_not_whole)
+TEST(prompt_pack__refuses_schedules_that_are_not_complete)
 {
     static const enum err_code want[] = { [NO_TRANSFORMER] = ERR_NOT_FOUND, [NO_GUIDANCE] = ERR_NOT_FOUND,
                                           [TWO_GUIDANCES] = ERR_CORRUPT, [NAN_SIGMA] = ERR_CORRUPT,

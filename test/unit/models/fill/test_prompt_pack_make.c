@@ -1,4 +1,4 @@
-/* A pack made by this program against computing everything: not one byte may differ. */
+/* Pictures painted with a pack that this program made, and without it: not one byte may differ. */
 #include "models/fill/prompt_pack_make.h"
 
 #include <stdio.h>
@@ -27,7 +27,7 @@ static void link_into(const char *dir, const char *from, const char *name)
     free(real);
 }
 
-/* A folder with transformer and VAE alone; the text encoders are in the golden set's. */
+/* A folder with only transformer and VAE; the text encoders are in the golden set's folder. */
 static void make_folder(char dir[512], const char *name, const char *transformer)
 {
     char inside[128], from[128];
@@ -110,7 +110,7 @@ static void check_same(struct painter *whole, struct painter *packed, const char
     CHECK(memcmp(got.pixels, want.pixels, image_bytes(&want)) == 0);
 }
 
-/* Pictures of covered and other sizes, steps and prompts, with encoders and weights and with the pack in their place. */
+/* Sizes, steps and prompts that the pack covers, and others; each painted by encoders and weights, and with the pack. */
 static void check_pack(const char *transformer, const struct rig_kind *kind, bool all)
 {
     struct painter whole, packed;
@@ -122,7 +122,7 @@ static void check_pack(const char *transformer, const struct rig_kind *kind, boo
     open_painter(&whole, golden("small/models"), transformer, kind);
     open_painter(&packed, dir, transformer, kind);
     CHECK(packed.m->has_pack && !packed.m->has_encoders && packed.m->flux.modulation_in_file);
-    CHECK_INT(packed.m->pack.n_schedules, all ? 2 : 1); /* 32 x 16 and 16 x 32 have one number of tokens */
+    CHECK_INT(packed.m->pack.n_schedules, all ? 2 : 1); /* 32 x 16 and 16 x 32 have the same number of tokens */
     CHECK(!whole.m->flux.modulation_in_file);
     check_same(&whole, &packed, prompts[0], SIDE, SIDE, STEPS);
     CHECK(!packed.timings.rereads_modulation);
@@ -150,8 +150,8 @@ TEST(prompt_pack_make__paints_the_same_bytes_with_the_plain_operations)
     check_pack("flux1-fill-F32.gguf", &rig_kinds[2], false);
 }
 
-/* Spoils the weights that a covered job must not need. */
-TEST(prompt_pack_make__a_covered_job_reads_no_modulation_weights)
+/* Spoils the weights that a request covered by the pack must not need. */
+TEST(prompt_pack_make__a_covered_request_reads_no_modulation_weights)
 {
     struct painter packed;
     struct image want;
@@ -185,7 +185,7 @@ TEST(prompt_pack_make__tables_of_another_transformer_are_not_used)
     close_painter(&whole);
 }
 
-TEST(prompt_pack_make__refuses_options_that_cannot_be)
+TEST(prompt_pack_make__refuses_options_outside_the_limits)
 {
     const struct pack_options good = { .dir = golden("small/models"), .prompts = prompts, .n_prompts = 1,
                                        .t5_len = 16, .sizes = sizes, .n_sizes = 1, .steps = 2, .guidance = 30 };

@@ -22,7 +22,7 @@ struct scene {
     struct fill_model *m;
 };
 
-/* A folder of its own whose transformer can be damaged; a prompt pack takes the place of the encoders. */
+/* A new folder whose transformer can be damaged; a prompt pack takes the place of the encoders. */
 static void make_folder(struct scene *s, const char *name)
 {
     static const char *const linked[][2] = { { "small/models/ae.safetensors", "ae.safetensors" },
@@ -53,7 +53,7 @@ static void open_model_in(struct scene *s, enum precision precision)
     struct err err = { 0 };
 
     CHECK_OK(backend_open(BACKEND_CPU, precision, &s->be, &err), err);
-    (void)snprintf(s->check, sizeof s->check, "%s.%s-F32.check", s->weights, s->be->name); /* plain without oneDNN */
+    (void)snprintf(s->check, sizeof s->check, "%s.%s-F32.check", s->weights, s->be->name); /* the name is plain without oneDNN */
     CHECK_OK(fill_model_open(s->dir, &o, s->be, &s->m, &err), err);
 }
 
@@ -69,7 +69,7 @@ static void close_model(struct scene *s)
     s->m = NULL;
 }
 
-/* Flips bits in the scale (its exponent) of the first block of n rows of a Q8_0 matrix of a single block. */
+/* Flips a bit in the exponent of the scale of the first block of a Q8_0 matrix, linear2 of the first single block. */
 static void damage(struct scene *s)
 {
     const struct weight *w = &s->m->flux.single_blocks[0].linear2.w;
@@ -123,7 +123,7 @@ TEST(self_check__finds_one_damaged_scale_where_values_are_stored)
     close_model(&s);
 }
 
-TEST(self_check__values_of_another_model_count_for_nothing)
+TEST(self_check__values_of_another_model_are_ignored)
 {
     struct self_check got = { .stored = true };
     struct scene s = { 0 };
@@ -138,7 +138,7 @@ TEST(self_check__values_of_another_model_count_for_nothing)
     close_model(&s);
 }
 
-TEST(self_check__a_folder_that_cannot_be_written_is_told_and_still_checked)
+TEST(self_check__a_folder_that_cannot_be_written_is_reported_and_still_checked)
 {
     struct self_check got = { 0 };
     struct scene s = { 0 };
@@ -146,7 +146,7 @@ TEST(self_check__a_folder_that_cannot_be_written_is_told_and_still_checked)
 
     make_folder(&s, "check-read-only");
     open_model(&s);
-    CHECK(mkdir(s.check, 0700) == 0); /* what a rename cannot replace, whoever runs the test */
+    CHECK(mkdir(s.check, 0700) == 0); /* a rename cannot replace a folder, even for root */
     CHECK(self_check_record(s.m, &why) != ERR_OK);
     CHECK_OK(self_check_run(s.m, &got, &err), err);
     CHECK(!got.stored);
@@ -154,7 +154,8 @@ TEST(self_check__a_folder_that_cannot_be_written_is_told_and_still_checked)
     close_model(&s);
 }
 
-/* What `auto` chooses depends on the processor: the values are kept and found as what computed, not as what was asked. */
+/* What `auto` chooses depends on the processor: values are stored under the precision that computed, not the one asked
+ * for. */
 TEST(self_check__values_are_stored_under_the_precision_that_computed)
 {
     struct self_check got = { 0 };

@@ -7,7 +7,7 @@
 #include "test/support/golden.h"
 #include "test/support/model.h"
 
-/* A whole folder: tokenizers and encoders together, from the prompt on. */
+/* Tokenizers and encoders of a whole folder together: from the prompt to the embeddings. */
 struct fixture {
     struct rig rig;
     struct text_encoder encoder;
@@ -58,19 +58,19 @@ static void check_prompt(struct fixture *f, int i)
     size_t step_bytes = 0;
     struct err err = { 0 };
 
-    CHECK_OK(devarena_2d(&f->rig.job, DT_F32, n, width, &prompt_embeds, &err), err);
-    CHECK_OK(devarena_1d(&f->rig.job, DT_F32, clip_width, &pooled, &err), err);
+    CHECK_OK(devarena_2d(&f->rig.request_mem, DT_F32, n, width, &prompt_embeds, &err), err);
+    CHECK_OK(devarena_1d(&f->rig.request_mem, DT_F32, clip_width, &pooled, &err), err);
     CHECK_OK(text_tokenize(&f->encoder, span_of(setting(f, i, "prompt")), t5_len, &ids, &f->rig.scratch, &err), err);
     check_ids(f, i, "t5", ids.t5, ids.n_t5);
     check_ids(f, i, "clip", ids.clip, CLIP_MAX_IDS);
 
-    f->rig.step.peak = 0;
-    CHECK_OK(text_encode(&f->encoder, &ids, &prompt_embeds, &pooled, &f->rig.step, &err), err);
+    f->rig.step_mem.peak = 0;
+    CHECK_OK(text_encode(&f->encoder, &ids, &prompt_embeds, &pooled, &f->rig.step_mem, &err), err);
     row = tensor_as_2d(&pooled, 1, clip_width);
     CHECK_REL(rig_download(&f->rig, &prompt_embeds), want, n * width, 1e-5);
     CHECK_REL(rig_download(&f->rig, &row), want_pooled, clip_width, 1e-5);
     CHECK_OK(text_measure(&f->encoder, t5_len, &step_bytes, &err), err);
-    CHECK(f->rig.step.peak <= step_bytes); /* a short CLIP text takes less than the longest */
+    CHECK(f->rig.step_mem.peak <= step_bytes); /* CLIP takes less memory for a short text than for the longest */
 }
 
 static void check_set(const char *set)
@@ -88,7 +88,7 @@ static void check_set(const char *set)
 TEST(text_encode__takes_prompts_to_the_official_embeddings) { check_set("small"); }
 TEST(text_encode__takes_the_vocabulary_inside_a_t5_gguf) { check_set("comfy"); }
 
-TEST(text_encode__refuses_lengths_that_t5_has_not)
+TEST(text_encode__refuses_lengths_that_t5_does_not_have)
 {
     struct fixture f;
     struct text_ids ids;

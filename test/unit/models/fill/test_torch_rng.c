@@ -17,7 +17,7 @@ TEST(torch_rng__mt19937_of_seed_zero)
         CHECK_INT(torch_rng_u32(&r), want[i]);
 }
 
-/* Seeds with their two draws from one generator; the limit is torch's own log and sincos, 3 ulp. */
+/* Two draws in a row for each seed. The limit is 3 ulp, because torch has its own log and sincos. */
 TEST(torch_rng__draws_torch_noise)
 {
     enum { N = 16 * 4 * 6 };

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "models/flux/flow_match.h"
 #include "models/flux/flux.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
@@ -25,7 +26,7 @@ struct call {
     struct flux_inputs in;
     struct tensor cond, prompt, pooled, latents, velocity;
     float sigma;
-    struct flux_prepared job;
+    struct flux_prepared prepared;
     int n_taps;
 };
 
@@ -87,6 +88,11 @@ static void read_inputs(struct call *c)
     c->in.sigmas = &c->sigma;
 }
 
+static enum err_code prepare(struct call *c, struct err *err)
+{
+    return flux_prepare(&c->flux, &c->in, &c->rig.request_mem, &c->rig.step_mem, &c->rig.scratch, &c->prepared, err);
+}
+
 static void check_stream(struct call *c, const char *kind, int index, const char *stream, const struct tensor *got)
 {
     int64_t rows = tensor_rows(got), cols = tensor_cols(got);
@@ -123,10 +129,10 @@ static void check_call(const char *set, const char *type, const struct rig_kind 
 
     load(&c, set, type, kind);
     read_inputs(&c);
-    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.job, &err), err);
-    CHECK_INT(c.rig.step.used, 0);
-    CHECK_OK(flux_step(&c.flux, &c.job, 0, &c.latents, &c.velocity, taps ? &tap : NULL, &c.rig.step, &err), err);
-    CHECK_INT(c.rig.step.used, 0);
+    CHECK_OK(prepare(&c, &err), err);
+    CHECK_INT(c.rig.step_mem.used, 0);
+    CHECK_OK(flux_step(&c.prepared, 0, &c.latents, &c.velocity, taps ? &tap : NULL, &c.rig.step_mem, &err), err);
+    CHECK_INT(c.rig.step_mem.used, 0);
     CHECK_INT(c.n_taps, taps ? c.flux.config.n_double + c.flux.config.n_single : 0);
     check_velocity(&c);
     rig_close(&c.rig);
@@ -155,39 +161,40 @@ TEST(flux__takes_the_step_that_is_asked_for_and_a_table_computed_before)
     read_inputs(&c);
     c.in.n_steps = 3;
     c.in.sigmas = sigmas;
-    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.job, &err), err);
-    CHECK_OK(flux_step(&c.flux, &c.job, 1, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
+    CHECK_OK(prepare(&c, &err), err);
+    CHECK_OK(flux_step(&c.prepared, 1, &c.latents, &c.velocity, NULL, &c.rig.step_mem, &err), err);
     check_velocity(&c);
 
-    CHECK_OK(devarena_2d(&c.rig.job, DT_F32, 3, flux_modulation_cols(&c.flux.config), &table, &err), err);
-    CHECK_OK(flux_modulate(&c.flux, &c.in, &table, &c.rig.step, &c.rig.scratch, &err), err);
+    CHECK_OK(devarena_2d(&c.rig.request_mem, DT_F32, 3, flux_modulation_cols(&c.flux.config), &table, &err), err);
+    CHECK_OK(flux_modulate(&c.flux, &c.in, &table, &c.rig.step_mem, &c.rig.scratch, &err), err);
     c.in.modulation = &table;
     c.in.sigmas = NULL;
     c.in.pooled = NULL;
-    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &other, &err), err);
-    CHECK_OK(flux_step(&c.flux, &other, 1, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
+    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.request_mem, &c.rig.step_mem, &c.rig.scratch, &other, &err), err);
+    CHECK_OK(flux_step(&other, 1, &c.latents, &c.velocity, NULL, &c.rig.step_mem, &err), err);
     check_velocity(&c);
-    CHECK_INT(flux_step(&c.flux, &other, 3, &c.latents, &c.velocity, NULL, &c.rig.step, &err), ERR_INVALID);
+    CHECK_INT(flux_step(&other, 3, &c.latents, &c.velocity, NULL, &c.rig.step_mem, &err), ERR_INVALID);
     rig_close(&c.rig);
 }
 
-TEST(flux__measures_the_memory_that_a_job_then_takes)
+TEST(flux__measures_the_memory_that_a_request_then_takes)
 {
+    struct flux_memory measured = { 0 };
     struct err err = { 0 };
-    size_t job_bytes = 0, step_bytes = 0, before;
+    size_t before;
     struct call c;
 
     for (int k = 0; k < N_RIG_KINDS; k++) {
         load(&c, "small", "Q8_0", &rig_kinds[k]);
         read_inputs(&c);
-        CHECK_OK(flux_measure(&c.flux, c.in.grid_rows, c.in.grid_cols, tensor_rows(&c.prompt), 1, &c.rig.scratch,
-                              &job_bytes, &step_bytes, &err), err);
-        before = c.rig.job.used;
-        c.rig.step.peak = 0;
-        CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.job, &err), err);
-        CHECK_OK(flux_step(&c.flux, &c.job, 0, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
-        CHECK_INT(c.rig.job.used - before, job_bytes);
-        CHECK_INT(c.rig.step.peak, step_bytes);
+        CHECK_OK(flux_measure(&c.flux, &(struct flux_size){ c.in.grid_rows, c.in.grid_cols, tensor_rows(&c.prompt), 1 },
+                              &c.rig.scratch, &measured, &err), err);
+        before = c.rig.request_mem.used;
+        c.rig.step_mem.peak = 0;
+        CHECK_OK(prepare(&c, &err), err);
+        CHECK_OK(flux_step(&c.prepared, 0, &c.latents, &c.velocity, NULL, &c.rig.step_mem, &err), err);
+        CHECK_INT(c.rig.request_mem.used - before, measured.request_bytes);
+        CHECK_INT(c.rig.step_mem.peak, measured.step_bytes);
         rig_close(&c.rig);
     }
 }
@@ -196,7 +203,7 @@ TEST(flux__measures_the_memory_that_a_job_then_takes)
 
 enum { MAX_NOTED = 64 };
 
-/* What a step announces, and which of it products take, one after the other. */
+/* The matrices that a step announces, and which of them its products take, in order. */
 static struct {
     struct weight announced[MAX_NOTED];
     int n_announced, used[MAX_NOTED], n_used;
@@ -239,14 +246,14 @@ TEST(flux__announces_weights_in_the_order_in_which_it_uses_them)
 
     load(&c, "small", "Q8_0", &rig_kinds[0]);
     read_inputs(&c);
-    CHECK_OK(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.job, &err), err);
+    CHECK_OK(prepare(&c, &err), err);
     memset(&noted, 0, sizeof noted);
     noted.ops = c.rig.be->ops;
     ops = *noted.ops;
     ops.weight_prefetch = note_announced;
     ops.linear = note_used;
     c.rig.be->ops = &ops;
-    CHECK_OK(flux_step(&c.flux, &c.job, 0, &c.latents, &c.velocity, NULL, &c.rig.step, &err), err);
+    CHECK_OK(flux_step(&c.prepared, 0, &c.latents, &c.velocity, NULL, &c.rig.step_mem, &err), err);
     c.rig.be->ops = noted.ops;
     for (int i = 0; i < noted.n_used; i++)
         CHECK_INT(noted.used[i], i);
@@ -297,7 +304,7 @@ TEST(flux__says_what_a_transformer_is_when_it_is_not_fill)
     check_fill_refused(fill, 100, true, "100 input");
 }
 
-/* Loads the file again after something was done to one of its tensors. */
+/* Loads the file again after one of its tensors was changed. */
 static enum err_code load_again(struct rig *r, struct err *err)
 {
     struct flux flux;
@@ -351,7 +358,7 @@ TEST(flux__names_a_tensor_of_the_wrong_shape)
 
         if (span_is(e->name, "img_in.weight") || span_is(e->name, "txt_in.weight")
             || span_is(e->name, "vector_in.in_layer.weight"))
-            continue; /* their width is what says how wide the inputs are */
+            continue; /* their width defines how wide the inputs are */
         e->dims[e->n_dims - 1] = kept - 1;
         CHECK(load_again(&r, &err) != ERR_OK);
         CHECK(names_tensor(&err, e->name) || strstr(err.msg, "head size"));
@@ -374,14 +381,14 @@ TEST(flux__refuses_inputs_that_do_not_fit)
         c.in = good;                                                                                           \
         change;                                                                                                \
         err = (struct err){ 0 };                                                                               \
-        CHECK_INT(flux_prepare(&c.flux, &c.in, &c.rig.job, &c.rig.step, &c.rig.scratch, &c.job, &err), ERR_INVALID); \
+        CHECK_INT(prepare(&c, &err), ERR_INVALID);                                                             \
     } while (0)
     REFUSED(c.in.grid_rows = 0);
     REFUSED(c.in.grid_rows = -1);
     REFUSED(c.in.grid_cols = FLUX_MAX_GRID + 1);
     REFUSED(c.in.grid_cols++);
     REFUSED(c.in.n_steps = 0);
-    REFUSED(c.in.n_steps = FLUX_MAX_STEPS + 1);
+    REFUSED(c.in.n_steps = FLOW_MATCH_MAX_STEPS + 1);
     REFUSED(c.in.cond = NULL);
     REFUSED(c.in.cond = &c.latents);
     REFUSED(c.in.prompt_embeds = &c.cond);

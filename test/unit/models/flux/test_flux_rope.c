@@ -32,7 +32,7 @@ TEST(flux_rope__leaves_text_and_the_first_token_alone)
         CHECK(table[i] == 1 && table[i + 1] == 0);
 }
 
-TEST(flux_rope__turns_by_row_and_column_on_their_own_axes)
+TEST(flux_rope__rotates_by_row_and_column_on_their_own_axes)
 {
     static float table[TOKENS * HEAD];
     /* numerics 2.8, width 56 */

@@ -1,4 +1,4 @@
-/* Transformers that no golden set has: made up from flux_describe, held against each other. */
+/* Transformers that no golden set has: made up from flux_describe, and compared with each other. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +41,8 @@ static uint64_t name_hash(const char *name)
     return x;
 }
 
-/* -1 .. 1 from a tensor's name and the place in it, so that files share the values of what they share. */
+/* -1 .. 1 from a tensor's name and the place in it, so that two files have the same values where they have the same
+ * tensors. */
 static float value_at(uint64_t x, int64_t row, int64_t col)
 {
     x = (x ^ (uint64_t)row) * 1099511628211u;
@@ -52,8 +53,8 @@ static float value_at(uint64_t x, int64_t row, int64_t col)
     return (float)((double)(x >> 40) / (1 << 23) - 1);
 }
 
-/* What the values of a tensor are multiplied with. img_in has the same whatever its width, so that its first columns
- * are the same. */
+/* The factor for a tensor's values. For img_in it does not depend on the width, so that its first columns are the same
+ * in every variant. */
 static float spread_of(const char *name, int n_dims, const int64_t *dims)
 {
     if (n_dims == 1)
@@ -70,7 +71,7 @@ static void fill_values(const struct recipe *r, const char *name, int n_dims, co
     float middle = strstr(name, "_norm.scale") ? 1 : 0;
 
     for (int64_t i = 0; i < dims[0] * cols; i++) {
-        uint16_t v = f32_to_bf16(middle + spread * value_at(hash, i / cols, i % cols)); /* both types hold the same */
+        uint16_t v = f32_to_bf16(middle + spread * value_at(hash, i / cols, i % cols)); /* the same in both types */
 
         if (r->bf16)
             ((uint16_t *)ret)[i] = v;
@@ -139,14 +140,14 @@ static struct tensor input(struct made *m, const char *name, int64_t rows, int64
     return rig_upload(&m->rig, values, rows, cols);
 }
 
-/* The velocity of the same call, whatever the variant; the caller closes m->rig when done with it. */
+/* The velocity for the same inputs in every variant; the caller closes m->rig afterwards. */
 static const float *velocity(struct made *m, const struct recipe *recipe, bool zero_cond)
 {
     const float sigma = 0.75f;
     int64_t n_cond;
     struct flux_inputs in = { .grid_rows = ROWS, .grid_cols = COLS, .n_steps = 1, .sigmas = &sigma, .guidance = 3.5f };
     struct tensor prompt, pooled, cond, latents, out;
-    struct flux_prepared job;
+    struct flux_prepared prepared;
     struct err err = { 0 };
 
     make(m, recipe);
@@ -161,8 +162,8 @@ static const float *velocity(struct made *m, const struct recipe *recipe, bool z
     }
     in.prompt_embeds = &prompt;
     in.pooled = &pooled;
-    CHECK_OK(flux_prepare(&m->flux, &in, &m->rig.job, &m->rig.step, &m->rig.scratch, &job, &err), err);
-    CHECK_OK(flux_step(&m->flux, &job, 0, &latents, &out, NULL, &m->rig.step, &err), err);
+    CHECK_OK(flux_prepare(&m->flux, &in, &m->rig.request_mem, &m->rig.step_mem, &m->rig.scratch, &prepared, &err), err);
+    CHECK_OK(flux_step(&prepared, 0, &latents, &out, NULL, &m->rig.step_mem, &err), err);
     return rig_download(&m->rig, &out);
 }
 
@@ -258,7 +259,8 @@ TEST(flux_variants__refuses_heads_that_have_no_rotary_axes)
 
 /* --- the real size, without its 24 GB --- */
 
-/* A directory whose tensors all lie on the same zeros: as large as the largest vector, for matrices are not read. */
+/* A directory whose tensors all share the same zeros, which are as many as the largest vector has: matrices are not
+ * read. */
 struct directory {
     struct arena *arena;
     struct tensor_file file;
@@ -286,15 +288,16 @@ TEST(flux_variants__real_fill_takes_the_memory_that_its_buffers_add_up_to)
     const size_t n = 4096 + 512, row = 2 * 3072; /* bytes of one bf16 row */
     struct rig r;
     struct directory d = { .arena = &r.arena };
-    struct backend *measure = NULL;
-    size_t job_bytes = 0, step_bytes = 0, expected;
+    struct backend *measuring = NULL;
+    struct flux_memory memory = { 0 };
+    size_t expected;
     struct flux flux;
     struct err err = { 0 };
     void *zeros = NULL;
     int twice = 0;
 
     rig_open(&r, &rig_kinds[0]);
-    CHECK_OK(backend_measure_open(DT_BF16, &measure, &err), err);
+    CHECK_OK(backend_measure_open(DT_BF16, &measuring, &err), err);
     CHECK_OK(arena_alloc(&r.arena, 21504, 2, &zeros, &err), err);
     CHECK_OK(arena_alloc(&r.arena, 1024, sizeof *d.file.entries, &d.file.entries, &err), err);
     d.zeros = zeros;
@@ -305,20 +308,20 @@ TEST(flux_variants__real_fill_takes_the_memory_that_its_buffers_add_up_to)
                               &err), err);
     CHECK_INT(twice, -1);
     devarena_done(&r.weights);
-    CHECK_OK(devarena_init(&r.weights, measure, 0, 1 << 20, &err), err);
-    r.loader.be = measure;
+    CHECK_OK(devarena_init(&r.weights, measuring, 0, 1 << 20, &err), err);
+    r.loader.be = measuring;
     CHECK_OK(flux_weight_set(&r.set, &d.file, 1, &err), err);
     CHECK_OK(flux_load(&flux, &r.loader, &r.arena, &err), err);
     CHECK_OK(flux_require_fill(&flux.config, &err), err);
-    CHECK_OK(flux_measure(&flux, 64, 64, 512, 28, &r.scratch, &job_bytes, &step_bytes, &err), err);
+    CHECK_OK(flux_measure(&flux, &(struct flux_size){ 64, 64, 512, 28 }, &r.scratch, &memory, &err), err);
 
     /* the stream in F32, and in a single block: normed input, qkv, and linear2's input */
     expected = n * (2 * row + row + 3 * row + 5 * row);
-    CHECK_INT(step_bytes, expected);
+    CHECK_INT(memory.step_bytes, expected);
     /* tokens, txt in F32, rotary table, and 28 rows of modulations: 344 vectors of 3072 */
     expected = 4096 * 384 * 2 + 512 * 3072 * 4 + n * 128 * 4 + 28 * 344 * (size_t)3072 * 4;
-    CHECK(job_bytes >= expected && job_bytes <= expected + 4 * 256);
+    CHECK(memory.request_bytes >= expected && memory.request_bytes <= expected + 4 * 256);
     devarena_done(&r.weights);
-    backend_close(measure);
+    backend_close(measuring);
     rig_close(&r);
 }

@@ -6,10 +6,10 @@
 
 enum { H = 6, W = 10, N_TOKENS = H * W / 4 };
 
-/* Every value tells its place: c * 10000 + y * 100 + x. */
+/* Every value encodes its place: c * 10000 + y * 100 + x. */
 static void fill_pattern(float *chw)
 {
-    for (int c = 0; c < LATENT_CHANNELS; c++)
+    for (int c = 0; c < VAE_LATENT; c++)
         for (int y = 0; y < H; y++)
             for (int x = 0; x < W; x++)
                 *chw++ = (float)(c * 10000 + y * 100 + x);
@@ -18,7 +18,7 @@ static void fill_pattern(float *chw)
 TEST(latents__pack_puts_channels_slow_and_the_patch_fast)
 {
     enum { STRIDE = LATENT_TOKEN + 5 };
-    static float chw[LATENT_CHANNELS * H * W], z[LATENT_CHANNELS * H * W], back[LATENT_CHANNELS * H * W];
+    static float chw[VAE_LATENT * H * W], z[VAE_LATENT * H * W], back[VAE_LATENT * H * W];
     static float packed[N_TOKENS * STRIDE];
 
     fill_pattern(chw);
@@ -44,7 +44,7 @@ TEST(latents__scale_shifts_first)
     CHECK_NEAR(z, ((float[]){ 0.1159f, 1.1159f, -3.0f }), 3, 1e-6, 0);
 }
 
-/* Worked values of the numerics document 1.8. */
+/* The worked values of numerics 1.8. */
 TEST(latents__one_mask_pixel_sets_one_channel)
 {
     static const int cases[][3] = { { 0, 0, 0 },  { 0, 8, 1 },     { 8, 0, 2 },   { 8, 8, 3 },  { 0, 1, 4 },

@@ -72,9 +72,9 @@ static void check_t5(int set, const struct rig_kind *kind)
         struct err err = { 0 };
         struct tensor out;
 
-        CHECK_OK(devarena_2d(&r.job, DT_F32, n, width, &out, &err), err);
-        CHECK_OK(t5_encode(&t5, ids, (int)n, &out, &r.step, &err), err);
-        CHECK_INT(r.step.used, 0);
+        CHECK_OK(devarena_2d(&r.request_mem, DT_F32, n, width, &out, &err), err);
+        CHECK_OK(t5_encode(&t5, ids, (int)n, &out, &r.step_mem, &err), err);
+        CHECK_INT(r.step_mem.used, 0);
         got = rig_download(&r, &out);
         CHECK_REL(got, want, n * width, limit);
         for (int64_t row = 0; row < n; row++)
@@ -97,9 +97,9 @@ static void check_clip(int set, const struct rig_kind *kind)
         struct err err = { 0 };
         struct tensor pooled;
 
-        CHECK_OK(devarena_1d(&r.job, DT_F32, width, &pooled, &err), err);
-        CHECK_OK(clip_encode(&clip, ids, n, &pooled, &r.step, &err), err);
-        CHECK_INT(r.step.used, 0);
+        CHECK_OK(devarena_1d(&r.request_mem, DT_F32, width, &pooled, &err), err);
+        CHECK_OK(clip_encode(&clip, ids, n, &pooled, &r.step_mem, &err), err);
+        CHECK_INT(r.step_mem.used, 0);
         pooled = tensor_as_2d(&pooled, 1, width);
         CHECK_REL(rig_download(&r, &pooled), want, width, is_f32(&r) ? f32_limit : clip_bf16_limit);
     }
@@ -161,15 +161,15 @@ TEST(t5_encoder__refuses_ids_out_of_range)
     struct rig r;
 
     load_t5(&r, SMALL, &t5, &rig_kinds[0]);
-    CHECK_OK(devarena_2d(&r.job, DT_F32, 2, t5.d_model, &out, &err), err);
-    CHECK_INT(t5_encode(&t5, ids, 0, &out, &r.step, &err), ERR_INVALID);
-    CHECK_INT(t5_encode(&t5, ids, MAX_IDS + 1, &out, &r.step, NULL), ERR_INVALID);
-    CHECK_INT(t5_encode(&t5, ids, 3, &out, &r.step, NULL), ERR_INVALID); /* out has two rows */
+    CHECK_OK(devarena_2d(&r.request_mem, DT_F32, 2, t5.d_model, &out, &err), err);
+    CHECK_INT(t5_encode(&t5, ids, 0, &out, &r.step_mem, &err), ERR_INVALID);
+    CHECK_INT(t5_encode(&t5, ids, MAX_IDS + 1, &out, &r.step_mem, NULL), ERR_INVALID);
+    CHECK_INT(t5_encode(&t5, ids, 3, &out, &r.step_mem, NULL), ERR_INVALID); /* out has two rows */
     ids[1] = (int32_t)t5.vocab;
-    CHECK_INT(t5_encode(&t5, ids, 2, &out, &r.step, NULL), ERR_INVALID);
+    CHECK_INT(t5_encode(&t5, ids, 2, &out, &r.step_mem, NULL), ERR_INVALID);
     ids[1] = -1;
-    CHECK_INT(t5_encode(&t5, ids, 2, &out, &r.step, NULL), ERR_INVALID);
-    CHECK_INT(r.step.used, 0);
+    CHECK_INT(t5_encode(&t5, ids, 2, &out, &r.step_mem, NULL), ERR_INVALID);
+    CHECK_INT(r.step_mem.used, 0);
     rig_close(&r);
 }
 
@@ -182,14 +182,14 @@ TEST(clip_text__refuses_ids_without_an_end)
     struct rig r;
 
     load_clip(&r, SMALL, &clip, &rig_kinds[0]);
-    CHECK_OK(devarena_1d(&r.job, DT_F32, clip.width, &pooled, &err), err);
-    CHECK_INT(clip_encode(&clip, ids, 77, &pooled, &r.step, &err), ERR_INVALID);
+    CHECK_OK(devarena_1d(&r.request_mem, DT_F32, clip.width, &pooled, &err), err);
+    CHECK_INT(clip_encode(&clip, ids, 77, &pooled, &r.step_mem, &err), ERR_INVALID);
     ids[0] = (int32_t)clip.vocab - 1;
-    CHECK_INT(clip_encode(&clip, ids, 78, &pooled, &r.step, NULL), ERR_INVALID);
-    CHECK_INT(clip_encode(&clip, ids, 0, &pooled, &r.step, NULL), ERR_INVALID);
+    CHECK_INT(clip_encode(&clip, ids, 78, &pooled, &r.step_mem, NULL), ERR_INVALID);
+    CHECK_INT(clip_encode(&clip, ids, 0, &pooled, &r.step_mem, NULL), ERR_INVALID);
     ids[0] = (int32_t)clip.vocab;
     ids[1] = (int32_t)clip.vocab - 1;
-    CHECK_INT(clip_encode(&clip, ids, 2, &pooled, &r.step, NULL), ERR_INVALID);
+    CHECK_INT(clip_encode(&clip, ids, 2, &pooled, &r.step_mem, NULL), ERR_INVALID);
     rig_close(&r);
 }
 

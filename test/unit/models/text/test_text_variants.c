@@ -83,8 +83,8 @@ static const float *t5_rows(struct rig *r, const struct tensor_file *files, int 
 
     CHECK_OK(t5_weight_set(&r->set, files, n_files, &err), err);
     CHECK_OK(t5_load(&t5, &r->loader, &r->arena, &err), err);
-    CHECK_OK(devarena_2d(&r->job, DT_F32, N_IDS, t5.d_model, &out, &err), err);
-    CHECK_OK(t5_encode(&t5, ids, N_IDS, &out, &r->step, &err), err);
+    CHECK_OK(devarena_2d(&r->request_mem, DT_F32, N_IDS, t5.d_model, &out, &err), err);
+    CHECK_OK(t5_encode(&t5, ids, N_IDS, &out, &r->step_mem, &err), err);
     *ret_n = tensor_count(&out);
     return rig_download(r, &out);
 }
@@ -99,8 +99,8 @@ static const float *clip_row(struct rig *r, const struct tensor_file *files, int
     CHECK_OK(clip_weight_set(&r->set, files, n_files, &err), err);
     CHECK_OK(clip_load(&clip, &r->loader, &r->arena, &err), err);
     ids[2] = (int32_t)clip.vocab - 1;
-    CHECK_OK(devarena_1d(&r->job, DT_F32, clip.width, &out, &err), err);
-    CHECK_OK(clip_encode(&clip, ids, 3, &out, &r->step, &err), err);
+    CHECK_OK(devarena_1d(&r->request_mem, DT_F32, clip.width, &out, &err), err);
+    CHECK_OK(clip_encode(&clip, ids, 3, &out, &r->step_mem, &err), err);
     row = tensor_as_2d(&out, 1, clip.width);
     *ret_n = clip.width;
     return rig_download(r, &row);

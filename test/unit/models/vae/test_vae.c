@@ -34,7 +34,7 @@ static struct tensor device_3d(struct rig *r, int64_t h, int64_t w, int64_t c, c
     struct err err = { 0 };
     struct tensor t;
 
-    CHECK_OK(devarena_3d(&r->job, DT_F32, h, w, c, &t, &err), err);
+    CHECK_OK(devarena_3d(&r->request_mem, DT_F32, h, w, c, &t, &err), err);
     if (values)
         CHECK_OK(op_upload(r->be, &t, values, &err), err);
     return t;
@@ -77,11 +77,11 @@ static void check_encode(struct rig *r, const struct vae *v, const struct tensor
         values[i] = 2.0f * ((float)picture.pixels[i] / 255.0f) - 1.0f;
     rgb = device_3d(r, picture.height, picture.width, 3, values);
     moments = device_3d(r, h, w, VAE_MOMENTS, NULL);
-    CHECK_OK(vae_encode(v, &rgb, &moments, &r->step, &err), err);
+    CHECK_OK(vae_encode(v, &rgb, &moments, &r->step_mem, &err), err);
     got = channels_first(r, rig_download(r, &moments), h, w, VAE_MOMENTS);
     want = rig_golden(r, f, &rows, &cols, "mean");
     CHECK_REL(got, want, (size_t)(h * w * VAE_LATENT), limit);
-    want = rig_golden(r, f, &rows, &cols, "logvar"); /* none of them reaches the clamp */
+    want = rig_golden(r, f, &rows, &cols, "logvar"); /* no value reaches the clamp */
     CHECK_REL(got + h * w * VAE_LATENT, want, (size_t)(h * w * VAE_LATENT), limit);
 }
 
@@ -97,7 +97,7 @@ static void check_decode(struct rig *r, const struct vae *v, const struct tensor
     latents_from_chw(rig_golden(r, f, &rows, &cols, "z"), h, w, values);
     z = device_3d(r, h, w, VAE_LATENT, values);
     rgb = device_3d(r, VAE_SCALE * h, VAE_SCALE * w, 3, NULL);
-    CHECK_OK(vae_decode(v, &z, &rgb, &r->step, &err), err);
+    CHECK_OK(vae_decode(v, &z, &rgb, &r->step_mem, &err), err);
     CHECK_REL(channels_first(r, rig_download(r, &rgb), VAE_SCALE * h, VAE_SCALE * w, 3), want,
               (size_t)(3 * VAE_SCALE * h * VAE_SCALE * w), limit);
 }
@@ -112,7 +112,7 @@ static void check_case(const char *set, int width, int height, const struct rig_
     rig_file(&r, 1, golden("%s/cases/vae_%dx%d.safetensors", set, width, height));
     check_encode(&r, &v, &r.files[1], golden("%s/cases/vae_%dx%d.png", set, width, height), limit_of(kind));
     check_decode(&r, &v, &r.files[1], height / VAE_SCALE, width / VAE_SCALE, limit_of(kind));
-    CHECK_INT(devarena_mark(&r.step), 0);
+    CHECK_INT(devarena_mark(&r.step_mem), 0);
     rig_close(&r);
 }
 
@@ -148,19 +148,19 @@ TEST(vae__measures_what_it_takes)
     rgb = device_3d(&r, 40, 24, 3, floats(&r, 40 * 24 * 3));
     moments = device_3d(&r, 5, 3, VAE_MOMENTS, NULL);
     CHECK_OK(vae_measure(&v, 40, 24, &bytes, &err), err);
-    for (int run = 0; run < 2; run++) { /* and a second run takes no more */
-        CHECK_OK(vae_encode(&v, &rgb, &moments, &r.step, &err), err);
-        CHECK_OK(vae_decode(&v, &z, &rgb, &r.step, &err), err);
-        CHECK_INT(r.step.peak, bytes);
-        CHECK_INT(r.step.used, 0);
+    for (int i = 0; i < 2; i++) { /* the second time takes no more */
+        CHECK_OK(vae_encode(&v, &rgb, &moments, &r.step_mem, &err), err);
+        CHECK_OK(vae_decode(&v, &z, &rgb, &r.step_mem, &err), err);
+        CHECK_INT(r.step_mem.peak, bytes);
+        CHECK_INT(r.step_mem.used, 0);
     }
     CHECK(vae_measure(&v, 40, 25, &bytes, NULL) == ERR_INVALID);
     CHECK(vae_measure(&v, 0, 24, &bytes, NULL) == ERR_INVALID);
     rig_close(&r);
 }
 
-/* At the decoder's finest level: the picture with the width of the level before, its normalised copy (whose slot holds
- * narrow results later), and one result. */
+/* The peak is at the decoder's finest level: the picture with the channels of the level before, its normalised copy
+ * (whose slot later holds results of fewer channels), and one result. */
 TEST(vae__holds_three_large_activations_at_most)
 {
     const int64_t n_pixels = 1024 * 1024, wide = 32, narrow = 32;
@@ -192,18 +192,18 @@ TEST(vae__refuses_shapes_that_do_not_fit)
     rgb = device_3d(&r, 16, 24, 3, NULL);
     moments = device_3d(&r, 2, 4, VAE_MOMENTS, NULL);
     z = device_3d(&r, 3, 2, VAE_LATENT, NULL);
-    CHECK(vae_encode(&v, &rgb, &moments, &r.step, NULL) == ERR_INVALID);
-    CHECK(vae_encode(&v, &rgb, &z, &r.step, NULL) == ERR_INVALID);
-    CHECK(vae_encode(&v, &z, &moments, &r.step, NULL) == ERR_INVALID);
-    CHECK(vae_decode(&v, &z, &rgb, &r.step, NULL) == ERR_INVALID);
-    CHECK(vae_decode(&v, &moments, &rgb, &r.step, NULL) == ERR_INVALID);
+    CHECK(vae_encode(&v, &rgb, &moments, &r.step_mem, NULL) == ERR_INVALID);
+    CHECK(vae_encode(&v, &rgb, &z, &r.step_mem, NULL) == ERR_INVALID);
+    CHECK(vae_encode(&v, &z, &moments, &r.step_mem, NULL) == ERR_INVALID);
+    CHECK(vae_decode(&v, &z, &rgb, &r.step_mem, NULL) == ERR_INVALID);
+    CHECK(vae_decode(&v, &moments, &rgb, &r.step_mem, NULL) == ERR_INVALID);
     rig_close(&r);
 }
 
 /* --- other names for the same tensors --- */
 
 struct renaming {
-    const char *from, *to; /* '#' stands for one digit, carried over; '~' for 3 minus it */
+    const char *from, *to; /* '#' stands for a digit, which is copied; '~' in `to` for 3 minus the digit */
 };
 
 static const struct renaming diffusers[] = {
@@ -243,7 +243,7 @@ static const struct renaming attention_old[] = {
     { "decoder.mid.attn_1.proj_out", "decoder.mid_block.attentions.0.proj_attn" },
 };
 
-/* `name` with the front that matches `from` replaced, into buf; false when it does not match. */
+/* Writes `name` to buf with its front, which must match `from`, replaced; false when it does not match. */
 static bool rename_front(const struct renaming *rule, struct span name, const char *prefix, char *buf, size_t size)
 {
     int digits[4], n_digits = 0, at = snprintf(buf, size, "%s", prefix);
@@ -343,7 +343,7 @@ TEST(vae__reads_every_family_of_names_and_prefixes)
     }
 }
 
-TEST(vae__refuses_files_that_are_no_such_network)
+TEST(vae__refuses_files_of_another_network)
 {
     const struct {
         struct variant v;
