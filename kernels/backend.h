@@ -230,8 +230,12 @@ struct measured_weights {
 };
 struct measured_weights backend_measured_weights(const struct backend *measure);
 
-/* One constructor a backend, ERR_UNAVAILABLE where the build lacks it. */
-MUST_CHECK enum err_code backend_cpu_open(bool fast, enum precision precision, struct backend **ret, struct err *err);
+/* One function opens each backend; ERR_UNAVAILABLE with the reason where it cannot run. */
+MUST_CHECK enum err_code backend_plain_open(enum precision precision, struct backend **ret, struct err *err);
+/* Only in builds with oneDNN. */
+MUST_CHECK enum err_code backend_fast_open(enum precision precision, struct backend **ret, struct err *err);
 MUST_CHECK enum err_code backend_cuda_open(enum precision precision, struct backend **ret, struct err *err);
+/* The faster of the two CPU backends that the build has. */
+MUST_CHECK enum err_code backend_cpu_open(enum precision precision, struct backend **ret, struct err *err);
 
 #endif

@@ -9,8 +9,8 @@
 
 #include <string.h>
 
-#include "kernels/plain/cpu.h"
 #include "kernels/cpu/onednn.h"
+#include "kernels/plain/cpu.h"
 
 enum { FAST_MAX_THREADS = 256, FAST_WHY_MAX = 96 };
 
@@ -26,8 +26,6 @@ struct fast {
     struct cpu_buffer operands;         /* operands in the type of products */
     struct cpu_buffer whole;            /* a result before it is rounded */
 };
-
-MUST_CHECK enum err_code fast_open(enum precision precision, struct backend **ret, struct err *err);
 
 /* How many times as fast as f32 a product of bf16 has to be for PRECISION_AUTO. With AMX it was measured at 3.3 and
  * more on a busy machine as well, so that two starts do not choose differently. */
@@ -57,6 +55,20 @@ MUST_CHECK enum err_code fast_operands(struct fast *f, int n, const struct tenso
                                        struct err *err);
 /* Whether oneDNN can write type t from operands in the type of products. */
 bool fast_writes(const struct fast *f, enum dtype t);
+
+/* Tasks of whole rows: how many rows of n values make one, and how many tasks y makes. */
+enum { FAST_VALUES_A_TASK = 1 << 15 };
+static inline int64_t fast_rows_a_task(int64_t n)
+{
+    return (FAST_VALUES_A_TASK - 1) / n + 1;
+}
+
+static inline int64_t fast_n_tasks(const struct tensor *y)
+{
+    int64_t rows = fast_rows_a_task(tensor_cols(y));
+
+    return (tensor_rows(y) + rows - 1) / rows;
+}
 
 static inline void *fast_row_out(const struct tensor *y, int64_t row, float *tmp)
 {

@@ -13,21 +13,14 @@ struct row_job {
     float factor;
 };
 
-enum { VALUES_A_TASK = 1 << 15 };
-
-static int64_t rows_a_task(const struct row_job *j)
-{
-    return (VALUES_A_TASK - 1) / tensor_cols(j->y) + 1;
-}
-
 static enum err_code row_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
 {
     const struct row_job *j = ctx;
-    int64_t n = tensor_cols(j->y), end = (i + 1) * rows_a_task(j), n_rows = tensor_rows(j->y);
+    int64_t n = tensor_cols(j->y), n_task = fast_rows_a_task(n), end = (i + 1) * n_task, n_rows = tensor_rows(j->y);
     float *tmp = (float *)scratch;
 
     (void)d, (void)err;
-    for (int64_t r = i * rows_a_task(j); r < end && r < n_rows; r++) {
+    for (int64_t r = i * n_task; r < end && r < n_rows; r++) {
         float *y = fast_row_out(j->y, r, tmp);
 
         j->fn(j, y, cpu_row_load(j->a, r, tmp + n), j->b ? cpu_row_load(j->b, r, tmp + 2 * n) : NULL, n);
@@ -38,8 +31,8 @@ static enum err_code row_task(const void *ctx, struct dnn *d, char *scratch, int
 
 static enum err_code on_rows(struct backend *be, const struct row_job *j, struct err *err)
 {
-    return fast_run((struct fast *)be, row_task, j, (tensor_rows(j->y) + rows_a_task(j) - 1) / rows_a_task(j),
-                    3 * (size_t)tensor_cols(j->y) * sizeof(float), err);
+    return fast_run((struct fast *)be, row_task, j, fast_n_tasks(j->y), 3 * (size_t)tensor_cols(j->y) * sizeof(float),
+                    err);
 }
 
 static void start_from(float *y, const float *x, int64_t n)
@@ -103,23 +96,4 @@ enum err_code fast_silu(struct backend *be, struct tensor *y, const struct tenso
     struct row_job job = { .fn = silu, .y = y, .a = x };
 
     return on_rows(be, &job, err);
-}
-
-static enum err_code copy_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
-{
-    const struct row_job *j = ctx;
-    int64_t end = (i + 1) * rows_a_task(j), n_rows = tensor_rows(j->y);
-
-    (void)d, (void)scratch, (void)err;
-    for (int64_t r = i * rows_a_task(j); r < end && r < n_rows; r++)
-        fast_row_copy(j->y, j->a, r);
-    return ERR_OK;
-}
-
-enum err_code fast_copy(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err)
-{
-    struct row_job job = { .y = y, .a = x };
-
-    return fast_run((struct fast *)be, copy_task, &job, (tensor_rows(y) + rows_a_task(&job) - 1) / rows_a_task(&job), 0,
-                    err);
 }

@@ -5,6 +5,7 @@
  * value of the row.
  */
 #include "kernels/plain/cpu.h"
+#include "kernels/plain/plain.h"
 
 #include <math.h>
 

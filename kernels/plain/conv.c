@@ -3,6 +3,7 @@
  * Weights lie as [c_out][kh][kw][c_in], so that the innermost loop runs over neighbours in both operands.
  */
 #include "kernels/plain/cpu.h"
+#include "kernels/plain/plain.h"
 
 #include <string.h>
 

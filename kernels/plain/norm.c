@@ -3,6 +3,7 @@
  * variance in a second pass over the row. All may run in place, and gate_add_modulate in the place of y.
  */
 #include "kernels/plain/cpu.h"
+#include "kernels/plain/plain.h"
 
 #include <math.h>
 
