@@ -14,8 +14,8 @@ double bench_clock(void)
 #include "kernels/cpu/fast.h"
 
 struct bench_product {
-    struct dnn *dnn;
-    struct dnn_matmul shape;
+    struct onednn *onednn;
+    struct onednn_matmul shape;
     struct cpu_buffer a, b, c;
 };
 
@@ -28,10 +28,10 @@ enum err_code bench_product_open(const struct backend *cpu, int64_t m, int64_t n
 
     if (!p)
         return err_set(err, ERR_NOMEM, "bench: no memory");
-    p->shape = (struct dnn_matmul){
+    p->shape = (struct onednn_matmul){
         .m = m, .n = n, .k = k, .lda = k, .ldb = k, .ldc = n, .in_type = t, .out_type = t, .b_transposed = true
     };
-    rc = dnn_open(&p->dnn, err);
+    rc = onednn_open(&p->onednn, err);
     if (!rc)
         rc = fast_sample(&p->a, t, m * k, err);
     if (!rc)
@@ -48,7 +48,7 @@ enum err_code bench_product_open(const struct backend *cpu, int64_t m, int64_t n
 enum err_code bench_product_run(struct bench_product *p, double *ret_seconds, struct err *err)
 {
     double start = bench_clock();
-    enum err_code rc = dnn_matmul(p->dnn, &p->shape, p->a.p, p->b.p, NULL, p->c.p, err);
+    enum err_code rc = onednn_matmul(p->onednn, &p->shape, p->a.p, p->b.p, NULL, p->c.p, err);
 
     if (!rc)
         *ret_seconds = bench_clock() - start;
@@ -62,7 +62,7 @@ void bench_product_close(struct bench_product *p)
     cpu_buffer_done(&p->a);
     cpu_buffer_done(&p->b);
     cpu_buffer_done(&p->c);
-    dnn_close(p->dnn);
+    onednn_close(p->onednn);
     free(p);
 }
 

@@ -16,7 +16,7 @@ enum err_code fast_run(struct fast *f, fast_task *task, const void *ctx, int64_t
         int me = cpu_thread();
         struct err mine = { 0 };
 
-        dnn_alone();
+        onednn_alone();
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < n; i++)
             if (!mine.code)
@@ -33,7 +33,7 @@ struct copy {
     const struct tensor *x;
 };
 
-static enum err_code copy_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+static enum err_code copy_task(const void *ctx, struct onednn *d, char *scratch, int64_t i, struct err *err)
 {
     const struct copy *c = ctx;
     int64_t n_task = fast_rows_a_task(tensor_cols(c->y)), end = (i + 1) * n_task, n_rows = tensor_rows(c->y);

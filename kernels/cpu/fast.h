@@ -21,10 +21,10 @@ struct fast {
     char described[FAST_WHY_MAX]; /* why, for backend_describe() */
     bool to_warn;                 /* bf16 was asked for, products are of f32, and nobody has been told */
     int n_threads;
-    struct dnn *team;                   /* for calls that use all threads */
-    struct dnn *solo[FAST_MAX_THREADS]; /* one a thread */
-    struct cpu_buffer operands;         /* operands in the type of products */
-    struct cpu_buffer whole;            /* a result before it is rounded */
+    struct onednn *team;                   /* for calls that use all threads */
+    struct onednn *solo[FAST_MAX_THREADS]; /* one a thread */
+    struct cpu_buffer operands;            /* operands in the type of products */
+    struct cpu_buffer whole;               /* a result before it is rounded */
 };
 
 /* How many times as fast as f32 a product of bf16 has to be for PRECISION_AUTO. With AMX it was measured at 3.3 and
@@ -38,7 +38,7 @@ struct fast_choice {
 /* gain: the speed of bf16 over that of f32, for PRECISION_AUTO on a processor with AMX; 0: it could not be measured.
  * Without AMX products take f32 whatever is asked for: AVX-512 BF16 alone was measured at 0.5 to 0.8 of its speed, and
  * what it does elsewhere is not known well enough to let two starts on one processor differ. */
-struct fast_choice fast_choose(enum precision precision, enum dnn_bf16 has, double gain);
+struct fast_choice fast_choose(enum precision precision, enum onednn_bf16 has, double gain);
 /* Measures the gain, in 20 ms of a quiet machine. */
 double fast_bf16_gain(struct fast *f);
 /* n values of type t near one: zeros and subnormals take other paths. */
@@ -46,7 +46,7 @@ MUST_CHECK enum err_code fast_sample(struct cpu_buffer *b, enum dtype t, int64_t
 
 /* Runs task(ctx, d, scratch, i, err) for i = 0 .. n - 1 on all threads, each with scratch_bytes of memory. Stops early
  * at an error and returns it. */
-typedef enum err_code fast_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err);
+typedef enum err_code fast_task(const void *ctx, struct onednn *d, char *scratch, int64_t i, struct err *err);
 MUST_CHECK enum err_code fast_run(struct fast *f, fast_task *task, const void *ctx, int64_t n, size_t scratch_bytes,
                                   struct err *err);
 

@@ -5,15 +5,15 @@
 #include "kernels/cpu/fast.h"
 
 /* conv_weight.data holds the weights, conv_weight.handle the layout they have. */
-static struct dnn_conv conv_shape(const struct fast *f, const struct conv_weight *w)
+static struct onednn_conv conv_shape(const struct fast *f, const struct conv_weight *w)
 {
-    return (struct dnn_conv){ .c_in = w->c_in, .c_out = w->c_out, .kh = w->kh, .kw = w->kw, .in_type = f->products };
+    return (struct onednn_conv){ .c_in = w->c_in, .c_out = w->c_out, .kh = w->kh, .kw = w->kw, .in_type = f->products };
 }
 
 /* A picture to choose the layout with; what is chosen depends on channels and stride, hardly ever on the size. */
-static struct dnn_conv usual_shape(const struct fast *f, const struct conv_weight *w)
+static struct onednn_conv usual_shape(const struct fast *f, const struct conv_weight *w)
 {
-    struct dnn_conv s = conv_shape(f, w);
+    struct onednn_conv s = conv_shape(f, w);
     int side = 64;
 
     s.h = s.w = side;
@@ -30,37 +30,37 @@ static struct dnn_conv usual_shape(const struct fast *f, const struct conv_weigh
 enum err_code fast_conv_weight_load(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err)
 {
     struct fast *f = (struct fast *)be;
-    struct dnn_conv s = usual_shape(f, cw);
-    const struct dnn_layout *wanted = NULL;
-    struct dnn_layout *kept = NULL;
+    struct onednn_conv s = usual_shape(f, cw);
+    const struct onednn_layout *wanted = NULL;
+    struct onednn_layout *kept = NULL;
     size_t bytes = 0;
-    enum err_code rc = dnn_conv_layout(f->team, &s, &wanted, &bytes, err);
+    enum err_code rc = onednn_conv_layout(f->team, &s, &wanted, &bytes, err);
 
     if (!rc)
         rc = cpu_keep(be, bytes, &cw->data, err);
     if (!rc)
-        rc = dnn_layout_keep(f->team, wanted, &kept, err);
+        rc = onednn_layout_keep(f->team, wanted, &kept, err);
     if (rc)
         return rc;
     cw->handle = kept;
-    return dnn_reorder(f->team, &s, NULL, oihw, kept, cw->data, err);
+    return onednn_reorder(f->team, &s, NULL, oihw, kept, cw->data, err);
 }
 
 /* *weights in the layout that s wants. */
-static enum err_code arrange(struct fast *f, const struct dnn_conv *s, const struct conv_weight *w,
+static enum err_code arrange(struct fast *f, const struct onednn_conv *s, const struct conv_weight *w,
                              const void **weights, struct err *err)
 {
-    const struct dnn_layout *wanted = NULL;
+    const struct onednn_layout *wanted = NULL;
     size_t bytes = 0, stride;
     char *scratch;
-    enum err_code rc = dnn_conv_layout(f->team, s, &wanted, &bytes, err);
+    enum err_code rc = onednn_conv_layout(f->team, s, &wanted, &bytes, err);
 
     *weights = w->data;
-    if (rc || dnn_layout_equal(wanted, w->handle))
+    if (rc || onednn_layout_equal(wanted, w->handle))
         return rc;
     rc = cpu_scratch(&f->cpu.base, 1, bytes, &scratch, &stride, err);
     *weights = scratch;
-    return rc ? rc : dnn_reorder(f->team, s, w->handle, w->data, wanted, scratch, err);
+    return rc ? rc : onednn_reorder(f->team, s, w->handle, w->data, wanted, scratch, err);
 }
 
 enum err_code fast_conv2d(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
@@ -68,7 +68,7 @@ enum err_code fast_conv2d(struct backend *be, struct tensor *y, const struct ten
                           struct err *err)
 {
     struct fast *f = (struct fast *)be;
-    struct dnn_conv s = conv_shape(f, w);
+    struct onednn_conv s = conv_shape(f, w);
     bool direct = fast_writes(f, y->dtype);
     struct tensor in, out = *y;
     const void *weights = NULL;
@@ -91,6 +91,6 @@ enum err_code fast_conv2d(struct backend *be, struct tensor *y, const struct ten
     if (!rc)
         rc = arrange(f, &s, w, &weights, err);
     if (!rc)
-        rc = dnn_conv(f->team, &s, in.data, weights, bias->data, out.data, err);
+        rc = onednn_conv(f->team, &s, in.data, weights, bias->data, out.data, err);
     return rc || direct ? rc : fast_copy(be, y, &out, err);
 }

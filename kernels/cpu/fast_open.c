@@ -12,8 +12,8 @@ static void fast_close(struct backend *be)
     struct fast *f = (struct fast *)be;
 
     for (int i = 0; i < f->n_threads; i++)
-        dnn_close(f->solo[i]);
-    dnn_close(f->team);
+        onednn_close(f->solo[i]);
+    onednn_close(f->team);
     cpu_buffer_done(&f->operands);
     cpu_buffer_done(&f->whole);
     cpu_done(&f->cpu);
@@ -51,8 +51,8 @@ static struct backend_ops fast_ops(void)
 
 static void choose(struct fast *f, enum precision precision)
 {
-    enum dnn_bf16 has = dnn_bf16();
-    bool to_measure = precision == PRECISION_AUTO && has == DNN_BF16_AMX;
+    enum onednn_bf16 has = onednn_bf16();
+    bool to_measure = precision == PRECISION_AUTO && has == ONEDNN_BF16_AMX;
     struct fast_choice choice = fast_choose(precision, has, to_measure ? fast_bf16_gain(f) : 0);
 
     f->cpu.base.act = choice.act;
@@ -71,9 +71,9 @@ enum err_code backend_fast_open(enum precision precision, struct backend **ret, 
         return err_set(err, ERR_NOMEM, "cpu: no memory for the backend");
     f->ops = fast_ops();
     cpu_init(&f->cpu, &f->ops, "cpu", precision);
-    rc = dnn_open(&f->team, err);
+    rc = onednn_open(&f->team, err);
     for (int i = 0; i < n_threads && !rc; i++) {
-        rc = dnn_open(&f->solo[i], err);
+        rc = onednn_open(&f->solo[i], err);
         f->n_threads += !rc;
     }
     if (rc) {

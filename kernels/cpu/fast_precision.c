@@ -15,7 +15,7 @@
 enum { TRIAL_ROWS = 512, TRIAL_TILE = 64, TRIAL_WIDTH = 3072, TRIALS = 6 };
 
 struct trial {
-    struct dnn_matmul shape;
+    struct onednn_matmul shape;
     struct cpu_buffer a, b;
     double *seconds; /* the best; [number of tasks], for each writes its own */
 };
@@ -39,7 +39,7 @@ static enum err_code trial_make(struct trial *t, enum dtype type, struct err *er
 {
     enum err_code rc = fast_sample(&t->a, type, (int64_t)TRIAL_ROWS * TRIAL_WIDTH, err);
 
-    t->shape = (struct dnn_matmul){
+    t->shape = (struct onednn_matmul){
         .m = TRIAL_ROWS,
         .n = TRIAL_TILE,
         .k = TRIAL_WIDTH,
@@ -53,11 +53,11 @@ static enum err_code trial_make(struct trial *t, enum dtype type, struct err *er
     return rc ? rc : fast_sample(&t->b, type, (int64_t)TRIAL_TILE * TRIAL_WIDTH, err);
 }
 
-static enum err_code trial_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+static enum err_code trial_task(const void *ctx, struct onednn *d, char *scratch, int64_t i, struct err *err)
 {
     const struct trial *t = ctx;
     double begin = cpu_clock(), seconds;
-    enum err_code rc = dnn_matmul(d, &t->shape, t->a.p, t->b.p, NULL, scratch, err);
+    enum err_code rc = onednn_matmul(d, &t->shape, t->a.p, t->b.p, NULL, scratch, err);
 
     seconds = cpu_clock() - begin;
     if (!rc && seconds < t->seconds[i])
@@ -120,22 +120,22 @@ static struct fast_choice choose_measured(double gain)
     return c;
 }
 
-struct fast_choice fast_choose(enum precision precision, enum dnn_bf16 has, double gain)
+struct fast_choice fast_choose(enum precision precision, enum onednn_bf16 has, double gain)
 {
     static const char *const words[] = {
-        [DNN_BF16_NONE] = "products in f32, since this processor has no bf16 products",
-        [DNN_BF16_AVX512] = "products in f32, since this processor has no AMX",
-        [DNN_BF16_AMX] = "products in bf16",
+        [ONEDNN_BF16_NONE] = "products in f32, since this processor has no bf16 products",
+        [ONEDNN_BF16_AVX512] = "products in f32, since this processor has no AMX",
+        [ONEDNN_BF16_AMX] = "products in bf16",
     };
     struct fast_choice c = { .act = DT_F32, .products = DT_F32, .why = "products in f32" };
 
-    if (precision == PRECISION_AUTO && has == DNN_BF16_AMX)
+    if (precision == PRECISION_AUTO && has == ONEDNN_BF16_AMX)
         return choose_measured(gain);
     if (precision == PRECISION_DEFAULT || precision == PRECISION_F32)
         return c;
     if (precision == PRECISION_BF16)
         c.act = DT_BF16;
-    if (has == DNN_BF16_AMX)
+    if (has == ONEDNN_BF16_AMX)
         c.products = DT_BF16;
     (void)snprintf(c.why, sizeof c.why, "%s", words[has]);
     return c;

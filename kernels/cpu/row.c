@@ -92,7 +92,7 @@ EVERY_PROCESSOR void row_scale(float *x, float a, int64_t n)
         x[i] *= a;
 }
 
-EVERY_PROCESSOR void row_turn_pairs(float *x, const float *rope, int64_t n)
+EVERY_PROCESSOR void row_rotate_pairs(float *x, const float *rope, int64_t n)
 {
     for (int64_t i = 0; i < n; i += 2) {
         float a = x[i], b = x[i + 1];

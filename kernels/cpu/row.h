@@ -21,7 +21,7 @@ void row_add_scaled(float *x, float a, const float *v, int64_t n);          /* x
 void row_add_gated(float *x, const float *gate, const float *v, int64_t n); /* x += gate v */
 void row_scale(float *x, float a, int64_t n);
 void row_silu(float *y, const float *x, int64_t n); /* may run in place */
-void row_turn_pairs(float *x, const float *rope, int64_t n);
+void row_rotate_pairs(float *x, const float *rope, int64_t n);
 
 /* One step of a softmax over pieces of a row: l = l * scale + bias (NULL: 0); *max rises to the largest so far, l
  * becomes exp(l - *max) and its sum is returned. A NaN among them makes the sum NaN. */

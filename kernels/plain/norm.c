@@ -121,8 +121,8 @@ enum err_code plain_group_norm(struct backend *be, struct tensor *y, const struc
     return ERR_OK;
 }
 
-/* One head in place: norm, then each adjacent pair turned by its (cos, sin). */
-static void norm_and_turn(struct tensor *x, int64_t row, int64_t c0, int64_t d, const float *scale, const float *rope,
+/* One head in place: norm, then each adjacent pair rotated by its (cos, sin). */
+static void norm_and_rotate(struct tensor *x, int64_t row, int64_t c0, int64_t d, const float *scale, const float *rope,
                           double eps)
 {
     double inverse = inverse_rms(x, row, c0, d, eps);
@@ -148,6 +148,6 @@ enum err_code plain_qk_norm_rope(struct backend *be, struct tensor *x, const str
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < n_rows; r++)
         for (int64_t h = 0; h < n_heads; h++)
-            norm_and_turn(x, r, h * d, d, scale->data, rope ? (const float *)cpu_row(rope, r) : NULL, eps);
+            norm_and_rotate(x, r, h * d, d, scale->data, rope ? (const float *)cpu_row(rope, r) : NULL, eps);
     return ERR_OK;
 }
