@@ -47,7 +47,7 @@ endif
 ifneq ($(and $(CUDA_HOME),$(CUBLASLT_LIB)),)
 SKIP_SRC   += kernels/cuda_stub.c kernels/rate_stub.c
 SRC_CUDA   := $(wildcard kernels/cuda/*.c kernels/cuda/cudnn/*.c)
-SRC_CU     := $(wildcard kernels/cuda/*.cu kernels/cuda/gpu/*.cu)
+SRC_CU     := $(wildcard kernels/cuda/gpu/*.cu)
 NVCC       := $(CUDA_HOME)/bin/nvcc
 CUDA_NEWEST := $(lastword $(CUDA_ARCHS))
 NVCCFLAGS  := -std=c++17 -O3 -lineinfo -I. -ccbin $(lastword $(CXX)) -Xcompiler -Wall,-Wextra \
@@ -180,11 +180,9 @@ else
 endif
 
 # The same tests without a GPU: the kernels on the shim, the host's part on a stand-in for CUDA (test/gpu/dry).
-DRY_OBJ := $(call obj,$(filter-out kernels/cuda/cublaslt.c kernels/cuda/cudnn/cudnn.c,$(SRC_CUDA)) $(wildcard test/gpu/dry/*.c)) \
-           $(SHIM_OBJ) $(BUILD)/dry/kernels/cuda/ops.o
+DRY_OBJ := $(call obj,$(filter-out kernels/cuda/cublaslt.c kernels/cuda/expand.c kernels/cuda/cudnn/cudnn.c,$(SRC_CUDA)) $(wildcard test/gpu/dry/*.c)) \
+           $(SHIM_OBJ)
 
-$(BUILD)/dry/%.o: %.cu
-	$(Q)mkdir -p $(@D); echo "c++   $<"; $(CXX) $(SHIM_CXXFLAGS) $(CUDA_CPPFLAGS) -Dcuda_dequantise_bf16=not_this_one -c $< -o $@
 $(BUILD)/gpu-dry: $(GPU_TESTS) $(DRY_OBJ) $(BUILD)/libgpumodels.a $(BUILD)/libdrykernels.a
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(GPU_LDLIBS) -lstdc++
 $(BUILD)/libdrykernels.a: $(call obj,$(SRC_KERNELS))
@@ -204,7 +202,7 @@ endif
 $(BUILD)/plans/libcuda.so.1: test/gpu/plans/stub_cuda.c
 	$(Q)mkdir -p $(@D); $(CC) -O1 -shared -fPIC -Wl,-soname,libcuda.so.1 $< -o $@
 $(BUILD)/plans/plan-tests: $(call obj,test/gpu/plans/test_plans.c kernels/cuda/cublaslt.c kernels/cuda/cudnn/cudnn.c \
-                           kernels/cuda/cudnn/dnn_graph.c kernels/cuda/cudnn/dnn_attention.c test/support/check.c) \
+                           kernels/cuda/cudnn/cudnn_graph.c kernels/cuda/cudnn/cudnn_attention.c test/support/check.c) \
                            $(BUILD)/libdrykernels.a
 	$(Q)mkdir -p $(@D); echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ -ldl -lm
 $(call obj,test/gpu/plans/test_plans.c): CPPFLAGS += $(CUDA_CPPFLAGS)

@@ -1,12 +1,12 @@
 /*
- * attention.c - who computes attention: cuDNN where it is to be used (dnn.c), a flash kernel of ours, two matrix
- * products with a softmax between, or the kernel that takes any shape.
+ * attention.c - who computes attention: cuDNN where it is to be used (attention_library.c), a flash kernel of ours, two
+ * matrix products with a softmax between, or the kernel that takes any shape.
  *
  * The products are for the VAE, whose one head is as wide as the network (512): too wide for the registers of a flash
  * kernel. A group of queries at a time; logits are f32 and weights bf16, both in the workspace; at 16384 pixels a group
  * is some 600 queries.
  */
-#include "kernels/cuda/dnn.h"
+#include "kernels/cuda/attention_library.h"
 #include "kernels/cuda/gpu/kernels.h"
 #include "kernels/cuda/product.h"
 
@@ -97,7 +97,7 @@ enum err_code cuda_attention(struct backend *be, struct tensor *out, const struc
 {
     struct cuda *cuda = cuda_of(be);
     bool done = false;
-    enum err_code rc = cuda_dnn_attention(cuda, out, q, k, v, args, &done, err);
+    enum err_code rc = cuda_attention_library_run(cuda, out, q, k, v, args, &done, err);
     int status;
 
     if (rc || done)

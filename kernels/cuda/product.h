@@ -13,7 +13,7 @@
 #ifndef KERNELS_CUDA_PRODUCT_H
 #define KERNELS_CUDA_PRODUCT_H
 
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/cuda.h"
 
 struct cuda_product {
     int64_t m, n, k, a_stride, b_stride, d_stride; /* values */

@@ -10,7 +10,7 @@
 
 #include "kernels/bench_rate.h"
 #include "kernels/cuda/cublaslt.h"
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/cuda.h"
 #include "kernels/quant.h"
 
 enum { WORKSPACE_BYTES = 32 << 20, PATTERN_BYTES = 8 << 20 };

@@ -52,10 +52,10 @@ enum err_code ring_open(struct cuda *cuda, size_t matrix_bytes, struct ring **re
         return err_set(err, ERR_NOMEM, "cuda: no memory for the ring's record");
     r->cuda = cuda;
     r->size = RING_MATRICES * matrix_bytes;
-    rc = cuda->base.ops->mem_alloc(&cuda->base, r->size, &bytes, err);
+    rc = cuda_mem_alloc(&cuda->base, r->size, &bytes, err);
     r->bytes = bytes;
     if (!rc)
-        rc = cuda->base.ops->mem_alloc(&cuda->base, matrix_bytes, &spot, err);
+        rc = cuda_mem_alloc(&cuda->base, matrix_bytes, &spot, err);
     r->spot = spot;
     for (int i = 0; i < PLACES_MAX && !rc && !status; i++) {
         status = cudaEventCreateWithFlags(&r->places[i].ready, cudaEventDisableTiming);

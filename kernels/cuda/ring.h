@@ -9,7 +9,7 @@
 #ifndef KERNELS_CUDA_RING_H
 #define KERNELS_CUDA_RING_H
 
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/cuda.h"
 
 enum {
     RING_MATRIX_BYTES = 128 << 20, /* linear1 of FLUX has 126 MiB */

@@ -1,5 +1,5 @@
 /* status.c - a CUDA status as an error; apart from device.c, for what uses a device without opening one. */
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/cuda.h"
 
 enum err_code cuda_status(cudaError_t status, const char *what, struct err *err)
 {

@@ -149,7 +149,7 @@ static enum err_code add(struct cuda *cuda, const struct loaded *what, size_t by
         return err_set(err, ERR_NOMEM, "cuda: no memory for a weight's record");
     l->bytes = bytes;
     l->own = bytes >= SMALL_BYTES;
-    rc = l->own ? cuda->base.ops->mem_alloc(&cuda->base, bytes, &l->m.data, err)
+    rc = l->own ? cuda_mem_alloc(&cuda->base, bytes, &l->m.data, err)
                 : devarena_alloc(&ws->slabs, bytes, &l->m.data, err);
     if (rc) {
         free(l);
@@ -331,7 +331,7 @@ enum err_code cuda_conv_weight_load(struct backend *be, const float *oihw, struc
     arrange(cw, oihw, values);
     rc = add(cuda, &what, n * sizeof *values, &l, err);
     if (!rc)
-        rc = be->ops->upload(be, l->m.data, values, n * sizeof *values, err);
+        rc = cuda_upload(be, l->m.data, values, n * sizeof *values, err);
     free(values);
     if (rc)
         return rc;

@@ -123,7 +123,7 @@ enum err_code plain_group_norm(struct backend *be, struct tensor *y, const struc
 
 /* One head in place: norm, then each adjacent pair rotated by its (cos, sin). */
 static void norm_and_rotate(struct tensor *x, int64_t row, int64_t c0, int64_t d, const float *scale, const float *rope,
-                          double eps)
+                            double eps)
 {
     double inverse = inverse_rms(x, row, c0, d, eps);
 

@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/cuda.h"
 #include "test/gpu/device.h"
 
 enum { N_OPENINGS = 4, TOKENS = 96, HEADS = 2, HEAD_DIM = 128, WIDTH = HEADS * HEAD_DIM };

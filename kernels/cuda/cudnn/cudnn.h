@@ -21,7 +21,7 @@ struct cudnn {
  * version of CUDA, whose cuBLASLt it would miss. Searched as cuBLASLt is, which has to be loaded before. */
 MUST_CHECK enum err_code cudnn_open(int cuda_major, struct cudnn *ret, struct err *err);
 /* A handle of the current device, which queues on `stream`, a cudaStream_t. On failure the library is closed. */
-MUST_CHECK enum err_code cudnn_use_device(struct cudnn *dnn, void *stream, struct err *err);
-void cudnn_close(struct cudnn *dnn); /* takes a zeroed one; the library stays mapped */
+MUST_CHECK enum err_code cudnn_use_device(struct cudnn *lib, void *stream, struct err *err);
+void cudnn_close(struct cudnn *lib); /* takes a zeroed one; the library stays mapped */
 
 #endif

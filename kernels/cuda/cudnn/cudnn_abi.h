@@ -78,12 +78,6 @@
     X(ATTR_OPERATION_SDPA_FWD_ODESC, 2803)       \
     X(ATTR_OPERATION_SDPA_FWD_SCALEDESC, 2805)
 
-enum {
-#define X(name, value) DNN_##name = value,
-    CUDNN_CONSTANTS(X) CUDNN_CONSTANTS_OF_9_8(X) CUDNN_CONSTANTS_OF_9_13(X)
-#undef X
-};
-
 /* A status and an enumerator are int; handles and descriptors are pointers. */
 #define CUDNN_FUNCTIONS(X)                                                                                     \
     X(size_t, cudnnGetVersion, (void))                                                                         \

@@ -138,7 +138,7 @@ cudaError_t cudaMemsetAsync(void *p, int value, size_t n, cudaStream_t s)
     return cudaSuccess;
 }
 
-/* In the place of ops.cu's: kernels of the shim run when they are launched. */
+/* In the place of expand.c's: kernels of the shim run when they are launched. */
 cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t s);
 cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t s)
 {

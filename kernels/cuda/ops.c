@@ -1,8 +1,8 @@
 /*
- * ops.cu - the operations of the table that are one of our own kernels: the tensors go to the launcher, its status
+ * ops.c - the operations of the table that are one of our own kernels: the tensors go to the launcher, its status
  * becomes an error.
  */
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/cuda.h"
 #include "kernels/cuda/gpu/kernels.h"
 
 /* A launcher's status. */
@@ -100,9 +100,4 @@ enum err_code cuda_embed_rows(struct backend *be, struct tensor *y, const struct
 enum err_code cuda_upsample2x(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err)
 {
     return launched(k_upsample2x(y, x, cuda_of(be)->stream), "upsample2x", err);
-}
-
-cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t stream)
-{
-    return (cudaError_t)k_dequantise(t, src, DT_BF16, dst, n, stream);
 }

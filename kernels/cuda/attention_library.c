@@ -1,10 +1,10 @@
-#include "kernels/cuda/dnn.h"
+#include "kernels/cuda/attention_library.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/cudnn/dnn_attention.h"
+#include "kernels/cuda/cudnn/cudnn_attention.h"
 
 enum { PLANS_MAX = 32 /* each holds a compiled kernel */ };
 
@@ -19,11 +19,11 @@ static const struct {
 } policy[] = { { 90, true }, { 0, false } };
 
 struct kept {
-    struct dnn_shape shape;
-    struct dnn_plan plan; /* none: refused */
+    struct cudnn_shape shape;
+    struct cudnn_plan plan; /* none: refused */
 };
 
-struct cuda_dnn {
+struct cuda_attention_library {
     struct cudnn lib;
     bool attention; /* may use it */
     int n_kept, n_refused;
@@ -34,15 +34,15 @@ struct cuda_dnn {
 
 /* --- the library, and who computes what --- */
 
-static void forget_plans(struct cuda_dnn *d)
+static void forget_plans(struct cuda_attention_library *d)
 {
     while (d->n_kept > 0)
-        dnn_plan_done(&d->lib, &d->kept[--d->n_kept].plan);
+        cudnn_plan_done(&d->lib, &d->kept[--d->n_kept].plan);
 }
 
 static void open_library(struct cuda *cuda)
 {
-    struct cuda_dnn *d = cuda->dnn;
+    struct cuda_attention_library *d = cuda->attention_library;
     struct err err = { 0 };
 
     if (d->lib.handle)
@@ -51,44 +51,46 @@ static void open_library(struct cuda *cuda)
         memcpy(d->why, err.msg, sizeof d->why);
 }
 
-void cuda_dnn_use(struct backend *be, enum library_use use)
+void cuda_attention_library_use(struct backend *be, enum library_use use)
 {
     struct cuda *cuda = cuda_of(be);
     int at = 0;
 
-    if (!cuda->dnn)
+    if (!cuda->attention_library)
         return;
     while (policy[at].sm > cuda->sm)
         at++;
-    cuda->dnn->attention = use == LIBRARY_ALWAYS || (use == LIBRARY_AUTO && policy[at].attention);
-    if (cuda->dnn->attention)
+    cuda->attention_library->attention = use == LIBRARY_ALWAYS || (use == LIBRARY_AUTO && policy[at].attention);
+    if (cuda->attention_library->attention)
         open_library(cuda);
 }
 
-void cuda_dnn_open(struct cuda *cuda)
+void cuda_attention_library_open(struct cuda *cuda)
 {
-    cuda->dnn = calloc(1, sizeof *cuda->dnn);
-    cuda_dnn_use(&cuda->base, LIBRARY_AUTO);
+    cuda->attention_library = calloc(1, sizeof *cuda->attention_library);
+    cuda_attention_library_use(&cuda->base, LIBRARY_AUTO);
 }
 
-void cuda_dnn_close(struct cuda *cuda)
+void cuda_attention_library_close(struct cuda *cuda)
 {
-    if (!cuda->dnn)
+    if (!cuda->attention_library)
         return;
-    forget_plans(cuda->dnn);
-    cudnn_close(&cuda->dnn->lib);
-    free(cuda->dnn);
-    cuda->dnn = NULL;
+    forget_plans(cuda->attention_library);
+    cudnn_close(&cuda->attention_library->lib);
+    free(cuda->attention_library);
+    cuda->attention_library = NULL;
 }
 
-size_t cuda_dnn_version(const struct cuda *cuda)
+size_t cuda_attention_library_version(const struct cuda *cuda)
 {
-    return cuda->dnn && cuda->dnn->lib.handle ? cuda->dnn->lib.cudnnGetVersion() : 0;
+    return cuda->attention_library && cuda->attention_library->lib.handle
+               ? cuda->attention_library->lib.cudnnGetVersion()
+               : 0;
 }
 
-const char *cuda_dnn_describe(struct backend *be)
+const char *cuda_attention_library_describe(struct backend *be)
 {
-    struct cuda_dnn *d = cuda_of(be)->dnn;
+    struct cuda_attention_library *d = cuda_of(be)->attention_library;
     size_t version;
 
     if (!d || !d->attention)
@@ -109,7 +111,7 @@ const char *cuda_dnn_describe(struct backend *be)
 /* The first is told, and kept to be shown. */
 static void refuse(struct cuda *cuda, const struct err *why)
 {
-    struct cuda_dnn *d = cuda->dnn;
+    struct cuda_attention_library *d = cuda->attention_library;
 
     if (d->n_refused++)
         return;
@@ -119,9 +121,9 @@ static void refuse(struct cuda *cuda, const struct err *why)
 }
 
 /* The plan that is kept for this shape, or is made now; one that has none where it is refused. */
-static struct dnn_plan *find_plan(struct cuda *cuda, const struct dnn_shape *shape)
+static struct cudnn_plan *find_plan(struct cuda *cuda, const struct cudnn_shape *shape)
 {
-    struct cuda_dnn *d = cuda->dnn;
+    struct cuda_attention_library *d = cuda->attention_library;
     struct err err = { 0 };
     struct kept *k;
 
@@ -134,7 +136,7 @@ static struct dnn_plan *find_plan(struct cuda *cuda, const struct dnn_shape *sha
     }
     k = &d->kept[d->n_kept++];
     *k = (struct kept){ .shape = *shape };
-    if (dnn_attention_plan(&d->lib, shape, cuda->workspace_bytes, &k->plan, &err))
+    if (cudnn_attention_plan(&d->lib, shape, cuda->workspace_bytes, &k->plan, &err))
         refuse(cuda, &err);
     return &k->plan;
 }
@@ -148,31 +150,31 @@ static bool device_works(struct cuda *cuda)
     return status == cudaSuccess || status == cudaErrorNotReady;
 }
 
-enum err_code cuda_dnn_attention(struct cuda *cuda, struct tensor *out, const struct tensor *q, const struct tensor *k,
-                                 const struct tensor *v, const struct attention_args *args, bool *ret_done,
-                                 struct err *err)
+enum err_code cuda_attention_library_run(struct cuda *cuda, struct tensor *out, const struct tensor *q,
+                                         const struct tensor *k, const struct tensor *v,
+                                         const struct attention_args *args, bool *ret_done, struct err *err)
 {
-    static const int64_t uids[] = { DNN_Q, DNN_K, DNN_V, DNN_OUT, DNN_SCALE };
+    static const int64_t uids[] = { CUDNN_Q, CUDNN_K, CUDNN_V, CUDNN_OUT, CUDNN_SCALE };
     float scale = args->scale;
     void *const data[] = { q->data, k->data, v->data, out->data, &scale };
-    struct cuda_dnn *d = cuda->dnn;
-    struct dnn_plan *plan = NULL;
-    struct dnn_shape shape;
+    struct cuda_attention_library *d = cuda->attention_library;
+    struct cudnn_plan *plan = NULL;
+    struct cudnn_shape shape;
     struct err why = { 0 };
 
     *ret_done = false;
-    if (!d || !d->attention || !d->lib.handle || !dnn_attention_shape(out, q, k, v, args, &shape))
+    if (!d || !d->attention || !d->lib.handle || !cudnn_attention_shape(out, q, k, v, args, &shape))
         return ERR_OK;
     plan = find_plan(cuda, &shape);
     if (!plan->plan)
         return ERR_OK;
-    *ret_done = !dnn_plan_run(&d->lib, plan, (int)(sizeof uids / sizeof *uids), uids, data, cuda->workspace, &why);
+    *ret_done = !cudnn_plan_run(&d->lib, plan, (int)(sizeof uids / sizeof *uids), uids, data, cuda->workspace, &why);
     if (*ret_done)
         return ERR_OK;
     if (!device_works(cuda))
         return err_set(err, ERR_GPU, "%s", why.msg);
     (void)cudaStreamSynchronize(cuda->stream); /* earlier runs of this plan */
-    dnn_plan_done(&d->lib, plan);
+    cudnn_plan_done(&d->lib, plan);
     refuse(cuda, &why);
     return ERR_OK;
 }
