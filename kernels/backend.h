@@ -44,6 +44,12 @@ struct conv_weight {
     void *handle;
 };
 
+struct group_norm_args {
+    int n_groups; /* of as many neighbouring channels each */
+    float eps;
+    enum activation act; /* of the result: ACT_NONE or ACT_SILU */
+};
+
 struct conv_args {
     int stride;                                   /* 1 or 2, both axes */
     int pad_top, pad_left, pad_bottom, pad_right; /* zeros */
@@ -129,9 +135,9 @@ struct backend_ops {
     /* y = x * w / sqrt(mean(x^2) + eps) over columns */
     enum err_code (*rms_norm)(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
                               float eps, struct err *err);
-    /* x [H,W,C]: groups of C/n_groups consecutive channels over all pixels; y = GN(x) * w + b, then SiLU if asked */
+    /* x [H,W,C]: statistics over all pixels of C/n_groups neighbouring channels; y = act(GN(x) * w + b) */
     enum err_code (*group_norm)(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
-                                const struct tensor *b, int n_groups, float eps, bool silu, struct err *err);
+                                const struct tensor *b, const struct group_norm_args *args, struct err *err);
     /* In place on x [M, n_heads*d]: per head RMSNorm(scale F32 [d], eps), then rotation of adjacent pairs.
      * rope F32 [M, d] holds (cos, sin) for each of the d/2 pairs; NULL: no rotation */
     enum err_code (*qk_norm_rope)(struct backend *be, struct tensor *x, const struct tensor *scale,

@@ -137,10 +137,10 @@ static enum err_code measure_rms_norm(struct backend *be, struct tensor *y, cons
 }
 
 static enum err_code measure_group_norm(struct backend *be, struct tensor *y, const struct tensor *x,
-                                        const struct tensor *w, const struct tensor *b, int n_groups, float eps,
-                                        bool silu, struct err *err)
+                                        const struct tensor *w, const struct tensor *b,
+                                        const struct group_norm_args *args, struct err *err)
 {
-    (void)be, (void)y, (void)x, (void)w, (void)b, (void)n_groups, (void)eps, (void)silu, (void)err;
+    (void)be, (void)y, (void)x, (void)w, (void)b, (void)args, (void)err;
     return ERR_OK;
 }
 

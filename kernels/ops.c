@@ -134,15 +134,16 @@ enum err_code op_rms_norm(struct backend *be, struct tensor *y, const struct ten
 }
 
 enum err_code op_group_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
-                            const struct tensor *b, int n_groups, float eps, bool silu, struct err *err)
+                            const struct tensor *b, const struct group_norm_args *args, struct err *err)
 {
     REQUIRE(is_picture(x));
     REQUIRE(is_picture(y));
     REQUIRE(tensor_same_shape(x, y));
-    REQUIRE(n_groups > 0 && tensor_cols(x) % n_groups == 0);
+    REQUIRE(args->n_groups > 0 && tensor_cols(x) % args->n_groups == 0);
     REQUIRE(is_vector(w, tensor_cols(x)));
     REQUIRE(is_vector(b, tensor_cols(x)));
-    return be->ops->group_norm(be, y, x, w, b, n_groups, eps, silu, err);
+    REQUIRE(args->act == ACT_NONE || args->act == ACT_SILU);
+    return be->ops->group_norm(be, y, x, w, b, args, err);
 }
 
 static bool is_rope_table(const struct tensor *t, int64_t rows, int64_t head_dim)

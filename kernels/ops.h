@@ -20,8 +20,8 @@ MUST_CHECK enum err_code op_modulate(struct backend *be, struct tensor *y, const
 MUST_CHECK enum err_code op_rms_norm(struct backend *be, struct tensor *y, const struct tensor *x,
                                      const struct tensor *w, float eps, struct err *err);
 MUST_CHECK enum err_code op_group_norm(struct backend *be, struct tensor *y, const struct tensor *x,
-                                       const struct tensor *w, const struct tensor *b, int n_groups, float eps,
-                                       bool silu, struct err *err);
+                                       const struct tensor *w, const struct tensor *b,
+                                       const struct group_norm_args *args, struct err *err);
 MUST_CHECK enum err_code op_qk_norm_rope(struct backend *be, struct tensor *x, const struct tensor *scale,
                                          const struct tensor *rope, int n_heads, float eps, struct err *err);
 MUST_CHECK enum err_code op_gate_add(struct backend *be, struct tensor *x, const struct tensor *gate,

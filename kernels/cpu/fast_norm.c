@@ -161,9 +161,7 @@ struct group_op {
     struct tensor *y;
     const struct tensor *x;
     const float *w, *b;
-    int n_groups;
-    float eps;
-    bool silu;
+    const struct group_norm_args *args;
     int64_t n_stripes;
     double *moments;      /* [n_stripes, 2, channels]: means, sums of squares about them */
     float *mean, *factor; /* [channels] */
@@ -208,7 +206,7 @@ static enum err_code moments_task(const void *ctx, struct onednn *d, char *scrat
 /* Joins stripes and channels of a group. */
 static void group_moments(const struct group_op *op, int64_t g)
 {
-    int64_t n = tensor_cols(op->x), group = n / op->n_groups;
+    int64_t n = tensor_cols(op->x), group = n / op->args->n_groups;
     double count = 0, mean = 0, square_sum = 0, factor;
 
     for (int64_t i = 0; i < op->n_stripes; i++)
@@ -222,7 +220,7 @@ static void group_moments(const struct group_op *op, int64_t g)
             mean += delta * rows / (count + rows);
             count += rows;
         }
-    factor = 1.0 / sqrt(square_sum / count + op->eps);
+    factor = 1.0 / sqrt(square_sum / count + op->args->eps);
     for (int64_t c = g * group; c < (g + 1) * group; c++) {
         op->mean[c] = (float)mean;
         op->factor[c] = (float)(factor * op->w[c]);
@@ -241,7 +239,7 @@ static enum err_code group_task(const void *ctx, struct onednn *d, char *scratch
         float *y = fast_row_out(op->y, p, tmp + n);
 
         row_affine_channels(y, x, op->mean, op->factor, op->b, n);
-        if (op->silu)
+        if (op->args->act == ACT_SILU)
             row_silu(y, y, n);
         fast_row_done(op->y, p, y);
     }
@@ -249,19 +247,14 @@ static enum err_code group_task(const void *ctx, struct onednn *d, char *scratch
 }
 
 enum err_code fast_group_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
-                              const struct tensor *b, int n_groups, float eps, bool silu, struct err *err)
+                              const struct tensor *b, const struct group_norm_args *args, struct err *err)
 {
     struct fast *f = (struct fast *)be;
     int64_t n = tensor_cols(x);
     size_t moments_bytes, row_bytes = (size_t)n * sizeof(float);
-    struct group_op op = { .y = y,
-                           .x = x,
-                           .w = w->data,
-                           .b = b->data,
-                           .n_groups = n_groups,
-                           .eps = eps,
-                           .silu = silu,
-                           .n_stripes = STRIPES_A_THREAD * (int64_t)f->n_threads };
+    struct group_op op = {
+        .y = y, .x = x, .w = w->data, .b = b->data, .args = args, .n_stripes = STRIPES_A_THREAD * (int64_t)f->n_threads
+    };
     enum err_code rc;
 
     moments_bytes = (size_t)(op.n_stripes * 2 * n) * sizeof(double);
@@ -274,7 +267,7 @@ enum err_code fast_group_norm(struct backend *be, struct tensor *y, const struct
     rc = fast_run(f, moments_task, &op, op.n_stripes, (PIECE + 2) * row_bytes, err);
     if (rc)
         return rc;
-    for (int64_t g = 0; g < n_groups; g++)
+    for (int64_t g = 0; g < args->n_groups; g++)
         group_moments(&op, g);
     return fast_run(f, group_task, &op, op.n_stripes, 2 * row_bytes, err);
 }

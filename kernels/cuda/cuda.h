@@ -59,7 +59,7 @@ CUDA_OP(modulate, struct tensor *y, const struct tensor *x, const struct tensor 
         float eps);
 CUDA_OP(rms_norm, struct tensor *y, const struct tensor *x, const struct tensor *w, float eps);
 CUDA_OP(group_norm, struct tensor *y, const struct tensor *x, const struct tensor *w, const struct tensor *b,
-        int n_groups, float eps, bool silu);
+        const struct group_norm_args *args);
 CUDA_OP(qk_norm_rope, struct tensor *x, const struct tensor *scale, const struct tensor *rope, int n_heads, float eps);
 CUDA_OP(gate_add, struct tensor *x, const struct tensor *gate, const struct tensor *y);
 CUDA_OP(gate_add_modulate, struct tensor *a, struct tensor *x, const struct tensor *y,

@@ -30,12 +30,12 @@ enum err_code cuda_rms_norm(struct backend *be, struct tensor *y, const struct t
 }
 
 enum err_code cuda_group_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
-                              const struct tensor *b, int n_groups, float eps, bool silu, struct err *err)
+                              const struct tensor *b, const struct group_norm_args *args, struct err *err)
 {
     struct cuda *cuda = cuda_of(be);
-    int rc = k_group_norm(y, x, w, b, n_groups, eps, silu, cuda->workspace, cuda->workspace_bytes, cuda->stream);
+    struct k_scratch scratch = { cuda->workspace, cuda->workspace_bytes };
 
-    return launched(rc, "group_norm", err);
+    return launched(k_group_norm(y, x, w, b, args, scratch, cuda->stream), "group_norm", err);
 }
 
 enum err_code cuda_qk_norm_rope(struct backend *be, struct tensor *x, const struct tensor *scale,

@@ -101,21 +101,21 @@ enum err_code plain_rms_norm(struct backend *be, struct tensor *y, const struct 
 }
 
 enum err_code plain_group_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
-                               const struct tensor *b, int n_groups, float eps, bool silu, struct err *err)
+                               const struct tensor *b, const struct group_norm_args *args, struct err *err)
 {
     const float *scale = w->data, *shift = b->data;
-    int64_t n_pixels = tensor_rows(x), group = tensor_cols(x) / n_groups;
+    int64_t n_pixels = tensor_rows(x), group = tensor_cols(x) / args->n_groups;
 
     (void)be, (void)err;
 #pragma omp parallel for schedule(static)
-    for (int64_t g = 0; g < n_groups; g++) {
-        struct moments m = moments(x, 0, n_pixels, g * group, group, eps);
+    for (int64_t g = 0; g < args->n_groups; g++) {
+        struct moments m = moments(x, 0, n_pixels, g * group, group, args->eps);
 
         for (int64_t r = 0; r < n_pixels; r++)
             for (int64_t c = g * group; c < (g + 1) * group; c++) {
                 double value = (cpu_load(x, r, c) - m.mean) * m.inv_std * scale[c] + shift[c];
 
-                cpu_store(y, r, c, silu ? cpu_activation(ACT_SILU, value) : value);
+                cpu_store(y, r, c, args->act == ACT_NONE ? value : cpu_activation(args->act, value));
             }
     }
     return ERR_OK;

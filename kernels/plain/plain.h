@@ -21,7 +21,7 @@ enum err_code plain_modulate(struct backend *be, struct tensor *y, const struct 
 enum err_code plain_rms_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
                              float eps, struct err *err);
 enum err_code plain_group_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
-                               const struct tensor *b, int n_groups, float eps, bool silu, struct err *err);
+                               const struct tensor *b, const struct group_norm_args *args, struct err *err);
 enum err_code plain_qk_norm_rope(struct backend *be, struct tensor *x, const struct tensor *scale,
                                  const struct tensor *rope, int n_heads, float eps, struct err *err);
 enum err_code plain_gate_add(struct backend *be, struct tensor *x, const struct tensor *gate, const struct tensor *y,

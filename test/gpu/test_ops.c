@@ -272,14 +272,15 @@ static void group_norm_case(enum dtype tx, enum dtype ty, int64_t h, int64_t w, 
     struct tensor x = sample_3d(tx, h, w, c), y = sample_3d(ty, h, w, c), want = as_f32(&y);
     struct tensor scale = sample_1d(c), shift = sample_1d(c), dx, dscale = device_copy(&scale);
     struct tensor dshift = device_copy(&shift);
+    struct group_norm_args args = { groups, 1e-6f, silu ? ACT_SILU : ACT_NONE };
     struct err err = { 0 };
 
     for (int64_t r = 0; r < h * w; r++)
         for (int64_t i = 0; i < c; i++)
             sample_put(&x, r, i, sample_at(&x, r, i) + 3); /* a mean much larger than the deviation is met in the VAE */
     dx = device_copy(&x);
-    TWICE(&y, op_group_norm(device(), out, &dx, &dscale, &dshift, groups, 1e-6f, silu, &err));
-    CHECK_OK(op_group_norm(reference(), &want, &x, &scale, &shift, groups, 1e-6f, silu, &err), err);
+    TWICE(&y, op_group_norm(device(), out, &dx, &dscale, &dshift, &args, &err));
+    CHECK_OK(op_group_norm(reference(), &want, &x, &scale, &shift, &args, &err), err);
     device_check("group_norm", &y, &want, 8 * rest_limit);
     CHECK(device_done());
 }

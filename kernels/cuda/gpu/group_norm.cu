@@ -16,6 +16,10 @@
  */
 #include "kernels/cuda/gpu/kernel.cuh"
 
+extern "C" {
+#include "kernels/backend.h"
+}
+
 enum { THREADS = 256, MAX_SLABS = 1024, MIN_SLAB_PIXELS = 64, AT_ONCE = 8 };
 
 struct moments {
@@ -159,21 +163,20 @@ extern "C" size_t k_group_norm_scratch(const struct tensor *x)
 }
 
 extern "C" int k_group_norm(struct tensor *y, const struct tensor *x, const struct tensor *w, const struct tensor *b,
-                            int n_groups, float eps, bool silu, void *scratch, size_t scratch_bytes,
-                            cudaStream_t stream)
+                            const struct group_norm_args *args, struct k_scratch memory, cudaStream_t stream)
 {
     int64_t n_pixels = tensor_rows(x), n_channels = tensor_cols(x), n_slabs = slabs_wanted(n_pixels);
     struct scratch s = {};
     unsigned width = THREADS;
     int rc;
 
-    while (n_slabs > 1 && scratch_bytes_for(n_slabs, n_channels) > scratch_bytes)
+    while (n_slabs > 1 && scratch_bytes_for(n_slabs, n_channels) > memory.bytes)
         n_slabs /= 2;
-    if (scratch_bytes_for(n_slabs, n_channels) > scratch_bytes)
+    if (scratch_bytes_for(n_slabs, n_channels) > memory.bytes)
         return cudaErrorMemoryAllocation;
     s.slab_pixels = div_up(n_pixels, n_slabs);
     s.n_slabs = div_up(n_pixels, s.slab_pixels);
-    s.channels = (float2 *)scratch;
+    s.channels = (float2 *)memory.data;
     s.groups = s.channels + s.n_slabs * n_channels;
     while (width > 1 && width / 2 * 4 >= n_channels)
         width /= 2;
@@ -181,10 +184,10 @@ extern "C" int k_group_norm(struct tensor *y, const struct tensor *x, const stru
 
     rc = LAUNCH(channel_moments, grid, block, 4 * THREADS * sizeof(struct moments), stream, rows_of(x), s);
     if (!rc)
-        rc = LAUNCH(group_moments, (unsigned)n_groups, THREADS, THREADS * sizeof(struct moments), stream, s, n_pixels,
-                    n_channels, n_channels / n_groups, eps);
+        rc = LAUNCH(group_moments, (unsigned)args->n_groups, THREADS, THREADS * sizeof(struct moments), stream, s,
+                    n_pixels, n_channels, n_channels / args->n_groups, args->eps);
     if (!rc)
         rc = LAUNCH(normalise, grid, block, 0, stream, rows_of(y), rows_of(x), rows_of(w), rows_of(b),
-                    n_channels / n_groups, silu, s);
+                    n_channels / args->n_groups, args->act == ACT_SILU, s);
     return rc;
 }

@@ -17,6 +17,7 @@ extern "C" {
 typedef struct CUstream_st *cudaStream_t; /* as the toolkit has it */
 struct attention_args;
 struct gate_modulate_args;
+struct group_norm_args;
 
 int k_layer_norm(struct tensor *y, const struct tensor *x, const struct tensor *w, const struct tensor *b, float eps,
                  cudaStream_t stream);
@@ -35,10 +36,16 @@ int k_axpy(struct tensor *x, float a, const struct tensor *v, cudaStream_t strea
 int k_copy(struct tensor *y, const struct tensor *x, cudaStream_t stream);
 int k_upsample2x(struct tensor *y, const struct tensor *x, cudaStream_t stream);
 
-/* scratch: device memory, 16-byte aligned; more of it (up to k_group_norm_scratch) keeps more of the card busy. */
-size_t k_group_norm_scratch(const struct tensor *x); /* bytes, at best */
-int k_group_norm(struct tensor *y, const struct tensor *x, const struct tensor *w, const struct tensor *b, int n_groups,
-                 float eps, bool silu, void *scratch, size_t scratch_bytes, cudaStream_t stream);
+/* Device memory for the time of a launch, 16-byte aligned. */
+struct k_scratch {
+    void *data;
+    size_t bytes;
+};
+
+/* More scratch, up to k_group_norm_scratch() bytes, keeps more of the card busy. */
+size_t k_group_norm_scratch(const struct tensor *x);
+int k_group_norm(struct tensor *y, const struct tensor *x, const struct tensor *w, const struct tensor *b,
+                 const struct group_norm_args *args, struct k_scratch memory, cudaStream_t stream);
 
 /* n values of storage type t, a multiple of its block, from src of any alignment; dst F32 or BF16, dense. */
 int k_dequantise(enum dtype t, const void *src, enum dtype dst_type, void *dst, int64_t n, cudaStream_t stream);

@@ -145,6 +145,8 @@ TEST(ops_refuse__attention_of_operands_that_do_not_fit)
     backend_close(be);
 }
 
+#define groups(n) (&(struct group_norm_args){ (n), 1e-6f, ACT_SILU })
+
 TEST(ops_refuse__norms_of_operands_that_do_not_fit)
 {
     struct backend *be = measure();
@@ -158,11 +160,11 @@ TEST(ops_refuse__norms_of_operands_that_do_not_fit)
     REFUSED(op_modulate(be, T(m(3, 7)), T(m(3, 8)), T(v(8)), T(v(8)), 1e-6f, NULL));
     REFUSED(op_rms_norm(be, T(m(3, 8)), T(m(3, 8)), NULL, 1e-6f, NULL));
     REFUSED(op_rms_norm(be, T(m(2, 8)), T(m(3, 8)), T(v(8)), 1e-6f, NULL));
-    TAKEN(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), T(v(8)), T(v(8)), 4, 1e-6f, true, NULL));
-    REFUSED(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), T(v(8)), T(v(8)), 3, 1e-6f, true, NULL));
-    REFUSED(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), T(v(8)), T(v(8)), 0, 1e-6f, true, NULL));
-    REFUSED(op_group_norm(be, T(m(6, 8)), T(m(6, 8)), T(v(8)), T(v(8)), 4, 1e-6f, true, NULL));
-    REFUSED(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), NULL, T(v(8)), 4, 1e-6f, true, NULL));
+    TAKEN(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), T(v(8)), T(v(8)), groups(4), NULL));
+    REFUSED(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), T(v(8)), T(v(8)), groups(3), NULL));
+    REFUSED(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), T(v(8)), T(v(8)), groups(0), NULL));
+    REFUSED(op_group_norm(be, T(m(6, 8)), T(m(6, 8)), T(v(8)), T(v(8)), groups(4), NULL));
+    REFUSED(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), NULL, T(v(8)), groups(4), NULL));
     TAKEN(op_qk_norm_rope(be, T(m(3, 8)), T(v(4)), T(m(3, 4)), 2, 1e-6f, NULL));
     REFUSED(op_qk_norm_rope(be, T(m(3, 8)), T(v(4)), T(m(2, 4)), 2, 1e-6f, NULL));
     REFUSED(op_qk_norm_rope(be, T(m(3, 8)), T(v(4)), T(m(3, 8)), 2, 1e-6f, NULL));

@@ -172,21 +172,29 @@ TEST(cuda_shim__qk_norm_rope_agrees_with_plain)
     }
 }
 
-static void group_norm_case(enum dtype tx, enum dtype ty, int64_t h, int64_t w, int64_t c, int groups, bool silu,
-                            size_t scratch_bytes)
+struct group_norm_case {
+    enum dtype x, y;
+    int64_t h, w, c;
+    int groups;
+    bool silu;
+    size_t scratch_bytes; /* 0: as much as can be used */
+};
+
+static void group_norm_case(const struct group_norm_case *g)
 {
-    struct tensor x = sample_3d(tx, h, w, c), y = sample_3d(ty, h, w, c), want = shim_twin(&y);
-    struct tensor scale = sample_1d(c), shift = sample_1d(c);
-    size_t bytes = scratch_bytes ? scratch_bytes : k_group_norm_scratch(&x);
-    struct tensor scratch = sample_1d((int64_t)(bytes / sizeof(float)));
+    struct tensor x = sample_3d(g->x, g->h, g->w, g->c), y = sample_3d(g->y, g->h, g->w, g->c), want = shim_twin(&y);
+    struct tensor scale = sample_1d(g->c), shift = sample_1d(g->c);
+    size_t bytes = g->scratch_bytes ? g->scratch_bytes : k_group_norm_scratch(&x);
+    struct k_scratch memory = { sample_1d((int64_t)(bytes / sizeof(float))).data, bytes };
+    struct group_norm_args args = { g->groups, 1e-6f, g->silu ? ACT_SILU : ACT_NONE };
     struct err err = { 0 };
 
     lift(&x);
-    CHECK_OK(op_group_norm(shim_plain(), &want, &x, &scale, &shift, groups, 1e-6f, silu, &err), err);
-    ON_SHIM(&y, k_group_norm(out, &x, &scale, &shift, groups, 1e-6f, silu, scratch.data, bytes, NULL));
+    CHECK_OK(op_group_norm(shim_plain(), &want, &x, &scale, &shift, &args, &err), err);
+    ON_SHIM(&y, k_group_norm(out, &x, &scale, &shift, &args, memory, NULL));
     shim_check_close("group_norm", &y, &want, 32 * f32_limit);
-    if (tx == ty) {
-        ON_SHIM(&x, k_group_norm(out, out, &scale, &shift, groups, 1e-6f, silu, scratch.data, bytes, NULL));
+    if (g->x == g->y) {
+        ON_SHIM(&x, k_group_norm(out, out, &scale, &shift, &args, memory, NULL));
         shim_check_close("group_norm in place", &x, &want, 32 * f32_limit);
     }
     CHECK(sample_done());
@@ -194,25 +202,31 @@ static void group_norm_case(enum dtype tx, enum dtype ty, int64_t h, int64_t w, 
 
 TEST(cuda_shim__group_norm_agrees_with_plain)
 {
+    static const struct group_norm_case cases[] = {
+        { DT_F32, DT_F32, 9, 15, 128, 32, true, 0 },
+        { DT_BF16, DT_BF16, 16, 8, 64, 32, false, 0 },
+        { DT_F32, DT_BF16, 7, 5, 512, 32, true, 0 },
+        { DT_BF16, DT_F32, 3, 3, 6, 2, true, 0 },
+        { DT_F32, DT_F32, 40, 30, 3, 1, false, 0 },
+        { DT_F32, DT_F32, 2, 3, 1, 1, false, 0 },
+        { DT_F32, DT_F32, 2, 2, 1100, 4, true, 0 },
+        { DT_F32, DT_F32, 1, 1, 40, 4, false, 0 },
+        { DT_BF16, DT_F32, 65, 64, 40, 1, false, 0 },
+    };
+
     sample_seed(1);
-    group_norm_case(DT_F32, DT_F32, 9, 15, 128, 32, true, 0);
-    group_norm_case(DT_BF16, DT_BF16, 16, 8, 64, 32, false, 0);
-    group_norm_case(DT_F32, DT_BF16, 7, 5, 512, 32, true, 0);
-    group_norm_case(DT_BF16, DT_F32, 3, 3, 6, 2, true, 0);
-    group_norm_case(DT_F32, DT_F32, 40, 30, 3, 1, false, 0);
-    group_norm_case(DT_F32, DT_F32, 2, 3, 1, 1, false, 0);
-    group_norm_case(DT_F32, DT_F32, 2, 2, 1100, 4, true, 0);
-    group_norm_case(DT_F32, DT_F32, 1, 1, 40, 4, false, 0);
-    group_norm_case(DT_BF16, DT_F32, 65, 64, 40, 1, false, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        group_norm_case(&cases[i]);
 }
 
 TEST(cuda_shim__group_norm_makes_do_with_less_scratch)
 {
+    struct group_norm_args args = { .n_groups = 8, .eps = 1e-6f };
     struct tensor x;
 
-    group_norm_case(DT_F32, DT_F32, 40, 30, 32, 8, true, 2 * 32 * 8);
-    group_norm_case(DT_F32, DT_F32, 40, 30, 32, 8, true, 7 * 32 * 8);
+    group_norm_case(&(struct group_norm_case){ DT_F32, DT_F32, 40, 30, 32, 8, true, 2 * 32 * 8 });
+    group_norm_case(&(struct group_norm_case){ DT_F32, DT_F32, 40, 30, 32, 8, true, 7 * 32 * 8 });
     x = sample_3d(DT_F32, 4, 4, 32);
-    CHECK(k_group_norm(&x, &x, &x, &x, 8, 1e-6f, false, x.data, 2 * 32 * 8 - 1, NULL) != 0);
+    CHECK(k_group_norm(&x, &x, &x, &x, &args, (struct k_scratch){ x.data, 2 * 32 * 8 - 1 }, NULL) != 0);
     CHECK(sample_done());
 }

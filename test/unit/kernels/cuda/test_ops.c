@@ -446,9 +446,9 @@ TEST(ops__a_nan_goes_through_norms_and_attention_without_hanging_and_stays_in_it
 }
 
 static void group_norm_case(struct backend *be, const struct lane *lane, const struct form *f, int64_t height,
-                            int64_t width, int64_t group, int n_groups, bool silu)
+                            int64_t width, int64_t group, const struct group_norm_args *args)
 {
-    int64_t cols = group * n_groups, n = height * width;
+    int64_t cols = group * args->n_groups, n = height * width;
     struct tensor x = sample_3d(f->x, height, width, cols), y = sample_3d(f->y, height, width, cols);
     struct tensor w = sample_1d(cols), b = sample_1d(cols), want = zeros_like(&y);
     struct err err = { 0 };
@@ -464,19 +464,19 @@ static void group_norm_case(struct backend *be, const struct lane *lane, const s
             int64_t r = i / group, c = c0 + i % group;
             double value = (sample_at(&x, r, c) - mean) / sqrt(var + 1e-6) * sample_at(&w, 0, c) + sample_at(&b, 0, c);
 
-            sample_put(&want, r, c, (float)(silu ? activated(ACT_SILU, value) : value));
+            sample_put(&want, r, c, (float)activated(args->act, value));
         }
     }
-    CHECK_OK(op_group_norm(be, &y, &x, &w, &b, n_groups, 1e-6f, silu, &err), err);
+    CHECK_OK(op_group_norm(be, &y, &x, &w, &b, args, &err), err);
     check_result("group_norm", lane, &y, &want, lane->rest);
 }
 
 static void group_norms(struct backend *be, const struct lane *lane, const struct form *f)
 {
-    group_norm_case(be, lane, f, 5, 3, 2, 3, false);
-    group_norm_case(be, lane, f, 1, 1, 4, 32, true);
-    group_norm_case(be, lane, f, 19, 13, 1, 32, true);
-    group_norm_case(be, lane, f, 33, 65, 3, 2, false);
+    group_norm_case(be, lane, f, 5, 3, 2, &(struct group_norm_args){ 3, 1e-6f, ACT_NONE });
+    group_norm_case(be, lane, f, 1, 1, 4, &(struct group_norm_args){ 32, 1e-6f, ACT_SILU });
+    group_norm_case(be, lane, f, 19, 13, 1, &(struct group_norm_args){ 32, 1e-6f, ACT_SILU });
+    group_norm_case(be, lane, f, 33, 65, 3, &(struct group_norm_args){ 2, 1e-6f, ACT_NONE });
 }
 
 TEST(ops__group_norm_agrees_with_the_formula)
