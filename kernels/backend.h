@@ -53,6 +53,7 @@ struct group_norm_args {
 struct conv_args {
     int stride;                                   /* 1 or 2, both axes */
     int pad_top, pad_left, pad_bottom, pad_right; /* zeros */
+    const struct tensor *residual;                /* added to the result, of its shape; NULL: none */
 };
 
 /*
@@ -158,10 +159,9 @@ struct backend_ops {
     /* y[i,:] = table[ids[i],:]; ids on the host, each in 0 .. table->rows - 1 (checked) */
     enum err_code (*embed_rows)(struct backend *be, struct tensor *y, const struct weight *table, const int32_t *ids,
                                 struct err *err);
-    /* x [H,W,C_in] -> y [H',W',C_out] (+ residual of y's shape, or NULL); cross-correlation, bias F32 [C_out] */
+    /* x [H,W,C_in] -> y [H',W',C_out]; cross-correlation, bias F32 [C_out]; y may be the residual */
     enum err_code (*conv2d)(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
-                            const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
-                            struct err *err);
+                            const struct tensor *bias, const struct conv_args *args, struct err *err);
     /* y[2H,2W,C] = nearest neighbour of x[H,W,C] */
     enum err_code (*upsample2x)(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
 };

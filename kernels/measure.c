@@ -190,9 +190,9 @@ static enum err_code measure_embed_rows(struct backend *be, struct tensor *y, co
 
 static enum err_code measure_conv2d(struct backend *be, struct tensor *y, const struct tensor *x,
                                     const struct conv_weight *w, const struct tensor *bias,
-                                    const struct tensor *residual, const struct conv_args *args, struct err *err)
+                                    const struct conv_args *args, struct err *err)
 {
-    (void)be, (void)y, (void)x, (void)w, (void)bias, (void)residual, (void)args, (void)err;
+    (void)be, (void)y, (void)x, (void)w, (void)bias, (void)args, (void)err;
     return ERR_OK;
 }
 

@@ -242,8 +242,7 @@ static int64_t n_windows(int64_t size, int kernel, int stride)
 }
 
 enum err_code op_conv2d(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
-                        const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
-                        struct err *err)
+                        const struct tensor *bias, const struct conv_args *args, struct err *err)
 {
     REQUIRE(is_picture(x));
     REQUIRE(is_picture(y));
@@ -256,9 +255,9 @@ enum err_code op_conv2d(struct backend *be, struct tensor *y, const struct tenso
     REQUIRE(y->dims[0] == n_windows(x->dims[0] + args->pad_top + args->pad_bottom, w->kh, args->stride));
     REQUIRE(y->dims[1] == n_windows(x->dims[1] + args->pad_left + args->pad_right, w->kw, args->stride));
     REQUIRE(is_vector(bias, w->c_out));
-    REQUIRE(!residual || (is_picture(residual) && tensor_same_shape(residual, y)));
+    REQUIRE(!args->residual || (is_picture(args->residual) && tensor_same_shape(args->residual, y)));
     REQUIRE(x->data != y->data);
-    return be->ops->conv2d(be, y, x, w, bias, residual, args, err);
+    return be->ops->conv2d(be, y, x, w, bias, args, err);
 }
 
 enum err_code op_upsample2x(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err)

@@ -38,8 +38,8 @@ MUST_CHECK enum err_code op_copy(struct backend *be, struct tensor *y, const str
 MUST_CHECK enum err_code op_embed_rows(struct backend *be, struct tensor *y, const struct weight *table,
                                        const int32_t *ids, struct err *err);
 MUST_CHECK enum err_code op_conv2d(struct backend *be, struct tensor *y, const struct tensor *x,
-                                   const struct conv_weight *w, const struct tensor *bias,
-                                   const struct tensor *residual, const struct conv_args *args, struct err *err);
+                                   const struct conv_weight *w, const struct tensor *bias, const struct conv_args *args,
+                                   struct err *err);
 MUST_CHECK enum err_code op_upsample2x(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
 
 /* Dense tensor <-> host memory of the same dtype; download waits for the stream. */

@@ -120,7 +120,6 @@ enum err_code fast_axpy(struct backend *be, struct tensor *x, float a, const str
 enum err_code fast_copy(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
 enum err_code fast_conv_weight_load(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err);
 enum err_code fast_conv2d(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
-                          const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
-                          struct err *err);
+                          const struct tensor *bias, const struct conv_args *args, struct err *err);
 
 #endif

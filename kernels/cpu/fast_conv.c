@@ -64,11 +64,11 @@ static enum err_code arrange(struct fast *f, const struct onednn_conv *s, const 
 }
 
 enum err_code fast_conv2d(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
-                          const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
-                          struct err *err)
+                          const struct tensor *bias, const struct conv_args *args, struct err *err)
 {
     struct fast *f = (struct fast *)be;
     struct onednn_conv s = conv_shape(f, w);
+    const struct tensor *residual = args->residual;
     bool direct = fast_writes(f, y->dtype);
     struct tensor in, out = *y;
     const void *weights = NULL;

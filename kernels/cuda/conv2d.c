@@ -57,8 +57,7 @@ static enum err_code run_tile(const struct conv *c, int64_t first, int64_t n, st
     struct cuda_product p = c->product;
     size_t offset = (size_t)(first * p.n) * (p.d_type == DT_F32 ? 4 : 2);
     enum err_code rc = cuda_status(
-        (cudaError_t)k_conv_rows(&tile, &c->x, first, c->y.dims[1], c->w->kh, c->w->kw, c->args, c->cuda->stream),
-        "conv2d", err);
+        (cudaError_t)k_conv_rows(&tile, &c->x, first, c->y.dims[1], c->w, c->args, c->cuda->stream), "conv2d", err);
 
     p.m = n;
     p.a = c->tile;
@@ -88,9 +87,9 @@ static bool rows_are_pixels(const struct conv *c)
            !a->pad_right && c->x.dtype == DT_BF16 && cuda_conv_row(c->w) == c->w->c_in;
 }
 
-static enum err_code run_product(struct conv *c, const struct tensor *bias, const struct tensor *residual,
-                                 struct err *err)
+static enum err_code run_product(struct conv *c, const struct tensor *bias, struct err *err)
 {
+    const struct tensor *residual = c->args->residual;
     bool add = residual && residual->dtype == c->y.dtype;
     enum err_code rc;
 
@@ -113,13 +112,12 @@ static enum err_code run_product(struct conv *c, const struct tensor *bias, cons
 }
 
 enum err_code cuda_conv2d(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
-                          const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
-                          struct err *err)
+                          const struct tensor *bias, const struct conv_args *args, struct err *err)
 {
     struct cuda *cuda = cuda_of(be);
     struct conv c = { .cuda = cuda, .x = *x, .y = *y, .w = w, .args = args, .tile = cuda->workspace };
 
     if (rows_are_pixels(&c) || !k_conv_mma_fits(x, w))
-        return run_product(&c, bias, residual, err);
-    return cuda_status((cudaError_t)k_conv_mma(y, x, w, bias, residual, args, cuda->stream), "conv2d", err);
+        return run_product(&c, bias, err);
+    return cuda_status((cudaError_t)k_conv_mma(y, x, w, bias, args, cuda->stream), "conv2d", err);
 }

@@ -70,7 +70,7 @@ CUDA_OP(axpy, struct tensor *x, float a, const struct tensor *v);
 CUDA_OP(copy, struct tensor *y, const struct tensor *x);
 CUDA_OP(embed_rows, struct tensor *y, const struct weight *table, const int32_t *ids);
 CUDA_OP(conv2d, struct tensor *y, const struct tensor *x, const struct conv_weight *w, const struct tensor *bias,
-        const struct tensor *residual, const struct conv_args *args);
+        const struct conv_args *args);
 CUDA_OP(upsample2x, struct tensor *y, const struct tensor *x);
 
 /* The rest of the table: stream.c, memory.c and card.c. */

@@ -42,9 +42,9 @@ static double window(const struct tensor *x, const struct conv_weight *w, int64_
 }
 
 enum err_code plain_conv2d(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
-                           const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
-                           struct err *err)
+                           const struct tensor *bias, const struct conv_args *args, struct err *err)
 {
+    const struct tensor *residual = args->residual;
     const float *b = bias->data;
     int64_t width = y->dims[1], n_pixels = tensor_rows(y);
 

@@ -37,8 +37,7 @@ enum err_code plain_embed_rows(struct backend *be, struct tensor *y, const struc
                                struct err *err);
 enum err_code plain_conv_weight_load(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err);
 enum err_code plain_conv2d(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
-                           const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
-                           struct err *err);
+                           const struct tensor *bias, const struct conv_args *args, struct err *err);
 enum err_code plain_upsample2x(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
 
 #endif

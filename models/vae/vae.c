@@ -67,11 +67,11 @@ static enum err_code conv(struct pass *p, struct tensor *y, const struct tensor 
                           const struct tensor *residual)
 {
     int pad = c->w.kh / 2;
-    struct conv_args args = { 1, pad, pad, pad, pad };
+    struct conv_args args = { 1, pad, pad, pad, pad, residual };
 
     if (p->measuring)
         return ERR_OK;
-    return op_conv2d(p->be, y, x, &c->w, &c->b, residual, &args, p->err);
+    return op_conv2d(p->be, y, x, &c->w, &c->b, &args, p->err);
 }
 
 /* The picture as an input of a convolution, in another slot. */
@@ -150,7 +150,7 @@ static enum err_code downsample(struct pass *p, const struct vae_conv *c)
     TRY(conv_input(p, other_slot(p, 1), &big));
     y = in_slot(p, DT_F32, p->at, p->x.dims[0] / 2, p->x.dims[1] / 2, c->w.c_out);
     if (!p->measuring)
-        TRY(op_conv2d(p->be, &y, &big, &c->w, &c->b, NULL, &args, p->err));
+        TRY(op_conv2d(p->be, &y, &big, &c->w, &c->b, &args, p->err));
     move_on(p, &y, p->at);
     return ERR_OK;
 }

@@ -651,13 +651,16 @@ static void conv2d_case(enum dtype tx, enum dtype ty, const struct picture *p)
     struct tensor dx = device_copy(&x), dbias = device_copy(&bias), dresidual = device_copy(&residual);
     struct tensor oihw = sample_2d(DT_F32, p->c_out, (int64_t)p->c_in * p->kernel * p->kernel, 0);
     struct conv_weight cw = { .c_out = p->c_out, .c_in = p->c_in, .kh = p->kernel, .kw = p->kernel }, dcw = cw;
-    struct conv_args args = { p->stride, p->pad_before, p->pad_before, p->pad_after, p->pad_after };
+    struct conv_args args = { p->stride, p->pad_before, p->pad_before, p->pad_after, p->pad_after, NULL };
+    struct conv_args dargs = args;
     struct err err = { 0 };
 
+    args.residual = p->residual ? &residual : NULL;
+    dargs.residual = p->residual ? &dresidual : NULL;
     CHECK_OK(device()->ops->conv_weight_load(device(), oihw.data, &dcw, &err), err);
     CHECK_OK(reference()->ops->conv_weight_load(reference(), oihw.data, &cw, &err), err);
-    TWICE(&y, op_conv2d(device(), out, &dx, &dcw, &dbias, p->residual ? &dresidual : NULL, &args, &err));
-    CHECK_OK(op_conv2d(reference(), &want, &x, &cw, &bias, p->residual ? &residual : NULL, &args, &err), err);
+    TWICE(&y, op_conv2d(device(), out, &dx, &dcw, &dbias, &dargs, &err));
+    CHECK_OK(op_conv2d(reference(), &want, &x, &cw, &bias, &args, &err), err);
     device_check("conv2d", &y, &want, p->c_in < 16 ? 2 * product_limit : product_limit);
     CHECK(device_done());
 }

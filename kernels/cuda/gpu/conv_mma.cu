@@ -353,9 +353,9 @@ extern "C" bool k_conv_mma_fits(const struct tensor *x, const struct conv_weight
 }
 
 extern "C" int k_conv_mma(struct tensor *y, const struct tensor *x, const struct conv_weight *w,
-                          const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
-                          cudaStream_t stream)
+                          const struct tensor *bias, const struct conv_args *args, cudaStream_t stream)
 {
+    const struct tensor *residual = args->residual;
     bool window = args->stride == 1 && w->kh * w->kw > 1;
     struct conv c = {};
 

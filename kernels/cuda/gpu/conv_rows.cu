@@ -83,8 +83,8 @@ static __global__ void __launch_bounds__(THREADS) conv_rows(struct window w)
     store4(w.dst, p, col + 4, v + 4);
 }
 
-extern "C" int k_conv_rows(struct tensor *dst, const struct tensor *x, int64_t first, int64_t out_width, int kh, int kw,
-                           const struct conv_args *args, cudaStream_t stream)
+extern "C" int k_conv_rows(struct tensor *dst, const struct tensor *x, int64_t first, int64_t out_width,
+                           const struct conv_weight *weight, const struct conv_args *args, cudaStream_t stream)
 {
     struct window w = {};
 
@@ -93,6 +93,7 @@ extern "C" int k_conv_rows(struct tensor *dst, const struct tensor *x, int64_t f
     w.dst = rows_of(dst), w.x = rows_of(x);
     w.first = (int)first, w.out_width = (int)out_width;
     w.height = (int)x->dims[0], w.width = (int)x->dims[1], w.channels = (int)x->dims[2];
-    w.kh = kh, w.kw = kw, w.stride = args->stride, w.pad_top = args->pad_top, w.pad_left = args->pad_left;
+    w.kh = weight->kh, w.kw = weight->kw, w.stride = args->stride, w.pad_top = args->pad_top,
+    w.pad_left = args->pad_left;
     return LAUNCH(conv_rows, (unsigned)div_up(tensor_count(dst) / 8, THREADS), THREADS, 0, stream, w);
 }

@@ -26,8 +26,8 @@ int k_product_plain(struct tensor *d, const struct tensor *a, const struct tenso
  * a row a pixel of the output (its width `out_width`), taps by channels, then zeros up to dst's columns.
  * x [H, W, C] F32 or BF16, dst BF16, columns a multiple of 8.
  */
-int k_conv_rows(struct tensor *dst, const struct tensor *x, int64_t first, int64_t out_width, int kh, int kw,
-                const struct conv_args *args, cudaStream_t stream);
+int k_conv_rows(struct tensor *dst, const struct tensor *x, int64_t first, int64_t out_width,
+                const struct conv_weight *weight, const struct conv_args *args, cudaStream_t stream);
 
 /*
  * A whole convolution on tensor cores, without a matrix of rows: op_conv2d's arguments, y and residual F32 or BF16 in
@@ -35,7 +35,7 @@ int k_conv_rows(struct tensor *dst, const struct tensor *x, int64_t first, int64
  */
 bool k_conv_mma_fits(const struct tensor *x, const struct conv_weight *w);
 int k_conv_mma(struct tensor *y, const struct tensor *x, const struct conv_weight *w, const struct tensor *bias,
-               const struct tensor *residual, const struct conv_args *args, cudaStream_t stream);
+               const struct conv_args *args, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

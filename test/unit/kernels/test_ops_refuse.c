@@ -232,22 +232,23 @@ TEST(ops_refuse__convolutions_that_do_not_fit)
 {
     struct backend *be = measure();
     struct conv_weight w = { .c_out = 4, .c_in = 3, .kh = 3, .kw = 3 }, none = { 0 };
-    struct conv_args same = { 1, 1, 1, 1, 1 }, down = { 2, 0, 0, 1, 1 }, bad = { 3, 1, 1, 1, 1 };
+    struct conv_args same = { 1, 1, 1, 1, 1, NULL }, down = { 2, 0, 0, 1, 1, NULL }, bad = { 3, 1, 1, 1, 1, NULL };
+    struct conv_args down_to = { 2, 0, 0, 1, 1, T(pic(2, 3, 4)) }, same_to = { 1, 1, 1, 1, 1, T(pic(5, 6, 3)) };
 
-    TAKEN(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, T(v(4)), NULL, &same, NULL));
-    TAKEN(op_conv2d(be, T(pic2(2, 3, 4)), T(pic(5, 6, 3)), &w, T(v(4)), T(pic(2, 3, 4)), &down, NULL));
-    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 4)), &w, T(v(4)), NULL, &same, NULL));
-    REFUSED(op_conv2d(be, T(pic2(5, 6, 3)), T(pic(5, 6, 3)), &w, T(v(4)), NULL, &same, NULL));
-    REFUSED(op_conv2d(be, T(pic2(3, 3, 4)), T(pic(5, 6, 3)), &w, T(v(4)), NULL, &down, NULL));
-    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, T(v(3)), NULL, &same, NULL));
-    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, NULL, NULL, &same, NULL));
-    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, T(v(4)), T(pic(5, 6, 3)), &same, NULL));
-    REFUSED(op_conv2d(be, T(pic2(2, 2, 4)), T(pic(5, 6, 3)), &w, T(v(4)), NULL, &bad, NULL));
-    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &none, T(v(4)), NULL, &same, NULL));
+    TAKEN(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, T(v(4)), &same, NULL));
+    TAKEN(op_conv2d(be, T(pic2(2, 3, 4)), T(pic(5, 6, 3)), &w, T(v(4)), &down_to, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 4)), &w, T(v(4)), &same, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 6, 3)), T(pic(5, 6, 3)), &w, T(v(4)), &same, NULL));
+    REFUSED(op_conv2d(be, T(pic2(3, 3, 4)), T(pic(5, 6, 3)), &w, T(v(4)), &down, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, T(v(3)), &same, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, NULL, &same, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, T(v(4)), &same_to, NULL));
+    REFUSED(op_conv2d(be, T(pic2(2, 2, 4)), T(pic(5, 6, 3)), &w, T(v(4)), &bad, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &none, T(v(4)), &same, NULL));
     bad = same, bad.pad_left = -1;
-    REFUSED(op_conv2d(be, T(pic2(5, 4, 4)), T(pic(5, 6, 3)), &w, T(v(4)), NULL, &bad, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 4, 4)), T(pic(5, 6, 3)), &w, T(v(4)), &bad, NULL));
     bad = same, bad.pad_left = 3;
-    REFUSED(op_conv2d(be, T(pic2(5, 8, 4)), T(pic(5, 6, 3)), &w, T(v(4)), NULL, &bad, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 8, 4)), T(pic(5, 6, 3)), &w, T(v(4)), &bad, NULL));
     backend_close(be);
 }
 

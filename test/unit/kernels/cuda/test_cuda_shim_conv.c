@@ -50,7 +50,7 @@ static struct conv_case make_case(const struct picture *p, enum dtype y_type, en
                            .rows = weights_as_rows(&oihw, p),
                            .plain = weight,
                            .w = weight,
-                           .args = { p->stride, p->top, p->left, p->bottom, p->right } };
+                           .args = { p->stride, p->top, p->left, p->bottom, p->right, NULL } };
     struct err err = { 0 };
 
     c.w.data = c.rows.data;
@@ -61,13 +61,13 @@ static struct conv_case make_case(const struct picture *p, enum dtype y_type, en
 static void conv_case(const struct picture *p, enum dtype y_type, enum dtype residual_type, bool add)
 {
     struct conv_case c = make_case(p, y_type, residual_type);
-    const struct tensor *residual = add ? &c.residual : NULL;
     struct tensor want = shim_twin(&c.y);
     struct err err = { 0 };
 
-    CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, residual, &c.args, &err), err);
+    c.args.residual = add ? &c.residual : NULL;
+    CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, &c.args, &err), err);
     CHECK(k_conv_mma_fits(&c.x, &c.w));
-    ON_SHIM(&c.y, k_conv_mma(out, &c.x, &c.w, &c.bias, residual, &c.args, NULL));
+    ON_SHIM(&c.y, k_conv_mma(out, &c.x, &c.w, &c.bias, &c.args, NULL));
     shim_check_close("conv", &c.y, &want, f32_limit);
     CHECK(sample_done());
 }
@@ -96,6 +96,14 @@ TEST(cuda_shim__conv_on_tensor_cores_agrees_with_the_plain_backend)
     }
 }
 
+static int conv_over(struct tensor *out, const struct conv_case *c)
+{
+    struct conv_args args = c->args;
+
+    args.residual = out;
+    return k_conv_mma(out, &c->x, &c->w, &c->bias, &args, NULL);
+}
+
 /* The sum takes the place of the residual. */
 TEST(cuda_shim__conv_on_tensor_cores_writes_over_its_residual)
 {
@@ -104,8 +112,9 @@ TEST(cuda_shim__conv_on_tensor_cores_writes_over_its_residual)
     struct tensor want = shim_twin(&c.y);
     struct err err = { 0 };
 
-    CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, &c.y, &c.args, &err), err);
-    ON_SHIM(&c.y, k_conv_mma(out, &c.x, &c.w, &c.bias, out, &c.args, NULL));
+    c.args.residual = &c.y;
+    CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, &c.args, &err), err);
+    ON_SHIM(&c.y, conv_over(out, &c));
     shim_check_close("conv over its residual", &c.y, &want, f32_limit);
     CHECK(sample_done());
 }
@@ -121,9 +130,10 @@ TEST(cuda_shim__conv_on_tensor_cores_takes_results_of_any_alignment)
         struct tensor all = sample_1d(1 + tensor_count(&c.y)), want = shim_twin(&c.y);
         struct err err = { 0 };
 
-        CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, &c.residual, &c.args, &err), err);
+        c.args.residual = &c.residual;
+        CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, &c.args, &err), err);
         c.y.data = (char *)all.data + (form ? 2 : 4);
-        CHECK_INT(k_conv_mma(&c.y, &c.x, &c.w, &c.bias, &c.residual, &c.args, NULL), 0);
+        CHECK_INT(k_conv_mma(&c.y, &c.x, &c.w, &c.bias, &c.args, NULL), 0);
         shim_check_close("conv", &c.y, &want, f32_limit);
         CHECK(sample_done());
     }
@@ -139,8 +149,8 @@ TEST(cuda_shim__conv_on_tensor_cores_passes_on_what_is_no_number)
 
     sample_put(&c.x, 3 * 20 + 5, 33, NAN);
     sample_put(&c.x, 8 * 20 + 16, 2, INFINITY);
-    CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, NULL, &c.args, &err), err);
-    CHECK_INT(k_conv_mma(&c.y, &c.x, &c.w, &c.bias, NULL, &c.args, NULL), 0);
+    CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, &c.args, &err), err);
+    CHECK_INT(k_conv_mma(&c.y, &c.x, &c.w, &c.bias, &c.args, NULL), 0);
     for (int64_t pixel = 0; pixel < 200; pixel++)
         for (int64_t o = 0; o < 9; o++) {
             float a = sample_at(&c.y, pixel, o), b = sample_at(&want, pixel, o);
@@ -195,7 +205,8 @@ static void conv_rows_case(const struct window *w, enum dtype t)
     int64_t first = out_height * out_width / 3, n = out_height * out_width - first;
     struct tensor x = sample_3d(t, w->height, w->width, w->channels), y = sample_2d(DT_BF16, n, cols, 0);
     struct tensor want = shim_twin(&y);
-    struct conv_args args = { w->stride, w->pad_before, w->pad_before, w->pad_after, w->pad_after };
+    struct conv_weight weight = { .kh = w->kernel, .kw = w->kernel };
+    struct conv_args args = { w->stride, w->pad_before, w->pad_before, w->pad_after, w->pad_after, NULL };
 
     for (int64_t p = 0; p < n; p++)
         for (int64_t i = 0; i < cols; i++) {
@@ -206,7 +217,7 @@ static void conv_rows_case(const struct window *w, enum dtype t)
 
             sample_put(&want, p, i, value);
         }
-    ON_SHIM(&y, k_conv_rows(out, &x, first, out_width, w->kernel, w->kernel, &args, NULL));
+    ON_SHIM(&y, k_conv_rows(out, &x, first, out_width, &weight, &args, NULL));
     shim_check_same(&y, &want);
     CHECK(sample_done());
 }

@@ -594,7 +594,7 @@ static void conv_check(struct backend *be, const struct lane *lane, const struct
     struct tensor oihw = sample_2d(DT_F32, c->c_out, c->c_in * taps, 0), bias = sample_1d(c->c_out);
     struct tensor residual = sample_3d(f->y, h, w, c->c_out), want = zeros_like(&y);
     struct conv_weight cw = { .c_out = c->c_out, .c_in = c->c_in, .kh = c->kernel, .kw = c->kernel };
-    struct conv_args args = { c->stride, c->top, c->left, c->bottom, c->right };
+    struct conv_args args = { c->stride, c->top, c->left, c->bottom, c->right, c->residual ? &residual : NULL };
     struct err err = { 0 };
 
     for (int64_t p = 0; p < h * w; p++)
@@ -612,10 +612,10 @@ static void conv_check(struct backend *be, const struct lane *lane, const struct
             sample_put(&want, p, o, (float)sum);
         }
     CHECK_OK(be->ops->conv_weight_load(be, oihw.data, &cw, &err), err);
-    CHECK_OK(op_conv2d(be, &y, &x, &cw, &bias, c->residual ? &residual : NULL, &args, &err), err);
+    CHECK_OK(op_conv2d(be, &y, &x, &cw, &bias, &args, &err), err);
     check_result("conv2d", lane, &y, &want, lane->products);
     if (c->residual) {
-        CHECK_OK(op_conv2d(be, &residual, &x, &cw, &bias, &residual, &args, &err), err);
+        CHECK_OK(op_conv2d(be, &residual, &x, &cw, &bias, &args, &err), err);
         check_result("conv2d onto its residual", lane, &residual, &want, lane->products);
     }
 }
@@ -645,7 +645,7 @@ TEST(ops__conv2d_with_stride_two_reads_the_window_from_its_top_left_corner)
         struct backend *be = open_lane(&lanes[l]);
         struct tensor x = sample_3d(DT_F32, 4, 4, 1), y = sample_3d(DT_F32, 2, 2, 1), bias = sample_1d(1);
         struct conv_weight cw = { .c_out = 1, .c_in = 1, .kh = 3, .kw = 3 };
-        struct conv_args args = { 2, 0, 0, 1, 1 };
+        struct conv_args args = { .stride = 2, .pad_bottom = 1, .pad_right = 1 };
         float taps[9];
         struct err err = { 0 };
 
@@ -656,7 +656,7 @@ TEST(ops__conv2d_with_stride_two_reads_the_window_from_its_top_left_corner)
         for (int64_t at = 0; at < 16; at++) {
             memset(x.data, 0, 16 * sizeof(float));
             sample_put(&x, at, 0, 1);
-            CHECK_OK(op_conv2d(be, &y, &x, &cw, &bias, NULL, &args, &err), err);
+            CHECK_OK(op_conv2d(be, &y, &x, &cw, &bias, &args, &err), err);
             for (int64_t p = 0; p < 4; p++) {
                 int64_t dy = at / 4 - p / 2 * 2, dx = at % 4 - p % 2 * 2;
                 bool seen = dy >= 0 && dy < 3 && dx >= 0 && dx < 3;
