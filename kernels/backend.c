@@ -12,7 +12,7 @@ enum err_code backend_cpu_open(enum precision precision, struct backend **ret, s
 #endif
 }
 
-/* CUDA where there is a device; else the CPU, with the reason in `without_cuda`. */
+/* CUDA where a device answers; else the CPU, with the reason in `without_cuda`. */
 static enum err_code open_best(enum precision precision, struct backend **ret, struct err *err)
 {
     struct err why = { 0 };

@@ -1,19 +1,20 @@
 /*
- * measure - a backend that computes nothing. Its memory is addresses alone, of a kind that no processor maps for a
- * program and that therefore fault when touched. So a model that is run on it takes the same tensors from its arenas as
- * it would elsewhere, and nothing else: peak and total are measured.
+ * measure - a backend that computes nothing. Its memory is addresses only, which no processor maps for a program and
+ * which therefore fault when touched. A model that is run on this backend takes the same tensors from its arenas as on
+ * any other, so their peak and total are measured without memory.
  */
 #include "kernels/backend.h"
 
 #include <stdlib.h>
 
-/* Not canonical on x86-64 with 48 or 57 bits; on arm64, which may not look at the highest byte, the kernel's half. */
+/* These addresses are not canonical on x86-64 with 48 or 57 bits. On arm64, which may ignore the highest byte, they
+ * belong to the kernel. */
 static const uintptr_t first_address = (uintptr_t)3 << 55, last_address = (uintptr_t)7 << 54;
 enum { ALIGN = 256 };
 
 struct measure {
     struct backend base;
-    uintptr_t next; /* address to give out */
+    uintptr_t next; /* the next address to give out */
     struct measured_weights weights;
 };
 

@@ -1,13 +1,13 @@
 #include "kernels/ops.h"
 
-/* Each operation is a list of what must hold; the first that does not is named in the error. */
+/* Each operation lists its conditions; the error names the first that does not hold. */
 #define REQUIRE(cond)                                                          \
     do {                                                                       \
         if (!(cond))                                                           \
             return err_set(err, ERR_INVALID, "%s: needs %s", __func__, #cond); \
     } while (0)
 
-/* Largest tensor anybody works with: keeps every product of dimensions, strides and sizes far from overflow. */
+/* An upper bound for the values of a tensor that keeps products of dimensions, strides and sizes far from overflow. */
 static const int64_t COUNT_MAX = (int64_t)1 << 40;
 
 static bool is_tensor(const struct tensor *t)

@@ -1,5 +1,5 @@
 /*
- * ops - the operations of backend.h behind one check of dtypes and shapes. Shapes, meaning and units stand there.
+ * ops - the operations of backend.h behind one check of dtypes and shapes. backend.h describes what each computes.
  * All return ERR_INVALID for tensors that do not fit, else what the backend returns.
  */
 #ifndef KERNELS_OPS_H
@@ -42,7 +42,7 @@ MUST_CHECK enum err_code op_conv2d(struct backend *be, struct tensor *y, const s
                                    struct err *err);
 MUST_CHECK enum err_code op_upsample2x(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
 
-/* Dense tensor <-> host memory of the same dtype; download waits for the stream. */
+/* Copies between a dense tensor and host memory of the same dtype; download waits for the stream. */
 MUST_CHECK enum err_code op_upload(struct backend *be, struct tensor *dst, const void *src, struct err *err);
 MUST_CHECK enum err_code op_download(struct backend *be, void *dst, const struct tensor *src, struct err *err);
 

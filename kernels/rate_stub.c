@@ -1,4 +1,4 @@
-/* rate_stub - stands where kernels/cuda/rate.c would be in a build without the CUDA toolkit. */
+/* rate_stub - replaces kernels/cuda/rate.c in a build without the CUDA toolkit. */
 #include "kernels/bench_rate.h"
 
 enum err_code bench_rate_open(struct backend *be, enum rate_kind kind, int64_t side, struct bench_rate **ret,

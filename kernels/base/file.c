@@ -70,5 +70,5 @@ enum err_code file_write(const char *path, struct span body, struct err *err)
     if (rc)
         return rc;
     out_file_write(f, body.ptr, body.len);
-    return out_file_close(f, true, err);
+    return out_file_close(f, OUT_FILE_KEEP, err);
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,8 +83,9 @@ void out_file_write(struct out_file *f, const void *data, size_t bytes)
         f->failed = errno ? errno : EIO;
 }
 
-enum err_code out_file_close(struct out_file *f, bool keep, struct err *err)
+enum err_code out_file_close(struct out_file *f, enum out_file_end end, struct err *err)
 {
+    bool keep = end == OUT_FILE_KEEP;
     enum err_code rc = ERR_OK;
 
     if (keep && !f->failed && f->temporary[0] && (fflush(f->stream) || fsync(fileno(f->stream))))

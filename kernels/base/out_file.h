@@ -6,7 +6,6 @@
 #ifndef KERNELS_BASE_OUT_FILE_H
 #define KERNELS_BASE_OUT_FILE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "kernels/base/err.h"
@@ -21,7 +20,8 @@ MUST_CHECK enum err_code out_file_open(struct out_file **ret, const char *path, 
 /* Errors are kept and come out at the end. */
 void out_file_write(struct out_file *f, const void *data, size_t bytes);
 
-/* Ends the file. With `keep` it takes its name, if nothing failed before; else it is removed. `f` is gone after. */
-MUST_CHECK enum err_code out_file_close(struct out_file *f, bool keep, struct err *err);
+/* Ends the file and frees `f`. A file that is kept takes its name if nothing failed; otherwise it is removed. */
+enum out_file_end { OUT_FILE_DISCARD, OUT_FILE_KEEP };
+MUST_CHECK enum err_code out_file_close(struct out_file *f, enum out_file_end end, struct err *err);
 
 #endif

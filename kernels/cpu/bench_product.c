@@ -19,6 +19,17 @@ struct bench_product {
     struct cpu_buffer a, b, c;
 };
 
+static enum err_code open_operands(struct bench_product *p, struct err *err)
+{
+    const struct onednn_matmul *s = &p->shape;
+    enum dtype t = (enum dtype)s->in_type;
+
+    TRY(onednn_open(&p->onednn, err));
+    TRY(fast_sample(&p->a, t, s->m * s->k, err));
+    TRY(fast_sample(&p->b, t, s->n * s->k, err));
+    return fast_sample(&p->c, t, s->m * s->n, err);
+}
+
 enum err_code bench_product_open(const struct backend *cpu, int64_t m, int64_t n, int64_t k, struct bench_product **ret,
                                  struct err *err)
 {
@@ -31,13 +42,7 @@ enum err_code bench_product_open(const struct backend *cpu, int64_t m, int64_t n
     p->shape = (struct onednn_matmul){
         .m = m, .n = n, .k = k, .lda = k, .ldb = k, .ldc = n, .in_type = t, .out_type = t, .b_transposed = true
     };
-    rc = onednn_open(&p->onednn, err);
-    if (!rc)
-        rc = fast_sample(&p->a, t, m * k, err);
-    if (!rc)
-        rc = fast_sample(&p->b, t, n * k, err);
-    if (!rc)
-        rc = fast_sample(&p->c, t, m * n, err);
+    rc = open_operands(p, err);
     if (rc)
         bench_product_close(p);
     else
@@ -48,11 +53,10 @@ enum err_code bench_product_open(const struct backend *cpu, int64_t m, int64_t n
 enum err_code bench_product_run(struct bench_product *p, double *ret_seconds, struct err *err)
 {
     double start = bench_clock();
-    enum err_code rc = onednn_matmul(p->onednn, &p->shape, p->a.p, p->b.p, NULL, p->c.p, err);
 
-    if (!rc)
-        *ret_seconds = bench_clock() - start;
-    return rc;
+    TRY(onednn_matmul(p->onednn, &p->shape, p->a.p, p->b.p, NULL, p->c.p, err));
+    *ret_seconds = bench_clock() - start;
+    return ERR_OK;
 }
 
 void bench_product_close(struct bench_product *p)

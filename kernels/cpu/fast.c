@@ -55,14 +55,11 @@ enum err_code fast_operands(struct fast *f, int n, const struct tensor *const *x
 {
     size_t value = dtype_row_bytes(f->products, 1), total = 0;
     char *to;
-    enum err_code rc;
 
     for (int i = 0; i < n; i++)
         if (x[i]->dtype != f->products)
             total += (size_t)tensor_count(x[i]) * value;
-    rc = cpu_buffer_fit(&f->operands, 1, total, err);
-    if (rc)
-        return rc;
+    TRY(cpu_buffer_fit(&f->operands, 1, total, err));
     to = f->operands.p;
     for (int i = 0; i < n; i++) {
         if (x[i]->dtype == f->products) {
@@ -71,9 +68,7 @@ enum err_code fast_operands(struct fast *f, int n, const struct tensor *const *x
         }
         ret[i] = tensor_make(f->products, x[i]->n_dims, x[i]->dims, to);
         to += (size_t)tensor_count(x[i]) * value;
-        rc = fast_copy(&f->cpu.base, &ret[i], x[i], err);
-        if (rc)
-            return rc;
+        TRY(fast_copy(&f->cpu.base, &ret[i], x[i], err));
     }
     return ERR_OK;
 }

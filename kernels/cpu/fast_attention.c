@@ -1,9 +1,9 @@
 /*
- * attention in tiles: a task is TILE_Q queries of one head, which go over the keys in tiles of TILE_K.
+ * attention in tiles: a task computes TILE_Q queries of one head, and goes over the keys in tiles of TILE_K.
  *
- * For each tile of keys: scores by a matrix product; the softmax so far corrected for a larger maximum; the values'
- * product added. So only one tile of scores exists a thread, however many tokens there are.
- * Heads are first laid out one after the other: oneDNN takes its fast path for dense matrices only.
+ * For each tile of keys, a matrix product gives the scores, the softmax so far is corrected for a larger maximum, and
+ * the product with the values is added. So a thread holds one tile of scores, however many tokens there are.
+ * Heads are first copied to dense matrices of their own, because oneDNN takes its fast path for those only.
  * Source: Milakov & Gimelshein 2018 (online softmax); Dao et al. 2022 (FlashAttention).
  */
 #include "kernels/cpu/fast.h"
@@ -17,17 +17,17 @@ enum { TILE_Q = 128, TILE_K = 512 };
 struct attention_op {
     const struct fast *f;
     const struct tensor *given[3]; /* q, k, v */
-    char *heads[3];                /* the same in the type of products, [n_heads, rows, head_dim] */
+    char *heads[3];                /* q, k, v in the type of products, [n_heads, rows, head_dim] */
     struct tensor *out;
     const struct attention_args *args;
     int64_t n_q, n_k, n_q_tiles;
 };
 
-/* What a thread works with; out, max and sum belong to the rows of the tile. */
+/* The state of one task; out, max and sum have an entry for each query of the tile. */
 struct attention_tile {
     int64_t head, q0, n_q;
     float *scores;  /* [TILE_Q, TILE_K] */
-    uint16_t *bf16; /* the same, rounded, where the products take bf16 */
+    uint16_t *bf16; /* the scores rounded, where products take bf16 */
     float *out;     /* [TILE_Q, head_dim] */
     float max[TILE_Q], sum[TILE_Q];
 };
@@ -55,8 +55,8 @@ static struct attention_tile *tile_start(const struct attention_op *op, char *sc
     return t;
 }
 
-/* The piece of a row's softmax that n scores make: exponentials in place, their sum added, what was there before
- * brought to the new maximum. */
+/* Adds n scores to a row's softmax: they become exponentials in place, the earlier sum and output are rescaled to the
+ * new maximum, and the sum of the exponentials is added. */
 static void add_piece(const struct attention_op *op, struct attention_tile *t, int64_t r, float *row, int64_t n,
                       const float *bias, bool first)
 {
@@ -72,8 +72,8 @@ static void add_piece(const struct attention_op *op, struct attention_tile *t, i
         row_scale(t->out + r * op->args->head_dim, factor, op->args->head_dim);
 }
 
-/* Scores of row r with keys k0 .. k0 + n_k to probabilities, not yet divided by their sum; 0 for keys it may not see.
- */
+/* Turns the scores of row r with keys k0 .. k0 + n_k into probabilities that are not yet divided by their sum; 0 for
+ * keys that the mask hides. */
 static void soften_row(const struct attention_op *op, struct attention_tile *t, int64_t r, int64_t k0, int64_t n_k)
 {
     const struct tensor *bias = op->args->rel_bias;
@@ -142,22 +142,21 @@ static enum err_code attention_task(const void *ctx, struct onednn *d, char *scr
     struct attention_tile *t = tile_start(op, scratch, i);
     int64_t n_keys = op->n_k, width = op->args->head_dim;
     struct tensor out = tensor_col_view(op->out, t->head * width, width);
-    enum err_code rc = ERR_OK;
 
     if (op->args->causal && n_keys > t->q0 + t->n_q)
         n_keys = t->q0 + t->n_q;
-    for (int64_t k0 = 0; k0 < n_keys && !rc; k0 += TILE_K)
-        rc = add_keys(op, t, d, k0, n_keys - k0 < TILE_K ? n_keys - k0 : TILE_K, err);
-    for (int64_t r = 0; r < t->n_q && !rc; r++) {
+    for (int64_t k0 = 0; k0 < n_keys; k0 += TILE_K)
+        TRY(add_keys(op, t, d, k0, n_keys - k0 < TILE_K ? n_keys - k0 : TILE_K, err));
+    for (int64_t r = 0; r < t->n_q; r++) {
         float *row = fast_row_out(&out, t->q0 + r, t->out + r * width);
 
-        row_affine(row, t->out + r * width, 0, 1.0f / t->sum[r], 0, NULL, NULL, width);
+        row_affine(row, t->out + r * width, (struct row_affine){ .factor = 1.0f / t->sum[r] }, width);
         fast_row_done(&out, t->q0 + r, row);
     }
-    return rc;
+    return ERR_OK;
 }
 
-/* One head of one operand. */
+/* Copies one head of one operand. */
 static enum err_code lay_out(const void *ctx, struct onednn *d, char *scratch, int64_t i, struct err *err)
 {
     const struct attention_op *op = ctx;

@@ -4,7 +4,7 @@
 #include "kernels/cpu/fast.h"
 #include "kernels/cpu/row.h"
 
-/* A op on rows: y = fn(a, b), or y changed by a. The pointers are the row in f32, wherever it lies. */
+/* An operation on rows: y = fn(a, b), or y = fn(y, a). fn gets pointers to one row of each in f32. */
 struct row_op {
     void (*fn)(const struct row_op *op, float *y, const float *a, const float *b, int64_t n);
     struct tensor *y;

@@ -1,6 +1,6 @@
 /*
- * norms over rows in f32 vector code; GroupNorm over a picture in pieces of rows. Variances are sums of squares about
- * the mean, never a difference of large numbers.
+ * norms over rows in f32 vector code, and GroupNorm over a picture in pieces of rows. Variances are sums of squared
+ * deviations from the mean, never a difference of large numbers.
  */
 #include "kernels/cpu/fast.h"
 #include "kernels/cpu/row.h"
@@ -28,7 +28,7 @@ static void norm_row(const struct norm_op *op, int64_t row, float *tmp)
     float mean = op->kind == NORM_LAYER ? row_sum(x, n) / (float)n : 0;
     float factor = 1.0f / sqrtf(row_square_sum(x, mean, n) / (float)n + op->eps);
 
-    row_affine(y, x, mean, factor, op->plus, op->w, op->b, n);
+    row_affine(y, x, (struct row_affine){ mean, factor, op->plus, op->w, op->b }, n);
     fast_row_done(op->y, row, y);
 }
 
@@ -65,7 +65,7 @@ enum err_code fast_modulate(struct backend *be, struct tensor *y, const struct t
     return norm(be, &op, err);
 }
 
-/* A norm of x that follows a gated sum into x. */
+/* A gated sum into x, and the norm of x that follows. */
 struct gate_op {
     struct norm_op norm;
     struct tensor *x;
@@ -73,7 +73,7 @@ struct gate_op {
     const float *gate;
 };
 
-/* The sum is made in x itself or, where x is bf16, in tmp. */
+/* The sum is computed in x itself or, where x is bf16, in tmp. */
 static void add_row(const struct gate_op *op, int64_t row, float *tmp)
 {
     int64_t n = tensor_cols(op->x);
@@ -134,8 +134,9 @@ static enum err_code head_task(const void *ctx, struct onednn *onednn, char *scr
 
     (void)onednn, (void)err;
     for (int64_t c0 = 0; c0 < n; c0 += d) {
-        row_affine(to + c0, from + c0, 0, 1.0f / sqrtf(row_square_sum(from + c0, 0, d) / (float)d + op->eps), 0,
-                   op->scale, NULL, d);
+        float factor = 1.0f / sqrtf(row_square_sum(from + c0, 0, d) / (float)d + op->eps);
+
+        row_affine(to + c0, from + c0, (struct row_affine){ .factor = factor, .w = op->scale }, d);
         if (op->rope)
             row_rotate_pairs(to + c0, (const float *)cpu_row(op->rope, row), d);
     }
@@ -163,7 +164,7 @@ struct group_op {
     const float *w, *b;
     const struct group_norm_args *args;
     int64_t n_stripes;
-    double *moments;      /* [n_stripes, 2, channels]: means, sums of squares about them */
+    double *moments;      /* [n_stripes, 2, channels]: means, then sums of squared deviations */
     float *mean, *factor; /* [channels] */
 };
 
@@ -172,7 +173,8 @@ static int64_t stripe_start(const struct group_op *op, int64_t i)
     return tensor_rows(op->x) * i / op->n_stripes;
 }
 
-/* Adds n_rows <= PIECE pixels from p on, which follow `count` others. scratch: their rows, means, sums of squares. */
+/* Joins n_rows <= PIECE pixels from p on to the moments of the `count` pixels before. scratch holds their rows in f32,
+ * means and sums of squares. */
 static void add_piece(const struct group_op *op, int64_t p, int n_rows, int64_t count, double *moments, float *scratch)
 {
     int64_t n = tensor_cols(op->x);
@@ -203,7 +205,7 @@ static enum err_code moments_task(const void *ctx, struct onednn *d, char *scrat
     return ERR_OK;
 }
 
-/* Joins stripes and channels of a group. */
+/* Joins the moments of all stripes and channels of a group. */
 static void group_moments(const struct group_op *op, int64_t g)
 {
     int64_t n = tensor_cols(op->x), group = n / op->args->n_groups;

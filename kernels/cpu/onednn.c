@@ -9,15 +9,16 @@ enum onednn_operand { OPERAND_SRC, OPERAND_WEIGHTS, OPERAND_BIAS, OPERAND_DST, N
 
 static const int operand_ids[N_OPERANDS] = { DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST };
 
-/* Owns a descriptor; one of zeros has none, and layout_ref() of it is NULL. */
+/* Owns a descriptor. A zeroed layout has none, and its layout_ref() is NULL. */
 struct onednn_layout {
     dnnl_memory_desc_t desc;
-    struct onednn_layout *next; /* of those that a struct onednn keeps */
+    struct onednn_layout *next; /* in the list of kept layouts */
 };
 
 /*
- * What differs between the versions, up to #endif. In version 3 a descriptor is a handle, and primitives are described
- * from descriptors at once; in version 2 it is a plain struct, and there is an operation descriptor between.
+ * The two versions of oneDNN differ in what follows, up to #endif. In version 3 a descriptor is a handle, and a
+ * primitive is described from descriptors directly; in version 2 a descriptor is a plain struct, and a primitive is
+ * described by way of an operation descriptor.
  */
 #if DNNL_VERSION_MAJOR >= 3
 
@@ -158,7 +159,7 @@ static void layouts_done(struct onednn_layout layouts[N_OPERANDS])
         layout_done(&layouts[i]);
 }
 
-/* A primitive, the shape it was made for, and memory objects whose pointers are set at each use. */
+/* A primitive, its shape, and memory objects whose pointers are set at each use. */
 struct onednn_entry {
     enum { ENTRY_FREE, ENTRY_MATMUL, ENTRY_CONV } kind;
     union {
@@ -188,6 +189,13 @@ static enum err_code check(dnnl_status_t status, const char *what, struct err *e
                    (int)status);
 }
 
+static enum err_code open_engine(struct onednn *d, struct err *err)
+{
+    TRY(check(dnnl_set_primitive_cache_capacity(ONEDNN_CACHE_MAX), "cache", err));
+    TRY(check(dnnl_engine_create(&d->engine, dnnl_cpu, 0), "engine", err));
+    return check(dnnl_stream_create(&d->stream, d->engine, dnnl_stream_default_flags), "stream", err);
+}
+
 enum err_code onednn_open(struct onednn **ret, struct err *err)
 {
     struct onednn *d = calloc(1, sizeof *d);
@@ -195,11 +203,7 @@ enum err_code onednn_open(struct onednn **ret, struct err *err)
 
     if (!d)
         return err_set(err, ERR_NOMEM, "onednn: no memory");
-    rc = check(dnnl_set_primitive_cache_capacity(ONEDNN_CACHE_MAX), "cache", err);
-    if (!rc)
-        rc = check(dnnl_engine_create(&d->engine, dnnl_cpu, 0), "engine", err);
-    if (!rc)
-        rc = check(dnnl_stream_create(&d->stream, d->engine, dnnl_stream_default_flags), "stream", err);
+    rc = open_engine(d, err);
     if (rc)
         onednn_close(d);
     else
@@ -254,7 +258,7 @@ enum onednn_bf16 onednn_bf16(void)
     return processor_has(dnnl_cpu_isa_avx512_core_bf16) ? ONEDNN_BF16_AVX512 : ONEDNN_BF16_NONE;
 }
 
-/* The entry of that shape, or the one used longest ago, cleared and marked with the shape. */
+/* The entry of this shape; or else the least recently used one, cleared and given the shape. */
 static struct onednn_entry *lookup(struct onednn *d, int kind, const void *shape, size_t size, bool *ret_found)
 {
     struct onednn_entry *oldest = &d->cache[0];
@@ -341,7 +345,7 @@ static dnnl_status_t entry_make(struct onednn *d, struct onednn_entry *e, const_
     return s;
 }
 
-/* Pointers in the order of enum onednn_operand. oneDNN reads the first three, whatever its types say. */
+/* Pointers are in the order of enum onednn_operand. oneDNN only reads the first three, though its API takes void *. */
 static dnnl_status_t entry_run(struct onednn *d, struct onednn_entry *e, const void *const pointers[N_OPERANDS])
 {
     dnnl_status_t s = dnnl_success;

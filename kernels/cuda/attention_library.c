@@ -150,20 +150,19 @@ static bool device_works(struct cuda *cuda)
     return status == cudaSuccess || status == cudaErrorNotReady;
 }
 
-enum err_code cuda_attention_library_run(struct cuda *cuda, struct tensor *out, const struct tensor *q,
-                                         const struct tensor *k, const struct tensor *v,
-                                         const struct attention_args *args, bool *ret_done, struct err *err)
+enum err_code cuda_attention_library_run(struct cuda *cuda, const struct attention_call *c, bool *ret_done,
+                                         struct err *err)
 {
     static const int64_t uids[] = { CUDNN_Q, CUDNN_K, CUDNN_V, CUDNN_OUT, CUDNN_SCALE };
-    float scale = args->scale;
-    void *const data[] = { q->data, k->data, v->data, out->data, &scale };
+    float scale = c->args->scale;
+    void *const data[] = { c->q->data, c->k->data, c->v->data, c->out->data, &scale };
     struct cuda_attention_library *d = cuda->attention_library;
     struct cudnn_plan *plan = NULL;
     struct cudnn_shape shape;
     struct err why = { 0 };
 
     *ret_done = false;
-    if (!d || !d->attention || !d->lib.handle || !cudnn_attention_shape(out, q, k, v, args, &shape))
+    if (!d || !d->attention || !d->lib.handle || !cudnn_attention_shape(c->out, c->q, c->k, c->v, c->args, &shape))
         return ERR_OK;
     plan = find_plan(cuda, &shape);
     if (!plan->plan)

@@ -22,9 +22,15 @@ const char *cuda_attention_library_describe(struct backend *be);
 size_t
 cuda_attention_library_version(const struct cuda *cuda); /* as 10000 * major + 100 * minor + patch; 0: not in use */
 
-/* Queues it and says so, or leaves it to others. ERR_GPU. */
-MUST_CHECK enum err_code cuda_attention_library_run(struct cuda *cuda, struct tensor *out, const struct tensor *q,
-                                                    const struct tensor *k, const struct tensor *v,
-                                                    const struct attention_args *args, bool *ret_done, struct err *err);
+/* The tensors and numbers of one op_attention(). */
+struct attention_call {
+    struct tensor *out;
+    const struct tensor *q, *k, *v;
+    const struct attention_args *args;
+};
+
+/* Queues the call and sets *ret_done, or leaves it to our kernels. ERR_GPU. */
+MUST_CHECK enum err_code cuda_attention_library_run(struct cuda *cuda, const struct attention_call *c, bool *ret_done,
+                                                    struct err *err);
 
 #endif

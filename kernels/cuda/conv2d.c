@@ -56,26 +56,27 @@ static enum err_code run_tile(const struct conv *c, int64_t first, int64_t n, st
     struct tensor tile = tensor_2d(DT_BF16, n, c->product.k, c->tile);
     struct cuda_product p = c->product;
     size_t offset = (size_t)(first * p.n) * (p.d_type == DT_F32 ? 4 : 2);
-    enum err_code rc = cuda_status(
-        (cudaError_t)k_conv_rows(&tile, &c->x, first, c->y.dims[1], c->w, c->args, c->cuda->stream), "conv2d", err);
+    int status = k_conv_rows(&tile, &c->x, first, c->y.dims[1], c->w, c->args, c->cuda->stream);
 
     p.m = n;
     p.a = c->tile;
     p.d = (char *)p.d + offset;
     p.add = p.add ? (const char *)p.add + offset : NULL;
-    return rc ? rc : cuda_product_run(c->cuda, &p, err);
+    TRY(cuda_status((cudaError_t)status, "conv2d", err));
+    return cuda_product_run(c->cuda, &p, err);
 }
 
 static enum err_code run_tiles(const struct conv *c, struct err *err)
 {
     int64_t rows = tile_rows(c), m = c->product.m;
-    enum err_code rc = rows > 0 ? ERR_OK
-                                : err_set(err, ERR_TOO_LARGE, "cuda: a convolution that sees %lld values a pixel",
-                                          (long long)c->product.k);
 
-    for (int64_t first = 0; first < m && !rc; first += rows)
-        rc = run_tile(c, first, m - first < rows ? m - first : rows, err);
-    return rc;
+    if (rows <= 0)
+        return err_set(err, ERR_TOO_LARGE,
+                       "cuda: a convolution that reads %lld values a pixel does not fit the workspace",
+                       (long long)c->product.k);
+    for (int64_t first = 0; first < m; first += rows)
+        TRY(run_tile(c, first, m - first < rows ? m - first : rows, err));
+    return ERR_OK;
 }
 
 /* What the convolution reads is what x holds, row by row. */
@@ -91,7 +92,6 @@ static enum err_code run_product(struct conv *c, const struct tensor *bias, stru
 {
     const struct tensor *residual = c->args->residual;
     bool add = residual && residual->dtype == c->y.dtype;
-    enum err_code rc;
 
     c->product = (struct cuda_product){ .m = c->y.dims[0] * c->y.dims[1],
                                         .n = c->w->c_out,
@@ -103,12 +103,9 @@ static enum err_code run_product(struct conv *c, const struct tensor *bias, stru
     c->product.a_stride = c->product.b_stride = c->product.k;
     c->product.d_stride = c->w->c_out;
     c->product.add = add ? residual->data : NULL;
-    rc = cuda_product_bias(c->cuda, &(struct bias){ .f32 = *bias }, c->y.dtype, &c->tile, &c->product.bias, err);
-    if (!rc)
-        rc = rows_are_pixels(c) ? cuda_product_run(c->cuda, &c->product, err) : run_tiles(c, err);
-    if (!rc && residual && !add)
-        rc = cuda_gate_add(&c->cuda->base, &c->y, NULL, residual, err);
-    return rc;
+    TRY(cuda_product_bias(c->cuda, &(struct bias){ .f32 = *bias }, c->y.dtype, &c->tile, &c->product.bias, err));
+    TRY(rows_are_pixels(c) ? cuda_product_run(c->cuda, &c->product, err) : run_tiles(c, err));
+    return residual && !add ? cuda_gate_add(&c->cuda->base, &c->y, NULL, residual, err) : ERR_OK;
 }
 
 enum err_code cuda_conv2d(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,

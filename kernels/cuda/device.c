@@ -93,6 +93,17 @@ static enum err_code open_workspace(struct cuda *cuda, struct err *err)
     return cuda_status(cudaMalloc(&cuda->workspace, WORKSPACE_BYTES), "workspace", err);
 }
 
+static enum err_code open_parts(struct cuda *cuda, struct err *err)
+{
+    TRY(find_device(cuda, err));
+    TRY(cuda_streams_open(cuda, err));
+    TRY(open_workspace(cuda, err));
+    TRY(cuda_products_open(cuda, err));
+    TRY(cuda_weights_open(cuda, err));
+    cuda_attention_library_open(cuda); /* after cuBLASLt, which cuDNN expects to be loaded */
+    return ERR_OK;
+}
+
 enum err_code backend_cuda_open(enum precision precision, struct backend **ret, struct err *err)
 {
     struct cuda *cuda;
@@ -108,20 +119,10 @@ enum err_code backend_cuda_open(enum precision precision, struct backend **ret, 
         return err_set(err, ERR_NOMEM, "cuda: no memory for the backend");
     cuda->base =
         (struct backend){ .ops = &cuda_ops, .name = "cuda", .act = DT_BF16, .executes = true, .runs_behind = true };
-    rc = find_device(cuda, err);
-    if (!rc)
-        rc = cuda_streams_open(cuda, err);
-    if (!rc)
-        rc = open_workspace(cuda, err);
-    if (!rc)
-        rc = cuda_products_open(cuda, err);
-    if (!rc)
-        rc = cuda_weights_open(cuda, err);
-    if (rc) {
+    rc = open_parts(cuda, err);
+    if (rc)
         cuda_close(&cuda->base);
-        return rc;
-    }
-    cuda_attention_library_open(cuda); /* after cuBLASLt, which it looks for among what is loaded */
-    *ret = &cuda->base;
-    return ERR_OK;
+    else
+        *ret = &cuda->base;
+    return rc;
 }

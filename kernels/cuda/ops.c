@@ -84,17 +84,17 @@ enum err_code cuda_embed_rows(struct backend *be, struct tensor *y, const struct
     struct cuda *cuda = cuda_of(be);
     int64_t n = tensor_rows(y), cols = tensor_cols(y), group = (int64_t)(cuda->workspace_bytes / ((size_t)cols * 2));
     struct tensor rows = y->n_dims == 2 ? *y : tensor_as_2d(y, n, cols);
-    enum err_code rc = group > 0 ? ERR_OK : err_set(err, ERR_TOO_LARGE, "cuda: rows of %lld", (long long)cols);
 
-    for (int64_t first = 0; first < n && !rc; first += group) {
+    if (group == 0)
+        return err_set(err, ERR_TOO_LARGE, "cuda: a row of %lld values does not fit the workspace", (long long)cols);
+    for (int64_t first = 0; first < n; first += group) {
         struct tensor part = tensor_row_view(&rows, first, n - first < group ? n - first : group);
         struct tensor values = tensor_2d(DT_BF16, tensor_rows(&part), cols, cuda->workspace);
 
-        rc = launched(k_embed_rows(&values, table, ids + first, cuda->stream), "embed_rows", err);
-        if (!rc)
-            rc = cuda_copy(be, &part, &values, err);
+        TRY(launched(k_embed_rows(&values, table, ids + first, cuda->stream), "embed_rows", err));
+        TRY(cuda_copy(be, &part, &values, err));
     }
-    return rc;
+    return ERR_OK;
 }
 
 enum err_code cuda_upsample2x(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err)

@@ -41,31 +41,41 @@ bool ring_takes(size_t matrix_bytes, int64_t rows, int64_t cols)
     return rows <= (int64_t)(matrix_bytes / 2) / cols;
 }
 
+static enum err_code open_events(struct ring *r, struct err *err)
+{
+    cudaError_t status = cudaSuccess;
+
+    for (int i = 0; i < PLACES_MAX && !status; i++) {
+        status = cudaEventCreateWithFlags(&r->places[i].ready, cudaEventDisableTiming);
+        if (!status)
+            status = cudaEventCreateWithFlags(&r->places[i].done, cudaEventDisableTiming);
+    }
+    return cuda_status(status, "events", err);
+}
+
+static enum err_code open_parts(struct ring *r, size_t matrix_bytes, struct err *err)
+{
+    struct cuda *cuda = r->cuda;
+    void *bytes = NULL, *spot = NULL;
+
+    TRY(cuda_mem_alloc(&cuda->base, r->size, &bytes, err));
+    r->bytes = bytes;
+    TRY(cuda_mem_alloc(&cuda->base, matrix_bytes, &spot, err));
+    r->spot = spot;
+    TRY(open_events(r, err));
+    return cuda_order(cuda, cuda->stream, cuda->expand, err); /* the memory is being zeroed */
+}
+
 enum err_code ring_open(struct cuda *cuda, size_t matrix_bytes, struct ring **ret, struct err *err)
 {
     struct ring *r = calloc(1, sizeof *r);
-    void *bytes = NULL, *spot = NULL;
-    cudaError_t status = cudaSuccess;
     enum err_code rc;
 
     if (!r)
         return err_set(err, ERR_NOMEM, "cuda: no memory for the ring's record");
     r->cuda = cuda;
     r->size = RING_MATRICES * matrix_bytes;
-    rc = cuda_mem_alloc(&cuda->base, r->size, &bytes, err);
-    r->bytes = bytes;
-    if (!rc)
-        rc = cuda_mem_alloc(&cuda->base, matrix_bytes, &spot, err);
-    r->spot = spot;
-    for (int i = 0; i < PLACES_MAX && !rc && !status; i++) {
-        status = cudaEventCreateWithFlags(&r->places[i].ready, cudaEventDisableTiming);
-        if (!status)
-            status = cudaEventCreateWithFlags(&r->places[i].done, cudaEventDisableTiming);
-    }
-    if (!rc)
-        rc = cuda_status(status, "events", err);
-    if (!rc)
-        rc = cuda_order(cuda, cuda->stream, cuda->expand, err); /* the memory is being zeroed */
+    rc = open_parts(r, matrix_bytes, err);
     if (rc)
         ring_close(r);
     else

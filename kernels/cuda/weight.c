@@ -207,13 +207,11 @@ static enum err_code send(struct cuda *cuda, const struct weight *host, const st
     const struct dtype_info *stored = dtype_info(host->dtype), *kept = dtype_info(l->m.dtype);
     int64_t n = host->rows * host->cols, chunk = BUFFER_BYTES / stored->block_bytes * stored->block_elems;
     cudaError_t status = cudaSuccess;
-    enum err_code rc = open_buffers(cuda->weights, err);
 
     chunk -= chunk % CHUNK_STEP;
-    if (!rc) /* the workspace may be in use, and the memory is being zeroed */
-        rc = cuda_order(cuda, cuda->stream, cuda->expand, err);
-    if (rc)
-        return rc;
+    TRY(open_buffers(cuda->weights, err));
+    /* the workspace may be in use, and the memory is being zeroed */
+    TRY(cuda_order(cuda, cuda->stream, cuda->expand, err));
     mapping_announce(host->data, (size_t)(n / stored->block_elems) * (size_t)stored->block_bytes);
     for (int64_t at = 0; at < n && !status; at += chunk) {
         const char *src = (const char *)host->data + (size_t)(at / stored->block_elems) * (size_t)stored->block_bytes;
@@ -221,8 +219,8 @@ static enum err_code send(struct cuda *cuda, const struct weight *host, const st
 
         status = send_chunk(cuda, host->dtype, src, dst, n - at < chunk ? n - at : chunk, l->expanded);
     }
-    rc = cuda_status(status, "upload of a weight", err);
-    return rc ? rc : cuda_order(cuda, cuda->expand, cuda->stream, err);
+    TRY(cuda_status(status, "upload of a weight", err));
+    return cuda_order(cuda, cuda->expand, cuda->stream, err);
 }
 
 /* --- matrices --- */
@@ -243,20 +241,16 @@ enum err_code cuda_weight_load(struct backend *be, const struct weight *host, st
     enum dtype t = stored ? host->dtype : DT_BF16;
     struct loaded what = { .m = { .dtype = t, .rows = host->rows, .cols = host->cols }, .expanded = !stored }, *l;
     size_t row_bytes = dtype_row_bytes(t, host->cols);
-    enum err_code rc = ERR_OK;
 
     if (!dtype_row_bytes(host->dtype, host->cols) || !row_bytes || host->rows < 1)
         return err_set(err, ERR_INVALID, "cuda: a weight of %lld by %lld", (long long)host->rows,
                        (long long)host->cols);
     if (stored && !cuda->weights->ring)
-        rc = ring_open(cuda, RING_MATRIX_BYTES, &cuda->weights->ring, err);
-    if (!rc)
-        rc = add(cuda, &what, row_bytes * (size_t)host->rows, &l, err);
-    if (!rc)
-        rc = send(cuda, host, l, err);
-    if (!rc)
-        *ret = (struct weight){ .dtype = t, .rows = host->rows, .cols = host->cols, .data = l->m.data, .handle = l };
-    return rc;
+        TRY(ring_open(cuda, RING_MATRIX_BYTES, &cuda->weights->ring, err));
+    TRY(add(cuda, &what, row_bytes * (size_t)host->rows, &l, err));
+    TRY(send(cuda, host, l, err));
+    *ret = (struct weight){ .dtype = t, .rows = host->rows, .cols = host->cols, .data = l->m.data, .handle = l };
+    return ERR_OK;
 }
 
 /* Nothing waits: whatever is uploaded to this memory next comes after the products that are queued. */
@@ -293,16 +287,14 @@ enum err_code cuda_weight_bf16(struct backend *be, const struct weight *w, const
 {
     const struct loaded *l = w->handle;
     const void *whole = NULL;
-    enum err_code rc;
 
     if (l->expanded) {
         *ret = w->data;
         return ERR_OK;
     }
-    rc = ring_use(cuda_of(be)->weights->ring, &l->m, &whole, err);
-    if (!rc)
-        *ret = (const char *)whole + (size_t)w->row0 * (size_t)w->cols * 2;
-    return rc;
+    TRY(ring_use(cuda_of(be)->weights->ring, &l->m, &whole, err));
+    *ret = (const char *)whole + (size_t)w->row0 * (size_t)w->cols * 2;
+    return ERR_OK;
 }
 
 /* --- convolutions --- */

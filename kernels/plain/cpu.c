@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-/* In front of every block of memory; its size keeps the block 256-byte aligned. */
+/* The header in front of every block of memory; its size keeps the block 256-byte aligned. */
 struct cpu_block {
     size_t bytes; /* with this header */
     struct cpu_block *next;
@@ -32,7 +32,7 @@ int cpu_thread(void)
     return omp_get_thread_num();
 }
 
-/* From the system itself: zeroed, page-aligned, and memory only where it is touched. */
+/* Mapped directly: zeroed, page-aligned, and backed by memory only where it is touched. */
 enum err_code cpu_mem_alloc(struct backend *be, size_t bytes, void **ret, struct err *err)
 {
     struct cpu_block *block;

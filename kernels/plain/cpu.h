@@ -9,7 +9,7 @@
 #include "kernels/backend.h"
 #include "kernels/quant.h"
 
-/* Memory that grows to what the largest operation needs and stays. */
+/* Memory that grows to the need of the largest operation and never shrinks. */
 struct cpu_buffer {
     char *p;
     size_t bytes;
@@ -33,8 +33,8 @@ void cpu_mem_free(struct backend *be, void *p);
 MUST_CHECK enum err_code cpu_buffer_fit(struct cpu_buffer *b, size_t n, size_t bytes, struct err *err);
 void cpu_buffer_done(struct cpu_buffer *b);
 
-/* n_buffers buffers of `bytes` each, 64-byte aligned, valid until the next call: one a thread, say.
- * *ret_stride is the distance between them. */
+/* n_buffers buffers of `bytes` each, usually one a thread; 64-byte aligned, valid until the next call. *ret_stride is
+ * the distance between their starts. */
 MUST_CHECK enum err_code cpu_scratch(struct backend *be, int n_buffers, size_t bytes, char **ret, size_t *ret_stride,
                                      struct err *err);
 
@@ -50,7 +50,7 @@ static inline char *cpu_row(const struct tensor *t, int64_t row)
     return (char *)t->data + row * t->row_stride * (t->dtype == DT_F32 ? 4 : 2);
 }
 
-/* Row of t as f32: itself, or expanded into tmp [cols]. */
+/* A row of t as f32: the row itself, or a copy in tmp [cols]. */
 static inline const float *cpu_row_load(const struct tensor *t, int64_t row, float *tmp)
 {
     if (t->dtype == DT_F32)

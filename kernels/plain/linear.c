@@ -1,5 +1,5 @@
 /*
- * linear - y = act(x w^T + bias), a row of w expanded at a time, sums in double.
+ * linear - y = act(x w^T + bias): each row of w is expanded once and used for all rows of x; sums in double.
  */
 #include "kernels/plain/cpu.h"
 #include "kernels/plain/plain.h"

@@ -1,6 +1,6 @@
 /*
  * norm - LayerNorm, modulation, RMSNorm, GroupNorm, and RMSNorm of heads with rotation. Statistics in double, the
- * variance in a second pass over the row. All may run in place, and gate_add_modulate in the place of y.
+ * variance in a second pass over the row. All may run in place; gate_add_modulate may write over y.
  */
 #include "kernels/plain/cpu.h"
 #include "kernels/plain/plain.h"
@@ -11,7 +11,7 @@ struct moments {
     double mean, inv_std;
 };
 
-/* Over columns [c0, c0 + n_cols) of rows [r0, r0 + n_rows). */
+/* The moments of columns [c0, c0 + n_cols) of rows [r0, r0 + n_rows). */
 static struct moments moments(const struct tensor *x, int64_t r0, int64_t n_rows, int64_t c0, int64_t n_cols,
                               double eps)
 {

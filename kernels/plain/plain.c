@@ -60,7 +60,7 @@ static void weight_unload(struct backend *be, struct weight *w)
     (void)be, (void)w;
 }
 
-/* Has the pages of a mapping read ahead. */
+/* Asks the system to read the pages of the mapping ahead. */
 static void weight_prefetch(struct backend *be, const struct weight *const *w, int n)
 {
     (void)be;

@@ -471,7 +471,7 @@ enum err_code safetensors_write(const char *path, const struct tensor_write *ten
         if (!rc)
             out_file_write(out, tensors[i].data, bytes);
     }
-    if (out_file_close(out, !rc, err) && !rc)
+    if (out_file_close(out, rc ? OUT_FILE_DISCARD : OUT_FILE_KEEP, err) && !rc)
         rc = ERR_IO;
 out:
     free(header);

@@ -67,6 +67,7 @@ DEVICE void next_step(struct step &s, const struct conv &c)
 /* PATCH_ROWS x PATCH_COLS pixels; a buffer has room for whole rounds of the copy. M x N fragments of sums a warp. */
 template <int CHANNELS, bool WINDOW> struct form {
     enum {
+        IS_WINDOW = WINDOW,
         PATCH_ROWS = WINDOW ? ROWS + 2 : ROWS,
         PATCH_COLS = WINDOW ? COLS + 2 : COLS,
         N_PIXELS = PATCH_ROWS * PATCH_COLS,
@@ -120,9 +121,9 @@ DEVICE void start_weights(uint16_t *to, const struct conv &c, int first_out, con
 }
 
 /* Where things of step number t, s in words, lie in shared memory; `stage` = t % STAGES. */
-template <class F> DEVICE uint16_t *patch_of(uint16_t *shared, const struct step &s, int stage, bool window)
+template <class F> DEVICE uint16_t *patch_of(uint16_t *shared, const struct step &s, int stage)
 {
-    return shared + (window ? s.channel / STEP % 2 : stage) * F::PATCH;
+    return shared + (F::IS_WINDOW ? s.channel / STEP % 2 : stage) * F::PATCH;
 }
 
 template <class F> DEVICE uint16_t *weights_of(uint16_t *shared, int stage)
@@ -140,9 +141,9 @@ DEVICE void start_step(uint16_t *shared, const struct conv &c, const struct step
     if (s.channel < c.c_in) {
         start_weights<CHANNELS>(weights_of<F>(shared, stage), c, (int)blockIdx.x * CHANNELS, s);
         if (!WINDOW)
-            start_patch<F>(patch_of<F>(shared, s, stage, false), c, y + s.ky, x + s.kx, s.channel);
+            start_patch<F>(patch_of<F>(shared, s, stage), c, y + s.ky, x + s.kx, s.channel);
         else if (s.ky == 0 && s.kx == 0)
-            start_patch<F>(patch_of<F>(shared, s, stage, true), c, y, x, s.channel);
+            start_patch<F>(patch_of<F>(shared, s, stage), c, y, x, s.channel);
     }
     copy_async_group();
 }
@@ -312,7 +313,7 @@ template <int CHANNELS, bool WINDOW> static __global__ void __launch_bounds__(TH
     }
     start_sums(sum, c, place);
     for (struct step s = { 0, 0, 0 }; s.channel < c.c_in; next_step(s, c)) {
-        const uint16_t *patch = patch_of<F>(shared, s, stage, WINDOW), *weights = weights_of<F>(shared, stage);
+        const uint16_t *patch = patch_of<F>(shared, s, stage), *weights = weights_of<F>(shared, stage);
         int row = warp_row + (WINDOW ? s.ky : 0), col = lane % 16 + (WINDOW ? s.kx : 0);
 
         copy_async_wait_but<STAGES - 2>();

@@ -183,11 +183,12 @@ extern "C" int k_group_norm(struct tensor *y, const struct tensor *x, const stru
     dim3 block(width, THREADS / width), grid((unsigned)s.n_slabs, (unsigned)div_up(n_channels, 4 * (int64_t)width));
 
     rc = LAUNCH(channel_moments, grid, block, 4 * THREADS * sizeof(struct moments), stream, rows_of(x), s);
-    if (!rc)
-        rc = LAUNCH(group_moments, (unsigned)args->n_groups, THREADS, THREADS * sizeof(struct moments), stream, s,
-                    n_pixels, n_channels, n_channels / args->n_groups, args->eps);
-    if (!rc)
-        rc = LAUNCH(normalise, grid, block, 0, stream, rows_of(y), rows_of(x), rows_of(w), rows_of(b),
-                    n_channels / args->n_groups, args->act == ACT_SILU, s);
-    return rc;
+    if (rc)
+        return rc;
+    rc = LAUNCH(group_moments, (unsigned)args->n_groups, THREADS, THREADS * sizeof(struct moments), stream, s, n_pixels,
+                n_channels, n_channels / args->n_groups, args->eps);
+    if (rc)
+        return rc;
+    return LAUNCH(normalise, grid, block, 0, stream, rows_of(y), rows_of(x), rows_of(w), rows_of(b),
+                  n_channels / args->n_groups, args->act == ACT_SILU, s);
 }

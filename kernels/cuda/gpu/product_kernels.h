@@ -16,10 +16,15 @@ extern "C" {
 int k_activate(struct tensor *y, const struct tensor *x, const struct tensor *add, const struct tensor *bias,
                enum activation act, cudaStream_t stream);
 
-/* d [m, n] = act(a [m, k] b' + add + bias): b [n, k], or [k, n] when transposed; a, b bf16, the others F32 or BF16;
- * add, bias NULL for none. Slow: for shapes that nothing else takes. */
-int k_product_plain(struct tensor *d, const struct tensor *a, const struct tensor *b, bool b_transposed,
-                    const struct tensor *add, const struct tensor *bias, bool gelu_tanh, cudaStream_t stream);
+/* d [m, n] = act(a [m, k] b' + add + bias): b [n, k], or [k, n] when transposed; a and b bf16, the rest F32 or BF16. */
+struct k_product {
+    struct tensor *d;
+    const struct tensor *a, *b, *add, *bias; /* add, bias: NULL for none */
+    bool b_transposed, gelu_tanh;
+};
+
+/* Slow: for shapes that nothing else takes. */
+int k_product_plain(const struct k_product *p, cudaStream_t stream);
 
 /*
  * Rows [first, first + dst rows) of the matrix whose product with a convolution's weights [c_out, cols] is its output:

@@ -43,10 +43,10 @@ static __global__ void __launch_bounds__(THREADS) product(struct operands p)
     }
 }
 
-extern "C" int k_product_plain(struct tensor *d, const struct tensor *a, const struct tensor *b, bool b_transposed,
-                               const struct tensor *add, const struct tensor *bias, bool gelu, cudaStream_t stream)
+extern "C" int k_product_plain(const struct k_product *p, cudaStream_t stream)
 {
-    struct operands p = { rows_of(d), rows_of(a), rows_of(b), rows_of(add), rows_of(bias), b_transposed, gelu };
+    struct operands o = { rows_of(p->d),    rows_of(p->a),   rows_of(p->b), rows_of(p->add),
+                          rows_of(p->bias), p->b_transposed, p->gelu_tanh };
 
-    return LAUNCH(product, (unsigned)least(div_up(tensor_count(d), THREADS), MAX_BLOCKS), THREADS, 0, stream, p);
+    return LAUNCH(product, (unsigned)least(div_up(tensor_count(p->d), THREADS), MAX_BLOCKS), THREADS, 0, stream, o);
 }

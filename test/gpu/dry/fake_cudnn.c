@@ -167,34 +167,40 @@ static uint16_t *row(const struct heads *h, int64_t head, int64_t token)
     return h->data + head * h->strides[1] + token * h->strides[2];
 }
 
-/* k [head_dim, n] and v [n, head_dim] of a head, p [n], sums [head_dim] */
-static void run_row(const uint16_t *q, const float *k, const float *v, float scale, int64_t n, int64_t dim, float *p,
-                    float *sums, uint16_t *out)
+/* One head in f32: k [head_dim, n], v [n, head_dim]; scratch p [n] and sums [head_dim]. */
+struct head {
+    int64_t n, dim;
+    float scale, *k, *v, *p, *sums;
+};
+
+static void run_row(const struct head *h, const uint16_t *q, uint16_t *out)
 {
+    int64_t n = h->n, dim = h->dim;
     float most = -INFINITY, sum = 0;
 
-    memset(p, 0, (size_t)n * sizeof *p);
-    memset(sums, 0, (size_t)dim * sizeof *sums);
+    memset(h->p, 0, (size_t)n * sizeof *h->p);
+    memset(h->sums, 0, (size_t)dim * sizeof *h->sums);
     for (int64_t d = 0; d < dim; d++)
         for (int64_t j = 0; j < n; j++)
-            p[j] += bf16_to_f32(q[d]) * k[d * n + j];
+            h->p[j] += bf16_to_f32(q[d]) * h->k[d * n + j];
     for (int64_t j = 0; j < n; j++)
-        most = fmaxf(most, scale * p[j]);
+        most = fmaxf(most, h->scale * h->p[j]);
     for (int64_t j = 0; j < n; j++) {
-        float e = expf(scale * p[j] - most), weight = bf16_to_f32(f32_to_bf16(e));
+        float e = expf(h->scale * h->p[j] - most), weight = bf16_to_f32(f32_to_bf16(e));
 
         sum += e;
         for (int64_t d = 0; d < dim; d++)
-            sums[d] += weight * v[j * dim + d];
+            h->sums[d] += weight * h->v[j * dim + d];
     }
     for (int64_t d = 0; d < dim; d++)
-        out[d] = f32_to_bf16(sums[d] / sum);
+        out[d] = f32_to_bf16(h->sums[d] / sum);
 }
 
 static void run_head(const struct heads t[4], float scale, int64_t head)
 {
     int64_t n = t[1].dims[2], dim = t[1].dims[3];
     float *k = malloc((size_t)(2 * n * dim + n + dim) * sizeof *k), *v = k + n * dim, *p = v + n * dim;
+    struct head h = { n, dim, scale, k, v, p, p + n };
 
     assert(k);
     for (int64_t j = 0; j < n; j++)
@@ -203,7 +209,7 @@ static void run_head(const struct heads t[4], float scale, int64_t head)
             v[j * dim + d] = bf16_to_f32(row(&t[2], head, j)[d]);
         }
     for (int64_t i = 0; i < t[0].dims[2]; i++)
-        run_row(row(&t[0], head, i), k, v, scale, n, dim, p, p + n, row(&t[3], head, i));
+        run_row(&h, row(&t[0], head, i), row(&t[3], head, i));
     free(k);
 }
 

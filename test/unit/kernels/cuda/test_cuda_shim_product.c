@@ -69,6 +69,12 @@ static void product_case(int64_t m, int64_t n, int64_t k, bool transposed, int p
     struct tensor b = transposed ? sample_2d(DT_BF16, k, n, 5) : sample_2d(DT_BF16, n, k, 5);
     struct tensor add = sample_2d(d_type, m, n, 1), bias = sample_2d(d_type, 1, n, 0), want = shim_twin(&d);
     enum activation act = parts & 4 ? ACT_GELU_TANH : ACT_NONE;
+    struct k_product p = { .a = &a,
+                           .b = &b,
+                           .add = parts & 1 ? &add : NULL,
+                           .bias = parts & 2 ? &bias : NULL,
+                           .b_transposed = transposed,
+                           .gelu_tanh = act == ACT_GELU_TANH };
 
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
@@ -79,8 +85,7 @@ static void product_case(int64_t m, int64_t n, int64_t k, bool transposed, int p
             sum += parts & 2 ? sample_at(&bias, 0, j) : 0;
             sample_put(&want, i, j, (float)activated(sum, act));
         }
-    ON_SHIM(&d, k_product_plain(out, &a, &b, transposed, parts & 1 ? &add : NULL, parts & 2 ? &bias : NULL,
-                                act == ACT_GELU_TANH, NULL));
+    ON_SHIM(&d, (p.d = out, k_product_plain(&p, NULL)));
     shim_check_close("product", &d, &want, f32_limit);
     CHECK(sample_done());
 }

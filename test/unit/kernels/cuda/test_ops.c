@@ -103,9 +103,17 @@ static double activated(enum activation act, double x)
     }
 }
 
-static void linear_case(struct backend *be, const struct lane *lane, const struct form *f, enum dtype wt, int64_t m,
-                        int64_t n, int64_t k, enum activation act, bool with_bias)
+struct linear_case {
+    enum dtype weights;
+    int64_t m, n, k;
+    enum activation act;
+    bool with_bias;
+};
+
+static void linear_case(struct backend *be, const struct lane *lane, const struct form *f, const struct linear_case *c)
 {
+    int64_t m = c->m, n = c->n, k = c->k;
+    enum dtype wt = c->weights;
     struct tensor x = sample_2d(f->x, m, k, f->gap_x), y = sample_2d(f->y, m, n, f->gap_y), b = sample_1d(n);
     struct bias bias = { .f32 = b };
     struct weight w = sample_weight(wt, n, k);
@@ -116,24 +124,24 @@ static void linear_case(struct backend *be, const struct lane *lane, const struc
         dequantise_row(wt, (const char *)w.data + (size_t)o * dtype_row_bytes(wt, k), (float *)rows.data + o * k, k);
     for (int64_t i = 0; i < m; i++)
         for (int64_t o = 0; o < n; o++) {
-            double sum = with_bias ? sample_at(&b, 0, o) : 0;
+            double sum = c->with_bias ? sample_at(&b, 0, o) : 0;
 
-            for (int64_t c = 0; c < k; c++)
-                sum += (double)sample_at(&x, i, c) * sample_at(&rows, o, c);
-            sample_put(&want, i, o, (float)activated(act, sum));
+            for (int64_t j = 0; j < k; j++)
+                sum += (double)sample_at(&x, i, j) * sample_at(&rows, o, j);
+            sample_put(&want, i, o, (float)activated(c->act, sum));
         }
-    CHECK_OK(op_linear(be, &y, &x, &w, with_bias ? &bias : NULL, act, &err), err);
+    CHECK_OK(op_linear(be, &y, &x, &w, c->with_bias ? &bias : NULL, c->act, &err), err);
     check_result("linear", lane, &y, &want, k < 64 ? lane->products : lane->products / 2);
 }
 
 static void linear_odd(struct backend *be, const struct lane *lane, const struct form *f)
 {
     for (int act = ACT_NONE; act <= ACT_SILU; act++)
-        linear_case(be, lane, f, DT_F32, 5, 7, 33, (enum activation)act, true);
-    linear_case(be, lane, f, DT_F16, 1, 37, 100, ACT_NONE, true);
-    linear_case(be, lane, f, DT_BF16, 67, 131, 77, ACT_NONE, false);
-    linear_case(be, lane, f, DT_F8_E4M3, 3, 1, 1, ACT_NONE, true);
-    linear_case(be, lane, f, DT_Q8_0, 1, 1, 32, ACT_NONE, false);
+        linear_case(be, lane, f, &(struct linear_case){ DT_F32, 5, 7, 33, (enum activation)act, true });
+    linear_case(be, lane, f, &(struct linear_case){ DT_F16, 1, 37, 100, ACT_NONE, true });
+    linear_case(be, lane, f, &(struct linear_case){ DT_BF16, 67, 131, 77, ACT_NONE, false });
+    linear_case(be, lane, f, &(struct linear_case){ DT_F8_E4M3, 3, 1, 1, ACT_NONE, true });
+    linear_case(be, lane, f, &(struct linear_case){ DT_Q8_0, 1, 1, 32, ACT_NONE, false });
 }
 
 TEST(ops__linear_agrees_with_the_formula_on_odd_shapes)
@@ -147,7 +155,7 @@ static void linear_types(struct backend *be, const struct lane *lane, const stru
                                         DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_IQ4_NL, DT_IQ4_XS };
 
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        linear_case(be, lane, f, types[i], i % 2 ? 1 : 19, 45, 512, ACT_NONE, true);
+        linear_case(be, lane, f, &(struct linear_case){ types[i], i % 2 ? 1 : 19, 45, 512, ACT_NONE, true });
 }
 
 TEST(ops__linear_takes_weights_of_every_type)
@@ -158,11 +166,11 @@ TEST(ops__linear_takes_weights_of_every_type)
 /* More rows than any tile of weights or of activations holds. */
 static void linear_large(struct backend *be, const struct lane *lane, const struct form *f)
 {
-    linear_case(be, lane, f, DT_Q8_0, 70, 1100, 96, ACT_GELU_TANH, true);
-    linear_case(be, lane, f, DT_F32, 2, 1031, 1056, ACT_NONE, true);
-    linear_case(be, lane, f, DT_Q8_0, 9, 70, 15360, ACT_NONE, true); /* linear2, the longest sum of FLUX */
-    linear_case(be, lane, f, DT_Q4_K, 1, 33, 12288, ACT_SILU, true);
-    linear_case(be, lane, f, DT_BF16, 1100, 5, 48, ACT_NONE, true);
+    linear_case(be, lane, f, &(struct linear_case){ DT_Q8_0, 70, 1100, 96, ACT_GELU_TANH, true });
+    linear_case(be, lane, f, &(struct linear_case){ DT_F32, 2, 1031, 1056, ACT_NONE, true });
+    linear_case(be, lane, f, &(struct linear_case){ DT_Q8_0, 9, 70, 15360, ACT_NONE, true }); /* linear2, the longest sum of FLUX */
+    linear_case(be, lane, f, &(struct linear_case){ DT_Q4_K, 1, 33, 12288, ACT_SILU, true });
+    linear_case(be, lane, f, &(struct linear_case){ DT_BF16, 1100, 5, 48, ACT_NONE, true });
 }
 
 TEST(ops__linear_agrees_with_the_formula_over_several_tiles_and_at_real_lengths)
