@@ -39,7 +39,7 @@ enum err_code base64_decode(struct span text, unsigned flags, void *buf, size_t 
 {
     unsigned char *out = buf;
     size_t n = 0, n_symbols = 0, n_pads = 0;
-    uint32_t bits = 0; /* the low n_symbols % 4 * 6 bits, less those written, are waiting */
+    uint32_t bits = 0; /* the symbols so far; the lowest bits are not written yet */
 
     assert(flags & (BASE64_STANDARD | BASE64_URL));
     for (size_t i = 0; i < text.len; i++) {

@@ -51,7 +51,7 @@ struct err {
 
 #define MUST_CHECK __attribute__((warn_unused_result))
 
-/* For a chain of steps with nothing to clean up: the first that fails ends the function. */
+/* For a chain of steps with nothing to clean up: the first step that fails ends the function. */
 #define TRY(call)                   \
     do {                            \
         enum err_code rc_ = (call); \
@@ -59,10 +59,10 @@ struct err {
             return rc_;             \
     } while (0)
 
-/* Records code and message unless an error is there already; returns `code`, so `return err_set(...)`. */
+/* Records code and message unless an error is recorded already. Returns `code`, for `return err_set(...)`. */
 enum err_code err_set(struct err *err, enum err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* `code` comes back: a static analyser that does not see into err.c would follow paths on which it does not. */
+/* A static analyser does not see that err_set() returns `code`, and would follow paths on which it does not. */
 #ifdef __clang_analyzer__
 #define err_set(err, code, ...) ((void)(err_set)(err, code, __VA_ARGS__), (code))
 #endif
@@ -72,7 +72,7 @@ enum err_code err_prefix(struct err *err, const char *fmt, ...) __attribute__((f
 
 const char *err_name(enum err_code code);
 
-/* For the rare call whose failure changes nothing: says that ignoring it is meant. */
+/* For the rare call whose failure changes nothing: shows that the error is ignored on purpose. */
 static inline void err_ignore(enum err_code rc)
 {
     (void)rc;

@@ -21,7 +21,7 @@ static enum err_code read_all(int fd, const char *path, char *buf, size_t size, 
         if (got < 0)
             return err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
         if (got == 0)
-            break; /* it became shorter meanwhile: what is there counts */
+            break; /* the file became shorter meanwhile: the bytes so far are its content */
         n += (size_t)got;
     }
     *ret_len = n;

@@ -89,7 +89,7 @@ enum err_code out_file_close(struct out_file *f, enum out_file_end end, struct e
     enum err_code rc = ERR_OK;
 
     if (keep && !f->failed && f->temporary[0] && (fflush(f->stream) || fsync(fileno(f->stream))))
-        f->failed = errno; /* on the disk before it has the name */
+        f->failed = errno; /* the bytes must be on the disk before the file gets its name */
     if (fclose(f->stream) && !f->failed)
         f->failed = errno ? errno : EIO;
     if (keep && !f->failed && f->temporary[0] && rename(f->temporary, f->path))

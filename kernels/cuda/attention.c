@@ -1,10 +1,10 @@
 /*
- * attention.c - who computes attention: cuDNN where it is to be used (attention_library.c), a flash kernel of ours, two
- * matrix products with a softmax between, or the kernel that takes any shape.
+ * attention.c - which kernels compute attention: cuDNN's where it is used (attention_library.c), our flash kernel, two
+ * matrix products with a softmax between them, or the kernel that takes any shape.
  *
- * The products are for the VAE, whose one head is as wide as the network (512): too wide for the registers of a flash
- * kernel. A group of queries at a time; logits are f32 and weights bf16, both in the workspace; at 16384 pixels a group
- * is some 600 queries.
+ * The products are for the VAE, whose one head is as wide as the network (512), too wide for the registers of a flash
+ * kernel. They take a group of queries at a time, with f32 logits and bf16 weights in the workspace; at 16384 pixels a
+ * group has about 600 queries.
  */
 #include "kernels/cuda/attention_library.h"
 #include "kernels/cuda/gpu/kernels.h"
@@ -83,7 +83,7 @@ static enum err_code run_heads(struct cuda *cuda, struct tensor *out, const stru
     return ERR_OK;
 }
 
-/* A head wider than a flash kernel takes, as the VAE has one. */
+/* Whether the heads are wider than the flash kernel takes, as in the VAE. */
 static bool is_wide(const struct tensor *q, const struct attention_args *args)
 {
     return q->dtype == DT_BF16 && args->head_dim > 128 && !args->causal && !args->rel_bias;

@@ -9,9 +9,9 @@
 enum { PLANS_MAX = 32 /* each holds a compiled kernel */ };
 
 /*
- * Where cuDNN is expected to be faster, as far as that can be said without having measured it: its attention for Hopper
- * uses that generation's own instructions, ours those of Ampere, which are all that Ada has, too. From top to bottom,
- * the first that is not newer than the card.
+ * The generations on which cuDNN is expected to be faster, without a measurement: its attention for Hopper uses the
+ * instructions of that generation. Ours uses those of Ampere, and Ada has no others. The first row that is not newer
+ * than the card holds.
  */
 static const struct {
     int sm;
@@ -20,19 +20,19 @@ static const struct {
 
 struct kept {
     struct cudnn_shape shape;
-    struct cudnn_plan plan; /* none: refused */
+    struct cudnn_plan plan; /* zeroed: cuDNN refused the shape */
 };
 
 struct cuda_attention_library {
     struct cudnn lib;
-    bool attention; /* may use it */
+    bool attention; /* the library is to be used */
     int n_kept, n_refused;
-    char why[ERR_MESSAGE_MAX]; /* there is no library; or of the first refused shape */
+    char why[ERR_MESSAGE_MAX]; /* why there is no library, or why the first shape was refused */
     char words[2 * ERR_MESSAGE_MAX];
     struct kept kept[PLANS_MAX];
 };
 
-/* --- the library, and who computes what --- */
+/* --- the library, and whether it is used --- */
 
 static void forget_plans(struct cuda_attention_library *d)
 {
@@ -108,7 +108,7 @@ const char *cuda_attention_library_describe(struct backend *be)
 
 /* --- plans --- */
 
-/* The first is told, and kept to be shown. */
+/* Only the first refusal is reported; backend_describe() shows it. */
 static void refuse(struct cuda *cuda, const struct err *why)
 {
     struct cuda_attention_library *d = cuda->attention_library;
@@ -120,7 +120,7 @@ static void refuse(struct cuda *cuda, const struct err *why)
         cuda->base.warn(d->why);
 }
 
-/* The plan that is kept for this shape, or is made now; one that has none where it is refused. */
+/* The plan for this shape, kept or made now; a zeroed plan where cuDNN refuses the shape. */
 static struct cudnn_plan *find_plan(struct cuda *cuda, const struct cudnn_shape *shape)
 {
     struct cuda_attention_library *d = cuda->attention_library;
@@ -130,7 +130,8 @@ static struct cudnn_plan *find_plan(struct cuda *cuda, const struct cudnn_shape 
     for (k = d->kept; k < d->kept + d->n_kept; k++)
         if (!memcmp(&k->shape, shape, sizeof *shape))
             return &k->plan;
-    if (d->n_kept == PLANS_MAX) { /* shapes of many jobs: those of this one will soon be known again */
+    if (d->n_kept ==
+        PLANS_MAX) { /* these are shapes of many requests: those of the current one are soon planned again */
         (void)cudaStreamSynchronize(cuda->stream);
         forget_plans(d);
     }
@@ -141,7 +142,7 @@ static struct cudnn_plan *find_plan(struct cuda *cuda, const struct cudnn_shape 
     return &k->plan;
 }
 
-/* A run that fails where the device still works was refused; what may have been queued of it is overwritten. */
+/* Where the device still works, a plan that failed was refused; our kernel overwrites what it may have queued. */
 static bool device_works(struct cuda *cuda)
 {
     cudaError_t status = cudaStreamQuery(cuda->stream);
@@ -172,7 +173,7 @@ enum err_code cuda_attention_library_run(struct cuda *cuda, const struct attenti
         return ERR_OK;
     if (!device_works(cuda))
         return err_set(err, ERR_GPU, "%s", why.msg);
-    (void)cudaStreamSynchronize(cuda->stream); /* earlier runs of this plan */
+    (void)cudaStreamSynchronize(cuda->stream); /* earlier uses of this plan may be queued */
     cudnn_plan_done(&d->lib, plan);
     refuse(cuda, &why);
     return ERR_OK;

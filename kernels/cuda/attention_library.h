@@ -1,17 +1,18 @@
 /*
- * dnn - what cuDNN computes in the place of our own kernels, where it is there and faster: attention, on Hopper and
- * later. Plans are kept by shape. A shape that cuDNN has no plan for, or only one that wants more than the workspace or
- * does not run, is computed by our kernels, and the words of backend_describe() say so; nothing fails for want of a
+ * attention_library - attention by cuDNN instead of our own kernels, where the library is installed and faster: on
+ * Hopper and later. Plans are kept by shape. Our kernels compute a shape for which cuDNN has no plan, or only one that
+ * needs more than the workspace or fails when it runs; backend_describe() reports this, and nothing fails for lack of a
  * plan.
  *
- * Making a plan takes the host about half a second: it is compiled for the shape. It happens at the shape's first use.
+ * Making a plan takes the host about half a second, since a kernel is compiled for the shape. It happens at the first
+ * use of the shape.
  */
 #ifndef KERNELS_CUDA_ATTENTION_LIBRARY_H
 #define KERNELS_CUDA_ATTENTION_LIBRARY_H
 
 #include "kernels/cuda/cuda.h"
 
-/* Opens the library where this card is to use it. Never fails: without it there are our own kernels. */
+/* Opens the library where it is to be used on this card. Never fails: without the library our own kernels compute. */
 void cuda_attention_library_open(struct cuda *cuda);
 void cuda_attention_library_close(struct cuda *cuda);
 
@@ -19,8 +20,8 @@ void cuda_attention_library_close(struct cuda *cuda);
 void cuda_attention_library_use(struct backend *be, enum library_use use);
 const char *cuda_attention_library_describe(struct backend *be);
 
-size_t
-cuda_attention_library_version(const struct cuda *cuda); /* as 10000 * major + 100 * minor + patch; 0: not in use */
+/* 10000 * major + 100 * minor + patch; 0: the library is not in use. */
+size_t cuda_attention_library_version(const struct cuda *cuda);
 
 /* The tensors and numbers of one op_attention(). */
 struct attention_call {

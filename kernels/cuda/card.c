@@ -1,5 +1,5 @@
 /*
- * card.c - what the card and the libraries on it say of themselves, for measurements.
+ * card.c - names, versions and readings of the card and its libraries, for measurements.
  */
 #include <stdio.h>
 
@@ -9,7 +9,7 @@
 
 enum { PCI_ID_BYTES = 32 };
 
-/* It is opened when somebody first asks; the service never does. */
+/* The management library is opened at the first question; the service never asks. */
 static const struct nvml *management(struct cuda *cuda)
 {
     char id[PCI_ID_BYTES];

@@ -1,16 +1,16 @@
 /*
- * conv2d.c - who computes a convolution.
+ * conv2d.c - which kernels compute a convolution.
  *
- * One that sees a pixel at a time is a matrix product as it stands, so cuBLASLt has it. Otherwise conv_mma.cu, straight
- * from the picture: nearly all of the autoencoder's work. What is left, pictures of 3 and latents of 16 channels,
- * becomes a matrix product of what each pixel sees with the weights. The rows of that matrix (conv_rows.cu) are made in
- * the workspace a tile at a time, small enough to stay in the second-level cache between being written and being read.
- * In all three the sum, in f32, takes bias and residual along before its one rounding.
+ * A 1x1 convolution is a matrix product of the picture, so cuBLASLt computes it. For others conv_mma.cu reads the
+ * picture directly: nearly all of the autoencoder's work. What remains are pictures of 3 channels and latents of 16:
+ * they become a matrix product of the weights with a matrix that has a row of input values for each output pixel. Its
+ * rows (conv_rows.cu) are written to the workspace a tile at a time, small enough to stay in the second-level cache
+ * until they are read. In all three cases bias and residual are added to the f32 sum before its one rounding.
  *
- * cuDNN with its gigabyte of libraries stays out of the container, and it is not used on Hopper either. Its compiled
- * kernels round the sums to bf16, which makes the error of the autoencoder one and a half times as large; for a result
- * in f32 it has kernels of Ampere's instructions, or one of Hopper's that takes a second or more to compile for each of
- * the twenty-odd shapes of a picture's size (9.19).
+ * cuDNN is not used. Its libraries would add a gigabyte to the container, and on Hopper it does not pay either: its
+ * compiled kernels round the sums to bf16, which makes the error of the autoencoder one and a half times as large; for
+ * results in f32 it has kernels with Ampere's instructions, or one with Hopper's that takes a second or more to compile
+ * for each of the twenty-odd shapes of a picture's size (version 9.19).
  */
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/gpu/product_kernels.h"
@@ -36,7 +36,7 @@ static int64_t at_least(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* Half the second-level cache; more where the product would leave multiprocessors idle. */
+/* A tile fills half the second-level cache, or more where the product would leave multiprocessors idle. */
 static int64_t tile_rows(const struct conv *c)
 {
     int64_t row_bytes = c->product.k * 2, m = c->product.m;
@@ -79,7 +79,7 @@ static enum err_code run_tiles(const struct conv *c, struct err *err)
     return ERR_OK;
 }
 
-/* What the convolution reads is what x holds, row by row. */
+/* Whether each output pixel reads exactly one row of x, so that the convolution is a matrix product. */
 static bool rows_are_pixels(const struct conv *c)
 {
     const struct conv_args *a = c->args;

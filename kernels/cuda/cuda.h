@@ -1,10 +1,11 @@
 /*
- * cuda - what the files of the CUDA backend share: the backend's record and its operations. The host's part is C, the
- * kernels are behind the launchers of kernels.h.
+ * cuda - what the files of the CUDA backend share: the backend's record and its operations. The host's part is C; the
+ * kernels are called through the launchers of kernels.h.
  *
- * One device, one stream for the work and one for weights on their way. Precision: inputs of matrix products bf16 with
- * f32 accumulation, everything else (residual streams, statistics, softmax, modulation) f32. No atomics in sums and no
- * split of a sum that depends on timing: the same input gives the same bytes on the same card.
+ * A backend has one device, one stream for the work and one for weights: their uploads and expansion. Inputs of matrix
+ * products are bf16 with f32 accumulation; everything else (residual streams, statistics, softmax, modulation) is f32.
+ * Sums use no atomics, and no sum is split in a way that depends on timing: the same input gives the same bytes on the
+ * same card.
  * Runs on CUDA 12.2 to 13.x, sm_80 and up.
  */
 #ifndef KERNELS_CUDA_CUDA_H
@@ -24,7 +25,7 @@ struct cuda {
     int device, sm, n_multiprocessors, l2_bytes; /* sm: 10 * major + minor */
     cudaStream_t stream, expand;                 /* the work; uploads and expansion of weights */
     cudaEvent_t order;                           /* lets one stream wait for the other */
-    cudaEvent_t marks[BACKEND_MARKS];            /* with times, unlike all others */
+    cudaEvent_t marks[BACKEND_MARKS];            /* the only events that record times */
     void *workspace;                             /* scratch of the operation that runs; 256-byte aligned */
     size_t workspace_bytes;
     struct cuda_products *products;
@@ -47,7 +48,7 @@ void cuda_streams_close(struct cuda *cuda);
 /* Work queued on `later` from now on starts after all that is queued on `first` now. */
 enum err_code cuda_order(struct cuda *cuda, cudaStream_t first, cudaStream_t later, struct err *err);
 
-/* The operations of backend.h, one file each or a few that belong together; the table is in device.c. */
+/* The operations of backend.h; the table is in device.c. */
 #define CUDA_OP(name, ...) enum err_code cuda_##name(struct backend *be, __VA_ARGS__, struct err *err)
 CUDA_OP(linear, struct tensor *y, const struct tensor *x, const struct weight *w, const struct bias *bias,
         enum activation act);
@@ -92,10 +93,10 @@ enum err_code cuda_weight_load(struct backend *be, const struct weight *host, st
 void cuda_weight_unload(struct backend *be, struct weight *w);
 void cuda_weight_prefetch(struct backend *be, const struct weight *const *w, int n);
 enum err_code cuda_conv_weight_load(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err);
-/* The bf16 values of a weight view on the device, ready on be's stream: `ret` [rows, cols], dense rows. They may go
- * with the next call: queue what reads them first. */
+/* Sets *ret to the bf16 values of a weight view on the device, [rows, cols] dense, ready on be's stream. They may be
+ * overwritten after the next call, so the work that reads them must be queued before. */
 enum err_code cuda_weight_bf16(struct backend *be, const struct weight *w, const void **ret, struct err *err);
-/* Values of a row of a convolution's weights on the device, bf16 [c_out, this]: taps, then channels, then zeros. */
+/* The length of a row of a convolution's weights on the device, bf16 [c_out, length]: taps by channels, then zeros. */
 int64_t cuda_conv_row(const struct conv_weight *w);
 
 /* n values of storage type t, expanded to bf16 on the given stream (expand.c). n is a multiple of t's block. */

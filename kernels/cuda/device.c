@@ -60,8 +60,8 @@ static const struct backend_ops cuda_ops = {
     .upsample2x = cuda_upsample2x,
 };
 
-/* Device 0: which card that is, CUDA_VISIBLE_DEVICES says. Every thread works on device 0 unless it chooses another,
- * so those that come to the backend later need not choose. */
+/* The backend uses device 0; CUDA_VISIBLE_DEVICES decides which card that is. Every thread works on device 0 unless it
+ * chooses another, so threads that use the backend later need not choose. */
 static enum err_code find_device(struct cuda *cuda, struct err *err)
 {
     int n = 0, major = 0, minor = 0;

@@ -1,6 +1,6 @@
 /*
- * expand.c - expanding a weight on a stream. A file of its own, because the stand-in for CUDA brings another: its
- * second stream works as late as it may.
+ * expand.c - expanding a weight on a stream. It is a file of its own because the stand-in for CUDA (test/gpu/dry)
+ * replaces this function by one that delays the work on the second stream.
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/gpu/kernels.h"

@@ -1,10 +1,10 @@
 /*
  * linear.c - y = act(x w' + bias) by cuBLASLt.
  *
- * x that is F32 is rounded to bf16 in the workspace. GELU into BF16 is part of the product; the other activations are
- * applied to its f32 result, which for BF16 lies in the workspace, so that there is one rounding. Both go through the
- * workspace in groups of rows. A product of no rows computes nothing, but its weight is expanded as for any other: so
- * expanding can be measured by itself.
+ * An F32 x is rounded to bf16 in the workspace. GELU with a BF16 result is part of the product; other activations are
+ * applied to an f32 result, which is kept in the workspace if y is BF16, so that there is one rounding. Both copies go
+ * through the workspace in groups of rows. A product of no rows computes nothing, but its weight is expanded all the
+ * same, so that expanding can be measured alone.
  */
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/gpu/product_kernels.h"
@@ -13,13 +13,13 @@ enum { ROWS_STEP = 128 /* rows of a group: whole tiles of the product */ };
 
 struct linear {
     struct cuda *cuda;
-    struct cuda_product product; /* but for the rows */
+    struct cuda_product product; /* without the members that depend on the rows */
     bool convert_x, f32_result;
-    enum activation act; /* of the f32 result, or in place */
+    enum activation act; /* to be applied to the f32 result, or to y in place */
     char *x_rows, *results;
 };
 
-/* Rows that find room in the workspace from `at` on; 0 where not one does. */
+/* The number of rows that fit the workspace from `at` on; 0: not even one. */
 static int64_t divide_workspace(struct linear *l, char *at, int64_t m)
 {
     size_t left = l->cuda->workspace_bytes - (size_t)(at - (char *)l->cuda->workspace);
@@ -57,7 +57,7 @@ static enum err_code run_rows(const struct linear *l, const struct tensor *y, co
         "activation", err);
 }
 
-/* A tensor of any rank as a matrix; only those of rank 2 have gaps. */
+/* A tensor of any rank as a matrix; only tensors of rank 2 may have gaps. */
 static struct tensor matrix(const struct tensor *t)
 {
     return t->n_dims == 2 ? *t : tensor_as_2d(t, tensor_rows(t), tensor_cols(t));

@@ -4,9 +4,9 @@
 #include "kernels/cuda/cuda.h"
 
 /*
- * Left for what the backend takes later, in MiB: 512 the ring and its spot; 526 the rounding of every matrix up to 2
- * MiB (FLUX.1-Fill and T5-XXL as Q8_0, counted); the rest spares, and kernels, ours and the libraries', which the
- * runtime loads at their first launch: some of them during the first job.
+ * Memory reserved for what the backend allocates later. 512 MiB are for the ring and its spot; 526 MiB for rounding
+ * every matrix up to 2 MiB (counted for FLUX.1-Fill and T5-XXL as Q8_0); the rest is for spares and for kernels, ours
+ * and the libraries', which the runtime loads at their first launch, some during the first request.
  */
 static const size_t own_bytes = (size_t)1280 << 20;
 
@@ -32,7 +32,7 @@ enum err_code cuda_mem_alloc(struct backend *be, size_t bytes, void **ret, struc
     return ERR_OK;
 }
 
-/* Waits for what still uses it. */
+/* cudaFree waits for the work that still uses the memory. */
 void cuda_mem_free(struct backend *be, void *p)
 {
     (void)be;
@@ -52,7 +52,7 @@ struct backend_memory cuda_memory(struct backend *be)
                                     .used = (int64_t)(n_total - n_free) };
 }
 
-/* The host's memory is the caller's again when this returns. */
+/* Waits, so that the caller may reuse the host's memory. */
 enum err_code cuda_upload(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err)
 {
     enum err_code rc =

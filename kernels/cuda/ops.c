@@ -1,11 +1,11 @@
 /*
- * ops.c - the operations of the table that are one of our own kernels: the tensors go to the launcher, its status
- * becomes an error.
+ * ops.c - the operations that are one of our own kernels: each passes its tensors to the launcher and turns the
+ * launcher's status into an error.
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/gpu/kernels.h"
 
-/* A launcher's status. */
+/* Turns the status of a launcher into an error. */
 static enum err_code launched(int status, const char *what, struct err *err)
 {
     return cuda_status((cudaError_t)status, what, err);
@@ -77,7 +77,7 @@ enum err_code cuda_copy(struct backend *be, struct tensor *y, const struct tenso
     return launched(k_copy(y, x, cuda_of(be)->stream), "copy", err);
 }
 
-/* By way of bf16, whatever the table is kept as: so results do not depend on that. */
+/* Values pass through bf16, whatever type the table is kept in, so that results do not depend on that type. */
 enum err_code cuda_embed_rows(struct backend *be, struct tensor *y, const struct weight *table, const int32_t *ids,
                               struct err *err)
 {

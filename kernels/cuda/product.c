@@ -7,20 +7,21 @@
 #include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/gpu/product_kernels.h"
 
-/* NVIDIA's own advice for Hopper is 32 MiB; Ada needs less. The f32 sums of a refused product are made in parts of
- * whole tiles. */
+/* NVIDIA recommends a workspace of 32 MiB for Hopper; Ada needs less. The f32 sums of a refused product are computed in
+ * parts of PART_STEP rows, which are whole tiles. */
 enum { WORKSPACE_BYTES = 32 << 20, SUMS_BYTES = 16 << 20, PART_STEP = 128, PLANS_MAX = 1024, ALIGN_MAX = 256 };
 
-/* What the choice of an algorithm depends on; compared as bytes, so it is zeroed before it is filled. */
+/* Everything that the choice of an algorithm depends on. It is compared as bytes, so it is zeroed before it is filled.
+ */
 struct key {
     int64_t m, n, k, a_stride, b_stride, d_stride;
     int32_t d_type, b_transposed, gelu_tanh, add, bias;
-    int32_t a_align, b_align, d_align, add_align, bias_align; /* the library asks the bias itself how it is aligned */
+    int32_t a_align, b_align, d_align, add_align, bias_align; /* the library looks at the bias pointer itself */
 };
 
 struct plan {
     bool used;
-    cublasStatus_t refused; /* what cuBLASLt said to a shape it knows no way for; else success */
+    cublasStatus_t refused; /* the status with which cuBLASLt refused the shape; else success */
     struct key key;
     cublasLtMatmulDesc_t op;
     cublasLtMatrixLayout_t a, b, d;
@@ -131,8 +132,8 @@ static uint32_t hash(const struct key *key)
     return h;
 }
 
-/* By whether there is a bias and whether GELU follows. The epilogue's GELU is the one with tanh: pytorch pull request
- * 104061 made the rest of PyTorch agree with it. */
+/* [there is a bias][GELU follows]. The epilogue's GELU is the one with tanh: PyTorch pull request 104061 made the rest
+ * of PyTorch agree with it. */
 static const cublasLtEpilogue_t epilogues[2][2] = {
     { CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_GELU },
     { CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS },
@@ -199,7 +200,7 @@ static cublasStatus_t describe(const struct cublaslt *lt, struct plan *p)
     return status ? status : describe_matrices(lt, p);
 }
 
-/* Sums that are split are joined in f32 or not split at all. */
+/* Where an algorithm splits sums, the parts are joined in f32. */
 static cublasStatus_t prefer(const struct cublaslt *lt, cublasLtMatmulPreference_t pref, const struct key *key)
 {
     const uint64_t workspace = WORKSPACE_BYTES;
@@ -225,7 +226,7 @@ static cublasStatus_t prefer(const struct cublaslt *lt, cublasLtMatmulPreference
     return status;
 }
 
-/* A result says for itself whether it is one: its other fields count only where its state is a success. */
+/* The fields of a result are valid only where its own state is a success. */
 static cublasStatus_t ask_heuristics(struct cuda_products *ps, struct plan *p, cublasLtMatmulPreference_t pref)
 {
     cublasLtMatmulHeuristicResult_t found = { .state = CUBLAS_STATUS_NOT_SUPPORTED };
@@ -303,7 +304,8 @@ static enum err_code find_plan(struct cuda *cuda, const struct key *key, const v
             *ret = &ps->plans[at];
             return ERR_OK;
         }
-    if (ps->n_plans >= PLANS_MAX / 2) { /* shapes of many jobs: those of this one will soon be known again */
+    if (ps->n_plans >=
+        PLANS_MAX / 2) { /* these are shapes of many requests: those of the current one are soon planned again */
         forget_plans(ps);
         at = hash(key) % PLANS_MAX;
     }
@@ -324,7 +326,7 @@ static enum err_code find_plan(struct cuda *cuda, const struct key *key, const v
 
 /* --- one product --- */
 
-/* By cuBLASLt in one call; *ret_done false where it refuses. */
+/* The product by cuBLASLt in one call; *ret_done is false where cuBLASLt refuses. */
 static enum err_code run_whole(struct cuda *cuda, const struct cuda_product *p, bool *ret_done, struct err *err)
 {
     struct cuda_products *ps = cuda->products;
@@ -350,7 +352,7 @@ static enum err_code run_whole(struct cuda *cuda, const struct cuda_product *p, 
     return ERR_OK;
 }
 
-/* A matrix in the place of d, of its shape. */
+/* A matrix of d's type, shape and stride. */
 static struct tensor matrix_like_d(const struct cuda_product *p, const void *data)
 {
     struct tensor t = tensor_2d(p->d_type, p->m, p->n, (void *)data);
@@ -381,7 +383,7 @@ static enum err_code run_plain(struct cuda *cuda, const struct cuda_product *p, 
     return cuda_status((cudaError_t)k_product_plain(&operands, cuda->stream), "product", err);
 }
 
-/* Rows [first, first + n). */
+/* The product that computes rows [first, first + n). */
 static struct cuda_product part_of(const struct cuda_product *p, int64_t first, int64_t n)
 {
     size_t at = (size_t)(first * p->d_stride) * (p->d_type == DT_F32 ? 4 : 2);
@@ -394,7 +396,7 @@ static struct cuda_product part_of(const struct cuda_product *p, int64_t first, 
     return part;
 }
 
-/* The product alone by cuBLASLt, in f32 and so without a rounding of its own; the rest by one of our kernels. */
+/* cuBLASLt computes the bare product in f32, so that nothing is rounded yet; one of our kernels computes the rest. */
 static enum err_code run_bare(struct cuda *cuda, const struct cuda_product *p, int64_t stride, bool *ret_done,
                               struct err *err)
 {
@@ -417,7 +419,7 @@ static enum err_code run_bare(struct cuda *cuda, const struct cuda_product *p, i
                        "rest of a product", err);
 }
 
-/* As many rows at a time as their sums find room. A part that is refused as well is computed by plain loops. */
+/* As many rows at a time as the f32 sums have room for. A part that is refused, too, is computed by plain loops. */
 static enum err_code run_in_parts(struct cuda *cuda, const struct cuda_product *p, struct err *err)
 {
     int64_t stride = (p->n + 3) & ~(int64_t)3, rows = SUMS_BYTES / 4 / stride;

@@ -1,6 +1,6 @@
 /*
- * rate.c - products of every type of the tensor cores, and a copy, for bench_rate.h. They have descriptors of their
- * own: product.c knows one type of operands.
+ * rate.c - products in every type of the tensor cores, and a copy, for bench_rate.h. They have descriptors of their
+ * own, because product.c knows one type of operands.
  *
  * Work    2 side^3 operations; or 2 GiB of memory traffic
  * Memory  two operands of side^2 bytes or two bytes, a result of side^2 times one, two or four bytes; or 2 GiB
@@ -16,7 +16,7 @@
 enum { WORKSPACE_BYTES = 32 << 20, PATTERN_BYTES = 8 << 20 };
 static const size_t copy_bytes = (size_t)1 << 30;
 
-/* In the order of enum rate_kind, but for the copy. */
+/* By enum rate_kind; the copy has no entry. */
 static const struct product_type {
     cudaDataType_t in, out, scale;
     cublasComputeType_t compute;
@@ -43,7 +43,7 @@ struct bench_rate {
 
 /* --- values --- */
 
-/* About normal, deviation 1: four uniform values. */
+/* A nearly normal value of deviation 1: the sum of four uniform values. */
 static float next_normal(uint64_t *state)
 {
     float sum = 0;
@@ -55,7 +55,7 @@ static float next_normal(uint64_t *state)
     return sum * 1.7320508f;
 }
 
-/* Rounded towards zero: 4 bits of exponent (bias 7), 3 of mantissa; what is below 2^-6 becomes 0. */
+/* x rounded towards zero, with 4 bits of exponent (bias 7) and 3 of mantissa; values below 2^-6 become 0. */
 static uint8_t to_e4m3(float x)
 {
     uint32_t bits, sign;
@@ -89,7 +89,7 @@ static void make_pattern(enum rate_kind kind, char *bytes, size_t n)
         }
 }
 
-/* The same few megabytes over and over: a card does not see that. */
+/* Repeats the same few megabytes, which makes no difference to a card. */
 static enum err_code fill(struct bench_rate *r, char *dst, size_t bytes, struct err *err)
 {
     struct backend *be = &r->cuda->base;
@@ -181,7 +181,7 @@ static cublasStatus_t choose(struct bench_rate *r)
     return status;
 }
 
-/* A type or shape that the library does not compute is no fault. */
+/* A type or shape that the library does not support is reported as ERR_UNSUPPORTED, not as a fault. */
 static enum err_code rate_status(const struct bench_rate *r, cublasStatus_t status, struct err *err)
 {
     if (cublaslt_refused(status))
@@ -210,7 +210,7 @@ static enum err_code open_product(struct bench_rate *r, struct err *err)
 
 static cublasStatus_t queue_product(const struct bench_rate *r)
 {
-    const float one_f = 1.0f / (float)r->side, zero_f = 0; /* so that an int8 result is not cut off */
+    const float one_f = 1.0f / (float)r->side, zero_f = 0; /* keeps an int8 result in range */
     const int32_t one_i = 1, zero_i = 0;
     bool integers = types[r->kind].scale == CUDA_R_32I;
     const void *one = integers ? (const void *)&one_i : &one_f, *zero = integers ? (const void *)&zero_i : &zero_f;

@@ -4,8 +4,8 @@
 #include "kernels/cuda/cuda.h"
 
 /*
- * Streams that do not wait for the default one. The work comes first: where both have thread blocks ready, those of the
- * expansion take what the work leaves free. Who waits for a mark waits long, so the thread sleeps.
+ * Both streams are independent of the default one. The work has the higher priority: where both streams have thread
+ * blocks ready, the expansion gets what the work leaves free. Waiting for a mark takes long, so the thread sleeps.
  */
 enum err_code cuda_streams_open(struct cuda *cuda, struct err *err)
 {

@@ -2,7 +2,7 @@
 
 #include <dlfcn.h>
 
-/* Where the headers are at hand, what cudnn_abi.h says is compared with them. */
+/* Where the headers are installed, the constants of cudnn_abi.h are compared with them. */
 #if defined(__has_include)
 #if __has_include(<cudnn_graph.h>)
 #include <cudnn_graph.h>
@@ -21,7 +21,7 @@ CUDNN_CONSTANTS_OF_9_13(X)
 static const char library[] = "libcudnn.so.9";
 enum { OLDEST_VERSION = 91301 /* attention as one operation */ };
 
-/* As cuBLASLt, it is not made to be unloaded; the libraries that it loads in its turn count on it, too. */
+/* Like cuBLASLt, it is not made to be unloaded, and neither are the libraries that it loads. */
 enum { HOW = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE };
 
 static enum err_code unavailable(struct cudnn *lib, struct err *err, const char *why)

@@ -22,7 +22,7 @@ bool cudnn_attention_shape(const struct tensor *out, const struct tensor *q, con
     return true;
 }
 
-/* [1, heads, tokens, head_dim] over rows that hold the heads side by side. */
+/* Describes rows that hold the heads next to each other as [1, heads, tokens, head_dim]. */
 static void *heads(struct cudnn_graph *g, const struct cudnn_shape *s, int64_t uid, int64_t tokens, int64_t stride)
 {
     int64_t dim = s->head_dim;

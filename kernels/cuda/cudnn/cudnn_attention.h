@@ -1,6 +1,6 @@
 /*
- * cudnn_attention - attention as a graph of cuDNN: softmax(scale q k') v in f32, its weights rounded to bf16 as our
- * flash kernel rounds them. A shape is everything that a plan depends on. Nothing here needs a card.
+ * cudnn_attention - attention as a graph for cuDNN: softmax(scale q k') v in f32, with the softmax rounded to bf16 as
+ * in our flash kernel. A shape is everything that a plan depends on. Nothing here needs a card.
  */
 #ifndef KERNELS_CUDA_CUDNN_CUDNN_ATTENTION_H
 #define KERNELS_CUDA_CUDNN_CUDNN_ATTENTION_H
@@ -13,15 +13,15 @@ struct cudnn_shape {
     int64_t n_q, n_k, n_heads, head_dim, q_stride, k_stride, v_stride, out_stride;
 };
 
-/* The tensors of the graph, as cudnn_plan_run() is to name them. */
+/* The uids of the graph's tensors, for cudnn_plan_run(). */
 enum cudnn_uid { CUDNN_Q = 1, CUDNN_K, CUDNN_V, CUDNN_OUT, CUDNN_SCALE /* one f32 of the host */ };
 
-/* False where it is not what the graph describes: bf16, heads of 64 or 128, no bias, not causal, rows and data of
- * 16-byte alignment. */
+/* False where the graph does not describe the call: it takes bf16, heads of 64 or 128, no bias, no causal mask, and
+ * rows and data of 16-byte alignment. */
 bool cudnn_attention_shape(const struct tensor *out, const struct tensor *q, const struct tensor *k,
                            const struct tensor *v, const struct attention_args *args, struct cudnn_shape *ret);
 
-/* ERR_UNSUPPORTED where there is no plan for it. */
+/* ERR_UNSUPPORTED where cuDNN has no plan for the shape. */
 MUST_CHECK enum err_code cudnn_attention_plan(const struct cudnn *lib, const struct cudnn_shape *s,
                                               size_t workspace_bytes, struct cudnn_plan *ret, struct err *err);
 

@@ -73,7 +73,7 @@ void *cudnn_describe(struct cudnn_graph *g, const struct cudnn_tensor *t)
 
 /* --- plans --- */
 
-/* The card, in the two ways of saying it. */
+/* Names the card, by its handle or by its description. */
 static void set_card(struct cudnn_graph *g, void *part, int handle_attribute, int properties_attribute)
 {
     if (g->lib->handle && handle_attribute)
@@ -92,7 +92,7 @@ static void *finish_graph(struct cudnn_graph *g)
     return graph;
 }
 
-/* Ways to compute it, the best first. */
+/* The engines that can compute the graph, the best first. */
 static int64_t ask_heuristics(struct cudnn_graph *g, void *graph, void **engines)
 {
     void *heuristics = cudnn_part(g, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, "heuristics");
@@ -112,7 +112,7 @@ static int64_t ask_heuristics(struct cudnn_graph *g, void *graph, void **engines
     return g->status ? 0 : n;
 }
 
-/* One rounding a value, and the same bytes each time. */
+/* Whether the engine rounds each value once and gives the same bytes each time. */
 static bool is_exact(const struct cudnn *lib, void *config, void *engine)
 {
     static const bool refused[NOTES_MAX] = {
@@ -140,10 +140,10 @@ static bool is_exact(const struct cudnn *lib, void *config, void *engine)
     return n <= NOTES_MAX;
 }
 
-/* A plan of one engine, or NULL: then the next is tried. */
+/* A plan that uses one engine, or NULL: then the next engine is tried. */
 static void *try_engine(struct cudnn_graph *g, void *config, int64_t workspace_bytes, int64_t *ret_bytes)
 {
-    struct cudnn_graph attempt = { .lib = g->lib }; /* what fails here is no failure of the graph */
+    struct cudnn_graph attempt = { .lib = g->lib }; /* a failure here is not a failure of the graph */
     void *engine = cudnn_part(&attempt, CUDNN_BACKEND_ENGINE_DESCRIPTOR, "an engine"), *plan;
     bool good = !attempt.status && is_exact(g->lib, config, engine);
     int64_t n = 0;
@@ -171,7 +171,7 @@ static void destroy_parts(const struct cudnn *lib, void **parts, int n)
         (void)lib->cudnnBackendDestroyDescriptor(parts[--n]);
 }
 
-/* The first reason in the library's own words, which run to many lines; empty where it says nothing. */
+/* The first reason in the library's message, which has many lines; empty where it gives none. */
 static void find_reason(const struct cudnn *lib, char *reason, size_t bytes)
 {
     static const char mark[] = "Reason: ";

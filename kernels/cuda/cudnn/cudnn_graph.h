@@ -1,10 +1,10 @@
 /*
  * cudnn_graph - a graph for cuDNN, of one operation, and its plan: how it is computed on one card, for one shape.
  *
- * A graph is described by parts, each made, set and finished in turn, the operation last; the first failure is kept and
- * what follows does nothing, so only cudnn_plan_make() has to be asked. Engines whose result depends on timing, or that
- * round inputs or sums further than their types say, are passed over. cuDNN's heuristics do not measure: the plan is
- * the same in every process on the same card.
+ * A graph is described by parts, each created, set and finished, the operation last. The first failure is kept and
+ * makes later calls do nothing, so only the result of cudnn_plan_make() is to be checked. Engines are skipped whose
+ * result depends on timing, or that round inputs or sums further than their types say. cuDNN's heuristics do not
+ * measure: the plan is the same in every process on the same card.
  */
 #ifndef KERNELS_CUDA_CUDNN_CUDNN_GRAPH_H
 #define KERNELS_CUDA_CUDNN_CUDNN_GRAPH_H
@@ -14,7 +14,8 @@
 #include "kernels/cuda/cudnn/cudnn.h"
 #include "kernels/tensor.h"
 
-/* Named as the library names them; cudnn.c, which may include its headers, does without. */
+/* The constants have the library's names. They are not in cudnn_abi.h, because cudnn.c includes the library's headers.
+ */
 enum {
 #define X(name, value) CUDNN_##name = value,
     CUDNN_CONSTANTS(X) CUDNN_CONSTANTS_OF_9_8(X) CUDNN_CONSTANTS_OF_9_13(X)
@@ -23,18 +24,18 @@ enum {
 
 enum { CUDNN_PARTS_MAX = 32, CUDNN_TENSOR_DIMS = 4 };
 
-/* Zeroed but for `lib`. */
+/* Starts as zeros but for `lib`. */
 struct cudnn_graph {
     const struct cudnn *lib;
     int status, n_parts;
-    const char *failed; /* what: a constant */
+    const char *failed; /* the step that failed: a constant */
     void *parts[CUDNN_PARTS_MAX], *op;
 };
 
 struct cudnn_tensor {
-    int64_t uid;      /* how cudnn_plan_run() is told where it is */
+    int64_t uid;      /* by which cudnn_plan_run() gets its address */
     enum dtype dtype; /* F32 or BF16 */
-    bool by_value;    /* one value, of the host */
+    bool by_value;    /* a single value in the host's memory */
     int n_dims;
     int64_t dims[CUDNN_TENSOR_DIMS], strides[CUDNN_TENSOR_DIMS];
 };
@@ -44,25 +45,26 @@ void cudnn_set(struct cudnn_graph *g, void *part, int attribute, int type, int64
 void cudnn_set_int(struct cudnn_graph *g, void *part, int attribute, int type, int value); /* an enumerator */
 void cudnn_set_part(struct cudnn_graph *g, void *part, int attribute, void *value);
 void cudnn_finish(struct cudnn_graph *g, void *part);
-void cudnn_finish_op(struct cudnn_graph *g, void *op); /* and it is the graph's */
+void cudnn_finish_op(struct cudnn_graph *g, void *op); /* finishes it and makes it the graph's operation */
 void *cudnn_describe(struct cudnn_graph *g, const struct cudnn_tensor *t);
 
 /* --- plans --- */
 
-/* Zeroed is a valid plan to end, and refused. */
+/* A zeroed plan may be ended, and stands for a refusal. */
 struct cudnn_plan {
-    void *plan; /* NULL: cuDNN knows no way, or none that may be taken */
+    void *plan; /* NULL: cuDNN has no engine for the graph, or none that may be used */
     int64_t workspace_bytes;
     int n_parts;
     void *parts[CUDNN_PARTS_MAX];
 };
 
-/* Ends the graph, which the plan takes over. ERR_UNSUPPORTED: there is no plan, and why. */
+/* Ends the graph, whose parts the plan takes over. ERR_UNSUPPORTED with the reason where there is no plan. */
 MUST_CHECK enum err_code cudnn_plan_make(struct cudnn_graph *g, size_t workspace_bytes, struct cudnn_plan *ret,
                                          struct err *err);
 void cudnn_plan_done(const struct cudnn *lib, struct cudnn_plan *p);
 
-/* Queues it. data[i] belongs to the tensor uids[i]; workspace of what the plan asks for, 256-byte aligned. ERR_GPU. */
+/* Queues the plan. data[i] is the address of the tensor uids[i]; `workspace` has plan->workspace_bytes, 256-byte
+ * aligned. ERR_GPU. */
 MUST_CHECK enum err_code cudnn_plan_run(const struct cudnn *lib, const struct cudnn_plan *p, int n, const int64_t *uids,
                                         void *const *data, void *workspace, struct err *err);
 

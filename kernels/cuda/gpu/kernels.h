@@ -1,7 +1,7 @@
 /*
- * kernels - the launchers of our own CUDA kernels: operations of backend.h on a stream, without the backend around
- * them. Tensors are device memory, checked by ops.h, with the meaning given in backend.h. Each returns a cudaError_t
- * as int, 0 for success: this header is read without the toolkit too.
+ * kernels - the launchers of our own CUDA kernels: operations of backend.h on a stream, without a backend. Tensors are
+ * device memory, checked by ops.h, with the meaning given in backend.h. Each returns a cudaError_t as int, 0 for
+ * success, because this header is also included where there is no toolkit.
  *
  * Where a kernel may run in place, the output is the same tensor as the input.
  */
@@ -14,7 +14,7 @@ extern "C" {
 
 #include "kernels/tensor.h"
 
-typedef struct CUstream_st *cudaStream_t; /* as the toolkit has it */
+typedef struct CUstream_st *cudaStream_t; /* as in the toolkit */
 struct attention_args;
 struct gate_modulate_args;
 struct group_norm_args;
@@ -56,8 +56,9 @@ int k_embed_rows(struct tensor *y, const struct weight *table, const int32_t *id
 int k_softmax_rows(struct tensor *y, const struct tensor *x, float scale, cudaStream_t stream);
 
 /*
- * Two kernels for attention. k_attention_plain takes any of the shapes ops.h lets through with head_dim up to
- * K_ATTENTION_MAX_DIM. k_attention_flash, on tensor cores, takes what k_attention_flash_fits() says it does.
+ * There are two kernels for attention. k_attention_plain takes any shape that ops.h accepts with a head_dim up to
+ * K_ATTENTION_MAX_DIM. k_attention_flash runs on tensor cores and takes the calls that k_attention_flash_fits()
+ * accepts.
  */
 enum { K_ATTENTION_MAX_DIM = 512 };
 int k_attention_plain(struct tensor *out, const struct tensor *q, const struct tensor *k, const struct tensor *v,

@@ -4,7 +4,7 @@
  * Maths      d[i, j] = act(sum_k a[i, k] b[j, k] + add[i, j] + bias[j]); transposed: b[k, j]
  * Shapes     a, b bf16, d, add, bias f32 or bf16; rows may have gaps
  * Launch     grid over the values of d, block (256), one value a thread
- * Moves      a and b again for every value of d, out of the caches: orders of magnitude slower than tensor cores
+ * Moves      a and b for every value of d, from the caches: slower than tensor cores by orders of magnitude
  * Numerics   f32 sums in the order of k, rounded once at the store
  * Reference  kernels/plain/linear.c          Test  test_cuda_shim_product.c, test/gpu/test_ops.c
  */
