@@ -55,7 +55,7 @@ enum err_code devarena_alloc(struct devarena *a, size_t bytes, void **ret, struc
     size_t rounded;
 
     if (__builtin_add_overflow(bytes, DEVARENA_ALIGN - 1, &rounded))
-        return err_set(err, ERR_NOMEM, "devarena: %zu bytes overflow", bytes);
+        return err_set(err, ERR_NOMEM, "devarena: the size of %zu bytes overflows", bytes);
     rounded &= ~(size_t)(DEVARENA_ALIGN - 1);
     if (rounded > a->size - a->used) {
         if (!a->grow_bytes)

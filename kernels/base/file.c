@@ -43,11 +43,11 @@ enum err_code file_read(const char *path, size_t max_bytes, struct arena *a, str
     if (rc)
         goto out;
     if (!S_ISREG(st.st_mode)) {
-        rc = err_set(err, ERR_INVALID, "%s: not a regular file", path);
+        rc = err_set(err, ERR_INVALID, "%s: it is not a regular file", path);
         goto out;
     }
     if ((uint64_t)st.st_size > max_bytes) {
-        rc = err_set(err, ERR_TOO_LARGE, "%s: over %zu bytes", path, max_bytes);
+        rc = err_set(err, ERR_TOO_LARGE, "%s: it has more than %zu bytes", path, max_bytes);
         goto out;
     }
     rc = arena_alloc(a, (size_t)st.st_size + 1, 1, &buf, err);

@@ -38,7 +38,7 @@ enum err_code bench_product_open(const struct backend *cpu, int64_t m, int64_t n
     enum err_code rc;
 
     if (!p)
-        return err_set(err, ERR_NOMEM, "bench: no memory");
+        return err_set(err, ERR_NOMEM, "bench: no memory for a matrix product");
     p->shape = (struct onednn_matmul){
         .m = m, .n = n, .k = k, .lda = k, .ldb = k, .ldc = n, .in_type = t, .out_type = t, .b_transposed = true
     };

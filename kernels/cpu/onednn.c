@@ -185,8 +185,8 @@ static enum err_code check(dnnl_status_t status, const char *what, struct err *e
 {
     if (status == dnnl_success)
         return ERR_OK;
-    return err_set(err, status == dnnl_out_of_memory ? ERR_NOMEM : ERR_INTERNAL, "onednn: %s: status %d", what,
-                   (int)status);
+    return err_set(err, status == dnnl_out_of_memory ? ERR_NOMEM : ERR_INTERNAL, "onednn: %s failed with status %d",
+                   what, (int)status);
 }
 
 static enum err_code open_engine(struct onednn *d, struct err *err)
@@ -202,7 +202,7 @@ enum err_code onednn_open(struct onednn **ret, struct err *err)
     enum err_code rc;
 
     if (!d)
-        return err_set(err, ERR_NOMEM, "onednn: no memory");
+        return err_set(err, ERR_NOMEM, "onednn: no memory for a cache of primitives");
     rc = open_engine(d, err);
     if (rc)
         onednn_close(d);
@@ -485,7 +485,7 @@ enum err_code onednn_layout_keep(struct onednn *d, const struct onednn_layout *l
     enum err_code rc;
 
     if (!kept)
-        return err_set(err, ERR_NOMEM, "onednn: no memory");
+        return err_set(err, ERR_NOMEM, "onednn: no memory for a layout of weights");
     rc = check(layout_clone(kept, layout_ref(l)), "layout", err);
     if (rc) {
         free(kept);

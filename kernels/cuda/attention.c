@@ -103,8 +103,8 @@ enum err_code cuda_attention(struct backend *be, struct tensor *out, const struc
     if (is_wide(q, args))
         return run_heads(cuda, out, q, k, v, args, err);
     if (args->head_dim > K_ATTENTION_MAX_DIM)
-        return err_set(err, ERR_UNSUPPORTED, "cuda: attention heads of %d, at most %d", args->head_dim,
-                       (int)K_ATTENTION_MAX_DIM);
+        return err_set(err, ERR_UNSUPPORTED, "cuda: attention heads of %d values, at most %d are supported",
+                       args->head_dim, (int)K_ATTENTION_MAX_DIM);
     status = k_attention_flash_fits(out, q, k, v, args) ? k_attention_flash(out, q, k, v, args, cuda->stream)
                                                         : k_attention_plain(out, q, k, v, args, cuda->stream);
     return cuda_status((cudaError_t)status, "attention", err);

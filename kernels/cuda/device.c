@@ -83,7 +83,8 @@ static enum err_code find_device(struct cuda *cuda, struct err *err)
     }
     cuda->sm = 10 * major + minor;
     if (cuda->sm < OLDEST_SM)
-        return err_set(err, ERR_UNAVAILABLE, "cuda: compute capability %d.%d, needed is 8.0", major, minor);
+        return err_set(err, ERR_UNAVAILABLE, "cuda: the card has compute capability %d.%d, and 8.0 is needed", major,
+                       minor);
     return ERR_OK;
 }
 
@@ -112,8 +113,8 @@ enum err_code backend_cuda_open(enum precision precision, struct backend **ret, 
     if (precision == PRECISION_F32)
         return err_set(
             err, ERR_UNAVAILABLE,
-            "cuda: f32 was asked for, and matrix products take bf16 there: set the precision to auto or bf16 "
-            "for CUDA, or the backend to cpu for f32");
+            "cuda: f32 was asked for, but CUDA computes matrix products in bf16: set the precision to auto or "
+            "bf16, or the backend to cpu");
     cuda = calloc(1, sizeof *cuda);
     if (!cuda)
         return err_set(err, ERR_NOMEM, "cuda: no memory for the backend");

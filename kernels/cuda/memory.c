@@ -19,7 +19,7 @@ enum err_code cuda_mem_alloc(struct backend *be, size_t bytes, void **ret, struc
     if (status == cudaErrorMemoryAllocation) {
         (void)cudaGetLastError();
         (void)cudaMemGetInfo(&n_free, &n_total);
-        return err_set(err, ERR_NOMEM, "cuda: no memory for %zu MiB, %zu of %zu MiB are free", bytes >> 20,
+        return err_set(err, ERR_NOMEM, "cuda: no memory for %zu MiB: %zu of %zu MiB are free", bytes >> 20,
                        n_free >> 20, n_total >> 20);
     }
     if (!status)

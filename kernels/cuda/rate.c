@@ -235,8 +235,8 @@ enum err_code bench_rate_open(struct backend *be, enum rate_kind kind, int64_t s
     enum err_code rc;
 
     if (strcmp(be->name, "cuda") != 0)
-        return err_set(err, ERR_UNAVAILABLE, "rates are those of a card, and this is the backend '%s'%s%s", be->name,
-                       be->without_cuda[0] ? ": " : "", be->without_cuda);
+        return err_set(err, ERR_UNAVAILABLE, "rates can only be measured on a card, and this is the backend '%s'%s%s",
+                       be->name, be->without_cuda[0] ? ": " : "", be->without_cuda);
     r = calloc(1, sizeof *r);
     if (!r)
         return err_set(err, ERR_NOMEM, "bench: no memory");

@@ -244,8 +244,8 @@ enum err_code cuda_weight_load(struct backend *be, const struct weight *host, st
     size_t row_bytes = dtype_row_bytes(t, host->cols);
 
     if (!dtype_row_bytes(host->dtype, host->cols) || !row_bytes || host->rows < 1)
-        return err_set(err, ERR_INVALID, "cuda: a weight of %lld by %lld", (long long)host->rows,
-                       (long long)host->cols);
+        return err_set(err, ERR_INVALID, "cuda: a weight of %lld by %lld values cannot be loaded",
+                       (long long)host->rows, (long long)host->cols);
     if (stored && !cuda->weights->ring)
         TRY(ring_open(cuda, RING_MATRIX_BYTES, &cuda->weights->ring, err));
     TRY(add(cuda, &what, row_bytes * (size_t)host->rows, &l, err));

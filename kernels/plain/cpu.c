@@ -40,7 +40,7 @@ enum err_code cpu_mem_alloc(struct backend *be, size_t bytes, void **ret, struct
 
     (void)be;
     if (__builtin_add_overflow(bytes, sizeof *block, &total))
-        return err_set(err, ERR_NOMEM, "cpu: %zu bytes overflow", bytes);
+        return err_set(err, ERR_NOMEM, "cpu: the size of %zu bytes overflows", bytes);
     block = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (block == MAP_FAILED)
         return err_set(err, ERR_NOMEM, "cpu: no memory for %zu bytes", bytes);
@@ -79,7 +79,7 @@ enum err_code cpu_buffer_fit(struct cpu_buffer *b, size_t n, size_t bytes, struc
     enum err_code rc;
 
     if (__builtin_mul_overflow(n, bytes, &total))
-        return err_set(err, ERR_NOMEM, "cpu: %zu buffers of %zu bytes overflow", n, bytes);
+        return err_set(err, ERR_NOMEM, "cpu: the size of %zu buffers of %zu bytes overflows", n, bytes);
     if (total <= b->bytes)
         return ERR_OK;
     rc = cpu_mem_alloc(NULL, total, &grown, err);
@@ -101,7 +101,7 @@ enum err_code cpu_scratch(struct backend *be, int n_buffers, size_t bytes, char 
 {
     struct cpu *cpu = (struct cpu *)be;
     size_t stride = (bytes + 63) & ~(size_t)63;
-    enum err_code rc = stride < bytes ? err_set(err, ERR_NOMEM, "cpu: %zu bytes overflow", bytes)
+    enum err_code rc = stride < bytes ? err_set(err, ERR_NOMEM, "cpu: the size of %zu bytes overflows", bytes)
                                       : cpu_buffer_fit(&cpu->scratch, (size_t)n_buffers, stride, err);
 
     if (rc)

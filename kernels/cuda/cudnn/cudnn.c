@@ -54,9 +54,9 @@ enum err_code cudnn_open(int cuda_major, struct cudnn *ret, struct err *err)
         *(void **)functions[i].at = address; /* as POSIX has it for dlsym */
     }
     if (lib.cudnnGetVersion() < OLDEST_VERSION)
-        return unavailable(&lib, err, "needed is 9.13.1 or newer");
+        return unavailable(&lib, err, "version 9.13.1 or newer is needed");
     if (lib.cudnnGetCudartVersion() / 1000 != (size_t)cuda_major)
-        return unavailable(&lib, err, "made for another version of CUDA");
+        return unavailable(&lib, err, "it was built for another version of CUDA");
     *ret = lib;
     return ERR_OK;
 }

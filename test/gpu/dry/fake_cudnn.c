@@ -18,8 +18,8 @@ struct fake_cudnn fake_cudnn;
 struct part {
     int type, n;
     bool finished;
-    int64_t engine;     /* of an engine's configuration: its number */
-    struct part *about; /* a configuration's graph, an engine's configuration */
+    int64_t engine;     /* in an engine's configuration: the number of the engine */
+    struct part *about; /* in a configuration: its graph; in an engine: its configuration */
     struct attribute {
         int name;
         int64_t count;

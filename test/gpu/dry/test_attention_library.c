@@ -1,5 +1,5 @@
-/* Who computes attention: cuDNN where it is to and can, our kernels else; plans are made once, and nothing of them
- * stays. */
+/* cuDNN computes attention where it is to be used and can, otherwise our kernels do; plans are made once for a shape,
+ * and all their parts are destroyed. */
 #include <string.h>
 
 #include "kernels/cuda/cuda.h"
@@ -89,7 +89,7 @@ static void count_warning(const char *line)
     n_warnings++;
 }
 
-TEST(cudnn__a_shape_without_a_plan_is_told_once)
+TEST(cudnn__a_shape_without_a_plan_is_reported_once)
 {
     struct backend *be = open_device(CUDNN_HAS_NO_PLAN, LIBRARY_ALWAYS);
     struct err err = { 0 };

@@ -1,6 +1,6 @@
 /*
- * cuDNN itself, without a card: it plans for one that is described to it. So a mistake in a graph, or a shape that it
- * has no engine for, shows on any machine that has the library. Nothing runs.
+ * The real cuDNN without a card: it plans for a card that is described to it. So a mistake in a graph, or a shape
+ * without an engine, is found on any machine that has the library. No plan runs.
  */
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
@@ -18,7 +18,7 @@ enum {
 };
 
 struct card {
-    const char *name, *kernel; /* kernel: what its name says */
+    const char *name, *kernel; /* kernel: a part of the name of the kernel that is expected */
     int sm, n_multiprocessors, shared_bytes, blocks, threads, l2_bytes;
     long long memory_bytes;
 };
@@ -49,7 +49,7 @@ static void describe(struct cudnn *lib, const struct card *c)
     CHECK_INT(lib->cudnnBackendFinalize(lib->properties), 0);
 }
 
-/* The name of the kernel is in the plan as text. */
+/* The plan contains the name of its kernel as text. */
 static void check_kernel(const struct cudnn *lib, const struct cudnn_plan *p, const char *name)
 {
     static char text[4 << 20];
@@ -101,7 +101,7 @@ TEST(plans__attention_on_ada)
     plan_attention(&l4);
 }
 
-/* --- what closing leaves --- */
+/* --- libraries after closing --- */
 
 #define TEXT(x)    #x
 #define TEXT_OF(x) TEXT(x)
@@ -111,7 +111,7 @@ static bool is_mapped(const char *library)
     void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
 
     if (handle)
-        CHECK_INT(dlclose(handle), 0); /* the reference that this look has taken */
+        CHECK_INT(dlclose(handle), 0); /* the reference that dlopen() above has taken */
     return handle != NULL;
 }
 

@@ -1,5 +1,5 @@
 /*
- * What the operations must refuse: every line here is a call that nearly fits.
+ * Calls that the operations must refuse, each of which nearly fits.
  */
 #include <string.h>
 
@@ -17,7 +17,7 @@ static struct backend *measure(void)
     return be;
 }
 
-/* Shapes only: on the measuring backend nothing is read or written. */
+/* Only shapes matter: the measuring backend neither reads nor writes. */
 static char somewhere, elsewhere;
 
 static struct tensor m(int64_t rows, int64_t cols)
@@ -262,7 +262,7 @@ TEST(ops_refuse__names_the_operation_and_what_it_needs)
     backend_close(be);
 }
 
-TEST(measure__tells_what_a_model_takes_from_its_arena_without_touching_memory)
+TEST(measure__finds_what_a_model_takes_from_its_arena_without_touching_memory)
 {
     struct backend *be = measure();
     struct devarena step;

@@ -1,6 +1,6 @@
 /*
- * Which type matrix products take on a processor, and that benchmarks take the same. oneDNN reads once a process what it
- * may use, so processors that lack something are this program again, run with that left out.
+ * The type that matrix products take on a processor, and that benchmarks take the same. oneDNN reads once in a process
+ * which instructions it may use, so other processors are imitated by running this program again with fewer of them.
  */
 #ifdef HAVE_ONEDNN
 
@@ -82,7 +82,7 @@ static void multiply(struct backend *be)
     CHECK_OK(be->ops->linear(be, &ty, &tx, &weight, NULL, ACT_NONE, &err), err);
 }
 
-/* What benchmarks take as their measure runs wherever the backend does. */
+/* The product that benchmarks compare with runs wherever the backend does. */
 static void check_bench(const struct backend *be)
 {
     struct bench_product *p = NULL;
@@ -95,7 +95,7 @@ static void check_bench(const struct backend *be)
     bench_product_close(p);
 }
 
-/* Runs here, and by the tests below in processes that may use less of the processor. */
+/* Runs here, and by the tests below in processes that may use fewer instructions. */
 TEST(precision_here__every_choice_opens_computes_and_is_measured)
 {
     struct backend *be = open_cpu(PRECISION_AUTO);
@@ -127,7 +127,7 @@ TEST(precision_here__every_choice_opens_computes_and_is_measured)
     backend_close(be);
 }
 
-/* The test above, and others of that name, in a process whose oneDNN uses nothing newer than this. */
+/* Runs the test above, and others of that name, in a process whose oneDNN uses nothing newer than `isa`. */
 static void run_with(const char *isa, const char *others)
 {
     char *argv[] = { "unit-tests", "precision_here__", (char *)(uintptr_t)others, NULL };

@@ -1,7 +1,7 @@
 /*
- * Convolutions on the shim: the kernel on tensor cores against the plain backend, and the pixels that a convolution
- * sees, as rows. Operands of products are made bf16 values first, so both sides compute the same and differ in the order
- * of sums of f32: up to 9 * 64 products of -1 .. 1 with sums of some 5: 1e-6.
+ * Convolutions on the shim: the kernel on tensor cores against the plain backend, and the inputs of each output pixel as
+ * rows. Operands of products are rounded to bf16 first, so both sides compute the same products and differ only in the
+ * order of f32 sums: up to 9 * 64 products of -1 .. 1 with sums of about 5 give an error of 1e-6.
  */
 #include <math.h>
 
@@ -16,7 +16,7 @@ struct picture {
     int c_in, c_out, kh, kw, stride, top, left, bottom, right;
 };
 
-/* A picture, what a convolution of it takes, and its weights in the layouts of both sides. */
+/* The operands of a convolution, with weights in the layouts of both sides. */
 struct conv_case {
     struct tensor x, y, bias, residual, rows; /* rows: the weights [c_out, kh * kw * c_in] bf16 */
     struct conv_weight plain, w;
@@ -72,8 +72,8 @@ static void conv_case(const struct picture *p, enum dtype y_type, enum dtype res
     CHECK(sample_done());
 }
 
-/* Sides of less than a block of pixels, of one and of several with a tail; channels of less than eight, with odd ends,
- * of one block and of more than one; every tap count. */
+/* Sides smaller than a block of pixels, of one block and of several with a tail; fewer than eight channels, odd numbers,
+ * one block of them and more than one; every number of taps. */
 static const struct picture pictures[] = {
     { 1, 1, 32, 8, 1, 1, 1, 0, 0, 0, 0 },     { 1, 1, 32, 8, 3, 3, 1, 1, 1, 1, 1 },
     { 9, 7, 32, 24, 3, 3, 1, 1, 1, 1, 1 },    { 11, 33, 64, 136, 3, 3, 1, 1, 1, 1, 1 },
@@ -104,7 +104,7 @@ static int conv_over(struct tensor *out, const struct conv_case *c)
     return k_conv_mma(out, &c->x, &c->w, &c->bias, &args, NULL);
 }
 
-/* The sum takes the place of the residual. */
+/* y is the residual. */
 TEST(cuda_shim__conv_on_tensor_cores_writes_over_its_residual)
 {
     static const struct picture p = { 9, 18, 64, 40, 3, 3, 1, 1, 1, 1, 1 };
@@ -119,7 +119,7 @@ TEST(cuda_shim__conv_on_tensor_cores_writes_over_its_residual)
     CHECK(sample_done());
 }
 
-/* Tensors at addresses that allow no access to pairs of values. */
+/* Results at addresses that do not allow access to pairs of values. */
 TEST(cuda_shim__conv_on_tensor_cores_takes_results_of_any_alignment)
 {
     static const struct picture p = { 9, 7, 32, 6, 3, 3, 1, 1, 1, 1, 1 };
@@ -139,7 +139,7 @@ TEST(cuda_shim__conv_on_tensor_cores_takes_results_of_any_alignment)
     }
 }
 
-/* One pixel that is no number, and one that is infinite, reach those that see them and no others. */
+/* A NaN pixel and an infinite one reach exactly those outputs whose windows contain them. */
 TEST(cuda_shim__conv_on_tensor_cores_passes_on_what_is_no_number)
 {
     static const struct picture p = { 10, 20, 64, 9, 3, 3, 1, 1, 1, 1, 1 };
@@ -188,7 +188,7 @@ struct window {
     int kernel, stride, pad_before, pad_after;
 };
 
-/* What pixel `p` of the output sees through tap (ky, kx) of channel c; 0 outside the picture. */
+/* The value that output pixel `p` reads through tap (ky, kx) of channel c; 0 outside the picture. */
 static float seen(const struct tensor *x, const struct window *w, int64_t out_width, int64_t p, int ky, int kx,
                   int64_t c)
 {

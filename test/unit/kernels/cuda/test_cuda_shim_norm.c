@@ -1,6 +1,6 @@
 /*
- * The norms of the CUDA backend on the shim, against the plain backend. Sums of n values in f32, in 256 lanes: errors
- * of some 2^-24 each, growing with the root of n/256; 1e-6 holds for all sizes here.
+ * The norms of the CUDA backend on the shim, against the plain backend. Sums of n values in f32, in 256 lanes, have
+ * errors of about 2^-24 each, growing with the root of n/256; 1e-6 holds for all sizes here.
  */
 #include <math.h>
 
@@ -14,7 +14,7 @@ static const struct {
 } shapes[] = { { 1, 1 }, { 3, 3 }, { 2, 64 }, { 5, 100 }, { 2, 1021 }, { 1, 1024 }, { 2, 3072 } };
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
 
-/* Away from 0, as the residual streams are: what a variance from the mean of squares would not survive. */
+/* Moves values away from 0, like those of the residual streams: a variance from the mean of squares would be wrong. */
 static void lift(struct tensor *x)
 {
     for (int64_t r = 0; r < tensor_rows(x); r++)
@@ -31,7 +31,7 @@ static void layer_norm_case(const struct shim_form *f, int64_t rows, int64_t col
     lift(&x);
     CHECK_OK(op_layer_norm(shim_plain(), &want, &x, pw, pb, 1e-5f, &err), err);
     ON_SHIM(&y, k_layer_norm(out, &x, pw, pb, 1e-5f, NULL));
-    /* Means of 30 take off five bits of the deviations. A row of one value is its shift, or 0. */
+    /* Means of 30 cost the deviations five bits. A row of one value becomes its shift, or 0. */
     if (cols > 1 || with_b)
         shim_check_close("layer_norm", &y, &want, 32 * f32_limit);
     CHECK(sample_done());
@@ -62,7 +62,7 @@ TEST(cuda_shim__modulate_agrees_with_plain)
         }
 }
 
-/* Into x and, with the threads the other way round, into its twin; returns the launches of one run. */
+/* Runs the kernel on x and, with its threads in reverse order, on a twin of x; returns the launches of one run. */
 static long gate_add_modulate_run(const struct shim_form *f, int64_t rows, int64_t cols, bool in_place)
 {
     struct tensor x = shim_x(f, rows, cols), y = shim_y(f, rows, cols), a = shim_twin(&y), back, back_y, *to = &a;
@@ -105,8 +105,8 @@ TEST(cuda_shim__gate_add_modulate_gives_the_bytes_of_the_two_kernels_that_it_joi
         }
 }
 
-/* What the blocks of the transformer ask for is one kernel; rows that do not fit in its registers, or that cannot be read
- * in fours, are two. */
+/* The shapes of the transformer's blocks take one kernel; rows that do not fit its registers, or that cannot be read four
+ * values at a time, take two. */
 TEST(cuda_shim__gate_add_modulate_is_one_kernel_where_the_transformer_uses_it)
 {
     const struct shim_form blocks = { DT_F32, DT_BF16, 0, 0, 0 }, gaps = { DT_F32, DT_BF16, 8, 4, 0 },
@@ -177,7 +177,7 @@ struct group_norm_case {
     int64_t h, w, c;
     int groups;
     bool silu;
-    size_t scratch_bytes; /* 0: as much as can be used */
+    size_t scratch_bytes; /* 0: as much as the kernel can use */
 };
 
 static void group_norm_case(const struct group_norm_case *g)

@@ -1,6 +1,6 @@
 /*
- * The kernels around a matrix product on the shim, against the plain backend or the formula: what follows a product, a
- * product by plain loops. An exp, a tanh and a division of a few ulp: 1e-6.
+ * The kernels around a matrix product on the shim, against the plain backend or the formula: the activation after a
+ * product, and a product by plain loops. An exp, a tanh and a division of a few ulp give an error below 1e-6.
  */
 #include <math.h>
 
@@ -51,7 +51,7 @@ TEST(cuda_shim__activate_adds_a_matrix_and_a_bias_before_every_activation)
             }
 }
 
-/* The sum takes the place of what is added, as a residual does. */
+/* y is the added tensor, as a residual is. */
 TEST(cuda_shim__activate_writes_over_what_it_adds)
 {
     struct tensor x = sample_2d(DT_F32, 3, 12, 4), y = sample_2d(DT_BF16, 3, 12, 8), want = shim_twin(&y);

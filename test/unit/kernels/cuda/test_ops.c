@@ -13,10 +13,10 @@
 #include "test/support/sample.h"
 
 /*
- * Limits of the relative error. Plain sums in double, so what is left is the rounding of the result to f32, at most
- * 2^-24 = 6e-8. Fast f32 sums up to a few thousand products in f32, in many lanes: errors of some 2^-24 each, growing
- * with the root of the length. Fast bf16 rounds both operands of a product, by 2^-8 = 3.9e-3 each at most; over sums of
- * some length that averages out to 2.3e-3. A result in bf16 adds 2^-8 at most.
+ * Limits of the relative error. Plain sums in double, so that only the rounding of the result to f32 remains, at most
+ * 2^-24 = 6e-8. Fast f32 sums up to a few thousand products in f32, in many lanes: errors of about 2^-24 each, growing
+ * with the root of the length. Fast bf16 rounds both operands of a product, by 2^-8 = 3.9e-3 each at most; over long sums
+ * that averages out to 2.3e-3. A result in bf16 adds 2^-8 at most.
  */
 static const struct lane {
     const char *name;
@@ -245,7 +245,7 @@ static void attention_check(struct backend *be, const struct lane *lane, const s
 
     attention_reference(&want, &q, &k, &v, &bias, c);
     CHECK_OK(op_attention(be, &out, &q, &k, &v, &args, &err), err);
-    /* values of both signs average out, so the error relative to what is left grows */
+    /* values of both signs average out, so the error grows relative to the result */
     check_result("attention", lane, &out, &want, 3 * lane->products);
 }
 
@@ -280,7 +280,7 @@ TEST(ops__attention_agrees_with_the_formula_over_several_tiles)
     on_all(attention_large);
 }
 
-/* Logits near +-400, where exp overflows without the largest taken off: each query then sees one key alone. */
+/* Logits near +-400, where exp overflows unless the largest is subtracted: each query attends to one key. */
 TEST(ops__attention_stands_large_logits)
 {
     for (int l = 0; l < N_LANES; l++) {
@@ -352,7 +352,7 @@ TEST(ops__norms_agree_with_the_formula)
     on_all(norms);
 }
 
-/* Of one backend: the formula, the bytes of the two operations it joins, and the result in the place of y. */
+/* On one backend: it agrees with the formula, gives the bytes of the two operations it joins, and may write over y. */
 static void gate_add_modulate(struct backend *be, const struct lane *lane, const struct form *f)
 {
     enum { ROWS = 19, COLS = 77 };
@@ -400,7 +400,7 @@ TEST(ops__gate_add_modulate_is_the_two_operations_that_it_joins)
     on_all(gate_add_modulate);
 }
 
-/* A mean a thousand times the deviation: E[x^2] - mean^2 in f32 would leave nothing. */
+/* The mean is a thousand times the deviation: E[x^2] - mean^2 in f32 would lose all digits. */
 TEST(ops__layer_norm_keeps_a_small_deviation_beside_a_large_mean)
 {
     for (int l = 0; l < N_LANES; l++) {
@@ -646,7 +646,7 @@ TEST(ops__conv2d_agrees_with_the_formula)
     on_all(convs);
 }
 
-/* One pixel set, all sixteen places: which windows see it must be exact. */
+/* One pixel is set, at each of the sixteen places: exactly the windows that contain it must change. */
 TEST(ops__conv2d_with_stride_two_reads_the_window_from_its_top_left_corner)
 {
     for (int l = 0; l < N_LANES; l++) {
@@ -712,7 +712,7 @@ TEST(ops__upload_and_download_move_dense_tensors)
     backend_close(be);
 }
 
-/* What lies between two marks took as long as it did, and a mark can be set again. */
+/* The time between two marks is that of the work between them, and a mark can be set again. */
 static void marks(const struct lane *lane)
 {
     struct backend *be = open_lane(lane);
