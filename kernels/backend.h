@@ -46,9 +46,9 @@ struct conv_weight {
 };
 
 struct group_norm_args {
-    int n_groups; /* of as many neighbouring channels each */
+    int n_groups; /* each of channels / n_groups neighbouring channels */
     float eps;
-    enum activation act; /* of the result: ACT_NONE or ACT_SILU */
+    enum activation act; /* applied to the result: ACT_NONE or ACT_SILU */
 };
 
 struct conv_args {
@@ -66,7 +66,7 @@ enum weight_mode { WEIGHTS_AUTO, WEIGHTS_DEQUANT, WEIGHTS_STREAM };
 
 /* The memory that mem_alloc and weight_load take from, in bytes. */
 struct backend_memory {
-    int64_t available; /* what both may still take together; the backend's own needs are subtracted; -1: unknown */
+    int64_t available; /* free for both together, without the backend's own needs; -1: unknown */
     int64_t used;      /* by all processes, on a device with memory of its own; 0 elsewhere */
 };
 

@@ -26,7 +26,7 @@ struct linear_op {
     const float *bias;
     enum activation act;
     int64_t tile;
-    size_t tile_bytes; /* of expanded weights, at the start of a task's scratch memory; its results follow */
+    size_t tile_bytes; /* of expanded weights, at the start of a task's scratch memory; the results follow */
 };
 
 static const char *weight_row(const struct weight *w, int64_t row)

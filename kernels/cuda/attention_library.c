@@ -130,8 +130,8 @@ static struct cudnn_plan *find_plan(struct cuda *cuda, const struct cudnn_shape 
     for (k = d->kept; k < d->kept + d->n_kept; k++)
         if (!memcmp(&k->shape, shape, sizeof *shape))
             return &k->plan;
-    if (d->n_kept ==
-        PLANS_MAX) { /* these are shapes of many requests: those of the current one are soon planned again */
+    /* The plans are of many requests: those of the current one are soon made again. */
+    if (d->n_kept == PLANS_MAX) {
         (void)cudaStreamSynchronize(cuda->stream);
         forget_plans(d);
     }

@@ -22,7 +22,7 @@ struct conv {
     struct tensor x, y; /* [H, W, C] */
     const struct conv_weight *w;
     const struct conv_args *args;
-    struct cuda_product product; /* of all rows */
+    struct cuda_product product; /* the product of all rows */
     char *tile;
 };
 

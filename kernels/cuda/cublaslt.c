@@ -31,7 +31,7 @@ enum err_code cublaslt_open(struct cublaslt *ret, struct err *err)
             cublaslt_close(&lt);
             return err_set(err, ERR_UNAVAILABLE, "cuda: %s has no %s", library, functions[i].name);
         }
-        *(void **)functions[i].at = address; /* as POSIX has it for dlsym */
+        *(void **)functions[i].at = address; /* the conversion that POSIX gives for dlsym */
     }
     *ret = lt;
     return ERR_OK;

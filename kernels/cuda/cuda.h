@@ -16,7 +16,7 @@
 #include "kernels/backend.h"
 
 struct cuda_products;          /* cuBLASLt and its plans by shape (product.c) */
-struct cuda_attention_library; /* cuDNN and its plans, or the reason for doing without (attention_library.c) */
+struct cuda_attention_library; /* cuDNN and its plans, or why it is not used (attention_library.c) */
 struct nvml;                   /* clock and power (nvml.c) */
 struct cuda_weights;           /* matrices and convolutions on the device (weight.c) */
 
@@ -31,7 +31,7 @@ struct cuda {
     struct cuda_products *products;
     struct cuda_attention_library *attention_library;
     struct cuda_weights *weights;
-    struct nvml *nvml; /* NULL: not asked for, or not to be had */
+    struct nvml *nvml; /* NULL: not asked for yet, or missing */
     bool nvml_asked;
 };
 

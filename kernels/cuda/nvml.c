@@ -42,7 +42,7 @@ static void find_functions(struct nvml *n)
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
         void *address = dlsym(n->shared_object, functions[i].name);
 
-        *(void **)functions[i].at = address; /* as POSIX has it for dlsym */
+        *(void **)functions[i].at = address; /* the conversion that POSIX gives for dlsym */
     }
 }
 

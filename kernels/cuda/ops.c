@@ -1,5 +1,5 @@
 /*
- * ops.c - the operations that are one of our own kernels: each passes its tensors to the launcher and turns the
+ * ops.c - operations that launch one of our own kernels: each passes its tensors to the launcher and turns the
  * launcher's status into an error.
  */
 #include "kernels/cuda/cuda.h"

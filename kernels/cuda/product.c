@@ -304,8 +304,8 @@ static enum err_code find_plan(struct cuda *cuda, const struct key *key, const v
             *ret = &ps->plans[at];
             return ERR_OK;
         }
-    if (ps->n_plans >=
-        PLANS_MAX / 2) { /* these are shapes of many requests: those of the current one are soon planned again */
+    /* The plans are of many requests: those of the current one are soon made again. */
+    if (ps->n_plans >= PLANS_MAX / 2) {
         forget_plans(ps);
         at = hash(key) % PLANS_MAX;
     }

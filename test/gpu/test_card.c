@@ -18,7 +18,7 @@
 #include "test/support/bytes.h"
 #include "test/support/golden.h"
 
-enum { SIDE = 1024, STEPS = 28 /* as the service has them */, N_TXT = 512, ALIGNMENT = 32, DIR_SIZE = 512 };
+enum { SIDE = 1024, STEPS = 28 /* as in the service */, N_TXT = 512, ALIGNMENT = 32, DIR_SIZE = 512 };
 static const size_t card = (size_t)(21.7 * 0x1p30), address_space = (size_t)4 << 30;
 static const double gib = 0x1p30;
 

@@ -51,7 +51,7 @@ enum err_code cudnn_open(int cuda_major, struct cudnn *ret, struct err *err)
 
         if (!address)
             return unavailable(&lib, err, functions[i].name);
-        *(void **)functions[i].at = address; /* as POSIX has it for dlsym */
+        *(void **)functions[i].at = address; /* the conversion that POSIX gives for dlsym */
     }
     if (lib.cudnnGetVersion() < OLDEST_VERSION)
         return unavailable(&lib, err, "version 9.13.1 or newer is needed");
