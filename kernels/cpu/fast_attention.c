@@ -150,7 +150,7 @@ static enum err_code attention_task(const void *ctx, struct onednn *d, char *scr
     for (int64_t r = 0; r < t->n_q; r++) {
         float *row = fast_row_out(&out, t->q0 + r, t->out + r * width);
 
-        row_affine(row, t->out + r * width, (struct row_affine){ .factor = 1.0f / t->sum[r] }, width);
+        row_affine(row, t->out + r * width, 0, 1.0f / t->sum[r], NULL, NULL, width);
         fast_row_done(&out, t->q0 + r, row);
     }
     return ERR_OK;

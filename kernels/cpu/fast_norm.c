@@ -8,14 +8,14 @@
 #include <math.h>
 #include <string.h>
 
-enum norm_kind { NORM_LAYER, NORM_RMS };
+enum norm_kind { NORM_LAYER, NORM_MODULATE, NORM_RMS };
 
 struct norm_op {
     struct tensor *y;
     const struct tensor *x;
     enum norm_kind kind;
-    const float *w, *b;
-    float plus, eps; /* y = normalised * (plus + w) + b */
+    const float *w, *b; /* NORM_MODULATE: scale and shift */
+    float eps;
 };
 
 enum { ROWS_A_TASK = 8 };
@@ -25,10 +25,13 @@ static void norm_row(const struct norm_op *op, int64_t row, float *tmp)
     int64_t n = tensor_cols(op->x);
     const float *x = cpu_row_load(op->x, row, tmp);
     float *y = fast_row_out(op->y, row, tmp + n);
-    float mean = op->kind == NORM_LAYER ? row_sum(x, n) / (float)n : 0;
+    float mean = op->kind == NORM_RMS ? 0 : row_sum(x, n) / (float)n;
     float factor = 1.0f / sqrtf(row_square_sum(x, mean, n) / (float)n + op->eps);
 
-    row_affine(y, x, (struct row_affine){ mean, factor, op->plus, op->w, op->b }, n);
+    if (op->kind == NORM_MODULATE)
+        row_modulate(y, x, mean, factor, op->w, op->b, n);
+    else
+        row_affine(y, x, mean, factor, op->w, op->b, n);
     fast_row_done(op->y, row, y);
 }
 
@@ -52,7 +55,7 @@ static enum err_code norm(struct backend *be, const struct norm_op *op, struct e
 enum err_code fast_layer_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
                               const struct tensor *b, float eps, struct err *err)
 {
-    struct norm_op op = { y, x, NORM_LAYER, w ? w->data : NULL, b ? b->data : NULL, 0, eps };
+    struct norm_op op = { y, x, NORM_LAYER, w ? w->data : NULL, b ? b->data : NULL, eps };
 
     return norm(be, &op, err);
 }
@@ -60,7 +63,7 @@ enum err_code fast_layer_norm(struct backend *be, struct tensor *y, const struct
 enum err_code fast_modulate(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *shift,
                             const struct tensor *scale, float eps, struct err *err)
 {
-    struct norm_op op = { y, x, NORM_LAYER, scale->data, shift->data, 1, eps };
+    struct norm_op op = { y, x, NORM_MODULATE, scale->data, shift->data, eps };
 
     return norm(be, &op, err);
 }
@@ -100,7 +103,7 @@ static enum err_code gate_task(const void *ctx, struct onednn *d, char *scratch,
 enum err_code fast_gate_add_modulate(struct backend *be, struct tensor *a, struct tensor *x, const struct tensor *y,
                                      const struct gate_modulate_args *args, struct err *err)
 {
-    struct gate_op op = { .norm = { a, x, NORM_LAYER, args->scale->data, args->shift->data, 1, args->eps },
+    struct gate_op op = { .norm = { a, x, NORM_MODULATE, args->scale->data, args->shift->data, args->eps },
                           .x = x,
                           .y = y,
                           .gate = args->gate->data };
@@ -112,7 +115,7 @@ enum err_code fast_gate_add_modulate(struct backend *be, struct tensor *a, struc
 enum err_code fast_rms_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
                             float eps, struct err *err)
 {
-    struct norm_op op = { y, x, NORM_RMS, w->data, NULL, 0, eps };
+    struct norm_op op = { y, x, NORM_RMS, w->data, NULL, eps };
 
     return norm(be, &op, err);
 }
@@ -136,7 +139,7 @@ static enum err_code head_task(const void *ctx, struct onednn *onednn, char *scr
     for (int64_t c0 = 0; c0 < n; c0 += d) {
         float factor = 1.0f / sqrtf(row_square_sum(from + c0, 0, d) / (float)d + op->eps);
 
-        row_affine(to + c0, from + c0, (struct row_affine){ .factor = factor, .w = op->scale }, d);
+        row_affine(to + c0, from + c0, 0, factor, op->scale, NULL, d);
         if (op->rope)
             row_rotate_pairs(to + c0, (const float *)cpu_row(op->rope, row), d);
     }

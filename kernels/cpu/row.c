@@ -54,12 +54,18 @@ EVERY_PROCESSOR float row_square_sum(const float *x, float about, int64_t n)
     return lanes_sum(lanes);
 }
 
-EVERY_PROCESSOR void row_affine(float *y, const float *x, struct row_affine a, int64_t n)
+EVERY_PROCESSOR void row_affine(float *y, const float *x, float mean, float factor, const float *w, const float *b,
+                                int64_t n)
 {
-    const float mean = a.mean, factor = a.factor, plus = a.plus, *w = a.w, *b = a.b;
-
     for (int64_t i = 0; i < n; i++)
-        y[i] = (x[i] - mean) * factor * (w ? plus + w[i] : 1.0f) + (b ? b[i] : 0.0f);
+        y[i] = (x[i] - mean) * factor * (w ? w[i] : 1.0f) + (b ? b[i] : 0.0f);
+}
+
+EVERY_PROCESSOR void row_modulate(float *y, const float *x, float mean, float factor, const float *scale,
+                                  const float *shift, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (x[i] - mean) * factor * (1.0f + scale[i]) + shift[i];
 }
 
 EVERY_PROCESSOR void row_affine_channels(float *y, const float *x, const float *mean, const float *factor,

@@ -11,14 +11,11 @@ float row_dot(const float *a, const float *b, int64_t n);
 float row_sum(const float *x, int64_t n);
 float row_square_sum(const float *x, float about, int64_t n); /* the sum of (x - about)^2 */
 
-/* y = (x - mean) * factor * (plus + w) + b; y may be x */
-struct row_affine {
-    float mean, factor;
-    float plus;     /* unused without w */
-    const float *w; /* NULL: the third factor is 1 */
-    const float *b; /* NULL: 0 */
-};
-void row_affine(float *y, const float *x, struct row_affine a, int64_t n);
+/* y = (x - mean) * factor * w + b; w and b may be NULL for 1 and 0; y may be x */
+void row_affine(float *y, const float *x, float mean, float factor, const float *w, const float *b, int64_t n);
+/* y = (x - mean) * factor * (1 + scale) + shift; y may be x */
+void row_modulate(float *y, const float *x, float mean, float factor, const float *scale, const float *shift,
+                  int64_t n);
 /* y = (x - mean) * factor + b, with vectors of means and factors. */
 void row_affine_channels(float *y, const float *x, const float *mean, const float *factor, const float *b, int64_t n);
 void row_mul(float *y, const float *a, const float *b, int64_t n);
