@@ -113,8 +113,8 @@ enum err_code backend_cuda_open(enum precision precision, struct backend **ret, 
     if (precision == PRECISION_F32)
         return err_set(
             err, ERR_UNAVAILABLE,
-            "cuda: f32 was asked for, but CUDA computes matrix products in bf16: set the precision to auto or "
-            "bf16, or the backend to cpu");
+            "cuda: f32 was asked for, but CUDA computes matrix products in bf16: set the precision to auto or bf16 "
+            "for CUDA, or the backend to cpu for f32");
     cuda = calloc(1, sizeof *cuda);
     if (!cuda)
         return err_set(err, ERR_NOMEM, "cuda: no memory for the backend");

@@ -296,7 +296,7 @@ TEST(gpu_whole__a_closed_model_leaves_no_memory_behind)
 
     for (int i = 0; i < N_WARM_UPS + 2; i++) {
         open_small(&s, WEIGHTS_STREAM);
-        for (int i = 0; i < N_WARM_UPS; i++)
+        for (int warm_up = 0; warm_up < N_WARM_UPS; warm_up++)
             (void)paint(&s);
         end_scene(&s);
         if (i >= N_WARM_UPS)
