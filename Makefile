@@ -52,7 +52,7 @@ endif
 ifneq ($(and $(CUDA_HOME),$(CUBLASLT_LIB)),)
 SKIP_SRC   += kernels/cuda_stub.c kernels/rate_stub.c
 SRC_CUDA   := $(wildcard kernels/cuda/*.c kernels/cuda/cudnn/*.c)
-SRC_CU     := $(wildcard kernels/cuda/*.cu kernels/cuda/gpu/*.cu)
+SRC_CU     := $(wildcard kernels/cuda/gpu/*.cu)
 NVCC       := $(CUDA_HOME)/bin/nvcc
 CUDA_NEWEST := $(lastword $(CUDA_ARCHS))
 NVCCFLAGS  := -std=c++17 -O3 -lineinfo -I. -ccbin $(lastword $(CXX)) -Xcompiler -Wall,-Wextra \

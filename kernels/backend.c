@@ -6,17 +6,25 @@
 const char *const backend_kind_names[] = { "auto", "cpu", "plain", "cuda", NULL };
 
 /* CUDA where there is a device; else the CPU, and why. */
+enum err_code backend_cpu_open(enum precision precision, struct backend **ret, struct err *err)
+{
+#ifdef HAVE_ONEDNN
+    return backend_fast_open(precision, ret, err);
+#else
+    return backend_plain_open(precision, ret, err);
+#endif
+}
+
+/* CUDA where a device answers; else the CPU, with the reason in `without_cuda`. */
 static enum err_code open_best(enum precision precision, struct backend **ret, struct err *err)
 {
     struct err why = { 0 };
-    enum err_code rc;
 
     if (!backend_cuda_open(precision, ret, &why))
         return ERR_OK;
-    rc = backend_cpu_open(true, precision, ret, err);
-    if (!rc)
-        memcpy((*ret)->without_cuda, why.msg, sizeof why.msg);
-    return rc;
+    TRY(backend_cpu_open(precision, ret, err));
+    memcpy((*ret)->without_cuda, why.msg, sizeof why.msg);
+    return ERR_OK;
 }
 
 enum err_code backend_open(enum backend_kind kind, enum precision precision, struct backend **ret, struct err *err)
@@ -25,13 +33,13 @@ enum err_code backend_open(enum backend_kind kind, enum precision precision, str
     case BACKEND_CUDA:
         return backend_cuda_open(precision, ret, err);
     case BACKEND_PLAIN:
-        return backend_cpu_open(false, precision, ret, err);
+        return backend_plain_open(precision, ret, err);
     case BACKEND_AUTO:
         return open_best(precision, ret, err);
     case BACKEND_CPU:
         break;
     }
-    return backend_cpu_open(true, precision, ret, err);
+    return backend_cpu_open(precision, ret, err);
 }
 
 void backend_close(struct backend *be)

@@ -1,12 +1,13 @@
 /*
- * backend - the one table of operations. cpu/ is the reference and the fast CPU path, cuda/ the product, measure.c
- * executes nothing and so measures memory. Models call op_*() of ops.h, which checks dtypes and shapes once and
- * then calls the table, so implementations may trust what they get.
+ * backend - the one table of operations. plain/ is the reference, cpu/ the fast CPU backend, cuda/ the one for the
+ * product's GPU; measure.c computes nothing and so measures memory. Models compute through op_*() of ops.h, which
+ * checks dtypes and shapes and then calls the table, so implementations may trust their arguments. What is not an
+ * operation on tensors (memory, weights, marks) is called through `ops` directly.
  *
  * Shapes: M rows (tokens or pixels) by columns, row-major. Activations are F32 or BF16 (`act` of the backend is
  * the type of matrix-product inputs); every operation computes in f32 (or better) and rounds once at the store.
- * Vectors of parameters (norm scale, shift, gate, the bias of a convolution) are F32; a product's is a struct bias.
- * Queues on the backend's stream: results may be read after sync() or download().
+ * Vectors of parameters (norm scale, shift, gate, the bias of a convolution) are F32; the bias of a product is a struct
+ * bias. Operations are queued on the backend's stream: results may be read after sync() or download().
  */
 #ifndef KERNELS_BACKEND_H
 #define KERNELS_BACKEND_H
@@ -31,7 +32,7 @@ struct attention_args {
     const struct tensor *rel_bias;
 };
 
-/* The vectors of gate_add_modulate, F32 [cols] each: the gate of what is added, and the modulation of the sum. */
+/* The vectors of gate_add_modulate, F32 [cols] each: the gate of the added tensor, and the modulation of the sum. */
 struct gate_modulate_args {
     const struct tensor *gate, *shift, *scale;
     float eps;
@@ -44,73 +45,80 @@ struct conv_weight {
     void *handle;
 };
 
+struct group_norm_args {
+    int n_groups; /* each of channels / n_groups neighbouring channels */
+    float eps;
+    enum activation act; /* applied to the result: ACT_NONE or ACT_SILU */
+};
+
 struct conv_args {
     int stride;                                   /* 1 or 2, both axes */
     int pad_top, pad_left, pad_bottom, pad_right; /* zeros */
+    const struct tensor *residual;                /* added to the result, of its shape; NULL: none */
 };
 
 /*
- * How a device with memory of its own keeps matrices. DEQUANT: as products take them. STREAM: as in their file, and
- * expanded each time they are used, which takes less memory and more time. AUTO: the first where everything fits.
- * Results are the same.
+ * How a device with memory of its own keeps matrices. DEQUANT: expanded to the type of products. STREAM: as in their
+ * file, and expanded each time they are used, which takes less memory and more time. AUTO: DEQUANT where all matrices
+ * fit, else STREAM. The results are the same.
  */
 enum weight_mode { WEIGHTS_AUTO, WEIGHTS_DEQUANT, WEIGHTS_STREAM };
 
-/* Of the memory that mem_alloc and weight_load take from, in bytes. */
+/* The memory that mem_alloc and weight_load take from, in bytes. */
 struct backend_memory {
-    int64_t available; /* for both together, less what the backend wants for itself; -1: unknown */
-    int64_t used;      /* of a device with memory of its own, by everybody who uses it; 0 elsewhere */
+    int64_t available; /* free for both together, without the backend's own needs; -1: unknown */
+    int64_t used;      /* by all processes, on a device with memory of its own; 0 elsewhere */
 };
 
-/* What a card says of itself. Texts are "" and numbers NaN where it does not. */
+/* What the driver reports about a card. A text is "" and a number NaN where it reports nothing. */
 struct backend_card {
     char name[96];      /* "NVIDIA L4" */
-    char driver[40];    /* its version */
-    char libraries[96]; /* those that compute, with their versions */
+    char driver[40];    /* version */
+    char libraries[96]; /* names and versions of the libraries that compute */
     double power_limit_w;
-    double power_w, clock_mhz, temperature_c; /* as of now */
-    double energy_j; /* used since the driver was loaded: watts over any time between two calls */
+    double power_w, clock_mhz, temperature_c; /* at the time of the call */
+    double energy_j; /* used since the driver was loaded: the difference of two calls gives the mean power between */
 };
 
 enum { BACKEND_MARKS = 8 };
 
-/* Who computes what a library may compute in the place of a device's own kernels: whoever is expected to be faster on
- * this card, never the library, or the library wherever it can. Results agree within their rounding. */
+/* Whether an optional library computes instead of our own kernels. AUTO: where it is expected to be faster on this
+ * card; NEVER; ALWAYS: wherever it can. The results agree within their rounding. */
 enum library_use { LIBRARY_AUTO, LIBRARY_NEVER, LIBRARY_ALWAYS };
 
 struct backend_ops {
     void (*close)(struct backend *be);
 
-    /* memory: `bytes` of backend memory, 256-byte aligned, zeroed; not while a job runs */
+    /* memory: `bytes` of backend memory, 256-byte aligned, zeroed; not while a request is computed */
     enum err_code (*mem_alloc)(struct backend *be, size_t bytes, void **ret, struct err *err);
     void (*mem_free)(struct backend *be, void *p);
-    /* NULL: nothing is known. Read it through backend_memory(). */
+    /* NULL: unknown. Read it through backend_memory(). */
     struct backend_memory (*memory)(struct backend *be);
     enum err_code (*upload)(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err);
     enum err_code (*download)(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err);
     enum err_code (*sync)(struct backend *be, struct err *err);
 
-    /* time, without waiting in between: a mark stands in the queue behind what was queued before it, and may be set
-     * again, to another place. elapsed() waits until the work before mark `to` is done, and not for what came after it;
-     * `from` was set earlier. slot: 0 .. BACKEND_MARKS - 1 */
+    /* time, measured without stopping the queue: a mark is queued behind the work so far, and setting it again moves
+     * it. elapsed() waits for the work before mark `to` and not for the work after it; `from` was set earlier. slot: 0
+     * .. BACKEND_MARKS - 1 */
     enum err_code (*mark)(struct backend *be, int slot, struct err *err);
     enum err_code (*elapsed)(struct backend *be, int from, int to, double *ret_ms, struct err *err);
 
-    /* NULL where there is no card; takes a millisecond or so and waits for nothing that is queued */
+    /* NULL where there is no card; takes about a millisecond and does not wait for queued work */
     void (*card)(struct backend *be, struct backend_card *ret);
 
     /* NULL where there is no choice. Read them through backend_use_library() and backend_describe(). */
     void (*use_library)(struct backend *be, enum library_use use);
     const char *(*describe)(struct backend *be);
 
-    /* weights: `host` lies in a mapping that outlives the backend's use of it.
-     * weights_expect comes before all others and says how large all matrices are at two bytes a value, for AUTO; NULL
-     * where there is no choice */
+    /* weights: `host` points into a mapping that outlives the backend's use of it.
+     * weights_expect is called before the first weight is loaded; expanded_bytes is the size of all matrices together
+     * at two bytes a value, for AUTO; NULL where there is no choice */
     void (*weights_expect)(struct backend *be, enum weight_mode mode, size_t expanded_bytes);
     enum err_code (*weight_load)(struct backend *be, const struct weight *host, struct weight *ret, struct err *err);
-    /* undoes weight_load once what is queued has run; NULL where weights can only stay until the backend closes */
+    /* undoes weight_load after the queued work has run; NULL where weights stay until the backend closes */
     void (*weight_unload)(struct backend *be, struct weight *w);
-    /* these are used next, in this order: a hint; may do nothing */
+    /* a hint: these weights are used next, in this order; may do nothing */
     void (*weight_prefetch)(struct backend *be, const struct weight *const *w, int n);
     enum err_code (*conv_weight_load)(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err);
 
@@ -129,9 +137,9 @@ struct backend_ops {
     /* y = x * w / sqrt(mean(x^2) + eps) over columns */
     enum err_code (*rms_norm)(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
                               float eps, struct err *err);
-    /* x [H,W,C]: groups of C/n_groups consecutive channels over all pixels; y = GN(x) * w + b, then SiLU if asked */
+    /* x [H,W,C]: statistics over all pixels of C/n_groups neighbouring channels; y = act(GN(x) * w + b) */
     enum err_code (*group_norm)(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
-                                const struct tensor *b, int n_groups, float eps, bool silu, struct err *err);
+                                const struct tensor *b, const struct group_norm_args *args, struct err *err);
     /* In place on x [M, n_heads*d]: per head RMSNorm(scale F32 [d], eps), then rotation of adjacent pairs.
      * rope F32 [M, d] holds (cos, sin) for each of the d/2 pairs; NULL: no rotation */
     enum err_code (*qk_norm_rope)(struct backend *be, struct tensor *x, const struct tensor *scale,
@@ -139,7 +147,7 @@ struct backend_ops {
     /* x += gate * y, gate F32 [cols] or NULL for 1 */
     enum err_code (*gate_add)(struct backend *be, struct tensor *x, const struct tensor *gate, const struct tensor *y,
                               struct err *err);
-    /* x += gate * y, then a = LN(x) * (1 + scale) + shift; the bytes are those of gate_add and modulate. a may be y */
+    /* x += gate * y, then a = LN(x) * (1 + scale) + shift; same bytes as gate_add followed by modulate. a may be y */
     enum err_code (*gate_add_modulate)(struct backend *be, struct tensor *a, struct tensor *x, const struct tensor *y,
                                        const struct gate_modulate_args *args, struct err *err);
     enum err_code (*mul)(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
@@ -152,30 +160,30 @@ struct backend_ops {
     /* y[i,:] = table[ids[i],:]; ids on the host, each in 0 .. table->rows - 1 (checked) */
     enum err_code (*embed_rows)(struct backend *be, struct tensor *y, const struct weight *table, const int32_t *ids,
                                 struct err *err);
-    /* x [H,W,C_in] -> y [H',W',C_out] (+ residual of y's shape, or NULL); cross-correlation, bias F32 [C_out] */
+    /* x [H,W,C_in] -> y [H',W',C_out]; cross-correlation, bias F32 [C_out]; y may be the residual */
     enum err_code (*conv2d)(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
-                            const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
-                            struct err *err);
+                            const struct tensor *bias, const struct conv_args *args, struct err *err);
     /* y[2H,2W,C] = nearest neighbour of x[H,W,C] */
     enum err_code (*upsample2x)(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
 };
 
-/* What a device's library for matrix products knew no way for. The results are right, the time is not. */
+/* Matrix products that the device's library had no algorithm for. Their results are right, but they are slow. */
 struct backend_refused {
-    int64_t shapes;     /* taken in parts since */
-    int64_t plain_runs; /* products made by plain loops, orders of magnitude slower */
+    int64_t shapes;     /* computed in parts, by the library and a kernel of ours */
+    int64_t plain_runs; /* products computed by plain loops, which are slower by orders of magnitude */
 };
 
 struct backend {
     const struct backend_ops *ops;
-    const char *name; /* "cpu", "plain", "cuda", "measure" */
-    enum dtype act;   /* DT_F32 or DT_BF16; see backend_precision() */
-    bool executes;    /* false: the measuring backend, whose memory must not be read */
-    bool runs_behind; /* operations are queued and return before they have run */
-    bool in_place;    /* matrices are used where they lie in the file's mapping, and take no memory of their own */
-    char without_cuda[ERR_MESSAGE_MAX]; /* opened as AUTO, and this is why it is no CUDA; else empty */
+    const char *name;                   /* "cpu", "plain", "cuda", "measure" */
+    enum dtype act;                     /* DT_F32 or DT_BF16; see backend_precision() */
+    bool executes;                      /* false: the measuring backend, whose memory must not be read */
+    bool runs_behind;                   /* operations are queued and return before they have run */
+    bool in_place;                      /* matrices are read from the file's mapping and take no memory of their own */
+    char without_cuda[ERR_MESSAGE_MAX]; /* why AUTO did not open CUDA; empty: it did, or was not asked */
     struct backend_refused refused;
-    /* set by who opened it; NULL: nobody wants to know. A line about what is slower than it should be, once a cause */
+    /* set by the caller of backend_open(); gets one line a cause about what is slower than it should be. NULL: dropped
+     */
     void (*warn)(const char *line);
 };
 
@@ -186,55 +194,61 @@ extern const char *const backend_kind_names[];
 
 /*
  * The type of the inputs of matrix products, which becomes `act`. DEFAULT: f32 on the CPU and bf16 on CUDA, for
- * commands, whose results shall not depend on the processor. AUTO, which the service takes: bf16 on CUDA, f32 on the
- * plain backend, and on the CPU what a short product shows to pay when the backend is opened. CUDA computes in bf16
- * alone. Where bf16 is asked for on a processor that has none or is slower with it, values are rounded to bf16 all the
- * same and products are computed in f32; backend_describe() says so.
+ * commands, whose results must not depend on the processor. AUTO, used by the service: bf16 on CUDA, f32 on the plain
+ * backend, and on the CPU the type that was faster in a short product when the backend was opened. CUDA computes in
+ * bf16 only. Where bf16 is asked for on a processor that has no bf16 products or slow ones, values are still rounded to
+ * bf16 but products are computed in f32; backend_describe() says so.
  */
 enum precision { PRECISION_DEFAULT, PRECISION_F32, PRECISION_BF16, PRECISION_AUTO };
 
 /*
- * Opens a backend. AUTO: CUDA where the build has it, a device answers and the precision is one of CUDA's, else CPU.
+ * Opens a backend. AUTO: CUDA where the build has it, a device answers and CUDA has the precision; else CPU.
  * CPU: oneDNN where the build has it, else plain. PLAIN: the reference loops.
- * ERR_UNAVAILABLE when the one asked for cannot run here, with the reason.
+ * ERR_UNAVAILABLE with the reason where the backend cannot run.
  * The caller ends it with backend_close(), after everything that was loaded into it.
  */
 MUST_CHECK enum err_code backend_open(enum backend_kind kind, enum precision precision, struct backend **ret,
                                       struct err *err);
 void backend_close(struct backend *be); /* takes NULL */
 
-/* The card that a backend computes on; false where it computes on none. */
+/* The card that the backend computes on; false: it uses no card. */
 bool backend_card(struct backend *be, struct backend_card *ret);
 
-/* As of now; { -1, 0 } where nothing is known. */
+/* At the time of the call; { -1, 0 } where it is unknown. */
 struct backend_memory backend_memory(struct backend *be);
 
-/* Before weights are loaded; without it a device expands them all. `expanded_bytes`: of all matrices together, two
- * bytes a value; 0 where the mode says it all. Backends without a choice take no notice. */
+/* Call it before weights are loaded; without it a device expands them all. expanded_bytes: the size of all matrices
+ * together at two bytes a value; only AUTO needs it. Backends without a choice ignore the call. */
 void backend_expect_weights(struct backend *be, enum weight_mode mode, size_t expanded_bytes);
 
-/* Not while a job runs; without it a backend chooses. For tests and measurements. */
+/* Not while a request is computed; the default is AUTO. For tests and measurements. */
 void backend_use_library(struct backend *be, enum library_use use);
-/* In words who computes what, as of now; "" where there is no choice. Valid until the next call. */
+/* What computes attention, or in which type products are computed, in words; "" where there is no choice. The text is
+ * valid until the next call. */
 const char *backend_describe(struct backend *be);
 
-/* "f32" or "bf16", by `act`. */
+/* The name of `act`: "f32" or "bf16". */
 const char *backend_precision(const struct backend *be);
 
-/* Every operation checks and succeeds, its memory is addresses that fault when touched: running a model on it measures
- * its arenas. An arena of PLENTY holds more than any model takes, and costs nothing. */
+/* The measuring backend: every operation checks its arguments and succeeds, and memory is addresses that fault when
+ * touched, so that running a model measures its arenas. An arena of PLENTY bytes is larger than any model needs, and
+ * costs nothing. */
 #define BACKEND_MEASURE_PLENTY ((size_t)1 << 42)
 MUST_CHECK enum err_code backend_measure_open(enum dtype act, struct backend **ret, struct err *err);
 
-/* What was loaded into a measuring backend, in bytes. */
+/* The weights that were loaded into a measuring backend, in bytes. */
 struct measured_weights {
-    int64_t matrices; /* as a device keeps them that is short of memory: at most two bytes a value */
-    int64_t conv;     /* convolutions, in the type of matrix products */
+    int64_t matrices; /* as stored, but at most two bytes a value: what a device that is short of memory keeps */
+    int64_t conv;     /* weights of convolutions, in the type of matrix products */
 };
 struct measured_weights backend_measured_weights(const struct backend *measure);
 
-/* One constructor a backend, ERR_UNAVAILABLE where the build lacks it. */
-MUST_CHECK enum err_code backend_cpu_open(bool fast, enum precision precision, struct backend **ret, struct err *err);
+/* One function opens each backend; ERR_UNAVAILABLE with the reason where it cannot run. */
+MUST_CHECK enum err_code backend_plain_open(enum precision precision, struct backend **ret, struct err *err);
+/* Only in builds with oneDNN. */
+MUST_CHECK enum err_code backend_fast_open(enum precision precision, struct backend **ret, struct err *err);
 MUST_CHECK enum err_code backend_cuda_open(enum precision precision, struct backend **ret, struct err *err);
+/* The faster of the two CPU backends that the build has. */
+MUST_CHECK enum err_code backend_cpu_open(enum precision precision, struct backend **ret, struct err *err);
 
 #endif

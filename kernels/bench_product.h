@@ -1,9 +1,9 @@
 /*
- * bench_product - the measure for the fast CPU backend: one plain matrix product by oneDNN on all threads.
+ * bench_product - what the fast CPU backend is compared with: one bare matrix product by oneDNN on all threads.
  *
- * c[m,n] = a[m,k] b, b as [n,k] expanded beforehand, all of the type in which `cpu`, a backend of the name "cpu",
- * computes its products: not always its act, see enum precision. *ret_seconds is the time of this run.
- * ERR_UNAVAILABLE in a build without oneDNN.
+ * c[m,n] = a[m,k] b, b stored as [n,k] and expanded beforehand. All three have the type in which the backend `cpu`,
+ * named "cpu", computes its products; see enum precision for why that is not always its act. *ret_seconds is the time
+ * of one run. ERR_UNAVAILABLE in a build without oneDNN.
  */
 #ifndef KERNELS_BENCH_PRODUCT_H
 #define KERNELS_BENCH_PRODUCT_H

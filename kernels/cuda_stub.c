@@ -1,5 +1,6 @@
 /*
- * cuda_stub - stands where kernels/cuda/ would be in a build without the CUDA toolkit.
+ * cuda_stub - replaces kernels/cuda/ in a build without the CUDA toolkit. Not one file with rate_stub.c: a program that
+ * brings a backend_cuda_open() of its own still links the other.
  */
 #include "kernels/backend.h"
 

@@ -53,17 +53,14 @@ void devarena_done(struct devarena *a)
 enum err_code devarena_alloc(struct devarena *a, size_t bytes, void **ret, struct err *err)
 {
     size_t rounded;
-    enum err_code rc;
 
     if (__builtin_add_overflow(bytes, DEVARENA_ALIGN - 1, &rounded))
-        return err_set(err, ERR_NOMEM, "devarena: %zu bytes overflow", bytes);
+        return err_set(err, ERR_NOMEM, "devarena: the size of %zu bytes overflows", bytes);
     rounded &= ~(size_t)(DEVARENA_ALIGN - 1);
     if (rounded > a->size - a->used) {
         if (!a->grow_bytes)
             return err_set(err, ERR_NOMEM, "devarena: %zu bytes do not fit (%zu of %zu used)", bytes, a->used, a->size);
-        rc = add_slab(a, rounded > a->grow_bytes ? rounded : a->grow_bytes, err);
-        if (rc)
-            return rc;
+        TRY(add_slab(a, rounded > a->grow_bytes ? rounded : a->grow_bytes, err));
     }
     *ret = a->base + a->used;
     a->used += rounded;
@@ -79,16 +76,14 @@ static enum err_code alloc_tensor(struct devarena *a, enum dtype t, int n_dims, 
     size_t row_bytes = dtype_row_bytes(t, dims[n_dims - 1]), bytes;
     bool fits = row_bytes > 0;
     void *data = NULL;
-    enum err_code rc;
 
     for (int i = 0; i < n_dims - 1; i++)
         fits = fits && dims[i] > 0 && !__builtin_mul_overflow(rows, dims[i], &rows);
     if (!fits || __builtin_mul_overflow(row_bytes, (size_t)rows, &bytes))
         return err_set(err, ERR_INVALID, "devarena: a tensor of %s with impossible dimensions", dtype_info(t)->name);
-    rc = devarena_alloc(a, bytes, &data, err);
-    if (!rc)
-        *ret = tensor_make(t, n_dims, dims, data);
-    return rc;
+    TRY(devarena_alloc(a, bytes, &data, err));
+    *ret = tensor_make(t, n_dims, dims, data);
+    return ERR_OK;
 }
 
 enum err_code devarena_1d(struct devarena *a, enum dtype t, int64_t n, struct tensor *ret, struct err *err)
@@ -111,13 +106,11 @@ enum err_code devarena_3d(struct devarena *a, enum dtype t, int64_t d0, int64_t 
 enum err_code devarena_carve(struct devarena *parent, size_t bytes, struct devarena *ret, struct err *err)
 {
     void *base = NULL;
-    enum err_code rc;
 
     assert(!parent->grow_bytes);
-    rc = devarena_alloc(parent, bytes, &base, err);
-    if (!rc)
-        *ret = (struct devarena){ .be = parent->be, .base = base, .size = bytes };
-    return rc;
+    TRY(devarena_alloc(parent, bytes, &base, err));
+    *ret = (struct devarena){ .be = parent->be, .base = base, .size = bytes };
+    return ERR_OK;
 }
 
 size_t devarena_mark(const struct devarena *a)

@@ -1,9 +1,10 @@
 /*
  * devarena - bump allocator over backend memory, for tensors.
  *
- * Two kinds. Fixed (`grow_bytes` 0): one block of `size_bytes`, ERR_NOMEM at its end; the step arena, marked on
- * entry of an operation and rewound on return, so that nothing is allocated while a job runs. Growing: slabs of
- * at least grow_bytes, never rewound; weights while a model loads.
+ * There are two kinds. A fixed arena (`grow_bytes` 0) is one block of `size_bytes` and returns ERR_NOMEM at its end:
+ * the step arena, marked on entry of an operation and rewound on return, so that nothing is allocated while a request
+ * is computed. A growing arena consists of slabs of at least grow_bytes and is never rewound: weights while a model
+ * loads.
  */
 #ifndef KERNELS_DEVARENA_H
 #define KERNELS_DEVARENA_H
@@ -32,13 +33,13 @@ MUST_CHECK enum err_code devarena_2d(struct devarena *a, enum dtype t, int64_t r
 MUST_CHECK enum err_code devarena_3d(struct devarena *a, enum dtype t, int64_t d0, int64_t d1, int64_t d2,
                                      struct tensor *ret, struct err *err);
 
-/* A fixed arena of `bytes` inside a fixed one: gone when the parent is rewound, without a devarena_done(). */
+/* A fixed arena of `bytes` inside a fixed one; it ends when the parent is rewound, without a devarena_done(). */
 MUST_CHECK enum err_code devarena_carve(struct devarena *parent, size_t bytes, struct devarena *ret, struct err *err);
 
 size_t devarena_mark(const struct devarena *a); /* fixed arenas only */
 void devarena_rewind(struct devarena *a, size_t mark);
 
-/* As a declaration: what is taken from `a` after this line goes back when the block is left, by whatever way. */
+/* A declaration: memory taken from `a` after this line is given back when the block is left, on every path. */
 #define DEVARENA_SCRATCH(a)                       \
     __attribute__((cleanup(devarena_scratch_end), \
                    unused)) struct devarena_scratch device_scratch_of_the_block = { (a), devarena_mark(a) }

@@ -1,19 +1,20 @@
 /*
- * measure - a backend that computes nothing. Its memory is addresses alone, of a kind that no processor maps for a
- * program and that therefore fault when touched. So a model that is run on it takes the same tensors from its arenas as
- * it would elsewhere, and nothing else: peak and total are measured.
+ * measure - a backend that computes nothing. Its memory is addresses only, which no processor maps for a program and
+ * which therefore fault when touched. A model that is run on this backend takes the same tensors from its arenas as on
+ * any other, so their peak and total are measured without memory.
  */
 #include "kernels/backend.h"
 
 #include <stdlib.h>
 
-/* Not canonical on x86-64 with 48 or 57 bits; on arm64, which may not look at the highest byte, the kernel's half. */
+/* These addresses are not canonical on x86-64 with 48 or 57 bits. On arm64, which may ignore the highest byte, they
+ * belong to the kernel. */
 static const uintptr_t first_address = (uintptr_t)3 << 55, last_address = (uintptr_t)7 << 54;
 enum { ALIGN = 256 };
 
 struct measure {
     struct backend base;
-    uintptr_t next; /* address to give out */
+    uintptr_t next; /* the next address to give out */
     struct measured_weights weights;
 };
 
@@ -137,10 +138,10 @@ static enum err_code measure_rms_norm(struct backend *be, struct tensor *y, cons
 }
 
 static enum err_code measure_group_norm(struct backend *be, struct tensor *y, const struct tensor *x,
-                                        const struct tensor *w, const struct tensor *b, int n_groups, float eps,
-                                        bool silu, struct err *err)
+                                        const struct tensor *w, const struct tensor *b,
+                                        const struct group_norm_args *args, struct err *err)
 {
-    (void)be, (void)y, (void)x, (void)w, (void)b, (void)n_groups, (void)eps, (void)silu, (void)err;
+    (void)be, (void)y, (void)x, (void)w, (void)b, (void)args, (void)err;
     return ERR_OK;
 }
 
@@ -190,9 +191,9 @@ static enum err_code measure_embed_rows(struct backend *be, struct tensor *y, co
 
 static enum err_code measure_conv2d(struct backend *be, struct tensor *y, const struct tensor *x,
                                     const struct conv_weight *w, const struct tensor *bias,
-                                    const struct tensor *residual, const struct conv_args *args, struct err *err)
+                                    const struct conv_args *args, struct err *err)
 {
-    (void)be, (void)y, (void)x, (void)w, (void)bias, (void)residual, (void)args, (void)err;
+    (void)be, (void)y, (void)x, (void)w, (void)bias, (void)args, (void)err;
     return ERR_OK;
 }
 

@@ -1,13 +1,13 @@
 #include "kernels/ops.h"
 
-/* Each operation is a list of what must hold; the first that does not is named in the error. */
+/* Each operation lists its conditions; the error names the first that does not hold. */
 #define REQUIRE(cond)                                                          \
     do {                                                                       \
         if (!(cond))                                                           \
             return err_set(err, ERR_INVALID, "%s: needs %s", __func__, #cond); \
     } while (0)
 
-/* Largest tensor anybody works with: keeps every product of dimensions, strides and sizes far from overflow. */
+/* An upper bound for the values of a tensor that keeps products of dimensions, strides and sizes far from overflow. */
 static const int64_t COUNT_MAX = (int64_t)1 << 40;
 
 static bool is_tensor(const struct tensor *t)
@@ -134,15 +134,16 @@ enum err_code op_rms_norm(struct backend *be, struct tensor *y, const struct ten
 }
 
 enum err_code op_group_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
-                            const struct tensor *b, int n_groups, float eps, bool silu, struct err *err)
+                            const struct tensor *b, const struct group_norm_args *args, struct err *err)
 {
     REQUIRE(is_picture(x));
     REQUIRE(is_picture(y));
     REQUIRE(tensor_same_shape(x, y));
-    REQUIRE(n_groups > 0 && tensor_cols(x) % n_groups == 0);
+    REQUIRE(args->n_groups > 0 && tensor_cols(x) % args->n_groups == 0);
     REQUIRE(is_vector(w, tensor_cols(x)));
     REQUIRE(is_vector(b, tensor_cols(x)));
-    return be->ops->group_norm(be, y, x, w, b, n_groups, eps, silu, err);
+    REQUIRE(args->act == ACT_NONE || args->act == ACT_SILU);
+    return be->ops->group_norm(be, y, x, w, b, args, err);
 }
 
 static bool is_rope_table(const struct tensor *t, int64_t rows, int64_t head_dim)
@@ -241,8 +242,7 @@ static int64_t n_windows(int64_t size, int kernel, int stride)
 }
 
 enum err_code op_conv2d(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
-                        const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
-                        struct err *err)
+                        const struct tensor *bias, const struct conv_args *args, struct err *err)
 {
     REQUIRE(is_picture(x));
     REQUIRE(is_picture(y));
@@ -255,9 +255,9 @@ enum err_code op_conv2d(struct backend *be, struct tensor *y, const struct tenso
     REQUIRE(y->dims[0] == n_windows(x->dims[0] + args->pad_top + args->pad_bottom, w->kh, args->stride));
     REQUIRE(y->dims[1] == n_windows(x->dims[1] + args->pad_left + args->pad_right, w->kw, args->stride));
     REQUIRE(is_vector(bias, w->c_out));
-    REQUIRE(!residual || (is_picture(residual) && tensor_same_shape(residual, y)));
+    REQUIRE(!args->residual || (is_picture(args->residual) && tensor_same_shape(args->residual, y)));
     REQUIRE(x->data != y->data);
-    return be->ops->conv2d(be, y, x, w, bias, residual, args, err);
+    return be->ops->conv2d(be, y, x, w, bias, args, err);
 }
 
 enum err_code op_upsample2x(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err)

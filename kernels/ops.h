@@ -1,5 +1,5 @@
 /*
- * ops - the operations of backend.h behind one check of dtypes and shapes. Shapes, meaning and units stand there.
+ * ops - the operations of backend.h behind one check of dtypes and shapes. backend.h describes what each computes.
  * All return ERR_INVALID for tensors that do not fit, else what the backend returns.
  */
 #ifndef KERNELS_OPS_H
@@ -20,8 +20,8 @@ MUST_CHECK enum err_code op_modulate(struct backend *be, struct tensor *y, const
 MUST_CHECK enum err_code op_rms_norm(struct backend *be, struct tensor *y, const struct tensor *x,
                                      const struct tensor *w, float eps, struct err *err);
 MUST_CHECK enum err_code op_group_norm(struct backend *be, struct tensor *y, const struct tensor *x,
-                                       const struct tensor *w, const struct tensor *b, int n_groups, float eps,
-                                       bool silu, struct err *err);
+                                       const struct tensor *w, const struct tensor *b,
+                                       const struct group_norm_args *args, struct err *err);
 MUST_CHECK enum err_code op_qk_norm_rope(struct backend *be, struct tensor *x, const struct tensor *scale,
                                          const struct tensor *rope, int n_heads, float eps, struct err *err);
 MUST_CHECK enum err_code op_gate_add(struct backend *be, struct tensor *x, const struct tensor *gate,
@@ -38,11 +38,11 @@ MUST_CHECK enum err_code op_copy(struct backend *be, struct tensor *y, const str
 MUST_CHECK enum err_code op_embed_rows(struct backend *be, struct tensor *y, const struct weight *table,
                                        const int32_t *ids, struct err *err);
 MUST_CHECK enum err_code op_conv2d(struct backend *be, struct tensor *y, const struct tensor *x,
-                                   const struct conv_weight *w, const struct tensor *bias,
-                                   const struct tensor *residual, const struct conv_args *args, struct err *err);
+                                   const struct conv_weight *w, const struct tensor *bias, const struct conv_args *args,
+                                   struct err *err);
 MUST_CHECK enum err_code op_upsample2x(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
 
-/* Dense tensor <-> host memory of the same dtype; download waits for the stream. */
+/* Copies between a dense tensor and host memory of the same dtype; download waits for the stream. */
 MUST_CHECK enum err_code op_upload(struct backend *be, struct tensor *dst, const void *src, struct err *err);
 MUST_CHECK enum err_code op_download(struct backend *be, void *dst, const struct tensor *src, struct err *err);
 

@@ -5,7 +5,7 @@
 #include "kernels/base/processor.h"
 
 /*
- * One function a block layout, in the order of the numerics document 3.4; offsets are bytes inside the block.
+ * One function for each block layout, in the order of the numerics document 3.4; offsets are bytes inside the block.
  * The loops are short and of constant length, so that the compiler turns them into vector code.
  */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "GGUF blocks are little-endian");
@@ -16,8 +16,9 @@ union word {
 };
 
 /*
- * A small float widened: `magnitude` is the value without its sign, its exponent field in place but `bias` too small.
- * Subnormals are made as normal numbers less their leading one, for arithmetic on subnormals of f32 is very slow.
+ * Widens a small float to f32. `magnitude` is the value without its sign, shifted so that its exponent field is in
+ * place, but the exponent is too small by `bias`. A subnormal becomes a normal number minus the leading one that was
+ * put in front of it, because arithmetic on subnormals of f32 is very slow.
  */
 INLINE_HOT float widen(uint32_t magnitude, uint32_t bias)
 {
@@ -159,7 +160,7 @@ INLINE_HOT void block_q2_k(const uint8_t *b, float *y)
     const uint8_t *scales = b, *qs = b + 16;
     float d = half_at(b + 80), dmin = half_at(b + 82);
 
-    for (int run = 0; run < 16; run++) { /* runs of 16 values: half n, shift j, low or high sixteen bytes */
+    for (int run = 0; run < 16; run++) { /* 16 values: half n of the block, bits 2j, low or high sixteen bytes */
         int n = run >> 3, j = run >> 1 & 3, at = n * 32 + (run & 1) * 16;
         float scale = d * (float)(scales[run] & 15), min = dmin * (float)(scales[run] >> 4);
 
@@ -238,7 +239,7 @@ INLINE_HOT void block_q6_k(const uint8_t *b, float *y)
     const int8_t *sc = (const int8_t *)b + 192;
     float d = half_at(b + 208);
 
-    for (int run = 0; run < 16; run++) { /* half n, group g, low or high sixteen bytes */
+    for (int run = 0; run < 16; run++) { /* 16 values: half n of the block, group g, low or high sixteen bytes */
         int n = run >> 3, g = run >> 1 & 3, half = (run & 1) * 16;
         const uint8_t *ql = b + 64 * n + 32 * (g & 1) + half, *qh = b + 128 + 32 * n + half;
         float scale = d * (float)sc[run];
@@ -281,7 +282,7 @@ INLINE_HOT void block_iq4_xs(const uint8_t *b, float *y)
     }
 }
 
-/* The layouts that hold numbers: type, block function. */
+/* Storage types that hold numbers, each with its block function. */
 #define LAYOUTS(X)               \
     X(DT_F32, block_f32)         \
     X(DT_F16, block_f16)         \
@@ -300,14 +301,15 @@ INLINE_HOT void block_iq4_xs(const uint8_t *b, float *y)
     X(DT_IQ4_NL, block_iq4_nl)   \
     X(DT_IQ4_XS, block_iq4_xs)
 
-/* Sizes as constants: with them in variables the loops of one-value blocks would not become vector code. */
+/* Block sizes as constants: with variables, the loops of one-value blocks would not become vector code. */
 enum {
 #define X(id, name, elems, bytes) id##_ELEMS = elems, id##_BYTES = bytes,
     DTYPE_MAP(X)
 #undef X
 };
 
-/* Weights come from memory once, in blocks whose size is no power of two: asked for early, they are there in time. */
+/* How far ahead weights are prefetched. They are read once, in blocks whose size is not a power of two, which the
+ * processor's own prefetcher handles badly. */
 enum { BYTES_AHEAD = 2048 };
 
 #define X(id, block)                                                                                            \

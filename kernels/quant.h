@@ -1,11 +1,11 @@
 /*
- * quant - GGUF block layouts to f32, exactly as ggml computes them (f32, in the written order; golden vectors in
- * the numerics document 3.4). Source: ggml block formats.
+ * quant - GGUF block layouts to f32, exactly as ggml computes them: in f32, in the order in which the code is written.
+ * Source: ggml block formats; numerics document 3.4, which has golden vectors.
  *
  *   src  n values of type t, n a multiple of its block; any alignment
  *   dst  [n] f32
- * Never fails: every bit pattern of a block has a value (it may be NaN where the file says so).
- * t must be a float or quantised type (not I32, I64, U8), else the result is zeros.
+ * Never fails: every bit pattern of a block has a value, which may be NaN.
+ * t must be a float or quantised type; for I32, I64 and U8 the result is zeros.
  */
 #ifndef KERNELS_QUANT_H
 #define KERNELS_QUANT_H

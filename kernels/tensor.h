@@ -1,6 +1,6 @@
 /*
  * tensor - a dtype, a shape and a pointer. The pointer is host memory for the CPU backends and device memory
- * for CUDA; only the backend that made it looks behind it. A tensor owns nothing.
+ * for CUDA; only the backend that allocated it dereferences it. A tensor owns nothing.
  *
  * Row-major; dims[n_dims - 1] is contiguous. Matrices may be views: `row_stride` elements lie between the
  * starts of neighbouring rows (a row is one run of the last axis). Where row_stride == last dim, the tensor
@@ -54,7 +54,7 @@ struct dtype_info {
 
 const struct dtype_info *dtype_info(enum dtype t);
 bool dtype_is_activation(enum dtype t); /* F32 or BF16: what operations compute with */
-/* Bytes of a row of n values; 0 when n is no multiple of the block or overflows. */
+/* Bytes of a row of n values; 0 when n is not a positive multiple of the block, or the size overflows. */
 size_t dtype_row_bytes(enum dtype t, int64_t n);
 
 struct tensor {
@@ -99,8 +99,8 @@ struct weight weight_row_view(const struct weight *w, int64_t r0, int64_t n);
 
 /*
  * bias - the vector [n] that a matrix product adds, for one backend. `bf16` holds the same values rounded to nearest
- * even; its data is NULL where nobody keeps them. A backend whose products add a bias in the type of their result
- * takes the one of the two that has this type.
+ * even, or its data is NULL. A backend whose products add a bias in the type of their result takes the one of the two
+ * that has this type.
  */
 struct bias {
     struct tensor f32, bf16;

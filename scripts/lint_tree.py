@@ -102,7 +102,7 @@ def arrows(files):
         if f.endswith((".h", ".cuh")):
             continue
         body = re.sub(r"^\s*#.*", "", code[f], flags=re.MULTILINE)
-        body = re.sub(r"(->|\.)\s*\w+", " ", body)
+        body = re.sub(r"(->|\.)\s*\w+|\b(struct|enum|union)\s+\w+", " ", body)
         for name in set(re.findall(r"\b[a-z]\w*\b", body)) - own[f]:
             where = defined.get(name, [])
             if len(where) == 1 and where[0] != f:

@@ -42,7 +42,7 @@ void arena_done(struct arena *a)
     *a = (struct arena){ 0 };
 }
 
-/* Fresh memory is zero by itself; touching it here would only bring it through the cache once more. */
+/* Untouched memory is zero already; clearing it would only bring it into the cache once more. */
 static void clear(struct arena *a, size_t from, size_t end)
 {
     if (from < a->touched)
@@ -114,7 +114,7 @@ void arena_rewind(struct arena *a, struct arena_mark mark)
 
     run_hooks(a, mark.hooks);
     if (a->used > keep && a->used - keep > ARENA_GIVE_BACK && !madvise(a->base + keep, a->size - keep, MADV_DONTNEED))
-        a->touched = keep; /* what was given back comes again as zeros */
+        a->touched = keep; /* pages that were given back return as zeros */
     a->used = mark.used;
 }
 

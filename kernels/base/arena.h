@@ -1,10 +1,10 @@
 /*
  * arena - bump allocator on the host, with a hard end, marks, and clean-up hooks.
  *
- * An arena has one lifetime (process, model, request). Memory from it is borrowed: never freed singly, never
- * kept past the arena or past the mark it was rewound to. Foreign objects join with arena_defer(); hooks run
- * in reverse order. Address space is reserved at once and becomes memory when touched.
- * Not thread-safe: one owner at a time.
+ * An arena has one lifetime (process, model, request). Memory from it is borrowed: never freed singly, never kept past
+ * the arena or past the mark to which it is rewound. Objects of other libraries join with arena_defer(), whose hooks
+ * run in reverse order. The address space is reserved at once and becomes memory when it is touched. Not thread-safe:
+ * one owner at a time.
  */
 #ifndef KERNELS_BASE_ARENA_H
 #define KERNELS_BASE_ARENA_H
@@ -22,7 +22,7 @@ struct arena_hook {
 struct arena {
     char *base;
     size_t size, used, peak; /* bytes */
-    size_t touched;          /* bytes that may not be zero: the most that was used since pages were given back */
+    size_t touched;          /* bytes that may not be zero: the most in use since pages were given back */
     struct arena_hook *hooks;
 };
 
@@ -43,7 +43,7 @@ MUST_CHECK enum err_code arena_printf(struct arena *a, char **ret_text, struct e
 struct arena_mark arena_mark(const struct arena *a);
 void arena_rewind(struct arena *a, struct arena_mark mark); /* runs the hooks added since; gives pages back */
 
-/* As a declaration: what is taken from `a` after this line goes back when the block is left, by whatever way. */
+/* A declaration: memory taken from `a` after this line is given back when the block is left, on every path. */
 #define ARENA_SCRATCH(a)                                                                                   \
     __attribute__((cleanup(arena_scratch_end), unused)) struct arena_scratch scratch_of_the_block = { (a), \
                                                                                                       arena_mark(a) }

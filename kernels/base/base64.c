@@ -39,7 +39,7 @@ enum err_code base64_decode(struct span text, unsigned flags, void *buf, size_t 
 {
     unsigned char *out = buf;
     size_t n = 0, n_symbols = 0, n_pads = 0;
-    uint32_t bits = 0; /* the low n_symbols % 4 * 6 bits, less those written, are waiting */
+    uint32_t bits = 0; /* the symbols so far; the lowest bits are not written yet */
 
     assert(flags & (BASE64_STANDARD | BASE64_URL));
     for (size_t i = 0; i < text.len; i++) {
@@ -61,7 +61,8 @@ enum err_code base64_decode(struct span text, unsigned flags, void *buf, size_t 
         out[n++] = (unsigned char)(bits >> (6 - 2 * ((n_symbols - 1) % 4)));
     }
     if (n_symbols % 4 == 1 || !padding_fits(n_symbols, n_pads, flags))
-        return err_set(err, ERR_INVALID, "base64: %zu characters and %zu of padding", n_symbols, n_pads);
+        return err_set(err, ERR_INVALID, "base64: %zu characters with %zu of padding are not a whole number of bytes",
+                       n_symbols, n_pads);
     if ((n_symbols % 4 == 2 && (bits & 15)) || (n_symbols % 4 == 3 && (bits & 3)))
         return err_set(err, ERR_INVALID, "base64: trailing bits are not zero");
     *ret_len = n;

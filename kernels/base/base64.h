@@ -1,7 +1,7 @@
 /*
  * base64 - RFC 4648, strict: one text for one sequence of bytes.
  *
- * Flags say what is taken; the rest is refused, always: characters outside the alphabet, `=` anywhere but at the
+ * Flags say what is accepted. Everything else is refused: characters outside the alphabet, `=` anywhere but at the
  * end, a length that no encoder makes (4n + 1), and trailing bits that are not zero (RFC 4648 3.5).
  * Both functions work in time linear in the text, and ret_len is untouched on failure.
  */
@@ -16,16 +16,16 @@
 enum base64_flags {
     BASE64_STANDARD = 1,     /* alphabet with + and / (RFC 4648 4) */
     BASE64_URL = 2,          /* alphabet with - and _ (RFC 4648 5); decoding takes both when both are set */
-    BASE64_NO_PADDING = 4,   /* without it, `=` is written, and required when read */
-    BASE64_MAY_PAD = 8,      /* decode: padding may be there, whole, or not at all */
-    BASE64_WHITE_SPACE = 16, /* decode: blank, tab, CR and LF are passed over anywhere */
+    BASE64_NO_PADDING = 4,   /* no `=`; without this flag, `=` is written, and required when decoding */
+    BASE64_MAY_PAD = 8,      /* decode: padding may be complete or absent */
+    BASE64_WHITE_SPACE = 16, /* decode: blank, tab, CR and LF are skipped anywhere */
 };
 
-/* Bytes that a text of `len` characters can decode to at most, and characters that `len` bytes need, NUL included. */
+/* The most bytes that `len` characters can decode to, and the characters that `len` bytes need, with the NUL. */
 #define BASE64_DECODED_MAX(len)  ((len) / 4 * 3 + (len) % 4)
 #define BASE64_ENCODED_SIZE(len) (((len) + 2) / 3 * 4 + 1)
 
-/* ERR_INVALID: not base64 of the kind asked for; ERR_TOO_LARGE: over `size` bytes. The message names the offset and
+/* ERR_INVALID: not base64 as the flags describe it; ERR_TOO_LARGE: over `size` bytes. The message names the offset and
  * never the text, which may be secret. The text and the buffer may be the same memory. */
 MUST_CHECK enum err_code base64_decode(struct span text, unsigned flags, void *buf, size_t size, size_t *ret_len,
                                        struct err *err);

@@ -29,7 +29,7 @@ static uint32_t load_le32(const unsigned char *p)
     return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-/* Slicing-by-8 (Kounavis and Berry 2005): eight lookups for eight bytes instead of a chain of eight. */
+/* Slicing-by-8 (Kounavis and Berry 2005): eight independent lookups for eight bytes instead of a chain of eight. */
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t n)
 {
     const unsigned char *p = bytes;

@@ -4,7 +4,7 @@
  *
  *   crc32c(0, "123456789", 9) == 0xE3069283
  *
- * Running: pass the result of the bytes before as `crc`, 0 at the start. The same result on every machine (slice-by-8).
+ * For a running checksum, `crc` is the result of the bytes before, 0 at the start. Computed by slicing-by-8.
  */
 #ifndef KERNELS_BASE_CRC32C_H
 #define KERNELS_BASE_CRC32C_H

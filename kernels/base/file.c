@@ -21,7 +21,7 @@ static enum err_code read_all(int fd, const char *path, char *buf, size_t size, 
         if (got < 0)
             return err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
         if (got == 0)
-            break; /* it became shorter meanwhile: what is there counts */
+            break; /* the file became shorter meanwhile: the bytes so far are its content */
         n += (size_t)got;
     }
     *ret_len = n;
@@ -43,11 +43,11 @@ enum err_code file_read(const char *path, size_t max_bytes, struct arena *a, str
     if (rc)
         goto out;
     if (!S_ISREG(st.st_mode)) {
-        rc = err_set(err, ERR_INVALID, "%s: not a regular file", path);
+        rc = err_set(err, ERR_INVALID, "%s: it is not a regular file", path);
         goto out;
     }
     if ((uint64_t)st.st_size > max_bytes) {
-        rc = err_set(err, ERR_TOO_LARGE, "%s: over %zu bytes", path, max_bytes);
+        rc = err_set(err, ERR_TOO_LARGE, "%s: it has more than %zu bytes", path, max_bytes);
         goto out;
     }
     rc = arena_alloc(a, (size_t)st.st_size + 1, 1, &buf, err);
@@ -70,5 +70,5 @@ enum err_code file_write(const char *path, struct span body, struct err *err)
     if (rc)
         return rc;
     out_file_write(f, body.ptr, body.len);
-    return out_file_close(f, true, err);
+    return out_file_close(f, OUT_FILE_KEEP, err);
 }

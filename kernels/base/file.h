@@ -1,5 +1,5 @@
 /*
- * file - a whole file at once, read into memory or written from it.
+ * file - reads or writes a whole file at once.
  */
 #ifndef KERNELS_BASE_FILE_H
 #define KERNELS_BASE_FILE_H
@@ -7,12 +7,12 @@
 #include "kernels/base/arena.h"
 #include "kernels/base/span.h"
 
-/* Reads a regular file into the arena, NUL-terminated beyond len. ERR_NOT_FOUND, ERR_IO, ERR_TOO_LARGE over
- * max_bytes, ERR_INVALID when it is no regular file. */
+/* Reads a regular file into the arena; a NUL follows the bytes. ERR_NOT_FOUND, ERR_IO, ERR_TOO_LARGE over max_bytes,
+ * ERR_INVALID when it is not a regular file. */
 MUST_CHECK enum err_code file_read(const char *path, size_t max_bytes, struct arena *a, struct span *ret,
                                    struct err *err);
 
-/* Writes it whole or not at all (out_file.h). ERR_IO. */
+/* Writes the file whole or not at all (out_file.h). ERR_IO. */
 MUST_CHECK enum err_code file_write(const char *path, struct span body, struct err *err);
 
 #endif

@@ -5,7 +5,8 @@
 
 enum { PATH_SIZE = 512, LINE_SIZE = 256 };
 
-/* The number behind `key` at the start of a line, or of the only line where key is ""; -1: none, as with "max". */
+/* The number after `key` at the start of a line; with key "", the number at the start of the first line. -1: there is
+ * none, as in "max". */
 static int64_t read_number(const char *root, const char *file, const char *key)
 {
     char path[PATH_SIZE], line[LINE_SIZE];
@@ -24,7 +25,7 @@ static int64_t read_number(const char *root, const char *file, const char *key)
     return found;
 }
 
-/* What a control group leaves: its limit less what it has, file pages not counted. */
+/* The memory that a control group leaves: its limit less its use, without file pages. */
 static int64_t group_available(const char *root, const char *limit, const char *current, const char *stat,
                                const char *file_key)
 {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What may come next inside the value that is open at a depth. */
+/* The position inside the value that is open at a depth: it decides what may come next. */
 enum place { AT_TOP, AT_DONE, AT_ARRAY_FIRST, AT_ARRAY_NEXT, AT_OBJECT_FIRST, AT_OBJECT_NEXT, AT_COLON };
 
 enum { NUMBER_MAX = 400 }; /* characters json_double reads: the longest exact double needs less */
@@ -20,7 +20,7 @@ static enum json_event fail(struct json_scan *s, const char *error)
     return JSON_ERROR;
 }
 
-/* The next byte, or -1 at the end: an end is never mistaken for a NUL. */
+/* The next byte, or -1 at the end, which is so never mistaken for a NUL. */
 static int peek(const struct json_scan *s)
 {
     return s->at < s->text.len ? (unsigned char)s->text.ptr[s->at] : -1;
@@ -51,7 +51,7 @@ static int hex_value(int c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* The four digits after "\u"; -1 when they are not there. */
+/* The value of the four digits after "\u"; -1 when there are none. */
 static int hex4(struct span text, size_t at)
 {
     int value = 0;
@@ -78,7 +78,7 @@ static bool is_low_surrogate(int c)
     return c >= 0xDC00 && c <= 0xDFFF;
 }
 
-/* s->at is behind the backslash. NULL when the escape is good. */
+/* s->at is behind the backslash. NULL when the escape is valid. */
 static const char *scan_escape(struct json_scan *s)
 {
     int c = peek(s), unit;
@@ -104,7 +104,7 @@ static const char *scan_escape(struct json_scan *s)
     return NULL;
 }
 
-/* Length of the UTF-8 sequence at p (RFC 3629: shortest form, no surrogates, at most U+10FFFF); 0: broken. */
+/* Length of the UTF-8 sequence at p (RFC 3629: shortest form, no surrogates, at most U+10FFFF); 0: it is broken. */
 static size_t utf8_length(const unsigned char *p, size_t left)
 {
     static const struct {
@@ -328,7 +328,8 @@ static size_t put_utf8(char out[4], int c)
     return 4;
 }
 
-/* One escape at raw.ptr[at] (the backslash) to UTF-8. Returns the characters read, 0 when it is no escape. */
+/* Converts the escape at raw.ptr[at] (the backslash) to UTF-8. Returns the number of characters read, 0 when it is not
+ * an escape. */
 static size_t read_escape(struct span raw, size_t at, char out[4], size_t *ret_n)
 {
     static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
@@ -393,7 +394,7 @@ bool json_int64(struct span raw, int64_t *ret)
 
         if (digit < 0 || digit > 9)
             return false;
-        /* towards minus infinity, which reaches one further */
+        /* negative, because the negative range is larger by one */
         if (__builtin_mul_overflow(value, 10, &value) || __builtin_sub_overflow(value, digit, &value))
             return false;
     }
@@ -422,7 +423,7 @@ bool json_double(struct span raw, double *ret)
     return true;
 }
 
-/* A key, unescaped, of the object with that number. */
+/* An unescaped key, and the number of its object. */
 struct json_name {
     size_t object;
     struct span text;
@@ -439,7 +440,7 @@ static int compare_names(const void *x, const void *y)
     return a->text.len ? memcmp(a->text.ptr, b->text.ptr, a->text.len) : 0;
 }
 
-/* Pass 1: is it JSON, and how many keys has it? */
+/* Pass 1 checks the syntax and counts the keys. */
 static enum err_code count_keys(struct span text, int max_depth, size_t *ret_keys, struct err *err)
 {
     struct json_scan s;
@@ -453,7 +454,7 @@ static enum err_code count_keys(struct span text, int max_depth, size_t *ret_key
     return ev == JSON_END ? ERR_OK : err_set(err, ERR_CORRUPT, "JSON: %s at byte %zu", s.error, s.at);
 }
 
-/* Pass 2: the keys of each object. `room` has a byte for each byte of text: unescaping never makes longer. */
+/* Pass 2 collects the keys. `room` has a byte for each byte of text, since unescaping never makes a text longer. */
 static bool collect_keys(struct span text, struct json_name *names, char *room, size_t room_size)
 {
     size_t open[JSON_MAX_DEPTH + 1] = { 0 }, objects = 0, n = 0, used = 0;

@@ -1,10 +1,10 @@
 /*
- * json_scan - a strict pull reader for JSON (RFC 8259) that allocates nothing and recurses nowhere.
+ * json_scan - a strict pull reader for JSON (RFC 8259) that does not allocate and does not recurse.
  *
- * Used by itself where a file is large or a library may not be there (safetensors headers, vocabularies), and as
- * the gate in front of cJSON, which takes too much (see worker/base/json.h). Refuses: broken UTF-8, U+0000 in any
- * spelling, control characters in strings, lone surrogates, a byte order mark, leading zeros, trailing commas,
- * comments, anything but white space after the value, nesting over JSON_MAX_DEPTH.
+ * It reads files that are large or read where no JSON library is linked (safetensors headers, vocabularies), and checks
+ * texts before cJSON, which accepts too much (see worker/base/json.h). It refuses broken UTF-8, U+0000 in any spelling,
+ * control characters in strings, lone surrogates, a byte order mark, leading zeros, trailing commas, comments, anything
+ * but white space after the value, and nesting over JSON_MAX_DEPTH.
  *
  * Pull order:   { KEY value KEY value }   [ value value ]
  *
@@ -22,7 +22,7 @@
 enum { JSON_MAX_DEPTH = 32 };
 
 enum json_event {
-    JSON_ERROR = -1, /* s->error says what, s->at where; stays */
+    JSON_ERROR = -1, /* s->error is the reason, s->at the place; later calls return it again */
     JSON_END,        /* the value and nothing after it */
     JSON_OBJECT,
     JSON_OBJECT_END,
@@ -49,21 +49,21 @@ struct json_scan {
 void json_scan_init(struct json_scan *s, struct span text);
 enum json_event json_scan_next(struct json_scan *s);
 
-/* Having just got OBJECT or ARRAY (or a scalar), passes over the rest of that value. false: error (or END). */
+/* Skips the rest of the value whose first event was just returned. false: error or END. */
 bool json_scan_skip(struct json_scan *s, enum json_event just_got);
 
-/* Unescapes raw into buf (NUL-terminated); false when it needs more than size bytes. Length in *ret_len. */
+/* Unescapes raw into buf, NUL-terminated, with the length in *ret_len; false when it needs more than size bytes. */
 bool json_unescape(struct span raw, char *buf, size_t size, size_t *ret_len);
 
-/* Length of the UTF-8 sequence at the start of text, 1 to 4; 0: broken, or nothing there (RFC 3629). */
+/* Length of the UTF-8 sequence at the start of text, 1 to 4; 0: it is broken, or the text is empty (RFC 3629). */
 size_t json_utf8_length(struct span text);
 
 /* Exact integers only: no fraction, no exponent, no overflow. */
 bool json_int64(struct span raw, int64_t *ret);
 bool json_double(struct span raw, double *ret); /* finite only; at most 400 characters */
 
-/* Whole-text check: one value of at most max_depth levels, and no object with the same key twice (keys compared
- * after unescaping). Takes O(n log n) time and memory from malloc for the keys. ERR_CORRUPT, ERR_NOMEM. */
+/* Checks a whole text: one value of at most max_depth levels, in which no object has a key twice (compared after
+ * unescaping). Takes O(n log n) time, and memory from malloc for the keys. ERR_CORRUPT, ERR_NOMEM. */
 MUST_CHECK enum err_code json_check(struct span text, int max_depth, struct err *err);
 
 #endif

@@ -5,7 +5,7 @@
 
 enum {
     PAGE = 4096,
-    REQUEST_BYTES = 128 << 10, /* the smallest window that is usual */
+    REQUEST_BYTES = 128 << 10, /* the smallest usual read-ahead window */
     CHUNK_BYTES = 1 << 20,
     AHEAD_BYTES = 64 << 20
 };
@@ -21,7 +21,7 @@ void mapping_announce(const void *p, size_t bytes)
     announce((uintptr_t)p & ~(uintptr_t)(PAGE - 1), (uintptr_t)p + bytes);
 }
 
-/* Before Linux 5.14 by touching: the pages come in all the same. */
+/* Reads the pages in; before Linux 5.14, by touching each. */
 static void populate(uintptr_t from, uintptr_t end)
 {
 #ifdef MADV_POPULATE_READ

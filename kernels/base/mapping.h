@@ -1,18 +1,19 @@
 /*
  * mapping - bringing parts of a mapped file into memory at the speed of its disk.
  *
- * Touched page by page, a mapping is read in pieces that its pages' neighbours decide. Linux reads ahead no more than
- * the device's window for one request (mm/readahead.c), however much it covers, so many small ones are made.
+ * When a mapping is touched page by page, the system reads it in small pieces. For one madvise() call Linux reads no
+ * more than the device's read-ahead window (mm/readahead.c), however large the range, so many calls for small ranges
+ * are made.
  */
 #ifndef KERNELS_BASE_MAPPING_H
 #define KERNELS_BASE_MAPPING_H
 
 #include <stddef.h>
 
-/* Starts reading, and does not wait. Of memory that is no mapping nothing happens. */
+/* Starts reading and does not wait. Has no effect on memory that is not a mapping. */
 void mapping_announce(const void *p, size_t bytes);
 
-/* Returns when all of it is in memory; `end` is that of the mapping, up to which it reads ahead. */
+/* Returns when all bytes are in memory. `end` is the end of the mapping, which limits the reading ahead. */
 void mapping_read(const void *p, size_t bytes, const void *end);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,12 +83,13 @@ void out_file_write(struct out_file *f, const void *data, size_t bytes)
         f->failed = errno ? errno : EIO;
 }
 
-enum err_code out_file_close(struct out_file *f, bool keep, struct err *err)
+enum err_code out_file_close(struct out_file *f, enum out_file_end end, struct err *err)
 {
+    bool keep = end == OUT_FILE_KEEP;
     enum err_code rc = ERR_OK;
 
     if (keep && !f->failed && f->temporary[0] && (fflush(f->stream) || fsync(fileno(f->stream))))
-        f->failed = errno; /* on the disk before it has the name */
+        f->failed = errno; /* the bytes must be on the disk before the file gets its name */
     if (fclose(f->stream) && !f->failed)
         f->failed = errno ? errno : EIO;
     if (keep && !f->failed && f->temporary[0] && rename(f->temporary, f->path))

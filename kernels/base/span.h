@@ -1,5 +1,5 @@
 /*
- * span - a pointer and a length: all bytes that came from outside. Not NUL-terminated, never owned.
+ * span - a pointer and a length, for all bytes from outside. Not NUL-terminated, never owned.
  */
 #ifndef KERNELS_BASE_SPAN_H
 #define KERNELS_BASE_SPAN_H
@@ -47,7 +47,7 @@ static inline bool span_ends(struct span a, const char *suffix)
     return a.len >= n && memcmp(a.ptr + a.len - n, suffix, n) == 0;
 }
 
-/* Copies into the arena; ret_text is NUL-terminated. */
+/* Copies s into the arena; *ret_text is NUL-terminated. */
 MUST_CHECK enum err_code span_dup(struct arena *a, struct span s, char **ret_text, struct err *err);
 
 #endif

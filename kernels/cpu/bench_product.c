@@ -14,10 +14,21 @@ double bench_clock(void)
 #include "kernels/cpu/fast.h"
 
 struct bench_product {
-    struct dnn *dnn;
-    struct dnn_matmul shape;
+    struct onednn *onednn;
+    struct onednn_matmul shape;
     struct cpu_buffer a, b, c;
 };
+
+static enum err_code open_operands(struct bench_product *p, struct err *err)
+{
+    const struct onednn_matmul *s = &p->shape;
+    enum dtype t = (enum dtype)s->in_type;
+
+    TRY(onednn_open(&p->onednn, err));
+    TRY(fast_sample(&p->a, t, s->m * s->k, err));
+    TRY(fast_sample(&p->b, t, s->n * s->k, err));
+    return fast_sample(&p->c, t, s->m * s->n, err);
+}
 
 enum err_code bench_product_open(const struct backend *cpu, int64_t m, int64_t n, int64_t k, struct bench_product **ret,
                                  struct err *err)
@@ -27,17 +38,11 @@ enum err_code bench_product_open(const struct backend *cpu, int64_t m, int64_t n
     enum err_code rc;
 
     if (!p)
-        return err_set(err, ERR_NOMEM, "bench: no memory");
-    p->shape = (struct dnn_matmul){
+        return err_set(err, ERR_NOMEM, "bench: no memory for a matrix product");
+    p->shape = (struct onednn_matmul){
         .m = m, .n = n, .k = k, .lda = k, .ldb = k, .ldc = n, .in_type = t, .out_type = t, .b_transposed = true
     };
-    rc = dnn_open(&p->dnn, err);
-    if (!rc)
-        rc = fast_sample(&p->a, t, m * k, err);
-    if (!rc)
-        rc = fast_sample(&p->b, t, n * k, err);
-    if (!rc)
-        rc = fast_sample(&p->c, t, m * n, err);
+    rc = open_operands(p, err);
     if (rc)
         bench_product_close(p);
     else
@@ -48,11 +53,10 @@ enum err_code bench_product_open(const struct backend *cpu, int64_t m, int64_t n
 enum err_code bench_product_run(struct bench_product *p, double *ret_seconds, struct err *err)
 {
     double start = bench_clock();
-    enum err_code rc = dnn_matmul(p->dnn, &p->shape, p->a.p, p->b.p, NULL, p->c.p, err);
 
-    if (!rc)
-        *ret_seconds = bench_clock() - start;
-    return rc;
+    TRY(onednn_matmul(p->onednn, &p->shape, p->a.p, p->b.p, NULL, p->c.p, err));
+    *ret_seconds = bench_clock() - start;
+    return ERR_OK;
 }
 
 void bench_product_close(struct bench_product *p)
@@ -62,7 +66,7 @@ void bench_product_close(struct bench_product *p)
     cpu_buffer_done(&p->a);
     cpu_buffer_done(&p->b);
     cpu_buffer_done(&p->c);
-    dnn_close(p->dnn);
+    onednn_close(p->onednn);
     free(p);
 }
 

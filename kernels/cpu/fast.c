@@ -1,7 +1,5 @@
 #include "kernels/cpu/fast.h"
 
-#include <stdlib.h>
-
 enum err_code fast_run(struct fast *f, fast_task *task, const void *ctx, int64_t n, size_t scratch_bytes,
                        struct err *err)
 {
@@ -18,7 +16,7 @@ enum err_code fast_run(struct fast *f, fast_task *task, const void *ctx, int64_t
         int me = cpu_thread();
         struct err mine = { 0 };
 
-        dnn_alone();
+        onednn_alone();
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < n; i++)
             if (!mine.code)
@@ -30,18 +28,38 @@ enum err_code fast_run(struct fast *f, fast_task *task, const void *ctx, int64_t
     return rc;
 }
 
+struct copy {
+    struct tensor *y;
+    const struct tensor *x;
+};
+
+static enum err_code copy_task(const void *ctx, struct onednn *d, char *scratch, int64_t i, struct err *err)
+{
+    const struct copy *c = ctx;
+    int64_t n_task = fast_rows_a_task(tensor_cols(c->y)), end = (i + 1) * n_task, n_rows = tensor_rows(c->y);
+
+    (void)d, (void)scratch, (void)err;
+    for (int64_t r = i * n_task; r < end && r < n_rows; r++)
+        fast_row_copy(c->y, c->x, r);
+    return ERR_OK;
+}
+
+enum err_code fast_copy(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err)
+{
+    struct copy copy = { y, x };
+
+    return fast_run((struct fast *)be, copy_task, &copy, fast_n_tasks(y), 0, err);
+}
+
 enum err_code fast_operands(struct fast *f, int n, const struct tensor *const *x, struct tensor *ret, struct err *err)
 {
     size_t value = dtype_row_bytes(f->products, 1), total = 0;
     char *to;
-    enum err_code rc;
 
     for (int i = 0; i < n; i++)
         if (x[i]->dtype != f->products)
             total += (size_t)tensor_count(x[i]) * value;
-    rc = cpu_buffer_fit(&f->operands, 1, total, err);
-    if (rc)
-        return rc;
+    TRY(cpu_buffer_fit(&f->operands, 1, total, err));
     to = f->operands.p;
     for (int i = 0; i < n; i++) {
         if (x[i]->dtype == f->products) {
@@ -50,9 +68,7 @@ enum err_code fast_operands(struct fast *f, int n, const struct tensor *const *x
         }
         ret[i] = tensor_make(f->products, x[i]->n_dims, x[i]->dims, to);
         to += (size_t)tensor_count(x[i]) * value;
-        rc = fast_copy(&f->cpu.base, &ret[i], x[i], err);
-        if (rc)
-            return rc;
+        TRY(fast_copy(&f->cpu.base, &ret[i], x[i], err));
     }
     return ERR_OK;
 }
@@ -60,82 +76,4 @@ enum err_code fast_operands(struct fast *f, int n, const struct tensor *const *x
 bool fast_writes(const struct fast *f, enum dtype t)
 {
     return t == DT_F32 || f->products == DT_BF16;
-}
-
-static void fast_close(struct backend *be)
-{
-    struct fast *f = (struct fast *)be;
-
-    for (int i = 0; i < f->n_threads; i++)
-        dnn_close(f->solo[i]);
-    dnn_close(f->team);
-    cpu_buffer_done(&f->operands);
-    cpu_buffer_done(&f->whole);
-    cpu_done(&f->cpu);
-    free(f);
-}
-
-static const char *fast_describe(struct backend *be)
-{
-    return ((const struct fast *)be)->described;
-}
-
-static struct backend_ops fast_ops(void)
-{
-    struct backend_ops ops = plain_ops;
-
-    ops.close = fast_close;
-    ops.describe = fast_describe;
-    ops.conv_weight_load = fast_conv_weight_load;
-    ops.linear = fast_linear;
-    ops.attention = fast_attention;
-    ops.layer_norm = fast_layer_norm;
-    ops.modulate = fast_modulate;
-    ops.rms_norm = fast_rms_norm;
-    ops.group_norm = fast_group_norm;
-    ops.qk_norm_rope = fast_qk_norm_rope;
-    ops.gate_add = fast_gate_add;
-    ops.gate_add_modulate = fast_gate_add_modulate;
-    ops.mul = fast_mul;
-    ops.silu = fast_silu;
-    ops.axpy = fast_axpy;
-    ops.copy = fast_copy;
-    ops.conv2d = fast_conv2d;
-    return ops;
-}
-
-static void choose(struct fast *f, enum precision precision)
-{
-    enum dnn_bf16 has = dnn_bf16();
-    bool to_measure = precision == PRECISION_AUTO && has == DNN_BF16_AMX;
-    struct fast_choice choice = fast_choose(precision, has, to_measure ? fast_bf16_gain(f) : 0);
-
-    f->cpu.base.act = choice.act;
-    f->products = choice.products;
-    f->to_warn = choice.act != choice.products;
-    memcpy(f->described, choice.why, sizeof f->described);
-}
-
-enum err_code fast_open(enum precision precision, struct backend **ret, struct err *err)
-{
-    struct fast *f = calloc(1, sizeof *f);
-    int n_threads = cpu_n_threads() < FAST_MAX_THREADS ? cpu_n_threads() : FAST_MAX_THREADS;
-    enum err_code rc;
-
-    if (!f)
-        return err_set(err, ERR_NOMEM, "cpu: no memory for the backend");
-    f->ops = fast_ops();
-    cpu_init(&f->cpu, &f->ops, "cpu", precision);
-    rc = dnn_open(&f->team, err);
-    for (int i = 0; i < n_threads && !rc; i++) {
-        rc = dnn_open(&f->solo[i], err);
-        f->n_threads += !rc;
-    }
-    if (rc) {
-        fast_close(&f->cpu.base);
-        return rc;
-    }
-    choose(f, precision);
-    *ret = &f->cpu.base;
-    return ERR_OK;
 }

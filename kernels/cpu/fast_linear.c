@@ -1,9 +1,9 @@
 /*
- * linear by oneDNN, weights expanded as they are used.
+ * linear by oneDNN, with weights expanded as they are used.
  *
- * A task is one tile of rows of w: a thread expands it into its cache, in the type of the product, and multiplies it
- * with all of x. Weights that already have that type are used where they lie. A handful of rows of x is memory-bound:
- * then each row of w is expanded and used at once.
+ * A task is one tile of rows of w: a thread expands it into its cache, in the type of products, and multiplies it with
+ * all of x. Weights that already have this type are read from the mapping. A product with a handful of rows of x is
+ * bound by memory; then each row of w is expanded and used at once.
  */
 #include "kernels/cpu/fast.h"
 #include "kernels/cpu/row.h"
@@ -12,13 +12,13 @@
 #include <string.h>
 
 enum {
-    THIN_MAX = 4,     /* rows of x up to which weights are used row by row */
-    THIN_ROWS = 16,   /* rows of w in such a task */
+    THIN_MAX = 4,     /* up to so many rows of x, weights are used row by row */
+    THIN_ROWS = 16,   /* rows of w in a task then */
     TILE_ROWS = 64,   /* rows of w in a task: wide enough for oneDNN, and at K = 12288 still within a cache */
-    CHUNK_ROWS = 1024 /* rows of x in one product; bounds the scratch of results to be rounded */
+    CHUNK_ROWS = 1024 /* rows of x in one product; bounds the scratch memory for results */
 };
 
-struct linear_job {
+struct linear_op {
     const struct fast *f;
     struct tensor *y;
     struct tensor x;
@@ -26,7 +26,7 @@ struct linear_job {
     const float *bias;
     enum activation act;
     int64_t tile;
-    size_t tile_bytes; /* of expanded weights; results follow */
+    size_t tile_bytes; /* of expanded weights, at the start of a task's scratch memory; the results follow */
 };
 
 static const char *weight_row(const struct weight *w, int64_t row)
@@ -34,22 +34,22 @@ static const char *weight_row(const struct weight *w, int64_t row)
     return (const char *)w->data + (size_t)row * dtype_row_bytes(w->dtype, w->cols);
 }
 
-static const void *expanded(const struct linear_job *j, int64_t row, int64_t n, char *tile)
+static const void *expanded(const struct linear_op *op, int64_t row, int64_t n, char *tile)
 {
-    const struct weight *w = j->w;
-    size_t value = dtype_row_bytes(j->f->products, 1);
+    const struct weight *w = op->w;
+    size_t value = dtype_row_bytes(op->f->products, 1);
 
-    if (w->dtype == j->f->products && (uintptr_t)w->data % value == 0)
+    if (w->dtype == op->f->products && (uintptr_t)w->data % value == 0)
         return weight_row(w, row);
     for (int64_t i = 0; i < n; i++)
-        if (j->f->products == DT_BF16)
+        if (op->f->products == DT_BF16)
             dequantise_row_bf16(w->dtype, weight_row(w, row + i), (uint16_t *)tile + i * w->cols, w->cols);
         else
             dequantise_row(w->dtype, weight_row(w, row + i), (float *)tile + i * w->cols, w->cols);
     return tile;
 }
 
-/* Rows m0 .. m0 + m of the tile's columns of y, from a dense result of oneDNN. */
+/* Stores rows m0 .. m0 + m of y, the columns of one tile, from a dense result. */
 static void put_rows(const struct tensor *y, int64_t m0, int64_t m, enum dtype from, const char *result)
 {
     int64_t n = tensor_cols(y);
@@ -61,74 +61,68 @@ static void put_rows(const struct tensor *y, int64_t m0, int64_t m, enum dtype f
             fast_row_done(y, m0 + r, (const float *)result);
 }
 
-/* Results go through scratch: oneDNN takes its fast path for dense matrices only, and a tile of y is none. */
-static enum err_code linear_tile(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+/* Results go through scratch memory: oneDNN takes its fast path for dense matrices only, and a tile of y has gaps. */
+static enum err_code linear_tile(const void *ctx, struct onednn *d, char *scratch, int64_t i, struct err *err)
 {
-    const struct linear_job *j = ctx;
-    int64_t n0 = i * j->tile, n = j->w->rows - n0 < j->tile ? j->w->rows - n0 : j->tile, n_rows = tensor_rows(&j->x);
-    struct tensor y = tensor_col_view(j->y, n0, n);
-    enum dtype out_type = fast_writes(j->f, y.dtype) ? y.dtype : DT_F32;
-    char *result = scratch + j->tile_bytes;
-    const void *w = expanded(j, n0, n, scratch);
-    enum err_code rc = ERR_OK;
+    const struct linear_op *op = ctx;
+    int64_t n0 = i * op->tile, n = op->w->rows - n0 < op->tile ? op->w->rows - n0 : op->tile,
+            n_rows = tensor_rows(&op->x);
+    struct tensor y = tensor_col_view(op->y, n0, n);
+    enum dtype out_type = fast_writes(op->f, y.dtype) ? y.dtype : DT_F32;
+    char *result = scratch + op->tile_bytes;
+    const void *w = expanded(op, n0, n, scratch);
 
-    for (int64_t m0 = 0; m0 < n_rows && !rc; m0 += CHUNK_ROWS) {
+    for (int64_t m0 = 0; m0 < n_rows; m0 += CHUNK_ROWS) {
         int64_t m = n_rows - m0 < CHUNK_ROWS ? n_rows - m0 : CHUNK_ROWS;
-        struct dnn_matmul s = {
+        struct onednn_matmul s = {
             .m = m,
             .n = n,
-            .k = j->w->cols,
-            .lda = j->x.row_stride,
-            .ldb = j->w->cols,
+            .k = op->w->cols,
+            .lda = op->x.row_stride,
+            .ldb = op->w->cols,
             .ldc = n,
-            .in_type = j->f->products,
+            .in_type = op->f->products,
             .out_type = out_type,
             .b_transposed = true,
-            .bias = j->bias != NULL,
-            .act = j->act,
+            .bias = op->bias != NULL,
+            .act = op->act,
         };
 
-        rc = dnn_matmul(d, &s, cpu_row(&j->x, m0), w, j->bias ? j->bias + n0 : NULL, result, err);
-        if (!rc)
-            put_rows(&y, m0, m, out_type, result);
+        TRY(onednn_matmul(d, &s, cpu_row(&op->x, m0), w, op->bias ? op->bias + n0 : NULL, result, err));
+        put_rows(&y, m0, m, out_type, result);
     }
-    return rc;
+    return ERR_OK;
 }
 
-static enum err_code linear_rows(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+static enum err_code linear_rows(const void *ctx, struct onednn *d, char *scratch, int64_t i, struct err *err)
 {
-    const struct linear_job *j = ctx;
-    int64_t k = j->w->cols, end = (i + 1) * THIN_ROWS < j->w->rows ? (i + 1) * THIN_ROWS : j->w->rows;
+    const struct linear_op *op = ctx;
+    int64_t k = op->w->cols, end = (i + 1) * THIN_ROWS < op->w->rows ? (i + 1) * THIN_ROWS : op->w->rows;
     float *w_row = (float *)scratch;
 
     (void)d, (void)err;
     for (int64_t o = i * THIN_ROWS; o < end; o++) {
-        dequantise_row(j->w->dtype, weight_row(j->w, o), w_row, k);
-        for (int64_t m = 0; m < tensor_rows(&j->x); m++) {
-            float sum = row_dot((const float *)cpu_row(&j->x, m), w_row, k);
+        dequantise_row(op->w->dtype, weight_row(op->w, o), w_row, k);
+        for (int64_t m = 0; m < tensor_rows(&op->x); m++) {
+            float sum = row_dot((const float *)cpu_row(&op->x, m), w_row, k);
 
-            cpu_store(j->y, m, o, cpu_activation(j->act, (double)sum + (j->bias ? j->bias[o] : 0.0f)));
+            cpu_store(op->y, m, o, cpu_activation(op->act, (double)sum + (op->bias ? op->bias[o] : 0.0f)));
         }
     }
     return ERR_OK;
 }
 
-/* A few rows: x as f32, whatever the products are. */
-static enum err_code linear_thin(struct fast *f, struct linear_job *j, const struct tensor *x, struct err *err)
+/* A few rows of x are multiplied in f32, whatever the type of products is. */
+static enum err_code linear_thin(struct fast *f, struct linear_op *op, const struct tensor *x, struct err *err)
 {
-    enum err_code rc = cpu_buffer_fit(&f->operands, (size_t)tensor_count(x), sizeof(float), err);
-
-    if (rc)
-        return rc;
-    j->x = tensor_2d(DT_F32, tensor_rows(x), tensor_cols(x), f->operands.p);
-    rc = fast_copy(&f->cpu.base, &j->x, x, err);
-    if (rc)
-        return rc;
-    return fast_run(f, linear_rows, j, (j->w->rows + THIN_ROWS - 1) / THIN_ROWS, (size_t)j->w->cols * sizeof(float),
+    TRY(cpu_buffer_fit(&f->operands, (size_t)tensor_count(x), sizeof(float), err));
+    op->x = tensor_2d(DT_F32, tensor_rows(x), tensor_cols(x), f->operands.p);
+    TRY(fast_copy(&f->cpu.base, &op->x, x, err));
+    return fast_run(f, linear_rows, op, (op->w->rows + THIN_ROWS - 1) / THIN_ROWS, (size_t)op->w->cols * sizeof(float),
                     err);
 }
 
-/* At the first product: a backend that is being opened does not know yet whom to tell. */
+/* Called at the first product, because `warn` is not set yet while the backend is opened. */
 static void warn_once(struct fast *f)
 {
     char line[FAST_WHY_MAX + 32];
@@ -145,17 +139,14 @@ enum err_code fast_linear(struct backend *be, struct tensor *y, const struct ten
 {
     struct fast *f = (struct fast *)be;
     int64_t n_rows = tensor_rows(x), chunk = n_rows < CHUNK_ROWS ? n_rows : CHUNK_ROWS;
-    struct linear_job job = { .f = f, .y = y, .w = w, .bias = bias ? bias->f32.data : NULL, .act = act };
-    enum err_code rc;
+    struct linear_op op = { .f = f, .y = y, .w = w, .bias = bias ? bias->f32.data : NULL, .act = act };
 
     warn_once(f);
     if (n_rows <= THIN_MAX)
-        return linear_thin(f, &job, x, err);
-    rc = fast_operands(f, 1, &x, &job.x, err);
-    if (rc)
-        return rc;
-    job.tile = w->rows >= 2 * TILE_ROWS * f->n_threads ? TILE_ROWS : TILE_ROWS / 2;
-    job.tile_bytes = ((size_t)job.tile * dtype_row_bytes(f->products, w->cols) + 63) & ~(size_t)63;
-    return fast_run(f, linear_tile, &job, (w->rows + job.tile - 1) / job.tile,
-                    job.tile_bytes + (size_t)(chunk * job.tile) * sizeof(float), err);
+        return linear_thin(f, &op, x, err);
+    TRY(fast_operands(f, 1, &x, &op.x, err));
+    op.tile = w->rows >= 2 * TILE_ROWS * f->n_threads ? TILE_ROWS : TILE_ROWS / 2;
+    op.tile_bytes = ((size_t)op.tile * dtype_row_bytes(f->products, w->cols) + 63) & ~(size_t)63;
+    return fast_run(f, linear_tile, &op, (w->rows + op.tile - 1) / op.tile,
+                    op.tile_bytes + (size_t)(chunk * op.tile) * sizeof(float), err);
 }

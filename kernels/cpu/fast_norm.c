@@ -1,6 +1,6 @@
 /*
- * norms over rows in f32 vector code; GroupNorm over a picture in pieces of rows. Variances are sums of squares about
- * the mean, never a difference of large numbers.
+ * norms over rows in f32 vector code, and GroupNorm over a picture in pieces of rows. Variances are sums of squared
+ * deviations from the mean, never a difference of large numbers.
  */
 #include "kernels/cpu/fast.h"
 #include "kernels/cpu/row.h"
@@ -8,91 +8,94 @@
 #include <math.h>
 #include <string.h>
 
-enum norm_kind { NORM_LAYER, NORM_RMS };
+enum norm_kind { NORM_LAYER, NORM_MODULATE, NORM_RMS };
 
-struct norm_job {
+struct norm_op {
     struct tensor *y;
     const struct tensor *x;
     enum norm_kind kind;
-    const float *w, *b;
-    float plus, eps; /* y = normalised * (plus + w) + b */
+    const float *w, *b; /* NORM_MODULATE: scale and shift */
+    float eps;
 };
 
 enum { ROWS_A_TASK = 8 };
 
-static void norm_row(const struct norm_job *j, int64_t row, float *tmp)
+static void norm_row(const struct norm_op *op, int64_t row, float *tmp)
 {
-    int64_t n = tensor_cols(j->x);
-    const float *x = cpu_row_load(j->x, row, tmp);
-    float *y = fast_row_out(j->y, row, tmp + n);
-    float mean = j->kind == NORM_LAYER ? row_sum(x, n) / (float)n : 0;
-    float factor = 1.0f / sqrtf(row_square_sum(x, mean, n) / (float)n + j->eps);
+    int64_t n = tensor_cols(op->x);
+    const float *x = cpu_row_load(op->x, row, tmp);
+    float *y = fast_row_out(op->y, row, tmp + n);
+    float mean = op->kind == NORM_RMS ? 0 : row_sum(x, n) / (float)n;
+    float factor = 1.0f / sqrtf(row_square_sum(x, mean, n) / (float)n + op->eps);
 
-    row_affine(y, x, mean, factor, j->plus, j->w, j->b, n);
-    fast_row_done(j->y, row, y);
+    if (op->kind == NORM_MODULATE)
+        row_modulate(y, x, mean, factor, op->w, op->b, n);
+    else
+        row_affine(y, x, mean, factor, op->w, op->b, n);
+    fast_row_done(op->y, row, y);
 }
 
-static enum err_code norm_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+static enum err_code norm_task(const void *ctx, struct onednn *d, char *scratch, int64_t i, struct err *err)
 {
-    const struct norm_job *j = ctx;
-    int64_t n_rows = tensor_rows(j->x);
+    const struct norm_op *op = ctx;
+    int64_t n_rows = tensor_rows(op->x);
 
     (void)d, (void)err;
     for (int64_t r = i * ROWS_A_TASK; r < (i + 1) * ROWS_A_TASK && r < n_rows; r++)
-        norm_row(j, r, (float *)scratch);
+        norm_row(op, r, (float *)scratch);
     return ERR_OK;
 }
 
-static enum err_code norm(struct backend *be, const struct norm_job *j, struct err *err)
+static enum err_code norm(struct backend *be, const struct norm_op *op, struct err *err)
 {
-    return fast_run((struct fast *)be, norm_task, j, (tensor_rows(j->x) + ROWS_A_TASK - 1) / ROWS_A_TASK,
-                    2 * (size_t)tensor_cols(j->x) * sizeof(float), err);
+    return fast_run((struct fast *)be, norm_task, op, (tensor_rows(op->x) + ROWS_A_TASK - 1) / ROWS_A_TASK,
+                    2 * (size_t)tensor_cols(op->x) * sizeof(float), err);
 }
 
 enum err_code fast_layer_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
                               const struct tensor *b, float eps, struct err *err)
 {
-    struct norm_job job = { y, x, NORM_LAYER, w ? w->data : NULL, b ? b->data : NULL, 0, eps };
+    struct norm_op op = { y, x, NORM_LAYER, w ? w->data : NULL, b ? b->data : NULL, eps };
 
-    return norm(be, &job, err);
+    return norm(be, &op, err);
 }
 
 enum err_code fast_modulate(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *shift,
                             const struct tensor *scale, float eps, struct err *err)
 {
-    struct norm_job job = { y, x, NORM_LAYER, scale->data, shift->data, 1, eps };
+    struct norm_op op = { y, x, NORM_MODULATE, scale->data, shift->data, eps };
 
-    return norm(be, &job, err);
+    return norm(be, &op, err);
 }
 
-/* A norm of x that follows a gated sum into x. */
-struct gate_job {
-    struct norm_job norm;
+/* A gated sum into x, and the norm of x that follows. */
+struct gate_op {
+    struct norm_op norm;
     struct tensor *x;
     const struct tensor *y;
     const float *gate;
 };
 
-/* The sum is made in x itself or, where x is bf16, in tmp. */
-static void add_row(const struct gate_job *j, int64_t row, float *tmp)
+/* The sum is computed in x itself or, where x is bf16, in tmp. */
+static void add_row(const struct gate_op *op, int64_t row, float *tmp)
 {
-    int64_t n = tensor_cols(j->x);
-    float *x = fast_row_out(j->x, row, tmp);
+    int64_t n = tensor_cols(op->x);
+    float *x = fast_row_out(op->x, row, tmp);
 
-    (void)cpu_row_load(j->x, row, tmp);
-    row_add_gated(x, j->gate, cpu_row_load(j->y, row, tmp + n), n);
-    fast_row_done(j->x, row, x);
+    (void)cpu_row_load(op->x, row, tmp);
+    row_add_gated(x, op->gate, cpu_row_load(op->y, row, tmp + n), n);
+    fast_row_done(op->x, row, x);
 }
 
-static enum err_code gate_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+static enum err_code gate_task(const void *ctx, struct onednn *d, char *scratch, int64_t i, struct err *err)
 {
-    const struct gate_job *j = ctx;
-    int64_t n_rows = tensor_rows(j->x);
+    const struct gate_op *op = ctx;
+    int64_t n_rows = tensor_rows(op->x);
 
     (void)d, (void)err;
     for (int64_t r = i * ROWS_A_TASK; r < (i + 1) * ROWS_A_TASK && r < n_rows; r++) {
-        add_row(j, r, (float *)scratch);
-        norm_row(&j->norm, r, (float *)scratch);
+        add_row(op, r, (float *)scratch);
+        norm_row(&op->norm, r, (float *)scratch);
     }
     return ERR_OK;
 }
@@ -100,24 +103,24 @@ static enum err_code gate_task(const void *ctx, struct dnn *d, char *scratch, in
 enum err_code fast_gate_add_modulate(struct backend *be, struct tensor *a, struct tensor *x, const struct tensor *y,
                                      const struct gate_modulate_args *args, struct err *err)
 {
-    struct gate_job job = { .norm = { a, x, NORM_LAYER, args->scale->data, args->shift->data, 1, args->eps },
-                            .x = x,
-                            .y = y,
-                            .gate = args->gate->data };
+    struct gate_op op = { .norm = { a, x, NORM_MODULATE, args->scale->data, args->shift->data, args->eps },
+                          .x = x,
+                          .y = y,
+                          .gate = args->gate->data };
 
-    return fast_run((struct fast *)be, gate_task, &job, (tensor_rows(x) + ROWS_A_TASK - 1) / ROWS_A_TASK,
+    return fast_run((struct fast *)be, gate_task, &op, (tensor_rows(x) + ROWS_A_TASK - 1) / ROWS_A_TASK,
                     2 * (size_t)tensor_cols(x) * sizeof(float), err);
 }
 
 enum err_code fast_rms_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
                             float eps, struct err *err)
 {
-    struct norm_job job = { y, x, NORM_RMS, w->data, NULL, 0, eps };
+    struct norm_op op = { y, x, NORM_RMS, w->data, NULL, eps };
 
-    return norm(be, &job, err);
+    return norm(be, &op, err);
 }
 
-struct head_job {
+struct head_op {
     struct tensor *x;
     const float *scale;
     const struct tensor *rope;
@@ -125,30 +128,31 @@ struct head_job {
     float eps;
 };
 
-static enum err_code head_task(const void *ctx, struct dnn *dnn, char *scratch, int64_t row, struct err *err)
+static enum err_code head_task(const void *ctx, struct onednn *onednn, char *scratch, int64_t row, struct err *err)
 {
-    const struct head_job *j = ctx;
-    int64_t n = tensor_cols(j->x), d = n / j->n_heads;
-    const float *from = cpu_row_load(j->x, row, (float *)scratch);
-    float *to = fast_row_out(j->x, row, (float *)scratch);
+    const struct head_op *op = ctx;
+    int64_t n = tensor_cols(op->x), d = n / op->n_heads;
+    const float *from = cpu_row_load(op->x, row, (float *)scratch);
+    float *to = fast_row_out(op->x, row, (float *)scratch);
 
-    (void)dnn, (void)err;
+    (void)onednn, (void)err;
     for (int64_t c0 = 0; c0 < n; c0 += d) {
-        row_affine(to + c0, from + c0, 0, 1.0f / sqrtf(row_square_sum(from + c0, 0, d) / (float)d + j->eps), 0,
-                   j->scale, NULL, d);
-        if (j->rope)
-            row_turn_pairs(to + c0, (const float *)cpu_row(j->rope, row), d);
+        float factor = 1.0f / sqrtf(row_square_sum(from + c0, 0, d) / (float)d + op->eps);
+
+        row_affine(to + c0, from + c0, 0, factor, op->scale, NULL, d);
+        if (op->rope)
+            row_rotate_pairs(to + c0, (const float *)cpu_row(op->rope, row), d);
     }
-    fast_row_done(j->x, row, to);
+    fast_row_done(op->x, row, to);
     return ERR_OK;
 }
 
 enum err_code fast_qk_norm_rope(struct backend *be, struct tensor *x, const struct tensor *scale,
                                 const struct tensor *rope, int n_heads, float eps, struct err *err)
 {
-    struct head_job job = { x, scale->data, rope, n_heads, eps };
+    struct head_op op = { x, scale->data, rope, n_heads, eps };
 
-    return fast_run((struct fast *)be, head_task, &job, tensor_rows(x), (size_t)tensor_cols(x) * sizeof(float), err);
+    return fast_run((struct fast *)be, head_task, &op, tensor_rows(x), (size_t)tensor_cols(x) * sizeof(float), err);
 }
 
 /*
@@ -157,33 +161,32 @@ enum err_code fast_qk_norm_rope(struct backend *be, struct tensor *x, const stru
  */
 enum { PIECE = 32, STRIPES_A_THREAD = 4 };
 
-struct group_job {
+struct group_op {
     struct tensor *y;
     const struct tensor *x;
     const float *w, *b;
-    int n_groups;
-    float eps;
-    bool silu;
+    const struct group_norm_args *args;
     int64_t n_stripes;
-    double *moments;      /* [n_stripes, 2, channels]: means, sums of squares about them */
+    double *moments;      /* [n_stripes, 2, channels]: means, then sums of squared deviations */
     float *mean, *factor; /* [channels] */
 };
 
-static int64_t stripe_start(const struct group_job *j, int64_t i)
+static int64_t stripe_start(const struct group_op *op, int64_t i)
 {
-    return tensor_rows(j->x) * i / j->n_stripes;
+    return tensor_rows(op->x) * i / op->n_stripes;
 }
 
-/* Adds n_rows <= PIECE pixels from p on, which follow `count` others. scratch: their rows, means, sums of squares. */
-static void add_piece(const struct group_job *j, int64_t p, int n_rows, int64_t count, double *moments, float *scratch)
+/* Joins n_rows <= PIECE pixels from p on to the moments of the `count` pixels before. scratch holds their rows in f32,
+ * means and sums of squares. */
+static void add_piece(const struct group_op *op, int64_t p, int n_rows, int64_t count, double *moments, float *scratch)
 {
-    int64_t n = tensor_cols(j->x);
+    int64_t n = tensor_cols(op->x);
     float *mean = scratch + PIECE * n, *square_sum = mean + n;
     const float *rows[PIECE];
 
     memset(mean, 0, 2 * (size_t)n * sizeof *mean);
     for (int r = 0; r < n_rows; r++) {
-        rows[r] = cpu_row_load(j->x, p + r, scratch + r * n);
+        rows[r] = cpu_row_load(op->x, p + r, scratch + r * n);
         row_add_scaled(mean, 1.0f, rows[r], n);
     }
     row_scale(mean, 1.0f / (float)n_rows, n);
@@ -192,89 +195,84 @@ static void add_piece(const struct group_job *j, int64_t p, int n_rows, int64_t 
     row_join_moments(moments, moments + n, (double)count, mean, square_sum, n_rows, n);
 }
 
-static enum err_code moments_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+static enum err_code moments_task(const void *ctx, struct onednn *d, char *scratch, int64_t i, struct err *err)
 {
-    const struct group_job *j = ctx;
-    int64_t n = tensor_cols(j->x), start = stripe_start(j, i), end = stripe_start(j, i + 1);
-    double *moments = j->moments + i * 2 * n;
+    const struct group_op *op = ctx;
+    int64_t n = tensor_cols(op->x), start = stripe_start(op, i), end = stripe_start(op, i + 1);
+    double *moments = op->moments + i * 2 * n;
 
     (void)d, (void)err;
     memset(moments, 0, 2 * (size_t)n * sizeof *moments);
     for (int64_t p = start; p < end; p += PIECE)
-        add_piece(j, p, end - p < PIECE ? (int)(end - p) : PIECE, p - start, moments, (float *)scratch);
+        add_piece(op, p, end - p < PIECE ? (int)(end - p) : PIECE, p - start, moments, (float *)scratch);
     return ERR_OK;
 }
 
-/* Joins stripes and channels of a group. */
-static void group_moments(const struct group_job *j, int64_t g)
+/* Joins the moments of all stripes and channels of a group. */
+static void group_moments(const struct group_op *op, int64_t g)
 {
-    int64_t n = tensor_cols(j->x), group = n / j->n_groups;
+    int64_t n = tensor_cols(op->x), group = n / op->args->n_groups;
     double count = 0, mean = 0, square_sum = 0, factor;
 
-    for (int64_t i = 0; i < j->n_stripes; i++)
+    for (int64_t i = 0; i < op->n_stripes; i++)
         for (int64_t c = g * group; c < (g + 1) * group; c++) {
-            double rows = (double)(stripe_start(j, i + 1) - stripe_start(j, i));
-            double delta = j->moments[i * 2 * n + c] - mean;
+            double rows = (double)(stripe_start(op, i + 1) - stripe_start(op, i));
+            double delta = op->moments[i * 2 * n + c] - mean;
 
             if (rows == 0)
                 continue;
-            square_sum += j->moments[(i * 2 + 1) * n + c] + delta * delta * count * rows / (count + rows);
+            square_sum += op->moments[(i * 2 + 1) * n + c] + delta * delta * count * rows / (count + rows);
             mean += delta * rows / (count + rows);
             count += rows;
         }
-    factor = 1.0 / sqrt(square_sum / count + j->eps);
+    factor = 1.0 / sqrt(square_sum / count + op->args->eps);
     for (int64_t c = g * group; c < (g + 1) * group; c++) {
-        j->mean[c] = (float)mean;
-        j->factor[c] = (float)(factor * j->w[c]);
+        op->mean[c] = (float)mean;
+        op->factor[c] = (float)(factor * op->w[c]);
     }
 }
 
-static enum err_code group_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+static enum err_code group_task(const void *ctx, struct onednn *d, char *scratch, int64_t i, struct err *err)
 {
-    const struct group_job *j = ctx;
-    int64_t n = tensor_cols(j->x);
+    const struct group_op *op = ctx;
+    int64_t n = tensor_cols(op->x);
     float *tmp = (float *)scratch;
 
     (void)d, (void)err;
-    for (int64_t p = stripe_start(j, i); p < stripe_start(j, i + 1); p++) {
-        const float *x = cpu_row_load(j->x, p, tmp);
-        float *y = fast_row_out(j->y, p, tmp + n);
+    for (int64_t p = stripe_start(op, i); p < stripe_start(op, i + 1); p++) {
+        const float *x = cpu_row_load(op->x, p, tmp);
+        float *y = fast_row_out(op->y, p, tmp + n);
 
-        row_affine_channels(y, x, j->mean, j->factor, j->b, n);
-        if (j->silu)
+        row_affine_channels(y, x, op->mean, op->factor, op->b, n);
+        if (op->args->act == ACT_SILU)
             row_silu(y, y, n);
-        fast_row_done(j->y, p, y);
+        fast_row_done(op->y, p, y);
     }
     return ERR_OK;
 }
 
 enum err_code fast_group_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
-                              const struct tensor *b, int n_groups, float eps, bool silu, struct err *err)
+                              const struct tensor *b, const struct group_norm_args *args, struct err *err)
 {
     struct fast *f = (struct fast *)be;
     int64_t n = tensor_cols(x);
     size_t moments_bytes, row_bytes = (size_t)n * sizeof(float);
-    struct group_job job = { .y = y,
-                             .x = x,
-                             .w = w->data,
-                             .b = b->data,
-                             .n_groups = n_groups,
-                             .eps = eps,
-                             .silu = silu,
-                             .n_stripes = STRIPES_A_THREAD * (int64_t)f->n_threads };
+    struct group_op op = {
+        .y = y, .x = x, .w = w->data, .b = b->data, .args = args, .n_stripes = STRIPES_A_THREAD * (int64_t)f->n_threads
+    };
     enum err_code rc;
 
-    moments_bytes = (size_t)(job.n_stripes * 2 * n) * sizeof(double);
+    moments_bytes = (size_t)(op.n_stripes * 2 * n) * sizeof(double);
     rc = cpu_buffer_fit(&f->operands, 1, moments_bytes + 2 * row_bytes, err);
     if (rc)
         return rc;
-    job.moments = (double *)f->operands.p;
-    job.mean = (float *)(f->operands.p + moments_bytes);
-    job.factor = job.mean + n;
-    rc = fast_run(f, moments_task, &job, job.n_stripes, (PIECE + 2) * row_bytes, err);
+    op.moments = (double *)f->operands.p;
+    op.mean = (float *)(f->operands.p + moments_bytes);
+    op.factor = op.mean + n;
+    rc = fast_run(f, moments_task, &op, op.n_stripes, (PIECE + 2) * row_bytes, err);
     if (rc)
         return rc;
-    for (int64_t g = 0; g < n_groups; g++)
-        group_moments(&job, g);
-    return fast_run(f, group_task, &job, job.n_stripes, 2 * row_bytes, err);
+    for (int64_t g = 0; g < args->n_groups; g++)
+        group_moments(&op, g);
+    return fast_run(f, group_task, &op, op.n_stripes, 2 * row_bytes, err);
 }

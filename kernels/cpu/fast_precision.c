@@ -1,30 +1,29 @@
 /*
- * Which type matrix products take on this processor, and why.
+ * The choice of the type that matrix products take on this processor.
  *
- * What oneDNN makes of bf16 differs by an order of magnitude between processors: a Xeon with AMX reaches 3 to 6 times
- * the speed of f32, and 0.5 to 0.8 of it when AMX is left out. So where there is AMX, PRECISION_AUTO measures one
- * product on every thread, of the shape that linear uses, and takes the best time of each type: other work on the
- * machine can only add to a time.
+ * The speed of oneDNN's bf16 differs by an order of magnitude between processors: a Xeon with AMX reaches 3 to 6 times
+ * the speed of f32, without AMX 0.5 to 0.8 of it. So where there is AMX, PRECISION_AUTO measures one product on every
+ * thread, of the shape that linear uses, and takes the best time of each type, because other work on the machine can
+ * only add to a time.
  */
 #include <math.h>
 #include <stdio.h>
 
 #include "kernels/cpu/fast.h"
 
-/* 0.2 GFLOP, about a millisecond of a core in f32. */
+/* One trial is 0.2 GFLOP, about a millisecond of a core in f32. */
 enum { TRIAL_ROWS = 512, TRIAL_TILE = 64, TRIAL_WIDTH = 3072, TRIALS = 6 };
 
 struct trial {
-    struct dnn_matmul shape;
+    struct onednn_matmul shape;
     struct cpu_buffer a, b;
-    double *seconds; /* the best; [number of tasks], for each writes its own */
+    double *seconds; /* the best time of each task */
 };
 
 enum err_code fast_sample(struct cpu_buffer *b, enum dtype t, int64_t n, struct err *err)
 {
-    enum err_code rc = cpu_buffer_fit(b, (size_t)n, dtype_row_bytes(t, 1), err);
-
-    for (int64_t i = 0; i < n && !rc; i++) {
+    TRY(cpu_buffer_fit(b, (size_t)n, dtype_row_bytes(t, 1), err));
+    for (int64_t i = 0; i < n; i++) {
         float value = 1.0f + (float)(i % 251) / 251.0f;
 
         if (t == DT_F32)
@@ -32,14 +31,12 @@ enum err_code fast_sample(struct cpu_buffer *b, enum dtype t, int64_t n, struct 
         else
             ((uint16_t *)b->p)[i] = f32_to_bf16(value);
     }
-    return rc;
+    return ERR_OK;
 }
 
 static enum err_code trial_make(struct trial *t, enum dtype type, struct err *err)
 {
-    enum err_code rc = fast_sample(&t->a, type, (int64_t)TRIAL_ROWS * TRIAL_WIDTH, err);
-
-    t->shape = (struct dnn_matmul){
+    t->shape = (struct onednn_matmul){
         .m = TRIAL_ROWS,
         .n = TRIAL_TILE,
         .k = TRIAL_WIDTH,
@@ -50,29 +47,30 @@ static enum err_code trial_make(struct trial *t, enum dtype type, struct err *er
         .out_type = type,
         .b_transposed = true,
     };
-    return rc ? rc : fast_sample(&t->b, type, (int64_t)TRIAL_TILE * TRIAL_WIDTH, err);
+    TRY(fast_sample(&t->a, type, (int64_t)TRIAL_ROWS * TRIAL_WIDTH, err));
+    return fast_sample(&t->b, type, (int64_t)TRIAL_TILE * TRIAL_WIDTH, err);
 }
 
-static enum err_code trial_task(const void *ctx, struct dnn *d, char *scratch, int64_t i, struct err *err)
+static enum err_code trial_task(const void *ctx, struct onednn *d, char *scratch, int64_t i, struct err *err)
 {
     const struct trial *t = ctx;
     double begin = cpu_clock(), seconds;
-    enum err_code rc = dnn_matmul(d, &t->shape, t->a.p, t->b.p, NULL, scratch, err);
 
+    TRY(onednn_matmul(d, &t->shape, t->a.p, t->b.p, NULL, scratch, err));
     seconds = cpu_clock() - begin;
-    if (!rc && seconds < t->seconds[i])
+    if (seconds < t->seconds[i])
         t->seconds[i] = seconds;
-    return rc;
+    return ERR_OK;
 }
 
-/* By turns, so that both types meet the same machine. The first of each also makes the primitive. */
+/* The types alternate, so that both meet the machine in the same state. The first trial of each makes the primitive. */
 static enum err_code run_trials(struct fast *f, struct trial t[2], struct err *err)
 {
-    enum err_code rc = ERR_OK;
-
-    for (int i = 0; i < 2 * TRIALS && !rc; i++)
-        rc = fast_run(f, trial_task, &t[i % 2], f->n_threads, (size_t)TRIAL_ROWS * TRIAL_TILE * sizeof(float), err);
-    return rc;
+    TRY(trial_make(&t[0], DT_F32, err));
+    TRY(trial_make(&t[1], DT_BF16, err));
+    for (int i = 0; i < 2 * TRIALS; i++)
+        TRY(fast_run(f, trial_task, &t[i % 2], f->n_threads, (size_t)TRIAL_ROWS * TRIAL_TILE * sizeof(float), err));
+    return ERR_OK;
 }
 
 static double least(const double *seconds, int n)
@@ -93,11 +91,7 @@ double fast_bf16_gain(struct fast *f)
 
     for (int i = 0; i < FAST_MAX_THREADS; i++)
         seconds[0][i] = seconds[1][i] = INFINITY;
-    rc = trial_make(&t[0], DT_F32, &err);
-    if (!rc)
-        rc = trial_make(&t[1], DT_BF16, &err);
-    if (!rc)
-        rc = run_trials(f, t, &err);
+    rc = run_trials(f, t, &err);
     for (int i = 0; i < 2; i++) {
         cpu_buffer_done(&t[i].a);
         cpu_buffer_done(&t[i].b);
@@ -120,22 +114,22 @@ static struct fast_choice choose_measured(double gain)
     return c;
 }
 
-struct fast_choice fast_choose(enum precision precision, enum dnn_bf16 has, double gain)
+struct fast_choice fast_choose(enum precision precision, enum onednn_bf16 has, double gain)
 {
     static const char *const words[] = {
-        [DNN_BF16_NONE] = "products in f32, since this processor has no bf16 products",
-        [DNN_BF16_AVX512] = "products in f32, since this processor has no AMX",
-        [DNN_BF16_AMX] = "products in bf16",
+        [ONEDNN_BF16_NONE] = "products in f32, since this processor has no bf16 products",
+        [ONEDNN_BF16_AVX512] = "products in f32, since this processor has no AMX",
+        [ONEDNN_BF16_AMX] = "products in bf16",
     };
     struct fast_choice c = { .act = DT_F32, .products = DT_F32, .why = "products in f32" };
 
-    if (precision == PRECISION_AUTO && has == DNN_BF16_AMX)
+    if (precision == PRECISION_AUTO && has == ONEDNN_BF16_AMX)
         return choose_measured(gain);
     if (precision == PRECISION_DEFAULT || precision == PRECISION_F32)
         return c;
     if (precision == PRECISION_BF16)
         c.act = DT_BF16;
-    if (has == DNN_BF16_AMX)
+    if (has == ONEDNN_BF16_AMX)
         c.products = DT_BF16;
     (void)snprintf(c.why, sizeof c.why, "%s", words[has]);
     return c;

@@ -5,48 +5,49 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum dnn_operand { OPERAND_SRC, OPERAND_WEIGHTS, OPERAND_BIAS, OPERAND_DST, N_OPERANDS };
+enum onednn_operand { OPERAND_SRC, OPERAND_WEIGHTS, OPERAND_BIAS, OPERAND_DST, N_OPERANDS };
 
 static const int operand_ids[N_OPERANDS] = { DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST };
 
-/* Owns a descriptor; one of zeros has none, and layout_ref() of it is NULL. */
-struct dnn_layout {
+/* Owns a descriptor. A zeroed layout has none, and its layout_ref() is NULL. */
+struct onednn_layout {
     dnnl_memory_desc_t desc;
-    struct dnn_layout *next; /* of those that a struct dnn keeps */
+    struct onednn_layout *next; /* in the list of kept layouts */
 };
 
 /*
- * What differs between the versions, up to #endif. In version 3 a descriptor is a handle, and primitives are described
- * from descriptors at once; in version 2 it is a plain struct, and there is an operation descriptor between.
+ * The two versions of oneDNN differ in what follows, up to #endif. In version 3 a descriptor is a handle, and a
+ * primitive is described from descriptors directly; in version 2 a descriptor is a plain struct, and a primitive is
+ * described by way of an operation descriptor.
  */
 #if DNNL_VERSION_MAJOR >= 3
 
 typedef const_dnnl_memory_desc_t layout_ref_t;
 
-static layout_ref_t layout_ref(const struct dnn_layout *l)
+static layout_ref_t layout_ref(const struct onednn_layout *l)
 {
     return l->desc;
 }
 
-static dnnl_status_t layout_clone(struct dnn_layout *ret, layout_ref_t from)
+static dnnl_status_t layout_clone(struct onednn_layout *ret, layout_ref_t from)
 {
     return dnnl_memory_desc_clone(&ret->desc, from);
 }
 
-static void layout_done(struct dnn_layout *l)
+static void layout_done(struct onednn_layout *l)
 {
     if (l->desc)
         (void)dnnl_memory_desc_destroy(l->desc);
     l->desc = NULL;
 }
 
-static dnnl_status_t layout_strided(struct dnn_layout *ret, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t t,
+static dnnl_status_t layout_strided(struct onednn_layout *ret, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t t,
                                     const dnnl_dims_t strides)
 {
     return dnnl_memory_desc_create_with_strides(&ret->desc, n_dims, dims, t, strides);
 }
 
-static dnnl_status_t layout_tagged(struct dnn_layout *ret, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t t,
+static dnnl_status_t layout_tagged(struct onednn_layout *ret, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t t,
                                    dnnl_format_tag_t tag)
 {
     return dnnl_memory_desc_create_with_tag(&ret->desc, n_dims, dims, t, tag);
@@ -63,7 +64,7 @@ static dnnl_status_t append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t alg, fl
 }
 
 static dnnl_status_t describe_matmul(dnnl_primitive_desc_t *ret, dnnl_engine_t engine,
-                                     const struct dnn_layout layouts[N_OPERANDS], dnnl_primitive_attr_t attr)
+                                     const struct onednn_layout layouts[N_OPERANDS], dnnl_primitive_attr_t attr)
 {
     return dnnl_matmul_primitive_desc_create(ret, engine, layout_ref(&layouts[OPERAND_SRC]),
                                              layout_ref(&layouts[OPERAND_WEIGHTS]), layout_ref(&layouts[OPERAND_BIAS]),
@@ -71,7 +72,7 @@ static dnnl_status_t describe_matmul(dnnl_primitive_desc_t *ret, dnnl_engine_t e
 }
 
 static dnnl_status_t describe_conv(dnnl_primitive_desc_t *ret, dnnl_engine_t engine,
-                                   const struct dnn_layout layouts[N_OPERANDS], const dnnl_dims_t strides,
+                                   const struct onednn_layout layouts[N_OPERANDS], const dnnl_dims_t strides,
                                    const dnnl_dims_t top_left, const dnnl_dims_t bottom_right,
                                    dnnl_primitive_attr_t attr)
 {
@@ -87,29 +88,29 @@ static dnnl_status_t describe_conv(dnnl_primitive_desc_t *ret, dnnl_engine_t eng
 
 typedef const dnnl_memory_desc_t *layout_ref_t;
 
-static layout_ref_t layout_ref(const struct dnn_layout *l)
+static layout_ref_t layout_ref(const struct onednn_layout *l)
 {
     return l->desc.ndims ? &l->desc : NULL;
 }
 
-static dnnl_status_t layout_clone(struct dnn_layout *ret, layout_ref_t from)
+static dnnl_status_t layout_clone(struct onednn_layout *ret, layout_ref_t from)
 {
     ret->desc = *from;
     return dnnl_success;
 }
 
-static void layout_done(struct dnn_layout *l)
+static void layout_done(struct onednn_layout *l)
 {
     l->desc = (dnnl_memory_desc_t){ 0 };
 }
 
-static dnnl_status_t layout_strided(struct dnn_layout *ret, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t t,
+static dnnl_status_t layout_strided(struct onednn_layout *ret, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t t,
                                     const dnnl_dims_t strides)
 {
     return dnnl_memory_desc_init_by_strides(&ret->desc, n_dims, dims, t, strides);
 }
 
-static dnnl_status_t layout_tagged(struct dnn_layout *ret, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t t,
+static dnnl_status_t layout_tagged(struct onednn_layout *ret, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t t,
                                    dnnl_format_tag_t tag)
 {
     return dnnl_memory_desc_init_by_tag(&ret->desc, n_dims, dims, t, tag);
@@ -126,7 +127,7 @@ static dnnl_status_t append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t alg, fl
 }
 
 static dnnl_status_t describe_matmul(dnnl_primitive_desc_t *ret, dnnl_engine_t engine,
-                                     const struct dnn_layout layouts[N_OPERANDS], dnnl_primitive_attr_t attr)
+                                     const struct onednn_layout layouts[N_OPERANDS], dnnl_primitive_attr_t attr)
 {
     dnnl_matmul_desc_t op;
     dnnl_status_t s =
@@ -137,7 +138,7 @@ static dnnl_status_t describe_matmul(dnnl_primitive_desc_t *ret, dnnl_engine_t e
 }
 
 static dnnl_status_t describe_conv(dnnl_primitive_desc_t *ret, dnnl_engine_t engine,
-                                   const struct dnn_layout layouts[N_OPERANDS], const dnnl_dims_t strides,
+                                   const struct onednn_layout layouts[N_OPERANDS], const dnnl_dims_t strides,
                                    const dnnl_dims_t top_left, const dnnl_dims_t bottom_right,
                                    dnnl_primitive_attr_t attr)
 {
@@ -152,79 +153,82 @@ static dnnl_status_t describe_conv(dnnl_primitive_desc_t *ret, dnnl_engine_t eng
 
 #endif
 
-static void layouts_done(struct dnn_layout layouts[N_OPERANDS])
+static void layouts_done(struct onednn_layout layouts[N_OPERANDS])
 {
     for (int i = 0; i < N_OPERANDS; i++)
         layout_done(&layouts[i]);
 }
 
-/* A primitive, the shape it was made for, and memory objects whose pointers are set at each use. */
-struct dnn_entry {
+/* A primitive, its shape, and memory objects whose pointers are set at each use. */
+struct onednn_entry {
     enum { ENTRY_FREE, ENTRY_MATMUL, ENTRY_CONV } kind;
     union {
-        struct dnn_matmul matmul;
-        struct dnn_conv conv;
+        struct onednn_matmul matmul;
+        struct onednn_conv conv;
     } shape;
     uint64_t last_use;
     dnnl_primitive_t primitive;
-    struct dnn_layout weights;
+    struct onednn_layout weights;
     dnnl_exec_arg_t args[N_OPERANDS];
     int n_args;
 };
 
-struct dnn {
+struct onednn {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     uint64_t clock;
-    struct dnn_layout *kept;
-    struct dnn_entry cache[DNN_CACHE_MAX];
+    struct onednn_layout *kept;
+    struct onednn_entry cache[ONEDNN_CACHE_MAX];
 };
 
 static enum err_code check(dnnl_status_t status, const char *what, struct err *err)
 {
     if (status == dnnl_success)
         return ERR_OK;
-    return err_set(err, status == dnnl_out_of_memory ? ERR_NOMEM : ERR_INTERNAL, "onednn: %s: status %d", what,
-                   (int)status);
+    return err_set(err, status == dnnl_out_of_memory ? ERR_NOMEM : ERR_INTERNAL, "onednn: %s failed with status %d",
+                   what, (int)status);
 }
 
-enum err_code dnn_open(struct dnn **ret, struct err *err)
+static enum err_code open_engine(struct onednn *d, struct err *err)
 {
-    struct dnn *d = calloc(1, sizeof *d);
+    TRY(check(dnnl_set_primitive_cache_capacity(ONEDNN_CACHE_MAX), "cache", err));
+    TRY(check(dnnl_engine_create(&d->engine, dnnl_cpu, 0), "engine", err));
+    return check(dnnl_stream_create(&d->stream, d->engine, dnnl_stream_default_flags), "stream", err);
+}
+
+enum err_code onednn_open(struct onednn **ret, struct err *err)
+{
+    struct onednn *d = calloc(1, sizeof *d);
     enum err_code rc;
 
     if (!d)
-        return err_set(err, ERR_NOMEM, "onednn: no memory");
-    rc = check(dnnl_set_primitive_cache_capacity(DNN_CACHE_MAX), "cache", err);
-    if (!rc)
-        rc = check(dnnl_engine_create(&d->engine, dnnl_cpu, 0), "engine", err);
-    if (!rc)
-        rc = check(dnnl_stream_create(&d->stream, d->engine, dnnl_stream_default_flags), "stream", err);
+        return err_set(err, ERR_NOMEM, "onednn: no memory for a cache of primitives");
+    rc = open_engine(d, err);
     if (rc)
-        dnn_close(d);
+        onednn_close(d);
     else
         *ret = d;
     return rc;
 }
 
-static void entry_clear(struct dnn_entry *e)
+static void entry_clear(struct onednn_entry *e)
 {
     for (int i = 0; i < e->n_args; i++)
         (void)dnnl_memory_destroy(e->args[i].memory);
     if (e->primitive)
         (void)dnnl_primitive_destroy(e->primitive);
     layout_done(&e->weights);
-    *e = (struct dnn_entry){ 0 };
+    *e = (struct onednn_entry){ 0 };
 }
 
-void dnn_close(struct dnn *d)
+void onednn_close(struct onednn *d)
 {
     if (!d)
         return;
-    for (int i = 0; i < DNN_CACHE_MAX; i++)
+    for (int i = 0; i < ONEDNN_CACHE_MAX; i++)
         entry_clear(&d->cache[i]);
     while (d->kept) {
-        struct dnn_layout *next = d->kept->next;
+        struct onednn_layout *next = d->kept->next;
 
         layout_done(d->kept);
         free(d->kept);
@@ -237,7 +241,7 @@ void dnn_close(struct dnn *d)
     free(d);
 }
 
-void dnn_alone(void)
+void onednn_alone(void)
 {
     omp_set_num_threads(1);
 }
@@ -247,22 +251,22 @@ static bool processor_has(dnnl_cpu_isa_t isa)
     return (dnnl_get_effective_cpu_isa() & isa) == isa;
 }
 
-enum dnn_bf16 dnn_bf16(void)
+enum onednn_bf16 onednn_bf16(void)
 {
     if (processor_has(dnnl_cpu_isa_avx512_core_amx))
-        return DNN_BF16_AMX;
-    return processor_has(dnnl_cpu_isa_avx512_core_bf16) ? DNN_BF16_AVX512 : DNN_BF16_NONE;
+        return ONEDNN_BF16_AMX;
+    return processor_has(dnnl_cpu_isa_avx512_core_bf16) ? ONEDNN_BF16_AVX512 : ONEDNN_BF16_NONE;
 }
 
-/* The entry of that shape, or the one used longest ago, cleared and marked with the shape. */
-static struct dnn_entry *lookup(struct dnn *d, int kind, const void *shape, size_t size, bool *ret_found)
+/* The entry of this shape; or else the least recently used one, cleared and given the shape. */
+static struct onednn_entry *lookup(struct onednn *d, int kind, const void *shape, size_t size, bool *ret_found)
 {
-    struct dnn_entry *oldest = &d->cache[0];
+    struct onednn_entry *oldest = &d->cache[0];
 
     *ret_found = true;
     d->clock++;
-    for (int i = 0; i < DNN_CACHE_MAX; i++) {
-        struct dnn_entry *e = &d->cache[i];
+    for (int i = 0; i < ONEDNN_CACHE_MAX; i++) {
+        struct onednn_entry *e = &d->cache[i];
 
         if ((int)e->kind == kind && !memcmp(&e->shape, shape, size)) {
             e->last_use = d->clock;
@@ -284,7 +288,7 @@ static dnnl_data_type_t data_type(int64_t t)
     return t == DT_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
-static dnnl_status_t matrix(struct dnn_layout *ret, int64_t rows, int64_t cols, int64_t t, int64_t row_stride,
+static dnnl_status_t matrix(struct onednn_layout *ret, int64_t rows, int64_t cols, int64_t t, int64_t row_stride,
                             int64_t col_stride)
 {
     dnnl_dims_t dims = { rows, cols }, strides = { row_stride, col_stride };
@@ -320,7 +324,7 @@ static dnnl_status_t attributes(dnnl_primitive_attr_t *ret, int64_t act, int64_t
 }
 
 /* Makes the primitive and its memory objects from its description. */
-static dnnl_status_t entry_make(struct dnn *d, struct dnn_entry *e, const_dnnl_primitive_desc_t pd, bool bias)
+static dnnl_status_t entry_make(struct onednn *d, struct onednn_entry *e, const_dnnl_primitive_desc_t pd, bool bias)
 {
     static const dnnl_query_t queries[] = { dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_weights_md,
                                             dnnl_query_dst_md };
@@ -341,8 +345,8 @@ static dnnl_status_t entry_make(struct dnn *d, struct dnn_entry *e, const_dnnl_p
     return s;
 }
 
-/* Pointers in the order of enum dnn_operand. oneDNN reads the first three, whatever its types say. */
-static dnnl_status_t entry_run(struct dnn *d, struct dnn_entry *e, const void *const pointers[N_OPERANDS])
+/* Pointers are in the order of enum onednn_operand. oneDNN only reads the first three, though its API takes void *. */
+static dnnl_status_t entry_run(struct onednn *d, struct onednn_entry *e, const void *const pointers[N_OPERANDS])
 {
     dnnl_status_t s = dnnl_success;
 
@@ -355,7 +359,7 @@ static dnnl_status_t entry_run(struct dnn *d, struct dnn_entry *e, const void *c
     return s ? s : dnnl_stream_wait(d->stream);
 }
 
-static dnnl_status_t matmul_layouts(struct dnn_layout ret[N_OPERANDS], const struct dnn_matmul *s)
+static dnnl_status_t matmul_layouts(struct onednn_layout ret[N_OPERANDS], const struct onednn_matmul *s)
 {
     int64_t b_row = s->b_transposed ? 1 : s->ldb, b_col = s->b_transposed ? s->ldb : 1;
     dnnl_status_t status = matrix(&ret[OPERAND_SRC], s->m, s->k, s->in_type, s->lda, 1);
@@ -369,9 +373,9 @@ static dnnl_status_t matmul_layouts(struct dnn_layout ret[N_OPERANDS], const str
     return status;
 }
 
-static dnnl_status_t matmul_make(struct dnn *d, struct dnn_entry *e, const struct dnn_matmul *s)
+static dnnl_status_t matmul_make(struct onednn *d, struct onednn_entry *e, const struct onednn_matmul *s)
 {
-    struct dnn_layout layouts[N_OPERANDS] = { 0 };
+    struct onednn_layout layouts[N_OPERANDS] = { 0 };
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_status_t status = matmul_layouts(layouts, s);
@@ -388,11 +392,11 @@ static dnnl_status_t matmul_make(struct dnn *d, struct dnn_entry *e, const struc
     return status;
 }
 
-enum err_code dnn_matmul(struct dnn *d, const struct dnn_matmul *s, const void *a, const void *b, const void *bias,
-                         void *c, struct err *err)
+enum err_code onednn_matmul(struct onednn *d, const struct onednn_matmul *s, const void *a, const void *b,
+                            const void *bias, void *c, struct err *err)
 {
     bool found;
-    struct dnn_entry *e = lookup(d, ENTRY_MATMUL, s, sizeof *s, &found);
+    struct onednn_entry *e = lookup(d, ENTRY_MATMUL, s, sizeof *s, &found);
     dnnl_status_t status = found ? dnnl_success : matmul_make(d, e, s);
 
     if (!status)
@@ -402,7 +406,7 @@ enum err_code dnn_matmul(struct dnn *d, const struct dnn_matmul *s, const void *
     return check(status, "matrix product", err);
 }
 
-static dnnl_status_t conv_layouts(struct dnn_layout ret[N_OPERANDS], const struct dnn_conv *s)
+static dnnl_status_t conv_layouts(struct onednn_layout ret[N_OPERANDS], const struct onednn_conv *s)
 {
     dnnl_dims_t x_dims = { 1, s->c_in, s->h, s->w }, y_dims = { 1, s->c_out, s->h_out, s->w_out };
     dnnl_dims_t w_dims = { s->c_out, s->c_in, s->kh, s->kw }, b_dims = { s->c_out };
@@ -418,11 +422,11 @@ static dnnl_status_t conv_layouts(struct dnn_layout ret[N_OPERANDS], const struc
     return status;
 }
 
-static dnnl_status_t conv_make(struct dnn *d, struct dnn_entry *e, const struct dnn_conv *s)
+static dnnl_status_t conv_make(struct onednn *d, struct onednn_entry *e, const struct onednn_conv *s)
 {
     dnnl_dims_t strides = { s->stride, s->stride };
     dnnl_dims_t top_left = { s->pad_top, s->pad_left }, bottom_right = { s->pad_bottom, s->pad_right };
-    struct dnn_layout layouts[N_OPERANDS] = { 0 };
+    struct onednn_layout layouts[N_OPERANDS] = { 0 };
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_status_t status = conv_layouts(layouts, s);
@@ -439,10 +443,10 @@ static dnnl_status_t conv_make(struct dnn *d, struct dnn_entry *e, const struct 
     return status;
 }
 
-static struct dnn_entry *conv_entry(struct dnn *d, const struct dnn_conv *s, dnnl_status_t *ret_status)
+static struct onednn_entry *conv_entry(struct onednn *d, const struct onednn_conv *s, dnnl_status_t *ret_status)
 {
     bool found;
-    struct dnn_entry *e = lookup(d, ENTRY_CONV, s, sizeof *s, &found);
+    struct onednn_entry *e = lookup(d, ENTRY_CONV, s, sizeof *s, &found);
 
     *ret_status = found ? dnnl_success : conv_make(d, e, s);
     if (*ret_status)
@@ -450,11 +454,11 @@ static struct dnn_entry *conv_entry(struct dnn *d, const struct dnn_conv *s, dnn
     return e;
 }
 
-enum err_code dnn_conv_layout(struct dnn *d, const struct dnn_conv *s, const struct dnn_layout **ret, size_t *ret_bytes,
-                              struct err *err)
+enum err_code onednn_conv_layout(struct onednn *d, const struct onednn_conv *s, const struct onednn_layout **ret,
+                                 size_t *ret_bytes, struct err *err)
 {
     dnnl_status_t status;
-    struct dnn_entry *e = conv_entry(d, s, &status);
+    struct onednn_entry *e = conv_entry(d, s, &status);
 
     if (!status) {
         *ret = &e->weights;
@@ -463,24 +467,25 @@ enum err_code dnn_conv_layout(struct dnn *d, const struct dnn_conv *s, const str
     return check(status, "convolution", err);
 }
 
-enum err_code dnn_conv(struct dnn *d, const struct dnn_conv *s, const void *x, const void *weights, const float *bias,
-                       void *y, struct err *err)
+enum err_code onednn_conv(struct onednn *d, const struct onednn_conv *s, const void *x, const void *weights,
+                          const float *bias, void *y, struct err *err)
 {
     dnnl_status_t status;
-    struct dnn_entry *e = conv_entry(d, s, &status);
+    struct onednn_entry *e = conv_entry(d, s, &status);
 
     if (!status)
         status = entry_run(d, e, (const void *[N_OPERANDS]){ x, weights, bias, y });
     return check(status, "convolution", err);
 }
 
-enum err_code dnn_layout_keep(struct dnn *d, const struct dnn_layout *l, struct dnn_layout **ret, struct err *err)
+enum err_code onednn_layout_keep(struct onednn *d, const struct onednn_layout *l, struct onednn_layout **ret,
+                                 struct err *err)
 {
-    struct dnn_layout *kept = calloc(1, sizeof *kept);
+    struct onednn_layout *kept = calloc(1, sizeof *kept);
     enum err_code rc;
 
     if (!kept)
-        return err_set(err, ERR_NOMEM, "onednn: no memory");
+        return err_set(err, ERR_NOMEM, "onednn: no memory for a layout of weights");
     rc = check(layout_clone(kept, layout_ref(l)), "layout", err);
     if (rc) {
         free(kept);
@@ -491,16 +496,16 @@ enum err_code dnn_layout_keep(struct dnn *d, const struct dnn_layout *l, struct 
     return ERR_OK;
 }
 
-bool dnn_layout_equal(const struct dnn_layout *a, const struct dnn_layout *b)
+bool onednn_layout_equal(const struct onednn_layout *a, const struct onednn_layout *b)
 {
     return dnnl_memory_desc_equal(layout_ref(a), layout_ref(b));
 }
 
-enum err_code dnn_reorder(struct dnn *d, const struct dnn_conv *s, const struct dnn_layout *from_layout,
-                          const void *from, const struct dnn_layout *to_layout, void *to, struct err *err)
+enum err_code onednn_reorder(struct onednn *d, const struct onednn_conv *s, const struct onednn_layout *from_layout,
+                             const void *from, const struct onednn_layout *to_layout, void *to, struct err *err)
 {
     dnnl_dims_t dims = { s->c_out, s->c_in, s->kh, s->kw };
-    struct dnn_layout oihw = { 0 };
+    struct onednn_layout oihw = { 0 };
     dnnl_memory_t src = NULL, dst = NULL;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_primitive_t reorder = NULL;

@@ -54,11 +54,18 @@ EVERY_PROCESSOR float row_square_sum(const float *x, float about, int64_t n)
     return lanes_sum(lanes);
 }
 
-EVERY_PROCESSOR void row_affine(float *y, const float *x, float mean, float factor, float plus, const float *w,
-                                const float *b, int64_t n)
+EVERY_PROCESSOR void row_affine(float *y, const float *x, float mean, float factor, const float *w, const float *b,
+                                int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        y[i] = (x[i] - mean) * factor * (w ? plus + w[i] : 1.0f) + (b ? b[i] : 0.0f);
+        y[i] = (x[i] - mean) * factor * (w ? w[i] : 1.0f) + (b ? b[i] : 0.0f);
+}
+
+EVERY_PROCESSOR void row_modulate(float *y, const float *x, float mean, float factor, const float *scale,
+                                  const float *shift, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (x[i] - mean) * factor * (1.0f + scale[i]) + shift[i];
 }
 
 EVERY_PROCESSOR void row_affine_channels(float *y, const float *x, const float *mean, const float *factor,
@@ -92,7 +99,7 @@ EVERY_PROCESSOR void row_scale(float *x, float a, int64_t n)
         x[i] *= a;
 }
 
-EVERY_PROCESSOR void row_turn_pairs(float *x, const float *rope, int64_t n)
+EVERY_PROCESSOR void row_rotate_pairs(float *x, const float *rope, int64_t n)
 {
     for (int64_t i = 0; i < n; i += 2) {
         float a = x[i], b = x[i + 1];
@@ -103,9 +110,9 @@ EVERY_PROCESSOR void row_turn_pairs(float *x, const float *rope, int64_t n)
 }
 
 /*
- * exp(x) = 2^n exp(r), n the integer nearest to x / ln 2 and |r| <= ln 2 / 2. Adding and taking away 1.5 * 2^23 rounds
+ * exp(x) = 2^n exp(r), n the integer nearest to x / ln 2 and |r| <= ln 2 / 2. Adding and subtracting 1.5 * 2^23 rounds
  * to an integer and leaves it in the low bits. The polynomial is that of Cephes' expf; the error is below 2 ulp.
- * Below -87 and above 88 the value is that at the limit; NaN stays NaN.
+ * x is clamped to -87 .. 88; NaN stays NaN.
  */
 INLINE_HOT float exp_value(float x)
 {
@@ -143,7 +150,7 @@ EVERY_PROCESSOR void row_silu(float *y, const float *x, int64_t n)
         y[i] = x[i] / (1.0f + exp_value(-x[i]));
 }
 
-/* The two passes of row_exp_piece over `width` values from i on, at most LANES; a constant where speed matters. */
+/* The two passes of row_exp_piece over `width` values from i on, at most LANES; width is a constant where it counts. */
 INLINE_HOT void raise_max(float *l, int64_t i, int width, float scale, const float *bias, float *lanes)
 {
     for (int j = 0; j < width; j++) {

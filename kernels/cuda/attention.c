@@ -1,12 +1,12 @@
 /*
- * attention.c - who computes attention: cuDNN where it is to be used (dnn.c), a flash kernel of ours, two matrix
- * products with a softmax between, or the kernel that takes any shape.
+ * attention.c - which kernels compute attention: cuDNN's where it is used (attention_library.c), our flash kernel, two
+ * matrix products with a softmax between them, or the kernel that takes any shape.
  *
- * The products are for the VAE, whose one head is as wide as the network (512): too wide for the registers of a flash
- * kernel. A group of queries at a time; logits are f32 and weights bf16, both in the workspace; at 16384 pixels a group
- * is some 600 queries.
+ * The products are for the VAE, whose one head is as wide as the network (512), too wide for the registers of a flash
+ * kernel. They take a group of queries at a time, with f32 logits and bf16 weights in the workspace; at 16384 pixels a
+ * group has about 600 queries.
  */
-#include "kernels/cuda/dnn.h"
+#include "kernels/cuda/attention_library.h"
 #include "kernels/cuda/gpu/kernels.h"
 #include "kernels/cuda/product.h"
 
@@ -45,35 +45,32 @@ static enum err_code run_group(struct cuda *cuda, const struct head *h, int64_t 
                                .d = out.data,
                                .d_type = out.dtype,
                                .b_transposed = true };
-    enum err_code rc = cuda_product_run(cuda, &qk, err);
 
     logits.row_stride = weights.row_stride = stride;
-    if (!rc)
-        rc = cuda_status((cudaError_t)k_softmax_rows(&weights, &logits, h->scale, cuda->stream), "softmax", err);
-    return rc ? rc : cuda_product_run(cuda, &pv, err);
+    TRY(cuda_product_run(cuda, &qk, err));
+    TRY(cuda_status((cudaError_t)k_softmax_rows(&weights, &logits, h->scale, cuda->stream), "softmax", err));
+    return cuda_product_run(cuda, &pv, err);
 }
 
 static enum err_code run_head(struct cuda *cuda, const struct head *h, struct err *err)
 {
     int64_t queries = h->q.dims[0], stride = (h->k.dims[0] + 7) & ~(int64_t)7;
     int64_t group = (int64_t)(cuda->workspace_bytes / (size_t)(stride * 6));
-    enum err_code rc = ERR_OK;
 
     if (group > GROUP_STEP)
         group -= group % GROUP_STEP;
     if (group < 1)
-        return err_set(err, ERR_TOO_LARGE, "cuda: attention over %lld tokens", (long long)h->k.dims[0]);
-    for (int64_t first = 0; first < queries && !rc; first += group)
-        rc = run_group(cuda, h, first, queries - first < group ? queries - first : group, cuda->workspace, group, err);
-    return rc;
+        return err_set(err, ERR_TOO_LARGE, "cuda: attention over %lld tokens does not fit the workspace",
+                       (long long)h->k.dims[0]);
+    for (int64_t first = 0; first < queries; first += group)
+        TRY(run_group(cuda, h, first, queries - first < group ? queries - first : group, cuda->workspace, group, err));
+    return ERR_OK;
 }
 
 static enum err_code run_heads(struct cuda *cuda, struct tensor *out, const struct tensor *q, const struct tensor *k,
                                const struct tensor *v, const struct attention_args *args, struct err *err)
 {
-    enum err_code rc = ERR_OK;
-
-    for (int i = 0; i < args->n_heads && !rc; i++) {
+    for (int i = 0; i < args->n_heads; i++) {
         int64_t at = (int64_t)i * args->head_dim;
         struct head h = { .q = tensor_col_view(q, at, args->head_dim),
                           .k = tensor_col_view(k, at, args->head_dim),
@@ -81,12 +78,12 @@ static enum err_code run_heads(struct cuda *cuda, struct tensor *out, const stru
                           .out = tensor_col_view(out, at, args->head_dim),
                           .scale = args->scale };
 
-        rc = run_head(cuda, &h, err);
+        TRY(run_head(cuda, &h, err));
     }
-    return rc;
+    return ERR_OK;
 }
 
-/* A head wider than a flash kernel takes, as the VAE has one. */
+/* Whether the heads are wider than the flash kernel takes, as in the VAE. */
 static bool is_wide(const struct tensor *q, const struct attention_args *args)
 {
     return q->dtype == DT_BF16 && args->head_dim > 128 && !args->causal && !args->rel_bias;
@@ -96,17 +93,18 @@ enum err_code cuda_attention(struct backend *be, struct tensor *out, const struc
                              const struct tensor *v, const struct attention_args *args, struct err *err)
 {
     struct cuda *cuda = cuda_of(be);
+    struct attention_call call = { out, q, k, v, args };
     bool done = false;
-    enum err_code rc = cuda_dnn_attention(cuda, out, q, k, v, args, &done, err);
     int status;
 
-    if (rc || done)
-        return rc;
+    TRY(cuda_attention_library_run(cuda, &call, &done, err));
+    if (done)
+        return ERR_OK;
     if (is_wide(q, args))
         return run_heads(cuda, out, q, k, v, args, err);
     if (args->head_dim > K_ATTENTION_MAX_DIM)
-        return err_set(err, ERR_UNSUPPORTED, "cuda: attention heads of %d, at most %d", args->head_dim,
-                       (int)K_ATTENTION_MAX_DIM);
+        return err_set(err, ERR_UNSUPPORTED, "cuda: attention heads of %d values, at most %d are supported",
+                       args->head_dim, (int)K_ATTENTION_MAX_DIM);
     status = k_attention_flash_fits(out, q, k, v, args) ? k_attention_flash(out, q, k, v, args, cuda->stream)
                                                         : k_attention_plain(out, q, k, v, args, cuda->stream);
     return cuda_status((cudaError_t)status, "attention", err);

@@ -1,15 +1,15 @@
 /*
- * card.c - what the card and the libraries on it say of themselves, for measurements.
+ * card.c - names, versions and readings of the card and its libraries, for measurements.
  */
 #include <stdio.h>
 
-#include "kernels/cuda/dnn.h"
+#include "kernels/cuda/attention_library.h"
 #include "kernels/cuda/nvml.h"
 #include "kernels/cuda/product.h"
 
 enum { PCI_ID_BYTES = 32 };
 
-/* It is opened when somebody first asks; the service never does. */
+/* The management library is opened at the first question; the service never asks. */
 static const struct nvml *management(struct cuda *cuda)
 {
     char id[PCI_ID_BYTES];
@@ -26,12 +26,13 @@ static const struct nvml *management(struct cuda *cuda)
 
 static void describe_libraries(struct cuda *cuda, char *text, size_t size)
 {
-    size_t lt = cuda_products_version(cuda), dnn = cuda_dnn_version(cuda);
+    size_t lt = cuda_products_version(cuda), cudnn = cuda_attention_library_version(cuda);
     int n = snprintf(text, size, "CUDA %d.%d, cuBLASLt %zu.%zu.%zu", CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10,
                      lt / 10000, lt / 100 % 100, lt % 100);
 
-    if (dnn)
-        (void)snprintf(text + n, size - (size_t)n, ", cuDNN %zu.%zu.%zu", dnn / 10000, dnn / 100 % 100, dnn % 100);
+    if (cudnn)
+        (void)snprintf(text + n, size - (size_t)n, ", cuDNN %zu.%zu.%zu", cudnn / 10000, cudnn / 100 % 100,
+                       cudnn % 100);
 }
 
 void cuda_card(struct backend *be, struct backend_card *ret)

@@ -1,16 +1,16 @@
 /*
- * conv2d.c - who computes a convolution.
+ * conv2d.c - which kernels compute a convolution.
  *
- * One that sees a pixel at a time is a matrix product as it stands, so cuBLASLt has it. Otherwise conv_mma.cu, straight
- * from the picture: nearly all of the autoencoder's work. What is left, pictures of 3 and latents of 16 channels,
- * becomes a matrix product of what each pixel sees with the weights. The rows of that matrix (conv_rows.cu) are made in
- * the workspace a tile at a time, small enough to stay in the second-level cache between being written and being read.
- * In all three the sum, in f32, takes bias and residual along before its one rounding.
+ * A 1x1 convolution is a matrix product of the picture, so cuBLASLt computes it. For others conv_mma.cu reads the
+ * picture directly: nearly all of the autoencoder's work. What remains are pictures of 3 channels and latents of 16:
+ * they become a matrix product of the weights with a matrix that has a row of input values for each output pixel. Its
+ * rows (conv_rows.cu) are written to the workspace a tile at a time, small enough to stay in the second-level cache
+ * until they are read. In all three cases bias and residual are added to the f32 sum before its one rounding.
  *
- * cuDNN with its gigabyte of libraries stays out of the container, and it is not used on Hopper either. Its compiled
- * kernels round the sums to bf16, which makes the error of the autoencoder one and a half times as large; for a result
- * in f32 it has kernels of Ampere's instructions, or one of Hopper's that takes a second or more to compile for each of
- * the twenty-odd shapes of a picture's size (9.19).
+ * cuDNN is not used. Its libraries would add a gigabyte to the container, and on Hopper it does not pay either: its
+ * compiled kernels round the sums to bf16, which makes the error of the autoencoder one and a half times as large; for
+ * results in f32 it has kernels with Ampere's instructions, or one with Hopper's that takes a second or more to compile
+ * for each of the twenty-odd shapes of a picture's size (version 9.19).
  */
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/gpu/product_kernels.h"
@@ -22,7 +22,7 @@ struct conv {
     struct tensor x, y; /* [H, W, C] */
     const struct conv_weight *w;
     const struct conv_args *args;
-    struct cuda_product product; /* of all rows */
+    struct cuda_product product; /* the product of all rows */
     char *tile;
 };
 
@@ -36,7 +36,7 @@ static int64_t at_least(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* Half the second-level cache; more where the product would leave multiprocessors idle. */
+/* A tile fills half the second-level cache, or more where the product would leave multiprocessors idle. */
 static int64_t tile_rows(const struct conv *c)
 {
     int64_t row_bytes = c->product.k * 2, m = c->product.m;
@@ -56,30 +56,30 @@ static enum err_code run_tile(const struct conv *c, int64_t first, int64_t n, st
     struct tensor tile = tensor_2d(DT_BF16, n, c->product.k, c->tile);
     struct cuda_product p = c->product;
     size_t offset = (size_t)(first * p.n) * (p.d_type == DT_F32 ? 4 : 2);
-    enum err_code rc = cuda_status(
-        (cudaError_t)k_conv_rows(&tile, &c->x, first, c->y.dims[1], c->w->kh, c->w->kw, c->args, c->cuda->stream),
-        "conv2d", err);
+    int status = k_conv_rows(&tile, &c->x, first, c->y.dims[1], c->w, c->args, c->cuda->stream);
 
     p.m = n;
     p.a = c->tile;
     p.d = (char *)p.d + offset;
     p.add = p.add ? (const char *)p.add + offset : NULL;
-    return rc ? rc : cuda_product_run(c->cuda, &p, err);
+    TRY(cuda_status((cudaError_t)status, "conv2d", err));
+    return cuda_product_run(c->cuda, &p, err);
 }
 
 static enum err_code run_tiles(const struct conv *c, struct err *err)
 {
     int64_t rows = tile_rows(c), m = c->product.m;
-    enum err_code rc = rows > 0 ? ERR_OK
-                                : err_set(err, ERR_TOO_LARGE, "cuda: a convolution that sees %lld values a pixel",
-                                          (long long)c->product.k);
 
-    for (int64_t first = 0; first < m && !rc; first += rows)
-        rc = run_tile(c, first, m - first < rows ? m - first : rows, err);
-    return rc;
+    if (rows <= 0)
+        return err_set(err, ERR_TOO_LARGE,
+                       "cuda: a convolution that reads %lld values a pixel does not fit the workspace",
+                       (long long)c->product.k);
+    for (int64_t first = 0; first < m; first += rows)
+        TRY(run_tile(c, first, m - first < rows ? m - first : rows, err));
+    return ERR_OK;
 }
 
-/* What the convolution reads is what x holds, row by row. */
+/* Whether each output pixel reads exactly one row of x, so that the convolution is a matrix product. */
 static bool rows_are_pixels(const struct conv *c)
 {
     const struct conv_args *a = c->args;
@@ -88,11 +88,10 @@ static bool rows_are_pixels(const struct conv *c)
            !a->pad_right && c->x.dtype == DT_BF16 && cuda_conv_row(c->w) == c->w->c_in;
 }
 
-static enum err_code run_product(struct conv *c, const struct tensor *bias, const struct tensor *residual,
-                                 struct err *err)
+static enum err_code run_product(struct conv *c, const struct tensor *bias, struct err *err)
 {
+    const struct tensor *residual = c->args->residual;
     bool add = residual && residual->dtype == c->y.dtype;
-    enum err_code rc;
 
     c->product = (struct cuda_product){ .m = c->y.dims[0] * c->y.dims[1],
                                         .n = c->w->c_out,
@@ -104,22 +103,18 @@ static enum err_code run_product(struct conv *c, const struct tensor *bias, cons
     c->product.a_stride = c->product.b_stride = c->product.k;
     c->product.d_stride = c->w->c_out;
     c->product.add = add ? residual->data : NULL;
-    rc = cuda_product_bias(c->cuda, &(struct bias){ .f32 = *bias }, c->y.dtype, &c->tile, &c->product.bias, err);
-    if (!rc)
-        rc = rows_are_pixels(c) ? cuda_product_run(c->cuda, &c->product, err) : run_tiles(c, err);
-    if (!rc && residual && !add)
-        rc = cuda_gate_add(&c->cuda->base, &c->y, NULL, residual, err);
-    return rc;
+    TRY(cuda_product_bias(c->cuda, &(struct bias){ .f32 = *bias }, c->y.dtype, &c->tile, &c->product.bias, err));
+    TRY(rows_are_pixels(c) ? cuda_product_run(c->cuda, &c->product, err) : run_tiles(c, err));
+    return residual && !add ? cuda_gate_add(&c->cuda->base, &c->y, NULL, residual, err) : ERR_OK;
 }
 
 enum err_code cuda_conv2d(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
-                          const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
-                          struct err *err)
+                          const struct tensor *bias, const struct conv_args *args, struct err *err)
 {
     struct cuda *cuda = cuda_of(be);
     struct conv c = { .cuda = cuda, .x = *x, .y = *y, .w = w, .args = args, .tile = cuda->workspace };
 
     if (rows_are_pixels(&c) || !k_conv_mma_fits(x, w))
-        return run_product(&c, bias, residual, err);
-    return cuda_status((cudaError_t)k_conv_mma(y, x, w, bias, residual, args, cuda->stream), "conv2d", err);
+        return run_product(&c, bias, err);
+    return cuda_status((cudaError_t)k_conv_mma(y, x, w, bias, args, cuda->stream), "conv2d", err);
 }

@@ -6,8 +6,8 @@
 #define TEXT_OF(x) TEXT(x)
 static const char library[] = "libcublasLt.so." TEXT_OF(CUBLAS_VER_MAJOR);
 
-/* The library is not made to be unloaded: the driver keeps what it has registered there, and what runs at the process's
- * end would be called where nothing is mapped any more. So its code stays when the last handle is closed. */
+/* The library is not made to be unloaded: the driver keeps pointers to what the library has registered, and calls them
+ * when the process ends. So its code stays mapped when the last handle is closed. */
 enum { HOW = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE };
 
 enum err_code cublaslt_open(struct cublaslt *ret, struct err *err)
@@ -31,7 +31,7 @@ enum err_code cublaslt_open(struct cublaslt *ret, struct err *err)
             cublaslt_close(&lt);
             return err_set(err, ERR_UNAVAILABLE, "cuda: %s has no %s", library, functions[i].name);
         }
-        *(void **)functions[i].at = address; /* as POSIX has it for dlsym */
+        *(void **)functions[i].at = address; /* the conversion that POSIX gives for dlsym */
     }
     *ret = lt;
     return ERR_OK;

@@ -1,6 +1,6 @@
 /*
  * cublaslt - the functions of cuBLASLt, looked up when a device is opened. So the program starts where the library is
- * missing, and says so instead of failing to load.
+ * missing, and reports that instead of failing to load.
  */
 #ifndef KERNELS_CUDA_CUBLASLT_H
 #define KERNELS_CUDA_CUBLASLT_H
@@ -33,11 +33,11 @@ struct cublaslt {
 #undef X
 };
 
-/* ERR_UNAVAILABLE with the loader's reason. Searched: the program's run path, LD_LIBRARY_PATH, the system. */
+/* ERR_UNAVAILABLE with the loader's reason. It searches the program's run path, LD_LIBRARY_PATH and the system. */
 MUST_CHECK enum err_code cublaslt_open(struct cublaslt *ret, struct err *err);
-void cublaslt_close(struct cublaslt *lt); /* takes a zeroed one; the library stays mapped */
+void cublaslt_close(struct cublaslt *lt); /* takes a zeroed struct; the library stays mapped */
 
-/* Answers to a shape or type that the library cannot compute; all others are faults. */
+/* Whether the library has no algorithm for a shape or type. All other failures are faults. */
 static inline bool cublaslt_refused(cublasStatus_t status)
 {
     return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE ||

@@ -1,10 +1,10 @@
 /*
  * linear.c - y = act(x w' + bias) by cuBLASLt.
  *
- * x that is F32 is rounded to bf16 in the workspace. GELU into BF16 is part of the product; the other activations are
- * applied to its f32 result, which for BF16 lies in the workspace, so that there is one rounding. Both go through the
- * workspace in groups of rows. A product of no rows computes nothing, but its weight is expanded as for any other: so
- * expanding can be measured by itself.
+ * An F32 x is rounded to bf16 in the workspace. GELU with a BF16 result is part of the product; other activations are
+ * applied to an f32 result, which is kept in the workspace if y is BF16, so that there is one rounding. Both copies go
+ * through the workspace in groups of rows. A product of no rows computes nothing, but its weight is expanded all the
+ * same, so that expanding can be measured alone.
  */
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/gpu/product_kernels.h"
@@ -13,13 +13,13 @@ enum { ROWS_STEP = 128 /* rows of a group: whole tiles of the product */ };
 
 struct linear {
     struct cuda *cuda;
-    struct cuda_product product; /* but for the rows */
+    struct cuda_product product; /* without the members that depend on the rows */
     bool convert_x, f32_result;
-    enum activation act; /* of the f32 result, or in place */
+    enum activation act; /* to be applied to the f32 result, or to y in place */
     char *x_rows, *results;
 };
 
-/* Rows that find room in the workspace from `at` on; 0 where not one does. */
+/* The number of rows that fit the workspace from `at` on; 0: not even one. */
 static int64_t divide_workspace(struct linear *l, char *at, int64_t m)
 {
     size_t left = l->cuda->workspace_bytes - (size_t)(at - (char *)l->cuda->workspace);
@@ -41,7 +41,6 @@ static enum err_code run_rows(const struct linear *l, const struct tensor *y, co
     struct cuda_product p = l->product;
     struct tensor x_rows = tensor_2d(DT_BF16, x->dims[0], p.k, l->x_rows);
     struct tensor y_rows = *y, result = tensor_2d(DT_F32, y->dims[0], p.n, l->results);
-    enum err_code rc = ERR_OK;
 
     p.m = x->dims[0];
     p.a = l->convert_x ? x_rows.data : x->data;
@@ -49,17 +48,16 @@ static enum err_code run_rows(const struct linear *l, const struct tensor *y, co
     p.d = l->f32_result ? result.data : y->data;
     p.d_stride = l->f32_result ? p.n : y->row_stride;
     if (l->convert_x)
-        rc = cuda_copy(&l->cuda->base, &x_rows, x, err);
-    if (!rc)
-        rc = cuda_product_run(l->cuda, &p, err);
-    if (rc || l->act == ACT_NONE)
-        return rc;
+        TRY(cuda_copy(&l->cuda->base, &x_rows, x, err));
+    TRY(cuda_product_run(l->cuda, &p, err));
+    if (l->act == ACT_NONE)
+        return ERR_OK;
     return cuda_status(
         (cudaError_t)k_activate(&y_rows, l->f32_result ? &result : y, NULL, NULL, l->act, l->cuda->stream),
         "activation", err);
 }
 
-/* A tensor of any rank as a matrix; only those of rank 2 have gaps. */
+/* A tensor of any rank as a matrix; only tensors of rank 2 may have gaps. */
 static struct tensor matrix(const struct tensor *t)
 {
     return t->n_dims == 2 ? *t : tensor_as_2d(t, tensor_rows(t), tensor_cols(t));
@@ -73,29 +71,26 @@ enum err_code cuda_linear(struct backend *be, struct tensor *y, const struct ten
     struct linear l = { .cuda = cuda, .convert_x = x->dtype == DT_F32, .act = gelu ? ACT_NONE : act };
     struct tensor xs = matrix(x), ys = matrix(y);
     char *at = cuda->workspace;
-    int64_t m = xs.dims[0], group = 0;
-    enum err_code rc;
+    int64_t m = xs.dims[0], group;
 
     l.f32_result = l.act != ACT_NONE && y->dtype == DT_BF16;
     l.product = (struct cuda_product){
         .n = w->rows, .k = w->cols, .b_stride = w->cols, .gelu_tanh = gelu, .d_type = l.f32_result ? DT_F32 : y->dtype
     };
     if (bias && (size_t)w->rows * 4 + 256 > cuda->workspace_bytes / 2)
-        return err_set(err, ERR_TOO_LARGE, "cuda: a product of %lld columns", (long long)w->rows);
-    rc = cuda_product_bias(cuda, bias, l.product.d_type, &at, &l.product.bias, err);
-    if (!rc) {
-        group = divide_workspace(&l, at, m);
-        rc = group || !m ? ERR_OK
-                         : err_set(err, ERR_TOO_LARGE, "cuda: a product of %lld by %lld values", (long long)w->rows,
-                                   (long long)w->cols);
-    }
-    if (!rc)
-        rc = cuda_weight_bf16(be, w, &l.product.b, err);
-    for (int64_t row = 0; row < m && !rc; row += group) {
+        return err_set(err, ERR_TOO_LARGE, "cuda: a product of %lld columns does not fit the workspace",
+                       (long long)w->rows);
+    TRY(cuda_product_bias(cuda, bias, l.product.d_type, &at, &l.product.bias, err));
+    group = divide_workspace(&l, at, m);
+    if (!group && m)
+        return err_set(err, ERR_TOO_LARGE, "cuda: a product with %lld by %lld weights does not fit the workspace",
+                       (long long)w->rows, (long long)w->cols);
+    TRY(cuda_weight_bf16(be, w, &l.product.b, err));
+    for (int64_t row = 0; row < m; row += group) {
         int64_t n = m - row < group ? m - row : group;
         struct tensor x_part = tensor_row_view(&xs, row, n), y_part = tensor_row_view(&ys, row, n);
 
-        rc = run_rows(&l, &y_part, &x_part, err);
+        TRY(run_rows(&l, &y_part, &x_part, err));
     }
-    return rc;
+    return ERR_OK;
 }

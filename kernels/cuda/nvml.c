@@ -27,7 +27,7 @@ struct nvml {
 #undef X
 };
 
-/* A function that this driver's library lacks stays NULL, and what it would tell stays unknown. */
+/* A function that this driver's library lacks stays NULL, and its value stays unknown. */
 static void find_functions(struct nvml *n)
 {
     const struct {
@@ -42,7 +42,7 @@ static void find_functions(struct nvml *n)
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
         void *address = dlsym(n->shared_object, functions[i].name);
 
-        *(void **)functions[i].at = address; /* as POSIX has it for dlsym */
+        *(void **)functions[i].at = address; /* the conversion that POSIX gives for dlsym */
     }
 }
 
@@ -59,7 +59,7 @@ struct nvml *nvml_open(const char *pci_bus_id)
     if (n->shared_object)
         find_functions(n);
     if (!TELLS(n, nvmlInit_v2)) {
-        free(n); /* the library stays mapped: the driver's are not built to be unloaded */
+        free(n); /* the library stays mapped: the driver's libraries are not made to be unloaded */
         return NULL;
     }
     if (!TELLS(n, nvmlDeviceGetHandleByPciBusId_v2, pci_bus_id, &n->device)) {

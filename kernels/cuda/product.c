@@ -7,20 +7,21 @@
 #include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/gpu/product_kernels.h"
 
-/* NVIDIA's own advice for Hopper is 32 MiB; Ada needs less. The f32 sums of a refused product are made in parts of
- * whole tiles. */
+/* NVIDIA recommends a workspace of 32 MiB for Hopper; Ada needs less. The f32 sums of a refused product are computed in
+ * parts of PART_STEP rows, which are whole tiles. */
 enum { WORKSPACE_BYTES = 32 << 20, SUMS_BYTES = 16 << 20, PART_STEP = 128, PLANS_MAX = 1024, ALIGN_MAX = 256 };
 
-/* What the choice of an algorithm depends on; compared as bytes, so it is zeroed before it is filled. */
+/* Everything that the choice of an algorithm depends on. It is compared as bytes, so it is zeroed before it is filled.
+ */
 struct key {
     int64_t m, n, k, a_stride, b_stride, d_stride;
     int32_t d_type, b_transposed, gelu_tanh, add, bias;
-    int32_t a_align, b_align, d_align, add_align, bias_align; /* the library asks the bias itself how it is aligned */
+    int32_t a_align, b_align, d_align, add_align, bias_align; /* the library looks at the bias pointer itself */
 };
 
 struct plan {
     bool used;
-    cublasStatus_t refused; /* what cuBLASLt said to a shape it knows no way for; else success */
+    cublasStatus_t refused; /* the status with which cuBLASLt refused the shape; else success */
     struct key key;
     cublasLtMatmulDesc_t op;
     cublasLtMatrixLayout_t a, b, d;
@@ -39,19 +40,15 @@ struct cuda_products {
 enum err_code cuda_products_open(struct cuda *cuda, struct err *err)
 {
     struct cuda_products *ps = calloc(1, sizeof *ps);
-    enum err_code rc;
 
     if (!ps)
         return err_set(err, ERR_NOMEM, "cuda: no memory for the plans of products");
     cuda->products = ps;
-    rc = cublaslt_open(&ps->lt, err);
-    if (!rc)
-        rc = cublaslt_status(&ps->lt, ps->lt.cublasLtCreate(&ps->handle), "cublasLtCreate", err);
-    if (!rc)
-        rc = cuda_status(cudaMalloc(&ps->workspace, WORKSPACE_BYTES + SUMS_BYTES), "workspace of products", err);
-    if (!rc)
-        ps->sums = (float *)((char *)ps->workspace + WORKSPACE_BYTES);
-    return rc;
+    TRY(cublaslt_open(&ps->lt, err));
+    TRY(cublaslt_status(&ps->lt, ps->lt.cublasLtCreate(&ps->handle), "cublasLtCreate", err));
+    TRY(cuda_status(cudaMalloc(&ps->workspace, WORKSPACE_BYTES + SUMS_BYTES), "workspace of products", err));
+    ps->sums = (float *)((char *)ps->workspace + WORKSPACE_BYTES);
+    return ERR_OK;
 }
 
 static void plan_done(const struct cublaslt *lt, struct plan *p)
@@ -135,45 +132,75 @@ static uint32_t hash(const struct key *key)
     return h;
 }
 
-/* By whether there is a bias and whether GELU follows. The epilogue's GELU is the one with tanh: pytorch pull request
- * 104061 made the rest of PyTorch agree with it. */
+/* [there is a bias][GELU follows]. The epilogue's GELU is the one with tanh: PyTorch pull request 104061 made the rest
+ * of PyTorch agree with it. */
 static const cublasLtEpilogue_t epilogues[2][2] = {
     { CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_GELU },
     { CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS },
 };
 
+static cudaDataType_t type_of_d(const struct key *key)
+{
+    return key->d_type == DT_F32 ? CUDA_R_32F : CUDA_R_16BF;
+}
+
 /*
  * cuBLASLt is column-major: our rows are its columns, so it computes d' = b a'. Its A is our b, its B our a, its M our
  * n, and its bias, one value for a row of d', is ours for a column of d.
  */
-static cublasStatus_t describe(const struct cublaslt *lt, struct plan *p)
+static cublasStatus_t describe_product(const struct cublaslt *lt, struct plan *p)
 {
     const struct key *key = &p->key;
-    cublasOperation_t op_b = key->b_transposed ? CUBLAS_OP_N : CUBLAS_OP_T, op_a = CUBLAS_OP_N;
-    cublasLtEpilogue_t epilogue = epilogues[key->bias][key->gelu_tanh];
-    cudaDataType_t d_type = key->d_type == DT_F32 ? CUDA_R_32F : CUDA_R_16BF;
-    uint64_t b_rows = (uint64_t)(key->b_transposed ? key->n : key->k);
-    uint64_t b_cols = (uint64_t)(key->b_transposed ? key->k : key->n);
-    cublasStatus_t rc = lt->cublasLtMatmulDescCreate(&p->op, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    const cublasOperation_t op_b = key->b_transposed ? CUBLAS_OP_N : CUBLAS_OP_T, op_a = CUBLAS_OP_N;
+    const cublasLtEpilogue_t epilogue = epilogues[key->bias][key->gelu_tanh];
+    const cudaDataType_t d_type = type_of_d(key);
+    const struct {
+        cublasLtMatmulDescAttributes_t attribute;
+        const void *value;
+        size_t bytes;
+    } attributes[] = {
+        { CUBLASLT_MATMUL_DESC_TRANSA, &op_b, sizeof op_b },
+        { CUBLASLT_MATMUL_DESC_TRANSB, &op_a, sizeof op_a },
+        { CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue },
+        { CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &d_type, sizeof d_type }, /* only with a bias */
+    };
+    size_t n = sizeof attributes / sizeof *attributes - !key->bias;
+    cublasStatus_t status = lt->cublasLtMatmulDescCreate(&p->op, CUBLAS_COMPUTE_32F, CUDA_R_32F);
 
-    if (!rc)
-        rc = lt->cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &op_b, sizeof op_b);
-    if (!rc)
-        rc = lt->cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSB, &op_a, sizeof op_a);
-    if (!rc)
-        rc = lt->cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
-    if (!rc && key->bias)
-        rc = lt->cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &d_type, sizeof d_type);
-    if (!rc)
-        rc = lt->cublasLtMatrixLayoutCreate(&p->b, CUDA_R_16BF, b_rows, b_cols, key->b_stride);
-    if (!rc)
-        rc = lt->cublasLtMatrixLayoutCreate(&p->a, CUDA_R_16BF, (uint64_t)key->k, (uint64_t)key->m, key->a_stride);
-    if (!rc)
-        rc = lt->cublasLtMatrixLayoutCreate(&p->d, d_type, (uint64_t)key->n, (uint64_t)key->m, key->d_stride);
-    return rc;
+    for (size_t i = 0; i < n && !status; i++)
+        status = lt->cublasLtMatmulDescSetAttribute(p->op, attributes[i].attribute, attributes[i].value,
+                                                    attributes[i].bytes);
+    return status;
 }
 
-/* Sums that are split are joined in f32 or not split at all. */
+static cublasStatus_t describe_matrices(const struct cublaslt *lt, struct plan *p)
+{
+    const struct key *key = &p->key;
+    const struct {
+        cublasLtMatrixLayout_t *layout;
+        cudaDataType_t type;
+        int64_t rows, cols, stride;
+    } matrices[] = {
+        { &p->b, CUDA_R_16BF, key->b_transposed ? key->n : key->k, key->b_transposed ? key->k : key->n, key->b_stride },
+        { &p->a, CUDA_R_16BF, key->k, key->m, key->a_stride },
+        { &p->d, type_of_d(key), key->n, key->m, key->d_stride },
+    };
+    cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+
+    for (size_t i = 0; i < sizeof matrices / sizeof *matrices && !status; i++)
+        status = lt->cublasLtMatrixLayoutCreate(matrices[i].layout, matrices[i].type, (uint64_t)matrices[i].rows,
+                                                (uint64_t)matrices[i].cols, matrices[i].stride);
+    return status;
+}
+
+static cublasStatus_t describe(const struct cublaslt *lt, struct plan *p)
+{
+    cublasStatus_t status = describe_product(lt, p);
+
+    return status ? status : describe_matrices(lt, p);
+}
+
+/* Where an algorithm splits sums, the parts are joined in f32. */
 static cublasStatus_t prefer(const struct cublaslt *lt, cublasLtMatmulPreference_t pref, const struct key *key)
 {
     const uint64_t workspace = WORKSPACE_BYTES;
@@ -192,33 +219,40 @@ static cublasStatus_t prefer(const struct cublaslt *lt, cublasLtMatmulPreference
         { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &c, sizeof c },
         { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &d, sizeof d },
     };
-    cublasStatus_t rc = CUBLAS_STATUS_SUCCESS;
+    cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
 
-    for (size_t i = 0; i < sizeof wishes / sizeof *wishes && !rc; i++)
-        rc = lt->cublasLtMatmulPreferenceSetAttribute(pref, wishes[i].attribute, wishes[i].value, wishes[i].bytes);
-    return rc;
+    for (size_t i = 0; i < sizeof wishes / sizeof *wishes && !status; i++)
+        status = lt->cublasLtMatmulPreferenceSetAttribute(pref, wishes[i].attribute, wishes[i].value, wishes[i].bytes);
+    return status;
 }
 
-/* A result says for itself whether it is one: its other fields count only where its state is a success. */
-static cublasStatus_t choose(struct cuda_products *ps, struct plan *p)
+/* The fields of a result are valid only where its own state is a success. */
+static cublasStatus_t ask_heuristics(struct cuda_products *ps, struct plan *p, cublasLtMatmulPreference_t pref)
 {
-    const struct cublaslt *lt = &ps->lt;
-    cublasLtMatmulPreference_t pref = NULL;
     cublasLtMatmulHeuristicResult_t found = { .state = CUBLAS_STATUS_NOT_SUPPORTED };
     int n_found = 0;
-    cublasStatus_t rc = lt->cublasLtMatmulPreferenceCreate(&pref);
+    cublasStatus_t status = prefer(&ps->lt, pref, &p->key);
 
-    if (!rc)
-        rc = prefer(lt, pref, &p->key);
-    if (!rc)
-        rc = lt->cublasLtMatmulAlgoGetHeuristic(ps->handle, p->op, p->b, p->a, p->d, p->d, pref, 1, &found, &n_found);
-    if (pref)
-        (void)lt->cublasLtMatmulPreferenceDestroy(pref);
-    if (!rc)
-        rc = n_found ? found.state : CUBLAS_STATUS_NOT_SUPPORTED;
-    if (!rc)
-        p->algo = found.algo;
-    return rc;
+    if (status)
+        return status;
+    status =
+        ps->lt.cublasLtMatmulAlgoGetHeuristic(ps->handle, p->op, p->b, p->a, p->d, p->d, pref, 1, &found, &n_found);
+    if (status || !n_found || found.state)
+        return status ? status : n_found ? found.state : CUBLAS_STATUS_NOT_SUPPORTED;
+    p->algo = found.algo;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t choose(struct cuda_products *ps, struct plan *p)
+{
+    cublasLtMatmulPreference_t pref = NULL;
+    cublasStatus_t status = ps->lt.cublasLtMatmulPreferenceCreate(&pref);
+
+    if (status)
+        return status;
+    status = ask_heuristics(ps, p, pref);
+    (void)ps->lt.cublasLtMatmulPreferenceDestroy(pref);
+    return status;
 }
 
 static cublasStatus_t set_bias(const struct cublaslt *lt, const struct plan *p, const void *bias)
@@ -226,6 +260,15 @@ static cublasStatus_t set_bias(const struct cublaslt *lt, const struct plan *p, 
     if (!p->key.bias)
         return CUBLAS_STATUS_SUCCESS;
     return lt->cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
+}
+
+static cublasStatus_t make_plan(struct cuda_products *ps, struct plan *p, const void *bias)
+{
+    cublasStatus_t status = describe(&ps->lt, p);
+
+    if (!status)
+        status = set_bias(&ps->lt, p, bias); /* the heuristics may look at the bias */
+    return status ? status : choose(ps, p);
 }
 
 static void refuse(struct cuda *cuda, struct plan *p, cublasStatus_t status)
@@ -253,7 +296,7 @@ static enum err_code find_plan(struct cuda *cuda, const struct key *key, const v
 {
     struct cuda_products *ps = cuda->products;
     uint32_t at = hash(key) % PLANS_MAX;
-    cublasStatus_t rc;
+    cublasStatus_t status;
     struct plan *p;
 
     for (; ps->plans[at].used; at = (at + 1) % PLANS_MAX)
@@ -261,22 +304,19 @@ static enum err_code find_plan(struct cuda *cuda, const struct key *key, const v
             *ret = &ps->plans[at];
             return ERR_OK;
         }
-    if (ps->n_plans >= PLANS_MAX / 2) { /* shapes of many jobs: those of this one will soon be known again */
+    /* The plans are of many requests: those of the current one are soon made again. */
+    if (ps->n_plans >= PLANS_MAX / 2) {
         forget_plans(ps);
         at = hash(key) % PLANS_MAX;
     }
     p = &ps->plans[at];
     p->key = *key;
-    rc = describe(&ps->lt, p);
-    if (!rc)
-        rc = set_bias(&ps->lt, p, bias); /* heuristics may look for one */
-    if (!rc)
-        rc = choose(ps, p);
-    if (rc && cublaslt_refused(rc)) {
-        refuse(cuda, p, rc);
-    } else if (rc) {
+    status = make_plan(ps, p, bias);
+    if (status && cublaslt_refused(status)) {
+        refuse(cuda, p, status);
+    } else if (status) {
         plan_done(&ps->lt, p);
-        return cublaslt_status(&ps->lt, rc, "plan of a product", err);
+        return cublaslt_status(&ps->lt, status, "plan of a product", err);
     }
     p->used = true;
     ps->n_plans++;
@@ -286,7 +326,7 @@ static enum err_code find_plan(struct cuda *cuda, const struct key *key, const v
 
 /* --- one product --- */
 
-/* By cuBLASLt in one call; *ret_done false where it refuses. */
+/* The product by cuBLASLt in one call; *ret_done is false where cuBLASLt refuses. */
 static enum err_code run_whole(struct cuda *cuda, const struct cuda_product *p, bool *ret_done, struct err *err)
 {
     struct cuda_products *ps = cuda->products;
@@ -294,11 +334,12 @@ static enum err_code run_whole(struct cuda *cuda, const struct cuda_product *p, 
     const struct key key = key_of(p);
     struct plan *plan = NULL;
     cublasStatus_t status;
-    enum err_code rc = find_plan(cuda, &key, p->bias, &plan, err);
 
-    *ret_done = !rc && !plan->refused;
-    if (!*ret_done)
-        return rc;
+    *ret_done = false;
+    TRY(find_plan(cuda, &key, p->bias, &plan, err));
+    if (plan->refused)
+        return ERR_OK;
+    *ret_done = true;
     status = set_bias(&ps->lt, plan, p->bias);
     if (!status)
         status = ps->lt.cublasLtMatmul(ps->handle, plan->op, &one, p->b, plan->b, p->a, plan->a, &add,
@@ -311,7 +352,7 @@ static enum err_code run_whole(struct cuda *cuda, const struct cuda_product *p, 
     return ERR_OK;
 }
 
-/* A matrix in the place of d, of its shape. */
+/* A matrix of d's type, shape and stride. */
 static struct tensor matrix_like_d(const struct cuda_product *p, const void *data)
 {
     struct tensor t = tensor_2d(p->d_type, p->m, p->n, (void *)data);
@@ -330,13 +371,19 @@ static enum err_code run_plain(struct cuda *cuda, const struct cuda_product *p, 
 
     a.row_stride = p->a_stride;
     b.row_stride = p->b_stride;
+    const struct k_product operands = { .d = &d,
+                                        .a = &a,
+                                        .b = &b,
+                                        .add = p->add ? &add : NULL,
+                                        .bias = p->bias ? &bias : NULL,
+                                        .b_transposed = p->b_transposed,
+                                        .gelu_tanh = p->gelu_tanh };
+
     cuda->base.refused.plain_runs++;
-    return cuda_status((cudaError_t)k_product_plain(&d, &a, &b, p->b_transposed, p->add ? &add : NULL,
-                                                    p->bias ? &bias : NULL, p->gelu_tanh, cuda->stream),
-                       "product", err);
+    return cuda_status((cudaError_t)k_product_plain(&operands, cuda->stream), "product", err);
 }
 
-/* Rows [first, first + n). */
+/* The product that computes rows [first, first + n). */
 static struct cuda_product part_of(const struct cuda_product *p, int64_t first, int64_t n)
 {
     size_t at = (size_t)(first * p->d_stride) * (p->d_type == DT_F32 ? 4 : 2);
@@ -349,7 +396,7 @@ static struct cuda_product part_of(const struct cuda_product *p, int64_t first, 
     return part;
 }
 
-/* The product alone by cuBLASLt, in f32 and so without a rounding of its own; the rest by one of our kernels. */
+/* cuBLASLt computes the bare product in f32, so that nothing is rounded yet; one of our kernels computes the rest. */
 static enum err_code run_bare(struct cuda *cuda, const struct cuda_product *p, int64_t stride, bool *ret_done,
                               struct err *err)
 {
@@ -357,7 +404,6 @@ static enum err_code run_bare(struct cuda *cuda, const struct cuda_product *p, i
     struct tensor d = matrix_like_d(p, p->d), add = matrix_like_d(p, p->add);
     struct tensor bias = tensor_1d(p->d_type, p->n, (void *)p->bias);
     struct cuda_product bare = *p;
-    enum err_code rc;
 
     sums.row_stride = stride;
     bare.add = bare.bias = NULL;
@@ -365,41 +411,40 @@ static enum err_code run_bare(struct cuda *cuda, const struct cuda_product *p, i
     bare.d = sums.data;
     bare.d_type = DT_F32;
     bare.d_stride = stride;
-    rc = run_whole(cuda, &bare, ret_done, err);
-    if (rc || !*ret_done)
-        return rc;
+    TRY(run_whole(cuda, &bare, ret_done, err));
+    if (!*ret_done)
+        return ERR_OK;
     return cuda_status((cudaError_t)k_activate(&d, &sums, p->add ? &add : NULL, p->bias ? &bias : NULL,
                                                p->gelu_tanh ? ACT_GELU_TANH : ACT_NONE, cuda->stream),
                        "rest of a product", err);
 }
 
-/* As many rows at a time as their sums find room. A part that is refused as well is computed by plain loops. */
+/* As many rows at a time as the f32 sums have room for. A part that is refused, too, is computed by plain loops. */
 static enum err_code run_in_parts(struct cuda *cuda, const struct cuda_product *p, struct err *err)
 {
     int64_t stride = (p->n + 3) & ~(int64_t)3, rows = SUMS_BYTES / 4 / stride;
-    enum err_code rc = ERR_OK;
 
     if (rows > PART_STEP)
         rows -= rows % PART_STEP;
     if (rows == 0)
         return run_plain(cuda, p, err);
-    for (int64_t first = 0; first < p->m && !rc; first += rows) {
+    for (int64_t first = 0; first < p->m; first += rows) {
         struct cuda_product part = part_of(p, first, p->m - first < rows ? p->m - first : rows);
         bool done = false;
 
-        rc = run_bare(cuda, &part, stride, &done, err);
-        if (!rc && !done)
-            rc = run_plain(cuda, &part, err);
+        TRY(run_bare(cuda, &part, stride, &done, err));
+        if (!done)
+            TRY(run_plain(cuda, &part, err));
     }
-    return rc;
+    return ERR_OK;
 }
 
 enum err_code cuda_product_run(struct cuda *cuda, const struct cuda_product *p, struct err *err)
 {
     bool done = false;
-    enum err_code rc = run_whole(cuda, p, &done, err);
 
-    return rc || done ? rc : run_in_parts(cuda, p, err);
+    TRY(run_whole(cuda, p, &done, err));
+    return done ? ERR_OK : run_in_parts(cuda, p, err);
 }
 
 enum err_code cuda_product_bias(struct cuda *cuda, const struct bias *bias, enum dtype t, char **at, const void **ret,

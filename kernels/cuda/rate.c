@@ -1,6 +1,6 @@
 /*
- * rate.c - products of every type of the tensor cores, and a copy, for bench_rate.h. They have descriptors of their
- * own: product.c knows one type of operands.
+ * rate.c - products in every type of the tensor cores, and a copy, for bench_rate.h. They have descriptors of their
+ * own, because product.c knows one type of operands.
  *
  * Work    2 side^3 operations; or 2 GiB of memory traffic
  * Memory  two operands of side^2 bytes or two bytes, a result of side^2 times one, two or four bytes; or 2 GiB
@@ -10,13 +10,13 @@
 
 #include "kernels/bench_rate.h"
 #include "kernels/cuda/cublaslt.h"
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/cuda.h"
 #include "kernels/quant.h"
 
 enum { WORKSPACE_BYTES = 32 << 20, PATTERN_BYTES = 8 << 20 };
 static const size_t copy_bytes = (size_t)1 << 30;
 
-/* In the order of enum rate_kind, but for the copy. */
+/* By enum rate_kind; the copy has no entry. */
 static const struct product_type {
     cudaDataType_t in, out, scale;
     cublasComputeType_t compute;
@@ -43,7 +43,7 @@ struct bench_rate {
 
 /* --- values --- */
 
-/* About normal, deviation 1: four uniform values. */
+/* A nearly normal value of deviation 1: the sum of four uniform values. */
 static float next_normal(uint64_t *state)
 {
     float sum = 0;
@@ -55,7 +55,7 @@ static float next_normal(uint64_t *state)
     return sum * 1.7320508f;
 }
 
-/* Rounded towards zero: 4 bits of exponent (bias 7), 3 of mantissa; what is below 2^-6 becomes 0. */
+/* x rounded towards zero, with 4 bits of exponent (bias 7) and 3 of mantissa; values below 2^-6 become 0. */
 static uint8_t to_e4m3(float x)
 {
     uint32_t bits, sign;
@@ -89,7 +89,7 @@ static void make_pattern(enum rate_kind kind, char *bytes, size_t n)
         }
 }
 
-/* The same few megabytes over and over: a card does not see that. */
+/* Repeats the same few megabytes, which makes no difference to a card. */
 static enum err_code fill(struct bench_rate *r, char *dst, size_t bytes, struct err *err)
 {
     struct backend *be = &r->cuda->base;
@@ -100,68 +100,88 @@ static enum err_code fill(struct bench_rate *r, char *dst, size_t bytes, struct 
         return err_set(err, ERR_NOMEM, "bench: no memory");
     make_pattern(r->kind, pattern, PATTERN_BYTES);
     for (size_t at = 0; at < bytes && !rc; at += PATTERN_BYTES)
-        rc = be->ops->upload(be, dst + at, pattern, bytes - at < PATTERN_BYTES ? bytes - at : PATTERN_BYTES, err);
+        rc = cuda_upload(be, dst + at, pattern, bytes - at < PATTERN_BYTES ? bytes - at : PATTERN_BYTES, err);
     free(pattern);
     return rc;
 }
 
-static enum err_code allocate(struct bench_rate *r, char **ret, size_t bytes, bool filled, struct err *err)
+static enum err_code allocate(struct bench_rate *r, char **ret, size_t bytes, struct err *err)
 {
     void *p = NULL;
-    enum err_code rc = r->cuda->base.ops->mem_alloc(&r->cuda->base, bytes, &p, err);
 
+    TRY(cuda_mem_alloc(&r->cuda->base, bytes, &p, err));
     *ret = p;
-    return rc || !filled ? rc : fill(r, p, bytes, err);
+    return ERR_OK;
+}
+
+static enum err_code allocate_values(struct bench_rate *r, char **ret, size_t bytes, struct err *err)
+{
+    TRY(allocate(r, ret, bytes, err));
+    return fill(r, *ret, bytes, err);
 }
 
 /* --- products --- */
 
-/* Both operands with the summed axis contiguous, which is the one way for types of 8 bits. */
-static cublasStatus_t describe(struct bench_rate *r, const struct product_type *t)
+/* The summed axis is contiguous in both operands: types of 8 bits are computed in no other way. */
+static cublasStatus_t describe_product(struct bench_rate *r, const struct product_type *t)
 {
-    const struct cublaslt *lt = &r->lt;
     const cublasOperation_t transposed = CUBLAS_OP_T, plain = CUBLAS_OP_N;
     const int8_t fast = 1;
-    uint64_t side = (uint64_t)r->side;
-    cublasStatus_t rc = lt->cublasLtMatmulDescCreate(&r->op, t->compute, t->scale);
+    const struct {
+        cublasLtMatmulDescAttributes_t attribute;
+        const void *value;
+        size_t bytes;
+    } attributes[] = {
+        { CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed },
+        { CUBLASLT_MATMUL_DESC_TRANSB, &plain, sizeof plain },
+        { CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast }, /* only for fast sums */
+    };
+    size_t n = sizeof attributes / sizeof *attributes - !t->fast_sum;
+    cublasStatus_t status = r->lt.cublasLtMatmulDescCreate(&r->op, t->compute, t->scale);
 
-    if (!rc)
-        rc = lt->cublasLtMatmulDescSetAttribute(r->op, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed);
-    if (!rc)
-        rc = lt->cublasLtMatmulDescSetAttribute(r->op, CUBLASLT_MATMUL_DESC_TRANSB, &plain, sizeof plain);
-    if (!rc && t->fast_sum)
-        rc = lt->cublasLtMatmulDescSetAttribute(r->op, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast);
-    if (!rc)
-        rc = lt->cublasLtMatrixLayoutCreate(&r->in_layout, t->in, side, side, r->side);
-    if (!rc)
-        rc = lt->cublasLtMatrixLayoutCreate(&r->out_layout, t->out, side, side, r->side);
-    return rc;
+    for (size_t i = 0; i < n && !status; i++)
+        status = r->lt.cublasLtMatmulDescSetAttribute(r->op, attributes[i].attribute, attributes[i].value,
+                                                      attributes[i].bytes);
+    return status;
+}
+
+static cublasStatus_t describe_matrices(struct bench_rate *r, const struct product_type *t)
+{
+    uint64_t side = (uint64_t)r->side;
+    cublasStatus_t status = r->lt.cublasLtMatrixLayoutCreate(&r->in_layout, t->in, side, side, r->side);
+
+    return status ? status : r->lt.cublasLtMatrixLayoutCreate(&r->out_layout, t->out, side, side, r->side);
+}
+
+static cublasStatus_t ask_heuristics(struct bench_rate *r, cublasLtMatmulPreference_t pref)
+{
+    const uint64_t workspace = WORKSPACE_BYTES;
+    cublasLtMatmulHeuristicResult_t found = { .state = CUBLAS_STATUS_NOT_SUPPORTED };
+    int n = 0;
+    cublasStatus_t status = r->lt.cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                                                       &workspace, sizeof workspace);
+
+    if (status)
+        return status;
+    status = r->lt.cublasLtMatmulAlgoGetHeuristic(r->handle, r->op, r->in_layout, r->in_layout, r->out_layout,
+                                                  r->out_layout, pref, 1, &found, &n);
+    r->algo = found.algo;
+    return status ? status : n ? found.state : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
 static cublasStatus_t choose(struct bench_rate *r)
 {
-    const struct cublaslt *lt = &r->lt;
-    const uint64_t workspace = WORKSPACE_BYTES;
-    cublasLtMatmulHeuristicResult_t found = { .state = CUBLAS_STATUS_NOT_SUPPORTED };
     cublasLtMatmulPreference_t pref = NULL;
-    int n = 0;
-    cublasStatus_t rc = lt->cublasLtMatmulPreferenceCreate(&pref);
+    cublasStatus_t status = r->lt.cublasLtMatmulPreferenceCreate(&pref);
 
-    if (!rc)
-        rc = lt->cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
-                                                      sizeof workspace);
-    if (!rc)
-        rc = lt->cublasLtMatmulAlgoGetHeuristic(r->handle, r->op, r->in_layout, r->in_layout, r->out_layout,
-                                                r->out_layout, pref, 1, &found, &n);
-    if (pref)
-        (void)lt->cublasLtMatmulPreferenceDestroy(pref);
-    if (!rc)
-        rc = n ? found.state : CUBLAS_STATUS_NOT_SUPPORTED;
-    r->algo = found.algo;
-    return rc;
+    if (status)
+        return status;
+    status = ask_heuristics(r, pref);
+    (void)r->lt.cublasLtMatmulPreferenceDestroy(pref);
+    return status;
 }
 
-/* A type or shape that the library does not compute is no fault. */
+/* A type or shape that the library does not support is reported as ERR_UNSUPPORTED, not as a fault. */
 static enum err_code rate_status(const struct bench_rate *r, cublasStatus_t status, struct err *err)
 {
     if (cublaslt_refused(status))
@@ -174,32 +194,23 @@ static enum err_code open_product(struct bench_rate *r, struct err *err)
 {
     const struct product_type *t = &types[r->kind];
     size_t n = (size_t)(r->side * r->side);
-    cublasStatus_t status;
-    enum err_code rc;
 
     if (r->cuda->sm < t->oldest_sm)
-        return err_set(err, ERR_UNSUPPORTED, "the card's tensor cores do not have it");
-    rc = cublaslt_open(&r->lt, err);
-    if (rc)
-        return rc;
-    status = r->lt.cublasLtCreate(&r->handle);
-    if (!status)
-        status = describe(r, t);
-    if (!status)
-        status = choose(r);
-    rc = rate_status(r, status, err);
-    if (!rc)
-        rc = allocate(r, &r->a, n * (size_t)t->in_bytes, true, err);
-    if (!rc)
-        rc = allocate(r, &r->b, n * (size_t)t->in_bytes, true, err);
-    if (!rc)
-        rc = allocate(r, &r->d, n * (size_t)t->out_bytes, false, err);
-    return rc ? rc : allocate(r, &r->workspace, WORKSPACE_BYTES, false, err);
+        return err_set(err, ERR_UNSUPPORTED, "the card's tensor cores do not have this type");
+    TRY(cublaslt_open(&r->lt, err));
+    TRY(rate_status(r, r->lt.cublasLtCreate(&r->handle), err));
+    TRY(rate_status(r, describe_product(r, t), err));
+    TRY(rate_status(r, describe_matrices(r, t), err));
+    TRY(rate_status(r, choose(r), err));
+    TRY(allocate_values(r, &r->a, n * (size_t)t->in_bytes, err));
+    TRY(allocate_values(r, &r->b, n * (size_t)t->in_bytes, err));
+    TRY(allocate(r, &r->d, n * (size_t)t->out_bytes, err));
+    return allocate(r, &r->workspace, WORKSPACE_BYTES, err);
 }
 
 static cublasStatus_t queue_product(const struct bench_rate *r)
 {
-    const float one_f = 1.0f / (float)r->side, zero_f = 0; /* so that an int8 result is not cut off */
+    const float one_f = 1.0f / (float)r->side, zero_f = 0; /* keeps an int8 result in range */
     const int32_t one_i = 1, zero_i = 0;
     bool integers = types[r->kind].scale == CUDA_R_32I;
     const void *one = integers ? (const void *)&one_i : &one_f, *zero = integers ? (const void *)&zero_i : &zero_f;
@@ -209,7 +220,13 @@ static cublasStatus_t queue_product(const struct bench_rate *r)
                                 r->cuda->stream);
 }
 
-/* --- both --- */
+/* --- products and copies --- */
+
+static enum err_code open_copy(struct bench_rate *r, struct err *err)
+{
+    TRY(allocate_values(r, &r->a, copy_bytes, err));
+    return allocate(r, &r->d, copy_bytes, err);
+}
 
 enum err_code bench_rate_open(struct backend *be, enum rate_kind kind, int64_t side, struct bench_rate **ret,
                               struct err *err)
@@ -218,19 +235,13 @@ enum err_code bench_rate_open(struct backend *be, enum rate_kind kind, int64_t s
     enum err_code rc;
 
     if (strcmp(be->name, "cuda") != 0)
-        return err_set(err, ERR_UNAVAILABLE, "rates are those of a card, and this is the backend '%s'%s%s", be->name,
-                       be->without_cuda[0] ? ": " : "", be->without_cuda);
+        return err_set(err, ERR_UNAVAILABLE, "rates can only be measured on a card, and this is the backend '%s'%s%s",
+                       be->name, be->without_cuda[0] ? ": " : "", be->without_cuda);
     r = calloc(1, sizeof *r);
     if (!r)
         return err_set(err, ERR_NOMEM, "bench: no memory");
     *r = (struct bench_rate){ .cuda = cuda_of(be), .kind = kind, .side = side };
-    if (kind == RATE_COPY) {
-        rc = allocate(r, &r->a, copy_bytes, true, err);
-        if (!rc)
-            rc = allocate(r, &r->d, copy_bytes, false, err);
-    } else {
-        rc = open_product(r, err);
-    }
+    rc = kind == RATE_COPY ? open_copy(r, err) : open_product(r, err);
     if (rc)
         bench_rate_close(r);
     else

@@ -7,25 +7,25 @@ enum { PLACES_MAX = 32, QUEUE_MAX = 64, PLACE_ALIGN = 256 };
 
 enum place_state {
     PLACE_FREE,
-    PLACE_EXPANDED, /* `ready` is recorded; not used so far */
-    PLACE_IN_USE,   /* the products queued now read it */
-    PLACE_RELEASED  /* `done` is recorded; still valid until its bytes are taken */
+    PLACE_EXPANDED, /* `ready` is recorded; not used yet */
+    PLACE_IN_USE,   /* products that are queued now read it */
+    PLACE_RELEASED  /* `done` is recorded; valid until its bytes are taken */
 };
 
 struct place {
     enum place_state state;
     const struct stored_matrix *matrix;
     size_t at, bytes;
-    uint64_t turn; /* counts up in the order of expansion */
+    uint64_t number; /* counts up in the order of expansion */
     cudaEvent_t ready, done;
 };
 
 struct ring {
     struct cuda *cuda;
-    char *bytes, *spot; /* the ring; the buffer for what was not announced */
+    char *bytes, *spot; /* the ring; the buffer for matrices that were not announced */
     const struct stored_matrix *in_spot;
     size_t size, head;
-    uint64_t turn;
+    uint64_t n_expanded;
     int n_queued;
     const struct stored_matrix *queue[QUEUE_MAX];
     struct place places[PLACES_MAX];
@@ -41,31 +41,41 @@ bool ring_takes(size_t matrix_bytes, int64_t rows, int64_t cols)
     return rows <= (int64_t)(matrix_bytes / 2) / cols;
 }
 
+static enum err_code open_events(struct ring *r, struct err *err)
+{
+    cudaError_t status = cudaSuccess;
+
+    for (int i = 0; i < PLACES_MAX && !status; i++) {
+        status = cudaEventCreateWithFlags(&r->places[i].ready, cudaEventDisableTiming);
+        if (!status)
+            status = cudaEventCreateWithFlags(&r->places[i].done, cudaEventDisableTiming);
+    }
+    return cuda_status(status, "events", err);
+}
+
+static enum err_code open_parts(struct ring *r, size_t matrix_bytes, struct err *err)
+{
+    struct cuda *cuda = r->cuda;
+    void *bytes = NULL, *spot = NULL;
+
+    TRY(cuda_mem_alloc(&cuda->base, r->size, &bytes, err));
+    r->bytes = bytes;
+    TRY(cuda_mem_alloc(&cuda->base, matrix_bytes, &spot, err));
+    r->spot = spot;
+    TRY(open_events(r, err));
+    return cuda_order(cuda, cuda->stream, cuda->expand, err); /* the memory is being zeroed */
+}
+
 enum err_code ring_open(struct cuda *cuda, size_t matrix_bytes, struct ring **ret, struct err *err)
 {
     struct ring *r = calloc(1, sizeof *r);
-    void *bytes = NULL, *spot = NULL;
-    cudaError_t status = cudaSuccess;
     enum err_code rc;
 
     if (!r)
         return err_set(err, ERR_NOMEM, "cuda: no memory for the ring's record");
     r->cuda = cuda;
     r->size = RING_MATRICES * matrix_bytes;
-    rc = cuda->base.ops->mem_alloc(&cuda->base, r->size, &bytes, err);
-    r->bytes = bytes;
-    if (!rc)
-        rc = cuda->base.ops->mem_alloc(&cuda->base, matrix_bytes, &spot, err);
-    r->spot = spot;
-    for (int i = 0; i < PLACES_MAX && !rc && !status; i++) {
-        status = cudaEventCreateWithFlags(&r->places[i].ready, cudaEventDisableTiming);
-        if (!status)
-            status = cudaEventCreateWithFlags(&r->places[i].done, cudaEventDisableTiming);
-    }
-    if (!rc)
-        rc = cuda_status(status, "events", err);
-    if (!rc)
-        rc = cuda_order(cuda, cuda->stream, cuda->expand, err); /* the memory is being zeroed */
+    rc = open_parts(r, matrix_bytes, err);
     if (rc)
         ring_close(r);
     else
@@ -93,7 +103,7 @@ static bool overlaps(const struct place *p, size_t at, size_t bytes)
     return p->state != PLACE_FREE && p->at < at + bytes && at < p->at + p->bytes;
 }
 
-/* Whether the bytes hold nothing that is still wanted. */
+/* Whether the bytes overlap only places that are free or released. */
 static bool is_room(const struct ring *r, size_t at, size_t bytes)
 {
     for (int i = 0; i < PLACES_MAX; i++)
@@ -102,8 +112,8 @@ static bool is_room(const struct ring *r, size_t at, size_t bytes)
     return true;
 }
 
-/* A free one, or the oldest of those that nobody waits for; NULL: none. What overwrites that one's bytes later comes
- * after their readers, too. */
+/* A free place, or the oldest released one; NULL: none. The second stream waits for the readers of a released place, so
+ * that whatever overwrites its bytes later comes after them. */
 static struct place *take_place(struct ring *r, cudaError_t *status)
 {
     struct place *oldest = NULL;
@@ -113,7 +123,7 @@ static struct place *take_place(struct ring *r, cudaError_t *status)
 
         if (p->state == PLACE_FREE)
             return p;
-        if (p->state == PLACE_RELEASED && (!oldest || p->turn < oldest->turn))
+        if (p->state == PLACE_RELEASED && (!oldest || p->number < oldest->number))
             oldest = p;
     }
     if (oldest) {
@@ -123,7 +133,7 @@ static struct place *take_place(struct ring *r, cudaError_t *status)
     return oldest;
 }
 
-/* Takes the bytes from the places that had them; the second stream waits until those are read. */
+/* Takes the bytes from the places that have them; the second stream waits for the readers of those places. */
 static cudaError_t evict(struct ring *r, size_t at, size_t bytes)
 {
     cudaError_t status = cudaSuccess;
@@ -136,7 +146,7 @@ static cudaError_t evict(struct ring *r, size_t at, size_t bytes)
     return status;
 }
 
-/* Where the next matrix goes: behind the last, or at the start where the end is too near. */
+/* The offset of the next matrix: behind the last one, or 0 where there is no room before the end. */
 static size_t next_at(const struct ring *r, size_t bytes)
 {
     return bytes <= r->size - r->head ? r->head : 0;
@@ -154,7 +164,7 @@ static cudaError_t expand(struct ring *r, const struct stored_matrix *m, size_t 
     p->matrix = m;
     p->at = at;
     p->bytes = expanded_bytes(m);
-    p->turn = ++r->turn;
+    p->number = ++r->n_expanded;
     r->head = at + p->bytes;
     return cudaSuccess;
 }
@@ -165,7 +175,7 @@ static void drop_queued(struct ring *r, int n)
     memmove(r->queue, r->queue + n, (size_t)r->n_queued * sizeof *r->queue);
 }
 
-/* Expands from the queue what finds room. A status comes again with the next operation. */
+/* Expands queued matrices as long as there is room. A failure may be dropped: the next CUDA call reports it again. */
 static cudaError_t pump(struct ring *r)
 {
     cudaError_t status = cudaSuccess;
@@ -214,23 +224,23 @@ static struct place *newest_of(struct ring *r, const struct stored_matrix *m)
     for (int i = 0; i < PLACES_MAX; i++) {
         struct place *p = &r->places[i];
 
-        if (p->state != PLACE_FREE && p->matrix == m && (!found || p->turn > found->turn))
+        if (p->state != PLACE_FREE && p->matrix == m && (!found || p->number > found->number))
             found = p;
     }
     return found;
 }
 
-/* Lets go of what was in use before `now` and of what was expanded before it and passed over; NULL: of what was in use.
- */
+/* Releases the places that were in use before `now`, and those that were expanded before it but skipped. NULL: releases
+ * only the places in use. */
 static cudaError_t release_before(struct ring *r, const struct place *now)
 {
     cudaError_t status = cudaSuccess;
 
     for (int i = 0; i < PLACES_MAX && !status; i++) {
         struct place *p = &r->places[i];
-        bool passed = p->state == PLACE_EXPANDED && now && p->turn < now->turn;
+        bool skipped = p->state == PLACE_EXPANDED && now && p->number < now->number;
 
-        if (p == now || (p->state != PLACE_IN_USE && !passed))
+        if (p == now || (p->state != PLACE_IN_USE && !skipped))
             continue;
         status = cudaEventRecord(p->done, r->cuda->stream);
         p->state = PLACE_RELEASED;
@@ -238,8 +248,8 @@ static cudaError_t release_before(struct ring *r, const struct place *now)
     return status;
 }
 
-/* What was announced before the matrix that is used now has been passed over. */
-static void pass_queued(struct ring *r, const struct stored_matrix *now)
+/* Drops the matrices that were announced before the one that is used now: their use was skipped. */
+static void drop_skipped(struct ring *r, const struct stored_matrix *now)
 {
     for (int i = 0; i < r->n_queued; i++)
         if (r->queue[i] == now) {
@@ -273,7 +283,7 @@ enum err_code ring_use(struct ring *r, const struct stored_matrix *m, const void
     cudaError_t status;
 
     if (!p || p->state == PLACE_RELEASED)
-        pass_queued(r, m);
+        drop_skipped(r, m);
     if (p) {
         status = release_before(r, p);
         if (!status)

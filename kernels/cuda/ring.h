@@ -1,22 +1,22 @@
 /*
- * ring - bf16 copies of matrices that are kept quantised, made ahead of their use on the second stream.
+ * ring - bf16 copies of matrices that are kept quantised, expanded ahead of their use on the second stream.
  *
- * Announced matrices wait in a queue, in the order of use. As many as find room are expanded into a ring of bytes while
- * the products before them run; a place is used again when the products that were queued while it was in use are done,
- * which the streams find out from each other: the host waits for nothing. What was not announced, or in another order,
- * is expanded on the spot into a buffer of its own.
+ * Announced matrices wait in a queue, in the order of use. As many as have room are expanded into a ring of bytes while
+ * the products before them run. A place is used again when the products that read it are done; events make the streams
+ * wait for each other, and the host never waits. A matrix that was not announced, or in another order, is expanded on
+ * the work's stream into the spot, a buffer of its own.
  */
 #ifndef KERNELS_CUDA_RING_H
 #define KERNELS_CUDA_RING_H
 
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/cuda.h"
 
 enum {
-    RING_MATRIX_BYTES = 128 << 20, /* linear1 of FLUX has 126 MiB */
+    RING_MATRIX_BYTES = 128 << 20, /* linear1 of FLUX is 126 MiB in bf16 */
     RING_MATRICES = 3
 };
 
-/* A whole matrix as it lies on the device. */
+/* A whole matrix on the device, in its storage type. */
 struct stored_matrix {
     enum dtype dtype;
     int64_t rows, cols;
@@ -25,16 +25,16 @@ struct stored_matrix {
 
 struct ring;
 
-/* matrix_bytes: of the largest that is taken, expanded; a multiple of 256. The ring holds RING_MATRICES times as much,
- * and the other buffer this much. */
+/* matrix_bytes: the expanded size of the largest matrix, a multiple of 256. The ring has RING_MATRICES times as many
+ * bytes, and the spot has matrix_bytes. */
 MUST_CHECK enum err_code ring_open(struct cuda *cuda, size_t matrix_bytes, struct ring **ret, struct err *err);
 void ring_close(struct ring *r); /* takes NULL; the streams must be idle */
 
 bool ring_takes(size_t matrix_bytes, int64_t rows, int64_t cols);
 void ring_announce(struct ring *r, const struct stored_matrix *m);
-/* `m` will hold other values. It was not announced since its last use. */
+/* Must be called before `m` gets other values. It was not announced since its last use. */
 void ring_forget(struct ring *r, const struct stored_matrix *m);
-/* The matrix as bf16 for what is queued on the work's stream before the next call. */
+/* Sets *ret to the matrix as bf16, valid for work that is queued on the work's stream before the next call. */
 MUST_CHECK enum err_code ring_use(struct ring *r, const struct stored_matrix *m, const void **ret, struct err *err);
 
 #endif

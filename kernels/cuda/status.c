@@ -1,11 +1,11 @@
-/* status.c - a CUDA status as an error; apart from device.c, for what uses a device without opening one. */
-#include "kernels/cuda/cuda.cuh"
+/* status.c - a CUDA status as an error. */
+#include "kernels/cuda/cuda.h"
 
 enum err_code cuda_status(cudaError_t status, const char *what, struct err *err)
 {
     if (status == cudaSuccess)
         return ERR_OK;
-    (void)cudaGetLastError(); /* a fault of the device stays and comes again; this takes back what does not stay */
+    (void)cudaGetLastError(); /* clears the status of a call; a fault of the device stays and is reported again */
     return err_set(err, status == cudaErrorMemoryAllocation ? ERR_NOMEM : ERR_GPU, "cuda: %s: %s (%s)", what,
                    cudaGetErrorString(status), cudaGetErrorName(status));
 }

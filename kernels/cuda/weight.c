@@ -1,8 +1,8 @@
 /*
  * weight.c - weights on the device.
  *
- * A matrix is kept as bf16, or, where memory is short, as it is stored in the file if that is smaller: then ring.c
- * expands it whenever it is used. Both give the same bytes to the same products, so results do not depend on it.
+ * A matrix is kept as bf16; where memory is short and its storage type is smaller, it is kept in that type, and ring.c
+ * expands it whenever it is used. Products read the same bytes in both cases, so results do not depend on the mode.
  *
  * Uploads go through four pinned buffers: the host copies from the file's mapping into one (which reads the disk) while
  * the device takes and expands those before it.
@@ -18,13 +18,14 @@
 
 enum {
     N_BUFFERS = 4,
-    BUFFER_BYTES = 16 << 20, /* host, and as much of the workspace: cuda_weights_open holds it against that */
+    BUFFER_BYTES = 16 << 20, /* on the host, and again in the workspace; cuda_weights_open checks its size */
     CHUNK_STEP = 2048,       /* values: a multiple of every block, and of what the kernel expands at a time */
     SLAB_BYTES = 32 << 20,   /* small matrices share one; cudaMalloc rounds up to 2 MiB */
     SMALL_BYTES = 2 << 20
 };
 
-/* What stays free for requests when `auto` asks whether all weights fit as bf16: 1024 x 1024 takes about 4 GiB. */
+/* Memory that AUTO leaves free for requests when it decides whether all weights fit as bf16: a picture of 1024 x 1024
+ * takes about 4 GiB. */
 static const size_t request_bytes = (size_t)6 << 30;
 
 struct loaded {
@@ -36,14 +37,14 @@ struct loaded {
 };
 
 struct cuda_weights {
-    enum weight_mode mode; /* after cuda_weights_expect: STORED or EXPANDED */
+    enum weight_mode mode; /* WEIGHTS_DEQUANT or WEIGHTS_STREAM; cuda_weights_expect resolves AUTO */
     struct loaded *all;
-    struct loaded *spares; /* unloaded: the next of the same size takes their memory, so nothing grows over jobs */
+    struct loaded *spares; /* unloaded; a later weight of the same size takes the memory, so it does not grow */
     struct devarena slabs;
     struct ring *ring;
     char *buffers[N_BUFFERS]; /* pinned; NULL before the first upload */
     cudaEvent_t sent[N_BUFFERS];
-    int turn;
+    int next_buffer;
 };
 
 enum err_code cuda_weights_open(struct cuda *cuda, struct err *err)
@@ -98,7 +99,7 @@ void cuda_weights_expect(struct backend *be, enum weight_mode mode, size_t expan
     bool fits = known && n_free > request_bytes && expanded_bytes < n_free - request_bytes;
 
     if (!known)
-        (void)cudaGetLastError(); /* else the next kernel's launch would report it */
+        (void)cudaGetLastError(); /* otherwise the next launch of a kernel would report it */
     cuda_of(be)->weights->mode = mode != WEIGHTS_AUTO ? mode : fits ? WEIGHTS_DEQUANT : WEIGHTS_STREAM;
 }
 
@@ -112,7 +113,7 @@ static struct loaded *take_out(struct loaded **at)
     return l;
 }
 
-/* A spare of this size, out of its list; NULL: none. */
+/* Takes a spare of this size out of the list; NULL: there is none. */
 static struct loaded *find_spare(struct cuda_weights *ws, size_t bytes)
 {
     for (struct loaded **at = &ws->spares; *at; at = &(*at)->next)
@@ -149,7 +150,7 @@ static enum err_code add(struct cuda *cuda, const struct loaded *what, size_t by
         return err_set(err, ERR_NOMEM, "cuda: no memory for a weight's record");
     l->bytes = bytes;
     l->own = bytes >= SMALL_BYTES;
-    rc = l->own ? cuda->base.ops->mem_alloc(&cuda->base, bytes, &l->m.data, err)
+    rc = l->own ? cuda_mem_alloc(&cuda->base, bytes, &l->m.data, err)
                 : devarena_alloc(&ws->slabs, bytes, &l->m.data, err);
     if (rc) {
         free(l);
@@ -175,15 +176,15 @@ static enum err_code open_buffers(struct cuda_weights *ws, struct err *err)
     return cuda_status(status, "pinned memory", err);
 }
 
-/* A buffer that the device has taken everything from; its number is that of its part of the workspace. */
+/* A buffer that the device has copied completely. *ret is its number, and that of its part of the workspace. */
 static cudaError_t next_buffer(struct cuda_weights *ws, int *ret)
 {
-    *ret = ws->turn;
-    ws->turn = (ws->turn + 1) % N_BUFFERS;
+    *ret = ws->next_buffer;
+    ws->next_buffer = (ws->next_buffer + 1) % N_BUFFERS;
     return cudaEventSynchronize(ws->sent[*ret]);
 }
 
-/* n values from src, at most a buffer full, to dst on the second stream; as bf16 where they are to be `expanded`. */
+/* Sends n values, at most a buffer full, from src to dst on the second stream; `expanded`: they become bf16. */
 static cudaError_t send_chunk(struct cuda *cuda, enum dtype t, const char *src, char *dst, int64_t n, bool expanded)
 {
     struct cuda_weights *ws = cuda->weights;
@@ -207,13 +208,11 @@ static enum err_code send(struct cuda *cuda, const struct weight *host, const st
     const struct dtype_info *stored = dtype_info(host->dtype), *kept = dtype_info(l->m.dtype);
     int64_t n = host->rows * host->cols, chunk = BUFFER_BYTES / stored->block_bytes * stored->block_elems;
     cudaError_t status = cudaSuccess;
-    enum err_code rc = open_buffers(cuda->weights, err);
 
     chunk -= chunk % CHUNK_STEP;
-    if (!rc) /* the workspace may be in use, and the memory is being zeroed */
-        rc = cuda_order(cuda, cuda->stream, cuda->expand, err);
-    if (rc)
-        return rc;
+    TRY(open_buffers(cuda->weights, err));
+    /* the workspace may be in use, and the memory is being zeroed */
+    TRY(cuda_order(cuda, cuda->stream, cuda->expand, err));
     mapping_announce(host->data, (size_t)(n / stored->block_elems) * (size_t)stored->block_bytes);
     for (int64_t at = 0; at < n && !status; at += chunk) {
         const char *src = (const char *)host->data + (size_t)(at / stored->block_elems) * (size_t)stored->block_bytes;
@@ -221,13 +220,13 @@ static enum err_code send(struct cuda *cuda, const struct weight *host, const st
 
         status = send_chunk(cuda, host->dtype, src, dst, n - at < chunk ? n - at : chunk, l->expanded);
     }
-    rc = cuda_status(status, "upload of a weight", err);
-    return rc ? rc : cuda_order(cuda, cuda->expand, cuda->stream, err);
+    TRY(cuda_status(status, "upload of a weight", err));
+    return cuda_order(cuda, cuda->expand, cuda->stream, err);
 }
 
 /* --- matrices --- */
 
-/* Bytes a value are compared: a block takes block_bytes for block_elems values, bf16 takes two a value. */
+/* Whether a matrix stays in its storage type, which it does where its blocks take less than two bytes a value. */
 static bool keeps_stored(const struct cuda_weights *ws, const struct weight *host)
 {
     const struct dtype_info *info = dtype_info(host->dtype);
@@ -243,23 +242,19 @@ enum err_code cuda_weight_load(struct backend *be, const struct weight *host, st
     enum dtype t = stored ? host->dtype : DT_BF16;
     struct loaded what = { .m = { .dtype = t, .rows = host->rows, .cols = host->cols }, .expanded = !stored }, *l;
     size_t row_bytes = dtype_row_bytes(t, host->cols);
-    enum err_code rc = ERR_OK;
 
     if (!dtype_row_bytes(host->dtype, host->cols) || !row_bytes || host->rows < 1)
-        return err_set(err, ERR_INVALID, "cuda: a weight of %lld by %lld", (long long)host->rows,
-                       (long long)host->cols);
+        return err_set(err, ERR_INVALID, "cuda: a weight of %lld by %lld values cannot be loaded",
+                       (long long)host->rows, (long long)host->cols);
     if (stored && !cuda->weights->ring)
-        rc = ring_open(cuda, RING_MATRIX_BYTES, &cuda->weights->ring, err);
-    if (!rc)
-        rc = add(cuda, &what, row_bytes * (size_t)host->rows, &l, err);
-    if (!rc)
-        rc = send(cuda, host, l, err);
-    if (!rc)
-        *ret = (struct weight){ .dtype = t, .rows = host->rows, .cols = host->cols, .data = l->m.data, .handle = l };
-    return rc;
+        TRY(ring_open(cuda, RING_MATRIX_BYTES, &cuda->weights->ring, err));
+    TRY(add(cuda, &what, row_bytes * (size_t)host->rows, &l, err));
+    TRY(send(cuda, host, l, err));
+    *ret = (struct weight){ .dtype = t, .rows = host->rows, .cols = host->cols, .data = l->m.data, .handle = l };
+    return ERR_OK;
 }
 
-/* Nothing waits: whatever is uploaded to this memory next comes after the products that are queued. */
+/* Does not wait: an upload that reuses this memory comes after the products that are queued now. */
 void cuda_weight_unload(struct backend *be, struct weight *w)
 {
     struct cuda_weights *ws = cuda_of(be)->weights;
@@ -284,7 +279,7 @@ void cuda_weight_prefetch(struct backend *be, const struct weight *const *w, int
     for (int i = 0; i < n && ring; i++) {
         const struct loaded *l = w[i]->handle;
 
-        if (l && !l->expanded) /* one that was left in its file has no record */
+        if (l && !l->expanded) /* a weight that was left in its file has no record */
             ring_announce(ring, &l->m);
     }
 }
@@ -293,21 +288,19 @@ enum err_code cuda_weight_bf16(struct backend *be, const struct weight *w, const
 {
     const struct loaded *l = w->handle;
     const void *whole = NULL;
-    enum err_code rc;
 
     if (l->expanded) {
         *ret = w->data;
         return ERR_OK;
     }
-    rc = ring_use(cuda_of(be)->weights->ring, &l->m, &whole, err);
-    if (!rc)
-        *ret = (const char *)whole + (size_t)w->row0 * (size_t)w->cols * 2;
-    return rc;
+    TRY(ring_use(cuda_of(be)->weights->ring, &l->m, &whole, err));
+    *ret = (const char *)whole + (size_t)w->row0 * (size_t)w->cols * 2;
+    return ERR_OK;
 }
 
 /* --- convolutions --- */
 
-/* [c_out, c_in, kh, kw] -> [c_out, kh, kw, c_in], rows filled up with zeros. */
+/* [c_out, c_in, kh, kw] -> [c_out, kh, kw, c_in], each row padded with zeros. */
 static void arrange(const struct conv_weight *cw, const float *oihw, uint16_t *dst)
 {
     int64_t taps = (int64_t)cw->kh * cw->kw, row = cuda_conv_row(cw);
@@ -331,7 +324,7 @@ enum err_code cuda_conv_weight_load(struct backend *be, const float *oihw, struc
     arrange(cw, oihw, values);
     rc = add(cuda, &what, n * sizeof *values, &l, err);
     if (!rc)
-        rc = be->ops->upload(be, l->m.data, values, n * sizeof *values, err);
+        rc = cuda_upload(be, l->m.data, values, n * sizeof *values, err);
     free(values);
     if (rc)
         return rc;

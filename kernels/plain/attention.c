@@ -1,14 +1,15 @@
 /*
  * attention - softmax(scale * q k^T + bias) v, one query of one head at a time, all in double.
  *
- * The largest logit is taken off before exp, so that logits of any size are fine. A NaN among them reaches every
+ * The largest logit is subtracted before exp, so that logits of any size are fine. A NaN among them reaches every
  * value of the row.
  */
 #include "kernels/plain/cpu.h"
+#include "kernels/plain/plain.h"
 
 #include <math.h>
 
-/* Softmax of l[0..n) in place, without the division; returns the sum. */
+/* l[0..n) becomes exp(l - max), a softmax before its division; returns the sum. */
 static double exponentiate(double *l, int64_t n)
 {
     double max = -INFINITY, sum = 0;

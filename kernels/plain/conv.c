@@ -1,8 +1,9 @@
 /*
  * conv - cross-correlation and nearest-neighbour doubling of pictures [H,W,C], sums in double.
- * Weights lie as [c_out][kh][kw][c_in], so that the innermost loop runs over neighbours in both operands.
+ * Weights are stored as [c_out][kh][kw][c_in], so that the innermost loop reads both operands in order.
  */
 #include "kernels/plain/cpu.h"
+#include "kernels/plain/plain.h"
 
 #include <string.h>
 
@@ -22,7 +23,7 @@ enum err_code plain_conv_weight_load(struct backend *be, const float *oihw, stru
     return ERR_OK;
 }
 
-/* The window whose top left corner is (y0, x0), which may lie in the padding. */
+/* The product of channel o's weights with the window whose top left corner is (y0, x0), which may be in the padding. */
 static double window(const struct tensor *x, const struct conv_weight *w, int64_t y0, int64_t x0, int64_t o)
 {
     int64_t height = x->dims[0], width = x->dims[1];
@@ -41,9 +42,9 @@ static double window(const struct tensor *x, const struct conv_weight *w, int64_
 }
 
 enum err_code plain_conv2d(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
-                           const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
-                           struct err *err)
+                           const struct tensor *bias, const struct conv_args *args, struct err *err)
 {
+    const struct tensor *residual = args->residual;
     const float *b = bias->data;
     int64_t width = y->dims[1], n_pixels = tensor_rows(y);
 

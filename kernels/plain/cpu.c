@@ -1,14 +1,11 @@
-#include "kernels/cpu/fast.h"
+#include "kernels/plain/cpu.h"
 
+#include <math.h>
 #include <omp.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 
-#include "kernels/base/host_memory.h"
-
-/* In front of every block of memory; its size keeps the block 256-byte aligned. */
+/* The header in front of every block of memory; its size keeps the block 256-byte aligned. */
 struct cpu_block {
     size_t bytes; /* with this header */
     struct cpu_block *next;
@@ -35,15 +32,15 @@ int cpu_thread(void)
     return omp_get_thread_num();
 }
 
-/* From the system itself: zeroed, page-aligned, and memory only where it is touched. */
-static enum err_code cpu_mem_alloc(struct backend *be, size_t bytes, void **ret, struct err *err)
+/* Mapped directly: zeroed, page-aligned, and backed by memory only where it is touched. */
+enum err_code cpu_mem_alloc(struct backend *be, size_t bytes, void **ret, struct err *err)
 {
     struct cpu_block *block;
     size_t total;
 
     (void)be;
     if (__builtin_add_overflow(bytes, sizeof *block, &total))
-        return err_set(err, ERR_NOMEM, "cpu: %zu bytes overflow", bytes);
+        return err_set(err, ERR_NOMEM, "cpu: the size of %zu bytes overflows", bytes);
     block = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (block == MAP_FAILED)
         return err_set(err, ERR_NOMEM, "cpu: no memory for %zu bytes", bytes);
@@ -52,7 +49,7 @@ static enum err_code cpu_mem_alloc(struct backend *be, size_t bytes, void **ret,
     return ERR_OK;
 }
 
-static void cpu_mem_free(struct backend *be, void *p)
+void cpu_mem_free(struct backend *be, void *p)
 {
     struct cpu_block *block = p;
 
@@ -82,7 +79,7 @@ enum err_code cpu_buffer_fit(struct cpu_buffer *b, size_t n, size_t bytes, struc
     enum err_code rc;
 
     if (__builtin_mul_overflow(n, bytes, &total))
-        return err_set(err, ERR_NOMEM, "cpu: %zu buffers of %zu bytes overflow", n, bytes);
+        return err_set(err, ERR_NOMEM, "cpu: the size of %zu buffers of %zu bytes overflows", n, bytes);
     if (total <= b->bytes)
         return ERR_OK;
     rc = cpu_mem_alloc(NULL, total, &grown, err);
@@ -104,7 +101,7 @@ enum err_code cpu_scratch(struct backend *be, int n_buffers, size_t bytes, char 
 {
     struct cpu *cpu = (struct cpu *)be;
     size_t stride = (bytes + 63) & ~(size_t)63;
-    enum err_code rc = stride < bytes ? err_set(err, ERR_NOMEM, "cpu: %zu bytes overflow", bytes)
+    enum err_code rc = stride < bytes ? err_set(err, ERR_NOMEM, "cpu: the size of %zu bytes overflows", bytes)
                                       : cpu_buffer_fit(&cpu->scratch, (size_t)n_buffers, stride, err);
 
     if (rc)
@@ -136,121 +133,17 @@ void cpu_done(struct cpu *cpu)
     cpu_buffer_done(&cpu->scratch);
 }
 
-static struct backend_memory cpu_memory(struct backend *be)
+double cpu_activation(enum activation act, double x)
 {
-    (void)be;
-    return (struct backend_memory){ .available = host_memory_available() };
-}
-
-static void plain_close(struct backend *be)
-{
-    cpu_done((struct cpu *)be);
-    free(be);
-}
-
-static enum err_code cpu_move(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err)
-{
-    (void)be, (void)err;
-    memcpy(dst, src, bytes);
-    return ERR_OK;
-}
-
-static enum err_code cpu_sync(struct backend *be, struct err *err)
-{
-    (void)be, (void)err;
-    return ERR_OK;
-}
-
-static enum err_code cpu_mark(struct backend *be, int slot, struct err *err)
-{
-    (void)err;
-    ((struct cpu *)be)->marks[slot] = cpu_clock();
-    return ERR_OK;
-}
-
-static enum err_code cpu_elapsed(struct backend *be, int from, int to, double *ret_ms, struct err *err)
-{
-    const double *marks = ((struct cpu *)be)->marks;
-
-    (void)err;
-    *ret_ms = 1e3 * (marks[to] - marks[from]);
-    return ERR_OK;
-}
-
-static enum err_code cpu_weight_load(struct backend *be, const struct weight *host, struct weight *ret, struct err *err)
-{
-    (void)be, (void)err;
-    *ret = *host;
-    return ERR_OK;
-}
-
-static void cpu_weight_unload(struct backend *be, struct weight *w)
-{
-    (void)be, (void)w;
-}
-
-/* Has the pages of a mapping read ahead. */
-static void cpu_weight_prefetch(struct backend *be, const struct weight *const *w, int n)
-{
-    (void)be;
-    for (int i = 0; i < n; i++) {
-        uintptr_t start = (uintptr_t)w[i]->data & ~(uintptr_t)4095;
-        uintptr_t end = (uintptr_t)w[i]->data + (size_t)w[i]->rows * dtype_row_bytes(w[i]->dtype, w[i]->cols);
-
-        (void)madvise((void *)start, end - start, MADV_WILLNEED);
+    switch (act) {
+    case ACT_GELU_TANH:
+        return 0.5 * x * (1.0 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+    case ACT_QUICK_GELU:
+        return x / (1.0 + exp(-1.702 * x));
+    case ACT_SILU:
+        return x / (1.0 + exp(-x));
+    case ACT_NONE:
+        break;
     }
-}
-
-const struct backend_ops plain_ops = {
-    .close = plain_close,
-    .mem_alloc = cpu_mem_alloc,
-    .mem_free = cpu_mem_free,
-    .memory = cpu_memory,
-    .upload = cpu_move,
-    .download = cpu_move,
-    .sync = cpu_sync,
-    .mark = cpu_mark,
-    .elapsed = cpu_elapsed,
-    .weight_load = cpu_weight_load,
-    .weight_unload = cpu_weight_unload,
-    .weight_prefetch = cpu_weight_prefetch,
-    .conv_weight_load = plain_conv_weight_load,
-    .linear = plain_linear,
-    .attention = plain_attention,
-    .layer_norm = plain_layer_norm,
-    .modulate = plain_modulate,
-    .rms_norm = plain_rms_norm,
-    .group_norm = plain_group_norm,
-    .qk_norm_rope = plain_qk_norm_rope,
-    .gate_add = plain_gate_add,
-    .gate_add_modulate = plain_gate_add_modulate,
-    .mul = plain_mul,
-    .silu = plain_silu,
-    .axpy = plain_axpy,
-    .copy = plain_copy,
-    .embed_rows = plain_embed_rows,
-    .conv2d = plain_conv2d,
-    .upsample2x = plain_upsample2x,
-};
-
-static enum err_code plain_open(enum precision precision, struct backend **ret, struct err *err)
-{
-    struct cpu *cpu = malloc(sizeof *cpu);
-
-    if (!cpu)
-        return err_set(err, ERR_NOMEM, "cpu: no memory for the backend");
-    cpu_init(cpu, &plain_ops, "plain", precision);
-    *ret = &cpu->base;
-    return ERR_OK;
-}
-
-enum err_code backend_cpu_open(bool fast, enum precision precision, struct backend **ret, struct err *err)
-{
-#ifdef HAVE_ONEDNN
-    if (fast)
-        return fast_open(precision, ret, err);
-#else
-    (void)fast;
-#endif
-    return plain_open(precision, ret, err);
+    return x;
 }

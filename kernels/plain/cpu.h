@@ -1,8 +1,7 @@
 /*
- * cpu - what the files of the CPU backends share: the backend's record, rows of activations as f32, and the plain
- * operations. The fast backend starts from the plain table and replaces what is worth replacing.
+ * cpu - what both CPU backends share: the backend's record, its memory, and rows of activations as f32.
  *
- * One caller at a time: operations use all threads of OpenMP and one scratch buffer of the backend.
+ * A backend has one caller at a time: an operation uses all threads of OpenMP and the one scratch buffer.
  */
 #ifndef KERNELS_PLAIN_CPU_H
 #define KERNELS_PLAIN_CPU_H
@@ -10,7 +9,7 @@
 #include "kernels/backend.h"
 #include "kernels/quant.h"
 
-/* Memory that grows to what the largest operation needs and stays. */
+/* Memory that grows to the need of the largest operation and never shrinks. */
 struct cpu_buffer {
     char *p;
     size_t bytes;
@@ -23,17 +22,19 @@ struct cpu {
     double marks[BACKEND_MARKS];    /* seconds of the monotonic clock */
 };
 
-extern const struct backend_ops plain_ops;
-
 void cpu_init(struct cpu *cpu, const struct backend_ops *ops, const char *name, enum precision precision);
 void cpu_done(struct cpu *cpu);
 
-/* At least n * bytes, contents undefined. */
+/* backend_ops.mem_alloc and mem_free; `be` is not looked at. */
+MUST_CHECK enum err_code cpu_mem_alloc(struct backend *be, size_t bytes, void **ret, struct err *err);
+void cpu_mem_free(struct backend *be, void *p);
+
+/* Grows the buffer to at least n * bytes; its contents are undefined afterwards. */
 MUST_CHECK enum err_code cpu_buffer_fit(struct cpu_buffer *b, size_t n, size_t bytes, struct err *err);
 void cpu_buffer_done(struct cpu_buffer *b);
 
-/* n_buffers buffers of `bytes` each, 64-byte aligned, valid until the next call: one a thread, say.
- * *ret_stride is the distance between them. */
+/* n_buffers buffers of `bytes` each, usually one a thread; 64-byte aligned, valid until the next call. *ret_stride is
+ * the distance between their starts. */
 MUST_CHECK enum err_code cpu_scratch(struct backend *be, int n_buffers, size_t bytes, char **ret, size_t *ret_stride,
                                      struct err *err);
 
@@ -49,7 +50,7 @@ static inline char *cpu_row(const struct tensor *t, int64_t row)
     return (char *)t->data + row * t->row_stride * (t->dtype == DT_F32 ? 4 : 2);
 }
 
-/* Row of t as f32: itself, or expanded into tmp [cols]. */
+/* A row of t as f32: the row itself, or a copy in tmp [cols]. */
 static inline const float *cpu_row_load(const struct tensor *t, int64_t row, float *tmp)
 {
     if (t->dtype == DT_F32)
@@ -74,37 +75,5 @@ static inline double cpu_load(const struct tensor *t, int64_t row, int64_t col)
 }
 
 double cpu_activation(enum activation act, double x);
-
-/* The plain operations, as in backend.h. */
-enum err_code plain_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,
-                           const struct bias *bias, enum activation act, struct err *err);
-enum err_code plain_attention(struct backend *be, struct tensor *out, const struct tensor *q, const struct tensor *k,
-                              const struct tensor *v, const struct attention_args *args, struct err *err);
-enum err_code plain_layer_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
-                               const struct tensor *b, float eps, struct err *err);
-enum err_code plain_modulate(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *shift,
-                             const struct tensor *scale, float eps, struct err *err);
-enum err_code plain_rms_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
-                             float eps, struct err *err);
-enum err_code plain_group_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
-                               const struct tensor *b, int n_groups, float eps, bool silu, struct err *err);
-enum err_code plain_qk_norm_rope(struct backend *be, struct tensor *x, const struct tensor *scale,
-                                 const struct tensor *rope, int n_heads, float eps, struct err *err);
-enum err_code plain_gate_add(struct backend *be, struct tensor *x, const struct tensor *gate, const struct tensor *y,
-                             struct err *err);
-enum err_code plain_gate_add_modulate(struct backend *be, struct tensor *a, struct tensor *x, const struct tensor *y,
-                                      const struct gate_modulate_args *args, struct err *err);
-enum err_code plain_mul(struct backend *be, struct tensor *y, const struct tensor *a, const struct tensor *b,
-                        struct err *err);
-enum err_code plain_silu(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
-enum err_code plain_axpy(struct backend *be, struct tensor *x, float a, const struct tensor *v, struct err *err);
-enum err_code plain_copy(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
-enum err_code plain_embed_rows(struct backend *be, struct tensor *y, const struct weight *table, const int32_t *ids,
-                               struct err *err);
-enum err_code plain_conv_weight_load(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err);
-enum err_code plain_conv2d(struct backend *be, struct tensor *y, const struct tensor *x, const struct conv_weight *w,
-                           const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
-                           struct err *err);
-enum err_code plain_upsample2x(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err);
 
 #endif

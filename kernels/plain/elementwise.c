@@ -2,6 +2,7 @@
  * elementwise - operations that touch each value once: sums, products, SiLU, copies, rows of a table.
  */
 #include "kernels/plain/cpu.h"
+#include "kernels/plain/plain.h"
 
 enum err_code plain_gate_add(struct backend *be, struct tensor *x, const struct tensor *gate, const struct tensor *y,
                              struct err *err)

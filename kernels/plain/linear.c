@@ -1,24 +1,8 @@
 /*
- * linear - y = act(x w^T + bias), a row of w expanded at a time, sums in double.
+ * linear - y = act(x w^T + bias): each row of w is expanded once and used for all rows of x; sums in double.
  */
 #include "kernels/plain/cpu.h"
-
-#include <math.h>
-
-double cpu_activation(enum activation act, double x)
-{
-    switch (act) {
-    case ACT_GELU_TANH:
-        return 0.5 * x * (1.0 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
-    case ACT_QUICK_GELU:
-        return x / (1.0 + exp(-1.702 * x));
-    case ACT_SILU:
-        return x / (1.0 + exp(-x));
-    case ACT_NONE:
-        break;
-    }
-    return x;
-}
+#include "kernels/plain/plain.h"
 
 static double dot(const float *a, const float *b, int64_t n)
 {

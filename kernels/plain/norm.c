@@ -1,8 +1,9 @@
 /*
  * norm - LayerNorm, modulation, RMSNorm, GroupNorm, and RMSNorm of heads with rotation. Statistics in double, the
- * variance in a second pass over the row. All may run in place, and gate_add_modulate in the place of y.
+ * variance in a second pass over the row. All may run in place; gate_add_modulate may write over y.
  */
 #include "kernels/plain/cpu.h"
+#include "kernels/plain/plain.h"
 
 #include <math.h>
 
@@ -10,7 +11,7 @@ struct moments {
     double mean, inv_std;
 };
 
-/* Over columns [c0, c0 + n_cols) of rows [r0, r0 + n_rows). */
+/* The moments of columns [c0, c0 + n_cols) of rows [r0, r0 + n_rows). */
 static struct moments moments(const struct tensor *x, int64_t r0, int64_t n_rows, int64_t c0, int64_t n_cols,
                               double eps)
 {
@@ -100,29 +101,29 @@ enum err_code plain_rms_norm(struct backend *be, struct tensor *y, const struct 
 }
 
 enum err_code plain_group_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
-                               const struct tensor *b, int n_groups, float eps, bool silu, struct err *err)
+                               const struct tensor *b, const struct group_norm_args *args, struct err *err)
 {
     const float *scale = w->data, *shift = b->data;
-    int64_t n_pixels = tensor_rows(x), group = tensor_cols(x) / n_groups;
+    int64_t n_pixels = tensor_rows(x), group = tensor_cols(x) / args->n_groups;
 
     (void)be, (void)err;
 #pragma omp parallel for schedule(static)
-    for (int64_t g = 0; g < n_groups; g++) {
-        struct moments m = moments(x, 0, n_pixels, g * group, group, eps);
+    for (int64_t g = 0; g < args->n_groups; g++) {
+        struct moments m = moments(x, 0, n_pixels, g * group, group, args->eps);
 
         for (int64_t r = 0; r < n_pixels; r++)
             for (int64_t c = g * group; c < (g + 1) * group; c++) {
                 double value = (cpu_load(x, r, c) - m.mean) * m.inv_std * scale[c] + shift[c];
 
-                cpu_store(y, r, c, silu ? cpu_activation(ACT_SILU, value) : value);
+                cpu_store(y, r, c, args->act == ACT_NONE ? value : cpu_activation(args->act, value));
             }
     }
     return ERR_OK;
 }
 
-/* One head in place: norm, then each adjacent pair turned by its (cos, sin). */
-static void norm_and_turn(struct tensor *x, int64_t row, int64_t c0, int64_t d, const float *scale, const float *rope,
-                          double eps)
+/* One head in place: norm, then each adjacent pair rotated by its (cos, sin). */
+static void norm_and_rotate(struct tensor *x, int64_t row, int64_t c0, int64_t d, const float *scale, const float *rope,
+                            double eps)
 {
     double inverse = inverse_rms(x, row, c0, d, eps);
 
@@ -147,6 +148,6 @@ enum err_code plain_qk_norm_rope(struct backend *be, struct tensor *x, const str
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < n_rows; r++)
         for (int64_t h = 0; h < n_heads; h++)
-            norm_and_turn(x, r, h * d, d, scale->data, rope ? (const float *)cpu_row(rope, r) : NULL, eps);
+            norm_and_rotate(x, r, h * d, d, scale->data, rope ? (const float *)cpu_row(rope, r) : NULL, eps);
     return ERR_OK;
 }

@@ -448,7 +448,7 @@ static enum err_code write_file(const char *path, struct span header, const stru
     out_file_write(out, &stored_len, sizeof stored_len);
     out_file_write(out, header.ptr, header.len);
     rc = put_data(out, tensors, n, err);
-    return out_file_close(out, !rc, err) && !rc ? ERR_IO : rc;
+    return out_file_close(out, rc ? OUT_FILE_DISCARD : OUT_FILE_KEEP, err) && !rc ? ERR_IO : rc;
 }
 
 enum err_code safetensors_write(const char *path, const struct tensor_write *tensors, int n_tensors,

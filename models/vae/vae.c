@@ -54,11 +54,13 @@ static void move_on(struct pass *p, const struct tensor *x, int slot)
 /* --- layers --- */
 
 static enum err_code group_norm(struct pass *p, struct tensor *y, const struct tensor *x, const struct vae_norm *n,
-                                bool silu)
+                                enum activation act)
 {
+    struct group_norm_args args = { VAE_GROUPS, norm_eps, act };
+
     if (p->sizes_only)
         return ERR_OK;
-    return op_group_norm(p->be, y, x, &n->w, &n->b, VAE_GROUPS, norm_eps, silu, p->err);
+    return op_group_norm(p->be, y, x, &n->w, &n->b, &args, p->err);
 }
 
 /* Keeps the size: 3x3 with one pixel of padding all around, 1x1 with none. */
@@ -66,11 +68,11 @@ static enum err_code conv(struct pass *p, struct tensor *y, const struct tensor 
                           const struct tensor *residual)
 {
     int pad = c->w.kh / 2;
-    struct conv_args args = { 1, pad, pad, pad, pad };
+    struct conv_args args = { 1, pad, pad, pad, pad, residual };
 
     if (p->sizes_only)
         return ERR_OK;
-    return op_conv2d(p->be, y, x, &c->w, &c->b, residual, &args, p->err);
+    return op_conv2d(p->be, y, x, &c->w, &c->b, &args, p->err);
 }
 
 /* The picture as an input of a convolution, in another slot. */
@@ -86,7 +88,7 @@ static enum err_code res_block(struct pass *p, const struct vae_res *r)
     int a = p->at, b = other_slot(p, 1), c = other_slot(p, 2);
     struct tensor n = in_slot(p, p->be->act, b, h, w, c_in), out = in_slot(p, DT_F32, c, h, w, c_out);
 
-    TRY(group_norm(p, &n, &p->x, &r->norm1, true));
+    TRY(group_norm(p, &n, &p->x, &r->norm1, ACT_SILU));
     TRY(conv(p, &out, &n, &r->conv1, NULL));
     if (r->has_shortcut) {
         TRY(conv_input(p, b, &n));
@@ -94,7 +96,7 @@ static enum err_code res_block(struct pass *p, const struct vae_res *r)
         TRY(conv(p, &p->x, &n, &r->shortcut, NULL));
     }
     n = in_slot(p, p->be->act, b, h, w, c_out);
-    TRY(group_norm(p, &n, &out, &r->norm2, true));
+    TRY(group_norm(p, &n, &out, &r->norm2, ACT_SILU));
     TRY(conv(p, &out, &n, &r->conv2, &p->x));
     move_on(p, &out, c);
     return ERR_OK;
@@ -121,7 +123,7 @@ static enum err_code attention(struct pass *p, const struct vae_attention *a)
     q = tensor_col_view(&qkv, 0, width);
     k = tensor_col_view(&qkv, width, width);
     v = tensor_col_view(&qkv, 2 * width, width);
-    TRY(group_norm(p, &norm, &p->x, &a->norm, false));
+    TRY(group_norm(p, &norm, &p->x, &a->norm, ACT_NONE));
     rows = tensor_as_2d(&norm, n, width);
     TRY(linear(p, &q, &rows, &a->q));
     TRY(linear(p, &k, &rows, &a->k));
@@ -149,7 +151,7 @@ static enum err_code downsample(struct pass *p, const struct vae_conv *c)
     TRY(conv_input(p, other_slot(p, 1), &big));
     y = in_slot(p, DT_F32, p->at, p->x.dims[0] / 2, p->x.dims[1] / 2, c->w.c_out);
     if (!p->sizes_only)
-        TRY(op_conv2d(p->be, &y, &big, &c->w, &c->b, NULL, &args, p->err));
+        TRY(op_conv2d(p->be, &y, &big, &c->w, &c->b, &args, p->err));
     move_on(p, &y, p->at);
     return ERR_OK;
 }
@@ -204,7 +206,7 @@ static enum err_code output(struct pass *p, struct tensor *out, const struct vae
 {
     struct tensor n = in_slot(p, p->be->act, other_slot(p, 1), p->x.dims[0], p->x.dims[1], p->x.dims[2]);
 
-    TRY(group_norm(p, &n, &p->x, &half->norm_out, true));
+    TRY(group_norm(p, &n, &p->x, &half->norm_out, ACT_SILU));
     return conv(p, out, &n, &half->conv_out, NULL);
 }
 

@@ -58,7 +58,7 @@ void device_ballast(size_t leave)
 
 /* --- whether there is a device --- */
 
-/* A card without a working driver is no reason to pass. */
+/* A machine that has a card but no working driver must not pass. */
 static enum test_go no_device(cudaError_t status, const char **ret_why)
 {
     static char why[160];
@@ -70,7 +70,7 @@ static enum test_go no_device(cudaError_t status, const char **ret_why)
     return card ? TEST_STOP : TEST_NONE;
 }
 
-/* Before each test: a failed one leaves its tensors and its ballast behind, and a fault of the device stays. */
+/* Runs before each test: a failed test leaves its tensors and its ballast, and a fault of the device persists. */
 static enum test_go gate(const char **ret_why)
 {
     static struct err err;
@@ -229,7 +229,7 @@ bool device_done(void)
 /* --- comparisons --- */
 
 struct furthest {
-    double excess; /* of its error over what it may be; NaN is more than anything */
+    double excess; /* its error divided by the largest that is allowed; NaN counts as the largest */
     int64_t row, col, n_over;
 };
 

@@ -47,11 +47,9 @@ else
 endif
 
 # The same tests without a GPU: the kernels on the shim, the host's part on a stand-in for CUDA (test/gpu/dry).
-DRY_OBJ := $(call obj,$(filter-out kernels/cuda/cublaslt.c kernels/cuda/cudnn/cudnn.c,$(SRC_CUDA)) $(wildcard test/gpu/dry/*.c)) \
-           $(SHIM_OBJ) $(BUILD)/dry/kernels/cuda/ops.o
+DRY_OBJ := $(call obj,$(filter-out kernels/cuda/cublaslt.c kernels/cuda/expand.c kernels/cuda/cudnn/cudnn.c,$(SRC_CUDA)) $(wildcard test/gpu/dry/*.c)) \
+           $(SHIM_OBJ)
 
-$(BUILD)/dry/%.o: %.cu
-	$(Q)mkdir -p $(@D); echo "c++   $<"; $(CXX) $(SHIM_CXXFLAGS) $(CUDA_CPPFLAGS) -Dcuda_dequantise_bf16=not_this_one -c $< -o $@
 $(BUILD)/gpu-dry: $(GPU_TESTS) $(DRY_OBJ) $(BUILD)/libgpumodels.a $(BUILD)/libdrykernels.a
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(GPU_LDLIBS) -lstdc++
 $(BUILD)/libdrykernels.a: $(call obj,$(SRC_KERNELS))

@@ -1,6 +1,6 @@
 /*
- * The benchmarks on a device: that what they print is measured. On a small transformer and a small picture; how fast
- * the real one is, gpu-bench says.
+ * The benchmarks on a device, with a small transformer and a small picture: all printed figures must be measured. The
+ * speed of the real model is measured by gpu-bench.
  */
 #include <math.h>
 #include <string.h>
@@ -54,7 +54,7 @@ static struct bench_step step(enum weight_mode mode)
     return b;
 }
 
-TEST(gpu_bench__of_a_step_tells_how_much_of_the_expanding_shows)
+TEST(gpu_bench__of_a_step_reports_how_much_of_the_expanding_shows)
 {
     struct bench_step b = step(WEIGHTS_STREAM);
 

@@ -1,7 +1,7 @@
 /*
- * A card of 24 GB, of which an L4 leaves 21.7 GiB: on a larger one ballast takes the rest. The model of 12 billion
- * parameters as Q8_0 is opened there as the service opens it, from files of random weights in memory, and nothing may
- * take more than was planned.
+ * A card of 24 GB, of which 21.7 GiB are usable on an L4; on a larger card, ballast takes the rest. The model of 12
+ * billion parameters as Q8_0 is opened as in the service, from files of random weights in memory, and must not take
+ * more memory than was planned.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,11 +18,11 @@
 #include "test/support/bytes.h"
 #include "test/support/golden.h"
 
-enum { SIDE = 1024, STEPS = 28 /* as the service has them */, N_TXT = 512, ALIGNMENT = 32, DIR_SIZE = 512 };
+enum { SIDE = 1024, STEPS = 28 /* as in the service */, N_TXT = 512, ALIGNMENT = 32, DIR_SIZE = 512 };
 static const size_t card = (size_t)(21.7 * 0x1p30), address_space = (size_t)4 << 30;
 static const double gib = 0x1p30;
 
-/* --- files in memory, which are reached by links from a folder --- */
+/* --- files in memory, to which links in a folder lead --- */
 
 static const char *in_dir(const char *dir, const char *name)
 {
@@ -45,7 +45,7 @@ static size_t padded(size_t bytes)
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-/* A GGUF without metadata up to its data; returns the size of that. */
+/* Writes a GGUF without metadata up to the start of its data; returns the size of the data. */
 static size_t put_directory(struct bytes *b, const struct random_model *m)
 {
     size_t at = 0;
@@ -84,8 +84,8 @@ static bool write_at(int fd, const char *p, size_t n, size_t at)
     return true;
 }
 
-/* Without `filled` the data is a hole, which takes no memory: for planning. The file lives until its descriptor and all
- * its mappings are gone. */
+/* Without `filled` the data is a hole, which takes no memory: enough for planning. The file exists until its descriptor
+ * and all its mappings are closed. */
 static int make_file(const struct random_model *m, bool filled, const char *dir, const char *name)
 {
     struct bytes head = { 0 };
@@ -111,7 +111,7 @@ static int make_file(const struct random_model *m, bool filled, const char *dir,
     return fd;
 }
 
-/* The folder takes its tokenizers from the golden set, and CLIP ends with theirs. */
+/* The rows of CLIP's table: as many as tokens in the tokenizers, which are those of the golden set. */
 static int64_t clip_rows(struct arena *a)
 {
     const struct tensor_entry *e;
@@ -126,7 +126,7 @@ static int64_t clip_rows(struct arena *a)
 
 enum part { TRANSFORMER, VAE, T5, CLIP, N_PARTS };
 static const struct {
-    const char *name; /* what a file is its contents say */
+    const char *name; /* its kind is recognised by its contents */
     enum dtype type;
 } parts[N_PARTS] = {
     [TRANSFORMER] = { "flux1-fill-Q8_0.gguf", DT_Q8_0 },
@@ -152,7 +152,7 @@ static enum err_code add_part(struct random_model *m, enum part part, int64_t n_
 struct model {
     char dir[DIR_SIZE];
     int files[N_PARTS];
-    size_t missing; /* bytes that the real CLIP has more */
+    size_t missing; /* bytes by which the real CLIP is larger */
 };
 
 static void make_model(struct model *model, const char *name, bool filled)
@@ -205,7 +205,7 @@ static struct backend *open_small_card(size_t bytes)
     struct err err = { 0 };
     size_t left;
 
-    device_close(); /* it holds what other tests have loaded */
+    device_close(); /* frees the weights that other tests have loaded */
     device_ballast(bytes);
     left = device_free_bytes();
     CHECK(left < bytes + ((size_t)2 << 20) && left + ((size_t)64 << 20) > bytes);
@@ -247,7 +247,7 @@ static void make_pictures(struct arena *a, struct image *ret_picture, struct ima
     memset(ret_mask->pixels, 255, image_bytes(ret_mask) / 2);
 }
 
-/* The largest picture that the model is open for, in one step; what is not finite on the way is an error. */
+/* Paints the largest picture for which the model was opened, in one step; a value that is not finite is an error. */
 static void paint(struct fill_model *m, const struct fill_options *o)
 {
     struct image picture, mask, got;
@@ -271,8 +271,8 @@ static void paint(struct fill_model *m, const struct fill_options *o)
 }
 
 /*
- * Opens a folder on a card of which so much is free, and paints. Planned is also what the backend wants for itself: the
- * ring, what the driver rounds up, and kernels.
+ * Opens a folder on a card with this much free memory, and paints. The plan includes the backend's own needs: the ring,
+ * the driver's rounding, and kernels.
  */
 static void check_fits(const char *dir, const struct fill_options *o, size_t bytes)
 {

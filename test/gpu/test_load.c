@@ -1,4 +1,4 @@
-/* What `bench load` does on a device: a file of weights through the loader, both ways of keeping them. */
+/* `bench load` on a device: a file of weights goes through the loader in both weight modes. */
 #include <unistd.h>
 
 #include "models/bench/bench_load.h"
@@ -7,8 +7,8 @@
 
 enum { VALUES = 12288 * 3072 };
 
-/* device_bytes: of what was loaded, without what the card held before. What a driver or a library loads meanwhile, when
- * it is first used, adds to it, so it is only compared with what it must be at least. */
+/* device_bytes is the growth of the memory in use. A driver or library that is used for the first time may add to it,
+ * so it is only compared with the least that it must be. */
 static struct bench_load_model load(const char *path, enum weight_mode mode)
 {
     struct bench_load_model b = { 0 };

@@ -1,7 +1,7 @@
 /*
- * The networks on a CUDA device, against what the official implementations give in f32: every golden set that is there,
- * both ways of keeping weights. The limit is that of bf16 inputs of matrix products: numerics document 11.2, rows 14,
- * 15, 20, 22, 23 (official bf16 models are 0.7 to 0.9 % away from themselves in f32).
+ * The networks on a CUDA device, compared with the results of the official implementations in f32: every golden set
+ * that is present, in both weight modes. The limit is that of bf16 inputs of matrix products: numerics document 11.2,
+ * rows 14, 15, 20, 22, 23 (official models in bf16 differ by 0.7 to 0.9 % from the same models in f32).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +29,7 @@ static void open_rig(struct rig *r, enum weight_mode mode)
     backend_expect_weights(r->be, mode, 0);
 }
 
-/* The result of a run, on the host; of any kind. */
+/* The result of a run of any network, on the host. */
 static float *keep(const float *values, size_t n)
 {
     float *copy = malloc(n * sizeof *copy);
@@ -48,7 +48,7 @@ struct call {
     struct flux_inputs in;
     struct tensor cond, prompt, pooled, latents, velocity;
     float sigma;
-    struct flux_prepared job;
+    struct flux_prepared prepared;
 };
 
 static float setting(struct call *c, const char *key)
@@ -113,7 +113,7 @@ static void open_call_with(struct call *c, const char *set, const char *type, en
     CHECK_OK(flux_weight_set(&c->rig.set, c->rig.files, 1, &err), err);
     CHECK_OK(flux_load_some(&c->flux, &c->rig.loader, in_file, &c->rig.arena, &err), err);
     read_inputs(c);
-    CHECK_OK(flux_prepare(&c->flux, &c->in, &c->rig.request_mem, &c->rig.step_mem, &c->rig.scratch, &c->job, &err),
+    CHECK_OK(flux_prepare(&c->flux, &c->in, &c->rig.request_mem, &c->rig.step_mem, &c->rig.scratch, &c->prepared, &err),
              err);
 }
 
@@ -126,7 +126,7 @@ static void step(struct call *c)
 {
     struct err err = { 0 };
 
-    CHECK_OK(flux_step(&c->job, 0, &c->latents, &c->velocity, NULL, &c->rig.step_mem, &err), err);
+    CHECK_OK(flux_step(&c->prepared, 0, &c->latents, &c->velocity, NULL, &c->rig.step_mem, &err), err);
 }
 
 /* The velocity of the golden case, checked against it; the caller frees it. */
@@ -216,7 +216,7 @@ TEST(gpu_model__steps_repeat_to_the_byte_and_take_no_more_memory)
         check_repeats(modes[m]);
 }
 
-/* The table of modulations, made again a few times in the same memory. */
+/* The table of modulations, computed several times in the same memory. */
 static float *modulation(const char *type, enum weight_mode mode, enum flux_in_file in_file, size_t *ret_n)
 {
     struct err err = { 0 };
@@ -226,14 +226,14 @@ static float *modulation(const char *type, enum weight_mode mode, enum flux_in_f
 
     open_call_with(&c, "small", type, mode, in_file);
     for (int i = 0; i < 4; i++) {
-        CHECK_OK(flux_modulate(&c.flux, &c.in, &c.job.modulation, &c.rig.step_mem, &c.rig.scratch, &err), err);
+        CHECK_OK(flux_modulate(&c.flux, &c.in, &c.prepared.modulation, &c.rig.step_mem, &c.rig.scratch, &err), err);
         CHECK_OK(c.rig.be->ops->sync(c.rig.be, &err), err);
         if (i == 0)
             before = device_free_bytes();
         CHECK(device_free_bytes() == before);
     }
-    *ret_n = (size_t)tensor_count(&c.job.modulation);
-    kept = keep(rig_download(&c.rig, &c.job.modulation), *ret_n);
+    *ret_n = (size_t)tensor_count(&c.prepared.modulation);
+    kept = keep(rig_download(&c.rig, &c.prepared.modulation), *ret_n);
     rig_close(&c.rig);
     return kept;
 }
@@ -256,7 +256,7 @@ TEST(gpu_model__modulation_from_the_file_is_the_same_to_the_byte_and_takes_no_mo
 
 /* --- text encoders --- */
 
-/* Ids of case i on the host, n of them. */
+/* The n ids of case i, on the host. */
 static const int32_t *ids_of(struct rig *r, int i, const char *encoder, int *ret_n)
 {
     char name[32];

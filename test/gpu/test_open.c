@@ -1,10 +1,10 @@
 /*
- * Backends that are opened and closed one after another in the same process: each finds the libraries as usable as the
- * first one did, and computes the same bytes.
+ * Backends that are opened and closed one after another in the same process: the libraries still work for each of them,
+ * and all compute the same bytes.
  */
 #include <string.h>
 
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/cuda.h"
 #include "test/gpu/device.h"
 
 enum { N_OPENINGS = 4, TOKENS = 96, HEADS = 2, HEAD_DIM = 128, WIDTH = HEADS * HEAD_DIM };
@@ -16,7 +16,7 @@ static struct backend *open_one(void)
 
     CHECK_OK(backend_open(BACKEND_CUDA, PRECISION_DEFAULT, &be, &err), err);
     be->warn = device_say;
-    backend_use_library(be, LIBRARY_ALWAYS); /* cuDNN, where it is */
+    backend_use_library(be, LIBRARY_ALWAYS); /* cuDNN, where it is installed */
     return be;
 }
 
@@ -38,7 +38,7 @@ static void fetch(struct backend *be, const struct tensor *t, uint16_t *ret)
 
 static const struct attention_args args = { .n_heads = HEADS, .head_dim = HEAD_DIM, .scale = 0.0883883f };
 
-/* q, k and v by a product of x, then attention over them. */
+/* Computes q, k and v by a product of x, then attention over them. */
 static void compute(const struct tensor *host_x, const struct weight *host_w, uint16_t *ret_qkv, uint16_t *ret_out)
 {
     struct backend *be = open_one();

@@ -1,12 +1,12 @@
 /*
  * Every operation of the CUDA backend against the plain backend, on odd shapes and on those of FLUX.1, with gaps
- * between rows and in both types of activation; each runs twice and must give the same bytes. Guard bytes lie around
- * all outputs. The reference keeps its result in f32.
+ * between rows and in both types of activation; each runs twice and must give the same bytes. All outputs are
+ * surrounded by guard bytes. The reference keeps its result in f32.
  *
- * Limits of the relative error: sums of up to some thousand values in f32, and the exp, tanh and division of a card,
- * 2 ulp each: 2e-6. Products round both operands to bf16, by 2^-8 at most and 1.6e-3 on average, which is 2.3e-3 of the
- * norm of a long sum: 4e-3, and twice that for short ones. Attention rounds p to bf16: 5e-3. A result in bf16 adds 2^-8
- * at most.
+ * Limits of the relative error: 2e-6 for sums of up to a few thousand values in f32 and for the exp, tanh and division
+ * of a card, 2 ulp each. Products round both operands to bf16, by 2^-8 at most and 1.6e-3 on average, which is 2.3e-3
+ * of the norm of a long sum; their limit is 4e-3, and twice that for short sums. Attention, which rounds p to bf16, has
+ * 5e-3. A result in bf16 adds 2^-8 at most.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@ static const struct {
 } shapes[] = { { 1, 1 }, { 5, 3 }, { 77, 768 }, { 3, 1021 }, { 512, 4096 }, { 4608, 3072 } };
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
 
-/* The largest is left out on a stand-in: it takes most of the time there, and differs in size alone. */
+/* The largest shape is left out on a stand-in: it takes most of the time there, and differs only in size. */
 static int n_shapes(void)
 {
     return device_is_dry() ? N_SHAPES - 1 : N_SHAPES;
@@ -55,7 +55,7 @@ static struct tensor as_f32(const struct tensor *t)
         device_check_same(#call, (y), &again_);                                                  \
     } while (0)
 
-/* As many bytes in the same places. */
+/* Another tensor with the type, shape and gaps of t. */
 static struct tensor twin(const struct tensor *t)
 {
     return sample_2d(t->dtype, tensor_rows(t), tensor_cols(t), t->row_stride - tensor_cols(t));
@@ -140,7 +140,7 @@ TEST(cuda__gate_add)
     each_form_and_shape(gate_add_case);
 }
 
-/* y and the result have the form's y, as in the blocks. The bytes are those of the two operations. */
+/* y and the result have the type of the form's y, as in the blocks. The result has the bytes of the two operations. */
 static void gate_add_modulate_case(const struct form *f, int64_t rows, int64_t cols)
 {
     struct tensor x = sample_2d(f->x, rows, cols, f->gap_x), y = sample_2d(f->y, rows, cols, f->gap_y);
@@ -157,7 +157,7 @@ static void gate_add_modulate_case(const struct form *f, int64_t rows, int64_t c
     device_fetch(&dy2, &a2);
     device_fetch(&dx2, &x2);
     device_check("gate_add_modulate, sum", &x2, &want_x, rest_limit);
-    if (f->x == DT_F32) /* else the norm is of what was rounded */
+    if (f->x == DT_F32) /* otherwise the norm is computed from rounded values */
         device_check("gate_add_modulate", &a2, &want, rest_limit);
     CHECK_OK(op_gate_add(device(), &dx, &dgate, &dy, &err), err);
     CHECK_OK(op_modulate(device(), &da, &dx, &dshift, &dscale, 1e-6f, &err), err);
@@ -272,14 +272,15 @@ static void group_norm_case(enum dtype tx, enum dtype ty, int64_t h, int64_t w, 
     struct tensor x = sample_3d(tx, h, w, c), y = sample_3d(ty, h, w, c), want = as_f32(&y);
     struct tensor scale = sample_1d(c), shift = sample_1d(c), dx, dscale = device_copy(&scale);
     struct tensor dshift = device_copy(&shift);
+    struct group_norm_args args = { groups, 1e-6f, silu ? ACT_SILU : ACT_NONE };
     struct err err = { 0 };
 
     for (int64_t r = 0; r < h * w; r++)
         for (int64_t i = 0; i < c; i++)
-            sample_put(&x, r, i, sample_at(&x, r, i) + 3); /* a mean much larger than the deviation is met in the VAE */
+            sample_put(&x, r, i, sample_at(&x, r, i) + 3); /* the VAE has means much larger than the deviation */
     dx = device_copy(&x);
-    TWICE(&y, op_group_norm(device(), out, &dx, &dscale, &dshift, groups, 1e-6f, silu, &err));
-    CHECK_OK(op_group_norm(reference(), &want, &x, &scale, &shift, groups, 1e-6f, silu, &err), err);
+    TWICE(&y, op_group_norm(device(), out, &dx, &dscale, &dshift, &args, &err));
+    CHECK_OK(op_group_norm(reference(), &want, &x, &scale, &shift, &args, &err), err);
     device_check("group_norm", &y, &want, 8 * rest_limit);
     CHECK(device_done());
 }
@@ -322,7 +323,7 @@ static const struct {
 } some_rows[] = { { 0, 3 }, { 63, 3 }, { 127, 3 }, { -3, 3 } };
 enum { N_SOME = sizeof some_rows / sizeof some_rows[0] };
 
-/* Rows [first, first + n) of t, from the end when first is negative; false when it has none of them. */
+/* Rows [first, first + n) of t, counted from the end when first is negative; false when t has no such rows. */
 static bool rows_view(const struct tensor *t, int i, struct tensor *ret)
 {
     int64_t rows = tensor_rows(t), first = some_rows[i].first < 0 ? rows + some_rows[i].first : some_rows[i].first;
@@ -334,7 +335,7 @@ static bool rows_view(const struct tensor *t, int i, struct tensor *ret)
     return true;
 }
 
-/* Of products and attention on a stand-in: n, but not many. */
+/* The number of rows for products and attention: n, but few on a stand-in. */
 static int64_t rows_here(int64_t n)
 {
     const int64_t dry = 136;
@@ -350,8 +351,8 @@ struct product {
 };
 
 /*
- * By how much a limit grows for an output of few values, for those may be small differences of large terms: the error
- * of a sum goes with the root mean square of its terms, which is what a sum without correlation has for its size.
+ * The factor by which a limit grows for an output of few values, which may be small differences of large terms: the
+ * error of a sum grows with the root mean square of its terms, and so does the size of a sum of uncorrelated terms.
  */
 static double cancellation(const struct tensor *y, const struct tensor *x, const struct weight *w)
 {
@@ -412,7 +413,7 @@ TEST(cuda__linear_applies_every_activation)
                 linear_case(&forms[f], &(struct product){ DT_BF16, 33, 72, 264, (enum activation)act, bias });
 }
 
-/* The one that is rounded when it is loaded, and one that is rounded, or moved, when it is used. */
+/* A bias that is rounded when it is loaded, and one that is rounded, or moved, when it is used. */
 static void bias_case(enum dtype t, enum activation act, int64_t lead)
 {
     struct tensor x = sample_2d(DT_BF16, 33, 264, 0), y = sample_2d(t, 33, 72, 8), again = twin(&y);
@@ -473,7 +474,7 @@ TEST(cuda__linear_takes_the_shapes_of_flux_and_its_encoders)
         product.m = rows_here(product.m);
         linear_case(&forms[p % 2 ? 3 : 0], &product);
     }
-    CHECK_INT(device()->refused.plain_runs, plain_before); /* cuBLASLt knows a way for all of them */
+    CHECK_INT(device()->refused.plain_runs, plain_before); /* cuBLASLt has an algorithm for all of them */
 }
 
 /* Rows of a weight, as the single blocks use linear1. */
@@ -504,7 +505,7 @@ struct heads {
     bool causal, bias;
 };
 
-/* q, k and v side by side in one matrix, as the models have them. */
+/* q, k and v are next to each other in one matrix, as in the models. */
 static void attention_case(enum dtype t, enum dtype ty, int64_t gap, const struct heads *h)
 {
     int64_t cols = (int64_t)h->n_heads * h->head_dim, max = h->n_q > h->n_k ? h->n_q : h->n_k;
@@ -531,7 +532,7 @@ static void attention_case(enum dtype t, enum dtype ty, int64_t gap, const struc
 
         if (!rows_view(&part[0], i, &some_q) || !rows_view(&y, i, &some_y))
             continue;
-        if (h->causal || h->bias) { /* rows know their number there */
+        if (h->causal || h->bias) { /* the result depends on the number of a row */
             want = as_f32(&y);
             CHECK_OK(op_attention(reference(), &want, &part[0], &part[1], &part[2], &args, &err), err);
             device_check("attention", &y, &want, attention_limit);
@@ -563,7 +564,7 @@ TEST(cuda__attention_takes_the_shapes_of_flux_and_its_encoders)
     backend_use_library(device(), LIBRARY_AUTO);
 }
 
-/* On every card, though it is only used by itself where it should be faster. */
+/* Tested on every card, though AUTO uses cuDNN only where it should be faster. */
 TEST(cuda__attention_by_cudnn)
 {
     static const struct heads heads[] = {
@@ -613,7 +614,7 @@ TEST(cuda__attention_takes_odd_shapes)
     backend_use_library(device(), LIBRARY_AUTO);
 }
 
-/* Weights expanded once as bf16: exact up to their rounding. */
+/* Weights that were expanded to bf16 when they were loaded are exact up to this rounding. */
 TEST(cuda__embed_rows)
 {
     static const enum dtype types[] = { DT_F32, DT_F16, DT_BF16, DT_Q8_0, DT_Q6_K };
@@ -650,19 +651,22 @@ static void conv2d_case(enum dtype tx, enum dtype ty, const struct picture *p)
     struct tensor dx = device_copy(&x), dbias = device_copy(&bias), dresidual = device_copy(&residual);
     struct tensor oihw = sample_2d(DT_F32, p->c_out, (int64_t)p->c_in * p->kernel * p->kernel, 0);
     struct conv_weight cw = { .c_out = p->c_out, .c_in = p->c_in, .kh = p->kernel, .kw = p->kernel }, dcw = cw;
-    struct conv_args args = { p->stride, p->pad_before, p->pad_before, p->pad_after, p->pad_after };
+    struct conv_args args = { p->stride, p->pad_before, p->pad_before, p->pad_after, p->pad_after, NULL };
+    struct conv_args dargs = args;
     struct err err = { 0 };
 
+    args.residual = p->residual ? &residual : NULL;
+    dargs.residual = p->residual ? &dresidual : NULL;
     CHECK_OK(device()->ops->conv_weight_load(device(), oihw.data, &dcw, &err), err);
     CHECK_OK(reference()->ops->conv_weight_load(reference(), oihw.data, &cw, &err), err);
-    TWICE(&y, op_conv2d(device(), out, &dx, &dcw, &dbias, p->residual ? &dresidual : NULL, &args, &err));
-    CHECK_OK(op_conv2d(reference(), &want, &x, &cw, &bias, p->residual ? &residual : NULL, &args, &err), err);
+    TWICE(&y, op_conv2d(device(), out, &dx, &dcw, &dbias, &dargs, &err));
+    CHECK_OK(op_conv2d(reference(), &want, &x, &cw, &bias, &args, &err), err);
     device_check("conv2d", &y, &want, p->c_in < 16 ? 2 * product_limit : product_limit);
     CHECK(device_done());
 }
 
-/* Larger convolutions are computed with the types of the autoencoder alone, and not on a stand-in: the reference takes
- * a nanosecond for a product. */
+/* Larger convolutions are computed only with the types of the autoencoder, and not on a stand-in: the reference takes a
+ * nanosecond for each multiplication. */
 enum { MANY_PRODUCTS = 1 << 30 };
 
 TEST(cuda__conv2d)

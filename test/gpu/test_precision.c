@@ -1,4 +1,4 @@
-/* Which precision a device is opened in, and what becomes of f32, which it has not. */
+/* The precision in which a device is opened, and that f32, which it does not have, is refused. */
 #include <string.h>
 
 #include "test/gpu/device.h"

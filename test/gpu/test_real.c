@@ -1,7 +1,7 @@
 /*
- * The networks at the sizes of FLUX.1-Fill, with random weights: one block of each kind and the autoencoder against the
- * plain backend on a small picture, and alone on a picture of 1024 x 1024, where nothing may be NaN or infinite, and
- * two runs and both ways of keeping weights give the same bytes.
+ * The networks at the sizes of FLUX.1-Fill, with random weights: one block of each kind and the autoencoder, compared
+ * with the plain backend on a small picture; and on a picture of 1024 x 1024, where no value may be NaN or infinite,
+ * and two runs and both weight modes must give the same bytes.
  */
 #include <math.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #include "models/vae/vae.h"
 #include "test/gpu/device.h"
 
-/* bf16 inputs of matrix products, as in test_model.c; the official network has 57 blocks for as much. */
+/* The limit of test_model.c for bf16 inputs of matrix products, though there it holds for all 57 blocks. */
 static const double limit = 2e-2;
 static const size_t address_space = (size_t)16 << 30;
 enum { SCRATCH_BYTES = 256 << 20, SLAB_BYTES = 64 << 20, N_STREAMS = 3, SIDE = 1024 /* pixels */, N_TXT = 512 };
@@ -55,7 +55,7 @@ static void make_vae(struct made *m)
 struct bench {
     struct backend *be;
     struct arena arena, scratch;
-    struct devarena weights, job, step;
+    struct devarena weights, request, step;
     struct weight_set set;
     struct weight_loader loader;
 };
@@ -74,7 +74,7 @@ static void open_bench(struct bench *b, enum backend_kind kind, enum precision p
     b->loader = (struct weight_loader){ .set = &b->set, .be = b->be, .mem = &b->weights, .scratch = &b->scratch };
 }
 
-/* These are the shapes of the product: cuBLASLt must know a way for every one of them, if only in parts. */
+/* These are the shapes of the real model: cuBLASLt must have an algorithm for each of them, if only in parts. */
 static void check_products(const struct bench *b)
 {
     if (b->be->refused.plain_runs)
@@ -86,14 +86,14 @@ static void close_bench(struct bench *b)
 {
     check_products(b);
     devarena_done(&b->step);
-    devarena_done(&b->job);
+    devarena_done(&b->request);
     devarena_done(&b->weights);
     backend_close(b->be);
     arena_done(&b->scratch);
     arena_done(&b->arena);
 }
 
-/* Values of -1 .. 1 that depend on the seed alone. */
+/* Values of -1 .. 1 that depend only on the seed. */
 static struct tensor input(struct bench *b, int n_dims, const int64_t *dims, uint64_t seed)
 {
     struct err err = { 0 };
@@ -107,12 +107,12 @@ static struct tensor input(struct bench *b, int n_dims, const int64_t *dims, uin
     sample_seed(seed);
     for (int64_t i = 0; i < n; i++)
         values[i] = (float)sample_uniform();
-    CHECK_OK(devarena_alloc(&b->job, (size_t)n * sizeof *values, &data, &err), err);
+    CHECK_OK(devarena_alloc(&b->request, (size_t)n * sizeof *values, &data, &err), err);
     CHECK_OK(b->be->ops->upload(b->be, data, values, (size_t)n * sizeof *values, &err), err);
     return tensor_make(DT_F32, n_dims, dims, data);
 }
 
-/* What a run leaves, on the host; of one shape for all runs that are compared. */
+/* The result of a run on the host; runs that are compared have one shape. */
 struct result {
     const char *name;
     int64_t rows, cols;
@@ -181,7 +181,7 @@ struct size {
 struct call {
     struct bench *b;
     struct flux flux;
-    struct flux_prepared job;
+    struct flux_prepared prepared;
     struct tensor cond, prompt, pooled, latents, velocity;
     struct result *results; /* [N_STREAMS] */
 };
@@ -219,14 +219,14 @@ static void open_call(struct call *c, struct bench *b, const struct made *m, con
     CHECK_OK(flux_weight_set(&b->set, &m->file, 1, &err), err);
     CHECK_OK(flux_load(&c->flux, &b->loader, &b->arena, &err), err);
     CHECK_OK(flux_measure(&c->flux, &measured, &b->scratch, &memory, &err), err);
-    CHECK_OK(devarena_init(&b->job, b->be, memory.request_bytes + input_bytes, 0, &err), err);
+    CHECK_OK(devarena_init(&b->request, b->be, memory.request_bytes + input_bytes, 0, &err), err);
     CHECK_OK(devarena_init(&b->step, b->be, memory.step_bytes, 0, &err), err);
     c->cond = input(b, 2, (int64_t[]){ n, 320 }, 1);
     c->prompt = input(b, 2, (int64_t[]){ size->n_txt, 4096 }, 2);
     c->pooled = input(b, 1, (int64_t[]){ 768 }, 3);
     c->latents = input(b, 2, (int64_t[]){ n, 64 }, 4);
     c->velocity = input(b, 2, (int64_t[]){ n, 64 }, 5);
-    CHECK_OK(flux_prepare(&c->flux, &in, &b->job, &b->step, &b->scratch, &c->job, &err), err);
+    CHECK_OK(flux_prepare(&c->flux, &in, &b->request, &b->step, &b->scratch, &c->prepared, &err), err);
 }
 
 static void step(struct call *c, struct result results[N_STREAMS])
@@ -235,11 +235,11 @@ static void step(struct call *c, struct result results[N_STREAMS])
     struct err err = { 0 };
 
     c->results = results;
-    CHECK_OK(flux_step(&c->job, 0, &c->latents, &c->velocity, &taps, &c->b->step, &err), err);
+    CHECK_OK(flux_step(&c->prepared, 0, &c->latents, &c->velocity, &taps, &c->b->step, &err), err);
     take(c->b, &results[2], "velocity", &c->velocity);
 }
 
-/* Two steps on the device, byte for byte the same. */
+/* Two steps on the device must give the same bytes. */
 static void run_on_device(const struct made *m, const struct size *size, enum weight_mode mode, enum library_use use,
                           struct result results[N_STREAMS])
 {
@@ -286,7 +286,7 @@ TEST(gpu_real__blocks_of_12b_sizes_compute_what_the_plain_backend_does)
         check_blocks(DT_Q4_K, &size);
 }
 
-/* And with cuDNN, where it is, much the same as without: two ways that know nothing of each other. */
+/* With cuDNN, where it is installed, the result is nearly that of our own kernel: two independent implementations. */
 TEST(gpu_real__blocks_over_a_whole_picture_are_finite_and_the_same_however_weights_are_kept)
 {
     const struct size size = { SIDE / 16, SIDE / 16, N_TXT };
@@ -309,7 +309,7 @@ TEST(gpu_real__blocks_over_a_whole_picture_are_finite_and_the_same_however_weigh
 
 /* --- autoencoder --- */
 
-/* Moments of a picture, and a picture of latents. */
+/* Encodes a picture to moments, and decodes latents to a picture. */
 static void run_vae(struct bench *b, const struct made *m, int height, int width, int n_runs,
                     struct result results[][2])
 {
@@ -323,7 +323,8 @@ static void run_vae(struct bench *b, const struct made *m, int height, int width
     CHECK_OK(vae_load(&vae, &b->loader, &err), err);
     CHECK_OK(vae_measure(&vae, height, width, &step_bytes, &err), err);
     CHECK_OK(devarena_init(&b->step, b->be, step_bytes, 0, &err), err);
-    CHECK_OK(devarena_init(&b->job, b->be, (size_t)(7 * height * width + 64 * h * w) * sizeof(float), 0, &err), err);
+    CHECK_OK(devarena_init(&b->request, b->be, (size_t)(7 * height * width + 64 * h * w) * sizeof(float), 0, &err),
+             err);
     rgb = input(b, 3, (int64_t[]){ height, width, 3 }, 1);
     z = input(b, 3, (int64_t[]){ h, w, VAE_LATENT }, 2);
     moments = input(b, 3, (int64_t[]){ h, w, VAE_MOMENTS }, 3);

@@ -1,4 +1,4 @@
-/* Marks on the stream: time between them, in the order they were set, whatever is queued behind. */
+/* Marks on the stream measure the time between them in the order they were set, whatever is queued behind them. */
 #include "test/gpu/device.h"
 
 enum { ROWS = 64, COLS = 256, N_OPS = 20 };

@@ -1,6 +1,7 @@
 /*
- * Whole jobs on a CUDA device, by the function that the service calls: prompt, picture and mask in, picture out.
- * Against the official pipeline in f32, against themselves, and with the memory counted. Prompts are ASCII (unicode.c).
+ * Whole requests on a CUDA device, by the function that the service calls: prompt, picture and mask in, picture out.
+ * Results are compared with the official pipeline in f32 and with each other, and memory is counted. Prompts are ASCII
+ * (unicode.c).
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,11 +18,11 @@
 #include "test/support/bytes.h"
 #include "test/support/golden.h"
 
-/* As for one velocity: the error of a step is added times the difference of two sigmas, and these add up to one. */
+/* The limit of one velocity: the error of a step counts times the difference of two sigmas, and those add up to one. */
 static const double limit = 2e-2;
 static const enum weight_mode modes[] = { WEIGHTS_DEQUANT, WEIGHTS_STREAM };
 static const size_t host_bytes = (size_t)1 << 30; /* address space */
-enum { N_MODES = 2, N_JOBS = 50 /* or GPU_TEST_REPEATS of the environment */, DIR_SIZE = 512 };
+enum { N_MODES = 2, N_REQUESTS = 50 /* or GPU_TEST_REPEATS of the environment */, DIR_SIZE = 512 };
 
 /* --- a model with the request of an official case --- */
 
@@ -168,7 +169,7 @@ struct comparison {
     double worst;
 };
 
-/* Compares what comes with the tensor of the same name; the cases keep no embeddings. */
+/* Compares an intermediate result with the tensor of the same name; the cases have no embeddings. */
 static enum err_code compare(void *ctx, const char *name, int n_dims, const int64_t *dims, const float *data,
                              struct err *err)
 {
@@ -195,7 +196,7 @@ static enum err_code compare(void *ctx, const char *name, int n_dims, const int6
     return ERR_OK;
 }
 
-/* The picture's digest, with everything on the way compared. */
+/* Runs a case, compares all intermediate results and returns the digest of the picture. */
 static uint64_t check_case(const char *set, int i, enum weight_mode mode, enum library_use use)
 {
     char what[64];
@@ -225,18 +226,18 @@ static void check_cases(const char *set, int first, int n)
         CHECK(check_case(set, i, WEIGHTS_DEQUANT, LIBRARY_NEVER) == check_case(set, i, WEIGHTS_STREAM, LIBRARY_NEVER));
 }
 
-TEST(gpu_whole__jobs_of_the_small_set_give_the_official_pictures_however_weights_are_kept)
+TEST(gpu_whole__requests_of_the_small_set_give_the_official_pictures_however_weights_are_kept)
 {
     check_cases("small", device_is_dry() ? 2 : 0, 3); /* the first has 512 text tokens, the second 128 */
 }
 
-TEST(gpu_whole__jobs_with_t5_as_gguf_and_less_than_full_strength_give_the_official_pictures)
+TEST(gpu_whole__requests_with_t5_as_gguf_and_less_than_full_strength_give_the_official_pictures)
 {
     check_cases("gguf", 0, 2);
 }
 
-/* Heads of 128, as the real model has them. Where there is no cuDNN this is the same as above. */
-TEST(gpu_whole__jobs_give_the_official_pictures_with_cudnn_too)
+/* Heads of 128, as in the real model. Where there is no cuDNN, this is the same as the test above. */
+TEST(gpu_whole__requests_give_the_official_pictures_with_cudnn_too)
 {
     (void)check_case("gguf", 0, WEIGHTS_DEQUANT, LIBRARY_ALWAYS);
 }
@@ -254,16 +255,16 @@ static void open_small(struct scene *s, enum weight_mode mode)
 }
 
 /*
- * The first jobs are not looked at for free memory. CUDA loads a kernel when it is launched for the first time, and
- * cuDNN what it computes with when it first plans and first runs, so memory goes then and never again; what is lost in
- * every job goes in those that follow, too. Our own allocations are counted from the start.
+ * Free memory is not compared during the first requests. CUDA loads a kernel at its first launch, and cuDNN its kernels
+ * when it first plans and first runs, so that memory is taken once; a leak in every request shows in the later ones.
+ * Our own allocations are counted from the start.
  */
 enum { N_WARM_UPS = 2 };
 
-static void check_jobs(enum weight_mode mode)
+static void check_requests(enum weight_mode mode)
 {
     const char *wanted = getenv("GPU_TEST_REPEATS");
-    int n = wanted ? atoi(wanted) : N_JOBS, allocations;
+    int n = wanted ? atoi(wanted) : N_REQUESTS, allocations;
     struct scene s;
     uint64_t first;
     size_t before;
@@ -281,11 +282,11 @@ static void check_jobs(enum weight_mode mode)
     end_scene(&s);
 }
 
-TEST(gpu_whole__jobs_allocate_nothing_and_give_the_same_bytes_again_and_again)
+TEST(gpu_whole__requests_allocate_nothing_and_give_the_same_bytes_again_and_again)
 {
     CHECK(device_allocations() > 0); /* they are counted */
     for (int m = 0; m < N_MODES; m++)
-        check_jobs(modes[m]);
+        check_requests(modes[m]);
 }
 
 TEST(gpu_whole__a_closed_model_leaves_no_memory_behind)
@@ -295,7 +296,7 @@ TEST(gpu_whole__a_closed_model_leaves_no_memory_behind)
 
     for (int i = 0; i < N_WARM_UPS + 2; i++) {
         open_small(&s, WEIGHTS_STREAM);
-        for (int job = 0; job < N_WARM_UPS; job++)
+        for (int warm_up = 0; warm_up < N_WARM_UPS; warm_up++)
             (void)paint(&s);
         end_scene(&s);
         if (i >= N_WARM_UPS)
@@ -336,7 +337,8 @@ static void write_pack(struct scene *s, const char *dir, int n_sizes)
     backend_close(be);
 }
 
-/* A schedule without a table: the weights come from their file while the job starts, each time into the same memory. */
+/* A schedule without a table: its weights are read from their file when a request starts, each time into the same
+ * memory. */
 static void check_uncovered(struct scene *s, uint64_t other)
 {
     uint64_t first;
@@ -355,7 +357,7 @@ static void check_uncovered(struct scene *s, uint64_t other)
     CHECK_INT(device_free_bytes(), before);
 }
 
-/* Without the text encoders and, where the pack has tables, with the modulation's weights left in their file. */
+/* Without the text encoders; where the pack has tables, the modulation's weights stay in their file. */
 static void check_pack(const char *name, int n_sizes, enum weight_mode mode)
 {
     char dir[DIR_SIZE];
@@ -390,8 +392,8 @@ TEST(gpu_whole__tables_of_modulations_give_the_same_bytes_as_the_weights)
 
 /* --- self-check --- */
 
-/* Flips the highest bit of the exponent of one scale of a matrix in a single block: a factor of 2^16, for what two
- * cards may differ by in bf16 is much. */
+/* Flips the highest bit of the exponent of one scale of a matrix in a single block, a factor of 2^16: the change must
+ * exceed the difference in bf16 between two cards, which is large. */
 static void damage(const char *path)
 {
     struct tensor_file f;

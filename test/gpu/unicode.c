@@ -1,11 +1,11 @@
 /*
- * unicode.c - models/text/unicode.h on a machine without libutf8proc: ASCII, which is what the prompts of the golden
- * cases are. Other characters are taken as they are (vocabularies hold them) and belong to no class; a text with one is
- * refused where it would have to be normalised.
+ * unicode.c - models/text/unicode.h on a machine without libutf8proc: only ASCII, which is enough for the prompts of
+ * the golden cases. Other characters, which vocabularies contain, are passed on unchanged and belong to no class; a
+ * text with one is refused where it would have to be normalised.
  */
 #include "models/text/unicode.h"
 
-/* Bytes of the character that starts with this one; 0: none does. */
+/* The length in bytes of the character that starts with this byte; 0: no character does. */
 static size_t length_of(unsigned char first)
 {
     return first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;

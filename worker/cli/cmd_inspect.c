@@ -98,7 +98,7 @@ static enum err_code write_values(const struct tensor_entry *e, const char *path
         expand(e, i, n, values);
         out_file_write(out, values, (size_t)n * sizeof *values);
     }
-    return out_file_close(out, true, err);
+    return out_file_close(out, OUT_FILE_KEEP, err);
 }
 
 static enum err_code inspect(struct arena *arena, const struct args *a, struct err *err)

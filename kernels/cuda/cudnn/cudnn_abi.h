@@ -1,7 +1,7 @@
 /*
- * cudnn_abi - the part of cuDNN 9's backend API that is used, as its documentation numbers it. Stated here and not
- * taken from its headers, so that the same program is built with and without them and finds the library when it runs;
- * where a compiler has the headers, cudnn.c compares.
+ * cudnn_abi - the constants and functions of cuDNN 9's backend API that are used, with the numbers of its
+ * documentation. They are stated here so that the same program is built with and without the library's headers, and
+ * finds the library when it runs. Where the headers are installed, cudnn.c compares the numbers with them.
  */
 #ifndef KERNELS_CUDA_CUDNN_CUDNN_ABI_H
 #define KERNELS_CUDA_CUDNN_CUDNN_ABI_H
@@ -61,7 +61,7 @@
     X(ATTR_VARIANT_PACK_WORKSPACE, 1003)             \
     X(ATTR_ENGINE_NUMERICAL_NOTE, 1303)
 
-/* since 9.8: plans for a card that is described instead of being there */
+/* since 9.8: plans for a card that is described instead of installed */
 #define CUDNN_CONSTANTS_OF_9_8(X)          \
     X(TYPE_CHAR, 24)                       \
     X(BACKEND_DEVICEPROP_DESCRIPTOR, 38)   \
@@ -77,12 +77,6 @@
     X(ATTR_OPERATION_SDPA_FWD_VDESC, 2802)       \
     X(ATTR_OPERATION_SDPA_FWD_ODESC, 2803)       \
     X(ATTR_OPERATION_SDPA_FWD_SCALEDESC, 2805)
-
-enum {
-#define X(name, value) DNN_##name = value,
-    CUDNN_CONSTANTS(X) CUDNN_CONSTANTS_OF_9_8(X) CUDNN_CONSTANTS_OF_9_13(X)
-#undef X
-};
 
 /* A status and an enumerator are int; handles and descriptors are pointers. */
 #define CUDNN_FUNCTIONS(X)                                                                                     \

@@ -1,12 +1,13 @@
 /*
- * activate.cu - what follows a matrix product and its epilogue does not have: a sum, a bias, an activation.
+ * activate.cu - the sum, bias and activation after a matrix product whose epilogue lacks them.
  *
- * Maths      y = act(x + add[r, c] + bias[c]); GELU 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))); quick GELU x /
- * (1 + exp(-1.702 x)); SiLU x / (1 + exp(-x)) Shapes     x, add, y [rows, cols], bias [cols], f32 or bf16 in any
- * mixture, rows may have gaps Launch     grid (cols / 1024, rows), block (256), four neighbouring columns a thread
+ * Maths      y = act(x + add[r, c] + bias[c]); GELU 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)));
+ *            quick GELU x / (1 + exp(-1.702 x)); SiLU x / (1 + exp(-x))
+ * Shapes     x, add, y [rows, cols], bias [cols], f32 or bf16 in any mixture, rows may have gaps
+ * Launch     grid (cols / 1024, rows), block (256), four neighbouring columns a thread
  * Moves      x, add and y once
  * Numerics   f32, rounded once at the store; may run in place
- * Reference  cpu_activation in kernels/cpu          Test  test_cuda_shim_product.c, test/gpu/test_ops.c
+ * Reference  cpu_activation in kernels/plain/cpu.c          Test  test_cuda_shim_product.c, test/gpu/test_ops.c
  */
 #include "kernels/cuda/gpu/kernel.cuh"
 #include "kernels/cuda/gpu/product_kernels.h"

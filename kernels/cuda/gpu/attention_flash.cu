@@ -9,15 +9,15 @@
  *            memory serves two products. Keys come in tiles of KEYS:
  *                wait for k[t]; start v[t]; s = q k[t]'; wait for v[t]; start k[t+1]; softmax; out += p v[t]
  *            so each copy from memory runs under a product. Shared memory is q + k + v = (128 + 2 KEYS) * 2 D bytes:
- *            48 KB (D 128, KEYS 32) or 32 KB (D 64, KEYS 64): two blocks a multiprocessor in the 100 KB of sm_89.
- *            Registers a thread at D 128: out 2 x 16 x 4 = 128, s 2 x 4 x 4 = 32, and some 80 for fragments on their
- *            way and addresses: within the 255 of two blocks (-Xptxas -v: nothing is spilled on sm_80, 89 and 90).
- *            KEYS 64 would halve the reading of q, but s takes 32 more and spills. One round of the loop is 710
+ *            48 KB (D 128, KEYS 32) or 32 KB (D 64, KEYS 64): two blocks fit the 100 KB of an sm_89 multiprocessor.
+ *            Registers a thread at D 128: out 2 x 16 x 4 = 128, s 2 x 4 x 4 = 32, and about 80 for fragments and
+ *            addresses: within the 255 of two blocks (-Xptxas -v: nothing is spilled on sm_80, 89 and 90).
+ *            KEYS 64 would read q half as often, but s would take 32 more and spill. One round of the loop is 710
  *            instructions a warp, 128 of them products: 2048 cycles of a tensor core of the L4
  * Moves      q and out once; k and v once a block of 128 queries: at 4608 tokens, 24 heads of 128 2 GB from the
  *            second-level cache. FLOPs 4 n_q n_k D a head = 261 G: bound by the tensor cores
  * Numerics   products bf16 with f32 sums; largest logit, sum of p and out in f32, p rounded to bf16 for the second
- *            product alone; rounded once at the store. A NaN among the logits reaches the whole row. The order of all
+ *            product only; rounded once at the store. A NaN among the logits reaches the whole row. The order of all
  *            sums is fixed: the same input gives the same bytes
  * Reference  kernels/plain/attention.c          Test  test_cuda_shim_attention.c, test/gpu/test_ops.c
  * Source     Dao 2023 (FlashAttention-2)
@@ -44,8 +44,9 @@ struct flash {
     float scale;
 };
 
-/* Starts the copy of N_ROWS rows from `first` on; zeros from n on. A thread copies one column of every eighth (or
- * sixteenth) row, so that all its targets are a constant apart: those rows turn the columns alike. */
+/* Starts the copy of N_ROWS rows from `first` on; rows from n on become zeros. A thread copies one column of every
+ * eighth (or sixteenth) row: tile_at() permutes the columns of those rows alike, so its targets are a constant apart.
+ */
 template <int N_ROWS, int D>
 DEVICE void start_copy(uint16_t *tile, const uint16_t *matrix, int stride, int first, int n)
 {
@@ -61,8 +62,8 @@ DEVICE void start_copy(uint16_t *tile, const uint16_t *matrix, int stride, int f
     }
 }
 
-/* What a warp keeps of its two tiles of 16 queries: fragments of 16 x 8, each four values a lane (isa.cuh). Of the
- * queries lane/4 and lane/4 + 8 of each tile: the largest logit so far and the lane's part of the sum of p. */
+/* A warp's state for its two tiles of 16 queries: fragments of 16 x 8, each with four values a lane (isa.cuh); and for
+ * the queries lane/4 and lane/4 + 8 of each tile, the largest logit so far and the lane's part of the sum of p. */
 template <int D, int KEYS> struct warp_tiles {
     float s[2][KEYS / 8][4], out[2][D / 8][4], largest[2][2], weight[2][2];
 };
@@ -91,7 +92,8 @@ DEVICE void logits(struct warp_tiles<D, KEYS> &w, const uint16_t *q, const uint1
     }
 }
 
-/* Bias in powers of two; logits after the last key become -infinity. `query`, `key`: of the lane's first value. */
+/* Adds the bias and converts logits to powers of two; logits after the last key become -infinity. `query` and `key`
+ * number the lane's first value. */
 template <int D, int KEYS, bool BIAS>
 DEVICE void bias_and_end(struct warp_tiles<D, KEYS> &w, const struct flash &f, const float *bias, int query, int key)
 {
@@ -107,8 +109,8 @@ DEVICE void bias_and_end(struct warp_tiles<D, KEYS> &w, const struct flash &f, c
             }
 }
 
-/* s becomes p, against the largest logit so far; what was summed before is scaled to it. `unit` turns s into powers
- * of two. Lanes of one query are neighbours: four share a row of a fragment. */
+/* s becomes p, relative to the largest logit so far; earlier sums are rescaled to it. `unit` converts s to powers of
+ * two. Four neighbouring lanes share a row of a fragment, and so a query. */
 template <int D, int KEYS> DEVICE void softmax(struct warp_tiles<D, KEYS> &w, float unit)
 {
     UNROLLED(m, 2)
@@ -119,7 +121,7 @@ template <int D, int KEYS> DEVICE void softmax(struct warp_tiles<D, KEYS> &w, fl
                 largest = fmaxf(largest, fmaxf(w.s[m][n][2 * half], w.s[m][n][2 * half + 1]));
             largest = fmaxf(largest, lane_xor(largest, 1));
             largest = fmaxf(largest, lane_xor(largest, 2));
-            keep = exp2_fast((w.largest[m][half] - largest) * unit); /* the first time 0 */
+            keep = exp2_fast((w.largest[m][half] - largest) * unit); /* 0 the first time */
             w.largest[m][half] = largest;
             UNROLLED(n, KEYS / 8)
                 UNROLLED(i, 2) {
@@ -157,7 +159,7 @@ template <int D, int KEYS> DEVICE void values(struct warp_tiles<D, KEYS> &w, con
     }
 }
 
-/* out / sum of p, through the warp's own rows of the tile of q, so that memory is written in whole rows. */
+/* Writes out / sum of p, by way of the warp's own rows of the tile of q, so that memory is written in whole rows. */
 template <int D, int KEYS>
 DEVICE void finish(struct warp_tiles<D, KEYS> &w, const struct flash &f, uint16_t *tile, int head, int first, int lane)
 {
@@ -204,13 +206,13 @@ static __global__ void __launch_bounds__(THREADS, 2) attention_flash(struct flas
     start_copy<QUERIES, D>(q, f.q + head * D, f.q_stride, block_query, f.n_q);
     start_copy<KEYS, D>(k, k_head, f.k_stride, 0, f.n_k);
     for (int key = 0; key < f.n_k; key += KEYS) {
-        forget(lane); /* else addresses take the registers */
+        forget(lane); /* otherwise precomputed addresses take the registers */
         copy_async_wait();
-        __syncthreads(); /* k is there, and no warp needs the last v */
+        __syncthreads(); /* k has arrived, and no warp reads the previous v any more */
         start_copy<KEYS, D>(v, v_head, f.v_stride, key, f.n_k);
         logits<D, KEYS>(w, warp_q, k, lane);
         copy_async_wait();
-        __syncthreads(); /* v is there, and no warp needs k */
+        __syncthreads(); /* v has arrived, and no warp reads k any more */
         if (key + KEYS < f.n_k)
             start_copy<KEYS, D>(k, k_head, f.k_stride, key + KEYS, f.n_k);
         if (BIAS || key + KEYS > f.n_k)

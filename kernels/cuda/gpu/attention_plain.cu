@@ -2,13 +2,13 @@
  * attention_plain.cu - attention for any head_dim up to 512 and any mixture of types, without tensor cores.
  *
  * Maths      out[i, :] = sum_j p_ij v[j, :] / sum_j p_ij per head, p_ij = exp(l_ij - m_i),
- *            l_ij = scale * q[i, :] . k[j, :] + bias[j - i], m_i = max_j l_ij; causal: j <= i alone
+ *            l_ij = scale * q[i, :] . k[j, :] + bias[j - i], m_i = max_j l_ij; causal: only j <= i
  * Shapes     q, out [n_q, n_heads * d], k, v [n_k, n_heads * d], f32 or bf16, rows may have gaps;
  *            bias [n_heads, 2 * max - 1] f32 or none
  * Launch     grid (n_q / 4, n_heads), block (128), no shared memory; one warp owns one query of one head: a lane holds
- *            four values of every 128 of q and of the sum, and sees the keys in groups of four
+ *            four values of every 128 of q and of the sum, and reads the keys in groups of four
  * Moves      k and v once a block, from the caches; FLOPs 4 n_q n_k d a head, on the ordinary cores.
- *            For CLIP (77 tokens) and shapes the flash kernel does not take
+ *            For CLIP (77 tokens) and shapes that the flash kernel does not take
  * Numerics   streaming softmax in f32 (largest logit so far, sum and values scaled when it grows); a NaN among the
  *            logits reaches the whole row; rounded once at the store
  * Reference  kernels/plain/attention.c          Test  test_cuda_shim_attention.c, test/gpu/test_ops.c
@@ -30,7 +30,7 @@ struct task {
     bool causal;
 };
 
-/* The columns of one head. */
+/* A view of the columns of one head. */
 DEVICE struct rows head_of(const struct rows &x, int64_t head, int64_t head_dim)
 {
     struct rows h = x;
@@ -41,7 +41,7 @@ DEVICE struct rows head_of(const struct rows &x, int64_t head, int64_t head_dim)
     return h;
 }
 
-/* What one warp has seen so far. CHUNKS * 128 >= head_dim. */
+/* The state of one warp's softmax after some keys. CHUNKS * 128 >= head_dim. */
 template <int CHUNKS> struct running {
     float sum[CHUNKS][4], largest, weight;
 };
@@ -67,7 +67,7 @@ template <int CHUNKS> DEVICE float dot(float a[CHUNKS][4], float b[CHUNKS][4])
     return warp_sum(sum);
 }
 
-/* Four keys from j on, of which those below n count. */
+/* Adds four keys from j on; keys from n on are left out. */
 template <int CHUNKS>
 DEVICE void add_keys(struct running<CHUNKS> &r, const struct rows &v, const float logits[KEYS], int64_t j, int64_t n)
 {
@@ -75,7 +75,7 @@ DEVICE void add_keys(struct running<CHUNKS> &r, const struct rows &v, const floa
 
     for (int i = 0; i < KEYS; i++)
         largest = fmaxf(largest, logits[i]);
-    keep = r.largest == largest ? 1.0f : expf(r.largest - largest); /* the first time 0 */
+    keep = r.largest == largest ? 1.0f : expf(r.largest - largest); /* 0 the first time */
     r.largest = largest;
     r.weight *= keep;
     for (int c = 0; c < CHUNKS; c++)

@@ -1,5 +1,5 @@
 /*
- * conv_mma.cu - a convolution on tensor cores, straight from the picture.
+ * conv_mma.cu - a convolution on tensor cores that reads the picture directly.
  *
  * Maths      y[p, o] = b[o] + sum_{ky, kx, c} x[oy * stride + ky - pad_top, ox * stride + kx - pad_left, c] *
  *            w[o, (ky * kw + kx) * c_in + c] + residual[p, o], 0 outside x; (oy, ox) = pixel p of the output
@@ -8,20 +8,20 @@
  * Launch     grid (c_out / CHANNELS, W' / 16, H' / 8), block (128): a block owns 8 x 16 pixels and CHANNELS (128, or 32
  *            where c_out is no more) channels. Blocks of the same pixels are neighbours and share them in the
  *            second-level cache, where the weights of all (4.7 MB at most) stay
- *            A step is 32 channels of one tap. What it needs is on its way two steps ahead:
+ *            A step is 32 channels of one tap. Its copies from memory start two steps ahead:
  *                wait for step t; barrier; start the copies for step t+2; sums += pixels[t] weights[t]'
- *            Its weights, CHANNELS x 32, go around three buffers. Its pixels come from a patch of the picture:
- *                WINDOW: 10 x 18 pixels once for all taps (stride 1), in two buffers: a tap is a shift in the patch
- *                else:   the 8 x 16 pixels that this tap sees (stride 2, or a single tap), in three
- *            both 24 KB. With the weights 48 KB: two blocks a multiprocessor in the 100 KB of sm_89, so that one
+ *            Its weights, CHANNELS x 32, alternate between three buffers. Its pixels come from a patch of the picture:
+ *                WINDOW: 10 x 18 pixels, copied once for all taps (stride 1), in two buffers: a tap is a shift in it
+ *                else:   the 8 x 16 pixels that this tap reads (stride 2, or a single tap), in three buffers
+ *            Both take 24 KB, 48 KB with the weights: two blocks fit the 100 KB of an sm_89 multiprocessor, so that one
  *            begins or ends while the other computes. A warp owns 64 pixels x 64 channels (32 x 32 of the narrow
  *            form): 128 registers of sums, 64 of fragments, some 20 for addresses (-Xptxas -v: 206 to 211 of the 255 of
  *            two blocks on sm_80, 89 and 90, nothing spilled). A step of a warp is 64 products, 16 reads of fragments,
  *            and about 270 other instructions where a patch begins, 110 elsewhere: 1024 cycles of a tensor core of the
  *            L4 for the products
- * Moves      from the second-level cache, a block and 32 channels, of 9 taps: 180 pixels (11.5 KB) and the weights
- *            (74 KB): 85 KB for 4.7 M multiplications and sums. Decoding 1024 x 1024 (9.9 TFLOP) 88 GB, of which 77 are
- *            weights; from memory x once, y and the residual once
+ * Moves      from the second-level cache, for a block, 32 channels and 9 taps: 180 pixels (11.5 KB) and the weights
+ *            (74 KB), so 85 KB for 4.7 M multiplications and sums. Decoding 1024 x 1024 (9.9 TFLOP) reads 88 GB, of
+ *            which 77 are weights; from memory x, y and the residual are read or written once
  *            FLOPs 2 H' W' c_out kh kw c_in: bound by the tensor cores
  * Numerics   products bf16, sums f32 that start as the bias; rounded once at the store. The order of all sums is fixed:
  *            the same input gives the same bytes
@@ -35,7 +35,7 @@
 
 enum { THREADS = 128, ROWS = 8, COLS = 16, STEP = 32, STAGES = 3, NARROW = 32, WIDE = 128, MAX_SIDE = 1 << 18 };
 
-/* Rows of STEP values that the block copies at once, 16 bytes a thread. */
+/* The rows of STEP values that the block copies at a time, 16 bytes a thread. */
 enum { ROWS_AT_ONCE = THREADS / (STEP / 8) };
 
 struct conv {
@@ -48,7 +48,7 @@ struct conv {
     bool paired; /* two values from an even channel are one aligned access in y and the residual */
 };
 
-/* What one step multiplies: STEP channels, from `channel` on, of one tap. */
+/* One step multiplies STEP channels, from `channel` on, of one tap. */
 struct step {
     int ky, kx, channel;
 };
@@ -64,9 +64,11 @@ DEVICE void next_step(struct step &s, const struct conv &c)
     s.channel += STEP;
 }
 
-/* PATCH_ROWS x PATCH_COLS pixels; a buffer has room for whole rounds of the copy. M x N fragments of sums a warp. */
+/* A patch has PATCH_ROWS x PATCH_COLS pixels, and its buffer room for whole rounds of the copy. A warp has M x N
+ * fragments of sums. */
 template <int CHANNELS, bool WINDOW> struct form {
     enum {
+        IS_WINDOW = WINDOW,
         PATCH_ROWS = WINDOW ? ROWS + 2 : ROWS,
         PATCH_COLS = WINDOW ? COLS + 2 : COLS,
         N_PIXELS = PATCH_ROWS * PATCH_COLS,
@@ -85,13 +87,13 @@ template <class F> struct sums {
     float v[F::M][F::N][4];
 };
 
-/* Starts the copy of a patch, whose first pixel is (y, x) of the picture. Pixels of a column are turned alike
- * (tile_at): PATCH_COLS is even, so eight neighbours of a row lie in different groups of banks whatever the row. */
+/* Starts the copy of a patch, whose first pixel is (y, x) of the picture. tile_at() permutes pixels by their column in
+ * the patch: PATCH_COLS is even, so eight neighbours of a row are in different groups of banks, whatever the row. */
 template <class F> DEVICE void start_patch(uint16_t *patch, const struct conv &c, int y, int x, int channel)
 {
     int thread = (int)threadIdx.x, first, eight;
 
-    forget(thread); /* else all places of a patch stay in registers between copies */
+    forget(thread); /* otherwise all addresses of a patch stay in registers between copies */
     first = thread / (STEP / 8), eight = thread % (STEP / 8);
     UNROLLED(i, F::ROUNDS) {
         int pixel = first + i * ROWS_AT_ONCE, row = pixel / F::PATCH_COLS, col = pixel % F::PATCH_COLS;
@@ -103,7 +105,7 @@ template <class F> DEVICE void start_patch(uint16_t *patch, const struct conv &c
     }
 }
 
-/* Starts the copy of a step's weights of the channels of the output from `first_out` on. */
+/* Starts the copy of a step's weights for the output channels from `first_out` on. */
 template <int CHANNELS>
 DEVICE void start_weights(uint16_t *to, const struct conv &c, int first_out, const struct step &s)
 {
@@ -119,10 +121,10 @@ DEVICE void start_weights(uint16_t *to, const struct conv &c, int first_out, con
     }
 }
 
-/* Where things of step number t, s in words, lie in shared memory; `stage` = t % STAGES. */
-template <class F> DEVICE uint16_t *patch_of(uint16_t *shared, const struct step &s, int stage, bool window)
+/* The places of a step's patch and weights in shared memory; `stage` is the number of the step modulo STAGES. */
+template <class F> DEVICE uint16_t *patch_of(uint16_t *shared, const struct step &s, int stage)
 {
-    return shared + (window ? s.channel / STEP % 2 : stage) * F::PATCH;
+    return shared + (F::IS_WINDOW ? s.channel / STEP % 2 : stage) * F::PATCH;
 }
 
 template <class F> DEVICE uint16_t *weights_of(uint16_t *shared, int stage)
@@ -130,7 +132,7 @@ template <class F> DEVICE uint16_t *weights_of(uint16_t *shared, int stage)
     return shared + F::N_PATCHES * F::PATCH + stage * F::WEIGHTS;
 }
 
-/* Starts what step s needs, nothing after the last; one group of copies in any case. */
+/* Starts the copies for step s, none after the last step; makes one group of copies in any case. */
 template <int CHANNELS, bool WINDOW>
 DEVICE void start_step(uint16_t *shared, const struct conv &c, const struct step &s, int stage)
 {
@@ -140,15 +142,15 @@ DEVICE void start_step(uint16_t *shared, const struct conv &c, const struct step
     if (s.channel < c.c_in) {
         start_weights<CHANNELS>(weights_of<F>(shared, stage), c, (int)blockIdx.x * CHANNELS, s);
         if (!WINDOW)
-            start_patch<F>(patch_of<F>(shared, s, stage, false), c, y + s.ky, x + s.kx, s.channel);
+            start_patch<F>(patch_of<F>(shared, s, stage), c, y + s.ky, x + s.kx, s.channel);
         else if (s.ky == 0 && s.kx == 0)
-            start_patch<F>(patch_of<F>(shared, s, stage, true), c, y, x, s.channel);
+            start_patch<F>(patch_of<F>(shared, s, stage), c, y, x, s.channel);
     }
     copy_async_group();
 }
 
-/* sums += pixels weights'. `patch`: the row of it that the warp's first row of pixels sees; col: the column of the
- * lane. A fragment of 16 pixels is one row of the block. */
+/* sums += pixels weights'. `patch` points to the row that the warp's first row of pixels reads; col is the lane's
+ * column in it. A fragment of 16 pixels is one row of the block. */
 template <class F>
 DEVICE void multiply(struct sums<F> &sum, const uint16_t *patch, int col, const uint16_t *weights, int lane)
 {
@@ -213,12 +215,13 @@ DEVICE void store_one(uint16_t *to, float v)
     *to = (uint16_t)bf16_pair(v, 0);
 }
 
-/* Where a lane's sums of a fragment belong: rows y and y + 1 .. of pixels, pixels x and x + 8, two channels. */
+/* The place of a lane's sums in the output: pixels x and x + 8 of the rows from y on, two neighbouring channels. */
 struct place {
     int y, x, channel;
 };
 
-/* Loads take a valid address where there is no value, and so need no branch: many run at once. */
+/* Sums start as the bias. Where there is no value, a load takes another valid address, so that it needs no branch and
+ * many loads run at once. */
 template <class F> DEVICE void start_sums(struct sums<F> &sum, const struct conv &c, const struct place &p)
 {
     UNROLLED(n, F::N)
@@ -231,7 +234,7 @@ template <class F> DEVICE void start_sums(struct sums<F> &sum, const struct conv
         }
 }
 
-/* The lane's first value of y in a row and half of a fragment; -1 outside. */
+/* The index of the lane's first value of y in a row and half of a fragment; -1 outside the picture. */
 DEVICE int64_t value_at(const struct conv &c, const struct place &p, int m, int half)
 {
     int y = p.y + m, x = p.x + 8 * half;
@@ -239,9 +242,9 @@ DEVICE int64_t value_at(const struct conv &c, const struct place &p, int m, int 
     return y < c.out_height && x < c.out_width ? ((int64_t)y * c.out_width + x) * c.c_out + p.channel : -1;
 }
 
-/* Residual and store for a warp that has all its channels, in aligned pairs. A row at a time: its loads run at once,
- * and those of the next stay behind its stores, which might be to the same memory; else they would take all registers.
- */
+/* Adds the residual and stores in aligned pairs, for a warp whose channels all exist. It works a row at a time: the
+ * loads of a row run at once, and those of the next row stay behind its stores, which might be to the same memory.
+ * Otherwise the loads would take all registers. */
 template <class F, class R, class T>
 DEVICE void finish(struct sums<F> &sum, const struct conv &c, const struct place &p, const R *residual, T *y)
 {
@@ -264,7 +267,7 @@ DEVICE void finish(struct sums<F> &sum, const struct conv &c, const struct place
     }
 }
 
-/* The same one value after another, for channels that end within a warp, and odd places. */
+/* Adds the residual and stores one value at a time, for channels that end within a warp and for unaligned tensors. */
 template <class F, class R, class T>
 DEVICE void finish_slowly(struct sums<F> &sum, const struct conv &c, const struct place &p, const R *residual, T *y)
 {
@@ -312,11 +315,11 @@ template <int CHANNELS, bool WINDOW> static __global__ void __launch_bounds__(TH
     }
     start_sums(sum, c, place);
     for (struct step s = { 0, 0, 0 }; s.channel < c.c_in; next_step(s, c)) {
-        const uint16_t *patch = patch_of<F>(shared, s, stage, WINDOW), *weights = weights_of<F>(shared, stage);
+        const uint16_t *patch = patch_of<F>(shared, s, stage), *weights = weights_of<F>(shared, stage);
         int row = warp_row + (WINDOW ? s.ky : 0), col = lane % 16 + (WINDOW ? s.kx : 0);
 
         copy_async_wait_but<STAGES - 2>();
-        __syncthreads(); /* this step's data are there, and no warp needs those of the last */
+        __syncthreads(); /* this step's data have arrived, and no warp reads those of the previous step any more */
         start_step<CHANNELS, WINDOW>(shared, c, ahead, stage == 0 ? STAGES - 1 : stage - 1);
         next_step(ahead, c);
         multiply<F>(sum, patch + row * F::PATCH_COLS * STEP, col, weights + warp_out * STEP, lane);
@@ -344,7 +347,7 @@ static bool aligned(const struct tensor *t, uintptr_t bytes)
     return (uintptr_t)t->data % bytes == 0;
 }
 
-/* The values of x and of the weights are numbered in 32 bits; a side has as many blocks as a grid may. */
+/* Indices into x and the weights have 32 bits, and a side may have no more blocks than a grid. */
 extern "C" bool k_conv_mma_fits(const struct tensor *x, const struct conv_weight *w)
 {
     return x->dtype == DT_BF16 && aligned(x, 16) && (uintptr_t)w->data % 16 == 0 && w->c_in % STEP == 0 && w->kh <= 3 &&
@@ -353,9 +356,9 @@ extern "C" bool k_conv_mma_fits(const struct tensor *x, const struct conv_weight
 }
 
 extern "C" int k_conv_mma(struct tensor *y, const struct tensor *x, const struct conv_weight *w,
-                          const struct tensor *bias, const struct tensor *residual, const struct conv_args *args,
-                          cudaStream_t stream)
+                          const struct tensor *bias, const struct conv_args *args, cudaStream_t stream)
 {
+    const struct tensor *residual = args->residual;
     bool window = args->stride == 1 && w->kh * w->kw > 1;
     struct conv c = {};
 

@@ -1,14 +1,14 @@
 /*
- * conv_rows.cu - the pixels that a convolution sees, as rows of a matrix (im2col), where conv_mma.cu does not fit: the
- * three channels of a picture, the sixteen of its latents.
+ * conv_rows.cu - the inputs of each output pixel of a convolution as rows of a matrix (im2col), where conv_mma.cu does
+ * not fit: the three channels of a picture, the sixteen of its latents.
  *
  * Maths      dst[p, (ky * kw + kx) * C + c] = x[oy * stride + ky - pad_top, ox * stride + kx - pad_left, c], 0 outside;
  *            (oy, ox) = pixel first + p of the output
  * Shapes     x [H, W, C] f32 or bf16; dst [n, cols] bf16, cols a multiple of 8, at least kh * kw * C
- * Launch     grid over groups of eight columns, block (256); where C is a multiple of 8 a group lies in one tap and is
- *            one or two accesses of 16 bytes, neighbouring threads read neighbouring channels
- * Moves      x once for every tap, dst once. Tiles of dst are made to stay in the second-level cache (conv2d.c)
- *            Places are counted in 32 bits and divided once a group of eight; the 64 bits are those of the address
+ * Launch     grid over groups of eight columns, block (256); where C is a multiple of 8, a group belongs to one tap and
+ *            is one or two accesses of 16 bytes; neighbouring threads read neighbouring channels.
+ *            Indices have 32 bits and are divided once for a group of eight; only addresses have 64 bits
+ * Moves      x once for every tap, dst once. Tiles of dst are small enough to stay in the second-level cache (conv2d.c)
  * Numerics   one rounding to bf16 where x is f32
  * Reference  kernels/plain/conv.c          Test  test_cuda_shim_conv.c, test/gpu/test_ops.c
  */
@@ -24,7 +24,7 @@ struct window {
     int first, out_width, height, width, channels, kh, kw, stride, pad_top, pad_left;
 };
 
-/* A column of dst at a pixel of the output, whose window starts at (y, x) of the picture. */
+/* A column of dst as tap and channel, for an output pixel whose window starts at (y, x) of the picture. */
 struct place {
     int y, x, ky, kx, channel;
 };
@@ -38,7 +38,7 @@ DEVICE struct place place_of(const struct window &w, int p, int col)
     return at;
 }
 
-/* The pixel that the tap sees, as a row of x; -1 outside, and after the last tap. */
+/* The pixel that the tap reads, as a row of x; -1 outside the picture and after the last tap. */
 DEVICE int pixel_of(const struct window &w, const struct place &at)
 {
     int y = at.y + at.ky, x = at.x + at.kx;
@@ -83,8 +83,8 @@ static __global__ void __launch_bounds__(THREADS) conv_rows(struct window w)
     store4(w.dst, p, col + 4, v + 4);
 }
 
-extern "C" int k_conv_rows(struct tensor *dst, const struct tensor *x, int64_t first, int64_t out_width, int kh, int kw,
-                           const struct conv_args *args, cudaStream_t stream)
+extern "C" int k_conv_rows(struct tensor *dst, const struct tensor *x, int64_t first, int64_t out_width,
+                           const struct conv_weight *weight, const struct conv_args *args, cudaStream_t stream)
 {
     struct window w = {};
 
@@ -93,6 +93,7 @@ extern "C" int k_conv_rows(struct tensor *dst, const struct tensor *x, int64_t f
     w.dst = rows_of(dst), w.x = rows_of(x);
     w.first = (int)first, w.out_width = (int)out_width;
     w.height = (int)x->dims[0], w.width = (int)x->dims[1], w.channels = (int)x->dims[2];
-    w.kh = kh, w.kw = kw, w.stride = args->stride, w.pad_top = args->pad_top, w.pad_left = args->pad_left;
+    w.kh = weight->kh, w.kw = weight->kw, w.stride = args->stride, w.pad_top = args->pad_top,
+    w.pad_left = args->pad_left;
     return LAUNCH(conv_rows, (unsigned)div_up(tensor_count(dst) / 8, THREADS), THREADS, 0, stream, w);
 }

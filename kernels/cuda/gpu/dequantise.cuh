@@ -1,9 +1,9 @@
 /*
- * dequantise - eight neighbouring values of every storage type, and one tile of a row by one block of threads.
+ * dequantise - expands eight neighbouring values of any storage type, and one tile of a row by one block of threads.
  *
- * A tile is 2048 values. Of every type that is a multiple of 16 bytes, so the tiles of an aligned row are read with
- * 16-byte accesses into shared memory, where the odd sizes of the blocks (18, 22, 34, 110, 210 bytes) do no harm;
- * then each thread expands eight values and writes them with 16-byte accesses.
+ * A tile is 2048 values, in every type a multiple of 16 bytes. So the tiles of an aligned row are read with 16-byte
+ * accesses into shared memory, where the odd sizes of the blocks (18, 22, 34, 110, 210 bytes) do no harm; then each
+ * thread expands eight values and writes them with 16-byte accesses.
  *
  * Layouts and order of the arithmetic: numerics document 3.4, kernels/quant.c. Products that go into a sum are kept
  * apart from it (__fmul_rn), so that the f32 values are those of the reference bit for bit.
@@ -21,7 +21,7 @@ enum {
 #undef X
 };
 
-/* Sizes of blocks are even (but for the one-byte float), so 16-bit words in them are aligned. */
+/* All blocks but the one-byte float have an even size, so 16-bit words in them are aligned. */
 DEVICE uint32_t u16_at(const uint8_t *p)
 {
     return *(const uint16_t *)p;
@@ -37,7 +37,7 @@ DEVICE float half_at(const uint8_t *p)
     return half_value((uint16_t)u16_at(p));
 }
 
-/* E4M3 without infinities: the exponent is moved by a multiplication, which is exact and makes subnormals right. */
+/* E4M3 has no infinities. A multiplication corrects the exponent: it is exact and also right for subnormals. */
 DEVICE float f8_value(uint32_t b)
 {
     float magnitude = __uint_as_float((b & 0x7f) << 20) * 0x1p120f;
@@ -46,7 +46,7 @@ DEVICE float f8_value(uint32_t b)
     return __uint_as_float(__float_as_uint(magnitude) | nan | (b & 0x80) << 24);
 }
 
-/* The table of IQ4 as bytes, lowest first: -127 -104 -83 -65 -49 -35 -22 -10, 1 13 25 38 53 69 89 113. */
+/* The table of IQ4 packed as bytes, lowest first: -127 -104 -83 -65 -49 -35 -22 -10, 1 13 25 38 53 69 89 113. */
 DEVICE float iq4_value(uint32_t q)
 {
     uint64_t eight = q & 8 ? 0x7159453526190d01u : 0xf6eaddcfbfad9881u;
@@ -54,7 +54,7 @@ DEVICE float iq4_value(uint32_t q)
     return (float)(int8_t)(eight >> 8 * (q & 7));
 }
 
-/* d * q and d * q + m, each operation rounded. */
+/* v = d * q, and v = d * q + m with each operation rounded. */
 DEVICE void scaled(float v[8], const int q[8], float d)
 {
     for (int i = 0; i < 8; i++)
@@ -67,7 +67,7 @@ DEVICE void scaled_and_moved(float v[8], const int q[8], float d, float m)
         v[i] = __fmul_rn((float)q[i], d) + m;
 }
 
-/* Eight bytes' bit fields. */
+/* Extracts one bit field from each of eight bytes. */
 DEVICE void fields(int q[8], const uint8_t *bytes, int shift, int mask)
 {
     for (int i = 0; i < 8; i += 2) {
@@ -255,7 +255,7 @@ DEVICE void eight_iq4_xs(const uint8_t *b, int j, float v[8])
         v[i] = d * iq4_value((uint32_t)q[i]);
 }
 
-/* The types that hold numbers. */
+/* Storage types that hold numbers, each with its function. */
 #define LAYOUTS(X)               \
     X(DT_F32, eight_f32)         \
     X(DT_F16, eight_f16)         \
@@ -286,7 +286,7 @@ template <enum dtype T> struct layout;
 LAYOUTS(X)
 #undef X
 
-/* n bytes, from any address, to shared memory by the whole block. */
+/* The whole block copies n bytes from any address to shared memory. */
 DEVICE void stage(uint8_t *shared, const uint8_t *src, int n)
 {
     int n_wide = (uintptr_t)src % 16 == 0 ? n / 16 * 16 : 0;
@@ -297,7 +297,7 @@ DEVICE void stage(uint8_t *shared, const uint8_t *src, int n)
         shared[i] = src[i];
 }
 
-/* dst[row, col .. col + n), n at most 8. */
+/* Stores v to dst[row, col .. col + n), n at most 8. */
 DEVICE void store8(const struct rows &dst, int64_t row, int64_t col, int n, const float v[8])
 {
     char *at = dst.data + (row * dst.stride + col) * (dst.f32 ? 4 : 2);
@@ -315,8 +315,8 @@ DEVICE void store8(const struct rows &dst, int64_t row, int64_t col, int n, cons
 }
 
 /*
- * Values [TILE_VALUES * tile, ...) of one row of storage, src, to one row of dst; by a block of TILE_THREADS, with
- * the TILE_BYTES of the type as shared memory, once.
+ * Expands one tile, values [TILE_VALUES * tile, ...) of the stored row src, to a row of dst. A block of TILE_THREADS
+ * calls it once, with TILE_BYTES of the type as shared memory.
  */
 template <enum dtype T>
 DEVICE void expand_tile(const struct rows &dst, int64_t row, const uint8_t *src, int64_t tile, uint8_t *shared)

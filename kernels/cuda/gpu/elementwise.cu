@@ -4,7 +4,7 @@
  * Maths      gate_add x += gate[c] * y;  axpy x += a * v;  mul y = a * b;  silu y = x / (1 + exp(-x));  copy y = x
  * Shapes     [rows, cols], f32 or bf16 in any mixture, rows may have gaps; gate [cols] f32
  * Launch     block of 256 threads as columns x rows, four neighbouring columns a thread; grid over both, rows looped.
- *            Where nothing has gaps and there is no gate, all is one long row, so that narrow matrices fill the warps
+ *            Tensors without gaps, if there is no gate, are one long row, so that narrow matrices fill the warps
  * Moves      each operand once; the gate (12 KB) stays in the caches
  * Numerics   f32, one fused multiply-add in the sums, rounded once at the store; may run in place
  * Reference  kernels/plain/elementwise.c          Test  test_cuda_shim_elementwise.c, test/gpu/test_ops.c
@@ -49,7 +49,7 @@ static __global__ void __launch_bounds__(THREADS)
     }
 }
 
-/* A dense tensor is one row of all its values. */
+/* A dense tensor as one row of all its values. */
 static struct rows one_row(const struct tensor *t)
 {
     struct tensor row;

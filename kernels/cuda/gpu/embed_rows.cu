@@ -3,8 +3,8 @@
  *
  * Maths      y[i, :] = table[ids[i], :]
  * Shapes     table [rows, cols] as stored; y [n, cols] f32 or bf16, rows may have gaps
- * Launch     grid (cols / 2048, ids), block (256), shared 2048 values as stored; at most 512 ids a launch: they travel
- *            as a kernel parameter (2 KB of 4), so the host's array may change as soon as the launcher returns
+ * Launch     grid (cols / 2048, ids), block (256), shared 2048 values as stored; at most 512 ids a launch: they are
+ *            passed as a kernel parameter (2 KB of 4), so the host's array may change when the launcher returns
  * Moves      the rows in and out: 512 x 4096 of T5 12 MB
  * Numerics   as dequantise.cu
  * Reference  kernels/plain/elementwise.c          Test  test_cuda_shim_dequantise.c, test/gpu/test_ops.c

@@ -3,16 +3,16 @@
  *
  * Maths      x += gate[c] * y;  a = (x - mean) / sqrt(var + eps) * (1 + scale[c]) + shift[c], biased variance of x
  * Shapes     x [rows, cols] f32, y and a [rows, cols] bf16, cols a multiple of 4 up to MAX_COLS, rows may have gaps but
- *            are aligned to four values; gate, shift, scale [cols] f32. So it is in the blocks of the transformer; all
- *            else is left to the two kernels that this one joins
+ *            are aligned to four values; gate, shift, scale [cols] f32: the shapes in the blocks of the transformer.
+ *            The two kernels that this one joins compute all others
  * Launch     grid (rows), block (256), shared 32 B; one block owns one row, which a thread keeps in registers: up to
  *            CHUNKS times four columns
- * Moves      12 bytes a value (x in and out, y in, a out), where gate_add (10) and modulate (6) move 16; the vectors
+ * Moves      12 bytes a value (x in and out, y in, a out); gate_add (10) and modulate (6) would move 16. The vectors
  *            (12 KB at 3072) stay in the caches
  * FLOPs      about 10 a value: bound by memory
  * Numerics   the operations of gate_add (elementwise.cu) and modulate (norm.cu) in their order, so the same bytes: one
- *            fused multiply-add, f32 sums, 256 partial ones, the variance in a second pass over the registers, a
- *            rounded once at the store. a may be y: a thread writes to the columns that it has read
+ *            fused multiply-add, f32 sums of 256 partial sums, the variance in a second pass over the registers, a
+ *            rounded once at the store. a may be y: a thread writes only columns that it has read
  * Reference  kernels/plain/norm.c          Test  test_cuda_shim_norm.c, test/gpu/test_ops.c
  */
 #include "kernels/cuda/gpu/kernel.cuh"
@@ -23,12 +23,13 @@ extern "C" {
 
 enum { THREADS = 256, WARPS = THREADS / 32, CHUNKS = 4, MAX_COLS = 4 * THREADS * CHUNKS };
 
-/* The thread's chunks of four columns, by their place in its registers. */
+/* Visits the thread's chunks of four columns; i is their index in its registers. */
 #define FOR_MY_CHUNKS(i, col, n) \
     UNROLLED(i, CHUNKS)          \
         if (const int64_t col = 4 * ((int64_t)threadIdx.x + (int64_t)(i) * THREADS); col < (n))
 
-/* The launcher lets only rows of this type through, and only those that are read in fours: this tells the compiler. */
+/* Lets the compiler know the type of the rows, and that they are read four values at a time: the launcher has checked
+ * both. */
 DEVICE struct rows known(struct rows r, bool f32)
 {
     r.f32 = f32;
@@ -36,7 +37,7 @@ DEVICE struct rows known(struct rows r, bool f32)
     return r;
 }
 
-/* All loads are on their way before the first value is used. */
+/* Starts all loads before it uses the first value. */
 DEVICE void add_gated(const struct rows &x, const struct rows &y, const struct rows &gate, int64_t row,
                       float kept[CHUNKS][4])
 {
@@ -66,7 +67,7 @@ DEVICE float sum_of(const float kept[CHUNKS][4], int64_t n, float *shared)
     return block_sum(sum, shared);
 }
 
-/* Of the deviations from `centre`. */
+/* The sum of the squared deviations from `centre`. */
 DEVICE float squares_of(const float kept[CHUNKS][4], int64_t n, float centre, float *shared)
 {
     float sum = 0;

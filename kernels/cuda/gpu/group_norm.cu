@@ -1,12 +1,12 @@
 /*
- * group_norm.cu - GroupNorm of a picture, then SiLU where asked.
+ * group_norm.cu - GroupNorm of a picture, optionally followed by SiLU.
  *
  * Maths      y = (x - mean_g) / sqrt(var_g + eps) * w[c] + b[c]; group g: all pixels of C/n_groups neighbouring
  *            channels; biased variance; SiLU(y) = y / (1 + exp(-y))
  * Shapes     x, y [H, W, C] f32 or bf16, dense; w, b [C] f32; any C and n_groups that divides it
  * Launch     1. channel_moments: grid (slabs of pixels, stripes of 1024 channels), block (channels/4 x pixels):
  *               mean and squares of each channel over each slab, into `scratch`
- *            2. group_moments: grid (n_groups): those of the group's channels and slabs combined
+ *            2. group_moments: grid (n_groups): combines the moments of a group's channels and slabs
  *            3. normalise: grid and block as in 1
  * Moves      x twice, y once; at 1024 x 1024 x 256 in bf16 1.6 GB
  * Numerics   Welford in f32, combined after Chan; the order is fixed by the shapes and the size of the scratch, so
@@ -15,6 +15,10 @@
  * Source     Wu & He 2018; Chan, Golub & LeVeque 1979
  */
 #include "kernels/cuda/gpu/kernel.cuh"
+
+extern "C" {
+#include "kernels/backend.h"
+}
 
 enum { THREADS = 256, MAX_SLABS = 1024, MIN_SLAB_PIXELS = 64, AT_ONCE = 8 };
 
@@ -79,7 +83,7 @@ static __global__ void __launch_bounds__(THREADS) channel_moments(struct rows x,
     }
 }
 
-/* Number i of the sums of the block's group: channel i % group over slab i / group. */
+/* Part i of the moments of the block's group: those of channel i % group over slab i / group. */
 DEVICE struct moments part_of(const struct scratch &s, unsigned i, int64_t n_pixels, int64_t n_channels, unsigned group)
 {
     int64_t slab = i / group, channel = blockIdx.x * group + i % group;
@@ -88,7 +92,7 @@ DEVICE struct moments part_of(const struct scratch &s, unsigned i, int64_t n_pix
     return { (float)(slab_end(s, slab, n_pixels) - slab * s.slab_pixels), part.x, part.y };
 }
 
-/* A few sums are on their way at a time: the kernel is too small to hide the wait for one behind other warps. */
+/* Loads AT_ONCE parts at a time: the kernel has too few warps to hide the latency of single loads. */
 static __global__ void __launch_bounds__(THREADS)
     group_moments(struct scratch s, int64_t n_pixels, int64_t n_channels, int64_t group, float eps)
 {
@@ -147,7 +151,7 @@ static int64_t slabs_wanted(int64_t n_pixels)
     return least(div_up(n_pixels, MIN_SLAB_PIXELS), MAX_SLABS);
 }
 
-/* The sums of channels over n_slabs, then those of groups, of which there are at most as many as channels. */
+/* The moments of channels over n_slabs, then those of groups, of which there are at most as many as channels. */
 static size_t scratch_bytes_for(int64_t n_slabs, int64_t n_channels)
 {
     return (size_t)(n_slabs + 1) * (size_t)n_channels * sizeof(float2);
@@ -159,32 +163,32 @@ extern "C" size_t k_group_norm_scratch(const struct tensor *x)
 }
 
 extern "C" int k_group_norm(struct tensor *y, const struct tensor *x, const struct tensor *w, const struct tensor *b,
-                            int n_groups, float eps, bool silu, void *scratch, size_t scratch_bytes,
-                            cudaStream_t stream)
+                            const struct group_norm_args *args, struct k_scratch memory, cudaStream_t stream)
 {
     int64_t n_pixels = tensor_rows(x), n_channels = tensor_cols(x), n_slabs = slabs_wanted(n_pixels);
     struct scratch s = {};
     unsigned width = THREADS;
     int rc;
 
-    while (n_slabs > 1 && scratch_bytes_for(n_slabs, n_channels) > scratch_bytes)
+    while (n_slabs > 1 && scratch_bytes_for(n_slabs, n_channels) > memory.bytes)
         n_slabs /= 2;
-    if (scratch_bytes_for(n_slabs, n_channels) > scratch_bytes)
+    if (scratch_bytes_for(n_slabs, n_channels) > memory.bytes)
         return cudaErrorMemoryAllocation;
     s.slab_pixels = div_up(n_pixels, n_slabs);
     s.n_slabs = div_up(n_pixels, s.slab_pixels);
-    s.channels = (float2 *)scratch;
+    s.channels = (float2 *)memory.data;
     s.groups = s.channels + s.n_slabs * n_channels;
     while (width > 1 && width / 2 * 4 >= n_channels)
         width /= 2;
     dim3 block(width, THREADS / width), grid((unsigned)s.n_slabs, (unsigned)div_up(n_channels, 4 * (int64_t)width));
 
     rc = LAUNCH(channel_moments, grid, block, 4 * THREADS * sizeof(struct moments), stream, rows_of(x), s);
-    if (!rc)
-        rc = LAUNCH(group_moments, (unsigned)n_groups, THREADS, THREADS * sizeof(struct moments), stream, s, n_pixels,
-                    n_channels, n_channels / n_groups, eps);
-    if (!rc)
-        rc = LAUNCH(normalise, grid, block, 0, stream, rows_of(y), rows_of(x), rows_of(w), rows_of(b),
-                    n_channels / n_groups, silu, s);
-    return rc;
+    if (rc)
+        return rc;
+    rc = LAUNCH(group_moments, (unsigned)args->n_groups, THREADS, THREADS * sizeof(struct moments), stream, s, n_pixels,
+                n_channels, n_channels / args->n_groups, args->eps);
+    if (rc)
+        return rc;
+    return LAUNCH(normalise, grid, block, 0, stream, rows_of(y), rows_of(x), rows_of(w), rows_of(b),
+                  n_channels / args->n_groups, args->act == ACT_SILU, s);
 }

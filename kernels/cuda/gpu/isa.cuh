@@ -1,6 +1,6 @@
 /*
  * isa - the few instructions and language forms of CUDA that the kernels use beyond plain C++, one name each.
- * With CUDA_SHIM defined, kernel.cuh includes that file instead, which gives the same names on a processor.
+ * With CUDA_SHIM defined, kernel.cuh includes the file it names instead, which defines the same names on a processor.
  *
  * PTX ISA 8.2, sections of the instructions named; all exist from sm_80 on.
  */
@@ -12,7 +12,7 @@
 
 #define DEVICE static __device__ __forceinline__
 
-/* A loop whose variable numbers registers. */
+/* A loop whose variable is an index into arrays that the compiler keeps in registers. */
 #define UNROLLED(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
 
 /* Queues kernel<<<...>>>(arguments); the value is a cudaError_t as int. */
@@ -54,13 +54,13 @@ DEVICE float exp2_fast(float x)
     return value;
 }
 
-/* `value` of the lane whose number differs in the bits of `mask`; all 32 lanes take part. */
+/* `value` of the lane whose number differs in the bits of `mask`; all 32 lanes must call it. */
 DEVICE float lane_xor(float value, int mask)
 {
     return __shfl_xor_sync(0xffffffffu, value, mask);
 }
 
-/* The compiler takes x for a new value, and so computes what depends on it here and not ahead of a loop. */
+/* Makes the compiler treat x as a new value, so that it computes expressions of x here and not ahead of a loop. */
 DEVICE void forget(int &x)
 {
     asm volatile("" : "+r"(x));
@@ -71,7 +71,7 @@ DEVICE uint32_t shared_address(const void *p)
     return (uint32_t)__cvta_generic_to_shared(p);
 }
 
-/* Copies 16 bytes to shared memory behind the thread's back, zeros when not `wanted`; addresses 16-byte aligned. */
+/* Starts an asynchronous copy of 16 bytes to shared memory, or zeros unless `wanted`; addresses are 16-byte aligned. */
 DEVICE void copy_async_16(void *shared, const void *global, bool wanted)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
@@ -79,19 +79,19 @@ DEVICE void copy_async_16(void *shared, const void *global, bool wanted)
                  : "memory");
 }
 
-/* The thread's copies so far are in shared memory, for itself; a barrier shows them to the block. */
+/* Waits for the thread's copies so far. The thread may then read them, and the block after a barrier. */
 DEVICE void copy_async_wait()
 {
     asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
-/* Ends a group of the thread's copies; it may be empty. */
+/* Ends a group of the thread's copies; the group may be empty. */
 DEVICE void copy_async_group()
 {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
-/* As copy_async_wait, for all groups but the last N_LAST. */
+/* Like copy_async_wait, for all groups but the last N_LAST. */
 template <int N_LAST> DEVICE void copy_async_wait_but()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(N_LAST) : "memory");

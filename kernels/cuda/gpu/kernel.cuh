@@ -1,9 +1,9 @@
 /*
- * kernel - what kernel files include: CUDA itself or a stand-in for it, matrices of f32 or bf16 as kernels see them,
- * sums over a warp or a block.
+ * kernel - the header of all kernel files: CUDA itself or a stand-in for it, matrices of f32 or bf16 as kernels see
+ * them, sums over a warp or a block.
  *
- * Kernels ask for the type of a matrix when they load from it: the answer is the same for the whole launch, and next
- * to memory it costs nothing. So one kernel serves all mixtures of types.
+ * Kernels check the type of a matrix at each load. The branch goes the same way in the whole launch and costs nothing
+ * compared with the memory access, so one kernel serves all mixtures of types.
  */
 #ifndef KERNELS_CUDA_GPU_KERNEL_CUH
 #define KERNELS_CUDA_GPU_KERNEL_CUH
@@ -16,12 +16,12 @@
 
 #include "kernels/cuda/gpu/kernels.h"
 
-/* A tensor seen as rows and columns, or (data NULL) none. */
+/* A tensor seen as rows and columns; data NULL: no tensor. */
 struct rows {
     char *data;
     int64_t n_rows, n_cols, stride; /* values */
-    bool f32;                       /* else bf16 */
-    bool wide;                      /* four values from a column that is a multiple of 4 are one aligned access */
+    bool f32;                       /* false: bf16 */
+    bool wide;                      /* four values from a column that is a multiple of 4 take one aligned access */
 };
 
 static inline struct rows rows_of(const struct tensor *t)
@@ -76,7 +76,7 @@ DEVICE void store1(const struct rows &y, int64_t row, int64_t col, float value)
         ((uint16_t *)y.data)[at] = (uint16_t)bf16_pair(value, 0);
 }
 
-/* Columns col .. col+3, col a multiple of 4; zeros from n_cols on. */
+/* Loads columns col .. col+3, col a multiple of 4; zeros from n_cols on. */
 DEVICE void load4(const struct rows &x, int64_t row, int64_t col, float v[4])
 {
     if (!x.wide) {
@@ -93,7 +93,7 @@ DEVICE void load4(const struct rows &x, int64_t row, int64_t col, float v[4])
     }
 }
 
-/* Nothing is written from n_cols on. */
+/* Stores columns col .. col+3, but none from n_cols on. */
 DEVICE void store4(const struct rows &y, int64_t row, int64_t col, const float v[4])
 {
     if (!y.wide) {
@@ -109,7 +109,7 @@ DEVICE void store4(const struct rows &y, int64_t row, int64_t col, const float v
     }
 }
 
-/* Every lane gets the same bits: the sums of a butterfly differ in the order of two operands alone. */
+/* Every lane gets the same bits: the sums of a butterfly differ only in the order of two operands. */
 DEVICE float warp_sum(float v)
 {
     for (int mask = 16; mask; mask >>= 1)
@@ -124,7 +124,7 @@ DEVICE float warp_max(float v)
     return v;
 }
 
-/* All threads of a block of whole warps; `shared` holds one float a warp and may be used again at once. */
+/* To be called by all threads of a block of whole warps; `shared` holds one float a warp and may be reused at once. */
 DEVICE float block_sum(float v, float *shared)
 {
     float sum = 0;

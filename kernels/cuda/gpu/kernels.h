@@ -1,7 +1,7 @@
 /*
- * kernels - the launchers of our own CUDA kernels: operations of backend.h on a stream, without the backend around
- * them. Tensors are device memory, checked by ops.h, with the meaning given in backend.h. Each returns a cudaError_t
- * as int, 0 for success: this header is read without the toolkit too.
+ * kernels - the launchers of our own CUDA kernels: operations of backend.h on a stream, without a backend. Tensors are
+ * device memory, checked by ops.h, with the meaning given in backend.h. Each returns a cudaError_t as int, 0 for
+ * success, because this header is also included where there is no toolkit.
  *
  * Where a kernel may run in place, the output is the same tensor as the input.
  */
@@ -14,9 +14,10 @@ extern "C" {
 
 #include "kernels/tensor.h"
 
-typedef struct CUstream_st *cudaStream_t; /* as the toolkit has it */
+typedef struct CUstream_st *cudaStream_t; /* as in the toolkit */
 struct attention_args;
 struct gate_modulate_args;
+struct group_norm_args;
 
 int k_layer_norm(struct tensor *y, const struct tensor *x, const struct tensor *w, const struct tensor *b, float eps,
                  cudaStream_t stream);
@@ -35,10 +36,16 @@ int k_axpy(struct tensor *x, float a, const struct tensor *v, cudaStream_t strea
 int k_copy(struct tensor *y, const struct tensor *x, cudaStream_t stream);
 int k_upsample2x(struct tensor *y, const struct tensor *x, cudaStream_t stream);
 
-/* scratch: device memory, 16-byte aligned; more of it (up to k_group_norm_scratch) keeps more of the card busy. */
-size_t k_group_norm_scratch(const struct tensor *x); /* bytes, at best */
-int k_group_norm(struct tensor *y, const struct tensor *x, const struct tensor *w, const struct tensor *b, int n_groups,
-                 float eps, bool silu, void *scratch, size_t scratch_bytes, cudaStream_t stream);
+/* Device memory for the time of a launch, 16-byte aligned. */
+struct k_scratch {
+    void *data;
+    size_t bytes;
+};
+
+/* More scratch, up to k_group_norm_scratch() bytes, keeps more of the card busy. */
+size_t k_group_norm_scratch(const struct tensor *x);
+int k_group_norm(struct tensor *y, const struct tensor *x, const struct tensor *w, const struct tensor *b,
+                 const struct group_norm_args *args, struct k_scratch memory, cudaStream_t stream);
 
 /* n values of storage type t, a multiple of its block, from src of any alignment; dst F32 or BF16, dense. */
 int k_dequantise(enum dtype t, const void *src, enum dtype dst_type, void *dst, int64_t n, cudaStream_t stream);
@@ -49,8 +56,9 @@ int k_embed_rows(struct tensor *y, const struct weight *table, const int32_t *id
 int k_softmax_rows(struct tensor *y, const struct tensor *x, float scale, cudaStream_t stream);
 
 /*
- * Two kernels for attention. k_attention_plain takes any of the shapes ops.h lets through with head_dim up to
- * K_ATTENTION_MAX_DIM. k_attention_flash, on tensor cores, takes what k_attention_flash_fits() says it does.
+ * There are two kernels for attention. k_attention_plain takes any shape that ops.h accepts with a head_dim up to
+ * K_ATTENTION_MAX_DIM. k_attention_flash runs on tensor cores and takes the calls that k_attention_flash_fits()
+ * accepts.
  */
 enum { K_ATTENTION_MAX_DIM = 512 };
 int k_attention_plain(struct tensor *out, const struct tensor *q, const struct tensor *k, const struct tensor *v,

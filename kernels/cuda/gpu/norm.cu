@@ -7,7 +7,7 @@
  * Launch     grid (rows), block (256), shared 32 B; one block owns one row
  * Moves      x and y once each: the row (12 KB at 3072 f32) is read again from the first-level cache
  * FLOPs      about 8 a value: bound by memory
- * Numerics   f32 sums, 256 partial ones; the variance in a second pass over the row; rounded once at the store
+ * Numerics   f32 sums of 256 partial sums; the variance in a second pass over the row; rounded once at the store
  * Reference  kernels/plain/norm.c          Test  test_cuda_shim_norm.c, test/gpu/test_ops.c
  * Source     Ba et al. 2016; Zhang & Sennrich 2019; modulation: numerics document 2.6
  */
@@ -15,7 +15,7 @@
 
 enum { THREADS = 256, WARPS = THREADS / 32 };
 
-/* Every column the thread owns, four at a time. */
+/* Visits the columns that the thread owns, four at a time. */
 #define FOR_MY_COLUMNS(col, n) for (int64_t col = 4 * (int64_t)threadIdx.x; col < (n); col += 4 * THREADS)
 
 DEVICE float row_sum(const struct rows &x, int64_t row, float *shared)
@@ -29,7 +29,7 @@ DEVICE float row_sum(const struct rows &x, int64_t row, float *shared)
     return block_sum(sum, shared);
 }
 
-/* Of the deviations from `centre`. */
+/* The sum of the squared deviations from `centre`. */
 DEVICE float row_squares(const struct rows &x, int64_t row, float centre, float *shared)
 {
     float sum = 0, v[4];

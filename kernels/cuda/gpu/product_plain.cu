@@ -4,7 +4,7 @@
  * Maths      d[i, j] = act(sum_k a[i, k] b[j, k] + add[i, j] + bias[j]); transposed: b[k, j]
  * Shapes     a, b bf16, d, add, bias f32 or bf16; rows may have gaps
  * Launch     grid over the values of d, block (256), one value a thread
- * Moves      a and b again for every value of d, out of the caches: orders of magnitude slower than tensor cores
+ * Moves      a and b for every value of d, from the caches: slower than tensor cores by orders of magnitude
  * Numerics   f32 sums in the order of k, rounded once at the store
  * Reference  kernels/plain/linear.c          Test  test_cuda_shim_product.c, test/gpu/test_ops.c
  */
@@ -43,10 +43,10 @@ static __global__ void __launch_bounds__(THREADS) product(struct operands p)
     }
 }
 
-extern "C" int k_product_plain(struct tensor *d, const struct tensor *a, const struct tensor *b, bool b_transposed,
-                               const struct tensor *add, const struct tensor *bias, bool gelu, cudaStream_t stream)
+extern "C" int k_product_plain(const struct k_product *p, cudaStream_t stream)
 {
-    struct operands p = { rows_of(d), rows_of(a), rows_of(b), rows_of(add), rows_of(bias), b_transposed, gelu };
+    struct operands o = { rows_of(p->d),    rows_of(p->a),   rows_of(p->b), rows_of(p->add),
+                          rows_of(p->bias), p->b_transposed, p->gelu_tanh };
 
-    return LAUNCH(product, (unsigned)least(div_up(tensor_count(d), THREADS), MAX_BLOCKS), THREADS, 0, stream, p);
+    return LAUNCH(product, (unsigned)least(div_up(tensor_count(p->d), THREADS), MAX_BLOCKS), THREADS, 0, stream, o);
 }

@@ -3,7 +3,7 @@
  *
  * Maths      u[c] = x[c] / sqrt(mean(x^2) + eps) * scale[c]
  *            y[2i] = u[2i] cos_i - u[2i+1] sin_i,  y[2i+1] = u[2i+1] cos_i + u[2i] sin_i
- * Shapes     x [rows, n_heads * d] f32 or bf16, rows may have gaps (q and k lie inside qkv); scale [d] f32;
+ * Shapes     x [rows, n_heads * d] f32 or bf16, rows may have gaps (q and k are views of qkv); scale [d] f32;
  *            rope [rows, d] f32 as (cos, sin) pairs, or none: then d may be odd
  * Launch     grid (rows * n_heads / 8), block (256); one warp owns one head, 4 neighbouring values a lane, which holds
  *            whole pairs; the 8 warps of a block are mostly heads of one row and share its part of `rope`
@@ -25,7 +25,7 @@ static __global__ void __launch_bounds__(THREADS)
     int64_t d = scale.n_cols;
     int first = 4 * (int)(threadIdx.x % 32);
     struct rows head = x;
-    float squares = 0, inverse, v[4], s[4], turn[4];
+    float squares = 0, inverse, v[4], s[4], rotation[4];
 
     if (row >= x.n_rows)
         return; /* the whole warp */
@@ -43,12 +43,12 @@ static __global__ void __launch_bounds__(THREADS)
         for (int i = 0; i < 4; i++)
             v[i] = v[i] * inverse * s[i];
         if (rope.data) {
-            load4(rope, row, c, turn);
+            load4(rope, row, c, rotation);
             for (int i = 0; i < 4; i += 2) {
                 float a = v[i], b = v[i + 1];
 
-                v[i] = a * turn[i] - b * turn[i + 1];
-                v[i + 1] = b * turn[i] + a * turn[i + 1];
+                v[i] = a * rotation[i] - b * rotation[i + 1];
+                v[i + 1] = b * rotation[i] + a * rotation[i + 1];
             }
         }
         store4(head, row, c, v);

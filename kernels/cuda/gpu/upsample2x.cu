@@ -4,7 +4,7 @@
  * Maths      y[i, j, c] = x[i/2, j/2, c]
  * Shapes     x [H, W, C], y [2H, 2W, C], f32 or bf16, dense; any C >= 1
  * Launch     grid (along a row of x, rows of x), block (256); four channels of a pixel of x a thread, which writes them
- *            to four pixels of y; more rows than a grid has in turn
+ *            to four pixels of y; a block loops over rows where there are more than a grid may have
  * Moves      x and y once
  * Reference  kernels/plain/conv.c          Test  test_cuda_shim_elementwise.c, test/gpu/test_ops.c
  */

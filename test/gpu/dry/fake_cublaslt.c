@@ -1,12 +1,12 @@
 /*
  * fake_cublaslt - the matrix product of cuBLASLt as its documentation describes it (column-major, transpositions,
- * epilogues), in plain loops, in the place of kernels/cuda/cublaslt.c. FAKE_CUBLASLT says what it refuses:
- *   none      everything: it finds no algorithm
- *   whole     what has an epilogue
- *   state     the same, but as a result that says of itself that it is none
- *   late      the same, but only when the product is to run
- *   sum       what is added to something
- *   run       everything, but only when the product is to run
+ * epilogues), in plain loops, in place of kernels/cuda/cublaslt.c. FAKE_CUBLASLT names the products that it refuses:
+ *   none      all: it finds no algorithm
+ *   whole     those with an epilogue
+ *   state     those with an epilogue, by a result whose state is a failure
+ *   late      those with an epilogue, but only when they are to run
+ *   sum       those that are added to a matrix
+ *   run       all, but only when they are to run
  */
 #include <assert.h>
 #include <math.h>
@@ -113,7 +113,7 @@ static cublasStatus_t fake_layout_destroy(cublasLtMatrixLayout_t l)
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* How pointers will be aligned at least: an algorithm that is found for that may fail with less. */
+/* The least alignment of the pointers: an algorithm that is found for it may fail with a smaller one. */
 struct alignments {
     uint32_t a, b, c, d;
     uint32_t bias;
@@ -163,7 +163,7 @@ static bool is_aligned(const void *p, uint32_t bytes)
     return (uintptr_t)p % bytes == 0;
 }
 
-/* Of the bias it is the pointer that tells. */
+/* The alignment of the bias is that of its pointer. */
 static struct alignments promised(const struct op *op, cublasLtMatmulPreference_t pref)
 {
     struct alignments p = *(const struct alignments *)pref;
@@ -198,7 +198,7 @@ static float value_at(const void *p, cudaDataType_t type, int64_t at)
     return type == CUDA_R_32F ? ((const float *)p)[at] : bf16_to_f32(((const uint16_t *)p)[at]);
 }
 
-/* op(matrix), column by column, as f32 with the summed axis contiguous. */
+/* Copies op(matrix) column by column to f32, with the summed axis contiguous. */
 static float *gather(const void *p, const struct layout *l, bool sum_is_rows)
 {
     int64_t n_sum = (int64_t)(sum_is_rows ? l->rows : l->cols), n = (int64_t)(sum_is_rows ? l->cols : l->rows);
@@ -211,7 +211,7 @@ static float *gather(const void *p, const struct layout *l, bool sum_is_rows)
     return values;
 }
 
-/* Sums of parts side by side, as a card has them. */
+/* Sums in several lanes, like those of a card. */
 static float dot(const float *a, const float *b, int64_t n)
 {
     float sum = 0;
@@ -250,7 +250,7 @@ static void store(void *d, cudaDataType_t type, int64_t at, float x)
         ((uint16_t *)d)[at] = f32_to_bf16(x);
 }
 
-/* Of the combinations that the documentation lists those which are used here. */
+/* The combinations of types in the documentation that are used here. */
 static bool is_known(const struct op *op, const struct layout *in, const struct layout *out)
 {
     if (op->compute == CUBLAS_COMPUTE_32F)

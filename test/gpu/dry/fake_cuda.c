@@ -1,10 +1,10 @@
 /*
- * fake_cuda - as much of the CUDA runtime as the host's part of the backend calls, on a processor: `make gpu-dry` runs
- * the GPU tests on it, with the kernels on the shim. It shows wrong strides, layouts, sizes and a stream that does not
- * wait for another; it shows nothing about speed or about what the real libraries accept.
+ * fake_cuda - the part of the CUDA runtime that the backend's host code calls, on a processor: `make gpu-dry` runs the
+ * GPU tests on it, with the kernels on the shim. It reveals wrong strides, layouts, sizes and a stream that does not
+ * wait for another; it says nothing about speed or about what the real libraries accept.
  *
- * Of the two streams the one of higher priority is the work's, which works at once. The other is as late as it may be:
- * what is queued there happens only when somebody waits for it, so that a missing wait leaves wrong numbers.
+ * The stream of higher priority is that of the work, which executes at once. The other is as late as possible: what is
+ * queued there executes only when something waits for it, so that a missing wait leaves wrong numbers.
  */
 #include <assert.h>
 #include <cuda_runtime_api.h>
@@ -26,7 +26,7 @@ struct work {
     const void *src;
     size_t n;
     enum dtype dtype;
-    uint64_t mark; /* of an event: its record */
+    uint64_t mark; /* for WORK_EVENT: the number of the record */
     struct work *next;
 };
 
@@ -39,13 +39,13 @@ struct CUevent_st {
     cudaStream_t stream; /* of the last record; NULL before */
     uint64_t mark, done;
     bool timed;
-    double ms; /* of the record, by the host's clock */
+    double ms; /* time of the record, by the host's clock */
 };
 
-/* As cards have them; the numbers mean nothing but their order. */
+/* The range of priorities on real cards; only their order matters. */
 enum { LEAST_PRIORITY = 0, GREATEST_PRIORITY = -5 };
 
-static int n_alone; /* streams of the work whose backend has not made the other one yet */
+static int n_alone; /* work streams whose backend has not created the other stream yet */
 static uint64_t marks;
 static size_t used;
 static long n_expansions;
@@ -61,7 +61,7 @@ static double now_ms(void)
     return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
 }
 
-/* Whole pages become zeros when they are touched: most memory of a device never is here. */
+/* Clears whole pages by giving them back: most of the device's memory is never touched here. */
 static void clear(char *p, size_t n)
 {
     size_t before = -(uintptr_t)p % PAGE, pages;
@@ -106,7 +106,7 @@ static void queue(cudaStream_t s, struct work what)
     s->last = &w->next;
 }
 
-/* Until an event's record has happened; NULL: everything. */
+/* Executes queued work until the event's record has happened; NULL: all of it. */
 static void catch_up(cudaStream_t s, cudaEvent_t until, uint64_t mark)
 {
     while (s->first && !(until && until->done >= mark)) {
@@ -138,7 +138,7 @@ cudaError_t cudaMemsetAsync(void *p, int value, size_t n, cudaStream_t s)
     return cudaSuccess;
 }
 
-/* In the place of ops.cu's: kernels of the shim run when they are launched. */
+/* Replaces the function of expand.c, because kernels of the shim would run at once. */
 cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t s);
 cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t s)
 {
@@ -156,7 +156,7 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest)
     return cudaSuccess;
 }
 
-/* A backend makes one of each kind. */
+/* A backend creates one stream of each priority. */
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t *ret, unsigned flags, int priority)
 {
     cudaStream_t s = calloc(1, sizeof *s);
@@ -244,7 +244,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
     return cudaSuccess;
 }
 
-/* As the documentation has it: both with times, both recorded, both done. */
+/* As documented: both events must record times, be recorded, and be done. */
 cudaError_t cudaEventElapsedTime(float *ret, cudaEvent_t from, cudaEvent_t to)
 {
     if (fault)
@@ -321,7 +321,7 @@ cudaError_t cudaGetDeviceCount(int *n)
     return cudaSuccess;
 }
 
-/* As an L4 has it, but for a cache so small that convolutions come in several tiles. */
+/* The attributes of an L4, but with a cache so small that convolutions take several tiles. */
 cudaError_t cudaDeviceGetAttribute(int *ret, enum cudaDeviceAttr a, int device)
 {
     assert(device == 0);

@@ -4,10 +4,10 @@
 
 #include <stdbool.h>
 
-/* From now on nearly every call ends as on a device that was reached by an illegal access; false: no more. */
+/* true: from now on nearly every call fails as on a device after an illegal memory access; false: calls work again. */
 void fake_cuda_fault(bool faulty);
 
-long fake_cublaslt_products(void); /* run so far */
-long fake_cuda_expansions(void);   /* of weights, queued so far */
+long fake_cublaslt_products(void); /* number of products that have run so far */
+long fake_cuda_expansions(void);   /* number of expansions of weights that were queued so far */
 
 #endif

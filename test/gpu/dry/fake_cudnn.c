@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/cudnn/cudnn.h"
+#include "kernels/cuda/cudnn/cudnn_graph.h"
 #include "kernels/quant.h"
 
 enum { ATTRIBUTES_MAX = 12, VALUE_MAX = 64, N_ENGINES = 2, FAKE_WORKSPACE = 256, ERROR = 3000 };
@@ -18,8 +18,8 @@ struct fake_cudnn fake_cudnn;
 struct part {
     int type, n;
     bool finished;
-    int64_t engine;     /* of an engine's configuration: its number */
-    struct part *about; /* a configuration's graph, an engine's configuration */
+    int64_t engine;     /* in an engine's configuration: the number of the engine */
+    struct part *about; /* in a configuration: its graph; in an engine: its configuration */
     struct attribute {
         int name;
         int64_t count;
@@ -30,10 +30,10 @@ struct part {
 static size_t value_bytes(int type)
 {
     switch (type) {
-    case DNN_TYPE_BOOLEAN:
+    case CUDNN_TYPE_BOOLEAN:
         return sizeof(bool);
-    case DNN_TYPE_DATA_TYPE:
-    case DNN_TYPE_HEUR_MODE:
+    case CUDNN_TYPE_DATA_TYPE:
+    case CUDNN_TYPE_HEUR_MODE:
         return sizeof(int);
     default:
         return 8;
@@ -101,25 +101,25 @@ static int fake_get(void *part, int name, int type, int64_t asked, int64_t *coun
     (void)type;
     assert(p->finished || p->about);
     switch (name) {
-    case DNN_ATTR_ENGINEHEUR_RESULTS:
+    case CUDNN_ATTR_ENGINEHEUR_RESULTS:
         assert(asked >= N_ENGINES);
         fake_cudnn.n_heuristics++;
         *count = fake_cudnn.mood == CUDNN_HAS_NO_PLAN ? 0 : N_ENGINES;
         for (int i = 0; i < N_ENGINES; i++) {
             parts[i]->engine = i;
-            parts[i]->about = part_of(p, DNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
+            parts[i]->about = part_of(p, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
             parts[i]->finished = true;
         }
         return 0;
-    case DNN_ATTR_ENGINECFG_ENGINE:
+    case CUDNN_ATTR_ENGINECFG_ENGINE:
         parts[0]->about = p;
         *count = 1;
         return 0;
-    case DNN_ATTR_ENGINE_NUMERICAL_NOTE:
+    case CUDNN_ATTR_ENGINE_NUMERICAL_NOTE:
         *count = p->about->engine == 0;
-        *(int *)values = DNN_NUMERICAL_NOTE_NONDETERMINISTIC;
+        *(int *)values = CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
         return 0;
-    case DNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE:
+    case CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE:
         *count = 1;
         *(int64_t *)values = fake_cudnn.mood == CUDNN_WANTS_TOO_MUCH ? (int64_t)1 << 40 : FAKE_WORKSPACE;
         return 0;
@@ -137,9 +137,9 @@ struct heads {
 
 static void *data_of(const struct part *pack, const struct part *tensor)
 {
-    int64_t uid = *(const int64_t *)(const void *)find(tensor, DNN_ATTR_TENSOR_UNIQUE_ID)->value;
-    const struct attribute *uids = find(pack, DNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
-    const struct attribute *data = find(pack, DNN_ATTR_VARIANT_PACK_DATA_POINTERS);
+    int64_t uid = *(const int64_t *)(const void *)find(tensor, CUDNN_ATTR_TENSOR_UNIQUE_ID)->value;
+    const struct attribute *uids = find(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
+    const struct attribute *data = find(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);
 
     assert(uids->count == data->count);
     for (int64_t i = 0; i < uids->count; i++)
@@ -152,12 +152,12 @@ static void *data_of(const struct part *pack, const struct part *tensor)
 static struct heads heads_of(const struct part *pack, const struct part *op, int name)
 {
     const struct part *t = part_of(op, name);
-    const struct attribute *dims = find(t, DNN_ATTR_TENSOR_DIMENSIONS), *strides = find(t, DNN_ATTR_TENSOR_STRIDES);
+    const struct attribute *dims = find(t, CUDNN_ATTR_TENSOR_DIMENSIONS), *strides = find(t, CUDNN_ATTR_TENSOR_STRIDES);
     struct heads h = { (const int64_t *)(const void *)dims->value, (const int64_t *)(const void *)strides->value,
                        data_of(pack, t) };
 
-    assert(*(const int *)(const void *)find(t, DNN_ATTR_TENSOR_DATA_TYPE)->value == DNN_DATA_BFLOAT16);
-    assert(!*(const bool *)find(t, DNN_ATTR_TENSOR_IS_BY_VALUE)->value);
+    assert(*(const int *)(const void *)find(t, CUDNN_ATTR_TENSOR_DATA_TYPE)->value == CUDNN_DATA_BFLOAT16);
+    assert(!*(const bool *)find(t, CUDNN_ATTR_TENSOR_IS_BY_VALUE)->value);
     assert(dims->count == 4 && strides->count == 4 && h.dims[0] == 1 && h.strides[3] == 1);
     return h;
 }
@@ -167,34 +167,40 @@ static uint16_t *row(const struct heads *h, int64_t head, int64_t token)
     return h->data + head * h->strides[1] + token * h->strides[2];
 }
 
-/* k [head_dim, n] and v [n, head_dim] of a head, p [n], sums [head_dim] */
-static void run_row(const uint16_t *q, const float *k, const float *v, float scale, int64_t n, int64_t dim, float *p,
-                    float *sums, uint16_t *out)
+/* One head in f32: k [head_dim, n], v [n, head_dim]; scratch p [n] and sums [head_dim]. */
+struct head {
+    int64_t n, dim;
+    float scale, *k, *v, *p, *sums;
+};
+
+static void run_row(const struct head *h, const uint16_t *q, uint16_t *out)
 {
+    int64_t n = h->n, dim = h->dim;
     float most = -INFINITY, sum = 0;
 
-    memset(p, 0, (size_t)n * sizeof *p);
-    memset(sums, 0, (size_t)dim * sizeof *sums);
+    memset(h->p, 0, (size_t)n * sizeof *h->p);
+    memset(h->sums, 0, (size_t)dim * sizeof *h->sums);
     for (int64_t d = 0; d < dim; d++)
         for (int64_t j = 0; j < n; j++)
-            p[j] += bf16_to_f32(q[d]) * k[d * n + j];
+            h->p[j] += bf16_to_f32(q[d]) * h->k[d * n + j];
     for (int64_t j = 0; j < n; j++)
-        most = fmaxf(most, scale * p[j]);
+        most = fmaxf(most, h->scale * h->p[j]);
     for (int64_t j = 0; j < n; j++) {
-        float e = expf(scale * p[j] - most), weight = bf16_to_f32(f32_to_bf16(e));
+        float e = expf(h->scale * h->p[j] - most), weight = bf16_to_f32(f32_to_bf16(e));
 
         sum += e;
         for (int64_t d = 0; d < dim; d++)
-            sums[d] += weight * v[j * dim + d];
+            h->sums[d] += weight * h->v[j * dim + d];
     }
     for (int64_t d = 0; d < dim; d++)
-        out[d] = f32_to_bf16(sums[d] / sum);
+        out[d] = f32_to_bf16(h->sums[d] / sum);
 }
 
 static void run_head(const struct heads t[4], float scale, int64_t head)
 {
     int64_t n = t[1].dims[2], dim = t[1].dims[3];
     float *k = malloc((size_t)(2 * n * dim + n + dim) * sizeof *k), *v = k + n * dim, *p = v + n * dim;
+    struct head h = { n, dim, scale, k, v, p, p + n };
 
     assert(k);
     for (int64_t j = 0; j < n; j++)
@@ -203,24 +209,24 @@ static void run_head(const struct heads t[4], float scale, int64_t head)
             v[j * dim + d] = bf16_to_f32(row(&t[2], head, j)[d]);
         }
     for (int64_t i = 0; i < t[0].dims[2]; i++)
-        run_row(row(&t[0], head, i), k, v, scale, n, dim, p, p + n, row(&t[3], head, i));
+        run_row(&h, row(&t[0], head, i), row(&t[3], head, i));
     free(k);
 }
 
 static int fake_execute(void *handle, void *plan, void *variant_pack)
 {
-    const struct part *pack = variant_pack, *config = part_of(plan, DNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
-    const struct part *op = part_of(config->about, DNN_ATTR_OPERATIONGRAPH_OPS);
-    const struct heads t[4] = { heads_of(pack, op, DNN_ATTR_OPERATION_SDPA_FWD_QDESC),
-                                heads_of(pack, op, DNN_ATTR_OPERATION_SDPA_FWD_KDESC),
-                                heads_of(pack, op, DNN_ATTR_OPERATION_SDPA_FWD_VDESC),
-                                heads_of(pack, op, DNN_ATTR_OPERATION_SDPA_FWD_ODESC) };
-    const struct part *scale = part_of(op, DNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC);
+    const struct part *pack = variant_pack, *config = part_of(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
+    const struct part *op = part_of(config->about, CUDNN_ATTR_OPERATIONGRAPH_OPS);
+    const struct heads t[4] = { heads_of(pack, op, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC),
+                                heads_of(pack, op, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC),
+                                heads_of(pack, op, CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC),
+                                heads_of(pack, op, CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC) };
+    const struct part *scale = part_of(op, CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC);
 
     assert(handle && config->engine == 1 && config->about->finished && op->finished);
-    assert(op->type == DNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
-    assert(*(const bool *)find(scale, DNN_ATTR_TENSOR_IS_BY_VALUE)->value);
-    assert((uintptr_t)*(void *const *)(const void *)find(pack, DNN_ATTR_VARIANT_PACK_WORKSPACE)->value % 256 == 0);
+    assert(op->type == CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
+    assert(*(const bool *)find(scale, CUDNN_ATTR_TENSOR_IS_BY_VALUE)->value);
+    assert((uintptr_t)*(void *const *)(const void *)find(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE)->value % 256 == 0);
     if (fake_cudnn.mood == CUDNN_BREAKS)
         fake_cuda_fault(true);
     if (fake_cudnn.mood == CUDNN_BREAKS || fake_cudnn.mood == CUDNN_FAILS)
@@ -267,15 +273,15 @@ enum err_code cudnn_open(int cuda_major, struct cudnn *ret, struct err *err)
     return ERR_OK;
 }
 
-enum err_code cudnn_use_device(struct cudnn *dnn, void *stream, struct err *err)
+enum err_code cudnn_use_device(struct cudnn *lib, void *stream, struct err *err)
 {
     (void)err;
     assert(stream);
-    dnn->handle = dnn;
+    lib->handle = lib;
     return ERR_OK;
 }
 
-void cudnn_close(struct cudnn *dnn)
+void cudnn_close(struct cudnn *lib)
 {
-    *dnn = (struct cudnn){ 0 };
+    *lib = (struct cudnn){ 0 };
 }

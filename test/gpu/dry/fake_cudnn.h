@@ -1,6 +1,6 @@
 /*
- * fake_cudnn - cuDNN's attention as its documentation describes it, in plain loops, in the place of
- * kernels/cuda/cudnn/cudnn.c. Its first engine is one whose result depends on timing, which nobody may take.
+ * fake_cudnn - cuDNN's attention as its documentation describes it, in plain loops, in place of
+ * kernels/cuda/cudnn/cudnn.c. The result of its first engine depends on timing, so this engine must not be used.
  */
 #ifndef TEST_GPU_DRY_FAKE_CUDNN_H
 #define TEST_GPU_DRY_FAKE_CUDNN_H
@@ -16,7 +16,7 @@ enum fake_cudnn_mood {
 
 struct fake_cudnn {
     enum fake_cudnn_mood mood;
-    int n_heuristics, n_runs, n_parts; /* asked for plans, plans run, parts that live */
+    int n_heuristics, n_runs, n_parts; /* requests for plans, executed plans, parts not yet destroyed */
 };
 extern struct fake_cudnn fake_cudnn;
 

@@ -1,4 +1,4 @@
-/* Figures of the card, from a management library that reports made-up ones (stub/nvml.c). */
+/* Readings of the card, from a management library that reports made-up values (stub/nvml.c). */
 #include <math.h>
 
 #include "kernels/cuda/nvml.h"
@@ -33,7 +33,7 @@ static enum err_code idle(void *ctx, struct err *err)
     return ERR_OK;
 }
 
-/* The watts of a figure are those of the energy counter over the time, not what the card says at some moment. */
+/* The power of a figure is the difference of the energy counter divided by time, not a momentary reading. */
 TEST(dry_card__watts_of_a_figure_come_from_its_energy)
 {
     const struct bench_options o = { .be = device(), .repeats = 1 };
@@ -42,5 +42,5 @@ TEST(dry_card__watts_of_a_figure_come_from_its_energy)
 
     CHECK_OK(bench_sustain(&o, &f, idle, NULL, &err), err);
     CHECK(f.clock_mhz == 1500);
-    CHECK(f.power_w > 100); /* 36 J in less than 360 ms; the card says 72 W */
+    CHECK(f.power_w > 100); /* 36 J in less than 360 ms; the reading is 72 W */
 }

@@ -1,4 +1,4 @@
-/* What bench_expanding runs: its two figures mean nothing unless the one expands every matrix and the other none. */
+/* The steps that bench_expanding measures: one must expand every matrix and the other none. */
 #include "models/bench/bench.h"
 #include "test/gpu/device.h"
 #include "test/gpu/dry/fake_cuda.h"
@@ -9,7 +9,7 @@ enum {
     OF_BLOCKS = 8 * N_DOUBLE + 2 * N_SINGLE,
     OF_ENDS = 2, /* img_in, the final layer */
     /* Modulations, three embedders of two, txt_in; and the first block once more: the step before had it expanded
-     * ahead, and the ring lets go of what is passed over. */
+     * ahead, and the ring releases matrices that are skipped. */
     OF_PREPARING = 2 * N_DOUBLE + N_SINGLE + 1 + 6 + 1 + 8
 };
 
@@ -36,8 +36,8 @@ static long expansions(int repeats)
     return fake_cuda_expansions() - before;
 }
 
-/* One repeat more is one run more of everything: preparing, the step, its queueing, its kinds; expanding alone; a step
- * without. */
+/* One more repeat runs everything once more: preparation, the step, its queueing, its kinds of operation; expansion
+ * alone; and a step without expansion. */
 TEST(dry_expanding__is_of_every_matrix_of_the_blocks_alone_and_of_none_without)
 {
     CHECK_INT(expansions(2) - expansions(1), OF_PREPARING + 3 * (OF_BLOCKS + OF_ENDS) + OF_BLOCKS);

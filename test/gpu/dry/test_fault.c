@@ -1,4 +1,4 @@
-/* A fault of the device is told by whatever is asked for next, as what it is, and the backend still closes. */
+/* The next call after a fault of the device reports it as such, whatever the call is, and the backend still closes. */
 #include "test/gpu/device.h"
 #include "test/gpu/dry/fake_cuda.h"
 

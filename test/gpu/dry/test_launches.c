@@ -1,6 +1,6 @@
 /*
- * How much the host queues for a step: kernels and products of a transformer of one head, whose operations go the same
- * ways as the real one's. What test/bench/RESULTS.md says about it is counted here.
+ * The work that the host queues for a step: kernels and products of a transformer with one head, whose operations take
+ * the same code paths as those of the real model. The numbers in test/bench/RESULTS.md are counted here.
  */
 #include "models/flux/flux.h"
 #include "models/bench/random_model.h"
@@ -18,7 +18,7 @@ struct made_up {
     struct tensor_file file;
     struct weight_set set;
     struct flux flux;
-    struct flux_prepared job;
+    struct flux_prepared prepared;
     struct tensor cond, prompt, pooled, latents, velocity;
 };
 
@@ -62,7 +62,7 @@ static void prepare(struct made_up *m)
     CHECK_OK(devarena_1d(&m->request_mem, DT_F32, 256, &m->pooled, &err), err);
     CHECK_OK(devarena_2d(&m->request_mem, DT_F32, N_IMG, 64, &m->latents, &err), err);
     CHECK_OK(devarena_2d(&m->request_mem, DT_F32, N_IMG, 64, &m->velocity, &err), err);
-    CHECK_OK(flux_prepare(&m->flux, &in, &m->request_mem, &m->step_mem, &m->scratch, &m->job, &err), err);
+    CHECK_OK(flux_prepare(&m->flux, &in, &m->request_mem, &m->step_mem, &m->scratch, &m->prepared, &err), err);
 }
 
 static void close_all(struct made_up *m)
@@ -75,7 +75,7 @@ static void close_all(struct made_up *m)
     arena_done(&m->arena);
 }
 
-/* Of the second of two steps, the Euler step included: by then the ring knows what comes. */
+/* Counts the second of two steps, with the Euler step: by then the ring has been told the order. */
 static int launches(int n_double, int n_single, enum weight_mode mode)
 {
     struct err err = { 0 };
@@ -88,7 +88,7 @@ static int launches(int n_double, int n_single, enum weight_mode mode)
     for (int i = 0; i < 2; i++) {
         CHECK_OK(m.be->ops->sync(m.be, &err), err);
         n = cuda_shim_launches + fake_cublaslt_products();
-        CHECK_OK(flux_step(&m.job, i, &m.latents, &m.velocity, NULL, &m.step_mem, &err), err);
+        CHECK_OK(flux_step(&m.prepared, i, &m.latents, &m.velocity, NULL, &m.step_mem, &err), err);
         CHECK_OK(op_axpy(m.be, &m.latents, -0.5f, &m.velocity, &err), err);
         CHECK_OK(m.be->ops->sync(m.be, &err), err);
     }

@@ -1,6 +1,6 @@
 /*
- * What cuBLASLt refuses, refused by the stand-in for it: the result must be the same bytes as when it does everything
- * itself (the stand-in sums in the same order), and the refusal must be counted and told.
+ * Products that the stand-in for cuBLASLt refuses: the result must have the same bytes as without a refusal (the
+ * stand-in sums in the same order), and the refusal must be counted and reported.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -33,7 +33,8 @@ static void note(const char *line)
     (void)strcpy(told, line);
 }
 
-/* A backend of its own, so that others do not find its refusals, and a library that refuses `what`; NULL: nothing. */
+/* A backend of its own, so that other tests do not see its refusals, with a library that refuses `what`; NULL: nothing.
+ */
 static struct backend *open_refusing(const char *what)
 {
     struct backend *be = NULL;
@@ -54,7 +55,7 @@ static void close_refusing(struct backend *be)
     backend_close(be);
 }
 
-/* The fake's memory is the host's. Seeded alike each time; the result has a gap between its rows. */
+/* The stand-in's memory is the host's. Values are the same each time; the result has a gap between its rows. */
 static struct cuda_product make(const struct shape *s, struct tensor *ret)
 {
     int64_t b_rows = s->transposed ? s->k : s->n, b_cols = s->transposed ? s->n : s->k;
@@ -131,13 +132,13 @@ TEST(dry_product__refused_sums_are_added_by_a_kernel_of_ours)
     refused_case("sum", 0);
 }
 
-/* Sums in another order. */
+/* Computed with sums in another order. */
 TEST(dry_product__what_is_refused_in_every_form_is_done_by_plain_loops)
 {
     refused_case("none", 1e-6);
 }
 
-TEST(dry_product__a_refused_shape_is_counted_and_told_once)
+TEST(dry_product__a_refused_shape_is_counted_and_reported_once)
 {
     struct backend *be = open_refusing("whole");
     struct tensor y[2];
@@ -155,7 +156,7 @@ TEST(dry_product__a_refused_shape_is_counted_and_told_once)
     CHECK(sample_done());
 }
 
-/* An algorithm is looked for with one bias and kept: another one that is aligned worse must not meet it. */
+/* An algorithm that was chosen for one bias must not be used for another bias with a smaller alignment. */
 TEST(dry_product__an_algorithm_is_kept_for_biases_of_one_alignment)
 {
     struct backend *be = open_refusing(NULL);
@@ -172,7 +173,7 @@ TEST(dry_product__an_algorithm_is_kept_for_biases_of_one_alignment)
     CHECK(sample_done());
 }
 
-/* What cuBLASLt finds an algorithm for and then does not run keeps nothing else from being measured. */
+/* A product that gets an algorithm but does not run must not keep other products from being measured. */
 TEST(dry_product__rates_that_are_refused_when_they_run_are_missing)
 {
     struct bench_options o = { .repeats = 1 };

@@ -1,4 +1,4 @@
-/* The ring of expanded weights: whatever is announced and used in whatever order, a matrix that is used is there whole,
+/* The ring of expanded weights: whatever is announced, and in whatever order it is used, a matrix in use is complete
  * and stays until the next one is used. */
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@ static int below(int n)
     return (int)((seed >> 33) % (uint64_t)n);
 }
 
-/* BF16, so that expanding is copying; every value tells its matrix. */
+/* The matrices are BF16, so that expanding copies them; every value is the number of its matrix. */
 static struct stored_matrix make(int i)
 {
     struct stored_matrix m = { .dtype = DT_BF16, .rows = 1 + below(MATRIX_BYTES / 2 / COLS), .cols = COLS };
@@ -47,7 +47,8 @@ static void use(struct ring *r, const struct stored_matrix *all, int i, const ui
     check_whole(&all[i], i, values);
 }
 
-/* Blocks of `block` matrices are announced one ahead, as models do; now and then a wrong one, or none, is used. */
+/* Blocks of `block` matrices are announced one block ahead, as in models; sometimes another matrix, or none, is used.
+ */
 static void run(struct ring *r, const struct stored_matrix *all, int block, int mistakes)
 {
     const uint16_t *values = NULL;

@@ -1,6 +1,6 @@
 /*
- * stub_cuda - a CUDA driver without a device, as libcuda.so.1: cuDNN wants to find one before it plans for a card that
- * is described to it. All these may be looked up; what is called says that there is no device.
+ * stub_cuda - a CUDA driver without a device, as libcuda.so.1: cuDNN needs to find a driver before it plans for a card
+ * that is described to it. It looks up all these functions; those that it calls report that there is no device.
  */
 
 enum { NO_DEVICE = 100, VERSION = 13000 };

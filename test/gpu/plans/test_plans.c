@@ -1,6 +1,6 @@
 /*
- * cuDNN itself, without a card: it plans for one that is described to it. So a mistake in a graph, or a shape that it
- * has no engine for, shows on any machine that has the library. Nothing runs.
+ * The real cuDNN without a card: it plans for a card that is described to it. So a mistake in a graph, or a shape
+ * without an engine, is found on any machine that has the library. No plan runs.
  */
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "kernels/cuda/cublaslt.h"
-#include "kernels/cuda/cudnn/dnn_attention.h"
+#include "kernels/cuda/cudnn/cudnn_attention.h"
 #include "test/support/check.h"
 
 enum {
@@ -18,7 +18,7 @@ enum {
 };
 
 struct card {
-    const char *name, *kernel; /* kernel: what its name says */
+    const char *name, *kernel; /* kernel: a part of the name of the kernel that is expected */
     int sm, n_multiprocessors, shared_bytes, blocks, threads, l2_bytes;
     long long memory_bytes;
 };
@@ -26,7 +26,7 @@ static const struct card h200 = { "NVIDIA H200", "sm90_flash_fprop_wgmma", 900, 
                                   150754820096 };
 static const struct card l4 = { "NVIDIA L4", "flash_fprop", 890, 58, 101376, 24, 1536, 50331648, 23605739520 };
 
-static void describe(struct cudnn *dnn, const struct card *c)
+static void describe(struct cudnn *lib, const struct card *c)
 {
     char text[1024];
     int n = snprintf(text, sizeof text,
@@ -42,26 +42,26 @@ static void describe(struct cudnn *dnn, const struct card *c)
                      c->name);
 
     CHECK(n > 0 && n < (int)sizeof text);
-    CHECK_INT(dnn->cudnnBackendCreateDescriptor(DNN_BACKEND_DEVICEPROP_DESCRIPTOR, &dnn->properties), 0);
-    CHECK_INT(
-        dnn->cudnnBackendSetAttribute(dnn->properties, DNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, DNN_TYPE_CHAR, n, text),
-        0);
-    CHECK_INT(dnn->cudnnBackendFinalize(dnn->properties), 0);
+    CHECK_INT(lib->cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &lib->properties), 0);
+    CHECK_INT(lib->cudnnBackendSetAttribute(lib->properties, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                                            n, text),
+              0);
+    CHECK_INT(lib->cudnnBackendFinalize(lib->properties), 0);
 }
 
-/* The name of the kernel is in the plan as text. */
-static void check_kernel(const struct cudnn *dnn, const struct dnn_plan *p, const char *name)
+/* The plan contains the name of its kernel as text. */
+static void check_kernel(const struct cudnn *lib, const struct cudnn_plan *p, const char *name)
 {
     static char text[4 << 20];
     int64_t n = 0;
 
-    CHECK_INT(dnn->cudnnBackendGetAttribute(p->plan, PLAN_JSON, DNN_TYPE_CHAR, sizeof text - 1, &n, text), 0);
+    CHECK_INT(lib->cudnnBackendGetAttribute(p->plan, PLAN_JSON, CUDNN_TYPE_CHAR, sizeof text - 1, &n, text), 0);
     CHECK(strstr(text, name));
 }
 
 static void plan_attention(const struct card *card)
 {
-    static const struct dnn_shape shapes[] = {
+    static const struct cudnn_shape shapes[] = {
         { 4608, 4608, 24, 128, 3072, 3072, 3072, 3072 },
         { 4608, 4608, 24, 128, 9216, 9216, 9216, 15360 },
         { 4609, 4609, 24, 128, 9280, 9280, 9280, 3072 },
@@ -72,23 +72,23 @@ static void plan_attention(const struct card *card)
         { 129, 65, 2, 128, 832, 832, 832, 320 },
         { 100, 300, 2, 64, 384, 384, 384, 128 },
     };
-    struct cudnn dnn = { 0 };
+    struct cudnn lib = { 0 };
     struct err err = { 0 };
 
-    if (cudnn_open(CUDART_VERSION / 1000, &dnn, &err))
+    if (cudnn_open(CUDART_VERSION / 1000, &lib, &err))
         SKIP(err.msg);
-    describe(&dnn, card);
+    describe(&lib, card);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        struct dnn_plan p = { 0 };
+        struct cudnn_plan p = { 0 };
 
-        CHECK_OK(dnn_attention_plan(&dnn, &shapes[i], WORKSPACE_BYTES, &p, &err), err);
+        CHECK_OK(cudnn_attention_plan(&lib, &shapes[i], WORKSPACE_BYTES, &p, &err), err);
         CHECK(p.workspace_bytes <= 4096);
         if (shapes[i].n_q > 1)
-            check_kernel(&dnn, &p, card->kernel);
-        dnn_plan_done(&dnn, &p);
+            check_kernel(&lib, &p, card->kernel);
+        cudnn_plan_done(&lib, &p);
     }
-    CHECK_INT(dnn.cudnnBackendDestroyDescriptor(dnn.properties), 0);
-    cudnn_close(&dnn);
+    CHECK_INT(lib.cudnnBackendDestroyDescriptor(lib.properties), 0);
+    cudnn_close(&lib);
 }
 
 TEST(plans__attention_on_hopper_has_a_kernel_of_its_instructions)
@@ -101,7 +101,7 @@ TEST(plans__attention_on_ada)
     plan_attention(&l4);
 }
 
-/* --- what closing leaves --- */
+/* --- libraries after closing --- */
 
 #define TEXT(x)    #x
 #define TEXT_OF(x) TEXT(x)
@@ -111,7 +111,7 @@ static bool is_mapped(const char *library)
     void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
 
     if (handle)
-        CHECK_INT(dlclose(handle), 0); /* the reference that this look has taken */
+        CHECK_INT(dlclose(handle), 0); /* the reference that dlopen() above has taken */
     return handle != NULL;
 }
 
@@ -121,11 +121,11 @@ TEST(plans__closed_libraries_stay_mapped)
 
     for (int i = 0; i < 2; i++) {
         struct cublaslt lt = { 0 };
-        struct cudnn dnn = { 0 };
+        struct cudnn lib = { 0 };
 
         CHECK_OK(cublaslt_open(&lt, &err), err);
-        CHECK_OK(cudnn_open(CUDART_VERSION / 1000, &dnn, &err), err);
-        cudnn_close(&dnn);
+        CHECK_OK(cudnn_open(CUDART_VERSION / 1000, &lib, &err), err);
+        cudnn_close(&lib);
         cublaslt_close(&lt);
         CHECK(is_mapped("libcublasLt.so." TEXT_OF(CUBLAS_VER_MAJOR)));
         CHECK(is_mapped("libcudnn.so.9"));

@@ -70,7 +70,7 @@ enum err_code backend_cuda_open(enum precision precision, struct backend **ret, 
         fake_device(atoi(n));
     if (!device.plugged_in)
         return err_set(err, ERR_UNAVAILABLE, "cuda: the unit tests have no device");
-    rc = backend_cpu_open(true, precision == PRECISION_AUTO ? PRECISION_BF16 : precision, ret, err); /* as CUDA does */
+    rc = backend_cpu_open(precision == PRECISION_AUTO ? PRECISION_BF16 : precision, ret, err); /* as CUDA does */
     if (rc)
         return rc;
     device.own = (*ret)->ops;

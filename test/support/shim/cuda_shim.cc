@@ -20,13 +20,13 @@ enum state : unsigned char { NEW, READY, AT_BLOCK, AT_WARP, ENDED };
 
 const size_t stack_bytes = 256 * 1024;
 
-/* Where to go on: what __builtin_setjmp fills. swapcontext would ask the kernel for the signal mask, a microsecond each
- * time, and threads change places hundreds of millions of times. */
+/* A point to continue at, filled by __builtin_setjmp. swapcontext would ask the kernel for the signal mask, a microsecond
+ * each time, and threads are switched hundreds of millions of times. */
 struct place {
     void *words[5];
 };
 
-/* A stack that runs threads one after another; it starts the next itself, and is left only where a thread waits. */
+/* A stack on which threads run one after another; it starts the next thread itself, and is left only when one waits. */
 struct fiber {
     ucontext_t start;
     bool started;
@@ -46,14 +46,14 @@ struct copy {
 struct thread {
     struct fiber *fiber;
     dim3 index;
-    void *lane; /* what it left for its warp */
+    void *lane; /* the operand that it has passed to its warp */
     struct copy copies[MAX_COPIES];
-    int n_copies, n_groups; /* under way; ended so far */
+    int n_copies, n_groups; /* copies in progress; groups ended so far */
 };
 
 struct {
     struct thread threads[MAX_THREADS];
-    enum state states[MAX_THREADS]; /* by themselves: they are looked through all the time */
+    enum state states[MAX_THREADS]; /* in an array of their own, because they are scanned often */
     int n_threads, n_started, n_ended, n_at_block, current;
     int n_at_warp[MAX_THREADS / 32];
     struct fiber *idle, *running;
@@ -80,7 +80,7 @@ void be_thread(int i)
     threadIdx = block.threads[i].index;
 }
 
-/* The i-th in the order of running. */
+/* The i-th thread in the order of execution. */
 int in_order(int i)
 {
     return block.backwards ? block.n_threads - 1 - i : i;
@@ -91,7 +91,7 @@ int in_order(int i)
     __builtin_longjmp(p->words, 1);
 }
 
-/* Leaves `here` until somebody goes on there, and goes on at `there`, or starts it. */
+/* Saves `here`, to be continued later, and continues at `there`, or starts it. */
 __attribute__((noinline)) void change_place(struct place *here, struct place *there, const ucontext_t *start)
 {
     if (__builtin_setjmp(here->words))
@@ -198,7 +198,7 @@ void make_ready(int first, int n)
         block.states[i] = READY;
 }
 
-/* True when all threads wait at the barrier; then they are ready. Those that have ended never come. */
+/* True when all threads that have not ended wait at the barrier; then they become ready. */
 bool release_block(void)
 {
     if (block.n_at_block < block.n_threads)
@@ -234,7 +234,7 @@ bool run_warp(int first)
     return moved;
 }
 
-/* One warp goes as far ahead of the others as barriers let it. */
+/* One warp runs as far ahead of the others as barriers allow. */
 void run_block(void)
 {
     block.n_started = block.n_ended = block.n_at_block = 0;
@@ -406,7 +406,7 @@ void copy_async_16(void *shared, const void *global, bool wanted)
     memset(shared, 0xff, sizeof copy->bytes);
 }
 
-/* Brings in the copies of the groups before `end`. */
+/* Performs the copies of the groups before `end`. */
 static void finish_copies(struct thread *t, int end)
 {
     int n = 0;
@@ -485,7 +485,7 @@ struct product_call {
     uint32_t b[2];
 };
 
-/* The fragments put together to matrices, PTX ISA 9.7.14.5.8 (mma.m16n8k16). */
+/* Assembles matrices from the fragments, PTX ISA 9.7.14.5.8 (mma.m16n8k16). */
 static void product_work(void *const lanes[32])
 {
     float a[16][16], b[16][8];

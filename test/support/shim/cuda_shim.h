@@ -1,14 +1,14 @@
 /*
- * cuda_shim - CUDA kernels on a processor, thread by thread: what kernels/cuda/gpu/isa.cuh gives, in C++.
+ * cuda_shim - CUDA kernels on a processor, thread by thread: the names of kernels/cuda/gpu/isa.cuh, in C++.
  *
  * Kernel files are compiled with -DCUDA_SHIM naming this file. A launch runs at once, block after block. The threads of
- * a block are coroutines, and one warp after another runs until it ends or waits at a barrier of the block: a race is
- * lost by as much as it can be, and always in the same way. cuda_shim_backwards() turns the order round; a result that
+ * a block are coroutines, and one warp after another runs until it ends or waits at a barrier of the block, so that a
+ * race always has the same outcome, the most extreme one. cuda_shim_backwards() reverses the order; a result that
  * changes with it shows a missing barrier.
  *
- * Stricter than a card: shared memory starts as NaN and ends at a guard, every thread must reach every barrier, the
- * target of an asynchronous copy is NaN until the copy has been waited for. What it cannot show: memory that one
- * thread writes and another reads without a barrier when both orders happen to be right, alignment (UBSan does), speed.
+ * It is stricter than a card: shared memory starts as NaN and ends at a guard, every thread must reach every barrier,
+ * and the target of an asynchronous copy is NaN until the copy has been waited for. It cannot show a missing barrier if
+ * both orders happen to be right, nor alignment (UBSan does), nor speed.
  */
 #ifndef TEST_SUPPORT_SHIM_CUDA_SHIM_H
 #define TEST_SUPPORT_SHIM_CUDA_SHIM_H
@@ -93,7 +93,7 @@ template <class F> int cuda_shim_launch(dim3 grid, dim3 block, size_t shared_byt
 void __syncthreads(void);
 void __syncwarp(void);
 
-/* Called by all lanes of a warp; the last to come does work() on what the lanes, in order, have left. */
+/* Called by all lanes of a warp; the last lane to arrive runs work() on the operands of all lanes, in order. */
 void cuda_shim_warp(void *mine, void (*work)(void *const lanes[32]));
 
 static inline uint32_t __float_as_uint(float f)

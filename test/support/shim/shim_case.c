@@ -31,7 +31,7 @@ struct tensor shim_twin(const struct tensor *t)
     struct tensor twin;
 
     if (t->n_dims == 2) {
-        /* From the guard on, data are aligned to 16 bytes; what is left over is the way to the first column. */
+        /* Data after the guard are aligned to 16 bytes; the remainder is the offset of the first column. */
         int64_t bytes = dtype_info(t->dtype)->block_bytes, lead = (int64_t)((uintptr_t)t->data % 16) / bytes;
 
         twin = make(t->dtype, t->row_stride - tensor_cols(t) - lead < 0 ? 0 : t->row_stride - tensor_cols(t) - lead,

@@ -11,8 +11,8 @@
 #include "test/support/shim/cuda_shim.h"
 #include "test/support/sample.h"
 
-/* Types of input and output, values between their rows, and values before their first column: aligned rows are read in
- * fours, others one by one. */
+/* Types of input and output, gaps between their rows, and values before their first column: aligned rows are read four
+ * values at a time, others one by one. */
 struct shim_form {
     enum dtype x, y;
     int64_t gap_x, gap_y, lead;
@@ -21,16 +21,16 @@ struct shim_form {
 extern const struct shim_form shim_forms[];
 enum { N_SHIM_FORMS = 8 };
 
-/* rows x cols seeded values, in the form of x or of y. */
+/* rows x cols seeded values, with the type and gaps that the form gives x or y. */
 struct tensor shim_x(const struct shim_form *f, int64_t rows, int64_t cols);
 struct tensor shim_y(const struct shim_form *f, int64_t rows, int64_t cols);
-/* Another tensor with the type, gaps, place and values of t. */
+/* Another tensor with the type, gaps, alignment and values of t. */
 struct tensor shim_twin(const struct tensor *t);
 
 struct backend *shim_plain(void); /* the reference, opened once */
 
-/* Runs `call`, which writes to *out, into y and, with the threads the other way round, into its twin: the bytes must be
- * the same. The value of `call` is a cudaError_t. */
+/* Runs `call`, which writes to *out, once with y and once, with the threads in reverse order, with its twin: the bytes
+ * must be the same. The value of `call` is a cudaError_t. */
 #define ON_SHIM(y, call)                                     \
     do {                                                     \
         struct tensor again_ = shim_twin(y), *out = &again_; \
@@ -43,8 +43,8 @@ struct backend *shim_plain(void); /* the reference, opened once */
     } while (0)
 
 void shim_check_same(const struct tensor *a, const struct tensor *b);
-/* Relative error in f32 of at most `limit`. In bf16 both sides round nearly the same values: at most 2^-11 more, which
- * is one value in 64 on the other side of a tie. */
+/* Checks that the relative error in f32 is at most `limit`. In bf16 both sides round nearly the same values: it may be
+ * 2^-11 more, as if one value in 64 were rounded the other way. */
 void shim_check_close(const char *what, const struct tensor *got, const struct tensor *want, double limit);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * What the operations must refuse: every line here is a call that nearly fits.
+ * Calls that the operations must refuse, each of which nearly fits.
  */
 #include <string.h>
 
@@ -17,7 +17,7 @@ static struct backend *measure(void)
     return be;
 }
 
-/* Shapes only: on the measuring backend nothing is read or written. */
+/* Only shapes matter: the measuring backend neither reads nor writes. */
 static char somewhere, elsewhere;
 
 static struct tensor m(int64_t rows, int64_t cols)
@@ -145,6 +145,8 @@ TEST(ops_refuse__attention_of_operands_that_do_not_fit)
     backend_close(be);
 }
 
+#define groups(n) (&(struct group_norm_args){ (n), 1e-6f, ACT_SILU })
+
 TEST(ops_refuse__norms_of_operands_that_do_not_fit)
 {
     struct backend *be = measure();
@@ -158,11 +160,11 @@ TEST(ops_refuse__norms_of_operands_that_do_not_fit)
     REFUSED(op_modulate(be, T(m(3, 7)), T(m(3, 8)), T(v(8)), T(v(8)), 1e-6f, NULL));
     REFUSED(op_rms_norm(be, T(m(3, 8)), T(m(3, 8)), NULL, 1e-6f, NULL));
     REFUSED(op_rms_norm(be, T(m(2, 8)), T(m(3, 8)), T(v(8)), 1e-6f, NULL));
-    TAKEN(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), T(v(8)), T(v(8)), 4, 1e-6f, true, NULL));
-    REFUSED(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), T(v(8)), T(v(8)), 3, 1e-6f, true, NULL));
-    REFUSED(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), T(v(8)), T(v(8)), 0, 1e-6f, true, NULL));
-    REFUSED(op_group_norm(be, T(m(6, 8)), T(m(6, 8)), T(v(8)), T(v(8)), 4, 1e-6f, true, NULL));
-    REFUSED(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), NULL, T(v(8)), 4, 1e-6f, true, NULL));
+    TAKEN(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), T(v(8)), T(v(8)), groups(4), NULL));
+    REFUSED(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), T(v(8)), T(v(8)), groups(3), NULL));
+    REFUSED(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), T(v(8)), T(v(8)), groups(0), NULL));
+    REFUSED(op_group_norm(be, T(m(6, 8)), T(m(6, 8)), T(v(8)), T(v(8)), groups(4), NULL));
+    REFUSED(op_group_norm(be, T(pic(2, 3, 8)), T(pic(2, 3, 8)), NULL, T(v(8)), groups(4), NULL));
     TAKEN(op_qk_norm_rope(be, T(m(3, 8)), T(v(4)), T(m(3, 4)), 2, 1e-6f, NULL));
     REFUSED(op_qk_norm_rope(be, T(m(3, 8)), T(v(4)), T(m(2, 4)), 2, 1e-6f, NULL));
     REFUSED(op_qk_norm_rope(be, T(m(3, 8)), T(v(4)), T(m(3, 8)), 2, 1e-6f, NULL));
@@ -230,22 +232,23 @@ TEST(ops_refuse__convolutions_that_do_not_fit)
 {
     struct backend *be = measure();
     struct conv_weight w = { .c_out = 4, .c_in = 3, .kh = 3, .kw = 3 }, none = { 0 };
-    struct conv_args same = { 1, 1, 1, 1, 1 }, down = { 2, 0, 0, 1, 1 }, bad = { 3, 1, 1, 1, 1 };
+    struct conv_args same = { 1, 1, 1, 1, 1, NULL }, down = { 2, 0, 0, 1, 1, NULL }, bad = { 3, 1, 1, 1, 1, NULL };
+    struct conv_args down_to = { 2, 0, 0, 1, 1, T(pic(2, 3, 4)) }, same_to = { 1, 1, 1, 1, 1, T(pic(5, 6, 3)) };
 
-    TAKEN(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, T(v(4)), NULL, &same, NULL));
-    TAKEN(op_conv2d(be, T(pic2(2, 3, 4)), T(pic(5, 6, 3)), &w, T(v(4)), T(pic(2, 3, 4)), &down, NULL));
-    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 4)), &w, T(v(4)), NULL, &same, NULL));
-    REFUSED(op_conv2d(be, T(pic2(5, 6, 3)), T(pic(5, 6, 3)), &w, T(v(4)), NULL, &same, NULL));
-    REFUSED(op_conv2d(be, T(pic2(3, 3, 4)), T(pic(5, 6, 3)), &w, T(v(4)), NULL, &down, NULL));
-    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, T(v(3)), NULL, &same, NULL));
-    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, NULL, NULL, &same, NULL));
-    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, T(v(4)), T(pic(5, 6, 3)), &same, NULL));
-    REFUSED(op_conv2d(be, T(pic2(2, 2, 4)), T(pic(5, 6, 3)), &w, T(v(4)), NULL, &bad, NULL));
-    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &none, T(v(4)), NULL, &same, NULL));
+    TAKEN(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, T(v(4)), &same, NULL));
+    TAKEN(op_conv2d(be, T(pic2(2, 3, 4)), T(pic(5, 6, 3)), &w, T(v(4)), &down_to, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 4)), &w, T(v(4)), &same, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 6, 3)), T(pic(5, 6, 3)), &w, T(v(4)), &same, NULL));
+    REFUSED(op_conv2d(be, T(pic2(3, 3, 4)), T(pic(5, 6, 3)), &w, T(v(4)), &down, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, T(v(3)), &same, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, NULL, &same, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &w, T(v(4)), &same_to, NULL));
+    REFUSED(op_conv2d(be, T(pic2(2, 2, 4)), T(pic(5, 6, 3)), &w, T(v(4)), &bad, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 6, 4)), T(pic(5, 6, 3)), &none, T(v(4)), &same, NULL));
     bad = same, bad.pad_left = -1;
-    REFUSED(op_conv2d(be, T(pic2(5, 4, 4)), T(pic(5, 6, 3)), &w, T(v(4)), NULL, &bad, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 4, 4)), T(pic(5, 6, 3)), &w, T(v(4)), &bad, NULL));
     bad = same, bad.pad_left = 3;
-    REFUSED(op_conv2d(be, T(pic2(5, 8, 4)), T(pic(5, 6, 3)), &w, T(v(4)), NULL, &bad, NULL));
+    REFUSED(op_conv2d(be, T(pic2(5, 8, 4)), T(pic(5, 6, 3)), &w, T(v(4)), &bad, NULL));
     backend_close(be);
 }
 
@@ -259,7 +262,7 @@ TEST(ops_refuse__names_the_operation_and_what_it_needs)
     backend_close(be);
 }
 
-TEST(measure__tells_what_a_model_takes_from_its_arena_without_touching_memory)
+TEST(measure__finds_what_a_model_takes_from_its_arena_without_touching_memory)
 {
     struct backend *be = measure();
     struct devarena step;

@@ -126,7 +126,7 @@ TEST(quant__expands_rows_of_many_blocks_at_any_alignment)
     }
 }
 
-/* Random blocks as gguf-py expands them, bit for bit. */
+/* Random blocks, expanded by gguf-py: the same bits. */
 TEST(quant__expands_the_official_blocks_exactly)
 {
     enum { MAX_VALUES = 6144 };

@@ -1,5 +1,5 @@
-/* nvml - what kernels/cuda/nvml.c looks for in the driver's management library, for one card at 0000:3b:00.0 that runs
- * at 1500 MHz and 72 W. Its energy counter goes on by 36 J a look, which is no power at all but a number to be seen. */
+/* nvml - the functions of the driver's management library that kernels/cuda/nvml.c uses, for one card at 0000:3b:00.0
+ * that runs at 1500 MHz and 72 W. Its energy counter grows by 36 J with each call, so that tests can recognise it. */
 #include <string.h>
 
 static int a_card;

@@ -36,7 +36,7 @@ TEST(arena__refuses_what_does_not_fit_and_overflow)
     arena_done(&a);
 }
 
-/* Whether pages were given back in between or not, and beside what is kept. */
+/* Memory is zero whether or not pages were given back before, also next to memory that is kept. */
 TEST(arena__memory_is_zero_however_often_it_was_used)
 {
     static const size_t sizes[] = { 1, 100, 4096, 70000, 3 << 20, 100, 5 << 20, 64 };
@@ -69,7 +69,7 @@ static void count(void *n)
     ++*(int *)n;
 }
 
-/* Fails after the block's allocations where it is told to. */
+/* Fails after the block's allocations if `fail` is set. */
 static enum err_code use_scratch(struct arena *a, int *n_hooks, bool fail, struct err *err)
 {
     ARENA_SCRATCH(a);
@@ -82,7 +82,7 @@ static enum err_code use_scratch(struct arena *a, int *n_hooks, bool fail, struc
     return arena_alloc(a, 1, 5000, &p, err);
 }
 
-TEST(arena__scratch_goes_back_by_every_way_out_of_the_block)
+TEST(arena__scratch_is_given_back_on_every_way_out_of_the_block)
 {
     struct arena a;
     struct err err = { 0 };

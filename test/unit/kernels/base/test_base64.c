@@ -4,7 +4,7 @@
 enum { STD = BASE64_STANDARD, URL = BASE64_URL | BASE64_NO_PADDING,
        LAX = BASE64_STANDARD | BASE64_URL | BASE64_MAY_PAD | BASE64_WHITE_SPACE };
 
-/* RFC 4648 section 10, and one text that tells the alphabets apart */
+/* RFC 4648 section 10, and one text that differs between the alphabets. */
 static const struct {
     const char *bytes, *standard, *url;
 } vectors[] = {

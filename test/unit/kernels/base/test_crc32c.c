@@ -22,7 +22,7 @@ TEST(crc32c__gives_the_published_values) /* cloud contracts 5.3; RFC 3720 B.4 */
     CHECK(crc32c(0, bytes, 32) == 0x113fdb5c);
 }
 
-/* Bit by bit, as the definition reads. */
+/* Computes bit by bit, like the definition. */
 static uint32_t plain(const unsigned char *p, size_t n)
 {
     uint32_t r = 0xffffffff;

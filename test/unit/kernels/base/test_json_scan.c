@@ -6,7 +6,7 @@
 
 #include "test/support/check.h"
 
-/* Every byte in a heap block of exactly that length, so that AddressSanitizer sees a step over the end. */
+/* Copies the text to a heap block of exactly its length, so that AddressSanitizer sees a read past the end. */
 static enum err_code check_exact(const char *text, size_t len, int max_depth, struct err *err)
 {
     char *copy = malloc(len ? len : 1);
@@ -93,7 +93,7 @@ TEST(json_scan__accepts_what_rfc_8259_allows)
     ACCEPTS("{\"\":{\"\":{\"\":0}},\"a\":[{\"a\":1},{\"a\":1}]}");
 }
 
-/* What cJSON 1.7.15 lets through, and what JSON parsers in general disagree about. */
+/* Texts that cJSON 1.7.15 accepts, and texts about which JSON parsers disagree. */
 TEST(json_scan__refuses_the_traps_of_lenient_parsers)
 {
     REFUSES("");

@@ -55,7 +55,7 @@ TEST(bench_load__times_three_ways_one_of_them_twice_and_refuses_what_is_no_file)
     CHECK_INT(bench_load("/tmp", &b, NULL), ERR_IO);
 }
 
-/* The first to read a file pays for what lies behind the disk: 126 MB/s were measured beside 1107 by the mapping. */
+/* Whichever read comes first may meet cold storage: 126 MB/s were measured for it, and 1107 for the mapping after it. */
 TEST(bench_load__the_measure_is_the_faster_of_both_reads)
 {
     CHECK(bench_load_read_seconds(&(struct bench_load){ .read_seconds = { 12, 3 } }) == 3);

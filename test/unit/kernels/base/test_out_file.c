@@ -40,14 +40,14 @@ TEST(out_file__appears_whole_or_not_at_all)
     CHECK(access(path, F_OK) != 0);
     out_file_write(f, "two", 3);
     out_file_write(f, NULL, 0);
-    CHECK_OK(out_file_close(f, true, &err), err);
+    CHECK_OK(out_file_close(f, OUT_FILE_KEEP, &err), err);
     expect(path, "one two");
     CHECK_OK(out_file_open(&f, path, &err), err);
     out_file_write(f, "half", 4);
-    CHECK_OK(out_file_close(f, false, &err), err);
+    CHECK_OK(out_file_close(f, OUT_FILE_DISCARD, &err), err);
     expect(path, "one two");
     CHECK_OK(out_file_open(&f, path, &err), err);
-    CHECK_OK(out_file_close(f, true, &err), err);
+    CHECK_OK(out_file_close(f, OUT_FILE_KEEP, &err), err);
     expect(path, "");
     expect_files(all, 1);
 }
@@ -68,7 +68,7 @@ TEST(out_file__names_the_path_and_the_reason)
     for (int i = 0; i < 4; i++)
         out_file_write(f, text, sizeof text);
     err = (struct err){ 0 };
-    CHECK_INT(out_file_close(f, true, &err), ERR_IO);
+    CHECK_INT(out_file_close(f, OUT_FILE_KEEP, &err), ERR_IO);
     CHECK(strstr(err.msg, "/dev/full: cannot be written: No space left"));
     CHECK(access("/dev/full", F_OK) == 0);
 }

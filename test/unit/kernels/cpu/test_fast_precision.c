@@ -1,6 +1,6 @@
 /*
- * Which type matrix products take on a processor, and that benchmarks take the same. oneDNN reads once a process what it
- * may use, so processors that lack something are this program again, run with that left out.
+ * The type that matrix products take on a processor, and that benchmarks take the same. oneDNN reads once in a process
+ * which instructions it may use, so other processors are imitated by running this program again with fewer of them.
  */
 #ifdef HAVE_ONEDNN
 
@@ -22,23 +22,23 @@ TEST(fast_choose__takes_bf16_where_it_pays_and_says_why)
 {
     static const struct {
         enum precision precision;
-        enum dnn_bf16 has;
+        enum onednn_bf16 has;
         double gain;
         enum dtype act, products;
         const char *why;
     } cases[] = {
-        { PRECISION_DEFAULT, DNN_BF16_AMX, 0, DT_F32, DT_F32, "" },
-        { PRECISION_F32, DNN_BF16_AMX, 0, DT_F32, DT_F32, "" },
-        { PRECISION_BF16, DNN_BF16_AMX, 0, DT_BF16, DT_BF16, "" },
-        { PRECISION_BF16, DNN_BF16_AVX512, 0, DT_BF16, DT_F32, ", since this processor has no AMX" },
-        { PRECISION_BF16, DNN_BF16_NONE, 0, DT_BF16, DT_F32, ", since this processor has no bf16 products" },
-        { PRECISION_AUTO, DNN_BF16_NONE, 0, DT_F32, DT_F32, ", since this processor has no bf16 products" },
-        { PRECISION_AUTO, DNN_BF16_AMX, 4.23, DT_BF16, DT_BF16, ", measured at 4.2 times the speed of f32" },
-        { PRECISION_AUTO, DNN_BF16_AMX, 1.5, DT_BF16, DT_BF16, ", measured at 1.5 times the speed of f32" },
-        { PRECISION_AUTO, DNN_BF16_AMX, 1.4, DT_F32, DT_F32, ", bf16 measured at 1.4 times their speed" },
-        { PRECISION_AUTO, DNN_BF16_AVX512, 4, DT_F32, DT_F32, ", since this processor has no AMX" },
-        { PRECISION_AUTO, DNN_BF16_AMX, 0, DT_F32, DT_F32, ", since bf16 could not be measured" },
-        { PRECISION_AUTO, DNN_BF16_AMX, NAN, DT_F32, DT_F32, ", since bf16 could not be measured" },
+        { PRECISION_DEFAULT, ONEDNN_BF16_AMX, 0, DT_F32, DT_F32, "" },
+        { PRECISION_F32, ONEDNN_BF16_AMX, 0, DT_F32, DT_F32, "" },
+        { PRECISION_BF16, ONEDNN_BF16_AMX, 0, DT_BF16, DT_BF16, "" },
+        { PRECISION_BF16, ONEDNN_BF16_AVX512, 0, DT_BF16, DT_F32, ", since this processor has no AMX" },
+        { PRECISION_BF16, ONEDNN_BF16_NONE, 0, DT_BF16, DT_F32, ", since this processor has no bf16 products" },
+        { PRECISION_AUTO, ONEDNN_BF16_NONE, 0, DT_F32, DT_F32, ", since this processor has no bf16 products" },
+        { PRECISION_AUTO, ONEDNN_BF16_AMX, 4.23, DT_BF16, DT_BF16, ", measured at 4.2 times the speed of f32" },
+        { PRECISION_AUTO, ONEDNN_BF16_AMX, 1.5, DT_BF16, DT_BF16, ", measured at 1.5 times the speed of f32" },
+        { PRECISION_AUTO, ONEDNN_BF16_AMX, 1.4, DT_F32, DT_F32, ", bf16 measured at 1.4 times their speed" },
+        { PRECISION_AUTO, ONEDNN_BF16_AVX512, 4, DT_F32, DT_F32, ", since this processor has no AMX" },
+        { PRECISION_AUTO, ONEDNN_BF16_AMX, 0, DT_F32, DT_F32, ", since bf16 could not be measured" },
+        { PRECISION_AUTO, ONEDNN_BF16_AMX, NAN, DT_F32, DT_F32, ", since bf16 could not be measured" },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -82,7 +82,7 @@ static void multiply(struct backend *be)
     CHECK_OK(be->ops->linear(be, &ty, &tx, &weight, NULL, ACT_NONE, &err), err);
 }
 
-/* What benchmarks take as their measure runs wherever the backend does. */
+/* The product that benchmarks compare with runs wherever the backend does. */
 static void check_bench(const struct backend *be)
 {
     struct bench_product *p = NULL;
@@ -95,7 +95,7 @@ static void check_bench(const struct backend *be)
     bench_product_close(p);
 }
 
-/* Runs here, and by the tests below in processes that may use less of the processor. */
+/* Runs here, and by the tests below in processes that may use fewer instructions. */
 TEST(precision_here__every_choice_opens_computes_and_is_measured)
 {
     struct backend *be = open_cpu(PRECISION_AUTO);
@@ -104,9 +104,9 @@ TEST(precision_here__every_choice_opens_computes_and_is_measured)
     CHECK(be->act == DT_BF16 ? strstr(words, "products in bf16, measured at ") == words
                              : strstr(words, "products in f32, ") == words);
     CHECK_STR(backend_precision(be), be->act == DT_BF16 ? "bf16" : "f32");
-    if (dnn_bf16() == DNN_BF16_NONE)
+    if (onednn_bf16() == ONEDNN_BF16_NONE)
         CHECK_STR(words, "products in f32, since this processor has no bf16 products");
-    if (dnn_bf16() == DNN_BF16_AVX512)
+    if (onednn_bf16() == ONEDNN_BF16_AVX512)
         CHECK_STR(words, "products in f32, since this processor has no AMX");
     multiply(be);
     check_bench(be);
@@ -127,7 +127,7 @@ TEST(precision_here__every_choice_opens_computes_and_is_measured)
     backend_close(be);
 }
 
-/* The test above, and others of that name, in a process whose oneDNN uses nothing newer than this. */
+/* Runs the test above, and others of that name, in a process whose oneDNN uses nothing newer than `isa`. */
 static void run_with(const char *isa, const char *others)
 {
     char *argv[] = { "unit-tests", "precision_here__", (char *)(uintptr_t)others, NULL };

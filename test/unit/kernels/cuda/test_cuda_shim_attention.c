@@ -1,6 +1,6 @@
 /*
- * Attention of the CUDA backend on the shim, against the plain backend: both kernels, with gaps between rows, tails of
- * queries and keys, large logits, T5's bias, NaN.
+ * Attention of the CUDA backend on the shim, against the plain backend: both kernels, with gaps between rows, numbers of
+ * queries and keys that leave a tail, large logits, T5's bias, NaN.
  */
 #include <math.h>
 #include <string.h>
@@ -68,7 +68,7 @@ TEST(cuda_shim__plain_attention_refuses_larger_heads)
     CHECK(sample_done());
 }
 
-/* q, k and v side by side, as the models have them. */
+/* q, k and v are next to each other in one matrix, as in the models. */
 static void flash_case(const struct shape *s, double q_factor)
 {
     int64_t cols = (int64_t)s->n_heads * s->head_dim, max = s->n_q > s->n_k ? s->n_q : s->n_k;
@@ -89,7 +89,7 @@ static void flash_case(const struct shape *s, double q_factor)
     CHECK_OK(op_attention(shim_plain(), &want, &q, &k, &v, &args, &err), err);
     ON_SHIM(&y, k_attention_flash(out, &q, &k, &v, &args, NULL));
     check_attention("flash", &y, &want, flash_limit);
-    for (int64_t r = 0; r < s->n_q; r++) { /* no single row may hide behind the others */
+    for (int64_t r = 0; r < s->n_q; r++) { /* each row is compared alone, so that the others do not hide its error */
         struct tensor row = tensor_row_view(&y, r, 1), want_row = tensor_row_view(&want, r, 1);
 
         check_attention("a row of flash", &row, &want_row, 4 * flash_limit);
@@ -117,9 +117,9 @@ TEST(cuda_shim__flash_attention_stands_large_logits)
     struct shape s = { 40, 90, 1, 128, false, false, 1 };
 
     sample_seed(7);
-    flash_case(&s, 10); /* about +-30 and more: one key takes nearly all */
+    flash_case(&s, 10); /* logits of about +-30 and more: one key gets nearly all the weight */
     sample_seed(8);
-    flash_case(&s, 1000); /* far beyond what exp can hold */
+    flash_case(&s, 1000); /* exp of these logits would overflow */
 }
 
 TEST(cuda_shim__flash_attention_spreads_nan_over_its_row_alone)

@@ -1,7 +1,7 @@
 /*
- * Convolutions on the shim: the kernel on tensor cores against the plain backend, and the pixels that a convolution
- * sees, as rows. Operands of products are made bf16 values first, so both sides compute the same and differ in the order
- * of sums of f32: up to 9 * 64 products of -1 .. 1 with sums of some 5: 1e-6.
+ * Convolutions on the shim: the kernel on tensor cores against the plain backend, and the inputs of each output pixel as
+ * rows. Operands of products are rounded to bf16 first, so both sides compute the same products and differ only in the
+ * order of f32 sums: up to 9 * 64 products of -1 .. 1 with sums of about 5 give an error of 1e-6.
  */
 #include <math.h>
 
@@ -16,7 +16,7 @@ struct picture {
     int c_in, c_out, kh, kw, stride, top, left, bottom, right;
 };
 
-/* A picture, what a convolution of it takes, and its weights in the layouts of both sides. */
+/* The operands of a convolution, with weights in the layouts of both sides. */
 struct conv_case {
     struct tensor x, y, bias, residual, rows; /* rows: the weights [c_out, kh * kw * c_in] bf16 */
     struct conv_weight plain, w;
@@ -50,7 +50,7 @@ static struct conv_case make_case(const struct picture *p, enum dtype y_type, en
                            .rows = weights_as_rows(&oihw, p),
                            .plain = weight,
                            .w = weight,
-                           .args = { p->stride, p->top, p->left, p->bottom, p->right } };
+                           .args = { p->stride, p->top, p->left, p->bottom, p->right, NULL } };
     struct err err = { 0 };
 
     c.w.data = c.rows.data;
@@ -61,19 +61,19 @@ static struct conv_case make_case(const struct picture *p, enum dtype y_type, en
 static void conv_case(const struct picture *p, enum dtype y_type, enum dtype residual_type, bool add)
 {
     struct conv_case c = make_case(p, y_type, residual_type);
-    const struct tensor *residual = add ? &c.residual : NULL;
     struct tensor want = shim_twin(&c.y);
     struct err err = { 0 };
 
-    CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, residual, &c.args, &err), err);
+    c.args.residual = add ? &c.residual : NULL;
+    CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, &c.args, &err), err);
     CHECK(k_conv_mma_fits(&c.x, &c.w));
-    ON_SHIM(&c.y, k_conv_mma(out, &c.x, &c.w, &c.bias, residual, &c.args, NULL));
+    ON_SHIM(&c.y, k_conv_mma(out, &c.x, &c.w, &c.bias, &c.args, NULL));
     shim_check_close("conv", &c.y, &want, f32_limit);
     CHECK(sample_done());
 }
 
-/* Sides of less than a block of pixels, of one and of several with a tail; channels of less than eight, with odd ends,
- * of one block and of more than one; every tap count. */
+/* Sides smaller than a block of pixels, of one block and of several with a tail; fewer than eight channels, odd numbers,
+ * one block of them and more than one; every number of taps. */
 static const struct picture pictures[] = {
     { 1, 1, 32, 8, 1, 1, 1, 0, 0, 0, 0 },     { 1, 1, 32, 8, 3, 3, 1, 1, 1, 1, 1 },
     { 9, 7, 32, 24, 3, 3, 1, 1, 1, 1, 1 },    { 11, 33, 64, 136, 3, 3, 1, 1, 1, 1, 1 },
@@ -96,7 +96,15 @@ TEST(cuda_shim__conv_on_tensor_cores_agrees_with_the_plain_backend)
     }
 }
 
-/* The sum takes the place of the residual. */
+static int conv_over(struct tensor *out, const struct conv_case *c)
+{
+    struct conv_args args = c->args;
+
+    args.residual = out;
+    return k_conv_mma(out, &c->x, &c->w, &c->bias, &args, NULL);
+}
+
+/* y is the residual. */
 TEST(cuda_shim__conv_on_tensor_cores_writes_over_its_residual)
 {
     static const struct picture p = { 9, 18, 64, 40, 3, 3, 1, 1, 1, 1, 1 };
@@ -104,13 +112,14 @@ TEST(cuda_shim__conv_on_tensor_cores_writes_over_its_residual)
     struct tensor want = shim_twin(&c.y);
     struct err err = { 0 };
 
-    CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, &c.y, &c.args, &err), err);
-    ON_SHIM(&c.y, k_conv_mma(out, &c.x, &c.w, &c.bias, out, &c.args, NULL));
+    c.args.residual = &c.y;
+    CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, &c.args, &err), err);
+    ON_SHIM(&c.y, conv_over(out, &c));
     shim_check_close("conv over its residual", &c.y, &want, f32_limit);
     CHECK(sample_done());
 }
 
-/* Tensors at addresses that allow no access to pairs of values. */
+/* Results at addresses that do not allow access to pairs of values. */
 TEST(cuda_shim__conv_on_tensor_cores_takes_results_of_any_alignment)
 {
     static const struct picture p = { 9, 7, 32, 6, 3, 3, 1, 1, 1, 1, 1 };
@@ -121,15 +130,16 @@ TEST(cuda_shim__conv_on_tensor_cores_takes_results_of_any_alignment)
         struct tensor all = sample_1d(1 + tensor_count(&c.y)), want = shim_twin(&c.y);
         struct err err = { 0 };
 
-        CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, &c.residual, &c.args, &err), err);
+        c.args.residual = &c.residual;
+        CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, &c.args, &err), err);
         c.y.data = (char *)all.data + (form ? 2 : 4);
-        CHECK_INT(k_conv_mma(&c.y, &c.x, &c.w, &c.bias, &c.residual, &c.args, NULL), 0);
+        CHECK_INT(k_conv_mma(&c.y, &c.x, &c.w, &c.bias, &c.args, NULL), 0);
         shim_check_close("conv", &c.y, &want, f32_limit);
         CHECK(sample_done());
     }
 }
 
-/* One pixel that is no number, and one that is infinite, reach those that see them and no others. */
+/* A NaN pixel and an infinite one reach exactly those outputs whose windows contain them. */
 TEST(cuda_shim__conv_on_tensor_cores_passes_on_what_is_no_number)
 {
     static const struct picture p = { 10, 20, 64, 9, 3, 3, 1, 1, 1, 1, 1 };
@@ -139,8 +149,8 @@ TEST(cuda_shim__conv_on_tensor_cores_passes_on_what_is_no_number)
 
     sample_put(&c.x, 3 * 20 + 5, 33, NAN);
     sample_put(&c.x, 8 * 20 + 16, 2, INFINITY);
-    CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, NULL, &c.args, &err), err);
-    CHECK_INT(k_conv_mma(&c.y, &c.x, &c.w, &c.bias, NULL, &c.args, NULL), 0);
+    CHECK_OK(op_conv2d(shim_plain(), &want, &c.x, &c.plain, &c.bias, &c.args, &err), err);
+    CHECK_INT(k_conv_mma(&c.y, &c.x, &c.w, &c.bias, &c.args, NULL), 0);
     for (int64_t pixel = 0; pixel < 200; pixel++)
         for (int64_t o = 0; o < 9; o++) {
             float a = sample_at(&c.y, pixel, o), b = sample_at(&want, pixel, o);
@@ -178,7 +188,7 @@ struct window {
     int kernel, stride, pad_before, pad_after;
 };
 
-/* What pixel `p` of the output sees through tap (ky, kx) of channel c; 0 outside the picture. */
+/* The value that output pixel `p` reads through tap (ky, kx) of channel c; 0 outside the picture. */
 static float seen(const struct tensor *x, const struct window *w, int64_t out_width, int64_t p, int ky, int kx,
                   int64_t c)
 {
@@ -195,7 +205,8 @@ static void conv_rows_case(const struct window *w, enum dtype t)
     int64_t first = out_height * out_width / 3, n = out_height * out_width - first;
     struct tensor x = sample_3d(t, w->height, w->width, w->channels), y = sample_2d(DT_BF16, n, cols, 0);
     struct tensor want = shim_twin(&y);
-    struct conv_args args = { w->stride, w->pad_before, w->pad_before, w->pad_after, w->pad_after };
+    struct conv_weight weight = { .kh = w->kernel, .kw = w->kernel };
+    struct conv_args args = { w->stride, w->pad_before, w->pad_before, w->pad_after, w->pad_after, NULL };
 
     for (int64_t p = 0; p < n; p++)
         for (int64_t i = 0; i < cols; i++) {
@@ -206,7 +217,7 @@ static void conv_rows_case(const struct window *w, enum dtype t)
 
             sample_put(&want, p, i, value);
         }
-    ON_SHIM(&y, k_conv_rows(out, &x, first, out_width, w->kernel, w->kernel, &args, NULL));
+    ON_SHIM(&y, k_conv_rows(out, &x, first, out_width, &weight, &args, NULL));
     shim_check_same(&y, &want);
     CHECK(sample_done());
 }

@@ -1,5 +1,5 @@
 /*
- * Expansion of every storage type on the shim: the bits of kernels/quant.c, from any address, to any address.
+ * Expansion of every storage type on the shim gives the bits of kernels/quant.c, from and to any address.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -55,7 +55,7 @@ TEST(cuda_shim__dequantise_gives_the_bits_of_the_reference)
             sample_seed((uint64_t)(100 * i) + c);
             struct weight w = sample_weight(types[i], 1, counts[c]);
             size_t bytes = dtype_row_bytes(types[i], counts[c]);
-            char *moved = malloc(bytes + 2); /* exact, so that a sanitizer sees what is read after it */
+            char *moved = malloc(bytes + 2); /* of the exact size, so that a sanitizer sees a read past its end */
 
             CHECK(moved);
             memcpy(moved + 2, w.data, bytes);

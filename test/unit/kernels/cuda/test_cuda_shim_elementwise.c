@@ -1,6 +1,6 @@
 /*
  * The element-wise CUDA kernels on the shim, against the plain backend. One operation in f32, or an exp and a division
- * of a few ulp: 3e-7; copies are exact.
+ * of a few ulp, gives an error below 3e-7; copies are exact.
  */
 #include "kernels/ops.h"
 #include "test/support/shim/shim_case.h"

@@ -1,6 +1,6 @@
 /*
- * The norms of the CUDA backend on the shim, against the plain backend. Sums of n values in f32, in 256 lanes: errors
- * of some 2^-24 each, growing with the root of n/256; 1e-6 holds for all sizes here.
+ * The norms of the CUDA backend on the shim, against the plain backend. Sums of n values in f32, in 256 lanes, have
+ * errors of about 2^-24 each, growing with the root of n/256; 1e-6 holds for all sizes here.
  */
 #include <math.h>
 
@@ -14,7 +14,7 @@ static const struct {
 } shapes[] = { { 1, 1 }, { 3, 3 }, { 2, 64 }, { 5, 100 }, { 2, 1021 }, { 1, 1024 }, { 2, 3072 } };
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
 
-/* Away from 0, as the residual streams are: what a variance from the mean of squares would not survive. */
+/* Moves values away from 0, like those of the residual streams: a variance from the mean of squares would be wrong. */
 static void lift(struct tensor *x)
 {
     for (int64_t r = 0; r < tensor_rows(x); r++)
@@ -31,7 +31,7 @@ static void layer_norm_case(const struct shim_form *f, int64_t rows, int64_t col
     lift(&x);
     CHECK_OK(op_layer_norm(shim_plain(), &want, &x, pw, pb, 1e-5f, &err), err);
     ON_SHIM(&y, k_layer_norm(out, &x, pw, pb, 1e-5f, NULL));
-    /* Means of 30 take off five bits of the deviations. A row of one value is its shift, or 0. */
+    /* Means of 30 cost the deviations five bits. A row of one value becomes its shift, or 0. */
     if (cols > 1 || with_b)
         shim_check_close("layer_norm", &y, &want, 32 * f32_limit);
     CHECK(sample_done());
@@ -62,7 +62,7 @@ TEST(cuda_shim__modulate_agrees_with_plain)
         }
 }
 
-/* Into x and, with the threads the other way round, into its twin; returns the launches of one run. */
+/* Runs the kernel on x and, with its threads in reverse order, on a twin of x; returns the launches of one run. */
 static long gate_add_modulate_run(const struct shim_form *f, int64_t rows, int64_t cols, bool in_place)
 {
     struct tensor x = shim_x(f, rows, cols), y = shim_y(f, rows, cols), a = shim_twin(&y), back, back_y, *to = &a;
@@ -105,8 +105,8 @@ TEST(cuda_shim__gate_add_modulate_gives_the_bytes_of_the_two_kernels_that_it_joi
         }
 }
 
-/* What the blocks of the transformer ask for is one kernel; rows that do not fit in its registers, or that cannot be read
- * in fours, are two. */
+/* The shapes of the transformer's blocks take one kernel; rows that do not fit its registers, or that cannot be read four
+ * values at a time, take two. */
 TEST(cuda_shim__gate_add_modulate_is_one_kernel_where_the_transformer_uses_it)
 {
     const struct shim_form blocks = { DT_F32, DT_BF16, 0, 0, 0 }, gaps = { DT_F32, DT_BF16, 8, 4, 0 },
@@ -172,21 +172,29 @@ TEST(cuda_shim__qk_norm_rope_agrees_with_plain)
     }
 }
 
-static void group_norm_case(enum dtype tx, enum dtype ty, int64_t h, int64_t w, int64_t c, int groups, bool silu,
-                            size_t scratch_bytes)
+struct group_norm_case {
+    enum dtype x, y;
+    int64_t h, w, c;
+    int groups;
+    bool silu;
+    size_t scratch_bytes; /* 0: as much as the kernel can use */
+};
+
+static void group_norm_case(const struct group_norm_case *g)
 {
-    struct tensor x = sample_3d(tx, h, w, c), y = sample_3d(ty, h, w, c), want = shim_twin(&y);
-    struct tensor scale = sample_1d(c), shift = sample_1d(c);
-    size_t bytes = scratch_bytes ? scratch_bytes : k_group_norm_scratch(&x);
-    struct tensor scratch = sample_1d((int64_t)(bytes / sizeof(float)));
+    struct tensor x = sample_3d(g->x, g->h, g->w, g->c), y = sample_3d(g->y, g->h, g->w, g->c), want = shim_twin(&y);
+    struct tensor scale = sample_1d(g->c), shift = sample_1d(g->c);
+    size_t bytes = g->scratch_bytes ? g->scratch_bytes : k_group_norm_scratch(&x);
+    struct k_scratch memory = { sample_1d((int64_t)(bytes / sizeof(float))).data, bytes };
+    struct group_norm_args args = { g->groups, 1e-6f, g->silu ? ACT_SILU : ACT_NONE };
     struct err err = { 0 };
 
     lift(&x);
-    CHECK_OK(op_group_norm(shim_plain(), &want, &x, &scale, &shift, groups, 1e-6f, silu, &err), err);
-    ON_SHIM(&y, k_group_norm(out, &x, &scale, &shift, groups, 1e-6f, silu, scratch.data, bytes, NULL));
+    CHECK_OK(op_group_norm(shim_plain(), &want, &x, &scale, &shift, &args, &err), err);
+    ON_SHIM(&y, k_group_norm(out, &x, &scale, &shift, &args, memory, NULL));
     shim_check_close("group_norm", &y, &want, 32 * f32_limit);
-    if (tx == ty) {
-        ON_SHIM(&x, k_group_norm(out, out, &scale, &shift, groups, 1e-6f, silu, scratch.data, bytes, NULL));
+    if (g->x == g->y) {
+        ON_SHIM(&x, k_group_norm(out, out, &scale, &shift, &args, memory, NULL));
         shim_check_close("group_norm in place", &x, &want, 32 * f32_limit);
     }
     CHECK(sample_done());
@@ -194,25 +202,31 @@ static void group_norm_case(enum dtype tx, enum dtype ty, int64_t h, int64_t w, 
 
 TEST(cuda_shim__group_norm_agrees_with_plain)
 {
+    static const struct group_norm_case cases[] = {
+        { DT_F32, DT_F32, 9, 15, 128, 32, true, 0 },
+        { DT_BF16, DT_BF16, 16, 8, 64, 32, false, 0 },
+        { DT_F32, DT_BF16, 7, 5, 512, 32, true, 0 },
+        { DT_BF16, DT_F32, 3, 3, 6, 2, true, 0 },
+        { DT_F32, DT_F32, 40, 30, 3, 1, false, 0 },
+        { DT_F32, DT_F32, 2, 3, 1, 1, false, 0 },
+        { DT_F32, DT_F32, 2, 2, 1100, 4, true, 0 },
+        { DT_F32, DT_F32, 1, 1, 40, 4, false, 0 },
+        { DT_BF16, DT_F32, 65, 64, 40, 1, false, 0 },
+    };
+
     sample_seed(1);
-    group_norm_case(DT_F32, DT_F32, 9, 15, 128, 32, true, 0);
-    group_norm_case(DT_BF16, DT_BF16, 16, 8, 64, 32, false, 0);
-    group_norm_case(DT_F32, DT_BF16, 7, 5, 512, 32, true, 0);
-    group_norm_case(DT_BF16, DT_F32, 3, 3, 6, 2, true, 0);
-    group_norm_case(DT_F32, DT_F32, 40, 30, 3, 1, false, 0);
-    group_norm_case(DT_F32, DT_F32, 2, 3, 1, 1, false, 0);
-    group_norm_case(DT_F32, DT_F32, 2, 2, 1100, 4, true, 0);
-    group_norm_case(DT_F32, DT_F32, 1, 1, 40, 4, false, 0);
-    group_norm_case(DT_BF16, DT_F32, 65, 64, 40, 1, false, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        group_norm_case(&cases[i]);
 }
 
 TEST(cuda_shim__group_norm_makes_do_with_less_scratch)
 {
+    struct group_norm_args args = { .n_groups = 8, .eps = 1e-6f };
     struct tensor x;
 
-    group_norm_case(DT_F32, DT_F32, 40, 30, 32, 8, true, 2 * 32 * 8);
-    group_norm_case(DT_F32, DT_F32, 40, 30, 32, 8, true, 7 * 32 * 8);
+    group_norm_case(&(struct group_norm_case){ DT_F32, DT_F32, 40, 30, 32, 8, true, 2 * 32 * 8 });
+    group_norm_case(&(struct group_norm_case){ DT_F32, DT_F32, 40, 30, 32, 8, true, 7 * 32 * 8 });
     x = sample_3d(DT_F32, 4, 4, 32);
-    CHECK(k_group_norm(&x, &x, &x, &x, 8, 1e-6f, false, x.data, 2 * 32 * 8 - 1, NULL) != 0);
+    CHECK(k_group_norm(&x, &x, &x, &x, &args, (struct k_scratch){ x.data, 2 * 32 * 8 - 1 }, NULL) != 0);
     CHECK(sample_done());
 }

@@ -1,6 +1,6 @@
 /*
- * The kernels around a matrix product on the shim, against the plain backend or the formula: what follows a product, a
- * product by plain loops. An exp, a tanh and a division of a few ulp: 1e-6.
+ * The kernels around a matrix product on the shim, against the plain backend or the formula: the activation after a
+ * product, and a product by plain loops. An exp, a tanh and a division of a few ulp give an error below 1e-6.
  */
 #include <math.h>
 
@@ -51,7 +51,7 @@ TEST(cuda_shim__activate_adds_a_matrix_and_a_bias_before_every_activation)
             }
 }
 
-/* The sum takes the place of what is added, as a residual does. */
+/* y is the added tensor, as a residual is. */
 TEST(cuda_shim__activate_writes_over_what_it_adds)
 {
     struct tensor x = sample_2d(DT_F32, 3, 12, 4), y = sample_2d(DT_BF16, 3, 12, 8), want = shim_twin(&y);
@@ -69,6 +69,12 @@ static void product_case(int64_t m, int64_t n, int64_t k, bool transposed, int p
     struct tensor b = transposed ? sample_2d(DT_BF16, k, n, 5) : sample_2d(DT_BF16, n, k, 5);
     struct tensor add = sample_2d(d_type, m, n, 1), bias = sample_2d(d_type, 1, n, 0), want = shim_twin(&d);
     enum activation act = parts & 4 ? ACT_GELU_TANH : ACT_NONE;
+    struct k_product p = { .a = &a,
+                           .b = &b,
+                           .add = parts & 1 ? &add : NULL,
+                           .bias = parts & 2 ? &bias : NULL,
+                           .b_transposed = transposed,
+                           .gelu_tanh = act == ACT_GELU_TANH };
 
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
@@ -79,8 +85,7 @@ static void product_case(int64_t m, int64_t n, int64_t k, bool transposed, int p
             sum += parts & 2 ? sample_at(&bias, 0, j) : 0;
             sample_put(&want, i, j, (float)activated(sum, act));
         }
-    ON_SHIM(&d, k_product_plain(out, &a, &b, transposed, parts & 1 ? &add : NULL, parts & 2 ? &bias : NULL,
-                                act == ACT_GELU_TANH, NULL));
+    ON_SHIM(&d, (p.d = out, k_product_plain(&p, NULL)));
     shim_check_close("product", &d, &want, f32_limit);
     CHECK(sample_done());
 }

@@ -13,10 +13,10 @@
 #include "test/support/sample.h"
 
 /*
- * Limits of the relative error. Plain sums in double, so what is left is the rounding of the result to f32, at most
- * 2^-24 = 6e-8. Fast f32 sums up to a few thousand products in f32, in many lanes: errors of some 2^-24 each, growing
- * with the root of the length. Fast bf16 rounds both operands of a product, by 2^-8 = 3.9e-3 each at most; over sums of
- * some length that averages out to 2.3e-3. A result in bf16 adds 2^-8 at most.
+ * Limits of the relative error. Plain sums in double, so that only the rounding of the result to f32 remains, at most
+ * 2^-24 = 6e-8. Fast f32 sums up to a few thousand products in f32, in many lanes: errors of about 2^-24 each, growing
+ * with the root of the length. Fast bf16 rounds both operands of a product, by 2^-8 = 3.9e-3 each at most; over long sums
+ * that averages out to 2.3e-3. A result in bf16 adds 2^-8 at most.
  */
 static const struct lane {
     const char *name;
@@ -103,9 +103,17 @@ static double activated(enum activation act, double x)
     }
 }
 
-static void linear_case(struct backend *be, const struct lane *lane, const struct form *f, enum dtype wt, int64_t m,
-                        int64_t n, int64_t k, enum activation act, bool with_bias)
+struct linear_case {
+    enum dtype weights;
+    int64_t m, n, k;
+    enum activation act;
+    bool with_bias;
+};
+
+static void linear_case(struct backend *be, const struct lane *lane, const struct form *f, const struct linear_case *c)
 {
+    int64_t m = c->m, n = c->n, k = c->k;
+    enum dtype wt = c->weights;
     struct tensor x = sample_2d(f->x, m, k, f->gap_x), y = sample_2d(f->y, m, n, f->gap_y), b = sample_1d(n);
     struct bias bias = { .f32 = b };
     struct weight w = sample_weight(wt, n, k);
@@ -116,24 +124,24 @@ static void linear_case(struct backend *be, const struct lane *lane, const struc
         dequantise_row(wt, (const char *)w.data + (size_t)o * dtype_row_bytes(wt, k), (float *)rows.data + o * k, k);
     for (int64_t i = 0; i < m; i++)
         for (int64_t o = 0; o < n; o++) {
-            double sum = with_bias ? sample_at(&b, 0, o) : 0;
+            double sum = c->with_bias ? sample_at(&b, 0, o) : 0;
 
-            for (int64_t c = 0; c < k; c++)
-                sum += (double)sample_at(&x, i, c) * sample_at(&rows, o, c);
-            sample_put(&want, i, o, (float)activated(act, sum));
+            for (int64_t j = 0; j < k; j++)
+                sum += (double)sample_at(&x, i, j) * sample_at(&rows, o, j);
+            sample_put(&want, i, o, (float)activated(c->act, sum));
         }
-    CHECK_OK(op_linear(be, &y, &x, &w, with_bias ? &bias : NULL, act, &err), err);
+    CHECK_OK(op_linear(be, &y, &x, &w, c->with_bias ? &bias : NULL, c->act, &err), err);
     check_result("linear", lane, &y, &want, k < 64 ? lane->products : lane->products / 2);
 }
 
 static void linear_odd(struct backend *be, const struct lane *lane, const struct form *f)
 {
     for (int act = ACT_NONE; act <= ACT_SILU; act++)
-        linear_case(be, lane, f, DT_F32, 5, 7, 33, (enum activation)act, true);
-    linear_case(be, lane, f, DT_F16, 1, 37, 100, ACT_NONE, true);
-    linear_case(be, lane, f, DT_BF16, 67, 131, 77, ACT_NONE, false);
-    linear_case(be, lane, f, DT_F8_E4M3, 3, 1, 1, ACT_NONE, true);
-    linear_case(be, lane, f, DT_Q8_0, 1, 1, 32, ACT_NONE, false);
+        linear_case(be, lane, f, &(struct linear_case){ DT_F32, 5, 7, 33, (enum activation)act, true });
+    linear_case(be, lane, f, &(struct linear_case){ DT_F16, 1, 37, 100, ACT_NONE, true });
+    linear_case(be, lane, f, &(struct linear_case){ DT_BF16, 67, 131, 77, ACT_NONE, false });
+    linear_case(be, lane, f, &(struct linear_case){ DT_F8_E4M3, 3, 1, 1, ACT_NONE, true });
+    linear_case(be, lane, f, &(struct linear_case){ DT_Q8_0, 1, 1, 32, ACT_NONE, false });
 }
 
 TEST(ops__linear_agrees_with_the_formula_on_odd_shapes)
@@ -147,7 +155,7 @@ static void linear_types(struct backend *be, const struct lane *lane, const stru
                                         DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_IQ4_NL, DT_IQ4_XS };
 
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        linear_case(be, lane, f, types[i], i % 2 ? 1 : 19, 45, 512, ACT_NONE, true);
+        linear_case(be, lane, f, &(struct linear_case){ types[i], i % 2 ? 1 : 19, 45, 512, ACT_NONE, true });
 }
 
 TEST(ops__linear_takes_weights_of_every_type)
@@ -158,11 +166,11 @@ TEST(ops__linear_takes_weights_of_every_type)
 /* More rows than any tile of weights or of activations holds. */
 static void linear_large(struct backend *be, const struct lane *lane, const struct form *f)
 {
-    linear_case(be, lane, f, DT_Q8_0, 70, 1100, 96, ACT_GELU_TANH, true);
-    linear_case(be, lane, f, DT_F32, 2, 1031, 1056, ACT_NONE, true);
-    linear_case(be, lane, f, DT_Q8_0, 9, 70, 15360, ACT_NONE, true); /* linear2, the longest sum of FLUX */
-    linear_case(be, lane, f, DT_Q4_K, 1, 33, 12288, ACT_SILU, true);
-    linear_case(be, lane, f, DT_BF16, 1100, 5, 48, ACT_NONE, true);
+    linear_case(be, lane, f, &(struct linear_case){ DT_Q8_0, 70, 1100, 96, ACT_GELU_TANH, true });
+    linear_case(be, lane, f, &(struct linear_case){ DT_F32, 2, 1031, 1056, ACT_NONE, true });
+    linear_case(be, lane, f, &(struct linear_case){ DT_Q8_0, 9, 70, 15360, ACT_NONE, true }); /* linear2, the longest sum of FLUX */
+    linear_case(be, lane, f, &(struct linear_case){ DT_Q4_K, 1, 33, 12288, ACT_SILU, true });
+    linear_case(be, lane, f, &(struct linear_case){ DT_BF16, 1100, 5, 48, ACT_NONE, true });
 }
 
 TEST(ops__linear_agrees_with_the_formula_over_several_tiles_and_at_real_lengths)
@@ -237,7 +245,7 @@ static void attention_check(struct backend *be, const struct lane *lane, const s
 
     attention_reference(&want, &q, &k, &v, &bias, c);
     CHECK_OK(op_attention(be, &out, &q, &k, &v, &args, &err), err);
-    /* values of both signs average out, so the error relative to what is left grows */
+    /* values of both signs average out, so the error grows relative to the result */
     check_result("attention", lane, &out, &want, 3 * lane->products);
 }
 
@@ -272,7 +280,7 @@ TEST(ops__attention_agrees_with_the_formula_over_several_tiles)
     on_all(attention_large);
 }
 
-/* Logits near +-400, where exp overflows without the largest taken off: each query then sees one key alone. */
+/* Logits near +-400, where exp overflows unless the largest is subtracted: each query attends to one key. */
 TEST(ops__attention_stands_large_logits)
 {
     for (int l = 0; l < N_LANES; l++) {
@@ -344,7 +352,7 @@ TEST(ops__norms_agree_with_the_formula)
     on_all(norms);
 }
 
-/* Of one backend: the formula, the bytes of the two operations it joins, and the result in the place of y. */
+/* On one backend: it agrees with the formula, gives the bytes of the two operations it joins, and may write over y. */
 static void gate_add_modulate(struct backend *be, const struct lane *lane, const struct form *f)
 {
     enum { ROWS = 19, COLS = 77 };
@@ -392,7 +400,7 @@ TEST(ops__gate_add_modulate_is_the_two_operations_that_it_joins)
     on_all(gate_add_modulate);
 }
 
-/* A mean a thousand times the deviation: E[x^2] - mean^2 in f32 would leave nothing. */
+/* The mean is a thousand times the deviation: E[x^2] - mean^2 in f32 would lose all digits. */
 TEST(ops__layer_norm_keeps_a_small_deviation_beside_a_large_mean)
 {
     for (int l = 0; l < N_LANES; l++) {
@@ -446,9 +454,9 @@ TEST(ops__a_nan_goes_through_norms_and_attention_without_hanging_and_stays_in_it
 }
 
 static void group_norm_case(struct backend *be, const struct lane *lane, const struct form *f, int64_t height,
-                            int64_t width, int64_t group, int n_groups, bool silu)
+                            int64_t width, int64_t group, const struct group_norm_args *args)
 {
-    int64_t cols = group * n_groups, n = height * width;
+    int64_t cols = group * args->n_groups, n = height * width;
     struct tensor x = sample_3d(f->x, height, width, cols), y = sample_3d(f->y, height, width, cols);
     struct tensor w = sample_1d(cols), b = sample_1d(cols), want = zeros_like(&y);
     struct err err = { 0 };
@@ -464,19 +472,19 @@ static void group_norm_case(struct backend *be, const struct lane *lane, const s
             int64_t r = i / group, c = c0 + i % group;
             double value = (sample_at(&x, r, c) - mean) / sqrt(var + 1e-6) * sample_at(&w, 0, c) + sample_at(&b, 0, c);
 
-            sample_put(&want, r, c, (float)(silu ? activated(ACT_SILU, value) : value));
+            sample_put(&want, r, c, (float)activated(args->act, value));
         }
     }
-    CHECK_OK(op_group_norm(be, &y, &x, &w, &b, n_groups, 1e-6f, silu, &err), err);
+    CHECK_OK(op_group_norm(be, &y, &x, &w, &b, args, &err), err);
     check_result("group_norm", lane, &y, &want, lane->rest);
 }
 
 static void group_norms(struct backend *be, const struct lane *lane, const struct form *f)
 {
-    group_norm_case(be, lane, f, 5, 3, 2, 3, false);
-    group_norm_case(be, lane, f, 1, 1, 4, 32, true);
-    group_norm_case(be, lane, f, 19, 13, 1, 32, true);
-    group_norm_case(be, lane, f, 33, 65, 3, 2, false);
+    group_norm_case(be, lane, f, 5, 3, 2, &(struct group_norm_args){ 3, 1e-6f, ACT_NONE });
+    group_norm_case(be, lane, f, 1, 1, 4, &(struct group_norm_args){ 32, 1e-6f, ACT_SILU });
+    group_norm_case(be, lane, f, 19, 13, 1, &(struct group_norm_args){ 32, 1e-6f, ACT_SILU });
+    group_norm_case(be, lane, f, 33, 65, 3, &(struct group_norm_args){ 2, 1e-6f, ACT_NONE });
 }
 
 TEST(ops__group_norm_agrees_with_the_formula)
@@ -594,7 +602,7 @@ static void conv_check(struct backend *be, const struct lane *lane, const struct
     struct tensor oihw = sample_2d(DT_F32, c->c_out, c->c_in * taps, 0), bias = sample_1d(c->c_out);
     struct tensor residual = sample_3d(f->y, h, w, c->c_out), want = zeros_like(&y);
     struct conv_weight cw = { .c_out = c->c_out, .c_in = c->c_in, .kh = c->kernel, .kw = c->kernel };
-    struct conv_args args = { c->stride, c->top, c->left, c->bottom, c->right };
+    struct conv_args args = { c->stride, c->top, c->left, c->bottom, c->right, c->residual ? &residual : NULL };
     struct err err = { 0 };
 
     for (int64_t p = 0; p < h * w; p++)
@@ -612,10 +620,10 @@ static void conv_check(struct backend *be, const struct lane *lane, const struct
             sample_put(&want, p, o, (float)sum);
         }
     CHECK_OK(be->ops->conv_weight_load(be, oihw.data, &cw, &err), err);
-    CHECK_OK(op_conv2d(be, &y, &x, &cw, &bias, c->residual ? &residual : NULL, &args, &err), err);
+    CHECK_OK(op_conv2d(be, &y, &x, &cw, &bias, &args, &err), err);
     check_result("conv2d", lane, &y, &want, lane->products);
     if (c->residual) {
-        CHECK_OK(op_conv2d(be, &residual, &x, &cw, &bias, &residual, &args, &err), err);
+        CHECK_OK(op_conv2d(be, &residual, &x, &cw, &bias, &args, &err), err);
         check_result("conv2d onto its residual", lane, &residual, &want, lane->products);
     }
 }
@@ -638,14 +646,14 @@ TEST(ops__conv2d_agrees_with_the_formula)
     on_all(convs);
 }
 
-/* One pixel set, all sixteen places: which windows see it must be exact. */
+/* One pixel is set, at each of the sixteen places: exactly the windows that contain it must change. */
 TEST(ops__conv2d_with_stride_two_reads_the_window_from_its_top_left_corner)
 {
     for (int l = 0; l < N_LANES; l++) {
         struct backend *be = open_lane(&lanes[l]);
         struct tensor x = sample_3d(DT_F32, 4, 4, 1), y = sample_3d(DT_F32, 2, 2, 1), bias = sample_1d(1);
         struct conv_weight cw = { .c_out = 1, .c_in = 1, .kh = 3, .kw = 3 };
-        struct conv_args args = { 2, 0, 0, 1, 1 };
+        struct conv_args args = { .stride = 2, .pad_bottom = 1, .pad_right = 1 };
         float taps[9];
         struct err err = { 0 };
 
@@ -656,7 +664,7 @@ TEST(ops__conv2d_with_stride_two_reads_the_window_from_its_top_left_corner)
         for (int64_t at = 0; at < 16; at++) {
             memset(x.data, 0, 16 * sizeof(float));
             sample_put(&x, at, 0, 1);
-            CHECK_OK(op_conv2d(be, &y, &x, &cw, &bias, NULL, &args, &err), err);
+            CHECK_OK(op_conv2d(be, &y, &x, &cw, &bias, &args, &err), err);
             for (int64_t p = 0; p < 4; p++) {
                 int64_t dy = at / 4 - p / 2 * 2, dx = at % 4 - p % 2 * 2;
                 bool seen = dy >= 0 && dy < 3 && dx >= 0 && dx < 3;
@@ -704,7 +712,7 @@ TEST(ops__upload_and_download_move_dense_tensors)
     backend_close(be);
 }
 
-/* What lies between two marks took as long as it did, and a mark can be set again. */
+/* The time between two marks is that of the work between them, and a mark can be set again. */
 static void marks(const struct lane *lane)
 {
     struct backend *be = open_lane(lane);

@@ -1,11 +1,11 @@
 /*
- * ops.cu - the operations of the table that are one of our own kernels: the tensors go to the launcher, its status
- * becomes an error.
+ * ops.c - operations that launch one of our own kernels: each passes its tensors to the launcher and turns the
+ * launcher's status into an error.
  */
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/cuda.h"
 #include "kernels/cuda/gpu/kernels.h"
 
-/* A launcher's status. */
+/* Turns the status of a launcher into an error. */
 static enum err_code launched(int status, const char *what, struct err *err)
 {
     return cuda_status((cudaError_t)status, what, err);
@@ -30,12 +30,12 @@ enum err_code cuda_rms_norm(struct backend *be, struct tensor *y, const struct t
 }
 
 enum err_code cuda_group_norm(struct backend *be, struct tensor *y, const struct tensor *x, const struct tensor *w,
-                              const struct tensor *b, int n_groups, float eps, bool silu, struct err *err)
+                              const struct tensor *b, const struct group_norm_args *args, struct err *err)
 {
     struct cuda *cuda = cuda_of(be);
-    int rc = k_group_norm(y, x, w, b, n_groups, eps, silu, cuda->workspace, cuda->workspace_bytes, cuda->stream);
+    struct k_scratch scratch = { cuda->workspace, cuda->workspace_bytes };
 
-    return launched(rc, "group_norm", err);
+    return launched(k_group_norm(y, x, w, b, args, scratch, cuda->stream), "group_norm", err);
 }
 
 enum err_code cuda_qk_norm_rope(struct backend *be, struct tensor *x, const struct tensor *scale,
@@ -77,32 +77,27 @@ enum err_code cuda_copy(struct backend *be, struct tensor *y, const struct tenso
     return launched(k_copy(y, x, cuda_of(be)->stream), "copy", err);
 }
 
-/* By way of bf16, whatever the table is kept as: so results do not depend on that. */
+/* Values pass through bf16, whatever type the table is kept in, so that results do not depend on that type. */
 enum err_code cuda_embed_rows(struct backend *be, struct tensor *y, const struct weight *table, const int32_t *ids,
                               struct err *err)
 {
     struct cuda *cuda = cuda_of(be);
     int64_t n = tensor_rows(y), cols = tensor_cols(y), group = (int64_t)(cuda->workspace_bytes / ((size_t)cols * 2));
     struct tensor rows = y->n_dims == 2 ? *y : tensor_as_2d(y, n, cols);
-    enum err_code rc = group > 0 ? ERR_OK : err_set(err, ERR_TOO_LARGE, "cuda: rows of %lld", (long long)cols);
 
-    for (int64_t first = 0; first < n && !rc; first += group) {
+    if (group == 0)
+        return err_set(err, ERR_TOO_LARGE, "cuda: a row of %lld values does not fit the workspace", (long long)cols);
+    for (int64_t first = 0; first < n; first += group) {
         struct tensor part = tensor_row_view(&rows, first, n - first < group ? n - first : group);
         struct tensor values = tensor_2d(DT_BF16, tensor_rows(&part), cols, cuda->workspace);
 
-        rc = launched(k_embed_rows(&values, table, ids + first, cuda->stream), "embed_rows", err);
-        if (!rc)
-            rc = cuda_copy(be, &part, &values, err);
+        TRY(launched(k_embed_rows(&values, table, ids + first, cuda->stream), "embed_rows", err));
+        TRY(cuda_copy(be, &part, &values, err));
     }
-    return rc;
+    return ERR_OK;
 }
 
 enum err_code cuda_upsample2x(struct backend *be, struct tensor *y, const struct tensor *x, struct err *err)
 {
     return launched(k_upsample2x(y, x, cuda_of(be)->stream), "upsample2x", err);
-}
-
-cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t stream)
-{
-    return (cudaError_t)k_dequantise(t, src, DT_BF16, dst, n, stream);
 }

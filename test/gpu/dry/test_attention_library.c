@@ -1,8 +1,8 @@
-/* Who computes attention: cuDNN where it is to and can, our kernels else; plans are made once, and nothing of them
- * stays. */
+/* cuDNN computes attention where it is to be used and can, otherwise our kernels do; plans are made once for a shape,
+ * and all their parts are destroyed. */
 #include <string.h>
 
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/cuda.h"
 #include "test/gpu/device.h"
 #include "test/gpu/dry/fake_cuda.h"
 #include "test/gpu/dry/fake_cudnn.h"
@@ -53,7 +53,7 @@ static enum err_code attend(struct backend *be, int64_t tokens, struct err *err)
     return rc;
 }
 
-TEST(dnn__is_left_alone_on_a_card_where_our_kernel_is_as_good)
+TEST(cudnn__is_left_alone_on_a_card_where_our_kernel_is_as_good)
 {
     struct backend *be = open_device(CUDNN_WORKS, LIBRARY_AUTO);
     struct err err = { 0 };
@@ -64,7 +64,7 @@ TEST(dnn__is_left_alone_on_a_card_where_our_kernel_is_as_good)
     close_device(be);
 }
 
-TEST(dnn__makes_a_plan_once_a_shape)
+TEST(cudnn__makes_a_plan_once_a_shape)
 {
     struct backend *be = open_device(CUDNN_WORKS, LIBRARY_ALWAYS);
     struct err err = { 0 };
@@ -89,7 +89,7 @@ static void count_warning(const char *line)
     n_warnings++;
 }
 
-TEST(dnn__a_shape_without_a_plan_is_told_once)
+TEST(cudnn__a_shape_without_a_plan_is_reported_once)
 {
     struct backend *be = open_device(CUDNN_HAS_NO_PLAN, LIBRARY_ALWAYS);
     struct err err = { 0 };
@@ -101,7 +101,7 @@ TEST(dnn__a_shape_without_a_plan_is_told_once)
     close_device(be);
 }
 
-TEST(dnn__without_a_library_or_a_plan_our_kernel_computes)
+TEST(cudnn__without_a_library_or_a_plan_our_kernel_computes)
 {
     static const struct {
         enum fake_cudnn_mood mood;
@@ -123,7 +123,7 @@ TEST(dnn__without_a_library_or_a_plan_our_kernel_computes)
     }
 }
 
-TEST(dnn__a_run_that_fails_is_done_by_our_kernel_and_not_tried_again)
+TEST(cudnn__a_run_that_fails_is_done_by_our_kernel_and_not_tried_again)
 {
     struct backend *be = open_device(CUDNN_WORKS, LIBRARY_ALWAYS);
     struct err err = { 0 };
@@ -138,7 +138,7 @@ TEST(dnn__a_run_that_fails_is_done_by_our_kernel_and_not_tried_again)
     close_device(be);
 }
 
-TEST(dnn__a_run_that_breaks_the_device_is_a_fault)
+TEST(cudnn__a_run_that_breaks_the_device_is_a_fault)
 {
     struct backend *be = open_device(CUDNN_BREAKS, LIBRARY_ALWAYS);
     struct err err = { 0 };
