@@ -1,6 +1,6 @@
 /*
  * quant - GGUF block layouts to f32, exactly as ggml computes them (f32, in the written order; golden vectors in
- * the numerics document 3.4). Source: ggml block formats.
+ * MODEL.md 3.4). Source: ggml block formats.
  *
  *   src  n values of type t, n a multiple of its block; any alignment
  *   dst  [n] f32

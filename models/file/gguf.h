@@ -10,7 +10,7 @@
  * Nothing is trusted: counts are held against the bytes that are there before memory is taken for them, all ranges
  * lie inside the file and do not overlap, no name and no key comes twice. A tensor of a type that we do not read
  * makes the file ERR_UNSUPPORTED, because its size cannot be checked.
- * Source: ggml docs/gguf.md; the limits are those of the numerics document 3.2.
+ * Source: ggml docs/gguf.md; the limits are those of MODEL.md 3.2.
  */
 #ifndef MODELS_FILE_GGUF_H
 #define MODELS_FILE_GGUF_H

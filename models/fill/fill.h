@@ -12,7 +12,7 @@
  *
  * A model runs one request at a time. All backend memory is taken when it opens, for the largest request of its
  * options; a request that does not fit is refused with ERR_TOO_LARGE.
- * Source: diffusers pipeline_flux_fill.py; numerics section 1.
+ * Source: diffusers pipeline_flux_fill.py; MODEL.md 1.
  */
 #ifndef MODELS_FILL_FILL_H
 #define MODELS_FILL_FILL_H

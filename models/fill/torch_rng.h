@@ -4,7 +4,7 @@
  *
  * The seed counts modulo 2^32. A bf16 draw of torch is this draw, rounded. Single values differ from torch's by at most
  * 3 ulp, 2.4e-7: it has its own log and sincos.
- * Source: PyTorch DistributionTemplates.h; Matsumoto & Nishimura 1998; numerics 1.10.
+ * Source: PyTorch DistributionTemplates.h; Matsumoto & Nishimura 1998; MODEL.md 1.10.
  */
 #ifndef MODELS_FILL_TORCH_RNG_H
 #define MODELS_FILL_TORCH_RNG_H

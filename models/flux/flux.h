@@ -11,7 +11,7 @@
  * Streams and modulations are F32, inputs of matrix products and what blocks add to the streams have the backend's
  * `act`; nothing is read back on the host.
  *
- * Source: Black Forest Labs flux model.py, modules/layers.py; Esser et al. 2024; numerics section 2.
+ * Source: Black Forest Labs flux model.py, modules/layers.py; Esser et al. 2024; MODEL.md 2.
  */
 #ifndef MODELS_FLUX_FLUX_H
 #define MODELS_FLUX_FLUX_H

@@ -9,7 +9,7 @@
  *   5. start + at most 75 ids + end; padding, too, is the end id
  *
  * Time is O(n log n) in the text. A tokenizer does not change once made, so threads may share it.
- * Source: numerics document 7.3.
+ * Source: MODEL.md 7.3.
  */
 #ifndef MODELS_TEXT_CLIP_TOKENIZER_H
 #define MODELS_TEXT_CLIP_TOKENIZER_H

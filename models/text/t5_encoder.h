@@ -6,7 +6,7 @@
  * exceeds f16's range: it is F32.
  * Names of HF safetensors and of llama.cpp's GGUF are read; sizes come from the tensors (heads = columns of the bias
  * table, head width = rows of q / heads; heads * head width may differ from d_model).
- * Source: Raffel et al. 2020; Shazeer 2020 (GLU); transformers modeling_t5.py; numerics section 5.
+ * Source: Raffel et al. 2020; Shazeer 2020 (GLU); transformers modeling_t5.py; MODEL.md 5.
  */
 #ifndef MODELS_TEXT_T5_ENCODER_H
 #define MODELS_TEXT_T5_ENCODER_H

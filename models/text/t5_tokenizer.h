@@ -10,7 +10,7 @@
  *   7. the end id, 1 in the real vocabulary, comes last
  *
  * Time is linear in the text but for the longest piece. A tokenizer does not change once made, so threads may share it.
- * Source: numerics document 6.2.
+ * Source: MODEL.md 6.2.
  */
 #ifndef MODELS_TEXT_T5_TOKENIZER_H
 #define MODELS_TEXT_T5_TOKENIZER_H

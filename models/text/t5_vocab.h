@@ -2,7 +2,7 @@
  * t5_vocab - a T5 vocabulary as its file gives it; three kinds of file, one struct. Input of t5_tokenizer_new.
  *
  * Everything in the struct is borrowed from the source and from the arena, and may go once the tokenizer is made.
- * Source: numerics document 6.5; sentencepiece_model.proto; tokenizers' tokenizer.json.
+ * Source: MODEL.md 6.5; sentencepiece_model.proto; tokenizers' tokenizer.json.
  */
 #ifndef MODELS_TEXT_T5_VOCAB_H
 #define MODELS_TEXT_T5_VOCAB_H

@@ -1,6 +1,6 @@
 /*
  * The networks on a CUDA device, against what the official implementations give in f32: every golden set that is there,
- * both ways of keeping weights. The limit is that of bf16 inputs of matrix products: numerics document 11.2, rows 14,
+ * both ways of keeping weights. The limit is that of bf16 inputs of matrix products: MODEL.md 11.2, rows 14,
  * 15, 20, 22, 23 (official bf16 models are 0.7 to 0.9 % away from themselves in f32).
  */
 #include <stdio.h>

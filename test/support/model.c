@@ -7,7 +7,7 @@
 #include "kernels/ops.h"
 #include "test/support/check.h"
 
-/* f32: the limit of the numerics document, ten times what plain f32 rounding gives. bf16: likewise; the official bf16
+/* f32: the limit of MODEL.md 11.2, ten times what plain f32 rounding gives. bf16: likewise; the official bf16
  * model is 0.7 to 0.9 % away from itself in f32. */
 const struct rig_kind rig_kinds[N_RIG_KINDS] = {
     { BACKEND_PLAIN, PRECISION_F32, 1e-5 },

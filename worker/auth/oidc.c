@@ -19,7 +19,7 @@ static const struct {
 #undef X
 };
 
-/* What one check carries from step to step; the steps are those of the cloud contracts, 2.2. */
+/* What one check carries from step to step; the steps are those of PROTOCOL.md 2.2. */
 struct check {
     const struct oidc *o;
     const struct budget *budget;

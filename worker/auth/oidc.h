@@ -1,5 +1,5 @@
 /*
- * oidc - may this push come in? Checks the OpenID Connect token of a Pub/Sub push (cloud contracts section 2).
+ * oidc - may this push come in? Checks the OpenID Connect token of a Pub/Sub push (PROTOCOL.md 2).
  *
  * Facts that are easy to get wrong: the algorithm is pinned before a key is looked up; one token has one spelling
  * (strict base64url, no duplicate members); exp and iat are integers as written; `aud` is one string; Cloud Run's own

@@ -1,5 +1,5 @@
 /*
- * log - one JSON line an event on stderr, in the field names Cloud Logging takes out (cloud contracts 6.6).
+ * log - one JSON line an event on stderr, in the field names Cloud Logging takes out (PROTOCOL.md 6.6).
  *
  * The one module with a global, set once by log_init before any thread starts. Lines are written whole.
  * A line has an end (8 KiB, 2 KiB a text): what does not fit is cut and the line says "truncated":true.

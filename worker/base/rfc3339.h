@@ -2,7 +2,7 @@
  * rfc3339 - times as the cloud APIs write them, "2024-05-06T07:08:09.123456Z", to microseconds since 1970 and back.
  *
  * Read: any offset, 0 to 9 digits of fraction (what is finer than a microsecond is cut off), years 1 to 9999, a leap
- * second as the second after it; nothing before or after. Source: RFC 3339 5.6, cloud contracts 1.2 and 4.2.
+ * second as the second after it; nothing before or after. Source: RFC 3339 5.6, PROTOCOL.md 1.2 and 4.2.
  */
 #ifndef WORKER_BASE_RFC3339_H
 #define WORKER_BASE_RFC3339_H

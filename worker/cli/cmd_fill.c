@@ -1,4 +1,4 @@
-/* cmd_fill - the bare pipeline of numerics section 1 from a shell: no crop, no blending, no clean-up of the mask. */
+/* cmd_fill - the bare pipeline of MODEL.md 1 from a shell: no crop, no blending, no clean-up of the mask. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>

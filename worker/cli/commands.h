@@ -1,8 +1,8 @@
 /*
  * commands - the subcommands of the program. A new one is a line here and a file cmd_NAME.c.
  *
- * int cmd_NAME(int argc, char **argv): argv[0] is the command's own name; returns the exit status of architecture
- * section 3: 0 done, 1 the operation failed (one line on stderr says why), 2 wrong usage.
+ * int cmd_NAME(int argc, char **argv): argv[0] is the command's own name; returns the exit status of
+ * PROTOCOL.md 10: 0 done, 1 the operation failed (one line on stderr says why), 2 wrong usage.
  */
 #ifndef WORKER_CLI_COMMANDS_H
 #define WORKER_CLI_COMMANDS_H

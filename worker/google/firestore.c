@@ -9,7 +9,7 @@
 #include "worker/base/members.h"
 #include "worker/base/rfc3339.h"
 
-/* Cloud contracts 7: base, cap, tries, one call. */
+/* PROTOCOL.md 7: base, cap, tries, one call. */
 const struct retry_policy firestore_read_policy = { 100, 5000, 5, 10000 };
 const struct retry_policy firestore_claim_policy = { 100, 5000, 5, 10000 };
 const struct retry_policy firestore_result_policy = { 250, 10000, 8, 10000 };
@@ -288,7 +288,7 @@ static enum err_code get_url(const struct firestore *fs, const char *document, c
     return rc;
 }
 
-/* 200 alone proves nothing: a name that is read as another path answers {} (cloud contracts 4.1). */
+/* 200 alone proves nothing: a name that is read as another path answers {} (PROTOCOL.md 4.1). */
 static enum err_code read_document(const struct firestore *fs, const char *document, struct span body, struct arena *a,
                                    struct firestore_document *ret, struct err *err)
 {

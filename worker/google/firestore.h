@@ -1,12 +1,12 @@
 /*
- * firestore - get a document; change fields of it under a precondition (cloud contracts section 4).
+ * firestore - get a document; change fields of it under a precondition (PROTOCOL.md 4).
  *
  * Facts that are easy to get wrong: 409 and 400 mean several things each, so answers are classified by `error.status`;
  * a write that changes nothing leaves updateTime as it was; updateTime is opaque text and goes back byte by byte;
  * conditional writes go through :commit alone; every answer must carry the name that was asked for.
  *
- * Both calls retry what the table of section 7 allows, inside the budget, and refresh a refused token once. What they
- * leave to the caller is in the code they return:
+ * Both calls retry what the table of PROTOCOL.md 7 allows, inside the budget, and refresh a refused token once. What
+ * they leave to the caller is in the code they return:
  *
  *   ERR_NOT_FOUND        no such document (get; or commit with exists=true)
  *   ERR_CONFLICT         the precondition did not hold, or contention: re-read and decide. With an updateTime, a
@@ -52,7 +52,7 @@ MUST_CHECK enum err_code firestore_init(struct firestore *fs, struct http *http,
                                         const struct sys *sys, const char *project, const char *emulator_host,
                                         struct arena *a, struct err *err);
 
-/* One row each of the table in section 7. */
+/* One row each of the table in PROTOCOL.md 7. */
 extern const struct retry_policy firestore_read_policy, firestore_claim_policy, firestore_result_policy,
     firestore_progress_policy;
 
@@ -171,7 +171,7 @@ MUST_CHECK enum err_code firestore_patch(const struct firestore *fs, const char 
                                          const struct retry_policy *policy, const struct budget *budget,
                                          struct arena *a, char ret_update_time[FIRESTORE_TIME_SIZE], struct err *err);
 
-/* --- what an answer means (4.7); public for the tests --- */
+/* --- what an answer means (PROTOCOL.md 4.7); public for the tests --- */
 
 enum firestore_call { FIRESTORE_READ, FIRESTORE_CONDITIONAL_WRITE };
 enum firestore_outcome {

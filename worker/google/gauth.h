@@ -1,5 +1,5 @@
 /*
- * gauth - what goes into the Authorization header of a call to Google (cloud contracts section 3).
+ * gauth - what goes into the Authorization header of a call to Google (PROTOCOL.md 3).
  *
  * For each service, in this order:
  *   1. its emulator is set        Firestore: "Bearer owner"; Storage: no header

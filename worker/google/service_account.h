@@ -1,5 +1,5 @@
 /*
- * service_account - the key file of a service account, and the JWTs signed with it (cloud contracts 3.2, 3.3, 3.5).
+ * service_account - the key file of a service account, and the JWTs signed with it (PROTOCOL.md 3.2, 3.3, 3.5).
  *
  *   1. JSON, or base64 of it: any alphabet, padding or not, line breaks; at most SERVICE_ACCOUNT_JSON_MAX bytes decoded
  *   2. type              "service_account"; authorized_user and the rest are ERR_UNSUPPORTED
@@ -31,7 +31,8 @@ MUST_CHECK enum err_code service_account_parse(struct span text, bool allow_loop
                                                struct err *err);
 void service_account_done(struct service_account *sa); /* takes a zeroed one */
 
-/* A JWT of one hour. With `audience` it is an assertion for that endpoint (3.3), else a token of its own (3.5). */
+/* A JWT of one hour. With `audience` it is an assertion for that endpoint (PROTOCOL.md 3.3), else a token of its
+ * own (PROTOCOL.md 3.5). */
 MUST_CHECK enum err_code service_account_sign(const struct service_account *sa, const char *scope, const char *audience,
                                               int64_t now_s, char ret[SERVICE_ACCOUNT_JWT_SIZE], struct err *err);
 

@@ -10,7 +10,7 @@
 
 enum { META_DEPTH_MAX = 16 };
 
-/* Cloud contracts 7: base, cap, tries, one call. */
+/* PROTOCOL.md 7: base, cap, tries, one call. */
 static const struct retry_policy meta_policy = { 500, 8000, 5, 10000 };
 
 const char storage_meta_fields[] = "fields=name,generation,size,contentType,contentEncoding,md5Hash,crc32c,metadata";
@@ -62,7 +62,7 @@ enum err_code storage_init(struct storage *s, struct http *http, struct gauth *g
     return rc;
 }
 
-/* Cloud contracts 5.1. */
+/* PROTOCOL.md 5.1. */
 enum err_code storage_encode_name(const char *object, struct arena *a, char **ret, struct err *err)
 {
     size_t n = strlen(object);

@@ -1,11 +1,11 @@
 /*
- * storage - objects of one bucket: look, get, put, delete; always one known generation (cloud contracts section 5).
+ * storage - objects of one bucket: look, get, put, delete; always one known generation (PROTOCOL.md 5).
  *
  * Facts that are easy to get wrong: numbers arrive as strings; errors of a media download are plain text; an object
  * with contentEncoding gzip is decompressed on the way, so neither length nor checksum fits; a caller without the right
  * to list gets 403 instead of 404; some emulators ignore preconditions, generations and ranges.
  *
- * All calls retry inside the budget (table of section 7), refresh a refused token once, and answer:
+ * All calls retry inside the budget (table of PROTOCOL.md 7), refresh a refused token once, and answer:
  *
  *   ERR_NOT_FOUND        no such object
  *   ERR_CONFLICT         put, delete: another generation is there

@@ -9,7 +9,7 @@
 
 enum { GET_ROUNDS = 3 }; /* an input may be replaced while we read it, but not for ever */
 
-/* Cloud contracts 7: base, cap, tries, one call. */
+/* PROTOCOL.md 7: base, cap, tries, one call. */
 static const struct retry_policy get_policy = { 500, 16000, 6, 60000 };
 
 /* ---- does what we have fit what they say? ---- */

@@ -16,7 +16,7 @@ enum {
     SESSION_CHUNK = 256 << 10 /* what a resumable upload keeps at least of a piece that it takes */
 };
 
-/* Cloud contracts 7: base, cap, tries, one call. */
+/* PROTOCOL.md 7: base, cap, tries, one call. */
 static const struct retry_policy put_policy = { 1000, 16000, 6, 60000 };
 
 /* ---- what is sent ---- */
@@ -72,7 +72,7 @@ static void make_boundary(const struct sys *sys, struct span data, char ret[2 * 
     } while (data.len && memmem(data.ptr, data.len, ret, 2 * BOUNDARY_BYTES));
 }
 
-/* Cloud contracts 5.4; RFC 2387. */
+/* PROTOCOL.md 5.4; RFC 2387. */
 static enum err_code multipart_body(const struct storage_put *put, const char *meta, const char *boundary,
                                     struct arena *a, struct span *ret, struct err *err)
 {
@@ -258,7 +258,7 @@ static bool is_same(const struct storage_object *o, struct span body, uint32_t c
     return o->has_crc32c ? o->crc32c == crc : o->has_md5 && storage_has_md5(body, o->md5);
 }
 
-/* 412. Perhaps our own first try, whose answer was lost (cloud contracts 5.5). */
+/* 412. Perhaps our own first try, whose answer was lost (PROTOCOL.md 5.5). */
 static enum err_code settle_conflict(const struct storage *s, const struct storage_put *put, uint32_t crc,
                                      const struct budget *budget, struct arena *a, struct storage_object *ret,
                                      struct err *err)

@@ -77,7 +77,7 @@ MUST_CHECK enum err_code http_encode(struct arena *a, struct span text, char **r
 /*
  * budget - the time one job may still take, passed down so that no layer retries what a lower one has.
  * retry - full jitter: before retry n (0-based) wait uniform [0, min(cap, base * 2^n)], never less than Retry-After
- * (clamped to 60 s), never past the budget. Source: cloud contracts 7.
+ * (clamped to 60 s), never past the budget. Source: PROTOCOL.md 7.
  */
 struct budget {
     const struct sys *sys;

@@ -41,7 +41,7 @@ TEST(tensor_file__names_what_lies_there_by_mistake)
     arena_done(&a);
 }
 
-/* Types by their number in a GGUF file (the table of the numerics document, 3.3). */
+/* Types by their number in a GGUF file (the table of MODEL.md 3.3). */
 static const struct {
     const char *name;
     uint32_t id;

@@ -3,7 +3,7 @@
 #include "models/flux/flux_embed.h"
 #include "test/support/check.h"
 
-/* Numerics 2.3: values of the f32 rule, printed to six digits there. */
+/* MODEL.md 2.3: values of the f32 rule, printed to six digits there. */
 TEST(flux_embed__gives_the_published_check_values)
 {
     static const struct { float arg; int i; double cosine, sine; } want[] = {

@@ -89,7 +89,7 @@ TEST(json__integers_are_exact_or_refused)
     arena_done(&arena);
 }
 
-/* Cloud contracts 2.6: what cJSON alone takes. */
+/* PROTOCOL.md 2.6: what cJSON alone takes. */
 TEST(json__refuses_what_the_library_would_take)
 {
     static const struct span bad[] = {

@@ -1,4 +1,4 @@
-/* U1 to U10 of the cloud contracts (9.3), the value forms of 4.2 and the commit of 4.5. */
+/* U1 to U10 of PROTOCOL.md 9.3; the value forms and the commit of PROTOCOL.md 4.2, 4.5. */
 #include <math.h>
 #include <stdio.h>
 
@@ -147,7 +147,7 @@ TEST(firestore__says_absent_only_when_firestore_does)
     stop();
 }
 
-TEST(firestore__classifies_by_status_and_then_by_number) /* 4.7, U7 */
+TEST(firestore__classifies_by_status_and_then_by_number) /* PROTOCOL.md 4.7; U7 */
 {
     static char huge[100000];
     const struct {
