@@ -25,6 +25,7 @@ refuse "exit or abort outside main" bash -c "grep -nwE '(exit|abort|_exit|quick_
 refuse "models/ and kernels/ do not print" search '\b(printf|puts|perror)\(|fprintf\((stdout|stderr)' models kernels
 refuse "copies without a bound" search '\b(strcpy|strcat|sprintf|gets|strncat|alloca|tmpnam|mktemp)\(' worker models kernels
 refuse "fast-math" grep -nE -- '-ffast-math|-Ofast|use_fast_math' Makefile
+refuse "a document that is cited wrongly or leads nowhere" python3 scripts/lint_docs.py
 refuse "unfinished" search '\b(TODO|FIXME|XXX)\b' worker models kernels test
 
 only_in() { # PATTERN FILES...: a library's header is included by these files alone
