@@ -64,7 +64,7 @@ def check_citations(path, text, headings):
             if number not in headings[found.group(1)]:
                 yield f"{path}:{line_of(text, found.start())}: {DOCUMENTS[found.group(1)]} has no section {number}"
     for found in ABSENT.finditer(text):
-        yield f"{path}:{line_of(text, found.start())}: '{' '.join(found.group(0).split())}' is not a document of this repository"
+        yield f"{path}:{line_of(text, found.start())}: '{re.sub(GAP, ' ', found.group(0))}' is not a document of this repository"
 
 
 def check_document(path, text, headings):
