@@ -7,7 +7,7 @@
  *
  * Bit for bit what diffusers' FlowMatchEulerDiscreteScheduler gives with dynamic shifting. One Euler step is
  * latents += (sigma_{i+1} - sigma_i) * velocity, in f32.
- * Source: diffusers scheduling_flow_match_euler_discrete.py; Esser et al. 2024; numerics 1.13, 1.15.
+ * Source: diffusers scheduling_flow_match_euler_discrete.py; Esser et al. 2024; MODEL.md 1.13, 1.15.
  */
 #ifndef MODELS_FLUX_FLOW_MATCH_H
 #define MODELS_FLUX_FLOW_MATCH_H

@@ -16,7 +16,7 @@
  * use them (kernels/quant.h); a GPU expands whole matrices to bf16, when they are loaded or before each use
  * (kernels/cuda/weight.c).
  *
- * Source: Black Forest Labs flux model.py, modules/layers.py; Esser et al. 2024; numerics section 2.
+ * Source: Black Forest Labs flux model.py, modules/layers.py; Esser et al. 2024; MODEL.md 2.
  */
 #ifndef MODELS_FLUX_FLUX_H
 #define MODELS_FLUX_FLUX_H

@@ -7,7 +7,7 @@
  *
  * Adjacent unknowns in a word become a single unk_id. Sums are doubles. A word of n bytes takes
  * O(n x longest piece) steps and 16 (n + 1) bytes.
- * Source: numerics document 6.3; Kudo 2018; tokenizers unigram/model.rs.
+ * Source: MODEL.md 6.3; Kudo 2018; tokenizers unigram/model.rs.
  */
 #ifndef MODELS_TEXT_UNIGRAM_H
 #define MODELS_TEXT_UNIGRAM_H

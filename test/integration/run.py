@@ -358,7 +358,7 @@ def test_metrics_are_prometheus_text():
         assert line.startswith("#") or len(line.rsplit(" ", 1)) == 2 and float(line.rsplit(" ", 1)[1]) >= 0, line
 
 
-# ---- tokens (cloud contracts 9.1, 2.8) ----
+# ---- tokens (PROTOCOL.md 9.1, 2.8) ----
 
 KAT_KEY = {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "kat-1", "e": "AQAB", "n": (
     "m3ZFR7WUHIFMHhDKqSZr5Imzkktg7ttD41j7T31MS_31UfPhpI94ySnvGU9vqYLoJMCGvdrg0DiCfwlakb-AYmI_U7H9A0pYb_GmXqCr0wCmWh7Yz"
@@ -495,7 +495,7 @@ def test_tokens_of_a_test_issuer():
         issuer.stop()
 
 
-# ---- push bodies (cloud contracts 9.2) ----
+# ---- push bodies (PROTOCOL.md 9.2) ----
 
 def test_push_bodies_that_run():
     def runs(name, body, headers=None):

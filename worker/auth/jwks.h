@@ -1,5 +1,5 @@
 /*
- * jwks - the issuer's public keys by `kid`: fetched, checked, cached, rotated (cloud contracts 2.3).
+ * jwks - the issuer's public keys by `kid`: fetched, checked, cached, rotated (PROTOCOL.md 2.3).
  *
  *   1. {"keys":[{"kty":"RSA","kid":...,"n":base64url,"e":base64url}, ...]}, at most JWKS_BODY_MAX bytes and
  *      JWKS_KEYS_MAX keys

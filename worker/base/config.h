@@ -8,7 +8,7 @@
  *   4. rules between settings come last: the lease outlives the deadline, PUSH_AUTH has the settings it requires,
  *      emulators and Cloud Run exclude each other, and so do CUDA and f32
  *
- * Source: architecture document section 6, cloud contracts 2.7 and 3.6.
+ * Source: PROTOCOL.md 12, 2.7 and 3.6.
  */
 #ifndef WORKER_BASE_CONFIG_H
 #define WORKER_BASE_CONFIG_H

@@ -1,5 +1,5 @@
 /*
- * service_account - the key file of a service account, and the JWTs signed with it (cloud contracts 3.2, 3.3, 3.5).
+ * service_account - the key file of a service account, and the JWTs signed with it (PROTOCOL.md 3.2, 3.3, 3.5).
  *
  *   1. JSON, or its base64: either alphabet, with or without padding, with line breaks; at most
  *      SERVICE_ACCOUNT_JSON_MAX bytes decoded

@@ -55,7 +55,7 @@ enum err_code storage_init(struct storage *s, const struct storage_options *o, s
     return ERR_OK;
 }
 
-/* Cloud contracts 5.1. */
+/* PROTOCOL.md 5.1. */
 enum err_code storage_encode_name(const char *object, struct arena *a, char **ret, struct err *err)
 {
     size_t n = strlen(object);

@@ -86,7 +86,7 @@ static void make_boundary(const struct sys *sys, struct span data, char ret[2 * 
     } while (data.len && memmem(data.ptr, data.len, ret, 2 * BOUNDARY_BYTES));
 }
 
-/* Cloud contracts 5.4; RFC 2387. */
+/* PROTOCOL.md 5.4; RFC 2387. */
 static enum err_code multipart_body(const struct storage_put *put, const char *meta, const char *boundary,
                                     struct arena *a, struct span *ret, struct err *err)
 {

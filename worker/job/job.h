@@ -4,7 +4,7 @@
  *   {"userId": "...", "sessionId": "..."}      other members are ignored, a member that comes twice is refused
  *
  * Ids are 1 to JOB_ID_MAX of [A-Za-z0-9_-] and not of the reserved form __...__, so they need no escaping in a document
- * path, an object name, a URL or a log line. Source: architecture document section 5, cloud contracts 1.9 and 4.1.
+ * path, an object name, a URL or a log line. Source: PROTOCOL.md 11, 1.9 and 4.1.
  */
 #ifndef WORKER_JOB_JOB_H
 #define WORKER_JOB_JOB_H

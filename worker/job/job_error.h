@@ -1,7 +1,7 @@
 /*
  * job_error - the one table that turns an error into what the outside sees: the stable code in the session document,
  * the answer to Pub/Sub, whether asking again can help, and a sentence for people.
- * Source: architecture document section 8, cloud contracts 1.9.
+ * Source: PROTOCOL.md 13, 1.9.
  */
 #ifndef WORKER_JOB_JOB_ERROR_H
 #define WORKER_JOB_JOB_ERROR_H

@@ -1,5 +1,5 @@
 /*
- * pubsub - the body of a push request -> struct push_message (cloud contracts 1.2, wrapped form).
+ * pubsub - the body of a push request -> struct push_message (PROTOCOL.md 1.2, wrapped form).
  *
  *   1. one JSON object and nothing after it but white space; at most PUBSUB_BODY_MAX bytes, PUBSUB_DEPTH_MAX levels;
  *      unknown members are passed over, no member comes twice, UTF-8 is whole, no U+0000

@@ -16,8 +16,7 @@
  *   processing, no lease alive     claim, attempts + 1   claim, attempts from 1
  *   any other status               refused               refused
  *
- * The document's fields are those of the architecture document, section 5. Source of the rules: cloud
- * contracts 1.9, 4.6.
+ * The document's fields are those of PROTOCOL.md 11. Source of the rules: PROTOCOL.md 1.9, 4.6.
  */
 #ifndef WORKER_JOB_SESSION_H
 #define WORKER_JOB_SESSION_H

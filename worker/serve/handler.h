@@ -1,6 +1,6 @@
 /*
  * handler - what the worker answers on each route. POST / and /inpaint: token, envelope, ids, turn in the queue,
- * pipeline; the table of answers is that of cloud contracts 1.9.
+ * pipeline; the table of answers is that of PROTOCOL.md 1.9.
  */
 #ifndef WORKER_SERVE_HANDLER_H
 #define WORKER_SERVE_HANDLER_H

@@ -1,7 +1,7 @@
 /*
  * dequantise.cu - weights of any storage type to bf16 or f32.
  *
- * Maths      by type, numerics document 3.4
+ * Maths      by type, MODEL.md 3.4
  * Shapes     src n values in blocks; dst [n]
  * Launch     grid (n / 2048), block (256), shared 2048 values as stored (2176 B for Q8_0, at most 8 KB)
  * Moves      Q8_0 to bf16: 1.06 + 2 bytes a value; the largest matrix of FLUX (21504 x 3072) 202 MB

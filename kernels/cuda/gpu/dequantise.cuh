@@ -5,7 +5,7 @@
  * accesses into shared memory, where the odd sizes of the blocks (18, 22, 34, 110, 210 bytes) do no harm; then each
  * thread expands eight values and writes them with 16-byte accesses.
  *
- * Layouts and order of the arithmetic: numerics document 3.4, kernels/quant.c. Products that go into a sum are kept
+ * Layouts and order of the arithmetic: MODEL.md 3.4, kernels/quant.c. Products that go into a sum are kept
  * apart from it (__fmul_rn), so that the f32 values are those of the reference bit for bit.
  */
 #ifndef KERNELS_CUDA_GPU_DEQUANTISE_CUH

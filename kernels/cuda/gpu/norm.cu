@@ -9,7 +9,7 @@
  * FLOPs      about 8 a value: bound by memory
  * Numerics   f32 sums of 256 partial sums; the variance in a second pass over the row; rounded once at the store
  * Reference  kernels/plain/norm.c          Test  test_cuda_shim_norm.c, test/gpu/test_ops.c
- * Source     Ba et al. 2016; Zhang & Sennrich 2019; modulation: numerics document 2.6
+ * Source     Ba et al. 2016; Zhang & Sennrich 2019; modulation: MODEL.md 2.4
  */
 #include "kernels/cuda/gpu/kernel.cuh"
 

@@ -10,7 +10,7 @@
  * Moves      x in and out, rope once a row: at 4608 rows, 24 heads of 128 in bf16: 59 MB
  * Numerics   f32, rounded once at the store
  * Reference  kernels/plain/norm.c          Test  test_cuda_shim_norm.c, test/gpu/test_ops.c
- * Source     numerics document 2.5 and 2.7
+ * Source     MODEL.md 2.4 and 2.8
  */
 #include "kernels/cuda/gpu/kernel.cuh"
 

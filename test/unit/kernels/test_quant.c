@@ -8,7 +8,7 @@
 
 enum { MAX_BLOCK = 256 };
 
-/* The table of the numerics document, 3.4: a block of byte[i] = 37 i + 11 with d = 0.5 and m or dmin = 0.25. */
+/* The table of MODEL.md 3.4: a block of byte[i] = 37 i + 11 with d = 0.5 and m or dmin = 0.25. */
 static const struct golden_row {
     enum dtype t;
     int d, m; /* byte offsets of the halves, -1: none */

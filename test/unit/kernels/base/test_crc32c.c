@@ -4,7 +4,7 @@
 #include "kernels/base/crc32c.h"
 #include "test/support/check.h"
 
-TEST(crc32c__gives_the_published_values) /* cloud contracts 5.3; RFC 3720 B.4 */
+TEST(crc32c__gives_the_published_values) /* PROTOCOL.md 5.3; RFC 3720 B.4 */
 {
     unsigned char bytes[32] = { 0 };
 

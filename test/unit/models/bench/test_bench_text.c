@@ -16,7 +16,7 @@ static struct bench_text on_plan(int max_layers)
     return b;
 }
 
-/* T5-XXL's encoder has 4.76e9 parameters, CLIP-L's text half 123e6: numerics 5 and 7. */
+/* T5-XXL's encoder has 4.76e9 parameters, CLIP-L's text half 123e6: MODEL.md 5.1, 7.1. */
 TEST(bench_text__runs_encoders_of_the_real_size_on_the_measuring_backend)
 {
     struct bench_text b = on_plan(0), part = on_plan(3);

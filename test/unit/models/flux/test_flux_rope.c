@@ -35,7 +35,7 @@ TEST(flux_rope__leaves_text_and_the_first_token_alone)
 TEST(flux_rope__rotates_by_row_and_column_on_their_own_axes)
 {
     static float table[TOKENS * HEAD];
-    /* numerics 2.8, width 56 */
+    /* MODEL.md 2.8, width 56 */
     static const struct { int j; double omega; } want[] = {
         { 0, 1 }, { 1, 0.719685673 }, { 13, 0.013894955 }, { 27, 1.38949549e-4 }
     };

@@ -303,7 +303,7 @@ TEST(flux_variants__real_fill_takes_the_memory_that_its_buffers_add_up_to)
     d.zeros = zeros;
     d.file.path = "made up";
     CHECK_OK(flux_describe(&fill, add_entry, &d, &err), err);
-    CHECK_INT(d.file.n_entries, 780); /* numerics 2.1 */
+    CHECK_INT(d.file.n_entries, 780); /* MODEL.md 2.1 */
     CHECK_OK(name_index_build(&r.arena, d.file.entries, d.file.n_entries, sizeof *d.file.entries, &d.file.index, &twice,
                               &err), err);
     CHECK_INT(twice, -1);

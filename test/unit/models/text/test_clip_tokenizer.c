@@ -103,7 +103,7 @@ TEST(clip_tokenizer__published_vectors)
         const char *text;
         int n;
         int32_t ids[12];
-    } vectors[] = { /* numerics document 7.3 */
+    } vectors[] = { /* MODEL.md 7.3 */
         { "a white paper cup", 6, { 49406, 320, 1579, 2802, 1937, 49407 } },
         { "a photo of a cat", 7, { 49406, 320, 1125, 539, 320, 2368, 49407 } },
         { "", 2, { 49406, 49407 } },

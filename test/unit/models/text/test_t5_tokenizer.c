@@ -103,7 +103,7 @@ static void check_vectors(struct rig *r, const struct vector *v, size_t n)
 
 TEST(t5_tokenizer__published_vectors)
 {
-    static const struct vector vectors[] = { /* numerics document 6.5 */
+    static const struct vector vectors[] = { /* MODEL.md 6.5 */
         { "Grass.", 6, { 3, 4744, 7, 7, 5, 1 } },
         { "a white paper cup", 6, { 3, 9, 872, 1040, 4119, 1 } },
         { "  leading and   inner  spaces\tand tabs\nand newlines  ", 11,

@@ -13,7 +13,7 @@ static const struct { const char *set, *t5, *clip; } sets[] = {
 };
 enum { SMALL, COMFY, N_CASES = 4, MAX_IDS = T5_MAX_TOKENS };
 
-/* Limits of the numerics document 11.2, rows 14 and 15. */
+/* Limits of MODEL.md 11.2, rows 14 and 15. */
 static const double f32_limit = 1e-5, t5_bf16_limit = 2e-2, clip_bf16_limit = 1e-2;
 
 static bool is_f32(const struct rig *r)
@@ -130,7 +130,7 @@ TEST(clip_text__gives_the_official_vector_with_a_prefix)
         check_clip(COMFY, &rig_kinds[k]);
 }
 
-/* Numerics 5.3, row by row. */
+/* MODEL.md 5.3, row by row. */
 TEST(t5_encoder__sorts_distances_into_the_published_buckets)
 {
     static const struct { int from, to, bucket; } want[] = {

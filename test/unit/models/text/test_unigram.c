@@ -31,7 +31,7 @@ static void check_encode(const struct piece *pieces, int n_pieces, const char *w
     check_encode(pieces, sizeof(pieces) / sizeof *(pieces), word, sizeof((int32_t[]){ __VA_ARGS__ }) / 4,     \
                  (int32_t[]){ __VA_ARGS__ })
 
-/* Sums worked out by hand; numerics document 6.3. */
+/* Sums worked out by hand; MODEL.md 6.3. */
 TEST(unigram__takes_the_most_probable_segmentation)
 {
     static const struct piece pieces[] = {

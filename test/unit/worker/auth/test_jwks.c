@@ -1,4 +1,4 @@
-/* Rotation and the attacks on the key set: A24 of the cloud contracts, 2.8; rules of 2.3. */
+/* Rotation and the attacks on the key set: A24 of PROTOCOL.md 2.8; rules of PROTOCOL.md 2.3. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

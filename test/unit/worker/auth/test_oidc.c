@@ -1,4 +1,4 @@
-/* T1 to T6 of the cloud contracts (9.1) and its list of attacks, A1 to A24 (2.8); A24 is in test_jwks.c. */
+/* T1 to T6 of PROTOCOL.md 9.1 and the attacks A1 to A24 of PROTOCOL.md 2.8; A24 is in test_jwks.c. */
 #include <stdio.h>
 #include <stdlib.h>
 

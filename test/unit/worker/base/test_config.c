@@ -26,7 +26,7 @@ static enum err_code load(char *const *env, struct config *c)
 
 #define LOAD(c, ...) load((char *[]){ __VA_ARGS__, NULL }, c)
 
-TEST(config__defaults_are_those_of_the_architecture_document)
+TEST(config__defaults_are_the_documented_ones)
 {
     struct config c;
 

@@ -11,7 +11,7 @@
 #include "worker/cli/commands.h"
 
 enum { MAX_ARGS = 20 };
-static const double f32_limit = 1e-5; /* numerics document 11.2 */
+static const double f32_limit = 1e-5; /* MODEL.md 11.2 */
 
 struct outcome {
     struct arena arena;

@@ -1,4 +1,4 @@
-/* U1 to U10 of the cloud contracts (9.3), the value forms of 4.2 and the commit of 4.5. */
+/* U1 to U10 of PROTOCOL.md 9.3; the value forms and the commit of PROTOCOL.md 4.2, 4.5. */
 #include <math.h>
 #include <stdio.h>
 

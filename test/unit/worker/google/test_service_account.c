@@ -172,7 +172,7 @@ static const char *part(const char *jwt, int i)
     return text[i];
 }
 
-TEST(service_account__signs_an_assertion_and_a_token_of_its_own) /* 3.3, 3.5 */
+TEST(service_account__signs_an_assertion_and_a_token_of_its_own) /* PROTOCOL.md 3.3, 3.5 */
 {
     const struct test_key *k = test_key(2048, 65537, 0);
     char jwt[SERVICE_ACCOUNT_JWT_SIZE], sig[512], n_bytes[512];

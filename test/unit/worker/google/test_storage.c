@@ -1,4 +1,4 @@
-/* U10 to U15 of the cloud contracts (9.3), checksums of 5.3, uploads of 5.4, idempotence of 5.5. */
+/* U10 to U15 of PROTOCOL.md 9.3; checksums, uploads, idempotence: PROTOCOL.md 5.3, 5.4, 5.5. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -33,7 +33,7 @@ TEST(job__takes_ids_of_128_characters)
     CHECK_INT(job_parse(span_of(text), &job, NULL), ERR_INVALID);
 }
 
-TEST(job__refuses_ids_that_would_need_escaping) /* P20 of the cloud contracts */
+TEST(job__refuses_ids_that_would_need_escaping) /* P20 of PROTOCOL.md 9.2 */
 {
     static const char *const bad[] = { "../x",     "a/b", "a%2Fb",     "__x__", "____", ".",   "..", "",
                                        "\xc3\xa9", "a b", "a\\u0000b", "a\\nb", "a+b",  "a:b", "a`b" };

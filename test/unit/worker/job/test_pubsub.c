@@ -1,4 +1,4 @@
-/* P1 to P16 of the cloud contracts, 9.2; those about HTTP and delivery are tested where they are handled. */
+/* P1 to P16 of PROTOCOL.md 9.2; those about HTTP and delivery are tested where they are handled. */
 #include <stdio.h>
 #include <stdlib.h>
 

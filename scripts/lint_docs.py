@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""lint_docs.py - the documents and what cites them: every reference leads somewhere.
+
+Checked are: each section number that any file cites, alone ("MODEL.md 2.8"), in a list ("PROTOCOL.md 1.9, 4.6") or as a
+range ("MODEL.md 1.4 to 1.9"), is a heading of that document, and so is each "section 2.8" inside a document; no file
+cites a specification that is not in the repository; relative links in README.md and docs/*.md lead to files, and so do
+paths in backticks that begin with a folder of the source. Prints an offence a line; status 1 if there is any.
+"""
+import glob
+import os
+import re
+import subprocess
+import sys
+
+DOCUMENTS = {"MODEL": "docs/MODEL.md", "PROTOCOL": "docs/PROTOCOL.md"}
+TEXTS = ("*.c", "*.h", "*.cu", "*.cuh", "*.cc", "*.py", "*.sh", "*.md", "*.yml", "*.yaml", "Makefile", "Dockerfile")
+FOLDERS = ("kernels", "models", "worker", "test", "scripts", "docs")
+
+GAP = r"(?:[ \t]*\n[ \t]*(?:[*#]+|//+)?[ \t]*|[ \t]+)"  # blanks, or a line break and the next comment line's leader
+NUMBER = r"\d+(?:\.\d+)*"
+NEXT = rf"(?:(?:,|;|{GAP}and|{GAP}or|{GAP}to){GAP}{NUMBER}(?![\w%]))"
+CITATION = re.compile(rf"\b(MODEL|PROTOCOL)\.md{GAP}({NUMBER}(?![\w%]){NEXT}*)")
+SECTION = re.compile(rf"\b[Ss]ections?{GAP}({NUMBER}(?![\w%]){NEXT}*)")
+HEADING = re.compile(rf"^#{{2,4}} ({NUMBER})\.? ", re.MULTILINE)
+ABSENT = re.compile("|".join((rf"\bnumerics{GAP}(?:documents?|sections?|\d+\.\d+|\d+{GAP}and)\b", rf"\bcloud{GAP}contracts\b",
+                              rf"\barchitecture{GAP}(?:document|section)\b", r"\bshared/docs\b")), re.IGNORECASE)
+LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
+PATH = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[^`\s]*)`")
+
+
+def listed(*patterns):
+    out = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", *patterns], capture_output=True, text=True, check=True)
+    return sorted({f for f in out.stdout.split("\n") if f and os.path.isfile(f)})
+
+
+def read(path):
+    with open(path, encoding="utf-8", errors="replace") as f:
+        return f.read()
+
+
+def line_of(text, at):
+    return text.count("\n", 0, at) + 1
+
+
+def numbers(text):
+    """The sections that a list like "1.1, 5.5 and 7.1 to 7.3" means, those within a range included."""
+    result, before = [], None
+    for word in re.findall(rf"\bto\b|{NUMBER}", text):
+        if word == "to":
+            before = result[-1]
+            continue
+        if before is not None:
+            first, last = before.rsplit(".", 1), word.rsplit(".", 1)
+            if first[:-1] == last[:-1]:
+                result += [".".join(first[:-1] + [str(n)]) for n in range(int(first[-1]) + 1, int(last[-1]))]
+            before = None
+        result.append(word)
+    return result
+
+
+def check_citations(path, text, headings):
+    for found in CITATION.finditer(text):
+        for number in numbers(found.group(2)):
+            if number not in headings[found.group(1)]:
+                yield f"{path}:{line_of(text, found.start())}: {DOCUMENTS[found.group(1)]} has no section {number}"
+    for found in ABSENT.finditer(text):
+        yield f"{path}:{line_of(text, found.start())}: '{re.sub(GAP, ' ', found.group(0))}' is not a document of this repository"
+
+
+def check_document(path, text, headings):
+    for name, document in DOCUMENTS.items():
+        if path == document:
+            for found in SECTION.finditer(text):
+                for number in numbers(found.group(1)):
+                    if number not in headings[name]:
+                        yield f"{path}:{line_of(text, found.start())}: there is no section {number} here"
+    for found in LINK.finditer(text):
+        target = found.group(1).split("#")[0]
+        if target and "://" not in target and not os.path.exists(os.path.join(os.path.dirname(path), target)):
+            yield f"{path}:{line_of(text, found.start())}: the link to {target} leads nowhere"
+    for found in PATH.finditer(text):
+        if not glob.glob(found.group(1)):
+            yield f"{path}:{line_of(text, found.start())}: there is no {found.group(1)}"
+
+
+def main():
+    headings = {name: set(HEADING.findall(read(path))) if os.path.isfile(path) else set() for name, path in DOCUMENTS.items()}
+    offences = []
+
+    for path in listed(*TEXTS):
+        text = read(path)
+        offences += check_citations(path, text, headings)
+        if path == "README.md" or (os.path.dirname(path) == "docs" and path.endswith(".md")):
+            offences += check_document(path, text, headings)
+    for line in offences:
+        print(line)
+    return bool(offences)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
