@@ -5,7 +5,7 @@
 #include "kernels/base/processor.h"
 
 /*
- * One function for each block layout, in the order of the numerics document 3.4; offsets are bytes inside the block.
+ * One function for each block layout, in the order of MODEL.md 3.4; offsets are bytes inside the block.
  * The loops are short and of constant length, so that the compiler turns them into vector code.
  */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "GGUF blocks are little-endian");

@@ -10,7 +10,7 @@
  * Nothing is trusted. Counts are compared with the size of the file before memory is taken for them; all ranges are
  * inside the file and do not overlap; no name and no key occurs twice. A tensor of a type that we do not support makes
  * the whole file ERR_UNSUPPORTED, because the size of such a tensor cannot be checked.
- * Source: ggml docs/gguf.md; the limits are those of the numerics document 3.2.
+ * Source: ggml docs/gguf.md; the limits are those of MODEL.md 3.2.
  */
 #ifndef MODELS_FILE_GGUF_H
 #define MODELS_FILE_GGUF_H

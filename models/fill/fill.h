@@ -13,7 +13,7 @@
  *
  * A model serves one request at a time. All backend memory is taken when the model opens, for the largest request of
  * its options; a larger request is refused with ERR_TOO_LARGE.
- * Source: diffusers pipeline_flux_fill.py; numerics section 1.
+ * Source: diffusers pipeline_flux_fill.py; MODEL.md 1.
  */
 #ifndef MODELS_FILL_FILL_H
 #define MODELS_FILL_FILL_H

@@ -2,7 +2,7 @@
  * text_encode - a prompt through both tokenizers and both encoders, to the embeddings that the transformer takes.
  *
  * The same prompt feeds T5 (t5_len positions, padded and not masked) and CLIP (77).
- * Source: diffusers FluxFillPipeline.encode_prompt; numerics 1.1, 5.5, 7.3.
+ * Source: diffusers FluxFillPipeline.encode_prompt; MODEL.md 1.1, 5.5, 7.3.
  */
 #ifndef MODELS_FILL_TEXT_ENCODE_H
 #define MODELS_FILL_TEXT_ENCODE_H

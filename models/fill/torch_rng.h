@@ -4,7 +4,7 @@
  *
  * The seed is taken modulo 2^32. torch's bf16 draw is this draw, rounded. Values differ from torch's by at most 3 ulp,
  * 2.4e-7, because torch has its own log and sincos.
- * Source: PyTorch DistributionTemplates.h; Matsumoto & Nishimura 1998; numerics 1.10.
+ * Source: PyTorch DistributionTemplates.h; Matsumoto & Nishimura 1998; MODEL.md 1.10.
  */
 #ifndef MODELS_FILL_TORCH_RNG_H
 #define MODELS_FILL_TORCH_RNG_H

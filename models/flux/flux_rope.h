@@ -5,7 +5,7 @@
  * is always at position 0, axis 1 at the row and axis 2 at the column of the image token; text is at position 0 on all
  * axes. Pairs are adjacent channels (2j, 2j+1), rotated by position * 10000^(-2j / axis width); "rotate_half", which
  * pairs distant channels, would be wrong here. Angles are computed in double and rounded once.
- * Source: Su et al. 2021; diffusers FluxPosEmbed; numerics 2.8.
+ * Source: Su et al. 2021; diffusers FluxPosEmbed; MODEL.md 2.8.
  */
 #ifndef MODELS_FLUX_FLUX_ROPE_H
 #define MODELS_FLUX_FLUX_ROPE_H

@@ -8,7 +8,7 @@
  *   3. the pool: replacement strings, UTF-8, each ended by NUL
  *
  * Every unit that a search can reach, and every string, is checked when the map is opened; searches rely on that.
- * Source: numerics document 6.4; tokenizers precompiled.rs; darts.h.
+ * Source: MODEL.md 6.4; tokenizers precompiled.rs; darts.h.
  */
 #ifndef MODELS_TEXT_CHARSMAP_H
 #define MODELS_TEXT_CHARSMAP_H

@@ -4,7 +4,7 @@
  * Easy to get wrong: the pooled vector is the row of the *first* end-of-text id after the final LayerNorm, and no
  * text_projection is applied. Attention is causal, so the rows after that one are not computed. The activation is
  * quick GELU. End-of-text is the last row of the vocabulary; heads are 64 wide.
- * Source: Radford et al. 2021; transformers modeling_clip.py; numerics 7.1, 7.2.
+ * Source: Radford et al. 2021; transformers modeling_clip.py; MODEL.md 7.1, 7.2.
  */
 #ifndef MODELS_TEXT_CLIP_TEXT_H
 #define MODELS_TEXT_CLIP_TEXT_H

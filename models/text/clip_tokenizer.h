@@ -9,7 +9,7 @@
  *   5. start + at most 75 ids + end; the end id is also used for padding
  *
  * Time is O(n log n) in the text. A tokenizer is not changed after it is opened, so threads may share it.
- * Source: numerics document 7.3.
+ * Source: MODEL.md 7.3.
  */
 #ifndef MODELS_TEXT_CLIP_TOKENIZER_H
 #define MODELS_TEXT_CLIP_TOKENIZER_H

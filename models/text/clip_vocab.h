@@ -10,7 +10,7 @@
  * Pieces are written in 256 printable characters, one for each byte; the last piece of a word ends in `</w>`. Without
  * vocab.json the ids are numbered in this order: the characters of bytes 33..126, 161..172, 174..255, those of the
  * other bytes, the same 256 with `</w>`, the merges in their order, start, end.
- * Source: numerics document 7.3; OpenAI CLIP simple_tokenizer.py.
+ * Source: MODEL.md 7.3; OpenAI CLIP simple_tokenizer.py.
  */
 #ifndef MODELS_TEXT_CLIP_VOCAB_H
 #define MODELS_TEXT_CLIP_VOCAB_H

@@ -6,7 +6,7 @@
  * which is ffn_gate. The residual stream exceeds the range of f16 and is F32.
  * Tensors have the names of HF safetensors or of llama.cpp's GGUF. Sizes come from the tensors (heads = columns of the
  * bias table, head width = rows of q / heads; heads * head width may differ from d_model).
- * Source: Raffel et al. 2020; Shazeer 2020 (GLU); transformers modeling_t5.py; numerics section 5.
+ * Source: Raffel et al. 2020; Shazeer 2020 (GLU); transformers modeling_t5.py; MODEL.md 5.
  */
 #ifndef MODELS_TEXT_T5_ENCODER_H
 #define MODELS_TEXT_T5_ENCODER_H

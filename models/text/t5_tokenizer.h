@@ -11,7 +11,7 @@
  *
  * Time is linear in the length of the text, times that of the longest piece. A tokenizer is not changed after it is
  * made, so threads may share it.
- * Source: numerics document 6.2.
+ * Source: MODEL.md 6.2.
  */
 #ifndef MODELS_TEXT_T5_TOKENIZER_H
 #define MODELS_TEXT_T5_TOKENIZER_H

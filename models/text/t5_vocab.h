@@ -3,7 +3,7 @@
  * t5_tokenizer_init() makes a tokenizer.
  *
  * Everything in the struct is borrowed from the file and from the arena, and is not needed once the tokenizer is made.
- * Source: numerics document 6.5; sentencepiece_model.proto; tokenizers' tokenizer.json.
+ * Source: MODEL.md 6.5; sentencepiece_model.proto; tokenizers' tokenizer.json.
  */
 #ifndef MODELS_TEXT_T5_VOCAB_H
 #define MODELS_TEXT_T5_VOCAB_H

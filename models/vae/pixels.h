@@ -1,6 +1,6 @@
 /*
  * pixels - a picture's bytes <-> the f32 values that the VAE takes and gives.
- * Source: diffusers image_processor.py; numerics 1.3, 1.16.
+ * Source: diffusers image_processor.py; MODEL.md 1.3, 1.16.
  */
 #ifndef MODELS_VAE_PIXELS_H
 #define MODELS_VAE_PIXELS_H

@@ -1,6 +1,6 @@
 /*
  * The networks on a CUDA device, compared with the results of the official implementations in f32: every golden set
- * that is present, in both weight modes. The limit is that of bf16 inputs of matrix products: numerics document 11.2,
+ * that is present, in both weight modes. The limit is that of bf16 inputs of matrix products: MODEL.md 11.2,
  * rows 14, 15, 20, 22, 23 (official models in bf16 differ by 0.7 to 0.9 % from the same models in f32).
  */
 #include <stdio.h>

@@ -3,9 +3,9 @@
  *
  *   tiny-model DIR [SEED]
  *
- * Same layout, names, shapes and file formats as the real model (sections 2.10, 5.4, 7.2, 8.5 of the numerics
- * document), only small: 2 double + 2 single blocks of 2 heads x 32, T5 and CLIP of two layers, a VAE of widths 32, 32,
- * 64, 64. The weights are random, so the model paints texture. The same seed gives the same bytes.
+ * Same layout, names, shapes and file formats as the real model (sections 2.10, 5.4, 7.2, 8.5 of MODEL.md), only small:
+ * 2 double + 2 single blocks of 2 heads x 32, T5 and CLIP of two layers, a VAE of widths 32, 32, 64, 64. The weights
+ * are random, so the model paints texture. The same seed gives the same bytes.
  *
  *   transformer      flux1-fill-tiny-Q8_0.gguf          matrices of the blocks Q8_0, the rest F32
  *   VAE              ae.safetensors                     BF16, BFL names

@@ -19,7 +19,7 @@ static const struct {
 #undef X
 };
 
-/* The state of one check. Its steps are numbered as in the cloud contracts, 2.2. */
+/* The state of one check. Its steps are numbered as in PROTOCOL.md 2.2. */
 struct check {
     const struct oidc *o;
     const struct budget *budget;

@@ -1,5 +1,5 @@
 /*
- * oidc - decides whether a push may come in, by the OpenID Connect token of Pub/Sub (cloud contracts section 2).
+ * oidc - decides whether a push may come in, by the OpenID Connect token of Pub/Sub (PROTOCOL.md 2).
  *
  * Facts that are easy to get wrong: the algorithm is pinned before a key is looked up; a token has exactly one spelling
  * (strict base64url, no duplicate members); exp and iat must be written as integers; `aud` is one string; Cloud Run's

@@ -3,7 +3,7 @@
  * layer below; and the wait between two tries, which never outlasts it.
  *
  * The wait has full jitter: before retry n (counted from 0) it is uniform in [0, min(cap, base * 2^n)], and never
- * shorter than the server asked for. Source: cloud contracts 7.
+ * shorter than the server asked for. Source: PROTOCOL.md 7.
  */
 #ifndef WORKER_BASE_BUDGET_H
 #define WORKER_BASE_BUDGET_H

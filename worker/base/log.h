@@ -1,5 +1,5 @@
 /*
- * log - one JSON line an event on stderr, with the field names that Cloud Logging knows (cloud contracts 6.6).
+ * log - one JSON line an event on stderr, with the field names that Cloud Logging knows (PROTOCOL.md 6.6).
  *
  * The only module with a global, which log_init sets. Lines are written whole. A line has at most 8 KiB, a text in it
  * at most 2 KiB: the rest is left out, and the line says "truncated":true.

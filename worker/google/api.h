@@ -3,7 +3,7 @@
  * rest.
  *
  * A refused token is dropped and fetched anew once a call, which does not count as a try. Between tries the arena is
- * rewound, so that retries cost no memory. Source: cloud contracts 3.4 and 7.
+ * rewound, so that retries cost no memory. Source: PROTOCOL.md 3.4 and 7.
  */
 #ifndef WORKER_GOOGLE_API_H
 #define WORKER_GOOGLE_API_H

@@ -10,7 +10,7 @@
 #include "worker/base/rfc3339.h"
 #include "worker/google/api.h"
 
-/* Cloud contracts 7. In this order: base_ms, cap_ms, tries, call_timeout_ms. */
+/* PROTOCOL.md 7. In this order: base_ms, cap_ms, tries, call_timeout_ms. */
 static const struct retry_policy read_policy = { 100, 5000, 5, 10000 };
 const struct retry_policy firestore_claim_policy = { 100, 5000, 5, 10000 };
 const struct retry_policy firestore_result_policy = { 250, 10000, 8, 10000 };
@@ -300,7 +300,7 @@ static enum err_code get_url(const struct firestore *fs, const char *document, s
     return ERR_OK;
 }
 
-/* A 200 proves nothing yet: where a server reads the name as another path, it answers {} (cloud contracts 4.1). */
+/* A 200 proves nothing yet: where a server reads the name as another path, it answers {} (PROTOCOL.md 4.1). */
 static enum err_code read_document(const struct firestore *fs, const char *document, struct span body, struct arena *a,
                                    struct firestore_document *ret, struct err *err)
 {

@@ -1,5 +1,5 @@
 /*
- * firestore - get a document; change fields of it if nobody else has changed it (cloud contracts section 4).
+ * firestore - get a document; change fields of it if nobody else has changed it (PROTOCOL.md 4).
  *
  * Facts that are easy to get wrong: 409 and 400 mean several things each, so answers are classified by `error.status`;
  * a write that changes nothing leaves updateTime as it was; updateTime is opaque text and is sent back byte by byte;
@@ -157,7 +157,7 @@ static inline struct firestore_value firestore_v_array(const struct firestore_va
     return (struct firestore_value){ .type = FIRESTORE_ARRAY, .values = v, .n = n };
 }
 
-/* Tries and waits of a write: a row each of the table in cloud contracts 7. */
+/* Tries and waits of a write: a row each of the table in PROTOCOL.md 7. */
 extern const struct retry_policy firestore_claim_policy, firestore_result_policy, firestore_progress_policy;
 
 struct firestore_patch {

@@ -1,5 +1,5 @@
 /*
- * gauth - the Authorization header for calls to Google (cloud contracts section 3).
+ * gauth - the Authorization header for calls to Google (PROTOCOL.md 3).
  *
  * The credentials of each service are the first of these:
  *   1. its emulator, if set       Firestore: "Bearer owner"; Storage: no header

@@ -11,7 +11,7 @@
 
 enum { META_DEPTH_MAX = 16 };
 
-/* Cloud contracts 7: base_ms, cap_ms, tries, call_timeout_ms. */
+/* PROTOCOL.md 7: base_ms, cap_ms, tries, call_timeout_ms. */
 static const struct retry_policy meta_policy = { 500, 8000, 5, 10000 };
 
 const char storage_meta_fields[] = "fields=name,generation,size,contentType,contentEncoding,md5Hash,crc32c,metadata";

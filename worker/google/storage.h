@@ -1,5 +1,5 @@
 /*
- * storage - objects of one bucket: stat, get, put, delete; always one known generation (cloud contracts section 5).
+ * storage - objects of one bucket: stat, get, put, delete; always one known generation (PROTOCOL.md 5).
  *
  * Facts that are easy to get wrong: numbers arrive as strings; errors of a media download are plain text; an object
  * with contentEncoding gzip is decompressed in transit, so that neither its length nor its checksum matches; a caller

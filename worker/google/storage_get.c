@@ -9,7 +9,7 @@
 
 enum { GET_ROUNDS = 3 }; /* how often an object may be replaced while it is being read */
 
-/* Cloud contracts 7: base_ms, cap_ms, tries, call_timeout_ms. */
+/* PROTOCOL.md 7: base_ms, cap_ms, tries, call_timeout_ms. */
 static const struct retry_policy get_policy = { 500, 16000, 6, 60000 };
 
 /* ---- length and checksums ---- */

@@ -11,8 +11,7 @@ enum { STORAGE_META_REPLY_MAX = 256 << 10, STORAGE_LOW_SPEED_MS = 15000 };
 
 extern const char storage_meta_fields[]; /* the query that asks for what storage_read_object reads */
 
-/* Percent-encodes the name; makes the URL of the object, without a query. ERR_INVALID: not a name (cloud contracts
- * 5.1). */
+/* Percent-encodes the name; makes the URL of the object, without a query. ERR_INVALID: not a name (PROTOCOL.md 5.1). */
 MUST_CHECK enum err_code storage_encode_name(const char *object, struct arena *a, char **ret, struct err *err);
 MUST_CHECK enum err_code storage_object_url(const struct storage *s, const char *object, struct arena *a, char **ret,
                                             struct err *err);

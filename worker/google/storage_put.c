@@ -16,7 +16,7 @@ enum {
     SESSION_CHUNK = 256 << 10 /* a resumable upload stores pieces in multiples of this */
 };
 
-/* Cloud contracts 7: base_ms, cap_ms, tries, call_timeout_ms. */
+/* PROTOCOL.md 7: base_ms, cap_ms, tries, call_timeout_ms. */
 static const struct retry_policy put_policy = { 1000, 16000, 6, 60000 };
 
 struct upload {
@@ -261,7 +261,7 @@ static bool is_same(const struct storage_object *o, const struct upload *up)
     return o->has_crc32c ? o->crc32c == up->crc : o->has_md5 && storage_has_md5(up->put->body, o->md5);
 }
 
-/* After a 412, which our own first try may have caused if its answer was lost (cloud contracts 5.5). */
+/* After a 412, which our own first try may have caused if its answer was lost (PROTOCOL.md 5.5). */
 static enum err_code settle_conflict(const struct storage *s, const struct upload *up, struct arena *a,
                                      struct storage_object *ret, struct err *err)
 {

@@ -60,7 +60,7 @@ TEST(tensor_file__names_a_damaged_file_and_the_remedy)
     arena_done(&a);
 }
 
-/* Types by their number in a GGUF file (the table of the numerics document, 3.3). */
+/* Types by their number in a GGUF file (the table of MODEL.md 3.3). */
 static const struct {
     const char *name;
     uint32_t id;

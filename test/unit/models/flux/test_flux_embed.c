@@ -3,7 +3,7 @@
 #include "models/flux/flux_embed.h"
 #include "test/support/check.h"
 
-/* Values of the f32 rule from numerics 2.3, which prints six digits. */
+/* Values of the f32 rule from MODEL.md 2.3, which prints six digits. */
 TEST(flux_embed__gives_the_published_check_values)
 {
     static const struct { float arg; int i; double cosine, sine; } want[] = {

@@ -44,7 +44,7 @@ TEST(latents__scale_shifts_first)
     CHECK_NEAR(z, ((float[]){ 0.1159f, 1.1159f, -3.0f }), 3, 1e-6, 0);
 }
 
-/* The worked values of numerics 1.8. */
+/* The worked values of MODEL.md 1.8. */
 TEST(latents__one_mask_pixel_sets_one_channel)
 {
     static const int cases[][3] = { { 0, 0, 0 },  { 0, 8, 1 },     { 8, 0, 2 },   { 8, 8, 3 },  { 0, 1, 4 },

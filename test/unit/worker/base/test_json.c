@@ -90,7 +90,7 @@ TEST(json__integers_are_exact_or_refused)
     arena_done(&arena);
 }
 
-/* Texts that cJSON alone would accept (cloud contracts 2.6). */
+/* Texts that cJSON alone would accept (PROTOCOL.md 2.6). */
 TEST(json__refuses_what_the_library_would_take)
 {
     static const struct span bad[] = {
