@@ -210,7 +210,7 @@ static enum err_code storage(struct fake_cloud *c, const struct http_request *re
         fake_cloud_pass(c, c->takes_ms);
     if (strstr(req->url, "alt=media"))
         return number_in(req->url, "generation=") == o->generation ? answer(a, 200, o->body, ret, err)
-                                                                    : answer(a, 404, SPAN("Not Found"), ret, err);
+                                                                   : answer(a, 404, SPAN("Not Found"), ret, err);
     return answer_meta(o, a, ret, err);
 }
 

@@ -20,8 +20,10 @@ static struct engine *load_engine(void)
 
     (void)snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(path, '/') - path), path);
     fake_device(0);
-    CHECK_OK(engine_new(&(struct engine_options){ .model_dir = dir, .transformer = "flux1-fill-Q8_0.gguf",
-                                                  .backend = BACKEND_CUDA, .max_steps = JOB_SCENE_STEPS },
+    CHECK_OK(engine_new(&(struct engine_options){ .model_dir = dir,
+                                                  .transformer = "flux1-fill-Q8_0.gguf",
+                                                  .backend = BACKEND_CUDA,
+                                                  .max_steps = JOB_SCENE_STEPS },
                         &e, &err),
              err);
     CHECK_OK(engine_load(e, &err), err);
@@ -37,10 +39,11 @@ static void open_cloud(struct job_scene *s)
     c->ctx = s;
     fake_cloud_put(c, JOB_SCENE_FOLDER "original.jpg", file_bytes(&s->arena, golden("small/cases/fill_0.image.png")));
     fake_cloud_put(c, JOB_SCENE_FOLDER "mask_auto.png", file_bytes(&s->arena, golden("small/cases/fill_0.mask.png")));
-    CHECK_OK(gauth_open(&(struct gauth_options){ .http = &c->http, .sys = &c->sys, .emulator = { true, true },
-                                                 .project = "demo" },
-                        &s->gauth, &err),
-             err);
+    CHECK_OK(
+        gauth_open(
+            &(struct gauth_options){ .http = &c->http, .sys = &c->sys, .emulator = { true, true }, .project = "demo" },
+            &s->gauth, &err),
+        err);
     CHECK_OK(firestore_init(&s->firestore, &c->http, s->gauth, &c->sys, "demo", "127.0.0.1:1", &s->arena, &err), err);
     CHECK_OK(storage_init(&s->storage, &c->http, s->gauth, &c->sys, "bucket", "127.0.0.1:2", NULL, &s->arena, &err),
              err);
@@ -48,16 +51,21 @@ static void open_cloud(struct job_scene *s)
 
 static void open_worker(struct job_scene *s)
 {
-    const struct pipeline_settings settings = { .steps = JOB_SCENE_STEPS, .guidance = 30,
-                                                .job_deadline_ms = JOB_SCENE_DEADLINE_MS, .cost_per_second = 0.5 };
+    const struct pipeline_settings settings = {
+        .steps = JOB_SCENE_STEPS, .guidance = 30, .job_deadline_ms = JOB_SCENE_DEADLINE_MS, .cost_per_second = 0.5
+    };
     const struct sys *sys = &s->cloud.sys;
     struct err err = { 0 };
 
     s->engine = load_engine();
     s->sessions = (struct session_store){ &s->firestore, sys, 360000, JOB_SCENE_MAX_ATTEMPTS };
     s->oidc = (struct oidc){ .mode = PUSH_AUTH_NONE, .sys = sys };
-    s->handler = (struct handler){ .oidc = &s->oidc, .engine = s->engine, .queue = &s->queue,
-                                   .pipeline = &s->pipeline, .metrics = &s->metrics, .sys = sys,
+    s->handler = (struct handler){ .oidc = &s->oidc,
+                                   .engine = s->engine,
+                                   .queue = &s->queue,
+                                   .pipeline = &s->pipeline,
+                                   .metrics = &s->metrics,
+                                   .sys = sys,
                                    .job_deadline_ms = JOB_SCENE_DEADLINE_MS };
     CHECK_OK(job_queue_init(&s->queue, 1, &err), err);
     CHECK_OK(pipeline_init(&s->pipeline, s->engine, &s->sessions, &s->storage, sys, &settings, &err), err);
@@ -102,11 +110,12 @@ struct span job_scene_envelope(struct job_scene *s, const char *message_id)
     struct err err = { 0 };
 
     /* data: {"userId":"u","sessionId":"s"} */
-    CHECK_OK(arena_printf(&s->arena, &text, &err,
-                          "{\"message\":{\"data\":\"eyJ1c2VySWQiOiJ1Iiwic2Vzc2lvbklkIjoicyJ9\",\"messageId\":\"%s\","
-                          "\"publishTime\":\"2023-11-14T22:13:20Z\"},\"subscription\":\"projects/demo/subscriptions/x\"}",
-                          message_id),
-             err);
+    CHECK_OK(
+        arena_printf(&s->arena, &text, &err,
+                     "{\"message\":{\"data\":\"eyJ1c2VySWQiOiJ1Iiwic2Vzc2lvbklkIjoicyJ9\",\"messageId\":\"%s\","
+                     "\"publishTime\":\"2023-11-14T22:13:20Z\"},\"subscription\":\"projects/demo/subscriptions/x\"}",
+                     message_id),
+        err);
     return span_of(text);
 }
 
@@ -128,8 +137,9 @@ struct http_server_reply job_scene_request(struct job_scene *s, struct http_serv
 
 int job_scene_push(struct job_scene *s, const char *message_id)
 {
-    return job_scene_request(s, (struct http_server_request){ .method = "POST", .path = "/",
-                                                              .body = job_scene_envelope(s, message_id) })
+    return job_scene_request(
+               s,
+               (struct http_server_request){ .method = "POST", .path = "/", .body = job_scene_envelope(s, message_id) })
         .status;
 }
 

@@ -53,14 +53,14 @@ const char *job_scene_counts(struct job_scene *s);
 const char *job_scene_log(struct job_scene *s); /* all lines since it was opened */
 
 /* Fields of a document, as Firestore writes them. */
-#define DOC_STATUS(x) "\"processingStatus\":{\"stringValue\":\"" x "\"}"
-#define DOC_INPAINT(x) "\"inpaint\":{\"mapValue\":{\"fields\":{" x "}}}"
-#define DOC_MESSAGE(x) "\"messageId\":{\"stringValue\":\"" x "\"}"
+#define DOC_STATUS(x)   "\"processingStatus\":{\"stringValue\":\"" x "\"}"
+#define DOC_INPAINT(x)  "\"inpaint\":{\"mapValue\":{\"fields\":{" x "}}}"
+#define DOC_MESSAGE(x)  "\"messageId\":{\"stringValue\":\"" x "\"}"
 #define DOC_ATTEMPTS(x) "\"attempts\":{\"integerValue\":\"" x "\"}"
-#define DOC_LEASE(id, until)                                                                           \
+#define DOC_LEASE(id, until)                                                                  \
     "\"lease\":{\"mapValue\":{\"fields\":{\"id\":{\"stringValue\":\"" id "\"},\"expiresAt\":" \
     "{\"timestampValue\":\"" until "\"}}}}"
-#define DOC_LATER "2033-05-18T03:33:20Z" /* second 2000000000 */
+#define DOC_LATER  "2033-05-18T03:33:20Z" /* second 2000000000 */
 #define DOC_BEFORE "2020-09-13T12:26:40Z"
 
 #endif
