@@ -30,8 +30,6 @@ struct local {
     struct cli_backend backend;
     struct arena arena;
     const struct json *session; /* what DIR/session.json said; NULL: there is none */
-    struct session_timing timings[SESSION_MAX_TIMINGS];
-    int n_timings;
 };
 
 static const char *path_in(struct local *l, const char *name)
@@ -62,87 +60,82 @@ static enum err_code read_session(struct local *l, struct err *err)
     return rc;
 }
 
-static struct prompt_wishes wishes_of(const struct json *session, const char *labels[SESSION_MAX_LABELS])
+static void add_plain(struct json *parent, const char *name, const struct document_field *f)
 {
-    const struct json *prompt = json_get(session, "prompt"), *given = json_get(session, "sceneLabels");
-    struct prompt_wishes w = { .prompt = json_string(prompt), .labels = labels };
+    struct json *list;
 
-    w.prompt_invalid = prompt && !w.prompt && json_type(prompt) != JSON_T_NULL;
-    if (json_string(json_get(given, "surface")))
-        labels[w.n_labels++] = json_string(json_get(given, "surface"));
-    if (json_type(given) == JSON_T_ARRAY)
-        for (const struct json *v = json_first(given); v && w.n_labels < SESSION_MAX_LABELS; v = json_next(v))
-            if (json_string(v))
-                labels[w.n_labels++] = json_string(v);
-    return w;
+    switch (f->kind) {
+    case DOCUMENT_K_TEXT:
+        json_add_string(parent, name, f->text);
+        break;
+    case DOCUMENT_K_INTEGER:
+    case DOCUMENT_K_TIMESTAMP:
+        json_add_int(parent, name, f->integer);
+        break;
+    case DOCUMENT_K_DOUBLE:
+        json_add_number(parent, name, f->number);
+        break;
+    case DOCUMENT_K_BOOL:
+        json_add_bool(parent, name, f->integer);
+        break;
+    case DOCUMENT_K_TEXTS:
+        list = json_add_array(parent, name);
+        for (int i = 0; i < f->n_texts; i++)
+            json_add_string(list, NULL, f->texts[i]);
+        break;
+    default: /* a deleted field is absent: the members of before are not copied */
+        break;
+    }
 }
 
-static void add_recipe(struct json *inpaint, const struct session_recipe *r)
+/* Adds the fields from `from` to before `to`, under their names below `map`. */
+static void add_members(struct json *parent, const struct document_fields *fields, int from, int to, const char *map)
 {
-    struct json *recipe = json_add_object(inpaint, "recipe"), *crop, *size;
+    for (int i = from; i < to; i = document_next(fields, i)) {
+        const struct document_field *f = &fields->list[i];
+        const char *name = f->path + strlen(map) + 1;
 
-    json_add_string(recipe, "model", r->model_file);
-    json_add_string(recipe, "prompt", r->prompt);
-    json_add_int(recipe, "steps", r->steps);
-    json_add_number(recipe, "guidance", r->guidance);
-    json_add_int(recipe, "seed", r->seed);
-    crop = json_add_object(recipe, "crop");
-    json_add_int(crop, "x", r->crop_x);
-    json_add_int(crop, "y", r->crop_y);
-    json_add_int(crop, "width", r->crop_width);
-    json_add_int(crop, "height", r->crop_height);
-    size = json_add_object(recipe, "fillSize");
-    json_add_int(size, "width", r->fill_width);
-    json_add_int(size, "height", r->fill_height);
-    json_add_string(recipe, "precision", r->precision);
-}
-
-static bool is_ours(const char *key)
-{
-    static const char *const ours[] = { "processingStatus", "editedImagePath", "previewImagePath", "cost",
-                                        "errorMessage",     "inpaint" };
-
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        if (!strcmp(key, ours[i]))
-            return true;
-    return false;
+        if (f->kind == DOCUMENT_K_MAP)
+            add_members(json_add_object(parent, name), fields, i + 1, document_next(fields, i), f->path);
+        else
+            add_plain(parent, name, f);
+    }
 }
 
 static enum err_code write_session(struct local *l, enum err_code outcome, const struct edit_result *r, struct err *err)
 {
-    const struct job_error_info *info = outcome ? job_error_info(job_error_of(outcome)) : NULL;
-    struct json *root = json_new_object(&l->arena), *inpaint, *timings;
+    struct document_report report = { .edited_path = "edited.jpg",
+                                      .preview_path = "preview.jpg",
+                                      .recipe = r->has_recipe ? &r->recipe : NULL,
+                                      .times = r->times };
+    struct json *root = json_new_object(&l->arena), *ours;
+    struct document_fields fields = { .n = 0 };
     char *text = NULL;
-    enum err_code rc;
 
+    if (r->warning)
+        report.warnings[report.n_warnings++] = r->warning;
+    if (outcome) {
+        report.error = job_error_of(outcome);
+        document_add_failed(&fields, &report);
+    } else
+        document_add_completed(&fields, &report);
     for (const struct json *v = json_first(l->session); v; v = json_next(v))
-        if (!is_ours(json_key(v)))
+        if (!document_is_ours(json_key(v)))
             json_add_copy(root, json_key(v), v);
-    json_add_string(root, "processingStatus", info ? "failed" : "completed");
-    json_add_number(root, "cost", 0);
-    if (info)
-        json_add_string(root, "errorMessage", info->sentence);
-    else {
-        json_add_string(root, "editedImagePath", "edited.jpg");
-        json_add_string(root, "previewImagePath", "preview.jpg");
-    }
-    inpaint = json_add_object(root, "inpaint");
-    if (info) {
-        json_add_string(inpaint, "errorCode", info->code);
-        json_add_bool(inpaint, "retryable", info->retryable);
-    }
-    if (r->has_recipe)
-        add_recipe(inpaint, &r->recipe);
-    timings = json_add_object(inpaint, "timings");
-    for (int i = 0; i < l->n_timings; i++)
-        json_add_int(timings, l->timings[i].stage, l->timings[i].ms);
-    rc = json_print(&l->arena, root, &text, err);
-    return rc ? rc : file_write(path_in(l, "session.json"), span_of(text), err);
+    for (int i = 0; i < fields.n; i++)
+        if (!strchr(fields.list[i].path, '.'))
+            add_plain(root, fields.list[i].path, &fields.list[i]);
+    ours = json_add_object(root, DOCUMENT_OURS);
+    for (int i = 0; i < fields.n; i = document_next(&fields, i))
+        if (document_path_is_in(fields.list[i].path, DOCUMENT_OURS))
+            add_members(ours, &fields, i, document_next(&fields, i), DOCUMENT_OURS);
+    TRY(json_print(&l->arena, root, &text, err));
+    return file_write(path_in(l, "session.json"), span_of(text), err);
 }
 
 /* ---- the job ---- */
 
-static void on_stage(void *ctx, const char *stage, int percent, double eta_seconds)
+static void on_stage(void *ctx, enum stage stage, int percent, double eta_seconds)
 {
     (void)eta_seconds, (void)stage;
     progress_show(ctx, "edit", percent, 100);
@@ -165,7 +158,6 @@ static enum err_code seed_of_files(const struct edit_request *q, uint64_t *ret, 
 
 static enum err_code edit_folder(struct local *l, struct engine *e, struct edit_result *ret, struct err *err)
 {
-    const char *labels[SESSION_MAX_LABELS];
     struct edit_request q = { .steps = l->steps, .guidance = l->guidance, .seed = l->seed };
     struct progress bar;
     const struct edit_watch watch = { &bar, on_stage, NULL };
@@ -175,11 +167,13 @@ static enum err_code edit_folder(struct local *l, struct engine *e, struct edit_
         rc = file_read(path_in(l, "mask_auto.png"), IMAGE_MAX_FILE_BYTES, &l->arena, &q.mask, err);
     if (!rc && !l->has_seed)
         rc = seed_of_files(&q, &q.seed, err);
+    if (!rc)
+        rc = document_read_wishes(&document_form_json, json_get(l->session, DOCUMENT_PROMPT),
+                                  json_get(l->session, DOCUMENT_LABELS), &l->arena, &q.wishes, err);
     if (rc)
         return rc;
-    q.wishes = wishes_of(l->session, labels);
     progress_init_stderr(&bar);
-    rc = edit_run(e, &q, &watch, &sys_real, &l->arena, ret, l->timings, &l->n_timings, err);
+    rc = edit_run(e, &q, &watch, &sys_real, &l->arena, ret, err);
     if (!rc)
         rc = file_write(path_in(l, "edited.jpg"), ret->files.edited, err);
     if (!rc)

@@ -5,26 +5,25 @@
 
 /* What part of a whole job each stage is, for the bar that people watch; the painting decides. */
 static const struct {
-    const char *stage;
+    enum stage stage;
     int from, to; /* percent */
 } shares[] = {
-    [ENGINE_PHASE_ENCODE] = { "encode", 8, 12 },
-    [ENGINE_PHASE_DENOISE] = { "denoise", 12, 88 },
-    [ENGINE_PHASE_DECODE] = { "compose", 88, 92 },
+    [ENGINE_PHASE_ENCODE] = { STAGE_ENCODE, 8, 12 },
+    [ENGINE_PHASE_DENOISE] = { STAGE_DENOISE, 12, 88 },
+    [ENGINE_PHASE_DECODE] = { STAGE_COMPOSE, 88, 92 },
 };
 enum { PERCENT_DECODE = 5, PERCENT_COMPOSE = 92 };
 
 struct run {
     const struct edit_watch *watch;
     const struct sys *sys;
-    struct session_timing *timings;
-    int *n_timings;
+    struct stage_times *times;
     int64_t since_ms; /* start of the stage that runs */
     enum engine_phase phase;
     int64_t denoise_start_ms;
 };
 
-static void tell(const struct run *r, const char *stage, int percent, double eta_seconds)
+static void tell(const struct run *r, enum stage stage, int percent, double eta_seconds)
 {
     if (r->watch->stage)
         r->watch->stage(r->watch->ctx, stage, percent, eta_seconds);
@@ -35,24 +34,12 @@ static bool cancelled(const struct run *r)
     return r->watch->cancelled && r->watch->cancelled(r->watch->ctx);
 }
 
-/* Parts of one name add up. */
-static void add_time(struct run *r, const char *stage, int64_t ms)
-{
-    for (int i = 0; i < *r->n_timings; i++)
-        if (!strcmp(r->timings[i].stage, stage)) {
-            r->timings[i].ms += ms;
-            return;
-        }
-    if (*r->n_timings < SESSION_MAX_TIMINGS)
-        r->timings[(*r->n_timings)++] = (struct session_timing){ stage, ms };
-}
-
 /* Ends the running stage under this name. */
-static void clock_stage(struct run *r, const char *stage)
+static void clock_stage(struct run *r, enum stage stage)
 {
     int64_t now = sys_mono_ms(r->sys), ms = now - r->since_ms;
 
-    add_time(r, stage, ms > 0 ? ms : 0);
+    stage_times_add(r->times, stage, ms > 0 ? ms : 0);
     r->since_ms = now;
 }
 
@@ -62,7 +49,7 @@ static void clock_phases(struct run *r, const double phase_ms[ENGINE_PHASES])
     for (int i = 0; i < (int)r->phase; i++) {
         int64_t ms = (int64_t)llround(phase_ms[i]);
 
-        add_time(r, shares[i].stage, ms);
+        stage_times_add(r->times, shares[i].stage, ms);
         r->since_ms += ms;
     }
     clock_stage(r, shares[r->phase].stage);
@@ -87,7 +74,7 @@ static void fill_recipe(const struct edit_request *q, const struct picture_input
                         const struct picture_geometry *geometry, const char *prompt, const struct engine *e,
                         struct edit_result *ret)
 {
-    ret->recipe = (struct session_recipe){
+    ret->recipe = (struct document_recipe){
         .model_file = engine_model_name(e),
         .prompt = prompt,
         .precision = engine_precision(e),
@@ -128,12 +115,9 @@ static enum err_code paint(struct engine *e, const struct edit_request *q, struc
 }
 
 enum err_code edit_run(struct engine *e, const struct edit_request *q, const struct edit_watch *watch,
-                       const struct sys *sys, struct arena *a, struct edit_result *ret, struct session_timing *timings,
-                       int *n_timings, struct err *err)
+                       const struct sys *sys, struct arena *a, struct edit_result *ret, struct err *err)
 {
-    struct run r = {
-        .watch = watch, .sys = sys, .timings = timings, .n_timings = n_timings, .since_ms = sys_mono_ms(sys)
-    };
+    struct run r = { .watch = watch, .sys = sys, .times = &ret->times, .since_ms = sys_mono_ms(sys) };
     struct picture_input in = { 0 };
     struct picture_geometry geometry;
     struct picture_paint_input input = { 0 };
@@ -148,14 +132,14 @@ enum err_code edit_run(struct engine *e, const struct edit_request *q, const str
     prompt = engine_prompt(e, wanted);
     if (prompt != wanted)
         ret->warning = "PROMPT_NOT_IN_PACK";
-    tell(&r, "decode", PERCENT_DECODE, -1);
+    tell(&r, STAGE_DECODE, PERCENT_DECODE, -1);
     rc = picture_input(a, q->original, q->mask, &in, err);
     if (rc)
         goto out;
     geometry = picture_geometry(in.photo.width, in.photo.height);
     fill_recipe(q, &in, &geometry, prompt, e, ret);
     rc = picture_paint_input(a, &in, &geometry, &input, err);
-    clock_stage(&r, "decode");
+    clock_stage(&r, STAGE_DECODE);
     if (rc)
         goto out;
     if (cancelled(&r)) {
@@ -165,11 +149,11 @@ enum err_code edit_run(struct engine *e, const struct edit_request *q, const str
     rc = paint(e, q, &r, prompt, &input, a, &painted, &ret->rereads_modulation, err);
     if (rc)
         goto out;
-    tell(&r, "compose", PERCENT_COMPOSE, -1);
+    tell(&r, STAGE_COMPOSE, PERCENT_COMPOSE, -1);
     rc = picture_compose(a, &in, &geometry, &painted, err);
     if (!rc)
         rc = picture_encode(a, &in, &ret->files, err);
-    clock_stage(&r, "compose");
+    clock_stage(&r, STAGE_COMPOSE);
 out:
     return rc;
 }

@@ -10,7 +10,8 @@
 #include "models/image/picture.h"
 #include "worker/job/engine.h"
 #include "worker/job/prompt.h"
-#include "worker/job/session.h"
+#include "worker/base/sys.h"
+#include "worker/job/session_document.h"
 
 #define EDIT_ARENA_BYTES (PICTURE_ARENA_BYTES + ((size_t)512 << 20)) /* address space */
 
@@ -25,23 +26,23 @@ struct edit_request {
 struct edit_watch { /* all optional */
     void *ctx;
     /* percent of the whole job; eta < 0: unknown */
-    void (*stage)(void *ctx, const char *stage, int percent, double eta_seconds);
+    void (*stage)(void *ctx, enum stage stage, int percent, double eta_seconds);
     bool (*cancelled)(void *ctx);
 };
 
 struct edit_result {
     struct picture_files files;
-    struct session_recipe recipe; /* set as far as the job came */
+    struct document_recipe recipe; /* set as far as the job came */
     bool has_recipe;
+    struct stage_times times;
     const char *warning; /* a stable code for inpaint.warnings, or NULL */
     /* No table holds the modulation of such a job, so a quarter of the weights was read again for it alone. */
     bool rereads_modulation;
 };
 
-/* Adds its stages to `timings` (n_timings of SESSION_MAX_TIMINGS). Everything in ret lives in the arena. Errors of
+/* Everything in ret lives in the arena. Errors of
  * picture.h, engine.h and prompt.h; ERR_CANCELLED when `cancelled` said so. */
 MUST_CHECK enum err_code edit_run(struct engine *e, const struct edit_request *r, const struct edit_watch *watch,
-                                  const struct sys *sys, struct arena *a, struct edit_result *ret,
-                                  struct session_timing *timings, int *n_timings, struct err *err);
+                                  const struct sys *sys, struct arena *a, struct edit_result *ret, struct err *err);
 
 #endif

@@ -25,12 +25,12 @@ struct run {
     const struct job *job;
     const struct log_context *log;
     struct session session;
-    struct session_wishes wishes;
+    struct prompt_wishes wishes;
     struct budget work, upload, end; /* the same clock, later and later ends */
     struct budget release;           /* as `end`; at shutdown it lasts a little longer */
     struct budget telling;           /* of the reporter, which counts no retries: it has a thread of its own */
     struct reporter reporter;
-    struct session_report report;
+    struct document_report report;
     struct edit_result edit;
     int64_t started_ms;
     int retries; /* of calls to Firestore and Storage */
@@ -106,12 +106,9 @@ static void set_budgets(struct run *r, int64_t arrived_ms)
 
 /* ---- stages ---- */
 
-static void add_timing(struct run *r, const char *stage, int64_t since_ms)
+static void add_time(struct run *r, enum stage stage, int64_t since_ms)
 {
-    struct session_report *report = &r->report;
-
-    if (report->n_timings < SESSION_MAX_TIMINGS)
-        report->timings[report->n_timings++] = (struct session_timing){ stage, sys_mono_ms(r->p->sys) - since_ms };
+    stage_times_add(&r->report.times, stage, sys_mono_ms(r->p->sys) - since_ms);
 }
 
 /* Both calls side by side: the first with the request's arena, the second with the one beside it. */
@@ -151,7 +148,7 @@ static enum err_code download(struct run *r, struct edit_request *q, struct err 
     r->mask_generation = mask.info.generation;
     q->original = original.body;
     q->mask = mask.body;
-    add_timing(r, "download", since);
+    add_time(r, STAGE_DOWNLOAD, since);
     return rc;
 }
 
@@ -170,7 +167,7 @@ static enum err_code derive_seed(const struct run *r, uint64_t *ret, struct err 
     return rc;
 }
 
-static void edit_stage(void *ctx, const char *stage, int percent, double eta_seconds)
+static void edit_stage(void *ctx, enum stage stage, int percent, double eta_seconds)
 {
     struct run *r = ctx;
 
@@ -217,20 +214,20 @@ static enum err_code upload(struct run *r, struct err *err)
     if (must_stop(r))
         return err_set(err, ERR_CANCELLED, "cancelled before the upload");
     /* told from here, not by the reporter: nothing goes into the bucket for a session that is not ours any more */
-    rc = session_progress(&r->session, "upload", PERCENT_UPLOAD, -1, &r->telling, err);
+    rc = session_progress(&r->session, STAGE_UPLOAD, PERCENT_UPLOAD, -1, &r->telling, err);
     if (rc)
         return reporter_lose(&r->reporter, rc);
     rc = run_both(r, upload_one, &edited, &preview, &r->upload, err);
     r->edited_generation = edited.generation;
     r->preview_generation = preview.generation;
-    add_timing(r, "upload", since);
+    add_time(r, STAGE_UPLOAD, since);
     return rc;
 }
 
 /* It goes on, only slower, and will again for every job of this kind; so an operator has to hear of it. */
 static void warn_if_uncovered(struct run *r)
 {
-    const struct session_recipe *job = &r->edit.recipe;
+    const struct document_recipe *job = &r->edit.recipe;
 
     if (r->edit.rereads_modulation && uncovered_is_new(&r->p->uncovered, job->fill_width, job->fill_height, job->steps))
         log_event(LOG_WARNING, r->log,
@@ -243,7 +240,7 @@ static enum err_code work(struct run *r, struct err *err)
 {
     const struct edit_watch watch = { r, edit_stage, must_stop_or_is_late };
     struct edit_request q = {
-        .wishes = { r->wishes.prompt, r->wishes.prompt_invalid, r->wishes.labels, r->wishes.n_labels },
+        .wishes = r->wishes,
         .steps = r->p->settings.steps,
         .guidance = r->p->settings.guidance,
     };
@@ -255,8 +252,8 @@ static enum err_code work(struct run *r, struct err *err)
     if (!rc)
         rc = derive_seed(r, &q.seed, err);
     if (!rc)
-        rc = edit_run(r->p->engine, &q, &watch, r->p->sys, &r->p->arena, &r->edit, r->report.timings,
-                      &r->report.n_timings, err);
+        rc = edit_run(r->p->engine, &q, &watch, r->p->sys, &r->p->arena, &r->edit, err);
+    stage_times_add_all(&r->report.times, &r->edit.times);
     warn_if_uncovered(r);
     if (!rc)
         rc = upload(r, err);
@@ -280,16 +277,13 @@ const char *pipeline_end_name(enum pipeline_end e)
 
 static struct pipeline_outcome outcome(const struct run *r, int status, enum pipeline_end end)
 {
-    struct pipeline_outcome o = {
+    return (struct pipeline_outcome){
         .http_status = status,
         .end = end,
         .retries = r->retries,
         .rereads_modulation = r->edit.rereads_modulation,
-        .n_timings = r->report.n_timings,
+        .times = r->report.times,
     };
-
-    memcpy(o.timings, r->report.timings, sizeof o.timings);
-    return o;
 }
 
 static struct pipeline_outcome outcome_error(const struct run *r, int status, enum pipeline_end end,

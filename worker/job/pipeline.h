@@ -16,6 +16,8 @@
 
 #include "worker/job/edit.h"
 #include "worker/base/log.h"
+#include "worker/job/job.h"
+#include "worker/job/pubsub.h"
 #include "worker/job/session.h"
 #include "worker/google/storage.h"
 #include "worker/job/uncovered.h"
@@ -81,8 +83,7 @@ struct pipeline_outcome {
     bool fault;              /* the process must be replaced */
     int retries;             /* of calls to Firestore and Storage */
     bool rereads_modulation; /* struct edit_result's */
-    struct session_timing timings[SESSION_MAX_TIMINGS];
-    int n_timings;
+    struct stage_times times;
 };
 
 /* arrived_ms: monotonic, when the push came in; the deadline counts from there. */

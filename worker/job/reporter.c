@@ -16,7 +16,7 @@ static void *report(void *arg)
 
     (void)pthread_mutex_lock(&r->lock);
     while (!r->stop && !r->lost) {
-        const char *stage;
+        enum stage stage;
         int percent;
         double eta;
         enum err_code rc;
@@ -49,7 +49,7 @@ enum err_code reporter_start(struct reporter *r, struct session *session, const 
     return ERR_OK;
 }
 
-void reporter_tell(struct reporter *r, const char *stage, int percent, double eta_seconds)
+void reporter_tell(struct reporter *r, enum stage stage, int percent, double eta_seconds)
 {
     (void)pthread_mutex_lock(&r->lock);
     r->stage = stage;

@@ -20,7 +20,7 @@ struct reporter {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    const char *stage; /* a constant */
+    enum stage stage;
     int percent;
     double eta_seconds;
     bool fresh, stop, running;
@@ -30,7 +30,7 @@ struct reporter {
 /* session and budget are borrowed until reporter_stop(). */
 MUST_CHECK enum err_code reporter_start(struct reporter *r, struct session *session, const struct budget *budget,
                                         struct err *err);
-void reporter_tell(struct reporter *r, const char *stage, int percent, double eta_seconds);
+void reporter_tell(struct reporter *r, enum stage stage, int percent, double eta_seconds);
 enum err_code reporter_lost(const struct reporter *r); /* ERR_OK: the session is still ours, as far as is known */
 enum err_code reporter_lose(struct reporter *r, enum err_code rc); /* another write found it lost; returns rc */
 void reporter_stop(struct reporter *r); /* waits for a write under way; takes a zeroed reporter */

@@ -1,5 +1,6 @@
 #include "worker/job/session.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -53,7 +54,7 @@ static enum session_state state_of(const struct session *s, const struct firesto
         { "cancelled", SESSION_S_ENDED },
         { "failed", SESSION_S_FAILED },
     };
-    const struct json *field = firestore_field(d, "processingStatus");
+    const struct json *field = firestore_field(d, DOCUMENT_STATUS);
     const char *status = firestore_string(field);
     int64_t expires_us;
 
@@ -66,7 +67,7 @@ static enum session_state state_of(const struct session *s, const struct firesto
             return known[i].state;
     if (strcmp(status, "processing") != 0)
         return SESSION_S_UNKNOWN;
-    if (!firestore_timestamp(firestore_field(d, "inpaint.lease.expiresAt"), &expires_us))
+    if (!firestore_timestamp(firestore_field(d, DOCUMENT_LEASE_EXPIRES), &expires_us))
         return SESSION_S_EXPIRED;
     return expires_us > sys_wall_us(s->store->sys) ? SESSION_S_LEASED : SESSION_S_EXPIRED;
 }
@@ -81,9 +82,8 @@ static bool field_is(const struct firestore_document *d, const char *path, const
 /* A document that is not there is a state, not an error. */
 static enum err_code look(struct session *s, const struct budget *budget, struct snapshot *ret, struct err *err)
 {
-    static const char *const mask[] = { "processingStatus", "inpaint.messageId", "inpaint.lease",
-                                        "inpaint.attempts", "sceneLabels",       "prompt",
-                                        "editedImagePath" };
+    static const char *const mask[] = { DOCUMENT_STATUS, DOCUMENT_MESSAGE_ID, DOCUMENT_LEASE, DOCUMENT_ATTEMPTS,
+                                        DOCUMENT_LABELS, DOCUMENT_PROMPT,     DOCUMENT_EDITED };
     struct err absent = { 0 };
     enum err_code rc = firestore_get(s->store->fs, s->document, mask, sizeof mask / sizeof *mask,
                                      &firestore_read_policy, budget, &s->arena, &ret->document, &absent);
@@ -97,10 +97,10 @@ static enum err_code look(struct session *s, const struct budget *budget, struct
     if (strlen(ret->document.update_time) >= FIRESTORE_TIME_SIZE)
         return err_set(err, ERR_PROTOCOL, "session: updateTime is too long");
     ret->state = state_of(s, &ret->document);
-    ret->same_message = field_is(&ret->document, "inpaint.messageId", s->message_id);
-    ret->lease_is_ours = s->lease_id[0] && field_is(&ret->document, "inpaint.lease.id", s->lease_id) &&
-                         field_is(&ret->document, "processingStatus", "processing");
-    if (!firestore_integer(firestore_field(&ret->document, "inpaint.attempts"), &ret->attempts) || ret->attempts < 0)
+    ret->same_message = field_is(&ret->document, DOCUMENT_MESSAGE_ID, s->message_id);
+    ret->lease_is_ours = s->lease_id[0] && field_is(&ret->document, DOCUMENT_LEASE_ID, s->lease_id) &&
+                         field_is(&ret->document, DOCUMENT_STATUS, "processing");
+    if (!firestore_integer(firestore_field(&ret->document, DOCUMENT_ATTEMPTS), &ret->attempts) || ret->attempts < 0)
         ret->attempts = 0;
     return ERR_OK;
 }
@@ -110,89 +110,116 @@ static void keep_update_time(struct session *s, const struct snapshot *snap)
     (void)snprintf(s->update_time, sizeof s->update_time, "%s", snap->document.update_time);
 }
 
-static enum err_code add_label(struct session_wishes *w, const struct json *value, struct arena *a, struct err *err)
+static const struct json *first_of_array(const struct json *value)
 {
-    const char *text = firestore_string(value);
-    char *copy;
-    enum err_code rc;
-
-    if (!text || !*text || w->n_labels == SESSION_MAX_LABELS)
-        return ERR_OK;
-    rc = span_dup(a, span_of(text), &copy, err);
-    if (!rc)
-        w->labels[w->n_labels++] = copy;
-    return rc;
+    return firestore_array_count(value) > 0 ? firestore_array_at(value, 0) : NULL;
 }
 
-static enum err_code read_wishes(const struct firestore_document *d, struct arena *a, struct session_wishes *ret,
+static const struct json *member_of_map(const struct json *value, const char *name)
+{
+    return firestore_is_map(value) ? firestore_member(value, name) : NULL;
+}
+
+static enum err_code read_wishes(const struct firestore_document *d, struct arena *a, struct prompt_wishes *ret,
                                  struct err *err)
 {
-    const struct json *prompt = firestore_field(d, "prompt"), *labels = firestore_field(d, "sceneLabels");
-    const char *text = firestore_string(prompt);
-    enum err_code rc = ERR_OK;
+    static const struct document_form typed = { firestore_string, firestore_is_null, member_of_map, first_of_array };
 
-    *ret = (struct session_wishes){ .prompt_invalid = prompt && !text && !firestore_is_null(prompt) };
-    if (text) {
-        char *copy;
-        rc = span_dup(a, span_of(text), &copy, err);
-        if (!rc)
-            ret->prompt = copy;
+    return document_read_wishes(&typed, firestore_field(d, DOCUMENT_PROMPT), firestore_field(d, DOCUMENT_LABELS), a,
+                                ret, err);
+}
+
+/* ---- writing ---- */
+
+struct patch { /* the list of a document's fields, as Firestore takes it */
+    struct firestore_field fields[DOCUMENT_MAX_FIELDS];
+    struct firestore_value texts[DOCUMENT_MAX_WARNINGS];
+    int n_fields;
+};
+
+static struct firestore_value array_of_texts(struct patch *p, const struct document_field *f)
+{
+    assert(f->n_texts <= DOCUMENT_MAX_WARNINGS);
+    for (int i = 0; i < f->n_texts; i++)
+        p->texts[i] = firestore_v_string(f->texts[i]);
+    return firestore_v_array(p->texts, f->n_texts);
+}
+
+static struct firestore_value typed_value(struct patch *p, const struct document_field *f)
+{
+    switch (f->kind) {
+    case DOCUMENT_K_TEXT:
+        return firestore_v_string(f->text);
+    case DOCUMENT_K_INTEGER:
+        return firestore_v_integer(f->integer);
+    case DOCUMENT_K_DOUBLE:
+        return firestore_v_double(f->number);
+    case DOCUMENT_K_BOOL:
+        return firestore_v_bool(f->integer);
+    case DOCUMENT_K_TIMESTAMP:
+        return firestore_v_timestamp(f->integer);
+    case DOCUMENT_K_TEXTS:
+        return array_of_texts(p, f);
+    default:
+        return firestore_v_delete();
     }
-    for (int i = 0; !rc && i < firestore_array_count(labels); i++)
-        rc = add_label(ret, firestore_array_at(labels, i), a, err);
-    if (!rc && firestore_is_map(labels))
-        rc = add_label(ret, firestore_member(labels, "surface"), a, err);
-    return rc;
+}
+
+/* Gives the fields from `from` to before `to` a place next to each other, under their names below `map`. */
+static struct firestore_value typed_map(struct patch *p, const struct document_fields *list, int from, int to,
+                                        const char *map)
+{
+    struct firestore_field *into = &p->fields[p->n_fields];
+    size_t prefix = map ? strlen(map) + 1 : 0;
+    int n = 0, k = 0;
+
+    for (int i = from; i < to; i = document_next(list, i))
+        n++;
+    p->n_fields += n;
+    for (int i = from; i < to; i = document_next(list, i)) {
+        const struct document_field *f = &list->list[i];
+
+        into[k++] =
+            (struct firestore_field){ f->path + prefix, f->kind == DOCUMENT_K_MAP
+                                                            ? typed_map(p, list, i + 1, document_next(list, i), f->path)
+                                                            : typed_value(p, f) };
+    }
+    return firestore_v_map(into, n);
+}
+
+static enum err_code patch(struct session *s, const struct document_fields *fields, const struct retry_policy *policy,
+                           const struct budget *budget, struct err *err)
+{
+    struct patch p = { 0 };
+    struct firestore_value all = typed_map(&p, fields, 0, fields->n, NULL);
+
+    return firestore_patch(s->store->fs, s->document, all.fields, all.n, FIRESTORE_UNCHANGED_SINCE, s->update_time,
+                           policy, budget, &s->arena, s->update_time, err);
 }
 
 /* ---- claiming ---- */
 
-static enum err_code patch(struct session *s, const struct firestore_field *fields, int n,
-                           const struct retry_policy *policy, const struct budget *budget, struct err *err)
-{
-    return firestore_patch(s->store->fs, s->document, fields, n, FIRESTORE_UNCHANGED_SINCE, s->update_time, policy,
-                           budget, &s->arena, s->update_time, err);
-}
-
 static enum err_code write_claim(struct session *s, const struct budget *budget, struct err *err)
 {
-    int64_t expires_us = sys_wall_us(s->store->sys) + s->store->lease_ms * 1000;
-    const struct firestore_field lease[] = {
-        { "id", firestore_v_string(s->lease_id) },
-        { "messageId", firestore_v_string(s->message_id) },
-        { "expiresAt", firestore_v_timestamp(expires_us) },
-    };
-    const struct firestore_field fields[] = {
-        { "processingStatus", firestore_v_string("processing") },
-        { "inpaint.messageId", firestore_v_string(s->message_id) },
-        { "inpaint.attempts", firestore_v_integer(s->attempts) },
-        { "inpaint.lease", firestore_v_map(lease, 3) },
-        { "inpaint.stage", firestore_v_string("download") },
-        { "inpaint.progress", firestore_v_integer(0) },
-        { "inpaint.etaSeconds", firestore_v_delete() },
-    };
+    const struct document_lease lease = { s->lease_id, s->message_id,
+                                          sys_wall_us(s->store->sys) + s->store->lease_ms * 1000 };
+    struct document_fields fields = { .n = 0 };
 
-    return patch(s, fields, sizeof fields / sizeof *fields, &firestore_claim_policy, budget, err);
+    document_add_claim(&fields, &lease, s->attempts);
+    return patch(s, &fields, &firestore_claim_policy, budget, err);
 }
 
 static enum err_code write_exhausted(struct session *s, const struct budget *budget, struct err *err)
 {
-    const struct job_error_info *info = job_error_info(JOB_ATTEMPTS_EXHAUSTED);
-    const struct firestore_field fields[] = {
-        { "processingStatus", firestore_v_string("failed") },
-        { "errorMessage", firestore_v_string(info->sentence) },
-        { "cost", firestore_v_double(0) },
-        { "inpaint.lease", firestore_v_delete() },
-        { "inpaint.errorCode", firestore_v_string(info->code) },
-        { "inpaint.retryable", firestore_v_bool(info->retryable) },
-    };
+    struct document_fields fields = { .n = 0 };
 
-    return patch(s, fields, sizeof fields / sizeof *fields, &firestore_result_policy, budget, err);
+    document_add_exhausted(&fields);
+    return patch(s, &fields, &firestore_result_policy, budget, err);
 }
 
 /* One round: look, decide, write. ERR_CONFLICT and ERR_UNKNOWN_OUTCOME ask for another one. */
 static enum err_code claim_round(struct session *s, const struct budget *budget, struct arena *a,
-                                 enum session_verdict *ret, struct session_wishes *wishes, struct err *err)
+                                 enum session_verdict *ret, struct prompt_wishes *wishes, struct err *err)
 {
     static const enum session_verdict verdicts[] = {
         [SESSION_D_MISSING] = SESSION_MISSING,     [SESSION_D_DUPLICATE] = SESSION_DUPLICATE,
@@ -228,7 +255,7 @@ static enum err_code claim_round(struct session *s, const struct budget *budget,
 }
 
 enum err_code session_claim(struct session *s, const struct budget *budget, struct arena *a, enum session_verdict *ret,
-                            struct session_wishes *ret_wishes, struct err *err)
+                            struct prompt_wishes *ret_wishes, struct err *err)
 {
     enum err_code rc = ERR_INTERNAL;
 
@@ -270,22 +297,19 @@ static enum err_code still_ours(struct session *s, const struct budget *budget, 
     return ERR_OK;
 }
 
-enum err_code session_progress(struct session *s, const char *stage, int percent, double eta_seconds,
+enum err_code session_progress(struct session *s, enum stage stage, int percent, double eta_seconds,
                                const struct budget *budget, struct err *err)
 {
-    const struct firestore_field fields[] = {
-        { "inpaint.stage", firestore_v_string(stage) },
-        { "inpaint.progress", firestore_v_integer(percent) },
-        { "inpaint.etaSeconds", eta_seconds >= 0 ? firestore_v_double(eta_seconds) : firestore_v_delete() },
-    };
+    struct document_fields fields = { .n = 0 };
     struct snapshot snap = { 0 };
     struct err ignored = { 0 };
     struct arena_mark mark;
     enum err_code rc;
 
+    document_add_progress(&fields, stage, percent, eta_seconds);
     (void)pthread_mutex_lock(&s->lock);
     mark = arena_mark(&s->arena);
-    rc = patch(s, fields, sizeof fields / sizeof *fields, &firestore_progress_policy, budget, &ignored);
+    rc = patch(s, &fields, &firestore_progress_policy, budget, &ignored);
     if (rc == ERR_CONFLICT || rc == ERR_NOT_FOUND || rc == ERR_UNKNOWN_OUTCOME) {
         struct err why = { 0 };
         struct budget brief = *budget;
@@ -303,9 +327,10 @@ enum err_code session_progress(struct session *s, const char *stage, int percent
 
 /* The last write; with the lock held. After an answer that tells nothing, a document that reads as we wanted it is
  * ours, written. */
-static enum err_code end_locked(struct session *s, const struct firestore_field *fields, int n, const char *status,
-                                const struct budget *budget, struct err *err)
+static enum err_code end_locked(struct session *s, const struct document_fields *fields, const struct budget *budget,
+                                struct err *err)
 {
+    const char *status = document_status(fields);
     enum err_code rc = ERR_INTERNAL;
 
     for (int round = 0; round < END_ROUNDS; round++) {
@@ -313,13 +338,12 @@ static enum err_code end_locked(struct session *s, const struct firestore_field 
         struct snapshot snap = { 0 };
         struct err this_round = { 0 }, why = { 0 };
 
-        rc = patch(s, fields, n, &firestore_result_policy, budget, &this_round);
+        rc = patch(s, fields, &firestore_result_policy, budget, &this_round);
         if (rc == ERR_CONFLICT || rc == ERR_NOT_FOUND || rc == ERR_UNKNOWN_OUTCOME) {
             bool asked = rc == ERR_UNKNOWN_OUTCOME || round > 0;
             rc = still_ours(s, budget, &snap, &why);
-            if (rc == ERR_CONFLICT && asked && snap.same_message &&
-                field_is(&snap.document, "processingStatus", status) &&
-                !firestore_field(&snap.document, "inpaint.lease"))
+            if (rc == ERR_CONFLICT && asked && snap.same_message && field_is(&snap.document, DOCUMENT_STATUS, status) &&
+                !firestore_field(&snap.document, DOCUMENT_LEASE))
                 rc = ERR_OK; /* an earlier round landed */
             else if (!rc)
                 rc = ERR_UNKNOWN_OUTCOME; /* ours still: once more */
@@ -333,120 +357,74 @@ static enum err_code end_locked(struct session *s, const struct firestore_field 
                    END_ROUNDS);
 }
 
-static enum err_code end(struct session *s, const struct firestore_field *fields, int n, const char *status,
-                         const struct budget *budget, struct err *err)
+static enum err_code end(struct session *s, const struct document_fields *fields, const struct budget *budget,
+                         struct err *err)
 {
     enum err_code rc;
 
     (void)pthread_mutex_lock(&s->lock);
-    rc = end_locked(s, fields, n, status, budget, err);
+    rc = end_locked(s, fields, budget, err);
     (void)pthread_mutex_unlock(&s->lock);
     return rc;
 }
 
-struct report_values { /* what the maps of a report point to */
-    struct firestore_field recipe[10], crop[4], size[2], timings[SESSION_MAX_TIMINGS];
-    struct firestore_value warnings[SESSION_MAX_WARNINGS];
-};
-
-/* Appends what success and failure have in common; returns the number of fields. */
-static int report_fields(const struct session_report *r, struct report_values *v, struct firestore_field *f, int n)
-{
-    const struct session_recipe *c = r->recipe;
-
-    f[n++] = (struct firestore_field){ "cost", firestore_v_double(r->cost_usd) };
-    f[n++] = (struct firestore_field){ "inpaint.lease", firestore_v_delete() };
-    f[n++] = (struct firestore_field){ "inpaint.etaSeconds", firestore_v_delete() };
-    for (int i = 0; i < r->n_timings; i++)
-        v->timings[i] = (struct firestore_field){ r->timings[i].stage, firestore_v_integer(r->timings[i].ms) };
-    f[n++] = (struct firestore_field){ "inpaint.timings", firestore_v_map(v->timings, r->n_timings) };
-    for (int i = 0; i < r->n_warnings; i++)
-        v->warnings[i] = firestore_v_string(r->warnings[i]);
-    f[n++] = (struct firestore_field){ "inpaint.warnings", r->n_warnings ? firestore_v_array(v->warnings, r->n_warnings)
-                                                                         : firestore_v_delete() };
-    if (!c)
-        return n;
-    v->crop[0] = (struct firestore_field){ "x", firestore_v_integer(c->crop_x) };
-    v->crop[1] = (struct firestore_field){ "y", firestore_v_integer(c->crop_y) };
-    v->crop[2] = (struct firestore_field){ "width", firestore_v_integer(c->crop_width) };
-    v->crop[3] = (struct firestore_field){ "height", firestore_v_integer(c->crop_height) };
-    v->size[0] = (struct firestore_field){ "width", firestore_v_integer(c->fill_width) };
-    v->size[1] = (struct firestore_field){ "height", firestore_v_integer(c->fill_height) };
-    v->recipe[0] = (struct firestore_field){ "model", firestore_v_string(c->model_file) };
-    v->recipe[1] = (struct firestore_field){ "prompt", firestore_v_string(c->prompt) };
-    v->recipe[2] = (struct firestore_field){ "steps", firestore_v_integer(c->steps) };
-    v->recipe[3] = (struct firestore_field){ "guidance", firestore_v_double(c->guidance) };
-    v->recipe[4] = (struct firestore_field){ "seed", firestore_v_integer(c->seed) };
-    v->recipe[5] = (struct firestore_field){ "crop", firestore_v_map(v->crop, 4) };
-    v->recipe[6] = (struct firestore_field){ "fillSize", firestore_v_map(v->size, 2) };
-    v->recipe[7] = (struct firestore_field){ "precision", firestore_v_string(c->precision) };
-    f[n++] = (struct firestore_field){ "inpaint.recipe", firestore_v_map(v->recipe, 8) };
-    return n;
-}
-
-enum err_code session_complete(struct session *s, const struct session_report *r, const struct budget *budget,
+enum err_code session_complete(struct session *s, const struct document_report *r, const struct budget *budget,
                                struct err *err)
 {
-    struct report_values values;
-    struct firestore_field f[24];
-    int n = 0;
+    struct document_fields fields = { .n = 0 };
 
-    f[n++] = (struct firestore_field){ "processingStatus", firestore_v_string("completed") };
-    f[n++] = (struct firestore_field){ "editedImagePath", firestore_v_string(r->edited_path) };
-    f[n++] = (struct firestore_field){ "previewImagePath", firestore_v_string(r->preview_path) };
-    f[n++] = (struct firestore_field){ "errorMessage", firestore_v_delete() };
-    f[n++] = (struct firestore_field){ "inpaint.errorCode", firestore_v_delete() };
-    f[n++] = (struct firestore_field){ "inpaint.retryable", firestore_v_delete() };
-    f[n++] = (struct firestore_field){ "inpaint.stage", firestore_v_string("upload") };
-    f[n++] = (struct firestore_field){ "inpaint.progress", firestore_v_integer(100) };
-    n = report_fields(r, &values, f, n);
-    return end(s, f, n, "completed", budget, err);
+    document_add_completed(&fields, r);
+    document_add_progress(&fields, STAGE_UPLOAD, 100, -1);
+    document_add_no_lease(&fields);
+    return end(s, &fields, budget, err);
 }
 
-enum err_code session_fail(struct session *s, const struct session_report *r, const struct budget *budget,
+enum err_code session_fail(struct session *s, const struct document_report *r, const struct budget *budget,
                            struct err *err)
 {
-    const struct job_error_info *info = job_error_info(r->error);
-    struct report_values values;
-    struct firestore_field f[24];
-    int n = 0;
+    struct document_fields fields = { .n = 0 };
 
-    f[n++] = (struct firestore_field){ "processingStatus", firestore_v_string("failed") };
-    f[n++] = (struct firestore_field){ "errorMessage", firestore_v_string(info->sentence) };
-    f[n++] = (struct firestore_field){ "inpaint.errorCode", firestore_v_string(info->code) };
-    f[n++] = (struct firestore_field){ "inpaint.retryable", firestore_v_bool(info->retryable) };
-    n = report_fields(r, &values, f, n);
-    return end(s, f, n, "failed", budget, err);
+    document_add_failed(&fields, r);
+    document_add_no_lease(&fields);
+    document_add_no_eta(&fields);
+    return end(s, &fields, budget, err);
 }
 
 /* ---- giving back ---- */
 
-static const struct firestore_field released[] = {
-    { "processingStatus", { .type = FIRESTORE_STRING, .string = "pending" } },
-    { "inpaint.lease", { .type = FIRESTORE_DELETE } },
-    { "inpaint.etaSeconds", { .type = FIRESTORE_DELETE } },
-};
-enum { N_RELEASED = sizeof released / sizeof *released };
+static struct document_fields released(void)
+{
+    struct document_fields fields = { .n = 0 };
+
+    document_add_pending(&fields);
+    document_add_no_lease(&fields);
+    document_add_no_eta(&fields);
+    return fields;
+}
 
 enum err_code session_release(struct session *s, const struct budget *budget, struct err *err)
 {
-    return end(s, released, N_RELEASED, "pending", budget, err);
+    const struct document_fields fields = released();
+
+    return end(s, &fields, budget, err);
 }
 
 enum err_code session_release_from_outside(struct session *s, const struct budget *budget, struct err *err)
 {
+    const struct document_fields fields = released();
     struct timespec until = wait_deadline(OUTSIDE_WAIT_MS);
     enum err_code rc;
 
     if (pthread_mutex_clocklock(&s->lock, CLOCK_MONOTONIC, &until))
         return err_set(err, ERR_UNAVAILABLE, "session: a write is under way");
-    rc = end_locked(s, released, N_RELEASED, "pending", budget, err);
+    rc = end_locked(s, &fields, budget, err);
     (void)pthread_mutex_unlock(&s->lock);
     return rc;
 }
 
 enum err_code session_unclaim(struct session *s, const struct budget *budget, struct err *err)
 {
+    const struct document_fields fields = released();
     struct snapshot snap = { 0 };
     struct arena_mark mark;
     enum err_code rc;
@@ -458,7 +436,7 @@ enum err_code session_unclaim(struct session *s, const struct budget *budget, st
     rc = look(s, budget, &snap, err);
     if (!rc && snap.lease_is_ours) {
         keep_update_time(s, &snap);
-        rc = end_locked(s, released, N_RELEASED, "pending", budget, err);
+        rc = end_locked(s, &fields, budget, err);
     }
     arena_rewind(&s->arena, mark);
     (void)pthread_mutex_unlock(&s->lock);

@@ -27,11 +27,8 @@
 #include <stdint.h>
 
 #include "worker/google/firestore.h"
-#include "worker/job/job.h"
-#include "worker/job/job_error.h"
 #include "worker/job/pubsub.h"
-
-enum { SESSION_MAX_LABELS = 8, SESSION_MAX_WARNINGS = 8, SESSION_MAX_TIMINGS = 12, SESSION_TEXT_MAX = 64 << 10 };
+#include "worker/job/session_document.h"
 
 struct session_store {
     const struct firestore *fs;
@@ -48,14 +45,6 @@ enum session_verdict {
     SESSION_SUPERSEDED, /* another worker runs another message for it: ack */
     SESSION_EXHAUSTED,  /* attempts used up; `failed` has been written: ack */
     SESSION_REFUSED     /* a status that is not ours to change: ack, and an error in the log */
-};
-
-/* What the app said about the picture; texts in the arena given to session_claim. */
-struct session_wishes {
-    const char *prompt;  /* NULL: none */
-    bool prompt_invalid; /* there, but not a string */
-    const char *labels[SESSION_MAX_LABELS];
-    int n_labels;
 };
 
 struct session {
@@ -75,7 +64,7 @@ void session_done(struct session *s);
 
 /* ERR_UNAVAILABLE, ERR_DEADLINE, ERR_DENIED, ...: nothing is known to be claimed. */
 MUST_CHECK enum err_code session_claim(struct session *s, const struct budget *budget, struct arena *a,
-                                       enum session_verdict *ret, struct session_wishes *ret_wishes, struct err *err);
+                                       enum session_verdict *ret, struct prompt_wishes *ret_wishes, struct err *err);
 
 /*
  * The writes below fail with ERR_NOT_FOUND when the document is gone and with ERR_CONFLICT when it is not ours any
@@ -83,38 +72,12 @@ MUST_CHECK enum err_code session_claim(struct session *s, const struct budget *b
  */
 
 /* At most once a second is the caller's duty. Failures of the network are ignored: ERR_OK. */
-MUST_CHECK enum err_code session_progress(struct session *s, const char *stage, int percent, double eta_seconds,
+MUST_CHECK enum err_code session_progress(struct session *s, enum stage stage, int percent, double eta_seconds,
                                           const struct budget *budget, struct err *err);
 
-struct session_timing {
-    const char *stage;
-    int64_t ms;
-};
-
-struct session_recipe {
-    const char *model_file, *prompt;
-    const char *precision; /* "f32" or "bf16": what computed, not what was asked for */
-    int steps;
-    double guidance;
-    int64_t seed;
-    int crop_x, crop_y, crop_width, crop_height; /* pixels of the upright photo */
-    int fill_width, fill_height;
-};
-
-struct session_report {
-    const char *edited_path, *preview_path; /* on success */
-    enum job_error error;                   /* on failure */
-    double cost_usd;
-    const struct session_recipe *recipe; /* NULL: not decided yet */
-    struct session_timing timings[SESSION_MAX_TIMINGS];
-    int n_timings;
-    const char *warnings[SESSION_MAX_WARNINGS];
-    int n_warnings;
-};
-
-MUST_CHECK enum err_code session_complete(struct session *s, const struct session_report *r,
+MUST_CHECK enum err_code session_complete(struct session *s, const struct document_report *r,
                                           const struct budget *budget, struct err *err);
-MUST_CHECK enum err_code session_fail(struct session *s, const struct session_report *r, const struct budget *budget,
+MUST_CHECK enum err_code session_fail(struct session *s, const struct document_report *r, const struct budget *budget,
                                       struct err *err);
 /* Gives the claim back: status `pending`, no lease; messageId and attempts stay. */
 MUST_CHECK enum err_code session_release(struct session *s, const struct budget *budget, struct err *err);

@@ -88,11 +88,6 @@ static void count_outcome(const struct handler *h, const struct http_server_requ
         [PIPELINE_EXHAUSTED] = { METRICS_FAILED, NONE },
         [PIPELINE_REFUSED] = { NONE, NONE },
     };
-    static const char *const stages[] = {
-#define X(name, text) text,
-        METRICS_STAGE_MAP(X)
-#undef X
-    };
 
     if (what[o->end].outcome != NONE)
         metrics_job(h->metrics, (enum metrics_outcome)what[o->end].outcome,
@@ -103,10 +98,9 @@ static void count_outcome(const struct handler *h, const struct http_server_requ
         metrics_error(h->metrics, o->error);
     metrics_add(h->metrics, METRICS_RETRIES, (uint64_t)o->retries);
     metrics_add(h->metrics, METRICS_MODULATION_REREADS, o->rereads_modulation);
-    for (int i = 0; i < o->n_timings; i++)
-        for (int s = 0; s < METRICS_STAGES; s++)
-            if (!strcmp(o->timings[i].stage, stages[s]))
-                metrics_stage_took(h->metrics, (enum metrics_stage)s, 1e-3 * (double)o->timings[i].ms);
+    for (int s = 0; s < STAGES; s++)
+        if (o->times.has_run[s])
+            metrics_stage_took(h->metrics, (enum stage)s, 1e-3 * (double)o->times.ms[s]);
 }
 
 static void show_queue(const struct handler *h)

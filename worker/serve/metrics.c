@@ -53,7 +53,7 @@ void metrics_error(struct metrics *m, enum job_error e)
     atomic_fetch_add(&m->errors[e], 1);
 }
 
-void metrics_stage_took(struct metrics *m, enum metrics_stage stage, double seconds)
+void metrics_stage_took(struct metrics *m, enum stage stage, double seconds)
 {
     observe(&m->stages[stage], seconds);
 }
@@ -153,12 +153,12 @@ static void put_stages(struct page *p, struct metrics *m)
 {
     static const char *const series[] = {
 #define X(name, text) "stage=\"" text "\",",
-        METRICS_STAGE_MAP(X)
+        STAGE_MAP(X)
 #undef X
     };
 
     put_head(p, "inpaint_stage_seconds", "histogram", "Stages of jobs.");
-    for (int i = 0; i < METRICS_STAGES; i++)
+    for (int i = 0; i < STAGES; i++)
         put_histogram(p, "inpaint_stage_seconds", series[i], &m->stages[i]);
 }
 

@@ -14,6 +14,7 @@
 #include "kernels/base/arena.h"
 #include "kernels/base/span.h"
 #include "worker/job/job_error.h"
+#include "worker/job/stage.h"
 
 #define METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
@@ -36,15 +37,6 @@
     X(RELEASED, "released") /* given back: Pub/Sub sends it again */    \
     X(VANISHED, "vanished") /* the session went away meanwhile */
 
-/* The stages of inpaint.stage, in order. */
-#define METRICS_STAGE_MAP(X) \
-    X(DOWNLOAD, "download")  \
-    X(DECODE, "decode")      \
-    X(ENCODE, "encode")      \
-    X(DENOISE, "denoise")    \
-    X(COMPOSE, "compose")    \
-    X(UPLOAD, "upload")
-
 #define METRICS_COUNTER_MAP(X)                                                                     \
     X(POISON, "inpaint_poison_total", "Pushes acknowledged because no retry can help them.")       \
     X(DUPLICATES, "inpaint_duplicates_total", "Pushes of work that was done or is under way.")     \
@@ -65,13 +57,6 @@ enum metrics_outcome {
     METRICS_OUTCOME_MAP(X)
 #undef X
         METRICS_OUTCOMES
-};
-
-enum metrics_stage {
-#define X(name, text) METRICS_##name,
-    METRICS_STAGE_MAP(X)
-#undef X
-        METRICS_STAGES
 };
 
 enum metrics_counter {
@@ -101,13 +86,13 @@ struct metrics { /* zeroed is ready */
     atomic_uint_fast64_t errors[JOB_ERROR_COUNT];
     atomic_uint_fast64_t counters[METRICS_COUNTERS];
     _Atomic double gauges[METRICS_GAUGES];
-    struct metrics_histogram job, stages[METRICS_STAGES];
+    struct metrics_histogram job, stages[STAGES];
 };
 
 void metrics_answer(struct metrics *m, int http_status);
 void metrics_job(struct metrics *m, enum metrics_outcome outcome, double seconds);
 void metrics_error(struct metrics *m, enum job_error e);
-void metrics_stage_took(struct metrics *m, enum metrics_stage stage, double seconds);
+void metrics_stage_took(struct metrics *m, enum stage stage, double seconds);
 void metrics_add(struct metrics *m, enum metrics_counter counter, uint64_t n);
 void metrics_set(struct metrics *m, enum metrics_gauge gauge, double value);
 

@@ -34,7 +34,7 @@ struct scene {
     struct budget budget;
     struct session session;
     enum session_verdict verdict;
-    struct session_wishes wishes;
+    struct prompt_wishes wishes;
     struct err err;
 };
 
@@ -184,13 +184,13 @@ TEST(session__gives_way_when_another_worker_claims_first)
     close_scene(s);
 }
 
-static struct session_report report(void)
+static struct document_report report(void)
 {
-    static const struct session_recipe recipe = { .model_file = "f.gguf", .prompt = "p", .precision = "bf16", .steps = 4,
+    static const struct document_recipe recipe = { .model_file = "f.gguf", .prompt = "p", .precision = "bf16", .steps = 4,
                                                   .guidance = 30, .seed = 7, .crop_width = 10, .crop_height = 20 };
 
-    return (struct session_report){ .edited_path = "e", .preview_path = "p", .cost_usd = 0.25, .recipe = &recipe,
-                                    .timings = { { "decode", 12 } }, .n_timings = 1, .error = JOB_INPUT_CORRUPT };
+    return (struct document_report){ .edited_path = "e", .preview_path = "p", .cost_usd = 0.25, .recipe = &recipe,
+                                    .times = { .has_run[STAGE_DECODE] = true, .ms[STAGE_DECODE] = 12 }, .error = JOB_INPUT_CORRUPT };
 }
 
 static void the_app_writes(struct fake_firestore *f, void *ctx)
@@ -207,7 +207,7 @@ static void the_app_writes(struct fake_firestore *f, void *ctx)
 TEST(session__completes_although_the_app_touched_other_fields)
 {
     struct scene *s = open_scene("m1");
-    struct session_report r = report();
+    struct document_report r = report();
 
     fake_firestore_put(&s->fake, "{" STATUS("pending") ",\"errorMessage\":{\"stringValue\":\"old\"}}");
     CHECK_INT(claim(s), SESSION_CLAIMED);
@@ -228,7 +228,7 @@ TEST(session__completes_although_the_app_touched_other_fields)
 TEST(session__settles_a_lost_answer_of_its_last_write_by_reading)
 {
     struct scene *s = open_scene("m1");
-    struct session_report r = report();
+    struct document_report r = report();
 
     fake_firestore_put(&s->fake, "{}");
     CHECK_INT(claim(s), SESSION_CLAIMED);
@@ -244,17 +244,17 @@ TEST(session__settles_a_lost_answer_of_its_last_write_by_reading)
 TEST(session__writes_nothing_once_the_lease_is_somebody_elses_or_the_document_is_gone)
 {
     struct scene *s = open_scene("m1");
-    struct session_report r = report();
+    struct document_report r = report();
 
     fake_firestore_put(&s->fake, "{}");
     CHECK_INT(claim(s), SESSION_CLAIMED);
     somebody_claims(&s->fake, NULL);
-    CHECK_INT(session_progress(&s->session, "denoise", 50, 3, &s->budget, NULL), ERR_CONFLICT);
+    CHECK_INT(session_progress(&s->session, STAGE_DENOISE, 50, 3, &s->budget, NULL), ERR_CONFLICT);
     CHECK_INT(session_complete(&s->session, &r, &s->budget, NULL), ERR_CONFLICT);
     CHECK_INT(session_release(&s->session, &s->budget, NULL), ERR_CONFLICT);
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.lease.id"), "other");
     fake_firestore_put(&s->fake, NULL);
-    CHECK_INT(session_progress(&s->session, "denoise", 50, 3, &s->budget, NULL), ERR_NOT_FOUND);
+    CHECK_INT(session_progress(&s->session, STAGE_DENOISE, 50, 3, &s->budget, NULL), ERR_NOT_FOUND);
     CHECK_INT(session_complete(&s->session, &r, &s->budget, NULL), ERR_NOT_FOUND);
     CHECK(!s->fake.fields);
     close_scene(s);
@@ -266,12 +266,12 @@ TEST(session__tells_progress_and_gives_the_claim_back)
 
     fake_firestore_put(&s->fake, "{}");
     CHECK_INT(claim(s), SESSION_CLAIMED);
-    CHECK_OK(session_progress(&s->session, "denoise", 40, 2.5, &s->budget, &s->err), s->err);
+    CHECK_OK(session_progress(&s->session, STAGE_DENOISE, 40, 2.5, &s->budget, &s->err), s->err);
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.stage"), "denoise");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.progress"), "40");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.etaSeconds"), "2.5");
     s->fake.next_commit = FAKE_UNAVAILABLE;
-    CHECK_OK(session_progress(&s->session, "denoise", 60, 2, &s->budget, &s->err), s->err);
+    CHECK_OK(session_progress(&s->session, STAGE_DENOISE, 60, 2, &s->budget, &s->err), s->err);
     CHECK_OK(session_release(&s->session, &s->budget, &s->err), s->err);
     CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "pending");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.messageId"), "m1");

@@ -101,7 +101,7 @@ TEST(metrics__histograms_add_up_and_never_decrease)
 
     start();
     for (size_t i = 0; i < sizeof took / sizeof *took; i++)
-        metrics_stage_took(&m, METRICS_DENOISE, took[i]);
+        metrics_stage_took(&m, STAGE_DENOISE, took[i]);
     text = page();
     CHECK(value(text, "inpaint_stage_seconds_bucket{stage=\"denoise\",le=\"0.01\"}") ==
           4); /* le: the bound belongs to it */
@@ -150,7 +150,7 @@ static void *count_a_lot(void *arg)
 {
     for (int i = 0; i < 20000; i++) {
         metrics_answer(arg, 204);
-        metrics_stage_took(arg, METRICS_DECODE, 0.5);
+        metrics_stage_took(arg, STAGE_DECODE, 0.5);
     }
     return NULL;
 }
