@@ -12,7 +12,7 @@ enum {
     RESULT_RESERVE_PERCENT = 5,
     END_MS = 8000, /* the last write may go on after the work's deadline: the lease outlives both */
     ABANDON_MS = 1500,
-    MISSING_GRACE_US = 60 * 1000000, /* a publisher may publish before it commits */
+    MISSING_GRACE_US = 60 * 1000000,
     PERCENT_UPLOAD = 95,
     /* Address space. A download takes twice the file, and may have to be made again; the rest is for answers. */
     BESIDE_ARENA_BYTES = 4 * IMAGE_MAX_FILE_BYTES + (32 << 20)
@@ -264,36 +264,23 @@ static enum err_code work(struct run *r, struct err *err)
 
 /* ---- endings ---- */
 
-const char *pipeline_end_name(enum pipeline_end e)
+static struct pipeline_result result(const struct run *r, enum outcome outcome)
 {
-    static const char *const names[] = {
-#define X(name, text) text,
-        PIPELINE_END_MAP(X)
-#undef X
-    };
-
-    return names[e];
-}
-
-static struct pipeline_outcome outcome(const struct run *r, int status, enum pipeline_end end)
-{
-    return (struct pipeline_outcome){
-        .http_status = status,
-        .end = end,
+    return (struct pipeline_result){
+        .outcome = outcome,
         .retries = r->retries,
         .rereads_modulation = r->edit.rereads_modulation,
         .times = r->report.times,
     };
 }
 
-static struct pipeline_outcome outcome_error(const struct run *r, int status, enum pipeline_end end,
-                                             enum job_error error)
+static struct pipeline_result result_error(const struct run *r, enum outcome outcome, enum job_error error)
 {
-    struct pipeline_outcome o = outcome(r, status, end);
+    struct pipeline_result ret = result(r, outcome);
 
-    o.has_error = true;
-    o.error = error;
-    return o;
+    ret.has_error = true;
+    ret.error = error;
+    return ret;
 }
 
 static double cost(const struct run *r)
@@ -321,13 +308,12 @@ static void remove_uploads(struct run *r)
  * The document is gone or not ours. Uploads of a session that is gone belong to nobody and are removed. Those of a lost
  * lease stay: the worker that took over writes the same names, and may already refer to these very objects.
  */
-static struct pipeline_outcome end_lost(struct run *r, enum err_code rc)
+static struct pipeline_result end_lost(struct run *r, enum err_code rc)
 {
-    if (rc == ERR_NOT_FOUND) {
-        remove_uploads(r);
-        return outcome(r, 204, PIPELINE_GONE);
-    }
-    return outcome(r, 409, PIPELINE_LOST);
+    if (rc != ERR_NOT_FOUND)
+        return result(r, OUTCOME_LOST);
+    remove_uploads(r);
+    return result(r, OUTCOME_GONE);
 }
 
 static bool is_lost(const struct run *r, enum err_code rc)
@@ -335,7 +321,7 @@ static bool is_lost(const struct run *r, enum err_code rc)
     return (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT) && reporter_lost(&r->reporter) == rc;
 }
 
-static struct pipeline_outcome end_completed(struct run *r)
+static struct pipeline_result end_completed(struct run *r)
 {
     struct err err = { 0 };
     enum err_code rc;
@@ -345,15 +331,15 @@ static struct pipeline_outcome end_completed(struct run *r)
     r->report.cost_usd = cost(r);
     rc = session_complete(&r->session, &r->report, &r->end, &err);
     if (!rc)
-        return outcome(r, 204, PIPELINE_COMPLETED);
+        return result(r, OUTCOME_COMPLETED);
     log_event(LOG_ERROR, r->log, "the result could not be written", log_str("error", err.msg), log_end());
     if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
         return end_lost(r, rc);
     err_ignore(session_release(&r->session, &r->release, NULL));
-    return outcome_error(r, 503, PIPELINE_RELEASED, JOB_BACKEND_UNAVAILABLE);
+    return result_error(r, OUTCOME_RELEASED, JOB_BACKEND_UNAVAILABLE);
 }
 
-static struct pipeline_outcome end_failed(struct run *r, enum job_error error)
+static struct pipeline_result end_failed(struct run *r, enum job_error error)
 {
     struct err err = { 0 };
     enum err_code rc;
@@ -362,15 +348,15 @@ static struct pipeline_outcome end_failed(struct run *r, enum job_error error)
     r->report.cost_usd = cost(r);
     rc = session_fail(&r->session, &r->report, &r->end, &err);
     if (!rc)
-        return outcome_error(r, 204, PIPELINE_FAILED, error);
+        return result_error(r, OUTCOME_FAILED, error);
     log_event(LOG_ERROR, r->log, "the failure could not be written", log_str("error", err.msg), log_end());
     if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
         return end_lost(r, rc);
     err_ignore(session_release(&r->session, &r->release, NULL));
-    return outcome_error(r, 503, PIPELINE_RELEASED, error);
+    return result_error(r, OUTCOME_RELEASED, error);
 }
 
-static struct pipeline_outcome end_released(struct run *r, int status)
+static struct pipeline_result end_released(struct run *r, enum outcome outcome)
 {
     struct err err = { 0 };
     enum err_code rc = session_release(&r->session, &r->release, &err);
@@ -380,56 +366,51 @@ static struct pipeline_outcome end_released(struct run *r, int status)
     if (rc)
         log_event(LOG_WARNING, r->log, "the claim could not be given back; it ends by itself",
                   log_str("error", err.msg), log_end());
-    return outcome(r, status, PIPELINE_RELEASED);
+    return result(r, outcome);
 }
 
-static struct pipeline_outcome end_of(struct run *r, enum err_code rc, const struct err *err)
+static struct pipeline_result end_of(struct run *r, enum err_code rc, const struct err *err)
 {
     enum job_error error = job_error_of(rc);
     const struct job_error_info *info = job_error_info(error);
-    struct pipeline_outcome o;
+    bool is_final = info->outcome == OUTCOME_FAILED;
+    struct pipeline_result ret;
 
     if (!rc)
         return end_completed(r);
     if (is_lost(r, rc))
         return end_lost(r, rc);
-    log_event(info->class == JOB_ERROR_FINAL ? LOG_WARNING : LOG_ERROR, r->log, "the job did not work",
+    log_event(is_final ? LOG_WARNING : LOG_ERROR, r->log, "the job did not work",
               log_str("code", rc == ERR_CANCELLED ? "CANCELLED" : info->code), log_str("error", err->msg), log_end());
     if (rc == ERR_CANCELLED)
-        return end_released(r, 503);
-    if (info->class == JOB_ERROR_FINAL || (info->class == JOB_ERROR_TRANSIENT && error == JOB_DEADLINE &&
-                                           r->session.attempts >= r->p->sessions->max_attempts))
+        return end_released(r, OUTCOME_RELEASED);
+    if (is_final || (error == JOB_DEADLINE && r->session.attempts >= r->p->sessions->max_attempts))
         return end_failed(r, error);
-    o = end_released(r, info->http_status);
-    o.has_error = true;
-    o.error = error;
-    o.fault = info->class == JOB_ERROR_FAULT;
-    return o;
+    ret = end_released(r, info->outcome);
+    ret.has_error = true;
+    ret.error = error;
+    return ret;
 }
 
 /* ---- the claim ---- */
 
-static struct pipeline_outcome not_claimed(const struct run *r, enum session_verdict verdict)
+/* A publisher may publish before it commits; but a deleted session must not run. */
+static bool may_appear_yet(const struct run *r)
 {
-    static const struct {
-        int status;
-        enum pipeline_end end;
-    } answers[] = {
-        [SESSION_MISSING] = { 404, PIPELINE_MISSING },     [SESSION_DUPLICATE] = { 204, PIPELINE_DUPLICATE },
-        [SESSION_BUSY] = { 409, PIPELINE_BUSY },           [SESSION_SUPERSEDED] = { 204, PIPELINE_SUPERSEDED },
-        [SESSION_EXHAUSTED] = { 204, PIPELINE_EXHAUSTED }, [SESSION_REFUSED] = { 204, PIPELINE_REFUSED },
-    };
-    int64_t published = r->msg->publish_time_us;
-    bool young = published != PUBSUB_TIME_UNKNOWN && sys_wall_us(r->p->sys) - published < MISSING_GRACE_US;
-    int status = answers[verdict].status;
+    int64_t published_us = r->msg->publish_time_us;
 
-    if (verdict == SESSION_MISSING && !young)
-        status = 204; /* a deleted session must not run */
-    if (verdict == SESSION_REFUSED)
+    return published_us != PUBSUB_TIME_UNKNOWN && sys_wall_us(r->p->sys) - published_us < MISSING_GRACE_US;
+}
+
+static struct pipeline_result not_claimed(const struct run *r, enum outcome outcome)
+{
+    if (outcome == OUTCOME_MISSING && may_appear_yet(r))
+        return result(r, OUTCOME_NOT_YET_THERE);
+    if (outcome == OUTCOME_REFUSED)
         log_event(LOG_ERROR, r->log, "the session's status is not one we know: left alone", log_end());
-    if (verdict == SESSION_EXHAUSTED)
-        return outcome_error(r, status, answers[verdict].end, JOB_ATTEMPTS_EXHAUSTED);
-    return outcome(r, status, answers[verdict].end);
+    if (outcome == OUTCOME_EXHAUSTED)
+        return result_error(r, outcome, JOB_ATTEMPTS_EXHAUSTED);
+    return result(r, outcome);
 }
 
 static void set_claimed(struct pipeline *p, struct session *s)
@@ -439,13 +420,13 @@ static void set_claimed(struct pipeline *p, struct session *s)
     (void)pthread_mutex_unlock(&p->lock);
 }
 
-struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_message *msg, const struct job *job,
-                                     int64_t arrived_ms, const struct log_context *log)
+struct pipeline_result pipeline_run(struct pipeline *p, const struct push_message *msg, const struct job *job,
+                                    int64_t arrived_ms, const struct log_context *log)
 {
     struct run r = { .p = p, .msg = msg, .job = job, .log = log, .started_ms = sys_mono_ms(p->sys) };
     struct arena_mark mark = arena_mark(&p->arena), mark_beside = arena_mark(&p->beside);
-    enum session_verdict verdict = SESSION_MISSING;
-    struct pipeline_outcome result;
+    enum outcome outcome = OUTCOME_OPEN;
+    struct pipeline_result ret;
     struct err err = { 0 };
     enum err_code rc;
 
@@ -454,15 +435,15 @@ struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_messa
     p->eta_ms = -1;
     rc = session_init(&r.session, p->sessions, job->document, msg->message_id, &err);
     if (!rc)
-        rc = session_claim(&r.session, &r.work, &p->arena, &verdict, &r.wishes, &err);
+        rc = session_claim(&r.session, &r.work, &p->arena, &outcome, &r.wishes, &err);
     if (rc) {
         log_event(LOG_ERROR, log, "the session could not be claimed", log_str("error", err.msg), log_end());
         err_ignore(session_unclaim(&r.session, &r.release, NULL));
-        result = outcome_error(&r, 503, PIPELINE_UNCLAIMED, JOB_BACKEND_UNAVAILABLE);
+        ret = result_error(&r, OUTCOME_UNCLAIMED, JOB_BACKEND_UNAVAILABLE);
         goto out;
     }
-    if (verdict != SESSION_CLAIMED) {
-        result = not_claimed(&r, verdict);
+    if (outcome != OUTCOME_OPEN) {
+        ret = not_claimed(&r, outcome);
         goto out;
     }
     set_claimed(p, &r.session);
@@ -470,14 +451,14 @@ struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_messa
     r.report.recipe = r.edit.has_recipe ? &r.edit.recipe : NULL;
     if (r.edit.warning)
         r.report.warnings[r.report.n_warnings++] = r.edit.warning;
-    result = end_of(&r, rc, &err);
+    ret = end_of(&r, rc, &err);
     set_claimed(p, NULL);
 out:
     p->stuck_at_ms = 0;
     session_done(&r.session);
     arena_rewind(&p->beside, mark_beside);
     arena_rewind(&p->arena, mark);
-    return result;
+    return ret;
 }
 
 bool pipeline_is_stuck(const struct pipeline *p)

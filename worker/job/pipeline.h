@@ -3,8 +3,8 @@
  *
  *   claim -> download both inputs -> edit (decode, mask, paint, blend, encode) -> upload both results -> completed
  *
- * Whatever goes wrong ends in one of three ways (job_error.h): the session is `failed` and the message acked; the claim
- * is given back and the message nacked; or the document is not ours any more, and nothing is written.
+ * Whatever goes wrong ends in one of three ways (job_error.h, outcome.h): the session is `failed` and the message
+ * acked; the claim is given back and the message nacked; or the document is not ours any more, and nothing is written.
  * One job at a time: the caller holds the queue's turn.
  */
 #ifndef WORKER_JOB_PIPELINE_H
@@ -53,42 +53,18 @@ MUST_CHECK enum err_code pipeline_init(struct pipeline *p, struct engine *engine
                                        const struct pipeline_settings *settings, struct err *err);
 void pipeline_done(struct pipeline *p);
 
-#define PIPELINE_END_MAP(X)                                                          \
-    X(COMPLETED, "completed")                                                        \
-    X(FAILED, "failed")       /* for good, and the document says so */               \
-    X(RELEASED, "released")   /* the claim was given back: Pub/Sub delivers again */ \
-    X(GONE, "gone")           /* the document was deleted meanwhile */               \
-    X(LOST, "lost")           /* the lease is somebody else's */                     \
-    X(UNCLAIMED, "unclaimed") /* Firestore did not let us find out */                \
-    X(MISSING, "missing")     /* no such document */                                 \
-    X(DUPLICATE, "duplicate")                                                        \
-    X(BUSY, "busy")                                                                  \
-    X(SUPERSEDED, "superseded")                                                      \
-    X(EXHAUSTED, "exhausted")                                                        \
-    X(REFUSED, "refused") /* a status that is not ours to change */
-
-enum pipeline_end {
-#define X(name, text) PIPELINE_##name,
-    PIPELINE_END_MAP(X)
-#undef X
-        PIPELINE_ENDS
-};
-const char *pipeline_end_name(enum pipeline_end e);
-
-struct pipeline_outcome {
-    int http_status; /* 204 ack; anything else is a nack */
-    enum pipeline_end end;
+struct pipeline_result {
+    enum outcome outcome;
     bool has_error;
     enum job_error error;    /* why, with has_error */
-    bool fault;              /* the process must be replaced */
     int retries;             /* of calls to Firestore and Storage */
     bool rereads_modulation; /* struct edit_result's */
     struct stage_times times;
 };
 
 /* arrived_ms: monotonic, when the push came in; the deadline counts from there. */
-struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_message *msg, const struct job *job,
-                                     int64_t arrived_ms, const struct log_context *log);
+struct pipeline_result pipeline_run(struct pipeline *p, const struct push_message *msg, const struct job *job,
+                                    int64_t arrived_ms, const struct log_context *log);
 
 /* A job has taken twice its time, so whatever it waits for (a device that hangs answers to nobody) will not come: the
  * process must be replaced. */

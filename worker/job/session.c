@@ -18,17 +18,17 @@ enum {
 
 /* ---- the table ---- */
 
-enum session_decision session_decide(enum session_state state, bool same_message)
+enum outcome session_decide(enum session_state state, bool same_message)
 {
-    static const enum session_decision table[SESSION_S_COUNT][2] = {
+    static const enum outcome table[SESSION_S_COUNT][2] = {
         /*                       another message          the same message */
-        [SESSION_S_ABSENT] = { SESSION_D_MISSING, SESSION_D_MISSING },
-        [SESSION_S_ENDED] = { SESSION_D_DUPLICATE, SESSION_D_DUPLICATE },
-        [SESSION_S_FAILED] = { SESSION_D_CLAIM_FRESH, SESSION_D_DUPLICATE },
-        [SESSION_S_PENDING] = { SESSION_D_CLAIM_FRESH, SESSION_D_CLAIM_AGAIN },
-        [SESSION_S_LEASED] = { SESSION_D_SUPERSEDED, SESSION_D_BUSY },
-        [SESSION_S_EXPIRED] = { SESSION_D_CLAIM_FRESH, SESSION_D_CLAIM_AGAIN },
-        [SESSION_S_UNKNOWN] = { SESSION_D_REFUSE, SESSION_D_REFUSE },
+        [SESSION_S_ABSENT] = { OUTCOME_MISSING, OUTCOME_MISSING },
+        [SESSION_S_ENDED] = { OUTCOME_DUPLICATE, OUTCOME_DUPLICATE },
+        [SESSION_S_FAILED] = { OUTCOME_OPEN, OUTCOME_DUPLICATE },
+        [SESSION_S_PENDING] = { OUTCOME_OPEN, OUTCOME_OPEN },
+        [SESSION_S_LEASED] = { OUTCOME_SUPERSEDED, OUTCOME_BUSY },
+        [SESSION_S_EXPIRED] = { OUTCOME_OPEN, OUTCOME_OPEN },
+        [SESSION_S_UNKNOWN] = { OUTCOME_REFUSED, OUTCOME_REFUSED },
     };
 
     return table[state][same_message];
@@ -218,43 +218,31 @@ static enum err_code write_exhausted(struct session *s, const struct budget *bud
 }
 
 /* One round: look, decide, write. ERR_CONFLICT and ERR_UNKNOWN_OUTCOME ask for another one. */
-static enum err_code claim_round(struct session *s, const struct budget *budget, struct arena *a,
-                                 enum session_verdict *ret, struct prompt_wishes *wishes, struct err *err)
+static enum err_code claim_round(struct session *s, const struct budget *budget, struct arena *a, enum outcome *ret,
+                                 struct prompt_wishes *wishes, struct err *err)
 {
-    static const enum session_verdict verdicts[] = {
-        [SESSION_D_MISSING] = SESSION_MISSING,     [SESSION_D_DUPLICATE] = SESSION_DUPLICATE,
-        [SESSION_D_CLAIM_AGAIN] = SESSION_CLAIMED, [SESSION_D_CLAIM_FRESH] = SESSION_CLAIMED,
-        [SESSION_D_BUSY] = SESSION_BUSY,           [SESSION_D_SUPERSEDED] = SESSION_SUPERSEDED,
-        [SESSION_D_REFUSE] = SESSION_REFUSED,
-    };
     struct snapshot snap = { 0 };
-    enum session_decision decision;
-    enum err_code rc = look(s, budget, &snap, err);
 
-    if (rc)
-        return rc;
-    decision = session_decide(snap.state, snap.same_message);
-    *ret = verdicts[decision];
-    if (!snap.lease_is_ours && *ret != SESSION_CLAIMED)
+    TRY(look(s, budget, &snap, err));
+    *ret = session_decide(snap.state, snap.same_message);
+    if (!snap.lease_is_ours && *ret != OUTCOME_OPEN)
         return ERR_OK;
     keep_update_time(s, &snap);
     if (snap.lease_is_ours) { /* an earlier round of ours landed without an answer */
-        *ret = SESSION_CLAIMED;
+        *ret = OUTCOME_OPEN;
         return read_wishes(&snap.document, a, wishes, err);
     }
-    s->attempts = decision == SESSION_D_CLAIM_AGAIN ? snap.attempts + 1 : 1;
+    s->attempts = snap.same_message ? snap.attempts + 1 : 1;
     if (s->attempts > s->store->max_attempts) {
-        *ret = SESSION_EXHAUSTED;
+        *ret = OUTCOME_EXHAUSTED;
         return write_exhausted(s, budget, err);
     }
-    rc = read_wishes(&snap.document, a, wishes, err);
-    if (rc)
-        return rc;
+    TRY(read_wishes(&snap.document, a, wishes, err));
     s->claim_sent = true;
     return write_claim(s, budget, err);
 }
 
-enum err_code session_claim(struct session *s, const struct budget *budget, struct arena *a, enum session_verdict *ret,
+enum err_code session_claim(struct session *s, const struct budget *budget, struct arena *a, enum outcome *ret,
                             struct prompt_wishes *ret_wishes, struct err *err)
 {
     enum err_code rc = ERR_INTERNAL;

@@ -37,16 +37,6 @@ struct session_store {
     int max_attempts;
 };
 
-enum session_verdict {
-    SESSION_CLAIMED,    /* it is ours: run it */
-    SESSION_MISSING,    /* no such document (yet) */
-    SESSION_DUPLICATE,  /* done already: ack */
-    SESSION_BUSY,       /* another worker runs this very message: nack */
-    SESSION_SUPERSEDED, /* another worker runs another message for it: ack */
-    SESSION_EXHAUSTED,  /* attempts used up; `failed` has been written: ack */
-    SESSION_REFUSED     /* a status that is not ours to change: ack, and an error in the log */
-};
-
 struct session {
     const struct session_store *store;
     const char *document;
@@ -62,9 +52,10 @@ MUST_CHECK enum err_code session_init(struct session *s, const struct session_st
                                       const char *message_id, struct err *err);
 void session_done(struct session *s);
 
-/* ERR_UNAVAILABLE, ERR_DEADLINE, ERR_DENIED, ...: nothing is known to be claimed. */
+/* OUTCOME_OPEN: it is ours, run it. Else the push has come to its end, of which EXHAUSTED has been written.
+ * ERR_UNAVAILABLE, ERR_DEADLINE, ERR_DENIED, ...: nothing is known to be claimed. */
 MUST_CHECK enum err_code session_claim(struct session *s, const struct budget *budget, struct arena *a,
-                                       enum session_verdict *ret, struct prompt_wishes *ret_wishes, struct err *err);
+                                       enum outcome *ret, struct prompt_wishes *ret_wishes, struct err *err);
 
 /*
  * The writes below fail with ERR_NOT_FOUND when the document is gone and with ERR_CONFLICT when it is not ours any
@@ -86,7 +77,7 @@ MUST_CHECK enum err_code session_release_from_outside(struct session *s, const s
 /* After a session_claim() that failed: looks whether the claim has landed after all, and gives it back. */
 MUST_CHECK enum err_code session_unclaim(struct session *s, const struct budget *budget, struct err *err);
 
-/* The table above, for tests and for the curious. */
+/* The rows of the table above. */
 enum session_state {
     SESSION_S_ABSENT,
     SESSION_S_ENDED,
@@ -97,15 +88,7 @@ enum session_state {
     SESSION_S_UNKNOWN,
     SESSION_S_COUNT
 };
-enum session_decision {
-    SESSION_D_MISSING,
-    SESSION_D_DUPLICATE,
-    SESSION_D_CLAIM_AGAIN,
-    SESSION_D_CLAIM_FRESH,
-    SESSION_D_BUSY,
-    SESSION_D_SUPERSEDED,
-    SESSION_D_REFUSE
-};
-enum session_decision session_decide(enum session_state state, bool same_message);
+/* OUTCOME_OPEN: to be claimed. */
+enum outcome session_decide(enum session_state state, bool same_message);
 
 #endif

@@ -15,15 +15,7 @@
 #include <stdint.h>
 
 #include "kernels/base/err.h"
-
-enum job_queue_verdict {
-    JOB_QUEUE_RUN,          /* it is our turn: job_queue_leave() when done */
-    JOB_QUEUE_SAME_MESSAGE, /* this message is queued or running here */
-    JOB_QUEUE_SAME_SESSION, /* another message works on this session here */
-    JOB_QUEUE_FULL,
-    JOB_QUEUE_TIMEOUT,
-    JOB_QUEUE_CLOSED
-};
+#include "worker/job/outcome.h"
 
 struct job_queue_entry {
     const char *message_id, *session; /* borrowed until it has left */
@@ -41,7 +33,9 @@ struct job_queue {
 MUST_CHECK enum err_code job_queue_init(struct job_queue *q, int depth, struct err *err);
 void job_queue_done(struct job_queue *q);
 
-enum job_queue_verdict job_queue_enter(struct job_queue *q, struct job_queue_entry *entry, int64_t max_wait_ms);
+/* OUTCOME_OPEN: it is our turn, and job_queue_leave() ends it. Else SAME_MESSAGE, SAME_SESSION, QUEUE_FULL,
+ * QUEUE_TIMEOUT or QUEUE_CLOSED. */
+enum outcome job_queue_enter(struct job_queue *q, struct job_queue_entry *entry, int64_t max_wait_ms);
 void job_queue_leave(struct job_queue *q, struct job_queue_entry *entry);
 
 void job_queue_open(struct job_queue *q);

@@ -14,6 +14,7 @@
 #include "kernels/base/arena.h"
 #include "kernels/base/span.h"
 #include "worker/job/job_error.h"
+#include "worker/job/outcome.h"
 #include "worker/job/stage.h"
 
 #define METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
@@ -30,13 +31,7 @@
     X(500)                    \
     X(503)
 
-/* How a claimed job ended. */
-#define METRICS_OUTCOME_MAP(X)                                          \
-    X(COMPLETED, "completed")                                           \
-    X(FAILED, "failed")     /* for good, `failed` is in the document */ \
-    X(RELEASED, "released") /* given back: Pub/Sub sends it again */    \
-    X(VANISHED, "vanished") /* the session went away meanwhile */
-
+/* Those that outcome.h names grow by metrics_outcome(), the rest by metrics_add(). */
 #define METRICS_COUNTER_MAP(X)                                                                     \
     X(POISON, "inpaint_poison_total", "Pushes acknowledged because no retry can help them.")       \
     X(DUPLICATES, "inpaint_duplicates_total", "Pushes of work that was done or is under way.")     \
@@ -51,13 +46,6 @@
     X(MODEL_LOADED, "inpaint_model_loaded", "1 once the model is loaded and checked.")      \
     X(MODEL_LOAD_SECONDS, "inpaint_model_load_seconds", "How long loading the model took.") \
     X(START_TIME, "process_start_time_seconds", "Start of the process, seconds since 1970.")
-
-enum metrics_outcome {
-#define X(name, text) METRICS_##name,
-    METRICS_OUTCOME_MAP(X)
-#undef X
-        METRICS_OUTCOMES
-};
 
 enum metrics_counter {
 #define X(name, text, help) METRICS_##name,
@@ -82,7 +70,7 @@ struct metrics_histogram {
 
 struct metrics { /* zeroed is ready */
     atomic_uint_fast64_t answers[METRICS_ANSWERS];
-    atomic_uint_fast64_t outcomes[METRICS_OUTCOMES];
+    atomic_uint_fast64_t outcomes[OUTCOMES];
     atomic_uint_fast64_t errors[JOB_ERROR_COUNT];
     atomic_uint_fast64_t counters[METRICS_COUNTERS];
     _Atomic double gauges[METRICS_GAUGES];
@@ -90,7 +78,7 @@ struct metrics { /* zeroed is ready */
 };
 
 void metrics_answer(struct metrics *m, int http_status);
-void metrics_job(struct metrics *m, enum metrics_outcome outcome, double seconds);
+void metrics_outcome(struct metrics *m, enum outcome outcome, double seconds); /* from the arrival of the push */
 void metrics_error(struct metrics *m, enum job_error e);
 void metrics_stage_took(struct metrics *m, enum stage stage, double seconds);
 void metrics_add(struct metrics *m, enum metrics_counter counter, uint64_t n);

@@ -178,6 +178,12 @@ static const struct ending {
       .counts = PUSHES("500") JOB("released") ERROR("GPU_FAULT") SECONDS
           "stage_seconds_count{stage=\"download\"} 1\nstage_seconds_count{stage=\"decode\"} 1\n"
           "stage_seconds_count{stage=\"encode\"} 1\n" },
+    /* Even where another worker has taken over, the broken device ends this process. */
+    { .document = "{}", .setup = DEVICE_BREAKS, .on_request = taken_while_downloading, .http_status = 409,
+      .severity = "INFO", .outcome = "lost", .code = "GPU_FAULT", .status = "processing",
+      .counts = PUSHES("409") ERROR("GPU_FAULT")
+          "stage_seconds_count{stage=\"download\"} 1\nstage_seconds_count{stage=\"decode\"} 1\n"
+          "stage_seconds_count{stage=\"encode\"} 1\nleases_lost_total 1\n" },
     { .document = "{}", .on_request = deleted_while_downloading, .http_status = 204, .severity = "INFO",
       .outcome = "gone", .code = "",
       .counts = PUSHES("204") JOB("vanished") SECONDS UNTIL_DENOISE "stage_seconds_count{stage=\"compose\"} 1\n" },

@@ -14,7 +14,7 @@ static struct budget budget;
 /* A session that is claimed, with one commit so far, and a reporter. */
 static void open_reporter(void)
 {
-    enum session_verdict verdict;
+    enum outcome outcome;
     struct prompt_wishes wishes;
     struct err err = { 0 };
 
@@ -22,8 +22,8 @@ static void open_reporter(void)
     fake_cloud_document(&s.cloud, "{}");
     budget = (struct budget){ .sys = &s.cloud.sys, .deadline_mono_ms = sys_mono_ms(&s.cloud.sys) + 100000 };
     CHECK_OK(session_init(&session, &s.sessions, "users/u/sessions/s", "m1", &err), err);
-    CHECK_OK(session_claim(&session, &budget, &s.arena, &verdict, &wishes, &err), err);
-    CHECK_INT(verdict, SESSION_CLAIMED);
+    CHECK_OK(session_claim(&session, &budget, &s.arena, &outcome, &wishes, &err), err);
+    CHECK_INT(outcome, OUTCOME_OPEN);
     CHECK_OK(reporter_start(&reporter, &session, &budget, &err), err);
 }
 
@@ -92,7 +92,7 @@ TEST(reporter__writes_nothing_without_news_and_nothing_after_its_end)
     (void)usleep(1300000);
     CHECK(one_report_is_written());
     reporter_tell(&reporter, STAGE_ENCODE, 8, -1);
-    reporter_stop(&reporter); /* does not wait for the second to be over */
+    reporter_stop(&reporter);
     CHECK(one_report_is_written());
     CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.stage"), "decode");
     close_reporter();
@@ -141,6 +141,18 @@ TEST(reporter__a_write_that_fails_loses_nothing)
     CHECK(until(has_been_asked));
     reporter_stop(&reporter);
     CHECK_INT(reporter_lost(&reporter), ERR_OK);
+    close_reporter();
+}
+
+TEST(reporter__stops_without_waiting_for_the_second_to_be_over)
+{
+    int64_t begin;
+
+    open_reporter();
+    (void)usleep(50000);
+    begin = sys_mono_ms(&sys_real);
+    reporter_stop(&reporter);
+    CHECK(sys_mono_ms(&sys_real) - begin < 700);
     close_reporter();
 }
 

@@ -72,7 +72,7 @@ TEST(metrics__counts_what_happened)
     metrics_answer(&m, 204);
     metrics_answer(&m, 204);
     metrics_answer(&m, 599);
-    metrics_job(&m, METRICS_COMPLETED, 12.5);
+    metrics_outcome(&m, OUTCOME_COMPLETED, 12.5);
     metrics_error(&m, JOB_DEADLINE);
     metrics_add(&m, METRICS_RETRIES, 3);
     metrics_add(&m, METRICS_MODULATION_REREADS, 2);
@@ -89,6 +89,24 @@ TEST(metrics__counts_what_happened)
     CHECK(value(text, "inpaint_modulation_rereads_total") == 2);
     CHECK(value(text, "inpaint_queue_depth") == 1);
     CHECK(value(text, "process_start_time_seconds") == 1700000000.25);
+    arena_done(&arena);
+}
+
+TEST(metrics__every_outcome_counts_in_the_series_that_its_row_names)
+{
+    for (int o = OUTCOME_OPEN + 1; o < OUTCOMES; o++) {
+        const struct outcome_info *info = outcome_info((enum outcome)o);
+        char series[80];
+        const char *text;
+
+        start();
+        metrics_outcome(&m, (enum outcome)o, 1);
+        text = page();
+        (void)snprintf(series, sizeof series, "inpaint_jobs_total{outcome=\"%s\"}", info->job ? info->job : "completed");
+        CHECK(value(text, series) == (info->job ? 1 : 0));
+        CHECK(value(text, "inpaint_job_seconds_count") == (info->job ? 1 : 0));
+        CHECK(!info->counter || value(text, info->counter) == 1);
+    }
     arena_done(&arena);
 }
 
