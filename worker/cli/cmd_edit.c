@@ -29,7 +29,7 @@ struct local {
     bool has_seed;
     struct cli_backend backend;
     struct arena arena;
-    const struct json *session; /* what DIR/session.json said; NULL: there is none */
+    const struct json *session; /* the content of DIR/session.json; NULL: there is no such file */
 };
 
 static const char *path_in(struct local *l, const char *name)
@@ -42,6 +42,12 @@ static const char *path_in(struct local *l, const char *name)
 
 /* ---- session.json ---- */
 
+static enum err_code parse_session(struct local *l, struct span text, struct err *err)
+{
+    TRY(json_parse(&l->arena, text, SESSION_JSON_DEPTH, &l->session, err));
+    return json_type(l->session) == JSON_T_OBJECT ? ERR_OK : err_set(err, ERR_INVALID, "not an object");
+}
+
 static enum err_code read_session(struct local *l, struct err *err)
 {
     struct err absent = { 0 };
@@ -52,12 +58,7 @@ static enum err_code read_session(struct local *l, struct err *err)
         return ERR_OK;
     if (rc)
         return err_set(err, rc, "%s", absent.msg);
-    rc = json_parse(&l->arena, text, SESSION_JSON_DEPTH, &l->session, err);
-    if (!rc && json_type(l->session) != JSON_T_OBJECT)
-        rc = err_set(err, ERR_INVALID, "not an object");
-    if (rc)
-        (void)err_prefix(err, "session.json");
-    return rc;
+    return parse_session(l, text, err) ? err_prefix(err, "session.json") : ERR_OK;
 }
 
 static void add_plain(struct json *parent, const char *name, const struct document_field *f)
@@ -141,47 +142,66 @@ static void on_stage(void *ctx, enum stage stage, int percent, double eta_second
     progress_show(ctx, "edit", percent, 100);
 }
 
-/* Without --seed the same files give the same picture. */
+/* The seed that is used without --seed: the same files give the same picture. */
 static enum err_code seed_of_files(const struct edit_request *q, uint64_t *ret, struct err *err)
 {
     unsigned char both[2 * CRYPTO_SHA256_BYTES], digest[CRYPTO_SHA256_BYTES];
-    enum err_code rc = crypto_sha256(q->original, both, err);
 
-    if (!rc)
-        rc = crypto_sha256(q->mask, both + CRYPTO_SHA256_BYTES, err);
-    if (!rc)
-        rc = crypto_sha256((struct span){ (const char *)both, sizeof both }, digest, err);
-    if (!rc)
-        *ret = (uint64_t)digest[0] << 24 | (uint64_t)digest[1] << 16 | (uint64_t)digest[2] << 8 | digest[3];
+    TRY(crypto_sha256(q->original, both, err));
+    TRY(crypto_sha256(q->mask, both + CRYPTO_SHA256_BYTES, err));
+    TRY(crypto_sha256((struct span){ (const char *)both, sizeof both }, digest, err));
+    *ret = (uint64_t)digest[0] << 24 | (uint64_t)digest[1] << 16 | (uint64_t)digest[2] << 8 | digest[3];
+    return ERR_OK;
+}
+
+static enum err_code read_request(struct local *l, struct edit_request *q, struct err *err)
+{
+    *q = (struct edit_request){ .fill = { FILL_REQUEST_DEFAULTS } };
+    q->fill.steps = l->steps;
+    q->fill.guidance = l->guidance;
+    q->fill.seed = l->seed;
+    TRY(file_read(path_in(l, "original.jpg"), IMAGE_MAX_FILE_BYTES, &l->arena, &q->original, err));
+    TRY(file_read(path_in(l, "mask_auto.png"), IMAGE_MAX_FILE_BYTES, &l->arena, &q->mask, err));
+    if (!l->has_seed)
+        TRY(seed_of_files(q, &q->fill.seed, err));
+    return document_read_wishes(&document_form_json, json_get(l->session, DOCUMENT_PROMPT),
+                                json_get(l->session, DOCUMENT_LABELS), &l->arena, &q->wishes, err);
+}
+
+static enum err_code paint_folder(struct local *l, struct engine *e, struct progress *bar, struct edit_result *ret,
+                                  struct err *err)
+{
+    const struct edit_watch watch = { bar, on_stage, NULL };
+    struct edit_request q;
+
+    TRY(read_request(l, &q, err));
+    progress_init_stderr(bar);
+    TRY(edit_run(e, &q, &watch, &sys_real, &l->arena, ret, err));
+    TRY(file_write(path_in(l, "edited.jpg"), ret->files.edited, err));
+    TRY(file_write(path_in(l, "preview.jpg"), ret->files.preview, err));
+    progress_show(bar, "edit", 100, 100);
+    return ERR_OK;
+}
+
+/* The outcome, good or bad, goes into session.json. If that cannot be written, an edit that worked has failed too. */
+static enum err_code edit_folder(struct local *l, struct engine *e, struct err *err)
+{
+    struct edit_result result = { 0 };
+    struct progress bar = { 0 };
+    struct err unsaved = { 0 };
+    enum err_code rc = paint_folder(l, e, &bar, &result, err);
+
+    progress_done(&bar);
+    if (write_session(l, rc, &result, &unsaved) && !rc)
+        rc = err_set(err, unsaved.code, "%s", unsaved.msg);
     return rc;
 }
 
-static enum err_code edit_folder(struct local *l, struct engine *e, struct edit_result *ret, struct err *err)
+static enum err_code load_and_edit(struct local *l, struct engine *e, struct err *err)
 {
-    struct edit_request q = { .steps = l->steps, .guidance = l->guidance, .seed = l->seed };
-    struct progress bar;
-    const struct edit_watch watch = { &bar, on_stage, NULL };
-    enum err_code rc = file_read(path_in(l, "original.jpg"), IMAGE_MAX_FILE_BYTES, &l->arena, &q.original, err);
-
-    if (!rc)
-        rc = file_read(path_in(l, "mask_auto.png"), IMAGE_MAX_FILE_BYTES, &l->arena, &q.mask, err);
-    if (!rc && !l->has_seed)
-        rc = seed_of_files(&q, &q.seed, err);
-    if (!rc)
-        rc = document_read_wishes(&document_form_json, json_get(l->session, DOCUMENT_PROMPT),
-                                  json_get(l->session, DOCUMENT_LABELS), &l->arena, &q.wishes, err);
-    if (rc)
-        return rc;
-    progress_init_stderr(&bar);
-    rc = edit_run(e, &q, &watch, &sys_real, &l->arena, ret, err);
-    if (!rc)
-        rc = file_write(path_in(l, "edited.jpg"), ret->files.edited, err);
-    if (!rc)
-        rc = file_write(path_in(l, "preview.jpg"), ret->files.preview, err);
-    if (!rc)
-        progress_show(&bar, "edit", 100, 100);
-    progress_done(&bar);
-    return rc;
+    TRY(read_session(l, err));
+    TRY(engine_load(e, err));
+    return edit_folder(l, e, err);
 }
 
 static enum err_code run(struct local *l, struct err *err)
@@ -194,23 +214,13 @@ static enum err_code run(struct local *l, struct err *err)
         .max_steps = l->steps,
         .warn = cli_warn,
     };
-    struct edit_result result = { 0 };
     struct engine *e = NULL;
-    struct err unsaved = { 0 };
-    enum err_code rc = arena_init(&l->arena, EDIT_ARENA_BYTES, err);
+    enum err_code rc;
 
+    TRY(engine_new(&options, &e, err));
+    rc = arena_init(&l->arena, EDIT_ARENA_BYTES, err);
     if (!rc)
-        rc = read_session(l, err);
-    if (!rc)
-        rc = engine_new(&options, &e, err);
-    if (!rc)
-        rc = engine_load(e, err);
-    if (rc)
-        goto out;
-    rc = edit_folder(l, e, &result, err);
-    if (write_session(l, rc, &result, &unsaved) && !rc)
-        rc = err_set(err, unsaved.code, "%s", unsaved.msg);
-out:
+        rc = load_and_edit(l, e, err);
     engine_free(e);
     arena_done(&l->arena);
     return rc;

@@ -40,7 +40,8 @@ static void open_scene_on(struct scene *s, const char *folder, enum backend_kind
     struct err err = { 0 };
 
     folder_of(golden("small/models/ae.safetensors"), small);
-    *s = (struct scene){ .q = { .steps = STEPS, .guidance = 30 } };
+    *s = (struct scene){ .q.fill = { FILL_REQUEST_DEFAULTS } };
+    s->q.fill.steps = STEPS;
     fake_device(0);
     CHECK_OK(arena_init(&s->a, EDIT_ARENA_BYTES, &err), err);
     CHECK_OK(engine_new(&options, &s->e, &err), err);
@@ -179,7 +180,7 @@ TEST(edit__tells_when_no_table_covers_the_job)
     CHECK_INT(run(&s, &watch), ERR_OK);
     CHECK(!s.result.rereads_modulation);
     CHECK(s.result.recipe.fill_width == size.width && s.result.recipe.fill_height == size.height);
-    s.q.steps = STEPS - 1;
+    s.q.fill.steps = STEPS - 1;
     CHECK_INT(run(&s, &watch), ERR_OK);
     CHECK(s.result.rereads_modulation);
     CHECK_INT(s.result.recipe.steps, STEPS - 1);
@@ -203,7 +204,7 @@ TEST(edit__the_recipe_says_the_precision_that_computed)
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         open_scene_on(&s, NULL, cases[i].backend, cases[i].precision);
-        s.q.steps = 1;
+        s.q.fill.steps = 1;
         CHECK_INT(run(&s, &nobody), ERR_OK);
         CHECK(s.result.has_recipe);
         CHECK_STR(s.result.recipe.precision, cases[i].want                                        ? cases[i].want

@@ -211,15 +211,17 @@ TEST(handler__a_full_queue_turns_a_push_away)
 {
     struct job_queue_entry running = { "m7", "s7", NULL }, waiting = { "m8", "s8", NULL };
     pthread_t thread;
+    int status;
 
     open_scene();
     (void)job_queue_enter(&s.queue, &running, 0);
     CHECK(!pthread_create(&thread, NULL, wait_in_queue, &waiting));
     while (job_queue_waiting(&s.queue) < 1)
         (void)usleep(1000);
-    CHECK_INT(job_scene_push(&s, "m1"), 429);
+    status = job_scene_push(&s, "m1");
     job_queue_close(&s.queue);
     (void)pthread_join(thread, NULL);
+    CHECK_INT(status, 429);
     check_turned_away(429, "");
 }
 
