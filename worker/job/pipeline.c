@@ -172,7 +172,7 @@ static void edit_stage(void *ctx, enum stage stage, int percent, double eta_seco
     struct attempt *t = ctx;
 
     t->p->eta_ms = eta_seconds >= 0 ? (int64_t)(1000 * eta_seconds) : -1;
-    reporter_tell(&t->reporter, stage, percent, eta_seconds);
+    reporter_set(&t->reporter, stage, percent, eta_seconds);
 }
 
 struct upload {
@@ -305,8 +305,8 @@ static void remove_uploads(struct attempt *t)
 }
 
 /*
- * The document is gone or not ours. Uploads of a session that is gone belong to nobody and are removed. Those of a lost
- * lease stay: the worker that took over writes the same names, and may already refer to these very objects.
+ * The document is gone or not ours. The uploads of a deleted session belong to nobody and are removed. Those of a lost
+ * lease stay: the worker that took over writes the same names, and its document may already refer to these objects.
  */
 static struct pipeline_result end_lost(struct attempt *t, enum err_code rc)
 {

@@ -7,13 +7,13 @@
 #include "worker/base/wait.h"
 
 enum {
-    SESSION_ARENA_BYTES = 24 << 20, /* address space; a document answer takes up to 4 MiB, and its tree more */
+    SESSION_ARENA_BYTES = 24 << 20, /* address space: an answer is up to 4 MiB long, and its tree is larger */
     CLAIM_ROUNDS = 5,
     END_ROUNDS = 5,
     JITTER_MIN_MS = 50,
     JITTER_SPAN_MS = 450,
     OUTSIDE_WAIT_MS = 500,
-    LOOK_MS = 3000 /* for seeing whose a session is after a progress write that told nothing */
+    LOOK_MS = 3000 /* for finding out whose a session is, after a progress write without a clear answer */
 };
 
 /* ---- the table ---- */
@@ -36,7 +36,7 @@ enum outcome session_decide(enum session_state state, bool same_message)
 
 /* ---- reading ---- */
 
-struct snapshot { /* what a read says; texts live in the session's arena until the next call */
+struct snapshot { /* a document as it was read; its texts live in the session's arena until the next call */
     enum session_state state;
     bool same_message, lease_is_ours;
     int64_t attempts;
@@ -79,7 +79,7 @@ static bool field_is(const struct firestore_document *d, const char *path, const
     return value && !strcmp(value, text);
 }
 
-/* A document that is not there is a state, not an error. */
+/* An absent document is a state, not an error. */
 static enum err_code look(struct session *s, const struct budget *budget, struct snapshot *ret, struct err *err)
 {
     static const char *const mask[] = { DOCUMENT_STATUS, DOCUMENT_MESSAGE_ID, DOCUMENT_LEASE, DOCUMENT_ATTEMPTS,
@@ -228,7 +228,7 @@ static enum err_code claim_round(struct session *s, const struct budget *budget,
     if (!snap.lease_is_ours && *ret != OUTCOME_OPEN)
         return ERR_OK;
     keep_update_time(s, &snap);
-    if (snap.lease_is_ours) { /* an earlier round of ours landed without an answer */
+    if (snap.lease_is_ours) { /* an earlier round landed, but its answer was lost */
         *ret = OUTCOME_OPEN;
         return read_wishes(&snap.document, a, wishes, err);
     }
@@ -242,41 +242,46 @@ static enum err_code claim_round(struct session *s, const struct budget *budget,
     return write_claim(s, budget, err);
 }
 
+static enum err_code claim_locked(struct session *s, const struct budget *budget, struct arena *a, enum outcome *ret,
+                                  struct prompt_wishes *ret_wishes, struct err *err)
+{
+    sys_uuid(s->store->sys, s->lease_id); /* one for all rounds, so that a late commit of ours is recognised */
+    for (int round = 0; round < CLAIM_ROUNDS; round++) {
+        ARENA_SCRATCH(&s->arena);
+        struct err this_round = { 0 };
+        enum err_code rc = claim_round(s, budget, a, ret, ret_wishes, &this_round);
+
+        if (rc != ERR_CONFLICT && rc != ERR_UNKNOWN_OUTCOME)
+            return rc ? err_set(err, rc, "%s", this_round.msg) : ERR_OK;
+        sys_sleep_ms(s->store->sys, JITTER_MIN_MS + (int64_t)sys_random_below(s->store->sys, JITTER_SPAN_MS));
+    }
+    return err_set(err, ERR_UNAVAILABLE, "session: the document changed %d times while it was being claimed",
+                   CLAIM_ROUNDS);
+}
+
 enum err_code session_claim(struct session *s, const struct budget *budget, struct arena *a, enum outcome *ret,
                             struct prompt_wishes *ret_wishes, struct err *err)
 {
-    enum err_code rc = ERR_INTERNAL;
+    enum err_code rc;
 
     (void)pthread_mutex_lock(&s->lock);
-    sys_uuid(s->store->sys, s->lease_id); /* one for all rounds: a late commit of ours is recognised */
-    for (int round = 0; round < CLAIM_ROUNDS; round++) {
-        struct err this_round = { 0 };
-        struct arena_mark mark = arena_mark(&s->arena);
-
-        rc = claim_round(s, budget, a, ret, ret_wishes, &this_round);
-        arena_rewind(&s->arena, mark);
-        if (rc != ERR_CONFLICT && rc != ERR_UNKNOWN_OUTCOME) {
-            if (rc)
-                (void)err_set(err, rc, "%s", this_round.msg);
-            goto out;
-        }
-        sys_sleep_ms(s->store->sys, JITTER_MIN_MS + (int64_t)sys_random_below(s->store->sys, JITTER_SPAN_MS));
-    }
-    rc = err_set(err, ERR_UNAVAILABLE, "session: the document moved %d times while it was claimed", CLAIM_ROUNDS);
-out:
+    rc = claim_locked(s, budget, a, ret, ret_wishes, err);
     (void)pthread_mutex_unlock(&s->lock);
     return rc;
 }
 
 /* ---- later writes ---- */
 
-/* The document moved. ERR_OK: it is still ours, and update_time is the new one. */
+/* Whether a write left open how the document stands: it changed, or the answer was lost. */
+static bool must_look(enum err_code rc)
+{
+    return rc == ERR_CONFLICT || rc == ERR_NOT_FOUND || rc == ERR_UNKNOWN_OUTCOME;
+}
+
+/* ERR_OK: the changed document is still ours, and update_time is the new one. */
 static enum err_code still_ours(struct session *s, const struct budget *budget, struct snapshot *snap, struct err *err)
 {
-    enum err_code rc = look(s, budget, snap, err);
-
-    if (rc)
-        return rc;
+    TRY(look(s, budget, snap, err));
     if (snap->state == SESSION_S_ABSENT)
         return err_set(err, ERR_NOT_FOUND, "session: the document is gone");
     if (!snap->lease_is_ours)
@@ -285,63 +290,72 @@ static enum err_code still_ours(struct session *s, const struct budget *budget, 
     return ERR_OK;
 }
 
+static enum err_code progress_locked(struct session *s, const struct document_fields *fields,
+                                     const struct budget *budget, struct err *err)
+{
+    struct snapshot snap = { 0 };
+    struct err ignored = { 0 };
+    struct budget brief = *budget;
+    enum err_code rc = patch(s, fields, &firestore_progress_policy, budget, &ignored);
+
+    if (!must_look(rc))
+        return rc;
+    if (budget_left_ms(budget) > LOOK_MS)
+        brief.deadline_mono_ms = sys_mono_ms(s->store->sys) + LOOK_MS;
+    return still_ours(s, &brief, &snap, err);
+}
+
 enum err_code session_progress(struct session *s, enum stage stage, int percent, double eta_seconds,
                                const struct budget *budget, struct err *err)
 {
     struct document_fields fields = { .n = 0 };
-    struct snapshot snap = { 0 };
-    struct err ignored = { 0 };
     struct arena_mark mark;
+    struct err why = { 0 };
     enum err_code rc;
 
     document_add_progress(&fields, stage, percent, eta_seconds);
     (void)pthread_mutex_lock(&s->lock);
     mark = arena_mark(&s->arena);
-    rc = patch(s, &fields, &firestore_progress_policy, budget, &ignored);
-    if (rc == ERR_CONFLICT || rc == ERR_NOT_FOUND || rc == ERR_UNKNOWN_OUTCOME) {
-        struct err why = { 0 };
-        struct budget brief = *budget;
-
-        if (budget_left_ms(budget) > LOOK_MS)
-            brief.deadline_mono_ms = sys_mono_ms(s->store->sys) + LOOK_MS;
-        rc = still_ours(s, &brief, &snap, &why);
-        if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
-            (void)err_set(err, rc, "%s", why.msg);
-    }
+    rc = progress_locked(s, &fields, budget, &why);
     arena_rewind(&s->arena, mark);
     (void)pthread_mutex_unlock(&s->lock);
-    return rc == ERR_NOT_FOUND || rc == ERR_CONFLICT ? rc : ERR_OK;
+    return rc == ERR_NOT_FOUND || rc == ERR_CONFLICT ? err_set(err, rc, "%s", why.msg) : ERR_OK;
 }
 
-/* The last write; with the lock held. After an answer that tells nothing, a document that reads as we wanted it is
- * ours, written. */
+/*
+ * One try of the last write. ERR_UNKNOWN_OUTCOME: the document is still ours, so the write has to be repeated. After a
+ * write whose answer was lost (now, or in an earlier round) a document that reads as this write leaves it is the proof
+ * that it landed.
+ */
+static enum err_code end_round(struct session *s, const struct document_fields *fields, bool is_first,
+                               const struct budget *budget, struct err *err)
+{
+    struct err of_write = { 0 }, of_look = { 0 };
+    struct snapshot snap = { 0 };
+    enum err_code rc = patch(s, fields, &firestore_result_policy, budget, &of_write);
+    bool may_have_landed = rc == ERR_UNKNOWN_OUTCOME || !is_first;
+
+    if (!must_look(rc))
+        return rc ? err_set(err, rc, "%s", of_write.msg) : ERR_OK;
+    rc = still_ours(s, budget, &snap, &of_look);
+    if (rc == ERR_CONFLICT && may_have_landed && snap.same_message &&
+        field_is(&snap.document, DOCUMENT_STATUS, document_status(fields)) &&
+        !firestore_field(&snap.document, DOCUMENT_LEASE))
+        return ERR_OK;
+    return rc ? err_set(err, rc, "%s", of_look.msg) : ERR_UNKNOWN_OUTCOME;
+}
+
 static enum err_code end_locked(struct session *s, const struct document_fields *fields, const struct budget *budget,
                                 struct err *err)
 {
-    const char *status = document_status(fields);
-    enum err_code rc = ERR_INTERNAL;
-
     for (int round = 0; round < END_ROUNDS; round++) {
-        struct arena_mark mark = arena_mark(&s->arena);
-        struct snapshot snap = { 0 };
-        struct err this_round = { 0 }, why = { 0 };
+        ARENA_SCRATCH(&s->arena);
+        enum err_code rc = end_round(s, fields, round == 0, budget, err);
 
-        rc = patch(s, fields, &firestore_result_policy, budget, &this_round);
-        if (rc == ERR_CONFLICT || rc == ERR_NOT_FOUND || rc == ERR_UNKNOWN_OUTCOME) {
-            bool asked = rc == ERR_UNKNOWN_OUTCOME || round > 0;
-            rc = still_ours(s, budget, &snap, &why);
-            if (rc == ERR_CONFLICT && asked && snap.same_message && field_is(&snap.document, DOCUMENT_STATUS, status) &&
-                !firestore_field(&snap.document, DOCUMENT_LEASE))
-                rc = ERR_OK; /* an earlier round landed */
-            else if (!rc)
-                rc = ERR_UNKNOWN_OUTCOME; /* ours still: once more */
-            this_round = why;
-        }
-        arena_rewind(&s->arena, mark);
         if (rc != ERR_UNKNOWN_OUTCOME)
-            return rc ? err_set(err, rc, "%s", this_round.msg) : ERR_OK;
+            return rc;
     }
-    return err_set(err, ERR_UNAVAILABLE, "session: the document moved %d times while the result was written",
+    return err_set(err, ERR_UNAVAILABLE, "session: the document changed %d times while the result was being written",
                    END_ROUNDS);
 }
 
@@ -410,23 +424,27 @@ enum err_code session_release_from_outside(struct session *s, const struct budge
     return rc;
 }
 
-enum err_code session_unclaim(struct session *s, const struct budget *budget, struct err *err)
+static enum err_code unclaim_locked(struct session *s, const struct budget *budget, struct err *err)
 {
     const struct document_fields fields = released();
     struct snapshot snap = { 0 };
-    struct arena_mark mark;
+    ARENA_SCRATCH(&s->arena);
+
+    TRY(look(s, budget, &snap, err));
+    if (!snap.lease_is_ours)
+        return ERR_OK;
+    keep_update_time(s, &snap);
+    return end_locked(s, &fields, budget, err);
+}
+
+enum err_code session_unclaim(struct session *s, const struct budget *budget, struct err *err)
+{
     enum err_code rc;
 
     if (!s->claim_sent)
         return ERR_OK;
     (void)pthread_mutex_lock(&s->lock);
-    mark = arena_mark(&s->arena);
-    rc = look(s, budget, &snap, err);
-    if (!rc && snap.lease_is_ours) {
-        keep_update_time(s, &snap);
-        rc = end_locked(s, &fields, budget, err);
-    }
-    arena_rewind(&s->arena, mark);
+    rc = unclaim_locked(s, budget, err);
     (void)pthread_mutex_unlock(&s->lock);
     return rc;
 }
@@ -436,14 +454,10 @@ enum err_code session_unclaim(struct session *s, const struct budget *budget, st
 enum err_code session_init(struct session *s, const struct session_store *store, const char *document,
                            const char *message_id, struct err *err)
 {
-    enum err_code rc;
-
     *s = (struct session){ .store = store, .document = document };
     (void)snprintf(s->message_id, sizeof s->message_id, "%s", message_id);
-    rc = arena_init(&s->arena, SESSION_ARENA_BYTES, err);
-    if (!rc && pthread_mutex_init(&s->lock, NULL))
-        rc = err_set(err, ERR_NOMEM, "session: no lock");
-    return rc;
+    TRY(arena_init(&s->arena, SESSION_ARENA_BYTES, err));
+    return pthread_mutex_init(&s->lock, NULL) ? err_set(err, ERR_NOMEM, "session: no lock") : ERR_OK;
 }
 
 void session_done(struct session *s)

@@ -1,5 +1,5 @@
 /*
- * session - the state of one edit in its Firestore document: claim it, tell progress, end it.
+ * session - the state of one edit in its Firestore document: claim it, report progress, end it.
  *
  * Easy to get wrong: a claim must write something unique (a fresh lease id), or two workers that take over an expired
  * lease both succeed; a commit whose outcome is unknown is settled by re-reading and looking for the lease id, never by
@@ -16,8 +16,7 @@
  *   processing, no lease alive     claim, attempts + 1   claim, attempts from 1
  *   any other status               refused               refused
  *
- * The document's fields are those of the architecture document, section 5. Source of the rules: cloud
- * contracts 1.9, 4.6.
+ * Its fields are in session_document.h. Source of the rules: cloud contracts 1.9, 4.6.
  */
 #ifndef WORKER_JOB_SESSION_H
 #define WORKER_JOB_SESSION_H
@@ -40,29 +39,31 @@ struct session_store {
 struct session {
     const struct session_store *store;
     const char *document;
-    pthread_mutex_t lock; /* progress and end may come from two threads */
-    struct arena arena;   /* of single calls; under the lock */
+    pthread_mutex_t lock; /* progress and the end may be written by two threads */
+    struct arena arena;   /* memory of one call; under the lock */
     char message_id[PUBSUB_MESSAGE_ID_MAX + 1], lease_id[37], update_time[FIRESTORE_TIME_SIZE];
     int64_t attempts;
-    bool claim_sent; /* so it may have landed, whatever the answer was */
+    bool claim_sent; /* a claim may have landed, whatever the answer was */
 };
 
-/* `s` is embedded; session_done() ends it whatever session_claim() said. `document` and `store` are borrowed. */
+/* `s` is embedded. session_done() must follow, whatever session_claim() returned. `document` and `store` are borrowed.
+ */
 MUST_CHECK enum err_code session_init(struct session *s, const struct session_store *store, const char *document,
                                       const char *message_id, struct err *err);
 void session_done(struct session *s);
 
-/* OUTCOME_OPEN: it is ours, run it. Else the push has come to its end, of which EXHAUSTED has been written.
- * ERR_UNAVAILABLE, ERR_DEADLINE, ERR_DENIED, ...: nothing is known to be claimed. */
+/* OUTCOME_OPEN: the session is ours, run the job. Else nothing was claimed, and for OUTCOME_EXHAUSTED `failed` has been
+ * written. ERR_UNAVAILABLE, ERR_DEADLINE, ERR_DENIED, ...: it is not known whether a claim landed; session_unclaim().
+ */
 MUST_CHECK enum err_code session_claim(struct session *s, const struct budget *budget, struct arena *a,
                                        enum outcome *ret, struct prompt_wishes *ret_wishes, struct err *err);
 
 /*
  * The writes below fail with ERR_NOT_FOUND when the document is gone and with ERR_CONFLICT when it is not ours any
- * more: then nothing was written, and the job must stop. Thread-safe among themselves.
+ * more: then nothing was written, and the job must stop. They may be called from several threads at once.
  */
 
-/* At most once a second is the caller's duty. Failures of the network are ignored: ERR_OK. */
+/* The caller sees to it that there is at most one a second. Failures of the network are ignored: ERR_OK. */
 MUST_CHECK enum err_code session_progress(struct session *s, enum stage stage, int percent, double eta_seconds,
                                           const struct budget *budget, struct err *err);
 
@@ -72,9 +73,9 @@ MUST_CHECK enum err_code session_fail(struct session *s, const struct document_r
                                       struct err *err);
 /* Gives the claim back: status `pending`, no lease; messageId and attempts stay. */
 MUST_CHECK enum err_code session_release(struct session *s, const struct budget *budget, struct err *err);
-/* The same from another thread, which does not wait long for one that is in the middle of a write: ERR_UNAVAILABLE. */
+/* The same from another thread. ERR_UNAVAILABLE when a write is under way and does not end soon. */
 MUST_CHECK enum err_code session_release_from_outside(struct session *s, const struct budget *budget, struct err *err);
-/* After a session_claim() that failed: looks whether the claim has landed after all, and gives it back. */
+/* For a session_claim() that failed: reads whether the claim has landed after all, and gives it back. */
 MUST_CHECK enum err_code session_unclaim(struct session *s, const struct budget *budget, struct err *err);
 
 /* The rows of the table above. */

@@ -4,8 +4,8 @@
 #include <string.h>
 
 enum {
-    AUTH_BUDGET_MS = 15000,     /* verify, parse, claim */
-    QUEUE_RESERVE_PERCENT = 43, /* of the deadline a job wants for itself: 120 s of 280 */
+    AUTH_BUDGET_MS = 15000,     /* for verifying the token, which may need keys from the network */
+    QUEUE_RESERVE_PERCENT = 43, /* of the deadline, kept for the job after its wait in the queue: 120 s of 280 */
     MAX_AUTHORIZATION = 4
 };
 
@@ -118,7 +118,7 @@ static int run_job(struct handler *h, struct http_server_request *req, const str
 
     if (outcome != OUTCOME_OPEN)
         return turn_away(h, req, outcome);
-    if (h->fault) { /* the job before found the device broken: not worth a claim */
+    if (h->fault) { /* the device broke during the previous job: a claim would be in vain */
         job_queue_leave(h->queue, &entry);
         return settle(h, req, OUTCOME_DEVICE_BROKEN);
     }

@@ -28,7 +28,7 @@ static void unlink_entry(struct job_queue *q, struct job_queue_entry *entry)
         *p = entry->next;
 }
 
-/* Whether the newcomer may join at all; with the lock held. */
+/* Whether the entry may join the queue at all, and where; with the lock held. */
 static enum outcome admit(struct job_queue *q, const struct job_queue_entry *entry, struct job_queue_entry ***ret_tail)
 {
     struct job_queue_entry **tail = &q->first;

@@ -1,10 +1,10 @@
 /*
- * job_queue - one job at a time, a short queue in front, and a register of what is in the house.
+ * job_queue - one job at a time, a short queue in front of it, and a register of the pushes in both.
  *
  * A push enters with its message and session. It is turned away at once when the same message is queued or running
- * (the first delivery stays responsible), when another message works on the same session, or when the queue is full;
- * else it waits for its turn, in order of arrival. Nothing runs before job_queue_open(): pushes that arrive while the
- * model loads wait. After job_queue_close() those that wait are sent back and nothing new gets in.
+ * (the first delivery stays responsible), when another message of the same session is, or when the queue is full; else
+ * it waits for its turn, in order of arrival. No turn comes before job_queue_open(): pushes that arrive while the model
+ * loads wait. After job_queue_close() waiting and new pushes are turned away.
  * Thread-safe; entries live on the caller's stack.
  */
 #ifndef WORKER_SERVE_JOB_QUEUE_H
@@ -18,15 +18,15 @@
 #include "worker/job/outcome.h"
 
 struct job_queue_entry {
-    const char *message_id, *session; /* borrowed until it has left */
+    const char *message_id, *session; /* borrowed until job_queue_leave(), or until job_queue_enter() turned it away */
     struct job_queue_entry *next;
 };
 
 struct job_queue {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct job_queue_entry *first; /* the one that runs, or may run next */
-    int depth;                     /* how many may wait behind the one that runs */
+    struct job_queue_entry *first; /* the entry that has the turn, or gets it next */
+    int depth;                     /* how many may wait behind the entry that has the turn */
     bool open, closed, running;
 };
 
@@ -40,7 +40,7 @@ void job_queue_leave(struct job_queue *q, struct job_queue_entry *entry);
 
 void job_queue_open(struct job_queue *q);
 void job_queue_close(struct job_queue *q);
-int job_queue_waiting(struct job_queue *q);
-bool job_queue_busy(struct job_queue *q);
+int job_queue_waiting(struct job_queue *q); /* how many wait for a turn */
+bool job_queue_busy(struct job_queue *q);   /* whether a job has the turn */
 
 #endif

@@ -77,7 +77,7 @@ struct page {
     size_t len;
 };
 
-/* The tables are fixed, so a page that does not fit is our own mistake; it ends where it is full. */
+/* The tables are fixed, so only a mistake of ours makes a page too long; such a page is cut. */
 static void put(struct page *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void put(struct page *p, const char *fmt, ...)
 {
@@ -101,7 +101,7 @@ static void put_count(struct page *p, const char *name, const char *label, const
     put(p, "%s{%s=\"%s\"} %" PRIu64 "\n", name, label, value, n);
 }
 
-/* `series` is what goes into the braces besides `le`: "" or "stage=\"decode\",". */
+/* `series` holds the labels that come before `le`: "" or "stage=\"decode\",". */
 static void put_histogram(struct page *p, const char *name, const char *series, struct metrics_histogram *h)
 {
     uint64_t total = 0, sum_us = atomic_load(&h->sum_us);
@@ -115,7 +115,7 @@ static void put_histogram(struct page *p, const char *name, const char *series, 
             put(p, "%s_bucket{%sle=\"+Inf\"} %" PRIu64 "\n", name, series, total);
     }
     while (series[length] && series[length + 1])
-        length++; /* without the comma at its end */
+        length++; /* stops before the comma at the end */
     put(p, length ? "%s_sum{%.*s} %.6f\n" : "%s_sum%.*s %.6f\n", name, length, series, (double)sum_us / 1e6);
     put(p, length ? "%s_count{%.*s} %" PRIu64 "\n" : "%s_count%.*s %" PRIu64 "\n", name, length, series, total);
 }

@@ -2,8 +2,8 @@
  * metrics - counters, gauges and histograms in the Prometheus text format 0.0.4, from fixed tables.
  *
  * Every series exists from the start and none is ever added, so nothing a sender does can make the page grow, and a
- * rate is right from the first event on. Thread-safe: plain atomics; a page may be a few events apart between series,
- * but a histogram is consistent in itself.
+ * rate is right from the first event on. Thread-safe: plain atomics. Two series of a page may differ by events that
+ * were counted while it was printed, but a histogram is consistent in itself.
  */
 #ifndef WORKER_SERVE_METRICS_H
 #define WORKER_SERVE_METRICS_H
@@ -31,7 +31,7 @@
     X(500)                    \
     X(503)
 
-/* Those that outcome.h names grow by metrics_outcome(), the rest by metrics_add(). */
+/* The counters that outcome.h names grow by metrics_outcome(), the others by metrics_add(). */
 #define METRICS_COUNTER_MAP(X)                                                                     \
     X(POISON, "inpaint_poison_total", "Pushes acknowledged because no retry can help them.")       \
     X(DUPLICATES, "inpaint_duplicates_total", "Pushes of work that was done or is under way.")     \
@@ -64,11 +64,11 @@ enum metrics_gauge {
 enum { METRICS_ANSWERS = 10, METRICS_BUCKETS = 14, METRICS_PAGE_MAX = 32 << 10 };
 
 struct metrics_histogram {
-    atomic_uint_fast64_t buckets[METRICS_BUCKETS + 1]; /* each for itself; the last is beyond all bounds */
+    atomic_uint_fast64_t buckets[METRICS_BUCKETS + 1]; /* not cumulative; the last is for values above all bounds */
     atomic_uint_fast64_t sum_us;
 };
 
-struct metrics { /* zeroed is ready */
+struct metrics { /* ready for use when zeroed */
     atomic_uint_fast64_t answers[METRICS_ANSWERS];
     atomic_uint_fast64_t outcomes[OUTCOMES];
     atomic_uint_fast64_t errors[JOB_ERROR_COUNT];

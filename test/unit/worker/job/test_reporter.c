@@ -58,7 +58,7 @@ TEST(reporter__writes_the_newest_state_at_most_once_a_second)
     open_reporter();
     begin = sys_mono_ms(&sys_real);
     for (int i = 0; i < 24; i++) {
-        reporter_tell(&reporter, i < 12 ? STAGE_ENCODE : STAGE_DENOISE, i, i < 12 ? -1 : 100 - i);
+        reporter_set(&reporter, i < 12 ? STAGE_ENCODE : STAGE_DENOISE, i, i < 12 ? -1 : 100 - i);
         (void)usleep(100000);
     }
     ms = sys_mono_ms(&sys_real) - begin;
@@ -74,8 +74,8 @@ TEST(reporter__writes_the_newest_state_at_most_once_a_second)
 TEST(reporter__a_change_of_stage_is_written_and_an_unknown_time_is_deleted)
 {
     open_reporter();
-    reporter_tell(&reporter, STAGE_DENOISE, 50, 2.5);
-    reporter_tell(&reporter, STAGE_COMPOSE, 92, -1);
+    reporter_set(&reporter, STAGE_DENOISE, 50, 2.5);
+    reporter_set(&reporter, STAGE_COMPOSE, 92, -1);
     CHECK(until(one_report_is_written));
     reporter_stop(&reporter);
     CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.stage"), "compose");
@@ -87,11 +87,11 @@ TEST(reporter__a_change_of_stage_is_written_and_an_unknown_time_is_deleted)
 TEST(reporter__writes_nothing_without_news_and_nothing_after_its_end)
 {
     open_reporter();
-    reporter_tell(&reporter, STAGE_DECODE, 5, -1);
+    reporter_set(&reporter, STAGE_DECODE, 5, -1);
     CHECK(until(one_report_is_written));
     (void)usleep(1300000);
     CHECK(one_report_is_written());
-    reporter_tell(&reporter, STAGE_ENCODE, 8, -1);
+    reporter_set(&reporter, STAGE_ENCODE, 8, -1);
     reporter_stop(&reporter);
     CHECK(one_report_is_written());
     CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.stage"), "decode");
@@ -112,7 +112,7 @@ TEST(reporter__notes_that_the_document_is_gone_or_the_lease_taken)
         open_reporter();
         CHECK_INT(reporter_lost(&reporter), ERR_OK);
         fake_cloud_document(&s.cloud, cases[i].document);
-        reporter_tell(&reporter, STAGE_DECODE, 5, -1);
+        reporter_set(&reporter, STAGE_DECODE, 5, -1);
         CHECK(until(is_lost));
         CHECK_INT(reporter_lost(&reporter), cases[i].want);
         close_reporter();
@@ -137,7 +137,7 @@ TEST(reporter__a_write_that_fails_loses_nothing)
 {
     open_reporter();
     s.cloud.on_request = firestore_is_down;
-    reporter_tell(&reporter, STAGE_DECODE, 5, -1);
+    reporter_set(&reporter, STAGE_DECODE, 5, -1);
     CHECK(until(has_been_asked));
     reporter_stop(&reporter);
     CHECK_INT(reporter_lost(&reporter), ERR_OK);
