@@ -18,8 +18,8 @@
 struct edit_request {
     struct span original, mask; /* files */
     struct prompt_wishes wishes;
-    struct fill_request
-        fill; /* steps, guidance and seed; edit_run() sets the prompt, the pictures and what watches them */
+    /* The caller sets steps, guidance and seed; edit_run() the prompt, the pictures and the callbacks. */
+    struct fill_request fill;
 };
 
 struct edit_watch { /* all optional */

@@ -41,8 +41,8 @@ struct engine_status {
 struct engine_status engine_status(struct engine *e); /* from any thread */
 
 const char *engine_backend_name(const struct engine *e); /* once loaded: "cpu", "cuda" */
-const char *
-engine_precision(const struct engine *e); /* "f32" or "bf16", also where the options left the choice to the backend */
+/* "f32" or "bf16": what computes, also where the options left the choice to the backend. */
+const char *engine_precision(const struct engine *e);
 const char *engine_kernels(const struct engine *e); /* backend_describe(): which library computes what, and why */
 /* Why the backend that "auto" chose is not CUDA; "" when it is CUDA, or when "auto" was not asked for. */
 const char *engine_without_cuda(const struct engine *e);

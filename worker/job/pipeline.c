@@ -8,10 +8,9 @@
 #include "worker/job/reporter.h"
 
 enum {
-    /* Of the deadline: kept for the upload and for what follows it, so that an answer still counts. */
-    UPLOAD_RESERVE_PERCENT = 14,
-    RESULT_RESERVE_PERCENT = 5, /* kept for the last write */
-    END_MS = 8000, /* the last write may take so much longer than the deadline: the lease lasts longer still */
+    UPLOAD_RESERVE_PERCENT = 14, /* of the deadline, kept for the upload: Pub/Sub ignores an answer that comes later */
+    RESULT_RESERVE_PERCENT = 5,  /* of the deadline, kept for the last write */
+    END_MS = 8000,               /* how long the last write may outlast the deadline; the lease lasts longer still */
     ABANDON_MS = 1500,
     MISSING_GRACE_US = 60 * 1000000,
     PERCENT_UPLOAD = 95,
@@ -27,7 +26,7 @@ struct attempt {
     const struct log_context *log;
     struct session session;
     struct prompt_wishes wishes;
-    struct budget work, upload, end; /* each ends later than the one before */
+    struct budget work, upload, end; /* in this order: each ends later than the one before */
     struct budget release;           /* ends with `end`, but at shutdown a little later */
     struct budget reports;           /* of the reporter, whose thread must not touch `retries` */
     struct reporter reporter;

@@ -95,7 +95,8 @@ struct document_recipe {
     int fill_width, fill_height;
 };
 
-struct document_report {                    /* of a job that has ended */
+/* What there is to write about a job that has ended. */
+struct document_report {
     const char *edited_path, *preview_path; /* on success */
     enum job_error error;                   /* on failure */
     double cost_usd;
@@ -112,8 +113,8 @@ struct document_lease {
 
 /* Each appends to the list. The texts of what they are given are borrowed. */
 void document_add_claim(struct document_fields *f, const struct document_lease *lease, int64_t attempts);
-void document_add_progress(struct document_fields *f, enum stage stage, int percent,
-                           double eta_seconds); /* < 0: unknown */
+/* eta_seconds < 0: unknown */
+void document_add_progress(struct document_fields *f, enum stage stage, int percent, double eta_seconds);
 void document_add_completed(struct document_fields *f, const struct document_report *r);
 void document_add_failed(struct document_fields *f, const struct document_report *r);
 void document_add_exhausted(struct document_fields *f);
