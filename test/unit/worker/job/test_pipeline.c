@@ -43,6 +43,12 @@ static int storage_is_down(void *ctx, const struct http_request *req)
     return strstr(req->url, "original.jpg") ? 503 : 0;
 }
 
+static int storage_finds_our_request_wrong(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    return strstr(req->url, "original.jpg") ? 400 : 0;
+}
+
 static int completed_cannot_be_written(void *ctx, const struct http_request *req)
 {
     (void)ctx;
@@ -167,6 +173,9 @@ static const struct ending {
       .outcome = "released", .code = "BACKEND_UNAVAILABLE", .status = "pending",
       .counts = PUSHES("503") JOB("released") ERROR("BACKEND_UNAVAILABLE") SECONDS
           "stage_seconds_count{stage=\"download\"} 1\nupstream_retries_total 4\n" },
+    { .document = "{}", .on_request = storage_finds_our_request_wrong, .http_status = 500, .severity = "WARNING",
+      .outcome = "released", .code = "INTERNAL", .status = "pending",
+      .counts = PUSHES("500") JOB("released") ERROR("INTERNAL") SECONDS "stage_seconds_count{stage=\"download\"} 1\n" },
     { .document = "{}", .on_request = completed_cannot_be_written, .http_status = 503, .severity = "WARNING",
       .outcome = "released", .code = "BACKEND_UNAVAILABLE", .status = "pending",
       .counts = PUSHES("503") JOB("released") ERROR("BACKEND_UNAVAILABLE") SECONDS ALL_STAGES },

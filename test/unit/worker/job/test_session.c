@@ -225,6 +225,27 @@ TEST(session__completes_although_the_app_touched_other_fields)
     close_scene(s);
 }
 
+TEST(session__writes_warnings_as_a_list_and_removes_those_of_before)
+{
+    for (int n = 0; n <= 2; n++) {
+        struct scene *s = open_scene("m1");
+        struct document_report r = report();
+        const struct json *warnings;
+
+        r.warnings[0] = "ONE";
+        r.warnings[1] = "TWO";
+        r.n_warnings = n;
+        fake_firestore_put(&s->fake, "{" INPAINT("\"warnings\":{\"stringValue\":\"old\"}") "}");
+        CHECK_INT(claim(s), OUTCOME_OPEN);
+        CHECK_OK(session_complete(&s->session, &r, &s->budget, &s->err), s->err);
+        warnings = json_get(json_get(json_get(json_get(s->fake.fields, "inpaint"), "mapValue"), "fields"), "warnings");
+        CHECK(!!warnings == (n > 0));
+        CHECK_INT(warnings ? firestore_array_count(warnings) : 0, n);
+        CHECK(n < 2 || !strcmp(firestore_string(firestore_array_at(warnings, 1)), "TWO"));
+        close_scene(s);
+    }
+}
+
 TEST(session__settles_a_lost_answer_of_its_last_write_by_reading)
 {
     struct scene *s = open_scene("m1");

@@ -1,6 +1,11 @@
-#include <stdio.h>
-#include <string.h>
+#include "worker/job/session_document.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "models/fill/prompt_pack_make.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/fake/job_scene.h"
@@ -115,17 +120,15 @@ static const char *path_in(const char *dir, const char *name)
     return path;
 }
 
-/* What session.json says after `edit`, whose exit status is as wanted. */
-static const struct json *edited(const char *document, int want_status)
+/* What session.json says after `edit` with these models, whose exit status is as wanted. */
+static const struct json *edited_by(const char *models, const char *document, int want_status)
 {
     static const char *const inputs[][2] = { { "session/original.jpg", "small/cases/fill_0.image.png" },
                                              { "session/mask_auto.png", "small/cases/fill_0.mask.png" } };
-    const char *model = golden("small/models/ae.safetensors");
-    char dir[300], models[512];
     struct outputs outputs;
+    char dir[300];
     int status;
 
-    (void)snprintf(models, sizeof models, "%.*s", (int)(strrchr(model, '/') - model), model);
     temp_folder("session", dir, sizeof dir);
     for (int i = 0; i < 2; i++) {
         struct span bytes = file_bytes(&arena, golden("%s", inputs[i][1]));
@@ -133,11 +136,26 @@ static const struct json *edited(const char *document, int want_status)
     }
     (void)temp_file("session/session.json", document, strlen(document));
     outputs = outputs_redirect(NULL);
-    status = cmd_edit(12, (char *[]){ "edit", dir, "--models", models, "--transformer", "flux1-fill-Q8_0.gguf", "--steps",
+    status = cmd_edit(12, (char *[]){ "edit", dir, "--models", (char *)(uintptr_t)models, "--transformer", "flux1-fill-Q8_0.gguf", "--steps",
                                       "1", "--seed", "7", "--backend", "cpu", NULL });
     outputs_restore(&outputs);
     CHECK_INT(status, want_status);
     return parse(file_bytes(&arena, path_in(dir, "session.json")).ptr);
+}
+
+static void find_models(char ret[512])
+{
+    const char *file = golden("small/models/ae.safetensors");
+
+    (void)snprintf(ret, 512, "%.*s", (int)(strrchr(file, '/') - file), file);
+}
+
+static const struct json *edited(const char *document, int want_status)
+{
+    char models[512];
+
+    find_models(models);
+    return edited_by(models, document, want_status);
 }
 
 static void check_text(const struct json *v, const char *want)
@@ -242,6 +260,44 @@ TEST(session_document__edit_writes_the_outcome_and_keeps_what_is_the_apps)
     CHECK(json_integer(json_get(json_get(recipe, "fillSize"), "height"), &n) && n == 64);
     CHECK_INT(json_count(json_get(inpaint, "timings")), 4);
     CHECK(json_integer(json_get(json_get(inpaint, "timings"), "denoise"), &n) && n >= 0);
+    arena_done(&arena);
+}
+
+/* Models whose prompt pack knows one prompt, in the place of the text encoders. */
+static void make_packed(char ret[300])
+{
+    static const char *const names[] = { "flux1-fill-Q8_0.gguf", "ae.safetensors" };
+    const char *prompt = "grass", *pack;
+    struct backend *be = NULL;
+    struct err err = { 0 };
+    char models[512];
+
+    find_models(models);
+    temp_folder("session-pack", ret, 300);
+    for (int i = 0; i < 2; i++) {
+        char *real = realpath(path_in(models, names[i]), NULL);
+        CHECK(real && !symlink(real, path_in(ret, names[i])));
+        free(real);
+    }
+    pack = path_in(ret, "prompts.safetensors");
+    CHECK_OK(backend_open(BACKEND_CPU, PRECISION_DEFAULT, &be, &err), err);
+    CHECK_OK(prompt_pack_make(&(struct pack_options){ .dir = models, .transformer = names[0], .prompts = &prompt,
+                                                      .n_prompts = 1, .t5_len = 16 }, be, pack, &err), err);
+    backend_close(be);
+}
+
+TEST(session_document__edit_writes_warnings_as_a_list)
+{
+    const struct json *inpaint, *warnings;
+    char models[300];
+
+    open_arena();
+    make_packed(models);
+    inpaint = json_get(edited_by(models, "{\"prompt\":\"a lawn\"}", 0), "inpaint");
+    check_text(json_get(json_get(inpaint, "recipe"), "prompt"), "grass");
+    warnings = json_get(inpaint, "warnings");
+    CHECK(json_type(warnings) == JSON_T_ARRAY && json_count(warnings) == 1);
+    check_text(json_first(warnings), "PROMPT_NOT_IN_PACK");
     arena_done(&arena);
 }
 
