@@ -187,7 +187,8 @@ TEST(session__gives_way_when_another_worker_claims_first)
 static struct document_report report(void)
 {
     static const struct document_recipe recipe = { .model_file = "f.gguf", .prompt = "p", .precision = "bf16", .steps = 4,
-                                                  .guidance = 30, .seed = 7, .crop_width = 10, .crop_height = 20 };
+                                                  .guidance = 30, .seed = 7, .crop_x = 1, .crop_y = 2, .crop_width = 10, .crop_height = 20,
+                                                  .fill_width = 32, .fill_height = 48 };
 
     return (struct document_report){ .edited_path = "e", .preview_path = "p", .cost_usd = 0.25, .recipe = &recipe,
                                     .times = { .has_run[STAGE_DECODE] = true, .ms[STAGE_DECODE] = 12 }, .error = JOB_INPUT_CORRUPT };
@@ -219,6 +220,12 @@ TEST(session__completes_although_the_app_touched_other_fields)
     CHECK_STR(fake_firestore_text(&s->fake, "editedImagePath"), "e");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.seed"), "7");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.precision"), "bf16");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.crop.x"), "1");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.crop.y"), "2");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.crop.width"), "10");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.crop.height"), "20");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.fillSize.width"), "32");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.fillSize.height"), "48");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.timings.decode"), "12");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.progress"), "100");
     CHECK(!fake_firestore_text(&s->fake, "inpaint.lease") && !fake_firestore_text(&s->fake, "errorMessage"));
