@@ -30,9 +30,7 @@ struct local {
     bool has_seed;
     struct cli_backend backend;
     struct arena arena;
-    const struct json *session; /* contents of DIR/session.json; NULL: there is none */
-    struct session_timing timings[SESSION_MAX_TIMINGS];
-    int n_timings;
+    const struct json *session; /* the content of DIR/session.json; NULL: there is no such file */
 };
 
 static const char *path_in(struct local *l, const char *name)
@@ -45,6 +43,12 @@ static const char *path_in(struct local *l, const char *name)
 
 /* --- session.json --- */
 
+static enum err_code parse_session(struct local *l, struct span text, struct err *err)
+{
+    TRY(json_parse(&l->arena, text, SESSION_JSON_DEPTH, &l->session, err));
+    return json_type(l->session) == JSON_T_OBJECT ? ERR_OK : err_set(err, ERR_INVALID, "not an object");
+}
+
 static enum err_code read_session(struct local *l, struct err *err)
 {
     struct err absent = { 0 };
@@ -55,101 +59,91 @@ static enum err_code read_session(struct local *l, struct err *err)
         return ERR_OK;
     if (rc)
         return err_set(err, rc, "%s", absent.msg);
-    rc = json_parse(&l->arena, text, SESSION_JSON_DEPTH, &l->session, err);
-    if (!rc && json_type(l->session) != JSON_T_OBJECT)
-        rc = err_set(err, ERR_INVALID, "not a JSON object");
-    if (rc)
-        (void)err_prefix(err, "session.json");
-    return rc;
+    return parse_session(l, text, err) ? err_prefix(err, "session.json") : ERR_OK;
 }
 
-static struct prompt_wishes wishes_of(const struct json *session, const char *labels[SESSION_MAX_LABELS])
+static void add_plain(struct json *parent, const char *name, const struct document_field *f)
 {
-    const struct json *prompt = json_get(session, "prompt"), *given = json_get(session, "sceneLabels");
-    struct prompt_wishes w = { .prompt = json_string(prompt), .labels = labels };
+    struct json *list;
 
-    w.prompt_invalid = prompt && !w.prompt && json_type(prompt) != JSON_T_NULL;
-    if (json_string(json_get(given, "surface")))
-        labels[w.n_labels++] = json_string(json_get(given, "surface"));
-    if (json_type(given) == JSON_T_ARRAY)
-        for (const struct json *v = json_first(given); v && w.n_labels < SESSION_MAX_LABELS; v = json_next(v))
-            if (json_string(v))
-                labels[w.n_labels++] = json_string(v);
-    return w;
+    switch (f->kind) {
+    case DOCUMENT_K_TEXT:
+        json_add_string(parent, name, f->text);
+        break;
+    case DOCUMENT_K_INTEGER:
+    case DOCUMENT_K_TIMESTAMP:
+        json_add_int(parent, name, f->integer);
+        break;
+    case DOCUMENT_K_DOUBLE:
+        json_add_number(parent, name, f->number);
+        break;
+    case DOCUMENT_K_BOOL:
+        json_add_bool(parent, name, f->integer);
+        break;
+    case DOCUMENT_K_TEXTS:
+        list = json_add_array(parent, name);
+        for (int i = 0; i < f->n_texts; i++)
+            json_add_string(list, NULL, f->texts[i]);
+        break;
+    default: /* a deleted field is absent: the members of before are not copied */
+        break;
+    }
 }
 
-static void add_recipe(struct json *inpaint, const struct session_recipe *r)
+/* Adds the fields from `from` to before `to`, under their names below `map`. */
+static void add_members(struct json *parent, const struct document_fields *fields, int from, int to, const char *map)
 {
-    struct json *recipe = json_add_object(inpaint, "recipe"), *crop, *size;
+    for (int i = from; i < to; i = document_next(fields, i)) {
+        const struct document_field *f = &fields->list[i];
+        const char *name = f->path + strlen(map) + 1;
 
-    json_add_string(recipe, "model", r->model_file);
-    json_add_string(recipe, "prompt", r->prompt);
-    json_add_int(recipe, "steps", r->steps);
-    json_add_number(recipe, "guidance", r->guidance);
-    json_add_int(recipe, "seed", r->seed);
-    crop = json_add_object(recipe, "crop");
-    json_add_int(crop, "x", r->crop_x);
-    json_add_int(crop, "y", r->crop_y);
-    json_add_int(crop, "width", r->crop_width);
-    json_add_int(crop, "height", r->crop_height);
-    size = json_add_object(recipe, "fillSize");
-    json_add_int(size, "width", r->fill_width);
-    json_add_int(size, "height", r->fill_height);
-    json_add_string(recipe, "precision", r->precision);
-}
-
-/* The fields that the worker writes; all others are kept. */
-static bool is_ours(const char *key)
-{
-    static const char *const ours[] = { "processingStatus", "editedImagePath", "previewImagePath", "cost",
-                                        "errorMessage",     "inpaint" };
-
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        if (!strcmp(key, ours[i]))
-            return true;
-    return false;
+        if (f->kind == DOCUMENT_K_MAP)
+            add_members(json_add_object(parent, name), fields, i + 1, document_next(fields, i), f->path);
+        else
+            add_plain(parent, name, f);
+    }
 }
 
 static enum err_code write_session(struct local *l, enum err_code outcome, const struct edit_result *r, struct err *err)
 {
-    const struct job_error_info *info = outcome ? job_error_info(job_error_of(outcome)) : NULL;
-    struct json *root = json_new_object(&l->arena), *inpaint, *timings;
+    struct document_report report = { .edited_path = "edited.jpg",
+                                      .preview_path = "preview.jpg",
+                                      .recipe = r->has_recipe ? &r->recipe : NULL,
+                                      .times = r->times };
+    struct json *root = json_new_object(&l->arena), *ours;
+    struct document_fields fields = { .n = 0 };
     char *text = NULL;
 
+    if (r->warning)
+        report.warnings[report.n_warnings++] = r->warning;
+    if (outcome) {
+        report.error = job_error_of(outcome);
+        document_add_failed(&fields, &report);
+    } else
+        document_add_completed(&fields, &report);
     for (const struct json *v = json_first(l->session); v; v = json_next(v))
-        if (!is_ours(json_key(v)))
+        if (!document_is_ours(json_key(v)))
             json_add_copy(root, json_key(v), v);
-    json_add_string(root, "processingStatus", info ? "failed" : "completed");
-    json_add_number(root, "cost", 0);
-    if (info)
-        json_add_string(root, "errorMessage", info->sentence);
-    else {
-        json_add_string(root, "editedImagePath", "edited.jpg");
-        json_add_string(root, "previewImagePath", "preview.jpg");
-    }
-    inpaint = json_add_object(root, "inpaint");
-    if (info) {
-        json_add_string(inpaint, "errorCode", info->code);
-        json_add_bool(inpaint, "retryable", info->retryable);
-    }
-    if (r->has_recipe)
-        add_recipe(inpaint, &r->recipe);
-    timings = json_add_object(inpaint, "timings");
-    for (int i = 0; i < l->n_timings; i++)
-        json_add_int(timings, l->timings[i].stage, l->timings[i].ms);
+    for (int i = 0; i < fields.n; i++)
+        if (!strchr(fields.list[i].path, '.'))
+            add_plain(root, fields.list[i].path, &fields.list[i]);
+    ours = json_add_object(root, DOCUMENT_OURS);
+    for (int i = 0; i < fields.n; i = document_next(&fields, i))
+        if (document_path_is_in(fields.list[i].path, DOCUMENT_OURS))
+            add_members(ours, &fields, i, document_next(&fields, i), DOCUMENT_OURS);
     TRY(json_print(&l->arena, root, &text, err));
     return file_write(path_in(l, "session.json"), span_of(text), err);
 }
 
 /* --- the job --- */
 
-static void on_stage(void *ctx, const char *stage, int percent, double eta_seconds)
+static void on_stage(void *ctx, enum stage stage, int percent, double eta_seconds)
 {
     (void)eta_seconds, (void)stage;
     progress_show(ctx, "edit", percent, 100);
 }
 
-/* Without --seed the seed is a digest of both files, so the same files give the same picture. */
+/* The seed that is used without --seed: the same files give the same picture. */
 static enum err_code seed_of_files(const struct edit_request *q, uint64_t *ret, struct err *err)
 {
     unsigned char both[2 * CRYPTO_SHA256_BYTES], digest[CRYPTO_SHA256_BYTES];
@@ -161,29 +155,54 @@ static enum err_code seed_of_files(const struct edit_request *q, uint64_t *ret, 
     return ERR_OK;
 }
 
-static enum err_code edit_folder(struct local *l, struct engine *e, struct edit_result *ret, struct err *err)
+static enum err_code read_request(struct local *l, struct edit_request *q, struct err *err)
 {
-    const char *labels[SESSION_MAX_LABELS];
-    struct edit_request q = { .steps = l->steps, .guidance = l->guidance, .seed = l->seed };
-    struct progress bar;
-    const struct edit_watch watch = { &bar, on_stage, NULL };
-    enum err_code rc;
-
-    TRY(file_read(path_in(l, "original.jpg"), IMAGE_MAX_FILE_BYTES, &l->arena, &q.original, err));
-    TRY(file_read(path_in(l, "mask_auto.png"), IMAGE_MAX_FILE_BYTES, &l->arena, &q.mask, err));
+    *q = (struct edit_request){ .fill = { FILL_REQUEST_DEFAULTS } };
+    q->fill.steps = l->steps;
+    q->fill.guidance = l->guidance;
+    q->fill.seed = l->seed;
+    TRY(file_read(path_in(l, "original.jpg"), IMAGE_MAX_FILE_BYTES, &l->arena, &q->original, err));
+    TRY(file_read(path_in(l, "mask_auto.png"), IMAGE_MAX_FILE_BYTES, &l->arena, &q->mask, err));
     if (!l->has_seed)
-        TRY(seed_of_files(&q, &q.seed, err));
-    q.wishes = wishes_of(l->session, labels);
-    progress_init_stderr(&bar);
-    rc = edit_run(e, &q, &watch, &sys_real, &l->arena, ret, l->timings, &l->n_timings, err);
-    if (!rc)
-        rc = file_write(path_in(l, "edited.jpg"), ret->files.edited, err);
-    if (!rc)
-        rc = file_write(path_in(l, "preview.jpg"), ret->files.preview, err);
-    if (!rc)
-        progress_show(&bar, "edit", 100, 100);
+        TRY(seed_of_files(q, &q->fill.seed, err));
+    return document_read_wishes(&document_form_json, json_get(l->session, DOCUMENT_PROMPT),
+                                json_get(l->session, DOCUMENT_LABELS), &l->arena, &q->wishes, err);
+}
+
+static enum err_code paint_folder(struct local *l, struct engine *e, struct progress *bar, struct edit_result *ret,
+                                  struct err *err)
+{
+    const struct edit_watch watch = { bar, on_stage, NULL };
+    struct edit_request q;
+
+    TRY(read_request(l, &q, err));
+    progress_init_stderr(bar);
+    TRY(edit_run(e, &q, &watch, &sys_real, &l->arena, ret, err));
+    TRY(file_write(path_in(l, "edited.jpg"), ret->files.edited, err));
+    TRY(file_write(path_in(l, "preview.jpg"), ret->files.preview, err));
+    progress_show(bar, "edit", 100, 100);
+    return ERR_OK;
+}
+
+/* The outcome, good or bad, goes into session.json. If that cannot be written, an edit that worked has failed too. */
+static enum err_code edit_folder(struct local *l, struct engine *e, struct err *err)
+{
+    struct edit_result result = { 0 };
+    struct progress bar = { 0 };
+    struct err unsaved = { 0 };
+    enum err_code rc = paint_folder(l, e, &bar, &result, err);
+
     progress_done(&bar);
+    if (write_session(l, rc, &result, &unsaved) && !rc)
+        rc = err_set(err, unsaved.code, "%s", unsaved.msg);
     return rc;
+}
+
+static enum err_code load_and_edit(struct local *l, struct engine *e, struct err *err)
+{
+    TRY(read_session(l, err));
+    TRY(engine_load(e, err));
+    return edit_folder(l, e, err);
 }
 
 static enum err_code run(struct local *l, struct err *err)
@@ -196,23 +215,13 @@ static enum err_code run(struct local *l, struct err *err)
         .max_steps = l->steps,
         .warn = cli_warn,
     };
-    struct edit_result result = { 0 };
     struct engine *e = NULL;
-    struct err unsaved = { 0 };
-    enum err_code rc = arena_init(&l->arena, EDIT_ARENA_BYTES, err);
+    enum err_code rc;
 
+    TRY(engine_new(&options, &e, err));
+    rc = arena_init(&l->arena, EDIT_ARENA_BYTES, err);
     if (!rc)
-        rc = read_session(l, err);
-    if (!rc)
-        rc = engine_new(&options, &e, err);
-    if (!rc)
-        rc = engine_load(e, err);
-    if (rc)
-        goto out;
-    rc = edit_folder(l, e, &result, err);
-    if (write_session(l, rc, &result, &unsaved) && !rc)
-        rc = err_set(err, unsaved.code, "%s", unsaved.msg);
-out:
+        rc = load_and_edit(l, e, err);
     engine_free(e);
     arena_done(&l->arena);
     return rc;

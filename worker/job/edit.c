@@ -1,175 +1,190 @@
 #include "worker/job/edit.h"
 
 #include <math.h>
-#include <string.h>
 
-/* What part of a whole job each stage is, for the bar that people watch; the painting decides. */
+/* Where each phase of the painting begins and ends in the progress of the whole job; nearly all time goes into it. */
 static const struct {
-    const char *stage;
+    enum stage stage;
     int from, to; /* percent */
-} shares[] = {
-    [ENGINE_PHASE_ENCODE] = { "encode", 8, 12 },
-    [ENGINE_PHASE_DENOISE] = { "denoise", 12, 88 },
-    [ENGINE_PHASE_DECODE] = { "compose", 88, 92 },
+} phases[] = {
+    [FILL_PHASE_ENCODE] = { STAGE_ENCODE, 8, 12 },
+    [FILL_PHASE_DENOISE] = { STAGE_DENOISE, 12, 88 },
+    [FILL_PHASE_DECODE] = { STAGE_COMPOSE, 88, 92 },
 };
 enum { PERCENT_DECODE = 5, PERCENT_COMPOSE = 92 };
 
-struct run {
+struct edit { /* one edit_run() */
+    struct engine *engine;
+    const struct edit_request *request;
     const struct edit_watch *watch;
     const struct sys *sys;
-    struct session_timing *timings;
-    int *n_timings;
-    int64_t since_ms; /* start of the stage that runs */
-    enum engine_phase phase;
+    struct arena *arena;
+    struct edit_result *result;
+    const char *prompt;
+    struct picture_input in;
+    struct picture_geometry geometry;
+    struct picture_model_input model_input;
+    struct image painted;
+    int64_t stage_start_ms;
+    enum fill_phase phase;
     int64_t denoise_start_ms;
 };
 
-static void tell(const struct run *r, const char *stage, int percent, double eta_seconds)
+static void report(const struct edit *e, enum stage stage, int percent, double eta_seconds)
 {
-    if (r->watch->stage)
-        r->watch->stage(r->watch->ctx, stage, percent, eta_seconds);
+    if (e->watch->stage)
+        e->watch->stage(e->watch->ctx, stage, percent, eta_seconds);
 }
 
-static bool cancelled(const struct run *r)
+static bool is_cancelled(void *ctx)
 {
-    return r->watch->cancelled && r->watch->cancelled(r->watch->ctx);
-}
+    const struct edit *e = ctx;
 
-/* Parts of one name add up. */
-static void add_time(struct run *r, const char *stage, int64_t ms)
-{
-    for (int i = 0; i < *r->n_timings; i++)
-        if (!strcmp(r->timings[i].stage, stage)) {
-            r->timings[i].ms += ms;
-            return;
-        }
-    if (*r->n_timings < SESSION_MAX_TIMINGS)
-        r->timings[(*r->n_timings)++] = (struct session_timing){ stage, ms };
+    return e->watch->cancelled && e->watch->cancelled(e->watch->ctx);
 }
 
 /* Ends the running stage under this name. */
-static void clock_stage(struct run *r, const char *stage)
+static void clock_stage(struct edit *e, enum stage stage)
 {
-    int64_t now = sys_mono_ms(r->sys), ms = now - r->since_ms;
+    int64_t now = sys_mono_ms(e->sys), ms = now - e->stage_start_ms;
 
-    add_time(r, stage, ms > 0 ? ms : 0);
-    r->since_ms = now;
+    stage_times_add(&e->result->times, stage, ms > 0 ? ms : 0);
+    e->stage_start_ms = now;
 }
 
-/* The phases that came to their end, by the device's clock; what is left of the time is of the one that ran last. */
-static void clock_phases(struct run *r, const double phase_ms[ENGINE_PHASES])
+/* ---- decode ---- */
+
+static enum err_code choose_prompt(struct edit *e, struct err *err)
 {
-    for (int i = 0; i < (int)r->phase; i++) {
+    const char *wanted;
+
+    TRY(prompt_build(&e->request->wishes, e->arena, &wanted, err));
+    e->prompt = engine_prompt(e->engine, wanted);
+    if (e->prompt != wanted)
+        e->result->warning = "PROMPT_NOT_IN_PACK";
+    return ERR_OK;
+}
+
+static void set_recipe(struct edit *e)
+{
+    const struct fill_request *f = &e->request->fill;
+
+    e->result->recipe = (struct document_recipe){
+        .model_file = engine_model_name(e->engine),
+        .prompt = e->prompt,
+        .precision = engine_precision(e->engine),
+        .steps = f->steps,
+        .guidance = f->guidance,
+        .seed = (int64_t)(f->seed & INT64_MAX),
+        .crop_width = e->in.photo.width,
+        .crop_height = e->in.photo.height,
+        .fill_width = e->geometry.width,
+        .fill_height = e->geometry.height,
+    };
+    e->result->has_recipe = true;
+}
+
+static enum err_code decode(struct edit *e, struct err *err)
+{
+    enum err_code rc;
+
+    report(e, STAGE_DECODE, PERCENT_DECODE, -1);
+    TRY(picture_read(e->arena, e->request->original, e->request->mask, &e->in, err));
+    e->geometry = picture_choose_geometry(e->in.photo.width, e->in.photo.height);
+    set_recipe(e);
+    rc = picture_prepare(e->arena, &e->in, &e->geometry, &e->model_input, err);
+    clock_stage(e, STAGE_DECODE);
+    return rc;
+}
+
+/* ---- paint ---- */
+
+static void on_progress(void *ctx, enum fill_phase phase, int done, int total)
+{
+    struct edit *e = ctx;
+    int from = phases[phase].from, span = phases[phase].to - from;
+    double eta_seconds = -1;
+
+    if (phase != e->phase)
+        e->denoise_start_ms = sys_mono_ms(e->sys);
+    e->phase = phase;
+    if (phase == FILL_PHASE_DENOISE && done > 0)
+        eta_seconds = 1e-3 * (double)(sys_mono_ms(e->sys) - e->denoise_start_ms) / done * (total - done);
+    report(e, phases[phase].stage, from + (total > 0 ? span * done / total : 0), eta_seconds);
+}
+
+/* The phases that have ended, by the device's clock; the rest of the time belongs to the phase that ran last. */
+static void clock_phases(struct edit *e, const struct fill_timings *t)
+{
+    const double phase_ms[] = {
+        [FILL_PHASE_ENCODE] = t->text + t->encode,
+        [FILL_PHASE_DENOISE] = t->prepare + t->steps,
+    };
+
+    for (int i = 0; i < (int)e->phase; i++) {
         int64_t ms = (int64_t)llround(phase_ms[i]);
 
-        add_time(r, shares[i].stage, ms);
-        r->since_ms += ms;
+        stage_times_add(&e->result->times, phases[i].stage, ms);
+        e->stage_start_ms += ms;
     }
-    clock_stage(r, shares[r->phase].stage);
+    clock_stage(e, phases[e->phase].stage);
 }
 
-static bool paint_progress(void *ctx, enum engine_phase phase, int done, int total)
+static enum err_code paint(struct edit *e, struct err *err)
 {
-    struct run *r = ctx;
-    int span = shares[phase].to - shares[phase].from;
-    double eta = -1;
-
-    if (phase != r->phase)
-        r->denoise_start_ms = sys_mono_ms(r->sys);
-    r->phase = phase;
-    if (phase == ENGINE_PHASE_DENOISE && done > 0)
-        eta = 1e-3 * (double)(sys_mono_ms(r->sys) - r->denoise_start_ms) / done * (total - done);
-    tell(r, shares[phase].stage, shares[phase].from + (total > 0 ? span * done / total : 0), eta);
-    return !cancelled(r);
-}
-
-static void fill_recipe(const struct edit_request *q, const struct picture_input *in,
-                        const struct picture_geometry *geometry, const char *prompt, const struct engine *e,
-                        struct edit_result *ret)
-{
-    ret->recipe = (struct session_recipe){
-        .model_file = engine_model_name(e),
-        .prompt = prompt,
-        .precision = engine_precision(e),
-        .steps = q->steps,
-        .guidance = q->guidance,
-        .seed = (int64_t)(q->seed & INT64_MAX),
-        .crop_width = in->photo.width,
-        .crop_height = in->photo.height,
-        .fill_width = geometry->width,
-        .fill_height = geometry->height,
-    };
-    ret->has_recipe = true;
-}
-
-static enum err_code paint(struct engine *e, const struct edit_request *q, struct run *r, const char *prompt,
-                           const struct picture_model_input *input, struct arena *a, struct image *ret,
-                           bool *ret_rereads, struct err *err)
-{
-    double phase_ms[ENGINE_PHASES] = { 0 };
-    struct engine_paint p = {
-        .picture = &input->picture,
-        .mask = &input->mask,
-        .prompt = prompt,
-        .steps = q->steps,
-        .guidance = q->guidance,
-        .seed = q->seed,
-        .progress = paint_progress,
-        .ctx = r,
-        .phase_ms = phase_ms,
-        .rereads_modulation = ret_rereads,
-    };
+    struct fill_timings timings = { 0 };
+    struct fill_request r = e->request->fill;
     enum err_code rc;
 
-    r->phase = ENGINE_PHASE_ENCODE;
-    rc = engine_paint(e, &p, a, ret, err);
-    clock_phases(r, phase_ms);
+    r.picture = &e->model_input.picture;
+    r.mask = &e->model_input.mask;
+    r.width = r.picture->width;
+    r.height = r.picture->height;
+    r.prompt = e->prompt;
+    r.progress = on_progress;
+    r.cancelled = is_cancelled;
+    r.ctx = e;
+    r.timings = &timings;
+    rc = engine_paint(e->engine, &r, e->arena, &e->painted, err);
+    e->result->rereads_modulation = timings.rereads_modulation;
+    clock_phases(e, &timings);
     return rc;
 }
 
-enum err_code edit_run(struct engine *e, const struct edit_request *q, const struct edit_watch *watch,
-                       const struct sys *sys, struct arena *a, struct edit_result *ret, struct session_timing *timings,
-                       int *n_timings, struct err *err)
+/* ---- compose ---- */
+
+static enum err_code blend_and_encode(struct edit *e, struct err *err)
 {
-    struct run r = {
-        .watch = watch, .sys = sys, .timings = timings, .n_timings = n_timings, .since_ms = sys_mono_ms(sys)
-    };
-    struct picture_input in = { 0 };
-    struct picture_geometry geometry;
-    struct picture_model_input input = { 0 };
-    struct image painted = { 0 };
-    const char *prompt = NULL, *wanted = NULL;
+    TRY(picture_compose(e->arena, &e->in, &e->geometry, &e->painted, err));
+    return picture_encode(e->arena, &e->in, &e->result->files, err);
+}
+
+static enum err_code compose(struct edit *e, struct err *err)
+{
     enum err_code rc;
+
+    report(e, STAGE_COMPOSE, PERCENT_COMPOSE, -1);
+    rc = blend_and_encode(e, err);
+    clock_stage(e, STAGE_COMPOSE);
+    return rc;
+}
+
+enum err_code edit_run(struct engine *engine, const struct edit_request *r, const struct edit_watch *watch,
+                       const struct sys *sys, struct arena *a, struct edit_result *ret, struct err *err)
+{
+    struct edit e = { .engine = engine,
+                      .request = r,
+                      .watch = watch,
+                      .sys = sys,
+                      .arena = a,
+                      .result = ret,
+                      .stage_start_ms = sys_mono_ms(sys) };
 
     *ret = (struct edit_result){ 0 };
-    rc = prompt_build(&q->wishes, a, &wanted, err);
-    if (rc)
-        goto out;
-    prompt = engine_prompt(e, wanted);
-    if (prompt != wanted)
-        ret->warning = "PROMPT_NOT_IN_PACK";
-    tell(&r, "decode", PERCENT_DECODE, -1);
-    rc = picture_read(a, q->original, q->mask, &in, err);
-    if (rc)
-        goto out;
-    geometry = picture_choose_geometry(in.photo.width, in.photo.height);
-    fill_recipe(q, &in, &geometry, prompt, e, ret);
-    rc = picture_prepare(a, &in, &geometry, &input, err);
-    clock_stage(&r, "decode");
-    if (rc)
-        goto out;
-    if (cancelled(&r)) {
-        rc = err_set(err, ERR_CANCELLED, "edit: cancelled");
-        goto out;
-    }
-    rc = paint(e, q, &r, prompt, &input, a, &painted, &ret->rereads_modulation, err);
-    if (rc)
-        goto out;
-    tell(&r, "compose", PERCENT_COMPOSE, -1);
-    rc = picture_compose(a, &in, &geometry, &painted, err);
-    if (!rc)
-        rc = picture_encode(a, &in, &ret->files, err);
-    clock_stage(&r, "compose");
-out:
-    return rc;
+    TRY(choose_prompt(&e, err));
+    TRY(decode(&e, err));
+    if (is_cancelled(&e))
+        return err_set(err, ERR_CANCELLED, "edit: cancelled");
+    TRY(paint(&e, err));
+    return compose(&e, err);
 }

@@ -1,6 +1,6 @@
 /*
- * edit - one job from the bytes of a photo and a mask to the bytes of the two results, without the cloud: what `edit`
- * and `serve` have in common.
+ * edit - from the bytes of a photo and a mask to the bytes of the two results, without the cloud: what `edit` and
+ * `serve` have in common.
  *
  *   decode and orient -> mask -> geometry -> paint (engine) -> blend -> encode
  */
@@ -8,40 +8,39 @@
 #define WORKER_JOB_EDIT_H
 
 #include "models/image/picture.h"
+#include "worker/base/sys.h"
 #include "worker/job/engine.h"
 #include "worker/job/prompt.h"
-#include "worker/job/session.h"
+#include "worker/job/session_document.h"
 
 #define EDIT_ARENA_BYTES (PICTURE_ARENA_BYTES + ((size_t)512 << 20)) /* address space */
 
 struct edit_request {
     struct span original, mask; /* files */
     struct prompt_wishes wishes;
-    int steps;
-    double guidance;
-    uint64_t seed;
+    /* The caller sets steps, guidance and seed; edit_run() the prompt, the pictures and the callbacks. */
+    struct fill_request fill;
 };
 
 struct edit_watch { /* all optional */
     void *ctx;
     /* percent of the whole job; eta < 0: unknown */
-    void (*stage)(void *ctx, const char *stage, int percent, double eta_seconds);
-    bool (*cancelled)(void *ctx);
+    void (*stage)(void *ctx, enum stage stage, int percent, double eta_seconds);
+    bool (*cancelled)(void *ctx); /* asked before the painting and before each of its steps */
 };
 
 struct edit_result {
     struct picture_files files;
-    struct session_recipe recipe; /* set as far as the job came */
+    struct document_recipe recipe; /* set as far as the job came */
     bool has_recipe;
-    const char *warning; /* a stable code for inpaint.warnings, or NULL */
-    /* No table holds the modulation of such a job, so a quarter of the weights was read again for it alone. */
-    bool rereads_modulation;
+    struct stage_times times; /* of the stages that ran, also when the edit failed */
+    const char *warning;      /* a stable code for inpaint.warnings, or NULL */
+    bool rereads_modulation;  /* struct fill_timings' */
 };
 
-/* Adds its stages to `timings` (n_timings of SESSION_MAX_TIMINGS). Everything in ret lives in the arena. Errors of
- * picture.h, engine.h and prompt.h; ERR_CANCELLED when `cancelled` said so. */
+/* Everything in ret lives in the arena. Errors of picture.h, engine.h and prompt.h; ERR_CANCELLED when `cancelled` said
+ * so. */
 MUST_CHECK enum err_code edit_run(struct engine *e, const struct edit_request *r, const struct edit_watch *watch,
-                                  const struct sys *sys, struct arena *a, struct edit_result *ret,
-                                  struct session_timing *timings, int *n_timings, struct err *err);
+                                  const struct sys *sys, struct arena *a, struct edit_result *ret, struct err *err);
 
 #endif

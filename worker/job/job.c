@@ -38,17 +38,12 @@ enum err_code job_parse(struct span data, struct job *ret, struct err *err)
     enum { USER, SESSION, N };
     struct member m[N] = { { .name = "userId" }, { .name = "sessionId" } };
     struct job job = { 0 };
-    enum err_code rc;
 
     if (data.len > JOB_DATA_MAX)
         return err_set(err, ERR_TOO_LARGE, "job: more than %d bytes", JOB_DATA_MAX);
-    rc = members_parse(data, JOB_DEPTH_MAX, "job", m, N, err);
-    if (!rc)
-        rc = read_id(&m[USER], job.user_id, err);
-    if (!rc)
-        rc = read_id(&m[SESSION], job.session_id, err);
-    if (rc)
-        return rc;
+    TRY(members_parse(data, JOB_DEPTH_MAX, "job", m, N, err));
+    TRY(read_id(&m[USER], job.user_id, err));
+    TRY(read_id(&m[SESSION], job.session_id, err));
     name_object(&job, "", job.document);
     name_object(&job, "/original.jpg", job.original);
     name_object(&job, "/mask_auto.png", job.mask_auto);

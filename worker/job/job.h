@@ -1,9 +1,9 @@
 /*
- * job - the data of a message -> struct job: whose session, and the names of everything that belongs to it.
+ * job - the data of a message -> struct job: which session it is about, and the names of its document and objects.
  *
- *   {"userId": "...", "sessionId": "..."}      other members are ignored, a member that comes twice is refused
+ *   {"userId": "...", "sessionId": "..."}      other members are ignored, a duplicate member is refused
  *
- * Ids are 1 to JOB_ID_MAX of [A-Za-z0-9_-] and not of the reserved form __...__, so they need no escaping in a document
+ * Ids are 1 to JOB_ID_MAX of [A-Za-z0-9_-] and not of the reserved form __...__, so they need no escape in a document
  * path, an object name, a URL or a log line. Source: PROTOCOL.md 11, 1.9 and 4.1.
  */
 #ifndef WORKER_JOB_JOB_H

@@ -5,7 +5,7 @@
 const struct job_error_info *job_error_info(enum job_error e)
 {
     static const struct job_error_info table[] = {
-#define X(code, class, http, retryable, sentence) { #code, class, http, retryable, sentence },
+#define X(code, outcome, retryable, sentence) { #code, OUTCOME_##outcome, retryable, sentence },
         JOB_ERROR_MAP(X)
 #undef X
     };

@@ -8,117 +8,114 @@
 #include "worker/job/reporter.h"
 
 enum {
-    UPLOAD_RESERVE_PERCENT = 14, /* of the deadline: an upload that starts later would not be told in time */
-    RESULT_RESERVE_PERCENT = 5,
-    END_MS = 8000, /* the last write may go on after the work's deadline: the lease outlives both */
+    UPLOAD_RESERVE_PERCENT = 14, /* of the deadline, kept for the upload: Pub/Sub ignores an answer that comes later */
+    RESULT_RESERVE_PERCENT = 5,  /* of the deadline, kept for the last write */
+    END_MS = 8000,               /* how long the last write may outlast the deadline; the lease lasts longer still */
     ABANDON_MS = 1500,
-    MISSING_GRACE_US = 60 * 1000000, /* a publisher may publish before it commits */
+    MISSING_GRACE_US = 60 * 1000000,
     PERCENT_UPLOAD = 95,
-    /* Address space. A download takes twice the file, and may have to be made again; the rest is for answers. */
+    /* Address space. A download takes twice the file, and may have to be repeated; the rest is for answers. */
     BESIDE_ARENA_BYTES = 4 * IMAGE_MAX_FILE_BYTES + (32 << 20)
 };
 
-/* One job, and all that its stages share. */
-struct run {
+/* One attempt at a job: what its stages share. */
+struct attempt {
     struct pipeline *p;
     const struct push_message *msg;
     const struct job *job;
     const struct log_context *log;
     struct session session;
-    struct session_wishes wishes;
-    struct budget work, upload, end; /* the same clock, later and later ends */
-    struct budget release;           /* as `end`; at shutdown it lasts a little longer */
-    struct budget telling;           /* of the reporter, which counts no retries: it has a thread of its own */
+    struct prompt_wishes wishes;
+    struct budget work, upload, end; /* in this order: each ends later than the one before */
+    struct budget release;           /* ends with `end`, but at shutdown a little later */
+    struct budget reports;           /* of the reporter, whose thread must not touch `retries` */
     struct reporter reporter;
-    struct session_report report;
+    struct document_report report;
     struct edit_result edit;
     int64_t started_ms;
     int retries; /* of calls to Firestore and Storage */
     int64_t original_generation, mask_generation;
-    int64_t edited_generation, preview_generation; /* ours, in the bucket; 0: none */
+    int64_t edited_generation, preview_generation; /* of the uploads of this attempt; 0: not uploaded */
 };
 
 /* ---- stop, lost, late ---- */
 
 static bool must_stop(void *ctx)
 {
-    const struct run *r = ctx;
-    int64_t stop_at = r->p->stop_at_ms;
+    const struct attempt *t = ctx;
+    int64_t stop_at = t->p->stop_at_ms;
 
-    return (stop_at && sys_mono_ms(r->p->sys) >= stop_at) || reporter_lost(&r->reporter) != ERR_OK;
+    return (stop_at && sys_mono_ms(t->p->sys) >= stop_at) || reporter_lost(&t->reporter) != ERR_OK;
 }
 
 static bool must_stop_or_is_late(void *ctx)
 {
-    const struct run *r = ctx;
+    const struct attempt *t = ctx;
 
-    return must_stop(ctx) || budget_left_ms(&r->work) == 0;
+    return must_stop(ctx) || budget_left_ms(&t->work) == 0;
 }
 
 static bool must_leave(void *ctx)
 {
-    const struct run *r = ctx;
-    int64_t leave_at = r->p->leave_at_ms;
+    const struct attempt *t = ctx;
+    int64_t leave_at = t->p->leave_at_ms;
 
-    return leave_at && sys_mono_ms(r->p->sys) >= leave_at;
+    return leave_at && sys_mono_ms(t->p->sys) >= leave_at;
 }
 
 static bool must_be_gone(void *ctx)
 {
-    const struct run *r = ctx;
-    int64_t leave_at = r->p->leave_at_ms;
+    const struct attempt *t = ctx;
+    int64_t leave_at = t->p->leave_at_ms;
 
-    return leave_at && sys_mono_ms(r->p->sys) >= leave_at + PIPELINE_RELEASE_MS;
+    return leave_at && sys_mono_ms(t->p->sys) >= leave_at + PIPELINE_RELEASE_MS;
 }
 
-/* Why a stage was cancelled, in the order of what decides. */
-static enum err_code reason(const struct run *r, enum err_code rc, struct err *err)
+/* Why a stage was cancelled: a lost session comes before the deadline, and that before the shutdown. */
+static enum err_code reason(const struct attempt *t, enum err_code rc, struct err *err)
 {
-    enum err_code lost = reporter_lost(&r->reporter);
+    enum err_code lost = reporter_lost(&t->reporter);
 
     if (rc != ERR_CANCELLED)
         return rc;
     *err = (struct err){ 0 };
     if (lost)
         return err_set(err, lost, "the session is not ours any more");
-    if (budget_left_ms(&r->work) == 0)
+    if (budget_left_ms(&t->work) == 0)
         return err_set(err, ERR_DEADLINE, "the job's time is over");
     return err_set(err, ERR_CANCELLED, "the worker is shutting down");
 }
 
-static void set_budgets(struct run *r, int64_t arrived_ms)
+static void set_budgets(struct attempt *t, int64_t arrived_ms)
 {
-    int64_t total = r->p->settings.job_deadline_ms, end = arrived_ms + total;
-    struct budget b = { .sys = r->p->sys, .cancelled = must_stop, .cancel_ctx = r, .retries = &r->retries };
+    int64_t total = t->p->settings.job_deadline_ms, end = arrived_ms + total;
+    struct budget b = { .sys = t->p->sys, .cancelled = must_stop, .cancel_ctx = t, .retries = &t->retries };
 
     b.deadline_mono_ms = end - total * UPLOAD_RESERVE_PERCENT / 100;
-    r->work = b;
+    t->work = b;
     b.deadline_mono_ms = end - total * RESULT_RESERVE_PERCENT / 100;
-    r->upload = b;
+    t->upload = b;
     b.deadline_mono_ms = end + END_MS;
-    r->telling = r->upload;
-    r->telling.retries = NULL;
+    t->reports = t->upload;
+    t->reports.retries = NULL;
     b.cancelled = must_leave;
-    r->end = b;
+    t->end = b;
     b.cancelled = must_be_gone;
-    r->release = b;
+    t->release = b;
 }
 
 /* ---- stages ---- */
 
-static void add_timing(struct run *r, const char *stage, int64_t since_ms)
+static void add_time(struct attempt *t, enum stage stage, int64_t since_ms)
 {
-    struct session_report *report = &r->report;
-
-    if (report->n_timings < SESSION_MAX_TIMINGS)
-        report->timings[report->n_timings++] = (struct session_timing){ stage, sys_mono_ms(r->p->sys) - since_ms };
+    stage_times_add(&t->report.times, stage, sys_mono_ms(t->p->sys) - since_ms);
 }
 
-/* Both calls side by side: the first with the request's arena, the second with the one beside it. */
-static enum err_code run_both(struct run *r, pair_fn *fn, void *first, void *second, const struct budget *budget,
+/* Makes both calls at the same time: the first with the request arena, the second with the arena beside it. */
+static enum err_code run_both(struct attempt *t, pair_fn *fn, void *first, void *second, const struct budget *budget,
                               struct err *err)
 {
-    const struct pair_call calls[] = { { fn, first, &r->p->arena }, { fn, second, &r->p->beside } };
+    const struct pair_call calls[] = { { fn, first, &t->p->arena }, { fn, second, &t->p->beside } };
 
     return pair_run(calls, budget, err);
 }
@@ -132,56 +129,55 @@ struct download {
 static enum err_code download_one(void *ctx, const struct budget *budget, struct arena *a, struct err *err)
 {
     struct download *d = ctx;
-    enum err_code rc = storage_get(d->storage, d->object, IMAGE_MAX_FILE_BYTES, budget, a, &d->got, err);
 
-    return rc == ERR_CORRUPT ? ERR_UNAVAILABLE : rc; /* of the way, not of the picture: the checksum did not fit */
+    return storage_get(d->storage, d->object, IMAGE_MAX_FILE_BYTES, budget, a, &d->got, err);
 }
 
-static enum err_code download(struct run *r, struct edit_request *q, struct err *err)
+static enum err_code download(struct attempt *t, struct edit_request *q, struct err *err)
 {
-    struct download original = { .storage = r->p->storage, .object = r->job->original };
-    struct download mask = { .storage = r->p->storage, .object = r->job->mask_auto };
-    int64_t since = sys_mono_ms(r->p->sys);
-    enum err_code rc = run_both(r, download_one, &original, &mask, &r->work, err);
+    struct download original = { .storage = t->p->storage, .object = t->job->original };
+    struct download mask = { .storage = t->p->storage, .object = t->job->mask_auto };
+    int64_t since = sys_mono_ms(t->p->sys);
+    enum err_code rc = run_both(t, download_one, &original, &mask, &t->work, err);
 
-    if (!rc && (original.got.replaced || mask.got.replaced)) /* who replaces one replaces both: a pair that fits */
-        rc = run_both(r, download_one, &original, &mask, &r->work, err);
-    r->original_generation = original.got.object.generation;
-    r->mask_generation = mask.got.object.generation;
+    /* Whoever replaces one input replaces both: read a pair that fits together. */
+    if (!rc && (original.got.replaced || mask.got.replaced))
+        rc = run_both(t, download_one, &original, &mask, &t->work, err);
+    t->original_generation = original.got.object.generation;
+    t->mask_generation = mask.got.object.generation;
     q->original = original.got.body;
     q->mask = mask.got.body;
-    add_timing(r, "download", since);
+    add_time(t, STAGE_DOWNLOAD, since);
     return rc;
 }
 
-/* A repeated job gives the same bytes: the seed is a digest of what it is about. */
-static enum err_code derive_seed(const struct run *r, uint64_t *ret, struct err *err)
+/* The seed is a digest of the session and its inputs, so that a repeated job gives the same bytes. */
+static enum err_code derive_seed(const struct attempt *t, uint64_t *ret, struct err *err)
 {
     unsigned char digest[CRYPTO_SHA256_BYTES];
     char text[JOB_PATH_SIZE + 64];
-    enum err_code rc;
 
-    (void)snprintf(text, sizeof text, "%s\n%lld\n%lld", r->job->document, (long long)r->original_generation,
-                   (long long)r->mask_generation);
-    rc = crypto_sha256(span_of(text), digest, err);
-    if (!rc) /* 32 bits: what the noise generator takes of a seed */
-        *ret = (uint64_t)digest[0] << 24 | (uint64_t)digest[1] << 16 | (uint64_t)digest[2] << 8 | digest[3];
-    return rc;
+    (void)snprintf(text, sizeof text, "%s\n%lld\n%lld", t->job->document, (long long)t->original_generation,
+                   (long long)t->mask_generation);
+    TRY(crypto_sha256(span_of(text), digest, err));
+    /* the noise generator takes 32 bits of a seed */
+    *ret = (uint64_t)digest[0] << 24 | (uint64_t)digest[1] << 16 | (uint64_t)digest[2] << 8 | digest[3];
+    return ERR_OK;
 }
 
-static void edit_stage(void *ctx, const char *stage, int percent, double eta_seconds)
+static void edit_stage(void *ctx, enum stage stage, int percent, double eta_seconds)
 {
-    struct run *r = ctx;
+    struct attempt *t = ctx;
 
-    r->p->eta_ms = eta_seconds >= 0 ? (int64_t)(1000 * eta_seconds) : -1;
-    reporter_tell(&r->reporter, stage, percent, eta_seconds);
+    t->p->eta_ms = eta_seconds >= 0 ? (int64_t)(1000 * eta_seconds) : -1;
+    reporter_set(&t->reporter, stage, percent, eta_seconds);
 }
 
 struct upload {
     const struct storage *storage;
     const char *object, *lease_id;
     struct span body;
-    int64_t generation; /* what we left in the bucket; 0: nothing, as far as is known */
+    int64_t generation; /* of the object that this upload stored; 0: none is known */
 };
 
 static enum err_code upload_one(void *ctx, const struct budget *budget, struct arena *a, struct err *err)
@@ -205,236 +201,221 @@ static enum err_code upload_one(void *ctx, const struct budget *budget, struct a
     return rc;
 }
 
-static enum err_code upload(struct run *r, struct err *err)
+static enum err_code upload(struct attempt *t, struct err *err)
 {
-    const struct picture_files *files = &r->edit.files;
-    struct upload edited = { r->p->storage, r->job->edited, r->session.lease_id, files->edited, 0 };
-    struct upload preview = { r->p->storage, r->job->preview, r->session.lease_id, files->preview, 0 };
-    int64_t since = sys_mono_ms(r->p->sys);
+    const struct picture_files *files = &t->edit.files;
+    struct upload edited = { t->p->storage, t->job->edited, t->session.lease_id, files->edited, 0 };
+    struct upload preview = { t->p->storage, t->job->preview, t->session.lease_id, files->preview, 0 };
+    int64_t since = sys_mono_ms(t->p->sys);
     enum err_code rc;
 
-    if (must_stop(r))
+    if (must_stop(t))
         return err_set(err, ERR_CANCELLED, "cancelled before the upload");
-    /* told from here, not by the reporter: nothing goes into the bucket for a session that is not ours any more */
-    rc = session_progress(&r->session, "upload", PERCENT_UPLOAD, -1, &r->telling, err);
+    /* A fence: written here and not by the reporter, so that nothing is uploaded once the session is not ours. */
+    rc = session_progress(&t->session, STAGE_UPLOAD, PERCENT_UPLOAD, -1, &t->reports, err);
     if (rc)
-        return reporter_lose(&r->reporter, rc);
-    rc = run_both(r, upload_one, &edited, &preview, &r->upload, err);
-    r->edited_generation = edited.generation;
-    r->preview_generation = preview.generation;
-    add_timing(r, "upload", since);
+        return reporter_lose(&t->reporter, rc);
+    rc = run_both(t, upload_one, &edited, &preview, &t->upload, err);
+    t->edited_generation = edited.generation;
+    t->preview_generation = preview.generation;
+    add_time(t, STAGE_UPLOAD, since);
     return rc;
 }
 
-/* It goes on, only slower, and will again for every job of this kind; so an operator has to hear of it. */
-static void warn_if_uncovered(struct run *r)
+/* Such jobs work, but each of them is slower than it could be; the operator can make a pack with a table for them. */
+static void warn_if_uncovered(struct attempt *t)
 {
-    const struct session_recipe *job = &r->edit.recipe;
+    const struct document_recipe *job = &t->edit.recipe;
 
-    if (r->edit.rereads_modulation && uncovered_is_new(&r->p->uncovered, job->fill_width, job->fill_height, job->steps))
-        log_event(LOG_WARNING, r->log,
+    if (t->edit.rereads_modulation && uncovered_is_new(&t->p->uncovered, job->fill_width, job->fill_height, job->steps))
+        log_event(LOG_WARNING, t->log,
                   "no table of the prompt pack covers such a job, so a quarter of the weights is read again for each",
                   log_int("width", job->fill_width), log_int("height", job->fill_height), log_int("steps", job->steps),
                   log_end());
 }
 
-static enum err_code work(struct run *r, struct err *err)
+static enum err_code run_stages(struct attempt *t, struct err *err)
 {
-    const struct edit_watch watch = { r, edit_stage, must_stop_or_is_late };
-    struct edit_request q = {
-        .wishes = { r->wishes.prompt, r->wishes.prompt_invalid, r->wishes.labels, r->wishes.n_labels },
-        .steps = r->p->settings.steps,
-        .guidance = r->p->settings.guidance,
-    };
-    enum err_code rc = reporter_start(&r->reporter, &r->session, &r->telling, err);
+    const struct edit_watch watch = { t, edit_stage, must_stop_or_is_late };
+    struct edit_request q = { .wishes = t->wishes, .fill = { FILL_REQUEST_DEFAULTS } };
+    enum err_code rc;
 
-    if (rc)
-        return rc;
-    rc = download(r, &q, err);
-    if (!rc)
-        rc = derive_seed(r, &q.seed, err);
-    if (!rc)
-        rc = edit_run(r->p->engine, &q, &watch, r->p->sys, &r->p->arena, &r->edit, r->report.timings,
-                      &r->report.n_timings, err);
-    warn_if_uncovered(r);
-    if (!rc)
-        rc = upload(r, err);
-    rc = reason(r, rc, err);
-    reporter_stop(&r->reporter);
+    q.fill.steps = t->p->settings.steps;
+    q.fill.guidance = t->p->settings.guidance;
+    TRY(download(t, &q, err));
+    TRY(derive_seed(t, &q.fill.seed, err));
+    rc = edit_run(t->p->engine, &q, &watch, t->p->sys, &t->p->arena, &t->edit, err);
+    stage_times_add_all(&t->report.times, &t->edit.times);
+    warn_if_uncovered(t);
+    return rc ? rc : upload(t, err);
+}
+
+static enum err_code work(struct attempt *t, struct err *err)
+{
+    enum err_code rc;
+
+    TRY(reporter_start(&t->reporter, &t->session, &t->reports, err));
+    rc = reason(t, run_stages(t, err), err);
+    reporter_stop(&t->reporter);
     return rc;
 }
 
 /* ---- endings ---- */
 
-const char *pipeline_end_name(enum pipeline_end e)
+static struct pipeline_result result(const struct attempt *t, enum outcome outcome)
 {
-    static const char *const names[] = {
-#define X(name, text) text,
-        PIPELINE_END_MAP(X)
-#undef X
+    return (struct pipeline_result){
+        .outcome = outcome,
+        .retries = t->retries,
+        .rereads_modulation = t->edit.rereads_modulation,
+        .times = t->report.times,
     };
-
-    return names[e];
 }
 
-static struct pipeline_outcome outcome(const struct run *r, int status, enum pipeline_end end)
+static struct pipeline_result result_error(const struct attempt *t, enum outcome outcome, enum job_error error)
 {
-    struct pipeline_outcome o = {
-        .http_status = status,
-        .end = end,
-        .retries = r->retries,
-        .rereads_modulation = r->edit.rereads_modulation,
-        .n_timings = r->report.n_timings,
-    };
+    struct pipeline_result ret = result(t, outcome);
 
-    memcpy(o.timings, r->report.timings, sizeof o.timings);
-    return o;
+    ret.has_error = true;
+    ret.error = error;
+    return ret;
 }
 
-static struct pipeline_outcome outcome_error(const struct run *r, int status, enum pipeline_end end,
-                                             enum job_error error)
+static double cost(const struct attempt *t)
 {
-    struct pipeline_outcome o = outcome(r, status, end);
-
-    o.has_error = true;
-    o.error = error;
-    return o;
+    return 1e-3 * (double)(sys_mono_ms(t->p->sys) - t->started_ms) * t->p->settings.cost_per_second;
 }
 
-static double cost(const struct run *r)
-{
-    return 1e-3 * (double)(sys_mono_ms(r->p->sys) - r->started_ms) * r->p->settings.cost_per_second;
-}
-
-static void remove_uploads(struct run *r)
+static void remove_uploads(struct attempt *t)
 {
     const struct {
         const char *object;
         int64_t generation;
-    } ours[] = { { r->job->edited, r->edited_generation }, { r->job->preview, r->preview_generation } };
+    } ours[] = { { t->job->edited, t->edited_generation }, { t->job->preview, t->preview_generation } };
 
     for (int i = 0; i < 2; i++) {
         struct err err = { 0 };
         if (ours[i].generation &&
-            storage_delete(r->p->storage, ours[i].object, ours[i].generation, &r->end, &r->p->arena, &err))
-            log_event(LOG_WARNING, r->log, "an upload of a lost job stays", log_str("object", ours[i].object),
+            storage_delete(t->p->storage, ours[i].object, ours[i].generation, &t->end, &t->p->arena, &err))
+            log_event(LOG_WARNING, t->log, "an upload of a lost job stays", log_str("object", ours[i].object),
                       log_str("error", err.msg), log_end());
     }
 }
 
 /*
- * The document is gone or not ours. Uploads of a session that is gone belong to nobody and are removed. Those of a lost
- * lease stay: the worker that took over writes the same names, and may already refer to these very objects.
+ * The document is gone or not ours. The uploads of a deleted session belong to nobody and are removed. Those of a lost
+ * lease stay: the worker that took over writes the same names, and its document may already refer to these objects.
  */
-static struct pipeline_outcome end_lost(struct run *r, enum err_code rc)
+static struct pipeline_result end_lost(struct attempt *t, enum err_code rc)
 {
-    if (rc == ERR_NOT_FOUND) {
-        remove_uploads(r);
-        return outcome(r, 204, PIPELINE_GONE);
-    }
-    return outcome(r, 409, PIPELINE_LOST);
+    if (rc != ERR_NOT_FOUND)
+        return result(t, OUTCOME_LOST);
+    remove_uploads(t);
+    return result(t, OUTCOME_GONE);
 }
 
-static bool is_lost(const struct run *r, enum err_code rc)
+static bool is_lost(const struct attempt *t, enum err_code rc)
 {
-    return (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT) && reporter_lost(&r->reporter) == rc;
+    return (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT) && reporter_lost(&t->reporter) == rc;
 }
 
-static struct pipeline_outcome end_completed(struct run *r)
+static struct pipeline_result end_completed(struct attempt *t)
 {
     struct err err = { 0 };
     enum err_code rc;
 
-    r->report.edited_path = r->job->edited;
-    r->report.preview_path = r->job->preview;
-    r->report.cost_usd = cost(r);
-    rc = session_complete(&r->session, &r->report, &r->end, &err);
+    t->report.edited_path = t->job->edited;
+    t->report.preview_path = t->job->preview;
+    t->report.cost_usd = cost(t);
+    rc = session_complete(&t->session, &t->report, &t->end, &err);
     if (!rc)
-        return outcome(r, 204, PIPELINE_COMPLETED);
-    log_event(LOG_ERROR, r->log, "the result could not be written", log_str("error", err.msg), log_end());
+        return result(t, OUTCOME_COMPLETED);
+    log_event(LOG_ERROR, t->log, "the result could not be written", log_str("error", err.msg), log_end());
     if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
-        return end_lost(r, rc);
-    err_ignore(session_release(&r->session, &r->release, NULL));
-    return outcome_error(r, 503, PIPELINE_RELEASED, JOB_BACKEND_UNAVAILABLE);
+        return end_lost(t, rc);
+    err_ignore(session_release(&t->session, &t->release, NULL));
+    return result_error(t, OUTCOME_RELEASED, JOB_BACKEND_UNAVAILABLE);
 }
 
-static struct pipeline_outcome end_failed(struct run *r, enum job_error error)
+static struct pipeline_result end_failed(struct attempt *t, enum job_error error)
 {
     struct err err = { 0 };
     enum err_code rc;
 
-    r->report.error = error;
-    r->report.cost_usd = cost(r);
-    rc = session_fail(&r->session, &r->report, &r->end, &err);
+    t->report.error = error;
+    t->report.cost_usd = cost(t);
+    rc = session_fail(&t->session, &t->report, &t->end, &err);
     if (!rc)
-        return outcome_error(r, 204, PIPELINE_FAILED, error);
-    log_event(LOG_ERROR, r->log, "the failure could not be written", log_str("error", err.msg), log_end());
+        return result_error(t, OUTCOME_FAILED, error);
+    log_event(LOG_ERROR, t->log, "the failure could not be written", log_str("error", err.msg), log_end());
     if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
-        return end_lost(r, rc);
-    err_ignore(session_release(&r->session, &r->release, NULL));
-    return outcome_error(r, 503, PIPELINE_RELEASED, error);
+        return end_lost(t, rc);
+    err_ignore(session_release(&t->session, &t->release, NULL));
+    return result_error(t, OUTCOME_RELEASED, error);
 }
 
-static struct pipeline_outcome end_released(struct run *r, int status)
+static struct pipeline_result end_released(struct attempt *t, enum outcome outcome)
 {
     struct err err = { 0 };
-    enum err_code rc = session_release(&r->session, &r->release, &err);
+    enum err_code rc = session_release(&t->session, &t->release, &err);
 
     if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
-        return end_lost(r, rc);
+        return end_lost(t, rc);
     if (rc)
-        log_event(LOG_WARNING, r->log, "the claim could not be given back; it ends by itself",
+        log_event(LOG_WARNING, t->log, "the claim could not be given back; it ends by itself",
                   log_str("error", err.msg), log_end());
-    return outcome(r, status, PIPELINE_RELEASED);
+    return result(t, outcome);
 }
 
-static struct pipeline_outcome end_of(struct run *r, enum err_code rc, const struct err *err)
+static struct pipeline_result end_of(struct attempt *t, enum err_code rc, const struct err *err)
 {
     enum job_error error = job_error_of(rc);
     const struct job_error_info *info = job_error_info(error);
-    struct pipeline_outcome o;
+    bool is_final = info->outcome == OUTCOME_FAILED;
+    struct pipeline_result ret;
 
     if (!rc)
-        return end_completed(r);
-    if (is_lost(r, rc))
-        return end_lost(r, rc);
-    log_event(info->class == JOB_ERROR_FINAL ? LOG_WARNING : LOG_ERROR, r->log, "the job did not work",
+        return end_completed(t);
+    if (is_lost(t, rc))
+        return end_lost(t, rc);
+    log_event(is_final ? LOG_WARNING : LOG_ERROR, t->log, "the job did not work",
               log_str("code", rc == ERR_CANCELLED ? "CANCELLED" : info->code), log_str("error", err->msg), log_end());
     if (rc == ERR_CANCELLED)
-        return end_released(r, 503);
-    if (info->class == JOB_ERROR_FINAL || (info->class == JOB_ERROR_TRANSIENT && error == JOB_DEADLINE &&
-                                           r->session.attempts >= r->p->sessions->max_attempts))
-        return end_failed(r, error);
-    o = end_released(r, info->http_status);
-    o.has_error = true;
-    o.error = error;
-    o.fault = info->class == JOB_ERROR_FAULT;
-    return o;
+        return end_released(t, OUTCOME_RELEASED);
+    if (is_final || (error == JOB_DEADLINE && t->session.attempts >= t->p->sessions->max_attempts))
+        return end_failed(t, error);
+    ret = end_released(t, info->outcome);
+    ret.has_error = true;
+    ret.error = error;
+    return ret;
 }
 
 /* ---- the claim ---- */
 
-static struct pipeline_outcome not_claimed(const struct run *r, enum session_verdict verdict)
+/* A publisher may publish before it commits; but a deleted session must not run. */
+static bool may_appear_yet(const struct attempt *t)
 {
-    static const struct {
-        int status;
-        enum pipeline_end end;
-    } answers[] = {
-        [SESSION_MISSING] = { 404, PIPELINE_MISSING },     [SESSION_DUPLICATE] = { 204, PIPELINE_DUPLICATE },
-        [SESSION_BUSY] = { 409, PIPELINE_BUSY },           [SESSION_SUPERSEDED] = { 204, PIPELINE_SUPERSEDED },
-        [SESSION_EXHAUSTED] = { 204, PIPELINE_EXHAUSTED }, [SESSION_REFUSED] = { 204, PIPELINE_REFUSED },
-    };
-    int64_t published = r->msg->publish_time_us;
-    bool young = published != PUBSUB_TIME_UNKNOWN && sys_wall_us(r->p->sys) - published < MISSING_GRACE_US;
-    int status = answers[verdict].status;
+    int64_t published_us = t->msg->publish_time_us;
 
-    if (verdict == SESSION_MISSING && !young)
-        status = 204; /* a deleted session must not run */
-    if (verdict == SESSION_REFUSED)
-        log_event(LOG_ERROR, r->log, "the session's status is not one we know: left alone", log_end());
-    if (verdict == SESSION_EXHAUSTED)
-        return outcome_error(r, status, answers[verdict].end, JOB_ATTEMPTS_EXHAUSTED);
-    return outcome(r, status, answers[verdict].end);
+    return published_us != PUBSUB_TIME_UNKNOWN && sys_wall_us(t->p->sys) - published_us < MISSING_GRACE_US;
+}
+
+static struct pipeline_result not_claimed(const struct attempt *t, enum outcome outcome)
+{
+    if (outcome == OUTCOME_MISSING && may_appear_yet(t))
+        return result(t, OUTCOME_NOT_YET_THERE);
+    if (outcome == OUTCOME_REFUSED)
+        log_event(LOG_ERROR, t->log, "the session's status is not one we know: left alone", log_end());
+    if (outcome == OUTCOME_EXHAUSTED)
+        return result_error(t, outcome, JOB_ATTEMPTS_EXHAUSTED);
+    return result(t, outcome);
+}
+
+static struct pipeline_result unclaimed(struct attempt *t, const struct err *err)
+{
+    log_event(LOG_ERROR, t->log, "the session could not be claimed", log_str("error", err->msg), log_end());
+    err_ignore(session_unclaim(&t->session, &t->release, NULL));
+    return result_error(t, OUTCOME_UNCLAIMED, JOB_BACKEND_UNAVAILABLE);
 }
 
 static void set_claimed(struct pipeline *p, struct session *s)
@@ -444,45 +425,49 @@ static void set_claimed(struct pipeline *p, struct session *s)
     (void)pthread_mutex_unlock(&p->lock);
 }
 
-struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_message *msg, const struct job *job,
-                                     int64_t arrived_ms, const struct log_context *log)
+static struct pipeline_result run_claimed(struct attempt *t)
 {
-    struct run r = { .p = p, .msg = msg, .job = job, .log = log, .started_ms = sys_mono_ms(p->sys) };
-    struct arena_mark mark = arena_mark(&p->arena), mark_beside = arena_mark(&p->beside);
-    enum session_verdict verdict = SESSION_MISSING;
-    struct pipeline_outcome result;
+    struct pipeline_result ret;
     struct err err = { 0 };
     enum err_code rc;
 
-    set_budgets(&r, arrived_ms);
+    set_claimed(t->p, &t->session);
+    rc = work(t, &err);
+    t->report.recipe = t->edit.has_recipe ? &t->edit.recipe : NULL;
+    if (t->edit.warning)
+        t->report.warnings[t->report.n_warnings++] = t->edit.warning;
+    ret = end_of(t, rc, &err);
+    set_claimed(t->p, NULL);
+    return ret;
+}
+
+static struct pipeline_result claim_and_run(struct attempt *t)
+{
+    enum outcome outcome = OUTCOME_OPEN;
+    struct err err = { 0 };
+
+    if (session_init(&t->session, t->p->sessions, t->job->document, t->msg->message_id, &err) ||
+        session_claim(&t->session, &t->work, &t->p->arena, &outcome, &t->wishes, &err))
+        return unclaimed(t, &err);
+    return outcome == OUTCOME_OPEN ? run_claimed(t) : not_claimed(t, outcome);
+}
+
+struct pipeline_result pipeline_run(struct pipeline *p, const struct push_message *msg, const struct job *job,
+                                    int64_t arrived_ms, const struct log_context *log)
+{
+    struct attempt t = { .p = p, .msg = msg, .job = job, .log = log, .started_ms = sys_mono_ms(p->sys) };
+    const struct arena_mark beside = arena_mark(&p->beside);
+    struct pipeline_result ret;
+    ARENA_SCRATCH(&p->arena);
+
+    set_budgets(&t, arrived_ms);
     p->stuck_at_ms = arrived_ms + 2 * p->settings.job_deadline_ms + END_MS;
     p->eta_ms = -1;
-    rc = session_init(&r.session, p->sessions, job->document, msg->message_id, &err);
-    if (!rc)
-        rc = session_claim(&r.session, &r.work, &p->arena, &verdict, &r.wishes, &err);
-    if (rc) {
-        log_event(LOG_ERROR, log, "the session could not be claimed", log_str("error", err.msg), log_end());
-        err_ignore(session_unclaim(&r.session, &r.release, NULL));
-        result = outcome_error(&r, 503, PIPELINE_UNCLAIMED, JOB_BACKEND_UNAVAILABLE);
-        goto out;
-    }
-    if (verdict != SESSION_CLAIMED) {
-        result = not_claimed(&r, verdict);
-        goto out;
-    }
-    set_claimed(p, &r.session);
-    rc = work(&r, &err);
-    r.report.recipe = r.edit.has_recipe ? &r.edit.recipe : NULL;
-    if (r.edit.warning)
-        r.report.warnings[r.report.n_warnings++] = r.edit.warning;
-    result = end_of(&r, rc, &err);
-    set_claimed(p, NULL);
-out:
+    ret = claim_and_run(&t);
     p->stuck_at_ms = 0;
-    session_done(&r.session);
-    arena_rewind(&p->beside, mark_beside);
-    arena_rewind(&p->arena, mark);
-    return result;
+    session_done(&t.session);
+    arena_rewind(&p->beside, beside);
+    return ret;
 }
 
 bool pipeline_is_stuck(const struct pipeline *p)
@@ -518,15 +503,14 @@ enum err_code pipeline_init(struct pipeline *p, struct engine *engine, struct se
                             struct storage *storage, const struct sys *sys, const struct pipeline_settings *settings,
                             struct err *err)
 {
-    enum err_code rc;
 
     *p = (struct pipeline){
         .engine = engine, .sessions = sessions, .storage = storage, .sys = sys, .settings = *settings
     };
     if (pthread_mutex_init(&p->lock, NULL))
         return err_set(err, ERR_NOMEM, "pipeline: no lock");
-    rc = arena_init(&p->arena, EDIT_ARENA_BYTES, err);
-    return rc ? rc : arena_init(&p->beside, BESIDE_ARENA_BYTES, err);
+    TRY(arena_init(&p->arena, EDIT_ARENA_BYTES, err));
+    return arena_init(&p->beside, BESIDE_ARENA_BYTES, err);
 }
 
 void pipeline_done(struct pipeline *p)

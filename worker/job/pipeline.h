@@ -3,8 +3,9 @@
  *
  *   claim -> download both inputs -> edit (decode, mask, paint, blend, encode) -> upload both results -> completed
  *
- * Whatever goes wrong ends in one of three ways (job_error.h): the session is `failed` and the message acked; the claim
- * is given back and the message nacked; or the document is not ours any more, and nothing is written.
+ * A job that goes wrong ends in one of three ways (job_error.h, outcome.h): the session is `failed` and the message is
+ * acknowledged; the claim is given back and the message is not acknowledged; or the document is not ours any more, and
+ * nothing is written.
  * One job at a time: the caller holds the queue's turn.
  */
 #ifndef WORKER_JOB_PIPELINE_H
@@ -16,6 +17,8 @@
 
 #include "worker/job/edit.h"
 #include "worker/base/log.h"
+#include "worker/job/job.h"
+#include "worker/job/pubsub.h"
 #include "worker/job/session.h"
 #include "worker/google/storage.h"
 #include "worker/job/uncovered.h"
@@ -35,15 +38,15 @@ struct pipeline {
     struct storage *storage;
     const struct sys *sys;
     struct pipeline_settings settings;
-    struct arena arena;  /* the request arena, rewound after each job */
-    struct arena beside; /* of the second of two transfers, likewise */
+    struct arena arena;  /* of the job, rewound after it */
+    struct arena beside; /* of the second of two transfers at the same time, rewound likewise */
     pthread_mutex_t lock;
-    struct session *claimed;     /* the session that runs now, for pipeline_abandon(); under the lock */
-    _Atomic int64_t stop_at_ms;  /* monotonic, the work's end; 0: nobody asked */
-    _Atomic int64_t leave_at_ms; /* and the end of writing its result */
-    _Atomic int64_t eta_ms;      /* rest of the denoising, -1 unknown */
-    _Atomic int64_t stuck_at_ms; /* when the job that runs now counts as stuck; 0: none runs */
-    struct uncovered uncovered;  /* what was warned of */
+    struct session *claimed;     /* the session of the running job, for pipeline_abandon(); under the lock */
+    _Atomic int64_t stop_at_ms;  /* monotonic: when the work has to stop; 0: pipeline_stop() was not called */
+    _Atomic int64_t leave_at_ms; /* when writing its result has to stop, too */
+    _Atomic int64_t eta_ms;      /* rest of the denoising; -1: unknown */
+    _Atomic int64_t stuck_at_ms; /* when the running job counts as stuck; 0: no job runs */
+    struct uncovered uncovered;  /* the kinds of jobs that the log has a warning about */
 };
 
 MUST_CHECK enum err_code pipeline_init(struct pipeline *p, struct engine *engine, struct session_store *sessions,
@@ -51,52 +54,27 @@ MUST_CHECK enum err_code pipeline_init(struct pipeline *p, struct engine *engine
                                        const struct pipeline_settings *settings, struct err *err);
 void pipeline_done(struct pipeline *p);
 
-#define PIPELINE_END_MAP(X)                                                          \
-    X(COMPLETED, "completed")                                                        \
-    X(FAILED, "failed")       /* for good, and the document says so */               \
-    X(RELEASED, "released")   /* the claim was given back: Pub/Sub delivers again */ \
-    X(GONE, "gone")           /* the document was deleted meanwhile */               \
-    X(LOST, "lost")           /* the lease is somebody else's */                     \
-    X(UNCLAIMED, "unclaimed") /* Firestore did not let us find out */                \
-    X(MISSING, "missing")     /* no such document */                                 \
-    X(DUPLICATE, "duplicate")                                                        \
-    X(BUSY, "busy")                                                                  \
-    X(SUPERSEDED, "superseded")                                                      \
-    X(EXHAUSTED, "exhausted")                                                        \
-    X(REFUSED, "refused") /* a status that is not ours to change */
-
-enum pipeline_end {
-#define X(name, text) PIPELINE_##name,
-    PIPELINE_END_MAP(X)
-#undef X
-        PIPELINE_ENDS
-};
-const char *pipeline_end_name(enum pipeline_end e);
-
-struct pipeline_outcome {
-    int http_status; /* 204 ack; anything else is a nack */
-    enum pipeline_end end;
+struct pipeline_result {
+    enum outcome outcome;
     bool has_error;
     enum job_error error;    /* why, with has_error */
-    bool fault;              /* the process must be replaced */
     int retries;             /* of calls to Firestore and Storage */
     bool rereads_modulation; /* struct edit_result's */
-    struct session_timing timings[SESSION_MAX_TIMINGS];
-    int n_timings;
+    struct stage_times times;
 };
 
 /* arrived_ms: monotonic, when the push came in; the deadline counts from there. */
-struct pipeline_outcome pipeline_run(struct pipeline *p, const struct push_message *msg, const struct job *job,
-                                     int64_t arrived_ms, const struct log_context *log);
+struct pipeline_result pipeline_run(struct pipeline *p, const struct push_message *msg, const struct job *job,
+                                    int64_t arrived_ms, const struct log_context *log);
 
-/* A job has taken twice its time, so whatever it waits for (a device that hangs answers to nobody) will not come: the
- * process must be replaced. */
+/* Whether the running job has taken more than twice its time. What it waits for will not come then (a device that hangs
+ * cannot be interrupted), and the process must be replaced. */
 bool pipeline_is_stuck(const struct pipeline *p);
 
-/* SIGTERM: lets the job go on for grace_ms when it may be done by then, else stops it at its next step. What follows,
- * giving the claim back, has PIPELINE_RELEASE_MS more. */
+/* For SIGTERM: lets the job go on for grace_ms if it may be done by then, else stops it at its next step. Giving the
+ * claim back afterwards may take PIPELINE_RELEASE_MS more. */
 void pipeline_stop(struct pipeline *p, int64_t grace_ms);
-/* The job does not listen: gives its claim back from outside. The process ends right after. */
+/* For a job that does not stop: gives its claim back from outside. The process is to end right after. */
 void pipeline_abandon(struct pipeline *p);
 
 #endif

@@ -23,8 +23,10 @@ static bool is_control(char c)
     return ((unsigned char)c < 32 && c != '\t' && c != '\n' && c != '\r') || c == 127;
 }
 
-static bool label_is_usable(struct span label)
+bool prompt_label_is_usable(const char *text)
 {
+    struct span label = trimmed(text);
+
     if (!label.len || label.len > PROMPT_LABEL_MAX)
         return false;
     for (size_t i = 0; i < label.len; i++)
@@ -37,28 +39,20 @@ static enum err_code from_labels(const struct prompt_wishes *w, struct arena *a,
 {
     char list[PROMPT_MAX_LABELS * (PROMPT_LABEL_MAX + 2) + 1] = "";
     char *text = NULL;
-    enum err_code rc;
     size_t at = 0;
-    int used = 0;
 
-    for (int i = 0; i < w->n_labels && used < PROMPT_MAX_LABELS; i++) {
-        struct span label = trimmed(w->labels[i]);
-
-        if (label_is_usable(label))
-            at += (size_t)snprintf(list + at, sizeof list - at, "%s%.*s", used++ ? ", " : "", SPAN_ARG(label));
-    }
-    rc = used ? arena_printf(a, &text, err, "A photo of %s: " PROMPT_GROUND, list)
-              : arena_printf(a, &text, err, "A photo: " PROMPT_GROUND);
-    if (!rc)
-        *ret = text;
-    return rc;
+    for (int i = 0; i < w->n_labels; i++)
+        at += (size_t)snprintf(list + at, sizeof list - at, "%s%.*s", i ? ", " : "", SPAN_ARG(trimmed(w->labels[i])));
+    TRY(w->n_labels ? arena_printf(a, &text, err, "A photo of %s: " PROMPT_GROUND, list)
+                    : arena_printf(a, &text, err, "A photo: " PROMPT_GROUND));
+    *ret = text;
+    return ERR_OK;
 }
 
 enum err_code prompt_build(const struct prompt_wishes *w, struct arena *a, const char **ret, struct err *err)
 {
     struct span own = trimmed(w->prompt);
     char *text = NULL;
-    enum err_code rc;
 
     if (w->prompt_invalid)
         return err_set(err, ERR_PROMPT, "prompt: not a string");
@@ -69,8 +63,7 @@ enum err_code prompt_build(const struct prompt_wishes *w, struct arena *a, const
     for (size_t i = 0; i < own.len; i++)
         if (is_control(own.ptr[i]))
             return err_set(err, ERR_PROMPT, "prompt: a control character at byte %zu", i);
-    rc = span_dup(a, own, &text, err);
-    if (!rc)
-        *ret = text;
-    return rc;
+    TRY(span_dup(a, own, &text, err));
+    *ret = text;
+    return ERR_OK;
 }

@@ -1,16 +1,17 @@
 /*
- * prompt - what the model is told to paint.
+ * prompt - the text that tells the model what to paint.
  *
  * FLUX.1-Fill paints what the prompt names; a generic "remove the object" makes it invent one. So the default prompt
- * describes the ground that is to continue, with the app's scene labels where it has some, and names no object.
+ * describes the ground that is to continue, with the app's scene labels if there are any, and names no object.
  *
- *   1. `prompt` of the session, when it has text: as it is, without the blanks around it
- *   2. "A photo of <label>, <label>: empty background ..." from up to PROMPT_MAX_LABELS labels that look like words
+ *   1. `prompt` of the session, when it has text: word for word, without the blanks around it
+ *   2. "A photo of <label>, <label>: empty background ..." from the first PROMPT_MAX_LABELS usable labels
  *   3. the same without labels
  *
- * A label is used when it has 1 to PROMPT_LABEL_MAX bytes and no control characters, quotes, colons or angle brackets;
- * others are passed over. ERR_PROMPT: `prompt` is no string, or longer than PROMPT_MAX_BYTES, or holds a control
- * character other than tab and newline.
+ * A label is usable when, without the blanks around it, it is 1 to PROMPT_LABEL_MAX bytes long and has no control
+ * characters, quotes, colons, semicolons, bars or brackets other than round ones; other labels are skipped.
+ * ERR_PROMPT: `prompt` is not a string, is longer than PROMPT_MAX_BYTES, or holds a control character other than tab
+ * and newline.
  */
 #ifndef WORKER_JOB_PROMPT_H
 #define WORKER_JOB_PROMPT_H
@@ -21,12 +22,15 @@
 
 enum { PROMPT_MAX_BYTES = 2000, PROMPT_LABEL_MAX = 40, PROMPT_MAX_LABELS = 4 };
 
+/* What the app says about the picture. */
 struct prompt_wishes {
-    const char *prompt; /* NULL: none */
-    bool prompt_invalid;
-    const char *const *labels;
+    const char *prompt;                    /* NULL: none */
+    bool prompt_invalid;                   /* there is one, but it is not a string */
+    const char *labels[PROMPT_MAX_LABELS]; /* the first usable ones */
     int n_labels;
 };
+
+bool prompt_label_is_usable(const char *label);
 
 /* The text, in the arena. */
 MUST_CHECK enum err_code prompt_build(const struct prompt_wishes *w, struct arena *a, const char **ret,

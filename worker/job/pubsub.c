@@ -12,7 +12,7 @@ static bool is_message_id(struct span id)
     return id.len >= 1 && id.len <= PUBSUB_MESSAGE_ID_MAX;
 }
 
-/* The two spellings say the same, or only one is there. */
+/* Where both spellings are there they must be equal. */
 static enum err_code read_message_id(const struct member *camel, const struct member *snake, struct arena *a,
                                      const char **ret, struct err *err)
 {
@@ -59,14 +59,12 @@ static enum err_code read_message(struct span text, struct arena *a, struct push
                            { .name = "message_id" },
                            { .name = "publishTime" },
                            { .name = "publish_time" } };
-    enum err_code rc = members_read(text, m, N, err);
 
-    if (!rc)
-        rc = read_message_id(&m[ID], &m[ID_SNAKE], a, &msg->message_id, err);
-    if (!rc)
-        rc = read_data(&m[DATA], a, &msg->data, err);
+    TRY(members_read(text, m, N, err));
+    TRY(read_message_id(&m[ID], &m[ID_SNAKE], a, &msg->message_id, err));
+    TRY(read_data(&m[DATA], a, &msg->data, err));
     msg->publish_time_us = read_time(&m[TIME], &m[TIME_SNAKE]);
-    return rc;
+    return ERR_OK;
 }
 
 enum err_code pubsub_parse(struct span body, struct arena *a, struct push_message *ret, struct err *err)
@@ -75,20 +73,14 @@ enum err_code pubsub_parse(struct span body, struct arena *a, struct push_messag
     struct member m[N] = { { .name = "message" }, { .name = "subscription" }, { .name = "deliveryAttempt" } };
     struct push_message msg = { .subscription = "" };
     char *subscription;
-    enum err_code rc;
 
     if (body.len > PUBSUB_BODY_MAX)
         return err_set(err, ERR_TOO_LARGE, "push: more than %d bytes", PUBSUB_BODY_MAX);
-    rc = members_parse(body, PUBSUB_DEPTH_MAX, "push", m, N, err);
-    if (rc)
-        return rc;
+    TRY(members_parse(body, PUBSUB_DEPTH_MAX, "push", m, N, err));
     if (m[MESSAGE].type != JSON_OBJECT)
         return err_set(err, ERR_INVALID, "push: no object 'message'");
-    rc = read_message(m[MESSAGE].raw, a, &msg, err);
-    if (!rc)
-        rc = member_dup(&m[SUBSCRIPTION], a, &subscription, err);
-    if (rc)
-        return rc;
+    TRY(read_message(m[MESSAGE].raw, a, &msg, err));
+    TRY(member_dup(&m[SUBSCRIPTION], a, &subscription, err));
     if (subscription)
         msg.subscription = subscription;
     if (!member_integer(&m[ATTEMPT], &msg.delivery_attempt) || msg.delivery_attempt < 1)

@@ -2,16 +2,16 @@
  * pubsub - the body of a push request -> struct push_message (PROTOCOL.md 1.2, wrapped form).
  *
  *   1. one JSON object and nothing after it but white space; at most PUBSUB_BODY_MAX bytes, PUBSUB_DEPTH_MAX levels;
- *      unknown members are passed over, no member comes twice, UTF-8 is whole, no U+0000
+ *      unknown members are ignored, no member comes twice, UTF-8 is valid, no U+0000
  *   2. message                    object, required
  *   3. message.messageId          string of 1 to PUBSUB_MESSAGE_ID_MAX printable ASCII characters without blanks;
  *      message.message_id         its older spelling: enough by itself; if both are there they are equal
  *   4. message.data               standard base64 with padding, required, at least one byte
  *   5. message.publishTime        RFC 3339, or message.publish_time; anything else counts as unknown
  *   6. subscription               string, optional
- *   7. deliveryAttempt            integer >= 1 beside `message`; anything else counts as unknown
+ *   7. deliveryAttempt            integer >= 1, next to `message`; anything else counts as unknown
  *
- * What breaks these rules is poison: retrying cannot help, so the answer is an ack and an error in the log.
+ * A body that breaks these rules is poison: retrying cannot help, so it is acknowledged, with an error in the log.
  */
 #ifndef WORKER_JOB_PUBSUB_H
 #define WORKER_JOB_PUBSUB_H

@@ -2,7 +2,8 @@
 
 #include "worker/base/wait.h"
 
-static void wait_interval(struct reporter *r) /* with the lock held; leaves early when told to stop */
+/* With the lock held. Returns early when the reporter is to stop. */
+static void wait_interval(struct reporter *r)
 {
     struct timespec until = wait_deadline(REPORTER_INTERVAL_MS);
 
@@ -16,7 +17,7 @@ static void *report(void *arg)
 
     (void)pthread_mutex_lock(&r->lock);
     while (!r->stop && !r->lost) {
-        const char *stage;
+        enum stage stage;
         int percent;
         double eta;
         enum err_code rc;
@@ -49,7 +50,7 @@ enum err_code reporter_start(struct reporter *r, struct session *session, const 
     return ERR_OK;
 }
 
-void reporter_tell(struct reporter *r, const char *stage, int percent, double eta_seconds)
+void reporter_set(struct reporter *r, enum stage stage, int percent, double eta_seconds)
 {
     (void)pthread_mutex_lock(&r->lock);
     r->stage = stage;

@@ -1,8 +1,9 @@
 /*
- * reporter - tells the session's progress from a thread of its own, so that the painting never waits for Firestore.
+ * reporter - writes the progress into the session document from a thread of its own, so that the painting never waits
+ * for Firestore.
  *
- * Writes at most once a second, and only what has changed. When a write finds the document gone or the lease taken, the
- * reporter notes it and stops: reporter_lost() then answers ERR_NOT_FOUND or ERR_CONFLICT, and the job has to stop.
+ * It writes at most once a second, and only when there is something new. When a write finds the document gone or the
+ * lease taken, the reporter stops, reporter_lost() returns ERR_NOT_FOUND or ERR_CONFLICT, and the job has to stop.
  */
 #ifndef WORKER_JOB_REPORTER_H
 #define WORKER_JOB_REPORTER_H
@@ -20,7 +21,7 @@ struct reporter {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    const char *stage; /* a constant */
+    enum stage stage;
     int percent;
     double eta_seconds;
     bool fresh, stop, running;
@@ -30,9 +31,10 @@ struct reporter {
 /* session and budget are borrowed until reporter_stop(). */
 MUST_CHECK enum err_code reporter_start(struct reporter *r, struct session *session, const struct budget *budget,
                                         struct err *err);
-void reporter_tell(struct reporter *r, const char *stage, int percent, double eta_seconds);
-enum err_code reporter_lost(const struct reporter *r); /* ERR_OK: the session is still ours, as far as is known */
-enum err_code reporter_lose(struct reporter *r, enum err_code rc); /* another write found it lost; returns rc */
-void reporter_stop(struct reporter *r); /* waits for a write under way; takes a zeroed reporter */
+void reporter_set(struct reporter *r, enum stage stage, int percent, double eta_seconds);
+enum err_code reporter_lost(const struct reporter *r); /* ERR_OK: no write has found the session lost */
+enum err_code reporter_lose(struct reporter *r,
+                            enum err_code rc); /* another write found the session lost; returns rc */
+void reporter_stop(struct reporter *r);        /* waits for a write that is under way; takes a zeroed reporter */
 
 #endif

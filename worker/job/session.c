@@ -1,33 +1,34 @@
 #include "worker/job/session.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "worker/base/wait.h"
 
 enum {
-    SESSION_ARENA_BYTES = 24 << 20, /* address space; a document answer takes up to 4 MiB, and its tree more */
+    SESSION_ARENA_BYTES = 24 << 20, /* address space: an answer is up to 4 MiB long, and its tree is larger */
     CLAIM_ROUNDS = 5,
     END_ROUNDS = 5,
     JITTER_MIN_MS = 50,
     JITTER_SPAN_MS = 450,
     OUTSIDE_WAIT_MS = 500,
-    LOOK_MS = 3000 /* for seeing whose a session is after a progress write that told nothing */
+    LOOK_MS = 3000 /* for finding out whose a session is, after a progress write without a clear answer */
 };
 
 /* ---- the table ---- */
 
-enum session_decision session_decide(enum session_state state, bool same_message)
+enum outcome session_decide(enum session_state state, bool same_message)
 {
-    static const enum session_decision table[SESSION_S_COUNT][2] = {
+    static const enum outcome table[SESSION_S_COUNT][2] = {
         /*                       another message          the same message */
-        [SESSION_S_ABSENT] = { SESSION_D_MISSING, SESSION_D_MISSING },
-        [SESSION_S_ENDED] = { SESSION_D_DUPLICATE, SESSION_D_DUPLICATE },
-        [SESSION_S_FAILED] = { SESSION_D_CLAIM_FRESH, SESSION_D_DUPLICATE },
-        [SESSION_S_PENDING] = { SESSION_D_CLAIM_FRESH, SESSION_D_CLAIM_AGAIN },
-        [SESSION_S_LEASED] = { SESSION_D_SUPERSEDED, SESSION_D_BUSY },
-        [SESSION_S_EXPIRED] = { SESSION_D_CLAIM_FRESH, SESSION_D_CLAIM_AGAIN },
-        [SESSION_S_UNKNOWN] = { SESSION_D_REFUSE, SESSION_D_REFUSE },
+        [SESSION_S_ABSENT] = { OUTCOME_MISSING, OUTCOME_MISSING },
+        [SESSION_S_ENDED] = { OUTCOME_DUPLICATE, OUTCOME_DUPLICATE },
+        [SESSION_S_FAILED] = { OUTCOME_OPEN, OUTCOME_DUPLICATE },
+        [SESSION_S_PENDING] = { OUTCOME_OPEN, OUTCOME_OPEN },
+        [SESSION_S_LEASED] = { OUTCOME_SUPERSEDED, OUTCOME_BUSY },
+        [SESSION_S_EXPIRED] = { OUTCOME_OPEN, OUTCOME_OPEN },
+        [SESSION_S_UNKNOWN] = { OUTCOME_REFUSED, OUTCOME_REFUSED },
     };
 
     return table[state][same_message];
@@ -35,7 +36,7 @@ enum session_decision session_decide(enum session_state state, bool same_message
 
 /* ---- reading ---- */
 
-struct snapshot { /* what a read says; texts live in the session's arena until the next call */
+struct snapshot { /* a document as it was read; its texts live in the session's arena until the next call */
     enum session_state state;
     bool same_message, lease_is_ours;
     int64_t attempts;
@@ -53,7 +54,7 @@ static enum session_state state_of(const struct session *s, const struct firesto
         { "cancelled", SESSION_S_ENDED },
         { "failed", SESSION_S_FAILED },
     };
-    const struct json *field = firestore_field(d, "processingStatus");
+    const struct json *field = firestore_field(d, DOCUMENT_STATUS);
     const char *status = firestore_string(field);
     int64_t expires_us;
 
@@ -66,7 +67,7 @@ static enum session_state state_of(const struct session *s, const struct firesto
             return known[i].state;
     if (strcmp(status, "processing") != 0)
         return SESSION_S_UNKNOWN;
-    if (!firestore_timestamp(firestore_field(d, "inpaint.lease.expiresAt"), &expires_us))
+    if (!firestore_timestamp(firestore_field(d, DOCUMENT_LEASE_EXPIRES), &expires_us))
         return SESSION_S_EXPIRED;
     return expires_us > sys_wall_us(s->store->sys) ? SESSION_S_LEASED : SESSION_S_EXPIRED;
 }
@@ -78,12 +79,11 @@ static bool field_is(const struct firestore_document *d, const char *path, const
     return value && !strcmp(value, text);
 }
 
-/* A document that is not there is a state, not an error. */
+/* An absent document is a state, not an error. */
 static enum err_code look(struct session *s, const struct budget *budget, struct snapshot *ret, struct err *err)
 {
-    static const char *const mask[] = { "processingStatus", "inpaint.messageId", "inpaint.lease",
-                                        "inpaint.attempts", "sceneLabels",       "prompt",
-                                        "editedImagePath" };
+    static const char *const mask[] = { DOCUMENT_STATUS, DOCUMENT_MESSAGE_ID, DOCUMENT_LEASE, DOCUMENT_ATTEMPTS,
+                                        DOCUMENT_LABELS, DOCUMENT_PROMPT,     DOCUMENT_EDITED };
     struct err absent = { 0 };
     enum err_code rc =
         firestore_get(s->store->fs, s->document, (struct firestore_mask){ mask, sizeof mask / sizeof *mask }, budget,
@@ -98,10 +98,10 @@ static enum err_code look(struct session *s, const struct budget *budget, struct
     if (strlen(ret->document.update_time) >= FIRESTORE_TIME_SIZE)
         return err_set(err, ERR_PROTOCOL, "session: updateTime is too long");
     ret->state = state_of(s, &ret->document);
-    ret->same_message = field_is(&ret->document, "inpaint.messageId", s->message_id);
-    ret->lease_is_ours = s->lease_id[0] && field_is(&ret->document, "inpaint.lease.id", s->lease_id) &&
-                         field_is(&ret->document, "processingStatus", "processing");
-    if (!firestore_integer(firestore_field(&ret->document, "inpaint.attempts"), &ret->attempts) || ret->attempts < 0)
+    ret->same_message = field_is(&ret->document, DOCUMENT_MESSAGE_ID, s->message_id);
+    ret->lease_is_ours = s->lease_id[0] && field_is(&ret->document, DOCUMENT_LEASE_ID, s->lease_id) &&
+                         field_is(&ret->document, DOCUMENT_STATUS, "processing");
+    if (!firestore_integer(firestore_field(&ret->document, DOCUMENT_ATTEMPTS), &ret->attempts) || ret->attempts < 0)
         ret->attempts = 0;
     return ERR_OK;
 }
@@ -111,161 +111,182 @@ static void keep_update_time(struct session *s, const struct snapshot *snap)
     (void)snprintf(s->update_time, sizeof s->update_time, "%s", snap->document.update_time);
 }
 
-static enum err_code add_label(struct session_wishes *w, const struct json *value, struct arena *a, struct err *err)
+static const struct json *first_of_array(const struct json *value)
 {
-    const char *text = firestore_string(value);
-    char *copy;
-    enum err_code rc;
-
-    if (!text || !*text || w->n_labels == SESSION_MAX_LABELS)
-        return ERR_OK;
-    rc = span_dup(a, span_of(text), &copy, err);
-    if (!rc)
-        w->labels[w->n_labels++] = copy;
-    return rc;
+    return firestore_array_count(value) > 0 ? firestore_array_at(value, 0) : NULL;
 }
 
-static enum err_code read_wishes(const struct firestore_document *d, struct arena *a, struct session_wishes *ret,
+static const struct json *member_of_map(const struct json *value, const char *name)
+{
+    return firestore_is_map(value) ? firestore_member(value, name) : NULL;
+}
+
+static enum err_code read_wishes(const struct firestore_document *d, struct arena *a, struct prompt_wishes *ret,
                                  struct err *err)
 {
-    const struct json *prompt = firestore_field(d, "prompt"), *labels = firestore_field(d, "sceneLabels");
-    const char *text = firestore_string(prompt);
-    enum err_code rc = ERR_OK;
+    static const struct document_form typed = { firestore_string, firestore_is_null, member_of_map, first_of_array };
 
-    *ret = (struct session_wishes){ .prompt_invalid = prompt && !text && !firestore_is_null(prompt) };
-    if (text) {
-        char *copy;
-        rc = span_dup(a, span_of(text), &copy, err);
-        if (!rc)
-            ret->prompt = copy;
-    }
-    for (int i = 0; !rc && i < firestore_array_count(labels); i++)
-        rc = add_label(ret, firestore_array_at(labels, i), a, err);
-    if (!rc && firestore_is_map(labels))
-        rc = add_label(ret, firestore_member(labels, "surface"), a, err);
-    return rc;
+    return document_read_wishes(&typed, firestore_field(d, DOCUMENT_PROMPT), firestore_field(d, DOCUMENT_LABELS), a,
+                                ret, err);
 }
 
-/* ---- claiming ---- */
+/* ---- writing ---- */
 
-static enum err_code patch(struct session *s, const struct firestore_field *fields, int n,
-                           const struct retry_policy *policy, const struct budget *budget, struct err *err)
+struct patch { /* the list of a document's fields, as Firestore takes it */
+    struct firestore_field fields[DOCUMENT_MAX_FIELDS];
+    struct firestore_value texts[DOCUMENT_MAX_WARNINGS];
+    int n_fields;
+};
+
+static struct firestore_value array_of_texts(struct patch *p, const struct document_field *f)
 {
-    const struct firestore_patch change = {
-        .document = s->document, .fields = fields, .n_fields = n, .update_time = s->update_time, .policy = policy
-    };
+    assert(f->n_texts <= DOCUMENT_MAX_WARNINGS);
+    for (int i = 0; i < f->n_texts; i++)
+        p->texts[i] = firestore_v_string(f->texts[i]);
+    return firestore_v_array(p->texts, f->n_texts);
+}
+
+static struct firestore_value typed_value(struct patch *p, const struct document_field *f)
+{
+    switch (f->kind) {
+    case DOCUMENT_K_TEXT:
+        return firestore_v_string(f->text);
+    case DOCUMENT_K_INTEGER:
+        return firestore_v_integer(f->integer);
+    case DOCUMENT_K_DOUBLE:
+        return firestore_v_double(f->number);
+    case DOCUMENT_K_BOOL:
+        return firestore_v_bool(f->integer);
+    case DOCUMENT_K_TIMESTAMP:
+        return firestore_v_timestamp(f->integer);
+    case DOCUMENT_K_TEXTS:
+        return array_of_texts(p, f);
+    default:
+        return firestore_v_delete();
+    }
+}
+
+/* Gives the fields from `from` to before `to` a place next to each other, under their names below `map`. */
+static struct firestore_value typed_map(struct patch *p, const struct document_fields *list, int from, int to,
+                                        const char *map)
+{
+    struct firestore_field *into = &p->fields[p->n_fields];
+    size_t prefix = map ? strlen(map) + 1 : 0;
+    int n = 0, k = 0;
+
+    for (int i = from; i < to; i = document_next(list, i))
+        n++;
+    p->n_fields += n;
+    for (int i = from; i < to; i = document_next(list, i)) {
+        const struct document_field *f = &list->list[i];
+
+        into[k++] =
+            (struct firestore_field){ f->path + prefix, f->kind == DOCUMENT_K_MAP
+                                                            ? typed_map(p, list, i + 1, document_next(list, i), f->path)
+                                                            : typed_value(p, f) };
+    }
+    return firestore_v_map(into, n);
+}
+
+static enum err_code patch(struct session *s, const struct document_fields *fields, const struct retry_policy *policy,
+                           const struct budget *budget, struct err *err)
+{
+    struct patch p = { 0 };
+    struct firestore_value all = typed_map(&p, fields, 0, fields->n, NULL);
+    const struct firestore_patch change = { .document = s->document,
+                                            .fields = all.fields,
+                                            .n_fields = all.n,
+                                            .update_time = s->update_time,
+                                            .policy = policy };
 
     return firestore_patch(s->store->fs, &change, budget, &s->arena, s->update_time, err);
 }
 
+/* ---- claiming ---- */
+
 static enum err_code write_claim(struct session *s, const struct budget *budget, struct err *err)
 {
-    int64_t expires_us = sys_wall_us(s->store->sys) + s->store->lease_ms * 1000;
-    const struct firestore_field lease[] = {
-        { "id", firestore_v_string(s->lease_id) },
-        { "messageId", firestore_v_string(s->message_id) },
-        { "expiresAt", firestore_v_timestamp(expires_us) },
-    };
-    const struct firestore_field fields[] = {
-        { "processingStatus", firestore_v_string("processing") },
-        { "inpaint.messageId", firestore_v_string(s->message_id) },
-        { "inpaint.attempts", firestore_v_integer(s->attempts) },
-        { "inpaint.lease", firestore_v_map(lease, 3) },
-        { "inpaint.stage", firestore_v_string("download") },
-        { "inpaint.progress", firestore_v_integer(0) },
-        { "inpaint.etaSeconds", firestore_v_delete() },
-    };
+    const struct document_lease lease = { s->lease_id, s->message_id,
+                                          sys_wall_us(s->store->sys) + s->store->lease_ms * 1000 };
+    struct document_fields fields = { .n = 0 };
 
-    return patch(s, fields, sizeof fields / sizeof *fields, &firestore_claim_policy, budget, err);
+    document_add_claim(&fields, &lease, s->attempts);
+    return patch(s, &fields, &firestore_claim_policy, budget, err);
 }
 
 static enum err_code write_exhausted(struct session *s, const struct budget *budget, struct err *err)
 {
-    const struct job_error_info *info = job_error_info(JOB_ATTEMPTS_EXHAUSTED);
-    const struct firestore_field fields[] = {
-        { "processingStatus", firestore_v_string("failed") },
-        { "errorMessage", firestore_v_string(info->sentence) },
-        { "cost", firestore_v_double(0) },
-        { "inpaint.lease", firestore_v_delete() },
-        { "inpaint.errorCode", firestore_v_string(info->code) },
-        { "inpaint.retryable", firestore_v_bool(info->retryable) },
-    };
+    struct document_fields fields = { .n = 0 };
 
-    return patch(s, fields, sizeof fields / sizeof *fields, &firestore_result_policy, budget, err);
+    document_add_exhausted(&fields);
+    return patch(s, &fields, &firestore_result_policy, budget, err);
 }
 
 /* One round: look, decide, write. ERR_CONFLICT and ERR_UNKNOWN_OUTCOME ask for another one. */
-static enum err_code claim_round(struct session *s, const struct budget *budget, struct arena *a,
-                                 enum session_verdict *ret, struct session_wishes *wishes, struct err *err)
+static enum err_code claim_round(struct session *s, const struct budget *budget, struct arena *a, enum outcome *ret,
+                                 struct prompt_wishes *wishes, struct err *err)
 {
-    static const enum session_verdict verdicts[] = {
-        [SESSION_D_MISSING] = SESSION_MISSING,     [SESSION_D_DUPLICATE] = SESSION_DUPLICATE,
-        [SESSION_D_CLAIM_AGAIN] = SESSION_CLAIMED, [SESSION_D_CLAIM_FRESH] = SESSION_CLAIMED,
-        [SESSION_D_BUSY] = SESSION_BUSY,           [SESSION_D_SUPERSEDED] = SESSION_SUPERSEDED,
-        [SESSION_D_REFUSE] = SESSION_REFUSED,
-    };
     struct snapshot snap = { 0 };
-    enum session_decision decision;
-    enum err_code rc = look(s, budget, &snap, err);
 
-    if (rc)
-        return rc;
-    decision = session_decide(snap.state, snap.same_message);
-    *ret = verdicts[decision];
-    if (!snap.lease_is_ours && *ret != SESSION_CLAIMED)
+    TRY(look(s, budget, &snap, err));
+    *ret = session_decide(snap.state, snap.same_message);
+    if (!snap.lease_is_ours && *ret != OUTCOME_OPEN)
         return ERR_OK;
     keep_update_time(s, &snap);
-    if (snap.lease_is_ours) { /* an earlier round of ours landed without an answer */
-        *ret = SESSION_CLAIMED;
+    if (snap.lease_is_ours) { /* an earlier round landed, but its answer was lost */
+        *ret = OUTCOME_OPEN;
         return read_wishes(&snap.document, a, wishes, err);
     }
-    s->attempts = decision == SESSION_D_CLAIM_AGAIN ? snap.attempts + 1 : 1;
+    s->attempts = snap.same_message ? snap.attempts + 1 : 1;
     if (s->attempts > s->store->max_attempts) {
-        *ret = SESSION_EXHAUSTED;
+        *ret = OUTCOME_EXHAUSTED;
         return write_exhausted(s, budget, err);
     }
-    rc = read_wishes(&snap.document, a, wishes, err);
-    if (rc)
-        return rc;
+    TRY(read_wishes(&snap.document, a, wishes, err));
     s->claim_sent = true;
     return write_claim(s, budget, err);
 }
 
-enum err_code session_claim(struct session *s, const struct budget *budget, struct arena *a, enum session_verdict *ret,
-                            struct session_wishes *ret_wishes, struct err *err)
+static enum err_code claim_locked(struct session *s, const struct budget *budget, struct arena *a, enum outcome *ret,
+                                  struct prompt_wishes *ret_wishes, struct err *err)
 {
-    enum err_code rc = ERR_INTERNAL;
-
-    (void)pthread_mutex_lock(&s->lock);
-    sys_uuid(s->store->sys, s->lease_id); /* one for all rounds: a late commit of ours is recognised */
+    sys_uuid(s->store->sys, s->lease_id); /* one for all rounds, so that a late commit of ours is recognised */
     for (int round = 0; round < CLAIM_ROUNDS; round++) {
+        ARENA_SCRATCH(&s->arena);
         struct err this_round = { 0 };
-        struct arena_mark mark = arena_mark(&s->arena);
+        enum err_code rc = claim_round(s, budget, a, ret, ret_wishes, &this_round);
 
-        rc = claim_round(s, budget, a, ret, ret_wishes, &this_round);
-        arena_rewind(&s->arena, mark);
-        if (rc != ERR_CONFLICT && rc != ERR_UNKNOWN_OUTCOME) {
-            if (rc)
-                (void)err_set(err, rc, "%s", this_round.msg);
-            goto out;
-        }
+        if (rc != ERR_CONFLICT && rc != ERR_UNKNOWN_OUTCOME)
+            return rc ? err_set(err, rc, "%s", this_round.msg) : ERR_OK;
         sys_sleep_ms(s->store->sys, JITTER_MIN_MS + (int64_t)sys_random_below(s->store->sys, JITTER_SPAN_MS));
     }
-    rc = err_set(err, ERR_UNAVAILABLE, "session: the document moved %d times while it was claimed", CLAIM_ROUNDS);
-out:
+    return err_set(err, ERR_UNAVAILABLE, "session: the document changed %d times while it was being claimed",
+                   CLAIM_ROUNDS);
+}
+
+enum err_code session_claim(struct session *s, const struct budget *budget, struct arena *a, enum outcome *ret,
+                            struct prompt_wishes *ret_wishes, struct err *err)
+{
+    enum err_code rc;
+
+    (void)pthread_mutex_lock(&s->lock);
+    rc = claim_locked(s, budget, a, ret, ret_wishes, err);
     (void)pthread_mutex_unlock(&s->lock);
     return rc;
 }
 
 /* ---- later writes ---- */
 
-/* The document moved. ERR_OK: it is still ours, and update_time is the new one. */
+/* Whether a write left open how the document stands: it changed, or the answer was lost. */
+static bool must_look(enum err_code rc)
+{
+    return rc == ERR_CONFLICT || rc == ERR_NOT_FOUND || rc == ERR_UNKNOWN_OUTCOME;
+}
+
+/* ERR_OK: the changed document is still ours, and update_time is the new one. */
 static enum err_code still_ours(struct session *s, const struct budget *budget, struct snapshot *snap, struct err *err)
 {
-    enum err_code rc = look(s, budget, snap, err);
-
-    if (rc)
-        return rc;
+    TRY(look(s, budget, snap, err));
     if (snap->state == SESSION_S_ABSENT)
         return err_set(err, ERR_NOT_FOUND, "session: the document is gone");
     if (!snap->lease_is_ours)
@@ -274,197 +295,161 @@ static enum err_code still_ours(struct session *s, const struct budget *budget, 
     return ERR_OK;
 }
 
-enum err_code session_progress(struct session *s, const char *stage, int percent, double eta_seconds,
-                               const struct budget *budget, struct err *err)
+static enum err_code progress_locked(struct session *s, const struct document_fields *fields,
+                                     const struct budget *budget, struct err *err)
 {
-    const struct firestore_field fields[] = {
-        { "inpaint.stage", firestore_v_string(stage) },
-        { "inpaint.progress", firestore_v_integer(percent) },
-        { "inpaint.etaSeconds", eta_seconds >= 0 ? firestore_v_double(eta_seconds) : firestore_v_delete() },
-    };
     struct snapshot snap = { 0 };
     struct err ignored = { 0 };
-    struct arena_mark mark;
-    enum err_code rc;
+    struct budget brief = *budget;
+    enum err_code rc = patch(s, fields, &firestore_progress_policy, budget, &ignored);
 
-    (void)pthread_mutex_lock(&s->lock);
-    mark = arena_mark(&s->arena);
-    rc = patch(s, fields, sizeof fields / sizeof *fields, &firestore_progress_policy, budget, &ignored);
-    if (rc == ERR_CONFLICT || rc == ERR_NOT_FOUND || rc == ERR_UNKNOWN_OUTCOME) {
-        struct err why = { 0 };
-        struct budget brief = *budget;
-
-        if (budget_left_ms(budget) > LOOK_MS)
-            brief.deadline_mono_ms = sys_mono_ms(s->store->sys) + LOOK_MS;
-        rc = still_ours(s, &brief, &snap, &why);
-        if (rc == ERR_NOT_FOUND || rc == ERR_CONFLICT)
-            (void)err_set(err, rc, "%s", why.msg);
-    }
-    arena_rewind(&s->arena, mark);
-    (void)pthread_mutex_unlock(&s->lock);
-    return rc == ERR_NOT_FOUND || rc == ERR_CONFLICT ? rc : ERR_OK;
+    if (!must_look(rc))
+        return rc;
+    if (budget_left_ms(budget) > LOOK_MS)
+        brief.deadline_mono_ms = sys_mono_ms(s->store->sys) + LOOK_MS;
+    return still_ours(s, &brief, &snap, err);
 }
 
-/* The last write; with the lock held. After an answer that tells nothing, a document that reads as we wanted it is
- * ours, written. */
-static enum err_code end_locked(struct session *s, const struct firestore_field *fields, int n, const char *status,
-                                const struct budget *budget, struct err *err)
+enum err_code session_progress(struct session *s, enum stage stage, int percent, double eta_seconds,
+                               const struct budget *budget, struct err *err)
 {
-    enum err_code rc = ERR_INTERNAL;
+    struct document_fields fields = { .n = 0 };
+    struct arena_mark mark;
+    struct err why = { 0 };
+    enum err_code rc;
 
+    document_add_progress(&fields, stage, percent, eta_seconds);
+    (void)pthread_mutex_lock(&s->lock);
+    mark = arena_mark(&s->arena);
+    rc = progress_locked(s, &fields, budget, &why);
+    arena_rewind(&s->arena, mark);
+    (void)pthread_mutex_unlock(&s->lock);
+    return rc == ERR_NOT_FOUND || rc == ERR_CONFLICT ? err_set(err, rc, "%s", why.msg) : ERR_OK;
+}
+
+/*
+ * One try of the last write. ERR_UNKNOWN_OUTCOME: the document is still ours, so the write has to be repeated. After a
+ * write whose answer was lost (now, or in an earlier round) a document that reads as this write leaves it is the proof
+ * that it landed.
+ */
+static enum err_code end_round(struct session *s, const struct document_fields *fields, bool is_first,
+                               const struct budget *budget, struct err *err)
+{
+    struct err of_write = { 0 }, of_look = { 0 };
+    struct snapshot snap = { 0 };
+    enum err_code rc = patch(s, fields, &firestore_result_policy, budget, &of_write);
+    bool may_have_landed = rc == ERR_UNKNOWN_OUTCOME || !is_first;
+
+    if (!must_look(rc))
+        return rc ? err_set(err, rc, "%s", of_write.msg) : ERR_OK;
+    rc = still_ours(s, budget, &snap, &of_look);
+    if (rc == ERR_CONFLICT && may_have_landed && snap.same_message &&
+        field_is(&snap.document, DOCUMENT_STATUS, document_status(fields)) &&
+        !firestore_field(&snap.document, DOCUMENT_LEASE))
+        return ERR_OK;
+    return rc ? err_set(err, rc, "%s", of_look.msg) : ERR_UNKNOWN_OUTCOME;
+}
+
+static enum err_code end_locked(struct session *s, const struct document_fields *fields, const struct budget *budget,
+                                struct err *err)
+{
     for (int round = 0; round < END_ROUNDS; round++) {
-        struct arena_mark mark = arena_mark(&s->arena);
-        struct snapshot snap = { 0 };
-        struct err this_round = { 0 }, why = { 0 };
+        ARENA_SCRATCH(&s->arena);
+        enum err_code rc = end_round(s, fields, round == 0, budget, err);
 
-        rc = patch(s, fields, n, &firestore_result_policy, budget, &this_round);
-        if (rc == ERR_CONFLICT || rc == ERR_NOT_FOUND || rc == ERR_UNKNOWN_OUTCOME) {
-            bool asked = rc == ERR_UNKNOWN_OUTCOME || round > 0;
-            rc = still_ours(s, budget, &snap, &why);
-            if (rc == ERR_CONFLICT && asked && snap.same_message &&
-                field_is(&snap.document, "processingStatus", status) &&
-                !firestore_field(&snap.document, "inpaint.lease"))
-                rc = ERR_OK; /* an earlier round landed */
-            else if (!rc)
-                rc = ERR_UNKNOWN_OUTCOME; /* ours still: once more */
-            this_round = why;
-        }
-        arena_rewind(&s->arena, mark);
         if (rc != ERR_UNKNOWN_OUTCOME)
-            return rc ? err_set(err, rc, "%s", this_round.msg) : ERR_OK;
+            return rc;
     }
-    return err_set(err, ERR_UNAVAILABLE, "session: the document moved %d times while the result was written",
+    return err_set(err, ERR_UNAVAILABLE, "session: the document changed %d times while the result was being written",
                    END_ROUNDS);
 }
 
-static enum err_code end(struct session *s, const struct firestore_field *fields, int n, const char *status,
-                         const struct budget *budget, struct err *err)
+static enum err_code end(struct session *s, const struct document_fields *fields, const struct budget *budget,
+                         struct err *err)
 {
     enum err_code rc;
 
     (void)pthread_mutex_lock(&s->lock);
-    rc = end_locked(s, fields, n, status, budget, err);
+    rc = end_locked(s, fields, budget, err);
     (void)pthread_mutex_unlock(&s->lock);
     return rc;
 }
 
-struct report_values { /* what the maps of a report point to */
-    struct firestore_field recipe[10], crop[4], size[2], timings[SESSION_MAX_TIMINGS];
-    struct firestore_value warnings[SESSION_MAX_WARNINGS];
-};
-
-/* Appends what success and failure have in common; returns the number of fields. */
-static int report_fields(const struct session_report *r, struct report_values *v, struct firestore_field *f, int n)
-{
-    const struct session_recipe *c = r->recipe;
-
-    f[n++] = (struct firestore_field){ "cost", firestore_v_double(r->cost_usd) };
-    f[n++] = (struct firestore_field){ "inpaint.lease", firestore_v_delete() };
-    f[n++] = (struct firestore_field){ "inpaint.etaSeconds", firestore_v_delete() };
-    for (int i = 0; i < r->n_timings; i++)
-        v->timings[i] = (struct firestore_field){ r->timings[i].stage, firestore_v_integer(r->timings[i].ms) };
-    f[n++] = (struct firestore_field){ "inpaint.timings", firestore_v_map(v->timings, r->n_timings) };
-    for (int i = 0; i < r->n_warnings; i++)
-        v->warnings[i] = firestore_v_string(r->warnings[i]);
-    f[n++] = (struct firestore_field){ "inpaint.warnings", r->n_warnings ? firestore_v_array(v->warnings, r->n_warnings)
-                                                                         : firestore_v_delete() };
-    if (!c)
-        return n;
-    v->crop[0] = (struct firestore_field){ "x", firestore_v_integer(c->crop_x) };
-    v->crop[1] = (struct firestore_field){ "y", firestore_v_integer(c->crop_y) };
-    v->crop[2] = (struct firestore_field){ "width", firestore_v_integer(c->crop_width) };
-    v->crop[3] = (struct firestore_field){ "height", firestore_v_integer(c->crop_height) };
-    v->size[0] = (struct firestore_field){ "width", firestore_v_integer(c->fill_width) };
-    v->size[1] = (struct firestore_field){ "height", firestore_v_integer(c->fill_height) };
-    v->recipe[0] = (struct firestore_field){ "model", firestore_v_string(c->model_file) };
-    v->recipe[1] = (struct firestore_field){ "prompt", firestore_v_string(c->prompt) };
-    v->recipe[2] = (struct firestore_field){ "steps", firestore_v_integer(c->steps) };
-    v->recipe[3] = (struct firestore_field){ "guidance", firestore_v_double(c->guidance) };
-    v->recipe[4] = (struct firestore_field){ "seed", firestore_v_integer(c->seed) };
-    v->recipe[5] = (struct firestore_field){ "crop", firestore_v_map(v->crop, 4) };
-    v->recipe[6] = (struct firestore_field){ "fillSize", firestore_v_map(v->size, 2) };
-    v->recipe[7] = (struct firestore_field){ "precision", firestore_v_string(c->precision) };
-    f[n++] = (struct firestore_field){ "inpaint.recipe", firestore_v_map(v->recipe, 8) };
-    return n;
-}
-
-enum err_code session_complete(struct session *s, const struct session_report *r, const struct budget *budget,
+enum err_code session_complete(struct session *s, const struct document_report *r, const struct budget *budget,
                                struct err *err)
 {
-    struct report_values values;
-    struct firestore_field f[24];
-    int n = 0;
+    struct document_fields fields = { .n = 0 };
 
-    f[n++] = (struct firestore_field){ "processingStatus", firestore_v_string("completed") };
-    f[n++] = (struct firestore_field){ "editedImagePath", firestore_v_string(r->edited_path) };
-    f[n++] = (struct firestore_field){ "previewImagePath", firestore_v_string(r->preview_path) };
-    f[n++] = (struct firestore_field){ "errorMessage", firestore_v_delete() };
-    f[n++] = (struct firestore_field){ "inpaint.errorCode", firestore_v_delete() };
-    f[n++] = (struct firestore_field){ "inpaint.retryable", firestore_v_delete() };
-    f[n++] = (struct firestore_field){ "inpaint.stage", firestore_v_string("upload") };
-    f[n++] = (struct firestore_field){ "inpaint.progress", firestore_v_integer(100) };
-    n = report_fields(r, &values, f, n);
-    return end(s, f, n, "completed", budget, err);
+    document_add_completed(&fields, r);
+    document_add_progress(&fields, STAGE_UPLOAD, 100, -1);
+    document_add_no_lease(&fields);
+    return end(s, &fields, budget, err);
 }
 
-enum err_code session_fail(struct session *s, const struct session_report *r, const struct budget *budget,
+enum err_code session_fail(struct session *s, const struct document_report *r, const struct budget *budget,
                            struct err *err)
 {
-    const struct job_error_info *info = job_error_info(r->error);
-    struct report_values values;
-    struct firestore_field f[24];
-    int n = 0;
+    struct document_fields fields = { .n = 0 };
 
-    f[n++] = (struct firestore_field){ "processingStatus", firestore_v_string("failed") };
-    f[n++] = (struct firestore_field){ "errorMessage", firestore_v_string(info->sentence) };
-    f[n++] = (struct firestore_field){ "inpaint.errorCode", firestore_v_string(info->code) };
-    f[n++] = (struct firestore_field){ "inpaint.retryable", firestore_v_bool(info->retryable) };
-    n = report_fields(r, &values, f, n);
-    return end(s, f, n, "failed", budget, err);
+    document_add_failed(&fields, r);
+    document_add_no_lease(&fields);
+    document_add_no_eta(&fields);
+    return end(s, &fields, budget, err);
 }
 
 /* ---- giving back ---- */
 
-static const struct firestore_field released[] = {
-    { "processingStatus", { .type = FIRESTORE_STRING, .string = "pending" } },
-    { "inpaint.lease", { .type = FIRESTORE_DELETE } },
-    { "inpaint.etaSeconds", { .type = FIRESTORE_DELETE } },
-};
-enum { N_RELEASED = sizeof released / sizeof *released };
+static struct document_fields released(void)
+{
+    struct document_fields fields = { .n = 0 };
+
+    document_add_pending(&fields);
+    document_add_no_lease(&fields);
+    document_add_no_eta(&fields);
+    return fields;
+}
 
 enum err_code session_release(struct session *s, const struct budget *budget, struct err *err)
 {
-    return end(s, released, N_RELEASED, "pending", budget, err);
+    const struct document_fields fields = released();
+
+    return end(s, &fields, budget, err);
 }
 
 enum err_code session_release_from_outside(struct session *s, const struct budget *budget, struct err *err)
 {
+    const struct document_fields fields = released();
     struct timespec until = wait_deadline(OUTSIDE_WAIT_MS);
     enum err_code rc;
 
     if (pthread_mutex_clocklock(&s->lock, CLOCK_MONOTONIC, &until))
         return err_set(err, ERR_UNAVAILABLE, "session: a write is under way");
-    rc = end_locked(s, released, N_RELEASED, "pending", budget, err);
+    rc = end_locked(s, &fields, budget, err);
     (void)pthread_mutex_unlock(&s->lock);
     return rc;
 }
 
+static enum err_code unclaim_locked(struct session *s, const struct budget *budget, struct err *err)
+{
+    const struct document_fields fields = released();
+    struct snapshot snap = { 0 };
+    ARENA_SCRATCH(&s->arena);
+
+    TRY(look(s, budget, &snap, err));
+    if (!snap.lease_is_ours)
+        return ERR_OK;
+    keep_update_time(s, &snap);
+    return end_locked(s, &fields, budget, err);
+}
+
 enum err_code session_unclaim(struct session *s, const struct budget *budget, struct err *err)
 {
-    struct snapshot snap = { 0 };
-    struct arena_mark mark;
     enum err_code rc;
 
     if (!s->claim_sent)
         return ERR_OK;
     (void)pthread_mutex_lock(&s->lock);
-    mark = arena_mark(&s->arena);
-    rc = look(s, budget, &snap, err);
-    if (!rc && snap.lease_is_ours) {
-        keep_update_time(s, &snap);
-        rc = end_locked(s, released, N_RELEASED, "pending", budget, err);
-    }
-    arena_rewind(&s->arena, mark);
+    rc = unclaim_locked(s, budget, err);
     (void)pthread_mutex_unlock(&s->lock);
     return rc;
 }
@@ -474,14 +459,10 @@ enum err_code session_unclaim(struct session *s, const struct budget *budget, st
 enum err_code session_init(struct session *s, const struct session_store *store, const char *document,
                            const char *message_id, struct err *err)
 {
-    enum err_code rc;
-
     *s = (struct session){ .store = store, .document = document };
     (void)snprintf(s->message_id, sizeof s->message_id, "%s", message_id);
-    rc = arena_init(&s->arena, SESSION_ARENA_BYTES, err);
-    if (!rc && pthread_mutex_init(&s->lock, NULL))
-        rc = err_set(err, ERR_NOMEM, "session: no lock");
-    return rc;
+    TRY(arena_init(&s->arena, SESSION_ARENA_BYTES, err));
+    return pthread_mutex_init(&s->lock, NULL) ? err_set(err, ERR_NOMEM, "session: no lock") : ERR_OK;
 }
 
 void session_done(struct session *s)

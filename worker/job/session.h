@@ -1,5 +1,5 @@
 /*
- * session - the state of one edit in its Firestore document: claim it, tell progress, end it.
+ * session - the state of one edit in its Firestore document: claim it, report progress, end it.
  *
  * Easy to get wrong: a claim must write something unique (a fresh lease id), or two workers that take over an expired
  * lease both succeed; a commit whose outcome is unknown is settled by re-reading and looking for the lease id, never by
@@ -16,7 +16,7 @@
  *   processing, no lease alive     claim, attempts + 1   claim, attempts from 1
  *   any other status               refused               refused
  *
- * The document's fields are those of PROTOCOL.md 11. Source of the rules: PROTOCOL.md 1.9, 4.6.
+ * Its fields are in session_document.h. Source of the rules: PROTOCOL.md 1.9, 4.6.
  */
 #ifndef WORKER_JOB_SESSION_H
 #define WORKER_JOB_SESSION_H
@@ -26,11 +26,8 @@
 #include <stdint.h>
 
 #include "worker/google/firestore.h"
-#include "worker/job/job.h"
-#include "worker/job/job_error.h"
 #include "worker/job/pubsub.h"
-
-enum { SESSION_MAX_LABELS = 8, SESSION_MAX_WARNINGS = 8, SESSION_MAX_TIMINGS = 12, SESSION_TEXT_MAX = 64 << 10 };
+#include "worker/job/session_document.h"
 
 struct session_store {
     const struct firestore *fs;
@@ -39,90 +36,49 @@ struct session_store {
     int max_attempts;
 };
 
-enum session_verdict {
-    SESSION_CLAIMED,    /* it is ours: run it */
-    SESSION_MISSING,    /* no such document (yet) */
-    SESSION_DUPLICATE,  /* done already: ack */
-    SESSION_BUSY,       /* another worker runs this very message: nack */
-    SESSION_SUPERSEDED, /* another worker runs another message for it: ack */
-    SESSION_EXHAUSTED,  /* attempts used up; `failed` has been written: ack */
-    SESSION_REFUSED     /* a status that is not ours to change: ack, and an error in the log */
-};
-
-/* What the app said about the picture; texts in the arena given to session_claim. */
-struct session_wishes {
-    const char *prompt;  /* NULL: none */
-    bool prompt_invalid; /* there, but not a string */
-    const char *labels[SESSION_MAX_LABELS];
-    int n_labels;
-};
-
 struct session {
     const struct session_store *store;
     const char *document;
-    pthread_mutex_t lock; /* progress and end may come from two threads */
-    struct arena arena;   /* of single calls; under the lock */
+    pthread_mutex_t lock; /* progress and the end may be written by two threads */
+    struct arena arena;   /* memory of one call; under the lock */
     char message_id[PUBSUB_MESSAGE_ID_MAX + 1], lease_id[37], update_time[FIRESTORE_TIME_SIZE];
     int64_t attempts;
-    bool claim_sent; /* so it may have landed, whatever the answer was */
+    bool claim_sent; /* a claim may have landed, whatever the answer was */
 };
 
-/* `s` is embedded; session_done() ends it whatever session_claim() said. `document` and `store` are borrowed. */
+/* `s` is embedded. session_done() must follow, whatever session_claim() returned. `document` and `store` are borrowed.
+ */
 MUST_CHECK enum err_code session_init(struct session *s, const struct session_store *store, const char *document,
                                       const char *message_id, struct err *err);
 void session_done(struct session *s);
 
-/* ERR_UNAVAILABLE, ERR_DEADLINE, ERR_DENIED, ...: nothing is known to be claimed. */
+/* OUTCOME_OPEN: the session is ours, run the job. Else nothing was claimed, and for OUTCOME_EXHAUSTED `failed` has been
+ * written. ERR_UNAVAILABLE, ERR_DEADLINE, ERR_DENIED, ...: it is not known whether a claim landed; session_unclaim().
+ */
 MUST_CHECK enum err_code session_claim(struct session *s, const struct budget *budget, struct arena *a,
-                                       enum session_verdict *ret, struct session_wishes *ret_wishes, struct err *err);
+                                       enum outcome *ret, struct prompt_wishes *ret_wishes, struct err *err);
 
 /*
  * The writes below fail with ERR_NOT_FOUND when the document is gone and with ERR_CONFLICT when it is not ours any
- * more: then nothing was written, and the job must stop. Thread-safe among themselves.
+ * more: then nothing was written, and the job must stop. They may be called from several threads at once.
  */
 
-/* At most once a second is the caller's duty. Failures of the network are ignored: ERR_OK. */
-MUST_CHECK enum err_code session_progress(struct session *s, const char *stage, int percent, double eta_seconds,
+/* The caller sees to it that there is at most one a second. Failures of the network are ignored: ERR_OK. */
+MUST_CHECK enum err_code session_progress(struct session *s, enum stage stage, int percent, double eta_seconds,
                                           const struct budget *budget, struct err *err);
 
-struct session_timing {
-    const char *stage;
-    int64_t ms;
-};
-
-struct session_recipe {
-    const char *model_file, *prompt;
-    const char *precision; /* "f32" or "bf16": what computed, not what was asked for */
-    int steps;
-    double guidance;
-    int64_t seed;
-    int crop_x, crop_y, crop_width, crop_height; /* pixels of the upright photo */
-    int fill_width, fill_height;
-};
-
-struct session_report {
-    const char *edited_path, *preview_path; /* on success */
-    enum job_error error;                   /* on failure */
-    double cost_usd;
-    const struct session_recipe *recipe; /* NULL: not decided yet */
-    struct session_timing timings[SESSION_MAX_TIMINGS];
-    int n_timings;
-    const char *warnings[SESSION_MAX_WARNINGS];
-    int n_warnings;
-};
-
-MUST_CHECK enum err_code session_complete(struct session *s, const struct session_report *r,
+MUST_CHECK enum err_code session_complete(struct session *s, const struct document_report *r,
                                           const struct budget *budget, struct err *err);
-MUST_CHECK enum err_code session_fail(struct session *s, const struct session_report *r, const struct budget *budget,
+MUST_CHECK enum err_code session_fail(struct session *s, const struct document_report *r, const struct budget *budget,
                                       struct err *err);
 /* Gives the claim back: status `pending`, no lease; messageId and attempts stay. */
 MUST_CHECK enum err_code session_release(struct session *s, const struct budget *budget, struct err *err);
-/* The same from another thread, which does not wait long for one that is in the middle of a write: ERR_UNAVAILABLE. */
+/* The same from another thread. ERR_UNAVAILABLE when a write is under way and does not end soon. */
 MUST_CHECK enum err_code session_release_from_outside(struct session *s, const struct budget *budget, struct err *err);
-/* After a session_claim() that failed: looks whether the claim has landed after all, and gives it back. */
+/* For a session_claim() that failed: reads whether the claim has landed after all, and gives it back. */
 MUST_CHECK enum err_code session_unclaim(struct session *s, const struct budget *budget, struct err *err);
 
-/* The table above, for tests and for the curious. */
+/* The rows of the table above. */
 enum session_state {
     SESSION_S_ABSENT,
     SESSION_S_ENDED,
@@ -133,15 +89,7 @@ enum session_state {
     SESSION_S_UNKNOWN,
     SESSION_S_COUNT
 };
-enum session_decision {
-    SESSION_D_MISSING,
-    SESSION_D_DUPLICATE,
-    SESSION_D_CLAIM_AGAIN,
-    SESSION_D_CLAIM_FRESH,
-    SESSION_D_BUSY,
-    SESSION_D_SUPERSEDED,
-    SESSION_D_REFUSE
-};
-enum session_decision session_decide(enum session_state state, bool same_message);
+/* OUTCOME_OPEN: to be claimed. */
+enum outcome session_decide(enum session_state state, bool same_message);
 
 #endif

@@ -4,16 +4,68 @@
 #include <string.h>
 
 enum {
-    AUTH_BUDGET_MS = 15000,     /* verify, parse, claim */
-    QUEUE_RESERVE_PERCENT = 43, /* of the deadline a job wants for itself: 120 s of 280 */
+    AUTH_BUDGET_MS = 15000,     /* for verifying the token, which may need keys from the network */
+    QUEUE_RESERVE_PERCENT = 43, /* of the deadline, kept for the job after its wait in the queue: 120 s of 280 */
     MAX_AUTHORIZATION = 4
 };
+
+/* ---- the end of a push ---- */
+
+/* Counts the outcome; returns its answer. */
+static int settle(const struct handler *h, const struct http_server_request *req, enum outcome outcome)
+{
+    metrics_outcome(h->metrics, outcome, 1e-3 * (double)(sys_mono_ms(h->sys) - req->arrived_mono_ms));
+    return outcome_info(outcome)->http_status;
+}
+
+static int poison(const struct handler *h, const struct http_server_request *req, const char *why)
+{
+    const struct outcome_info *o = outcome_info(OUTCOME_POISON);
+
+    log_event(o->level, &req->log, o->message, log_str("error", why), log_end());
+    return settle(h, req, OUTCOME_POISON);
+}
+
+static int other_subscription(const struct handler *h, const struct http_server_request *req)
+{
+    const struct outcome_info *o = outcome_info(OUTCOME_OTHER_SUBSCRIPTION);
+
+    log_event(o->level, &req->log, o->message, log_end());
+    return settle(h, req, OUTCOME_OTHER_SUBSCRIPTION);
+}
+
+static int turn_away(const struct handler *h, const struct http_server_request *req, enum outcome outcome)
+{
+    const struct outcome_info *o = outcome_info(outcome);
+
+    log_event(o->level, &req->log, o->message, log_int("status", o->http_status), log_end());
+    return settle(h, req, outcome);
+}
+
+static int end_job(const struct handler *h, const struct http_server_request *req, const struct pipeline_result *r)
+{
+    const struct outcome_info *o = outcome_info(r->outcome);
+
+    log_event(o->level, &req->log, o->message, log_str("outcome", o->name),
+              log_str("code", r->has_error ? job_error_info(r->error)->code : ""), log_int("status", o->http_status),
+              log_int("ms", sys_mono_ms(h->sys) - req->arrived_mono_ms), log_end());
+    if (r->has_error)
+        metrics_error(h->metrics, r->error);
+    metrics_add(h->metrics, METRICS_RETRIES, (uint64_t)r->retries);
+    metrics_add(h->metrics, METRICS_MODULATION_REREADS, r->rereads_modulation);
+    for (int s = 0; s < STAGES; s++)
+        if (r->times.has_run[s])
+            metrics_stage_took(h->metrics, (enum stage)s, 1e-3 * (double)r->times.ms[s]);
+    return settle(h, req, r->outcome);
+}
 
 /* ---- the token, before a byte of the body is read ---- */
 
 static void log_refused(const struct http_server_request *req, const struct oidc_result *r)
 {
-    log_event(LOG_WARNING, &req->log, "push refused", log_str("reason", r->text), log_str("kid", r->kid),
+    const struct outcome_info *o = outcome_info(OUTCOME_UNAUTHORISED);
+
+    log_event(o->level, &req->log, o->message, log_str("reason", r->text), log_str("kid", r->kid),
               log_str("email", r->email), log_int("status", r->status), log_end());
 }
 
@@ -28,6 +80,7 @@ static bool check_token(void *ctx, struct http_server_request *req, struct http_
     if (r.status == 204)
         return true;
     log_refused(req, &r);
+    (void)settle(h, req, OUTCOME_UNAUTHORISED);
     reply->status = r.status;
     if (r.status == 401)
         http_server_reply_header(reply, "WWW-Authenticate", "Bearer error=\"invalid_token\"");
@@ -37,82 +90,20 @@ static bool check_token(void *ctx, struct http_server_request *req, struct http_
 
 /* ---- the push ---- */
 
-static int poison(const struct handler *h, const struct http_server_request *req, const char *why)
-{
-    log_event(LOG_ERROR, &req->log, "poison message: acknowledged and dropped", log_str("error", why), log_end());
-    metrics_add(h->metrics, METRICS_POISON, 1);
-    return 204;
-}
-
 static bool subscription_fits(const struct handler *h, const struct push_message *msg)
 {
     return !h->subscription || !strcmp(h->subscription, msg->subscription);
-}
-
-static int turn_away(enum job_queue_verdict verdict)
-{
-    static const int status[] = {
-        [JOB_QUEUE_SAME_MESSAGE] = 409, [JOB_QUEUE_SAME_SESSION] = 204, [JOB_QUEUE_FULL] = 429,
-        [JOB_QUEUE_TIMEOUT] = 503,      [JOB_QUEUE_CLOSED] = 503,
-    };
-
-    return status[verdict];
-}
-
-static void log_outcome(const struct handler *h, const struct http_server_request *req,
-                        const struct pipeline_outcome *o)
-{
-    log_event(o->http_status < 500 ? LOG_INFO : LOG_WARNING, &req->log, "push answered",
-              log_str("outcome", pipeline_end_name(o->end)),
-              log_str("code", o->has_error ? job_error_info(o->error)->code : ""), log_int("status", o->http_status),
-              log_int("ms", sys_mono_ms(h->sys) - req->arrived_mono_ms), log_end());
-}
-
-static void count_outcome(const struct handler *h, const struct http_server_request *req,
-                          const struct pipeline_outcome *o)
-{
-    enum { NONE = -1 };
-    static const struct {
-        int outcome, counter;
-    } what[PIPELINE_ENDS] = {
-        [PIPELINE_COMPLETED] = { METRICS_COMPLETED, NONE },
-        [PIPELINE_FAILED] = { METRICS_FAILED, NONE },
-        [PIPELINE_RELEASED] = { METRICS_RELEASED, NONE },
-        [PIPELINE_GONE] = { METRICS_VANISHED, NONE },
-        [PIPELINE_LOST] = { NONE, METRICS_LEASES_LOST },
-        [PIPELINE_UNCLAIMED] = { NONE, NONE },
-        [PIPELINE_MISSING] = { NONE, NONE },
-        [PIPELINE_DUPLICATE] = { NONE, METRICS_DUPLICATES },
-        [PIPELINE_BUSY] = { NONE, METRICS_DUPLICATES },
-        [PIPELINE_SUPERSEDED] = { NONE, METRICS_DUPLICATES },
-        [PIPELINE_EXHAUSTED] = { METRICS_FAILED, NONE },
-        [PIPELINE_REFUSED] = { NONE, NONE },
-    };
-    static const char *const stages[] = {
-#define X(name, text) text,
-        METRICS_STAGE_MAP(X)
-#undef X
-    };
-
-    if (what[o->end].outcome != NONE)
-        metrics_job(h->metrics, (enum metrics_outcome)what[o->end].outcome,
-                    1e-3 * (double)(sys_mono_ms(h->sys) - req->arrived_mono_ms));
-    if (what[o->end].counter != NONE)
-        metrics_add(h->metrics, (enum metrics_counter)what[o->end].counter, 1);
-    if (o->has_error)
-        metrics_error(h->metrics, o->error);
-    metrics_add(h->metrics, METRICS_RETRIES, (uint64_t)o->retries);
-    metrics_add(h->metrics, METRICS_MODULATION_REREADS, o->rereads_modulation);
-    for (int i = 0; i < o->n_timings; i++)
-        for (int s = 0; s < METRICS_STAGES; s++)
-            if (!strcmp(o->timings[i].stage, stages[s]))
-                metrics_stage_took(h->metrics, (enum metrics_stage)s, 1e-3 * (double)o->timings[i].ms);
 }
 
 static void show_queue(const struct handler *h)
 {
     metrics_set(h->metrics, METRICS_QUEUE_DEPTH, job_queue_waiting(h->queue));
     metrics_set(h->metrics, METRICS_JOB_RUNNING, job_queue_busy(h->queue));
+}
+
+static bool is_fault(const struct pipeline_result *r)
+{
+    return r->has_error && job_error_info(r->error)->outcome == OUTCOME_DEVICE_FAULT;
 }
 
 /* Waits for the turn and runs the job. */
@@ -122,29 +113,22 @@ static int run_job(struct handler *h, struct http_server_request *req, const str
     struct job_queue_entry entry = { msg->message_id, job->document, NULL };
     int64_t waited = sys_mono_ms(h->sys) - req->arrived_mono_ms;
     int64_t latest = h->job_deadline_ms - h->job_deadline_ms * QUEUE_RESERVE_PERCENT / 100;
-    enum job_queue_verdict verdict;
-    struct pipeline_outcome o;
+    enum outcome outcome = job_queue_enter(h->queue, &entry, latest - waited);
+    struct pipeline_result r;
 
-    verdict = job_queue_enter(h->queue, &entry, latest - waited);
-    if (verdict != JOB_QUEUE_RUN) {
-        log_event(LOG_INFO, &req->log, "push turned away", log_int("status", turn_away(verdict)), log_end());
-        if (verdict == JOB_QUEUE_SAME_MESSAGE || verdict == JOB_QUEUE_SAME_SESSION)
-            metrics_add(h->metrics, METRICS_DUPLICATES, 1);
-        return turn_away(verdict);
-    }
-    if (h->fault) { /* the job before found the device broken: not worth a claim */
+    if (outcome != OUTCOME_OPEN)
+        return turn_away(h, req, outcome);
+    if (h->fault) { /* the device broke during the previous job: a claim would be in vain */
         job_queue_leave(h->queue, &entry);
-        return 503;
+        return settle(h, req, OUTCOME_DEVICE_BROKEN);
     }
     show_queue(h);
-    o = pipeline_run(h->pipeline, msg, job, req->arrived_mono_ms, &req->log);
-    if (o.fault)
+    r = pipeline_run(h->pipeline, msg, job, req->arrived_mono_ms, &req->log);
+    if (is_fault(&r))
         h->fault = true;
     job_queue_leave(h->queue, &entry);
     show_queue(h);
-    log_outcome(h, req, &o);
-    count_outcome(h, req, &o);
-    return o.http_status;
+    return end_job(h, req, &r);
 }
 
 static int answer_push(struct handler *h, struct http_server_request *req)
@@ -157,22 +141,20 @@ static int answer_push(struct handler *h, struct http_server_request *req)
     if (req->body_too_large)
         return poison(h, req, "the body is larger than a message may be");
     rc = pubsub_parse(req->body, req->arena, &msg, &err);
-    if (rc == ERR_NOMEM)
-        return 503;
     if (rc)
-        return poison(h, req, err.msg);
+        return rc == ERR_NOMEM ? settle(h, req, OUTCOME_NO_MEMORY) : poison(h, req, err.msg);
     (void)snprintf(req->log.message_id, sizeof req->log.message_id, "%s", msg.message_id);
-    if (!subscription_fits(h, &msg)) {
-        log_event(LOG_ERROR, &req->log, "push of another subscription: acknowledged and dropped", log_end());
-        return 204;
-    }
+    if (!subscription_fits(h, &msg))
+        return other_subscription(h, req);
     rc = job_parse(msg.data, &job, &err);
-    if (rc == ERR_NOMEM)
-        return 503;
     if (rc)
-        return poison(h, req, err.msg);
+        return rc == ERR_NOMEM ? settle(h, req, OUTCOME_NO_MEMORY) : poison(h, req, err.msg);
     (void)snprintf(req->log.session, sizeof req->log.session, "%s", job.document);
-    return h->draining || h->fault ? 503 : run_job(h, req, &msg, &job);
+    if (h->draining)
+        return settle(h, req, OUTCOME_DRAINING);
+    if (h->fault)
+        return settle(h, req, OUTCOME_DEVICE_BROKEN);
+    return run_job(h, req, &msg, &job);
 }
 
 static void push(void *ctx, struct http_server_request *req, struct http_server_reply *reply)

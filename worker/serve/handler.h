@@ -1,6 +1,7 @@
 /*
- * handler - what the worker answers on each route. POST / and /inpaint: token, envelope, ids, turn in the queue,
- * pipeline; the table of answers is that of PROTOCOL.md 1.9.
+ * handler - the answer on each route. A push (POST / and /inpaint) goes through token, envelope, ids, turn in the queue
+ * and pipeline; worker/job/outcome.h has what it can come to (PROTOCOL.md 1.9). GET /ready, /health and /metrics tell
+ * the state.
  */
 #ifndef WORKER_SERVE_HANDLER_H
 #define WORKER_SERVE_HANDLER_H
@@ -21,7 +22,7 @@ struct handler {
     const char *subscription; /* NULL: any */
     int64_t job_deadline_ms;
     _Atomic bool draining;
-    _Atomic bool fault; /* a job found the device broken: the process must be replaced */
+    _Atomic bool fault; /* the device broke during a job: the process must be replaced */
 };
 
 enum { HANDLER_ROUTES = 5 };

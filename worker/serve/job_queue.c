@@ -28,35 +28,34 @@ static void unlink_entry(struct job_queue *q, struct job_queue_entry *entry)
         *p = entry->next;
 }
 
-/* Whether the newcomer may join at all; with the lock held. */
-static enum job_queue_verdict admit(struct job_queue *q, const struct job_queue_entry *entry,
-                                    struct job_queue_entry ***ret_tail)
+/* Whether the entry may join the queue at all, and where; with the lock held. */
+static enum outcome admit(struct job_queue *q, const struct job_queue_entry *entry, struct job_queue_entry ***ret_tail)
 {
     struct job_queue_entry **tail = &q->first;
     int n = 0;
 
     if (q->closed)
-        return JOB_QUEUE_CLOSED;
+        return OUTCOME_QUEUE_CLOSED;
     for (; *tail; tail = &(*tail)->next, n++) {
         if (!strcmp((*tail)->message_id, entry->message_id))
-            return JOB_QUEUE_SAME_MESSAGE;
+            return OUTCOME_SAME_MESSAGE;
         if (!strcmp((*tail)->session, entry->session))
-            return JOB_QUEUE_SAME_SESSION;
+            return OUTCOME_SAME_SESSION;
     }
     *ret_tail = tail;
-    return n > q->depth ? JOB_QUEUE_FULL : JOB_QUEUE_RUN;
+    return n > q->depth ? OUTCOME_QUEUE_FULL : OUTCOME_OPEN;
 }
 
-enum job_queue_verdict job_queue_enter(struct job_queue *q, struct job_queue_entry *entry, int64_t max_wait_ms)
+enum outcome job_queue_enter(struct job_queue *q, struct job_queue_entry *entry, int64_t max_wait_ms)
 {
     struct timespec until = wait_deadline(max_wait_ms);
     struct job_queue_entry **tail = NULL;
-    enum job_queue_verdict verdict;
+    enum outcome outcome;
     bool in_time = true;
 
     (void)pthread_mutex_lock(&q->lock);
-    verdict = admit(q, entry, &tail);
-    if (verdict != JOB_QUEUE_RUN)
+    outcome = admit(q, entry, &tail);
+    if (outcome != OUTCOME_OPEN)
         goto out;
     entry->next = NULL;
     *tail = entry;
@@ -66,12 +65,12 @@ enum job_queue_verdict job_queue_enter(struct job_queue *q, struct job_queue_ent
         q->running = true;
         goto out;
     }
-    verdict = q->closed ? JOB_QUEUE_CLOSED : JOB_QUEUE_TIMEOUT;
+    outcome = q->closed ? OUTCOME_QUEUE_CLOSED : OUTCOME_QUEUE_TIMEOUT;
     unlink_entry(q, entry);
     (void)pthread_cond_broadcast(&q->changed);
 out:
     (void)pthread_mutex_unlock(&q->lock);
-    return verdict;
+    return outcome;
 }
 
 void job_queue_leave(struct job_queue *q, struct job_queue_entry *entry)

@@ -1,10 +1,10 @@
 /*
- * job_queue - one job at a time, a short queue in front, and a register of what is in the house.
+ * job_queue - one job at a time, a short queue in front of it, and a register of the pushes in both.
  *
  * A push enters with its message and session. It is turned away at once when the same message is queued or running
- * (the first delivery stays responsible), when another message works on the same session, or when the queue is full;
- * else it waits for its turn, in order of arrival. Nothing runs before job_queue_open(): pushes that arrive while the
- * model loads wait. After job_queue_close() those that wait are sent back and nothing new gets in.
+ * (the first delivery stays responsible), when another message of the same session is, or when the queue is full; else
+ * it waits for its turn, in order of arrival. No turn comes before job_queue_open(): pushes that arrive while the model
+ * loads wait. After job_queue_close() waiting and new pushes are turned away.
  * Thread-safe; entries live on the caller's stack.
  */
 #ifndef WORKER_SERVE_JOB_QUEUE_H
@@ -15,38 +15,32 @@
 #include <stdint.h>
 
 #include "kernels/base/err.h"
-
-enum job_queue_verdict {
-    JOB_QUEUE_RUN,          /* it is our turn: job_queue_leave() when done */
-    JOB_QUEUE_SAME_MESSAGE, /* this message is queued or running here */
-    JOB_QUEUE_SAME_SESSION, /* another message works on this session here */
-    JOB_QUEUE_FULL,
-    JOB_QUEUE_TIMEOUT,
-    JOB_QUEUE_CLOSED
-};
+#include "worker/job/outcome.h"
 
 struct job_queue_entry {
-    const char *message_id, *session; /* borrowed until it has left */
+    const char *message_id, *session; /* borrowed until job_queue_leave(), or until job_queue_enter() turned it away */
     struct job_queue_entry *next;
 };
 
 struct job_queue {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct job_queue_entry *first; /* the one that runs, or may run next */
-    int depth;                     /* how many may wait behind the one that runs */
+    struct job_queue_entry *first; /* the entry that has the turn, or gets it next */
+    int depth;                     /* how many may wait behind the entry that has the turn */
     bool open, closed, running;
 };
 
 MUST_CHECK enum err_code job_queue_init(struct job_queue *q, int depth, struct err *err);
 void job_queue_done(struct job_queue *q);
 
-enum job_queue_verdict job_queue_enter(struct job_queue *q, struct job_queue_entry *entry, int64_t max_wait_ms);
+/* OUTCOME_OPEN: it is our turn, and job_queue_leave() ends it. Else SAME_MESSAGE, SAME_SESSION, QUEUE_FULL,
+ * QUEUE_TIMEOUT or QUEUE_CLOSED. */
+enum outcome job_queue_enter(struct job_queue *q, struct job_queue_entry *entry, int64_t max_wait_ms);
 void job_queue_leave(struct job_queue *q, struct job_queue_entry *entry);
 
 void job_queue_open(struct job_queue *q);
 void job_queue_close(struct job_queue *q);
-int job_queue_waiting(struct job_queue *q);
-bool job_queue_busy(struct job_queue *q);
+int job_queue_waiting(struct job_queue *q); /* how many wait for a turn */
+bool job_queue_busy(struct job_queue *q);   /* whether a job has the turn */
 
 #endif

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static const int answer_codes[] = {
 #define X(code) code,
@@ -42,10 +43,11 @@ static void observe(struct metrics_histogram *h, double seconds)
     atomic_fetch_add(&h->buckets[i], 1);
 }
 
-void metrics_job(struct metrics *m, enum metrics_outcome outcome, double seconds)
+void metrics_outcome(struct metrics *m, enum outcome outcome, double seconds)
 {
     atomic_fetch_add(&m->outcomes[outcome], 1);
-    observe(&m->job, seconds);
+    if (outcome_info(outcome)->job)
+        observe(&m->job, seconds);
 }
 
 void metrics_error(struct metrics *m, enum job_error e)
@@ -53,7 +55,7 @@ void metrics_error(struct metrics *m, enum job_error e)
     atomic_fetch_add(&m->errors[e], 1);
 }
 
-void metrics_stage_took(struct metrics *m, enum metrics_stage stage, double seconds)
+void metrics_stage_took(struct metrics *m, enum stage stage, double seconds)
 {
     observe(&m->stages[stage], seconds);
 }
@@ -75,7 +77,7 @@ struct page {
     size_t len;
 };
 
-/* The tables are fixed, so a page that does not fit is our own mistake; it ends where it is full. */
+/* The tables are fixed, so only a mistake of ours makes a page too long; such a page is cut. */
 static void put(struct page *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void put(struct page *p, const char *fmt, ...)
 {
@@ -99,7 +101,7 @@ static void put_count(struct page *p, const char *name, const char *label, const
     put(p, "%s{%s=\"%s\"} %" PRIu64 "\n", name, label, value, n);
 }
 
-/* `series` is what goes into the braces besides `le`: "" or "stage=\"decode\",". */
+/* `series` holds the labels that come before `le`: "" or "stage=\"decode\",". */
 static void put_histogram(struct page *p, const char *name, const char *series, struct metrics_histogram *h)
 {
     uint64_t total = 0, sum_us = atomic_load(&h->sum_us);
@@ -113,7 +115,7 @@ static void put_histogram(struct page *p, const char *name, const char *series, 
             put(p, "%s_bucket{%sle=\"+Inf\"} %" PRIu64 "\n", name, series, total);
     }
     while (series[length] && series[length + 1])
-        length++; /* without the comma at its end */
+        length++; /* stops before the comma at the end */
     put(p, length ? "%s_sum{%.*s} %.6f\n" : "%s_sum%.*s %.6f\n", name, length, series, (double)sum_us / 1e6);
     put(p, length ? "%s_count{%.*s} %" PRIu64 "\n" : "%s_count%.*s %" PRIu64 "\n", name, length, series, total);
 }
@@ -130,17 +132,33 @@ static void put_answers(struct page *p, struct metrics *m)
     put_count(p, "inpaint_pushes_total", "code", "other", atomic_load(&m->answers[OTHER]));
 }
 
+static bool is_same(const char *a, const char *b)
+{
+    return a && b && strcmp(a, b) == 0;
+}
+
+/* One series for each name in the column `job` of outcome.h; several outcomes may share it. */
+static void put_job_outcomes(struct page *p, struct metrics *m)
+{
+    for (int i = OUTCOME_OPEN + 1; i < OUTCOMES; i++) {
+        const char *job = outcome_info((enum outcome)i)->job;
+        bool is_first = job != NULL;
+        uint64_t n = 0;
+
+        for (int k = OUTCOME_OPEN + 1; k < OUTCOMES; k++)
+            if (is_same(outcome_info((enum outcome)k)->job, job)) {
+                is_first = is_first && k >= i;
+                n += atomic_load(&m->outcomes[k]);
+            }
+        if (is_first)
+            put_count(p, "inpaint_jobs_total", "outcome", job, n);
+    }
+}
+
 static void put_jobs(struct page *p, struct metrics *m)
 {
-    static const char *const outcomes[] = {
-#define X(name, text) text,
-        METRICS_OUTCOME_MAP(X)
-#undef X
-    };
-
     put_head(p, "inpaint_jobs_total", "counter", "Claimed jobs by how they ended.");
-    for (int i = 0; i < METRICS_OUTCOMES; i++)
-        put_count(p, "inpaint_jobs_total", "outcome", outcomes[i], atomic_load(&m->outcomes[i]));
+    put_job_outcomes(p, m);
     put_head(p, "inpaint_job_errors_total", "counter", "Jobs that did not complete by error code.");
     for (int i = 0; i < JOB_ERROR_COUNT; i++)
         put_count(p, "inpaint_job_errors_total", "code", job_error_info((enum job_error)i)->code,
@@ -153,13 +171,23 @@ static void put_stages(struct page *p, struct metrics *m)
 {
     static const char *const series[] = {
 #define X(name, text) "stage=\"" text "\",",
-        METRICS_STAGE_MAP(X)
+        STAGE_MAP(X)
 #undef X
     };
 
     put_head(p, "inpaint_stage_seconds", "histogram", "Stages of jobs.");
-    for (int i = 0; i < METRICS_STAGES; i++)
+    for (int i = 0; i < STAGES; i++)
         put_histogram(p, "inpaint_stage_seconds", series[i], &m->stages[i]);
+}
+
+static uint64_t count_of(struct metrics *m, int counter, const char *name)
+{
+    uint64_t n = atomic_load(&m->counters[counter]);
+
+    for (int i = OUTCOME_OPEN + 1; i < OUTCOMES; i++)
+        if (is_same(outcome_info((enum outcome)i)->counter, name))
+            n += atomic_load(&m->outcomes[i]);
+    return n;
 }
 
 static void put_plain(struct page *p, struct metrics *m)
@@ -176,7 +204,7 @@ static void put_plain(struct page *p, struct metrics *m)
 
     for (int i = 0; i < METRICS_COUNTERS; i++) {
         put_head(p, counters[i].name, "counter", counters[i].help);
-        put(p, "%s %" PRIu64 "\n", counters[i].name, (uint64_t)atomic_load(&m->counters[i]));
+        put(p, "%s %" PRIu64 "\n", counters[i].name, count_of(m, i, counters[i].name));
     }
     for (int i = 0; i < METRICS_GAUGES; i++) {
         put_head(p, gauges[i].name, "gauge", gauges[i].help);

@@ -2,8 +2,8 @@
  * metrics - counters, gauges and histograms in the Prometheus text format 0.0.4, from fixed tables.
  *
  * Every series exists from the start and none is ever added, so nothing a sender does can make the page grow, and a
- * rate is right from the first event on. Thread-safe: plain atomics; a page may be a few events apart between series,
- * but a histogram is consistent in itself.
+ * rate is right from the first event on. Thread-safe: plain atomics. Two series of a page may differ by events that
+ * were counted while it was printed, but a histogram is consistent in itself.
  */
 #ifndef WORKER_SERVE_METRICS_H
 #define WORKER_SERVE_METRICS_H
@@ -14,6 +14,8 @@
 #include "kernels/base/arena.h"
 #include "kernels/base/span.h"
 #include "worker/job/job_error.h"
+#include "worker/job/outcome.h"
+#include "worker/job/stage.h"
 
 #define METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
@@ -29,22 +31,7 @@
     X(500)                    \
     X(503)
 
-/* How a claimed job ended. */
-#define METRICS_OUTCOME_MAP(X)                                          \
-    X(COMPLETED, "completed")                                           \
-    X(FAILED, "failed")     /* for good, `failed` is in the document */ \
-    X(RELEASED, "released") /* given back: Pub/Sub sends it again */    \
-    X(VANISHED, "vanished") /* the session went away meanwhile */
-
-/* The stages of inpaint.stage, in order. */
-#define METRICS_STAGE_MAP(X) \
-    X(DOWNLOAD, "download")  \
-    X(DECODE, "decode")      \
-    X(ENCODE, "encode")      \
-    X(DENOISE, "denoise")    \
-    X(COMPOSE, "compose")    \
-    X(UPLOAD, "upload")
-
+/* The counters that outcome.h names grow by metrics_outcome(), the others by metrics_add(). */
 #define METRICS_COUNTER_MAP(X)                                                                     \
     X(POISON, "inpaint_poison_total", "Pushes acknowledged because no retry can help them.")       \
     X(DUPLICATES, "inpaint_duplicates_total", "Pushes of work that was done or is under way.")     \
@@ -59,20 +46,6 @@
     X(MODEL_LOADED, "inpaint_model_loaded", "1 once the model is loaded and checked.")      \
     X(MODEL_LOAD_SECONDS, "inpaint_model_load_seconds", "How long loading the model took.") \
     X(START_TIME, "process_start_time_seconds", "Start of the process, seconds since 1970.")
-
-enum metrics_outcome {
-#define X(name, text) METRICS_##name,
-    METRICS_OUTCOME_MAP(X)
-#undef X
-        METRICS_OUTCOMES
-};
-
-enum metrics_stage {
-#define X(name, text) METRICS_##name,
-    METRICS_STAGE_MAP(X)
-#undef X
-        METRICS_STAGES
-};
 
 enum metrics_counter {
 #define X(name, text, help) METRICS_##name,
@@ -91,23 +64,23 @@ enum metrics_gauge {
 enum { METRICS_ANSWERS = 10, METRICS_BUCKETS = 14, METRICS_PAGE_MAX = 32 << 10 };
 
 struct metrics_histogram {
-    atomic_uint_fast64_t buckets[METRICS_BUCKETS + 1]; /* each for itself; the last is beyond all bounds */
+    atomic_uint_fast64_t buckets[METRICS_BUCKETS + 1]; /* not cumulative; the last is for values above all bounds */
     atomic_uint_fast64_t sum_us;
 };
 
-struct metrics { /* zeroed is ready */
+struct metrics { /* ready for use when zeroed */
     atomic_uint_fast64_t answers[METRICS_ANSWERS];
-    atomic_uint_fast64_t outcomes[METRICS_OUTCOMES];
+    atomic_uint_fast64_t outcomes[OUTCOMES];
     atomic_uint_fast64_t errors[JOB_ERROR_COUNT];
     atomic_uint_fast64_t counters[METRICS_COUNTERS];
     _Atomic double gauges[METRICS_GAUGES];
-    struct metrics_histogram job, stages[METRICS_STAGES];
+    struct metrics_histogram job, stages[STAGES];
 };
 
 void metrics_answer(struct metrics *m, int http_status);
-void metrics_job(struct metrics *m, enum metrics_outcome outcome, double seconds);
+void metrics_outcome(struct metrics *m, enum outcome outcome, double seconds); /* from the arrival of the push */
 void metrics_error(struct metrics *m, enum job_error e);
-void metrics_stage_took(struct metrics *m, enum metrics_stage stage, double seconds);
+void metrics_stage_took(struct metrics *m, enum stage stage, double seconds);
 void metrics_add(struct metrics *m, enum metrics_counter counter, uint64_t n);
 void metrics_set(struct metrics *m, enum metrics_gauge gauge, double value);
 

@@ -33,8 +33,8 @@ struct scene {
     struct arena arena;
     struct budget budget;
     struct session session;
-    enum session_verdict verdict;
-    struct session_wishes wishes;
+    enum outcome outcome;
+    struct prompt_wishes wishes;
     struct err err;
 };
 
@@ -67,12 +67,12 @@ static void close_scene(struct scene *s)
     fake_firestore_done(&s->fake);
 }
 
-static enum session_verdict claim(struct scene *s)
+static enum outcome claim(struct scene *s)
 {
     struct err err = { 0 };
 
-    CHECK_OK(session_claim(&s->session, &s->budget, &s->arena, &s->verdict, &s->wishes, &err), err);
-    return s->verdict;
+    CHECK_OK(session_claim(&s->session, &s->budget, &s->arena, &s->outcome, &s->wishes, &err), err);
+    return s->outcome;
 }
 
 #define STATUS(x) "\"processingStatus\":{\"stringValue\":\"" x "\"}"
@@ -88,27 +88,27 @@ TEST(session__decides_by_state_and_message)
 {
     static const struct {
         const char *fields; /* NULL: no document */
-        enum session_verdict want;
+        enum outcome want;
         const char *attempts;
     } cases[] = {
-        { NULL, SESSION_MISSING, NULL },
-        { "{}", SESSION_CLAIMED, "1" },
-        { "{\"processingStatus\":{\"nullValue\":null}}", SESSION_CLAIMED, "1" },
-        { "{" STATUS("pending") "}", SESSION_CLAIMED, "1" },
-        { "{" STATUS("pending") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("2")) "}", SESSION_CLAIMED, "3" },
-        { "{" STATUS("pending") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("4")) "}", SESSION_CLAIMED, "1" },
-        { "{" STATUS("pending") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("9")) "}", SESSION_CLAIMED, "1" },
-        { "{" STATUS("completed") "}", SESSION_DUPLICATE, NULL },
-        { "{" STATUS("cancelled") "}", SESSION_DUPLICATE, NULL },
-        { "{" STATUS("failed") "," INPAINT(MESSAGE("m1")) "}", SESSION_DUPLICATE, NULL },
-        { "{" STATUS("failed") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("5")) "}", SESSION_CLAIMED, "1" },
-        { "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," LEASE("x", ALIVE)) "}", SESSION_BUSY, NULL },
-        { "{" STATUS("processing") "," INPAINT(MESSAGE("m0") "," LEASE("x", ALIVE)) "}", SESSION_SUPERSEDED, NULL },
-        { "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("2") "," LEASE("x", OVER)) "}", SESSION_CLAIMED, "3" },
-        { "{" STATUS("processing") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("2") "," LEASE("x", OVER)) "}", SESSION_CLAIMED, "1" },
-        { "{" STATUS("processing") "}", SESSION_CLAIMED, "1" },
-        { "{" STATUS("somewhere") "}", SESSION_REFUSED, NULL },
-        { "{\"processingStatus\":{\"integerValue\":\"3\"}}", SESSION_REFUSED, NULL },
+        { NULL, OUTCOME_MISSING, NULL },
+        { "{}", OUTCOME_OPEN, "1" },
+        { "{\"processingStatus\":{\"nullValue\":null}}", OUTCOME_OPEN, "1" },
+        { "{" STATUS("pending") "}", OUTCOME_OPEN, "1" },
+        { "{" STATUS("pending") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("2")) "}", OUTCOME_OPEN, "3" },
+        { "{" STATUS("pending") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("4")) "}", OUTCOME_OPEN, "1" },
+        { "{" STATUS("pending") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("9")) "}", OUTCOME_OPEN, "1" },
+        { "{" STATUS("completed") "}", OUTCOME_DUPLICATE, NULL },
+        { "{" STATUS("cancelled") "}", OUTCOME_DUPLICATE, NULL },
+        { "{" STATUS("failed") "," INPAINT(MESSAGE("m1")) "}", OUTCOME_DUPLICATE, NULL },
+        { "{" STATUS("failed") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("5")) "}", OUTCOME_OPEN, "1" },
+        { "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," LEASE("x", ALIVE)) "}", OUTCOME_BUSY, NULL },
+        { "{" STATUS("processing") "," INPAINT(MESSAGE("m0") "," LEASE("x", ALIVE)) "}", OUTCOME_SUPERSEDED, NULL },
+        { "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("2") "," LEASE("x", OVER)) "}", OUTCOME_OPEN, "3" },
+        { "{" STATUS("processing") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("2") "," LEASE("x", OVER)) "}", OUTCOME_OPEN, "1" },
+        { "{" STATUS("processing") "}", OUTCOME_OPEN, "1" },
+        { "{" STATUS("somewhere") "}", OUTCOME_REFUSED, NULL },
+        { "{\"processingStatus\":{\"integerValue\":\"3\"}}", OUTCOME_REFUSED, NULL },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -116,8 +116,8 @@ TEST(session__decides_by_state_and_message)
 
         fake_firestore_put(&s->fake, cases[i].fields);
         CHECK_INT(claim(s), cases[i].want);
-        CHECK_INT(s->fake.n_commits, cases[i].want == SESSION_CLAIMED);
-        if (cases[i].want == SESSION_CLAIMED) {
+        CHECK_INT(s->fake.n_commits, cases[i].want == OUTCOME_OPEN);
+        if (cases[i].want == OUTCOME_OPEN) {
             CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "processing");
             CHECK_STR(fake_firestore_text(&s->fake, "inpaint.messageId"), "m1");
             CHECK_STR(fake_firestore_text(&s->fake, "inpaint.attempts"), cases[i].attempts);
@@ -134,7 +134,7 @@ TEST(session__fails_a_message_whose_attempts_are_used_up)
     struct scene *s = open_scene("m1");
 
     fake_firestore_put(&s->fake, "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("5") "," LEASE("x", OVER)) "}");
-    CHECK_INT(claim(s), SESSION_EXHAUSTED);
+    CHECK_INT(claim(s), OUTCOME_EXHAUSTED);
     CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "failed");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.errorCode"), "ATTEMPTS_EXHAUSTED");
     CHECK_STR(fake_firestore_text(&s->fake, "cost"), "0");
@@ -148,7 +148,7 @@ TEST(session__recognises_its_own_claim_when_the_answer_was_lost)
 
     fake_firestore_put(&s->fake, "{" STATUS("pending") "}");
     s->fake.next_commit = FAKE_LOSE_ANSWER;
-    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK_INT(claim(s), OUTCOME_OPEN);
     CHECK_INT(s->fake.n_commits, 1);
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.attempts"), "1");
     close_scene(s);
@@ -161,7 +161,7 @@ TEST(session__tries_again_when_the_claim_was_lost_on_the_way_or_aborted)
 
         fake_firestore_put(&s->fake, "{" STATUS("pending") "}");
         s->fake.next_commit = (enum fake_fault)fault;
-        CHECK_INT(claim(s), SESSION_CLAIMED);
+        CHECK_INT(claim(s), OUTCOME_OPEN);
         CHECK_INT(s->fake.n_commits, 2);
         CHECK_STR(fake_firestore_text(&s->fake, "inpaint.attempts"), "1");
         close_scene(s);
@@ -180,18 +180,19 @@ TEST(session__gives_way_when_another_worker_claims_first)
 
     fake_firestore_put(&s->fake, "{" STATUS("pending") "}");
     s->fake.before_commit = somebody_claims;
-    CHECK_INT(claim(s), SESSION_BUSY);
+    CHECK_INT(claim(s), OUTCOME_BUSY);
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.lease.id"), "other");
     close_scene(s);
 }
 
-static struct session_report report(void)
+static struct document_report report(void)
 {
-    static const struct session_recipe recipe = { .model_file = "f.gguf", .prompt = "p", .precision = "bf16", .steps = 4,
-                                                  .guidance = 30, .seed = 7, .crop_width = 10, .crop_height = 20 };
+    static const struct document_recipe recipe = { .model_file = "f.gguf", .prompt = "p", .precision = "bf16", .steps = 4,
+                                                  .guidance = 30, .seed = 7, .crop_x = 1, .crop_y = 2, .crop_width = 10, .crop_height = 20,
+                                                  .fill_width = 32, .fill_height = 48 };
 
-    return (struct session_report){ .edited_path = "e", .preview_path = "p", .cost_usd = 0.25, .recipe = &recipe,
-                                    .timings = { { "decode", 12 } }, .n_timings = 1, .error = JOB_INPUT_CORRUPT };
+    return (struct document_report){ .edited_path = "e", .preview_path = "p", .cost_usd = 0.25, .recipe = &recipe,
+                                    .times = { .has_run[STAGE_DECODE] = true, .ms[STAGE_DECODE] = 12 }, .error = JOB_INPUT_CORRUPT };
 }
 
 static void the_app_writes(struct fake_firestore *f, void *ctx)
@@ -208,10 +209,10 @@ static void the_app_writes(struct fake_firestore *f, void *ctx)
 TEST(session__completes_although_the_app_touched_other_fields)
 {
     struct scene *s = open_scene("m1");
-    struct session_report r = report();
+    struct document_report r = report();
 
     fake_firestore_put(&s->fake, "{" STATUS("pending") ",\"errorMessage\":{\"stringValue\":\"old\"}}");
-    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK_INT(claim(s), OUTCOME_OPEN);
     s->fake.before_commit = the_app_writes;
     s->fake.before_ctx = s;
     CHECK_OK(session_complete(&s->session, &r, &s->budget, &s->err), s->err);
@@ -220,19 +221,46 @@ TEST(session__completes_although_the_app_touched_other_fields)
     CHECK_STR(fake_firestore_text(&s->fake, "editedImagePath"), "e");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.seed"), "7");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.precision"), "bf16");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.crop.x"), "1");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.crop.y"), "2");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.crop.width"), "10");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.crop.height"), "20");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.fillSize.width"), "32");
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.recipe.fillSize.height"), "48");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.timings.decode"), "12");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.progress"), "100");
     CHECK(!fake_firestore_text(&s->fake, "inpaint.lease") && !fake_firestore_text(&s->fake, "errorMessage"));
     close_scene(s);
 }
 
+TEST(session__writes_warnings_as_a_list_and_removes_those_of_before)
+{
+    for (int n = 0; n <= 2; n++) {
+        struct scene *s = open_scene("m1");
+        struct document_report r = report();
+        const struct json *warnings;
+
+        r.warnings[0] = "ONE";
+        r.warnings[1] = "TWO";
+        r.n_warnings = n;
+        fake_firestore_put(&s->fake, "{" INPAINT("\"warnings\":{\"stringValue\":\"old\"}") "}");
+        CHECK_INT(claim(s), OUTCOME_OPEN);
+        CHECK_OK(session_complete(&s->session, &r, &s->budget, &s->err), s->err);
+        warnings = json_get(json_get(json_get(json_get(s->fake.fields, "inpaint"), "mapValue"), "fields"), "warnings");
+        CHECK(!!warnings == (n > 0));
+        CHECK_INT(warnings ? firestore_array_count(warnings) : 0, n);
+        CHECK(n < 2 || !strcmp(firestore_string(firestore_array_at(warnings, 1)), "TWO"));
+        close_scene(s);
+    }
+}
+
 TEST(session__settles_a_lost_answer_of_its_last_write_by_reading)
 {
     struct scene *s = open_scene("m1");
-    struct session_report r = report();
+    struct document_report r = report();
 
     fake_firestore_put(&s->fake, "{}");
-    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK_INT(claim(s), OUTCOME_OPEN);
     s->fake.next_commit = FAKE_LOSE_ANSWER;
     CHECK_OK(session_fail(&s->session, &r, &s->budget, &s->err), s->err);
     CHECK_INT(s->fake.n_commits, 2);
@@ -245,17 +273,17 @@ TEST(session__settles_a_lost_answer_of_its_last_write_by_reading)
 TEST(session__writes_nothing_once_the_lease_is_somebody_elses_or_the_document_is_gone)
 {
     struct scene *s = open_scene("m1");
-    struct session_report r = report();
+    struct document_report r = report();
 
     fake_firestore_put(&s->fake, "{}");
-    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK_INT(claim(s), OUTCOME_OPEN);
     somebody_claims(&s->fake, NULL);
-    CHECK_INT(session_progress(&s->session, "denoise", 50, 3, &s->budget, NULL), ERR_CONFLICT);
+    CHECK_INT(session_progress(&s->session, STAGE_DENOISE, 50, 3, &s->budget, NULL), ERR_CONFLICT);
     CHECK_INT(session_complete(&s->session, &r, &s->budget, NULL), ERR_CONFLICT);
     CHECK_INT(session_release(&s->session, &s->budget, NULL), ERR_CONFLICT);
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.lease.id"), "other");
     fake_firestore_put(&s->fake, NULL);
-    CHECK_INT(session_progress(&s->session, "denoise", 50, 3, &s->budget, NULL), ERR_NOT_FOUND);
+    CHECK_INT(session_progress(&s->session, STAGE_DENOISE, 50, 3, &s->budget, NULL), ERR_NOT_FOUND);
     CHECK_INT(session_complete(&s->session, &r, &s->budget, NULL), ERR_NOT_FOUND);
     CHECK(!s->fake.fields);
     close_scene(s);
@@ -266,13 +294,13 @@ TEST(session__tells_progress_and_gives_the_claim_back)
     struct scene *s = open_scene("m1");
 
     fake_firestore_put(&s->fake, "{}");
-    CHECK_INT(claim(s), SESSION_CLAIMED);
-    CHECK_OK(session_progress(&s->session, "denoise", 40, 2.5, &s->budget, &s->err), s->err);
+    CHECK_INT(claim(s), OUTCOME_OPEN);
+    CHECK_OK(session_progress(&s->session, STAGE_DENOISE, 40, 2.5, &s->budget, &s->err), s->err);
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.stage"), "denoise");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.progress"), "40");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.etaSeconds"), "2.5");
     s->fake.next_commit = FAKE_UNAVAILABLE;
-    CHECK_OK(session_progress(&s->session, "denoise", 60, 2, &s->budget, &s->err), s->err);
+    CHECK_OK(session_progress(&s->session, STAGE_DENOISE, 60, 2, &s->budget, &s->err), s->err);
     CHECK_OK(session_release(&s->session, &s->budget, &s->err), s->err);
     CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "pending");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.messageId"), "m1");
@@ -286,11 +314,11 @@ TEST(session__gives_back_a_claim_that_landed_unknown_and_no_other)
     struct scene *s = open_scene("m1");
 
     fake_firestore_put(&s->fake, "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," LEASE("x", ALIVE)) "}");
-    CHECK_INT(claim(s), SESSION_BUSY);
+    CHECK_INT(claim(s), OUTCOME_BUSY);
     CHECK_OK(session_unclaim(&s->session, &s->budget, &s->err), s->err);
     CHECK_INT(s->fake.n_gets, 1);
     fake_firestore_put(&s->fake, "{" STATUS("pending") "}");
-    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK_INT(claim(s), OUTCOME_OPEN);
     CHECK_OK(session_unclaim(&s->session, &s->budget, &s->err), s->err);
     CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "pending");
     CHECK(!fake_firestore_text(&s->fake, "inpaint.lease"));
@@ -305,7 +333,7 @@ TEST(session__is_given_back_from_outside_unless_a_write_is_under_way)
     struct scene *s = open_scene("m1");
 
     fake_firestore_put(&s->fake, "{}");
-    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK_INT(claim(s), OUTCOME_OPEN);
     CHECK(!pthread_mutex_lock(&s->session.lock));
     CHECK_INT(session_release_from_outside(&s->session, &s->budget, NULL), ERR_UNAVAILABLE);
     CHECK(!pthread_mutex_unlock(&s->session.lock));
@@ -321,7 +349,7 @@ TEST(session__reads_prompt_and_labels_of_either_form)
 
     fake_firestore_put(&s->fake, "{\"prompt\":{\"stringValue\":\"a lawn\"},\"sceneLabels\":{\"arrayValue\":{\"values\":["
                                  "{\"stringValue\":\"grass\"},{\"integerValue\":\"1\"},{\"stringValue\":\"fence\"}]}}}");
-    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK_INT(claim(s), OUTCOME_OPEN);
     CHECK_STR(s->wishes.prompt, "a lawn");
     CHECK_INT(s->wishes.n_labels, 2);
     CHECK_STR(s->wishes.labels[1], "fence");
@@ -329,7 +357,7 @@ TEST(session__reads_prompt_and_labels_of_either_form)
     s = open_scene("m1");
     fake_firestore_put(&s->fake, "{\"prompt\":{\"integerValue\":\"1\"},\"sceneLabels\":{\"mapValue\":{\"fields\":{"
                                  "\"surface\":{\"stringValue\":\"sand\"}}}}}");
-    CHECK_INT(claim(s), SESSION_CLAIMED);
+    CHECK_INT(claim(s), OUTCOME_OPEN);
     CHECK(s->wishes.prompt_invalid && !s->wishes.prompt);
     CHECK_INT(s->wishes.n_labels, 1);
     CHECK_STR(s->wishes.labels[0], "sand");

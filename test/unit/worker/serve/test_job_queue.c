@@ -7,7 +7,7 @@ struct visitor {
     struct job_queue *q;
     struct job_queue_entry entry;
     int64_t wait_ms;
-    enum job_queue_verdict verdict;
+    enum outcome outcome;
     _Atomic int done;
     pthread_t thread;
 };
@@ -16,7 +16,7 @@ static void *enter(void *arg)
 {
     struct visitor *v = arg;
 
-    v->verdict = job_queue_enter(v->q, &v->entry, v->wait_ms);
+    v->outcome = job_queue_enter(v->q, &v->entry, v->wait_ms);
     v->done = 1;
     return NULL;
 }
@@ -45,18 +45,18 @@ TEST(job_queue__lets_one_run_and_the_next_in_order_of_arrival)
     until_waiting(&q, 1); /* not open yet: the model loads */
     job_queue_open(&q);
     (void)pthread_join(a.thread, NULL);
-    CHECK_INT(a.verdict, JOB_QUEUE_RUN);
+    CHECK_INT(a.outcome, OUTCOME_OPEN);
     start(&b, &q, "2", "s2", 5000);
     until_waiting(&q, 1);
     start(&c, &q, "3", "s3", 5000);
     until_waiting(&q, 2);
     job_queue_leave(&q, &a.entry);
     (void)pthread_join(b.thread, NULL);
-    CHECK_INT(b.verdict, JOB_QUEUE_RUN);
+    CHECK_INT(b.outcome, OUTCOME_OPEN);
     CHECK_INT(c.done, 0);
     job_queue_leave(&q, &b.entry);
     (void)pthread_join(c.thread, NULL);
-    CHECK_INT(c.verdict, JOB_QUEUE_RUN);
+    CHECK_INT(c.outcome, OUTCOME_OPEN);
     job_queue_leave(&q, &c.entry);
     CHECK(!job_queue_busy(&q));
     job_queue_done(&q);
@@ -72,15 +72,15 @@ TEST(job_queue__turns_away_the_same_message_the_same_session_and_the_one_too_man
 
     CHECK_OK(job_queue_init(&q, 1, &err), err);
     job_queue_open(&q);
-    CHECK_INT(job_queue_enter(&q, &running, 0), JOB_QUEUE_RUN);
-    CHECK_INT(job_queue_enter(&q, &same, 1000), JOB_QUEUE_SAME_MESSAGE);
-    CHECK_INT(job_queue_enter(&q, &other, 1000), JOB_QUEUE_SAME_SESSION);
+    CHECK_INT(job_queue_enter(&q, &running, 0), OUTCOME_OPEN);
+    CHECK_INT(job_queue_enter(&q, &same, 1000), OUTCOME_SAME_MESSAGE);
+    CHECK_INT(job_queue_enter(&q, &other, 1000), OUTCOME_SAME_SESSION);
     start(&waiting, &q, "3", "s3", 5000);
     until_waiting(&q, 1);
-    CHECK_INT(job_queue_enter(&q, &third, 1000), JOB_QUEUE_FULL);
+    CHECK_INT(job_queue_enter(&q, &third, 1000), OUTCOME_QUEUE_FULL);
     job_queue_leave(&q, &running);
     (void)pthread_join(waiting.thread, NULL);
-    CHECK_INT(waiting.verdict, JOB_QUEUE_RUN);
+    CHECK_INT(waiting.outcome, OUTCOME_OPEN);
     job_queue_leave(&q, &waiting.entry);
     job_queue_done(&q);
 }
@@ -94,14 +94,14 @@ TEST(job_queue__sends_the_waiting_back_on_timeout_and_when_it_closes)
 
     CHECK_OK(job_queue_init(&q, 4, &err), err);
     job_queue_open(&q);
-    CHECK_INT(job_queue_enter(&q, &running, 0), JOB_QUEUE_RUN);
-    CHECK_INT(job_queue_enter(&q, &late, 20), JOB_QUEUE_TIMEOUT);
+    CHECK_INT(job_queue_enter(&q, &running, 0), OUTCOME_OPEN);
+    CHECK_INT(job_queue_enter(&q, &late, 20), OUTCOME_QUEUE_TIMEOUT);
     start(&waiting, &q, "3", "s3", 5000);
     until_waiting(&q, 1);
     job_queue_close(&q);
     (void)pthread_join(waiting.thread, NULL);
-    CHECK_INT(waiting.verdict, JOB_QUEUE_CLOSED);
-    CHECK_INT(job_queue_enter(&q, &after, 1000), JOB_QUEUE_CLOSED);
+    CHECK_INT(waiting.outcome, OUTCOME_QUEUE_CLOSED);
+    CHECK_INT(job_queue_enter(&q, &after, 1000), OUTCOME_QUEUE_CLOSED);
     job_queue_leave(&q, &running);
     job_queue_done(&q);
 }

@@ -72,7 +72,7 @@ TEST(metrics__counts_what_happened)
     metrics_answer(&m, 204);
     metrics_answer(&m, 204);
     metrics_answer(&m, 599);
-    metrics_job(&m, METRICS_COMPLETED, 12.5);
+    metrics_outcome(&m, OUTCOME_COMPLETED, 12.5);
     metrics_error(&m, JOB_DEADLINE);
     metrics_add(&m, METRICS_RETRIES, 3);
     metrics_add(&m, METRICS_MODULATION_REREADS, 2);
@@ -92,6 +92,24 @@ TEST(metrics__counts_what_happened)
     arena_done(&arena);
 }
 
+TEST(metrics__every_outcome_counts_in_the_series_that_its_row_names)
+{
+    for (int o = OUTCOME_OPEN + 1; o < OUTCOMES; o++) {
+        const struct outcome_info *info = outcome_info((enum outcome)o);
+        char series[80];
+        const char *text;
+
+        start();
+        metrics_outcome(&m, (enum outcome)o, 1);
+        text = page();
+        (void)snprintf(series, sizeof series, "inpaint_jobs_total{outcome=\"%s\"}", info->job ? info->job : "completed");
+        CHECK(value(text, series) == (info->job ? 1 : 0));
+        CHECK(value(text, "inpaint_job_seconds_count") == (info->job ? 1 : 0));
+        CHECK(!info->counter || value(text, info->counter) == 1);
+    }
+    arena_done(&arena);
+}
+
 TEST(metrics__histograms_add_up_and_never_decrease)
 {
     static const double took[] = { 0, -1, NAN, 0.01, 0.011, 300, 5000, INFINITY, 1 };
@@ -101,7 +119,7 @@ TEST(metrics__histograms_add_up_and_never_decrease)
 
     start();
     for (size_t i = 0; i < sizeof took / sizeof *took; i++)
-        metrics_stage_took(&m, METRICS_DENOISE, took[i]);
+        metrics_stage_took(&m, STAGE_DENOISE, took[i]);
     text = page();
     CHECK(value(text, "inpaint_stage_seconds_bucket{stage=\"denoise\",le=\"0.01\"}") ==
           4); /* le: the bound belongs to it */
@@ -150,7 +168,7 @@ static void *count_a_lot(void *arg)
 {
     for (int i = 0; i < 20000; i++) {
         metrics_answer(arg, 204);
-        metrics_stage_took(arg, METRICS_DECODE, 0.5);
+        metrics_stage_took(arg, STAGE_DECODE, 0.5);
     }
     return NULL;
 }

@@ -1,0 +1,654 @@
+#include "worker/job/pipeline.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "test/support/check.h"
+#include "test/support/fake/fake_device.h"
+#include "test/support/fake/job_scene.h"
+
+static struct job_scene s;
+
+#define OTHERS_CLAIM "{" DOC_STATUS("processing") "," DOC_INPAINT(DOC_MESSAGE("m9") "," DOC_LEASE("other", DOC_LATER)) "}"
+
+/* ---- what happens meanwhile: each is a callback of the cloud. No CHECK in these, for it would leave the job running ----
+ */
+
+static bool is_commit_of(const struct http_request *req, const char *text)
+{
+    return strstr(req->url, ":commit") && memmem(req->body.ptr, req->body.len, text, strlen(text));
+}
+
+static bool is_download(const struct http_request *req) /* of the photo: in the worker's own thread */
+{
+    return strstr(req->url, "original.jpg") && strstr(req->url, "alt=media");
+}
+
+static bool is_upload(const struct http_request *req)
+{
+    return strstr(req->url, "/upload/") && memmem(req->body.ptr, req->body.len, "edited.jpg", 10);
+}
+
+static int firestore_is_down(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    return strstr(req->url, "/documents") ? 503 : 0;
+}
+
+/* For the photo alone: how often the mask is asked for before the first failure ends it is a race. */
+static int storage_is_down(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    return strstr(req->url, "original.jpg") ? 503 : 0;
+}
+
+static int storage_finds_our_request_wrong(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    return strstr(req->url, "original.jpg") ? 400 : 0;
+}
+
+static int completed_cannot_be_written(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    return is_commit_of(req, "\"completed\"") ? 503 : 0;
+}
+
+static int failed_cannot_be_written(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    return is_commit_of(req, "\"failed\"") ? 503 : 0;
+}
+
+static int claim_lands_but_nothing_is_heard(void *ctx, const struct http_request *req)
+{
+    struct job_scene *scene = ctx;
+
+    if (is_commit_of(req, "\"processing\"")) {
+        struct http_reply ignored;
+        (void)http_send(&scene->cloud.firestore.http, req, &scene->arena, &ignored, NULL);
+        scene->n_calls = 1;
+        return -1;
+    }
+    return scene->n_calls > 0 && scene->n_calls++ < 6 ? 503 : 0; /* the look after it fails, all five tries */
+}
+
+static int deleted_while_downloading(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    if (is_download(req))
+        fake_cloud_document(&s.cloud, NULL);
+    return 0;
+}
+
+static int taken_while_downloading(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    if (is_download(req))
+        fake_cloud_document(&s.cloud, OTHERS_CLAIM);
+    return 0;
+}
+
+static int deleted_before_the_result(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    if (is_commit_of(req, "\"completed\""))
+        fake_cloud_document(&s.cloud, NULL);
+    return 0;
+}
+
+static int taken_before_the_result(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    if (is_commit_of(req, "\"completed\""))
+        fake_cloud_document(&s.cloud, OTHERS_CLAIM);
+    return 0;
+}
+
+static int stopped_after_the_claim(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    if (is_commit_of(req, "\"processing\""))
+        pipeline_stop(&s.pipeline, 0);
+    return 0;
+}
+
+/* Once, in the worker's thread, when the first of five steps is done. */
+static bool first_step_is_done(void)
+{
+    if (s.done || s.pipeline.eta_ms < 0 || !s.pipeline.stuck_at_ms)
+        return false;
+    s.done = true;
+    return true;
+}
+
+static void time_runs_out(void *ctx)
+{
+    (void)ctx;
+    if (first_step_is_done())
+        fake_cloud_pass(&s.cloud, JOB_SCENE_DEADLINE_MS * 86 / 100 + 1);
+}
+
+/* ---- the twelve endings, and what the outside sees of each ---- */
+
+#define UNTIL_DENOISE                                                                                      \
+    "stage_seconds_count{stage=\"download\"} 1\nstage_seconds_count{stage=\"decode\"} 1\n"               \
+    "stage_seconds_count{stage=\"encode\"} 1\nstage_seconds_count{stage=\"denoise\"} 1\n"
+#define ALL_STAGES \
+    UNTIL_DENOISE "stage_seconds_count{stage=\"compose\"} 1\nstage_seconds_count{stage=\"upload\"} 1\n"
+#define PUSHES(code) "pushes_total{code=\"" code "\"} 1\n"
+#define JOB(outcome) "jobs_total{outcome=\"" outcome "\"} 1\n"
+#define ERROR(code) "job_errors_total{code=\"" code "\"} 1\n"
+#define SECONDS "job_seconds_count 1\n"
+
+enum setup { BOTH_INPUTS, NO_MASK, LATER, DEVICE_BREAKS };
+
+static const struct ending {
+    const char *document; /* before; NULL: none */
+    enum setup setup;
+    int (*on_request)(void *ctx, const struct http_request *req);
+    void (*on_clock)(void *ctx);
+    int http_status;
+    const char *severity, *outcome, *code; /* in the log */
+    const char *status, *error_code;       /* in the document afterwards; NULL: no such field */
+    const char *counts;
+} endings[] = {
+    { .document = "{" DOC_STATUS("pending") "}", .http_status = 204, .severity = "INFO", .outcome = "completed",
+      .code = "", .status = "completed", .counts = PUSHES("204") JOB("completed") SECONDS ALL_STAGES },
+    { .document = "{}", .setup = NO_MASK, .http_status = 204, .severity = "INFO", .outcome = "failed",
+      .code = "INPUT_MISSING", .status = "failed", .error_code = "INPUT_MISSING",
+      .counts = PUSHES("204") JOB("failed") ERROR("INPUT_MISSING") SECONDS "stage_seconds_count{stage=\"download\"} 1\n" },
+    { .document = "{" DOC_STATUS("pending") "," DOC_INPAINT(DOC_MESSAGE("m1") "," DOC_ATTEMPTS("4")) "}",
+      .on_clock = time_runs_out, .http_status = 204, .severity = "INFO", .outcome = "failed", .code = "DEADLINE",
+      .status = "failed", .error_code = "DEADLINE",
+      .counts = PUSHES("204") JOB("failed") ERROR("DEADLINE") SECONDS UNTIL_DENOISE },
+    { .document = "{}", .on_request = stopped_after_the_claim, .http_status = 503, .severity = "WARNING",
+      .outcome = "released", .code = "", .status = "pending",
+      .counts = PUSHES("503") JOB("released") SECONDS "stage_seconds_count{stage=\"download\"} 1\n" },
+    { .document = "{}", .on_clock = time_runs_out, .http_status = 503, .severity = "WARNING", .outcome = "released",
+      .code = "DEADLINE", .status = "pending",
+      .counts = PUSHES("503") JOB("released") ERROR("DEADLINE") SECONDS UNTIL_DENOISE },
+    { .document = "{}", .on_request = storage_is_down, .http_status = 503, .severity = "WARNING",
+      .outcome = "released", .code = "BACKEND_UNAVAILABLE", .status = "pending",
+      .counts = PUSHES("503") JOB("released") ERROR("BACKEND_UNAVAILABLE") SECONDS
+          "stage_seconds_count{stage=\"download\"} 1\nupstream_retries_total 4\n" },
+    { .document = "{}", .on_request = storage_finds_our_request_wrong, .http_status = 500, .severity = "WARNING",
+      .outcome = "released", .code = "INTERNAL", .status = "pending",
+      .counts = PUSHES("500") JOB("released") ERROR("INTERNAL") SECONDS "stage_seconds_count{stage=\"download\"} 1\n" },
+    { .document = "{}", .on_request = completed_cannot_be_written, .http_status = 503, .severity = "WARNING",
+      .outcome = "released", .code = "BACKEND_UNAVAILABLE", .status = "pending",
+      .counts = PUSHES("503") JOB("released") ERROR("BACKEND_UNAVAILABLE") SECONDS ALL_STAGES },
+    { .document = "{}", .setup = NO_MASK, .on_request = failed_cannot_be_written, .http_status = 503,
+      .severity = "WARNING", .outcome = "released", .code = "INPUT_MISSING", .status = "pending",
+      .counts = PUSHES("503") JOB("released") ERROR("INPUT_MISSING") SECONDS "stage_seconds_count{stage=\"download\"} 1\n" },
+    { .document = "{}", .setup = DEVICE_BREAKS, .http_status = 500, .severity = "WARNING", .outcome = "released",
+      .code = "GPU_FAULT", .status = "pending",
+      .counts = PUSHES("500") JOB("released") ERROR("GPU_FAULT") SECONDS
+          "stage_seconds_count{stage=\"download\"} 1\nstage_seconds_count{stage=\"decode\"} 1\n"
+          "stage_seconds_count{stage=\"encode\"} 1\n" },
+    /* Even where another worker has taken over, the broken device ends this process. */
+    { .document = "{}", .setup = DEVICE_BREAKS, .on_request = taken_while_downloading, .http_status = 409,
+      .severity = "INFO", .outcome = "lost", .code = "GPU_FAULT", .status = "processing",
+      .counts = PUSHES("409") ERROR("GPU_FAULT")
+          "stage_seconds_count{stage=\"download\"} 1\nstage_seconds_count{stage=\"decode\"} 1\n"
+          "stage_seconds_count{stage=\"encode\"} 1\nleases_lost_total 1\n" },
+    { .document = "{}", .on_request = deleted_while_downloading, .http_status = 204, .severity = "INFO",
+      .outcome = "gone", .code = "",
+      .counts = PUSHES("204") JOB("vanished") SECONDS UNTIL_DENOISE "stage_seconds_count{stage=\"compose\"} 1\n" },
+    { .document = "{}", .on_request = deleted_before_the_result, .http_status = 204, .severity = "INFO",
+      .outcome = "gone", .code = "", .counts = PUSHES("204") JOB("vanished") SECONDS ALL_STAGES },
+    { .document = "{}", .on_request = taken_while_downloading, .http_status = 409, .severity = "INFO",
+      .outcome = "lost", .code = "", .status = "processing",
+      .counts = PUSHES("409") UNTIL_DENOISE "stage_seconds_count{stage=\"compose\"} 1\nleases_lost_total 1\n" },
+    { .document = "{}", .on_request = taken_before_the_result, .http_status = 409, .severity = "INFO",
+      .outcome = "lost", .code = "", .status = "processing", .counts = PUSHES("409") ALL_STAGES "leases_lost_total 1\n" },
+    { .document = "{}", .on_request = firestore_is_down, .http_status = 503, .severity = "WARNING",
+      .outcome = "unclaimed", .code = "BACKEND_UNAVAILABLE",
+      .counts = PUSHES("503") ERROR("BACKEND_UNAVAILABLE") "upstream_retries_total 4\n" },
+    { .document = "{}", .on_request = claim_lands_but_nothing_is_heard, .http_status = 503, .severity = "WARNING",
+      .outcome = "unclaimed", .code = "BACKEND_UNAVAILABLE", .status = "pending",
+      .counts = PUSHES("503") ERROR("BACKEND_UNAVAILABLE") "upstream_retries_total 4\n" },
+    { .http_status = 404, .severity = "INFO", .outcome = "missing", .code = "", .counts = PUSHES("404") },
+    { .setup = LATER, .http_status = 204, .severity = "INFO", .outcome = "missing", .code = "",
+      .counts = PUSHES("204") },
+    { .document = "{" DOC_STATUS("completed") "}", .http_status = 204, .severity = "INFO", .outcome = "duplicate",
+      .code = "", .status = "completed", .counts = PUSHES("204") "duplicates_total 1\n" },
+    { .document = "{" DOC_STATUS("failed") "," DOC_INPAINT(DOC_MESSAGE("m1")) "}", .http_status = 204,
+      .severity = "INFO", .outcome = "duplicate", .code = "", .status = "failed",
+      .counts = PUSHES("204") "duplicates_total 1\n" },
+    { .document = "{" DOC_STATUS("processing") "," DOC_INPAINT(DOC_MESSAGE("m1") "," DOC_LEASE("x", DOC_LATER)) "}",
+      .http_status = 409, .severity = "INFO", .outcome = "busy", .code = "", .status = "processing",
+      .counts = PUSHES("409") "duplicates_total 1\n" },
+    { .document = OTHERS_CLAIM, .http_status = 204, .severity = "INFO", .outcome = "superseded", .code = "",
+      .status = "processing", .counts = PUSHES("204") "duplicates_total 1\n" },
+    { .document = "{" DOC_STATUS("pending") "," DOC_INPAINT(DOC_MESSAGE("m1") "," DOC_ATTEMPTS("5")) "}",
+      .http_status = 204, .severity = "INFO", .outcome = "exhausted", .code = "ATTEMPTS_EXHAUSTED",
+      .status = "failed", .error_code = "ATTEMPTS_EXHAUSTED",
+      .counts = PUSHES("204") JOB("failed") ERROR("ATTEMPTS_EXHAUSTED") SECONDS },
+    { .document = "{" DOC_STATUS("somewhere") "}", .http_status = 204, .severity = "INFO", .outcome = "refused",
+      .code = "", .status = "somewhere", .counts = PUSHES("204") },
+};
+
+static void check_same_text(const char *got, const char *want)
+{
+    CHECK((got != NULL) == (want != NULL));
+    if (want)
+        CHECK_STR(got, want);
+}
+
+static void check_log(const struct ending *e)
+{
+    char head[64], tail[160];
+    const char *at = strstr(job_scene_log(&s), "\"message\":\"push answered\""), *line = at;
+
+    CHECK(at && !strstr(at + 20, "push answered"));
+    while (line > s.log_text && line[-1] != '\n')
+        line--;
+    (void)snprintf(head, sizeof head, "{\"severity\":\"%s\",", e->severity);
+    (void)snprintf(tail, sizeof tail, "\"outcome\":\"%s\",\"code\":\"%s\",\"status\":%d,", e->outcome, e->code,
+                   e->http_status);
+    if (strncmp(line, head, strlen(head)) != 0 || !strstr(at, tail))
+        test_fail(__FILE__, __LINE__, "%s, not %s ... %s", line, head, tail);
+}
+
+static void set_up(const struct ending *e)
+{
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, e->document);
+    s.cloud.on_request = e->on_request;
+    s.cloud.on_clock = e->on_clock;
+    if (e->setup == NO_MASK)
+        ((struct fake_object *)(uintptr_t)fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "mask_auto.png"))->generation = 0;
+    if (e->setup == LATER)
+        fake_cloud_pass(&s.cloud, 60000);
+    if (e->setup == DEVICE_BREAKS)
+        fake_device(30);
+}
+
+TEST(pipeline__every_ending_has_its_answer_its_log_line_its_document_and_its_counts)
+{
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        const struct ending *e = &endings[i];
+        bool is_fault = e->setup == DEVICE_BREAKS;
+
+        set_up(e);
+        CHECK_INT(job_scene_push(&s, "m1"), e->http_status);
+        s.cloud.on_clock = NULL;
+        check_log(e);
+        check_same_text(fake_cloud_text(&s.cloud, "processingStatus"), e->status);
+        check_same_text(fake_cloud_text(&s.cloud, "inpaint.errorCode"), e->error_code);
+        CHECK(!strcmp(e->outcome, "lost") || !strcmp(e->outcome, "busy") || !strcmp(e->outcome, "superseded") ||
+              !fake_cloud_text(&s.cloud, "inpaint.lease"));
+        CHECK_STR(job_scene_counts(&s), e->counts);
+        CHECK_INT(s.handler.fault, is_fault);
+        CHECK(!s.pipeline.claimed && !s.pipeline.stuck_at_ms && !s.pipeline.arena.used && !s.pipeline.beside.used);
+        CHECK(!job_queue_busy(&s.queue));
+        job_scene_close(&s);
+    }
+}
+
+TEST(pipeline__a_missing_session_is_nacked_for_a_minute_after_its_message_was_published)
+{
+    job_scene_open(&s);
+    fake_cloud_pass(&s.cloud, 59999);
+    CHECK_INT(job_scene_push(&s, "m1"), 404);
+    fake_cloud_pass(&s.cloud, 1);
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    job_scene_close(&s);
+}
+
+/* ---- what is written on success ---- */
+
+static struct span last_commit(void)
+{
+    CHECK(s.cloud.n_commits > 0);
+    return s.cloud.commits[s.cloud.n_commits - 1];
+}
+
+/* These paths and no others, in whatever order. */
+static void check_mask(const char *const *paths, size_t n)
+{
+    const char *mask = strstr(last_commit().ptr, "\"fieldPaths\":[");
+    size_t commas = 0;
+    char path[80];
+
+    CHECK(mask);
+    for (const char *p = mask; *p != ']'; p++)
+        commas += *p == ',';
+    CHECK_INT(commas + 1, n);
+    for (size_t i = 0; i < n; i++) {
+        (void)snprintf(path, sizeof path, "\"%s\"", paths[i]);
+        CHECK(strstr(mask, path));
+    }
+}
+
+TEST(pipeline__success_writes_the_paths_the_cost_and_the_recipe)
+{
+    static const char *const paths[] = {
+        "processingStatus", "editedImagePath", "previewImagePath", "errorMessage", "inpaint.errorCode",
+        "inpaint.retryable", "inpaint.stage", "inpaint.progress", "cost", "inpaint.lease", "inpaint.etaSeconds",
+        "inpaint.timings", "inpaint.warnings", "inpaint.recipe"
+    };
+    static const char *const fields[][2] = {
+        { "editedImagePath", JOB_SCENE_FOLDER "edited.jpg" },
+        { "previewImagePath", JOB_SCENE_FOLDER "preview.jpg" },
+        { "cost", "0.5" }, /* a second of it */
+        { "note", "the app's" },
+        { "inpaint.messageId", "m1" },
+        { "inpaint.attempts", "1" },
+        { "inpaint.stage", "upload" },
+        { "inpaint.progress", "100" },
+        { "inpaint.recipe.model", "flux1-fill-Q8_0.gguf" },
+        { "inpaint.recipe.prompt", "A photo of grass: empty background, the same surface and texture continuing "
+                                   "naturally, nothing added" },
+        { "inpaint.recipe.steps", "5" },
+        { "inpaint.recipe.guidance", "30" },
+        { "inpaint.recipe.seed", "2567147178" },
+        { "inpaint.recipe.crop.x", "0" },
+        { "inpaint.recipe.crop.height", "64" },
+        { "inpaint.recipe.fillSize.width", "64" },
+        { "inpaint.recipe.precision", "f32" },
+        { "inpaint.timings.download", "1000" },
+        { "inpaint.timings.upload", "0" },
+    };
+
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, "{\"note\":{\"stringValue\":\"the app's\"},\"errorMessage\":{\"stringValue\":\"old\"},"
+                                  "\"sceneLabels\":{\"arrayValue\":{\"values\":[{\"stringValue\":\"grass\"}]}}," DOC_INPAINT(
+                                      "\"errorCode\":{\"stringValue\":\"OLD\"},\"retryable\":{\"booleanValue\":true}") "}");
+    s.cloud.takes_ms = 500; /* each request that Storage answers with bytes */
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        CHECK_STR(fake_cloud_text(&s.cloud, fields[i][0]), fields[i][1]);
+    CHECK(!fake_cloud_text(&s.cloud, "errorMessage") && !fake_cloud_text(&s.cloud, "inpaint.errorCode") &&
+          !fake_cloud_text(&s.cloud, "inpaint.retryable") && !fake_cloud_text(&s.cloud, "inpaint.lease") &&
+          !fake_cloud_text(&s.cloud, "inpaint.etaSeconds") && !fake_cloud_text(&s.cloud, "inpaint.warnings"));
+    check_mask(paths, sizeof paths / sizeof *paths);
+    CHECK(strstr(last_commit().ptr, "\"cost\":{\"doubleValue\":0.5}"));
+    CHECK(strstr(last_commit().ptr, "\"guidance\":{\"doubleValue\":30}"));
+    job_scene_close(&s);
+}
+
+TEST(pipeline__failure_writes_the_sentence_the_code_and_the_cost)
+{
+    static const char *const paths[] = { "processingStatus", "errorMessage", "inpaint.errorCode", "inpaint.retryable",
+                                         "cost", "inpaint.lease", "inpaint.etaSeconds", "inpaint.timings",
+                                         "inpaint.warnings" };
+
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, "{}");
+    fake_cloud_put(&s.cloud, JOB_SCENE_FOLDER "original.jpg", SPAN("GIF89a, and so on"));
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    CHECK_STR(fake_cloud_text(&s.cloud, "errorMessage"), "The file is not a JPEG or PNG picture.");
+    CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.errorCode"), "INPUT_NOT_AN_IMAGE");
+    CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.retryable"), "false");
+    CHECK_STR(fake_cloud_text(&s.cloud, "cost"), "0");
+    CHECK(!fake_cloud_text(&s.cloud, "editedImagePath") && !fake_cloud_text(&s.cloud, "inpaint.recipe"));
+    check_mask(paths, sizeof paths / sizeof *paths);
+    CHECK(!fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "edited.jpg"));
+    job_scene_close(&s);
+}
+
+TEST(pipeline__a_repeated_job_gives_the_same_bytes_and_other_inputs_another_seed)
+{
+    struct span first;
+    char seed[32];
+
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, "{}");
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    (void)snprintf(seed, sizeof seed, "%s", fake_cloud_text(&s.cloud, "inpaint.recipe.seed"));
+    CHECK_OK(span_dup(&s.arena, fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "edited.jpg")->body, (char **)&first.ptr, NULL),
+             (struct err){ 0 });
+    first.len = fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "edited.jpg")->body.len;
+    fake_cloud_document(&s.cloud, "{}");
+    CHECK_INT(job_scene_push(&s, "m2"), 204);
+    CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.recipe.seed"), seed);
+    CHECK(span_eq(fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "edited.jpg")->body, first));
+    fake_cloud_put(&s.cloud, JOB_SCENE_FOLDER "original.jpg", fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "original.jpg")->body);
+    fake_cloud_document(&s.cloud, "{}");
+    CHECK_INT(job_scene_push(&s, "m3"), 204);
+    CHECK(strcmp(fake_cloud_text(&s.cloud, "inpaint.recipe.seed"), seed) != 0);
+    job_scene_close(&s);
+}
+
+/* ---- what is in the bucket ---- */
+
+static int inputs_are_replaced(void *ctx, const struct http_request *req)
+{
+    s.n_calls += strstr(req->url, "mask_auto.png") && strstr(req->url, "alt=media");
+    if (is_download(req) && !s.done) {
+        s.done = true;
+        fake_cloud_put(&s.cloud, JOB_SCENE_FOLDER "original.jpg",
+                       fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "original.jpg")->body);
+    }
+    (void)ctx;
+    return 0;
+}
+
+TEST(pipeline__reads_both_inputs_anew_when_one_was_replaced_meanwhile)
+{
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, "{}");
+    s.cloud.on_request = inputs_are_replaced;
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    CHECK_INT(s.n_calls, 2);
+    CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), "completed");
+    job_scene_close(&s);
+}
+
+TEST(pipeline__uploads_of_a_deleted_session_are_removed_and_those_of_a_lost_lease_stay)
+{
+    static const struct {
+        int (*on_request)(void *ctx, const struct http_request *req);
+        bool stay;
+    } cases[] = { { deleted_before_the_result, false }, { taken_before_the_result, true } };
+
+    for (int i = 0; i < 2; i++) {
+        job_scene_open(&s);
+        fake_cloud_document(&s.cloud, "{}");
+        s.cloud.on_request = cases[i].on_request;
+        (void)job_scene_push(&s, "m1");
+        CHECK(!!fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "edited.jpg") == cases[i].stay);
+        CHECK(!!fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "preview.jpg") == cases[i].stay);
+        job_scene_close(&s);
+    }
+}
+
+TEST(pipeline__nothing_is_uploaded_for_a_session_that_is_not_ours_any_more)
+{
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, "{}");
+    s.cloud.on_request = taken_while_downloading;
+    CHECK_INT(job_scene_push(&s, "m1"), 409);
+    CHECK(!fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "edited.jpg"));
+    CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.lease.id"), "other");
+    job_scene_close(&s);
+}
+
+/* ---- a lease that is lost while the model paints ---- */
+
+static int count_looks(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    s.n_calls += !strcmp(req->method, "GET") && strstr(req->url, "/documents/");
+    return 0;
+}
+
+/* Holds the painting until the reporter, a second later, has seen what became of the document. */
+static void taken_while_painting(void *ctx)
+{
+    (void)ctx;
+    if (!first_step_is_done())
+        return;
+    fake_cloud_document(&s.cloud, OTHERS_CLAIM);
+    for (int i = 0, looks = s.n_calls; i < 1000 && s.n_calls == looks; i++)
+        (void)usleep(10000);
+    (void)usleep(200000);
+}
+
+TEST(pipeline__a_lease_that_is_lost_stops_the_painting)
+{
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, "{}");
+    s.cloud.on_request = count_looks;
+    s.cloud.on_clock = taken_while_painting;
+    CHECK_INT(job_scene_push(&s, "m1"), 409);
+    s.cloud.on_clock = NULL;
+    CHECK_STR(job_scene_counts(&s), PUSHES("409") UNTIL_DENOISE "leases_lost_total 1\n");
+    CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.lease.id"), "other");
+    job_scene_close(&s);
+}
+
+/* ---- SIGTERM ---- */
+
+static void stopped_while_painting(void *ctx)
+{
+    (void)ctx;
+    if (first_step_is_done())
+        pipeline_stop(&s.pipeline, 0);
+}
+
+TEST(pipeline__a_stop_ends_the_painting_at_its_next_step_and_gives_the_claim_back)
+{
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, "{}");
+    s.cloud.on_clock = stopped_while_painting;
+    CHECK_INT(job_scene_push(&s, "m1"), 503);
+    s.cloud.on_clock = NULL;
+    CHECK_STR(job_scene_counts(&s), PUSHES("503") JOB("released") SECONDS UNTIL_DENOISE);
+    CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), "pending");
+    CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.attempts"), "1");
+    CHECK(!fake_cloud_text(&s.cloud, "inpaint.lease"));
+    CHECK(strstr(job_scene_log(&s), "\"code\":\"CANCELLED\""));
+    job_scene_close(&s);
+}
+
+enum { GRACE_MS = 5500 };
+static int64_t eta_at_stop_ms, passes_at_stop_ms;
+
+static int stopped_with_grace(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    if (!is_download(req))
+        return 0;
+    s.pipeline.eta_ms = eta_at_stop_ms;
+    pipeline_stop(&s.pipeline, GRACE_MS);
+    fake_cloud_pass(&s.cloud, passes_at_stop_ms);
+    return 0;
+}
+
+TEST(pipeline__a_job_that_may_be_done_within_the_grace_goes_on)
+{
+    static const struct {
+        int64_t eta_ms, passes_ms;
+        int http_status;
+        const char *status;
+    } cases[] = {
+        { -1, 0, 204, "completed" },
+        { GRACE_MS, 0, 204, "completed" },
+        { GRACE_MS, GRACE_MS - 1, 204, "completed" },
+        { GRACE_MS + 1, 0, 503, "pending" },
+        { GRACE_MS, GRACE_MS, 503, "pending" },
+        { GRACE_MS, GRACE_MS + PIPELINE_RELEASE_MS, 503, "processing" }, /* too late to give it back */
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        job_scene_open(&s);
+        fake_cloud_document(&s.cloud, "{}");
+        eta_at_stop_ms = cases[i].eta_ms;
+        passes_at_stop_ms = cases[i].passes_ms;
+        s.cloud.on_request = stopped_with_grace;
+        CHECK_INT(job_scene_push(&s, "m1"), cases[i].http_status);
+        CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), cases[i].status);
+        CHECK(!!strstr(job_scene_log(&s), "could not be given back") == !strcmp(cases[i].status, "processing"));
+        job_scene_close(&s);
+    }
+}
+
+static int stopped_while_uploading(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    if (is_upload(req)) {
+        pipeline_stop(&s.pipeline, 0);
+        return 503;
+    }
+    return 0;
+}
+
+TEST(pipeline__a_stop_during_the_upload_gives_the_claim_back)
+{
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, "{}");
+    s.cloud.on_request = stopped_while_uploading;
+    CHECK_INT(job_scene_push(&s, "m1"), 503);
+    CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), "pending");
+    CHECK(!fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "edited.jpg"));
+    job_scene_close(&s);
+}
+
+TEST(pipeline__a_job_that_comes_after_the_stop_is_not_claimed)
+{
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, "{}");
+    pipeline_stop(&s.pipeline, 0);
+    CHECK_INT(job_scene_push(&s, "m1"), 503);
+    CHECK_INT(s.cloud.n_commits, 0);
+    CHECK_STR(job_scene_counts(&s), PUSHES("503") ERROR("BACKEND_UNAVAILABLE"));
+    job_scene_close(&s);
+}
+
+/* ---- a job that does not listen ---- */
+
+static bool was_given_back, was_stuck_early, was_stuck_in_time;
+
+static void abandoned_while_painting(void *ctx)
+{
+    (void)ctx;
+    if (!first_step_is_done())
+        return;
+    pipeline_abandon(&s.pipeline);
+    was_given_back = !strcmp(fake_cloud_text(&s.cloud, "processingStatus"), "pending") &&
+                     !fake_cloud_text(&s.cloud, "inpaint.lease");
+    fake_cloud_document(&s.cloud, OTHERS_CLAIM);
+}
+
+TEST(pipeline__an_abandoned_job_is_given_back_from_outside_and_leaves_the_next_worker_alone)
+{
+    job_scene_open(&s);
+    pipeline_abandon(&s.pipeline); /* there is none: nothing happens */
+    CHECK_INT(s.cloud.n_commits, 0);
+    fake_cloud_document(&s.cloud, "{}");
+    s.cloud.on_clock = abandoned_while_painting;
+    CHECK_INT(job_scene_push(&s, "m1"), 409);
+    s.cloud.on_clock = NULL;
+    CHECK(s.done && was_given_back);
+    CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.lease.id"), "other");
+    CHECK(!fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "edited.jpg"));
+    job_scene_close(&s);
+}
+
+static void time_passes_twice_over(void *ctx)
+{
+    (void)ctx;
+    if (!first_step_is_done())
+        return;
+    fake_cloud_pass(&s.cloud, 2 * JOB_SCENE_DEADLINE_MS + 7999);
+    was_stuck_early = pipeline_is_stuck(&s.pipeline);
+    fake_cloud_pass(&s.cloud, 1);
+    was_stuck_in_time = pipeline_is_stuck(&s.pipeline);
+}
+
+TEST(pipeline__a_job_counts_as_stuck_after_twice_its_time)
+{
+    job_scene_open(&s);
+    CHECK(!pipeline_is_stuck(&s.pipeline));
+    fake_cloud_document(&s.cloud, "{}");
+    s.cloud.on_clock = time_passes_twice_over;
+    CHECK_INT(job_scene_push(&s, "m1"), 503);
+    s.cloud.on_clock = NULL;
+    CHECK(s.done && !was_stuck_early && was_stuck_in_time && !pipeline_is_stuck(&s.pipeline));
+    CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), "processing"); /* its lease ends by itself */
+    job_scene_close(&s);
+}

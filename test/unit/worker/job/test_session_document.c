@@ -1,0 +1,329 @@
+#include "worker/job/session_document.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "models/fill/prompt_pack_make.h"
+#include "test/support/bytes.h"
+#include "test/support/check.h"
+#include "test/support/fake/job_scene.h"
+#include "test/support/golden.h"
+#include "test/support/outputs.h"
+#include "test/support/pictures.h"
+#include "worker/base/json.h"
+#include "worker/cli/commands.h"
+
+static struct job_scene s;
+static struct arena arena;
+
+#define GROUND ": empty background, the same surface and texture continuing naturally, nothing added"
+#define EIGHT(x) x "," x "," x "," x "," x "," x "," x "," x
+#define FORTY "0123456789012345678901234567890123456789"
+
+/* What a session says of the picture, and what becomes of it: the prompt that was painted, or the error. */
+static const struct {
+    const char *document, *prompt, *error_code;
+} cases[] = {
+    { "{}", "A photo" GROUND, NULL },
+    { "{\"prompt\":null,\"sceneLabels\":null}", "A photo" GROUND, NULL },
+    { "{\"prompt\":\" a lawn \",\"sceneLabels\":[\"grass\"]}", "a lawn", NULL },
+    { "{\"prompt\":\"\",\"sceneLabels\":[\"grass\",\"fence\"]}", "A photo of grass, fence" GROUND, NULL },
+    { "{\"prompt\":\"Wiese, gr\xc3\xbcn\"}", "Wiese, gr\xc3\xbcn", NULL },
+    { "{\"sceneLabels\":[\" b\xc3\xa9ton \",\"\\u8349\"]}", "A photo of b\xc3\xa9ton, \xe8\x8d\x89" GROUND, NULL },
+    { "{\"prompt\":7}", NULL, "PROMPT_INVALID" },
+    { "{\"prompt\":true}", NULL, "PROMPT_INVALID" },
+    { "{\"prompt\":[\"a lawn\"]}", NULL, "PROMPT_INVALID" },
+    { "{\"prompt\":{\"text\":\"a lawn\"}}", NULL, "PROMPT_INVALID" },
+    { "{\"prompt\":\"a\\u0001b\"}", NULL, "PROMPT_INVALID" },
+    { "{\"sceneLabels\":\"grass\"}", "A photo" GROUND, NULL },
+    { "{\"sceneLabels\":{\"surface\":\"sand\"}}", "A photo of sand" GROUND, NULL },
+    { "{\"sceneLabels\":{\"surface\":[\"sand\"]}}", "A photo" GROUND, NULL },
+    { "{\"sceneLabels\":{\"surface\":\"\"}}", "A photo" GROUND, NULL },
+    { "{\"sceneLabels\":{\"Surface\":\"sand\",\"0\":\"grass\"}}", "A photo" GROUND, NULL },
+    { "{\"sceneLabels\":[1,null,true,[\"x\"],{\"surface\":\"x\"},\"grass\"]}", "A photo of grass" GROUND, NULL },
+    { "{\"sceneLabels\":[\"a\",\"b\",\"c\",\"d\",\"e\"]}", "A photo of a, b, c, d" GROUND, NULL },
+    /* Labels that cannot be used take no room from those that can. */
+    { "{\"sceneLabels\":[" EIGHT("\"\"") ",\"grass\"]}", "A photo of grass" GROUND, NULL },
+    { "{\"sceneLabels\":[" EIGHT("\" \"") ",\"grass\"]}", "A photo of grass" GROUND, NULL },
+    { "{\"sceneLabels\":[" EIGHT("\"say \\\"hi\\\"\"") ",\"grass\"]}", "A photo of grass" GROUND, NULL },
+    { "{\"sceneLabels\":[" EIGHT("\"" FORTY "0\"") ",\"" FORTY "\"]}", "A photo of " FORTY GROUND, NULL },
+    { "{\"inpaint\":{\"recipe\":{\"prompt\":\"old\"},\"prompt\":\"x\",\"sceneLabels\":[\"x\"]}}", "A photo" GROUND, NULL },
+    { "{\"Prompt\":\"x\",\"scenelabels\":[\"x\"]}", "A photo" GROUND, NULL },
+};
+
+static const struct json *parse(const char *text)
+{
+    const struct json *v = NULL;
+    struct err err = { 0 };
+
+    CHECK_OK(json_parse(&arena, span_of(text), 30, &v, &err), err);
+    return v;
+}
+
+/* ---- the same document for Firestore, whose values have types ---- */
+
+static void add_typed(struct json *parent, const char *key, const struct json *v)
+{
+    struct json *value = json_add_object(parent, key), *into;
+    int64_t integer = 0;
+
+    switch (json_type(v)) {
+    case JSON_T_STRING:
+        json_add_string(value, "stringValue", json_string(v));
+        break;
+    case JSON_T_NUMBER:
+        CHECK(json_integer(v, &integer));
+        json_add_int(value, "integerValue", integer);
+        break;
+    case JSON_T_BOOL:
+        json_add_copy(value, "booleanValue", v);
+        break;
+    case JSON_T_ARRAY:
+        into = json_add_array(json_add_object(value, "arrayValue"), "values");
+        for (v = json_first(v); v; v = json_next(v))
+            add_typed(into, NULL, v);
+        break;
+    case JSON_T_OBJECT:
+        into = json_add_object(json_add_object(value, "mapValue"), "fields");
+        for (v = json_first(v); v; v = json_next(v))
+            add_typed(into, json_key(v), v);
+        break;
+    default:
+        json_add_copy(value, "nullValue", v);
+        break;
+    }
+}
+
+static const char *typed(const char *document)
+{
+    struct json *root = json_new_object(&arena);
+    struct err err = { 0 };
+    char *text = NULL;
+
+    for (const struct json *v = json_first(parse(document)); v; v = json_next(v))
+        add_typed(root, json_key(v), v);
+    CHECK_OK(json_print(&arena, root, &text, &err), err);
+    return text;
+}
+
+/* A value as the only member of an object, printed. */
+static const char *as_text(const char *key, const struct json *v)
+{
+    struct json *root = json_new_object(&arena);
+    struct err err = { 0 };
+    char *text = NULL;
+
+    json_add_copy(root, key, v);
+    CHECK_OK(json_print(&arena, root, &text, &err), err);
+    return text;
+}
+
+/* ---- `edit` ---- */
+
+static const char *path_in(const char *dir, const char *name)
+{
+    char *path = NULL;
+
+    CHECK(!arena_printf(&arena, &path, NULL, "%s/%s", dir, name));
+    return path;
+}
+
+/* What session.json says after `edit` with these models, whose exit status is as wanted. */
+static const struct json *edited_by(const char *models, const char *document, int want_status)
+{
+    static const char *const inputs[][2] = { { "session/original.jpg", "small/cases/fill_0.image.png" },
+                                             { "session/mask_auto.png", "small/cases/fill_0.mask.png" } };
+    struct outputs outputs;
+    char dir[300];
+    int status;
+
+    temp_folder("session", dir, sizeof dir);
+    for (int i = 0; i < 2; i++) {
+        struct span bytes = file_bytes(&arena, golden("%s", inputs[i][1]));
+        (void)temp_file(inputs[i][0], bytes.ptr, bytes.len);
+    }
+    (void)temp_file("session/session.json", document, strlen(document));
+    outputs = outputs_redirect(NULL);
+    status = cmd_edit(12, (char *[]){ "edit", dir, "--models", (char *)(uintptr_t)models, "--transformer", "flux1-fill-Q8_0.gguf", "--steps",
+                                      "1", "--seed", "7", "--backend", "cpu", NULL });
+    outputs_restore(&outputs);
+    CHECK_INT(status, want_status);
+    return parse(file_bytes(&arena, path_in(dir, "session.json")).ptr);
+}
+
+static void find_models(char ret[512])
+{
+    const char *file = golden("small/models/ae.safetensors");
+
+    (void)snprintf(ret, 512, "%.*s", (int)(strrchr(file, '/') - file), file);
+}
+
+static const struct json *edited(const char *document, int want_status)
+{
+    char models[512];
+
+    find_models(models);
+    return edited_by(models, document, want_status);
+}
+
+static void check_text(const struct json *v, const char *want)
+{
+    CHECK(!v == !want);
+    if (want)
+        CHECK_STR(json_string(v), want);
+}
+
+static void open_arena(void)
+{
+    struct err err = { 0 };
+
+    arena_done(&arena);
+    CHECK_OK(arena_init(&arena, 256 << 20, &err), err);
+}
+
+TEST(session_document__edit_reads_what_a_session_says_of_its_picture)
+{
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct json *inpaint;
+
+        open_arena();
+        inpaint = json_get(edited(cases[i].document, cases[i].error_code ? 1 : 0), "inpaint");
+        check_text(json_get(json_get(inpaint, "recipe"), "prompt"), cases[i].prompt);
+        check_text(json_get(inpaint, "errorCode"), cases[i].error_code);
+    }
+    arena_done(&arena);
+}
+
+TEST(session_document__serve_reads_the_same)
+{
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *prompt, *code;
+
+        open_arena();
+        job_scene_open(&s);
+        fake_cloud_document(&s.cloud, typed(cases[i].document));
+        CHECK_INT(job_scene_push(&s, "m1"), 204);
+        prompt = fake_cloud_text(&s.cloud, cases[i].error_code ? "none" : "inpaint.recipe.prompt");
+        code = fake_cloud_text(&s.cloud, "inpaint.errorCode");
+        CHECK(!prompt == !cases[i].prompt && !code == !cases[i].error_code);
+        if (prompt)
+            CHECK_STR(prompt, cases[i].prompt);
+        if (code)
+            CHECK_STR(code, cases[i].error_code);
+        job_scene_close(&s);
+    }
+    arena_done(&arena);
+}
+
+/* A list as long as a document can hold must not cost more than reading it. */
+TEST(session_document__a_long_list_of_labels_is_read_in_one_go)
+{
+    enum { N = 100000 };
+    static char text[N * 21 + 200];
+    size_t at = (size_t)snprintf(text, sizeof text, "{\"sceneLabels\":{\"arrayValue\":{\"values\":[");
+    int64_t begin;
+
+    for (int i = 0; i < N; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "{\"nullValue\":null},");
+    (void)snprintf(text + at, sizeof text - at, "{\"stringValue\":\"grass\"}]}}}");
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, text);
+    begin = sys_mono_ms(&sys_real);
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    CHECK(sys_mono_ms(&sys_real) - begin < 10000); /* it took minutes */
+    CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.recipe.prompt"), "A photo of grass" GROUND);
+    job_scene_close(&s);
+}
+
+/* ---- what `edit` writes ---- */
+
+TEST(session_document__edit_writes_the_outcome_and_keeps_what_is_the_apps)
+{
+    const struct json *root, *inpaint, *recipe;
+    int64_t n = 0;
+    double x = 0;
+
+    open_arena();
+    root = edited("{\"note\":{\"a\":[1,2.5,\"x\"]},\"processingStatus\":\"pending\",\"errorMessage\":\"old\",\"cost\":9,"
+                  "\"inpaint\":{\"errorCode\":\"OLD\",\"other\":1}}", 0);
+    check_text(json_get(root, "processingStatus"), "completed");
+    check_text(json_get(root, "editedImagePath"), "edited.jpg");
+    check_text(json_get(root, "previewImagePath"), "preview.jpg");
+    check_text(json_get(root, "errorMessage"), NULL);
+    CHECK(json_number(json_get(root, "cost"), &x) && x == 0);
+    CHECK_INT(json_count(json_get(json_get(root, "note"), "a")), 3);
+    CHECK_INT(json_count(root), 6);
+    inpaint = json_get(root, "inpaint");
+    CHECK_INT(json_count(inpaint), 2);
+    recipe = json_get(inpaint, "recipe");
+    CHECK_INT(json_count(recipe), 8);
+    check_text(json_get(recipe, "model"), "flux1-fill-Q8_0.gguf");
+    check_text(json_get(recipe, "precision"), "f32");
+    CHECK(json_integer(json_get(recipe, "steps"), &n) && n == 1);
+    CHECK(json_integer(json_get(recipe, "seed"), &n) && n == 7);
+    CHECK(json_number(json_get(recipe, "guidance"), &x) && x == 30);
+    CHECK_INT(json_count(json_get(recipe, "crop")), 4);
+    CHECK(json_integer(json_get(json_get(recipe, "crop"), "width"), &n) && n == 64);
+    CHECK_INT(json_count(json_get(recipe, "fillSize")), 2);
+    CHECK(json_integer(json_get(json_get(recipe, "fillSize"), "height"), &n) && n == 64);
+    CHECK_INT(json_count(json_get(inpaint, "timings")), 4);
+    CHECK(json_integer(json_get(json_get(inpaint, "timings"), "denoise"), &n) && n >= 0);
+    arena_done(&arena);
+}
+
+/* Models whose prompt pack knows one prompt, in the place of the text encoders. */
+static void make_packed(char ret[300])
+{
+    static const char *const names[] = { "flux1-fill-Q8_0.gguf", "ae.safetensors" };
+    const char *prompt = "grass", *pack;
+    struct backend *be = NULL;
+    struct err err = { 0 };
+    char models[512];
+
+    find_models(models);
+    temp_folder("session-pack", ret, 300);
+    for (int i = 0; i < 2; i++) {
+        char *real = realpath(path_in(models, names[i]), NULL);
+        CHECK(real && !symlink(real, path_in(ret, names[i])));
+        free(real);
+    }
+    pack = path_in(ret, "prompts.safetensors");
+    CHECK_OK(backend_open(BACKEND_CPU, PRECISION_DEFAULT, &be, &err), err);
+    CHECK_OK(prompt_pack_make(&(struct pack_options){ .dir = models, .transformer = names[0], .prompts = &prompt,
+                                                      .n_prompts = 1, .t5_len = 16 }, be, pack, &err), err);
+    backend_close(be);
+}
+
+TEST(session_document__edit_writes_warnings_as_a_list)
+{
+    const struct json *inpaint, *warnings;
+    char models[300];
+
+    open_arena();
+    make_packed(models);
+    inpaint = json_get(edited_by(models, "{\"prompt\":\"a lawn\"}", 0), "inpaint");
+    check_text(json_get(json_get(inpaint, "recipe"), "prompt"), "grass");
+    warnings = json_get(inpaint, "warnings");
+    CHECK(json_type(warnings) == JSON_T_ARRAY && json_count(warnings) == 1);
+    check_text(json_first(warnings), "PROMPT_NOT_IN_PACK");
+    arena_done(&arena);
+}
+
+TEST(session_document__edit_writes_why_it_failed)
+{
+    const struct json *root, *inpaint;
+
+    open_arena();
+    root = edited("{\"prompt\":1,\"editedImagePath\":\"old\"}", 1);
+    check_text(json_get(root, "processingStatus"), "failed");
+    check_text(json_get(root, "errorMessage"), "The description of the edit cannot be used.");
+    check_text(json_get(root, "editedImagePath"), NULL);
+    inpaint = json_get(root, "inpaint");
+    check_text(json_get(inpaint, "errorCode"), "PROMPT_INVALID");
+    CHECK_STR(as_text("retryable", json_get(inpaint, "retryable")), "{\"retryable\":false}");
+    CHECK_INT(json_count(json_get(inpaint, "timings")), 0);
+    CHECK(!json_get(inpaint, "recipe"));
+    arena_done(&arena);
+}

@@ -1,0 +1,78 @@
+/*
+ * outcome - everything that a push can come to, and what the outside sees of it: the answer to Pub/Sub, the line in the
+ * log, the metrics. Whoever ends a push (handler, queue, session, pipeline) names a row; only the handler acts on it.
+ *
+ *   HTTP     204 acknowledges the message; anything else makes Pub/Sub deliver it again (PROTOCOL.md 1.9). Every
+ *            answer is also counted in inpaint_pushes_total{code="..."}.
+ *   name     the log line's "outcome", where the line has one
+ *   job      inpaint_jobs_total{outcome="..."}, and the job's time goes into inpaint_job_seconds
+ *   counter  the counter that grows by one
+ */
+#ifndef WORKER_JOB_OUTCOME_H
+#define WORKER_JOB_OUTCOME_H
+
+#include <stddef.h>
+
+#include "worker/base/log.h"
+
+/* clang-format off */
+#define OUTCOME_MAP(X)                                                                                              \
+    /*  outcome            HTTP  name          job          counter                      level    message */        \
+    /* The job was claimed, and ran: pipeline.c. RELEASED, OUR_ERROR and DEVICE_FAULT give the claim back. */       \
+    X(COMPLETED,           204,  "completed",  "completed", NULL,                        INFO,    "push answered")  \
+    X(FAILED,              204,  "failed",     "failed",    NULL,                        INFO,    "push answered")  \
+    X(RELEASED,            503,  "released",   "released",  NULL,                        WARNING, "push answered")  \
+    X(OUR_ERROR,           500,  "released",   "released",  NULL,                        WARNING, "push answered")  \
+    X(DEVICE_FAULT,        500,  "released",   "released",  NULL,                        WARNING, "push answered")  \
+    /* The document was deleted meanwhile; another worker has the lease. */                                         \
+    X(GONE,                204,  "gone",       "vanished",  NULL,                        INFO,    "push answered")  \
+    X(LOST,                409,  "lost",       NULL,        "inpaint_leases_lost_total", INFO,    "push answered")  \
+    /* It was not claimed: session.c. UNCLAIMED: Firestore gave no answer to go by. */                              \
+    X(UNCLAIMED,           503,  "unclaimed",  NULL,        NULL,                        WARNING, "push answered")  \
+    /* No such document: yet, for the message is young and may have overtaken it; or not any more. */               \
+    X(NOT_YET_THERE,       404,  "missing",    NULL,        NULL,                        INFO,    "push answered")  \
+    X(MISSING,             204,  "missing",    NULL,        NULL,                        INFO,    "push answered")  \
+    /* Completed or cancelled, or this message has failed: a redelivery of finished work. */                        \
+    X(DUPLICATE,           204,  "duplicate",  NULL,        "inpaint_duplicates_total",  INFO,    "push answered")  \
+    /* Another worker has a lease for this message, or for another message of the session. */                       \
+    X(BUSY,                409,  "busy",       NULL,        "inpaint_duplicates_total",  INFO,    "push answered")  \
+    X(SUPERSEDED,          204,  "superseded", NULL,        "inpaint_duplicates_total",  INFO,    "push answered")  \
+    /* Its attempts are used up, and `failed` was written; its status is not one that the worker may change. */     \
+    X(EXHAUSTED,           204,  "exhausted",  "failed",    NULL,                        INFO,    "push answered")  \
+    X(REFUSED,             204,  "refused",    NULL,        NULL,                        INFO,    "push answered")  \
+    /* It had no turn in the queue of this worker: job_queue.c. The same message or session is in the queue. */     \
+    X(SAME_MESSAGE,        409,  NULL,         NULL,        "inpaint_duplicates_total",  INFO,    "push turned away") \
+    X(SAME_SESSION,        204,  NULL,         NULL,        "inpaint_duplicates_total",  INFO,    "push turned away") \
+    X(QUEUE_FULL,          429,  NULL,         NULL,        NULL,                        INFO,    "push turned away") \
+    X(QUEUE_TIMEOUT,       503,  NULL,         NULL,        NULL,                        INFO,    "push turned away") \
+    X(QUEUE_CLOSED,        503,  NULL,         NULL,        NULL,                        INFO,    "push turned away") \
+    /* It did not come as far as the queue: handler.c. UNAUTHORISED may be 403 or 503 as well: oidc.h. */           \
+    X(UNAUTHORISED,        401,  NULL,         NULL,        NULL,                        WARNING, "push refused")   \
+    X(POISON,              204,  NULL,         NULL,        "inpaint_poison_total",      ERROR,                     \
+      "poison message: acknowledged and dropped")                                                                   \
+    X(OTHER_SUBSCRIPTION,  204,  NULL,         NULL,        NULL,                        ERROR,                     \
+      "push of another subscription: acknowledged and dropped")                                                     \
+    /* These leave no line in the log. */                                                                           \
+    X(NO_MEMORY,           503,  NULL,         NULL,        NULL,                        DEBUG,   NULL)             \
+    X(DRAINING,            503,  NULL,         NULL,        NULL,                        DEBUG,   NULL)             \
+    X(DEVICE_BROKEN,       503,  NULL,         NULL,        NULL,                        DEBUG,   NULL)
+/* clang-format on */
+
+enum outcome {
+    OUTCOME_OPEN, /* none yet: the push goes on to its next stage */
+#define X(outcome, http, name, job, counter, level, message) OUTCOME_##outcome,
+    OUTCOME_MAP(X)
+#undef X
+        OUTCOMES
+};
+
+struct outcome_info {
+    int http_status;
+    const char *name, *job, *counter; /* NULL: none */
+    enum log_level level;
+    const char *message; /* NULL: no line in the log */
+};
+
+const struct outcome_info *outcome_info(enum outcome o); /* not of OUTCOME_OPEN */
+
+#endif
