@@ -4,7 +4,8 @@
 Checked are: each section number that any file cites, alone ("MODEL.md 2.8"), in a list ("PROTOCOL.md 1.9, 4.6") or as a
 range ("MODEL.md 1.4 to 1.9"), is a heading of that document, and so is each "section 2.8" inside a document; no file
 cites a specification that is not in the repository; relative links in README.md and docs/*.md lead to files, and so do
-paths in backticks that begin with a folder of the source. Prints an offence a line; status 1 if there is any.
+paths in backticks that begin with a folder of the source, with or without an ending; the lists of docs/ARCHITECTURE.md, section 3, name every file
+of the product and no other, and its walks name files that exist. Prints an offence a line; status 1 if there is any.
 """
 import glob
 import os
@@ -12,14 +13,15 @@ import re
 import subprocess
 import sys
 
-DOCUMENTS = {"MODEL": "docs/MODEL.md", "PROTOCOL": "docs/PROTOCOL.md"}
+DOCUMENTS = {"ARCHITECTURE": "docs/ARCHITECTURE.md", "MODEL": "docs/MODEL.md", "PROTOCOL": "docs/PROTOCOL.md"}
+PRODUCT = ("kernels", "models", "worker")
 TEXTS = ("*.c", "*.h", "*.cu", "*.cuh", "*.cc", "*.py", "*.sh", "*.md", "*.yml", "*.yaml", "Makefile", "Dockerfile")
 FOLDERS = ("kernels", "models", "worker", "test", "scripts", "docs")
 
 GAP = r"(?:[ \t]*\n[ \t]*(?:[*#]+|//+)?[ \t]*|[ \t]+)"  # blanks, or a line break and the next comment line's leader
 NUMBER = r"\d+(?:\.\d+)*"
 NEXT = rf"(?:(?:,|;|{GAP}and|{GAP}or|{GAP}to){GAP}{NUMBER}(?![\w%]))"
-CITATION = re.compile(rf"\b(MODEL|PROTOCOL)\.md{GAP}({NUMBER}(?![\w%]){NEXT}*)")
+CITATION = re.compile(rf"\b(ARCHITECTURE|MODEL|PROTOCOL)\.md{GAP}({NUMBER}(?![\w%]){NEXT}*)")
 SECTION = re.compile(rf"\b[Ss]ections?{GAP}({NUMBER}(?![\w%]){NEXT}*)")
 HEADING = re.compile(rf"^#{{2,4}} ({NUMBER})\.? ", re.MULTILINE)
 ABSENT = re.compile("|".join((rf"\bnumerics{GAP}(?:documents?|sections?|\d+\.\d+|\d+{GAP}and)\b", rf"\bcloud{GAP}contracts\b",
@@ -79,8 +81,26 @@ def check_document(path, text, headings):
         if target and "://" not in target and not os.path.exists(os.path.join(os.path.dirname(path), target)):
             yield f"{path}:{line_of(text, found.start())}: the link to {target} leads nowhere"
     for found in PATH.finditer(text):
-        if not glob.glob(found.group(1)):
+        if not (glob.glob(found.group(1)) or glob.glob(found.group(1) + ".*")):
             yield f"{path}:{line_of(text, found.start())}: there is no {found.group(1)}"
+
+
+def check_tree(path, text):
+    """A heading `### folder` and the list in the code block after it, against the files of that folder."""
+    told = {}
+    for folder, block in re.findall(r"^### (\S+)\n[^#]*?^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        told[folder] = {line.split()[0] for line in block.splitlines() if line.strip()}
+    there = {}
+    for f in listed(*(f"{top}/*" for top in PRODUCT)):
+        there.setdefault(os.path.dirname(f), set()).add(os.path.splitext(os.path.basename(f))[0])
+    for folder in sorted(told.keys() | there.keys()):
+        for name in sorted(there.get(folder, set()) - told.get(folder, set())):
+            yield f"{path}: {folder}/{name} is not in the tree"
+        for name in sorted(told.get(folder, set()) - there.get(folder, set())):
+            yield f"{path}: {folder}/{name} is in the tree, and is no file"
+    for name in sorted(set(re.findall(rf"\b(?:{'|'.join(PRODUCT)})/[\w/.]*\w", text))):
+        if not glob.glob(name + "*"):
+            yield f"{path}: there is no {name}"
 
 
 def main():
@@ -92,6 +112,8 @@ def main():
         offences += check_citations(path, text, headings)
         if path == "README.md" or (os.path.dirname(path) == "docs" and path.endswith(".md")):
             offences += check_document(path, text, headings)
+        if path == DOCUMENTS["ARCHITECTURE"]:
+            offences += check_tree(path, text)
     for line in offences:
         print(line)
     return bool(offences)
