@@ -1,8 +1,8 @@
 /*
- * backend - the one table of operations. plain/ is the reference, cpu/ the fast CPU backend, cuda/ the one for the
- * product's GPU; measure.c computes nothing and so measures memory. Models compute through op_*() of ops.h, which
- * checks dtypes and shapes and then calls the table, so implementations may trust their arguments. What is not an
- * operation on tensors (memory, weights, marks) is called through `ops` directly.
+ * backend - the one table of operations. plain/ is the reference, cpu/ the fast CPU backend, cuda/ the GPU backend;
+ * measure.c computes nothing: it finds the memory that a model takes. Models compute through op_*() of ops.h, which
+ * checks dtypes and shapes and then calls the table, so implementations may trust their arguments. Everything else
+ * (memory, weights, marks) is called through `ops` directly.
  *
  * Shapes: M rows (tokens or pixels) by columns, row-major. Activations are F32 or BF16 (`act` of the backend is
  * the type of matrix-product inputs); every operation computes in f32 (or better) and rounds once at the store.
@@ -54,7 +54,7 @@ struct group_norm_args {
 struct conv_args {
     int stride;                                   /* 1 or 2, both axes */
     int pad_top, pad_left, pad_bottom, pad_right; /* zeros */
-    const struct tensor *residual;                /* added to the result, of its shape; NULL: none */
+    const struct tensor *residual;                /* has the result's shape and is added to it; NULL: none */
 };
 
 /*
@@ -66,7 +66,7 @@ enum weight_mode { WEIGHTS_AUTO, WEIGHTS_DEQUANT, WEIGHTS_STREAM };
 
 /* The memory that mem_alloc and weight_load take from, in bytes. */
 struct backend_memory {
-    int64_t available; /* free for both together, without the backend's own needs; -1: unknown */
+    int64_t available; /* free for both together, after the backend's own needs; -1: unknown */
     int64_t used;      /* by all processes, on a device with memory of its own; 0 elsewhere */
 };
 
@@ -77,7 +77,7 @@ struct backend_card {
     char libraries[96]; /* names and versions of the libraries that compute */
     double power_limit_w;
     double power_w, clock_mhz, temperature_c; /* at the time of the call */
-    double energy_j; /* used since the driver was loaded: the difference of two calls gives the mean power between */
+    double energy_j; /* used since the driver was loaded; two readings give the mean power between them */
 };
 
 enum { BACKEND_MARKS = 8 };
@@ -98,9 +98,9 @@ struct backend_ops {
     enum err_code (*download)(struct backend *be, void *dst, const void *src, size_t bytes, struct err *err);
     enum err_code (*sync)(struct backend *be, struct err *err);
 
-    /* time, measured without stopping the queue: a mark is queued behind the work so far, and setting it again moves
-     * it. elapsed() waits for the work before mark `to` and not for the work after it; `from` was set earlier. slot: 0
-     * .. BACKEND_MARKS - 1 */
+    /* time, measured without stopping the queue: a mark is queued after the work so far, and setting it again moves it.
+     * elapsed() waits for the work before mark `to` and not for the work after it; `from` was set earlier. slot: 0 ..
+     * BACKEND_MARKS - 1 */
     enum err_code (*mark)(struct backend *be, int slot, struct err *err);
     enum err_code (*elapsed)(struct backend *be, int from, int to, double *ret_ms, struct err *err);
 
@@ -182,7 +182,7 @@ struct backend {
     bool in_place;                      /* matrices are read from the file's mapping and take no memory of their own */
     char without_cuda[ERR_MESSAGE_MAX]; /* why AUTO did not open CUDA; empty: it did, or was not asked */
     struct backend_refused refused;
-    /* set by the caller of backend_open(); gets one line a cause about what is slower than it should be. NULL: dropped
+    /* set by the caller of backend_open(); called with one line for each cause of slowness. NULL: lines are dropped
      */
     void (*warn)(const char *line);
 };

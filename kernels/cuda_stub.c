@@ -1,6 +1,6 @@
 /*
- * cuda_stub - replaces kernels/cuda/ in a build without the CUDA toolkit. Not one file with rate_stub.c: a program that
- * brings a backend_cuda_open() of its own still links the other.
+ * cuda_stub - replaces kernels/cuda/ in a build without the CUDA toolkit. It is separate from rate_stub.c, because a
+ * program with a backend_cuda_open() of its own still needs that one.
  */
 #include "kernels/backend.h"
 

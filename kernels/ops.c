@@ -7,7 +7,7 @@
             return err_set(err, ERR_INVALID, "%s: needs %s", __func__, #cond); \
     } while (0)
 
-/* An upper bound for the values of a tensor that keeps products of dimensions, strides and sizes far from overflow. */
+/* The largest number of values in a tensor; it keeps products of dimensions, strides and sizes far from overflow. */
 static const int64_t COUNT_MAX = (int64_t)1 << 40;
 
 static bool is_tensor(const struct tensor *t)

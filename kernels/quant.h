@@ -1,6 +1,6 @@
 /*
- * quant - GGUF block layouts to f32, exactly as ggml computes them: in f32, in the order in which the code is written.
- * Source: ggml block formats; MODEL.md 3.4, which has golden vectors.
+ * quant - GGUF block layouts to f32, exactly as ggml computes them: in f32, with its order of operations. Source: ggml
+ * block formats; MODEL.md 3.4, which has golden vectors.
  *
  *   src  n values of type t, n a multiple of its block; any alignment
  *   dst  [n] f32

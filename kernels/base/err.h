@@ -13,12 +13,12 @@
     X(ERR_OK, "ok")                                                                                        \
     X(ERR_INVALID, "invalid")                 /* wrong argument or input: the same input fails again */    \
     X(ERR_CORRUPT, "corrupt")                 /* bytes that break their own format */                      \
-    X(ERR_UNSUPPORTED, "unsupported")         /* well-formed, but not something we read */                 \
+    X(ERR_UNSUPPORTED, "unsupported")         /* well-formed, but not supported */                         \
     X(ERR_NOT_AN_IMAGE, "not-an-image")       /* neither JPEG nor PNG */                                   \
     X(ERR_HEIC, "heic")                       /* an HEIF picture: common on phones, not decoded here */    \
-    X(ERR_MASK_EMPTY, "mask-empty")           /* nothing is marked */                                      \
-    X(ERR_MASK_FULL, "mask-full")             /* everything is marked */                                   \
-    X(ERR_MASK_SIZE, "mask-size")             /* the mask is of another picture */                         \
+    X(ERR_MASK_EMPTY, "mask-empty")           /* the mask marks nothing */                                 \
+    X(ERR_MASK_FULL, "mask-full")             /* the mask marks everything */                              \
+    X(ERR_MASK_SIZE, "mask-size")             /* the mask belongs to another picture */                    \
     X(ERR_PROMPT, "prompt")                   /* text that cannot be used as a prompt */                   \
     X(ERR_TOO_LARGE, "too-large")             /* over a named maximum */                                   \
     X(ERR_NOT_FOUND, "not-found")             /* file, tensor, object, document */                         \
@@ -27,11 +27,11 @@
     X(ERR_UNAVAILABLE, "unavailable")         /* a peer or device is absent, down, slow or throttling */   \
     X(ERR_UNKNOWN_OUTCOME, "unknown-outcome") /* a write was sent and no answer came: re-read */           \
     X(ERR_PROTOCOL, "protocol")               /* a peer answered nonsense */                               \
-    X(ERR_DEADLINE, "deadline")               /* the time allowed is over */                               \
+    X(ERR_DEADLINE, "deadline")               /* the time limit has passed */                              \
     X(ERR_CANCELLED, "cancelled")             /* the caller asked to stop */                               \
     X(ERR_NOMEM, "nomem")                     /* host or device memory */                                  \
     X(ERR_GPU, "gpu")                         /* device fault: the process must be replaced */             \
-    X(ERR_NUMERIC, "numeric")                 /* NaN or infinity where a number was due */                 \
+    X(ERR_NUMERIC, "numeric")                 /* NaN or infinity in a result */                            \
     X(ERR_IO, "io")                           /* the operating system refused a file operation */          \
     X(ERR_INTERNAL, "internal")               /* our own bug */
 

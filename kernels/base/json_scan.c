@@ -20,7 +20,7 @@ static enum json_event fail(struct json_scan *s, const char *error)
     return JSON_ERROR;
 }
 
-/* The next byte, or -1 at the end, which is so never mistaken for a NUL. */
+/* The next byte, or -1 at the end, so that a NUL byte is not taken for the end. */
 static int peek(const struct json_scan *s)
 {
     return s->at < s->text.len ? (unsigned char)s->text.ptr[s->at] : -1;
@@ -78,7 +78,7 @@ static bool is_low_surrogate(int c)
     return c >= 0xDC00 && c <= 0xDFFF;
 }
 
-/* s->at is behind the backslash. NULL when the escape is valid. */
+/* s->at is after the backslash. NULL when the escape is valid. */
 static const char *scan_escape(struct json_scan *s)
 {
     int c = peek(s), unit;
@@ -139,7 +139,7 @@ size_t json_utf8_length(struct span text)
     return p[0] < 0x80 ? 1 : utf8_length(p, text.len);
 }
 
-/* s->at is behind the opening quote. */
+/* s->at is after the opening quote. */
 static enum json_event scan_string(struct json_scan *s, enum json_event event)
 {
     size_t start = s->at, n;

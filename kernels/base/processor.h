@@ -7,7 +7,7 @@
 #ifndef KERNELS_BASE_PROCESSOR_H
 #define KERNELS_BASE_PROCESSOR_H
 
-/* Not with ThreadSanitizer: it is not initialised yet when the variant is chosen. */
+/* Not with ThreadSanitizer, which is not yet initialised when the variant is chosen. */
 #if defined(__x86_64__) && !defined(__clang__) && __GNUC__ >= 12 && !defined(__SANITIZE_THREAD__)
 #define EVERY_PROCESSOR __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #else

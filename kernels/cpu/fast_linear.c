@@ -12,8 +12,8 @@
 #include <string.h>
 
 enum {
-    THIN_MAX = 4,     /* up to so many rows of x, weights are used row by row */
-    THIN_ROWS = 16,   /* rows of w in a task then */
+    THIN_MAX = 4,     /* with at most this many rows of x, weights are used row by row */
+    THIN_ROWS = 16,   /* rows of w in a task in that case */
     TILE_ROWS = 64,   /* rows of w in a task: wide enough for oneDNN, and at K = 12288 still within a cache */
     CHUNK_ROWS = 1024 /* rows of x in one product; bounds the scratch memory for results */
 };
@@ -26,7 +26,7 @@ struct linear_op {
     const float *bias;
     enum activation act;
     int64_t tile;
-    size_t tile_bytes; /* of expanded weights, at the start of a task's scratch memory; the results follow */
+    size_t tile_bytes; /* size of the expanded weights at the start of a task's scratch; results follow */
 };
 
 static const char *weight_row(const struct weight *w, int64_t row)

@@ -1,5 +1,5 @@
 /*
- * fast_open - opening the fast CPU backend, and its table of operations.
+ * fast_open - opens the fast CPU backend, and has its table of operations.
  */
 #include <stdlib.h>
 #include <string.h>

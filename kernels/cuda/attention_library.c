@@ -10,8 +10,8 @@ enum { PLANS_MAX = 32 /* each holds a compiled kernel */ };
 
 /*
  * The generations on which cuDNN is expected to be faster, without a measurement: its attention for Hopper uses the
- * instructions of that generation. Ours uses those of Ampere, and Ada has no others. The first row that is not newer
- * than the card holds.
+ * instructions of that generation. Ours uses those of Ampere, and Ada has no others. The first row whose `sm` is not
+ * above the card's applies.
  */
 static const struct {
     int sm;
@@ -130,7 +130,10 @@ static struct cudnn_plan *find_plan(struct cuda *cuda, const struct cudnn_shape 
     for (k = d->kept; k < d->kept + d->n_kept; k++)
         if (!memcmp(&k->shape, shape, sizeof *shape))
             return &k->plan;
-    /* The plans are of many requests: those of the current one are soon made again. */
+    /*
+     * Drops all plans when the cache is full: most belong to earlier requests, and the current one's are soon made
+     * again.
+     */
     if (d->n_kept == PLANS_MAX) {
         (void)cudaStreamSynchronize(cuda->stream);
         forget_plans(d);
@@ -147,7 +150,7 @@ static bool device_works(struct cuda *cuda)
 {
     cudaError_t status = cudaStreamQuery(cuda->stream);
 
-    (void)cudaGetLastError(); /* "not ready" counts as an error there */
+    (void)cudaGetLastError(); /* the query records "not ready" as an error */
     return status == cudaSuccess || status == cudaErrorNotReady;
 }
 

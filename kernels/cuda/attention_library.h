@@ -16,14 +16,14 @@
 void cuda_attention_library_open(struct cuda *cuda);
 void cuda_attention_library_close(struct cuda *cuda);
 
-/* For backend_ops. */
+/* Entries of backend_ops. */
 void cuda_attention_library_use(struct backend *be, enum library_use use);
 const char *cuda_attention_library_describe(struct backend *be);
 
 /* 10000 * major + 100 * minor + patch; 0: the library is not in use. */
 size_t cuda_attention_library_version(const struct cuda *cuda);
 
-/* The tensors and numbers of one op_attention(). */
+/* The arguments of one op_attention(). */
 struct attention_call {
     struct tensor *out;
     const struct tensor *q, *k, *v;

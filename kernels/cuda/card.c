@@ -9,7 +9,7 @@
 
 enum { PCI_ID_BYTES = 32 };
 
-/* The management library is opened at the first question; the service never asks. */
+/* The management library is opened at the first query; the service makes none. */
 static const struct nvml *management(struct cuda *cuda)
 {
     char id[PCI_ID_BYTES];

@@ -1,6 +1,6 @@
 /*
  * nvml - clock, power and names from NVIDIA's management library, which comes with the driver. It is loaded at the
- * first question, because a container may lack it: then everything is unknown and nothing fails. The program nvidia-smi
+ * first query, because a container may lack it: then everything is unknown and nothing fails. The program nvidia-smi
  * would not help, since it uses the same library.
  *
  * Source: NVML API reference; the few functions used here have kept their ABI since driver 410.

@@ -16,7 +16,7 @@ enum { WORKSPACE_BYTES = 32 << 20, SUMS_BYTES = 16 << 20, PART_STEP = 128, PLANS
 struct key {
     int64_t m, n, k, a_stride, b_stride, d_stride;
     int32_t d_type, b_transposed, gelu_tanh, add, bias;
-    int32_t a_align, b_align, d_align, add_align, bias_align; /* the library looks at the bias pointer itself */
+    int32_t a_align, b_align, d_align, add_align, bias_align; /* cuBLASLt finds bias_align from the bias pointer */
 };
 
 struct plan {
@@ -32,7 +32,7 @@ struct cuda_products {
     struct cublaslt lt;
     cublasLtHandle_t handle;
     void *workspace;
-    float *sums; /* behind the workspace */
+    float *sums; /* right after the workspace */
     int n_plans;
     struct plan plans[PLANS_MAX]; /* open addressing by the key's hash */
 };
@@ -132,8 +132,8 @@ static uint32_t hash(const struct key *key)
     return h;
 }
 
-/* [there is a bias][GELU follows]. The epilogue's GELU is the one with tanh: PyTorch pull request 104061 made the rest
- * of PyTorch agree with it. */
+/* Indexed by [there is a bias][GELU follows]. The epilogue's GELU is the one with tanh: PyTorch pull request 104061
+ * made the rest of PyTorch agree with it. */
 static const cublasLtEpilogue_t epilogues[2][2] = {
     { CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_GELU },
     { CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS },
@@ -304,7 +304,10 @@ static enum err_code find_plan(struct cuda *cuda, const struct key *key, const v
             *ret = &ps->plans[at];
             return ERR_OK;
         }
-    /* The plans are of many requests: those of the current one are soon made again. */
+    /*
+     * Drops all plans when the table is half full: most belong to earlier requests, and the current one's are soon made
+     * again.
+     */
     if (ps->n_plans >= PLANS_MAX / 2) {
         forget_plans(ps);
         at = hash(key) % PLANS_MAX;

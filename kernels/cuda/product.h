@@ -32,7 +32,7 @@ size_t cuda_products_version(const struct cuda *cuda); /* of cuBLASLt: 10000 * m
 MUST_CHECK enum err_code cuda_product_run(struct cuda *cuda, const struct cuda_product *p, struct err *err);
 
 /* Sets *ret to the aligned values of a bias [n] in type t: the loaded ones, or else a copy at *at, which then moves
- * behind the copy to a multiple of 256 bytes. NULL stays NULL. The copy takes at most 4 n + 256 bytes. */
+ * past the copy to a multiple of 256 bytes. NULL stays NULL. The copy takes at most 4 n + 256 bytes. */
 MUST_CHECK enum err_code cuda_product_bias(struct cuda *cuda, const struct bias *bias, enum dtype t, char **at,
                                            const void **ret, struct err *err);
 

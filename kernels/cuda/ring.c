@@ -7,7 +7,7 @@ enum { PLACES_MAX = 32, QUEUE_MAX = 64, PLACE_ALIGN = 256 };
 
 enum place_state {
     PLACE_FREE,
-    PLACE_EXPANDED, /* `ready` is recorded; not used yet */
+    PLACE_EXPANDED, /* `ready` is recorded; no product has used it yet */
     PLACE_IN_USE,   /* products that are queued now read it */
     PLACE_RELEASED  /* `done` is recorded; valid until its bytes are taken */
 };
@@ -146,7 +146,7 @@ static cudaError_t evict(struct ring *r, size_t at, size_t bytes)
     return status;
 }
 
-/* The offset of the next matrix: behind the last one, or 0 where there is no room before the end. */
+/* The offset of the next matrix: after the last one, or 0 where there is no room before the end. */
 static size_t next_at(const struct ring *r, size_t bytes)
 {
     return bytes <= r->size - r->head ? r->head : 0;

@@ -1,10 +1,10 @@
 /*
  * ring - bf16 copies of matrices that are kept quantised, expanded ahead of their use on the second stream.
  *
- * Announced matrices wait in a queue, in the order of use. As many as have room are expanded into a ring of bytes while
- * the products before them run. A place is used again when the products that read it are done; events make the streams
- * wait for each other, and the host never waits. A matrix that was not announced, or in another order, is expanded on
- * the work's stream into the spot, a buffer of its own.
+ * Announced matrices wait in a queue, in the order of use. As many as fit are expanded into a ring of bytes while the
+ * products before them run. A place is used again when the products that read it are done; events make the streams wait
+ * for each other, and the host never waits. A matrix that was not announced, or is used out of order, is expanded on
+ * the work's stream into a separate buffer, the spot.
  */
 #ifndef KERNELS_CUDA_RING_H
 #define KERNELS_CUDA_RING_H
@@ -25,14 +25,14 @@ struct stored_matrix {
 
 struct ring;
 
-/* matrix_bytes: the expanded size of the largest matrix, a multiple of 256. The ring has RING_MATRICES times as many
- * bytes, and the spot has matrix_bytes. */
+/* matrix_bytes: the expanded size of the largest matrix, a multiple of 256. The ring is RING_MATRICES times as large,
+ * and the spot is matrix_bytes large. */
 MUST_CHECK enum err_code ring_open(struct cuda *cuda, size_t matrix_bytes, struct ring **ret, struct err *err);
 void ring_close(struct ring *r); /* takes NULL; the streams must be idle */
 
 bool ring_takes(size_t matrix_bytes, int64_t rows, int64_t cols);
 void ring_announce(struct ring *r, const struct stored_matrix *m);
-/* Must be called before `m` gets other values. It was not announced since its last use. */
+/* Must be called before the values of `m` change, and only while `m` is not announced. */
 void ring_forget(struct ring *r, const struct stored_matrix *m);
 /* Sets *ret to the matrix as bf16, valid for work that is queued on the work's stream before the next call. */
 MUST_CHECK enum err_code ring_use(struct ring *r, const struct stored_matrix *m, const void **ret, struct err *err);

@@ -39,7 +39,7 @@ struct loaded {
 struct cuda_weights {
     enum weight_mode mode; /* WEIGHTS_DEQUANT or WEIGHTS_STREAM; cuda_weights_expect resolves AUTO */
     struct loaded *all;
-    struct loaded *spares; /* unloaded; a later weight of the same size takes the memory, so it does not grow */
+    struct loaded *spares; /* unloaded; a later weight of the same size reuses the memory, so usage does not grow */
     struct devarena slabs;
     struct ring *ring;
     char *buffers[N_BUFFERS]; /* pinned; NULL before the first upload */

@@ -7,7 +7,7 @@
 
 /* The header in front of every block of memory; its size keeps the block 256-byte aligned. */
 struct cpu_block {
-    size_t bytes; /* with this header */
+    size_t bytes; /* including this header */
     struct cpu_block *next;
     char pad[256 - 2 * sizeof(size_t)];
 };

@@ -211,7 +211,9 @@ static enum err_code time_prepare(struct flux_rig *r, struct bench_step *b, stru
     return ERR_OK;
 }
 
-/* The time that the host takes to queue blocks. It waits for each block, and that time is left out. */
+/*
+ * The time that the host takes to queue blocks. The host waits for each block to finish, and that wait is not counted.
+ */
 struct queueing {
     struct backend *be;
     double begin, seconds;

@@ -31,14 +31,14 @@ struct bench_options {
     double measure_s;                 /* on a card: least time of the runs that count */
 };
 
-/* The times of runs of one kind. */
+/* The times of repeated runs of the same work. */
 struct bench_figure {
     int n_runs;                /* 0: not measured */
     double mean, least, most;  /* seconds */
     double squares;            /* sum of squared deviations from the mean */
     bool by_mean;              /* the mean counts; else the least */
-    double clock_mhz, power_w; /* of the card meanwhile; 0 or NaN: unknown */
-    double flop;               /* of one run */
+    double clock_mhz, power_w; /* of the card during these runs; 0 or NaN: unknown */
+    double flop;               /* in one run */
 };
 
 double bench_seconds(const struct bench_figure *f);   /* the mean or the least, whichever counts */

@@ -131,7 +131,7 @@ static enum err_code make_files(struct rig *r, struct err *err)
 
 /* --- the clock --- */
 
-/* Ends the line that began at `since`; returns the time, at which the next line begins. */
+/* Ends the line that began at `since`; returns the current time, at which the next line begins. */
 static double lap(struct rig *r, enum line line, double since)
 {
     double now = bench_clock(), *best = &r->b->lines[line].seconds;

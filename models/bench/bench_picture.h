@@ -1,6 +1,6 @@
 /*
  * bench_picture - how long an edit's pictures take on the host: reading the files, preparing the model's input,
- * blending and writing. Everything but the networks.
+ * blending and writing: everything but the networks.
  *
  * Photo and mask are made up: the photo is a JPEG of textures with the grain of a camera, quality 92, 4:2:0, with a
  * colour profile; the mask is a PNG of an ellipse over a tenth of the area. The photo itself takes the place of what
@@ -36,7 +36,7 @@ struct bench_picture {
     int n_lines;
     double whole; /* seconds of the fastest whole edit */
     int paint_width, paint_height;
-    size_t original_bytes, mask_bytes, edited_bytes, preview_bytes; /* of the files */
+    size_t original_bytes, mask_bytes, edited_bytes, preview_bytes; /* sizes of the files */
     size_t arena_bytes;                                             /* the most that an edit took */
     uint32_t checksum; /* CRC-32C of both results, which faster code must not change */
 };

@@ -17,7 +17,7 @@ struct bench_rates {
 
 /* `side`: BENCH_RATES_SIDE, or less for a test. A kind that fails does not keep the next ones from being measured, and
  * `ret` is set in any case. A kind that the card or its library lacks is not an error; otherwise the first error is
- * returned. ERR_UNAVAILABLE where the backend is not a card. */
+ * returned. ERR_UNAVAILABLE where the backend does not run on a card. */
 MUST_CHECK enum err_code bench_rates(const struct bench_options *o, int64_t side, struct bench_rates *ret,
                                      struct err *err);
 

@@ -81,7 +81,7 @@ static void read_meter(struct meter *m, struct bench_figure *f)
     f->power_w = joules > 0 && seconds > 0 ? joules / seconds : m->power_w / m->n;
 }
 
-/* Queues run n and the mark behind it. */
+/* Queues run n and the mark after it. */
 static enum err_code queue(const struct bench_options *o, bench_run_fn *run, void *ctx, int n, struct err *err)
 {
     if (n == 0)

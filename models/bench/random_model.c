@@ -169,7 +169,7 @@ enum err_code random_model_finish(struct random_model *m, struct tensor_file *re
 
 /* --- the autoencoder --- */
 
-/* The first error is kept and ends the adding, so that the list of layers reads without checks. */
+/* The first error is kept and makes later calls do nothing, so that callers need not check each one. */
 struct vae_list {
     struct random_model *m;
     enum err_code rc;

@@ -20,7 +20,10 @@ enum { RANDOM_MODEL_MAX = 2048 };
  * size takes little memory; for backends that copy weights. */
 enum random_weights { RANDOM_WEIGHTS_OWN, RANDOM_WEIGHTS_SHARED };
 
-/* The sizes of FLUX.1-Fill and of its autoencoder's levels; the product reads them off the tensors of its files. */
+/*
+ * The sizes of FLUX.1-Fill and of its autoencoder's levels; for a real model they are read from the tensors of its
+ * files.
+ */
 extern const struct flux_config random_model_flux_fill;
 extern const int64_t random_model_vae_widths[4];
 

@@ -5,7 +5,7 @@
 #include "models/text/clip_tokenizer.h"
 #include "models/text/t5_encoder.h"
 
-/* The first error is kept and ends the adding, so that the list of layers reads without checks. */
+/* The first error is kept and makes later calls do nothing, so that callers need not check each one. */
 struct list {
     struct random_model *m;
     enum err_code rc;

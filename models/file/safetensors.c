@@ -10,7 +10,7 @@
 #include "kernels/base/out_file.h"
 #include "models/file/name_index.h"
 
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are read as they lie in the file");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are read as the file stores them");
 
 enum { LENGTH_BYTES = 8 };
 
@@ -211,7 +211,7 @@ static int compare_places(const void *x, const void *y, void *entries)
     return (a->end > b->end) - (a->end < b->end);
 }
 
-/* The ranges tile the buffer: no hole, no overlap, nothing behind the last. */
+/* The ranges tile the buffer: no hole, no overlap, nothing after the last. */
 static enum err_code check_tiling(struct header_entry *h, int n, int *order, size_t buffer_bytes, struct err *err)
 {
     int64_t end = 0;

@@ -19,7 +19,7 @@ enum { N_STEP_MARKS = 3 };
 enum { MARK_START, MARK_TEXT, MARK_ENCODED, MARK_PREPARED, MARK_END, MARK_STEP };
 _Static_assert(MARK_STEP + N_STEP_MARKS <= BACKEND_MARKS, "the backend has enough marks");
 
-/* A request while it is served. Host memory comes from the caller's arena, backend memory from the model's. */
+/* A request in progress. Host memory comes from the caller's arena, backend memory from the model's. */
 struct request {
     struct fill_model *m;
     const struct fill_request *r;

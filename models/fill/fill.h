@@ -37,7 +37,7 @@ enum {
 
 /* How far loading has come; another thread may read it. */
 struct fill_loading {
-    _Atomic int64_t loaded_bytes, total_bytes; /* total_bytes: size of all files, set soon after the start */
+    _Atomic int64_t loaded_bytes, total_bytes; /* total_bytes: size of all files, set early in loading */
 };
 
 struct fill_options {
@@ -72,7 +72,7 @@ struct fill_model;
 MUST_CHECK enum err_code fill_model_open(const char *dir, const struct fill_options *options, struct backend *be,
                                          struct fill_model **ret, struct err *err);
 /* The memory that a model takes from `be`: chooses as fill_model_open, then opens it and serves the largest request on
- * the measuring backend. be NULL: any f32 backend, with nothing known of its memory. */
+ * the measuring backend. With `be` NULL, an f32 backend whose memory is unknown is assumed. */
 MUST_CHECK enum err_code fill_memory_estimate(const char *dir, const struct fill_options *options, struct backend *be,
                                               struct fill_memory *ret, struct err *err);
 void fill_model_close(struct fill_model *m); /* takes NULL */

@@ -196,7 +196,7 @@ static enum err_code find_transformer(struct fill_model *m, const struct model_f
     return model_folder_find(folder, MODEL_TRANSFORMER, &m->scratch, &found, err);
 }
 
-/* The small parts come first, so that a wrong folder is reported soon. */
+/* The small parts come first, so that a wrong folder is reported early. */
 static enum err_code load(struct fill_model *m, const char *dir, struct err *err)
 {
     struct model_folder folder = { .dir = dir, .transformer = m->limits.transformer };
@@ -216,7 +216,7 @@ static enum err_code load(struct fill_model *m, const char *dir, struct err *err
 
 /* --- the memory of the largest request --- */
 
-/* Fills CLIP's positions: CLIP computes no rows after the end of a text. */
+/* Fills all of CLIP's positions: a shorter text takes less memory, because CLIP computes no rows after its end. */
 static const char long_prompt[] = "a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a "
                                   "a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a";
 

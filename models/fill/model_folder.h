@@ -2,8 +2,8 @@
  * model_folder - finds the files of a model's parts. Any mix of the layouts that people download is accepted:
  *
  *   transformer     *.gguf of architecture flux (or none, pig, cow: then by tensor names), else *.safetensors or
- *                   *.safetensors.index.json; BFL names or a merged checkpoint. Of several files the named one, else
- *                   the largest that fits. diffusers' names are refused
+ *                   *.safetensors.index.json; BFL names or a merged checkpoint. Among several files, the named one,
+ *                   else the largest that fits. diffusers' names are refused
  *   VAE             ae.safetensors, vae/diffusion_pytorch_model.safetensors
  *   CLIP-L          text_encoder/model.safetensors, clip_l.safetensors
  *   T5              text_encoder_2/model.safetensors, its index, model*.safetensors there; t5xxl*.safetensors; *.gguf
@@ -37,7 +37,7 @@ enum model_kind {
     MODEL_GGUF_VOCABULARY /* path is a GGUF with tokenizer.ggml.* keys */
 };
 
-enum { MODEL_FOLDER_MAX_FILES = 1024 }; /* of one kind in one folder */
+enum { MODEL_FOLDER_MAX_FILES = 1024 }; /* with one kind of name in one folder */
 
 /* Filled by the caller; strings are borrowed. */
 struct model_folder {

@@ -179,9 +179,9 @@ MUST_CHECK enum err_code flux_measure(const struct flux *f, const struct flux_si
 /* --- single blocks, for benchmarks --- */
 
 /*
- * Blocks are numbered through: 0 .. n_double - 1 are double blocks, the next n_single are single blocks, and the next
- * number is the final layer. flux_enter_block computes s->a for the first block that is run. flux_run_block changes `s`
- * in place and leaves s->a ready for the next block.
+ * Blocks are numbered consecutively: 0 .. n_double - 1 are double blocks, the next n_single are single blocks, and the
+ * next number is the final layer. flux_enter_block computes s->a for the first block that is run. flux_run_block
+ * changes `s` in place and leaves s->a ready for the next block.
  */
 MUST_CHECK enum err_code flux_stream_alloc(const struct flux_prepared *p, struct devarena *mem, struct flux_stream *ret,
                                            struct err *err);

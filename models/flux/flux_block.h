@@ -10,7 +10,7 @@
 
 #include "models/flux/flux.h"
 
-/* `block` is counted as by flux_run_block. */
+/* `block` is numbered as in flux_run_block. */
 MUST_CHECK enum err_code flux_double_block_run(const struct flux_prepared *p, int step, int block,
                                                struct flux_stream *s, struct devarena *mem, struct err *err);
 MUST_CHECK enum err_code flux_single_block_run(const struct flux_prepared *p, int step, int block,

@@ -13,8 +13,8 @@ struct flux_mods {
     struct flux_mod txt, img;
 };
 
-/* The modulations that `block` begins with, counted as by flux_run_block. In a single block and in the final layer both
- * streams have the same; the final layer has no gate, so that one must not be read. */
+/* The modulations that `block` begins with, numbered as in flux_run_block. In a single block and in the final layer
+ * both streams share one modulation. The final layer has no gate, so `gate` must not be read. */
 struct flux_mods flux_first_mods(const struct flux_prepared *p, int step, int block);
 /* The modulations of the second half of a double block, the MLP. */
 struct flux_mods flux_second_mods(const struct flux_prepared *p, int step, int block);

@@ -17,7 +17,7 @@ enum { SIDE = 3, CORNER = 4 };
 struct field {
     struct image_box marked, box; /* in the picture: the mask's box, and the field's */
     int width, height;
-    size_t stride; /* of a row, with the frame */
+    size_t stride; /* bytes from one row to the next, frame included */
     uint8_t most;
     uint8_t *frame;     /* [height + 2, stride] */
     uint8_t *d;         /* the field's pixel (0, 0) in the frame */

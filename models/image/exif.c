@@ -9,7 +9,7 @@ struct tiff {
     bool big_endian;
 };
 
-/* false: the data end before the value does. */
+/* false: the data end before the value ends. */
 static bool u16_at(const struct tiff *t, uint64_t at, uint32_t *ret)
 {
     const unsigned char *p = (const unsigned char *)t->bytes.ptr + at;

@@ -217,8 +217,8 @@ static void pass_across(const struct image *dst, const struct image *src, int le
 
 _Static_assert(3 * IMAGE_MAX_SIDE <= TILE_BYTES, "a tile holds a row of the widest picture");
 
-/* Pillow 13.0's rule, asked only when both passes are made. The difference of the widths is negative, on purpose, for
- * a picture that grows wider. */
+/* Pillow 13.0's rule, used only when both passes are made. The difference of the widths is negative, on purpose, for a
+ * picture that grows wider. */
 static bool down_goes_first(const struct image *src, int width, int height)
 {
     return height < src->height && src->height - height > 2 * (src->width - width);

@@ -11,7 +11,7 @@ static int compare_text(struct span a, struct span b)
     return d ? d : (a.len > b.len) - (a.len < b.len);
 }
 
-/* By text. Of equal texts the last one given comes first: texts are in the arena in the order in which they were given.
+/* By text. Among equal texts, the one given last, which has the highest address in the arena, sorts first.
  */
 static int compare_pieces(const void *a, const void *b)
 {

@@ -15,7 +15,7 @@ static const float norm_eps = 1e-6f;
 /* The names of the tensors in a family of files; %d is the layer. */
 struct names {
     const char *probe; /* a tensor of every file of the family, and of no other */
-    const char *stem;  /* of a layer's tensors, before its number */
+    const char *stem;  /* what a layer's tensor names begin with, before its number */
     const char *embedding, *other_embedding, *rel_bias, *final_norm;
     const char *attn_norm, *q, *k, *v, *o, *ffn_norm, *wi_0, *wi_1, *wo;
 };

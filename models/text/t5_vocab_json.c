@@ -19,7 +19,7 @@ static enum err_code bad(struct reader *r, const char *what)
 
 static bool key_is(const struct reader *r, const char *name)
 {
-    return span_is(r->scan.raw, name); /* raw: nobody writes these names with escapes */
+    return span_is(r->scan.raw, name); /* compared as written, because no tool writes these names with escapes */
 }
 
 /* The string that the scanner has just read; a string without escapes is not copied. */

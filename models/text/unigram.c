@@ -10,7 +10,7 @@ enum { UNKNOWN_PENALTY = 10, WORD_MAX_BYTES = 1 << 28 };
 struct cell {
     double score;
     int32_t from; /* offset at which its last piece begins; -1: there is no segmentation yet */
-    int32_t id;   /* of its last piece */
+    int32_t id;   /* id of its last piece */
 };
 
 enum err_code unigram_init(struct unigram *u, const struct piece *pieces, int n, int32_t unk_id, struct arena *a,

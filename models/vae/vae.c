@@ -29,7 +29,7 @@ struct pass {
     struct err *err;
 };
 
-/* The i-th slot after the picture's; with i of 1 and 2 these are the free slots. */
+/* The slot that is i after the picture's, cyclically: 1 and 2 give the two free slots. */
 static int other_slot(const struct pass *p, int i)
 {
     return (p->at + i) % N_SLOTS;

@@ -1,4 +1,5 @@
-/* fuzz_jwt - any bytes as an Authorization header; on Cloud Run, where a token whose signature was removed is believed.
+/* fuzz_jwt - any bytes as an Authorization header; configured as on Cloud Run, which verifies and removes signatures,
+ * so that tokens without one are accepted.
  */
 #include <stdint.h>
 #include <stdlib.h>

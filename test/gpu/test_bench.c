@@ -54,7 +54,7 @@ static struct bench_step step(enum weight_mode mode)
     return b;
 }
 
-TEST(gpu_bench__of_a_step_reports_how_much_of_the_expanding_shows)
+TEST(gpu_bench__a_step_reports_how_much_of_the_expanding_is_not_hidden)
 {
     struct bench_step b = step(WEIGHTS_STREAM);
 
@@ -107,7 +107,7 @@ TEST(gpu_bench__counts_nothing_before_the_warm_up_is_over)
     CHECK(device_done());
 }
 
-TEST(gpu_bench__of_rates_measures_every_kind_or_says_why_not)
+TEST(gpu_bench__measures_the_rate_of_every_kind_or_says_why_not)
 {
     struct backend *be = open_device();
     struct bench_options o = { .be = be, .repeats = 2 };
@@ -123,7 +123,7 @@ TEST(gpu_bench__of_rates_measures_every_kind_or_says_why_not)
         CHECK((b.kinds[i].n_runs > 0) == (b.missing[i][0] == '\0'));
 }
 
-TEST(cuda_card__says_what_it_is_and_what_it_takes)
+TEST(cuda_card__reports_its_name_and_readings)
 {
     struct backend_card card, later;
 

@@ -140,7 +140,10 @@ TEST(cuda__gate_add)
     each_form_and_shape(gate_add_case);
 }
 
-/* y and the result have the type of the form's y, as in the blocks. The result has the bytes of the two operations. */
+/*
+ * y and the result have the form's type of y, as in the blocks. The result must have the same bytes as that of the two
+ * separate operations.
+ */
 static void gate_add_modulate_case(const struct form *f, int64_t rows, int64_t cols)
 {
     struct tensor x = sample_2d(f->x, rows, cols, f->gap_x), y = sample_2d(f->y, rows, cols, f->gap_y);
@@ -317,7 +320,7 @@ TEST(cuda__upsample2x)
     upsample_case(DT_BF16, DT_F32, 1, 1, 1);
 }
 
-/* Rows of y are independent of each other, so the reference computes some of them only. */
+/* Rows of y are independent of each other, so the reference computes only some of them. */
 static const struct {
     int64_t first, n;
 } some_rows[] = { { 0, 3 }, { 63, 3 }, { 127, 3 }, { -3, 3 } };

@@ -78,7 +78,7 @@ static void open_bench(struct bench *b, enum backend_kind kind, enum precision p
 static void check_products(const struct bench *b)
 {
     if (b->be->refused.plain_runs)
-        test_fail(__FILE__, __LINE__, "%lld products were computed by plain loops, for cuBLASLt refused them",
+        test_fail(__FILE__, __LINE__, "%lld products were computed by plain loops, because cuBLASLt refused them",
                   (long long)b->be->refused.plain_runs);
 }
 

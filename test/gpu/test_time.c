@@ -1,4 +1,4 @@
-/* Marks on the stream measure the time between them in the order they were set, whatever is queued behind them. */
+/* The time between two marks on the stream is measured in the order they were set, whatever is queued after them. */
 #include "test/gpu/device.h"
 
 enum { ROWS = 64, COLS = 256, N_OPS = 20 };
@@ -27,7 +27,7 @@ static double between(int from, int to)
     return ms;
 }
 
-TEST(cuda_marks__tell_the_time_between_them)
+TEST(cuda_marks__measure_the_time_between_them)
 {
     struct tensor x = sample_2d(DT_F32, ROWS, COLS, 0), y = sample_2d(DT_F32, ROWS, COLS, 0);
     struct tensor dev_x = device_copy(&x), dev_y = device_copy(&y);
@@ -43,7 +43,7 @@ TEST(cuda_marks__tell_the_time_between_them)
     once = between(0, 1);
     twice = between(0, last);
     CHECK(once > 0 && twice > once);
-    set_mark(1); /* again, behind all of it */
+    set_mark(1); /* again, after all the work */
     later = between(0, 1);
     CHECK(later > twice);
     CHECK(device_done());

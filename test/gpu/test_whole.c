@@ -284,7 +284,7 @@ static void check_requests(enum weight_mode mode)
 
 TEST(gpu_whole__requests_allocate_nothing_and_give_the_same_bytes_again_and_again)
 {
-    CHECK(device_allocations() > 0); /* they are counted */
+    CHECK(device_allocations() > 0); /* the counting itself works */
     for (int m = 0; m < N_MODES; m++)
         check_requests(modes[m]);
 }
@@ -337,8 +337,8 @@ static void write_pack(struct scene *s, const char *dir, int n_sizes)
     backend_close(be);
 }
 
-/* A schedule without a table: its weights are read from their file when a request starts, each time into the same
- * memory. */
+/* No table covers this schedule: the modulation's weights are read from their file when a request starts, each time
+ * into the same memory. */
 static void check_uncovered(struct scene *s, uint64_t other)
 {
     uint64_t first;
@@ -357,7 +357,7 @@ static void check_uncovered(struct scene *s, uint64_t other)
     CHECK_INT(device_free_bytes(), before);
 }
 
-/* Without the text encoders; where the pack has tables, the modulation's weights stay in their file. */
+/* The text encoders are absent. Where the pack has tables, the modulation's weights stay in their file. */
 static void check_pack(const char *name, int n_sizes, enum weight_mode mode)
 {
     char dir[DIR_SIZE];

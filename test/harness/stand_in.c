@@ -11,8 +11,8 @@
 #include "test/support/check.h"
 #include "test/support/golden.h"
 
-static int n_begun;      /* tests in this process */
-static bool device_lost; /* what one test may do to those after it in the same process */
+static int n_begun;      /* tests begun in this process */
+static bool device_lost; /* set by one test for those after it in the same process */
 
 static enum test_go gate(const char **ret_why)
 {
@@ -110,12 +110,12 @@ TEST(leak__is_found_when_it_leaves)
 
 TEST(skip__for_a_reason)
 {
-    SKIP("the moon is not full");
+    SKIP("no such device");
 }
 
 TEST(skip__for_the_same_reason)
 {
-    SKIP("the moon is not full");
+    SKIP("no such device");
 }
 
 TEST(skip__for_another_reason)

@@ -117,14 +117,14 @@ struct run {
     int per_child;  /* tests that one child runs; 0: no child, this process runs them */
     int timeout_s;  /* 0: none */
     struct child child;
-    int n_in_child; /* tests that it has begun */
+    int n_in_child; /* tests that the child has begun */
     int count[N_OUTCOMES];
-    struct skips skips[N_REASONS]; /* the last one also takes what has no place any more */
+    struct skips skips[N_REASONS]; /* the last one also takes all reasons after the table is full */
     bool is_over;
     double begin;
 };
 
-/* Any of the filters, or there is none. */
+/* Whether t matches any of the filters, or there are none. */
 static bool is_wanted(const struct run *r, const struct test *t)
 {
     for (char **f = r->filters; *f; f++)

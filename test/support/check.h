@@ -8,10 +8,11 @@
  *
  * CHECK leaves the test at the first failure. SKIP says why a test cannot run on this machine.
  *
- * Each test runs in a process of its own, which a crash, a leak or a hang takes down alone. Tests that need a device
- * share one process, which is replaced when it dies, for opening a device takes seconds. From the environment:
+ * Each test runs in a process of its own, so that a crash, a leak or a hang ends only that test. Tests that need a
+ * device share one process, which is replaced when it dies, because opening a device takes seconds. From the
+ * environment:
  *   CHECK_TESTS_PER_CHILD=N  tests that one process runs; 0: none is started, which debuggers and profilers want
- *   CHECK_TIMEOUT_S=N        a test is killed after so many seconds (120; 600 with a sanitizer); 0: never
+ *   CHECK_TIMEOUT_S=N        a test is killed after this many seconds (120; 600 with a sanitizer); 0: never
  */
 #ifndef TEST_SUPPORT_CHECK_H
 #define TEST_SUPPORT_CHECK_H
@@ -37,7 +38,7 @@ enum test_go { TEST_GO, TEST_NONE, TEST_STOP };
 void test_gate(enum test_go (*gate)(const char **ret_why));
 void test_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4), noreturn));
 void test_skip(const char *why) __attribute__((noreturn));
-bool check_is_ci(void); /* CI is set in the environment: what the repository carries has to be there */
+bool check_is_ci(void); /* CI is set in the environment: files of the repository must not be missing */
 
 #define TEST(ident)                                                       \
     static void ident(void);                                              \

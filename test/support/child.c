@@ -13,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The end of the link tells of a child's death at once, unless a process that a test has left behind holds the link
- * open: so a look at the child itself every now and then. */
+/* A child's death closes the link at once, unless a process that a test left running holds it open; so the child is
+ * also polled. */
 enum { LOOK_MS = 200 };
 
 enum news { ANSWERED, DIED, LATE };
@@ -61,7 +61,7 @@ bool child_start(struct child *c, void (*run)(const struct test *t, struct resul
         c->pid = 0;
         return false;
     }
-    (void)setpgid(c->pid, c->pid); /* the child does so, too: whichever comes first */
+    (void)setpgid(c->pid, c->pid); /* the child does this too, because either may run first */
     c->link = ends[0];
     return true;
 }
@@ -93,7 +93,7 @@ static enum news wait_for_news(struct child *c, int limit_s, struct result *ret,
         int64_t left = limit_s ? end - now_ms() : LOOK_MS;
         pid_t gone = waitpid(c->pid, ret_status, WNOHANG);
 
-        /* in this order: a result that was sent before the death is still on the link */
+        /* read after waitpid(): a result that was sent before the death is then on the link */
         if (open) {
             ssize_t n = recv(c->link, ret, sizeof *ret, MSG_DONTWAIT);
 

@@ -14,14 +14,14 @@ enum outcome {
     PASSED,
     FAILED,
     SKIPPED,
-    NO_DEVICE, /* the gate: this machine cannot run any of the tests */
-    STOPPED,   /* the gate: the device is lost, or cannot be opened */
+    NO_DEVICE, /* from the gate: this machine cannot run any of the tests */
+    STOPPED,   /* from the gate: the device is lost, or cannot be opened */
     N_OUTCOMES
 };
 
 struct result {
     enum outcome outcome;
-    char reason[400]; /* of any outcome but PASSED */
+    char reason[400]; /* why the test did not pass; empty for PASSED */
 };
 
 struct child {
@@ -33,7 +33,7 @@ struct child {
 bool child_start(struct child *c, void (*run)(const struct test *t, struct result *ret));
 
 /* Runs one test. A child that dies on it, or that takes more than `limit_s` seconds (0: any time) and is killed for it,
- * gives FAILED with the signal, the status or the limit as the reason, and is gone. */
+ * gives FAILED with the signal, the status or the limit as the reason, and is reaped. */
 void child_run(struct child *c, const struct test *t, int limit_s, struct result *ret);
 
 /* Lets the child leave through exit(), where sanitizers look for leaks. If it does so with another status than 0, or

@@ -23,7 +23,7 @@ struct rig {
     struct devarena weights, request_mem, step_mem;
     struct tensor_file files[4];
     struct weight_set set;
-    struct weight_loader loader; /* of `set`, into `weights` */
+    struct weight_loader loader; /* loads tensors of `set` into `weights` */
 };
 
 /* Fails the test when something does not open. */

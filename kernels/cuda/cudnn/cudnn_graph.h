@@ -1,5 +1,5 @@
 /*
- * cudnn_graph - a graph for cuDNN, of one operation, and its plan: how it is computed on one card, for one shape.
+ * cudnn_graph - a cuDNN graph of one operation, and its plan: how it is computed on one card, for one shape.
  *
  * A graph is described by parts, each created, set and finished, the operation last. The first failure is kept and
  * makes later calls do nothing, so only the result of cudnn_plan_make() is to be checked. Engines are skipped whose
@@ -24,7 +24,7 @@ enum {
 
 enum { CUDNN_PARTS_MAX = 32, CUDNN_TENSOR_DIMS = 4 };
 
-/* Starts as zeros but for `lib`. */
+/* Zeroed before use, except for `lib`. */
 struct cudnn_graph {
     const struct cudnn *lib;
     int status, n_parts;
@@ -33,14 +33,14 @@ struct cudnn_graph {
 };
 
 struct cudnn_tensor {
-    int64_t uid;      /* by which cudnn_plan_run() gets its address */
+    int64_t uid;      /* identifies the tensor in cudnn_plan_run() */
     enum dtype dtype; /* F32 or BF16 */
     bool by_value;    /* a single value in the host's memory */
     int n_dims;
     int64_t dims[CUDNN_TENSOR_DIMS], strides[CUDNN_TENSOR_DIMS];
 };
 
-void *cudnn_part(struct cudnn_graph *g, int type, const char *what); /* `what` for messages: a constant */
+void *cudnn_part(struct cudnn_graph *g, int type, const char *what); /* `what` names the part in messages: a constant */
 void cudnn_set(struct cudnn_graph *g, void *part, int attribute, int type, int64_t count, const void *values);
 void cudnn_set_int(struct cudnn_graph *g, void *part, int attribute, int type, int value); /* an enumerator */
 void cudnn_set_part(struct cudnn_graph *g, void *part, int attribute, void *value);
@@ -50,7 +50,7 @@ void *cudnn_describe(struct cudnn_graph *g, const struct cudnn_tensor *t);
 
 /* --- plans --- */
 
-/* A zeroed plan may be ended, and stands for a refusal. */
+/* A zeroed plan says that cuDNN refused the graph; cudnn_plan_done() accepts one. */
 struct cudnn_plan {
     void *plan; /* NULL: cuDNN has no engine for the graph, or none that may be used */
     int64_t workspace_bytes;

@@ -138,7 +138,10 @@ template <int D, int KEYS> DEVICE void softmax(struct warp_tiles<D, KEYS> &w, fl
         }
 }
 
-/* out += p v. Two neighbouring fragments of s are, rounded, one of 16 x 16 of p: its layout is that of `a`. */
+/*
+ * out += p v. Two neighbouring 16 x 8 fragments of s, rounded, form one 16 x 16 fragment of p in the layout of operand
+ * `a` (isa.cuh).
+ */
 template <int D, int KEYS> DEVICE void values(struct warp_tiles<D, KEYS> &w, const uint16_t *v, int lane)
 {
     int v_at = tile_at<D>(lane % 16, lane / 16);

@@ -347,7 +347,9 @@ static bool aligned(const struct tensor *t, uintptr_t bytes)
     return (uintptr_t)t->data % bytes == 0;
 }
 
-/* Indices into x and the weights have 32 bits, and a side may have no more blocks than a grid. */
+/*
+ * Indices into x and the weights are 32 bits wide, and MAX_SIDE keeps the number of blocks within the limits of a grid.
+ */
 extern "C" bool k_conv_mma_fits(const struct tensor *x, const struct conv_weight *w)
 {
     return x->dtype == DT_BF16 && aligned(x, 16) && (uintptr_t)w->data % 16 == 0 && w->c_in % STEP == 0 && w->kh <= 3 &&

@@ -20,7 +20,7 @@
 enum { THREADS = 256 };
 
 struct window {
-    struct rows dst, x; /* x: a row a pixel */
+    struct rows dst, x; /* x has one row for each pixel */
     int first, out_width, height, width, channels, kh, kw, stride, pad_top, pad_left;
 };
 

@@ -124,7 +124,9 @@ DEVICE float warp_max(float v)
     return v;
 }
 
-/* To be called by all threads of a block of whole warps; `shared` holds one float a warp and may be reused at once. */
+/*
+ * Must be called by all threads of a block of whole warps; `shared` holds one float a warp and may be reused at once.
+ */
 DEVICE float block_sum(float v, float *shared)
 {
     float sum = 0;

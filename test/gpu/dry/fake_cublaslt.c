@@ -113,7 +113,7 @@ static cublasStatus_t fake_layout_destroy(cublasLtMatrixLayout_t l)
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* The least alignment of the pointers: an algorithm that is found for it may fail with a smaller one. */
+/* The least alignment of the pointers: an algorithm found for this alignment may fail with a smaller one. */
 struct alignments {
     uint32_t a, b, c, d;
     uint32_t bias;

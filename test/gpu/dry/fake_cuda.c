@@ -3,8 +3,8 @@
  * GPU tests on it, with the kernels on the shim. It reveals wrong strides, layouts, sizes and a stream that does not
  * wait for another; it says nothing about speed or about what the real libraries accept.
  *
- * The stream of higher priority is that of the work, which executes at once. The other is as late as possible: what is
- * queued there executes only when something waits for it, so that a missing wait leaves wrong numbers.
+ * The stream of higher priority is that of the work, which executes at once. The other stream runs as late as possible:
+ * its work executes only when something waits for it, so that a missing wait leaves wrong numbers.
  */
 #include <assert.h>
 #include <cuda_runtime_api.h>
@@ -36,7 +36,7 @@ struct CUstream_st {
 };
 
 struct CUevent_st {
-    cudaStream_t stream; /* of the last record; NULL before */
+    cudaStream_t stream; /* stream of the last record; NULL before the first */
     uint64_t mark, done;
     bool timed;
     double ms; /* time of the record, by the host's clock */
@@ -224,7 +224,7 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
     return cudaSuccess;
 }
 
-/* The late stream has nothing to wait for: the other one has always been first. */
+/* The late stream need not wait: the work of the other one has always executed already. */
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
 {
     if (fault)

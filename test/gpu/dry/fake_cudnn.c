@@ -253,7 +253,7 @@ static const char *fake_error(int status)
 static void fake_last_error(char *text, size_t bytes)
 {
     (void)snprintf(text, bytes,
-                   "an engine\nWarning: STATUS; Reason: it does not feel like it\nWarning: STATUS; Reason: so\n");
+                   "an engine\nWarning: STATUS; Reason: the engine is not supported\nWarning: STATUS; Reason: so\n");
 }
 
 enum err_code cudnn_open(int cuda_major, struct cudnn *ret, struct err *err)

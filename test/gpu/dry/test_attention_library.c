@@ -107,7 +107,7 @@ TEST(cudnn__without_a_library_or_a_plan_our_kernel_computes)
         enum fake_cudnn_mood mood;
         const char *word;
     } moods[] = { { CUDNN_IS_MISSING, "there is none" },
-                  { CUDNN_HAS_NO_PLAN, "engines may be used: it does not feel like it)" },
+                  { CUDNN_HAS_NO_PLAN, "engines may be used: the engine is not supported)" },
                   { CUDNN_WANTS_TOO_MUCH, "none of 2 engines" } };
 
     for (size_t i = 0; i < sizeof moods / sizeof *moods; i++) {

@@ -21,7 +21,7 @@ TEST(dry_card__has_the_figures_in_watts_and_megahertz)
     CHECK(device_done());
 }
 
-TEST(dry_card__another_one_is_not_there)
+TEST(dry_card__an_address_without_a_card_is_not_found)
 {
     (void)device();
     CHECK(nvml_open("0000:00:00.0") == NULL);

@@ -8,8 +8,8 @@ enum {
     N_SINGLE = 2,
     OF_BLOCKS = 8 * N_DOUBLE + 2 * N_SINGLE,
     OF_ENDS = 2, /* img_in, the final layer */
-    /* Modulations, three embedders of two, txt_in; and the first block once more: the step before had it expanded
-     * ahead, and the ring releases matrices that are skipped. */
+    /* The matrices of the modulations, of three embedders with two each, and txt_in; and the first block once more: the
+     * previous step expanded it ahead, but the ring released it, because preparing skipped it. */
     OF_PREPARING = 2 * N_DOUBLE + N_SINGLE + 1 + 6 + 1 + 8
 };
 
@@ -38,7 +38,7 @@ static long expansions(int repeats)
 
 /* One more repeat runs everything once more: preparation, the step, its queueing, its kinds of operation; expansion
  * alone; and a step without expansion. */
-TEST(dry_expanding__is_of_every_matrix_of_the_blocks_alone_and_of_none_without)
+TEST(dry_expanding__one_figure_expands_every_matrix_and_the_other_none)
 {
     CHECK_INT(expansions(2) - expansions(1), OF_PREPARING + 3 * (OF_BLOCKS + OF_ENDS) + OF_BLOCKS);
 }

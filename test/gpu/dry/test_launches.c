@@ -75,7 +75,7 @@ static void close_all(struct made_up *m)
     arena_done(&m->arena);
 }
 
-/* Counts the second of two steps, with the Euler step: by then the ring has been told the order. */
+/* Counts the second of two steps, with the Euler step: by then the ring knows the order. */
 static int launches(int n_double, int n_single, enum weight_mode mode)
 {
     struct err err = { 0 };
@@ -97,7 +97,7 @@ static int launches(int n_double, int n_single, enum weight_mode mode)
     return (int)n;
 }
 
-TEST(dry_launches__of_a_step_are_as_many_as_was_written_down)
+TEST(dry_launches__a_step_launches_the_recorded_number_of_kernels)
 {
     int least = launches(1, 1, WEIGHTS_DEQUANT), of_double = launches(2, 1, WEIGHTS_DEQUANT) - least,
         of_single = launches(1, 2, WEIGHTS_DEQUANT) - least, rest = least - of_double - of_single;
@@ -105,6 +105,6 @@ TEST(dry_launches__of_a_step_are_as_many_as_was_written_down)
     CHECK_INT(of_double, 17);
     CHECK_INT(of_single, 7);
     CHECK_INT(19 * of_double + 38 * of_single + rest, 596);
-    /* a kernel for each matrix: of the blocks, img_in, the final layer's */
+    /* one more kernel for each matrix: those of the blocks, img_in and the final layer */
     CHECK_INT(launches(1, 1, WEIGHTS_STREAM), least + 8 + 2 + 2);
 }

@@ -68,7 +68,7 @@ static void run(struct ring *r, const struct stored_matrix *all, int block, int 
     }
 }
 
-TEST(dry_ring__has_what_is_used_whatever_was_announced)
+TEST(dry_ring__a_used_matrix_is_complete_whatever_was_announced)
 {
     struct cuda *cuda = cuda_of(device());
     struct stored_matrix all[N_MATRICES];

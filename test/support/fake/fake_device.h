@@ -1,13 +1,13 @@
 /*
- * fake_device - the CUDA backend of the unit tests: the CPU under another name, which runs behind and can break as a
- * device does. backend_open(BACKEND_CUDA) opens it while it is plugged in; else there is none. In build/faulty-worker,
- * which has it as well, FAKE_DEVICE of the environment is fake_device()'s n; with FAKE_DEVICE_HANGS that product never
- * ends.
+ * fake_device - the CUDA backend of the unit tests: the CPU backend under another name. It runs behind the host and can
+ * fail like a device. backend_open(BACKEND_CUDA) opens it while it is plugged in, and otherwise finds no device.
+ * build/faulty-worker contains it as well: FAKE_DEVICE in the environment is fake_device()'s n there, and with
+ * FAKE_DEVICE_HANGS the n-th product never ends.
  */
 #ifndef TEST_SUPPORT_FAKE_FAKE_DEVICE_H
 #define TEST_SUPPORT_FAKE_FAKE_DEVICE_H
 
-/* n < 0: unplugged; 0: sound; n > 0: the n-th product from now on, and everything after it, ends in a device fault. */
+/* n < 0: unplugged; 0: works; n > 0: the n-th product from now on, and everything after it, ends in a device fault. */
 void fake_device(int n);
 
 #endif

@@ -12,9 +12,9 @@
 
 enum fake_fault {
     FAKE_NO_FAULT,
-    FAKE_LOSE_ANSWER,  /* the commit lands, its answer does not */
-    FAKE_LOSE_REQUEST, /* nothing lands, no answer */
-    FAKE_ABORTED,      /* 409 ABORTED, nothing lands */
+    FAKE_LOSE_ANSWER,  /* the commit is made, but its answer is lost */
+    FAKE_LOSE_REQUEST, /* nothing is committed, and there is no answer */
+    FAKE_ABORTED,      /* 409 ABORTED, nothing is committed */
     FAKE_UNAVAILABLE   /* 503 */
 };
 
@@ -25,7 +25,7 @@ struct fake_firestore {
     int version;
     int n_gets, n_commits;
     enum fake_fault next_commit;                                /* once */
-    void (*before_commit)(struct fake_firestore *f, void *ctx); /* once: somebody else moves first */
+    void (*before_commit)(struct fake_firestore *f, void *ctx); /* once: another writer comes first */
     void *before_ctx;
 };
 

@@ -1,5 +1,5 @@
 /*
- * fake_sys - a struct sys whose time stands still until somebody sleeps, and whose randomness is seeded.
+ * fake_sys - a struct sys whose time passes only in sleeps and whose randomness is seeded.
  */
 #ifndef TEST_SUPPORT_FAKE_FAKE_SYS_H
 #define TEST_SUPPORT_FAKE_FAKE_SYS_H
@@ -14,7 +14,7 @@ struct fake_sys {
     uint64_t seed;
 };
 
-/* Wall clock at so many seconds since 1970, monotonic clock at 1,000,000 ms. Not thread-safe. */
+/* Sets the wall clock to this many seconds since 1970 and the monotonic clock to 1,000,000 ms. Not thread-safe. */
 void fake_sys_init(struct fake_sys *f, int64_t wall_s, uint64_t seed);
 void fake_sys_pass(struct fake_sys *f, int64_t ms); /* both clocks */
 

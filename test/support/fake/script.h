@@ -1,6 +1,6 @@
 /*
- * script - a struct http that answers from a list, and a struct sys whose time passes only when somebody sleeps: so a
- * test of minutes of retries takes none.
+ * script - a struct http that answers from a list, and a struct sys whose time passes only in sleeps, so that a test of
+ * minutes of retries takes no time.
  *
  *   struct script s;
  *   script_init(&s);
@@ -25,7 +25,7 @@ struct script_reply {
     int status;
     struct http_header headers[6]; /* names in lower case; ends at the first without a name */
     struct span body;
-    enum err_code rc; /* instead of success: status, headers and body are what came before it broke off */
+    enum err_code rc; /* instead of success: status, headers and body are what came before the failure */
     int64_t takes_ms;
 };
 
@@ -42,10 +42,10 @@ struct script {
     struct budget budget; /* ten minutes */
     pthread_mutex_t lock;
     int64_t wall_us, mono_ms, slept_ms;
-    uint64_t random; /* what the next random bytes count from */
+    uint64_t random; /* state of the random numbers */
     struct script_reply replies[SCRIPT_MAX];
     int n_replies, next_reply;
-    struct script_reply (*handle)(void *ctx, const struct script_request *req); /* instead of the list */
+    struct script_reply (*handle)(void *ctx, const struct script_request *req); /* called instead of using the list */
     void *handle_ctx;
     struct script_request requests[SCRIPT_MAX];
     int n_requests;

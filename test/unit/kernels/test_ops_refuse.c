@@ -86,7 +86,7 @@ TEST(ops_refuse__linear_of_operands_that_do_not_fit)
     backend_close(be);
 }
 
-TEST(ops_refuse__tensors_that_are_none)
+TEST(ops_refuse__tensors_that_are_not_valid)
 {
     struct backend *be = measure();
     struct tensor good = m(3, 4), bad;

@@ -82,7 +82,7 @@ static enum err_code use_scratch(struct arena *a, int *n_hooks, bool fail, struc
     return arena_alloc(a, 1, 5000, &p, err);
 }
 
-TEST(arena__scratch_is_given_back_on_every_way_out_of_the_block)
+TEST(arena__scratch_is_given_back_on_every_path_out_of_the_block)
 {
     struct arena a;
     struct err err = { 0 };

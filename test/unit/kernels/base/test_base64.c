@@ -94,7 +94,7 @@ TEST(base64__never_writes_past_the_buffer)
     CHECK_INT(BASE64_ENCODED_SIZE(4), 9);
 }
 
-TEST(base64__every_byte_comes_back_at_every_length)
+TEST(base64__round_trips_every_byte_at_every_length)
 {
     unsigned char in[97], out[97];
     char text[BASE64_ENCODED_SIZE(sizeof in)];

@@ -46,7 +46,7 @@ TEST(json_scan__pulls_events_in_order)
     }
 }
 
-TEST(json_scan__an_error_stays_and_names_its_place)
+TEST(json_scan__an_error_persists_and_names_its_position)
 {
     struct json_scan s;
 
@@ -178,7 +178,7 @@ TEST(json_scan__refuses_broken_utf8_and_lone_surrogates)
     REFUSES("\"\\uD83D\\ude0\"");
 }
 
-TEST(json_scan__refuses_a_key_twice_however_it_is_spelt)
+TEST(json_scan__refuses_duplicate_keys_however_they_are_spelt)
 {
     struct err err = { 0 };
 

@@ -31,7 +31,7 @@ TEST(mapping__brings_the_part_that_was_asked_for_into_memory)
     CHECK(munmap(p, FILE_BYTES) == 0 && close(fd) == 0);
 }
 
-TEST(mapping__takes_memory_that_is_no_mapping_of_a_file)
+TEST(mapping__accepts_memory_that_is_not_a_file_mapping)
 {
     char *p = calloc(2, PAGE);
 
@@ -42,7 +42,7 @@ TEST(mapping__takes_memory_that_is_no_mapping_of_a_file)
     free(p);
 }
 
-TEST(bench_load__times_three_ways_one_of_them_twice_and_refuses_what_is_no_file)
+TEST(bench_load__times_three_ways_one_of_them_twice_and_refuses_what_is_not_a_file)
 {
     static const char text[10000];
     struct bench_load b = { 0 };
@@ -55,7 +55,7 @@ TEST(bench_load__times_three_ways_one_of_them_twice_and_refuses_what_is_no_file)
     CHECK_INT(bench_load("/tmp", &b, NULL), ERR_IO);
 }
 
-/* Whichever read comes first may meet cold storage: 126 MB/s were measured for it, and 1107 for the mapping after it. */
+/* The first read may be of cold storage: 126 MB/s were measured for it, and 1107 for the mapping after it. */
 TEST(bench_load__the_measure_is_the_faster_of_both_reads)
 {
     CHECK(bench_load_read_seconds(&(struct bench_load){ .read_seconds = { 12, 3 } }) == 3);

@@ -112,7 +112,7 @@ TEST(cuda_shim__flash_attention_agrees_with_plain)
     }
 }
 
-TEST(cuda_shim__flash_attention_stands_large_logits)
+TEST(cuda_shim__flash_attention_handles_large_logits)
 {
     struct shape s = { 40, 90, 1, 128, false, false, 1 };
 
@@ -137,7 +137,7 @@ TEST(cuda_shim__flash_attention_spreads_nan_over_its_row_alone)
     CHECK(sample_done());
 }
 
-TEST(cuda_shim__flash_attention_says_what_it_does_not_take)
+TEST(cuda_shim__flash_attention_reports_which_calls_it_does_not_take)
 {
     struct tensor x = sample_2d(DT_BF16, 4, 136, 0), f32 = sample_2d(DT_F32, 4, 136, 0);
     struct tensor good = tensor_col_view(&x, 8, 128), odd = tensor_col_view(&x, 4, 128), narrow = x;

@@ -16,7 +16,7 @@ struct picture {
     int c_in, c_out, kh, kw, stride, top, left, bottom, right;
 };
 
-/* The operands of a convolution, with weights in the layouts of both sides. */
+/* The operands of a convolution, with the weights in the layout of each side. */
 struct conv_case {
     struct tensor x, y, bias, residual, rows; /* rows: the weights [c_out, kh * kw * c_in] bf16 */
     struct conv_weight plain, w;
@@ -104,7 +104,7 @@ static int conv_over(struct tensor *out, const struct conv_case *c)
     return k_conv_mma(out, &c->x, &c->w, &c->bias, &args, NULL);
 }
 
-/* y is the residual. */
+/* The result overwrites the residual. */
 TEST(cuda_shim__conv_on_tensor_cores_writes_over_its_residual)
 {
     static const struct picture p = { 9, 18, 64, 40, 3, 3, 1, 1, 1, 1, 1 };
@@ -140,7 +140,7 @@ TEST(cuda_shim__conv_on_tensor_cores_takes_results_of_any_alignment)
 }
 
 /* A NaN pixel and an infinite one reach exactly those outputs whose windows contain them. */
-TEST(cuda_shim__conv_on_tensor_cores_passes_on_what_is_no_number)
+TEST(cuda_shim__conv_on_tensor_cores_propagates_nan_and_infinity)
 {
     static const struct picture p = { 10, 20, 64, 9, 3, 3, 1, 1, 1, 1, 1 };
     struct conv_case c = make_case(&p, DT_F32, DT_F32);
@@ -162,7 +162,7 @@ TEST(cuda_shim__conv_on_tensor_cores_passes_on_what_is_no_number)
     CHECK(sample_done());
 }
 
-TEST(cuda_shim__conv_on_tensor_cores_says_what_does_not_fit)
+TEST(cuda_shim__conv_on_tensor_cores_reports_which_calls_it_does_not_take)
 {
     static const struct picture p = { 3, 3, 32, 8, 3, 3, 1, 1, 1, 1, 1 };
     struct conv_case c = make_case(&p, DT_F32, DT_F32);
@@ -222,7 +222,7 @@ static void conv_rows_case(const struct window *w, enum dtype t)
     CHECK(sample_done());
 }
 
-TEST(cuda_shim__conv_rows_are_what_each_pixel_sees)
+TEST(cuda_shim__conv_rows_hold_the_inputs_of_each_output_pixel)
 {
     static const struct window windows[] = {
         { 1, 1, 1, 1, 1, 0, 0 },  { 5, 7, 3, 3, 1, 1, 1 },  { 9, 6, 16, 3, 2, 0, 1 },

@@ -31,7 +31,10 @@ static void layer_norm_case(const struct shim_form *f, int64_t rows, int64_t col
     lift(&x);
     CHECK_OK(op_layer_norm(shim_plain(), &want, &x, pw, pb, 1e-5f, &err), err);
     ON_SHIM(&y, k_layer_norm(out, &x, pw, pb, 1e-5f, NULL));
-    /* Means of 30 cost the deviations five bits. A row of one value becomes its shift, or 0. */
+    /*
+     * With means near 30 the deviations lose five bits. A row of one value has no deviation: it becomes its shift, or
+     * 0.
+     */
     if (cols > 1 || with_b)
         shim_check_close("layer_norm", &y, &want, 32 * f32_limit);
     CHECK(sample_done());
@@ -219,7 +222,7 @@ TEST(cuda_shim__group_norm_agrees_with_plain)
         group_norm_case(&cases[i]);
 }
 
-TEST(cuda_shim__group_norm_makes_do_with_less_scratch)
+TEST(cuda_shim__group_norm_works_with_less_scratch)
 {
     struct group_norm_args args = { .n_groups = 8, .eps = 1e-6f };
     struct tensor x;

@@ -51,7 +51,7 @@ TEST(cuda_shim__activate_adds_a_matrix_and_a_bias_before_every_activation)
             }
 }
 
-/* y is the added tensor, as a residual is. */
+/* The result overwrites the added tensor, as it does with a residual. */
 TEST(cuda_shim__activate_writes_over_what_it_adds)
 {
     struct tensor x = sample_2d(DT_F32, 3, 12, 4), y = sample_2d(DT_BF16, 3, 12, 8), want = shim_twin(&y);

@@ -281,7 +281,7 @@ TEST(ops__attention_agrees_with_the_formula_over_several_tiles)
 }
 
 /* Logits near +-400, where exp overflows unless the largest is subtracted: each query attends to one key. */
-TEST(ops__attention_stands_large_logits)
+TEST(ops__attention_handles_large_logits)
 {
     for (int l = 0; l < N_LANES; l++) {
         struct backend *be = open_lane(&lanes[l]);
@@ -395,7 +395,7 @@ static void gate_add_modulate(struct backend *be, const struct lane *lane, const
             CHECK(sample_at(&x, r, c) == sample_at(&x2, r, c) && sample_at(&y, r, c) == sample_at(&a2, r, c));
 }
 
-TEST(ops__gate_add_modulate_is_the_two_operations_that_it_joins)
+TEST(ops__gate_add_modulate_equals_the_two_operations_that_it_joins)
 {
     on_all(gate_add_modulate);
 }
@@ -583,7 +583,7 @@ static void embed_rows(struct backend *be, const struct lane *lane, const struct
     check_result("embed_rows", lane, &y, &want, 0);
 }
 
-TEST(ops__embed_rows_takes_the_rows_named)
+TEST(ops__embed_rows_copies_the_named_rows)
 {
     on_all(embed_rows);
 }
@@ -731,7 +731,7 @@ static void marks(const struct lane *lane)
     backend_close(be);
 }
 
-TEST(ops__marks_tell_the_time_between_them)
+TEST(ops__marks_measure_the_time_between_them)
 {
     for (int i = 0; i < N_LANES; i++)
         marks(&lanes[i]);

@@ -12,7 +12,7 @@
 
 enum { COLS = 3072 };
 
-/* 30 MB take two matrices, for one of Q5_0 is 26 MB. */
+/* 30 MB take two matrices, because one of Q5_0 is 26 MB. */
 TEST(random_file__is_a_gguf_of_matrices_whose_values_differ)
 {
     static float row[2][COLS];

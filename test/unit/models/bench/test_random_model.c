@@ -74,7 +74,7 @@ TEST(random_model__describes_an_autoencoder_that_loads)
     arena_done(&a);
 }
 
-/* On the measuring backend, where the real sizes take no time but for making random weights. */
+/* On the measuring backend, where the real sizes take no time except for making random weights. */
 TEST(bench__runs_the_whole_transformer_of_the_real_size_on_the_measuring_backend)
 {
     struct bench_options o = { .quant = DT_Q8_0, .width = 1024, .height = 1024, .n_txt = 512, .repeats = 1 };

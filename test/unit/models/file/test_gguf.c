@@ -460,7 +460,7 @@ TEST(gguf__refuses_broken_tensors)
     }
 }
 
-TEST(gguf__refuses_overlap_and_names_twice_but_not_gaps_or_another_order)
+TEST(gguf__refuses_overlap_and_duplicate_names_but_not_gaps_or_another_order)
 {
     static const struct {
         const char *second;

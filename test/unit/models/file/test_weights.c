@@ -21,7 +21,7 @@ static struct tensor_write f32(const char *name, int n_dims, int64_t d0, int64_t
     return (struct tensor_write){ name, DT_F32, n_dims, { d0, d1, d2, d3 }, values };
 }
 
-/* A loader of up to three files; add_file() writes and opens one. Ended by load_done(). */
+/* A loader of up to three files; add_file() writes and opens one. load_done() ends it. */
 struct load {
     struct arena a, scratch;
     struct devarena mem;

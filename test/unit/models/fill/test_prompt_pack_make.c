@@ -110,7 +110,9 @@ static void check_same(struct painter *whole, struct painter *packed, const char
     CHECK(memcmp(got.pixels, want.pixels, image_bytes(&want)) == 0);
 }
 
-/* Sizes, steps and prompts that the pack covers, and others; each painted by encoders and weights, and with the pack. */
+/*
+ * Paints sizes, steps and prompts that the pack covers, and others, both with encoders and weights and with the pack.
+ */
 static void check_pack(const char *transformer, const struct rig_kind *kind, bool all)
 {
     struct painter whole, packed;

@@ -41,8 +41,8 @@ static uint64_t name_hash(const char *name)
     return x;
 }
 
-/* -1 .. 1 from a tensor's name and the place in it, so that two files have the same values where they have the same
- * tensors. */
+/* A value of -1 .. 1 that depends only on a tensor's name and the place in the tensor, so that two files have the same
+ * values where they have the same tensors. */
 static float value_at(uint64_t x, int64_t row, int64_t col)
 {
     x = (x ^ (uint64_t)row) * 1099511628211u;

@@ -70,7 +70,7 @@ TEST(bpe__merges_by_rank_then_from_the_left)
     }
 }
 
-TEST(bpe__of_a_pair_that_comes_twice_the_last_one_counts)
+TEST(bpe__the_last_of_duplicate_pairs_counts)
 {
     static const struct bpe_merge merges[] = { { 0, 1, 10, 0 }, { 1, 2, 11, 1 }, { 0, 1, 12, 2 } };
     struct arena *a = arena_fresh();

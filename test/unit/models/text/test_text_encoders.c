@@ -227,7 +227,7 @@ static void check_missing(int set, bool t5)
         struct span name = r.files[0].entries[i].name;
         struct err err = { 0 };
 
-        r.files[0].entries[i].name.len--; /* a shorter name keeps its place in the sorted index */
+        r.files[0].entries[i].name.len--; /* the shorter name sorts in the same place */
         CHECK(load_either(&r, t5, &err) != ERR_OK);
         /* when the embedding is missing, a T5 reports its other name */
         CHECK(names_tensor(&err, name) || (t5 && span_is(name, "shared.weight") && strstr(err.msg, "embed_tokens")));

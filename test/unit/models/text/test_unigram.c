@@ -68,7 +68,7 @@ TEST(unigram__fuses_unknowns_and_uses_them_only_without_a_single_character)
     ENCODE(pieces, "\xC3\xA9\xC3\xA8", 3, UNK); /* an unknown covers a whole character */
 }
 
-TEST(unigram__of_equal_pieces_the_last_counts)
+TEST(unigram__keeps_the_last_of_equal_pieces)
 {
     static const struct piece pieces[] = {
         { SPAN("a"), -5, 0 }, { SPAN("a"), -1, 1 }, { SPAN("aa"), -3, 2 }, { SPAN(""), 0, 3 },
@@ -77,7 +77,7 @@ TEST(unigram__of_equal_pieces_the_last_counts)
     ENCODE(pieces, "aa", 1, 1);
 }
 
-TEST(unigram__stops_at_the_room_it_is_given)
+TEST(unigram__stops_when_the_buffer_is_full)
 {
     static const struct piece pieces[] = { { SPAN("a"), -1, 7 } };
     struct arena *a = arena_fresh();

@@ -2,7 +2,7 @@
 
 #include "test/support/check.h"
 
-TEST(pixels__bytes_survive_the_way_there_and_back)
+TEST(pixels__bytes_survive_the_round_trip)
 {
     uint8_t bytes[258], back[258];
     struct image im = { 86, 1, 3, bytes };

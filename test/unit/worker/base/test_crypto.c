@@ -101,7 +101,7 @@ TEST(crypto__refuses_weak_and_broken_public_keys)
     crypto_key_free(key);
 }
 
-TEST(crypto__refuses_what_is_no_rsa_private_key)
+TEST(crypto__refuses_what_is_not_an_rsa_private_key)
 {
     static const char locked[] = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n";
     struct crypto_key *key = NULL;

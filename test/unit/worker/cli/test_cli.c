@@ -162,7 +162,7 @@ TEST(cli__wrong_usage_is_two)
     CHECK_INT(PARSE(&a, "--models", "m"), CLI_USAGE);
 }
 
-TEST(cli__a_result_without_a_place_fails_before_any_work)
+TEST(cli__an_output_path_that_cannot_be_written_fails_before_any_work)
 {
     static char *const nowhere[] = {
         "/nonexistent/x", "no-such-folder/x", "/proc/self/status/x", "/etc/passwd/x", "/tmp", "/tmp/", "/dev/null", ""

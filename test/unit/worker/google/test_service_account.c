@@ -71,7 +71,7 @@ TEST(service_account__reads_json_and_base64_of_it)
     CHECK_OK(parse(span_of(wrapped), &err), err);
 }
 
-TEST(service_account__needs_little)
+TEST(service_account__needs_only_a_type_an_account_and_a_key)
 {
     struct service_account sa;
     struct err err = { 0 };

@@ -325,7 +325,7 @@ TEST(storage__goes_on_where_a_download_broke_off)
     stop();
 }
 
-TEST(storage__takes_a_download_that_broke_off_behind_its_last_byte)
+TEST(storage__takes_a_download_that_broke_off_after_its_last_byte)
 {
     start();
     will(200, HELLO);
@@ -593,7 +593,7 @@ TEST(storage__opens_a_new_session_when_the_old_one_is_gone) /* U15 */
     stop();
 }
 
-TEST(storage__does_not_circle_in_a_session)
+TEST(storage__does_not_loop_in_a_session)
 {
     static const char *const ranges[] = {
         "bytes=0-99999999", "bytes=5-9", "bytes=0-", "0-5", "bytes=0-x", "bytes=0--5"

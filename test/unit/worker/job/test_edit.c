@@ -152,7 +152,7 @@ static void make_packed(char dir[512], const struct pack_size *size)
     backend_close(be);
 }
 
-/* Of fill_0, as the worker paints it. */
+/* The size at which the worker paints the case fill_0. */
 static struct pack_size size_of_scene(void)
 {
     struct picture_input in = { 0 };
@@ -168,7 +168,7 @@ static struct pack_size size_of_scene(void)
     return (struct pack_size){ geometry.width, geometry.height };
 }
 
-TEST(edit__tells_when_no_table_covers_the_job)
+TEST(edit__reports_when_no_table_covers_the_job)
 {
     struct pack_size size = size_of_scene();
     const struct edit_watch watch = { 0 };
@@ -187,7 +187,9 @@ TEST(edit__tells_when_no_table_covers_the_job)
     close_scene(&s);
 }
 
-/* On CUDA `auto` is bf16; a picture of bf16 is another one than that of f32, so the session says which it was. */
+/*
+ * On CUDA `auto` is bf16; a picture painted in bf16 differs from one painted in f32, so the session records the type.
+ */
 TEST(edit__the_recipe_says_the_precision_that_computed)
 {
     static const struct {

@@ -33,7 +33,7 @@ TEST(prompt__describes_the_ground_when_the_app_says_nothing_or_blanks)
     CHECK(strstr(plain, "background"));
 }
 
-TEST(prompt__names_usable_labels_and_passes_over_the_others)
+TEST(prompt__names_usable_labels_and_skips_the_rest)
 {
     static const char *const labels[] = { "grass", "", "say \"hi\"", " wooden floor ", "line\nbreak", "a", "b", "c",
                                    "a label that is far too long to be a label of a scene" };
@@ -47,7 +47,7 @@ TEST(prompt__names_usable_labels_and_passes_over_the_others)
     CHECK(strstr(text, "A photo of grass, wooden floor, a, b: ") == text);
 }
 
-TEST(prompt__refuses_what_is_no_text)
+TEST(prompt__refuses_what_is_not_text)
 {
     char longer[PROMPT_MAX_BYTES + 2];
     const char *text;

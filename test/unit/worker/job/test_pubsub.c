@@ -74,7 +74,7 @@ TEST(pubsub__reads_what_the_emulator_sends) /* P2 */
     CHECK_INT(msg.delivery_attempt, 0);
 }
 
-TEST(pubsub__needs_data_and_one_id_alone) /* P3, P4 */
+TEST(pubsub__needs_only_data_and_one_id) /* P3, P4 */
 {
     struct push_message msg;
 
@@ -110,7 +110,7 @@ TEST(pubsub__refuses_a_doubtful_message_id) /* P5, P6, P15 */
     check_poison(span_of(body));
 }
 
-TEST(pubsub__takes_any_delivery_attempt_it_cannot_read_for_unknown) /* P7 */
+TEST(pubsub__treats_an_unreadable_delivery_attempt_as_unknown) /* P7 */
 {
     static const char *const attempts[] = { "\"5\"", "-1",  "0", "1e99", "null", "1.5", "99999999999999999999",
                                             "{}",    "true" };
@@ -124,7 +124,7 @@ TEST(pubsub__takes_any_delivery_attempt_it_cannot_read_for_unknown) /* P7 */
     }
 }
 
-TEST(pubsub__takes_any_time_it_cannot_read_for_unknown)
+TEST(pubsub__treats_an_unreadable_time_as_unknown)
 {
     static const char *const times[] = { "\"yesterday\"", "null", "1614366835", "\"\"", "\"2021-02-30T00:00:00Z\"" };
     char body[1024];
@@ -137,7 +137,7 @@ TEST(pubsub__takes_any_time_it_cannot_read_for_unknown)
     }
 }
 
-TEST(pubsub__refuses_what_is_no_envelope) /* P8 */
+TEST(pubsub__refuses_what_is_not_an_envelope) /* P8 */
 {
     static const char *const bodies[] = { "",
                                           " ",
@@ -207,7 +207,7 @@ TEST(pubsub__refuses_a_body_cut_at_any_byte) /* P11; each piece in memory of its
     }
 }
 
-TEST(pubsub__refuses_anything_behind_the_object) /* P12 */
+TEST(pubsub__refuses_anything_after_the_object) /* P12 */
 {
     struct push_message msg;
     char body[2 * sizeof p1];
@@ -221,7 +221,7 @@ TEST(pubsub__refuses_anything_behind_the_object) /* P12 */
     CHECK_INT(parse(span_of(body), &msg), ERR_OK);
 }
 
-TEST(pubsub__refuses_members_that_come_twice) /* P13 */
+TEST(pubsub__refuses_duplicate_members) /* P13 */
 {
     check_poison(SPAN("{\"message\":{" DATA "," IDS "},\"message\":{" DATA "," IDS "}}"));
     check_poison(SPAN("{\"message\":{" DATA "," DATA "," IDS "}}"));

@@ -289,7 +289,7 @@ TEST(session__writes_nothing_once_the_lease_is_somebody_elses_or_the_document_is
     close_scene(s);
 }
 
-TEST(session__tells_progress_and_gives_the_claim_back)
+TEST(session__reports_progress_and_gives_the_claim_back)
 {
     struct scene *s = open_scene("m1");
 
@@ -309,7 +309,7 @@ TEST(session__tells_progress_and_gives_the_claim_back)
     close_scene(s);
 }
 
-TEST(session__gives_back_a_claim_that_landed_unknown_and_no_other)
+TEST(session__gives_back_its_own_claim_and_no_other)
 {
     struct scene *s = open_scene("m1");
 
