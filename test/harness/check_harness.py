@@ -185,6 +185,10 @@ def bad():
     raise ValueError("bad")
 
 
+def leaves():
+    sys.exit(0)
+
+
 def not_here():
     raise Skip("there is no moon")
 
@@ -220,6 +224,8 @@ def test_suites_have_one_total():
 
 def test_a_failure_in_any_suite_fails():
     status, lines = joined([], GOOD, Suite([("bad", bad)]))
+    assert status == 1 and lines[-1] == "2 passed, 1 failed, 0 skipped", lines
+    status, lines = joined([], Suite([("leaves", leaves)]), GOOD)
     assert status == 1 and lines[-1] == "2 passed, 1 failed, 0 skipped", lines
     status, lines = joined([], Suite([("good", good)], ends_badly))
     assert status == 1 and lines[-1] == "1 passed, 1 failed, 0 skipped", lines
