@@ -71,7 +71,7 @@ SRC_KERNELS := $(filter-out $(SKIP_SRC),$(wildcard kernels/base/*.c kernels/*.c 
                $(if $(filter fuzz,$(FLAVOUR)),,kernels/plain/*.c kernels/cpu/*.c)))
 SRC_MODELS  := $(wildcard models/*/*.c)
 SRC_WORKER  := $(wildcard worker/*/*.c)
-SRC_TEST    := $(call probe,find test/unit test/support -name '*.c')
+SRC_TEST    := $(call probe,find test/unit test/support -name '*.c' 2>/dev/null)
 
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
@@ -224,6 +224,6 @@ clean: ## remove everything built
 	$(Q)rm -rf build
 
 help: ## this list
-	$(Q)awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile test/gpu/gpu.mk | sort
+	$(Q)awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile $(wildcard test/gpu/gpu.mk) | sort
 
 -include $(call probe,find build -type f -name '*.d' 2>/dev/null)

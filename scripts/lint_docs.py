@@ -105,7 +105,7 @@ def check_tree(path, text):
 
 def main():
     headings = {name: set(HEADING.findall(read(path))) if os.path.isfile(path) else set() for name, path in DOCUMENTS.items()}
-    offences = []
+    offences = [f"there is no {path} with numbered headings" for name, path in DOCUMENTS.items() if not headings[name]]
 
     for path in listed(*TEXTS):
         text = read(path)

@@ -154,7 +154,7 @@ def main():
     everything = listed("*.c", "*.h", "*.cu", "*.cuh", "*.cc", "*.sh", "*.py")
     product = [f for f in everything if f.startswith(("kernels/", "models/", "worker/"))]
     graph = arrows(product)
-    offences = []
+    offences = [f"there is no code in {folder}" for folder in BELOW if not any(os.path.dirname(f) == folder for f in product)]
 
     if "--arrows" in sys.argv[1:]:
         between = collections.Counter((os.path.dirname(f), os.path.dirname(o)) for f in graph for o in graph[f])

@@ -85,6 +85,8 @@ def a_program_that_ran_nothing_has_not_passed():
     assert "skipped 3: no GPU: cudaErrorNoDevice" in c.row("tests of operations")
     c = Check(tests='echo "0 passed, 0 failed, 3 skipped in 1 s"')
     assert c.status == 1 and " NONE " in c.row("tests at real sizes"), c.table
+    c = Check(tests='echo "[   0.0 s] cuda__copy"')
+    assert c.status == 1 and " NONE " in c.row("tests of operations"), c.table
 
 
 def tests_that_were_skipped_are_counted_by_reason():

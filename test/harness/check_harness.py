@@ -76,6 +76,25 @@ def test_a_crash_costs_one_test_where_all_share_a_process():
     assert "killed by signal 6" in run.line("crash__by_abort"), run.all
 
 
+def test_a_crash_after_the_result_costs_the_test():
+    run = Run("late__", "pass__", CHECK_TIMEOUT_S=10)
+    says(run, 1, "2 passed, 1 failed, 0 skipped")
+    assert "killed by signal 6 (Aborted) when it left" in run.line("late__crash_after_it_has_passed"), run.all
+    assert run.seconds < 5, run.seconds
+
+
+def test_a_test_that_ends_the_only_process_fails():
+    run = Run("crash__by_exit", "pass__one", CHECK_TESTS_PER_CHILD=0)
+    assert run.status == 1 and "a test has ended the process" in run.all, run.all
+
+
+def test_a_process_that_a_test_forks_does_not_answer_for_it():
+    run = Run("fork__")
+    says(run, 1, "0 passed, 1 failed, 0 skipped")
+    assert "1 + 1 = 2, want 3" in run.line("fork__only_the_other_process_passes"), run.all
+    assert "a process that the test forked has left the test" in run.all, run.all
+
+
 def test_a_hang_costs_one_test():
     run = Run("hang__", "pass__", CHECK_TIMEOUT_S=1)
     says(run, 1, "2 passed, 2 failed, 0 skipped")
@@ -136,6 +155,12 @@ def test_a_device_that_cannot_be_opened_ends_the_run():
     assert "\nstopped: the device is lost\n" in run.out, run.all
 
 
+def test_a_device_that_vanishes_during_the_run_fails():
+    run = Run("pass__", DEVICE="vanishing")
+    says(run, 1, "1 passed, 0 failed, 0 skipped in ")
+    assert "\nstopped: no device any more\n" in run.out, run.all
+
+
 def test_a_device_that_a_test_loses_is_opened_again():
     run = Run("device__", DEVICE="there")
     says(run, 1, "2 passed, 0 failed, 0 skipped in ")
@@ -158,6 +183,10 @@ def good():
 
 def bad():
     raise ValueError("bad")
+
+
+def leaves():
+    sys.exit(0)
 
 
 def not_here():
@@ -195,6 +224,8 @@ def test_suites_have_one_total():
 
 def test_a_failure_in_any_suite_fails():
     status, lines = joined([], GOOD, Suite([("bad", bad)]))
+    assert status == 1 and lines[-1] == "2 passed, 1 failed, 0 skipped", lines
+    status, lines = joined([], Suite([("leaves", leaves)]), GOOD)
     assert status == 1 and lines[-1] == "2 passed, 1 failed, 0 skipped", lines
     status, lines = joined([], Suite([("good", good)], ends_badly))
     assert status == 1 and lines[-1] == "1 passed, 1 failed, 0 skipped", lines

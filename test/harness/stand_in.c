@@ -2,10 +2,12 @@
  * Tests that pass, fail, crash, hang, leak and skip: check_harness.py runs them and looks at what the harness says.
  * DEVICE in the environment gives the program a gate, as if its tests needed a device.
  */
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "test/support/check.h"
@@ -14,10 +16,16 @@
 static int n_begun;      /* tests begun in this process */
 static bool device_lost; /* set by one test for those after it in the same process */
 
+static int n_asked; /* how often the gate was asked in this process */
+
 static enum test_go gate(const char **ret_why)
 {
     if (!strcmp(getenv("DEVICE"), "none")) {
         *ret_why = "no device";
+        return TEST_NONE;
+    }
+    if (!strcmp(getenv("DEVICE"), "vanishing") && n_asked++) {
+        *ret_why = "no device any more";
         return TEST_NONE;
     }
     *ret_why = "the device is lost";
@@ -98,6 +106,40 @@ TEST(stray__process_after_a_crash)
     if (fork() == 0)
         wait_forever();
     abort();
+}
+
+/* What the forked process returns is not the result of the test. */
+TEST(fork__only_the_other_process_passes)
+{
+    pid_t pid = fork();
+
+    if (pid == 0)
+        return;
+    CHECK_INT(waitpid(pid, NULL, 0), pid);
+    CHECK_INT(1 + 1, 3);
+}
+
+static void *abort_soon(void *unused)
+{
+    (void)usleep(100000);
+    abort();
+    return unused;
+}
+
+/* The harness sleeps until the result and the death of this process are both there. */
+TEST(late__crash_after_it_has_passed)
+{
+    pid_t harness = getppid();
+    pthread_t thread;
+
+    if (fork() == 0) {
+        (void)setsid(); /* so that it outlives this process's group */
+        (void)usleep(400000);
+        (void)kill(harness, SIGCONT);
+        _exit(0);
+    }
+    CHECK_INT(kill(harness, SIGSTOP), 0);
+    CHECK_INT(pthread_create(&thread, NULL, abort_soon, NULL), 0);
 }
 
 TEST(leak__is_found_when_it_leaves)

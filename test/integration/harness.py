@@ -381,7 +381,7 @@ def run_test(name, test):
         outcome, why = "passed", ""
     except Skip as e:
         outcome, why = "skipped", str(e)
-    except Exception:  # a test fails by whatever it raises
+    except (Exception, SystemExit):  # a test fails by whatever it raises
         outcome, why = "failed", traceback.format_exc()
     print(f"{outcome:7} {name} ({time.monotonic() - started:.1f} s) {why}", flush=True)
     return outcome, why
@@ -409,7 +409,7 @@ class Suite:
                 outcomes += pool.map(lambda t: run_test(*t), tests)
         except Skip as e:
             outcomes += [("skipped", str(e))] * len(tests)
-        except Exception:  # what the tests share did not start, or ended badly
+        except (Exception, SystemExit):  # what the tests share did not start, or ended badly
             traceback.print_exc()
             outcomes += [("failed", "")] * max(1, len(tests) - len(outcomes))
         return outcomes

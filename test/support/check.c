@@ -8,15 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "test/support/child.h"
 
 enum { N_REASONS = 32 };
 
 #if defined __SANITIZE_ADDRESS__
-enum { TIMEOUT_S = 600 };
+enum { TIMEOUT_S = 600, DEVICE_TIMEOUT_S = 600 };
 #else
-enum { TIMEOUT_S = 120 };
+enum { TIMEOUT_S = 120, DEVICE_TIMEOUT_S = 600 };
 #endif
 
 static struct test *tests;
@@ -198,7 +199,8 @@ static void report(struct run *r, const struct test *t, const struct result *res
     (void)fflush(stdout);
 }
 
-/* Without a device nothing can run, so all tests are skipped, t and those after it. */
+/* Without a device nothing can run, so all tests are skipped, t and those after it. A device that earlier tests had is
+ * lost, not absent. */
 static void end_early(struct run *r, struct test *t, const struct result *result)
 {
     struct result unused = { PASSED, "" };
@@ -207,7 +209,7 @@ static void end_early(struct run *r, struct test *t, const struct result *result
     r->is_over = true;
     if (r->child.pid)
         child_end(&r->child, r->timeout_s, &unused);
-    if (result->outcome == STOPPED) {
+    if (result->outcome == STOPPED || r->count[PASSED] + r->count[FAILED] + r->count[SKIPPED] > 0) {
         r->count[STOPPED]++;
         printf("stopped: %s\n", result->reason);
         return;
@@ -230,6 +232,18 @@ static int conclude(const struct run *r)
     return r->count[FAILED] > 0 || r->count[STOPPED] > 0 || r->count[PASSED] == 0;
 }
 
+/* Without a child a test could end the run with status 0 by exit(). */
+static pid_t pid_of_run;
+
+static void fail_if_not_over(void)
+{
+    if (pid_of_run != getpid())
+        return;
+    (void)fprintf(stderr, "a test has ended the process\n");
+    (void)fflush(NULL);
+    _exit(1);
+}
+
 static int setting(const char *name, int otherwise)
 {
     const char *value = getenv(name);
@@ -243,11 +257,14 @@ int main(int argc, char **argv)
         .filters = argv + (argc > 0),
         /* a device is expensive to open, so its tests share a process as long as it lives */
         .per_child = setting("CHECK_TESTS_PER_CHILD", may_go ? INT_MAX : 1),
-        .timeout_s = setting("CHECK_TIMEOUT_S", TIMEOUT_S),
+        .timeout_s = setting("CHECK_TIMEOUT_S", may_go ? DEVICE_TIMEOUT_S : TIMEOUT_S),
         .begin = seconds(),
     };
 
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
+    pid_of_run = r.per_child ? 0 : getpid();
+    if (pid_of_run)
+        (void)atexit(fail_if_not_over);
     for (struct test *t = wanted_from(&r, tests), *next; t && !r.is_over; t = next) {
         struct result result = { PASSED, "" };
         double start = seconds();
@@ -262,5 +279,6 @@ int main(int argc, char **argv)
         else
             report(&r, t, &result, seconds() - start);
     }
+    pid_of_run = 0;
     return conclude(&r);
 }

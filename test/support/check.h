@@ -12,7 +12,7 @@
  * device share one process, which is replaced when it dies, because opening a device takes seconds. From the
  * environment:
  *   CHECK_TESTS_PER_CHILD=N  tests that one process runs; 0: none is started, which debuggers and profilers want
- *   CHECK_TIMEOUT_S=N        a test is killed after this many seconds (120; 600 with a sanitizer); 0: never
+ *   CHECK_TIMEOUT_S=N        a test is killed after this many seconds (120; 600 with a sanitizer or a device); 0: never
  */
 #ifndef TEST_SUPPORT_CHECK_H
 #define TEST_SUPPORT_CHECK_H

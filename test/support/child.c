@@ -21,19 +21,35 @@ enum news { ANSWERED, DIED, LATE };
 
 /* --- in the child --- */
 
-__attribute__((noreturn)) static void serve(int link, pid_t parent, void (*run)(const struct test *, struct result *))
+static const struct test *next_test(int link)
 {
     const struct test *t = NULL;
+    ssize_t n;
+
+    do
+        n = recv(link, &t, sizeof t, 0);
+    while (n < 0 && errno == EINTR);
+    return n == (ssize_t)sizeof t ? t : NULL;
+}
+
+__attribute__((noreturn)) static void serve(int link, pid_t parent, void (*run)(const struct test *, struct result *))
+{
+    pid_t self = getpid();
 
     (void)setpgid(0, 0);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);
-    while (recv(link, &t, sizeof t, 0) == (ssize_t)sizeof t) {
+    for (const struct test *t; (t = next_test(link));) {
         struct result result = { PASSED, "" };
 
         run(t, &result);
         (void)fflush(stdout);
+        if (getpid() != self) { /* a process that the test forked must not answer in its place */
+            (void)fprintf(stderr, "a process that the test forked has left the test: %s\n",
+                          *result.reason ? result.reason : "it returned");
+            _exit(1);
+        }
         if (send(link, &result, sizeof result, MSG_NOSIGNAL) != (ssize_t)sizeof result)
             _exit(1);
     }
@@ -56,6 +72,7 @@ bool child_start(struct child *c, void (*run)(const struct test *t, struct resul
         serve(ends[1], parent, run);
     }
     (void)close(ends[1]);
+    c->is_dead = false;
     if (c->pid < 0) {
         (void)close(ends[0]);
         c->pid = 0;
@@ -82,8 +99,15 @@ static void forget(struct child *c)
     c->pid = 0;
 }
 
-/* Waits for a result, or for the child's death: then it has been reaped, and `ret_status` is how it went. */
-static enum news wait_for_news(struct child *c, int limit_s, struct result *ret, int *ret_status)
+static bool look_whether_dead(struct child *c)
+{
+    if (!c->is_dead)
+        c->is_dead = waitpid(c->pid, &c->status, WNOHANG) == c->pid;
+    return c->is_dead;
+}
+
+/* Waits for a result, or for the child's death. */
+static enum news wait_for_news(struct child *c, int limit_s, struct result *ret)
 {
     int64_t end = now_ms() + (int64_t)limit_s * 1000;
     bool open = true;
@@ -91,7 +115,7 @@ static enum news wait_for_news(struct child *c, int limit_s, struct result *ret,
     for (;;) {
         struct pollfd p = { .fd = open ? c->link : -1, .events = POLLIN };
         int64_t left = limit_s ? end - now_ms() : LOOK_MS;
-        pid_t gone = waitpid(c->pid, ret_status, WNOHANG);
+        bool dead = look_whether_dead(c);
 
         /* read after waitpid(): a result that was sent before the death is then on the link */
         if (open) {
@@ -101,7 +125,7 @@ static enum news wait_for_news(struct child *c, int limit_s, struct result *ret,
                 return ANSWERED;
             open = n < 0 && (errno == EAGAIN || errno == EINTR);
         }
-        if (gone == c->pid)
+        if (dead)
             return DIED;
         if (left <= 0)
             return LATE;
@@ -135,14 +159,13 @@ static void give_up(struct child *c, int limit_s, const char *when, struct resul
 void child_run(struct child *c, const struct test *t, int limit_s, struct result *ret)
 {
     enum news news;
-    int status = 0;
 
     (void)send(c->link, &t, sizeof t, MSG_NOSIGNAL); /* if it fails, the child is dead, which the next line finds */
-    news = wait_for_news(c, limit_s, ret, &status);
+    news = wait_for_news(c, limit_s, ret);
     if (news == ANSWERED)
         return;
     if (news == DIED)
-        say_how(status, " in the test", ret);
+        say_how(c->status, " in the test", ret);
     else
         give_up(c, limit_s, "", ret);
     forget(c);
@@ -152,16 +175,15 @@ void child_end(struct child *c, int limit_s, struct result *ret)
 {
     struct result last = *ret, ignored;
     enum news news;
-    int status = 0;
 
     (void)shutdown(c->link, SHUT_WR);
     do
-        news = wait_for_news(c, limit_s, &ignored, &status);
+        news = wait_for_news(c, limit_s, &ignored);
     while (news == ANSWERED);
     if (news == LATE)
         give_up(c, limit_s, " when it left", ret);
-    else if (status != 0)
-        say_how(status, " when it left: see its last lines", ret);
+    else if (c->status != 0)
+        say_how(c->status, " when it left: see its last lines", ret);
     if (last.outcome == FAILED)
         *ret = last;
     forget(c);

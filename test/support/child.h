@@ -27,6 +27,8 @@ struct result {
 struct child {
     pid_t pid; /* 0: there is none */
     int link;  /* the parent's end: tests go down, results come up */
+    bool is_dead;
+    int status; /* of a dead child, as waitpid() has it */
 };
 
 /* Forks; in the child, `run` is called for every test asked for. False, with errno set, when the system refuses. */

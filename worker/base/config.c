@@ -1,7 +1,6 @@
 #include "worker/base/config.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>

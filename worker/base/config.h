@@ -61,11 +61,10 @@ struct config {
     int job_deadline_s, lease_s;
     double cost_per_second;
 
-    const char *firestore_emulator; /* host:port */
-    const char *storage_emulator;   /* "http://host:port", no slash at the end */
-    const char
-        *firebase_storage_emulator; /* host:port; without STORAGE_EMULATOR_HOST, storage_emulator comes from it */
-    const char *metadata_host;      /* host[:port] */
+    const char *firestore_emulator;        /* host:port */
+    const char *storage_emulator;          /* "http://host:port", no slash at the end */
+    const char *firebase_storage_emulator; /* host:port; storage_emulator is made of it if that is not set itself */
+    const char *metadata_host;             /* host[:port] */
 
     int log_level; /* enum log_level */
 };

@@ -5,8 +5,8 @@
  * a write that changes nothing leaves updateTime as it was; updateTime is opaque text and is sent back byte by byte;
  * conditional writes go through :commit only; every document read must carry the name that was asked for.
  *
- * Both calls retry what the table of section 7 allows, inside the budget, and refresh a refused token once. The caller
- * decides what to do next by the code they return:
+ * Both calls retry what the table of PROTOCOL.md 7 allows, inside the budget, and refresh a refused token once. The
+ * caller decides what to do next by the code they return:
  *
  *   ERR_NOT_FOUND        no such document
  *   ERR_CONFLICT         a commit's precondition did not hold (the document may be gone), or contention: re-read and
@@ -178,7 +178,7 @@ MUST_CHECK enum err_code firestore_patch(const struct firestore *fs, const struc
                                          const struct budget *budget, struct arena *a,
                                          char ret_update_time[FIRESTORE_TIME_SIZE], struct err *err);
 
-/* --- what an answer means (4.7); declared here for the tests --- */
+/* --- what an answer means (PROTOCOL.md 4.7); declared here for the tests --- */
 
 enum firestore_call { FIRESTORE_READ, FIRESTORE_CONDITIONAL_WRITE };
 enum firestore_outcome {

@@ -1,7 +1,6 @@
 #include "worker/google/gauth.h"
 
 #include <errno.h>
-#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -96,9 +96,8 @@ static const char *remedy(int status)
     if (status == 401)
         return ": a fresh token is refused, too: has the key been deleted?";
     if (status == 403)
-        return ": does the service account have roles/storage.objectUser on the bucket? (403 may also mean that there "
-               "is "
-               "no such object)";
+        return ": does the service account have roles/storage.objectUser on the bucket? (403 may also mean that "
+               "there is no such object)";
     return "";
 }
 

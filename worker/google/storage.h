@@ -5,7 +5,7 @@
  * with contentEncoding gzip is decompressed in transit, so that neither its length nor its checksum matches; a caller
  * who may not list objects gets 403 instead of 404; some emulators ignore preconditions, generations and ranges.
  *
- * All calls retry inside the budget (table of section 7), refresh a refused token once, and return:
+ * All calls retry inside the budget (table of PROTOCOL.md 7), refresh a refused token once, and return:
  *
  *   ERR_NOT_FOUND        no such object
  *   ERR_CONFLICT         put, delete: the bucket has another generation

@@ -241,6 +241,14 @@ static enum MHD_Result copy_header(void *ctx, enum MHD_ValueKind kind, const cha
     return c->rc ? MHD_NO : MHD_YES;
 }
 
+/* The first value of a header; NULL: there is none. */
+static const char *first_value(const struct http_server_request *r, const char *name)
+{
+    struct span first;
+
+    return http_server_values(r, name, &first, 1) > 0 ? first.ptr : NULL;
+}
+
 static enum err_code copy_request(struct exchange *x, const char *method, const char *url)
 {
     struct copy c = { .x = x };
@@ -253,8 +261,7 @@ static enum err_code copy_request(struct exchange *x, const char *method, const 
     x->req.arena = &x->arena;
     x->req.arrived_mono_ms = sys_mono_ms(x->server->opt.sys);
     (void)MHD_get_connection_values(x->connection, MHD_HEADER_KIND, copy_header, &c);
-    log_context_trace(&x->req.log, http_server_value(&x->req, "traceparent"),
-                      http_server_value(&x->req, "x-cloud-trace-context"));
+    log_context_trace(&x->req.log, first_value(&x->req, "traceparent"), first_value(&x->req, "x-cloud-trace-context"));
     return c.rc;
 }
 
@@ -558,11 +565,4 @@ int http_server_values(const struct http_server_request *r, const char *name, st
         n++;
     }
     return n;
-}
-
-const char *http_server_value(const struct http_server_request *r, const char *name)
-{
-    struct span first;
-
-    return http_server_values(r, name, &first, 1) > 0 ? first.ptr : NULL;
 }

@@ -96,7 +96,6 @@ bool http_server_stop(struct http_server *s, int64_t wait_ms);
 
 /* All values of a header, whatever the case of its name; returns how many there are, also when more than max. */
 int http_server_values(const struct http_server_request *r, const char *name, struct span *ret, int max);
-const char *http_server_value(const struct http_server_request *r, const char *name); /* the first; NULL: none */
 
 void http_server_reply_header(struct http_server_reply *r, const char *name, const char *value); /* asserts room */
 

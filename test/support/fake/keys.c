@@ -1,6 +1,5 @@
 #include "test/support/fake/keys.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <openssl/bn.h>

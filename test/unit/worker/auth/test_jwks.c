@@ -1,7 +1,6 @@
 /* Rotation and the attacks on the key set: A24 of PROTOCOL.md 2.8; rules of PROTOCOL.md 2.3. */
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "test/support/check.h"

@@ -1,6 +1,5 @@
 /* T1 to T6 of PROTOCOL.md 9.1 and the attacks A1 to A24 of PROTOCOL.md 2.8; A24 is in test_jwks.c. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "test/support/check.h"
 #include "test/support/fake/keys.h"

@@ -1,5 +1,4 @@
 /* The command bench, from its arguments: what it refuses, and small measurements. */
-#include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/outputs.h"
 #include "worker/cli/cli.h"

@@ -1,7 +1,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kernels/base/file.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"

@@ -1,5 +1,4 @@
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "kernels/base/base64.h"
 #include "test/support/check.h"
