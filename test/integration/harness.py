@@ -23,7 +23,7 @@ import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WORK = os.path.join(ROOT, "build", "integration")
-PROGRAM = os.environ.get("PROGRAM", os.path.join(ROOT, "build", "inpaint-worker"))  # may be of another flavour
+PROGRAM = os.environ.get("PROGRAM", os.path.join(ROOT, "build", "inpaint-worker"))  # may be a build of another flavour
 FAULTY = os.path.join(ROOT, "build", "faulty-worker")  # FAKE_DEVICE=n: its n-th product breaks the device
 MODEL = os.path.join(ROOT, "build", "models", "tiny")
 AUDIENCE = "https://worker.example/inpaint"
@@ -334,7 +334,7 @@ def jpeg_size(data):
 
 
 def exif_with_gps(orientation):
-    """An APP1 segment: orientation, and a GPS directory with a latitude that must never come out again."""
+    """An APP1 segment: orientation, and a GPS directory with a latitude that no output may contain."""
     gps = struct.pack("<H", 1) + struct.pack("<HHI4s", 1, 2, 2, b"N\0\0\0") + struct.pack("<I", 0)
     ifd = struct.pack("<H", 2) + struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
     ifd += struct.pack("<HHII", 0x8825, 4, 1, 8 + 2 + 2 * 12 + 4) + struct.pack("<I", 0)
@@ -344,7 +344,7 @@ def exif_with_gps(orientation):
 
 
 def raw_request(port, data, timeout, then=b"", after=0.0):
-    """Sends bytes unchanged; -> everything that comes back until the peer closes the connection or time is over."""
+    """Sends bytes unchanged; -> everything that comes back until the peer closes the connection or the time is up."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as s:
         s.sendall(data)
         if then:
@@ -381,7 +381,7 @@ def run_test(name, test):
         outcome, why = "passed", ""
     except Skip as e:
         outcome, why = "skipped", str(e)
-    except Exception:  # a test fails by whatever it raises
+    except Exception:  # any exception fails the test
         outcome, why = "failed", traceback.format_exc()
     print(f"{outcome:7} {name} ({time.monotonic() - started:.1f} s) {why}", flush=True)
     return outcome, why
@@ -409,7 +409,7 @@ class Suite:
                 outcomes += pool.map(lambda t: run_test(*t), tests)
         except Skip as e:
             outcomes += [("skipped", str(e))] * len(tests)
-        except Exception:  # what the tests share did not start, or ended badly
+        except Exception:  # what the tests share could not be started, or did not stop cleanly
             traceback.print_exc()
             outcomes += [("failed", "")] * max(1, len(tests) - len(outcomes))
         return outcomes
@@ -437,4 +437,4 @@ def run_suites(parts, *suites):
 
 
 __all__ = [name for name in dir() if not name.startswith("_")]
-_ = http.client  # urllib raises its exceptions
+_ = http.client  # imported because urllib raises its exceptions

@@ -8,8 +8,9 @@
  *
  * CHECK leaves the test at the first failure. SKIP says why a test cannot run on this machine.
  *
- * Each test runs in a process of its own, which a crash, a leak or a hang takes down alone. Tests that need a device
- * share one process, which is replaced when it dies, for opening a device takes seconds. From the environment:
+ * Each test runs in a process of its own, so a crash, a leak or a hang ends only that test. Tests that need a device
+ * share one process, because opening a device takes seconds; the process is replaced when it dies. From the
+ * environment:
  *   CHECK_TESTS_PER_CHILD=N  tests that one process runs; 0: none is started, which debuggers and profilers want
  *   CHECK_TIMEOUT_S=N        a test is killed after so many seconds (120; 600 with a sanitizer); 0: never
  */
@@ -28,16 +29,16 @@ struct test {
 void test_register(struct test *t);
 
 /*
- * For programs whose tests need a device: asked before every test, in the process that runs it. TEST_NONE means that
- * this machine has no device: every test is skipped. TEST_STOP means that the device does not work: the run fails, and
- * goes on only if a new process can use the device again. Such programs also print the time since their start before
- * each test, so that the output of a run that is cut short says where it was.
+ * For programs whose tests need a device: the gate is called before every test, in the process that runs it. TEST_NONE
+ * means that this machine has no device: every test is skipped. TEST_STOP means that the device does not work: the run
+ * fails, and goes on only if a new process can use the device again. Such programs also print the time since their
+ * start before each test, so that the output of a run that is cut short says where it was.
  */
 enum test_go { TEST_GO, TEST_NONE, TEST_STOP };
 void test_gate(enum test_go (*gate)(const char **ret_why));
 void test_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4), noreturn));
 void test_skip(const char *why) __attribute__((noreturn));
-bool check_is_ci(void); /* CI is set in the environment: what the repository carries has to be there */
+bool check_is_ci(void); /* whether CI is set in the environment: then no file of the repository may be missing */
 
 #define TEST(ident)                                                       \
     static void ident(void);                                              \

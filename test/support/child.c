@@ -13,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The end of the link tells of a child's death at once, unless a process that a test has left behind holds the link
- * open: so a look at the child itself every now and then. */
+/* End-of-file on the link reports a child's death at once, unless a process that a test left behind holds the link
+ * open; so the child itself is polled as well. */
 enum { LOOK_MS = 200 };
 
 enum news { ANSWERED, DIED, LATE };
@@ -61,7 +61,7 @@ bool child_start(struct child *c, void (*run)(const struct test *t, struct resul
         c->pid = 0;
         return false;
     }
-    (void)setpgid(c->pid, c->pid); /* the child does so, too: whichever comes first */
+    (void)setpgid(c->pid, c->pid); /* the child does so, too, because either may run first */
     c->link = ends[0];
     return true;
 }
@@ -74,7 +74,7 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* The child has been reaped; processes that its tests left running end here. */
+/* Kills the processes that the tests of the reaped child left running. */
 static void forget(struct child *c)
 {
     (void)kill(-c->pid, SIGKILL);
@@ -82,7 +82,7 @@ static void forget(struct child *c)
     c->pid = 0;
 }
 
-/* Waits for a result, or for the child's death: then it has been reaped, and `ret_status` is how it went. */
+/* Waits for a result or for the child's death. A dead child has been reaped, and `ret_status` is its wait status. */
 static enum news wait_for_news(struct child *c, int limit_s, struct result *ret, int *ret_status)
 {
     int64_t end = now_ms() + (int64_t)limit_s * 1000;

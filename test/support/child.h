@@ -14,14 +14,14 @@ enum outcome {
     PASSED,
     FAILED,
     SKIPPED,
-    NO_DEVICE, /* the gate: this machine cannot run any of the tests */
-    STOPPED,   /* the gate: the device is lost, or cannot be opened */
+    NO_DEVICE, /* the gate says that this machine cannot run any test */
+    STOPPED,   /* the gate says that the device is lost, or cannot be opened */
     N_OUTCOMES
 };
 
 struct result {
     enum outcome outcome;
-    char reason[400]; /* of any outcome but PASSED */
+    char reason[400]; /* for every outcome but PASSED */
 };
 
 struct child {
@@ -36,8 +36,8 @@ bool child_start(struct child *c, void (*run)(const struct test *t, struct resul
  * gives FAILED with the signal, the status or the limit as the reason, and is gone. */
 void child_run(struct child *c, const struct test *t, int limit_s, struct result *ret);
 
-/* Lets the child leave through exit(), where sanitizers look for leaks. If it does so with another status than 0, or
- * not in time, `ret`, the result of its last test, becomes FAILED, unless it is that already. */
+/* Lets the child leave through exit(), where sanitizers look for leaks. If its status is not 0, or it takes too long,
+ * `ret`, the result of its last test, becomes FAILED, unless it is FAILED already. */
 void child_end(struct child *c, int limit_s, struct result *ret);
 
 #endif

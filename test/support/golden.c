@@ -10,7 +10,7 @@
 
 enum { N_BUFFERS = 8, PATH_SIZE = 512 };
 
-/* Of a file "SET/..." that is nowhere. */
+/* Skips or fails the test: the file "SET/..." was not found. */
 __attribute__((noreturn)) static void leave_test(const char *file)
 {
     static const char *const in_repository[] = { "small", "gguf", "common", "pictures" };

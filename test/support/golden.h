@@ -6,8 +6,8 @@
 #ifndef TEST_SUPPORT_GOLDEN_H
 #define TEST_SUPPORT_GOLDEN_H
 
-/* The path of a file "SET/...", in one of a few static buffers. Skips the test when the file is nowhere; fails it when
- * the set is one of the repository's and CI is set in the environment, for then the checkout is damaged. */
+/* The path of a file "SET/...", in one of a few static buffers. Skips the test when the file is not found; fails it
+ * when the set is one of the repository's and CI is set in the environment, because then the checkout is damaged. */
 const char *golden(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -182,7 +182,7 @@ static int64_t lifetime_ms(const struct http_reply *reply)
 
 /* ---- fetching ---- */
 
-/* What one try brought, or what it leaves for the next. */
+/* The result of one try, or what the next try has to know. */
 struct answer {
     struct key_set set;
     int64_t lifetime_ms;

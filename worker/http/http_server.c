@@ -38,7 +38,7 @@ struct exchange {
     uint64_t body_bytes; /* as announced; UINT64_MAX: chunked */
     uint64_t received;
     bool body_read;   /* the whole body has arrived */
-    size_t body_size; /* of the buffer `body` */
+    size_t body_size; /* bytes allocated for `body` */
     char *body;
     struct arena arena;
     struct http_server_request req;
@@ -52,7 +52,7 @@ struct http_server {
     pthread_mutex_t lock;
     pthread_cond_t quieter; /* `threads` or `busy` has changed */
     int handlers;           /* running now */
-    int threads;            /* of handlers; a thread outlives its handler a little, to wake the daemon */
+    int threads;            /* handler threads: each outlives its handler a little, to wake the daemon */
     int busy;               /* requests between their handler's start and the last byte of their answer */
     bool draining, stopping;
 };

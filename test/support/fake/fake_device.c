@@ -60,7 +60,7 @@ static enum err_code elapsed(struct backend *be, int from, int to, double *ret_m
     return device.broken ? fault(err) : device.own->elapsed(be, from, to, ret_ms, err);
 }
 
-/* In the place of kernels/cuda/device.c's and of kernels/cuda_stub.c's: those stay in the library. */
+/* Linked instead of the definition in the library, which is in kernels/cuda/device.c or kernels/cuda_stub.c. */
 enum err_code backend_cuda_open(enum precision precision, struct backend **ret, struct err *err)
 {
     const char *n = getenv("FAKE_DEVICE");

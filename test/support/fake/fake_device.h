@@ -1,8 +1,8 @@
 /*
- * fake_device - the CUDA backend of the unit tests: the CPU under another name, which runs behind and can break as a
- * device does. backend_open(BACKEND_CUDA) opens it while it is plugged in; else there is none. In build/faulty-worker,
- * which has it as well, FAKE_DEVICE of the environment is fake_device()'s n; with FAKE_DEVICE_HANGS that product never
- * ends.
+ * fake_device - the CUDA backend of the unit tests: the CPU under another name, which claims to run behind its caller
+ * and can break as a device does. backend_open(BACKEND_CUDA) opens it while it is plugged in; otherwise there is no
+ * device. build/faulty-worker has it as well: there the environment variable FAKE_DEVICE is fake_device()'s n, and with
+ * FAKE_DEVICE_HANGS that product never ends.
  */
 #ifndef TEST_SUPPORT_FAKE_FAKE_DEVICE_H
 #define TEST_SUPPORT_FAKE_FAKE_DEVICE_H

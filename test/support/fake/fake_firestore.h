@@ -12,7 +12,7 @@
 
 enum fake_fault {
     FAKE_NO_FAULT,
-    FAKE_LOSE_ANSWER,  /* the commit lands, its answer does not */
+    FAKE_LOSE_ANSWER,  /* the commit lands, its answer is lost */
     FAKE_LOSE_REQUEST, /* nothing lands, no answer */
     FAKE_ABORTED,      /* 409 ABORTED, nothing lands */
     FAKE_UNAVAILABLE   /* 503 */
@@ -25,13 +25,13 @@ struct fake_firestore {
     int version;
     int n_gets, n_commits;
     enum fake_fault next_commit;                                /* once */
-    void (*before_commit)(struct fake_firestore *f, void *ctx); /* once: somebody else moves first */
+    void (*before_commit)(struct fake_firestore *f, void *ctx); /* once: another writer comes first */
     void *before_ctx;
 };
 
 void fake_firestore_init(struct fake_firestore *f);
 void fake_firestore_done(struct fake_firestore *f);
-/* Replaces the document by these fields, {"a":{"stringValue":"x"}}; NULL deletes it. A new version. */
+/* Replaces the document by these fields, {"a":{"stringValue":"x"}}; NULL deletes it. Makes a new version. */
 void fake_firestore_put(struct fake_firestore *f, const char *fields_json);
 /* The text of a string, integer, double, boolean or timestamp field: "inpaint.lease.id"; NULL when absent; "{}" for a
  * map. */

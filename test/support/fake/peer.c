@@ -75,7 +75,7 @@ static int get_byte(struct stream *s)
     return (unsigned char)s->buf[s->at++];
 }
 
-/* To the end mark, which is kept. NULL: the connection ended, or it goes on too long. */
+/* Reads up to and including the end mark. NULL: the connection ended, or it goes on too long. */
 static char *read_until(struct stream *s, const char *mark)
 {
     size_t n = 0, size = 1024, m = strlen(mark);
@@ -274,7 +274,7 @@ static bool answer(int fd, const struct peer_reply *r, struct text t)
     if (!goes_on && r->reset) {
         struct linger at_once = { 1, 0 };
 
-        pause_ms(cut ? 20 : 0); /* what was sent is not to be overtaken by the reset */
+        pause_ms(cut ? 20 : 0); /* the reset must not overtake what was sent */
         (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     }
     return goes_on;

@@ -1,5 +1,6 @@
 /*
- * peer - a scripted HTTP server on loopback, so that clients meet every answer and every way of dying.
+ * peer - a scripted HTTP server on loopback, so that clients meet every answer and every way in which a connection can
+ * end.
  *
  *   struct peer *p = peer_open();
  *   peer_will(p, (struct peer_reply){ .status = 503, .headers = "Retry-After: 2\r\n" });
@@ -32,17 +33,17 @@ struct peer_request {
 };
 
 struct peer_reply {
-    int status;          /* 0: not a byte is sent, the connection ends */
+    int status;          /* 0: the connection ends, and no byte is sent */
     const char *headers; /* whole lines with CRLF, or NULL; borrowed until peer_close */
     struct span body;    /* likewise; the handler may use memory that lives until its next call */
     bool no_length;      /* no Content-Length: the body ends with the connection */
     bool chunked;        /* in chunks of at most 1,000 bytes */
     int delay_ms;        /* silence before the first byte */
     int pace_ms;         /* silence before every 1,000 bytes of the rest */
-    size_t cut_after;    /* > 0: so many bytes of the reply, status line included, then the connection ends */
-    bool reset;          /* where the connection ends it does so with RST instead of FIN */
+    size_t cut_after;    /* > 0: the connection ends after this many bytes of the reply, status line included */
+    bool reset;          /* the connection ends with RST instead of FIN */
     bool close;          /* ends the connection after a whole reply, without having announced it */
-    const char *raw;     /* instead of all that: these bytes, then the end */
+    const char *raw;     /* instead of all that: these bytes, then the connection ends */
 };
 
 struct peer *peer_open(void);
@@ -54,8 +55,8 @@ int peer_port(const struct peer *p);
 void peer_will(struct peer *p, struct peer_reply reply);
 void peer_handle(struct peer *p, struct peer_reply (*fn)(void *ctx, const struct peer_request *req), void *ctx);
 
-int peer_count(struct peer *p);                                 /* requests got so far */
-const struct peer_request *peer_request(struct peer *p, int i); /* the test fails when there are not so many */
+int peer_count(struct peer *p);                                 /* requests received so far */
+const struct peer_request *peer_request(struct peer *p, int i); /* the test fails if there are fewer */
 const char *peer_header(const struct peer_request *r, const char *name, char *buf, size_t size); /* NULL: absent */
 
 #endif

@@ -518,7 +518,7 @@ TEST(oidc__answers_503_without_any_keys)
     CHECK_OK(jwks_open(&f.s.http, &f.s.sys, "https://issuer.example/certs", &f.jwks, &err), err);
     f.o.jwks = f.jwks;
     CHECK_INT(reason_of(T1), OIDC_KEYS_UNAVAILABLE);
-    CHECK_INT(reason_of(T2), OIDC_ALGORITHM); /* a token that no key can save stays 401 */
+    CHECK_INT(reason_of(T2), OIDC_ALGORITHM); /* a token that every key would fail is 401 even without keys */
     stop();
 }
 

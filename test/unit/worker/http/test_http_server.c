@@ -25,7 +25,7 @@ static struct {
     char body[256], headers[512], path[64], trace[33];
     size_t body_len;
     int n_authorization;
-    sem_t entered, released; /* of the slow route */
+    sem_t entered, released; /* used by the slow route */
     int sleep_ms;
 } t = { .lock = PTHREAD_MUTEX_INITIALIZER };
 

@@ -91,7 +91,7 @@ TEST(engine__a_fault_of_the_device_is_for_good_and_health_tells_it)
     CHECK_INT(engine_status(h.engine).state, ENGINE_BROKEN);
     CHECK_INT(status_of(&h, "/health"), 503);
     CHECK_INT(status_of(&h, "/ready"), 503);
-    fake_device(0); /* as if it had come back: nobody tries */
+    fake_device(0); /* the device works again, but the engine does not try it */
     CHECK_INT(paint(h.engine, &a, NULL), ERR_GPU);
     CHECK_INT(status_of(&h, "/health"), 503);
     engine_free(h.engine);

@@ -22,7 +22,7 @@ static struct arena arena;
 #define EIGHT(x) x "," x "," x "," x "," x "," x "," x "," x
 #define FORTY "0123456789012345678901234567890123456789"
 
-/* What a session says of the picture, and what becomes of it: the prompt that was painted, or the error. */
+/* What a session says about the picture, and the result: the prompt that was painted, or the error. */
 static const struct {
     const char *document, *prompt, *error_code;
 } cases[] = {
@@ -44,7 +44,7 @@ static const struct {
     { "{\"sceneLabels\":{\"Surface\":\"sand\",\"0\":\"grass\"}}", "A photo" GROUND, NULL },
     { "{\"sceneLabels\":[1,null,true,[\"x\"],{\"surface\":\"x\"},\"grass\"]}", "A photo of grass" GROUND, NULL },
     { "{\"sceneLabels\":[\"a\",\"b\",\"c\",\"d\",\"e\"]}", "A photo of a, b, c, d" GROUND, NULL },
-    /* Labels that cannot be used take no room from those that can. */
+    /* Unusable labels do not count towards the limit. */
     { "{\"sceneLabels\":[" EIGHT("\"\"") ",\"grass\"]}", "A photo of grass" GROUND, NULL },
     { "{\"sceneLabels\":[" EIGHT("\" \"") ",\"grass\"]}", "A photo of grass" GROUND, NULL },
     { "{\"sceneLabels\":[" EIGHT("\"say \\\"hi\\\"\"") ",\"grass\"]}", "A photo of grass" GROUND, NULL },

@@ -27,7 +27,7 @@ static const char *page(void)
 
     CHECK_OK(metrics_print(&m, &arena, &text, &err), err);
     CHECK_INT(strlen(text.ptr), text.len);
-    CHECK(text.len < METRICS_PAGE_MAX - 1000); /* room for counters to grow to 20 digits is below that */
+    CHECK(text.len < METRICS_PAGE_MAX - 1000); /* growing all counters to 20 digits takes less than that */
     return text.ptr;
 }
 
@@ -122,7 +122,7 @@ TEST(metrics__histograms_add_up_and_never_decrease)
         metrics_stage_took(&m, STAGE_DENOISE, took[i]);
     text = page();
     CHECK(value(text, "inpaint_stage_seconds_bucket{stage=\"denoise\",le=\"0.01\"}") ==
-          4); /* le: the bound belongs to it */
+          4); /* le: the bound itself is counted */
     CHECK(value(text, "inpaint_stage_seconds_bucket{stage=\"denoise\",le=\"0.03\"}") == 5);
     CHECK(value(text, "inpaint_stage_seconds_bucket{stage=\"denoise\",le=\"300\"}") == 7);
     CHECK(value(text, "inpaint_stage_seconds_bucket{stage=\"denoise\",le=\"3600\"}") == 7);
