@@ -183,7 +183,7 @@ T5_GGUF = {"shared": "token_embd", "final_layer_norm": "enc.output_norm", "SelfA
 
 
 def t5_gguf(s, models, model, spiece):
-    """As llama.cpp's converter writes it: the matrices in one type, the rest f32, the vocabulary inside."""
+    """Writes the file as llama.cpp's converter does: the matrices in one type, the rest f32, the vocabulary inside."""
     out = gguf.GGUFWriter(models / f"t5-encoder-{s['t5_type']}.gguf", "t5encoder")
     out.add_block_count(s["t5_layers"])
     out.add_embedding_length(s["t5_dim"])

@@ -102,7 +102,7 @@ class House:
 
 
 def run_cases(name, cases, **settings):
-    """One worker, one session per case: (label, [(op, action, times)], answers it may give until the ack)."""
+    """Runs one worker with one session per case: (label, [(op, action, times)], the answers allowed before the ack)."""
     with House(name, **settings) as h:
         w = h.worker()
         for i, (label, rules, first) in enumerate(cases):

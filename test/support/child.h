@@ -32,8 +32,8 @@ struct child {
 /* Forks; in the child, `run` is called for every test asked for. False, with errno set, when the system refuses. */
 bool child_start(struct child *c, void (*run)(const struct test *t, struct result *ret));
 
-/* Runs one test. A child that dies on it, or that takes more than `limit_s` seconds (0: any time) and is killed for it,
- * gives FAILED with the signal, the status or the limit as the reason, and is gone. */
+/* Runs one test. If the child dies, or is killed because it takes more than `limit_s` seconds (0: no limit), the result
+ * is FAILED with the signal, the status or the limit as the reason, and the child is gone. */
 void child_run(struct child *c, const struct test *t, int limit_s, struct result *ret);
 
 /* Lets the child leave through exit(), where sanitizers look for leaks. If its status is not 0, or it takes too long,

@@ -256,7 +256,7 @@ static enum err_code run_self_check(struct run *r, struct fill_model **ret, stru
     return self_check_run(*ret, check, err);
 }
 
-/* Computes with the model and compares the values with those stored beside it; where there are none, stores them. */
+/* Computes with the model and compares the values with those stored next to it; if there are none, stores them. */
 static void check_values(struct run *r)
 {
     struct self_check check = { 0 };

@@ -85,7 +85,7 @@ static void add_plain(struct json *parent, const char *name, const struct docume
         for (int i = 0; i < f->n_texts; i++)
             json_add_string(list, NULL, f->texts[i]);
         break;
-    default: /* a deleted field is absent: the members of before are not copied */
+    default: /* a deleted field is simply not written */
         break;
     }
 }
@@ -229,8 +229,7 @@ static enum err_code run(struct local *l, struct err *err)
 
 /* --- defaults, from the settings of the service --- */
 
-/* Keeps the first problem with a setting that gives this command a default; the other settings matter to `serve` only.
- */
+/* Keeps the first problem with a setting that gives this command a default; the others matter to `serve` only. */
 static void keep_problem(void *ctx, const char *problem)
 {
     static const char *const names[] = {

@@ -361,7 +361,7 @@ static bool make_room(struct exchange *x)
     return arena_alloc(&x->arena, x->body_size + 1, 1, &x->body, NULL) == ERR_OK;
 }
 
-/* false: the body is too slow or too long, and the connection is to be closed. */
+/* Stores a piece of the body. false: the body is too slow or too long, and the connection must be closed. */
 static bool take_piece(struct exchange *x, const char *piece, size_t n)
 {
     int64_t age_ms = sys_mono_ms(x->server->opt.sys) - x->req.arrived_mono_ms;
@@ -408,7 +408,7 @@ static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, c
     switch (x->stage) {
     case LOOKED:
         x->stage = READING;
-        set_busy(x, false); /* the client has to send, and may never do so */
+        set_busy(x, false); /* it is the client's turn to send, which may never happen */
         return MHD_YES;
     case READING:
         if (*n == 0)

@@ -74,7 +74,7 @@ bool pipeline_is_stuck(const struct pipeline *p);
 /* For SIGTERM: lets the job go on for grace_ms if it may be done by then, else stops it at its next step. Giving the
  * claim back afterwards may take PIPELINE_RELEASE_MS more. */
 void pipeline_stop(struct pipeline *p, int64_t grace_ms);
-/* For a job that does not stop: gives its claim back from outside. The process is to end right after. */
+/* For a job that does not stop: gives its claim back from outside. The process must end right after. */
 void pipeline_abandon(struct pipeline *p);
 
 #endif

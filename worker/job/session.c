@@ -13,7 +13,7 @@ enum {
     JITTER_MIN_MS = 50,
     JITTER_SPAN_MS = 450,
     OUTSIDE_WAIT_MS = 500,
-    LOOK_MS = 3000 /* for reading who owns the session, after a progress write that left it open */
+    LOOK_MS = 3000 /* time to re-read the lease after a progress write with an unclear outcome */
 };
 
 /* ---- the table ---- */

@@ -14,7 +14,7 @@ struct fake_sys {
     uint64_t seed;
 };
 
-/* Wall clock at so many seconds since 1970, monotonic clock at 1,000,000 ms. Not thread-safe. */
+/* Sets the wall clock to this many seconds since 1970 and the monotonic clock to 1,000,000 ms. Not thread-safe. */
 void fake_sys_init(struct fake_sys *f, int64_t wall_s, uint64_t seed);
 void fake_sys_pass(struct fake_sys *f, int64_t ms); /* both clocks */
 

@@ -34,7 +34,7 @@ struct job_scene {
     struct handler handler;
     int log, stderr_of_before;
     char log_text[32 << 10], counts_text[4 << 10];
-    /* For the callbacks of the test. */
+    /* State for the test's callbacks. */
     int n_calls;
     bool done;
 };

@@ -16,10 +16,10 @@ struct test_key {
     char n[1400], e[16]; /* base64url, as in a JWK */
 };
 
-const struct test_key *test_key(int bits, unsigned long exponent,
-                                int which); /* `which` distinguishes keys of one size and exponent */
+/* `which` distinguishes keys of one size and exponent. */
+const struct test_key *test_key(int bits, unsigned long exponent, int which);
 
-const char *test_ec_pem(void); /* a private key on P-256, which is no RSA key */
+const char *test_ec_pem(void); /* a private key on P-256, so not an RSA key */
 
 /* alg: RS256 RS384 RS512 PS256 by the private key; HS256 HS384 HS512 with the public PEM as the secret. */
 size_t test_sign(const struct test_key *key, const char *alg, struct span text, unsigned char *ret, size_t size);

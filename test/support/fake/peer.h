@@ -35,7 +35,7 @@ struct peer_request {
 struct peer_reply {
     int status;          /* 0: the connection ends, and no byte is sent */
     const char *headers; /* whole lines with CRLF, or NULL; borrowed until peer_close */
-    struct span body;    /* likewise; the handler may use memory that lives until its next call */
+    struct span body;    /* borrowed, too; a handler may use memory that lives until its next call */
     bool no_length;      /* no Content-Length: the body ends with the connection */
     bool chunked;        /* in chunks of at most 1,000 bytes */
     int delay_ms;        /* silence before the first byte */

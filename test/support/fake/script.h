@@ -42,7 +42,7 @@ struct script {
     struct budget budget; /* ten minutes */
     pthread_mutex_t lock;
     int64_t wall_us, mono_ms, slept_ms;
-    uint64_t random; /* what the next random bytes count from */
+    uint64_t random; /* the counter from which the next random bytes are made */
     struct script_reply replies[SCRIPT_MAX];
     int n_replies, next_reply;
     struct script_reply (*handle)(void *ctx, const struct script_request *req); /* instead of the list */

@@ -35,7 +35,7 @@ static int firestore_is_down(void *ctx, const struct http_request *req)
     return strstr(req->url, "/documents") ? 503 : 0;
 }
 
-/* For the photo alone: how often the mask is asked for before the first failure ends it is a race. */
+/* Fails only the photo's requests: how often the mask is requested before the first failure cancels it is a race. */
 static int storage_is_down(void *ctx, const struct http_request *req)
 {
     (void)ctx;

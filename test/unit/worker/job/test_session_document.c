@@ -130,7 +130,7 @@ static const char *path_in(const char *dir, const char *name)
     return path;
 }
 
-/* What session.json says after `edit` with these models, whose exit status is as wanted. */
+/* Runs `edit` with these models, checks its exit status and returns the contents of session.json. */
 static const struct json *edited_by(const char *models, const char *document, int want_status)
 {
     static const char *const inputs[][2] = { { "session/original.jpg", "small/cases/fill_0.image.png" },
@@ -273,7 +273,7 @@ TEST(session_document__edit_writes_the_outcome_and_keeps_what_is_the_apps)
     arena_done(&arena);
 }
 
-/* Models whose prompt pack knows one prompt, in the place of the text encoders. */
+/* Models with a prompt pack of one prompt instead of the text encoders. */
 static void make_packed(char ret[300])
 {
     static const char *const names[] = { "flux1-fill-Q8_0.gguf", "ae.safetensors" };
