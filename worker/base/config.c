@@ -52,7 +52,7 @@ static const char *const log_level_names[] = { "debug", "info", "notice", "warni
 static const struct setting settings[] = {
     { "PORT", INT, AT(port), "8080", .meaning = "port to listen on", .min = 1, .max = 65535 },
     { "FIREBASE_CREDENTIALS", SECRET, AT(firebase_credentials), NULL,
-      .allowed = "JSON, plain or in base64, of at most 32 KiB",
+      .allowed = "JSON of at most 16 KiB, plain or in base64",
       .meaning =
           "key of a service account; if not set, `GOOGLE_APPLICATION_CREDENTIALS` is used, else the metadata server" },
     { "GOOGLE_APPLICATION_CREDENTIALS", TEXT, AT(credentials_file), NULL, .allowed = "path",
