@@ -8,21 +8,22 @@ PKGS    := libmicrohttpd libcurl libcjson openssl libpng libjpeg zlib libutf8pro
 WARN    := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Werror
 Q       := $(if $(V),,@)
 
-# These goals need to know nothing about the machine, so nothing is looked up for them.
+# These goals do not depend on the machine, so nothing is looked up for them.
 BLIND_GOALS := help clean deps lint fmt
 LOOK  := $(filter-out $(BLIND_GOALS),$(or $(MAKECMDGOALS),all))
 probe  = $(if $(LOOK),$(shell $(1)))
 
 CFLAGS_release := -O3 -g
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
-# Built by clang, for its libFuzzer: it has other warnings, and may lack OpenMP, which no reader of files needs.
+# Built with clang, for libFuzzer: its warnings differ from gcc's, and OpenMP, which it may lack, is not needed to read
+# files.
 CFLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -w -fsanitize=fuzzer-no-link,address,undefined \
                   -fno-sanitize-recover=undefined
 # Without OpenMP, whose locks ThreadSanitizer does not know.
 CFLAGS_tsan    := -O1 -g -fsanitize=thread -Wno-unknown-pragmas
 OPENMP  := $(if $(filter fuzz tsan,$(FLAVOUR)),,-fopenmp)
-# Numbers: the same on every processor (products are not fused with sums), NaN and infinity as IEEE has them; nobody reads
-# errno or the exception flags after arithmetic, so a choice between two values may become vector code.
+# Results are the same on every processor (no fused multiply-add), and NaN and infinity follow IEEE 754. No code reads
+# errno or the exception flags after arithmetic, so the compiler may vectorise conditional expressions.
 FLOAT   := -ffp-contract=off -fno-math-errno -fno-trapping-math
 CFLAGS  += -std=gnu17 $(FLOAT) $(OPENMP) -pthread $(WARN) $(CFLAGS_$(FLAVOUR))
 CPPFLAGS += -I. -D_GNU_SOURCE -MMD -MP
@@ -75,7 +76,8 @@ SRC_TEST    := $(call probe,find test/unit test/support -name '*.c' 2>/dev/null)
 
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
-# CUDA kernels for the unit tests: the files that need kernel.cuh alone, as C++ on a processor (test/support/shim/cuda_shim.h).
+# CUDA kernels for the unit tests: the files that need only kernel.cuh, compiled as C++ for the host
+# (test/support/shim/cuda_shim.h).
 SHIM_SRC := $(call probe,grep -l 'include "kernels/cuda/gpu/kernel.cuh"' kernels/cuda/gpu/*.cu)
 SHIM_OBJ := $(SHIM_SRC:%.cu=$(BUILD)/shim/%.o) $(BUILD)/shim/test/support/shim/cuda_shim.o
 SHIM_CXXFLAGS := -x c++ -std=c++17 -ffp-contract=off -fno-strict-aliasing -fno-exceptions -Wall -Wextra -Werror \
@@ -101,7 +103,7 @@ build/inpaint-worker: $(BUILD)/inpaint-worker
 $(BUILD)/inpaint-worker: $(call obj,worker/main.c) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-# The program with a device that breaks: test/support/fake/fake_device.h.
+# The program with a fake device that breaks: test/support/fake/fake_device.h.
 $(BUILD)/faulty-worker: $(call obj,worker/main.c test/support/fake/fake_device.c) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 build/faulty-worker: $(BUILD)/faulty-worker
@@ -114,7 +116,7 @@ FUZZ_REPLAY  := $(FUZZ_ENTRIES:%=$(BUILD)/replay/fuzz_%.o)
 $(BUILD)/unit-tests: $(call obj,$(SRC_TEST)) $(FUZZ_REPLAY) $(SHIM_OBJ) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-# test/tools/some_name.c is the program build/some-name: helpers for people and tests, no part of the product.
+# test/tools/some_name.c is the program build/some-name: helpers for people and tests, not part of the product.
 $(foreach t,$(wildcard test/tools/*.c),$(eval $(BUILD)/$(subst _,-,$(basename $(notdir $t))): $(call obj,$t) $(LIBS)))
 TOOLS := $(foreach t,$(wildcard test/tools/*.c),$(subst _,-,$(basename $(notdir $t))))
 $(TOOLS:%=$(BUILD)/%):
@@ -186,7 +188,7 @@ fmt: ## format the C code (not the tables of test/unit)
 	$(Q)git ls-files '*.c' '*.h' '*.cu' '*.cuh' | xargs clang-format-19 -i
 
 TIDY ?= $(filter-out $(SKIP_SRC),$(wildcard kernels/base/*.c kernels/*.c kernels/plain/*.c kernels/cpu/*.c)) $(SRC_MODELS) $(SRC_WORKER)
-# gcc's omp.h serves where clang's is not installed: clang does not know one attribute in it
+# gcc's omp.h is used where clang's is not installed; clang does not know one of its attributes
 TIDY_OPENMP = '-D__malloc__(...)=__malloc__' -idirafter build/tidy
 tidy: ## clang-tidy over the C code (.clang-tidy says what it looks for); TIDY='some files'
 	$(Q)mkdir -p build/tidy && ln -sf $$(gcc -print-file-name=include/omp.h) build/tidy/

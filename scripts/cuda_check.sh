@@ -1,8 +1,8 @@
 #!/bin/bash
 # cuda_check.sh - compiles the CUDA files for every generation: with the installed nvcc, with clang against CUDA 12.2,
 # the version of Cloud Run's driver, and with the compiler of CUDA 12.6, with which the image is built. A kernel that
-# spills registers to memory is an error, because the sizes of the kernels are chosen so that none does. Prints what it
-# skips and why. Takes a few minutes.
+# spills registers to memory is an error, because the sizes of the kernels are chosen so that none spills. Prints what
+# it skips and why. Takes a few minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=build/cuda-check

@@ -29,7 +29,7 @@ echo "CUDA_LIB := $lib"
 major=$(sed -n 's/^#define CUDART_VERSION *\([0-9]*\)[0-9][0-9][0-9]$/\1/p' "$inc/cuda_runtime_api.h")
 lt=libcublasLt.so.$major
 
-# Prefers a place with both header and library, else takes the first of each: a toolkit may have the header alone.
+# Prefers a place with both header and library, else takes the first of each: a toolkit may have only the header.
 lt_pair='' lt_inc='' lt_lib='' dnn_found=''
 look_in() { # INCLUDE LIB
     local inc='' lib=''

@@ -85,7 +85,7 @@ def tensors(model):
 
 
 def stir(model, gain=1.0):
-    """Changes norm weights of 1 and biases of 0, with which torch begins: they would hide mistakes."""
+    """Randomises norm weights and biases: torch initialises them to 1 and 0, which would hide mistakes."""
     for p in model.parameters():
         p.data = p.data + 0.1 * torch.randn_like(p) if p.dim() == 1 else p.data * gain
     return model.eval().requires_grad_(False)
@@ -183,7 +183,7 @@ T5_GGUF = {"shared": "token_embd", "final_layer_norm": "enc.output_norm", "SelfA
 
 
 def t5_gguf(s, models, model, spiece):
-    """As llama.cpp's converter writes it: the matrices in one type, the rest f32, the vocabulary inside."""
+    """Writes the file as llama.cpp's converter does: the matrices in one type, the rest f32, the vocabulary inside."""
     out = gguf.GGUFWriter(models / f"t5-encoder-{s['t5_type']}.gguf", "t5encoder")
     out.add_block_count(s["t5_layers"])
     out.add_embedding_length(s["t5_dim"])
@@ -300,7 +300,7 @@ def bfl_names(t, s):
 
 
 def diffusers_names(b, t, s):
-    """The inverse of bfl_names(): the tensors b of a file under the names and in the shapes of the reference t."""
+    """The inverse of bfl_names(): gives the tensors b of a file the names and shapes of the reference t."""
     index = {k: torch.arange(v.numel()).reshape(v.shape) + offset for (k, v), offset in
              zip(t.items(), np.cumsum([0] + [v.numel() for v in t.values()]).tolist())}
     flat = torch.empty(sum(v.numel() for v in t.values()))
@@ -315,7 +315,7 @@ RANDOM = {"Q2_K": (80, 82, 1.5), "Q3_K": (108, None, 0), "Q4_K": (0, 2, 7.5), "Q
 
 
 def encoded(value, kind):
-    """The bytes of a matrix in a block type: quantised where gguf-py can, else random blocks of the matrix' size."""
+    """The bytes of a matrix in a block type: quantised where gguf-py can, else random blocks of the matrix's size."""
     t = gguf.GGMLQuantizationType[kind]
     if kind not in RANDOM:
         return gguf.quants.quantize(value, t)
@@ -441,7 +441,7 @@ def picture(width, height):
 
 
 def mask(width, height, mode):
-    """An ellipse to paint, with grey levels on both sides of the threshold, in a mode of Pillow."""
+    """An ellipse to paint, with grey levels on both sides of the threshold, in the given Pillow mode."""
     y, x = np.mgrid[0:height, 0:width] / np.array([height, width]).reshape(2, 1, 1)
     level = np.where((x - 0.4) ** 2 + (y - 0.6) ** 2 < 0.1, 255, 0).astype(np.uint8)
     level[: height // 8] = 127
@@ -492,7 +492,7 @@ def case_fill(s, cases, pipe, flux, references, i, text):
         return {}
 
     hook = flux.register_forward_pre_hook(inputs, with_kwargs=True)
-    # For the memory layout of a PIL picture torch takes other f32 convolutions, which are 1e-4 and more off.
+    # For the memory layout of a PIL picture torch uses different f32 convolutions, which are off by 1e-4 and more.
     prepare = pipe.image_processor.preprocess
     pipe.image_processor.preprocess = lambda *args, **named: prepare(*args, **named).contiguous()
     drawn = DiagonalGaussianDistribution.sample

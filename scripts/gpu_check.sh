@@ -1,7 +1,7 @@
 #!/bin/bash
-# gpu_check.sh - everything that only a card can tell, in one call that fits ten minutes: builds the tests and the
-# benchmarks, runs them, and ends with a table of one screen. Wants gcc, make, nvcc, cuBLASLt and a driver; no network,
-# no packages. A stage that fails or runs out of time does not stop the next. Exit status 0: every stage ran and passed.
+# gpu_check.sh - all checks that need a GPU, in one call of at most ten minutes: builds the tests and the benchmarks,
+# runs them, and ends with a table of one screen. Needs gcc, make, nvcc, cuBLASLt and a driver; no network, no packages.
+# A stage that fails or runs out of time does not stop the next. Exit status 0: every stage ran and passed.
 #
 #   scripts/gpu_check.sh            the check
 #   scripts/gpu_check.sh more       after it: failed tests under compute-sanitizer; when all passed, races and profiles
@@ -19,12 +19,12 @@ limit=${LIMIT_S:-560}
 out=${OUT:-build/gpu-check}
 golden=build/gpu-golden
 programs=${PROGRAMS:-build/gpu} # a folder of its own, because the flags are not those of other builds
-state=$programs/failed-tests     # here for `more`, which may have another OUT
+state=$programs/failed-tests     # here, because `more` may be called with another OUT
 bad=0
 mkdir -p "$out" "$programs"
 
 [ -d $golden ] && export GOLDEN_DIR=$PWD/$golden
-# the place of the driver's programs and libraries in containers
+# where containers have the driver's programs and libraries
 [ -d /usr/local/nvidia/bin ] && export PATH=$PATH:/usr/local/nvidia/bin
 [ -d /usr/local/nvidia/lib64 ] && export LD_LIBRARY_PATH=/usr/local/nvidia/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
@@ -35,8 +35,8 @@ row() { # NAME RESULT SECONDS TEXT
     printf '%-24s %-8s %4s  %s\n' "$@"
 }
 
-# Runs a command into a log, for so many seconds at most and while there is time at all; what it printed is in
-# $out/last.tmp. Sets $result to ok, FAIL, TIME (ran out of it) or late (never ran).
+# Runs a command for at most SECONDS, or less if the total time runs out, and appends its output to LOG; $out/last.tmp
+# holds this output alone. Sets $result to ok, FAIL, TIME (ran out of it) or late (never ran).
 attempt() { # LOG SECONDS COMMAND...
     local log=$out/$1 most=$2 left=$((limit - SECONDS + begin)) started=$SECONDS rc
     shift 2
@@ -80,7 +80,7 @@ tests() { # NAME SECONDS FILTER...
         grep -E '^(FAIL |skipped [0-9]+: |stopped: )' "$out/last.tmp" | cut -c1-200 | sed 's/^/    /' | tee -a "$out/rows.tmp"
 }
 
-# The lines of a benchmark that matter, below its row.
+# Runs a benchmark and prints the lines that match PATTERN below its row.
 bench() { # NAME SECONDS PATTERN ARGUMENTS...
     local name=$1 pattern=$3
     attempt bench.log "$2" "$programs"/gpu-bench "${@:4}" --backend cuda
@@ -175,7 +175,7 @@ check() {
     bench "step 1024x1024" 60 "$step" step --width 1024 --height 1024 --txt 512 --random
     bench "  own attention" 45 '^step|^  attention' step --width 1024 --height 1024 --txt 512 --random --library never --warm-up 3 --seconds 2
     bench "  stream" 60 '^step|expanding|device memory' step --width 1024 --height 1024 --txt 512 --random --weights stream --warm-up 3 --seconds 2
-    # a process of its own: the libraries that other tests load would take memory of the card
+    # a process of its own: the libraries that other tests load would use memory of the card
     tests "an L4's memory" 90 gpu_card__the_real_model_fits
     bench "step 768x1024" 45 '^step' step --width 768 --height 1024 --txt 512 --random --warm-up 3 --seconds 2
     bench "step 512x512" 45 '^step' step --width 512 --height 512 --txt 512 --random --warm-up 2 --seconds 2
@@ -212,7 +212,7 @@ more() {
         done
     else
         for test in cuda__attention_takes cuda__conv2d; do
-            # the small sizes of a stand-in: the checker slows a kernel down by some hundred times
+            # the small sizes of the dry run, because the checker makes a kernel about a hundred times slower
             attempt more.log 120 env GPU_TEST_DRY=1 CHECK_TESTS_PER_CHILD=0 compute-sanitizer --tool racecheck --error-exitcode 9 "$programs"/gpu-tests $test
             row "racecheck" $result $took "$test: $(grep -m 1 -E 'RACECHECK SUMMARY|Error:' "$out/last.tmp" | cut -c1-100)"
         done
@@ -252,7 +252,7 @@ pack() {
     du -sh $golden
 }
 
-export -f look_around # for timeout, which runs programs only
+export -f look_around # for timeout, which runs programs but no shell functions
 
 case ${1:-check} in
 check | more | pack) "${1:-check}" ;;

@@ -1,6 +1,6 @@
 #!/bin/bash
 # install_deps.sh [PACKAGE...]: installs what the build and the tests need on Debian or Ubuntu, and the packages named.
-# Says nothing when all of it is there.
+# Prints nothing when all of it is installed.
 set -euo pipefail
 
 packages=(

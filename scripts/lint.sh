@@ -1,15 +1,15 @@
 #!/bin/bash
-# lint.sh: the rules a compiler does not know. Layers, the order of folders, one library a file, no exit outside main, no
-# fast-math, headers that say what they are, files that can be read at a sitting, layout, shell. A rule that cannot be
-# checked is an offence, too: a folder or a file that it names may have moved. With CI set in the environment this goes
-# for absent tools.
+# lint.sh: the rules that a compiler does not check: layers, the order of folders, one library a file, no exit outside
+# main, no fast-math, headers that say what they are, files short enough to read in one sitting, layout, shell. A rule
+# that cannot be checked is an offence, too: a folder or a file that it names may have moved. With CI set in the
+# environment a missing tool is an offence as well.
 # shellcheck disable=SC2317  # the functions are called through refuse
 set -uo pipefail
 bad=0
 errors=$(mktemp)
 trap 'rm -f "$errors"' EXIT
 
-refuse() { # TEXT COMMAND...: whatever the command finds is an offence; status 2, or a message, means that it cannot look
+refuse() { # TEXT COMMAND...: each line it prints is an offence; status 2, or text on stderr: it could not check
     local text=$1 found status=0
     shift
     found=$("$@" 2> "$errors") || status=$?
@@ -44,7 +44,7 @@ refuse "fast-math" grep -nE -- '-ffast-math|-Ofast|use_fast_math' Makefile test/
 refuse "a document that is cited wrongly or leads nowhere" python3 scripts/lint_docs.py
 refuse "unfinished" search '\b(TODO|FIXME|XXX)\b' worker models kernels test
 
-users_but() { # PATTERN FILES...: who includes such a header and is none of the files
+users_but() { # PATTERN FILES...: prints the files that include such a header and are not among FILES
     local pattern=$1 found status=0
     shift
     found=$(grep -rlE --include='*.c' --include='*.h' --include='*.cu' "#include <$pattern" worker models kernels) || status=$?
@@ -52,7 +52,7 @@ users_but() { # PATTERN FILES...: who includes such a header and is none of the 
     grep -vxF "$(printf '%s\n' "$@")" <<< "$found" | grep .
     [ "$status" -lt 2 ] || return 2
 }
-only_in() { # PATTERN FILES...: a library's header is included by these files alone
+only_in() { # PATTERN FILES...: only these files may include the library's header
     refuse "<$1> belongs to ${*:2} alone" users_but "$@"
 }
 only_in 'curl/' worker/http/http_client.c
@@ -68,7 +68,7 @@ only_in 'cudnn' kernels/cuda/cudnn/cudnn.c
 
 refuse "the order of folders, a circle of files, a crowded folder" python3 scripts/lint_tree.py
 
-sources() { # PATTERN...: files with such names, of which there are some for each
+sources() { # PATTERN...: prints the files that match; each pattern must match at least one
     local pattern files
     for pattern in "$@"; do
         files=$(git ls-files -co --exclude-standard "$pattern" | while read -r f; do [ ! -f "$f" ] || echo "$f"; done)
@@ -80,7 +80,7 @@ sources() { # PATTERN...: files with such names, of which there are some for eac
     done
 }
 
-headers_without_comment() { # what it is, before anything else
+headers_without_comment() { # a header begins with a comment that says what it is
     local files f
     files=$(sources 'worker/*.h' 'models/*.h' 'kernels/*.h' 'kernels/*.cuh' 'test/*.h') || return 2
     for f in $files; do

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""lint_docs.py - the documents and what cites them: every reference leads somewhere.
+"""lint_docs.py - the documents and what cites them: every reference has a target.
 
-Checked are: each section number that any file cites, alone ("MODEL.md 2.8"), in a list ("PROTOCOL.md 1.9, 4.6") or as a
-range ("MODEL.md 1.4 to 1.9"), is a heading of that document, and so is each "section 2.8" inside a document; no file
-cites a specification that is not in the repository; relative links in README.md and docs/*.md lead to files, and so do
-paths in backticks that begin with a folder of the source, with or without an ending; the lists of docs/ARCHITECTURE.md, section 3, name every file
-of the product and no other, and its walks name files that exist. Prints an offence a line; status 1 if there is any.
+Checked: each section number that any file cites, alone ("MODEL.md 2.8"), in a list ("PROTOCOL.md 1.9, 4.6") or as a range
+("MODEL.md 1.4 to 1.9"), is a heading of that document, and so is each "section 2.8" inside a document; no file cites a
+specification that is not in the repository; relative links in README.md and docs/*.md lead to files, and so do paths in
+backticks that begin with a source folder, with or without an ending; the lists of docs/ARCHITECTURE.md, section 3, name
+every file of the product and no other, and its walks name files that exist. Prints one offence a line; the exit status is 1
+if there is any.
 """
 import glob
 import os

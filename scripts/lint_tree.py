@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""lint_tree.py - the plan of the tree: which folder may use which, no file in a circle with another, no crowded folder.
+"""lint_tree.py - the layers of the tree: which folder may use which, no circle of files, no crowded folder.
 
 A file uses another when it includes it, and when it names a function or a variable that the other defines. The order of
-folders is asked of includes alone: kernels/backend.h declares what opens each backend, and they stand above it. Circles
-are asked of both, so that a header in between hides none. Prints an offence a line; status 1 if there is any. --arrows
-prints the arrows between folders instead.
+folders is checked for includes alone: kernels/backend.h declares the functions that open the backends, which are in
+layers above it. Circles are checked for both, so that a header in between hides none. Prints one offence a line; the
+exit status is 1 if there is any. --arrows prints the arrows between folders instead.
 """
 import collections
 import os
@@ -12,9 +12,9 @@ import re
 import subprocess
 import sys
 
-CROWDED = 26  # files of code in one folder, at the most
+CROWDED = 26  # the most code files in one folder
 
-# A folder and those right below it; what these may use, it may use too.
+# A folder and its direct subfolders; it may use whatever they may use.
 BELOW = {
     "kernels/base": [],
     "kernels": ["kernels/base"],
@@ -65,7 +65,7 @@ def reachable(folder):
 
 
 def definitions(text):
-    """Names of functions and variables that others may use, and the names that are the file's own."""
+    """The functions and variables that other files may use, and those that are private to the file."""
     shared, own = set(), set()
     for line in re.finditer(r"^(?!#|typedef|extern|\s|\})([^\n;{}=]*?)\b(\w+)(\[[^\n]*?\])*\s*(\(|=)", text, re.MULTILINE):
         head, name, opens = line.group(1), line.group(2), line.group(4)

@@ -3,8 +3,8 @@
 version of CUDA, and its assembler, for each generation. Prints a line for each kernel: registers, generation, name.
 Fails if a kernel spills registers to memory or does not compile.
 
-NVRTC compiles device code only, so host functions become device functions that are never called. LAUNCH, by which all
-kernels are launched, only takes the address of the kernel, so templates are instantiated as in the product.
+NVRTC compiles device code only, so host functions become device functions that are never called. LAUNCH, which launches
+all kernels, only takes the address of the kernel, so templates are instantiated as in the product.
 """
 import ctypes
 import re
@@ -71,7 +71,7 @@ def plain_name(mangled):
 
 
 def kernels(log):
-    """Of each kernel: name, bytes of spill stores and loads, registers."""
+    """The name, the bytes of spill stores and loads, and the registers of each kernel."""
     return re.findall(r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads"
                       r".*?Used (\d+) registers", log, re.DOTALL)
 

@@ -18,7 +18,7 @@ static struct clip_tokenizer *tokenizer(struct arena *scratch)
     return &t;
 }
 
-/* Reads the bytes as merges.txt; if they begin with a brace, as each of the JSON files, beside an empty merges.txt. */
+/* Reads the bytes as merges.txt; if they begin with a brace, as each of the JSON files, next to an empty merges.txt. */
 static void read_as_files(struct span bytes, struct arena *scratch)
 {
     bool json = bytes.len && bytes.ptr[0] == '{';

@@ -1,6 +1,6 @@
 # gpu.mk - the tests and benchmarks of the CUDA backend: on a card, and on stand-ins for CUDA and cuDNN where there is
-# none. Included by the Makefile. The programs do without the libraries for HTTP, pictures and Unicode, because a machine
-# with a card may not have them.
+# none. Included by the Makefile. The programs are built without the libraries for HTTP, pictures and Unicode, because a
+# machine with a card may not have them.
 
 .PHONY: gpu-test gpu-bench gpu-programs gpu-check gpu-check-test gpu-dry cuda-check cudnn-check cuda-libs
 
@@ -46,7 +46,7 @@ else
 	$(Q)echo "gpu-bench: needs nvcc and cuBLASLt (CUDA toolkit, or make cuda-libs)"; exit 1
 endif
 
-# The same tests without a GPU: the kernels on the shim, the host's part on a stand-in for CUDA (test/gpu/dry).
+# The same tests without a GPU: the kernels on the shim, the host code on a stand-in for CUDA (test/gpu/dry).
 DRY_OBJ := $(call obj,$(filter-out kernels/cuda/cublaslt.c kernels/cuda/expand.c kernels/cuda/cudnn/cudnn.c,$(SRC_CUDA)) $(wildcard test/gpu/dry/*.c)) \
            $(SHIM_OBJ)
 
@@ -68,7 +68,8 @@ else
 	$(Q)echo "gpu-dry: skipped, there are no headers of CUDA and cuBLASLt here"
 endif
 
-# cuDNN makes plans for cards that are described to it; a stand-in for the driver, without a device, lets it start.
+# cuDNN makes plans for cards that it only has a description of; a stand-in for the driver lets it start without a
+# device.
 $(BUILD)/plans/libcuda.so.1: test/gpu/plans/stub_cuda.c
 	$(Q)mkdir -p $(@D); $(CC) -O1 -shared -fPIC -Wl,-soname,libcuda.so.1 $< -o $@
 $(BUILD)/plans/plan-tests: $(call obj,test/gpu/plans/test_plans.c kernels/cuda/cublaslt.c \

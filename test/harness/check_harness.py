@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""check_harness.py PROGRAM - what the two harnesses say about tests that crash, hang, are skipped or are not there.
+"""check_harness.py PROGRAM - what the two harnesses report for tests that crash, hang, are skipped or do not exist.
 
 PROGRAM is built from stand_in.c and test/support/check.c. The harness of the integration tests runs stand-ins, too.
 Takes seconds.
@@ -118,7 +118,7 @@ def test_processes_that_a_test_leaves_are_ended():
 
 def test_a_leak_fails_the_test_that_has_it():
     run = Run("leak__", "pass__")
-    if not sanitized():  # nothing looks for leaks
+    if not sanitized():  # this build has no leak checker
         says(run, 0, "3 passed, 0 failed, 0 skipped")
         return
     says(run, 1, "2 passed, 1 failed, 0 skipped")

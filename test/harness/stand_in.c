@@ -1,5 +1,5 @@
 /*
- * Tests that pass, fail, crash, hang, leak and skip: check_harness.py runs them and looks at what the harness says.
+ * Tests that pass, fail, crash, hang, leak and skip: check_harness.py runs them and checks what the harness reports.
  * DEVICE in the environment gives the program a gate, as if its tests needed a device.
  */
 #include <pthread.h>

@@ -75,7 +75,7 @@ def after(change):
 
 
 def mangled(change):
-    """The right answer after change(reply)."""
+    """The right answer, modified by change(reply)."""
     def act(request, apply):
         reply = apply(request)
         change(reply)
@@ -160,7 +160,7 @@ class Cloud:
             self.rules.append([op, action, times, skip])
 
     def hang(self, seconds):
-        """No answer for so many seconds, then the connection is reset."""
+        """There is no answer for this many seconds, then the connection is reset."""
         def act(request, apply):
             self.closing.wait(seconds)
             return RESET
@@ -480,7 +480,7 @@ class Cloud:
             return Reply(200, b"", {"Location": self.env["STORAGE_EMULATOR_HOST"] + path})
 
     def chunk(self, request, path, keep=None):
-        """keep: how many bytes of what came are kept, the rest is forgotten."""
+        """keep: how many of the received bytes are stored; the rest is discarded."""
         with self.lock:
             u = self.uploads[path]
             if "authorization" in {k.lower() for k in request.headers.keys()}:

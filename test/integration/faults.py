@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The real program between a faulty Firestore and a faulty Cloud Storage (fake_cloud.py): `faults.py [parts of names]`.
 
-Each function of faults_*.py that is named test_* is a test with a cloud and workers of its own; several run at once. The
-rules of the house: a job is never lost, never run to two different ends, nothing is written without the lease, every
-push is answered.
+Each function of faults_*.py that is named test_* is a test with a cloud and workers of its own; several run at once.
+All tests check that a job is never lost and never ends in two different ways, that nothing is written without the
+lease, and that every push is answered.
 """
 import contextlib
 import os

@@ -48,7 +48,8 @@ def test_killed_at_every_stage():
 
 
 def ended_by_sigterm(h, op, session, action, seconds, **settings):
-    """Sends SIGTERM when `op` arrives, then does `action`; -> the answer to the push, or None. Checks that the worker ends well."""
+    """Sends SIGTERM when `op` arrives, then does `action`; -> the answer to the push, or None. Checks that the worker
+    exits cleanly."""
     w = h.worker(**settings)
     body = h.job(session)
 
@@ -157,7 +158,7 @@ def test_broken_device_ends_the_worker():
     with House("device") as h:
         w = h.worker(program=FAULTY, BACKEND="cuda", FAKE_DEVICE=600)
         answers = []
-        while not answers or answers[-1] == 204:  # some jobs, until the device breaks within one
+        while not answers or answers[-1] == 204:  # jobs, until the device breaks during one of them
             assert len(answers) < 50, "the device never breaks"
             session = f"device-{len(answers)}"
             body = h.job(session)
@@ -169,7 +170,7 @@ def test_broken_device_ends_the_worker():
             try:
                 equal(call("GET", w.base + "/health", timeout=5)[0], 503)
                 equal(call("GET", w.base + "/ready", timeout=5)[0], 503)
-            except OSError:  # the worker has ended meanwhile
+            except OSError:  # the worker has already exited
                 pass
         equal(w.process.wait(15), 1, "exit status")
         equal(h.deliver(h.worker(), session, body), [204])
@@ -180,7 +181,7 @@ def test_hanging_device_ends_the_worker():
     with House("device-hangs") as h:
         w = h.worker(program=FAULTY, BACKEND="cuda", FAKE_DEVICE=600, FAKE_DEVICE_HANGS=1, JOB_DEADLINE_SECONDS=5, LEASE_SECONDS=3500)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            for i in range(50):  # some jobs, until the device hangs within one
+            for i in range(50):  # jobs, until the device hangs during one of them
                 session = f"hangs-{i}"
                 body = h.job(session)
                 answer = pool.submit(push_or_cut, w, body)

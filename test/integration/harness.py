@@ -23,7 +23,7 @@ import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WORK = os.path.join(ROOT, "build", "integration")
-PROGRAM = os.environ.get("PROGRAM", os.path.join(ROOT, "build", "inpaint-worker"))  # may be of another flavour
+PROGRAM = os.environ.get("PROGRAM", os.path.join(ROOT, "build", "inpaint-worker"))  # may be a build of another flavour
 FAULTY = os.path.join(ROOT, "build", "faulty-worker")  # FAKE_DEVICE=n: its n-th product breaks the device
 MODEL = os.path.join(ROOT, "build", "models", "tiny")
 AUDIENCE = "https://worker.example/inpaint"
@@ -334,7 +334,7 @@ def jpeg_size(data):
 
 
 def exif_with_gps(orientation):
-    """An APP1 segment: orientation, and a GPS directory with a latitude that must never come out again."""
+    """An APP1 segment: orientation, and a GPS directory with a latitude that no output may contain."""
     gps = struct.pack("<H", 1) + struct.pack("<HHI4s", 1, 2, 2, b"N\0\0\0") + struct.pack("<I", 0)
     ifd = struct.pack("<H", 2) + struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
     ifd += struct.pack("<HHII", 0x8825, 4, 1, 8 + 2 + 2 * 12 + 4) + struct.pack("<I", 0)
@@ -344,7 +344,7 @@ def exif_with_gps(orientation):
 
 
 def raw_request(port, data, timeout, then=b"", after=0.0):
-    """Sends bytes unchanged; -> everything that comes back until the peer closes the connection or time is over."""
+    """Sends bytes unchanged; -> everything that comes back until the peer closes the connection or the time is up."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as s:
         s.sendall(data)
         if then:
@@ -437,4 +437,4 @@ def run_suites(parts, *suites):
 
 
 __all__ = [name for name in dir() if not name.startswith("_")]
-_ = http.client  # urllib raises its exceptions
+_ = http.client  # imported because urllib raises its exceptions

@@ -6,10 +6,11 @@ from fake_cloud import *  # noqa: F403
 from harness import Worker, dumps, envelope, equal, jpeg_size, mask_png, photo_png, to_value
 
 PHOTO, MASK = photo_png(64, 64), mask_png(64, 64, (20, 20, 40, 40))
-# several workers share this machine: threads that spin for each other would take all of it
+# several workers share this machine: threads that spin for each other would use all of it
 DEFAULTS = {"STEPS": 1, "OMP_NUM_THREADS": 1, "OMP_WAIT_POLICY": "passive"}
 
-# every request of a job without faults, in its order; original and mask are fetched side by side, and the results are stored so
+# every request of a job without faults, in its order; both inputs are downloaded at the same time, and so are the
+# results uploaded
 STAGES = ["get", "claim", "stat:original.jpg", "media:original.jpg", "stat:mask_auto.png", "media:mask_auto.png",
           "stat:edited.jpg", "upload:edited.jpg", "stat:preview.jpg", "upload:preview.jpg", "complete"]
 
@@ -39,7 +40,8 @@ class House:
 
     @contextlib.contextmanager
     def case(self, label):
-        """One of several cases in a test, which begins without rules. A failure is reported at the end, after the other cases."""
+        """One of several cases in a test; it begins without rules. A failure is reported at the end, after the other
+        cases."""
         self.cloud.rules.clear()
         try:
             yield
@@ -100,7 +102,7 @@ class House:
 
 
 def run_cases(name, cases, **settings):
-    """One worker, one session per case: (label, [(op, action, times)], answers it may give until the ack)."""
+    """Runs one worker with one session per case: (label, [(op, action, times)], the answers allowed before the ack)."""
     with House(name, **settings) as h:
         w = h.worker()
         for i, (label, rules, first) in enumerate(cases):

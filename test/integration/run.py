@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import *  # noqa: F403 (the harness is this file's vocabulary)
 
 E = None  # Emulators
-W = None  # the worker most tests share: PUSH_AUTH=none
+W = None  # the worker that most tests share: PUSH_AUTH=none
 
 
 def folder(user, session):
@@ -108,7 +108,7 @@ def test_same_message_gives_the_same_bytes():
     E.create_session("u1", "again")
     equal(W.push(dumps(envelope("u1", "again", "m-again"))), 204)
     first = E.get_object(f"{folder('u1', 'again')}/edited.jpg")[1]
-    E.create_session("u1", "again")  # back to pending, as a new job over the same inputs
+    E.create_session("u1", "again")  # back to pending, as a new job with the same inputs
     equal(W.push(dumps(envelope("u1", "again", "m-again-2"))), 204)
     equal(E.session("u1", "again")["processingStatus"], "completed")
     equal(E.get_object(f"{folder('u1', 'again')}/edited.jpg")[1], first)

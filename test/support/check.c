@@ -86,7 +86,7 @@ static double seconds(void)
 
 /* --- one test, in the process that runs it --- */
 
-/* The gate's answer and then the test. Nothing that is set here lives across the jump. */
+/* Asks the gate, then runs the test. No variable that is set here is read after the jump. */
 static void run_here(const struct test *t, struct result *ret)
 {
     const char *why = "";
@@ -134,7 +134,7 @@ static bool is_wanted(const struct run *r, const struct test *t)
     return !*r->filters;
 }
 
-/* t itself or the first wanted test after it. */
+/* The first wanted test from t on. */
 static struct test *wanted_from(const struct run *r, struct test *t)
 {
     while (t && !is_wanted(r, t))
@@ -165,7 +165,7 @@ static void run_in_child(struct run *r, const struct test *t, bool is_last, stru
     }
     child_run(&r->child, t, r->timeout_s, ret);
     r->n_in_child++;
-    if (ret->outcome == STOPPED && r->n_in_child > 1) { /* an earlier test broke it for this process */
+    if (ret->outcome == STOPPED && r->n_in_child > 1) { /* an earlier test broke the device for this process */
         struct result unused = { PASSED, "" };
 
         r->count[STOPPED]++;
@@ -219,7 +219,7 @@ static void end_early(struct run *r, struct test *t, const struct result *result
     add_skips(r, n_left, result->reason);
 }
 
-/* The closing lines; the exit status. */
+/* Prints the closing lines; returns the exit status. */
 static int conclude(const struct run *r)
 {
     for (const struct skips *s = r->skips; s < r->skips + N_REASONS && s->n; s++)

@@ -29,10 +29,10 @@ struct test {
 void test_register(struct test *t);
 
 /*
- * For programs whose tests need a device: asked before every test, in the process that runs it. TEST_NONE means that
- * this machine has no device: every test is skipped. TEST_STOP means that the device does not work: the run fails, and
- * goes on only if a new process can use the device again. Such programs also print the time since their start before
- * each test, so that the output of a run that is cut short says where it was.
+ * For programs whose tests need a device: the gate is called before every test, in the process that runs it. TEST_NONE
+ * means that this machine has no device: every test is skipped. TEST_STOP means that the device does not work: the run
+ * fails, and goes on only if a new process can use the device again. Such programs also print the time since their
+ * start before each test, so that the output of a run that is cut short says where it was.
  */
 enum test_go { TEST_GO, TEST_NONE, TEST_STOP };
 void test_gate(enum test_go (*gate)(const char **ret_why));

@@ -91,7 +91,7 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* The child has been reaped; processes that its tests left running end here. */
+/* Kills the processes that the tests of the reaped child left running. */
 static void forget(struct child *c)
 {
     (void)kill(-c->pid, SIGKILL);

@@ -38,8 +38,8 @@ bool child_start(struct child *c, void (*run)(const struct test *t, struct resul
  * gives FAILED with the signal, the status or the limit as the reason, and is reaped. */
 void child_run(struct child *c, const struct test *t, int limit_s, struct result *ret);
 
-/* Lets the child leave through exit(), where sanitizers look for leaks. If it does so with another status than 0, or
- * not in time, `ret`, the result of its last test, becomes FAILED, unless it is that already. */
+/* Lets the child leave through exit(), where sanitizers look for leaks. If its status is not 0, or it takes too long,
+ * `ret`, the result of its last test, becomes FAILED, unless it is FAILED already. */
 void child_end(struct child *c, int limit_s, struct result *ret);
 
 #endif

@@ -7,8 +7,8 @@
 #include "kernels/ops.h"
 #include "test/support/check.h"
 
-/* The limits are those of MODEL.md: for f32 ten times the error of plain f32 rounding; for bf16 some four
- * times the distance of the official model in bf16 from itself in f32, 0.7 to 0.9 %. */
+/* The limits are those of MODEL.md: for f32 ten times the error of plain f32 rounding; for bf16 about four times the
+ * distance of the official model in bf16 from itself in f32, 0.7 to 0.9 %. */
 const struct rig_kind rig_kinds[N_RIG_KINDS] = {
     { BACKEND_PLAIN, PRECISION_F32, 1e-5 },
     { BACKEND_CPU, PRECISION_F32, 1e-5 },

@@ -9,7 +9,7 @@ enum { MAX_SAMPLES = 256, GUARD = 64, GUARD_BYTE = 0xa5 };
 
 static struct {
     char *memory;
-    struct tensor t; /* n_dims 0: the bytes of a weight, whose end is not guarded */
+    struct tensor t; /* n_dims 0: `memory` holds a weight, which has no guard bytes */
 } samples[MAX_SAMPLES];
 static int n_samples;
 static uint64_t state = 1;

@@ -70,7 +70,7 @@ static bool text_is(const struct member *m, const char *want)
     return member_text(m, text, sizeof text) && strcmp(text, want) == 0;
 }
 
-/* Decodes a base64url number of a JWK; an empty span when the member is not one. */
+/* Decodes a base64url number of a JWK; an empty span if the member is not such a number. */
 static struct span number_of(const struct member *m, char *buf, size_t size)
 {
     char text[CRYPTO_RSA_MAX_BITS / 6 + 16];
@@ -182,7 +182,7 @@ static int64_t lifetime_ms(const struct http_reply *reply)
 
 /* ---- fetching ---- */
 
-/* What one try brought, or what it leaves for the next. */
+/* The result of one try, or what the next try has to know. */
 struct answer {
     struct key_set set;
     int64_t lifetime_ms;

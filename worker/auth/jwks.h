@@ -30,7 +30,7 @@ MUST_CHECK enum err_code jwks_open(struct http *http, const struct sys *sys, con
                                    struct err *err);
 void jwks_close(struct jwks *j); /* takes NULL */
 
-/* The fetch at start. A failure is worth a log line and nothing more: the next lookup tries again. */
+/* Fetches the keys at start. A failure should only be logged: the next lookup tries again. */
 MUST_CHECK enum err_code jwks_prefetch(struct jwks *j, const struct budget *budget, struct err *err);
 
 /* The caller frees *ret_key with crypto_key_free(). ERR_NOT_FOUND: the issuer has no such key; ERR_UNAVAILABLE: there
@@ -38,7 +38,7 @@ MUST_CHECK enum err_code jwks_prefetch(struct jwks *j, const struct budget *budg
 MUST_CHECK enum err_code jwks_find(struct jwks *j, const char *kid, const struct budget *budget,
                                    struct crypto_key **ret_key, struct err *err);
 
-/* The number of keys that are usable now, and for how long they are fresh; for `doctor`. */
+/* Returns the number of keys that are usable now, and for how long they are fresh; for `doctor`. */
 int jwks_count(struct jwks *j, int64_t *ret_fresh_ms);
 
 #endif

@@ -8,7 +8,7 @@
  *   PUSH_AUTH_OIDC  every token is verified here, in full
  *   PUSH_AUTH_IAM   Cloud Run has verified the token: where K_SERVICE is set its marker is accepted in place of the
  *                   signature; a token without the marker is verified in full
- *   PUSH_AUTH_NONE  every push is accepted: with emulators, on loopback, only
+ *   PUSH_AUTH_NONE  every push is accepted: only with emulators, on loopback
  *
  * Thread-safe. Never logs; no message holds the token.
  */
@@ -79,9 +79,9 @@ struct oidc {
 struct oidc_result {
     enum oidc_reason reason;
     int status;       /* 204: accepted; 401 (answered with WWW-Authenticate: Bearer error="invalid_token"), 403, 503 */
-    const char *text; /* of the reason, constant */
+    const char *text; /* the reason in words, constant */
     char kid[JWKS_KID_MAX + 1]; /* for the log; empty when the check failed before the kid was read */
-    char email[255]; /* likewise; bytes outside printable ASCII are replaced; verified only with 204 and 403 */
+    char email[255]; /* for the log, too; bytes outside printable ASCII are replaced; verified only with 204 and 403 */
 };
 
 /* Checks the settings: modes OIDC and IAM need keys, an audience and an e-mail, none of them empty. ERR_INVALID. */

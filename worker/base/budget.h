@@ -33,7 +33,7 @@ bool budget_cancelled(const struct budget *b);  /* NULL: no budget, so never can
 
 /*
  * Sleeps before try `n` >= 1, which is retry n - 1, for at least `least_ms` (what the server asked for; 0: it did not).
- * ERR_DEADLINE, without sleeping, when the budget does not hold the wait and one call after it; ERR_CANCELLED.
+ * ERR_DEADLINE, without sleeping, when the budget is too short for the wait and one call after it; ERR_CANCELLED.
  */
 MUST_CHECK enum err_code retry_wait(const struct budget *b, const struct retry_policy *p, int n, int64_t least_ms,
                                     struct err *err);

@@ -50,53 +50,61 @@ static const char *const log_level_names[] = { "debug", "info", "notice", "warni
 
 static const struct setting settings[] = {
     { "PORT", INT, AT(port), "8080", .meaning = "port to listen on", .min = 1, .max = 65535 },
-    { "FIREBASE_CREDENTIALS", SECRET, AT(firebase_credentials), NULL, .allowed = "base64 of at most 32 KiB",
-      .meaning = "service-account JSON in base64; else `GOOGLE_APPLICATION_CREDENTIALS`, else the metadata server" },
+    { "FIREBASE_CREDENTIALS", SECRET, AT(firebase_credentials), NULL,
+      .allowed = "JSON of at most 16 KiB, plain or in base64",
+      .meaning =
+          "key of a service account; if not set, `GOOGLE_APPLICATION_CREDENTIALS` is used, else the metadata server" },
     { "GOOGLE_APPLICATION_CREDENTIALS", TEXT, AT(credentials_file), NULL, .allowed = "path",
-      .meaning = "file with a service-account JSON" },
-    { "FIREBASE_STORAGE_BUCKET", BUCKET, AT(bucket), NULL, .meaning = "bucket of the pictures", .required = true },
+      .meaning = "file with the JSON key of a service account" },
+    { "FIREBASE_STORAGE_BUCKET", BUCKET, AT(bucket), NULL, .meaning = "bucket that holds the pictures",
+      .required = true },
     { "GOOGLE_CLOUD_PROJECT", PROJECT, AT(project), NULL,
-      .meaning = "project of the documents; else that of the credentials, else the metadata server's" },
+      .meaning = "project that holds the documents; if not set, the project of the credentials, else that of the "
+                 "metadata server" },
     { "PUSH_AUTH", CHOICE, AT(push_auth), NULL, .choices = push_auth_names, .required = true,
-      .meaning = "who checks the token of a push: the worker, Cloud Run, or nobody (emulators only; listens on "
-                 "loopback only)" },
+      .meaning =
+          "who verifies the token of a push: the worker (`oidc`), Cloud Run (`iam`) or nobody (`none`: only with "
+          "emulators; the worker then listens on loopback only)" },
     { "PUSH_AUDIENCE", LIST, AT(push_audiences), NULL,
-      .meaning = "accepted audiences; required with `oidc` and `iam`" },
+      .meaning = "audiences that a push token may have; required with `oidc` and `iam`" },
     { "PUSH_SERVICE_ACCOUNT", EMAILS, AT(push_accounts), NULL,
-      .meaning = "accepted service accounts; required with `oidc` and `iam`" },
+      .meaning = "service accounts that may send pushes; required with `oidc` and `iam`" },
     { "OIDC_CERTS_URL", TEXT, AT(oidc_certs_url), GOOGLE_CERTS_URL, .allowed = "https URL, or http on loopback",
-      .meaning = "keys of the token's issuer; another one is for tests" },
+      .meaning = "where the issuer of push tokens publishes its keys; change it only for tests" },
     { "PUBSUB_SUBSCRIPTION", TEXT, AT(subscription), NULL, .allowed = "projects/PROJECT/subscriptions/NAME",
-      .meaning = "when set, pushes of other subscriptions are acknowledged and dropped" },
+      .meaning = "if set, pushes from any other subscription are acknowledged and dropped" },
     { "MODEL_DIR", TEXT, AT(model_dir), "/models", .allowed = "path", .meaning = "folder with the model files" },
     { "TRANSFORMER", TEXT, AT(transformer), "auto", .none = "auto", .allowed = "file name",
-      .meaning = "GGUF of that folder; auto: the largest that fits the memory" },
+      .meaning = "GGUF file in `MODEL_DIR`; auto: the largest that fits into memory" },
     { "BACKEND", CHOICE, AT(backend), "auto", .choices = backend_kind_names,
-      .meaning = "where to compute; auto: CUDA where there is a device" },
+      .meaning = "where to compute; auto: CUDA if there is a device, else the CPU" },
     { "PRECISION", CHOICE, AT(precision), "auto", .choices = precision_names, .values = precisions,
       .meaning =
-          "inputs of matrix products; auto: bf16 on CUDA and on a processor that turns out clearly faster with it "
-          "at the start, else f32; CUDA has no f32: with f32, `BACKEND=cuda` is refused and `BACKEND=auto` takes "
-          "the CPU" },
+          "type of the inputs of matrix products; auto: bf16 on CUDA, and on a CPU that proves clearly faster with it "
+          "at start-up, else f32; CUDA has no f32: with f32, `BACKEND=cuda` is refused and `BACKEND=auto` uses the "
+          "CPU" },
     { "STEPS", INT, AT(steps), "28", .meaning = "denoising steps", .min = 1, .max = CONFIG_STEPS_MAX },
     { "GUIDANCE", NUMBER, AT(guidance), "30", .meaning = "guidance scale", .min = 0, .max = 1000 },
-    { "MAX_ATTEMPTS", INT, AT(max_attempts), "5", .meaning = "tries before a job fails for good", .min = 1,
+    { "MAX_ATTEMPTS", INT, AT(max_attempts), "5", .meaning = "attempts before a job fails for good", .min = 1,
       .max = 100 },
     { "QUEUE_DEPTH", INT, AT(queue_depth), "8", .meaning = "pushes that may wait while a job runs", .min = 0,
       .max = 1000 },
     { "JOB_DEADLINE_SECONDS", INT, AT(job_deadline_s), "280",
-      .meaning = "longest job, counted from the arrival of its push", .min = 5, .max = 3500 },
-    { "LEASE_SECONDS", INT, AT(lease_s), "360", .meaning = "how long a claim holds; 10 s over the deadline at least",
-      .min = 5, .max = 3500 },
+      .meaning = "longest time that a job may take, counted from the arrival of its push", .min = 5, .max = 3500 },
+    { "LEASE_SECONDS", INT, AT(lease_s), "360",
+      .meaning = "how long a worker's claim on a session is valid; at least `JOB_DEADLINE_SECONDS` + 10", .min = 5,
+      .max = 3500 },
     { "COST_PER_SECOND", NUMBER, AT(cost_per_second), "0.00039",
-      .meaning = "US dollars a second, for the `cost` of a session", .min = 0, .max = 1000 },
-    { "FIRESTORE_EMULATOR_HOST", HOST, AT(firestore_emulator), NULL, .meaning = "emulator in place of Firestore" },
-    { "STORAGE_EMULATOR_HOST", URL, AT(storage_emulator), NULL, .meaning = "emulator in place of Cloud Storage" },
+      .meaning = "price of one second of work in US dollars, for the `cost` of a session", .min = 0, .max = 1000 },
+    { "FIRESTORE_EMULATOR_HOST", HOST, AT(firestore_emulator), NULL,
+      .meaning = "emulator to use instead of Firestore" },
+    { "STORAGE_EMULATOR_HOST", URL, AT(storage_emulator), NULL, .meaning = "emulator to use instead of Cloud Storage" },
     { "FIREBASE_STORAGE_EMULATOR_HOST", HOST, AT(firebase_storage_emulator), NULL,
-      .meaning = "the same where `STORAGE_EMULATOR_HOST` is not set" },
-    { "GCE_METADATA_HOST", HOST, AT(metadata_host), NULL, .meaning = "other address of the metadata server" },
+      .meaning = "Cloud Storage emulator to use if `STORAGE_EMULATOR_HOST` is not set" },
+    { "GCE_METADATA_HOST", HOST, AT(metadata_host), NULL,
+      .meaning = "address to use instead of that of the metadata server" },
     { "LOG_LEVEL", CHOICE, AT(log_level), "info", .choices = log_level_names,
-      .meaning = "least severity that is logged" },
+      .meaning = "lowest severity that is logged" },
 };
 
 enum { N_SETTINGS = sizeof settings / sizeof *settings };
@@ -108,10 +116,10 @@ static void describe(const struct setting *s, char *buf, size_t size)
     static const char *const words[] = {
         [TEXT] = "text",
         [PROJECT] = "letters, digits and -._:",
-        [BUCKET] = "name of a bucket",
+        [BUCKET] = "bucket name",
         [SECRET] = "text",
-        [LIST] = "comma list",
-        [EMAILS] = "comma list of e-mail addresses",
+        [LIST] = "comma-separated list",
+        [EMAILS] = "comma-separated list of e-mail addresses",
         [HOST] = "host:port",
         [URL] = "http://host:port",
     };
@@ -159,9 +167,9 @@ static void bad_value(struct load *l, const struct setting *s, const char *value
 
     describe(s, allowed, sizeof allowed);
     if (s->kind == SECRET)
-        problem(l, "%s is not usable: allowed is %s", s->name, allowed);
+        problem(l, "%s is not valid; allowed: %s", s->name, allowed);
     else
-        problem(l, "%s='%.60s' is not usable: allowed is %s", s->name, value, allowed);
+        problem(l, "%s='%.60s' is not valid; allowed: %s", s->name, value, allowed);
 }
 
 /* The first value of that name in the environment, as getenv returns it; NULL when unset or empty. */
@@ -322,10 +330,10 @@ static void take_settings(struct load *l)
         char allowed[120];
 
         if (s->standard && !take(l, s, s->standard))
-            problem(l, "%s has a default that is not allowed: a bug of this program", s->name);
+            problem(l, "the default of %s is not allowed: this is a bug in the program", s->name);
         describe(s, allowed, sizeof allowed);
         if (!value && s->required)
-            problem(l, "%s is not set: allowed is %s", s->name, allowed);
+            problem(l, "%s is not set; allowed: %s", s->name, allowed);
         else if (value && !take(l, s, value))
             bad_value(l, s, value);
     }
@@ -380,8 +388,8 @@ static void check_precision(struct load *l)
 {
     if (l->cfg->backend == BACKEND_CUDA && l->cfg->precision == PRECISION_F32)
         problem(l,
-                "PRECISION=f32 is not usable with BACKEND=cuda, which computes in bf16: allowed is PRECISION=auto or "
-                "bf16, or BACKEND=cpu");
+                "PRECISION=f32 is not possible with BACKEND=cuda, which computes in bf16: set PRECISION=auto or bf16, "
+                "or BACKEND=cpu");
 }
 
 static void check_emulators(struct load *l)
@@ -412,8 +420,8 @@ static void check_rules(struct load *l)
         (strncmp(c->subscription, "projects/", 9) != 0 || !strstr(c->subscription, "/subscriptions/")))
         bad_value(l, find("PUBSUB_SUBSCRIPTION"), c->subscription);
     if (c->lease_s < c->job_deadline_s + CONFIG_LEASE_MARGIN_S)
-        problem(l, "LEASE_SECONDS=%d is not usable: allowed is JOB_DEADLINE_SECONDS (%d) and %d more at least",
-                c->lease_s, c->job_deadline_s, CONFIG_LEASE_MARGIN_S);
+        problem(l, "LEASE_SECONDS=%d is too short: it must be at least JOB_DEADLINE_SECONDS (%d) + %d", c->lease_s,
+                c->job_deadline_s, CONFIG_LEASE_MARGIN_S);
 }
 
 int config_load_all(char *const *env, struct arena *a, struct config *ret,

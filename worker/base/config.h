@@ -22,7 +22,7 @@ enum {
     CONFIG_LIST_MAX = 16,
     CONFIG_TEXT_MAX = 1024,
     CONFIG_SECRET_MAX = 32 << 10,
-    CONFIG_STEPS_MAX = 1000, /* the model takes no more (FILL_MAX_STEPS); a test compares the two */
+    CONFIG_STEPS_MAX = 1000, /* the model's own limit is FILL_MAX_STEPS; a test compares the two */
     CONFIG_LEASE_MARGIN_S = 10
 };
 
@@ -51,7 +51,7 @@ struct config {
     const char *subscription;
 
     const char *model_dir;
-    const char *transformer; /* NULL: the largest that fits */
+    const char *transformer; /* NULL: the largest that fits into memory */
     int backend;             /* enum backend_kind */
     int precision;           /* enum precision */
     int steps;

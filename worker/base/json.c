@@ -150,7 +150,7 @@ bool json_integer(const struct json *v, int64_t *ret)
     return true;
 }
 
-/* ---- building: a parent is NULL when there was no memory for it, which the node above it records ---- */
+/* ---- building: a parent is NULL if there was no memory for it; the node above it records that ---- */
 
 static struct json *new_root(struct arena *a, cJSON *tree)
 {
@@ -220,7 +220,8 @@ void json_add_copy(struct json *parent, const char *key, const struct json *v)
     (void)add(parent, key, cJSON_Duplicate(node(v), 1));
 }
 
-/* Refuses a tree that cannot be written as it was meant. Our code and json_parse limit its depth. */
+/* Refuses a tree with a missing node or a number that JSON cannot write. Recursion is safe: json_parse and our code
+ * limit the depth. */
 static enum err_code check_tree(const cJSON *n, struct err *err)
 {
     if (!n || n->type & NODE_INCOMPLETE)

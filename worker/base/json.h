@@ -27,7 +27,7 @@ int json_count(const struct json *array_or_object);
 const struct json *json_at(const struct json *array_or_object, int i); /* in O(i): use json_first in a loop */
 const struct json *json_first(const struct json *array_or_object); /* for (v = json_first(list); v; v = json_next(v)) */
 const struct json *json_next(const struct json *v);
-const char *json_key(const struct json *member); /* of a value inside an object */
+const char *json_key(const struct json *member); /* the name of a value inside an object */
 
 const char *json_string(const struct json *v);         /* NULL unless a string */
 bool json_number(const struct json *v, double *ret);   /* false unless a number */

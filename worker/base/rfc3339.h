@@ -1,9 +1,9 @@
 /*
  * rfc3339 - times as the cloud APIs write them, "2024-05-06T07:08:09.123456Z", to microseconds since 1970 and back.
  *
- * Accepted are any offset, 0 to 9 digits of fraction (truncated to microseconds), the years 1 to 9999, and a leap
- * second, which counts as the second after it; but no text before or after. Source: RFC 3339 5.6, PROTOCOL.md 1.2
- * and 4.2.
+ * The reader accepts any offset, 0 to 9 digits of fraction (truncated to microseconds), the years 1 to 9999, and a leap
+ * second, which counts as the second after it, but no text before or after. Source: RFC 3339 5.6, PROTOCOL.md 1.2 and
+ * 4.2.
  */
 #ifndef WORKER_BASE_RFC3339_H
 #define WORKER_BASE_RFC3339_H

@@ -1,6 +1,6 @@
 /*
  * sys - clocks, sleep and random numbers behind one interface. Retries, deadlines, leases and tokens use a `struct
- * sys`, so that tests can run them with a time of their own.
+ * sys`, so that tests can run them on a simulated clock.
  */
 #ifndef WORKER_BASE_SYS_H
 #define WORKER_BASE_SYS_H

@@ -52,7 +52,7 @@ void bench_print_processor(void)
 
 /* --- figures --- */
 
-/* How many runs there were and how much they differ; on a card also its clock and power meanwhile. */
+/* Prints how many runs there were and how much they differ; on a card also its clock and power during the runs. */
 static void print_spread(const struct bench_figure *f)
 {
     (void)printf("  +- %.2f ms (%d runs, %.1f to %.1f)", bench_deviation(f) * 1e3, f->n_runs, f->least * 1e3,
@@ -133,8 +133,8 @@ static enum err_code run_vae(const struct bench_options *o, struct err *err)
     return ERR_OK;
 }
 
-/* Expanding weights runs beside products. The part that is not hidden by them is the time by which a step is longer
- * with expanding than without. */
+/* Weights are expanded while products run. The time that this overlap does not hide is the difference between a step
+ * with expanding and one without. */
 static void print_expanding(const struct bench_step *b)
 {
     double alone = bench_seconds(&b->expanding), shown = bench_seconds(&b->step) - bench_seconds(&b->without_expanding);
@@ -189,7 +189,7 @@ static enum err_code run_text(const struct bench_options *o, struct err *err)
     return ERR_OK;
 }
 
-/* The rates of a card are the limit for a network, which may run slower. */
+/* The measured rates of a card are upper limits for a network. */
 static void print_device_rate(enum rate_kind kind, const struct bench_rates *b)
 {
     const struct bench_figure *f = &b->kinds[kind];
@@ -298,7 +298,7 @@ static void print_load_model(const struct bench_load_model *b, const struct back
     print_device_memory((size_t)b->device_bytes);
 }
 
-/* Files without tensors were read as a measure; loading them into a backend is skipped. */
+/* A file without tensors is read only to measure the rate; it is not loaded into a backend. */
 static enum err_code load_model(const char *path, const struct load_options *o, double read_rate, struct err *err)
 {
     struct bench_load_model b = { 0 };
@@ -435,7 +435,7 @@ int bench_command(const struct bench_command *self, int argc, char **argv)
         { "--gb", CLI_INT, &a.gigabytes, "N", .help = "with load --random: size of that file in GB; default 2",
           .min = 1, .max = 64 },
         CLI_BACKEND_OPTIONS(a.backend),
-        /* the last, left out where there is no `bench picture` */
+        /* must be last: it is left out where there is no `bench picture` */
         { "--turned", CLI_FLAG, &a.turned, .help = "with picture: a photo stored on its side, as phones store it" },
     };
     const struct cli_command command = { self->name, "measures the parts of a job on random weights", options,

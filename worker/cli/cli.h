@@ -79,7 +79,7 @@ struct cli_command {
  */
 MUST_CHECK int cli_parse(const struct cli_command *c, int argc, char **argv);
 
-/* Writes the error as one line on stderr, behind the command's name; returns CLI_FAILED. */
+/* Writes the error as one line on stderr, after the command's name; returns CLI_FAILED. */
 int cli_fail(const struct cli_command *c, const struct err *err);
 /* The same for wrong usage that the table cannot express, such as two options that exclude each other; returns
  * CLI_USAGE. */

@@ -1,6 +1,6 @@
 /*
- * cmd_doctor - checks all that `serve` needs: settings, credentials, model files, memory, backend; with --online also
- * whether Google answers. It goes on after a finding, says how to mend it, and never shows a secret.
+ * cmd_doctor - checks everything that `serve` needs: settings, credentials, model files, memory, backend; with --online
+ * also whether Google answers. It goes on after a problem, says how to fix it, and never shows a secret.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,9 +20,9 @@
 
 enum {
     ARENA_BYTES = 256 << 20,
-    ONLINE_MS = 15000,   /* for all answers of --online together */
+    ONLINE_MS = 15000,   /* for all the requests of --online together */
     PICTURE_SIDE = 1024, /* pixels: the largest that `serve` paints, for the estimate of memory */
-    CHECK_SIDE = 64,     /* pixels, of the picture of the self-check */
+    CHECK_SIDE = 64,     /* pixels: the picture of the self-check */
     CHECK_T5_LEN = 64
 };
 
@@ -255,7 +255,7 @@ static enum err_code run_self_check(struct run *r, struct fill_model **ret, stru
     return self_check_run(*ret, check, err);
 }
 
-/* Computes with the model and compares the values with those stored beside it; where there are none, stores them. */
+/* Computes with the model and compares the values with those stored next to it; if there are none, stores them. */
 static void check_values(struct run *r)
 {
     struct self_check check = { 0 };

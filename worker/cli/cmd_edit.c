@@ -85,7 +85,7 @@ static void add_plain(struct json *parent, const char *name, const struct docume
         for (int i = 0; i < f->n_texts; i++)
             json_add_string(list, NULL, f->texts[i]);
         break;
-    default: /* a deleted field is absent: the members of before are not copied */
+    default: /* a deleted field is simply not written */
         break;
     }
 }
@@ -184,7 +184,7 @@ static enum err_code paint_folder(struct local *l, struct engine *e, struct prog
     return ERR_OK;
 }
 
-/* The outcome, good or bad, goes into session.json. If that cannot be written, an edit that worked has failed too. */
+/* The outcome, good or bad, goes into session.json. If that cannot be written, the whole command fails. */
 static enum err_code edit_folder(struct local *l, struct engine *e, struct err *err)
 {
     struct edit_result result = { 0 };
@@ -229,8 +229,7 @@ static enum err_code run(struct local *l, struct err *err)
 
 /* --- defaults, from the settings of the service --- */
 
-/* Keeps the first problem with a setting that is a default of this command; the other settings matter to `serve` only.
- */
+/* Keeps the first problem with a setting that gives this command a default; the others matter to `serve` only. */
 static void keep_problem(void *ctx, const char *problem)
 {
     static const char *const names[] = {
@@ -243,8 +242,8 @@ static void keep_problem(void *ctx, const char *problem)
             (void)err_set(err, ERR_INVALID, "%s", problem);
 }
 
-/* PRECISION if it is set, else not its default `auto`: the result of a command shall not depend on which precision is
- * faster on this processor. */
+/* PRECISION if it is set. Its default `auto` is not used, because the result of a command must not depend on which
+ * precision is faster on this processor. */
 static int default_precision(const struct config *cfg)
 {
     const char *set = getenv("PRECISION");

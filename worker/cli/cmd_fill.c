@@ -60,7 +60,7 @@ static void *watch_loading(void *arg)
 
     while (!w->stop) {
         (void)nanosleep(&(struct timespec){ .tv_nsec = LOADING_EVERY_MS * 1000000L }, NULL);
-        if (w->loading.loaded_bytes < w->loading.total_bytes) /* 100 % is shown by open_model(), when it is true */
+        if (w->loading.loaded_bytes < w->loading.total_bytes) /* open_model() shows 100 % once the model is open */
             progress_show(w->progress, "load", w->loading.loaded_bytes, w->loading.total_bytes);
     }
     return NULL;

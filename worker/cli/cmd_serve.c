@@ -1,10 +1,10 @@
 /*
- * cmd_serve - the service: settings, engine, clients, server. Then it waits for SIGTERM, for a model that cannot be
- * loaded or for a device that breaks, and ends in good order.
+ * cmd_serve - runs the service: settings, engine, clients, server. It serves until SIGTERM arrives, the model cannot be
+ * loaded, the device breaks or a job does not end, and then shuts down in order.
  *
- * Cloud Run kills a container 10 s after SIGTERM. In that time no more pushes are accepted, the running job may go on
- * for JOB_GRACE_MS, its claim is released and its push answered; the claim of a job that does not stop is released by
- * the thread that drains. A start that is waiting for other services is abandoned.
+ * Cloud Run kills a container 10 s after SIGTERM. In that time no more pushes are accepted. The running job has
+ * JOB_GRACE_MS to finish; then it is cancelled, its claim is released and its push is answered. If it does not stop,
+ * the draining thread releases the claim. A start that is waiting for other services is abandoned.
  */
 #include <assert.h>
 #include <pthread.h>
@@ -52,7 +52,7 @@ struct service {
     struct http_server_route routes[HANDLER_ROUTES];
     struct http_server *server;
     pthread_t loader;
-    sem_t listening;          /* posted when the server listens: only then the loader reports how it ended */
+    sem_t listening;          /* posted when the server listens: the loader waits for it before it reports its result */
     struct err load_error;    /* written by the loader */
     _Atomic bool load_failed; /* the loader failed and has logged why */
 };
@@ -144,7 +144,7 @@ static enum err_code open_oidc(struct service *s, struct err *err)
     TRY(jwks_open(s->http, &sys_real, c->oidc_certs_url, &s->jwks, err));
     s->oidc.jwks = s->jwks;
     TRY(oidc_check_settings(&s->oidc, err));
-    if (jwks_prefetch(s->jwks, &budget, &late)) /* not an error: they are fetched again when a push comes */
+    if (jwks_prefetch(s->jwks, &budget, &late)) /* not fatal: the next push fetches them again */
         log_event(LOG_WARNING, NULL, "the keys of the token's issuer cannot be fetched yet", log_str("error", late.msg),
                   log_end());
     return ERR_OK;
@@ -225,7 +225,7 @@ static void warn(const char *line)
     log_event(LOG_WARNING, NULL, "slower than it should be", log_str("reason", line), log_end());
 }
 
-/* Loading takes longest, so it begins first: it needs neither credentials nor keys, which may take their time. */
+/* Loading takes longest, so it begins first. It does not need the credentials and keys, which may be slow to arrive. */
 static enum err_code start_loading(struct service *s, struct err *err)
 {
     const struct config *c = &s->config;
@@ -258,8 +258,8 @@ static void wait_for_the_end(struct service *s)
     }
 }
 
-/* Returns true when every thread has ended and everything may be freed. With a broken device it returns false: a call
- * of its driver may never return. */
+/* Returns true when every thread has ended and everything may be freed. With a broken device it returns false, because
+ * a call into the driver may never return. */
 static bool drain(struct service *s)
 {
     int64_t until = sys_mono_ms(&sys_real) + DRAIN_MS;

@@ -52,7 +52,7 @@ enum err_code api_send(const struct api_call *call, struct http_request *req, st
             if (retry_wait(call->budget, call->policy, tries++, http_retry_after_ms(ret, call->budget->sys), NULL)) {
                 if (budget_cancelled(call->budget))
                     return err_set(err, ERR_CANCELLED, "cancelled between two tries");
-                break; /* no time for another try: the last answer stands */
+                break; /* no time for another try: the last answer is the result */
             }
         }
         arena_rewind(a, mark);

@@ -35,9 +35,9 @@ struct api_call {
 };
 
 /*
- * Sends req (its Authorization, timeout and budget are filled in) until judge takes the answer or tries and time are
- * used up; then the last answer stands. Returns what http_send returned for that answer: ERR_OK means only that ret
- * holds one. Also the errors of gauth_header, unchanged, and ERR_CANCELLED.
+ * Sends req (its Authorization, timeout and budget are filled in) until judge takes an answer or the tries or the time
+ * are used up; then the last answer is the result. Returns what http_send returned for that answer: ERR_OK means only
+ * that ret holds one. Also the errors of gauth_header, unchanged, and ERR_CANCELLED.
  */
 MUST_CHECK enum err_code api_send(const struct api_call *call, struct http_request *req, struct arena *a,
                                   struct http_reply *ret, struct err *err);

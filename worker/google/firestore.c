@@ -65,7 +65,7 @@ static bool error_field(struct span body, const char *name, char *buf, size_t si
     return find_error(body, &error) && !members_read(error, &field, 1, NULL) && member_text(&field, buf, size);
 }
 
-/* For an answer without error.status: of a proxy, a front end, or another program on that port. */
+/* For an answer without error.status, as a proxy, a front end or another program on that port may give. */
 static enum firestore_outcome classify_number(enum firestore_call call, int http_status)
 {
     if (http_status == 401)
@@ -85,7 +85,7 @@ enum firestore_outcome firestore_classify(enum firestore_call call, int http_sta
 {
     static const struct {
         const char *status;
-        enum firestore_outcome outcome[2]; /* of a read, of a conditional write */
+        enum firestore_outcome outcome[2]; /* for a read, for a conditional write */
     } table[] = {
         { "INVALID_ARGUMENT", { FIRESTORE_FINAL, FIRESTORE_FINAL } },
         { "OUT_OF_RANGE", { FIRESTORE_FINAL, FIRESTORE_FINAL } },

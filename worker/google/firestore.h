@@ -31,8 +31,8 @@
 #include "worker/base/json.h"
 
 enum {
-    FIRESTORE_REPLY_MAX = 4 << 20, /* a document has at most 1 MiB, and is somewhat longer as JSON */
-    FIRESTORE_NAME_MAX = 2048,     /* a field path has fewer than half as many bytes */
+    FIRESTORE_REPLY_MAX = 4 << 20, /* a document is at most 1 MiB long, and somewhat longer as JSON */
+    FIRESTORE_NAME_MAX = 2048,     /* a field path is less than half as long */
     FIRESTORE_TIME_SIZE = 64,
     FIRESTORE_DEPTH_MAX = 30,
     FIRESTORE_PATH_DEPTH_MAX = 8
@@ -189,7 +189,7 @@ enum firestore_outcome {
     FIRESTORE_UNKNOWN,   /* a write that may have landed */
     FIRESTORE_ABSENT,    /* there is no such document */
     FIRESTORE_REFUSED,   /* 403 */
-    FIRESTORE_FINAL      /* our request is wrong: the same fails again */
+    FIRESTORE_FINAL      /* our request is wrong and would fail again */
 };
 
 enum firestore_outcome firestore_classify(enum firestore_call call, int http_status, struct span body);

@@ -16,7 +16,7 @@ MUST_CHECK enum err_code storage_encode_name(const char *object, struct arena *a
 MUST_CHECK enum err_code storage_object_url(const struct storage *s, const char *object, struct arena *a, char **ret,
                                             struct err *err);
 
-/* A call judged by storage_judge, for requests that may be sent again whatever became of the first try: reads, and
+/* A call judged by storage_judge, for requests that may be sent again whatever happened to the first try: reads, and
  * writes under a generation. */
 struct api_call storage_api(const struct storage *s, const struct retry_policy *policy, const struct budget *budget);
 enum api_next storage_judge(void *ctx, enum err_code rc, const struct http_reply *reply);
@@ -24,8 +24,8 @@ bool storage_may_pass(enum err_code rc, const struct http_reply *reply); /* the 
 
 enum storage_access { STORAGE_READS, STORAGE_WRITES };
 
-/* Both record an error about `object` and return its code: for an answer that is no success, and for a failure of the
- * transport, which brought no whole answer. */
+/* Both record an error about `object` and return its code: the first for an answer that is not a success, the second
+ * for a transport failure without a whole answer. */
 enum err_code storage_refusal(const char *what, const char *object, const struct http_reply *reply, struct err *err);
 enum err_code storage_broken(const char *what, const char *object, enum storage_access access, const struct err *why,
                              struct err *err);

@@ -57,7 +57,8 @@ static enum err_code multipart_url(const struct storage *s, const struct storage
 {
     char *name;
 
-    TRY(storage_encode_name(put->object, a, &name, err)); /* checks it: this URL holds no name, the metadata does */
+    /* only to check the name: it is sent in the metadata, not in this URL */
+    TRY(storage_encode_name(put->object, a, &name, err));
     return arena_printf(a, ret, err,
                         "%s/upload/storage/v1/b/%s/o?uploadType=multipart&ifGenerationMatch=%" PRId64 "&%s", s->base,
                         s->bucket, put->if_generation, storage_meta_fields);

@@ -68,7 +68,7 @@ static inline enum err_code http_send(struct http *h, const struct http_request 
 }
 
 const char *http_reply_header(const struct http_reply *r, const char *lower_case_name); /* NULL: absent */
-void http_request_header(struct http_request *r, const char *name, const char *value);  /* asserts room */
+void http_request_header(struct http_request *r, const char *name, const char *value);  /* asserts that there is room */
 
 /* Percent-encodes every byte outside [A-Za-z0-9-._~]. */
 MUST_CHECK enum err_code http_encode(struct arena *a, struct span text, char **ret, struct err *err);

@@ -38,7 +38,7 @@ struct exchange {
     uint64_t body_bytes; /* as announced; UINT64_MAX: chunked */
     uint64_t received;
     bool body_read;   /* the whole body has arrived */
-    size_t body_size; /* of the buffer `body` */
+    size_t body_size; /* bytes allocated for `body` */
     char *body;
     struct arena arena;
     struct http_server_request req;
@@ -52,7 +52,7 @@ struct http_server {
     pthread_mutex_t lock;
     pthread_cond_t quieter; /* `threads` or `busy` has changed */
     int handlers;           /* running now */
-    int threads;            /* of handlers; a thread outlives its handler a little, to wake the daemon */
+    int threads;            /* handler threads: each outlives its handler a little, to wake the daemon */
     int busy;               /* requests between their handler's start and the last byte of their answer */
     bool draining, stopping;
 };
@@ -368,7 +368,7 @@ static bool make_room(struct exchange *x)
     return arena_alloc(&x->arena, x->body_size + 1, 1, &x->body, NULL) == ERR_OK;
 }
 
-/* false: the body is too slow or too long, and the connection is to be closed. */
+/* Stores a piece of the body. false: the body is too slow or too long, and the connection must be closed. */
 static bool take_piece(struct exchange *x, const char *piece, size_t n)
 {
     int64_t age_ms = sys_mono_ms(x->server->opt.sys) - x->req.arrived_mono_ms;
@@ -415,7 +415,7 @@ static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, c
     switch (x->stage) {
     case LOOKED:
         x->stage = READING;
-        set_busy(x, false); /* the client has to send, and may never do so */
+        set_busy(x, false); /* it is the client's turn to send, which may never happen */
         return MHD_YES;
     case READING:
         if (*n == 0)

@@ -13,7 +13,7 @@
  *   4. on_request       makes the answer
  *
  * A connection that is silent for idle_timeout_s is closed, and so is one whose body takes four times as long. A
- * handler need not care what becomes of the connection while it runs.
+ * handler need not watch the connection while it runs.
  */
 #ifndef WORKER_HTTP_HTTP_SERVER_H
 #define WORKER_HTTP_HTTP_SERVER_H
@@ -97,6 +97,7 @@ bool http_server_stop(struct http_server *s, int64_t wait_ms);
 /* All values of a header, whatever the case of its name; returns how many there are, also when more than max. */
 int http_server_values(const struct http_server_request *r, const char *name, struct span *ret, int max);
 
-void http_server_reply_header(struct http_server_reply *r, const char *name, const char *value); /* asserts room */
+/* Asserts that there is room. */
+void http_server_reply_header(struct http_server_reply *r, const char *name, const char *value);
 
 #endif

@@ -5,7 +5,7 @@
 struct side {
     const struct pair_call *call;
     const struct budget *caller_budget;
-    struct budget budget; /* the caller's, with its own count of retries and one more reason to stop */
+    struct budget budget; /* a copy of the caller's, with its own count of retries; `other_failed` cancels it, too */
     const _Atomic bool *other_failed;
     int retries;
     struct err err;

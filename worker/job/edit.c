@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-/* Where each phase of the painting begins and ends in the progress of the whole job; nearly all time goes into it. */
+/* Where each phase of the painting begins and ends in the progress of the whole job. Painting takes most of it. */
 static const struct {
     enum stage stage;
     int from, to; /* percent */

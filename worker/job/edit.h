@@ -31,11 +31,11 @@ struct edit_watch { /* all optional */
 
 struct edit_result {
     struct picture_files files;
-    struct document_recipe recipe; /* set as far as the job came */
+    struct document_recipe recipe; /* filled in as far as the job got */
     bool has_recipe;
     struct stage_times times; /* of the stages that ran, also when the edit failed */
     const char *warning;      /* a stable code for inpaint.warnings, or NULL */
-    bool rereads_modulation;  /* struct fill_timings' */
+    bool rereads_modulation;  /* as in struct fill_timings */
 };
 
 /* Everything in ret lives in the arena. Errors of picture.h, engine.h and prompt.h; ERR_CANCELLED when `cancelled` said

@@ -17,10 +17,10 @@ enum engine_state { ENGINE_LOADING, ENGINE_READY, ENGINE_FAILED, ENGINE_BROKEN }
 
 struct engine_options {
     const char *model_dir;
-    const char *transformer; /* file name in the folder; NULL: the one that is there */
+    const char *transformer; /* file name in the folder; NULL: the largest that fits into memory */
     enum backend_kind backend;
     enum precision precision;
-    int max_steps;                  /* the most that a request will ask for */
+    int max_steps;                  /* the most that a request may ask for */
     void (*warn)(const char *line); /* struct backend's; NULL: warnings are dropped */
 };
 
@@ -36,7 +36,7 @@ MUST_CHECK enum err_code engine_load(struct engine *e, struct err *err);
 struct engine_status {
     enum engine_state state;
     const char *stage; /* "backend", "weights", "self-check", "ready" */
-    int percent;       /* of loading */
+    int percent;       /* how much of the model is loaded */
 };
 struct engine_status engine_status(struct engine *e); /* from any thread */
 

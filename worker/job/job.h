@@ -3,7 +3,7 @@
  *
  *   {"userId": "...", "sessionId": "..."}      other members are ignored, a duplicate member is refused
  *
- * Ids are 1 to JOB_ID_MAX of [A-Za-z0-9_-] and not of the reserved form __...__, so they need no escape in a document
+ * Ids are 1 to JOB_ID_MAX of [A-Za-z0-9_-] and not of the reserved form __...__, so they need no escaping in a document
  * path, an object name, a URL or a log line. Source: PROTOCOL.md 11, 1.9 and 4.1.
  */
 #ifndef WORKER_JOB_JOB_H

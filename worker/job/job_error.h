@@ -1,7 +1,6 @@
 /*
  * job_error - the one table that turns an error into what the outside sees: the stable code in the session document,
- * what the push comes to, whether asking again can help, and a sentence for people.
- * Source: PROTOCOL.md 13, 1.9.
+ * the outcome of the push, whether a retry can help, and a sentence for people. Source: PROTOCOL.md 13, 1.9.
  */
 #ifndef WORKER_JOB_JOB_ERROR_H
 #define WORKER_JOB_JOB_ERROR_H

@@ -1,6 +1,7 @@
 /*
- * outcome - everything that a push can come to, and what the outside sees of it: the answer to Pub/Sub, the line in the
- * log, the metrics. Whoever ends a push (handler, queue, session, pipeline) names a row; only the handler acts on it.
+ * outcome - every way in which a push can end, and what the outside sees of it: the answer to Pub/Sub, the line in the
+ * log, the metrics. The module that ends a push (handler, queue, session or pipeline) names a row; only the handler
+ * acts on it.
  *
  *   HTTP     204 acknowledges the message; anything else makes Pub/Sub deliver it again (PROTOCOL.md 1.9). Every
  *            answer is also counted in inpaint_pushes_total{code="..."}.
@@ -27,9 +28,9 @@
     /* The document was deleted meanwhile; another worker has the lease. */                                         \
     X(GONE,                204,  "gone",       "vanished",  NULL,                        INFO,    "push answered")  \
     X(LOST,                409,  "lost",       NULL,        "inpaint_leases_lost_total", INFO,    "push answered")  \
-    /* It was not claimed: session.c. UNCLAIMED: Firestore gave no answer to go by. */                              \
+    /* It was not claimed: session.c. UNCLAIMED: Firestore did not say whether a claim landed. */                   \
     X(UNCLAIMED,           503,  "unclaimed",  NULL,        NULL,                        WARNING, "push answered")  \
-    /* No such document: yet, for the message is young and may have overtaken it; or not any more. */               \
+    /* No such document: not yet, because the message is recent and may have overtaken it; or not any more. */      \
     X(NOT_YET_THERE,       404,  "missing",    NULL,        NULL,                        INFO,    "push answered")  \
     X(MISSING,             204,  "missing",    NULL,        NULL,                        INFO,    "push answered")  \
     /* Completed or cancelled, or this message has failed: a redelivery of finished work. */                        \
@@ -40,13 +41,13 @@
     /* Its attempts are used up, and `failed` was written; its status is not one that the worker may change. */     \
     X(EXHAUSTED,           204,  "exhausted",  "failed",    NULL,                        INFO,    "push answered")  \
     X(REFUSED,             204,  "refused",    NULL,        NULL,                        INFO,    "push answered")  \
-    /* It had no turn in the queue of this worker: job_queue.c. The same message or session is in the queue. */     \
+    /* It got no turn in this worker's queue: job_queue.c. The same message or session is in the queue. */          \
     X(SAME_MESSAGE,        409,  NULL,         NULL,        "inpaint_duplicates_total",  INFO,    "push turned away") \
     X(SAME_SESSION,        204,  NULL,         NULL,        "inpaint_duplicates_total",  INFO,    "push turned away") \
     X(QUEUE_FULL,          429,  NULL,         NULL,        NULL,                        INFO,    "push turned away") \
     X(QUEUE_TIMEOUT,       503,  NULL,         NULL,        NULL,                        INFO,    "push turned away") \
     X(QUEUE_CLOSED,        503,  NULL,         NULL,        NULL,                        INFO,    "push turned away") \
-    /* It did not come as far as the queue: handler.c. UNAUTHORISED may be 403 or 503 as well: oidc.h. */           \
+    /* It did not get as far as the queue: handler.c. UNAUTHORISED may be 403 or 503 as well: oidc.h. */            \
     X(UNAUTHORISED,        401,  NULL,         NULL,        NULL,                        WARNING, "push refused")   \
     X(POISON,              204,  NULL,         NULL,        "inpaint_poison_total",      ERROR,                     \
       "poison message: acknowledged and dropped")                                                                   \

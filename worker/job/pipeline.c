@@ -8,7 +8,7 @@
 #include "worker/job/reporter.h"
 
 enum {
-    UPLOAD_RESERVE_PERCENT = 14, /* of the deadline, kept for the upload: Pub/Sub ignores an answer that comes later */
+    UPLOAD_RESERVE_PERCENT = 14, /* of the deadline, kept for the upload: Pub/Sub ignores a late answer */
     RESULT_RESERVE_PERCENT = 5,  /* of the deadline, kept for the last write */
     END_MS = 8000,               /* how long the last write may outlast the deadline; the lease lasts longer still */
     ABANDON_MS = 1500,
@@ -28,7 +28,7 @@ struct attempt {
     struct prompt_wishes wishes;
     struct budget work, upload, end; /* in this order: each ends later than the one before */
     struct budget release;           /* ends with `end`, but at shutdown a little later */
-    struct budget reports;           /* of the reporter, whose thread must not touch `retries` */
+    struct budget reports;           /* for the reporter, whose thread must not touch `retries` */
     struct reporter reporter;
     struct document_report report;
     struct edit_result edit;
@@ -71,7 +71,7 @@ static bool must_be_gone(void *ctx)
     return leave_at && sys_mono_ms(t->p->sys) >= leave_at + PIPELINE_RELEASE_MS;
 }
 
-/* Why a stage was cancelled: a lost session comes before the deadline, and that before the shutdown. */
+/* Why a stage was cancelled: a lost session takes precedence over the deadline, and the deadline over the shutdown. */
 static enum err_code reason(const struct attempt *t, enum err_code rc, struct err *err)
 {
     enum err_code lost = reporter_lost(&t->reporter);
@@ -140,7 +140,7 @@ static enum err_code download(struct attempt *t, struct edit_request *q, struct 
     int64_t since = sys_mono_ms(t->p->sys);
     enum err_code rc = run_both(t, download_one, &original, &mask, &t->work, err);
 
-    /* Whoever replaces one input replaces both: read a pair that fits together. */
+    /* The app replaces both inputs together, so read both again for a matching pair. */
     if (!rc && (original.got.replaced || mask.got.replaced))
         rc = run_both(t, download_one, &original, &mask, &t->work, err);
     t->original_generation = original.got.object.generation;

@@ -38,15 +38,15 @@ struct pipeline {
     struct storage *storage;
     const struct sys *sys;
     struct pipeline_settings settings;
-    struct arena arena;  /* of the job, rewound after it */
-    struct arena beside; /* of the second of two transfers at the same time, rewound likewise */
+    struct arena arena;  /* memory of the job, rewound after it */
+    struct arena beside; /* memory of the second of two simultaneous transfers, rewound as well */
     pthread_mutex_t lock;
     struct session *claimed;     /* the session of the running job, for pipeline_abandon(); under the lock */
     _Atomic int64_t stop_at_ms;  /* monotonic: when the work has to stop; 0: pipeline_stop() was not called */
-    _Atomic int64_t leave_at_ms; /* when writing its result has to stop, too */
+    _Atomic int64_t leave_at_ms; /* monotonic: when writing its result has to stop, too */
     _Atomic int64_t eta_ms;      /* rest of the denoising; -1: unknown */
-    _Atomic int64_t stuck_at_ms; /* when the running job counts as stuck; 0: no job runs */
-    struct uncovered uncovered;  /* the kinds of jobs that the log has a warning about */
+    _Atomic int64_t stuck_at_ms; /* monotonic: when the running job counts as stuck; 0: no job runs */
+    struct uncovered uncovered;  /* the kinds of jobs that the log has warned about */
 };
 
 MUST_CHECK enum err_code pipeline_init(struct pipeline *p, struct engine *engine, struct session_store *sessions,
@@ -57,9 +57,9 @@ void pipeline_done(struct pipeline *p);
 struct pipeline_result {
     enum outcome outcome;
     bool has_error;
-    enum job_error error;    /* why, with has_error */
+    enum job_error error;    /* the reason, if has_error */
     int retries;             /* of calls to Firestore and Storage */
-    bool rereads_modulation; /* struct edit_result's */
+    bool rereads_modulation; /* as in struct edit_result */
     struct stage_times times;
 };
 
@@ -67,14 +67,14 @@ struct pipeline_result {
 struct pipeline_result pipeline_run(struct pipeline *p, const struct push_message *msg, const struct job *job,
                                     int64_t arrived_ms, const struct log_context *log);
 
-/* Whether the running job has taken more than twice its time. What it waits for will not come then (a device that hangs
- * cannot be interrupted), and the process must be replaced. */
+/* Whether the running job has taken more than twice its time. Then it will never end (a device that hangs cannot be
+ * interrupted), and the process must be replaced. */
 bool pipeline_is_stuck(const struct pipeline *p);
 
 /* For SIGTERM: lets the job go on for grace_ms if it may be done by then, else stops it at its next step. Giving the
  * claim back afterwards may take PIPELINE_RELEASE_MS more. */
 void pipeline_stop(struct pipeline *p, int64_t grace_ms);
-/* For a job that does not stop: gives its claim back from outside. The process is to end right after. */
+/* For a job that does not stop: gives its claim back from outside. The process must end right after. */
 void pipeline_abandon(struct pipeline *p);
 
 #endif

@@ -2,7 +2,7 @@
  * prompt - the text that tells the model what to paint.
  *
  * FLUX.1-Fill paints what the prompt names; a generic "remove the object" makes it invent one. So the default prompt
- * describes the ground that is to continue, with the app's scene labels if there are any, and names no object.
+ * describes the ground that should continue, with the app's scene labels if there are any, and names no object.
  *
  *   1. `prompt` of the session, when it has text: word for word, without the blanks around it
  *   2. "A photo of <label>, <label>: empty background ..." from the first PROMPT_MAX_LABELS usable labels

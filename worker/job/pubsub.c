@@ -12,7 +12,7 @@ static bool is_message_id(struct span id)
     return id.len >= 1 && id.len <= PUBSUB_MESSAGE_ID_MAX;
 }
 
-/* Where both spellings are there they must be equal. */
+/* If both spellings are present, they must be equal. */
 static enum err_code read_message_id(const struct member *camel, const struct member *snake, struct arena *a,
                                      const char **ret, struct err *err)
 {

@@ -2,7 +2,7 @@
 
 #include "worker/base/wait.h"
 
-/* With the lock held. Returns early when the reporter is to stop. */
+/* Called with the lock held. Returns early when the reporter has to stop. */
 static void wait_interval(struct reporter *r)
 {
     struct timespec until = wait_deadline(REPORTER_INTERVAL_MS);

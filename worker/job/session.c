@@ -13,7 +13,7 @@ enum {
     JITTER_MIN_MS = 50,
     JITTER_SPAN_MS = 450,
     OUTSIDE_WAIT_MS = 500,
-    LOOK_MS = 3000 /* for finding out whose a session is, after a progress write without a clear answer */
+    LOOK_MS = 3000 /* time to re-read the lease after a progress write with an unclear outcome */
 };
 
 /* ---- the table ---- */
@@ -277,7 +277,7 @@ enum err_code session_claim(struct session *s, const struct budget *budget, stru
 
 /* ---- later writes ---- */
 
-/* Whether a write left open how the document stands: it changed, or the answer was lost. */
+/* Whether a write left the state of the document unknown: it had changed, or the answer was lost. */
 static bool must_look(enum err_code rc)
 {
     return rc == ERR_CONFLICT || rc == ERR_NOT_FOUND || rc == ERR_UNKNOWN_OUTCOME;
@@ -329,8 +329,8 @@ enum err_code session_progress(struct session *s, enum stage stage, int percent,
 
 /*
  * One try of the last write. ERR_UNKNOWN_OUTCOME: the document is still ours, so the write has to be repeated. After a
- * write whose answer was lost (now, or in an earlier round) a document that reads as this write leaves it is the proof
- * that it landed.
+ * write whose answer was lost (now, or in an earlier round) a document that holds what this write sets proves that it
+ * landed.
  */
 static enum err_code end_round(struct session *s, const struct document_fields *fields, bool is_first,
                                const struct budget *budget, struct err *err)

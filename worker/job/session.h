@@ -63,7 +63,7 @@ MUST_CHECK enum err_code session_claim(struct session *s, const struct budget *b
  * more: then nothing was written, and the job must stop. They may be called from several threads at once.
  */
 
-/* The caller sees to it that there is at most one a second. Failures of the network are ignored: ERR_OK. */
+/* The caller makes sure that there is at most one a second. Network failures are ignored: ERR_OK. */
 MUST_CHECK enum err_code session_progress(struct session *s, enum stage stage, int percent, double eta_seconds,
                                           const struct budget *budget, struct err *err);
 

@@ -26,7 +26,7 @@ static enum err_code copy_text(const char *text, struct arena *a, const char **r
     return ERR_OK;
 }
 
-/* Labels that the prompt cannot use take no room from those that it can. */
+/* Labels that the prompt cannot use do not count towards the limit. */
 static enum err_code add_label(struct prompt_wishes *w, const char *text, struct arena *a, struct err *err)
 {
     if (!text || w->n_labels == PROMPT_MAX_LABELS || !prompt_label_is_usable(text))

@@ -2,8 +2,8 @@
  * session_document - the fields of a session document, each named once (PROTOCOL.md 11): what a job reads from it, and
  * what it writes, as a list of paths and values.
  *
- * The document has two forms, Firestore's, whose values have types, and the plain JSON of session.json. session.c and
- * cmd_edit.c turn the list into the one and the other; a struct document_form lets one reader serve both.
+ * The document has two forms, Firestore's, whose values have types, and the plain JSON of session.json. session.c turns
+ * the list into the first, cmd_edit.c into the second; a struct document_form lets one reader serve both.
  */
 #ifndef WORKER_JOB_SESSION_DOCUMENT_H
 #define WORKER_JOB_SESSION_DOCUMENT_H
@@ -23,7 +23,7 @@
 #define DOCUMENT_ERROR_MESSAGE "errorMessage"
 #define DOCUMENT_PROMPT        "prompt"
 #define DOCUMENT_LABELS        "sceneLabels"
-#define DOCUMENT_OURS          "inpaint" /* the map that is the worker's alone */
+#define DOCUMENT_OURS          "inpaint" /* the map that belongs to the worker alone */
 #define DOCUMENT_MESSAGE_ID    DOCUMENT_OURS ".messageId"
 #define DOCUMENT_ATTEMPTS      DOCUMENT_OURS ".attempts"
 #define DOCUMENT_LEASE         DOCUMENT_OURS ".lease"
@@ -95,12 +95,12 @@ struct document_recipe {
     int fill_width, fill_height;
 };
 
-/* What there is to write about a job that has ended. */
+/* What is written about a job that has ended. */
 struct document_report {
     const char *edited_path, *preview_path; /* on success */
     enum job_error error;                   /* on failure */
     double cost_usd;
-    const struct document_recipe *recipe; /* NULL: not decided yet */
+    const struct document_recipe *recipe; /* NULL: the job ended before it was decided */
     struct stage_times times;
     const char *warnings[DOCUMENT_MAX_WARNINGS]; /* stable codes */
     int n_warnings;
@@ -111,7 +111,7 @@ struct document_lease {
     int64_t expires_us; /* since 1970 */
 };
 
-/* Each appends to the list. The texts of what they are given are borrowed. */
+/* Each function appends to the list. The texts of its arguments are borrowed. */
 void document_add_claim(struct document_fields *f, const struct document_lease *lease, int64_t attempts);
 /* eta_seconds < 0: unknown */
 void document_add_progress(struct document_fields *f, enum stage stage, int percent, double eta_seconds);

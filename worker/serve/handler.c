@@ -4,7 +4,7 @@
 #include <string.h>
 
 enum {
-    AUTH_BUDGET_MS = 15000,     /* for verifying the token, which may need keys from the network */
+    AUTH_BUDGET_MS = 15000,     /* time to verify the token, which may need keys from the network */
     QUEUE_RESERVE_PERCENT = 43, /* of the deadline, kept for the job after its wait in the queue: 120 s of 280 */
     MAX_AUTHORIZATION = 4
 };
@@ -118,7 +118,7 @@ static int run_job(struct handler *h, struct http_server_request *req, const str
 
     if (outcome != OUTCOME_OPEN)
         return turn_away(h, req, outcome);
-    if (h->fault) { /* the device broke during the previous job: a claim would be in vain */
+    if (h->fault) { /* the device broke during the previous job: a claim would be useless */
         job_queue_leave(h->queue, &entry);
         return settle(h, req, OUTCOME_DEVICE_BROKEN);
     }

@@ -77,7 +77,7 @@ struct page {
     size_t len;
 };
 
-/* The tables are fixed, so only a mistake of ours makes a page too long; such a page is cut. */
+/* The tables are fixed, so only a bug makes a page too long; such a page is truncated. */
 static void put(struct page *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void put(struct page *p, const char *fmt, ...)
 {

@@ -32,7 +32,7 @@ struct fake_cloud {
     struct span commits[FAKE_CLOUD_COMMITS]; /* bodies of the commits to Firestore, in order */
     int n_commits;
     /* Called before a request is answered, by whichever thread sends it and without the lock. 0: the request is
-     * answered as usual; a status: that is the answer and nothing happens; -1: nothing happens, no answer comes. */
+     * answered as usual; a status: that is the answer, and the request has no effect; -1: no answer and no effect. */
     int (*on_request)(void *ctx, const struct http_request *req);
     /* Called before each reading of the monotonic clock, which the worker's thread does at every step. */
     void (*on_clock)(void *ctx);

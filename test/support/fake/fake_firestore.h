@@ -31,7 +31,7 @@ struct fake_firestore {
 
 void fake_firestore_init(struct fake_firestore *f);
 void fake_firestore_done(struct fake_firestore *f);
-/* Replaces the document by these fields, {"a":{"stringValue":"x"}}; NULL deletes it. A new version. */
+/* Replaces the document by these fields, {"a":{"stringValue":"x"}}; NULL deletes it. Makes a new version. */
 void fake_firestore_put(struct fake_firestore *f, const char *fields_json);
 /* The text of a string, integer, double, boolean or timestamp field: "inpaint.lease.id"; NULL when absent; "{}" for a
  * map. */

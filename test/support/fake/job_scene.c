@@ -99,7 +99,7 @@ void job_scene_open(struct job_scene *s)
     log_init(LOG_DEBUG, NULL);
 }
 
-/* What a failed CHECK leaves open stays open: the test program reports on stdout, and goes on. */
+/* A test that fails does not get here, so its stderr stays redirected; the test program reports on stdout. */
 void job_scene_close(struct job_scene *s)
 {
     log_init(LOG_CRITICAL + 1, NULL);

@@ -34,7 +34,7 @@ struct job_scene {
     struct handler handler;
     int log, stderr_of_before;
     char log_text[32 << 10], counts_text[4 << 10];
-    /* For the callbacks of the test. */
+    /* State for the test's callbacks. */
     int n_calls;
     bool done;
 };
@@ -44,7 +44,7 @@ void job_scene_close(struct job_scene *s);
 
 /* The envelope of a message for users/u/sessions/s, published at JOB_SCENE_NOW_S; in the arena. */
 struct span job_scene_envelope(struct job_scene *s, const char *message_id);
-/* A request on a route, with its headers looked at first; the reply's texts are in the arena. */
+/* Sends a request to its route: first on_headers, then on_request; the reply's texts are in the arena. */
 struct http_server_reply job_scene_request(struct job_scene *s, struct http_server_request req);
 int job_scene_push(struct job_scene *s, const char *message_id); /* POST /; returns the HTTP status */
 

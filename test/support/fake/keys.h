@@ -24,7 +24,7 @@ const char *test_ec_pem(void); /* a valid private key, but not RSA: on P-256 */
 /* alg: RS256 RS384 RS512 PS256 by the private key; HS256 HS384 HS512 with the public PEM as the secret. */
 size_t test_sign(const struct test_key *key, const char *alg, struct span text, unsigned char *ret, size_t size);
 
-/* A compact JWS in a buffer of the test program that the next call uses again. */
+/* A compact JWS in a static buffer that the next call overwrites. */
 const char *test_token(const struct test_key *key, const char *alg, const char *header, const char *claims);
 size_t test_base64url(struct span bytes, char *ret, size_t size);
 

@@ -32,7 +32,7 @@ struct peer_request {
 };
 
 struct peer_reply {
-    int status;          /* 0: not a byte is sent, the connection ends */
+    int status;          /* 0: the connection ends, and no byte is sent */
     const char *headers; /* whole lines with CRLF, or NULL; borrowed until peer_close */
     struct span body;    /* borrowed until peer_close; from a handler, until its next call */
     bool no_length;      /* no Content-Length: the body ends with the connection */

@@ -208,7 +208,7 @@ bool release_block(void)
     return true;
 }
 
-/* Runs 32 threads of the order, from `first` on, until all of them have ended or wait for other warps. */
+/* Runs 32 threads, in the order of execution from `first` on, until all of them have ended or wait for other warps. */
 bool run_warp(int first)
 {
     bool moved = false, again = true;

@@ -43,8 +43,8 @@ struct backend *shim_plain(void); /* the reference, opened once */
     } while (0)
 
 void shim_check_same(const struct tensor *a, const struct tensor *b);
-/* Checks that the relative error in f32 is at most `limit`. In bf16 both sides round nearly the same values: it may be
- * 2^-11 more, as if one value in 64 were rounded the other way. */
+/* Checks that the relative error in f32 is at most `limit`. In bf16 both sides round nearly the same values, so the
+ * limit is 2^-11 higher: as if one value in 64 were rounded the other way. */
 void shim_check_close(const char *what, const struct tensor *got, const struct tensor *want, double limit);
 
 #endif

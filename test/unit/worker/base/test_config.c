@@ -89,7 +89,7 @@ TEST(config__a_bad_value_is_named_with_what_is_allowed)
         char *setting;
         const char *message;
     } cases[] = {
-        { "PORT=0", "PORT='0' is not usable: allowed is 1 to 65535" },
+        { "PORT=0", "PORT='0' is not valid; allowed: 1 to 65535" },
         { "PORT=65536", "1 to 65535" },
         { "PORT=80x", "'80x'" },
         { "PORT= 80", "PORT" },
@@ -108,7 +108,7 @@ TEST(config__a_bad_value_is_named_with_what_is_allowed)
         { "GUIDANCE=0x1p3", "GUIDANCE" },
         { "COST_PER_SECOND=1,5", "COST_PER_SECOND" },
         { "BACKEND=gpu", "auto, cpu, plain, cuda" },
-        { "PRECISION=default", "PRECISION='default' is not usable: allowed is auto, f32, bf16" },
+        { "PRECISION=default", "PRECISION='default' is not valid; allowed: auto, f32, bf16" },
         { "PRECISION=int8", "auto, f32, bf16" },
         { "LOG_LEVEL=loud", "debug, info" },
         { "OIDC_CERTS_URL=http://evil.example/certs", "loopback" },
@@ -144,7 +144,7 @@ TEST(config__f32_is_refused_on_cuda_alone_with_what_to_set_instead)
     struct config c;
 
     CHECK_INT(LOAD(&c, GOOD, "BACKEND=cuda", "PRECISION=f32"), ERR_INVALID);
-    CHECK(strstr(err.msg, "PRECISION=f32 is not usable with BACKEND=cuda"));
+    CHECK(strstr(err.msg, "PRECISION=f32 is not possible with BACKEND=cuda"));
     CHECK(strstr(err.msg, "PRECISION=auto or bf16, or BACKEND=cpu"));
     CHECK_OK(LOAD(&c, GOOD, "BACKEND=auto", "PRECISION=f32"), err);
     CHECK_INT(c.precision, PRECISION_F32);
@@ -160,9 +160,9 @@ TEST(config__a_required_setting_that_is_missing_is_named)
     CHECK_INT(LOAD(&c, "PUSH_AUTH=oidc", "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x@y"), ERR_INVALID);
     CHECK(strstr(err.msg, "FIREBASE_STORAGE_BUCKET is not set"));
     CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x@y"), ERR_INVALID);
-    CHECK(strstr(err.msg, "PUSH_AUTH is not set: allowed is oidc, iam, none"));
+    CHECK(strstr(err.msg, "PUSH_AUTH is not set; allowed: oidc, iam, none"));
     CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=gs://b", "PUSH_AUTH="), ERR_INVALID);
-    CHECK(strstr(err.msg, "FIREBASE_STORAGE_BUCKET='gs://b' is not usable: allowed is name of a bucket"));
+    CHECK(strstr(err.msg, "FIREBASE_STORAGE_BUCKET='gs://b' is not valid; allowed: bucket name"));
     CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH="), ERR_INVALID); /* an empty value counts as not set */
     CHECK(strstr(err.msg, "PUSH_AUTH is not set"));
     CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH=iam", "PUSH_SERVICE_ACCOUNT=x@y"), ERR_INVALID);
@@ -232,7 +232,7 @@ TEST(config__the_lease_outlives_the_deadline)
 
     CHECK_OK(LOAD(&c, GOOD, "JOB_DEADLINE_SECONDS=350"), err);
     CHECK_INT(LOAD(&c, GOOD, "JOB_DEADLINE_SECONDS=351"), ERR_INVALID);
-    CHECK_STR(err.msg, "LEASE_SECONDS=360 is not usable: allowed is JOB_DEADLINE_SECONDS (351) and 10 more at least");
+    CHECK_STR(err.msg, "LEASE_SECONDS=360 is too short: it must be at least JOB_DEADLINE_SECONDS (351) + 10");
 }
 
 struct seen {

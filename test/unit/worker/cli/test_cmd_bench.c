@@ -35,7 +35,7 @@ TEST(cmd_bench__refuses_what_it_cannot_measure)
     CHECK_INT(BENCH("--help"), CLI_DONE);
 }
 
-/* The plain product beside the blocks is in bf16 too, which oneDNN lacks on processors without AVX-512. */
+/* The plain product next to the blocks is in bf16 too, which oneDNN lacks on processors without AVX-512. */
 TEST(cmd_bench__measures_two_blocks_in_bf16)
 {
     CHECK_INT(BENCH("block", "--width", "16", "--height", "16", "--txt", "8", "--repeats", "1", "--backend", "cpu",

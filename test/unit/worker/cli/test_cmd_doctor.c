@@ -71,7 +71,8 @@ TEST(cmd_doctor__opens_the_backend_in_the_precision_of_the_service)
     }
 }
 
-/* Links a model into a new folder, in which values may be stored; `dir` gets the setting MODEL_DIR for it. */
+/* Links a model into a new folder, so that the self-check may store values there; `dir` gets the setting MODEL_DIR for
+ * it. */
 static void link_models(char dir[600])
 {
     static const char *const parts[][2] = { { "small/models/flux1-fill-Q8_0.gguf", "doctor/flux1-fill-Q8_0.gguf" },

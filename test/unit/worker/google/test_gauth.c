@@ -314,7 +314,7 @@ TEST(gauth__judges_refusals_of_the_token_endpoint)
 {
     const struct {
         struct script_reply first;
-        int requests; /* sent when every later answer is good */
+        int requests; /* requests sent if every later answer is good */
     } cases[] = {
         { { .status = 400, .body = SPAN("{\"error\":\"invalid_grant\",\"error_description\":\"x\"}") }, 2 },
         { { .status = 401, .body = SPAN("{\"error\":\"invalid_client\"}") }, 1 },

@@ -564,7 +564,7 @@ TEST(storage__resumes_an_upload_where_the_server_says) /* U15 */
     will_keep(NULL); /* nothing stored: send from byte 0 */
     will_keep("bytes=0-524287");
     script_will(&f.s, (struct script_reply){ .rc = ERR_UNKNOWN_OUTCOME });
-    will_keep("bytes=0-1048575"); /* the answer to the question how much is stored */
+    will_keep("bytes=0-1048575"); /* the answer to how much is stored */
     will(200, stored());
     CHECK_OK(put_big(), f.err);
     CHECK_INT(f.s.n_requests, 7);

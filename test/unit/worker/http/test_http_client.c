@@ -244,7 +244,7 @@ TEST(http_client__refused_connection_and_failed_tls_are_unavailable)
     (void)snprintf(t.url, sizeof t.url, "http://127.0.0.1:%d/", dead_port(&fd));
     CHECK_INT(send_request(&req), ERR_UNAVAILABLE);
     (void)close(fd);
-    /* the peer waits for more of the "request" that the TLS handshake is: a timeout before any request was sent */
+    /* the peer takes the TLS handshake for a request and waits for its rest: a timeout before any request was sent */
     (void)snprintf(t.url, sizeof t.url, "https://127.0.0.1:%d/", peer_port(t.peer));
     req.timeout_ms = 100;
     CHECK_INT(send_request(&req), ERR_UNAVAILABLE);

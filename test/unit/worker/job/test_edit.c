@@ -29,7 +29,7 @@ static void folder_of(const char *path, char ret[512])
     (void)snprintf(ret, 512, "%.*s", (int)(strrchr(path, '/') - path), path);
 }
 
-/* A folder of models, or with NULL that of the small golden set. */
+/* Opens a folder of models; NULL: that of the small golden set. */
 static void open_scene_on(struct scene *s, const char *folder, enum backend_kind backend, enum precision precision)
 {
     char small[512];
@@ -50,7 +50,7 @@ static void open_scene_on(struct scene *s, const char *folder, enum backend_kind
     s->q.mask = file_bytes(&s->a, golden("small/cases/fill_0.mask.png"));
 }
 
-/* On a device that runs behind. */
+/* Opens the scene on the fake device, which runs behind its caller. */
 static void open_scene(struct scene *s, const char *folder)
 {
     open_scene_on(s, folder, BACKEND_CUDA, PRECISION_DEFAULT);
@@ -116,7 +116,7 @@ TEST(edit__times_of_the_stages_add_up_to_the_whole)
 
     open_scene(&s, NULL);
     CHECK_INT(run(&s, &watch), ERR_OK);
-    CHECK_INT(never.n_denoise, 4); /* 0 to 3 of 3 */
+    CHECK_INT(never.n_denoise, 4); /* after 0, 1, 2 and 3 of 3 steps */
     CHECK(!s.result.rereads_modulation);
     check_stages(&s, 4);
     CHECK_INT(run(&s, &stopping), ERR_CANCELLED);
@@ -195,7 +195,7 @@ TEST(edit__the_recipe_says_the_precision_that_computed)
     static const struct {
         enum backend_kind backend;
         enum precision precision;
-        const char *want; /* NULL: as the backend says of its products */
+        const char *want; /* NULL: what the backend reports */
     } cases[] = {
         { BACKEND_CPU, PRECISION_DEFAULT, "f32" },
         { BACKEND_CPU, PRECISION_AUTO, NULL },

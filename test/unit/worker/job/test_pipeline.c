@@ -12,15 +12,14 @@ static struct job_scene s;
 
 #define OTHERS_CLAIM "{" DOC_STATUS("processing") "," DOC_INPAINT(DOC_MESSAGE("m9") "," DOC_LEASE("other", DOC_LATER)) "}"
 
-/* ---- what happens meanwhile: each is a callback of the cloud. No CHECK in these, for it would leave the job running ----
- */
+/* ---- callbacks of the cloud for what happens during a job. A CHECK in them would leave the job running. ---- */
 
 static bool is_commit_of(const struct http_request *req, const char *text)
 {
     return strstr(req->url, ":commit") && memmem(req->body.ptr, req->body.len, text, strlen(text));
 }
 
-static bool is_download(const struct http_request *req) /* of the photo: in the worker's own thread */
+static bool is_download(const struct http_request *req) /* of the photo, which the worker's own thread downloads */
 {
     return strstr(req->url, "original.jpg") && strstr(req->url, "alt=media");
 }
@@ -36,7 +35,7 @@ static int firestore_is_down(void *ctx, const struct http_request *req)
     return strstr(req->url, "/documents") ? 503 : 0;
 }
 
-/* For the photo alone: how often the mask is asked for before the first failure ends it is a race. */
+/* Fails only the photo's requests: how often the mask is requested before the first failure cancels it is a race. */
 static int storage_is_down(void *ctx, const struct http_request *req)
 {
     (void)ctx;
@@ -71,7 +70,7 @@ static int claim_lands_but_nothing_is_heard(void *ctx, const struct http_request
         scene->n_calls = 1;
         return -1;
     }
-    return scene->n_calls > 0 && scene->n_calls++ < 6 ? 503 : 0; /* the look after it fails, all five tries */
+    return scene->n_calls > 0 && scene->n_calls++ < 6 ? 503 : 0; /* the read that follows fails in all five tries */
 }
 
 static int deleted_while_downloading(void *ctx, const struct http_request *req)
@@ -145,7 +144,7 @@ static void time_runs_out(void *ctx)
 enum setup { BOTH_INPUTS, NO_MASK, LATER, DEVICE_BREAKS };
 
 static const struct ending {
-    const char *document; /* before; NULL: none */
+    const char *document; /* before the push; NULL: none */
     enum setup setup;
     int (*on_request)(void *ctx, const struct http_request *req);
     void (*on_clock)(void *ctx);
@@ -187,7 +186,7 @@ static const struct ending {
       .counts = PUSHES("500") JOB("released") ERROR("GPU_FAULT") SECONDS
           "stage_seconds_count{stage=\"download\"} 1\nstage_seconds_count{stage=\"decode\"} 1\n"
           "stage_seconds_count{stage=\"encode\"} 1\n" },
-    /* Even where another worker has taken over, the broken device ends this process. */
+    /* The broken device ends this process even if another worker has taken over. */
     { .document = "{}", .setup = DEVICE_BREAKS, .on_request = taken_while_downloading, .http_status = 409,
       .severity = "INFO", .outcome = "lost", .code = "GPU_FAULT", .status = "processing",
       .counts = PUSHES("409") ERROR("GPU_FAULT")
@@ -306,7 +305,7 @@ static struct span last_commit(void)
     return s.cloud.commits[s.cloud.n_commits - 1];
 }
 
-/* These paths and no others, in whatever order. */
+/* Checks that the last commit has these paths and no others, in any order. */
 static void check_mask(const char *const *paths, size_t n)
 {
     const char *mask = strstr(last_commit().ptr, "\"fieldPaths\":[");
@@ -333,7 +332,7 @@ TEST(pipeline__success_writes_the_paths_the_cost_and_the_recipe)
     static const char *const fields[][2] = {
         { "editedImagePath", JOB_SCENE_FOLDER "edited.jpg" },
         { "previewImagePath", JOB_SCENE_FOLDER "preview.jpg" },
-        { "cost", "0.5" }, /* a second of it */
+        { "cost", "0.5" }, /* for one second */
         { "note", "the app's" },
         { "inpaint.messageId", "m1" },
         { "inpaint.attempts", "1" },
@@ -357,7 +356,7 @@ TEST(pipeline__success_writes_the_paths_the_cost_and_the_recipe)
     fake_cloud_document(&s.cloud, "{\"note\":{\"stringValue\":\"the app's\"},\"errorMessage\":{\"stringValue\":\"old\"},"
                                   "\"sceneLabels\":{\"arrayValue\":{\"values\":[{\"stringValue\":\"grass\"}]}}," DOC_INPAINT(
                                       "\"errorCode\":{\"stringValue\":\"OLD\"},\"retryable\":{\"booleanValue\":true}") "}");
-    s.cloud.takes_ms = 500; /* each request that Storage answers with bytes */
+    s.cloud.takes_ms = 500; /* for each download */
     CHECK_INT(job_scene_push(&s, "m1"), 204);
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         CHECK_STR(fake_cloud_text(&s.cloud, fields[i][0]), fields[i][1]);
@@ -599,7 +598,7 @@ TEST(pipeline__a_job_that_comes_after_the_stop_is_not_claimed)
     job_scene_close(&s);
 }
 
-/* ---- a job that does not listen ---- */
+/* ---- a job that ignores its cancellation ---- */
 
 static bool was_given_back, was_stuck_early, was_stuck_in_time;
 
@@ -617,7 +616,7 @@ static void abandoned_while_painting(void *ctx)
 TEST(pipeline__an_abandoned_job_is_given_back_from_outside_and_leaves_the_next_worker_alone)
 {
     job_scene_open(&s);
-    pipeline_abandon(&s.pipeline); /* there is none: nothing happens */
+    pipeline_abandon(&s.pipeline); /* no job runs, so nothing happens */
     CHECK_INT(s.cloud.n_commits, 0);
     fake_cloud_document(&s.cloud, "{}");
     s.cloud.on_clock = abandoned_while_painting;
@@ -649,6 +648,6 @@ TEST(pipeline__a_job_counts_as_stuck_after_twice_its_time)
     CHECK_INT(job_scene_push(&s, "m1"), 503);
     s.cloud.on_clock = NULL;
     CHECK(s.done && !was_stuck_early && was_stuck_in_time && !pipeline_is_stuck(&s.pipeline));
-    CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), "processing"); /* its lease ends by itself */
+    CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), "processing"); /* the lease is left to expire */
     job_scene_close(&s);
 }

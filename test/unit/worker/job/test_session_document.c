@@ -22,7 +22,7 @@ static struct arena arena;
 #define EIGHT(x) x "," x "," x "," x "," x "," x "," x "," x
 #define FORTY "0123456789012345678901234567890123456789"
 
-/* What a session says of the picture, and what becomes of it: the prompt that was painted, or the error. */
+/* What a session says about the picture, and the result: the prompt that was painted, or the error. */
 static const struct {
     const char *document, *prompt, *error_code;
 } cases[] = {
@@ -44,7 +44,7 @@ static const struct {
     { "{\"sceneLabels\":{\"Surface\":\"sand\",\"0\":\"grass\"}}", "A photo" GROUND, NULL },
     { "{\"sceneLabels\":[1,null,true,[\"x\"],{\"surface\":\"x\"},\"grass\"]}", "A photo of grass" GROUND, NULL },
     { "{\"sceneLabels\":[\"a\",\"b\",\"c\",\"d\",\"e\"]}", "A photo of a, b, c, d" GROUND, NULL },
-    /* Labels that cannot be used take no room from those that can. */
+    /* Unusable labels do not count towards the limit. */
     { "{\"sceneLabels\":[" EIGHT("\"\"") ",\"grass\"]}", "A photo of grass" GROUND, NULL },
     { "{\"sceneLabels\":[" EIGHT("\" \"") ",\"grass\"]}", "A photo of grass" GROUND, NULL },
     { "{\"sceneLabels\":[" EIGHT("\"say \\\"hi\\\"\"") ",\"grass\"]}", "A photo of grass" GROUND, NULL },
@@ -130,7 +130,7 @@ static const char *path_in(const char *dir, const char *name)
     return path;
 }
 
-/* What session.json says after `edit` with these models, whose exit status is as wanted. */
+/* Runs `edit` with these models, checks its exit status and returns the contents of session.json. */
 static const struct json *edited_by(const char *models, const char *document, int want_status)
 {
     static const char *const inputs[][2] = { { "session/original.jpg", "small/cases/fill_0.image.png" },
@@ -273,7 +273,7 @@ TEST(session_document__edit_writes_the_outcome_and_keeps_what_is_the_apps)
     arena_done(&arena);
 }
 
-/* Models whose prompt pack knows one prompt, in the place of the text encoders. */
+/* Models with a prompt pack of one prompt instead of the text encoders. */
 static void make_packed(char ret[300])
 {
     static const char *const names[] = { "flux1-fill-Q8_0.gguf", "ae.safetensors" };

@@ -26,7 +26,7 @@ static struct http_server_reply get(const char *path)
     return job_scene_request(&s, (struct http_server_request){ .method = "GET", .path = path });
 }
 
-/* Nothing was asked of the cloud, let alone claimed. */
+/* Checks that no document was read, let alone claimed. */
 static void check_untouched(void)
 {
     CHECK_INT(s.cloud.firestore.n_gets, 0);
@@ -156,14 +156,14 @@ TEST(handler__takes_no_job_while_draining_or_once_the_device_is_broken)
         CHECK_STR(job_scene_counts(&s), "pushes_total{code=\"503\"} 1\n");
         CHECK_STR(job_scene_log(&s), "");
         check_untouched();
-        CHECK_INT(post("/", SPAN("{")).status, 204); /* poison is poison all the same */
+        CHECK_INT(post("/", SPAN("{")).status, 204); /* poison is still acknowledged */
         job_scene_close(&s);
     }
 }
 
 /* ---- the queue ---- */
 
-enum { LATEST_MS = 159600 }; /* of 280 s, less the 43 % that a job wants for itself */
+enum { LATEST_MS = 159600 }; /* 280 s less the 43 % that are kept for the job */
 
 static void check_turned_away(int status, const char *counts)
 {
@@ -290,7 +290,7 @@ static void check_probe(const char *path, int status, const char *body)
     CHECK(span_is(reply.body, body));
 }
 
-/* Puts another engine, in another state, in the place of the scene's. */
+/* Replaces the scene's engine by one in another state. */
 static void use_engine(const char *model_dir, bool load)
 {
     struct err err = { 0 };
