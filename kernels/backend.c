@@ -5,7 +5,6 @@
 
 const char *const backend_kind_names[] = { "auto", "cpu", "plain", "cuda", NULL };
 
-/* CUDA where there is a device; else the CPU, and why. */
 enum err_code backend_cpu_open(enum precision precision, struct backend **ret, struct err *err)
 {
 #ifdef HAVE_ONEDNN
