@@ -2,8 +2,8 @@
 
 #include <stdio.h>
 
-#include "models/text/clip_tokenizer.h"
 #include "models/text/t5_encoder.h"
+#include "models/text/text_limits.h"
 
 /* The first error is kept and ends the adding, so that the list of layers reads without checks. */
 struct list {

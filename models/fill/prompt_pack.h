@@ -20,7 +20,6 @@
 #define MODELS_FILL_PROMPT_PACK_H
 
 #include "models/file/tensor_file.h"
-#include "models/text/text_limits.h"
 
 enum { PROMPT_PACK_MAX = 4096, PROMPT_PACK_MAX_SCHEDULES = 256 };
 
