@@ -1,11 +1,12 @@
 /*
  * onednn - matrix products and convolutions by oneDNN, behind plain structs.
  *
- * * A struct onednn has one caller at a time. Primitives are made on first use, for the number of threads that OpenMP
- * has at that moment; so one that a single thread of a team uses must always be used by a single thread (onednn_alone).
+ * A struct onednn has one caller at a time. Primitives are made on first use, for the number of threads that OpenMP has
+ * at that moment; so one that a single thread of a team uses must always be used by a single thread (onednn_alone).
  * Each struct keeps its last ONEDNN_CACHE_MAX primitives by shape: a picture of one size needs about sixty, each of
- * which holds up to 0.7 MB of code. oneDNN's own cache, through which threads share them, has the same limit. Source:
- * oneDNN C API (libdnnl), versions 2 and 3.
+ * which holds up to 0.7 MB of code. oneDNN's own cache, through which threads share them, has the same limit.
+ *
+ * Source: oneDNN C API (libdnnl), versions 2 and 3.
  */
 #ifndef KERNELS_CPU_ONEDNN_H
 #define KERNELS_CPU_ONEDNN_H

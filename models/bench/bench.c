@@ -2,9 +2,11 @@
 
 #include <string.h>
 
+#include "kernels/bench_product.h"
 #include "kernels/ops.h"
 #include "models/bench/bench_expanding.h"
 #include "models/bench/bench_rig.h"
+#include "models/bench/bench_sustain.h"
 #include "models/vae/vae.h"
 
 /* --- the transformer --- */

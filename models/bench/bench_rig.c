@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "kernels/ops.h"
+#include "models/bench/bench_sustain.h"
 
 enum { SLAB_BYTES = 64 << 20, SCRATCH_BYTES = 256 << 20 };
 static const size_t arena_bytes = (size_t)64 << 30; /* address space */

@@ -4,9 +4,8 @@
 #ifndef MODELS_BENCH_BENCH_RIG_H
 #define MODELS_BENCH_BENCH_RIG_H
 
-#include "kernels/bench_product.h"
 #include "kernels/devarena.h"
-#include "models/bench/bench_sustain.h"
+#include "models/bench/bench.h"
 #include "models/bench/random_model.h"
 #include "models/file/weights.h"
 

@@ -1,6 +1,8 @@
 #include "models/bench/bench_text.h"
 
+#include "kernels/bench_product.h"
 #include "models/bench/bench_rig.h"
+#include "models/bench/bench_sustain.h"
 #include "models/bench/random_text.h"
 #include "models/fill/text_encode.h"
 

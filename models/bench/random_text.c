@@ -2,8 +2,8 @@
 
 #include <stdio.h>
 
-#include "models/text/clip_tokenizer.h"
 #include "models/text/t5_encoder.h"
+#include "models/text/text_limits.h"
 
 /* The first error is kept and makes later calls do nothing, so that callers need not check each one. */
 struct list {

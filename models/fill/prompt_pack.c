@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "models/flux/flow_match.h"
+#include "models/text/text_limits.h"
 
 static bool all_finite(const struct tensor_entry *e)
 {

@@ -8,8 +8,9 @@
  *   3. where there are several prompts, the names and the key begin with "0.", "1.", ...
  *   4. optional schedules K = 0, 1, ...: schedule.K.sigmas F32 [n_steps], schedule.K.guidance F32 [1]; and for every
  *      prompt I and schedule K the table that flux_modulate computes, I.modulation.K F32 [n_steps, C]
- *   5. with schedules, metadata `transformer`: the weight_digest, vectors included, of the transformer that computed
- * them Other tensors are ignored.
+ *   5. with schedules, metadata `transformer`: the weight_digest, vectors included, of the one that computed the tables
+ *
+ * Other tensors are ignored.
  *
  * A table is valid for its exact sigmas only, and these follow from the number of steps and, through mu, from the
  * number of image tokens: 1024 x 768 has another table than 1024 x 1024. A table of 28 steps is 118 MB (the real model
@@ -19,7 +20,6 @@
 #define MODELS_FILL_PROMPT_PACK_H
 
 #include "models/file/tensor_file.h"
-#include "models/text/text_limits.h"
 
 enum { PROMPT_PACK_MAX = 4096, PROMPT_PACK_MAX_SCHEDULES = 256 };
 

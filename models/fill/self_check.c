@@ -1,7 +1,6 @@
 #include "models/fill/self_check.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "kernels/base/crc32c.h"

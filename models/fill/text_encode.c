@@ -1,7 +1,5 @@
 #include "models/fill/text_encode.h"
 
-#include <string.h>
-
 #include "models/fill/tokenizer_folder.h"
 
 /* --- loading --- */

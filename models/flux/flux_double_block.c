@@ -11,7 +11,6 @@
  * Scratch, beside a [N, D] of the stream: qkv [N, 3D] until attention is done, then in its place y [N, D] and the
  * hidden layer [max(N_txt, N_img), 4D] of one stream at a time.
  */
-#include "kernels/ops.h"
 #include "models/flux/flux_block.h"
 #include "models/flux/flux_modulation.h"
 

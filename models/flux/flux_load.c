@@ -1,7 +1,6 @@
 /* flux_load - from a directory of tensors to struct flux, by one table of names and sizes for each kind of block. */
 #include <stddef.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "models/flux/flux.h"
 #include "models/flux/flux_embed.h"

@@ -11,7 +11,6 @@
  * Scratch, beside a [N, D] of the stream: qkv [N, 3D], z [N, 5D]. linear2's result takes the place of a, and then the
  * next block's a takes the place of that result.
  */
-#include "kernels/ops.h"
 #include "models/flux/flux_block.h"
 #include "models/flux/flux_modulation.h"
 

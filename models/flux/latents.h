@@ -5,7 +5,9 @@
  * Easy to get wrong: in a packed latent the channel is the slow index and the 2x2 patch the fast one (k = 4c + 2dy +
  * dx). In a packed mask the pixel within its 8x8 cell is slow and the cell within the token fast (k = 4 (8py + px) +
  * 2dy + dx), so it is not a raster of 16x16 pixels. A latent on the host is [h, w, 16], channel last, as the VAE has
- * it; torch's is [16, h, w]. Source: diffusers pipeline_flux_fill.py; MODEL.md 1.4 to 1.9.
+ * it; torch's is [16, h, w].
+ *
+ * Source: diffusers pipeline_flux_fill.py; MODEL.md 1.4 to 1.9.
  */
 #ifndef MODELS_FLUX_LATENTS_H
 #define MODELS_FLUX_LATENTS_H

@@ -213,9 +213,11 @@ static enum err_code look_up_merges(struct clip_vocab *v, const struct pairs *pa
                                         .merged = id_of(set, p->left, p->right),
                                         .rank = i };
         if (merges[i].left < 0 || merges[i].right < 0 || merges[i].merged < 0)
-            return err_set(err, ERR_CORRUPT,
-                           "merges.txt: merge %d has a piece that is not in vocab.json; do the files belong together?",
-                           i);
+            return err_set(
+                err, ERR_CORRUPT,
+                "merges.txt: merge %d has a piece that is not in the vocabulary; do merges.txt and vocab.json "
+                "belong together?",
+                i);
     }
     return bpe_init(&v->bpe, merges, pairs->n, a, err);
 }

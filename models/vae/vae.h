@@ -7,8 +7,9 @@
  * scales or shifts: the latents of these functions are those of the network (latents.h has the two factors).
  *
  * Channel widths and the number of residual blocks a level come from the tensors. The names of BFL and of diffusers,
- * old and new, are read. Activations are the backend's `act`; sums, statistics and results are F32. Source: Esser et
- * al. 2021; diffusers autoencoder_kl.py; BFL modules/autoencoder.py; MODEL.md 8.
+ * old and new, are read. Activations are the backend's `act`; sums, statistics and results are F32.
+ *
+ * Source: Esser et al. 2021; diffusers autoencoder_kl.py; BFL modules/autoencoder.py; MODEL.md 8.
  */
 #ifndef MODELS_VAE_VAE_H
 #define MODELS_VAE_VAE_H

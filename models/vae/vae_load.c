@@ -2,7 +2,6 @@
 #include "models/vae/vae.h"
 
 #include <stdio.h>
-#include <string.h>
 
 enum { NAME_SIZE = 96 };
 

@@ -27,23 +27,23 @@ void *cudnn_part(struct cudnn_graph *g, int type, const char *what)
     return part;
 }
 
-void cudnn_set(struct cudnn_graph *g, void *part, int attribute, int type, int64_t count, const void *values)
+static void set(struct cudnn_graph *g, void *part, int attribute, int type, int64_t count, const void *values)
 {
     if (!g->status)
         note_status(g, g->lib->cudnnBackendSetAttribute(part, attribute, type, count, values), "an attribute");
 }
 
-void cudnn_set_int(struct cudnn_graph *g, void *part, int attribute, int type, int value)
+static void set_int(struct cudnn_graph *g, void *part, int attribute, int type, int value)
 {
-    cudnn_set(g, part, attribute, type, 1, &value);
+    set(g, part, attribute, type, 1, &value);
 }
 
 void cudnn_set_part(struct cudnn_graph *g, void *part, int attribute, void *value)
 {
-    cudnn_set(g, part, attribute, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value);
+    set(g, part, attribute, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value);
 }
 
-void cudnn_finish(struct cudnn_graph *g, void *part)
+static void finish(struct cudnn_graph *g, void *part)
 {
     if (!g->status)
         note_status(g, g->lib->cudnnBackendFinalize(part), "a part of the graph");
@@ -51,7 +51,7 @@ void cudnn_finish(struct cudnn_graph *g, void *part)
 
 void cudnn_finish_op(struct cudnn_graph *g, void *op)
 {
-    cudnn_finish(g, op);
+    finish(g, op);
     g->op = op;
 }
 
@@ -60,14 +60,14 @@ void *cudnn_describe(struct cudnn_graph *g, const struct cudnn_tensor *t)
     void *part = cudnn_part(g, CUDNN_BACKEND_TENSOR_DESCRIPTOR, "a tensor");
     const int64_t alignment = 16;
 
-    cudnn_set_int(g, part, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE,
-                  t->dtype == DT_F32 ? CUDNN_DATA_FLOAT : CUDNN_DATA_BFLOAT16);
-    cudnn_set(g, part, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, t->n_dims, t->dims);
-    cudnn_set(g, part, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, t->n_dims, t->strides);
-    cudnn_set(g, part, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &t->uid);
-    cudnn_set(g, part, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
-    cudnn_set(g, part, CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &t->by_value);
-    cudnn_finish(g, part);
+    set_int(g, part, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE,
+            t->dtype == DT_F32 ? CUDNN_DATA_FLOAT : CUDNN_DATA_BFLOAT16);
+    set(g, part, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, t->n_dims, t->dims);
+    set(g, part, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, t->n_dims, t->strides);
+    set(g, part, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &t->uid);
+    set(g, part, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
+    set(g, part, CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &t->by_value);
+    finish(g, part);
     return part;
 }
 
@@ -77,7 +77,7 @@ void *cudnn_describe(struct cudnn_graph *g, const struct cudnn_tensor *t)
 static void set_card(struct cudnn_graph *g, void *part, int handle_attribute, int properties_attribute)
 {
     if (g->lib->handle && handle_attribute)
-        cudnn_set(g, part, handle_attribute, CUDNN_TYPE_HANDLE, 1, &g->lib->handle);
+        set(g, part, handle_attribute, CUDNN_TYPE_HANDLE, 1, &g->lib->handle);
     if (!g->lib->handle && properties_attribute)
         cudnn_set_part(g, part, properties_attribute, g->lib->properties);
 }
@@ -88,7 +88,7 @@ static void *finish_graph(struct cudnn_graph *g)
 
     cudnn_set_part(g, graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, g->op);
     set_card(g, graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, 0);
-    cudnn_finish(g, graph);
+    finish(g, graph);
     return graph;
 }
 
@@ -99,9 +99,9 @@ static int64_t ask_heuristics(struct cudnn_graph *g, void *graph, void **engines
     int64_t n = 0;
 
     cudnn_set_part(g, heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
-    cudnn_set_int(g, heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, CUDNN_HEUR_MODE_A);
+    set_int(g, heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, CUDNN_HEUR_MODE_A);
     set_card(g, heuristics, 0, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP);
-    cudnn_finish(g, heuristics);
+    finish(g, heuristics);
     for (int i = 0; i < ENGINES_MAX; i++)
         engines[i] = cudnn_part(g, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, "a way to compute it");
     if (!g->status)
@@ -152,7 +152,7 @@ static void *try_engine(struct cudnn_graph *g, void *config, int64_t workspace_b
     if (good) {
         cudnn_set_part(&attempt, plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config);
         set_card(&attempt, plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP);
-        cudnn_finish(&attempt, plan);
+        finish(&attempt, plan);
         good = !attempt.status && !g->lib->cudnnBackendGetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
                                                                     CUDNN_TYPE_INT64, 1, &n, ret_bytes);
     }
@@ -232,10 +232,10 @@ enum err_code cudnn_plan_run(const struct cudnn *lib, const struct cudnn_plan *p
     char reason[ERR_MESSAGE_MAX];
     int status;
 
-    cudnn_set(&pack, part, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, n, uids);
-    cudnn_set(&pack, part, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, n, data);
-    cudnn_set(&pack, part, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
-    cudnn_finish(&pack, part);
+    set(&pack, part, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, n, uids);
+    set(&pack, part, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, n, data);
+    set(&pack, part, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
+    finish(&pack, part);
     status = pack.status ? pack.status : lib->cudnnBackendExecute(lib->handle, p->plan, part);
     destroy_parts(lib, pack.parts, pack.n_parts);
     if (!status)

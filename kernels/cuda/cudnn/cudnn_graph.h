@@ -41,10 +41,7 @@ struct cudnn_tensor {
 };
 
 void *cudnn_part(struct cudnn_graph *g, int type, const char *what); /* `what` names the part in messages: a constant */
-void cudnn_set(struct cudnn_graph *g, void *part, int attribute, int type, int64_t count, const void *values);
-void cudnn_set_int(struct cudnn_graph *g, void *part, int attribute, int type, int value); /* an enumerator */
 void cudnn_set_part(struct cudnn_graph *g, void *part, int attribute, void *value);
-void cudnn_finish(struct cudnn_graph *g, void *part);
 void cudnn_finish_op(struct cudnn_graph *g, void *op); /* finishes it and makes it the graph's operation */
 void *cudnn_describe(struct cudnn_graph *g, const struct cudnn_tensor *t);
 
