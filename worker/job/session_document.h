@@ -1,6 +1,6 @@
 /*
- * session_document - the fields of a session document, each named once (architecture document, section 5): what a job
- * reads from it, and what it writes, as a list of paths and values.
+ * session_document - the fields of a session document, each named once (PROTOCOL.md 11): what a job reads from it, and
+ * what it writes, as a list of paths and values.
  *
  * The document has two forms, Firestore's, whose values have types, and the plain JSON of session.json. session.c and
  * cmd_edit.c turn the list into the one and the other; a struct document_form lets one reader serve both.
