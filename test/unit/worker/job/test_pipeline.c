@@ -413,6 +413,42 @@ TEST(pipeline__a_repeated_job_gives_the_same_bytes_and_other_inputs_another_seed
     job_scene_close(&s);
 }
 
+static int64_t write_takes_ms;
+
+static int first_write_of_the_end_takes_long(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    if (s.done || !(is_commit_of(req, "\"completed\"") || is_commit_of(req, "\"failed\"")))
+        return 0;
+    s.done = true;
+    fake_cloud_pass(&s.cloud, write_takes_ms);
+    return 503;
+}
+
+TEST(pipeline__the_end_may_be_written_until_eight_seconds_after_the_deadline)
+{
+    static const struct {
+        enum setup setup;
+        int64_t takes_ms;
+        int http_status;
+        const char *status, *cost;
+    } cases[] = {
+        { BOTH_INPUTS, 7000, 204, "completed", "0" },
+        { NO_MASK, 7000, 204, "failed", "0" },
+        { BOTH_INPUTS, 8000, 503, "processing", NULL },
+        { NO_MASK, 8000, 503, "processing", NULL },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        set_up(&(struct ending){ .document = "{}", .setup = cases[i].setup, .on_request = first_write_of_the_end_takes_long });
+        write_takes_ms = JOB_SCENE_DEADLINE_MS + cases[i].takes_ms;
+        CHECK_INT(job_scene_push(&s, "m1"), cases[i].http_status);
+        CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), cases[i].status);
+        check_same_text(fake_cloud_text(&s.cloud, "cost"), cases[i].cost);
+        job_scene_close(&s);
+    }
+}
+
 /* ---- what is in the bucket ---- */
 
 static int inputs_are_replaced(void *ctx, const struct http_request *req)
@@ -454,6 +490,28 @@ TEST(pipeline__uploads_of_a_deleted_session_are_removed_and_those_of_a_lost_leas
         CHECK(!!fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "preview.jpg") == cases[i].stay);
         job_scene_close(&s);
     }
+}
+
+static int another_job_makes_the_same_picture(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    if (is_upload(req))
+        fake_cloud_put(&s.cloud, JOB_SCENE_FOLDER "edited.jpg", fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "edited.jpg")->body);
+    return deleted_before_the_result(ctx, req);
+}
+
+TEST(pipeline__an_object_that_another_job_made_is_not_removed)
+{
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, "{}");
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    fake_cloud_document(&s.cloud, "{}");
+    s.cloud.on_request = another_job_makes_the_same_picture;
+    CHECK_INT(job_scene_push(&s, "m2"), 204);
+    CHECK(strstr(job_scene_log(&s), "\"outcome\":\"gone\""));
+    CHECK(fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "edited.jpg"));
+    CHECK(!fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "preview.jpg"));
+    job_scene_close(&s);
 }
 
 TEST(pipeline__nothing_is_uploaded_for_a_session_that_is_not_ours_any_more)
@@ -563,6 +621,35 @@ TEST(pipeline__a_job_that_may_be_done_within_the_grace_goes_on)
         CHECK_INT(job_scene_push(&s, "m1"), cases[i].http_status);
         CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), cases[i].status);
         CHECK(!!strstr(job_scene_log(&s), "could not be given back") == !strcmp(cases[i].status, "processing"));
+        job_scene_close(&s);
+    }
+}
+
+static int64_t first_step_takes_ms;
+
+/* Two of the five steps are done when the rest of the painting is known to take one and a half times the first. */
+static void stopped_once_the_rest_is_known(void *ctx)
+{
+    (void)ctx;
+    if (first_step_is_done())
+        fake_cloud_pass(&s.cloud, first_step_takes_ms);
+    else if (s.done && !s.n_calls && s.pipeline.eta_ms > 0) {
+        s.n_calls = 1;
+        pipeline_stop(&s.pipeline, GRACE_MS);
+    }
+}
+
+TEST(pipeline__the_rest_of_the_painting_decides_whether_a_stopped_job_goes_on)
+{
+    for (int is_slow = 0; is_slow <= 1; is_slow++) {
+        job_scene_open(&s);
+        fake_cloud_document(&s.cloud, "{}");
+        first_step_takes_ms = is_slow ? 4000 : 3000;
+        s.cloud.on_clock = stopped_once_the_rest_is_known;
+        CHECK_INT(job_scene_push(&s, "m1"), is_slow ? 503 : 204);
+        s.cloud.on_clock = NULL;
+        CHECK_INT(s.n_calls, 1);
+        CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), is_slow ? "pending" : "completed");
         job_scene_close(&s);
     }
 }

@@ -98,6 +98,8 @@ TEST(session__decides_by_state_and_message)
         { "{" STATUS("pending") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("2")) "}", OUTCOME_OPEN, "3" },
         { "{" STATUS("pending") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("4")) "}", OUTCOME_OPEN, "1" },
         { "{" STATUS("pending") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("9")) "}", OUTCOME_OPEN, "1" },
+        { "{" STATUS("pending") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("-3")) "}", OUTCOME_OPEN, "1" },
+        { "{" STATUS("pending") "," INPAINT(MESSAGE("m1") ",\"attempts\":{\"stringValue\":\"3\"}") "}", OUTCOME_OPEN, "1" },
         { "{" STATUS("completed") "}", OUTCOME_DUPLICATE, NULL },
         { "{" STATUS("cancelled") "}", OUTCOME_DUPLICATE, NULL },
         { "{" STATUS("failed") "," INPAINT(MESSAGE("m1")) "}", OUTCOME_DUPLICATE, NULL },
@@ -131,15 +133,24 @@ TEST(session__decides_by_state_and_message)
 
 TEST(session__fails_a_message_whose_attempts_are_used_up)
 {
-    struct scene *s = open_scene("m1");
+    static const char *const documents[] = {
+        "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("5") "," LEASE("x", OVER)) "}",
+        "{" STATUS("pending") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("9223372036854775807")) "}",
+    };
 
-    fake_firestore_put(&s->fake, "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("5") "," LEASE("x", OVER)) "}");
-    CHECK_INT(claim(s), OUTCOME_EXHAUSTED);
-    CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "failed");
-    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.errorCode"), "ATTEMPTS_EXHAUSTED");
-    CHECK_STR(fake_firestore_text(&s->fake, "cost"), "0");
-    CHECK(!fake_firestore_text(&s->fake, "inpaint.lease"));
-    close_scene(s);
+    for (size_t i = 0; i < sizeof documents / sizeof *documents; i++) {
+        struct scene *s = open_scene("m1");
+
+        fake_firestore_put(&s->fake, documents[i]);
+        CHECK_INT(claim(s), OUTCOME_EXHAUSTED);
+        CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "failed");
+        CHECK_STR(fake_firestore_text(&s->fake, "errorMessage"), "The edit failed several times. Please try again later.");
+        CHECK_STR(fake_firestore_text(&s->fake, "inpaint.errorCode"), "ATTEMPTS_EXHAUSTED");
+        CHECK_STR(fake_firestore_text(&s->fake, "inpaint.retryable"), "true");
+        CHECK_STR(fake_firestore_text(&s->fake, "cost"), "0");
+        CHECK(!fake_firestore_text(&s->fake, "inpaint.lease"));
+        close_scene(s);
+    }
 }
 
 TEST(session__recognises_its_own_claim_when_the_answer_was_lost)
