@@ -1,12 +1,16 @@
 #include "worker/job/pipeline.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "models/fill/prompt_pack_make.h"
+#include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/fake/fake_device.h"
 #include "test/support/fake/job_scene.h"
+#include "test/support/golden.h"
 
 static struct job_scene s;
 
@@ -298,6 +302,87 @@ TEST(pipeline__a_missing_session_is_nacked_for_a_minute_after_its_message_was_pu
     job_scene_close(&s);
 }
 
+TEST(pipeline__a_missing_session_whose_message_has_no_time_is_acknowledged)
+{
+    /* data: {"userId":"u","sessionId":"s"} */
+    static const char body[] = "{\"message\":{\"data\":\"eyJ1c2VySWQiOiJ1Iiwic2Vzc2lvbklkIjoicyJ9\",\"messageId\":\"m1\"}}";
+
+    job_scene_open(&s);
+    CHECK_INT(job_scene_request(&s, (struct http_server_request){ .method = "POST", .path = "/", .body = SPAN(body) }).status, 204);
+    CHECK(strstr(job_scene_log(&s), "\"outcome\":\"missing\""));
+    job_scene_close(&s);
+}
+
+/* How often each write is tried while Firestore has no quota left (PROTOCOL.md 7). */
+static const char *busy_with;
+static int busy_for;
+
+static int has_no_quota(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    return is_commit_of(req, busy_with) && s.n_calls++ < busy_for ? 429 : 0;
+}
+
+TEST(pipeline__a_firestore_without_quota_is_asked_again_as_often_as_the_table_says)
+{
+    static const struct {
+        const char *write, *document;
+        int n_refused, http_status, n_retries;
+    } cases[] = {
+        { "\"processing\"", "{}", 4, 204, 4 },
+        { "\"processing\"", "{}", 5, 503, 4 },
+        { "\"completed\"", "{}", 7, 204, 7 },
+        { "\"completed\"", "{}", 8, 503, 7 },
+        { "\"failed\"", "{" DOC_STATUS("pending") "," DOC_INPAINT(DOC_MESSAGE("m1") "," DOC_ATTEMPTS("5")) "}", 7, 204, 7 },
+        { "\"upload\"", "{}", 1, 204, 0 },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char retries[60];
+
+        job_scene_open(&s);
+        fake_cloud_document(&s.cloud, cases[i].document);
+        busy_with = cases[i].write;
+        busy_for = cases[i].n_refused;
+        s.cloud.on_request = has_no_quota;
+        CHECK_INT(job_scene_push(&s, "m1"), cases[i].http_status);
+        (void)snprintf(retries, sizeof retries, "upstream_retries_total %d\n", cases[i].n_retries);
+        CHECK(!strstr(job_scene_counts(&s), "upstream_retries") == !cases[i].n_retries);
+        CHECK(!cases[i].n_retries || strstr(job_scene_counts(&s), retries));
+        job_scene_close(&s);
+    }
+}
+
+/* ---- what is logged besides ---- */
+
+static void check_severity(const char *severity, const char *message)
+{
+    const char *at = strstr(job_scene_log(&s), message), *line = at;
+    char head[40];
+
+    CHECK(at);
+    while (line > s.log_text && line[-1] != '\n')
+        line--;
+    (void)snprintf(head, sizeof head, "{\"severity\":\"%s\",", severity);
+    CHECK(!strncmp(line, head, strlen(head)));
+}
+
+TEST(pipeline__a_job_that_fails_for_its_input_is_a_warning_and_another_an_error)
+{
+    set_up(&(struct ending){ .document = "{}", .setup = NO_MASK });
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    check_severity("WARNING", "\"message\":\"the job did not work\"");
+    job_scene_close(&s);
+    set_up(&(struct ending){ .document = "{}", .on_request = storage_is_down });
+    CHECK_INT(job_scene_push(&s, "m1"), 503);
+    check_severity("ERROR", "\"message\":\"the job did not work\"");
+    job_scene_close(&s);
+    set_up(&(struct ending){ .document = "{" DOC_STATUS("somewhere") "}" });
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    check_severity("ERROR", "the session's status is not one we know");
+    job_scene_close(&s);
+}
+
 /* ---- what is written on success ---- */
 
 static struct span last_commit(void)
@@ -379,11 +464,12 @@ TEST(pipeline__failure_writes_the_sentence_the_code_and_the_cost)
     job_scene_open(&s);
     fake_cloud_document(&s.cloud, "{}");
     fake_cloud_put(&s.cloud, JOB_SCENE_FOLDER "original.jpg", SPAN("GIF89a, and so on"));
+    s.cloud.takes_ms = 500;
     CHECK_INT(job_scene_push(&s, "m1"), 204);
     CHECK_STR(fake_cloud_text(&s.cloud, "errorMessage"), "The file is not a JPEG or PNG picture.");
     CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.errorCode"), "INPUT_NOT_AN_IMAGE");
     CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.retryable"), "false");
-    CHECK_STR(fake_cloud_text(&s.cloud, "cost"), "0");
+    CHECK_STR(fake_cloud_text(&s.cloud, "cost"), "0.5");
     CHECK(!fake_cloud_text(&s.cloud, "editedImagePath") && !fake_cloud_text(&s.cloud, "inpaint.recipe"));
     check_mask(paths, sizeof paths / sizeof *paths);
     CHECK(!fake_cloud_object(&s.cloud, JOB_SCENE_FOLDER "edited.jpg"));
@@ -447,6 +533,65 @@ TEST(pipeline__the_end_may_be_written_until_eight_seconds_after_the_deadline)
         check_same_text(fake_cloud_text(&s.cloud, "cost"), cases[i].cost);
         job_scene_close(&s);
     }
+}
+
+/* A prompt pack that knows one prompt, with tables for one step, in the place of the text encoders. */
+static void make_packed(char dir[300])
+{
+    static const char *const names[] = { "flux1-fill-Q8_0.gguf", "ae.safetensors" };
+    const struct pack_size size = { 64, 64 };
+    const char *prompt = "grass";
+    char from[400], to[400];
+    struct backend *be = NULL;
+    struct err err = { 0 };
+
+    temp_folder("pipeline-pack", dir, 300);
+    for (int i = 0; i < 2; i++) {
+        char *real = realpath(golden("small/models/%s", names[i]), NULL);
+        (void)snprintf(to, sizeof to, "%s/%s", dir, names[i]);
+        CHECK(real && !symlink(real, to));
+        free(real);
+    }
+    (void)snprintf(from, sizeof from, "%s", golden("small/models"));
+    (void)snprintf(to, sizeof to, "%s/prompts.safetensors", dir);
+    CHECK_OK(backend_open(BACKEND_CPU, PRECISION_DEFAULT, &be, &err), err);
+    CHECK_OK(prompt_pack_make(&(struct pack_options){ .dir = from, .transformer = names[0], .prompts = &prompt, .n_prompts = 1,
+                                                      .t5_len = 16, .sizes = &size, .n_sizes = 1, .steps = 1, .guidance = 30 },
+                              be, to, &err), err);
+    backend_close(be);
+}
+
+static void use_models(const char *dir)
+{
+    struct err err = { 0 };
+
+    engine_free(s.engine);
+    CHECK_OK(engine_new(&(struct engine_options){ .model_dir = dir, .transformer = "flux1-fill-Q8_0.gguf",
+                                                  .backend = BACKEND_CUDA, .max_steps = JOB_SCENE_STEPS }, &s.engine, &err), err);
+    CHECK_OK(engine_load(s.engine, &err), err);
+    s.handler.engine = s.pipeline.engine = s.engine;
+}
+
+TEST(pipeline__what_the_prompt_pack_lacks_is_a_warning)
+{
+    const char *line;
+    char dir[300];
+
+    make_packed(dir);
+    job_scene_open(&s);
+    use_models(dir);
+    fake_cloud_document(&s.cloud, "{}");
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.recipe.prompt"), "grass");
+    CHECK(strstr(last_commit().ptr, "\"warnings\":{\"arrayValue\":{\"values\":[{\"stringValue\":\"PROMPT_NOT_IN_PACK\"}]}}"));
+    CHECK(strstr(job_scene_counts(&s), "modulation_rereads_total 1\n"));
+    check_severity("WARNING", "no table of the prompt pack covers such a job");
+    fake_cloud_document(&s.cloud, "{}");
+    CHECK_INT(job_scene_push(&s, "m2"), 204);
+    CHECK(strstr(job_scene_counts(&s), "modulation_rereads_total 2\n"));
+    line = strstr(job_scene_log(&s), "no table of the prompt pack");
+    CHECK(line && strstr(line, "\"width\":64,\"height\":64,\"steps\":5}") && !strstr(line + 1, "no table of the prompt pack"));
+    job_scene_close(&s);
 }
 
 /* ---- what is in the bucket ---- */
@@ -623,6 +768,24 @@ TEST(pipeline__a_job_that_may_be_done_within_the_grace_goes_on)
         CHECK(!!strstr(job_scene_log(&s), "could not be given back") == !strcmp(cases[i].status, "processing"));
         job_scene_close(&s);
     }
+}
+
+static int stopped_while_downloading(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    if (is_download(req))
+        pipeline_stop(&s.pipeline, GRACE_MS);
+    return 0;
+}
+
+TEST(pipeline__the_rest_of_an_earlier_painting_stops_no_other_job)
+{
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, "{}");
+    s.pipeline.eta_ms = 10 * GRACE_MS;
+    s.cloud.on_request = stopped_while_downloading;
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    job_scene_close(&s);
 }
 
 static int64_t first_step_takes_ms;

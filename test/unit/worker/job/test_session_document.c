@@ -328,3 +328,11 @@ TEST(session_document__edit_writes_why_it_failed)
     CHECK(!json_get(inpaint, "recipe"));
     arena_done(&arena);
 }
+
+TEST(session_document__a_path_is_in_a_map_only_below_its_whole_name)
+{
+    CHECK(document_path_is_in("inpaint.recipe.crop.x", "inpaint.recipe"));
+    CHECK(!document_path_is_in("inpaint.recipe", "inpaint.recipe"));
+    CHECK(!document_path_is_in("inpaint.recipes.x", "inpaint.recipe"));
+    CHECK(!document_path_is_in("inpaint", "inpaint.recipe"));
+}
