@@ -7,7 +7,8 @@
 #include "worker/base/wait.h"
 
 enum {
-    SESSION_ARENA_BYTES = 24 << 20, /* address space: an answer is up to 4 MiB long, and its tree is larger */
+    /* Address space. At most three answers of 4 MiB are held at once, and a copy of the one that is parsed. */
+    SESSION_ARENA_BYTES = 24 << 20,
     CLAIM_ROUNDS = 5,
     END_ROUNDS = 5,
     JITTER_MIN_MS = 50,
@@ -237,11 +238,11 @@ static enum err_code claim_round(struct session *s, const struct budget *budget,
         *ret = OUTCOME_OPEN;
         return read_wishes(&snap.document, a, wishes, err);
     }
-    s->attempts = snap.same_message ? snap.attempts + 1 : 1;
-    if (s->attempts > s->store->max_attempts) {
+    if (snap.same_message && snap.attempts >= s->store->max_attempts) {
         *ret = OUTCOME_EXHAUSTED;
         return write_exhausted(s, budget, err);
     }
+    s->attempts = snap.same_message ? snap.attempts + 1 : 1;
     TRY(read_wishes(&snap.document, a, wishes, err));
     s->claim_sent = true;
     return write_claim(s, budget, err);

@@ -184,3 +184,26 @@ const char *job_scene_log(struct job_scene *s)
     s->log_text[n > 0 ? n : 0] = 0;
     return s->log_text;
 }
+
+bool job_scene_is_commit_of(const struct http_request *req, const char *text)
+{
+    return strstr(req->url, ":commit") && memmem(req->body.ptr, req->body.len, text, strlen(text));
+}
+
+bool job_scene_is_download(const struct http_request *req)
+{
+    return strstr(req->url, "original.jpg") && strstr(req->url, "alt=media");
+}
+
+bool job_scene_is_upload(const struct http_request *req)
+{
+    return strstr(req->url, "/upload/") && memmem(req->body.ptr, req->body.len, "edited.jpg", 10);
+}
+
+bool job_scene_first_step_is_done(struct job_scene *s)
+{
+    if (s->done || s->pipeline.eta_ms < 0 || !s->pipeline.stuck_at_ms)
+        return false;
+    s->done = true;
+    return true;
+}

@@ -52,6 +52,13 @@ int job_scene_push(struct job_scene *s, const char *message_id); /* POST /; retu
 const char *job_scene_counts(struct job_scene *s);
 const char *job_scene_log(struct job_scene *s); /* all lines since it was opened */
 
+/* Which request of the worker it is, for the callbacks of the cloud. */
+bool job_scene_is_commit_of(const struct http_request *req, const char *text); /* its body has the text */
+bool job_scene_is_download(const struct http_request *req); /* of the photo: in the worker's thread */
+bool job_scene_is_upload(const struct http_request *req);   /* of edited.jpg, likewise */
+/* Once, in the worker's thread, when the first of the steps is done. */
+bool job_scene_first_step_is_done(struct job_scene *s);
+
 /* Fields of a document, as Firestore writes them. */
 #define DOC_STATUS(x)   "\"processingStatus\":{\"stringValue\":\"" x "\"}"
 #define DOC_INPAINT(x)  "\"inpaint\":{\"mapValue\":{\"fields\":{" x "}}}"
@@ -62,5 +69,18 @@ const char *job_scene_log(struct job_scene *s); /* all lines since it was opened
     "{\"timestampValue\":\"" until "\"}}}}"
 #define DOC_LATER  "2033-05-18T03:33:20Z" /* second 2000000000 */
 #define DOC_BEFORE "2020-09-13T12:26:40Z"
+
+/* Another worker's claim of the session. */
+#define DOC_OTHERS_CLAIM \
+    "{" DOC_STATUS("processing") "," DOC_INPAINT(DOC_MESSAGE("m9") "," DOC_LEASE("other", DOC_LATER)) "}"
+
+/* Lines of job_scene_counts(). */
+#define COUNT_UNTIL_DENOISE                                                                \
+    "stage_seconds_count{stage=\"download\"} 1\nstage_seconds_count{stage=\"decode\"} 1\n" \
+    "stage_seconds_count{stage=\"encode\"} 1\nstage_seconds_count{stage=\"denoise\"} 1\n"
+#define COUNT_PUSHES(code) "pushes_total{code=\"" code "\"} 1\n"
+#define COUNT_JOB(outcome) "jobs_total{outcome=\"" outcome "\"} 1\n"
+#define COUNT_ERROR(code)  "job_errors_total{code=\"" code "\"} 1\n"
+#define COUNT_SECONDS      "job_seconds_count 1\n"
 
 #endif

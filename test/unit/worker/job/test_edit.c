@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "models/fill/prompt_pack_make.h"
+#include "models/image/png.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/fake/fake_device.h"
@@ -184,6 +185,33 @@ TEST(edit__reports_when_no_table_covers_the_job)
     CHECK_INT(run(&s, &watch), ERR_OK);
     CHECK(s.result.rereads_modulation);
     CHECK_INT(s.result.recipe.steps, STEPS - 1);
+    close_scene(&s);
+}
+
+/* The size of the photo is not one that the model can paint. */
+TEST(edit__the_recipe_says_the_size_of_the_photo_and_the_size_that_was_painted)
+{
+    const struct edit_watch nobody = { NULL };
+    struct image photo, mask;
+    struct err err = { 0 };
+    struct scene s;
+
+    open_scene(&s, NULL);
+    picture_of_noise(&s.a, 100, 70, 3, 1, &photo);
+    picture_of_noise(&s.a, 100, 70, 1, 2, &mask);
+    for (int i = 0; i < 100 * 70; i++)
+        mask.pixels[i] = i < 3000 ? 255 : 0;
+    CHECK_OK(png_write(&s.a, &photo, &s.q.original, &err), err);
+    CHECK_OK(png_write(&s.a, &mask, &s.q.mask, &err), err);
+    s.q.fill.steps = 1;
+    s.q.fill.seed = UINT64_MAX;
+    CHECK_INT(run(&s, &nobody), ERR_OK);
+    CHECK_INT(s.result.recipe.crop_width, 100);
+    CHECK_INT(s.result.recipe.crop_height, 70);
+    CHECK_INT(s.result.recipe.fill_width, picture_choose_geometry(100, 70).width);
+    CHECK_INT(s.result.recipe.fill_height, picture_choose_geometry(100, 70).height);
+    CHECK(s.result.recipe.fill_width != 100 && s.result.recipe.fill_height != 70);
+    CHECK(s.result.recipe.seed == INT64_MAX); /* documents have signed numbers */
     close_scene(&s);
 }
 

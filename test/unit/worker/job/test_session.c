@@ -98,6 +98,8 @@ TEST(session__decides_by_state_and_message)
         { "{" STATUS("pending") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("2")) "}", OUTCOME_OPEN, "3" },
         { "{" STATUS("pending") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("4")) "}", OUTCOME_OPEN, "1" },
         { "{" STATUS("pending") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("9")) "}", OUTCOME_OPEN, "1" },
+        { "{" STATUS("pending") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("-3") ",\"etaSeconds\":{\"doubleValue\":3}") "}", OUTCOME_OPEN, "1" },
+        { "{" STATUS("pending") "," INPAINT(MESSAGE("m1") ",\"attempts\":{\"stringValue\":\"3\"}") "}", OUTCOME_OPEN, "1" },
         { "{" STATUS("completed") "}", OUTCOME_DUPLICATE, NULL },
         { "{" STATUS("cancelled") "}", OUTCOME_DUPLICATE, NULL },
         { "{" STATUS("failed") "," INPAINT(MESSAGE("m1")) "}", OUTCOME_DUPLICATE, NULL },
@@ -124,6 +126,9 @@ TEST(session__decides_by_state_and_message)
             CHECK_STR(fake_firestore_text(&s->fake, "inpaint.lease.id"), s->session.lease_id);
             CHECK_STR(fake_firestore_text(&s->fake, "inpaint.lease.messageId"), "m1");
             CHECK(strstr(fake_firestore_text(&s->fake, "inpaint.lease.expiresAt"), "2023-11-14T22:19:20"));
+            CHECK_STR(fake_firestore_text(&s->fake, "inpaint.stage"), "download");
+            CHECK_STR(fake_firestore_text(&s->fake, "inpaint.progress"), "0");
+            CHECK(!fake_firestore_text(&s->fake, "inpaint.etaSeconds"));
         }
         close_scene(s);
     }
@@ -131,15 +136,24 @@ TEST(session__decides_by_state_and_message)
 
 TEST(session__fails_a_message_whose_attempts_are_used_up)
 {
-    struct scene *s = open_scene("m1");
+    static const char *const documents[] = {
+        "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("5") "," LEASE("x", OVER)) "}",
+        "{" STATUS("pending") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("9223372036854775807")) "}",
+    };
 
-    fake_firestore_put(&s->fake, "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("5") "," LEASE("x", OVER)) "}");
-    CHECK_INT(claim(s), OUTCOME_EXHAUSTED);
-    CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "failed");
-    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.errorCode"), "ATTEMPTS_EXHAUSTED");
-    CHECK_STR(fake_firestore_text(&s->fake, "cost"), "0");
-    CHECK(!fake_firestore_text(&s->fake, "inpaint.lease"));
-    close_scene(s);
+    for (size_t i = 0; i < sizeof documents / sizeof *documents; i++) {
+        struct scene *s = open_scene("m1");
+
+        fake_firestore_put(&s->fake, documents[i]);
+        CHECK_INT(claim(s), OUTCOME_EXHAUSTED);
+        CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "failed");
+        CHECK_STR(fake_firestore_text(&s->fake, "errorMessage"), "The edit failed several times. Please try again later.");
+        CHECK_STR(fake_firestore_text(&s->fake, "inpaint.errorCode"), "ATTEMPTS_EXHAUSTED");
+        CHECK_STR(fake_firestore_text(&s->fake, "inpaint.retryable"), "true");
+        CHECK_STR(fake_firestore_text(&s->fake, "cost"), "0");
+        CHECK(!fake_firestore_text(&s->fake, "inpaint.lease"));
+        close_scene(s);
+    }
 }
 
 TEST(session__recognises_its_own_claim_when_the_answer_was_lost)
@@ -270,6 +284,90 @@ TEST(session__settles_a_lost_answer_of_its_last_write_by_reading)
     close_scene(s);
 }
 
+static const char *put_before_commit;
+
+static void the_document_changes(struct fake_firestore *f, void *ctx)
+{
+    (void)ctx;
+    fake_firestore_put(f, put_before_commit);
+}
+
+/* Only a document that reads as the write would leave it is proof, and only where an answer was lost. */
+TEST(session__takes_nothing_else_for_its_last_write)
+{
+    static const struct {
+        const char *document;
+        enum fake_fault fault;
+        enum err_code want;
+    } cases[] = {
+        { "{" STATUS("failed") "," INPAINT(MESSAGE("m1")) "}", FAKE_LOSE_REQUEST, ERR_OK },
+        { "{" STATUS("failed") "," INPAINT(MESSAGE("m1")) "}", FAKE_NO_FAULT, ERR_CONFLICT },
+        { "{" STATUS("failed") "," INPAINT(MESSAGE("m2")) "}", FAKE_LOSE_REQUEST, ERR_CONFLICT },
+        { "{" STATUS("completed") "," INPAINT(MESSAGE("m1")) "}", FAKE_LOSE_REQUEST, ERR_CONFLICT },
+        { "{" STATUS("failed") "," INPAINT(MESSAGE("m1") "," LEASE("other", ALIVE)) "}", FAKE_LOSE_REQUEST, ERR_CONFLICT },
+        { NULL, FAKE_LOSE_REQUEST, ERR_NOT_FOUND },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct scene *s = open_scene("m1");
+        struct document_report r = report();
+
+        fake_firestore_put(&s->fake, "{}");
+        CHECK_INT(claim(s), OUTCOME_OPEN);
+        put_before_commit = cases[i].document;
+        s->fake.before_commit = the_document_changes;
+        s->fake.next_commit = cases[i].fault;
+        CHECK_INT(session_fail(&s->session, &r, &s->budget, NULL), cases[i].want);
+        CHECK_INT(s->fake.n_commits, 2);
+        close_scene(s);
+    }
+}
+
+static void the_first_try_lands_late(struct fake_firestore *f, void *ctx)
+{
+    put_before_commit = "{" STATUS("failed") "," INPAINT(MESSAGE("m1")) "}";
+    f->before_commit = the_document_changes;
+    (void)ctx;
+}
+
+TEST(session__recognises_its_last_write_when_the_first_try_lands_after_the_look)
+{
+    struct scene *s = open_scene("m1");
+    struct document_report r = report();
+
+    fake_firestore_put(&s->fake, "{}");
+    CHECK_INT(claim(s), OUTCOME_OPEN);
+    s->fake.before_commit = the_first_try_lands_late;
+    s->fake.next_commit = FAKE_LOSE_REQUEST;
+    CHECK_OK(session_fail(&s->session, &r, &s->budget, &s->err), s->err);
+    CHECK_INT(s->fake.n_commits, 3);
+    close_scene(s);
+}
+
+static void the_app_cancels(struct fake_firestore *f, void *ctx)
+{
+    const struct scene *s = ctx;
+    static char fields[600];
+
+    (void)snprintf(fields, sizeof fields, "{" STATUS("cancelled") "," INPAINT(MESSAGE("m1") ",\"lease\":{\"mapValue\":{\"fields\":{"
+                   "\"id\":{\"stringValue\":\"%s\"}}}}") "}", s->session.lease_id);
+    fake_firestore_put(f, fields);
+}
+
+TEST(session__a_session_that_the_app_cancels_is_not_ours_any_more)
+{
+    struct scene *s = open_scene("m1");
+    struct document_report r = report();
+
+    fake_firestore_put(&s->fake, "{}");
+    CHECK_INT(claim(s), OUTCOME_OPEN);
+    the_app_cancels(&s->fake, s);
+    CHECK_INT(session_progress(&s->session, STAGE_DENOISE, 50, 3, &s->budget, NULL), ERR_CONFLICT);
+    CHECK_INT(session_complete(&s->session, &r, &s->budget, NULL), ERR_CONFLICT);
+    CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "cancelled");
+    close_scene(s);
+}
+
 TEST(session__writes_nothing_once_the_lease_is_somebody_elses_or_the_document_is_gone)
 {
     struct scene *s = open_scene("m1");
@@ -299,6 +397,8 @@ TEST(session__reports_progress_and_gives_the_claim_back)
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.stage"), "denoise");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.progress"), "40");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.etaSeconds"), "2.5");
+    CHECK_OK(session_progress(&s->session, STAGE_DENOISE, 50, 0, &s->budget, &s->err), s->err);
+    CHECK_STR(fake_firestore_text(&s->fake, "inpaint.etaSeconds"), "0");
     s->fake.next_commit = FAKE_UNAVAILABLE;
     CHECK_OK(session_progress(&s->session, STAGE_DENOISE, 60, 2, &s->budget, &s->err), s->err);
     CHECK_OK(session_release(&s->session, &s->budget, &s->err), s->err);
@@ -306,6 +406,7 @@ TEST(session__reports_progress_and_gives_the_claim_back)
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.messageId"), "m1");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.attempts"), "1");
     CHECK(!fake_firestore_text(&s->fake, "inpaint.lease"));
+    CHECK(!fake_firestore_text(&s->fake, "inpaint.etaSeconds"));
     close_scene(s);
 }
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "models/fill/prompt_pack_make.h"
@@ -223,16 +224,16 @@ TEST(session_document__a_long_list_of_labels_is_read_in_one_go)
     enum { N = 100000 };
     static char text[N * 21 + 200];
     size_t at = (size_t)snprintf(text, sizeof text, "{\"sceneLabels\":{\"arrayValue\":{\"values\":[");
-    int64_t begin;
+    clock_t begin;
 
     for (int i = 0; i < N; i++)
         at += (size_t)snprintf(text + at, sizeof text - at, "{\"nullValue\":null},");
     (void)snprintf(text + at, sizeof text - at, "{\"stringValue\":\"grass\"}]}}}");
     job_scene_open(&s);
     fake_cloud_document(&s.cloud, text);
-    begin = sys_mono_ms(&sys_real);
+    begin = clock();
     CHECK_INT(job_scene_push(&s, "m1"), 204);
-    CHECK(sys_mono_ms(&sys_real) - begin < 10000); /* it took minutes */
+    CHECK(clock() - begin < 30 * CLOCKS_PER_SEC); /* of this process: it took minutes */
     CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.recipe.prompt"), "A photo of grass" GROUND);
     job_scene_close(&s);
 }
@@ -326,4 +327,12 @@ TEST(session_document__edit_writes_why_it_failed)
     CHECK_INT(json_count(json_get(inpaint, "timings")), 0);
     CHECK(!json_get(inpaint, "recipe"));
     arena_done(&arena);
+}
+
+TEST(session_document__a_path_is_in_a_map_only_below_its_whole_name)
+{
+    CHECK(document_path_is_in("inpaint.recipe.crop.x", "inpaint.recipe"));
+    CHECK(!document_path_is_in("inpaint.recipe", "inpaint.recipe"));
+    CHECK(!document_path_is_in("inpaint.recipes.x", "inpaint.recipe"));
+    CHECK(!document_path_is_in("inpaint", "inpaint.recipe"));
 }
