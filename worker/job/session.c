@@ -19,7 +19,20 @@ enum {
 
 /* ---- the table ---- */
 
-enum outcome session_decide(enum session_state state, bool same_message)
+/* The rows of the table in session.h. */
+enum session_state {
+    SESSION_S_ABSENT,
+    SESSION_S_ENDED,
+    SESSION_S_FAILED,
+    SESSION_S_PENDING,
+    SESSION_S_LEASED,
+    SESSION_S_EXPIRED,
+    SESSION_S_UNKNOWN,
+    SESSION_S_COUNT
+};
+
+/* OUTCOME_OPEN: to be claimed. */
+static enum outcome decide(enum session_state state, bool same_message)
 {
     static const enum outcome table[SESSION_S_COUNT][2] = {
         /*                       another message          the same message */
@@ -230,7 +243,7 @@ static enum err_code claim_round(struct session *s, const struct budget *budget,
     struct snapshot snap = { 0 };
 
     TRY(look(s, budget, &snap, err));
-    *ret = session_decide(snap.state, snap.same_message);
+    *ret = decide(snap.state, snap.same_message);
     if (!snap.lease_is_ours && *ret != OUTCOME_OPEN)
         return ERR_OK;
     keep_update_time(s, &snap);

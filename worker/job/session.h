@@ -78,18 +78,4 @@ MUST_CHECK enum err_code session_release_from_outside(struct session *s, const s
 /* For a session_claim() that failed: reads whether the claim has landed after all, and gives it back. */
 MUST_CHECK enum err_code session_unclaim(struct session *s, const struct budget *budget, struct err *err);
 
-/* The rows of the table above. */
-enum session_state {
-    SESSION_S_ABSENT,
-    SESSION_S_ENDED,
-    SESSION_S_FAILED,
-    SESSION_S_PENDING,
-    SESSION_S_LEASED,
-    SESSION_S_EXPIRED,
-    SESSION_S_UNKNOWN,
-    SESSION_S_COUNT
-};
-/* OUTCOME_OPEN: to be claimed. */
-enum outcome session_decide(enum session_state state, bool same_message);
-
 #endif
