@@ -11,8 +11,9 @@ if there is any.
 import glob
 import os
 import re
-import subprocess
 import sys
+
+from lint_tree import listed
 
 DOCUMENTS = {"ARCHITECTURE": "docs/ARCHITECTURE.md", "MODEL": "docs/MODEL.md", "PROTOCOL": "docs/PROTOCOL.md"}
 PRODUCT = ("kernels", "models", "worker")
@@ -29,11 +30,6 @@ ABSENT = re.compile("|".join((rf"\bnumerics{GAP}(?:documents?|sections?|\d+\.\d+
                               rf"\barchitecture{GAP}(?:document|section)\b", r"\bshared/docs\b")), re.IGNORECASE)
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 PATH = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[^`\s]*)`")
-
-
-def listed(*patterns):
-    out = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", *patterns], capture_output=True, text=True, check=True)
-    return sorted({f for f in out.stdout.split("\n") if f and os.path.isfile(f)})
 
 
 def read(path):

@@ -45,8 +45,9 @@ KEYWORDS = {"if", "for", "while", "switch", "return", "sizeof", "do", "else", "c
 
 
 def listed(*patterns):
+    """Files of the work tree, each once: git names a file of an unfinished merge several times."""
     out = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", *patterns], capture_output=True, text=True, check=True)
-    return [f for f in out.stdout.split("\n") if f and os.path.isfile(f)]
+    return sorted({f for f in out.stdout.split("\n") if f and os.path.isfile(f)})
 
 
 def code_of(text):
