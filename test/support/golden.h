@@ -1,7 +1,7 @@
 /*
- * golden - finds files of the golden sets, which hold the official numbers. The sets `small`, `gguf`, `common` and
- * `pictures` are part of the repository (test/golden). The larger ones are optional: they are looked for in $GOLDEN_DIR
- * and in ../shared/golden, and a test that needs an absent one is skipped.
+ * golden - finds files of the golden sets, which hold the official numbers. The sets `small`, `gguf`, `common`, `demo`
+ * and `pictures` are part of the repository (test/golden). The larger ones are optional: they are looked for in
+ * $GOLDEN_DIR and in ../shared/golden, and a test that needs an absent one is skipped.
  */
 #ifndef TEST_SUPPORT_GOLDEN_H
 #define TEST_SUPPORT_GOLDEN_H

@@ -1,8 +1,10 @@
 /*
  * demo_inputs DIR - draws a photo-like picture and a mask of one thing in it: DIR/original.jpg, DIR/mask_auto.png.
  *
- * The picture is a meadow with a dog and a red ball, which the mask marks. Everything is computed, so there is no
- * picture to license, and the bytes are the same every time. Coordinates are in a frame 4 wide and 3 high, y downwards.
+ * The picture is a meadow with a dog, a red ball and a leash; the mask marks the ball and the leash. Everything is
+ * computed, so there is no picture to license, and the bytes are the same every time. Coordinates are in a frame 4 wide
+ * and 3 high, y downwards. The meadow is a ground that the demo's model was trained on (scripts/demo_model/scenes.py),
+ * at the size it was trained at, and without detail finer than 5 pixels, which that model cannot paint.
  */
 #include <errno.h>
 #include <math.h>
@@ -12,7 +14,7 @@
 #include "models/image/jpeg.h"
 #include "models/image/png.h"
 
-enum { WIDTH = 1280, HEIGHT = 960, ARENA_BYTES = 64 << 20 };
+enum { WIDTH = 512, HEIGHT = 384, PIXELS_PER_UNIT = WIDTH / 4, LEASH_POINTS = 256, ARENA_BYTES = 64 << 20 };
 
 struct colour {
     float r, g, b; /* 0 to 1 */
@@ -21,6 +23,8 @@ struct colour {
 struct ellipse {
     float x, y, rx, ry, angle; /* centre, half axes, radians */
 };
+
+static const float horizon = 1.27f;
 
 static float clampf(float x, float low, float high)
 {
@@ -64,14 +68,16 @@ static float value_noise(float x, float y)
     return top + (bottom - top) * ty;
 }
 
-/* Five octaves of value noise: 0 to 1, around 0.5. */
-static float cloud(float x, float y)
+/* Octaves of value noise: 0 to 1, around 0.5. */
+static float cloud(float x, float y, int octaves)
 {
-    float sum = 0.0f, weight = 0.5f;
+    float sum = 0.0f, total = 0.0f, weight = 0.5f;
 
-    for (int i = 0; i < 5; i++, weight *= 0.5f, x *= 2.0f, y *= 2.0f)
+    for (int i = 0; i < octaves; i++, weight *= 0.5f, x *= 2.0f, y *= 2.0f) {
         sum += weight * value_noise(x, y);
-    return sum / 0.97f;
+        total += weight;
+    }
+    return sum / total;
 }
 
 /* 0 at the centre, 1 on the outline. */
@@ -91,27 +97,38 @@ static float coverage(const struct ellipse *e, float x, float y)
     return 1.0f - smooth_step(1.0f - edge, 1.0f + edge, radius_in(e, x, y));
 }
 
+/* Blades and tufts of grass in perspective: 0 on average. */
+static float grass_height(float x, float y, float depth)
+{
+    float px = PIXELS_PER_UNIT * (x - 2.0f), py = PIXELS_PER_UNIT * (y - horizon);
+    float bend = 10.0f * depth * (value_noise(px / 13.0f + 700.0f, py / 13.0f) - 0.5f); /* hides the lattice */
+    float across = px + bend, down = py + 0.7f * bend;
+    float blade = value_noise(across / (5.5f + 3.0f * depth) + 4096.0f, down / (6.0f + 7.0f * depth) + 64.0f);
+    float tuft = value_noise(across / (18.0f + 12.0f * depth) + 8192.0f, down / (12.0f + 12.0f * depth) + 64.0f);
+
+    return blade - 0.5f + 0.8f * (tuft - 0.5f);
+}
+
 static struct colour meadow(float x, float y)
 {
     static const struct colour sky = { 0.62f, 0.78f, 0.93f }, haze = { 0.88f, 0.92f, 0.93f };
     static const struct colour hill = { 0.42f, 0.55f, 0.40f }, near = { 0.35f, 0.52f, 0.17f },
                                far = { 0.55f, 0.66f, 0.30f };
-    float ridge = 1.0f + 0.12f * sinf(1.1f * x + 0.6f) + 0.05f * cloud(2.5f * x, 3.0f);
-    float depth = clampf((y - 1.25f) / 1.75f, 0.0f, 1.0f);
-    struct colour grass = mix(far, near, depth);
-    float blades = cloud((x - 2.0f) * (60.0f - 30.0f * depth) + 200.0f, y * (22.0f - 14.0f * depth)) - 0.5f;
-    float patches = cloud(1.5f * x + 9.0f, 2.5f * y) - 0.5f;
-    struct colour back = mix(sky, haze, smooth_step(0.2f, 1.1f, y + 0.25f * cloud(x, 2.0f * y)));
+    float ridge = horizon - 0.2f - 0.12f * sinf(1.1f * x + 3.6f);
+    float depth = clampf((y - horizon) / 1.75f, 0.0f, 1.0f);
+    float height = grass_height(x, y, depth);
+    float patches = cloud(1.5f * x + 9.0f, 2.5f * y, 2) - 0.5f;
+    struct colour grass = shade(mix(far, near, depth), 1.0f + (0.12f + 0.22f * depth) * height + 0.45f * patches);
+    struct colour back = mix(sky, haze, smooth_step(horizon - 2.2f, horizon - 0.2f, y));
 
-    back = mix(back, hill, smooth_step(ridge - 0.01f, ridge + 0.01f, y));
-    grass = shade(grass, 1.0f + (0.25f + 0.5f * depth) * blades + 0.35f * patches);
-    return mix(back, grass, smooth_step(1.24f, 1.30f, y + 0.03f * blades));
+    back = mix(back, hill, smooth_step(ridge - 0.012f, ridge + 0.012f, y));
+    return mix(back, grass, smooth_step(horizon - 0.016f, horizon + 0.03f, y + 0.03f * height));
 }
 
 /* A body lit from the upper left, with fur. */
 static struct colour furry(struct colour under, const struct ellipse *e, struct colour fur, float x, float y)
 {
-    float hair = cloud(40.0f * x + 12.0f * y, 14.0f * y - 10.0f * x) - 0.5f;
+    float hair = cloud(20.0f * x + 6.0f * y, 7.0f * y - 5.0f * x, 2) - 0.5f;
     float light = 1.0f - 0.30f * (x - e->x) / e->rx * 0.5f - 0.28f * (y - e->y) / e->ry;
 
     return mix(under, shade(fur, clampf(light, 0.45f, 1.3f) * (1.0f + 0.35f * hair)), coverage(e, x, y));
@@ -136,7 +153,7 @@ static struct colour dog(struct colour under, float x, float y)
 {
     static const struct colour fur = { 0.72f, 0.49f, 0.28f }, dark = { 0.42f, 0.26f, 0.15f },
                                pale = { 0.90f, 0.80f, 0.66f }, black = { 0.08f, 0.07f, 0.07f },
-                               glint = { 0.95f, 0.95f, 0.95f };
+                               glint = { 0.95f, 0.95f, 0.95f }, collar = { 0.16f, 0.22f, 0.45f };
     static const struct ellipse ground = { 1.45f, 2.46f, 0.85f, 0.13f, 0.0f };
     static const struct patch coat[] = {
         { { 0.66f, 1.62f, 0.10f, 0.34f, -0.7f }, &fur },   { { 0.98f, 2.12f, 0.13f, 0.36f, 0.08f }, &dark },
@@ -149,6 +166,7 @@ static struct colour dog(struct colour under, float x, float y)
         { { 2.45f, 1.30f, 0.06f, 0.045f, 0.2f }, &black },
         { { 2.13f, 1.19f, 0.042f, 0.046f, 0.0f }, &black },
         { { 2.143f, 1.176f, 0.012f, 0.012f, 0.0f }, &glint },
+        { { 2.02f, 1.56f, 0.17f, 0.035f, -0.35f }, &collar },
     };
     struct colour c = shadow(under, &ground, x, y);
 
@@ -175,6 +193,30 @@ static struct colour ball(struct colour under, float x, float y)
     return mix(shadow(under, &ground, x, y), c, coverage(&ball_outline, x, y));
 }
 
+/* Distance to the leash, which hangs from the collar to a hand beyond the right edge. */
+static float leash_distance(float x, float y)
+{
+    static const float ends[3][2] = { { 2.15f, 1.60f }, { 3.05f, 1.78f }, { 4.10f, 0.80f } };
+    float nearest = 100.0f;
+
+    for (int i = 0; i < LEASH_POINTS; i++) {
+        float t = (float)i / (LEASH_POINTS - 1), u = 1.0f - t;
+        float dx = u * u * ends[0][0] + 2.0f * u * t * ends[1][0] + t * t * ends[2][0] - x;
+        float dy = u * u * ends[0][1] + 2.0f * u * t * ends[1][1] + t * t * ends[2][1] - y;
+
+        nearest = fminf(nearest, sqrtf(dx * dx + dy * dy));
+    }
+    return nearest;
+}
+
+static struct colour leash(struct colour under, float x, float y)
+{
+    static const struct colour blue = { 0.16f, 0.22f, 0.45f };
+    float d = leash_distance(x, y);
+
+    return mix(under, shade(blue, 1.3f - 14.0f * d), 1.0f - smooth_step(0.020f, 0.032f, d));
+}
+
 static uint8_t to_u8(float v)
 {
     return (uint8_t)lroundf(255.0f * clampf(v, 0.0f, 1.0f));
@@ -185,17 +227,16 @@ static void draw_photo(struct image *im)
     for (int py = 0; py < im->height; py++)
         for (int px = 0; px < im->width; px++) {
             float x = 4.0f * ((float)px + 0.5f) / (float)im->width, y = 3.0f * ((float)py + 0.5f) / (float)im->height;
-            struct colour c = ball(dog(meadow(x, y), x, y), x, y);
-            float grain = 0.025f * (lattice(px + 7919, py) - 0.5f);
+            struct colour c = leash(ball(dog(meadow(x, y), x, y), x, y), x, y);
             uint8_t *p = im->pixels + 3 * ((size_t)py * (size_t)im->width + (size_t)px);
 
-            p[0] = to_u8(c.r + grain);
-            p[1] = to_u8(c.g + grain);
-            p[2] = to_u8(c.b + grain);
+            p[0] = to_u8(c.r);
+            p[1] = to_u8(c.g);
+            p[2] = to_u8(c.b);
         }
 }
 
-/* The ball and its shadow, generously: as a person or a segmentation model would mark it. */
+/* The ball with its shadow and the leash, generously: as a person or a segmentation model would mark it. */
 static void draw_mask(struct image *im)
 {
     static const struct ellipse around[] = { { 3.10f, 2.20f, 0.32f, 0.32f, 0.0f },
@@ -204,7 +245,8 @@ static void draw_mask(struct image *im)
     for (int py = 0; py < im->height; py++)
         for (int px = 0; px < im->width; px++) {
             float x = 4.0f * ((float)px + 0.5f) / (float)im->width, y = 3.0f * ((float)py + 0.5f) / (float)im->height;
-            bool in = radius_in(&around[0], x, y) < 1.0f || radius_in(&around[1], x, y) < 1.0f;
+            bool in = radius_in(&around[0], x, y) < 1.0f || radius_in(&around[1], x, y) < 1.0f ||
+                      leash_distance(x, y) < 0.065f;
 
             im->pixels[(size_t)py * (size_t)im->width + (size_t)px] = in ? 255 : 0;
         }
@@ -229,7 +271,7 @@ static enum err_code save(const char *dir, const char *name, struct span file, s
 
 static enum err_code make_demo_inputs(struct arena *a, const char *dir, struct err *err)
 {
-    const struct jpeg_options camera = { .quality = 92, .chroma = JPEG_CHROMA_HALF };
+    const struct jpeg_options camera = { .quality = 95, .chroma = JPEG_CHROMA_HALF };
     struct image photo, mask;
     struct span file;
 

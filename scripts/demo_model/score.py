@@ -1,0 +1,144 @@
+"""Judges the product on held-out scenes against the truth, and OpenCV's inpainting and PatchMatch on the same cases.
+
+Each method paints the whole picture or the mask; its result is pasted into the photo inside the mask, without feathering.
+Three figures a case: PSNR in the mask against the truth; the mean gradient inside, divided by that of a ring of 12 pixels
+around; and how much larger the steps across the mask's edge are than in the truth, in levels of 255.
+"""
+import csv
+import os
+import subprocess
+import time
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from . import pictures, scenes
+from .export import PROMPT
+
+FIRST_CASE, FIRST_GOLDEN = 9_000_000, 9_900_000
+STEPS = 4
+PROGRAM = "build/inpaint-worker"
+
+
+def write_cases(folder, first, count, size):
+    os.makedirs(folder, exist_ok=True)
+    names = []
+    for i in range(count):
+        stem = f"{folder}/{i:03d}"
+        clean, photo, mask, name = scenes.case(first + i, (size, size))
+        names.append(name)
+        if not os.path.exists(f"{stem}.mask.png"):
+            pictures.save(clean, f"{stem}.truth.png")
+            pictures.save(photo, f"{stem}.photo.png")
+            pictures.save(mask, f"{stem}.mask.png")
+    return names
+
+
+def read(folder, i, kind):
+    return np.array(Image.open(f"{folder}/{i:03d}.{kind}.png"))
+
+
+def product(folder, i, photo, model):
+    """The unchanged program; its result stays beside the case."""
+    out = f"{folder}/{i:03d}.model.png"
+    if not os.path.exists(out):
+        h, w = photo.shape[:2]
+        subprocess.run([PROGRAM, "fill", "--models", model, "--image", f"{folder}/{i:03d}.photo.png", "--mask",
+                        f"{folder}/{i:03d}.mask.png", "--prompt", PROMPT, "--width", str(w), "--height", str(h), "--steps",
+                        str(STEPS), "--seed", str(i), "--out", out], check=True, capture_output=True)
+    return np.array(Image.open(out))
+
+
+def patch_match(photo, mask):
+    from patchmatch import patch_match as p
+    return p.inpaint(photo, mask.astype(np.uint8), patch_size=5)
+
+
+def mean_of_ring(photo, mask):
+    out = photo.copy()
+    ring = cv2.dilate(mask.astype(np.uint8), np.ones((17, 17))).astype(bool) & ~mask
+    out[mask] = photo[ring].mean(0)
+    return out
+
+
+METHODS = {
+    "OpenCV Telea, radius 5": lambda photo, mask: cv2.inpaint(photo, mask.astype(np.uint8), 5, cv2.INPAINT_TELEA),
+    "OpenCV Navier-Stokes, radius 5": lambda photo, mask: cv2.inpaint(photo, mask.astype(np.uint8), 5, cv2.INPAINT_NS),
+    "PatchMatch, patches of 5": patch_match,
+    "mean colour of the ring": mean_of_ring,
+}
+
+
+def gradient(im):
+    im = im.astype(np.float32)
+    return np.abs(np.diff(im, axis=1))[:-1].sum(-1) + np.abs(np.diff(im, axis=0))[:, :-1].sum(-1)
+
+
+def steps_at_edge(im, mask):
+    im = im.astype(np.float32)
+    across, down = mask[:, 1:] != mask[:, :-1], mask[1:] != mask[:-1]
+    return np.concatenate([np.abs(im[:, 1:] - im[:, :-1])[across], np.abs(im[1:] - im[:-1])[down]]).mean()
+
+
+def figures(painted, photo, truth, mask):
+    """-> PSNR in dB, gradient inside : ring, extra step in levels."""
+    result = np.where(mask[..., None], painted, photo)
+    error = (result.astype(np.float32) - truth)[mask]
+    psnr = 10 * np.log10(65025 / max((error ** 2).mean(), 0.01))
+    ring = (cv2.dilate(mask.astype(np.uint8), np.ones((25, 25))) > 0) & ~mask
+    inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3))) > 0
+    share = gradient(result)[inner[:-1, :-1]].mean() / max(gradient(truth)[ring[:-1, :-1]].mean(), 0.5)
+    return psnr, share, steps_at_edge(result, mask) - steps_at_edge(truth, mask)
+
+
+def table(rows):
+    """rows: (method, case, psnr, share, extra) -> lines of Markdown."""
+    lines = ["| | PSNR in the mask, dB: mean / median / worst tenth | gradient inside : ring, median "
+             "| extra step at the edge, levels, mean |", "| --- | --- | --- | --- |"]
+    for method in dict.fromkeys(r[0] for r in rows):
+        f = np.array([r[2:] for r in rows if r[0] == method])
+        lines.append(f"| {method} | {f[:, 0].mean():.2f} / {np.median(f[:, 0]):.2f} / {np.percentile(f[:, 0], 10):.2f} "
+                     f"| {np.median(f[:, 1]):.2f} | {f[:, 2].mean():.1f} |")
+    return lines
+
+
+def score(out, model, count, size, say):
+    folder, rows, began = f"{out}/cases-{size}", [], time.monotonic()
+    names = write_cases(folder, FIRST_CASE, count, size)
+    for i in range(count):
+        photo, truth, mask = read(folder, i, "photo"), read(folder, i, "truth"), read(folder, i, "mask") > 127
+        painted = {f"the demo model, {STEPS} steps": product(folder, i, photo, model)}
+        painted.update((name, method(photo, mask)) for name, method in METHODS.items())
+        rows += [(name, i, *figures(p, photo, truth, mask)) for name, p in painted.items()]
+        if i % 20 == 19:
+            say(f"{i + 1} of {count} cases, {time.monotonic() - began:.0f} s")
+    with open(f"{out}/score.csv", "w", newline="") as f:
+        w = csv.writer(f)
+        w.writerow(["method", "case", "ground", "psnr_db", "gradient_ratio", "extra_step_levels"])
+        w.writerows([r[0], r[1], names[r[1]], *(f"{v:.3f}" for v in r[2:])] for r in rows)
+    for line in table(rows):
+        say(line)
+
+
+def sheet(out, size, cases, path, side=160, a_row=4):
+    """A contact sheet: photo, the product's result, Telea's, for each case."""
+    folder, tiles, telea = f"{out}/cases-{size}", [], METHODS["OpenCV Telea, radius 5"]
+    for i in cases:
+        photo, mask = read(folder, i, "photo"), read(folder, i, "mask") > 127
+        results = [photo, np.where(mask[..., None], read(folder, i, "model"), photo), telea(photo, mask)]
+        tiles.append(np.concatenate([np.array(Image.fromarray(r).resize((side, side), Image.LANCZOS)) for r in results], 1))
+    rows = [np.concatenate(tiles[i:i + a_row], 1) for i in range(0, len(tiles) - a_row + 1, a_row)]
+    Image.fromarray(np.concatenate(rows)).save(path, quality=85)
+
+
+def write_golden(model, folder, count=5, side=256, small=64):
+    """The cases of test/unit/models/fill/test_demo_model.c, and what the plain backend paints of the first, small."""
+    os.makedirs(folder, exist_ok=True)
+    for i in range(count):
+        clean, _, mask, _ = scenes.case(FIRST_GOLDEN + i, (side, side))
+        pictures.save(clean, f"{folder}/{i}.truth.png", optimize=True)
+        pictures.save(mask, f"{folder}/{i}.mask.png", optimize=True)
+    subprocess.run([PROGRAM, "fill", "--models", model, "--image", f"{folder}/0.truth.png", "--mask", f"{folder}/0.mask.png",
+                    "--prompt", PROMPT, "--width", str(small), "--height", str(small), "--steps", str(STEPS), "--seed", "0",
+                    "--backend", "plain", "--out", f"{folder}/painted.png"], check=True, capture_output=True)
