@@ -88,7 +88,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration tsan golden run lint fmt tidy tiny-model harness-test clean help FORCE
+.PHONY: all deps test unit asan fuzz integration tsan golden run demo lint fmt tidy tiny-model harness-test clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
 
 # Goals that people type on a fresh machine install the missing packages and then start make again, because the variables
@@ -180,9 +180,14 @@ SET ?= build/golden/random
 golden: ## a new golden set from the official libraries (scripts/golden.py tells which): SET=folder ARGS="heads=3 ..."
 	$(Q)python3 scripts/golden.py $(SET) $(ARGS)
 
-run: ## a Pub/Sub message becomes edited.jpg and preview.jpg, with emulators around the program
-	$(AGAIN) all tiny-model build/demo-inputs
-	$(Q)scripts/demo.sh
+# -s: nothing is said about what is up to date
+run: ## a Pub/Sub message becomes edited.jpg and preview.jpg, in a cloud on this machine (CLOUD=emulators: Google's emulators)
+	$(AGAIN) $(if $(V),,-s) all build/demo-inputs
+	$(Q)scripts/demo.sh run
+
+demo: ## the same, and a page in the browser to try it on photos of your own; Ctrl-C ends it
+	$(AGAIN) $(if $(V),,-s) all build/demo-inputs
+	$(Q)scripts/demo.sh demo
 
 lint: ## the rules that no compiler knows: layers, libraries, exits, headers, layout, shell
 	$(Q)scripts/lint.sh

@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.parse
 
+from .server import Reply
 from .values import stamp
 
 ACKS = (102, 200, 201, 202, 204)
@@ -32,11 +33,23 @@ class Subscription:
         self.lock = threading.Lock()
         self.closing = threading.Event()
 
-    def publish(self, payload, attributes=None):
+    def serve(self, server):
+        """Adds the route by which others publish: every topic of the project leads to this subscription."""
+        server.route("POST", "/v1/projects/[^/]+/topics/[^/]+:publish", self.publish_request)
+
+    def publish_request(self, request):
+        try:
+            messages = [(base64.b64decode(m.get("data", ""), validate=True), m.get("attributes"))
+                        for m in json.loads(request.body)["messages"]]
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            return Reply(400, {"error": {"code": 400, "message": f"the request is not understood: {e!r:.200}", "status": "INVALID_ARGUMENT"}})
+        return Reply(200, {"messageIds": [self.publish(data, attributes) for data, attributes in messages]})
+
+    def publish(self, data, attributes=None):
         """-> the message's id; a thread of its own delivers it."""
         with self.lock:
             self.next_id += 1
-            message = Message(str(self.next_id), json.dumps(payload).encode(), dict(attributes or {}))
+            message = Message(str(self.next_id), data, dict(attributes or {}))
             self.messages[message.id] = message
         threading.Thread(target=self.deliver, args=(message,), daemon=True).start()
         return message.id
