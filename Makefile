@@ -169,7 +169,7 @@ tsan: ## the program with a faulty cloud under ThreadSanitizer; wants a quiet ma
 	$(Q)$(MAKE) --no-print-directory FLAVOUR=tsan build/tsan/inpaint-worker
 	$(Q)OMP_NUM_THREADS=1 PROGRAM=build/tsan/inpaint-worker python3 test/integration/faults.py $(T)
 
-integration: ## the program between the real emulators and a faulty cloud; T="parts of names" runs some
+integration: ## the program in the local cloud, in the real emulators and in a faulty cloud; T="parts of names" runs some
 	$(AGAIN) all tiny-model build/demo-inputs build/faulty-worker
 	$(Q)python3 test/integration/everything.py $(T)
 

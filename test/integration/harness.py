@@ -148,7 +148,7 @@ class Worker:
     """The real program with settings of its own; `stop` ends it and returns its status."""
 
     def __init__(self, emulators, name, ready=True, program=PROGRAM, **settings):
-        self.port = free_port()
+        self.port = settings.pop("PORT", None) or free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PORT": str(self.port), "MODEL_DIR": MODEL,
                "BACKEND": "cpu", "STEPS": "4", "PUSH_AUTH": "none"}

@@ -5,6 +5,7 @@ between. `run` ends with the job; `demo` shows a page in the browser until Ctrl-
 """
 import argparse
 import contextlib
+import glob
 import importlib.util
 import json
 import os
@@ -20,7 +21,8 @@ from .worker import Worker, free_port, told, worst
 OUT = "build/demo"
 LOG = f"{OUT}/worker.log"
 USER, SESSION = "demo-user", "demo-session"
-MODEL = os.environ.get("DEMO_MODEL") or "models/demo"
+DEMO_MODEL = "models/demo"
+MODEL = os.environ.get("DEMO_MODEL") or DEMO_MODEL
 STEPS = os.environ.get("STEPS") or "4"
 READY_SECONDS = 180
 JOB_SECONDS = 900  # three tries of the worker's own deadline end before
@@ -74,16 +76,16 @@ def wait_ready(cloud):
     end = time.monotonic() + READY_SECONDS
     while cloud.worker_state() != "ready":
         if cloud.worker_state() == "gone":
-            raise Failed(f"The worker ended before it was ready. {worst(cloud.log_lines(50))}\n{remedy()}")
+            raise Failed(f"The worker ended before it was ready: {worst(cloud.log_lines(50))}.\n{remedy()}")
         if time.monotonic() > end:
-            raise Failed(f"The worker is not ready after {READY_SECONDS} s. {worst(cloud.log_lines(50))}\nIts log: {LOG}")
+            raise Failed(f"The worker is not ready after {READY_SECONDS} s: {worst(cloud.log_lines(50))}.\nIts log: {LOG}")
         time.sleep(0.1)
 
 
 def remedy():
-    if not os.path.isdir(MODEL) or not os.listdir(MODEL):
-        return f"There is no model in {MODEL}; `git checkout -- models/demo` restores the demo's, DEMO_MODEL=folder takes another."
-    return f"Its log: {LOG}"
+    if MODEL == DEMO_MODEL and not glob.glob(f"{MODEL}/*.gguf"):
+        return f"The demo's model belongs in {MODEL}: `git checkout -- {MODEL}` restores it."
+    return f"Its log: {LOG}. Settings: scripts/demo.sh without arguments lists them."
 
 
 def wait_finished(cloud):
@@ -103,11 +105,11 @@ def wait_finished(cloud):
                 raise Failed(f"The worker ended during the job. Its last lines ({LOG}):\n" + last_lines(cloud))
             answers = [d["status"] for d in cloud.deliveries(USER, SESSION)]
             if answers[-1:] and answers[-1] in HOPELESS:
-                raise Failed(f"The worker refuses the push with {answers[-1]}. {worst(cloud.log_lines(50))}\nIts log: {LOG}")
+                raise Failed(f"The worker refuses the push with {answers[-1]}: {worst(cloud.log_lines(50))}.\nIts log: {LOG}")
             time.sleep(0.2)
     finally:
         progress.end()
-    raise Failed(f"The job is not done after {JOB_SECONDS} s. {worst(cloud.log_lines(50))}\nIts log: {LOG}")
+    raise Failed(f"The job is not done after {JOB_SECONDS} s: {worst(cloud.log_lines(50))}.\nIts log: {LOG}")
 
 
 def last_lines(cloud, n=5):
