@@ -180,13 +180,14 @@ SET ?= build/golden/random
 golden: ## a new golden set from the official libraries (scripts/golden.py tells which): SET=folder ARGS="heads=3 ..."
 	$(Q)python3 scripts/golden.py $(SET) $(ARGS)
 
+DEMO_TOOLS := $(filter demo-inputs resave,$(TOOLS)) # the photo; the page's comparison
 # -s: nothing is said about what is up to date
 run: ## a Pub/Sub message becomes edited.jpg and preview.jpg, in a cloud on this machine (CLOUD=emulators: Google's emulators)
-	$(AGAIN) $(if $(V),,-s) all build/demo-inputs
+	$(AGAIN) $(if $(V),,-s) all $(DEMO_TOOLS:%=build/%)
 	$(Q)scripts/demo.sh run
 
 demo: ## the same, and a page in the browser to try it on photos of your own; Ctrl-C ends it
-	$(AGAIN) $(if $(V),,-s) all build/demo-inputs
+	$(AGAIN) $(if $(V),,-s) all $(DEMO_TOOLS:%=build/%)
 	$(Q)scripts/demo.sh demo
 
 lint: ## the rules that no compiler knows: layers, libraries, exits, headers, layout, shell

@@ -15,7 +15,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import local_services
-from harness import MODEL, ROOT, WORK, Suite, Worker, equal, free_port, jpeg_size, mask_png, photo_png, run_suites, tests_of, wait_until
+from harness import (MODEL, ROOT, WORK, Suite, Worker, call, dumps, equal, free_port, jpeg_size, mask_png, photo_png, run_suites,
+                     tests_of, wait_until)
 from tools.local_cloud.cloud import SUBSCRIPTION, Cloud
 from tools.local_cloud.issuer import Issuer
 from tools.local_cloud.pubsub import Subscription
@@ -57,7 +58,9 @@ class Town:
         wait_until(f"{session} is acknowledged", lambda: self.answers(session)[-1:] == [204], seconds)
 
     def wait_claimed(self, session):
-        wait_until("the job runs", lambda: self.cloud.document("u1", session).get("inpaint", {}).get("stage") in ("encode", "denoise"))
+        def stage():
+            return self.cloud.document("u1", session).get("inpaint", {}).get("stage")
+        wait_until("the job runs", lambda: stage() in ("encode", "denoise"))
 
     def check_completed(self, session, message_id, attempts=1):
         document = self.cloud.document("u1", session)
@@ -156,7 +159,8 @@ class Endpoint:
         self.statuses, self.pushes = list(statuses), []
         self.server = Server()
         self.server.route("POST", "/push", self.answer)
-        self.subscription = Subscription(SUBSCRIPTION, self.server.url + "/push", lambda: "a.b.c", **{"retry": (0.05, 0.2), **subscription})
+        self.subscription = Subscription(SUBSCRIPTION, self.server.url + "/push", lambda: "a.b.c",
+                                         **{"retry": (0.05, 0.2), **subscription})
 
     def answer(self, request):
         self.pushes.append((request.headers["Authorization"], json.loads(request.body)))
@@ -209,11 +213,11 @@ def test_message_published_by_rest_is_pushed():
         town.worker()
         town.cloud.create_session("u1", "rest", PHOTO, MASK)
         data = base64.b64encode(b'{"userId": "u1", "sessionId": "rest"}').decode()
-        command = ["curl", "-sS", "-f", "-d", json.dumps({"messages": [{"data": data}]}),
-                   f"{town.cloud.server.url}/v1/projects/demo/topics/edits:publish"]
-        answer = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        status, _, text = call("POST", f"{town.cloud.server.url}/v1/projects/demo/topics/edits:publish",
+                               dumps({"messages": [{"data": data}]}))
+        equal(status, 200)
         wait_until("it is done", lambda: town.cloud.document("u1", "rest")["processingStatus"] == "completed")
-        equal(town.cloud.document("u1", "rest")["inpaint"]["messageId"], answer["messageIds"][0])
+        equal(town.cloud.document("u1", "rest")["inpaint"]["messageId"], json.loads(text)["messageIds"][0])
 
 
 # ---- the demo ----
@@ -225,6 +229,13 @@ def demo(action, **settings):
     env = {**os.environ, "CLOUD": "local", "DEMO_MODEL": MODEL, "STEPS": "1", **settings}
     return subprocess.Popen([f"{ROOT}/scripts/demo.sh", action], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                             text=True, cwd=WORK)
+
+
+def answers_ready(base):
+    try:
+        return call("GET", base + "/ready")[0] == 200
+    except OSError:
+        return False
 
 
 def test_demo_run_leaves_pictures_and_a_completed_document():
@@ -258,11 +269,11 @@ def test_demo_ends_what_it_started_when_it_is_told_to():
                 base = f"http://127.0.0.1:{port.group(1)}"
             if "Ctrl-C" in line:
                 break
-        equal(subprocess.run(["curl", "-s", "-f", base + "/ready"], capture_output=True, check=False).returncode, 0)
+        equal(answers_ready(base), True)
         process.send_signal(sign)
         text = process.communicate(timeout=30)[0]
         equal(process.returncode, 0, text)
-        equal(subprocess.run(["curl", "-s", base + "/ready"], capture_output=True, check=False).returncode, 7, "nobody listens any more")
+        equal(answers_ready(base), False, "nobody listens any more")
 
 
 @contextlib.contextmanager

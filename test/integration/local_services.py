@@ -51,7 +51,8 @@ def test_openssl_verifies_what_the_issuer_signs():
                                       input=data, capture_output=True, check=False).returncode
             equal(verify(b"some text"), 0)
             equal(verify(b"some test"), 1)
-            text = subprocess.run(["openssl", "rsa", "-pubin", "-in", f"{d}/key", "-noout", "-text"], capture_output=True, check=True).stdout
+            text = subprocess.run(["openssl", "rsa", "-pubin", "-in", f"{d}/key", "-noout", "-text"], capture_output=True,
+                                  check=True).stdout
             assert b"(2048 bit)" in text, text
     finally:
         issuer.stop()
@@ -112,13 +113,15 @@ def test_firestore_honours_preconditions():
 
 def test_storage_honours_preconditions_and_checksums():
     with Local() as cloud:
-        status, o = cloud.upload("a/b.jpg", b"one", "&ifGenerationMatch=0", crc32c=crc32c(b"one"), contentType="image/jpeg", generation="7")
+        status, o = cloud.upload("a/b.jpg", b"one", "&ifGenerationMatch=0", crc32c=crc32c(b"one"), contentType="image/jpeg",
+                                 generation="7")
         equal((status, o["size"], o["contentType"], o["generation"] != "7"), (200, "3", "image/jpeg", True))
         equal(cloud.upload("a/b.jpg", b"two", "&ifGenerationMatch=0")[0], 412, "it is there")
         equal(cloud.upload("a/b.jpg", b"two", "&ifGenerationMatch=1")[0], 412, "another generation")
-        equal(cloud.upload("a/b.jpg", b"two", f"&ifGenerationMatch={o['generation']}", crc32c=crc32c(b"TWO"))[0], 400, "the checksum")
+        first = f"&ifGenerationMatch={o['generation']}"
+        equal(cloud.upload("a/b.jpg", b"two", first, crc32c=crc32c(b"TWO"))[0], 400, "the checksum")
         equal(cloud.cloud.objects.find("a/b.jpg")["data"], b"one")
-        status, newer = cloud.upload("a/b.jpg", b"two", f"&ifGenerationMatch={o['generation']}", crc32c=crc32c(b"two"))
+        status, newer = cloud.upload("a/b.jpg", b"two", first, crc32c=crc32c(b"two"))
         equal((status, int(newer["generation"]) > int(o["generation"])), (200, True))
         url = cloud.object("a/b.jpg")
         equal(call("GET", f"{url}?alt=media&generation={o['generation']}")[0], 404, "the older generation is gone")
@@ -133,7 +136,8 @@ def test_storage_honours_preconditions_and_checksums():
 def test_storage_takes_an_upload_in_pieces():
     with Local() as cloud:
         start = f"{cloud.cloud.server.url}/upload/storage/v1/b/{BUCKET}/o?uploadType=resumable&name=big&ifGenerationMatch=0"
-        _, headers, _ = call("POST", start, dumps({"name": "big", "crc32c": crc32c(b"0123456789")}), {"X-Upload-Content-Length": "10"})
+        meta = {"name": "big", "crc32c": crc32c(b"0123456789")}
+        _, headers, _ = call("POST", start, dumps(meta), {"X-Upload-Content-Length": "10"})
         place = headers["Location"]
 
         def piece(data, span):
@@ -152,7 +156,8 @@ def test_storage_takes_an_upload_in_pieces():
 def test_server_refuses_other_hosts_and_large_bodies():
     server = Server(body_max=10)
     try:
-        server.route("POST", "/echo/([^/]+)", lambda r: Reply(200, {"parts": r.parts, "query": r.query, "body": r.body.decode()}))
+        server.route("POST", "/echo/([^/]+)",
+                     lambda r: Reply(200, {"parts": r.parts, "query": r.query, "body": r.body.decode()}))
         status, _, text = call("POST", server.url + "/echo/a%2Fb?x=1&x=2", b"0123456789")
         equal((status, json.loads(text)), (200, {"parts": ["a/b"], "query": {"x": ["1", "2"]}, "body": "0123456789"}))
         equal(call("GET", server.url + "/echo/a")[0], 405)

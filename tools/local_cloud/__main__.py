@@ -19,7 +19,8 @@ def main():
     parser.add_argument("--port", type=int, default=0, help="of the cloud (default: a free one)")
     parser.add_argument("--push-endpoint", default="http://127.0.0.1:8080/inpaint", metavar="URL",
                         help="where messages are pushed to (default: %(default)s)")
-    parser.add_argument("--env", default="build/local-cloud.env", metavar="FILE", help="file for the worker's settings (default: %(default)s)")
+    parser.add_argument("--env", default="build/local-cloud.env", metavar="FILE",
+                        help="file for the worker's settings (default: %(default)s)")
     parser.add_argument("--log", metavar="FILE", help="where the worker's log goes, for the page")
     parser.add_argument("--retry-seconds", default="0.5,10", metavar="FIRST,LONGEST",
                         help="pauses before a message is pushed again (default: %(default)s; Pub/Sub has 10,600)")

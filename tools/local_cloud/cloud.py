@@ -94,8 +94,8 @@ class Cloud(Seen):
         self.server = Server(port, REQUEST_MAX_BYTES)
         for part in (self.documents, self.objects, self.issuer, self.subscription):
             part.serve(self.server)
-        host = f"127.0.0.1:{self.server.server_port}"
-        self.env = {"FIRESTORE_EMULATOR_HOST": host, "STORAGE_EMULATOR_HOST": f"http://{host}", "FIREBASE_STORAGE_BUCKET": BUCKET,
+        self.env = {"FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{self.server.server_port}",
+                    "STORAGE_EMULATOR_HOST": self.server.url, "FIREBASE_STORAGE_BUCKET": BUCKET,
                     "GOOGLE_CLOUD_PROJECT": PROJECT, "PUSH_AUTH": "oidc", "PUSH_AUDIENCE": push_endpoint,
                     "PUSH_SERVICE_ACCOUNT": PUSHER, "OIDC_CERTS_URL": self.issuer.url, "PUBSUB_SUBSCRIPTION": SUBSCRIPTION}
 
@@ -132,5 +132,6 @@ class Cloud(Seen):
     def deliveries(self, user, session):
         """-> each push for the session: dict(at, attempt, status, seconds, open); status None: there was no answer, or,
         where it is open, not yet."""
-        pushes = [d for message_id in self.messages.get(folder(user, session), []) for d in self.subscription.deliveries(message_id)]
+        ids = self.messages.get(folder(user, session), [])
+        pushes = [d for message_id in ids for d in self.subscription.deliveries(message_id)]
         return sorted(pushes, key=lambda d: d["at"])

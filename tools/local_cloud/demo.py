@@ -142,9 +142,10 @@ def keep(cloud, document, seconds):
     """Writes pictures and document into build/demo, and tells of them."""
     own = document.get("inpaint", {})
     pushes = answered(cloud)
-    answers = f", pushed {len(pushes)} times" if len(pushes) > 1 else f", push answered {pushes[0]['status']}" if pushes else ""
     attempts = own.get("attempts", 1)
-    say(f"completed in {seconds:.1f} s, cost ${document.get('cost', 0.0):.5f}, {attempts} attempt{'s' * (attempts != 1)}{answers}")
+    answers = ", push answered " + ", ".join(str(d["status"]) for d in pushes) if pushes else ""
+    say(f"completed in {seconds:.1f} s, cost ${document.get('cost', 0.0):.5f}, "
+        f"{attempts} attempt{'s' * (attempts != 1)}{answers}")
     for name in ("edited.jpg", "preview.jpg"):
         found = cloud.object(USER, SESSION, name)
         if not found:
@@ -174,7 +175,7 @@ def read(name):
 
 
 def start(stack, kind):
-    """-> (cloud, worker): both end with the stack."""
+    """-> (cloud with a session of the demo's photo, worker): both end with the stack."""
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}/inpaint"
     for name in ("edited.jpg", "preview.jpg", "document.json", "index.html"):
@@ -188,14 +189,14 @@ def start(stack, kind):
     worker = Worker({**cloud.env, "MODEL_DIR": MODEL, "STEPS": STEPS}, port, LOG)
     stack.callback(worker.stop)
     cloud.worker_ended = worker.ended
-    say(f"worker     http://127.0.0.1:{port}  {MODEL}, {STEPS} steps, PUSH_AUTH={cloud.env['PUSH_AUTH']}")
+    cloud.create_session(USER, SESSION, read("original.jpg"), read("mask_auto.png"))
+    say(f"worker     http://127.0.0.1:{port}  {MODEL}, STEPS={STEPS}, PUSH_AUTH={cloud.env['PUSH_AUTH']}")
     return cloud, worker
 
 
 def edit(cloud):
-    """Makes a session of the demo's photo, publishes it, waits, and keeps what comes of it."""
+    """Publishes the session once the worker is ready, waits for its end, and keeps what comes of it."""
     wait_ready(cloud)
-    cloud.create_session(USER, SESSION, read("original.jpg"), read("mask_auto.png"))
     message_id = cloud.publish(USER, SESSION)
     say(f'published  {{"userId": "{USER}", "sessionId": "{SESSION}"}} as message {message_id}')
     started = time.monotonic()
@@ -219,7 +220,7 @@ def demo(kind):
         page = page_module()
         address = ""
         if page:
-            server = page.start_page(cloud)
+            server = page.start_page(cloud, user=USER, session=SESSION)
             address = f"http://127.0.0.1:{server.server_port}/"
             say(f"\n  Open {address} in a browser\n")
         edit(cloud)

@@ -39,10 +39,17 @@ class Emulators(Seen):
     def __init__(self, push_endpoint, log_path, directory):
         super().__init__(push_endpoint, log_path)
         self.directory = directory
-        status = subprocess.run([SCRIPT, "start", directory], check=False).returncode
+        try:
+            self.start()
+        except BaseException:  # Ctrl-C, too: some of them may run by now
+            self.stop()
+            raise
+
+    def start(self):
+        status = subprocess.run([SCRIPT, "start", self.directory], check=False).returncode
         if status:
             raise Absent() if status == NOT_INSTALLED else RuntimeError("the emulators did not start")
-        with open(f"{directory}/env", encoding="ascii") as f:
+        with open(f"{self.directory}/env", encoding="ascii") as f:
             self.env = {**dict(re.findall(r"export (\w+)=(\S+)", f.read())), "PUSH_AUTH": "none"}  # they sign no tokens
         project = self.env["GOOGLE_CLOUD_PROJECT"]
         self.documents = f"http://{self.env['FIRESTORE_EMULATOR_HOST']}/v1/projects/{project}/databases/(default)/documents"
@@ -63,7 +70,8 @@ class Emulators(Seen):
         path = folder(user, session)
         for file, data in (("original.jpg", photo_bytes), ("mask_auto.png", mask_bytes)):
             name = urllib.parse.quote(f"{path}/{file}", safe="")
-            demanded("POST", f"{self.storage}/upload/storage/v1/b/{self.bucket}/o?uploadType=media&name={name}", data, picture_type(data))
+            demanded("POST", f"{self.storage}/upload/storage/v1/b/{self.bucket}/o?uploadType=media&name={name}", data,
+                     picture_type(data))
         body = {"fields": to_fields({"processingStatus": "pending", **(fields or {})})}
         demanded("PATCH", f"{self.documents}/{path}", json.dumps(body).encode())
 
@@ -78,12 +86,14 @@ class Emulators(Seen):
         return from_fields(json.loads(text).get("fields", {})) if status == 200 else None
 
     def object(self, user, session, file):
-        url = f"{self.storage}/storage/v1/b/{self.bucket}/o/{urllib.parse.quote(f'{folder(user, session)}/{file}', safe='')}"
+        name = urllib.parse.quote(f"{folder(user, session)}/{file}", safe="")
+        url = f"{self.storage}/storage/v1/b/{self.bucket}/o/{name}"
         status, _, text = call("GET", url)
         if status != 200:
             return None
         meta = json.loads(text)
-        return {"data": demanded("GET", url + "?alt=media"), "generation": meta["generation"], "content_type": meta["contentType"]}
+        return {"data": demanded("GET", url + "?alt=media"), "generation": meta["generation"],
+                "content_type": meta["contentType"]}
 
     def deliveries(self, user, session):
         """The emulator keeps none."""

@@ -54,7 +54,7 @@ class Objects:
         """Adds the routes of Cloud Storage to a server."""
         self.url = server.url
         objects = f"/storage/v1/b/{re.escape(self.bucket)}/o/([^/]+)"
-        server.route("GET", objects, lambda r: self.media(r, r.parts[0]) if r.option("alt") == "media" else self.stat(r, r.parts[0]))
+        server.route("GET", objects, lambda r: (self.media if r.option("alt") == "media" else self.stat)(r, r.parts[0]))
         server.route("DELETE", objects, lambda r: self.remove(r, r.parts[0]))
         server.route("POST", f"/upload/storage/v1/b/{re.escape(self.bucket)}/o", self.upload)
         server.route("PUT", "/upload/session/[0-9a-f]+", lambda r: self.piece(r, r.path))
@@ -185,8 +185,9 @@ class Objects:
 
     def store(self, name, data, meta):
         self.generation = max(self.generation + 1, int(time.time() * 1e6))
-        self.stored[name] = {"data": data, "name": name, "bucket": self.bucket, "generation": str(self.generation), "metageneration": "1",
-                             "size": str(len(data)), "md5Hash": base64.b64encode(hashlib.md5(data).digest()).decode(),
+        md5 = base64.b64encode(hashlib.md5(data).digest()).decode()
+        self.stored[name] = {"data": data, "name": name, "bucket": self.bucket, "generation": str(self.generation),
+                             "metageneration": "1", "size": str(len(data)), "md5Hash": md5,
                              "contentType": "application/octet-stream", **meta}
         return self.stored[name]
 

@@ -42,7 +42,8 @@ class Subscription:
             messages = [(base64.b64decode(m.get("data", ""), validate=True), m.get("attributes"))
                         for m in json.loads(request.body)["messages"]]
         except (ValueError, KeyError, TypeError, AttributeError) as e:
-            return Reply(400, {"error": {"code": 400, "message": f"the request is not understood: {e!r:.200}", "status": "INVALID_ARGUMENT"}})
+            return Reply(400, {"error": {"code": 400, "message": f"the request is not understood: {e!r:.200}",
+                                         "status": "INVALID_ARGUMENT"}})
         return Reply(200, {"messageIds": [self.publish(data, attributes) for data, attributes in messages]})
 
     def publish(self, data, attributes=None):
@@ -57,7 +58,8 @@ class Subscription:
     def deliveries(self, message_id):
         """Each try so far, first the oldest; the one that still waits for its answer is `open`."""
         with self.lock:
-            return [dict(d, seconds=time.time() - d["at"]) if d["open"] else dict(d) for d in self.messages[message_id].deliveries]
+            now = time.time()
+            return [dict(d, seconds=now - d["at"]) if d["open"] else dict(d) for d in self.messages[message_id].deliveries]
 
     def stop(self):
         """No push begins after this."""
@@ -89,7 +91,7 @@ class Subscription:
 
     def push(self, body):
         url = urllib.parse.urlsplit(self.endpoint)
-        headers = {"Content-Type": "application/json", "User-Agent": "APIs-Google; (+https://developers.google.com/webmasters/APIs-Google.html)"}
+        headers = {"Content-Type": "application/json", "User-Agent": "local-cloud"}
         token = self.token()
         if token:
             headers["Authorization"] = "Bearer " + token

@@ -3,6 +3,7 @@ import http.server
 import json
 import re
 import threading
+import traceback
 import urllib.parse
 
 BODY_MAX_BYTES = 32 << 20
@@ -42,8 +43,14 @@ class Connection(http.server.BaseHTTPRequestHandler):
 
     def serve(self):
         request = self.received()
-        if request:
-            self.server.owner.answer(self, self.server.owner.reply_to(request))
+        if not request:
+            return
+        try:
+            reply = self.server.owner.reply_to(request)
+        except Exception:  # a fault of a handler costs its request, not the server
+            traceback.print_exc()
+            reply = Reply(500, "Internal Server Error\n", TEXT)
+        self.server.owner.answer(self, reply)
 
     def received(self):
         """The whole request; or None, after an answer that says what is wrong with it."""
