@@ -169,8 +169,9 @@ tsan: ## the program with a faulty cloud under ThreadSanitizer; wants a quiet ma
 	$(Q)$(MAKE) --no-print-directory FLAVOUR=tsan build/tsan/inpaint-worker
 	$(Q)OMP_NUM_THREADS=1 PROGRAM=build/tsan/inpaint-worker python3 test/integration/faults.py $(T)
 
+DEMO_TOOLS := $(filter demo-inputs resave,$(TOOLS)) # the photo; the page's comparison
 integration: ## the program in the local cloud, in the real emulators and in a faulty cloud; T="parts of names" runs some
-	$(AGAIN) all tiny-model build/demo-inputs build/faulty-worker
+	$(AGAIN) $(if $(V),,-s) all tiny-model $(DEMO_TOOLS:%=build/%) build/faulty-worker
 	$(Q)python3 test/integration/everything.py $(T)
 
 tiny-model: build/tiny-model ## a complete random model folder of a few MB in build/models/tiny
@@ -180,7 +181,6 @@ SET ?= build/golden/random
 golden: ## a new golden set from the official libraries (scripts/golden.py tells which): SET=folder ARGS="heads=3 ..."
 	$(Q)python3 scripts/golden.py $(SET) $(ARGS)
 
-DEMO_TOOLS := $(filter demo-inputs resave,$(TOOLS)) # the photo; the page's comparison
 # -s: nothing is said about what is up to date
 run: ## a Pub/Sub message becomes edited.jpg and preview.jpg, in a cloud on this machine (CLOUD=emulators: Google's emulators)
 	$(AGAIN) $(if $(V),,-s) all $(DEMO_TOOLS:%=build/%)

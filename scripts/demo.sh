@@ -9,8 +9,8 @@
 #   DEMO_MODEL=DIR   the model folder (models/demo)      STEPS=N  steps of the model (4)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-case "${1:-}" in
-run | demo) ;;
+case "${1:-} ${CLOUD:=local}" in
+"run local" | "demo local" | "run emulators" | "demo emulators") ;;
 *)
     sed -n '2,9s/^# \{0,1\}//p' "$0"
     exit 2
@@ -18,4 +18,4 @@ run | demo) ;;
 esac
 mkdir -p build/demo
 build/demo-inputs build/demo
-exec python3 -m tools.local_cloud.demo "$1" --cloud "${CLOUD:-local}"
+exec python3 -m tools.local_cloud.demo "$1" --cloud "$CLOUD"

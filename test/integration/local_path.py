@@ -217,6 +217,7 @@ def test_message_published_by_rest_is_pushed():
                                dumps({"messages": [{"data": data}]}))
         equal(status, 200)
         wait_until("it is done", lambda: town.cloud.document("u1", "rest")["processingStatus"] == "completed")
+        town.wait_acked("rest")
         equal(town.cloud.document("u1", "rest")["inpaint"]["messageId"], json.loads(text)["messageIds"][0])
 
 

@@ -8,8 +8,10 @@ from .cloud import Cloud
 
 TEXT = """Firestore, Cloud Storage, Pub/Sub push and an issuer of tokens on loopback, until Ctrl-C.
 
-The worker's settings are written to the file of --env:  . build/local-cloud.env && build/inpaint-worker serve
-A message is published with:  curl -d '{"messages": [{"data": "BASE64"}]}' CLOUD/v1/projects/demo/topics/edits:publish
+The settings for it are written to the file of --env:
+  . build/local-cloud.env && MODEL_DIR=models/demo build/inpaint-worker serve
+A message is published with
+  curl -d '{"messages": [{"data": "BASE64"}]}' CLOUD/v1/projects/demo/topics/edits:publish
 where BASE64 is that of {"userId": "...", "sessionId": "..."}."""
 
 

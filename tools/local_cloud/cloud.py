@@ -32,6 +32,12 @@ def folder(user, session):
     return f"users/{user}/sessions/{session}"
 
 
+def payload(user, session):
+    """The data of a message."""
+    folder(user, session)
+    return {"userId": user, "sessionId": session}
+
+
 def picture_type(data):
     return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
 
@@ -90,7 +96,6 @@ class Cloud(Seen):
         self.issuer = Issuer(push_endpoint, PUSHER)
         self.documents, self.objects = Documents(PROJECT), Objects(BUCKET)
         self.subscription = Subscription(SUBSCRIPTION, push_endpoint, self.issuer.sign, ack_deadline, retry)
-        self.messages = {}  # folder of a session -> ids of its messages
         self.server = Server(port, REQUEST_MAX_BYTES)
         for part in (self.documents, self.objects, self.issuer, self.subscription):
             part.serve(self.server)
@@ -114,10 +119,7 @@ class Cloud(Seen):
 
     def publish(self, user, session):
         """-> the id of the message, which is pushed in the background until the worker acknowledges it."""
-        path = folder(user, session)
-        message_id = self.subscription.publish(json.dumps({"userId": user, "sessionId": session}).encode())
-        self.messages.setdefault(path, []).append(message_id)
-        return message_id
+        return self.subscription.publish(json.dumps(payload(user, session)).encode())
 
     def document(self, user, session):
         """-> the document as plain values, times as texts; or None."""
@@ -132,6 +134,6 @@ class Cloud(Seen):
     def deliveries(self, user, session):
         """-> each push for the session: dict(at, attempt, status, seconds, open); status None: there was no answer, or,
         where it is open, not yet."""
-        ids = self.messages.get(folder(user, session), [])
+        ids = self.subscription.ids_of(payload(user, session))
         pushes = [d for message_id in ids for d in self.subscription.deliveries(message_id)]
         return sorted(pushes, key=lambda d: d["at"])

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from .cloud import Seen, folder, picture_type
+from .cloud import Seen, folder, payload, picture_type
 from .values import from_fields, to_fields
 
 SCRIPT = "scripts/emulators.sh"
@@ -76,8 +76,7 @@ class Emulators(Seen):
         demanded("PATCH", f"{self.documents}/{path}", json.dumps(body).encode())
 
     def publish(self, user, session):
-        folder(user, session)
-        data = base64.b64encode(json.dumps({"userId": user, "sessionId": session}).encode()).decode()
+        data = base64.b64encode(json.dumps(payload(user, session)).encode()).decode()
         return json.loads(demanded("POST", f"{self.pubsub}/topics/edits:publish",
                                    json.dumps({"messages": [{"data": data}]}).encode()))["messageIds"][0]
 

@@ -18,6 +18,10 @@ RETRY_SECONDS = (0.5, 10.0)  # the first pause and the longest; Pub/Sub's own ar
 class Message:
     def __init__(self, message_id, data, attributes):
         self.id, self.data, self.attributes = message_id, data, attributes
+        try:
+            self.value = json.loads(data)
+        except ValueError:
+            self.value = None
         self.published_us = int(time.time() * 1e6)
         self.deliveries = []
         self.acked = threading.Event()
@@ -54,6 +58,11 @@ class Subscription:
             self.messages[message.id] = message
         threading.Thread(target=self.deliver, args=(message,), daemon=True).start()
         return message.id
+
+    def ids_of(self, value):
+        """The messages that carry this JSON value."""
+        with self.lock:
+            return [message.id for message in self.messages.values() if message.value == value]
 
     def deliveries(self, message_id):
         """Each try so far, first the oldest; the one that still waits for its answer is `open`."""
