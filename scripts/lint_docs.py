@@ -5,8 +5,8 @@ Checked: each section number that any file cites, alone ("MODEL.md 2.8"), in a l
 ("MODEL.md 1.4 to 1.9"), is a heading of that document, and so is each "section 2.8" inside a document; no file cites a
 specification that is not in the repository; relative links in README.md and docs/*.md lead to files, and so do paths in
 backticks that begin with a source folder, with or without an ending; the lists of docs/ARCHITECTURE.md, section 3, name
-every file of the product and no other, and its walks name files that exist. Prints one offence a line; the exit status is 1
-if there is any.
+every file of the product's code and no other, and its walks name files that exist. Prints one offence a line; the exit
+status is 1 if there is any.
 """
 import glob
 import os
@@ -18,7 +18,8 @@ from lint_tree import listed
 DOCUMENTS = {"ARCHITECTURE": "docs/ARCHITECTURE.md", "MODEL": "docs/MODEL.md", "PROTOCOL": "docs/PROTOCOL.md"}
 PRODUCT = ("kernels", "models", "worker")
 TEXTS = ("*.c", "*.h", "*.cu", "*.cuh", "*.cc", "*.py", "*.sh", "*.md", "*.yml", "*.yaml", "Makefile", "Dockerfile")
-FOLDERS = ("kernels", "models", "worker", "test", "scripts", "docs")
+FOLDERS = ("kernels", "models", "worker", "test", "scripts", "tools", "docs")
+CODE = ("c", "h", "cu", "cuh")
 
 GAP = r"(?:[ \t]*\n[ \t]*(?:[*#]+|//+)?[ \t]*|[ \t]+)"  # blanks, or a line break and the next comment line's leader
 NUMBER = r"\d+(?:\.\d+)*"
@@ -88,7 +89,7 @@ def check_tree(path, text):
     for folder, block in re.findall(r"^### (\S+)\n[^#]*?^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         told[folder] = {line.split()[0] for line in block.splitlines() if line.strip()}
     there = {}
-    for f in listed(*(f"{top}/*" for top in PRODUCT)):
+    for f in listed(*(f"{top}/*.{ending}" for top in PRODUCT for ending in CODE)):
         there.setdefault(os.path.dirname(f), set()).add(os.path.splitext(os.path.basename(f))[0])
     for folder in sorted(told.keys() | there.keys()):
         for name in sorted(there.get(folder, set()) - told.get(folder, set())):
