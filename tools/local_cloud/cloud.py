@@ -1,0 +1,130 @@
+"""The local cloud: Firestore, Cloud Storage, a push subscription and its issuer of tokens, tied together on one port."""
+import http.client
+import os
+import re
+import threading
+import time
+import urllib.parse
+
+from .documents import Documents
+from .issuer import Issuer
+from .objects import Objects
+from .pubsub import ACK_DEADLINE_SECONDS, RETRY_SECONDS, Subscription
+from .server import Server
+from .values import from_fields, to_fields
+
+PROJECT = "demo"
+BUCKET = "demo-bucket"
+SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/edits-push"
+PUSHER = f"push@{PROJECT}.iam.gserviceaccount.com"
+REQUEST_MAX_BYTES = 64 << 20  # a photo may have 40 MiB
+ID = re.compile(r"(?!__.*__$)[A-Za-z0-9_-]{1,128}")
+STATE_AGE_SECONDS = 0.5
+LOG_TAIL_BYTES = 256 << 10
+
+
+def folder(user, session):
+    """users/U/sessions/S; ValueError if an id is none that the worker accepts."""
+    for name in (user, session):
+        if not isinstance(name, str) or not ID.fullmatch(name):
+            raise ValueError(f"an id is 1 to 128 of A-Z a-z 0-9 _ -, and not __like_this__: {name!r:.150}")
+    return f"users/{user}/sessions/{session}"
+
+
+def picture_type(data):
+    return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
+
+
+class Cloud:
+    """`push_endpoint` is the worker's address for pushes, `log_path` the file that its log goes to."""
+
+    def __init__(self, push_endpoint, log_path=None, port=0, retry=RETRY_SECONDS, ack_deadline=ACK_DEADLINE_SECONDS):
+        self.push_endpoint, self.log_path = push_endpoint, log_path
+        self.issuer = Issuer(push_endpoint, PUSHER)
+        self.documents, self.objects = Documents(PROJECT), Objects(BUCKET)
+        self.subscription = Subscription(SUBSCRIPTION, push_endpoint, self.issuer.sign, ack_deadline, retry)
+        self.messages = {}  # folder of a session -> ids of its messages
+        self.has_answered, self.state, self.state_at = False, "starting", 0.0
+        self.state_lock = threading.Lock()
+        self.worker_ended = lambda: False  # replaced by whoever starts the worker and knows better
+        self.server = Server(port, REQUEST_MAX_BYTES)
+        for part in (self.documents, self.objects, self.issuer):
+            part.serve(self.server)
+        host = f"127.0.0.1:{self.server.server_port}"
+        self.env = {"FIRESTORE_EMULATOR_HOST": host, "STORAGE_EMULATOR_HOST": f"http://{host}", "FIREBASE_STORAGE_BUCKET": BUCKET,
+                    "GOOGLE_CLOUD_PROJECT": PROJECT, "PUSH_AUTH": "oidc", "PUSH_AUDIENCE": push_endpoint,
+                    "PUSH_SERVICE_ACCOUNT": PUSHER, "OIDC_CERTS_URL": self.issuer.url, "PUBSUB_SUBSCRIPTION": SUBSCRIPTION}
+
+    def stop(self):
+        self.subscription.stop()
+        self.server.stop()
+
+    def write_env(self, path):
+        """The worker's settings, as a file to be sourced by a shell."""
+        with open(path, "w", encoding="ascii") as f:
+            f.writelines(f"export {name}={value}\n" for name, value in self.env.items())
+
+    # ---- what an app does ----
+
+    def create_session(self, user, session, photo_bytes, mask_bytes, fields=None):
+        """Stores photo and mask, and a document that waits; `fields` are further plain values of the document."""
+        path = folder(user, session)
+        self.objects.put(f"{path}/original.jpg", photo_bytes, contentType=picture_type(photo_bytes))
+        self.objects.put(f"{path}/mask_auto.png", mask_bytes, contentType=picture_type(mask_bytes))
+        self.documents.put(path, to_fields({"processingStatus": "pending", **(fields or {})}))
+
+    def publish(self, user, session):
+        """-> the id of the message, which is pushed in the background until the worker acknowledges it."""
+        path = folder(user, session)
+        message_id = self.subscription.publish({"userId": user, "sessionId": session})
+        self.messages.setdefault(path, []).append(message_id)
+        return message_id
+
+    def document(self, user, session):
+        """-> the document as plain values, times as texts; or None."""
+        fields = self.documents.fields(folder(user, session))
+        return None if fields is None else from_fields(fields)
+
+    def object(self, user, session, file):
+        """-> dict(data, generation, content_type), or None."""
+        found = self.objects.find(f"{folder(user, session)}/{file}")
+        return found and {"data": found["data"], "generation": found["generation"], "content_type": found["contentType"]}
+
+    # ---- what can be seen ----
+
+    def deliveries(self, user, session):
+        """-> each push for the session: dict(at, attempt, status, seconds, open); status None: there was no answer, or,
+        where it is open, not yet."""
+        pushes = [d for message_id in self.messages.get(folder(user, session), []) for d in self.subscription.deliveries(message_id)]
+        return sorted(pushes, key=lambda d: d["at"])
+
+    def log_lines(self, n):
+        """-> the last n lines of the worker's log."""
+        try:
+            with open(self.log_path or os.devnull, "rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_TAIL_BYTES))
+                return log.read().decode(errors="replace").splitlines()[-n:] if n > 0 else []
+        except OSError:
+            return []
+
+    def worker_state(self):
+        """-> "starting", "ready" or "gone"."""
+        with self.state_lock:
+            if time.monotonic() - self.state_at >= STATE_AGE_SECONDS or not self.state_at:
+                self.state, self.state_at = self.ask_state(), time.monotonic()
+            return self.state
+
+    def ask_state(self):
+        if self.worker_ended():
+            return "gone"
+        url = urllib.parse.urlsplit(self.push_endpoint)
+        connection = http.client.HTTPConnection(url.hostname, url.port, timeout=2)
+        try:
+            connection.request("GET", "/ready")
+            status = connection.getresponse().status
+            self.has_answered = True
+            return "ready" if status == 200 else "starting"
+        except (OSError, http.client.HTTPException):
+            return "gone" if self.has_answered else "starting"
+        finally:
+            connection.close()

@@ -1,0 +1,188 @@
+"""Firestore: documents in memory behind its REST calls: get, commit, patch, delete."""
+import copy
+import json
+import re
+import threading
+import time
+
+from .server import Reply
+from .values import from_stamp, has_path, set_path, stamp, value_at
+
+WRITES_MAX = 500
+
+
+class Refused(Exception):
+    """A request that is answered with an error of Firestore's form."""
+
+    def __init__(self, code, status, message):
+        super().__init__(message)
+        self.reply = Reply(code, {"error": {"code": code, "message": message, "status": status}})
+
+
+def invalid(message):
+    return Refused(400, "INVALID_ARGUMENT", message)
+
+
+class Document:
+    def __init__(self, fields, created_us, updated_us):
+        self.fields, self.created_us, self.updated_us = fields, created_us, updated_us
+
+
+def answers_refusals(handler):
+    def handle(self, request):
+        try:
+            with self.lock:
+                return handler(self, request)
+        except Refused as e:
+            return e.reply
+        except (ValueError, KeyError, TypeError, AttributeError) as e:  # JSON of another shape
+            return invalid(f"the request is not understood: {e!r:.200}").reply
+    return handle
+
+
+class Documents:
+    """Every change goes through `write`, so that an update time is never given twice."""
+
+    def __init__(self, project, lock=None):
+        self.root = f"projects/{project}/databases/(default)/documents"
+        self.lock = lock or threading.RLock()
+        self.stored = {}  # full name -> Document
+        self.clock_us = 0
+
+    def serve(self, server):
+        """Adds the routes of Firestore to a server."""
+        documents = "/v1/projects/([^/]+)/databases/([^/]+)/documents"
+        server.route("POST", documents + ":commit", self.commit)
+        server.route("GET", documents + "/(.+)", self.get)
+        server.route("PATCH", documents + "/(.+)", self.patch)
+        server.route("DELETE", documents + "/(.+)", self.delete)
+
+    # ---- for the owner of the cloud ----
+
+    def fields(self, path):
+        """A copy of the fields of a document, or None."""
+        with self.lock:
+            document = self.stored.get(f"{self.root}/{path}")
+            return copy.deepcopy(document.fields) if document else None
+
+    def put(self, path, fields):
+        with self.lock:
+            self.write(f"{self.root}/{path}", copy.deepcopy(fields))
+
+    def remove(self, path):
+        with self.lock:
+            self.stored.pop(f"{self.root}/{path}", None)
+
+    # ---- the REST calls ----
+
+    @answers_refusals
+    def get(self, request):
+        name = self.name_in(request)
+        if name not in self.stored:
+            raise Refused(404, "NOT_FOUND", f"Document ({name}) not found.")
+        return Reply(200, self.shown(name, request.query.get("mask.fieldPaths")))
+
+    @answers_refusals
+    def commit(self, request):
+        """All writes are made, or none."""
+        body = json.loads(request.body)
+        writes = body.get("writes", [])
+        if "transaction" in body or len(writes) > WRITES_MAX:
+            raise invalid(f"transactions, and more than {WRITES_MAX} writes, are not supported here")
+        changes = [self.checked(write) for write in writes]
+        results = [{"updateTime": stamp(self.write(name, fields))} if fields is not None else self.stored.pop(name, None) and {} or {}
+                   for name, fields in changes]
+        return Reply(200, {"writeResults": results, "commitTime": stamp(self.tick())})
+
+    @answers_refusals
+    def patch(self, request):
+        name = self.name_in(request)
+        write = {"update": {"name": name, "fields": json.loads(request.body or b"{}").get("fields", {})},
+                 "currentDocument": self.condition_in(request)}
+        if "updateMask.fieldPaths" in request.query:
+            write["updateMask"] = {"fieldPaths": request.query["updateMask.fieldPaths"]}
+        self.write(*self.checked(write))
+        return Reply(200, self.shown(name, None))
+
+    @answers_refusals
+    def delete(self, request):
+        name = self.name_in(request)
+        self.checked({"delete": name, "currentDocument": self.condition_in(request)})
+        self.stored.pop(name, None)
+        return Reply(200, {})
+
+    # ---- what they share ----
+
+    def name_in(self, request):
+        project, database, path = request.parts
+        return self.checked_name(f"projects/{project}/databases/{database}/documents/{path}")
+
+    @staticmethod
+    def condition_in(request):
+        exists, at = request.option("currentDocument.exists"), request.option("currentDocument.updateTime")
+        return {**({"exists": exists == "true"} if exists else {}), **({"updateTime": at} if at else {})}
+
+    def checked_name(self, name):
+        segments = name[len(self.root) + 1:].split("/")
+        if not name.startswith(self.root + "/") or len(segments) % 2:
+            raise invalid(f"not the name of a document of this project: {name:.200}")
+        if any(s in ("", ".", "..") or re.fullmatch("__.*__", s) or len(s) > 1500 for s in segments):
+            raise invalid(f"a reserved or empty id in {name:.200}")
+        return name
+
+    def checked(self, write):
+        """-> (name, the fields that the document will have, or None where it will be gone); Refused if it may not be."""
+        if write.get("updateTransforms") or "transform" in write:
+            raise invalid("transforms are not supported here")
+        name = self.checked_name(write["delete"] if "delete" in write else write["update"]["name"])
+        self.check_condition(name, write.get("currentDocument") or {})
+        if "delete" in write:
+            return name, None
+        new = write["update"].get("fields", {})
+        if "updateMask" not in write:
+            return name, copy.deepcopy(new)
+        fields = copy.deepcopy(self.stored[name].fields) if name in self.stored else {}
+        for path in write["updateMask"].get("fieldPaths", []):
+            value = value_at(new, path)
+            set_path(fields, path, copy.deepcopy(value) if value != {} else None)
+        return name, fields
+
+    def check_condition(self, name, condition):
+        document = self.stored.get(name)
+        if "exists" in condition and condition["exists"] != (document is not None):
+            if document:
+                raise Refused(409, "ALREADY_EXISTS", f"Document already exists: {name}")
+            raise Refused(404, "NOT_FOUND", f"No document to update: {name}")
+        if "updateTime" in condition:
+            try:
+                wanted = from_stamp(condition["updateTime"])
+            except ValueError as e:
+                raise invalid(str(e)) from None
+            if not document or document.updated_us != wanted:
+                raise Refused(400, "FAILED_PRECONDITION", "the stored version does not match the required base version")
+
+    def write(self, name, fields):
+        """-> the update time; a write that changes nothing leaves it as it was."""
+        document = self.stored.get(name)
+        if document and document.fields == fields:
+            return document.updated_us
+        at = self.tick()
+        self.stored[name] = Document(fields, document.created_us if document else at, at)
+        return at
+
+    def tick(self):
+        self.clock_us = max(self.clock_us + 1, int(time.time() * 1e6))
+        return self.clock_us
+
+    def shown(self, name, mask):
+        document = self.stored[name]
+        answer = {"name": name, "createTime": stamp(document.created_us), "updateTime": stamp(document.updated_us)}
+        fields = copy.deepcopy(document.fields)
+        if mask:
+            fields = {}
+            for path in mask:
+                if has_path(document.fields, path):
+                    set_path(fields, path, copy.deepcopy(value_at(document.fields, path)))
+        if fields:
+            answer["fields"] = fields
+        return answer

@@ -1,0 +1,202 @@
+"""Cloud Storage: objects of one bucket in memory behind its JSON API: metadata, media, three kinds of uploads, delete."""
+import base64
+import hashlib
+import json
+import re
+import secrets
+import struct
+import threading
+import time
+
+from .server import Reply
+
+POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
+TABLE = []
+CONDITION = {"ifGenerationMatch": lambda there, wanted: there == wanted,
+             "ifGenerationNotMatch": lambda there, wanted: there != wanted}
+
+
+def crc32c(data):
+    """As Cloud Storage sends it: big-endian in base64."""
+    if not TABLE:
+        for n in range(256):
+            for _ in range(8):
+                n = n >> 1 ^ (POLYNOMIAL if n & 1 else 0)
+            TABLE.append(n)
+    table, crc = TABLE, 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ table[(crc ^ byte) & 255]
+    return base64.b64encode(struct.pack(">I", crc ^ 0xFFFFFFFF)).decode()
+
+
+def refused(code, reason, message=None):
+    return Reply(code, {"error": {"code": code, "message": message or reason,
+                                  "errors": [{"domain": "global", "reason": reason, "message": message or reason}]}})
+
+
+class Upload:
+    """A resumable upload; `size` is None until a piece tells it."""
+
+    def __init__(self, name, meta, query, size):
+        self.name, self.meta, self.query, self.size, self.data = name, meta, query, size, b""
+
+
+class Objects:
+    def __init__(self, bucket, lock=None):
+        self.bucket = bucket
+        self.lock = lock or threading.RLock()
+        self.stored = {}   # name -> its metadata as sent, and `data`
+        self.uploads = {}  # path of the session -> Upload
+        self.generation = int(time.time() * 1e6)
+
+    def serve(self, server):
+        """Adds the routes of Cloud Storage to a server."""
+        self.url = server.url
+        objects = f"/storage/v1/b/{re.escape(self.bucket)}/o/([^/]+)"
+        server.route("GET", objects, lambda r: self.media(r, r.parts[0]) if r.option("alt") == "media" else self.stat(r, r.parts[0]))
+        server.route("DELETE", objects, lambda r: self.remove(r, r.parts[0]))
+        server.route("POST", f"/upload/storage/v1/b/{re.escape(self.bucket)}/o", self.upload)
+        server.route("PUT", "/upload/session/[0-9a-f]+", lambda r: self.piece(r, r.path))
+
+    # ---- for the owner of the cloud ----
+
+    def put(self, name, data, **meta):
+        """Stores an object whatever is there; meta replaces what would be computed, and None leaves it out."""
+        with self.lock:
+            return self.store(name, data, meta if "crc32c" in meta else {**meta, "crc32c": crc32c(data)})
+
+    def find(self, name):
+        with self.lock:
+            return self.stored.get(name)
+
+    # ---- the calls ----
+
+    def stat(self, request, name):
+        with self.lock:
+            return self.checked(request, name) or Reply(200, shown(self.stored[name]))
+
+    def media(self, request, name):
+        with self.lock:
+            refusal = self.checked(request, name)
+            if refusal:
+                return refusal if refusal.status != 404 else Reply(404, f"No such object: {self.bucket}/{name}", {"Content-Type": "text/plain"})
+            o = self.stored[name]
+        data, headers = o["data"], {"Content-Type": o["contentType"], "x-goog-generation": o["generation"]}
+        hashes = [f"{label}={o[key]}" for label, key in (("crc32c", "crc32c"), ("md5", "md5Hash")) if o[key] is not None]
+        if hashes:
+            headers["x-goog-hash"] = ",".join(hashes)
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range") or "")
+        if not found:
+            return Reply(200, data, headers)
+        first = int(found.group(1))
+        if first >= len(data):
+            return Reply(416, b"")
+        last = min(int(found.group(2) or len(data) - 1), len(data) - 1)
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+        return Reply(206, data[first:last + 1], headers)
+
+    def remove(self, request, name):
+        with self.lock:
+            refusal = self.checked(request, name)
+            if refusal:
+                return refusal
+            del self.stored[name]
+            return Reply(204)
+
+    def upload(self, request):
+        kind = request.option("uploadType")
+        try:
+            if kind == "media":
+                return self.insert(request, request.query["name"][0], request.body,
+                                   {"contentType": request.headers.get("Content-Type") or "application/octet-stream"})
+            if kind == "multipart":
+                meta, data = parts(request)
+                return self.insert(request, meta["name"], data, meta)
+            if kind == "resumable":
+                return self.start(request)
+        except (ValueError, KeyError, AttributeError, TypeError) as e:
+            return refused(400, "invalid", f"the upload is not understood: {e!r:.200}")
+        return refused(400, "invalid", "uploadType is media, multipart or resumable")
+
+    def insert(self, request, name, data, meta):
+        """Stores what was uploaded if precondition and checksums allow it."""
+        crc, md5 = crc32c(data), base64.b64encode(hashlib.md5(data).digest()).decode()
+        with self.lock:
+            refusal = self.condition(request, name)
+            if refusal:
+                return refusal
+            if meta.get("crc32c", crc) != crc or meta.get("md5Hash", md5) != md5:
+                return refused(400, "invalid", f"the checksum does not fit the {len(data)} bytes of {name}")
+            return Reply(200, shown(self.store(name, data, {**meta, "crc32c": crc, "md5Hash": md5})))
+
+    def start(self, request):
+        meta = json.loads(request.body or b"{}")
+        name = request.option("name") or meta["name"]
+        size = request.headers.get("X-Upload-Content-Length")
+        with self.lock:
+            refusal = self.condition(request, name)
+            if refusal:
+                return refusal
+            path = f"/upload/session/{secrets.token_hex(16)}"
+            self.uploads[path] = Upload(name, meta, request.query, int(size) if size else None)
+            return Reply(200, b"", {"Location": self.url + path})
+
+    def piece(self, request, path, keep=None):
+        """keep: how many of the bytes received so far are stored; the rest is discarded."""
+        with self.lock:
+            upload = self.uploads.get(path)
+            if not upload:
+                return refused(404, "notFound")
+            found = re.fullmatch(r"bytes (?:\*|(\d+)-(\d+))/(\d+|\*)", request.headers.get("Content-Range") or "")
+            if not found:
+                return refused(400, "invalid", "a piece needs a Content-Range")
+            first, last, size = found.groups()
+            if size != "*":
+                if upload.size not in (None, int(size)):
+                    return refused(400, "invalid", f"a piece of an upload of {size} bytes, which began as one of {upload.size}")
+                upload.size = int(size)
+            if first is not None:
+                if int(first) > len(upload.data) or int(last) - int(first) + 1 != len(request.body):
+                    return refused(400, "invalid", "a piece that leaves a gap or has another length than it says")
+                upload.data = (upload.data[:int(first)] + request.body)[:keep]
+            if upload.size is None or len(upload.data) < upload.size:
+                return Reply(308, b"", {"Range": f"bytes=0-{len(upload.data) - 1}"} if upload.data else {})
+        request.query = upload.query
+        return self.insert(request, upload.name, upload.data, upload.meta)
+
+    # ---- what they share ----
+
+    def condition(self, request, name):
+        """A refusal where the generation there is not one that the request allows."""
+        there = self.stored.get(name, {}).get("generation", "0")
+        for key, holds in CONDITION.items():
+            if request.option(key) is not None and not holds(there, request.option(key)):
+                return refused(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.")
+        return None
+
+    def checked(self, request, name):
+        """A refusal where the object, or the generation asked for, is not there, or not allowed by the precondition."""
+        wanted = request.option("generation")
+        if name not in self.stored or wanted not in (None, self.stored[name]["generation"]):
+            return refused(404, "notFound", f"No such object: {self.bucket}/{name}")
+        return self.condition(request, name)
+
+    def store(self, name, data, meta):
+        self.generation = max(self.generation + 1, int(time.time() * 1e6))
+        self.stored[name] = {"contentType": "application/octet-stream", "md5Hash": base64.b64encode(hashlib.md5(data).digest()).decode(),
+                             **meta, "data": data, "name": name, "bucket": self.bucket, "generation": str(self.generation),
+                             "size": str(len(data)), "metageneration": "1"}
+        return self.stored[name]
+
+
+def shown(o):
+    return {key: value for key, value in o.items() if key != "data" and value is not None}
+
+
+def parts(request):
+    """-> (metadata, bytes) of a multipart/related upload."""
+    boundary = re.search(r'boundary="?([^";]+)', request.headers["Content-Type"]).group(1).encode()
+    _, first, rest = request.body.split(b"--" + boundary, 2)
+    meta = json.loads(first.split(b"\r\n\r\n", 1)[1])
+    data = rest.split(b"\r\n\r\n", 1)[1]
+    return meta, data[:data.rindex(b"\r\n--" + boundary + b"--")]

@@ -1,0 +1,96 @@
+"""Pub/Sub: one push subscription. A message is pushed until an acknowledging answer, with growing pauses in between."""
+import base64
+import http.client
+import json
+import secrets
+import threading
+import time
+import urllib.parse
+
+from .values import stamp
+
+ACKS = (102, 200, 201, 202, 204)
+ACK_DEADLINE_SECONDS = 600
+RETRY_SECONDS = (0.5, 10.0)  # the first pause and the longest; Pub/Sub's own are 10 s and 600 s
+
+
+class Message:
+    def __init__(self, message_id, data, attributes):
+        self.id, self.data, self.attributes = message_id, data, attributes
+        self.published_us = int(time.time() * 1e6)
+        self.deliveries = []
+        self.acked = threading.Event()
+
+
+class Subscription:
+    """`endpoint` is where messages go; `token()` gives the token of a push, or None for none."""
+
+    def __init__(self, name, endpoint, token=lambda: None, ack_deadline=ACK_DEADLINE_SECONDS, retry=RETRY_SECONDS):
+        self.name, self.endpoint, self.token, self.ack_deadline, self.retry = name, endpoint, token, ack_deadline, retry
+        self.messages = {}  # id -> Message
+        self.next_id = secrets.randbelow(10 ** 15) + 10 ** 15
+        self.lock = threading.Lock()
+        self.closing = threading.Event()
+
+    def publish(self, payload, attributes=None):
+        """-> the message's id; a thread of its own delivers it."""
+        with self.lock:
+            self.next_id += 1
+            message = Message(str(self.next_id), json.dumps(payload).encode(), dict(attributes or {}))
+            self.messages[message.id] = message
+        threading.Thread(target=self.deliver, args=(message,), daemon=True).start()
+        return message.id
+
+    def deliveries(self, message_id):
+        """Each try so far, first the oldest; the one that still waits for its answer is `open`."""
+        with self.lock:
+            return [dict(d, seconds=time.time() - d["at"]) if d["open"] else dict(d) for d in self.messages[message_id].deliveries]
+
+    def stop(self):
+        """No push begins after this."""
+        self.closing.set()
+
+    def deliver(self, message):
+        pause, longest = self.retry
+        for attempt in range(1, 1 << 30):
+            if self.closing.is_set() or self.try_once(message, attempt) in ACKS:
+                break
+            self.closing.wait(pause)
+            pause = min(2 * pause, longest)
+        message.acked.set()
+
+    def try_once(self, message, attempt):
+        """-> the status of the answer, or None where there was none before the ack deadline."""
+        delivery = {"at": time.time(), "attempt": attempt, "status": None, "seconds": 0.0, "open": True}
+        with self.lock:
+            message.deliveries.append(delivery)
+        started, status = time.monotonic(), None
+        try:
+            status = self.push(self.envelope(message, attempt))
+        except (OSError, http.client.HTTPException):  # nobody listens, the connection broke, or the deadline is over
+            pass
+        took = time.monotonic() - started
+        with self.lock:
+            delivery.update(status=status if took <= self.ack_deadline else None, seconds=took, open=False)
+            return delivery["status"]
+
+    def push(self, body):
+        url = urllib.parse.urlsplit(self.endpoint)
+        headers = {"Content-Type": "application/json", "User-Agent": "APIs-Google; (+https://developers.google.com/webmasters/APIs-Google.html)"}
+        token = self.token()
+        if token:
+            headers["Authorization"] = "Bearer " + token
+        connection = http.client.HTTPConnection(url.hostname, url.port, timeout=self.ack_deadline)
+        try:
+            connection.request("POST", url.path or "/", body, headers)
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+        finally:
+            connection.close()
+
+    def envelope(self, message, attempt):
+        at = stamp(message.published_us)
+        return json.dumps({"message": {"attributes": message.attributes, "data": base64.b64encode(message.data).decode(),
+                                       "messageId": message.id, "message_id": message.id, "publishTime": at, "publish_time": at},
+                           "subscription": self.name, "deliveryAttempt": attempt}).encode()

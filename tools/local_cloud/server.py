@@ -1,0 +1,142 @@
+"""An HTTP server on loopback: routes, requests, replies. Each request runs in a thread of its connection."""
+import http.server
+import json
+import re
+import threading
+import urllib.parse
+
+BODY_MAX_BYTES = 32 << 20
+SILENCE_MAX_SECONDS = 600  # between two requests of a connection, and between two pieces of one
+HOSTS = ("127.0.0.1", "localhost")
+
+
+class Request:
+    """`path` is as it was sent; `parts` are the groups of the route's pattern, percent-decoded. `query` has a list of
+    texts for each name."""
+
+    def __init__(self, method, target, headers, body):
+        path, _, query = target.partition("?")
+        self.method, self.path, self.headers, self.body, self.parts = method, path, headers, body, ()
+        self.query = urllib.parse.parse_qs(query, keep_blank_values=True)
+
+    def option(self, name):
+        """The first value of a name in the query, or None."""
+        return self.query.get(name, [None])[0]
+
+
+class Reply:
+    """A body that is neither bytes nor text is sent as JSON."""
+
+    def __init__(self, status, body=b"", headers=None):
+        self.status, self.headers = status, dict(headers or {})
+        self.body = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
+
+
+class Connection(http.server.BaseHTTPRequestHandler):
+    """One connection of a Server, by which it answers."""
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16
+    timeout = SILENCE_MAX_SECONDS
+
+    def serve(self):
+        request = self.received()
+        if request:
+            self.server.owner.answer(self, self.server.owner.reply_to(request))
+
+    def received(self):
+        """The whole request; or None, after an answer that says what is wrong with it."""
+        length = self.headers.get("Content-Length") or "0"
+        host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
+        problem = None
+        if host not in HOSTS:  # a page of another site whose name leads to this machine
+            problem = Reply(403, "this server answers to 127.0.0.1 and localhost alone\n")
+        elif "Transfer-Encoding" in self.headers or not re.fullmatch(r"\d{1,18}", length):
+            problem = Reply(411, "a body needs a Content-Length\n")
+        elif int(length) > self.server.owner.body_max:
+            problem = Reply(413, f"a body may have at most {self.server.owner.body_max} bytes\n")
+        if problem:
+            self.close_connection = True
+            problem.headers = {"Content-Type": "text/plain", "Connection": "close"}
+            self.send(problem)
+            return None
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            self.close_connection = True
+            return None
+        return Request(self.command, self.path, self.headers, body)
+
+    def send_head(self, reply):
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(reply.body)), **reply.headers}
+        self.send_response(reply.status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def send(self, reply):
+        self.send_head(reply)
+        if self.command != "HEAD":
+            self.wfile.write(reply.body)
+        self.wfile.flush()
+
+    def handle(self):
+        try:
+            super().handle()
+        except (OSError, ValueError):  # the peer is gone, or we closed the connection ourselves
+            pass
+
+    def finish(self):
+        try:
+            super().finish()
+        except (OSError, ValueError):
+            pass
+
+    def version_string(self):
+        return "local-cloud"
+
+    def log_message(self, *_):
+        pass
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = serve
+
+
+class Listener(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+class Server:
+    """Listens as soon as it is made, and answers what is routed by then or later."""
+
+    def __init__(self, port=0, body_max=BODY_MAX_BYTES):
+        self.body_max, self.routes = body_max, []
+        self.listener = Listener(("127.0.0.1", port), Connection)
+        self.listener.owner = self
+        self.server_port = self.listener.server_port
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def route(self, method, pattern, handler):
+        """Requests whose whole path fits the regular expression are answered by handler(request) -> Reply."""
+        self.routes.append((method, re.compile(pattern), handler))
+
+    def handler_of(self, request):
+        """The handler of the first route that fits; it also sets request.parts."""
+        there = False
+        for method, pattern, handler in self.routes:
+            found = pattern.fullmatch(request.path)
+            if found and request.method in (method, "HEAD" if method == "GET" else method):
+                request.parts = tuple(urllib.parse.unquote(part) for part in found.groups(""))
+                return handler
+            there = there or bool(found)
+        return lambda r: Reply(405 if there else 404, b"Method Not Allowed\n" if there else b"Not Found\n", {"Content-Type": "text/plain"})
+
+    def reply_to(self, request):
+        return self.handler_of(request)(request)
+
+    def answer(self, connection, reply):
+        connection.send(reply)
+
+    def stop(self):
+        self.listener.shutdown()
+        self.listener.server_close()
