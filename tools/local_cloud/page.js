@@ -17,7 +17,7 @@ const STAGES = [
   ['decode', 'turns both files into pixels'],
   ['encode', 'compresses the picture for the model'],
   ['denoise', 'paints the marked area, step by step'],
-  ['compose', 'puts the painting into the photo'],
+  ['compose', 'decompresses the painting into the photo'],
   ['upload', 'stores the edited photo and a preview'],
 ];
 
@@ -252,7 +252,7 @@ function summary() {
   const { document: session, deliveries, worker } = state;
   const own = session?.inpaint || {};
   const status = session?.processingStatus;
-  if (!session) return ['', 'Nothing has been published yet', 'Choose a photo below, brush over what shall go, and press “Remove it”.'];
+  if (!session) return ['', 'Nothing has been published yet', 'Choose a photo below, brush over what should go, and press “Remove it”.'];
   if (status === 'completed') return ['completed', `Done in ${seconds(elapsedSeconds())}`, 'The worker acknowledged the message after the last write.'];
   if (status === 'failed') {
     const next = own.retryable ? 'A new try can help.' : 'The same photo and mask would fail again: change one of them.';
@@ -262,7 +262,7 @@ function summary() {
   if (worker === 'gone') return ['failed', 'Stopped', 'The worker has ended. The message waits until a worker answers again.'];
   if (status === 'processing') {
     const stage = STAGES.find(([name]) => name === own.stage);
-    return ['processing', 'The worker is at it', stage ? `Now it ${stage[1]}.` : 'It has claimed the session.'];
+    return ['processing', 'Working', stage ? `Now the worker ${stage[1]}.` : 'It has claimed the session.'];
   }
   if (worker === 'starting') return ['', 'Waiting', 'The worker is still loading its model.'];
   if (deliveries.some((d) => !d.open)) return ['', 'Waiting for the next delivery', 'The worker gave the message back. It is delivered again after a pause.'];
@@ -299,9 +299,10 @@ function showStatus() {
 function showStages(own) {
   const status = state.document?.processingStatus;
   const at = STAGES.findIndex(([name]) => name === own.stage);
+  const stopped = status === 'failed' && own.timings ? STAGES.findIndex(([name]) => own.timings[name] === undefined) : -1;
   const rows = STAGES.map(([name, what], n) => {
     const isDone = status === 'completed' || (status && n < at) || own.timings?.[name] !== undefined;
-    const kind = isDone ? 'done' : n === at && status === 'failed' ? 'stopped' : n === at && status === 'processing' ? 'now' : 'later';
+    const kind = isDone ? 'done' : n === stopped ? 'stopped' : n === at && status === 'processing' ? 'now' : 'later';
     const row = element('li', kind);
     const mark = element('span', 'mark', { done: '✓', stopped: '×', now: '●', later: '·' }[kind]);
     mark.setAttribute('aria-label', { done: 'done', stopped: 'stopped here', now: 'now', later: 'to come' }[kind]);
@@ -415,6 +416,7 @@ function show() {
   showSession();
   showObjects();
   $('demo').hidden = !state.demo;
+  document.body.classList.toggle('unpublished', !state.document);
   showWhy();
 }
 
@@ -527,7 +529,7 @@ async function base64Of(blob) {
 function obstacle() {
   if (easel.sending) return 'Sending the photo and the mask.';
   if (!easel.photo) return 'Choose a photo first.';
-  if (!easel.strokes.length) return 'Brush over what shall go first.';
+  if (!easel.strokes.length) return 'Brush over what should go first.';
   if (!connected) return 'The demo has ended: start “make demo” again.';
   if (state?.worker === 'gone') return 'The worker has ended: start “make demo” again.';
   return '';
@@ -700,6 +702,7 @@ function listenToControls() {
 $('split').addEventListener('input', () => moveDivider($('split').value));
 if (embedded) {
   $('try').hidden = true;
+  $('saved').hidden = false;
   state = embedded.state;
   show();
 } else {

@@ -116,7 +116,7 @@ def state_of(cloud, user, session, demo=None):
 
 class Page:
     def __init__(self, cloud, user, session):
-        self.cloud, self.user, self.first = cloud, user, session
+        self.cloud, self.user, self.demo, self.latest = cloud, user, session, session
         self.created, self.lock, self.resaver = 0, threading.Lock(), Resaver()
 
     def serve(self, server):
@@ -144,7 +144,8 @@ class Page:
                                  "Content-Security-Policy": policy + "; frame-ancestors 'none'"})
 
     def state(self, request):
-        return Reply(200, state_of(self.cloud, self.user, request.option("session") or self.first, self.first))
+        has_photo = self.demo and self.cloud.object(self.user, self.demo, "original.jpg")
+        return Reply(200, state_of(self.cloud, self.user, request.option("session") or self.latest, self.demo if has_photo else None))
 
     def object(self, request):
         session, name = request.parts
@@ -166,7 +167,7 @@ class Page:
         session = f"try-{secrets.token_hex(6)}"
         self.cloud.create_session(self.user, session, photo, mask)
         self.cloud.publish(self.user, session)
-        self.first = self.first or session
+        self.latest = session
         return Reply(201, {"session": session})
 
 
@@ -189,7 +190,7 @@ def pictures_of(request):
 
 
 def start_page(cloud, port=0, user=USER, session=None):
-    """-> the running server. `session` is shown first, and its photo is the demo photo."""
+    """-> the running server. `session` is shown until another one is made here, and its photo is the demo photo."""
     server = Server(port, UPLOAD_MAX_BYTES)
     Page(cloud, user, session).serve(server)
     return server
