@@ -35,12 +35,13 @@ def pipe_above(lowest):
 class Browser:
     def __init__(self, program):
         self.folder = tempfile.mkdtemp(prefix="browser-")
-        self.changed = threading.Condition()
+        self.changed, self.writing = threading.Condition(), threading.Lock()
         self.answers, self.tabs, self.last_id, self.ended = {}, {}, 0, False
         for_it, self.to_it = pipe_above(10)
         self.from_it, by_it = pipe_above(10)
         log = os.path.join(self.folder, "log")
-        actions = [(os.POSIX_SPAWN_DUP2, for_it, 3), (os.POSIX_SPAWN_DUP2, by_it, 4), (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        actions = [(os.POSIX_SPAWN_DUP2, for_it, 3), (os.POSIX_SPAWN_DUP2, by_it, 4),
+                   (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                    (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT, 0o600), (os.POSIX_SPAWN_DUP2, 1, 2)]
         arguments = [program, *FLAGS, f"--user-data-dir={self.folder}/profile", "about:blank"]
         self.pid = os.posix_spawn(program, arguments, {**os.environ, "HOME": self.folder}, file_actions=actions, setpgroup=0)
@@ -68,15 +69,18 @@ class Browser:
 
     def call(self, method, session=None, **params):
         """-> the result of a command; RuntimeError if the browser refuses it."""
-        with self.changed:
+        with self.writing:
             self.last_id += 1
             number = self.last_id
             message = {"id": number, "method": method, "params": params, **({"sessionId": session} if session else {})}
             data = memoryview(json.dumps(message).encode() + b"\0")
             while data:
                 data = data[os.write(self.to_it, data):]
-            if not self.changed.wait_for(lambda: number in self.answers or self.ended, CALL_SECONDS) or number not in self.answers:
-                raise RuntimeError(f"{method}: the browser has {'ended' if self.ended else f'not answered within {CALL_SECONDS} s'}")
+        with self.changed:
+            self.changed.wait_for(lambda: number in self.answers or self.ended, CALL_SECONDS)
+            if number not in self.answers:
+                why = "the browser has ended" if self.ended else f"no answer within {CALL_SECONDS} s"
+                raise RuntimeError(f"{method}: {why}")
             answer = self.answers.pop(number)
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']}")
@@ -136,7 +140,8 @@ class Tab:
 
     def prefer(self, **features):
         """prefer(prefers_color_scheme="dark")"""
-        self.call("Emulation.setEmulatedMedia", features=[{"name": name.replace("_", "-"), "value": value} for name, value in features.items()])
+        wanted = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+        self.call("Emulation.setEmulatedMedia", features=wanted)
 
     def go_offline(self, offline):
         """As if nobody listened any more, or again."""
@@ -144,10 +149,12 @@ class Tab:
 
     def choose_file(self, selector, path):
         root = self.call("DOM.getDocument")["root"]["nodeId"]
-        self.call("DOM.setFileInputFiles", files=[path], nodeId=self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"])
+        field = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", files=[path], nodeId=field)
 
     def mouse(self, kind, x, y, pressed=True):
-        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left" if pressed else "none", buttons=int(pressed), clickCount=1)
+        button = "left" if pressed else "none"
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, buttons=int(pressed), clickCount=1)
 
     def drag(self, points):
         """Presses the mouse at the first point, and releases it at the last."""
@@ -168,9 +175,10 @@ class Tab:
         self.drag([(x + width / 2, y + height / 2)] * 2)
 
     def press(self, key, shift=False, control=False):
-        common = {"key": key, "code": {" ": "Space"}.get(key, key), "windowsVirtualKeyCode": KEYS[key], "modifiers": 8 * shift + 2 * control}
-        text = {" ": " ", "Enter": "\r"}.get(key)
-        self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **common, **({"text": text} if text else {}))
+        modifiers = 8 * shift + 2 * control
+        common = {"key": key, "code": {" ": "Space"}.get(key, key), "windowsVirtualKeyCode": KEYS[key], "modifiers": modifiers}
+        text = {"text": {" ": " ", "Enter": "\r"}[key]} if key in (" ", "Enter") else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **common, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)
 
     # ---- what a person sees ----

@@ -10,7 +10,7 @@ const AMPLIFIED = 20;         // times, for the difference of two pictures
 const SQUARE = 8;             // pixels, the squares in which JPEG works
 const POLL_MS = { busy: 400, idle: 2000 };
 const MASK_COLOUR = [255, 45, 120];
-const DEMO_ENDED = 'The demo has ended: its server does not answer. Start “make demo” again and open the address that it prints.';
+const DEMO_ENDED = 'The demo has ended: its server does not answer. Start “make demo” again and open the address it prints.';
 
 const STAGES = [
   ['download', 'reads photo and mask from Storage'],
@@ -39,7 +39,11 @@ function element(tag, className, text) {
   return e;
 }
 
-const seconds = (s) => (s < 9.95 ? `${s.toFixed(1)} s` : s < 90 ? `${Math.round(s)} s` : `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`);
+function seconds(s) {
+  if (s < 9.95) return `${s.toFixed(1)} s`;
+  return s < 89.5 ? `${Math.round(s)} s` : `${Math.floor(s / 60)} min ${Math.floor(s % 60)} s`;
+}
+
 const milliseconds = (ms) => (ms < 1000 ? `${ms} ms` : seconds(ms / 1000));
 const kilobytes = (n) => (n < 1e6 ? `${Math.max(1, Math.round(n / 1000))} kB` : `${(n / 1e6).toFixed(1)} MB`);
 const number = (n) => n.toLocaleString('en');
@@ -103,9 +107,8 @@ function clearPictures() {
 }
 
 function setShape(picture) {
-  const shape = `${picture.naturalWidth} / ${picture.naturalHeight}`;
-  $('result').style.setProperty('--shape', shape);
-  $('viewer').style.setProperty('--shape', shape);
+  $('result').style.setProperty('--shape', `${picture.naturalWidth} / ${picture.naturalHeight}`);
+  $('result').style.setProperty('--ratio', picture.naturalWidth / picture.naturalHeight);
 }
 
 function showImage(ids, picture, alt) {
@@ -236,8 +239,10 @@ function showPictures() {
   const { width, height } = state.document?.inpaint?.recipe?.fillSize || {};
   const edited = state.objects['edited.jpg'], original = state.objects['original.jpg'];
   $('compare-text').hidden = Boolean(original);
-  setText($('compare-caption'), edited ? 'Drag across the picture to compare.' + (width ? ` Painted at ${width} × ${height} pixels.` : '')
-    : original ? 'The photo. The result appears here when the job is done.' : 'The photo and the result appear here.');
+  const size = width ? ` Painted at ${width} × ${height} pixels.` : '';
+  const caption = edited ? 'Drag across the picture to compare.' + size
+    : original ? 'The photo. The result appears here when the job is done.' : 'The photo and the result appear here.';
+  setText($('compare-caption'), caption);
 }
 
 function moveDivider(percent) {
@@ -252,11 +257,16 @@ function summary() {
   const { document: session, deliveries, worker } = state;
   const own = session?.inpaint || {};
   const status = session?.processingStatus;
-  if (!session) return ['', 'Nothing has been published yet', 'Choose a photo below, brush over what should go, and press “Remove it”.'];
-  if (status === 'completed') return ['completed', `Done in ${seconds(elapsedSeconds())}`, 'The worker acknowledged the message after the last write.'];
+  if (!session) {
+    return ['', 'Nothing has been published yet', 'Choose a photo below, brush over what should go, and press “Remove it”.'];
+  }
+  if (status === 'completed') {
+    return ['completed', `Done in ${seconds(elapsedSeconds())}`, 'The worker acknowledged the message after the last write.'];
+  }
   if (status === 'failed') {
     const next = own.retryable ? 'A new try can help.' : 'The same photo and mask would fail again: change one of them.';
-    return ['failed', 'The job failed', `${session.errorMessage || 'The worker gave no reason.'} ${next} (${own.errorCode || 'no code'})`];
+    const reason = session.errorMessage || 'The worker gave no reason.';
+    return ['failed', 'The job failed', `${reason} ${next} (${own.errorCode || 'no code'})`];
   }
   if (status === 'cancelled') return ['', 'Cancelled', 'The app cancelled this session before the worker came to it.'];
   if (worker === 'gone') return ['failed', 'Stopped', 'The worker has ended. The message waits until a worker answers again.'];
@@ -265,7 +275,9 @@ function summary() {
     return ['processing', 'Working', stage ? `Now the worker ${stage[1]}.` : 'It has claimed the session.'];
   }
   if (worker === 'starting') return ['', 'Waiting', 'The worker is still loading its model.'];
-  if (deliveries.some((d) => !d.open)) return ['', 'Waiting for the next delivery', 'The worker gave the message back. It is delivered again after a pause.'];
+  if (deliveries.some((d) => !d.open)) {
+    return ['', 'Waiting for the next delivery', 'The worker did not take the message. It is delivered again after a pause.'];
+  }
   return ['', 'Waiting', 'The message is on its way to the worker.'];
 }
 
@@ -308,7 +320,8 @@ function showStages(own) {
     mark.setAttribute('aria-label', { done: 'done', stopped: 'stopped here', now: 'now', later: 'to come' }[kind]);
     mark.setAttribute('role', 'img');
     const time = own.timings?.[name];
-    row.append(mark, element('span', 'name', name), element('span', 'what', what), element('span', 'time', time === undefined ? '' : milliseconds(time)));
+    row.append(mark, element('span', 'name', name), element('span', 'what', what),
+      element('span', 'time', time === undefined ? '' : milliseconds(time)));
     return row;
   });
   $('stages').replaceChildren(...rows);
@@ -347,8 +360,8 @@ function showWorker() {
   $('worker').className = `pill ${connected ? state.worker : 'gone'}`;
   setText($('worker'), embedded ? 'Snapshot' : connected ? texts[state.worker] : 'Demo ended');
   if (!connected) showBanner(DEMO_ENDED);
-  else if (state.worker === 'gone' && !embedded) showBanner('The worker has ended. The end of its log below says why. Start “make demo” again.');
-  else showBanner('');
+  else if (embedded || state.worker !== 'gone') showBanner('');
+  else showBanner('The worker has ended. The end of its log below says why. Start “make demo” again.');
 }
 
 /* ---- Behind the scenes ---- */
@@ -371,7 +384,9 @@ function showLog() {
   shownLog = key;
   const log = $('log');
   const followed = log.scrollTop + log.clientHeight >= log.scrollHeight - 24;
-  log.replaceChildren(...(state.log.length ? state.log.map(logLine) : [element('span', 'muted', 'The worker has not written anything yet.')]));
+  const lines = state.log.map(logLine);
+  if (!lines.length) lines.push(element('span', 'muted', 'The worker has not written anything yet.'));
+  log.replaceChildren(...lines);
   if (followed) log.scrollTop = log.scrollHeight;
 }
 
@@ -543,7 +558,9 @@ function showWhy() {
   for (const id of ['undo', 'clear']) $(id).disabled = !easel.strokes.length || easel.sending;
   $('another').disabled = !easel.photo || easel.sending;
   const step = !easel.photo ? 0 : !easel.strokes.length ? 1 : 2;
-  ['step-photo', 'step-stroke', 'step-send'].forEach((id, n) => { $(id).className = n < step ? 'done' : n === step ? 'now' : ''; });
+  ['step-photo', 'step-stroke', 'step-send'].forEach((id, n) => {
+    $(id).className = n < step ? 'done' : n === step ? 'now' : '';
+  });
 }
 
 async function send() {
@@ -581,7 +598,8 @@ function scrollToResult() {
 
 function pointOf(event) {
   const box = $('strokes').getBoundingClientRect();
-  return { x: (event.clientX - box.left) * easel.photo.width / box.width, y: (event.clientY - box.top) * easel.photo.height / box.height };
+  const { width, height } = easel.photo;
+  return { x: (event.clientX - box.left) * width / box.width, y: (event.clientY - box.top) * height / box.height };
 }
 
 function showRing(point) {
@@ -623,7 +641,8 @@ function onPointerMove(event) {
 
 function onKey(event) {
   const step = Math.max(2, $('size').value / 2);
-  const [dx, dy] = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key] || [0, 0];
+  const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
+  const [dx, dy] = moves[event.key] || [0, 0];
   const limit = (value, most) => Math.min(Math.max(value, 0), most);
   if (easel.sending || (!dx && !dy && event.key !== ' ')) return;
   event.preventDefault();
@@ -687,7 +706,8 @@ function listenToControls() {
   });
   $('remove').addEventListener('click', send);
   const board = $('board');
-  for (const name of ['dragover', 'drop']) addEventListener(name, (event) => event.preventDefault());  // a near miss opens no file
+  // A file that is dropped next to the board does not replace the page.
+  for (const name of ['dragover', 'drop']) addEventListener(name, (event) => event.preventDefault());
   const mark = (on) => (event) => { event.preventDefault(); board.classList.toggle('over', on); };
   board.addEventListener('dragover', mark(true));
   board.addEventListener('dragleave', mark(false));

@@ -52,7 +52,7 @@ def put_together():
     """-> (the page, its policy): the style and the script are allowed by their hashes."""
     style, script = "\n" + read("page.css"), "\n" + read("page.js")
     html = read("page.html").replace("/* page.css */", style).replace("/* page.js */", script)
-    policy = (f"default-src 'none'; script-src {hash_source(script)}; style-src {hash_source(style)}; img-src 'self' data: blob:; "
+    policy = (f"default-src 'none'; script-src {hash_source(script)}; style-src {hash_source(style)}; img-src 'self' data:; "
               "connect-src 'self'; base-uri 'none'; form-action 'none'")
     return html, policy
 
@@ -110,8 +110,9 @@ def state_of(cloud, user, session, demo=None):
         document, deliveries = cloud.document(user, session), cloud.deliveries(user, session)
         found = {name: cloud.object(user, session, name) for name in FILES}
         objects = {name: {"generation": o["generation"], "size": len(o["data"])} for name, o in found.items() if o}
-    return {"session": session, "demo": demo, "now": time.time(), "document": document, "objects": objects, "deliveries": deliveries,
-            "log": [parse_log_line(line) for line in cloud.log_lines(LOG_LINES)], "worker": cloud.worker_state()}
+    return {"session": session, "demo": demo, "now": time.time(), "document": document, "objects": objects,
+            "deliveries": deliveries, "worker": cloud.worker_state(),
+            "log": [parse_log_line(line) for line in cloud.log_lines(LOG_LINES)]}
 
 
 class Page:
@@ -120,9 +121,10 @@ class Page:
         self.created, self.lock, self.resaver = 0, threading.Lock(), Resaver()
 
     def serve(self, server):
-        for method, pattern, handler in (("GET", "/", self.show), ("GET", "/state", self.state), ("POST", "/sessions", self.create),
-                                         ("GET", "/object/([^/]+)/([^/]+)", self.object)):
-            server.route(method, pattern, self.guarded(handler))
+        server.route("GET", "/", self.guarded(self.show))
+        server.route("GET", "/state", self.guarded(self.state))
+        server.route("GET", "/object/([^/]+)/([^/]+)", self.guarded(self.object))
+        server.route("POST", "/sessions", self.guarded(self.create))
 
     @staticmethod
     def guarded(handler):
@@ -145,7 +147,8 @@ class Page:
 
     def state(self, request):
         has_photo = self.demo and self.cloud.object(self.user, self.demo, "original.jpg")
-        return Reply(200, state_of(self.cloud, self.user, request.option("session") or self.latest, self.demo if has_photo else None))
+        session = request.option("session") or self.latest
+        return Reply(200, state_of(self.cloud, self.user, session, self.demo if has_photo else None))
 
     def object(self, request):
         session, name = request.parts
