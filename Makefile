@@ -88,7 +88,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration browser-test tsan golden run lint fmt tidy tiny-model harness-test clean help FORCE
+.PHONY: all deps test unit asan fuzz integration browser-test tsan golden run demo lint fmt tidy tiny-model harness-test clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
 
 # Goals that people type on a fresh machine install the missing packages and then start make again, because the variables
@@ -169,12 +169,13 @@ tsan: ## the program with a faulty cloud under ThreadSanitizer; wants a quiet ma
 	$(Q)$(MAKE) --no-print-directory FLAVOUR=tsan build/tsan/inpaint-worker
 	$(Q)OMP_NUM_THREADS=1 PROGRAM=build/tsan/inpaint-worker python3 test/integration/faults.py $(T)
 
-integration: ## the program between the real emulators and a faulty cloud; T="parts of names" runs some
-	$(AGAIN) all tiny-model build/demo-inputs build/faulty-worker
+DEMO_TOOLS := $(filter demo-inputs resave,$(TOOLS)) # the photo; the page's comparison
+integration: ## the program in the local cloud, in the real emulators and in a faulty cloud; T="parts of names" runs some
+	$(AGAIN) $(if $(V),,-s) all tiny-model $(DEMO_TOOLS:%=build/%) build/faulty-worker
 	$(Q)python3 test/integration/everything.py $(T)
 
 browser-test: ## the local cloud's page in Chromium, with the real worker; T="parts of names" runs some
-	$(AGAIN) all build/demo-inputs build/resave
+	$(AGAIN) $(if $(V),,-s) all $(DEMO_TOOLS:%=build/%)
 	$(Q)python3 test/browser/test_page.py $(T)
 
 tiny-model: build/tiny-model ## a complete random model folder of a few MB in build/models/tiny
@@ -184,9 +185,14 @@ SET ?= build/golden/random
 golden: ## a new golden set from the official libraries (scripts/golden.py tells which): SET=folder ARGS="heads=3 ..."
 	$(Q)python3 scripts/golden.py $(SET) $(ARGS)
 
-run: ## a Pub/Sub message becomes edited.jpg and preview.jpg, with emulators around the program
-	$(AGAIN) all tiny-model build/demo-inputs
-	$(Q)scripts/demo.sh
+# -s: nothing is said about what is up to date
+run: ## a Pub/Sub message becomes edited.jpg and preview.jpg, in a cloud on this machine (CLOUD=emulators: Google's emulators)
+	$(AGAIN) $(if $(V),,-s) all $(DEMO_TOOLS:%=build/%)
+	$(Q)scripts/demo.sh run
+
+demo: ## the same, and a page in the browser to try it on photos of your own; Ctrl-C ends it
+	$(AGAIN) $(if $(V),,-s) all $(DEMO_TOOLS:%=build/%)
+	$(Q)scripts/demo.sh demo
 
 lint: ## the rules that no compiler knows: layers, libraries, exits, headers, layout, shell
 	$(Q)scripts/lint.sh

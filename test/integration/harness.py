@@ -5,7 +5,6 @@ import collections
 import concurrent.futures
 import contextlib
 import http.client
-import http.server
 import json
 import os
 import re
@@ -13,7 +12,7 @@ import signal
 import socket
 import struct
 import subprocess
-import threading
+import sys
 import time
 import traceback
 import urllib.error
@@ -22,6 +21,12 @@ import urllib.request
 import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, ROOT)
+from tools.local_cloud import issuer
+from tools.local_cloud.issuer import b64url
+from tools.local_cloud.server import Server
+from tools.local_cloud.values import from_fields, to_fields, to_value
+
 WORK = os.path.join(ROOT, "build", "integration")
 PROGRAM = os.environ.get("PROGRAM", os.path.join(ROOT, "build", "inpaint-worker"))  # may be a build of another flavour
 FAULTY = os.path.join(ROOT, "build", "faulty-worker")  # FAKE_DEVICE=n: its n-th product breaks the device
@@ -82,7 +87,7 @@ class Emulators:
 
     # Firestore
     def create_session(self, user, session, fields=None):
-        body = json.dumps({"fields": {k: to_value(v) for k, v in (fields or {"processingStatus": "pending"}).items()}})
+        body = json.dumps({"fields": to_fields(fields or {"processingStatus": "pending"})})
         status, _, text = call("PATCH", f"{self.documents}/users/{user}/sessions/{session}", body.encode())
         assert status == 200, text
 
@@ -92,7 +97,7 @@ class Emulators:
         if status == 404:
             return None
         document = json.loads(text)
-        plain = {k: from_value(v) for k, v in document.get("fields", {}).items()}
+        plain = from_fields(document.get("fields", {}))
         plain["__updateTime"] = document["updateTime"]
         return plain
 
@@ -137,38 +142,13 @@ def emulators():
         running.stop()
 
 
-def to_value(v):
-    if isinstance(v, bool):
-        return {"booleanValue": v}
-    if isinstance(v, int):
-        return {"integerValue": str(v)}
-    if isinstance(v, float):
-        return {"doubleValue": v}
-    if isinstance(v, list):
-        return {"arrayValue": {"values": [to_value(x) for x in v]}}
-    if isinstance(v, dict):
-        return {"mapValue": {"fields": {k: to_value(x) for k, x in v.items()}}}
-    return {"stringValue": v}
-
-
-def from_value(v):
-    kind, value = next(iter(v.items()))
-    if kind == "integerValue":
-        return int(value)
-    if kind == "mapValue":
-        return {k: from_value(x) for k, x in value.get("fields", {}).items()}
-    if kind == "arrayValue":
-        return [from_value(x) for x in value.get("values", [])]
-    return value
-
-
 # ---- the worker ----
 
 class Worker:
     """The real program with settings of its own; `stop` ends it and returns its status."""
 
     def __init__(self, emulators, name, ready=True, program=PROGRAM, **settings):
-        self.port = free_port()
+        self.port = settings.pop("PORT", None) or free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PORT": str(self.port), "MODEL_DIR": MODEL,
                "BACKEND": "cpu", "STEPS": "4", "PUSH_AUTH": "none"}
@@ -237,60 +217,17 @@ def dumps(value):
 
 # ---- tokens: an issuer with its own keys on loopback ----
 
-def b64url(data):
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def openssl(*args, data=None):
-    return subprocess.run(["openssl", *args], input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
-
-
-class Issuer:
+class Issuer(issuer.Issuer):
     """Signs tokens with a fresh RSA key and serves the key set, plus any fixed keys given."""
 
     def __init__(self, extra_keys=()):
-        self.key = os.path.join(WORK, "issuer.pem")
-        openssl("genrsa", "-out", self.key, "2048")
-        os.chmod(self.key, 0o600)
-        modulus = openssl("rsa", "-in", self.key, "-noout", "-modulus").decode().strip().split("=")[1]
-        self.public_pem = openssl("rsa", "-in", self.key, "-pubout")
-        own = {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "test-1", "n": b64url(bytes.fromhex(modulus)), "e": "AQAB"}
-        key_set = dumps({"keys": [own, *extra_keys]})
-        issuer = self
-        self.fetches = 0
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                issuer.fetches += 1
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Cache-Control", "public, max-age=3600")
-                self.send_header("Content-Length", str(len(key_set)))
-                self.end_headers()
-                self.wfile.write(key_set)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/certs"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def claims(self, **changes):
-        now = int(time.time())
-        claims = {"iss": "https://accounts.google.com", "aud": AUDIENCE, "azp": "1", "sub": "1", "email": PUSHER,
-                  "email_verified": True, "iat": now - 10, "exp": now + 3590}
-        claims.update(changes)
-        return {k: v for k, v in claims.items() if v is not ...}
-
-    def sign(self, claims=None, header=None, raw_claims=None):
-        header = {"alg": "RS256", "kid": "test-1", "typ": "JWT", **(header or {})}
-        header = {k: v for k, v in header.items() if v is not ...}
-        text = b64url(dumps(header)) + "." + b64url(raw_claims or dumps(claims or self.claims()))
-        return text + "." + b64url(openssl("dgst", "-sha256", "-sign", self.key, data=text.encode()))
+        super().__init__(AUDIENCE, PUSHER, "test-1", extra_keys)
+        self.public_pem = self.key.public_pem()
+        self.server = Server()
+        self.serve(self.server)
 
     def stop(self):
-        self.server.shutdown()
+        self.server.stop()
 
 
 # ---- pictures ----

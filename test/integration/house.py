@@ -62,7 +62,7 @@ class House:
         return dumps(envelope("u1", session, f"m-{session}"))
 
     def output(self, session, file="edited.jpg"):
-        return self.cloud.objects.get(f"users/u1/sessions/{session}/{file}", {}).get("data")
+        return (self.cloud.objects.find(f"users/u1/sessions/{session}/{file}") or {}).get("data")
 
     def expire(self, session):
         """Lets the lease of a dead worker expire."""

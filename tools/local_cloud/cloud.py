@@ -1,5 +1,6 @@
 """The local cloud: Firestore, Cloud Storage, a push subscription and its issuer of tokens, tied together on one port."""
 import http.client
+import json
 import os
 import re
 import threading
@@ -31,72 +32,31 @@ def folder(user, session):
     return f"users/{user}/sessions/{session}"
 
 
+def payload(user, session):
+    """The data of a message."""
+    folder(user, session)
+    return {"userId": user, "sessionId": session}
+
+
 def picture_type(data):
     return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
 
 
-class Cloud:
-    """`push_endpoint` is the worker's address for pushes, `log_path` the file that its log goes to."""
+class Seen:
+    """What can be seen of a worker from outside: its log and its GET /ready. `push_endpoint` is its address for pushes,
+    `log_path` the file that its log goes to."""
 
-    def __init__(self, push_endpoint, log_path=None, port=0, retry=RETRY_SECONDS, ack_deadline=ACK_DEADLINE_SECONDS):
+    def __init__(self, push_endpoint, log_path=None):
         self.push_endpoint, self.log_path = push_endpoint, log_path
-        self.issuer = Issuer(push_endpoint, PUSHER)
-        self.documents, self.objects = Documents(PROJECT), Objects(BUCKET)
-        self.subscription = Subscription(SUBSCRIPTION, push_endpoint, self.issuer.sign, ack_deadline, retry)
-        self.messages = {}  # folder of a session -> ids of its messages
         self.has_answered, self.state, self.state_at = False, "starting", 0.0
         self.state_lock = threading.Lock()
         self.worker_ended = lambda: False  # replaced by whoever starts the worker and knows better
-        self.server = Server(port, REQUEST_MAX_BYTES)
-        for part in (self.documents, self.objects, self.issuer):
-            part.serve(self.server)
-        host = f"127.0.0.1:{self.server.server_port}"
-        self.env = {"FIRESTORE_EMULATOR_HOST": host, "STORAGE_EMULATOR_HOST": f"http://{host}", "FIREBASE_STORAGE_BUCKET": BUCKET,
-                    "GOOGLE_CLOUD_PROJECT": PROJECT, "PUSH_AUTH": "oidc", "PUSH_AUDIENCE": push_endpoint,
-                    "PUSH_SERVICE_ACCOUNT": PUSHER, "OIDC_CERTS_URL": self.issuer.url, "PUBSUB_SUBSCRIPTION": SUBSCRIPTION}
-
-    def stop(self):
-        self.subscription.stop()
-        self.server.stop()
+        self.env = {}  # the worker's settings
 
     def write_env(self, path):
         """The worker's settings, as a file to be sourced by a shell."""
         with open(path, "w", encoding="ascii") as f:
             f.writelines(f"export {name}={value}\n" for name, value in self.env.items())
-
-    # ---- what an app does ----
-
-    def create_session(self, user, session, photo_bytes, mask_bytes, fields=None):
-        """Stores photo and mask, and a document that waits; `fields` are further plain values of the document."""
-        path = folder(user, session)
-        self.objects.put(f"{path}/original.jpg", photo_bytes, contentType=picture_type(photo_bytes))
-        self.objects.put(f"{path}/mask_auto.png", mask_bytes, contentType=picture_type(mask_bytes))
-        self.documents.put(path, to_fields({"processingStatus": "pending", **(fields or {})}))
-
-    def publish(self, user, session):
-        """-> the id of the message, which is pushed in the background until the worker acknowledges it."""
-        path = folder(user, session)
-        message_id = self.subscription.publish({"userId": user, "sessionId": session})
-        self.messages.setdefault(path, []).append(message_id)
-        return message_id
-
-    def document(self, user, session):
-        """-> the document as plain values, times as texts; or None."""
-        fields = self.documents.fields(folder(user, session))
-        return None if fields is None else from_fields(fields)
-
-    def object(self, user, session, file):
-        """-> dict(data, generation, content_type), or None."""
-        found = self.objects.find(f"{folder(user, session)}/{file}")
-        return found and {"data": found["data"], "generation": found["generation"], "content_type": found["contentType"]}
-
-    # ---- what can be seen ----
-
-    def deliveries(self, user, session):
-        """-> each push for the session: dict(at, attempt, status, seconds, open); status None: there was no answer, or,
-        where it is open, not yet."""
-        pushes = [d for message_id in self.messages.get(folder(user, session), []) for d in self.subscription.deliveries(message_id)]
-        return sorted(pushes, key=lambda d: d["at"])
 
     def log_lines(self, n):
         """-> the last n lines of the worker's log."""
@@ -128,3 +88,52 @@ class Cloud:
             return "gone" if self.has_answered else "starting"
         finally:
             connection.close()
+
+
+class Cloud(Seen):
+    def __init__(self, push_endpoint, log_path=None, port=0, retry=RETRY_SECONDS, ack_deadline=ACK_DEADLINE_SECONDS):
+        super().__init__(push_endpoint, log_path)
+        self.issuer = Issuer(push_endpoint, PUSHER)
+        self.documents, self.objects = Documents(PROJECT), Objects(BUCKET)
+        self.subscription = Subscription(SUBSCRIPTION, push_endpoint, self.issuer.sign, ack_deadline, retry)
+        self.server = Server(port, REQUEST_MAX_BYTES)
+        for part in (self.documents, self.objects, self.issuer, self.subscription):
+            part.serve(self.server)
+        self.env = {"FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{self.server.server_port}",
+                    "STORAGE_EMULATOR_HOST": self.server.url, "FIREBASE_STORAGE_BUCKET": BUCKET,
+                    "GOOGLE_CLOUD_PROJECT": PROJECT, "PUSH_AUTH": "oidc", "PUSH_AUDIENCE": push_endpoint,
+                    "PUSH_SERVICE_ACCOUNT": PUSHER, "OIDC_CERTS_URL": self.issuer.url, "PUBSUB_SUBSCRIPTION": SUBSCRIPTION}
+
+    def stop(self):
+        self.subscription.stop()
+        self.server.stop()
+
+    # ---- what an app does ----
+
+    def create_session(self, user, session, photo_bytes, mask_bytes, fields=None):
+        """Stores photo and mask, and a document that waits; `fields` are further plain values of the document."""
+        path = folder(user, session)
+        self.objects.put(f"{path}/original.jpg", photo_bytes, contentType=picture_type(photo_bytes))
+        self.objects.put(f"{path}/mask_auto.png", mask_bytes, contentType=picture_type(mask_bytes))
+        self.documents.put(path, to_fields({"processingStatus": "pending", **(fields or {})}))
+
+    def publish(self, user, session):
+        """-> the id of the message, which is pushed in the background until the worker acknowledges it."""
+        return self.subscription.publish(json.dumps(payload(user, session)).encode())
+
+    def document(self, user, session):
+        """-> the document as plain values, times as texts; or None."""
+        fields = self.documents.fields(folder(user, session))
+        return None if fields is None else from_fields(fields)
+
+    def object(self, user, session, file):
+        """-> dict(data, generation, content_type), or None."""
+        found = self.objects.find(f"{folder(user, session)}/{file}")
+        return found and {"data": found["data"], "generation": found["generation"], "content_type": found["contentType"]}
+
+    def deliveries(self, user, session):
+        """-> each push for the session: dict(at, attempt, status, seconds, open); status None: there was no answer, or,
+        where it is open, not yet."""
+        ids = self.subscription.ids_of(payload(user, session))
+        pushes = [d for message_id in ids for d in self.subscription.deliveries(message_id)]
+        return sorted(pushes, key=lambda d: d["at"])

@@ -41,7 +41,7 @@ def answers_refusals(handler):
 
 
 class Documents:
-    """Every change goes through `write`, so that an update time is never given twice."""
+    """The documents of one project. No update time is ever given twice."""
 
     def __init__(self, project, lock=None):
         self.root = f"projects/{project}/databases/(default)/documents"
@@ -66,8 +66,11 @@ class Documents:
             return copy.deepcopy(document.fields) if document else None
 
     def put(self, path, fields):
+        """Replaces a document; its update time is new even where its fields are the same."""
         with self.lock:
-            self.write(f"{self.root}/{path}", copy.deepcopy(fields))
+            name, at = f"{self.root}/{path}", self.tick()
+            there = self.stored.get(name)
+            self.stored[name] = Document(copy.deepcopy(fields), there.created_us if there else at, at)
 
     def remove(self, path):
         with self.lock:
@@ -90,8 +93,9 @@ class Documents:
         if "transaction" in body or len(writes) > WRITES_MAX:
             raise invalid(f"transactions, and more than {WRITES_MAX} writes, are not supported here")
         changes = [self.checked(write) for write in writes]
-        results = [{"updateTime": stamp(self.write(name, fields))} if fields is not None else self.stored.pop(name, None) and {} or {}
-                   for name, fields in changes]
+        if len({name for name, _ in changes}) < len(changes):
+            raise invalid("two writes to one document are not supported here")
+        results = [self.carry_out(name, fields) for name, fields in changes]
         return Reply(200, {"writeResults": results, "commitTime": stamp(self.tick())})
 
     @answers_refusals
@@ -101,15 +105,13 @@ class Documents:
                  "currentDocument": self.condition_in(request)}
         if "updateMask.fieldPaths" in request.query:
             write["updateMask"] = {"fieldPaths": request.query["updateMask.fieldPaths"]}
-        self.write(*self.checked(write))
+        self.carry_out(*self.checked(write))
         return Reply(200, self.shown(name, None))
 
     @answers_refusals
     def delete(self, request):
         name = self.name_in(request)
-        self.checked({"delete": name, "currentDocument": self.condition_in(request)})
-        self.stored.pop(name, None)
-        return Reply(200, {})
+        return Reply(200, self.carry_out(*self.checked({"delete": name, "currentDocument": self.condition_in(request)})))
 
     # ---- what they share ----
 
@@ -161,14 +163,16 @@ class Documents:
             if not document or document.updated_us != wanted:
                 raise Refused(400, "FAILED_PRECONDITION", "the stored version does not match the required base version")
 
-    def write(self, name, fields):
-        """-> the update time; a write that changes nothing leaves it as it was."""
+    def carry_out(self, name, fields):
+        """-> the result of a write; one that changes nothing leaves the update time as it was."""
         document = self.stored.get(name)
-        if document and document.fields == fields:
-            return document.updated_us
-        at = self.tick()
-        self.stored[name] = Document(fields, document.created_us if document else at, at)
-        return at
+        if fields is None:
+            self.stored.pop(name, None)
+            return {}
+        if not document or document.fields != fields:
+            at = self.tick()
+            document = self.stored[name] = Document(fields, document.created_us if document else at, at)
+        return {"updateTime": stamp(document.updated_us)}
 
     def tick(self):
         self.clock_us = max(self.clock_us + 1, int(time.time() * 1e6))

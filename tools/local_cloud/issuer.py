@@ -83,7 +83,8 @@ class Issuer:
     def __init__(self, audience, account, kid="local-1", extra_keys=()):
         self.audience, self.account, self.kid = audience, account, kid
         self.key, self.fetches = RsaKey(), 0
-        own = {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": b64url(self.key.n.to_bytes(self.key.bytes, "big")), "e": "AQAB"}
+        modulus = b64url(self.key.n.to_bytes(self.key.bytes, "big"))
+        own = {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": modulus, "e": "AQAB"}  # 65537
         self.key_set = {"keys": [own, *extra_keys]}
 
     def serve(self, server):

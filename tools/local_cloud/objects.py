@@ -8,10 +8,11 @@ import struct
 import threading
 import time
 
-from .server import Reply
+from .server import TEXT, Reply
 
 POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
 TABLE = []
+WRITABLE = ("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage", "contentType", "metadata")
 CONDITION = {"ifGenerationMatch": lambda there, wanted: there == wanted,
              "ifGenerationNotMatch": lambda there, wanted: there != wanted}
 
@@ -43,7 +44,7 @@ class Upload:
 
 class Objects:
     def __init__(self, bucket, lock=None):
-        self.bucket = bucket
+        self.bucket, self.url = bucket, ""
         self.lock = lock or threading.RLock()
         self.stored = {}   # name -> its metadata as sent, and `data`
         self.uploads = {}  # path of the session -> Upload
@@ -53,7 +54,7 @@ class Objects:
         """Adds the routes of Cloud Storage to a server."""
         self.url = server.url
         objects = f"/storage/v1/b/{re.escape(self.bucket)}/o/([^/]+)"
-        server.route("GET", objects, lambda r: self.media(r, r.parts[0]) if r.option("alt") == "media" else self.stat(r, r.parts[0]))
+        server.route("GET", objects, lambda r: (self.media if r.option("alt") == "media" else self.stat)(r, r.parts[0]))
         server.route("DELETE", objects, lambda r: self.remove(r, r.parts[0]))
         server.route("POST", f"/upload/storage/v1/b/{re.escape(self.bucket)}/o", self.upload)
         server.route("PUT", "/upload/session/[0-9a-f]+", lambda r: self.piece(r, r.path))
@@ -79,7 +80,7 @@ class Objects:
         with self.lock:
             refusal = self.checked(request, name)
             if refusal:
-                return refusal if refusal.status != 404 else Reply(404, f"No such object: {self.bucket}/{name}", {"Content-Type": "text/plain"})
+                return refusal if refusal.status != 404 else Reply(404, f"No such object: {self.bucket}/{name}", TEXT)
             o = self.stored[name]
         data, headers = o["data"], {"Content-Type": o["contentType"], "x-goog-generation": o["generation"]}
         hashes = [f"{label}={o[key]}" for label, key in (("crc32c", "crc32c"), ("md5", "md5Hash")) if o[key] is not None]
@@ -127,7 +128,8 @@ class Objects:
                 return refusal
             if meta.get("crc32c", crc) != crc or meta.get("md5Hash", md5) != md5:
                 return refused(400, "invalid", f"the checksum does not fit the {len(data)} bytes of {name}")
-            return Reply(200, shown(self.store(name, data, {**meta, "crc32c": crc, "md5Hash": md5})))
+            own = {key: meta[key] for key in WRITABLE if key in meta}
+            return Reply(200, shown(self.store(name, data, {**own, "crc32c": crc, "md5Hash": md5})))
 
     def start(self, request):
         meta = json.loads(request.body or b"{}")
@@ -183,9 +185,10 @@ class Objects:
 
     def store(self, name, data, meta):
         self.generation = max(self.generation + 1, int(time.time() * 1e6))
-        self.stored[name] = {"contentType": "application/octet-stream", "md5Hash": base64.b64encode(hashlib.md5(data).digest()).decode(),
-                             **meta, "data": data, "name": name, "bucket": self.bucket, "generation": str(self.generation),
-                             "size": str(len(data)), "metageneration": "1"}
+        md5 = base64.b64encode(hashlib.md5(data).digest()).decode()
+        self.stored[name] = {"data": data, "name": name, "bucket": self.bucket, "generation": str(self.generation),
+                             "metageneration": "1", "size": str(len(data)), "md5Hash": md5,
+                             "contentType": "application/octet-stream", **meta}
         return self.stored[name]
 
 

@@ -283,10 +283,11 @@ function summary() {
 
 const isOver = () => !state.document || ['completed', 'failed', 'cancelled'].includes(state.document.processingStatus);
 
-/* From the first delivery to now, or to the answer to the last one. */
+/* From the first delivery to now, or to the answer to the last one. An emulator does not tell of deliveries: then the
+ * stages are added up. */
 function elapsedSeconds() {
   const { deliveries, now } = state;
-  if (!deliveries.length) return 0;
+  if (!deliveries.length) return Object.values(state.document?.inpaint?.timings || {}).reduce((a, b) => a + b, 0) / 1000;
   const last = deliveries[deliveries.length - 1];
   return (last.open ? now : last.at + last.seconds) - deliveries[0].at;
 }
@@ -301,7 +302,8 @@ function showStatus() {
   const progress = own.progress ?? 0;
   $('bar').style.width = `${progress}%`;
   $('track').setAttribute('aria-valuenow', progress);
-  setText($('elapsed'), state.deliveries.length ? seconds(elapsedSeconds()) : '–');
+  const elapsed = elapsedSeconds();
+  setText($('elapsed'), elapsed ? seconds(elapsed) : '–');
   setText($('remaining'), isOver() && state.document ? 'none' : own.etaSeconds !== undefined ? seconds(own.etaSeconds) : '–');
   setText($('attempts'), own.attempts !== undefined ? String(own.attempts) : '–');
   showStages(own);

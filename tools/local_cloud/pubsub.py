@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.parse
 
+from .server import Reply
 from .values import stamp
 
 ACKS = (102, 200, 201, 202, 204)
@@ -17,6 +18,10 @@ RETRY_SECONDS = (0.5, 10.0)  # the first pause and the longest; Pub/Sub's own ar
 class Message:
     def __init__(self, message_id, data, attributes):
         self.id, self.data, self.attributes = message_id, data, attributes
+        try:
+            self.value = json.loads(data)
+        except ValueError:
+            self.value = None
         self.published_us = int(time.time() * 1e6)
         self.deliveries = []
         self.acked = threading.Event()
@@ -32,19 +37,38 @@ class Subscription:
         self.lock = threading.Lock()
         self.closing = threading.Event()
 
-    def publish(self, payload, attributes=None):
+    def serve(self, server):
+        """Adds the route by which others publish: every topic of the project leads to this subscription."""
+        server.route("POST", "/v1/projects/[^/]+/topics/[^/]+:publish", self.publish_request)
+
+    def publish_request(self, request):
+        try:
+            messages = [(base64.b64decode(m.get("data", ""), validate=True), m.get("attributes"))
+                        for m in json.loads(request.body)["messages"]]
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            return Reply(400, {"error": {"code": 400, "message": f"the request is not understood: {e!r:.200}",
+                                         "status": "INVALID_ARGUMENT"}})
+        return Reply(200, {"messageIds": [self.publish(data, attributes) for data, attributes in messages]})
+
+    def publish(self, data, attributes=None):
         """-> the message's id; a thread of its own delivers it."""
         with self.lock:
             self.next_id += 1
-            message = Message(str(self.next_id), json.dumps(payload).encode(), dict(attributes or {}))
+            message = Message(str(self.next_id), data, dict(attributes or {}))
             self.messages[message.id] = message
         threading.Thread(target=self.deliver, args=(message,), daemon=True).start()
         return message.id
 
+    def ids_of(self, value):
+        """The messages that carry this JSON value."""
+        with self.lock:
+            return [message.id for message in self.messages.values() if message.value == value]
+
     def deliveries(self, message_id):
         """Each try so far, first the oldest; the one that still waits for its answer is `open`."""
         with self.lock:
-            return [dict(d, seconds=time.time() - d["at"]) if d["open"] else dict(d) for d in self.messages[message_id].deliveries]
+            now = time.time()
+            return [dict(d, seconds=now - d["at"]) if d["open"] else dict(d) for d in self.messages[message_id].deliveries]
 
     def stop(self):
         """No push begins after this."""
@@ -76,7 +100,7 @@ class Subscription:
 
     def push(self, body):
         url = urllib.parse.urlsplit(self.endpoint)
-        headers = {"Content-Type": "application/json", "User-Agent": "APIs-Google; (+https://developers.google.com/webmasters/APIs-Google.html)"}
+        headers = {"Content-Type": "application/json", "User-Agent": "local-cloud"}
         token = self.token()
         if token:
             headers["Authorization"] = "Bearer " + token

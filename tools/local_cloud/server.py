@@ -3,11 +3,13 @@ import http.server
 import json
 import re
 import threading
+import traceback
 import urllib.parse
 
 BODY_MAX_BYTES = 32 << 20
 SILENCE_MAX_SECONDS = 600  # between two requests of a connection, and between two pieces of one
 HOSTS = ("127.0.0.1", "localhost")
+TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 
 
 class Request:
@@ -41,8 +43,14 @@ class Connection(http.server.BaseHTTPRequestHandler):
 
     def serve(self):
         request = self.received()
-        if request:
-            self.server.owner.answer(self, self.server.owner.reply_to(request))
+        if not request:
+            return
+        try:
+            reply = self.server.owner.reply_to(request)
+        except Exception:  # a fault of a handler costs its request, not the server
+            traceback.print_exc()
+            reply = Reply(500, "Internal Server Error\n", TEXT)
+        self.server.owner.answer(self, reply)
 
     def received(self):
         """The whole request; or None, after an answer that says what is wrong with it."""
@@ -57,7 +65,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
             problem = Reply(413, f"a body may have at most {self.server.owner.body_max} bytes\n")
         if problem:
             self.close_connection = True
-            problem.headers = {"Content-Type": "text/plain", "Connection": "close"}
+            problem.headers = {**TEXT, "Connection": "close"}
             self.send(problem)
             return None
         body = self.rfile.read(int(length))
@@ -120,19 +128,16 @@ class Server:
         """Requests whose whole path fits the regular expression are answered by handler(request) -> Reply."""
         self.routes.append((method, re.compile(pattern), handler))
 
-    def handler_of(self, request):
-        """The handler of the first route that fits; it also sets request.parts."""
+    def reply_to(self, request):
+        """The answer of the first route that fits."""
         there = False
         for method, pattern, handler in self.routes:
             found = pattern.fullmatch(request.path)
             if found and request.method in (method, "HEAD" if method == "GET" else method):
                 request.parts = tuple(urllib.parse.unquote(part) for part in found.groups(""))
-                return handler
+                return handler(request)
             there = there or bool(found)
-        return lambda r: Reply(405 if there else 404, b"Method Not Allowed\n" if there else b"Not Found\n", {"Content-Type": "text/plain"})
-
-    def reply_to(self, request):
-        return self.handler_of(request)(request)
+        return Reply(405, "Method Not Allowed\n", TEXT) if there else Reply(404, "Not Found\n", TEXT)
 
     def answer(self, connection, reply):
         connection.send(reply)

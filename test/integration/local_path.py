@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+"""The whole path of a message in the local cloud, with the real worker and signed tokens: `local_path.py [parts of names]`.
+
+Nothing but the build and python3 is needed.
+"""
+import base64
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import local_services
+from harness import (MODEL, ROOT, WORK, Suite, Worker, call, dumps, equal, free_port, jpeg_size, mask_png, photo_png, run_suites,
+                     tests_of, wait_until)
+from tools.local_cloud.cloud import SUBSCRIPTION, Cloud
+from tools.local_cloud.issuer import Issuer
+from tools.local_cloud.pubsub import Subscription
+from tools.local_cloud.server import Reply, Server
+
+DEFAULTS = {"STEPS": 1, "OMP_NUM_THREADS": 1, "OMP_WAIT_POLICY": "passive"}
+PHOTO, MASK = photo_png(64, 64), mask_png(64, 64, (20, 20, 40, 40))
+
+
+class Town:
+    """A cloud that pushes to one port, and the workers that listen there one after the other."""
+
+    def __init__(self, name):
+        self.name, self.port, self.workers = name, free_port(), []
+        self.cloud = Cloud(f"http://127.0.0.1:{self.port}/inpaint", retry=(0.1, 0.4))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for w in self.workers:
+            w.process.kill()
+            w.process.wait()
+        self.cloud.stop()
+
+    def worker(self, **settings):
+        w = Worker(self.cloud, f"local-{self.name}-{len(self.workers)}", PORT=self.port, **{**DEFAULTS, **settings})
+        self.workers.append(w)
+        return w
+
+    def publish(self, session, photo=PHOTO, mask=MASK):
+        self.cloud.create_session("u1", session, photo, mask, {"note": "the app's"})
+        return self.cloud.publish("u1", session)
+
+    def answers(self, session):
+        return [d["status"] for d in self.cloud.deliveries("u1", session)]
+
+    def wait_acked(self, session, seconds=60):
+        wait_until(f"{session} is acknowledged", lambda: self.answers(session)[-1:] == [204], seconds)
+
+    def wait_claimed(self, session):
+        def stage():
+            return self.cloud.document("u1", session).get("inpaint", {}).get("stage")
+        wait_until("the job runs", lambda: stage() in ("encode", "denoise"))
+
+    def check_completed(self, session, message_id, attempts=1):
+        document = self.cloud.document("u1", session)
+        own = document["inpaint"]
+        equal((document["processingStatus"], own["progress"], own["attempts"], own["messageId"], document["note"]),
+              ("completed", 100, attempts, message_id, "the app's"))
+        for file in ("edited.jpg", "preview.jpg"):
+            found = self.cloud.object("u1", session, file)
+            equal((found["content_type"], jpeg_size(found["data"])), ("image/jpeg", (64, 64)), file)
+        equal([d["attempt"] for d in self.cloud.deliveries("u1", session)], list(range(1, len(self.answers(session)) + 1)))
+
+
+def test_push_with_a_signed_token_becomes_two_pictures():
+    with Town("signed") as town:
+        w = town.worker()
+        equal(town.cloud.worker_state(), "ready")
+        message_id = town.publish("signed")
+        town.wait_acked("signed")
+        equal(town.answers("signed"), [204])
+        town.check_completed("signed", message_id)
+        assert "eyJ" not in w.log(), "no token in the log"
+        w.stop()
+        time.sleep(0.6)
+        equal(town.cloud.worker_state(), "gone")
+
+
+def test_bad_tokens_are_refused_and_the_message_comes_again():
+    with Town("tokens") as town:
+        town.worker()
+        issuer = town.cloud.issuer
+        other = Issuer(issuer.audience, issuer.account, issuer.kid)  # the same name, another key
+        now = int(time.time())
+        cases = {"audience": (issuer.sign(issuer.claims(aud="https://other.example")), 401),
+                 "key": (other.sign(), 401),
+                 "expired": (issuer.sign(issuer.claims(iat=now - 3700, exp=now - 100)), 401),
+                 "account": (issuer.sign(issuer.claims(email="other@demo.iam.gserviceaccount.com")), 403),
+                 "none": (None, 401)}
+        for name, (token, status) in cases.items():
+            tokens = [token, token]
+            town.cloud.subscription.token = lambda tokens=tokens: tokens.pop() if tokens else issuer.sign()
+            message_id = town.publish(name)
+            town.wait_acked(name)
+            equal(town.answers(name), [status, status, 204], name)
+            town.check_completed(name, message_id)
+
+
+def test_message_waits_for_a_worker_that_is_not_there_yet():
+    with Town("early") as town:
+        equal(town.cloud.worker_state(), "starting")
+        message_id = town.publish("early")
+        wait_until("three pushes", lambda: len(town.answers("early")) >= 3)
+        equal(set(town.answers("early")), {None})
+        equal(town.cloud.document("u1", "early")["processingStatus"], "pending")
+        town.worker()
+        town.wait_acked("early")
+        town.check_completed("early", message_id)
+
+
+# A job that lasts: a worker is killed, or told to stop, in the middle of it.
+LASTING = {"STEPS": 1000, "JOB_DEADLINE_SECONDS": 5, "LEASE_SECONDS": 15}
+
+
+def test_worker_killed_in_a_job_is_replaced_when_its_lease_is_over():
+    with Town("killed") as town:
+        first = town.worker(**LASTING)
+        message_id = town.publish("killed")
+        town.wait_claimed("killed")
+        first.process.kill()
+        first.process.wait()
+        town.worker()
+        town.wait_acked("killed")
+        answers = town.answers("killed")
+        assert answers[0] is None and answers[-1] == 204 and 409 in answers and set(answers) <= {None, 409, 204}, answers
+        town.check_completed("killed", message_id, attempts=2)
+
+
+def test_worker_told_to_stop_gives_its_job_to_the_next():
+    with Town("stopped") as town:
+        first = town.worker(**{**LASTING, "JOB_DEADLINE_SECONDS": 100, "LEASE_SECONDS": 200})
+        message_id = town.publish("stopped")
+        town.wait_claimed("stopped")
+        equal(first.stop(), 0)
+        town.worker()
+        town.wait_acked("stopped")
+        answers = town.answers("stopped")
+        assert answers[0] == 503 and 409 not in answers, answers
+        town.check_completed("stopped", message_id, attempts=2)
+
+
+# ---- the subscription, with an endpoint of the test ----
+
+class Endpoint:
+    """Answers pushes with the given statuses, the last of them again and again; keeps what came."""
+
+    def __init__(self, statuses, **subscription):
+        self.statuses, self.pushes = list(statuses), []
+        self.server = Server()
+        self.server.route("POST", "/push", self.answer)
+        self.subscription = Subscription(SUBSCRIPTION, self.server.url + "/push", lambda: "a.b.c",
+                                         **{"retry": (0.05, 0.2), **subscription})
+
+    def answer(self, request):
+        self.pushes.append((request.headers["Authorization"], json.loads(request.body)))
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        return status() if callable(status) else Reply(status)
+
+    def deliver(self, seconds=10):
+        message_id = self.subscription.publish(b"some data", {"k": "v"})
+        acked = self.subscription.messages[message_id].acked
+        assert acked.wait(seconds), self.subscription.deliveries(message_id)
+        return message_id, self.subscription.deliveries(message_id)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.subscription.stop()
+        self.server.stop()
+
+
+def test_pushes_are_repeated_with_growing_pauses_until_an_ack():
+    with Endpoint([500, 404, 409, 429, 302, 204]) as endpoint:
+        message_id, deliveries = endpoint.deliver()
+        equal([d["status"] for d in deliveries], [500, 404, 409, 429, 302, 204])
+        pauses = [b["at"] - a["at"] - a["seconds"] for a, b in zip(deliveries, deliveries[1:])]
+        for pause, least in zip(pauses, (0.05, 0.1, 0.2, 0.2, 0.2)):
+            assert least - 0.01 <= pause < least + 2, pauses
+        for attempt, (token, body) in enumerate(endpoint.pushes, 1):
+            equal(token, "Bearer a.b.c")
+            equal((body["deliveryAttempt"], body["subscription"]), (attempt, SUBSCRIPTION))
+            message = body["message"]
+            equal((message["messageId"], message["message_id"], message["attributes"]), (message_id, message_id, {"k": "v"}))
+            equal(base64.b64decode(message["data"]), b"some data")
+            equal(message["publishTime"], endpoint.pushes[0][1]["message"]["publishTime"], "that of the first push")
+    for status in (200, 201, 202):
+        with Endpoint([status]) as endpoint:
+            equal([d["status"] for d in endpoint.deliver()[1]], [status])
+
+
+def test_answer_after_the_ack_deadline_is_worth_nothing():
+    def late():
+        time.sleep(0.6)
+        return Reply(204)
+    with Endpoint([late, 204], ack_deadline=0.3) as endpoint:
+        equal([d["status"] for d in endpoint.deliver()[1]], [None, 204])
+
+
+def test_message_published_by_rest_is_pushed():
+    with Town("rest") as town:
+        town.worker()
+        town.cloud.create_session("u1", "rest", PHOTO, MASK)
+        data = base64.b64encode(b'{"userId": "u1", "sessionId": "rest"}').decode()
+        status, _, text = call("POST", f"{town.cloud.server.url}/v1/projects/demo/topics/edits:publish",
+                               dumps({"messages": [{"data": data}]}))
+        equal(status, 200)
+        wait_until("it is done", lambda: town.cloud.document("u1", "rest")["processingStatus"] == "completed")
+        town.wait_acked("rest")
+        equal(town.cloud.document("u1", "rest")["inpaint"]["messageId"], json.loads(text)["messageIds"][0])
+
+
+# ---- the demo ----
+
+OUT = os.path.join(ROOT, "build", "demo")
+
+
+def demo(action, **settings):
+    env = {**os.environ, "CLOUD": "local", "DEMO_MODEL": MODEL, "STEPS": "1", **settings}
+    return subprocess.Popen([f"{ROOT}/scripts/demo.sh", action], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True, cwd=WORK)
+
+
+def answers_ready(base):
+    try:
+        return call("GET", base + "/ready")[0] == 200
+    except OSError:
+        return False
+
+
+def test_demo_run_leaves_pictures_and_a_completed_document():
+    process = demo("run")
+    text = process.communicate(timeout=120)[0]
+    equal(process.returncode, 0, text)
+    assert re.search(r"^completed in [\d.]+ s, cost \$[\d.]+, 1 attempt, push answered 204$", text, re.MULTILINE), text
+    with open(f"{OUT}/document.json", encoding="utf-8") as f:
+        document = json.load(f)
+    equal((document["processingStatus"], document["inpaint"]["progress"]), ("completed", 100))
+    for name, size in (("edited.jpg", (1280, 960)), ("preview.jpg", (512, 384))):
+        with open(f"{OUT}/{name}", "rb") as f:
+            equal(jpeg_size(f.read()), size, name)
+    assert "ended" in open(f"{OUT}/worker.log", encoding="utf-8").read(), "the worker was told to end, and did"
+
+
+def test_demo_says_why_a_worker_does_not_start():
+    process = demo("run", DEMO_MODEL="/nowhere")
+    text = process.communicate(timeout=60)[0]
+    equal(process.returncode, 1, text)
+    assert "The worker ended before it was ready" in text and "/nowhere" in text, text
+    assert not os.path.exists(f"{OUT}/edited.jpg"), "what an earlier run left is gone"
+
+
+def test_demo_ends_what_it_started_when_it_is_told_to():
+    for sign in (signal.SIGINT, signal.SIGHUP):
+        process = demo("demo")
+        for line in process.stdout:
+            port = re.search(r"^worker +http://127\.0\.0\.1:(\d+)", line)
+            if port:
+                base = f"http://127.0.0.1:{port.group(1)}"
+            if "Ctrl-C" in line:
+                break
+        equal(answers_ready(base), True)
+        process.send_signal(sign)
+        text = process.communicate(timeout=30)[0]
+        equal(process.returncode, 0, text)
+        equal(answers_ready(base), False, "nobody listens any more")
+
+
+@contextlib.contextmanager
+def opened():
+    os.makedirs(WORK, exist_ok=True)
+    yield
+
+
+SUITE = Suite(tests_of(local_services, sys.modules[__name__]), opened)
+
+if __name__ == "__main__":
+    sys.exit(run_suites(sys.argv[1:], SUITE))

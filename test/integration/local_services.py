@@ -1,0 +1,188 @@
+"""The parts of the local cloud alone: values, checksums, signatures, preconditions, and what its server refuses."""
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import urllib.parse
+
+from harness import Issuer, Skip, call, dumps, equal, raw_request, status_of
+from tools.local_cloud.cloud import BUCKET, Cloud, folder
+from tools.local_cloud.objects import crc32c
+from tools.local_cloud.server import Reply, Server
+from tools.local_cloud.values import from_stamp, from_value, set_path, stamp, to_value, value_at
+
+NOWHERE = "http://127.0.0.1:9/inpaint"
+
+
+def test_values_survive_the_way_there_and_back():
+    plain = {"a": [1, 2.5, "x", True, None], "b": {"c": {"weird key!": -7}}, "empty": {}, "none": []}
+    equal(from_value(json.loads(json.dumps(to_value(plain)))), plain)
+    fields = {}
+    set_path(fields, "b.c.`weird key!`", to_value(1))
+    equal(fields, {"b": to_value({"c": {"weird key!": 1}})})
+    equal(value_at(fields, "b.c.`weird key!`"), to_value(1))
+    set_path(fields, "b.c", None)
+    set_path(fields, "x.y", None)
+    equal(fields, {"b": to_value({})})
+    equal(from_stamp(stamp(1700000000123456)), 1700000000123456)
+    equal(from_stamp("2023-11-14T22:13:20.123456789Z"), 1700000000123456, "nanoseconds are cut off")
+    equal(from_stamp("2023-11-14T22:13:20.5Z"), 1700000000500000)
+
+
+def test_crc32c_is_that_of_the_published_vectors():
+    for data, want in ((b"", "AAAAAA=="), (b"hello", "mnG7TA=="), (b"123456789", "4waSgw=="), (bytes(32), "ipE2qg==")):
+        equal(crc32c(data), want, repr(data))
+
+
+def test_openssl_verifies_what_the_issuer_signs():
+    if not shutil.which("openssl"):
+        raise Skip("openssl is not installed")
+    issuer = Issuer()
+    try:
+        with tempfile.TemporaryDirectory() as d:
+            for name, data in (("key", issuer.public_pem), ("data", b"some text"), ("signature", issuer.key.sign(b"some text"))):
+                with open(os.path.join(d, name), "wb") as f:
+                    f.write(data)
+
+            def verify(data):
+                return subprocess.run(["openssl", "dgst", "-sha256", "-verify", f"{d}/key", "-signature", f"{d}/signature"],
+                                      input=data, capture_output=True, check=False).returncode
+            equal(verify(b"some text"), 0)
+            equal(verify(b"some test"), 1)
+            text = subprocess.run(["openssl", "rsa", "-pubin", "-in", f"{d}/key", "-noout", "-text"], capture_output=True,
+                                  check=True).stdout
+            assert b"(2048 bit)" in text, text
+    finally:
+        issuer.stop()
+
+
+class Local:
+    """A cloud without a worker, and calls to it."""
+
+    def __enter__(self):
+        self.cloud = Cloud(NOWHERE)
+        self.documents = f"{self.cloud.server.url}/v1/{self.cloud.documents.root}"
+        return self
+
+    def __exit__(self, *_):
+        self.cloud.stop()
+
+    def json(self, method, url, body=None):
+        status, _, text = call(method, url, None if body is None else dumps(body))
+        return status, json.loads(text or b"{}")
+
+    def commit(self, fields, mask, condition):
+        name = f"{self.cloud.documents.root}/users/u1/sessions/s1"
+        status, answer = self.json("POST", self.documents + ":commit", {"writes": [
+            {"update": {"name": name, "fields": fields}, "updateMask": {"fieldPaths": mask}, "currentDocument": condition}]})
+        return status, answer.get("error", {}).get("status") or answer["writeResults"][0]["updateTime"]
+
+    def upload(self, name, data, query="", **meta):
+        body = (b"--x\r\nContent-Type: application/json\r\n\r\n" + dumps({"name": name, **meta}) +
+                b"\r\n--x\r\nContent-Type: image/jpeg\r\n\r\n" + data + b"\r\n--x--")
+        status, _, text = call("POST", f"{self.cloud.server.url}/upload/storage/v1/b/{BUCKET}/o?uploadType=multipart{query}", body,
+                               {"Content-Type": 'multipart/related; boundary="x"'})
+        return status, json.loads(text)
+
+    def object(self, name):
+        return f"{self.cloud.server.url}/storage/v1/b/{BUCKET}/o/{urllib.parse.quote(name, safe='')}"
+
+
+def test_firestore_honours_preconditions():
+    with Local() as cloud:
+        document = cloud.documents + "/users/u1/sessions/s1"
+        equal(cloud.json("GET", document)[1]["error"]["status"], "NOT_FOUND")
+        equal(cloud.commit({}, ["a"], {"exists": True}), (404, "NOT_FOUND"))
+        equal(cloud.json("PATCH", document, {"fields": {"a": to_value(1), "b": to_value("x")}})[0], 200)
+        equal(cloud.commit({}, ["a"], {"exists": False}), (409, "ALREADY_EXISTS"))
+        first = cloud.json("GET", document)[1]["updateTime"]
+        status, second = cloud.commit({"a": to_value(2)}, ["a"], {"updateTime": first})
+        equal((status, second != first), (200, True))
+        equal(cloud.commit({"a": to_value(3)}, ["a"], {"updateTime": first}), (400, "FAILED_PRECONDITION"), "stale")
+        equal(cloud.commit({"a": to_value(2)}, ["a"], {"updateTime": second}), (200, second), "a write that changes nothing")
+        equal(cloud.commit({}, ["b"], {"updateTime": second})[0], 200, "in the mask without a value: deleted")
+        equal(cloud.json("GET", document + "?mask.fieldPaths=a&mask.fieldPaths=b")[1]["fields"], {"a": to_value(2)})
+        equal(cloud.commit({}, ["a"], {"updateTime": "garbage"}), (400, "INVALID_ARGUMENT"))
+        equal(cloud.json("POST", cloud.documents + ":commit", [])[1]["error"]["status"], "INVALID_ARGUMENT")
+        equal(cloud.json("PATCH", cloud.documents + "/users/__x__/sessions/s", {})[0], 400, "a reserved id")
+        equal(cloud.json("DELETE", document)[0], 200)
+        equal(cloud.json("GET", document)[0], 404)
+
+
+def test_storage_honours_preconditions_and_checksums():
+    with Local() as cloud:
+        status, o = cloud.upload("a/b.jpg", b"one", "&ifGenerationMatch=0", crc32c=crc32c(b"one"), contentType="image/jpeg",
+                                 generation="7")
+        equal((status, o["size"], o["contentType"], o["generation"] != "7"), (200, "3", "image/jpeg", True))
+        equal(cloud.upload("a/b.jpg", b"two", "&ifGenerationMatch=0")[0], 412, "it is there")
+        equal(cloud.upload("a/b.jpg", b"two", "&ifGenerationMatch=1")[0], 412, "another generation")
+        first = f"&ifGenerationMatch={o['generation']}"
+        equal(cloud.upload("a/b.jpg", b"two", first, crc32c=crc32c(b"TWO"))[0], 400, "the checksum")
+        equal(cloud.cloud.objects.find("a/b.jpg")["data"], b"one")
+        status, newer = cloud.upload("a/b.jpg", b"two", first, crc32c=crc32c(b"two"))
+        equal((status, int(newer["generation"]) > int(o["generation"])), (200, True))
+        url = cloud.object("a/b.jpg")
+        equal(call("GET", f"{url}?alt=media&generation={o['generation']}")[0], 404, "the older generation is gone")
+        status, headers, data = call("GET", f"{url}?alt=media&generation={newer['generation']}", headers={"Range": "bytes=1-"})
+        equal((status, headers["Content-Range"], data), (206, "bytes 1-2/3", b"wo"))
+        assert headers["x-goog-hash"].startswith("crc32c=" + crc32c(b"two")), headers["x-goog-hash"]
+        equal(call("DELETE", f"{url}?ifGenerationMatch={o['generation']}")[0], 412)
+        equal(call("DELETE", f"{url}?ifGenerationMatch={newer['generation']}")[0], 204)
+        equal(call("DELETE", url)[0], 404)
+
+
+def test_storage_takes_an_upload_in_pieces():
+    with Local() as cloud:
+        start = f"{cloud.cloud.server.url}/upload/storage/v1/b/{BUCKET}/o?uploadType=resumable&name=big&ifGenerationMatch=0"
+        meta = {"name": "big", "crc32c": crc32c(b"0123456789")}
+        _, headers, _ = call("POST", start, dumps(meta), {"X-Upload-Content-Length": "10"})
+        place = headers["Location"]
+
+        def piece(data, span):
+            status, got, _ = call("PUT", place, data, {"Content-Range": f"bytes {span}/10"})
+            return status, got["Range"]
+        equal(piece(b"", "*"), (308, None))
+        equal(piece(b"01234", "0-4"), (308, "bytes=0-4"))
+        equal(piece(b"9", "9-9"), (400, None), "a gap")
+        equal(piece(b"", "*"), (308, "bytes=0-4"))
+        equal(piece(b"3456789", "3-9")[0], 200)
+        equal(cloud.cloud.objects.find("big")["data"], b"0123456789")
+        equal(call("POST", start, dumps({}), {"X-Upload-Content-Length": "10"})[0], 412, "it is there now")
+        equal(call("PUT", place + "0", b"", {"Content-Range": "bytes */10"})[0], 404)
+
+
+def test_server_refuses_other_hosts_and_large_bodies():
+    server = Server(body_max=10)
+    try:
+        server.route("POST", "/echo/([^/]+)",
+                     lambda r: Reply(200, {"parts": r.parts, "query": r.query, "body": r.body.decode()}))
+        status, _, text = call("POST", server.url + "/echo/a%2Fb?x=1&x=2", b"0123456789")
+        equal((status, json.loads(text)), (200, {"parts": ["a/b"], "query": {"x": ["1", "2"]}, "body": "0123456789"}))
+        equal(call("GET", server.url + "/echo/a")[0], 405)
+        equal(call("POST", server.url + "/nothing", b"")[0], 404)
+        equal(call("POST", server.url + "/echo/a", b"x" * 11)[0], 413)
+        equal(call("POST", server.url + "/echo/a", b"", {"Host": "attacker.example"})[0], 403)
+        equal(call("POST", server.url + "/echo/a", b"", {"Host": f"localhost:{server.server_port}"})[0], 200)
+        chunked = b"POST /echo/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        equal(status_of(raw_request(server.server_port, chunked, 5)), 411)
+        without_host = http.client.HTTPConnection("127.0.0.1", server.server_port)
+        without_host.putrequest("GET", "/echo/a", skip_host=True)
+        without_host.endheaders()
+        equal(without_host.getresponse().status, 403)
+        without_host.close()
+    finally:
+        server.stop()
+
+
+def test_ids_that_no_worker_accepts_make_no_session():
+    with Local() as cloud:
+        for user in ("../x", "a/b", "", "__x__", "x" * 129, "\u00e9", "a\n", None):
+            try:
+                cloud.cloud.create_session(user, "s", b"", b"")
+                raise AssertionError(f"{user!r} is accepted")
+            except ValueError:
+                pass
+        equal(folder("u-1", "s_2"), "users/u-1/sessions/s_2")
+        equal(cloud.cloud.documents.stored, {})
