@@ -100,6 +100,7 @@ def follow_job(tab):
     """Presses the button -> the id of the new session, when its job is done and shown."""
     tab.click("#remove")
     session = tab.wait_for("new URLSearchParams(location.search).get('session')")
+    tab.wait_for(f"state.session === {json.dumps(session)}")  # until then an older job may be shown
     tab.wait_for_element(HAS_ENDED, JOB_SECONDS)
     return session
 
