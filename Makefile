@@ -88,7 +88,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration tsan golden run demo lint fmt tidy tiny-model harness-test clean help FORCE
+.PHONY: all deps test unit asan fuzz integration browser-test tsan golden run demo lint fmt tidy tiny-model harness-test clean help FORCE
 all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
 
 # Goals that people type on a fresh machine install the missing packages and then start make again, because the variables
@@ -173,6 +173,10 @@ DEMO_TOOLS := $(filter demo-inputs resave,$(TOOLS)) # the photo; the page's comp
 integration: ## the program in the local cloud, in the real emulators and in a faulty cloud; T="parts of names" runs some
 	$(AGAIN) $(if $(V),,-s) all tiny-model $(DEMO_TOOLS:%=build/%) build/faulty-worker
 	$(Q)python3 test/integration/everything.py $(T)
+
+browser-test: ## the local cloud's page in Chromium, with the real worker; T="parts of names" runs some
+	$(AGAIN) $(if $(V),,-s) all $(DEMO_TOOLS:%=build/%)
+	$(Q)python3 test/browser/test_page.py $(T)
 
 tiny-model: build/tiny-model ## a complete random model folder of a few MB in build/models/tiny
 	$(Q)mkdir -p build/models && build/tiny-model build/models/tiny
