@@ -21,7 +21,7 @@ K = 2048.0
 GROUPS = 32
 WIDTH = 3 * GROUPS
 UNDO = K * (2 / 3) ** 0.5  # weight of GroupNorm that gives x back
-PROMPT = "seamless natural background matching surrounding area, photorealistic, no leash, no rope, no cord"
+PROMPT = "A photo: empty background, the same surface and texture continuing naturally, nothing added"  # the worker's own
 # What depends on nothing but the constant prompt and guidance may be coarse.
 COARSE = ("txt_", "guidance_in", "vector_in")
 

@@ -11,7 +11,7 @@ import time
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from . import pictures, scenes
 from .export import PROMPT
@@ -19,6 +19,7 @@ from .export import PROMPT
 FIRST_CASE, FIRST_GOLDEN = 9_000_000, 9_900_000
 STEPS = 4
 PROGRAM = "build/inpaint-worker"
+CURVE_COLOURS = {128: (60, 110, 200), 192: (40, 150, 90), 256: (220, 130, 30), 512: (190, 50, 90)}
 
 
 def write_cases(folder, first, count, size):
@@ -142,3 +143,38 @@ def write_golden(model, folder, count=5, side=256, small=64):
     subprocess.run([PROGRAM, "fill", "--models", model, "--image", f"{folder}/0.truth.png", "--mask", f"{folder}/0.mask.png",
                     "--prompt", PROMPT, "--width", str(small), "--height", str(small), "--steps", str(STEPS), "--seed", "0",
                     "--backend", "plain", "--out", f"{folder}/painted.png"], check=True, capture_output=True)
+
+
+def triple(out, model, path):
+    """The picture of the README: the demo's photo, what is marked in it, and what the product makes of it."""
+    folder = f"{out}/photo"
+    os.makedirs(folder, exist_ok=True)
+    subprocess.run(["build/demo-inputs", folder], check=True)
+    subprocess.run([PROGRAM, "edit", folder], check=True, capture_output=True,
+                   env={**os.environ, "MODEL_DIR": model, "STEPS": str(STEPS)})
+    photo, edited, mask = (np.array(Image.open(f"{folder}/{n}")) for n in ("original.jpg", "edited.jpg", "mask_auto.png"))
+    marked = np.where(mask[..., None] > 127, 0.45 * photo + 0.55 * np.array([235, 50, 120]), photo).astype(np.uint8)
+    gap = np.full((photo.shape[0], 8, 3), 255, np.uint8)
+    Image.fromarray(np.concatenate([photo, gap, marked, gap, edited], 1)).save(path, quality=88)
+
+
+def curve(table, path, size=(720, 320)):
+    """The loss of pixels over the steps, on a logarithmic scale, from transformer.csv."""
+    with open(table, encoding="ascii") as f:
+        points = [(int(r[0]), float(r[4]), int(r[1])) for r in csv.reader(f)]
+    last, low, high = points[-1][0], min(p[1] for p in points), max(p[1] for p in points)
+    left, top, w, h = 56, 16, size[0] - 72, size[1] - 56
+    im = Image.new("RGB", size, "white")
+    d = ImageDraw.Draw(im)
+    at = lambda step, loss: (left + w * step / last, top + h * (1 - np.log(loss / low) / np.log(high / low)))  # noqa: E731
+    for loss in (0.1, 0.2, 0.3, 0.5, 1.0, 2.0):
+        if low <= loss <= high:
+            d.line([at(0, loss), at(last, loss)], fill=(225, 225, 225))
+            d.text((16, at(0, loss)[1] - 6), f"{loss:g}", fill=(90, 90, 90))
+    for (step, loss, _), (step2, loss2, side) in zip(points, points[1:]):
+        d.line([at(step, loss), at(step2, loss2)], fill=CURVE_COLOURS[side], width=2)
+    for step in range(0, last + 1, 2000):
+        d.text((left + w * step / last - 12, size[1] - 32), str(step), fill=(90, 90, 90))
+    for i, (side, colour) in enumerate(CURVE_COLOURS.items()):
+        d.text((left + w - 150, top + 8 + 16 * i), f"crops of {side} pixels", fill=colour)
+    im.save(path)
