@@ -8,10 +8,22 @@ PKGS    := libmicrohttpd libcurl libcjson openssl libpng libjpeg zlib libutf8pro
 WARN    := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Werror
 Q       := $(if $(V),,@)
 
-# These goals do not depend on the machine, so nothing is looked up for them.
-BLIND_GOALS := help clean deps lint fmt
+# These goals do not depend on the machine, or start make again for what does, so nothing is looked up for them.
+BLIND_GOALS := help clean deps lint fmt run test asan tsan integration golden
 LOOK  := $(filter-out $(BLIND_GOALS),$(or $(MAKECMDGOALS),all))
+comma := ,
 probe  = $(if $(LOOK),$(shell $(1)))
+
+# What is missing is said here, not by the compiler. The programs for a card need no libraries (test/gpu/gpu.mk).
+ifneq ($(filter-out cud% gpu% %/gpu-tests %/gpu-bench %/gpu-dry %/plan-tests %.so.1 tidy,$(LOOK)),)
+MISSING := $(shell for c in $(CC) pkg-config; do command -v $$c > /dev/null || echo $$c; done; \
+    pkg-config --exists $(PKGS) 2> /dev/null || for p in $(PKGS); do pkg-config --exists $$p 2> /dev/null || echo $$p; done)
+ifneq ($(MISSING),)
+$(info Missing here: $(MISSING).)
+$(info On Debian and Ubuntu `make deps` installs what is missing; elsewhere install it with its headers.)
+$(error nothing was built)
+endif
+endif
 
 CFLAGS_release := -O3 -g
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -88,14 +100,22 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration tsan golden run lint fmt tidy tiny-model harness-test clean help FORCE
-all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
+.PHONY: all deps test unit asan fuzz integration tsan golden run lint fmt tidy tiny-model unit-programs harness-test clean help FORCE
+all: build/inpaint-worker ## build build/inpaint-worker, with CUDA where nvcc is
+	$(Q)$(if $(filter 0,$(MAKELEVEL)),echo "build/inpaint-worker is ready. Next: \`make run\` makes a picture$(comma) \`make test\` runs the tests",:)
 
 # Goals that people type on a fresh machine install the missing packages and then start make again, because the variables
 # above were set without these packages.
-deps: ## install what the build and the tests need (apt)
-	$(Q)scripts/install_deps.sh
-AGAIN = $(Q)scripts/install_deps.sh && $(MAKE) --no-print-directory
+deps: ## install what the build and all tests need (apt)
+	$(Q)scripts/install_deps.sh && echo "everything is installed"
+
+# The packages that a goal needs, as sets of scripts/install_deps.sh.
+NEEDS := build test
+run: NEEDS := build demo
+integration tsan: NEEDS := build integration
+# With all processors, unless make was told how many, and without a word about what is up to date.
+AGAIN = $(Q)scripts/install_deps.sh $(NEEDS) && $(MAKE) --no-print-directory $(if $(V),,-s) $(JOBS)
+JOBS  = $(or $(filter -j%,$(MAKEFLAGS)),-j$$(nproc))
 
 build/inpaint-worker: $(BUILD)/inpaint-worker
 	$(Q)cp --remove-destination $< $@
@@ -146,7 +166,10 @@ $(BUILD)/%.cu.o: %.cu
 -include test/gpu/gpu.mk
 
 test: ## unit tests, no network, GPU or weights; T="parts of names" runs some
-	$(AGAIN) $(if $(T),,harness-test) unit T='$(T)'
+	$(AGAIN) unit-programs && $(MAKE) --no-print-directory $(if $(T),,harness-test) unit T='$(T)'
+
+# The tests themselves run when everything is built: some of them count time.
+unit-programs: $(BUILD)/unit-tests $(BUILD)/harness-stand-in
 
 # The harness itself, on tests that crash, hang and skip.
 $(BUILD)/harness-stand-in: $(call obj,test/harness/stand_in.c $(patsubst %,test/support/%.c,check child golden))
@@ -162,7 +185,7 @@ unit: $(BUILD)/unit-tests
 	$(Q)OMP_WAIT_POLICY=passive $(UNIT_ENV_$(FLAVOUR)) $(BUILD)/unit-tests $(T)
 
 asan: ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(AGAIN) FLAVOUR=asan $(if $(T),,harness-test) unit T='$(T)'
+	$(AGAIN) FLAVOUR=asan unit-programs && $(MAKE) --no-print-directory FLAVOUR=asan $(if $(T),,harness-test) unit T='$(T)'
 
 tsan: ## the program with a faulty cloud under ThreadSanitizer; wants a quiet machine, for time counts in some tests
 	$(AGAIN) tiny-model build/demo-inputs build/faulty-worker
@@ -228,7 +251,19 @@ fuzz: ## fuzz a reader for a while: ENTRY=gguf SECONDS=60
 clean: ## remove everything built
 	$(Q)rm -rf build
 
-help: ## this list
-	$(Q)awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile $(wildcard test/gpu/gpu.mk) | sort
+# The groups of the list of goals, and their order in it; a goal that is in none comes last.
+HELP_start   := run all deps clean help
+HELP_test    := test integration asan tsan fuzz
+HELP_develop := lint fmt tidy golden tiny-model
+HELP_GPU     := gpu-check gpu-test gpu-bench cuda-libs gpu-dry cuda-check cudnn-check gpu-check-test
 
--include $(call probe,find build -type f -name '*.d' 2>/dev/null)
+help: ## this list
+	$(Q)awk -F ':.*## ' -v groups='$(foreach g,start test develop GPU,$g: $(HELP_$g))' ' \
+	    function line(goal) { if (goal in text) printf "  make %-15s %s\n", goal, text[goal]; delete text[goal] } \
+	    /^[a-z-]+:.*## / { text[$$1] = $$2; goals[++n] = $$1 } \
+	    END { m = split(groups, word, " "); \
+	          for (i = 1; i <= m; i++) if (word[i] ~ /:$$/) print (i > 1 ? "\n" : "") word[i]; else line(word[i]); \
+	          for (i = 1; i <= n; i++) line(goals[i]) }' Makefile $(wildcard test/gpu/gpu.mk)
+
+# build/fresh holds whole systems (test/fresh/fresh.sh)
+-include $(call probe,find build -path build/fresh -prune -o -type f -name '*.d' -print 2>/dev/null)
