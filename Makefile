@@ -123,6 +123,14 @@ build/inpaint-worker: $(BUILD)/inpaint-worker
 $(BUILD)/inpaint-worker: $(call obj,worker/main.c) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# What --version says; the file is new only when the text is. A build without git, as in an image, may be told: COMMIT=...
+COMMIT   ?= $(call probe,git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
+BACKENDS := cpu $(if $(filter 1,$(ONEDNN)),(oneDNN),(plain C))$(comma) plain$(if $(SRC_CUDA),$(comma) cuda)
+$(call obj,worker/cli/commands.c): CPPFLAGS += -DCOMMIT='"$(or $(COMMIT),unknown)"' -DBACKENDS='"$(BACKENDS)"'
+$(call obj,worker/cli/commands.c): $(BUILD)/version
+$(BUILD)/version: FORCE
+	$(Q)mkdir -p $(@D); echo '$(COMMIT) $(BACKENDS)' > $@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
 # The program with a fake device that breaks: test/support/fake/fake_device.h.
 $(BUILD)/faulty-worker: $(call obj,worker/main.c test/support/fake/fake_device.c) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
