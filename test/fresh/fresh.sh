@@ -16,6 +16,7 @@
 # Wants root, debootstrap, unshare, the network and 2 GB of disk; some minutes. Settings for the network are this
 # machine's: resolv.conf, Debian's mirrors and the Acquire settings of apt, proxies, certificates. What is mounted is
 # mounted in a namespace of its own, so nothing stays behind. Output: build/fresh/SUITE/USER.log, and USER.png.
+# shellcheck disable=SC2317  # functions are called through check
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -151,7 +152,6 @@ said() { grep -qE -- "$1" "$run/said"; }
 never_said() { ! said "$1"; }
 lines() { [ "$(wc -l <"$run/said")" -eq "$1" ]; }
 is() { [ "$@" ]; }
-# shellcheck disable=SC2317  # called through check
 is_jpeg() { [ "$(head -c 3 "$root$home/$folder/build/demo/$1" | od -An -tx1 | tr -d ' \n')" = ffd8ff ]; }
 at() { # PATTERN: when a line was last said that fits it; 0: never
     sed -nE "s%^ *([0-9.]+) $1\$%\\1%p" "$run/said" | tail -n 1 | grep . || echo 0
@@ -259,11 +259,19 @@ for tool in debootstrap unshare chroot git apt-config; do
 done
 [ "$(id -u)" -eq 0 ] || { echo "fresh: skipped, it takes root"; exit 0; }
 [ -d "$base" ] || make_base
-trap 'rm -rf --one-file-system "$run"' EXIT
+child=
+# With the first process of the namespaces all others in them end, and all mounts.
+trap '{ [ -z "$child" ] || kill -KILL "$child" || true; wait; } 2>/dev/null; rm -rf --one-file-system "$run"' EXIT
+trap 'exit 130' INT TERM HUP
 rm -rf --one-file-system "$run"
 mkdir -p "$run/upper" "$run/work" "$root"
 git bundle create -q "$run/clone.bundle" HEAD
 : >"$log"
 echo "$suite, $user, $(git describe --always --dirty), $(nproc) processors"
 FRESH_INSIDE=1 unshare --mount --pid --fork --kill-child bash test/fresh/fresh.sh "$suite" "$user" --folder "$folder" \
-    ${unit:+--test} ${browser:+--browser}
+    ${unit:+--test} ${browser:+--browser} &
+child=$!
+status=0
+wait "$child" || status=$?
+child=
+exit "$status"
