@@ -8,10 +8,22 @@ PKGS    := libmicrohttpd libcurl libcjson openssl libpng libjpeg zlib libutf8pro
 WARN    := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Werror
 Q       := $(if $(V),,@)
 
-# These goals do not depend on the machine, so nothing is looked up for them.
-BLIND_GOALS := help clean deps lint fmt
+# These goals do not depend on the machine, or start make again for what does, so nothing is looked up for them.
+BLIND_GOALS := help clean deps lint fmt run test asan tsan integration golden
 LOOK  := $(filter-out $(BLIND_GOALS),$(or $(MAKECMDGOALS),all))
+comma := ,
 probe  = $(if $(LOOK),$(shell $(1)))
+
+# What is missing is said here, not by the compiler. The programs for a card need no libraries (test/gpu/gpu.mk).
+ifneq ($(filter-out cud% gpu% %/gpu-tests %/gpu-bench %/gpu-dry %/plan-tests %.so.1 tidy,$(LOOK)),)
+MISSING := $(shell for c in $(CC) pkg-config; do command -v $$c > /dev/null || echo $$c; done; \
+    pkg-config --exists $(PKGS) 2> /dev/null || for p in $(PKGS); do pkg-config --exists $$p 2> /dev/null || echo $$p; done)
+ifneq ($(MISSING),)
+$(info Missing here: $(MISSING).)
+$(info On Debian and Ubuntu `make deps` installs what is missing; elsewhere install it with its headers.)
+$(error nothing was built)
+endif
+endif
 
 CFLAGS_release := -O3 -g
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -88,20 +100,37 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration browser-test tsan golden run demo lint fmt tidy tiny-model harness-test clean help FORCE
-all: build/inpaint-worker ## build what this machine can (CUDA too where nvcc is)
+.PHONY: all deps test unit asan fuzz integration browser-test tsan golden run demo lint fmt tidy tiny-model unit-programs \
+    harness-test clean help FORCE
+all: build/inpaint-worker ## build build/inpaint-worker, with CUDA where nvcc is
+	$(Q)$(if $(filter 0,$(MAKELEVEL)),echo "build/inpaint-worker is ready. Next: \`make run\` makes a picture$(comma) \`make test\` runs the tests",:)
 
 # Goals that people type on a fresh machine install the missing packages and then start make again, because the variables
 # above were set without these packages.
-deps: ## install what the build and the tests need (apt)
-	$(Q)scripts/install_deps.sh
-AGAIN = $(Q)scripts/install_deps.sh && $(MAKE) --no-print-directory
+deps: ## install what the build and all tests need (apt)
+	$(Q)scripts/install_deps.sh && echo "everything is installed"
+
+# The packages that a goal needs, as sets of scripts/install_deps.sh.
+NEEDS := build test
+run demo: NEEDS := build demo
+integration browser-test tsan: NEEDS := build integration
+# With all processors, unless make was told how many, and without a word about what is up to date.
+AGAIN = $(Q)scripts/install_deps.sh $(NEEDS) && $(MAKE) --no-print-directory $(if $(V),,-s) $(JOBS)
+JOBS  = $(or $(filter -j%,$(MAKEFLAGS)),-j$$(nproc))
 
 build/inpaint-worker: $(BUILD)/inpaint-worker
 	$(Q)cp --remove-destination $< $@
 
 $(BUILD)/inpaint-worker: $(call obj,worker/main.c) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# What --version says; the file is new only when the text is. A build without git, as in an image, may be told: COMMIT=...
+COMMIT   ?= $(call probe,git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
+BACKENDS := cpu $(if $(filter 1,$(ONEDNN)),(oneDNN),(plain C))$(comma) plain$(if $(SRC_CUDA),$(comma) cuda)
+$(call obj,worker/cli/commands.c): CPPFLAGS += -DCOMMIT='"$(or $(COMMIT),unknown)"' -DBACKENDS='"$(BACKENDS)"'
+$(call obj,worker/cli/commands.c): $(BUILD)/version
+$(BUILD)/version: FORCE
+	$(Q)mkdir -p $(@D); echo '$(COMMIT) $(BACKENDS)' > $@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 # The program with a fake device that breaks: test/support/fake/fake_device.h.
 $(BUILD)/faulty-worker: $(call obj,worker/main.c test/support/fake/fake_device.c) $(LIBS)
@@ -146,7 +175,10 @@ $(BUILD)/%.cu.o: %.cu
 -include test/gpu/gpu.mk
 
 test: ## unit tests, no network, GPU or weights; T="parts of names" runs some
-	$(AGAIN) $(if $(T),,harness-test) unit T='$(T)'
+	$(AGAIN) unit-programs && $(MAKE) --no-print-directory $(if $(T),,harness-test) unit T='$(T)'
+
+# The tests themselves run when everything is built: some of them count time.
+unit-programs: $(BUILD)/unit-tests $(BUILD)/harness-stand-in
 
 # The harness itself, on tests that crash, hang and skip.
 $(BUILD)/harness-stand-in: $(call obj,test/harness/stand_in.c $(patsubst %,test/support/%.c,check child golden))
@@ -162,7 +194,7 @@ unit: $(BUILD)/unit-tests
 	$(Q)OMP_WAIT_POLICY=passive $(UNIT_ENV_$(FLAVOUR)) $(BUILD)/unit-tests $(T)
 
 asan: ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(AGAIN) FLAVOUR=asan $(if $(T),,harness-test) unit T='$(T)'
+	$(AGAIN) FLAVOUR=asan unit-programs && $(MAKE) --no-print-directory FLAVOUR=asan $(if $(T),,harness-test) unit T='$(T)'
 
 tsan: ## the program with a faulty cloud under ThreadSanitizer; wants a quiet machine, for time counts in some tests
 	$(AGAIN) tiny-model build/demo-inputs build/faulty-worker
@@ -171,11 +203,11 @@ tsan: ## the program with a faulty cloud under ThreadSanitizer; wants a quiet ma
 
 DEMO_TOOLS := $(filter demo-inputs resave,$(TOOLS)) # the photo; the page's comparison
 integration: ## the program in the local cloud, in the real emulators and in a faulty cloud; T="parts of names" runs some
-	$(AGAIN) $(if $(V),,-s) all tiny-model $(DEMO_TOOLS:%=build/%) build/faulty-worker
+	$(AGAIN) all tiny-model $(DEMO_TOOLS:%=build/%) build/faulty-worker
 	$(Q)python3 test/integration/everything.py $(T)
 
 browser-test: ## the local cloud's page in Chromium, with the real worker; T="parts of names" runs some
-	$(AGAIN) $(if $(V),,-s) all $(DEMO_TOOLS:%=build/%)
+	$(AGAIN) all $(DEMO_TOOLS:%=build/%)
 	$(Q)python3 test/browser/test_page.py $(T)
 
 tiny-model: build/tiny-model ## a complete random model folder of a few MB in build/models/tiny
@@ -185,13 +217,12 @@ SET ?= build/golden/random
 golden: ## a new golden set from the official libraries (scripts/golden.py tells which): SET=folder ARGS="heads=3 ..."
 	$(Q)python3 scripts/golden.py $(SET) $(ARGS)
 
-# -s: nothing is said about what is up to date
 run: ## a Pub/Sub message becomes edited.jpg and preview.jpg, in a cloud on this machine (CLOUD=emulators: Google's emulators)
-	$(AGAIN) $(if $(V),,-s) all $(DEMO_TOOLS:%=build/%)
+	$(AGAIN) all $(DEMO_TOOLS:%=build/%)
 	$(Q)scripts/demo.sh run
 
 demo: ## the same, and a page in the browser to try it on photos of your own; Ctrl-C ends it
-	$(AGAIN) $(if $(V),,-s) all $(DEMO_TOOLS:%=build/%)
+	$(AGAIN) all $(DEMO_TOOLS:%=build/%)
 	$(Q)scripts/demo.sh demo
 
 lint: ## the rules that no compiler knows: layers, libraries, exits, headers, layout, shell
@@ -238,7 +269,19 @@ fuzz: ## fuzz a reader for a while: ENTRY=gguf SECONDS=60
 clean: ## remove everything built
 	$(Q)rm -rf build
 
-help: ## this list
-	$(Q)awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile $(wildcard test/gpu/gpu.mk) | sort
+# The groups of the list of goals, and their order in it; a goal that is in none comes last.
+HELP_start   := run demo all deps clean help
+HELP_test    := test integration browser-test asan tsan fuzz
+HELP_develop := lint fmt tidy golden tiny-model
+HELP_GPU     := gpu-check gpu-test gpu-bench cuda-libs gpu-dry cuda-check cudnn-check gpu-check-test
 
--include $(call probe,find build -type f -name '*.d' 2>/dev/null)
+help: ## this list
+	$(Q)awk -F ':.*## ' -v groups='$(foreach g,start test develop GPU,$g: $(HELP_$g))' ' \
+	    function line(goal) { if (goal in text) printf "  make %-15s %s\n", goal, text[goal]; delete text[goal] } \
+	    /^[a-z-]+:.*## / { text[$$1] = $$2; goals[++n] = $$1 } \
+	    END { m = split(groups, word, " "); \
+	          for (i = 1; i <= m; i++) if (word[i] ~ /:$$/) print (i > 1 ? "\n" : "") word[i]; else line(word[i]); \
+	          for (i = 1; i <= n; i++) line(goals[i]) }' Makefile $(wildcard test/gpu/gpu.mk)
+
+# build/fresh holds whole systems (test/fresh/fresh.sh)
+-include $(call probe,find build -path build/fresh -prune -o -type f -name '*.d' -print 2>/dev/null)

@@ -33,6 +33,10 @@ lt=libcublasLt.so.$major
 lt_pair='' lt_inc='' lt_lib='' dnn_found=''
 look_in() { # INCLUDE LIB
     local inc='' lib=''
+    if [[ -d $2 && $(realpath "$2") == *' '* ]]; then
+        echo "cuda: $(realpath "$2") is left out, because make cannot use a path with a space" >&2
+        return
+    fi
     [ ! -f "$1/cublasLt.h" ] || inc=$(realpath "$1")
     [ ! -e "$2/$lt" ] || lib=$(realpath "$2")
     if [ -z "$lt_pair" ] && [ -n "$inc" ] && [ -n "$lib" ]; then

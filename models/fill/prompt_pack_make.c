@@ -34,6 +34,12 @@ struct maker {
     int n_tensors, n_pairs;
 };
 
+static void progress(const struct maker *m, const char *what, int done)
+{
+    if (m->o->progress)
+        m->o->progress(m->o->ctx, what, done, m->o->n_prompts);
+}
+
 static enum err_code check(const struct pack_options *o, struct err *err)
 {
     if (o->n_prompts < 1 || o->n_prompts > PROMPT_PACK_MAX || o->n_sizes > PROMPT_PACK_MAX_SCHEDULES)
@@ -131,8 +137,11 @@ static enum err_code make_embeddings(struct maker *m, struct err *err)
     TRY(devarena_init(&m->step_mem, m->be, step_bytes, 0, err));
     TRY(devarena_2d(&m->outputs, DT_F32, m->o->t5_len, m->encoder.t5.d_model, &embeds, err));
     TRY(devarena_1d(&m->outputs, DT_F32, m->encoder.clip.width, &pooled, err));
-    for (int i = 0; i < m->o->n_prompts; i++)
+    for (int i = 0; i < m->o->n_prompts; i++) {
+        progress(m, "text", i);
         TRY(add_prompt(m, i, &embeds, &pooled, err));
+    }
+    progress(m, "text", m->o->n_prompts);
     devarena_done(&m->step_mem);
     return ERR_OK;
 }
@@ -218,8 +227,11 @@ static enum err_code make_tables(struct maker *m, struct err *err)
     TRY(devarena_init(&m->step_mem, m->be, memory.step_bytes, 0, err));
     TRY(devarena_1d(&m->outputs, DT_F32, c->pooled, &pooled, err));
     TRY(devarena_2d(&m->outputs, DT_F32, m->o->steps, flux_modulation_cols(c), &table, err));
-    for (int i = 0; i < m->o->n_prompts; i++)
+    for (int i = 0; i < m->o->n_prompts; i++) {
+        progress(m, "modulation", i);
         TRY(add_tables(m, i, &pooled, &table, err));
+    }
+    progress(m, "modulation", m->o->n_prompts);
     return add_pair(m, m->digest, "transformer", -1, err);
 }
 

@@ -24,6 +24,9 @@ struct pack_options {
     int n_sizes; /* 0: only embeddings, for which no transformer is needed */
     int steps;
     float guidance;
+    /* Optional: so many prompts have been through "text", or through "modulation". */
+    void (*progress)(void *ctx, const char *what, int done, int total);
+    void *ctx;
 };
 
 /* ERR_INVALID for options outside the limits; errors of the readers, of the encoders and of the backend. */

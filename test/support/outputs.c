@@ -22,6 +22,11 @@ struct outputs outputs_redirect(const char *path)
     return o;
 }
 
+void outputs_errors_to(const char *path)
+{
+    send_to(STDERR_FILENO, path);
+}
+
 void outputs_restore(const struct outputs *o)
 {
     (void)fflush(stdout);

@@ -10,6 +10,8 @@ struct outputs {
 
 /* path NULL: nowhere. A CHECK that fails before outputs_restore() prints nothing. */
 struct outputs outputs_redirect(const char *path);
+/* Between the two: stderr goes to this file instead of nowhere. */
+void outputs_errors_to(const char *path);
 void outputs_restore(const struct outputs *o);
 
 #endif

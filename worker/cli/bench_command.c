@@ -350,10 +350,10 @@ static enum err_code run_load(const struct load_options *o, struct err *err)
 
 /* --- the command --- */
 
-#define WHATS "block|vae|step|text|rates|load"
-#define WHATS_HELP                                                                                                \
-    "what to measure: block: two blocks of the transformer; vae: the autoencoder; step: a denoising step; text: " \
-    "the text encoders; rates: the limits of a card; load: loading a file"
+#define WHATS_HELP                                                                                                  \
+    "what to measure\n"                                                                                             \
+    "block: two blocks of the transformer\nvae: the autoencoder\nstep: a denoising step\ntext: the text encoders\n" \
+    "rates: the limits of a card\nload: loading a file"
 
 struct args {
     struct bench_options o;
@@ -402,12 +402,13 @@ int bench_command(const struct bench_command *self, int argc, char **argv)
         .gigabytes = 2,
     };
     const struct cli_option options[] = {
-        { self->picture ? WHATS "|picture" : WHATS, CLI_CHOICE, &a.what, NULL,
-          .choices = self->picture ? whats : whats_without_picture, .required = true,
-          .help = self->picture ? WHATS_HELP "; picture: the pictures of a job" : WHATS_HELP },
-        { "--width", CLI_INT, &a.o.width, "W", .help = "width of the picture in pixels; default 256", .min = TOKEN_SIDE,
-          .max = IMAGE_MAX_SIDE },
-        { "--height", CLI_INT, &a.o.height, "H", .help = "height of the picture in pixels; default 256",
+        { "WHAT", CLI_CHOICE, &a.what, NULL, .choices = self->picture ? whats : whats_without_picture, .required = true,
+          .help = self->picture ? WHATS_HELP "\npicture: the pictures of a job" : WHATS_HELP },
+        { "--width", CLI_INT, &a.o.width, "W",
+          .help = "width of the picture in pixels, except with picture a multiple of 16 up to 4096; default 256",
+          .min = TOKEN_SIDE, .max = IMAGE_MAX_SIDE },
+        { "--height", CLI_INT, &a.o.height, "H",
+          .help = "height of the picture in pixels, except with picture a multiple of 16 up to 4096; default 256",
           .min = TOKEN_SIDE, .max = IMAGE_MAX_SIDE },
         { "--txt", CLI_INT, &a.o.n_txt, "N", .help = "text tokens; default 256, with text 512", .min = 1,
           .max = T5_MAX_TOKENS },
@@ -420,7 +421,8 @@ int bench_command(const struct bench_command *self, int argc, char **argv)
           .help =
               "how a GPU keeps weights: dequant: as bf16; stream: as in the file; auto (default): as memory allows" },
         { "--library", CLI_CHOICE, &a.library, .choices = libraries,
-          .help = "when to use cuDNN: auto (default): where it should be faster; always: wherever it can compute" },
+          .help =
+              "when to use cuDNN: auto (default): where it should be faster; never; always: wherever it can compute" },
         { "--repeats", CLI_INT, &a.o.repeats, "N",
           .help = "runs to measure, on a GPU at least; default 5; a GPU shows their mean, a CPU the shortest", .min = 1,
           .max = 1000 },

@@ -57,14 +57,14 @@ static void describe(const struct cli_option *o, char *buf, size_t size)
         append(buf, size, &len, o->value);
 }
 
-/* Breaks the text between words; the lines after the first begin below it. */
+/* Breaks the text between words and at line feeds; the lines after the first begin below it. */
 static void print_wrapped(const char *text)
 {
     int column = HELP_COLUMN;
 
-    for (size_t n; *text; text += n + (text[n] == ' ')) {
-        n = strcspn(text, " ");
-        if (column > HELP_COLUMN && column + 1 + (int)n > HELP_WIDTH) {
+    for (size_t n; *text; text += n + (text[n] != '\0')) {
+        n = strcspn(text, " \n");
+        if (column > HELP_COLUMN && (text[-1] == '\n' || column + 1 + (int)n > HELP_WIDTH)) {
             (void)printf("\n%*s", HELP_COLUMN, "");
             column = HELP_COLUMN;
         } else if (column > HELP_COLUMN) {
@@ -86,9 +86,27 @@ static void print_option(const char *name, const char *help)
     print_wrapped(help);
 }
 
+/* The help text of an option. Its first line ends with the limits of a number, and says when the option is required. */
+static void explain(const struct cli_option *o, char *buf, size_t size)
+{
+    const char *rest = o->help + strcspn(o->help, "\n");
+    char limits[64] = "";
+    size_t len = 0;
+
+    if (o->kind == CLI_SEED)
+        (void)snprintf(limits, sizeof limits, "; 0 to 2^64 - 1");
+    else if ((o->kind == CLI_INT || o->kind == CLI_NUMBER) && (o->min != 0 || o->max != 0))
+        (void)snprintf(limits, sizeof limits, "; %g to %g", o->min, o->max);
+    append(buf, size, &len, o->help);
+    len -= len < (size_t)(rest - o->help) ? 0 : len - (size_t)(rest - o->help);
+    append(buf, size, &len, limits);
+    append(buf, size, &len, o->required ? "; required" : "");
+    append(buf, size, &len, rest);
+}
+
 static void print_help(const struct cli_command *c)
 {
-    char name[160], help[400];
+    char name[160], help[800];
 
     (void)printf("%s%s - %s\n\nusage: %s%s", before(c), c->name, c->summary, before(c), c->name);
     for (int i = 0; i < c->n_options; i++)
@@ -97,7 +115,7 @@ static void print_help(const struct cli_command *c)
     (void)printf(" [options]\n\n");
     for (int i = 0; i < c->n_options; i++) {
         describe(&c->options[i], name, sizeof name);
-        (void)snprintf(help, sizeof help, "%s%s", c->options[i].help, c->options[i].required ? "; required" : "");
+        explain(&c->options[i], help, sizeof help);
         print_option(name, help);
     }
     print_option("--help", "print this text");
@@ -291,6 +309,17 @@ static int check_output(const struct cli_command *c, const struct cli_option *o)
     return CLI_FAILED;
 }
 
+static int missing(const struct cli_command *c, const struct cli_option *o)
+{
+    char choices[160] = "";
+    size_t len = 0;
+
+    if (o->kind != CLI_CHOICE || strchr(o->name, '|'))
+        return cli_misused(c, "%s is required", o->name);
+    append_choices(o, choices, sizeof choices, &len);
+    return cli_misused(c, "%s is required: %s", o->name, choices);
+}
+
 int cli_parse(const struct cli_command *c, int argc, char **argv)
 {
     bool given[CLI_MAX_OPTIONS] = { false }, options_end = false;
@@ -311,7 +340,7 @@ int cli_parse(const struct cli_command *c, int argc, char **argv)
     }
     for (int i = 0; i < c->n_options && status == CLI_RUN; i++)
         if (c->options[i].required && !given[i])
-            status = cli_misused(c, "%s is required", c->options[i].name);
+            status = missing(c, &c->options[i]);
     for (int i = 0; i < c->n_options && status == CLI_RUN; i++)
         if (c->options[i].kind == CLI_OUT && given[i])
             status = check_output(c, &c->options[i]);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "kernels/base/file.h"
 #include "models/fill/fill.h"
@@ -16,6 +17,8 @@
 #include "worker/base/crypto.h"
 #include "worker/job/edit.h"
 #include "worker/base/json.h"
+#include "worker/cli/input.h"
+#include "worker/cli/output.h"
 #include "worker/cli/progress.h"
 
 enum { SESSION_JSON_MAX = 1 << 20, SESSION_JSON_DEPTH = 30 };
@@ -30,6 +33,7 @@ struct local {
     bool has_seed;
     struct cli_backend backend;
     struct arena arena;
+    struct progress progress;
     const struct json *session; /* the content of DIR/session.json; NULL: there is no such file */
 };
 
@@ -137,10 +141,30 @@ static enum err_code write_session(struct local *l, enum err_code outcome, const
 
 /* --- the job --- */
 
-static void on_stage(void *ctx, enum stage stage, int percent, double eta_seconds)
+static void on_paint(void *ctx, enum fill_phase phase, int done, int total)
 {
-    (void)eta_seconds, (void)stage;
-    progress_show(ctx, "edit", percent, 100);
+    progress_show(ctx, fill_phase_name(phase), phase == FILL_PHASE_DENOISE ? "steps" : NULL, done, total);
+}
+
+static void ask_loading(void *ctx, int64_t *done, int64_t *total)
+{
+    *done = engine_status(ctx).percent;
+    *total = 100;
+}
+
+/* Reads an input; where it is missing, says what to put there. */
+static enum err_code read_input(struct local *l, const char *name, const char *what, struct span *ret, struct err *err)
+{
+    struct err why = { 0 };
+    enum err_code rc = file_read(path_in(l, name), IMAGE_MAX_FILE_BYTES, &l->arena, ret, &why);
+    struct stat st;
+
+    if (rc != ERR_NOT_FOUND)
+        return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
+    if (stat(l->dir, &st) != 0 || !S_ISDIR(st.st_mode))
+        return err_set(err, rc, "there is no folder '%.100s': make it, and put original.jpg and mask_auto.png into it",
+                       l->dir);
+    return err_set(err, rc, "there is no %s in '%.100s': put %s there under this name", name, l->dir, what);
 }
 
 /* The seed that is used without --seed: the same files give the same picture. */
@@ -161,48 +185,71 @@ static enum err_code read_request(struct local *l, struct edit_request *q, struc
     q->fill.steps = l->steps;
     q->fill.guidance = l->guidance;
     q->fill.seed = l->seed;
-    TRY(file_read(path_in(l, "original.jpg"), IMAGE_MAX_FILE_BYTES, &l->arena, &q->original, err));
-    TRY(file_read(path_in(l, "mask_auto.png"), IMAGE_MAX_FILE_BYTES, &l->arena, &q->mask, err));
+    TRY(read_input(l, "original.jpg", "the photo, JPEG or PNG,", &q->original, err));
+    TRY(read_input(l, "mask_auto.png", "a picture that is white where the photo is to be painted anew, PNG or JPEG,",
+                   &q->mask, err));
     if (!l->has_seed)
         TRY(seed_of_files(q, &q->fill.seed, err));
     return document_read_wishes(&document_form_json, json_get(l->session, DOCUMENT_PROMPT),
                                 json_get(l->session, DOCUMENT_LABELS), &l->arena, &q->wishes, err);
 }
 
-static enum err_code paint_folder(struct local *l, struct engine *e, struct progress *bar, struct edit_result *ret,
-                                  struct err *err)
+static enum err_code say_what_was_written(struct local *l, const struct edit_result *r, struct err *err)
 {
-    const struct edit_watch watch = { bar, on_stage, NULL };
-    struct edit_request q;
+    struct image preview;
 
-    TRY(read_request(l, &q, err));
-    progress_init_stderr(bar);
-    TRY(edit_run(e, &q, &watch, &sys_real, &l->arena, ret, err));
-    TRY(file_write(path_in(l, "edited.jpg"), ret->files.edited, err));
-    TRY(file_write(path_in(l, "preview.jpg"), ret->files.preview, err));
-    progress_show(bar, "edit", 100, 100);
+    TRY(input_picture(path_in(l, "preview.jpg"), &l->arena, &preview, NULL, err));
+    output_wrote(path_in(l, "edited.jpg"), r->recipe.crop_width, r->recipe.crop_height);
+    output_wrote(path_in(l, "preview.jpg"), preview.width, preview.height);
     return ERR_OK;
 }
 
-/* The outcome, good or bad, goes into session.json. If that cannot be written, the whole command fails. */
-static enum err_code edit_folder(struct local *l, struct engine *e, struct err *err)
+static enum err_code paint_folder(struct local *l, struct engine *e, const struct edit_request *q,
+                                  struct edit_result *ret, struct err *err)
 {
-    struct edit_result result = { 0 };
-    struct progress bar = { 0 };
-    struct err unsaved = { 0 };
-    enum err_code rc = paint_folder(l, e, &bar, &result, err);
+    const struct edit_watch watch = { .ctx = &l->progress, .paint = on_paint };
 
-    progress_done(&bar);
-    if (write_session(l, rc, &result, &unsaved) && !rc)
-        rc = err_set(err, unsaved.code, "%s", unsaved.msg);
+    TRY(edit_run(e, q, &watch, &sys_real, &l->arena, ret, err));
+    TRY(file_write(path_in(l, "edited.jpg"), ret->files.edited, err));
+    TRY(file_write(path_in(l, "preview.jpg"), ret->files.preview, err));
+    return say_what_was_written(l, ret, err);
+}
+
+/* The outcome, good or bad, goes into session.json. If that cannot be written, the whole command fails. */
+static enum err_code end(struct local *l, enum err_code outcome, const struct edit_result *result, struct err *err)
+{
+    struct err unsaved = { 0 };
+
+    progress_done(&l->progress);
+    if (write_session(l, outcome, result, &unsaved) && !outcome)
+        return err_set(err, unsaved.code, "%s", unsaved.msg);
+    return outcome;
+}
+
+static enum err_code load(struct local *l, struct engine *e, struct err *err)
+{
+    struct progress_watch w = { .progress = &l->progress, .what = "load", .ask = ask_loading, .ctx = e };
+    enum err_code rc;
+
+    progress_watch_begin(&w);
+    rc = engine_load(e, err);
+    progress_watch_end(&w, rc == ERR_OK);
     return rc;
 }
 
+/* The inputs first: a missing one is reported before minutes of loading. */
 static enum err_code load_and_edit(struct local *l, struct engine *e, struct err *err)
 {
+    struct edit_result result = { 0 };
+    struct edit_request q;
+    enum err_code rc;
+
     TRY(read_session(l, err));
-    TRY(engine_load(e, err));
-    return edit_folder(l, e, err);
+    rc = read_request(l, &q, err);
+    if (rc)
+        return end(l, rc, &result, err);
+    TRY(load(l, e, err));
+    return end(l, paint_folder(l, e, &q, &result, err), &result, err);
 }
 
 static enum err_code run(struct local *l, struct err *err)
@@ -218,10 +265,12 @@ static enum err_code run(struct local *l, struct err *err)
     struct engine *e = NULL;
     enum err_code rc;
 
+    progress_init_stderr(&l->progress);
     TRY(engine_new(&options, &e, err));
     rc = arena_init(&l->arena, EDIT_ARENA_BYTES, err);
     if (!rc)
         rc = load_and_edit(l, e, err);
+    progress_done(&l->progress);
     engine_free(e);
     arena_done(&l->arena);
     return rc;
@@ -272,7 +321,8 @@ int cmd_edit(int argc, char **argv)
     const struct cli_option options[] = {
         { "DIR", CLI_TEXT, &l.dir, NULL, .help = "folder with original.jpg and mask_auto.png; gets the results",
           .required = true },
-        { "--models", CLI_TEXT, &l.models, "DIR", .help = "folder with the model files; default: MODEL_DIR" },
+        { "--models", CLI_TEXT, &l.models, "DIR",
+          .help = "folder with the model files; default: MODEL_DIR, else /models" },
         { "--transformer", CLI_TEXT, &l.transformer, "FILE",
           .help = "which transformer of that folder; default: TRANSFORMER, else the largest that fits into memory" },
         { "--steps", CLI_INT, &l.steps, "N", .help = "denoising steps; default: STEPS, else 28", .min = 1,

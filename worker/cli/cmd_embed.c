@@ -10,6 +10,8 @@
 #include "models/fill/text_encode.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
+#include "worker/cli/output.h"
+#include "worker/cli/progress.h"
 
 enum { SLAB_BYTES = 64 << 20, PROMPTS_FILE_MAX = 16 << 20 };
 static const size_t arena_bytes = (size_t)1 << 30; /* address space of each arena */
@@ -28,6 +30,7 @@ struct run {
     struct devarena weights, outputs, step_mem;
     struct text_encoder encoder;
     struct text_ids ids;
+    struct progress progress;
 };
 
 static enum err_code load(struct run *r, const struct args *a, struct err *err)
@@ -70,7 +73,9 @@ static enum err_code write_file(struct run *r, const struct args *a, const struc
 
     TRY(fetch(r, prompt_embeds, &out[0].data, err));
     TRY(fetch(r, pooled, &out[1].data, err));
-    return safetensors_write(a->out, out, sizeof out / sizeof *out, &prompt, 1, err);
+    TRY(safetensors_write(a->out, out, sizeof out / sizeof *out, &prompt, 1, err));
+    output_wrote(a->out, 0, 0);
+    return ERR_OK;
 }
 
 static enum err_code embed(struct run *r, const struct args *a, struct err *err)
@@ -78,13 +83,17 @@ static enum err_code embed(struct run *r, const struct args *a, struct err *err)
     struct tensor prompt_embeds, pooled;
     size_t step_bytes = 0;
 
+    progress_show(&r->progress, "load", NULL, 0, 1);
     TRY(load(r, a, err));
+    progress_show(&r->progress, "load", NULL, 1, 1);
     TRY(text_tokenize(&r->encoder, span_of(a->prompt), a->t5_len, &r->ids, &r->scratch, err));
     TRY(text_measure(&r->encoder, a->t5_len, &step_bytes, err));
     TRY(devarena_init(&r->step_mem, r->be, step_bytes, 0, err));
     TRY(devarena_2d(&r->outputs, DT_F32, r->ids.n_t5, r->encoder.t5.d_model, &prompt_embeds, err));
     TRY(devarena_1d(&r->outputs, DT_F32, r->encoder.clip.width, &pooled, err));
+    progress_show(&r->progress, "encode", NULL, 0, 1);
     TRY(text_encode(&r->encoder, &r->ids, &prompt_embeds, &pooled, &r->step_mem, err));
+    progress_show(&r->progress, "encode", NULL, 1, 1);
     return write_file(r, a, &prompt_embeds, &pooled, err);
 }
 
@@ -132,6 +141,11 @@ static enum err_code split_sizes(const char *text, struct pack_size *sizes, int 
     return ERR_OK;
 }
 
+static void on_prompt(void *ctx, const char *what, int done, int total)
+{
+    progress_show(ctx, what, "prompts", done, total);
+}
+
 static enum err_code make_pack(struct run *r, const struct args *a, struct err *err)
 {
     static const char *prompts[PROMPT_PACK_MAX];
@@ -142,7 +156,9 @@ static enum err_code make_pack(struct run *r, const struct args *a, struct err *
                               .t5_len = a->t5_len,
                               .sizes = sizes,
                               .steps = a->steps,
-                              .guidance = (float)a->guidance };
+                              .guidance = (float)a->guidance,
+                              .progress = on_prompt,
+                              .ctx = &r->progress };
     struct span text = { 0 };
 
     TRY(arena_init(&r->arena, arena_bytes, err));
@@ -154,7 +170,9 @@ static enum err_code make_pack(struct run *r, const struct args *a, struct err *
     }
     TRY(split_sizes(a->sizes, sizes, &o.n_sizes, err));
     TRY(cli_backend_open(&a->backend, &r->be, err));
-    return prompt_pack_make(&o, r->be, a->out, err);
+    TRY(prompt_pack_make(&o, r->be, a->out, err));
+    output_wrote(a->out, 0, 0);
+    return ERR_OK;
 }
 
 /* --- the command --- */
@@ -170,6 +188,7 @@ static int check_usage(const struct cli_command *c, const struct args *a)
 
 static void close_run(struct run *r)
 {
+    progress_done(&r->progress);
     devarena_done(&r->step_mem);
     devarena_done(&r->outputs);
     devarena_done(&r->weights);
@@ -211,6 +230,7 @@ int cmd_embed(int argc, char **argv)
         status = check_usage(&command, &a);
     if (status != CLI_RUN)
         return status;
+    progress_init_stderr(&r.progress);
     status = (a.pack ? make_pack(&r, &a, &err) : embed(&r, &a, &err)) ? cli_fail(&command, &err) : CLI_DONE;
     close_run(&r);
     return status;

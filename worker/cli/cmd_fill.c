@@ -1,8 +1,5 @@
 /* cmd_fill - the bare pipeline of models/fill/fill.h: no crop, no blending, no clean-up of the mask. */
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
 #include "kernels/base/file.h"
 #include "models/file/tensor_file.h"
@@ -13,9 +10,10 @@
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
 #include "worker/cli/input.h"
+#include "worker/cli/output.h"
 #include "worker/cli/progress.h"
 
-enum { DUMP_MAX = FILL_MAX_STEPS + 8 /* tensors */, LOADING_EVERY_MS = 100 };
+enum { DUMP_MAX = FILL_MAX_STEPS + 8 /* tensors */ };
 static const size_t arena_bytes = (size_t)16 << 30;                 /* address space of each arena */
 static const char *const posteriors[] = { "mean", "sample", NULL }; /* in the order of the enum */
 
@@ -44,47 +42,30 @@ struct run {
     struct progress progress;
 };
 
-/* --- loading: a second thread shows its progress --- */
-
-struct watch {
-    struct fill_loading loading;
-    struct progress *progress;
-    pthread_t thread;
-    atomic_bool stop;
-    bool started;
-};
-
-static void *watch_loading(void *arg)
+static void ask_loading(void *ctx, int64_t *done, int64_t *total)
 {
-    struct watch *w = arg;
+    struct fill_loading *loading = ctx;
 
-    while (!w->stop) {
-        (void)nanosleep(&(struct timespec){ .tv_nsec = LOADING_EVERY_MS * 1000000L }, NULL);
-        if (w->loading.loaded_bytes < w->loading.total_bytes) /* open_model() shows 100 % once the model is open */
-            progress_show(w->progress, "load", w->loading.loaded_bytes, w->loading.total_bytes);
-    }
-    return NULL;
+    *done = loading->loaded_bytes;
+    *total = loading->total_bytes;
 }
 
 static enum err_code open_model(struct run *r, const struct args *a, struct err *err)
 {
-    struct watch w = { .progress = &r->progress };
+    struct fill_loading loading = { 0 };
+    struct progress_watch w = { .progress = &r->progress, .what = "load", .ask = ask_loading, .ctx = &loading };
     const struct fill_options o = { .transformer = a->transformer,
                                     .max_width = a->width,
                                     .max_height = a->height,
                                     .max_steps = a->steps,
                                     .max_t5_len = a->t5_len,
-                                    .loading = &w.loading };
+                                    .loading = &loading };
     enum err_code rc;
 
-    w.started = pthread_create(&w.thread, NULL, watch_loading, &w) == 0; /* without the thread there is no bar */
+    progress_watch_begin(&w);
     rc = fill_model_open(a->models, &o, r->be, &r->model, err);
-    w.stop = true;
-    if (w.started)
-        (void)pthread_join(w.thread, NULL);
-    TRY(rc);
-    progress_show(&r->progress, "load", 1, 1);
-    return ERR_OK;
+    progress_watch_end(&w, rc == ERR_OK);
+    return rc;
 }
 
 /* --- the request --- */
@@ -124,7 +105,7 @@ static enum err_code read_noise(struct run *r, const struct args *a, const float
 
 static void show_progress(void *ctx, enum fill_phase phase, int done, int total)
 {
-    progress_show(ctx, fill_phase_name(phase), done, total);
+    progress_show(ctx, fill_phase_name(phase), phase == FILL_PHASE_DENOISE ? "steps" : NULL, done, total);
 }
 
 static enum err_code gather(void *ctx, const char *name, int n_dims, const int64_t *dims, const float *data,
@@ -156,7 +137,12 @@ static enum err_code write_results(struct run *r, const struct args *a, const st
 
     TRY(png_write(&r->arena, painted, &png, err));
     TRY(file_write(a->out, png, err));
-    return a->dump ? safetensors_write(a->dump, r->dump.tensors, r->dump.n, NULL, 0, err) : ERR_OK;
+    output_wrote(a->out, painted->width, painted->height);
+    if (!a->dump)
+        return ERR_OK;
+    TRY(safetensors_write(a->dump, r->dump.tensors, r->dump.n, NULL, 0, err));
+    output_wrote(a->dump, 0, 0);
+    return ERR_OK;
 }
 
 static enum err_code fill(struct run *r, const struct args *a, struct err *err)

@@ -8,6 +8,8 @@
 #include "models/flux/flux.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
+#include "worker/cli/output.h"
+#include "worker/cli/progress.h"
 #include "worker/cli/input.h"
 
 enum { SLAB_BYTES = 64 << 20 };
@@ -28,6 +30,7 @@ struct run {
     struct tensor_file in;
     struct tensor_write *written; /* two streams a block, then the velocity */
     int n_written;
+    struct progress progress;
 };
 
 /* --- reading the call --- */
@@ -201,14 +204,21 @@ static enum err_code transformer(struct run *r, const struct args *a, struct err
     TRY(arena_init(&r->arena, arena_bytes, err));
     TRY(arena_init(&r->scratch, arena_bytes, err));
     TRY(tensor_file_open(a->in, &r->arena, &r->in, err));
+    progress_show(&r->progress, "load", NULL, 0, 1);
     TRY(load(r, a, err));
+    progress_show(&r->progress, "load", NULL, 1, 1);
     TRY(read_call(r, &c, err));
+    progress_show(&r->progress, "step", NULL, 0, 1);
     TRY(call_network(r, &c, err));
-    return safetensors_write(a->out, r->written, r->n_written, NULL, 0, err);
+    progress_show(&r->progress, "step", NULL, 1, 1);
+    TRY(safetensors_write(a->out, r->written, r->n_written, NULL, 0, err));
+    output_wrote(a->out, 0, 0);
+    return ERR_OK;
 }
 
 static void close_run(struct run *r)
 {
+    progress_done(&r->progress);
     devarena_done(&r->step_mem);
     devarena_done(&r->request_mem);
     devarena_done(&r->inputs);
@@ -241,6 +251,7 @@ int cmd_transformer(int argc, char **argv)
 
     if (status != CLI_RUN)
         return status;
+    progress_init_stderr(&r.progress);
     status = transformer(&r, &a, &err) ? cli_fail(&command, &err) : CLI_DONE;
     close_run(&r);
     return status;

@@ -9,6 +9,8 @@
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
 #include "worker/cli/input.h"
+#include "worker/cli/output.h"
+#include "worker/cli/progress.h"
 
 enum { SLAB_BYTES = 16 << 20, ENCODE = 0, DECODE = 1 };
 static const size_t arena_bytes = (size_t)16 << 30;   /* address space of each arena */
@@ -26,6 +28,7 @@ struct run {
     struct backend *be;
     struct devarena weights, ends, step_mem; /* ends: input and output */
     struct vae vae;
+    struct progress progress;
 };
 
 static enum err_code load(struct run *r, const struct args *a, struct err *err)
@@ -35,13 +38,16 @@ static enum err_code load(struct run *r, const struct args *a, struct err *err)
     struct weight_loader l = { .set = &set, .mem = &r->weights, .scratch = &r->scratch };
     struct shards shards;
 
+    progress_show(&r->progress, "load", NULL, 0, 1);
     TRY(cli_backend_open(&a->backend, &r->be, err));
     l.be = r->be;
     TRY(devarena_init(&r->weights, r->be, 0, SLAB_BYTES, err));
     TRY(devarena_init(&r->ends, r->be, 0, SLAB_BYTES, err));
     TRY(model_folder_open(&folder, MODEL_VAE, &r->arena, &shards, err));
     TRY(vae_weight_set(&set, shards.files, shards.n_files, err));
-    return vae_load(&r->vae, &l, err);
+    TRY(vae_load(&r->vae, &l, err));
+    progress_show(&r->progress, "load", NULL, 1, 1);
+    return ERR_OK;
 }
 
 static enum err_code floats(struct run *r, int64_t n, float **ret, struct err *err)
@@ -95,10 +101,12 @@ static enum err_code write_moments(struct run *r, const struct args *a, const fl
     TRY(floats(r, VAE_LATENT * h * w, &mean, err));
     TRY(floats(r, VAE_LATENT * h * w, &logvar, err));
     split_moments(moments, h * w, mean, logvar);
-    return safetensors_write(a->out,
-                             (struct tensor_write[]){ { "mean", DT_F32, 3, { VAE_LATENT, h, w }, mean },
-                                                      { "logvar", DT_F32, 3, { VAE_LATENT, h, w }, logvar } },
-                             2, NULL, 0, err);
+    TRY(safetensors_write(a->out,
+                          (struct tensor_write[]){ { "mean", DT_F32, 3, { VAE_LATENT, h, w }, mean },
+                                                   { "logvar", DT_F32, 3, { VAE_LATENT, h, w }, logvar } },
+                          2, NULL, 0, err));
+    output_wrote(a->out, 0, 0);
+    return ERR_OK;
 }
 
 static enum err_code encode(struct run *r, const struct args *a, struct err *err)
@@ -118,8 +126,10 @@ static enum err_code encode(struct run *r, const struct args *a, struct err *err
     rgb = tensor_3d(DT_F32, picture.height, picture.width, 3, NULL);
     moments = tensor_3d(DT_F32, h, w, VAE_MOMENTS, NULL);
     TRY(prepare(r, h, w, &rgb, values, &moments, err));
+    progress_show(&r->progress, "encode", NULL, 0, 1);
     TRY(vae_encode(&r->vae, &rgb, &moments, &r->step_mem, err));
     TRY(op_download(r->be, host, &moments, err));
+    progress_show(&r->progress, "encode", NULL, 1, 1);
     return write_moments(r, a, host, h, w, err);
 }
 
@@ -158,8 +168,10 @@ static enum err_code write_f32(struct run *r, const struct args *a, const float 
     for (int64_t i = 0; i < height * width; i++)
         for (int64_t c = 0; c < 3; c++)
             chw[c * height * width + i] = rgb[3 * i + c];
-    return safetensors_write(a->f32, &(struct tensor_write){ "decoded", DT_F32, 3, { 3, height, width }, chw }, 1, NULL,
-                             0, err);
+    TRY(safetensors_write(a->f32, &(struct tensor_write){ "decoded", DT_F32, 3, { 3, height, width }, chw }, 1, NULL, 0,
+                          err));
+    output_wrote(a->f32, 0, 0);
+    return ERR_OK;
 }
 
 static enum err_code write_picture(struct run *r, const struct args *a, float *rgb, int64_t height, int64_t width,
@@ -172,7 +184,9 @@ static enum err_code write_picture(struct run *r, const struct args *a, float *r
     pixels_from_vae(rgb, height * width * 3);
     pixels_to_bytes(rgb, height * width * 3, picture.pixels);
     TRY(png_write(&r->arena, &picture, &png, err));
-    return file_write(a->out, png, err);
+    TRY(file_write(a->out, png, err));
+    output_wrote(a->out, (int)width, (int)height);
+    return ERR_OK;
 }
 
 static enum err_code decode(struct run *r, const struct args *a, struct err *err)
@@ -189,8 +203,10 @@ static enum err_code decode(struct run *r, const struct args *a, struct err *err
     z = tensor_3d(DT_F32, h, w, VAE_LATENT, NULL);
     rgb = tensor_3d(DT_F32, height, width, 3, NULL);
     TRY(prepare(r, h, w, &z, values, &rgb, err));
+    progress_show(&r->progress, "decode", NULL, 0, 1);
     TRY(vae_decode(&r->vae, &z, &rgb, &r->step_mem, err));
     TRY(op_download(r->be, host, &rgb, err));
+    progress_show(&r->progress, "decode", NULL, 1, 1);
     if (a->f32)
         TRY(write_f32(r, a, host, height, width, err));
     return write_picture(r, a, host, height, width, err);
@@ -205,6 +221,7 @@ static enum err_code vae(struct run *r, const struct args *a, struct err *err)
 
 static void close_run(struct run *r)
 {
+    progress_done(&r->progress);
     devarena_done(&r->step_mem);
     devarena_done(&r->ends);
     devarena_done(&r->weights);
@@ -236,6 +253,7 @@ int cmd_vae(int argc, char **argv)
 
     if (status != CLI_RUN)
         return status;
+    progress_init_stderr(&r.progress);
     status = vae(&r, &a, &err) ? cli_fail(&command, &err) : CLI_DONE;
     close_run(&r);
     return status;

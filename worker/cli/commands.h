@@ -1,5 +1,5 @@
 /*
- * commands - the subcommands of the program. A new one is a line here and a file cmd_NAME.c.
+ * commands - the subcommands of the program, and how one is found. A new one is a line here and a file cmd_NAME.c.
  *
  * int cmd_NAME(int argc, char **argv): argv[0] is the name of the command. Returns the exit status: 0 done, 1 the
  * operation failed (one line on stderr says why), 2 wrong usage. cli.h shows the shape that all of them have.
@@ -18,6 +18,9 @@
     X(tokenize, "prints the ids of a prompt for T5 or CLIP")                                 \
     X(transformer, "calls the transformer once: velocity and the streams after every block") \
     X(vae, "encodes a picture to latents, or decodes latents to a picture")
+
+/* Runs the command that the arguments of the program name; returns the exit status. */
+int commands_run(int argc, char **argv);
 
 #define X(name, summary) int cmd_##name(int argc, char **argv);
 COMMAND_MAP(X)

@@ -111,6 +111,8 @@ static void on_progress(void *ctx, enum fill_phase phase, int done, int total)
     if (phase == FILL_PHASE_DENOISE && done > 0)
         eta_seconds = 1e-3 * (double)(sys_mono_ms(e->sys) - e->denoise_start_ms) / done * (total - done);
     report(e, phases[phase].stage, from + (total > 0 ? span * done / total : 0), eta_seconds);
+    if (e->watch->paint)
+        e->watch->paint(e->watch->ctx, phase, done, total);
 }
 
 /* The phases that have ended, by the device's clock; the rest of the time belongs to the phase that ran last. */

@@ -26,6 +26,8 @@ struct edit_watch { /* all optional */
     void *ctx;
     /* percent of the whole job; eta < 0: unknown */
     void (*stage)(void *ctx, enum stage stage, int percent, double eta_seconds);
+    /* the painting in its own units: fill_request.progress */
+    void (*paint)(void *ctx, enum fill_phase phase, int done, int total);
     bool (*cancelled)(void *ctx); /* asked before the painting and before each of its steps */
 };
 

@@ -236,7 +236,7 @@ static void warn_if_uncovered(struct attempt *t)
 
 static enum err_code run_stages(struct attempt *t, struct err *err)
 {
-    const struct edit_watch watch = { t, edit_stage, must_stop_or_is_late };
+    const struct edit_watch watch = { .ctx = t, .stage = edit_stage, .cancelled = must_stop_or_is_late };
     struct edit_request q = { .wishes = t->wishes, .fill = { FILL_REQUEST_DEFAULTS } };
     enum err_code rc;
 

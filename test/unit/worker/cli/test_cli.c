@@ -9,7 +9,7 @@
 
 struct args {
     const char *models, *file, *out, *result;
-    int width, posterior;
+    int width, posterior, way;
     uint64_t seed;
     double guidance;
     bool force;
@@ -19,7 +19,7 @@ struct args {
 /* Parses; help goes to the file `out` (NULL: nowhere), messages go nowhere. */
 static int parse_to(const char *out, struct args *a, int argc, char **argv)
 {
-    static const char *const posteriors[] = { "mean", "sample", NULL };
+    static const char *const posteriors[] = { "mean", "sample", NULL }, *const ways[] = { "fast", "slow", NULL };
     const struct cli_option options[] = {
         { "--models", CLI_TEXT, &a->models, "DIR", .help = "folder", .required = true },
         { "--width", CLI_INT, &a->width, "W", .help = "pixels", .min = 16, .max = 4096 },
@@ -29,6 +29,7 @@ static int parse_to(const char *out, struct args *a, int argc, char **argv)
         { "--result", CLI_OUT, &a->result, "FILE",
           .help = "the file that gets the result; this sentence is longer than a line of the help text, which breaks it "
                   "between two words and begins the next line below it" },
+        { "--way", CLI_CHOICE, &a->way, .choices = ways, .help = "how\nfast: at once\nslow: later" },
         { "--force", CLI_FLAG, &a->force, NULL, .help = "do it" },
         { "FILE", CLI_TEXT, &a->file, NULL, .help = "input", .required = true },
         { "OUT", CLI_TEXT, &a->out, NULL, .help = "output" },
@@ -119,6 +120,10 @@ TEST(cli__help_names_every_option_and_breaks_long_lines)
     CHECK(strstr(text, "usage: inpaint-worker test FILE [OUT] [options]\n"));
     CHECK(strstr(text, "\n  --models DIR                   folder; required\n"));
     CHECK(strstr(text, "\n  --posterior mean|sample        which\n"));
+    CHECK(strstr(text, "\n  --width W                      pixels; 16 to 4096\n"));
+    CHECK(strstr(text, "\n  --seed S                       seed; 0 to 2^64 - 1\n"));
+    CHECK(strstr(text, "\n  --way fast|slow                how\n                                 fast: at once\n"
+                       "                                 slow: later\n"));
     CHECK(strstr(text, "\n  --precision default|f32|bf16|auto\n                                 inputs "));
     for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
         if (strlen(line) > 112 || line[strlen(line) - 1] == ' ')

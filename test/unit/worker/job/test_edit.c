@@ -112,7 +112,8 @@ static bool stop_there(void *ctx)
 TEST(edit__times_of_the_stages_add_up_to_the_whole)
 {
     struct stop never = { .at = 100 }, soon = { .at = 2 };
-    const struct edit_watch watch = { &never, count_denoise, stop_there }, stopping = { &soon, count_denoise, stop_there };
+    const struct edit_watch watch = { .ctx = &never, .stage = count_denoise, .cancelled = stop_there },
+                            stopping = { .ctx = &soon, .stage = count_denoise, .cancelled = stop_there };
     struct scene s;
 
     open_scene(&s, NULL);
