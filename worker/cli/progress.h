@@ -1,8 +1,8 @@
 /*
  * progress - shows on stderr how far long work has come, and how long it took and will take.
  *
- *   a terminal   one line, written again:   denoise      [##########..............................] 7 of 28 steps, 12
- * s, 36 s left elsewhere    a line now and then:       denoise: 7 of 28 steps, 12 s, 36 s left
+ *   on a terminal   one line, written again:   denoise   [#####...............] 7 of 28 steps, 12 s, 36 s left
+ *   elsewhere       a line now and then:       denoise: 7 of 28 steps, 12 s, 36 s left
  *
  * Each stage ends with a line that stays: "denoise: 28 steps in 48 s", "load: done in 3.1 s".
  */
