@@ -19,7 +19,7 @@ from .export import PROMPT
 FIRST_CASE, FIRST_GOLDEN = 9_000_000, 9_900_000
 STEPS = 4
 PROGRAM = "build/inpaint-worker"
-CURVE_COLOURS = {128: (60, 110, 200), 192: (40, 150, 90), 256: (220, 130, 30), 512: (190, 50, 90)}
+CURVE_COLOURS = {"128": (60, 110, 200), "192": (40, 150, 90), "256": (220, 130, 30), "256 to 512": (190, 50, 90)}
 
 
 def write_cases(folder, first, count, size):
@@ -161,7 +161,7 @@ def triple(out, model, path):
 def curve(table, path, size=(720, 320)):
     """The loss of pixels over the steps, on a logarithmic scale, from transformer.csv."""
     with open(table, encoding="ascii") as f:
-        points = [(int(r[0]), float(r[4]), int(r[1])) for r in csv.reader(f)]
+        points = [(int(r[0]), float(r[4]), r[1]) for r in csv.reader(f)]
     last, low, high = points[-1][0], min(p[1] for p in points), max(p[1] for p in points)
     left, top, w, h = 56, 16, size[0] - 72, size[1] - 56
     im = Image.new("RGB", size, "white")
@@ -176,5 +176,5 @@ def curve(table, path, size=(720, 320)):
     for step in range(0, last + 1, 2000):
         d.text((left + w * step / last - 12, size[1] - 32), str(step), fill=(90, 90, 90))
     for i, (side, colour) in enumerate(CURVE_COLOURS.items()):
-        d.text((left + w - 150, top + 8 + 16 * i), f"crops of {side} pixels", fill=colour)
+        d.text((left + w - 170, top + 8 + 16 * i), f"crops of {side} pixels", fill=colour)
     im.save(path)

@@ -1,7 +1,8 @@
 """Trains the transformer by flow matching on latents of scenes with masks. Crops grow while it runs.
 
 The state after a step depends on the seed and the step alone: each batch has a generator of its own, and what is saved
-holds weights, averages and optimisers, so that a run that was ended goes on as if it had not been.
+holds weights, averages and optimisers, so that a run that was ended goes on as if it had not been. Several processes
+take a batch each and average their gradients, which uses more cores better than threads do.
 """
 import csv
 import os
@@ -15,12 +16,13 @@ from . import pictures, scenes, transformer
 from .codec import Codec
 from .pool import Pool
 
-SEED, STEPS = 1, 10000
-# From which part of the run: side of the crops, crops in a step.
-PLAN = ((0.0, 128, 48), (0.28, 192, 21), (0.55, 256, 12), (0.85, 512, 3))
+SEED, STEPS = 1, 9200
+# From which step: sides of the crops, in turn, and how many are in a batch.
+PLAN = ((0, (128,)), (2800, (192,)), (5500, (256,)), (6500, (256, 384, 256, 512)))
+CROPS = {128: 48, 192: 21, 256: 12, 384: 5, 512: 3}
 MUON_RATE, ADAM_RATE, WARM_UP, FLAT = 0.02, 2e-3, 60, 0.55  # FLAT: part of the run before the rate falls to 0
 PIXEL_VARIANCE = 0.02  # brings the loss of pixels to the size of the loss of latents
-SAVE_EVERY, JUDGE_EVERY = 250, 1000
+LOG_EVERY, SAVE_EVERY, JUDGE_EVERY = 50, 250, 1000
 
 
 def orthogonal(g):
@@ -132,10 +134,13 @@ class Run:
         os.replace(self.path + ".new", self.path)
         torch.save(self.average, f"{self.out}/transformer.pt")
 
-    def size(self):
-        """-> side and number of the crops of this step. Every other step of the last part stays at 256."""
-        side, count = [(s, n) for part, s, n in PLAN if self.step >= part * self.steps][-1]
-        return (256, 12) if side == 512 and self.step % 2 else (side, count)
+    def sides(self):
+        """Sides of the crops in this part of the run."""
+        return [sides for first, sides in PLAN if self.step >= first][-1]
+
+    def side(self):
+        """Side of this step's crops."""
+        return self.sides()[self.step % len(self.sides())]
 
     def update_average(self):
         keep = min(0.998 if self.step > self.steps / 2 else 0.99, 1 - 10 / (self.step + 10))
@@ -143,38 +148,75 @@ class Run:
             self.average[k].lerp_(v, 1 - keep)
 
 
-def train(out, steps, device, compile_it, say):
-    run = Run(out, steps, device, say)
+def average_gradients(net, processes):
+    if processes > 1:
+        grads = [p.grad for p in net.parameters()]
+        flat = torch.cat([g.flatten() for g in grads])
+        torch.distributed.all_reduce(flat)
+        for g, part in zip(grads, flat.split([g.numel() for g in grads])):
+            g.copy_(part.view_as(g) / processes)
+
+
+def one_step(run, call, pools, rank, processes):
+    """-> both losses of this process's batch."""
+    side = run.side()
+    seed = (SEED, run.step, rank) if rank else (SEED, run.step)
+    rng, g = np.random.default_rng(seed), torch.Generator().manual_seed((SEED + rank) * 1_000_003 + run.step)
+    x, mask = (t.to(run.device) for t in pools[512 if side > 288 else 288].batch(rng, side, CROPS[side]))
+    both = losses(call, run.codec, x, mask, transformer.rope_tables(side // 16, side // 16, run.device), g)
+    sum(both).backward()
+    average_gradients(run.net, processes)
+    torch.nn.utils.clip_grad_norm_(run.net.parameters(), 1.0)
+    for o, top in zip(run.opts, (MUON_RATE, ADAM_RATE)):
+        o.param_groups[0]["lr"] = top * rate(run.step, run.steps)
+        o.step()
+        o.zero_grad()
+    run.update_average()
+    run.step += 1
+    return [b.item() for b in both]
+
+
+def log_losses(run, began, sums, log):
+    run.seconds = time.monotonic() - began
+    sides = " to ".join(str(s) for s in sorted({min(run.sides()), max(run.sides())}))
+    csv.writer(log).writerow([run.step, sides, f"{run.seconds:.0f}", *(f"{s / LOG_EVERY:.4f}" for s in sums)])
+    log.flush()
+    run.say(f"step {run.step} of {run.steps}, {sides} px, {run.seconds:.0f} s: "
+            f"loss of latents {sums[0] / LOG_EVERY:.4f}, of pixels {sums[1] / LOG_EVERY:.4f}")
+
+
+def judge_average(run):
+    net = transformer.Transformer().to(run.device)
+    net.load_state_dict(run.average)
+    db = judge(net, run.codec, f"{run.out}/samples-{run.step:05d}.jpg", run.device)
+    run.say("PSNR in the mask, 1 and 4 steps: {:.2f} and {:.2f} dB".format(*db))
+
+
+def loop(rank, out, steps, device, compile_it, processes, say):
+    """One process of the run; the first logs, saves and judges."""
+    torch.set_num_threads(1)
+    if processes > 1:
+        torch.distributed.init_process_group("gloo", f"file://{os.path.abspath(out)}/processes", rank=rank, world_size=processes)
+    run = Run(out, steps, device, say if rank == 0 else lambda text: None)
     call = torch.compile(run.net, dynamic=False) if compile_it else run.net
     pools = {288: Pool(f"{out}/pool-288.pt"), 512: Pool(f"{out}/pool-512.pt")}
-    log = open(f"{out}/transformer.csv", "a", newline="")
-    table, sums, began = csv.writer(log), np.zeros(2), time.monotonic() - run.seconds
+    log, sums, began = open(f"{out}/transformer.csv", "a", newline=""), np.zeros(2), time.monotonic() - run.seconds
     while run.step < steps:
-        side, count = run.size()
-        rng, g = np.random.default_rng((SEED, run.step)), torch.Generator().manual_seed(SEED * 1_000_003 + run.step)
-        x, mask = pools[512 if side > 288 else 288].batch(rng, side, count)
-        tables = transformer.rope_tables(side // 16, side // 16, device)
-        both = losses(call, run.codec, x.to(device), mask.to(device), tables, g)
-        sum(both).backward()
-        torch.nn.utils.clip_grad_norm_(run.net.parameters(), 1.0)
-        for o, top in zip(run.opts, (MUON_RATE, ADAM_RATE)):
-            o.param_groups[0]["lr"] = top * rate(run.step, steps)
-            o.step()
-            o.zero_grad()
-        run.update_average()
-        run.step += 1
-        run.seconds = time.monotonic() - began
-        sums += [b.item() for b in both]
-        if run.step % 50 == 0:
-            table.writerow([run.step, side, f"{run.seconds:.0f}", *(f"{s / 50:.4f}" for s in sums)])
-            log.flush()
-            say(f"step {run.step} of {steps}, {side} px, {run.seconds:.0f} s: "
-                f"loss of latents {sums[0] / 50:.4f}, of pixels {sums[1] / 50:.4f}")
+        sums += one_step(run, call, pools, rank, processes)
+        if rank:
+            continue
+        if run.step % LOG_EVERY == 0:
+            log_losses(run, began, sums, log)
             sums[:] = 0
         if run.step % SAVE_EVERY == 0 or run.step == steps:
             run.save()
         if run.step % JUDGE_EVERY == 0 or run.step == steps:
-            net = transformer.Transformer().to(device)
-            net.load_state_dict(run.average)
-            db = judge(net, run.codec, f"{out}/samples-{run.step:05d}.jpg", device)
-            say("PSNR in the mask, 1 and 4 steps: {:.2f} and {:.2f} dB".format(*db))
+            judge_average(run)
+
+
+def train(out, steps, device, compile_it, processes, say):
+    if processes == 1:
+        return loop(0, out, steps, device, compile_it, 1, say)
+    if os.path.exists(f"{out}/processes"):
+        os.remove(f"{out}/processes")  # of a run that was ended
+    return torch.multiprocessing.spawn(loop, (out, steps, device, compile_it, processes, say), nprocs=processes)
