@@ -29,6 +29,8 @@ def test_values_survive_the_way_there_and_back():
     equal(from_stamp(stamp(1700000000123456)), 1700000000123456)
     equal(from_stamp("2023-11-14T22:13:20.123456789Z"), 1700000000123456, "nanoseconds are cut off")
     equal(from_stamp("2023-11-14T22:13:20.5Z"), 1700000000500000)
+    equal(from_stamp("2023-11-15T00:13:20+02:00"), 1700000000000000)
+    equal(json.loads(json.dumps(from_value({"doubleValue": "NaN"}), allow_nan=False)), "NaN", "JSON has no such number")
 
 
 def test_crc32c_is_that_of_the_published_vectors():
@@ -109,6 +111,30 @@ def test_firestore_honours_preconditions():
         equal(cloud.json("PATCH", cloud.documents + "/users/__x__/sessions/s", {})[0], 400, "a reserved id")
         equal(cloud.json("DELETE", document)[0], 200)
         equal(cloud.json("GET", document)[0], 404)
+
+
+def test_firestore_refuses_what_is_no_value_or_no_path():
+    with Local() as cloud:
+        cloud.cloud.documents.put("users/u1/sessions/s1", {"a": to_value(1)})
+        before = cloud.cloud.documents.fields("users/u1/sessions/s1")
+        deep = {"integerValue": "1"}
+        for _ in range(21):
+            deep = {"mapValue": {"fields": {"a": deep}}}
+        for value in ({}, {"text": "x"}, {"stringValue": 1}, {"stringValue": "x", "integerValue": "1"}, {"integerValue": "1.5"},
+                      {"integerValue": True}, {"integerValue": str(1 << 63)}, {"doubleValue": "x"}, {"booleanValue": "true"},
+                      {"timestampValue": "yesterday"}, {"arrayValue": {"values": [{"arrayValue": {}}]}}, deep):
+            equal(cloud.commit({"a": value}, ["a"], {"exists": True}), (400, "INVALID_ARGUMENT"), repr(value)[:80])
+        for mask in (["a-b"], [""], ["a..b"], ["a."], ["`a"], ["1a"], ["a", "a"], ["b", "b.c"]):
+            equal(cloud.commit({"a": to_value(2)}, mask, {"exists": True}), (400, "INVALID_ARGUMENT"), repr(mask))
+        equal(cloud.commit({}, ["a"], {"exists": True, "updateTime": stamp(1)}), (400, "INVALID_ARGUMENT"), "two preconditions")
+        equal(cloud.commit({}, ["a"], {"updatetime": stamp(1)}), (400, "INVALID_ARGUMENT"), "a name that is not known")
+        status, _, _ = call("POST", cloud.documents + ":commit", b"[" * 100000)
+        equal(status, 400, "a body that is too deep")
+        equal(cloud.cloud.documents.fields("users/u1/sessions/s1"), before)
+        equal(cloud.commit({"a": {"integerValue": 7}, "t": {"timestampValue": "2024-05-06T09:08:09.1234567+02:00"}}, ["a", "t"],
+                           {"exists": True})[0], 200)
+        equal(cloud.cloud.documents.fields("users/u1/sessions/s1"),
+              {"a": {"integerValue": "7"}, "t": {"timestampValue": "2024-05-06T07:08:09.123456Z"}})
 
 
 def test_storage_honours_preconditions_and_checksums():
