@@ -9,8 +9,8 @@ import urllib.parse
 
 from harness import Issuer, Skip, call, dumps, equal, raw_request, status_of
 from tools.local_cloud.cloud import BUCKET, Cloud, folder
-from tools.local_cloud.objects import crc32c
-from tools.local_cloud.server import Reply, Server
+from tools.local_cloud.objects import UPLOADS_MAX, crc32c
+from tools.local_cloud.server import Reply, Request, Server
 from tools.local_cloud.values import from_stamp, from_value, set_path, stamp, to_value, value_at
 
 NOWHERE = "http://127.0.0.1:9/inpaint"
@@ -149,7 +149,12 @@ def test_storage_honours_preconditions_and_checksums():
         equal(cloud.cloud.objects.find("a/b.jpg")["data"], b"one")
         status, newer = cloud.upload("a/b.jpg", b"two", first, crc32c=crc32c(b"two"))
         equal((status, int(newer["generation"]) > int(o["generation"])), (200, True))
+        equal(cloud.upload("c", b"x", "&ifGenerationMatch=none")[0], 400, "no number")
+        equal(cloud.upload("c", b"x", contentType="image/png")[0], 400, "the part of the data has another type")
+        equal(cloud.upload("c", b"x", metadata={"attempts": 1})[0], 400, "metadata of another type")
+        equal(cloud.cloud.objects.find("c"), None)
         url = cloud.object("a/b.jpg")
+        equal(json.loads(call("GET", f"{url}?fields=name,size")[2]), {"name": "a/b.jpg", "size": "3"}, "what was asked for")
         equal(call("GET", f"{url}?alt=media&generation={o['generation']}")[0], 404, "the older generation is gone")
         status, headers, data = call("GET", f"{url}?alt=media&generation={newer['generation']}", headers={"Range": "bytes=1-"})
         equal((status, headers["Content-Range"], data), (206, "bytes 1-2/3", b"wo"))
@@ -162,21 +167,30 @@ def test_storage_honours_preconditions_and_checksums():
 def test_storage_takes_an_upload_in_pieces():
     with Local() as cloud:
         start = f"{cloud.cloud.server.url}/upload/storage/v1/b/{BUCKET}/o?uploadType=resumable&name=big&ifGenerationMatch=0"
-        meta = {"name": "big", "crc32c": crc32c(b"0123456789")}
-        _, headers, _ = call("POST", start, dumps(meta), {"X-Upload-Content-Length": "10"})
+        data = bytes(range(256)) * 1024 + b"0123456789"
+        size, most = len(data), len(data) - 10  # `most` is 256 KiB
+        meta = {"name": "big", "crc32c": crc32c(data), "metadata": {"jobId": "x"}}
+        _, headers, _ = call("POST", start + "&fields=name,metadata", dumps(meta), {"X-Upload-Content-Length": str(size)})
         place = headers["Location"]
 
         def piece(data, span):
-            status, got, _ = call("PUT", place, data, {"Content-Range": f"bytes {span}/10"})
-            return status, got["Range"]
+            status, got, text = call("PUT", place, data, {"Content-Range": f"bytes {span}/{size}"})
+            return status, json.loads(text) if status == 200 else got["Range"]
         equal(piece(b"", "*"), (308, None))
-        equal(piece(b"01234", "0-4"), (308, "bytes=0-4"))
-        equal(piece(b"9", "9-9"), (400, None), "a gap")
-        equal(piece(b"", "*"), (308, "bytes=0-4"))
-        equal(piece(b"3456789", "3-9")[0], 200)
-        equal(cloud.cloud.objects.find("big")["data"], b"0123456789")
+        equal(piece(data[:5], "0-4"), (400, None), "a piece that is not a multiple of 256 KiB")
+        equal(piece(data[:most], f"0-{most - 1}"), (308, f"bytes=0-{most - 1}"))
+        equal(piece(b"9", f"{size - 1}-{size - 1}"), (400, None), "a gap")
+        equal(piece(b"", "*"), (308, f"bytes=0-{most - 1}"))
+        done = (200, {"name": "big", "metadata": {"jobId": "x"}})
+        equal(piece(data[most - 7:], f"{most - 7}-{size - 1}"), done, "bytes that come again are no harm")
+        equal(cloud.cloud.objects.find("big")["data"], data)
+        equal(piece(b"", "*"), done, "asked again, it is still done")
+        equal([upload.data for upload in cloud.cloud.objects.uploads.values()], [b""], "what an ended upload keeps")
         equal(call("POST", start, dumps({}), {"X-Upload-Content-Length": "10"})[0], 412, "it is there now")
         equal(call("PUT", place + "0", b"", {"Content-Range": "bytes */10"})[0], 404)
+        for _ in range(2 * UPLOADS_MAX):
+            cloud.cloud.objects.start(Request("POST", "/?name=other", {}, b"{}"))
+        equal(len(cloud.cloud.objects.uploads), UPLOADS_MAX, "the oldest are forgotten")
 
 
 def test_server_refuses_other_hosts_and_large_bodies():
