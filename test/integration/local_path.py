@@ -19,7 +19,7 @@ from harness import (MODEL, ROOT, WORK, Suite, Worker, call, dumps, equal, free_
                      tests_of, wait_until)
 from tools.local_cloud.cloud import SUBSCRIPTION, Cloud
 from tools.local_cloud.issuer import Issuer
-from tools.local_cloud.pubsub import Subscription
+from tools.local_cloud.pubsub import DELIVERIES_KEPT, Subscription
 from tools.local_cloud.server import Reply, Server
 
 DEFAULTS = {"STEPS": 1, "OMP_NUM_THREADS": 1, "OMP_WAIT_POLICY": "passive"}
@@ -169,8 +169,7 @@ class Endpoint:
 
     def deliver(self, seconds=10):
         message_id = self.subscription.publish(b"some data", {"k": "v"})
-        acked = self.subscription.messages[message_id].acked
-        assert acked.wait(seconds), self.subscription.deliveries(message_id)
+        assert self.subscription.messages[message_id].over.wait(seconds), self.subscription.deliveries(message_id)
         return message_id, self.subscription.deliveries(message_id)
 
     def __enter__(self):
@@ -190,7 +189,8 @@ def test_pushes_are_repeated_with_growing_pauses_until_an_ack():
             assert least - 0.01 <= pause < least + 2, pauses
         for attempt, (token, body) in enumerate(endpoint.pushes, 1):
             equal(token, "Bearer a.b.c")
-            equal((body["deliveryAttempt"], body["subscription"]), (attempt, SUBSCRIPTION))
+            equal((sorted(body), body["subscription"]), (["message", "subscription"], SUBSCRIPTION))
+            equal(deliveries[attempt - 1]["attempt"], attempt)
             message = body["message"]
             equal((message["messageId"], message["message_id"], message["attributes"]), (message_id, message_id, {"k": "v"}))
             equal(base64.b64decode(message["data"]), b"some data")
@@ -205,7 +205,20 @@ def test_answer_after_the_ack_deadline_is_worth_nothing():
         time.sleep(0.6)
         return Reply(204)
     with Endpoint([late, 204], ack_deadline=0.3) as endpoint:
-        equal([d["status"] for d in endpoint.deliver()[1]], [None, 204])
+        statuses = [d["status"] for d in endpoint.deliver()[1]]
+        equal((statuses[0], set(statuses[1:-1]) <= {None}, statuses[-1]), (None, True, 204), repr(statuses))
+
+
+def test_message_that_nobody_takes_costs_little_memory():
+    with Endpoint([503], retry=(0, 0)) as endpoint:
+        message_id = endpoint.subscription.publish(b"x")
+
+        def deliveries():
+            return endpoint.subscription.deliveries(message_id)
+        wait_until("many pushes", lambda: deliveries()[-1:] and deliveries()[-1]["attempt"] > 3 * DELIVERIES_KEPT)
+        kept = deliveries()
+        equal((len(kept), kept[0]["attempt"]), (DELIVERIES_KEPT, 1))
+        assert kept[-1]["attempt"] - kept[1]["attempt"] == DELIVERIES_KEPT - 2, "the last ones"
 
 
 def test_message_published_by_rest_is_pushed():
@@ -219,6 +232,9 @@ def test_message_published_by_rest_is_pushed():
         wait_until("it is done", lambda: town.cloud.document("u1", "rest")["processingStatus"] == "completed")
         town.wait_acked("rest")
         equal(town.cloud.document("u1", "rest")["inpaint"]["messageId"], json.loads(text)["messageIds"][0])
+        for message in ({}, {"data": ""}, {"data": "*"}, {"data": 1}, {"data": data, "attributes": {"k": 1}}):
+            equal(call("POST", f"{town.cloud.server.url}/v1/projects/demo/topics/edits:publish", dumps({"messages": [message]}))[0],
+                  400, repr(message))
 
 
 # ---- the demo ----

@@ -3,14 +3,16 @@ import http.client
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
+import threading
 import urllib.parse
 
-from harness import Issuer, Skip, call, dumps, equal, raw_request, status_of
+from harness import Issuer, Skip, call, dumps, equal, raw_request, status_of, wait_until
 from tools.local_cloud.cloud import BUCKET, Cloud, folder
 from tools.local_cloud.objects import UPLOADS_MAX, crc32c
-from tools.local_cloud.server import Reply, Request, Server
+from tools.local_cloud.server import CONNECTIONS_MAX, Reply, Request, Server
 from tools.local_cloud.values import from_stamp, from_value, set_path, stamp, to_value, value_at
 
 NOWHERE = "http://127.0.0.1:9/inpaint"
@@ -205,6 +207,9 @@ def test_server_refuses_other_hosts_and_large_bodies():
         equal(call("POST", server.url + "/echo/a", b"x" * 11)[0], 413)
         equal(call("POST", server.url + "/echo/a", b"", {"Host": "attacker.example"})[0], 403)
         equal(call("POST", server.url + "/echo/a", b"", {"Host": f"localhost:{server.server_port}"})[0], 200)
+        equal(call("POST", server.url + "/echo/a", b"", {"Origin": server.url})[0], 200, "its own page")
+        for origin in ("https://attacker.example", f"http://localhost:{server.server_port}", "http://127.0.0.1:1", "null"):
+            equal(call("POST", server.url + "/echo/a", b"", {"Origin": origin})[0], 403, origin)
         chunked = b"POST /echo/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
         equal(status_of(raw_request(server.server_port, chunked, 5)), 411)
         without_host = http.client.HTTPConnection("127.0.0.1", server.server_port)
@@ -214,6 +219,31 @@ def test_server_refuses_other_hosts_and_large_bodies():
         without_host.close()
     finally:
         server.stop()
+
+
+def test_server_survives_many_silent_connections():
+    server = Server()
+    server.route("GET", "/", lambda _: Reply(200))
+    silent = []
+    try:
+        for _ in range(CONNECTIONS_MAX + 20):
+            silent.append(socket.create_connection(("127.0.0.1", server.server_port), 10))
+        wait_until("a connection is refused", lambda: answer_of(server) is None, 20)
+        assert threading.active_count() <= CONNECTIONS_MAX + 20, threading.active_count()
+        while silent:
+            silent.pop().close()
+        wait_until("it answers again", lambda: answer_of(server) == 200, 20)
+    finally:
+        for s in silent:
+            s.close()
+        server.stop()
+
+
+def answer_of(server):
+    try:
+        return call("GET", server.url + "/", timeout=5)[0]
+    except OSError:
+        return None
 
 
 def test_ids_that_no_worker_accepts_make_no_session():
