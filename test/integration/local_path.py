@@ -242,10 +242,10 @@ def test_message_published_by_rest_is_pushed():
 OUT = os.path.join(ROOT, "build", "demo")
 
 
-def demo(action, **settings):
+def demo(action, start_new_session=False, **settings):
     env = {**os.environ, "CLOUD": "local", "DEMO_MODEL": MODEL, "STEPS": "1", **settings}
     return subprocess.Popen([f"{ROOT}/scripts/demo.sh", action], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True, cwd=WORK)
+                            text=True, cwd=WORK, start_new_session=start_new_session)
 
 
 def answers_ready(base):
@@ -263,7 +263,7 @@ def test_demo_run_leaves_pictures_and_a_completed_document():
     with open(f"{OUT}/document.json", encoding="utf-8") as f:
         document = json.load(f)
     equal((document["processingStatus"], document["inpaint"]["progress"]), ("completed", 100))
-    for name, size in (("edited.jpg", (1280, 960)), ("preview.jpg", (512, 384))):
+    for name, size in (("edited.jpg", (512, 384)), ("preview.jpg", (512, 384))):
         with open(f"{OUT}/{name}", "rb") as f:
             equal(jpeg_size(f.read()), size, name)
     assert "ended" in open(f"{OUT}/worker.log", encoding="utf-8").read(), "the worker was told to end, and did"
@@ -291,6 +291,36 @@ def test_demo_ends_what_it_started_when_it_is_told_to():
         text = process.communicate(timeout=30)[0]
         equal(process.returncode, 0, text)
         equal(answers_ready(base), False, "nobody listens any more")
+
+
+def test_demo_is_ended_at_any_moment_without_a_trace():
+    for n in range(3):  # while the worker is started, the job done, the page shown
+        process = demo("demo", start_new_session=True)
+        first_line = process.stdout.readline()
+        time.sleep(0.6 * n)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to all that it started
+        text = process.communicate(timeout=60)[0]
+        assert process.returncode == 0 and text.endswith("ended\n") and "Traceback" not in text, (n, process.returncode, text)
+        assert first_line.startswith("cloud "), first_line
+
+
+def test_second_demo_leaves_the_first_alone():
+    first = demo("demo")
+    try:
+        for line in first.stdout:
+            if "Ctrl-C" in line:
+                break
+        with open(f"{OUT}/document.json", encoding="utf-8") as f:
+            before = f.read()
+        second = demo("run")
+        text = second.communicate(timeout=30)[0]
+        equal(second.returncode, 1, text)
+        assert "another `make run` or `make demo`" in text, text
+        with open(f"{OUT}/document.json", encoding="utf-8") as f:
+            equal(f.read(), before)
+    finally:
+        first.send_signal(signal.SIGTERM)
+        first.communicate(timeout=30)
 
 
 @contextlib.contextmanager
