@@ -103,7 +103,7 @@ function clearPictures() {
   for (const id of PICTURES) $(id).hidden = true;
   for (const id of ['split', 'divider', 'tag-before', 'tag-after', 'download']) $(id).hidden = true;
   for (const part of Object.keys(shown)) delete shown[part];
-  setVerdict('', 'Outside the mask it is black: nothing was touched there.');
+  setVerdict('', 'Black means that both are the same.');
 }
 
 function setShape(picture) {
@@ -227,8 +227,8 @@ async function showDifference([, maskGeneration, editedGeneration], isCurrent) {
   canvas.height = after.height;
   canvas.getContext('2d').putImageData(picture, 0, 0);
   canvas.hidden = false;
-  if (unequal) setVerdict('bad', `${number(unequal)} of ${number(outside)} pixels outside the mask differ, and none should.`);
-  else setVerdict('good', `Outside the mask it is black: all ${number(outside)} pixels there are equal.`);
+  if (unequal) setVerdict('bad', `${number(unequal)} of ${number(outside)} pixels away from the mask differ, and none should.`);
+  else setVerdict('good', `Away from the mask it is black: all ${number(outside)} pixels there are equal.`);
 }
 
 function showPictures() {
@@ -258,10 +258,10 @@ function summary() {
   const own = session?.inpaint || {};
   const status = session?.processingStatus;
   if (!session) {
-    return ['', 'Nothing has been published yet', 'Choose a photo below, brush over what should go, and press “Remove it”.'];
+    return ['', 'No photo yet', 'Choose a photo below, brush over what should go, and press “Remove it”.'];
   }
   if (status === 'completed') {
-    return ['completed', `Done in ${seconds(elapsedSeconds())}`, 'The worker acknowledged the message after the last write.'];
+    return ['completed', `Done in ${seconds(elapsedSeconds())}`, 'The edited photo and a small preview are stored.'];
   }
   if (status === 'failed') {
     const next = own.retryable ? 'A new try can help.' : 'The same photo and mask would fail again: change one of them.';
@@ -272,7 +272,7 @@ function summary() {
   if (worker === 'gone') return ['failed', 'Stopped', 'The worker has ended. The message waits until a worker answers again.'];
   if (status === 'processing') {
     const stage = STAGES.find(([name]) => name === own.stage);
-    return ['processing', 'Working', stage ? `Now the worker ${stage[1]}.` : 'It has claimed the session.'];
+    return ['processing', 'Working', stage ? `Now the worker ${stage[1]}.` : 'The worker has begun.'];
   }
   if (worker === 'starting') return ['', 'Waiting', 'The worker is still loading its model.'];
   if (deliveries.some((d) => !d.open)) {
@@ -358,7 +358,7 @@ function showBanner(text) {
 }
 
 function showWorker() {
-  const texts = { ready: 'Worker ready', starting: 'Worker loading its model', gone: 'Worker gone' };
+  const texts = { ready: 'Worker ready', starting: 'Worker loading its model', gone: 'Worker has ended' };
   $('worker').className = `pill ${connected ? state.worker : 'gone'}`;
   setText($('worker'), embedded ? 'Snapshot' : connected ? texts[state.worker] : 'Demo ended');
   if (!connected) showBanner(DEMO_ENDED);

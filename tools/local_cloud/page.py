@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 
+from .cloud import picture_type
 from .server import Reply, Server
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -60,9 +61,9 @@ def put_together():
 def parse_log_line(line):
     """-> time, severity, message, and the other fields of the line; a line that is no JSON is a message."""
     try:
-        fields = json.loads(line)
+        fields = json.loads(line, parse_constant=str)  # JSON has no NaN: the browser would refuse the whole answer
         fields = fields if isinstance(fields, dict) else {"message": line}
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = {"message": line}
     known = {name: str(fields.pop(name, default)) for name, default in (("time", ""), ("severity", "DEFAULT"), ("message", ""))}
     return {**known, "fields": {name: value for name, value in fields.items() if not name.startswith("logging.googleapis.com/")}}
@@ -153,13 +154,14 @@ class Page:
     def object(self, request):
         session, name = request.parts
         if name == RESAVED:
-            data, content_type = self.resaver.file(self.cloud, self.user, session), "image/jpeg"
+            data = self.resaver.file(self.cloud, self.user, session)
         else:
             found = self.cloud.object(self.user, session, name) if name in FILES else None
-            data, content_type = (found["data"], found["content_type"]) if found else (None, None)
+            data = found and found["data"]
         if data is None:
             raise Refusal(404, f"there is no {name} in this session")
-        return Reply(200, data, {"Content-Type": content_type})
+        # not the type that the object was stored with, for that may be one that a browser runs
+        return Reply(200, data, {"Content-Type": picture_type(data)})
 
     def create(self, request):
         photo, mask = pictures_of(request)
@@ -201,17 +203,17 @@ def start_page(cloud, port=0, user=USER, session=None):
 
 def write_snapshot(cloud, user, session, path):
     """The page with one session as it is now, in one file, without the part for uploads."""
-    def data_url(data, content_type):
-        return f"data:{content_type};base64,{base64.b64encode(data).decode()}"
+    def data_url(data):
+        return f"data:{picture_type(data)};base64,{base64.b64encode(data).decode()}"
 
     found = {name: cloud.object(user, session, name) for name in FILES}
-    files = {name: data_url(o["data"], o["content_type"]) for name, o in found.items() if o}
+    files = {name: data_url(o["data"]) for name, o in found.items() if o}
     try:
         resaved = Resaver().file(cloud, user, session)
     except Refusal:
         resaved = None
     if resaved:
-        files[RESAVED] = data_url(resaved, "image/jpeg")
+        files[RESAVED] = data_url(resaved)
     embedded = json.dumps({"state": state_of(cloud, user, session), "files": files}).replace("<", "\\u003c")
     html, policy = put_together()
     html = html.replace("<!-- policy -->", f'<meta http-equiv="Content-Security-Policy" content="{policy}">')
