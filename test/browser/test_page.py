@@ -39,7 +39,8 @@ def start_worker():
     log_path = os.path.join(OUT, "worker.log")
     here.cloud = Cloud(f"http://127.0.0.1:{port}/inpaint", log_path)
     os.chdir(ROOT)
-    here.worker = Worker({**here.cloud.env, "MODEL_DIR": MODEL, "BACKEND": "cpu", "STEPS": "1", "OMP_WAIT_POLICY": "passive"}, port, log_path)
+    settings = {"MODEL_DIR": MODEL, "BACKEND": "cpu", "STEPS": "1", "OMP_WAIT_POLICY": "passive"}
+    here.worker = Worker({**here.cloud.env, **settings}, port, log_path)
     here.cloud.worker_ended = here.worker.ended
     subprocess.run([os.path.join(ROOT, "build", "demo-inputs"), OUT], check=True)
     here.photo = os.path.join(OUT, "original.jpg")

@@ -277,6 +277,21 @@ def test_demo_says_why_a_worker_does_not_start():
     assert not os.path.exists(f"{OUT}/edited.jpg"), "what an earlier run left is gone"
 
 
+def test_demo_says_when_the_disk_is_full():
+    path = f"{OUT}/env"
+    os.makedirs(OUT, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
+    os.symlink("/dev/full", path)
+    try:
+        process = demo("run")
+        text = process.communicate(timeout=60)[0]
+    finally:
+        os.remove(path)
+    equal((process.returncode, text.splitlines()[-1]),
+          (1, "demo: No space left on device. All files of the demo are in build/demo."), text)
+
+
 def test_demo_ends_what_it_started_when_it_is_told_to():
     for sign in (signal.SIGINT, signal.SIGHUP):
         process = demo("demo")

@@ -1,7 +1,7 @@
 """One job on its whole path, as people see it: `python3 -m tools.local_cloud.demo run|demo`, from the root of the tree.
 
 A push with a signed token, a session in Firestore, pictures in Cloud Storage, all on loopback, with the real worker in
-between. `run` ends with the job; `demo` shows a page in the browser until Ctrl-C. scripts/demo.sh tells the settings.
+between. `run` ends with the job; `demo` shows a page in the browser until Ctrl-C. Settings: scripts/demo.sh without arguments lists them.
 """
 import signal
 
@@ -239,8 +239,9 @@ def interrupt(*_):
 
 def main():
     parser = argparse.ArgumentParser(prog="demo", description=__doc__.split("\n\n")[1])
-    parser.add_argument("action", choices=("run", "demo"))
-    parser.add_argument("--cloud", choices=("local", "emulators"), default="local")
+    parser.add_argument("action", choices=("run", "demo"), help="end with the job, or stay with a page")
+    parser.add_argument("--cloud", choices=("local", "emulators"), default="local",
+                        help="tools/local_cloud (the default), or Google's emulators")
     args = parser.parse_args()
     for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(s, interrupt)
@@ -250,8 +251,10 @@ def main():
         with contextlib.suppress(OSError):
             say("ended")
         return 0 if args.action == "demo" else 130
-    except (Failed, RuntimeError, OSError) as e:
+    except (Failed, RuntimeError) as e:
         return complain(e)
+    except OSError as e:
+        return complain(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}. All files of the demo are in {OUT}.")
     except Absent:
         return complain("CLOUD=local takes the same path without them.")
     return 0

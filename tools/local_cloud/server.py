@@ -79,7 +79,9 @@ class Connection(http.server.BaseHTTPRequestHandler):
         return Request(self.command, self.path, self.headers, body)
 
     def send_head(self, reply):
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(reply.body)), **reply.headers}
+        headers = reply.headers
+        if reply.status != 204:  # which has no body, and may not say so
+            headers = {"Content-Type": "application/json", "Content-Length": str(len(reply.body)), **headers}
         self.send_response(reply.status)
         for name, value in headers.items():
             self.send_header(name, value)
