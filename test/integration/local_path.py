@@ -338,6 +338,29 @@ def test_second_demo_leaves_the_first_alone():
         first.communicate(timeout=30)
 
 
+# ---- the local cloud alone ----
+
+def alone(*options):
+    return subprocess.Popen([sys.executable, "-m", "tools.local_cloud", "--env", f"{WORK}/local-cloud.env", *options],
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+
+
+def test_cloud_alone_writes_settings_serves_its_page_and_ends():
+    process = alone("--push-endpoint", "http://127.0.0.1:9/inpaint?a=1&b=$HOME")
+    lines = [process.stdout.readline() for _ in range(4)]
+    address = {line.split(":", 1)[0]: line.split(":", 1)[1].strip() for line in lines}
+    equal(list(address), ["cloud", "settings", "pushes", "page"], repr(lines))
+    env = subprocess.run(["bash", "-c", f". {WORK}/local-cloud.env; printf %s $PUSH_AUDIENCE"], capture_output=True, text=True,
+                         check=True).stdout
+    equal(env, "http://127.0.0.1:9/inpaint?a=1&b=$HOME", "the shell changes nothing")
+    equal(call("GET", address["page"])[0], 200)
+    port = re.search(r":(\d+)$", address["cloud"]).group(1)
+    second = alone("--port", port)
+    equal((second.communicate(timeout=60)[0], second.returncode), (f"local_cloud: --port {port}: Address already in use\n", 1))
+    process.send_signal(signal.SIGTERM)
+    equal((process.communicate(timeout=60)[0], process.returncode), ("", 0))
+
+
 @contextlib.contextmanager
 def opened():
     os.makedirs(WORK, exist_ok=True)

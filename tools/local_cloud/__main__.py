@@ -56,7 +56,7 @@ def main():
         cloud = Cloud(args.push_endpoint, args.log, args.port, args.retry_seconds)
         cloud.write_env(args.env)
     except OSError as e:
-        print(f"local_cloud: {e}", file=sys.stderr)
+        print(f"local_cloud: {e.filename or f'--port {args.port}'}: {e.strerror}", file=sys.stderr)
         return 1
     print(f"cloud:    {cloud.server.url}\nsettings: {args.env}\npushes:   {args.push_endpoint}", flush=True)
     print(f"page:     {page.start_page(cloud).url}/", flush=True)

@@ -1,7 +1,7 @@
 """A page in the browser: what the worker makes of a photo, and a brush to try it on one's own.
 
 `start_page` serves it on loopback, `write_snapshot` writes it with one finished session as a file that needs no server.
-page.html, page.css and page.js are put together here; nothing is loaded from elsewhere, and the policy that is sent along
+page.html, page.css, brush.js and page.js are put together here; nothing is loaded from elsewhere, and the policy that is sent along
 (Content-Security-Policy) allows nothing else. Only a page of this server can create a session: the Host header is checked
 (server.py), and a POST needs a header that a browser sends to no other site without asking it first.
 """
@@ -51,7 +51,7 @@ def hash_source(text):
 
 def put_together():
     """-> (the page, its policy): the style and the script are allowed by their hashes."""
-    style, script = "\n" + read("page.css"), "\n" + read("page.js")
+    style, script = "\n" + read("page.css"), "\n" + read("brush.js") + "\n" + read("page.js")
     html = read("page.html").replace("/* page.css */", style).replace("/* page.js */", script)
     policy = (f"default-src 'none'; script-src {hash_source(script)}; style-src {hash_source(style)}; img-src 'self' data:; "
               "connect-src 'self'; base-uri 'none'; form-action 'none'")
