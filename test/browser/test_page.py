@@ -509,7 +509,8 @@ def test_a_stored_file_is_never_sent_as_a_page():
 
 
 def test_a_log_line_of_any_kind_leaves_the_state_readable():
-    for line in ('{"message": "x", "rate": NaN, "worst": -Infinity}', "[" * 100000, "\xff", "null", "{}", '{"time": 5, "message": {}}'):
+    for line in ('{"message": "x", "rate": NaN, "worst": -Infinity}', "[" * 100000, "\xff", "null", "{}",
+                 '{"time": 5, "message": {}}'):
         json.loads(json.dumps(page.parse_log_line(line), allow_nan=False))
     equal(page.parse_log_line('{"message": "x", "rate": NaN}')["fields"], {"rate": "NaN"})
 

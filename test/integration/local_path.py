@@ -226,15 +226,14 @@ def test_message_published_by_rest_is_pushed():
         town.worker()
         town.cloud.create_session("u1", "rest", PHOTO, MASK)
         data = base64.b64encode(b'{"userId": "u1", "sessionId": "rest"}').decode()
-        status, _, text = call("POST", f"{town.cloud.server.url}/v1/projects/demo/topics/edits:publish",
-                               dumps({"messages": [{"data": data}]}))
+        publish = f"{town.cloud.server.url}/v1/projects/demo/topics/edits:publish"
+        status, _, text = call("POST", publish, dumps({"messages": [{"data": data}]}))
         equal(status, 200)
         wait_until("it is done", lambda: town.cloud.document("u1", "rest")["processingStatus"] == "completed")
         town.wait_acked("rest")
         equal(town.cloud.document("u1", "rest")["inpaint"]["messageId"], json.loads(text)["messageIds"][0])
         for message in ({}, {"data": ""}, {"data": "*"}, {"data": 1}, {"data": data, "attributes": {"k": 1}}):
-            equal(call("POST", f"{town.cloud.server.url}/v1/projects/demo/topics/edits:publish", dumps({"messages": [message]}))[0],
-                  400, repr(message))
+            equal(call("POST", publish, dumps({"messages": [message]}))[0], 400, repr(message))
 
 
 # ---- the demo ----

@@ -1,7 +1,8 @@
 """One job on its whole path, as people see it: `python3 -m tools.local_cloud.demo run|demo`, from the root of the tree.
 
 A push with a signed token, a session in Firestore, pictures in Cloud Storage, all on loopback, with the real worker in
-between. `run` ends with the job; `demo` shows a page in the browser until Ctrl-C. Settings: scripts/demo.sh without arguments lists them.
+between. `run` ends with the job; `demo` shows a page in the browser until Ctrl-C. Settings: scripts/demo.sh without
+arguments lists them.
 """
 import signal
 

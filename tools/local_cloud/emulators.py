@@ -23,7 +23,8 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy
 
 def call(method, url, body=None, headers=None, timeout=60):
     """-> (status, headers, body); any status is an answer."""
-    request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": "application/json", **(headers or {})})
+    headers = {"Content-Type": "application/json", **(headers or {})}
+    request = urllib.request.Request(url, data=body, method=method, headers=headers)
     try:
         with DIRECT.open(request, timeout=timeout) as reply:
             return reply.status, reply.headers, reply.read()

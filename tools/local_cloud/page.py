@@ -1,8 +1,8 @@
 """A page in the browser: what the worker makes of a photo, and a brush to try it on one's own.
 
 `start_page` serves it on loopback, `write_snapshot` writes it with one finished session as a file that needs no server.
-page.html, page.css, brush.js and page.js are put together here; nothing is loaded from elsewhere, and the policy that is sent along
-(Content-Security-Policy) allows nothing else. Only a page of this server can create a session: the Host header is checked
+page.html, page.css, brush.js and page.js are put together here; nothing is loaded from elsewhere, and the policy that is sent
+along (Content-Security-Policy) allows nothing else. Only a page of this server can create a session: the Host header is checked
 (server.py), and a POST needs a header that a browser sends to no other site without asking it first.
 """
 import base64
