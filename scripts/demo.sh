@@ -16,6 +16,16 @@ case "${1:-} ${CLOUD:=local}" in
     exit 2
     ;;
 esac
+if ! [ -x build/demo-inputs ]; then
+    echo "demo: build/demo-inputs is not there: start this with \`make $1\`, which builds what it needs" >&2
+    exit 1
+fi
 mkdir -p build/demo
+# Held until python3, to which the descriptor is passed on, has ended.
+exec 9> build/demo/lock
+if ! flock --nonblock 9; then
+    echo "demo: another \`make run\` or \`make demo\` uses build/demo: end it first (Ctrl-C in its terminal)" >&2
+    exit 1
+fi
 build/demo-inputs build/demo
 exec python3 -m tools.local_cloud.demo "$1" --cloud "$CLOUD"

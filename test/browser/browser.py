@@ -116,7 +116,7 @@ class Tab:
         self.target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = browser.call("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]
         browser.tabs[self.session] = self
-        for domain in ("Page", "Runtime", "Log", "Network", "DOM", "Accessibility"):
+        for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
             self.call(f"{domain}.enable")
         self.resize(width, height)
         self.go(url)
@@ -212,6 +212,7 @@ class Tab:
 
     def names(self):
         """-> (role, accessible name) of everything that assistive technology is told of."""
+        self.call("Accessibility.enable")  # here alone: a page that keeps this tree up to date is slow
         nodes = self.call("Accessibility.getFullAXTree")["nodes"]
         return [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes if not n["ignored"]]
 

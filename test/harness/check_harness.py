@@ -238,6 +238,12 @@ def test_a_part_of_a_name_counts_in_all_suites():
     assert status == 1 and "no test has such a part in its name" in lines[-2], lines
 
 
+def test_the_name_of_a_file_stands_for_its_tests():
+    here = Suite([("good", good)])
+    assert [name for name, _ in here.matching([good.__module__])] == ["good"]
+    assert here.matching(["other_file"]) == []
+
+
 def test_suites_that_skip_everything_fail():
     status, lines = joined([], MISSING)
     assert status == 1 and lines[-2:] == ["nothing was tested: every test was skipped", "0 passed, 0 failed, 2 skipped"], lines

@@ -4,7 +4,6 @@ import base64
 import collections
 import concurrent.futures
 import contextlib
-import http.client
 import json
 import os
 import re
@@ -15,17 +14,17 @@ import subprocess
 import sys
 import time
 import traceback
-import urllib.error
 import urllib.parse
-import urllib.request
 import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, ROOT)
 from tools.local_cloud import issuer
+from tools.local_cloud.emulators import call
 from tools.local_cloud.issuer import b64url
 from tools.local_cloud.server import Server
 from tools.local_cloud.values import from_fields, to_fields, to_value
+from tools.local_cloud.worker import free_port
 
 WORK = os.path.join(ROOT, "build", "integration")
 PROGRAM = os.environ.get("PROGRAM", os.path.join(ROOT, "build", "inpaint-worker"))  # may be a build of another flavour
@@ -33,12 +32,6 @@ FAULTY = os.path.join(ROOT, "build", "faulty-worker")  # FAKE_DEVICE=n: its n-th
 MODEL = os.path.join(ROOT, "build", "models", "tiny")
 AUDIENCE = "https://worker.example/inpaint"
 PUSHER = "push@demo.iam.gserviceaccount.com"
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def wait_until(what, condition, seconds=60, every=0.05):
@@ -49,16 +42,6 @@ def wait_until(what, condition, seconds=60, every=0.05):
             return value
         time.sleep(every)
     raise AssertionError(f"timed out after {seconds} s: {what}")
-
-
-def call(method, url, body=None, headers=None, timeout=60):
-    """-> (status, headers, body); any status is an answer."""
-    request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": "application/json", **(headers or {})})
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as reply:
-            return reply.status, reply.headers, reply.read()
-    except urllib.error.HTTPError as e:
-        return e.code, e.headers, e.read()
 
 
 # ---- the emulators and their contents ----
@@ -337,7 +320,10 @@ class Suite:
         self.tests, self.opened, self.at_once = tests, opened, at_once
 
     def matching(self, parts):
-        return [(name, test) for name, test in self.tests if not parts or any(part in name for part in parts)]
+        """Those with one of the parts in their name or in the name of their file; all where there are no parts."""
+        def names(name, test):
+            return name, getattr(test, "__module__", "")
+        return [t for t in self.tests if not parts or any(part in name for part in parts for name in names(*t))]
 
     def run(self, tests):
         outcomes = []
@@ -358,7 +344,7 @@ def tests_of(*modules):
 
 
 def run_suites(parts, *suites):
-    """Runs the tests whose names have any of the parts, or all; -> the exit status. A run that tests nothing fails."""
+    """Runs the tests that match the parts, or all; -> the exit status. A run that tests nothing fails."""
     outcomes = []
     for suite in suites:
         tests = suite.matching(parts)
@@ -374,4 +360,3 @@ def run_suites(parts, *suites):
 
 
 __all__ = [name for name in dir() if not name.startswith("_")]
-_ = http.client  # imported because urllib raises its exceptions

@@ -19,7 +19,7 @@ from harness import (MODEL, ROOT, WORK, Suite, Worker, call, dumps, equal, free_
                      tests_of, wait_until)
 from tools.local_cloud.cloud import SUBSCRIPTION, Cloud
 from tools.local_cloud.issuer import Issuer
-from tools.local_cloud.pubsub import Subscription
+from tools.local_cloud.pubsub import DELIVERIES_KEPT, Subscription
 from tools.local_cloud.server import Reply, Server
 
 DEFAULTS = {"STEPS": 1, "OMP_NUM_THREADS": 1, "OMP_WAIT_POLICY": "passive"}
@@ -169,8 +169,7 @@ class Endpoint:
 
     def deliver(self, seconds=10):
         message_id = self.subscription.publish(b"some data", {"k": "v"})
-        acked = self.subscription.messages[message_id].acked
-        assert acked.wait(seconds), self.subscription.deliveries(message_id)
+        assert self.subscription.messages[message_id].over.wait(seconds), self.subscription.deliveries(message_id)
         return message_id, self.subscription.deliveries(message_id)
 
     def __enter__(self):
@@ -190,7 +189,8 @@ def test_pushes_are_repeated_with_growing_pauses_until_an_ack():
             assert least - 0.01 <= pause < least + 2, pauses
         for attempt, (token, body) in enumerate(endpoint.pushes, 1):
             equal(token, "Bearer a.b.c")
-            equal((body["deliveryAttempt"], body["subscription"]), (attempt, SUBSCRIPTION))
+            equal((sorted(body), body["subscription"]), (["message", "subscription"], SUBSCRIPTION))
+            equal(deliveries[attempt - 1]["attempt"], attempt)
             message = body["message"]
             equal((message["messageId"], message["message_id"], message["attributes"]), (message_id, message_id, {"k": "v"}))
             equal(base64.b64decode(message["data"]), b"some data")
@@ -205,7 +205,20 @@ def test_answer_after_the_ack_deadline_is_worth_nothing():
         time.sleep(0.6)
         return Reply(204)
     with Endpoint([late, 204], ack_deadline=0.3) as endpoint:
-        equal([d["status"] for d in endpoint.deliver()[1]], [None, 204])
+        statuses = [d["status"] for d in endpoint.deliver()[1]]
+        equal((statuses[0], set(statuses[1:-1]) <= {None}, statuses[-1]), (None, True, 204), repr(statuses))
+
+
+def test_message_that_nobody_takes_costs_little_memory():
+    with Endpoint([503], retry=(0, 0)) as endpoint:
+        message_id = endpoint.subscription.publish(b"x")
+
+        def deliveries():
+            return endpoint.subscription.deliveries(message_id)
+        wait_until("many pushes", lambda: deliveries()[-1:] and deliveries()[-1]["attempt"] > 3 * DELIVERIES_KEPT)
+        kept = deliveries()
+        equal((len(kept), kept[0]["attempt"]), (DELIVERIES_KEPT, 1))
+        assert kept[-1]["attempt"] - kept[1]["attempt"] == DELIVERIES_KEPT - 2, "the last ones"
 
 
 def test_message_published_by_rest_is_pushed():
@@ -213,12 +226,14 @@ def test_message_published_by_rest_is_pushed():
         town.worker()
         town.cloud.create_session("u1", "rest", PHOTO, MASK)
         data = base64.b64encode(b'{"userId": "u1", "sessionId": "rest"}').decode()
-        status, _, text = call("POST", f"{town.cloud.server.url}/v1/projects/demo/topics/edits:publish",
-                               dumps({"messages": [{"data": data}]}))
+        publish = f"{town.cloud.server.url}/v1/projects/demo/topics/edits:publish"
+        status, _, text = call("POST", publish, dumps({"messages": [{"data": data}]}))
         equal(status, 200)
         wait_until("it is done", lambda: town.cloud.document("u1", "rest")["processingStatus"] == "completed")
         town.wait_acked("rest")
         equal(town.cloud.document("u1", "rest")["inpaint"]["messageId"], json.loads(text)["messageIds"][0])
+        for message in ({}, {"data": ""}, {"data": "*"}, {"data": 1}, {"data": data, "attributes": {"k": 1}}):
+            equal(call("POST", publish, dumps({"messages": [message]}))[0], 400, repr(message))
 
 
 # ---- the demo ----
@@ -226,10 +241,10 @@ def test_message_published_by_rest_is_pushed():
 OUT = os.path.join(ROOT, "build", "demo")
 
 
-def demo(action, **settings):
+def demo(action, start_new_session=False, **settings):
     env = {**os.environ, "CLOUD": "local", "DEMO_MODEL": MODEL, "STEPS": "1", **settings}
     return subprocess.Popen([f"{ROOT}/scripts/demo.sh", action], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True, cwd=WORK)
+                            text=True, cwd=WORK, start_new_session=start_new_session)
 
 
 def answers_ready(base):
@@ -247,7 +262,7 @@ def test_demo_run_leaves_pictures_and_a_completed_document():
     with open(f"{OUT}/document.json", encoding="utf-8") as f:
         document = json.load(f)
     equal((document["processingStatus"], document["inpaint"]["progress"]), ("completed", 100))
-    for name, size in (("edited.jpg", (1280, 960)), ("preview.jpg", (512, 384))):
+    for name, size in (("edited.jpg", (512, 384)), ("preview.jpg", (512, 384))):
         with open(f"{OUT}/{name}", "rb") as f:
             equal(jpeg_size(f.read()), size, name)
     assert "ended" in open(f"{OUT}/worker.log", encoding="utf-8").read(), "the worker was told to end, and did"
@@ -259,6 +274,21 @@ def test_demo_says_why_a_worker_does_not_start():
     equal(process.returncode, 1, text)
     assert "The worker ended before it was ready" in text and "/nowhere" in text, text
     assert not os.path.exists(f"{OUT}/edited.jpg"), "what an earlier run left is gone"
+
+
+def test_demo_says_when_the_disk_is_full():
+    path = f"{OUT}/env"
+    os.makedirs(OUT, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
+    os.symlink("/dev/full", path)
+    try:
+        process = demo("run")
+        text = process.communicate(timeout=60)[0]
+    finally:
+        os.remove(path)
+    equal((process.returncode, text.splitlines()[-1]),
+          (1, "demo: No space left on device. All files of the demo are in build/demo."), text)
 
 
 def test_demo_ends_what_it_started_when_it_is_told_to():
@@ -275,6 +305,59 @@ def test_demo_ends_what_it_started_when_it_is_told_to():
         text = process.communicate(timeout=30)[0]
         equal(process.returncode, 0, text)
         equal(answers_ready(base), False, "nobody listens any more")
+
+
+def test_demo_is_ended_at_any_moment_without_a_trace():
+    for n in range(3):  # while the worker is started, the job done, the page shown
+        process = demo("demo", start_new_session=True)
+        first_line = process.stdout.readline()
+        time.sleep(0.6 * n)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to all that it started
+        text = process.communicate(timeout=60)[0]
+        assert process.returncode == 0 and text.endswith("ended\n") and "Traceback" not in text, (n, process.returncode, text)
+        assert first_line.startswith("cloud "), first_line
+
+
+def test_second_demo_leaves_the_first_alone():
+    first = demo("demo")
+    try:
+        for line in first.stdout:
+            if "Ctrl-C" in line:
+                break
+        with open(f"{OUT}/document.json", encoding="utf-8") as f:
+            before = f.read()
+        second = demo("run")
+        text = second.communicate(timeout=30)[0]
+        equal(second.returncode, 1, text)
+        assert "another `make run` or `make demo`" in text, text
+        with open(f"{OUT}/document.json", encoding="utf-8") as f:
+            equal(f.read(), before)
+    finally:
+        first.send_signal(signal.SIGTERM)
+        first.communicate(timeout=30)
+
+
+# ---- the local cloud alone ----
+
+def alone(*options):
+    return subprocess.Popen([sys.executable, "-m", "tools.local_cloud", "--env", f"{WORK}/local-cloud.env", *options],
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+
+
+def test_cloud_alone_writes_settings_serves_its_page_and_ends():
+    process = alone("--push-endpoint", "http://127.0.0.1:9/inpaint?a=1&b=$HOME")
+    lines = [process.stdout.readline() for _ in range(4)]
+    address = {line.split(":", 1)[0]: line.split(":", 1)[1].strip() for line in lines}
+    equal(list(address), ["cloud", "settings", "pushes", "page"], repr(lines))
+    env = subprocess.run(["bash", "-c", f". {WORK}/local-cloud.env; printf %s $PUSH_AUDIENCE"], capture_output=True, text=True,
+                         check=True).stdout
+    equal(env, "http://127.0.0.1:9/inpaint?a=1&b=$HOME", "the shell changes nothing")
+    equal(call("GET", address["page"])[0], 200)
+    port = re.search(r":(\d+)$", address["cloud"]).group(1)
+    second = alone("--port", port)
+    equal((second.communicate(timeout=60)[0], second.returncode), (f"local_cloud: --port {port}: Address already in use\n", 1))
+    process.send_signal(signal.SIGTERM)
+    equal((process.communicate(timeout=60)[0], process.returncode), ("", 0))
 
 
 @contextlib.contextmanager

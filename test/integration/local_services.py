@@ -3,14 +3,16 @@ import http.client
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
+import threading
 import urllib.parse
 
-from harness import Issuer, Skip, call, dumps, equal, raw_request, status_of
+from harness import Issuer, Skip, call, dumps, equal, raw_request, status_of, wait_until
 from tools.local_cloud.cloud import BUCKET, Cloud, folder
-from tools.local_cloud.objects import crc32c
-from tools.local_cloud.server import Reply, Server
+from tools.local_cloud.objects import UPLOADS_MAX, crc32c
+from tools.local_cloud.server import CONNECTIONS_MAX, Reply, Request, Server
 from tools.local_cloud.values import from_stamp, from_value, set_path, stamp, to_value, value_at
 
 NOWHERE = "http://127.0.0.1:9/inpaint"
@@ -29,6 +31,8 @@ def test_values_survive_the_way_there_and_back():
     equal(from_stamp(stamp(1700000000123456)), 1700000000123456)
     equal(from_stamp("2023-11-14T22:13:20.123456789Z"), 1700000000123456, "nanoseconds are cut off")
     equal(from_stamp("2023-11-14T22:13:20.5Z"), 1700000000500000)
+    equal(from_stamp("2023-11-15T00:13:20+02:00"), 1700000000000000)
+    equal(json.loads(json.dumps(from_value({"doubleValue": "NaN"}), allow_nan=False)), "NaN", "JSON has no such number")
 
 
 def test_crc32c_is_that_of_the_published_vectors():
@@ -111,6 +115,30 @@ def test_firestore_honours_preconditions():
         equal(cloud.json("GET", document)[0], 404)
 
 
+def test_firestore_refuses_what_is_no_value_or_no_path():
+    with Local() as cloud:
+        cloud.cloud.documents.put("users/u1/sessions/s1", {"a": to_value(1)})
+        before = cloud.cloud.documents.fields("users/u1/sessions/s1")
+        deep = {"integerValue": "1"}
+        for _ in range(21):
+            deep = {"mapValue": {"fields": {"a": deep}}}
+        for value in ({}, {"text": "x"}, {"stringValue": 1}, {"stringValue": "x", "integerValue": "1"}, {"integerValue": "1.5"},
+                      {"integerValue": True}, {"integerValue": str(1 << 63)}, {"doubleValue": "x"}, {"booleanValue": "true"},
+                      {"timestampValue": "yesterday"}, {"arrayValue": {"values": [{"arrayValue": {}}]}}, deep):
+            equal(cloud.commit({"a": value}, ["a"], {"exists": True}), (400, "INVALID_ARGUMENT"), repr(value)[:80])
+        for mask in (["a-b"], [""], ["a..b"], ["a."], ["`a"], ["1a"], ["a", "a"], ["b", "b.c"]):
+            equal(cloud.commit({"a": to_value(2)}, mask, {"exists": True}), (400, "INVALID_ARGUMENT"), repr(mask))
+        equal(cloud.commit({}, ["a"], {"exists": True, "updateTime": stamp(1)}), (400, "INVALID_ARGUMENT"), "two preconditions")
+        equal(cloud.commit({}, ["a"], {"updatetime": stamp(1)}), (400, "INVALID_ARGUMENT"), "a name that is not known")
+        status, _, _ = call("POST", cloud.documents + ":commit", b"[" * 100000)
+        equal(status, 400, "a body that is too deep")
+        equal(cloud.cloud.documents.fields("users/u1/sessions/s1"), before)
+        equal(cloud.commit({"a": {"integerValue": 7}, "t": {"timestampValue": "2024-05-06T09:08:09.1234567+02:00"}}, ["a", "t"],
+                           {"exists": True})[0], 200)
+        equal(cloud.cloud.documents.fields("users/u1/sessions/s1"),
+              {"a": {"integerValue": "7"}, "t": {"timestampValue": "2024-05-06T07:08:09.123456Z"}})
+
+
 def test_storage_honours_preconditions_and_checksums():
     with Local() as cloud:
         status, o = cloud.upload("a/b.jpg", b"one", "&ifGenerationMatch=0", crc32c=crc32c(b"one"), contentType="image/jpeg",
@@ -123,7 +151,12 @@ def test_storage_honours_preconditions_and_checksums():
         equal(cloud.cloud.objects.find("a/b.jpg")["data"], b"one")
         status, newer = cloud.upload("a/b.jpg", b"two", first, crc32c=crc32c(b"two"))
         equal((status, int(newer["generation"]) > int(o["generation"])), (200, True))
+        equal(cloud.upload("c", b"x", "&ifGenerationMatch=none")[0], 400, "no number")
+        equal(cloud.upload("c", b"x", contentType="image/png")[0], 400, "the part of the data has another type")
+        equal(cloud.upload("c", b"x", metadata={"attempts": 1})[0], 400, "metadata of another type")
+        equal(cloud.cloud.objects.find("c"), None)
         url = cloud.object("a/b.jpg")
+        equal(json.loads(call("GET", f"{url}?fields=name,size")[2]), {"name": "a/b.jpg", "size": "3"}, "what was asked for")
         equal(call("GET", f"{url}?alt=media&generation={o['generation']}")[0], 404, "the older generation is gone")
         status, headers, data = call("GET", f"{url}?alt=media&generation={newer['generation']}", headers={"Range": "bytes=1-"})
         equal((status, headers["Content-Range"], data), (206, "bytes 1-2/3", b"wo"))
@@ -136,21 +169,30 @@ def test_storage_honours_preconditions_and_checksums():
 def test_storage_takes_an_upload_in_pieces():
     with Local() as cloud:
         start = f"{cloud.cloud.server.url}/upload/storage/v1/b/{BUCKET}/o?uploadType=resumable&name=big&ifGenerationMatch=0"
-        meta = {"name": "big", "crc32c": crc32c(b"0123456789")}
-        _, headers, _ = call("POST", start, dumps(meta), {"X-Upload-Content-Length": "10"})
+        data = bytes(range(256)) * 1024 + b"0123456789"
+        size, most = len(data), len(data) - 10  # `most` is 256 KiB
+        meta = {"name": "big", "crc32c": crc32c(data), "metadata": {"jobId": "x"}}
+        _, headers, _ = call("POST", start + "&fields=name,metadata", dumps(meta), {"X-Upload-Content-Length": str(size)})
         place = headers["Location"]
 
         def piece(data, span):
-            status, got, _ = call("PUT", place, data, {"Content-Range": f"bytes {span}/10"})
-            return status, got["Range"]
+            status, got, text = call("PUT", place, data, {"Content-Range": f"bytes {span}/{size}"})
+            return status, json.loads(text) if status == 200 else got["Range"]
         equal(piece(b"", "*"), (308, None))
-        equal(piece(b"01234", "0-4"), (308, "bytes=0-4"))
-        equal(piece(b"9", "9-9"), (400, None), "a gap")
-        equal(piece(b"", "*"), (308, "bytes=0-4"))
-        equal(piece(b"3456789", "3-9")[0], 200)
-        equal(cloud.cloud.objects.find("big")["data"], b"0123456789")
+        equal(piece(data[:5], "0-4"), (400, None), "a piece that is not a multiple of 256 KiB")
+        equal(piece(data[:most], f"0-{most - 1}"), (308, f"bytes=0-{most - 1}"))
+        equal(piece(b"9", f"{size - 1}-{size - 1}"), (400, None), "a gap")
+        equal(piece(b"", "*"), (308, f"bytes=0-{most - 1}"))
+        done = (200, {"name": "big", "metadata": {"jobId": "x"}})
+        equal(piece(data[most - 7:], f"{most - 7}-{size - 1}"), done, "bytes that come again are no harm")
+        equal(cloud.cloud.objects.find("big")["data"], data)
+        equal(piece(b"", "*"), done, "asked again, it is still done")
+        equal([upload.data for upload in cloud.cloud.objects.uploads.values()], [b""], "what an ended upload keeps")
         equal(call("POST", start, dumps({}), {"X-Upload-Content-Length": "10"})[0], 412, "it is there now")
         equal(call("PUT", place + "0", b"", {"Content-Range": "bytes */10"})[0], 404)
+        for _ in range(2 * UPLOADS_MAX):
+            cloud.cloud.objects.start(Request("POST", "/?name=other", {}, b"{}"))
+        equal(len(cloud.cloud.objects.uploads), UPLOADS_MAX, "the oldest are forgotten")
 
 
 def test_server_refuses_other_hosts_and_large_bodies():
@@ -165,6 +207,9 @@ def test_server_refuses_other_hosts_and_large_bodies():
         equal(call("POST", server.url + "/echo/a", b"x" * 11)[0], 413)
         equal(call("POST", server.url + "/echo/a", b"", {"Host": "attacker.example"})[0], 403)
         equal(call("POST", server.url + "/echo/a", b"", {"Host": f"localhost:{server.server_port}"})[0], 200)
+        equal(call("POST", server.url + "/echo/a", b"", {"Origin": server.url})[0], 200, "its own page")
+        for origin in ("https://attacker.example", f"http://localhost:{server.server_port}", "http://127.0.0.1:1", "null"):
+            equal(call("POST", server.url + "/echo/a", b"", {"Origin": origin})[0], 403, origin)
         chunked = b"POST /echo/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
         equal(status_of(raw_request(server.server_port, chunked, 5)), 411)
         without_host = http.client.HTTPConnection("127.0.0.1", server.server_port)
@@ -174,6 +219,31 @@ def test_server_refuses_other_hosts_and_large_bodies():
         without_host.close()
     finally:
         server.stop()
+
+
+def test_server_survives_many_silent_connections():
+    server = Server()
+    server.route("GET", "/", lambda _: Reply(200))
+    silent, before = [], threading.active_count()
+    try:
+        for _ in range(CONNECTIONS_MAX + 20):
+            silent.append(socket.create_connection(("127.0.0.1", server.server_port), 10))
+        wait_until("a connection is refused", lambda: answer_of(server) is None, 20)
+        assert threading.active_count() <= before + CONNECTIONS_MAX, threading.active_count()
+        while silent:
+            silent.pop().close()
+        wait_until("it answers again", lambda: answer_of(server) == 200, 20)
+    finally:
+        for s in silent:
+            s.close()
+        server.stop()
+
+
+def answer_of(server):
+    try:
+        return call("GET", server.url + "/", timeout=5)[0]
+    except OSError:
+        return None
 
 
 def test_ids_that_no_worker_accepts_make_no_session():

@@ -3,6 +3,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import threading
 import time
 import urllib.parse
@@ -56,7 +57,7 @@ class Seen:
     def write_env(self, path):
         """The worker's settings, as a file to be sourced by a shell."""
         with open(path, "w", encoding="ascii") as f:
-            f.writelines(f"export {name}={value}\n" for name, value in self.env.items())
+            f.writelines(f"export {name}={shlex.quote(value)}\n" for name, value in self.env.items())
 
     def log_lines(self, n):
         """-> the last n lines of the worker's log."""

@@ -1,19 +1,24 @@
 """One job on its whole path, as people see it: `python3 -m tools.local_cloud.demo run|demo`, from the root of the tree.
 
 A push with a signed token, a session in Firestore, pictures in Cloud Storage, all on loopback, with the real worker in
-between. `run` ends with the job; `demo` shows a page in the browser until Ctrl-C. scripts/demo.sh tells the settings.
+between. `run` ends with the job; `demo` shows a page in the browser until Ctrl-C. Settings: scripts/demo.sh without
+arguments lists them.
 """
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the modules are loaded ends the process without a traceback
+
 import argparse
 import contextlib
 import glob
-import importlib.util
 import json
 import os
-import signal
 import struct
 import sys
 import time
 
+from . import page
 from .cloud import Cloud
 from .emulators import Absent, Emulators
 from .worker import Worker, free_port, told, worst
@@ -160,13 +165,6 @@ def keep(cloud, document, seconds):
     say(f"  {'log:':10} {LOG}")
 
 
-def page_module():
-    """The page is a part of its own; without it the demo has none."""
-    if not importlib.util.find_spec(f"{__package__}.page"):
-        return None
-    return importlib.import_module(f"{__package__}.page")
-
-
 # ---- the order of things ----
 
 def read(name):
@@ -204,30 +202,34 @@ def edit(cloud):
     keep(cloud, document, time.monotonic() - started)
 
 
-def run(kind):
-    with contextlib.ExitStack() as stack:
-        cloud, _ = start(stack, kind)
-        edit(cloud)
-        page = page_module()
-        if page:
-            page.write_snapshot(cloud, USER, SESSION, f"{OUT}/index.html")
-            say(f"page: {OUT}/index.html")
+def run(stack, kind):
+    cloud, _ = start(stack, kind)
+    edit(cloud)
+    page.write_snapshot(cloud, USER, SESSION, f"{OUT}/index.html")
+    say(f"  {'page:':10} {OUT}/index.html")
 
 
-def demo(kind):
+def demo(stack, kind):
+    cloud, worker = start(stack, kind)
+    server = page.start_page(cloud, user=USER, session=SESSION)
+    stack.callback(server.stop)
+    say(f"\n  Open {server.url}/ in a browser\n")
+    edit(cloud)
+    say(f"\n  Open {server.url}/ in a browser. Ctrl-C ends everything.\n")
+    while not worker.ended():
+        time.sleep(0.2)
+    raise Failed(f"The worker has ended. Its last lines ({LOG}):\n" + last_lines(cloud))
+
+
+def perform(action, kind):
+    """Does it, and ends whatever was started, however it ends."""
     with contextlib.ExitStack() as stack:
-        cloud, worker = start(stack, kind)
-        page = page_module()
-        address = ""
-        if page:
-            server = page.start_page(cloud, user=USER, session=SESSION)
-            address = f"http://127.0.0.1:{server.server_port}/"
-            say(f"\n  Open {address} in a browser\n")
-        edit(cloud)
-        say(f"\n  {'Open ' + address + ' in a browser. ' if address else ''}Ctrl-C ends everything.\n")
-        while not worker.ended():
-            time.sleep(0.2)
-        raise Failed(f"The worker has ended. Its last lines ({LOG}):\n" + last_lines(cloud))
+        try:
+            action(stack, kind)
+        except KeyboardInterrupt:
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                say("\nending what was started; the worker may need a few seconds")
+            raise
 
 
 def interrupt(*_):
@@ -238,24 +240,32 @@ def interrupt(*_):
 
 def main():
     parser = argparse.ArgumentParser(prog="demo", description=__doc__.split("\n\n")[1])
-    parser.add_argument("action", choices=("run", "demo"))
-    parser.add_argument("--cloud", choices=("local", "emulators"), default="local")
+    parser.add_argument("action", choices=("run", "demo"), help="end with the job, or stay with a page")
+    parser.add_argument("--cloud", choices=("local", "emulators"), default="local",
+                        help="tools/local_cloud (the default), or Google's emulators")
     args = parser.parse_args()
     for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(s, interrupt)
     try:
-        {"run": run, "demo": demo}[args.action](args.cloud)
-    except Failed as e:
-        print(f"demo: {e}", file=sys.stderr)
-        return 1
-    except Absent:
-        print("demo: CLOUD=local takes the same path without them.", file=sys.stderr)
-        return 1
+        perform({"run": run, "demo": demo}[args.action], args.cloud)
     except KeyboardInterrupt:
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            say("\nended")
+        with contextlib.suppress(OSError):
+            say("ended")
         return 0 if args.action == "demo" else 130
+    except (Failed, RuntimeError) as e:
+        return complain(e)
+    except OSError as e:
+        return complain(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}. All files of the demo are in {OUT}.")
+    except Absent:
+        return complain("CLOUD=local takes the same path without them.")
     return 0
+
+
+def complain(why):
+    """-> the exit status of a failure."""
+    with contextlib.suppress(OSError):
+        print(f"demo: {why}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import threading
 import time
 
 from .server import Reply
-from .values import from_stamp, has_path, set_path, stamp, value_at
+from .values import accepted_fields, from_stamp, has_path, is_part_of, set_path, stamp, value_at
 
 WRITES_MAX = 500
 
@@ -23,6 +23,14 @@ def invalid(message):
     return Refused(400, "INVALID_ARGUMENT", message)
 
 
+def known(part, *names):
+    """The part of a request; Refused if it has a member of another name, which Firestore does not overlook either."""
+    unknown = set(part) - set(names)
+    if unknown:
+        raise invalid(f"not known, or not supported here: {', '.join(sorted(unknown)):.200}")
+    return part
+
+
 class Document:
     def __init__(self, fields, created_us, updated_us):
         self.fields, self.created_us, self.updated_us = fields, created_us, updated_us
@@ -35,7 +43,7 @@ def answers_refusals(handler):
                 return handler(self, request)
         except Refused as e:
             return e.reply
-        except (ValueError, KeyError, TypeError, AttributeError) as e:  # JSON of another shape
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:  # JSON of another shape
             return invalid(f"the request is not understood: {e!r:.200}").reply
     return handle
 
@@ -88,10 +96,9 @@ class Documents:
     @answers_refusals
     def commit(self, request):
         """All writes are made, or none."""
-        body = json.loads(request.body)
-        writes = body.get("writes", [])
-        if "transaction" in body or len(writes) > WRITES_MAX:
-            raise invalid(f"transactions, and more than {WRITES_MAX} writes, are not supported here")
+        writes = known(json.loads(request.body), "writes").get("writes", [])
+        if len(writes) > WRITES_MAX:
+            raise invalid(f"more than {WRITES_MAX} writes are not supported here")
         changes = [self.checked(write) for write in writes]
         if len({name for name, _ in changes}) < len(changes):
             raise invalid("two writes to one document are not supported here")
@@ -134,23 +141,32 @@ class Documents:
 
     def checked(self, write):
         """-> (name, the fields that the document will have, or None where it will be gone); Refused if it may not be."""
-        if write.get("updateTransforms") or "transform" in write:
-            raise invalid("transforms are not supported here")
+        known(write, "update", "delete", "updateMask", "currentDocument")
         name = self.checked_name(write["delete"] if "delete" in write else write["update"]["name"])
         self.check_condition(name, write.get("currentDocument") or {})
         if "delete" in write:
             return name, None
-        new = write["update"].get("fields", {})
+        new = accepted_fields(known(write["update"], "name", "fields").get("fields", {}))
         if "updateMask" not in write:
-            return name, copy.deepcopy(new)
+            return name, new
         fields = copy.deepcopy(self.stored[name].fields) if name in self.stored else {}
-        for path in write["updateMask"].get("fieldPaths", []):
+        for path in self.checked_mask(write["updateMask"]):
             value = value_at(new, path)
-            set_path(fields, path, copy.deepcopy(value) if value != {} else None)
+            set_path(fields, path, value if value != {} else None)
         return name, fields
+
+    @staticmethod
+    def checked_mask(mask):
+        """-> its paths; Refused if one of them leads into another, so that it would not be clear which value counts."""
+        paths = known(mask, "fieldPaths").get("fieldPaths", [])
+        if any(is_part_of(a, b) for n, a in enumerate(paths) for m, b in enumerate(paths) if n != m):
+            raise invalid("a path of the mask is part of another")
+        return paths
 
     def check_condition(self, name, condition):
         document = self.stored.get(name)
+        if len(known(condition, "exists", "updateTime")) > 1:
+            raise invalid("a precondition is either exists or updateTime")
         if "exists" in condition and condition["exists"] != (document is not None):
             if document:
                 raise Refused(409, "ALREADY_EXISTS", f"Document already exists: {name}")

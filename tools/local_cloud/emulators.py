@@ -18,11 +18,15 @@ class Absent(Exception):
     """They are not installed; the script has said how to get them."""
 
 
-def call(method, url, body=None, content_type="application/json"):
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of this machine's loopback
+
+
+def call(method, url, body=None, headers=None, timeout=60):
     """-> (status, headers, body); any status is an answer."""
-    request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": content_type})
+    headers = {"Content-Type": "application/json", **(headers or {})}
+    request = urllib.request.Request(url, data=body, method=method, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=30) as reply:
+        with DIRECT.open(request, timeout=timeout) as reply:
             return reply.status, reply.headers, reply.read()
     except urllib.error.HTTPError as e:
         return e.code, e.headers, e.read()
@@ -71,7 +75,7 @@ class Emulators(Seen):
         for file, data in (("original.jpg", photo_bytes), ("mask_auto.png", mask_bytes)):
             name = urllib.parse.quote(f"{path}/{file}", safe="")
             demanded("POST", f"{self.storage}/upload/storage/v1/b/{self.bucket}/o?uploadType=media&name={name}", data,
-                     picture_type(data))
+                     {"Content-Type": picture_type(data)})
         body = {"fields": to_fields({"processingStatus": "pending", **(fields or {})})}
         demanded("PATCH", f"{self.documents}/{path}", json.dumps(body).encode())
 

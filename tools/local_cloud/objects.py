@@ -13,6 +13,8 @@ from .server import TEXT, Reply
 POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
 TABLE = []
 WRITABLE = ("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage", "contentType", "metadata")
+PIECE_BYTES = 256 << 10  # each piece of an upload but the last is a multiple of it
+UPLOADS_MAX = 100  # the oldest is forgotten, as after a week by Cloud Storage
 CONDITION = {"ifGenerationMatch": lambda there, wanted: there == wanted,
              "ifGenerationNotMatch": lambda there, wanted: there != wanted}
 
@@ -36,10 +38,10 @@ def refused(code, reason, message=None):
 
 
 class Upload:
-    """A resumable upload; `size` is None until a piece tells it."""
+    """A resumable upload; `size` is None until a piece tells it, `reply` until the object is stored."""
 
     def __init__(self, name, meta, query, size):
-        self.name, self.meta, self.query, self.size, self.data = name, meta, query, size, b""
+        self.name, self.meta, self.query, self.size, self.data, self.reply = name, meta, query, size, b"", None
 
 
 class Objects:
@@ -63,8 +65,9 @@ class Objects:
 
     def put(self, name, data, **meta):
         """Stores an object whatever is there; meta replaces what would be computed, and None leaves it out."""
+        meta = meta if "crc32c" in meta else {**meta, "crc32c": crc32c(data)}  # slow, so outside the lock
         with self.lock:
-            return self.store(name, data, meta if "crc32c" in meta else {**meta, "crc32c": crc32c(data)})
+            return self.store(name, data, meta)
 
     def find(self, name):
         with self.lock:
@@ -74,7 +77,7 @@ class Objects:
 
     def stat(self, request, name):
         with self.lock:
-            return self.checked(request, name) or Reply(200, shown(self.stored[name]))
+            return self.checked(request, name) or shown(self.stored[name], request)
 
     def media(self, request, name):
         with self.lock:
@@ -126,10 +129,12 @@ class Objects:
             refusal = self.condition(request, name)
             if refusal:
                 return refusal
+            if not all(isinstance(v, str) for v in meta.get("metadata", {}).values()):
+                return refused(400, "invalid", "the values of metadata are texts")
             if meta.get("crc32c", crc) != crc or meta.get("md5Hash", md5) != md5:
                 return refused(400, "invalid", f"the checksum does not fit the {len(data)} bytes of {name}")
             own = {key: meta[key] for key in WRITABLE if key in meta}
-            return Reply(200, shown(self.store(name, data, {**own, "crc32c": crc, "md5Hash": md5})))
+            return shown(self.store(name, data, {**own, "crc32c": crc, "md5Hash": md5}), request)
 
     def start(self, request):
         meta = json.loads(request.body or b"{}")
@@ -139,6 +144,8 @@ class Objects:
             refusal = self.condition(request, name)
             if refusal:
                 return refusal
+            while len(self.uploads) >= UPLOADS_MAX:
+                del self.uploads[next(iter(self.uploads))]
             path = f"/upload/session/{secrets.token_hex(16)}"
             self.uploads[path] = Upload(name, meta, request.query, int(size) if size else None)
             return Reply(200, b"", {"Location": self.url + path})
@@ -149,22 +156,19 @@ class Objects:
             upload = self.uploads.get(path)
             if not upload:
                 return refused(404, "notFound")
-            found = re.fullmatch(r"bytes (?:\*|(\d+)-(\d+))/(\d+|\*)", request.headers.get("Content-Range") or "")
-            if not found:
-                return refused(400, "invalid", "a piece needs a Content-Range")
-            first, last, size = found.groups()
-            if size != "*":
-                if upload.size not in (None, int(size)):
-                    return refused(400, "invalid", f"a piece of an upload of {size} bytes, which began as one of {upload.size}")
-                upload.size = int(size)
-            if first is not None:
-                if int(first) > len(upload.data) or int(last) - int(first) + 1 != len(request.body):
-                    return refused(400, "invalid", "a piece that leaves a gap or has another length than it says")
-                upload.data = (upload.data[:int(first)] + request.body)[:keep]
+            if upload.reply:
+                return upload.reply
+            problem = take_piece(upload, request, keep)
+            if problem:
+                return refused(400, "invalid", problem)
             if upload.size is None or len(upload.data) < upload.size:
                 return Reply(308, b"", {"Range": f"bytes=0-{len(upload.data) - 1}"} if upload.data else {})
-        request.query = upload.query
-        return self.insert(request, upload.name, upload.data, upload.meta)
+            request.query = upload.query
+            reply = self.insert(request, upload.name, upload.data, upload.meta)
+            upload.data, upload.reply = b"", reply
+            if reply.status != 200:
+                del self.uploads[path]
+            return reply
 
     # ---- what they share ----
 
@@ -172,7 +176,10 @@ class Objects:
         """A refusal where the generation there is not one that the request allows."""
         there = self.stored.get(name, {}).get("generation", "0")
         for key, holds in CONDITION.items():
-            if request.option(key) is not None and not holds(there, request.option(key)):
+            wanted = request.option(key)
+            if wanted is not None and not wanted.isdecimal():
+                return refused(400, "invalid", f"{key} is a number")
+            if wanted is not None and not holds(there, wanted):
                 return refused(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.")
         return None
 
@@ -192,8 +199,32 @@ class Objects:
         return self.stored[name]
 
 
-def shown(o):
-    return {key: value for key, value in o.items() if key != "data" and value is not None}
+def shown(o, request):
+    """The metadata of an object, or those that the request names in `fields`."""
+    names = [name for name in (request.option("fields") or "").split(",") if name]
+    return Reply(200, {key: value for key, value in o.items() if key != "data" and value is not None and
+                       (not names or key in names)})
+
+
+def take_piece(upload, request, keep):
+    """Adds the body to an upload; a body without a place only asks. -> what is wrong with it, or None."""
+    found = re.fullmatch(r"bytes (?:\*|(\d+)-(\d+))/(\d+|\*)", request.headers.get("Content-Range") or "")
+    if not found:
+        return "a piece needs a Content-Range"
+    first, last, size = found.groups()
+    if size != "*":
+        if upload.size not in (None, int(size)):
+            return f"a piece of an upload of {size} bytes, which began as one of {upload.size}"
+        upload.size = int(size)
+    if first is None:
+        return None
+    first, end = int(first), int(last) + 1
+    if first > len(upload.data) or end - first != len(request.body):
+        return "a piece that leaves a gap or has another length than it says"
+    if end != upload.size and (end - first) % PIECE_BYTES:
+        return f"a piece that is not the last has a multiple of {PIECE_BYTES} bytes"
+    upload.data = (upload.data[:first] + request.body)[:keep]
+    return None
 
 
 def parts(request):
@@ -201,5 +232,8 @@ def parts(request):
     boundary = re.search(r'boundary="?([^";]+)', request.headers["Content-Type"]).group(1).encode()
     _, first, rest = request.body.split(b"--" + boundary, 2)
     meta = json.loads(first.split(b"\r\n\r\n", 1)[1])
-    data = rest.split(b"\r\n\r\n", 1)[1]
+    head, data = rest.split(b"\r\n\r\n", 1)
+    sent = re.search(rb"(?im)^content-type: *([^\r\n;]+)", head)
+    if sent and sent.group(1).decode() != meta.setdefault("contentType", sent.group(1).decode()):
+        raise ValueError("the metadata and the part of the data have different content types")
     return meta, data[:data.rindex(b"\r\n--" + boundary + b"--")]

@@ -1,13 +1,12 @@
 'use strict';
 /*
- * The page of the local cloud. It asks the server for the state of one session (`/state`) again and again, and shows it;
- * the second half is the brush, with which a new session is made. A snapshot has state and pictures embedded instead.
+ * The page of the local cloud. It asks the server for the state of one session (`/state`) again and again, and shows it.
+ * A snapshot has state and pictures embedded instead. brush.js, which comes before this file, makes new sessions.
  * Everything that comes from outside is put into the page as text, never as HTML.
  */
 
-const LONGER_SIDE = 512;      // pixels, what the demo model paints
-const AMPLIFIED = 20;         // times, for the difference of two pictures
-const SQUARE = 8;             // pixels, the squares in which JPEG works
+const AMPLIFIED = 20;  // times, for the difference of two pictures
+const SQUARE = 8;      // pixels, the squares in which JPEG works
 const POLL_MS = { busy: 400, idle: 2000 };
 const MASK_COLOUR = [255, 45, 120];
 const DEMO_ENDED = 'The demo has ended: its server does not answer. Start “make demo” again and open the address it prints.';
@@ -103,7 +102,7 @@ function clearPictures() {
   for (const id of PICTURES) $(id).hidden = true;
   for (const id of ['split', 'divider', 'tag-before', 'tag-after', 'download']) $(id).hidden = true;
   for (const part of Object.keys(shown)) delete shown[part];
-  setVerdict('', 'Outside the mask it is black: nothing was touched there.');
+  setVerdict('', 'Black means that both are the same.');
 }
 
 function setShape(picture) {
@@ -227,8 +226,8 @@ async function showDifference([, maskGeneration, editedGeneration], isCurrent) {
   canvas.height = after.height;
   canvas.getContext('2d').putImageData(picture, 0, 0);
   canvas.hidden = false;
-  if (unequal) setVerdict('bad', `${number(unequal)} of ${number(outside)} pixels outside the mask differ, and none should.`);
-  else setVerdict('good', `Outside the mask it is black: all ${number(outside)} pixels there are equal.`);
+  if (unequal) setVerdict('bad', `${number(unequal)} of ${number(outside)} pixels away from the mask differ, and none should.`);
+  else setVerdict('good', `Away from the mask it is black: all ${number(outside)} pixels there are equal.`);
 }
 
 function showPictures() {
@@ -258,10 +257,10 @@ function summary() {
   const own = session?.inpaint || {};
   const status = session?.processingStatus;
   if (!session) {
-    return ['', 'Nothing has been published yet', 'Choose a photo below, brush over what should go, and press “Remove it”.'];
+    return ['', 'No photo yet', 'Choose a photo below, brush over what should go, and press “Remove it”.'];
   }
   if (status === 'completed') {
-    return ['completed', `Done in ${seconds(elapsedSeconds())}`, 'The worker acknowledged the message after the last write.'];
+    return ['completed', `Done in ${seconds(elapsedSeconds())}`, 'The edited photo and a small preview are stored.'];
   }
   if (status === 'failed') {
     const next = own.retryable ? 'A new try can help.' : 'The same photo and mask would fail again: change one of them.';
@@ -272,7 +271,7 @@ function summary() {
   if (worker === 'gone') return ['failed', 'Stopped', 'The worker has ended. The message waits until a worker answers again.'];
   if (status === 'processing') {
     const stage = STAGES.find(([name]) => name === own.stage);
-    return ['processing', 'Working', stage ? `Now the worker ${stage[1]}.` : 'It has claimed the session.'];
+    return ['processing', 'Working', stage ? `Now the worker ${stage[1]}.` : 'The worker has begun.'];
   }
   if (worker === 'starting') return ['', 'Waiting', 'The worker is still loading its model.'];
   if (deliveries.some((d) => !d.open)) {
@@ -358,7 +357,7 @@ function showBanner(text) {
 }
 
 function showWorker() {
-  const texts = { ready: 'Worker ready', starting: 'Worker loading its model', gone: 'Worker gone' };
+  const texts = { ready: 'Worker ready', starting: 'Worker loading its model', gone: 'Worker has ended' };
   $('worker').className = `pill ${connected ? state.worker : 'gone'}`;
   setText($('worker'), embedded ? 'Snapshot' : connected ? texts[state.worker] : 'Demo ended');
   if (!connected) showBanner(DEMO_ENDED);
@@ -462,261 +461,6 @@ async function follow() {
     await poll();
     await new Promise((wake) => setTimeout(wake, connected && state && !isOver() ? POLL_MS.busy : POLL_MS.idle));
   }
-}
-
-/* ---- The brush ---- */
-
-const MASK_COLOUR_CSS = `rgb(${MASK_COLOUR.join(' ')})`;
-const easel = { photo: null, strokes: [], current: null, sending: false, problem: '', at: null };
-
-/* A file or an object -> a canvas on the easel. The browser turns the photo upright by its Exif orientation. */
-async function takePhoto(blob) {
-  let bitmap;
-  easel.problem = '';
-  try {
-    bitmap = await createImageBitmap(blob, { imageOrientation: 'from-image' });
-  } catch {
-    easel.problem = 'The browser cannot read this file as a picture. Choose a JPEG, PNG or WebP photo.';
-    showWhy();
-    return;
-  }
-  const scale = Math.min(1, LONGER_SIDE / Math.max(bitmap.width, bitmap.height));
-  const width = Math.max(1, Math.round(bitmap.width * scale)), height = Math.max(1, Math.round(bitmap.height * scale));
-  for (const id of ['photo', 'strokes']) {
-    $(id).width = width;
-    $(id).height = height;
-  }
-  const context = $('photo').getContext('2d');
-  context.imageSmoothingQuality = 'high';
-  context.fillStyle = '#fff';  // behind transparent pixels, as in the worker
-  context.fillRect(0, 0, width, height);
-  context.drawImage(bitmap, 0, 0, width, height);
-  bitmap.close();
-  $('easel').style.setProperty('--shape', `${width} / ${height}`);
-  $('easel').style.width = height > width ? `${Math.round(68 * width / height)}vh` : '100%';
-  easel.photo = { width, height };
-  easel.at = { x: width / 2, y: height / 2 };
-  easel.strokes = [];
-  $('drop').hidden = true;
-  $('easel').hidden = false;
-  drawStrokes();
-}
-
-function drawStroke(context, stroke) {
-  context.lineWidth = stroke.size;
-  context.lineCap = context.lineJoin = 'round';
-  context.beginPath();
-  context.moveTo(stroke.points[0].x, stroke.points[0].y);
-  for (const p of stroke.points) context.lineTo(p.x, p.y);
-  context.stroke();
-}
-
-function drawStrokes() {
-  const context = $('strokes').getContext('2d');
-  context.clearRect(0, 0, $('strokes').width, $('strokes').height);
-  context.strokeStyle = MASK_COLOUR_CSS;
-  for (const stroke of easel.strokes) drawStroke(context, stroke);
-  showWhy();
-}
-
-/* White on black, each pixel 0 or 255: the smooth edge of a stroke is cut where it is half covered. */
-function drawMask() {
-  const { width, height } = easel.photo;
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext('2d', { willReadFrequently: true });
-  context.strokeStyle = '#fff';
-  for (const stroke of easel.strokes) drawStroke(context, stroke);
-  const mask = context.getImageData(0, 0, width, height);
-  for (let at = 0; at < mask.data.length; at += 4) {
-    mask.data.fill(mask.data[at + 3] >= 128 ? 255 : 0, at, at + 3);
-    mask.data[at + 3] = 255;
-  }
-  context.putImageData(mask, 0, 0);
-  return canvas;
-}
-
-async function base64Of(blob) {
-  const bytes = new Uint8Array(await blob.arrayBuffer());
-  let text = '';
-  for (let at = 0; at < bytes.length; at += 0x8000) text += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
-  return btoa(text);
-}
-
-/* Why the button does nothing now; '' when it works. */
-function obstacle() {
-  if (easel.sending) return 'Sending the photo and the mask.';
-  if (!easel.photo) return 'Choose a photo first.';
-  if (!easel.strokes.length) return 'Brush over what should go first.';
-  if (!connected) return 'The demo has ended: start “make demo” again.';
-  if (state?.worker === 'gone') return 'The worker has ended: start “make demo” again.';
-  return '';
-}
-
-function showWhy() {
-  const why = obstacle();
-  $('remove').disabled = Boolean(why);
-  $('why').className = easel.problem ? 'why bad' : 'why muted';
-  setText($('why'), easel.problem || why || 'Ready.');
-  for (const id of ['undo', 'clear']) $(id).disabled = !easel.strokes.length || easel.sending;
-  $('another').disabled = !easel.photo || easel.sending;
-  const step = !easel.photo ? 0 : !easel.strokes.length ? 1 : 2;
-  ['step-photo', 'step-stroke', 'step-send'].forEach((id, n) => {
-    $(id).className = n < step ? 'done' : n === step ? 'now' : '';
-  });
-}
-
-async function send() {
-  easel.sending = true;
-  easel.problem = '';
-  showWhy();
-  try {
-    const photo = await new Promise((done) => $('photo').toBlob(done, 'image/jpeg', 0.95));
-    const mask = await drawMask().convertToBlob({ type: 'image/png' });
-    const answer = await fetch('/sessions', {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json', 'X-Local-Cloud': 'page' },
-      body: JSON.stringify({ photo: await base64Of(photo), mask: await base64Of(mask) }),
-    });
-    const body = await answer.json();
-    if (!answer.ok) throw new Error(body.error);
-    wanted.session = body.session;
-    history.replaceState(null, '', `?session=${encodeURIComponent(body.session)}`);
-    await poll();
-    scrollToResult();
-  } catch (e) {
-    easel.problem = e instanceof TypeError ? DEMO_ENDED : `The photo was not taken: ${e.message}.`;
-  }
-  easel.sending = false;
-  showWhy();
-}
-
-function scrollToResult() {
-  const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
-  $('result').scrollIntoView({ behavior: calm ? 'auto' : 'smooth' });
-  $('result').focus({ preventScroll: true });
-}
-
-/* ---- Pointer and keyboard on the easel ---- */
-
-function pointOf(event) {
-  const box = $('strokes').getBoundingClientRect();
-  const { width, height } = easel.photo;
-  return { x: (event.clientX - box.left) * width / box.width, y: (event.clientY - box.top) * height / box.height };
-}
-
-function showRing(point) {
-  const { width, height } = easel.photo;
-  const ring = $('ring');
-  ring.hidden = false;
-  ring.style.left = `${100 * point.x / width}%`;
-  ring.style.top = `${100 * point.y / height}%`;
-  ring.style.width = `${100 * $('size').value / width}%`;
-  ring.style.height = `${100 * $('size').value / height}%`;
-}
-
-function beginStroke(point) {
-  easel.current = { size: Number($('size').value), points: [point] };
-  easel.strokes.push(easel.current);
-  drawStrokes();
-}
-
-function extendStroke(points) {
-  easel.current.points.push(...points);
-  drawStrokes();
-}
-
-function onPointerDown(event) {
-  if (event.button !== 0 || easel.sending) return;
-  $('strokes').setPointerCapture(event.pointerId);
-  easel.at = pointOf(event);
-  showRing(easel.at);
-  beginStroke(easel.at);
-}
-
-function onPointerMove(event) {
-  easel.at = pointOf(event);
-  showRing(easel.at);
-  if (!easel.current) return;
-  const events = event.getCoalescedEvents?.() || [];
-  extendStroke((events.length ? events : [event]).map(pointOf));
-}
-
-function onKey(event) {
-  const step = Math.max(2, $('size').value / 2);
-  const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
-  const [dx, dy] = moves[event.key] || [0, 0];
-  const limit = (value, most) => Math.min(Math.max(value, 0), most);
-  if (easel.sending || (!dx && !dy && event.key !== ' ')) return;
-  event.preventDefault();
-  const from = easel.at;
-  easel.at = { x: limit(from.x + dx, easel.photo.width), y: limit(from.y + dy, easel.photo.height) };
-  showRing(easel.at);
-  if (event.key === ' ') beginStroke(easel.at);
-  else if (event.shiftKey && easel.current) extendStroke([easel.at]);
-  else if (event.shiftKey) {
-    beginStroke(from);
-    extendStroke([easel.at]);
-  } else easel.current = null;
-}
-
-function undo() {
-  easel.current = null;
-  easel.strokes.pop();
-  drawStrokes();
-}
-
-function listenToEasel() {
-  const strokes = $('strokes');
-  const endStroke = () => { easel.current = null; };
-  strokes.addEventListener('pointerdown', onPointerDown);
-  strokes.addEventListener('pointermove', onPointerMove);
-  for (const name of ['pointerup', 'pointercancel']) strokes.addEventListener(name, endStroke);
-  strokes.addEventListener('pointerleave', () => { if (!easel.current) $('ring').hidden = true; });
-  strokes.addEventListener('keydown', onKey);
-  strokes.addEventListener('keyup', (event) => { if (event.key === 'Shift') endStroke(); });
-  strokes.addEventListener('focus', () => { if (strokes.matches(':focus-visible')) showRing(easel.at); });
-  strokes.addEventListener('blur', () => { $('ring').hidden = true; endStroke(); });
-  document.addEventListener('keydown', (event) => {
-    if ((event.ctrlKey || event.metaKey) && event.key === 'z' && easel.strokes.length && !easel.sending) {
-      event.preventDefault();
-      undo();
-    }
-  });
-}
-
-function listenToControls() {
-  $('file').addEventListener('change', () => { if ($('file').files.length) takePhoto($('file').files[0]); });
-  $('demo').addEventListener('click', async () => {
-    try {
-      const answer = await fetch(`/object/${encodeURIComponent(state.demo)}/original.jpg`);
-      await takePhoto(await answer.blob());
-    } catch {
-      easel.problem = DEMO_ENDED;
-      showWhy();
-    }
-  });
-  $('size').addEventListener('input', () => setText($('size-text'), `${$('size').value} px`));
-  $('undo').addEventListener('click', undo);
-  $('clear').addEventListener('click', () => { easel.strokes = []; easel.current = null; drawStrokes(); });
-  $('another').addEventListener('click', () => {
-    Object.assign(easel, { photo: null, strokes: [], current: null, problem: '' });
-    $('file').value = '';
-    $('easel').hidden = true;
-    $('drop').hidden = false;
-    showWhy();
-    $('file').focus();
-  });
-  $('remove').addEventListener('click', send);
-  const board = $('board');
-  // A file that is dropped next to the board does not replace the page.
-  for (const name of ['dragover', 'drop']) addEventListener(name, (event) => event.preventDefault());
-  const mark = (on) => (event) => { event.preventDefault(); board.classList.toggle('over', on); };
-  board.addEventListener('dragover', mark(true));
-  board.addEventListener('dragleave', mark(false));
-  board.addEventListener('drop', (event) => {
-    mark(false)(event);
-    if (event.dataTransfer.files.length && !easel.sending) takePhoto(event.dataTransfer.files[0]);
-  });
 }
 
 /* ---- Start ---- */

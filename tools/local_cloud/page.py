@@ -1,8 +1,8 @@
 """A page in the browser: what the worker makes of a photo, and a brush to try it on one's own.
 
 `start_page` serves it on loopback, `write_snapshot` writes it with one finished session as a file that needs no server.
-page.html, page.css and page.js are put together here; nothing is loaded from elsewhere, and the policy that is sent along
-(Content-Security-Policy) allows nothing else. Only a page of this server can create a session: the Host header is checked
+page.html, page.css, brush.js and page.js are put together here; nothing is loaded from elsewhere, and the policy that is sent
+along (Content-Security-Policy) allows nothing else. Only a page of this server can create a session: the Host header is checked
 (server.py), and a POST needs a header that a browser sends to no other site without asking it first.
 """
 import base64
@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 
+from .cloud import picture_type
 from .server import Reply, Server
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -50,7 +51,7 @@ def hash_source(text):
 
 def put_together():
     """-> (the page, its policy): the style and the script are allowed by their hashes."""
-    style, script = "\n" + read("page.css"), "\n" + read("page.js")
+    style, script = "\n" + read("page.css"), "\n" + read("brush.js") + "\n" + read("page.js")
     html = read("page.html").replace("/* page.css */", style).replace("/* page.js */", script)
     policy = (f"default-src 'none'; script-src {hash_source(script)}; style-src {hash_source(style)}; img-src 'self' data:; "
               "connect-src 'self'; base-uri 'none'; form-action 'none'")
@@ -60,9 +61,9 @@ def put_together():
 def parse_log_line(line):
     """-> time, severity, message, and the other fields of the line; a line that is no JSON is a message."""
     try:
-        fields = json.loads(line)
+        fields = json.loads(line, parse_constant=str)  # JSON has no NaN: the browser would refuse the whole answer
         fields = fields if isinstance(fields, dict) else {"message": line}
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = {"message": line}
     known = {name: str(fields.pop(name, default)) for name, default in (("time", ""), ("severity", "DEFAULT"), ("message", ""))}
     return {**known, "fields": {name: value for name, value in fields.items() if not name.startswith("logging.googleapis.com/")}}
@@ -153,13 +154,14 @@ class Page:
     def object(self, request):
         session, name = request.parts
         if name == RESAVED:
-            data, content_type = self.resaver.file(self.cloud, self.user, session), "image/jpeg"
+            data = self.resaver.file(self.cloud, self.user, session)
         else:
             found = self.cloud.object(self.user, session, name) if name in FILES else None
-            data, content_type = (found["data"], found["content_type"]) if found else (None, None)
+            data = found and found["data"]
         if data is None:
             raise Refusal(404, f"there is no {name} in this session")
-        return Reply(200, data, {"Content-Type": content_type})
+        # not the type that the object was stored with, for that may be one that a browser runs
+        return Reply(200, data, {"Content-Type": picture_type(data)})
 
     def create(self, request):
         photo, mask = pictures_of(request)
@@ -201,17 +203,17 @@ def start_page(cloud, port=0, user=USER, session=None):
 
 def write_snapshot(cloud, user, session, path):
     """The page with one session as it is now, in one file, without the part for uploads."""
-    def data_url(data, content_type):
-        return f"data:{content_type};base64,{base64.b64encode(data).decode()}"
+    def data_url(data):
+        return f"data:{picture_type(data)};base64,{base64.b64encode(data).decode()}"
 
     found = {name: cloud.object(user, session, name) for name in FILES}
-    files = {name: data_url(o["data"], o["content_type"]) for name, o in found.items() if o}
+    files = {name: data_url(o["data"]) for name, o in found.items() if o}
     try:
         resaved = Resaver().file(cloud, user, session)
     except Refusal:
         resaved = None
     if resaved:
-        files[RESAVED] = data_url(resaved, "image/jpeg")
+        files[RESAVED] = data_url(resaved)
     embedded = json.dumps({"state": state_of(cloud, user, session), "files": files}).replace("<", "\\u003c")
     html, policy = put_together()
     html = html.replace("<!-- policy -->", f'<meta http-equiv="Content-Security-Policy" content="{policy}">')

@@ -13,6 +13,7 @@ from .values import stamp
 ACKS = (102, 200, 201, 202, 204)
 ACK_DEADLINE_SECONDS = 600
 RETRY_SECONDS = (0.5, 10.0)  # the first pause and the longest; Pub/Sub's own are 10 s and 600 s
+DELIVERIES_KEPT = 50  # of each message: the first, and the last of the others
 
 
 class Message:
@@ -20,11 +21,11 @@ class Message:
         self.id, self.data, self.attributes = message_id, data, attributes
         try:
             self.value = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             self.value = None
         self.published_us = int(time.time() * 1e6)
         self.deliveries = []
-        self.acked = threading.Event()
+        self.over = threading.Event()  # acknowledged, or the subscription has been stopped
 
 
 class Subscription:
@@ -43,9 +44,8 @@ class Subscription:
 
     def publish_request(self, request):
         try:
-            messages = [(base64.b64decode(m.get("data", ""), validate=True), m.get("attributes"))
-                        for m in json.loads(request.body)["messages"]]
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            messages = [checked(m) for m in json.loads(request.body)["messages"]]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             return Reply(400, {"error": {"code": 400, "message": f"the request is not understood: {e!r:.200}",
                                          "status": "INVALID_ARGUMENT"}})
         return Reply(200, {"messageIds": [self.publish(data, attributes) for data, attributes in messages]})
@@ -81,16 +81,17 @@ class Subscription:
                 break
             self.closing.wait(pause)
             pause = min(2 * pause, longest)
-        message.acked.set()
+        message.over.set()
 
     def try_once(self, message, attempt):
         """-> the status of the answer, or None where there was none before the ack deadline."""
         delivery = {"at": time.time(), "attempt": attempt, "status": None, "seconds": 0.0, "open": True}
         with self.lock:
+            del message.deliveries[1:2 - DELIVERIES_KEPT]
             message.deliveries.append(delivery)
         started, status = time.monotonic(), None
         try:
-            status = self.push(self.envelope(message, attempt))
+            status = self.push(self.envelope(message))
         except (OSError, http.client.HTTPException):  # nobody listens, the connection broke, or the deadline is over
             pass
         took = time.monotonic() - started
@@ -113,8 +114,19 @@ class Subscription:
         finally:
             connection.close()
 
-    def envelope(self, message, attempt):
+    def envelope(self, message):
+        """Without deliveryAttempt, which Pub/Sub sends only where there is a topic for dead letters."""
         at = stamp(message.published_us)
         return json.dumps({"message": {"attributes": message.attributes, "data": base64.b64encode(message.data).decode(),
                                        "messageId": message.id, "message_id": message.id, "publishTime": at, "publish_time": at},
-                           "subscription": self.name, "deliveryAttempt": attempt}).encode()
+                           "subscription": self.name}).encode()
+
+
+def checked(message):
+    """-> (data, attributes) of a message that is to be published; ValueError if it is none."""
+    data, attributes = base64.b64decode(message.get("data", ""), validate=True), message.get("attributes") or {}
+    if not data and not attributes:
+        raise ValueError("a message has data or attributes")
+    if not all(isinstance(v, str) for v in attributes.values()):
+        raise ValueError("the values of attributes are texts")
+    return data, attributes

@@ -7,6 +7,7 @@ import traceback
 import urllib.parse
 
 BODY_MAX_BYTES = 32 << 20
+CONNECTIONS_MAX = 256
 SILENCE_MAX_SECONDS = 600  # between two requests of a connection, and between two pieces of one
 HOSTS = ("127.0.0.1", "localhost")
 TEXT = {"Content-Type": "text/plain; charset=utf-8"}
@@ -55,10 +56,13 @@ class Connection(http.server.BaseHTTPRequestHandler):
     def received(self):
         """The whole request; or None, after an answer that says what is wrong with it."""
         length = self.headers.get("Content-Length") or "0"
-        host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
+        host = self.headers.get("Host") or ""
+        origin = self.headers.get("Origin")
         problem = None
-        if host not in HOSTS:  # a page of another site whose name leads to this machine
+        if host.rsplit(":", 1)[0] not in HOSTS:  # a page of another site whose name leads to this machine
             problem = Reply(403, "this server answers to 127.0.0.1 and localhost alone\n")
+        elif origin not in (None, f"http://{host}"):  # a page of another site that sends a form to this machine
+            problem = Reply(403, "this server answers to no page of another site\n")
         elif "Transfer-Encoding" in self.headers or not re.fullmatch(r"\d{1,18}", length):
             problem = Reply(411, "a body needs a Content-Length\n")
         elif int(length) > self.server.owner.body_max:
@@ -75,7 +79,9 @@ class Connection(http.server.BaseHTTPRequestHandler):
         return Request(self.command, self.path, self.headers, body)
 
     def send_head(self, reply):
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(reply.body)), **reply.headers}
+        headers = reply.headers
+        if reply.status != 204:  # which has no body, and may not say so
+            headers = {"Content-Type": "application/json", "Content-Length": str(len(reply.body)), **headers}
         self.send_response(reply.status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -109,8 +115,25 @@ class Connection(http.server.BaseHTTPRequestHandler):
 
 
 class Listener(http.server.ThreadingHTTPServer):
+    """Refuses connections beyond a number of them, so that whoever opens many cannot use up the process's threads."""
     daemon_threads = True
     request_queue_size = 128
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.free = threading.BoundedSemaphore(CONNECTIONS_MAX)
+
+    def process_request(self, request, client_address):
+        if self.free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request, client_address):
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.free.release()
 
 
 class Server:

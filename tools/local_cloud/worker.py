@@ -12,6 +12,7 @@ DRAIN_SECONDS = 10  # the worker ends within 7.5 s of SIGTERM
 INHERITED = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY",
              "BACKEND", "PRECISION", "COST_PER_SECOND")
 PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)  # loaded here, because between fork and exec a lock may be held for ever
 
 
 def free_port():
@@ -22,13 +23,15 @@ def free_port():
 
 def end_with_parent():
     """The kernel ends the worker even where its parent is killed and cannot do so itself."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Worker:
     def __init__(self, settings, port, log_path):
         env = {name: os.environ[name] for name in INHERITED if name in os.environ}
         env.update({name: str(value) for name, value in settings.items()}, PORT=str(port))
+        if not os.access(PROGRAM, os.X_OK):
+            raise OSError(f"{PROGRAM} is not there: `make` builds it")
         with open(log_path, "wb") as log:
             # a session of its own: Ctrl-C in the terminal is its parent's affair
             self.process = subprocess.Popen([PROGRAM, "serve"], env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
