@@ -55,7 +55,7 @@ def score(a):
 
 def sheet(a):
     from demo_model import score as s
-    s.sheet(a.out, a.side, range(24), f"{a.model}/sheet.jpg")
+    s.sheet(a.out, a.model, a.side, range(24), f"{a.model}/sheet.jpg")
     s.curve(f"{a.out}/transformer.csv", f"{a.model}/loss.png")
     s.triple(a.out, a.model, "docs/demo.jpg")
 

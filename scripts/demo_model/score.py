@@ -1,11 +1,13 @@
 """Judges the product on held-out scenes against the truth, and OpenCV's inpainting and PatchMatch on the same cases.
 
-Each method paints the whole picture or the mask; its result is pasted into the photo inside the mask, without feathering.
+Each method's result is pasted into the photo inside the mask, without feathering.
 Three figures a case: PSNR in the mask against the truth; the mean gradient inside, divided by that of a ring of 12 pixels
 around; and how much larger the steps across the mask's edge are than in the truth, in levels of 255.
 """
+import concurrent.futures
 import csv
 import os
+import shutil
 import subprocess
 import time
 
@@ -40,15 +42,36 @@ def read(folder, i, kind):
     return np.array(Image.open(f"{folder}/{i:03d}.{kind}.png"))
 
 
-def product(folder, i, photo, model):
-    """The unchanged program; its result stays beside the case."""
-    out = f"{folder}/{i:03d}.model.png"
+def run_program(*arguments, **settings):
+    subprocess.run([PROGRAM, *arguments], check=True, capture_output=True,
+                   env={**os.environ, "OMP_NUM_THREADS": "1", "STEPS": str(STEPS), **settings})
+
+
+def fill(folder, i, model, side):
+    """The bare pipeline; its result stays beside the case."""
+    out = f"{folder}/{i:03d}.fill.png"
     if not os.path.exists(out):
-        h, w = photo.shape[:2]
-        subprocess.run([PROGRAM, "fill", "--models", model, "--image", f"{folder}/{i:03d}.photo.png", "--mask",
-                        f"{folder}/{i:03d}.mask.png", "--prompt", PROMPT, "--width", str(w), "--height", str(h), "--steps",
-                        str(STEPS), "--seed", str(i), "--out", out], check=True, capture_output=True)
-    return np.array(Image.open(out))
+        run_program("fill", "--models", model, "--image", f"{folder}/{i:03d}.photo.png", "--mask", f"{folder}/{i:03d}.mask.png",
+                    "--prompt", PROMPT, "--width", str(side), "--height", str(side), "--steps", str(STEPS), "--seed", str(i),
+                    "--precision", "f32", "--out", out)
+
+
+def edit(folder, i, model):
+    """A whole job, which fades in what it paints over two pixels inside the mask and writes a JPEG."""
+    job = f"{folder}/{i:03d}.edit"
+    if not os.path.exists(f"{job}/edited.jpg"):
+        os.makedirs(job, exist_ok=True)
+        for kind, name in (("photo", "original.jpg"), ("mask", "mask_auto.png")):  # its contents count, not its name
+            shutil.copy(f"{folder}/{i:03d}.{kind}.png", f"{job}/{name}")
+        run_program("edit", job, "--models", model, "--seed", str(i), "--precision", "f32")
+    return np.array(Image.open(f"{job}/edited.jpg"))
+
+
+def run_product(folder, count, model, side):
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for f in [pool.submit(fill, folder, i, model, side) for i in range(count)] + \
+                [pool.submit(edit, folder, i, model) for i in range(count)]:
+            f.result()
 
 
 def patch_match(photo, mask):
@@ -107,9 +130,12 @@ def table(rows):
 def score(out, model, count, size, say):
     folder, rows, began = f"{out}/cases-{size}", [], time.monotonic()
     names = write_cases(folder, FIRST_CASE, count, size)
+    run_product(folder, count, model, size)
+    say(f"{count} cases painted, {time.monotonic() - began:.0f} s")
     for i in range(count):
         photo, truth, mask = read(folder, i, "photo"), read(folder, i, "truth"), read(folder, i, "mask") > 127
-        painted = {f"the demo model, {STEPS} steps": product(folder, i, photo, model)}
+        painted = {f"**the demo model**, whole job (`edit`), {STEPS} steps": edit(folder, i, model),
+                   "the demo model, bare (`fill`)": read(folder, i, "fill")}
         painted.update((name, method(photo, mask)) for name, method in METHODS.items())
         rows += [(name, i, *figures(p, photo, truth, mask)) for name, p in painted.items()]
         if i % 20 == 19:
@@ -122,12 +148,12 @@ def score(out, model, count, size, say):
         say(line)
 
 
-def sheet(out, size, cases, path, side=160, a_row=4):
+def sheet(out, model, size, cases, path, side=160, a_row=4):
     """A contact sheet: photo, the product's result, Telea's, for each case."""
     folder, tiles, telea = f"{out}/cases-{size}", [], METHODS["OpenCV Telea, radius 5"]
     for i in cases:
         photo, mask = read(folder, i, "photo"), read(folder, i, "mask") > 127
-        results = [photo, np.where(mask[..., None], read(folder, i, "model"), photo), telea(photo, mask)]
+        results = [photo, np.where(mask[..., None], edit(folder, i, model), photo), telea(photo, mask)]
         tiles.append(np.concatenate([np.array(Image.fromarray(r).resize((side, side), Image.LANCZOS)) for r in results], 1))
     rows = [np.concatenate(tiles[i:i + a_row], 1) for i in range(0, len(tiles) - a_row + 1, a_row)]
     Image.fromarray(np.concatenate(rows)).save(path, quality=85)

@@ -9,7 +9,7 @@ from .codec import Codec
 from .decoder import Decoder
 from .pool import Pool
 
-SEED, STEPS, CROP, BATCH = 2, 9000, 64, 16
+SEED, STEPS, CROP, BATCH = 2, 5500, 64, 16
 RATE, WARM_UP, FLAT = 2e-3, 100, 0.3
 SAVE_EVERY, JUDGE_EVERY = 500, 1000
 
@@ -73,5 +73,6 @@ def train(out, steps, device, say):
             best.load_state_dict(average)
             with torch.no_grad():
                 z = codec.encode(held)
-                say(f"decoder step {step} of {steps}, {time.monotonic() - began:.0f} s: {psnr(best(z).clamp(-1, 1), held):.2f} dB "
-                    f"(the codec's blocks {psnr(codec.blocks(z).clamp(-1, 1), held):.2f})")
+                own, blocks = (psnr(f(z).clamp(-1, 1), held) for f in (best, codec.blocks))
+                say(f"decoder step {step} of {steps}, {time.monotonic() - began:.0f} s: {own:.2f} dB, "
+                    f"the codec's blocks {blocks:.2f} dB")

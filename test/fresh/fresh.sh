@@ -220,8 +220,9 @@ screenshot() {
         return
     fi
     types root "apt-get install -y --no-install-recommends chromium"
-    types root "HOME=/root chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1280,1600 \
-        --screenshot=/screenshot.png 'file://$page'"
+    types root "HOME=/root chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
+        --disable-background-networking --disable-component-update --disable-sync --user-data-dir=/tmp/chromium \
+        --hide-scrollbars --window-size=1280,1600 --screenshot=/screenshot.png 'file://$page'"
     check "a screenshot of build/demo/index.html" test -s "$root/screenshot.png"
     cp "$root/screenshot.png" "$there/$user.png"
 }

@@ -206,7 +206,7 @@ def run(stack, kind):
     cloud, _ = start(stack, kind)
     edit(cloud)
     page.write_snapshot(cloud, USER, SESSION, f"{OUT}/index.html")
-    say(f"  {'page:':10} {OUT}/index.html")
+    say(f"  {'page:':10} {OUT}/index.html  (open it in a browser; `make demo` shows it while a job runs)")
 
 
 def demo(stack, kind):
