@@ -196,7 +196,7 @@ static struct colour ball(struct colour under, float x, float y)
 /* Distance to the leash, which hangs from the collar to a hand beyond the right edge. */
 static float leash_distance(float x, float y)
 {
-    static const float ends[3][2] = { { 2.15f, 1.60f }, { 3.05f, 1.78f }, { 4.10f, 0.80f } };
+    static const float ends[3][2] = { { 2.17f, 1.60f }, { 3.05f, 2.02f }, { 4.10f, 1.42f } };
     float nearest = 100.0f;
 
     for (int i = 0; i < LEASH_POINTS; i++) {
