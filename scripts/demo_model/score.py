@@ -156,7 +156,7 @@ def sheet(out, model, size, cases, path, side=160, a_row=4):
         results = [photo, np.where(mask[..., None], edit(folder, i, model), photo), telea(photo, mask)]
         tiles.append(np.concatenate([np.array(Image.fromarray(r).resize((side, side), Image.LANCZOS)) for r in results], 1))
     rows = [np.concatenate(tiles[i:i + a_row], 1) for i in range(0, len(tiles) - a_row + 1, a_row)]
-    Image.fromarray(np.concatenate(rows)).save(path, quality=85)
+    Image.fromarray(np.concatenate(rows)).save(path, quality=78)
 
 
 def write_golden(model, folder, count=5, side=256, small=64):
