@@ -8,8 +8,10 @@ PKGS    := libmicrohttpd libcurl libcjson openssl libpng libjpeg zlib libutf8pro
 WARN    := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Werror
 Q       := $(if $(V),,@)
 
-# These goals do not depend on the machine, or start make again for what does, so nothing is looked up for them.
-BLIND_GOALS := help clean deps lint fmt run test asan tsan integration golden
+# Goals that install what is missing and start make again ($(AGAIN)); they, and those that do not depend on the machine, look
+# nothing up.
+AGAIN_GOALS := run demo test asan tsan integration browser-test
+BLIND_GOALS := help clean deps lint fmt golden $(AGAIN_GOALS)
 LOOK  := $(filter-out $(BLIND_GOALS),$(or $(MAKECMDGOALS),all))
 comma := ,
 probe  = $(if $(LOOK),$(shell $(1)))

@@ -97,6 +97,15 @@ long_files() {
 }
 refuse "over 800 lines: that is more than one noun" long_files
 
+blind_goals() { # a goal that starts make again must be in AGAIN_GOALS, or it ends on a machine without the libraries
+    local goals
+    goals=$(sed -n 's/^AGAIN_GOALS := //p' Makefile)
+    [ -n "$goals" ] || { echo "Makefile: there is no AGAIN_GOALS" >&2; return 2; }
+    awk -v goals=" $goals " '/^[a-z-]+:/ { split($1, part, ":"); goal = part[1] }
+        /^\t\$\(AGAIN\)/ && !index(goals, " " goal " ") { print "Makefile: " goal }' Makefile
+}
+refuse "a goal that starts make again and is not in AGAIN_GOALS" blind_goals
+
 badly_laid_out() {
     local files warnings
     files=$(sources '*.c' '*.h' '*.cu' '*.cuh') || return 2
