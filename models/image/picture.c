@@ -178,18 +178,21 @@ static enum err_code shrink_to_preview(struct arena *a, const struct image *phot
                         clamp_int((int)lround(photo->height * scale), 1, PREVIEW_LONG_SIDE), ret, err);
 }
 
-static enum err_code write_preview(struct arena *a, const struct picture_input *in, struct span *ret, struct err *err)
+static enum err_code write_preview(struct arena *a, const struct picture_input *in, struct picture_files *ret,
+                                   struct err *err)
 {
     const struct jpeg_options options = { PREVIEW_QUALITY, JPEG_CHROMA_HALF, in->icc };
     struct image small;
 
     TRY(shrink_to_preview(a, &in->photo, &small, err));
-    return jpeg_write(a, &small, &options, ret, err);
+    ret->preview_width = small.width;
+    ret->preview_height = small.height;
+    return jpeg_write(a, &small, &options, &ret->preview, err);
 }
 
-/* Writes both files at the same time, in two threads; *preview is from `scratch`. */
+/* Writes both files at the same time, in two threads; ret->preview is from `scratch`. */
 static enum err_code write_both(struct arena *a, struct arena *scratch, const struct picture_input *in,
-                                struct span *edited, struct span *preview, struct err *err)
+                                struct picture_files *ret, struct err *err)
 {
     const struct jpeg_options options = { EDITED_QUALITY, JPEG_CHROMA_FULL, in->icc };
     struct err edited_err = { 0 }, preview_err = { 0 };
@@ -198,9 +201,9 @@ static enum err_code write_both(struct arena *a, struct arena *scratch, const st
 #pragma omp parallel sections
     {
 #pragma omp section
-        edited_rc = jpeg_write(a, &in->photo, &options, edited, &edited_err);
+        edited_rc = jpeg_write(a, &in->photo, &options, &ret->edited, &edited_err);
 #pragma omp section
-        preview_rc = write_preview(scratch, in, preview, &preview_err);
+        preview_rc = write_preview(scratch, in, ret, &preview_err);
     }
     if (edited_rc)
         return err_set(err, edited_rc, "edited: %s", edited_err.msg);
@@ -210,17 +213,18 @@ static enum err_code write_both(struct arena *a, struct arena *scratch, const st
 enum err_code picture_encode(struct arena *a, const struct picture_input *in, struct picture_files *ret,
                              struct err *err)
 {
-    struct span edited, preview;
+    struct picture_files files = { .width = in->photo.width, .height = in->photo.height };
     struct arena scratch;
     char *copy = NULL;
     enum err_code rc;
 
     TRY(arena_init(&scratch, PREVIEW_ARENA_BYTES, err));
-    rc = write_both(a, &scratch, in, &edited, &preview, err);
+    rc = write_both(a, &scratch, in, &files, err);
     if (!rc)
-        rc = span_dup(a, preview, &copy, err);
+        rc = span_dup(a, files.preview, &copy, err);
     arena_done(&scratch);
+    files.preview.ptr = copy;
     if (!rc)
-        *ret = (struct picture_files){ edited, { copy, preview.len } };
+        *ret = files;
     return rc;
 }

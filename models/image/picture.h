@@ -51,8 +51,10 @@ struct picture_model_input {
 };
 
 struct picture_files {
-    struct span edited;  /* JPEG, the size of the photo as displayed */
-    struct span preview; /* JPEG, longest side PREVIEW_LONG_SIDE at most, never enlarged */
+    struct span edited;                /* JPEG, the size of the photo as displayed */
+    struct span preview;               /* JPEG, longest side PREVIEW_LONG_SIDE at most, never enlarged */
+    int width, height;                 /* of edited, pixels */
+    int preview_width, preview_height; /* pixels */
 };
 
 MUST_CHECK enum err_code picture_read(struct arena *a, struct span original, struct span mask,

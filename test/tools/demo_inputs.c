@@ -6,11 +6,10 @@
  * and 3 high, y downwards. The meadow is a ground that the demo's model was trained on (scripts/demo_model/scenes.py),
  * at the size it was trained at, and without detail finer than 5 pixels, which that model cannot paint.
  */
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
+#include "kernels/base/file.h"
 #include "models/image/jpeg.h"
 #include "models/image/png.h"
 
@@ -255,18 +254,10 @@ static void draw_mask(struct image *im)
 static enum err_code save(const char *dir, const char *name, struct span file, struct err *err)
 {
     char path[1024];
-    FILE *f;
-    bool good;
 
     if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
         return err_set(err, ERR_INVALID, "the path %.80s... is too long", dir);
-    f = fopen(path, "wb");
-    if (!f)
-        return err_set(err, ERR_IO, "%s cannot be written: %s", path, strerror(errno));
-    good = fwrite(file.ptr, 1, file.len, f) == file.len;
-    if (fclose(f) != 0 || !good)
-        return err_set(err, ERR_IO, "%s cannot be written: %s", path, strerror(errno));
-    return ERR_OK;
+    return file_write(path, file, err);
 }
 
 static enum err_code make_demo_inputs(struct arena *a, const char *dir, struct err *err)

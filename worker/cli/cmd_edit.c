@@ -17,7 +17,6 @@
 #include "worker/base/crypto.h"
 #include "worker/job/edit.h"
 #include "worker/base/json.h"
-#include "worker/cli/input.h"
 #include "worker/cli/output.h"
 #include "worker/cli/progress.h"
 
@@ -194,16 +193,6 @@ static enum err_code read_request(struct local *l, struct edit_request *q, struc
                                 json_get(l->session, DOCUMENT_LABELS), &l->arena, &q->wishes, err);
 }
 
-static enum err_code say_what_was_written(struct local *l, const struct edit_result *r, struct err *err)
-{
-    struct image preview;
-
-    TRY(input_picture(path_in(l, "preview.jpg"), &l->arena, &preview, NULL, err));
-    output_wrote(path_in(l, "edited.jpg"), r->recipe.crop_width, r->recipe.crop_height);
-    output_wrote(path_in(l, "preview.jpg"), preview.width, preview.height);
-    return ERR_OK;
-}
-
 static enum err_code paint_folder(struct local *l, struct engine *e, const struct edit_request *q,
                                   struct edit_result *ret, struct err *err)
 {
@@ -212,7 +201,9 @@ static enum err_code paint_folder(struct local *l, struct engine *e, const struc
     TRY(edit_run(e, q, &watch, &sys_real, &l->arena, ret, err));
     TRY(file_write(path_in(l, "edited.jpg"), ret->files.edited, err));
     TRY(file_write(path_in(l, "preview.jpg"), ret->files.preview, err));
-    return say_what_was_written(l, ret, err);
+    output_wrote(path_in(l, "edited.jpg"), ret->files.width, ret->files.height);
+    output_wrote(path_in(l, "preview.jpg"), ret->files.preview_width, ret->files.preview_height);
+    return ERR_OK;
 }
 
 /* The outcome, good or bad, goes into session.json. If that cannot be written, the whole command fails. */
