@@ -14,16 +14,15 @@ import subprocess
 import sys
 import time
 import traceback
-import urllib.parse
 import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, ROOT)
-from tools.local_cloud import issuer
-from tools.local_cloud.emulators import call
+from tools.local_cloud import issuer, pictures
+from tools.local_cloud.emulators import Absent, Services, call
 from tools.local_cloud.issuer import b64url
 from tools.local_cloud.server import Server
-from tools.local_cloud.values import from_fields, to_fields, to_value
+from tools.local_cloud.values import from_fields, to_value
 from tools.local_cloud.worker import free_port
 
 WORK = os.path.join(ROOT, "build", "integration")
@@ -50,70 +49,24 @@ class Skip(Exception):
     """This machine lacks what a test needs; the text says what."""
 
 
-class Emulators:
+class Emulators(Services):
     def __init__(self):
         os.makedirs(WORK, exist_ok=True)
-        self.script = os.path.join(ROOT, "scripts", "emulators.sh")
-        status = subprocess.run([self.script, "start", WORK], cwd=ROOT).returncode
-        if status == 3:
-            raise Skip("google-cloud-cli is not installed")
-        assert status == 0, "the emulators did not start"
-        with open(os.path.join(WORK, "env"), encoding="ascii") as f:
-            self.env = dict(re.findall(r"export (\w+)=(\S+)", f.read()))
-        self.documents = (f"http://{self.env['FIRESTORE_EMULATOR_HOST']}/v1/projects/demo/databases/(default)/documents")
-        self.pubsub = f"http://{self.env['PUBSUB_EMULATOR_HOST']}/v1/projects/demo"
-        self.storage = self.env["STORAGE_EMULATOR_HOST"]
-        self.bucket = self.env["FIREBASE_STORAGE_BUCKET"]
+        try:
+            super().__init__(WORK)
+        except Absent:
+            raise Skip("google-cloud-cli is not installed") from None
 
-    def stop(self):
-        subprocess.run([self.script, "stop", WORK], check=True, cwd=ROOT)
-
-    # Firestore
     def create_session(self, user, session, fields=None):
-        body = json.dumps({"fields": to_fields(fields or {"processingStatus": "pending"})})
-        status, _, text = call("PATCH", f"{self.documents}/users/{user}/sessions/{session}", body.encode())
-        assert status == 200, text
+        self.put_document(f"users/{user}/sessions/{session}", fields or {"processingStatus": "pending"})
 
     def session(self, user, session):
         """-> the document as plain values, or None."""
-        status, _, text = call("GET", f"{self.documents}/users/{user}/sessions/{session}")
-        if status == 404:
-            return None
-        document = json.loads(text)
-        plain = from_fields(document.get("fields", {}))
-        plain["__updateTime"] = document["updateTime"]
-        return plain
+        document = self.get_document(f"users/{user}/sessions/{session}")
+        return document and {**from_fields(document.get("fields", {})), "__updateTime": document["updateTime"]}
 
     def delete_session(self, user, session):
         call("DELETE", f"{self.documents}/users/{user}/sessions/{session}")
-
-    # Storage
-    def put_object(self, name, data, content_type="application/octet-stream"):
-        url = f"{self.storage}/upload/storage/v1/b/{self.bucket}/o?uploadType=media&name={urllib.parse.quote(name, safe='')}"
-        status, _, text = call("POST", url, data, {"Content-Type": content_type})
-        assert status == 200, text
-
-    def get_object(self, name):
-        url = f"{self.storage}/storage/v1/b/{self.bucket}/o/{urllib.parse.quote(name, safe='')}"
-        status, _, text = call("GET", url)
-        if status == 404:
-            return None, None
-        status, _, data = call("GET", url + "?alt=media")
-        assert status == 200
-        return json.loads(text), data
-
-    # Pub/Sub
-    def subscribe(self, topic, endpoint):
-        call("PUT", f"{self.pubsub}/topics/{topic}", b"{}")
-        body = {"topic": f"projects/demo/topics/{topic}", "ackDeadlineSeconds": 600, "pushConfig": {"pushEndpoint": endpoint}}
-        status, _, text = call("PUT", f"{self.pubsub}/subscriptions/{topic}-push", json.dumps(body).encode())
-        assert status == 200, text
-
-    def publish(self, topic, payload):
-        body = {"messages": [{"data": base64.b64encode(json.dumps(payload).encode()).decode()}]}
-        status, _, text = call("POST", f"{self.pubsub}/topics/{topic}:publish", json.dumps(body).encode())
-        assert status == 200, text
-        return json.loads(text)["messageIds"][0]
 
 
 @contextlib.contextmanager
@@ -241,16 +194,9 @@ def mask_png(width=160, height=120, box=(40, 30, 80, 70)):
 
 def jpeg_size(data):
     """(width, height) of a JPEG, from its frame header; also proves that the segments are in order."""
-    assert data[:2] == b"\xff\xd8", "not a JPEG"
-    at = 2
-    while at < len(data):
-        assert data[at] == 0xff
-        marker, length = data[at + 1], struct.unpack(">H", data[at + 2:at + 4])[0]
-        if marker in (0xc0, 0xc1, 0xc2):
-            height, width = struct.unpack(">HH", data[at + 5:at + 9])
-            return width, height
-        at += 2 + length
-    raise AssertionError("a JPEG without a frame")
+    size = pictures.jpeg_size(data)
+    assert size, "not a JPEG, one whose segments are not in order, or one without a frame"
+    return size
 
 
 def exif_with_gps(orientation):

@@ -62,7 +62,7 @@ def test_published_message_becomes_edited_and_preview():
     upload("u1", "published", photo, mask)
     E.create_session("u1", "published", {"processingStatus": "pending", "sceneLabels": ["grass", "fence"], "note": "the app's"})
     E.subscribe("edits", W.base + "/inpaint")
-    message_id = E.publish("edits", {"userId": "u1", "sessionId": "published"})
+    message_id = E.publish_to("edits", {"userId": "u1", "sessionId": "published"})
     document = finished("u1", "published")
     equal(document["processingStatus"], "completed")
     equal(document["editedImagePath"], f"{folder('u1', 'published')}/edited.jpg")
@@ -344,7 +344,7 @@ def test_push_while_the_model_loads_is_not_lost():
     port_holder = Worker(E, "later", ready=False)
     try:
         E.subscribe("early", port_holder.base + "/inpaint")
-        E.publish("early", {"userId": "u1", "sessionId": "early-2"})
+        E.publish_to("early", {"userId": "u1", "sessionId": "early-2"})
         equal(finished("u1", "early-2")["processingStatus"], "completed")
     finally:
         port_holder.stop()

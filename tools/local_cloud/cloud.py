@@ -11,6 +11,7 @@ import urllib.parse
 from .documents import Documents
 from .issuer import Issuer
 from .objects import Objects
+from .pictures import content_type
 from .pubsub import ACK_DEADLINE_SECONDS, RETRY_SECONDS, Subscription
 from .server import Server
 from .values import from_fields, to_fields
@@ -37,10 +38,6 @@ def payload(user, session):
     """The data of a message."""
     folder(user, session)
     return {"userId": user, "sessionId": session}
-
-
-def picture_type(data):
-    return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
 
 
 class Seen:
@@ -114,8 +111,8 @@ class Cloud(Seen):
     def create_session(self, user, session, photo_bytes, mask_bytes, fields=None):
         """Stores photo and mask, and a document that waits; `fields` are further plain values of the document."""
         path = folder(user, session)
-        self.objects.put(f"{path}/original.jpg", photo_bytes, contentType=picture_type(photo_bytes))
-        self.objects.put(f"{path}/mask_auto.png", mask_bytes, contentType=picture_type(mask_bytes))
+        self.objects.put(f"{path}/original.jpg", photo_bytes, contentType=content_type(photo_bytes))
+        self.objects.put(f"{path}/mask_auto.png", mask_bytes, contentType=content_type(mask_bytes))
         self.documents.put(path, to_fields({"processingStatus": "pending", **(fields or {})}))
 
     def publish(self, user, session):

@@ -14,13 +14,13 @@ import contextlib
 import glob
 import json
 import os
-import struct
 import sys
 import time
 
 from . import page
 from .cloud import Cloud
 from .emulators import Absent, Emulators
+from .pictures import jpeg_size
 from .worker import Worker, free_port, told, worst
 
 OUT = "build/demo"
@@ -131,18 +131,6 @@ def answered(cloud):
 
 # ---- what is left behind ----
 
-def jpeg_size(data):
-    """'width x height' from the frame header."""
-    at = 2
-    while at + 9 <= len(data):
-        marker, length = data[at + 1], struct.unpack(">H", data[at + 2:at + 4])[0]
-        if marker in (0xc0, 0xc1, 0xc2):
-            height, width = struct.unpack(">HH", data[at + 5:at + 9])
-            return f"{width} x {height}"
-        at += 2 + length
-    return "size unknown"
-
-
 def keep(cloud, document, seconds):
     """Writes pictures and document into build/demo, and tells of them."""
     own = document.get("inpaint", {})
@@ -157,7 +145,9 @@ def keep(cloud, document, seconds):
             raise Failed(f"The session is completed, but {name} is not in the bucket.\nThe worker's log: {LOG}")
         with open(f"{OUT}/{name}", "wb") as f:
             f.write(found["data"])
-        say(f"  {name[:-4] + ':':10} {OUT}/{name}  ({jpeg_size(found['data'])}, {len(found['data']) // 1024} KiB)")
+        size = jpeg_size(found["data"])
+        size = f"{size[0]} x {size[1]}" if size else "size unknown"
+        say(f"  {name[:-4] + ':':10} {OUT}/{name}  ({size}, {len(found['data']) // 1024} KiB)")
     with open(f"{OUT}/document.json", "w", encoding="utf-8") as f:
         json.dump(document, f, indent=2, ensure_ascii=False)
         f.write("\n")

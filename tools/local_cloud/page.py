@@ -16,8 +16,9 @@ import tempfile
 import threading
 import time
 
-from .cloud import picture_type
+from .pictures import content_type
 from .server import Reply, Server
+from .worker import fields_of
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 RESAVE = os.path.join(os.path.dirname(os.path.dirname(HERE)), "build", "resave")
@@ -59,12 +60,8 @@ def put_together():
 
 
 def parse_log_line(line):
-    """-> time, severity, message, and the other fields of the line; a line that is no JSON is a message."""
-    try:
-        fields = json.loads(line, parse_constant=str)  # JSON has no NaN: the browser would refuse the whole answer
-        fields = fields if isinstance(fields, dict) else {"message": line}
-    except (ValueError, RecursionError):
-        fields = {"message": line}
+    """-> time, severity, message, and the other fields of the line."""
+    fields = fields_of(line)
     known = {name: str(fields.pop(name, default)) for name, default in (("time", ""), ("severity", "DEFAULT"), ("message", ""))}
     return {**known, "fields": {name: value for name, value in fields.items() if not name.startswith("logging.googleapis.com/")}}
 
@@ -161,7 +158,7 @@ class Page:
         if data is None:
             raise Refusal(404, f"there is no {name} in this session")
         # not the type that the object was stored with, for that may be one that a browser runs
-        return Reply(200, data, {"Content-Type": picture_type(data)})
+        return Reply(200, data, {"Content-Type": content_type(data)})
 
     def create(self, request):
         photo, mask = pictures_of(request)
@@ -204,7 +201,7 @@ def start_page(cloud, port=0, user=USER, session=None):
 def write_snapshot(cloud, user, session, path):
     """The page with one session as it is now, in one file, without the part for uploads."""
     def data_url(data):
-        return f"data:{picture_type(data)};base64,{base64.b64encode(data).decode()}"
+        return f"data:{content_type(data)};base64,{base64.b64encode(data).decode()}"
 
     found = {name: cloud.object(user, session, name) for name in FILES}
     files = {name: data_url(o["data"]) for name, o in found.items() if o}

@@ -50,27 +50,26 @@ class Worker:
             self.process.wait()
 
 
+def fields_of(line):
+    """The fields of a line of the log; a line that is no JSON object is a message."""
+    try:
+        fields = json.loads(line, parse_constant=str)  # JSON has no NaN: a browser would refuse it
+    except (ValueError, RecursionError):
+        fields = None
+    return fields if isinstance(fields, dict) else {"message": line}
+
+
 def told(line):
     """A line of the log for people: what happened and why."""
-    try:
-        entry = json.loads(line)
-        why = entry.get("error") or entry.get("reason") or entry.get("code")
-        return entry["message"] + (f": {why}" if why else "")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return line
-
-
-def severity(line):
-    try:
-        return json.loads(line).get("severity", "")
-    except (ValueError, AttributeError):
-        return ""
+    fields = fields_of(line)
+    why = fields.get("error") or fields.get("reason") or fields.get("code")
+    return str(fields.get("message", line)) + (f": {why}" if why else "")
 
 
 def worst(lines):
     """The last line that tells of an error, else the last warning, else the last line; for people."""
     for wanted in (("CRITICAL", "ALERT", "EMERGENCY", "ERROR"), ("WARNING",)):
         for line in reversed(lines):
-            if severity(line) in wanted:
+            if fields_of(line).get("severity") in wanted:
                 return told(line)
     return told(lines[-1]) if lines else "its log is empty"

@@ -1,0 +1,20 @@
+"""What the bytes of a picture say about it."""
+import struct
+
+JPEG, PNG = b"\xff\xd8", b"\x89PNG"
+
+
+def content_type(data):
+    return "image/png" if data.startswith(PNG) else "image/jpeg"
+
+
+def jpeg_size(data):
+    """-> (width, height) from the frame header; None if the segments before it are not in order, or there is none."""
+    at = len(JPEG)
+    while data.startswith(JPEG) and at + 9 <= len(data) and data[at] == 0xff:
+        marker, length = data[at + 1], struct.unpack(">H", data[at + 2:at + 4])[0]
+        if marker in (0xc0, 0xc1, 0xc2):
+            height, width = struct.unpack(">HH", data[at + 5:at + 9])
+            return width, height
+        at += 2 + length
+    return None
