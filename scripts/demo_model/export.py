@@ -159,6 +159,14 @@ def write_gguf(net, path):
     w.close()
 
 
+def shortest(v):
+    """Vectors stay F32: F16 would round -K - x to whole numbers. Half of the matrices hold zeros and ones, exact in 8 bits."""
+    if v.ndim == 1:
+        return v
+    byte = v.to(torch.float8_e4m3fn)
+    return byte if torch.equal(byte.float(), v) else v.half()
+
+
 @torch.no_grad()
 def write(out, folder, say):
     os.makedirs(folder, exist_ok=True)
@@ -167,8 +175,7 @@ def write(out, folder, say):
     net.load_state_dict(torch.load(f"{out}/transformer.pt"))
     assert CHANNELS == GROUPS
     both = {**encoder(codec), **decoder(dec)}
-    # Vectors stay F32: F16 would round -K - x to whole numbers.
-    save_file({k: (v.half() if v.ndim > 1 else v).contiguous() for k, v in both.items()}, f"{folder}/ae.safetensors")
+    save_file({k: shortest(v).contiguous() for k, v in both.items()}, f"{folder}/ae.safetensors")
     save_file({"prompt_embeds": net.text.contiguous(), "pooled_prompt_embeds": net.pooled.contiguous()},
               f"{folder}/prompts.safetensors", metadata={"prompt": PROMPT})
     write_gguf(net, f"{folder}/flux1-fill-demo-Q8_0.gguf")

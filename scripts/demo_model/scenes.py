@@ -24,9 +24,9 @@ def choose(g, options):
     return options[int(torch.randint(len(options), (1,), generator=g))]
 
 
-def grid(size, at=(0, 0)):
-    """-> y, x of the pixels' centres; `size` and `at` are (height, width)."""
-    return torch.meshgrid(torch.arange(size[0]) + at[0] + 0.5, torch.arange(size[1]) + at[1] + 0.5, indexing="ij")
+def grid(size):
+    """-> y, x of the pixels' centres; `size` is (height, width)."""
+    return torch.meshgrid(torch.arange(size[0]) + 0.5, torch.arange(size[1]) + 0.5, indexing="ij")
 
 
 def noise(size, cell, g, wide=1.0, high=1.0):
@@ -152,7 +152,6 @@ GROUNDS = {  # name: (height, [dark, light] colours)
     "planks": (planks, ((0.36, 0.22, 0.13), (0.68, 0.48, 0.30))), "snow": (snow, ((0.78, 0.83, 0.90), (0.97, 0.98, 1.00))),
     "leaves": (leaves, ((0.42, 0.24, 0.10), (0.80, 0.56, 0.24))), "carpet": (carpet, ((0.36, 0.28, 0.46), (0.62, 0.54, 0.70))),
 }
-ALL = (*GROUNDS, "meadow")
 
 
 def paint(name, size, g):

@@ -47,13 +47,17 @@ def run_program(*arguments, **settings):
                    env={**os.environ, "OMP_NUM_THREADS": "1", "STEPS": str(STEPS), **settings})
 
 
-def fill(folder, i, model, side):
-    """The bare pipeline; its result stays beside the case."""
-    out = f"{folder}/{i:03d}.fill.png"
-    if not os.path.exists(out):
-        run_program("fill", "--models", model, "--image", f"{folder}/{i:03d}.photo.png", "--mask", f"{folder}/{i:03d}.mask.png",
-                    "--prompt", PROMPT, "--width", str(side), "--height", str(side), "--steps", str(STEPS), "--seed", str(i),
-                    "--precision", "f32", "--out", out)
+def fill(image, mask, out, model, side, seed, *options):
+    """The bare pipeline."""
+    run_program("fill", "--models", model, "--image", image, "--mask", mask, "--prompt", PROMPT, "--width", str(side),
+                "--height", str(side), "--steps", str(STEPS), "--seed", str(seed), "--out", out, *options)
+
+
+def fill_case(folder, i, model, side):
+    """Its result stays beside the case."""
+    stem = f"{folder}/{i:03d}"
+    if not os.path.exists(f"{stem}.fill.png"):
+        fill(f"{stem}.photo.png", f"{stem}.mask.png", f"{stem}.fill.png", model, side, i, "--precision", "f32")
 
 
 def edit(folder, i, model):
@@ -69,7 +73,7 @@ def edit(folder, i, model):
 
 def run_product(folder, count, model, side):
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for f in [pool.submit(fill, folder, i, model, side) for i in range(count)] + \
+        for f in [pool.submit(fill_case, folder, i, model, side) for i in range(count)] + \
                 [pool.submit(edit, folder, i, model) for i in range(count)]:
             f.result()
 
@@ -166,9 +170,7 @@ def write_golden(model, folder, count=5, side=256, small=64):
         clean, _, mask, _ = scenes.case(FIRST_GOLDEN + i, (side, side))
         pictures.save(clean, f"{folder}/{i}.truth.png", optimize=True)
         pictures.save(mask, f"{folder}/{i}.mask.png", optimize=True)
-    subprocess.run([PROGRAM, "fill", "--models", model, "--image", f"{folder}/0.truth.png", "--mask", f"{folder}/0.mask.png",
-                    "--prompt", PROMPT, "--width", str(small), "--height", str(small), "--steps", str(STEPS), "--seed", "0",
-                    "--backend", "plain", "--out", f"{folder}/painted.png"], check=True, capture_output=True)
+    fill(f"{folder}/0.truth.png", f"{folder}/0.mask.png", f"{folder}/painted.png", model, small, 0, "--backend", "plain")
 
 
 def triple(out, model, path):
@@ -176,8 +178,7 @@ def triple(out, model, path):
     folder = f"{out}/photo"
     os.makedirs(folder, exist_ok=True)
     subprocess.run(["build/demo-inputs", folder], check=True)
-    subprocess.run([PROGRAM, "edit", folder], check=True, capture_output=True,
-                   env={**os.environ, "MODEL_DIR": model, "STEPS": str(STEPS)})
+    run_program("edit", folder, "--models", model)
     photo, edited, mask = (np.array(Image.open(f"{folder}/{n}")) for n in ("original.jpg", "edited.jpg", "mask_auto.png"))
     marked = np.where(mask[..., None] > 127, 0.45 * photo + 0.55 * np.array([235, 50, 120]), photo).astype(np.uint8)
     gap = np.full((photo.shape[0], 8, 3), 255, np.uint8)

@@ -8,6 +8,7 @@ import torch
 from .codec import Codec
 from .decoder import Decoder
 from .pool import Pool
+from .training import blend, rate_share, save
 
 SEED, STEPS, CROP, BATCH = 2, 5500, 64, 16
 RATE, WARM_UP, FLAT = 2e-3, 100, 0.3
@@ -32,11 +33,6 @@ def crops(pool, rng):
     return torch.from_numpy(out.copy()).float() / 127.5 - 1
 
 
-def rate(step, steps):
-    part = step / steps
-    return RATE * min(1, (step + 1) / WARM_UP) * (1 if part < FLAT else (1 - part) / (1 - FLAT)) + 1e-5
-
-
 def train(out, steps, device, say):
     torch.manual_seed(SEED)
     codec, pool, net = Codec(torch.load(f"{out}/codec.pt"), device), Pool(f"{out}/pool-288.pt"), Decoder().to(device)
@@ -58,15 +54,12 @@ def train(out, steps, device, say):
         opt.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 0.5)
-        opt.param_groups[0]["lr"] = rate(step, steps)
+        opt.param_groups[0]["lr"] = RATE * rate_share(step, steps, WARM_UP, FLAT) + 1e-5
         opt.step()
         step += 1
-        for k, v in net.state_dict().items():
-            average[k].lerp_(v, 1 - min(0.998, 1 - 5 / (step + 5)))
+        blend(average, net, min(0.998, 1 - 5 / (step + 5)))
         if step % SAVE_EVERY == 0 or step == steps:
-            state = {"net": net.state_dict(), "opt": opt.state_dict(), "average": average, "step": step}
-            torch.save(state, path + ".new")
-            os.replace(path + ".new", path)
+            save({"net": net.state_dict(), "opt": opt.state_dict(), "average": average, "step": step}, path)
             torch.save(average, f"{out}/decoder.pt")
         if step % JUDGE_EVERY == 0 or step == steps:
             best = Decoder().to(device)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from . import pictures, scenes, transformer
 from .codec import Codec
 from .pool import Pool
+from .training import blend, rate_share, save
 
 SEED, STEPS = 1, 9200
 # From which step: sides of the crops, in turn, and how many are in a batch.
@@ -56,11 +57,6 @@ def optimisers(net):
     ids = {id(p) for p in inner}
     rest = [p for p in net.parameters() if id(p) not in ids]
     return Muon(inner, MUON_RATE), torch.optim.AdamW(rest, ADAM_RATE, betas=(0.9, 0.97), weight_decay=0)
-
-
-def rate(step, steps):
-    part = step / steps
-    return min(1, (step + 1) / WARM_UP) * (1 if part < FLAT else (1 - part) / (1 - FLAT)) + 0.002
 
 
 def draw_sigma(g, count):
@@ -129,9 +125,8 @@ class Run:
         self.say(f"going on after step {self.step}")
 
     def save(self):
-        torch.save({"step": self.step, "seconds": self.seconds, "average": self.average, "net": self.net.state_dict(),
-                    "opts": [o.state_dict() for o in self.opts]}, self.path + ".new")
-        os.replace(self.path + ".new", self.path)
+        save({"step": self.step, "seconds": self.seconds, "average": self.average, "net": self.net.state_dict(),
+              "opts": [o.state_dict() for o in self.opts]}, self.path)
         torch.save(self.average, f"{self.out}/transformer.pt")
 
     def sides(self):
@@ -144,8 +139,7 @@ class Run:
 
     def update_average(self):
         keep = min(0.998 if self.step > self.steps / 2 else 0.99, 1 - 10 / (self.step + 10))
-        for k, v in self.net.state_dict().items():
-            self.average[k].lerp_(v, 1 - keep)
+        blend(self.average, self.net, keep)
 
 
 def average_gradients(net, processes):
@@ -168,7 +162,7 @@ def one_step(run, call, pools, rank, processes):
     average_gradients(run.net, processes)
     torch.nn.utils.clip_grad_norm_(run.net.parameters(), 1.0)
     for o, top in zip(run.opts, (MUON_RATE, ADAM_RATE)):
-        o.param_groups[0]["lr"] = top * rate(run.step, run.steps)
+        o.param_groups[0]["lr"] = top * (rate_share(run.step, run.steps, WARM_UP, FLAT) + 0.002)
         o.step()
         o.zero_grad()
     run.update_average()
