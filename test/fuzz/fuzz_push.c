@@ -2,8 +2,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "worker/job/job.h"
-#include "worker/job/pubsub.h"
+#include "worker/push/job.h"
+#include "worker/push/pubsub.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -14,17 +14,19 @@
 
 /* How a value is read, and the type of its field in struct config. */
 enum kind {
-    TEXT,    /* const char * */
-    PROJECT, /* const char *, the id of a project */
-    BUCKET,  /* const char *, the name of a bucket */
-    SECRET,  /* char *, never printed */
-    INT,     /* int */
-    NUMBER,  /* double */
-    CHOICE,  /* int: the index of the word in `choices`, or the entry of `values` at that index */
-    LIST,    /* struct config_list */
-    EMAILS,  /* struct config_list */
-    HOST,    /* const char *, host[:port] without a scheme */
-    URL      /* const char *, "http://host:port" of an emulator; the scheme may be left out */
+    TEXT,     /* const char * */
+    PROJECT,  /* const char *, the id of a project */
+    BUCKET,   /* const char *, the name of a bucket */
+    DATABASE, /* const char *, the name of a Firestore database */
+    TOPIC,    /* const char *, a topic as projects/PROJECT/topics/NAME */
+    SECRET,   /* char *, never printed */
+    INT,      /* int */
+    NUMBER,   /* double */
+    CHOICE,   /* int: the index of the word in `choices`, or the entry of `values` at that index */
+    LIST,     /* struct config_list */
+    EMAILS,   /* struct config_list */
+    HOST,     /* const char *, host[:port] without a scheme */
+    URL       /* const char *, "http://host:port" of an emulator; the scheme may be left out */
 };
 
 struct setting {
@@ -44,6 +46,8 @@ struct setting {
 static const char *const push_auth_names[] = { "oidc", "iam", "none", NULL }; /* in the order of enum push_auth */
 static const char *const precision_names[] = { "auto", "f32", "bf16", NULL }; /* PRECISION_DEFAULT is for commands */
 static const int precisions[] = { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16 };
+static const char *const poison_names[] = { "ack", "nack", NULL };                    /* of enum poison_policy */
+static const char *const download_token_names[] = { "keep", "create", "none", NULL }; /* of enum download_tokens */
 static const char *const log_level_names[] = { "debug", "info", "notice", "warning", "error", "critical", NULL };
 
 #define AT(member) offsetof(struct config, member)
@@ -61,6 +65,8 @@ static const struct setting settings[] = {
     { "GOOGLE_CLOUD_PROJECT", PROJECT, AT(project), NULL,
       .meaning = "project that holds the documents; if not set, the project of the credentials, else that of the "
                  "metadata server" },
+    { "FIRESTORE_DATABASE", DATABASE, AT(firestore_database), "(default)",
+      .meaning = "database that holds the documents" },
     { "PUSH_AUTH", CHOICE, AT(push_auth), NULL, .choices = push_auth_names, .required = true,
       .meaning =
           "who verifies the token of a push: the worker (`oidc`), Cloud Run (`iam`) or nobody (`none`: only with "
@@ -73,6 +79,12 @@ static const struct setting settings[] = {
       .meaning = "where the issuer of push tokens publishes its keys; change it only for tests" },
     { "PUBSUB_SUBSCRIPTION", TEXT, AT(subscription), NULL, .allowed = "projects/PROJECT/subscriptions/NAME",
       .meaning = "if set, pushes from any other subscription are acknowledged and dropped" },
+    { "POISON", CHOICE, AT(poison), "ack", .choices = poison_names,
+      .meaning =
+          "what becomes of a push that cannot be a job: acknowledged with an error in the log (`ack`), or refused "
+          "with 400, so that the subscription's dead-letter policy takes it (`nack`)" },
+    { "POISON_TOPIC", TOPIC, AT(poison_topic), NULL,
+      .meaning = "topic to which such a push is published, with the reason, before it is acknowledged" },
     { "MODEL_DIR", TEXT, AT(model_dir), "/models", .allowed = "path", .meaning = "folder with the model files" },
     { "TRANSFORMER", TEXT, AT(transformer), "auto", .none = "auto", .allowed = "file name",
       .meaning = "GGUF file in `MODEL_DIR`; auto: the largest that fits into memory" },
@@ -87,6 +99,11 @@ static const struct setting settings[] = {
     { "GUIDANCE", NUMBER, AT(guidance), "30", .meaning = "guidance scale", .min = 0, .max = 1000 },
     { "MAX_ATTEMPTS", INT, AT(max_attempts), "5", .meaning = "attempts before a job fails for good", .min = 1,
       .max = 100 },
+    { "MAX_DELIVERIES", INT, AT(max_deliveries), "50", .min = 1, .max = 1000,
+      .meaning = "deliveries of a message after which its session fails, whatever the cause; counted by Pub/Sub, for "
+                 "subscriptions with a dead-letter policy alone" },
+    { "MAX_MESSAGE_AGE_SECONDS", INT, AT(max_message_age_s), "604800", .min = 600, .max = 2678400,
+      .meaning = "age of a message beyond which its session fails, whatever the cause" },
     { "QUEUE_DEPTH", INT, AT(queue_depth), "8", .meaning = "pushes that may wait while a job runs", .min = 0,
       .max = 1000 },
     { "JOB_DEADLINE_SECONDS", INT, AT(job_deadline_s), "280",
@@ -94,6 +111,10 @@ static const struct setting settings[] = {
     { "LEASE_SECONDS", INT, AT(lease_s), "360",
       .meaning = "how long a worker's claim on a session is valid; at least `JOB_DEADLINE_SECONDS` + 10", .min = 5,
       .max = 3500 },
+    { "DOWNLOAD_TOKENS", CHOICE, AT(download_tokens), "keep", .choices = download_token_names,
+      .meaning =
+          "the Firebase download tokens of a written picture: those of the picture that it replaces (`keep`), the "
+          "same or a new one where there is none (`create`), or none" },
     { "COST_PER_SECOND", NUMBER, AT(cost_per_second), "0.00039",
       .meaning = "price of one second of work in US dollars, for the `cost` of a session", .min = 0, .max = 1000 },
     { "FIRESTORE_EMULATOR_HOST", HOST, AT(firestore_emulator), NULL,
@@ -101,6 +122,8 @@ static const struct setting settings[] = {
     { "STORAGE_EMULATOR_HOST", URL, AT(storage_emulator), NULL, .meaning = "emulator to use instead of Cloud Storage" },
     { "FIREBASE_STORAGE_EMULATOR_HOST", HOST, AT(firebase_storage_emulator), NULL,
       .meaning = "Cloud Storage emulator to use if `STORAGE_EMULATOR_HOST` is not set" },
+    { "PUBSUB_EMULATOR_HOST", HOST, AT(pubsub_emulator), NULL,
+      .meaning = "emulator to use instead of Pub/Sub, for `POISON_TOPIC`" },
     { "GCE_METADATA_HOST", HOST, AT(metadata_host), NULL,
       .meaning = "address to use instead of that of the metadata server" },
     { "LOG_LEVEL", CHOICE, AT(log_level), "info", .choices = log_level_names,
@@ -117,6 +140,8 @@ static void describe(const struct setting *s, char *buf, size_t size)
         [TEXT] = "text",
         [PROJECT] = "letters, digits and -._:",
         [BUCKET] = "bucket name",
+        [DATABASE] = "(default), or 4 to 63 of a-z, 0-9 and -, a letter first",
+        [TOPIC] = "projects/PROJECT/topics/NAME",
         [SECRET] = "text",
         [LIST] = "comma-separated list",
         [EMAILS] = "comma-separated list of e-mail addresses",
@@ -312,6 +337,10 @@ static bool take(struct load *l, const struct setting *s, const char *value)
         return take_text(value, host_is_valid, dst);
     case PROJECT:
         return take_text(value, is_project, dst);
+    case DATABASE:
+        return take_text(value, database_name_is_valid, dst);
+    case TOPIC:
+        return take_text(value, topic_name_is_valid, dst);
     case BUCKET:
         return take_text(value, bucket_name_is_valid, dst);
     case TEXT:
@@ -395,7 +424,7 @@ static void check_precision(struct load *l)
 static void check_emulators(struct load *l)
 {
     static const char *const names[] = { "FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST",
-                                         "FIREBASE_STORAGE_EMULATOR_HOST" };
+                                         "FIREBASE_STORAGE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST" };
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (l->cfg->on_cloud_run && lookup(l->env, names[i]))

@@ -29,6 +29,12 @@ enum {
 /* Who verifies the token of a push: this worker, Cloud Run before the push arrives, or nobody (emulators only). */
 enum push_auth { PUSH_AUTH_OIDC, PUSH_AUTH_IAM, PUSH_AUTH_NONE };
 
+/* What becomes of a push that cannot be a job. */
+enum poison_policy { POISON_ACK, POISON_NACK };
+
+/* The Firebase download tokens of a written picture. */
+enum download_tokens { DOWNLOAD_TOKENS_KEEP, DOWNLOAD_TOKENS_CREATE, DOWNLOAD_TOKENS_NONE };
+
 struct config_list {
     const char *items[CONFIG_LIST_MAX];
     int n;
@@ -44,11 +50,15 @@ struct config {
     const char *credentials_file;
     const char *bucket;
     const char *project;
+    const char *firestore_database; /* "(default)", or its name */
+    int download_tokens;            /* enum download_tokens */
 
     int push_auth; /* enum push_auth */
     struct config_list push_audiences, push_accounts;
     const char *oidc_certs_url;
     const char *subscription;
+    int poison;               /* enum poison_policy */
+    const char *poison_topic; /* "projects/P/topics/T" */
 
     const char *model_dir;
     const char *transformer; /* NULL: the largest that fits into memory */
@@ -58,12 +68,14 @@ struct config {
     double guidance;
 
     int max_attempts, queue_depth;
+    int max_deliveries, max_message_age_s;
     int job_deadline_s, lease_s;
     double cost_per_second;
 
     const char *firestore_emulator;        /* host:port */
     const char *storage_emulator;          /* "http://host:port", no slash at the end */
     const char *firebase_storage_emulator; /* host:port; storage_emulator is made of it if that is not set itself */
+    const char *pubsub_emulator;           /* host:port */
     const char *metadata_host;             /* host[:port] */
 
     int log_level; /* enum log_level */

@@ -21,6 +21,31 @@ bool project_id_is_valid(struct span id)
     return id.len >= 1 && id.len <= PROJECT_ID_MAX;
 }
 
+bool database_name_is_valid(const char *name)
+{
+    size_t n = strspn(name, LOWER_CASE DIGITS "-");
+
+    if (strcmp(name, "(default)") == 0)
+        return true;
+    return n >= 4 && n <= DATABASE_NAME_MAX && !name[n] && strchr(LOWER_CASE, name[0]) && name[n - 1] != '-';
+}
+
+bool topic_name_is_valid(const char *name)
+{
+    static const char before[] = "projects/", between[] = "/topics/";
+    const char *project = name + sizeof before - 1, *topic;
+    size_t n;
+
+    if (strncmp(name, before, sizeof before - 1) != 0)
+        return false;
+    topic = strstr(project, between);
+    if (!topic || !project_id_is_valid((struct span){ project, (size_t)(topic - project) }))
+        return false;
+    topic += sizeof between - 1;
+    n = strspn(topic, UPPER_CASE LOWER_CASE DIGITS "._~+%-");
+    return n >= 3 && n <= TOPIC_NAME_MAX && !topic[n] && strchr(UPPER_CASE LOWER_CASE, topic[0]);
+}
+
 static bool is_port(const char *text)
 {
     return *text && text[strspn(text, DIGITS)] == 0 && strlen(text) <= 5 && atoi(text) <= 65535;

@@ -1,5 +1,6 @@
 /*
- * names - which texts may stand in a URL as a bucket, a project or a host; and which URLs stay on this machine.
+ * names - which texts may stand in a URL as a bucket, a project, a database or a host; and which URLs stay on this
+ * machine.
  */
 #ifndef WORKER_BASE_NAMES_H
 #define WORKER_BASE_NAMES_H
@@ -8,13 +9,25 @@
 
 #include "kernels/base/span.h"
 
-enum { BUCKET_NAME_MAX = 222, PROJECT_ID_MAX = 128, HOST_MAX_BYTES = 253 };
+enum {
+    BUCKET_NAME_MAX = 222,
+    PROJECT_ID_MAX = 128,
+    DATABASE_NAME_MAX = 63,
+    TOPIC_NAME_MAX = 255,
+    HOST_MAX_BYTES = 253
+};
 
 /* 3 to BUCKET_NAME_MAX of [a-z0-9._-]. */
 bool bucket_name_is_valid(const char *name);
 
 /* 1 to PROJECT_ID_MAX of [A-Za-z0-9.:_-]: an old project is called "example.com:project". */
 bool project_id_is_valid(struct span id);
+
+/* "(default)", or 4 to DATABASE_NAME_MAX of [a-z0-9-], a letter first and no hyphen last. */
+bool database_name_is_valid(const char *name);
+
+/* projects/PROJECT/topics/NAME; the name is 3 to TOPIC_NAME_MAX of [A-Za-z0-9._~+%-], a letter first. */
+bool topic_name_is_valid(const char *name);
 
 /* host, host:port, [v6] or [v6]:port; the host is HOST_MAX_BYTES long at most. */
 bool host_is_valid(const char *text);

@@ -17,8 +17,8 @@
 
 #include "worker/job/edit.h"
 #include "worker/base/log.h"
-#include "worker/job/job.h"
-#include "worker/job/pubsub.h"
+#include "worker/push/job.h"
+#include "worker/push/pubsub.h"
 #include "worker/job/session.h"
 #include "worker/google/storage.h"
 #include "worker/job/uncovered.h"

@@ -26,7 +26,7 @@
 #include <stdint.h>
 
 #include "worker/google/firestore.h"
-#include "worker/job/pubsub.h"
+#include "worker/push/pubsub.h"
 #include "worker/job/session_document.h"
 
 struct session_store {

@@ -50,6 +50,29 @@ TEST(names__a_host_is_a_name_or_an_address_with_or_without_a_port)
     CHECK(host_is_valid(longest));
 }
 
+TEST(names__a_database_is_the_default_one_or_has_a_name_of_its_own)
+{
+    static const char *const good[] = { "(default)", "pets", "a-1-b", "photos-2026" };
+    static const char *const bad[] = { "", "default)", "abc", "Pets", "1pets", "pets-", "pe_ts", "pets/x", "pets?x", "(pets)" };
+
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        CHECK(database_name_is_valid(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(!database_name_is_valid(bad[i]));
+}
+
+TEST(names__a_topic_is_named_in_full)
+{
+    static const char *const good[] = { "projects/demo/topics/poison", "projects/example.com:demo/topics/a.b_c~d+e%f" };
+    static const char *const bad[] = { "", "poison", "projects//topics/poison", "projects/demo/topics/", "projects/demo/topics/ab",
+                                       "projects/demo/topics/1ab", "projects/demo/topics/abc/x", "projects/demo/subscriptions/abc" };
+
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        CHECK(topic_name_is_valid(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(!topic_name_is_valid(bad[i]));
+}
+
 TEST(names__a_loopback_url_ends_its_host_where_it_should)
 {
     static const char *const good[] = { "http://127.0.0.1", "http://127.0.0.1:9/token", "http://localhost/t",

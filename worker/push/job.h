@@ -6,8 +6,8 @@
  * Ids are 1 to JOB_ID_MAX of [A-Za-z0-9_-] and not of the reserved form __...__, so they need no escaping in a document
  * path, an object name, a URL or a log line. Source: PROTOCOL.md 11, 1.9 and 4.1.
  */
-#ifndef WORKER_JOB_JOB_H
-#define WORKER_JOB_JOB_H
+#ifndef WORKER_PUSH_JOB_H
+#define WORKER_PUSH_JOB_H
 
 #include <stdbool.h>
 

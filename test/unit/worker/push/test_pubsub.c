@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "test/support/check.h"
-#include "worker/job/pubsub.h"
+#include "worker/push/pubsub.h"
 
 #define DATA "\"data\":\"eyJ1c2VySWQiOiJ1MSIsInNlc3Npb25JZCI6InMxIn0=\""
 #define IDS  "\"messageId\":\"2070443601311540\",\"message_id\":\"2070443601311540\""

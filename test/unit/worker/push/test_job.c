@@ -1,7 +1,7 @@
 #include <stdio.h>
 
 #include "test/support/check.h"
-#include "worker/job/job.h"
+#include "worker/push/job.h"
 
 TEST(job__names_everything_that_belongs_to_a_session)
 {

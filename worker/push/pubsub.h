@@ -13,8 +13,8 @@
  *
  * A body that breaks these rules is poison: retrying cannot help, so it is acknowledged, with an error in the log.
  */
-#ifndef WORKER_JOB_PUBSUB_H
-#define WORKER_JOB_PUBSUB_H
+#ifndef WORKER_PUSH_PUBSUB_H
+#define WORKER_PUSH_PUBSUB_H
 
 #include <stdint.h>
 

@@ -1,4 +1,4 @@
-#include "worker/job/job.h"
+#include "worker/push/job.h"
 
 #include <stdio.h>
 

@@ -1,4 +1,4 @@
-#include "worker/job/pubsub.h"
+#include "worker/push/pubsub.h"
 
 #include "kernels/base/base64.h"
 #include "worker/base/members.h"
