@@ -1,5 +1,6 @@
 #include "worker/base/config.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -60,8 +61,9 @@ static const struct setting settings[] = {
           "key of a service account; if not set, `GOOGLE_APPLICATION_CREDENTIALS` is used, else the metadata server" },
     { "GOOGLE_APPLICATION_CREDENTIALS", TEXT, AT(credentials_file), NULL, .allowed = "path",
       .meaning = "file with the JSON key of a service account" },
-    { "FIREBASE_STORAGE_BUCKET", BUCKET, AT(bucket), NULL, .meaning = "bucket that holds the pictures",
-      .required = true },
+    { "FIREBASE_STORAGE_BUCKET", BUCKET, AT(bucket), NULL,
+      .meaning = "bucket that holds the pictures; if not set, PROJECT.firebasestorage.app, else PROJECT.appspot.com, "
+                 "whichever exists at the start" },
     { "GOOGLE_CLOUD_PROJECT", PROJECT, AT(project), NULL,
       .meaning = "project that holds the documents; if not set, the project of the credentials, else that of the "
                  "metadata server" },
@@ -130,7 +132,8 @@ static const struct setting settings[] = {
       .meaning = "lowest severity that is logged" },
 };
 
-enum { N_SETTINGS = sizeof settings / sizeof *settings };
+enum { N_SETTINGS = sizeof settings / sizeof *settings, SETTINGS_MAX = 64 };
+static_assert(N_SETTINGS <= SETTINGS_MAX, "struct load has a mark for each setting");
 
 /* ---- what is allowed, in words ---- */
 
@@ -164,6 +167,8 @@ static void describe(const struct setting *s, char *buf, size_t size)
 
 /* ---- loading ---- */
 
+enum { PROBLEM_MAX = 800 };
+
 struct load {
     char *const *env;
     struct arena *arena;
@@ -171,12 +176,13 @@ struct load {
     void (*report)(void *ctx, const char *problem);
     void *ctx;
     int problems;
+    bool is_bad[SETTINGS_MAX]; /* the settings that are reported: rules over them would only say it again */
 };
 
 static void problem(struct load *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void problem(struct load *l, const char *fmt, ...)
 {
-    char text[ERR_MESSAGE_MAX];
+    char text[PROBLEM_MAX];
     va_list ap;
 
     va_start(ap, fmt);
@@ -190,6 +196,7 @@ static void bad_value(struct load *l, const struct setting *s, const char *value
 {
     char allowed[120];
 
+    l->is_bad[s - settings] = true;
     describe(s, allowed, sizeof allowed);
     if (s->kind == SECRET)
         problem(l, "%s is not valid; allowed: %s", s->name, allowed);
@@ -356,14 +363,10 @@ static void take_settings(struct load *l)
     for (int i = 0; i < N_SETTINGS; i++) {
         const struct setting *s = &settings[i];
         const char *value = lookup(l->env, s->name);
-        char allowed[120];
 
         if (s->standard && !take(l, s, s->standard))
             problem(l, "the default of %s is not allowed: this is a bug in the program", s->name);
-        describe(s, allowed, sizeof allowed);
-        if (!value && s->required)
-            problem(l, "%s is not set; allowed: %s", s->name, allowed);
-        else if (value && !take(l, s, value))
+        if (value && !take(l, s, value))
             bad_value(l, s, value);
     }
 }
@@ -396,21 +399,58 @@ static void check_unknown_names(struct load *l)
     }
 }
 
+static bool is_bad(const struct load *l, const char *name)
+{
+    return l->is_bad[find(name) - settings];
+}
+
+/* Who may push has no safe default. */
+struct push_line {
+    const char *name, *value;
+    bool is_missing;
+};
+
+/* What is missing is asked for at once, with lines that can be copied. */
+static void ask_for_lines(struct load *l, const struct push_line *wanted, int n_wanted)
+{
+    char names[120] = "", lines[400] = "";
+    size_t n_names = 0, n_lines = 0;
+    int n = 0;
+
+    for (int i = 0; i < n_wanted; i++) {
+        if (!wanted[i].is_missing)
+            continue;
+        n_names += (size_t)snprintf(names + n_names, sizeof names - n_names, "%s%s", n++ ? ", " : "", wanted[i].name);
+        n_lines += (size_t)snprintf(lines + n_lines, sizeof lines - n_lines, "\n%s=%.120s", wanted[i].name,
+                                    wanted[i].value);
+    }
+    if (n)
+        problem(l, "%s %s not set, and who may push has no safe default. Set %s, with your own values:%s", names,
+                n == 1 ? "is" : "are", n == 1 ? "this line" : "these lines", lines);
+}
+
 static void check_push_auth(struct load *l)
 {
     const struct config *c = l->cfg;
-    bool emulated = c->firestore_emulator || c->storage_emulator;
+    bool emulated = c->firestore_emulator || c->storage_emulator, has_auth = lookup(l->env, "PUSH_AUTH");
+    bool none = has_auth ? c->push_auth == PUSH_AUTH_NONE || is_bad(l, "PUSH_AUTH") : true;
+    bool needs = !(none && emulated); /* with emulators and without PUSH_AUTH, `none` is what is meant */
+    char account[PROJECT_ID_MAX + 80];
+    const struct push_line wanted[] = {
+        { "PUSH_AUTH", needs ? "oidc" : "none", !has_auth },
+        { "PUSH_AUDIENCE", "https://AUDIENCE-OF-THE-SUBSCRIPTION",
+          needs && c->push_audiences.n == 0 && !is_bad(l, "PUSH_AUDIENCE") },
+        { "PUSH_SERVICE_ACCOUNT", account, needs && c->push_accounts.n == 0 && !is_bad(l, "PUSH_SERVICE_ACCOUNT") },
+    };
 
-    if (!lookup(l->env, "PUSH_AUTH"))
+    if (has_auth && c->push_auth == PUSH_AUTH_NONE && !emulated) {
+        problem(l, "PUSH_AUTH=none needs FIRESTORE_EMULATOR_HOST or STORAGE_EMULATOR_HOST: pushes without tokens are "
+                   "for development only");
         return;
-    if (c->push_auth == PUSH_AUTH_NONE && !emulated)
-        problem(l,
-                "PUSH_AUTH=none needs FIRESTORE_EMULATOR_HOST or STORAGE_EMULATOR_HOST: pushes without tokens are for "
-                "development only");
-    if (c->push_auth != PUSH_AUTH_NONE && c->push_audiences.n == 0)
-        problem(l, "PUSH_AUDIENCE is not set: PUSH_AUTH=%s needs it", push_auth_names[c->push_auth]);
-    if (c->push_auth != PUSH_AUTH_NONE && c->push_accounts.n == 0)
-        problem(l, "PUSH_SERVICE_ACCOUNT is not set: PUSH_AUTH=%s needs it", push_auth_names[c->push_auth]);
+    }
+    (void)snprintf(account, sizeof account, "ACCOUNT-OF-THE-SUBSCRIPTION@%.60s.iam.gserviceaccount.com",
+                   c->project ? c->project : "PROJECT");
+    ask_for_lines(l, wanted, sizeof wanted / sizeof *wanted);
 }
 
 static void check_precision(struct load *l)
@@ -427,7 +467,7 @@ static void check_emulators(struct load *l)
                                          "FIREBASE_STORAGE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST" };
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (l->cfg->on_cloud_run && lookup(l->env, names[i]))
+        if (l->cfg->on_cloud_run && lookup(l->env, names[i]) && !is_bad(l, names[i]))
             problem(l, "%s is set on Cloud Run (K_SERVICE): an emulator is for development only", names[i]);
 }
 
@@ -448,7 +488,8 @@ static void check_rules(struct load *l)
     if (c->subscription &&
         (strncmp(c->subscription, "projects/", 9) != 0 || !strstr(c->subscription, "/subscriptions/")))
         bad_value(l, find("PUBSUB_SUBSCRIPTION"), c->subscription);
-    if (c->lease_s < c->job_deadline_s + CONFIG_LEASE_MARGIN_S)
+    if (!is_bad(l, "LEASE_SECONDS") && !is_bad(l, "JOB_DEADLINE_SECONDS") &&
+        c->lease_s < c->job_deadline_s + CONFIG_LEASE_MARGIN_S)
         problem(l, "LEASE_SECONDS=%d is too short: it must be at least JOB_DEADLINE_SECONDS (%d) + %d", c->lease_s,
                 c->job_deadline_s, CONFIG_LEASE_MARGIN_S);
 }

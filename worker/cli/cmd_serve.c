@@ -2,9 +2,12 @@
  * cmd_serve - runs the service: settings, engine, clients, server. It serves until SIGTERM arrives, the model cannot be
  * loaded, the device breaks or a job does not end, and then shuts down in order.
  *
+ * It listens at once. Beside that, two threads load the model and ask the cloud (cloud_check); the queue opens when both
+ * are done, and is held while the cloud refuses or does not answer.
+ *
  * Cloud Run kills a container 10 s after SIGTERM. In that time no more pushes are accepted. The running job has
  * JOB_GRACE_MS to finish; then it is cancelled, its claim is released and its push is answered. If it does not stop,
- * the draining thread releases the claim. A start that is waiting for other services is abandoned.
+ * the draining thread releases the claim.
  */
 #include <assert.h>
 #include <pthread.h>
@@ -23,11 +26,11 @@
 enum {
     JOB_GRACE_MS = 5500,
     DRAIN_MS = 7500,
+    CLOUD_STOP_MS = 1000,
     POLL_MS = 100,
     MAX_BODY = PUBSUB_BODY_MAX, /* bytes */
     REQUEST_ARENA = 16 << 20,   /* bytes */
     IDLE_TIMEOUT_S = 30,
-    START_BUDGET_MS = 20000,
     PROBE_CONNECTIONS = 64,   /* for /health, /ready and /metrics */
     HANDLERS_BEYOND_QUEUE = 8 /* duplicates and bad tokens are answered while the queue is full */
 };
@@ -43,6 +46,7 @@ struct service {
     struct oidc oidc;
     struct firestore firestore;
     struct storage storage;
+    struct cloud_check cloud;
     struct session_store sessions;
     struct engine *engine;
     struct job_queue queue;
@@ -55,6 +59,8 @@ struct service {
     sem_t listening;          /* posted when the server listens: the loader waits for it before it reports its result */
     struct err load_error;    /* written by the loader */
     _Atomic bool load_failed; /* the loader failed and has logged why */
+    atomic_int halves;        /* of being ready: the model is loaded, and the cloud was there once */
+    bool cloud_held;          /* the thread that asks the cloud has seen all of it */
 };
 
 /* Set by the signal handler, which may run in any thread. */
@@ -75,23 +81,16 @@ static void catch_signals(void)
     (void)sigaction(SIGPIPE, &ignore, NULL);
 }
 
-static bool stop_requested(void *ctx)
-{
-    (void)ctx;
-    return stop_signal;
-}
-
 /* --- putting it together --- */
 
-/* Time budget for all calls to other services during the start. */
-static struct budget start_budget(void)
+/* Logs that the worker is ready, when the second half is. */
+static void half_is_ready(struct service *s)
 {
-    return (struct budget){ .sys = &sys_real,
-                            .deadline_mono_ms = sys_mono_ms(&sys_real) + START_BUDGET_MS,
-                            .cancelled = stop_requested };
+    if (atomic_fetch_add(&s->halves, 1) == 1)
+        log_event(LOG_NOTICE, NULL, "ready", log_end());
 }
 
-static enum err_code open_cloud(struct service *s, struct err *err)
+static enum err_code open_credentials(struct service *s, struct err *err)
 {
     const struct config *c = &s->config;
     const struct gauth_options options = {
@@ -103,13 +102,18 @@ static enum err_code open_cloud(struct service *s, struct err *err)
         .project = c->project,
         .metadata_host = c->metadata_host,
     };
-    struct budget budget = start_budget();
-    const char *project = NULL;
     enum err_code rc = gauth_open(&options, &s->gauth, err);
 
     config_forget_secrets(&s->config);
-    TRY(rc);
-    TRY(gauth_project(s->gauth, &budget, &project, err));
+    return rc;
+}
+
+/* Once the project is known; in the thread that asks the cloud. */
+static enum err_code open_cloud(void *ctx, const char *project, struct err *err)
+{
+    struct service *s = ctx;
+    const struct config *c = &s->config;
+
     log_init((enum log_level)c->log_level, project);
     TRY(firestore_init(
         &s->firestore,
@@ -126,11 +130,39 @@ static enum err_code open_cloud(struct service *s, struct err *err)
                         &s->arena, err);
 }
 
+/* The cloud holds or does not; in the thread that asks it. */
+static void cloud_changed(void *ctx, bool holds)
+{
+    struct service *s = ctx;
+
+    if (holds && !s->cloud_held) {
+        s->cloud_held = true;
+        log_event(LOG_NOTICE, NULL, "the cloud is there", log_str("database", s->firestore.documents),
+                  log_str("bucket", s->storage.bucket), log_end());
+        half_is_ready(s);
+    }
+    job_queue_hold(&s->queue, !holds);
+}
+
+static enum err_code open_cloud_check(struct service *s, struct err *err)
+{
+    const struct cloud_check_options options = { .http = s->http,
+                                                 .gauth = s->gauth,
+                                                 .jwks = s->jwks,
+                                                 .firestore = &s->firestore,
+                                                 .storage = &s->storage,
+                                                 .database = s->config.firestore_database,
+                                                 .sys = &sys_real,
+                                                 .connect = open_cloud,
+                                                 .changed = cloud_changed,
+                                                 .ctx = s };
+
+    return cloud_check_init(&s->cloud, &options, err);
+}
+
 static enum err_code open_oidc(struct service *s, struct err *err)
 {
     const struct config *c = &s->config;
-    struct budget budget = start_budget();
-    struct err late = { 0 };
 
     s->oidc = (struct oidc){ .mode = (enum push_auth)c->push_auth,
                              .on_cloud_run = c->on_cloud_run,
@@ -143,11 +175,7 @@ static enum err_code open_oidc(struct service *s, struct err *err)
         return ERR_OK;
     TRY(jwks_open(s->http, &sys_real, c->oidc_certs_url, &s->jwks, err));
     s->oidc.jwks = s->jwks;
-    TRY(oidc_check_settings(&s->oidc, err));
-    if (jwks_prefetch(s->jwks, &budget, &late)) /* not fatal: the next push fetches them again */
-        log_event(LOG_WARNING, NULL, "the keys of the token's issuer cannot be fetched yet", log_str("error", late.msg),
-                  log_end());
-    return ERR_OK;
+    return oidc_check_settings(&s->oidc, err);
 }
 
 static enum err_code open_jobs(struct service *s, struct err *err)
@@ -164,6 +192,7 @@ static enum err_code open_jobs(struct service *s, struct err *err)
                                    .queue = &s->queue,
                                    .pipeline = &s->pipeline,
                                    .metrics = &s->metrics,
+                                   .cloud = &s->cloud,
                                    .sys = &sys_real,
                                    .subscription = c->subscription,
                                    .job_deadline_ms = settings.job_deadline_ms };
@@ -210,13 +239,14 @@ static void *load(void *arg)
     if (*engine_without_cuda(s->engine))
         log_event(LOG_WARNING, NULL, "computing on the CPU", log_str("reason", engine_without_cuda(s->engine)),
                   log_end());
-    log_event(LOG_NOTICE, NULL, "ready", log_str("backend", engine_backend_name(s->engine)),
+    log_event(LOG_NOTICE, NULL, "the model is loaded", log_str("backend", engine_backend_name(s->engine)),
               log_str("precision", engine_precision(s->engine)), log_str("kernels", engine_kernels(s->engine)),
               log_str("model", engine_model_name(s->engine)), log_str("selfCheck", engine_self_check(s->engine)),
               log_int("ms", ms), log_end());
     metrics_set(&s->metrics, METRICS_MODEL_LOADED, 1);
     metrics_set(&s->metrics, METRICS_MODEL_LOAD_SECONDS, 1e-3 * (double)ms);
     job_queue_open(&s->queue);
+    half_is_ready(s);
     return NULL;
 }
 
@@ -238,6 +268,7 @@ static enum err_code start_loading(struct service *s, struct err *err)
 
     TRY(engine_new(&engine, &s->engine, err));
     TRY(job_queue_init(&s->queue, c->queue_depth, err));
+    job_queue_hold(&s->queue, true);
     if (sem_init(&s->listening, 0, 0) || pthread_create(&s->loader, NULL, load, s))
         return err_set(err, ERR_NOMEM, "the thread that loads the model cannot be started");
     return ERR_OK;
@@ -263,17 +294,19 @@ static void wait_for_the_end(struct service *s)
 static bool drain(struct service *s)
 {
     int64_t until = sys_mono_ms(&sys_real) + DRAIN_MS;
+    bool cloud_ended;
 
     log_event(LOG_NOTICE, NULL, "draining", log_int("signal", stop_signal), log_end());
     s->handler.draining = true;
     http_server_drain(s->server);
     job_queue_close(&s->queue);
     pipeline_stop(&s->pipeline, JOB_GRACE_MS);
+    cloud_ended = cloud_check_stop(&s->cloud, CLOUD_STOP_MS);
     while (job_queue_busy(&s->queue) && sys_mono_ms(&sys_real) < until - 1000)
         sys_sleep_ms(&sys_real, 20);
     if (job_queue_busy(&s->queue))
         pipeline_abandon(&s->pipeline);
-    return http_server_stop(s->server, until - sys_mono_ms(&sys_real)) &&
+    return http_server_stop(s->server, until - sys_mono_ms(&sys_real)) && cloud_ended &&
            engine_status(s->engine).state == ENGINE_READY;
 }
 
@@ -290,32 +323,47 @@ static void free_service(struct service *s)
     arena_done(&s->arena);
 }
 
+static void log_bad_setting(void *ctx, const char *problem)
+{
+    (void)ctx;
+    log_event(LOG_CRITICAL, NULL, "bad setting", log_str("problem", problem), log_end());
+}
+
+/* All that is wrong, a line each, so that one start is enough to find it. */
+static enum err_code load_settings(struct service *s, struct err *err)
+{
+    int n = config_load_all(environ, &s->arena, &s->config, log_bad_setting, NULL);
+
+    if (n)
+        return err_set(err, ERR_INVALID, "%d %s wrong: see the line%s above; 'inpaint-worker serve --help' explains all "
+                       "settings", n, n == 1 ? "setting is" : "settings are", n == 1 ? "" : "s");
+    log_init((enum log_level)s->config.log_level, NULL);
+    return ERR_OK;
+}
+
 static enum err_code start(struct service *s, struct err *err)
 {
     log_init(LOG_INFO, NULL);
     TRY(arena_init(&s->arena, 4 << 20, err));
-    TRY(config_load(environ, &s->arena, &s->config, err));
-    TRY(start_loading(s, err));
+    TRY(load_settings(s, err));
     TRY(http_client_open(&s->http, err));
-    TRY(open_cloud(s, err));
+    TRY(open_credentials(s, err));
     TRY(open_oidc(s, err));
+    TRY(start_loading(s, err));
     TRY(open_jobs(s, err));
-    return open_server(s, err);
+    TRY(open_cloud_check(s, err));
+    TRY(open_server(s, err));
+    return cloud_check_start(&s->cloud, err);
 }
 
-/* The loader may still be running, so nothing is freed. */
-static int not_started(const struct cli_command *c, const struct err *err)
+/* The loader may still be running, so nothing is freed. The reason is in the log, and once is enough. */
+static int not_started(const struct err *err)
 {
-    if (stop_signal) {
-        log_event(LOG_NOTICE, NULL, "stopped by a signal before the start was complete", log_int("signal", stop_signal),
-                  log_str("error", err->msg), log_end());
-        return CLI_DONE;
-    }
     log_event(LOG_CRITICAL, NULL, "cannot start", log_str("error", err->msg), log_end());
-    return cli_fail(c, err);
+    return CLI_FAILED;
 }
 
-static int serve(const struct cli_command *c)
+static int serve(void)
 {
     static struct service s; /* static: threads that never end may still use it */
     struct err err = { 0 };
@@ -323,7 +371,7 @@ static int serve(const struct cli_command *c)
 
     catch_signals();
     if (start(&s, &err))
-        return not_started(c, &err);
+        return not_started(&err);
     log_event(LOG_NOTICE, NULL, "listening", log_int("port", http_server_port(s.server)),
               log_str("credentials", gauth_source(s.gauth)), log_end());
     (void)sem_post(&s.listening);
@@ -355,5 +403,5 @@ int cmd_serve(int argc, char **argv)
         config_print_markdown(stdout);
         return CLI_DONE;
     }
-    return serve(&command);
+    return serve();
 }

@@ -429,6 +429,38 @@ enum err_code gauth_project(struct gauth *g, const struct budget *budget, const 
     return ERR_OK;
 }
 
+/* ---- account ---- */
+
+static bool is_email(struct span s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.ptr[i] <= ' ' || s.ptr[i] > '~' || strchr("'\"\\`$", s.ptr[i]))
+            return false;
+    return s.len > 0 && s.len < GAUTH_ACCOUNT_SIZE && memchr(s.ptr, '@', s.len);
+}
+
+bool gauth_account(const struct gauth *g, const struct budget *budget, char ret[GAUTH_ACCOUNT_SIZE])
+{
+    struct http_reply reply = { 0 };
+    struct arena a = { 0 };
+    enum next next;
+    bool known = false;
+
+    if (g->has_account) {
+        (void)snprintf(ret, GAUTH_ACCOUNT_SIZE, "%s", g->account.client_email);
+        return is_email(span_of(ret));
+    }
+    if (arena_init(&a, 1 << 20, NULL))
+        return false;
+    if (!(g->emulator[GAUTH_FIRESTORE] && g->emulator[GAUTH_STORAGE]) &&
+        !metadata_get(g, "/instance/service-accounts/default/email", budget, &a, &reply, &next, NULL)) {
+        known = is_email(reply.body);
+        (void)snprintf(ret, GAUTH_ACCOUNT_SIZE, "%.*s", known ? (int)reply.body.len : 0, reply.body.ptr);
+    }
+    arena_done(&a);
+    return known;
+}
+
 /* ---- opening ---- */
 
 static bool is_set(const char *text)

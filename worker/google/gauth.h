@@ -23,7 +23,7 @@
 
 enum gauth_service { GAUTH_FIRESTORE, GAUTH_STORAGE, GAUTH_SERVICES };
 
-enum { GAUTH_TOKEN_MAX = SERVICE_ACCOUNT_JWT_SIZE };
+enum { GAUTH_TOKEN_MAX = SERVICE_ACCOUNT_JWT_SIZE, GAUTH_ACCOUNT_SIZE = 256 };
 
 struct gauth_options { /* NULL or "": not set */
     struct http *http; /* borrowed */
@@ -54,6 +54,9 @@ void gauth_drop(struct gauth *g, const char *header_value);
 
 /* GOOGLE_CLOUD_PROJECT, else the key file's project_id, else the metadata server. Lives as long as g. */
 MUST_CHECK enum err_code gauth_project(struct gauth *g, const struct budget *budget, const char **ret, struct err *err);
+
+/* The e-mail address of the service account: the key file's, else the metadata server's. false: it is not known. */
+bool gauth_account(const struct gauth *g, const struct budget *budget, char ret[GAUTH_ACCOUNT_SIZE]);
 
 const char *gauth_source(const struct gauth *g); /* for the log: "emulator", "FIREBASE_CREDENTIALS", ... */
 

@@ -41,16 +41,16 @@ enum err_code storage_init(struct storage *s, const struct storage_options *o, s
 {
     const char *host = is_set(o->emulator_host) ? o->emulator_host : o->firebase_emulator_host;
     bool emulator = is_set(host);
-    char *base, *name;
+    char *base, *name = NULL;
 
-    if (!is_set(o->bucket) || !bucket_name_is_valid(o->bucket))
-        return err_set(err, ERR_INVALID, "FIREBASE_STORAGE_BUCKET: '%.100s' is not the name of a bucket",
-                       o->bucket ? o->bucket : "");
+    if (is_set(o->bucket) && !bucket_name_is_valid(o->bucket))
+        return err_set(err, ERR_INVALID, "FIREBASE_STORAGE_BUCKET: '%.100s' is not the name of a bucket", o->bucket);
     if (emulator)
         TRY(emulator_base(host, a, &base, err));
     else
         TRY(span_dup(a, SPAN("https://storage.googleapis.com"), &base, err));
-    TRY(span_dup(a, span_of(o->bucket), &name, err));
+    if (is_set(o->bucket))
+        TRY(span_dup(a, span_of(o->bucket), &name, err));
     *s = (struct storage){ o->http, o->gauth, o->sys, base, name, emulator };
     return ERR_OK;
 }

@@ -42,7 +42,7 @@ struct storage {
     struct gauth *gauth;
     const struct sys *sys;
     const char *base;   /* "https://storage.googleapis.com", or the emulator's; no slash at the end */
-    const char *bucket; /* needs no percent-encoding */
+    const char *bucket; /* needs no percent-encoding; NULL until it is known, and no call may be made */
     bool emulator;      /* plain http is allowed; answers may lack checksums and generations */
 };
 
@@ -50,7 +50,7 @@ struct storage_options { /* all borrowed; texts may be NULL or "" for "not set" 
     struct http *http;
     struct gauth *gauth;
     const struct sys *sys;
-    const char *bucket;
+    const char *bucket;                 /* not set: the caller finds it out and sets it before the first call */
     const char *emulator_host;          /* STORAGE_EMULATOR_HOST, URL or host:port */
     const char *firebase_emulator_host; /* FIREBASE_STORAGE_EMULATOR_HOST, host:port; used when the other is not set */
 };

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "worker/base/json.h"
+
 enum {
     AUTH_BUDGET_MS = 15000,     /* time to verify the token, which may need keys from the network */
     QUEUE_RESERVE_PERCENT = 43, /* of the deadline, kept for the job after its wait in the queue: 120 s of 280 */
@@ -49,6 +51,8 @@ static int end_job(const struct handler *h, const struct http_server_request *re
     log_event(o->level, &req->log, o->message, log_str("outcome", o->name),
               log_str("code", r->has_error ? job_error_info(r->error)->code : ""), log_int("status", o->http_status),
               log_int("ms", sys_mono_ms(h->sys) - req->arrived_mono_ms), log_end());
+    if (h->cloud && (r->outcome == OUTCOME_UNCLAIMED || (r->has_error && r->error == JOB_BACKEND_UNAVAILABLE)))
+        cloud_check_doubt(h->cloud);
     if (r->has_error)
         metrics_error(h->metrics, r->error);
     metrics_add(h->metrics, METRICS_RETRIES, (uint64_t)r->retries);
@@ -176,6 +180,29 @@ static void reply_text(struct http_server_request *req, struct http_server_reply
     reply->body = span_of(text);
 }
 
+/* What the cloud has to say before a job may run; false: nothing. The reason names no account and no secret. */
+static bool not_ready_by_cloud(const struct handler *h, bool loading, struct http_server_request *req,
+                               struct http_server_reply *reply)
+{
+    static const char *const words[] = { [CLOUD_ASKING] = "asking", [CLOUD_WAITING] = "waiting",
+                                         [CLOUD_REFUSED] = "refused" };
+    char reason[ACCESS_REASON_SIZE], *text = NULL;
+    enum cloud_state state = h->cloud ? cloud_check_state(h->cloud, reason) : CLOUD_HOLDS;
+    struct json *root;
+
+    if (state == CLOUD_HOLDS || (loading && state != CLOUD_REFUSED))
+        return false;
+    root = json_new_object(req->arena);
+    json_add_string(root, "status", words[state]);
+    if (*reason)
+        json_add_string(root, "reason", reason);
+    if (json_print(req->arena, root, &text, NULL))
+        reply->status = 503;
+    else
+        reply_text(req, reply, 503, "application/json", text);
+    return true;
+}
+
 static void ready(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
 {
     struct handler *h = ctx;
@@ -184,10 +211,12 @@ static void ready(void *ctx, struct http_server_request *req, struct http_server
 
     if (h->draining)
         reply_text(req, reply, 503, "application/json", "{\"status\":\"draining\"}");
-    else if (s.state == ENGINE_READY && !h->fault)
-        reply_text(req, reply, 200, "application/json", "{\"status\":\"ready\"}");
-    else if (s.state != ENGINE_LOADING)
+    else if (s.state > ENGINE_READY || h->fault)
         reply_text(req, reply, 503, "application/json", "{\"status\":\"failed\"}");
+    else if (not_ready_by_cloud(h, s.state == ENGINE_LOADING, req, reply))
+        return;
+    else if (s.state == ENGINE_READY)
+        reply_text(req, reply, 200, "application/json", "{\"status\":\"ready\"}");
     else if (!arena_printf(req->arena, &text, NULL, "{\"status\":\"loading\",\"stage\":\"%s\",\"progress\":%d}",
                            s.stage, s.percent))
         reply_text(req, reply, 503, "application/json", text);

@@ -7,6 +7,7 @@
 #define WORKER_SERVE_HANDLER_H
 
 #include "worker/http/http_server.h"
+#include "worker/serve/cloud_check.h"
 #include "worker/serve/job_queue.h"
 #include "worker/serve/metrics.h"
 #include "worker/auth/oidc.h"
@@ -18,6 +19,7 @@ struct handler {
     struct job_queue *queue;
     struct pipeline *pipeline;
     struct metrics *metrics;
+    struct cloud_check *cloud; /* NULL: the cloud is taken to be there */
     const struct sys *sys;
     const char *subscription; /* NULL: any */
     int64_t job_deadline_ms;

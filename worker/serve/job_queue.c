@@ -59,9 +59,9 @@ enum outcome job_queue_enter(struct job_queue *q, struct job_queue_entry *entry,
         goto out;
     entry->next = NULL;
     *tail = entry;
-    while (!q->closed && in_time && (!q->open || q->running || q->first != entry))
+    while (!q->closed && in_time && (!q->open || q->held || q->running || q->first != entry))
         in_time = wait_until(&q->changed, &q->lock, &until);
-    if (!q->closed && q->open && !q->running && q->first == entry) {
+    if (!q->closed && q->open && !q->held && !q->running && q->first == entry) {
         q->running = true;
         goto out;
     }
@@ -82,22 +82,27 @@ void job_queue_leave(struct job_queue *q, struct job_queue_entry *entry)
     (void)pthread_mutex_unlock(&q->lock);
 }
 
-static void set_flag(struct job_queue *q, bool *flag)
+static void set_flag(struct job_queue *q, bool *flag, bool value)
 {
     (void)pthread_mutex_lock(&q->lock);
-    *flag = true;
+    *flag = value;
     (void)pthread_cond_broadcast(&q->changed);
     (void)pthread_mutex_unlock(&q->lock);
 }
 
 void job_queue_open(struct job_queue *q)
 {
-    set_flag(q, &q->open);
+    set_flag(q, &q->open, true);
+}
+
+void job_queue_hold(struct job_queue *q, bool held)
+{
+    set_flag(q, &q->held, held);
 }
 
 void job_queue_close(struct job_queue *q)
 {
-    set_flag(q, &q->closed);
+    set_flag(q, &q->closed, true);
 }
 
 int job_queue_waiting(struct job_queue *q)

@@ -4,7 +4,7 @@
  * A push enters with its message and session. It is turned away at once when the same message is queued or running
  * (the first delivery stays responsible), when another message of the same session is, or when the queue is full; else
  * it waits for its turn, in order of arrival. No turn comes before job_queue_open(): pushes that arrive while the model
- * loads wait. After job_queue_close() waiting and new pushes are turned away.
+ * loads wait; so do those that arrive while job_queue_hold() holds the queue. After job_queue_close() waiting and new pushes are turned away.
  * Thread-safe; entries live on the caller's stack.
  */
 #ifndef WORKER_SERVE_JOB_QUEUE_H
@@ -27,7 +27,7 @@ struct job_queue {
     pthread_cond_t changed;
     struct job_queue_entry *first; /* the entry that has the turn, or gets it next */
     int depth;                     /* how many may wait behind the entry that has the turn */
-    bool open, closed, running;
+    bool open, held, closed, running;
 };
 
 MUST_CHECK enum err_code job_queue_init(struct job_queue *q, int depth, struct err *err);
@@ -39,6 +39,7 @@ enum outcome job_queue_enter(struct job_queue *q, struct job_queue_entry *entry,
 void job_queue_leave(struct job_queue *q, struct job_queue_entry *entry);
 
 void job_queue_open(struct job_queue *q);
+void job_queue_hold(struct job_queue *q, bool held); /* a job that has the turn already goes on */
 void job_queue_close(struct job_queue *q);
 int job_queue_waiting(struct job_queue *q); /* how many wait for a turn */
 bool job_queue_busy(struct job_queue *q);   /* whether a job has the turn */
