@@ -14,6 +14,7 @@ POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
 TABLE = []
 WRITABLE = ("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage", "contentType", "metadata")
 PIECE_BYTES = 256 << 10  # each piece of an upload but the last is a multiple of it
+PERMISSIONS = ("storage.objects.get", "storage.objects.create", "storage.objects.delete")  # what a caller has here
 UPLOADS_MAX = 100  # the oldest is forgotten, as after a week by Cloud Storage
 CONDITION = {"ifGenerationMatch": lambda there, wanted: there == wanted,
              "ifGenerationNotMatch": lambda there, wanted: there != wanted}
@@ -59,6 +60,7 @@ class Objects:
         server.route("GET", objects, lambda r: (self.media if r.option("alt") == "media" else self.stat)(r, r.parts[0]))
         server.route("DELETE", objects, lambda r: self.remove(r, r.parts[0]))
         server.route("POST", f"/upload/storage/v1/b/{re.escape(self.bucket)}/o", self.upload)
+        server.route("GET", "/storage/v1/b/([^/]+)/iam/testIamPermissions", self.permissions)
         server.route("PUT", "/upload/session/[0-9a-f]+", lambda r: self.piece(r, r.path))
 
     # ---- for the owner of the cloud ----
@@ -74,6 +76,13 @@ class Objects:
             return self.stored.get(name)
 
     # ---- the calls ----
+
+    def permissions(self, request):
+        if request.parts[0] != self.bucket:
+            return refused(404, "notFound", "The specified bucket does not exist.")
+        asked = request.query.get("permissions", [])
+        return Reply(200, {"kind": "storage#testIamPermissionsResponse",
+                           "permissions": [name for name in asked if name in PERMISSIONS]})
 
     def stat(self, request, name):
         with self.lock:

@@ -1,6 +1,6 @@
 /*
- * cmd_doctor - checks everything that `serve` needs: settings, credentials, model files, memory, backend; with --online
- * also whether Google answers. It goes on after a problem, says how to fix it, and never shows a secret.
+ * cmd_doctor - checks everything that `serve` needs: settings, credentials, model files, memory, backend, and whether
+ * the cloud lets the worker do its jobs. It goes on after a problem, says how to fix it, and never shows a secret.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,19 +15,19 @@
 #include "worker/base/config.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
-#include "worker/google/gauth.h"
+#include "worker/google/access.h"
 #include "worker/http/http_client.h"
 
 enum {
     ARENA_BYTES = 256 << 20,
-    ONLINE_MS = 15000,   /* for all the requests of --online together */
+    ONLINE_MS = 40000,   /* for all the requests to the cloud together */
     PICTURE_SIDE = 1024, /* pixels: the largest that `serve` paints, for the estimate of memory */
     CHECK_SIDE = 64,     /* pixels: the picture of the self-check */
     CHECK_T5_LEN = 64
 };
 
 struct args {
-    bool online, values, self_check;
+    bool online, offline, values, self_check;
 };
 
 struct run {
@@ -35,6 +35,8 @@ struct run {
     struct config cfg;
     struct http *http;
     struct gauth *gauth;
+    struct firestore firestore;
+    struct storage storage;
     struct backend *be;
     int n_wrong; /* findings */
 };
@@ -49,7 +51,7 @@ static void finding(const char *verdict, const char *what, const char *text)
 static void good(const char *what, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void good(const char *what, const char *fmt, ...)
 {
-    char text[600];
+    char text[700];
     va_list ap;
 
     va_start(ap, fmt);
@@ -104,44 +106,114 @@ static void check_credentials(struct run *r)
               "GOOGLE_APPLICATION_CREDENTIALS to its path; on Cloud Run set neither");
 }
 
-static enum err_code fetch_keys(struct jwks **ret, struct run *r, const struct budget *budget, struct err *err)
+/* --- the cloud --- */
+
+static void report(struct run *r, const char *what, const struct access_answer *answer, const char *good_text)
 {
-    TRY(jwks_open(r->http, &sys_real, r->cfg.oidc_certs_url, ret, err));
-    return jwks_prefetch(*ret, budget, err);
+    char remedy[ACCESS_REMEDY_SIZE + 4];
+
+    (void)snprintf(remedy, sizeof remedy, "-> %s", answer->remedy);
+    if (answer->verdict == ACCESS_GRANTED)
+        good(what, "%s", good_text);
+    else
+        wrong(r, what, answer->reason, *answer->remedy ? remedy : NULL);
 }
 
-static void check_keys_online(struct run *r, const struct budget *budget)
+static void check_keys(struct run *r, const struct budget *budget)
 {
+    struct access_answer answer = { .verdict = ACCESS_GRANTED };
     struct jwks *jwks = NULL;
     struct err err = { 0 };
+    char text[600];
+    enum err_code rc = jwks_open(r->http, &sys_real, r->cfg.oidc_certs_url, &jwks, &err);
 
-    if (fetch_keys(&jwks, r, budget, &err))
-        wrong(r, "push keys", err.msg,
-              "-> without these keys no push can be verified: can this machine reach OIDC_CERTS_URL?");
+    if (!rc)
+        rc = jwks_prefetch(jwks, budget, &err);
+    if (rc)
+        access_judge_failure(rc, err.msg, &answer);
     else
-        good("push keys", "%d at %s", jwks_count(jwks, &(int64_t){ 0 }), r->cfg.oidc_certs_url);
+        (void)snprintf(text, sizeof text, "%d at %s", jwks_count(jwks, &(int64_t){ 0 }), r->cfg.oidc_certs_url);
+    report(r, "push keys", &answer, text);
     jwks_close(jwks);
 }
 
-static void check_online(struct run *r)
+static enum err_code open_services(struct run *r, const char *project, struct err *err)
+{
+    const struct config *c = &r->cfg;
+
+    TRY(firestore_init(
+        &r->firestore,
+        &(struct firestore_options){
+            .http = r->http, .gauth = r->gauth, .project = project, .emulator_host = c->firestore_emulator },
+        &r->arena, err));
+    return storage_init(&r->storage,
+                        &(struct storage_options){ .http = r->http,
+                                                   .gauth = r->gauth,
+                                                   .sys = &sys_real,
+                                                   .bucket = c->bucket,
+                                                   .emulator_host = c->storage_emulator,
+                                                   .firebase_emulator_host = c->firebase_storage_emulator },
+                        &r->arena, err);
+}
+
+static void check_bucket(struct run *r, const struct access *x, const struct budget *budget)
+{
+    static const char done[] = "an object was written, read and removed";
+    struct access_answer answer;
+    char bucket[BUCKET_NAME_MAX + 1], text[400];
+    bool is_set = r->storage.bucket;
+
+    if (!is_set) {
+        access_find_bucket(x, budget, &r->arena, bucket, &answer);
+        if (answer.verdict != ACCESS_GRANTED) {
+            report(r, "bucket", &answer, "");
+            return;
+        }
+        r->storage.bucket = bucket;
+    }
+    access_bucket(x, ACCESS_TRY, budget, &r->arena, &answer);
+    (void)snprintf(text, sizeof text, "%s%s: %s", r->storage.bucket,
+                   is_set ? "" : ", found by the project (FIREBASE_STORAGE_BUCKET is not set)", done);
+    report(r, "bucket", &answer, text);
+    r->storage.bucket = is_set ? r->storage.bucket : NULL;
+}
+
+static void check_services(struct run *r, const char *project, const struct budget *budget)
+{
+    const struct access x = { r->http,    r->gauth, &r->firestore, &r->storage,
+                              project, r->cfg.firestore_database };
+    struct access_answer answer;
+    char text[400];
+
+    access_token(&x, budget, &r->arena, &answer);
+    report(r, "access token", &answer, "received");
+    if (answer.verdict != ACCESS_GRANTED)
+        return;
+    access_database(&x, budget, &r->arena, &answer);
+    (void)snprintf(text, sizeof text, "%s, can be read and written", r->firestore.documents);
+    report(r, "database", &answer, text);
+    check_bucket(r, &x, budget);
+}
+
+static void check_cloud(struct run *r)
 {
     struct budget budget = { .sys = &sys_real, .deadline_mono_ms = sys_mono_ms(&sys_real) + ONLINE_MS };
-    const char *project, *header;
+    const char *project;
+    struct access_answer answer;
     struct err err = { 0 };
 
     if (r->cfg.push_auth != PUSH_AUTH_NONE)
-        check_keys_online(r, &budget);
+        check_keys(r, &budget);
     if (!r->gauth)
         return;
-    if (gauth_project(r->gauth, &budget, &project, &err))
-        wrong(r, "project", err.msg, "-> set GOOGLE_CLOUD_PROJECT");
-    else
-        good("project", "%s", project);
-    err = (struct err){ 0 };
-    if (gauth_header(r->gauth, GAUTH_FIRESTORE, &budget, &r->arena, &header, &err))
-        wrong(r, "access token", err.msg, "-> is the key still valid, and the clock of this machine right?");
-    else
-        good("access token", "received");
+    if (gauth_project(r->gauth, &budget, &project, &err) || open_services(r, project, &err)) {
+        access_judge_failure(err.code, err.msg, &answer);
+        wrong(r, "project", answer.reason,
+              "-> set GOOGLE_CLOUD_PROJECT to the project that holds the documents: gcloud projects list");
+        return;
+    }
+    good("project", "%s", project);
+    check_services(r, project, &budget);
 }
 
 /* --- the model --- */
@@ -288,8 +360,10 @@ static int examine(struct run *r, const struct args *a)
 
     check_settings(r);
     check_credentials(r);
-    if (a->online)
-        check_online(r);
+    if (a->offline)
+        finding("note", "cloud", "not asked (--offline)");
+    else
+        check_cloud(r);
     folder = (struct model_folder){ .dir = r->cfg.model_dir, .transformer = r->cfg.transformer };
     check_backend(r);
     if (check_parts(r, &folder) == 0)
@@ -335,15 +409,16 @@ int cmd_doctor(int argc, char **argv)
 {
     struct args a = { 0 };
     const struct cli_option options[] = {
-        { "--online", CLI_FLAG, &a.online, NULL,
-          .help = "also ask Google for an access token and for the keys that verify pushes" },
+        { "--offline", CLI_FLAG, &a.offline, NULL,
+          .help = "ask no service: neither for a token nor for the database, the bucket and the keys of push tokens" },
+        { "--online", CLI_FLAG, &a.online, NULL, .help = "ask them; this is the default" },
         { "--values", CLI_FLAG, &a.values, NULL,
           .help = "print the values of all settings, without secrets, and check nothing" },
         { "--self-check", CLI_FLAG, &a.self_check, NULL,
           .help = "also compute with the model, and compare with the values stored beside the transformer, or store "
                   "them if there are none yet" },
     };
-    const struct cli_command command = { "doctor", "checks settings, credentials, model files, memory and backend",
+    const struct cli_command command = { "doctor", "checks settings, credentials, the cloud, model files, memory and backend",
                                          options, .n_options = CLI_COUNT(options) };
     int status = cli_parse(&command, argc, argv);
     struct run r = { 0 };
@@ -351,6 +426,8 @@ int cmd_doctor(int argc, char **argv)
 
     if (status != CLI_RUN)
         return status;
+    if (a.online && a.offline)
+        return cli_misused(&command, "--online and --offline exclude each other");
     if (open_run(&r, &a, &err))
         status = cli_fail(&command, &err);
     else
