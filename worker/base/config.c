@@ -421,8 +421,8 @@ static void ask_for_lines(struct load *l, const struct push_line *wanted, int n_
         if (!wanted[i].is_missing)
             continue;
         n_names += (size_t)snprintf(names + n_names, sizeof names - n_names, "%s%s", n++ ? ", " : "", wanted[i].name);
-        n_lines += (size_t)snprintf(lines + n_lines, sizeof lines - n_lines, "\n%s=%.120s", wanted[i].name,
-                                    wanted[i].value);
+        n_lines +=
+            (size_t)snprintf(lines + n_lines, sizeof lines - n_lines, "\n%s=%.120s", wanted[i].name, wanted[i].value);
     }
     if (n)
         problem(l, "%s %s not set, and who may push has no safe default. Set %s, with your own values:%s", names,

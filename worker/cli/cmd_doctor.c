@@ -180,8 +180,7 @@ static void check_bucket(struct run *r, const struct access *x, const struct bud
 
 static void check_services(struct run *r, const char *project, const struct budget *budget)
 {
-    const struct access x = { r->http,    r->gauth, &r->firestore, &r->storage,
-                              project, r->cfg.firestore_database };
+    const struct access x = { r->http, r->gauth, &r->firestore, &r->storage, project, r->cfg.firestore_database };
     struct access_answer answer;
     char text[400];
 
@@ -207,9 +206,8 @@ static void check_cloud(struct run *r)
     if (!r->gauth)
         return;
     if (gauth_project(r->gauth, &budget, &project, &err) || open_services(r, project, &err)) {
-        access_judge_failure(err.code, err.msg, &answer);
-        wrong(r, "project", answer.reason,
-              "-> set GOOGLE_CLOUD_PROJECT to the project that holds the documents: gcloud projects list");
+        access_project(r->gauth, err.code, err.msg, &answer);
+        report(r, "project", &answer, "");
         return;
     }
     good("project", "%s", project);
@@ -418,7 +416,8 @@ int cmd_doctor(int argc, char **argv)
           .help = "also compute with the model, and compare with the values stored beside the transformer, or store "
                   "them if there are none yet" },
     };
-    const struct cli_command command = { "doctor", "checks settings, credentials, the cloud, model files, memory and backend",
+    const struct cli_command command = { "doctor",
+                                         "checks settings, credentials, the cloud, model files, memory and backend",
                                          options, .n_options = CLI_COUNT(options) };
     int status = cli_parse(&command, argc, argv);
     struct run r = { 0 };

@@ -2,8 +2,8 @@
  * cmd_serve - runs the service: settings, engine, clients, server. It serves until SIGTERM arrives, the model cannot be
  * loaded, the device breaks or a job does not end, and then shuts down in order.
  *
- * It listens at once. Beside that, two threads load the model and ask the cloud (cloud_check); the queue opens when both
- * are done, and is held while the cloud refuses or does not answer.
+ * It listens at once. Beside that, two threads load the model and ask the cloud (cloud_check); the queue opens when
+ * both are done, and is held while the cloud refuses or does not answer.
  *
  * Cloud Run kills a container 10 s after SIGTERM. In that time no more pushes are accepted. The running job has
  * JOB_GRACE_MS to finish; then it is cancelled, its claim is released and its push is answered. If it does not stop,
@@ -140,6 +140,8 @@ static void cloud_changed(void *ctx, bool holds)
         log_event(LOG_NOTICE, NULL, "the cloud is there", log_str("database", s->firestore.documents),
                   log_str("bucket", s->storage.bucket), log_end());
         half_is_ready(s);
+    } else if (holds) {
+        log_event(LOG_NOTICE, NULL, "the cloud is there again", log_end());
     }
     job_queue_hold(&s->queue, !holds);
 }
@@ -335,8 +337,10 @@ static enum err_code load_settings(struct service *s, struct err *err)
     int n = config_load_all(environ, &s->arena, &s->config, log_bad_setting, NULL);
 
     if (n)
-        return err_set(err, ERR_INVALID, "%d %s wrong: see the line%s above; 'inpaint-worker serve --help' explains all "
-                       "settings", n, n == 1 ? "setting is" : "settings are", n == 1 ? "" : "s");
+        return err_set(err, ERR_INVALID,
+                       "%d %s wrong: see the line%s above; 'inpaint-worker serve --help' explains all "
+                       "settings",
+                       n, n == 1 ? "setting is" : "settings are", n == 1 ? "" : "s");
     log_init((enum log_level)s->config.log_level, NULL);
     return ERR_OK;
 }

@@ -48,7 +48,8 @@ static const char *obstacle(const char *message)
         return "the connection cannot be trusted: check the clock of this machine, its authorities (package "
                "ca-certificates) and whether a proxy stands between";
     if (strstr(message, "onnect"))
-        return "nothing answers at that address: is the server running, and does the network (firewall, VPC egress) let "
+        return "nothing answers at that address: is the server running, and does the network (firewall, VPC egress) "
+               "let "
                "this machine reach it?";
     return "there is no whole answer in time: it is asked again by itself";
 }
@@ -98,17 +99,12 @@ static void read_body(struct span body, struct arena *a, struct access_reply *re
 void access_ask(const struct access *x, const struct access_question *q, const struct budget *budget, struct arena *a,
                 struct access_reply *ret)
 {
-    struct http_request req = { .method = q->method,
-                                .url = q->url,
-                                .body = q->body,
-                                .max_reply_bytes = REPLY_MAX,
-                                .allow_plain = q->allow_plain };
-    const struct api_call call = { .http = x->http,
-                                   .gauth = x->gauth,
-                                   .service = q->service,
-                                   .policy = &policy,
-                                   .budget = budget,
-                                   .judge = judge };
+    struct http_request req = {
+        .method = q->method, .url = q->url, .body = q->body, .max_reply_bytes = REPLY_MAX, .allow_plain = q->allow_plain
+    };
+    const struct api_call call = {
+        .http = x->http, .gauth = x->gauth, .service = q->service, .policy = &policy, .budget = budget, .judge = judge
+    };
     struct http_reply reply = { 0 };
     struct err err = { 0 };
 
@@ -169,6 +165,12 @@ bool access_judge_common(const struct access *x, const char *what, const struct 
                       x->project);
         return true;
     }
+    if (strstr(r->message, "authentication scopes") || strstr(r->message, "scope(s) are not authorized")) {
+        access_reason(ret, ACCESS_REFUSED, "%s: the token of this machine is not made for it (HTTP %d): %.160s", what,
+                      r->status, r->message);
+        access_remedy(ret, "gcloud compute instances set-service-account INSTANCE --scopes=cloud-platform");
+        return true;
+    }
     if (strstr(r->message, "billing")) {
         access_reason(ret, ACCESS_REFUSED, "%s: its project has no working billing account (HTTP %d): %.160s", what,
                       r->status, r->message);
@@ -183,7 +185,26 @@ bool access_judge_common(const struct access *x, const char *what, const struct 
     return false;
 }
 
-/* ---- the access token ---- */
+/* ---- project and access token ---- */
+
+#define NO_CREDENTIALS                                                                                            \
+    "neither FIREBASE_CREDENTIALS nor GOOGLE_APPLICATION_CREDENTIALS is set, so the metadata server of Google's " \
+    "machines is asked: "
+
+static bool asks_metadata_server(const struct gauth *g)
+{
+    return strcmp(gauth_source(g), "metadata server") == 0;
+}
+
+void access_project(const struct gauth *g, enum err_code rc, const char *message, struct access_answer *ret)
+{
+    access_judge_failure(rc, message, ret);
+    if (ret->verdict == ACCESS_UNSURE && asks_metadata_server(g))
+        access_remedy(ret, NO_CREDENTIALS "outside Google Cloud set FIREBASE_CREDENTIALS to the JSON key of a service "
+                                          "account (which names the project, too)");
+    else
+        access_remedy(ret, "set GOOGLE_CLOUD_PROJECT to the project that holds the documents: gcloud projects list");
+}
 
 /* Of both services: one of them may be an emulator. */
 void access_token(const struct access *x, const struct budget *budget, struct arena *a, struct access_answer *ret)
@@ -196,13 +217,13 @@ void access_token(const struct access *x, const struct budget *budget, struct ar
         if (!rc)
             continue;
         access_judge_failure(rc, err.msg, ret);
-        if (strncmp(gauth_source(x->gauth), "metadata", 8) == 0)
-            access_remedy(ret, "neither FIREBASE_CREDENTIALS nor GOOGLE_APPLICATION_CREDENTIALS is set, so the metadata "
-                               "server of Google's machines is asked: set one of them outside Google Cloud, or attach a "
-                               "service account: gcloud run services update SERVICE --service-account=ACCOUNT");
+        if (asks_metadata_server(x->gauth))
+            access_remedy(ret, NO_CREDENTIALS "outside Google Cloud set one of them; on Cloud Run attach an account: "
+                                              "gcloud run services update SERVICE --service-account=ACCOUNT");
         else if (ret->verdict == ACCESS_REFUSED)
-            access_remedy(ret, "the key of the service account is refused: was it deleted or disabled, and is the clock "
-                               "of this machine right?");
+            access_remedy(ret,
+                          "the key of the service account is refused: was it deleted or disabled, and is the clock "
+                          "of this machine right?");
         return;
     }
     granted(ret);
@@ -225,10 +246,11 @@ static void database_is_denied(const struct access *x, const char *permission, c
 {
     char account[GAUTH_ACCOUNT_SIZE];
 
-    access_reason(ret, ACCESS_REFUSED,
-                  "the database %s of the project %s refuses us (HTTP 403 %s): the role roles/datastore.user is missing, "
-                  "which has %s: %.120s",
-                  x->database, x->project, r->word, permission, r->message);
+    access_reason(
+        ret, ACCESS_REFUSED,
+        "the database %s of the project %s refuses us (HTTP 403 %s): the role roles/datastore.user is missing, "
+        "which has %s: %.120s",
+        x->database, x->project, r->word, permission, r->message);
     access_remedy(ret,
                   "gcloud projects add-iam-policy-binding %s --member=serviceAccount:%s --role=roles/datastore.user "
                   "--condition=None",
@@ -236,14 +258,15 @@ static void database_is_denied(const struct access *x, const char *permission, c
 }
 
 /* A message about the document that was asked for, whatever its wording, says that there is a database to hold it. */
-static bool names_our_document(const struct access_reply *r)
+static bool is_about_the_document(const struct access_reply *r)
 {
-    return strstr(r->message, ACCESS_PROBE_DOCUMENT);
+    return strstr(r->message, ACCESS_PROBE_DOCUMENT) ||
+           (strstr(r->message, "ocument") && strstr(r->message, "not found") && !strstr(r->message, "not exist"));
 }
 
 static void judge_database_404(const struct access *x, const struct access_reply *r, struct access_answer *ret)
 {
-    if (names_our_document(r)) {
+    if (is_about_the_document(r)) {
         granted(ret);
     } else if (strstr(r->message, "atabase")) {
         database_is_missing(x, r, ret);
@@ -272,11 +295,12 @@ static void judge_database(const struct access *x, const char *permission, const
     } else {
         access_reason(ret, ACCESS_REFUSED, "the database %s of the project %s cannot be used (HTTP %d %s): %.200s",
                       x->database, x->project, r->status, r->word, r->message);
-        access_remedy(ret, strstr(r->message, "Datastore Mode")
-                               ? "create a database in native mode and name it in FIRESTORE_DATABASE: gcloud firestore "
-                                 "databases create --project=%s --database=NAME --location=LOCATION "
-                                 "--type=firestore-native"
-                               : "check FIRESTORE_DATABASE and GOOGLE_CLOUD_PROJECT (%s)",
+        access_remedy(ret,
+                      strstr(r->message, "Datastore Mode")
+                          ? "create a database in native mode and name it in FIRESTORE_DATABASE: gcloud firestore "
+                            "databases create --project=%s --database=NAME --location=LOCATION "
+                            "--type=firestore-native"
+                          : "check FIRESTORE_DATABASE and GOOGLE_CLOUD_PROJECT (%s)",
                       x->project);
     }
 }
@@ -284,9 +308,7 @@ static void judge_database(const struct access *x, const char *permission, const
 static enum err_code ask_to_read(const struct access *x, const struct budget *budget, struct arena *a,
                                  struct access_reply *ret, struct err *err)
 {
-    struct access_question q = { .method = "GET",
-                                 .service = GAUTH_FIRESTORE,
-                                 .allow_plain = x->firestore->emulator };
+    struct access_question q = { .method = "GET", .service = GAUTH_FIRESTORE, .allow_plain = x->firestore->emulator };
     char *url;
 
     TRY(arena_printf(a, &url, err, "%s/%s/" ACCESS_PROBE_DOCUMENT "?mask.fieldPaths=probe", x->firestore->base,
@@ -301,9 +323,7 @@ static enum err_code ask_to_read(const struct access *x, const struct budget *bu
 static enum err_code ask_to_write(const struct access *x, const struct budget *budget, struct arena *a,
                                   struct access_reply *ret, struct err *err)
 {
-    struct access_question q = { .method = "POST",
-                                 .service = GAUTH_FIRESTORE,
-                                 .allow_plain = x->firestore->emulator };
+    struct access_question q = { .method = "POST", .service = GAUTH_FIRESTORE, .allow_plain = x->firestore->emulator };
     char *url, *body;
 
     TRY(arena_printf(a, &url, err, "%s/%s:commit", x->firestore->base, x->firestore->documents));

@@ -3,8 +3,8 @@
  *
  * Nothing is changed: the database is asked for a document that does not exist, and for a write to it that cannot
  * succeed; the bucket is asked which permissions we have (testIamPermissions). Only where the bucket's server does not
- * know that question, or with ACCESS_TRY, a small object is written, looked at and removed below ACCESS_PROBE_PREFIX: a written
- * object fires whatever the app has attached to its bucket.
+ * know that question, or with ACCESS_TRY, a small object is written, looked at and removed below ACCESS_PROBE_PREFIX: a
+ * written object fires whatever the app has attached to its bucket.
  *
  * A verdict is REFUSED where the same question gets the same answer until somebody mends it (401, 403, a missing
  * database, bucket or project), and UNSURE where it may pass. Both come with a reason and a remedy; neither holds a
@@ -43,6 +43,9 @@ struct access { /* all borrowed */
 
 /* What a failed call without an answer of its own means: for errors of gauth, jwks and http_client. */
 void access_judge_failure(enum err_code rc, const char *message, struct access_answer *ret);
+
+/* The project could not be found out, or not be used. */
+void access_project(const struct gauth *g, enum err_code rc, const char *message, struct access_answer *ret);
 
 /* Each takes memory from `a`, which the caller rewinds. */
 void access_token(const struct access *x, const struct budget *budget, struct arena *a, struct access_answer *ret);

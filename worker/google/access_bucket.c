@@ -80,14 +80,13 @@ static bool is_permissions(const struct json *root)
            (kind && strcmp(kind, "storage#testIamPermissionsResponse") == 0);
 }
 
-static enum err_code ask(const struct access *x, const struct budget *budget, struct arena *a,
-                         struct access_reply *ret, struct err *err)
+static enum err_code ask(const struct access *x, const struct budget *budget, struct arena *a, struct access_reply *ret,
+                         struct err *err)
 {
     struct access_question q = { .method = "GET", .service = GAUTH_STORAGE, .allow_plain = x->storage->emulator };
     char *url;
 
-    TRY(arena_printf(a, &url, err, "%s/storage/v1/b/%s/iam/testIamPermissions", x->storage->base,
-                     x->storage->bucket));
+    TRY(arena_printf(a, &url, err, "%s/storage/v1/b/%s/iam/testIamPermissions", x->storage->base, x->storage->bucket));
     for (int i = 0; i < N_PERMISSIONS; i++)
         TRY(arena_printf(a, &url, err, "%s%cpermissions=%s", url, i ? '&' : '?', permissions[i]));
     q.url = url;
@@ -179,10 +178,11 @@ static void ask_candidate(const struct access *x, const char *bucket, const stru
 
 static void nothing_derived(const struct access *x, struct access_answer *ret)
 {
-    access_reason(ret, ACCESS_REFUSED,
-                  "FIREBASE_STORAGE_BUCKET is not set, and neither bucket that Firebase makes for the project %s exists: "
-                  "%s.firebasestorage.app, %s.appspot.com",
-                  x->project, x->project, x->project);
+    access_reason(
+        ret, ACCESS_REFUSED,
+        "FIREBASE_STORAGE_BUCKET is not set, and neither bucket that Firebase makes for the project %s exists: "
+        "%s.firebasestorage.app, %s.appspot.com",
+        x->project, x->project, x->project);
     access_remedy(ret,
                   "set FIREBASE_STORAGE_BUCKET to one of: gcloud storage buckets list --project=%s "
                   "--format='value(name)'",

@@ -14,11 +14,11 @@ struct access_question {
 };
 
 struct access_reply {
-    enum err_code rc;               /* ERR_OK: there is an answer */
-    int status;                     /* of HTTP */
-    const char *word, *message;     /* error.status and error.message; "" where there is none */
-    const struct json *root;        /* the body; NULL: not JSON */
-    char failure[ERR_MESSAGE_MAX];  /* why there is no answer */
+    enum err_code rc;              /* ERR_OK: there is an answer */
+    int status;                    /* of HTTP */
+    const char *word, *message;    /* error.status and error.message; "" where there is none */
+    const struct json *root;       /* the body; NULL: not JSON */
+    char failure[ERR_MESSAGE_MAX]; /* why there is no answer */
 };
 
 /* Sends a question, twice at most where its failure may pass. */

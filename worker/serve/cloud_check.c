@@ -28,10 +28,10 @@ static enum cloud_state state_of(const struct cloud_check *c, int *ret_part)
     enum cloud_state state = CLOUD_HOLDS;
 
     for (int p = 0; p < CLOUD_PARTS; p++) {
-        enum cloud_state s = !c->asked[p]                                  ? CLOUD_ASKING
-                             : c->parts[p].verdict == ACCESS_REFUSED       ? CLOUD_REFUSED
-                             : c->parts[p].verdict == ACCESS_UNSURE        ? CLOUD_WAITING
-                                                                           : CLOUD_HOLDS;
+        enum cloud_state s = !c->asked[p]                            ? CLOUD_ASKING
+                             : c->parts[p].verdict == ACCESS_REFUSED ? CLOUD_REFUSED
+                             : c->parts[p].verdict == ACCESS_UNSURE  ? CLOUD_WAITING
+                                                                     : CLOUD_HOLDS;
         bool worse = s == CLOUD_REFUSED   ? state != CLOUD_REFUSED
                      : s == CLOUD_WAITING ? state == CLOUD_HOLDS || state == CLOUD_ASKING
                                           : s == CLOUD_ASKING && state == CLOUD_HOLDS;
@@ -121,9 +121,7 @@ static void check_project(struct cloud_check *c, const struct budget *b, struct 
     if (!rc)
         rc = c->o.connect(c->o.ctx, project, &err);
     if (rc) {
-        access_judge_failure(rc, err.msg, ret);
-        (void)snprintf(ret->remedy, sizeof ret->remedy, "%s",
-                       "set GOOGLE_CLOUD_PROJECT to the project that holds the documents: gcloud projects list");
+        access_project(c->o.gauth, rc, err.msg, ret);
         return;
     }
     c->project = project;

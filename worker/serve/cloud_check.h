@@ -1,6 +1,7 @@
 /*
  * cloud_check - whether the cloud lets the worker do its jobs: asked in a thread of its own from the start on, so that
- * the server listens and the model loads meanwhile; asked again after a job that failed by the cloud (cloud_check_doubt).
+ * the server listens and the model loads meanwhile; asked again after a job that failed by the cloud
+ * (cloud_check_doubt).
  *
  *   project     known, else the metadata server's; then `connect` is called, once
  *   token       an access token is to be had

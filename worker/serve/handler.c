@@ -184,8 +184,9 @@ static void reply_text(struct http_server_request *req, struct http_server_reply
 static bool not_ready_by_cloud(const struct handler *h, bool loading, struct http_server_request *req,
                                struct http_server_reply *reply)
 {
-    static const char *const words[] = { [CLOUD_ASKING] = "asking", [CLOUD_WAITING] = "waiting",
-                                         [CLOUD_REFUSED] = "refused" };
+    static const char *const words[] = {
+        [CLOUD_ASKING] = "asking", [CLOUD_WAITING] = "waiting", [CLOUD_REFUSED] = "refused"
+    };
     char reason[ACCESS_REASON_SIZE], *text = NULL;
     enum cloud_state state = h->cloud ? cloud_check_state(h->cloud, reason) : CLOUD_HOLDS;
     struct json *root;

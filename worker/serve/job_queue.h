@@ -4,8 +4,8 @@
  * A push enters with its message and session. It is turned away at once when the same message is queued or running
  * (the first delivery stays responsible), when another message of the same session is, or when the queue is full; else
  * it waits for its turn, in order of arrival. No turn comes before job_queue_open(): pushes that arrive while the model
- * loads wait; so do those that arrive while job_queue_hold() holds the queue. After job_queue_close() waiting and new pushes are turned away.
- * Thread-safe; entries live on the caller's stack.
+ * loads wait; so do those that arrive while job_queue_hold() holds the queue. After job_queue_close() waiting and new
+ * pushes are turned away. Thread-safe; entries live on the caller's stack.
  */
 #ifndef WORKER_SERVE_JOB_QUEUE_H
 #define WORKER_SERVE_JOB_QUEUE_H

@@ -153,20 +153,27 @@ TEST(config__f32_is_refused_on_cuda_alone_with_what_to_set_instead)
     CHECK_OK(LOAD(&c, GOOD, "BACKEND=cuda"), err);
 }
 
+TEST(config__a_bucket_need_not_be_set)
+{
+    struct config c;
+
+    CHECK_OK(LOAD(&c, "PUSH_AUTH=oidc", "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x@y"), err);
+    CHECK(!c.bucket);
+    CHECK_INT(LOAD(&c, GOOD, "FIREBASE_STORAGE_BUCKET="), ERR_OK);
+}
+
 TEST(config__a_required_setting_that_is_missing_is_named)
 {
     struct config c;
 
-    CHECK_INT(LOAD(&c, "PUSH_AUTH=oidc", "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x@y"), ERR_INVALID);
-    CHECK(strstr(err.msg, "FIREBASE_STORAGE_BUCKET is not set"));
     CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x@y"), ERR_INVALID);
-    CHECK(strstr(err.msg, "PUSH_AUTH is not set; allowed: oidc, iam, none"));
+    CHECK(strstr(err.msg, "PUSH_AUTH is not set"));
     CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=gs://b", "PUSH_AUTH="), ERR_INVALID);
     CHECK(strstr(err.msg, "FIREBASE_STORAGE_BUCKET='gs://b' is not valid; allowed: bucket name"));
-    CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH="), ERR_INVALID); /* an empty value counts as not set */
-    CHECK(strstr(err.msg, "PUSH_AUTH is not set"));
+    CHECK_INT(LOAD(&c, "PUSH_AUTH=", "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x@y"), ERR_INVALID);
+    CHECK(strstr(err.msg, "PUSH_AUTH is not set")); /* an empty value counts as not set */
     CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH=iam", "PUSH_SERVICE_ACCOUNT=x@y"), ERR_INVALID);
-    CHECK(strstr(err.msg, "PUSH_AUDIENCE is not set: PUSH_AUTH=iam needs it"));
+    CHECK(strstr(err.msg, "PUSH_AUDIENCE is not set"));
     CHECK_INT(LOAD(&c, "FIREBASE_STORAGE_BUCKET=bkt", "PUSH_AUTH=oidc", "PUSH_AUDIENCE=a"), ERR_INVALID);
     CHECK(strstr(err.msg, "PUSH_SERVICE_ACCOUNT is not set"));
     CHECK_INT(
@@ -248,20 +255,54 @@ static void count_text(void *ctx, const char *text)
     (void)strncat(seen->all, text, sizeof seen->all - strlen(seen->all) - 1);
 }
 
-TEST(config__load_all_reports_every_problem)
+/* Loads an environment that is wrong; `seen` gets the problems, a line each. */
+static int problems(struct seen *seen, char **env)
 {
-    struct seen seen = { 0 };
     struct config c;
 
+    *seen = (struct seen){ 0 };
     CHECK_INT(LOAD(&c, GOOD), ERR_OK); /* opens the arena */
-    CHECK_INT(config_load_all((char *[]){ "PORT=x", "STEPS=0", "INPAINT_A=1", "PUSH_AUTH=oidc", NULL }, &arena, &c,
-                              count_text, &seen),
-              6);
-    CHECK_INT(seen.n, 6);
+    return config_load_all(env, &arena, &c, count_text, seen);
+}
+
+TEST(config__load_all_reports_every_problem)
+{
+    struct seen seen;
+
+    CHECK_INT(problems(&seen, (char *[]){ "PORT=x", "STEPS=0", "INPAINT_A=1", "PUSH_AUTH=oidc", NULL }), 4);
+    CHECK_INT(seen.n, 4);
     CHECK(strstr(seen.all, "PORT") && strstr(seen.all, "STEPS") && strstr(seen.all, "INPAINT_A") &&
-          strstr(seen.all, "PUSH_AUDIENCE") && strstr(seen.all, "PUSH_SERVICE_ACCOUNT") &&
-          strstr(seen.all, "FIREBASE_STORAGE_BUCKET"));
-    CHECK_INT(c.port, 8080);
+          strstr(seen.all, "PUSH_AUDIENCE, PUSH_SERVICE_ACCOUNT are not set"));
+}
+
+TEST(config__a_setting_is_reported_once)
+{
+    static char *const cases[][3] = {
+        { "PUSH_AUDIENCE=a,,b", "PUSH_SERVICE_ACCOUNT=x@y", "PUSH_AUTH=oidc" },
+        { "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x", "PUSH_AUTH=oidc" },
+        { "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x@y", "PUSH_AUTH=maybe" },
+    };
+    struct seen seen;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        CHECK_INT(problems(&seen, (char *[]){ cases[i][0], cases[i][1], cases[i][2], NULL }), 1);
+    CHECK_INT(problems(&seen, (char *[]){ "PUSH_AUTH=maybe", "FIRESTORE_EMULATOR_HOST=x:1", NULL }), 1);
+    CHECK_INT(problems(&seen, (char *[]){ GOOD, "LEASE_SECONDS=x", "JOB_DEADLINE_SECONDS=3400", NULL }), 1);
+    CHECK_INT(problems(&seen, (char *[]){ GOOD, "JOB_DEADLINE_SECONDS=x", "LEASE_SECONDS=20", NULL }), 1);
+    CHECK_INT(problems(&seen, (char *[]){ GOOD, "K_SERVICE=w", "FIRESTORE_EMULATOR_HOST=a/b", NULL }), 1);
+    CHECK_INT(problems(&seen, (char *[]){ "PUSH_AUTH=maybe", NULL }), 2);
+}
+
+TEST(config__who_may_push_is_asked_for_at_once_with_lines_to_copy)
+{
+    struct seen seen;
+
+    CHECK_INT(problems(&seen, (char *[]){ "GOOGLE_CLOUD_PROJECT=demo", NULL }), 1);
+    CHECK(strstr(seen.all, "PUSH_AUTH, PUSH_AUDIENCE, PUSH_SERVICE_ACCOUNT are not set"));
+    CHECK(strstr(seen.all, "\nPUSH_AUTH=oidc\nPUSH_AUDIENCE=https://"));
+    CHECK(strstr(seen.all, "\nPUSH_SERVICE_ACCOUNT=ACCOUNT-OF-THE-SUBSCRIPTION@demo.iam.gserviceaccount.com"));
+    CHECK_INT(problems(&seen, (char *[]){ "FIRESTORE_EMULATOR_HOST=x:1", NULL }), 1);
+    CHECK(strstr(seen.all, "PUSH_AUTH is not set") && strstr(seen.all, "\nPUSH_AUTH=none"));
 }
 
 static const char *printed(void (*print)(FILE *), const struct config *c)

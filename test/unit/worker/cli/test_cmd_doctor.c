@@ -14,17 +14,17 @@ extern char **environ;
 
 static char printed[16384];
 
-/* Runs the command with `env` as its whole environment; afterwards `printed` holds its output. */
+/* Runs the command, which asks no service, with `env` as its whole environment; afterwards `printed` holds its output. */
 static int doctor(char **env, char *option)
 {
-    char *argv[] = { "doctor", option, NULL }, **real_env = environ;
+    char *argv[] = { "doctor", "--offline", option, NULL }, **real_env = environ;
     const char *path = temp_path("doctor.txt");
     const struct outputs before = outputs_redirect(path);
     FILE *f;
     int status;
 
     environ = env;
-    status = cmd_doctor(option ? 2 : 1, argv);
+    status = cmd_doctor(option ? 3 : 2, argv);
     environ = real_env;
     outputs_restore(&before);
     f = fopen(path, "r");
@@ -109,7 +109,8 @@ TEST(cmd_doctor__reports_everything_that_is_wrong_at_once)
         doctor((char *[]){ "PORT=x", "INPAINT_STEPS=3", secret, "MODEL_DIR=/nowhere", "BACKEND=plain", NULL }, NULL),
         1);
     CHECK(strstr(printed, "PORT='x'") && strstr(printed, "did you mean STEPS?") &&
-          strstr(printed, "PUSH_AUTH is not set"));
+          strstr(printed, "PUSH_AUTH, PUSH_AUDIENCE, PUSH_SERVICE_ACCOUNT are not set") &&
+          strstr(printed, "\nPUSH_AUTH=oidc\n"));
     CHECK(strstr(printed, "wrong  credentials") && strstr(printed, "wrong  model folder    /nowhere"));
     CHECK(!strstr(printed, "c2VjcmV0") && !strstr(printed, "secret"));
 }

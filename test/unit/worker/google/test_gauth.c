@@ -100,6 +100,35 @@ TEST(gauth__answers_for_emulators_without_a_request)
     stop();
 }
 
+TEST(gauth__knows_the_account_of_the_key_and_asks_for_that_of_the_machine)
+{
+    static const char *const bad[] = { "", "nobody", "a b@c", "x@y'; rm", "a@\nb" };
+    char account_name[GAUTH_ACCOUNT_SIZE];
+
+    prepare();
+    f.o.firebase_credentials = account();
+    f.o.allow_loopback_token_uri = true;
+    start();
+    CHECK(gauth_account(f.g, &f.s.budget, account_name));
+    CHECK_STR(account_name, "w@demo.example");
+    CHECK_INT(f.s.n_requests, 0);
+    stop();
+    prepare();
+    start();
+    will_give("m@demo.example");
+    CHECK(gauth_account(f.g, &f.s.budget, account_name));
+    CHECK_STR(account_name, "m@demo.example");
+    CHECK_STR(f.s.requests[0].url,
+              "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/email");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        will_give(bad[i]);
+        CHECK(!gauth_account(f.g, &f.s.budget, account_name));
+    }
+    script_will(&f.s, (struct script_reply){ .status = 404 });
+    CHECK(!gauth_account(f.g, &f.s.budget, account_name));
+    stop();
+}
+
 TEST(gauth__asks_the_metadata_server_and_remembers)
 {
     prepare();

@@ -108,7 +108,7 @@ TEST(storage__finds_its_base)
         { "https://x.example/", NULL, "https://x.example" },
     };
     static const char *const hosts[] = { "ftp://x", "a b", "u@h", "/", "http://x?y" };
-    static const char *const buckets[] = { "", "gs://b", "a/b", "UPPER", "ab", "a b" };
+    static const char *const buckets[] = { "gs://b", "a/b", "UPPER", "ab", "a b" };
 
     start();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -120,7 +120,10 @@ TEST(storage__finds_its_base)
         CHECK_INT(init("b-1", hosts[i], NULL, NULL), ERR_INVALID);
     for (size_t i = 0; i < sizeof buckets / sizeof *buckets; i++)
         CHECK_INT(init(buckets[i], NULL, NULL, NULL), ERR_INVALID);
-    CHECK_INT(init(NULL, NULL, NULL, NULL), ERR_INVALID);
+    CHECK_OK(init(NULL, NULL, NULL, &f.err), f.err); /* it is found out later */
+    CHECK(!f.st.bucket);
+    CHECK_OK(init("", NULL, NULL, &f.err), f.err);
+    CHECK(!f.st.bucket);
     stop();
 }
 

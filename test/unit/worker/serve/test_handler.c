@@ -291,6 +291,12 @@ static void check_probe(const char *path, int status, const char *body)
 }
 
 /* Replaces the scene's engine by one in another state. */
+static int refuse_all(void *ctx, const struct http_request *req)
+{
+    (void)ctx, (void)req;
+    return 403;
+}
+
 static void use_engine(const char *model_dir, bool load)
 {
     struct err err = { 0 };
@@ -322,6 +328,60 @@ TEST(handler__probes_tell_the_state)
     use_engine("/nowhere", true);
     check_probe("/ready", 503, "{\"status\":\"failed\"}");
     check_probe("/health", 503, "{\"status\":\"broken\"}");
+    job_scene_close(&s);
+}
+
+/* What the cloud says, without a thread that asks it. */
+static void use_cloud(struct cloud_check *c, enum access_verdict database, const char *reason)
+{
+    struct err err = { 0 };
+
+    CHECK_OK(cloud_check_init(c, &(struct cloud_check_options){ .sys = &s.cloud.sys }, &err), err);
+    for (int p = 0; p < CLOUD_PARTS; p++) {
+        c->asked[p] = true;
+        c->parts[p].verdict = p == CLOUD_DATABASE ? database : ACCESS_GRANTED;
+    }
+    (void)snprintf(c->parts[CLOUD_DATABASE].reason, ACCESS_REASON_SIZE, "%s", reason);
+    s.handler.cloud = c;
+}
+
+TEST(handler__ready_tells_what_the_cloud_refuses)
+{
+    struct cloud_check c;
+
+    open_scene();
+    use_cloud(&c, ACCESS_REFUSED, "the \"database\"\\");
+    check_probe("/ready", 503, "{\"status\":\"refused\",\"reason\":\"the \\\"database\\\"\\\\\"}");
+    check_probe("/health", 200, "{\"status\":\"ok\"}");
+    use_cloud(&c, ACCESS_UNSURE, "later");
+    check_probe("/ready", 503, "{\"status\":\"waiting\",\"reason\":\"later\"}");
+    c.asked[CLOUD_BUCKET] = false; /* a trouble that is known comes before what is not known */
+    check_probe("/ready", 503, "{\"status\":\"waiting\",\"reason\":\"later\"}");
+    use_cloud(&c, ACCESS_GRANTED, "");
+    check_probe("/ready", 200, "{\"status\":\"ready\"}");
+    c.asked[CLOUD_BUCKET] = false;
+    check_probe("/ready", 503, "{\"status\":\"asking\"}");
+    use_engine("/nowhere", false);
+    check_probe("/ready", 503, "{\"status\":\"loading\",\"stage\":\"backend\",\"progress\":0}");
+    use_cloud(&c, ACCESS_REFUSED, "no");
+    check_probe("/ready", 503, "{\"status\":\"refused\",\"reason\":\"no\"}");
+    s.handler.draining = true;
+    check_probe("/ready", 503, "{\"status\":\"draining\"}");
+    job_scene_close(&s);
+}
+
+TEST(handler__a_job_that_the_cloud_stops_puts_the_cloud_in_doubt)
+{
+    struct cloud_check c;
+
+    open_scene();
+    use_cloud(&c, ACCESS_GRANTED, "");
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    CHECK(!c.doubted);
+    fake_cloud_document(&s.cloud, "{}");
+    s.cloud.on_request = refuse_all;
+    CHECK_INT(job_scene_push(&s, "m2"), 503);
+    CHECK(c.doubted);
     job_scene_close(&s);
 }
 

@@ -34,6 +34,34 @@ static void until_waiting(struct job_queue *q, int n)
     CHECK_INT(job_queue_waiting(q), n);
 }
 
+TEST(job_queue__gives_no_turn_while_it_is_held)
+{
+    struct job_queue q;
+    struct err err = { 0 };
+    struct visitor a, b;
+
+    CHECK_OK(job_queue_init(&q, 2, &err), err);
+    job_queue_hold(&q, true);
+    job_queue_open(&q);
+    start(&a, &q, "1", "s1", 5000);
+    until_waiting(&q, 1);
+    start(&b, &q, "2", "s2", 10);
+    (void)pthread_join(b.thread, NULL);
+    CHECK_INT(b.outcome, OUTCOME_QUEUE_TIMEOUT);
+    CHECK_INT(a.done, 0);
+    job_queue_hold(&q, false);
+    (void)pthread_join(a.thread, NULL);
+    CHECK_INT(a.outcome, OUTCOME_OPEN);
+    job_queue_hold(&q, true); /* the job that runs goes on */
+    CHECK(job_queue_busy(&q));
+    job_queue_leave(&q, &a.entry);
+    job_queue_close(&q);
+    start(&b, &q, "3", "s3", 5000);
+    (void)pthread_join(b.thread, NULL);
+    CHECK_INT(b.outcome, OUTCOME_QUEUE_CLOSED);
+    job_queue_done(&q);
+}
+
 TEST(job_queue__lets_one_run_and_the_next_in_order_of_arrival)
 {
     struct job_queue q;

@@ -1,0 +1,161 @@
+/* The thread that asks the cloud; what it asks is in test_access.c, an outage later in the integration tests. */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "test/support/check.h"
+#include "test/support/fake/script.h"
+#include "worker/serve/cloud_check.h"
+
+#define DOCUMENT "projects/demo/databases/(default)/documents/inpaint-worker/probe"
+#define GRANTED \
+    "{\"permissions\":[\"storage.objects.get\",\"storage.objects.create\",\"storage.objects.delete\"]}"
+
+static struct {
+    struct script s;
+    struct gauth *g;
+    struct firestore fs;
+    struct storage st;
+    struct arena a;
+    struct cloud_check c;
+    const char *bucket;
+    atomic_int n_connects, n_holds, n_losses, n_storms; /* n_storms: answers that are 503 */
+    _Atomic bool refuses;
+} f;
+
+static enum err_code connect_services(void *ctx, const char *project, struct err *err)
+{
+    (void)ctx;
+    f.n_connects++;
+    TRY(firestore_init(&f.fs, &(struct firestore_options){ .http = &f.s.http, .gauth = f.g, .project = project,
+                                                           .emulator_host = "127.0.0.1:1" },
+                       &f.a, err));
+    return storage_init(&f.st, &(struct storage_options){ .http = &f.s.http, .gauth = f.g, .sys = &f.s.sys,
+                                                          .bucket = f.bucket, .emulator_host = "127.0.0.1:2" },
+                        &f.a, err);
+}
+
+static void changed(void *ctx, bool holds)
+{
+    (void)ctx;
+    if (holds)
+        f.n_holds++;
+    else
+        f.n_losses++;
+}
+
+static struct script_reply answer(void *ctx, const struct script_request *req)
+{
+    (void)ctx;
+    if (f.n_storms > 0) {
+        f.n_storms--;
+        return (struct script_reply){ .status = 503 };
+    }
+    if (strstr(req->url, "computeMetadata"))
+        return (struct script_reply){ .status = 404 };
+    if (strstr(req->url, "testIamPermissions"))
+        return strstr(req->url, "firebasestorage") || f.refuses
+                   ? (struct script_reply){ .status = 404, .body = SPAN("{\"error\":{\"message\":\"The specified bucket "
+                                                                        "does not exist.\"}}") }
+                   : (struct script_reply){ .status = 200, .body = SPAN(GRANTED) };
+    return (struct script_reply){ .status = 404, .body = SPAN("{\"error\":{\"message\":\"Document " DOCUMENT
+                                                              " not found.\"}}") };
+}
+
+static void start(const char *project, const char *bucket)
+{
+    const struct cloud_check_options o = { .http = &f.s.http, .gauth = NULL, .firestore = &f.fs, .storage = &f.st,
+                                           .database = "(default)", .sys = &f.s.sys, .connect = connect_services,
+                                           .changed = changed };
+    struct err err = { 0 };
+
+    memset(&f.fs, 0, sizeof f.fs);
+    memset(&f.st, 0, sizeof f.st);
+    f.n_connects = f.n_holds = f.n_losses = 0;
+    f.bucket = bucket;
+    script_init(&f.s);
+    f.s.handle = answer;
+    CHECK_OK(arena_init(&f.a, 1 << 20, &err), err);
+    CHECK_OK(gauth_open(&(struct gauth_options){ .http = &f.s.http, .sys = &f.s.sys, .project = project,
+                                                 .emulator = { true, true } },
+                        &f.g, &err), err);
+    CHECK_OK(cloud_check_init(&f.c, &o, &err), err);
+    f.c.o.gauth = f.g;
+    CHECK_INT(cloud_check_state(&f.c, (char[ACCESS_REASON_SIZE]){ 0 }), CLOUD_ASKING);
+    CHECK_OK(cloud_check_start(&f.c, &err), err);
+}
+
+static void stop(void)
+{
+    CHECK(cloud_check_stop(&f.c, 5000));
+    gauth_close(f.g);
+    arena_done(&f.a);
+    script_done(&f.s);
+}
+
+/* The reason, once the state is `wanted`. */
+static const char *until(enum cloud_state wanted)
+{
+    static char reason[ACCESS_REASON_SIZE];
+
+    for (int i = 0; i < 5000 && cloud_check_state(&f.c, reason) != wanted; i++)
+        (void)usleep(1000);
+    CHECK_INT(cloud_check_state(&f.c, reason), wanted);
+    return reason;
+}
+
+TEST(cloud_check__holds_once_everything_is_granted)
+{
+    start("demo", "bkt");
+    CHECK_STR(until(CLOUD_HOLDS), "");
+    CHECK(cloud_check_holds(&f.c));
+    stop(); /* the thread waits for a doubt, and ends at once */
+    CHECK_INT(f.n_connects, 1);
+    CHECK_INT(f.n_holds, 1);
+    CHECK_INT(f.n_losses, 0);
+}
+
+TEST(cloud_check__finds_the_bucket_of_the_project)
+{
+    start("demo", NULL);
+    (void)until(CLOUD_HOLDS);
+    CHECK_STR(f.st.bucket, "demo.appspot.com");
+    stop();
+}
+
+TEST(cloud_check__a_refusal_is_told_and_waits)
+{
+    f.refuses = true;
+    start("demo", "bkt");
+    CHECK(strstr(until(CLOUD_REFUSED), "the bucket bkt does not exist"));
+    CHECK(!cloud_check_holds(&f.c));
+    stop();
+    CHECK_INT(f.n_holds, 0);
+}
+
+TEST(cloud_check__what_may_pass_is_asked_again_by_itself)
+{
+    f.n_storms = 2; /* both tries of the first question */
+    start("demo", "bkt");
+    CHECK(strstr(until(CLOUD_WAITING), "HTTP 503"));
+    (void)until(CLOUD_HOLDS);
+    stop();
+    CHECK_INT(f.n_holds, 1);
+}
+
+TEST(cloud_check__without_a_project_nothing_is_asked)
+{
+    start(NULL, "bkt");
+    CHECK(strstr(until(CLOUD_REFUSED), "metadata server: HTTP 404"));
+    stop();
+    CHECK_INT(f.n_connects, 0);
+}
+
+TEST(cloud_check__stops_before_it_has_begun)
+{
+    struct err err = { 0 };
+
+    CHECK_OK(cloud_check_init(&f.c, &(struct cloud_check_options){ .sys = &sys_real }, &err), err);
+    CHECK(cloud_check_stop(&f.c, 0));
+}
