@@ -399,6 +399,7 @@ def test_doctor_asks_the_cloud():
                 ("database", [("probe-get", DENIED)], ["roles/datastore.user", "gcloud projects add-iam-policy-binding"], {}),
                 ("no database", [("probe-get", NO_DATABASE)], ["gcloud firestore databases create"], {}),
                 ("no host", [], ["firestore.invalid", "does not resolve"], {"FIRESTORE_EMULATOR_HOST": "firestore.invalid:80"}),
+                ("plain", [], ["cannot be trusted"], {"STORAGE_EMULATOR_HOST": h.cloud.server.url.replace("http:", "https:")}),
                 ("nobody", [], ["nothing answers"], {"FIRESTORE_EMULATOR_HOST": "127.0.0.1:9"})):
             with h.case(label):
                 for op, action in rules:

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "worker/base/json.h"
 #include "worker/google/access_parts.h"
@@ -171,7 +172,7 @@ bool access_judge_common(const struct access *x, const char *what, const struct 
         access_remedy(ret, "gcloud compute instances set-service-account INSTANCE --scopes=cloud-platform");
         return true;
     }
-    if (strstr(r->message, "billing")) {
+    if (strstr(r->message, "requires billing") || strstr(r->message, "billing account")) {
         access_reason(ret, ACCESS_REFUSED, "%s: its project has no working billing account (HTTP %d): %.160s", what,
                       r->status, r->message);
         access_remedy(ret, "gcloud billing projects link %s --billing-account=BILLING-ACCOUNT", x->project);
@@ -257,18 +258,18 @@ static void database_is_denied(const struct access *x, const char *permission, c
                   x->project, access_account(x, budget, account));
 }
 
-/* A message about the document that was asked for, whatever its wording, says that there is a database to hold it. */
+/* A message about the document that was asked for says that there is a database to hold it. Projects and databases may
+ * have any word in their names, so a message is judged by how it begins. */
 static bool is_about_the_document(const struct access_reply *r)
 {
-    return strstr(r->message, ACCESS_PROBE_DOCUMENT) ||
-           (strstr(r->message, "ocument") && strstr(r->message, "not found") && !strstr(r->message, "not exist"));
+    return strstr(r->message, "/documents/" ACCESS_PROBE_DOCUMENT) || strncasecmp(r->message, "document", 8) == 0;
 }
 
 static void judge_database_404(const struct access *x, const struct access_reply *r, struct access_answer *ret)
 {
     if (is_about_the_document(r)) {
         granted(ret);
-    } else if (strstr(r->message, "atabase")) {
+    } else if (strncasecmp(r->message, "project", 7) != 0 && strstr(r->message, "atabase")) {
         database_is_missing(x, r, ret);
     } else if (strstr(r->message, "roject")) {
         access_reason(ret, ACCESS_REFUSED, "the project %s does not exist (HTTP 404): %.200s", x->project, r->message);
