@@ -1,4 +1,5 @@
 """The start, and outages later: what the worker says before it is ready, and why."""
+import base64
 import contextlib
 import http.server
 import json
@@ -12,6 +13,7 @@ from fake_cloud import *  # noqa: F403
 from fake_cloud import BUCKET, PROBE_OBJECTS
 from harness import MODEL, PROGRAM, ROOT, WORK, call, equal, wait_until
 from house import HTML, House
+from tools.local_cloud.issuer import EXPONENT, RsaKey
 
 LISTENS_SECONDS = 4  # the machine may be busy
 ALL = ["storage.objects.get", "storage.objects.create", "storage.objects.delete"]
@@ -277,6 +279,32 @@ def test_no_bucket_of_the_project_is_there():
         for word in ("FIREBASE_STORAGE_BUCKET is not set", "demo.firebasestorage.app", "demo.appspot.com"):
             assert word in told["reason"], told
         assert "gcloud storage buckets list" in w.log(), last_lines(w)
+
+
+def private_pem(key):
+    """PKCS #1."""
+    def tlv(tag, body):
+        length = bytes([len(body)]) if len(body) < 128 else b"\x82" + len(body).to_bytes(2, "big")
+        return bytes([tag]) + length + body
+    p, q, d = key.p, key.q, key.d
+    numbers = (0, key.n, EXPONENT, d, p, q, d % (p - 1), d % (q - 1), pow(q, -1, p))
+    der = tlv(0x30, b"".join(tlv(2, n.to_bytes(n.bit_length() // 8 + 1, "big")) for n in numbers))
+    return f"-----BEGIN RSA PRIVATE KEY-----\n{base64.encodebytes(der).decode()}-----END RSA PRIVATE KEY-----\n"
+
+
+def test_the_key_of_an_account_names_project_and_bucket_and_who_needs_a_role():
+    account = {"type": "service_account", "project_id": "demo", "private_key": private_pem(RsaKey()),
+               "client_email": "worker@demo.iam.gserviceaccount.com"}
+    credentials = base64.b64encode(json.dumps(account).encode()).decode()
+    for there, wanted in (({"demo.firebasestorage.app": ALL}, "ready"), ({"demo.firebasestorage.app": ALL[:1]}, "refused")):
+        with house_without_bucket(f"predecessor-{wanted}", there) as h:
+            del h.cloud.env["GOOGLE_CLOUD_PROJECT"]
+            w, _ = started(h, wanted, FIREBASE_CREDENTIALS=credentials)
+            assert ('"bucket":"demo.firebasestorage.app"' in w.log()) == (wanted == "ready"), last_lines(w)
+            if wanted == "refused":
+                assert ("gcloud storage buckets add-iam-policy-binding gs://demo.firebasestorage.app "
+                        "--member=serviceAccount:worker@demo.iam.gserviceaccount.com --role=roles/storage.objectUser") in w.log(), last_lines(w)
+            assert "PRIVATE" not in w.log() and credentials[:40] not in w.log()
 
 
 # ---- a start that waits for nobody ----
