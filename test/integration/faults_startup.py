@@ -67,7 +67,7 @@ def check_refused(name, rules, words, remedy, **settings):
         equal(readiness(w)[0], 503)
         for word in words:
             assert word in told["reason"], (word, told)
-        wait_until("the model is loaded", lambda: "the model is loaded" in w.log(), 30)
+        wait_until("the model is loaded", lambda: "the model is loaded" in w.log(), 120)
         errors = [line for line in lines(w) if line["severity"] == "ERROR"]
         equal(len(errors), 1, last_lines(w))
         equal(errors[0]["message"], "not ready: the cloud refuses what a job needs")
