@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (arena_init(&a, 4 << 20, NULL))
         abort();
-    if (!pubsub_parse((struct span){ (const char *)data, size }, &a, &msg, NULL))
+    if (!pubsub_parse((struct span){ (const char *)data, size }, NULL, &a, &msg, NULL))
         (void)!job_parse(msg.data, &job, NULL);
     (void)!job_parse((struct span){ (const char *)data, size }, &job, NULL);
     arena_done(&a);

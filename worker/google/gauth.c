@@ -22,8 +22,10 @@ enum {
     REPLY_DEPTH_MAX = 8
 };
 
-static const char scopes[] = "https://www.googleapis.com/auth/datastore "
-                             "https://www.googleapis.com/auth/devstorage.read_write";
+#define SCOPES_OF_SESSIONS \
+    "https://www.googleapis.com/auth/datastore https://www.googleapis.com/auth/devstorage.read_write"
+#define SCOPE_OF_PUBSUB "https://www.googleapis.com/auth/pubsub"
+
 static const char emulator_header[] = "Bearer owner";
 static const char bearer[] = "Bearer ";
 
@@ -41,6 +43,7 @@ struct gauth {
     const struct sys *sys;
     bool emulator[GAUTH_SERVICES];
     bool has_account, jwt_bearer_grant, plain_token_uri;
+    const char *scopes; /* of a token that is signed here */
     struct service_account account;
     const char *source;
     char metadata_base[300]; /* "http://host/computeMetadata/v1" */
@@ -183,7 +186,7 @@ static int64_t wall_s(const struct gauth *g)
 static enum err_code sign_into(const struct gauth *g, char jwt[SERVICE_ACCOUNT_JWT_SIZE], struct token *ret,
                                struct err *err)
 {
-    TRY(service_account_sign(&g->account, scopes, NULL, wall_s(g), jwt, err));
+    TRY(service_account_sign(&g->account, g->scopes, NULL, wall_s(g), jwt, err));
     if ((size_t)snprintf(ret->header, sizeof ret->header, "%s%s", bearer, jwt) >= sizeof ret->header)
         return err_set(err, ERR_INTERNAL, "token: the signed JWT is too long");
     ret->expires_mono_ms = sys_mono_ms(g->sys) + LIFETIME_MAX_S * 1000;
@@ -204,7 +207,7 @@ static enum err_code ask_endpoint(const struct gauth *g, const struct budget *b,
                                   struct http_reply *reply, enum next *ret_next, struct err *err)
 {
     char assertion[SERVICE_ACCOUNT_JWT_SIZE];
-    enum err_code rc = service_account_sign(&g->account, scopes, g->account.token_uri, wall_s(g), assertion, err);
+    enum err_code rc = service_account_sign(&g->account, g->scopes, g->account.token_uri, wall_s(g), assertion, err);
 
     *ret_next = GIVE_UP;
     if (rc == ERR_OK)
@@ -476,10 +479,11 @@ static enum err_code load_file(struct gauth *g, const struct gauth_options *o, s
     return rc;
 }
 
-/* With both emulators, a key is read only for the project that it names. */
+/* With emulators of all services in use, a key is read only for the project that it names. */
 static enum err_code load_account(struct gauth *g, const struct gauth_options *o, struct err *err)
 {
-    bool only_emulators = o->emulator[GAUTH_FIRESTORE] && o->emulator[GAUTH_STORAGE];
+    bool only_emulators =
+        o->emulator[GAUTH_FIRESTORE] && o->emulator[GAUTH_STORAGE] && (!o->uses_pubsub || o->emulator[GAUTH_PUBSUB]);
 
     g->source = only_emulators ? "emulator" : "metadata server";
     if (only_emulators && is_set(o->project))
@@ -523,6 +527,8 @@ enum err_code gauth_open(const struct gauth_options *o, struct gauth **ret, stru
     g->http = o->http;
     g->sys = o->sys;
     g->jwt_bearer_grant = o->jwt_bearer_grant;
+    g->scopes =
+        o->uses_pubsub && !o->emulator[GAUTH_PUBSUB] ? SCOPES_OF_SESSIONS " " SCOPE_OF_PUBSUB : SCOPES_OF_SESSIONS;
     g->no_renewal_before_ms = INT64_MIN;
     memcpy(g->emulator, o->emulator, sizeof g->emulator);
     (void)pthread_mutex_init(&g->lock, NULL); /* on Linux neither this nor wait_cond_init can fail */
