@@ -15,7 +15,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import local_services
-from harness import (MODEL, ROOT, WORK, Suite, Worker, call, dumps, equal, free_port, jpeg_size, mask_png, photo_png, run_suites,
+from harness import (MODEL, PROGRAM, ROOT, WORK, Suite, Worker, call, dumps, equal, free_port, jpeg_size, mask_png, photo_png, run_suites,
                      tests_of, wait_until)
 from tools.local_cloud.cloud import POISON_TOPIC, SUBSCRIPTION, Cloud
 from tools.local_cloud.issuer import Issuer
@@ -377,6 +377,112 @@ def test_poison_whose_topic_is_not_there_comes_again():
         wait_until("it comes again", lambda: len(town.cloud.subscription.deliveries(message_id)) >= 2, 60)
         equal(town.cloud.subscription.deliveries(message_id)[0]["status"], 503)
         assert "it cannot be published to POISON_TOPIC" in w.log(), w.log()
+
+
+# ---- pushing again ----
+
+def pushed(*args, text=None, **env):
+    """`inpaint-worker push` -> exit status, stdout, stderr."""
+    done = subprocess.run([PROGRAM, "push", *args], input=text, capture_output=True, text=True, timeout=120,
+                          env={"PATH": os.environ["PATH"], **env}, cwd=WORK, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_what_the_log_kept_is_pushed_again():
+    with Town("again") as town:
+        w = town.worker()
+        with open(f"{WORK}/push-token", "w", encoding="ascii") as f:
+            f.write(town.cloud.issuer.sign() + "\n")
+        options = ("--url", w.base + "/inpaint", "--token-file", f"{WORK}/push-token")
+        # a job whose session was created too late; then from the log's line about it
+        town.cloud.subscription.publish(dumps({"userId": "u|1", "sessionId": "\u00e9"}))
+        wait_until("it is not there", lambda: '"outcome":"missing"' in w.log())
+        line = [x for x in w.log().splitlines() if '"outcome":"missing"' in x][0]
+        town.cloud.subscription.stop()
+        time.sleep(0.5)
+        town.cloud.create_session("u|1", "\u00e9", PHOTO, MASK)
+        status, out, errors = pushed("-", *options, "--subscription", SUBSCRIPTION, text=line)
+        equal((status, errors), (0, ""), out)
+        assert out.startswith(f"{json.loads(line)['messageId']}: 204, acknowledged") and "completed" in out, out
+        equal(town.cloud.document("u|1", "\u00e9")["processingStatus"], "completed")
+        # a poison, from its line: it is poison again, by the same id
+        poison = dumps({"message": {"data": base64.b64encode(b'{"userId":"__u__","sessionId":"s"}').decode(), "messageId": "77"},
+                        "subscription": SUBSCRIPTION})
+        equal(w.push(poison, {"Authorization": f"Bearer {town.cloud.issuer.sign()}"}), 204)
+        first = last_line(w)
+        equal(pushed("-", *options, text=json.dumps(first))[0], 0)
+        again = last_line(w)
+        for field in ("message", "messageId", "payload", "error", "subscription"):
+            equal(again[field], first[field], field)
+        with open(f"{WORK}/push-token", encoding="ascii") as f:
+            assert f.read().strip() not in out + errors + w.log()
+
+
+def test_push_says_what_each_answer_means():
+    with Endpoint([204]) as endpoint:
+        url = endpoint.server.url + "/push"
+        pulled = json.dumps([{"ackId": "a", "message": {"data": base64.b64encode(b'{"userId":1,"sessionId":2}').decode(),
+                                                        "messageId": "5", "attributes": {"k": "v"}}}])
+        for status, words in ((204, "acknowledged"), (401, "--token-file"), (404, "no such session"), (409, "being worked on"),
+                              (429, "too many"), (503, "again"), (418, "is the URL right")):
+            endpoint.statuses = [status]
+            code, out, errors = pushed("-", "--url", url, text=pulled)
+            equal(code, 0 if status == 204 else 1, out)
+            assert out.startswith(f"5: {status}, ") and words in out, out
+            equal(errors, "" if status == 204 else "inpaint-worker push: 1 of 1 messages were not acknowledged\n")
+        token, body = endpoint.pushes[-1]
+        equal(token, None)
+        equal((body["message"]["messageId"], body["message"]["attributes"]), ("5", {"k": "v"}))
+        equal(base64.b64decode(body["message"]["data"]), b'{"userId":1,"sessionId":2}')
+        assert abs(time.time() - time.mktime(time.strptime(body["message"]["publishTime"][:19], "%Y-%m-%dT%H:%M:%S")) +
+                   time.timezone) < 60, body
+        code, out, _ = pushed("-", "--url", url, "--message-id", "own", "--subscription", "s", text='{"userId":"u","sessionId":"s"}')
+        equal((endpoint.pushes[-1][1]["message"]["messageId"], endpoint.pushes[-1][1]["subscription"]), ("own", "s"))
+        pushed("-", "--url", url, text='{"userId":"u","sessionId":"s"}')
+        assert re.fullmatch("push-[0-9a-f]{24}", endpoint.pushes[-1][1]["message"]["messageId"]), endpoint.pushes[-1]
+
+
+def test_push_takes_its_token_from_the_metadata_server():
+    server = Server()
+    asked = []
+
+    def identity(request):
+        asked.append((request.query, request.headers["Metadata-Flavor"]))
+        return Reply(200, b"aaa.bbb.ccc", {"Metadata-Flavor": "Google"})
+    server.route("GET", "/computeMetadata/v1/instance/service-accounts/default/identity", identity)
+    with Endpoint([204]) as endpoint:
+        try:
+            code, out, errors = pushed("-", "--url", endpoint.server.url + "/push", "--audience", "https://w.example/p?x=1&y",
+                                       text='{"userId":"u","sessionId":"s"}', GCE_METADATA_HOST=server.url[len("http://"):])
+        finally:
+            server.stop()
+        equal((code, errors), (0, ""), out)
+        equal(asked, [({"audience": ["https://w.example/p?x=1&y"], "format": ["full"]}, "Google")])
+        equal(endpoint.pushes[0][0], "Bearer aaa.bbb.ccc")
+        assert "aaa" not in out
+
+
+def test_push_refuses_what_it_cannot_send_safely():
+    with open(f"{WORK}/push-token", "w", encoding="ascii") as f:
+        f.write("secret token\n")
+    one = '{"userId":"u","sessionId":"s"}'
+    for args, text, words in ((("--url", "http://worker.example/"), one, "neither https nor http on this machine"),
+                              (("--url", "http://localhost.evil.example/"), one, "neither https"),
+                              (("--url", "ftp://127.0.0.1/"), one, "neither https"),
+                              (("--url", "https://user@host/"), one, "a user before it"),
+                              (("--url", "https:///x"), one, "no host"),
+                              (("--url", "http://127.0.0.1:9/a b"), one, "not a URL"),
+                              (("--url", "http://127.0.0.1:9/", "--token-file", f"{WORK}/push-token"), one, "not a token"),
+                              (("--url", "http://127.0.0.1:9/", "--token-file", "/nowhere"), one, "/nowhere"),
+                              (("--url", "http://127.0.0.1:9/", "--message-id", "a b"), one, "id is not"),
+                              (("--url", "http://127.0.0.1:9/", "--message-id", "a"), one + "\n" + one, "for one message"),
+                              (("--url", "http://127.0.0.1:9/"), "{}", "neither a message nor a payload"),
+                              (("--url", "http://127.0.0.1:9/"), one, "no answer")):
+        code, out, errors = pushed("-", *args, text=text)
+        equal((code, out), (1, ""), repr(args))
+        assert words in errors and "secret" not in errors and errors.count("\n") == 1, errors
+    equal(pushed("-")[0], 2)
+    equal(pushed("-", "--url", "http://127.0.0.1:9/", "--token-file", "a", "--audience", "b", text=one)[0], 2)
 
 
 # ---- the demo ----

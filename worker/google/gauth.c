@@ -19,7 +19,9 @@ enum {
     LIFETIME_MAX_S = 3600,
     LIFETIME_UNKNOWN_S = 300,
     REPLY_MAX = 64 << 10,
-    REPLY_DEPTH_MAX = 8
+    REPLY_DEPTH_MAX = 8,
+    IDENTITY_AUDIENCE_MAX = 300, /* bytes, percent-encoded */
+    METADATA_URL_SIZE = 1024
 };
 
 #define SCOPES_OF_SESSIONS \
@@ -104,7 +106,7 @@ static enum err_code read_token(const struct gauth *g, struct span body, struct 
 static enum err_code metadata_get(const struct gauth *g, const char *path, const struct budget *b, struct arena *a,
                                   struct http_reply *reply, enum next *ret_next, struct err *err)
 {
-    char url[512];
+    char url[METADATA_URL_SIZE];
     struct http_request req = { .method = "GET",
                                 .url = url,
                                 .timeout_ms = metadata_policy.call_timeout_ms,
@@ -375,9 +377,9 @@ void gauth_drop(struct gauth *g, const char *header_value)
 
 /* ---- project ---- */
 
-/* ret_id lives in `a`. */
-static enum err_code ask_project_until(const struct gauth *g, const struct budget *b, struct arena *a,
-                                       struct span *ret_id, struct err *err)
+/* Several tries; the body of the answer lives in `a`. */
+static enum err_code metadata_ask(const struct gauth *g, const char *path, const struct budget *b, struct arena *a,
+                                  struct span *ret_body, struct err *err)
 {
     struct http_reply reply = { 0 };
     enum next next = TRY_AGAIN;
@@ -389,13 +391,27 @@ static enum err_code ask_project_until(const struct gauth *g, const struct budge
             break;
         why = (struct err){ 0 };
         reply = (struct http_reply){ 0 };
-        rc = metadata_get(g, "/project/project-id", b, a, &reply, &next, &why);
+        rc = metadata_get(g, path, b, a, &reply, &next, &why);
     }
     if (rc)
+        return err_set(err, rc, "%s", why.msg);
+    *ret_body = reply.body;
+    return ERR_OK;
+}
+
+/* ret_id lives in `a`. */
+static enum err_code ask_project_until(const struct gauth *g, const struct budget *b, struct arena *a,
+                                       struct span *ret_id, struct err *err)
+{
+    struct err why = { 0 };
+    struct span body;
+    enum err_code rc = metadata_ask(g, "/project/project-id", b, a, &body, &why);
+
+    if (rc)
         return err_set(err, rc, "%s (or set GOOGLE_CLOUD_PROJECT)", why.msg);
-    if (!project_id_is_valid(reply.body))
+    if (!project_id_is_valid(body))
         return err_set(err, ERR_PROTOCOL, "metadata server: the answer is not a project id; set GOOGLE_CLOUD_PROJECT");
-    *ret_id = reply.body;
+    *ret_id = body;
     return ERR_OK;
 }
 
@@ -429,6 +445,25 @@ enum err_code gauth_project(struct gauth *g, const struct budget *budget, const 
         (void)pthread_mutex_unlock(&g->lock);
     }
     *ret = g->project;
+    return ERR_OK;
+}
+
+/* ---- identity ---- */
+
+enum err_code gauth_identity(struct gauth *g, const char *audience, const struct budget *budget, struct arena *a,
+                             char **ret, struct err *err)
+{
+    char *encoded, *path;
+    struct span body;
+
+    TRY(http_encode(a, span_of(audience), &encoded, err));
+    if (!*audience || strlen(encoded) > IDENTITY_AUDIENCE_MAX)
+        return err_set(err, ERR_INVALID, "the audience is empty, or longer than %d bytes", IDENTITY_AUDIENCE_MAX);
+    TRY(arena_printf(a, &path, err, "/instance/service-accounts/default/identity?audience=%s&format=full", encoded));
+    TRY(metadata_ask(g, path, budget, a, &body, err));
+    TRY(span_dup(a, body, ret, err));
+    if (!is_header_safe(*ret) || strlen(*ret) != body.len)
+        return err_set(err, ERR_PROTOCOL, "metadata server: the answer is not a token");
     return ERR_OK;
 }
 

@@ -57,6 +57,11 @@ void gauth_drop(struct gauth *g, const char *header_value);
 /* GOOGLE_CLOUD_PROJECT, else the key file's project_id, else the metadata server. Lives as long as g. */
 MUST_CHECK enum err_code gauth_project(struct gauth *g, const struct budget *budget, const char **ret, struct err *err);
 
+/* An OIDC token of this machine's service account for an audience, from the metadata server, whatever the credentials;
+ * in the arena. ERR_INVALID (the audience), and those of gauth_header. */
+MUST_CHECK enum err_code gauth_identity(struct gauth *g, const char *audience, const struct budget *budget,
+                                        struct arena *a, char **ret, struct err *err);
+
 const char *gauth_source(const struct gauth *g); /* for the log: "emulator", "FIREBASE_CREDENTIALS", ... */
 
 #endif
