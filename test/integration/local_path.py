@@ -288,6 +288,11 @@ def test_unwrapped_pushes_run():
             assert subscription.messages[message_id].over.wait(60)
             document = town.cloud.document("u1", "\u00e9|1")
             equal((document["processingStatus"], document["inpaint"]["messageId"], document["n"]), ("completed", message_id, n))
+        many = {f"attribute-{i}": "v" * 100 for i in range(100)}  # as many as a message may have; each becomes a header
+        town.cloud.create_session("u1", "many", PHOTO, MASK)
+        message_id = subscription.publish(b'{"userId":"u1","sessionId":"many"}', many)
+        assert subscription.messages[message_id].over.wait(60)
+        equal([d["status"] for d in subscription.deliveries(message_id)], [204])
         # a publisher that forges the header of the id is not believed
         message_id = subscription.publish(data, {"X-Goog-Pubsub-Message-Id": "forged"})
         assert subscription.messages[message_id].over.wait(60)

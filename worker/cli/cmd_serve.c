@@ -178,7 +178,8 @@ static enum err_code open_jobs(struct service *s, struct err *err)
                                                .publisher = c->poison_topic ? &s->publisher : NULL,
                                                .max_deliveries = c->max_deliveries,
                                                .max_age_s = c->max_message_age_s,
-                                               .sys = &sys_real },
+                                               .sys = &sys_real,
+                                               .draining = &s->handler.draining },
                                    .job_deadline_ms = settings.job_deadline_ms };
     return pipeline_init(&s->pipeline, s->engine, &s->sessions, &s->storage, &sys_real, &settings, err);
 }

@@ -27,9 +27,11 @@ static int poison(const struct handler *h, const struct http_server_request *req
 static int other_subscription(const struct handler *h, const struct http_server_request *req,
                               const struct push_message *msg)
 {
-    const char *why = "PUBSUB_SUBSCRIPTION names another subscription than that of the push";
+    struct err why = { 0 };
 
-    return settle(h, req, poison_end(&h->poison, &(struct poison){ OUTCOME_OTHER_SUBSCRIPTION, why, msg }, req));
+    (void)err_set(&why, ERR_INVALID, "the push comes from the subscription '%.90s', and PUBSUB_SUBSCRIPTION is '%.90s'",
+                  msg->subscription, h->subscription);
+    return settle(h, req, poison_end(&h->poison, &(struct poison){ OUTCOME_OTHER_SUBSCRIPTION, why.msg, msg }, req));
 }
 
 static int turn_away(const struct handler *h, const struct http_server_request *req, enum outcome outcome)

@@ -1,5 +1,6 @@
 #include "worker/serve/poison.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #include "kernels/base/json_scan.h"
@@ -65,11 +66,21 @@ static enum err_code add_originals(struct attributes *all, const struct json *ob
     return ERR_OK;
 }
 
+static bool is_draining(void *ctx)
+{
+    const struct poison_rules *rules = ctx;
+
+    return rules->draining && *rules->draining;
+}
+
 static enum err_code publish(const struct poison_rules *rules, const struct poison *p, const struct json *originals,
                              const struct http_server_request *req, struct err *err)
 {
     const struct push_message *m = p->message;
-    const struct budget budget = { .sys = rules->sys, .deadline_mono_ms = sys_mono_ms(rules->sys) + POISON_PUBLISH_MS };
+    const struct budget budget = { .sys = rules->sys,
+                                   .deadline_mono_ms = sys_mono_ms(rules->sys) + POISON_PUBLISH_MS,
+                                   .cancelled = is_draining,
+                                   .cancel_ctx = (void *)(uintptr_t)rules };
     struct attributes all = { .n = 0 };
     char published[RFC3339_SIZE], *why, *subscription;
 

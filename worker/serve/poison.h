@@ -25,6 +25,7 @@ struct poison_rules {
     const struct publisher *publisher; /* NULL: POISON_TOPIC is not set */
     int64_t max_deliveries, max_age_s; /* 0: no bound */
     const struct sys *sys;
+    const _Atomic bool *draining; /* the worker stops: no more waiting; NULL: it never does */
 };
 
 struct poison {

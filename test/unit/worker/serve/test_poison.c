@@ -237,6 +237,19 @@ TEST(poison__what_cannot_be_published_comes_again_until_the_bound)
     close_scene();
 }
 
+TEST(poison__a_worker_that_stops_does_not_wait_for_its_topic)
+{
+    _Atomic bool draining = true;
+
+    open_scene(POISON_ACK, true);
+    s.handler.poison.draining = &draining;
+    for (int i = 0; i < 4; i++)
+        script_will(&topic, (struct script_reply){ .status = 503 });
+    CHECK_INT(post(ENVELOPE("", NOW, "")), 503);
+    CHECK(topic.n_requests <= 1);
+    close_scene();
+}
+
 TEST(poison__what_was_published_here_is_not_published_again)
 {
     open_scene(POISON_ACK, true);
