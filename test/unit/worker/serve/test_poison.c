@@ -2,12 +2,15 @@
 #include "worker/serve/poison.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "kernels/base/base64.h"
 #include "test/support/check.h"
 #include "test/support/fake/job_scene.h"
 #include "test/support/fake/script.h"
 #include "worker/base/json.h"
+#include "worker/push/kept.h"
 
 static struct job_scene s;
 static struct script topic;
@@ -51,17 +54,24 @@ static int post(const char *body)
     return job_scene_request(&s, (struct http_server_request){ .method = "POST", .path = "/", .body = span_of(body) }).status;
 }
 
-/* The text of a field of the last line of the log. */
-static const char *logged(const char *field)
+/* The last line of the log. */
+static struct span last_line(void)
 {
     const char *log = job_scene_log(&s), *line = log + strlen(log);
-    const struct json *root, *v;
-    char *text = NULL;
 
     CHECK(line > log);
     for (line--; line > log && line[-1] != '\n'; line--)
         ;
-    CHECK(!json_parse(&s.arena, (struct span){ line, strcspn(line, "\n") }, 4, &root, NULL));
+    return (struct span){ line, strcspn(line, "\n") };
+}
+
+/* The text of a field of the last line of the log. */
+static const char *logged(const char *field)
+{
+    const struct json *root, *v;
+    char *text = NULL;
+
+    CHECK(!json_parse(&s.arena, last_line(), 4, &root, NULL));
     v = json_get(root, field);
     if (!v || json_string(v))
         return v ? json_string(v) : "(none)";
@@ -145,6 +155,34 @@ TEST(poison__attributes_are_cut_to_what_a_line_can_hold)
     CHECK_INT(post(body), 204);
     CHECK(strlen(logged("attributes")) >= 1023 && strlen(logged("attributes")) <= 1024);
     CHECK_STR(logged("payload"), POISON_PAYLOAD);
+    close_scene();
+}
+
+TEST(poison__any_payload_of_256_bytes_comes_back_from_its_line)
+{
+    uint64_t state = 7;
+
+    open_scene(POISON_ACK, false);
+    for (int i = 0; i < 14; i++) {
+        const struct kept_message *kept;
+        char bytes[256], data[400], *body = NULL;
+        size_t n;
+        int n_kept;
+
+        for (size_t k = 0; k < sizeof bytes; k++) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            bytes[k] = i % 2 ? (char)(state >> 56) : "\\x\xc3\xa9\n\x7f\"{"[state >> 61];
+        }
+        n = 1 + (state >> 33) % sizeof bytes;
+        CHECK(!base64_encode((struct span){ bytes, n }, BASE64_STANDARD, data, sizeof data, NULL, NULL));
+        CHECK(!arena_printf(&s.arena, &body, NULL, "{\"message\":{\"messageId\":\"m%d\",\"attributes\":{\"k\":\"\xc3\xa9\"},"
+                                                   "\"data\":\"%s\"}}", i, data));
+        CHECK_INT(post(body), 204);
+        CHECK(!kept_parse(last_line(), &s.arena, &kept, &n_kept, NULL));
+        CHECK(span_eq(kept->data, (struct span){ bytes, n }));
+        CHECK(kept->message_id[0] == 'm' && atoi(kept->message_id + 1) == i);
+        CHECK(span_is(kept->attributes, "{\"k\":\"\xc3\xa9\"}"));
+    }
     close_scene();
 }
 
