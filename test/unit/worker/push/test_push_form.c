@@ -59,6 +59,7 @@ TEST(push_form__an_unwrapped_push_is_known_by_its_header)
     CHECK(m.publish_time_us == PUBSUB_TIME_UNKNOWN);
     CHECK_INT(parse(unwrapped, COUNT(unwrapped), "", &m, NULL), ERR_INVALID);
     CHECK_STR(m.message_id, "17");
+    arena_done(&arena);
 }
 
 TEST(push_form__a_header_that_counts_and_is_there_twice_is_not_believed)
@@ -78,6 +79,7 @@ TEST(push_form__a_header_that_counts_and_is_there_twice_is_not_believed)
         CHECK_STR(m.message_id, i ? "17" : "");
         CHECK(span_is(m.published, PAYLOAD));
     }
+    arena_done(&arena);
 }
 
 TEST(push_form__an_attribute_that_became_a_header_changes_nothing)
@@ -96,6 +98,7 @@ TEST(push_form__an_attribute_that_became_a_header_changes_nothing)
     CHECK_OK(parse(forged, COUNT(forged), PAYLOAD, &m, &err), err);
     CHECK_STR(m.message_id, "17");
     CHECK_INT(m.delivery_attempt, 0);
+    arena_done(&arena);
 }
 
 TEST(push_form__doubtful_ids_in_the_header_are_refused)
@@ -109,6 +112,7 @@ TEST(push_form__doubtful_ids_in_the_header_are_refused)
         CHECK_INT(parse(&header, 1, PAYLOAD, &m, NULL), ERR_INVALID);
         CHECK_STR(m.message_id, "");
     }
+    arena_done(&arena);
 }
 
 TEST(push_form__headers_that_are_no_attributes_or_may_be_secret_are_left_out)
@@ -133,6 +137,7 @@ TEST(push_form__headers_that_are_no_attributes_or_may_be_secret_are_left_out)
 
     CHECK_OK(parse(headers, COUNT(headers), PAYLOAD, &m, &err), err);
     CHECK(span_is(m.attributes, "{\"origin\":\"a \\\"quoted\\\" text\",\"colour\":\"first\",\"odd\":\"\\\\xff\"}"));
+    arena_done(&arena);
 }
 
 /* ---- CloudEvents ---- */
@@ -158,6 +163,7 @@ TEST(push_form__a_structured_event_carries_the_envelope)
         CHECK_OK(parse(&type, 1, body, &m, &err), err);
         check_is_m17(&m);
     }
+    arena_done(&arena);
 }
 
 TEST(push_form__an_event_whose_envelope_has_no_id_lends_its_own)
@@ -173,6 +179,7 @@ TEST(push_form__an_event_whose_envelope_has_no_id_lends_its_own)
     CHECK_STR(m.message_id, "99");
     CHECK_OK(parse(binary, 2, ENVELOPE, &m, &err), err);
     check_is_m17(&m);
+    arena_done(&arena);
 }
 
 TEST(push_form__refuses_events_that_carry_no_message)
@@ -199,6 +206,7 @@ TEST(push_form__refuses_events_that_carry_no_message)
     CHECK_INT(parse(&batch, 1, "[]", &m, NULL), ERR_INVALID);
     CHECK_INT(parse(two, 2, ENVELOPE, &m, NULL), ERR_INVALID);
     CHECK_INT(parse(types, 2, EVENT("\"data\":" ENVELOPE), &m, NULL), ERR_INVALID);
+    arena_done(&arena);
 }
 
 /* ---- wrapped ---- */
@@ -213,6 +221,7 @@ TEST(push_form__everything_else_is_wrapped_whatever_its_content_type)
     check_is_m17(&m);
     CHECK_OK(parse(&type, 1, ENVELOPE, &m, &err), err);
     check_is_m17(&m);
+    arena_done(&arena);
 }
 
 TEST(push_form__a_bare_payload_is_refused_with_its_remedy)
@@ -227,6 +236,7 @@ TEST(push_form__a_bare_payload_is_refused_with_its_remedy)
         CHECK(strstr(err.msg, "--push-no-wrapper-write-metadata"));
         CHECK(span_is(m.published, bodies[i]));
     }
+    arena_done(&arena);
 }
 
 TEST(push_form__of_a_body_that_is_not_read_the_headers_are_known)
@@ -240,6 +250,7 @@ TEST(push_form__of_a_body_that_is_not_read_the_headers_are_known)
     CHECK_STR(m.message_id, "17");
     CHECK_OK(push_parse_headers(&(struct push_request){ unwrapped, 1, SPAN("") }, &arena, &m, &err), err);
     CHECK_STR(m.message_id, "");
+    arena_done(&arena);
 }
 
 /* ---- every form of a message gives the same message ---- */
@@ -360,4 +371,5 @@ TEST(push_form__all_forms_of_a_message_give_the_same_message)
         }
         arena_rewind(&arena, mark);
     }
+    arena_done(&arena);
 }
