@@ -204,7 +204,7 @@ static const char *meaning(int status)
         int status;
         const char *words;
     } table[] = {
-        { 204, "acknowledged: it is done, or nothing can be done; the worker's log says which" },
+        { 204, "acknowledged: it is done, was done before, or can never be done; the worker's log says which" },
         { 400, "refused: it can never be a job, and POISON=nack leaves it to the dead-letter policy" },
         { 401, "refused: there is no token, or it is not valid; --token-file or --audience gives one" },
         { 403, "refused: the token is good, but not of an account that PUSH_SERVICE_ACCOUNT names" },
@@ -243,10 +243,13 @@ static void print_outcomes(int status)
         (void)printf(")");
 }
 
-static void print_answer(const char *id, int status)
+static void print_answer(const char *id, int status, bool has_subscription)
 {
     (void)printf("%s: %d, %s", id, status, meaning(status));
     print_outcomes(status);
+    if (!has_subscription)
+        (void)printf("; it was sent without a subscription, so a worker with PUBSUB_SUBSCRIPTION takes it for poison: "
+                     "--subscription gives one");
     (void)printf("\n");
     (void)fflush(stdout);
 }
@@ -256,15 +259,15 @@ static void print_answer(const char *id, int status)
 static enum err_code push_one(struct run *r, const struct args *a, const struct kept_message *m, struct err *err)
 {
     ARENA_SCRATCH(&r->arena);
-    const char *id;
+    const char *id, *subscription = a->subscription ? a->subscription : m->subscription;
     char *body;
     int status;
 
     TRY(choose_id(m, a, &r->arena, &id, err));
-    TRY(wrap(m, id, a->subscription ? a->subscription : m->subscription, &r->arena, &body, err));
+    TRY(wrap(m, id, subscription, &r->arena, &body, err));
     if (send(r, body, (int64_t)a->timeout_s * 1000, &r->arena, &status, err))
         return err_prefix(err, "%.60s: no answer", id);
-    print_answer(id, status);
+    print_answer(id, status, *subscription);
     r->n_refused += !is_ack(status);
     return ERR_OK;
 }

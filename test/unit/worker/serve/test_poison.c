@@ -318,6 +318,45 @@ TEST(poison__attributes_at_the_limits_of_pubsub_still_fit)
     close_scene();
 }
 
+TEST(poison__the_largest_bodies_still_find_room)
+{
+    enum { SIZE = PUBSUB_BODY_MAX };
+    static const struct {
+        const char *before, *after;
+        char fill;
+    } cases[] = {
+        { "{\"message\":{\"messageId\":\"m1\",\"data\":\"" DATA "\"},\"subscription\":\"", "\"}", '\x7f' },
+        { "{\"message\":{\"messageId\":\"m1\",\"attributes\":{\"k\":\"", "\"},\"data\":\"" DATA "\"}}", 'v' },
+        { "{\"message\":{\"messageId\":\"m1\",\"data\":\"", "\"}}", 'A' },
+        { "", "", '\x01' },
+    };
+    struct arena request;
+
+    open_scene(POISON_ACK, true);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct http_server_route routes[HANDLER_ROUTES];
+        struct http_server_request req = { .method = "POST", .path = "/", .arena = &request };
+        struct http_server_reply reply = { .status = 500 };
+        size_t before = strlen(cases[i].before), after = strlen(cases[i].after), fill = (SIZE - before - after) / 4 * 4;
+        char *body = NULL;
+
+        CHECK(!arena_init(&request, 16 << 20, NULL)); /* as large as that of a request */
+        CHECK(!arena_alloc(&request, SIZE + 1, 1, &body, NULL));
+        memcpy(body, cases[i].before, before);
+        memset(body + before, cases[i].fill, fill);
+        memcpy(body + before + fill, cases[i].after, after);
+        req.body = (struct span){ body, before + fill + after };
+        topic_will_take_it();
+        handler_routes(&s.handler, routes);
+        routes[0].on_request(routes[0].ctx, &req, &reply);
+        CHECK_INT(reply.status, 204);
+        CHECK_INT(topic.n_requests, i + 1);
+        CHECK_STR(logged("message"), "poison message: published to POISON_TOPIC and acknowledged");
+        arena_done(&request);
+    }
+    close_scene();
+}
+
 TEST(poison__a_reason_that_quotes_half_a_character_is_still_text)
 {
     char body[1000];
