@@ -15,9 +15,9 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import local_services
-from harness import (MODEL, ROOT, WORK, Suite, Worker, call, dumps, equal, free_port, jpeg_size, mask_png, photo_png, run_suites,
+from harness import (MODEL, PROGRAM, ROOT, WORK, Suite, Worker, call, dumps, equal, free_port, jpeg_size, mask_png, photo_png, run_suites,
                      tests_of, wait_until)
-from tools.local_cloud.cloud import SUBSCRIPTION, Cloud
+from tools.local_cloud.cloud import POISON_TOPIC, SUBSCRIPTION, Cloud
 from tools.local_cloud.issuer import Issuer
 from tools.local_cloud.pubsub import DELIVERIES_KEPT, Subscription
 from tools.local_cloud.server import Reply, Server
@@ -237,6 +237,257 @@ def test_message_published_by_rest_is_pushed():
         equal(town.cloud.document("u1", "rest")["inpaint"]["messageId"], json.loads(text)["messageIds"][0])
         for message in ({}, {"data": ""}, {"data": "*"}, {"data": 1}, {"data": data, "attributes": {"k": 1}}):
             equal(call("POST", publish, dumps({"messages": [message]}))[0], 400, repr(message))
+
+
+# ---- what a push may be ----
+
+STRANGE_IDS = ["a|b@c.d:\u00e9\u4e2d", "google-oauth2|103547991597142817347", "\u0627\u0644\u0639\u0631\u0628\u064a\u0629", "a b+c&d=e",
+               "...", "\U0001f600" * 128, "e\u0301", "\u2028~'\"<>"]
+
+
+def test_ids_of_any_script_run_from_the_message_to_the_pictures():
+    with Town("ids") as town:
+        w = town.worker()
+        for n, session in enumerate(STRANGE_IDS):
+            user = STRANGE_IDS[0] if len(session.encode()) > 400 else session
+            town.cloud.create_session(user, session, PHOTO, MASK)
+            message_id = town.cloud.publish(user, session)
+            wait_until(f"{session!r} is acknowledged", lambda u=user, s=session: [d["status"] for d in town.cloud.deliveries(u, s)] == [204])
+            document = town.cloud.document(user, session)
+            equal((document["processingStatus"], document["inpaint"]["messageId"]), ("completed", message_id), repr(session))
+            equal(document["editedImagePath"], f"users/{user}/sessions/{session}/edited.jpg")
+            for file in ("edited.jpg", "preview.jpg"):
+                equal(jpeg_size(town.cloud.object(user, session, file)["data"]), (64, 64), file)
+            line = json.loads(w.log().splitlines()[-1])
+            equal((line["message"], line["session"]), ("push answered", f"users/{user}/sessions/{session}"), str(n))
+        for line in w.log().splitlines():
+            assert "\u2028" not in line, "characters that break lines are escaped"
+            json.loads(line)
+
+
+def test_integers_and_other_spellings_are_ids():
+    with Town("spellings") as town:
+        town.worker()
+        for n, value in enumerate((b'{"user_id":"17","session_id":"%d"}', b'{"userId":17,"sessionId":%d}',
+                                   b'{"user_id":17,"userId":"17","session_id":"%d"}')):
+            town.cloud.create_session("17", str(n), PHOTO, MASK)
+            message_id = town.cloud.subscription.publish(value % n)
+            assert town.cloud.subscription.messages[message_id].over.wait(60)
+            equal(town.cloud.document("17", str(n))["inpaint"]["messageId"], message_id, value)
+
+
+def test_unwrapped_pushes_run():
+    with Town("unwrapped") as town:
+        w = town.worker()
+        subscription = town.cloud.subscription
+        subscription.unwrapped = True
+        data = json.dumps({"userId": "u1", "sessionId": "\u00e9|1"}).encode()
+        for n, layers in enumerate((data, base64.b64encode(data), base64.encodebytes(base64.b64encode(data)))):
+            town.cloud.create_session("u1", "\u00e9|1", PHOTO, MASK, {"n": n})
+            message_id = subscription.publish(layers, {"origin": "app", "Content-Type": "application/cloudevents+json"})
+            assert subscription.messages[message_id].over.wait(60)
+            document = town.cloud.document("u1", "\u00e9|1")
+            equal((document["processingStatus"], document["inpaint"]["messageId"], document["n"]), ("completed", message_id, n))
+        many = {f"attribute-{i}": "v" * 100 for i in range(100)}  # as many as a message may have; each becomes a header
+        town.cloud.create_session("u1", "many", PHOTO, MASK)
+        message_id = subscription.publish(b'{"userId":"u1","sessionId":"many"}', many)
+        assert subscription.messages[message_id].over.wait(60)
+        equal([d["status"] for d in subscription.deliveries(message_id)], [204])
+        # a publisher that forges the header of the id is not believed
+        message_id = subscription.publish(data, {"X-Goog-Pubsub-Message-Id": "forged"})
+        assert subscription.messages[message_id].over.wait(60)
+        line = json.loads(w.log().splitlines()[-1])
+        equal((line["severity"], line["payloadBytes"]), ("ERROR", len(data)))
+        assert "x-goog-pubsub-message-id is there 2 times" in line["error"], line
+        equal([d["status"] for d in subscription.deliveries(message_id)], [204])
+
+
+def events(session, message_id):
+    """Bodies and headers of one message, as Eventarc sends it: structured, structured with bytes, binary."""
+    envelope = {"message": {"data": base64.b64encode(dumps({"userId": "u1", "sessionId": session})).decode(), "messageId": message_id,
+                            "publishTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}, "subscription": SUBSCRIPTION}
+    event = {"specversion": "1.0", "id": message_id, "source": "//pubsub.googleapis.com/projects/demo/topics/edits",
+             "type": "google.cloud.pubsub.topic.v1.messagePublished", "datacontenttype": "application/json"}
+    structured = {"Content-Type": "application/cloudevents+json; charset=utf-8"}
+    yield dumps({**event, "data": envelope}), structured
+    yield dumps({**event, "data_base64": base64.b64encode(dumps(envelope)).decode()}), structured
+    yield dumps(envelope), {f"ce-{name}": value for name, value in event.items() if name != "datacontenttype"}
+
+
+def test_events_of_eventarc_run():
+    with Town("events") as town:
+        w = town.worker()
+        for n in range(3):
+            session, message_id = f"event-{n}", f"m-{n}"
+            town.cloud.create_session("u1", session, PHOTO, MASK)
+            body, headers = list(events(session, message_id))[n]
+            equal(w.push(body, {"Authorization": f"Bearer {town.cloud.issuer.sign()}", **headers}), 204, str(n))
+            equal(town.cloud.document("u1", session)["inpaint"]["messageId"], message_id, str(n))
+
+
+# ---- poison ----
+
+NO_JOB = b'{"userId": "u1", "sessionId": "__reserved__", "note": "\xff\x00"}'
+
+
+def last_line(w):
+    return json.loads(w.log().splitlines()[-1])
+
+
+def test_poison_is_acked_and_its_log_line_says_what_it_was():
+    with Town("poison") as town:
+        w = town.worker()
+        message_id = town.cloud.subscription.publish(NO_JOB, {"origin": "a\u001b[31m"})
+        assert town.cloud.subscription.messages[message_id].over.wait(30)
+        line = last_line(w)
+        equal((line["severity"], line["messageId"], line["payloadBytes"]), ("ERROR", message_id, len(NO_JOB)))
+        equal(line["payload"], NO_JOB.decode(errors="backslashreplace").replace("\0", "\\x00"))
+        equal(json.loads(line["attributes"]), {"origin": "a\u001b[31m"})
+        assert "\x1b" not in w.log() and "\\x1b" not in line["payload"]
+
+
+def test_poison_is_refused_where_the_subscription_has_a_dead_letter_policy():
+    with Town("nack") as town:
+        w = town.worker(POISON="nack", MAX_MESSAGE_AGE_SECONDS=600)
+        message_id = town.cloud.subscription.publish(NO_JOB)
+        wait_until("it comes again", lambda: len(town.cloud.subscription.deliveries(message_id)) >= 3)
+        equal({d["status"] for d in town.cloud.subscription.deliveries(message_id)[:2]}, {400})
+        town.cloud.subscription.messages[message_id].published_us -= 700 * 1000000
+        assert town.cloud.subscription.messages[message_id].over.wait(30), "beyond the age of a message it is acknowledged"
+        equal(last_line(w)["message"], "poison message: acknowledged and dropped")
+        metrics = call("GET", w.base + "/metrics")[2].decode()
+        assert 'inpaint_pushes_total{code="400"}' in metrics and "inpaint_poison_total 0" not in metrics
+
+
+def test_poison_is_published_to_its_topic():
+    with Town("topic") as town:
+        w = town.worker(POISON_TOPIC=POISON_TOPIC, PUBSUB_EMULATOR_HOST=town.cloud.env["FIRESTORE_EMULATOR_HOST"])
+        kept = town.cloud.subscription.kept[POISON_TOPIC]
+        message_id = town.cloud.subscription.publish(NO_JOB, {"k": "v"})
+        assert town.cloud.subscription.messages[message_id].over.wait(30)
+        (data, attributes), = kept
+        equal((data, attributes["k"], attributes["messageId"], attributes["subscription"]), (NO_JOB, "v", message_id, SUBSCRIPTION))
+        assert "broken UTF-8" in attributes["reason"], attributes
+        equal(last_line(w)["message"], "poison message: published to POISON_TOPIC and acknowledged")
+        # its topic may lead back to the worker, but a message goes there only once
+        again = town.cloud.subscription.publish(data, attributes)
+        assert town.cloud.subscription.messages[again].over.wait(30)
+        equal(len(kept), 1)
+
+
+def test_poison_whose_topic_is_not_there_comes_again():
+    with Town("no-topic") as town:
+        w = town.worker(POISON_TOPIC="projects/demo/topics/poison", PUBSUB_EMULATOR_HOST=f"127.0.0.1:{free_port()}")
+        message_id = town.cloud.subscription.publish(NO_JOB)
+        wait_until("it comes again", lambda: len(town.cloud.subscription.deliveries(message_id)) >= 2, 60)
+        equal(town.cloud.subscription.deliveries(message_id)[0]["status"], 503)
+        assert "it cannot be published to POISON_TOPIC" in w.log(), w.log()
+
+
+# ---- pushing again ----
+
+def pushed(*args, text=None, **env):
+    """`inpaint-worker push` -> exit status, stdout, stderr."""
+    done = subprocess.run([PROGRAM, "push", *args], input=text, capture_output=True, text=True, timeout=120,
+                          env={"PATH": os.environ["PATH"], **env}, cwd=WORK, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_what_the_log_kept_is_pushed_again():
+    with Town("again") as town:
+        w = town.worker()
+        with open(f"{WORK}/push-token", "w", encoding="ascii") as f:
+            f.write(town.cloud.issuer.sign() + "\n")
+        options = ("--url", w.base + "/inpaint", "--token-file", f"{WORK}/push-token")
+        # a job whose session was created too late; then from the log's line about it
+        town.cloud.subscription.publish(dumps({"userId": "u|1", "sessionId": "\u00e9"}))
+        wait_until("it is not there", lambda: '"outcome":"missing"' in w.log())
+        line = [x for x in w.log().splitlines() if '"outcome":"missing"' in x][0]
+        town.cloud.subscription.stop()
+        time.sleep(0.5)
+        town.cloud.create_session("u|1", "\u00e9", PHOTO, MASK)
+        status, out, errors = pushed("-", *options, "--subscription", SUBSCRIPTION, text=line)
+        equal((status, errors), (0, ""), out)
+        assert out.startswith(f"{json.loads(line)['messageId']}: 204, acknowledged") and "completed" in out, out
+        equal(town.cloud.document("u|1", "\u00e9")["processingStatus"], "completed")
+        # a poison, from its line: it is poison again, by the same id
+        poison = dumps({"message": {"data": base64.b64encode(b'{"userId":"__u__","sessionId":"s"}').decode(), "messageId": "77"},
+                        "subscription": SUBSCRIPTION})
+        equal(w.push(poison, {"Authorization": f"Bearer {town.cloud.issuer.sign()}"}), 204)
+        first = last_line(w)
+        equal(pushed("-", *options, text=json.dumps(first))[0], 0)
+        again = last_line(w)
+        for field in ("message", "messageId", "payload", "error", "subscription"):
+            equal(again[field], first[field], field)
+        with open(f"{WORK}/push-token", encoding="ascii") as f:
+            assert f.read().strip() not in out + errors + w.log()
+
+
+def test_push_says_what_each_answer_means():
+    with Endpoint([204]) as endpoint:
+        url = endpoint.server.url + "/push"
+        pulled = json.dumps([{"ackId": "a", "message": {"data": base64.b64encode(b'{"userId":1,"sessionId":2}').decode(),
+                                                        "messageId": "5", "attributes": {"k": "v"}}}])
+        for status, words in ((204, "acknowledged"), (401, "--token-file"), (404, "no such session"), (409, "being worked on"),
+                              (429, "too many"), (503, "again"), (418, "is the URL right")):
+            endpoint.statuses = [status]
+            code, out, errors = pushed("-", "--url", url, text=pulled)
+            equal(code, 0 if status == 204 else 1, out)
+            assert out.startswith(f"5: {status}, ") and words in out, out
+            equal(errors, "" if status == 204 else "inpaint-worker push: 1 of 1 messages were not acknowledged\n")
+        token, body = endpoint.pushes[-1]
+        equal(token, None)
+        equal((body["message"]["messageId"], body["message"]["attributes"]), ("5", {"k": "v"}))
+        equal(base64.b64decode(body["message"]["data"]), b'{"userId":1,"sessionId":2}')
+        assert abs(time.time() - time.mktime(time.strptime(body["message"]["publishTime"][:19], "%Y-%m-%dT%H:%M:%S")) +
+                   time.timezone) < 60, body
+        code, out, _ = pushed("-", "--url", url, "--message-id", "own", "--subscription", "s", text='{"userId":"u","sessionId":"s"}')
+        equal((endpoint.pushes[-1][1]["message"]["messageId"], endpoint.pushes[-1][1]["subscription"]), ("own", "s"))
+        pushed("-", "--url", url, text='{"userId":"u","sessionId":"s"}')
+        assert re.fullmatch("push-[0-9a-f]{24}", endpoint.pushes[-1][1]["message"]["messageId"]), endpoint.pushes[-1]
+
+
+def test_push_takes_its_token_from_the_metadata_server():
+    server = Server()
+    asked = []
+
+    def identity(request):
+        asked.append((request.query, request.headers["Metadata-Flavor"]))
+        return Reply(200, b"aaa.bbb.ccc", {"Metadata-Flavor": "Google"})
+    server.route("GET", "/computeMetadata/v1/instance/service-accounts/default/identity", identity)
+    with Endpoint([204]) as endpoint:
+        try:
+            code, out, errors = pushed("-", "--url", endpoint.server.url + "/push", "--audience", "https://w.example/p?x=1&y",
+                                       text='{"userId":"u","sessionId":"s"}', GCE_METADATA_HOST=server.url[len("http://"):])
+        finally:
+            server.stop()
+        equal((code, errors), (0, ""), out)
+        equal(asked, [({"audience": ["https://w.example/p?x=1&y"], "format": ["full"]}, "Google")])
+        equal(endpoint.pushes[0][0], "Bearer aaa.bbb.ccc")
+        assert "aaa" not in out
+
+
+def test_push_refuses_what_it_cannot_send_safely():
+    with open(f"{WORK}/push-token", "w", encoding="ascii") as f:
+        f.write("secret token\n")
+    one = '{"userId":"u","sessionId":"s"}'
+    for args, text, words in ((("--url", "http://worker.example/"), one, "neither https nor http on this machine"),
+                              (("--url", "http://localhost.evil.example/"), one, "neither https"),
+                              (("--url", "ftp://127.0.0.1/"), one, "neither https"),
+                              (("--url", "https://user@host/"), one, "a user before it"),
+                              (("--url", "https:///x"), one, "no host"),
+                              (("--url", "http://127.0.0.1:9/a b"), one, "not a URL"),
+                              (("--url", "http://127.0.0.1:9/", "--token-file", f"{WORK}/push-token"), one, "not a token"),
+                              (("--url", "http://127.0.0.1:9/", "--token-file", "/nowhere"), one, "/nowhere"),
+                              (("--url", "http://127.0.0.1:9/", "--message-id", "a b"), one, "id is not"),
+                              (("--url", "http://127.0.0.1:9/", "--message-id", "a"), one + "\n" + one, "for one message"),
+                              (("--url", "http://127.0.0.1:9/"), "{}", "neither a message nor a payload"),
+                              (("--url", "http://127.0.0.1:9/"), one, "no answer")):
+        code, out, errors = pushed("-", *args, text=text)
+        equal((code, out), (1, ""), repr(args))
+        assert words in errors and "secret" not in errors and errors.count("\n") == 1, errors
+    equal(pushed("-")[0], 2)
+    equal(pushed("-", "--url", "http://127.0.0.1:9/", "--token-file", "a", "--audience", "b", text=one)[0], 2)
 
 
 # ---- the demo ----

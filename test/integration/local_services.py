@@ -248,11 +248,18 @@ def answer_of(server):
 
 def test_ids_that_no_worker_accepts_make_no_session():
     with Local() as cloud:
-        for user in ("../x", "a/b", "", "__x__", "x" * 129, "\u00e9", "a\n", None):
+        for user in ("../x", "a/b", "", ".", "..", "__x__", "__\n__", "x" * 129, "a\n", "a\x85", "a%b", "a?", "\ud800", None, 7):
             try:
                 cloud.cloud.create_session(user, "s", b"", b"")
                 raise AssertionError(f"{user!r} is accepted")
             except ValueError:
                 pass
         equal(folder("u-1", "s_2"), "users/u-1/sessions/s_2")
+        equal(folder("a|b@c.d:\u00e9\u4e2d", "..."), "users/a|b@c.d:\u00e9\u4e2d/sessions/...")
+        folder("\U0001f600" * 124, "\U0001f600" * 124)
+        try:
+            folder("\U0001f600" * 125, "\U0001f600" * 124)
+            raise AssertionError("the name of an object is too long")
+        except ValueError:
+            pass
         equal(cloud.cloud.documents.stored, {})

@@ -3,6 +3,7 @@
 
 Each function named test_* is a test. The worker's logs stay in build/integration.
 """
+import base64
 import contextlib
 import glob
 import os
@@ -511,6 +512,17 @@ def test_push_bodies_that_run():
     for i, attempt in enumerate(('"5"', "-1", "1e99", "null")):
         runs(f"P7-{i}", lambda s, a=attempt: dumps(envelope("u1", s, "m-" + s)).replace(
             b'"deliveryAttempt": 1', b'"deliveryAttempt": ' + a.encode()))
+    runs("P6", lambda s: dumps(envelope("u1", s, "m-p6", message={"messageId": 90071992547409931, "message_id": ...})))
+    equal(E.session("u1", "body-P6")["inpaint"]["messageId"], "90071992547409931")
+    runs("P28", lambda s: dumps(envelope("u1", s, "m-p28", message={"data": base64.b64encode(base64.encodebytes(
+        dumps({"userId": "u1", "sessionId": s}))).decode()})))
+    runs("P29", lambda s: dumps(envelope("u1", s, "m-p29", message={"data": base64.b64encode(
+        dumps({"user_id": "u1", "session_id": s})).decode()})))
+    runs("P26", lambda s: dumps({"userId": "u1", "sessionId": s}), {"X-Goog-Pubsub-Message-Id": "m-p26"})
+    runs("P27-structured", lambda s: dumps({"specversion": "1.0", "id": "1", "data": envelope("u1", s, "m-p27")}),
+         {"Content-Type": "application/cloudevents+json; charset=utf-8"})
+    runs("P27-binary", lambda s: dumps(envelope("u1", s, "m-p27")),
+         {"ce-id": "1", "ce-type": "google.cloud.pubsub.topic.v1.messagePublished"})
     runs("P19-text", lambda s: dumps(envelope("u1", s, "m-p19")), {"Content-Type": "text/plain"})
 
     session = "body-P18"
@@ -535,7 +547,8 @@ def test_push_bodies_that_are_poison():
     emulator = (b'{"subscription":"projects\\/demo\\/subscriptions\\/s","message":{"publishTime":"2026-11-20T09:39:12.000Z",'
                 b'"data":"eyJoZWxsbyI6IndvcmxkIn0=","publish_time":"2026-11-20T09:39:12.000Z","messageId":"1","attributes":{},'
                 b'"message_id":"1"}}')
-    bodies = [emulator, message(messageId="1", message_id="2"), message(messageId=5, message_id=...),
+    bodies = [emulator, message(messageId="1", message_id="2"), message(messageId=5.0, message_id=...),
+              message(messageId=-5, message_id=...), dumps({"userId": "u1", "sessionId": "poison"}),
               b"", b"null", b"[]", b'"x"', b"{}", b'{"message":null}', b'{"message":[]}',
               message(data=...), message(data=""), message(data=None), message(data=5)]
     bodies += [message(data=d) for d in ("_-_-", "eyJ9", "eyJ=9A==", "ey J9", "eyJ9\n", "=", "AB==")]
@@ -544,7 +557,8 @@ def test_push_bodies_that_are_poison():
                good.replace(b'"message"', b'"message": {}, "message"', 1), good.replace(b'"data"', b'"data": "", "data"', 1),
                b"[" * 100000, b'{"a":' * 100000]
     bodies += [dumps(envelope(user, "s", "m-id")) for user in
-               ("../x", "a/b", "a%2Fb", "__x__", ".", "", "x" * 129, "\u00e9")]
+               ("../x", "a/b", "a%2Fb", "__x__", ".", "", "x" * 129, "\u0085", "a?b", "\U0001f600" * 128 + "x", -5, None)]
+    bodies.append(dumps(envelope("\U0001f600" * 128, "\U0001f600" * 128, "m-id")))
     before = poison()
     for body in bodies:
         equal(W.push(body), 204, repr(body[:120]))
@@ -555,6 +569,44 @@ def test_push_bodies_that_are_poison():
     equal(status_of(raw_request(W.port, huge, 20)), 204, "P16")
     equal(E.session("u1", "poison"), None)
     equal(call("GET", W.base + "/health")[0], 200)
+
+
+def test_ids_of_any_script_in_the_emulators():
+    for n, (user, session) in enumerate((("a|b@c.d:\u00e9\u4e2d", "\u0627\u0644 b+c&d=e"), ("google-oauth2|1", "..."),
+                                         ("u", "\U0001f600" * 128))):
+        upload(user, session)
+        E.create_session(user, session)
+        equal(W.push(dumps(envelope(user, session, f"m-script-{n}"))), 204, repr(session))
+        document = E.session(user, session)
+        equal(document["processingStatus"], "completed", repr(session))
+        equal(jpeg_size(E.get_object(document["editedImagePath"])[1]), (160, 120), repr(session))
+
+
+def test_pushes_that_the_emulator_unwraps():
+    E.subscribe("bare", W.base + "/inpaint", noWrapper={"writeMetadata": True})
+    for n, data in enumerate((dumps({"userId": "u1", "sessionId": "bare-0"}),
+                              base64.b64encode(dumps({"user_id": "u1", "session_id": "bare-1"})))):
+        upload("u1", f"bare-{n}")
+        E.create_session("u1", f"bare-{n}")
+        message_id = E.publish_to("bare", data, {"origin": "app", "content-type": "application/cloudevents+json"})
+        document = finished("u1", f"bare-{n}")
+        equal((document["processingStatus"], document["inpaint"]["messageId"]), ("completed", message_id))
+
+
+def test_poison_goes_to_its_topic_in_the_emulator():
+    E.subscribe("poison", None)
+    w = Worker(E, "poison", POISON_TOPIC=f"projects/{E.project}/topics/poison", PUBSUB_EMULATOR_HOST=E.env["PUBSUB_EMULATOR_HOST"],
+               PUBSUB_SUBSCRIPTION="projects/demo/subscriptions/s")
+    try:
+        equal(w.push(dumps(envelope("u1", "__s__", "m-poison"))), 204)
+        equal(w.push(dumps(envelope("u1", "s", "m-other", subscription="projects/demo/subscriptions/other"))), 204)
+        first, other = wait_until("both are there", lambda: (lambda got: got if len(got) == 2 else None)(E.pull("poison")), 20)
+        equal(base64.b64decode(first["message"]["data"]), dumps({"userId": "u1", "sessionId": "__s__"}))
+        equal((first["message"]["attributes"]["messageId"], other["message"]["attributes"]["messageId"]), ("m-poison", "m-other"))
+        assert "sessionId is not an id" in first["message"]["attributes"]["reason"], first
+        assert "PUBSUB_SUBSCRIPTION" in other["message"]["attributes"]["reason"], other
+    finally:
+        w.stop()
 
 
 def test_routes_and_methods():

@@ -21,7 +21,9 @@ BUCKET = "demo-bucket"
 SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/edits-push"
 PUSHER = f"push@{PROJECT}.iam.gserviceaccount.com"
 REQUEST_MAX_BYTES = 64 << 20  # a photo may have 40 MiB
-ID = re.compile(r"(?!__.*__$)[A-Za-z0-9_-]{1,128}")
+POISON_TOPIC = f"projects/{PROJECT}/topics/poison"  # messages published here are kept, not pushed
+ID = re.compile(r"(?!\.{1,2}\Z|__.*__\Z)[^\x00-\x1f\x7f-\x9f/\\%#?*\[\]\ud800-\udfff]{1,128}", re.DOTALL)
+NAME_MAX_BYTES = 1024  # of an object
 STATE_AGE_SECONDS = 0.5
 LOG_TAIL_BYTES = 256 << 10
 
@@ -30,8 +32,12 @@ def folder(user, session):
     """users/U/sessions/S; ValueError if an id is none that the worker accepts."""
     for name in (user, session):
         if not isinstance(name, str) or not ID.fullmatch(name):
-            raise ValueError(f"an id is 1 to 128 of A-Z a-z 0-9 _ -, and not __like_this__: {name!r:.150}")
-    return f"users/{user}/sessions/{session}"
+            raise ValueError("an id is 1 to 128 characters without control characters and / \\ % # ? * [ ], not . or .. or "
+                             f"__like_this__: {name!r:.150}")
+    path = f"users/{user}/sessions/{session}"
+    if len(f"{path}/mask_auto.png".encode()) > NAME_MAX_BYTES:
+        raise ValueError(f"both ids together are too long for the name of an object: {user!r:.100} and {session!r:.100}")
+    return path
 
 
 def payload(user, session):
@@ -93,7 +99,8 @@ class Cloud(Seen):
         super().__init__(push_endpoint, log_path)
         self.issuer = Issuer(push_endpoint, PUSHER)
         self.documents, self.objects = Documents(PROJECT), Objects(BUCKET)
-        self.subscription = Subscription(SUBSCRIPTION, push_endpoint, self.issuer.sign, ack_deadline, retry)
+        self.subscription = Subscription(SUBSCRIPTION, push_endpoint, self.issuer.sign, ack_deadline, retry,
+                                         kept_topics=(POISON_TOPIC,))
         self.server = Server(port, REQUEST_MAX_BYTES)
         for part in (self.documents, self.objects, self.issuer, self.subscription):
             part.serve(self.server)

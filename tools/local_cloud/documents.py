@@ -135,7 +135,7 @@ class Documents:
         segments = name[len(self.root) + 1:].split("/")
         if not name.startswith(self.root + "/") or len(segments) % 2:
             raise invalid(f"not the name of a document of this project: {name:.200}")
-        if any(s in ("", ".", "..") or re.fullmatch("__.*__", s) or len(s) > 1500 for s in segments):
+        if any(s in ("", ".", "..") or re.fullmatch("__.*__", s) or len(s.encode()) > 1500 for s in segments):
             raise invalid(f"a reserved or empty id in {name:.200}")
         return name
 

@@ -85,11 +85,11 @@ class Services:
         subprocess.run([SCRIPT, "stop", self.directory], cwd=ROOT, check=False)
 
     def put_document(self, path, fields):
-        demanded("PATCH", f"{self.documents}/{path}", json.dumps({"fields": to_fields(fields)}).encode())
+        demanded("PATCH", f"{self.documents}/{urllib.parse.quote(path)}", json.dumps({"fields": to_fields(fields)}).encode())
 
     def get_document(self, path):
         """-> the document as Firestore describes it, or None."""
-        return found("GET", f"{self.documents}/{path}")
+        return found("GET", f"{self.documents}/{urllib.parse.quote(path)}")
 
     def put_object(self, name, data, content_type="application/octet-stream"):
         demanded("POST", f"{self.storage}/upload/storage/v1/b/{self.bucket}/o?uploadType=media&name={quoted(name)}", data,
@@ -101,15 +101,26 @@ class Services:
         meta = found("GET", url)
         return (meta, demanded("GET", url + "?alt=media")) if meta else (None, None)
 
-    def subscribe(self, topic, endpoint):
+    def subscribe(self, topic, endpoint, **push_config):
+        """Without an endpoint, messages wait to be pulled."""
         call("PUT", f"{self.pubsub}/topics/{topic}", b"{}")  # it may be there
         body = {"topic": f"projects/{self.project}/topics/{topic}", "ackDeadlineSeconds": 600,
-                "pushConfig": {"pushEndpoint": endpoint}}
+                "pushConfig": {"pushEndpoint": endpoint, **push_config} if endpoint else {}}
         demanded("PUT", f"{self.pubsub}/subscriptions/{topic}-push", json.dumps(body).encode())
 
-    def publish_to(self, topic, value):
-        """-> the id of the message that carries this JSON value."""
-        body = {"messages": [{"data": base64.b64encode(json.dumps(value).encode()).decode()}]}
+    def pull(self, topic):
+        """-> the messages that wait, which are acknowledged."""
+        subscription = f"{self.pubsub}/subscriptions/{topic}-push"
+        body = json.dumps({"maxMessages": 100, "returnImmediately": True}).encode()
+        received = json.loads(demanded("POST", subscription + ":pull", body)).get("receivedMessages", [])
+        if received:
+            demanded("POST", subscription + ":acknowledge", json.dumps({"ackIds": [r["ackId"] for r in received]}).encode())
+        return received
+
+    def publish_to(self, topic, value, attributes=None):
+        """-> the id of the message that carries this JSON value, or these bytes."""
+        data = value if isinstance(value, bytes) else json.dumps(value).encode()
+        body = {"messages": [{"data": base64.b64encode(data).decode(), "attributes": attributes or {}}]}
         return json.loads(demanded("POST", f"{self.pubsub}/topics/{topic}:publish", json.dumps(body).encode()))["messageIds"][0]
 
 

@@ -29,18 +29,22 @@ class Message:
 
 
 class Subscription:
-    """`endpoint` is where messages go; `token()` gives the token of a push, or None for none."""
+    """`endpoint` is where messages go; `token()` gives the token of a push, or None for none. What is published to one of
+    `kept_topics` is not pushed: `kept` has it, by topic. `unwrapped`: pushes are the bare data, and the rest are headers."""
 
-    def __init__(self, name, endpoint, token=lambda: None, ack_deadline=ACK_DEADLINE_SECONDS, retry=RETRY_SECONDS):
+    def __init__(self, name, endpoint, token=lambda: None, ack_deadline=ACK_DEADLINE_SECONDS, retry=RETRY_SECONDS,
+                 kept_topics=()):
         self.name, self.endpoint, self.token, self.ack_deadline, self.retry = name, endpoint, token, ack_deadline, retry
+        self.kept = {topic: [] for topic in kept_topics}  # topic -> [(data, attributes)]
+        self.unwrapped = False
         self.messages = {}  # id -> Message
         self.next_id = secrets.randbelow(10 ** 15) + 10 ** 15
         self.lock = threading.Lock()
         self.closing = threading.Event()
 
     def serve(self, server):
-        """Adds the route by which others publish: every topic of the project leads to this subscription."""
-        server.route("POST", "/v1/projects/[^/]+/topics/[^/]+:publish", self.publish_request)
+        """Adds the route by which others publish: every topic that is not kept leads to this subscription."""
+        server.route("POST", "/v1/(projects/[^/]+/topics/[^/]+):publish", self.publish_request)
 
     def publish_request(self, request):
         try:
@@ -48,7 +52,11 @@ class Subscription:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             return Reply(400, {"error": {"code": 400, "message": f"the request is not understood: {e!r:.200}",
                                          "status": "INVALID_ARGUMENT"}})
-        return Reply(200, {"messageIds": [self.publish(data, attributes) for data, attributes in messages]})
+        kept = self.kept.get(request.parts[0])
+        if kept is None:
+            return Reply(200, {"messageIds": [self.publish(data, attributes) for data, attributes in messages]})
+        kept += messages
+        return Reply(200, {"messageIds": [str(len(kept) - n) for n in range(len(messages))]})
 
     def publish(self, data, attributes=None):
         """-> the message's id; a thread of its own delivers it."""
@@ -91,7 +99,7 @@ class Subscription:
             message.deliveries.append(delivery)
         started, status = time.monotonic(), None
         try:
-            status = self.push(self.envelope(message))
+            status = self.push(*(self.bare(message) if self.unwrapped else (self.envelope(message), {})))
         except (OSError, http.client.HTTPException):  # nobody listens, the connection broke, or the deadline is over
             pass
         took = time.monotonic() - started
@@ -99,9 +107,9 @@ class Subscription:
             delivery.update(status=status if took <= self.ack_deadline else None, seconds=took, open=False)
             return delivery["status"]
 
-    def push(self, body):
+    def push(self, body, more_headers):
         url = urllib.parse.urlsplit(self.endpoint)
-        headers = {"Content-Type": "application/json", "User-Agent": "local-cloud"}
+        headers = {"Content-Type": "application/json", "User-Agent": "local-cloud", **more_headers}
         token = self.token()
         if token:
             headers["Authorization"] = "Bearer " + token
@@ -113,6 +121,12 @@ class Subscription:
             return answer.status
         finally:
             connection.close()
+
+    def bare(self, message):
+        """-> body and headers of a push with --push-no-wrapper-write-metadata."""
+        return message.data, {**message.attributes, "x-goog-pubsub-message-id": message.id,
+                              "x-goog-pubsub-publish-time": stamp(message.published_us),
+                              "x-goog-pubsub-subscription-name": self.name}
 
     def envelope(self, message):
         """Without deliveryAttempt, which Pub/Sub sends only where there is a topic for dead letters."""

@@ -80,7 +80,7 @@ static const struct setting settings[] = {
     { "OIDC_CERTS_URL", TEXT, AT(oidc_certs_url), GOOGLE_CERTS_URL, .allowed = "https URL, or http on loopback",
       .meaning = "where the issuer of push tokens publishes its keys; change it only for tests" },
     { "PUBSUB_SUBSCRIPTION", TEXT, AT(subscription), NULL, .allowed = "projects/PROJECT/subscriptions/NAME",
-      .meaning = "if set, pushes from any other subscription are acknowledged and dropped" },
+      .meaning = "if set, pushes from any other subscription cannot be jobs here: see `POISON`" },
     { "POISON", CHOICE, AT(poison), "ack", .choices = poison_names,
       .meaning =
           "what becomes of a push that cannot be a job: acknowledged with an error in the log (`ack`), or refused "

@@ -4,7 +4,7 @@
  * The only module with a global, which log_init sets. Lines are written whole. A line has at most 8 KiB, a text in it
  * at most 2 KiB: the rest is left out, and the line says "truncated":true.
  *
- * Never pass a token, a key, a prompt or a request body.
+ * Never pass a token, a key, a prompt or a request body; of poison alone the first bytes (worker/serve/poison.h).
  *
  *   log_event(LOG_INFO, &ctx, "job completed", log_str("sessionId", id), log_int("ms", ms), log_end());
  */
@@ -21,7 +21,7 @@ struct log_context { /* the request and session of an event; all optional */
     char span[17];   /* 16 hex digits, or empty */
     bool sampled;
     char message_id[129];
-    char session[304]; /* "users/U/sessions/S" */
+    char session[1040]; /* "users/U/sessions/S", at most 1010 bytes */
 };
 
 struct log_field {

@@ -98,6 +98,20 @@ bool member_text(const struct member *m, char *buf, size_t size)
     return m->type == JSON_STRING && json_unescape(m->raw, buf, size, &n);
 }
 
+bool member_text_or_digits(const struct member *m, char *buf, size_t size)
+{
+    if (m->type != JSON_NUMBER)
+        return member_text(m, buf, size);
+    if (m->raw.len >= size)
+        return false;
+    for (size_t i = 0; i < m->raw.len; i++)
+        if (m->raw.ptr[i] < '0' || m->raw.ptr[i] > '9')
+            return false;
+    memcpy(buf, m->raw.ptr, m->raw.len);
+    buf[m->raw.len] = 0;
+    return true;
+}
+
 bool member_integer(const struct member *m, int64_t *ret)
 {
     return m->type == JSON_NUMBER && json_int64(m->raw, ret);

@@ -35,6 +35,8 @@ bool members_next(struct span array, size_t *at, enum json_event *ret_type, stru
 
 /* The text of a string; false: not a string, or longer than size - 1 bytes. */
 bool member_text(const struct member *m, char *buf, size_t size);
+/* The same, and the digits of an integer without a sign, as they are written: no double ever holds them. */
+bool member_text_or_digits(const struct member *m, char *buf, size_t size);
 bool member_integer(const struct member *m, int64_t *ret); /* false unless digits only: no fraction, no exponent */
 
 /* Copies the text of a string into the arena; *ret is NULL when the member is not a string. ERR_NOMEM. */

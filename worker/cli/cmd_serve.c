@@ -47,6 +47,7 @@ struct service {
     struct firestore firestore;
     struct storage storage;
     struct cloud_check cloud;
+    struct publisher publisher; /* where POISON_TOPIC is set */
     struct session_store sessions;
     struct engine *engine;
     struct job_queue queue;
@@ -96,7 +97,8 @@ static enum err_code open_credentials(struct service *s, struct err *err)
     const struct gauth_options options = {
         .http = s->http,
         .sys = &sys_real,
-        .emulator = { c->firestore_emulator != NULL, c->storage_emulator != NULL },
+        .emulator = { c->firestore_emulator != NULL, c->storage_emulator != NULL, c->pubsub_emulator != NULL },
+        .uses_pubsub = c->poison_topic != NULL,
         .firebase_credentials = c->firebase_credentials,
         .credentials_file = c->credentials_file,
         .project = c->project,
@@ -197,7 +199,19 @@ static enum err_code open_jobs(struct service *s, struct err *err)
                                    .cloud = &s->cloud,
                                    .sys = &sys_real,
                                    .subscription = c->subscription,
+                                   .poison = { .policy = (enum poison_policy)c->poison,
+                                               .publisher = c->poison_topic ? &s->publisher : NULL,
+                                               .max_deliveries = c->max_deliveries,
+                                               .max_age_s = c->max_message_age_s,
+                                               .sys = &sys_real,
+                                               .draining = &s->handler.draining },
                                    .job_deadline_ms = settings.job_deadline_ms };
+    if (c->poison_topic)
+        TRY(publisher_init(
+            &s->publisher,
+            &(struct publisher_options){
+                .http = s->http, .gauth = s->gauth, .topic = c->poison_topic, .emulator_host = c->pubsub_emulator },
+            &s->arena, err));
     return pipeline_init(&s->pipeline, s->engine, &s->sessions, &s->storage, &sys_real, &settings, err);
 }
 

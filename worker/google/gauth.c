@@ -19,11 +19,15 @@ enum {
     LIFETIME_MAX_S = 3600,
     LIFETIME_UNKNOWN_S = 300,
     REPLY_MAX = 64 << 10,
-    REPLY_DEPTH_MAX = 8
+    REPLY_DEPTH_MAX = 8,
+    IDENTITY_AUDIENCE_MAX = 300, /* bytes, percent-encoded */
+    METADATA_URL_SIZE = 1024
 };
 
-static const char scopes[] = "https://www.googleapis.com/auth/datastore "
-                             "https://www.googleapis.com/auth/devstorage.read_write";
+#define SCOPES_OF_SESSIONS \
+    "https://www.googleapis.com/auth/datastore https://www.googleapis.com/auth/devstorage.read_write"
+#define SCOPE_OF_PUBSUB "https://www.googleapis.com/auth/pubsub"
+
 static const char emulator_header[] = "Bearer owner";
 static const char bearer[] = "Bearer ";
 
@@ -41,6 +45,7 @@ struct gauth {
     const struct sys *sys;
     bool emulator[GAUTH_SERVICES];
     bool has_account, jwt_bearer_grant, plain_token_uri;
+    const char *scopes; /* of a token that is signed here */
     struct service_account account;
     const char *source;
     char metadata_base[300]; /* "http://host/computeMetadata/v1" */
@@ -101,7 +106,7 @@ static enum err_code read_token(const struct gauth *g, struct span body, struct 
 static enum err_code metadata_get(const struct gauth *g, const char *path, const struct budget *b, struct arena *a,
                                   struct http_reply *reply, enum next *ret_next, struct err *err)
 {
-    char url[512];
+    char url[METADATA_URL_SIZE];
     struct http_request req = { .method = "GET",
                                 .url = url,
                                 .timeout_ms = metadata_policy.call_timeout_ms,
@@ -183,7 +188,7 @@ static int64_t wall_s(const struct gauth *g)
 static enum err_code sign_into(const struct gauth *g, char jwt[SERVICE_ACCOUNT_JWT_SIZE], struct token *ret,
                                struct err *err)
 {
-    TRY(service_account_sign(&g->account, scopes, NULL, wall_s(g), jwt, err));
+    TRY(service_account_sign(&g->account, g->scopes, NULL, wall_s(g), jwt, err));
     if ((size_t)snprintf(ret->header, sizeof ret->header, "%s%s", bearer, jwt) >= sizeof ret->header)
         return err_set(err, ERR_INTERNAL, "token: the signed JWT is too long");
     ret->expires_mono_ms = sys_mono_ms(g->sys) + LIFETIME_MAX_S * 1000;
@@ -204,7 +209,7 @@ static enum err_code ask_endpoint(const struct gauth *g, const struct budget *b,
                                   struct http_reply *reply, enum next *ret_next, struct err *err)
 {
     char assertion[SERVICE_ACCOUNT_JWT_SIZE];
-    enum err_code rc = service_account_sign(&g->account, scopes, g->account.token_uri, wall_s(g), assertion, err);
+    enum err_code rc = service_account_sign(&g->account, g->scopes, g->account.token_uri, wall_s(g), assertion, err);
 
     *ret_next = GIVE_UP;
     if (rc == ERR_OK)
@@ -372,9 +377,9 @@ void gauth_drop(struct gauth *g, const char *header_value)
 
 /* ---- project ---- */
 
-/* ret_id lives in `a`. */
-static enum err_code ask_project_until(const struct gauth *g, const struct budget *b, struct arena *a,
-                                       struct span *ret_id, struct err *err)
+/* Several tries; the body of the answer lives in `a`. */
+static enum err_code metadata_ask(const struct gauth *g, const char *path, const struct budget *b, struct arena *a,
+                                  struct span *ret_body, struct err *err)
 {
     struct http_reply reply = { 0 };
     enum next next = TRY_AGAIN;
@@ -386,13 +391,27 @@ static enum err_code ask_project_until(const struct gauth *g, const struct budge
             break;
         why = (struct err){ 0 };
         reply = (struct http_reply){ 0 };
-        rc = metadata_get(g, "/project/project-id", b, a, &reply, &next, &why);
+        rc = metadata_get(g, path, b, a, &reply, &next, &why);
     }
     if (rc)
+        return err_set(err, rc, "%s", why.msg);
+    *ret_body = reply.body;
+    return ERR_OK;
+}
+
+/* ret_id lives in `a`. */
+static enum err_code ask_project_until(const struct gauth *g, const struct budget *b, struct arena *a,
+                                       struct span *ret_id, struct err *err)
+{
+    struct err why = { 0 };
+    struct span body;
+    enum err_code rc = metadata_ask(g, "/project/project-id", b, a, &body, &why);
+
+    if (rc)
         return err_set(err, rc, "%s (or set GOOGLE_CLOUD_PROJECT)", why.msg);
-    if (!project_id_is_valid(reply.body))
+    if (!project_id_is_valid(body))
         return err_set(err, ERR_PROTOCOL, "metadata server: the answer is not a project id; set GOOGLE_CLOUD_PROJECT");
-    *ret_id = reply.body;
+    *ret_id = body;
     return ERR_OK;
 }
 
@@ -461,6 +480,25 @@ bool gauth_account(const struct gauth *g, const struct budget *budget, char ret[
     return known;
 }
 
+/* ---- identity ---- */
+
+enum err_code gauth_identity(struct gauth *g, const char *audience, const struct budget *budget, struct arena *a,
+                             char **ret, struct err *err)
+{
+    char *encoded, *path;
+    struct span body;
+
+    TRY(http_encode(a, span_of(audience), &encoded, err));
+    if (!*audience || strlen(encoded) > IDENTITY_AUDIENCE_MAX)
+        return err_set(err, ERR_INVALID, "the audience is empty, or longer than %d bytes", IDENTITY_AUDIENCE_MAX);
+    TRY(arena_printf(a, &path, err, "/instance/service-accounts/default/identity?audience=%s&format=full", encoded));
+    TRY(metadata_ask(g, path, budget, a, &body, err));
+    TRY(span_dup(a, body, ret, err));
+    if (!is_header_safe(*ret) || strlen(*ret) != body.len)
+        return err_set(err, ERR_PROTOCOL, "metadata server: the answer is not a token");
+    return ERR_OK;
+}
+
 /* ---- opening ---- */
 
 static bool is_set(const char *text)
@@ -508,10 +546,11 @@ static enum err_code load_file(struct gauth *g, const struct gauth_options *o, s
     return rc;
 }
 
-/* With both emulators, a key is read only for the project that it names. */
+/* With emulators of all services in use, a key is read only for the project that it names. */
 static enum err_code load_account(struct gauth *g, const struct gauth_options *o, struct err *err)
 {
-    bool only_emulators = o->emulator[GAUTH_FIRESTORE] && o->emulator[GAUTH_STORAGE];
+    bool only_emulators =
+        o->emulator[GAUTH_FIRESTORE] && o->emulator[GAUTH_STORAGE] && (!o->uses_pubsub || o->emulator[GAUTH_PUBSUB]);
 
     g->source = only_emulators ? "emulator" : "metadata server";
     if (only_emulators && is_set(o->project))
@@ -555,6 +594,8 @@ enum err_code gauth_open(const struct gauth_options *o, struct gauth **ret, stru
     g->http = o->http;
     g->sys = o->sys;
     g->jwt_bearer_grant = o->jwt_bearer_grant;
+    g->scopes =
+        o->uses_pubsub && !o->emulator[GAUTH_PUBSUB] ? SCOPES_OF_SESSIONS " " SCOPE_OF_PUBSUB : SCOPES_OF_SESSIONS;
     g->no_renewal_before_ms = INT64_MIN;
     memcpy(g->emulator, o->emulator, sizeof g->emulator);
     (void)pthread_mutex_init(&g->lock, NULL); /* on Linux neither this nor wait_cond_init can fail */

@@ -28,7 +28,7 @@
 #include "worker/http/linger.h"
 
 enum {
-    HTTP_SERVER_MAX_HEADERS = 64, /* more: 431 */
+    HTTP_SERVER_MAX_HEADERS = 128, /* more: 431; a message's 100 attributes may be headers, and others come with them */
     HTTP_SERVER_REPLY_HEADERS = 4,
     HTTP_SERVER_CONNECTION_BYTES = 64 << 10, /* request line and headers together; more: 431 */
     HTTP_SERVER_MAX_DISCARD = LINGER_MAX_BYTES

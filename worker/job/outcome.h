@@ -49,10 +49,17 @@
     X(QUEUE_CLOSED,        503,  NULL,         NULL,        NULL,                        INFO,    "push turned away") \
     /* It did not get as far as the queue: handler.c. UNAUTHORISED may be 403 or 503 as well: oidc.h. */            \
     X(UNAUTHORISED,        401,  NULL,         NULL,        NULL,                        WARNING, "push refused")   \
+    /* It can never be a job. What becomes of it then, instead of an ack, is for poison.c to say. */                  \
     X(POISON,              204,  NULL,         NULL,        "inpaint_poison_total",      ERROR,                     \
       "poison message: acknowledged and dropped")                                                                   \
-    X(OTHER_SUBSCRIPTION,  204,  NULL,         NULL,        NULL,                        ERROR,                     \
+    X(OTHER_SUBSCRIPTION,  204,  NULL,         NULL,        "inpaint_poison_total",      ERROR,                     \
       "push of another subscription: acknowledged and dropped")                                                     \
+    X(POISON_PUBLISHED,    204,  NULL,         NULL,        "inpaint_poison_total",      ERROR,                     \
+      "poison message: published to POISON_TOPIC and acknowledged")                                                 \
+    X(POISON_UNPUBLISHED,  503,  NULL,         NULL,        "inpaint_poison_total",      ERROR,                     \
+      "poison message: it cannot be published to POISON_TOPIC, and comes again")                                    \
+    X(POISON_REFUSED,      400,  NULL,         NULL,        "inpaint_poison_total",      ERROR,                     \
+      "poison message: refused, for the dead-letter policy of its subscription")                                    \
     /* These leave no line in the log. */                                                                           \
     X(NO_MEMORY,           503,  NULL,         NULL,        NULL,                        DEBUG,   NULL)             \
     X(DRAINING,            503,  NULL,         NULL,        NULL,                        DEBUG,   NULL)             \

@@ -3,8 +3,9 @@
 #include "kernels/base/base64.h"
 #include "worker/base/members.h"
 #include "worker/base/rfc3339.h"
+#include "worker/push/payload.h"
 
-static bool is_message_id(struct span id)
+bool pubsub_message_id_is_valid(struct span id)
 {
     for (size_t i = 0; i < id.len; i++)
         if (id.ptr[i] < '!' || id.ptr[i] > '~')
@@ -13,20 +14,23 @@ static bool is_message_id(struct span id)
 }
 
 /* If both spellings are present, they must be equal. */
-static enum err_code read_message_id(const struct member *camel, const struct member *snake, struct arena *a,
-                                     const char **ret, struct err *err)
+static enum err_code read_message_id(const struct member *camel, const struct member *snake, const char *event_id,
+                                     struct arena *a, const char **ret, struct err *err)
 {
     const struct member *m = camel->type ? camel : snake;
     char id[PUBSUB_MESSAGE_ID_MAX + 1], other[PUBSUB_MESSAGE_ID_MAX + 1];
 
-    if (!member_text(m, id, sizeof id) || !is_message_id(span_of(id)))
+    if (!m->type && event_id && pubsub_message_id_is_valid(span_of(event_id)))
+        return span_dup(a, span_of(event_id), (char **)ret, err);
+    if (!member_text_or_digits(m, id, sizeof id) || !pubsub_message_id_is_valid(span_of(id)))
         return err_set(err, ERR_INVALID, "push: messageId is missing or malformed");
-    if (snake->type && (!member_text(snake, other, sizeof other) || strcmp(id, other) != 0))
+    if (snake->type && (!member_text_or_digits(snake, other, sizeof other) || strcmp(id, other) != 0))
         return err_set(err, ERR_INVALID, "push: messageId and message_id differ");
     return span_dup(a, span_of(id), (char **)ret, err);
 }
 
-static enum err_code read_data(const struct member *m, struct arena *a, struct span *ret, struct err *err)
+/* On ERR_INVALID, `published` holds the text that is not base64. */
+static enum err_code read_data(const struct member *m, struct arena *a, struct push_message *msg, struct err *err)
 {
     char *bytes;
     size_t n, size = BASE64_DECODED_MAX(m->raw.len);
@@ -36,10 +40,11 @@ static enum err_code read_data(const struct member *m, struct arena *a, struct s
         return err_set(err, ERR_INVALID, "push: message.data is missing or empty");
     if (member_dup(m, a, &text, err) || arena_alloc(a, size + 1, 1, &bytes, err))
         return ERR_NOMEM;
+    msg->published = span_of(text);
     if (base64_decode(span_of(text), BASE64_STANDARD, bytes, size, &n, NULL) || n == 0)
         return err_set(err, ERR_INVALID, "push: message.data is not base64");
-    *ret = (struct span){ bytes, n };
-    return ERR_OK;
+    msg->published = (struct span){ bytes, n };
+    return payload_open(msg->published, 1, a, &msg->data, err);
 }
 
 static int64_t read_time(const struct member *camel, const struct member *snake)
@@ -51,40 +56,51 @@ static int64_t read_time(const struct member *camel, const struct member *snake)
     return member_text(m, text, sizeof text) && rfc3339_parse(span_of(text), &us) ? us : PUBSUB_TIME_UNKNOWN;
 }
 
-static enum err_code read_message(struct span text, struct arena *a, struct push_message *msg, struct err *err)
+/* Reads all that can be read, whatever else is wrong: it goes into the log. */
+static enum err_code read_message(struct span text, const char *event_id, struct arena *a, struct push_message *msg,
+                                  struct err *err)
 {
-    enum { DATA, ID, ID_SNAKE, TIME, TIME_SNAKE, N };
-    struct member m[N] = { { .name = "data" },
-                           { .name = "messageId" },
-                           { .name = "message_id" },
-                           { .name = "publishTime" },
-                           { .name = "publish_time" } };
+    enum { DATA, ID, ID_SNAKE, TIME, TIME_SNAKE, ATTRIBUTES, N };
+    struct member m[N] = { { .name = "data" },        { .name = "messageId" },    { .name = "message_id" },
+                           { .name = "publishTime" }, { .name = "publish_time" }, { .name = "attributes" } };
+    enum err_code of_id, of_data;
 
     TRY(members_read(text, m, N, err));
-    TRY(read_message_id(&m[ID], &m[ID_SNAKE], a, &msg->message_id, err));
-    TRY(read_data(&m[DATA], a, &msg->data, err));
+    if (m[ATTRIBUTES].type == JSON_OBJECT)
+        msg->attributes = m[ATTRIBUTES].raw;
     msg->publish_time_us = read_time(&m[TIME], &m[TIME_SNAKE]);
-    return ERR_OK;
+    of_id = read_message_id(&m[ID], &m[ID_SNAKE], event_id, a, &msg->message_id, err);
+    of_data = read_data(&m[DATA], a, msg, err);
+    return of_id && of_data != ERR_NOMEM ? of_id : of_data;
 }
 
-enum err_code pubsub_parse(struct span body, struct arena *a, struct push_message *ret, struct err *err)
+struct push_message pubsub_unknown(void)
+{
+    return (struct push_message){ .message_id = "",
+                                  .data = SPAN(""),
+                                  .published = SPAN(""),
+                                  .attributes = SPAN("{}"),
+                                  .publish_time_us = PUBSUB_TIME_UNKNOWN,
+                                  .subscription = "" };
+}
+
+enum err_code pubsub_parse(struct span body, const char *event_id, struct arena *a, struct push_message *ret,
+                           struct err *err)
 {
     enum { MESSAGE, SUBSCRIPTION, ATTEMPT, N };
     struct member m[N] = { { .name = "message" }, { .name = "subscription" }, { .name = "deliveryAttempt" } };
-    struct push_message msg = { .subscription = "" };
     char *subscription;
 
+    *ret = pubsub_unknown();
     if (body.len > PUBSUB_BODY_MAX)
         return err_set(err, ERR_TOO_LARGE, "push: more than %d bytes", PUBSUB_BODY_MAX);
     TRY(members_parse(body, PUBSUB_DEPTH_MAX, "push", m, N, err));
     if (m[MESSAGE].type != JSON_OBJECT)
         return err_set(err, ERR_INVALID, "push: no object 'message'");
-    TRY(read_message(m[MESSAGE].raw, a, &msg, err));
     TRY(member_dup(&m[SUBSCRIPTION], a, &subscription, err));
     if (subscription)
-        msg.subscription = subscription;
-    if (!member_integer(&m[ATTEMPT], &msg.delivery_attempt) || msg.delivery_attempt < 1)
-        msg.delivery_attempt = 0;
-    *ret = msg;
-    return ERR_OK;
+        ret->subscription = subscription;
+    if (!member_integer(&m[ATTEMPT], &ret->delivery_attempt) || ret->delivery_attempt < 1)
+        ret->delivery_attempt = 0;
+    return read_message(m[MESSAGE].raw, event_id, a, ret, err);
 }

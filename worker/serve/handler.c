@@ -20,20 +20,20 @@ static int settle(const struct handler *h, const struct http_server_request *req
     return outcome_info(outcome)->http_status;
 }
 
-static int poison(const struct handler *h, const struct http_server_request *req, const char *why)
+static int poison(const struct handler *h, const struct http_server_request *req, const struct push_message *msg,
+                  const char *why)
 {
-    const struct outcome_info *o = outcome_info(OUTCOME_POISON);
-
-    log_event(o->level, &req->log, o->message, log_str("error", why), log_end());
-    return settle(h, req, OUTCOME_POISON);
+    return settle(h, req, poison_end(&h->poison, &(struct poison){ OUTCOME_POISON, why, msg }, req));
 }
 
-static int other_subscription(const struct handler *h, const struct http_server_request *req)
+static int other_subscription(const struct handler *h, const struct http_server_request *req,
+                              const struct push_message *msg)
 {
-    const struct outcome_info *o = outcome_info(OUTCOME_OTHER_SUBSCRIPTION);
+    struct err why = { 0 };
 
-    log_event(o->level, &req->log, o->message, log_end());
-    return settle(h, req, OUTCOME_OTHER_SUBSCRIPTION);
+    (void)err_set(&why, ERR_INVALID, "the push comes from the subscription '%.90s', and PUBSUB_SUBSCRIPTION is '%.90s'",
+                  msg->subscription, h->subscription);
+    return settle(h, req, poison_end(&h->poison, &(struct poison){ OUTCOME_OTHER_SUBSCRIPTION, why.msg, msg }, req));
 }
 
 static int turn_away(const struct handler *h, const struct http_server_request *req, enum outcome outcome)
@@ -135,24 +135,35 @@ static int run_job(struct handler *h, struct http_server_request *req, const str
     return end_job(h, req, &r);
 }
 
+/* msg holds what could be read even where the push is poison. */
+static enum err_code read_push(const struct http_server_request *req, struct push_message *msg, struct err *err)
+{
+    struct push_header headers[HTTP_SERVER_MAX_HEADERS];
+    const struct push_request push_request = { headers, req->n_headers, req->body };
+
+    for (int i = 0; i < req->n_headers; i++)
+        headers[i] = (struct push_header){ req->headers[i].name, req->headers[i].value };
+    if (!req->body_too_large)
+        return push_parse(&push_request, req->arena, msg, err);
+    TRY(push_parse_headers(&push_request, req->arena, msg, err));
+    return err_set(err, ERR_TOO_LARGE, "the body is larger than a message may be: more than %d bytes", PUBSUB_BODY_MAX);
+}
+
 static int answer_push(struct handler *h, struct http_server_request *req)
 {
-    struct push_message msg = { 0 };
+    struct push_message msg = pubsub_unknown();
     struct job job = { 0 };
     struct err err = { 0 };
-    enum err_code rc;
+    enum err_code rc = read_push(req, &msg, &err);
 
-    if (req->body_too_large)
-        return poison(h, req, "the body is larger than a message may be");
-    rc = pubsub_parse(req->body, req->arena, &msg, &err);
-    if (rc)
-        return rc == ERR_NOMEM ? settle(h, req, OUTCOME_NO_MEMORY) : poison(h, req, err.msg);
     (void)snprintf(req->log.message_id, sizeof req->log.message_id, "%s", msg.message_id);
+    if (rc)
+        return rc == ERR_NOMEM ? settle(h, req, OUTCOME_NO_MEMORY) : poison(h, req, &msg, err.msg);
     if (!subscription_fits(h, &msg))
-        return other_subscription(h, req);
+        return other_subscription(h, req, &msg);
     rc = job_parse(msg.data, &job, &err);
     if (rc)
-        return rc == ERR_NOMEM ? settle(h, req, OUTCOME_NO_MEMORY) : poison(h, req, err.msg);
+        return rc == ERR_NOMEM ? settle(h, req, OUTCOME_NO_MEMORY) : poison(h, req, &msg, err.msg);
     (void)snprintf(req->log.session, sizeof req->log.session, "%s", job.document);
     if (h->draining)
         return settle(h, req, OUTCOME_DRAINING);

@@ -12,6 +12,7 @@
 #include "worker/serve/metrics.h"
 #include "worker/auth/oidc.h"
 #include "worker/job/pipeline.h"
+#include "worker/serve/poison.h"
 
 struct handler {
     const struct oidc *oidc;
@@ -22,6 +23,7 @@ struct handler {
     struct cloud_check *cloud; /* NULL: the cloud is taken to be there */
     const struct sys *sys;
     const char *subscription; /* NULL: any */
+    struct poison_rules poison;
     int64_t job_deadline_ms;
     _Atomic bool draining;
     _Atomic bool fault; /* the device broke during a job: the process must be replaced */

@@ -22,6 +22,7 @@
 /* Answers to pushes; another code counts as "other". */
 #define METRICS_ANSWER_MAP(X) \
     X(204)                    \
+    X(400)                    \
     X(401)                    \
     X(403)                    \
     X(404)                    \
@@ -33,7 +34,7 @@
 
 /* The counters that outcome.h names grow by metrics_outcome(), the others by metrics_add(). */
 #define METRICS_COUNTER_MAP(X)                                                                     \
-    X(POISON, "inpaint_poison_total", "Pushes acknowledged because no retry can help them.")       \
+    X(POISON, "inpaint_poison_total", "Pushes that can never be a job.")                           \
     X(DUPLICATES, "inpaint_duplicates_total", "Pushes of work that was done or is under way.")     \
     X(RETRIES, "inpaint_upstream_retries_total", "Calls to Firestore and Cloud Storage repeated.") \
     X(LEASES_LOST, "inpaint_leases_lost_total", "Jobs stopped because another worker took over.")  \
@@ -61,7 +62,7 @@ enum metrics_gauge {
         METRICS_GAUGES
 };
 
-enum { METRICS_ANSWERS = 10, METRICS_BUCKETS = 14, METRICS_PAGE_MAX = 32 << 10 };
+enum { METRICS_ANSWERS = 11, METRICS_BUCKETS = 14, METRICS_PAGE_MAX = 32 << 10 };
 
 struct metrics_histogram {
     atomic_uint_fast64_t buckets[METRICS_BUCKETS + 1]; /* not cumulative; the last is for values above all bounds */

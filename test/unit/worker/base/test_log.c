@@ -82,6 +82,44 @@ TEST(log__writes_one_json_line_in_the_names_of_cloud_logging)
     arena_done(&a);
 }
 
+TEST(log__escapes_what_a_viewer_might_obey)
+{
+    static const char text[] = "a\xc2\x85" "b\xc2\x9b" "c\xe2\x80\xa8" "d\xe2\x80\xae" "e\xe2\x81\xa9" "f\xef\xbb\xbf" "g\xd8\x9c" "h"
+                               "\x1b[31m\x7f";
+    static const char kept[] = "\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80\xd8\xa7";
+    struct arena a;
+    const char *line;
+    const struct json *v;
+
+    capture_start(LOG_INFO, "demo");
+    log_event(LOG_ERROR, NULL, text, log_str("kept", kept), log_end());
+    line = capture_stop();
+    for (const char *p = line; *p; p++)
+        CHECK((unsigned char)*p >= 0x20 || *p == '\n');
+    CHECK(strstr(line, "a\\u0085b\\u009bc\\u2028d\\u202ee\\u2069f\\ufeffg\\u061ch\\u001b[31m\\u007f"));
+    CHECK(strstr(line, kept));
+    v = one_line(&a, line);
+    CHECK_STR(json_string(json_get(v, "message")), text);
+    arena_done(&a);
+}
+
+TEST(log__a_session_may_be_as_long_as_the_name_of_an_object)
+{
+    struct log_context ctx = { 0 };
+    char session[sizeof ctx.session];
+    struct arena a;
+    const struct json *v;
+
+    memset(session, 's', sizeof session - 1);
+    session[1010] = 0;
+    (void)snprintf(ctx.session, sizeof ctx.session, "%s", session);
+    capture_start(LOG_INFO, "demo");
+    log_event(LOG_ERROR, &ctx, "x", log_end());
+    v = one_line(&a, capture_stop());
+    CHECK_STR(json_string(json_get(v, "session")), session);
+    arena_done(&a);
+}
+
 TEST(log__keeps_quiet_below_its_level_and_without_a_project_leaves_the_trace_out)
 {
     static const struct log_context ctx = { .trace = "0af7651916cd43dd8448eb211c80319c" };

@@ -51,3 +51,25 @@ TEST(members__need_an_object_without_duplicates)
         CHECK_INT(members_parse(span_of(bad[i]), 8, "test", &m, 1, NULL), ERR_INVALID);
     }
 }
+
+TEST(members__an_integer_is_its_digits_as_they_are_written)
+{
+    static const struct {
+        const char *text, *want; /* NULL: neither */
+    } cases[] = {
+        { "{\"a\":\"x\"}", "x" },   { "{\"a\":7}", "7" },       { "{\"a\":0}", "0" },     { "{\"a\":12345678901}", "12345678901" },
+        { "{\"a\":\"-1\"}", "-1" }, { "{\"a\":-1}", NULL },     { "{\"a\":1.0}", NULL },  { "{\"a\":1e2}", NULL },
+        { "{\"a\":null}", NULL },   { "{\"a\":true}", NULL },   { "{\"b\":1}", NULL },    { "{\"a\":123456789012}", NULL },
+        { "{\"a\":[1]}", NULL },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct member m = { .name = "a" };
+        char text[12];
+
+        CHECK_INT(members_parse(span_of(cases[i].text), 8, "test", &m, 1, NULL), ERR_OK);
+        CHECK_INT(member_text_or_digits(&m, text, sizeof text), cases[i].want != NULL);
+        if (cases[i].want)
+            CHECK_STR(text, cases[i].want);
+    }
+}

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "kernels/base/base64.h"
 #include "test/support/check.h"
 #include "test/support/fake/keys.h"
 #include "test/support/fake/script.h"
@@ -519,5 +520,57 @@ TEST(gauth__waits_for_another_thread_no_longer_than_its_own_call_may_take)
     may_answer = true;
     CHECK(pthread_join(first, NULL) == 0 && pthread_join(second, NULL) == 0);
     CHECK(good[0] && good[1]);
+    stop();
+}
+
+/* The claims of the token that is signed with a key. */
+static const char *signed_claims(bool uses_pubsub, bool pubsub_emulator)
+{
+    static char claims[2000];
+    const char *value, *from;
+    size_t n = 0;
+
+    prepare();
+    f.o.firebase_credentials = account();
+    f.o.allow_loopback_token_uri = true;
+    f.o.uses_pubsub = uses_pubsub;
+    f.o.emulator[GAUTH_PUBSUB] = pubsub_emulator;
+    start();
+    CHECK_INT(header(&value), ERR_OK);
+    from = strchr(value, '.') + 1;
+    CHECK(!base64_decode((struct span){ from, strcspn(from, ".") }, BASE64_URL | BASE64_NO_PADDING, claims, sizeof claims - 1, &n,
+                         NULL));
+    claims[n] = 0;
+    stop();
+    return claims;
+}
+
+TEST(gauth__asks_for_the_scope_of_pubsub_only_where_pubsub_is_used)
+{
+    CHECK(strstr(signed_claims(false, false), "auth/datastore https://www.googleapis.com/auth/devstorage.read_write\""));
+    CHECK(strstr(signed_claims(true, true), "auth/devstorage.read_write\""));
+    CHECK(strstr(signed_claims(true, false), "auth/devstorage.read_write https://www.googleapis.com/auth/pubsub\""));
+}
+
+TEST(gauth__sends_no_token_to_the_emulator_of_pubsub_and_reads_a_key_where_it_has_none)
+{
+    const char *value = "untouched";
+
+    prepare();
+    f.o = (struct gauth_options){ .http = &f.s.http, .sys = &f.s.sys, .project = "demo", .uses_pubsub = true,
+                                  .emulator = { true, true, true } };
+    start();
+    CHECK_STR(gauth_source(f.g), "emulator");
+    CHECK(!gauth_header(f.g, GAUTH_PUBSUB, &f.s.budget, &f.a, &value, NULL));
+    CHECK(!value);
+    stop();
+    prepare();
+    f.o = (struct gauth_options){ .http = &f.s.http, .sys = &f.s.sys, .project = "demo", .uses_pubsub = true,
+                                  .emulator = { true, true, false }, .allow_loopback_token_uri = true };
+    f.o.firebase_credentials = account();
+    start();
+    CHECK_STR(gauth_source(f.g), "FIREBASE_CREDENTIALS");
+    CHECK(!gauth_header(f.g, GAUTH_PUBSUB, &f.s.budget, &f.a, &value, NULL));
+    CHECK(value && strncmp(value, "Bearer eyJ", 10) == 0);
     stop();
 }

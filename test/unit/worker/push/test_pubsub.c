@@ -21,7 +21,7 @@ static enum err_code parse(struct span body, struct push_message *ret)
     enum err_code rc;
 
     CHECK_OK(arena_init(&a, 4 << 20, &err), err);
-    rc = pubsub_parse(body, &a, &msg, &err);
+    rc = pubsub_parse(body, NULL, &a, &msg, &err);
     CHECK_INT(rc, err.code);
     if (!rc) {
         CHECK(msg.data.len < sizeof data);
@@ -86,12 +86,70 @@ TEST(pubsub__needs_only_data_and_one_id) /* P3, P4 */
     CHECK_INT(parse(SPAN("{\"message\":{" DATA ",\"messageId\":\"7\"},\"subscription\":5}"), &msg), ERR_OK);
 }
 
-TEST(pubsub__refuses_a_doubtful_message_id) /* P5, P6, P15 */
+TEST(pubsub__takes_an_integer_as_a_message_id_digit_by_digit) /* P6 */
+{
+    struct push_message msg;
+
+    CHECK_INT(parse(SPAN("{\"message\":{" DATA ",\"messageId\":12345678901234567890123}}"), &msg), ERR_OK);
+    CHECK_STR(msg.message_id, "12345678901234567890123");
+    CHECK_INT(parse(SPAN("{\"message\":{" DATA ",\"message_id\":9007199254740993,\"messageId\":\"9007199254740993\"}}"),
+                    &msg), ERR_OK);
+    CHECK_STR(msg.message_id, "9007199254740993");
+}
+
+TEST(pubsub__opens_a_second_layer_of_base64)
+{
+    /* {"userId":"u1","sessionId":"s1"} */
+    static const char *const twice[] = {
+        "ZXlKMWMyVnlTV1FpT2lKMU1TSXNJbk5sYzNOcGIyNUpaQ0k2SW5NeEluMD0=",     /* with padding inside */
+        "ZXlKMWMyVnlTV1FpT2lKMU1TSXNJbk5sYzNOcGIyNUpaQ0k2SW5NeEluMA==",     /* without */
+        "ZXlKMWMyVnlTV1FpT2lKMU1TSXMKSW5ObGMzTnBiMjVKWkNJNkluTXhJbjA9Cg==", /* with line breaks inside */
+    };
+    struct push_message msg;
+    char body[512];
+
+    for (size_t i = 0; i < sizeof twice / sizeof *twice; i++) {
+        (void)snprintf(body, sizeof body, "{\"message\":{\"data\":\"%s\"," IDS "}}", twice[i]);
+        CHECK_INT(parse(span_of(body), &msg), ERR_OK);
+        CHECK(span_is(msg.data, "{\"userId\":\"u1\",\"sessionId\":\"s1\"}"));
+    }
+}
+
+TEST(pubsub__keeps_what_it_could_read_of_a_poison)
+{
+    struct arena a = { 0 };
+    struct push_message msg;
+    struct err err = { 0 };
+
+    CHECK_OK(arena_init(&a, 4 << 20, &err), err);
+    CHECK_INT(pubsub_parse(SPAN("{\"message\":{\"data\":\"*\",\"messageId\":\"7\",\"attributes\":{\"k\":\"v\"},"
+                                "\"publishTime\":\"2021-02-26T19:13:55.749Z\"},\"subscription\":\"s\",\"deliveryAttempt\":3}"),
+                           NULL, &a, &msg, &err), ERR_INVALID);
+    CHECK_STR(err.msg, "push: message.data is not base64");
+    CHECK_STR(msg.message_id, "7");
+    CHECK_STR(msg.subscription, "s");
+    CHECK(span_is(msg.attributes, "{\"k\":\"v\"}") && span_is(msg.published, "*"));
+    CHECK_INT(msg.delivery_attempt, 3);
+    CHECK_INT(msg.publish_time_us, 1614366835749000);
+    CHECK_INT(pubsub_parse(SPAN("{\"message\":{" DATA ",\"messageId\":\"a b\"}}"), NULL, &a, &msg, NULL), ERR_INVALID);
+    CHECK_STR(msg.message_id, "");
+    CHECK(span_starts(msg.published, "{\"userId\""));
+    CHECK_INT(pubsub_parse(SPAN("nonsense"), NULL, &a, &msg, NULL), ERR_INVALID);
+    CHECK_STR(msg.message_id, "");
+    CHECK_STR(msg.subscription, "");
+    CHECK(span_is(msg.attributes, "{}") && span_is(msg.published, ""));
+    arena_done(&a);
+}
+
+TEST(pubsub__refuses_a_doubtful_message_id) /* P5, P15 */
 {
     static const char *const ids[] = {
         "\"messageId\":\"1\",\"message_id\":\"2\"",
-        "\"messageId\":\"1\",\"message_id\":1",
-        "\"messageId\":1",
+        "\"messageId\":\"1\",\"message_id\":2",
+        "\"messageId\":-1",
+        "\"messageId\":1.0",
+        "\"messageId\":1e3",
+        "\"messageId\":true",
         "\"messageId\":null",
         "\"messageId\":\"\"",
         "\"messageId\":\"a b\"",

@@ -70,7 +70,7 @@ TEST(handler__poison_is_acknowledged_logged_and_counted)
         { "[]", "push:" },
         { "{}", "push: no object 'message'" },
         { "{\"message\":{\"messageId\":\"1\",\"data\":\"*\"}}", "push: message.data is not base64" },
-        { reserved, "job: sessionId is not 1 to 128 of [A-Za-z0-9_-]" },
+        { reserved, "job: sessionId is not an id: 1 to 128 characters" },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -126,8 +126,9 @@ TEST(handler__another_subscription_is_acknowledged_and_nothing_runs)
     open_scene();
     s.handler.subscription = "projects/demo/subscriptions/y";
     CHECK_INT(job_scene_push(&s, "m1"), 204);
-    CHECK_STR(job_scene_counts(&s), "pushes_total{code=\"204\"} 1\n");
+    CHECK_STR(job_scene_counts(&s), "pushes_total{code=\"204\"} 1\npoison_total 1\n");
     CHECK(strstr(job_scene_log(&s), "\"severity\":\"ERROR\""));
+    CHECK(strstr(job_scene_log(&s), "\"payload\":\"{\\\"userId\\\":\\\"u\\\",\\\"sessionId\\\":\\\"s\\\"}\""));
     CHECK(strstr(job_scene_log(&s), "\"message\":\"push of another subscription: acknowledged and dropped\",\"messageId\":\"m1\""));
     check_untouched();
     s.handler.subscription = "projects/demo/subscriptions/x";
@@ -142,6 +143,31 @@ TEST(handler__both_routes_take_a_push)
     CHECK_INT(post("/inpaint", job_scene_envelope(&s, "m1")).status, 204);
     CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), "completed");
     job_scene_close(&s);
+}
+
+TEST(handler__every_form_of_a_push_runs)
+{
+    static const struct http_server_request forms[] = {
+        { .headers = { { "x-goog-pubsub-message-id", "m1" }, { "x-goog-pubsub-publish-time", "2023-11-14T22:13:20Z" } },
+          .n_headers = 2, .body = { "{\"user_id\":\"u\",\"session_id\":\"s\"}", 32 } },
+        { .headers = { { "Content-Type", "application/cloudevents+json; charset=utf-8" } }, .n_headers = 1,
+          .body = { "{\"id\":\"m1\",\"data\":{\"message\":{\"data\":\"eyJ1c2VySWQiOiJ1Iiwic2Vzc2lvbklkIjoicyJ9\"}}}", 82 } },
+        { .headers = { { "ce-id", "m1" } }, .n_headers = 1,
+          .body = { "{\"message\":{\"data\":\"ZXlKMWMyVnlTV1FpT2lKMUlpd2ljMlZ6YzJsdmJrbGtJam9pY3lKOQ==\"}}", 80 } },
+    };
+
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        struct http_server_request req = forms[i];
+
+        open_scene();
+        req.method = "POST";
+        req.path = "/";
+        req.body = span_of(req.body.ptr);
+        CHECK_INT(job_scene_request(&s, req).status, 204);
+        CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), "completed");
+        CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.messageId"), "m1");
+        job_scene_close(&s);
+    }
 }
 
 /* ---- before the queue ---- */

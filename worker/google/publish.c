@@ -1,0 +1,127 @@
+#include "worker/google/publish.h"
+
+#include <string.h>
+
+#include "kernels/base/base64.h"
+#include "worker/base/json.h"
+#include "worker/base/names.h"
+#include "worker/google/api.h"
+
+enum { REPLY_MAX = 64 << 10, REPLY_DEPTH_MAX = 8 };
+
+/* PROTOCOL.md 7: base_ms, cap_ms, tries, call_timeout_ms. */
+static const struct retry_policy policy = { 250, 4000, 4, 5000 };
+
+/* ---- the address ---- */
+
+/* projects/P/topics/T, each segment percent-encoded. */
+static enum err_code encode_topic(const char *topic, struct arena *a, char **ret, struct err *err)
+{
+    TRY(span_dup(a, SPAN(""), ret, err));
+    for (const char *at = topic; *at;) {
+        size_t n = strcspn(at, "/");
+        char *segment;
+
+        TRY(http_encode(a, (struct span){ at, n }, &segment, err));
+        TRY(arena_printf(a, ret, err, "%s/%s", *ret, segment));
+        at += n + (at[n] == '/');
+    }
+    return ERR_OK;
+}
+
+enum err_code publisher_init(struct publisher *p, const struct publisher_options *o, struct arena *a, struct err *err)
+{
+    bool emulator = o->emulator_host && *o->emulator_host;
+    char *topic, *path, *url;
+
+    if (!o->topic || !topic_name_is_valid(o->topic))
+        return err_set(err, ERR_INVALID, "POISON_TOPIC: '%.100s' is not projects/PROJECT/topics/NAME",
+                       o->topic ? o->topic : "");
+    if (emulator && !host_is_valid(o->emulator_host))
+        return err_set(err, ERR_INVALID, "PUBSUB_EMULATOR_HOST: '%.100s' is not host:port", o->emulator_host);
+    TRY(span_dup(a, span_of(o->topic), &topic, err));
+    TRY(encode_topic(o->topic, a, &path, err));
+    if (emulator)
+        TRY(arena_printf(a, &url, err, "http://%s/v1%s:publish", o->emulator_host, path));
+    else
+        TRY(arena_printf(a, &url, err, "https://pubsub.googleapis.com/v1%s:publish", path));
+    *p = (struct publisher){ o->http, o->gauth, topic, url, emulator };
+    return ERR_OK;
+}
+
+/* ---- one message ---- */
+
+static enum err_code print_request(const struct publish_message *m, struct arena *a, char **ret, struct err *err)
+{
+    struct json *root = json_new_object(a), *message, *attributes;
+    size_t size = BASE64_ENCODED_SIZE(m->data.len);
+    char *data;
+
+    TRY(arena_alloc(a, size, 1, &data, err));
+    TRY(base64_encode(m->data, BASE64_STANDARD, data, size, NULL, err));
+    message = json_add_object(json_add_array(root, "messages"), NULL);
+    json_add_string(message, "data", data);
+    attributes = json_add_object(message, "attributes");
+    for (int i = 0; i < m->n_attributes; i++)
+        json_add_string(attributes, m->attributes[i].key, m->attributes[i].value);
+    return json_print(a, root, ret, err);
+}
+
+static enum api_next judge(void *ctx, enum err_code rc, const struct http_reply *reply)
+{
+    (void)ctx;
+    if (!rc && reply->status == 401)
+        return API_NEW_TOKEN;
+    if (rc ? rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME : http_status_is_transient(reply->status))
+        return API_RETRY;
+    return API_TAKE;
+}
+
+/* What an operator can do about it. */
+static const char *remedy(int status)
+{
+    if (status == 401)
+        return ": a fresh token is refused, too: has the key been deleted?";
+    if (status == 403)
+        return ": give the service account the role roles/pubsub.publisher on the topic";
+    return status == 404 ? ": there is no such topic: create it, or change POISON_TOPIC" : "";
+}
+
+static enum err_code refusal(const struct publisher *p, int status, struct err *err)
+{
+    enum err_code rc = status == 404                      ? ERR_NOT_FOUND
+                       : status == 401 || status == 403   ? ERR_DENIED
+                       : http_status_is_transient(status) ? ERR_UNAVAILABLE
+                                                          : ERR_INVALID;
+
+    return err_set(err, rc, "publish: '%.100s': HTTP %d%s", p->topic, status, remedy(status));
+}
+
+enum err_code publisher_send(const struct publisher *p, const struct publish_message *message,
+                             const struct budget *budget, struct arena *a, struct err *err)
+{
+    const struct api_call call = {
+        .http = p->http, .gauth = p->gauth, .service = GAUTH_PUBSUB, .policy = &policy, .budget = budget, .judge = judge
+    };
+    struct http_request req = {
+        .method = "POST", .url = p->url, .max_reply_bytes = REPLY_MAX, .allow_plain = p->emulator
+    };
+    struct http_reply reply;
+    const struct json *root;
+    struct err why = { 0 };
+    enum err_code rc;
+    char *body;
+
+    TRY(print_request(message, a, &body, err));
+    req.body = span_of(body);
+    http_request_header(&req, "Content-Type", "application/json");
+    rc = api_send(&call, &req, a, &reply, &why);
+    if (rc)
+        return err_set(err, rc, "publish: '%.100s': %s", p->topic, why.msg);
+    if (reply.status != 200)
+        return refusal(p, reply.status, err);
+    if (json_parse(a, reply.body, REPLY_DEPTH_MAX, &root, NULL) ||
+        !json_string(json_first(json_get(root, "messageIds"))))
+        return err_set(err, ERR_PROTOCOL, "publish: '%.100s': the answer names no message", p->topic);
+    return ERR_OK;
+}
