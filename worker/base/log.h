@@ -60,8 +60,8 @@ enum { LOG_FLUSH_MS = 500 }; /* how long the end of a process may wait for the r
 /* Nothing is written before log_init. `project` must outlive all threads; NULL: lines have no link to their trace. */
 void log_init(enum log_level least, const char *project);
 
-/* What error reports call this program; both texts must outlive all threads. NULL or "" leaves one as it is; at first they
- * are "inpaint-worker" and none. */
+/* What error reports call this program; both texts must outlive all threads. NULL or "" leaves one as it is; at first
+ * they are "inpaint-worker" and none. */
 void log_service(const char *service, const char *version);
 
 #define log_event(level, ...) /* context, message, fields, log_end() */ \
