@@ -3,6 +3,7 @@ nobody reads. Probes and pushes are answered as if they were not there."""
 import contextlib
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -122,6 +123,15 @@ def test_slow_senders_silence_nobody():
         assert reports[0]["toMakeRoom"] > 0, reports
 
 
+def test_slow_senders_do_not_delay_the_end():
+    with House("slow-senders-end") as h:
+        w = h.worker()
+        with crowd(w, list(SLOW.values())):
+            time.sleep(0.3)
+            all_is_well(h, w, "before the end", "crowd-end")
+            equal(w.stop(7.5), 0, "exit status")
+
+
 def test_half_sent_heads_have_a_total_time():
     """Few of them, so that nobody needs their room."""
     with House("slow-heads") as h:
@@ -230,6 +240,33 @@ def test_log_reports_what_it_dropped():
         equal(w.stop(7.5), 0, "exit status")
         last = check_lines(read_all(reader, 0.5))
         equal(last[-1]["message"], "ended", "the last line")
+        os.close(reader)
+
+
+def test_log_that_nobody_reads_does_not_keep_a_crash_from_ending():
+    with House("deaf-crash") as h:
+        for number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS):
+            reader, writer = full_pipe()
+            w = h.worker(STDERR=writer)
+            os.close(writer)
+            poison_pushes(w, 20)
+            w.process.send_signal(number)
+            equal(w.process.wait(3), -number, "how it ended")
+            check_lines(read_all(reader, 0.2))
+            os.close(reader)
+
+
+def test_log_is_whole_after_a_crash():
+    """A reader who is slow, not gone: what is in the buffer is written before the process ends."""
+    with House("log-crash") as h:
+        reader, writer = full_pipe()
+        w = h.worker(STDERR=writer)
+        os.close(writer)
+        poison_pushes(w, 200)
+        w.process.send_signal(signal.SIGABRT)
+        lines = check_lines(read_all(reader, 1))
+        equal(w.process.wait(3), -signal.SIGABRT, "how it ended")
+        equal(sum("poison" in line["message"] or line["severity"] == "ERROR" for line in lines), 200, "lines of the pushes")
         os.close(reader)
 
 
