@@ -9,11 +9,12 @@ import threading
 import time
 
 from fake_cloud import *  # noqa: F403
-from harness import call, dumps, envelope, equal, wait_until
+from harness import Skip, call, dumps, envelope, equal, wait_until
 from house import House
 
 CROWD = 200
-PATIENCE = 2  # seconds in which a probe and a push must be answered
+SANITIZED = "PROGRAM" in os.environ  # a build of another flavour, many times slower
+PATIENCE = 60 if SANITIZED else 2  # seconds in which a probe and a push must be answered
 HEAD_SECONDS = 10  # http_server's default for the head of a request
 TLS_HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(range(32))
 
@@ -108,7 +109,7 @@ def all_is_well(h, w, label, session):
 
 def test_slow_senders_silence_nobody():
     with House("slow-senders") as h:
-        w = h.worker()
+        w, started = h.worker(), time.monotonic()
         for i, (label, kind) in enumerate(SLOW.items()):
             with h.case(label), crowd(w, [kind]):
                 time.sleep(0.3)
@@ -119,7 +120,8 @@ def test_slow_senders_silence_nobody():
                 all_is_well(h, w, "all of them", f"crowd-all-{k}")
         equal(w.stop(9), 0, "exit status")
         reports = [line for line in map(json.loads, w.log().splitlines()) if line["message"] == "slow connections were closed"]
-        equal([r["severity"] for r in reports], ["WARNING"], "one report a minute")
+        equal({r["severity"] for r in reports}, {"WARNING"})
+        assert len(reports) <= 1 + (time.monotonic() - started) / 60, "more than one report a minute"
         assert reports[0]["toMakeRoom"] > 0, reports
 
 
@@ -212,7 +214,7 @@ def test_log_that_nobody_reads_stops_nothing():
         poison_pushes(w, 1000)
         all_is_well(h, w, "a log that nobody reads", "deaf")
         took = time.monotonic() - started
-        assert took < 60, f"1000 pushes in {took:.1f} s"
+        assert took < 30 * PATIENCE, f"1000 pushes in {took:.1f} s"
         started = time.monotonic()
         equal(w.stop(7.5), 0, f"exit status after {time.monotonic() - started:.1f} s")
         os.close(reader)
@@ -244,6 +246,8 @@ def test_log_reports_what_it_dropped():
 
 
 def test_log_that_nobody_reads_does_not_keep_a_crash_from_ending():
+    if SANITIZED:
+        raise Skip("a sanitizer handles signals itself")
     with House("deaf-crash") as h:
         for number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS):
             reader, writer = full_pipe()
