@@ -23,6 +23,7 @@ SLOW = {
     "half-sent request line": (b"GET /rea", b"d"),
     "half-sent heads": (HEAD + b"X-Long: ", b"x"),
     "half-sent heads of many lines": (HEAD, b"a: b\r\n"),
+    "half-sent heads of 60 KiB": (HEAD + b"X-Long: " + b"x" * 60000, b"x"),
     "empty lines before the request": (b"\r\n", b"\r\n"),
     "the second request of a connection": (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /hea", b"l"),
     "a TLS hello": (TLS_HELLO, b"\0"),

@@ -6,7 +6,7 @@
 #include "worker/base/log.h"
 #include "worker/base/wait.h"
 
-enum { TICK_MAX_MS = 500, TICK_MIN_MS = 10, TICK_CROWDED_MS = 20, REPORT_EVERY_MS = 60000 };
+enum { TICK_MAX_MS = 250, TICK_MIN_MS = 10, TICK_CROWDED_MS = 20, REPORT_EVERY_MS = 60000 };
 
 static bool is_here(const struct connection *who)
 {
@@ -134,6 +134,7 @@ void connections_set_stage(struct connections *c, struct connection *who, enum c
 {
     (void)pthread_mutex_lock(&c->lock);
     who->stage = stage;
+    who->is_at_end = false;
     who->since_ms = sys_mono_ms(c->sys);
     (void)pthread_mutex_unlock(&c->lock);
 }
@@ -149,16 +150,33 @@ void connections_leave(struct connections *c, struct connection *who)
 
 /* ---- total times ---- */
 
+/* Whether nothing will come any more of what is awaited: the end was there at the last look, too, so what came before
+ * it has been read and understood. */
+static bool is_gone(struct connection *who)
+{
+    bool was_at_end = who->is_at_end;
+    char byte;
+
+    if (who->stage == CONNECTION_WORK || who->stage == CONNECTION_ANSWER)
+        return false;
+    who->is_at_end = recv(who->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    return was_at_end && who->is_at_end;
+}
+
 static void shut_slow(struct connections *c, int64_t now)
 {
     for (int i = 0; i < c->n_places; i++) {
         struct connection *who = &c->places[i];
         int64_t most = c->limits.ms[who->stage];
 
-        if (!is_here(who) || most == 0 || now - who->since_ms <= most)
+        if (!is_here(who))
             continue;
-        shut(who);
-        c->too_slow++;
+        if (most > 0 && now - who->since_ms > most) {
+            shut(who);
+            c->too_slow++;
+        } else if (is_gone(who)) {
+            shut(who);
+        }
     }
 }
 

@@ -15,6 +15,9 @@
  *      address, by the same rule. An address whose clients behave is never refused: on Cloud Run all requests come
  *      from the few addresses of its front end
  *
+ * A client that has closed its side while something is awaited from it is shut, too: the owner of the socket may have
+ * missed its end, when that came together with the last bytes.
+ *
  * A socket is only shut here; its owner notices that, closes it and calls connections_leave. What was closed is
  * reported in the log, once a minute at most.
  */
@@ -53,6 +56,7 @@ struct connection {
     uint32_t address;
     enum connection_stage stage;
     int64_t since_ms; /* of the stage, monotonic */
+    bool is_at_end;   /* the client has closed its side: seen once in this stage */
     bool is_shut;
 };
 

@@ -16,8 +16,9 @@
 
 enum {
     HANDLER_STACK_BYTES = 4 << 20,
-    SEND_BUFFER_BYTES = 32 << 10, /* answers are short; without a limit the kernel keeps megabytes for a client that
-                                     asks and never reads */
+    SEND_BUFFER_BYTES = 32 << 10,    /* answers are short; without a limit the kernel keeps megabytes for a client that
+                                        asks and never reads */
+    READ_INCREMENT_BYTES = 16 << 10, /* of the buffer for a head, which is read from its begin after each growth */
     ALLOW_SIZE = 64
 };
 
@@ -502,6 +503,7 @@ static bool start_daemon(struct http_server *s)
         { MHD_OPTION_CONNECTION_LIMIT, o->max_connections + CONNECTIONS_RESERVE, NULL },
         { MHD_OPTION_CONNECTION_TIMEOUT, o->idle_timeout_s, NULL },
         { MHD_OPTION_CONNECTION_MEMORY_LIMIT, HTTP_SERVER_CONNECTION_BYTES, NULL },
+        { MHD_OPTION_CONNECTION_MEMORY_INCREMENT, READ_INCREMENT_BYTES, NULL },
         { MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, s },
         { MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, s },
         { MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)keep_escapes, NULL },
@@ -509,9 +511,10 @@ static bool start_daemon(struct http_server *s)
         { MHD_OPTION_END, 0, NULL },
     };
 
+    /* with poll() libmicrohttpd scans every unfinished head again in each round, whoever has sent something */
     s->daemon =
-        MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, (uint16_t)o->port, NULL,
-                         NULL, on_access, s, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+        MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, (uint16_t)o->port,
+                         NULL, NULL, on_access, s, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
     return s->daemon;
 }
 

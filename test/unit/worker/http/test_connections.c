@@ -138,6 +138,28 @@ TEST(connections__a_total_time_ends_in_the_shutdown_of_the_socket)
     leave_all();
 }
 
+TEST(connections__a_client_that_is_gone_is_shut_unless_a_handler_works_for_it)
+{
+    static const enum connection_stage stages[] = { CONNECTION_NEW, CONNECTION_IDLE, CONNECTION_BODY, CONNECTION_WORK,
+                                                    CONNECTION_ANSWER };
+    struct connection *who[CONNECTION_STAGES + 1];
+    int ends[2];
+
+    start(40);
+    for (int i = 0; i <= CONNECTION_STAGES; i++) {
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+        who[i] = connections_enter(&c, ends[0], 1);
+        connections_set_stage(&c, who[i], i < CONNECTION_STAGES ? stages[i] : CONNECTION_IDLE);
+        if (i == CONNECTION_STAGES)
+            CHECK(write(ends[1], "x", 1) == 1); /* not read yet */
+        (void)shutdown(ends[1], SHUT_WR);
+    }
+    sys_sleep_ms(&sys_real, 100);
+    for (int i = 0; i <= CONNECTION_STAGES; i++)
+        CHECK_INT(was_shut(who[i]), i < CONNECTION_STAGES && stages[i] <= CONNECTION_BODY);
+    leave_all();
+}
+
 TEST(connections__no_address_makes_room_for_one_that_has_too_many)
 {
     enum { OTHERS = MOST - MOST_OF_ONE };
