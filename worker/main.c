@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "worker/base/log.h"
 #include "worker/cli/commands.h"
 
 #define PROGRAM "inpaint-worker"
@@ -31,6 +32,7 @@ int main(int argc, char **argv)
         perror(PROGRAM ": standard output");
         status = 1;
     }
+    (void)log_flush(LOG_FLUSH_MS);
     /* not exit(): a job that ignored its cancellation may still run, and needs its libraries */
     _exit(status);
 }

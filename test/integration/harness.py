@@ -84,6 +84,7 @@ class Worker:
     """The real program with settings of its own; `stop` ends it and returns its status."""
 
     def __init__(self, emulators, name, ready=True, program=PROGRAM, **settings):
+        stderr = settings.pop("STDERR", None)  # a file descriptor, where the log does not go to a file
         self.port = settings.pop("PORT", None) or free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PORT": str(self.port), "MODEL_DIR": MODEL,
@@ -92,7 +93,7 @@ class Worker:
         env.update({k: str(v) for k, v in settings.items()})
         self.log_path = os.path.join(WORK, f"worker-{name}.log")
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([program, "serve"], env=env, stderr=log, stdout=log, cwd=ROOT)
+            self.process = subprocess.Popen([program, "serve"], env=env, stderr=stderr or log, stdout=log, cwd=ROOT)
         if ready:
             wait_until(f"worker {name} is ready", self.is_ready)
 

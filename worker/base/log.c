@@ -1,6 +1,6 @@
 #include "worker/base/log.h"
 
-#include <errno.h>
+#include <assert.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -10,16 +10,24 @@
 #include <unistd.h>
 
 #include "kernels/base/json_scan.h"
+#include "worker/base/log_queue.h"
 
 enum { LINE_MAX_BYTES = 8192, TEXT_MAX_BYTES = 2048, NOTHING = LOG_CRITICAL + 1 };
 
 static const char *const level_names[] = { "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL" };
 
+static char ring[LOG_QUEUE_BYTES];
+static size_t report_gap(char *ret, const struct log_gap *gap);
+
 static struct {
     _Atomic int least; /* enum log_level or NOTHING; atomic, as log_init may come again once the project is known */
-    const char *_Atomic project;
-    pthread_mutex_t one_line;
-} logger = { .least = NOTHING, .one_line = PTHREAD_MUTEX_INITIALIZER };
+    const char *_Atomic project, *_Atomic service, *_Atomic version;
+    pthread_once_t started;
+    struct log_queue queue;
+} logger = { .least = NOTHING,
+             .service = "inpaint-worker",
+             .started = PTHREAD_ONCE_INIT,
+             .queue = LOG_QUEUE_INIT(STDERR_FILENO, report_gap, ring) };
 
 struct line {
     size_t len;
@@ -27,10 +35,36 @@ struct line {
     char buf[LINE_MAX_BYTES + 32]; /* 32: for "truncated" and the closing brace */
 };
 
+static_assert(sizeof((struct line *)0)->buf <= LOG_QUEUE_LINE_MAX, "the queue takes every line");
+
+static void start_queue(void)
+{
+    log_queue_start(&logger.queue);
+}
+
 void log_init(enum log_level least, const char *project)
 {
+    (void)pthread_once(&logger.started, start_queue);
     logger.least = (int)least;
     logger.project = project;
+}
+
+void log_service(const char *service, const char *version)
+{
+    if (service && *service)
+        logger.service = service;
+    if (version && *version)
+        logger.version = version;
+}
+
+bool log_flush(int64_t wait_ms)
+{
+    return log_queue_flush(&logger.queue, wait_ms);
+}
+
+uint64_t log_dropped(void)
+{
+    return logger.queue.dropped;
 }
 
 /* ---- one line ---- */
@@ -137,18 +171,41 @@ static void put_str(struct line *l, const char *key, const char *value)
     put_field(l, &f);
 }
 
-static void put_time(struct line *l)
+static void put_time(struct line *l, const char *key, const struct timespec *time)
 {
-    struct timespec now;
     struct tm utc;
     char text[64];
     size_t n;
 
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    (void)gmtime_r(&now.tv_sec, &utc);
+    (void)gmtime_r(&time->tv_sec, &utc);
     n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
-    (void)snprintf(text + n, sizeof text - n, ".%09ldZ", now.tv_nsec);
-    put_str(l, "time", text);
+    (void)snprintf(text + n, sizeof text - n, ".%09ldZ", time->tv_nsec);
+    put_str(l, key, text);
+}
+
+static void begin_line(struct line *l, enum log_level level, const char *message)
+{
+    struct timespec now;
+
+    l->len = 0;
+    l->truncated = false;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    (void)put_text(l, "{");
+    put_str(l, "severity", level_names[level]);
+    put_time(l, "time", &now);
+    put_str(l, "message", message);
+}
+
+static void end_line(struct line *l)
+{
+    static const char cut[] = ",\"truncated\":true";
+
+    if (l->truncated) {
+        memcpy(l->buf + l->len, cut, sizeof cut - 1);
+        l->len += sizeof cut - 1;
+    }
+    memcpy(l->buf + l->len, "}\n", 2);
+    l->len += 2;
 }
 
 static void put_context(struct line *l, const struct log_context *ctx)
@@ -169,39 +226,40 @@ static void put_context(struct line *l, const struct log_context *ctx)
         put_str(l, "session", ctx->session);
 }
 
-static void write_line(const struct line *l)
+/* `@type` alone makes Error Reporting take the line; the service and the place are what it groups and shows. */
+static void put_error_report(struct line *l, const struct log_place *place)
 {
-    size_t done = 0;
+    const char *version = logger.version;
+    size_t before = l->len;
+    char number[16];
+    bool fits =
+        put_text(l,
+                 ",\"@type\":\"type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent\"") &&
+        put_text(l, ",\"serviceContext\":{\"service\":") && put_string(l, logger.service);
 
-    (void)pthread_mutex_lock(&logger.one_line);
-    while (done < l->len) {
-        ssize_t n = write(STDERR_FILENO, l->buf + done, l->len - done);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            break; /* stderr is closed, and there is no other place to report it */
-        done += (size_t)n;
-    }
-    (void)pthread_mutex_unlock(&logger.one_line);
+    if (version)
+        fits = fits && put_text(l, ",\"version\":") && put_string(l, version);
+    (void)snprintf(number, sizeof number, "%d", place->line);
+    fits = fits && put_text(l, "},\"context\":{\"reportLocation\":{\"filePath\":") && put_string(l, place->file) &&
+           put_text(l, ",\"lineNumber\":") && put_text(l, number) && put_text(l, ",\"functionName\":") &&
+           put_string(l, place->function) && put_text(l, "}}");
+    if (!fits)
+        l->len = before;
 }
 
-void log_event(enum log_level level, const struct log_context *ctx, const char *message, ...)
+void log_event_at(const struct log_place *place, enum log_level level, const struct log_context *ctx,
+                  const char *message, ...)
 {
-    static const char cut[] = ",\"truncated\":true";
     struct line l;
     va_list ap;
 
     if ((int)level < logger.least)
         return;
-    l.len = 0;
-    l.truncated = false;
-    (void)put_text(&l, "{");
-    put_str(&l, "severity", level_names[level]);
-    put_time(&l);
-    put_str(&l, "message", message);
+    begin_line(&l, level, message);
     if (ctx)
         put_context(&l, ctx);
+    if (level >= LOG_ERROR)
+        put_error_report(&l, place);
     va_start(ap, message);
     for (;;) {
         struct log_field f = va_arg(ap, struct log_field);
@@ -211,13 +269,21 @@ void log_event(enum log_level level, const struct log_context *ctx, const char *
         put_field(&l, &f);
     }
     va_end(ap);
-    if (l.truncated) {
-        memcpy(l.buf + l.len, cut, sizeof cut - 1);
-        l.len += sizeof cut - 1;
-    }
-    memcpy(l.buf + l.len, "}\n", 2);
-    l.len += 2;
-    write_line(&l);
+    end_line(&l);
+    log_queue_put(&logger.queue, l.buf, l.len);
+}
+
+static size_t report_gap(char *ret, const struct log_gap *gap)
+{
+    const struct log_field lines = log_int("lines", (int64_t)gap->n);
+    struct line l;
+
+    begin_line(&l, LOG_WARNING, "lines of the log were dropped, because standard error did not take them");
+    put_field(&l, &lines);
+    put_time(&l, "since", &gap->since);
+    end_line(&l);
+    memcpy(ret, l.buf, l.len);
+    return l.len;
 }
 
 /* ---- trace headers ---- */

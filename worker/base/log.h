@@ -4,6 +4,12 @@
  * The only module with a global, which log_init sets. Lines are written whole. A line has at most 8 KiB, a text in it
  * at most 2 KiB: the rest is left out, and the line says "truncated":true.
  *
+ * log_event never waits. A thread writes the lines (log_queue.h); when nobody reads them and LOG_QUEUE_BYTES of them
+ * wait, lines are dropped, and a WARNING at their place says how many. A process that ends calls log_flush.
+ *
+ * Lines of LOG_ERROR and above are also what Error Reporting calls a ReportedErrorEvent: they name the program, its
+ * version and the place in the source (https://cloud.google.com/error-reporting/docs/formatting-error-messages).
+ *
  * Never pass a token, a key, a prompt or a request body; of poison alone the first bytes (worker/serve/poison.h).
  *
  *   log_event(LOG_INFO, &ctx, "job completed", log_str("sessionId", id), log_int("ms", ms), log_end());
@@ -44,9 +50,29 @@ static inline struct log_field log_end(void)
     return (struct log_field){ LOG_F_END, 0, 0, 0 };
 }
 
+struct log_place { /* in the source */
+    const char *file, *function;
+    int line;
+};
+
+enum { LOG_FLUSH_MS = 500 }; /* how long the end of a process may wait for the reader of the log */
+
 /* Nothing is written before log_init. `project` must outlive all threads; NULL: lines have no link to their trace. */
 void log_init(enum log_level least, const char *project);
-void log_event(enum log_level level, const struct log_context *ctx, const char *message, ...); /* log_end() last */
+
+/* What error reports call this program; both texts must outlive all threads. NULL or "" leaves one as it is; at first
+ * they are "inpaint-worker" and none. */
+void log_service(const char *service, const char *version);
+
+#define log_event(level, ...) /* context, message, fields, log_end() */ \
+    log_event_at(&(const struct log_place){ __FILE__, __func__, __LINE__ }, (level), __VA_ARGS__)
+void log_event_at(const struct log_place *place, enum log_level level, const struct log_context *ctx,
+                  const char *message, ...);
+
+/* Waits up to wait_ms until all lines are written; true: they are. Handlers of signals may call it. */
+bool log_flush(int64_t wait_ms);
+
+uint64_t log_dropped(void); /* lines since the start of the process */
 
 /* Fills trace, span and sampled from the header traceparent or else X-Cloud-Trace-Context; a malformed header is
  * ignored. */

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -73,9 +74,28 @@ static void on_signal(int number)
     stop_signal = number;
 }
 
+/* Lets the log's thread write what it has, and then has the signal do what it does without a handler. */
+static void on_crash(int number)
+{
+    (void)log_flush(LOG_FLUSH_MS);
+    (void)raise(number);
+}
+
+static void catch_crashes(void)
+{
+    static const int crashes[] = { SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE };
+    struct sigaction crash = { .sa_handler = on_crash, .sa_flags = (int)SA_RESETHAND }, before;
+
+    for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
+        if (sigaction(crashes[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL) /* not a sanitizer's */
+            (void)sigaction(crashes[i], &crash, NULL);
+}
+
 static void catch_signals(void)
 {
     struct sigaction stop = { .sa_handler = on_signal }, ignore = { .sa_handler = SIG_IGN };
+
+    catch_crashes();
 
     (void)sigaction(SIGTERM, &stop, NULL);
     (void)sigaction(SIGINT, &stop, NULL);
@@ -361,6 +381,7 @@ static enum err_code load_settings(struct service *s, struct err *err)
 
 static enum err_code start(struct service *s, struct err *err)
 {
+    log_service(getenv("K_SERVICE"), getenv("K_REVISION"));
     log_init(LOG_INFO, NULL);
     TRY(arena_init(&s->arena, 4 << 20, err));
     TRY(load_settings(s, err));

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "worker/base/log.h"
 #include "worker/cli/cli.h"
 
 #define PROGRAM "inpaint-worker"
@@ -42,6 +43,7 @@ int commands_run(int argc, char **argv)
     int rest = argc < 2 ? 1 : argc - 1;
     char **args = argc < 2 ? serve : argv + 1;
 
+    log_service(PROGRAM, VERSION "-" COMMIT);
     if (strcmp(args[0], "--help") == 0 || strcmp(args[0], "-h") == 0 || strcmp(args[0], "help") == 0)
         return usage(stdout, CLI_DONE);
     if (strcmp(args[0], "--version") == 0) {

@@ -14,7 +14,13 @@
 
 #include "worker/base/wait.h"
 
-enum { HANDLER_STACK_BYTES = 4 << 20, BODY_TIMES = 4, ALLOW_SIZE = 64 };
+enum {
+    HANDLER_STACK_BYTES = 4 << 20,
+    SEND_BUFFER_BYTES = 32 << 10,    /* answers are short; without a limit the kernel keeps megabytes for a client that
+                                        asks and never reads */
+    READ_INCREMENT_BYTES = 16 << 10, /* of the buffer for a head, which is read from its begin after each growth */
+    ALLOW_SIZE = 64
+};
 
 /*
  * The stage of a request. While a handler's thread works on it (LOOKING, WORKING), its connection is suspended, and the
@@ -32,6 +38,7 @@ enum stage {
 struct exchange {
     struct http_server *server;
     struct MHD_Connection *connection;
+    struct connection *client;
     const struct http_server_route *route;
     enum stage stage;
     bool busy;           /* is counted in server->busy */
@@ -48,6 +55,7 @@ struct exchange {
 struct http_server {
     struct http_server_options opt;
     struct MHD_Daemon *daemon;
+    struct connections connections;
     struct linger_set linger;
     pthread_mutex_t lock;
     pthread_cond_t quieter; /* `threads` or `busy` has changed */
@@ -136,6 +144,7 @@ static enum MHD_Result answer(struct exchange *x)
         linger_on(&x->server->linger,
                   MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
     x->stage = LEAVING;
+    connections_set_stage(&x->server->connections, x->client, CONNECTION_ANSWER);
     if (result)
         result = MHD_queue_response(x->connection, (unsigned)r->status, response);
     MHD_destroy_response(response);
@@ -195,6 +204,7 @@ static enum MHD_Result start_handler(struct exchange *x, enum stage stage)
     if (refusal)
         return answer_status(x, refusal);
     x->stage = stage;
+    connections_set_stage(&x->server->connections, x->client, CONNECTION_WORK);
     set_busy(x, true);
     MHD_suspend_connection(x->connection);
     (void)pthread_attr_init(&attr);
@@ -335,6 +345,11 @@ static enum MHD_Result on_first_call(struct exchange *x, const char *method, con
     return MHD_YES;
 }
 
+static struct connection *client_of(struct MHD_Connection *connection)
+{
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
 static struct exchange *exchange_new(struct http_server *s, struct MHD_Connection *connection)
 {
     struct exchange *x = calloc(1, sizeof *x);
@@ -343,7 +358,8 @@ static struct exchange *exchange_new(struct http_server *s, struct MHD_Connectio
         return NULL;
     x->server = s;
     x->connection = connection;
-    if (arena_init(&x->arena, s->opt.arena_bytes, NULL)) {
+    x->client = client_of(connection);
+    if (!x->client || arena_init(&x->arena, s->opt.arena_bytes, NULL)) {
         free(x);
         return NULL;
     }
@@ -368,13 +384,9 @@ static bool make_room(struct exchange *x)
     return arena_alloc(&x->arena, x->body_size + 1, 1, &x->body, NULL) == ERR_OK;
 }
 
-/* Stores a piece of the body. false: the body is too slow or too long, and the connection must be closed. */
+/* Stores a piece of the body. false: the body is too long, and the connection must be closed. */
 static bool take_piece(struct exchange *x, const char *piece, size_t n)
 {
-    int64_t age_ms = sys_mono_ms(x->server->opt.sys) - x->req.arrived_mono_ms;
-
-    if (age_ms > (int64_t)x->server->opt.idle_timeout_s * 1000 * BODY_TIMES)
-        return false;
     if (x->received == 0 && !make_room(x))
         return false;
     if (n > x->body_size - (size_t)(x->received < x->body_size ? x->received : x->body_size))
@@ -415,6 +427,7 @@ static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, c
     switch (x->stage) {
     case LOOKED:
         x->stage = READING;
+        connections_set_stage(&x->server->connections, x->client, CONNECTION_BODY);
         set_busy(x, false); /* it is the client's turn to send, which may never happen */
         return MHD_YES;
     case READING:
@@ -439,10 +452,34 @@ static enum MHD_Result on_access(void *ctx, struct MHD_Connection *connection, c
 static void on_completed(void *ctx, struct MHD_Connection *connection, void **state,
                          enum MHD_RequestTerminationCode how)
 {
-    (void)ctx, (void)connection, (void)how;
+    struct http_server *s = ctx;
+    struct connection *client = client_of(connection);
+
+    (void)how;
     if (*state)
         exchange_free(*state);
     *state = NULL;
+    if (client)
+        connections_set_stage(&s->connections, client, CONNECTION_IDLE);
+}
+
+/* Called when a connection begins, and just before its socket is closed. */
+static void on_connection(void *ctx, struct MHD_Connection *connection, void **client,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    struct http_server *s = ctx;
+    const struct sockaddr *from = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+    int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    struct sockaddr_in address = { 0 };
+
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        connections_leave(&s->connections, *client);
+        return;
+    }
+    if (from && from->sa_family == AF_INET)
+        memcpy(&address, from, sizeof address);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){ SEND_BUFFER_BYTES }, sizeof(int));
+    *client = connections_enter(&s->connections, fd, address.sin_addr.s_addr);
 }
 
 /* Paths are compared as sent, since no route needs an escape. */
@@ -463,24 +500,44 @@ static bool start_daemon(struct http_server *s)
 
     struct MHD_OptionItem options[] = {
         { MHD_OPTION_SOCK_ADDR, 0, &addr },
-        { MHD_OPTION_CONNECTION_LIMIT, o->max_connections, NULL },
+        { MHD_OPTION_CONNECTION_LIMIT, o->max_connections + CONNECTIONS_RESERVE, NULL },
         { MHD_OPTION_CONNECTION_TIMEOUT, o->idle_timeout_s, NULL },
         { MHD_OPTION_CONNECTION_MEMORY_LIMIT, HTTP_SERVER_CONNECTION_BYTES, NULL },
-        { MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, NULL },
+        { MHD_OPTION_CONNECTION_MEMORY_INCREMENT, READ_INCREMENT_BYTES, NULL },
+        { MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, s },
+        { MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, s },
         { MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)keep_escapes, NULL },
         { MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL },
         { MHD_OPTION_END, 0, NULL },
     };
 
+    /* with poll() libmicrohttpd scans every unfinished head again in each round, whoever has sent something */
     s->daemon =
-        MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, (uint16_t)o->port, NULL,
-                         NULL, on_access, s, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+        MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, (uint16_t)o->port,
+                         NULL, NULL, on_access, s, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
     return s->daemon;
+}
+
+static enum err_code start_connections(struct http_server *s, struct err *err)
+{
+    const struct http_server_options *o = &s->opt;
+    int64_t head_ms = o->head_ms ? o->head_ms : HTTP_SERVER_HEAD_MS;
+    const struct connections_limits limits = {
+        .most = o->max_connections,
+        .most_of_one = o->max_handlers + (o->max_connections - o->max_handlers) * 3 / 4,
+        .ms = { [CONNECTION_NEW] = head_ms,
+                [CONNECTION_IDLE] = (int64_t)o->idle_timeout_s * 1000 + head_ms,
+                [CONNECTION_BODY] = o->body_ms ? o->body_ms : HTTP_SERVER_BODY_MS,
+                [CONNECTION_ANSWER] = o->answer_ms ? o->answer_ms : HTTP_SERVER_ANSWER_MS },
+    };
+
+    return connections_start(&s->connections, &limits, o->sys, err);
 }
 
 static void server_free(struct http_server *s)
 {
     linger_done(&s->linger);
+    connections_stop(&s->connections);
     (void)pthread_cond_destroy(&s->quieter);
     (void)pthread_mutex_destroy(&s->lock);
     free(s);
@@ -494,6 +551,11 @@ enum err_code http_server_start(const struct http_server_options *options, struc
     if (!s)
         return err_set(err, ERR_NOMEM, "http server: no memory");
     s->opt = *options;
+    rc = start_connections(s, err);
+    if (rc) {
+        free(s);
+        return rc;
+    }
     (void)pthread_mutex_init(&s->lock, NULL);
     (void)wait_cond_init(&s->quieter);
     linger_init(&s->linger);

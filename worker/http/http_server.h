@@ -12,7 +12,10 @@
  *                       up to HTTP_SERVER_MAX_DISCARD), and on_request is called with body_too_large
  *   4. on_request       makes the answer
  *
- * A connection that is silent for idle_timeout_s is closed, and so is one whose body takes four times as long. A
+ * A connection that is silent for idle_timeout_s is closed. Head, body and the reading of an answer have total times,
+ * too, and when there are max_connections, a newcomer takes the place of the client that is slowest (connections.h).
+ * One address may have max_handlers and three quarters of the other connections: more than the requests that can be at
+ * work, so a front end with a single address is not throttled, and the last quarter is for probes from elsewhere. A
  * handler need not watch the connection while it runs.
  */
 #ifndef WORKER_HTTP_HTTP_SERVER_H
@@ -25,13 +28,17 @@
 #include "kernels/base/span.h"
 #include "worker/base/log.h"
 #include "worker/base/sys.h"
+#include "worker/http/connections.h"
 #include "worker/http/linger.h"
 
 enum {
     HTTP_SERVER_MAX_HEADERS = 128, /* more: 431; a message's 100 attributes may be headers, and others come with them */
     HTTP_SERVER_REPLY_HEADERS = 4,
     HTTP_SERVER_CONNECTION_BYTES = 64 << 10, /* request line and headers together; more: 431 */
-    HTTP_SERVER_MAX_DISCARD = LINGER_MAX_BYTES
+    HTTP_SERVER_MAX_DISCARD = LINGER_MAX_BYTES,
+    HTTP_SERVER_HEAD_MS = 10000, /* from the connection's begin, or from the end of its time to be idle */
+    HTTP_SERVER_BODY_MS = 120000,
+    HTTP_SERVER_ANSWER_MS = 30000 /* until the client has taken the answer */
 };
 
 struct http_server_header {
@@ -75,6 +82,7 @@ struct http_server_options {
     size_t arena_bytes; /* address space of a request, its headers and body included */
     int max_connections, max_handlers;
     int idle_timeout_s;
+    int64_t head_ms, body_ms, answer_ms; /* total times; 0: as above */
     const struct sys *sys;
 };
 

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "worker/base/log.h"
+
 static const int answer_codes[] = {
 #define X(code) code,
     METRICS_ANSWER_MAP(X)
@@ -182,7 +184,7 @@ static void put_stages(struct page *p, struct metrics *m)
 
 static uint64_t count_of(struct metrics *m, int counter, const char *name)
 {
-    uint64_t n = atomic_load(&m->counters[counter]);
+    uint64_t n = counter == METRICS_LOG_DROPPED ? log_dropped() : atomic_load(&m->counters[counter]);
 
     for (int i = OUTCOME_OPEN + 1; i < OUTCOMES; i++)
         if (is_same(outcome_info((enum outcome)i)->counter, name))

@@ -33,12 +33,13 @@
     X(503)
 
 /* The counters that outcome.h names grow by metrics_outcome(), the others by metrics_add(). */
-#define METRICS_COUNTER_MAP(X)                                                                     \
-    X(POISON, "inpaint_poison_total", "Pushes that can never be a job.")                           \
-    X(DUPLICATES, "inpaint_duplicates_total", "Pushes of work that was done or is under way.")     \
-    X(RETRIES, "inpaint_upstream_retries_total", "Calls to Firestore and Cloud Storage repeated.") \
-    X(LEASES_LOST, "inpaint_leases_lost_total", "Jobs stopped because another worker took over.")  \
-    X(MODULATION_REREADS, "inpaint_modulation_rereads_total",                                      \
+#define METRICS_COUNTER_MAP(X)                                                                        \
+    X(POISON, "inpaint_poison_total", "Pushes that can never be a job.")                              \
+    X(DUPLICATES, "inpaint_duplicates_total", "Pushes of work that was done or is under way.")        \
+    X(RETRIES, "inpaint_upstream_retries_total", "Calls to Firestore and Cloud Storage repeated.")    \
+    X(LEASES_LOST, "inpaint_leases_lost_total", "Jobs stopped because another worker took over.")     \
+    X(LOG_DROPPED, "inpaint_log_dropped_total", "Lines of the log that standard error did not take.") \
+    X(MODULATION_REREADS, "inpaint_modulation_rereads_total",                                         \
       "Jobs whose modulation no table of the prompt pack holds: a quarter of the weights was read again for each.")
 
 #define METRICS_GAUGE_MAP(X)                                                                \

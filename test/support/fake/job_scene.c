@@ -103,6 +103,7 @@ void job_scene_open(struct job_scene *s)
 void job_scene_close(struct job_scene *s)
 {
     log_init(LOG_CRITICAL + 1, NULL);
+    (void)log_flush(5000);
     (void)dup2(s->stderr_of_before, STDERR_FILENO);
     (void)close(s->stderr_of_before);
     (void)close(s->log);
@@ -179,7 +180,10 @@ const char *job_scene_counts(struct job_scene *s)
 
 const char *job_scene_log(struct job_scene *s)
 {
-    ssize_t n = pread(s->log, s->log_text, sizeof s->log_text - 1, 0);
+    ssize_t n;
+
+    (void)log_flush(5000);
+    n = pread(s->log, s->log_text, sizeof s->log_text - 1, 0);
 
     s->log_text[n > 0 ? n : 0] = 0;
     return s->log_text;

@@ -28,6 +28,7 @@ static const char *capture_stop(void)
     ssize_t n;
 
     log_init(LOG_CRITICAL + 1, NULL);
+    (void)log_flush(5000);
     (void)dup2(capture.saved, STDERR_FILENO);
     (void)close(capture.saved);
     (void)close(capture.pipe[1]);
@@ -149,6 +150,49 @@ TEST(log__broken_bytes_and_floods_still_make_one_valid_line)
     CHECK(!json_get(v, "a") && !json_get(v, "b")); /* 2,048 escapes of 6 characters do not fit */
     CHECK_STR(json_string(json_get(v, "c")), "short");
     CHECK(strstr(text, "\"truncated\":true"));
+    arena_done(&a);
+}
+
+TEST(log__severe_lines_are_error_reports_and_no_others)
+{
+    static const char type[] = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent";
+    const enum log_level levels[] = { LOG_DEBUG, LOG_INFO, LOG_NOTICE, LOG_WARNING, LOG_ERROR, LOG_CRITICAL };
+    const struct json *v, *service, *where;
+    struct arena a;
+    int64_t line;
+
+    log_service("photos", "photos-00042-abc");
+    log_service(NULL, "");
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+        capture_start(LOG_DEBUG, NULL);
+        log_event(levels[i], NULL, "it happened", log_end());
+        v = one_line(&a, capture_stop());
+        if (levels[i] < LOG_ERROR) {
+            CHECK(!json_get(v, "@type") && !json_get(v, "serviceContext") && !json_get(v, "context"));
+        } else {
+            CHECK_STR(json_string(json_get(v, "@type")), type);
+            service = json_get(v, "serviceContext");
+            CHECK_STR(json_string(json_get(service, "service")), "photos");
+            CHECK_STR(json_string(json_get(service, "version")), "photos-00042-abc");
+            where = json_get(json_get(v, "context"), "reportLocation");
+            CHECK_STR(json_string(json_get(where, "filePath")), __FILE__);
+            CHECK_STR(json_string(json_get(where, "functionName")), __func__);
+            CHECK(json_integer(json_get(where, "lineNumber"), &line) && line > __LINE__ - 20 && line < __LINE__);
+        }
+        arena_done(&a);
+    }
+}
+
+TEST(log__an_error_report_without_names_has_the_program_and_no_version)
+{
+    const struct json *v;
+    struct arena a;
+
+    capture_start(LOG_DEBUG, NULL);
+    log_event(LOG_ERROR, NULL, "it happened", log_end());
+    v = one_line(&a, capture_stop());
+    CHECK_STR(json_string(json_get(json_get(v, "serviceContext"), "service")), "inpaint-worker");
+    CHECK(!json_get(json_get(v, "serviceContext"), "version"));
     arena_done(&a);
 }
 

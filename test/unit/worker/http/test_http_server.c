@@ -1,6 +1,7 @@
 #include "worker/http/http_server.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -96,6 +97,12 @@ static void stop(void)
     t.server = NULL;
 }
 
+static struct {
+    int64_t head_ms, body_ms, answer_ms;
+} times; /* total times of the next server; 0: its own */
+
+enum { MAX_CONNECTIONS = 40 };
+
 static void start(int idle_timeout_s, int max_handlers)
 {
     struct http_server_options o = { .loopback_only = true,
@@ -103,9 +110,12 @@ static void start(int idle_timeout_s, int max_handlers)
                                      .n_routes = 3,
                                      .max_body_bytes = BODY_MAX,
                                      .arena_bytes = 4 << 20,
-                                     .max_connections = 40,
+                                     .max_connections = MAX_CONNECTIONS,
                                      .max_handlers = max_handlers,
                                      .idle_timeout_s = idle_timeout_s,
+                                     .head_ms = times.head_ms,
+                                     .body_ms = times.body_ms,
+                                     .answer_ms = times.answer_ms,
                                      .sys = &sys_real };
 
     stop();
@@ -128,8 +138,9 @@ static void wait_for_entry(void)
 
 /* ---- a client that can misbehave ---- */
 
-static int dial(void)
+static int dial_from(uint32_t from)
 {
+    struct sockaddr_in here = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(from) };
     struct sockaddr_in addr = { .sin_family = AF_INET,
                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                 .sin_port = htons((uint16_t)http_server_port(t.server)) };
@@ -139,8 +150,14 @@ static int dial(void)
     CHECK(fd >= 0);
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    CHECK(bind(fd, (struct sockaddr *)&here, sizeof here) == 0);
     CHECK(connect(fd, (struct sockaddr *)&addr, sizeof addr) == 0);
     return fd;
+}
+
+static int dial(void)
+{
+    return dial_from(INADDR_LOOPBACK);
 }
 
 static bool say_bytes(int fd, const char *bytes, size_t n)
@@ -492,6 +509,31 @@ TEST(http_server__clients_that_go_away_leave_nothing_behind)
     CHECK_INT(t.asked, 0);
 }
 
+TEST(http_server__a_client_that_has_closed_its_side_does_not_stay)
+{
+    static const struct {
+        const char *request;
+        int status;
+    } cases[] = {
+        { HEAD("GET", "/ready") "\r\n", 200 },
+        { HEAD("POST", "/push") GOOD "Content-Length: 3\r\n\r\nhi", 0 },
+        { "GET /rea", 0 },
+    };
+
+    start(30, 4);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t begin_ms = sys_mono_ms(&sys_real);
+        int fd = dial();
+
+        CHECK(say(fd, cases[i].request));
+        (void)shutdown(fd, SHUT_WR);
+        CHECK_INT(status_of(hear(fd)), cases[i].status);
+        CHECK(sys_mono_ms(&sys_real) - begin_ms < 2000);
+        (void)close(fd);
+    }
+    stop();
+}
+
 static void *release_soon(void *arg)
 {
     (void)arg;
@@ -550,5 +592,175 @@ TEST(http_server__a_taken_port_is_an_error)
     CHECK_INT(http_server_start(&o, &second, &t.err), ERR_UNAVAILABLE);
     CHECK(strstr(t.err.msg, "port"));
     CHECK(http_server_stop(second, 0));
+    stop();
+}
+
+/* ---- slow clients ---- */
+
+/* What they send first, and then again and again; and which total time ends that. */
+static const struct slow {
+    const char *first, *more;
+    enum { HEAD_TIME, BODY_TIME, LATER_HEAD_TIME } time;
+} slow[] = {
+    { "", "", HEAD_TIME },
+    { "GET /rea", "d", HEAD_TIME },
+    { "\r\n", "\r\n", HEAD_TIME },
+    { HEAD("POST", "/push"), "X: y\r\n", HEAD_TIME },
+    { HEAD("POST", "/push") GOOD "Content-Length: 10", "0", HEAD_TIME },
+    { HEAD("GET", "/ready") "\r\nGET /rea", "d", LATER_HEAD_TIME },
+    { HEAD("POST", "/push") GOOD "Content-Length: 1000\r\n\r\n", "x", BODY_TIME },
+    { HEAD("POST", "/push") GOOD "Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n", BODY_TIME },
+    { HEAD("POST", "/push") GOOD "Transfer-Encoding: chunked\r\n\r\n1;a=", "b", BODY_TIME },
+    { HEAD("POST", "/push") GOOD "Transfer-Encoding: chunked\r\n\r\n0\r\nX: ", "y", BODY_TIME },
+};
+
+enum { SLOW = sizeof slow / sizeof *slow, CROWD = 300 };
+
+/* Whether the server has closed it; skips what the server has sent. */
+static bool is_closed(int fd)
+{
+    char c[256];
+    ssize_t n;
+
+    while ((n = recv(fd, c, sizeof c, MSG_DONTWAIT)) > 0)
+        ;
+    return n == 0 || errno != EAGAIN;
+}
+
+/* Takes two seconds at most. While the heads of a crowd are looked at, a push may have to come again. */
+static void check_in_good_order(void)
+{
+    int64_t begin_ms = sys_mono_ms(&sys_real);
+    int status;
+
+    CHECK_INT(ask(HEAD("GET", "/ready") "\r\n"), 200);
+    do
+        status = ask(HEAD("POST", "/push") GOOD "Content-Length: 2\r\n\r\nhi");
+    while (status == 429 && sys_mono_ms(&sys_real) - begin_ms < 2000);
+    CHECK_INT(status, 204);
+    CHECK(sys_mono_ms(&sys_real) - begin_ms < 2000);
+}
+
+TEST(http_server__a_crowd_of_slow_clients_keeps_nobody_out)
+{
+    static int fds[CROWD];
+
+    start(30, 4);
+    for (int kind = 0; kind <= SLOW; kind++) { /* the last crowd is of all kinds */
+        for (int i = 0; i < CROWD; i++) {
+            fds[i] = dial();
+            (void)say(fds[i], slow[kind < SLOW ? kind : i % SLOW].first);
+        }
+        check_in_good_order();
+        for (int i = 0; i < CROWD; i++)
+            (void)say(fds[i], slow[kind < SLOW ? kind : i % SLOW].more);
+        check_in_good_order();
+        for (int i = 0; i < CROWD; i++)
+            (void)close(fds[i]);
+    }
+    stop();
+}
+
+TEST(http_server__no_byte_prolongs_a_total_time)
+{
+    int fds[SLOW];
+    int64_t ended_ms[SLOW] = { 0 }, begin_ms, now_ms;
+
+    times.head_ms = 300;
+    times.body_ms = 700;
+    start(1, 4);
+    begin_ms = sys_mono_ms(&sys_real);
+    for (int i = 0; i < SLOW; i++) {
+        fds[i] = dial();
+        (void)say(fds[i], slow[i].first);
+    }
+    do {
+        sys_sleep_ms(&sys_real, 20);
+        now_ms = sys_mono_ms(&sys_real) - begin_ms;
+        for (int i = 0; i < SLOW; i++) {
+            if (!ended_ms[i] && is_closed(fds[i]))
+                ended_ms[i] = now_ms;
+            if (!ended_ms[i])
+                (void)say(fds[i], slow[i].more);
+        }
+    } while (now_ms < 2600);
+    for (int i = 0; i < SLOW; i++) {
+        static const int64_t limits[] = { [HEAD_TIME] = 300, [BODY_TIME] = 700, [LATER_HEAD_TIME] = 1300 };
+        int64_t limit = limits[slow[i].time];
+
+        if (ended_ms[i] < limit || ended_ms[i] > limit + 1000)
+            test_fail(__FILE__, __LINE__, "'%s' ended after %lld ms, want %lld", slow[i].first, (long long)ended_ms[i],
+                      (long long)limit);
+        (void)close(fds[i]);
+    }
+    stop();
+}
+
+TEST(http_server__total_times_spare_handlers_and_connections_between_requests)
+{
+    int fd;
+
+    times.head_ms = times.body_ms = times.answer_ms = 100;
+    start(30, 4);
+    t.sleep_ms = 400;
+    fd = dial();
+    for (int i = 0; i < 2; i++) {
+        CHECK(say(fd, HEAD("POST", "/push") GOOD "Content-Length: 2\r\n\r\nhi"));
+        CHECK_INT(status_of(hear(fd)), 204);
+        sys_sleep_ms(&sys_real, 300);
+    }
+    (void)close(fd);
+    stop();
+}
+
+TEST(http_server__a_client_that_does_not_read_is_cut_off)
+{
+    static const char question[] = HEAD("GET", "/ready") "\r\n";
+    static char many[1000 * sizeof question];
+    int64_t begin_ms = sys_mono_ms(&sys_real);
+    size_t n = 0;
+    int fd;
+
+    while (n + sizeof question <= sizeof many)
+        n += (size_t)snprintf(many + n, sizeof many - n, "%s", question);
+    times.answer_ms = 300;
+    start(30, 4);
+    fd = dial();
+    while (send(fd, many, n, MSG_NOSIGNAL | MSG_DONTWAIT) > 0 || errno == EAGAIN) {
+        CHECK(sys_mono_ms(&sys_real) - begin_ms < 10000);
+        check_in_good_order();
+    }
+    (void)close(fd);
+    stop();
+}
+
+TEST(http_server__one_address_has_a_share_of_the_connections)
+{
+    enum { OTHERS = 9, SHARE = MAX_CONNECTIONS - OTHERS };
+    static int crowd[CROWD];
+    int other[OTHERS], open = 0;
+
+    start(30, 4);
+    for (int i = 0; i < OTHERS; i++) {
+        other[i] = dial_from(INADDR_LOOPBACK + 1);
+        CHECK(say(other[i], HEAD("GET", "/ready") "\r\n"));
+        CHECK_INT(status_of(hear(other[i])), 200);
+    }
+    for (int i = 0; i < CROWD; i++) {
+        crowd[i] = dial();
+        CHECK(say(crowd[i], i % 2 ? HEAD("GET", "/ready") "\r\n" : "GET /re"));
+    }
+    check_in_good_order();
+    sys_sleep_ms(&sys_real, 300);
+    for (int i = 0; i < CROWD; i++)
+        open += !is_closed(crowd[i]);
+    CHECK(open > SHARE - 4 && open <= SHARE);
+    for (int i = 0; i < OTHERS; i++) {
+        CHECK(say(other[i], HEAD("GET", "/ready") "\r\n"));
+        CHECK_INT(status_of(hear(other[i])), 200);
+        (void)close(other[i]);
+    }
+    for (int i = 0; i < CROWD; i++)
+        (void)close(crowd[i]);
     stop();
 }
