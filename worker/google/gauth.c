@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "worker/base/crypto.h"
 #include "worker/base/members.h"
 #include "worker/base/names.h"
 #include "worker/base/wait.h"

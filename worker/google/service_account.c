@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/base/base64.h"
+#include "worker/base/crypto.h"
 #include "worker/base/members.h"
 
 enum { PEM_MAX = 8 << 10, DEPTH_MAX = 4, LIFETIME_S = 3600 };
@@ -110,7 +111,7 @@ static enum err_code read_account(struct span json, enum token_uri_rule rule, st
     TRY(take_field(&m[TOKEN_URI], sa->token_uri, sizeof sa->token_uri, google_token_uri, err));
     TRY(check_fields(sa, rule, err));
     TRY(take_field(&m[KEY], secrets->pem, sizeof secrets->pem, "", err));
-    if (crypto_rsa_private(span_of(secrets->pem), &sa->key, err))
+    if (libjwt_key_private(span_of(secrets->pem), &sa->key, err))
         return err_prefix(err, "credentials: 'private_key'");
     return ERR_OK;
 }
@@ -141,50 +142,20 @@ enum err_code service_account_parse(struct span text, enum token_uri_rule rule, 
 
 void service_account_done(struct service_account *sa)
 {
-    crypto_key_free(sa->key);
+    libjwt_key_free(sa->key);
     *sa = (struct service_account){ .key = NULL };
-}
-
-/* Appends the base64url of `bytes` at ret[*at]. */
-static enum err_code put_part(struct span bytes, char ret[SERVICE_ACCOUNT_JWT_SIZE], size_t *at, struct err *err)
-{
-    size_t n;
-
-    TRY(base64_encode(bytes, BASE64_URL | BASE64_NO_PADDING, ret + *at, SERVICE_ACCOUNT_JWT_SIZE - *at, &n, err));
-    *at += n;
-    return ERR_OK;
-}
-
-/* No text needs escaping: check_fields has checked those of the key file, and scope and audience are constants. */
-static void write_claims(const struct service_account *sa, const char *scope, const char *audience, int64_t now_s,
-                         char *buf, size_t size)
-{
-    char whose[600];
-
-    if (audience)
-        (void)snprintf(whose, sizeof whose, "\"aud\":\"%s\"", audience);
-    else
-        (void)snprintf(whose, sizeof whose, "\"sub\":\"%s\"", sa->client_email);
-    (void)snprintf(buf, size, "{\"iss\":\"%s\",%s,\"scope\":\"%s\",\"iat\":%lld,\"exp\":%lld}", sa->client_email, whose,
-                   scope, (long long)now_s, (long long)now_s + LIFETIME_S);
 }
 
 enum err_code service_account_sign(const struct service_account *sa, const char *scope, const char *audience,
                                    int64_t now_s, char ret[SERVICE_ACCOUNT_JWT_SIZE], struct err *err)
 {
-    unsigned char signature[CRYPTO_SIGNATURE_MAX];
-    char header[256], claims[1600];
-    size_t at = 0;
+    const struct libjwt_claim claims[] = {
+        { .name = "iss", .text = sa->client_email },
+        { .name = audience ? "aud" : "sub", .text = audience ? audience : sa->client_email },
+        { .name = "scope", .text = scope },
+        { .name = "iat", .number = now_s },
+        { .name = "exp", .number = now_s + LIFETIME_S },
+    };
 
-    if (*sa->key_id)
-        (void)snprintf(header, sizeof header, "{\"alg\":\"RS256\",\"typ\":\"JWT\",\"kid\":\"%s\"}", sa->key_id);
-    else
-        (void)snprintf(header, sizeof header, "{\"alg\":\"RS256\",\"typ\":\"JWT\"}");
-    write_claims(sa, scope, audience, now_s, claims, sizeof claims);
-    TRY(put_part(span_of(header), ret, &at, err));
-    ret[at++] = '.';
-    TRY(put_part(span_of(claims), ret, &at, err));
-    TRY(crypto_rs256_sign(sa->key, (struct span){ ret, at }, signature, err));
-    ret[at++] = '.';
-    return put_part((struct span){ (char *)signature, crypto_key_bytes(sa->key) }, ret, &at, err);
+    return libjwt_sign(sa->key, sa->key_id, claims, sizeof claims / sizeof *claims, ret, SERVICE_ACCOUNT_JWT_SIZE, err);
 }

@@ -10,7 +10,8 @@
  *   6. token_uri         https://oauth2.googleapis.com/token or absent; http on loopback under test
  *   7. universe_domain   googleapis.com or absent; all other domains are ERR_UNSUPPORTED
  *
- * All copies of the key's text made here are overwritten before the call returns.
+ * The private key's text is kept by libjwt.h, which needs it for each signature; all other copies made here are
+ * overwritten before the call returns.
  */
 #ifndef WORKER_GOOGLE_SERVICE_ACCOUNT_H
 #define WORKER_GOOGLE_SERVICE_ACCOUNT_H
@@ -19,7 +20,7 @@
 
 #include "kernels/base/span.h"
 #include "worker/base/config.h"
-#include "worker/base/crypto.h"
+#include "worker/base/libjwt.h"
 #include "worker/base/names.h"
 
 enum {
@@ -31,7 +32,7 @@ enum {
 /* Texts are "" when absent; token_uri never is. */
 struct service_account {
     char client_email[256], key_id[129], project_id[PROJECT_ID_MAX + 1], token_uri[256];
-    struct crypto_key *key;
+    struct libjwt_key *key;
 };
 
 /* The token endpoints that a key file may name. */
