@@ -16,8 +16,8 @@ static const char algorithm[] = "RS256";
 
 struct libjwt_key {
     atomic_int owners;
-    size_t bytes;       /* of the modulus */
-    char *pem;          /* not NUL-terminated, never empty */
+    size_t bytes; /* of the modulus */
+    char *pem;    /* not NUL-terminated, never empty */
     size_t pem_len;
     size_t locked_size; /* of the pages at pem; 0: pem is from malloc, and public */
 };

@@ -38,6 +38,8 @@ struct service_account {
 /* The token endpoints that a key file may name. */
 enum token_uri_rule { TOKEN_URI_GOOGLE, TOKEN_URI_GOOGLE_OR_LOOPBACK /* for tests */ };
 
+/* Messages say what is wrong with "the text", "the key" or "the JSON" and how to mend it; the caller puts the name of
+ * the setting in front. They quote nothing. ERR_INVALID, ERR_UNSUPPORTED, ERR_TOO_LARGE, ERR_NOMEM. */
 MUST_CHECK enum err_code service_account_parse(struct span text, enum token_uri_rule rule, struct service_account *ret,
                                                struct err *err);
 void service_account_done(struct service_account *sa); /* takes a zeroed one */

@@ -80,7 +80,7 @@ struct metrics { /* ready for use when zeroed */
 };
 
 void metrics_answer(struct metrics *m, int http_status);
-void metrics_refusal(struct metrics *m, enum oidc_reason reason); /* of a push's token */
+void metrics_refusal(struct metrics *m, enum oidc_reason reason);              /* of a push's token */
 void metrics_outcome(struct metrics *m, enum outcome outcome, double seconds); /* from the arrival of the push */
 void metrics_error(struct metrics *m, enum job_error e);
 void metrics_stage_took(struct metrics *m, enum stage stage, double seconds);
