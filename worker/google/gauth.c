@@ -190,8 +190,8 @@ static enum err_code exchange(const struct gauth *g, const char *assertion, cons
     if (rc || reply->status == 200)
         return rc;
     *ret_next = judge_refusal(reply->status, reply->body, error);
-    return err_set(err, *ret_next == TRY_AGAIN ? ERR_UNAVAILABLE : ERR_DENIED, "token endpoint: HTTP %d %s%s",
-                   reply->status, is_header_safe(error) ? error : "",
+    return err_set(err, *ret_next == TRY_AGAIN ? ERR_UNAVAILABLE : ERR_DENIED, "%s: token endpoint: HTTP %d %s%s",
+                   g->source, reply->status, is_header_safe(error) ? error : "",
                    strcmp(error, "invalid_grant") == 0 ? ": has the key been deleted, or is this machine's clock wrong?"
                                                        : "");
 }
