@@ -216,7 +216,7 @@ def test_bad_credentials_are_told_with_their_setting_and_without_their_text():
              ({"FIREBASE_CREDENTIALS": whole.replace("private_key", "public_key")}, "no member 'private_key'"),
              ({"GOOGLE_APPLICATION_CREDENTIALS": nothing}, f"GOOGLE_APPLICATION_CREDENTIALS: {nothing} cannot be opened"),
              ({"GOOGLE_APPLICATION_CREDENTIALS": WORK}, "cannot be read"),
-             ({"GOOGLE_APPLICATION_CREDENTIALS": whole}, "a key itself belongs into FIREBASE_CREDENTIALS"),
+             ({"GOOGLE_APPLICATION_CREDENTIALS": whole}, "a key itself belongs in FIREBASE_CREDENTIALS"),
              ({"GCE_METADATA_HOST": f"127.0.0.1:{free_port()}"}, "GCE_METADATA_HOST"),
              ({"GCE_METADATA_HOST": "no-such-host.invalid"}, "resolve")]
     with Town("credentials") as town:

@@ -194,7 +194,7 @@ static void bad_value(struct load *l, const struct setting *s, const char *value
 
     describe(s, allowed, sizeof allowed);
     if (s->kind == KEY_PATH)
-        problem(l, "%s is not the path of a file; a key itself belongs into FIREBASE_CREDENTIALS", s->name);
+        problem(l, "%s is not the path of a file; a key itself belongs in FIREBASE_CREDENTIALS", s->name);
     else if (s->kind == SECRET)
         problem(l, "%s is not valid; allowed: %s", s->name, allowed);
     else

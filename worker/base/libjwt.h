@@ -37,7 +37,8 @@ struct libjwt_key *libjwt_key_ref(struct libjwt_key *key); /* the same key, with
 void libjwt_key_free(struct libjwt_key *key);              /* takes NULL */
 size_t libjwt_key_bytes(const struct libjwt_key *key);     /* length of the modulus = of a signature */
 
-/* ERR_DENIED: the token has not this key's RS256 signature, or is none that may be shown to libjwt. ERR_NOMEM. */
+/* ERR_DENIED: the token does not carry this key's RS256 signature, or has a form that libjwt must not see. ERR_NOMEM.
+ */
 MUST_CHECK enum err_code libjwt_verify(const struct libjwt_key *key, struct span token, struct err *err);
 
 struct libjwt_claim {

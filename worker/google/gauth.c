@@ -466,7 +466,7 @@ static enum err_code read_file(const char *path, char *buf, size_t size, size_t 
 
     if (!path_is_plausible(path))
         return err_set(err, ERR_INVALID,
-                       "the value is not the path of a file; a key itself belongs into FIREBASE_CREDENTIALS");
+                       "the value is not the path of a file; a key itself belongs in FIREBASE_CREDENTIALS");
     file = fopen(path, "rbe");
     if (!file)
         return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%.120s cannot be opened: %s", path,
