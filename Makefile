@@ -4,7 +4,7 @@
 FLAVOUR ?= release
 BUILD   := build/$(FLAVOUR)
 CC      ?= gcc
-PKGS    := libmicrohttpd libcurl libcjson openssl libpng libjpeg zlib libutf8proc
+PKGS    := libmicrohttpd libcurl libcjson openssl libjwt libpng libjpeg zlib libutf8proc
 WARN    := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Werror
 Q       := $(if $(V),,@)
 
@@ -39,7 +39,10 @@ OPENMP  := $(if $(filter fuzz tsan,$(FLAVOUR)),,-fopenmp)
 # Results are the same on every processor (no fused multiply-add), and NaN and infinity follow IEEE 754. No code reads
 # errno or the exception flags after arithmetic, so the compiler may vectorise conditional expressions.
 FLOAT   := -ffp-contract=off -fno-math-errno -fno-trapping-math
-CFLAGS  += -std=gnu17 $(FLOAT) $(OPENMP) -pthread $(WARN) $(CFLAGS_$(FLAVOUR))
+# No function of ours stands in for one of the same name inside a library: libjwt calls jansson's json_string, and
+# worker/base/json.h has one, too.
+HIDDEN  := -fvisibility=hidden
+CFLAGS  += -std=gnu17 $(HIDDEN) $(FLOAT) $(OPENMP) -pthread $(WARN) $(CFLAGS_$(FLAVOUR))
 CPPFLAGS += -I. -D_GNU_SOURCE -MMD -MP
 LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_tsan := -fsanitize=thread -lgomp

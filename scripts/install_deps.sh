@@ -13,7 +13,7 @@ set -euo pipefail
 # A name with "|" is installed as its first part; any of its parts will do.
 build=(
     gcc libc6-dev make "pkg-config|pkgconf" ca-certificates
-    libmicrohttpd-dev "libcurl4-openssl-dev|libcurl4-gnutls-dev" libcjson-dev libssl-dev zlib1g-dev libutf8proc-dev
+    libmicrohttpd-dev "libcurl4-openssl-dev|libcurl4-gnutls-dev" libcjson-dev libssl-dev libjwt-dev zlib1g-dev libutf8proc-dev
     libpng-dev "libjpeg-dev|libjpeg62-turbo-dev|libjpeg-turbo8-dev" libdnnl-dev
 )
 demo=(python3)

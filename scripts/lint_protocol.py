@@ -3,13 +3,14 @@
 
 Section 1.9 against OUTCOME_MAP of worker/job/outcome.h: its last column names the outcomes of a row, every outcome is named,
 and HTTP status, acknowledgement and metrics agree. Section 13 against JOB_ERROR_MAP of worker/job/job_error.h: the codes, and
-class, HTTP status and retryable of each. Section 14: the outcomes of inpaint_jobs_total. Prints an offence a line; status 1 if
-there is any.
+class, HTTP status and retryable of each. Section 14: the outcomes of inpaint_jobs_total, and the reasons of
+inpaint_push_refusals_total against OIDC_REASON_MAP of worker/auth/oidc.h. Prints an offence a line; status 1 if there is any.
 """
 import re
 import sys
 
 DOCUMENT, OUTCOMES, ERRORS = "docs/PROTOCOL.md", "worker/job/outcome.h", "worker/job/job_error.h"
+REASONS = "worker/auth/oidc.h"
 NAME = r'(NULL|"[^"]*")'
 CLASSES = {"FAILED": "final", "EXHAUSTED": "final", "RELEASED": "transient", "OUR_ERROR": "transient", "DEVICE_FAULT": "fault"}
 OF_TOKEN = "UNAUTHORISED"  # the answer to a refused token is oidc.h's: 401, 403 or 503
@@ -76,10 +77,14 @@ def main():
     errors = {code: (outcome, retryable) for code, outcome, retryable in
               re.findall(r"\bX\(([A-Z_]+),\s*([A-Z_]+),\s*(true|false),", read(ERRORS))}
     offences = [*check_answers(text, outcomes), *check_errors(text, outcomes, errors)]
-    jobs = next(names(cells[1]) for cells in rows(text, "14") if cells[0].startswith("`inpaint_jobs_total"))
+    reasons = [name.lower() for name in re.findall(r"\bX\(([A-Z_]+), [45]\d\d, ", read(REASONS))]
+    jobs, refusals = (next(names(cells[1]) for cells in rows(text, "14") if cells[0].startswith(f"`{series}"))
+                      for series in ("inpaint_jobs_total", "inpaint_push_refusals_total"))
 
-    if not outcomes or not errors:
-        offences.append(f"no table in {OUTCOMES} or in {ERRORS}")
+    if not outcomes or not errors or not reasons:
+        offences.append(f"no table in {OUTCOMES}, {ERRORS} or {REASONS}")
+    if refusals != reasons:
+        offences.append(f"14: inpaint_push_refusals_total has other reasons in {REASONS}")
     if set(jobs) != {job for _, job, _ in outcomes.values() if job}:
         offences.append(f"14: inpaint_jobs_total counts other outcomes in {OUTCOMES}")
     for line in offences:

@@ -15,10 +15,10 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import local_services
-from harness import (MODEL, PROGRAM, ROOT, WORK, Suite, Worker, call, dumps, equal, free_port, jpeg_size, mask_png, photo_png, run_suites,
-                     tests_of, wait_until)
+from harness import (MODEL, PROGRAM, ROOT, WORK, Suite, Worker, call, dumps, equal, free_port, jpeg_size, mask_png, photo_png,
+                     raw_request, run_suites, status_of, tests_of, wait_until)
 from tools.local_cloud.cloud import POISON_TOPIC, SUBSCRIPTION, Cloud
-from tools.local_cloud.issuer import Issuer
+from tools.local_cloud.issuer import Issuer, b64url
 from tools.local_cloud.pubsub import DELIVERIES_KEPT, Subscription
 from tools.local_cloud.server import Reply, Server
 
@@ -105,6 +105,126 @@ def test_bad_tokens_are_refused_and_the_message_comes_again():
             town.wait_acked(name)
             equal(town.answers(name), [status, status, 204], name)
             town.check_completed(name, message_id)
+
+
+# ---- refusals, one for each reason that a sender can cause ----
+
+def refused_tokens(issuer):
+    """-> {reason: (values of the Authorization headers, status, what the log must say besides)}"""
+    now = int(time.time())
+    c, good = issuer.claims, issuer.sign()
+    head, claims, signature = good.split(".")
+
+    def bearer(token, status=401, *words):
+        return ["Bearer " + token], status, words
+
+    def wanted(key, value, want, status=401):
+        return bearer(issuer.sign(c(**{key: value})), status, f'"received":"{value}"', f'"wanted":"{want}')
+
+    return {
+        "no_header": ([], 401, ()),
+        "many_headers": (["Bearer " + good] * 2, 401, ()),
+        "not_bearer": (["Basic dTpw"], 401, ()),
+        "token_size": bearer("A" * 8193),
+        "token_shape": bearer(f"{head}.{claims}"),
+        "header": bearer(f"{b64url(b'{')}.{claims}.{signature}"),
+        "algorithm": bearer(issuer.sign(header={"alg": "RS512"})),
+        "type": bearer(issuer.sign(header={"typ": "at+jwt"})),
+        "extension": bearer(issuer.sign(header={"crit": ["b64"]})),
+        "key_id": bearer(issuer.sign(header={"kid": "../x"})),
+        "key_unknown": bearer(issuer.sign(header={"kid": "other"})),
+        "signature": bearer(f"{head}.{claims}.{signature[:-9]}{'A' if signature[-9] != 'A' else 'B'}{signature[-8:]}"),
+        "signature_removed": bearer(f"{head}.{claims}.SIGNATURE_REMOVED_BY_GOOGLE", 401, "--no-invoker-iam-check"),
+        "claims": bearer(issuer.sign(raw_claims=dumps(c()) + b"x")),
+        "times": bearer(issuer.sign(c(exp="soon"))),
+        "expired": bearer(issuer.sign(c(iat=now - 3700, exp=now - 100))),
+        "not_yet": bearer(issuer.sign(c(iat=now + 600))),
+        "lifetime": bearer(issuer.sign(c(exp=now + 90000))),
+        "issuer": wanted("iss", "https://evil.example", "https://accounts.google.com, accounts.google.com"),
+        "audience": wanted("aud", issuer.audience + "/", issuer.audience),
+        "email_unverified": bearer(issuer.sign(c(email_verified=False)), 403),
+        "email": wanted("email", "human@example.com", issuer.account, 403),
+    }
+
+
+def refusals(base):
+    text = call("GET", base + "/metrics")[2].decode()
+    return {reason: int(n) for reason, n in re.findall(r'^inpaint_push_refusals_total{reason="(\w+)"} (\d+)$', text, re.MULTILINE)}
+
+
+def send(port, authorizations):
+    """A push with these Authorization headers; -> its status."""
+    lines = ["POST /inpaint HTTP/1.1", "Host: x", *(f"Authorization: {a}" for a in authorizations), "Content-Length: 2",
+             "Connection: close"]
+    return status_of(raw_request(port, ("\r\n".join(lines) + "\r\n\r\n{}").encode(), 10))
+
+
+def test_refusals_are_counted_by_reason_and_say_what_was_wanted():
+    with Town("refusals") as town:
+        w = town.worker()
+        counted = refusals(w.base)
+        cases = refused_tokens(town.cloud.issuer)
+        equal(set(counted) - set(cases), {"keys_unavailable", "internal"}, "reasons that no sender can cause")
+        equal(set(counted.values()), {0}, "every series is there from the start")
+        for reason, (authorizations, status, words) in cases.items():
+            before = len(w.log())
+            equal(send(w.port, authorizations), status, reason)
+            counted[reason] += 1
+            equal(refusals(w.base), counted, reason)
+            said = w.log()[before:]
+            for word in ('"message":"push refused"', f'"status":{status}', *words):
+                assert word in said, (reason, word, said)
+        assert "eyJ" not in w.log(), "no token in the log"
+        equal(w.stop(), 0)
+
+
+def test_refusals_while_the_keys_cannot_be_fetched_are_counted():
+    with Town("no-keys") as town:
+        w = town.worker(OIDC_CERTS_URL=f"http://127.0.0.1:{free_port()}/certs")
+        equal(send(w.port, ["Bearer " + town.cloud.issuer.sign()]), 503)
+        equal({r: n for r, n in refusals(w.base).items() if n}, {"keys_unavailable": 1})
+        assert "OIDC_CERTS_URL" in w.log()
+        equal(w.stop(), 0)
+
+
+def test_iam_says_at_the_start_what_it_trusts():
+    with Town("iam") as town:
+        w = town.worker(PUSH_AUTH="iam")
+        notices = [line for line in w.log().splitlines() if "PUSH_AUTH=iam" in line]
+        equal(len(notices), 1)
+        for word in ('"severity":"NOTICE"', "must not be public", "K_SERVICE", "PUSH_AUTH=oidc"):
+            assert word in notices[0], (word, notices)
+        head, claims, _ = town.cloud.issuer.sign().split(".")
+        equal(send(w.port, [f"Bearer {head}.{claims}.SIGNATURE_REMOVED_BY_GOOGLE"]), 401, "this is not Cloud Run")
+        equal(send(w.port, ["Bearer " + town.cloud.issuer.sign()]), 204, "a whole token is verified in full")
+        equal(w.stop(), 0)
+        quiet = town.worker()
+        assert "PUSH_AUTH" not in quiet.log()
+        equal(quiet.stop(), 0)
+
+
+# ---- credentials ----
+
+def test_bad_credentials_are_told_with_their_setting_and_without_their_text():
+    nothing = os.path.join(WORK, "no-such-key.json")
+    whole = json.dumps({"type": "service_account", "client_email": "w@demo.example", "private_key": "CANARY"})
+    cases = [({"FIREBASE_CREDENTIALS": "CANARY!"}, "FIREBASE_CREDENTIALS: the text is neither JSON nor base64"),
+             ({"FIREBASE_CREDENTIALS": base64.b64encode(b"CANARY").decode()}, "FIREBASE_CREDENTIALS: the key is not JSON"),
+             ({"FIREBASE_CREDENTIALS": nothing}, "set GOOGLE_APPLICATION_CREDENTIALS to a path"),
+             ({"FIREBASE_CREDENTIALS": '{"type":"authorized_user","x":"CANARY"}'}, "must be service_account"),
+             ({"FIREBASE_CREDENTIALS": whole}, "FIREBASE_CREDENTIALS: the JSON's member 'private_key'"),
+             ({"FIREBASE_CREDENTIALS": whole.replace("private_key", "public_key")}, "no member 'private_key'"),
+             ({"GOOGLE_APPLICATION_CREDENTIALS": nothing}, f"GOOGLE_APPLICATION_CREDENTIALS: {nothing} cannot be opened"),
+             ({"GOOGLE_APPLICATION_CREDENTIALS": WORK}, "cannot be read"),
+             ({"GOOGLE_APPLICATION_CREDENTIALS": whole}, "a key itself belongs in FIREBASE_CREDENTIALS"),
+             ({"GCE_METADATA_HOST": f"127.0.0.1:{free_port()}"}, "GCE_METADATA_HOST"),
+             ({"GCE_METADATA_HOST": "no-such-host.invalid"}, "resolve")]
+    with Town("credentials") as town:
+        for settings, word in cases:
+            w = town.worker(**{"FIRESTORE_EMULATOR_HOST": "", "GOOGLE_CLOUD_PROJECT": "", **settings}, ready=False)
+            equal(w.process.wait(60), 1, str(settings))
+            assert word in w.log(), (settings, w.log())
+            assert "CANARY" not in w.log() and "Q0FOQVJZ" not in w.log(), w.log()
 
 
 def test_message_waits_for_a_worker_that_is_not_there_yet():

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/base/base64.h"
+#include "worker/base/crypto.h"
 #include "worker/base/members.h"
 #include "worker/base/names.h"
 #include "worker/base/wait.h"
@@ -23,7 +24,7 @@ static const struct retry_policy policy = { .base_ms = 500, .cap_ms = 4000, .tri
 
 struct jwk {
     char kid[JWKS_KID_MAX + 1];
-    struct crypto_key *key;
+    struct libjwt_key *key;
     bool doubtful; /* another key has the same kid, or this key failed its check */
 };
 
@@ -51,7 +52,7 @@ struct jwks {
 static void set_done(struct key_set *set)
 {
     for (int i = 0; i < set->n; i++)
-        crypto_key_free(set->keys[i].key);
+        libjwt_key_free(set->keys[i].key);
     set->n = 0;
 }
 
@@ -96,7 +97,7 @@ static enum err_code add_key(struct key_set *set, struct span object, struct err
         return ERR_OK; /* a valid key of a kind that signs no push tokens */
     if (set->n == JWKS_KEYS_MAX)
         return err_set(err, ERR_PROTOCOL, "jwks: more than %d keys", JWKS_KEYS_MAX);
-    jwk.doubtful = crypto_rsa_public(number_of(&m[N_], n, sizeof n), number_of(&m[E_], e, sizeof e), &jwk.key, NULL);
+    jwk.doubtful = libjwt_key_public(number_of(&m[N_], n, sizeof n), number_of(&m[E_], e, sizeof e), &jwk.key, NULL);
     for (int i = 0; i < set->n; i++)
         if (strcmp(set->keys[i].kid, jwk.kid) == 0)
             set->keys[i].doubtful = jwk.doubtful = true;
@@ -110,7 +111,7 @@ static void drop_doubtful(struct key_set *set)
 
     for (int i = 0; i < set->n; i++) {
         if (set->keys[i].doubtful)
-            crypto_key_free(set->keys[i].key);
+            libjwt_key_free(set->keys[i].key);
         else
             set->keys[kept++] = set->keys[i];
     }
@@ -277,7 +278,7 @@ static bool is_usable(const struct jwks *j)
     return j->set.n && sys_mono_ms(j->sys) < j->stale_until_ms;
 }
 
-static struct crypto_key *lookup(const struct jwks *j, const char *kid)
+static struct libjwt_key *lookup(const struct jwks *j, const char *kid)
 {
     if (is_usable(j))
         for (int i = 0; i < j->set.n; i++)
@@ -314,10 +315,10 @@ static void renew_for_kid(struct jwks *j, const struct budget *b)
     }
 }
 
-enum err_code jwks_find(struct jwks *j, const char *kid, const struct budget *budget, struct crypto_key **ret_key,
+enum err_code jwks_find(struct jwks *j, const char *kid, const struct budget *budget, struct libjwt_key **ret_key,
                         struct err *err)
 {
-    struct crypto_key *key;
+    struct libjwt_key *key;
     enum err_code rc = ERR_OK;
     bool is_new;
 
@@ -329,7 +330,7 @@ enum err_code jwks_find(struct jwks *j, const char *kid, const struct budget *bu
         key = lookup(j, kid);
     }
     if (key)
-        *ret_key = crypto_key_ref(key);
+        *ret_key = libjwt_key_ref(key);
     else if (is_usable(j))
         rc = err_set(err, ERR_NOT_FOUND, "jwks: no key with this kid");
     else

@@ -18,7 +18,7 @@
 
 #include "kernels/base/err.h"
 #include "kernels/base/span.h"
-#include "worker/base/crypto.h"
+#include "worker/base/libjwt.h"
 #include "worker/http/http_client.h"
 
 enum { JWKS_BODY_MAX = 256 << 10, JWKS_KEYS_MAX = 32, JWKS_DEPTH_MAX = 8, JWKS_KID_MAX = 128 };
@@ -33,10 +33,10 @@ void jwks_close(struct jwks *j); /* takes NULL */
 /* Fetches the keys at start. A failure should only be logged: the next lookup tries again. */
 MUST_CHECK enum err_code jwks_prefetch(struct jwks *j, const struct budget *budget, struct err *err);
 
-/* The caller frees *ret_key with crypto_key_free(). ERR_NOT_FOUND: the issuer has no such key; ERR_UNAVAILABLE: there
+/* The caller frees *ret_key with libjwt_key_free(). ERR_NOT_FOUND: the issuer has no such key; ERR_UNAVAILABLE: there
  * is no key set and none can be fetched. */
 MUST_CHECK enum err_code jwks_find(struct jwks *j, const char *kid, const struct budget *budget,
-                                   struct crypto_key **ret_key, struct err *err);
+                                   struct libjwt_key **ret_key, struct err *err);
 
 /* Returns the number of keys that are usable now, and for how long they are fresh; for `doctor`. */
 int jwks_count(struct jwks *j, int64_t *ret_fresh_ms);

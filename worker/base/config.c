@@ -20,6 +20,7 @@ enum kind {
     BUCKET,   /* const char *, the name of a bucket */
     DATABASE, /* const char *, the name of a Firestore database */
     TOPIC,    /* const char *, a topic as projects/PROJECT/topics/NAME */
+    KEY_PATH, /* const char *; another value may be the key itself, and is never printed */
     SECRET,   /* char *, never printed */
     INT,      /* int */
     NUMBER,   /* double */
@@ -59,7 +60,7 @@ static const struct setting settings[] = {
       .allowed = "JSON of at most 16 KiB, plain or in base64",
       .meaning =
           "key of a service account; if not set, `GOOGLE_APPLICATION_CREDENTIALS` is used, else the metadata server" },
-    { "GOOGLE_APPLICATION_CREDENTIALS", TEXT, AT(credentials_file), NULL, .allowed = "path",
+    { "GOOGLE_APPLICATION_CREDENTIALS", KEY_PATH, AT(credentials_file), NULL,
       .meaning = "file with the JSON key of a service account" },
     { "FIREBASE_STORAGE_BUCKET", BUCKET, AT(bucket), NULL,
       .meaning = "bucket that holds the pictures; if not set, PROJECT.firebasestorage.app, else PROJECT.appspot.com, "
@@ -70,9 +71,9 @@ static const struct setting settings[] = {
     { "FIRESTORE_DATABASE", DATABASE, AT(firestore_database), "(default)",
       .meaning = "database that holds the documents" },
     { "PUSH_AUTH", CHOICE, AT(push_auth), NULL, .choices = push_auth_names, .required = true,
-      .meaning =
-          "who verifies the token of a push: the worker (`oidc`), Cloud Run (`iam`) or nobody (`none`: only with "
-          "emulators; the worker then listens on loopback only)" },
+      .meaning = "who verifies the token of a push: the worker (`oidc`, recommended), Cloud Run (`iam`: the service "
+                 "must not be "
+                 "public) or nobody (`none`: only with emulators; the worker then listens on loopback only)" },
     { "PUSH_AUDIENCE", LIST, AT(push_audiences), NULL,
       .meaning = "audiences that a push token may have; required with `oidc` and `iam`" },
     { "PUSH_SERVICE_ACCOUNT", EMAILS, AT(push_accounts), NULL,
@@ -145,6 +146,7 @@ static void describe(const struct setting *s, char *buf, size_t size)
         [BUCKET] = "bucket name",
         [DATABASE] = "(default), or 4 to 63 of a-z, 0-9 and -, a letter first",
         [TOPIC] = "projects/PROJECT/topics/NAME",
+        [KEY_PATH] = "path",
         [SECRET] = "text",
         [LIST] = "comma-separated list",
         [EMAILS] = "comma-separated list of e-mail addresses",
@@ -198,7 +200,9 @@ static void bad_value(struct load *l, const struct setting *s, const char *value
 
     l->is_bad[s - settings] = true;
     describe(s, allowed, sizeof allowed);
-    if (s->kind == SECRET)
+    if (s->kind == KEY_PATH)
+        problem(l, "%s is not the path of a file; a key itself belongs in FIREBASE_CREDENTIALS", s->name);
+    else if (s->kind == SECRET)
         problem(l, "%s is not valid; allowed: %s", s->name, allowed);
     else
         problem(l, "%s='%.60s' is not valid; allowed: %s", s->name, value, allowed);
@@ -352,6 +356,8 @@ static bool take(struct load *l, const struct setting *s, const char *value)
         return take_text(value, bucket_name_is_valid, dst);
     case TEXT:
         return take_text(value, is_printable, dst);
+    case KEY_PATH:
+        return take_text(value, path_is_plausible, dst);
     case SECRET:
         return take_secret(value, dst);
     }

@@ -10,12 +10,6 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 
-/* A struct crypto_key is an EVP_PKEY under another name; no other file relies on that. */
-static EVP_PKEY *pkey(const struct crypto_key *key)
-{
-    return (EVP_PKEY *)(uintptr_t)key;
-}
-
 /* OpenSSL keeps a queue of errors for each thread: the message quotes the first, and the queue is emptied. */
 static enum err_code fail(struct err *err, enum err_code code, const char *what)
 {
@@ -75,9 +69,35 @@ static bool check_key(EVP_PKEY *key, int (*check)(EVP_PKEY_CTX *))
     return good;
 }
 
-enum err_code crypto_rsa_public(struct span n, struct span e, struct crypto_key **ret, struct err *err)
+static enum err_code write_pem(EVP_PKEY *key, char ret[CRYPTO_PUBLIC_PEM_MAX], size_t *ret_len, struct err *err)
 {
-    BIGNUM *bn_n = NULL, *bn_e = NULL;
+    BIO *bio = BIO_new(BIO_s_mem());
+    int n = bio && PEM_write_bio_PUBKEY(bio, key) == 1 ? BIO_read(bio, ret, CRYPTO_PUBLIC_PEM_MAX) : 0;
+    bool whole = n > 0 && BIO_pending(bio) == 0;
+
+    BIO_free(bio);
+    if (!whole)
+        return fail(err, ERR_NOMEM, "cannot write an RSA key as PEM");
+    *ret_len = (size_t)n;
+    return ERR_OK;
+}
+
+/* Reads n and e into a key, which the caller frees even after an error. */
+static enum err_code read_public(const BIGNUM *n, const BIGNUM *e, EVP_PKEY **ret, struct err *err)
+{
+    if (!n || !e)
+        return fail(err, ERR_NOMEM, "RSA key");
+    TRY(check_numbers(n, e, err));
+    *ret = public_key(n, e);
+    if (!*ret || !check_key(*ret, EVP_PKEY_public_check))
+        return fail(err, ERR_INVALID, "not a sound RSA key");
+    return ERR_OK;
+}
+
+enum err_code crypto_rsa_public(struct span n, struct span e, char ret_pem[CRYPTO_PUBLIC_PEM_MAX], size_t *ret_pem_len,
+                                size_t *ret_bytes, struct err *err)
+{
+    BIGNUM *bn_n, *bn_e;
     EVP_PKEY *key = NULL;
     enum err_code rc;
 
@@ -85,21 +105,11 @@ enum err_code crypto_rsa_public(struct span n, struct span e, struct crypto_key 
         return err_set(err, ERR_INVALID, "crypto: an RSA modulus of %zu bytes and an exponent of %zu", n.len, e.len);
     bn_n = BN_bin2bn((const unsigned char *)n.ptr, (int)n.len, NULL);
     bn_e = BN_bin2bn((const unsigned char *)e.ptr, (int)e.len, NULL);
-    if (!bn_n || !bn_e) {
-        rc = fail(err, ERR_NOMEM, "RSA key");
-        goto out;
+    rc = read_public(bn_n, bn_e, &key, err);
+    if (rc == ERR_OK) {
+        *ret_bytes = (size_t)EVP_PKEY_get_size(key);
+        rc = write_pem(key, ret_pem, ret_pem_len, err);
     }
-    rc = check_numbers(bn_n, bn_e, err);
-    if (rc)
-        goto out;
-    key = public_key(bn_n, bn_e);
-    if (!key || !check_key(key, EVP_PKEY_public_check)) {
-        rc = fail(err, ERR_INVALID, "not a sound RSA key");
-        goto out;
-    }
-    *ret = (struct crypto_key *)key;
-    key = NULL;
-out:
     EVP_PKEY_free(key);
     BN_free(bn_e);
     BN_free(bn_n);
@@ -113,79 +123,32 @@ static int no_passphrase(char *buf, int size, int writing, void *ctx)
     return -1;
 }
 
-enum err_code crypto_rsa_private(struct span pem, struct crypto_key **ret, struct err *err)
+static enum err_code check_private(EVP_PKEY *key, struct err *err)
+{
+    int bits = EVP_PKEY_get_bits(key);
+
+    if (!EVP_PKEY_is_a(key, "RSA"))
+        return err_set(err, ERR_INVALID, "crypto: the private key is not RSA");
+    if (bits < CRYPTO_RSA_MIN_BITS || bits > CRYPTO_RSA_MAX_BITS)
+        return err_set(err, ERR_INVALID, "crypto: an RSA key of %d bits, must be %d to %d", bits, CRYPTO_RSA_MIN_BITS,
+                       CRYPTO_RSA_MAX_BITS);
+    if (!check_key(key, EVP_PKEY_pairwise_check))
+        return fail(err, ERR_INVALID, "not a sound RSA key");
+    return ERR_OK;
+}
+
+enum err_code crypto_rsa_private(struct span pem, size_t *ret_bytes, struct err *err)
 {
     BIO *bio = pem.len <= 1 << 20 ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
     EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
-    enum err_code rc = ERR_OK;
-    int bits;
+    enum err_code rc;
 
     BIO_free(bio);
     if (!key)
         return fail(err, ERR_INVALID, "not a private key in PEM");
-    bits = EVP_PKEY_get_bits(key);
-    if (!EVP_PKEY_is_a(key, "RSA"))
-        rc = err_set(err, ERR_INVALID, "crypto: the private key is not RSA");
-    else if (bits < CRYPTO_RSA_MIN_BITS || bits > CRYPTO_RSA_MAX_BITS)
-        rc = err_set(err, ERR_INVALID, "crypto: an RSA key of %d bits, must be %d to %d", bits, CRYPTO_RSA_MIN_BITS,
-                     CRYPTO_RSA_MAX_BITS);
-    else if (!check_key(key, EVP_PKEY_pairwise_check))
-        rc = fail(err, ERR_INVALID, "not a sound RSA key");
-    if (rc)
-        EVP_PKEY_free(key);
-    else
-        *ret = (struct crypto_key *)key;
-    return rc;
-}
-
-struct crypto_key *crypto_key_ref(struct crypto_key *key)
-{
-    (void)EVP_PKEY_up_ref(pkey(key)); /* fails only for NULL */
-    return key;
-}
-
-void crypto_key_free(struct crypto_key *key)
-{
-    EVP_PKEY_free(pkey(key));
-}
-
-size_t crypto_key_bytes(const struct crypto_key *key)
-{
-    return (size_t)EVP_PKEY_get_size(pkey(key));
-}
-
-enum err_code crypto_rs256_verify(const struct crypto_key *key, struct span text, struct span signature,
-                                  struct err *err)
-{
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    enum err_code rc = ERR_OK;
-
-    /* RFC 8017 8.2.2 step 1: a signature is exactly as long as the modulus */
-    if (signature.len != crypto_key_bytes(key))
-        rc = err_set(err, ERR_DENIED, "crypto: the signature is %zu bytes long, not %zu", signature.len,
-                     crypto_key_bytes(key));
-    else if (!ctx || EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, pkey(key)) != 1)
-        rc = fail(err, ERR_NOMEM, "cannot start to verify");
-    else if (EVP_DigestVerify(ctx, (const unsigned char *)signature.ptr, signature.len, (const unsigned char *)text.ptr,
-                              text.len) != 1)
-        rc = fail(err, ERR_DENIED, "the signature does not verify");
-    EVP_MD_CTX_free(ctx);
-    return rc;
-}
-
-enum err_code crypto_rs256_sign(const struct crypto_key *key, struct span text,
-                                unsigned char signature[CRYPTO_SIGNATURE_MAX], struct err *err)
-{
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    size_t n = CRYPTO_SIGNATURE_MAX;
-    enum err_code rc = ERR_OK;
-
-    if (!ctx || EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, pkey(key)) != 1 ||
-        EVP_DigestSign(ctx, signature, &n, (const unsigned char *)text.ptr, text.len) != 1)
-        rc = fail(err, ERR_INTERNAL, "cannot sign");
-    else if (n != crypto_key_bytes(key))
-        rc = err_set(err, ERR_INTERNAL, "crypto: a signature of %zu bytes", n);
-    EVP_MD_CTX_free(ctx);
+    rc = check_private(key, err);
+    *ret_bytes = (size_t)EVP_PKEY_get_size(key);
+    EVP_PKEY_free(key);
     return rc;
 }
 
@@ -211,4 +174,9 @@ enum err_code crypto_md5(struct span bytes, unsigned char ret[CRYPTO_MD5_BYTES],
 void crypto_clear(void *bytes, size_t n)
 {
     OPENSSL_cleanse(bytes, n);
+}
+
+void crypto_forget_errors(void)
+{
+    ERR_clear_error();
 }

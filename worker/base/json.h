@@ -3,7 +3,7 @@
  *
  * json_parse refuses what json_check refuses (duplicate keys, U+0000, broken UTF-8, trailing bytes, too much depth),
  * then builds the tree, which lives until the arena is rewound. Getters take NULL for an absent value, so they can be
- * nested.
+ * nested. Two of them have names of jansson, which libjwt uses: the Makefile hides ours from it.
  */
 #ifndef WORKER_BASE_JSON_H
 #define WORKER_BASE_JSON_H

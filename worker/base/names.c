@@ -1,6 +1,8 @@
 #include "worker/base/names.h"
 
+#include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define DIGITS     "0123456789"
 #define LOWER_CASE "abcdefghijklmnopqrstuvwxyz"
@@ -76,4 +78,18 @@ bool is_loopback_url(const char *url)
         return url[n] == '/' || !url[n];
     }
     return false;
+}
+
+bool path_is_plausible(const char *text)
+{
+    enum { SHORT = 64 }; /* bytes: the base64 of a key has more */
+    size_t n = strlen(text);
+
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)text[i] < ' ' || text[i] == 127 || strchr("{}\"", text[i]))
+            return false;
+    if (!n || n >= PATH_MAX || *text == ' ' || strncmp(text, "-----", 5) == 0)
+        return false;
+    return *text == '/' || n <= SHORT ||
+           strchr(text, '.'); /* base64 has no dot, and that of JSON begins with a letter */
 }

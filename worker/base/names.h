@@ -1,6 +1,6 @@
 /*
- * names - which texts may stand in a URL as a bucket, a project, a database or a host; and which URLs stay on this
- * machine.
+ * names - which texts may stand in a URL as a bucket, a project, a database or a host; which URLs stay on this machine;
+ * and which texts are the path of a file rather than its contents.
  */
 #ifndef WORKER_BASE_NAMES_H
 #define WORKER_BASE_NAMES_H
@@ -34,5 +34,8 @@ bool host_is_valid(const char *text);
 
 /* An http:// URL of 127.0.0.1, localhost or [::1]. The host must end there: "http://localhost.evil.example" is not. */
 bool is_loopback_url(const char *url);
+
+/* False for a text that looks like a key: JSON, PEM or a long base64. Such a text must not be quoted in a message. */
+bool path_is_plausible(const char *text);
 
 #endif

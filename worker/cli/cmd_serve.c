@@ -184,6 +184,17 @@ static enum err_code open_cloud_check(struct service *s, struct err *err)
     return cloud_check_init(&s->cloud, &options, err);
 }
 
+/* In mode iam, whoever reaches the container past Cloud Run's check is believed. */
+static void say_what_iam_trusts(void)
+{
+    log_event(
+        LOG_NOTICE, NULL,
+        "PUSH_AUTH=iam trusts Cloud Run to have verified pushes: the service must not be public. Where K_SERVICE is "
+        "set, the marker SIGNATURE_REMOVED_BY_GOOGLE is accepted in place of a signature, and nothing else of the "
+        "signature is checked. PUSH_AUTH=oidc is the recommended way",
+        log_end());
+}
+
 static enum err_code open_oidc(struct service *s, struct err *err)
 {
     const struct config *c = &s->config;
@@ -197,6 +208,8 @@ static enum err_code open_oidc(struct service *s, struct err *err)
     memcpy(s->oidc.emails, c->push_accounts.items, (size_t)c->push_accounts.n * sizeof *s->oidc.emails);
     if (s->oidc.mode == PUSH_AUTH_NONE)
         return ERR_OK;
+    if (s->oidc.mode == PUSH_AUTH_IAM)
+        say_what_iam_trusts();
     TRY(jwks_open(s->http, &sys_real, c->oidc_certs_url, &s->jwks, err));
     s->oidc.jwks = s->jwks;
     return oidc_check_settings(&s->oidc, err);

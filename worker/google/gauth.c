@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "worker/base/crypto.h"
 #include "worker/base/members.h"
 #include "worker/base/names.h"
 #include "worker/base/wait.h"
@@ -30,6 +31,7 @@ enum {
 
 static const char emulator_header[] = "Bearer owner";
 static const char bearer[] = "Bearer ";
+static const char metadata_host[] = "metadata.google.internal";
 
 /* base_ms, cap_ms, tries, call_timeout_ms */
 static const struct retry_policy metadata_policy = { 200, 2000, 5, 3000 };
@@ -103,6 +105,22 @@ static enum err_code read_token(const struct gauth *g, struct span body, struct 
     return ERR_OK;
 }
 
+/* Nothing could be sent. A machine outside Google Cloud has no such server: it wants a key. */
+static enum err_code unreachable(const struct gauth *g, const struct err *why, struct err *err)
+{
+    const char *host = g->metadata_base + sizeof "http://" - 1;
+    struct span name = { host, strcspn(host, "/") };
+
+    if (!span_is(name, metadata_host))
+        return err_set(err, ERR_UNAVAILABLE, "metadata server: %.150s; is GCE_METADATA_HOST right?", why->msg);
+    return err_set(err, ERR_UNAVAILABLE,
+                   "metadata server: %s %s set FIREBASE_CREDENTIALS to the JSON key of a service account, or "
+                   "GOOGLE_APPLICATION_CREDENTIALS to its path",
+                   metadata_host,
+                   strstr(why->msg, "resolve") ? "does not resolve: this is not Cloud Run;"
+                                               : "cannot be reached: is this Cloud Run? If not,");
+}
+
 static enum err_code metadata_get(const struct gauth *g, const char *path, const struct budget *b, struct arena *a,
                                   struct http_reply *reply, enum next *ret_next, struct err *err)
 {
@@ -113,15 +131,18 @@ static enum err_code metadata_get(const struct gauth *g, const char *path, const
                                 .max_reply_bytes = REPLY_MAX,
                                 .allow_plain = true,
                                 .budget = b };
+    struct err why = { 0 };
     const char *flavor;
     enum err_code rc;
 
     (void)snprintf(url, sizeof url, "%s%s", g->metadata_base, path);
     http_request_header(&req, "Metadata-Flavor", "Google");
-    rc = http_send(g->http, &req, a, reply, err);
+    rc = http_send(g->http, &req, a, reply, &why);
     *ret_next = rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME ? TRY_AGAIN : GIVE_UP;
+    if (rc == ERR_UNAVAILABLE)
+        return unreachable(g, &why, err);
     if (rc)
-        return rc;
+        return err_set(err, rc, "metadata server: %s", why.msg);
     flavor = http_reply_header(reply, "metadata-flavor");
     if (reply->status != 200) {
         *ret_next = http_status_is_transient(reply->status) ? TRY_AGAIN : GIVE_UP;
@@ -174,8 +195,8 @@ static enum err_code exchange(const struct gauth *g, const char *assertion, cons
     if (rc || reply->status == 200)
         return rc;
     *ret_next = judge_refusal(reply->status, reply->body, error);
-    return err_set(err, *ret_next == TRY_AGAIN ? ERR_UNAVAILABLE : ERR_DENIED, "token endpoint: HTTP %d %s%s",
-                   reply->status, is_header_safe(error) ? error : "",
+    return err_set(err, *ret_next == TRY_AGAIN ? ERR_UNAVAILABLE : ERR_DENIED, "%s: token endpoint: HTTP %d %s%s",
+                   g->source, reply->status, is_header_safe(error) ? error : "",
                    strcmp(error, "invalid_grant") == 0 ? ": has the key been deleted, or is this machine's clock wrong?"
                                                        : "");
 }
@@ -506,21 +527,25 @@ static bool is_set(const char *text)
     return text && *text;
 }
 
+static const char env_name[] = "FIREBASE_CREDENTIALS", file_name[] = "GOOGLE_APPLICATION_CREDENTIALS";
+
 static enum err_code read_file(const char *path, char *buf, size_t size, size_t *ret_n, struct err *err)
 {
-    FILE *file = fopen(path, "rbe");
+    FILE *file;
+    bool failed;
 
+    if (!path_is_plausible(path))
+        return err_set(err, ERR_INVALID,
+                       "the value is not the path of a file; a key itself belongs in FIREBASE_CREDENTIALS");
+    file = fopen(path, "rbe");
     if (!file)
-        return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "GOOGLE_APPLICATION_CREDENTIALS: %s: %s", path,
+        return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%.120s cannot be opened: %s", path,
                        strerror(errno));
     (void)setvbuf(file, NULL, _IONBF, 0); /* so that stdio keeps no copy of the key */
     *ret_n = fread(buf, 1, size, file);
-    if (ferror(file)) {
-        (void)fclose(file);
-        return err_set(err, ERR_IO, "GOOGLE_APPLICATION_CREDENTIALS: %s cannot be read", path);
-    }
+    failed = ferror(file);
     (void)fclose(file);
-    return ERR_OK;
+    return failed ? err_set(err, ERR_IO, "%.120s cannot be read: is it a file?", path) : ERR_OK;
 }
 
 static enum token_uri_rule rule_of(const struct gauth_options *o)
@@ -546,36 +571,42 @@ static enum err_code load_file(struct gauth *g, const struct gauth_options *o, s
     return rc;
 }
 
+/* Each message begins with the setting that is to be mended. */
+static enum err_code load_account(struct gauth *g, const struct gauth_options *o, const char *name, struct err *err)
+{
+    struct err why = { 0 };
+    enum err_code rc = name == env_name
+                           ? service_account_parse(span_of(o->firebase_credentials), rule_of(o), &g->account, &why)
+                           : load_file(g, o, &why);
+
+    if (rc)
+        return err_set(err, rc, "%s: %s", name, why.msg);
+    g->has_account = true;
+    return ERR_OK;
+}
+
 /* With emulators of all services in use, a key is read only for the project that it names. */
-static enum err_code load_account(struct gauth *g, const struct gauth_options *o, struct err *err)
+static enum err_code choose_account(struct gauth *g, const struct gauth_options *o, struct err *err)
 {
     bool only_emulators =
         o->emulator[GAUTH_FIRESTORE] && o->emulator[GAUTH_STORAGE] && (!o->uses_pubsub || o->emulator[GAUTH_PUBSUB]);
+    const char *name = is_set(o->firebase_credentials) ? env_name : is_set(o->credentials_file) ? file_name : NULL;
 
-    g->source = only_emulators ? "emulator" : "metadata server";
-    if (only_emulators && is_set(o->project))
+    g->source = only_emulators ? "emulator" : name ? name : "metadata server";
+    if (!name || (only_emulators && is_set(o->project)))
         return ERR_OK;
-    if (is_set(o->firebase_credentials)) {
-        g->source = only_emulators ? "emulator" : "FIREBASE_CREDENTIALS";
-        TRY(service_account_parse(span_of(o->firebase_credentials), rule_of(o), &g->account, err));
-        g->has_account = true;
-    } else if (is_set(o->credentials_file)) {
-        g->source = only_emulators ? "emulator" : "GOOGLE_APPLICATION_CREDENTIALS";
-        TRY(load_file(g, o, err));
-        g->has_account = true;
-    }
-    return ERR_OK;
+    return load_account(g, o, name, err);
 }
 
 static enum err_code setup(struct gauth *g, const struct gauth_options *o, struct err *err)
 {
-    const char *host = is_set(o->metadata_host) ? o->metadata_host : "metadata.google.internal";
+    const char *host = is_set(o->metadata_host) ? o->metadata_host : metadata_host;
     const char *project;
 
     if (!host_is_valid(host))
         return err_set(err, ERR_INVALID, "GCE_METADATA_HOST: '%.100s' is not host[:port]", host);
     (void)snprintf(g->metadata_base, sizeof g->metadata_base, "http://%s/computeMetadata/v1", host);
-    TRY(load_account(g, o, err));
+    TRY(choose_account(g, o, err));
     g->plain_token_uri = is_loopback_url(g->account.token_uri);
     project = is_set(o->project) ? o->project : g->account.project_id;
     if (*project && !project_id_is_valid(span_of(project)))

@@ -10,8 +10,8 @@
  * With a key, a JWT for the scopes of the services in use is signed here and is itself the token; with
  * `jwt_bearer_grant` it is exchanged for one at the token endpoint. A token is renewed when less than 225 s remain
  * (before that, the metadata server returns the old token again) by one thread; while renewing fails, the old token is
- * used until its last 10 s. The key's text is overwritten once the key is loaded. Thread-safe. No message holds a
- * token.
+ * used until its last 10 s. The key's text is kept only where libjwt.h says, until gauth_close. Thread-safe. No message
+ * holds a token.
  */
 #ifndef WORKER_GOOGLE_GAUTH_H
 #define WORKER_GOOGLE_GAUTH_H

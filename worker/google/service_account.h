@@ -10,7 +10,8 @@
  *   6. token_uri         https://oauth2.googleapis.com/token or absent; http on loopback under test
  *   7. universe_domain   googleapis.com or absent; all other domains are ERR_UNSUPPORTED
  *
- * All copies of the key's text made here are overwritten before the call returns.
+ * The private key's text is kept by libjwt.h, which needs it for each signature; all other copies made here are
+ * overwritten before the call returns.
  */
 #ifndef WORKER_GOOGLE_SERVICE_ACCOUNT_H
 #define WORKER_GOOGLE_SERVICE_ACCOUNT_H
@@ -19,7 +20,7 @@
 
 #include "kernels/base/span.h"
 #include "worker/base/config.h"
-#include "worker/base/crypto.h"
+#include "worker/base/libjwt.h"
 #include "worker/base/names.h"
 
 enum {
@@ -31,12 +32,14 @@ enum {
 /* Texts are "" when absent; token_uri never is. */
 struct service_account {
     char client_email[256], key_id[129], project_id[PROJECT_ID_MAX + 1], token_uri[256];
-    struct crypto_key *key;
+    struct libjwt_key *key;
 };
 
 /* The token endpoints that a key file may name. */
 enum token_uri_rule { TOKEN_URI_GOOGLE, TOKEN_URI_GOOGLE_OR_LOOPBACK /* for tests */ };
 
+/* Messages say what is wrong with "the text", "the key" or "the JSON" and how to mend it; the caller puts the name of
+ * the setting in front. They quote nothing. ERR_INVALID, ERR_UNSUPPORTED, ERR_TOO_LARGE, ERR_NOMEM. */
 MUST_CHECK enum err_code service_account_parse(struct span text, enum token_uri_rule rule, struct service_account *ret,
                                                struct err *err);
 void service_account_done(struct service_account *sa); /* takes a zeroed one */

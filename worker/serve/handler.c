@@ -70,7 +70,8 @@ static void log_refused(const struct http_server_request *req, const struct oidc
     const struct outcome_info *o = outcome_info(OUTCOME_UNAUTHORISED);
 
     log_event(o->level, &req->log, o->message, log_str("reason", r->text), log_str("kid", r->kid),
-              log_str("email", r->email), log_int("status", r->status), log_end());
+              log_str("email", r->email), log_int("status", r->status),
+              *r->received ? log_str("received", r->received) : log_end(), log_str("wanted", r->wanted), log_end());
 }
 
 static bool check_token(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
@@ -84,6 +85,7 @@ static bool check_token(void *ctx, struct http_server_request *req, struct http_
     if (r.status == 204)
         return true;
     log_refused(req, &r);
+    metrics_refusal(h->metrics, r.reason);
     (void)settle(h, req, OUTCOME_UNAUTHORISED);
     reply->status = r.status;
     if (r.status == 401)

@@ -31,6 +31,11 @@ void metrics_answer(struct metrics *m, int http_status)
     atomic_fetch_add(&m->answers[i], 1);
 }
 
+void metrics_refusal(struct metrics *m, enum oidc_reason reason)
+{
+    atomic_fetch_add(&m->refusals[reason], 1);
+}
+
 static void observe(struct metrics_histogram *h, double seconds)
 {
     int i = 0;
@@ -134,6 +139,17 @@ static void put_answers(struct page *p, struct metrics *m)
     put_count(p, "inpaint_pushes_total", "code", "other", atomic_load(&m->answers[OTHER]));
 }
 
+static void put_refusals(struct page *p, struct metrics *m)
+{
+    char label[OIDC_LABEL_SIZE];
+
+    put_head(p, "inpaint_push_refusals_total", "counter", "Pushes refused for their token, by reason.");
+    for (int i = OIDC_ACCEPTED + 1; i < OIDC_REASON_COUNT; i++) {
+        oidc_label((enum oidc_reason)i, label);
+        put_count(p, "inpaint_push_refusals_total", "reason", label, atomic_load(&m->refusals[i]));
+    }
+}
+
 static bool is_same(const char *a, const char *b)
 {
     return a && b && strcmp(a, b) == 0;
@@ -222,6 +238,7 @@ enum err_code metrics_print(struct metrics *m, struct arena *a, struct span *ret
     if (rc)
         return rc;
     put_answers(&p, m);
+    put_refusals(&p, m);
     put_jobs(&p, m);
     put_stages(&p, m);
     put_plain(&p, m);

@@ -13,6 +13,7 @@
 
 #include "kernels/base/arena.h"
 #include "kernels/base/span.h"
+#include "worker/auth/oidc.h"
 #include "worker/job/job_error.h"
 #include "worker/job/outcome.h"
 #include "worker/job/stage.h"
@@ -72,6 +73,7 @@ struct metrics_histogram {
 
 struct metrics { /* ready for use when zeroed */
     atomic_uint_fast64_t answers[METRICS_ANSWERS];
+    atomic_uint_fast64_t refusals[OIDC_REASON_COUNT];
     atomic_uint_fast64_t outcomes[OUTCOMES];
     atomic_uint_fast64_t errors[JOB_ERROR_COUNT];
     atomic_uint_fast64_t counters[METRICS_COUNTERS];
@@ -80,6 +82,7 @@ struct metrics { /* ready for use when zeroed */
 };
 
 void metrics_answer(struct metrics *m, int http_status);
+void metrics_refusal(struct metrics *m, enum oidc_reason reason);              /* of a push's token */
 void metrics_outcome(struct metrics *m, enum outcome outcome, double seconds); /* from the arrival of the push */
 void metrics_error(struct metrics *m, enum job_error e);
 void metrics_stage_took(struct metrics *m, enum stage stage, double seconds);

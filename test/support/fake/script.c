@@ -102,7 +102,7 @@ static enum err_code give(const struct script_reply *from, struct arena *a, stru
     ret->body = (struct span){ body, from->body.len };
     for (int i = 0; i < 6 && from->headers[i].name; i++)
         ret->headers[ret->n_headers++] = from->headers[i];
-    return from->rc ? err_set(err, from->rc, "scripted: %s", err_name(from->rc)) : ERR_OK;
+    return from->rc ? err_set(err, from->rc, "scripted: %s", from->why ? from->why : err_name(from->rc)) : ERR_OK;
 }
 
 static enum err_code send_scripted(void *ctx, const struct http_request *req, struct arena *a, struct http_reply *ret,

@@ -26,6 +26,7 @@ struct script_reply {
     struct http_header headers[6]; /* names in lower case; ends at the first without a name */
     struct span body;
     enum err_code rc; /* instead of success: status, headers and body are what came before the failure */
+    const char *why;  /* the message of the error; NULL: the name of rc */
     int64_t takes_ms;
 };
 

@@ -57,11 +57,11 @@ static struct script_reply good(const char *kid, const char *cache_control)
 
 static enum err_code find(const char *kid)
 {
-    struct crypto_key *key = NULL;
+    struct libjwt_key *key = NULL;
     enum err_code rc = jwks_find(f.j, kid, &f.s.budget, &key, NULL);
 
     CHECK((rc == ERR_OK) == (key != NULL));
-    crypto_key_free(key);
+    libjwt_key_free(key);
     return rc;
 }
 

@@ -389,6 +389,210 @@ TEST(oidc__compares_issuer_audience_and_account_byte_by_byte) /* A11 to A16 */
     stop();
 }
 
+static struct oidc_result result_with(const char *iss, const char *aud, const char *email)
+{
+    char claims[4096];
+
+    (void)snprintf(claims, sizeof claims, "{%s%s%s" VERIFIED_ "," TIMES_ "}", iss, aud, email);
+    return check_bytes(span_of(test_token(own(), "RS256", HEADER, claims)));
+}
+
+TEST(oidc__says_what_was_received_and_what_was_wanted)
+{
+    static const char quote[] = "\"aud\":\"a\\\"b\\\\c\\u0007\\u202e\\u00e9\",";
+    char longest[2000];
+    struct oidc_result r;
+
+    start();
+    r = result_with(ISS_ ",", AUD_ ",", EMAIL_ ",");
+    CHECK_INT(r.reason, OIDC_ACCEPTED);
+    CHECK_STR(r.received, "");
+    CHECK_STR(r.wanted, "");
+    r = result_with(ISS_ ",", "\"aud\":\"https://w.example/p/\",", EMAIL_ ",");
+    CHECK_INT(r.reason, OIDC_AUDIENCE);
+    CHECK_STR(r.received, "https://w.example/p/");
+    CHECK_STR(r.wanted, "https://other.example, https://w.example/p");
+    r = result_with("\"iss\":\"https://evil.example\",", AUD_ ",", EMAIL_ ",");
+    CHECK_INT(r.reason, OIDC_ISSUER);
+    CHECK_STR(r.received, "https://evil.example");
+    CHECK_STR(r.wanted, "https://accounts.google.com, accounts.google.com");
+    r = result_with(ISS_ ",", AUD_ ",", "\"email\":\"x@y\",");
+    CHECK_INT(r.reason, OIDC_EMAIL);
+    CHECK_STR(r.received, "x@y");
+    CHECK_STR(r.wanted, "push@demo.iam.gserviceaccount.com");
+    CHECK_STR(result_with(ISS_ ",", "", EMAIL_ ",").received, "(none)");
+    CHECK_STR(result_with(ISS_ ",", "\"aud\":[\"https://w.example/p\"],", EMAIL_ ",").received, "(not a text)");
+    CHECK_STR(result_with(ISS_ ",", quote, EMAIL_ ",").received, "a\"b\\x5cc\\x07\\xe2\\x80\\xae\\xc3\\xa9");
+    (void)snprintf(longest, sizeof longest, "\"aud\":\"%01000d\",", 0);
+    r = result_with(ISS_ ",", longest, EMAIL_ ",");
+    CHECK(strlen(r.received) < sizeof r.received && strlen(r.received) > sizeof r.received - 10);
+    CHECK_STR(r.received + strlen(r.received) - 4, "0...");
+    (void)snprintf(longest, sizeof longest, "%01000d", 0);
+    f.o.audiences[0] = longest;
+    r = result_with(ISS_ ",", "", EMAIL_ ",");
+    CHECK_STR(r.wanted + strlen(r.wanted) - 4, "0...");
+    stop();
+}
+
+/* Whoever is not verified must not write into the log: claims are noted only behind the signature. */
+TEST(oidc__notes_nothing_of_a_token_that_nobody_signed)
+{
+    const struct test_key *evil = test_key(2048, 65537, 1);
+    struct oidc_result r;
+
+    start();
+    r = check_bytes(span_of(test_token(evil, "RS256", HEADER, "{" ISS_ ",\"aud\":\"CANARY\",\"email\":\"CANARY\"," TIMES_ "}")));
+    CHECK_INT(r.reason, OIDC_SIGNATURE);
+    CHECK_STR(r.email, "");
+    CHECK_STR(r.received, "");
+    CHECK_STR(r.wanted, "");
+    r = check_bytes(span_of(test_token(evil, "RS256", HEADER, "{\"email\":\"CANARY\"}")));
+    CHECK_INT(r.reason, OIDC_TIMES);
+    CHECK_STR(r.email, "");
+    stop();
+}
+
+/* libjwt reads numbers into 64 bits: what it would refuse must not look like a bad signature. */
+TEST(oidc__judges_numbers_before_libjwt_reads_them)
+{
+    static const struct {
+        const char *number;
+        enum oidc_reason want;
+    } cases[] = {
+        { "9223372036854775807", OIDC_ACCEPTED },  { "-9223372036854775808", OIDC_ACCEPTED },
+        { "9223372036854775808", OIDC_CLAIMS },    { "-9223372036854775809", OIDC_CLAIMS },
+        { "99999999999999999999", OIDC_CLAIMS },   { "1e308", OIDC_ACCEPTED },
+        { "1e309", OIDC_CLAIMS },                  { "-1E309", OIDC_CLAIMS },
+        { "1e-999", OIDC_ACCEPTED },               { "0.1", OIDC_ACCEPTED },
+        { "-0", OIDC_ACCEPTED },                   { "-0.0", OIDC_ACCEPTED },
+        { "[[1,{\"a\":1e400}]]", OIDC_CLAIMS },   { "123456789012345678901234567890.5", OIDC_ACCEPTED },
+        { "\"99999999999999999999\"", OIDC_ACCEPTED },
+    };
+    char text[600];
+
+    start();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        enum oidc_reason got;
+
+        (void)snprintf(text, sizeof text, "{" ISS_ "," AUD_ "," EMAIL_ "," VERIFIED_ "," TIMES_ ",\"x\":%s}", cases[i].number);
+        got = own_token(HEADER, text);
+        if (got != cases[i].want)
+            test_fail(__FILE__, __LINE__, "claim %s gives %d, want %d", cases[i].number, got, cases[i].want);
+        (void)snprintf(text, sizeof text, "{\"alg\":\"RS256\",\"kid\":\"own\",\"x\":%s}", cases[i].number);
+        got = own_token(text, CLAIMS);
+        if (got != (cases[i].want == OIDC_CLAIMS ? OIDC_HEADER : cases[i].want))
+            test_fail(__FILE__, __LINE__, "header %s gives %d", cases[i].number, got);
+    }
+    stop();
+}
+
+/* ---- generated tokens ---- */
+
+static uint64_t random_state;
+
+static unsigned pick(unsigned n)
+{
+    random_state = random_state * UINT64_C(6364136223846793005) + 1442695040888963407;
+    return (unsigned)(random_state >> 33) % n;
+}
+
+/* One JSON value of any kind, with what a reader may stumble over. */
+static void put_value(char *text, size_t size, int depth)
+{
+    static const char *const leaves[] = { "null", "true", "false", "0", "-0", "-1", "1e5", "1.25E-3", "9007199254740993",
+                                          "9223372036854775807", "1e308", "1e-400", "\"\"", "\"RS256\"", "\"none\"",
+                                          "\"\\ud83d\\ude00\"", "\"\\u0001\\n\\\"\\\\\"", "\"\xf4\x8f\xbf\xbf\"",
+                                          "\"\xef\xbf\xbf\"", "\"/\\/\"", "\"\x7f\"", "{}", "[]" };
+    size_t n = strlen(text);
+
+    if (depth == 0 || pick(3)) {
+        (void)snprintf(text + n, size - n, "%s", leaves[pick(sizeof leaves / sizeof *leaves)]);
+        return;
+    }
+    (void)snprintf(text + n, size - n, "[");
+    for (unsigned i = 0, count = pick(4); i < count; i++) {
+        put_value(text, size, depth - 1);
+        n = strlen(text);
+        (void)snprintf(text + n, size - n, "%s", i + 1 < count ? " , " : "");
+    }
+    n = strlen(text);
+    (void)snprintf(text + n, size - n, "]");
+}
+
+static void put_members(char *text, size_t size)
+{
+    for (unsigned i = 0, count = pick(5); i < count; i++) {
+        size_t n = strlen(text);
+
+        (void)snprintf(text + n, size - n, ",\"%s%u\":", pick(2) ? "x" : "\\u0079", i);
+        put_value(text, size, 5);
+    }
+}
+
+/* Whatever the strict gate lets through, libjwt reads as well: a signed token is accepted, however odd the rest of it. */
+TEST(oidc__accepts_every_signed_token_with_odd_but_valid_members)
+{
+    start();
+    random_state = 14;
+    for (int i = 0; i < 150; i++) {
+        char header[1200] = "{\"alg\":\"RS256\",\"kid\":\"own\"", claims[3500] = "{" ISS_ "," AUD_ "," EMAIL_ "," VERIFIED_ "," TIMES_;
+        enum oidc_reason got;
+
+        put_members(header, 800);
+        put_members(claims, 3000);
+        (void)strcat(header, "}");
+        (void)strcat(claims, "}");
+        got = own_token(header, claims);
+        if (got != OIDC_ACCEPTED)
+            test_fail(__FILE__, __LINE__, "round %d: %s %s gives %d", i, header, claims, got);
+    }
+    stop();
+}
+
+/* And nothing but the token itself is accepted: bytes changed, added, dropped, repeated, in any part. */
+TEST(oidc__refuses_every_mutation_of_a_token)
+{
+    static const char bytes[] = "ABCDabcd0123-_.=+/ \n\t\r{}\"%";
+    static char token[9000];
+    const size_t n = sizeof T1 - 1;
+
+    start();
+    random_state = 41;
+    for (int i = 0; i < 4000; i++) {
+        size_t at = pick((unsigned)n), len = n, run = 1 + pick(4);
+
+        memcpy(token, T1, n);
+        switch (pick(5)) {
+        case 0: /* a character becomes another; NUL at times */
+            token[at] = bytes[pick(sizeof bytes)];
+            break;
+        case 1: /* one is added */
+            memmove(token + at + 1, token + at, n - at);
+            token[at] = bytes[pick(sizeof bytes)];
+            len++;
+            break;
+        case 2: /* some are dropped */
+            len = n - run < at ? at : n - run;
+            memmove(token + at, T1 + n - (len - at), len - at);
+            break;
+        case 3: /* some come twice */
+            run = run < n - at ? run : n - at;
+            memmove(token + at + run, token + at, n - at);
+            len += run;
+            break;
+        default: /* two trade places */
+            token[at] = T1[n - 1 - at];
+            token[n - 1 - at] = T1[at];
+        }
+        if (len == n && memcmp(token, T1, n) == 0)
+            continue;
+        if (check_bytes((struct span){ token, len }).status != 401)
+            test_fail(__FILE__, __LINE__, "round %d: %.*s", i, (int)len, token);
+    }
+    CHECK_INT(reason_of(T1), OIDC_ACCEPTED);
+    stop();
+}
+
 TEST(oidc__bounds_the_token_and_its_parts) /* A17 */
 {
     static char text[100000], token[20000];

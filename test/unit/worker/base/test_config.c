@@ -89,6 +89,8 @@ TEST(config__a_bad_value_is_named_with_what_is_allowed)
         char *setting;
         const char *message;
     } cases[] = {
+        { "GOOGLE_APPLICATION_CREDENTIALS={\"private_key\":\"CANARY\"}",
+          "GOOGLE_APPLICATION_CREDENTIALS is not the path of a file; a key itself belongs in FIREBASE_CREDENTIALS" },
         { "PORT=0", "PORT='0' is not valid; allowed: 1 to 65535" },
         { "PORT=65536", "1 to 65535" },
         { "PORT=80x", "'80x'" },

@@ -91,3 +91,20 @@ TEST(names__a_loopback_url_ends_its_host_where_it_should)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(!is_loopback_url(bad[i]));
 }
+
+TEST(names__a_key_is_not_taken_for_the_path_of_its_file)
+{
+    static const char *const good[] = { "/secrets/sa key.json", "key.json", "./key", "../k/sa", "key", "/k", "/k\xc3\xa9y",
+                                        "/mnt/secrets/a-long-name-without-any-ending-in-a-folder-with-a-long-name-too/key" };
+    static const char *const bad[] = { "", " ", "{", "{\"type\":\"service_account\"}", "a\"b", "a\nb", "a\x7f",
+                                       "-----BEGIN PRIVATE KEY-----",
+                                       "eyJ0eXBlIjoic2VydmljZV9hY2NvdW50IiwiY2xpZW50X2VtYWlsIjoid29ya2VyQGRlbW8/abcdefg" };
+    static char longest[5000];
+
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        CHECK(path_is_plausible(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(!path_is_plausible(bad[i]));
+    memset(longest, '/', sizeof longest - 1);
+    CHECK(!path_is_plausible(longest));
+}

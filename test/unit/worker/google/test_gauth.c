@@ -405,6 +405,77 @@ TEST(gauth__reads_a_key_from_a_file)
     stop();
 }
 
+/* The whole message of gauth_open. */
+static const char *refusal(void)
+{
+    static struct err err;
+    struct gauth *g;
+
+    err = (struct err){ 0 };
+    CHECK(gauth_open(&f.o, &g, &err));
+    return err.msg;
+}
+
+TEST(gauth__names_the_setting_that_is_wrong)
+{
+    char path[] = "/tmp/test-gauth-XXXXXX";
+    int fd = mkstemp(path);
+
+    prepare();
+    CHECK(fd >= 0 && write(fd, "CANARY!", 7) == 7 && close(fd) == 0);
+    f.o.firebase_credentials = "CANARY!";
+    f.o.credentials_file = "/there/is/no/such/file"; /* not used, as both are set */
+    CHECK_STR(refusal(), "FIREBASE_CREDENTIALS: the text is neither JSON nor base64; it must be the JSON key of a service "
+                         "account, or its base64");
+    f.o.emulator[GAUTH_FIRESTORE] = f.o.emulator[GAUTH_STORAGE] = true; /* its project is wanted */
+    CHECK(strstr(refusal(), "FIREBASE_CREDENTIALS: "));
+    f.o.emulator[GAUTH_FIRESTORE] = f.o.emulator[GAUTH_STORAGE] = false;
+    f.o.firebase_credentials = NULL;
+    CHECK_STR(refusal(), "GOOGLE_APPLICATION_CREDENTIALS: /there/is/no/such/file cannot be opened: No such file or directory");
+    f.o.credentials_file = path;
+    CHECK_STR(refusal(), "GOOGLE_APPLICATION_CREDENTIALS: the text is neither JSON nor base64; it must be the JSON key of a "
+                         "service account, or its base64");
+    CHECK_INT(unlink(path), 0);
+    f.o.credentials_file = account(); /* the key itself, where a path belongs */
+    CHECK_STR(refusal(), "GOOGLE_APPLICATION_CREDENTIALS: the value is not the path of a file; a key itself belongs in "
+                         "FIREBASE_CREDENTIALS");
+    stop();
+}
+
+TEST(gauth__says_that_there_is_no_metadata_server)
+{
+    static const struct {
+        const char *host, *why, *want;
+    } cases[] = {
+        { NULL, "http: GET http://metadata.google.internal: Could not resolve host: metadata.google.internal",
+          "metadata server: metadata.google.internal does not resolve: this is not Cloud Run; set FIREBASE_CREDENTIALS to the "
+          "JSON key of a service account, or GOOGLE_APPLICATION_CREDENTIALS to its path" },
+        { NULL, "http: GET http://metadata.google.internal: Failed to connect",
+          "metadata server: metadata.google.internal cannot be reached: is this Cloud Run? If not, set FIREBASE_CREDENTIALS to "
+          "the JSON key of a service account, or GOOGLE_APPLICATION_CREDENTIALS to its path" },
+        { "127.0.0.1:9", "http: GET http://127.0.0.1:9: Connection refused",
+          "metadata server: scripted: http: GET http://127.0.0.1:9: Connection refused; is GCE_METADATA_HOST right?" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *value;
+        struct err err = { 0 };
+
+        prepare();
+        f.o.metadata_host = cases[i].host;
+        start();
+        for (int n = 0; n < 10; n++)
+            script_will(&f.s, (struct script_reply){ .rc = ERR_UNAVAILABLE, .why = cases[i].why });
+        CHECK_INT(gauth_header(f.g, GAUTH_FIRESTORE, &f.s.budget, &f.a, &value, &err), ERR_UNAVAILABLE);
+        CHECK_STR(err.msg, cases[i].want);
+        CHECK(!strstr(err.msg, "deleted"));
+        err = (struct err){ 0 };
+        CHECK_INT(gauth_project(f.g, &f.s.budget, &value, &err), ERR_UNAVAILABLE);
+        CHECK(strstr(err.msg, cases[i].want) == err.msg && strstr(err.msg, "GOOGLE_CLOUD_PROJECT"));
+        stop();
+    }
+}
+
 TEST(gauth__finds_the_project)
 {
     struct err err = { 0 };

@@ -82,33 +82,77 @@ TEST(service_account__needs_only_a_type_an_account_and_a_key)
     service_account_done(&sa);
 }
 
+/* Every case holds the word CANARY somewhere: no message may quote it. */
 TEST(service_account__refuses_the_rest_and_says_why)
 {
+#define OTHER "\"x\":\"CANARY\""
     static const struct {
         const char *members, *why;
         enum err_code rc;
     } cases[] = {
-        { "\"type\":\"authorized_user\"," EMAIL, "authorized_user", ERR_UNSUPPORTED },
-        { EMAIL, "type", ERR_UNSUPPORTED },
-        { "\"type\":5," EMAIL, "'type'", ERR_INVALID },
-        { TYPE "," EMAIL ",\"universe_domain\":\"example.com\"", "universe", ERR_UNSUPPORTED },
-        { TYPE, "client_email", ERR_INVALID },
-        { TYPE ",\"client_email\":\"no address\"", "client_email", ERR_INVALID },
-        { TYPE ",\"client_email\":\"a\\\"@b\"", "client_email", ERR_INVALID },
-        { TYPE "," EMAIL ",\"private_key_id\":\"a\\\"b\"", "private_key_id", ERR_INVALID },
-        { TYPE "," EMAIL ",\"project_id\":\"a/b\"", "project_id", ERR_INVALID },
-        { TYPE "," EMAIL ",\"token_uri\":\"https://evil.example/token\"", "token_uri", ERR_INVALID },
-        { TYPE "," EMAIL ",\"token_uri\":\"http://127.0.0.1:9/token\"", "token_uri", ERR_INVALID },
-        { TYPE "," EMAIL "," EMAIL, "twice", ERR_INVALID },
+        { "\"type\":\"authorized_user\"," OTHER "," EMAIL, "'type' is authorized_user", ERR_UNSUPPORTED },
+        { "\"type\":\"CANARY\"," EMAIL, "'type' is unknown", ERR_UNSUPPORTED },
+        { OTHER "," EMAIL, "no member 'type'", ERR_UNSUPPORTED },
+        { "\"type\":5," OTHER "," EMAIL, "'type'", ERR_INVALID },
+        { TYPE "," EMAIL ",\"universe_domain\":\"CANARY.com\"", "universe_domain", ERR_UNSUPPORTED },
+        { TYPE "," OTHER, "no member 'client_email'", ERR_INVALID },
+        { TYPE ",\"client_email\":\"CANARY\"", "'client_email' is not an e-mail address", ERR_INVALID },
+        { TYPE ",\"client_email\":\"CANARY\\\"@b\"", "client_email", ERR_INVALID },
+        { TYPE "," EMAIL ",\"private_key_id\":\"CANARY\\\"b\"", "private_key_id", ERR_INVALID },
+        { TYPE "," EMAIL ",\"project_id\":\"CANARY/b\"", "project_id", ERR_INVALID },
+        { TYPE "," EMAIL ",\"token_uri\":\"https://CANARY.example/token\"", "token_uri", ERR_INVALID },
+        { TYPE "," EMAIL ",\"token_uri\":\"http://127.0.0.1:9/CANARY\"", "token_uri", ERR_INVALID },
+        { TYPE "," EMAIL "," OTHER "," OTHER, "twice", ERR_INVALID },
+        { TYPE "," EMAIL ",\"CANARY\":1,\"CANARY\":2", "twice", ERR_INVALID },
+        { TYPE "," EMAIL ",\"x\":[[[[\"CANARY\"]]]]", "damaged", ERR_INVALID },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err err = { 0 };
 
         CHECK_INT(parse(span_of(account(cases[i].members)), &err), cases[i].rc);
-        CHECK(strstr(err.msg, cases[i].why));
-        CHECK(!strstr(err.msg, "PRIVATE"));
+        if (!strstr(err.msg, cases[i].why) || strstr(err.msg, "CANARY") || strstr(err.msg, "PRIVATE KEY"))
+            test_fail(__FILE__, __LINE__, "%s: %s", cases[i].members, err.msg);
     }
+#undef OTHER
+}
+
+/* Whole texts, of which the message quotes nothing either. */
+TEST(service_account__says_what_is_wrong_with_a_text_that_is_no_key)
+{
+#define HEAD "{" TYPE "," EMAIL ","
+    static const struct {
+        const char *text, *why;
+    } cases[] = {
+        { " \n", "is empty" },
+        { "/secrets/CANARY.json", "is a path" },
+        { "./CANARY", "is a path" },
+        { "~/CANARY", "is a path" },
+        { "CANARY!", "neither JSON nor base64" },
+        { "'{\"CANARY\":1}'", "neither JSON nor base64" },
+        { "Q0FOQVJZ", "the key is not JSON" },              /* base64 of CANARY */
+        { "-----BEGIN PRIVATE KEY-----\nCANARY", "is a PEM file" },
+        { "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t", "is a PEM file" },
+        { "{\"CANARY\":", "damaged or not whole" },
+        { "{\"a\":\"CANARY\nCANARY\"}", "line breaks inside its texts" },
+        { HEAD "\"x\":\"CANARY\"}", "no member 'private_key'" },
+        { HEAD "\"private_key\":7}", "'private_key' is not a text" },
+        { HEAD "\"private_key\":\"\"}", "'private_key' is not an RSA key" },
+        { HEAD "\"private_key\":\"CANARY\"}", "'private_key' is not an RSA key" },
+        { HEAD "\"private_key\":\"-----BEGIN PRIVATE KEY-----\\nCANARY\\n-----END PRIVATE KEY-----\\n\"}", "in PEM" },
+        { HEAD "\"private_key\":\"-----BEGIN ENCRYPTED PRIVATE KEY-----\\nMIIB\\n-----END ENCRYPTED PRIVATE KEY-----\\n\"}",
+          "without a passphrase" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err err = { 0 };
+
+        CHECK(parse(span_of(cases[i].text), &err));
+        if (!strstr(err.msg, cases[i].why) || strstr(err.msg, "CANARY") || strstr(err.msg, "worker@demo") ||
+            strlen(err.msg) == sizeof err.msg - 1)
+            test_fail(__FILE__, __LINE__, "%s: %s", cases[i].text, err.msg);
+    }
+#undef HEAD
 }
 
 TEST(service_account__takes_a_token_uri_on_loopback_under_test_alone)
@@ -174,30 +218,27 @@ static const char *part(const char *jwt, int i)
 TEST(service_account__signs_an_assertion_and_a_token_of_its_own) /* PROTOCOL.md 3.3, 3.5 */
 {
     const struct test_key *k = test_key(2048, 65537, 0);
-    char jwt[SERVICE_ACCOUNT_JWT_SIZE], sig[512], n_bytes[512];
+    char jwt[SERVICE_ACCOUNT_JWT_SIZE], n_bytes[512];
     struct service_account sa;
-    struct crypto_key *public;
+    struct libjwt_key *public;
     struct err err = { 0 };
-    size_t n, n_len;
-    const char *dot;
+    size_t n_len;
 
     CHECK_OK(service_account_parse(span_of(account(TYPE "," EMAIL ",\"private_key_id\":\"k1\"")), TOKEN_URI_GOOGLE, &sa, &err),
              err);
-    CHECK_OK(service_account_sign(&sa, "a b", NULL, 1700000000, jwt, &err), err);
-    CHECK_STR(part(jwt, 0), "{\"alg\":\"RS256\",\"typ\":\"JWT\",\"kid\":\"k1\"}");
-    CHECK_STR(part(jwt, 1),
-              "{\"iss\":\"worker@demo.iam.gserviceaccount.com\",\"sub\":\"worker@demo.iam.gserviceaccount.com\","
-              "\"scope\":\"a b\",\"iat\":1700000000,\"exp\":1700003600}");
-    dot = strrchr(jwt, '.');
-    CHECK_OK(base64_decode(span_of(dot + 1), BASE64_URL | BASE64_NO_PADDING, sig, sizeof sig, &n, &err), err);
     CHECK_OK(base64_decode(span_of(k->n), BASE64_URL | BASE64_NO_PADDING, n_bytes, sizeof n_bytes, &n_len, &err), err);
-    CHECK_OK(crypto_rsa_public((struct span){ n_bytes, n_len }, SPAN("\1\0\1"), &public, &err), err);
-    CHECK_OK(crypto_rs256_verify(public, (struct span){ jwt, (size_t)(dot - jwt) }, (struct span){ sig, n }, &err),
-             err);
-    crypto_key_free(public);
+    CHECK_OK(libjwt_key_public((struct span){ n_bytes, n_len }, SPAN("\1\0\1"), &public, &err), err);
+    CHECK_OK(service_account_sign(&sa, "a b", NULL, 1700000000, jwt, &err), err);
+    CHECK_STR(part(jwt, 0), "{\"alg\":\"RS256\",\"kid\":\"k1\",\"typ\":\"JWT\"}");
+    CHECK_STR(part(jwt, 1),
+              "{\"exp\":1700003600,\"iat\":1700000000,\"iss\":\"worker@demo.iam.gserviceaccount.com\","
+              "\"scope\":\"a b\",\"sub\":\"worker@demo.iam.gserviceaccount.com\"}");
+    CHECK_OK(libjwt_verify(public, span_of(jwt), &err), err);
     CHECK_OK(service_account_sign(&sa, "a", "https://oauth2.googleapis.com/token", 1700000000, jwt, &err), err);
     CHECK_STR(part(jwt, 1),
-              "{\"iss\":\"worker@demo.iam.gserviceaccount.com\",\"aud\":\"https://oauth2.googleapis.com/token\","
-              "\"scope\":\"a\",\"iat\":1700000000,\"exp\":1700003600}");
+              "{\"aud\":\"https://oauth2.googleapis.com/token\",\"exp\":1700003600,\"iat\":1700000000,"
+              "\"iss\":\"worker@demo.iam.gserviceaccount.com\",\"scope\":\"a\"}");
+    CHECK_OK(libjwt_verify(public, span_of(jwt), &err), err);
+    libjwt_key_free(public);
     service_account_done(&sa);
 }

@@ -47,7 +47,8 @@ TEST(handler__a_push_without_a_good_token_is_refused_before_its_body_is_read)
     CHECK_INT(reply.n_headers, 1);
     CHECK_STR(reply.headers[0].name, "WWW-Authenticate");
     CHECK_STR(reply.headers[0].value, "Bearer error=\"invalid_token\"");
-    CHECK_STR(job_scene_counts(&s), "pushes_total{code=\"401\"} 1\n");
+    CHECK_STR(job_scene_counts(&s),
+              "pushes_total{code=\"401\"} 1\npush_refusals_total{reason=\"no_header\"} 1\n");
     CHECK(strstr(job_scene_log(&s), "\"severity\":\"WARNING\""));
     CHECK(strstr(job_scene_log(&s), "\"message\":\"push refused\",\"reason\":\"no Authorization header"));
     CHECK(strstr(job_scene_log(&s), "\"kid\":\"\",\"email\":\"\",\"status\":401"));

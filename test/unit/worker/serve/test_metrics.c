@@ -92,6 +92,31 @@ TEST(metrics__counts_what_happened)
     arena_done(&arena);
 }
 
+TEST(metrics__every_reason_to_refuse_a_push_counts_in_a_series_of_its_own)
+{
+    for (int i = OIDC_ACCEPTED + 1; i < OIDC_REASON_COUNT; i++) {
+        char label[OIDC_LABEL_SIZE], series[120];
+        const char *text;
+
+        start();
+        oidc_label((enum oidc_reason)i, label);
+        (void)snprintf(series, sizeof series, "inpaint_push_refusals_total{reason=\"%s\"}", label);
+        CHECK(value(page(), series) == 0);
+        CHECK(strspn(label, "abcdefghijklmnopqrstuvwxyz_") == strlen(label) && *label);
+        metrics_refusal(&m, (enum oidc_reason)i);
+        metrics_refusal(&m, (enum oidc_reason)i);
+        text = page();
+        CHECK(value(text, series) == 2);
+        text = strstr(text, "inpaint_push_refusals_total{");
+        for (int k = OIDC_ACCEPTED + 1; k < OIDC_REASON_COUNT; k++) { /* and in no other */
+            CHECK((atof(strchr(text, ' ')) > 0) == (k == i));
+            text = strchr(text, '\n') + 1;
+        }
+    }
+    CHECK(!strstr(page(), "accepted"));
+    arena_done(&arena);
+}
+
 TEST(metrics__every_outcome_counts_in_the_series_that_its_row_names)
 {
     for (int o = OUTCOME_OPEN + 1; o < OUTCOMES; o++) {
