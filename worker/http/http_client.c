@@ -9,6 +9,8 @@
 
 #include <curl/curl.h>
 
+#include "worker/http/egress.h"
+
 enum {
     MAX_IDLE_HANDLES = 16,
     MAX_HEAD_BYTES = 65536,
@@ -19,6 +21,7 @@ enum {
 
 struct client {
     struct http http; /* what callers hold */
+    struct egress egress;
     pthread_mutex_t lock;
     CURL *idle[MAX_IDLE_HANDLES];
     int n_idle;
@@ -34,7 +37,9 @@ struct buffer {
 struct transfer {
     CURL *curl;
     const struct http_request *req;
+    const struct egress *egress;
     struct curl_slist *headers;
+    bool connected; /* to the host itself: what was sent before went to a proxy */
     size_t body_sent;
     struct buffer head, body;
     bool head_done;
@@ -112,6 +117,15 @@ static int on_rewind(void *ctx, curl_off_t offset, int origin)
 {
     (void)ctx, (void)offset, (void)origin;
     return CURL_SEEKFUNC_FAIL;
+}
+
+static int on_connected(void *ctx, char *host_ip, char *own_ip, int host_port, int own_port)
+{
+    struct transfer *t = ctx;
+
+    (void)host_ip, (void)own_ip, (void)host_port, (void)own_port;
+    t->connected = true;
+    return CURL_PREREQFUNC_OK;
 }
 
 static int on_progress(void *ctx, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
@@ -221,6 +235,28 @@ static void set_body(const struct transfer *t)
     (void)curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, t->req->method);
 }
 
+/* A proxy that is set here, be it "", keeps libcurl from reading the environment; what goes to the proxy is not part of
+ * the request, and what it answers not part of the reply. */
+static void set_egress(const struct transfer *t)
+{
+    const struct egress *e = t->egress;
+    bool is_plain = strncmp(t->req->url, "http://", 7) == 0;
+    CURL *c = t->curl;
+
+    (void)curl_easy_setopt(c, CURLOPT_PROXY, e->proxy && !is_plain ? e->proxy : "");
+    (void)curl_easy_setopt(c, CURLOPT_NOPROXY, e->proxy && !is_plain ? e->no_proxy : "*");
+    (void)curl_easy_setopt(c, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
+    (void)curl_easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    if (e->ca_file) {
+        (void)curl_easy_setopt(c, CURLOPT_CAINFO, e->ca_file);
+        (void)curl_easy_setopt(c, CURLOPT_PROXY_CAINFO, e->ca_file);
+    }
+    if (e->ca_dir) {
+        (void)curl_easy_setopt(c, CURLOPT_CAPATH, e->ca_dir);
+        (void)curl_easy_setopt(c, CURLOPT_PROXY_CAPATH, e->ca_dir);
+    }
+}
+
 static void set_options(struct transfer *t, int64_t timeout_ms)
 {
     CURL *c = t->curl;
@@ -231,8 +267,9 @@ static void set_options(struct transfer *t, int64_t timeout_ms)
     (void)curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L); /* object names may hold "/../" */
     (void)curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     (void)curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    (void)curl_easy_setopt(c, CURLOPT_NOPROXY, "*");
     (void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    (void)curl_easy_setopt(c, CURLOPT_PREREQFUNCTION, on_connected);
+    (void)curl_easy_setopt(c, CURLOPT_PREREQDATA, t);
     (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     (void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
                            (long)(timeout_ms < CONNECT_TIMEOUT_MS ? timeout_ms : CONNECT_TIMEOUT_MS));
@@ -252,6 +289,7 @@ static void set_options(struct transfer *t, int64_t timeout_ms)
         (void)curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
         (void)curl_easy_setopt(c, CURLOPT_XFERINFODATA, t);
     }
+    set_egress(t);
     set_body(t);
 }
 
@@ -331,6 +369,20 @@ static void take_part(const struct transfer *t, struct arena *a, struct http_rep
         *ret = (struct http_reply){ 0 };
 }
 
+/* What the environment has to do with a failure before the request. */
+static const char *remedy(const struct transfer *t, CURLcode code)
+{
+    if (code == CURLE_SSL_CACERT_BADFILE)
+        return " (SSL_CERT_FILE or SSL_CERT_DIR)";
+    if (code == CURLE_PEER_FAILED_VERIFICATION && !strstr(t->detail, "issuer") && !strstr(t->detail, "self"))
+        return ""; /* the certificate itself is wrong, whoever has signed it */
+    if (code == CURLE_PEER_FAILED_VERIFICATION)
+        return t->egress->ca_file || t->egress->ca_dir
+                   ? " (trusted are the authorities of SSL_CERT_FILE and SSL_CERT_DIR)"
+                   : " (SSL_CERT_FILE can name the authorities to trust)";
+    return t->egress->proxy && !t->connected ? " (by the proxy of HTTPS_PROXY)" : "";
+}
+
 /* The error of a call without a whole reply: once a byte of the request has been sent, its outcome is unknown. */
 static enum err_code failure(const struct transfer *t, CURLcode code, struct err *err)
 {
@@ -345,11 +397,12 @@ static enum err_code failure(const struct transfer *t, CURLcode code, struct err
         return err_set(err, ERR_NOMEM, "http: %s %.*s: no memory", t->req->method, SPAN_ARG(origin));
     if (code == CURLE_ABORTED_BY_CALLBACK)
         return err_set(err, ERR_CANCELLED, "http: %s %.*s: cancelled", t->req->method, SPAN_ARG(origin));
-    (void)curl_easy_getinfo(t->curl, CURLINFO_REQUEST_SIZE, &sent);
+    if (t->connected)
+        (void)curl_easy_getinfo(t->curl, CURLINFO_REQUEST_SIZE, &sent);
     if (!sent && code == CURLE_URL_MALFORMAT)
         return err_set(err, ERR_INVALID, "http: %.*s: %s", SPAN_ARG(origin), why);
-    return err_set(err, sent ? ERR_UNKNOWN_OUTCOME : ERR_UNAVAILABLE, "http: %s %.*s: %s", t->req->method,
-                   SPAN_ARG(origin), why);
+    return err_set(err, sent ? ERR_UNKNOWN_OUTCOME : ERR_UNAVAILABLE, "http: %s %.*s: %s%s", t->req->method,
+                   SPAN_ARG(origin), why, sent ? "" : remedy(t, code));
 }
 
 /* ---- handles and the call ---- */
@@ -414,12 +467,14 @@ static enum err_code perform(struct transfer *t, int64_t timeout_ms, struct aren
 static enum err_code client_send(void *ctx, const struct http_request *req, struct arena *a, struct http_reply *ret,
                                  struct err *err)
 {
+    const struct client *c = ctx;
     struct transfer t = { .req = req, .head = { .max = MAX_HEAD_BYTES }, .body = { .max = req->max_reply_bytes } };
     int64_t timeout_ms = 0;
     enum err_code rc;
 
     TRY(check_request(req, err));
     TRY(time_allowed(req, &timeout_ms, err));
+    t.egress = &c->egress;
     t.curl = borrow_handle(ctx);
     rc = t.curl ? perform(&t, timeout_ms, a, ret, err) : err_set(err, ERR_NOMEM, "http: no memory for a curl handle");
     return_handle(ctx, t.curl);
@@ -442,6 +497,7 @@ enum err_code http_client_open(struct http **ret, struct err *err)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct client *c;
+    enum err_code rc;
 
     (void)pthread_once(&once, init_curl);
     if (curl_ready != CURLE_OK)
@@ -449,6 +505,12 @@ enum err_code http_client_open(struct http **ret, struct err *err)
     c = calloc(1, sizeof *c);
     if (!c)
         return err_set(err, ERR_NOMEM, "http: no memory");
+    rc = egress_read(&c->egress, err);
+    if (rc) {
+        egress_done(&c->egress);
+        free(c);
+        return rc;
+    }
     (void)pthread_mutex_init(&c->lock, NULL);
     c->http = (struct http){ .ctx = c, .send = client_send };
     *ret = &c->http;
@@ -464,6 +526,7 @@ void http_client_close(struct http *h)
     while (c->n_idle > 0)
         curl_easy_cleanup(c->idle[--c->n_idle]);
     (void)pthread_mutex_destroy(&c->lock);
+    egress_done(&c->egress);
     free(c);
 }
 
