@@ -135,11 +135,11 @@ static enum err_code send_multipart(const struct storage *s, const struct upload
 /* A resumable upload is a conversation: start it, send the bytes, ask how many have arrived, send the rest. */
 struct resumable {
     const struct storage_put *put;
-    const char *start_url, *meta;
+    const char *base, *start_url, *meta;
     enum { SESSION_START, SESSION_SEND, SESSION_ASK } state;
     int64_t stored; /* bytes that the server has */
     char location[LOCATION_MAX], length[24], range[64];
-    bool allow_plain; /* the session's URL may be http:// */
+    struct err foreign; /* the session's address is not the storage host's */
 };
 
 static bool prepare_session(void *ctx, struct http_request *req)
@@ -188,10 +188,9 @@ static enum api_next open_session(struct resumable *u, enum err_code rc, const s
 
     if (rc || reply->status != 200)
         return storage_judge(NULL, rc, reply);
-    if (!location || strlen(location) >= sizeof u->location ||
-        (strncmp(location, "https://", 8) != 0 && !(u->allow_plain && strncmp(location, "http://", 7) == 0)))
+    /* who knows the address may write the object: it is a secret, and the picture would go wherever it leads */
+    if (!location || http_own_url(u->base, location, u->location, sizeof u->location, &u->foreign))
         return API_TAKE;
-    (void)snprintf(u->location, sizeof u->location, "%s", location);
     u->stored = 0;
     u->state = SESSION_SEND;
     return API_GO_ON;
@@ -234,7 +233,7 @@ static enum err_code send_resumable(const struct storage *s, const struct upload
                                 .low_speed_ms = STORAGE_LOW_SPEED_MS,
                                 .allow_plain = s->emulator };
     struct api_call call = storage_api(s, &put_policy, up->budget);
-    struct resumable u = { .put = up->put, .allow_plain = s->emulator };
+    struct resumable u = { .put = up->put, .base = s->base };
     char *url, *meta;
     enum err_code rc;
 
@@ -247,6 +246,8 @@ static enum err_code send_resumable(const struct storage *s, const struct upload
     call.judge = judge_session;
     call.ctx = &u;
     rc = api_send(&call, &req, a, reply, err);
+    if (!rc && u.foreign.code)
+        return err_set(err, ERR_PROTOCOL, "upload session: %s", u.foreign.msg);
     if (!rc && (reply->status == 308 || (reply->status == 200 && u.state == SESSION_START)))
         return err_set(err, ERR_PROTOCOL, "the server does not follow the protocol of resumable uploads");
     return rc;

@@ -148,22 +148,44 @@ static bool is_method(const char *text)
     return false;
 }
 
-static bool is_url(const char *url, bool allow_plain)
+/* What stands between "//" and the path: user, host and port. */
+static struct span authority_of(const char *url)
 {
-    if (strncmp(url, "https://", 8) != 0 && !(allow_plain && strncmp(url, "http://", 7) == 0))
-        return false;
+    const char *at = strstr(url, "//");
+
+    at = at ? at + 2 : url + strlen(url);
+    return (struct span){ at, strcspn(at, "/?#\\") };
+}
+
+static bool is_printable(const char *url)
+{
     for (const char *p = url; *p; p++)
-        if (*p <= ' ' || *p >= 0x7F)
+        if (*p <= ' ' || *p >= 0x7F || *p == '\\')
             return false;
     return true;
 }
 
-/* Scheme, host and port of a URL for messages: the path may hold names, the query a signature. */
+static bool has_user(const char *url)
+{
+    struct span authority = authority_of(url);
+
+    return memchr(authority.ptr, '@', authority.len);
+}
+
+static bool is_url(const char *url, bool allow_plain)
+{
+    if (strncmp(url, "https://", 8) != 0 && !(allow_plain && strncmp(url, "http://", 7) == 0))
+        return false;
+    return is_printable(url) && !has_user(url);
+}
+
+/* Scheme, host and port of a URL for messages: the path may hold names, the query a signature, the user a password. */
 static struct span url_origin(const char *url)
 {
-    const char *host = strstr(url, "://");
+    struct span authority = authority_of(url);
+    size_t n = (size_t)(authority.ptr - url);
 
-    return (struct span){ url, host ? (size_t)(host - url) + 3 + strcspn(host + 3, "/?#@") : 0 };
+    return (struct span){ url, has_user(url) ? n : n + authority.len };
 }
 
 static enum err_code check_request(const struct http_request *req, struct err *err)
@@ -171,7 +193,7 @@ static enum err_code check_request(const struct http_request *req, struct err *e
     if (!is_method(req->method))
         return err_set(err, ERR_INVALID, "http: '%.20s' is not a method that this client sends", req->method);
     if (!is_url(req->url, req->allow_plain))
-        return err_set(err, ERR_INVALID, "http: a URL must be %s and printable ASCII: %.*s",
+        return err_set(err, ERR_INVALID, "http: a URL must be %s, printable ASCII and without a user: %.*s",
                        req->allow_plain ? "http or https" : "https", SPAN_ARG(url_origin(req->url)));
     if (req->timeout_ms <= 0)
         return err_set(err, ERR_INVALID, "http: a call needs a timeout");
@@ -569,6 +591,53 @@ enum err_code http_encode(struct arena *a, struct span text, char **ret, struct 
     }
     *ret = out;
     return ERR_OK;
+}
+
+static bool same_part(CURLU *one, CURLU *other, CURLUPart part)
+{
+    char *a = NULL, *b = NULL;
+    bool same = curl_url_get(one, part, &a, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+                curl_url_get(other, part, &b, CURLU_DEFAULT_PORT) == CURLUE_OK && strcasecmp(a, b) == 0;
+
+    curl_free(a);
+    curl_free(b);
+    return same;
+}
+
+/* What libcurl would decode or cut off in a host or behind a path is refused: nobody needs it. */
+static bool is_plain_reference(const char *reference)
+{
+    struct span authority = authority_of(reference);
+
+    return is_printable(reference) && !strchr(reference, '#') && !has_user(reference) &&
+           !memchr(authority.ptr, '%', authority.len);
+}
+
+static bool resolve(CURLU *from, CURLU *to, const char *base, const char *reference)
+{
+    const unsigned flags = CURLU_DISALLOW_USER | CURLU_PATH_AS_IS;
+
+    return from && to && curl_url_set(from, CURLUPART_URL, base, flags) == CURLUE_OK &&
+           curl_url_set(to, CURLUPART_URL, base, flags) == CURLUE_OK &&
+           curl_url_set(to, CURLUPART_URL, reference, flags) == CURLUE_OK && same_part(from, to, CURLUPART_SCHEME) &&
+           same_part(from, to, CURLUPART_HOST) && same_part(from, to, CURLUPART_PORT);
+}
+
+enum err_code http_own_url(const char *base, const char *reference, char *ret, size_t size, struct err *err)
+{
+    CURLU *from = curl_url(), *to = curl_url();
+    char *url = NULL;
+    bool good = is_plain_reference(reference) && resolve(from, to, base, reference) &&
+                curl_url_get(to, CURLUPART_URL, &url, 0) == CURLUE_OK && strlen(url) < size;
+
+    if (good)
+        (void)snprintf(ret, size, "%s", url);
+    curl_free(url);
+    curl_url_cleanup(to);
+    curl_url_cleanup(from);
+    return good ? ERR_OK
+                : err_set(err, ERR_PROTOCOL, "the server's address '%.*s' is not one of %.*s: nothing is sent there",
+                          SPAN_ARG(url_origin(reference)), SPAN_ARG(url_origin(base)));
 }
 
 /* RFC 9110 10.2.3: seconds or a date. A value that is neither counts as absent. */

@@ -625,6 +625,73 @@ TEST(storage__does_not_loop_in_a_session)
     stop();
 }
 
+TEST(storage__sends_nothing_to_a_session_on_another_host)
+{
+    static const char *const foreign[] = {
+        "http://127.0.0.1:9198/session/1",
+        "http://127.0.0.1/session/1",
+        "https://127.0.0.1:9199/session/1",
+        "http://localhost:9199/session/1",
+        "http://user:secret@127.0.0.1:9199/session/1",
+        "http://127.0.0.1:9199@evil.example/session/1",
+        "http://127.0.0.1:9199\\@evil.example/session/1",
+        "http://127.0.0.1:9199%2f@evil.example/session/1",
+        "http://127.0.0.1%2eevil.example:9199/session/1",
+        "http://127.0.0.1:9199.evil.example/session/1",
+        "http://evil.example/?http://127.0.0.1:9199/session/1",
+        "http://127.0.0.1:9199/session/1#here",
+        "//evil.example/session/1",
+        "//user@127.0.0.1:9199/session/1",
+        "http:\\\\127.0.0.1:9199\\session",
+        "http://127.0.0.1:9199/session/1\r\nX: y",
+        "http://[::1]:9199/session/1",
+        "ftp://127.0.0.1:9199/session/1",
+        "file:///etc/passwd",
+        "http://",
+    };
+
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+        start();
+        will_with(200, "", "location", foreign[i]);
+        if (put_big() != ERR_PROTOCOL || f.s.n_requests != 1)
+            test_fail(__FILE__, __LINE__, "%s: %d requests, %s", foreign[i], f.s.n_requests, f.err.msg);
+        CHECK(strstr(f.err.msg, "http://127.0.0.1:9199") && !strstr(f.err.msg, "secret") &&
+              !strstr(f.err.msg, "session/1"));
+        stop();
+    }
+}
+
+TEST(storage__takes_every_spelling_of_its_own_host)
+{
+    static const struct {
+        const char *base, *location, *want;
+    } cases[] = {
+        { NULL, "https://storage.googleapis.com/upload/x?upload_id=A%2fb&k=v",
+          "https://storage.googleapis.com/upload/x?upload_id=A%2fb&k=v" },
+        { NULL, "HTTPS://Storage.GoogleAPIs.com:443/upload/x", "https://Storage.GoogleAPIs.com:443/upload/x" },
+        { NULL, "/upload/x?y=z", "https://storage.googleapis.com/upload/x?y=z" },
+        { NULL, "https://www.googleapis.com/upload/x", NULL },
+        { NULL, "https://storage.googleapis.com./upload/x", NULL },
+        { NULL, "https://storage.googleapis.com.evil.example/upload/x", NULL },
+        { NULL, "http://storage.googleapis.com:443/upload/x", NULL },
+        { NULL, "https://storage.googleapis.com:8443/upload/x", NULL },
+        { "http://gcs:80", "http://gcs/x/../y", "http://gcs/x/../y" },
+        { "https://x.example/prefix", "https://x.example/x", "https://x.example/x" },
+    };
+    char url[4096];
+
+    start();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        enum err_code rc;
+
+        CHECK_OK(init("b-1", cases[i].base, NULL, &f.err), f.err);
+        rc = http_own_url(f.st.base, cases[i].location, url, sizeof url, NULL);
+        if (rc != (cases[i].want ? ERR_OK : ERR_PROTOCOL) || (!rc && strcmp(url, cases[i].want) != 0))
+            test_fail(__FILE__, __LINE__, "%s: %d %s", cases[i].location, (int)rc, rc ? "" : url);
+    }
+    stop();
+}
+
 /* ---- delete ---- */
 
 TEST(storage__deletes_one_generation)

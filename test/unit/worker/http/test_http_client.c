@@ -202,6 +202,10 @@ TEST(http_client__refuses_what_must_not_be_sent)
     CHECK_INT(send_request(&req), ERR_INVALID);
     req.url = "file:///etc/passwd";
     CHECK_INT(send_request(&req), ERR_INVALID);
+    (void)snprintf(t.url, sizeof t.url, "http://user:secret@127.0.0.1:%d/", peer_port(t.peer));
+    req.url = t.url; /* libcurl would make an Authorization header of it */
+    CHECK_INT(send_request(&req), ERR_INVALID);
+    CHECK(!strstr(t.err.msg, "secret"));
     req = request("GET", "/");
     http_request_header(&req, "X-A", "1\r\nX-B: 2");
     CHECK_INT(send_request(&req), ERR_INVALID);
