@@ -122,7 +122,8 @@ static enum err_code open_cloud(struct service *s, struct err *err)
                                                    .sys = &sys_real,
                                                    .bucket = c->bucket,
                                                    .emulator_host = c->storage_emulator,
-                                                   .firebase_emulator_host = c->firebase_storage_emulator },
+                                                   .firebase_emulator_host = c->firebase_storage_emulator,
+                                                   .tokens = (enum download_tokens)c->download_tokens },
                         &s->arena, err);
 }
 

@@ -4,9 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/base/base64.h"
 #include "kernels/base/crc32c.h"
-#include "worker/base/json.h"
 #include "worker/google/storage.h"
 #include "worker/google/storage_parts.h"
 
@@ -23,34 +21,10 @@ struct upload {
     const struct storage_put *put;
     uint32_t crc; /* of put->body */
     const struct budget *budget;
+    const char *meta; /* the object's resource */
 };
 
 /* ---- one multipart request ---- */
-
-static void write_crc32c(uint32_t crc, char ret[12])
-{
-    const unsigned char b[4] = { (unsigned char)(crc >> 24), (unsigned char)(crc >> 16), (unsigned char)(crc >> 8),
-                                 (unsigned char)crc };
-
-    (void)!base64_encode((struct span){ (const char *)b, sizeof b }, BASE64_STANDARD, ret, 12, NULL, NULL);
-}
-
-static enum err_code write_meta(const struct upload *up, struct arena *a, char **ret, struct err *err)
-{
-    const struct storage_put *put = up->put;
-    struct json *root = json_new_object(a);
-    char crc_text[12];
-
-    write_crc32c(up->crc, crc_text);
-    json_add_string(root, "name", put->object);
-    json_add_string(root, "contentType", put->content_type);
-    if (put->cache_control)
-        json_add_string(root, "cacheControl", put->cache_control);
-    json_add_string(root, "crc32c", crc_text);
-    if (put->job_id)
-        json_add_string(json_add_object(root, "metadata"), "jobId", put->job_id);
-    return json_print(a, root, ret, err);
-}
 
 static enum err_code multipart_url(const struct storage *s, const struct storage_put *put, struct arena *a, char **ret,
                                    struct err *err)
@@ -118,12 +92,11 @@ static enum err_code send_multipart(const struct storage *s, const struct upload
                                 .low_speed_ms = STORAGE_LOW_SPEED_MS,
                                 .allow_plain = s->emulator };
     struct api_call call = storage_api(s, &put_policy, up->budget);
-    char boundary[2 * BOUNDARY_BYTES + 1], *url, *meta, *type;
+    char boundary[2 * BOUNDARY_BYTES + 1], *url, *type;
 
     make_boundary(s->sys, up->put->body, boundary);
     TRY(multipart_url(s, up->put, a, &url, err));
-    TRY(write_meta(up, a, &meta, err));
-    TRY(multipart_body(up->put, meta, boundary, a, &req.body, err));
+    TRY(multipart_body(up->put, up->meta, boundary, a, &req.body, err));
     TRY(arena_printf(a, &type, err, "multipart/related; boundary=%s", boundary));
     req.url = url;
     http_request_header(&req, "Content-Type", type);
@@ -233,14 +206,12 @@ static enum err_code send_resumable(const struct storage *s, const struct upload
                                 .low_speed_ms = STORAGE_LOW_SPEED_MS,
                                 .allow_plain = s->emulator };
     struct api_call call = storage_api(s, &put_policy, up->budget);
-    struct resumable u = { .put = up->put, .base = s->base };
-    char *url, *meta;
+    struct resumable u = { .put = up->put, .base = s->base, .meta = up->meta };
+    char *url;
     enum err_code rc;
 
     TRY(session_start_url(s, up->put, a, &url, err));
-    TRY(write_meta(up, a, &meta, err));
     u.start_url = url;
-    u.meta = meta;
     (void)snprintf(u.length, sizeof u.length, "%zu", up->put->body.len);
     call.prepare = prepare_session;
     call.judge = judge_session;
@@ -298,9 +269,8 @@ static enum err_code judge_upload(const struct storage *s, const struct upload *
 {
     if (reply->status == 412)
         return settle_conflict(s, up, a, ret, err);
-    if (reply->status == 404) /* not ERR_NOT_FOUND, which callers take to mean that an input is missing */
-        return err_set(err, ERR_INVALID, "storage: put '%.100s': HTTP 404: is there a bucket '%s'?", up->put->object,
-                       s->bucket);
+    if (reply->status == 404) /* an object to be written cannot be what is missing */
+        return storage_no_bucket(s, err);
     if (reply->status != 200 && reply->status != 201)
         return storage_refusal("put", up->put->object, reply, err);
     return read_stored(up, reply, a, ret, err);
@@ -309,7 +279,8 @@ static enum err_code judge_upload(const struct storage *s, const struct upload *
 enum err_code storage_put(const struct storage *s, const struct storage_put *put, const struct budget *budget,
                           struct arena *a, struct storage_object *ret, struct err *err)
 {
-    const struct upload up = { put, crc32c(0, put->body.ptr, put->body.len), budget };
+    struct upload up = { put, crc32c(0, put->body.ptr, put->body.len), budget, NULL };
+    struct storage_resource meta = { 0 };
     struct storage_object stored = { 0 };
     struct http_reply reply = { 0 };
     struct err why = { 0 };
@@ -318,11 +289,16 @@ enum err_code storage_put(const struct storage *s, const struct storage_put *put
     if (put->body.len > STORAGE_PUT_MAX)
         return err_set(err, ERR_INVALID, "storage: put '%.100s': %zu bytes, at most %d are allowed", put->object,
                        put->body.len, STORAGE_PUT_MAX);
+    TRY(storage_write_object(s, put, up.crc, a, &meta, err));
+    up.meta = meta.json;
+    if (put->ret_dropped)
+        *put->ret_dropped = meta.dropped;
     rc = put->body.len > STORAGE_MULTIPART_MAX ? send_resumable(s, &up, a, &reply, &why)
                                                : send_multipart(s, &up, a, &reply, &why);
     if (rc)
         return storage_broken("put", put->object, STORAGE_WRITES, &why, err);
     TRY(judge_upload(s, &up, &reply, a, &stored, err));
+    *s->bucket_is = STORAGE_BUCKET_SEEN;
     if (ret)
         *ret = stored;
     return ERR_OK;

@@ -65,8 +65,8 @@ static enum err_code read_ca_file(char **ret, struct err *err)
     good = fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode) && holds_certificate(f);
     (void)fclose(f);
     if (!good)
-        return err_set(err, ERR_INVALID, "SSL_CERT_FILE: '%.100s' holds no certificate: it is a PEM file of authorities",
-                       path);
+        return err_set(err, ERR_INVALID,
+                       "SSL_CERT_FILE: '%.100s' holds no certificate: it is a PEM file of authorities", path);
     return keep(path, ret, err);
 }
 

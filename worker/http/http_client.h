@@ -2,11 +2,11 @@
  * http_client - one HTTP request with a deadline and a size cap.
  *
  * `struct http` is the seam: production sends through libcurl, tests through a scripted peer. Only http_client.c
- * includes curl. TLS is verified, redirects are never followed, no Expect header, bodies are not decoded. The environment
- * may name authorities and a proxy (egress.h). URLs with http:// are sent only when the request says allow_plain
- * (emulator, metadata server, loopback tests); those that name a user never.
- * HTTP/1.1 only. No request is sent twice, except a GET on a kept connection that turns out to be closed.
- * Thread-safe: any number of threads may send through one http (idle curl handles are lent, connections reused).
+ * includes curl. TLS is verified, redirects are never followed, no Expect header, bodies are not decoded. The
+ * environment may name authorities and a proxy (egress.h). URLs with http:// are sent only when the request says
+ * allow_plain (emulator, metadata server, loopback tests); those that name a user never. HTTP/1.1 only. No request is
+ * sent twice, except a GET on a kept connection that turns out to be closed. Thread-safe: any number of threads may
+ * send through one http (idle curl handles are lent, connections reused).
  */
 #ifndef WORKER_HTTP_HTTP_CLIENT_H
 #define WORKER_HTTP_HTTP_CLIENT_H
@@ -58,7 +58,8 @@ struct http {
                           struct err *err);
 };
 
-/* The first call also makes the process ignore SIGPIPE. ERR_INVALID: a variable of egress.h, which the message names. */
+/* The first call also makes the process ignore SIGPIPE. ERR_INVALID: a variable of egress.h, which the message names.
+ */
 MUST_CHECK enum err_code http_client_open(struct http **ret, struct err *err);
 void http_client_close(struct http *h); /* takes NULL */
 

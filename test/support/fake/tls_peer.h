@@ -16,8 +16,8 @@
 #define TEST_SUPPORT_FAKE_TLS_PEER_H
 
 struct tls_peer_options {
-    const char *host;         /* the name in the certificate; an address is one, too */
-    int from_days, days;      /* the certificate is valid from today + from_days for this many days; days < 0: it ended */
+    const char *host;    /* the name in the certificate; an address is one, too */
+    int from_days, days; /* the certificate is valid from today + from_days for this many days; days < 0: it ended */
     const char *proxy_status; /* what CONNECT is answered instead of "200 Connection established" */
 };
 

@@ -396,6 +396,219 @@ TEST(storage__starts_over_when_the_object_is_replaced_meanwhile)
     stop();
 }
 
+/* ---- what a 404 is about ---- */
+
+#define SAYS(message) "{\"error\":{\"code\":404,\"message\":\"" message "\",\"errors\":[{\"reason\":\"notFound\"}]}}"
+
+TEST(storage__tells_a_missing_bucket_from_a_missing_object)
+{
+    static const struct {
+        const char *body;
+        enum err_code want;
+    } cases[] = {
+        { SAYS("No such object: demo.appspot.com/" NAME), ERR_NOT_FOUND },
+        { SAYS("The specified bucket does not exist."), ERR_UNAVAILABLE },
+        { "No such object: demo.appspot.com/" NAME, ERR_NOT_FOUND },
+        { "No such object: demo.appspot.com/users/The specified bucket does not exist./x", ERR_NOT_FOUND },
+        { "The specified bucket does not exist.", ERR_UNAVAILABLE },
+        { SAYS("Bucket demo.appspot.com does not exist."), ERR_UNAVAILABLE },
+        { SAYS("Live version of object demo.appspot.com/" NAME " does not exist."), ERR_NOT_FOUND },
+        { SAYS("OBJECT NOT FOUND"), ERR_NOT_FOUND },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        start();
+        will(404, cases[i].body);
+        if (storage_stat(&f.st, NAME, &f.s.budget, &f.a, &object, &f.err) != cases[i].want || f.s.n_requests != 1)
+            test_fail(__FILE__, __LINE__, "case %zu: %d requests, %s", i, f.s.n_requests, f.err.msg);
+        if (cases[i].want == ERR_UNAVAILABLE)
+            CHECK(strstr(f.err.msg, "FIREBASE_STORAGE_BUCKET"));
+        stop();
+    }
+}
+
+TEST(storage__asks_for_the_bucket_where_a_404_does_not_say)
+{
+    static const char *const unclear[] = { "", "Not Found", "{}", SAYS("Not Found"), SAYS("no bucket, no object"),
+                                           "[1", "<html>404</html>", "{\"error\":\"x\"}", "\xff\xfe" };
+    static const struct {
+        int status;
+        enum err_code want;
+        int requests;
+    } answers[] = { { 200, ERR_NOT_FOUND, 2 },   { 403, ERR_NOT_FOUND, 2 },   { 400, ERR_NOT_FOUND, 2 },
+                    { 404, ERR_UNAVAILABLE, 2 }, { 503, ERR_UNAVAILABLE, 6 }, { 401, ERR_DENIED, 3 } };
+
+    for (size_t i = 0; i < sizeof unclear / sizeof *unclear; i++)
+        for (size_t k = 0; k < sizeof answers / sizeof *answers; k++) {
+            start();
+            will(404, unclear[i]);
+            for (int n = 0; n < 6; n++)
+                will(answers[k].status, "{}");
+            if (storage_stat(&f.st, NAME, &f.s.budget, &f.a, &object, &f.err) != answers[k].want ||
+                f.s.n_requests != answers[k].requests)
+                test_fail(__FILE__, __LINE__, "case %zu, %zu: %d requests, %s", i, k, f.s.n_requests, f.err.msg);
+            CHECK_STR(f.s.requests[1].url, "http://127.0.0.1:9199/storage/v1/b/demo.appspot.com?fields=name");
+            stop();
+        }
+}
+
+TEST(storage__does_not_ask_for_a_bucket_that_it_has_seen)
+{
+    start();
+    will(200, HELLO);
+    CHECK_OK(storage_stat(&f.st, NAME, &f.s.budget, &f.a, &object, &f.err), f.err);
+    will(404, "");
+    CHECK_INT(storage_stat(&f.st, NAME, &f.s.budget, &f.a, &object, NULL), ERR_NOT_FOUND);
+    CHECK_INT(f.s.n_requests, 2);
+    will(404, "The specified bucket does not exist."); /* deleted meanwhile */
+    CHECK_INT(storage_stat(&f.st, NAME, &f.s.budget, &f.a, &object, NULL), ERR_UNAVAILABLE);
+    will(404, "");
+    will(404, "");
+    CHECK_INT(storage_stat(&f.st, NAME, &f.s.budget, &f.a, &object, NULL), ERR_UNAVAILABLE);
+    CHECK_INT(f.s.n_requests, 5);
+    stop();
+}
+
+TEST(storage__looks_again_for_a_bucket_that_was_missing)
+{
+    start();
+    CHECK_OK(storage_look_again(&f.st, &f.s.budget, &f.a, &f.err), f.err);
+    CHECK_INT(f.s.n_requests, 0);
+    will(404, "The specified bucket does not exist.");
+    CHECK_INT(storage_stat(&f.st, NAME, &f.s.budget, &f.a, &object, NULL), ERR_UNAVAILABLE);
+    will(404, "{}");
+    CHECK_INT(storage_look_again(&f.st, &f.s.budget, &f.a, NULL), ERR_UNAVAILABLE);
+    will(200, "{}");
+    CHECK_OK(storage_look_again(&f.st, &f.s.budget, &f.a, &f.err), f.err);
+    CHECK_OK(storage_look_again(&f.st, &f.s.budget, &f.a, &f.err), f.err);
+    CHECK_INT(f.s.n_requests, 3);
+    stop();
+}
+
+TEST(storage__a_delete_in_a_missing_bucket_says_so)
+{
+    start();
+    will(404, SAYS("The specified bucket does not exist."));
+    CHECK_INT(storage_delete(&f.st, NAME, 7, &f.s.budget, &f.a, NULL), ERR_UNAVAILABLE);
+    will(404, SAYS("Not Found"));
+    will(200, "{}");
+    CHECK_OK(storage_delete(&f.st, NAME, 7, &f.s.budget, &f.a, &f.err), f.err);
+    stop();
+}
+
+/* ---- what an upload keeps ---- */
+
+/* The resource that was sent over an object with these members, between the two lines that end a head. */
+static const char *resource(enum download_tokens tokens, const char *old, int want_dropped)
+{
+    static char text[40000];
+    struct storage_put put = { .object = NAME,
+                               .content_type = "image/jpeg",
+                               .cache_control = "private, max-age=3600",
+                               .job_id = "m1",
+                               .body = SPAN("hello"),
+                               .if_generation = old ? 7 : 0 };
+    int dropped = -1;
+    const char *at;
+    size_t n;
+
+    start();
+    f.st.tokens = tokens;
+    put.ret_dropped = &dropped;
+    if (old) {
+        char *meta;
+
+        CHECK_OK(arena_printf(&f.a, &meta, &f.err, "{\"name\":\"" NAME "\",\"generation\":\"7\",\"size\":\"9\"%s}", old),
+                 f.err);
+        will(200, meta);
+        CHECK_OK(storage_stat(&f.st, NAME, &f.s.budget, &f.a, &object, &f.err), f.err);
+        put.replaces = &object;
+    }
+    will(200, HELLO);
+    CHECK_OK(storage_put(&f.st, &put, &f.s.budget, &f.a, NULL, &f.err), f.err);
+    CHECK_INT(dropped, want_dropped);
+    at = strstr(f.s.requests[f.s.n_requests - 1].body.ptr, "\r\n\r\n") + 4;
+    n = strcspn(at, "\r");
+    CHECK(n < sizeof text);
+    (void)snprintf(text, sizeof text, "%.*s", (int)n, at);
+    stop();
+    return text;
+}
+
+#define TOKENS          ",\"metadata\":{\"firebaseStorageDownloadTokens\":\"t-1,t-2\",\"owner\":\"u\\u00e9\",\"jobId\":\"old\"}"
+#define SENT(more)      "{\"name\":\"" NAME "\",\"contentType\":\"image/jpeg\"," more
+#define OURS            "\"cacheControl\":\"private, max-age=3600\",\"crc32c\":\"mnG7TA==\","
+#define SENT_OURS(meta) SENT(OURS "\"metadata\":{" meta "}}")
+
+TEST(storage__an_upload_keeps_what_the_app_has_set)
+{
+    CHECK_STR(resource(DOWNLOAD_TOKENS_KEEP, NULL, 0), SENT_OURS("\"jobId\":\"m1\""));
+    CHECK_STR(resource(DOWNLOAD_TOKENS_KEEP, "", 0), SENT_OURS("\"jobId\":\"m1\""));
+    CHECK_STR(resource(DOWNLOAD_TOKENS_KEEP, TOKENS, 0),
+              SENT_OURS("\"jobId\":\"m1\",\"firebaseStorageDownloadTokens\":\"t-1,t-2\",\"owner\":\"u\xc3\xa9\""));
+    CHECK_STR(resource(DOWNLOAD_TOKENS_NONE, TOKENS, 0), SENT_OURS("\"jobId\":\"m1\",\"owner\":\"u\xc3\xa9\""));
+    CHECK_STR(resource(DOWNLOAD_TOKENS_CREATE, TOKENS, 0),
+              SENT_OURS("\"jobId\":\"m1\",\"firebaseStorageDownloadTokens\":\"t-1,t-2\",\"owner\":\"u\xc3\xa9\""));
+    CHECK_STR(resource(DOWNLOAD_TOKENS_KEEP,
+                       ",\"cacheControl\":\"no-store\",\"contentDisposition\":\"inline; filename*=utf-8''edited.jpg\","
+                       "\"contentLanguage\":\"de\",\"contentEncoding\":\"gzip\",\"contentType\":\"image/png\"",
+                       0),
+              SENT("\"cacheControl\":\"no-store\",\"contentDisposition\":\"inline; filename*=utf-8''edited.jpg\","
+                   "\"contentLanguage\":\"de\",\"crc32c\":\"mnG7TA==\",\"metadata\":{\"jobId\":\"m1\"}}"));
+}
+
+TEST(storage__a_fresh_token_is_a_random_uuid)
+{
+    static const char before[] = "\"firebaseStorageDownloadTokens\":\"";
+    static const char *const old[] = { NULL, "", ",\"metadata\":{\"firebaseStorageDownloadTokens\":\"\"}",
+                                       ",\"metadata\":{\"firebaseStorageDownloadTokens\":7}" };
+
+    for (size_t i = 0; i < sizeof old / sizeof *old; i++) {
+        const char *at = strstr(resource(DOWNLOAD_TOKENS_CREATE, old[i], i == 3), before);
+
+        CHECK(at);
+        at += strlen(before);
+        CHECK(strcspn(at, "\"") == 36 && at[14] == '4' && strchr("89ab", at[19]) && at[8] == '-' && at[23] == '-');
+    }
+}
+
+TEST(storage__drops_metadata_that_cannot_be_kept)
+{
+    static const struct {
+        const char *old, *kept;
+        int dropped;
+    } cases[] = {
+        { "\"a\":1,\"b\":null,\"c\":[\"x\"],\"d\":{\"e\":\"f\"},\"g\":true,\"h\":\"i\"", ",\"h\":\"i\"", 5 },
+        { "\"a\":\"x\\u0000y\",\"b\":\"\\ud800\",\"c\":\"\\udc00\\ud800x\",\"d\":\"e\"", ",\"d\":\"e\"", 3 },
+        { "\"a\\u0000\":\"x\",\"b\":\"\\ud83d\\ude00 \\\\u0000\"", ",\"b\":\"\xf0\x9f\x98\x80 \\\\u0000\"", 1 },
+        { "\"\":\"x\",\"JOBID\":\"y\",\"FirebaseStorageDownloadTokens\":\"z\",\"a\":\"two\\nlines\"",
+          ",\"a\":\"two\\nlines\"", 0 },
+    };
+    char old[200];
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        (void)snprintf(old, sizeof old, ",\"metadata\":{%s}", cases[i].old);
+        CHECK(strstr(resource(DOWNLOAD_TOKENS_KEEP, old, cases[i].dropped), cases[i].kept));
+    }
+    CHECK_STR(resource(DOWNLOAD_TOKENS_KEEP, ",\"metadata\":[\"x\"]", 1), SENT_OURS("\"jobId\":\"m1\""));
+    CHECK_STR(resource(DOWNLOAD_TOKENS_KEEP, ",\"metadata\":null", 0), SENT_OURS("\"jobId\":\"m1\""));
+}
+
+TEST(storage__kept_metadata_is_as_large_as_the_cloud_takes)
+{
+    static char old[30000], *at;
+    const char *sent;
+
+    at = old + snprintf(old, sizeof old, ",\"cacheControl\":\"%01100d\",\"metadata\":{\"huge\":\"%09000d\"", 0, 0);
+    for (int i = 0; i < 9; i++)
+        at += snprintf(at, 1200, ",\"k%d\":\"%0998d\"", i, i);
+    (void)snprintf(at, 100, ",\"firebaseStorageDownloadTokens\":\"t\"}");
+    sent = resource(DOWNLOAD_TOKENS_KEEP, old, 3); /* cacheControl, huge, and the ninth thousand */
+    CHECK(strstr(sent, "\"firebaseStorageDownloadTokens\":\"t\"")); /* the last, and the dearest */
+    CHECK(strstr(sent, "\"k7\"") && !strstr(sent, "\"k8\"") && !strstr(sent, "huge"));
+    CHECK(strstr(sent, "\"cacheControl\":\"private, max-age=3600\""));
+}
+
 /* ---- put ---- */
 
 TEST(storage__uploads_in_one_multipart_request)
@@ -466,7 +679,7 @@ TEST(storage__leaves_a_foreign_object_alone) /* U14 */
     }
     start();
     will(412, "");
-    will(404, "");
+    will(404, "No such object: demo.appspot.com/" NAME);
     CHECK_INT(put_bytes(SPAN("hello"), 5), ERR_CONFLICT);
     stop();
 }
@@ -484,8 +697,9 @@ TEST(storage__reports_how_an_upload_ended)
     CHECK_INT(put(), ERR_INVALID);
     will(403, "");
     CHECK_INT(put(), ERR_DENIED);
-    will(404, ""); /* there is no such bucket */
-    CHECK_INT(put(), ERR_INVALID);
+    will(404, ""); /* there is no such bucket: not for the app's user to mend */
+    CHECK_INT(put(), ERR_UNAVAILABLE);
+    CHECK(strstr(f.err.msg, "FIREBASE_STORAGE_BUCKET") && strstr(f.err.msg, "'demo.appspot.com'"));
     will(200, META("5", ",\"crc32c\":\"AAAAAA==\""));
     CHECK_INT(put(), ERR_PROTOCOL);
     will(200, META("4", ""));
@@ -702,7 +916,7 @@ TEST(storage__deletes_one_generation)
     CHECK_OK(storage_delete(&f.st, NAME, 7, &f.s.budget, &f.a, &f.err), f.err);
     CHECK_STR(f.s.requests[1].method, "DELETE");
     CHECK_STR(f.s.requests[1].url, PATH "?ifGenerationMatch=7");
-    will(404, "{}");
+    will(404, "{\"error\":{\"code\":404,\"message\":\"No such object: demo.appspot.com/x\"}}");
     CHECK_OK(storage_delete(&f.st, NAME, 7, &f.s.budget, &f.a, &f.err), f.err);
     will(412, "");
     CHECK_INT(storage_delete(&f.st, NAME, 7, &f.s.budget, &f.a, NULL), ERR_CONFLICT);
