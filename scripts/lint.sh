@@ -60,6 +60,7 @@ only_in 'curl/' worker/http/http_client.c
 only_in 'microhttpd' worker/http/http_server.c
 only_in 'cjson/' worker/base/json.c
 only_in 'openssl/' worker/base/crypto.c
+only_in 'zlib' worker/base/gunzip.c
 only_in 'png\.h' models/image/png.c
 only_in '(jpeglib|jerror)' models/image/jpeg.c
 only_in 'utf8proc' models/text/unicode.c

@@ -10,8 +10,9 @@
  *
  *   ERR_NOT_FOUND        no such object, in a bucket that is there
  *   ERR_CONFLICT         put, delete: the bucket has another generation
- *   ERR_TOO_LARGE        get: the object is larger than max_bytes
+ *   ERR_TOO_LARGE        get: the object is larger than max_bytes, stored or unpacked
  *   ERR_UNSUPPORTED      get: the object has a contentEncoding other than gzip
+ *   ERR_CORRUPT          get: what is stored with gzip cannot be unpacked
  *   ERR_UNKNOWN_OUTCOME  put, delete: sent, no answer, and the tries are used up
  *   ERR_UNAVAILABLE      transient, and the tries are used up; or there is no such bucket
  *   ERR_PROTOCOL         an answer cannot be understood, or the bytes never match their length and checksum
@@ -89,12 +90,12 @@ MUST_CHECK enum err_code storage_look_again(const struct storage *s, const struc
 
 struct storage_download {
     struct storage_object object;
-    struct span body;
-    bool replaced; /* the object was replaced by this generation while it was being read */
+    struct span body; /* unpacked */
+    bool replaced;    /* the object was replaced by this generation while it was being read */
 };
 
-/* Reads the metadata, then the bytes of that generation into the arena, and checks length and checksum.
- * Takes up to twice the size of the object from the arena. */
+/* Reads the metadata, then the bytes of that generation into the arena, checks length and checksum, and unpacks what is
+ * stored with gzip. Takes up to twice the size of the object from the arena, and what it unpacks to. */
 MUST_CHECK enum err_code storage_get(const struct storage *s, const char *object, size_t max_bytes,
                                      const struct budget *budget, struct arena *a, struct storage_download *ret,
                                      struct err *err);

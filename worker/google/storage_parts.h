@@ -55,6 +55,12 @@ struct storage_resource {
 MUST_CHECK enum err_code storage_write_object(const struct storage *s, const struct storage_put *put, uint32_t crc,
                                               struct arena *a, struct storage_resource *ret, struct err *err);
 
+/* How often an object of this contentEncoding is packed with gzip. ERR_UNSUPPORTED: otherwise, or too often. */
+MUST_CHECK enum err_code storage_packings(const char *object, const char *encoding, int *ret, struct err *err);
+/* Unpacks *body that often, into the arena. ERR_TOO_LARGE, ERR_CORRUPT, ERR_NOMEM. */
+MUST_CHECK enum err_code storage_unpack(const char *object, int packings, size_t max_bytes, struct arena *a,
+                                        struct span *body, struct err *err);
+
 bool storage_read_digest(struct span base64, void *bytes, size_t want);
 bool storage_read_crc32c(struct span base64, uint32_t *ret);
 bool storage_has_md5(struct span body, const unsigned char want[CRYPTO_MD5_BYTES]);

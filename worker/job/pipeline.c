@@ -14,8 +14,9 @@ enum {
     ABANDON_MS = 1500,
     MISSING_GRACE_US = 60 * 1000000,
     PERCENT_UPLOAD = 95,
-    /* Address space. A download takes twice the file, and may have to be repeated; the rest is for answers. */
-    BESIDE_ARENA_BYTES = 4 * IMAGE_MAX_FILE_BYTES + (32 << 20)
+    /* Address space. A download takes twice the file, and twice what it unpacks to, and may have to be repeated; the
+     * rest is for answers. */
+    BESIDE_ARENA_BYTES = 8 * IMAGE_MAX_FILE_BYTES + (32 << 20)
 };
 
 /* One attempt at a job: what its stages share. */
