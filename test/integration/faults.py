@@ -14,6 +14,7 @@ import faults_ends
 import faults_long
 import faults_others
 import faults_services
+import faults_storage
 import faults_tables
 from harness import WORK, Suite, run_suites, tests_of
 
@@ -26,7 +27,7 @@ def opened():
     yield
 
 
-SUITE = Suite(tests_of(faults_services, faults_others, faults_ends, faults_long, faults_tables), opened, AT_ONCE)
+SUITE = Suite(tests_of(faults_services, faults_storage, faults_others, faults_ends, faults_long, faults_tables), opened, AT_ONCE)
 
 if __name__ == "__main__":
     sys.exit(run_suites(sys.argv[1:], SUITE))

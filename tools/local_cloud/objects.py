@@ -1,5 +1,6 @@
 """Cloud Storage: objects of one bucket in memory behind its JSON API: metadata, media, three kinds of uploads, delete."""
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -51,15 +52,27 @@ class Objects:
         self.stored = {}   # name -> its metadata as sent, and `data`
         self.uploads = {}  # path of the session -> Upload
         self.generation = int(time.time() * 1e6)
+        self.deleted = False  # the whole bucket
 
     def serve(self, server):
         """Adds the routes of Cloud Storage to a server."""
         self.url = server.url
-        objects = f"/storage/v1/b/{re.escape(self.bucket)}/o/([^/]+)"
-        server.route("GET", objects, lambda r: (self.media if r.option("alt") == "media" else self.stat)(r, r.parts[0]))
-        server.route("DELETE", objects, lambda r: self.remove(r, r.parts[0]))
-        server.route("POST", f"/upload/storage/v1/b/{re.escape(self.bucket)}/o", self.upload)
+        bucket = "/storage/v1/b/([^/]+)"
+        server.route("GET", bucket, self.within(self.describe))
+        server.route("GET", bucket + "/o/([^/]+)",
+                     self.within(lambda r, name: (self.media if r.option("alt") == "media" else self.stat)(r, name)))
+        server.route("DELETE", bucket + "/o/([^/]+)", self.within(self.remove))
+        server.route("POST", f"/upload{bucket}/o", self.within(self.upload))
         server.route("PUT", "/upload/session/[0-9a-f]+", lambda r: self.piece(r, r.path))
+
+    def within(self, serve):
+        """The handler of a route whose first part is the bucket."""
+        def handle(request):
+            if request.parts[0] == self.bucket and not self.deleted:
+                return serve(request, *request.parts[1:])
+            message = "The specified bucket does not exist."
+            return Reply(404, message, TEXT) if request.option("alt") == "media" else refused(404, "notFound", message)
+        return handle
 
     # ---- for the owner of the cloud ----
 
@@ -75,6 +88,9 @@ class Objects:
 
     # ---- the calls ----
 
+    def describe(self, request):
+        return shown({"kind": "storage#bucket", "name": self.bucket, "id": self.bucket}, request)
+
     def stat(self, request, name):
         with self.lock:
             return self.checked(request, name) or shown(self.stored[name], request)
@@ -89,6 +105,11 @@ class Objects:
         hashes = [f"{label}={o[key]}" for label, key in (("crc32c", "crc32c"), ("md5", "md5Hash")) if o[key] is not None]
         if hashes:
             headers["x-goog-hash"] = ",".join(hashes)
+        if (o.get("contentEncoding") or "").lower() == "gzip":
+            if "gzip" in (request.headers.get("Accept-Encoding") or ""):
+                headers["Content-Encoding"] = "gzip"
+            else:
+                return Reply(200, unpacked(data), {**headers, "Warning": "214 UploadServer gunzipped"})
         found = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range") or "")
         if not found:
             return Reply(200, data, headers)
@@ -204,6 +225,14 @@ def shown(o, request):
     names = [name for name in (request.option("fields") or "").split(",") if name]
     return Reply(200, {key: value for key, value in o.items() if key != "data" and value is not None and
                        (not names or key in names)})
+
+
+def unpacked(data):
+    """As Cloud Storage sends a packed object to a caller that does not accept gzip."""
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError):
+        return data
 
 
 def take_piece(upload, request, keep):

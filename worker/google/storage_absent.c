@@ -68,7 +68,7 @@ enum err_code storage_no_bucket(const struct storage *s, struct err *err)
 {
     *s->bucket_is = STORAGE_BUCKET_MISSING;
     return err_set(err, ERR_UNAVAILABLE,
-                   "storage: there is no bucket '%.100s': set FIREBASE_STORAGE_BUCKET to the name of the app's bucket",
+                   "storage: the bucket '%.100s' does not exist: set FIREBASE_STORAGE_BUCKET to the name of the app's bucket",
                    s->bucket);
 }
 
