@@ -126,7 +126,8 @@ def test_packed_originals():
                     equal(text_at(h.cloud.fields(f"p{i}"), "inpaint.errorCode"), end)
         with h.case("a mask, in pieces"):
             body = h.job("mask")
-            h.cloud.put_object(name_of("mask", "mask_auto.png"), gzip.compress(mask_png(64, 64, (20, 20, 40, 40))), contentEncoding="gzip")
+            packed = gzip.compress(mask_png(64, 64, (20, 20, 40, 40)))
+            h.cloud.put_object(name_of("mask", "mask_auto.png"), packed, contentEncoding="gzip")
             h.cloud.on("media:mask_auto.png", mangled(lambda r: setattr(r, "cut", 40)), 2)
             equal(w.push(body), 204)
             h.check_completed("mask")
@@ -170,7 +171,8 @@ def test_a_missing_bucket_is_the_operators():
 
 
 def test_a_404_that_does_not_say_what_is_missing():
-    for label, reply in (("empty", answer(404)), ("text", answer(404, b"Not Found")), ("JSON", answer(404, {"error": {"message": "Not Found"}}))):
+    for label, reply in (("empty", answer(404)), ("text", answer(404, b"Not Found")),
+                         ("JSON", answer(404, {"error": {"message": "Not Found"}}))):
         with House(f"unclear-{label}") as h:
             w = h.worker()
             body = h.job("bucket")

@@ -67,9 +67,10 @@ static enum storage_absent {
 enum err_code storage_no_bucket(const struct storage *s, struct err *err)
 {
     *s->bucket_is = STORAGE_BUCKET_MISSING;
-    return err_set(err, ERR_UNAVAILABLE,
-                   "storage: the bucket '%.100s' does not exist: set FIREBASE_STORAGE_BUCKET to the name of the app's bucket",
-                   s->bucket);
+    return err_set(
+        err, ERR_UNAVAILABLE,
+        "storage: the bucket '%.100s' does not exist: set FIREBASE_STORAGE_BUCKET to the name of the app's bucket",
+        s->bucket);
 }
 
 /* ERR_OK: it is there, or this account may not know. ERR_UNAVAILABLE, ERR_DENIED, ...: it is not, or nobody says. */
