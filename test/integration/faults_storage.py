@@ -81,6 +81,21 @@ def test_links_survive_a_lost_answer():
         equal(h.cloud.objects.find(name_of("lost", "edited.jpg"))["metadata"][TOKENS], token)
 
 
+def test_links_that_are_made_during_the_upload_stay():
+    with House("links-meanwhile") as h:
+        w = h.worker()
+
+        def link(session):
+            o = h.cloud.objects.find(name_of(session, "edited.jpg"))
+            o.update(metadata={TOKENS: "new"}, metageneration=str(int(o["metageneration"]) + 1))
+        body = h.job("m")
+        h.cloud.put_object(name_of("m", "edited.jpg"), b"an older picture", metadata={"owner": "u1"})
+        h.cloud.on("upload:edited.jpg", before(lambda: link("m")))
+        equal(w.push(body), 204)
+        h.check_completed("m")
+        equal(h.cloud.objects.find(name_of("m", "edited.jpg"))["metadata"][TOKENS], "new")
+
+
 # ---- packed objects ----
 
 def unpacked_on_its_way(request, apply):

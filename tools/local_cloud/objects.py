@@ -16,8 +16,9 @@ TABLE = []
 WRITABLE = ("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage", "contentType", "metadata")
 PIECE_BYTES = 256 << 10  # each piece of an upload but the last is a multiple of it
 UPLOADS_MAX = 100  # the oldest is forgotten, as after a week by Cloud Storage
-CONDITION = {"ifGenerationMatch": lambda there, wanted: there == wanted,
-             "ifGenerationNotMatch": lambda there, wanted: there != wanted}
+CONDITION = {"ifGenerationMatch": lambda there, wanted: there.get("generation", "0") == wanted,
+             "ifGenerationNotMatch": lambda there, wanted: there.get("generation", "0") != wanted,
+             "ifMetagenerationMatch": lambda there, wanted: there.get("metageneration", "0") == wanted}
 
 
 def crc32c(data):
@@ -195,7 +196,7 @@ class Objects:
 
     def condition(self, request, name):
         """A refusal where the generation there is not one that the request allows."""
-        there = self.stored.get(name, {}).get("generation", "0")
+        there = self.stored.get(name, {})
         for key, holds in CONDITION.items():
             wanted = request.option(key)
             if wanted is not None and not wanted.isdecimal():

@@ -71,7 +71,8 @@ MUST_CHECK enum err_code storage_init(struct storage *s, const struct storage_op
                                       struct err *err);
 
 struct storage_object {
-    int64_t generation; /* > 0 */
+    int64_t generation;     /* > 0 */
+    int64_t metageneration; /* counts changes of this generation's metadata; 0: not stated */
     int64_t size_bytes;
     const char *content_type, *content_encoding, *job_id; /* "" when absent; job_id: custom metadata `jobId` */
     const char *cache_control, *content_disposition, *content_language;

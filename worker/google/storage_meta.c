@@ -15,8 +15,9 @@ enum {
 #define TOKENS "firebaseStorageDownloadTokens"
 #define JOB_ID "jobId"
 
-const char storage_meta_fields[] = "fields=name,generation,size,contentType,contentEncoding,cacheControl,"
-                                   "contentDisposition,contentLanguage,md5Hash,crc32c,metadata";
+const char storage_meta_fields[] =
+    "fields=name,generation,metageneration,size,contentType,contentEncoding,cacheControl,"
+    "contentDisposition,contentLanguage,md5Hash,crc32c,metadata";
 
 /* ---- reading ---- */
 
@@ -102,6 +103,8 @@ static enum err_code read_numbers(const char *object, const struct json *root, s
     if (!read_number(json_get(root, "generation"), &o->generation) || o->generation == 0 ||
         !read_number(json_get(root, "size"), &o->size_bytes))
         return err_set(err, ERR_PROTOCOL, "storage: '%.100s': the answer lacks generation or size", object);
+    if (!read_number(json_get(root, "metageneration"), &o->metageneration))
+        o->metageneration = 0;
     return ERR_OK;
 }
 

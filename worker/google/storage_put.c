@@ -11,6 +11,7 @@
 enum {
     BOUNDARY_BYTES = 16,
     LOCATION_MAX = 4096,
+    PUT_ROUNDS = 3,           /* how often the metadata may change while an upload is under way */
     SESSION_CHUNK = 256 << 10 /* a resumable upload stores pieces in multiples of this */
 };
 
@@ -26,27 +27,36 @@ struct upload {
 
 /* ---- one multipart request ---- */
 
+/* The generation to be replaced, and what is known of its metadata: a link may be given away meanwhile. */
+static enum err_code conditions(const struct storage_put *put, struct arena *a, char **ret, struct err *err)
+{
+    if (put->replaces && put->replaces->metageneration)
+        return arena_printf(a, ret, err, "ifGenerationMatch=%" PRId64 "&ifMetagenerationMatch=%" PRId64,
+                            put->if_generation, put->replaces->metageneration);
+    return arena_printf(a, ret, err, "ifGenerationMatch=%" PRId64, put->if_generation);
+}
+
 static enum err_code multipart_url(const struct storage *s, const struct storage_put *put, struct arena *a, char **ret,
                                    struct err *err)
 {
-    char *name;
+    char *name, *when;
 
     /* only to check the name: it is sent in the metadata, not in this URL */
     TRY(storage_encode_name(put->object, a, &name, err));
-    return arena_printf(a, ret, err,
-                        "%s/upload/storage/v1/b/%s/o?uploadType=multipart&ifGenerationMatch=%" PRId64 "&%s", s->base,
-                        s->bucket, put->if_generation, storage_meta_fields);
+    TRY(conditions(put, a, &when, err));
+    return arena_printf(a, ret, err, "%s/upload/storage/v1/b/%s/o?uploadType=multipart&%s&%s", s->base, s->bucket, when,
+                        storage_meta_fields);
 }
 
 static enum err_code session_start_url(const struct storage *s, const struct storage_put *put, struct arena *a,
                                        char **ret, struct err *err)
 {
-    char *name;
+    char *name, *when;
 
     TRY(storage_encode_name(put->object, a, &name, err));
-    return arena_printf(a, ret, err,
-                        "%s/upload/storage/v1/b/%s/o?uploadType=resumable&name=%s&ifGenerationMatch=%" PRId64 "&%s",
-                        s->base, s->bucket, name, put->if_generation, storage_meta_fields);
+    TRY(conditions(put, a, &when, err));
+    return arena_printf(a, ret, err, "%s/upload/storage/v1/b/%s/o?uploadType=resumable&name=%s&%s&%s", s->base,
+                        s->bucket, name, when, storage_meta_fields);
 }
 
 /* 32 hexadecimal digits that do not occur in the data. */
@@ -276,19 +286,15 @@ static enum err_code judge_upload(const struct storage *s, const struct upload *
     return read_stored(up, reply, a, ret, err);
 }
 
-enum err_code storage_put(const struct storage *s, const struct storage_put *put, const struct budget *budget,
-                          struct arena *a, struct storage_object *ret, struct err *err)
+static enum err_code put_once(const struct storage *s, const struct storage_put *put, const struct budget *budget,
+                              struct arena *a, struct storage_object *ret, struct err *err)
 {
     struct upload up = { put, crc32c(0, put->body.ptr, put->body.len), budget, NULL };
     struct storage_resource meta = { 0 };
-    struct storage_object stored = { 0 };
     struct http_reply reply = { 0 };
     struct err why = { 0 };
     enum err_code rc;
 
-    if (put->body.len > STORAGE_PUT_MAX)
-        return err_set(err, ERR_INVALID, "storage: put '%.100s': %zu bytes, at most %d are allowed", put->object,
-                       put->body.len, STORAGE_PUT_MAX);
     TRY(storage_write_object(s, put, up.crc, a, &meta, err));
     up.meta = meta.json;
     if (put->ret_dropped)
@@ -297,7 +303,32 @@ enum err_code storage_put(const struct storage *s, const struct storage_put *put
                                                : send_multipart(s, &up, a, &reply, &why);
     if (rc)
         return storage_broken("put", put->object, STORAGE_WRITES, &why, err);
-    TRY(judge_upload(s, &up, &reply, a, &stored, err));
+    return judge_upload(s, &up, &reply, a, ret, err);
+}
+
+enum err_code storage_put(const struct storage *s, const struct storage_put *put, const struct budget *budget,
+                          struct arena *a, struct storage_object *ret, struct err *err)
+{
+    struct storage_object stored = { 0 }, changed;
+    struct storage_put again = *put;
+    struct err why = { 0 };
+    enum err_code rc;
+
+    if (put->body.len > STORAGE_PUT_MAX)
+        return err_set(err, ERR_INVALID, "storage: put '%.100s': %zu bytes, at most %d are allowed", put->object,
+                       put->body.len, STORAGE_PUT_MAX);
+    rc = put_once(s, &again, budget, a, &stored, &why);
+    for (int round = 1; rc == ERR_CONFLICT && round < PUT_ROUNDS; round++) {
+        if (!put->replaces || stored.generation != put->if_generation)
+            break;
+        changed = stored; /* the same generation: its metadata alone have changed */
+        stored = (struct storage_object){ 0 };
+        again.replaces = &changed;
+        why = (struct err){ 0 };
+        rc = put_once(s, &again, budget, a, &stored, &why);
+    }
+    if (rc)
+        return err_set(err, rc, "%s", why.msg);
     *s->bucket_is = STORAGE_BUCKET_SEEN;
     if (ret)
         *ret = stored;

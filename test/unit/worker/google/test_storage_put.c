@@ -218,6 +218,36 @@ TEST(storage__kept_metadata_is_as_large_as_the_cloud_takes)
     CHECK(strstr(sent, "\"cacheControl\":\"private, max-age=3600\""));
 }
 
+TEST(storage__keeps_metadata_that_change_while_it_uploads)
+{
+    static const char old[] = META("9", ",\"metageneration\":\"1\",\"metadata\":{\"a\":\"1\"}");
+    static const char changed[] = META("9", ",\"metageneration\":\"2\",\"metadata\":{\"a\":\"2\"}");
+    struct storage_object there;
+    struct storage_put put = { .object = NAME,
+                               .content_type = "image/jpeg",
+                               .body = SPAN("hello"),
+                               .if_generation = 7,
+                               .replaces = &there };
+
+    for (int changes = 1; changes < 4; changes++) {
+        scene_start();
+        scene_will(200, old);
+        CHECK_OK(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &there, &scene.err), scene.err);
+        for (int i = 0; i < changes; i++) {
+            scene_will(412, "");
+            scene_will(200, changed);
+        }
+        scene_will(200, HELLO);
+        CHECK_INT(storage_put(&scene.storage, &put, &scene.script.budget, &scene.arena, NULL, NULL),
+                  changes < 3 ? ERR_OK : ERR_CONFLICT);
+        CHECK(strstr(scene.script.requests[1].url, "&ifGenerationMatch=7&ifMetagenerationMatch=1&"));
+        CHECK(strstr(scene.script.requests[3].url, "&ifGenerationMatch=7&ifMetagenerationMatch=2&"));
+        CHECK(strstr(scene.script.requests[3].body.ptr, "\"a\":\"2\""));
+        CHECK_INT(scene.script.n_requests, 1 + 2 * changes + (changes < 3));
+        scene_stop();
+    }
+}
+
 /* ---- resumable ---- */
 
 enum { BIG = STORAGE_MULTIPART_MAX + 1000000 };
