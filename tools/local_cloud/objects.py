@@ -62,6 +62,7 @@ class Objects:
         server.route("GET", bucket, self.within(self.describe))
         server.route("GET", bucket + "/o/([^/]+)",
                      self.within(lambda r, name: (self.media if r.option("alt") == "media" else self.stat)(r, name)))
+        server.route("GET", f"/download{bucket}/o/([^/]+)", self.within(self.media))  # as Google's clients for Python ask
         server.route("DELETE", bucket + "/o/([^/]+)", self.within(self.remove))
         server.route("POST", f"/upload{bucket}/o", self.within(self.upload))
         server.route("PUT", "/upload/session/[0-9a-f]+", lambda r: self.piece(r, r.path))
