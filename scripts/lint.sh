@@ -61,6 +61,7 @@ only_in 'microhttpd' worker/http/http_server.c
 only_in 'cjson/' worker/base/json.c
 only_in 'openssl/' worker/base/crypto.c
 only_in 'jwt\.h' worker/base/libjwt.c
+only_in 'zlib' worker/base/gunzip.c
 only_in 'png\.h' models/image/png.c
 only_in '(jpeglib|jerror)' models/image/jpeg.c
 only_in 'utf8proc' models/text/unicode.c

@@ -100,6 +100,8 @@ def name_request(request, uploads):
         if method == "POST" and path.endswith("/documents:commit"):
             return name_commit(request)
         return "get" if method == "GET" and re.fullmatch(".*/documents/users/[^/]+/sessions/[^/]+", path) else None
+    if method == "GET" and path == f"/storage/v1/b/{BUCKET}":
+        return "bucket"
     if path.startswith(f"/storage/v1/b/{BUCKET}/o/"):
         what = "media" if request.option("alt") == "media" else "stat"
         return {"DELETE": f"delete:{file}", "GET": f"{what}:{file}"}.get(method)

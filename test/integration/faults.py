@@ -16,6 +16,7 @@ import faults_others
 import faults_services
 import faults_slow
 import faults_startup
+import faults_storage
 import faults_tables
 from harness import WORK, Suite, run_suites, tests_of
 
@@ -28,7 +29,8 @@ def opened():
     yield
 
 
-SUITE = Suite(tests_of(faults_services, faults_others, faults_ends, faults_long, faults_slow, faults_startup, faults_tables), opened, AT_ONCE)
+SUITE = Suite(tests_of(faults_services, faults_storage, faults_others, faults_ends, faults_long, faults_slow, faults_startup,
+                       faults_tables), opened, AT_ONCE)
 
 if __name__ == "__main__":
     sys.exit(run_suites(sys.argv[1:], SUITE))

@@ -1,5 +1,6 @@
 """Cloud Storage: objects of one bucket in memory behind its JSON API: metadata, media, three kinds of uploads, delete."""
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -16,8 +17,9 @@ WRITABLE = ("cacheControl", "contentDisposition", "contentEncoding", "contentLan
 PIECE_BYTES = 256 << 10  # each piece of an upload but the last is a multiple of it
 PERMISSIONS = ("storage.objects.get", "storage.objects.create", "storage.objects.delete")  # what a caller has here
 UPLOADS_MAX = 100  # the oldest is forgotten, as after a week by Cloud Storage
-CONDITION = {"ifGenerationMatch": lambda there, wanted: there == wanted,
-             "ifGenerationNotMatch": lambda there, wanted: there != wanted}
+CONDITION = {"ifGenerationMatch": lambda there, wanted: there.get("generation", "0") == wanted,
+             "ifGenerationNotMatch": lambda there, wanted: there.get("generation", "0") != wanted,
+             "ifMetagenerationMatch": lambda there, wanted: there.get("metageneration", "0") == wanted}
 
 
 def crc32c(data):
@@ -52,16 +54,29 @@ class Objects:
         self.stored = {}   # name -> its metadata as sent, and `data`
         self.uploads = {}  # path of the session -> Upload
         self.generation = int(time.time() * 1e6)
+        self.deleted = False  # the whole bucket
 
     def serve(self, server):
         """Adds the routes of Cloud Storage to a server."""
         self.url = server.url
-        objects = f"/storage/v1/b/{re.escape(self.bucket)}/o/([^/]+)"
-        server.route("GET", objects, lambda r: (self.media if r.option("alt") == "media" else self.stat)(r, r.parts[0]))
-        server.route("DELETE", objects, lambda r: self.remove(r, r.parts[0]))
-        server.route("POST", f"/upload/storage/v1/b/{re.escape(self.bucket)}/o", self.upload)
-        server.route("GET", "/storage/v1/b/([^/]+)/iam/testIamPermissions", self.permissions)
+        bucket = "/storage/v1/b/([^/]+)"
+        server.route("GET", bucket, self.within(self.describe))
+        server.route("GET", bucket + "/o/([^/]+)",
+                     self.within(lambda r, name: (self.media if r.option("alt") == "media" else self.stat)(r, name)))
+        server.route("GET", f"/download{bucket}/o/([^/]+)", self.within(self.media))  # as Google's clients for Python ask
+        server.route("DELETE", bucket + "/o/([^/]+)", self.within(self.remove))
+        server.route("POST", f"/upload{bucket}/o", self.within(self.upload))
+        server.route("GET", bucket + "/iam/testIamPermissions", self.within(self.permissions))
         server.route("PUT", "/upload/session/[0-9a-f]+", lambda r: self.piece(r, r.path))
+
+    def within(self, serve):
+        """The handler of a route whose first part is the bucket."""
+        def handle(request):
+            if request.parts[0] == self.bucket and not self.deleted:
+                return serve(request, *request.parts[1:])
+            message = "The specified bucket does not exist."
+            return Reply(404, message, TEXT) if request.option("alt") == "media" else refused(404, "notFound", message)
+        return handle
 
     # ---- for the owner of the cloud ----
 
@@ -78,11 +93,12 @@ class Objects:
     # ---- the calls ----
 
     def permissions(self, request):
-        if request.parts[0] != self.bucket:
-            return refused(404, "notFound", "The specified bucket does not exist.")
         asked = request.query.get("permissions", [])
         return Reply(200, {"kind": "storage#testIamPermissionsResponse",
                            "permissions": [name for name in asked if name in PERMISSIONS]})
+
+    def describe(self, request):
+        return shown({"kind": "storage#bucket", "name": self.bucket, "id": self.bucket}, request)
 
     def stat(self, request, name):
         with self.lock:
@@ -98,6 +114,11 @@ class Objects:
         hashes = [f"{label}={o[key]}" for label, key in (("crc32c", "crc32c"), ("md5", "md5Hash")) if o[key] is not None]
         if hashes:
             headers["x-goog-hash"] = ",".join(hashes)
+        if (o.get("contentEncoding") or "").lower() == "gzip":
+            if "gzip" in (request.headers.get("Accept-Encoding") or ""):
+                headers["Content-Encoding"] = "gzip"
+            else:
+                return Reply(200, unpacked(data), {**headers, "Warning": "214 UploadServer gunzipped"})
         found = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range") or "")
         if not found:
             return Reply(200, data, headers)
@@ -183,7 +204,7 @@ class Objects:
 
     def condition(self, request, name):
         """A refusal where the generation there is not one that the request allows."""
-        there = self.stored.get(name, {}).get("generation", "0")
+        there = self.stored.get(name, {})
         for key, holds in CONDITION.items():
             wanted = request.option(key)
             if wanted is not None and not wanted.isdecimal():
@@ -213,6 +234,14 @@ def shown(o, request):
     names = [name for name in (request.option("fields") or "").split(",") if name]
     return Reply(200, {key: value for key, value in o.items() if key != "data" and value is not None and
                        (not names or key in names)})
+
+
+def unpacked(data):
+    """As Cloud Storage sends a packed object to a caller that does not accept gzip."""
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError):
+        return data
 
 
 def take_piece(upload, request, keep):

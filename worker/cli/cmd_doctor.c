@@ -90,7 +90,10 @@ static void check_credentials(struct run *r)
     const struct gauth_options o = {
         .http = r->http,
         .sys = &sys_real,
-        .emulator = { [GAUTH_FIRESTORE] = r->cfg.firestore_emulator, [GAUTH_STORAGE] = r->cfg.storage_emulator },
+        .emulator = { [GAUTH_FIRESTORE] = r->cfg.firestore_emulator,
+                      [GAUTH_STORAGE] = r->cfg.storage_emulator,
+                      [GAUTH_PUBSUB] = r->cfg.pubsub_emulator },
+        .uses_pubsub = r->cfg.poison_topic != NULL,
         .firebase_credentials = r->cfg.firebase_credentials,
         .credentials_file = r->cfg.credentials_file,
         .project = r->cfg.project,

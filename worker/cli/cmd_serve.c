@@ -148,7 +148,8 @@ static enum err_code open_cloud(void *ctx, const char *project, struct err *err)
                                                    .sys = &sys_real,
                                                    .bucket = c->bucket,
                                                    .emulator_host = c->storage_emulator,
-                                                   .firebase_emulator_host = c->firebase_storage_emulator },
+                                                   .firebase_emulator_host = c->firebase_storage_emulator,
+                                                   .tokens = (enum download_tokens)c->download_tokens },
                         &s->arena, err);
 }
 

@@ -210,10 +210,12 @@ void access_project(const struct gauth *g, enum err_code rc, const char *message
 /* Of both services: one of them may be an emulator. */
 void access_token(const struct access *x, const struct budget *budget, struct arena *a, struct access_answer *ret)
 {
-    for (int service = 0; service < GAUTH_SERVICES; service++) {
+    static const enum gauth_service services[] = { GAUTH_FIRESTORE, GAUTH_STORAGE };
+
+    for (size_t i = 0; i < sizeof services / sizeof *services; i++) {
         struct err err = { 0 };
         const char *header;
-        enum err_code rc = gauth_header(x->gauth, (enum gauth_service)service, budget, a, &header, &err);
+        enum err_code rc = gauth_header(x->gauth, services[i], budget, a, &header, &err);
 
         if (!rc)
             continue;

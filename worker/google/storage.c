@@ -3,18 +3,11 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "kernels/base/base64.h"
-#include "kernels/base/json_scan.h"
-#include "worker/base/json.h"
 #include "worker/base/names.h"
 #include "worker/google/storage_parts.h"
 
-enum { META_DEPTH_MAX = 16 };
-
 /* PROTOCOL.md 7: base_ms, cap_ms, tries, call_timeout_ms. */
 static const struct retry_policy meta_policy = { 500, 8000, 5, 10000 };
-
-const char storage_meta_fields[] = "fields=name,generation,size,contentType,contentEncoding,md5Hash,crc32c,metadata";
 
 /* ---- addresses ---- */
 
@@ -41,6 +34,7 @@ enum err_code storage_init(struct storage *s, const struct storage_options *o, s
 {
     const char *host = is_set(o->emulator_host) ? o->emulator_host : o->firebase_emulator_host;
     bool emulator = is_set(host);
+    atomic_int *bucket_is;
     char *base, *name = NULL;
 
     if (is_set(o->bucket) && !bucket_name_is_valid(o->bucket))
@@ -51,159 +45,12 @@ enum err_code storage_init(struct storage *s, const struct storage_options *o, s
         TRY(span_dup(a, SPAN("https://storage.googleapis.com"), &base, err));
     if (is_set(o->bucket))
         TRY(span_dup(a, span_of(o->bucket), &name, err));
-    *s = (struct storage){ o->http, o->gauth, o->sys, base, name, emulator };
+    TRY(arena_alloc(a, 1, sizeof *bucket_is, &bucket_is, err));
+    *s = (struct storage){ o->http, o->gauth, o->sys, base, name, o->tokens, emulator, bucket_is };
     return ERR_OK;
 }
 
-/* PROTOCOL.md 5.1. */
-enum err_code storage_encode_name(const char *object, struct arena *a, char **ret, struct err *err)
-{
-    size_t n = strlen(object);
-
-    if (n < 1 || n > STORAGE_NAME_MAX || object[strcspn(object, "\r\n")] || strcmp(object, ".") == 0 ||
-        strcmp(object, "..") == 0 || strncmp(object, ".well-known/acme-challenge/", 27) == 0)
-        return err_set(err, ERR_INVALID, "storage: '%.80s' is not the name of an object", object);
-    return http_encode(a, span_of(object), ret, err);
-}
-
-enum err_code storage_object_url(const struct storage *s, const char *object, struct arena *a, char **ret,
-                                 struct err *err)
-{
-    char *name;
-
-    TRY(storage_encode_name(object, a, &name, err));
-    return arena_printf(a, ret, err, "%s/storage/v1/b/%s/o/%s", s->base, s->bucket, name);
-}
-
-/* ---- what an answer means ---- */
-
-bool storage_may_pass(enum err_code rc, const struct http_reply *reply)
-{
-    return rc ? rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME : http_status_is_transient(reply->status);
-}
-
-enum api_next storage_judge(void *ctx, enum err_code rc, const struct http_reply *reply)
-{
-    (void)ctx;
-    if (!rc && reply->status == 401)
-        return API_NEW_TOKEN;
-    return storage_may_pass(rc, reply) ? API_RETRY : API_TAKE;
-}
-
-/* What an operator can do about it. */
-static const char *remedy(int status)
-{
-    if (status == 401)
-        return ": a fresh token is refused, too: has the key been deleted?";
-    if (status == 403)
-        return ": does the service account have roles/storage.objectUser on the bucket? (403 may also mean that "
-               "there is no such object)";
-    return "";
-}
-
-enum err_code storage_refusal(const char *what, const char *object, const struct http_reply *reply, struct err *err)
-{
-    int status = reply->status;
-    enum err_code rc = status == 404                      ? ERR_NOT_FOUND
-                       : status == 412 || status == 304   ? ERR_CONFLICT
-                       : status == 401 || status == 403   ? ERR_DENIED
-                       : http_status_is_transient(status) ? ERR_UNAVAILABLE
-                                                          : ERR_INVALID;
-
-    return err_set(err, rc, "storage: %s '%.80s': HTTP %d%s", what, object, status, remedy(status));
-}
-
-enum err_code storage_broken(const char *what, const char *object, enum storage_access access, const struct err *why,
-                             struct err *err)
-{
-    enum err_code rc = why->code;
-
-    if (rc == ERR_TOO_LARGE) /* callers take this code to mean that an input is too large */
-        rc = ERR_PROTOCOL;
-    if (rc == ERR_UNKNOWN_OUTCOME && access == STORAGE_READS)
-        rc = ERR_UNAVAILABLE;
-    return err_set(err, rc, "storage: %s '%.100s': %s", what, object, why->msg);
-}
-
-struct api_call storage_api(const struct storage *s, const struct retry_policy *policy, const struct budget *budget)
-{
-    return (struct api_call){ .http = s->http,
-                              .gauth = s->gauth,
-                              .service = GAUTH_STORAGE,
-                              .policy = policy,
-                              .budget = budget,
-                              .judge = storage_judge };
-}
-
-/* ---- metadata ---- */
-
-/* This API writes numbers as strings; a JSON number is accepted, too. */
-static bool read_number(const struct json *v, int64_t *ret)
-{
-    const char *text = json_string(v);
-
-    return (text ? json_int64(span_of(text), ret) : json_integer(v, ret)) && *ret >= 0;
-}
-
-bool storage_read_digest(struct span text, void *bytes, size_t want)
-{
-    size_t n;
-
-    return !base64_decode(text, BASE64_STANDARD, bytes, want, &n, NULL) && n == want;
-}
-
-/* CRC32C is written as its four bytes in base64, the most significant byte first. */
-bool storage_read_crc32c(struct span text, uint32_t *ret)
-{
-    unsigned char b[4];
-
-    if (!storage_read_digest(text, b, sizeof b))
-        return false;
-    *ret = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
-    return true;
-}
-
-bool storage_has_md5(struct span body, const unsigned char want[CRYPTO_MD5_BYTES])
-{
-    unsigned char md5[CRYPTO_MD5_BYTES];
-
-    return !crypto_md5(body, md5, NULL) && memcmp(md5, want, sizeof md5) == 0;
-}
-
-static const char *text_or_empty(const struct json *v)
-{
-    const char *text = json_string(v);
-
-    return text ? text : "";
-}
-
-enum err_code storage_read_object(const char *object, struct span body, struct arena *a, struct storage_object *ret,
-                                  struct err *err)
-{
-    struct storage_object o = { 0 };
-    struct err why = { 0 };
-    const struct json *root;
-    const char *name, *crc, *md5;
-
-    if (json_parse(a, body, META_DEPTH_MAX, &root, &why))
-        return err_set(err, why.code == ERR_NOMEM ? ERR_NOMEM : ERR_PROTOCOL, "storage: '%.100s': %s", object, why.msg);
-    name = json_string(json_get(root, "name"));
-    if (!name || strcmp(name, object) != 0)
-        return err_set(err, ERR_PROTOCOL, "storage: '%.100s': the answer names %s", object,
-                       name ? "another object" : "no object");
-    if (!read_number(json_get(root, "generation"), &o.generation) || o.generation == 0 ||
-        !read_number(json_get(root, "size"), &o.size_bytes))
-        return err_set(err, ERR_PROTOCOL, "storage: '%.100s': the answer lacks generation or size", object);
-    o.content_type = text_or_empty(json_get(root, "contentType"));
-    o.content_encoding = text_or_empty(json_get(root, "contentEncoding"));
-    o.job_id = text_or_empty(json_get(json_get(root, "metadata"), "jobId"));
-    crc = json_string(json_get(root, "crc32c"));
-    md5 = json_string(json_get(root, "md5Hash"));
-    o.has_crc32c = crc && storage_read_crc32c(span_of(crc), &o.crc32c);
-    o.has_md5 = md5 && storage_read_digest(span_of(md5), o.md5, sizeof o.md5);
-    *ret = o;
-    return ERR_OK;
-}
+/* ---- stat ---- */
 
 /* A request about an object itself, answered by a small reply. */
 struct meta_request {
@@ -236,9 +83,13 @@ enum err_code storage_stat(const struct storage *s, const char *object, const st
     struct http_reply reply;
 
     TRY(meta_call(s, &(struct meta_request){ "GET", object, storage_meta_fields }, budget, a, &reply, err));
+    if (reply.status == 404)
+        return storage_absence(s, &(struct storage_call){ "stat", object, budget }, &reply, a, err);
     if (reply.status != 200)
         return storage_refusal("stat", object, &reply, err);
-    return storage_read_object(object, reply.body, a, ret, err);
+    TRY(storage_read_object(object, reply.body, a, ret, err));
+    *s->bucket_is = STORAGE_BUCKET_SEEN;
+    return ERR_OK;
 }
 
 /* ---- delete ---- */
@@ -247,11 +98,18 @@ enum err_code storage_delete(const struct storage *s, const char *object, int64_
                              const struct budget *budget, struct arena *a, struct err *err)
 {
     struct http_reply reply;
+    enum err_code rc;
     char *query;
 
     TRY(arena_printf(a, &query, err, "ifGenerationMatch=%" PRId64, generation));
     TRY(meta_call(s, &(struct meta_request){ "DELETE", object, query }, budget, a, &reply, err));
-    if (reply.status == 200 || reply.status == 204 || reply.status == 404)
+    if (reply.status == 404) {
+        struct err why = { 0 };
+
+        rc = storage_absence(s, &(struct storage_call){ "delete", object, budget }, &reply, a, &why);
+        return rc == ERR_NOT_FOUND ? ERR_OK : err_set(err, rc, "%s", why.msg);
+    }
+    if (reply.status == 200 || reply.status == 204)
         return ERR_OK;
     return storage_refusal("delete", object, &reply, err);
 }

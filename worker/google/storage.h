@@ -2,30 +2,34 @@
  * storage - objects of one bucket: stat, get, put, delete; always one known generation (PROTOCOL.md 5).
  *
  * Facts that are easy to get wrong: numbers arrive as strings; errors of a media download are plain text; an object
- * with contentEncoding gzip is decompressed in transit, so that neither its length nor its checksum matches; a caller
- * who may not list objects gets 403 instead of 404; some emulators ignore preconditions, generations and ranges.
+ * with contentEncoding gzip is decompressed in transit unless the caller accepts gzip, so that neither its length nor
+ * its checksum matches; an upload replaces all metadata; a 404 may be about the bucket, which only its text says; a
+ * caller who may not list objects gets 403 instead of 404; some emulators ignore preconditions, generations and ranges.
  *
  * All calls retry inside the budget (table of PROTOCOL.md 7), refresh a refused token once, and return:
  *
- *   ERR_NOT_FOUND        no such object
+ *   ERR_NOT_FOUND        no such object, in a bucket that is there
  *   ERR_CONFLICT         put, delete: the bucket has another generation
- *   ERR_TOO_LARGE        get: the object is larger than max_bytes
- *   ERR_UNSUPPORTED      get: the object has a contentEncoding
+ *   ERR_TOO_LARGE        get: the object is larger than max_bytes, stored or unpacked
+ *   ERR_UNSUPPORTED      get: the object has a contentEncoding other than gzip
+ *   ERR_CORRUPT          get: what is stored with gzip cannot be unpacked
  *   ERR_UNKNOWN_OUTCOME  put, delete: sent, no answer, and the tries are used up
- *   ERR_UNAVAILABLE      transient, and the tries are used up
+ *   ERR_UNAVAILABLE      transient, and the tries are used up; or there is no such bucket
  *   ERR_PROTOCOL         an answer cannot be understood, or the bytes never match their length and checksum
  *   ERR_DENIED           401 after a fresh token, or 403
- *   ERR_INVALID          not a name, no such bucket, or a bug of ours
+ *   ERR_INVALID          not a name, or a bug of ours
  *   ERR_DEADLINE, ERR_CANCELLED, ERR_NOMEM
  */
 #ifndef WORKER_GOOGLE_STORAGE_H
 #define WORKER_GOOGLE_STORAGE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "kernels/base/arena.h"
 #include "kernels/base/span.h"
+#include "worker/base/config.h"
 #include "worker/base/crypto.h"
 #include "worker/google/gauth.h"
 #include "worker/http/http_client.h"
@@ -37,14 +41,20 @@ enum {
     STORAGE_PUT_MAX = 512 << 20
 };
 
+struct json;
+
 struct storage {
     struct http *http;
     struct gauth *gauth;
     const struct sys *sys;
     const char *base;   /* "https://storage.googleapis.com", or the emulator's; no slash at the end */
     const char *bucket; /* needs no percent-encoding; NULL until it is known, and no call may be made */
-    bool emulator;      /* plain http is allowed; answers may lack checksums and generations */
+    enum download_tokens tokens;
+    bool emulator;         /* plain http is allowed; answers may lack checksums and generations */
+    atomic_int *bucket_is; /* enum storage_bucket: what answers since the start say */
 };
+
+enum storage_bucket { STORAGE_BUCKET_UNKNOWN, STORAGE_BUCKET_SEEN, STORAGE_BUCKET_MISSING };
 
 struct storage_options { /* all borrowed; texts may be NULL or "" for "not set" */
     struct http *http;
@@ -53,6 +63,7 @@ struct storage_options { /* all borrowed; texts may be NULL or "" for "not set" 
     const char *bucket;                 /* not set: the caller finds it out and sets it before the first call */
     const char *emulator_host;          /* STORAGE_EMULATOR_HOST, URL or host:port */
     const char *firebase_emulator_host; /* FIREBASE_STORAGE_EMULATOR_HOST, host:port; used when the other is not set */
+    enum download_tokens tokens;        /* DOWNLOAD_TOKENS */
 };
 
 /* Texts live in `a` (the process arena). ERR_INVALID: the bucket's name or the emulator's address. */
@@ -60,9 +71,12 @@ MUST_CHECK enum err_code storage_init(struct storage *s, const struct storage_op
                                       struct err *err);
 
 struct storage_object {
-    int64_t generation; /* > 0 */
+    int64_t generation;     /* > 0 */
+    int64_t metageneration; /* counts changes of this generation's metadata; 0: not stated */
     int64_t size_bytes;
     const char *content_type, *content_encoding, *job_id; /* "" when absent; job_id: custom metadata `jobId` */
+    const char *cache_control, *content_disposition, *content_language;
+    const struct json *metadata; /* custom metadata as it came; NULL when absent */
     bool has_crc32c, has_md5;
     uint32_t crc32c;
     unsigned char md5[CRYPTO_MD5_BYTES];
@@ -71,14 +85,18 @@ struct storage_object {
 MUST_CHECK enum err_code storage_stat(const struct storage *s, const char *object, const struct budget *budget,
                                       struct arena *a, struct storage_object *ret, struct err *err);
 
+/* Once the bucket was found missing, ERR_UNAVAILABLE until it is there: nothing that counts should be begun. */
+MUST_CHECK enum err_code storage_look_again(const struct storage *s, const struct budget *budget, struct arena *a,
+                                            struct err *err);
+
 struct storage_download {
     struct storage_object object;
-    struct span body;
-    bool replaced; /* the object was replaced by this generation while it was being read */
+    struct span body; /* unpacked */
+    bool replaced;    /* the object was replaced by this generation while it was being read */
 };
 
-/* Reads the metadata, then the bytes of that generation into the arena, and checks length and checksum.
- * Takes up to twice the size of the object from the arena. */
+/* Reads the metadata, then the bytes of that generation into the arena, checks length and checksum, and unpacks what is
+ * stored with gzip. Takes up to twice the size of the object from the arena, and what it unpacks to. */
 MUST_CHECK enum err_code storage_get(const struct storage *s, const char *object, size_t max_bytes,
                                      const struct budget *budget, struct arena *a, struct storage_download *ret,
                                      struct err *err);
@@ -89,6 +107,10 @@ struct storage_put {
     const char *job_id;        /* custom metadata `jobId`; NULL: none */
     struct span body;
     int64_t if_generation; /* 0: write only if there is no such object; else replace only this generation */
+    /* The object of that generation: its custom metadata, its download tokens as DOWNLOAD_TOKENS says, its
+     * cacheControl, contentDisposition and contentLanguage stay. NULL: there is none. */
+    const struct storage_object *replaces;
+    int *ret_dropped; /* how many entries of its metadata could not be kept; NULL: nobody asks */
 };
 
 /*

@@ -53,16 +53,20 @@ static bool body_fits(struct span body, const struct storage_object *o, const ch
 /* A download that may arrive in several pieces. */
 struct download {
     const struct storage_object *object;
-    char *buf; /* object->size_bytes */
+    int packings;     /* how often it is packed with gzip */
+    size_t max_bytes; /* unpacked */
+    char *buf;        /* object->size_bytes */
     int64_t have;
     char range[48];
     bool asked_for_rest; /* the current try has a Range header */
-    bool complete, replaced;
+    bool complete, replaced, too_large;
+    struct span unpacked; /* what came unpacked already; else empty */
 };
 
 static bool prepare_piece(void *ctx, struct http_request *req)
 {
     struct download *d = ctx;
+    size_t most = (size_t)d->object->size_bytes;
 
     d->asked_for_rest = d->have > 0;
     if (d->asked_for_rest) {
@@ -70,7 +74,28 @@ static bool prepare_piece(void *ctx, struct http_request *req)
         http_request_header(req, "Range", d->range);
     }
     /* room for the whole object, since a server may ignore the range, and for an error message */
-    req->max_reply_bytes = (size_t)d->object->size_bytes + STORAGE_META_REPLY_MAX;
+    if (d->packings) { /* else the bytes are unpacked on their way, and neither length nor checksum are theirs */
+        http_request_header(req, "Accept-Encoding", "gzip");
+        most = most > d->max_bytes ? most : d->max_bytes;
+    }
+    req->max_reply_bytes = most + STORAGE_META_REPLY_MAX;
+    return true;
+}
+
+/* Cloud Storage has unpacked the bytes although it need not, and says so. Their checksum is that of other bytes; that
+ * the answer is whole is known from its framing. */
+static bool take_unpacked(struct download *d, enum err_code rc, const struct http_reply *reply)
+{
+    const char *changes = http_reply_header(reply, "x-guploader-response-body-transformations");
+    const char *warning = http_reply_header(reply, "warning");
+
+    if (!d->packings || reply->status != 200 || (rc && rc != ERR_TOO_LARGE) ||
+        !((changes && strstr(changes, "gunzipped")) || (warning && strstr(warning, "gunzipped"))))
+        return false;
+    d->too_large = rc || reply->body.len > d->max_bytes;
+    d->unpacked = reply->body;
+    d->packings--;
+    d->complete = true;
     return true;
 }
 
@@ -124,6 +149,8 @@ static enum api_next judge_piece(void *ctx, enum err_code rc, const struct http_
         d->replaced = true;
         return API_TAKE;
     }
+    if (take_unpacked(d, rc, reply))
+        return API_TAKE;
     if (rc == ERR_TOO_LARGE || reply->status == 416 || (is_piece && !take_piece(d, reply))) {
         d->have = 0;
         return API_RETRY;
@@ -163,8 +190,8 @@ static enum err_code download(const struct storage *s, const char *name, struct 
     if (rc)
         return storage_broken("get", name, STORAGE_READS, &why, err);
     if (reply.status == 200 || reply.status == 206 || reply.status == 416)
-        return err_set(err, ERR_PROTOCOL, "storage: get '%.100s': the bytes do not match their length and checksum",
-                       name);
+        return err_set(err, ERR_PROTOCOL, "storage: get '%.100s': the bytes do not match their length and checksum%s",
+                       name, d->packings ? " (were they unpacked on their way?)" : "");
     return storage_refusal("get", name, &reply, err);
 }
 
@@ -174,28 +201,28 @@ static enum err_code stat_input(const struct storage *s, const char *name, size_
                                 struct err *err)
 {
     TRY(storage_stat(s, name, budget, a, ret, err));
-    if (*ret->content_encoding && strcmp(ret->content_encoding, "identity") != 0)
-        return err_set(err, ERR_UNSUPPORTED,
-                       "storage: get '%.100s': stored with contentEncoding %.20s, must be stored without one", name,
-                       ret->content_encoding);
     if (ret->size_bytes > STORAGE_GET_MAX || (uint64_t)ret->size_bytes > max_bytes)
         return err_set(err, ERR_TOO_LARGE, "storage: get '%.100s': %" PRId64 " bytes, at most %zu are allowed", name,
                        ret->size_bytes, max_bytes < STORAGE_GET_MAX ? max_bytes : STORAGE_GET_MAX);
     return ERR_OK;
 }
 
-/* ERR_NOT_FOUND: this generation has been replaced or deleted. */
-static enum err_code get_generation(const struct storage *s, const char *name, const struct storage_object *object,
-                                    const struct budget *budget, struct arena *a, struct span *ret_body,
+/* Downloads the generation that ret->object describes. ERR_NOT_FOUND: it has been replaced or deleted. */
+static enum err_code get_generation(const struct storage *s, const char *name, size_t max_bytes,
+                                    const struct budget *budget, struct arena *a, struct storage_download *ret,
                                     struct err *err)
 {
-    struct download d = { .object = object };
+    const struct storage_object *object = &ret->object;
+    struct download d = { .object = object, .max_bytes = max_bytes };
 
+    TRY(storage_packings(name, object->content_encoding, &d.packings, err));
     TRY(arena_alloc(a, (size_t)object->size_bytes + 1, 1, &d.buf, err));
     if (object->size_bytes > 0)
         TRY(download(s, name, &d, budget, a, err));
-    *ret_body = (struct span){ d.buf, (size_t)object->size_bytes };
-    return ERR_OK;
+    if (d.too_large)
+        return err_set(err, ERR_TOO_LARGE, "storage: get '%.100s': more than %zu bytes when unpacked", name, max_bytes);
+    ret->body = d.unpacked.ptr ? d.unpacked : (struct span){ d.buf, (size_t)object->size_bytes };
+    return storage_unpack(name, d.packings, max_bytes, a, &ret->body, err);
 }
 
 enum err_code storage_get(const struct storage *s, const char *object, size_t max_bytes, const struct budget *budget,
@@ -210,7 +237,7 @@ enum err_code storage_get(const struct storage *s, const char *object, size_t ma
         arena_rewind(a, mark);
         why = (struct err){ 0 };
         TRY(stat_input(s, object, max_bytes, budget, a, &result.object, err));
-        rc = get_generation(s, object, &result.object, budget, a, &result.body, &why);
+        rc = get_generation(s, object, max_bytes, budget, a, &result, &why);
         result.replaced = round > 0;
     }
     if (rc)

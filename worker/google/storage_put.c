@@ -4,15 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/base/base64.h"
 #include "kernels/base/crc32c.h"
-#include "worker/base/json.h"
 #include "worker/google/storage.h"
 #include "worker/google/storage_parts.h"
 
 enum {
     BOUNDARY_BYTES = 16,
     LOCATION_MAX = 4096,
+    PUT_ROUNDS = 3,           /* how often the metadata may change while an upload is under way */
     SESSION_CHUNK = 256 << 10 /* a resumable upload stores pieces in multiples of this */
 };
 
@@ -23,56 +22,41 @@ struct upload {
     const struct storage_put *put;
     uint32_t crc; /* of put->body */
     const struct budget *budget;
+    const char *meta; /* the object's resource */
 };
 
 /* ---- one multipart request ---- */
 
-static void write_crc32c(uint32_t crc, char ret[12])
+/* The generation to be replaced, and what is known of its metadata: a link may be given away meanwhile. */
+static enum err_code conditions(const struct storage_put *put, struct arena *a, char **ret, struct err *err)
 {
-    const unsigned char b[4] = { (unsigned char)(crc >> 24), (unsigned char)(crc >> 16), (unsigned char)(crc >> 8),
-                                 (unsigned char)crc };
-
-    (void)!base64_encode((struct span){ (const char *)b, sizeof b }, BASE64_STANDARD, ret, 12, NULL, NULL);
-}
-
-static enum err_code write_meta(const struct upload *up, struct arena *a, char **ret, struct err *err)
-{
-    const struct storage_put *put = up->put;
-    struct json *root = json_new_object(a);
-    char crc_text[12];
-
-    write_crc32c(up->crc, crc_text);
-    json_add_string(root, "name", put->object);
-    json_add_string(root, "contentType", put->content_type);
-    if (put->cache_control)
-        json_add_string(root, "cacheControl", put->cache_control);
-    json_add_string(root, "crc32c", crc_text);
-    if (put->job_id)
-        json_add_string(json_add_object(root, "metadata"), "jobId", put->job_id);
-    return json_print(a, root, ret, err);
+    if (put->replaces && put->replaces->metageneration)
+        return arena_printf(a, ret, err, "ifGenerationMatch=%" PRId64 "&ifMetagenerationMatch=%" PRId64,
+                            put->if_generation, put->replaces->metageneration);
+    return arena_printf(a, ret, err, "ifGenerationMatch=%" PRId64, put->if_generation);
 }
 
 static enum err_code multipart_url(const struct storage *s, const struct storage_put *put, struct arena *a, char **ret,
                                    struct err *err)
 {
-    char *name;
+    char *name, *when;
 
     /* only to check the name: it is sent in the metadata, not in this URL */
     TRY(storage_encode_name(put->object, a, &name, err));
-    return arena_printf(a, ret, err,
-                        "%s/upload/storage/v1/b/%s/o?uploadType=multipart&ifGenerationMatch=%" PRId64 "&%s", s->base,
-                        s->bucket, put->if_generation, storage_meta_fields);
+    TRY(conditions(put, a, &when, err));
+    return arena_printf(a, ret, err, "%s/upload/storage/v1/b/%s/o?uploadType=multipart&%s&%s", s->base, s->bucket, when,
+                        storage_meta_fields);
 }
 
 static enum err_code session_start_url(const struct storage *s, const struct storage_put *put, struct arena *a,
                                        char **ret, struct err *err)
 {
-    char *name;
+    char *name, *when;
 
     TRY(storage_encode_name(put->object, a, &name, err));
-    return arena_printf(a, ret, err,
-                        "%s/upload/storage/v1/b/%s/o?uploadType=resumable&name=%s&ifGenerationMatch=%" PRId64 "&%s",
-                        s->base, s->bucket, name, put->if_generation, storage_meta_fields);
+    TRY(conditions(put, a, &when, err));
+    return arena_printf(a, ret, err, "%s/upload/storage/v1/b/%s/o?uploadType=resumable&name=%s&%s&%s", s->base,
+                        s->bucket, name, when, storage_meta_fields);
 }
 
 /* 32 hexadecimal digits that do not occur in the data. */
@@ -118,12 +102,11 @@ static enum err_code send_multipart(const struct storage *s, const struct upload
                                 .low_speed_ms = STORAGE_LOW_SPEED_MS,
                                 .allow_plain = s->emulator };
     struct api_call call = storage_api(s, &put_policy, up->budget);
-    char boundary[2 * BOUNDARY_BYTES + 1], *url, *meta, *type;
+    char boundary[2 * BOUNDARY_BYTES + 1], *url, *type;
 
     make_boundary(s->sys, up->put->body, boundary);
     TRY(multipart_url(s, up->put, a, &url, err));
-    TRY(write_meta(up, a, &meta, err));
-    TRY(multipart_body(up->put, meta, boundary, a, &req.body, err));
+    TRY(multipart_body(up->put, up->meta, boundary, a, &req.body, err));
     TRY(arena_printf(a, &type, err, "multipart/related; boundary=%s", boundary));
     req.url = url;
     http_request_header(&req, "Content-Type", type);
@@ -135,11 +118,11 @@ static enum err_code send_multipart(const struct storage *s, const struct upload
 /* A resumable upload is a conversation: start it, send the bytes, ask how many have arrived, send the rest. */
 struct resumable {
     const struct storage_put *put;
-    const char *start_url, *meta;
+    const char *base, *start_url, *meta;
     enum { SESSION_START, SESSION_SEND, SESSION_ASK } state;
     int64_t stored; /* bytes that the server has */
     char location[LOCATION_MAX], length[24], range[64];
-    bool allow_plain; /* the session's URL may be http:// */
+    struct err foreign; /* the session's address is not the storage host's */
 };
 
 static bool prepare_session(void *ctx, struct http_request *req)
@@ -188,10 +171,9 @@ static enum api_next open_session(struct resumable *u, enum err_code rc, const s
 
     if (rc || reply->status != 200)
         return storage_judge(NULL, rc, reply);
-    if (!location || strlen(location) >= sizeof u->location ||
-        (strncmp(location, "https://", 8) != 0 && !(u->allow_plain && strncmp(location, "http://", 7) == 0)))
+    /* who knows the address may write the object: it is a secret, and the picture would go wherever it leads */
+    if (!location || http_own_url(u->base, location, u->location, sizeof u->location, &u->foreign))
         return API_TAKE;
-    (void)snprintf(u->location, sizeof u->location, "%s", location);
     u->stored = 0;
     u->state = SESSION_SEND;
     return API_GO_ON;
@@ -234,19 +216,19 @@ static enum err_code send_resumable(const struct storage *s, const struct upload
                                 .low_speed_ms = STORAGE_LOW_SPEED_MS,
                                 .allow_plain = s->emulator };
     struct api_call call = storage_api(s, &put_policy, up->budget);
-    struct resumable u = { .put = up->put, .allow_plain = s->emulator };
-    char *url, *meta;
+    struct resumable u = { .put = up->put, .base = s->base, .meta = up->meta };
+    char *url;
     enum err_code rc;
 
     TRY(session_start_url(s, up->put, a, &url, err));
-    TRY(write_meta(up, a, &meta, err));
     u.start_url = url;
-    u.meta = meta;
     (void)snprintf(u.length, sizeof u.length, "%zu", up->put->body.len);
     call.prepare = prepare_session;
     call.judge = judge_session;
     call.ctx = &u;
     rc = api_send(&call, &req, a, reply, err);
+    if (!rc && u.foreign.code)
+        return err_set(err, ERR_PROTOCOL, "upload session: %s", u.foreign.msg);
     if (!rc && (reply->status == 308 || (reply->status == 200 && u.state == SESSION_START)))
         return err_set(err, ERR_PROTOCOL, "the server does not follow the protocol of resumable uploads");
     return rc;
@@ -297,31 +279,57 @@ static enum err_code judge_upload(const struct storage *s, const struct upload *
 {
     if (reply->status == 412)
         return settle_conflict(s, up, a, ret, err);
-    if (reply->status == 404) /* not ERR_NOT_FOUND, which callers take to mean that an input is missing */
-        return err_set(err, ERR_INVALID, "storage: put '%.100s': HTTP 404: is there a bucket '%s'?", up->put->object,
-                       s->bucket);
+    if (reply->status == 404) /* an object to be written cannot be what is missing */
+        return storage_no_bucket(s, up->put->object, reply, a, err);
     if (reply->status != 200 && reply->status != 201)
         return storage_refusal("put", up->put->object, reply, err);
     return read_stored(up, reply, a, ret, err);
 }
 
+static enum err_code put_once(const struct storage *s, const struct storage_put *put, const struct budget *budget,
+                              struct arena *a, struct storage_object *ret, struct err *err)
+{
+    struct upload up = { put, crc32c(0, put->body.ptr, put->body.len), budget, NULL };
+    struct storage_resource meta = { 0 };
+    struct http_reply reply = { 0 };
+    struct err why = { 0 };
+    enum err_code rc;
+
+    TRY(storage_write_object(s, put, up.crc, a, &meta, err));
+    up.meta = meta.json;
+    if (put->ret_dropped)
+        *put->ret_dropped = meta.dropped;
+    rc = put->body.len > STORAGE_MULTIPART_MAX ? send_resumable(s, &up, a, &reply, &why)
+                                               : send_multipart(s, &up, a, &reply, &why);
+    if (rc)
+        return storage_broken("put", put->object, STORAGE_WRITES, &why, err);
+    return judge_upload(s, &up, &reply, a, ret, err);
+}
+
 enum err_code storage_put(const struct storage *s, const struct storage_put *put, const struct budget *budget,
                           struct arena *a, struct storage_object *ret, struct err *err)
 {
-    const struct upload up = { put, crc32c(0, put->body.ptr, put->body.len), budget };
-    struct storage_object stored = { 0 };
-    struct http_reply reply = { 0 };
+    struct storage_object stored = { 0 }, changed;
+    struct storage_put again = *put;
     struct err why = { 0 };
     enum err_code rc;
 
     if (put->body.len > STORAGE_PUT_MAX)
         return err_set(err, ERR_INVALID, "storage: put '%.100s': %zu bytes, at most %d are allowed", put->object,
                        put->body.len, STORAGE_PUT_MAX);
-    rc = put->body.len > STORAGE_MULTIPART_MAX ? send_resumable(s, &up, a, &reply, &why)
-                                               : send_multipart(s, &up, a, &reply, &why);
+    rc = put_once(s, &again, budget, a, &stored, &why);
+    for (int round = 1; rc == ERR_CONFLICT && round < PUT_ROUNDS; round++) {
+        if (!put->replaces || stored.generation != put->if_generation)
+            break;
+        changed = stored; /* the same generation: its metadata alone have changed */
+        stored = (struct storage_object){ 0 };
+        again.replaces = &changed;
+        why = (struct err){ 0 };
+        rc = put_once(s, &again, budget, a, &stored, &why);
+    }
     if (rc)
-        return storage_broken("put", put->object, STORAGE_WRITES, &why, err);
-    TRY(judge_upload(s, &up, &reply, a, &stored, err));
+        return err_set(err, rc, "%s", why.msg);
+    *s->bucket_is = STORAGE_BUCKET_SEEN;
     if (ret)
         *ret = stored;
     return ERR_OK;

@@ -9,6 +9,8 @@
 
 #include <curl/curl.h>
 
+#include "worker/http/egress.h"
+
 enum {
     MAX_IDLE_HANDLES = 16,
     MAX_HEAD_BYTES = 65536,
@@ -19,6 +21,7 @@ enum {
 
 struct client {
     struct http http; /* what callers hold */
+    struct egress egress;
     pthread_mutex_t lock;
     CURL *idle[MAX_IDLE_HANDLES];
     int n_idle;
@@ -34,7 +37,9 @@ struct buffer {
 struct transfer {
     CURL *curl;
     const struct http_request *req;
+    const struct egress *egress;
     struct curl_slist *headers;
+    bool connected; /* to the host itself: what was sent before went to a proxy */
     size_t body_sent;
     struct buffer head, body;
     bool head_done;
@@ -114,6 +119,15 @@ static int on_rewind(void *ctx, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_FAIL;
 }
 
+static int on_connected(void *ctx, char *host_ip, char *own_ip, int host_port, int own_port)
+{
+    struct transfer *t = ctx;
+
+    (void)host_ip, (void)own_ip, (void)host_port, (void)own_port;
+    t->connected = true;
+    return CURL_PREREQFUNC_OK;
+}
+
 static int on_progress(void *ctx, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
 {
     const struct transfer *t = ctx;
@@ -134,22 +148,44 @@ static bool is_method(const char *text)
     return false;
 }
 
-static bool is_url(const char *url, bool allow_plain)
+/* What stands between "//" and the path: user, host and port. */
+static struct span authority_of(const char *url)
 {
-    if (strncmp(url, "https://", 8) != 0 && !(allow_plain && strncmp(url, "http://", 7) == 0))
-        return false;
+    const char *at = strstr(url, "//");
+
+    at = at ? at + 2 : url + strlen(url);
+    return (struct span){ at, strcspn(at, "/?#\\") };
+}
+
+static bool is_printable(const char *url)
+{
     for (const char *p = url; *p; p++)
-        if (*p <= ' ' || *p >= 0x7F)
+        if (*p <= ' ' || *p >= 0x7F || *p == '\\')
             return false;
     return true;
 }
 
-/* Scheme, host and port of a URL for messages: the path may hold names, the query a signature. */
+static bool has_user(const char *url)
+{
+    struct span authority = authority_of(url);
+
+    return memchr(authority.ptr, '@', authority.len);
+}
+
+static bool is_url(const char *url, bool allow_plain)
+{
+    if (strncmp(url, "https://", 8) != 0 && !(allow_plain && strncmp(url, "http://", 7) == 0))
+        return false;
+    return is_printable(url) && !has_user(url);
+}
+
+/* Scheme, host and port of a URL for messages: the path may hold names, the query a signature, the user a password. */
 static struct span url_origin(const char *url)
 {
-    const char *host = strstr(url, "://");
+    struct span authority = authority_of(url);
+    size_t n = (size_t)(authority.ptr - url);
 
-    return (struct span){ url, host ? (size_t)(host - url) + 3 + strcspn(host + 3, "/?#@") : 0 };
+    return (struct span){ url, has_user(url) ? n : n + authority.len };
 }
 
 static enum err_code check_request(const struct http_request *req, struct err *err)
@@ -157,7 +193,7 @@ static enum err_code check_request(const struct http_request *req, struct err *e
     if (!is_method(req->method))
         return err_set(err, ERR_INVALID, "http: '%.20s' is not a method that this client sends", req->method);
     if (!is_url(req->url, req->allow_plain))
-        return err_set(err, ERR_INVALID, "http: a URL must be %s and printable ASCII: %.*s",
+        return err_set(err, ERR_INVALID, "http: a URL must be %s, printable ASCII and without a user: %.*s",
                        req->allow_plain ? "http or https" : "https", SPAN_ARG(url_origin(req->url)));
     if (req->timeout_ms <= 0)
         return err_set(err, ERR_INVALID, "http: a call needs a timeout");
@@ -221,6 +257,28 @@ static void set_body(const struct transfer *t)
     (void)curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, t->req->method);
 }
 
+/* A proxy that is set here, be it "", keeps libcurl from reading the environment; what goes to the proxy is not part of
+ * the request, and what it answers not part of the reply. */
+static void set_egress(const struct transfer *t)
+{
+    const struct egress *e = t->egress;
+    bool is_plain = strncmp(t->req->url, "http://", 7) == 0;
+    CURL *c = t->curl;
+
+    (void)curl_easy_setopt(c, CURLOPT_PROXY, e->proxy && !is_plain ? e->proxy : "");
+    (void)curl_easy_setopt(c, CURLOPT_NOPROXY, e->proxy && !is_plain ? e->no_proxy : "*");
+    (void)curl_easy_setopt(c, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
+    (void)curl_easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    if (e->ca_file) {
+        (void)curl_easy_setopt(c, CURLOPT_CAINFO, e->ca_file);
+        (void)curl_easy_setopt(c, CURLOPT_PROXY_CAINFO, e->ca_file);
+    }
+    if (e->ca_dir) {
+        (void)curl_easy_setopt(c, CURLOPT_CAPATH, e->ca_dir);
+        (void)curl_easy_setopt(c, CURLOPT_PROXY_CAPATH, e->ca_dir);
+    }
+}
+
 static void set_options(struct transfer *t, int64_t timeout_ms)
 {
     CURL *c = t->curl;
@@ -231,8 +289,9 @@ static void set_options(struct transfer *t, int64_t timeout_ms)
     (void)curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L); /* object names may hold "/../" */
     (void)curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     (void)curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    (void)curl_easy_setopt(c, CURLOPT_NOPROXY, "*");
     (void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    (void)curl_easy_setopt(c, CURLOPT_PREREQFUNCTION, on_connected);
+    (void)curl_easy_setopt(c, CURLOPT_PREREQDATA, t);
     (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     (void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
                            (long)(timeout_ms < CONNECT_TIMEOUT_MS ? timeout_ms : CONNECT_TIMEOUT_MS));
@@ -252,6 +311,7 @@ static void set_options(struct transfer *t, int64_t timeout_ms)
         (void)curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
         (void)curl_easy_setopt(c, CURLOPT_XFERINFODATA, t);
     }
+    set_egress(t);
     set_body(t);
 }
 
@@ -331,6 +391,20 @@ static void take_part(const struct transfer *t, struct arena *a, struct http_rep
         *ret = (struct http_reply){ 0 };
 }
 
+/* What the environment has to do with a failure before the request. */
+static const char *remedy(const struct transfer *t, CURLcode code)
+{
+    if (code == CURLE_SSL_CACERT_BADFILE)
+        return " (SSL_CERT_FILE or SSL_CERT_DIR)";
+    if (code == CURLE_PEER_FAILED_VERIFICATION && !strstr(t->detail, "issuer") && !strstr(t->detail, "self"))
+        return ""; /* the certificate itself is wrong, whoever has signed it */
+    if (code == CURLE_PEER_FAILED_VERIFICATION)
+        return t->egress->ca_file || t->egress->ca_dir
+                   ? " (trusted are the authorities of SSL_CERT_FILE and SSL_CERT_DIR)"
+                   : " (SSL_CERT_FILE can name the authorities to trust)";
+    return t->egress->proxy && !t->connected ? " (by the proxy of HTTPS_PROXY)" : "";
+}
+
 /* The error of a call without a whole reply: once a byte of the request has been sent, its outcome is unknown. */
 static enum err_code failure(const struct transfer *t, CURLcode code, struct err *err)
 {
@@ -345,11 +419,12 @@ static enum err_code failure(const struct transfer *t, CURLcode code, struct err
         return err_set(err, ERR_NOMEM, "http: %s %.*s: no memory", t->req->method, SPAN_ARG(origin));
     if (code == CURLE_ABORTED_BY_CALLBACK)
         return err_set(err, ERR_CANCELLED, "http: %s %.*s: cancelled", t->req->method, SPAN_ARG(origin));
-    (void)curl_easy_getinfo(t->curl, CURLINFO_REQUEST_SIZE, &sent);
+    if (t->connected)
+        (void)curl_easy_getinfo(t->curl, CURLINFO_REQUEST_SIZE, &sent);
     if (!sent && code == CURLE_URL_MALFORMAT)
         return err_set(err, ERR_INVALID, "http: %.*s: %s", SPAN_ARG(origin), why);
-    return err_set(err, sent ? ERR_UNKNOWN_OUTCOME : ERR_UNAVAILABLE, "http: %s %.*s: %s", t->req->method,
-                   SPAN_ARG(origin), why);
+    return err_set(err, sent ? ERR_UNKNOWN_OUTCOME : ERR_UNAVAILABLE, "http: %s %.*s: %s%s", t->req->method,
+                   SPAN_ARG(origin), why, sent ? "" : remedy(t, code));
 }
 
 /* ---- handles and the call ---- */
@@ -414,12 +489,14 @@ static enum err_code perform(struct transfer *t, int64_t timeout_ms, struct aren
 static enum err_code client_send(void *ctx, const struct http_request *req, struct arena *a, struct http_reply *ret,
                                  struct err *err)
 {
+    const struct client *c = ctx;
     struct transfer t = { .req = req, .head = { .max = MAX_HEAD_BYTES }, .body = { .max = req->max_reply_bytes } };
     int64_t timeout_ms = 0;
     enum err_code rc;
 
     TRY(check_request(req, err));
     TRY(time_allowed(req, &timeout_ms, err));
+    t.egress = &c->egress;
     t.curl = borrow_handle(ctx);
     rc = t.curl ? perform(&t, timeout_ms, a, ret, err) : err_set(err, ERR_NOMEM, "http: no memory for a curl handle");
     return_handle(ctx, t.curl);
@@ -442,6 +519,7 @@ enum err_code http_client_open(struct http **ret, struct err *err)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct client *c;
+    enum err_code rc;
 
     (void)pthread_once(&once, init_curl);
     if (curl_ready != CURLE_OK)
@@ -449,6 +527,12 @@ enum err_code http_client_open(struct http **ret, struct err *err)
     c = calloc(1, sizeof *c);
     if (!c)
         return err_set(err, ERR_NOMEM, "http: no memory");
+    rc = egress_read(&c->egress, err);
+    if (rc) {
+        egress_done(&c->egress);
+        free(c);
+        return rc;
+    }
     (void)pthread_mutex_init(&c->lock, NULL);
     c->http = (struct http){ .ctx = c, .send = client_send };
     *ret = &c->http;
@@ -464,6 +548,7 @@ void http_client_close(struct http *h)
     while (c->n_idle > 0)
         curl_easy_cleanup(c->idle[--c->n_idle]);
     (void)pthread_mutex_destroy(&c->lock);
+    egress_done(&c->egress);
     free(c);
 }
 
@@ -506,6 +591,53 @@ enum err_code http_encode(struct arena *a, struct span text, char **ret, struct 
     }
     *ret = out;
     return ERR_OK;
+}
+
+static bool same_part(CURLU *one, CURLU *other, CURLUPart part)
+{
+    char *a = NULL, *b = NULL;
+    bool same = curl_url_get(one, part, &a, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+                curl_url_get(other, part, &b, CURLU_DEFAULT_PORT) == CURLUE_OK && strcasecmp(a, b) == 0;
+
+    curl_free(a);
+    curl_free(b);
+    return same;
+}
+
+/* What libcurl would decode or cut off in a host or behind a path is refused: nobody needs it. */
+static bool is_plain_reference(const char *reference)
+{
+    struct span authority = authority_of(reference);
+
+    return is_printable(reference) && !strchr(reference, '#') && !has_user(reference) &&
+           !memchr(authority.ptr, '%', authority.len);
+}
+
+static bool resolve(CURLU *from, CURLU *to, const char *base, const char *reference)
+{
+    const unsigned flags = CURLU_DISALLOW_USER | CURLU_PATH_AS_IS;
+
+    return from && to && curl_url_set(from, CURLUPART_URL, base, flags) == CURLUE_OK &&
+           curl_url_set(to, CURLUPART_URL, base, flags) == CURLUE_OK &&
+           curl_url_set(to, CURLUPART_URL, reference, flags) == CURLUE_OK && same_part(from, to, CURLUPART_SCHEME) &&
+           same_part(from, to, CURLUPART_HOST) && same_part(from, to, CURLUPART_PORT);
+}
+
+enum err_code http_own_url(const char *base, const char *reference, char *ret, size_t size, struct err *err)
+{
+    CURLU *from = curl_url(), *to = curl_url();
+    char *url = NULL;
+    bool good = is_plain_reference(reference) && resolve(from, to, base, reference) &&
+                curl_url_get(to, CURLUPART_URL, &url, 0) == CURLUE_OK && strlen(url) < size;
+
+    if (good)
+        (void)snprintf(ret, size, "%s", url);
+    curl_free(url);
+    curl_url_cleanup(to);
+    curl_url_cleanup(from);
+    return good ? ERR_OK
+                : err_set(err, ERR_PROTOCOL, "the server's address '%.*s' is not one of %.*s: nothing is sent there",
+                          SPAN_ARG(url_origin(reference)), SPAN_ARG(url_origin(base)));
 }
 
 /* RFC 9110 10.2.3: seconds or a date. A value that is neither counts as absent. */

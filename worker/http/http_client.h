@@ -2,10 +2,11 @@
  * http_client - one HTTP request with a deadline and a size cap.
  *
  * `struct http` is the seam: production sends through libcurl, tests through a scripted peer. Only http_client.c
- * includes curl. TLS is verified, redirects are never followed, no proxy, no Expect header, bodies are not decoded.
- * URLs with http:// are sent only when the request says allow_plain (emulator, metadata server, loopback tests).
- * HTTP/1.1 only. No request is sent twice, except a GET on a kept connection that turns out to be closed.
- * Thread-safe: any number of threads may send through one http (idle curl handles are lent, connections reused).
+ * includes curl. TLS is verified, redirects are never followed, no Expect header, bodies are not decoded. The
+ * environment may name authorities and a proxy (egress.h). URLs with http:// are sent only when the request says
+ * allow_plain (emulator, metadata server, loopback tests); those that name a user never. HTTP/1.1 only. No request is
+ * sent twice, except a GET on a kept connection that turns out to be closed. Thread-safe: any number of threads may
+ * send through one http (idle curl handles are lent, connections reused).
  */
 #ifndef WORKER_HTTP_HTTP_CLIENT_H
 #define WORKER_HTTP_HTTP_CLIENT_H
@@ -57,7 +58,8 @@ struct http {
                           struct err *err);
 };
 
-/* The first call also makes the process ignore SIGPIPE. */
+/* The first call also makes the process ignore SIGPIPE. ERR_INVALID: a variable of egress.h, which the message names.
+ */
 MUST_CHECK enum err_code http_client_open(struct http **ret, struct err *err);
 void http_client_close(struct http *h); /* takes NULL */
 
@@ -72,6 +74,13 @@ void http_request_header(struct http_request *r, const char *name, const char *v
 
 /* Percent-encodes every byte outside [A-Za-z0-9-._~]. */
 MUST_CHECK enum err_code http_encode(struct arena *a, struct span text, char **ret, struct err *err);
+
+/*
+ * The address to which `reference`, taken from an answer, leads from `base`, if that is on the same scheme, host and
+ * port: what was meant for one server is sent to no other. ERR_PROTOCOL: it is elsewhere, names a user, is no address,
+ * or has more than size - 1 bytes.
+ */
+MUST_CHECK enum err_code http_own_url(const char *base, const char *reference, char *ret, size_t size, struct err *err);
 
 /* How long the server asks to wait before the next try (Retry-After), at most 60 s; 0: it does not ask. */
 int64_t http_retry_after_ms(const struct http_reply *r, const struct sys *sys);

@@ -14,8 +14,9 @@ enum {
     ABANDON_MS = 1500,
     MISSING_GRACE_US = 60 * 1000000,
     PERCENT_UPLOAD = 95,
-    /* Address space. A download takes twice the file, and may have to be repeated; the rest is for answers. */
-    BESIDE_ARENA_BYTES = 4 * IMAGE_MAX_FILE_BYTES + (32 << 20)
+    /* Address space. A download takes twice the file, and twice what it unpacks to, and may have to be repeated; the
+     * rest is for answers. */
+    BESIDE_ARENA_BYTES = 8 * IMAGE_MAX_FILE_BYTES + (32 << 20)
 };
 
 /* One attempt at a job: what its stages share. */
@@ -177,6 +178,7 @@ struct upload {
     const struct storage *storage;
     const char *object, *lease_id;
     struct span body;
+    const struct log_context *log;
     int64_t generation; /* of the object that this upload stored; 0: none is known */
 };
 
@@ -188,24 +190,30 @@ static enum err_code upload_one(void *ctx, const struct budget *budget, struct a
                                .cache_control = "private, max-age=3600",
                                .job_id = u->lease_id,
                                .body = u->body };
-    struct storage_object there = { 0 };
+    struct storage_object there = { 0 }, now = { 0 };
     struct err absent = { 0 };
+    int dropped = 0;
     enum err_code rc = storage_stat(u->storage, u->object, budget, a, &there, &absent);
 
     if (rc && rc != ERR_NOT_FOUND)
         return err_set(err, rc, "%s", absent.msg);
     put.if_generation = rc ? 0 : there.generation;
-    rc = storage_put(u->storage, &put, budget, a, &there, err);
-    if (!rc && !strcmp(there.job_id, u->lease_id))
-        u->generation = there.generation;
+    put.replaces = rc ? NULL : &there;
+    put.ret_dropped = &dropped;
+    rc = storage_put(u->storage, &put, budget, a, &now, err);
+    if (dropped)
+        log_event(LOG_WARNING, u->log, "metadata of a picture that was replaced could not be kept",
+                  log_str("object", u->object), log_int("entries", dropped), log_end());
+    if (!rc && !strcmp(now.job_id, u->lease_id))
+        u->generation = now.generation;
     return rc;
 }
 
 static enum err_code upload(struct attempt *t, struct err *err)
 {
     const struct picture_files *files = &t->edit.files;
-    struct upload edited = { t->p->storage, t->job->edited, t->session.lease_id, files->edited, 0 };
-    struct upload preview = { t->p->storage, t->job->preview, t->session.lease_id, files->preview, 0 };
+    struct upload edited = { t->p->storage, t->job->edited, t->session.lease_id, files->edited, t->log, 0 };
+    struct upload preview = { t->p->storage, t->job->preview, t->session.lease_id, files->preview, t->log, 0 };
     int64_t since = sys_mono_ms(t->p->sys);
     enum err_code rc;
 
@@ -446,7 +454,9 @@ static struct pipeline_result claim_and_run(struct attempt *t)
     enum outcome outcome = OUTCOME_OPEN;
     struct err err = { 0 };
 
+    /* a bucket that is missing costs no attempt: that is the operator's to mend */
     if (session_init(&t->session, t->p->sessions, t->job->document, t->msg->message_id, &err) ||
+        storage_look_again(t->p->storage, &t->work, &t->p->arena, &err) ||
         session_claim(&t->session, &t->work, &t->p->arena, &outcome, &t->wishes, &err))
         return unclaimed(t, &err);
     return outcome == OUTCOME_OPEN ? run_claimed(t) : not_claimed(t, outcome);

@@ -196,10 +196,12 @@ static enum err_code storage(struct fake_cloud *c, const struct http_request *re
 
     if (strstr(req->url, "/upload/"))
         return upload(c, req, a, ret, err);
+    if (!strstr(req->url, "/o/")) /* the bucket */
+        return answer(a, 200, SPAN("{}"), ret, err);
     name_in(req->url, name);
     o = find(c, name);
     if (!o)
-        return answer(a, 404, SPAN("Not Found"), ret, err);
+        return answer(a, 404, SPAN("No such object: bucket/it"), ret, err);
     if (!strcmp(req->method, "DELETE")) {
         if (number_in(req->url, "ifGenerationMatch=") != o->generation)
             return answer(a, 412, SPAN("{}"), ret, err);

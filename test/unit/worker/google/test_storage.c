@@ -1,96 +1,10 @@
-/* U10 to U15 of PROTOCOL.md 9.3; checksums, uploads, idempotence: PROTOCOL.md 5.3, 5.4, 5.5. */
+/* Addresses, refusals, what a 404 is about, deletion: PROTOCOL.md 5.1, 5.2. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "test/support/check.h"
 #include "test/support/fake/peer.h"
-#include "test/support/fake/script.h"
-#include "worker/google/storage.h"
-
-#define NAME "users/u1/sessions/s1/a b+\xc3\xa9.jpg"
-#define PATH                                                \
-    "http://127.0.0.1:9199/storage/v1/b/demo.appspot.com/o" \
-    "/users%2Fu1%2Fsessions%2Fs1%2Fa%20b%2B%C3%A9.jpg"
-#define META(size, more) "{\"name\":\"" NAME "\",\"generation\":\"7\",\"size\":\"" size "\"" more "}"
-#define HELLO            META("5", ",\"crc32c\":\"mnG7TA==\",\"md5Hash\":\"XUFAKrxLKna5cZ2REBfFkg==\"")
-
-struct fixture {
-    struct script s;
-    struct gauth *g;
-    struct storage st;
-    struct arena a;
-    struct err err;
-};
-
-static struct fixture f;
-
-static enum err_code init(const char *bucket, const char *host, const char *firebase_host, struct err *err)
-{
-    const struct storage_options o = { .http = &f.s.http,
-                                       .gauth = f.g,
-                                       .sys = &f.s.sys,
-                                       .bucket = bucket,
-                                       .emulator_host = host,
-                                       .firebase_emulator_host = firebase_host };
-
-    return storage_init(&f.st, &o, &f.a, err);
-}
-
-static void start(void)
-{
-    struct gauth_options o;
-
-    memset(&f, 0, sizeof f);
-    script_init(&f.s);
-    CHECK_OK(arena_init(&f.a, 256 << 20, &f.err), f.err);
-    o = (struct gauth_options){ .http = &f.s.http, .sys = &f.s.sys, .project = "demo", .emulator = { true, true } };
-    CHECK_OK(gauth_open(&o, &f.g, &f.err), f.err);
-    CHECK_OK(init("demo.appspot.com", NULL, "127.0.0.1:9199", &f.err), f.err);
-}
-
-static void stop(void)
-{
-    gauth_close(f.g);
-    arena_done(&f.a);
-    script_done(&f.s);
-}
-
-static void will(int status, const char *body)
-{
-    script_will(&f.s, (struct script_reply){ .status = status, .body = span_of(body) });
-}
-
-static void will_with(int status, const char *body, const char *name, const char *value)
-{
-    script_will(&f.s, (struct script_reply){ .status = status, .body = span_of(body), .headers = { { name, value } } });
-}
-
-static struct storage_object object;
-static struct storage_download got;
-
-static enum err_code get(size_t max)
-{
-    f.err = (struct err){ 0 };
-    return storage_get(&f.st, NAME, max, &f.s.budget, &f.a, &got, &f.err);
-}
-
-static enum err_code put_bytes(struct span bytes, int64_t if_generation)
-{
-    struct storage_put put = { .object = NAME,
-                               .content_type = "image/jpeg",
-                               .cache_control = "private, max-age=3600",
-                               .job_id = "m1",
-                               .body = bytes,
-                               .if_generation = if_generation };
-
-    f.err = (struct err){ 0 };
-    return storage_put(&f.st, &put, &f.s.budget, &f.a, &object, &f.err);
-}
-
-static enum err_code put(void)
-{
-    return put_bytes(SPAN("hello"), 0);
-}
+#include "test/support/fake/storage_scene.h"
 
 /* ---- addresses ---- */
 
@@ -110,21 +24,21 @@ TEST(storage__finds_its_base)
     static const char *const hosts[] = { "ftp://x", "a b", "u@h", "/", "http://x?y" };
     static const char *const buckets[] = { "gs://b", "a/b", "UPPER", "ab", "a b" };
 
-    start();
+    scene_start();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        CHECK_OK(init("b-1", cases[i].storage, cases[i].firebase, &f.err), f.err);
-        CHECK_STR(f.st.base, cases[i].base);
-        CHECK_INT(f.st.emulator, i >= 2);
+        CHECK_OK(scene_init("b-1", cases[i].storage, cases[i].firebase, &scene.err), scene.err);
+        CHECK_STR(scene.storage.base, cases[i].base);
+        CHECK_INT(scene.storage.emulator, i >= 2);
     }
     for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++)
-        CHECK_INT(init("b-1", hosts[i], NULL, NULL), ERR_INVALID);
+        CHECK_INT(scene_init("b-1", hosts[i], NULL, NULL), ERR_INVALID);
     for (size_t i = 0; i < sizeof buckets / sizeof *buckets; i++)
-        CHECK_INT(init(buckets[i], NULL, NULL, NULL), ERR_INVALID);
-    CHECK_OK(init(NULL, NULL, NULL, &f.err), f.err); /* it is found out later */
-    CHECK(!f.st.bucket);
-    CHECK_OK(init("", NULL, NULL, &f.err), f.err);
-    CHECK(!f.st.bucket);
-    stop();
+        CHECK_INT(scene_init(buckets[i], NULL, NULL, NULL), ERR_INVALID);
+    CHECK_OK(scene_init(NULL, NULL, NULL, &scene.err), scene.err); /* it is found out later */
+    CHECK(!scene.storage.bucket);
+    CHECK_OK(scene_init("", NULL, NULL, &scene.err), scene.err);
+    CHECK(!scene.storage.bucket);
+    scene_stop();
 }
 
 TEST(storage__refuses_texts_that_are_not_names)
@@ -132,39 +46,39 @@ TEST(storage__refuses_texts_that_are_not_names)
     static const char *const bad[] = { "", ".", "..", "a\nb", "a\rb", ".well-known/acme-challenge/x" };
     char longest[STORAGE_NAME_MAX + 2];
 
-    start();
+    scene_start();
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        CHECK_INT(storage_stat(&f.st, bad[i], &f.s.budget, &f.a, &object, NULL), ERR_INVALID);
+        CHECK_INT(storage_stat(&scene.storage, bad[i], &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_INVALID);
     memset(longest, 'x', sizeof longest - 1);
     longest[sizeof longest - 1] = 0;
-    CHECK_INT(storage_stat(&f.st, longest, &f.s.budget, &f.a, &object, NULL), ERR_INVALID);
-    CHECK_INT(f.s.n_requests, 0);
-    stop();
+    CHECK_INT(storage_stat(&scene.storage, longest, &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_INVALID);
+    CHECK_INT(scene.script.n_requests, 0);
+    scene_stop();
 }
 
 /* ---- stat ---- */
 
 TEST(storage__stats_an_object)
 {
-    start();
-    will(200,
+    scene_start();
+    scene_will(200,
          META("5", ",\"crc32c\":\"mnG7TA==\",\"md5Hash\":\"XUFAKrxLKna5cZ2REBfFkg==\",\"contentType\":\"image/png\","
                    "\"metadata\":{\"jobId\":\"j\"},\"metageneration\":\"1\""));
-    CHECK_OK(storage_stat(&f.st, NAME, &f.s.budget, &f.a, &object, &f.err), f.err);
-    CHECK(strncmp(f.s.requests[0].url, PATH "?fields=name,", strlen(PATH) + 13) == 0);
-    CHECK(!strstr(f.s.requests[0].header_text, "Authorization"));
-    CHECK_INT(object.generation, 7);
-    CHECK_INT(object.size_bytes, 5);
-    CHECK_STR(object.content_type, "image/png");
-    CHECK_STR(object.content_encoding, "");
-    CHECK_STR(object.job_id, "j");
-    CHECK(object.has_crc32c && object.crc32c == 0x9a71bb4c && object.has_md5 && object.md5[0] == 0x5d);
+    CHECK_OK(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, &scene.err), scene.err);
+    CHECK(strncmp(scene.script.requests[0].url, PATH "?fields=name,", strlen(PATH) + 13) == 0);
+    CHECK(!strstr(scene.script.requests[0].header_text, "Authorization"));
+    CHECK_INT(scene.object.generation, 7);
+    CHECK_INT(scene.object.size_bytes, 5);
+    CHECK_STR(scene.object.content_type, "image/png");
+    CHECK_STR(scene.object.content_encoding, "");
+    CHECK_STR(scene.object.job_id, "j");
+    CHECK(scene.object.has_crc32c && scene.object.crc32c == 0x9a71bb4c && scene.object.has_md5 && scene.object.md5[0] == 0x5d);
     /* some emulators use nanoseconds as generations */
-    will(200, "{\"name\":\"" NAME "\",\"generation\":\"1795262550778751473\",\"size\":5}");
-    CHECK_OK(storage_stat(&f.st, NAME, &f.s.budget, &f.a, &object, &f.err), f.err);
-    CHECK_INT(object.generation, 1795262550778751473);
-    CHECK(!object.has_crc32c && !object.has_md5);
-    stop();
+    scene_will(200, "{\"name\":\"" NAME "\",\"generation\":\"1795262550778751473\",\"size\":5}");
+    CHECK_OK(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, &scene.err), scene.err);
+    CHECK_INT(scene.object.generation, 1795262550778751473);
+    CHECK(!scene.object.has_crc32c && !scene.object.has_md5);
+    scene_stop();
 }
 
 TEST(storage__refuses_metadata_that_is_nonsense)
@@ -183,10 +97,10 @@ TEST(storage__refuses_metadata_that_is_nonsense)
                                        "{\"name\":\"" NAME "\",\"generation\":\"7\",\"size\":-1}" };
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        start();
-        will(200, bad[i]);
-        CHECK_INT(storage_stat(&f.st, NAME, &f.s.budget, &f.a, &object, NULL), ERR_PROTOCOL);
-        stop();
+        scene_start();
+        scene_will(200, bad[i]);
+        CHECK_INT(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_PROTOCOL);
+        scene_stop();
     }
 }
 
@@ -201,450 +115,161 @@ TEST(storage__judges_refusals)
                   { 429, ERR_UNAVAILABLE, 5 }, { 301, ERR_INVALID, 1 } };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        start();
+        scene_start();
         for (int k = 0; k < 6; k++)
-            will(cases[i].status, "No such object: b/o");
-        CHECK_INT(storage_stat(&f.st, NAME, &f.s.budget, &f.a, &object, NULL), cases[i].want);
-        CHECK_INT(f.s.n_requests, cases[i].requests);
-        stop();
+            scene_will(cases[i].status, "No such object: b/o");
+        CHECK_INT(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, NULL), cases[i].want);
+        CHECK_INT(scene.script.n_requests, cases[i].requests);
+        scene_stop();
     }
-    start();
+    scene_start();
     for (int k = 0; k < 6; k++)
-        script_will(&f.s, (struct script_reply){ .rc = ERR_UNKNOWN_OUTCOME });
-    CHECK_INT(storage_stat(&f.st, NAME, &f.s.budget, &f.a, &object, NULL), ERR_UNAVAILABLE);
-    stop();
+        script_will(&scene.script, (struct script_reply){ .rc = ERR_UNKNOWN_OUTCOME });
+    CHECK_INT(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_UNAVAILABLE);
+    scene_stop();
 }
 
 TEST(storage__names_the_role_that_a_refused_account_may_lack)
 {
-    start();
-    will(403, "");
-    CHECK_INT(get(5), ERR_DENIED);
-    CHECK(strstr(f.err.msg, "roles/storage.objectUser") && strstr(f.err.msg, "no such object)"));
-    stop();
+    scene_start();
+    scene_will(403, "");
+    CHECK_INT(scene_get(5), ERR_DENIED);
+    CHECK(strstr(scene.err.msg, "roles/storage.objectUser") && strstr(scene.err.msg, "no such object)"));
+    scene_stop();
 }
 
-/* ---- get ---- */
+/* ---- what a 404 is about ---- */
 
-TEST(storage__gets_the_generation_that_stat_has_reported)
-{
-    start();
-    will(200, HELLO);
-    will_with(200, "hello", "x-goog-hash", "crc32c=mnG7TA==,md5=XUFAKrxLKna5cZ2REBfFkg==");
-    CHECK_OK(get(5), f.err);
-    CHECK(!got.replaced);
-    CHECK(span_is(got.body, "hello"));
-    CHECK_INT(got.object.generation, 7);
-    CHECK_STR(f.s.requests[1].url, PATH "?alt=media&generation=7");
-    CHECK(!strstr(f.s.requests[1].header_text, "Range"));
-    CHECK_INT(f.s.requests[1].timeout_ms, 60000);
-    stop();
-}
+#define SAYS(message) "{\"error\":{\"code\":404,\"message\":\"" message "\",\"errors\":[{\"reason\":\"notFound\"}]}}"
 
-TEST(storage__stops_at_the_limit_before_it_downloads)
-{
-    start();
-    will(200, HELLO);
-    CHECK_INT(get(4), ERR_TOO_LARGE);
-    will(200, META("99999999999", ""));
-    CHECK_INT(get((size_t)-1), ERR_TOO_LARGE);
-    will(200, META("5", ",\"contentEncoding\":\"gzip\""));
-    CHECK_INT(get(100), ERR_UNSUPPORTED);
-    CHECK_INT(f.s.n_requests, 3);
-    stop();
-}
-
-TEST(storage__takes_an_empty_object)
-{
-    start();
-    will(200, META("0", ",\"crc32c\":\"AAAAAA==\""));
-    CHECK_OK(get(100), f.err);
-    CHECK_INT(got.body.len, 0);
-    CHECK_INT(f.s.n_requests, 1);
-    stop();
-}
-
-TEST(storage__downloads_again_what_does_not_match) /* U11 */
+TEST(storage__tells_a_missing_bucket_from_a_missing_object)
 {
     static const struct {
-        const char *meta, *bytes, *hash;
-        bool good;
+        const char *body;
+        enum err_code want;
     } cases[] = {
-        { HELLO, "hell", NULL, false },
-        { HELLO, "hellooo", NULL, false },
-        { HELLO, "", NULL, false },
-        { HELLO, "hallo", NULL, false },
-        { HELLO, "hello", "crc32c=AAAAAA==", false },
-        { HELLO, "hello", "crc32c=mnG7TA==, md5=AAAA", true },
-        { HELLO, "hello", "nonsense", true },
-        { META("5", ""), "hello", "md5=XUFAKrxLKna5cZ2REBfFkg==", true },
-        { META("5", ""), "hallo", "md5=XUFAKrxLKna5cZ2REBfFkg==", false },
-        { META("5", ""), "hallo", "md5=XUFAKrxLKna5cZ2REBfFkg==, crc32c=mnG7TA==", false },
-        { META("5", ",\"md5Hash\":\"XUFAKrxLKna5cZ2REBfFkg==\""), "hallo", NULL, false },
-        { META("5", ",\"md5Hash\":\"XUFAKrxLKna5cZ2REBfFkg==\""), "hello", NULL, true },
-        { META("5", ""), "anyth", NULL, true },
+        { SAYS("No such object: demo.appspot.com/" NAME), ERR_NOT_FOUND },
+        { SAYS("The specified bucket does not exist."), ERR_UNAVAILABLE },
+        { "No such object: demo.appspot.com/" NAME, ERR_NOT_FOUND },
+        { "No such object: demo.appspot.com/users/The specified bucket does not exist./x", ERR_NOT_FOUND },
+        { "The specified bucket does not exist.", ERR_UNAVAILABLE },
+        { SAYS("Bucket demo.appspot.com does not exist."), ERR_UNAVAILABLE },
+        { SAYS("Live version of object demo.appspot.com/" NAME " does not exist."), ERR_NOT_FOUND },
+        { SAYS("OBJECT NOT FOUND"), ERR_NOT_FOUND },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        start();
-        will(200, cases[i].meta);
-        if (cases[i].hash)
-            will_with(200, cases[i].bytes, "x-goog-hash", cases[i].hash);
-        else
-            will(200, cases[i].bytes);
-        will(200, "hello");
-        CHECK_OK(get(100), f.err);
-        if (f.s.n_requests != (cases[i].good ? 2 : 3))
-            test_fail(__FILE__, __LINE__, "case %zu: %d requests", i, f.s.n_requests);
-        CHECK_INT(got.body.len, 5);
-        stop();
-    }
-    start();
-    will(200, HELLO);
-    for (int i = 0; i < 6; i++)
-        will(200, "hallo");
-    CHECK_INT(get(100), ERR_PROTOCOL);
-    CHECK_INT(f.s.n_requests, 7);
-    stop();
-}
-
-TEST(storage__goes_on_where_a_download_broke_off)
-{
-    start();
-    will(200, HELLO);
-    script_will(&f.s, (struct script_reply){ .status = 200, .body = SPAN("he"), .rc = ERR_UNKNOWN_OUTCOME });
-    script_will(&f.s, (struct script_reply){ .rc = ERR_UNAVAILABLE });
-    script_will(&f.s, (struct script_reply){ .status = 206,
-                                             .body = SPAN("l"),
-                                             .rc = ERR_UNKNOWN_OUTCOME,
-                                             .headers = { { "content-range", "bytes 2-4/5" } } });
-    will_with(206, "lo", "content-range", "bytes 3-4/5");
-    CHECK_OK(get(5), f.err);
-    CHECK(span_is(got.body, "hello"));
-    CHECK(script_sent_header(&f.s, 2, "Range: bytes=2-"));
-    CHECK(script_sent_header(&f.s, 3, "Range: bytes=2-"));
-    CHECK(script_sent_header(&f.s, 4, "Range: bytes=3-"));
-    CHECK_STR(f.s.requests[4].url, f.s.requests[1].url);
-    stop();
-}
-
-TEST(storage__takes_a_download_that_broke_off_after_its_last_byte)
-{
-    start();
-    will(200, HELLO);
-    script_will(&f.s, (struct script_reply){ .status = 200, .body = SPAN("hello"), .rc = ERR_UNKNOWN_OUTCOME });
-    CHECK_OK(get(5), f.err);
-    CHECK_INT(f.s.n_requests, 2);
-    stop();
-}
-
-TEST(storage__rejects_a_piece_that_was_not_asked_for) /* U12 */
-{
-    static const char *const ranges[] = { "bytes 0-4/5", "bytes 2-3/5", "bytes 2-4/6", "bytes 2-4/*", "2-4/5", "",
-                                          "bytes 2-4/5 " };
-
-    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
-        start();
-        will(200, HELLO);
-        script_will(&f.s, (struct script_reply){ .status = 200, .body = SPAN("he"), .rc = ERR_UNKNOWN_OUTCOME });
-        will_with(206, "llo", "content-range", ranges[i]);
-        will(200, "hello");
-        CHECK_OK(get(5), f.err);
-        CHECK_INT(f.s.n_requests, 4);
-        CHECK(!strstr(f.s.requests[3].header_text, "Range")); /* starts over */
-        CHECK(span_is(got.body, "hello"));
-        stop();
-    }
-    start();
-    will(200, HELLO);
-    will_with(206, "hello", "content-range", "bytes 0-4/5"); /* no range was asked for */
-    will(200, "hello");
-    CHECK_OK(get(5), f.err);
-    CHECK_INT(f.s.n_requests, 3);
-    stop();
-    start();
-    will(200, HELLO);
-    script_will(&f.s, (struct script_reply){ .status = 200, .body = SPAN("he"), .rc = ERR_UNKNOWN_OUTCOME });
-    will(200, "hello"); /* the server ignored the range and sent the whole object */
-    CHECK_OK(get(5), f.err);
-    CHECK(span_is(got.body, "hello"));
-    CHECK_INT(f.s.n_requests, 3);
-    stop();
-}
-
-TEST(storage__starts_over_when_the_object_is_replaced_meanwhile)
-{
-    start();
-    will(200, HELLO);
-    will(404, "No such object");
-    will(200, "{\"name\":\"" NAME "\",\"generation\":\"8\",\"size\":\"5\"}");
-    will_with(200, "other", "x-goog-generation", "9");
-    will(200, "{\"name\":\"" NAME "\",\"generation\":\"9\",\"size\":\"5\"}");
-    will_with(200, "other", "x-goog-generation", "9");
-    CHECK_OK(get(5), f.err);
-    CHECK_INT(got.object.generation, 9);
-    CHECK(got.replaced);
-    CHECK(span_is(got.body, "other"));
-    CHECK_INT(f.s.n_requests, 6);
-    stop();
-    start();
-    for (int i = 0; i < 3; i++) {
-        will(200, HELLO);
-        will(404, "");
-    }
-    CHECK_INT(get(5), ERR_UNAVAILABLE);
-    CHECK_INT(f.s.n_requests, 6);
-    will(404, "");
-    CHECK_INT(get(5), ERR_NOT_FOUND);
-    stop();
-}
-
-/* ---- put ---- */
-
-TEST(storage__uploads_in_one_multipart_request)
-{
-    const struct script_request *r;
-    const char *type, *at;
-    char boundary[33], want[2048];
-
-    start();
-    will(200, HELLO);
-    CHECK_OK(put(), f.err);
-    CHECK_INT(object.generation, 7);
-    r = &f.s.requests[0];
-    CHECK_STR(r->method, "POST");
-    CHECK(strncmp(r->url,
-                  "http://127.0.0.1:9199/upload/storage/v1/b/demo.appspot.com/"
-                  "o?uploadType=multipart&ifGenerationMatch=0&fields=",
-                  105) == 0);
-    type = strstr(r->header_text, "Content-Type: multipart/related; boundary=");
-    CHECK(type);
-    at = type + strlen("Content-Type: multipart/related; boundary=");
-    CHECK_INT(strcspn(at, "\n"), 32);
-    (void)snprintf(boundary, sizeof boundary, "%.32s", at);
-    (void)snprintf(want, sizeof want,
-                   "--%s\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n"
-                   "{\"name\":\"" NAME "\",\"contentType\":\"image/jpeg\",\"cacheControl\":\"private, max-age=3600\","
-                   "\"crc32c\":\"mnG7TA==\",\"metadata\":{\"jobId\":\"m1\"}}\r\n"
-                   "--%s\r\nContent-Type: image/jpeg\r\n\r\nhello\r\n--%s--\r\n",
-                   boundary, boundary, boundary);
-    CHECK(span_is(r->body, want));
-    will(200, HELLO);
-    CHECK_OK(put_bytes(SPAN("hello"), 6), f.err);
-    CHECK(strstr(f.s.requests[1].url, "&ifGenerationMatch=6&"));
-    stop();
-}
-
-TEST(storage__recognises_its_own_first_try) /* U13 */
-{
-    const struct script_reply lost[] = {
-        { .status = 503 }, { .rc = ERR_UNKNOWN_OUTCOME }, { .status = 429 }, { .rc = ERR_UNAVAILABLE }
-    };
-
-    for (size_t i = 0; i < sizeof lost / sizeof *lost; i++) {
-        start();
-        script_will(&f.s, lost[i]);
-        will(412, "{\"error\":{\"code\":412}}");
-        will(200, META("5", ",\"crc32c\":\"mnG7TA==\",\"metadata\":{\"jobId\":\"m1\"}"));
-        CHECK_OK(put(), f.err);
-        CHECK_INT(object.generation, 7);
-        CHECK_STR(object.job_id, "m1");
-        CHECK(span_eq(f.s.requests[0].body, f.s.requests[1].body));
-        stop();
+        scene_start();
+        scene_will(404, cases[i].body);
+        if (storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, &scene.err) != cases[i].want || scene.script.n_requests != 1)
+            test_fail(__FILE__, __LINE__, "case %zu: %d requests, %s", i, scene.script.n_requests, scene.err.msg);
+        if (cases[i].want == ERR_UNAVAILABLE)
+            CHECK(strstr(scene.err.msg, "FIREBASE_STORAGE_BUCKET"));
+        scene_stop();
     }
 }
 
-TEST(storage__leaves_a_foreign_object_alone) /* U14 */
+TEST(storage__asks_for_the_bucket_where_a_404_does_not_say)
 {
-    static const char *const foreign[] = { META("5", ",\"crc32c\":\"AAAAAA==\""), META("6", ",\"crc32c\":\"mnG7TA==\""),
-                                           META("5", "") };
+    static const char *const unclear[] = { "", "Not Found", "{}", SAYS("Not Found"), SAYS("no bucket, no object"),
+                                           "[1", "<html>404</html>", "{\"error\":\"x\"}", "\xff\xfe" };
+    static const struct {
+        int status;
+        enum err_code want;
+        int requests;
+    } answers[] = { { 200, ERR_NOT_FOUND, 2 },   { 403, ERR_NOT_FOUND, 2 },   { 400, ERR_NOT_FOUND, 2 },
+                    { 404, ERR_UNAVAILABLE, 2 }, { 503, ERR_UNAVAILABLE, 6 }, { 401, ERR_DENIED, 3 } };
 
-    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
-        start();
-        will(412, "");
-        will(200, foreign[i]);
-        CHECK_INT(put(), ERR_CONFLICT);
-        CHECK_INT(f.s.n_requests, 2);
-        stop();
-    }
-    start();
-    will(412, "");
-    will(404, "");
-    CHECK_INT(put_bytes(SPAN("hello"), 5), ERR_CONFLICT);
-    stop();
+    for (size_t i = 0; i < sizeof unclear / sizeof *unclear; i++)
+        for (size_t k = 0; k < sizeof answers / sizeof *answers; k++) {
+            scene_start();
+            scene_will(404, unclear[i]);
+            for (int n = 0; n < 6; n++)
+                scene_will(answers[k].status, "{}");
+            if (storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, &scene.err) != answers[k].want ||
+                scene.script.n_requests != answers[k].requests)
+                test_fail(__FILE__, __LINE__, "case %zu, %zu: %d requests, %s", i, k, scene.script.n_requests, scene.err.msg);
+            CHECK_STR(scene.script.requests[1].url, "http://127.0.0.1:9199/storage/v1/b/demo.appspot.com?fields=name");
+            scene_stop();
+        }
 }
 
-TEST(storage__reports_how_an_upload_ended)
+TEST(storage__does_not_ask_for_a_bucket_that_it_has_seen)
 {
-    start();
-    for (int i = 0; i < 6; i++)
-        script_will(&f.s, (struct script_reply){ .rc = ERR_UNKNOWN_OUTCOME });
-    CHECK_INT(put(), ERR_UNKNOWN_OUTCOME);
-    CHECK_INT(f.s.n_requests, 6);
-    stop();
-    start();
-    will(400, "crc32c mismatch");
-    CHECK_INT(put(), ERR_INVALID);
-    will(403, "");
-    CHECK_INT(put(), ERR_DENIED);
-    will(404, ""); /* there is no such bucket */
-    CHECK_INT(put(), ERR_INVALID);
-    will(200, META("5", ",\"crc32c\":\"AAAAAA==\""));
-    CHECK_INT(put(), ERR_PROTOCOL);
-    will(200, META("4", ""));
-    CHECK_INT(put(), ERR_PROTOCOL);
-    will(200, META("5", ""));
-    CHECK_INT(put(), ERR_OK); /* the server states no checksum */
-    stop();
+    scene_start();
+    scene_will(200, HELLO);
+    CHECK_OK(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, &scene.err), scene.err);
+    scene_will(404, "");
+    CHECK_INT(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_NOT_FOUND);
+    CHECK_INT(scene.script.n_requests, 2);
+    scene_will(404, "The specified bucket does not exist."); /* deleted meanwhile */
+    CHECK_INT(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_UNAVAILABLE);
+    scene_will(404, "");
+    scene_will(404, "");
+    CHECK_INT(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_UNAVAILABLE);
+    CHECK_INT(scene.script.n_requests, 5);
+    scene_stop();
 }
 
-/* ---- resumable ---- */
-
-enum { BIG = STORAGE_MULTIPART_MAX + 1000000 };
-
-static char *big(void)
+TEST(storage__looks_again_for_a_bucket_that_was_missing)
 {
-    static char *bytes;
-
-    if (!bytes) {
-        bytes = malloc(BIG);
-        CHECK(bytes);
-        memset(bytes, 'x', BIG);
-    }
-    return bytes;
+    scene_start();
+    CHECK_OK(storage_look_again(&scene.storage, &scene.script.budget, &scene.arena, &scene.err), scene.err);
+    CHECK_INT(scene.script.n_requests, 0);
+    scene_will(404, "The specified bucket does not exist.");
+    CHECK_INT(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_UNAVAILABLE);
+    scene_will(404, SAYS("The specified bucket does not exist."));
+    CHECK_INT(storage_look_again(&scene.storage, &scene.script.budget, &scene.arena, NULL), ERR_UNAVAILABLE);
+    scene_will(200, "{}");
+    CHECK_OK(storage_look_again(&scene.storage, &scene.script.budget, &scene.arena, &scene.err), scene.err);
+    CHECK_OK(storage_look_again(&scene.storage, &scene.script.budget, &scene.arena, &scene.err), scene.err);
+    CHECK_INT(scene.script.n_requests, 3);
+    scene_will(404, "The specified bucket does not exist.");
+    CHECK_INT(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_UNAVAILABLE);
+    for (int i = 0; i < 5; i++)
+        scene_will(503, "");
+    CHECK_INT(storage_look_again(&scene.storage, &scene.script.budget, &scene.arena, NULL), ERR_UNAVAILABLE);
+    scene_will(404, "Not Found"); /* a server that does not know the question holds nobody back */
+    CHECK_OK(storage_look_again(&scene.storage, &scene.script.budget, &scene.arena, &scene.err), scene.err);
+    CHECK_INT(scene.script.n_requests, 10);
+    scene_stop();
+    scene_start();
+    scene_will(404, "");
+    scene_will(404, "");
+    CHECK_INT(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_UNAVAILABLE);
+    CHECK_OK(storage_look_again(&scene.storage, &scene.script.budget, &scene.arena, &scene.err), scene.err);
+    CHECK_INT(scene.script.n_requests, 2);
+    scene_stop();
 }
 
-static enum err_code put_big(void)
+TEST(storage__a_delete_in_a_missing_bucket_says_so)
 {
-    return put_bytes((struct span){ big(), BIG }, 0);
-}
-
-static void will_keep(const char *range)
-{
-    script_will(&f.s, (struct script_reply){ .status = 308, .headers = { { range ? "range" : NULL, range } } });
-}
-
-static const char *stored(void)
-{
-    static char text[256];
-
-    (void)snprintf(text, sizeof text, META("%d", ""), BIG);
-    return text;
-}
-
-static const char session_url[] = "http://127.0.0.1:9199/session/1";
-
-TEST(storage__uploads_large_bodies_in_a_session)
-{
-    char line[64];
-
-    start();
-    will_with(200, "", "location", session_url);
-    will(200, stored());
-    CHECK_OK(put_big(), f.err);
-    CHECK(
-        strstr(f.s.requests[0].url, "/upload/storage/v1/b/demo.appspot.com/o?uploadType=resumable&name=users%2Fu1%2F"));
-    CHECK(strstr(f.s.requests[0].url, "&ifGenerationMatch=0&"));
-    CHECK(script_sent_header(&f.s, 0, "X-Upload-Content-Type: image/jpeg"));
-    (void)snprintf(line, sizeof line, "X-Upload-Content-Length: %d", BIG);
-    CHECK(script_sent_header(&f.s, 0, line));
-    CHECK(span_starts(f.s.requests[0].body, "{\"name\":"));
-    CHECK_STR(f.s.requests[1].method, "PUT");
-    CHECK_STR(f.s.requests[1].url, session_url);
-    (void)snprintf(line, sizeof line, "Content-Range: bytes 0-%d/%d", BIG - 1, BIG);
-    CHECK(script_sent_header(&f.s, 1, line));
-    CHECK_INT(f.s.requests[1].body.len, BIG);
-    stop();
-}
-
-TEST(storage__resumes_an_upload_where_the_server_says) /* U15 */
-{
-    char line[80];
-
-    start();
-    will(503, "");
-    will_with(200, "", "location", session_url);
-    will_keep(NULL); /* nothing stored: send from byte 0 */
-    will_keep("bytes=0-524287");
-    script_will(&f.s, (struct script_reply){ .rc = ERR_UNKNOWN_OUTCOME });
-    will_keep("bytes=0-1048575"); /* the answer to how much is stored */
-    will(200, stored());
-    CHECK_OK(put_big(), f.err);
-    CHECK_INT(f.s.n_requests, 7);
-    CHECK_INT(f.s.requests[3].body.len, BIG);
-    (void)snprintf(line, sizeof line, "Content-Range: bytes 524288-%d/%d", BIG - 1, BIG);
-    CHECK(script_sent_header(&f.s, 4, line));
-    (void)snprintf(line, sizeof line, "Content-Range: bytes */%d", BIG);
-    CHECK(script_sent_header(&f.s, 5, line));
-    CHECK_INT(f.s.requests[5].body.len, 0);
-    CHECK_INT(f.s.requests[6].body.len, BIG - 1048576);
-    stop();
-}
-
-TEST(storage__opens_a_new_session_when_the_old_one_is_gone) /* U15 */
-{
-    start();
-    will_with(200, "", "location", session_url);
-    will(404, "");
-    will_with(200, "", "location", "http://127.0.0.1:9199/session/2");
-    will(410, "");
-    will_with(200, "", "location", "http://127.0.0.1:9199/session/3");
-    will(200, stored());
-    CHECK_OK(put_big(), f.err);
-    CHECK_STR(f.s.requests[5].url, "http://127.0.0.1:9199/session/3");
-    CHECK_INT(f.s.requests[5].body.len, BIG);
-    stop();
-}
-
-TEST(storage__does_not_loop_in_a_session)
-{
-    static const char *const ranges[] = {
-        "bytes=0-99999999", "bytes=5-9", "bytes=0-", "0-5", "bytes=0-x", "bytes=0--5"
-    };
-
-    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
-        start();
-        will_with(200, "", "location", session_url);
-        will_keep(ranges[i]);
-        CHECK_INT(put_big(), ERR_PROTOCOL);
-        CHECK_INT(f.s.n_requests, 2);
-        stop();
-    }
-    start();
-    will_with(200, "", "location", session_url);
-    for (int i = 0; i < 10; i++)
-        will_keep("bytes=0-99");
-    CHECK_INT(put_big(), ERR_PROTOCOL);
-    CHECK_INT(f.s.n_requests, 7);
-    stop();
-    start();
-    will(200, "");
-    CHECK_INT(put_big(), ERR_PROTOCOL);
-    will_with(200, "", "location", "ftp://x/");
-    CHECK_INT(put_big(), ERR_PROTOCOL);
-    will(412, "");
-    will(200, META("5", ",\"crc32c\":\"AAAAAA==\""));
-    CHECK_INT(put_big(), ERR_CONFLICT);
-    stop();
+    scene_start();
+    scene_will(404, SAYS("The specified bucket does not exist."));
+    CHECK_INT(storage_delete(&scene.storage, NAME, 7, &scene.script.budget, &scene.arena, NULL), ERR_UNAVAILABLE);
+    scene_will(404, SAYS("Not Found"));
+    scene_will(200, "{}");
+    CHECK_OK(storage_delete(&scene.storage, NAME, 7, &scene.script.budget, &scene.arena, &scene.err), scene.err);
+    scene_stop();
 }
 
 /* ---- delete ---- */
 
 TEST(storage__deletes_one_generation)
 {
-    start();
-    will(503, "");
-    will(204, "");
-    CHECK_OK(storage_delete(&f.st, NAME, 7, &f.s.budget, &f.a, &f.err), f.err);
-    CHECK_STR(f.s.requests[1].method, "DELETE");
-    CHECK_STR(f.s.requests[1].url, PATH "?ifGenerationMatch=7");
-    will(404, "{}");
-    CHECK_OK(storage_delete(&f.st, NAME, 7, &f.s.budget, &f.a, &f.err), f.err);
-    will(412, "");
-    CHECK_INT(storage_delete(&f.st, NAME, 7, &f.s.budget, &f.a, NULL), ERR_CONFLICT);
-    will(403, "");
-    CHECK_INT(storage_delete(&f.st, NAME, 7, &f.s.budget, &f.a, NULL), ERR_DENIED);
-    stop();
+    scene_start();
+    scene_will(503, "");
+    scene_will(204, "");
+    CHECK_OK(storage_delete(&scene.storage, NAME, 7, &scene.script.budget, &scene.arena, &scene.err), scene.err);
+    CHECK_STR(scene.script.requests[1].method, "DELETE");
+    CHECK_STR(scene.script.requests[1].url, PATH "?ifGenerationMatch=7");
+    scene_will(404, "{\"error\":{\"code\":404,\"message\":\"No such object: demo.appspot.com/x\"}}");
+    CHECK_OK(storage_delete(&scene.storage, NAME, 7, &scene.script.budget, &scene.arena, &scene.err), scene.err);
+    scene_will(412, "");
+    CHECK_INT(storage_delete(&scene.storage, NAME, 7, &scene.script.budget, &scene.arena, NULL), ERR_CONFLICT);
+    scene_will(403, "");
+    CHECK_INT(storage_delete(&scene.storage, NAME, 7, &scene.script.budget, &scene.arena, NULL), ERR_DENIED);
+    scene_stop();
 }
 
 /* ---- through libcurl, over a connection that really breaks ---- */
@@ -657,23 +282,23 @@ TEST(storage__survives_a_connection_that_breaks)
     struct storage st;
     struct http *http;
 
-    start();
+    scene_start();
     for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = (char)('a' + i % 23);
     (void)snprintf(meta, sizeof meta, META("%zu", ""), sizeof bytes);
-    CHECK_OK(http_client_open(&http, &f.err), f.err);
+    CHECK_OK(http_client_open(&http, &scene.err), scene.err);
     o = (struct storage_options){
-        .http = http, .gauth = f.g, .sys = &f.s.sys, .bucket = "demo.appspot.com", .emulator_host = peer_url(p)
+        .http = http, .gauth = scene.gauth, .sys = &scene.script.sys, .bucket = "demo.appspot.com", .emulator_host = peer_url(p)
     };
-    CHECK_OK(storage_init(&st, &o, &f.a, &f.err), f.err);
+    CHECK_OK(storage_init(&st, &o, &scene.arena, &scene.err), scene.err);
     peer_will(p, (struct peer_reply){ .status = 200, .body = span_of(meta) });
     peer_will(
         p, (struct peer_reply){ .status = 200, .body = { bytes, sizeof bytes }, .cut_after = 100000, .reset = true });
     peer_will(p, (struct peer_reply){ .status = 200, .body = { bytes, sizeof bytes } });
-    CHECK_OK(storage_get(&st, NAME, sizeof bytes, &f.s.budget, &f.a, &got, &f.err), f.err);
-    CHECK(span_eq(got.body, (struct span){ bytes, sizeof bytes }));
+    CHECK_OK(storage_get(&st, NAME, sizeof bytes, &scene.script.budget, &scene.arena, &scene.got, &scene.err), scene.err);
+    CHECK(span_eq(scene.got.body, (struct span){ bytes, sizeof bytes }));
     CHECK_INT(peer_count(p), 3);
     http_client_close(http);
     peer_close(p);
-    stop();
+    scene_stop();
 }

@@ -202,6 +202,10 @@ TEST(http_client__refuses_what_must_not_be_sent)
     CHECK_INT(send_request(&req), ERR_INVALID);
     req.url = "file:///etc/passwd";
     CHECK_INT(send_request(&req), ERR_INVALID);
+    (void)snprintf(t.url, sizeof t.url, "http://user:secret@127.0.0.1:%d/", peer_port(t.peer));
+    req.url = t.url; /* libcurl would make an Authorization header of it */
+    CHECK_INT(send_request(&req), ERR_INVALID);
+    CHECK(!strstr(t.err.msg, "secret"));
     req = request("GET", "/");
     http_request_header(&req, "X-A", "1\r\nX-B: 2");
     CHECK_INT(send_request(&req), ERR_INVALID);
@@ -427,6 +431,32 @@ TEST(http_client__the_budget_shortens_the_timeout)
     CHECK_INT(send_request(&req), ERR_DEADLINE);
     CHECK_INT(peer_count(t.peer), 1);
     stop();
+}
+
+TEST(http_client__own_addresses_are_on_their_server_whatever_they_look_like)
+{
+    static const char base[] = "http://127.0.0.1:9199";
+    static const char *const pieces[] = { "http:", "https:", "//", "/", "127.0.0.1", ":9199", ":80", "@",    "evil.example", ".",
+                                          "%2f",   "%40",    "?",  "#", "\\",       "user",  " ",   "\r\n", "[::1]",        "x" };
+    char text[200], url[300];
+    int taken = 0;
+
+    srandom(11);
+    for (int i = 0; i < 20000; i++) {
+        size_t n = (size_t)snprintf(text, sizeof text, "%s", i % 2 ? base : "");
+
+        for (int k = (int)(random() % 7); k > 0; k--)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s",
+                                  pieces[(size_t)random() % (sizeof pieces / sizeof *pieces)]);
+        if (http_own_url(base, text, url, sizeof url, NULL))
+            continue;
+        taken++;
+        if (strncmp(url, base, strlen(base)) != 0 || !strchr("/?", url[strlen(base)]) || strchr(url, '#') ||
+            strchr(url, '\\'))
+            test_fail(__FILE__, __LINE__, "'%s' leads to '%s'", text, url);
+    }
+    CHECK(taken > 500);
+    CHECK_INT(http_own_url(base, "/a-path", url, 20, NULL), ERR_PROTOCOL); /* no room */
 }
 
 TEST(http_client__reads_retry_after_as_seconds_or_as_a_date)
