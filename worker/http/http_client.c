@@ -232,6 +232,8 @@ static void set_options(struct transfer *t, int64_t timeout_ms)
     (void)curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     (void)curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     (void)curl_easy_setopt(c, CURLOPT_NOPROXY, "*");
+    if (getenv("SSL_CERT_FILE"))
+        (void)curl_easy_setopt(c, CURLOPT_CAINFO, getenv("SSL_CERT_FILE"));
     (void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     (void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
