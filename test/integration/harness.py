@@ -89,7 +89,11 @@ class Worker:
         env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PORT": str(self.port), "MODEL_DIR": MODEL,
                "BACKEND": "cpu", "STEPS": "4", "PUSH_AUTH": "none"}
         env.update({k: v for k, v in emulators.env.items() if k != "PUBSUB_EMULATOR_HOST"})
+        preloaded = [e["LD_PRELOAD"] for e in (env, settings) if "LD_PRELOAD" in e]
         env.update({k: str(v) for k, v in settings.items()})
+        if preloaded:
+            env["LD_PRELOAD"] = ":".join(preloaded)
+        self.push_token = getattr(emulators, "push_token", lambda: None)
         self.log_path = os.path.join(WORK, f"worker-{name}.log")
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen([program, "serve"], env=env, stderr=log, stdout=log, cwd=ROOT)
@@ -115,8 +119,13 @@ class Worker:
         with open(self.log_path, encoding="utf-8", errors="replace") as f:
             return f.read()
 
+    def push_headers(self):
+        """As this worker's cloud sends them."""
+        token = self.push_token()
+        return {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+
     def push(self, body, headers=None, path="/inpaint", timeout=300):
-        return call("POST", self.base + path, body, {"Content-Type": "application/json", **(headers or {})}, timeout)[0]
+        return call("POST", self.base + path, body, {**self.push_headers(), **(headers or {})}, timeout)[0]
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
