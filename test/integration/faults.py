@@ -16,6 +16,8 @@ import faults_long
 import faults_others
 import faults_services
 import faults_tables
+import faults_tls
+import faults_tokens
 from harness import WORK, Suite, run_suites, tests_of
 from modes import in_all_modes
 
@@ -28,7 +30,8 @@ def opened():
     yield
 
 
-SUITE = Suite(in_all_modes(tests_of(faults_services, faults_others, faults_ends, faults_long, faults_tables)), opened, AT_ONCE)
+SUITE = Suite(in_all_modes(tests_of(faults_services, faults_others, faults_ends, faults_long, faults_tables,
+                               faults_tokens, faults_tls)), opened, AT_ONCE)
 
 if __name__ == "__main__":
     sys.exit(run_suites(sys.argv[1:], SUITE))

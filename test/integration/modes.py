@@ -6,6 +6,7 @@ import contextvars
 import functools
 
 from fake_cloud import Cloud
+from harness import Skip
 from production import ProductionCloud
 
 EMULATORS, PRODUCTION = "emulators", "production"
@@ -27,6 +28,22 @@ def only(mode):
     def mark(test):
         test.modes = (mode,)
         return test
+    return mark
+
+
+PRODUCTION_ONLY = only(PRODUCTION)
+
+
+def awaits(what):
+    """Decorates a test of something that the program does not do yet: until then its failure counts as skipped."""
+    def mark(test):
+        @functools.wraps(test)
+        def run():
+            try:
+                test()
+            except AssertionError as e:
+                raise Skip(f"awaits: {what}") from e
+        return run
     return mark
 
 

@@ -28,6 +28,7 @@ METADATA = "metadata.google.internal"
 FOREIGN = "files.example"  # a host that is there and that no request may ever go to
 SCOPE = "https://www.googleapis.com/auth/"
 EVERYTHING = SCOPE + "cloud-platform"
+GRACE_SECONDS = 5  # by which a machine under load may use a token late
 
 # host -> the paths that it answers, and the scopes that a token needs there, one of them; None: no token may come there
 HOSTS = {
@@ -56,13 +57,15 @@ class Keys:
         self.contexts = {host: self.authority.context(WORK, host) for host in (*HOSTS, FOREIGN)}
 
     @functools.cached_property
-    def stranger(self):
-        """Another authority, of the same name."""
-        return Authority(self.authority.name, self.authority.host_key)
+    def strangers(self):
+        """Other authorities, one of them with the name of ours."""
+        return [Authority(name, self.authority.host_key) for name in ("a stranger", self.authority.name)]
 
     def bad_contexts(self, host):
         """Certificates that must not be accepted for the host, and what of OpenSSL's words a log should say of them."""
-        return {"another authority": (self.stranger.context(WORK, host), "certificate"),
+        stranger, namesake = self.strangers
+        return {"another authority": (stranger.context(WORK, host), "issuer certificate"),
+                "an authority of the same name": (namesake.context(WORK, host), ""),
                 "another name": (self.authority.context(WORK, FOREIGN), "name"),
                 "expired": (self.authority.context(WORK, host, -3 * DAY, -2 * DAY), "expired"),
                 "not valid yet": (self.authority.context(WORK, host, DAY, 2 * DAY), "not yet valid")}
@@ -101,13 +104,15 @@ class Guard:
     def new_token(self):
         with self.lock:
             token = "ya29.test-" + secrets.token_urlsafe(40)
-            self.issued[token] = time.monotonic() + self.lifetime
+            self.issued[token] = time.monotonic() + self.lifetime + GRACE_SECONDS
             return token
 
-    def revoke(self):
-        """No token that was seen until now is good any more."""
+    def revoke(self, request=None, apply=None):
+        """No token that was seen until now is good any more; as a rule, it refuses the call that has just come with one."""
         with self.lock:
             self.revoked.update(token for _, token in self.seen)
+            self.refusals += 1
+        return self.unauthenticated()
 
     def tokens(self):
         """Those seen, each once, in their order."""
@@ -181,6 +186,7 @@ class GuardedServer(FaultyServer):
         self.open = weakref.WeakSet()
         first = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # has no certificate: a client that names no host gets nowhere
         first.sni_callback = self.choose
+        first.num_tickets = 0  # no handshake is left out, so that each sees the certificate of the moment
         self.handshakes_refused = []
         super().__init__(cloud, tls=first)
         self.url = "https://storage.googleapis.com"  # where sessions of uploads are
@@ -258,10 +264,14 @@ class ProductionCloud(Cloud):
         self.guard = Guard(self, credentials)
         self.metadata = MetadataServer(self)
         super().__init__()
-        self.server.route("GET", "/oauth2/v3/certs", keys().issuer.certs)
+        self.server.route("GET", "/oauth2/v3/certs", self.certs)
 
     def make_server(self):
         return GuardedServer(self)
+
+    def certs(self, request):
+        self.note(request)
+        return keys().issuer.certs(request)
 
     def settings(self):
         names = {**dict.fromkeys((*HOSTS, FOREIGN), self.server.server_port), METADATA: self.metadata.server_port}
