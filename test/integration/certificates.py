@@ -7,7 +7,7 @@ import secrets
 import ssl
 import time
 
-from tools.local_cloud.issuer import RsaKey, integer, pem, tlv
+from tools.local_cloud.issuer import integer, pem, tlv
 
 SHA256_WITH_RSA = bytes.fromhex("300d06092a864886f70d01010b0500")
 BASIC_CONSTRAINTS, KEY_USAGE, ALTERNATIVE_NAME = (bytes.fromhex(f"0603551d{n}") for n in ("13", "0f", "11"))
@@ -30,10 +30,10 @@ def extension(kind, value, critical=b""):
 
 
 class Authority:
-    """Signs certificates; all that are for hosts have one key in common."""
+    """Signs certificates. All that are for hosts have one key in common, because making keys takes a while."""
 
-    def __init__(self, name, host_key=None):
-        self.name, self.key, self.host_key = name, RsaKey(), host_key or RsaKey()
+    def __init__(self, name, key, host_key):
+        self.name, self.key, self.host_key = name, key, host_key
         may_sign = (extension(BASIC_CONSTRAINTS, tlv(0x30, CRITICAL), CRITICAL) + extension(KEY_USAGE, CERT_SIGN, CRITICAL))
         self.pem = self.certificate(name, self.key, may_sign, -DAY, 30 * DAY)
 

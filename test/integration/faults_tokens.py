@@ -31,7 +31,7 @@ def side_step(h, w, op, session):
 
 @PRODUCTION_ONLY
 def test_every_call_carries_a_token():
-    for credentials in ("key", "metadata"):
+    for credentials in ("key", "file", "metadata"):
         with House(f"token-{credentials}", credentials) as h:
             w = h.worker()
             equal(w.push(h.job("plain")), 204)

@@ -28,6 +28,7 @@ METADATA = "metadata.google.internal"
 FOREIGN = "files.example"  # a host that is there and that no request may ever go to
 SCOPE = "https://www.googleapis.com/auth/"
 EVERYTHING = SCOPE + "cloud-platform"
+GNUTLS = "certificate verification failed"  # what libcurl says where it uses that library
 GRACE_SECONDS = 5  # by which a machine under load may use a token late
 
 # host -> the paths that it answers, and the scopes that a token needs there, one of them; None: no token may come there
@@ -48,27 +49,34 @@ class Keys:
 
     def __init__(self):
         os.makedirs(WORK, exist_ok=True)
-        self.authority = Authority("authority of the test")
+        self.authority = Authority("authority of the test", RsaKey(), RsaKey())
         self.issuer = issuer.Issuer(AUDIENCE, PUSHER, "production-1")
         self.account = RsaKey()
         self.trusted = os.path.join(WORK, "authority.pem")
         with open(self.trusted, "wb") as f:
             f.write(self.authority.pem)
         self.contexts = {host: self.authority.context(WORK, host) for host in (*HOSTS, FOREIGN)}
+        self.key_file = json.dumps({
+            "type": "service_account", "project_id": PROJECT, "private_key_id": KEY_ID, "client_email": ACCOUNT,
+            "private_key": self.account.private_pem().decode(), "token_uri": "https://oauth2.googleapis.com/token"})
+        self.key_path = os.path.join(WORK, "service-account.json")
+        with open(self.key_path, "w", encoding="ascii") as f:
+            f.write(self.key_file)
 
     @functools.cached_property
     def strangers(self):
         """Other authorities, one of them with the name of ours."""
-        return [Authority(name, self.authority.host_key) for name in ("a stranger", self.authority.name)]
+        key = RsaKey()
+        return [Authority(name, key, self.authority.host_key) for name in ("a stranger", self.authority.name)]
 
     def bad_contexts(self, host):
-        """Certificates that must not be accepted for the host, and what of OpenSSL's words a log should say of them."""
+        """Certificates that must not be accepted for the host, and a pattern of what a log should say of them."""
         stranger, namesake = self.strangers
-        return {"another authority": (stranger.context(WORK, host), "issuer certificate"),
+        return {"another authority": (stranger.context(WORK, host), f"issuer certificate|{GNUTLS}"),
                 "an authority of the same name": (namesake.context(WORK, host), ""),
-                "another name": (self.authority.context(WORK, FOREIGN), "name"),
-                "expired": (self.authority.context(WORK, host, -3 * DAY, -2 * DAY), "expired"),
-                "not valid yet": (self.authority.context(WORK, host, DAY, 2 * DAY), "not yet valid")}
+                "another name": (self.authority.context(WORK, FOREIGN), "name.* match"),
+                "expired": (self.authority.context(WORK, host, -3 * DAY, -2 * DAY), f"expired|{GNUTLS}"),
+                "not valid yet": (self.authority.context(WORK, host, DAY, 2 * DAY), f"not yet valid|{GNUTLS}")}
 
 
 KEYS_LOCK = threading.Lock()
@@ -90,7 +98,8 @@ def part_of(text):
 
 
 class Guard:
-    """Judges the token of each call. `source` is what the worker gets its tokens from: "key" or "metadata"."""
+    """Judges the token of each call. `source` is what the worker gets its tokens from: a service account's "key", the same as
+    a "file", or "metadata"."""
 
     def __init__(self, cloud, source):
         self.cloud, self.source, self.lock = cloud, source, threading.Lock()
@@ -279,9 +288,9 @@ class ProductionCloud(Cloud):
                "SSL_CERT_FILE": keys().trusted, "K_SERVICE": "inpaint", "FIREBASE_STORAGE_BUCKET": BUCKET,
                "PUSH_AUTH": "oidc", "PUSH_AUDIENCE": AUDIENCE, "PUSH_SERVICE_ACCOUNT": PUSHER}
         if self.guard.source == "key":
-            env["FIREBASE_CREDENTIALS"] = json.dumps({
-                "type": "service_account", "project_id": PROJECT, "private_key_id": KEY_ID, "client_email": ACCOUNT,
-                "private_key": keys().account.private_pem().decode(), "token_uri": "https://oauth2.googleapis.com/token"})
+            env["FIREBASE_CREDENTIALS"] = keys().key_file
+        if self.guard.source == "file":
+            env["GOOGLE_APPLICATION_CREDENTIALS"] = keys().key_path
         return env
 
     def name_of(self, request):
