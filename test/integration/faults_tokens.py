@@ -169,6 +169,25 @@ def test_redirection_is_never_followed():
                     w.push(h.job(f"e{n}"))
 
 
+@PRODUCTION_ONLY
+@awaits("a push that cannot be a job is published to POISON_TOPIC")
+def test_poison_is_published_with_a_token_for_it():
+    for credentials in ("key", "metadata"):
+        with House(f"poison-{credentials}", credentials, POISON_TOPIC="projects/demo/topics/dead") as h:
+            w, guard = h.worker(), h.cloud.guard
+            equal(w.push(b"{}"), 204)
+            equal((len(h.cloud.published), "publish" in {op for op, _ in guard.seen}), (1, True))
+            time.sleep(1.05)  # a token of another second is another token
+            h.cloud.on("publish", guard.revoke)
+            equal(w.push(b"[]"), 204)
+            equal((len(h.cloud.published), len(guard.tokens())), (2, 2))
+            h.cloud.on("publish", answer(302, b"", {"Location": f"https://{FOREIGN}/x"}), 9)
+            w.push(b"null")
+            equal(len(h.cloud.published), 2)
+            equal(w.push(h.job("good")), 204)
+            h.check_completed("good")
+
+
 # ---- where an upload goes on ----
 
 # one job each: all spellings are in the unit tests

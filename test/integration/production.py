@@ -40,6 +40,7 @@ HOSTS = {
     "www.googleapis.com": ("/oauth2/v3/certs", None),
     "oauth2.googleapis.com": ("/token", None),
 }
+PUBLISH = "/v1/projects/[^/]+/topics/[^/]+:publish"
 UNAUTHENTICATED = {"error": {"code": 401, "message": "Request had invalid authentication credentials.", "status": "UNAUTHENTICATED",
                              "errors": [{"reason": "authError", "message": "Invalid Credentials", "domain": "global"}]}}
 
@@ -274,9 +275,16 @@ class ProductionCloud(Cloud):
         self.metadata = MetadataServer(self)
         super().__init__()
         self.server.route("GET", "/oauth2/v3/certs", self.certs)
+        self.published = []  # bodies of what was published to a topic
+        self.server.route("POST", PUBLISH, self.publish)
 
     def make_server(self):
         return GuardedServer(self)
+
+    def publish(self, request):
+        self.note(request)
+        self.published.append(request.body)
+        return Reply(200, {"messageIds": [str(len(self.published))]})
 
     def certs(self, request):
         self.note(request)
@@ -294,6 +302,8 @@ class ProductionCloud(Cloud):
         return env
 
     def name_of(self, request):
+        if re.fullmatch(PUBLISH, request.path):
+            return "publish"
         return "certs" if request.path == "/oauth2/v3/certs" else super().name_of(request)
 
     def push_token(self):
