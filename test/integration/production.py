@@ -291,6 +291,8 @@ class ProductionCloud(Cloud):
         return keys().issuer.certs(request)
 
     def settings(self):
+        if not os.path.exists(SHIM):  # the loader would go on without it, and the worker ask Google itself
+            raise RuntimeError(f"{SHIM} is not there: `make build/hosts-shim.so` builds it")
         names = {**dict.fromkeys((*HOSTS, FOREIGN), self.server.server_port), METADATA: self.metadata.server_port}
         env = {"LD_PRELOAD": SHIM, "HOSTS_SHIM": ",".join(f"{name}={port}" for name, port in names.items()),
                "SSL_CERT_FILE": keys().trusted, "K_SERVICE": "inpaint", "FIREBASE_STORAGE_BUCKET": BUCKET,
