@@ -143,6 +143,10 @@ $(BUILD)/faulty-worker: $(call obj,worker/main.c test/support/fake/fake_device.c
 build/faulty-worker: $(BUILD)/faulty-worker
 	$(Q)cp --remove-destination $< $@
 
+# Maps host names to ports of this machine, for a program under test (its own comment says how).
+build/hosts-shim.so: test/integration/hosts_shim.c
+	$(Q)mkdir -p $(@D); echo "link  $@"; $(CC) -std=gnu17 -O1 -g -D_GNU_SOURCE $(WARN) -fPIC -shared -o $@ $< -ldl
+
 # test/fuzz/fuzz_x.c is a libFuzzer program by `make fuzz ENTRY=x`; the unit tests replay test/fuzz/corpus/x through it.
 FUZZ_ENTRIES := $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 FUZZ_REPLAY  := $(FUZZ_ENTRIES:%=$(BUILD)/replay/fuzz_%.o)
@@ -202,13 +206,13 @@ asan: ## the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(AGAIN) FLAVOUR=asan unit-programs && $(MAKE) --no-print-directory FLAVOUR=asan $(if $(T),,harness-test) unit T='$(T)'
 
 tsan: ## the program with a faulty cloud under ThreadSanitizer; wants a quiet machine, for time counts in some tests
-	$(AGAIN) tiny-model build/demo-inputs build/faulty-worker
+	$(AGAIN) tiny-model build/demo-inputs build/faulty-worker build/hosts-shim.so
 	$(Q)$(MAKE) --no-print-directory FLAVOUR=tsan build/tsan/inpaint-worker
 	$(Q)OMP_NUM_THREADS=1 PROGRAM=build/tsan/inpaint-worker python3 test/integration/faults.py $(T)
 
 DEMO_TOOLS := $(filter demo-inputs resave,$(TOOLS)) # the photo; the page's comparison
 integration: ## the program in the local cloud, in the real emulators and in a faulty cloud; T="parts of names" runs some
-	$(AGAIN) all tiny-model $(DEMO_TOOLS:%=build/%) build/faulty-worker
+	$(AGAIN) all tiny-model $(DEMO_TOOLS:%=build/%) build/faulty-worker build/hosts-shim.so
 	$(Q)python3 test/integration/everything.py $(T)
 
 browser-test: ## the local cloud's page in Chromium, with the real worker; T="parts of names" runs some

@@ -13,4 +13,4 @@ import test_page
 from harness import run_suites
 
 if __name__ == "__main__":
-    sys.exit(run_suites(sys.argv[1:], local_path.SUITE, test_page.SUITE, google_clients.SUITE, run.SUITE, faults.SUITE))
+    sys.exit(run_suites(sys.argv[1:], local_path.SUITE, test_page.SUITE, google_clients.SUITE, run.EMBEDDED, run.SUITE, faults.SUITE))

@@ -194,12 +194,12 @@ class WatchedObjects(Objects):
 
 
 class FaultyServer(Server):
-    def __init__(self, cloud):
+    def __init__(self, cloud, **more):
         self.cloud = cloud
-        super().__init__(body_max=REQUEST_MAX_BYTES)
+        super().__init__(body_max=REQUEST_MAX_BYTES, **more)
 
     def reply_to(self, request):
-        request.op = name_request(request, self.cloud.objects.uploads)
+        request.op = self.cloud.name_of(request)
         if not request.op:
             self.cloud.violation(f"{request.method} {request.path}")
             return Reply(404, b"Not Found\n")
@@ -231,6 +231,8 @@ class FaultyServer(Server):
 
 
 class Cloud:
+    """Behind the switches for emulators: no TLS, no tokens. production.py has the same cloud without any switch."""
+
     def __init__(self):
         self.lock = threading.RLock()
         self.rules = []
@@ -238,12 +240,29 @@ class Cloud:
         self.violations = []
         self.closing = threading.Event()
         self.documents, self.objects = WatchedDocuments(self), WatchedObjects(self)
-        self.server = FaultyServer(self)
+        self.server = self.make_server()
         self.documents.serve(self.server)
         self.objects.serve(self.server)
         self.chunk = self.objects.piece
-        self.env = {"FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{self.server.server_port}", "STORAGE_EMULATOR_HOST": self.server.url,
-                    "FIREBASE_STORAGE_BUCKET": BUCKET, "GOOGLE_CLOUD_PROJECT": PROJECT}
+        self.env = self.settings()
+
+    def make_server(self):
+        return FaultyServer(self)
+
+    def settings(self):
+        """Of a worker in this cloud."""
+        return {"FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{self.server.server_port}", "STORAGE_EMULATOR_HOST": self.server.url,
+                "FIREBASE_STORAGE_BUCKET": BUCKET, "GOOGLE_CLOUD_PROJECT": PROJECT}
+
+    def name_of(self, request):
+        return name_request(request, self.objects.uploads)
+
+    def push_token(self):
+        """What a push to a worker in this cloud carries; None: nothing."""
+
+    def secrets_in(self, text):
+        """-> what a log should not hold."""
+        return []
 
     def stop(self):
         self.closing.set()

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The real program between a faulty Firestore and a faulty Cloud Storage (fake_cloud.py): `faults.py [parts of names]`.
 
-Each function of faults_*.py that is named test_* is a test with a cloud and workers of its own; several run at once.
+Each function of faults_*.py that is named test_* is a test with a cloud and workers of its own; several run at once. Each runs
+twice: behind the switches for emulators, and as in production (modes.py).
 All tests check that a job is never lost and never ends in two different ways, that nothing is written without the
 lease, and that every push is answered.
 """
@@ -18,7 +19,10 @@ import faults_slow
 import faults_startup
 import faults_storage
 import faults_tables
+import faults_tls
+import faults_tokens
 from harness import WORK, Suite, run_suites, tests_of
+from modes import in_all_modes
 
 AT_ONCE = 4
 
@@ -29,8 +33,8 @@ def opened():
     yield
 
 
-SUITE = Suite(tests_of(faults_services, faults_storage, faults_others, faults_ends, faults_long, faults_slow, faults_startup,
-                       faults_tables), opened, AT_ONCE)
+SUITE = Suite(in_all_modes(tests_of(faults_services, faults_storage, faults_others, faults_ends, faults_long, faults_slow,
+                                    faults_startup, faults_tables, faults_tokens, faults_tls)), opened, AT_ONCE)
 
 if __name__ == "__main__":
     sys.exit(run_suites(sys.argv[1:], SUITE))

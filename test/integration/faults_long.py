@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 
+import modes
 from fake_cloud import *  # noqa: F403
 from harness import Worker, call, dumps, envelope, equal, to_value, wait_until
 from house import DEFAULTS, PHOTO, House, cut, flip, text_attempts
@@ -36,7 +37,8 @@ def test_publisher_that_hangs_up_changes_nothing():
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 s.close()
             h.cloud.on(op, before(hang_up))
-            s.sendall(b"POST /inpaint HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            head = "".join(f"{name}: {value}\r\n" for name, value in {**w.push_headers(), "Content-Length": len(body)}.items())
+            s.sendall(f"POST /inpaint HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode() + body)
             wait_until(session, lambda: ("complete", session) in h.cloud.journal, 20)
             equal(h.deliver(w, session, body), [204])
             h.check_completed(session)
@@ -238,6 +240,7 @@ def metadata_server(answer_to):
         server.shutdown()
 
 
+@modes.only(modes.EMULATORS)  # faults_tokens.py has it for production
 def test_project_from_the_metadata_server():
     def project(path, headers):
         known = path == "/computeMetadata/v1/project/project-id" and headers["Metadata-Flavor"] == "Google"
@@ -249,6 +252,7 @@ def test_project_from_the_metadata_server():
         h.check_completed("meta")
 
 
+@modes.only(modes.EMULATORS)
 def test_sigterm_while_the_metadata_server_is_silent():
     asked, over = threading.Event(), threading.Event()
 

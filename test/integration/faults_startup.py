@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 
+import modes
 from fake_cloud import *  # noqa: F403
 from fake_cloud import BUCKET, PROBE_OBJECTS
 from harness import MODEL, PROGRAM, ROOT, WORK, call, equal, wait_until
@@ -133,6 +134,7 @@ def test_startup_with_another_server_on_the_port():
     check_refused("stranger", [("probe-get", answer(404, b"<html>nothing here</html>"))], ["is not Firestore"], ["FIRESTORE_EMULATOR_HOST"])
 
 
+@modes.only(modes.EMULATORS)
 def test_startup_with_a_host_that_does_not_resolve():
     with House("no-host") as h:
         w, told = started(h, "waiting", FIRESTORE_EMULATOR_HOST="firestore.invalid:8080")
@@ -353,6 +355,7 @@ def test_the_start_listens_while_the_keys_stall():
             check_listens_and_ends(h, seconds, **OIDC, OIDC_CERTS_URL=f"http://{address}/certs")
 
 
+@modes.only(modes.EMULATORS)
 def test_the_start_listens_while_the_project_is_asked_for():
     with silent_server() as address, House("project-stalls") as h:
         del h.cloud.env["GOOGLE_CLOUD_PROJECT"]
@@ -412,6 +415,7 @@ def doctor(h, *options, **settings):
     return run(["doctor", *options], **env)
 
 
+@modes.only(modes.EMULATORS)
 def test_doctor_asks_the_cloud():
     with House("doctor") as h:
         for options in ([], ["--online"]):

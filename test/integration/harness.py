@@ -19,8 +19,12 @@ import zlib
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, ROOT)
 from tools.local_cloud import issuer, pictures
+from tools.local_cloud.cloud import BUCKET, PROJECT, REQUEST_MAX_BYTES
+from tools.local_cloud.documents import Documents
 from tools.local_cloud.emulators import Absent, Services, call
 from tools.local_cloud.issuer import b64url
+from tools.local_cloud.objects import Objects
+from tools.local_cloud.pubsub import Subscription
 from tools.local_cloud.server import Server
 from tools.local_cloud.values import from_fields, to_value
 from tools.local_cloud.worker import free_port
@@ -69,9 +73,33 @@ class Emulators(Services):
         call("DELETE", f"{self.documents}/users/{user}/sessions/{session}")
 
 
+class Embedded(Emulators):
+    """The local cloud in place of the emulators."""
+
+    def start(self):
+        self.server, self.subscriptions = Server(body_max=REQUEST_MAX_BYTES), {}
+        for part in (Documents(PROJECT), Objects(BUCKET)):
+            part.serve(self.server)
+        self.project, self.bucket, self.storage = PROJECT, BUCKET, self.server.url
+        self.documents = f"{self.server.url}/v1/projects/{PROJECT}/databases/(default)/documents"
+        self.env = {"FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{self.server.server_port}", "STORAGE_EMULATOR_HOST": self.server.url,
+                    "FIREBASE_STORAGE_BUCKET": BUCKET, "GOOGLE_CLOUD_PROJECT": PROJECT}
+
+    def stop(self):
+        for subscription in self.subscriptions.values():
+            subscription.stop()
+        self.server.stop()
+
+    def subscribe(self, topic, endpoint):
+        self.subscriptions[topic] = Subscription(f"projects/{PROJECT}/subscriptions/{topic}-push", endpoint, retry=(0.1, 0.4))
+
+    def publish_to(self, topic, value):
+        return self.subscriptions[topic].publish(dumps(value))
+
+
 @contextlib.contextmanager
-def emulators():
-    running = Emulators()
+def emulators(kind=Emulators):
+    running = kind()
     try:
         yield running
     finally:
@@ -90,7 +118,11 @@ class Worker:
         env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PORT": str(self.port), "MODEL_DIR": MODEL,
                "BACKEND": "cpu", "STEPS": "4", "PUSH_AUTH": "none"}
         env.update({k: v for k, v in emulators.env.items() if k != "PUBSUB_EMULATOR_HOST"})
+        preloaded = [e["LD_PRELOAD"] for e in (env, settings) if "LD_PRELOAD" in e]
         env.update({k: str(v) for k, v in settings.items()})
+        if preloaded:
+            env["LD_PRELOAD"] = ":".join(preloaded)
+        self.push_token = getattr(emulators, "push_token", lambda: None)
         self.log_path = os.path.join(WORK, f"worker-{name}.log")
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen([program, "serve"], env=env, stderr=stderr or log, stdout=log, cwd=ROOT)
@@ -116,8 +148,13 @@ class Worker:
         with open(self.log_path, encoding="utf-8", errors="replace") as f:
             return f.read()
 
+    def push_headers(self):
+        """As this worker's cloud sends them."""
+        token = self.push_token()
+        return {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+
     def push(self, body, headers=None, path="/inpaint", timeout=300):
-        return call("POST", self.base + path, body, {"Content-Type": "application/json", **(headers or {})}, timeout)[0]
+        return call("POST", self.base + path, body, {**self.push_headers(), **(headers or {})}, timeout)[0]
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)

@@ -2,6 +2,7 @@
 import contextlib
 import time
 
+import modes
 from fake_cloud import *  # noqa: F403
 from harness import Worker, dumps, envelope, equal, jpeg_size, mask_png, photo_png, to_value
 
@@ -16,11 +17,12 @@ STAGES = ["get", "claim", "stat:original.jpg", "media:original.jpg", "stat:mask_
 
 
 class House:
-    """A cloud, its workers, and what must hold at the end of any test."""
+    """A cloud, its workers, and what must hold at the end of any test. In production the workers have a service account's
+    key, or tokens of the metadata server (credentials="metadata")."""
 
-    def __init__(self, name, **settings):
-        self.name, self.settings, self.workers, self.bad = name, settings, [], []
-        self.cloud = Cloud()
+    def __init__(self, name, credentials="key", **settings):
+        self.name, self.settings, self.workers, self.bad = name + modes.suffix(), settings, [], []
+        self.cloud = modes.cloud(credentials)
 
     def __enter__(self):
         return self
@@ -35,6 +37,7 @@ class House:
             assert not self.bad, "\n  " + "\n  ".join(self.bad)
             equal(self.cloud.violations, [])
             for w in self.workers:
+                equal(self.cloud.secrets_in(w.log()), [], "secrets in the log")
                 for line in w.log().splitlines():
                     assert "Sanitizer" not in line and "runtime error" not in line, line
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The real program between the real emulators: `run.py [parts of names]`.
+"""The real program between the real emulators, where they are installed, and in the local cloud: `run.py [parts of names]`.
 
 Each function named test_* is a test. The worker's logs stay in build/integration.
 """
@@ -14,7 +14,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import *  # noqa: F403 (the harness is this file's vocabulary)
 
-E = None  # Emulators
+E = None  # Emulators, or Embedded
 W = None  # the worker that most tests share: PUSH_AUTH=none
 
 
@@ -650,20 +650,26 @@ def test_bad_settings_stop_the_start_with_a_message():
         assert word in w.log(), (settings, w.log())
 
 
-@contextlib.contextmanager
-def opened():
-    global E, W
-    with emulators() as E:
-        W = Worker(E, "main")
-        try:
-            yield
-            W.stop()
-        finally:
-            if W.process.poll() is None:
-                W.process.kill()
+def opened_in(kind):
+    @contextlib.contextmanager
+    def opened():
+        global E, W
+        with emulators(kind) as E:
+            W = Worker(E, "main")
+            try:
+                yield
+                W.stop()
+            finally:
+                if W.process.poll() is None:
+                    W.process.kill()
+    return opened
 
 
-SUITE = Suite(tests_of(sys.modules[__name__]), opened)
+WITHOUT_A_CLOUD = ("routes_and_methods", "a_body_that_never_ends_is_cut_off", "metrics_are_prometheus_text",
+                   "bad_settings_stop_the_start_with_a_message")  # once is enough
+TESTS = tests_of(sys.modules[__name__])
+SUITE = Suite([t for t in TESTS if t[0] not in WITHOUT_A_CLOUD], opened_in(Emulators))
+EMBEDDED = Suite([(f"{name}_embedded", test) for name, test in TESTS], opened_in(Embedded))
 
 if __name__ == "__main__":
-    sys.exit(run_suites(sys.argv[1:], SUITE))
+    sys.exit(run_suites(sys.argv[1:], EMBEDDED, SUITE))

@@ -48,33 +48,62 @@ def new_prime(bits):
             return n
 
 
+# ---- ASN.1 in DER, as far as keys need it ----
+
+RSA_ALGORITHM = bytes.fromhex("300d06092a864886f70d0101010500")
+
+
+def tlv(tag, body):
+    n = len(body)
+    length = bytes([n]) if n < 128 else b"\x81" + bytes([n]) if n < 256 else b"\x82" + n.to_bytes(2, "big")
+    return bytes([tag]) + length + body
+
+
+def integer(n):
+    return tlv(2, n.to_bytes(n.bit_length() // 8 + 1, "big"))
+
+
+def pem(label, der):
+    text = base64.b64encode(der).decode()
+    lines = "\n".join(text[i:i + 64] for i in range(0, len(text), 64))
+    return f"-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n".encode()
+
+
 class RsaKey:
     def __init__(self, bits=KEY_BITS):
         self.p, self.q = new_prime(bits // 2), new_prime(bits // 2)
         self.n, self.bytes = self.p * self.q, bits // 8
         self.d = pow(EXPONENT, -1, (self.p - 1) * (self.q - 1))
 
+    def padded(self, data):
+        digest = SHA256_DIGEST_INFO + hashlib.sha256(data).digest()
+        return b"\0\1" + b"\xff" * (self.bytes - len(digest) - 3) + b"\0" + digest
+
     def sign(self, data):
         """RSASSA-PKCS1-v1_5 with SHA-256."""
-        digest = SHA256_DIGEST_INFO + hashlib.sha256(data).digest()
-        padded = b"\0\1" + b"\xff" * (self.bytes - len(digest) - 3) + b"\0" + digest
-        m = int.from_bytes(padded, "big")
+        m = int.from_bytes(self.padded(data), "big")
         s_p, s_q = pow(m, self.d % (self.p - 1), self.p), pow(m, self.d % (self.q - 1), self.q)
         s = s_q + self.q * ((s_p - s_q) * pow(self.q, -1, self.p) % self.p)  # the two halves, put together again
         return s.to_bytes(self.bytes, "big")
 
-    def public_pem(self):
-        def tlv(tag, body):
-            length = bytes([len(body)]) if len(body) < 128 else b"\x82" + len(body).to_bytes(2, "big")
-            return bytes([tag]) + length + body
+    def signed(self, data, signature):
+        """Whether this key has made the signature."""
+        s = int.from_bytes(signature, "big")
+        return (len(signature) == self.bytes and s < self.n and
+                pow(s, EXPONENT, self.n).to_bytes(self.bytes, "big") == self.padded(data))
 
-        def integer(n):
-            return tlv(2, n.to_bytes(n.bit_length() // 8 + 1, "big"))
-        algorithm = bytes.fromhex("300d06092a864886f70d0101010500")
-        der = tlv(0x30, algorithm + tlv(3, b"\0" + tlv(0x30, integer(self.n) + integer(EXPONENT))))
-        text = base64.b64encode(der).decode()
-        lines = "\n".join(text[i:i + 64] for i in range(0, len(text), 64))
-        return f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----\n".encode()
+    def private_pem(self):
+        """PKCS #8, as in the key file of a service account."""
+        p, q, d = self.p, self.q, self.d
+        numbers = (0, self.n, EXPONENT, d, p, q, d % (p - 1), d % (q - 1), pow(q, -1, p))
+        return pem("PRIVATE KEY", tlv(0x30, integer(0) + RSA_ALGORITHM + tlv(4, tlv(0x30, b"".join(map(integer, numbers))))))
+
+    def public_info(self):
+        """A SubjectPublicKeyInfo in DER."""
+        return tlv(0x30, RSA_ALGORITHM + tlv(3, b"\0" + tlv(0x30, integer(self.n) + integer(EXPONENT))))
+
+    def public_pem(self):
+        return pem("PUBLIC KEY", self.public_info())
 
 
 class Issuer:

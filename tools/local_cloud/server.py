@@ -9,6 +9,7 @@ import urllib.parse
 BODY_MAX_BYTES = 32 << 20
 CONNECTIONS_MAX = 256
 SILENCE_MAX_SECONDS = 600  # between two requests of a connection, and between two pieces of one
+HANDSHAKE_MAX_SECONDS = 30
 HOSTS = ("127.0.0.1", "localhost")
 TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 
@@ -59,7 +60,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
         host = self.headers.get("Host") or ""
         origin = self.headers.get("Origin")
         problem = None
-        if host.rsplit(":", 1)[0] not in HOSTS:  # a page of another site whose name leads to this machine
+        if not self.server.owner.is_mine(host):  # a page of another site whose name leads to this machine
             problem = Reply(403, "this server answers to 127.0.0.1 and localhost alone\n")
         elif origin not in (None, f"http://{host}"):  # a page of another site that sends a form to this machine
             problem = Reply(403, "this server answers to no page of another site\n")
@@ -131,21 +132,39 @@ class Listener(http.server.ThreadingHTTPServer):
 
     def process_request_thread(self, request, client_address):
         try:
-            super().process_request_thread(request, client_address)
+            super().process_request_thread(self.owner.secured(request), client_address)
+        except OSError as e:  # there will be no TLS with this peer
+            self.owner.is_refused(e)
+            self.shutdown_request(request)
         finally:
             self.free.release()
 
 
 class Server:
-    """Listens as soon as it is made, and answers what is routed by then or later."""
+    """Listens as soon as it is made, and answers what is routed by then or later. With an ssl.SSLContext it is one for
+    https alone."""
 
-    def __init__(self, port=0, body_max=BODY_MAX_BYTES):
-        self.body_max, self.routes = body_max, []
+    def __init__(self, port=0, body_max=BODY_MAX_BYTES, tls=None):
+        self.body_max, self.routes, self.tls = body_max, [], tls
         self.listener = Listener(("127.0.0.1", port), Connection)
         self.listener.owner = self
         self.server_port = self.listener.server_port
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def is_mine(self, host):
+        """Whether a request with this Host header is meant for this server."""
+        return host.rsplit(":", 1)[0] in HOSTS
+
+    def secured(self, connection):
+        """The connection as it is to be used; runs in its thread. OSError if the peers do not agree."""
+        if not self.tls:
+            return connection
+        connection.settimeout(HANDSHAKE_MAX_SECONDS)
+        return self.tls.wrap_socket(connection, server_side=True)
+
+    def is_refused(self, error):
+        """Called where the peers did not agree."""
 
     def route(self, method, pattern, handler):
         """Requests whose whole path fits the regular expression are answered by handler(request) -> Reply."""

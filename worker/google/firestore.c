@@ -334,7 +334,7 @@ enum err_code firestore_get(const struct firestore *fs, const char *document, st
 {
     const struct operation op = { FIRESTORE_READ, document, &read_policy, budget };
     struct http_request req = { .method = "GET" };
-    struct http_reply reply;
+    struct http_reply reply = { 0 };
     char *url;
 
     TRY(get_url(fs, document, mask, a, &url, err));
@@ -582,7 +582,7 @@ enum err_code firestore_patch(const struct firestore *fs, const struct firestore
 {
     const struct operation op = { FIRESTORE_CONDITIONAL_WRITE, patch->document, patch->policy, budget };
     struct http_request req = { .method = "POST" };
-    struct http_reply reply;
+    struct http_reply reply = { 0 };
     char *url, *body;
 
     if (patch->n_fields < 1)

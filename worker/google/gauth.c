@@ -276,6 +276,8 @@ static enum err_code ask_until(const struct gauth *g, const struct budget *b, in
             break;
         new_assertion_tried |= next == TRY_NEW_ASSERTION;
     }
+    if (rc == ERR_TOO_LARGE) /* callers take this code for one of their own answer */
+        rc = ERR_PROTOCOL;
     return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
 }
 

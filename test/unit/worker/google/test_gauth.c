@@ -267,6 +267,20 @@ TEST(gauth__refuses_answers_without_a_token)
     }
 }
 
+TEST(gauth__refuses_an_answer_that_is_too_long) /* as callers know it, ERR_TOO_LARGE is about their own answer */
+{
+    static char body[(64 << 10) + 2];
+    const char *value;
+
+    memset(body, ' ', sizeof body - 1);
+    prepare();
+    start();
+    will_give(body);
+    CHECK_INT(header(&value), ERR_PROTOCOL);
+    CHECK_INT(f.s.n_requests, 1);
+    stop();
+}
+
 TEST(gauth__tries_again_within_the_budget)
 {
     const char *value;
