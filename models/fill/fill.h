@@ -153,6 +153,7 @@ struct fill_request {
  *   ERR_INVALID    size, steps, strength or guidance outside the limits
  *   ERR_PROMPT     not UTF-8, too long, not in the prompt pack
  *   ERR_TOO_LARGE  more than the options of the model
+ *   ERR_IO         a model file was lost while it was in use (models/file/file_map.h)
  *   ERR_CANCELLED, ERR_NUMERIC (NaN or infinity on the way), and the errors of the backend
  */
 MUST_CHECK enum err_code fill_run(struct fill_model *m, const struct fill_request *r, struct arena *a,

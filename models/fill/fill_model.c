@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "models/file/file_map.h"
 #include "models/fill/model_folder.h"
 #include "models/flux/latents.h"
 
@@ -322,7 +323,7 @@ enum err_code fill_model_load(const char *dir, const struct fill_options *option
         return err_set(err, ERR_NOMEM, "fill: no memory for the model's record");
     m->be = be;
     m->limits = *options;
-    rc = fill_in(m, dir, err);
+    rc = file_map_verdict(fill_in(m, dir, err), err);
     m->limits.transformer = NULL; /* the caller's strings are not kept */
     m->limits.loading = NULL;
     m->limits.notes = NULL;

@@ -118,6 +118,14 @@ const char *engine_prompt(const struct engine *e, const char *wanted)
 
 /* ---- painting ---- */
 
+/* A model without one of its files is as broken as one whose device has failed: only a new process can be whole. */
+static enum err_code lost_file(struct err *err)
+{
+    if (err)
+        err->code = ERR_GPU;
+    return ERR_GPU;
+}
+
 enum err_code engine_paint(struct engine *e, const struct fill_request *r, struct arena *a, struct image *ret,
                            struct err *err)
 {
@@ -126,6 +134,8 @@ enum err_code engine_paint(struct engine *e, const struct fill_request *r, struc
     if (e->state != ENGINE_READY)
         return err_set(err, e->state == ENGINE_BROKEN ? ERR_GPU : ERR_UNAVAILABLE, "engine: not ready");
     rc = fill_run(e->model, r, a, ret, err);
+    if (rc == ERR_IO) /* its model files are all that it reads */
+        rc = lost_file(err);
     if (rc == ERR_GPU)
         e->state = ENGINE_BROKEN;
     return rc;

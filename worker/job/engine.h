@@ -3,7 +3,8 @@
  *
  * engine_load() runs in a thread of its own while the server already answers; its state is read by the probes. A model
  * is ready once it has painted a small picture with finite values, as stored or twice the same
- * (models/fill/self_check.h). A device fault is sticky: the engine stays broken and the process has to be replaced.
+ * (models/fill/self_check.h). A device fault is sticky, and so is the loss of a model file (models/file/file_map.h):
+ * the engine stays broken and the process has to be replaced.
  */
 #ifndef WORKER_JOB_ENGINE_H
 #define WORKER_JOB_ENGINE_H
@@ -53,7 +54,7 @@ const char *engine_self_check(const struct engine *e); /* "as stored", "twice th
 const char *engine_prompt(const struct engine *e, const char *wanted);
 
 /* The painted picture, from the arena: fill_run(), whose errors it returns. ERR_UNAVAILABLE until the model is loaded;
- * ERR_GPU breaks the engine, and is what it returns from then on. */
+ * ERR_GPU, also for a model file that was lost, breaks the engine, and is what it returns from then on. */
 MUST_CHECK enum err_code engine_paint(struct engine *e, const struct fill_request *r, struct arena *a,
                                       struct image *ret, struct err *err);
 

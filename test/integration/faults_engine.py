@@ -1,0 +1,105 @@
+"""Models that are lost while they are in use, and workers that must compute the same bytes."""
+import os
+import shutil
+
+from fake_cloud import *  # noqa: F403
+from harness import MODEL, WORK, call, equal
+from house import House
+
+
+def model_copy(name):
+    """A model folder of the test's own; -> its path."""
+    path = os.path.join(WORK, f"model-{name}")
+    shutil.rmtree(path, ignore_errors=True)
+    shutil.copytree(MODEL, path)
+    return path
+
+
+def shorten(path, size):
+    os.truncate(path, size)
+
+
+def overwrite(path, _):
+    """As `cp` does it: the file is emptied and written again, as long as it was."""
+    with open(path, "rb") as f:
+        data = f.read()
+    with open(path, "wb") as f:
+        f.write(bytes(len(data)))
+
+
+def model_files(folder):
+    """The files that a job reads: -> {what it is: path}"""
+    files = [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]
+    large = [f for f in files if f.endswith((".gguf", ".safetensors"))]
+    assert len(large) >= 3, files
+    return {os.path.relpath(f, folder): f for f in large}
+
+
+def lose(h, name, harm, size_of, stage):
+    """Harms each of the files in turn while a job runs: the claim is given back, and the process ends."""
+    survivor = h.worker(MODEL_DIR=model_copy(f"{name}-whole"))
+    for i, part in enumerate(model_files(model_copy(name))):
+        with h.case(part):
+            folder = model_copy(f"{name}-{i}")
+            path = os.path.join(folder, part)
+            w = h.worker(MODEL_DIR=folder)
+            session = f"{name}-{i}"
+            body = h.job(session)
+            h.cloud.on(stage, before(lambda path=path: harm(path, size_of(os.path.getsize(path)))))
+            equal(w.push(body), 500, "the answer")
+            h.check_waits_or_leased(session)
+            equal(text_at(h.cloud.fields(session), "processingStatus"), "pending", "the claim is given back")
+            assert h.output(session) is None, "a picture of zeros was uploaded"
+            equal(w.process.wait(20), 1, "exit status")
+            assert part in w.log() and "start the worker again" in w.log(), w.log()[-2000:]
+            equal(h.deliver(survivor, session, body), [204])
+            h.check_completed(session, attempts=2)
+
+
+def test_a_model_file_that_is_emptied_while_a_job_runs():
+    with House("emptied") as h:
+        lose(h, "emptied", shorten, lambda size: 0, "media:original.jpg")
+
+
+def test_a_model_file_that_is_halved_while_a_job_runs():
+    with House("halved") as h:
+        lose(h, "halved", shorten, lambda size: size // 2, "media:mask_auto.png")
+
+
+def test_a_model_file_that_loses_its_last_byte_while_a_job_runs():
+    with House("last-byte") as h:
+        lose(h, "last-byte", shorten, lambda size: size - 1, "media:original.jpg")
+
+
+def test_a_model_file_that_is_overwritten_while_a_job_runs():
+    with House("overwritten") as h:
+        lose(h, "overwritten", overwrite, lambda size: size, "media:original.jpg")
+
+
+def test_a_model_file_that_is_lost_before_a_job():
+    """The worker is idle, so nothing notices: the next job gives its claim back."""
+    with House("lost-idle") as h:
+        folder = model_copy("lost-idle")
+        w = h.worker(MODEL_DIR=folder)
+        body = h.job("idle")
+        equal(w.push(body), 204)
+        for path in model_files(folder).values():
+            os.truncate(path, 0)
+        equal(call("GET", w.base + "/health")[0], 200)
+        body = h.job("after")
+        equal(w.push(body), 500)
+        equal(text_at(h.cloud.fields("after"), "processingStatus"), "pending")
+        equal(w.process.wait(20), 1, "exit status")
+
+
+def test_a_file_that_is_replaced_by_renaming_disturbs_no_job():
+    with House("renamed") as h:
+        folder = model_copy("renamed")
+        w = h.worker(MODEL_DIR=folder)
+        equal(w.push(h.job("one")), 204)
+        for path in model_files(folder).values():
+            with open(path + ".new", "wb") as f:
+                f.write(b"something else")
+            os.rename(path + ".new", path)
+        equal(w.push(h.job("two")), 204)
+        h.check_completed("two")
