@@ -40,7 +40,7 @@ struct fast_choice {
  * 0.8 of the speed of f32, and on other processors it is not known well enough to risk that two starts differ. */
 struct fast_choice fast_choose(enum precision precision, enum onednn_bf16 has, double gain);
 /* Measures the gain; takes 20 ms on a quiet machine. */
-double fast_bf16_gain(struct fast *f);
+MUST_CHECK enum err_code fast_bf16_gain(struct fast *f, double *ret, struct err *err);
 /* Fills b with n values of type t between 1 and 2: products of zeros or subnormals might take another time. */
 MUST_CHECK enum err_code fast_sample(struct cpu_buffer *b, enum dtype t, int64_t n, struct err *err);
 

@@ -49,16 +49,21 @@ static struct backend_ops fast_ops(void)
     return ops;
 }
 
-static void choose(struct fast *f, enum precision precision)
+/* A failure to measure is an error: with the other type, this start would compute other bytes than the last. */
+static enum err_code choose(struct fast *f, enum precision precision, struct err *err)
 {
     enum onednn_bf16 has = onednn_bf16();
-    bool to_measure = precision == PRECISION_AUTO && has == ONEDNN_BF16_AMX;
-    struct fast_choice choice = fast_choose(precision, has, to_measure ? fast_bf16_gain(f) : 0);
+    struct fast_choice choice;
+    double gain = 0;
 
+    if (precision == PRECISION_AUTO && has == ONEDNN_BF16_AMX)
+        TRY(fast_bf16_gain(f, &gain, err));
+    choice = fast_choose(precision, has, gain);
     f->cpu.base.act = choice.act;
     f->products = choice.products;
     f->to_warn = choice.act != choice.products;
     memcpy(f->described, choice.why, sizeof f->described);
+    return ERR_OK;
 }
 
 enum err_code backend_fast_open(enum precision precision, struct backend **ret, struct err *err)
@@ -76,11 +81,12 @@ enum err_code backend_fast_open(enum precision precision, struct backend **ret, 
         rc = onednn_open(&f->solo[i], err);
         f->n_threads += !rc;
     }
+    if (!rc)
+        rc = choose(f, precision, err);
     if (rc) {
         fast_close(&f->cpu.base);
         return rc;
     }
-    choose(f, precision);
     *ret = &f->cpu.base;
     return ERR_OK;
 }

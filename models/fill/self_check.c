@@ -32,7 +32,8 @@ struct check {
     struct arena a, of_request; /* results and file; memory of fill_run */
     struct fill_request r;
     struct image picture, mask;
-    char *path, *model; /* of the file with stored results; its metadata */
+    struct fill_timings took; /* of the picture that was painted last */
+    char *path, *model;       /* of the file with stored results; its metadata */
 };
 
 /* --- painting --- */
@@ -87,6 +88,7 @@ static enum err_code paint(struct check *c, struct kept *ret, struct err *err)
 
     *ret = (struct kept){ .a = &c->a };
     r.dump = &dump;
+    r.timings = &c->took;
     return fill_run(c->m, &r, &c->of_request, &painted, err);
 }
 
@@ -321,6 +323,7 @@ enum err_code self_check_run(struct fill_model *m, struct self_check *ret, struc
     struct check c;
     enum err_code rc = paint_and_compare(&c, m, &result, err);
 
+    result.timed = (struct fill_timed){ c.r.width, c.r.height, c.r.t5_len, c.took };
     done(&c);
     if (rc)
         (void)err_prefix(err, "self-check");

@@ -16,7 +16,7 @@
 #ifndef MODELS_FILL_SELF_CHECK_H
 #define MODELS_FILL_SELF_CHECK_H
 
-#include "models/fill/fill.h"
+#include "models/fill/fill_speed.h"
 
 /* The relative errors that pass. In f32 two machines differ by rounding, 1e-5 over all blocks; in bf16 a result is
  * within 3e-2 of the f32 result, so two results are within twice that of each other. */
@@ -27,6 +27,7 @@ struct self_check {
     bool stored;                /* compared with stored results, not with a second picture */
     double worst;               /* largest relative error */
     const char *what;           /* the result that has it */
+    struct fill_timed timed;    /* the small picture, painted last */
     char note[ERR_MESSAGE_MAX]; /* stored results that are of another model, in words; "" */
 };
 

@@ -3,7 +3,7 @@ import os
 import shutil
 
 from fake_cloud import *  # noqa: F403
-from harness import MODEL, WORK, call, equal
+from harness import FAULTY, MODEL, WORK, call, equal, wait_until
 from house import House
 
 
@@ -103,3 +103,29 @@ def test_a_file_that_is_replaced_by_renaming_disturbs_no_job():
             os.rename(path + ".new", path)
         equal(w.push(h.job("two")), 204)
         h.check_completed("two")
+
+
+def test_a_worker_that_is_too_slow_is_not_ready():
+    """As a CPU in the place of a GPU: the probe and the last lines of the log say what is wrong, and nothing is claimed."""
+    with House("slow-device") as h:
+        w = h.worker(ready=False, program=FAULTY, BACKEND="cuda", FAKE_DEVICE=0, FAKE_DEVICE_SLOW=1e7)
+        wait_until("the worker has measured its speed", lambda: "too slow" in w.log())
+        status, _, body = call("GET", w.base + "/ready")
+        equal(status, 503)
+        assert b'"reason":"a picture of 1024 x 1024 pixels takes about' in body, body
+        equal(call("GET", w.base + "/health")[0], 200, "another process would be no faster")
+        message = h.job("slow")
+        for _ in range(12):
+            equal(w.push(message), 503)
+        equal(h.cloud.journal, [], "no call to the cloud")
+        last = "\n".join(w.log().splitlines()[-10:])
+        for text in ('"severity":"ERROR"', "BACKEND=cuda", "JOB_DEADLINE_SECONDS", "STEPS", "the deadline is 280 s"):
+            assert text in last, last
+        equal(w.stop(), 0)
+
+
+def test_cuda_that_is_asked_for_and_absent_ends_the_start():
+    with House("no-device") as h:
+        w = h.worker(ready=False, program=FAULTY, BACKEND="cuda", FAKE_DEVICE=-1)
+        equal(w.process.wait(30), 1, "exit status")
+        assert "the model cannot be loaded" in w.log() and "no device" in w.log(), w.log()

@@ -116,6 +116,110 @@ TEST(engine__a_device_that_faults_while_the_model_is_checked_leaves_nothing_to_s
     fake_device(-1);
 }
 
+/* --- speed --- */
+
+static struct engine *slow_engine(int deadline_s)
+{
+    const struct engine_options options = { .model_dir = models,
+                                            .transformer = "flux1-fill-Q8_0.gguf",
+                                            .backend = BACKEND_CUDA,
+                                            .max_steps = 28,
+                                            .deadline_s = deadline_s };
+    struct engine *e = NULL;
+    struct err err = { 0 };
+
+    find_models();
+    CHECK_OK(engine_new(&options, &e, &err), err);
+    return e;
+}
+
+static const char *ready_text(struct handler *h, struct arena *a)
+{
+    struct http_server_route routes[HANDLER_ROUTES];
+    struct http_server_request req = { .method = "GET", .path = "/ready", .arena = a };
+    struct http_server_reply reply = { .status = 500 };
+    char *text = NULL;
+
+    handler_routes(h, routes);
+    for (int i = 0; i < HANDLER_ROUTES; i++)
+        if (!strcmp(routes[i].path, "/ready"))
+            routes[i].on_request(routes[i].ctx, &req, &reply);
+    CHECK(!arena_printf(a, &text, NULL, "%d %.*s", reply.status, SPAN_ARG(reply.body)));
+    return text;
+}
+
+/* As a CPU in the place of a GPU: right, and far too slow. It is measured again, and may become fast enough. */
+TEST(engine__a_worker_whose_jobs_cannot_end_in_time_is_not_ready_and_says_so)
+{
+    struct handler h = { .engine = slow_engine(280) };
+    struct err err = { 0 };
+    struct arena a;
+
+    CHECK_OK(arena_init(&a, 1 << 30, &err), err);
+    fake_device(0);
+    fake_device_slow(1e6);
+    CHECK_INT(engine_load(h.engine, &err), ERR_DEADLINE);
+    CHECK(strstr(err.msg, "1024 x 1024 pixels takes about") && strstr(err.msg, "28 steps on cuda in"));
+    CHECK(strstr(err.msg, "the deadline is 280 s"));
+    CHECK_INT(engine_status(h.engine).state, ENGINE_TOO_SLOW);
+    CHECK_INT(status_of(&h, "/health"), 200);
+    CHECK(strstr(ready_text(&h, &a), "503 {\"status\":\"too slow\",\"reason\":\"a picture of 1024 x 1024 pixels"));
+    CHECK_INT(paint(h.engine, &a, NULL), ERR_UNAVAILABLE);
+    err = (struct err){ 0 };
+    CHECK_INT(engine_measure_again(h.engine, &err), ERR_DEADLINE);
+    fake_device_slow(1e-6);
+    CHECK_OK(engine_measure_again(h.engine, &err), err);
+    CHECK_STR(ready_text(&h, &a), "200 {\"status\":\"ready\"}");
+    CHECK(engine_job_seconds(h.engine) > 0 && engine_job_seconds(h.engine) < 280);
+    CHECK_INT(paint(h.engine, &a, NULL), ERR_OK);
+    engine_free(h.engine);
+    arena_done(&a);
+    fake_device_slow(1);
+    fake_device(-1);
+}
+
+TEST(engine__a_worker_that_is_nearly_too_slow_is_ready_and_says_so)
+{
+    struct engine *e = slow_engine(0);
+    struct err err = { 0 };
+
+    fake_device(0);
+    fake_device_slow(1e9); /* nobody asked */
+    CHECK_OK(engine_load(e, &err), err);
+    CHECK(!engine_note(e, 0) && engine_job_seconds(e) == 0);
+    engine_free(e);
+    fake_device_slow(1);
+    e = slow_engine(1000000);
+    CHECK_OK(engine_load(e, &err), err);
+    CHECK(!engine_note(e, 0) && engine_job_seconds(e) > 0);
+    engine_free(e);
+    fake_device(-1);
+}
+
+/* --- the choice of the backend --- */
+
+TEST(engine__a_device_that_is_there_and_fails_is_not_replaced_by_the_cpu)
+{
+    struct engine_options options = { .transformer = "flux1-fill-Q8_0.gguf", .backend = BACKEND_AUTO, .max_steps = 2 };
+    struct engine *e = NULL;
+    struct err err = { 0 };
+
+    find_models();
+    options.model_dir = models;
+    CHECK_OK(engine_new(&options, &e, &err), err);
+    fake_device_fails_to_open(true);
+    CHECK_INT(engine_load(e, &err), ERR_GPU);
+    CHECK(strstr(err.msg, "illegal memory access"));
+    engine_free(e);
+    fake_device_fails_to_open(false);
+    fake_device(-1); /* there is none */
+    err = (struct err){ 0 };
+    CHECK_OK(engine_new(&options, &e, &err), err);
+    CHECK_OK(engine_load(e, &err), err);
+    CHECK(strcmp(engine_backend_name(e), "cuda") != 0 && strstr(engine_without_cuda(e), "no device"));
+    engine_free(e);
+}
+
 /* --- files of the model --- */
 
 static const char transformer[] = "flux1-fill-Q8_0.gguf";
