@@ -2,7 +2,8 @@
  * fast - the CPU backend with oneDNN: what its files share. Operations that it does not replace are the plain ones.
  *
  * An operation is cut into tasks, each done by one thread with its own primitives and scratch memory. So what a thread
- * expands or computes stays in its cache, and threads wait for each other only at the end.
+ * expands or computes stays in its cache, and threads wait for each other only at the end. How an operation is cut
+ * depends on its shape and never on the number of threads: the same request gives the same bytes with any number.
  */
 #ifndef KERNELS_CPU_FAST_H
 #define KERNELS_CPU_FAST_H
@@ -21,10 +22,10 @@ struct fast {
     char described[FAST_WHY_MAX]; /* the reason for this type, for backend_describe() */
     bool to_warn;                 /* products are in f32 although bf16 was asked for, and no warning was given yet */
     int n_threads;
-    struct onednn *team;                   /* for calls that use all threads */
     struct onednn *solo[FAST_MAX_THREADS]; /* one for each thread */
     struct cpu_buffer operands;            /* operands in the type of products */
     struct cpu_buffer whole;               /* a result before it is rounded */
+    struct cpu_buffer arranged[2];         /* weights of a convolution in other layouts */
 };
 
 /* PRECISION_AUTO takes bf16 where its products are at least this many times as fast as those of f32. With AMX the

@@ -13,9 +13,10 @@ static void fast_close(struct backend *be)
 
     for (int i = 0; i < f->n_threads; i++)
         onednn_close(f->solo[i]);
-    onednn_close(f->team);
     cpu_buffer_done(&f->operands);
     cpu_buffer_done(&f->whole);
+    for (int i = 0; i < 2; i++)
+        cpu_buffer_done(&f->arranged[i]);
     cpu_done(&f->cpu);
     free(f);
 }
@@ -70,13 +71,12 @@ enum err_code backend_fast_open(enum precision precision, struct backend **ret, 
 {
     struct fast *f = calloc(1, sizeof *f);
     int n_threads = cpu_n_threads() < FAST_MAX_THREADS ? cpu_n_threads() : FAST_MAX_THREADS;
-    enum err_code rc;
+    enum err_code rc = ERR_OK;
 
     if (!f)
         return err_set(err, ERR_NOMEM, "cpu: no memory for the backend");
     f->ops = fast_ops();
     cpu_init(&f->cpu, &f->ops, "cpu", precision);
-    rc = onednn_open(&f->team, err);
     for (int i = 0; i < n_threads && !rc; i++) {
         rc = onednn_open(&f->solo[i], err);
         f->n_threads += !rc;

@@ -13,7 +13,7 @@
 
 #include "kernels/backend.h"
 
-enum { ONEDNN_CACHE_MAX = 96 };
+enum { ONEDNN_CACHE_MAX = 160 };
 
 struct onednn;
 

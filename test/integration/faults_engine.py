@@ -1,9 +1,10 @@
 """Models that are lost while they are in use, and workers that must compute the same bytes."""
+import hashlib
 import os
 import shutil
 
 from fake_cloud import *  # noqa: F403
-from harness import FAULTY, MODEL, WORK, call, equal, wait_until
+from harness import FAULTY, MODEL, WORK, call, dumps, envelope, equal, mask_png, photo_png, to_value, wait_until
 from house import House
 
 
@@ -129,3 +130,26 @@ def test_cuda_that_is_asked_for_and_absent_ends_the_start():
         w = h.worker(ready=False, program=FAULTY, BACKEND="cuda", FAKE_DEVICE=-1)
         equal(w.process.wait(30), 1, "exit status")
         assert "the model cannot be loaded" in w.log() and "no device" in w.log(), w.log()
+
+
+def seed_of(h, session):
+    """The rule of PROTOCOL.md 11.2, computed with another library."""
+    folder = f"users/u1/sessions/{session}"
+    generations = [h.cloud.objects.find(f"{folder}/{name}")["generation"] for name in ("original.jpg", "mask_auto.png")]
+    text = "\n".join([folder, *map(str, generations)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+def test_two_workers_give_the_same_bytes():
+    """Whatever their number of threads; and again in the same worker."""
+    for precision in ("f32", "bf16"):
+        with House(f"same-{precision}", PRECISION=precision, STEPS=2) as h:
+            h.job("same", photo_png(200, 120), mask_png(200, 120))
+            results = []
+            for i, w in enumerate([h.worker(OMP_NUM_THREADS=1), h.worker(OMP_NUM_THREADS=3)] * 2):
+                h.cloud.put("same", {"processingStatus": to_value("pending")})
+                equal(w.push(dumps(envelope("u1", "same", f"m-{i}"))), 204)
+                fields = h.cloud.fields("same")
+                equal(value_at(fields, "inpaint.recipe.seed"), {"integerValue": str(seed_of(h, "same"))})
+                results.append((h.output("same"), h.output("same", "preview.jpg")))
+            equal([r == results[0] for r in results], [True] * 4, "the same files")
