@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -219,6 +220,62 @@ TEST(engine__a_device_that_is_there_and_fails_is_not_replaced_by_the_cpu)
     CHECK(strcmp(engine_backend_name(e), "cuda") != 0 && strstr(engine_without_cuda(e), "no device"));
     engine_free(e);
 }
+
+/* --- memory --- */
+
+#if !defined(__SANITIZE_ADDRESS__) /* whose own memory no limit leaves room for */
+
+static struct engine *new_engine(const char *of);
+static void make_folder(const char *name);
+struct saboteur;
+static enum err_code paint_with(struct engine *e, struct saboteur *s, struct err *err);
+
+/* Leaves so many bytes of address space. */
+static void leave(size_t bytes)
+{
+    FILE *f = fopen("/proc/self/statm", "r");
+    size_t pages = 0;
+    struct rlimit limit;
+
+    CHECK(f && fscanf(f, "%zu", &pages) == 1);
+    (void)fclose(f);
+    limit.rlim_cur = limit.rlim_max = pages * (size_t)sysconf(_SC_PAGESIZE) + bytes;
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+
+/* The first picture of a size makes the library generate code, for which memory may be short: the job ends, and the
+ * worker lives. */
+TEST(engine__a_lack_of_memory_in_a_job_is_an_error)
+{
+    int n_short = 0;
+
+    for (size_t mib = 0; mib <= 96; mib += 8) {
+        pid_t child = fork();
+        int status = 0;
+
+        if (child == 0) {
+            struct engine *e;
+            struct err err = { 0 };
+            enum err_code rc;
+
+            make_folder("short");
+            e = new_engine("flux1-fill-Q8_0.gguf");
+            CHECK_OK(engine_load(e, &err), err);
+            leave((mib << 20) + ((size_t)1 << 30)); /* the request's arena is 1 GiB of addresses */
+            rc = paint_with(e, NULL, &err);
+            if (rc && rc != ERR_NOMEM)
+                test_fail(__FILE__, __LINE__, "with %zu MiB: %s: %s", mib, err_name(rc), err.msg);
+            CHECK_INT(engine_status(e).state, ENGINE_READY);
+            _exit(rc ? 40 : 41);
+        }
+        CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
+        CHECK(WEXITSTATUS(status) == 40 || WEXITSTATUS(status) == 41);
+        n_short += WEXITSTATUS(status) == 40;
+    }
+    CHECK(n_short > 0);
+}
+
+#endif
 
 /* --- files of the model --- */
 
