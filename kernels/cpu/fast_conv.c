@@ -9,9 +9,9 @@
 #include "kernels/cpu/fast.h"
 
 enum {
-    STRIP_PIXELS = 2048, /* of the result, about: enough for oneDNN, and enough strips for many threads */
-    STRIP_MIN_ROWS = 4,  /* a strip reads kh - 1 rows more than it writes */
-    STRIP_KINDS = 2      /* all strips but the last have the same number of rows */
+    STRIP_PIXELS = 512, /* of the result, about: enough for oneDNN, and enough strips for many threads */
+    STRIP_MIN_ROWS = 4, /* a strip reads kh - 1 rows more than it writes */
+    STRIP_KINDS = 2     /* all strips but the last have the same number of rows */
 };
 
 struct conv_op {
