@@ -14,13 +14,17 @@ enum err_code backend_cpu_open(enum precision precision, struct backend **ret, s
 #endif
 }
 
-/* CUDA where a device answers; else the CPU, with the reason in `without_cuda`. */
+/* CUDA where a device answers; else the CPU, with the reason in `without_cuda`. A device that is there and does not
+ * work is an error: the CPU in its place would be a hundred times slower, and would compute other bytes. */
 static enum err_code open_best(enum precision precision, struct backend **ret, struct err *err)
 {
     struct err why = { 0 };
+    enum err_code rc = backend_cuda_open(precision, ret, &why);
 
-    if (!backend_cuda_open(precision, ret, &why))
+    if (rc == ERR_OK)
         return ERR_OK;
+    if (rc != ERR_UNAVAILABLE)
+        return err_set(err, rc, "%s", why.msg);
     TRY(backend_cpu_open(precision, ret, err));
     memcpy((*ret)->without_cuda, why.msg, sizeof why.msg);
     return ERR_OK;

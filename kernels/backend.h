@@ -202,7 +202,8 @@ extern const char *const backend_kind_names[];
 enum precision { PRECISION_DEFAULT, PRECISION_F32, PRECISION_BF16, PRECISION_AUTO };
 
 /*
- * Opens a backend. AUTO: CUDA where the build has it, a device answers and CUDA has the precision; else CPU.
+ * Opens a backend. AUTO: CUDA where the build has it, a device answers and CUDA has the precision; else CPU. A device
+ * that answers and then fails is an error.
  * CPU: oneDNN where the build has it, else plain. PLAIN: the reference loops.
  * ERR_UNAVAILABLE with the reason where the backend cannot run.
  * The caller ends it with backend_close(), after everything that was loaded into it.

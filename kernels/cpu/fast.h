@@ -2,7 +2,8 @@
  * fast - the CPU backend with oneDNN: what its files share. Operations that it does not replace are the plain ones.
  *
  * An operation is cut into tasks, each done by one thread with its own primitives and scratch memory. So what a thread
- * expands or computes stays in its cache, and threads wait for each other only at the end.
+ * expands or computes stays in its cache, and threads wait for each other only at the end. How an operation is cut
+ * depends on its shape and never on the number of threads: the same request gives the same bytes with any number.
  */
 #ifndef KERNELS_CPU_FAST_H
 #define KERNELS_CPU_FAST_H
@@ -21,10 +22,10 @@ struct fast {
     char described[FAST_WHY_MAX]; /* the reason for this type, for backend_describe() */
     bool to_warn;                 /* products are in f32 although bf16 was asked for, and no warning was given yet */
     int n_threads;
-    struct onednn *team;                   /* for calls that use all threads */
     struct onednn *solo[FAST_MAX_THREADS]; /* one for each thread */
     struct cpu_buffer operands;            /* operands in the type of products */
     struct cpu_buffer whole;               /* a result before it is rounded */
+    struct cpu_buffer arranged[2];         /* weights of a convolution in other layouts */
 };
 
 /* PRECISION_AUTO takes bf16 where its products are at least this many times as fast as those of f32. With AMX the
@@ -40,7 +41,7 @@ struct fast_choice {
  * 0.8 of the speed of f32, and on other processors it is not known well enough to risk that two starts differ. */
 struct fast_choice fast_choose(enum precision precision, enum onednn_bf16 has, double gain);
 /* Measures the gain; takes 20 ms on a quiet machine. */
-double fast_bf16_gain(struct fast *f);
+MUST_CHECK enum err_code fast_bf16_gain(struct fast *f, double *ret, struct err *err);
 /* Fills b with n values of type t between 1 and 2: products of zeros or subnormals might take another time. */
 MUST_CHECK enum err_code fast_sample(struct cpu_buffer *b, enum dtype t, int64_t n, struct err *err);
 

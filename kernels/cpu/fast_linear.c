@@ -15,6 +15,7 @@ enum {
     THIN_MAX = 4,     /* with at most this many rows of x, weights are used row by row */
     THIN_ROWS = 16,   /* rows of w in a task in that case */
     TILE_ROWS = 64,   /* rows of w in a task: wide enough for oneDNN, and at K = 12288 still within a cache */
+    TILES_MIN = 16,   /* smaller matrices have tiles half as wide, so that more threads find work */
     CHUNK_ROWS = 1024 /* rows of x in one product; bounds the scratch memory for results */
 };
 
@@ -145,7 +146,7 @@ enum err_code fast_linear(struct backend *be, struct tensor *y, const struct ten
     if (n_rows <= THIN_MAX)
         return linear_thin(f, &op, x, err);
     TRY(fast_operands(f, 1, &x, &op.x, err));
-    op.tile = w->rows >= 2 * TILE_ROWS * f->n_threads ? TILE_ROWS : TILE_ROWS / 2;
+    op.tile = w->rows >= TILE_ROWS * TILES_MIN ? TILE_ROWS : TILE_ROWS / 2;
     op.tile_bytes = ((size_t)op.tile * dtype_row_bytes(f->products, w->cols) + 63) & ~(size_t)63;
     return fast_run(f, linear_tile, &op, (w->rows + op.tile - 1) / op.tile,
                     op.tile_bytes + (size_t)(chunk * op.tile) * sizeof(float), err);

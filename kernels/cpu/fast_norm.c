@@ -159,7 +159,7 @@ enum err_code fast_qk_norm_rope(struct backend *be, struct tensor *x, const stru
  * GroupNorm reads the picture once for the moments of each channel, in pieces of PIECE pixels joined in double, and
  * once more to normalise.
  */
-enum { PIECE = 32, STRIPES_A_THREAD = 4 };
+enum { PIECE = 32, STRIPES_MAX = 256 /* enough for many threads; joining them takes time, too */ };
 
 struct group_op {
     struct tensor *y;
@@ -257,11 +257,12 @@ enum err_code fast_group_norm(struct backend *be, struct tensor *y, const struct
     struct fast *f = (struct fast *)be;
     int64_t n = tensor_cols(x);
     size_t moments_bytes, row_bytes = (size_t)n * sizeof(float);
-    struct group_op op = {
-        .y = y, .x = x, .w = w->data, .b = b->data, .args = args, .n_stripes = STRIPES_A_THREAD * (int64_t)f->n_threads
-    };
+    struct group_op op = { .y = y, .x = x, .w = w->data, .b = b->data, .args = args };
     enum err_code rc;
 
+    op.n_stripes = (tensor_rows(x) + PIECE - 1) / PIECE;
+    if (op.n_stripes > STRIPES_MAX)
+        op.n_stripes = STRIPES_MAX;
     moments_bytes = (size_t)(op.n_stripes * 2 * n) * sizeof(double);
     rc = cpu_buffer_fit(&f->operands, 1, moments_bytes + 2 * row_bytes, err);
     if (rc)

@@ -13,9 +13,10 @@ static void fast_close(struct backend *be)
 
     for (int i = 0; i < f->n_threads; i++)
         onednn_close(f->solo[i]);
-    onednn_close(f->team);
     cpu_buffer_done(&f->operands);
     cpu_buffer_done(&f->whole);
+    for (int i = 0; i < 2; i++)
+        cpu_buffer_done(&f->arranged[i]);
     cpu_done(&f->cpu);
     free(f);
 }
@@ -49,38 +50,43 @@ static struct backend_ops fast_ops(void)
     return ops;
 }
 
-static void choose(struct fast *f, enum precision precision)
+/* A failure to measure is an error: with the other type, this start would compute other bytes than the last. */
+static enum err_code choose(struct fast *f, enum precision precision, struct err *err)
 {
     enum onednn_bf16 has = onednn_bf16();
-    bool to_measure = precision == PRECISION_AUTO && has == ONEDNN_BF16_AMX;
-    struct fast_choice choice = fast_choose(precision, has, to_measure ? fast_bf16_gain(f) : 0);
+    struct fast_choice choice;
+    double gain = 0;
 
+    if (precision == PRECISION_AUTO && has == ONEDNN_BF16_AMX)
+        TRY(fast_bf16_gain(f, &gain, err));
+    choice = fast_choose(precision, has, gain);
     f->cpu.base.act = choice.act;
     f->products = choice.products;
     f->to_warn = choice.act != choice.products;
     memcpy(f->described, choice.why, sizeof f->described);
+    return ERR_OK;
 }
 
 enum err_code backend_fast_open(enum precision precision, struct backend **ret, struct err *err)
 {
     struct fast *f = calloc(1, sizeof *f);
     int n_threads = cpu_n_threads() < FAST_MAX_THREADS ? cpu_n_threads() : FAST_MAX_THREADS;
-    enum err_code rc;
+    enum err_code rc = ERR_OK;
 
     if (!f)
         return err_set(err, ERR_NOMEM, "cpu: no memory for the backend");
     f->ops = fast_ops();
     cpu_init(&f->cpu, &f->ops, "cpu", precision);
-    rc = onednn_open(&f->team, err);
     for (int i = 0; i < n_threads && !rc; i++) {
         rc = onednn_open(&f->solo[i], err);
         f->n_threads += !rc;
     }
+    if (!rc)
+        rc = choose(f, precision, err);
     if (rc) {
         fast_close(&f->cpu.base);
         return rc;
     }
-    choose(f, precision);
     *ret = &f->cpu.base;
     return ERR_OK;
 }

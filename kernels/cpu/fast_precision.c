@@ -82,21 +82,22 @@ static double least(const double *seconds, int n)
     return best;
 }
 
-double fast_bf16_gain(struct fast *f)
+enum err_code fast_bf16_gain(struct fast *f, double *ret, struct err *err)
 {
     double seconds[2][FAST_MAX_THREADS];
     struct trial t[2] = { { .seconds = seconds[0] }, { .seconds = seconds[1] } };
-    struct err err = { 0 };
     enum err_code rc;
 
     for (int i = 0; i < FAST_MAX_THREADS; i++)
         seconds[0][i] = seconds[1][i] = INFINITY;
-    rc = run_trials(f, t, &err);
+    rc = run_trials(f, t, err);
     for (int i = 0; i < 2; i++) {
         cpu_buffer_done(&t[i].a);
         cpu_buffer_done(&t[i].b);
     }
-    return rc ? 0 : least(seconds[0], f->n_threads) / least(seconds[1], f->n_threads);
+    if (!rc)
+        *ret = least(seconds[0], f->n_threads) / least(seconds[1], f->n_threads);
+    return rc;
 }
 
 static struct fast_choice choose_measured(double gain)

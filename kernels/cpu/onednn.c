@@ -2,8 +2,10 @@
 
 #include <dnnl.h>
 #include <omp.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum onednn_operand { OPERAND_SRC, OPERAND_WEIGHTS, OPERAND_BIAS, OPERAND_DST, N_OPERANDS };
 
@@ -189,6 +191,48 @@ static enum err_code check(dnnl_status_t status, const char *what, struct err *e
                    what, (int)status);
 }
 
+/*
+ * oneDNN does not survive an allocation that fails. Version 2.6 throws std::bad_alloc through this C code, which ends
+ * the process, or uses the null pointer; to catch exceptions, in a language that can, would help with the first only.
+ * So it is called only where what it allocates is known to fit: ROOM_TO_MAKE, of which it takes a tenth, while
+ * primitives are made, one at a time in the whole process; ROOM_TO_RUN, which is taken from malloc's own memory and
+ * costs no system call, while one runs.
+ */
+enum { ROOM_TO_MAKE = 48 << 20, ROOM_TO_RUN = 64 << 10 }; /* bytes */
+
+static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+
+static enum err_code no_room(int bytes, struct err *err)
+{
+    return err_set(err, ERR_NOMEM, "onednn: there is no memory for %d more KiB", bytes >> 10);
+}
+
+/* Until end_making(), also when it fails. */
+static enum err_code begin_making(struct err *err)
+{
+    void *p;
+
+    (void)pthread_mutex_lock(&making);
+    p = mmap(NULL, ROOM_TO_MAKE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return no_room(ROOM_TO_MAKE, err);
+    (void)munmap(p, ROOM_TO_MAKE);
+    return ERR_OK;
+}
+
+static void end_making(void)
+{
+    (void)pthread_mutex_unlock(&making);
+}
+
+static enum err_code room_to_run(struct err *err)
+{
+    void *volatile p = malloc(ROOM_TO_RUN); /* volatile: a compiler may leave out a pair of malloc() and free() */
+
+    free(p);
+    return p ? ERR_OK : no_room(ROOM_TO_RUN, err);
+}
+
 static enum err_code open_engine(struct onednn *d, struct err *err)
 {
     TRY(check(dnnl_set_primitive_cache_capacity(ONEDNN_CACHE_MAX), "cache", err));
@@ -203,7 +247,10 @@ enum err_code onednn_open(struct onednn **ret, struct err *err)
 
     if (!d)
         return err_set(err, ERR_NOMEM, "onednn: no memory for a cache of primitives");
-    rc = open_engine(d, err);
+    rc = begin_making(err);
+    if (!rc)
+        rc = open_engine(d, err);
+    end_making();
     if (rc)
         onednn_close(d);
     else
@@ -392,18 +439,33 @@ static dnnl_status_t matmul_make(struct onednn *d, struct onednn_entry *e, const
     return status;
 }
 
-enum err_code onednn_matmul(struct onednn *d, const struct onednn_matmul *s, const void *a, const void *b,
-                            const void *bias, void *c, struct err *err)
+static enum err_code matmul_entry(struct onednn *d, const struct onednn_matmul *s, struct onednn_entry **ret,
+                                  struct err *err)
 {
     bool found;
     struct onednn_entry *e = lookup(d, ENTRY_MATMUL, s, sizeof *s, &found);
-    dnnl_status_t status = found ? dnnl_success : matmul_make(d, e, s);
+    enum err_code rc;
 
-    if (!status)
-        status = entry_run(d, e, (const void *[N_OPERANDS]){ a, b, bias, c });
-    else
+    *ret = e;
+    if (found)
+        return ERR_OK;
+    rc = begin_making(err);
+    if (!rc)
+        rc = check(matmul_make(d, e, s), "matrix product", err);
+    end_making();
+    if (rc)
         entry_clear(e);
-    return check(status, "matrix product", err);
+    return rc;
+}
+
+enum err_code onednn_matmul(struct onednn *d, const struct onednn_matmul *s, const void *a, const void *b,
+                            const void *bias, void *c, struct err *err)
+{
+    struct onednn_entry *e = NULL;
+
+    TRY(matmul_entry(d, s, &e, err));
+    TRY(room_to_run(err));
+    return check(entry_run(d, e, (const void *[N_OPERANDS]){ a, b, bias, c }), "matrix product", err);
 }
 
 static dnnl_status_t conv_layouts(struct onednn_layout ret[N_OPERANDS], const struct onednn_conv *s)
@@ -443,39 +505,44 @@ static dnnl_status_t conv_make(struct onednn *d, struct onednn_entry *e, const s
     return status;
 }
 
-static struct onednn_entry *conv_entry(struct onednn *d, const struct onednn_conv *s, dnnl_status_t *ret_status)
+static enum err_code conv_entry(struct onednn *d, const struct onednn_conv *s, struct onednn_entry **ret,
+                                struct err *err)
 {
     bool found;
     struct onednn_entry *e = lookup(d, ENTRY_CONV, s, sizeof *s, &found);
+    enum err_code rc;
 
-    *ret_status = found ? dnnl_success : conv_make(d, e, s);
-    if (*ret_status)
+    *ret = e;
+    if (found)
+        return ERR_OK;
+    rc = begin_making(err);
+    if (!rc)
+        rc = check(conv_make(d, e, s), "convolution", err);
+    end_making();
+    if (rc)
         entry_clear(e);
-    return e;
+    return rc;
 }
 
 enum err_code onednn_conv_layout(struct onednn *d, const struct onednn_conv *s, const struct onednn_layout **ret,
                                  size_t *ret_bytes, struct err *err)
 {
-    dnnl_status_t status;
-    struct onednn_entry *e = conv_entry(d, s, &status);
+    struct onednn_entry *e = NULL;
 
-    if (!status) {
-        *ret = &e->weights;
-        *ret_bytes = dnnl_memory_desc_get_size(layout_ref(&e->weights));
-    }
-    return check(status, "convolution", err);
+    TRY(conv_entry(d, s, &e, err));
+    *ret = &e->weights;
+    *ret_bytes = dnnl_memory_desc_get_size(layout_ref(&e->weights));
+    return ERR_OK;
 }
 
 enum err_code onednn_conv(struct onednn *d, const struct onednn_conv *s, const void *x, const void *weights,
                           const float *bias, void *y, struct err *err)
 {
-    dnnl_status_t status;
-    struct onednn_entry *e = conv_entry(d, s, &status);
+    struct onednn_entry *e = NULL;
 
-    if (!status)
-        status = entry_run(d, e, (const void *[N_OPERANDS]){ x, weights, bias, y });
-    return check(status, "convolution", err);
+    TRY(conv_entry(d, s, &e, err));
+    TRY(room_to_run(err));
+    return check(entry_run(d, e, (const void *[N_OPERANDS]){ x, weights, bias, y }), "convolution", err);
 }
 
 enum err_code onednn_layout_keep(struct onednn *d, const struct onednn_layout *l, struct onednn_layout **ret,
@@ -486,7 +553,9 @@ enum err_code onednn_layout_keep(struct onednn *d, const struct onednn_layout *l
 
     if (!kept)
         return err_set(err, ERR_NOMEM, "onednn: no memory for a layout of weights");
-    rc = check(layout_clone(kept, layout_ref(l)), "layout", err);
+    rc = room_to_run(err);
+    if (!rc)
+        rc = check(layout_clone(kept, layout_ref(l)), "layout", err);
     if (rc) {
         free(kept);
         return rc;
@@ -501,8 +570,8 @@ bool onednn_layout_equal(const struct onednn_layout *a, const struct onednn_layo
     return dnnl_memory_desc_equal(layout_ref(a), layout_ref(b));
 }
 
-enum err_code onednn_reorder(struct onednn *d, const struct onednn_conv *s, const struct onednn_layout *from_layout,
-                             const void *from, const struct onednn_layout *to_layout, void *to, struct err *err)
+static dnnl_status_t rearrange(struct onednn *d, const struct onednn_conv *s, const struct onednn_layout *from_layout,
+                               const void *from, const struct onednn_layout *to_layout, void *to)
 {
     dnnl_dims_t dims = { s->c_out, s->c_in, s->kh, s->kw };
     struct onednn_layout oihw = { 0 };
@@ -532,5 +601,16 @@ enum err_code onednn_reorder(struct onednn *d, const struct onednn_conv *s, cons
     (void)dnnl_memory_destroy(dst);
     (void)dnnl_memory_destroy(src);
     layout_done(&oihw);
-    return check(status, "weights of a convolution", err);
+    return status;
+}
+
+enum err_code onednn_reorder(struct onednn *d, const struct onednn_conv *s, const struct onednn_layout *from_layout,
+                             const void *from, const struct onednn_layout *to_layout, void *to, struct err *err)
+{
+    enum err_code rc = begin_making(err);
+
+    if (!rc)
+        rc = check(rearrange(d, s, from_layout, from, to_layout, to), "weights of a convolution", err);
+    end_making();
+    return rc;
 }

@@ -1,6 +1,8 @@
 /*
  * onednn - matrix products and convolutions by oneDNN, behind plain structs.
  *
+ * Where memory is short, every call returns ERR_NOMEM before the library, which does not survive it, can notice.
+ *
  * A struct onednn has one caller at a time. Primitives are made on first use, for the number of threads that OpenMP has
  * at that moment; so one that a single thread of a team uses must always be used by a single thread (onednn_alone).
  * Each struct keeps its last ONEDNN_CACHE_MAX primitives by shape: a picture of one size needs about sixty, each of
@@ -13,7 +15,7 @@
 
 #include "kernels/backend.h"
 
-enum { ONEDNN_CACHE_MAX = 96 };
+enum { ONEDNN_CACHE_MAX = 160 };
 
 struct onednn;
 

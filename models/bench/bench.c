@@ -7,6 +7,7 @@
 #include "models/bench/bench_expanding.h"
 #include "models/bench/bench_rig.h"
 #include "models/bench/bench_sustain.h"
+#include "models/flux/flux_flop.h"
 #include "models/vae/vae.h"
 
 /* --- the transformer --- */
@@ -90,20 +91,6 @@ static enum err_code open_flux(struct flux_rig *r, const struct bench_options *o
     return prepare(r, err);
 }
 
-/* The FLOP of a block's products on n tokens. Both kinds of block have the same number of weights: qkv, proj and the
- * MLP's two matrices. */
-static double products_flop(const struct flux_config *c, double n)
-{
-    double d = (double)c->hidden, mlp = (double)c->mlp;
-
-    return 2 * n * (4 * d * d + 2 * d * mlp);
-}
-
-static double attention_flop(const struct flux_config *c, double n)
-{
-    return 4 * n * n * (double)c->hidden;
-}
-
 /* The stream's values do not matter for the time, but must stay finite: its first columns start again from the latents.
  */
 static enum err_code time_block(struct flux_rig *r, int block, struct bench_figure *f, struct err *err)
@@ -171,7 +158,7 @@ static enum err_code open_blocks(struct flux_rig *r, const struct bench_options 
     TRY(open_flux(r, o, &config, 1, RANDOM_WEIGHTS_OWN, err));
     n = r->prepared.n_txt + r->prepared.n_img;
     b->double_block.flop = b->single_block.flop =
-        products_flop(&config, (double)n) + attention_flop(&config, (double)n);
+        flux_block_products_flop(&config, (double)n) + flux_block_attention_flop(&config, (double)n);
     b->product.flop = 2 * (double)n * (double)n_columns * (double)config.hidden;
     if (strcmp(o->be->name, "cpu") != 0)
         return ERR_OK;
@@ -279,11 +266,9 @@ static void count_flop(const struct flux_rig *r, struct bench_step *b)
     const struct flux_config *c = &r->flux.config;
     double n = (double)(r->prepared.n_txt + r->prepared.n_img), n_blocks = c->n_double + c->n_single;
 
-    b->kinds[BENCH_ATTENTION].flop = n_blocks * attention_flop(c, n);
-    b->kinds[BENCH_PRODUCTS].flop =
-        n_blocks * products_flop(c, n) +
-        2.0 * (double)r->prepared.n_img * (double)(c->hidden * (c->in_channels + c->out_channels));
-    b->step.flop = b->kinds[BENCH_PRODUCTS].flop + b->kinds[BENCH_ATTENTION].flop;
+    b->step.flop = flux_step_flop(c, (double)r->prepared.n_txt, (double)r->prepared.n_img);
+    b->kinds[BENCH_ATTENTION].flop = n_blocks * flux_block_attention_flop(c, n);
+    b->kinds[BENCH_PRODUCTS].flop = b->step.flop - b->kinds[BENCH_ATTENTION].flop;
     b->without_expanding.flop = b->step.flop;
 }
 

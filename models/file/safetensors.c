@@ -8,6 +8,7 @@
 
 #include "kernels/base/json_scan.h"
 #include "kernels/base/out_file.h"
+#include "models/file/file_map.h"
 #include "models/file/name_index.h"
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are read as the file stores them");
@@ -447,7 +448,7 @@ static enum err_code write_file(const char *path, struct span header, const stru
     TRY(out_file_open(&out, path, err));
     out_file_write(out, &stored_len, sizeof stored_len);
     out_file_write(out, header.ptr, header.len);
-    rc = put_data(out, tensors, n, err);
+    rc = file_map_verdict(put_data(out, tensors, n, err), err); /* the values may come from a file that was lost */
     return out_file_close(out, rc ? OUT_FILE_DISCARD : OUT_FILE_KEEP, err) && !rc ? ERR_IO : rc;
 }
 

@@ -1,64 +1,11 @@
 #include "models/file/tensor_file.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "models/file/file_map.h"
 #include "models/file/gguf.h"
 #include "models/file/name_index.h"
 #include "models/file/safetensors.h"
-
-struct mapping {
-    void *start;
-    size_t bytes;
-};
-
-static void unmap(void *mapping)
-{
-    struct mapping *m = mapping;
-
-    (void)munmap(m->start, m->bytes);
-}
-
-static enum err_code map_open_file(int fd, const char *path, struct arena *a, struct span *ret, struct err *err)
-{
-    struct mapping *m = NULL;
-    struct stat st;
-    enum err_code rc;
-
-    if (fstat(fd, &st))
-        return err_set(err, ERR_IO, "%s: %m", path);
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_IO, "%s is not a regular file", path);
-    if (st.st_size == 0)
-        return err_set(err, ERR_CORRUPT, "%s is empty; fetch it again", path);
-    TRY(arena_alloc(a, 1, sizeof *m, &m, err));
-    m->bytes = (size_t)st.st_size;
-    m->start = mmap(NULL, m->bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (m->start == MAP_FAILED)
-        return err_set(err, ERR_IO, "%s cannot be mapped into memory: %m", path);
-    rc = arena_defer(a, unmap, m, err);
-    if (rc)
-        unmap(m);
-    else
-        *ret = (struct span){ m->start, m->bytes };
-    return rc;
-}
-
-static enum err_code map_file(const char *path, struct arena *a, struct span *ret, struct err *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    enum err_code rc;
-
-    if (fd < 0)
-        return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: %m", path);
-    rc = map_open_file(fd, path, a, ret, err);
-    (void)close(fd);
-    return rc;
-}
 
 static bool looks_like_safetensors(struct span map)
 {
@@ -127,8 +74,8 @@ static enum err_code map_and_parse(const char *path, struct arena *a, struct ten
     char *name = NULL;
 
     TRY(span_dup(a, span_of(path), &name, err));
-    TRY(map_file(name, a, &map, err));
-    return tensor_file_parse(name, map, a, ret, err);
+    TRY(file_map_open(name, a, &map, err));
+    return file_map_verdict(tensor_file_parse(name, map, a, ret, err), err);
 }
 
 enum err_code tensor_file_open(const char *path, struct arena *a, struct tensor_file *ret, struct err *err)

@@ -32,7 +32,7 @@ struct tensor_file {
 
 /* Maps and checks `path`. The mapping and all tables live until the arena is rewound. ERR_NOT_FOUND, ERR_IO,
  * ERR_CORRUPT, ERR_UNSUPPORTED (an unsupported tensor type, big-endian, another format), ERR_TOO_LARGE.
- * The file must not be shortened while it is mapped: a read beyond its new end raises SIGBUS. */
+ * What was computed from the mapping is worthless where file_map_check() then fails. */
 MUST_CHECK enum err_code tensor_file_open(const char *path, struct arena *a, struct tensor_file *ret, struct err *err);
 const struct tensor_entry *tensor_file_find(const struct tensor_file *f, struct span name); /* NULL: absent */
 

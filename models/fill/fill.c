@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/ops.h"
+#include "models/file/file_map.h"
 #include "models/fill/fill_model.h"
 #include "models/fill/torch_rng.h"
 #include "models/flux/flow_match.h"
@@ -78,8 +79,10 @@ static enum err_code check_finite(const float *v, int64_t n, const char *what, s
     return ERR_OK;
 }
 
-static enum err_code check_cancelled(const struct request *q)
+/* Between two steps: ends a request that is not wanted any more, or whose weights have been lost. */
+static enum err_code check_going_on(const struct request *q)
 {
+    TRY(file_map_check(q->err));
     if (q->r->cancelled && q->r->cancelled(q->r->ctx))
         return err_set(q->err, ERR_CANCELLED, "fill: cancelled");
     return ERR_OK;
@@ -331,7 +334,7 @@ static enum err_code start_step(struct request *q, const struct flux_prepared *p
 {
     const float *sigma = &q->sigmas[q->start + i];
 
-    TRY(check_cancelled(q));
+    TRY(check_going_on(q));
     TRY(flux_step(prepared, i, &q->latents_on_backend, velocity, NULL, step_mem, q->err));
     TRY(op_axpy(q->m->be, &q->latents_on_backend, sigma[1] - sigma[0], velocity, q->err));
     return set_mark(q, step_mark(i));
@@ -420,7 +423,7 @@ static enum err_code denoise(struct request *q)
     struct flux_prepared prepared;
     struct tensor velocity, table;
 
-    TRY(check_cancelled(q));
+    TRY(check_going_on(q));
     TRY(devarena_2d(mem, DT_F32, q->n_img, LATENT_TOKEN, &q->latents_on_backend, q->err));
     TRY(devarena_2d(mem, DT_F32, q->n_img, LATENT_TOKEN, &velocity, q->err));
     TRY(devarena_carve(mem, q->m->flux_memory.request_bytes, &request_mem, q->err));
@@ -470,12 +473,12 @@ static enum err_code make_pixels(struct request *q, struct image *ret)
 static enum err_code encode(struct request *q)
 {
     progress(q, FILL_PHASE_ENCODE, 0, 1);
-    TRY(check_cancelled(q));
+    TRY(check_going_on(q));
     TRY(set_mark(q, MARK_START));
     TRY(read_prompt(q));
     TRY(set_mark(q, MARK_TEXT));
     TRY(dump_embeds(q));
-    TRY(check_cancelled(q));
+    TRY(check_going_on(q));
     TRY(load_picture(q));
     TRY(load_mask(q));
     TRY(start_latents(q));
@@ -490,7 +493,7 @@ static enum err_code encode(struct request *q)
 static enum err_code decode(struct request *q, struct image *ret)
 {
     progress(q, FILL_PHASE_DECODE, 0, 1);
-    TRY(check_cancelled(q));
+    TRY(check_going_on(q));
     TRY(make_pixels(q, ret));
     TRY(set_mark(q, MARK_END));
     TRY(elapsed(q, step_mark(q->timings.n_steps - 1), MARK_END, &q->timings.decode));
@@ -525,7 +528,7 @@ enum err_code fill_run(struct fill_model *m, const struct fill_request *r, struc
     TRY(flow_match_sigmas(r->steps, q.n_img, q.sigmas, err));
     TRY(flow_match_start(r->steps, r->strength, &q.start, err));
     TRY(image_new(a, (int)q.width, (int)q.height, 3, &painted, err));
-    rc = run(&q, &painted);
+    rc = file_map_verdict(run(&q, &painted), err); /* zeros in the place of lost weights give a picture, too */
     if (r->timings)
         *r->timings = q.timings;
     if (rc == ERR_OK)

@@ -40,12 +40,21 @@ struct fill_loading {
     _Atomic int64_t loaded_bytes, total_bytes; /* total_bytes: size of all files, set early in loading */
 };
 
+/* What an operator should hear about a model that was opened: a sentence each. More than fit are dropped. */
+enum { FILL_NOTES_MAX = 4 };
+struct fill_notes {
+    int n;
+    char text[FILL_NOTES_MAX][ERR_MESSAGE_MAX];
+};
+void fill_note(struct fill_notes *n, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* n may be NULL */
+
 struct fill_options {
     const char *transformer;   /* a file of the folder; NULL: the largest that fits */
     int max_width, max_height; /* pixels; a request may have up to max_width * max_height pixels */
     int max_steps, max_t5_len;
     enum weight_mode weights;     /* AUTO, except in tests and benchmarks */
     struct fill_loading *loading; /* the caller's, or NULL */
+    struct fill_notes *notes;     /* likewise */
     /* The modulation's weights, a quarter of the transformer, stay in the file and are uploaded layer by layer when a
      * request starts. fill_model_open does this unasked where a prompt pack has tables, or where memory is too short
      * otherwise. */
@@ -144,6 +153,7 @@ struct fill_request {
  *   ERR_INVALID    size, steps, strength or guidance outside the limits
  *   ERR_PROMPT     not UTF-8, too long, not in the prompt pack
  *   ERR_TOO_LARGE  more than the options of the model
+ *   ERR_IO         a model file was lost while it was in use (models/file/file_map.h)
  *   ERR_CANCELLED, ERR_NUMERIC (NaN or infinity on the way), and the errors of the backend
  */
 MUST_CHECK enum err_code fill_run(struct fill_model *m, const struct fill_request *r, struct arena *a,

@@ -17,6 +17,7 @@ static enum err_code measure_on(struct backend *measuring, const char *dir, cons
     struct fill_model *m;
 
     o.loading = NULL;
+    o.notes = NULL;
     TRY(fill_model_load(dir, &o, measuring, &m, err));
     w = backend_measured_weights(measuring);
     ret->weights = w.matrices + w.conv + (int64_t)m->weights.total;
@@ -82,17 +83,35 @@ static enum err_code too_small(const struct device *d, const struct fill_options
                    o->max_height, d->be->name, gib(d->memory.available));
 }
 
-/* The largest transformer below `found`; false when there is none. */
-static bool next_smaller(struct model_folder *folder, struct arena *a, struct model_found *found)
+/* The largest transformer below `found`; *ret false when there is none. One that cannot be read is an error. */
+static enum err_code next_smaller(struct model_folder *folder, struct arena *a, struct model_found *found, bool *ret,
+                                  struct err *err)
 {
     struct arena_mark mark = arena_mark(a);
+    struct err none = { 0 };
     struct shards shards;
+    enum err_code rc;
 
-    if (shards_open(found->path, a, &shards, NULL))
-        return false;
+    TRY(shards_open(found->path, a, &shards, err));
     folder->max_transformer_bytes = shards_bytes(&shards) - 1;
     arena_rewind(a, mark);
-    return model_folder_find(folder, MODEL_TRANSFORMER, a, found, NULL) == ERR_OK;
+    rc = model_folder_find(folder, MODEL_TRANSFORMER, a, found, &none);
+    *ret = rc == ERR_OK;
+    return rc == ERR_OK || rc == ERR_TOO_LARGE ? ERR_OK : err_set(err, rc, "%s", none.msg);
+}
+
+static const char *name_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+static void note_smaller(const struct device *d, const struct fill_options *o, const char *largest)
+{
+    if (strcmp(largest, o->transformer) != 0)
+        fill_note(o->notes, "%s computes, because %s does not fit into the %.2f GiB that are free on %s",
+                  name_of(o->transformer), name_of(largest), gib(d->memory.available), d->be->name);
 }
 
 static enum err_code choose_for_device(struct device *d, struct model_folder *folder, struct fill_options *options,
@@ -100,36 +119,46 @@ static enum err_code choose_for_device(struct device *d, struct model_folder *fo
 {
     const bool is_named = folder->transformer && *folder->transformer && strcmp(folder->transformer, "auto") != 0;
     struct model_found found = { 0 };
-    bool found_one = false;
+    const char *largest;
+    bool found_one = false, is_smaller = false;
 
     TRY(model_folder_find(folder, MODEL_TRANSFORMER, a, &found, err));
+    largest = found.path;
     for (;;) {
         options->transformer = found.path;
         TRY(try_transformer(d, options, &found_one, err));
         if (found_one)
-            return ERR_OK;
-        if (is_named || !next_smaller(folder, a, &found))
+            break;
+        if (!is_named)
+            TRY(next_smaller(folder, a, &found, &is_smaller, err));
+        if (!is_smaller)
             return too_small(d, options, err);
     }
+    note_smaller(d, options, largest);
+    return ERR_OK;
 }
 
 /* --- a backend that uses weights in place --- */
 
-/* The largest transformer that fits into memory as a whole, if one does. */
+/* The largest transformer that fits into memory as a whole; or the largest of all, if none does. */
 static enum err_code choose_in_place(struct model_folder *folder, int64_t available, struct fill_options *options,
                                      struct arena *a, struct err *err)
 {
     struct model_found found = { 0 };
+    struct err none = { 0 };
     enum err_code rc;
 
     folder->max_transformer_bytes = available;
-    rc = model_folder_find(folder, MODEL_TRANSFORMER, a, &found, NULL);
+    rc = model_folder_find(folder, MODEL_TRANSFORMER, a, &found, &none);
     folder->max_transformer_bytes = 0;
     if (rc == ERR_TOO_LARGE)
-        return ERR_OK;
-    if (rc)
-        return model_folder_find(folder, MODEL_TRANSFORMER, a, &found, err);
+        TRY(model_folder_find(folder, MODEL_TRANSFORMER, a, &found, err));
+    else if (rc)
+        return err_set(err, rc, "%s", none.msg);
     options->transformer = found.path;
+    if (found.too_large)
+        fill_note(options->notes, "%s computes, because %s does not fit into the %.2f GiB of memory that are free",
+                  name_of(found.path), found.too_large, gib(available));
     return ERR_OK;
 }
 

@@ -1,9 +1,12 @@
 /* fill_model - loading the parts of a folder, and taking the memory of the largest request. */
 #include "models/fill/fill_model.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "models/file/file_map.h"
 #include "models/fill/model_folder.h"
 #include "models/flux/latents.h"
 
@@ -54,6 +57,18 @@ static enum err_code load_vae(struct fill_model *m, const struct model_folder *f
     return vae_load(&m->vae, &part, err);
 }
 
+void fill_note(struct fill_notes *n, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (!n || n->n == FILL_NOTES_MAX)
+        return;
+    va_start(ap, fmt);
+    (void)vsnprintf(n->text[n->n], sizeof n->text[n->n], fmt, ap);
+    va_end(ap);
+    n->n++;
+}
+
 /* Drops the pack's tables when they were made with another transformer. */
 static void check_tables(struct fill_model *m, const struct shards *transformer)
 {
@@ -62,8 +77,12 @@ static void check_tables(struct fill_model *m, const struct shards *transformer)
     if (!m->pack.n_schedules)
         return;
     weight_digest_with_vectors(transformer, digest);
-    if (strcmp(digest, m->pack.transformer) != 0)
-        m->pack.n_schedules = 0;
+    if (strcmp(digest, m->pack.transformer) == 0)
+        return;
+    m->pack.n_schedules = 0;
+    fill_note(m->limits.notes,
+              "the modulation tables of the prompt pack are not used, because they were made with another transformer: "
+              "each job computes them anew, which is slower; make the pack again with `embed --pack --sizes`");
 }
 
 /* A request whose table is in the pack never touches the modulation's weights, so with tables they stay in the file.
@@ -114,8 +133,12 @@ static enum err_code load_text(struct fill_model *m, const struct model_folder *
                                struct err *err)
 {
     struct model_found t5, pack;
+    struct err why = { 0 };
+    enum err_code rc = model_folder_find(folder, MODEL_PROMPTS, &m->arena, &pack, &why);
 
-    if (model_folder_find(folder, MODEL_PROMPTS, &m->arena, &pack, NULL) == ERR_OK)
+    if (rc && rc != ERR_NOT_FOUND)
+        return err_set(err, rc, "%s", why.msg);
+    if (rc == ERR_OK)
         TRY(load_pack(m, pack.path, err));
     if (m->has_pack && model_folder_find(folder, MODEL_T5, &m->arena, &t5, NULL) == ERR_NOT_FOUND) {
         make_room_for_pack(m);
@@ -155,9 +178,11 @@ static enum err_code check_widths(const struct fill_model *m, const char *dir, s
 }
 
 /* Reads the sizes and digests of all files, and tells the backend how much is going to be loaded: a GPU that is too
- * small for all weights as bf16 would otherwise try to keep them all as bf16. A file that cannot be opened is skipped;
- * its error is reported when it is loaded. Returns the bytes of all files. */
-static int64_t survey(struct fill_model *m, const struct model_folder *folder)
+ * small for all weights as bf16 would otherwise try to keep them all as bf16. A part that is absent is skipped; whether
+ * it is needed is found out when it is loaded. A part that cannot be read is an error, also where no network needs it,
+ * because its digest says which results of earlier checks belong to this model. *ret_bytes: of all files. */
+static enum err_code survey(struct fill_model *m, const struct model_folder *folder, int64_t *ret_bytes,
+                            struct err *err)
 {
     ARENA_SCRATCH(&m->scratch);
     static const enum model_part parts[FILL_MODEL_PARTS] = { MODEL_TRANSFORMER, MODEL_VAE, MODEL_T5, MODEL_CLIP };
@@ -165,10 +190,14 @@ static int64_t survey(struct fill_model *m, const struct model_folder *folder)
     size_t expanded = 0;
 
     for (int i = 0; i < FILL_MODEL_PARTS; i++) {
+        struct err why = { 0 };
         struct shards shards;
+        enum err_code rc = model_folder_open(folder, parts[i], &m->scratch, &shards, &why);
 
-        if (model_folder_open(folder, parts[i], &m->scratch, &shards, NULL))
+        if (rc == ERR_NOT_FOUND)
             continue;
+        if (rc)
+            return err_set(err, rc, "%s", why.msg);
         bytes += shards_bytes(&shards);
         for (int f = 0; f < shards.n_files; f++)
             expanded += tensor_file_expanded_bytes(&shards.files[f]);
@@ -177,7 +206,8 @@ static int64_t survey(struct fill_model *m, const struct model_folder *folder)
     if (m->limits.loading)
         m->limits.loading->total_bytes = bytes;
     backend_expect_weights(m->be, m->limits.weights, expanded);
-    return bytes;
+    *ret_bytes = bytes;
+    return ERR_OK;
 }
 
 /* Where weights are used in place, their files are read while the model loads, at the speed of the disk, if memory can
@@ -203,8 +233,10 @@ static enum err_code load(struct fill_model *m, const char *dir, struct err *err
     struct weight_loader l = {
         .be = m->be, .mem = &m->weights, .scratch = &m->scratch, .loaded_bytes = loaded_bytes(m)
     };
+    int64_t bytes = 0;
 
-    l.read_now = reads_now(m->be, survey(m, &folder));
+    TRY(survey(m, &folder, &bytes, err));
+    l.read_now = reads_now(m->be, bytes);
     TRY(load_vae(m, &folder, &l, err));
     TRY(find_transformer(m, &folder, err));
     TRY(load_text(m, &folder, &l, err));
@@ -291,9 +323,10 @@ enum err_code fill_model_load(const char *dir, const struct fill_options *option
         return err_set(err, ERR_NOMEM, "fill: no memory for the model's record");
     m->be = be;
     m->limits = *options;
-    rc = fill_in(m, dir, err);
+    rc = file_map_verdict(fill_in(m, dir, err), err);
     m->limits.transformer = NULL; /* the caller's strings are not kept */
     m->limits.loading = NULL;
+    m->limits.notes = NULL;
     if (rc)
         fill_model_close(m);
     else

@@ -1,8 +1,10 @@
 #include "models/fill/model_folder.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "models/file/gguf.h"
@@ -21,7 +23,11 @@ struct search {
     int64_t max_bytes; /* 0: any */
     const char *best;
     int64_t best_bytes;
-    struct err refusal; /* why the first candidate cannot be used */
+    struct err refusal;    /* why the first candidate cannot be used */
+    struct err unread;     /* why the largest of those that cannot be read cannot be read */
+    int64_t unread_bytes;  /* its size */
+    const char *too_large; /* the name of the largest that is over max_bytes; NULL: none */
+    int64_t too_large_bytes;
 };
 
 struct names {
@@ -59,6 +65,17 @@ static enum err_code path_in(const struct model_folder *f, struct arena *a, cons
     return ERR_OK;
 }
 
+/* Whether there is such a file. A link whose target is missing is there: opening it says what is wrong with it. */
+static enum err_code exists(const char *path, bool *ret, struct err *err)
+{
+    struct stat st;
+
+    *ret = lstat(path, &st) == 0;
+    if (*ret || errno == ENOENT || errno == ENOTDIR)
+        return ERR_OK;
+    return err_set(err, ERR_IO, "%s: %m", path);
+}
+
 /* The path of the first name that exists; *ret NULL when none exists. */
 static enum err_code first_of(const struct model_folder *f, struct arena *a, const char *const *names, const char **ret,
                               struct err *err)
@@ -66,9 +83,11 @@ static enum err_code first_of(const struct model_folder *f, struct arena *a, con
     *ret = NULL;
     for (; *names && !*ret; names++) {
         const char *path = NULL;
+        bool there = false;
 
         TRY(path_in(f, a, *names, &path, err));
-        if (access(path, F_OK) == 0)
+        TRY(exists(path, &there, err));
+        if (there)
             *ret = path;
     }
     return ERR_OK;
@@ -88,7 +107,7 @@ static enum err_code read_names(DIR *dir, const struct pattern *p, struct arena 
 {
     const struct dirent *entry;
 
-    while ((entry = readdir(dir))) {
+    while (errno = 0, (entry = readdir(dir))) {
         struct span name = span_of(entry->d_name);
         char *copy = NULL;
 
@@ -100,7 +119,7 @@ static enum err_code read_names(DIR *dir, const struct pattern *p, struct arena 
         TRY(arena_printf(a, &copy, err, "%s%s%s", p->sub, *p->sub ? "/" : "", entry->d_name));
         ret->names[ret->n++] = copy;
     }
-    return ERR_OK;
+    return errno ? err_set(err, ERR_IO, "the folder cannot be read to its end: %m") : ERR_OK;
 }
 
 /* The names that match, sorted. A folder that does not exist has none. */
@@ -114,8 +133,10 @@ static enum err_code list(const struct model_folder *f, const struct pattern *p,
     ret->n = 0;
     TRY(path_in(f, a, p->sub, &path, err));
     dir = opendir(path);
-    if (!dir)
+    if (!dir && (errno == ENOENT || errno == ENOTDIR))
         return ERR_OK;
+    if (!dir)
+        return err_set(err, ERR_IO, "%s: the folder cannot be read: %m", path);
     rc = read_names(dir, p, a, ret, err);
     (void)closedir(dir);
     if (rc)
@@ -203,6 +224,43 @@ static enum err_code judge(const struct search *s, const char *name, const char 
                    (double)s->max_bytes / 1e9);
 }
 
+/* Whether this means that nobody knows what the file is, rather than that it is of no use here. */
+static bool is_unreadable(enum err_code rc, int64_t opened_bytes)
+{
+    return rc && (opened_bytes < 0 || rc == ERR_IO || rc == ERR_CORRUPT || rc == ERR_NOMEM);
+}
+
+/* How large a file that cannot be read is; more than any other where even that is unknown. */
+static int64_t size_of(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && !span_ends(span_of(path), ".index.json") ? (int64_t)st.st_size : INT64_MAX;
+}
+
+static void keep_unread(struct search *s, const char *path, enum err_code rc, const struct err *why)
+{
+    int64_t bytes = size_of(path);
+
+    if ((s->max_bytes && bytes > s->max_bytes && bytes < INT64_MAX) || bytes <= s->unread_bytes)
+        return;
+    s->unread = *why;
+    s->unread.code = rc;
+    s->unread_bytes = bytes;
+}
+
+static void keep_refusal(struct search *s, const char *name, enum err_code rc, int64_t bytes, const struct err *why)
+{
+    if (!s->refusal.code) {
+        s->refusal = *why;
+        s->refusal.code = rc;
+    }
+    if (rc == ERR_TOO_LARGE && bytes > s->too_large_bytes) {
+        s->too_large = name;
+        s->too_large_bytes = bytes;
+    }
+}
+
 /* Takes a file if it is the best so far. A refusal is kept, because a better file may follow. */
 static enum err_code consider(struct search *s, const char *name, struct err *err)
 {
@@ -215,10 +273,12 @@ static enum err_code consider(struct search *s, const char *name, struct err *er
     rc = judge(s, name, path, &bytes, &why);
     if (rc == ERR_NOT_FOUND && bytes >= 0)
         return ERR_OK;
-    if (rc && !s->refusal.code) {
-        s->refusal = why;
-        s->refusal.code = rc;
-    }
+    if (rc == ERR_NOT_FOUND) /* the folder lists it, or its index does: it is not absent */
+        rc = ERR_IO;
+    if (rc)
+        keep_refusal(s, name, rc, bytes, &why);
+    if (is_unreadable(rc, bytes))
+        keep_unread(s, path, rc, &why);
     if (rc == ERR_OK && bytes > s->best_bytes) {
         s->best = path;
         s->best_bytes = bytes;
@@ -242,14 +302,31 @@ static enum err_code consider_all(struct search *s, const struct pattern *p, str
 
 static const struct pattern all_gguf = { "", "", ".gguf" };
 
+/*
+ * A file that cannot be read might be the part, and a larger file would be taken instead of the best one. To go on with
+ * the best one would change what the model computes, without a word, because of a disk that failed once.
+ */
+static enum err_code might_be_better(const struct search *s, enum model_part part, struct err *err)
+{
+    const char *slash = strrchr(s->best, '/');
+
+    return err_set(
+        err, s->unread.code,
+        "%s: it may be the %s, and is larger than %s: fetch it again, take it out of the folder, or name the "
+        "one to take",
+        s->unread.msg, parts[part].name, slash ? slash + 1 : s->best);
+}
+
 /* The result of a search, or the reason why there is none. */
 static enum err_code conclude(const struct search *s, enum model_part part, enum model_kind kind,
                               struct model_found *ret, struct err *err)
 {
     const char *dir = s->folder->dir;
 
+    if (s->best && s->unread_bytes > s->best_bytes)
+        return might_be_better(s, part, err);
     if (s->best) {
-        *ret = (struct model_found){ .kind = kind, .path = s->best };
+        *ret = (struct model_found){ .kind = kind, .path = s->best, .too_large = s->too_large };
         return ERR_OK;
     }
     if (s->refusal.code)

@@ -10,8 +10,8 @@
  *   tokenizers      tokenizer/{vocab.json,merges.txt}; tokenizer_2/tokenizer.json, tokenizer_2/spiece.model, T5 GGUF
  *   prompt pack     prompts.safetensors
  *
- * A part is looked for only when it is asked for, so a folder with some parts serves the commands that need no others,
- * and a broken file disturbs no command that does not need it.
+ * A part is looked for only when it is asked for, so a folder with some parts serves the commands that need no others.
+ * Where the largest of several files is taken, a larger one that cannot be read is an error: it may be the one.
  */
 #ifndef MODELS_FILL_MODEL_FOLDER_H
 #define MODELS_FILL_MODEL_FOLDER_H
@@ -50,12 +50,14 @@ struct model_folder {
 struct model_found {
     enum model_kind kind;
     const char *path, *path_2; /* from the arena; path_2 is NULL where there is one file */
+    const char *too_large;     /* from the arena: the largest that is over the limit of bytes; NULL: none */
 };
 
 const char *model_part_name(enum model_part part);
 
 /* ERR_NOT_FOUND lists the names that were looked for. Where files were found but none can be used: the error of the
- * first file. ERR_TOO_LARGE where all transformers are over the limit. */
+ * first file. ERR_TOO_LARGE where all transformers are over the limit. ERR_IO, ERR_CORRUPT, ERR_NOMEM where the folder,
+ * or a file that would be preferred, cannot be read. */
 MUST_CHECK enum err_code model_folder_find(const struct model_folder *f, enum model_part part, struct arena *a,
                                            struct model_found *ret, struct err *err);
 

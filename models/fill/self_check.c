@@ -1,7 +1,10 @@
 #include "models/fill/self_check.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "kernels/base/crc32c.h"
 #include "models/fill/fill_model.h"
@@ -9,7 +12,8 @@
 enum {
     SIDE = 64, /* pixels */
     T5_LEN = 64,
-    KEPT_MAX = 5
+    KEPT_MAX = 5,
+    CRC_SIZE = 9 /* as text */
 };
 static const char *const kept_names[KEPT_MAX] = { "prompt_embeds", "pooled_prompt_embeds", "masked_latents",
                                                   "latents_0", "image_f32" };
@@ -28,7 +32,8 @@ struct check {
     struct arena a, of_request; /* results and file; memory of fill_run */
     struct fill_request r;
     struct image picture, mask;
-    char *path, *model; /* of the file with stored results; its metadata */
+    struct fill_timings took; /* of the picture that was painted last */
+    char *path, *model;       /* of the file with stored results; its metadata */
 };
 
 /* --- painting --- */
@@ -83,6 +88,7 @@ static enum err_code paint(struct check *c, struct kept *ret, struct err *err)
 
     *ret = (struct kept){ .a = &c->a };
     r.dump = &dump;
+    r.timings = &c->took;
     return fill_run(c->m, &r, &c->of_request, &painted, err);
 }
 
@@ -187,13 +193,91 @@ static bool same_shape(const struct tensor_entry *e, const struct tensor_write *
            !memcmp(e->dims, t->dims, (size_t)t->n_dims * sizeof *t->dims);
 }
 
-/* False where there are no stored results of this model. */
-static bool open_stored(struct check *c, struct tensor_file *ret)
+static const char *name_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+static enum err_code refuse_file(const struct check *c, const char *why, struct err *err)
+{
+    return err_set(
+        err, ERR_CORRUPT,
+        "the stored results in %s %s: delete this file, and run `doctor --self-check` on model files that are "
+        "known to be good",
+        c->path, why);
+}
+
+static uint32_t crc_tensor(uint32_t crc, struct span name, enum dtype t, int n_dims, const int64_t *dims,
+                           struct span data)
+{
+    crc = crc32c(crc, name.ptr, name.len);
+    crc = crc32c(crc, &t, sizeof t);
+    crc = crc32c(crc, dims, (size_t)n_dims * sizeof *dims);
+    return crc32c(crc, data.ptr, data.len);
+}
+
+/* The checksum of a file's results, and of the name of the model that they belong to. */
+static void crc_of_file(const struct tensor_file *f, const char *model, char ret[CRC_SIZE])
+{
+    uint32_t crc = crc32c(0, model, strlen(model));
+
+    for (const struct tensor_entry *e = f->entries; e < f->entries + f->n_entries; e++)
+        crc = crc_tensor(crc, e->name, e->dtype, e->n_dims, e->dims, (struct span){ e->data, e->bytes });
+    (void)snprintf(ret, CRC_SIZE, "%08x", (unsigned)crc);
+}
+
+static void crc_of_kept(const struct kept *k, const char *model, char ret[CRC_SIZE])
+{
+    uint32_t crc = crc32c(0, model, strlen(model));
+
+    for (int i = 0; i < k->n; i++) {
+        const struct tensor_write *t = &k->t[i];
+        struct span data = { t->data, sizeof(float) };
+
+        for (int d = 0; d < t->n_dims; d++)
+            data.len *= (size_t)t->dims[d];
+        crc = crc_tensor(crc, span_of(t->name), t->dtype, t->n_dims, t->dims, data);
+    }
+    (void)snprintf(ret, CRC_SIZE, "%08x", (unsigned)crc);
+}
+
+/* A file that is there is whole, or an error: otherwise damage to it would switch the check off. */
+static enum err_code read_stored(struct check *c, struct tensor_file *ret, const char **ret_model, struct err *err)
+{
+    struct err why = { 0 };
+    const char *stored = NULL;
+    char crc[CRC_SIZE];
+
+    if (tensor_file_open(c->path, &c->a, ret, &why))
+        return refuse_file(c, "cannot be read", err);
+    if (tensor_file_metadata(ret, "model", &c->a, ret_model, NULL) ||
+        tensor_file_metadata(ret, "crc32c", &c->a, &stored, NULL))
+        return refuse_file(c, "are damaged, or of an earlier version", err);
+    crc_of_file(ret, *ret_model, crc);
+    return strcmp(crc, stored) == 0 ? ERR_OK : refuse_file(c, "are damaged", err);
+}
+
+/* *ret_there: there are stored results of this model. */
+static enum err_code open_stored(struct check *c, struct tensor_file *f, bool *ret_there, struct self_check *ret,
+                                 struct err *err)
 {
     const char *model = NULL;
+    struct stat st;
 
-    return tensor_file_open(c->path, &c->a, ret, NULL) == ERR_OK &&
-           tensor_file_metadata(ret, "model", &c->a, &model, NULL) == ERR_OK && !strcmp(model, c->model);
+    *ret_there = false;
+    if (lstat(c->path, &st) && errno == ENOENT)
+        return ERR_OK;
+    TRY(read_stored(c, f, &model, err));
+    *ret_there = strcmp(model, c->model) == 0;
+    if (!*ret_there)
+        (void)snprintf(
+            ret->note, sizeof ret->note,
+            "the results stored in %s are not used, because they were made with other model files or another "
+            "prompt pack: run `doctor --self-check` on files that are known to be good",
+            name_of(c->path));
+    return ERR_OK;
 }
 
 static enum err_code compare_stored(const struct check *c, const struct kept *got, const struct tensor_file *f,
@@ -225,10 +309,12 @@ static enum err_code paint_and_compare(struct check *c, struct fill_model *m, st
 {
     struct tensor_file stored;
     struct kept got;
+    bool there = false;
 
     TRY(prepare(c, m, err));
+    TRY(open_stored(c, &stored, &there, ret, err)); /* first: a file that cannot be used costs no picture */
     TRY(paint(c, &got, err));
-    return open_stored(c, &stored) ? compare_stored(c, &got, &stored, ret, err) : compare_again(c, &got, ret, err);
+    return there ? compare_stored(c, &got, &stored, ret, err) : compare_again(c, &got, ret, err);
 }
 
 enum err_code self_check_run(struct fill_model *m, struct self_check *ret, struct err *err)
@@ -237,6 +323,7 @@ enum err_code self_check_run(struct fill_model *m, struct self_check *ret, struc
     struct check c;
     enum err_code rc = paint_and_compare(&c, m, &result, err);
 
+    result.timed = (struct fill_timed){ c.r.width, c.r.height, c.r.t5_len, c.took };
     done(&c);
     if (rc)
         (void)err_prefix(err, "self-check");
@@ -247,13 +334,14 @@ enum err_code self_check_run(struct fill_model *m, struct self_check *ret, struc
 
 static enum err_code paint_and_store(struct check *c, struct fill_model *m, struct err *err)
 {
-    struct metadata_pair model = { "model", NULL };
+    char crc[CRC_SIZE];
     struct kept got;
 
     TRY(prepare(c, m, err));
     TRY(paint(c, &got, err));
-    model.value = c->model;
-    return safetensors_write(c->path, got.t, got.n, &model, 1, err);
+    crc_of_kept(&got, c->model, crc);
+    return safetensors_write(c->path, got.t, got.n,
+                             (const struct metadata_pair[]){ { "model", c->model }, { "crc32c", crc } }, 2, err);
 }
 
 enum err_code self_check_record(struct fill_model *m, struct err *err)

@@ -8,13 +8,15 @@
  *
  * The results are stored next to the transformer, in a safetensors file for each backend and type of matrix products:
  * "FILE.cpu-F32.check". Its metadata `model` says what it was made with: sizes and tensor directories of all files, the
- * prompt and its embeddings. A file made with anything else is ignored. Only self_check_record() writes, for weights
- * that are known to be good (their digest was checked); the service only reads, so a folder may be read-only.
+ * prompt and its embeddings; `crc32c` is the checksum of all that. A file that is whole and was made with anything else
+ * is ignored, with a note. A file that is damaged or cannot be read is an error: it would switch the check off. Only
+ * self_check_record() writes, for weights that are known to be good (their digest was checked); the service only reads,
+ * so a folder may be read-only.
  */
 #ifndef MODELS_FILL_SELF_CHECK_H
 #define MODELS_FILL_SELF_CHECK_H
 
-#include "models/fill/fill.h"
+#include "models/fill/fill_speed.h"
 
 /* The relative errors that pass. In f32 two machines differ by rounding, 1e-5 over all blocks; in bf16 a result is
  * within 3e-2 of the f32 result, so two results are within twice that of each other. */
@@ -22,12 +24,15 @@
 #define SELF_CHECK_LIMIT_BF16 6e-2
 
 struct self_check {
-    bool stored;      /* compared with stored results, not with a second picture */
-    double worst;     /* largest relative error */
-    const char *what; /* the result that has it */
+    bool stored;                /* compared with stored results, not with a second picture */
+    double worst;               /* largest relative error */
+    const char *what;           /* the result that has it */
+    struct fill_timed timed;    /* the small picture, painted last */
+    char note[ERR_MESSAGE_MAX]; /* stored results that are of another model, in words; "" */
 };
 
-/* ERR_NUMERIC for values that are not finite or over the limit; and the errors of fill_run. `ret` may be NULL. */
+/* ERR_CORRUPT where results are stored and cannot be used. ERR_NUMERIC for values that are not finite or over the
+ * limit; and the errors of fill_run. `ret` may be NULL. */
 MUST_CHECK enum err_code self_check_run(struct fill_model *m, struct self_check *ret, struct err *err);
 /* Paints the picture and stores its results. ERR_IO where the folder cannot be written. */
 MUST_CHECK enum err_code self_check_record(struct fill_model *m, struct err *err);

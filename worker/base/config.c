@@ -92,7 +92,7 @@ static const struct setting settings[] = {
     { "TRANSFORMER", TEXT, AT(transformer), "auto", .none = "auto", .allowed = "file name",
       .meaning = "GGUF file in `MODEL_DIR`; auto: the largest that fits into memory" },
     { "BACKEND", CHOICE, AT(backend), "auto", .choices = backend_kind_names,
-      .meaning = "where to compute; auto: CUDA if there is a device, else the CPU" },
+      .meaning = "where to compute; auto: CUDA if there is a device, else the CPU; the image sets cuda" },
     { "PRECISION", CHOICE, AT(precision), "auto", .choices = precision_names, .values = precisions,
       .meaning =
           "type of the inputs of matrix products; auto: bf16 on CUDA, and on a CPU that proves clearly faster with it "

@@ -225,6 +225,8 @@ static enum err_code load(struct local *l, struct engine *e, struct err *err)
     progress_watch_begin(&w);
     rc = engine_load(e, err);
     progress_watch_end(&w, rc == ERR_OK);
+    for (int i = 0; !rc && engine_note(e, i); i++)
+        cli_warn(engine_note(e, i));
     return rc;
 }
 

@@ -10,6 +10,7 @@
  * the draining thread releases the claim.
  */
 #include <assert.h>
+#include <math.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -32,6 +33,8 @@ enum {
     MAX_BODY = PUBSUB_BODY_MAX, /* bytes */
     REQUEST_ARENA = 16 << 20,   /* bytes */
     IDLE_TIMEOUT_S = 30,
+    SLOW_WAIT_MS = 5000,
+    SLOW_WAIT_MAX_MS = 600000,
     PROBE_CONNECTIONS = 64,   /* for /health, /ready and /metrics */
     HANDLERS_BEYOND_QUEUE = 8 /* duplicates and bad tokens are answered while the queue is full */
 };
@@ -272,6 +275,29 @@ static enum err_code open_server(struct service *s, struct err *err)
 
 /* --- loading, in a thread of its own --- */
 
+static void log_too_slow(const struct service *s)
+{
+    log_event(
+        LOG_ERROR, NULL, "too slow to be ready: no job would end by its deadline", log_str("reason", s->load_error.msg),
+        log_str("remedy", "give the service a GPU, and set BACKEND=cuda so that its absence stops the start; or set "
+                          "a longer JOB_DEADLINE_SECONDS, or fewer STEPS"),
+        log_str("withoutCuda", engine_without_cuda(s->engine)), log_str("kernels", engine_kernels(s->engine)),
+        log_str("model", engine_model_name(s->engine)), log_end());
+}
+
+/* A worker that is too slow stays, because another process would be no faster, and measures again after ever longer
+ * waits: other work on the machine may end. The probe and the log say what is wrong. */
+static enum err_code wait_until_fast(struct service *s, enum err_code rc)
+{
+    for (int64_t wait_ms = SLOW_WAIT_MS; engine_status(s->engine).state == ENGINE_TOO_SLOW; wait_ms *= 2) {
+        log_too_slow(s);
+        sys_sleep_ms(&sys_real, wait_ms < SLOW_WAIT_MAX_MS ? wait_ms : SLOW_WAIT_MAX_MS);
+        s->load_error = (struct err){ 0 };
+        rc = engine_measure_again(s->engine, &s->load_error);
+    }
+    return rc;
+}
+
 static void *load(void *arg)
 {
     struct service *s = arg;
@@ -281,6 +307,7 @@ static void *load(void *arg)
     ms = sys_mono_ms(&sys_real) - since;
     while (sem_wait(&s->listening)) /* interrupted by a signal */
         ;
+    rc = wait_until_fast(s, rc);
     if (rc) {
         log_event(LOG_CRITICAL, NULL, "the model cannot be loaded", log_str("error", s->load_error.msg), log_end());
         s->load_failed = true;
@@ -289,10 +316,13 @@ static void *load(void *arg)
     if (*engine_without_cuda(s->engine))
         log_event(LOG_WARNING, NULL, "computing on the CPU", log_str("reason", engine_without_cuda(s->engine)),
                   log_end());
+    for (int i = 0; engine_note(s->engine, i); i++)
+        log_event(LOG_NOTICE, NULL, "a part of the model was chosen", log_str("note", engine_note(s->engine, i)),
+                  log_end());
     log_event(LOG_NOTICE, NULL, "the model is loaded", log_str("backend", engine_backend_name(s->engine)),
               log_str("precision", engine_precision(s->engine)), log_str("kernels", engine_kernels(s->engine)),
               log_str("model", engine_model_name(s->engine)), log_str("selfCheck", engine_self_check(s->engine)),
-              log_int("ms", ms), log_end());
+              log_int("largestJobSeconds", (int64_t)ceil(engine_job_seconds(s->engine))), log_int("ms", ms), log_end());
     metrics_set(&s->metrics, METRICS_MODEL_LOADED, 1);
     metrics_set(&s->metrics, METRICS_MODEL_LOAD_SECONDS, 1e-3 * (double)ms);
     job_queue_open(&s->queue);
@@ -314,6 +344,7 @@ static enum err_code start_loading(struct service *s, struct err *err)
                                            .backend = (enum backend_kind)c->backend,
                                            .precision = (enum precision)c->precision,
                                            .max_steps = c->steps,
+                                           .deadline_s = c->job_deadline_s,
                                            .warn = warn };
 
     TRY(engine_new(&engine, &s->engine, err));

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "models/file/file_map.h"
 #include "worker/base/log.h"
 #include "worker/cli/cli.h"
 
@@ -37,6 +38,17 @@ static int usage(FILE *to, int status)
     return status;
 }
 
+/* A command whose model file was lost meanwhile has computed nothing, whatever it has written. */
+static int verdict(int status)
+{
+    struct err err = { 0 };
+
+    if (status != CLI_DONE || file_map_check(&err) == ERR_OK)
+        return status;
+    (void)fprintf(stderr, PROGRAM ": %s\n", err.msg);
+    return CLI_FAILED;
+}
+
 int commands_run(int argc, char **argv)
 {
     static char *serve[] = { "serve", NULL };
@@ -52,7 +64,7 @@ int commands_run(int argc, char **argv)
     }
     for (int i = 0; i < N_COMMANDS; i++)
         if (strcmp(args[0], commands[i].name) == 0)
-            return commands[i].run(rest, args);
+            return verdict(commands[i].run(rest, args));
     (void)fprintf(stderr, PROGRAM ": there is no command '%.40s'\n", args[0]);
     return usage(stderr, CLI_USAGE);
 }

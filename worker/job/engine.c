@@ -1,5 +1,6 @@
 #include "worker/job/engine.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,9 +12,13 @@ struct engine {
     struct backend *be;
     struct fill_model *model;
     struct fill_loading loading;
+    struct fill_notes notes;
     struct self_check check;
-    _Atomic int state;         /* enum engine_state */
-    const char *_Atomic stage; /* string literals only */
+    struct fill_speed speed;
+    char too_slow[2][ERR_MESSAGE_MAX]; /* the figures: one text is shown while the other is written */
+    const char *_Atomic why;           /* the text that is shown */
+    _Atomic int state;                 /* enum engine_state */
+    const char *_Atomic stage;         /* string literals only */
 };
 
 enum err_code engine_new(const struct engine_options *options, struct engine **ret, struct err *err)
@@ -39,6 +44,39 @@ void engine_free(struct engine *e)
 
 /* ---- loading ---- */
 
+static enum err_code too_slow(struct engine *e, struct err *err)
+{
+    const struct fill_speed *s = &e->speed;
+    char *text = e->why == e->too_slow[0] ? e->too_slow[1] : e->too_slow[0];
+
+    (void)snprintf(
+        text, sizeof e->too_slow[0],
+        "a picture of %d x %d pixels takes about %.0f s in %d steps on %s in %s, measured at %d x %d pixels; "
+        "the deadline is %d s",
+        s->width, s->height, s->seconds, s->steps, e->be->name, backend_precision(e->be), s->measured_width,
+        s->measured_height, e->options.deadline_s);
+    e->why = text;
+    return err_set(err, ERR_DEADLINE, "%s", text);
+}
+
+static enum err_code check_speed(struct engine *e, const struct fill_timed *known, struct err *err)
+{
+    const double deadline_s = e->options.deadline_s;
+
+    if (deadline_s == 0)
+        return ERR_OK;
+    TRY(fill_speed_measure(e->model, known, deadline_s, &e->speed, err));
+    if (e->speed.seconds > ENGINE_SLOW_FACTOR * deadline_s)
+        return too_slow(e, err);
+    if (e->speed.seconds > deadline_s)
+        fill_note(
+            &e->notes,
+            "a picture of %d x %d pixels takes about %.0f s in %d steps, and the deadline of a job is %.0f s: the "
+            "largest photos may fail",
+            e->speed.width, e->speed.height, e->speed.seconds, e->speed.steps, deadline_s);
+    return ERR_OK;
+}
+
 static enum err_code load(struct engine *e, struct err *err)
 {
     const struct fill_options options = {
@@ -48,6 +86,7 @@ static enum err_code load(struct engine *e, struct err *err)
         .max_steps = e->options.max_steps,
         .max_t5_len = T5_MAX_TOKENS,
         .loading = &e->loading,
+        .notes = &e->notes,
     };
 
     TRY(backend_open(e->options.backend, e->options.precision, &e->be, err));
@@ -55,26 +94,40 @@ static enum err_code load(struct engine *e, struct err *err)
     e->stage = "weights";
     TRY(fill_model_open(e->options.model_dir, &options, e->be, &e->model, err));
     e->stage = "self-check";
-    return self_check_run(e->model, &e->check, err);
+    TRY(self_check_run(e->model, &e->check, err));
+    if (*e->check.note)
+        fill_note(&e->notes, "%s", e->check.note);
+    e->stage = "speed";
+    return check_speed(e, &e->check.timed, err);
+}
+
+static enum err_code conclude(struct engine *e, enum err_code rc)
+{
+    if (!rc)
+        e->stage = "ready";
+    e->state = !rc ? ENGINE_READY : rc == ERR_DEADLINE ? ENGINE_TOO_SLOW : ENGINE_FAILED;
+    return rc;
 }
 
 enum err_code engine_load(struct engine *e, struct err *err)
 {
-    enum err_code rc = load(e, err);
+    return conclude(e, load(e, err));
+}
 
-    if (!rc)
-        e->stage = "ready";
-    e->state = rc ? ENGINE_FAILED : ENGINE_READY;
-    return rc;
+enum err_code engine_measure_again(struct engine *e, struct err *err)
+{
+    return conclude(e, check_speed(e, &(struct fill_timed){ 0 }, err));
 }
 
 struct engine_status engine_status(struct engine *e)
 {
     int64_t loaded = e->loading.loaded_bytes, total = e->loading.total_bytes;
-    struct engine_status s = { .state = (enum engine_state)e->state, .stage = e->stage };
+    struct engine_status s = { .state = (enum engine_state)e->state, .stage = e->stage, .why = "" };
 
     if (loaded > total) /* `loaded` was read first, and both only grow */
         loaded = total;
+    if (s.state == ENGINE_TOO_SLOW)
+        s.why = e->why;
     s.percent = s.state == ENGINE_READY ? 100 : total > 0 ? (int)(99 * loaded / total) : 0;
     return s;
 }
@@ -111,12 +164,30 @@ const char *engine_self_check(const struct engine *e)
     return e->check.stored ? "as stored" : "twice the same";
 }
 
+const char *engine_note(const struct engine *e, int i)
+{
+    return i < e->notes.n ? e->notes.text[i] : NULL;
+}
+
+double engine_job_seconds(const struct engine *e)
+{
+    return e->speed.seconds;
+}
+
 const char *engine_prompt(const struct engine *e, const char *wanted)
 {
     return fill_model_prompt(e->model, wanted);
 }
 
 /* ---- painting ---- */
+
+/* A model without one of its files is as broken as one whose device has failed: only a new process can be whole. */
+static enum err_code lost_file(struct err *err)
+{
+    if (err)
+        err->code = ERR_GPU;
+    return ERR_GPU;
+}
 
 enum err_code engine_paint(struct engine *e, const struct fill_request *r, struct arena *a, struct image *ret,
                            struct err *err)
@@ -126,6 +197,8 @@ enum err_code engine_paint(struct engine *e, const struct fill_request *r, struc
     if (e->state != ENGINE_READY)
         return err_set(err, e->state == ENGINE_BROKEN ? ERR_GPU : ERR_UNAVAILABLE, "engine: not ready");
     rc = fill_run(e->model, r, a, ret, err);
+    if (rc == ERR_IO) /* its model files are all that it reads */
+        rc = lost_file(err);
     if (rc == ERR_GPU)
         e->state = ENGINE_BROKEN;
     return rc;

@@ -3,7 +3,8 @@
  *
  * engine_load() runs in a thread of its own while the server already answers; its state is read by the probes. A model
  * is ready once it has painted a small picture with finite values, as stored or twice the same
- * (models/fill/self_check.h). A device fault is sticky: the engine stays broken and the process has to be replaced.
+ * (models/fill/self_check.h). A device fault is sticky, and so is the loss of a model file (models/file/file_map.h):
+ * the engine stays broken and the process has to be replaced.
  */
 #ifndef WORKER_JOB_ENGINE_H
 #define WORKER_JOB_ENGINE_H
@@ -13,7 +14,14 @@
 
 #include "models/fill/fill.h"
 
-enum engine_state { ENGINE_LOADING, ENGINE_READY, ENGINE_FAILED, ENGINE_BROKEN };
+/* TOO_SLOW: the model is loaded and computes right, but a job would not end by its deadline. */
+enum engine_state { ENGINE_LOADING, ENGINE_TOO_SLOW, ENGINE_READY, ENGINE_FAILED, ENGINE_BROKEN };
+
+/* The worker is too slow where the estimate for the largest picture (models/fill/fill_speed.h) is this many times the
+ * deadline. The estimate is a little long, jobs with smaller pictures take less, and a neighbour on the machine may
+ * have had the processor: none of this may keep a worker away that can do its work. A CPU in the place of the GPU that
+ * was meant is over the deadline by eight times and more. */
+#define ENGINE_SLOW_FACTOR 2.0
 
 struct engine_options {
     const char *model_dir;
@@ -21,6 +29,7 @@ struct engine_options {
     enum backend_kind backend;
     enum precision precision;
     int max_steps;                  /* the most that a request may ask for */
+    int deadline_s;                 /* in which a job must be done; 0: any time */
     void (*warn)(const char *line); /* struct backend's; NULL: warnings are dropped */
 };
 
@@ -30,13 +39,18 @@ struct engine;
 MUST_CHECK enum err_code engine_new(const struct engine_options *options, struct engine **ret, struct err *err);
 void engine_free(struct engine *e); /* takes NULL; no call may be running */
 
-/* Opens the backend, loads the model, runs the self-check. Once. */
+/* Opens the backend, loads the model, runs the self-check, estimates the time of a job. Once. ERR_DEADLINE, with the
+ * figures and the state ENGINE_TOO_SLOW, where that is too long. */
 MUST_CHECK enum err_code engine_load(struct engine *e, struct err *err);
+
+/* Where it was too slow: measures again, because other work may have had the machine. The result is engine_load()'s. */
+MUST_CHECK enum err_code engine_measure_again(struct engine *e, struct err *err);
 
 struct engine_status {
     enum engine_state state;
-    const char *stage; /* "backend", "weights", "self-check", "ready" */
+    const char *stage; /* "backend", "weights", "self-check", "speed", "ready" */
     int percent;       /* how much of the model is loaded */
+    const char *why;   /* the newest figures where it is too slow, without quotes; else "" */
 };
 struct engine_status engine_status(struct engine *e); /* from any thread */
 
@@ -48,12 +62,16 @@ const char *engine_kernels(const struct engine *e); /* backend_describe(): which
 const char *engine_without_cuda(const struct engine *e);
 const char *engine_model_name(const struct engine *e); /* file name of the transformer */
 const char *engine_self_check(const struct engine *e); /* "as stored", "twice the same" */
+/* What an operator should hear about the choices of loading: one sentence for each i from 0 on; NULL: no more. */
+const char *engine_note(const struct engine *e, int i);
+/* Seconds that a job with the largest picture takes by the estimate; 0: there was no deadline to compare it with. */
+double engine_job_seconds(const struct engine *e);
 
 /* The prompt that engine_paint() takes: `wanted`, or the first of the prompt pack where the pack lacks `wanted`. */
 const char *engine_prompt(const struct engine *e, const char *wanted);
 
 /* The painted picture, from the arena: fill_run(), whose errors it returns. ERR_UNAVAILABLE until the model is loaded;
- * ERR_GPU breaks the engine, and is what it returns from then on. */
+ * ERR_GPU, also for a model file that was lost, breaks the engine, and is what it returns from then on. */
 MUST_CHECK enum err_code engine_paint(struct engine *e, const struct fill_request *r, struct arena *a,
                                       struct image *ret, struct err *err);
 

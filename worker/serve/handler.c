@@ -169,7 +169,7 @@ static int answer_push(struct handler *h, struct http_server_request *req)
     (void)snprintf(req->log.session, sizeof req->log.session, "%s", job.document);
     if (h->draining)
         return settle(h, req, OUTCOME_DRAINING);
-    if (h->fault)
+    if (h->fault || engine_status(h->engine).state == ENGINE_TOO_SLOW)
         return settle(h, req, OUTCOME_DEVICE_BROKEN);
     return run_job(h, req, &msg, &job);
 }
@@ -226,6 +226,11 @@ static void ready(void *ctx, struct http_server_request *req, struct http_server
     if (h->draining)
         reply_text(req, reply, 503, "application/json", "{\"status\":\"draining\"}");
     else if (s.state > ENGINE_READY || h->fault)
+        reply_text(req, reply, 503, "application/json", "{\"status\":\"failed\"}");
+    else if (s.state == ENGINE_TOO_SLOW &&
+             !arena_printf(req->arena, &text, NULL, "{\"status\":\"too slow\",\"reason\":\"%s\"}", s.why))
+        reply_text(req, reply, 503, "application/json", text);
+    else if (s.state == ENGINE_TOO_SLOW)
         reply_text(req, reply, 503, "application/json", "{\"status\":\"failed\"}");
     else if (not_ready_by_cloud(h, s.state == ENGINE_LOADING, req, reply))
         return;

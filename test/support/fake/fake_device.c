@@ -6,11 +6,12 @@
 #include "kernels/backend.h"
 
 static struct {
-    bool plugged_in, faulty, broken;
+    bool plugged_in, faulty, broken, fails_to_open;
+    double slow;
     int products_left;
     struct backend_ops ops;
     const struct backend_ops *own;
-} device;
+} device = { .slow = 1 };
 
 void fake_device(int n)
 {
@@ -18,6 +19,16 @@ void fake_device(int n)
     device.faulty = n > 0;
     device.broken = false;
     device.products_left = n;
+}
+
+void fake_device_slow(double factor)
+{
+    device.slow = factor;
+}
+
+void fake_device_fails_to_open(bool fails)
+{
+    device.fails_to_open = fails;
 }
 
 static enum err_code fault(struct err *err)
@@ -57,7 +68,11 @@ static enum err_code mark(struct backend *be, int slot, struct err *err)
 
 static enum err_code elapsed(struct backend *be, int from, int to, double *ret_ms, struct err *err)
 {
-    return device.broken ? fault(err) : device.own->elapsed(be, from, to, ret_ms, err);
+    enum err_code rc = device.broken ? fault(err) : device.own->elapsed(be, from, to, ret_ms, err);
+
+    if (!rc)
+        *ret_ms *= device.slow;
+    return rc;
 }
 
 /*
@@ -66,11 +81,15 @@ static enum err_code elapsed(struct backend *be, int from, int to, double *ret_m
  */
 enum err_code backend_cuda_open(enum precision precision, struct backend **ret, struct err *err)
 {
-    const char *n = getenv("FAKE_DEVICE");
+    const char *n = getenv("FAKE_DEVICE"), *slow = getenv("FAKE_DEVICE_SLOW");
     enum err_code rc;
 
     if (n)
         fake_device(atoi(n));
+    if (slow)
+        fake_device_slow(atof(slow));
+    if (device.fails_to_open)
+        return fault(err);
     if (!device.plugged_in)
         return err_set(err, ERR_UNAVAILABLE, "cuda: the unit tests have no device");
     rc = backend_cpu_open(precision == PRECISION_AUTO ? PRECISION_BF16 : precision, ret, err); /* as CUDA does */

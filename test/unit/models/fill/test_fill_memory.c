@@ -15,6 +15,7 @@ static const char *const files[] = { "flux1-fill-F32.gguf", "flux1-fill-Q8_0.ggu
 static const struct fill_options options = { .max_width = 64, .max_height = 32, .max_steps = 2, .max_t5_len = 16 };
 
 static int64_t available;
+static struct fill_notes notes; /* of the model that was opened last */
 
 static struct backend_memory report_available(struct backend *be)
 {
@@ -82,6 +83,8 @@ static const char *opened(struct device *d, const char *dir, const char *named, 
 
     *err = (struct err){ 0 };
     o.transformer = named;
+    o.notes = &notes;
+    notes = (struct fill_notes){ 0 };
     available = bytes;
     if (fill_model_open(dir, &o, d->be, &m, err))
         return NULL;
@@ -139,6 +142,36 @@ TEST(fill_memory__a_machine_that_uses_the_files_in_place_prefers_what_fits_and_w
     CHECK_STR(opened(&d, dir, NULL, 1000, &in_file, &err), files[0]);
     CHECK_STR(opened(&d, dir, files[2], 1 << 20, &in_file, &err), files[2]);
     backend_close(d.be);
+}
+
+/* What is chosen because of the memory is said; what cannot be read is not passed over. */
+TEST(fill_memory__says_that_a_smaller_transformer_computes_and_takes_none_in_place_of_an_unreadable_one)
+{
+    static const bool in_place[] = { false, true };
+    struct device d;
+    struct err err;
+    char dir[512];
+    bool in_file;
+
+    make_folder(dir);
+    for (int i = 0; i < 2; i++) {
+        const char *large;
+        int64_t room = in_place[i] ? 1 << 20 : needed(dir, files[0], true) - 1;
+
+        open_device(&d, in_place[i]);
+        CHECK_STR(opened(&d, dir, NULL, (int64_t)1 << 40, &in_file, &err), files[0]);
+        CHECK_INT(notes.n, 0);
+        CHECK(opened(&d, dir, NULL, room, &in_file, &err));
+        CHECK(notes.n == 1 && strstr(notes.text[0], "computes, because flux1-fill-F32.gguf does not fit into the"));
+        large = temp_path("memory/zz-larger.gguf");
+        CHECK(symlink("/nonexistent/blob", large) == 0);
+        CHECK(!opened(&d, dir, NULL, (int64_t)1 << 40, &in_file, &err));
+        CHECK(err.code == ERR_IO && strstr(err.msg, "zz-larger.gguf"));
+        CHECK(!opened(&d, dir, "auto", room, &in_file, &err));
+        CHECK(err.code == ERR_IO && strstr(err.msg, "zz-larger.gguf"));
+        CHECK(unlink(large) == 0);
+        backend_close(d.be);
+    }
 }
 
 /* --- the memory of a machine --- */

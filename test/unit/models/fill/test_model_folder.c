@@ -1,7 +1,10 @@
 #include "models/fill/model_folder.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "test/support/bytes.h"
@@ -82,7 +85,7 @@ static void expect(const struct model_folder *f, enum model_part part, enum err_
 /* A new folder below the temporary folder. */
 static struct model_folder folder(const char *name)
 {
-    char path[64];
+    char path[80];
 
     (void)snprintf(path, sizeof path, "%s/.", name);
     return (struct model_folder){ .dir = temp_path(path) };
@@ -313,4 +316,107 @@ TEST(shards__limit_their_number)
     CHECK_INT(shards_open(temp_file("many.index.json", b.ptr, b.len), &a, &s, &err), ERR_TOO_LARGE);
     arena_done(&a);
     bytes_done(&b);
+}
+
+/* Puts something under this name that is `bytes` long and cannot be read as a model. */
+enum unreadable { NO_MODEL, NONSENSE, NOWHERE, A_FOLDER, UNREADABLE_KINDS };
+
+static void put_unreadable(const char *path, enum unreadable kind, size_t bytes)
+{
+    const char *at = temp_path(path);
+    char *junk = calloc(1, bytes);
+
+    (void)unlink(at);
+    (void)rmdir(at);
+    if (kind == NOWHERE)
+        CHECK(symlink("/nonexistent/blob", at) == 0);
+    else if (kind == A_FOLDER)
+        CHECK(mkdir(at, 0700) == 0);
+    else {
+        memcpy(junk, kind == NO_MODEL ? "not a model !" : "GGUF nonsense", 13);
+        (void)temp_file(path, junk, bytes);
+    }
+    free(junk);
+}
+
+/* A larger file that cannot be read may be the one that would be taken: another in its place would compute another
+ * picture, without a word. */
+TEST(model_folder__takes_no_other_file_in_the_place_of_one_that_cannot_be_read)
+{
+    static const struct {
+        enum model_part part;
+        const char *good, *bad;
+    } cases[] = {
+        { MODEL_TRANSFORMER, "mf-unread/good.gguf", "mf-unread/large.gguf" },
+        { MODEL_T5, "mf-unread-t5/t5xxl_good.safetensors", "mf-unread-t5/t5xxl_large.safetensors" },
+        { MODEL_T5, "mf-unread-t5/t5xxl_good.safetensors", "mf-unread-t5/t5xxl_a.safetensors" },
+        { MODEL_TRANSFORMER, "mf-unread-st/good.safetensors", "mf-unread-st/large.safetensors" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int kind = 0; kind < UNREADABLE_KINDS; kind++) {
+            char name[64];
+            struct model_folder f;
+
+            (void)snprintf(name, sizeof name, "%.*s", (int)(strchr(cases[i].good, '/') - cases[i].good), cases[i].good);
+            f = folder(name);
+            if (strstr(cases[i].good, ".gguf"))
+                put_gguf(cases[i].good, "flux", "img_in.weight", 100);
+            else
+                PUT(cases[i].good, 100, cases[i].part == MODEL_T5 ? "encoder.final_layer_norm.weight" : "img_in.weight");
+            put_unreadable(cases[i].bad, (enum unreadable)kind, 8192);
+            expect(&f, cases[i].part,
+                   (const enum err_code[]){ ERR_UNSUPPORTED, ERR_UNSUPPORTED, ERR_IO, ERR_IO }[kind],
+                   strrchr(cases[i].bad, '/') + 1);
+            if (kind <= NONSENSE) {
+                put_unreadable(cases[i].bad, (enum unreadable)kind, 64); /* a smaller one would not be taken anyway */
+                expect(&f, cases[i].part, ERR_OK, strrchr(cases[i].good, '/'));
+            }
+            f.max_transformer_bytes = 4096; /* nor would one that is over the limit */
+            put_unreadable(cases[i].bad, NONSENSE, 8192);
+            if (cases[i].part == MODEL_TRANSFORMER)
+                expect(&f, cases[i].part, ERR_OK, strrchr(cases[i].good, '/'));
+            CHECK(unlink(temp_path(cases[i].bad)) == 0);
+        }
+}
+
+/* The process may open no more files: nothing can be read, and nothing is taken for absent. */
+TEST(model_folder__a_folder_that_cannot_be_read_is_no_empty_folder)
+{
+    struct rlimit was, none;
+    struct model_folder f = folder("mf-no-files");
+    int next;
+
+    put_gguf("mf-no-files/a.gguf", "flux", "img_in.weight", 100);
+    put_gguf("mf-no-files/b.gguf", "flux", "img_in.weight", 10);
+    expect(&f, MODEL_TRANSFORMER, ERR_OK, "/a.gguf");
+    CHECK(getrlimit(RLIMIT_NOFILE, &was) == 0);
+    next = dup(0);
+    CHECK(next > 0 && close(next) == 0);
+    none = was;
+    none.rlim_cur = (rlim_t)next;
+    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    expect(&f, MODEL_TRANSFORMER, ERR_IO, "Too many open files");
+    expect(&f, MODEL_T5, ERR_IO, "Too many open files");
+    CHECK(setrlimit(RLIMIT_NOFILE, &was) == 0);
+}
+
+TEST(model_folder__a_link_that_leads_nowhere_is_not_absent)
+{
+    struct model_folder f = folder("mf-links");
+    static const struct {
+        enum model_part part;
+        const char *path;
+    } cases[] = { { MODEL_VAE, "mf-links/ae.safetensors" },
+                  { MODEL_PROMPTS, "mf-links/prompts.safetensors" },
+                  { MODEL_T5_TOKENIZER, "mf-links/tokenizer_2/tokenizer.json" },
+                  { MODEL_T5, "mf-links/text_encoder_2/model.safetensors" } };
+
+    PUT("mf-links/vae/diffusion_pytorch_model.safetensors", 1, "x");
+    put_text("mf-links/tokenizer_2/spiece.model", "");
+    PUT("mf-links/text_encoder_2/model-a.safetensors", 1, "encoder.final_layer_norm.weight");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CHECK(symlink("/nonexistent/blob", temp_path(cases[i].path)) == 0);
+        expect(&f, cases[i].part, ERR_OK, strrchr(cases[i].path, '/')); /* opening it says what is wrong */
+    }
 }

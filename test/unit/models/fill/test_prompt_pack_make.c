@@ -1,6 +1,7 @@
 /* Pictures painted with a pack that this program made, and without it: not one byte may differ. */
 #include "models/fill/prompt_pack_make.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,12 +48,13 @@ struct painter {
     struct fill_model *m;
     struct image picture, mask;
     struct fill_timings timings; /* of the last picture */
+    struct fill_notes notes;
 };
 
 static void open_painter(struct painter *p, const char *dir, const char *transformer, const struct rig_kind *kind)
 {
     const struct fill_options o = { .transformer = transformer, .max_width = SIDE, .max_height = SIDE + 16,
-                                    .max_steps = 4, .max_t5_len = T5_LEN };
+                                    .max_steps = 4, .max_t5_len = T5_LEN, .notes = &p->notes };
     struct err err = { 0 };
 
     *p = (struct painter){ 0 };
@@ -182,6 +184,37 @@ TEST(prompt_pack_make__tables_of_another_transformer_are_not_used)
     open_painter(&whole, golden("small/models"), "flux1-fill-Q8_0.gguf", &rig_kinds[1]);
     open_painter(&packed, dir, "flux1-fill-Q8_0.gguf", &rig_kinds[1]);
     CHECK(packed.m->pack.n_schedules == 0 && !packed.m->flux.modulation_in_file);
+    CHECK(packed.notes.n == 1 && strstr(packed.notes.text[0], "made with another transformer"));
+    check_same(&whole, &packed, prompts[0], SIDE, SIDE, STEPS);
+    close_painter(&packed);
+    close_painter(&whole);
+}
+
+/* The digest that says whose tables these are is damaged itself: they are not used, and that is said. */
+TEST(prompt_pack_make__tables_with_a_damaged_digest_are_not_used)
+{
+    static const char key[] = "\"transformer\":\"";
+    struct painter whole, packed;
+    char dir[512], path[600], head[65536], *digest;
+    ssize_t n;
+    int fd;
+
+    make_folder(dir, "digest", "flux1-fill-Q8_0.gguf");
+    write_pack(dir, "flux1-fill-Q8_0.gguf", &rig_kinds[1], 1, 1);
+    open_painter(&packed, dir, "flux1-fill-Q8_0.gguf", &rig_kinds[1]);
+    CHECK(packed.m->pack.n_schedules == 1 && packed.notes.n == 0);
+    close_painter(&packed);
+    (void)snprintf(path, sizeof path, "%s/prompts.safetensors", dir);
+    fd = open(path, O_RDWR);
+    n = pread(fd, head, sizeof head, 0);
+    digest = n > 0 ? memmem(head, (size_t)n, key, sizeof key - 1) : NULL;
+    CHECK(digest);
+    digest += sizeof key - 1;
+    *digest = *digest == '1' ? '2' : '1';
+    CHECK(pwrite(fd, digest, 1, digest - head) == 1 && close(fd) == 0);
+    open_painter(&whole, golden("small/models"), "flux1-fill-Q8_0.gguf", &rig_kinds[1]);
+    open_painter(&packed, dir, "flux1-fill-Q8_0.gguf", &rig_kinds[1]);
+    CHECK(packed.m->pack.n_schedules == 0 && packed.notes.n == 1);
     check_same(&whole, &packed, prompts[0], SIDE, SIDE, STEPS);
     close_painter(&packed);
     close_painter(&whole);

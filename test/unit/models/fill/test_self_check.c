@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -134,11 +135,86 @@ TEST(self_check__values_of_another_model_are_ignored)
     CHECK_OK(self_check_record(s.m, &err), err);
     s.m->digests[0][0] ^= 1;
     CHECK_OK(self_check_run(s.m, &got, &err), err);
-    CHECK(!got.stored);
+    CHECK(!got.stored && strstr(got.note, "Q8_0.gguf.cpu-F32.check are not used"));
     close_model(&s);
 }
 
-TEST(self_check__a_folder_that_cannot_be_written_is_reported_and_still_checked)
+/* Reads the stored results, harms them in one way, and writes them again. */
+static void put_check(const struct scene *s, const char *bytes, size_t n)
+{
+    int fd = open(s->check, O_WRONLY | O_TRUNC);
+
+    CHECK(fd >= 0 && write(fd, bytes, n) == (ssize_t)n && close(fd) == 0);
+}
+
+static void expect_refused(struct scene *s, const char *harm, size_t at)
+{
+    struct self_check got = { 0 };
+    struct err err = { 0 };
+    enum err_code rc = self_check_run(s->m, &got, &err);
+
+    if (rc != ERR_CORRUPT || !strstr(err.msg, ".check") || !strstr(err.msg, "doctor --self-check"))
+        test_fail(__FILE__, __LINE__, "%s at %zu: %s: %s", harm, at, err_name(rc), err.msg);
+}
+
+/* Damage to what the check compares with must not switch it off, wherever it is. */
+TEST(self_check__a_damaged_file_of_stored_values_is_an_error_and_not_no_file)
+{
+    struct scene s = { 0 };
+    struct err err = { 0 };
+    struct arena a;
+    struct span whole;
+    char *copy;
+
+    make_folder(&s, "check-harmed");
+    open_model(&s);
+    CHECK_OK(self_check_record(s.m, &err), err);
+    CHECK_OK(arena_init(&a, 16 << 20, &err), err);
+    CHECK_OK(file_read(s.check, 8 << 20, &a, &whole, &err), err);
+    copy = malloc(whole.len);
+    for (size_t at = 0; at < whole.len; at += at < 900 ? 13 : 4099) { /* every part of the header, some of the data */
+        memcpy(copy, whole.ptr, whole.len);
+        copy[at] ^= (char)(1 << at % 8);
+        put_check(&s, copy, whole.len);
+        expect_refused(&s, "a bit flipped", at);
+    }
+    for (size_t n = 0; n < whole.len; n += n < 900 ? 97 : 7919) {
+        put_check(&s, whole.ptr, n);
+        expect_refused(&s, "cut", n);
+    }
+    put_check(&s, whole.ptr, whole.len);
+    CHECK_OK(self_check_run(s.m, NULL, &err), err);
+    free(copy);
+    arena_done(&a);
+    close_model(&s);
+}
+
+TEST(self_check__what_is_there_and_cannot_be_read_is_an_error)
+{
+    struct scene s = { 0 };
+    struct err err = { 0 };
+    struct rlimit was, none;
+    int next;
+
+    make_folder(&s, "check-unreadable");
+    open_model(&s);
+    CHECK(symlink("/nonexistent/stored", s.check) == 0);
+    expect_refused(&s, "a link that leads nowhere", 0);
+    CHECK(unlink(s.check) == 0);
+    CHECK_OK(self_check_record(s.m, &err), err);
+    CHECK(getrlimit(RLIMIT_NOFILE, &was) == 0);
+    next = dup(0);
+    CHECK(next > 0 && close(next) == 0);
+    none = was;
+    none.rlim_cur = (rlim_t)next;
+    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    expect_refused(&s, "no more files", 0);
+    CHECK(setrlimit(RLIMIT_NOFILE, &was) == 0);
+    CHECK_OK(self_check_run(s.m, NULL, &err), err);
+    close_model(&s);
+}
+
+TEST(self_check__a_folder_that_cannot_be_written_is_reported)
 {
     struct self_check got = { 0 };
     struct scene s = { 0 };
@@ -148,9 +224,10 @@ TEST(self_check__a_folder_that_cannot_be_written_is_reported_and_still_checked)
     open_model(&s);
     CHECK(mkdir(s.check, 0700) == 0); /* a rename cannot replace a folder, even for root */
     CHECK(self_check_record(s.m, &why) != ERR_OK);
-    CHECK_OK(self_check_run(s.m, &got, &err), err);
-    CHECK(!got.stored);
+    expect_refused(&s, "a folder", 0);
     CHECK(rmdir(s.check) == 0);
+    CHECK_OK(self_check_run(s.m, &got, &err), err);
+    CHECK(!got.stored && !*got.note);
     close_model(&s);
 }
 
