@@ -13,6 +13,8 @@
 #define COMMITTED           "{\"writeResults\":[{\"updateTime\":\"2026-11-20T09:25:37Z\"}],\"commitTime\":\"x\"}"
 #define ERROR(code, status) "{\"error\":{\"code\":" code ",\"message\":\"why\",\"status\":\"" status "\"}}"
 
+#define MISSING(message)    "{\"error\":{\"code\":404,\"message\":\"" message "\",\"status\":\"NOT_FOUND\"}}"
+
 struct fixture {
     struct script s;
     struct gauth *g;
@@ -103,15 +105,15 @@ TEST(firestore__gets_a_document_under_a_mask)
     CHECK_OK(get(), f.err);
     CHECK_STR(f.s.requests[0].method, "GET");
     CHECK_STR(f.s.requests[0].url, "http://127.0.0.1:8185/v1/" NAME "?mask.fieldPaths=processingStatus"
-                                   "&mask.fieldPaths=inpaint.lease&mask.fieldPaths=%60a-b%60");
+                                   "&mask.fieldPaths=inpaint.lease&mask.fieldPaths=%60a-b%60&prettyPrint=false");
     CHECK(script_sent_header(&f.s, 0, "Authorization: Bearer owner"));
     CHECK_INT(f.s.requests[0].timeout_ms, 10000);
     CHECK_STR(doc.update_time, "2026-11-20T09:25:36.344385Z");
-    CHECK_STR(firestore_string(firestore_field(&doc, "processingStatus")), "pending");
-    CHECK(!firestore_field(&doc, "inpaint.lease.id"));
+    CHECK(stored_is_text(firestore_field(&doc, "processingStatus"), "pending"));
+    CHECK(stored_is_absent(firestore_field(&doc, "inpaint.lease.id")));
     will(200, FOUND(""));
     CHECK_OK(get(), f.err);
-    CHECK(!doc.fields && !firestore_field(&doc, "processingStatus"));
+    CHECK(!doc.fields.len && stored_is_absent(firestore_field(&doc, "processingStatus")));
     stop();
 }
 
@@ -153,11 +155,13 @@ TEST(firestore__checks_the_name_of_every_answer) /* U5, U6 */
 TEST(firestore__reports_absent_only_when_firestore_does)
 {
     start();
+    will(200, FOUND(""));
+    CHECK_OK(get(), f.err);
     will(404, ERROR("404", "NOT_FOUND"));
     CHECK_INT(get(), ERR_NOT_FOUND);
     will(404, "Not Found\n"); /* from a front end: it does not say that the document is missing */
     CHECK_INT(get(), ERR_INVALID);
-    CHECK_INT(f.s.n_requests, 2);
+    CHECK_INT(f.s.n_requests, 3);
     stop();
 }
 
@@ -398,7 +402,8 @@ TEST(firestore__never_sends_a_commit_again_that_may_have_landed) /* U1 to U4 */
         { { .rc = ERR_UNKNOWN_OUTCOME }, ERR_UNKNOWN_OUTCOME },
         { { .status = 503, .body = SPAN(ERROR("503", "UNAVAILABLE")) }, ERR_UNKNOWN_OUTCOME },
         { { .status = 500 }, ERR_UNKNOWN_OUTCOME },
-        { { .status = 404, .body = SPAN(ERROR("404", "NOT_FOUND")) }, ERR_NOT_FOUND },
+        { { .status = 404, .body = SPAN(ERROR("404", "NOT_FOUND")) }, ERR_UNAVAILABLE }, /* of what? */
+        { { .status = 404, .body = SPAN(MISSING("No document to update: " NAME)) }, ERR_NOT_FOUND },
         { { .status = 400, .body = SPAN(ERROR("400", "INVALID_ARGUMENT")) }, ERR_INVALID },
         { { .status = 403, .body = SPAN(ERROR("403", "PERMISSION_DENIED")) }, ERR_DENIED },
         { { .status = 200, .body = SPAN("{}") }, ERR_UNKNOWN_OUTCOME },
@@ -431,6 +436,14 @@ TEST(firestore__sends_a_commit_again_that_surely_did_not_land)
     stop();
 }
 
+static struct span text_of(struct stored v)
+{
+    struct span text;
+
+    CHECK_OK(stored_text(v, &f.a, &text, &f.err), f.err);
+    return text;
+}
+
 TEST(firestore__reads_values_of_every_type)
 {
     static const char fields[] = "\"fields\":{\"s\":{\"stringValue\":\"x\"},\"i\":{\"integerValue\":\"-"
@@ -445,6 +458,7 @@ TEST(firestore__reads_values_of_every_type)
                                  "]}},\"le\":{\"arrayValue\":{}},"
                                  "\"bad\":{\"integerValue\":\"12x\"},\"odd\":5,\"dx\":{\"doubleValue\":\"1.5\"}},";
     static char body[4096];
+    struct span list;
     int64_t i;
 
     (void)snprintf(body, sizeof body, FOUND("%s"), fields);
@@ -452,25 +466,29 @@ TEST(firestore__reads_values_of_every_type)
     will(200, body);
     CHECK_OK(get(), f.err);
 #define F(path) firestore_field(&doc, path)
-    CHECK_STR(firestore_string(F("s")), "x");
-    CHECK(!firestore_string(F("i")) && !firestore_string(F("absent")) && !firestore_string(F("odd")));
-    CHECK(firestore_integer(F("i"), &i) && i == INT64_MIN);
-    CHECK(firestore_integer(F("in"), &i) && i == 12);
-    CHECK(firestore_integer(F("di"), &i) && i == 3);
-    CHECK(!firestore_integer(F("d"), &i) && !firestore_integer(F("s"), &i) && !firestore_integer(F("bad"), &i) &&
-          !firestore_integer(F("nan"), &i));
-    CHECK(firestore_timestamp(F("t"), &i) && i == 1714979289123456);
-    CHECK(!firestore_timestamp(F("s"), &i));
-    CHECK(firestore_is_null(F("n")) && !firestore_is_null(F("absent")) && !firestore_is_null(F("s")));
-    CHECK_STR(firestore_string(F("m.k.`a-b`")), "deep");
-    CHECK_STR(firestore_string(firestore_member(F("m.k"), "a-b")), "deep");
-    CHECK(firestore_is_map(F("e")) && firestore_is_map(F("m")) && !firestore_is_map(F("s")) && !firestore_is_map(NULL));
-    CHECK_INT(firestore_array_count(F("l")), 2);
-    CHECK_STR(firestore_string(firestore_array_at(F("l"), 0)), "one");
-    CHECK(!firestore_array_at(F("l"), 2));
-    CHECK_INT(firestore_array_count(F("le")), 0);
-    CHECK_INT(firestore_array_count(F("s")), -1);
-    CHECK_INT(firestore_array_count(NULL), -1);
+    CHECK(stored_is_text(F("s"), "x") && !stored_is_text(F("s"), "y"));
+    CHECK_STR(text_of(F("s")).ptr, "x");
+    CHECK(!text_of(F("i")).ptr && !text_of(F("absent")).ptr && !text_of(F("odd")).ptr);
+    CHECK(stored_integer(F("i"), &i) && i == INT64_MIN);
+    CHECK(stored_integer(F("in"), &i) && i == 12);
+    CHECK(stored_integer(F("di"), &i) && i == 3);
+    CHECK(!stored_integer(F("d"), &i) && !stored_integer(F("s"), &i) && !stored_integer(F("bad"), &i) &&
+          !stored_integer(F("nan"), &i));
+    CHECK(stored_timestamp(F("t"), &i) && i == 1714979289123456);
+    CHECK(!stored_timestamp(F("s"), &i));
+    CHECK(stored_is_null(F("n")) && !stored_is_null(F("absent")) && !stored_is_null(F("s")));
+    CHECK(stored_is_text(F("m.k.`a-b`"), "deep"));
+    CHECK(stored_is_text(stored_member(F("m.k"), "a-b"), "deep"));
+    CHECK(stored_is_map(F("e")) && stored_is_map(F("m")) && !stored_is_map(F("s")) && !stored_is_map(F("absent")));
+    CHECK(stored_is_array(F("l")) && stored_is_array(F("le")) && !stored_is_array(F("m")) && !stored_is_array(F("absent")));
+    list = stored_list(F("l"));
+    CHECK(stored_is_text(stored_next(&list), "one"));
+    CHECK(stored_integer(stored_next(&list), &i) && i == 2);
+    CHECK(stored_is_absent(stored_next(&list)) && stored_is_absent(stored_next(&list)));
+    list = stored_list(F("le"));
+    CHECK(stored_is_absent(stored_next(&list)));
+    list = stored_list(F("s"));
+    CHECK(stored_is_absent(stored_next(&list)));
 #undef F
     stop();
 }
