@@ -171,6 +171,19 @@ static enum err_code get(struct fake_firestore *f, const char *url, struct arena
     return rc ? rc : answer(f, a, 200, body, ret, err);
 }
 
+/* A write to a wild member, or into it, replaces it. */
+static void drop_wild(struct fake_firestore *f, const struct json *mask)
+{
+    for (int i = 0; i < json_count(mask); i++)
+        for (int k = 0; k < f->n_wild; k++) {
+            const char *path = json_string(json_at(mask, i)), *name = f->wild[k].ptr + 1;
+            size_t n = strcspn(name, "\"");
+
+            if (strncmp(path, name, n) == 0 && (path[n] == 0 || path[n] == '.'))
+                f->wild[k--] = f->wild[--f->n_wild];
+        }
+}
+
 static enum err_code commit(struct fake_firestore *f, struct span body, struct arena *a, struct http_reply *ret,
                             struct err *err)
 {
@@ -188,6 +201,10 @@ static enum err_code commit(struct fake_firestore *f, struct span body, struct a
     }
     if (fault == FAKE_LOSE_REQUEST)
         return err_set(err, ERR_UNKNOWN_OUTCOME, "fake: reset");
+    if (fault == FAKE_INVALID)
+        return answer_text(f, a, 400,
+                           "{\"error\":{\"code\":400,\"message\":\"too large\",\"status\":\"INVALID_ARGUMENT\"}}", ret,
+                           err);
     if (fault == FAKE_ABORTED)
         return answer_text(f, a, 409, "{\"error\":{\"code\":409,\"message\":\"x\",\"status\":\"ABORTED\"}}", ret, err);
     if (fault == FAKE_UNAVAILABLE)
@@ -204,6 +221,7 @@ static enum err_code commit(struct fake_firestore *f, struct span body, struct a
     if (strcmp(print(f, next), print(f, f->fields)) != 0)
         tick(f);
     f->fields = next;
+    drop_wild(f, json_get(json_get(write, "updateMask"), "fieldPaths"));
     rfc3339_format(f->changed_us, time);
     if (fault == FAKE_LOSE_ANSWER)
         return err_set(err, ERR_UNKNOWN_OUTCOME, "fake: reset");

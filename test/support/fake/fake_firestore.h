@@ -17,7 +17,8 @@ enum fake_fault {
     FAKE_LOSE_ANSWER,  /* the commit is made, but its answer is lost */
     FAKE_LOSE_REQUEST, /* nothing is committed, and there is no answer */
     FAKE_ABORTED,      /* 409 ABORTED, nothing is committed */
-    FAKE_UNAVAILABLE   /* 503 */
+    FAKE_UNAVAILABLE,  /* 503 */
+    FAKE_INVALID       /* 400 INVALID_ARGUMENT, nothing is committed */
 };
 
 enum { FAKE_FIRESTORE_NOW_S = 1700000000, FAKE_WILD_MAX = 4 };

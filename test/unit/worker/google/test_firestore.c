@@ -502,3 +502,149 @@ TEST(firestore__checks_the_emulators_address)
         CHECK_INT(init(bad[i], NULL), ERR_INVALID);
     stop();
 }
+
+/* ---- what was not found ---- */
+
+#define NO_DATABASE "The database (default) does not exist for project demo Please visit https://console.cloud.google.com/datastore/setup?project=demo to add a Cloud Datastore or Cloud Firestore database. "
+
+TEST(firestore__tells_a_missing_document_from_a_missing_database)
+{
+    static const struct {
+        const char *message;
+        enum firestore_missing want;
+    } cases[] = {
+        { "Document (projects\\/demo\\/databases\\/(default)\\/documents\\/users\\/u1\\/sessions\\/s1) not found.", FIRESTORE_MISSING_DOCUMENT },
+        { "Document \"projects/demo/databases/(default)/documents/users/u1/sessions/s1\" not found.", FIRESTORE_MISSING_DOCUMENT },
+        { "No document to update: " NAME, FIRESTORE_MISSING_DOCUMENT },
+        { "users/u1/sessions/s1", FIRESTORE_MISSING_DOCUMENT },
+        { "document " NAME " of the project is not there", FIRESTORE_MISSING_DOCUMENT },
+        { NO_DATABASE, FIRESTORE_MISSING_DATABASE },
+        { "The database named-one does not exist for project demo", FIRESTORE_MISSING_DATABASE },
+        { "DATABASE not found", FIRESTORE_MISSING_DATABASE },
+        { "Project 'projects/demo' not found or deleted.", FIRESTORE_MISSING_DATABASE },
+        { "projects/demo/databases/(default)", FIRESTORE_MISSING_DATABASE },
+        { "The database of projects/demo/databases/(default)/documents/users is gone", FIRESTORE_MISSING_DATABASE },
+        { "Requested entity was not found.", FIRESTORE_MISSING_UNSAID },
+        { "no entity to update: app: \"dev~demo\" path < Element { type: \"users\" name: \"u1\" } >", FIRESTORE_MISSING_UNSAID },
+        { "", FIRESTORE_MISSING_UNSAID },
+        { "users/u1/sessions/s10", FIRESTORE_MISSING_UNSAID },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (firestore_missing(cases[i].message, DOC) != cases[i].want)
+            test_fail(__FILE__, __LINE__, "%s: %d", cases[i].message, firestore_missing(cases[i].message, DOC));
+}
+
+TEST(firestore__a_missing_database_is_an_outage_with_a_remedy)
+{
+    for (int alive = 0; alive < 2; alive++) {
+        start();
+        if (alive) {
+            will(200, FOUND(""));
+            CHECK_OK(get(), f.err);
+        }
+        will(404, MISSING(NO_DATABASE));
+        CHECK_INT(get(), ERR_UNAVAILABLE);
+        CHECK(strstr(f.err.msg, "FIRESTORE_DATABASE") && strstr(f.err.msg, "projects/demo/databases/(default)"));
+        will(404, MISSING(NO_DATABASE));
+        CHECK_INT(patch(), ERR_UNAVAILABLE);
+        CHECK_INT(f.s.n_requests, 2 + alive);
+        stop();
+    }
+}
+
+TEST(firestore__a_not_found_that_names_nothing_is_believed_of_a_database_that_has_answered)
+{
+    static const char *const proofs[] = { FOUND(""), MISSING("Document (" NAME ") not found.") };
+
+    for (int i = 0; i < 2; i++) {
+        start();
+        will(404, MISSING("Requested entity was not found."));
+        CHECK_INT(get(), ERR_UNAVAILABLE);
+        will(i ? 404 : 200, proofs[i]);
+        CHECK_INT(get(), i ? ERR_NOT_FOUND : ERR_OK);
+        will(404, MISSING("Requested entity was not found."));
+        CHECK_INT(get(), ERR_NOT_FOUND);
+        will(404, "{\"error\":{\"code\":404,\"status\":\"NOT_FOUND\"}}");
+        CHECK_INT(get(), ERR_NOT_FOUND);
+        stop();
+    }
+}
+
+TEST(firestore__names_the_database_that_was_set)
+{
+    const struct firestore_options o = {
+        .http = &f.s.http, .gauth = NULL, .project = "demo", .emulator_host = "127.0.0.1:1", .database = "eur3-two"
+    };
+
+    start();
+    CHECK_OK(firestore_init(&f.fs, &o, &f.a, &f.err), f.err);
+    CHECK_STR(f.fs.documents, "projects/demo/databases/eur3-two/documents");
+    stop();
+}
+
+/* ---- whose clock ---- */
+
+TEST(firestore__tells_the_servers_time_where_it_is_plausible)
+{
+    static const struct {
+        const char *date;
+        int64_t seconds;
+    } cases[] = {
+        { "Tue, 14 Nov 2023 22:13:20 GMT", 1700000000 },
+        { "Sun, 06 Nov 2094 08:49:37 GMT", 3939871777 },
+        { NULL, 0 },
+        { "", 0 },
+        { "Sun, 06 Nov 1994 08:49:37 GMT", 0 },
+        { "Tue, 14 Nov 9023 22:13:20 GMT", 0 },
+        { "Tue, 31 Feb 2023 22:13:20 GMT", 0 },
+        { "Tue, 14 Nov 2023 22:13:20 CET", 0 },
+        { "Tue, 14 Nov 2023 22:13:20 GMT, Tue, 14 Nov 2023 22:13:20 GMT", 0 },
+        { "Tue, 14 ovD 2023 22:13:20 GMT", 0 },
+        { "Tue, -4 Nov 2023 22:13:20 GMT", 0 },
+        { "2023-11-14T22:13:20Z", 0 },
+        { "Tuesday, 14-Nov-23 22:13:20 GMT", 0 },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        start();
+        script_will(&f.s, (struct script_reply){ .status = i % 2 ? 404 : 200, .headers = { { cases[i].date ? "date" : "x", cases[i].date } },
+                                                 .body = i % 2 ? SPAN(MISSING(NAME)) : SPAN(FOUND("")) });
+        CHECK_INT(get(), i % 2 ? ERR_NOT_FOUND : ERR_OK);
+        if (doc.server_us != cases[i].seconds * 1000000)
+            test_fail(__FILE__, __LINE__, "%s: %lld", cases[i].date, (long long)doc.server_us);
+        stop();
+    }
+}
+
+TEST(firestore__takes_whatever_a_document_may_hold)
+{
+    static const char *const fields[] = {
+        "{\"s\":{\"stringValue\":\"a\\u0000b\"}}", "{\"s\":{\"stringValue\":\"\\ud800\"}}", "{\"\\u0000\":{\"nullValue\":null}}",
+        "{\"s\":{\"doubleValue\":1.7976931348623157E308}}", "{\"s\":{\"doubleValue\":4.9E-324}}", "{\"s\":{\"bytesValue\":\"\"}}",
+        "{\"s\":{\"geoPointValue\":{\"latitude\":-90,\"longitude\":180}}}", "{\"s\":{\"referenceValue\":\"projects/x\"}}",
+    };
+    static char deep[4000], body[8000];
+    size_t at = 0;
+
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        (void)snprintf(body, sizeof body, FOUND("\"fields\":%s,"), fields[i]);
+        start();
+        will(200, body);
+        CHECK_OK(get(), f.err);
+        stop();
+    }
+    at = (size_t)snprintf(deep, sizeof deep, "{\"k\":");
+    for (int i = 0; i < 20; i++)
+        at += (size_t)snprintf(deep + at, sizeof deep - at, "{\"mapValue\":{\"fields\":{\"k\":");
+    at += (size_t)snprintf(deep + at, sizeof deep - at, "{\"geoPointValue\":{\"latitude\":1}}");
+    for (int i = 0; i < 20; i++)
+        at += (size_t)snprintf(deep + at, sizeof deep - at, "}}}");
+    (void)snprintf(deep + at, sizeof deep - at, "}");
+    (void)snprintf(body, sizeof body, FOUND("\"fields\":%s,"), deep);
+    start();
+    will(200, body);
+    CHECK_OK(get(), f.err);
+    CHECK(stored_is_map(firestore_field(&doc, "k.k.k.k.k.k.k.k")));
+    stop();
+}
