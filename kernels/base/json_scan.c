@@ -548,35 +548,46 @@ enum err_code json_check_any(struct span text, int max_depth, struct err *err)
     return ev == JSON_END ? ERR_OK : err_set(err, ERR_CORRUPT, "JSON: %s at byte %zu", s.error, s.at);
 }
 
-/* The byte after the string whose opening quote is at `at`. */
-static size_t string_end(struct span s, size_t at)
+/* The place after the string whose opening quote is at p. A quote behind an odd number of backslashes is not its end.
+ */
+static const char *after_string(const char *p, const char *end)
 {
-    for (at++; at < s.len && s.ptr[at] != '"'; at++)
-        if (s.ptr[at] == '\\')
-            at++;
-    return at < s.len ? at + 1 : s.len;
+    const char *begin = ++p, *quote;
+
+    while ((quote = memchr(p, '"', (size_t)(end - p)))) {
+        const char *before = quote;
+
+        while (before > begin && before[-1] == '\\')
+            before--;
+        if ((quote - before) % 2 == 0)
+            return quote + 1;
+        p = begin = quote + 1;
+    }
+    return end;
 }
 
 size_t json_value_length(struct span rest)
 {
-    size_t at = 0, depth = 0;
+    const char *p = rest.ptr, *end = p + rest.len;
+    size_t depth = 0;
 
-    while (at < rest.len) {
-        char c = rest.ptr[at];
-
-        if (c == '"') {
-            at = string_end(rest, at);
-            if (!depth)
-                return at;
-            continue;
-        }
-        if (!depth && at && (c == ',' || c == '}' || c == ']' || c == ' ' || c == '\t' || c == '\n' || c == '\r'))
-            return at;
-        at++;
-        if (c == '{' || c == '[')
-            depth++;
-        else if ((c == '}' || c == ']') && depth && !--depth)
-            return at;
+    if (!rest.len)
+        return 0;
+    if (*p != '{' && *p != '[' && *p != '"') {
+        while (p < end && !strchr(",}] \t\r\n", *p))
+            p++;
+        return (size_t)(p - rest.ptr);
     }
-    return at;
+    do {
+        while (p < end && *p != '"' && (*p | 0x20) != '{' &&
+               (*p | 0x20) != '}') /* brackets, too: they differ by 0x20 */
+            p++;
+        if (p == end)
+            break;
+        if (*p == '"')
+            p = after_string(p, end);
+        else
+            depth = (*p++ | 0x20) == '{' ? depth + 1 : depth - 1;
+    } while (depth);
+    return (size_t)(p - rest.ptr);
 }

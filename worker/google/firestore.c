@@ -382,16 +382,19 @@ static enum err_code not_understood(const char *document, const char *what, stru
 static enum err_code read_document(const struct firestore *fs, const char *document, struct span body, struct arena *a,
                                    struct firestore_document *ret, struct err *err)
 {
+    static const char *const names[] = { "name", "updateTime", "fields" };
     struct span name, update_time, fields;
+    struct stored members[3];
     struct err why = { 0 };
     char *want;
 
     TRY(arena_printf(a, &want, err, "%s/%s", fs->documents, document));
     if (json_check_any(body, FIRESTORE_DEPTH_MAX, &why))
         return not_understood(document, why.msg, err);
-    TRY(stored_unescape(stored_in(body, "name").json, a, &name, err));
-    TRY(stored_unescape(stored_in(body, "updateTime").json, a, &update_time, err));
-    fields = stored_in(body, "fields").json;
+    stored_pick(body, names, members, 3);
+    TRY(stored_unescape(members[0].json, a, &name, err));
+    TRY(stored_unescape(members[1].json, a, &update_time, err));
+    fields = members[2].json;
     if (!name.ptr || !span_is(name, want))
         return not_understood(document, name.ptr ? "another document" : "no document", err);
     if (!update_time.len || update_time.len >= FIRESTORE_TIME_SIZE || memchr(update_time.ptr, 0, update_time.len))

@@ -49,24 +49,35 @@ static bool means(struct span json, const char *text)
     return json_unescape_any(raw, plain, sizeof plain, &n) && span_is((struct span){ plain, n }, text);
 }
 
-struct stored stored_in(struct span object, const char *name)
+void stored_pick(struct span object, const char *const *names, struct stored *ret, int n)
 {
     struct span rest = object;
+    int left = n;
 
+    for (int i = 0; i < n; i++)
+        ret[i] = absent;
     if (!accept(&rest, '{'))
-        return absent;
+        return;
     do {
-        struct span key = take_value(&rest);
+        struct span key = take_value(&rest), value;
 
         if (key.len < 2 || !accept(&rest, ':'))
-            return absent;
-        if (means(key, name)) {
-            skip_blanks(&rest);
-            return (struct stored){ take_value(&rest) };
-        }
-        (void)take_value(&rest);
-    } while (accept(&rest, ','));
-    return absent;
+            return;
+        value = take_value(&rest);
+        for (int i = 0; i < n; i++)
+            if (stored_is_absent(ret[i]) && means(key, names[i])) {
+                ret[i].json = value;
+                left--;
+            }
+    } while (left && accept(&rest, ','));
+}
+
+struct stored stored_in(struct span object, const char *name)
+{
+    struct stored ret;
+
+    stored_pick(object, &name, &ret, 1);
+    return ret;
 }
 
 /* ---- values ---- */
@@ -82,9 +93,14 @@ static bool begins_with(struct span json, char c)
     return json.len && *json.ptr == c;
 }
 
+struct span stored_members(struct stored map)
+{
+    return stored_in(content(map, "mapValue"), "fields").json;
+}
+
 struct stored stored_member(struct stored map, const char *name)
 {
-    return stored_in(stored_in(content(map, "mapValue"), "fields").json, name);
+    return stored_in(stored_members(map), name);
 }
 
 bool stored_is_null(struct stored v)

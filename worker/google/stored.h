@@ -20,6 +20,10 @@ struct stored {
 
 /* A member of a JSON object, by its name. */
 struct stored stored_in(struct span object, const char *name);
+/* Several members, in one pass over the object. */
+void stored_pick(struct span object, const char *const *names, struct stored *ret, int n);
+/* The members of a mapValue as a JSON object; empty: it is none. */
+struct span stored_members(struct stored map);
 /* The JSON text of a string, without its escapes, in the arena; ret->ptr is NULL when it is no string. ERR_NOMEM. */
 MUST_CHECK enum err_code stored_unescape(struct span json, struct arena *a, struct span *ret, struct err *err);
 

@@ -53,10 +53,33 @@ static enum outcome decide(enum session_state state, bool same_message)
 
 struct snapshot { /* a document as it was read; its texts live in the session's arena until the next call */
     enum session_state state;
-    bool same_message, lease_is_ours;
+    bool same_message, lease_is_ours, has_lease;
     int64_t attempts;
-    struct firestore_document document;
+    const char *update_time;
+    struct stored status, prompt, labels, error_code;
 };
+
+/* The fields that count, found in one pass over what holds them. */
+enum { STATUS, PROMPT, LABELS, OURS, N_TOP };
+enum { MESSAGE_ID, ATTEMPTS, ERROR_CODE, LEASE, N_OURS };
+enum { LEASE_ID, LEASE_EXPIRES, N_LEASE };
+
+struct found {
+    struct stored top[N_TOP], ours[N_OURS], lease[N_LEASE];
+};
+
+static struct found find(struct span fields)
+{
+    static const char *const top[N_TOP] = { DOCUMENT_STATUS, DOCUMENT_PROMPT, DOCUMENT_LABELS, DOCUMENT_OURS };
+    static const char *const ours[N_OURS] = { "messageId", "attempts", "errorCode", "lease" };
+    static const char *const lease[N_LEASE] = { "id", "expiresAt" };
+    struct found f;
+
+    stored_pick(fields, top, f.top, N_TOP);
+    stored_pick(stored_members(f.top[OURS]), ours, f.ours, N_OURS);
+    stored_pick(stored_members(f.ours[LEASE]), lease, f.lease, N_LEASE);
+    return f;
+}
 
 int64_t session_now_us(const struct session *s)
 {
@@ -79,18 +102,18 @@ static void set_clock(struct session *s, const struct firestore_document *d, int
     s->server_mono_ms = sys_mono_ms(s->store->sys);
 }
 
-static enum session_state lease_state(const struct session *s, const struct firestore_document *d, int64_t changed_us)
+static enum session_state lease_state(const struct session *s, const struct found *f, int64_t changed_us)
 {
     int64_t expires_us, latest_us = changed_us + s->store->lease_ms * 1000;
 
-    if (!stored_timestamp(firestore_field(d, DOCUMENT_LEASE_EXPIRES), &expires_us))
+    if (!stored_timestamp(f->lease[LEASE_EXPIRES], &expires_us))
         return SESSION_S_EXPIRED;
     if (changed_us && latest_us < expires_us)
         expires_us = latest_us;
     return expires_us > s->server_us ? SESSION_S_LEASED : SESSION_S_EXPIRED;
 }
 
-static enum session_state state_of(const struct session *s, const struct firestore_document *d, int64_t changed_us)
+static enum session_state state_of(const struct session *s, const struct found *f, int64_t changed_us)
 {
     static const struct {
         const char *status;
@@ -99,17 +122,32 @@ static enum session_state state_of(const struct session *s, const struct firesto
         { "completed", SESSION_S_ENDED }, { "cancelled", SESSION_S_ENDED }, { "canceled", SESSION_S_ENDED },
         { "deleted", SESSION_S_ENDED },   { "failed", SESSION_S_FAILED },
     };
-    struct stored status = firestore_field(d, DOCUMENT_STATUS);
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (stored_is_text(status, known[i].status))
+        if (stored_is_text(f->top[STATUS], known[i].status))
             return known[i].state;
-    return stored_is_text(status, "processing") ? lease_state(s, d, changed_us) : SESSION_S_PENDING;
+    return stored_is_text(f->top[STATUS], "processing") ? lease_state(s, f, changed_us) : SESSION_S_PENDING;
 }
 
-static bool field_is(const struct firestore_document *d, const char *path, const char *text)
+static struct snapshot snapshot_of(const struct session *s, const struct firestore_document *d, int64_t changed_us)
 {
-    return stored_is_text(firestore_field(d, path), text);
+    const struct found f = find(d->fields);
+    struct snapshot ret = {
+        .state = state_of(s, &f, changed_us),
+        .same_message = stored_is_text(f.ours[MESSAGE_ID], s->message_id),
+        .has_lease = !stored_is_absent(f.ours[LEASE]),
+        .update_time = d->update_time,
+        .status = f.top[STATUS],
+        .prompt = f.top[PROMPT],
+        .labels = f.top[LABELS],
+        .error_code = f.ours[ERROR_CODE],
+    };
+
+    ret.lease_is_ours =
+        s->lease_id[0] && stored_is_text(f.lease[LEASE_ID], s->lease_id) && stored_is_text(f.top[STATUS], "processing");
+    if (!stored_integer(f.ours[ATTEMPTS], &ret.attempts) || ret.attempts < 0)
+        ret.attempts = 0;
+    return ret;
 }
 
 /* What decides about a session; what else a claim reads. */
@@ -125,28 +163,17 @@ static const struct firestore_mask claim_mask = { claim_fields, sizeof claim_fie
 static enum err_code look(struct session *s, struct firestore_mask mask, const struct budget *budget,
                           struct snapshot *ret, struct err *err)
 {
-    struct firestore_document *d = &ret->document;
+    struct firestore_document d = { 0 };
     struct err why = { 0 };
-    enum err_code rc = firestore_get(s->store->fs, s->document, mask, budget, &s->arena, d, &why);
+    enum err_code rc = firestore_get(s->store->fs, s->document, mask, budget, &s->arena, &d, &why);
     int64_t changed_us = 0;
 
-    if (!rc || rc == ERR_NOT_FOUND) {
-        if (!rc && !rfc3339_parse(span_of(d->update_time), &changed_us))
-            changed_us = 0;
-        set_clock(s, d, changed_us);
-    }
-    if (rc == ERR_NOT_FOUND) {
-        *ret = (struct snapshot){ .state = SESSION_S_ABSENT };
-        return ERR_OK;
-    }
-    if (rc)
+    if (rc && rc != ERR_NOT_FOUND)
         return err_set(err, rc, "%s", why.msg);
-    ret->state = state_of(s, d, changed_us);
-    ret->same_message = field_is(d, DOCUMENT_MESSAGE_ID, s->message_id);
-    ret->lease_is_ours =
-        s->lease_id[0] && field_is(d, DOCUMENT_LEASE_ID, s->lease_id) && field_is(d, DOCUMENT_STATUS, "processing");
-    if (!stored_integer(firestore_field(d, DOCUMENT_ATTEMPTS), &ret->attempts) || ret->attempts < 0)
-        ret->attempts = 0;
+    if (!rc && !rfc3339_parse(span_of(d.update_time), &changed_us))
+        changed_us = 0;
+    set_clock(s, &d, changed_us);
+    *ret = rc ? (struct snapshot){ .state = SESSION_S_ABSENT } : snapshot_of(s, &d, changed_us);
     return ERR_OK;
 }
 
@@ -179,7 +206,7 @@ static enum err_code look_at_anything(struct session *s, bool for_claim, const s
 
 static void keep_update_time(struct session *s, const struct snapshot *snap)
 {
-    (void)snprintf(s->update_time, sizeof s->update_time, "%s", snap->document.update_time);
+    (void)snprintf(s->update_time, sizeof s->update_time, "%s", snap->update_time);
 }
 
 static enum err_code read_label(struct session *s, struct stored label, struct arena *a, struct prompt_wishes *w,
@@ -203,20 +230,19 @@ static enum err_code read_labels(struct session *s, struct stored labels, struct
     return read_label(s, stored_member(labels, "surface"), a, w, err);
 }
 
-static enum err_code read_wishes(struct session *s, const struct firestore_document *d, struct arena *a,
+static enum err_code read_wishes(struct session *s, const struct snapshot *snap, struct arena *a,
                                  struct prompt_wishes *ret, struct err *err)
 {
-    struct stored prompt = firestore_field(d, DOCUMENT_PROMPT);
     struct prompt_wishes w = { 0 };
     struct span text;
     ARENA_SCRATCH(&s->arena);
 
-    TRY(stored_text(prompt, &s->arena, &text, err));
+    TRY(stored_text(snap->prompt, &s->arena, &text, err));
     if (text.ptr)
         TRY(prompt_wish(&w, text, a, err));
     else
-        w.prompt_invalid = !stored_is_absent(prompt) && !stored_is_null(prompt);
-    TRY(read_labels(s, firestore_field(d, DOCUMENT_LABELS), a, &w, err));
+        w.prompt_invalid = !stored_is_absent(snap->prompt) && !stored_is_null(snap->prompt);
+    TRY(read_labels(s, snap->labels, a, &w, err));
     *ret = w;
     return ERR_OK;
 }
@@ -330,7 +356,7 @@ static bool was_ended(const struct session *s, const struct snapshot *snap)
     enum job_error error = s->ended == OUTCOME_UNREADABLE ? JOB_SESSION_UNREADABLE : JOB_ATTEMPTS_EXHAUSTED;
 
     return s->ended != OUTCOME_OPEN && snap->state == SESSION_S_FAILED && snap->same_message &&
-           field_is(&snap->document, DOCUMENT_ERROR_CODE, job_error_info(error)->code);
+           stored_is_text(snap->error_code, job_error_info(error)->code);
 }
 
 static bool is_exhausted(const struct session *s, const struct snapshot *snap)
@@ -387,11 +413,11 @@ static enum err_code claim_round(struct session *s, const struct claiming *c, st
     if (unreadable)
         return end_here(s, c, OUTCOME_UNREADABLE, attempts_of(&snap), err);
     if (snap.lease_is_ours) /* an earlier round landed, but its answer was lost */
-        return read_wishes(s, &snap.document, c->arena, c->wishes, err);
+        return read_wishes(s, &snap, c->arena, c->wishes, err);
     if (is_exhausted(s, &snap))
         return end_here(s, c, OUTCOME_EXHAUSTED, snap.attempts, err);
     s->attempts = attempts_of(&snap);
-    TRY(read_wishes(s, &snap.document, c->arena, c->wishes, err));
+    TRY(read_wishes(s, &snap, c->arena, c->wishes, err));
     rc = write_claim(s, c->budget, &why);
     if (rc == ERR_INVALID) /* with our fields it is larger than Firestore allows, for example */
         return end_here(s, c, OUTCOME_UNREADABLE, s->attempts, err);
@@ -539,9 +565,8 @@ static enum err_code end_round(struct session *s, const struct document_fields *
     if (!must_look(rc))
         return rc ? err_set(err, rc, "%s", of_write.msg) : ERR_OK;
     rc = still_ours(s, budget, &snap, &of_look);
-    if (rc == ERR_CONFLICT && may_have_landed && snap.same_message &&
-        field_is(&snap.document, DOCUMENT_STATUS, document_status(fields)) &&
-        stored_is_absent(firestore_field(&snap.document, DOCUMENT_LEASE_ID)))
+    if (rc == ERR_CONFLICT && may_have_landed && snap.same_message && !snap.has_lease &&
+        stored_is_text(snap.status, document_status(fields)))
         return ERR_OK;
     return rc ? err_set(err, rc, "%s", of_look.msg) : ERR_UNKNOWN_OUTCOME;
 }
