@@ -259,6 +259,76 @@ TEST(handler__a_closed_queue_sends_a_push_back)
     check_turned_away(503, "", 0);
 }
 
+TEST(handler__what_needs_no_claim_is_answered_while_a_job_runs_and_the_queue_is_full)
+{
+    static const struct {
+        const char *document;
+        int status;
+    } cases[] = {
+        { "{" DOC_STATUS("completed") "}", 204 },
+        { "{" DOC_STATUS("failed") "," DOC_INPAINT(DOC_MESSAGE("m1")) "}", 204 },
+        { "{" DOC_STATUS("canceled") "}", 204 },
+        { "{" DOC_STATUS("pending") "," DOC_INPAINT(DOC_MESSAGE("m1") "," DOC_ATTEMPTS("5")) "}", 204 },
+        { "{" DOC_STATUS("processing") "," DOC_INPAINT(DOC_MESSAGE("m1") "," DOC_LEASE("x", DOC_LATER)) "}", 409 },
+        { NULL, 404 },
+        { "{}", 429 },
+    };
+    struct job_queue_entry running = { "m7", "s7", NULL, 0 }, waiting = { "m8", "s8", NULL, 0 };
+    pthread_t thread;
+
+    open_scene();
+    (void)job_queue_enter(&s.queue, &running, 0);
+    CHECK(!pthread_create(&thread, NULL, wait_in_queue, &waiting));
+    while (job_queue_waiting(&s.queue) < 1)
+        (void)usleep(1000);
+    for (int round = 0; round < 8; round++)
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            fake_cloud_document(&s.cloud, cases[i].document);
+            CHECK_INT(job_scene_push(&s, "m1"), cases[i].status);
+            CHECK_INT(job_queue_waiting(&s.queue), 1);
+        }
+    job_queue_close(&s.queue);
+    (void)pthread_join(thread, NULL);
+    job_scene_close(&s);
+}
+
+static int firestore_is_silent(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    if (!strstr(req->url, "/documents/"))
+        return 0;
+    fake_cloud_pass(&s.cloud, 10000);
+    return s.n_calls++ ? 0 : -1;
+}
+
+TEST(handler__a_look_that_fails_leaves_the_push_to_the_queue)
+{
+    open_scene();
+    s.cloud.on_request = firestore_is_silent;
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), "completed");
+    job_scene_close(&s);
+}
+
+TEST(handler__shows_the_age_of_the_oldest_message_that_waits)
+{
+    struct job_queue_entry running = { "m7", "s7", NULL, 0 }, waiting = { "m8", "s8", NULL, 0 };
+    pthread_t thread;
+
+    open_scene();
+    running.since_ms = sys_mono_ms(&s.cloud.sys) - 90000;
+    waiting.since_ms = sys_mono_ms(&s.cloud.sys) - 30000;
+    (void)job_queue_enter(&s.queue, &running, 0);
+    CHECK(strstr(get("/metrics").body.ptr, "\ninpaint_oldest_message_seconds 0\n"));
+    CHECK(!pthread_create(&thread, NULL, wait_in_queue, &waiting));
+    while (job_queue_waiting(&s.queue) < 1)
+        (void)usleep(1000);
+    CHECK(strstr(get("/metrics").body.ptr, "\ninpaint_oldest_message_seconds 30\n"));
+    job_queue_close(&s.queue);
+    (void)pthread_join(thread, NULL);
+    job_scene_close(&s);
+}
+
 static void *push_m1(void *arg)
 {
     *(int *)arg = job_scene_push(&s, "m1");
