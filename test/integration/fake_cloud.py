@@ -89,7 +89,9 @@ def name_request(request, uploads):
     if path.startswith("/v1/"):
         if method == "POST" and path.endswith("/documents:commit"):
             return name_commit(request)
-        return "get" if method == "GET" and re.fullmatch(".*/documents/users/[^/]+/sessions/[^/]+", path) else None
+        if method != "GET" or not re.fullmatch(".*/documents/users/[^/]+/sessions/[^/]+", path):
+            return None
+        return "get" if "prompt" in request.query.get("mask.fieldPaths", []) else "look"  # for a claim; at the state alone
     if path.startswith(f"/storage/v1/b/{BUCKET}/o/"):
         what = "media" if request.option("alt") == "media" else "stat"
         return {"DELETE": f"delete:{file}", "GET": f"{what}:{file}"}.get(method)

@@ -12,6 +12,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import faults_ends
 import faults_long
+import faults_meaning
 import faults_others
 import faults_services
 import faults_tables
@@ -26,7 +27,7 @@ def opened():
     yield
 
 
-SUITE = Suite(tests_of(faults_services, faults_others, faults_ends, faults_long, faults_tables), opened, AT_ONCE)
+SUITE = Suite(tests_of(faults_services, faults_others, faults_ends, faults_long, faults_meaning, faults_tables), opened, AT_ONCE)
 
 if __name__ == "__main__":
     sys.exit(run_suites(sys.argv[1:], SUITE))
