@@ -399,12 +399,14 @@ static struct pipeline_result end_of(struct attempt *t, enum err_code rc, const 
 
 /* ---- the claim ---- */
 
-/* By the server's clock. -1: unknown, as is a time that is still to come; but clocks may differ a little. */
+/* By the server's clock. -1: unknown, as it is before the first answer, and as is a time that is still to come; but the
+ * clocks of two services may differ a little. */
 static int64_t age_us(const struct attempt *t)
 {
     int64_t published_us = t->msg->publish_time_us, now_us = session_now_us(&t->session);
 
-    if (published_us == PUBSUB_TIME_UNKNOWN || published_us > now_us + MISSING_GRACE_US)
+    if (!session_has_time(&t->session) || published_us == PUBSUB_TIME_UNKNOWN ||
+        published_us > now_us + MISSING_GRACE_US)
         return -1;
     return published_us < now_us ? now_us - published_us : 0;
 }
@@ -478,7 +480,7 @@ static struct pipeline_result give_up(struct attempt *t)
               rc ? "a message has come too often or is too old, and its session could not be failed"
                  : "a message has come too often or is too old: its session is failed",
               log_int("deliveries", t->msg->delivery_attempt), log_int("maxDeliveries", t->p->settings.max_deliveries),
-              log_int("ageSeconds", age_us(t) / 1000000),
+              log_int("ageSeconds", t->age_ms < 0 ? -1 : t->age_ms / 1000),
               log_int("maxAgeSeconds", t->p->settings.max_message_age_ms / 1000), log_str("error", err.msg), log_end());
     if (!rc || is_refusal(rc))
         return result_error(t, rc ? OUTCOME_GIVEN_UP : OUTCOME_EXHAUSTED, JOB_ATTEMPTS_EXHAUSTED);

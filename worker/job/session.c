@@ -168,11 +168,12 @@ static enum err_code look(struct session *s, struct firestore_mask mask, const s
     enum err_code rc = firestore_get(s->store->fs, s->document, mask, budget, &s->arena, &d, &why);
     int64_t changed_us = 0;
 
-    if (rc && rc != ERR_NOT_FOUND)
-        return err_set(err, rc, "%s", why.msg);
     if (!rc && !rfc3339_parse(span_of(d.update_time), &changed_us))
         changed_us = 0;
-    set_clock(s, &d, changed_us);
+    if (!rc || rc == ERR_NOT_FOUND || d.server_us)
+        set_clock(s, &d, changed_us);
+    if (rc && rc != ERR_NOT_FOUND)
+        return err_set(err, rc, "%s", why.msg);
     *ret = rc ? (struct snapshot){ .state = SESSION_S_ABSENT } : snapshot_of(s, &d, changed_us);
     return ERR_OK;
 }

@@ -75,6 +75,10 @@ MUST_CHECK enum err_code session_give_up(struct session *s, const struct budget 
 
 /* The server's clock, microseconds since 1970; our own while nothing has been read. */
 int64_t session_now_us(const struct session *s);
+static inline bool session_has_time(const struct session *s)
+{
+    return s->server_us != 0;
+}
 
 /*
  * The writes below fail with ERR_NOT_FOUND when the document is gone and with ERR_CONFLICT when it is not ours any
