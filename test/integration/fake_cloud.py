@@ -131,7 +131,7 @@ class WatchedDocuments(Documents):
         """Records writes that no worker may ever make to a document in its present state."""
         status = text_at(old, "processingStatus")
         lease = text_at(old, "inpaint.lease.id")
-        if status in ("completed", "cancelled"):
+        if status in ("completed", "cancelled", "canceled", "deleted"):
             self.cloud.violation(f"{op} of a session that is {status}")
         if op == "claim":
             self.leases.add(text_at(new, "inpaint.lease.id"))

@@ -350,6 +350,7 @@ static struct pipeline_result end_failed(struct attempt *t, enum job_error error
     enum err_code rc;
 
     t->report.error = error;
+    t->report.has_stage = true;
     t->report.cost_usd = cost(t);
     rc = session_fail(&t->session, &t->report, &t->end, &err);
     if (!rc)
@@ -426,6 +427,13 @@ static bool may_appear_yet(const struct attempt *t)
     return age >= 0 && age < MISSING_GRACE_US;
 }
 
+static struct pipeline_result unreadable(const struct attempt *t)
+{
+    log_event(LOG_WARNING, t->log, "the session can be reached but not understood: it is failed",
+              log_str("error", t->session.unreadable.msg), log_end());
+    return result_error(t, OUTCOME_UNREADABLE, JOB_SESSION_UNREADABLE);
+}
+
 static struct pipeline_result not_claimed(const struct attempt *t, enum outcome outcome)
 {
     if (outcome == OUTCOME_MISSING && may_appear_yet(t))
@@ -433,7 +441,7 @@ static struct pipeline_result not_claimed(const struct attempt *t, enum outcome 
     if (outcome == OUTCOME_EXHAUSTED)
         return result_error(t, outcome, JOB_ATTEMPTS_EXHAUSTED);
     if (outcome == OUTCOME_UNREADABLE)
-        return result_error(t, outcome, JOB_SESSION_UNREADABLE);
+        return unreadable(t);
     return result(t, outcome);
 }
 

@@ -200,6 +200,8 @@ static enum err_code look_at_anything(struct session *s, bool for_claim, const s
         *snap = (struct snapshot){ 0 };
         why = (struct err){ 0 };
         rc = look(s, masks[i], budget, snap, &why);
+        if (rc == ERR_PROTOCOL && i < 2)
+            s->unreadable = why;
     }
     *ret_unreadable = i > 2;
     return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
@@ -420,6 +422,7 @@ static enum err_code claim_round(struct session *s, const struct claiming *c, st
     s->attempts = attempts_of(&snap);
     TRY(read_wishes(s, &snap, c->arena, c->wishes, err));
     rc = write_claim(s, c->budget, &why);
+    s->unreadable = why;
     if (rc == ERR_INVALID) /* with our fields it is larger than Firestore allows, for example */
         return end_here(s, c, OUTCOME_UNREADABLE, s->attempts, err);
     return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;

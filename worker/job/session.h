@@ -47,6 +47,7 @@ struct session {
     char message_id[PUBSUB_MESSAGE_ID_MAX + 1], lease_id[37], update_time[FIRESTORE_TIME_SIZE];
     int64_t attempts;
     bool claim_sent;                   /* a claim may have landed, whatever the answer was */
+    struct err unreadable;             /* why the document was not understood */
     enum outcome ended;                /* the end without a claim that may have been written; OUTCOME_OPEN: none */
     int64_t server_us, server_mono_ms; /* the server's clock at the last read, and ours; 0: nothing was read */
 };

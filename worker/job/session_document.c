@@ -226,6 +226,7 @@ void document_add_completed(struct document_fields *f, const struct document_rep
 void document_add_failed(struct document_fields *f, const struct document_report *r)
 {
     add_error(f, r->error);
-    add_text(f, STAGE, stage_name(r->stage));
+    if (r->has_stage)
+        add_text(f, STAGE, stage_name(r->stage));
     add_report(f, r);
 }

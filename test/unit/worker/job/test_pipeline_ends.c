@@ -149,6 +149,8 @@ TEST(pipeline__a_session_that_cannot_be_understood_is_failed_and_acknowledged)
     CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), "failed");
     CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.errorCode"), "SESSION_UNREADABLE");
     CHECK_STR(job_scene_counts(&s), COUNT_PUSHES("204") COUNT_JOB("failed") COUNT_ERROR("SESSION_UNREADABLE") COUNT_SECONDS);
+    check_severity("WARNING", "the session can be reached but not understood: it is failed\",\"messageId\":\"m1\",\"session\":\"users/u/sessions/s\","
+                              "\"error\":\"firestore: 'users/u/sessions/s': fake: the reply is too long");
     CHECK(strstr(job_scene_log(&s), "\"outcome\":\"unreadable\",\"code\":\"SESSION_UNREADABLE\",\"status\":204"));
     job_scene_close(&s);
 }
