@@ -294,6 +294,24 @@ def test_lease_of_another_worker_is_respected_until_it_ends():
     equal(E.session("u1", "leased")["inpaint"]["attempts"], 1, "another message starts over")
 
 
+def test_a_worker_whose_clock_is_off_leaves_a_live_lease_alone():
+    library = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
+    if not library:
+        raise Skip("libfaketime is not installed")
+    for name, offset in (("ahead", "+3h"), ("behind", "-3h")):
+        w = Worker(E, f"clock-{name}", LD_PRELOAD=library[0], FAKETIME=offset, FAKETIME_DONT_FAKE_MONOTONIC="1")
+        try:
+            upload("u1", name)
+            put_lease(name, f"m-{name}", 300)
+            equal(w.push(dumps(envelope("u1", name, f"m-{name}"))), 409)
+            put_lease(name, f"m-{name}", -1)
+            equal(w.push(dumps(envelope("u1", name, f"m-{name}"))), 204)
+            equal(E.session("u1", name)["processingStatus"], "completed")
+            equal(w.push(dumps(envelope("u1", f"no-{name}", "m-no"))), 404, "published this minute")
+        finally:
+            w.stop()
+
+
 # ---- timing, load, end ----
 
 def slow_worker(name, **settings):

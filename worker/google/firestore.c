@@ -449,6 +449,42 @@ enum err_code firestore_get(const struct firestore *fs, const char *document, st
     return rc ? rc : read_document(fs, document, reply.body, a, ret, err);
 }
 
+static enum err_code write_batch_get(const struct firestore *fs, const char *document, struct arena *a, char **ret,
+                                     struct err *err)
+{
+    struct json *root = json_new_object(a);
+    char *name;
+
+    TRY(arena_printf(a, &name, err, "%s/%s", fs->documents, document));
+    json_add_string(json_add_array(root, "documents"), NULL, name);
+    json_add_string(json_add_array(json_add_object(root, "mask"), "fieldPaths"), NULL, "none"); /* of what it holds */
+    return json_print(a, root, ret, err);
+}
+
+enum err_code firestore_read_time(const struct firestore *fs, const char *document, const struct budget *budget,
+                                  struct arena *a, int64_t *ret_us, struct err *err)
+{
+    const struct operation op = { FIRESTORE_READ, document, &firestore_progress_policy, budget };
+    struct http_request req = { .method = "POST" };
+    struct member read_time = { .name = "readTime" };
+    struct http_reply reply = { 0 };
+    enum json_event type;
+    char *url, *body, text[FIRESTORE_TIME_SIZE];
+    struct span element;
+    size_t at = 0;
+
+    TRY(arena_printf(a, &url, err, "%s/%s:batchGet", fs->base, fs->documents));
+    TRY(write_batch_get(fs, document, a, &body, err));
+    req.url = url;
+    req.body = span_of(body);
+    http_request_header(&req, "Content-Type", "application/json");
+    TRY(perform(fs, &op, &req, a, &reply, err));
+    if (!members_next(reply.body, &at, &type, &element) || members_read(element, &read_time, 1, NULL) ||
+        !member_text(&read_time, text, sizeof text) || !rfc3339_parse(span_of(text), ret_us) || *ret_us <= 0)
+        return not_understood(document, "no readTime", err);
+    return ERR_OK;
+}
+
 struct stored firestore_field(const struct firestore_document *d, const char *path)
 {
     struct stored value = { { NULL, 0 } };

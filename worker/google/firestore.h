@@ -81,6 +81,12 @@ MUST_CHECK enum err_code firestore_get(const struct firestore *fs, const char *d
                                        const struct budget *budget, struct arena *a, struct firestore_document *ret,
                                        struct err *err);
 
+/* The server's clock from a read that says it itself (readTime of batchGet), for servers whose answers have no Date, as
+ * those of the emulator. One try. */
+MUST_CHECK enum err_code firestore_read_time(const struct firestore *fs, const char *document,
+                                             const struct budget *budget, struct arena *a, int64_t *ret_us,
+                                             struct err *err);
+
 /* A field of a document; a path descends into maps: "inpaint.lease.id". What it holds: stored.h. */
 struct stored firestore_field(const struct firestore_document *d, const char *path);
 

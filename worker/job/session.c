@@ -88,16 +88,35 @@ int64_t session_now_us(const struct session *s)
     return s->server_us ? s->server_us + (sys_mono_ms(sys) - s->server_mono_ms) * 1000 : sys_wall_us(sys);
 }
 
-/* Sets the clock by an answer. The last change of a document lies in the past, whatever else tells the time. */
-static void set_clock(struct session *s, const struct firestore_document *d, int64_t changed_us)
+/* For an answer without a Date. A server that does not tell the time in any way is not asked again. */
+static int64_t ask_the_time(struct session *s, const struct budget *budget)
 {
-    int64_t now = d->server_us ? d->server_us : sys_wall_us(s->store->sys);
+    struct err why = { 0 };
+    enum err_code rc;
+    int64_t now;
+    ARENA_SCRATCH(&s->arena);
 
-    if (!d->server_us && !atomic_exchange(&s->store->without_time, true))
-        log_event(LOG_WARNING, NULL,
-                  "Firestore's answers have no usable Date header: leases and the age of messages are judged by this "
-                  "machine's clock, which must be right",
-                  log_end());
+    if (s->store->without_time)
+        return sys_wall_us(s->store->sys);
+    rc = firestore_read_time(s->store->fs, s->document, budget, &s->arena, &now, &why);
+    if (!rc)
+        return now;
+    if (rc != ERR_UNAVAILABLE && rc != ERR_DEADLINE && rc != ERR_CANCELLED &&
+        !atomic_exchange(&s->store->without_time, true))
+        log_event(
+            LOG_WARNING, NULL,
+            "Firestore does not tell the time: leases and the age of messages are judged by this machine's clock, "
+            "which must be right",
+            log_str("error", why.msg), log_end());
+    return sys_wall_us(s->store->sys);
+}
+
+/* Sets the clock by an answer. The last change of a document lies in the past, whatever else tells the time. */
+static void set_clock(struct session *s, const struct firestore_document *d, int64_t changed_us,
+                      const struct budget *budget)
+{
+    int64_t now = d->server_us ? d->server_us : ask_the_time(s, budget);
+
     s->server_us = changed_us > now ? changed_us : now;
     s->server_mono_ms = sys_mono_ms(s->store->sys);
 }
@@ -171,7 +190,7 @@ static enum err_code look(struct session *s, struct firestore_mask mask, const s
     if (!rc && !rfc3339_parse(span_of(d.update_time), &changed_us))
         changed_us = 0;
     if (!rc || rc == ERR_NOT_FOUND || d.server_us)
-        set_clock(s, &d, changed_us);
+        set_clock(s, &d, changed_us, budget);
     if (rc && rc != ERR_NOT_FOUND)
         return err_set(err, rc, "%s", why.msg);
     *ret = rc ? (struct snapshot){ .state = SESSION_S_ABSENT } : snapshot_of(s, &d, changed_us);

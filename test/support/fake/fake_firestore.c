@@ -229,11 +229,26 @@ static enum err_code commit(struct fake_firestore *f, struct span body, struct a
     return rc ? rc : answer_text(f, a, 200, text, ret, err);
 }
 
+static enum err_code batch_get(struct fake_firestore *f, struct arena *a, struct http_reply *ret, struct err *err)
+{
+    char *text = NULL, time[RFC3339_SIZE];
+    enum err_code rc;
+
+    if (f->without_read_time)
+        return answer_text(f, a, 404, "Not Found", ret, err);
+    rfc3339_format(now_us(f), time);
+    rc = arena_printf(a, &text, err, "[{\"found\":{\"name\":\"x\"},\"readTime\":\"%s\"}]", time);
+    return rc ? rc : answer_text(f, a, 200, text, ret, err);
+}
+
 static enum err_code send(void *ctx, const struct http_request *req, struct arena *a, struct http_reply *ret,
                           struct err *err)
 {
     struct fake_firestore *f = ctx;
     bool is_commit = strstr(req->url, ":commit") != NULL;
+
+    if (strstr(req->url, ":batchGet"))
+        return batch_get(f, a, ret, err);
 
     enum err_code rc = is_commit ? commit(f, req->body, a, ret, err) : get(f, req->url, a, ret, err);
 

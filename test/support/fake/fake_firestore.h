@@ -34,8 +34,9 @@ struct fake_firestore {
     int64_t changed_us;           /* the last updateTime */
     int64_t (*now_us)(void *ctx); /* the server's clock; NULL: it stands at FAKE_FIRESTORE_NOW_S */
     void *now_ctx;
-    bool without_date;   /* no Date in the answers */
-    const char *missing; /* the body of a 404; NULL: names the document */
+    bool without_date;      /* no Date in the answers */
+    bool without_read_time; /* and no :batchGet */
+    const char *missing;    /* the body of a 404; NULL: names the document */
     int version;
     int n_gets, n_commits;
     enum fake_fault next_commit;                                /* once */

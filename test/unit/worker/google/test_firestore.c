@@ -617,6 +617,27 @@ TEST(firestore__tells_the_servers_time_where_it_is_plausible)
     }
 }
 
+TEST(firestore__asks_for_the_time)
+{
+    static const char *const bad[] = { "[]", "{}", "[{}]", "[{\"readTime\":5}]", "[{\"readTime\":\"x\"}]", "<html>", "" };
+    int64_t us = 0;
+
+    start();
+    will(200, "[{\n\"missing\": \"x\",\n\"readTime\": \"2024-05-06T07:08:09.123456Z\"\n}\n]");
+    CHECK_OK(firestore_read_time(&f.fs, DOC, &f.s.budget, &f.a, &us, &f.err), f.err);
+    CHECK_INT(us, 1714979289123456);
+    CHECK_STR(f.s.requests[0].method, "POST");
+    CHECK_STR(f.s.requests[0].url, "http://127.0.0.1:8185/v1/projects/demo/databases/(default)/documents:batchGet");
+    CHECK_STR(f.s.requests[0].body.ptr, "{\"documents\":[\"" NAME "\"],\"mask\":{\"fieldPaths\":[\"none\"]}}");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        will(200, bad[i]);
+        CHECK_INT(firestore_read_time(&f.fs, DOC, &f.s.budget, &f.a, &us, NULL), ERR_PROTOCOL);
+    }
+    will(503, "");
+    CHECK_INT(firestore_read_time(&f.fs, DOC, &f.s.budget, &f.a, &us, NULL), ERR_UNAVAILABLE);
+    stop();
+}
+
 TEST(firestore__takes_whatever_a_document_may_hold)
 {
     static const char *const fields[] = {

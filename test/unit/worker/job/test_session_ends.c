@@ -83,12 +83,32 @@ TEST(session__a_lease_ends_with_the_last_change_and_the_time_of_a_lease)
     }
 }
 
+TEST(session__asks_for_the_time_where_answers_have_no_date)
+{
+    static const int64_t ahead_s[] = { -3 * HOUR_S, 3 * HOUR_S };
+
+    for (size_t i = 0; i < sizeof ahead_s / sizeof *ahead_s; i++) {
+        struct session_scene *s = open_scene_with_clocks(ahead_s[i]);
+        char until[RFC3339_SIZE];
+
+        s->fake.without_date = true;
+        put_lease(s, "m1", 60, 300);
+        CHECK_INT(session_scene_claim(s), OUTCOME_BUSY);
+        put_lease(s, "m1", 361, -1);
+        CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
+        rfc3339_format(server_wall(&s->time) + 360 * 1000000, until);
+        CHECK_STR(fake_firestore_text(&s->fake, "inpaint.lease.expiresAt"), until);
+        CHECK(!s->store.without_time);
+        session_scene_close(s);
+    }
+}
+
 TEST(session__without_a_date_judges_by_its_own_clock_but_never_before_the_last_change)
 {
     struct session_scene *s = open_scene_with_clocks(3 * HOUR_S);
     char until[RFC3339_SIZE];
 
-    s->fake.without_date = true;
+    s->fake.without_date = s->fake.without_read_time = true;
     put_lease(s, "m1", 0, 300); /* for this worker it has just been taken */
     CHECK_INT(session_scene_claim(s), OUTCOME_BUSY);
     fake_firestore_put(&s->fake, "{}");
