@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernels/base/json_scan.h"
+#include "worker/base/json.h"
 #include "worker/base/members.h"
 #include "worker/base/names.h"
 #include "worker/base/rfc3339.h"

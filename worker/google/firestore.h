@@ -28,7 +28,6 @@
 #include "kernels/base/span.h"
 #include "worker/google/gauth.h"
 #include "worker/http/http_client.h"
-#include "worker/base/json.h"
 #include "worker/google/stored.h"
 
 enum {

@@ -202,6 +202,27 @@ TEST(pipeline__the_age_of_a_message_is_measured_by_the_servers_clock)
     }
 }
 
+/* ---- time before the claim ---- */
+
+static int the_claims_read_takes_all_the_time(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    if (strstr(req->url, "fieldPaths=prompt"))
+        fake_cloud_pass(&s.cloud, JOB_SCENE_DEADLINE_MS);
+    return 0;
+}
+
+TEST(pipeline__a_claim_that_is_late_is_not_made)
+{
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, "{" DOC_STATUS("pending") "}");
+    s.cloud.on_request = the_claims_read_takes_all_the_time;
+    CHECK_INT(job_scene_push(&s, "m1"), 503);
+    CHECK_INT(s.cloud.n_commits, 0);
+    CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), "pending");
+    job_scene_close(&s);
+}
+
 /* ---- how long a claim waited ---- */
 
 TEST(pipeline__tells_how_long_a_job_has_waited_and_how_old_its_message_is)
