@@ -4,7 +4,7 @@ import threading
 import time
 
 from fake_cloud import *  # noqa: F403
-from harness import dumps, envelope, equal, now_text, to_value, wait_until
+from harness import PROGRAM, call, dumps, envelope, equal, now_text, to_value, wait_until
 from house import House
 
 NO_DATABASE = answer(404, {"error": {"code": 404, "status": "NOT_FOUND", "message":
@@ -30,7 +30,6 @@ def seconds_of(worker):
 
 
 def metric(worker, name):
-    from harness import call
     text = call("GET", worker.base + "/metrics")[2].decode()
     return float(next(line for line in text.splitlines() if line.startswith(name + " ")).split()[1])
 
@@ -69,7 +68,7 @@ def test_documents_of_every_kind_end_at_once():
                 body = h.job(session, **fields)
                 since = seconds_of(w)
                 equal(h.deliver(w, session, body), [204])
-                assert seconds_of(w) - since < 2, f"{seconds_of(w) - since:.1f} s of processor time, the job included"
+                assert seconds_of(w) - since < (30 if "tsan" in PROGRAM else 2), f"{seconds_of(w) - since:.1f} s of processor time, the job included"
                 equal(code_of(h, session), want)
                 if not want:
                     h.check_completed(session)
