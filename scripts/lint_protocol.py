@@ -12,7 +12,7 @@ import sys
 DOCUMENT, OUTCOMES, ERRORS = "docs/PROTOCOL.md", "worker/job/outcome.h", "worker/job/job_error.h"
 REASONS = "worker/auth/oidc.h"
 NAME = r'(NULL|"[^"]*")'
-CLASSES = {"FAILED": "final", "EXHAUSTED": "final", "RELEASED": "transient", "OUR_ERROR": "transient", "DEVICE_FAULT": "fault"}
+CLASSES = {"FAILED": "final", "EXHAUSTED": "final", "UNREADABLE": "final", "RELEASED": "transient", "OUR_ERROR": "transient", "DEVICE_FAULT": "fault"}
 OF_TOKEN = "UNAUTHORISED"  # the answer to a refused token is oidc.h's: 401, 403 or 503
 
 

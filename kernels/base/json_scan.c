@@ -78,6 +78,19 @@ static bool is_low_surrogate(int c)
     return c >= 0xDC00 && c <= 0xDFFF;
 }
 
+/* s->at is after the four digits of a high surrogate. */
+static bool scan_low_surrogate(struct json_scan *s)
+{
+    size_t before = s->at;
+
+    if (accept(s, '\\') && accept(s, 'u') && is_low_surrogate(hex4(s->text, s->at))) {
+        s->at += 4;
+        return true;
+    }
+    s->at = before;
+    return false;
+}
+
 /* s->at is after the backslash. NULL when the escape is valid. */
 static const char *scan_escape(struct json_scan *s)
 {
@@ -92,15 +105,12 @@ static const char *scan_escape(struct json_scan *s)
     if (unit < 0)
         return "\\u needs four hexadecimal digits";
     s->at += 4;
+    if (s->any_text)
+        return NULL;
     if (unit == 0)
         return "U+0000 in a string";
-    if (is_low_surrogate(unit))
+    if (is_low_surrogate(unit) || (is_high_surrogate(unit) && !scan_low_surrogate(s)))
         return "a lone surrogate";
-    if (!is_high_surrogate(unit))
-        return NULL;
-    if (!accept(s, '\\') || !accept(s, 'u') || !is_low_surrogate(hex4(s->text, s->at)))
-        return "a lone surrogate";
-    s->at += 4;
     return NULL;
 }
 
@@ -161,7 +171,7 @@ static enum json_event scan_string(struct json_scan *s, enum json_event event)
             error = scan_escape(s);
             if (error)
                 return fail(s, error);
-        } else if (c < 0x80) {
+        } else if (c < 0x80 || s->any_text) {
             s->at++;
         } else {
             n = utf8_length((const unsigned char *)s->text.ptr + s->at, s->text.len - s->at);
@@ -215,7 +225,7 @@ static enum json_event scan_word(struct json_scan *s, const char *word, enum jso
 
 static enum json_event open_container(struct json_scan *s, enum place first, enum json_event event)
 {
-    if (s->depth >= s->max_depth || s->depth >= JSON_MAX_DEPTH)
+    if (s->depth >= s->max_depth || s->depth >= JSON_DEPTH_LIMIT)
         return fail(s, "nested too deeply");
     s->at++;
     s->state[++s->depth] = (unsigned char)first;
@@ -330,7 +340,7 @@ static size_t put_utf8(char out[4], int c)
 
 /* Converts the escape at raw.ptr[at] (the backslash) to UTF-8. Returns the number of characters read, 0 when it is not
  * an escape. */
-static size_t read_escape(struct span raw, size_t at, char out[4], size_t *ret_n)
+static size_t read_escape(struct span raw, size_t at, bool any_text, char out[4], size_t *ret_n)
 {
     static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
     const char *letter;
@@ -354,19 +364,23 @@ static size_t read_escape(struct span raw, size_t at, char out[4], size_t *ret_n
         return 6;
     }
     low = at + 12 <= raw.len && raw.ptr[at + 6] == '\\' && raw.ptr[at + 7] == 'u' ? hex4(raw, at + 8) : -1;
-    if (!is_low_surrogate(low))
+    if (!is_low_surrogate(low) && !any_text)
         return 0;
+    if (!is_low_surrogate(low)) {
+        *ret_n = put_utf8(out, high);
+        return 6;
+    }
     *ret_n = put_utf8(out, 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00));
     return 12;
 }
 
-bool json_unescape(struct span raw, char *buf, size_t size, size_t *ret_len)
+static bool unescape(struct span raw, bool any_text, char *buf, size_t size, size_t *ret_len)
 {
     size_t at = 0, len = 0;
 
     while (at < raw.len) {
         char piece[4] = { raw.ptr[at] };
-        size_t n = 1, taken = raw.ptr[at] == '\\' ? read_escape(raw, at, piece, &n) : 1;
+        size_t n = 1, taken = raw.ptr[at] == '\\' ? read_escape(raw, at, any_text, piece, &n) : 1;
 
         if (!taken || len >= size || n > size - len)
             return false;
@@ -379,6 +393,16 @@ bool json_unescape(struct span raw, char *buf, size_t size, size_t *ret_len)
     buf[len] = 0;
     *ret_len = len;
     return true;
+}
+
+bool json_unescape(struct span raw, char *buf, size_t size, size_t *ret_len)
+{
+    return unescape(raw, false, buf, size, ret_len);
+}
+
+bool json_unescape_any(struct span raw, char *buf, size_t size, size_t *ret_len)
+{
+    return unescape(raw, true, buf, size, ret_len);
 }
 
 bool json_int64(struct span raw, int64_t *ret)
@@ -447,7 +471,7 @@ static enum err_code count_keys(struct span text, int max_depth, size_t *ret_key
     enum json_event ev;
 
     json_scan_init(&s, text);
-    s.max_depth = max_depth;
+    s.max_depth = max_depth < JSON_MAX_DEPTH ? max_depth : JSON_MAX_DEPTH;
     *ret_keys = 0;
     while ((ev = json_scan_next(&s)) > JSON_END)
         *ret_keys += ev == JSON_KEY;
@@ -508,4 +532,62 @@ out:
     free(names);
     free(room);
     return rc;
+}
+
+enum err_code json_check_any(struct span text, int max_depth, struct err *err)
+{
+    struct json_scan s;
+    enum json_event ev;
+
+    json_scan_init(&s, text);
+    s.max_depth = max_depth;
+    s.any_text = true;
+    do
+        ev = json_scan_next(&s);
+    while (ev > JSON_END);
+    return ev == JSON_END ? ERR_OK : err_set(err, ERR_CORRUPT, "JSON: %s at byte %zu", s.error, s.at);
+}
+
+/* The place after the string whose opening quote is at p. A quote behind an odd number of backslashes is not its end.
+ */
+static const char *after_string(const char *p, const char *end)
+{
+    const char *begin = ++p, *quote;
+
+    while ((quote = memchr(p, '"', (size_t)(end - p)))) {
+        const char *before = quote;
+
+        while (before > begin && before[-1] == '\\')
+            before--;
+        if ((quote - before) % 2 == 0)
+            return quote + 1;
+        p = begin = quote + 1;
+    }
+    return end;
+}
+
+size_t json_value_length(struct span rest)
+{
+    const char *p = rest.ptr, *end = p + rest.len;
+    size_t depth = 0;
+
+    if (!rest.len)
+        return 0;
+    if (*p != '{' && *p != '[' && *p != '"') {
+        while (p < end && !strchr(",}] \t\r\n", *p))
+            p++;
+        return (size_t)(p - rest.ptr);
+    }
+    do {
+        while (p < end && *p != '"' && (*p | 0x20) != '{' &&
+               (*p | 0x20) != '}') /* brackets, too: they differ by 0x20 */
+            p++;
+        if (p == end)
+            break;
+        if (*p == '"')
+            p = after_string(p, end);
+        else
+            depth = (*p++ | 0x20) == '{' ? depth + 1 : depth - 1;
+    } while (depth);
+    return (size_t)(p - rest.ptr);
 }

@@ -19,7 +19,10 @@
 
 #include "kernels/base/span.h"
 
-enum { JSON_MAX_DEPTH = 32 };
+enum {
+    JSON_MAX_DEPTH = 32, /* of a text that json_check() checks, and of json_scan_init() */
+    JSON_DEPTH_LIMIT = 128
+};
 
 enum json_event {
     JSON_ERROR = -1, /* s->error is the reason, s->at the place; later calls return it again */
@@ -38,9 +41,10 @@ enum json_event {
 
 struct json_scan {
     struct span text;
-    size_t at; /* byte offset of the next character */
-    int depth, max_depth;
-    unsigned char state[JSON_MAX_DEPTH + 1];
+    size_t at;            /* byte offset of the next character */
+    int depth, max_depth; /* max_depth: at most JSON_DEPTH_LIMIT */
+    bool any_text;        /* takes U+0000, lone surrogates and broken UTF-8 in strings: json_check_any() */
+    unsigned char state[JSON_DEPTH_LIMIT + 1];
     struct span raw;
     bool escaped; /* raw of a KEY or STRING holds a backslash */
     const char *error;
@@ -55,6 +59,10 @@ bool json_scan_skip(struct json_scan *s, enum json_event just_got);
 /* Unescapes raw into buf, NUL-terminated, with the length in *ret_len; false when it needs more than size bytes. */
 bool json_unescape(struct span raw, char *buf, size_t size, size_t *ret_len);
 
+/* The same for a text of json_check_any(): a lone surrogate becomes three bytes that are no UTF-8, U+0000 a NUL byte.
+ */
+bool json_unescape_any(struct span raw, char *buf, size_t size, size_t *ret_len);
+
 /* Length of the UTF-8 sequence at the start of text, 1 to 4; 0: it is broken, or the text is empty (RFC 3629). */
 size_t json_utf8_length(struct span text);
 
@@ -65,5 +73,16 @@ bool json_double(struct span raw, double *ret); /* finite only; at most 400 char
 /* Checks a whole text: one value of at most max_depth levels, in which no object has a key twice (compared after
  * unescaping). Takes O(n log n) time, and memory from malloc for the keys. ERR_CORRUPT, ERR_NOMEM. */
 MUST_CHECK enum err_code json_check(struct span text, int max_depth, struct err *err);
+
+/*
+ * For the answers of a database that holds whatever its users write: strings may have U+0000, lone surrogates and bytes
+ * that are no UTF-8, a key may come twice, and max_depth may be up to JSON_DEPTH_LIMIT. Takes O(n) time and no memory.
+ * ERR_CORRUPT.
+ */
+MUST_CHECK enum err_code json_check_any(struct span text, int max_depth, struct err *err);
+
+/* Length of the value at the start of `rest`, which is a part of a text that one of the checks has accepted. Only
+ * counts brackets, so it is much faster than a scan. */
+size_t json_value_length(struct span rest);
 
 #endif

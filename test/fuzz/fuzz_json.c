@@ -1,9 +1,11 @@
-/* fuzz_json - any bytes as JSON. A text that json_check() accepts must scan to its end, and all its strings must
- * unescape. */
+/* fuzz_json - any bytes as JSON, and as the answer of a database. A text that json_check() accepts must scan to its
+ * end, and all its strings must unescape; the loose check accepts it, too, and its values can be measured and picked.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "kernels/base/json_scan.h"
+#include "worker/google/stored.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -57,6 +59,38 @@ static enum json_event scan_all(struct json_scan *s)
     return ev;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static void try_any(struct span text, bool valid)
+{
+    static const char *const names[] = { "a", "fields", "" };
+    struct stored found[3];
+    struct span rest;
+    int64_t i;
+
+    if (json_check_any(text, JSON_DEPTH_LIMIT, NULL)) {
+        must(!valid);
+        return;
+    }
+    for (; is_blank(*text.ptr); text.ptr++)
+        text.len--;
+    while (is_blank(text.ptr[text.len - 1]))
+        text.len--;
+    must(json_value_length(text) == text.len);
+    stored_pick(text, names, found, 3);
+    for (int k = 0; k < 3; k++) {
+        struct stored value = { found[k].json };
+
+        must(stored_is_absent(value) || !json_check_any(value.json, JSON_DEPTH_LIMIT, NULL));
+        (void)(stored_integer(value, &i) || stored_timestamp(value, &i) || stored_is_text(value, "x"));
+        for (rest = stored_list(value); !stored_is_absent(stored_next(&rest));)
+            ;
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct span text = { (const char *)data, size };
@@ -64,6 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct json_scan s, skipping;
     bool valid = json_check(text, JSON_MAX_DEPTH, &err) == ERR_OK;
 
+    try_any(text, valid);
     json_scan_init(&s, text);
     must(scan_all(&s) == JSON_END || !valid);
     json_scan_init(&skipping, text);

@@ -99,7 +99,9 @@ def name_request(request, uploads):
     if path.startswith("/v1/"):
         if method == "POST" and path.endswith("/documents:commit"):
             return name_commit(request)
-        return "get" if method == "GET" and re.fullmatch(".*/documents/users/[^/]+/sessions/[^/]+", path) else None
+        if method != "GET" or not re.fullmatch(".*/documents/users/[^/]+/sessions/[^/]+", path):
+            return None
+        return "get" if "prompt" in request.query.get("mask.fieldPaths", []) else "look"  # for a claim; at the state alone
     if method == "GET" and path == f"/storage/v1/b/{BUCKET}":
         return "bucket"
     if path.startswith(f"/storage/v1/b/{BUCKET}/o/"):
@@ -145,7 +147,7 @@ class WatchedDocuments(Documents):
         """Records writes that no worker may ever make to a document in its present state."""
         status = text_at(old, "processingStatus")
         lease = text_at(old, "inpaint.lease.id")
-        if status in ("completed", "cancelled"):
+        if status in ("completed", "cancelled", "canceled", "deleted"):
             self.cloud.violation(f"{op} of a session that is {status}")
         if op == "claim":
             self.leases.add(text_at(new, "inpaint.lease.id"))

@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import faults_ends
 import faults_engine
 import faults_long
+import faults_meaning
 import faults_others
 import faults_services
 import faults_slow
@@ -34,8 +35,10 @@ def opened():
     yield
 
 
-SUITE = Suite(in_all_modes(tests_of(faults_services, faults_storage, faults_others, faults_ends, faults_engine, faults_long,
-                                    faults_slow, faults_startup, faults_tables, faults_tokens, faults_tls)), opened, AT_ONCE)
+MODULES = (faults_services, faults_storage, faults_others, faults_ends, faults_engine, faults_long, faults_meaning, faults_slow,
+           faults_startup, faults_tables, faults_tokens, faults_tls)
+SUITE = Suite(in_all_modes(tests_of(*MODULES)), opened, AT_ONCE)
+
 
 if __name__ == "__main__":
     sys.exit(run_suites(sys.argv[1:], SUITE))

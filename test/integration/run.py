@@ -198,6 +198,68 @@ def test_attempts_run_out():
     equal(document["cost"], 0.0 if isinstance(document["cost"], float) else 0)
 
 
+# ---- what an app may write into a session ----
+
+def nested(levels, value):
+    for _ in range(levels):
+        value = {"mapValue": {"fields": {"k": value}}}
+    return value
+
+
+WILD = [  # fields as Firestore takes them, and the error code; None: completed
+    ({"prompt": {"stringValue": "a\0b"}}, "PROMPT_INVALID"),
+    ({"prompt": nested(19, {"stringValue": "x"})}, "PROMPT_INVALID"),
+    ({"prompt": {"geoPointValue": {"latitude": 1, "longitude": 2}}}, "PROMPT_INVALID"),
+    ({"sceneLabels": {"arrayValue": {"values": [{"stringValue": "a\0b"}, {"stringValue": "grass"}]}}}, None),
+    ({"sceneLabels": nested(19, {"bytesValue": "AAAA"})}, None),
+    ({"sceneLabels": {"arrayValue": {"values": [{"booleanValue": False}] * 39000}}}, None),
+    ({"sceneLabels": {"arrayValue": {"values": [{"stringValue": "a:b"}] * 39000}}}, None),
+    ({"sceneLabels": {"mapValue": {"fields": {"surface": {"doubleValue": 5e-324}}}}}, None),
+    ({"note": {"stringValue": "x" * 1000000}}, None),
+    ({"processingStatus": {"stringValue": "uploaded"}}, None),
+    ({"processingStatus": {"arrayValue": {"values": []}}}, None),
+    ({"processingStatus": {"timestampValue": "0001-01-01T00:00:00Z"}}, None),
+    ({"inpaint": {"mapValue": {"fields": {"attempts": {"doubleValue": "NaN"}, "lease": {"stringValue": "x"}}}}}, None),
+    ({"inpaint": {"stringValue": "mine"}}, None),
+]
+
+
+def test_sessions_that_hold_anything_end_at_once():
+    for n, (fields, code) in enumerate(WILD):
+        session = f"wild-{n}"
+        upload("u1", session)
+        status, _, text = call("PATCH", f"{E.documents}/users/u1/sessions/{session}", dumps({"fields": fields}))
+        equal(status, 200, text)
+        started = time.monotonic()
+        equal(W.push(dumps(envelope("u1", session, f"m-{session}"))), 204, list(fields))
+        document = E.session("u1", session)
+        equal(document["processingStatus"], "failed" if code else "completed", list(fields))
+        equal(document["inpaint"].get("errorCode"), code)
+        assert time.monotonic() - started < 20, list(fields)
+
+
+def test_statuses_that_end_a_session():
+    for status in ("completed", "cancelled", "canceled", "deleted"):
+        E.create_session("u1", status, {"processingStatus": status})
+        before = E.session("u1", status)
+        equal(W.push(dumps(envelope("u1", status, f"m-{status}"))), 204)
+        equal(E.session("u1", status), before, status)
+
+
+def test_a_named_database_has_sessions_of_its_own():
+    w = Worker(E, "named", FIRESTORE_DATABASE="second")
+    try:
+        upload("u1", "named")
+        other = E.documents.replace("(default)", "second")
+        equal(call("PATCH", f"{other}/users/u1/sessions/named", dumps({"fields": {}}))[0], 200)
+        equal(w.push(dumps(envelope("u1", "named", "m-named"))), 204)
+        fields = json.loads(call("GET", f"{other}/users/u1/sessions/named")[2])["fields"]
+        equal(fields["processingStatus"], {"stringValue": "completed"})
+        equal(E.session("u1", "named"), None, "nothing in the other database")
+    finally:
+        w.stop()
+
+
 # ---- leases ----
 
 def lease(message_id, seconds):
@@ -231,6 +293,24 @@ def test_lease_of_another_worker_is_respected_until_it_ends():
     put_lease("leased", "m-l", -5, attempts=4)
     equal(W.push(dumps(envelope("u1", "leased", "m-new"))), 204)
     equal(E.session("u1", "leased")["inpaint"]["attempts"], 1, "another message starts over")
+
+
+def test_a_worker_whose_clock_is_off_leaves_a_live_lease_alone():
+    library = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
+    if not library:
+        raise Skip("libfaketime is not installed")
+    for name, offset in (("ahead", "+3h"), ("behind", "-3h")):
+        w = Worker(E, f"clock-{name}", LD_PRELOAD=library[0], FAKETIME=offset, FAKETIME_DONT_FAKE_MONOTONIC="1")
+        try:
+            upload("u1", name)
+            put_lease(name, f"m-{name}", 300)
+            equal(w.push(dumps(envelope("u1", name, f"m-{name}"))), 409)
+            put_lease(name, f"m-{name}", -1)
+            equal(w.push(dumps(envelope("u1", name, f"m-{name}"))), 204)
+            equal(E.session("u1", name)["processingStatus"], "completed")
+            equal(w.push(dumps(envelope("u1", f"no-{name}", "m-no"))), 404, "published this minute")
+        finally:
+            w.stop()
 
 
 # ---- timing, load, end ----
@@ -489,7 +569,7 @@ def test_tokens_of_a_test_issuer():
         # and a whole job with a good token
         upload("u1", "token-session")
         E.create_session("u1", "token-session")
-        equal(w.push(NOBODY, bearer(good)), 204)
+        equal(w.push(dumps(envelope("u1", "token-session", "m-token")), bearer(good)), 204)
         equal(E.session("u1", "token-session")["processingStatus"], "completed")
     finally:
         w.stop()

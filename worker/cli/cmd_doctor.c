@@ -144,11 +144,13 @@ static enum err_code open_services(struct run *r, const char *project, struct er
 {
     const struct config *c = &r->cfg;
 
-    TRY(firestore_init(
-        &r->firestore,
-        &(struct firestore_options){
-            .http = r->http, .gauth = r->gauth, .project = project, .emulator_host = c->firestore_emulator },
-        &r->arena, err));
+    TRY(firestore_init(&r->firestore,
+                       &(struct firestore_options){ .http = r->http,
+                                                    .gauth = r->gauth,
+                                                    .project = project,
+                                                    .database = c->firestore_database,
+                                                    .emulator_host = c->firestore_emulator },
+                       &r->arena, err));
     return storage_init(&r->storage,
                         &(struct storage_options){ .http = r->http,
                                                    .gauth = r->gauth,

@@ -189,8 +189,8 @@ static enum err_code read_request(struct local *l, struct edit_request *q, struc
                    &q->mask, err));
     if (!l->has_seed)
         TRY(seed_of_files(q, &q->fill.seed, err));
-    return document_read_wishes(&document_form_json, json_get(l->session, DOCUMENT_PROMPT),
-                                json_get(l->session, DOCUMENT_LABELS), &l->arena, &q->wishes, err);
+    return document_read_wishes(json_get(l->session, DOCUMENT_PROMPT), json_get(l->session, DOCUMENT_LABELS), &l->arena,
+                                &q->wishes, err);
 }
 
 static enum err_code paint_folder(struct local *l, struct engine *e, const struct edit_request *q,

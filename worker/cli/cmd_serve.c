@@ -140,11 +140,13 @@ static enum err_code open_cloud(void *ctx, const char *project, struct err *err)
     const struct config *c = &s->config;
 
     log_init((enum log_level)c->log_level, project);
-    TRY(firestore_init(
-        &s->firestore,
-        &(struct firestore_options){
-            .http = s->http, .gauth = s->gauth, .project = project, .emulator_host = c->firestore_emulator },
-        &s->arena, err));
+    TRY(firestore_init(&s->firestore,
+                       &(struct firestore_options){ .http = s->http,
+                                                    .gauth = s->gauth,
+                                                    .project = project,
+                                                    .emulator_host = c->firestore_emulator,
+                                                    .database = c->firestore_database },
+                       &s->arena, err));
     return storage_init(&s->storage,
                         &(struct storage_options){ .http = s->http,
                                                    .gauth = s->gauth,
@@ -225,9 +227,13 @@ static enum err_code open_jobs(struct service *s, struct err *err)
     const struct pipeline_settings settings = { .steps = c->steps,
                                                 .guidance = c->guidance,
                                                 .job_deadline_ms = (int64_t)c->job_deadline_s * 1000,
-                                                .cost_per_second = c->cost_per_second };
+                                                .cost_per_second = c->cost_per_second,
+                                                .max_deliveries = c->max_deliveries,
+                                                .max_message_age_ms = (int64_t)c->max_message_age_s * 1000 };
 
-    s->sessions = (struct session_store){ &s->firestore, &sys_real, (int64_t)c->lease_s * 1000, c->max_attempts };
+    s->sessions = (struct session_store){
+        .fs = &s->firestore, .sys = &sys_real, .lease_ms = (int64_t)c->lease_s * 1000, .max_attempts = c->max_attempts
+    };
     s->handler = (struct handler){ .oidc = &s->oidc,
                                    .engine = s->engine,
                                    .queue = &s->queue,

@@ -1,14 +1,23 @@
 #include "worker/google/firestore.h"
 
+#include <ctype.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "kernels/base/json_scan.h"
+#include "worker/base/json.h"
 #include "worker/base/members.h"
 #include "worker/base/names.h"
 #include "worker/base/rfc3339.h"
 #include "worker/google/api.h"
+
+enum {
+    COMMIT_REPLY_MAX = 1 << 20,
+    COMMIT_DEPTH_MAX = 30,
+    MESSAGE_SIZE = 4096 /* of an error: room for the name of a document, whose two ids have up to 512 bytes each */
+};
 
 /* PROTOCOL.md 7. In this order: base_ms, cap_ms, tries, call_timeout_ms. */
 static const struct retry_policy read_policy = { 100, 5000, 5, 10000 };
@@ -24,6 +33,8 @@ static bool is_set(const char *text)
 enum err_code firestore_init(struct firestore *fs, const struct firestore_options *o, struct arena *a, struct err *err)
 {
     bool emulator = is_set(o->emulator_host);
+    const char *database = is_set(o->database) ? o->database : "(default)";
+    _Atomic bool *answered;
     char *base, *documents;
 
     if (emulator && !host_is_valid(o->emulator_host))
@@ -32,8 +43,9 @@ enum err_code firestore_init(struct firestore *fs, const struct firestore_option
         TRY(arena_printf(a, &base, err, "http://%s/v1", o->emulator_host));
     else
         TRY(arena_printf(a, &base, err, "https://firestore.googleapis.com/v1"));
-    TRY(arena_printf(a, &documents, err, "projects/%s/databases/(default)/documents", o->project));
-    *fs = (struct firestore){ o->http, o->gauth, base, documents, emulator };
+    TRY(arena_printf(a, &documents, err, "projects/%s/databases/%s/documents", o->project, database));
+    TRY(arena_alloc(a, 1, sizeof *answered, &answered, err));
+    *fs = (struct firestore){ o->http, o->gauth, base, documents, emulator, answered };
     return ERR_OK;
 }
 
@@ -140,6 +152,48 @@ static enum api_next judge(void *ctx, enum err_code rc, const struct http_reply 
     }
 }
 
+/* ---- what was not found ---- */
+
+/* Where `what` begins in the text, in any case and over the backslashes that the emulator writes before slashes; its
+ * end in *ret_end. */
+static bool finds_at(const char *text, const char *what, const char **ret_end)
+{
+    for (; *what; text++) {
+        if (*text == '\\' && text[1] == '/')
+            continue;
+        if (tolower((unsigned char)*text) != tolower((unsigned char)*what))
+            return false;
+        what++;
+    }
+    *ret_end = text;
+    return true;
+}
+
+static bool mentions(const char *text, const char *what, bool to_its_end)
+{
+    const char *end;
+
+    for (; *text; text++)
+        if (finds_at(text, what, &end) &&
+            !(to_its_end && *end && !strchr("\"') ,;\n", *end) && strncmp(end, ". ", 2) != 0))
+            return true;
+    return false;
+}
+
+enum firestore_missing firestore_missing(const char *message, const char *document)
+{
+    if (mentions(message, document, true))
+        return FIRESTORE_MISSING_DOCUMENT;
+    if (mentions(message, "/documents/", false) &&
+        !mentions(message, "the database", false)) /* written in another way */
+        return FIRESTORE_MISSING_DOCUMENT;
+    if (mentions(message, "database", false) || mentions(message, "project", false))
+        return FIRESTORE_MISSING_DATABASE;
+    return FIRESTORE_MISSING_UNSAID;
+}
+
+/* ---- errors ---- */
+
 /* What an operator can do about it. */
 static const char *remedy(enum firestore_outcome outcome)
 {
@@ -158,7 +212,24 @@ struct operation {
     const struct budget *budget;
 };
 
-static enum err_code refusal(const struct operation *op, const struct http_reply *reply, struct err *err)
+/* NOT_FOUND may mean the document, which ends a job, or all documents, which is an outage and must not. */
+static enum err_code not_found(const struct firestore *fs, const struct operation *op, const char *message,
+                               struct err *err)
+{
+    enum firestore_missing missing = firestore_missing(message, op->document);
+
+    if (missing == FIRESTORE_MISSING_DOCUMENT)
+        atomic_store(fs->answered, true);
+    if (missing == FIRESTORE_MISSING_DOCUMENT || (missing == FIRESTORE_MISSING_UNSAID && atomic_load(fs->answered)))
+        return err_set(err, ERR_NOT_FOUND, "firestore: no document '%.80s': %.80s", op->document, message);
+    return err_set(err, ERR_UNAVAILABLE,
+                   "firestore: %.120s is not there (create the database, or set GOOGLE_CLOUD_PROJECT and "
+                   "FIRESTORE_DATABASE to those that hold the sessions): %.120s",
+                   fs->documents, message);
+}
+
+static enum err_code refusal(const struct firestore *fs, const struct operation *op, const struct http_reply *reply,
+                             struct err *err)
 {
     static const enum err_code codes[] = {
         [FIRESTORE_RETRY] = ERR_UNAVAILABLE, [FIRESTORE_NEW_TOKEN] = ERR_DENIED,
@@ -167,10 +238,12 @@ static enum err_code refusal(const struct operation *op, const struct http_reply
         [FIRESTORE_FINAL] = ERR_INVALID,
     };
     enum firestore_outcome outcome = firestore_classify(op->call, reply->status, reply->body);
-    char status[32], message[1024];
+    char status[32], message[MESSAGE_SIZE];
 
     (void)error_field(reply->body, "status", status, sizeof status);
     (void)error_field(reply->body, "message", message, sizeof message);
+    if (outcome == FIRESTORE_ABSENT)
+        return not_found(fs, op, message, err);
     return err_set(err, codes[outcome], "firestore: %s '%.80s': HTTP %d %s%s: %.80s",
                    op->call == FIRESTORE_READ ? "get" : "commit", op->document, reply->status, status, remedy(outcome),
                    message);
@@ -191,18 +264,18 @@ static enum err_code perform(const struct firestore *fs, const struct operation 
     struct err why = { 0 };
     enum err_code rc;
 
-    req->max_reply_bytes = FIRESTORE_REPLY_MAX;
+    req->max_reply_bytes = call == FIRESTORE_READ ? FIRESTORE_REPLY_MAX : COMMIT_REPLY_MAX;
     req->allow_plain = fs->emulator;
     rc = api_send(&api, req, a, reply, &why);
     if (rc == ERR_TOO_LARGE && reply->status && reply->status != 200)
-        return refusal(op, reply, err);
+        return refusal(fs, op, reply, err);
     if (rc == ERR_TOO_LARGE) /* callers take this code to mean that an input is too large */
         rc = call == FIRESTORE_READ ? ERR_PROTOCOL : ERR_UNKNOWN_OUTCOME;
     if (rc == ERR_UNKNOWN_OUTCOME && call == FIRESTORE_READ)
         rc = ERR_UNAVAILABLE;
     if (rc)
         return err_set(err, rc, "firestore: '%.80s': %s", op->document, why.msg);
-    return reply->status == 200 ? ERR_OK : refusal(op, reply, err);
+    return reply->status == 200 ? ERR_OK : refusal(fs, op, reply, err);
 }
 
 /* ---- field paths ---- */
@@ -297,35 +370,66 @@ static enum err_code get_url(const struct firestore *fs, const char *document, s
         TRY(http_encode(a, span_of(mask.paths[i]), &path, err));
         TRY(arena_printf(a, ret, err, "%s%cmask.fieldPaths=%s", *ret, i ? '&' : '?', path));
     }
-    return ERR_OK;
+    /* White space in front of 40,000 values can be longer than they are. */
+    return arena_printf(a, ret, err, "%s%cprettyPrint=false", *ret, mask.n ? '&' : '?');
+}
+
+static enum err_code not_understood(const char *document, const char *what, struct err *err)
+{
+    return err_set(err, ERR_PROTOCOL, "firestore: get '%.80s' answers with %s", document, what);
 }
 
 /* A 200 proves nothing yet: where a server reads the name as another path, it answers {} (PROTOCOL.md 4.1). */
 static enum err_code read_document(const struct firestore *fs, const char *document, struct span body, struct arena *a,
                                    struct firestore_document *ret, struct err *err)
 {
-    const struct json *root, *fields;
-    const char *name, *update_time;
+    static const char *const names[] = { "name", "updateTime", "fields" };
+    struct span name, update_time, fields;
+    struct stored members[3];
     struct err why = { 0 };
     char *want;
 
     TRY(arena_printf(a, &want, err, "%s/%s", fs->documents, document));
-    if (json_parse(a, body, FIRESTORE_DEPTH_MAX, &root, &why))
-        return err_set(err, why.code == ERR_NOMEM ? ERR_NOMEM : ERR_PROTOCOL, "firestore: get '%.80s': %s", document,
-                       why.msg);
-    name = json_string(json_get(root, "name"));
-    update_time = json_string(json_get(root, "updateTime"));
-    fields = json_get(root, "fields");
-    if (!name || strcmp(name, want) != 0)
-        return err_set(err, ERR_PROTOCOL, "firestore: get '%.80s' answers with %s", document,
-                       name ? "another document" : "no document");
-    if (!update_time || !*update_time || strlen(update_time) >= FIRESTORE_TIME_SIZE)
-        return err_set(err, ERR_PROTOCOL, "firestore: get '%.80s' answers without updateTime", document);
-    if (fields && json_type(fields) != JSON_T_OBJECT)
-        return err_set(err, ERR_PROTOCOL, "firestore: get '%.80s' answers with fields that are not an object",
-                       document);
-    *ret = (struct firestore_document){ update_time, fields };
+    if (json_check_any(body, FIRESTORE_DEPTH_MAX, &why))
+        return not_understood(document, why.msg, err);
+    stored_pick(body, names, members, 3);
+    TRY(stored_unescape(members[0].json, a, &name, err));
+    TRY(stored_unescape(members[1].json, a, &update_time, err));
+    fields = members[2].json;
+    if (!name.ptr || !span_is(name, want))
+        return not_understood(document, name.ptr ? "another document" : "no document", err);
+    if (!update_time.len || update_time.len >= FIRESTORE_TIME_SIZE || memchr(update_time.ptr, 0, update_time.len))
+        return not_understood(document, "no updateTime", err);
+    if (fields.len && *fields.ptr != '{')
+        return not_understood(document, "fields that are not an object", err);
+    atomic_store(fs->answered, true);
+    ret->update_time = update_time.ptr;
+    ret->fields = fields;
     return ERR_OK;
+}
+
+/* The clock of whoever answered: "Sun, 06 Nov 1994 08:49:37 GMT". 0: there is none, or not one of this century. */
+static int64_t server_time(const struct http_reply *reply)
+{
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    const int64_t from_2020 = INT64_C(1577836800) * 1000000, to_2100 = INT64_C(4102444800) * 1000000;
+    const char *date = http_reply_header(reply, "date"), *found;
+    int day, year, hour, minute, second, n = 0;
+    char month[4], text[32];
+    int64_t us;
+
+    if (!date ||
+        sscanf(date, "%*3[A-Za-z], %2d %3[A-Za-z] %4d %2d:%2d:%2d GMT%n", &day, month, &year, &hour, &minute, &second,
+               &n) != 6 ||
+        !n || date[n])
+        return 0;
+    found = strstr(months, month);
+    if (strlen(month) != 3 || !found || (found - months) % 3 || year < 0 || day < 0 || hour < 0 || minute < 0 ||
+        second < 0)
+        return 0;
+    (void)snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02dZ", year % 10000, (int)(found - months) / 3 + 1,
+                   day % 100, hour % 100, minute % 100, second % 100);
+    return rfc3339_parse(span_of(text), &us) && us >= from_2020 && us < to_2100 ? us : 0;
 }
 
 enum err_code firestore_get(const struct firestore *fs, const char *document, struct firestore_mask mask,
@@ -335,74 +439,64 @@ enum err_code firestore_get(const struct firestore *fs, const char *document, st
     const struct operation op = { FIRESTORE_READ, document, &read_policy, budget };
     struct http_request req = { .method = "GET" };
     struct http_reply reply = { 0 };
+    enum err_code rc;
     char *url;
 
+    *ret = (struct firestore_document){ 0 };
     TRY(get_url(fs, document, mask, a, &url, err));
     req.url = url;
+    rc = perform(fs, &op, &req, a, &reply, err);
+    ret->server_us = server_time(&reply);
+    return rc ? rc : read_document(fs, document, reply.body, a, ret, err);
+}
+
+static enum err_code write_batch_get(const struct firestore *fs, const char *document, struct arena *a, char **ret,
+                                     struct err *err)
+{
+    struct json *root = json_new_object(a);
+    char *name;
+
+    TRY(arena_printf(a, &name, err, "%s/%s", fs->documents, document));
+    json_add_string(json_add_array(root, "documents"), NULL, name);
+    json_add_string(json_add_array(json_add_object(root, "mask"), "fieldPaths"), NULL, "none"); /* of what it holds */
+    return json_print(a, root, ret, err);
+}
+
+enum err_code firestore_read_time(const struct firestore *fs, const char *document, const struct budget *budget,
+                                  struct arena *a, int64_t *ret_us, struct err *err)
+{
+    const struct operation op = { FIRESTORE_READ, document, &firestore_progress_policy, budget };
+    struct http_request req = { .method = "POST" };
+    struct member read_time = { .name = "readTime" };
+    struct http_reply reply = { 0 };
+    enum json_event type;
+    char *url, *body, text[FIRESTORE_TIME_SIZE];
+    struct span element;
+    size_t at = 0;
+
+    TRY(arena_printf(a, &url, err, "%s/%s:batchGet", fs->base, fs->documents));
+    TRY(write_batch_get(fs, document, a, &body, err));
+    req.url = url;
+    req.body = span_of(body);
+    http_request_header(&req, "Content-Type", "application/json");
     TRY(perform(fs, &op, &req, a, &reply, err));
-    return read_document(fs, document, reply.body, a, ret, err);
+    if (!members_next(reply.body, &at, &type, &element) || members_read(element, &read_time, 1, NULL) ||
+        !member_text(&read_time, text, sizeof text) || !rfc3339_parse(span_of(text), ret_us) || *ret_us <= 0)
+        return not_understood(document, "no readTime", err);
+    return ERR_OK;
 }
 
-const struct json *firestore_member(const struct json *map_value, const char *name)
+struct stored firestore_field(const struct firestore_document *d, const char *path)
 {
-    return json_get(json_get(json_get(map_value, "mapValue"), "fields"), name);
-}
-
-const struct json *firestore_field(const struct firestore_document *d, const char *path)
-{
-    const struct json *value;
+    struct stored value = { { NULL, 0 } };
     struct path p;
 
     if (parse_path(path, &p, NULL))
-        return NULL;
-    value = json_get(d->fields, p.segments[0]);
+        return value;
+    value = stored_in(d->fields, p.segments[0]);
     for (int i = 1; i < p.n; i++)
-        value = firestore_member(value, p.segments[i]);
+        value = stored_member(value, p.segments[i]);
     return value;
-}
-
-bool firestore_is_null(const struct json *value)
-{
-    return json_type(json_get(value, "nullValue")) == JSON_T_NULL;
-}
-
-const char *firestore_string(const struct json *value)
-{
-    return json_string(json_get(value, "stringValue"));
-}
-
-bool firestore_integer(const struct json *value, int64_t *ret)
-{
-    const struct json *number = json_get(value, "integerValue");
-    const char *digits = json_string(number);
-
-    if (digits)
-        return json_int64(span_of(digits), ret);
-    return json_integer(number, ret) || json_integer(json_get(value, "doubleValue"), ret);
-}
-
-bool firestore_timestamp(const struct json *value, int64_t *ret_us)
-{
-    const char *text = json_string(json_get(value, "timestampValue"));
-
-    return text && rfc3339_parse(span_of(text), ret_us);
-}
-
-bool firestore_is_map(const struct json *value)
-{
-    return json_type(json_get(value, "mapValue")) == JSON_T_OBJECT;
-}
-
-int firestore_array_count(const struct json *value)
-{
-    const struct json *array = json_get(value, "arrayValue");
-
-    return json_type(array) == JSON_T_OBJECT ? json_count(json_get(array, "values")) : -1;
-}
-
-const struct json *firestore_array_at(const struct json *value, int i)
-{
-    return json_at(json_get(json_get(value, "arrayValue"), "values"), i);
 }
 
 /* ---- writing ---- */
@@ -565,7 +659,7 @@ static enum err_code read_commit(const char *document, struct span body, struct 
     const struct json *root = NULL, *result;
     const char *update_time;
 
-    if (json_parse(a, body, FIRESTORE_DEPTH_MAX, &root, NULL))
+    if (json_parse(a, body, COMMIT_DEPTH_MAX, &root, NULL))
         root = NULL;
     result = json_at(json_get(root, "writeResults"), 0);
     update_time = json_string(json_get(result, "updateTime"));

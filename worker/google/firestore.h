@@ -8,14 +8,14 @@
  * Both calls retry what the table of PROTOCOL.md 7 allows, inside the budget, and refresh a refused token once. The
  * caller decides what to do next by the code they return:
  *
- *   ERR_NOT_FOUND        no such document
+ *   ERR_NOT_FOUND        no such document, in a database that is there: a missing database or project is an outage
  *   ERR_CONFLICT         a commit's precondition did not hold (the document may be gone), or contention: re-read and
  *                        decide
  *   ERR_UNKNOWN_OUTCOME  the commit may have landed: re-read, and look for your own lease id
- *   ERR_UNAVAILABLE      transient, and the tries are used up; a commit did not land
+ *   ERR_UNAVAILABLE      transient, and the tries are used up, or the database is missing; a commit did not land
  *   ERR_DENIED           401 after a fresh token, or 403
  *   ERR_INVALID          our request is wrong: a bug, the same request fails again
- *   ERR_PROTOCOL         the answer to a get is not the document that was asked for
+ *   ERR_PROTOCOL         the answer to a get is not the document that was asked for, or cannot be understood
  *   ERR_DEADLINE, ERR_CANCELLED, ERR_NOMEM
  */
 #ifndef WORKER_GOOGLE_FIRESTORE_H
@@ -28,22 +28,25 @@
 #include "kernels/base/span.h"
 #include "worker/google/gauth.h"
 #include "worker/http/http_client.h"
-#include "worker/base/json.h"
+#include "worker/google/stored.h"
 
 enum {
-    FIRESTORE_REPLY_MAX = 4 << 20, /* a document is at most 1 MiB long, and somewhat longer as JSON */
-    FIRESTORE_NAME_MAX = 2048,     /* a field path is less than half as long */
+    /* A document is at most 1 MiB long. As JSON without white space one byte of it becomes 23 at most (a boolean:
+     * `{"booleanValue":false},`); in a string 6 (`\u0000`). The rest is for a server that adds white space. */
+    FIRESTORE_REPLY_MAX = 32 << 20,
+    FIRESTORE_NAME_MAX = 2048, /* a field path is less than half as long */
     FIRESTORE_TIME_SIZE = 64,
-    FIRESTORE_DEPTH_MAX = 30,
+    FIRESTORE_DEPTH_MAX = 100, /* Firestore allows 20 levels, which are 60 of JSON; and 4 around them */
     FIRESTORE_PATH_DEPTH_MAX = 8
 };
 
 struct firestore {
     struct http *http;
     struct gauth *gauth;
-    const char *base;      /* "https://firestore.googleapis.com/v1" or "http://host:port/v1"; no slash at the end */
-    const char *documents; /* "projects/P/databases/(default)/documents" */
-    bool emulator;         /* plain http is allowed */
+    const char *base;       /* "https://firestore.googleapis.com/v1" or "http://host:port/v1"; no slash at the end */
+    const char *documents;  /* "projects/P/databases/D/documents" */
+    bool emulator;          /* plain http is allowed */
+    _Atomic bool *answered; /* the database has answered since the start, so it is there */
 };
 
 struct firestore_options { /* all borrowed */
@@ -51,6 +54,7 @@ struct firestore_options { /* all borrowed */
     struct gauth *gauth;
     const char *project;
     const char *emulator_host; /* FIRESTORE_EMULATOR_HOST, host:port; NULL or "": Google's */
+    const char *database;      /* NULL: "(default)" */
 };
 
 /* Texts live in `a` (the process arena). ERR_INVALID: the emulator's address. */
@@ -66,26 +70,24 @@ struct firestore_mask {
 };
 
 struct firestore_document {
-    const char *update_time;   /* as Firestore wrote it */
-    const struct json *fields; /* NULL: the document has none of the fields of the mask */
+    const char *update_time; /* as Firestore wrote it */
+    struct span fields;      /* empty: the document has none of the fields of the mask */
+    int64_t server_us;       /* the server's clock when it answered, to the second; 0: it does not say */
 };
 
-/* `document` is the path below .../documents/: "users/U/sessions/S". */
+/* `document` is the path below .../documents/: "users/U/sessions/S". ret->server_us is set with an error, too. */
 MUST_CHECK enum err_code firestore_get(const struct firestore *fs, const char *document, struct firestore_mask mask,
                                        const struct budget *budget, struct arena *a, struct firestore_document *ret,
                                        struct err *err);
 
-/* A value of a document, {"stringValue":"x"}; NULL: absent. A path descends into maps: "inpaint.lease.id". */
-const struct json *firestore_field(const struct firestore_document *d, const char *path);
-const struct json *firestore_member(const struct json *map_value, const char *name); /* by its plain name */
+/* The server's clock from a read that says it itself (readTime of batchGet), for servers whose answers have no Date, as
+ * those of the emulator. One try. */
+MUST_CHECK enum err_code firestore_read_time(const struct firestore *fs, const char *document,
+                                             const struct budget *budget, struct arena *a, int64_t *ret_us,
+                                             struct err *err);
 
-bool firestore_is_null(const struct json *value);                    /* present, and nullValue */
-const char *firestore_string(const struct json *value);              /* NULL unless a string */
-bool firestore_integer(const struct json *value, int64_t *ret);      /* an integer, or a double that is one */
-bool firestore_timestamp(const struct json *value, int64_t *ret_us); /* microseconds since 1970 */
-bool firestore_is_map(const struct json *value);
-int firestore_array_count(const struct json *value); /* -1 unless an array */
-const struct json *firestore_array_at(const struct json *value, int i);
+/* A field of a document; a path descends into maps: "inpaint.lease.id". What it holds: stored.h. */
+struct stored firestore_field(const struct firestore_document *d, const char *path);
 
 /* --- writing --- */
 
@@ -193,5 +195,10 @@ enum firestore_outcome {
 };
 
 enum firestore_outcome firestore_classify(enum firestore_call call, int http_status, struct span body);
+
+/* What the message of a NOT_FOUND says is missing. */
+enum firestore_missing { FIRESTORE_MISSING_UNSAID, FIRESTORE_MISSING_DOCUMENT, FIRESTORE_MISSING_DATABASE };
+
+enum firestore_missing firestore_missing(const char *message, const char *document);
 
 #endif

@@ -31,6 +31,8 @@
       "The mask does not belong to this photo.")                                                                  \
     X(PROMPT_INVALID,         FAILED,       false,                                                                \
       "The description of the edit cannot be used.")                                                              \
+    X(SESSION_UNREADABLE,     UNREADABLE,   false,                                                                \
+      "The description of this edit cannot be read. Please start a new edit.")                                    \
     X(ATTEMPTS_EXHAUSTED,     EXHAUSTED,    true,                                                                 \
       "The edit failed several times. Please try again later.")                                                   \
     X(DEADLINE,               RELEASED,     true,                                                                 \

@@ -31,16 +31,21 @@
     /* It was not claimed: session.c. UNCLAIMED: Firestore did not say whether a claim landed. */                   \
     X(UNCLAIMED,           503,  "unclaimed",  NULL,        NULL,                        WARNING, "push answered")  \
     /* No such document: not yet, because the message is recent and may have overtaken it; or not any more. */      \
-    X(NOT_YET_THERE,       404,  "missing",    NULL,        NULL,                        INFO,    "push answered")  \
-    X(MISSING,             204,  "missing",    NULL,        NULL,                        INFO,    "push answered")  \
-    /* Completed or cancelled, or this message has failed: a redelivery of finished work. */                        \
+    X(NOT_YET_THERE,       404,  "missing",    NULL,        "inpaint_sessions_missing_total", WARNING,              \
+      "the session was not found: the message comes again")                                                         \
+    X(MISSING,             204,  "missing",    NULL,        "inpaint_sessions_missing_total", WARNING,              \
+      "the session was not found: acknowledged and dropped")                                                        \
+    /* Completed, cancelled or deleted, or this message has failed: a redelivery of finished work. */                        \
     X(DUPLICATE,           204,  "duplicate",  NULL,        "inpaint_duplicates_total",  INFO,    "push answered")  \
     /* Another worker has a lease for this message, or for another message of the session. */                       \
     X(BUSY,                409,  "busy",       NULL,        "inpaint_duplicates_total",  INFO,    "push answered")  \
     X(SUPERSEDED,          204,  "superseded", NULL,        "inpaint_duplicates_total",  INFO,    "push answered")  \
-    /* Its attempts are used up, and `failed` was written; its status is not one that the worker may change. */     \
+    /* `failed` was written: its attempts or deliveries are used up; what the app wrote cannot be understood. */     \
     X(EXHAUSTED,           204,  "exhausted",  "failed",    NULL,                        INFO,    "push answered")  \
-    X(REFUSED,             204,  "refused",    NULL,        NULL,                        INFO,    "push answered")  \
+    X(UNREADABLE,          204,  "unreadable", "failed",    NULL,                        WARNING, "push answered")  \
+    /* The last delivery, and the session can be neither read nor failed. */                                        \
+    X(GIVEN_UP,            204,  "given-up",   NULL,        "inpaint_given_up_total",    ERROR,                     \
+      "the session can be neither read nor failed: acknowledged and dropped")                                       \
     /* It got no turn in this worker's queue: job_queue.c. The same message or session is in the queue. */          \
     X(SAME_MESSAGE,        409,  NULL,         NULL,        "inpaint_duplicates_total",  INFO,    "push turned away") \
     X(SAME_SESSION,        204,  NULL,         NULL,        "inpaint_duplicates_total",  INFO,    "push turned away") \

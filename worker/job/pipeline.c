@@ -13,6 +13,8 @@ enum {
     END_MS = 8000,               /* how long the last write may outlast the deadline; the lease lasts longer still */
     ABANDON_MS = 1500,
     MISSING_GRACE_US = 60 * 1000000,
+    SCREEN_MS = 3000,
+    GIVE_UP_MS = 30000,
     PERCENT_UPLOAD = 95,
     /* Address space. A download takes twice the file, and twice what it unpacks to, and may have to be repeated; the
      * rest is for answers. */
@@ -33,8 +35,9 @@ struct attempt {
     struct reporter reporter;
     struct document_report report;
     struct edit_result edit;
-    int64_t started_ms;
-    int retries; /* of calls to Firestore and Storage */
+    int64_t arrived_ms, started_ms, claimed_ms; /* claimed_ms 0: not yet */
+    int64_t age_ms;                             /* of the message when it was claimed; -1: unknown */
+    int retries;                                /* of calls to Firestore and Storage */
     int64_t original_generation, mask_generation;
     int64_t edited_generation, preview_generation; /* of the uploads of this attempt; 0: not uploaded */
 };
@@ -170,6 +173,7 @@ static void edit_stage(void *ctx, enum stage stage, int percent, double eta_seco
 {
     struct attempt *t = ctx;
 
+    t->report.stage = stage;
     t->p->eta_ms = eta_seconds >= 0 ? (int64_t)(1000 * eta_seconds) : -1;
     reporter_set(&t->reporter, stage, percent, eta_seconds);
 }
@@ -277,6 +281,9 @@ static struct pipeline_result result(const struct attempt *t, enum outcome outco
         .retries = t->retries,
         .rereads_modulation = t->edit.rereads_modulation,
         .times = t->report.times,
+        .was_claimed = t->claimed_ms != 0,
+        .wait_ms = t->claimed_ms - t->arrived_ms,
+        .age_ms = t->age_ms,
     };
 }
 
@@ -351,6 +358,7 @@ static struct pipeline_result end_failed(struct attempt *t, enum job_error error
     enum err_code rc;
 
     t->report.error = error;
+    t->report.has_stage = true;
     t->report.cost_usd = cost(t);
     rc = session_fail(&t->session, &t->report, &t->end, &err);
     if (!rc)
@@ -400,22 +408,48 @@ static struct pipeline_result end_of(struct attempt *t, enum err_code rc, const 
 
 /* ---- the claim ---- */
 
+/* By the server's clock. -1: unknown, as it is before the first answer, and as is a time that is still to come; but the
+ * clocks of two services may differ a little. */
+static int64_t age_us(const struct attempt *t)
+{
+    int64_t published_us = t->msg->publish_time_us, now_us = session_now_us(&t->session);
+
+    if (!session_has_time(&t->session) || published_us == PUBSUB_TIME_UNKNOWN ||
+        published_us > now_us + MISSING_GRACE_US)
+        return -1;
+    return published_us < now_us ? now_us - published_us : 0;
+}
+
+static void note_age(struct attempt *t)
+{
+    int64_t age = age_us(t);
+
+    t->age_ms = age < 0 ? -1 : age / 1000;
+}
+
 /* A publisher may publish before it commits; but a deleted session must not run. */
 static bool may_appear_yet(const struct attempt *t)
 {
-    int64_t published_us = t->msg->publish_time_us;
+    int64_t age = age_us(t);
 
-    return published_us != PUBSUB_TIME_UNKNOWN && sys_wall_us(t->p->sys) - published_us < MISSING_GRACE_US;
+    return age >= 0 && age < MISSING_GRACE_US;
+}
+
+static struct pipeline_result unreadable(const struct attempt *t)
+{
+    log_event(LOG_WARNING, t->log, "the session can be reached but not understood: it is failed",
+              log_str("error", t->session.unreadable.msg), log_end());
+    return result_error(t, OUTCOME_UNREADABLE, JOB_SESSION_UNREADABLE);
 }
 
 static struct pipeline_result not_claimed(const struct attempt *t, enum outcome outcome)
 {
     if (outcome == OUTCOME_MISSING && may_appear_yet(t))
         return result(t, OUTCOME_NOT_YET_THERE);
-    if (outcome == OUTCOME_REFUSED)
-        log_event(LOG_ERROR, t->log, "the session's status is not one we know: left alone", log_end());
     if (outcome == OUTCOME_EXHAUSTED)
         return result_error(t, outcome, JOB_ATTEMPTS_EXHAUSTED);
+    if (outcome == OUTCOME_UNREADABLE)
+        return unreadable(t);
     return result(t, outcome);
 }
 
@@ -424,6 +458,77 @@ static struct pipeline_result unclaimed(struct attempt *t, const struct err *err
     log_event(LOG_ERROR, t->log, "the session could not be claimed", log_str("error", err->msg), log_end());
     err_ignore(session_unclaim(&t->session, &t->release, NULL));
     return result_error(t, OUTCOME_UNCLAIMED, JOB_BACKEND_UNAVAILABLE);
+}
+
+/* ---- the last delivery ---- */
+
+static bool is_last(const struct attempt *t)
+{
+    const struct pipeline_settings *p = &t->p->settings;
+
+    return (p->max_deliveries && t->msg->delivery_attempt > p->max_deliveries) ||
+           (p->max_message_age_ms && age_us(t) / 1000 > p->max_message_age_ms);
+}
+
+/* Whether the service was reached and will answer the same the next time. */
+static bool is_refusal(enum err_code rc)
+{
+    return rc == ERR_DENIED || rc == ERR_PROTOCOL || rc == ERR_INVALID;
+}
+
+/* Whatever has kept the job from its end, this message must not come again. */
+static struct pipeline_result give_up(struct attempt *t)
+{
+    const struct budget budget = {
+        .sys = t->p->sys,
+        .deadline_mono_ms = sys_mono_ms(t->p->sys) + GIVE_UP_MS,
+        .cancelled = must_leave,
+        .cancel_ctx = t,
+        .retries = &t->retries,
+    };
+    enum outcome outcome = OUTCOME_OPEN;
+    struct err err = { 0 };
+    enum err_code rc = session_give_up(&t->session, &budget, &outcome, &err);
+
+    if (!rc && outcome != OUTCOME_EXHAUSTED)
+        return not_claimed(t, outcome);
+    log_event(rc ? LOG_ERROR : LOG_WARNING, t->log,
+              rc ? "a message has come too often or is too old, and its session could not be failed"
+                 : "a message has come too often or is too old: its session is failed",
+              log_int("deliveries", t->msg->delivery_attempt), log_int("maxDeliveries", t->p->settings.max_deliveries),
+              log_int("ageSeconds", t->age_ms < 0 ? -1 : t->age_ms / 1000),
+              log_int("maxAgeSeconds", t->p->settings.max_message_age_ms / 1000), log_str("error", err.msg), log_end());
+    if (!rc || is_refusal(rc))
+        return result_error(t, rc ? OUTCOME_GIVEN_UP : OUTCOME_EXHAUSTED, JOB_ATTEMPTS_EXHAUSTED);
+    return result_error(t, OUTCOME_UNCLAIMED, JOB_BACKEND_UNAVAILABLE);
+}
+
+static struct pipeline_result screen(struct attempt *t)
+{
+    const struct budget budget = {
+        .sys = t->p->sys, .deadline_mono_ms = t->started_ms + SCREEN_MS, .cancelled = must_leave, .cancel_ctx = t
+    };
+    enum outcome outcome = OUTCOME_OPEN;
+    struct err err = { 0 };
+
+    if (session_init(&t->session, t->p->sessions, t->job->document, t->msg->message_id, &err))
+        return result(t, OUTCOME_OPEN);
+    if (session_screen(&t->session, &budget, &outcome, &err))
+        outcome = OUTCOME_OPEN;
+    note_age(t);
+    if (outcome == OUTCOME_OPEN && is_last(t))
+        return give_up(t);
+    return not_claimed(t, outcome);
+}
+
+struct pipeline_result pipeline_screen(struct pipeline *p, const struct push_message *msg, const struct job *job,
+                                       const struct log_context *log)
+{
+    struct attempt t = { .p = p, .msg = msg, .job = job, .log = log, .started_ms = sys_mono_ms(p->sys), .age_ms = -1 };
+    struct pipeline_result ret = screen(&t);
+
+    session_done(&t.session);
+    return ret;
 }
 
 static void set_claimed(struct pipeline *p, struct session *s)
@@ -439,6 +544,8 @@ static struct pipeline_result run_claimed(struct attempt *t)
     struct err err = { 0 };
     enum err_code rc;
 
+    t->claimed_ms = sys_mono_ms(t->p->sys);
+    note_age(t);
     set_claimed(t->p, &t->session);
     rc = work(t, &err);
     t->report.recipe = t->edit.has_recipe ? &t->edit.recipe : NULL;
@@ -465,7 +572,13 @@ static struct pipeline_result claim_and_run(struct attempt *t)
 struct pipeline_result pipeline_run(struct pipeline *p, const struct push_message *msg, const struct job *job,
                                     int64_t arrived_ms, const struct log_context *log)
 {
-    struct attempt t = { .p = p, .msg = msg, .job = job, .log = log, .started_ms = sys_mono_ms(p->sys) };
+    struct attempt t = { .p = p,
+                         .msg = msg,
+                         .job = job,
+                         .log = log,
+                         .arrived_ms = arrived_ms,
+                         .started_ms = sys_mono_ms(p->sys),
+                         .age_ms = -1 };
     const struct arena_mark beside = arena_mark(&p->beside);
     struct pipeline_result ret;
     ARENA_SCRATCH(&p->arena);

@@ -30,6 +30,7 @@ struct pipeline_settings {
     double guidance;
     int64_t job_deadline_ms;
     double cost_per_second;
+    int64_t max_deliveries, max_message_age_ms; /* a delivery beyond them is the last; 0: no bound */
 };
 
 struct pipeline {
@@ -61,7 +62,18 @@ struct pipeline_result {
     int retries;             /* of calls to Firestore and Storage */
     bool rereads_modulation; /* as in struct edit_result */
     struct stage_times times;
+    bool was_claimed;
+    int64_t wait_ms; /* if it was: from the arrival of the push to the claim */
+    int64_t age_ms;  /* of the message, at the claim or the screening; -1: unknown */
 };
+
+/*
+ * What can be answered without a turn in the queue, in the caller's thread and beside a running job: a finished,
+ * leased, missing or exhausted session, and the last delivery of a message. OUTCOME_OPEN: it needs pipeline_run(); also
+ * when Firestore did not answer in time, since the claim, which reads again, has more of it.
+ */
+struct pipeline_result pipeline_screen(struct pipeline *p, const struct push_message *msg, const struct job *job,
+                                       const struct log_context *log);
 
 /* arrived_ms: monotonic, when the push came in; the deadline counts from there. */
 struct pipeline_result pipeline_run(struct pipeline *p, const struct push_message *msg, const struct job *job,

@@ -3,19 +3,31 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kernels/base/span.h"
+#include "kernels/base/json_scan.h"
 
 #define PROMPT_GROUND "empty background, the same surface and texture continuing naturally, nothing added"
 
-static struct span trimmed(const char *text)
+static bool is_blank(char c)
 {
-    struct span s = span_of(text);
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
 
-    while (s.len && strchr(" \t\r\n", s.ptr[0]))
+static struct span trimmed(struct span s)
+{
+    while (s.len && is_blank(s.ptr[0]))
         s = (struct span){ s.ptr + 1, s.len - 1 };
-    while (s.len && strchr(" \t\r\n", s.ptr[s.len - 1]))
+    while (s.len && is_blank(s.ptr[s.len - 1]))
         s.len--;
     return s;
+}
+
+static bool is_utf8(struct span s)
+{
+    size_t n;
+
+    for (; s.len && (n = json_utf8_length(s)); s.len -= n)
+        s.ptr += n;
+    return !s.len;
 }
 
 static bool is_control(char c)
@@ -23,16 +35,38 @@ static bool is_control(char c)
     return ((unsigned char)c < 32 && c != '\t' && c != '\n' && c != '\r') || c == 127;
 }
 
-bool prompt_label_is_usable(const char *text)
+static bool label_is_usable(struct span label)
 {
-    struct span label = trimmed(text);
-
-    if (!label.len || label.len > PROMPT_LABEL_MAX)
+    if (!label.len || label.len > PROMPT_LABEL_MAX || !is_utf8(label))
         return false;
     for (size_t i = 0; i < label.len; i++)
         if ((unsigned char)label.ptr[i] < 32 || label.ptr[i] == 127 || strchr("\"':;<>{}[]|", label.ptr[i]))
             return false;
     return true;
+}
+
+enum err_code prompt_wish(struct prompt_wishes *w, struct span text, struct arena *a, struct err *err)
+{
+    char *copy;
+
+    w->prompt_invalid = (text.len && memchr(text.ptr, 0, text.len)) || !is_utf8(text);
+    if (w->prompt_invalid)
+        return ERR_OK;
+    TRY(span_dup(a, text, &copy, err));
+    w->prompt = copy;
+    return ERR_OK;
+}
+
+enum err_code prompt_wish_label(struct prompt_wishes *w, struct span label, struct arena *a, struct err *err)
+{
+    char *copy;
+
+    label = trimmed(label);
+    if (w->n_labels == PROMPT_MAX_LABELS || !label_is_usable(label))
+        return ERR_OK;
+    TRY(span_dup(a, label, &copy, err));
+    w->labels[w->n_labels++] = copy;
+    return ERR_OK;
 }
 
 static enum err_code from_labels(const struct prompt_wishes *w, struct arena *a, const char **ret, struct err *err)
@@ -42,7 +76,7 @@ static enum err_code from_labels(const struct prompt_wishes *w, struct arena *a,
     size_t at = 0;
 
     for (int i = 0; i < w->n_labels; i++)
-        at += (size_t)snprintf(list + at, sizeof list - at, "%s%.*s", i ? ", " : "", SPAN_ARG(trimmed(w->labels[i])));
+        at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", w->labels[i]);
     TRY(w->n_labels ? arena_printf(a, &text, err, "A photo of %s: " PROMPT_GROUND, list)
                     : arena_printf(a, &text, err, "A photo: " PROMPT_GROUND));
     *ret = text;
@@ -51,11 +85,11 @@ static enum err_code from_labels(const struct prompt_wishes *w, struct arena *a,
 
 enum err_code prompt_build(const struct prompt_wishes *w, struct arena *a, const char **ret, struct err *err)
 {
-    struct span own = trimmed(w->prompt);
+    struct span own = trimmed(span_of(w->prompt));
     char *text = NULL;
 
     if (w->prompt_invalid)
-        return err_set(err, ERR_PROMPT, "prompt: not a string");
+        return err_set(err, ERR_PROMPT, "prompt: not a string of Unicode without U+0000");
     if (!own.len)
         return from_labels(w, a, ret, err);
     if (own.len > PROMPT_MAX_BYTES)

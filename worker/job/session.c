@@ -1,14 +1,17 @@
 #include "worker/job/session.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "worker/base/log.h"
+#include "worker/base/rfc3339.h"
 #include "worker/base/wait.h"
 
 enum {
-    /* Address space. At most three answers of 4 MiB are held at once, and a copy of the one that is parsed. */
-    SESSION_ARENA_BYTES = 24 << 20,
+    /* Address space. At most two answers are held at once, and a copy of the longest text of one. */
+    SESSION_ARENA_BYTES = 3 * FIRESTORE_REPLY_MAX + (8 << 20),
     CLAIM_ROUNDS = 5,
     END_ROUNDS = 5,
     JITTER_MIN_MS = 50,
@@ -27,7 +30,6 @@ enum session_state {
     SESSION_S_PENDING,
     SESSION_S_LEASED,
     SESSION_S_EXPIRED,
-    SESSION_S_UNKNOWN,
     SESSION_S_COUNT
 };
 
@@ -42,7 +44,6 @@ static enum outcome decide(enum session_state state, bool same_message)
         [SESSION_S_PENDING] = { OUTCOME_OPEN, OUTCOME_OPEN },
         [SESSION_S_LEASED] = { OUTCOME_SUPERSEDED, OUTCOME_BUSY },
         [SESSION_S_EXPIRED] = { OUTCOME_OPEN, OUTCOME_OPEN },
-        [SESSION_S_UNKNOWN] = { OUTCOME_REFUSED, OUTCOME_REFUSED },
     };
 
     return table[state][same_message];
@@ -52,96 +53,220 @@ static enum outcome decide(enum session_state state, bool same_message)
 
 struct snapshot { /* a document as it was read; its texts live in the session's arena until the next call */
     enum session_state state;
-    bool same_message, lease_is_ours;
+    bool same_message, lease_is_ours, has_lease;
     int64_t attempts;
-    struct firestore_document document;
+    const char *update_time;
+    struct stored status, prompt, labels, error_code;
 };
 
-static enum session_state state_of(const struct session *s, const struct firestore_document *d)
+/* The fields that count, found in one pass over what holds them. */
+enum { STATUS, PROMPT, LABELS, OURS, N_TOP };
+enum { MESSAGE_ID, ATTEMPTS, ERROR_CODE, LEASE, N_OURS };
+enum { LEASE_ID, LEASE_EXPIRES, N_LEASE };
+
+struct found {
+    struct stored top[N_TOP], ours[N_OURS], lease[N_LEASE];
+};
+
+static struct found find(struct span fields)
+{
+    static const char *const top[N_TOP] = { DOCUMENT_STATUS, DOCUMENT_PROMPT, DOCUMENT_LABELS, DOCUMENT_OURS };
+    static const char *const ours[N_OURS] = { "messageId", "attempts", "errorCode", "lease" };
+    static const char *const lease[N_LEASE] = { "id", "expiresAt" };
+    struct found f;
+
+    stored_pick(fields, top, f.top, N_TOP);
+    stored_pick(stored_members(f.top[OURS]), ours, f.ours, N_OURS);
+    stored_pick(stored_members(f.ours[LEASE]), lease, f.lease, N_LEASE);
+    return f;
+}
+
+int64_t session_now_us(const struct session *s)
+{
+    const struct sys *sys = s->store->sys;
+
+    return s->server_us ? s->server_us + (sys_mono_ms(sys) - s->server_mono_ms) * 1000 : sys_wall_us(sys);
+}
+
+/* For an answer without a Date. A server that does not tell the time in any way is not asked again. */
+static int64_t ask_the_time(struct session *s, const struct budget *budget)
+{
+    struct err why = { 0 };
+    enum err_code rc;
+    int64_t now;
+    ARENA_SCRATCH(&s->arena);
+
+    if (s->store->without_time)
+        return sys_wall_us(s->store->sys);
+    rc = firestore_read_time(s->store->fs, s->document, budget, &s->arena, &now, &why);
+    if (!rc)
+        return now;
+    if (rc != ERR_UNAVAILABLE && rc != ERR_DEADLINE && rc != ERR_CANCELLED &&
+        !atomic_exchange(&s->store->without_time, true))
+        log_event(
+            LOG_WARNING, NULL,
+            "Firestore does not tell the time: leases and the age of messages are judged by this machine's clock, "
+            "which must be right",
+            log_str("error", why.msg), log_end());
+    return sys_wall_us(s->store->sys);
+}
+
+/* Sets the clock by an answer. The last change of a document lies in the past, whatever else tells the time. */
+static void set_clock(struct session *s, const struct firestore_document *d, int64_t changed_us,
+                      const struct budget *budget)
+{
+    int64_t now = d->server_us ? d->server_us : ask_the_time(s, budget);
+
+    s->server_us = changed_us > now ? changed_us : now;
+    s->server_mono_ms = sys_mono_ms(s->store->sys);
+}
+
+static enum session_state lease_state(const struct session *s, const struct found *f, int64_t changed_us)
+{
+    int64_t expires_us, latest_us = changed_us + s->store->lease_ms * 1000;
+
+    if (!stored_timestamp(f->lease[LEASE_EXPIRES], &expires_us))
+        return SESSION_S_EXPIRED;
+    if (changed_us && latest_us < expires_us)
+        expires_us = latest_us;
+    return expires_us > s->server_us ? SESSION_S_LEASED : SESSION_S_EXPIRED;
+}
+
+static enum session_state state_of(const struct session *s, const struct found *f, int64_t changed_us)
 {
     static const struct {
         const char *status;
         enum session_state state;
     } known[] = {
-        { "pending", SESSION_S_PENDING },
-        { "completed", SESSION_S_ENDED },
-        { "cancelled", SESSION_S_ENDED },
-        { "failed", SESSION_S_FAILED },
+        { "completed", SESSION_S_ENDED }, { "cancelled", SESSION_S_ENDED }, { "canceled", SESSION_S_ENDED },
+        { "deleted", SESSION_S_ENDED },   { "failed", SESSION_S_FAILED },
     };
-    const struct json *field = firestore_field(d, DOCUMENT_STATUS);
-    const char *status = firestore_string(field);
-    int64_t expires_us;
 
-    if (!field || firestore_is_null(field))
-        return SESSION_S_PENDING;
-    if (!status)
-        return SESSION_S_UNKNOWN;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (!strcmp(status, known[i].status))
+        if (stored_is_text(f->top[STATUS], known[i].status))
             return known[i].state;
-    if (strcmp(status, "processing") != 0)
-        return SESSION_S_UNKNOWN;
-    if (!firestore_timestamp(firestore_field(d, DOCUMENT_LEASE_EXPIRES), &expires_us))
-        return SESSION_S_EXPIRED;
-    return expires_us > sys_wall_us(s->store->sys) ? SESSION_S_LEASED : SESSION_S_EXPIRED;
+    return stored_is_text(f->top[STATUS], "processing") ? lease_state(s, f, changed_us) : SESSION_S_PENDING;
 }
 
-static bool field_is(const struct firestore_document *d, const char *path, const char *text)
+static struct snapshot snapshot_of(const struct session *s, const struct firestore_document *d, int64_t changed_us)
 {
-    const char *value = firestore_string(firestore_field(d, path));
+    const struct found f = find(d->fields);
+    struct snapshot ret = {
+        .state = state_of(s, &f, changed_us),
+        .same_message = stored_is_text(f.ours[MESSAGE_ID], s->message_id),
+        .has_lease = !stored_is_absent(f.ours[LEASE]),
+        .update_time = d->update_time,
+        .status = f.top[STATUS],
+        .prompt = f.top[PROMPT],
+        .labels = f.top[LABELS],
+        .error_code = f.ours[ERROR_CODE],
+    };
 
-    return value && !strcmp(value, text);
+    ret.lease_is_ours =
+        s->lease_id[0] && stored_is_text(f.lease[LEASE_ID], s->lease_id) && stored_is_text(f.top[STATUS], "processing");
+    if (!stored_integer(f.ours[ATTEMPTS], &ret.attempts) || ret.attempts < 0)
+        ret.attempts = 0;
+    return ret;
 }
+
+/* What decides about a session; what else a claim reads. */
+#define STATE_FIELDS                                                                                    \
+    DOCUMENT_STATUS, DOCUMENT_MESSAGE_ID, DOCUMENT_ATTEMPTS, DOCUMENT_LEASE_ID, DOCUMENT_LEASE_EXPIRES, \
+        DOCUMENT_ERROR_CODE
+static const char *const state_fields[] = { STATE_FIELDS }, *const claim_fields[] = { STATE_FIELDS, DOCUMENT_LABELS,
+                                                                                      DOCUMENT_PROMPT };
+static const struct firestore_mask state_mask = { state_fields, sizeof state_fields / sizeof *state_fields };
+static const struct firestore_mask claim_mask = { claim_fields, sizeof claim_fields / sizeof *claim_fields };
 
 /* An absent document is a state, not an error. */
-static enum err_code look(struct session *s, const struct budget *budget, struct snapshot *ret, struct err *err)
+static enum err_code look(struct session *s, struct firestore_mask mask, const struct budget *budget,
+                          struct snapshot *ret, struct err *err)
 {
-    static const char *const mask[] = { DOCUMENT_STATUS, DOCUMENT_MESSAGE_ID, DOCUMENT_LEASE, DOCUMENT_ATTEMPTS,
-                                        DOCUMENT_LABELS, DOCUMENT_PROMPT,     DOCUMENT_EDITED };
-    struct err absent = { 0 };
-    enum err_code rc =
-        firestore_get(s->store->fs, s->document, (struct firestore_mask){ mask, sizeof mask / sizeof *mask }, budget,
-                      &s->arena, &ret->document, &absent);
+    struct firestore_document d = { 0 };
+    struct err why = { 0 };
+    enum err_code rc = firestore_get(s->store->fs, s->document, mask, budget, &s->arena, &d, &why);
+    int64_t changed_us = 0;
 
-    if (rc == ERR_NOT_FOUND) {
-        *ret = (struct snapshot){ .state = SESSION_S_ABSENT };
-        return ERR_OK;
-    }
-    if (rc)
-        return err_set(err, rc, "%s", absent.msg);
-    if (strlen(ret->document.update_time) >= FIRESTORE_TIME_SIZE)
-        return err_set(err, ERR_PROTOCOL, "session: updateTime is too long");
-    ret->state = state_of(s, &ret->document);
-    ret->same_message = field_is(&ret->document, DOCUMENT_MESSAGE_ID, s->message_id);
-    ret->lease_is_ours = s->lease_id[0] && field_is(&ret->document, DOCUMENT_LEASE_ID, s->lease_id) &&
-                         field_is(&ret->document, DOCUMENT_STATUS, "processing");
-    if (!firestore_integer(firestore_field(&ret->document, DOCUMENT_ATTEMPTS), &ret->attempts) || ret->attempts < 0)
-        ret->attempts = 0;
+    if (!rc && !rfc3339_parse(span_of(d.update_time), &changed_us))
+        changed_us = 0;
+    if (!rc || rc == ERR_NOT_FOUND || d.server_us)
+        set_clock(s, &d, changed_us, budget);
+    if (rc && rc != ERR_NOT_FOUND)
+        return err_set(err, rc, "%s", why.msg);
+    *ret = rc ? (struct snapshot){ .state = SESSION_S_ABSENT } : snapshot_of(s, &d, changed_us);
     return ERR_OK;
+}
+
+/*
+ * The same for a document that may hold anything. A second read tells an answer that was garbled on its way from a
+ * document that cannot be understood; then fewer and fewer fields are read, until the answer can be: to end the
+ * session, its name and updateTime are enough. *ret_unreadable: snap lacks what a claim needs.
+ */
+static enum err_code look_at_anything(struct session *s, bool for_claim, const struct budget *budget,
+                                      struct snapshot *snap, bool *ret_unreadable, struct err *err)
+{
+    static const char *const few[] = { DOCUMENT_STATUS, DOCUMENT_LEASE_EXPIRES }, *const none[] = { DOCUMENT_OURS
+                                                                                                    ".none" };
+    const struct firestore_mask masks[] = { claim_mask, claim_mask, state_mask, { few, 2 }, { few, 1 }, { none, 1 } };
+    const int n = sizeof masks / sizeof *masks;
+    struct arena_mark mark = arena_mark(&s->arena);
+    struct err why = { 0 };
+    enum err_code rc = ERR_PROTOCOL;
+    int i = for_claim ? 0 : 2;
+
+    for (; i < n && rc == ERR_PROTOCOL; i++) {
+        arena_rewind(&s->arena, mark);
+        *snap = (struct snapshot){ 0 };
+        why = (struct err){ 0 };
+        rc = look(s, masks[i], budget, snap, &why);
+        if (rc == ERR_PROTOCOL && i < 2)
+            s->unreadable = why;
+    }
+    *ret_unreadable = i > 2;
+    return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
 }
 
 static void keep_update_time(struct session *s, const struct snapshot *snap)
 {
-    (void)snprintf(s->update_time, sizeof s->update_time, "%s", snap->document.update_time);
+    (void)snprintf(s->update_time, sizeof s->update_time, "%s", snap->update_time);
 }
 
-static const struct json *first_of_array(const struct json *value)
+static enum err_code read_label(struct session *s, struct stored label, struct arena *a, struct prompt_wishes *w,
+                                struct err *err)
 {
-    return firestore_array_count(value) > 0 ? firestore_array_at(value, 0) : NULL;
+    struct span text;
+    ARENA_SCRATCH(&s->arena);
+
+    TRY(stored_text(label, &s->arena, &text, err));
+    return text.ptr ? prompt_wish_label(w, text, a, err) : ERR_OK;
 }
 
-static const struct json *member_of_map(const struct json *value, const char *name)
-{
-    return firestore_is_map(value) ? firestore_member(value, name) : NULL;
-}
-
-static enum err_code read_wishes(const struct firestore_document *d, struct arena *a, struct prompt_wishes *ret,
+static enum err_code read_labels(struct session *s, struct stored labels, struct arena *a, struct prompt_wishes *w,
                                  struct err *err)
 {
-    static const struct document_form typed = { firestore_string, firestore_is_null, member_of_map, first_of_array };
+    struct span rest = stored_list(labels);
+    struct stored label;
 
-    return document_read_wishes(&typed, firestore_field(d, DOCUMENT_PROMPT), firestore_field(d, DOCUMENT_LABELS), a,
-                                ret, err);
+    while (w->n_labels < PROMPT_MAX_LABELS && !stored_is_absent(label = stored_next(&rest)))
+        TRY(read_label(s, label, a, w, err));
+    return read_label(s, stored_member(labels, "surface"), a, w, err);
+}
+
+static enum err_code read_wishes(struct session *s, const struct snapshot *snap, struct arena *a,
+                                 struct prompt_wishes *ret, struct err *err)
+{
+    struct prompt_wishes w = { 0 };
+    struct span text;
+    ARENA_SCRATCH(&s->arena);
+
+    TRY(stored_text(snap->prompt, &s->arena, &text, err));
+    if (text.ptr)
+        TRY(prompt_wish(&w, text, a, err));
+    else
+        w.prompt_invalid = !stored_is_absent(snap->prompt) && !stored_is_null(snap->prompt);
+    TRY(read_labels(s, snap->labels, a, &w, err));
+    *ret = w;
+    return ERR_OK;
 }
 
 /* ---- writing ---- */
@@ -220,55 +345,137 @@ static enum err_code patch(struct session *s, const struct document_fields *fiel
 
 static enum err_code write_claim(struct session *s, const struct budget *budget, struct err *err)
 {
-    const struct document_lease lease = { s->lease_id, s->message_id,
-                                          sys_wall_us(s->store->sys) + s->store->lease_ms * 1000 };
+    const struct document_lease lease = { s->lease_id, s->message_id, session_now_us(s) + s->store->lease_ms * 1000 };
     struct document_fields fields = { .n = 0 };
 
     document_add_claim(&fields, &lease, s->attempts);
+    s->claim_sent = true;
     return patch(s, &fields, &firestore_claim_policy, budget, err);
 }
 
-static enum err_code write_exhausted(struct session *s, const struct budget *budget, struct err *err)
+/* Ends a session that is not claimed. A document that Firestore finds too large with these fields gets the status
+ * alone. */
+static enum err_code write_end(struct session *s, enum outcome outcome, int64_t attempts, const struct budget *budget,
+                               struct err *err)
 {
-    struct document_fields fields = { .n = 0 };
+    enum job_error error = outcome == OUTCOME_UNREADABLE ? JOB_SESSION_UNREADABLE : JOB_ATTEMPTS_EXHAUSTED;
+    struct document_fields all = { .n = 0 }, least = { .n = 0 };
+    struct err why = { 0 };
+    enum err_code rc;
 
-    document_add_exhausted(&fields);
-    return patch(s, &fields, &firestore_result_policy, budget, err);
+    document_add_unclaimed(&all, error, s->message_id, attempts);
+    document_add_only_failed(&least);
+    s->ended = outcome;
+    rc = patch(s, &all, &firestore_result_policy, budget, &why);
+    if (rc == ERR_INVALID)
+        return patch(s, &least, &firestore_result_policy, budget, err);
+    return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
+}
+
+/* Whether the document is as an earlier round has written it, whose answer was lost. */
+static bool was_ended(const struct session *s, const struct snapshot *snap)
+{
+    enum job_error error = s->ended == OUTCOME_UNREADABLE ? JOB_SESSION_UNREADABLE : JOB_ATTEMPTS_EXHAUSTED;
+
+    return s->ended != OUTCOME_OPEN && snap->state == SESSION_S_FAILED && snap->same_message &&
+           stored_is_text(snap->error_code, job_error_info(error)->code);
+}
+
+static bool is_exhausted(const struct session *s, const struct snapshot *snap)
+{
+    return snap->same_message && snap->attempts >= s->store->max_attempts;
+}
+
+/* With this one. */
+static int64_t attempts_of(const struct snapshot *snap)
+{
+    return !snap->same_message ? 1 : snap->attempts < INT64_MAX ? snap->attempts + 1 : INT64_MAX;
+}
+
+/* What a look decides without a claim. OUTCOME_OPEN: nothing; keeps the time of the document for the next write. */
+static enum outcome decide_by(struct session *s, const struct snapshot *snap)
+{
+    enum outcome outcome = decide(snap->state, snap->same_message);
+
+    if (was_ended(s, snap))
+        return s->ended;
+    if (outcome != OUTCOME_OPEN && !snap->lease_is_ours)
+        return outcome;
+    keep_update_time(s, snap);
+    return OUTCOME_OPEN;
+}
+
+/* What a round of a claim and its rounds share. */
+struct claiming {
+    const struct budget *budget;
+    struct arena *arena;
+    enum outcome *outcome;
+    struct prompt_wishes *wishes;
+};
+
+static enum err_code end_here(struct session *s, const struct claiming *c, enum outcome outcome, int64_t attempts,
+                              struct err *err)
+{
+    *c->outcome = outcome;
+    return write_end(s, outcome, attempts, c->budget, err);
 }
 
 /* One round: look, decide, write. ERR_CONFLICT and ERR_UNKNOWN_OUTCOME ask for another one. */
-static enum err_code claim_round(struct session *s, const struct budget *budget, struct arena *a, enum outcome *ret,
-                                 struct prompt_wishes *wishes, struct err *err)
+static enum err_code claim_round(struct session *s, const struct claiming *c, struct err *err)
+{
+    struct snapshot snap = { 0 };
+    struct err why = { 0 };
+    bool unreadable;
+    enum err_code rc;
+
+    TRY(look_at_anything(s, true, c->budget, &snap, &unreadable, err));
+    *c->outcome = decide_by(s, &snap);
+    if (*c->outcome != OUTCOME_OPEN)
+        return ERR_OK;
+    if (unreadable)
+        return end_here(s, c, OUTCOME_UNREADABLE, attempts_of(&snap), err);
+    if (snap.lease_is_ours) /* an earlier round landed, but its answer was lost */
+        return read_wishes(s, &snap, c->arena, c->wishes, err);
+    if (is_exhausted(s, &snap))
+        return end_here(s, c, OUTCOME_EXHAUSTED, snap.attempts, err);
+    s->attempts = attempts_of(&snap);
+    TRY(read_wishes(s, &snap, c->arena, c->wishes, err));
+    rc = write_claim(s, c->budget, &why);
+    s->unreadable = why;
+    if (rc == ERR_INVALID) /* with our fields it is larger than Firestore allows, for example */
+        return end_here(s, c, OUTCOME_UNREADABLE, s->attempts, err);
+    return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
+}
+
+static enum err_code screen_round(struct session *s, const struct claiming *c, struct err *err)
 {
     struct snapshot snap = { 0 };
 
-    TRY(look(s, budget, &snap, err));
-    *ret = decide(snap.state, snap.same_message);
-    if (!snap.lease_is_ours && *ret != OUTCOME_OPEN)
-        return ERR_OK;
-    keep_update_time(s, &snap);
-    if (snap.lease_is_ours) { /* an earlier round landed, but its answer was lost */
-        *ret = OUTCOME_OPEN;
-        return read_wishes(&snap.document, a, wishes, err);
-    }
-    if (snap.same_message && snap.attempts >= s->store->max_attempts) {
-        *ret = OUTCOME_EXHAUSTED;
-        return write_exhausted(s, budget, err);
-    }
-    s->attempts = snap.same_message ? snap.attempts + 1 : 1;
-    TRY(read_wishes(&snap.document, a, wishes, err));
-    s->claim_sent = true;
-    return write_claim(s, budget, err);
+    TRY(look(s, state_mask, c->budget, &snap, err));
+    *c->outcome = decide_by(s, &snap);
+    return *c->outcome == OUTCOME_OPEN && is_exhausted(s, &snap) ? end_here(s, c, OUTCOME_EXHAUSTED, snap.attempts, err)
+                                                                 : ERR_OK;
 }
 
-static enum err_code claim_locked(struct session *s, const struct budget *budget, struct arena *a, enum outcome *ret,
-                                  struct prompt_wishes *ret_wishes, struct err *err)
+static enum err_code give_up_round(struct session *s, const struct claiming *c, struct err *err)
 {
-    sys_uuid(s->store->sys, s->lease_id); /* one for all rounds, so that a late commit of ours is recognised */
-    for (int round = 0; round < CLAIM_ROUNDS; round++) {
+    struct snapshot snap = { 0 };
+    bool unreadable;
+
+    TRY(look_at_anything(s, false, c->budget, &snap, &unreadable, err));
+    *c->outcome = decide_by(s, &snap);
+    return *c->outcome == OUTCOME_OPEN ? end_here(s, c, OUTCOME_EXHAUSTED, snap.same_message ? snap.attempts : 0, err)
+                                       : ERR_OK;
+}
+
+typedef enum err_code round_fn(struct session *s, const struct claiming *c, struct err *err);
+
+static enum err_code run_rounds(struct session *s, round_fn *round, const struct claiming *c, struct err *err)
+{
+    for (int i = 0; i < CLAIM_ROUNDS; i++) {
         ARENA_SCRATCH(&s->arena);
         struct err this_round = { 0 };
-        enum err_code rc = claim_round(s, budget, a, ret, ret_wishes, &this_round);
+        enum err_code rc = round(s, c, &this_round);
 
         if (rc != ERR_CONFLICT && rc != ERR_UNKNOWN_OUTCOME)
             return rc ? err_set(err, rc, "%s", this_round.msg) : ERR_OK;
@@ -281,10 +488,34 @@ static enum err_code claim_locked(struct session *s, const struct budget *budget
 enum err_code session_claim(struct session *s, const struct budget *budget, struct arena *a, enum outcome *ret,
                             struct prompt_wishes *ret_wishes, struct err *err)
 {
+    const struct claiming c = { budget, a, ret, ret_wishes };
     enum err_code rc;
 
     (void)pthread_mutex_lock(&s->lock);
-    rc = claim_locked(s, budget, a, ret, ret_wishes, err);
+    sys_uuid(s->store->sys, s->lease_id); /* one for all rounds, so that a late commit of ours is recognised */
+    rc = run_rounds(s, claim_round, &c, err);
+    (void)pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+enum err_code session_give_up(struct session *s, const struct budget *budget, enum outcome *ret, struct err *err)
+{
+    const struct claiming c = { .budget = budget, .outcome = ret };
+    enum err_code rc;
+
+    (void)pthread_mutex_lock(&s->lock);
+    rc = run_rounds(s, give_up_round, &c, err);
+    (void)pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+enum err_code session_screen(struct session *s, const struct budget *budget, enum outcome *ret, struct err *err)
+{
+    const struct claiming c = { .budget = budget, .outcome = ret };
+    enum err_code rc;
+
+    (void)pthread_mutex_lock(&s->lock);
+    rc = run_rounds(s, screen_round, &c, err);
     (void)pthread_mutex_unlock(&s->lock);
     return rc;
 }
@@ -300,7 +531,7 @@ static bool must_look(enum err_code rc)
 /* ERR_OK: the changed document is still ours, and update_time is the new one. */
 static enum err_code still_ours(struct session *s, const struct budget *budget, struct snapshot *snap, struct err *err)
 {
-    TRY(look(s, budget, snap, err));
+    TRY(look(s, state_mask, budget, snap, err));
     if (snap->state == SESSION_S_ABSENT)
         return err_set(err, ERR_NOT_FOUND, "session: the document is gone");
     if (!snap->lease_is_ours)
@@ -357,9 +588,8 @@ static enum err_code end_round(struct session *s, const struct document_fields *
     if (!must_look(rc))
         return rc ? err_set(err, rc, "%s", of_write.msg) : ERR_OK;
     rc = still_ours(s, budget, &snap, &of_look);
-    if (rc == ERR_CONFLICT && may_have_landed && snap.same_message &&
-        field_is(&snap.document, DOCUMENT_STATUS, document_status(fields)) &&
-        !firestore_field(&snap.document, DOCUMENT_LEASE))
+    if (rc == ERR_CONFLICT && may_have_landed && snap.same_message && !snap.has_lease &&
+        stored_is_text(snap.status, document_status(fields)))
         return ERR_OK;
     return rc ? err_set(err, rc, "%s", of_look.msg) : ERR_UNKNOWN_OUTCOME;
 }
@@ -449,7 +679,7 @@ static enum err_code unclaim_locked(struct session *s, const struct budget *budg
     struct snapshot snap = { 0 };
     ARENA_SCRATCH(&s->arena);
 
-    TRY(look(s, budget, &snap, err));
+    TRY(look(s, state_mask, budget, &snap, err));
     if (!snap.lease_is_ours)
         return ERR_OK;
     keep_update_time(s, &snap);
@@ -470,8 +700,8 @@ enum err_code session_unclaim(struct session *s, const struct budget *budget, st
 
 /* ---- lifetime ---- */
 
-enum err_code session_init(struct session *s, const struct session_store *store, const char *document,
-                           const char *message_id, struct err *err)
+enum err_code session_init(struct session *s, struct session_store *store, const char *document, const char *message_id,
+                           struct err *err)
 {
     *s = (struct session){ .store = store, .document = document };
     (void)snprintf(s->message_id, sizeof s->message_id, "%s", message_id);

@@ -5,49 +5,24 @@
 
 /* ---- reading ---- */
 
-static bool json_is_null(const struct json *v)
+static enum err_code add_label(struct prompt_wishes *w, const struct json *v, struct arena *a, struct err *err)
 {
-    return json_type(v) == JSON_T_NULL;
+    const char *text = json_string(v);
+
+    return text ? prompt_wish_label(w, span_of(text), a, err) : ERR_OK;
 }
 
-static const struct json *first_of_array(const struct json *v)
+enum err_code document_read_wishes(const struct json *prompt, const struct json *labels, struct arena *a,
+                                   struct prompt_wishes *ret, struct err *err)
 {
-    return json_type(v) == JSON_T_ARRAY ? json_first(v) : NULL;
-}
+    struct prompt_wishes w = { .prompt_invalid = prompt && !json_string(prompt) && json_type(prompt) != JSON_T_NULL };
 
-const struct document_form document_form_json = { json_string, json_is_null, json_get, first_of_array };
-
-static enum err_code copy_text(const char *text, struct arena *a, const char **ret, struct err *err)
-{
-    char *copy;
-
-    TRY(span_dup(a, span_of(text), &copy, err));
-    *ret = copy;
-    return ERR_OK;
-}
-
-/* Labels that the prompt cannot use do not count towards the limit. */
-static enum err_code add_label(struct prompt_wishes *w, const char *text, struct arena *a, struct err *err)
-{
-    if (!text || w->n_labels == PROMPT_MAX_LABELS || !prompt_label_is_usable(text))
-        return ERR_OK;
-    TRY(copy_text(text, a, &w->labels[w->n_labels], err));
-    w->n_labels++;
-    return ERR_OK;
-}
-
-enum err_code document_read_wishes(const struct document_form *form, const struct json *prompt,
-                                   const struct json *labels, struct arena *a, struct prompt_wishes *ret,
-                                   struct err *err)
-{
-    struct prompt_wishes w = { 0 };
-
-    if (form->string(prompt))
-        TRY(copy_text(form->string(prompt), a, &w.prompt, err));
-    w.prompt_invalid = prompt && !w.prompt && !form->is_null(prompt);
-    for (const struct json *v = form->first(labels); v; v = json_next(v))
-        TRY(add_label(&w, form->string(v), a, err));
-    TRY(add_label(&w, form->string(form->member(labels, "surface")), a, err));
+    if (json_string(prompt))
+        TRY(prompt_wish(&w, span_of(json_string(prompt)), a, err));
+    if (json_type(labels) == JSON_T_ARRAY)
+        for (const struct json *v = json_first(labels); v; v = json_next(v))
+            TRY(add_label(&w, v, a, err));
+    TRY(add_label(&w, json_get(labels, "surface"), a, err));
     *ret = w;
     return ERR_OK;
 }
@@ -127,7 +102,7 @@ bool document_is_ours(const char *name)
 
 /* ---- what is written when ---- */
 
-#define ERROR_CODE  DOCUMENT_OURS ".errorCode"
+#define STAGE       DOCUMENT_OURS ".stage"
 #define RETRYABLE   DOCUMENT_OURS ".retryable"
 #define WARNINGS    DOCUMENT_OURS ".warnings"
 #define TIMINGS     DOCUMENT_OURS ".timings"
@@ -148,7 +123,7 @@ void document_add_claim(struct document_fields *f, const struct document_lease *
 
 void document_add_progress(struct document_fields *f, enum stage stage, int percent, double eta_seconds)
 {
-    add_text(f, DOCUMENT_OURS ".stage", stage_name(stage));
+    add_text(f, STAGE, stage_name(stage));
     add_integer(f, DOCUMENT_OURS ".progress", percent);
     if (eta_seconds >= 0)
         add_double(f, ETA_SECONDS, eta_seconds);
@@ -177,15 +152,23 @@ static void add_error(struct document_fields *f, enum job_error error)
 
     add_text(f, DOCUMENT_STATUS, "failed");
     add_text(f, DOCUMENT_ERROR_MESSAGE, info->sentence);
-    add_text(f, ERROR_CODE, info->code);
+    add_text(f, DOCUMENT_ERROR_CODE, info->code);
     add_bool(f, RETRYABLE, info->retryable);
 }
 
-void document_add_exhausted(struct document_fields *f)
+void document_add_unclaimed(struct document_fields *f, enum job_error error, const char *message_id, int64_t attempts)
 {
-    add_error(f, JOB_ATTEMPTS_EXHAUSTED);
+    add_error(f, error);
+    add_text(f, DOCUMENT_MESSAGE_ID, message_id);
+    add_integer(f, DOCUMENT_ATTEMPTS, attempts);
     add_double(f, DOCUMENT_COST, 0);
     document_add_no_lease(f);
+    document_add_no_eta(f);
+}
+
+void document_add_only_failed(struct document_fields *f)
+{
+    add_text(f, DOCUMENT_STATUS, "failed");
 }
 
 static void add_recipe(struct document_fields *f, const struct document_recipe *r)
@@ -235,7 +218,7 @@ void document_add_completed(struct document_fields *f, const struct document_rep
     add_text(f, DOCUMENT_EDITED, r->edited_path);
     add_text(f, DOCUMENT_PREVIEW, r->preview_path);
     add_deletion(f, DOCUMENT_ERROR_MESSAGE);
-    add_deletion(f, ERROR_CODE);
+    add_deletion(f, DOCUMENT_ERROR_CODE);
     add_deletion(f, RETRYABLE);
     add_report(f, r);
 }
@@ -243,5 +226,7 @@ void document_add_completed(struct document_fields *f, const struct document_rep
 void document_add_failed(struct document_fields *f, const struct document_report *r)
 {
     add_error(f, r->error);
+    if (r->has_stage)
+        add_text(f, STAGE, stage_name(r->stage));
     add_report(f, r);
 }

@@ -3,7 +3,7 @@
  * what it writes, as a list of paths and values.
  *
  * The document has two forms, Firestore's, whose values have types, and the plain JSON of session.json. session.c turns
- * the list into the first, cmd_edit.c into the second; a struct document_form lets one reader serve both.
+ * the list into the first, cmd_edit.c into the second.
  */
 #ifndef WORKER_JOB_SESSION_DOCUMENT_H
 #define WORKER_JOB_SESSION_DOCUMENT_H
@@ -29,23 +29,13 @@
 #define DOCUMENT_LEASE         DOCUMENT_OURS ".lease"
 #define DOCUMENT_LEASE_ID      DOCUMENT_LEASE ".id"
 #define DOCUMENT_LEASE_EXPIRES DOCUMENT_LEASE ".expiresAt"
+#define DOCUMENT_ERROR_CODE    DOCUMENT_OURS ".errorCode"
 
 /* ---- reading ---- */
 
-/* How a form of the document gives its values. */
-struct document_form {
-    const char *(*string)(const struct json *value); /* NULL unless a string */
-    bool (*is_null)(const struct json *value);       /* present, and null */
-    const struct json *(*member)(const struct json *map, const char *name);
-    const struct json *(*first)(const struct json *list); /* json_next() goes on; NULL: empty, or not a list */
-};
-
-extern const struct document_form document_form_json;
-
-/* `prompt` and `labels` are the values of DOCUMENT_PROMPT and DOCUMENT_LABELS; NULL: absent. Texts are copied. */
-MUST_CHECK enum err_code document_read_wishes(const struct document_form *form, const struct json *prompt,
-                                              const struct json *labels, struct arena *a, struct prompt_wishes *ret,
-                                              struct err *err);
+/* Of the plain form: `prompt` and `labels` are the values of DOCUMENT_PROMPT and DOCUMENT_LABELS; NULL: absent. */
+MUST_CHECK enum err_code document_read_wishes(const struct json *prompt, const struct json *labels, struct arena *a,
+                                              struct prompt_wishes *ret, struct err *err);
 
 /* ---- writing ---- */
 
@@ -99,6 +89,8 @@ struct document_recipe {
 struct document_report {
     const char *edited_path, *preview_path; /* on success */
     enum job_error error;                   /* on failure */
+    enum stage stage;                       /* on failure: where, if has_stage */
+    bool has_stage;
     double cost_usd;
     const struct document_recipe *recipe; /* NULL: the job ended before it was decided */
     struct stage_times times;
@@ -117,7 +109,10 @@ void document_add_claim(struct document_fields *f, const struct document_lease *
 void document_add_progress(struct document_fields *f, enum stage stage, int percent, double eta_seconds);
 void document_add_completed(struct document_fields *f, const struct document_report *r);
 void document_add_failed(struct document_fields *f, const struct document_report *r);
-void document_add_exhausted(struct document_fields *f);
+/* The end of a session that was not claimed. */
+void document_add_unclaimed(struct document_fields *f, enum job_error error, const char *message_id, int64_t attempts);
+/* The same in as few bytes as can be, for a document that has no room for more. */
+void document_add_only_failed(struct document_fields *f);
 void document_add_pending(struct document_fields *f);
 void document_add_no_lease(struct document_fields *f);
 void document_add_no_eta(struct document_fields *f);

@@ -55,6 +55,8 @@ static int end_job(const struct handler *h, const struct http_server_request *re
         cloud_check_doubt(h->cloud);
     if (r->has_error)
         metrics_error(h->metrics, r->error);
+    if (r->was_claimed)
+        metrics_claimed(h->metrics, 1e-3 * (double)r->wait_ms, 1e-3 * (double)r->age_ms);
     metrics_add(h->metrics, METRICS_RETRIES, (uint64_t)r->retries);
     metrics_add(h->metrics, METRICS_MODULATION_REREADS, r->rereads_modulation);
     for (int s = 0; s < STAGES; s++)
@@ -103,6 +105,10 @@ static bool subscription_fits(const struct handler *h, const struct push_message
 
 static void show_queue(const struct handler *h)
 {
+    int64_t oldest_ms = job_queue_oldest_ms(h->queue);
+
+    metrics_set(h->metrics, METRICS_OLDEST_MESSAGE,
+                oldest_ms < INT64_MAX ? 1e-3 * (double)(sys_mono_ms(h->sys) - oldest_ms) : 0);
     metrics_set(h->metrics, METRICS_QUEUE_DEPTH, job_queue_waiting(h->queue));
     metrics_set(h->metrics, METRICS_JOB_RUNNING, job_queue_busy(h->queue));
 }
@@ -113,28 +119,47 @@ static bool is_fault(const struct pipeline_result *r)
 }
 
 /* Waits for the turn and runs the job. */
-static int run_job(struct handler *h, struct http_server_request *req, const struct push_message *msg,
-                   const struct job *job)
+static int run_in_turn(struct handler *h, struct http_server_request *req, const struct push_message *msg,
+                       const struct job *job, struct job_queue_entry *entry)
 {
-    struct job_queue_entry entry = { msg->message_id, job->document, NULL };
     int64_t waited = sys_mono_ms(h->sys) - req->arrived_mono_ms;
     int64_t latest = h->job_deadline_ms - h->job_deadline_ms * QUEUE_RESERVE_PERCENT / 100;
-    enum outcome outcome = job_queue_enter(h->queue, &entry, latest - waited);
+    enum outcome outcome = job_queue_enter(h->queue, entry, latest - waited);
     struct pipeline_result r;
 
     if (outcome != OUTCOME_OPEN)
         return turn_away(h, req, outcome);
     if (h->fault) { /* the device broke during the previous job: a claim would be useless */
-        job_queue_leave(h->queue, &entry);
+        job_queue_leave(h->queue, entry);
         return settle(h, req, OUTCOME_DEVICE_BROKEN);
     }
     show_queue(h);
     r = pipeline_run(h->pipeline, msg, job, req->arrived_mono_ms, &req->log);
     if (is_fault(&r))
         h->fault = true;
-    job_queue_leave(h->queue, &entry);
+    job_queue_leave(h->queue, entry);
     show_queue(h);
     return end_job(h, req, &r);
+}
+
+/* Only what has to be claimed takes a place in the queue: a redelivery of finished work is answered beside the job. */
+static int run_job(struct handler *h, struct http_server_request *req, const struct push_message *msg,
+                   const struct job *job)
+{
+    struct job_queue_entry entry = { msg->message_id, job->document, NULL, req->arrived_mono_ms };
+    enum outcome outcome = job_queue_check(h->queue, &entry);
+    struct pipeline_result r;
+
+    if (outcome != OUTCOME_OPEN)
+        return turn_away(h, req, outcome);
+    if (!h->cloud || cloud_check_holds(h->cloud)) { /* before, there may be nobody to ask */
+        r = pipeline_screen(h->pipeline, msg, job, &req->log);
+        if (r.outcome != OUTCOME_OPEN)
+            return end_job(h, req, &r);
+        if (r.age_ms >= 0)
+            entry.since_ms = sys_mono_ms(h->sys) - r.age_ms;
+    }
+    return run_in_turn(h, req, msg, job, &entry);
 }
 
 /* msg holds what could be read even where the push is poison. */

@@ -1,7 +1,7 @@
 /*
- * handler - the answer on each route. A push (POST / and /inpaint) goes through token, envelope, ids, turn in the queue
- * and pipeline; worker/job/outcome.h lists how it can end (PROTOCOL.md 1.9). GET /ready, /health and /metrics report
- * the state.
+ * handler - the answer on each route. A push (POST / and /inpaint) goes through token, envelope, ids, a look at the
+ * session, turn in the queue and pipeline; worker/job/outcome.h lists how it can end (PROTOCOL.md 1.9). GET /ready,
+ * /health and /metrics report the state.
  */
 #ifndef WORKER_SERVE_HANDLER_H
 #define WORKER_SERVE_HANDLER_H

@@ -46,6 +46,17 @@ static enum outcome admit(struct job_queue *q, const struct job_queue_entry *ent
     return n > q->depth ? OUTCOME_QUEUE_FULL : OUTCOME_OPEN;
 }
 
+enum outcome job_queue_check(struct job_queue *q, const struct job_queue_entry *entry)
+{
+    struct job_queue_entry **tail = NULL;
+    enum outcome outcome;
+
+    (void)pthread_mutex_lock(&q->lock);
+    outcome = admit(q, entry, &tail);
+    (void)pthread_mutex_unlock(&q->lock);
+    return outcome == OUTCOME_QUEUE_FULL ? OUTCOME_OPEN : outcome;
+}
+
 enum outcome job_queue_enter(struct job_queue *q, struct job_queue_entry *entry, int64_t max_wait_ms)
 {
     struct timespec until = wait_deadline(max_wait_ms);
@@ -115,6 +126,18 @@ int job_queue_waiting(struct job_queue *q)
     n -= q->running;
     (void)pthread_mutex_unlock(&q->lock);
     return n;
+}
+
+int64_t job_queue_oldest_ms(struct job_queue *q)
+{
+    int64_t oldest = INT64_MAX;
+
+    (void)pthread_mutex_lock(&q->lock);
+    for (const struct job_queue_entry *e = q->first; e; e = e->next)
+        if (!(q->running && e == q->first) && e->since_ms < oldest)
+            oldest = e->since_ms;
+    (void)pthread_mutex_unlock(&q->lock);
+    return oldest;
 }
 
 bool job_queue_busy(struct job_queue *q)

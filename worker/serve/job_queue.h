@@ -20,6 +20,7 @@
 struct job_queue_entry {
     const char *message_id, *session; /* borrowed until job_queue_leave(), or until job_queue_enter() turned it away */
     struct job_queue_entry *next;
+    int64_t since_ms; /* monotonic: when its message was published */
 };
 
 struct job_queue {
@@ -33,6 +34,8 @@ struct job_queue {
 MUST_CHECK enum err_code job_queue_init(struct job_queue *q, int depth, struct err *err);
 void job_queue_done(struct job_queue *q);
 
+/* What job_queue_enter() would say of the entry at once, but for QUEUE_FULL. */
+enum outcome job_queue_check(struct job_queue *q, const struct job_queue_entry *entry);
 /* OUTCOME_OPEN: it is our turn, and job_queue_leave() ends it. Else SAME_MESSAGE, SAME_SESSION, QUEUE_FULL,
  * QUEUE_TIMEOUT or QUEUE_CLOSED. */
 enum outcome job_queue_enter(struct job_queue *q, struct job_queue_entry *entry, int64_t max_wait_ms);
@@ -41,7 +44,8 @@ void job_queue_leave(struct job_queue *q, struct job_queue_entry *entry);
 void job_queue_open(struct job_queue *q);
 void job_queue_hold(struct job_queue *q, bool held); /* a job that has the turn already goes on */
 void job_queue_close(struct job_queue *q);
-int job_queue_waiting(struct job_queue *q); /* how many wait for a turn */
-bool job_queue_busy(struct job_queue *q);   /* whether a job has the turn */
+int job_queue_waiting(struct job_queue *q);       /* how many wait for a turn */
+int64_t job_queue_oldest_ms(struct job_queue *q); /* the least since_ms of those that wait; INT64_MAX: none waits */
+bool job_queue_busy(struct job_queue *q);         /* whether a job has the turn */
 
 #endif

@@ -67,6 +67,13 @@ void metrics_stage_took(struct metrics *m, enum stage stage, double seconds)
     observe(&m->stages[stage], seconds);
 }
 
+void metrics_claimed(struct metrics *m, double wait_seconds, double age_seconds)
+{
+    observe(&m->wait, wait_seconds);
+    if (age_seconds >= 0)
+        observe(&m->age, age_seconds);
+}
+
 void metrics_add(struct metrics *m, enum metrics_counter counter, uint64_t n)
 {
     atomic_fetch_add(&m->counters[counter], n);
@@ -181,8 +188,13 @@ static void put_jobs(struct page *p, struct metrics *m)
     for (int i = 0; i < JOB_ERROR_COUNT; i++)
         put_count(p, "inpaint_job_errors_total", "code", job_error_info((enum job_error)i)->code,
                   atomic_load(&m->errors[i]));
-    put_head(p, "inpaint_job_seconds", "histogram", "Claimed jobs from claim to end.");
+    put_head(p, "inpaint_job_seconds", "histogram", "Jobs from the arrival of the push to its answer.");
     put_histogram(p, "inpaint_job_seconds", "", &m->job);
+    put_head(p, "inpaint_claim_wait_seconds", "histogram", "Claimed jobs from the arrival of the push to the claim.");
+    put_histogram(p, "inpaint_claim_wait_seconds", "", &m->wait);
+    put_head(p, "inpaint_message_age_seconds", "histogram",
+             "Claimed jobs from the publication of the message to the claim.");
+    put_histogram(p, "inpaint_message_age_seconds", "", &m->age);
 }
 
 static void put_stages(struct page *p, struct metrics *m)

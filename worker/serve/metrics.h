@@ -27,24 +27,29 @@
     X(401)                    \
     X(403)                    \
     X(404)                    \
-    X(408)                    \
     X(409)                    \
     X(429)                    \
     X(500)                    \
     X(503)
 
 /* The counters that outcome.h names grow by metrics_outcome(), the others by metrics_add(). */
-#define METRICS_COUNTER_MAP(X)                                                                        \
-    X(POISON, "inpaint_poison_total", "Pushes that can never be a job.")                              \
-    X(DUPLICATES, "inpaint_duplicates_total", "Pushes of work that was done or is under way.")        \
-    X(RETRIES, "inpaint_upstream_retries_total", "Calls to Firestore and Cloud Storage repeated.")    \
-    X(LEASES_LOST, "inpaint_leases_lost_total", "Jobs stopped because another worker took over.")     \
-    X(LOG_DROPPED, "inpaint_log_dropped_total", "Lines of the log that standard error did not take.") \
-    X(MODULATION_REREADS, "inpaint_modulation_rereads_total",                                         \
+#define METRICS_COUNTER_MAP(X)                                                                           \
+    X(POISON, "inpaint_poison_total", "Pushes that can never be a job.")                                 \
+    X(DUPLICATES, "inpaint_duplicates_total", "Pushes of work that was done or is under way.")           \
+    X(RETRIES, "inpaint_upstream_retries_total", "Calls to Firestore and Cloud Storage repeated.")       \
+    X(LEASES_LOST, "inpaint_leases_lost_total", "Jobs stopped because another worker took over.")        \
+    X(LOG_DROPPED, "inpaint_log_dropped_total", "Lines of the log that standard error did not take.")    \
+    X(SESSIONS_MISSING, "inpaint_sessions_missing_total",                                                \
+      "Pushes whose session was not found: acknowledged, or while it may still appear, sent back.")      \
+    X(GIVEN_UP, "inpaint_given_up_total",                                                                \
+      "Pushes acknowledged at their last delivery though the session could be neither read nor failed.") \
+    X(MODULATION_REREADS, "inpaint_modulation_rereads_total",                                            \
       "Jobs whose modulation no table of the prompt pack holds: a quarter of the weights was read again for each.")
 
 #define METRICS_GAUGE_MAP(X)                                                                \
     X(QUEUE_DEPTH, "inpaint_queue_depth", "Pushes that wait for the model.")                \
+    X(OLDEST_MESSAGE, "inpaint_oldest_message_seconds",                                     \
+      "Age of the oldest message that waits for the model, from its publication.")          \
     X(JOB_RUNNING, "inpaint_job_running", "1 while a job runs.")                            \
     X(MODEL_LOADED, "inpaint_model_loaded", "1 once the model is loaded and checked.")      \
     X(MODEL_LOAD_SECONDS, "inpaint_model_load_seconds", "How long loading the model took.") \
@@ -64,7 +69,7 @@ enum metrics_gauge {
         METRICS_GAUGES
 };
 
-enum { METRICS_ANSWERS = 11, METRICS_BUCKETS = 14, METRICS_PAGE_MAX = 32 << 10 };
+enum { METRICS_ANSWERS = 10, METRICS_BUCKETS = 14, METRICS_PAGE_MAX = 32 << 10 };
 
 struct metrics_histogram {
     atomic_uint_fast64_t buckets[METRICS_BUCKETS + 1]; /* not cumulative; the last is for values above all bounds */
@@ -78,7 +83,7 @@ struct metrics { /* ready for use when zeroed */
     atomic_uint_fast64_t errors[JOB_ERROR_COUNT];
     atomic_uint_fast64_t counters[METRICS_COUNTERS];
     _Atomic double gauges[METRICS_GAUGES];
-    struct metrics_histogram job, stages[STAGES];
+    struct metrics_histogram job, wait, age, stages[STAGES];
 };
 
 void metrics_answer(struct metrics *m, int http_status);
@@ -86,6 +91,8 @@ void metrics_refusal(struct metrics *m, enum oidc_reason reason);              /
 void metrics_outcome(struct metrics *m, enum outcome outcome, double seconds); /* from the arrival of the push */
 void metrics_error(struct metrics *m, enum job_error e);
 void metrics_stage_took(struct metrics *m, enum stage stage, double seconds);
+/* From the arrival of a push to its claim, and from the publication of its message; below 0: unknown. */
+void metrics_claimed(struct metrics *m, double wait_seconds, double age_seconds);
 void metrics_add(struct metrics *m, enum metrics_counter counter, uint64_t n);
 void metrics_set(struct metrics *m, enum metrics_gauge gauge, double value);
 

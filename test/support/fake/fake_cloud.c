@@ -256,6 +256,8 @@ void fake_cloud_init(struct fake_cloud *c, int64_t wall_s)
     (void)pthread_mutex_init(&c->lock, NULL);
     (void)pthread_mutex_init(&c->clock_lock, NULL);
     fake_firestore_init(&c->firestore);
+    c->firestore.now_us = wall_us;
+    c->firestore.now_ctx = c;
     fake_sys_init(&c->clock, wall_s, 1);
 }
 

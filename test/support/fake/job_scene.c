@@ -69,7 +69,7 @@ static void open_worker(struct job_scene *s)
     struct err err = { 0 };
 
     s->engine = load_engine();
-    s->sessions = (struct session_store){ &s->firestore, sys, 360000, JOB_SCENE_MAX_ATTEMPTS };
+    s->sessions = (struct session_store){ &s->firestore, sys, 360000, JOB_SCENE_MAX_ATTEMPTS, false };
     s->oidc = (struct oidc){ .mode = PUSH_AUTH_NONE, .sys = sys };
     s->handler = (struct handler){ .oidc = &s->oidc,
                                    .engine = s->engine,
@@ -169,6 +169,7 @@ const char *job_scene_counts(struct job_scene *s)
         const char *name_end = line + strcspn(line, "{ ");
 
         if (strncmp(line, prefix, sizeof prefix - 1) != 0 || atof(value) == 0 ||
+            strncmp(line, "inpaint_claim_wait", 18) == 0 || strncmp(line, "inpaint_message_age", 19) == 0 ||
             (strncmp(name_end - 6, "_total", 6) != 0 && strncmp(name_end - 6, "_count", 6) != 0))
             continue;
         line += sizeof prefix - 1;

@@ -48,7 +48,8 @@ struct span job_scene_envelope(struct job_scene *s, const char *message_id);
 struct http_server_reply job_scene_request(struct job_scene *s, struct http_server_request req);
 int job_scene_push(struct job_scene *s, const char *message_id); /* POST /; returns the HTTP status */
 
-/* All counters and histograms that are not zero, in the order of the page, without "inpaint_": "a_total 1\n...". */
+/* All counters and histograms that are not zero, but for those of the wait for a claim, in the order of the page,
+ * without "inpaint_": "a_total 1\n...". */
 const char *job_scene_counts(struct job_scene *s);
 const char *job_scene_log(struct job_scene *s); /* all lines since it was opened */
 

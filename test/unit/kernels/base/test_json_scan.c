@@ -1,6 +1,7 @@
 #include "kernels/base/json_scan.h"
 
 #include <float.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -270,4 +271,82 @@ TEST(json_scan__reads_finite_doubles_only)
     CHECK(!json_double(SPAN("1e"), &v));
     memset(digits, '9', sizeof digits);
     CHECK(!json_double((struct span){ digits, sizeof digits }, &v));
+}
+
+/* ---- what a database may hold ---- */
+
+static enum err_code check_any(const char *text, size_t len, int max_depth)
+{
+    char *copy = malloc(len ? len : 1); /* exactly as long, so that a read beyond it is found */
+    enum err_code rc;
+
+    CHECK(copy);
+    memcpy(copy, text, len);
+    rc = json_check_any((struct span){ copy, len }, max_depth, NULL);
+    free(copy);
+    return rc;
+}
+
+#define ANY(literal) check_any(literal, sizeof(literal) - 1, JSON_DEPTH_LIMIT)
+
+TEST(json_scan__takes_any_text_in_strings_where_it_is_asked_to)
+{
+    CHECK_INT(ANY("\"a\\u0000b\""), ERR_OK);
+    CHECK_INT(ANY("{\"\\u0000\":1,\"\\u0000\":2}"), ERR_OK);
+    CHECK_INT(ANY("[\"\\ud800\",\"\\udfff\",\"\\ud800\\ud800\",\"\\ud800x\",\"\\ud800\\n\"]"), ERR_OK);
+    CHECK_INT(ANY("\"\xED\xA0\x80\xFF\""), ERR_OK);
+    CHECK_INT(ANY("\"\\ud83d\\ude00\""), ERR_OK);
+    /* The rest of the grammar holds. */
+    CHECK_INT(ANY("\"\\u00\""), ERR_CORRUPT);
+    CHECK_INT(ANY("\"\\ud800"), ERR_CORRUPT);
+    CHECK_INT(ANY("\"a\nb\""), ERR_CORRUPT);
+    CHECK_INT(ANY("\"\\x\""), ERR_CORRUPT);
+    CHECK_INT(ANY("{\"a\":1}x"), ERR_CORRUPT);
+    CHECK_INT(ANY("[1,]"), ERR_CORRUPT);
+    CHECK_INT(ANY(""), ERR_CORRUPT);
+    /* And the strict check is as strict as ever. */
+    REFUSES("\"a\\u0000b\"");
+    REFUSES("\"\\ud800\"");
+    REFUSES("{\"a\":1,\"a\":2}");
+}
+
+TEST(json_scan__takes_as_many_levels_as_it_is_asked_to)
+{
+    char text[2 * JSON_DEPTH_LIMIT + 2];
+
+    memset(text, '[', JSON_DEPTH_LIMIT + 1);
+    memset(text + JSON_DEPTH_LIMIT + 1, ']', JSON_DEPTH_LIMIT + 1);
+    CHECK_INT(check_any(text, sizeof text, 1000), ERR_CORRUPT);
+    CHECK_INT(check_any(text + 1, sizeof text - 2, 1000), ERR_OK);
+    CHECK_INT(check_any(text + 1, sizeof text - 2, 100), ERR_CORRUPT);
+}
+
+TEST(json_scan__unescapes_half_a_pair_to_bytes_that_are_no_utf8)
+{
+    char buf[40];
+    size_t n;
+
+    CHECK(json_unescape_any(SPAN("a\\u0000b\\ud800c\\udc00"), buf, sizeof buf, &n));
+    CHECK_INT(n, 10);
+    CHECK(!memcmp(buf, "a\0b\xED\xA0\x80" "c\xED\xB0\x80", 11));
+    CHECK(json_unescape_any(SPAN("\\ud83d\\ude00"), buf, sizeof buf, &n) && n == 4);
+    CHECK(json_unescape_any(SPAN("\\ud83d\\ud83d\\ude00"), buf, sizeof buf, &n) && n == 7);
+    CHECK(!json_unescape(SPAN("\\ud800"), buf, sizeof buf, &n));
+}
+
+TEST(json_scan__measures_a_value_by_its_brackets)
+{
+    static const char *const values[] = { "1", "-1.5e3", "true", "null", "\"\"", "\"a\\\"]}\"", "\"\\\\\"", "[]", "{}",
+                                          "[[\"]\"],{\"}\":\"{\"}]", "{\"a\":{\"b\":[1,2,{}]}}" };
+    static const char *const behind[] = { "", ",1", "}", "]", " ]", "\n," };
+    char text[80];
+
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        for (size_t k = 0; k < sizeof behind / sizeof *behind; k++) {
+            (void)snprintf(text, sizeof text, "%s%s", values[i], behind[k]);
+            CHECK_INT(json_value_length(span_of(text)), strlen(values[i]));
+        }
+    CHECK_INT(json_value_length(SPAN("")), 0);
+    CHECK_INT(json_value_length(SPAN("\"a")), 2);
+    CHECK_INT(json_value_length(SPAN("\"a\\")), 3);
 }

@@ -13,6 +13,8 @@
 #define COMMITTED           "{\"writeResults\":[{\"updateTime\":\"2026-11-20T09:25:37Z\"}],\"commitTime\":\"x\"}"
 #define ERROR(code, status) "{\"error\":{\"code\":" code ",\"message\":\"why\",\"status\":\"" status "\"}}"
 
+#define MISSING(message)    "{\"error\":{\"code\":404,\"message\":\"" message "\",\"status\":\"NOT_FOUND\"}}"
+
 struct fixture {
     struct script s;
     struct gauth *g;
@@ -103,15 +105,15 @@ TEST(firestore__gets_a_document_under_a_mask)
     CHECK_OK(get(), f.err);
     CHECK_STR(f.s.requests[0].method, "GET");
     CHECK_STR(f.s.requests[0].url, "http://127.0.0.1:8185/v1/" NAME "?mask.fieldPaths=processingStatus"
-                                   "&mask.fieldPaths=inpaint.lease&mask.fieldPaths=%60a-b%60");
+                                   "&mask.fieldPaths=inpaint.lease&mask.fieldPaths=%60a-b%60&prettyPrint=false");
     CHECK(script_sent_header(&f.s, 0, "Authorization: Bearer owner"));
     CHECK_INT(f.s.requests[0].timeout_ms, 10000);
     CHECK_STR(doc.update_time, "2026-11-20T09:25:36.344385Z");
-    CHECK_STR(firestore_string(firestore_field(&doc, "processingStatus")), "pending");
-    CHECK(!firestore_field(&doc, "inpaint.lease.id"));
+    CHECK(stored_is_text(firestore_field(&doc, "processingStatus"), "pending"));
+    CHECK(stored_is_absent(firestore_field(&doc, "inpaint.lease.id")));
     will(200, FOUND(""));
     CHECK_OK(get(), f.err);
-    CHECK(!doc.fields && !firestore_field(&doc, "processingStatus"));
+    CHECK(!doc.fields.len && stored_is_absent(firestore_field(&doc, "processingStatus")));
     stop();
 }
 
@@ -172,11 +174,13 @@ TEST(firestore__checks_the_name_of_every_answer) /* U5, U6 */
 TEST(firestore__reports_absent_only_when_firestore_does)
 {
     start();
+    will(200, FOUND(""));
+    CHECK_OK(get(), f.err);
     will(404, ERROR("404", "NOT_FOUND"));
     CHECK_INT(get(), ERR_NOT_FOUND);
     will(404, "Not Found\n"); /* from a front end: it does not say that the document is missing */
     CHECK_INT(get(), ERR_INVALID);
-    CHECK_INT(f.s.n_requests, 2);
+    CHECK_INT(f.s.n_requests, 3);
     stop();
 }
 
@@ -417,7 +421,8 @@ TEST(firestore__never_sends_a_commit_again_that_may_have_landed) /* U1 to U4 */
         { { .rc = ERR_UNKNOWN_OUTCOME }, ERR_UNKNOWN_OUTCOME },
         { { .status = 503, .body = SPAN(ERROR("503", "UNAVAILABLE")) }, ERR_UNKNOWN_OUTCOME },
         { { .status = 500 }, ERR_UNKNOWN_OUTCOME },
-        { { .status = 404, .body = SPAN(ERROR("404", "NOT_FOUND")) }, ERR_NOT_FOUND },
+        { { .status = 404, .body = SPAN(ERROR("404", "NOT_FOUND")) }, ERR_UNAVAILABLE }, /* of what? */
+        { { .status = 404, .body = SPAN(MISSING("No document to update: " NAME)) }, ERR_NOT_FOUND },
         { { .status = 400, .body = SPAN(ERROR("400", "INVALID_ARGUMENT")) }, ERR_INVALID },
         { { .status = 403, .body = SPAN(ERROR("403", "PERMISSION_DENIED")) }, ERR_DENIED },
         { { .status = 200, .body = SPAN("{}") }, ERR_UNKNOWN_OUTCOME },
@@ -450,6 +455,14 @@ TEST(firestore__sends_a_commit_again_that_surely_did_not_land)
     stop();
 }
 
+static struct span text_of(struct stored v)
+{
+    struct span text;
+
+    CHECK_OK(stored_text(v, &f.a, &text, &f.err), f.err);
+    return text;
+}
+
 TEST(firestore__reads_values_of_every_type)
 {
     static const char fields[] = "\"fields\":{\"s\":{\"stringValue\":\"x\"},\"i\":{\"integerValue\":\"-"
@@ -464,6 +477,7 @@ TEST(firestore__reads_values_of_every_type)
                                  "]}},\"le\":{\"arrayValue\":{}},"
                                  "\"bad\":{\"integerValue\":\"12x\"},\"odd\":5,\"dx\":{\"doubleValue\":\"1.5\"}},";
     static char body[4096];
+    struct span list;
     int64_t i;
 
     (void)snprintf(body, sizeof body, FOUND("%s"), fields);
@@ -471,25 +485,29 @@ TEST(firestore__reads_values_of_every_type)
     will(200, body);
     CHECK_OK(get(), f.err);
 #define F(path) firestore_field(&doc, path)
-    CHECK_STR(firestore_string(F("s")), "x");
-    CHECK(!firestore_string(F("i")) && !firestore_string(F("absent")) && !firestore_string(F("odd")));
-    CHECK(firestore_integer(F("i"), &i) && i == INT64_MIN);
-    CHECK(firestore_integer(F("in"), &i) && i == 12);
-    CHECK(firestore_integer(F("di"), &i) && i == 3);
-    CHECK(!firestore_integer(F("d"), &i) && !firestore_integer(F("s"), &i) && !firestore_integer(F("bad"), &i) &&
-          !firestore_integer(F("nan"), &i));
-    CHECK(firestore_timestamp(F("t"), &i) && i == 1714979289123456);
-    CHECK(!firestore_timestamp(F("s"), &i));
-    CHECK(firestore_is_null(F("n")) && !firestore_is_null(F("absent")) && !firestore_is_null(F("s")));
-    CHECK_STR(firestore_string(F("m.k.`a-b`")), "deep");
-    CHECK_STR(firestore_string(firestore_member(F("m.k"), "a-b")), "deep");
-    CHECK(firestore_is_map(F("e")) && firestore_is_map(F("m")) && !firestore_is_map(F("s")) && !firestore_is_map(NULL));
-    CHECK_INT(firestore_array_count(F("l")), 2);
-    CHECK_STR(firestore_string(firestore_array_at(F("l"), 0)), "one");
-    CHECK(!firestore_array_at(F("l"), 2));
-    CHECK_INT(firestore_array_count(F("le")), 0);
-    CHECK_INT(firestore_array_count(F("s")), -1);
-    CHECK_INT(firestore_array_count(NULL), -1);
+    CHECK(stored_is_text(F("s"), "x") && !stored_is_text(F("s"), "y"));
+    CHECK_STR(text_of(F("s")).ptr, "x");
+    CHECK(!text_of(F("i")).ptr && !text_of(F("absent")).ptr && !text_of(F("odd")).ptr);
+    CHECK(stored_integer(F("i"), &i) && i == INT64_MIN);
+    CHECK(stored_integer(F("in"), &i) && i == 12);
+    CHECK(stored_integer(F("di"), &i) && i == 3);
+    CHECK(!stored_integer(F("d"), &i) && !stored_integer(F("s"), &i) && !stored_integer(F("bad"), &i) &&
+          !stored_integer(F("nan"), &i));
+    CHECK(stored_timestamp(F("t"), &i) && i == 1714979289123456);
+    CHECK(!stored_timestamp(F("s"), &i));
+    CHECK(stored_is_null(F("n")) && !stored_is_null(F("absent")) && !stored_is_null(F("s")));
+    CHECK(stored_is_text(F("m.k.`a-b`"), "deep"));
+    CHECK(stored_is_text(stored_member(F("m.k"), "a-b"), "deep"));
+    CHECK(stored_is_map(F("e")) && stored_is_map(F("m")) && !stored_is_map(F("s")) && !stored_is_map(F("absent")));
+    CHECK(stored_is_array(F("l")) && stored_is_array(F("le")) && !stored_is_array(F("m")) && !stored_is_array(F("absent")));
+    list = stored_list(F("l"));
+    CHECK(stored_is_text(stored_next(&list), "one"));
+    CHECK(stored_integer(stored_next(&list), &i) && i == 2);
+    CHECK(stored_is_absent(stored_next(&list)) && stored_is_absent(stored_next(&list)));
+    list = stored_list(F("le"));
+    CHECK(stored_is_absent(stored_next(&list)));
+    list = stored_list(F("s"));
+    CHECK(stored_is_absent(stored_next(&list)));
 #undef F
     stop();
 }
@@ -501,5 +519,172 @@ TEST(firestore__checks_the_emulators_address)
     start();
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK_INT(init(bad[i], NULL), ERR_INVALID);
+    stop();
+}
+
+/* ---- what was not found ---- */
+
+#define NO_DATABASE "The database (default) does not exist for project demo Please visit https://console.cloud.google.com/datastore/setup?project=demo to add a Cloud Datastore or Cloud Firestore database. "
+
+TEST(firestore__tells_a_missing_document_from_a_missing_database)
+{
+    static const struct {
+        const char *message;
+        enum firestore_missing want;
+    } cases[] = {
+        { "Document (projects\\/demo\\/databases\\/(default)\\/documents\\/users\\/u1\\/sessions\\/s1) not found.", FIRESTORE_MISSING_DOCUMENT },
+        { "Document \"projects/demo/databases/(default)/documents/users/u1/sessions/s1\" not found.", FIRESTORE_MISSING_DOCUMENT },
+        { "No document to update: " NAME, FIRESTORE_MISSING_DOCUMENT },
+        { "users/u1/sessions/s1", FIRESTORE_MISSING_DOCUMENT },
+        { "document " NAME " of the project is not there", FIRESTORE_MISSING_DOCUMENT },
+        { NO_DATABASE, FIRESTORE_MISSING_DATABASE },
+        { "The database named-one does not exist for project demo", FIRESTORE_MISSING_DATABASE },
+        { "DATABASE not found", FIRESTORE_MISSING_DATABASE },
+        { "Project 'projects/demo' not found or deleted.", FIRESTORE_MISSING_DATABASE },
+        { "projects/demo/databases/(default)", FIRESTORE_MISSING_DATABASE },
+        { "The database of projects/demo/databases/(default)/documents/users is gone", FIRESTORE_MISSING_DATABASE },
+        { "Requested entity was not found.", FIRESTORE_MISSING_UNSAID },
+        { "no entity to update: app: \"dev~demo\" path < Element { type: \"users\" name: \"u1\" } >", FIRESTORE_MISSING_UNSAID },
+        { "", FIRESTORE_MISSING_UNSAID },
+        { "users/u1/sessions/s10", FIRESTORE_MISSING_UNSAID },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (firestore_missing(cases[i].message, DOC) != cases[i].want)
+            test_fail(__FILE__, __LINE__, "%s: %d", cases[i].message, firestore_missing(cases[i].message, DOC));
+}
+
+TEST(firestore__a_missing_database_is_an_outage_with_a_remedy)
+{
+    for (int alive = 0; alive < 2; alive++) {
+        start();
+        if (alive) {
+            will(200, FOUND(""));
+            CHECK_OK(get(), f.err);
+        }
+        will(404, MISSING(NO_DATABASE));
+        CHECK_INT(get(), ERR_UNAVAILABLE);
+        CHECK(strstr(f.err.msg, "FIRESTORE_DATABASE") && strstr(f.err.msg, "projects/demo/databases/(default)"));
+        will(404, MISSING(NO_DATABASE));
+        CHECK_INT(patch(), ERR_UNAVAILABLE);
+        CHECK_INT(f.s.n_requests, 2 + alive);
+        stop();
+    }
+}
+
+TEST(firestore__a_not_found_that_names_nothing_is_believed_of_a_database_that_has_answered)
+{
+    static const char *const proofs[] = { FOUND(""), MISSING("Document (" NAME ") not found.") };
+
+    for (int i = 0; i < 2; i++) {
+        start();
+        will(404, MISSING("Requested entity was not found."));
+        CHECK_INT(get(), ERR_UNAVAILABLE);
+        will(i ? 404 : 200, proofs[i]);
+        CHECK_INT(get(), i ? ERR_NOT_FOUND : ERR_OK);
+        will(404, MISSING("Requested entity was not found."));
+        CHECK_INT(get(), ERR_NOT_FOUND);
+        will(404, "{\"error\":{\"code\":404,\"status\":\"NOT_FOUND\"}}");
+        CHECK_INT(get(), ERR_NOT_FOUND);
+        stop();
+    }
+}
+
+TEST(firestore__names_the_database_that_was_set)
+{
+    const struct firestore_options o = {
+        .http = &f.s.http, .gauth = NULL, .project = "demo", .emulator_host = "127.0.0.1:1", .database = "eur3-two"
+    };
+
+    start();
+    CHECK_OK(firestore_init(&f.fs, &o, &f.a, &f.err), f.err);
+    CHECK_STR(f.fs.documents, "projects/demo/databases/eur3-two/documents");
+    stop();
+}
+
+/* ---- whose clock ---- */
+
+TEST(firestore__tells_the_servers_time_where_it_is_plausible)
+{
+    static const struct {
+        const char *date;
+        int64_t seconds;
+    } cases[] = {
+        { "Tue, 14 Nov 2023 22:13:20 GMT", 1700000000 },
+        { "Sun, 06 Nov 2094 08:49:37 GMT", 3939871777 },
+        { NULL, 0 },
+        { "", 0 },
+        { "Sun, 06 Nov 1994 08:49:37 GMT", 0 },
+        { "Tue, 14 Nov 9023 22:13:20 GMT", 0 },
+        { "Tue, 31 Feb 2023 22:13:20 GMT", 0 },
+        { "Tue, 14 Nov 2023 22:13:20 CET", 0 },
+        { "Tue, 14 Nov 2023 22:13:20 GMT, Tue, 14 Nov 2023 22:13:20 GMT", 0 },
+        { "Tue, 14 ovD 2023 22:13:20 GMT", 0 },
+        { "Tue, -4 Nov 2023 22:13:20 GMT", 0 },
+        { "2023-11-14T22:13:20Z", 0 },
+        { "Tuesday, 14-Nov-23 22:13:20 GMT", 0 },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        start();
+        script_will(&f.s, (struct script_reply){ .status = i % 2 ? 404 : 200, .headers = { { cases[i].date ? "date" : "x", cases[i].date } },
+                                                 .body = i % 2 ? SPAN(MISSING(NAME)) : SPAN(FOUND("")) });
+        CHECK_INT(get(), i % 2 ? ERR_NOT_FOUND : ERR_OK);
+        if (doc.server_us != cases[i].seconds * 1000000)
+            test_fail(__FILE__, __LINE__, "%s: %lld", cases[i].date, (long long)doc.server_us);
+        stop();
+    }
+}
+
+TEST(firestore__asks_for_the_time)
+{
+    static const char *const bad[] = { "[]", "{}", "[{}]", "[{\"readTime\":5}]", "[{\"readTime\":\"x\"}]", "<html>", "" };
+    int64_t us = 0;
+
+    start();
+    will(200, "[{\n\"missing\": \"x\",\n\"readTime\": \"2024-05-06T07:08:09.123456Z\"\n}\n]");
+    CHECK_OK(firestore_read_time(&f.fs, DOC, &f.s.budget, &f.a, &us, &f.err), f.err);
+    CHECK_INT(us, 1714979289123456);
+    CHECK_STR(f.s.requests[0].method, "POST");
+    CHECK_STR(f.s.requests[0].url, "http://127.0.0.1:8185/v1/projects/demo/databases/(default)/documents:batchGet");
+    CHECK_STR(f.s.requests[0].body.ptr, "{\"documents\":[\"" NAME "\"],\"mask\":{\"fieldPaths\":[\"none\"]}}");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        will(200, bad[i]);
+        CHECK_INT(firestore_read_time(&f.fs, DOC, &f.s.budget, &f.a, &us, NULL), ERR_PROTOCOL);
+    }
+    will(503, "");
+    CHECK_INT(firestore_read_time(&f.fs, DOC, &f.s.budget, &f.a, &us, NULL), ERR_UNAVAILABLE);
+    stop();
+}
+
+TEST(firestore__takes_whatever_a_document_may_hold)
+{
+    static const char *const fields[] = {
+        "{\"s\":{\"stringValue\":\"a\\u0000b\"}}", "{\"s\":{\"stringValue\":\"\\ud800\"}}", "{\"\\u0000\":{\"nullValue\":null}}",
+        "{\"s\":{\"doubleValue\":1.7976931348623157E308}}", "{\"s\":{\"doubleValue\":4.9E-324}}", "{\"s\":{\"bytesValue\":\"\"}}",
+        "{\"s\":{\"geoPointValue\":{\"latitude\":-90,\"longitude\":180}}}", "{\"s\":{\"referenceValue\":\"projects/x\"}}",
+    };
+    static char deep[4000], body[8000];
+    size_t at = 0;
+
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        (void)snprintf(body, sizeof body, FOUND("\"fields\":%s,"), fields[i]);
+        start();
+        will(200, body);
+        CHECK_OK(get(), f.err);
+        stop();
+    }
+    at = (size_t)snprintf(deep, sizeof deep, "{\"k\":");
+    for (int i = 0; i < 20; i++)
+        at += (size_t)snprintf(deep + at, sizeof deep - at, "{\"mapValue\":{\"fields\":{\"k\":");
+    at += (size_t)snprintf(deep + at, sizeof deep - at, "{\"geoPointValue\":{\"latitude\":1}}");
+    for (int i = 0; i < 20; i++)
+        at += (size_t)snprintf(deep + at, sizeof deep - at, "}}}");
+    (void)snprintf(deep + at, sizeof deep - at, "}");
+    (void)snprintf(body, sizeof body, FOUND("\"fields\":%s,"), deep);
+    start();
+    will(200, body);
+    CHECK_OK(get(), f.err);
+    CHECK(stored_is_map(firestore_field(&doc, "k.k.k.k.k.k.k.k")));
     stop();
 }

@@ -7,7 +7,8 @@ TEST(job_error__keeps_the_stable_codes_and_acks_what_cannot_get_better)
     for (int e = 0; e < JOB_ERROR_COUNT; e++) {
         const struct job_error_info *info = job_error_info((enum job_error)e);
         CHECK(info->code[0] && info->sentence[0]);
-        CHECK((info->outcome == OUTCOME_FAILED || info->outcome == OUTCOME_EXHAUSTED) ==
+        CHECK((info->outcome == OUTCOME_FAILED || info->outcome == OUTCOME_EXHAUSTED ||
+               info->outcome == OUTCOME_UNREADABLE) ==
               (outcome_info(info->outcome)->http_status == 204));
     }
 }

@@ -40,9 +40,9 @@ TEST(prompt__names_usable_labels_and_skips_the_rest)
     struct prompt_wishes w = { 0 };
     const char *text;
 
-    for (int i = 0; i < 9 && w.n_labels < PROMPT_MAX_LABELS; i++)
-        if (prompt_label_is_usable(labels[i]))
-            w.labels[w.n_labels++] = labels[i];
+    CHECK_INT(build(w, &text), ERR_OK); /* opens the arena */
+    for (int i = 0; i < 9; i++)
+        CHECK_INT(prompt_wish_label(&w, span_of(labels[i]), &arena, NULL), ERR_OK);
     CHECK_INT(build(w, &text), ERR_OK);
     CHECK(strstr(text, "A photo of grass, wooden floor, a, b: ") == text);
 }

@@ -2,87 +2,7 @@
 #include <string.h>
 
 #include "test/support/check.h"
-#include "test/support/fake/fake_firestore.h"
-#include "worker/job/session.h"
-
-/* A clock that stands still and sleeps at once; random numbers that differ. */
-struct still {
-    int64_t now_us, slept_ms;
-    unsigned char turn;
-};
-static int64_t still_wall(void *c) { return ((struct still *)c)->now_us; }
-static int64_t still_mono(void *c) { return ((struct still *)c)->now_us / 1000; }
-static void still_sleep(void *c, int64_t ms)
-{
-    ((struct still *)c)->slept_ms += ms;
-    ((struct still *)c)->now_us += ms * 1000;
-}
-static void still_random(void *c, void *buf, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        ((unsigned char *)buf)[i] = ((struct still *)c)->turn++;
-}
-
-struct scene {
-    struct still time;
-    struct sys sys;
-    struct fake_firestore fake;
-    struct gauth *gauth;
-    struct firestore fs;
-    struct session_store store;
-    struct arena arena;
-    struct budget budget;
-    struct session session;
-    enum outcome outcome;
-    struct prompt_wishes wishes;
-    struct err err;
-};
-
-enum { NOW = 1700000000 };
-
-static struct scene *open_scene(const char *message_id)
-{
-    static struct scene s;
-
-    memset(&s, 0, sizeof s);
-    s.time.now_us = (int64_t)NOW * 1000000;
-    s.sys = (struct sys){ &s.time, still_wall, still_mono, still_sleep, still_random };
-    fake_firestore_init(&s.fake);
-    CHECK_OK(arena_init(&s.arena, 64 << 20, &s.err), s.err);
-    CHECK_OK(gauth_open(&(struct gauth_options){ .http = &s.fake.http, .sys = &s.sys, .emulator = { true, true },
-                                                 .project = "demo" }, &s.gauth, &s.err), s.err);
-    CHECK_OK(firestore_init(&s.fs, &(struct firestore_options){ &s.fake.http, s.gauth, "demo", "127.0.0.1:1" }, &s.arena,
-                            &s.err), s.err);
-    s.store = (struct session_store){ &s.fs, &s.sys, 360000, 5 };
-    s.budget = (struct budget){ .sys = &s.sys, .deadline_mono_ms = s.time.now_us / 1000 + 280000 };
-    CHECK_OK(session_init(&s.session, &s.store, "users/u/sessions/s", message_id, &s.err), s.err);
-    return &s;
-}
-
-static void close_scene(struct scene *s)
-{
-    session_done(&s->session);
-    gauth_close(s->gauth);
-    arena_done(&s->arena);
-    fake_firestore_done(&s->fake);
-}
-
-static enum outcome claim(struct scene *s)
-{
-    struct err err = { 0 };
-
-    CHECK_OK(session_claim(&s->session, &s->budget, &s->arena, &s->outcome, &s->wishes, &err), err);
-    return s->outcome;
-}
-
-#define STATUS(x) "\"processingStatus\":{\"stringValue\":\"" x "\"}"
-#define INPAINT(x) "\"inpaint\":{\"mapValue\":{\"fields\":{" x "}}}"
-#define MESSAGE(x) "\"messageId\":{\"stringValue\":\"" x "\"}"
-#define ATTEMPTS(x) "\"attempts\":{\"integerValue\":\"" x "\"}"
-#define LEASE(id, until) "\"lease\":{\"mapValue\":{\"fields\":{\"id\":{\"stringValue\":\"" id "\"},\"expiresAt\":" \
-                         "{\"timestampValue\":\"" until "\"}}}}"
-#define ALIVE "2033-05-18T03:33:20Z" /* second 2000000000 */
-#define OVER "2020-09-13T12:26:40Z"
+#include "test/support/fake/session_scene.h"
 
 TEST(session__decides_by_state_and_message)
 {
@@ -109,15 +29,23 @@ TEST(session__decides_by_state_and_message)
         { "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("2") "," LEASE("x", OVER)) "}", OUTCOME_OPEN, "3" },
         { "{" STATUS("processing") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("2") "," LEASE("x", OVER)) "}", OUTCOME_OPEN, "1" },
         { "{" STATUS("processing") "}", OUTCOME_OPEN, "1" },
-        { "{" STATUS("somewhere") "}", OUTCOME_REFUSED, NULL },
-        { "{\"processingStatus\":{\"integerValue\":\"3\"}}", OUTCOME_REFUSED, NULL },
+        { "{" STATUS("canceled") "}", OUTCOME_DUPLICATE, NULL },
+        { "{" STATUS("deleted") "," INPAINT(MESSAGE("m1")) "}", OUTCOME_DUPLICATE, NULL },
+        /* Every other word and every other value is pending. */
+        { "{" STATUS("queued") "}", OUTCOME_OPEN, "1" },
+        { "{" STATUS("uploaded") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("2")) "}", OUTCOME_OPEN, "3" },
+        { "{" STATUS("Completed") "}", OUTCOME_OPEN, "1" },
+        { "{" STATUS("") "}", OUTCOME_OPEN, "1" },
+        { "{\"processingStatus\":{\"integerValue\":\"3\"}}", OUTCOME_OPEN, "1" },
+        { "{\"processingStatus\":{\"mapValue\":{\"fields\":{\"stringValue\":{\"stringValue\":\"completed\"}}}}}", OUTCOME_OPEN, "1" },
+        { "{\"processingStatus\":{\"arrayValue\":{}}}", OUTCOME_OPEN, "1" },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct scene *s = open_scene("m1");
+        struct session_scene *s = session_scene_open("m1");
 
         fake_firestore_put(&s->fake, cases[i].fields);
-        CHECK_INT(claim(s), cases[i].want);
+        CHECK_INT(session_scene_claim(s), cases[i].want);
         CHECK_INT(s->fake.n_commits, cases[i].want == OUTCOME_OPEN);
         if (cases[i].want == OUTCOME_OPEN) {
             CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "processing");
@@ -130,7 +58,7 @@ TEST(session__decides_by_state_and_message)
             CHECK_STR(fake_firestore_text(&s->fake, "inpaint.progress"), "0");
             CHECK(!fake_firestore_text(&s->fake, "inpaint.etaSeconds"));
         }
-        close_scene(s);
+        session_scene_close(s);
     }
 }
 
@@ -142,43 +70,43 @@ TEST(session__fails_a_message_whose_attempts_are_used_up)
     };
 
     for (size_t i = 0; i < sizeof documents / sizeof *documents; i++) {
-        struct scene *s = open_scene("m1");
+        struct session_scene *s = session_scene_open("m1");
 
         fake_firestore_put(&s->fake, documents[i]);
-        CHECK_INT(claim(s), OUTCOME_EXHAUSTED);
+        CHECK_INT(session_scene_claim(s), OUTCOME_EXHAUSTED);
         CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "failed");
         CHECK_STR(fake_firestore_text(&s->fake, "errorMessage"), "The edit failed several times. Please try again later.");
         CHECK_STR(fake_firestore_text(&s->fake, "inpaint.errorCode"), "ATTEMPTS_EXHAUSTED");
         CHECK_STR(fake_firestore_text(&s->fake, "inpaint.retryable"), "true");
         CHECK_STR(fake_firestore_text(&s->fake, "cost"), "0");
         CHECK(!fake_firestore_text(&s->fake, "inpaint.lease"));
-        close_scene(s);
+        session_scene_close(s);
     }
 }
 
 TEST(session__recognises_its_own_claim_when_the_answer_was_lost)
 {
-    struct scene *s = open_scene("m1");
+    struct session_scene *s = session_scene_open("m1");
 
     fake_firestore_put(&s->fake, "{" STATUS("pending") "}");
     s->fake.next_commit = FAKE_LOSE_ANSWER;
-    CHECK_INT(claim(s), OUTCOME_OPEN);
+    CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
     CHECK_INT(s->fake.n_commits, 1);
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.attempts"), "1");
-    close_scene(s);
+    session_scene_close(s);
 }
 
 TEST(session__tries_again_when_the_claim_was_lost_on_the_way_or_aborted)
 {
     for (int fault = FAKE_LOSE_REQUEST; fault <= FAKE_UNAVAILABLE; fault++) {
-        struct scene *s = open_scene("m1");
+        struct session_scene *s = session_scene_open("m1");
 
         fake_firestore_put(&s->fake, "{" STATUS("pending") "}");
         s->fake.next_commit = (enum fake_fault)fault;
-        CHECK_INT(claim(s), OUTCOME_OPEN);
+        CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
         CHECK_INT(s->fake.n_commits, 2);
         CHECK_STR(fake_firestore_text(&s->fake, "inpaint.attempts"), "1");
-        close_scene(s);
+        session_scene_close(s);
     }
 }
 
@@ -190,13 +118,13 @@ static void somebody_claims(struct fake_firestore *f, void *ctx)
 
 TEST(session__gives_way_when_another_worker_claims_first)
 {
-    struct scene *s = open_scene("m1");
+    struct session_scene *s = session_scene_open("m1");
 
     fake_firestore_put(&s->fake, "{" STATUS("pending") "}");
     s->fake.before_commit = somebody_claims;
-    CHECK_INT(claim(s), OUTCOME_BUSY);
+    CHECK_INT(session_scene_claim(s), OUTCOME_BUSY);
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.lease.id"), "other");
-    close_scene(s);
+    session_scene_close(s);
 }
 
 static struct document_report report(void)
@@ -211,7 +139,7 @@ static struct document_report report(void)
 
 static void the_app_writes(struct fake_firestore *f, void *ctx)
 {
-    struct scene *s = ctx;
+    struct session_scene *s = ctx;
     static char fields[600];
 
     (void)snprintf(fields, sizeof fields, "{" STATUS("processing") ",\"note\":{\"stringValue\":\"hi\"}," INPAINT(
@@ -222,11 +150,11 @@ static void the_app_writes(struct fake_firestore *f, void *ctx)
 
 TEST(session__completes_although_the_app_touched_other_fields)
 {
-    struct scene *s = open_scene("m1");
+    struct session_scene *s = session_scene_open("m1");
     struct document_report r = report();
 
     fake_firestore_put(&s->fake, "{" STATUS("pending") ",\"errorMessage\":{\"stringValue\":\"old\"}}");
-    CHECK_INT(claim(s), OUTCOME_OPEN);
+    CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
     s->fake.before_commit = the_app_writes;
     s->fake.before_ctx = s;
     CHECK_OK(session_complete(&s->session, &r, &s->budget, &s->err), s->err);
@@ -244,44 +172,45 @@ TEST(session__completes_although_the_app_touched_other_fields)
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.timings.decode"), "12");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.progress"), "100");
     CHECK(!fake_firestore_text(&s->fake, "inpaint.lease") && !fake_firestore_text(&s->fake, "errorMessage"));
-    close_scene(s);
+    session_scene_close(s);
 }
 
 TEST(session__writes_warnings_as_a_list_and_removes_those_of_before)
 {
     for (int n = 0; n <= 2; n++) {
-        struct scene *s = open_scene("m1");
+        struct session_scene *s = session_scene_open("m1");
         struct document_report r = report();
-        const struct json *warnings;
+        const struct json *warnings, *list;
 
         r.warnings[0] = "ONE";
         r.warnings[1] = "TWO";
         r.n_warnings = n;
         fake_firestore_put(&s->fake, "{" INPAINT("\"warnings\":{\"stringValue\":\"old\"}") "}");
-        CHECK_INT(claim(s), OUTCOME_OPEN);
+        CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
         CHECK_OK(session_complete(&s->session, &r, &s->budget, &s->err), s->err);
         warnings = json_get(json_get(json_get(json_get(s->fake.fields, "inpaint"), "mapValue"), "fields"), "warnings");
         CHECK(!!warnings == (n > 0));
-        CHECK_INT(warnings ? firestore_array_count(warnings) : 0, n);
-        CHECK(n < 2 || !strcmp(firestore_string(firestore_array_at(warnings, 1)), "TWO"));
-        close_scene(s);
+        list = json_get(json_get(warnings, "arrayValue"), "values");
+        CHECK_INT(json_count(list), n);
+        CHECK(n < 2 || !strcmp(json_string(json_get(json_at(list, 1), "stringValue")), "TWO"));
+        session_scene_close(s);
     }
 }
 
 TEST(session__settles_a_lost_answer_of_its_last_write_by_reading)
 {
-    struct scene *s = open_scene("m1");
+    struct session_scene *s = session_scene_open("m1");
     struct document_report r = report();
 
     fake_firestore_put(&s->fake, "{}");
-    CHECK_INT(claim(s), OUTCOME_OPEN);
+    CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
     s->fake.next_commit = FAKE_LOSE_ANSWER;
     CHECK_OK(session_fail(&s->session, &r, &s->budget, &s->err), s->err);
     CHECK_INT(s->fake.n_commits, 2);
     CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "failed");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.errorCode"), "INPUT_CORRUPT");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.retryable"), "false");
-    close_scene(s);
+    session_scene_close(s);
 }
 
 static const char *put_before_commit;
@@ -309,17 +238,17 @@ TEST(session__takes_nothing_else_for_its_last_write)
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct scene *s = open_scene("m1");
+        struct session_scene *s = session_scene_open("m1");
         struct document_report r = report();
 
         fake_firestore_put(&s->fake, "{}");
-        CHECK_INT(claim(s), OUTCOME_OPEN);
+        CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
         put_before_commit = cases[i].document;
         s->fake.before_commit = the_document_changes;
         s->fake.next_commit = cases[i].fault;
         CHECK_INT(session_fail(&s->session, &r, &s->budget, NULL), cases[i].want);
         CHECK_INT(s->fake.n_commits, 2);
-        close_scene(s);
+        session_scene_close(s);
     }
 }
 
@@ -332,21 +261,21 @@ static void the_first_try_lands_late(struct fake_firestore *f, void *ctx)
 
 TEST(session__recognises_its_last_write_when_the_first_try_lands_after_the_look)
 {
-    struct scene *s = open_scene("m1");
+    struct session_scene *s = session_scene_open("m1");
     struct document_report r = report();
 
     fake_firestore_put(&s->fake, "{}");
-    CHECK_INT(claim(s), OUTCOME_OPEN);
+    CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
     s->fake.before_commit = the_first_try_lands_late;
     s->fake.next_commit = FAKE_LOSE_REQUEST;
     CHECK_OK(session_fail(&s->session, &r, &s->budget, &s->err), s->err);
     CHECK_INT(s->fake.n_commits, 3);
-    close_scene(s);
+    session_scene_close(s);
 }
 
 static void the_app_cancels(struct fake_firestore *f, void *ctx)
 {
-    const struct scene *s = ctx;
+    const struct session_scene *s = ctx;
     static char fields[600];
 
     (void)snprintf(fields, sizeof fields, "{" STATUS("cancelled") "," INPAINT(MESSAGE("m1") ",\"lease\":{\"mapValue\":{\"fields\":{"
@@ -356,25 +285,25 @@ static void the_app_cancels(struct fake_firestore *f, void *ctx)
 
 TEST(session__a_session_that_the_app_cancels_is_not_ours_any_more)
 {
-    struct scene *s = open_scene("m1");
+    struct session_scene *s = session_scene_open("m1");
     struct document_report r = report();
 
     fake_firestore_put(&s->fake, "{}");
-    CHECK_INT(claim(s), OUTCOME_OPEN);
+    CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
     the_app_cancels(&s->fake, s);
     CHECK_INT(session_progress(&s->session, STAGE_DENOISE, 50, 3, &s->budget, NULL), ERR_CONFLICT);
     CHECK_INT(session_complete(&s->session, &r, &s->budget, NULL), ERR_CONFLICT);
     CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "cancelled");
-    close_scene(s);
+    session_scene_close(s);
 }
 
 TEST(session__writes_nothing_once_the_lease_is_somebody_elses_or_the_document_is_gone)
 {
-    struct scene *s = open_scene("m1");
+    struct session_scene *s = session_scene_open("m1");
     struct document_report r = report();
 
     fake_firestore_put(&s->fake, "{}");
-    CHECK_INT(claim(s), OUTCOME_OPEN);
+    CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
     somebody_claims(&s->fake, NULL);
     CHECK_INT(session_progress(&s->session, STAGE_DENOISE, 50, 3, &s->budget, NULL), ERR_CONFLICT);
     CHECK_INT(session_complete(&s->session, &r, &s->budget, NULL), ERR_CONFLICT);
@@ -384,15 +313,15 @@ TEST(session__writes_nothing_once_the_lease_is_somebody_elses_or_the_document_is
     CHECK_INT(session_progress(&s->session, STAGE_DENOISE, 50, 3, &s->budget, NULL), ERR_NOT_FOUND);
     CHECK_INT(session_complete(&s->session, &r, &s->budget, NULL), ERR_NOT_FOUND);
     CHECK(!s->fake.fields);
-    close_scene(s);
+    session_scene_close(s);
 }
 
 TEST(session__reports_progress_and_gives_the_claim_back)
 {
-    struct scene *s = open_scene("m1");
+    struct session_scene *s = session_scene_open("m1");
 
     fake_firestore_put(&s->fake, "{}");
-    CHECK_INT(claim(s), OUTCOME_OPEN);
+    CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
     CHECK_OK(session_progress(&s->session, STAGE_DENOISE, 40, 2.5, &s->budget, &s->err), s->err);
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.stage"), "denoise");
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.progress"), "40");
@@ -407,60 +336,60 @@ TEST(session__reports_progress_and_gives_the_claim_back)
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.attempts"), "1");
     CHECK(!fake_firestore_text(&s->fake, "inpaint.lease"));
     CHECK(!fake_firestore_text(&s->fake, "inpaint.etaSeconds"));
-    close_scene(s);
+    session_scene_close(s);
 }
 
 TEST(session__gives_back_its_own_claim_and_no_other)
 {
-    struct scene *s = open_scene("m1");
+    struct session_scene *s = session_scene_open("m1");
 
     fake_firestore_put(&s->fake, "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," LEASE("x", ALIVE)) "}");
-    CHECK_INT(claim(s), OUTCOME_BUSY);
+    CHECK_INT(session_scene_claim(s), OUTCOME_BUSY);
     CHECK_OK(session_unclaim(&s->session, &s->budget, &s->err), s->err);
     CHECK_INT(s->fake.n_gets, 1);
     fake_firestore_put(&s->fake, "{" STATUS("pending") "}");
-    CHECK_INT(claim(s), OUTCOME_OPEN);
+    CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
     CHECK_OK(session_unclaim(&s->session, &s->budget, &s->err), s->err);
     CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "pending");
     CHECK(!fake_firestore_text(&s->fake, "inpaint.lease"));
     somebody_claims(&s->fake, NULL);
     CHECK_OK(session_unclaim(&s->session, &s->budget, &s->err), s->err);
     CHECK_STR(fake_firestore_text(&s->fake, "inpaint.lease.id"), "other");
-    close_scene(s);
+    session_scene_close(s);
 }
 
 TEST(session__is_given_back_from_outside_unless_a_write_is_under_way)
 {
-    struct scene *s = open_scene("m1");
+    struct session_scene *s = session_scene_open("m1");
 
     fake_firestore_put(&s->fake, "{}");
-    CHECK_INT(claim(s), OUTCOME_OPEN);
+    CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
     CHECK(!pthread_mutex_lock(&s->session.lock));
     CHECK_INT(session_release_from_outside(&s->session, &s->budget, NULL), ERR_UNAVAILABLE);
     CHECK(!pthread_mutex_unlock(&s->session.lock));
     CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "processing");
     CHECK_OK(session_release_from_outside(&s->session, &s->budget, &s->err), s->err);
     CHECK_STR(fake_firestore_text(&s->fake, "processingStatus"), "pending");
-    close_scene(s);
+    session_scene_close(s);
 }
 
 TEST(session__reads_prompt_and_labels_of_either_form)
 {
-    struct scene *s = open_scene("m1");
+    struct session_scene *s = session_scene_open("m1");
 
     fake_firestore_put(&s->fake, "{\"prompt\":{\"stringValue\":\"a lawn\"},\"sceneLabels\":{\"arrayValue\":{\"values\":["
                                  "{\"stringValue\":\"grass\"},{\"integerValue\":\"1\"},{\"stringValue\":\"fence\"}]}}}");
-    CHECK_INT(claim(s), OUTCOME_OPEN);
+    CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
     CHECK_STR(s->wishes.prompt, "a lawn");
     CHECK_INT(s->wishes.n_labels, 2);
     CHECK_STR(s->wishes.labels[1], "fence");
-    close_scene(s);
-    s = open_scene("m1");
+    session_scene_close(s);
+    s = session_scene_open("m1");
     fake_firestore_put(&s->fake, "{\"prompt\":{\"integerValue\":\"1\"},\"sceneLabels\":{\"mapValue\":{\"fields\":{"
                                  "\"surface\":{\"stringValue\":\"sand\"}}}}}");
-    CHECK_INT(claim(s), OUTCOME_OPEN);
+    CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
     CHECK(s->wishes.prompt_invalid && !s->wishes.prompt);
     CHECK_INT(s->wishes.n_labels, 1);
     CHECK_STR(s->wishes.labels[0], "sand");
-    close_scene(s);
+    session_scene_close(s);
 }

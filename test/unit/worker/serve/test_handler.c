@@ -33,6 +33,13 @@ static void check_untouched(void)
     CHECK_INT(s.cloud.n_commits, 0);
 }
 
+/* Checks that nothing was claimed. Looking is allowed: a finished session needs no turn. */
+static void check_unclaimed(void)
+{
+    CHECK_INT(s.cloud.firestore.n_gets, 1);
+    CHECK_INT(s.cloud.n_commits, 0);
+}
+
 /* ---- the token ---- */
 
 TEST(handler__a_push_without_a_good_token_is_refused_before_its_body_is_read)
@@ -192,7 +199,7 @@ TEST(handler__takes_no_job_while_draining_or_once_the_device_is_broken)
 
 enum { LATEST_MS = 159600 }; /* 280 s less the 43 % that are kept for the job */
 
-static void check_turned_away(int status, const char *counts)
+static void check_turned_away(int status, const char *counts, int n_gets)
 {
     char line[120], all[200];
 
@@ -202,7 +209,8 @@ static void check_turned_away(int status, const char *counts)
                                       "\"status\":%d}", status);
     CHECK(strstr(job_scene_log(&s), "{\"severity\":\"INFO\""));
     CHECK(strstr(job_scene_log(&s), line));
-    check_untouched();
+    CHECK_INT(s.cloud.firestore.n_gets, n_gets);
+    CHECK_INT(s.cloud.n_commits, 0);
     job_scene_close(&s);
 }
 
@@ -218,13 +226,13 @@ TEST(handler__what_the_queue_turns_away)
     };
 
     for (int i = 0; i < 2; i++) {
-        struct job_queue_entry running = { cases[i].message, cases[i].session, NULL };
+        struct job_queue_entry running = { cases[i].message, cases[i].session, NULL, 0 };
 
         open_scene();
         (void)job_queue_enter(&s.queue, &running, 0);
         CHECK(job_queue_busy(&s.queue));
         CHECK_INT(job_scene_push(&s, "m1"), cases[i].status);
-        check_turned_away(cases[i].status, cases[i].counts);
+        check_turned_away(cases[i].status, cases[i].counts, 0);
     }
 }
 
@@ -236,7 +244,7 @@ static void *wait_in_queue(void *arg)
 
 TEST(handler__a_full_queue_turns_a_push_away)
 {
-    struct job_queue_entry running = { "m7", "s7", NULL }, waiting = { "m8", "s8", NULL };
+    struct job_queue_entry running = { "m7", "s7", NULL, 0 }, waiting = { "m8", "s8", NULL, 0 };
     pthread_t thread;
     int status;
 
@@ -249,12 +257,12 @@ TEST(handler__a_full_queue_turns_a_push_away)
     job_queue_close(&s.queue);
     (void)pthread_join(thread, NULL);
     CHECK_INT(status, 429);
-    check_turned_away(429, "");
+    check_turned_away(429, "", 1);
 }
 
 TEST(handler__a_push_waits_for_its_turn_as_long_as_a_job_still_fits_behind_it)
 {
-    struct job_queue_entry running = { "m7", "s7", NULL };
+    struct job_queue_entry running = { "m7", "s7", NULL, 0 };
     int64_t now, real_ms;
 
     for (int left_ms = 0; left_ms <= 150; left_ms += 150) {
@@ -266,7 +274,7 @@ TEST(handler__a_push_waits_for_its_turn_as_long_as_a_job_still_fits_behind_it)
                                                                       .body = job_scene_envelope(&s, "m1"),
                                                                       .arrived_mono_ms = now - LATEST_MS + left_ms }).status, 503);
         CHECK(sys_mono_ms(&sys_real) - real_ms >= left_ms);
-        check_turned_away(503, "");
+        check_turned_away(503, "", 1);
     }
 }
 
@@ -275,7 +283,77 @@ TEST(handler__a_closed_queue_sends_a_push_back)
     open_scene();
     job_queue_close(&s.queue);
     CHECK_INT(job_scene_push(&s, "m1"), 503);
-    check_turned_away(503, "");
+    check_turned_away(503, "", 0);
+}
+
+TEST(handler__what_needs_no_claim_is_answered_while_a_job_runs_and_the_queue_is_full)
+{
+    static const struct {
+        const char *document;
+        int status;
+    } cases[] = {
+        { "{" DOC_STATUS("completed") "}", 204 },
+        { "{" DOC_STATUS("failed") "," DOC_INPAINT(DOC_MESSAGE("m1")) "}", 204 },
+        { "{" DOC_STATUS("canceled") "}", 204 },
+        { "{" DOC_STATUS("pending") "," DOC_INPAINT(DOC_MESSAGE("m1") "," DOC_ATTEMPTS("5")) "}", 204 },
+        { "{" DOC_STATUS("processing") "," DOC_INPAINT(DOC_MESSAGE("m1") "," DOC_LEASE("x", DOC_LATER)) "}", 409 },
+        { NULL, 404 },
+        { "{}", 429 },
+    };
+    struct job_queue_entry running = { "m7", "s7", NULL, 0 }, waiting = { "m8", "s8", NULL, 0 };
+    pthread_t thread;
+
+    open_scene();
+    (void)job_queue_enter(&s.queue, &running, 0);
+    CHECK(!pthread_create(&thread, NULL, wait_in_queue, &waiting));
+    while (job_queue_waiting(&s.queue) < 1)
+        (void)usleep(1000);
+    for (int round = 0; round < 8; round++)
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            fake_cloud_document(&s.cloud, cases[i].document);
+            CHECK_INT(job_scene_push(&s, "m1"), cases[i].status);
+            CHECK_INT(job_queue_waiting(&s.queue), 1);
+        }
+    job_queue_close(&s.queue);
+    (void)pthread_join(thread, NULL);
+    job_scene_close(&s);
+}
+
+static int firestore_is_silent(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    if (!strstr(req->url, "/documents/"))
+        return 0;
+    fake_cloud_pass(&s.cloud, 10000);
+    return s.n_calls++ ? 0 : -1;
+}
+
+TEST(handler__a_look_that_fails_leaves_the_push_to_the_queue)
+{
+    open_scene();
+    s.cloud.on_request = firestore_is_silent;
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), "completed");
+    job_scene_close(&s);
+}
+
+TEST(handler__shows_the_age_of_the_oldest_message_that_waits)
+{
+    struct job_queue_entry running = { "m7", "s7", NULL, 0 }, waiting = { "m8", "s8", NULL, 0 };
+    pthread_t thread;
+
+    open_scene();
+    running.since_ms = sys_mono_ms(&s.cloud.sys) - 90000;
+    waiting.since_ms = sys_mono_ms(&s.cloud.sys) - 30000;
+    (void)job_queue_enter(&s.queue, &running, 0);
+    CHECK(strstr(get("/metrics").body.ptr, "\ninpaint_oldest_message_seconds 0\n"));
+    CHECK(!pthread_create(&thread, NULL, wait_in_queue, &waiting));
+    while (job_queue_waiting(&s.queue) < 1)
+        (void)usleep(1000);
+    CHECK(strstr(get("/metrics").body.ptr, "\ninpaint_oldest_message_seconds 30\n"));
+    job_queue_close(&s.queue);
+    (void)pthread_join(thread, NULL);
+    job_scene_close(&s);
 }
 
 static void *push_m1(void *arg)
@@ -286,7 +364,7 @@ static void *push_m1(void *arg)
 
 TEST(handler__a_push_that_waited_behind_a_job_which_broke_the_device_is_not_claimed)
 {
-    struct job_queue_entry running = { "m7", "s7", NULL };
+    struct job_queue_entry running = { "m7", "s7", NULL, 0 };
     pthread_t thread;
     int status = 0;
 
@@ -301,7 +379,7 @@ TEST(handler__a_push_that_waited_behind_a_job_which_broke_the_device_is_not_clai
     CHECK_INT(status, 503);
     CHECK_STR(job_scene_counts(&s), "pushes_total{code=\"503\"} 1\n");
     CHECK_STR(job_scene_log(&s), "");
-    check_untouched();
+    check_unclaimed();
     CHECK(!job_queue_busy(&s.queue));
     job_scene_close(&s);
 }
@@ -425,7 +503,7 @@ TEST(handler__a_job_that_breaks_the_device_makes_the_process_useless)
 
 TEST(handler__metrics_show_the_queue_as_it_is)
 {
-    struct job_queue_entry running = { "m7", "s7", NULL };
+    struct job_queue_entry running = { "m7", "s7", NULL, 0 };
     struct http_server_reply reply;
 
     open_scene();

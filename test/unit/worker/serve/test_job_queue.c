@@ -95,8 +95,8 @@ TEST(job_queue__turns_away_the_same_message_the_same_session_and_the_one_too_man
     struct job_queue q;
     struct err err = { 0 };
     struct visitor waiting;
-    struct job_queue_entry running = { "1", "s1", NULL }, same = { "1", "s9", NULL }, other = { "2", "s1", NULL };
-    struct job_queue_entry third = { "4", "s4", NULL };
+    struct job_queue_entry running = { "1", "s1", NULL, 0 }, same = { "1", "s9", NULL, 0 }, other = { "2", "s1", NULL, 0 };
+    struct job_queue_entry third = { "4", "s4", NULL, 0 };
 
     CHECK_OK(job_queue_init(&q, 1, &err), err);
     job_queue_open(&q);
@@ -118,7 +118,7 @@ TEST(job_queue__sends_the_waiting_back_on_timeout_and_when_it_closes)
     struct job_queue q;
     struct err err = { 0 };
     struct visitor waiting;
-    struct job_queue_entry running = { "1", "s1", NULL }, late = { "2", "s2", NULL }, after = { "5", "s5", NULL };
+    struct job_queue_entry running = { "1", "s1", NULL, 0 }, late = { "2", "s2", NULL, 0 }, after = { "5", "s5", NULL, 0 };
 
     CHECK_OK(job_queue_init(&q, 4, &err), err);
     job_queue_open(&q);
