@@ -128,7 +128,7 @@ TEST(firestore__ids_are_encoded_in_the_url_and_compared_as_they_are)
     will(200, answer);
     CHECK_OK(firestore_get(&f.fs, document, (struct firestore_mask){ NULL, 0 }, &f.s.budget, &f.a, &doc, &f.err), f.err);
     CHECK_STR(f.s.requests[0].url, "http://127.0.0.1:8185/v1/projects/demo/databases/(default)/documents/users/"
-                                   "a%7Cb%40c.d%3A%C3%A9%E4%B8%AD/sessions/...%20%2B%26");
+                                   "a%7Cb%40c.d%3A%C3%A9%E4%B8%AD/sessions/...%20%2B%26?prettyPrint=false");
     (void)snprintf(answer, sizeof answer, "{\"name\":\"%susers/a%%7Cb%%40c.d%%3A%%C3%%A9%%E4%%B8%%AD/sessions/...%%20%%2B%%26\","
                    "\"updateTime\":\"2026-11-20T09:25:36.344385Z\"}", root);
     will(200, answer);
