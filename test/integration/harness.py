@@ -78,7 +78,7 @@ class Embedded(Emulators):
 
     def start(self):
         self.server, self.subscriptions = Server(body_max=REQUEST_MAX_BYTES), {}
-        for part in (Documents(PROJECT), Objects(BUCKET)):
+        for part in (Documents(PROJECT, databases=("(default)", "second")), Objects(BUCKET)):
             part.serve(self.server)
         self.project, self.bucket, self.storage = PROJECT, BUCKET, self.server.url
         self.documents = f"{self.server.url}/v1/projects/{PROJECT}/databases/(default)/documents"

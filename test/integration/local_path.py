@@ -29,9 +29,9 @@ PHOTO, MASK = photo_png(64, 64), mask_png(64, 64, (20, 20, 40, 40))
 class Town:
     """A cloud that pushes to one port, and the workers that listen there one after the other."""
 
-    def __init__(self, name):
+    def __init__(self, name, retry=(0.1, 0.4)):
         self.name, self.port, self.workers = name, free_port(), []
-        self.cloud = Cloud(f"http://127.0.0.1:{self.port}/inpaint", retry=(0.1, 0.4))
+        self.cloud = Cloud(f"http://127.0.0.1:{self.port}/inpaint", retry=retry)
 
     def __enter__(self):
         return self
@@ -217,15 +217,22 @@ def test_bad_credentials_are_told_with_their_setting_and_without_their_text():
              ({"FIREBASE_CREDENTIALS": whole.replace("private_key", "public_key")}, "no member 'private_key'"),
              ({"GOOGLE_APPLICATION_CREDENTIALS": nothing}, f"GOOGLE_APPLICATION_CREDENTIALS: {nothing} cannot be opened"),
              ({"GOOGLE_APPLICATION_CREDENTIALS": WORK}, "cannot be read"),
-             ({"GOOGLE_APPLICATION_CREDENTIALS": whole}, "a key itself belongs in FIREBASE_CREDENTIALS"),
-             ({"GCE_METADATA_HOST": f"127.0.0.1:{free_port()}"}, "GCE_METADATA_HOST"),
-             ({"GCE_METADATA_HOST": "no-such-host.invalid"}, "resolve")]
+             ({"GOOGLE_APPLICATION_CREDENTIALS": whole}, "a key itself belongs in FIREBASE_CREDENTIALS")]
     with Town("credentials") as town:
         for settings, word in cases:
             w = town.worker(**{"FIRESTORE_EMULATOR_HOST": "", "GOOGLE_CLOUD_PROJECT": "", **settings}, ready=False)
             equal(w.process.wait(60), 1, str(settings))
             assert word in w.log(), (settings, w.log())
             assert "CANARY" not in w.log() and "Q0FOQVJZ" not in w.log(), w.log()
+
+
+def test_a_metadata_server_that_is_not_there_is_told_and_asked_again():
+    with Town("no-metadata") as town:
+        for host, word in ((f"127.0.0.1:{free_port()}", "GCE_METADATA_HOST"), ("no-such-host.invalid", "resolve")):
+            w = town.worker(FIRESTORE_EMULATOR_HOST="", GOOGLE_CLOUD_PROJECT="", GCE_METADATA_HOST=host, ready=False)
+            wait_until(f"it says why: {word}", lambda: word in w.log())
+            equal(call("GET", w.base + "/ready")[0], 503)
+            equal(w.stop(), 0)
 
 
 def test_message_waits_for_a_worker_that_is_not_there_yet():
@@ -240,16 +247,17 @@ def test_message_waits_for_a_worker_that_is_not_there_yet():
         town.check_completed("early", message_id)
 
 
-# A job that lasts, on a fast machine, too: a worker is killed in the middle of it, or told to stop and would still end it
-# within its 7.5 s if it could.
-LASTING = {"STEPS": 1000, "JOB_DEADLINE_SECONDS": 5, "LEASE_SECONDS": 15}
+# Jobs that last, on a fast machine, too: a worker is killed in the middle of one whose lease is soon over, or told to stop in
+# one that it would still end within its 7.5 s if it could. A worker that is too slow for its deadline would not begin.
+LEASED_BRIEFLY = {"STEPS": 40, "JOB_DEADLINE_SECONDS": 15, "LEASE_SECONDS": 25}
+LASTING = {"STEPS": 1000, "JOB_DEADLINE_SECONDS": 1000, "LEASE_SECONDS": 2000}
 LASTING_SIZE = (512, 512)
 LASTING_INPUTS = photo_png(*LASTING_SIZE), mask_png(*LASTING_SIZE, (200, 200, 300, 300))
 
 
 def test_worker_killed_in_a_job_is_replaced_when_its_lease_is_over():
-    with Town("killed") as town:
-        first = town.worker(**LASTING)
+    with Town("killed", retry=(0.5, 2)) as town:
+        first = town.worker(**LEASED_BRIEFLY)
         message_id = town.publish("killed", *LASTING_INPUTS)
         town.wait_claimed("killed")
         first.process.kill()
@@ -263,7 +271,7 @@ def test_worker_killed_in_a_job_is_replaced_when_its_lease_is_over():
 
 def test_worker_told_to_stop_gives_its_job_to_the_next():
     with Town("stopped") as town:
-        first = town.worker(**{**LASTING, "JOB_DEADLINE_SECONDS": 100, "LEASE_SECONDS": 200})
+        first = town.worker(**LASTING)
         message_id = town.publish("stopped", *LASTING_INPUTS)
         town.wait_claimed("stopped")
         equal(first.stop(), 0)

@@ -49,10 +49,11 @@ def answers_refusals(handler):
 
 
 class Documents:
-    """The documents of one project. No update time is ever given twice."""
+    """The documents of one project, in databases that are there from the start. No update time is ever given twice."""
 
-    def __init__(self, project, lock=None):
-        self.root = f"projects/{project}/databases/(default)/documents"
+    def __init__(self, project, lock=None, databases=("(default)",)):
+        self.project, self.databases = project, databases
+        self.root = f"projects/{project}/databases/{databases[0]}/documents"  # of the documents that the owner puts
         self.lock = lock or threading.RLock()
         self.stored = {}  # full name -> Document
         self.clock_us = 0
@@ -132,8 +133,11 @@ class Documents:
         return {**({"exists": exists == "true"} if exists else {}), **({"updateTime": at} if at else {})}
 
     def checked_name(self, name):
-        segments = name[len(self.root) + 1:].split("/")
-        if not name.startswith(self.root + "/") or len(segments) % 2:
+        found = re.fullmatch(f"projects/{re.escape(self.project)}/databases/([^/]+)/documents/(.+)", name, re.DOTALL)
+        if found and found[1] not in self.databases:
+            raise Refused(404, "NOT_FOUND", f"The database {found[1]:.100} does not exist for project {self.project}")
+        segments = found[2].split("/") if found else []
+        if not segments or len(segments) % 2:
             raise invalid(f"not the name of a document of this project: {name:.200}")
         if any(s in ("", ".", "..") or re.fullmatch("__.*__", s) or len(s.encode()) > 1500 for s in segments):
             raise invalid(f"a reserved or empty id in {name:.200}")
