@@ -43,6 +43,7 @@ refuse "copies without a bound" search '\b(strcpy|strcat|sprintf|gets|strncat|al
 refuse "fast-math" grep -nE -- '-ffast-math|-Ofast|use_fast_math' Makefile test/gpu/gpu.mk
 refuse "a document that is cited wrongly or leads nowhere" python3 scripts/lint_docs.py
 refuse "docs/PROTOCOL.md tells of other answers or errors than the code" python3 scripts/lint_protocol.py
+refuse "docs/OPERATIONS.md lacks an answer or a line of the log, or has one too many" python3 scripts/lint_operations.py
 refuse "unfinished" search '\b(TODO|FIXME|XXX)\b' worker models kernels test
 
 users_but() { # PATTERN FILES...: prints the files that include such a header and are not among FILES
