@@ -21,7 +21,7 @@ from tools.local_cloud.objects import Objects
 from tools.local_cloud.server import Reply, Server
 from tools.local_cloud.values import has_path, set_path, stamp, text_at, value_at
 
-PROBE, PROBE_OBJECTS = "inpaint-worker/probe", "inpaint-worker-probe/"  # what the worker asks for before it is ready
+PROBE, PROBE_OBJECTS = "users/inpaint-worker/sessions/probe", "inpaint-worker-probe/"  # what the worker asks for before it is ready
 RESET = object()  # instead of an answer, the connection is reset
 
 

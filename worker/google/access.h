@@ -17,7 +17,8 @@
 #include "worker/google/firestore.h"
 #include "worker/google/storage.h"
 
-#define ACCESS_PROBE_DOCUMENT "inpaint-worker/probe"
+/* Of the form that a session's document has, so that whatever keeps sessions knows what is asked for; nobody has it. */
+#define ACCESS_PROBE_DOCUMENT "users/inpaint-worker/sessions/probe"
 #define ACCESS_PROBE_PREFIX   "inpaint-worker-probe/"
 
 enum access_verdict { ACCESS_UNSURE, ACCESS_REFUSED, ACCESS_GRANTED };

@@ -8,7 +8,7 @@
 #include "test/support/fake/script.h"
 #include "worker/serve/cloud_check.h"
 
-#define DOCUMENT "projects/demo/databases/(default)/documents/inpaint-worker/probe"
+#define DOCUMENT "projects/demo/databases/(default)/documents/users/inpaint-worker/sessions/probe"
 #define GRANTED \
     "{\"permissions\":[\"storage.objects.get\",\"storage.objects.create\",\"storage.objects.delete\"]}"
 
