@@ -121,7 +121,7 @@ def name_request(request, uploads):
 
 class WatchedDocuments(Documents):
     def __init__(self, cloud):
-        super().__init__(PROJECT, cloud.lock)
+        super().__init__(PROJECT, cloud.lock, databases=("(default)", "eur3-two"))
         self.cloud, self.leases = cloud, set()  # ids written by claims
 
     def commit(self, request):
@@ -259,7 +259,7 @@ class Cloud:
     def name_of(self, request):
         return name_request(request, self.objects.uploads)
 
-    def push_token(self):
+    def push_token(self, ahead_seconds=0):
         """What a push to a worker in this cloud carries; None: nothing."""
 
     def secrets_in(self, text):

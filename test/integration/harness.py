@@ -112,6 +112,7 @@ class Worker:
     """The real program with settings of its own; `stop` ends it and returns its status."""
 
     def __init__(self, emulators, name, ready=True, program=PROGRAM, **settings):
+        self.ahead_seconds = settings.pop("AHEAD_SECONDS", 0)  # what its clock is ahead, so that tokens are fresh for it
         stderr = settings.pop("STDERR", None)  # a file descriptor, where the log does not go to a file
         self.port = settings.pop("PORT", None) or free_port()
         self.base = f"http://127.0.0.1:{self.port}"
@@ -122,7 +123,7 @@ class Worker:
         env.update({k: str(v) for k, v in settings.items()})
         if preloaded:
             env["LD_PRELOAD"] = ":".join(preloaded)
-        self.push_token = getattr(emulators, "push_token", lambda: None)
+        self.push_token = getattr(emulators, "push_token", lambda ahead_seconds: None)
         self.log_path = os.path.join(WORK, f"worker-{name}.log")
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen([program, "serve"], env=env, stderr=stderr or log, stdout=log, cwd=ROOT)
@@ -150,7 +151,7 @@ class Worker:
 
     def push_headers(self):
         """As this worker's cloud sends them."""
-        token = self.push_token()
+        token = self.push_token(self.ahead_seconds)
         return {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
 
     def push(self, body, headers=None, path="/inpaint", timeout=300):

@@ -308,8 +308,9 @@ class ProductionCloud(Cloud):
             return "publish"
         return "certs" if request.path == "/oauth2/v3/certs" else super().name_of(request)
 
-    def push_token(self):
-        return keys().issuer.sign()
+    def push_token(self, ahead_seconds=0):
+        issuer, now = keys().issuer, int(time.time()) + ahead_seconds
+        return issuer.sign(issuer.claims(iat=now - 10, exp=now + 3590))
 
     def secrets_in(self, text):
         words = {*self.guard.issued, *self.guard.checked, "PRIVATE KEY", "Bearer ", "ya29.", "eyJ"}

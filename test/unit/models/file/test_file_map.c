@@ -134,27 +134,43 @@ TEST(file_map__many_threads_may_find_the_loss_at_once)
     expect_lost(&s, "any more at byte", true);
 }
 
-/* A process that touches a lost mapping which is not of file_map, while one of file_map is open. */
-TEST(file_map__another_bus_error_still_kills)
+/* What ends a process that has a file_map open and meets a SIGBUS that is not about it. */
+static void expect_killed(void (*meet)(void))
 {
     pid_t child = fork();
     int status = 0;
 
     if (child == 0) {
         struct scene s;
-        const char *foreign;
-        int fd;
 
         (void)signal(SIGBUS, SIG_DFL); /* a sanitizer's handler would only report it */
         open_scene(&s, "ours");
-        fd = open(temp_file("foreign", "x", 1), O_RDWR);
-        foreign = mmap(NULL, 2 * PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (foreign != MAP_FAILED)
-            (void)*(const volatile char *)(foreign + PAGE);
+        meet();
         _exit(0);
     }
     CHECK(child > 0 && waitpid(child, &status, 0) == child);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+}
+
+static void touch_a_foreign_mapping(void)
+{
+    int fd = open(temp_file("foreign", "x", 1), O_RDWR);
+    const char *foreign = mmap(NULL, 2 * PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
+
+    if (foreign != MAP_FAILED)
+        (void)*(const volatile char *)(foreign + PAGE);
+}
+
+static void be_sent_one(void)
+{
+    (void)kill(getpid(), SIGBUS);
+    (void)pause();
+}
+
+TEST(file_map__another_bus_error_still_kills)
+{
+    expect_killed(touch_a_foreign_mapping);
+    expect_killed(be_sent_one);
 }
 
 TEST(file_map__refuses_more_files_than_it_can_watch)
