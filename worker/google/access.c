@@ -43,7 +43,11 @@ static void granted(struct access_answer *ret)
 /* libcurl says it in words; the words are those of all its versions in use. */
 static const char *obstacle(const char *message)
 {
-    if (strstr(message, "esolve host") || strstr(message, "esolve proxy") || strstr(message, "esolving timed out"))
+    if (strstr(message, "the proxy of HTTPS_PROXY") || strstr(message, "esolve proxy"))
+        return "the proxy that HTTPS_PROXY names does not lead there: correct it, unset it, or name in NO_PROXY the "
+               "hosts "
+               "that are reached without it";
+    if (strstr(message, "esolve host") || strstr(message, "esolving timed out"))
         return "the name does not resolve: check the name server of this machine, and the setting that names the host";
     if (strstr(message, "SSL") || strstr(message, "certificate") || strstr(message, "TLS"))
         return "the connection cannot be trusted: check the clock of this machine, its authorities (package "
@@ -62,6 +66,15 @@ void access_judge_failure(enum err_code rc, const char *message, struct access_a
     access_reason(ret, final ? ACCESS_REFUSED : ACCESS_UNSURE, "%s", *message ? message : err_name(rc));
     if (!final)
         access_remedy(ret, "%s", obstacle(message));
+}
+
+/* "HTTP " and a status; HTTPS_PROXY is another word. */
+void access_keys(enum err_code rc, const char *message, struct access_answer *ret)
+{
+    access_judge_failure(rc, message, ret);
+    if (strstr(message, "HTTP ") || rc == ERR_PROTOCOL)
+        access_remedy(ret,
+                      "what answers has no keys: is OIDC_CERTS_URL right? Google's own is used where it is not set");
 }
 
 /* ---- one question ---- */
