@@ -198,6 +198,10 @@ static void say_what_iam_trusts(void)
         "PUSH_AUTH=iam trusts Cloud Run to have verified pushes: the service must not be public. Where K_SERVICE is "
         "set, the marker SIGNATURE_REMOVED_BY_GOOGLE is accepted in place of a signature, and nothing else of the "
         "signature is checked. PUSH_AUTH=oidc is the recommended way",
+        log_str("remedy",
+                "make sure that nobody but the subscription's account may call the service: 'gcloud run services "
+                "get-iam-policy SERVICE' must not show allUsers or allAuthenticatedUsers, and the service must "
+                "not be deployed with --no-invoker-iam-check"),
         log_end());
 }
 
@@ -304,6 +308,18 @@ static enum err_code wait_until_fast(struct service *s, enum err_code rc)
     return rc;
 }
 
+/* What mends a model that cannot be loaded. */
+static const char *load_remedy(const struct service *s, enum err_code rc)
+{
+    if (rc == ERR_NOMEM)
+        return "give the service more memory, or set TRANSFORMER to a smaller quantisation";
+    if (strncmp(s->load_error.msg, "cuda:", 5) == 0)
+        return "BACKEND=cuda needs a GPU and its driver: give the service a GPU (Cloud Run: --gpu=1 "
+               "--gpu-type=nvidia-l4), or set BACKEND=cpu to compute on the CPU";
+    return "MODEL_DIR names the folder with the model files, and TRANSFORMER one of them: 'inpaint-worker doctor' says "
+           "which part is missing or damaged";
+}
+
 static void *load(void *arg)
 {
     struct service *s = arg;
@@ -315,7 +331,8 @@ static void *load(void *arg)
         ;
     rc = wait_until_fast(s, rc);
     if (rc) {
-        log_event(LOG_CRITICAL, NULL, "the model cannot be loaded", log_str("error", s->load_error.msg), log_end());
+        log_event(LOG_CRITICAL, NULL, "the model cannot be loaded", log_str("error", s->load_error.msg),
+                  log_str("remedy", load_remedy(s, rc)), log_end());
         s->load_failed = true;
         return NULL;
     }
