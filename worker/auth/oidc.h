@@ -59,9 +59,9 @@ enum {
     X(NOT_YET, 401, "the token was issued in the future: is the clock of this machine right?")       \
     X(LIFETIME, 401, "the token is more than a day old, or valid for longer than a day")             \
     X(ISSUER, 401, "the token's issuer is not accounts.google.com")                                  \
-    X(AUDIENCE, 401, "the token's audience is not in PUSH_AUDIENCE")                                 \
+    X(AUDIENCE, 401, "the token's audience is not in PUSH_AUDIENCE: set it to what was received, if that is yours")                                 \
     X(EMAIL_UNVERIFIED, 403, "the token's email_verified is not true")                               \
-    X(EMAIL, 403, "the token's e-mail address is not in PUSH_SERVICE_ACCOUNT")                       \
+    X(EMAIL, 403, "the token's account is not in PUSH_SERVICE_ACCOUNT: set it to what was received, if that is yours")                       \
     X(INTERNAL, 503, "no memory to check the token")
 /* clang-format on */
 
