@@ -52,7 +52,8 @@ enum {
     X(KEYS_UNAVAILABLE, 503, "the issuer's keys cannot be fetched: is OIDC_CERTS_URL reachable?")    \
     X(SIGNATURE, 401, "the token's signature does not verify")                                       \
     X(SIGNATURE_REMOVED, 401,                                                                        \
-      "Cloud Run has removed the signature: switch its IAM check off (--no-invoker-iam-check)")      \
+      "the signature was removed, as Cloud Run's IAM check does: with PUSH_AUTH=oidc switch that check " \
+      "off (--no-invoker-iam-check); with PUSH_AUTH=iam it is accepted only where K_SERVICE is set") \
     X(CLAIMS, 401, "the token's claims are not a strict JSON object")                                \
     X(TIMES, 401, "exp, iat or nbf of the token is missing or malformed")                            \
     X(EXPIRED, 401, "the token has expired: is the clock of this machine right?")                    \

@@ -83,6 +83,14 @@ static void check_settings(struct run *r)
         finding("", "",
                 "-> 'inpaint-worker serve --help' explains each setting, 'inpaint-worker doctor --values' shows their "
                 "values");
+    if (r->cfg.push_auth != PUSH_AUTH_IAM)
+        return;
+    finding("note", "push",
+            r->cfg.on_cloud_run
+                ? "PUSH_AUTH=iam leaves the check of pushes to Cloud Run: the service must not be public"
+                : "PUSH_AUTH=iam, and K_SERVICE is not set: this is not Cloud Run, so each token is verified "
+                  "in full");
+    finding("", "", "-> PUSH_AUTH=oidc is the recommended way");
 }
 
 static void check_credentials(struct run *r)
