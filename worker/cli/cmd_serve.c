@@ -397,10 +397,13 @@ static void wait_for_the_end(struct service *s)
  * a call into the driver may never return. */
 static bool drain(struct service *s)
 {
+    const char *why = stop_signal      ? "a signal"
+                      : s->load_failed ? "the model cannot be loaded"
+                                       : "a fault: see the lines above";
     int64_t until = sys_mono_ms(&sys_real) + DRAIN_MS;
     bool cloud_ended;
 
-    log_event(LOG_NOTICE, NULL, "draining", log_int("signal", stop_signal), log_end());
+    log_event(LOG_NOTICE, NULL, "draining", log_int("signal", stop_signal), log_str("reason", why), log_end());
     s->handler.draining = true;
     http_server_drain(s->server);
     job_queue_close(&s->queue);
