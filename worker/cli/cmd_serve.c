@@ -338,6 +338,8 @@ static void *load(void *arg)
     }
     if (*engine_without_cuda(s->engine))
         log_event(LOG_WARNING, NULL, "computing on the CPU", log_str("reason", engine_without_cuda(s->engine)),
+                  log_str("remedy", "give the service a GPU and set BACKEND=cuda, or set BACKEND=cpu if it is meant to "
+                                    "have none"),
                   log_end());
     for (int i = 0; engine_note(s->engine, i); i++)
         log_event(LOG_NOTICE, NULL, "a part of the model was chosen", log_str("note", engine_note(s->engine, i)),

@@ -148,6 +148,11 @@ static bool is_switched_off(const struct access_reply *r)
            strstr(r->message, "API has not been enabled");
 }
 
+static bool asks_metadata_server(const struct gauth *g)
+{
+    return strcmp(gauth_source(g), "metadata server") == 0;
+}
+
 static void token_is_refused(const struct access *x, const char *what, const struct access_reply *r,
                              const struct budget *budget, struct access_answer *ret)
 {
@@ -155,6 +160,12 @@ static void token_is_refused(const struct access *x, const char *what, const str
 
     access_reason(ret, ACCESS_REFUSED, "%s refuses the access token, also a fresh one (HTTP 401 %s): %.200s", what,
                   r->word, r->message);
+    if (asks_metadata_server(x->gauth)) {
+        access_remedy(ret,
+                      "the account of this machine was disabled or deleted: gcloud iam service-accounts describe %s",
+                      access_account(x, budget, account));
+        return;
+    }
     access_remedy(ret,
                   "the key of the service account was deleted or disabled, or the clock of this machine is wrong; the "
                   "keys there are: gcloud iam service-accounts keys list --iam-account=%s",
@@ -204,11 +215,6 @@ bool access_judge_common(const struct access *x, const char *what, const struct 
 #define NO_CREDENTIALS                                                                                            \
     "neither FIREBASE_CREDENTIALS nor GOOGLE_APPLICATION_CREDENTIALS is set, so the metadata server of Google's " \
     "machines is asked: "
-
-static bool asks_metadata_server(const struct gauth *g)
-{
-    return strcmp(gauth_source(g), "metadata server") == 0;
-}
 
 void access_project(const struct gauth *g, enum err_code rc, const char *message, struct access_answer *ret)
 {
