@@ -191,16 +191,6 @@ static void check_bucket(struct run *r, const struct access *x, const struct bud
     r->storage.bucket = is_set ? r->storage.bucket : NULL;
 }
 
-static void tell_of_topic(const struct run *r)
-{
-    if (!r->cfg.poison_topic)
-        return;
-    finding("note", "poison topic", r->cfg.poison_topic);
-    finding("", "",
-            "-> not asked: the topic must exist, and the worker's account needs roles/pubsub.publisher on it; while "
-            "that is missing, what cannot be a job is answered 503 and comes again");
-}
-
 static void check_services(struct run *r, const char *project, const struct budget *budget)
 {
     const struct access x = { r->http, r->gauth, &r->firestore, &r->storage, project, r->cfg.firestore_database };
@@ -215,7 +205,6 @@ static void check_services(struct run *r, const char *project, const struct budg
     (void)snprintf(text, sizeof text, "%s, can be read and written", r->firestore.documents);
     report(r, "database", &answer, text);
     check_bucket(r, &x, budget);
-    tell_of_topic(r);
 }
 
 static void check_cloud(struct run *r)
