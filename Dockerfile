@@ -9,15 +9,17 @@ FROM ${BASE} AS build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /src
 COPY scripts scripts
-RUN scripts/install_deps.sh && rm -rf /var/lib/apt/lists/*
+RUN scripts/install_deps.sh build && rm -rf /var/lib/apt/lists/*
 COPY Makefile ./
 COPY kernels kernels
 COPY models models
 COPY worker worker
-RUN make -j"$(nproc)" build/inpaint-worker && strip build/inpaint-worker \
+# What --version and the log say, for the image holds no git: --build-arg COMMIT="$(git describe --always --dirty --abbrev=12)"
+ARG COMMIT=
+RUN make -j"$(nproc)" COMMIT="${COMMIT}" build/inpaint-worker && strip build/inpaint-worker \
     && mkdir -p /out/lib \
     && ldd build/inpaint-worker | awk '$3 ~ /^\// && $3 !~ /cuda|nvidia/ {print $3}' \
-       | grep -vE '/(libc|libm|libpthread|libdl|librt|ld-linux[^/]*)\.so' | xargs -I{} cp -L {} /out/lib/ \
+       | grep -vE '/(libc|libm|libpthread|libdl|librt|libresolv|ld-linux[^/]*)\.so' | xargs -I{} cp -L {} /out/lib/ \
     && cp build/inpaint-worker /out/
 
 FROM ${RUNTIME}

@@ -129,7 +129,17 @@ def test_cuda_that_is_asked_for_and_absent_ends_the_start():
     with House("no-device") as h:
         w = h.worker(ready=False, program=FAULTY, BACKEND="cuda", FAKE_DEVICE=-1)
         equal(w.process.wait(30), 1, "exit status")
-        assert "the model cannot be loaded" in w.log() and "no device" in w.log(), w.log()
+        for text in ("the model cannot be loaded", "no device", "give the service a GPU", "BACKEND=cpu"):
+            assert text in w.log(), (text, w.log())
+
+
+def test_a_model_that_is_not_there_is_told_with_its_setting():
+    for name, settings in (("folder", {"MODEL_DIR": "/there/is/no/such/folder"}), ("file", {"TRANSFORMER": "nothing.gguf"})):
+        with House(f"no-model-{name}") as h:
+            w = h.worker(ready=False, **settings)
+            equal(w.process.wait(30), 1, "exit status")
+            for text in ("the model cannot be loaded", next(iter(settings.values())), "MODEL_DIR names the folder", "doctor"):
+                assert text in w.log(), (text, w.log())
 
 
 def seed_of(h, session):

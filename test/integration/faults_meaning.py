@@ -147,6 +147,8 @@ def test_a_session_that_is_not_there_is_counted_and_told():
         equal(metric(w, "inpaint_sessions_missing_total"), 3)
         lines = [json.loads(line) for line in w.log().splitlines() if "the session was not found" in line]
         equal([line["severity"] for line in lines], ["WARNING"] * 3)
+        for line, word in zip(lines, ("within a minute", "FIRESTORE_DATABASE", "FIRESTORE_DATABASE")):
+            assert word in line["remedy"], line
 
 
 def test_a_named_database_is_used():

@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import re
+import socket
 import subprocess
 import threading
 import time
@@ -408,6 +409,13 @@ def test_the_predecessors_environment_asks_for_what_it_lacks_at_once():
     print("---- predecessor\n" + got.stdout, flush=True)
 
 
+def test_a_port_that_is_taken_is_told_with_its_setting():
+    with socket.create_server(("0.0.0.0", 0)) as taken, House("port-taken") as h:
+        w = h.worker(ready=False, PORT=taken.getsockname()[1])
+        equal(w.process.wait(30), 1, "exit status")
+        assert f"cannot listen on port {taken.getsockname()[1]}" in last_lines(w) and "set PORT to another" in last_lines(w), last_lines(w)
+
+
 # ---- doctor ----
 
 def doctor(h, *options, **settings):
@@ -431,6 +439,7 @@ def test_doctor_asks_the_cloud():
                 ("database", [("probe-get", DENIED)], ["roles/datastore.user", "gcloud projects add-iam-policy-binding"], {}),
                 ("no database", [("probe-get", NO_DATABASE)], ["gcloud firestore databases create"], {}),
                 ("no host", [], ["firestore.invalid", "does not resolve"], {"FIRESTORE_EMULATOR_HOST": "firestore.invalid:80"}),
+                ("proxy", [], ["HTTPS_PROXY", "NO_PROXY"], {"HTTPS_PROXY": "http://127.0.0.1:9", "STORAGE_EMULATOR_HOST": "https://storage.invalid"}),
                 ("plain", [], ["cannot be trusted"], {"STORAGE_EMULATOR_HOST": h.cloud.server.url.replace("http:", "https:")}),
                 ("nobody", [], ["nothing answers"], {"FIRESTORE_EMULATOR_HOST": "127.0.0.1:9"})):
             with h.case(label):

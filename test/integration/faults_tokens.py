@@ -5,7 +5,7 @@ import time
 
 from fake_cloud import *  # noqa: F403
 from faults_services import noise_png
-from harness import equal, mask_png
+from harness import equal, mask_png, wait_until
 from house import HTML, STAGES, House
 from modes import PRODUCTION_ONLY
 from production import FOREIGN
@@ -137,7 +137,8 @@ def test_without_a_token_nothing_is_sent():
                 h.cloud.on("metadata:token", action, 99)
                 equal(w.push(body), 503)
                 equal(guard.seen[calls:], [], "calls")
-                assert re.search("token|metadata", w.log()[lines:]) and "HTTP -" not in w.log()[lines:], w.log()[lines:]
+                wait_until("the log tells", lambda: re.search("token|metadata", w.log()[lines:]), 5)  # it has a thread of its own
+                assert "HTTP -" not in w.log()[lines:], w.log()[lines:]
                 h.cloud.rules.clear()
                 equal(h.deliver(w, f"w{i}", body), [204])
 

@@ -195,10 +195,8 @@ static enum oidc_reason check_marker(struct check *c)
 {
     if (!span_is(c->part[2], signature_removed))
         return OIDC_ACCEPTED;
-    if (c->o->mode != PUSH_AUTH_IAM)
-        return OIDC_SIGNATURE_REMOVED;
-    c->verified_by_cloud_run = c->o->on_cloud_run;
-    return c->verified_by_cloud_run ? OIDC_ACCEPTED : OIDC_SIGNATURE;
+    c->verified_by_cloud_run = c->o->mode == PUSH_AUTH_IAM && c->o->on_cloud_run;
+    return c->verified_by_cloud_run ? OIDC_ACCEPTED : OIDC_SIGNATURE_REMOVED;
 }
 
 static enum oidc_reason check_signature(struct check *c)

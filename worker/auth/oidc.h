@@ -35,33 +35,38 @@ enum {
 
 /* The reasons to refuse a push. In lower case a name is the label of inpaint_push_refusals_total (PROTOCOL.md 14). */
 /* clang-format off: a table */
-#define OIDC_REASON_MAP(X)                                                                           \
-    /* reason          status  text for the log */                                                   \
-    X(ACCEPTED, 204, "accepted")                                                                     \
-    X(NO_HEADER, 401, "no Authorization header: does the push subscription have a service account?") \
-    X(MANY_HEADERS, 401, "more than one Authorization header")                                       \
-    X(NOT_BEARER, 401, "the Authorization header is not 'Bearer' and one token")                     \
-    X(TOKEN_SIZE, 401, "the token is too long")                                                      \
-    X(TOKEN_SHAPE, 401, "the token is not three parts of base64url")                                 \
-    X(HEADER, 401, "the token's header is not a strict JSON object")                                 \
-    X(ALGORITHM, 401, "the token's alg is not RS256")                                                \
-    X(TYPE, 401, "the token's typ is not JWT")                                                       \
-    X(EXTENSION, 401, "the token's header holds crit, b64, zip or cty")                              \
-    X(KEY_ID, 401, "the token's kid is missing or malformed")                                        \
-    X(KEY_UNKNOWN, 401, "the token's kid is not among the issuer's keys")                            \
-    X(KEYS_UNAVAILABLE, 503, "the issuer's keys cannot be fetched: is OIDC_CERTS_URL reachable?")    \
-    X(SIGNATURE, 401, "the token's signature does not verify")                                       \
-    X(SIGNATURE_REMOVED, 401,                                                                        \
-      "Cloud Run has removed the signature: switch its IAM check off (--no-invoker-iam-check)")      \
-    X(CLAIMS, 401, "the token's claims are not a strict JSON object")                                \
-    X(TIMES, 401, "exp, iat or nbf of the token is missing or malformed")                            \
-    X(EXPIRED, 401, "the token has expired: is the clock of this machine right?")                    \
-    X(NOT_YET, 401, "the token was issued in the future: is the clock of this machine right?")       \
-    X(LIFETIME, 401, "the token is more than a day old, or valid for longer than a day")             \
-    X(ISSUER, 401, "the token's issuer is not accounts.google.com")                                  \
-    X(AUDIENCE, 401, "the token's audience is not in PUSH_AUDIENCE")                                 \
-    X(EMAIL_UNVERIFIED, 403, "the token's email_verified is not true")                               \
-    X(EMAIL, 403, "the token's e-mail address is not in PUSH_SERVICE_ACCOUNT")                       \
+#define OIDC_REASON_MAP(X)                                                                                          \
+    /* reason          status  text for the log */                                                                  \
+    X(ACCEPTED, 204, "accepted")                                                                                    \
+    X(NO_HEADER, 401,                                                                                               \
+      "no Authorization header: does the push subscription have a service account "                                 \
+      "(--push-auth-service-account)?")                                                                             \
+    X(MANY_HEADERS, 401, "more than one Authorization header")                                                      \
+    X(NOT_BEARER, 401, "the Authorization header is not 'Bearer' and one token")                                    \
+    X(TOKEN_SIZE, 401, "the token is too long")                                                                     \
+    X(TOKEN_SHAPE, 401, "the token is not three parts of base64url")                                                \
+    X(HEADER, 401, "the token's header is not a strict JSON object")                                                \
+    X(ALGORITHM, 401, "the token's alg is not RS256")                                                               \
+    X(TYPE, 401, "the token's typ is not JWT")                                                                      \
+    X(EXTENSION, 401, "the token's header holds crit, b64, zip or cty")                                             \
+    X(KEY_ID, 401, "the token's kid is missing or malformed")                                                       \
+    X(KEY_UNKNOWN, 401, "the token's kid is not among the issuer's keys")                                           \
+    X(KEYS_UNAVAILABLE, 503, "the issuer's keys cannot be fetched: is OIDC_CERTS_URL reachable?")                   \
+    X(SIGNATURE, 401, "the token's signature does not verify")                                                      \
+    X(SIGNATURE_REMOVED, 401,                                                                                       \
+      "the signature was removed, as Cloud Run's IAM check does: with PUSH_AUTH=oidc switch that "                  \
+      "check off (--no-invoker-iam-check); with PUSH_AUTH=iam it is accepted only where K_SERVICE is set")          \
+    X(CLAIMS, 401, "the token's claims are not a strict JSON object")                                               \
+    X(TIMES, 401, "exp, iat or nbf of the token is missing or malformed")                                           \
+    X(EXPIRED, 401, "the token has expired: is the clock of this machine right?")                                   \
+    X(NOT_YET, 401, "the token was issued in the future: is the clock of this machine right?")                      \
+    X(LIFETIME, 401, "the token is more than a day old, or valid for longer than a day")                            \
+    X(ISSUER, 401, "the token's issuer is not accounts.google.com")                                                 \
+    X(AUDIENCE, 401, "the token's audience is not in PUSH_AUDIENCE: set it to what was received, if that is yours") \
+    X(EMAIL_UNVERIFIED, 403, "the token's email_verified is not true")                                              \
+    X(EMAIL, 403,                                                                                                   \
+      "the token's account is not in PUSH_SERVICE_ACCOUNT: set it to what was received, if that is "                \
+      "yours")                                                                                                      \
     X(INTERNAL, 503, "no memory to check the token")
 /* clang-format on */
 

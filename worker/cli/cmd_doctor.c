@@ -83,6 +83,14 @@ static void check_settings(struct run *r)
         finding("", "",
                 "-> 'inpaint-worker serve --help' explains each setting, 'inpaint-worker doctor --values' shows their "
                 "values");
+    if (r->cfg.push_auth != PUSH_AUTH_IAM)
+        return;
+    finding("note", "push",
+            r->cfg.on_cloud_run
+                ? "PUSH_AUTH=iam leaves the check of pushes to Cloud Run: the service must not be public"
+                : "PUSH_AUTH=iam, and K_SERVICE is not set: this is not Cloud Run, so each token is verified "
+                  "in full");
+    finding("", "", "-> PUSH_AUTH=oidc is the recommended way");
 }
 
 static void check_credentials(struct run *r)
@@ -133,7 +141,7 @@ static void check_keys(struct run *r, const struct budget *budget)
     if (!rc)
         rc = jwks_prefetch(jwks, budget, &err);
     if (rc)
-        access_judge_failure(rc, err.msg, &answer);
+        access_keys(rc, err.msg, &answer);
     else
         (void)snprintf(text, sizeof text, "%d at %s", jwks_count(jwks, &(int64_t){ 0 }), r->cfg.oidc_certs_url);
     report(r, "push keys", &answer, text);
@@ -278,6 +286,7 @@ static enum err_code open_backend(struct run *r, struct err *err)
 static void check_backend(struct run *r)
 {
     struct err err = { 0 };
+    char text[400];
 
     if (open_backend(r, &err)) {
         wrong(r, "backend", err.msg,
@@ -287,6 +296,16 @@ static void check_backend(struct run *r)
     good("backend", "%s, %s%s%s", r->be->name, backend_precision(r->be), *backend_describe(r->be) ? ", " : "",
          backend_describe(r->be));
     print_card(r->be);
+    if (*r->be->without_cuda) {
+        (void)snprintf(
+            text, sizeof text,
+            "there is no CUDA (%.200s), so the CPU computes; `serve` is not ready where a job takes longer than "
+            "JOB_DEADLINE_SECONDS (%d) there",
+            r->be->without_cuda, r->cfg.job_deadline_s);
+        finding("note", "backend", text);
+        finding("", "",
+                "-> give the machine a GPU and set BACKEND=cuda, or set BACKEND=cpu if it is meant to have none");
+    }
 }
 
 /* Opens the whole model on the measuring backend: every tensor is looked for, every shape checked. */

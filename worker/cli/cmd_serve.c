@@ -198,6 +198,10 @@ static void say_what_iam_trusts(void)
         "PUSH_AUTH=iam trusts Cloud Run to have verified pushes: the service must not be public. Where K_SERVICE is "
         "set, the marker SIGNATURE_REMOVED_BY_GOOGLE is accepted in place of a signature, and nothing else of the "
         "signature is checked. PUSH_AUTH=oidc is the recommended way",
+        log_str("remedy",
+                "make sure that nobody but the subscription's account may call the service: 'gcloud run services "
+                "get-iam-policy SERVICE' must not show allUsers or allAuthenticatedUsers, and the service must "
+                "not be deployed with --no-invoker-iam-check"),
         log_end());
 }
 
@@ -304,6 +308,18 @@ static enum err_code wait_until_fast(struct service *s, enum err_code rc)
     return rc;
 }
 
+/* What mends a model that cannot be loaded. */
+static const char *load_remedy(const struct service *s, enum err_code rc)
+{
+    if (rc == ERR_NOMEM)
+        return "give the service more memory, or set TRANSFORMER to a smaller quantisation";
+    if (strncmp(s->load_error.msg, "cuda:", 5) == 0)
+        return "BACKEND=cuda needs a GPU and its driver: give the service a GPU (Cloud Run: --gpu=1 "
+               "--gpu-type=nvidia-l4), or set BACKEND=cpu to compute on the CPU";
+    return "MODEL_DIR names the folder with the model files, and TRANSFORMER one of them: 'inpaint-worker doctor' says "
+           "which part is missing or damaged";
+}
+
 static void *load(void *arg)
 {
     struct service *s = arg;
@@ -315,12 +331,15 @@ static void *load(void *arg)
         ;
     rc = wait_until_fast(s, rc);
     if (rc) {
-        log_event(LOG_CRITICAL, NULL, "the model cannot be loaded", log_str("error", s->load_error.msg), log_end());
+        log_event(LOG_CRITICAL, NULL, "the model cannot be loaded", log_str("error", s->load_error.msg),
+                  log_str("remedy", load_remedy(s, rc)), log_end());
         s->load_failed = true;
         return NULL;
     }
     if (*engine_without_cuda(s->engine))
         log_event(LOG_WARNING, NULL, "computing on the CPU", log_str("reason", engine_without_cuda(s->engine)),
+                  log_str("remedy", "give the service a GPU and set BACKEND=cuda, or set BACKEND=cpu if it is meant to "
+                                    "have none"),
                   log_end());
     for (int i = 0; engine_note(s->engine, i); i++)
         log_event(LOG_NOTICE, NULL, "a part of the model was chosen", log_str("note", engine_note(s->engine, i)),
@@ -380,10 +399,13 @@ static void wait_for_the_end(struct service *s)
  * a call into the driver may never return. */
 static bool drain(struct service *s)
 {
+    const char *why = stop_signal      ? "a signal"
+                      : s->load_failed ? "the model cannot be loaded"
+                                       : "a fault: see the lines above";
     int64_t until = sys_mono_ms(&sys_real) + DRAIN_MS;
     bool cloud_ended;
 
-    log_event(LOG_NOTICE, NULL, "draining", log_int("signal", stop_signal), log_end());
+    log_event(LOG_NOTICE, NULL, "draining", log_int("signal", stop_signal), log_str("reason", why), log_end());
     s->handler.draining = true;
     http_server_drain(s->server);
     job_queue_close(&s->queue);

@@ -43,7 +43,11 @@ static void granted(struct access_answer *ret)
 /* libcurl says it in words; the words are those of all its versions in use. */
 static const char *obstacle(const char *message)
 {
-    if (strstr(message, "esolve host") || strstr(message, "esolve proxy") || strstr(message, "esolving timed out"))
+    if (strstr(message, "the proxy of HTTPS_PROXY") || strstr(message, "esolve proxy"))
+        return "the proxy that HTTPS_PROXY names does not lead there: correct it, unset it, or name in NO_PROXY the "
+               "hosts "
+               "that are reached without it";
+    if (strstr(message, "esolve host") || strstr(message, "esolving timed out"))
         return "the name does not resolve: check the name server of this machine, and the setting that names the host";
     if (strstr(message, "SSL") || strstr(message, "certificate") || strstr(message, "TLS"))
         return "the connection cannot be trusted: check the clock of this machine, its authorities (package "
@@ -62,6 +66,15 @@ void access_judge_failure(enum err_code rc, const char *message, struct access_a
     access_reason(ret, final ? ACCESS_REFUSED : ACCESS_UNSURE, "%s", *message ? message : err_name(rc));
     if (!final)
         access_remedy(ret, "%s", obstacle(message));
+}
+
+/* "HTTP " and a status; HTTPS_PROXY is another word. */
+void access_keys(enum err_code rc, const char *message, struct access_answer *ret)
+{
+    access_judge_failure(rc, message, ret);
+    if (strstr(message, "HTTP ") || rc == ERR_PROTOCOL)
+        access_remedy(ret,
+                      "what answers has no keys: is OIDC_CERTS_URL right? Google's own is used where it is not set");
 }
 
 /* ---- one question ---- */
@@ -135,6 +148,11 @@ static bool is_switched_off(const struct access_reply *r)
            strstr(r->message, "API has not been enabled");
 }
 
+static bool asks_metadata_server(const struct gauth *g)
+{
+    return strcmp(gauth_source(g), "metadata server") == 0;
+}
+
 static void token_is_refused(const struct access *x, const char *what, const struct access_reply *r,
                              const struct budget *budget, struct access_answer *ret)
 {
@@ -142,6 +160,12 @@ static void token_is_refused(const struct access *x, const char *what, const str
 
     access_reason(ret, ACCESS_REFUSED, "%s refuses the access token, also a fresh one (HTTP 401 %s): %.200s", what,
                   r->word, r->message);
+    if (asks_metadata_server(x->gauth)) {
+        access_remedy(ret,
+                      "the account of this machine was disabled or deleted: gcloud iam service-accounts describe %s",
+                      access_account(x, budget, account));
+        return;
+    }
     access_remedy(ret,
                   "the key of the service account was deleted or disabled, or the clock of this machine is wrong; the "
                   "keys there are: gcloud iam service-accounts keys list --iam-account=%s",
@@ -191,11 +215,6 @@ bool access_judge_common(const struct access *x, const char *what, const struct 
 #define NO_CREDENTIALS                                                                                            \
     "neither FIREBASE_CREDENTIALS nor GOOGLE_APPLICATION_CREDENTIALS is set, so the metadata server of Google's " \
     "machines is asked: "
-
-static bool asks_metadata_server(const struct gauth *g)
-{
-    return strcmp(gauth_source(g), "metadata server") == 0;
-}
 
 void access_project(const struct gauth *g, enum err_code rc, const char *message, struct access_answer *ret)
 {

@@ -45,6 +45,9 @@ struct access { /* all borrowed */
 /* What a failed call without an answer of its own means: for errors of gauth, jwks and http_client. */
 void access_judge_failure(enum err_code rc, const char *message, struct access_answer *ret);
 
+/* The same of the keys of push tokens, which another server than Google's may lack. */
+void access_keys(enum err_code rc, const char *message, struct access_answer *ret);
+
 /* The project could not be found out, or not be used. */
 void access_project(const struct gauth *g, enum err_code rc, const char *message, struct access_answer *ret);
 

@@ -29,7 +29,7 @@ static void bucket_is_denied(const struct access *x, const char *missing, const 
 {
     char account[GAUTH_ACCOUNT_SIZE];
 
-    access_reason(ret, ACCESS_REFUSED, "the bucket %s refuses us: missing %s, which the role " ROLE " has%s%.160s",
+    access_reason(ret, ACCESS_REFUSED, "the bucket %s refuses us: missing %s, which the role " ROLE " has%s%.220s",
                   x->storage->bucket, missing, *message ? ": " : "", message);
     access_remedy(ret,
                   "gcloud storage buckets add-iam-policy-binding gs://%s --member=serviceAccount:%s --role=" ROLE

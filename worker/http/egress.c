@@ -60,13 +60,15 @@ static enum err_code read_ca_file(char **ret, struct err *err)
         return ERR_OK;
     f = fopen(path, "re");
     if (!f)
-        return err_set(err, ERR_INVALID, "SSL_CERT_FILE: '%.100s' cannot be read (%s): it is a PEM file of authorities",
-                       path, strerror(errno));
+        return err_set(err, ERR_INVALID,
+                       "SSL_CERT_FILE: '%.100s' cannot be read (%s): name a PEM file of authorities, or unset it", path,
+                       strerror(errno));
     good = fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode) && holds_certificate(f);
     (void)fclose(f);
     if (!good)
         return err_set(err, ERR_INVALID,
-                       "SSL_CERT_FILE: '%.100s' holds no certificate: it is a PEM file of authorities", path);
+                       "SSL_CERT_FILE: '%.100s' holds no certificate: name a PEM file of authorities, or unset it",
+                       path);
     return keep(path, ret, err);
 }
 

@@ -561,8 +561,10 @@ enum err_code http_server_start(const struct http_server_options *options, struc
     linger_init(&s->linger);
     errno = 0;
     if (!start_daemon(s)) {
-        rc = err_set(err, ERR_UNAVAILABLE, "http server: cannot listen on port %d: %s", options->port,
-                     errno ? strerror(errno) : "unknown reason");
+        rc = err_set(err, ERR_UNAVAILABLE,
+                     "http server: cannot listen on port %d: %s: end what listens there, or set PORT to another one "
+                     "from 1 to 65535",
+                     options->port, errno ? strerror(errno) : "unknown reason");
         server_free(s);
         return rc;
     }

@@ -88,4 +88,7 @@ struct outcome_info {
 
 const struct outcome_info *outcome_info(enum outcome o); /* not of OUTCOME_OPEN */
 
+/* What an operator may do about it, for the log line; "" where there is nothing to do. */
+const char *outcome_remedy(enum outcome o);
+
 #endif

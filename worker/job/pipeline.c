@@ -437,8 +437,11 @@ static bool may_appear_yet(const struct attempt *t)
 
 static struct pipeline_result unreadable(const struct attempt *t)
 {
-    log_event(LOG_WARNING, t->log, "the session can be reached but not understood: it is failed",
-              log_str("error", t->session.unreadable.msg), log_end());
+    log_event(
+        LOG_WARNING, t->log, "the session can be reached but not understood: it is failed",
+        log_str("error", t->session.unreadable.msg),
+        log_str("remedy", "the app has to mend or replace the document that the error names, and send a new message"),
+        log_end());
     return result_error(t, OUTCOME_UNREADABLE, JOB_SESSION_UNREADABLE);
 }
 

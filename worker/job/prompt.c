@@ -89,7 +89,9 @@ enum err_code prompt_build(const struct prompt_wishes *w, struct arena *a, const
     char *text = NULL;
 
     if (w->prompt_invalid)
-        return err_set(err, ERR_PROMPT, "prompt: not a string of Unicode without U+0000");
+        return err_set(err, ERR_PROMPT,
+                       "prompt: the session's field is not a string, or is not Unicode, or holds U+0000: the app has "
+                       "to write it as text");
     if (!own.len)
         return from_labels(w, a, ret, err);
     if (own.len > PROMPT_MAX_BYTES)

@@ -106,13 +106,19 @@ static enum err_code read_log_line(struct span object, struct arena *a, struct k
         return payload_of_session(session, a, &m->data, err);
     if (!part[PAYLOAD].type)
         return err_set(err, ERR_INVALID,
-                       part[BODY].type ? "it is a log line about a body without a payload"
-                                       : "it is a log line about no message");
+                       part[BODY].type
+                           ? "it is a log line about a body without a payload"
+                           : "it is a log line about no message: keep only the lines that are to be sent again");
     if (printable_unescape(span_of(payload), a, &m->data, NULL))
         return err_set(err, ERR_INVALID, "its payload is not escaped as the worker does");
-    if (!member_integer(&part[BYTES], &bytes) || bytes != (int64_t)m->data.len || bytes == 0)
-        return err_set(err, ERR_INVALID,
-                       "it is a log line that does not hold the whole payload; POISON_TOPIC keeps whole messages");
+    if (!m->data.len || !member_integer(&part[BYTES], &bytes) || bytes <= 0)
+        return err_set(err, ERR_INVALID, "it is a log line whose payload or payloadBytes is empty");
+    if (bytes > KEPT_LOGGED_BYTES &&
+        bytes > (int64_t)m->data.len) /* what was logged whole may be mended to any length */
+        return err_set(
+            err, ERR_INVALID,
+            "it is a log line that holds the first %d bytes of a payload of %lld; POISON_TOPIC keeps whole messages",
+            KEPT_LOGGED_BYTES, (long long)bytes);
     return ERR_OK;
 }
 

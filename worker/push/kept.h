@@ -6,7 +6,7 @@
  *   3. a message alone                               {"data": "<base64>", "messageId": ...}
  *   4. a structured CloudEvent                       {"specversion": ..., "data": <envelope>}
  *   5. a line of the worker's log, as it was written or as Cloud Logging exports it ({"jsonPayload": {...}}): that of
- *      a poison by its payload, where the line holds all of it; any other by its session
+ *      a poison by its payload, where the line held all of it and may have been mended since; any other by its session
  *   6. a payload                                     {"userId": ..., "sessionId": ...}
  *
  * A text is one of these, a list of them, or several of them a line each.
@@ -17,7 +17,11 @@
 #include "kernels/base/arena.h"
 #include "kernels/base/span.h"
 
-enum { KEPT_TEXT_MAX = 16 << 20, KEPT_MESSAGES_MAX = 10000 };
+enum {
+    KEPT_TEXT_MAX = 16 << 20,
+    KEPT_MESSAGES_MAX = 10000,
+    KEPT_LOGGED_BYTES = 256 /* of a payload, in a line of the log */
+};
 
 struct kept_message {
     const char *message_id;   /* "": not known */

@@ -155,10 +155,7 @@ static void check_keys(struct cloud_check *c, const struct budget *b, struct acc
     *ret = (struct access_answer){ .verdict = ACCESS_GRANTED };
     if (!rc)
         return;
-    access_judge_failure(rc, err.msg, ret);
-    if (strstr(err.msg, "HTTP") || rc == ERR_PROTOCOL)
-        (void)snprintf(ret->remedy, sizeof ret->remedy, "%s",
-                       "what answers has no keys: is OIDC_CERTS_URL right? Google's own is used where it is not set");
+    access_keys(rc, err.msg, ret);
 }
 
 static bool is_stopped(void *ctx)

@@ -47,10 +47,12 @@ static int turn_away(const struct handler *h, const struct http_server_request *
 static int end_job(const struct handler *h, const struct http_server_request *req, const struct pipeline_result *r)
 {
     const struct outcome_info *o = outcome_info(r->outcome);
+    const char *remedy = outcome_remedy(r->outcome);
 
     log_event(o->level, &req->log, o->message, log_str("outcome", o->name),
               log_str("code", r->has_error ? job_error_info(r->error)->code : ""), log_int("status", o->http_status),
-              log_int("ms", sys_mono_ms(h->sys) - req->arrived_mono_ms), log_end());
+              log_int("ms", sys_mono_ms(h->sys) - req->arrived_mono_ms),
+              *remedy ? log_str("remedy", remedy) : log_end(), log_end());
     if (h->cloud && (r->outcome == OUTCOME_UNCLAIMED || (r->has_error && r->error == JOB_BACKEND_UNAVAILABLE)))
         cloud_check_doubt(h->cloud);
     if (r->has_error)

@@ -173,7 +173,8 @@ static void log_it(const struct poison *p, enum outcome end, const char *unpubli
         log_int(has_payload ? "payloadBytes" : "bodyBytes", has_payload ? (int64_t)m->published.len : body_bytes(req)),
         log_str("attributes", first_attributes(m->attributes, req->arena)), log_str("publishTime", published),
         log_str("subscription", m->subscription), log_int("deliveryAttempt", m->delivery_attempt),
-        log_int("status", o->http_status), *unpublished ? log_str("notPublished", unpublished) : log_end(), log_end());
+        log_int("status", o->http_status), log_str("remedy", outcome_remedy(end)),
+        *unpublished ? log_str("notPublished", unpublished) : log_end(), log_end());
 }
 
 enum outcome poison_end(const struct poison_rules *rules, const struct poison *p, const struct http_server_request *req)

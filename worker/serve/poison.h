@@ -16,9 +16,14 @@
 #include "worker/google/publish.h"
 #include "worker/http/http_server.h"
 #include "worker/job/outcome.h"
+#include "worker/push/kept.h"
 #include "worker/push/push_form.h"
 
-enum { POISON_LOGGED_BYTES = 256, POISON_LOGGED_ATTRIBUTES = 1024 /* bytes */, POISON_PUBLISH_MS = 15000 };
+enum {
+    POISON_LOGGED_BYTES = KEPT_LOGGED_BYTES,
+    POISON_LOGGED_ATTRIBUTES = 1024 /* bytes */,
+    POISON_PUBLISH_MS = 15000
+};
 
 struct poison_rules {
     enum poison_policy policy;

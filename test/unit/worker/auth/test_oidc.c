@@ -183,7 +183,7 @@ TEST(oidc__takes_cloud_runs_marker_only_where_cloud_run_verifies) /* T4, A22 */
     start();
     CHECK_INT(reason_of(marked), OIDC_SIGNATURE_REMOVED);
     f.o.mode = PUSH_AUTH_IAM;
-    CHECK_INT(reason_of(marked), OIDC_SIGNATURE); /* without K_SERVICE, Cloud Run has not verified it */
+    CHECK_INT(reason_of(marked), OIDC_SIGNATURE_REMOVED); /* without K_SERVICE, Cloud Run has not verified it */
     f.o.on_cloud_run = true;
     CHECK_INT(reason_of(marked), OIDC_ACCEPTED);
     CHECK_INT(reason_of(T1), OIDC_ACCEPTED); /* verified in full */

@@ -409,6 +409,10 @@ TEST(access__what_stands_in_the_way_is_told_apart)
         { ERR_UNAVAILABLE, "http: GET https://x: SSL certificate problem: self-signed certificate", "cannot be trusted",
           ACCESS_UNSURE },
         { ERR_UNKNOWN_OUTCOME, "http: GET https://x: Operation timed out", "asked again", ACCESS_UNSURE },
+        { ERR_UNAVAILABLE, "http: GET https://x: Failed to connect to p port 1 (by the proxy of HTTPS_PROXY)", "NO_PROXY",
+          ACCESS_UNSURE },
+        { ERR_UNAVAILABLE, "http: GET https://x: Could not resolve proxy: p (by the proxy of HTTPS_PROXY)", "NO_PROXY",
+          ACCESS_UNSURE },
         { ERR_DENIED, "token endpoint: HTTP 400 invalid_grant", "", ACCESS_REFUSED },
     };
 
@@ -417,6 +421,15 @@ TEST(access__what_stands_in_the_way_is_told_apart)
         check_answer(cases[i].verdict, cases[i].message, cases[i].remedy);
         CHECK(!strstr(f.answer.remedy, "key"));
     }
+}
+
+TEST(access__the_keys_of_push_tokens_may_be_behind_a_proxy_or_not_there)
+{
+    access_keys(ERR_UNAVAILABLE, "jwks: HTTP 404 instead of the issuer's keys", &f.answer);
+    check_answer(ACCESS_UNSURE, "HTTP 404", "is OIDC_CERTS_URL right?");
+    access_keys(ERR_UNAVAILABLE, "http: GET https://x: Couldn't connect to server (by the proxy of HTTPS_PROXY)", &f.answer);
+    check_answer(ACCESS_UNSURE, "Couldn't connect", "NO_PROXY");
+    CHECK(!strstr(f.answer.remedy, "OIDC_CERTS_URL"));
 }
 
 TEST(access__a_machine_without_an_account_says_so)

@@ -73,6 +73,13 @@ TEST(kept__unescapes_a_logged_payload)
     CHECK(span_eq(m->data, SPAN("a\0\\\xc3\xa9")));
 }
 
+/* The line had all of the payload, and somebody has corrected it there. */
+TEST(kept__a_payload_that_was_mended_in_its_line_may_be_of_another_length)
+{
+    check_one("{\"message\":\"x\",\"payload\":\"" ESCAPED "\",\"payloadBytes\":30}", "", "", "{}");
+    check_one("{\"message\":\"x\",\"payload\":\"" ESCAPED "\",\"payloadBytes\":256}", "", "", "{}");
+}
+
 TEST(kept__reads_several_messages)
 {
     const struct kept_message *m;
@@ -107,6 +114,8 @@ TEST(kept__names_the_message_that_is_wrong)
         { "{\"message\":{\"data\":\"" DATA "\",\"messageId\":1.5}}", "its messageId is neither a text nor an integer" },
         { "{\"message\":\"ready\",\"severity\":\"NOTICE\"}", "a log line about no message" },
         { "{\"message\":\"x\",\"body\":\"{\",\"bodyBytes\":1}", "a log line about a body without a payload" },
+        { "{\"message\":\"x\",\"payload\":\"abc\"}", "payload or payloadBytes is empty" },
+        { "{\"message\":\"x\",\"payload\":\"abc\",\"payloadBytes\":257}", "the first 256 bytes of a payload of 257" },
         { "{\"message\":\"x\",\"payload\":\"abc\",\"payloadBytes\":300}", "POISON_TOPIC keeps whole messages" },
         { "{\"message\":\"x\",\"payload\":\"\\\\n\",\"payloadBytes\":1}", "not escaped as the worker does" },
         { "{\"message\":\"x\",\"session\":\"users/u\"}", "its session is not users/USER/sessions/SESSION" },

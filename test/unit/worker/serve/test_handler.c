@@ -88,6 +88,7 @@ TEST(handler__poison_is_acknowledged_logged_and_counted)
         CHECK(strstr(job_scene_log(&s), "\"severity\":\"ERROR\""));
         CHECK(strstr(job_scene_log(&s), "\"message\":\"poison message: acknowledged and dropped\""));
         CHECK(strstr(job_scene_log(&s), cases[i].why));
+        CHECK(strstr(job_scene_log(&s), "inpaint-worker push FILE --url"));
         check_untouched();
         job_scene_close(&s);
     }
