@@ -2,6 +2,7 @@
 
 #include <dnnl.h>
 #include <omp.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,24 +196,25 @@ static enum err_code check(dnnl_status_t status, const char *what, struct err *e
  * oneDNN does not survive an allocation that fails. Version 2.6 throws std::bad_alloc through this C code, which ends
  * the process, or uses the null pointer; to catch exceptions, in a language that can, would help with the first only.
  * So it is called only where what it allocates is known to fit: ROOM_TO_MAKE, of which it takes a tenth, while
- * primitives are made, one at a time in the whole process; ROOM_TO_RUN, which is taken from malloc's own memory and
- * costs no system call, while one runs.
+ * primitives are made; ROOM_TO_RUN, which is enough for some twenty threads, while they run. While one is made none
+ * runs, so that nobody takes what another has found free; and from onednn_open() on malloc makes no more arenas, which
+ * would reserve 64 MiB of address space at a moment of its own choice.
  */
-enum { ROOM_TO_MAKE = 48 << 20, ROOM_TO_RUN = 64 << 10 }; /* bytes */
+enum { ROOM_TO_MAKE = 48 << 20, ROOM_TO_RUN = 100 << 10 }; /* bytes; malloc makes a system call for 128 KiB */
 
-static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+static pthread_rwlock_t in_use = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP; /* written to: something is made */
 
 static enum err_code no_room(int bytes, struct err *err)
 {
     return err_set(err, ERR_NOMEM, "onednn: there is no memory for %d more KiB", bytes >> 10);
 }
 
-/* Until end_making(), also when it fails. */
+/* Until end_using(), also when it fails. */
 static enum err_code begin_making(struct err *err)
 {
     void *p;
 
-    (void)pthread_mutex_lock(&making);
+    (void)pthread_rwlock_wrlock(&in_use);
     p = mmap(NULL, ROOM_TO_MAKE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return no_room(ROOM_TO_MAKE, err);
@@ -220,17 +222,20 @@ static enum err_code begin_making(struct err *err)
     return ERR_OK;
 }
 
-static void end_making(void)
+/* The same. */
+static enum err_code begin_running(struct err *err)
 {
-    (void)pthread_mutex_unlock(&making);
-}
+    void *volatile p; /* volatile: a compiler may leave out a pair of malloc() and free() */
 
-static enum err_code room_to_run(struct err *err)
-{
-    void *volatile p = malloc(ROOM_TO_RUN); /* volatile: a compiler may leave out a pair of malloc() and free() */
-
+    (void)pthread_rwlock_rdlock(&in_use);
+    p = malloc(ROOM_TO_RUN);
     free(p);
     return p ? ERR_OK : no_room(ROOM_TO_RUN, err);
+}
+
+static void end_using(void)
+{
+    (void)pthread_rwlock_unlock(&in_use);
 }
 
 static enum err_code open_engine(struct onednn *d, struct err *err)
@@ -247,10 +252,11 @@ enum err_code onednn_open(struct onednn **ret, struct err *err)
 
     if (!d)
         return err_set(err, ERR_NOMEM, "onednn: no memory for a cache of primitives");
+    (void)mallopt(M_ARENA_MAX, 1);
     rc = begin_making(err);
     if (!rc)
         rc = open_engine(d, err);
-    end_making();
+    end_using();
     if (rc)
         onednn_close(d);
     else
@@ -393,7 +399,7 @@ static dnnl_status_t entry_make(struct onednn *d, struct onednn_entry *e, const_
 }
 
 /* Pointers are in the order of enum onednn_operand. oneDNN only reads the first three, though its API takes void *. */
-static dnnl_status_t entry_run(struct onednn *d, struct onednn_entry *e, const void *const pointers[N_OPERANDS])
+static dnnl_status_t entry_execute(struct onednn *d, struct onednn_entry *e, const void *const pointers[N_OPERANDS])
 {
     dnnl_status_t s = dnnl_success;
 
@@ -404,6 +410,17 @@ static dnnl_status_t entry_run(struct onednn *d, struct onednn_entry *e, const v
     if (!s)
         s = dnnl_primitive_execute(e->primitive, d->stream, e->n_args, e->args);
     return s ? s : dnnl_stream_wait(d->stream);
+}
+
+static enum err_code entry_run(struct onednn *d, struct onednn_entry *e, const void *const pointers[N_OPERANDS],
+                               const char *what, struct err *err)
+{
+    enum err_code rc = begin_running(err);
+
+    if (!rc)
+        rc = check(entry_execute(d, e, pointers), what, err);
+    end_using();
+    return rc;
 }
 
 static dnnl_status_t matmul_layouts(struct onednn_layout ret[N_OPERANDS], const struct onednn_matmul *s)
@@ -452,7 +469,7 @@ static enum err_code matmul_entry(struct onednn *d, const struct onednn_matmul *
     rc = begin_making(err);
     if (!rc)
         rc = check(matmul_make(d, e, s), "matrix product", err);
-    end_making();
+    end_using();
     if (rc)
         entry_clear(e);
     return rc;
@@ -464,8 +481,7 @@ enum err_code onednn_matmul(struct onednn *d, const struct onednn_matmul *s, con
     struct onednn_entry *e = NULL;
 
     TRY(matmul_entry(d, s, &e, err));
-    TRY(room_to_run(err));
-    return check(entry_run(d, e, (const void *[N_OPERANDS]){ a, b, bias, c }), "matrix product", err);
+    return entry_run(d, e, (const void *[N_OPERANDS]){ a, b, bias, c }, "matrix product", err);
 }
 
 static dnnl_status_t conv_layouts(struct onednn_layout ret[N_OPERANDS], const struct onednn_conv *s)
@@ -518,7 +534,7 @@ static enum err_code conv_entry(struct onednn *d, const struct onednn_conv *s, s
     rc = begin_making(err);
     if (!rc)
         rc = check(conv_make(d, e, s), "convolution", err);
-    end_making();
+    end_using();
     if (rc)
         entry_clear(e);
     return rc;
@@ -541,8 +557,7 @@ enum err_code onednn_conv(struct onednn *d, const struct onednn_conv *s, const v
     struct onednn_entry *e = NULL;
 
     TRY(conv_entry(d, s, &e, err));
-    TRY(room_to_run(err));
-    return check(entry_run(d, e, (const void *[N_OPERANDS]){ x, weights, bias, y }), "convolution", err);
+    return entry_run(d, e, (const void *[N_OPERANDS]){ x, weights, bias, y }, "convolution", err);
 }
 
 enum err_code onednn_layout_keep(struct onednn *d, const struct onednn_layout *l, struct onednn_layout **ret,
@@ -553,9 +568,10 @@ enum err_code onednn_layout_keep(struct onednn *d, const struct onednn_layout *l
 
     if (!kept)
         return err_set(err, ERR_NOMEM, "onednn: no memory for a layout of weights");
-    rc = room_to_run(err);
+    rc = begin_running(err);
     if (!rc)
         rc = check(layout_clone(kept, layout_ref(l)), "layout", err);
+    end_using();
     if (rc) {
         free(kept);
         return rc;
@@ -611,6 +627,6 @@ enum err_code onednn_reorder(struct onednn *d, const struct onednn_conv *s, cons
 
     if (!rc)
         rc = check(rearrange(d, s, from_layout, from, to_layout, to), "weights of a convolution", err);
-    end_making();
+    end_using();
     return rc;
 }
