@@ -171,7 +171,13 @@ static void cloud_changed(void *ctx, bool holds)
     } else if (holds) {
         log_event(LOG_NOTICE, NULL, "the cloud is there again", log_end());
     }
-    job_queue_hold(&s->queue, !holds);
+}
+
+static void hold_jobs(void *ctx, bool held)
+{
+    struct service *s = ctx;
+
+    job_queue_hold(&s->queue, held);
 }
 
 static enum err_code open_cloud_check(struct service *s, struct err *err)
@@ -185,6 +191,7 @@ static enum err_code open_cloud_check(struct service *s, struct err *err)
                                                  .sys = &sys_real,
                                                  .connect = open_cloud,
                                                  .changed = cloud_changed,
+                                                 .hold = hold_jobs,
                                                  .ctx = s };
 
     return cloud_check_init(&s->cloud, &options, err);

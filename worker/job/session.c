@@ -464,6 +464,8 @@ static enum err_code give_up_round(struct session *s, const struct claiming *c, 
 
     TRY(look_at_anything(s, false, c->budget, &snap, &unreadable, err));
     *c->outcome = decide_by(s, &snap);
+    if (*c->outcome == OUTCOME_OPEN && snap.state == SESSION_S_FAILED) /* by another message, which may be newer */
+        *c->outcome = OUTCOME_DUPLICATE;
     return *c->outcome == OUTCOME_OPEN ? end_here(s, c, OUTCOME_EXHAUSTED, snap.same_message ? snap.attempts : 0, err)
                                        : ERR_OK;
 }

@@ -13,7 +13,7 @@ enum {
     PACE_UNSURE_MS = 1000, /* doubled each time */
     PACE_UNSURE_DOUBLINGS = 5,
     PACE_UNSURE_MAX_MS = 30000,
-    DOUBT_PAUSE_MS = 10000,
+    DOUBT_PAUSE_MS = 2000,
     LOG_AGAIN_MS = 10 * 60 * 1000,
     ARENA_BYTES = 4 << 20
 };
@@ -67,6 +67,7 @@ void cloud_check_doubt(struct cloud_check *c)
 {
     (void)pthread_mutex_lock(&c->lock);
     c->doubted = true;
+    c->o.hold(c->o.ctx, true);
     (void)pthread_cond_signal(&c->wake);
     (void)pthread_mutex_unlock(&c->lock);
 }
@@ -230,7 +231,8 @@ static void ask_all(struct cloud_check *c, struct arena *a)
     }
 }
 
-/* Tells the owner when everything holds, and when it no longer does; returns how long to wait, 0: until a doubt. */
+/* Tells the owner what holds now; returns how long to wait, 0: until a doubt. A doubt that came while the others were
+ * asked for goes on holding. */
 static int64_t conclude(struct cloud_check *c)
 {
     enum cloud_state state;
@@ -239,6 +241,8 @@ static int64_t conclude(struct cloud_check *c)
 
     (void)pthread_mutex_lock(&c->lock);
     state = state_of(c, &part);
+    if (!c->stop)
+        c->o.hold(c->o.ctx, state != CLOUD_HOLDS || c->doubted);
     (void)pthread_mutex_unlock(&c->lock);
     if (!c->stop && c->holds != (state == CLOUD_HOLDS)) {
         c->holds = !c->holds;

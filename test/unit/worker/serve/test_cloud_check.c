@@ -21,7 +21,8 @@ static struct {
     struct cloud_check c;
     const char *bucket;
     atomic_int n_connects, n_holds, n_losses, n_storms; /* n_storms: answers that are 503 */
-    _Atomic bool refuses;
+    atomic_int n_questions;
+    _Atomic bool refuses, held, slow;
 } f;
 
 static enum err_code connect_services(void *ctx, const char *project, struct err *err)
@@ -45,9 +46,18 @@ static void changed(void *ctx, bool holds)
         f.n_losses++;
 }
 
+static void hold(void *ctx, bool held)
+{
+    (void)ctx;
+    f.held = held;
+}
+
 static struct script_reply answer(void *ctx, const struct script_request *req)
 {
     (void)ctx;
+    f.n_questions++;
+    while (f.slow)
+        (void)usleep(1000);
     if (f.n_storms > 0) {
         f.n_storms--;
         return (struct script_reply){ .status = 503 };
@@ -67,12 +77,14 @@ static void start(const char *project, const char *bucket)
 {
     const struct cloud_check_options o = { .http = &f.s.http, .gauth = NULL, .firestore = &f.fs, .storage = &f.st,
                                            .database = "(default)", .sys = &f.s.sys, .connect = connect_services,
-                                           .changed = changed };
+                                           .changed = changed, .hold = hold };
     struct err err = { 0 };
 
     memset(&f.fs, 0, sizeof f.fs);
     memset(&f.st, 0, sizeof f.st);
-    f.n_connects = f.n_holds = f.n_losses = 0;
+    f.n_connects = f.n_holds = f.n_losses = f.n_questions = 0;
+    f.refuses = f.slow = false;
+    f.held = true;
     f.bucket = bucket;
     script_init(&f.s);
     f.s.handle = answer;
@@ -126,8 +138,8 @@ TEST(cloud_check__finds_the_bucket_of_the_project)
 
 TEST(cloud_check__a_refusal_is_told_and_waits)
 {
-    f.refuses = true;
     start("demo", "bkt");
+    f.refuses = true;
     CHECK(strstr(until(CLOUD_REFUSED), "the bucket bkt does not exist"));
     CHECK(!cloud_check_holds(&f.c));
     stop();
@@ -150,6 +162,37 @@ TEST(cloud_check__without_a_project_nothing_is_asked)
     CHECK(strstr(until(CLOUD_REFUSED), "metadata server: HTTP 404"));
     stop();
     CHECK_INT(f.n_connects, 0);
+}
+
+static void until_held_is(bool wanted)
+{
+    for (int i = 0; i < 5000 && f.held != wanted; i++)
+        (void)usleep(1000);
+    CHECK(f.held == wanted);
+}
+
+/* Else a job that waits would be claimed between the doubt and its answer, and lose an attempt. */
+TEST(cloud_check__holds_jobs_back_from_a_doubt_on_until_it_is_answered)
+{
+    int before;
+
+    start("demo", "bkt");
+    (void)until(CLOUD_HOLDS);
+    until_held_is(false);
+    before = f.n_questions;
+    f.slow = true;
+    cloud_check_doubt(&f.c);
+    CHECK(f.held);
+    CHECK(cloud_check_holds(&f.c)); /* a doubt is no answer: /ready stays as it is */
+    f.slow = false;
+    until_held_is(false);
+    CHECK(f.n_questions > before);
+    f.refuses = true;
+    cloud_check_doubt(&f.c);
+    (void)until(CLOUD_REFUSED);
+    CHECK(f.held);
+    stop();
+    CHECK_INT(f.n_losses, 1);
 }
 
 TEST(cloud_check__stops_before_it_has_begun)

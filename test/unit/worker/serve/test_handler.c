@@ -436,12 +436,18 @@ TEST(handler__probes_tell_the_state)
     job_scene_close(&s);
 }
 
+static void hold_queue(void *ctx, bool held)
+{
+    (void)ctx;
+    job_queue_hold(&s.queue, held);
+}
+
 /* What the cloud says, without a thread that asks it. */
 static void use_cloud(struct cloud_check *c, enum access_verdict database, const char *reason)
 {
     struct err err = { 0 };
 
-    CHECK_OK(cloud_check_init(c, &(struct cloud_check_options){ .sys = &s.cloud.sys }, &err), err);
+    CHECK_OK(cloud_check_init(c, &(struct cloud_check_options){ .sys = &s.cloud.sys, .hold = hold_queue }, &err), err);
     for (int p = 0; p < CLOUD_PARTS; p++) {
         c->asked[p] = true;
         c->parts[p].verdict = p == CLOUD_DATABASE ? database : ACCESS_GRANTED;
@@ -487,6 +493,43 @@ TEST(handler__a_job_that_the_cloud_stops_puts_the_cloud_in_doubt)
     s.cloud.on_request = refuse_all;
     CHECK_INT(job_scene_push(&s, "m2"), 503);
     CHECK(c.doubted);
+    job_scene_close(&s);
+}
+
+static int firestore_is_down_for_a_while(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    return strstr(req->url, "/documents/") && s.n_calls++ < 5 ? 503 : 0;
+}
+
+static int the_bucket_is_missing(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    return strstr(req->url, "/storage/") ? 503 : 0;
+}
+
+TEST(handler__a_job_that_the_cloud_stops_holds_the_next_one_back)
+{
+    struct cloud_check c;
+
+    open_scene();
+    use_cloud(&c, ACCESS_GRANTED, "");
+    s.cloud.on_request = the_bucket_is_missing;
+    CHECK_INT(job_scene_push(&s, "m1"), 503);
+    CHECK(s.queue.held);
+    CHECK_INT(job_scene_request(&s, (struct http_server_request){ .method = "POST", .path = "/", .body = job_scene_envelope(&s, "m1"),
+                                                                  .arrived_mono_ms = sys_mono_ms(&s.cloud.sys) - LATEST_MS }).status, 503);
+    CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.attempts"), "1");
+    CHECK(strstr(job_scene_log(&s), "push turned away"));
+    job_scene_close(&s);
+}
+
+TEST(handler__counts_the_tries_of_a_look_that_came_to_nothing)
+{
+    open_scene();
+    s.cloud.on_request = firestore_is_down_for_a_while;
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    CHECK(strstr(job_scene_counts(&s), "upstream_retries_total 4\n"));
     job_scene_close(&s);
 }
 
