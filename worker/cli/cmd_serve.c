@@ -254,6 +254,7 @@ static enum err_code open_jobs(struct service *s, struct err *err)
                                                .max_deliveries = c->max_deliveries,
                                                .max_age_s = c->max_message_age_s,
                                                .sys = &sys_real,
+                                               .n_publishing = &s->handler.n_publishing,
                                                .draining = &s->handler.draining },
                                    .job_deadline_ms = settings.job_deadline_ms };
     if (c->poison_topic)

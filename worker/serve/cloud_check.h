@@ -1,7 +1,8 @@
 /*
  * cloud_check - whether the cloud lets the worker do its jobs: asked in a thread of its own from the start on, so that
  * the server listens and the model loads meanwhile; asked again after a job that failed by the cloud
- * (cloud_check_doubt), and until that is answered no other job begins: a missing bucket, say, costs one job one attempt.
+ * (cloud_check_doubt), and until that is answered no other job begins: a missing bucket, say, costs one job one
+ * attempt.
  *
  *   project     known, else the metadata server's; then `connect` is called, once
  *   token       an access token is to be had
@@ -44,7 +45,8 @@ struct cloud_check_options { /* all borrowed */
     enum err_code (*connect)(void *ctx, const char *project, struct err *err);
     /* Everything holds, or no longer does; called when that changes, in the thread of the check. */
     void (*changed)(void *ctx, bool holds);
-    /* No job may begin, or one may: called by every answer and every doubt, in any thread, under the lock of the check. */
+    /* No job may begin, or one may: called by every answer and every doubt, in any thread, under the lock of the check.
+     */
     void (*hold)(void *ctx, bool held);
     void *ctx;
 };
@@ -80,8 +82,8 @@ enum cloud_state cloud_check_state(struct cloud_check *c, char reason[ACCESS_REA
 /* Whether Firestore and Storage may be used; before, they may not even be open. */
 bool cloud_check_holds(struct cloud_check *c);
 
-/* A job has failed by the database or the bucket: both are asked again, at most every 2 s. Until they have answered, jobs
- * are held. To be called before the next job can begin. */
+/* A job has failed by the database or the bucket: both are asked again, at most every 2 s. Until they have answered,
+ * jobs are held. To be called before the next job can begin. */
 void cloud_check_doubt(struct cloud_check *c);
 
 #endif
