@@ -409,6 +409,7 @@ static void free_service(struct service *s)
 {
     (void)pthread_join(s->loader, NULL);
     (void)sem_destroy(&s->listening);
+    cloud_check_done(&s->cloud);
     pipeline_done(&s->pipeline);
     job_queue_done(&s->queue);
     engine_free(s->engine);

@@ -328,8 +328,12 @@ bool cloud_check_stop(struct cloud_check *c, int64_t within_ms)
     until.tv_nsec %= 1000000000;
     if (pthread_timedjoin_np(c->thread, NULL, &until))
         return false;
-    (void)pthread_cond_destroy(&c->wake);
-    (void)pthread_mutex_destroy(&c->lock);
     c->started = false;
     return true;
+}
+
+void cloud_check_done(struct cloud_check *c)
+{
+    (void)pthread_cond_destroy(&c->wake);
+    (void)pthread_mutex_destroy(&c->lock);
 }

@@ -73,8 +73,10 @@ struct cloud_check {
 MUST_CHECK enum err_code cloud_check_init(struct cloud_check *c, const struct cloud_check_options *options,
                                           struct err *err);
 MUST_CHECK enum err_code cloud_check_start(struct cloud_check *c, struct err *err);
-/* Cancels what is on its way. false: the thread has not ended within that time, and nothing it uses may be freed. */
+/* Cancels what is on its way. false: the thread has not ended within that time, and nothing it uses may be freed. The
+ * state may still be asked for, and doubted. */
 bool cloud_check_stop(struct cloud_check *c, int64_t within_ms);
+void cloud_check_done(struct cloud_check *c); /* once nobody uses it any more */
 
 /* The reason is empty where there is none. */
 enum cloud_state cloud_check_state(struct cloud_check *c, char reason[ACCESS_REASON_SIZE]);

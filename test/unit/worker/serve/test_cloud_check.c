@@ -101,6 +101,9 @@ static void start(const char *project, const char *bucket)
 static void stop(void)
 {
     CHECK(cloud_check_stop(&f.c, 5000));
+    CHECK_INT(pthread_mutex_trylock(&f.c.lock), 0); /* a job that still runs may have a doubt */
+    (void)pthread_mutex_unlock(&f.c.lock);
+    cloud_check_done(&f.c);
     gauth_close(f.g);
     arena_done(&f.a);
     script_done(&f.s);
