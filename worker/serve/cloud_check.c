@@ -56,11 +56,19 @@ enum cloud_state cloud_check_state(struct cloud_check *c, char reason[ACCESS_REA
     return state;
 }
 
-bool cloud_check_holds(struct cloud_check *c)
+static bool is_granted(const struct cloud_check *c, enum cloud_part p)
 {
-    char reason[ACCESS_REASON_SIZE];
+    return c->asked[p] && c->parts[p].verdict == ACCESS_GRANTED;
+}
 
-    return cloud_check_state(c, reason) == CLOUD_HOLDS;
+bool cloud_check_has_database(struct cloud_check *c)
+{
+    bool ret;
+
+    (void)pthread_mutex_lock(&c->lock);
+    ret = is_granted(c, CLOUD_PROJECT) && is_granted(c, CLOUD_TOKEN) && is_granted(c, CLOUD_DATABASE);
+    (void)pthread_mutex_unlock(&c->lock);
+    return ret;
 }
 
 void cloud_check_doubt(struct cloud_check *c)
@@ -201,11 +209,6 @@ static void check_part(struct cloud_check *c, enum cloud_part p, struct arena *a
 }
 
 /* ---- the thread ---- */
-
-static bool is_granted(const struct cloud_check *c, enum cloud_part p)
-{
-    return c->asked[p] && c->parts[p].verdict == ACCESS_GRANTED;
-}
 
 /* Whether a part can be asked for: without a project nothing can but the keys, and without a token no service. */
 static bool is_askable(const struct cloud_check *c, enum cloud_part p)

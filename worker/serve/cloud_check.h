@@ -81,8 +81,8 @@ void cloud_check_done(struct cloud_check *c); /* once nobody uses it any more */
 /* The reason is empty where there is none. */
 enum cloud_state cloud_check_state(struct cloud_check *c, char reason[ACCESS_REASON_SIZE]);
 
-/* Whether Firestore and Storage may be used; before, they may not even be open. */
-bool cloud_check_holds(struct cloud_check *c);
+/* Whether sessions can be looked at: Firestore is open, and the database was there when it was asked last. */
+bool cloud_check_has_database(struct cloud_check *c);
 
 /* A job has failed by the database or the bucket: both are asked again, at most every 2 s. Until they have answered,
  * jobs are held. To be called before the next job can begin. */

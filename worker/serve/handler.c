@@ -153,7 +153,7 @@ static int run_job(struct handler *h, struct http_server_request *req, const str
 
     if (outcome != OUTCOME_OPEN)
         return turn_away(h, req, outcome);
-    if (!h->cloud || cloud_check_holds(h->cloud)) { /* before, there may be nobody to ask */
+    if (!h->cloud || cloud_check_has_database(h->cloud)) {
         r = pipeline_screen(h->pipeline, msg, job, &req->log);
         note_result(h, &r);
         if (r.outcome != OUTCOME_OPEN)

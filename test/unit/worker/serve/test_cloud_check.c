@@ -124,7 +124,7 @@ TEST(cloud_check__holds_once_everything_is_granted)
 {
     start("demo", "bkt");
     CHECK_STR(until(CLOUD_HOLDS), "");
-    CHECK(cloud_check_holds(&f.c));
+    CHECK(cloud_check_has_database(&f.c));
     stop(); /* the thread waits for a doubt, and ends at once */
     CHECK_INT(f.n_connects, 1);
     CHECK_INT(f.n_holds, 1);
@@ -144,7 +144,7 @@ TEST(cloud_check__a_refusal_is_told_and_waits)
     start("demo", "bkt");
     f.refuses = true;
     CHECK(strstr(until(CLOUD_REFUSED), "the bucket bkt does not exist"));
-    CHECK(!cloud_check_holds(&f.c));
+    CHECK(cloud_check_has_database(&f.c));
     stop();
     CHECK_INT(f.n_holds, 0);
 }
@@ -163,6 +163,7 @@ TEST(cloud_check__without_a_project_nothing_is_asked)
 {
     start(NULL, "bkt");
     CHECK(strstr(until(CLOUD_REFUSED), "metadata server: HTTP 404"));
+    CHECK(!cloud_check_has_database(&f.c));
     stop();
     CHECK_INT(f.n_connects, 0);
 }
@@ -186,7 +187,7 @@ TEST(cloud_check__holds_jobs_back_from_a_doubt_on_until_it_is_answered)
     f.slow = true;
     cloud_check_doubt(&f.c);
     CHECK(f.held);
-    CHECK(cloud_check_holds(&f.c)); /* a doubt is no answer: /ready stays as it is */
+    CHECK_INT(cloud_check_state(&f.c, (char[ACCESS_REASON_SIZE]){ 0 }), CLOUD_HOLDS); /* a doubt is no answer: /ready stays as it is */
     f.slow = false;
     until_held_is(false);
     CHECK(f.n_questions > before);

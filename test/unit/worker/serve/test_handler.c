@@ -496,6 +496,41 @@ TEST(handler__a_job_that_the_cloud_stops_puts_the_cloud_in_doubt)
     job_scene_close(&s);
 }
 
+TEST(handler__what_needs_no_claim_is_answered_while_the_bucket_is_refused)
+{
+    static const struct {
+        const char *document;
+        int64_t max_deliveries;
+        int status;
+        const char *state;
+    } cases[] = {
+        { "{" DOC_STATUS("completed") "}", 0, 204, "completed" },
+        { "{" DOC_STATUS("pending") "}", 2, 204, "failed" }, /* the last delivery ends it, whatever the cause */
+        { "{" DOC_STATUS("pending") "}", 3, 503, "pending" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int part = 0; part < CLOUD_PARTS; part++) {
+            bool has_database = part == CLOUD_BUCKET || part == CLOUD_KEYS;
+            struct cloud_check c;
+
+            open_scene();
+            use_cloud(&c, ACCESS_GRANTED, "");
+            c.parts[part].verdict = ACCESS_REFUSED;
+            job_queue_hold(&s.queue, true);
+            fake_cloud_document(&s.cloud, cases[i].document);
+            s.pipeline.settings.max_deliveries = cases[i].max_deliveries;
+            CHECK_INT(job_scene_request(&s, (struct http_server_request){ .method = "POST", .path = "/",
+                                                                          .headers = { { "x-goog-pubsub-message-id", "m1" }, { "x-goog-pubsub-delivery-attempt", "3" } },
+                                                                          .n_headers = 2, .body = SPAN("{\"userId\":\"u\",\"sessionId\":\"s\"}"),
+                                                                          .arrived_mono_ms = sys_mono_ms(&s.cloud.sys) - LATEST_MS }).status,
+                      has_database ? cases[i].status : 503);
+            CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), has_database ? cases[i].state : i == 0 ? "completed" : "pending");
+            CHECK_INT(s.cloud.firestore.n_gets > 0, has_database);
+            job_scene_close(&s);
+        }
+}
+
 static int firestore_is_down_for_a_while(void *ctx, const struct http_request *req)
 {
     (void)ctx;
