@@ -83,7 +83,6 @@ static void start(const char *project, const char *bucket)
     memset(&f.fs, 0, sizeof f.fs);
     memset(&f.st, 0, sizeof f.st);
     f.n_connects = f.n_holds = f.n_losses = f.n_questions = 0;
-    f.refuses = f.slow = false;
     f.held = true;
     f.bucket = bucket;
     script_init(&f.s);
@@ -104,6 +103,7 @@ static void stop(void)
     CHECK_INT(pthread_mutex_trylock(&f.c.lock), 0); /* a job that still runs may have a doubt */
     (void)pthread_mutex_unlock(&f.c.lock);
     cloud_check_done(&f.c);
+    f.refuses = false;
     gauth_close(f.g);
     arena_done(&f.a);
     script_done(&f.s);
@@ -141,8 +141,8 @@ TEST(cloud_check__finds_the_bucket_of_the_project)
 
 TEST(cloud_check__a_refusal_is_told_and_waits)
 {
-    start("demo", "bkt");
     f.refuses = true;
+    start("demo", "bkt");
     CHECK(strstr(until(CLOUD_REFUSED), "the bucket bkt does not exist"));
     CHECK(cloud_check_has_database(&f.c));
     stop();
