@@ -146,8 +146,16 @@ class Worker:
             return False
 
     def log(self):
-        with open(self.log_path, encoding="utf-8", errors="replace") as f:
-            return f.read()
+        """All lines so far. A thread of its own writes them, so the last may come a little later than an answer."""
+        before = text = None
+        for _ in range(20):
+            with open(self.log_path, encoding="utf-8", errors="replace") as f:
+                text = f.read()
+            if text == before or self.process.poll() is not None:
+                break
+            before = text
+            time.sleep(0.05)
+        return text
 
     def push_headers(self):
         """As this worker's cloud sends them."""

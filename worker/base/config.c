@@ -145,7 +145,7 @@ static void describe(const struct setting *s, char *buf, size_t size)
         [PROJECT] = "letters, digits and -._:",
         [BUCKET] = "bucket name",
         [DATABASE] = "(default), or 4 to 63 of a-z, 0-9 and -, a letter first",
-        [TOPIC] = "projects/PROJECT/topics/NAME",
+        [TOPIC] = "projects/PROJECT/topics/NAME; NAME: 3 to 255 letters, digits and -._~+%, a letter first",
         [KEY_PATH] = "path",
         [SECRET] = "text",
         [LIST] = "comma-separated list",

@@ -171,7 +171,13 @@ static void cloud_changed(void *ctx, bool holds)
     } else if (holds) {
         log_event(LOG_NOTICE, NULL, "the cloud is there again", log_end());
     }
-    job_queue_hold(&s->queue, !holds);
+}
+
+static void hold_jobs(void *ctx, bool held)
+{
+    struct service *s = ctx;
+
+    job_queue_hold(&s->queue, held);
 }
 
 static enum err_code open_cloud_check(struct service *s, struct err *err)
@@ -185,6 +191,7 @@ static enum err_code open_cloud_check(struct service *s, struct err *err)
                                                  .sys = &sys_real,
                                                  .connect = open_cloud,
                                                  .changed = cloud_changed,
+                                                 .hold = hold_jobs,
                                                  .ctx = s };
 
     return cloud_check_init(&s->cloud, &options, err);
@@ -251,6 +258,7 @@ static enum err_code open_jobs(struct service *s, struct err *err)
                                                .max_deliveries = c->max_deliveries,
                                                .max_age_s = c->max_message_age_s,
                                                .sys = &sys_real,
+                                               .n_publishing = &s->handler.n_publishing,
                                                .draining = &s->handler.draining },
                                    .job_deadline_ms = settings.job_deadline_ms };
     if (c->poison_topic)
@@ -423,6 +431,7 @@ static void free_service(struct service *s)
 {
     (void)pthread_join(s->loader, NULL);
     (void)sem_destroy(&s->listening);
+    cloud_check_done(&s->cloud);
     pipeline_done(&s->pipeline);
     job_queue_done(&s->queue);
     engine_free(s->engine);

@@ -34,7 +34,7 @@ enum err_code storage_init(struct storage *s, const struct storage_options *o, s
 {
     const char *host = is_set(o->emulator_host) ? o->emulator_host : o->firebase_emulator_host;
     bool emulator = is_set(host);
-    atomic_int *bucket_is;
+    _Atomic bool *bucket_seen;
     char *base, *name = NULL;
 
     if (is_set(o->bucket) && !bucket_name_is_valid(o->bucket))
@@ -45,8 +45,8 @@ enum err_code storage_init(struct storage *s, const struct storage_options *o, s
         TRY(span_dup(a, SPAN("https://storage.googleapis.com"), &base, err));
     if (is_set(o->bucket))
         TRY(span_dup(a, span_of(o->bucket), &name, err));
-    TRY(arena_alloc(a, 1, sizeof *bucket_is, &bucket_is, err));
-    *s = (struct storage){ o->http, o->gauth, o->sys, base, name, o->tokens, emulator, bucket_is };
+    TRY(arena_alloc(a, 1, sizeof *bucket_seen, &bucket_seen, err));
+    *s = (struct storage){ o->http, o->gauth, o->sys, base, name, o->tokens, emulator, bucket_seen };
     return ERR_OK;
 }
 
@@ -88,7 +88,7 @@ enum err_code storage_stat(const struct storage *s, const char *object, const st
     if (reply.status != 200)
         return storage_refusal("stat", object, &reply, err);
     TRY(storage_read_object(object, reply.body, a, ret, err));
-    *s->bucket_is = STORAGE_BUCKET_SEEN;
+    *s->bucket_seen = true;
     return ERR_OK;
 }
 

@@ -23,7 +23,6 @@
 #ifndef WORKER_GOOGLE_STORAGE_H
 #define WORKER_GOOGLE_STORAGE_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -50,11 +49,9 @@ struct storage {
     const char *base;   /* "https://storage.googleapis.com", or the emulator's; no slash at the end */
     const char *bucket; /* needs no percent-encoding; NULL until it is known, and no call may be made */
     enum download_tokens tokens;
-    bool emulator;         /* plain http is allowed; answers may lack checksums and generations */
-    atomic_int *bucket_is; /* enum storage_bucket: what answers since the start say */
+    bool emulator;             /* plain http is allowed; answers may lack checksums and generations */
+    _Atomic bool *bucket_seen; /* an answer since the start says that it is there, and none since then that it is not */
 };
-
-enum storage_bucket { STORAGE_BUCKET_UNKNOWN, STORAGE_BUCKET_SEEN, STORAGE_BUCKET_MISSING };
 
 struct storage_options { /* all borrowed; texts may be NULL or "" for "not set" */
     struct http *http;
@@ -84,10 +81,6 @@ struct storage_object {
 
 MUST_CHECK enum err_code storage_stat(const struct storage *s, const char *object, const struct budget *budget,
                                       struct arena *a, struct storage_object *ret, struct err *err);
-
-/* Once the bucket was found missing, ERR_UNAVAILABLE until it is there: nothing that counts should be begun. */
-MUST_CHECK enum err_code storage_look_again(const struct storage *s, const struct budget *budget, struct arena *a,
-                                            struct err *err);
 
 struct storage_download {
     struct storage_object object;

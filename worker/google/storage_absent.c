@@ -62,24 +62,20 @@ static enum storage_absent {
     return says_object ? ABSENT_OBJECT : ABSENT_BUCKET;
 }
 
-/* ---- asking for the bucket ---- */
+/* ---- the bucket ---- */
 
-/* Only an answer in words holds other jobs back: an emulator may not know the question for a bucket at all. */
-static enum err_code no_bucket(const struct storage *s, bool is_said, struct err *err)
+enum err_code storage_no_bucket(const struct storage *s, struct err *err)
 {
-    if (is_said)
-        *s->bucket_is = STORAGE_BUCKET_MISSING;
+    *s->bucket_seen = false;
     return err_set(err, ERR_UNAVAILABLE,
                    "storage: the bucket '%.100s' does not exist: set FIREBASE_STORAGE_BUCKET to the name of the app's "
                    "bucket",
                    s->bucket);
 }
 
-enum asked { ASKED_THERE, ASKED_UNCLEAR, ASKED_404, ASKED_ABSENT };
-
-/* UNCLEAR: this account may not know. 404: without a word about the bucket. An error: nobody says. */
-static enum err_code ask_bucket(const struct storage *s, const struct budget *budget, struct arena *a, enum asked *ret,
-                                struct err *err)
+/* ERR_OK: it is there, or this account may not know. */
+static enum err_code ask_for_bucket(const struct storage *s, const struct budget *budget, struct arena *a,
+                                    struct err *err)
 {
     struct http_request req = { .method = "GET",
                                 .max_reply_bytes = STORAGE_META_REPLY_MAX,
@@ -95,26 +91,12 @@ static enum err_code ask_bucket(const struct storage *s, const struct budget *bu
         return storage_broken("get the bucket", s->bucket, STORAGE_READS, &why, err);
     if (reply.status == 401 || http_status_is_transient(reply.status))
         return storage_refusal("get the bucket", s->bucket, &reply, err);
-    *ret = reply.status == 200 ? ASKED_THERE : reply.status == 404 ? ASKED_404 : ASKED_UNCLEAR;
-    if (*ret == ASKED_404 && absent_in(s, "", &reply, a) == ABSENT_BUCKET)
-        *ret = ASKED_ABSENT;
+    if (reply.status == 404)
+        return storage_no_bucket(s, err);
+    if (reply.status == 200)
+        *s->bucket_seen = true;
     return ERR_OK;
 }
-
-static enum err_code judge_unclear(const struct storage *s, const struct budget *budget, struct arena *a,
-                                   struct err *err)
-{
-    enum asked asked = ASKED_UNCLEAR;
-
-    TRY(ask_bucket(s, budget, a, &asked, err));
-    if (asked == ASKED_404 || asked == ASKED_ABSENT)
-        return no_bucket(s, asked == ASKED_ABSENT, err);
-    if (asked == ASKED_THERE)
-        *s->bucket_is = STORAGE_BUCKET_SEEN;
-    return ERR_OK;
-}
-
-/* ---- for the calls ---- */
 
 enum err_code storage_absence(const struct storage *s, const struct storage_call *call, const struct http_reply *reply,
                               struct arena *a, struct err *err)
@@ -122,30 +104,10 @@ enum err_code storage_absence(const struct storage *s, const struct storage_call
     enum storage_absent absent = absent_in(s, call->object, reply, a);
 
     if (absent == ABSENT_BUCKET)
-        return no_bucket(s, true, err);
+        return storage_no_bucket(s, err);
     if (absent == ABSENT_OBJECT)
-        *s->bucket_is = STORAGE_BUCKET_SEEN;
-    else if (*s->bucket_is != STORAGE_BUCKET_SEEN)
-        TRY(judge_unclear(s, call->budget, a, err));
+        *s->bucket_seen = true;
+    else if (!*s->bucket_seen)
+        TRY(ask_for_bucket(s, call->budget, a, err));
     return storage_refusal(call->what, call->object, reply, err);
-}
-
-enum err_code storage_no_bucket(const struct storage *s, const char *object, const struct http_reply *reply,
-                                struct arena *a, struct err *err)
-{
-    return no_bucket(s, absent_in(s, object, reply, a) == ABSENT_BUCKET, err);
-}
-
-enum err_code storage_look_again(const struct storage *s, const struct budget *budget, struct arena *a, struct err *err)
-{
-    enum asked asked = ASKED_UNCLEAR;
-    ARENA_SCRATCH(a);
-
-    if (*s->bucket_is != STORAGE_BUCKET_MISSING)
-        return ERR_OK;
-    TRY(ask_bucket(s, budget, a, &asked, err));
-    if (asked == ASKED_ABSENT)
-        return no_bucket(s, true, err);
-    *s->bucket_is = asked == ASKED_THERE ? STORAGE_BUCKET_SEEN : STORAGE_BUCKET_UNKNOWN;
-    return ERR_OK;
 }

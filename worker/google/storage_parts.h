@@ -34,8 +34,7 @@ struct storage_call {
 MUST_CHECK enum err_code storage_absence(const struct storage *s, const struct storage_call *call,
                                          const struct http_reply *reply, struct arena *a, struct err *err);
 /* For the 404 of an upload: records and returns ERR_UNAVAILABLE. */
-enum err_code storage_no_bucket(const struct storage *s, const char *object, const struct http_reply *reply,
-                                struct arena *a, struct err *err);
+enum err_code storage_no_bucket(const struct storage *s, struct err *err);
 
 enum storage_access { STORAGE_READS, STORAGE_WRITES };
 

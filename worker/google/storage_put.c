@@ -280,7 +280,7 @@ static enum err_code judge_upload(const struct storage *s, const struct upload *
     if (reply->status == 412)
         return settle_conflict(s, up, a, ret, err);
     if (reply->status == 404) /* an object to be written cannot be what is missing */
-        return storage_no_bucket(s, up->put->object, reply, a, err);
+        return storage_no_bucket(s, err);
     if (reply->status != 200 && reply->status != 201)
         return storage_refusal("put", up->put->object, reply, err);
     return read_stored(up, reply, a, ret, err);
@@ -329,7 +329,7 @@ enum err_code storage_put(const struct storage *s, const struct storage_put *put
     }
     if (rc)
         return err_set(err, rc, "%s", why.msg);
-    *s->bucket_is = STORAGE_BUCKET_SEEN;
+    *s->bucket_seen = true;
     if (ret)
         *ret = stored;
     return ERR_OK;

@@ -509,7 +509,11 @@ static struct pipeline_result give_up(struct attempt *t)
 static struct pipeline_result screen(struct attempt *t)
 {
     const struct budget budget = {
-        .sys = t->p->sys, .deadline_mono_ms = t->started_ms + SCREEN_MS, .cancelled = must_leave, .cancel_ctx = t
+        .sys = t->p->sys,
+        .deadline_mono_ms = t->started_ms + SCREEN_MS,
+        .cancelled = must_leave,
+        .cancel_ctx = t,
+        .retries = &t->retries,
     };
     enum outcome outcome = OUTCOME_OPEN;
     struct err err = { 0 };
@@ -564,9 +568,7 @@ static struct pipeline_result claim_and_run(struct attempt *t)
     enum outcome outcome = OUTCOME_OPEN;
     struct err err = { 0 };
 
-    /* a bucket that is missing costs no attempt: that is the operator's to mend */
     if (session_init(&t->session, t->p->sessions, t->job->document, t->msg->message_id, &err) ||
-        storage_look_again(t->p->storage, &t->work, &t->p->arena, &err) ||
         session_claim(&t->session, &t->work, &t->p->arena, &outcome, &t->wishes, &err))
         return unclaimed(t, &err);
     return outcome == OUTCOME_OPEN ? run_claimed(t) : not_claimed(t, outcome);

@@ -464,13 +464,15 @@ static enum err_code give_up_round(struct session *s, const struct claiming *c, 
 
     TRY(look_at_anything(s, false, c->budget, &snap, &unreadable, err));
     *c->outcome = decide_by(s, &snap);
+    if (*c->outcome == OUTCOME_OPEN && snap.state == SESSION_S_FAILED) /* by another message, which may be newer */
+        *c->outcome = OUTCOME_DUPLICATE;
     return *c->outcome == OUTCOME_OPEN ? end_here(s, c, OUTCOME_EXHAUSTED, snap.same_message ? snap.attempts : 0, err)
                                        : ERR_OK;
 }
 
 typedef enum err_code round_fn(struct session *s, const struct claiming *c, struct err *err);
 
-static enum err_code run_rounds(struct session *s, round_fn *round, const struct claiming *c, struct err *err)
+static enum err_code rounds_locked(struct session *s, round_fn *round, const struct claiming *c, struct err *err)
 {
     for (int i = 0; i < CLAIM_ROUNDS; i++) {
         ARENA_SCRATCH(&s->arena);
@@ -485,39 +487,33 @@ static enum err_code run_rounds(struct session *s, round_fn *round, const struct
                    CLAIM_ROUNDS);
 }
 
+static enum err_code run_rounds(struct session *s, round_fn *round, const struct claiming *c, struct err *err)
+{
+    enum err_code rc;
+
+    (void)pthread_mutex_lock(&s->lock);
+    rc = rounds_locked(s, round, c, err);
+    (void)pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
 enum err_code session_claim(struct session *s, const struct budget *budget, struct arena *a, enum outcome *ret,
                             struct prompt_wishes *ret_wishes, struct err *err)
 {
     const struct claiming c = { budget, a, ret, ret_wishes };
-    enum err_code rc;
 
-    (void)pthread_mutex_lock(&s->lock);
     sys_uuid(s->store->sys, s->lease_id); /* one for all rounds, so that a late commit of ours is recognised */
-    rc = run_rounds(s, claim_round, &c, err);
-    (void)pthread_mutex_unlock(&s->lock);
-    return rc;
+    return run_rounds(s, claim_round, &c, err);
 }
 
 enum err_code session_give_up(struct session *s, const struct budget *budget, enum outcome *ret, struct err *err)
 {
-    const struct claiming c = { .budget = budget, .outcome = ret };
-    enum err_code rc;
-
-    (void)pthread_mutex_lock(&s->lock);
-    rc = run_rounds(s, give_up_round, &c, err);
-    (void)pthread_mutex_unlock(&s->lock);
-    return rc;
+    return run_rounds(s, give_up_round, &(struct claiming){ .budget = budget, .outcome = ret }, err);
 }
 
 enum err_code session_screen(struct session *s, const struct budget *budget, enum outcome *ret, struct err *err)
 {
-    const struct claiming c = { .budget = budget, .outcome = ret };
-    enum err_code rc;
-
-    (void)pthread_mutex_lock(&s->lock);
-    rc = run_rounds(s, screen_round, &c, err);
-    (void)pthread_mutex_unlock(&s->lock);
-    return rc;
+    return run_rounds(s, screen_round, &(struct claiming){ .budget = budget, .outcome = ret }, err);
 }
 
 /* ---- later writes ---- */

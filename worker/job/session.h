@@ -70,7 +70,7 @@ MUST_CHECK enum err_code session_claim(struct session *s, const struct budget *b
                                        enum outcome *ret, struct prompt_wishes *ret_wishes, struct err *err);
 
 /* Instead of a claim: what would be claimed becomes `failed`, as when its attempts are used up (OUTCOME_EXHAUSTED),
- * even if what the app wrote cannot be understood. */
+ * even if what the app wrote cannot be understood. What has failed already stays as it is (OUTCOME_DUPLICATE). */
 MUST_CHECK enum err_code session_give_up(struct session *s, const struct budget *budget, enum outcome *ret,
                                          struct err *err);
 

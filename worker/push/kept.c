@@ -148,14 +148,15 @@ static enum err_code read_object(struct span object, struct arena *a, struct kep
     TRY(members_read(object, part, N, err));
     if (part[MESSAGE].type == JSON_OBJECT)
         return read_envelope(object, &part[MESSAGE], a, m, err);
+    if (part[USER].type || part[USER_SNAKE].type) {
+        m->data = object;
+        return ERR_OK;
+    }
     if (part[MESSAGE].type == JSON_STRING || part[SEVERITY].type)
         return read_log_line(object, a, m, err);
     if (part[DATA].type == JSON_STRING)
         return read_message(object, a, m, err);
-    if (!part[USER].type && !part[USER_SNAKE].type)
-        return err_set(err, ERR_INVALID, "it is neither a message nor a payload with userId and sessionId");
-    m->data = object;
-    return ERR_OK;
+    return err_set(err, ERR_INVALID, "it is neither a message nor a payload with userId and sessionId");
 }
 
 /* An object that is a message, or that has messages inside. */

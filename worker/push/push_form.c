@@ -145,14 +145,15 @@ static enum err_code open_data(const struct member *data, const struct member *d
                                struct span *ret, struct err *err)
 {
     size_t size = BASE64_DECODED_MAX(data_base64->raw.len), n;
+    bool has_data = data->type && data->type != JSON_NULL;
     char *text, *bytes;
 
-    if (!data->type == !data_base64->type)
+    if (has_data == (data_base64->type && data_base64->type != JSON_NULL))
         return err_set(err, ERR_INVALID, "push: an event has either data or data_base64");
     *ret = data->raw;
     if (data->type == JSON_OBJECT)
         return ERR_OK;
-    if (data->type || data_base64->type != JSON_STRING)
+    if (has_data || data_base64->type != JSON_STRING)
         return err_set(err, ERR_INVALID, "push: the event's data is not an object");
     TRY(member_dup(data_base64, a, &text, err));
     TRY(arena_alloc(a, size + 1, 1, &bytes, err));
@@ -162,6 +163,13 @@ static enum err_code open_data(const struct member *data, const struct member *d
     return ERR_OK;
 }
 
+/* For the log of an event whose message has no id that could be read. */
+static void lend_id(struct push_message *msg, const char *event_id)
+{
+    if (!*msg->message_id && event_id && pubsub_message_id_is_valid(span_of(event_id)))
+        msg->message_id = event_id;
+}
+
 static enum err_code parse_structured(const struct push_request *req, struct arena *a, struct push_message *ret,
                                       struct err *err)
 {
@@ -169,13 +177,17 @@ static enum err_code parse_structured(const struct push_request *req, struct are
     struct member m[N] = { { .name = "data" }, { .name = "data_base64" }, { .name = "id" }, { .name = "type" } };
     char *id, *type;
     struct span envelope;
+    enum err_code rc;
 
     TRY(members_parse(req->body, PUBSUB_DEPTH_MAX + 1, "push", m, N, err)); /* the event is one level more */
     TRY(member_dup(&m[ID], a, &id, err));
+    lend_id(ret, id);
     TRY(member_dup(&m[TYPE], a, &type, err));
     TRY(check_type(type, err));
     TRY(open_data(&m[DATA], &m[DATA_BASE64], a, &envelope, err));
-    return pubsub_parse(envelope, id, a, ret, err);
+    rc = pubsub_parse(envelope, id, a, ret, err);
+    lend_id(ret, id);
+    return rc;
 }
 
 static bool is_binary_event(const struct push_request *req)
@@ -192,13 +204,15 @@ static enum err_code parse_binary(const struct push_request *req, struct arena *
                                   struct err *err)
 {
     const char *id, *type;
-    enum err_code of_headers = one_header(req, "ce-id", &id, err), of_body;
+    enum err_code of_id = one_header(req, "ce-id", &id, err), of_headers = of_id, of_body;
 
     if (!of_headers)
         of_headers = one_header(req, "ce-type", &type, err);
     if (!of_headers)
         of_headers = check_type(type, err);
     of_body = pubsub_parse(req->body, of_headers ? NULL : id, a, ret, err);
+    if (!of_id)
+        lend_id(ret, id);
     return of_headers && of_body != ERR_NOMEM ? of_headers : of_body;
 }
 

@@ -13,7 +13,7 @@ enum {
     PACE_UNSURE_MS = 1000, /* doubled each time */
     PACE_UNSURE_DOUBLINGS = 5,
     PACE_UNSURE_MAX_MS = 30000,
-    DOUBT_PAUSE_MS = 10000,
+    DOUBT_PAUSE_MS = 2000,
     LOG_AGAIN_MS = 10 * 60 * 1000,
     ARENA_BYTES = 4 << 20
 };
@@ -56,17 +56,26 @@ enum cloud_state cloud_check_state(struct cloud_check *c, char reason[ACCESS_REA
     return state;
 }
 
-bool cloud_check_holds(struct cloud_check *c)
+static bool is_granted(const struct cloud_check *c, enum cloud_part p)
 {
-    char reason[ACCESS_REASON_SIZE];
+    return c->asked[p] && c->parts[p].verdict == ACCESS_GRANTED;
+}
 
-    return cloud_check_state(c, reason) == CLOUD_HOLDS;
+bool cloud_check_has_database(struct cloud_check *c)
+{
+    bool ret;
+
+    (void)pthread_mutex_lock(&c->lock);
+    ret = is_granted(c, CLOUD_PROJECT) && is_granted(c, CLOUD_TOKEN) && is_granted(c, CLOUD_DATABASE);
+    (void)pthread_mutex_unlock(&c->lock);
+    return ret;
 }
 
 void cloud_check_doubt(struct cloud_check *c)
 {
     (void)pthread_mutex_lock(&c->lock);
     c->doubted = true;
+    c->o.hold(c->o.ctx, true);
     (void)pthread_cond_signal(&c->wake);
     (void)pthread_mutex_unlock(&c->lock);
 }
@@ -198,11 +207,6 @@ static void check_part(struct cloud_check *c, enum cloud_part p, struct arena *a
 
 /* ---- the thread ---- */
 
-static bool is_granted(const struct cloud_check *c, enum cloud_part p)
-{
-    return c->asked[p] && c->parts[p].verdict == ACCESS_GRANTED;
-}
-
 /* Whether a part can be asked for: without a project nothing can but the keys, and without a token no service. */
 static bool is_askable(const struct cloud_check *c, enum cloud_part p)
 {
@@ -227,7 +231,8 @@ static void ask_all(struct cloud_check *c, struct arena *a)
     }
 }
 
-/* Tells the owner when everything holds, and when it no longer does; returns how long to wait, 0: until a doubt. */
+/* Tells the owner what holds now; returns how long to wait, 0: until a doubt. A doubt that came while the others were
+ * asked for goes on holding. */
 static int64_t conclude(struct cloud_check *c)
 {
     enum cloud_state state;
@@ -236,6 +241,8 @@ static int64_t conclude(struct cloud_check *c)
 
     (void)pthread_mutex_lock(&c->lock);
     state = state_of(c, &part);
+    if (!c->stop)
+        c->o.hold(c->o.ctx, state != CLOUD_HOLDS || c->doubted);
     (void)pthread_mutex_unlock(&c->lock);
     if (!c->stop && c->holds != (state == CLOUD_HOLDS)) {
         c->holds = !c->holds;
@@ -321,8 +328,12 @@ bool cloud_check_stop(struct cloud_check *c, int64_t within_ms)
     until.tv_nsec %= 1000000000;
     if (pthread_timedjoin_np(c->thread, NULL, &until))
         return false;
-    (void)pthread_cond_destroy(&c->wake);
-    (void)pthread_mutex_destroy(&c->lock);
     c->started = false;
     return true;
+}
+
+void cloud_check_done(struct cloud_check *c)
+{
+    (void)pthread_cond_destroy(&c->wake);
+    (void)pthread_mutex_destroy(&c->lock);
 }

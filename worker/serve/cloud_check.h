@@ -1,7 +1,8 @@
 /*
  * cloud_check - whether the cloud lets the worker do its jobs: asked in a thread of its own from the start on, so that
  * the server listens and the model loads meanwhile; asked again after a job that failed by the cloud
- * (cloud_check_doubt).
+ * (cloud_check_doubt), and until that is answered no other job begins: a missing bucket, say, costs one job one
+ * attempt.
  *
  *   project     known, else the metadata server's; then `connect` is called, once
  *   token       an access token is to be had
@@ -44,6 +45,9 @@ struct cloud_check_options { /* all borrowed */
     enum err_code (*connect)(void *ctx, const char *project, struct err *err);
     /* Everything holds, or no longer does; called when that changes, in the thread of the check. */
     void (*changed)(void *ctx, bool holds);
+    /* No job may begin, or one may: called by every answer and every doubt, in any thread, under the lock of the check.
+     */
+    void (*hold)(void *ctx, bool held);
     void *ctx;
 };
 
@@ -69,16 +73,19 @@ struct cloud_check {
 MUST_CHECK enum err_code cloud_check_init(struct cloud_check *c, const struct cloud_check_options *options,
                                           struct err *err);
 MUST_CHECK enum err_code cloud_check_start(struct cloud_check *c, struct err *err);
-/* Cancels what is on its way. false: the thread has not ended within that time, and nothing it uses may be freed. */
+/* Cancels what is on its way. false: the thread has not ended within that time, and nothing it uses may be freed. The
+ * state may still be asked for, and doubted. */
 bool cloud_check_stop(struct cloud_check *c, int64_t within_ms);
+void cloud_check_done(struct cloud_check *c); /* once nobody uses it any more */
 
 /* The reason is empty where there is none. */
 enum cloud_state cloud_check_state(struct cloud_check *c, char reason[ACCESS_REASON_SIZE]);
 
-/* Whether Firestore and Storage may be used; before, they may not even be open. */
-bool cloud_check_holds(struct cloud_check *c);
+/* Whether sessions can be looked at: Firestore is open, and the database was there when it was asked last. */
+bool cloud_check_has_database(struct cloud_check *c);
 
-/* A job has failed by the database or the bucket: both are asked again, at most every 10 s. */
+/* A job has failed by the database or the bucket: both are asked again, at most every 2 s. Until they have answered,
+ * jobs are held. To be called before the next job can begin. */
 void cloud_check_doubt(struct cloud_check *c);
 
 #endif

@@ -53,13 +53,10 @@ static int end_job(const struct handler *h, const struct http_server_request *re
               log_str("code", r->has_error ? job_error_info(r->error)->code : ""), log_int("status", o->http_status),
               log_int("ms", sys_mono_ms(h->sys) - req->arrived_mono_ms),
               *remedy ? log_str("remedy", remedy) : log_end(), log_end());
-    if (h->cloud && (r->outcome == OUTCOME_UNCLAIMED || (r->has_error && r->error == JOB_BACKEND_UNAVAILABLE)))
-        cloud_check_doubt(h->cloud);
     if (r->has_error)
         metrics_error(h->metrics, r->error);
     if (r->was_claimed)
         metrics_claimed(h->metrics, 1e-3 * (double)r->wait_ms, 1e-3 * (double)r->age_ms);
-    metrics_add(h->metrics, METRICS_RETRIES, (uint64_t)r->retries);
     metrics_add(h->metrics, METRICS_MODULATION_REREADS, r->rereads_modulation);
     for (int s = 0; s < STAGES; s++)
         if (r->times.has_run[s])
@@ -115,9 +112,14 @@ static void show_queue(const struct handler *h)
     metrics_set(h->metrics, METRICS_JOB_RUNNING, job_queue_busy(h->queue));
 }
 
-static bool is_fault(const struct pipeline_result *r)
+/* What a result says about jobs that come after it; noted before one of them gets its turn. */
+static void note_result(struct handler *h, const struct pipeline_result *r)
 {
-    return r->has_error && job_error_info(r->error)->outcome == OUTCOME_DEVICE_FAULT;
+    metrics_add(h->metrics, METRICS_RETRIES, (uint64_t)r->retries);
+    if (r->has_error && job_error_info(r->error)->outcome == OUTCOME_DEVICE_FAULT)
+        h->fault = true;
+    if (r->has_error && r->error == JOB_BACKEND_UNAVAILABLE && h->cloud)
+        cloud_check_doubt(h->cloud);
 }
 
 /* Waits for the turn and runs the job. */
@@ -137,8 +139,7 @@ static int run_in_turn(struct handler *h, struct http_server_request *req, const
     }
     show_queue(h);
     r = pipeline_run(h->pipeline, msg, job, req->arrived_mono_ms, &req->log);
-    if (is_fault(&r))
-        h->fault = true;
+    note_result(h, &r);
     job_queue_leave(h->queue, entry);
     show_queue(h);
     return end_job(h, req, &r);
@@ -154,8 +155,9 @@ static int run_job(struct handler *h, struct http_server_request *req, const str
 
     if (outcome != OUTCOME_OPEN)
         return turn_away(h, req, outcome);
-    if (!h->cloud || cloud_check_holds(h->cloud)) { /* before, there may be nobody to ask */
+    if (!h->cloud || cloud_check_has_database(h->cloud)) {
         r = pipeline_screen(h->pipeline, msg, job, &req->log);
+        note_result(h, &r);
         if (r.outcome != OUTCOME_OPEN)
             return end_job(h, req, &r);
         if (r.age_ms >= 0)

@@ -24,6 +24,7 @@ struct handler {
     const struct sys *sys;
     const char *subscription; /* NULL: any */
     struct poison_rules poison;
+    atomic_int n_publishing; /* for `poison` */
     int64_t job_deadline_ms;
     _Atomic bool draining;
     _Atomic bool fault; /* the device broke during a job: the process must be replaced */

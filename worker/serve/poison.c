@@ -97,6 +97,20 @@ static enum err_code publish(const struct poison_rules *rules, const struct pois
                           req->arena, err);
 }
 
+/* As publish(), if there is room; where it is the last delivery, in any case. */
+static enum err_code publish_in_turn(const struct poison_rules *rules, const struct poison *p, bool last,
+                                     const struct json *originals, const struct http_server_request *req,
+                                     struct err *err)
+{
+    bool has_room = atomic_fetch_add(rules->n_publishing, 1) < POISON_AT_ONCE;
+    enum err_code rc = has_room || last ? publish(rules, p, originals, req, err)
+                                        : err_set(err, ERR_UNAVAILABLE, "%d others are being published at this moment",
+                                                  POISON_AT_ONCE);
+
+    (void)atomic_fetch_sub(rules->n_publishing, 1);
+    return rc;
+}
+
 /* ---- what becomes of it ---- */
 
 static bool came_too_often(const struct poison_rules *rules, const struct push_message *m)
@@ -123,7 +137,7 @@ static enum outcome decide(const struct poison_rules *rules, const struct poison
     mark = json_string(json_get(originals, mark_key));
     if (mark && strcmp(mark, mark_value) == 0)
         return p->outcome;
-    if (!publish(rules, p, originals, req, err))
+    if (!publish_in_turn(rules, p, last, originals, req, err))
         return OUTCOME_POISON_PUBLISHED;
     return last ? p->outcome : OUTCOME_POISON_UNPUBLISHED;
 }

@@ -3,7 +3,8 @@
  * the settings say, a copy in a topic, an ack or a nack (PROTOCOL.md 1.10).
  *
  *   1. POISON=nack        it is refused, for the subscription's dead-letter policy
- *   2. POISON_TOPIC       it is published there with the reason, then acknowledged; while that fails it is sent back
+ *   2. POISON_TOPIC       it is published there with the reason, then acknowledged; while that fails, or as many others
+ *                         as may be are on their way there, it is sent back
  *   3. else               it is acknowledged
  *
  * Beyond max_deliveries or max_age_s of the message it is acknowledged whatever fails, so that no message comes for
@@ -11,6 +12,8 @@
  */
 #ifndef WORKER_SERVE_POISON_H
 #define WORKER_SERVE_POISON_H
+
+#include <stdatomic.h>
 
 #include "worker/base/config.h"
 #include "worker/google/publish.h"
@@ -21,8 +24,9 @@
 
 enum {
     POISON_LOGGED_BYTES = KEPT_LOGGED_BYTES,
-    POISON_LOGGED_ATTRIBUTES = 1024 /* bytes */,
-    POISON_PUBLISH_MS = 15000
+    POISON_LOGGED_ATTRIBUTES = 1024, /* bytes */
+    POISON_PUBLISH_MS = 15000,
+    POISON_AT_ONCE = 4 /* copies on their way: a topic that does not answer must leave handlers to other pushes */
 };
 
 struct poison_rules {
@@ -30,6 +34,7 @@ struct poison_rules {
     const struct publisher *publisher; /* NULL: POISON_TOPIC is not set */
     int64_t max_deliveries, max_age_s; /* 0: no bound */
     const struct sys *sys;
+    atomic_int *n_publishing;     /* copies on their way, of all pushes */
     const _Atomic bool *draining; /* the worker stops: no more waiting; NULL: it never does */
 };
 

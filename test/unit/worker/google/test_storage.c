@@ -211,37 +211,6 @@ TEST(storage__does_not_ask_for_a_bucket_that_it_has_seen)
     scene_stop();
 }
 
-TEST(storage__looks_again_for_a_bucket_that_was_missing)
-{
-    scene_start();
-    CHECK_OK(storage_look_again(&scene.storage, &scene.script.budget, &scene.arena, &scene.err), scene.err);
-    CHECK_INT(scene.script.n_requests, 0);
-    scene_will(404, "The specified bucket does not exist.");
-    CHECK_INT(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_UNAVAILABLE);
-    scene_will(404, SAYS("The specified bucket does not exist."));
-    CHECK_INT(storage_look_again(&scene.storage, &scene.script.budget, &scene.arena, NULL), ERR_UNAVAILABLE);
-    scene_will(200, "{}");
-    CHECK_OK(storage_look_again(&scene.storage, &scene.script.budget, &scene.arena, &scene.err), scene.err);
-    CHECK_OK(storage_look_again(&scene.storage, &scene.script.budget, &scene.arena, &scene.err), scene.err);
-    CHECK_INT(scene.script.n_requests, 3);
-    scene_will(404, "The specified bucket does not exist.");
-    CHECK_INT(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_UNAVAILABLE);
-    for (int i = 0; i < 5; i++)
-        scene_will(503, "");
-    CHECK_INT(storage_look_again(&scene.storage, &scene.script.budget, &scene.arena, NULL), ERR_UNAVAILABLE);
-    scene_will(404, "Not Found"); /* a server that does not know the question holds nobody back */
-    CHECK_OK(storage_look_again(&scene.storage, &scene.script.budget, &scene.arena, &scene.err), scene.err);
-    CHECK_INT(scene.script.n_requests, 10);
-    scene_stop();
-    scene_start();
-    scene_will(404, "");
-    scene_will(404, "");
-    CHECK_INT(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_UNAVAILABLE);
-    CHECK_OK(storage_look_again(&scene.storage, &scene.script.budget, &scene.arena, &scene.err), scene.err);
-    CHECK_INT(scene.script.n_requests, 2);
-    scene_stop();
-}
-
 TEST(storage__a_delete_in_a_missing_bucket_says_so)
 {
     scene_start();

@@ -327,13 +327,15 @@ TEST(session__gives_up_what_could_be_claimed_and_nothing_else)
     } cases[] = {
         { "{" STATUS("pending") "}", "0", OUTCOME_EXHAUSTED },
         { "{" STATUS("pending") "," INPAINT(MESSAGE("m1") "," ATTEMPTS("2")) "}", "2", OUTCOME_EXHAUSTED },
-        { "{" STATUS("failed") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("2")) "}", "0", OUTCOME_EXHAUSTED },
         { "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," LEASE("x", OVER)) "}", "0", OUTCOME_EXHAUSTED },
         { "{" STATUS("processing") "," INPAINT(MESSAGE("m1") "," LEASE("x", ALIVE)) "}", NULL, OUTCOME_BUSY },
         { "{" STATUS("processing") "," INPAINT(MESSAGE("m0") "," LEASE("x", ALIVE)) "}", NULL, OUTCOME_SUPERSEDED },
         { "{" STATUS("completed") "}", NULL, OUTCOME_DUPLICATE },
         { "{" STATUS("canceled") "}", NULL, OUTCOME_DUPLICATE },
         { "{" STATUS("failed") "," INPAINT(MESSAGE("m1")) "}", NULL, OUTCOME_DUPLICATE },
+        /* why a newer message has failed must stay */
+        { "{" STATUS("failed") "," INPAINT(MESSAGE("m0") "," ATTEMPTS("2")) "}", NULL, OUTCOME_DUPLICATE },
+        { "{" STATUS("failed") "}", NULL, OUTCOME_DUPLICATE },
         { NULL, NULL, OUTCOME_MISSING },
     };
 

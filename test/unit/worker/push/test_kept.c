@@ -46,6 +46,26 @@ TEST(kept__reads_envelopes_and_what_was_pulled)
     check_one("  " PAYLOAD "\r\n", "", "", "{}");
 }
 
+/* Other members of a payload are the app's, whatever their names. */
+TEST(kept__a_payload_is_one_with_any_other_members)
+{
+    static const char *const payloads[] = {
+        "{\"userId\":\"u1\",\"sessionId\":\"s1\",\"message\":\"hello\"}",
+        "{\"user_id\":17,\"session_id\":\"s1\",\"data\":\"-\",\"severity\":3}",
+        "{\"severity\":\"high\",\"messageId\":\"x\",\"userId\":\"u1\",\"sessionId\":\"s1\",\"payload\":null}",
+    };
+    const struct kept_message *m;
+    struct err err = { 0 };
+    int n;
+
+    for (size_t i = 0; i < sizeof payloads / sizeof *payloads; i++) {
+        CHECK_OK(parse(payloads[i], &m, &n, &err), err);
+        CHECK(span_is(m->data, payloads[i]));
+        CHECK_STR(m->message_id, "");
+    }
+    arena_done(&arena);
+}
+
 TEST(kept__reads_lines_of_the_log)
 {
     static const char poison[] = "{\"severity\":\"ERROR\",\"message\":\"poison message: acknowledged and dropped\",\"messageId\":"

@@ -209,6 +209,47 @@ TEST(push_form__refuses_events_that_carry_no_message)
     arena_done(&arena);
 }
 
+TEST(push_form__a_refused_event_keeps_its_id_for_the_log)
+{
+    static const struct push_header structured = { "content-type", "application/cloudevents+json" };
+    static const struct push_header other[] = { { "ce-id", "99" }, { "ce-type", "google.cloud.storage.object.v1.finalized" } };
+    static const struct push_header two[] = { { "ce-id", "99" }, { "ce-id", "98" } };
+    static const char *const bodies[] = {
+        EVENT("\"data\":{}"), EVENT("\"data\":\"text\""), EVENT("\"data\":{\"message\":{\"data\":\"*\"}}"),
+        "{\"id\":\"99\",\"type\":\"google.cloud.storage.object.v1.finalized\",\"data\":{}}",
+    };
+    struct push_message m;
+
+    for (int i = 0; i < COUNT(bodies); i++) {
+        CHECK_INT(parse(&structured, 1, bodies[i], &m, NULL), ERR_INVALID);
+        CHECK_STR(m.message_id, "99");
+    }
+    CHECK_INT(parse(other, 2, "{\"bucket\":\"b\"}", &m, NULL), ERR_INVALID);
+    CHECK_STR(m.message_id, "99");
+    CHECK_INT(parse(two, 2, "{}", &m, NULL), ERR_INVALID);
+    CHECK_STR(m.message_id, "");
+    CHECK_INT(parse(&structured, 1, "{\"id\":\"a b\",\"data\":{}}", &m, NULL), ERR_INVALID);
+    CHECK_STR(m.message_id, "");
+    arena_done(&arena);
+}
+
+/* An SDK may write the member that is not there as null. */
+TEST(push_form__an_events_data_that_is_null_is_none)
+{
+    static const struct push_header structured = { "content-type", "application/cloudevents+json" };
+    char base64[512], body[1024];
+    struct push_message m;
+    struct err err = { 0 };
+
+    CHECK_OK(parse(&structured, 1, EVENT("\"data_base64\":null,\"data\":" ENVELOPE), &m, &err), err);
+    check_is_m17(&m);
+    CHECK_OK(base64_encode(SPAN(ENVELOPE), BASE64_STANDARD, base64, sizeof base64, NULL, &err), err);
+    (void)snprintf(body, sizeof body, EVENT("\"data\":null,\"data_base64\":\"%s\""), base64);
+    CHECK_OK(parse(&structured, 1, body, &m, &err), err);
+    check_is_m17(&m);
+    arena_done(&arena);
+}
+
 /* ---- wrapped ---- */
 
 TEST(push_form__everything_else_is_wrapped_whatever_its_content_type)

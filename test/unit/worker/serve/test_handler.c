@@ -437,12 +437,18 @@ TEST(handler__probes_tell_the_state)
     job_scene_close(&s);
 }
 
+static void hold_queue(void *ctx, bool held)
+{
+    (void)ctx;
+    job_queue_hold(&s.queue, held);
+}
+
 /* What the cloud says, without a thread that asks it. */
 static void use_cloud(struct cloud_check *c, enum access_verdict database, const char *reason)
 {
     struct err err = { 0 };
 
-    CHECK_OK(cloud_check_init(c, &(struct cloud_check_options){ .sys = &s.cloud.sys }, &err), err);
+    CHECK_OK(cloud_check_init(c, &(struct cloud_check_options){ .sys = &s.cloud.sys, .hold = hold_queue }, &err), err);
     for (int p = 0; p < CLOUD_PARTS; p++) {
         c->asked[p] = true;
         c->parts[p].verdict = p == CLOUD_DATABASE ? database : ACCESS_GRANTED;
@@ -488,6 +494,78 @@ TEST(handler__a_job_that_the_cloud_stops_puts_the_cloud_in_doubt)
     s.cloud.on_request = refuse_all;
     CHECK_INT(job_scene_push(&s, "m2"), 503);
     CHECK(c.doubted);
+    job_scene_close(&s);
+}
+
+TEST(handler__what_needs_no_claim_is_answered_while_the_bucket_is_refused)
+{
+    static const struct {
+        const char *document;
+        int64_t max_deliveries;
+        int status;
+        const char *state;
+    } cases[] = {
+        { "{" DOC_STATUS("completed") "}", 0, 204, "completed" },
+        { "{" DOC_STATUS("pending") "}", 2, 204, "failed" }, /* the last delivery ends it, whatever the cause */
+        { "{" DOC_STATUS("pending") "}", 3, 503, "pending" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int part = 0; part < CLOUD_PARTS; part++) {
+            bool has_database = part == CLOUD_BUCKET || part == CLOUD_KEYS;
+            struct cloud_check c;
+
+            open_scene();
+            use_cloud(&c, ACCESS_GRANTED, "");
+            c.parts[part].verdict = ACCESS_REFUSED;
+            job_queue_hold(&s.queue, true);
+            fake_cloud_document(&s.cloud, cases[i].document);
+            s.pipeline.settings.max_deliveries = cases[i].max_deliveries;
+            CHECK_INT(job_scene_request(&s, (struct http_server_request){ .method = "POST", .path = "/",
+                                                                          .headers = { { "x-goog-pubsub-message-id", "m1" }, { "x-goog-pubsub-delivery-attempt", "3" } },
+                                                                          .n_headers = 2, .body = SPAN("{\"userId\":\"u\",\"sessionId\":\"s\"}"),
+                                                                          .arrived_mono_ms = sys_mono_ms(&s.cloud.sys) - LATEST_MS }).status,
+                      has_database ? cases[i].status : 503);
+            CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), has_database ? cases[i].state : i == 0 ? "completed" : "pending");
+            CHECK_INT(s.cloud.firestore.n_gets > 0, has_database);
+            job_scene_close(&s);
+        }
+}
+
+static int firestore_is_down_for_a_while(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    return strstr(req->url, "/documents/") && s.n_calls++ < 5 ? 503 : 0;
+}
+
+static int the_bucket_is_missing(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    return strstr(req->url, "/storage/") ? 503 : 0;
+}
+
+TEST(handler__a_job_that_the_cloud_stops_holds_the_next_one_back)
+{
+    struct cloud_check c;
+
+    open_scene();
+    use_cloud(&c, ACCESS_GRANTED, "");
+    s.cloud.on_request = the_bucket_is_missing;
+    CHECK_INT(job_scene_push(&s, "m1"), 503);
+    CHECK(s.queue.held);
+    CHECK_INT(job_scene_request(&s, (struct http_server_request){ .method = "POST", .path = "/", .body = job_scene_envelope(&s, "m1"),
+                                                                  .arrived_mono_ms = sys_mono_ms(&s.cloud.sys) - LATEST_MS }).status, 503);
+    CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.attempts"), "1");
+    CHECK(strstr(job_scene_log(&s), "push turned away"));
+    job_scene_close(&s);
+}
+
+TEST(handler__counts_the_tries_of_a_look_that_came_to_nothing)
+{
+    open_scene();
+    s.cloud.on_request = firestore_is_down_for_a_while;
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    CHECK(strstr(job_scene_counts(&s), "upstream_retries_total 4\n"));
     job_scene_close(&s);
 }
 

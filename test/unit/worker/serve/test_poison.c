@@ -21,7 +21,7 @@ static void open_scene(enum poison_policy policy, bool with_topic)
 {
     job_scene_open(&s);
     s.handler.poison = (struct poison_rules){
-        .policy = policy, .max_deliveries = 50, .max_age_s = 604800, .sys = &s.cloud.sys
+        .policy = policy, .max_deliveries = 50, .max_age_s = 604800, .sys = &s.cloud.sys, .n_publishing = &s.handler.n_publishing
     };
     script_init(&topic);
     CHECK(!gauth_open(&(struct gauth_options){ .http = &topic.http,
@@ -371,5 +371,23 @@ TEST(poison__a_reason_that_quotes_half_a_character_is_still_text)
                                      .headers = { { "content-type", "application/cloudevents+json" } },
                                      .n_headers = 1 }).status, 204);
     CHECK(strstr(published_attribute("reason"), "an event of the type"));
+    close_scene();
+}
+
+TEST(poison__a_flood_for_a_topic_that_does_not_answer_leaves_handlers_to_other_pushes)
+{
+    open_scene(POISON_ACK, true);
+    s.handler.n_publishing = POISON_AT_ONCE; /* so many wait for the topic */
+    CHECK_INT(post(ENVELOPE("", NOW, "")), 503);
+    CHECK_STR(logged("notPublished"), "4 others are being published at this moment");
+    CHECK_INT(topic.n_requests, 0);
+    CHECK_INT(s.handler.n_publishing, POISON_AT_ONCE);
+    topic_will_take_it();
+    CHECK_INT(post(ENVELOPE("", NOW, ",\"deliveryAttempt\":51")), 204); /* for the last time: it would be lost */
+    CHECK_INT(topic.n_requests, 1);
+    s.handler.n_publishing--;
+    topic_will_take_it();
+    CHECK_INT(post(ENVELOPE("", NOW, "")), 204);
+    CHECK_INT(topic.n_requests, 2);
     close_scene();
 }
