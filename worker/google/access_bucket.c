@@ -168,10 +168,12 @@ void access_bucket(const struct access *x, enum access_way way, const struct bud
 static void ask_candidate(const struct access *x, const char *bucket, const struct budget *budget, struct arena *a,
                           struct access_answer *ret)
 {
+    atomic_int bucket_is = STORAGE_BUCKET_UNKNOWN; /* what is said of a candidate is not said of our bucket */
     struct storage storage = *x->storage;
     struct access other = *x;
 
     storage.bucket = bucket;
+    storage.bucket_is = &bucket_is;
     other.storage = &storage;
     access_bucket(&other, ACCESS_ASK, budget, a, ret);
 }
@@ -189,13 +191,12 @@ static void nothing_derived(const struct access *x, struct access_answer *ret)
                   x->project);
 }
 
-/* A bucket that may be there must not be passed over for the next one, nor one that we are refused by for one that is
- * not there. */
+/* Only a bucket that is absent is passed over. One that refuses us is there: App Engine makes the second one beside it,
+ * and in the wrong bucket every photo would be missing. */
 void access_find_bucket(const struct access *x, const struct budget *budget, struct arena *a,
                         char ret_bucket[BUCKET_NAME_MAX + 1], struct access_answer *ret)
 {
     static const char *const domains[] = { "firebasestorage.app", "appspot.com" };
-    struct access_answer refusal = { .absent = true };
 
     for (size_t i = 0; i < sizeof domains / sizeof *domains; i++) {
         char name[PROJECT_ID_MAX + 32];
@@ -209,13 +210,8 @@ void access_find_bucket(const struct access *x, const struct budget *budget, str
         if (ret->verdict == ACCESS_GRANTED)
             return;
         *ret_bucket = 0;
-        if (ret->verdict == ACCESS_UNSURE)
+        if (!ret->absent)
             return;
-        if (refusal.absent)
-            refusal = *ret;
     }
-    if (refusal.absent)
-        nothing_derived(x, ret);
-    else
-        *ret = refusal;
+    nothing_derived(x, ret);
 }

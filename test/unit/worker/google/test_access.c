@@ -337,9 +337,8 @@ TEST(access__the_bucket_of_the_project_is_the_first_that_exists)
     } cases[] = {
         { GRANTED(ALL), NULL, "demo.firebasestorage.app", ACCESS_GRANTED },
         { NO_BUCKET, GRANTED(ALL), "demo.appspot.com", ACCESS_GRANTED },
-        { GRANTED(""), GRANTED(ALL), "demo.appspot.com", ACCESS_GRANTED },
+        { GRANTED(""), NULL, "", ACCESS_REFUSED }, /* App Engine makes the second one: it may hold no photo */
         { NO_BUCKET, NO_BUCKET, "", ACCESS_REFUSED },
-        { GRANTED(""), NO_BUCKET, "", ACCESS_REFUSED },
         { NO_BUCKET, GRANTED(""), "", ACCESS_REFUSED },
     };
     char found[BUCKET_NAME_MAX + 1];
@@ -356,6 +355,29 @@ TEST(access__the_bucket_of_the_project_is_the_first_that_exists)
         CHECK(!f.st.bucket);
         stop();
     }
+}
+
+/* A bucket that another one was looked for beside says nothing about the one that is found. */
+static struct script_reply only_appspot(void *ctx, const struct script_request *req)
+{
+    (void)ctx;
+    if (!strstr(req->url, "firebasestorage"))
+        return (struct script_reply){ .status = 200, .body = SPAN(GRANTED(ALL)) };
+    if (strstr(req->url, "testIamPermissions"))
+        return (struct script_reply){ .status = 501 };
+    return (struct script_reply){ .status = 404, .body = SPAN(NO_BUCKET) };
+}
+
+TEST(access__a_bucket_that_was_only_looked_for_leaves_no_trace)
+{
+    char found[BUCKET_NAME_MAX + 1];
+
+    start(NULL);
+    f.s.handle = only_appspot;
+    access_find_bucket(&f.x, &f.s.budget, &f.a, found, &f.answer);
+    CHECK_STR(found, "demo.appspot.com");
+    CHECK_INT(*f.st.bucket_is, STORAGE_BUCKET_UNKNOWN);
+    stop();
 }
 
 TEST(access__a_bucket_that_does_not_answer_is_not_passed_over)
