@@ -209,72 +209,75 @@ static void push(void *ctx, struct http_server_request *req, struct http_server_
 
 /* ---- probes ---- */
 
-static void reply_text(struct http_server_request *req, struct http_server_reply *reply, int status, const char *type,
-                       const char *text)
+static void reply_json(struct http_server_request *req, struct http_server_reply *reply, int status,
+                       const struct json *root)
 {
-    (void)req;
+    char *text = NULL;
+
     reply->status = status;
-    reply->content_type = type;
+    if (json_print(req->arena, root, &text, NULL))
+        return; /* no memory: the status says the most important */
+    reply->content_type = "application/json";
     reply->body = span_of(text);
 }
 
-/* What the cloud has to say before a job may run; false: nothing. The reason names no account and no secret. */
-static bool not_ready_by_cloud(const struct handler *h, bool loading, struct http_server_request *req,
-                               struct http_server_reply *reply)
+/* Adds what the cloud has to say before a job may run; false: nothing. The reason names no account and no secret. */
+static bool add_cloud(const struct handler *h, bool loading, struct json *root)
 {
     static const char *const words[] = {
         [CLOUD_ASKING] = "asking", [CLOUD_WAITING] = "waiting", [CLOUD_REFUSED] = "refused"
     };
-    char reason[ACCESS_REASON_SIZE], *text = NULL;
+    char reason[ACCESS_REASON_SIZE];
     enum cloud_state state = h->cloud ? cloud_check_state(h->cloud, reason) : CLOUD_HOLDS;
-    struct json *root;
 
     if (state == CLOUD_HOLDS || (loading && state != CLOUD_REFUSED))
         return false;
-    root = json_new_object(req->arena);
     json_add_string(root, "status", words[state]);
     if (*reason)
         json_add_string(root, "reason", reason);
-    if (json_print(req->arena, root, &text, NULL))
-        reply->status = 503;
-    else
-        reply_text(req, reply, 503, "application/json", text);
     return true;
+}
+
+/* Adds the state of the worker. false: it is not ready. */
+static bool add_state(const struct handler *h, struct json *root)
+{
+    struct engine_status s = engine_status(h->engine);
+
+    if (h->draining) {
+        json_add_string(root, "status", "draining");
+    } else if (s.state > ENGINE_READY || h->fault) {
+        json_add_string(root, "status", "failed");
+    } else if (s.state == ENGINE_TOO_SLOW) {
+        json_add_string(root, "status", "too slow");
+        json_add_string(root, "reason", s.why);
+    } else if (add_cloud(h, s.state == ENGINE_LOADING, root)) {
+        return false;
+    } else if (s.state == ENGINE_READY) {
+        json_add_string(root, "status", "ready");
+        return true;
+    } else {
+        json_add_string(root, "status", "loading");
+        json_add_string(root, "stage", s.stage);
+        json_add_int(root, "progress", s.percent);
+    }
+    return false;
 }
 
 static void ready(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
 {
-    struct handler *h = ctx;
-    struct engine_status s = engine_status(h->engine);
-    char *text = NULL;
+    struct json *root = json_new_object(req->arena);
 
-    if (h->draining)
-        reply_text(req, reply, 503, "application/json", "{\"status\":\"draining\"}");
-    else if (s.state > ENGINE_READY || h->fault)
-        reply_text(req, reply, 503, "application/json", "{\"status\":\"failed\"}");
-    else if (s.state == ENGINE_TOO_SLOW &&
-             !arena_printf(req->arena, &text, NULL, "{\"status\":\"too slow\",\"reason\":\"%s\"}", s.why))
-        reply_text(req, reply, 503, "application/json", text);
-    else if (s.state == ENGINE_TOO_SLOW)
-        reply_text(req, reply, 503, "application/json", "{\"status\":\"failed\"}");
-    else if (not_ready_by_cloud(h, s.state == ENGINE_LOADING, req, reply))
-        return;
-    else if (s.state == ENGINE_READY)
-        reply_text(req, reply, 200, "application/json", "{\"status\":\"ready\"}");
-    else if (!arena_printf(req->arena, &text, NULL, "{\"status\":\"loading\",\"stage\":\"%s\",\"progress\":%d}",
-                           s.stage, s.percent))
-        reply_text(req, reply, 503, "application/json", text);
-    else
-        reply->status = 503;
+    reply_json(req, reply, add_state(ctx, root) ? 200 : 503, root);
 }
 
 static void health(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
 {
     struct handler *h = ctx;
     bool broken = h->fault || engine_status(h->engine).state > ENGINE_READY;
+    struct json *root = json_new_object(req->arena);
 
-    reply_text(req, reply, broken ? 503 : 200, "application/json",
-               broken ? "{\"status\":\"broken\"}" : "{\"status\":\"ok\"}");
+    json_add_string(root, "status", broken ? "broken" : "ok");
+    reply_json(req, reply, broken ? 503 : 200, root);
 }
 
 static void metrics(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
