@@ -265,7 +265,8 @@ def test_a_bucket_of_the_project_that_is_closed_is_not_passed_over():
         _, told = started(h, "refused")
         assert "demo.firebasestorage.app refuses us" in told["reason"], told
     with house_without_bucket("derived-closed-old", {"demo.firebasestorage.app": [], "demo.appspot.com": ALL}) as h:
-        assert "demo.appspot.com" in h.worker().log()
+        _, told = started(h, "refused")
+        assert "demo.firebasestorage.app refuses us" in told["reason"], told
 
 
 def test_a_bucket_of_the_project_that_does_not_answer_is_waited_for():
@@ -386,14 +387,15 @@ def run(command, **env):
 
 def test_bad_settings_are_all_told_and_each_once():
     got = run(["serve"], PORT="x", STEPS="0", PUSH_AUTH="maybe", PUSH_AUDIENCE="a,,b", INPAINT_TYPO="1", LEASE_SECONDS="7s",
-              JOB_DEADLINE_SECONDS="3400", PUBSUB_SUBSCRIPTION="s")
+              JOB_DEADLINE_SECONDS="3400", PUBSUB_SUBSCRIPTION="s", FIREBASE_CREDENTIALS="CANARY!", SSL_CERT_FILE="/nowhere")
     equal(got.returncode, 1, got.stdout)
     told = [json.loads(line) for line in got.stdout.splitlines()]
     problems = [line["problem"] for line in told if line["message"] == "bad setting"]
-    for name in ("PORT", "STEPS", "PUSH_AUTH", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT", "INPAINT_TYPO", "LEASE_SECONDS", "PUBSUB_SUBSCRIPTION"):
+    for name in ("PORT", "STEPS", "PUSH_AUTH", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT", "INPAINT_TYPO", "LEASE_SECONDS", "PUBSUB_SUBSCRIPTION",
+                 "FIREBASE_CREDENTIALS", "SSL_CERT_FILE"):
         equal(sum(bool(re.match(rf"{name}\b", text)) for text in problems), 1, f"{name} in {problems}")
-    equal(len(problems), 8, str(problems))
-    assert "8 settings are wrong" in told[-1]["error"], told[-1]
+    equal(len(problems), 10, str(problems))
+    assert "10 settings are wrong" in told[-1]["error"] and "CANARY" not in got.stdout, got.stdout
 
 
 def test_the_predecessors_environment_asks_for_what_it_lacks_at_once():

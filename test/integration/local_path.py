@@ -216,15 +216,22 @@ def test_bad_credentials_are_told_with_their_setting_and_without_their_text():
              ({"FIREBASE_CREDENTIALS": whole.replace("private_key", "public_key")}, "no member 'private_key'"),
              ({"GOOGLE_APPLICATION_CREDENTIALS": nothing}, f"GOOGLE_APPLICATION_CREDENTIALS: {nothing} cannot be opened"),
              ({"GOOGLE_APPLICATION_CREDENTIALS": WORK}, "cannot be read"),
-             ({"GOOGLE_APPLICATION_CREDENTIALS": whole}, "a key itself belongs in FIREBASE_CREDENTIALS"),
-             ({"GCE_METADATA_HOST": f"127.0.0.1:{free_port()}"}, "GCE_METADATA_HOST"),
-             ({"GCE_METADATA_HOST": "no-such-host.invalid"}, "resolve")]
+             ({"GOOGLE_APPLICATION_CREDENTIALS": whole}, "a key itself belongs in FIREBASE_CREDENTIALS")]
     with Town("credentials") as town:
         for settings, word in cases:
             w = town.worker(**{"FIRESTORE_EMULATOR_HOST": "", "GOOGLE_CLOUD_PROJECT": "", **settings}, ready=False)
             equal(w.process.wait(60), 1, str(settings))
             assert word in w.log(), (settings, w.log())
             assert "CANARY" not in w.log() and "Q0FOQVJZ" not in w.log(), w.log()
+
+
+def test_metadata_server_that_is_not_there_is_told_and_waited_for():
+    with Town("metadata") as town:
+        for host, word in ((f"127.0.0.1:{free_port()}", "GCE_METADATA_HOST"), ("no-such-host.invalid", "resolve")):
+            w = town.worker(FIRESTORE_EMULATOR_HOST="", GOOGLE_CLOUD_PROJECT="", GCE_METADATA_HOST=host, ready=False)
+            wait_until("it is told", lambda w=w: "does not answer yet" in w.log(), 30)
+            assert word in w.log() and "FIREBASE_CREDENTIALS" in w.log(), w.log()
+            equal(w.stop(9), 0, "exit status")
 
 
 def test_message_waits_for_a_worker_that_is_not_there_yet():

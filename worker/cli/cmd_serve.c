@@ -416,11 +416,24 @@ static void log_bad_setting(void *ctx, const char *problem)
     log_event(LOG_CRITICAL, NULL, "bad setting", log_str("problem", problem), log_end());
 }
 
-/* All that is wrong, a line each, so that one start is enough to find it. */
+/* Logs the error of a part that is made from settings. Returns how many problems that makes. */
+static int count_problem(enum err_code rc, const struct err *why)
+{
+    if (rc)
+        log_bad_setting(NULL, why->msg);
+    return rc != ERR_OK;
+}
+
+/* All that is wrong, a line each, so that one start is enough to find it: also what is wrong with the files that the
+ * settings name, the key of the account and the authorities. */
 static enum err_code load_settings(struct service *s, struct err *err)
 {
     int n = config_load_all(environ, &s->arena, &s->config, log_bad_setting, NULL);
+    struct err why = { 0 };
 
+    n += count_problem(http_client_open(&s->http, &why), &why);
+    why = (struct err){ 0 };
+    n += count_problem(open_credentials(s, &why), &why);
     if (n)
         return err_set(err, ERR_INVALID,
                        "%d %s wrong: see the line%s above; 'inpaint-worker serve --help' explains all "
@@ -436,8 +449,6 @@ static enum err_code start(struct service *s, struct err *err)
     log_init(LOG_INFO, NULL);
     TRY(arena_init(&s->arena, 4 << 20, err));
     TRY(load_settings(s, err));
-    TRY(http_client_open(&s->http, err));
-    TRY(open_credentials(s, err));
     TRY(open_oidc(s, err));
     TRY(start_loading(s, err));
     TRY(open_jobs(s, err));
