@@ -183,6 +183,24 @@ static void check_bucket(struct run *r, const struct access *x, const struct bud
     r->storage.bucket = is_set ? r->storage.bucket : NULL;
 }
 
+static void check_topic(struct run *r, const struct access *x, const struct budget *budget)
+{
+    const struct publisher_options o = {
+        .http = r->http, .gauth = r->gauth, .topic = r->cfg.poison_topic, .emulator_host = r->cfg.pubsub_emulator
+    };
+    struct access_answer answer;
+    struct publisher p;
+    struct err err = { 0 };
+
+    if (!r->cfg.poison_topic)
+        return;
+    if (publisher_init(&p, &o, &r->arena, &err))
+        access_judge_failure(err.code, err.msg, &answer);
+    else
+        access_topic(x, &p, budget, &r->arena, &answer);
+    report(r, "poison topic", &answer, r->cfg.poison_topic);
+}
+
 static void check_services(struct run *r, const char *project, const struct budget *budget)
 {
     const struct access x = { r->http, r->gauth, &r->firestore, &r->storage, project, r->cfg.firestore_database };
@@ -197,6 +215,7 @@ static void check_services(struct run *r, const char *project, const struct budg
     (void)snprintf(text, sizeof text, "%s, can be read and written", r->firestore.documents);
     report(r, "database", &answer, text);
     check_bucket(r, &x, budget);
+    check_topic(r, &x, budget);
 }
 
 static void check_cloud(struct run *r)

@@ -181,6 +181,7 @@ static enum err_code open_cloud_check(struct service *s, struct err *err)
                                                  .jwks = s->jwks,
                                                  .firestore = &s->firestore,
                                                  .storage = &s->storage,
+                                                 .publisher = s->config.poison_topic ? &s->publisher : NULL,
                                                  .database = s->config.firestore_database,
                                                  .sys = &sys_real,
                                                  .connect = open_cloud,

@@ -162,8 +162,10 @@ bool access_judge_common(const struct access *x, const char *what, const struct 
     if (is_switched_off(r)) {
         access_reason(ret, ACCESS_REFUSED, "%s: the service is not enabled in its project (HTTP %d): %.160s", what,
                       r->status, r->message);
-        access_remedy(ret, "gcloud services enable firestore.googleapis.com storage.googleapis.com --project=%s",
-                      x->project);
+        access_remedy(
+            ret,
+            "gcloud services enable firestore.googleapis.com storage.googleapis.com pubsub.googleapis.com --project=%s",
+            x->project);
         return true;
     }
     if (strstr(r->message, "authentication scopes") || strstr(r->message, "scope(s) are not authorized")) {

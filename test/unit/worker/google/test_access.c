@@ -326,6 +326,58 @@ TEST(access__where_the_question_is_not_known_an_object_is_written_and_removed)
     }
 }
 
+/* ---- the topic ---- */
+
+#define TOPIC "projects/p-2/topics/dead%2Bletters"
+
+static void topic(const char *emulator)
+{
+    struct publisher p;
+    struct err err = { 0 };
+
+    CHECK_OK(publisher_init(&p, &(struct publisher_options){ .http = &f.s.http, .gauth = f.g, .emulator_host = emulator,
+                                                             .topic = "projects/p-2/topics/dead+letters" },
+                            &f.a, &err), err);
+    access_topic(&f.x, &p, &f.s.budget, &f.a, &f.answer);
+}
+
+TEST(access__the_topic_is_asked_whether_we_may_publish)
+{
+    static const struct {
+        int status;
+        const char *body, *reason, *remedy;
+    } cases[] = {
+        { 200, "{\"permissions\":[\"pubsub.topics.publish\"]}", NULL, NULL },
+        { 200, "{}", "missing pubsub.topics.publish", "gcloud pubsub topics add-iam-policy-binding" },
+        { 200, "{\"permissions\":[]}", "missing pubsub.topics.publish", "--member=serviceAccount:w@demo.example" },
+        { 403, RPC("PERMISSION_DENIED", "User not authorized"), "User not authorized", "--role=roles/pubsub.publisher" },
+        { 403, RPC("PERMISSION_DENIED", "Cloud Pub/Sub API has not been used in project 1 before or it is disabled."),
+          "not enabled", "gcloud services enable" },
+        { 401, RPC("UNAUTHENTICATED", "x"), "401", "keys list" },
+        { 404, "Not Found", NULL, NULL }, { 501, "", NULL, NULL }, { 405, "", NULL, NULL }, { 400, "{}", NULL, NULL },
+        { 200, "<html>", NULL, NULL }, { 200, "[]", NULL, NULL }, { 200, "{\"ok\":1}", NULL, NULL },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        start("bkt");
+        will(cases[i].status, cases[i].body);
+        if (cases[i].status == 401)
+            will(401, cases[i].body);
+        topic(NULL);
+        check_answer(cases[i].reason ? ACCESS_REFUSED : ACCESS_GRANTED, cases[i].reason ? cases[i].reason : "",
+                     cases[i].remedy ? cases[i].remedy : "");
+        CHECK_STR(f.s.requests[0].url, "https://pubsub.googleapis.com/v1/" TOPIC ":testIamPermissions");
+        CHECK_STR(f.s.requests[0].method, "POST");
+        CHECK(span_eq(f.s.requests[0].body, SPAN("{\"permissions\":[\"pubsub.topics.publish\"]}")));
+        stop();
+    }
+    start("bkt");
+    topic("127.0.0.1:1");
+    check_answer(ACCESS_GRANTED, "", "");
+    CHECK_INT(f.s.n_requests, 0);
+    stop();
+}
+
 /* ---- the bucket of the project ---- */
 
 TEST(access__the_bucket_of_the_project_is_the_first_that_exists)
