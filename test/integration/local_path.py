@@ -15,7 +15,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import local_services
-from harness import (MODEL, PROGRAM, ROOT, WORK, Suite, Worker, call, dumps, equal, free_port, jpeg_size, mask_png, photo_png,
+from harness import (MODEL, PROGRAM, ROOT, WORK, Skip, Suite, Worker, call, dumps, equal, free_port, jpeg_size, mask_png, photo_png,
                      raw_request, run_suites, status_of, tests_of, wait_until)
 from tools.local_cloud.cloud import POISON_TOPIC, SUBSCRIPTION, Cloud
 from tools.local_cloud.issuer import Issuer, b64url
@@ -647,6 +647,21 @@ def test_demo_run_leaves_pictures_and_a_completed_document():
         with open(f"{OUT}/{name}", "rb") as f:
             equal(jpeg_size(f.read()), size, name)
     assert "ended" in open(f"{OUT}/worker.log", encoding="utf-8").read(), "the worker was told to end, and did"
+
+
+def test_demo_is_ready_however_slow_the_machine_is():
+    """As with a thousand steps: the largest photo would take a quarter of an hour and more."""
+    model, log = os.path.join(ROOT, "models", "demo"), f"{OUT}/worker.log"
+    if not os.path.isdir(model):
+        raise Skip("models/demo, the folder of the demo model, is not there")
+    if os.path.exists(log):
+        os.remove(log)
+    process = demo("demo", STEPS="1000", DEMO_MODEL=model)
+    try:
+        wait_until("the worker is ready", lambda: os.path.exists(log) and '"message":"ready"' in open(log, encoding="utf-8").read(), 60)
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
 
 
 def test_demo_says_why_a_worker_does_not_start():
