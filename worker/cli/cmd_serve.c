@@ -296,9 +296,12 @@ static void log_too_slow(const struct service *s)
  * waits: other work on the machine may end. The probe and the log say what is wrong. */
 static enum err_code wait_until_fast(struct service *s, enum err_code rc)
 {
-    for (int64_t wait_ms = SLOW_WAIT_MS; engine_status(s->engine).state == ENGINE_TOO_SLOW; wait_ms *= 2) {
+    int64_t wait_ms = SLOW_WAIT_MS;
+
+    while (engine_status(s->engine).state == ENGINE_TOO_SLOW) {
         log_too_slow(s);
-        sys_sleep_ms(&sys_real, wait_ms < SLOW_WAIT_MAX_MS ? wait_ms : SLOW_WAIT_MAX_MS);
+        sys_sleep_ms(&sys_real, wait_ms);
+        wait_ms = wait_ms < SLOW_WAIT_MAX_MS / 2 ? 2 * wait_ms : SLOW_WAIT_MAX_MS; /* it may last for days */
         s->load_error = (struct err){ 0 };
         rc = engine_measure_again(s->engine, &s->load_error);
     }

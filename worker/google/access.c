@@ -41,8 +41,11 @@ static void granted(struct access_answer *ret)
 /* ---- what stands in the way of a call ---- */
 
 /* libcurl says it in words; the words are those of all its versions in use. */
-static const char *obstacle(const char *message)
+static const char *obstacle(enum err_code rc, const char *message)
 {
+    if (rc == ERR_PROTOCOL || rc == ERR_TOO_LARGE)
+        return "what answers is not the service that was meant: check the setting that names its host, and whether a "
+               "proxy answers in its place";
     if (strstr(message, "esolve host") || strstr(message, "esolve proxy") || strstr(message, "esolving timed out"))
         return "the name does not resolve: check the name server of this machine, and the setting that names the host";
     if (strstr(message, "SSL") || strstr(message, "certificate") || strstr(message, "TLS"))
@@ -61,7 +64,7 @@ void access_judge_failure(enum err_code rc, const char *message, struct access_a
 
     access_reason(ret, final ? ACCESS_REFUSED : ACCESS_UNSURE, "%s", *message ? message : err_name(rc));
     if (!final)
-        access_remedy(ret, "%s", obstacle(message));
+        access_remedy(ret, "%s", obstacle(rc, message));
 }
 
 /* ---- one question ---- */

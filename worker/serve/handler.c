@@ -221,7 +221,7 @@ static void reply_json(struct http_server_request *req, struct http_server_reply
     reply->body = span_of(text);
 }
 
-/* Adds what the cloud has to say before a job may run; false: nothing. The reason names no account and no secret. */
+/* Adds what the cloud has to say before a job may run; false: nothing. The reason holds no secret. */
 static bool add_cloud(const struct handler *h, bool loading, struct json *root)
 {
     static const char *const words[] = {

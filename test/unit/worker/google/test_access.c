@@ -474,6 +474,7 @@ TEST(access__what_stands_in_the_way_is_told_apart)
         { ERR_UNAVAILABLE, "http: GET https://x: SSL certificate problem: self-signed certificate", "cannot be trusted",
           ACCESS_UNSURE },
         { ERR_UNKNOWN_OUTCOME, "http: GET https://x: Operation timed out", "asked again", ACCESS_UNSURE },
+        { ERR_PROTOCOL, "storage: 'x': the answer names no object", "not the service that was meant", ACCESS_UNSURE },
         { ERR_DENIED, "token endpoint: HTTP 400 invalid_grant", "", ACCESS_REFUSED },
     };
 
