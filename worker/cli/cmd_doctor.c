@@ -75,9 +75,17 @@ static void wrong_setting(void *ctx, const char *problem)
     wrong(ctx, "settings", problem, NULL);
 }
 
+/* Also what the environment says about authorities and the proxy: without them nobody can be asked. */
 static void check_settings(struct run *r)
 {
-    if (config_load_all(environ, &r->arena, &r->cfg, wrong_setting, r) == 0)
+    struct err err = { 0 };
+    int n = config_load_all(environ, &r->arena, &r->cfg, wrong_setting, r);
+
+    if (http_client_open(&r->http, &err)) {
+        wrong(r, "settings", err.msg, NULL);
+        n++;
+    }
+    if (n == 0)
         good("settings", "%s", r->cfg.on_cloud_run ? "valid, for Cloud Run" : "valid, for a machine of your own");
     else
         finding("", "",
@@ -382,8 +390,8 @@ static int examine(struct run *r, const struct args *a)
 
     check_settings(r);
     check_credentials(r);
-    if (a->offline)
-        finding("note", "cloud", "not asked (--offline)");
+    if (a->offline || !r->http)
+        finding("note", "cloud", a->offline ? "not asked (--offline)" : "not asked, because of the settings above");
     else
         check_cloud(r);
     folder = (struct model_folder){ .dir = r->cfg.model_dir, .transformer = r->cfg.transformer };
@@ -411,12 +419,6 @@ static int print_values(struct run *r)
     (void)config_load_all(environ, &r->arena, &r->cfg, ignore_problem, NULL);
     config_print_values(&r->cfg, stdout);
     return CLI_DONE;
-}
-
-static enum err_code open_run(struct run *r, const struct args *a, struct err *err)
-{
-    TRY(arena_init(&r->arena, ARENA_BYTES, err));
-    return a->values ? ERR_OK : http_client_open(&r->http, err);
 }
 
 static void close_run(struct run *r)
@@ -451,7 +453,7 @@ int cmd_doctor(int argc, char **argv)
         return status;
     if (a.online && a.offline)
         return cli_misused(&command, "--online and --offline exclude each other");
-    if (open_run(&r, &a, &err))
+    if (arena_init(&r.arena, ARENA_BYTES, &err))
         status = cli_fail(&command, &err);
     else
         status = a.values ? print_values(&r) : examine(&r, &a);
