@@ -441,6 +441,23 @@ TEST(http_server__garbage_and_floods_do_no_harm)
     stop();
 }
 
+TEST(http_server__cookies_are_a_header_like_any_other)
+{
+    static const char *const cookies[] = { "a;", "a=b; ", ";", "=", "," };
+    static char text[64000];
+
+    start(30, 4);
+    for (int i = 0; i < 20; i++) {
+        size_t n = (size_t)snprintf(text, sizeof text, HEAD("POST", "/push") GOOD "Content-Length: 2\r\nCookie: ");
+
+        for (int k = 0; k < (i < 10 ? 3000 : 1); k++)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s", cookies[i % 5]);
+        (void)snprintf(text + n, sizeof text - n, "\r\n%s\r\nhi", i % 2 ? "Cookie: again=1\r\n" : "");
+        CHECK_INT(ask(text), 204);
+    }
+    stop();
+}
+
 /* libmicrohttpd keeps a record of each name in a query, many times as large as the name. */
 TEST(http_server__a_query_of_many_names_is_ignored)
 {
