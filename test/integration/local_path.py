@@ -180,7 +180,8 @@ def test_refusals_are_counted_by_reason_and_say_what_was_wanted():
 
 def test_refusals_while_the_keys_cannot_be_fetched_are_counted():
     with Town("no-keys") as town:
-        w = town.worker(OIDC_CERTS_URL=f"http://127.0.0.1:{free_port()}/certs")
+        w = town.worker(OIDC_CERTS_URL=f"http://127.0.0.1:{free_port()}/certs", ready=False)
+        wait_until("it is told", lambda: "does not answer yet" in w.log(), 30)
         equal(send(w.port, ["Bearer " + town.cloud.issuer.sign()]), 503)
         equal({r: n for r, n in refusals(w.base).items() if n}, {"keys_unavailable": 1})
         assert "OIDC_CERTS_URL" in w.log()

@@ -10,13 +10,12 @@
 #include "models/fill/fill.h"
 #include "models/fill/model_folder.h"
 #include "models/fill/self_check.h"
-#include "worker/auth/jwks.h"
-#include "worker/auth/oidc.h"
 #include "worker/base/config.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
 #include "worker/google/access.h"
 #include "worker/http/http_client.h"
+#include "worker/serve/cloud_check.h"
 
 enum {
     ARENA_BYTES = 256 << 20,
@@ -138,12 +137,11 @@ static void check_keys(struct run *r, const struct budget *budget)
     char text[600];
     enum err_code rc = jwks_open(r->http, &sys_real, r->cfg.oidc_certs_url, &jwks, &err);
 
-    if (!rc)
-        rc = jwks_prefetch(jwks, budget, &err);
     if (rc)
         access_judge_failure(rc, err.msg, &answer);
     else
-        (void)snprintf(text, sizeof text, "%d at %s", jwks_count(jwks, &(int64_t){ 0 }), r->cfg.oidc_certs_url);
+        cloud_check_keys(jwks, budget, &answer);
+    (void)snprintf(text, sizeof text, "%d at %s", rc ? 0 : jwks_count(jwks, &(int64_t){ 0 }), r->cfg.oidc_certs_url);
     report(r, "push keys", &answer, text);
     jwks_close(jwks);
 }

@@ -80,6 +80,9 @@ enum cloud_state cloud_check_state(struct cloud_check *c, char reason[ACCESS_REA
 /* Whether Firestore and Storage may be used; before, they may not even be open. */
 bool cloud_check_holds(struct cloud_check *c);
 
+/* Whether the keys of push tokens are there; they are fetched unless they are. */
+void cloud_check_keys(struct jwks *jwks, const struct budget *budget, struct access_answer *ret);
+
 /* A job has failed by the database or the bucket: both are asked again, at most every 10 s. */
 void cloud_check_doubt(struct cloud_check *c);
 
