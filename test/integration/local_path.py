@@ -249,7 +249,7 @@ def test_message_waits_for_a_worker_that_is_not_there_yet():
 
 # A job that lasts, on a fast machine, too: a worker is killed in the middle of it, or told to stop and would still end it
 # within its 7.5 s if it could.
-LASTING = {"STEPS": 1000, "JOB_DEADLINE_SECONDS": 5, "LEASE_SECONDS": 15}
+LASTING = {"STEPS": 1000, "JOB_DEADLINE_SECONDS": 3400, "LEASE_SECONDS": 3500}  # a shorter deadline would not be met: not ready
 LASTING_SIZE = (512, 512)
 LASTING_INPUTS = photo_png(*LASTING_SIZE), mask_png(*LASTING_SIZE, (200, 200, 300, 300))
 
@@ -261,7 +261,7 @@ def test_worker_killed_in_a_job_is_replaced_when_its_lease_is_over():
         town.wait_claimed("killed")
         first.process.kill()
         first.process.wait()
-        town.worker()
+        town.worker(JOB_DEADLINE_SECONDS=5, LEASE_SECONDS=15)  # who takes over says how long a lease may be
         town.wait_acked("killed")
         answers = town.answers("killed")
         assert answers[0] is None and answers[-1] == 204 and 409 in answers and set(answers) <= {None, 409, 204}, answers
@@ -270,7 +270,7 @@ def test_worker_killed_in_a_job_is_replaced_when_its_lease_is_over():
 
 def test_worker_told_to_stop_gives_its_job_to_the_next():
     with Town("stopped") as town:
-        first = town.worker(**{**LASTING, "JOB_DEADLINE_SECONDS": 100, "LEASE_SECONDS": 200})
+        first = town.worker(**LASTING)
         message_id = town.publish("stopped", *LASTING_INPUTS)
         town.wait_claimed("stopped")
         equal(first.stop(), 0)
