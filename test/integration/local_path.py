@@ -459,6 +459,7 @@ NO_JOB = b'{"userId": "u1", "sessionId": "__reserved__", "note": "\xff\x00"}'
 
 
 def last_line(w):
+    time.sleep(0.2)  # the log has a thread of its own: the answer may be there before the line
     return json.loads(w.log().splitlines()[-1])
 
 
