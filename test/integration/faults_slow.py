@@ -331,7 +331,7 @@ def test_severe_lines_are_error_reports():
         assert mild and not any("@type" in line or "serviceContext" in line for line in mild), mild
         for line in severe:
             equal(line["@type"], "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent")
-            equal(line["serviceContext"], {"service": "inpaint-worker", "version": "worker-00042-abc"})
+            equal(line["serviceContext"], {"service": h.cloud.env.get("K_SERVICE", "inpaint-worker"), "version": "worker-00042-abc"})
             where = line["context"]["reportLocation"]
             assert where["filePath"].startswith("worker/") and where["lineNumber"] > 0 and where["functionName"], where
         assert severe, [line["severity"] for line in lines]

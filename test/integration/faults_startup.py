@@ -26,6 +26,7 @@ FOR_EVER = 10 ** 6
 
 
 def permissions(*granted):
+    granted = (*granted, "storage.objects.list") if list(granted) == ALL else granted
     return answer(200, {"kind": "storage#testIamPermissionsResponse", **({"permissions": list(granted)} if granted else {})})
 
 
@@ -93,6 +94,16 @@ def test_startup_without_the_role_on_the_bucket():
     for name, granted, missing in (("reader", ALL[:1], ALL[1:]), ("creator", ALL[1:2], [ALL[0], ALL[2]]), ("nobody", [], ALL)):
         check_refused(f"bucket-{name}", [("permissions", permissions(*granted))], [BUCKET, "roles/storage.objectUser", *missing],
                       ["gcloud storage buckets add-iam-policy-binding gs://" + BUCKET, "--role=roles/storage.objectUser"])
+
+
+def test_startup_without_the_permission_to_list():
+    """Then 403 is the answer about results that are not there yet, and no job could be done."""
+    granted = answer(200, {"permissions": ALL})
+    check_refused("bucket-no-list", [("permissions", granted), ("stat:probe", answer(403, b"{}"))], ["storage.objects.list"],
+                  ["--role=roles/storage.objectUser"])
+    with House("bucket-no-list-needed") as h:
+        h.cloud.on("permissions", granted, FOR_EVER)
+        equal(h.worker().push(h.job("no-list")), 204)
 
 
 def test_startup_with_a_bucket_that_answers_403():
@@ -295,6 +306,7 @@ def private_pem(key):
     return f"-----BEGIN RSA PRIVATE KEY-----\n{base64.encodebytes(der).decode()}-----END RSA PRIVATE KEY-----\n"
 
 
+@modes.only(modes.EMULATORS)
 def test_the_key_of_an_account_names_project_and_bucket_and_who_needs_a_role():
     account = {"type": "service_account", "project_id": "demo", "private_key": private_pem(RsaKey()),
                "client_email": "worker@demo.iam.gserviceaccount.com"}

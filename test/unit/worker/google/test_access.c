@@ -11,7 +11,8 @@
 #define RPC(s, m)  "{\"error\":{\"code\":0,\"status\":\"" s "\",\"message\":\"" m "\"}}"
 #define ABSENT     RPC("NOT_FOUND", "Document \\\"" DOCUMENTS "/inpaint-worker/probe\\\" not found.")
 #define NO_UPDATE  RPC("NOT_FOUND", "No document to update: " DOCUMENTS "/inpaint-worker/probe")
-#define ALL        "\"storage.objects.get\",\"storage.objects.create\",\"storage.objects.delete\""
+#define NO_LIST    "\"storage.objects.get\",\"storage.objects.create\",\"storage.objects.delete\""
+#define ALL        NO_LIST ",\"storage.objects.list\""
 #define GRANTED(x) "{\"kind\":\"storage#testIamPermissionsResponse\",\"permissions\":[" x "]}"
 #define NO_BUCKET  "{\"error\":{\"code\":404,\"message\":\"The specified bucket does not exist.\"}}"
 
@@ -232,9 +233,29 @@ TEST(access__the_bucket_is_asked_which_permissions_we_have)
     check_answer(ACCESS_GRANTED, "", "");
     CHECK_STR(f.s.requests[0].url,
               "https://storage.googleapis.com/storage/v1/b/bkt/iam/testIamPermissions?permissions=storage.objects.get"
-              "&permissions=storage.objects.create&permissions=storage.objects.delete");
+              "&permissions=storage.objects.create&permissions=storage.objects.delete&permissions=storage.objects.list");
     CHECK_INT(f.s.n_requests, 1);
     stop();
+}
+
+/* Who may not list is told 403 about an object that is not there, and every job looks for results that are not. */
+TEST(access__without_the_permission_to_list_a_missing_object_must_be_one)
+{
+    static const struct {
+        int status;
+        enum access_verdict verdict;
+    } cases[] = { { 403, ACCESS_REFUSED }, { 404, ACCESS_GRANTED } };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        start("bkt");
+        will(200, GRANTED(NO_LIST));
+        will(cases[i].status, "{\"error\":{\"message\":\"No such object: bkt/x\"}}");
+        bucket(ACCESS_ASK);
+        check_answer(cases[i].verdict, i ? "" : "missing storage.objects.list, which", i ? "" : "roles/storage.objectUser");
+        CHECK_INT(f.s.n_requests, 2);
+        CHECK_STR(f.s.requests[1].method, "GET");
+        stop();
+    }
 }
 
 TEST(access__each_missing_permission_is_named)
