@@ -209,20 +209,49 @@ static void push(void *ctx, struct http_server_request *req, struct http_server_
 
 /* ---- probes ---- */
 
-static void reply_json(struct http_server_request *req, struct http_server_reply *reply, int status,
-                       const struct json *root)
+static void reply_text(struct http_server_reply *reply, int status, const char *json)
+{
+    reply->status = status;
+    reply->content_type = "application/json";
+    reply->body = span_of(json);
+}
+
+/* What is more than a word is built, with its escapes; without memory the status has to do. */
+static void reply_json(struct http_server_request *req, struct http_server_reply *reply, const struct json *root)
 {
     char *text = NULL;
 
-    reply->status = status;
     if (json_print(req->arena, root, &text, NULL))
-        return; /* no memory: the status says the most important */
-    reply->content_type = "application/json";
-    reply->body = span_of(text);
+        reply->status = 503;
+    else
+        reply_text(reply, 503, text);
 }
 
-/* Adds what the cloud has to say before a job may run; false: nothing. The reason holds no secret. */
-static bool add_cloud(const struct handler *h, bool loading, struct json *root)
+static void reply_reason(struct http_server_request *req, struct http_server_reply *reply, const char *status,
+                         const char *reason)
+{
+    struct json *root = json_new_object(req->arena);
+
+    json_add_string(root, "status", status);
+    if (*reason)
+        json_add_string(root, "reason", reason);
+    reply_json(req, reply, root);
+}
+
+static void reply_loading(struct http_server_request *req, struct http_server_reply *reply,
+                          const struct engine_status *s)
+{
+    struct json *root = json_new_object(req->arena);
+
+    json_add_string(root, "status", "loading");
+    json_add_string(root, "stage", s->stage);
+    json_add_int(root, "progress", s->percent);
+    reply_json(req, reply, root);
+}
+
+/* What the cloud has to say before a job may run; false: nothing. The reason holds no secret. */
+static bool not_ready_by_cloud(const struct handler *h, bool loading, struct http_server_request *req,
+                               struct http_server_reply *reply)
 {
     static const char *const words[] = {
         [CLOUD_ASKING] = "asking", [CLOUD_WAITING] = "waiting", [CLOUD_REFUSED] = "refused"
@@ -232,52 +261,36 @@ static bool add_cloud(const struct handler *h, bool loading, struct json *root)
 
     if (state == CLOUD_HOLDS || (loading && state != CLOUD_REFUSED))
         return false;
-    json_add_string(root, "status", words[state]);
-    if (*reason)
-        json_add_string(root, "reason", reason);
+    reply_reason(req, reply, words[state], reason);
     return true;
-}
-
-/* Adds the state of the worker. false: it is not ready. */
-static bool add_state(const struct handler *h, struct json *root)
-{
-    struct engine_status s = engine_status(h->engine);
-
-    if (h->draining) {
-        json_add_string(root, "status", "draining");
-    } else if (s.state > ENGINE_READY || h->fault) {
-        json_add_string(root, "status", "failed");
-    } else if (s.state == ENGINE_TOO_SLOW) {
-        json_add_string(root, "status", "too slow");
-        json_add_string(root, "reason", s.why);
-    } else if (add_cloud(h, s.state == ENGINE_LOADING, root)) {
-        return false;
-    } else if (s.state == ENGINE_READY) {
-        json_add_string(root, "status", "ready");
-        return true;
-    } else {
-        json_add_string(root, "status", "loading");
-        json_add_string(root, "stage", s.stage);
-        json_add_int(root, "progress", s.percent);
-    }
-    return false;
 }
 
 static void ready(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
 {
-    struct json *root = json_new_object(req->arena);
+    struct handler *h = ctx;
+    struct engine_status s = engine_status(h->engine);
 
-    reply_json(req, reply, add_state(ctx, root) ? 200 : 503, root);
+    if (h->draining)
+        reply_text(reply, 503, "{\"status\":\"draining\"}");
+    else if (s.state > ENGINE_READY || h->fault)
+        reply_text(reply, 503, "{\"status\":\"failed\"}");
+    else if (s.state == ENGINE_TOO_SLOW)
+        reply_reason(req, reply, "too slow", s.why);
+    else if (not_ready_by_cloud(h, s.state == ENGINE_LOADING, req, reply))
+        return;
+    else if (s.state == ENGINE_READY)
+        reply_text(reply, 200, "{\"status\":\"ready\"}");
+    else
+        reply_loading(req, reply, &s);
 }
 
 static void health(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
 {
     struct handler *h = ctx;
     bool broken = h->fault || engine_status(h->engine).state > ENGINE_READY;
-    struct json *root = json_new_object(req->arena);
 
-    json_add_string(root, "status", broken ? "broken" : "ok");
-    reply_json(req, reply, broken ? 503 : 200, root);
+    (void)req;
+    reply_text(reply, broken ? 503 : 200, broken ? "{\"status\":\"broken\"}" : "{\"status\":\"ok\"}");
 }
 
 static void metrics(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
