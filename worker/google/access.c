@@ -281,6 +281,8 @@ static void judge_database_404(const struct access *x, const struct access_reply
     } else if (strstr(r->message, "roject")) {
         access_reason(ret, ACCESS_REFUSED, "the project %s does not exist (HTTP 404): %.200s", x->project, r->message);
         access_remedy(ret, "set GOOGLE_CLOUD_PROJECT to the project that holds the documents: gcloud projects list");
+    } else if (strcmp(r->word, "NOT_FOUND") == 0) { /* Firestore itself; a job is careful with such an answer */
+        granted(ret);
     } else {
         access_reason(ret, ACCESS_REFUSED,
                       "what answers at %s is not Firestore: HTTP 404, and no word about the document asked for: %.160s",

@@ -123,7 +123,7 @@ TEST(access__a_refusal_by_the_database_says_what_mends_it)
         { 403, RPC("PERMISSION_DENIED", "Permission denied on resource project billing-prod."), "roles/datastore.user",
           "add-iam-policy-binding" },
         { 404, "<html>", "is not Firestore", "FIRESTORE_EMULATOR_HOST" },
-        { 404, RPC("NOT_FOUND", ""), "is not Firestore", "FIRESTORE_EMULATOR_HOST" },
+        { 404, "{\"error\":{\"code\":404,\"message\":\"Not Found\"}}", "is not Firestore", "FIRESTORE_EMULATOR_HOST" },
         { 403, RPC("PERMISSION_DENIED", "Missing or insufficient permissions."), "roles/datastore.user",
           "gcloud projects add-iam-policy-binding demo --member=serviceAccount:w@demo.example --role=roles/datastore.user" },
         { 403, "<html>", "roles/datastore.user", "add-iam-policy-binding" },
@@ -142,6 +142,23 @@ TEST(access__a_refusal_by_the_database_says_what_mends_it)
         database();
         check_answer(ACCESS_REFUSED, cases[i].reason, cases[i].remedy);
         CHECK_INT(f.s.n_requests, 1);
+        stop();
+    }
+}
+
+/* It is Firestore that speaks, and not of a database: a job is careful with such an answer by itself. */
+TEST(access__a_server_that_says_not_found_in_its_own_words_is_not_refused_for_it)
+{
+    static const char *const answers[] = { "{\"error\":{\"status\":\"NOT_FOUND\"}}", RPC("NOT_FOUND", ""),
+                                           RPC("NOT_FOUND", "Requested entity was not found."),
+                                           RPC("NOT_FOUND", "no such document") };
+
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+        start("bkt");
+        will(404, answers[i]);
+        will(404, answers[i]);
+        database();
+        check_answer(ACCESS_GRANTED, "", "");
         stop();
     }
 }
