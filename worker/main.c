@@ -1,4 +1,5 @@
 /* main - runs the command; the only place that ends the process. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -20,10 +21,25 @@ static void start_with_patient_threads(char **argv)
     (void)execv("/proc/self/exe", argv); /* if it fails, the threads spin */
 }
 
+/*
+ * Where a standard stream is closed, the next file that is opened would get its number, and lines of the log would go
+ * to a connection. Opened for reading, its place is taken, and writing to it still fails.
+ */
+static void take_standard_streams(void)
+{
+    int fd = open("/dev/null", O_RDONLY);
+
+    while (fd >= 0 && fd <= STDERR_FILENO)
+        fd = open("/dev/null", O_RDONLY);
+    if (fd > STDERR_FILENO)
+        (void)close(fd);
+}
+
 int main(int argc, char **argv)
 {
     int status;
 
+    take_standard_streams();
     start_with_patient_threads(argv);
     status = commands_run(argc, argv);
 

@@ -67,13 +67,15 @@ static void keep_lost(const struct file_map *m, uintptr_t address)
 /*
  * Puts zeros in the place of the rest of the mapping, from the page of the fault on: a file that was shortened has
  * nothing behind it, and the file is given up in any case. mmap() is a bare system call. Where it is refused, or the
- * fault is not ours, the signal comes again under its former action; one that a process has sent is sent again.
+ * fault is not ours, the signal comes again under its former action: with the access that is tried again, or by raise()
+ * where there was none, because somebody sent the signal.
  */
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
     uintptr_t address = (uintptr_t)info->si_addr, page = (uintptr_t)sysconf(_SC_PAGESIZE), from = address & ~(page - 1);
-    bool is_sent = info->si_code <= 0; /* it has no address then */
-    struct file_map *m = is_sent ? NULL : find(address);
+    bool is_access = info->si_code == BUS_ADRALN || info->si_code == BUS_ADRERR || info->si_code == BUS_OBJERR ||
+                     info->si_code == BUS_MCEERR_AR;
+    struct file_map *m = is_access ? find(address) : NULL;
     int saved = errno;
 
     (void)context;
@@ -85,8 +87,8 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
     }
     if (!m)
         (void)sigaction(number, &maps.before, NULL);
-    if (is_sent)
-        (void)raise(number); /* it is blocked until this handler returns */
+    if (!is_access)
+        (void)raise(number);
     errno = saved;
 }
 

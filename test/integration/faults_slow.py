@@ -9,7 +9,7 @@ import threading
 import time
 
 from fake_cloud import *  # noqa: F403
-from harness import Skip, call, dumps, envelope, equal, wait_until
+from harness import PROGRAM, WORK, Skip, call, dumps, envelope, equal, wait_until
 from house import House
 
 CROWD = 200
@@ -295,6 +295,30 @@ def test_reader_of_the_log_goes_away():
         equal(w.stop(7.5), 0, "exit status")
 
 
+def test_standard_streams_that_are_closed():
+    """What is opened next takes their numbers: lines of the log would go to a connection."""
+    with House("log-closed") as h:
+        wrapper = os.path.join(WORK, "closed-streams.sh")
+        with open(wrapper, "w", encoding="ascii") as f:
+            f.write(f'#!/bin/sh\nexec "{PROGRAM}" "$@" <&- >&- 2>&-\n')
+        os.chmod(wrapper, 0o755)
+        w = h.worker(program=wrapper)
+        equal([os.readlink(f"/proc/{w.process.pid}/fd/{n}") for n in range(3)], ["/dev/null"] * 3)
+        poison_pushes(w, 20)
+        all_is_well(h, w, "closed streams", "log-closed")
+        equal(w.stop(7.5), 0, "exit status")
+
+
+def test_log_on_a_full_disk_stops_nothing():
+    with House("log-full") as h, open("/dev/full", "wb") as full:
+        w = h.worker(STDERR=full.fileno())
+        poison_pushes(w, 20)
+        all_is_well(h, w, "a full disk", "log-full")
+        dropped = call("GET", w.base + "/metrics")[2].decode().split("\ninpaint_log_dropped_total ")[1].split()[0]
+        assert int(dropped) >= 20, dropped
+        equal(w.stop(7.5), 0, "exit status")
+
+
 def test_severe_lines_are_error_reports():
     with House("reports") as h:
         w = h.worker(K_REVISION="worker-00042-abc")
@@ -307,7 +331,7 @@ def test_severe_lines_are_error_reports():
         assert mild and not any("@type" in line or "serviceContext" in line for line in mild), mild
         for line in severe:
             equal(line["@type"], "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent")
-            equal(line["serviceContext"], {"service": "inpaint-worker", "version": "worker-00042-abc"})
+            equal(line["serviceContext"], {"service": h.cloud.env.get("K_SERVICE", "inpaint-worker"), "version": "worker-00042-abc"})
             where = line["context"]["reportLocation"]
             assert where["filePath"].startswith("worker/") and where["lineNumber"] > 0 and where["functionName"], where
         assert severe, [line["severity"] for line in lines]

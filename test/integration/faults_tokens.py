@@ -5,7 +5,7 @@ import time
 
 from fake_cloud import *  # noqa: F403
 from faults_services import noise_png
-from harness import equal, mask_png, wait_until
+from harness import call, equal, mask_png, wait_until
 from house import HTML, STAGES, House
 from modes import PRODUCTION_ONLY
 from production import FOREIGN
@@ -176,7 +176,7 @@ def test_poison_is_published_with_a_token_for_it():
         with House(f"poison-{credentials}", credentials, POISON_TOPIC="projects/demo/topics/dead") as h:
             w, guard = h.worker(), h.cloud.guard
             equal(w.push(b"{}"), 204)
-            equal((len(h.cloud.published), "publish" in {op for op, _ in guard.seen}), (1, True))
+            equal((len(h.cloud.published), {"publish", "may-publish"} - {op for op, _ in guard.seen}), (1, set()))
             time.sleep(1.05)  # a token of another second is another token
             h.cloud.on("publish", guard.revoke)
             equal(w.push(b"[]"), 204)
@@ -186,6 +186,18 @@ def test_poison_is_published_with_a_token_for_it():
             equal(len(h.cloud.published), 2)
             equal(w.push(h.job("good")), 204)
             h.check_completed("good")
+
+
+@PRODUCTION_ONLY
+def test_topic_of_poison_that_refuses_us_is_told_at_the_start():
+    with House("poison-denied", POISON_TOPIC="projects/demo/topics/dead") as h:
+        h.cloud.on("may-publish", answer(200, b"{}"), 10 ** 6)
+        w = h.worker(ready=False)
+        wait_until("it is refused", lambda: "not ready: the cloud refuses" in w.log(), 30)
+        for word in ('"part":"poison topic"', "roles/pubsub.publisher", "gcloud pubsub topics add-iam-policy-binding projects/demo/topics/dead"):
+            assert word in w.log(), (word, w.log())
+        equal(call("GET", w.base + "/ready")[0], 503)
+        equal(w.stop(9), 0)
 
 
 # ---- where an upload goes on ----

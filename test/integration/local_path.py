@@ -15,7 +15,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import local_services
-from harness import (MODEL, PROGRAM, ROOT, WORK, Suite, Worker, call, dumps, equal, free_port, jpeg_size, mask_png, photo_png,
+from harness import (MODEL, PROGRAM, ROOT, WORK, Skip, Suite, Worker, call, dumps, equal, free_port, jpeg_size, mask_png, photo_png,
                      raw_request, run_suites, status_of, tests_of, wait_until)
 from tools.local_cloud.cloud import POISON_TOPIC, SUBSCRIPTION, Cloud
 from tools.local_cloud.issuer import Issuer, b64url
@@ -180,8 +180,8 @@ def test_refusals_are_counted_by_reason_and_say_what_was_wanted():
 
 def test_refusals_while_the_keys_cannot_be_fetched_are_counted():
     with Town("no-keys") as town:
-        w = town.worker(ready=False, OIDC_CERTS_URL=f"http://127.0.0.1:{free_port()}/certs")
-        wait_until("it listens", w.listens)
+        w = town.worker(OIDC_CERTS_URL=f"http://127.0.0.1:{free_port()}/certs", ready=False)
+        wait_until("it is told", lambda: "does not answer yet" in w.log(), 30)
         equal(send(w.port, ["Bearer " + town.cloud.issuer.sign()]), 503)
         equal({r: n for r, n in refusals(w.base).items() if n}, {"keys_unavailable": 1})
         assert "OIDC_CERTS_URL" in w.log()
@@ -262,7 +262,7 @@ def test_worker_killed_in_a_job_is_replaced_when_its_lease_is_over():
         town.wait_claimed("killed")
         first.process.kill()
         first.process.wait()
-        town.worker()
+        town.worker(JOB_DEADLINE_SECONDS=5, LEASE_SECONDS=15)  # who takes over says how long a lease may be
         town.wait_acked("killed")
         answers = town.answers("killed")
         assert answers[0] is None and answers[-1] == 204 and 409 in answers and set(answers) <= {None, 409, 204}, answers
@@ -460,6 +460,7 @@ NO_JOB = b'{"userId": "u1", "sessionId": "__reserved__", "note": "\xff\x00"}'
 
 
 def last_line(w):
+    time.sleep(0.2)  # the log has a thread of its own: the answer may be there before the line
     return json.loads(w.log().splitlines()[-1])
 
 
@@ -649,6 +650,21 @@ def test_demo_run_leaves_pictures_and_a_completed_document():
         with open(f"{OUT}/{name}", "rb") as f:
             equal(jpeg_size(f.read()), size, name)
     assert "ended" in open(f"{OUT}/worker.log", encoding="utf-8").read(), "the worker was told to end, and did"
+
+
+def test_demo_is_ready_however_slow_the_machine_is():
+    """As with a thousand steps: the largest photo would take a quarter of an hour and more."""
+    model, log = os.path.join(ROOT, "models", "demo"), f"{OUT}/worker.log"
+    if not os.path.isdir(model):
+        raise Skip("models/demo, the folder of the demo model, is not there")
+    if os.path.exists(log):
+        os.remove(log)
+    process = demo("demo", STEPS="1000", DEMO_MODEL=model)
+    try:
+        wait_until("the worker is ready", lambda: os.path.exists(log) and '"message":"ready"' in open(log, encoding="utf-8").read(), 60)
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
 
 
 def test_demo_says_why_a_worker_does_not_start():

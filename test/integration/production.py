@@ -41,6 +41,7 @@ HOSTS = {
     "oauth2.googleapis.com": ("/token", None),
 }
 PUBLISH = "/v1/projects/[^/]+/topics/[^/]+:publish"
+MAY_PUBLISH = "/v1/projects/[^/]+/topics/[^/]+:testIamPermissions"
 UNAUTHENTICATED = {"error": {"code": 401, "message": "Request had invalid authentication credentials.", "status": "UNAUTHENTICATED",
                              "errors": [{"reason": "authError", "message": "Invalid Credentials", "domain": "global"}]}}
 
@@ -277,6 +278,7 @@ class ProductionCloud(Cloud):
         self.server.route("GET", "/oauth2/v3/certs", self.certs)
         self.published = []  # bodies of what was published to a topic
         self.server.route("POST", PUBLISH, self.publish)
+        self.server.route("POST", MAY_PUBLISH, self.may_publish)
 
     def make_server(self):
         return GuardedServer(self)
@@ -285,6 +287,10 @@ class ProductionCloud(Cloud):
         self.note(request)
         self.published.append(request.body)
         return Reply(200, {"messageIds": [str(len(self.published))]})
+
+    def may_publish(self, request):
+        self.note(request)
+        return Reply(200, {"permissions": json.loads(request.body)["permissions"]})
 
     def certs(self, request):
         self.note(request)
@@ -306,6 +312,8 @@ class ProductionCloud(Cloud):
     def name_of(self, request):
         if re.fullmatch(PUBLISH, request.path):
             return "publish"
+        if re.fullmatch(MAY_PUBLISH, request.path):
+            return "may-publish"
         return "certs" if request.path == "/oauth2/v3/certs" else super().name_of(request)
 
     def push_token(self, ahead_seconds=0):

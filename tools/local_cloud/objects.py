@@ -15,7 +15,7 @@ POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
 TABLE = []
 WRITABLE = ("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage", "contentType", "metadata")
 PIECE_BYTES = 256 << 10  # each piece of an upload but the last is a multiple of it
-PERMISSIONS = ("storage.objects.get", "storage.objects.create", "storage.objects.delete")  # what a caller has here
+PERMISSIONS = ("storage.objects.get", "storage.objects.create", "storage.objects.delete", "storage.objects.list")  # what a caller has here
 UPLOADS_MAX = 100  # the oldest is forgotten, as after a week by Cloud Storage
 CONDITION = {"ifGenerationMatch": lambda there, wanted: there.get("generation", "0") == wanted,
              "ifGenerationNotMatch": lambda there, wanted: there.get("generation", "0") != wanted,

@@ -158,7 +158,9 @@ static void describe(const struct setting *s, char *buf, size_t size)
     buf[0] = 0;
     if (s->allowed)
         (void)snprintf(buf, size, "%s", s->allowed);
-    else if (s->kind == INT || s->kind == NUMBER)
+    else if (s->kind == INT)
+        (void)snprintf(buf, size, "%.0f to %.0f", s->min, s->max);
+    else if (s->kind == NUMBER)
         (void)snprintf(buf, size, "%g to %g", s->min, s->max);
     else if (s->kind != CHOICE)
         (void)snprintf(buf, size, "%s", words[s->kind]);

@@ -10,13 +10,12 @@
 #include "models/fill/fill.h"
 #include "models/fill/model_folder.h"
 #include "models/fill/self_check.h"
-#include "worker/auth/jwks.h"
-#include "worker/auth/oidc.h"
 #include "worker/base/config.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
 #include "worker/google/access.h"
 #include "worker/http/http_client.h"
+#include "worker/serve/cloud_check.h"
 
 enum {
     ARENA_BYTES = 256 << 20,
@@ -75,9 +74,17 @@ static void wrong_setting(void *ctx, const char *problem)
     wrong(ctx, "settings", problem, NULL);
 }
 
+/* Also what the environment says about authorities and the proxy: without them nobody can be asked. */
 static void check_settings(struct run *r)
 {
-    if (config_load_all(environ, &r->arena, &r->cfg, wrong_setting, r) == 0)
+    struct err err = { 0 };
+    int n = config_load_all(environ, &r->arena, &r->cfg, wrong_setting, r);
+
+    if (http_client_open(&r->http, &err)) {
+        wrong(r, "settings", err.msg, NULL);
+        n++;
+    }
+    if (n == 0)
         good("settings", "%s", r->cfg.on_cloud_run ? "valid, for Cloud Run" : "valid, for a machine of your own");
     else
         finding("", "",
@@ -138,12 +145,11 @@ static void check_keys(struct run *r, const struct budget *budget)
     char text[600];
     enum err_code rc = jwks_open(r->http, &sys_real, r->cfg.oidc_certs_url, &jwks, &err);
 
-    if (!rc)
-        rc = jwks_prefetch(jwks, budget, &err);
     if (rc)
         access_keys(rc, err.msg, &answer);
     else
-        (void)snprintf(text, sizeof text, "%d at %s", jwks_count(jwks, &(int64_t){ 0 }), r->cfg.oidc_certs_url);
+        cloud_check_keys(jwks, budget, &answer);
+    (void)snprintf(text, sizeof text, "%d at %s", rc ? 0 : jwks_count(jwks, &(int64_t){ 0 }), r->cfg.oidc_certs_url);
     report(r, "push keys", &answer, text);
     jwks_close(jwks);
 }
@@ -191,6 +197,24 @@ static void check_bucket(struct run *r, const struct access *x, const struct bud
     r->storage.bucket = is_set ? r->storage.bucket : NULL;
 }
 
+static void check_topic(struct run *r, const struct access *x, const struct budget *budget)
+{
+    const struct publisher_options o = {
+        .http = r->http, .gauth = r->gauth, .topic = r->cfg.poison_topic, .emulator_host = r->cfg.pubsub_emulator
+    };
+    struct access_answer answer;
+    struct publisher p;
+    struct err err = { 0 };
+
+    if (!r->cfg.poison_topic)
+        return;
+    if (publisher_init(&p, &o, &r->arena, &err))
+        access_judge_failure(err.code, err.msg, &answer);
+    else
+        access_topic(x, &p, budget, &r->arena, &answer);
+    report(r, "poison topic", &answer, r->cfg.poison_topic);
+}
+
 static void check_services(struct run *r, const char *project, const struct budget *budget)
 {
     const struct access x = { r->http, r->gauth, &r->firestore, &r->storage, project, r->cfg.firestore_database };
@@ -205,6 +229,7 @@ static void check_services(struct run *r, const char *project, const struct budg
     (void)snprintf(text, sizeof text, "%s, can be read and written", r->firestore.documents);
     report(r, "database", &answer, text);
     check_bucket(r, &x, budget);
+    check_topic(r, &x, budget);
 }
 
 static void check_cloud(struct run *r)
@@ -382,8 +407,8 @@ static int examine(struct run *r, const struct args *a)
 
     check_settings(r);
     check_credentials(r);
-    if (a->offline)
-        finding("note", "cloud", "not asked (--offline)");
+    if (a->offline || !r->http)
+        finding("note", "cloud", a->offline ? "not asked (--offline)" : "not asked, because of the settings above");
     else
         check_cloud(r);
     folder = (struct model_folder){ .dir = r->cfg.model_dir, .transformer = r->cfg.transformer };
@@ -411,12 +436,6 @@ static int print_values(struct run *r)
     (void)config_load_all(environ, &r->arena, &r->cfg, ignore_problem, NULL);
     config_print_values(&r->cfg, stdout);
     return CLI_DONE;
-}
-
-static enum err_code open_run(struct run *r, const struct args *a, struct err *err)
-{
-    TRY(arena_init(&r->arena, ARENA_BYTES, err));
-    return a->values ? ERR_OK : http_client_open(&r->http, err);
 }
 
 static void close_run(struct run *r)
@@ -451,7 +470,7 @@ int cmd_doctor(int argc, char **argv)
         return status;
     if (a.online && a.offline)
         return cli_misused(&command, "--online and --offline exclude each other");
-    if (open_run(&r, &a, &err))
+    if (arena_init(&r.arena, ARENA_BYTES, &err))
         status = cli_fail(&command, &err);
     else
         status = a.values ? print_values(&r) : examine(&r, &a);

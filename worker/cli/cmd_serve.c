@@ -187,6 +187,7 @@ static enum err_code open_cloud_check(struct service *s, struct err *err)
                                                  .jwks = s->jwks,
                                                  .firestore = &s->firestore,
                                                  .storage = &s->storage,
+                                                 .publisher = s->config.poison_topic ? &s->publisher : NULL,
                                                  .database = s->config.firestore_database,
                                                  .sys = &sys_real,
                                                  .connect = open_cloud,
@@ -307,9 +308,12 @@ static void log_too_slow(const struct service *s)
  * waits: other work on the machine may end. The probe and the log say what is wrong. */
 static enum err_code wait_until_fast(struct service *s, enum err_code rc)
 {
-    for (int64_t wait_ms = SLOW_WAIT_MS; engine_status(s->engine).state == ENGINE_TOO_SLOW; wait_ms *= 2) {
+    int64_t wait_ms = SLOW_WAIT_MS;
+
+    while (engine_status(s->engine).state == ENGINE_TOO_SLOW) {
         log_too_slow(s);
-        sys_sleep_ms(&sys_real, wait_ms < SLOW_WAIT_MAX_MS ? wait_ms : SLOW_WAIT_MAX_MS);
+        sys_sleep_ms(&sys_real, wait_ms);
+        wait_ms = wait_ms < SLOW_WAIT_MAX_MS / 2 ? 2 * wait_ms : SLOW_WAIT_MAX_MS; /* it may last for days */
         s->load_error = (struct err){ 0 };
         rc = engine_measure_again(s->engine, &s->load_error);
     }
@@ -447,11 +451,24 @@ static void log_bad_setting(void *ctx, const char *problem)
     log_event(LOG_CRITICAL, NULL, "bad setting", log_str("problem", problem), log_end());
 }
 
-/* All that is wrong, a line each, so that one start is enough to find it. */
+/* Logs the error of a part that is made from settings. Returns how many problems that makes. */
+static int count_problem(enum err_code rc, const struct err *why)
+{
+    if (rc)
+        log_bad_setting(NULL, why->msg);
+    return rc != ERR_OK;
+}
+
+/* All that is wrong, a line each, so that one start is enough to find it: also what is wrong with the files that the
+ * settings name, the key of the account and the authorities. */
 static enum err_code load_settings(struct service *s, struct err *err)
 {
     int n = config_load_all(environ, &s->arena, &s->config, log_bad_setting, NULL);
+    struct err why = { 0 };
 
+    n += count_problem(http_client_open(&s->http, &why), &why);
+    why = (struct err){ 0 };
+    n += count_problem(open_credentials(s, &why), &why);
     if (n)
         return err_set(err, ERR_INVALID,
                        "%d %s wrong: see the line%s above; 'inpaint-worker serve --help' explains all "
@@ -467,8 +484,6 @@ static enum err_code start(struct service *s, struct err *err)
     log_init(LOG_INFO, NULL);
     TRY(arena_init(&s->arena, 4 << 20, err));
     TRY(load_settings(s, err));
-    TRY(http_client_open(&s->http, err));
-    TRY(open_credentials(s, err));
     TRY(open_oidc(s, err));
     TRY(start_loading(s, err));
     TRY(open_jobs(s, err));

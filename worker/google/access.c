@@ -41,8 +41,11 @@ static void granted(struct access_answer *ret)
 /* ---- what stands in the way of a call ---- */
 
 /* libcurl says it in words; the words are those of all its versions in use. */
-static const char *obstacle(const char *message)
+static const char *obstacle(enum err_code rc, const char *message)
 {
+    if (rc == ERR_PROTOCOL || rc == ERR_TOO_LARGE)
+        return "what answers is not the service that was meant: check the setting that names its host, and whether a "
+               "proxy answers in its place";
     if (strstr(message, "the proxy of HTTPS_PROXY") || strstr(message, "esolve proxy"))
         return "the proxy that HTTPS_PROXY names does not lead there: correct it, unset it, or name in NO_PROXY the "
                "hosts "
@@ -65,7 +68,7 @@ void access_judge_failure(enum err_code rc, const char *message, struct access_a
 
     access_reason(ret, final ? ACCESS_REFUSED : ACCESS_UNSURE, "%s", *message ? message : err_name(rc));
     if (!final)
-        access_remedy(ret, "%s", obstacle(message));
+        access_remedy(ret, "%s", obstacle(rc, message));
 }
 
 /* "HTTP " and a status; HTTPS_PROXY is another word. */
@@ -186,8 +189,10 @@ bool access_judge_common(const struct access *x, const char *what, const struct 
     if (is_switched_off(r)) {
         access_reason(ret, ACCESS_REFUSED, "%s: the service is not enabled in its project (HTTP %d): %.160s", what,
                       r->status, r->message);
-        access_remedy(ret, "gcloud services enable firestore.googleapis.com storage.googleapis.com --project=%s",
-                      x->project);
+        access_remedy(
+            ret,
+            "gcloud services enable firestore.googleapis.com storage.googleapis.com pubsub.googleapis.com --project=%s",
+            x->project);
         return true;
     }
     if (strstr(r->message, "authentication scopes") || strstr(r->message, "scope(s) are not authorized")) {
@@ -296,6 +301,8 @@ static void judge_database_404(const struct access *x, const struct access_reply
     } else if (strstr(r->message, "roject")) {
         access_reason(ret, ACCESS_REFUSED, "the project %s does not exist (HTTP 404): %.200s", x->project, r->message);
         access_remedy(ret, "set GOOGLE_CLOUD_PROJECT to the project that holds the documents: gcloud projects list");
+    } else if (strcmp(r->word, "NOT_FOUND") == 0) { /* Firestore itself; a job is careful with such an answer */
+        granted(ret);
     } else {
         access_reason(ret, ACCESS_REFUSED,
                       "what answers at %s is not Firestore: HTTP 404, and no word about the document asked for: %.160s",

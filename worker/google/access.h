@@ -2,9 +2,9 @@
  * access - asks the cloud whether the worker may do what a job does, and says what to do where it may not.
  *
  * Nothing is changed: the database is asked for a document that does not exist, and for a write to it that cannot
- * succeed; the bucket is asked which permissions we have (testIamPermissions). Only where the bucket's server does not
- * know that question, or with ACCESS_TRY, a small object is written, looked at and removed below ACCESS_PROBE_PREFIX: a
- * written object fires whatever the app has attached to its bucket.
+ * succeed; bucket and topic are asked which permissions we have (testIamPermissions). Only where the bucket's server
+ * does not know that question, or with ACCESS_TRY, a small object is written, looked at and removed below
+ * ACCESS_PROBE_PREFIX: a written object fires whatever the app has attached to its bucket.
  *
  * A verdict is REFUSED where the same question gets the same answer until somebody mends it (401, 403, a missing
  * database, bucket or project), and UNSURE where it may pass. Both come with a reason and a remedy; neither holds a
@@ -15,6 +15,7 @@
 
 #include "worker/base/names.h"
 #include "worker/google/firestore.h"
+#include "worker/google/publish.h"
 #include "worker/google/storage.h"
 
 /* Of the form that a session's document has, so that whatever keeps sessions knows what is asked for; nobody has it. */
@@ -56,6 +57,10 @@ void access_token(const struct access *x, const struct budget *budget, struct ar
 void access_database(const struct access *x, const struct budget *budget, struct arena *a, struct access_answer *ret);
 void access_bucket(const struct access *x, enum access_way way, const struct budget *budget, struct arena *a,
                    struct access_answer *ret);
+
+/* That of POISON_TOPIC, which is asked whether we may publish. */
+void access_topic(const struct access *x, const struct publisher *p, const struct budget *budget, struct arena *a,
+                  struct access_answer *ret);
 
 /* Which of the buckets that Firebase makes for a project is there: PROJECT.firebasestorage.app, else
  * PROJECT.appspot.com. ret_bucket is empty unless one is. x->storage->bucket is not used. */

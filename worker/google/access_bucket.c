@@ -5,9 +5,12 @@
 #include "worker/google/access.h"
 #include "worker/google/access_parts.h"
 
-/* What a job does in the bucket. To replace an object takes the permission to delete it, too. */
-static const char *const permissions[] = { "storage.objects.get", "storage.objects.create", "storage.objects.delete" };
-enum { N_PERMISSIONS = sizeof permissions / sizeof *permissions };
+/* What a job does in the bucket. To replace an object takes the permission to delete it, too. The last one is not used,
+ * but who lacks it is told 403 about an object that is not there, as the results of a new session are. */
+#define LIST "storage.objects.list"
+static const char *const permissions[] = { "storage.objects.get", "storage.objects.create", "storage.objects.delete",
+                                           LIST };
+enum { N_PERMISSIONS = sizeof permissions / sizeof *permissions, N_USED = N_PERMISSIONS - 1 };
 
 #define ROLE "roles/storage.objectUser"
 
@@ -56,7 +59,7 @@ static void judge_permissions(const struct access *x, const struct json *list, c
     char missing[160] = "";
     size_t n = 0;
 
-    for (int i = 0; i < N_PERMISSIONS; i++)
+    for (int i = 0; i < N_USED; i++)
         if (!has(list, permissions[i]))
             n += (size_t)snprintf(missing + n, sizeof missing - n, "%s%s", n ? ", " : "", permissions[i]);
     if (n)
@@ -94,14 +97,30 @@ static enum err_code ask(const struct access *x, const struct budget *budget, st
     return ERR_OK;
 }
 
+/* Where the permission to list is not granted: what is said of an object that is not there. */
+static void look_for_nothing(const struct access *x, const struct budget *budget, struct arena *a,
+                             struct access_answer *ret)
+{
+    struct storage_object seen;
+    struct err err = { 0 };
+    char uuid[37], name[sizeof ACCESS_PROBE_PREFIX + 37];
+
+    sys_uuid(x->storage->sys, uuid);
+    (void)snprintf(name, sizeof name, ACCESS_PROBE_PREFIX "%s", uuid);
+    if (storage_stat(x->storage, name, budget, a, &seen, &err) == ERR_DENIED && strstr(err.msg, "HTTP 403"))
+        bucket_is_denied(x, LIST, "", budget, ret);
+}
+
 /* False: the server does not know the question. */
 static bool judge_asked(const struct access *x, const struct access_reply *r, const struct budget *budget,
-                        struct access_answer *ret)
+                        struct arena *a, struct access_answer *ret)
 {
     if (access_judge_common(x, "the bucket's service", r, budget, ret))
         return true;
     if (r->status == 200 && is_permissions(r->root)) {
         judge_permissions(x, json_get(r->root, "permissions"), budget, ret);
+        if (ret->verdict == ACCESS_GRANTED && !has(json_get(r->root, "permissions"), LIST))
+            look_for_nothing(x, budget, a, ret);
         return true;
     }
     if (r->status == 404 && says_no_bucket(r->message)) {
@@ -160,7 +179,7 @@ void access_bucket(const struct access *x, enum access_way way, const struct bud
 
     if (rc)
         access_judge_failure(rc, err.msg, ret);
-    else if (!judge_asked(x, &r, budget, ret) || (ret->verdict == ACCESS_GRANTED && way == ACCESS_TRY))
+    else if (!judge_asked(x, &r, budget, a, ret) || (ret->verdict == ACCESS_GRANTED && way == ACCESS_TRY))
         attempt(x, budget, a, ret);
 }
 
@@ -168,10 +187,12 @@ void access_bucket(const struct access *x, enum access_way way, const struct bud
 static void ask_candidate(const struct access *x, const char *bucket, const struct budget *budget, struct arena *a,
                           struct access_answer *ret)
 {
+    _Atomic bool seen = false; /* what is said of a candidate is not said of our bucket */
     struct storage storage = *x->storage;
     struct access other = *x;
 
     storage.bucket = bucket;
+    storage.bucket_seen = &seen;
     other.storage = &storage;
     access_bucket(&other, ACCESS_ASK, budget, a, ret);
 }
@@ -189,13 +210,12 @@ static void nothing_derived(const struct access *x, struct access_answer *ret)
                   x->project);
 }
 
-/* A bucket that may be there must not be passed over for the next one, nor one that we are refused by for one that is
- * not there. */
+/* Only a bucket that is absent is passed over. One that refuses us is there: App Engine makes the second one beside it,
+ * and in the wrong bucket every photo would be missing. */
 void access_find_bucket(const struct access *x, const struct budget *budget, struct arena *a,
                         char ret_bucket[BUCKET_NAME_MAX + 1], struct access_answer *ret)
 {
     static const char *const domains[] = { "firebasestorage.app", "appspot.com" };
-    struct access_answer refusal = { .absent = true };
 
     for (size_t i = 0; i < sizeof domains / sizeof *domains; i++) {
         char name[PROJECT_ID_MAX + 32];
@@ -209,13 +229,8 @@ void access_find_bucket(const struct access *x, const struct budget *budget, str
         if (ret->verdict == ACCESS_GRANTED)
             return;
         *ret_bucket = 0;
-        if (ret->verdict == ACCESS_UNSURE)
+        if (!ret->absent)
             return;
-        if (refusal.absent)
-            refusal = *ret;
     }
-    if (refusal.absent)
-        nothing_derived(x, ret);
-    else
-        *ret = refusal;
+    nothing_derived(x, ret);
 }

@@ -1,5 +1,5 @@
 /*
- * access_parts - shared by access.c and access_bucket.c; no other file includes it.
+ * access_parts - shared by the files of access; no other file includes it.
  */
 #ifndef WORKER_GOOGLE_ACCESS_PARTS_H
 #define WORKER_GOOGLE_ACCESS_PARTS_H

@@ -56,6 +56,8 @@ struct gauth {
     pthread_cond_t attempt_ended; /* successfully or not */
     struct token token;
     int64_t no_renewal_before_ms;
+    int64_t signed_at_s; /* the second of the last token that was signed here */
+    int n_signed;        /* in that second */
     bool renewing;
     char project[PROJECT_ID_MAX + 1];
 };
@@ -206,18 +208,28 @@ static int64_t wall_s(const struct gauth *g)
     return sys_wall_us(g->sys) / 1000000;
 }
 
-static enum err_code sign_into(const struct gauth *g, char jwt[SERVICE_ACCOUNT_JWT_SIZE], struct token *ret,
-                               struct err *err)
+/* When the next token is issued. A token that was refused must not come again with the same bytes, so each one that is
+ * signed within a second is issued a second before the one before it. */
+static int64_t issue_s(struct gauth *g)
 {
-    TRY(service_account_sign(&g->account, g->scopes, NULL, wall_s(g), jwt, err));
+    int64_t now_s = wall_s(g);
+
+    g->n_signed = now_s == g->signed_at_s ? g->n_signed + 1 : 0;
+    g->signed_at_s = now_s;
+    return now_s - g->n_signed;
+}
+
+static enum err_code sign_into(struct gauth *g, char jwt[SERVICE_ACCOUNT_JWT_SIZE], struct token *ret, struct err *err)
+{
+    TRY(service_account_sign(&g->account, g->scopes, NULL, issue_s(g), jwt, err));
     if ((size_t)snprintf(ret->header, sizeof ret->header, "%s%s", bearer, jwt) >= sizeof ret->header)
         return err_set(err, ERR_INTERNAL, "token: the signed JWT is too long");
     ret->expires_mono_ms = sys_mono_ms(g->sys) + LIFETIME_MAX_S * 1000;
     return ERR_OK;
 }
 
-/* Makes a token from the key alone; sends nothing. */
-static enum err_code sign_token(const struct gauth *g, struct token *ret, struct err *err)
+/* Makes a token from the key alone; sends nothing. Called by the one thread that renews. */
+static enum err_code sign_token(struct gauth *g, struct token *ret, struct err *err)
 {
     char jwt[SERVICE_ACCOUNT_JWT_SIZE];
     enum err_code rc = sign_into(g, jwt, ret, err);
@@ -281,8 +293,7 @@ static enum err_code ask_until(const struct gauth *g, const struct budget *b, in
     return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
 }
 
-static enum err_code get_token(const struct gauth *g, const struct budget *b, int tries, struct token *ret,
-                               struct err *err)
+static enum err_code get_token(struct gauth *g, const struct budget *b, int tries, struct token *ret, struct err *err)
 {
     struct arena a = { 0 };
     enum err_code rc;

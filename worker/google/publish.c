@@ -32,7 +32,7 @@ static enum err_code encode_topic(const char *topic, struct arena *a, char **ret
 enum err_code publisher_init(struct publisher *p, const struct publisher_options *o, struct arena *a, struct err *err)
 {
     bool emulator = o->emulator_host && *o->emulator_host;
-    char *topic, *path, *url;
+    char *topic, *path, *base;
 
     if (!o->topic || !topic_name_is_valid(o->topic))
         return err_set(err, ERR_INVALID, "POISON_TOPIC: '%.100s' is not projects/PROJECT/topics/NAME",
@@ -42,10 +42,10 @@ enum err_code publisher_init(struct publisher *p, const struct publisher_options
     TRY(span_dup(a, span_of(o->topic), &topic, err));
     TRY(encode_topic(o->topic, a, &path, err));
     if (emulator)
-        TRY(arena_printf(a, &url, err, "http://%s/v1%s:publish", o->emulator_host, path));
+        TRY(arena_printf(a, &base, err, "http://%s/v1%s", o->emulator_host, path));
     else
-        TRY(arena_printf(a, &url, err, "https://pubsub.googleapis.com/v1%s:publish", path));
-    *p = (struct publisher){ o->http, o->gauth, topic, url, emulator };
+        TRY(arena_printf(a, &base, err, "https://pubsub.googleapis.com/v1%s", path));
+    *p = (struct publisher){ o->http, o->gauth, topic, base, emulator };
     return ERR_OK;
 }
 
@@ -103,16 +103,16 @@ enum err_code publisher_send(const struct publisher *p, const struct publish_mes
     const struct api_call call = {
         .http = p->http, .gauth = p->gauth, .service = GAUTH_PUBSUB, .policy = &policy, .budget = budget, .judge = judge
     };
-    struct http_request req = {
-        .method = "POST", .url = p->url, .max_reply_bytes = REPLY_MAX, .allow_plain = p->emulator
-    };
+    struct http_request req = { .method = "POST", .max_reply_bytes = REPLY_MAX, .allow_plain = p->emulator };
     struct http_reply reply;
     const struct json *root;
     struct err why = { 0 };
     enum err_code rc;
-    char *body;
+    char *body, *url;
 
+    TRY(arena_printf(a, &url, err, "%s:publish", p->base));
     TRY(print_request(message, a, &body, err));
+    req.url = url;
     req.body = span_of(body);
     http_request_header(&req, "Content-Type", "application/json");
     rc = api_send(&call, &req, a, &reply, &why);

@@ -37,7 +37,7 @@ struct publisher_options { /* NULL or "": not set */
 struct publisher {
     struct http *http;
     struct gauth *gauth;
-    const char *topic, *url;
+    const char *topic, *base; /* base: the URL of the topic, to which a verb is added */
     bool emulator;
 };
 

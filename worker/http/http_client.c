@@ -317,26 +317,55 @@ static void set_options(struct transfer *t, int64_t timeout_ms)
 
 /* ---- the reply ---- */
 
-static enum err_code take_header(struct arena *a, struct http_reply *r, struct span name, struct span value,
-                                 struct err *err)
-{
-    char *key = NULL, *text = NULL;
+/* The headers as they are read; a value that is joined doubles its room. */
+struct head_reader {
+    struct arena *a;
+    struct http_reply *reply;
+    struct {
+        char *text;
+        size_t len, room;
+    } values[HTTP_REPLY_MAX_HEADERS];
+};
 
-    TRY(span_dup(a, name, &key, err));
+/* The number of the header, which is a new one unless it was there before. */
+static enum err_code find_header(struct head_reader *h, struct span name, int *ret, struct err *err)
+{
+    struct http_reply *r = h->reply;
+    char *key = NULL;
+
+    for (*ret = 0; *ret < r->n_headers; ++*ret)
+        if (strlen(r->headers[*ret].name) == name.len && strncasecmp(r->headers[*ret].name, name.ptr, name.len) == 0)
+            return ERR_OK;
+    if (r->n_headers == HTTP_REPLY_MAX_HEADERS)
+        return err_set(err, ERR_TOO_LARGE, "http: the reply has more than %d headers", HTTP_REPLY_MAX_HEADERS);
+    TRY(span_dup(h->a, name, &key, err));
     for (char *p = key; *p; p++)
         if (*p >= 'A' && *p <= 'Z')
             *p = (char)(*p - 'A' + 'a');
-    for (int i = 0; i < r->n_headers; i++) {
-        if (strcmp(r->headers[i].name, key) != 0)
-            continue;
-        TRY(arena_printf(a, &text, err, "%s, %.*s", r->headers[i].value, (int)value.len, value.ptr));
-        r->headers[i].value = text;
-        return ERR_OK;
+    r->headers[r->n_headers++] = (struct http_header){ key, NULL };
+    return ERR_OK;
+}
+
+static enum err_code take_header(struct head_reader *h, struct span name, struct span value, struct err *err)
+{
+    bool is_first;
+    size_t need;
+    char *grown;
+    int i;
+
+    TRY(find_header(h, name, &i, err));
+    is_first = !h->values[i].text;
+    need = h->values[i].len + value.len + sizeof ", ";
+    if (need > h->values[i].room) {
+        h->values[i].room = is_first ? need : 2 * need;
+        TRY(arena_alloc(h->a, h->values[i].room, 1, &grown, err));
+        if (!is_first)
+            memcpy(grown, h->values[i].text, h->values[i].len);
+        h->values[i].text = grown;
     }
-    if (r->n_headers == HTTP_REPLY_MAX_HEADERS)
-        return err_set(err, ERR_TOO_LARGE, "http: the reply has more than %d headers", HTTP_REPLY_MAX_HEADERS);
-    TRY(span_dup(a, value, &text, err));
-    r->headers[r->n_headers++] = (struct http_header){ key, text };
+    h->values[i].len += (size_t)snprintf(h->values[i].text + h->values[i].len, h->values[i].room - h->values[i].len,
+                                         "%s%.*s", is_first ? "" : ", ", (int)value.len, value.ptr);
+    h->reply->headers[i].value = h->values[i].text;
     return ERR_OK;
 }
 
@@ -351,6 +380,7 @@ static struct span trimmed(struct span s)
 
 static enum err_code take_head(const struct buffer *head, struct arena *a, struct http_reply *r, struct err *err)
 {
+    struct head_reader h = { .a = a, .reply = r };
     struct span rest = { head->ptr, head->len };
 
     while (rest.len > 0) {
@@ -361,7 +391,7 @@ static enum err_code take_head(const struct buffer *head, struct arena *a, struc
         if (colon && colon > rest.ptr && *rest.ptr != ' ' && *rest.ptr != '\t') {
             struct span name = { rest.ptr, (size_t)(colon - rest.ptr) };
 
-            TRY(take_header(a, r, trimmed(name), trimmed((struct span){ colon + 1, n - name.len - 1 }), err));
+            TRY(take_header(&h, trimmed(name), trimmed((struct span){ colon + 1, n - name.len - 1 }), err));
         }
         rest.ptr += n;
         rest.len -= n;

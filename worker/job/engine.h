@@ -50,7 +50,7 @@ struct engine_status {
     enum engine_state state;
     const char *stage; /* "backend", "weights", "self-check", "speed", "ready" */
     int percent;       /* how much of the model is loaded */
-    const char *why;   /* the newest figures where it is too slow, without quotes; else "" */
+    const char *why;   /* the newest figures where it is too slow; else "" */
 };
 struct engine_status engine_status(struct engine *e); /* from any thread */
 

@@ -18,7 +18,8 @@ enum {
     ARENA_BYTES = 4 << 20
 };
 
-static const char *const part_names[CLOUD_PARTS] = { "project", "access token", "database", "bucket", "push keys" };
+static const char *const part_names[CLOUD_PARTS] = { "project", "access token", "database",
+                                                     "bucket",  "poison topic", "push keys" };
 
 /* ---- the state ---- */
 
@@ -152,19 +153,28 @@ static void check_bucket(struct cloud_check *c, const struct access *x, const st
               log_str("bucket", c->bucket), log_end());
 }
 
-static void check_keys(struct cloud_check *c, const struct budget *b, struct access_answer *ret)
+static void check_topic(const struct cloud_check *c, const struct access *x, const struct budget *b, struct arena *a,
+                        struct access_answer *ret)
 {
-    struct err err = { 0 };
+    if (c->o.publisher)
+        access_topic(x, c->o.publisher, b, a, ret);
+    else
+        *ret = (struct access_answer){ .verdict = ACCESS_GRANTED };
+}
+
+void cloud_check_keys(struct jwks *jwks, const struct budget *b, struct access_answer *ret)
+{
+    struct err err = { 0 }, why = { 0 };
     enum err_code rc = ERR_OK;
 
-    if (c->o.jwks && !jwks_count(c->o.jwks, &(int64_t){ 0 }))
-        rc = jwks_prefetch(c->o.jwks, b, &err);
-    if (!rc && c->o.jwks && !jwks_count(c->o.jwks, &(int64_t){ 0 })) /* a push fetches them at this very moment */
-        rc = err_set(&err, ERR_UNAVAILABLE, "jwks: the issuer's keys are not there yet");
+    if (!jwks_count(jwks, &(int64_t){ 0 }))
+        rc = jwks_prefetch(jwks, b, &why);
+    if (!rc && !jwks_count(jwks, &(int64_t){ 0 })) /* a push fetches them at this very moment */
+        rc = err_set(&why, ERR_UNAVAILABLE, "jwks: the issuer's keys are not there yet");
     *ret = (struct access_answer){ .verdict = ACCESS_GRANTED };
     if (!rc)
         return;
-    access_keys(rc, err.msg, ret);
+    access_keys(err_set(&err, rc, "the keys of push tokens (OIDC_CERTS_URL): %s", why.msg), err.msg, ret);
 }
 
 static bool is_stopped(void *ctx)
@@ -197,9 +207,15 @@ static void check_part(struct cloud_check *c, enum cloud_part p, struct arena *a
     case CLOUD_BUCKET:
         check_bucket(c, &x, &b, a, &answer);
         break;
+    case CLOUD_TOPIC:
+        check_topic(c, &x, &b, a, &answer);
+        break;
     case CLOUD_KEYS:
     case CLOUD_PARTS:
-        check_keys(c, &b, &answer);
+        if (c->o.jwks)
+            cloud_check_keys(c->o.jwks, &b, &answer);
+        else
+            answer.verdict = ACCESS_GRANTED;
         break;
     }
     settle(c, p, &answer);
@@ -224,7 +240,7 @@ static void ask_all(struct cloud_check *c, struct arena *a)
     c->doubted = false;
     (void)pthread_mutex_unlock(&c->lock);
     for (int p = 0; p < CLOUD_PARTS && !c->stop; p++) {
-        bool in_doubt = doubted && p != CLOUD_PROJECT && p != CLOUD_KEYS;
+        bool in_doubt = doubted && (p == CLOUD_TOKEN || p == CLOUD_DATABASE || p == CLOUD_BUCKET);
 
         if ((in_doubt || !is_granted(c, (enum cloud_part)p)) && is_askable(c, (enum cloud_part)p))
             check_part(c, (enum cloud_part)p, a);

@@ -8,6 +8,7 @@
  *   token       an access token is to be had
  *   database    a document can be read and written
  *   bucket      objects can be read, written and replaced; where no bucket is set, the project's own is found first
+ *   topic       of POISON_TOPIC: messages can be published to it
  *   keys        those of the issuer of push tokens have been fetched
  *
  * What may pass is asked again after 1 to 30 s, what is refused every 30 s: a role that was granted meanwhile makes the
@@ -24,7 +25,7 @@
 #include "worker/auth/jwks.h"
 #include "worker/google/access.h"
 
-enum cloud_part { CLOUD_PROJECT, CLOUD_TOKEN, CLOUD_DATABASE, CLOUD_BUCKET, CLOUD_KEYS, CLOUD_PARTS };
+enum cloud_part { CLOUD_PROJECT, CLOUD_TOKEN, CLOUD_DATABASE, CLOUD_BUCKET, CLOUD_TOPIC, CLOUD_KEYS, CLOUD_PARTS };
 
 enum cloud_state {
     CLOUD_ASKING,  /* not everything has been answered yet */
@@ -38,7 +39,8 @@ struct cloud_check_options { /* all borrowed */
     struct gauth *gauth;
     struct jwks *jwks; /* NULL: pushes have no tokens */
     struct firestore *firestore;
-    struct storage *storage; /* its bucket is set, once, where it is NULL after `connect` */
+    struct storage *storage;           /* its bucket is set, once, where it is NULL after `connect` */
+    const struct publisher *publisher; /* NULL: there is no POISON_TOPIC */
     const char *database;
     const struct sys *sys;
     /* Opens both for the project, in the thread of the check. */
@@ -83,6 +85,9 @@ enum cloud_state cloud_check_state(struct cloud_check *c, char reason[ACCESS_REA
 
 /* Whether sessions can be looked at: Firestore is open, and the database was there when it was asked last. */
 bool cloud_check_has_database(struct cloud_check *c);
+
+/* Whether the keys of push tokens are there; they are fetched unless they are. */
+void cloud_check_keys(struct jwks *jwks, const struct budget *budget, struct access_answer *ret);
 
 /* A job has failed by the database or the bucket: both are asked again, at most every 2 s. Until they have answered,
  * jobs are held. To be called before the next job can begin. */

@@ -213,36 +213,59 @@ static void push(void *ctx, struct http_server_request *req, struct http_server_
 
 /* ---- probes ---- */
 
-static void reply_text(struct http_server_request *req, struct http_server_reply *reply, int status, const char *type,
-                       const char *text)
+static void reply_text(struct http_server_reply *reply, int status, const char *json)
 {
-    (void)req;
     reply->status = status;
-    reply->content_type = type;
-    reply->body = span_of(text);
+    reply->content_type = "application/json";
+    reply->body = span_of(json);
 }
 
-/* What the cloud has to say before a job may run; false: nothing. The reason names no account and no secret. */
+/* What is more than a word is built, with its escapes; without memory the status has to do. */
+static void reply_json(struct http_server_request *req, struct http_server_reply *reply, const struct json *root)
+{
+    char *text = NULL;
+
+    if (json_print(req->arena, root, &text, NULL))
+        reply->status = 503;
+    else
+        reply_text(reply, 503, text);
+}
+
+static void reply_reason(struct http_server_request *req, struct http_server_reply *reply, const char *status,
+                         const char *reason)
+{
+    struct json *root = json_new_object(req->arena);
+
+    json_add_string(root, "status", status);
+    if (*reason)
+        json_add_string(root, "reason", reason);
+    reply_json(req, reply, root);
+}
+
+static void reply_loading(struct http_server_request *req, struct http_server_reply *reply,
+                          const struct engine_status *s)
+{
+    struct json *root = json_new_object(req->arena);
+
+    json_add_string(root, "status", "loading");
+    json_add_string(root, "stage", s->stage);
+    json_add_int(root, "progress", s->percent);
+    reply_json(req, reply, root);
+}
+
+/* What the cloud has to say before a job may run; false: nothing. The reason holds no secret. */
 static bool not_ready_by_cloud(const struct handler *h, bool loading, struct http_server_request *req,
                                struct http_server_reply *reply)
 {
     static const char *const words[] = {
         [CLOUD_ASKING] = "asking", [CLOUD_WAITING] = "waiting", [CLOUD_REFUSED] = "refused"
     };
-    char reason[ACCESS_REASON_SIZE], *text = NULL;
+    char reason[ACCESS_REASON_SIZE];
     enum cloud_state state = h->cloud ? cloud_check_state(h->cloud, reason) : CLOUD_HOLDS;
-    struct json *root;
 
     if (state == CLOUD_HOLDS || (loading && state != CLOUD_REFUSED))
         return false;
-    root = json_new_object(req->arena);
-    json_add_string(root, "status", words[state]);
-    if (*reason)
-        json_add_string(root, "reason", reason);
-    if (json_print(req->arena, root, &text, NULL))
-        reply->status = 503;
-    else
-        reply_text(req, reply, 503, "application/json", text);
+    reply_reason(req, reply, words[state], reason);
     return true;
 }
 
@@ -250,26 +273,19 @@ static void ready(void *ctx, struct http_server_request *req, struct http_server
 {
     struct handler *h = ctx;
     struct engine_status s = engine_status(h->engine);
-    char *text = NULL;
 
     if (h->draining)
-        reply_text(req, reply, 503, "application/json", "{\"status\":\"draining\"}");
+        reply_text(reply, 503, "{\"status\":\"draining\"}");
     else if (s.state > ENGINE_READY || h->fault)
-        reply_text(req, reply, 503, "application/json", "{\"status\":\"failed\"}");
-    else if (s.state == ENGINE_TOO_SLOW &&
-             !arena_printf(req->arena, &text, NULL, "{\"status\":\"too slow\",\"reason\":\"%s\"}", s.why))
-        reply_text(req, reply, 503, "application/json", text);
+        reply_text(reply, 503, "{\"status\":\"failed\"}");
     else if (s.state == ENGINE_TOO_SLOW)
-        reply_text(req, reply, 503, "application/json", "{\"status\":\"failed\"}");
+        reply_reason(req, reply, "too slow", s.why);
     else if (not_ready_by_cloud(h, s.state == ENGINE_LOADING, req, reply))
         return;
     else if (s.state == ENGINE_READY)
-        reply_text(req, reply, 200, "application/json", "{\"status\":\"ready\"}");
-    else if (!arena_printf(req->arena, &text, NULL, "{\"status\":\"loading\",\"stage\":\"%s\",\"progress\":%d}",
-                           s.stage, s.percent))
-        reply_text(req, reply, 503, "application/json", text);
+        reply_text(reply, 200, "{\"status\":\"ready\"}");
     else
-        reply->status = 503;
+        reply_loading(req, reply, &s);
 }
 
 static void health(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
@@ -277,8 +293,8 @@ static void health(void *ctx, struct http_server_request *req, struct http_serve
     struct handler *h = ctx;
     bool broken = h->fault || engine_status(h->engine).state > ENGINE_READY;
 
-    reply_text(req, reply, broken ? 503 : 200, "application/json",
-               broken ? "{\"status\":\"broken\"}" : "{\"status\":\"ok\"}");
+    (void)req;
+    reply_text(reply, broken ? 503 : 200, broken ? "{\"status\":\"broken\"}" : "{\"status\":\"ok\"}");
 }
 
 static void metrics(void *ctx, struct http_server_request *req, struct http_server_reply *reply)

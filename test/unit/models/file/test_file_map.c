@@ -173,6 +173,23 @@ TEST(file_map__another_bus_error_still_kills)
     expect_killed(be_sent_one);
 }
 
+TEST(file_map__two_files_may_be_lost_at_once)
+{
+    struct scene first, second;
+    int64_t total = 0;
+
+    open_scene(&first, "first");
+    open_scene(&second, "second");
+    CHECK(truncate(first.path, 2 * PAGE) == 0 && truncate(second.path, 3 * PAGE) == 0);
+#pragma omp parallel for num_threads(4) schedule(static, 1) reduction(+ : total)
+    for (int i = 0; i < 2 * (N_PAGES - 1); i++)
+        total += ((const volatile char *)(i % 2 ? first : second).map.ptr)[i / 2 * PAGE];
+    CHECK_INT(total, 5);
+    CHECK_INT(file_map_check(NULL), ERR_IO);
+    arena_done(&second.a);
+    arena_done(&first.a);
+}
+
 TEST(file_map__refuses_more_files_than_it_can_watch)
 {
     struct scene s;

@@ -100,6 +100,7 @@ TEST(config__a_bad_value_is_named_with_what_is_allowed)
         { "PORT=1e3", "PORT" },
         { "MAX_ATTEMPTS=0", "1 to 100" },
         { "MAX_ATTEMPTS=101", "1 to 100" },
+        { "MAX_MESSAGE_AGE_SECONDS=1", "600 to 2678400" },
         { "QUEUE_DEPTH=-1", "0 to 1000" },
         { "QUEUE_DEPTH=1001", "0 to 1000" },
         { "JOB_DEADLINE_SECONDS=4", "5 to 3500" },

@@ -92,6 +92,30 @@ TEST(libjwt__signs_with_keys_of_any_allowed_size)
     }
 }
 
+/* As keys are after they went through a form, a mail or an editor. A key that is accepted must sign. */
+TEST(libjwt__signs_with_keys_of_any_line_ends)
+{
+    static const struct libjwt_claim claim = { .name = "iss", .text = "x" };
+    static const char *const ends[] = { "\r\n", " \n", "\t \r\n", "\n" };
+    static const char *const before[] = { "", "\n\n", "Bag Attributes\n", "\r\n", " \n" };
+    static const char *const after[] = { "", "\n\n", "  ", "\r\n \t" };
+
+    for (size_t i = 0; i < 4 * 5 * 4; i++) {
+        struct libjwt_key *private = NULL;
+        struct err err = { 0 };
+        char pem[8192], token[4096];
+        size_t n = (size_t)snprintf(pem, sizeof pem, "%s", before[i / 4 % 5]);
+
+        for (const char *p = own()->private_pem; *p; p++)
+            n += (size_t)snprintf(pem + n, sizeof pem - n, *p == '\n' ? "%s" : "%.1s", *p == '\n' ? ends[i % 4] : p);
+        n += (size_t)snprintf(pem + n, sizeof pem - n, "%s", after[i / 20]);
+        CHECK_OK(libjwt_key_private((struct span){ pem, n }, &private, &err), err);
+        CHECK_OK(libjwt_sign(private, "", &claim, 1, token, sizeof token, &err), err);
+        CHECK_INT(verdict(own(), span_of(token)), ERR_OK);
+        libjwt_key_free(private);
+    }
+}
+
 TEST(libjwt__reports_claims_that_cannot_be_written)
 {
     static const struct libjwt_claim bad[][2] = {

@@ -49,6 +49,19 @@ TEST(cmd_doctor__finds_nothing_wrong_with_a_whole_installation)
     CHECK(!strstr(printed, "wrong"));
 }
 
+TEST(cmd_doctor__goes_on_after_what_is_wrong_with_authorities_or_the_proxy)
+{
+    static char dir[600];
+
+    (void)snprintf(dir, sizeof dir, "MODEL_DIR=%s", golden("small/models"));
+    CHECK_INT(doctor((char *[]){ EMULATED, dir, "PORT=x", "SSL_CERT_FILE=/nowhere.pem", NULL }, NULL), 1);
+    for (const char *const *word = (const char *const[]){ "PORT='x'", "SSL_CERT_FILE: '/nowhere.pem'", "flux1-fill",
+                                                          "wrong: 2", NULL };
+         *word; word++)
+        if (!strstr(printed, *word))
+            CHECK_STR(printed, *word);
+}
+
 TEST(cmd_doctor__opens_the_backend_in_the_precision_of_the_service)
 {
     static const struct {

@@ -11,7 +11,8 @@
 #define RPC(s, m)  "{\"error\":{\"code\":0,\"status\":\"" s "\",\"message\":\"" m "\"}}"
 #define ABSENT     RPC("NOT_FOUND", "Document \\\"" DOCUMENTS "/users/inpaint-worker/sessions/probe\\\" not found.")
 #define NO_UPDATE  RPC("NOT_FOUND", "No document to update: " DOCUMENTS "/users/inpaint-worker/sessions/probe")
-#define ALL        "\"storage.objects.get\",\"storage.objects.create\",\"storage.objects.delete\""
+#define NO_LIST    "\"storage.objects.get\",\"storage.objects.create\",\"storage.objects.delete\""
+#define ALL        NO_LIST ",\"storage.objects.list\""
 #define GRANTED(x) "{\"kind\":\"storage#testIamPermissionsResponse\",\"permissions\":[" x "]}"
 #define NO_BUCKET  "{\"error\":{\"code\":404,\"message\":\"The specified bucket does not exist.\"}}"
 
@@ -132,6 +133,7 @@ TEST(access__a_refusal_by_the_database_says_what_mends_it)
         { 403, RPC("PERMISSION_DENIED", "Permission denied on resource project billing-prod."), "roles/datastore.user",
           "add-iam-policy-binding" },
         { 404, "<html>", "is not Firestore", "FIRESTORE_EMULATOR_HOST" },
+        { 404, "{\"error\":{\"code\":404,\"message\":\"Not Found\"}}", "is not Firestore", "FIRESTORE_EMULATOR_HOST" },
         { 403, RPC("PERMISSION_DENIED", "Missing or insufficient permissions."), "roles/datastore.user",
           "gcloud projects add-iam-policy-binding demo --member=serviceAccount:w@demo.example --role=roles/datastore.user" },
         { 403, "<html>", "roles/datastore.user", "add-iam-policy-binding" },
@@ -150,6 +152,23 @@ TEST(access__a_refusal_by_the_database_says_what_mends_it)
         database();
         check_answer(ACCESS_REFUSED, cases[i].reason, cases[i].remedy);
         CHECK_INT(f.s.n_requests, 1);
+        stop();
+    }
+}
+
+/* It is Firestore that speaks, and not of a database: a job is careful with such an answer by itself. */
+TEST(access__a_server_that_says_not_found_in_its_own_words_is_not_refused_for_it)
+{
+    static const char *const answers[] = { "{\"error\":{\"status\":\"NOT_FOUND\"}}", RPC("NOT_FOUND", ""),
+                                           RPC("NOT_FOUND", "Requested entity was not found."),
+                                           RPC("NOT_FOUND", "no such document") };
+
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+        start("bkt");
+        will(404, answers[i]);
+        will(404, answers[i]);
+        database();
+        check_answer(ACCESS_GRANTED, "", "");
         stop();
     }
 }
@@ -241,9 +260,29 @@ TEST(access__the_bucket_is_asked_which_permissions_we_have)
     check_answer(ACCESS_GRANTED, "", "");
     CHECK_STR(f.s.requests[0].url,
               "https://storage.googleapis.com/storage/v1/b/bkt/iam/testIamPermissions?permissions=storage.objects.get"
-              "&permissions=storage.objects.create&permissions=storage.objects.delete");
+              "&permissions=storage.objects.create&permissions=storage.objects.delete&permissions=storage.objects.list");
     CHECK_INT(f.s.n_requests, 1);
     stop();
+}
+
+/* Who may not list is told 403 about an object that is not there, and every job looks for results that are not. */
+TEST(access__without_the_permission_to_list_a_missing_object_must_be_one)
+{
+    static const struct {
+        int status;
+        enum access_verdict verdict;
+    } cases[] = { { 403, ACCESS_REFUSED }, { 404, ACCESS_GRANTED } };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        start("bkt");
+        will(200, GRANTED(NO_LIST));
+        will(cases[i].status, "{\"error\":{\"message\":\"No such object: bkt/x\"}}");
+        bucket(ACCESS_ASK);
+        check_answer(cases[i].verdict, i ? "" : "missing storage.objects.list, which", i ? "" : "roles/storage.objectUser");
+        CHECK_INT(f.s.n_requests, 2);
+        CHECK_STR(f.s.requests[1].method, "GET");
+        stop();
+    }
 }
 
 TEST(access__each_missing_permission_is_named)
@@ -335,6 +374,58 @@ TEST(access__where_the_question_is_not_known_an_object_is_written_and_removed)
     }
 }
 
+/* ---- the topic ---- */
+
+#define TOPIC "projects/p-2/topics/dead%2Bletters"
+
+static void topic(const char *emulator)
+{
+    struct publisher p;
+    struct err err = { 0 };
+
+    CHECK_OK(publisher_init(&p, &(struct publisher_options){ .http = &f.s.http, .gauth = f.g, .emulator_host = emulator,
+                                                             .topic = "projects/p-2/topics/dead+letters" },
+                            &f.a, &err), err);
+    access_topic(&f.x, &p, &f.s.budget, &f.a, &f.answer);
+}
+
+TEST(access__the_topic_is_asked_whether_we_may_publish)
+{
+    static const struct {
+        int status;
+        const char *body, *reason, *remedy;
+    } cases[] = {
+        { 200, "{\"permissions\":[\"pubsub.topics.publish\"]}", NULL, NULL },
+        { 200, "{}", "missing pubsub.topics.publish", "gcloud pubsub topics add-iam-policy-binding" },
+        { 200, "{\"permissions\":[]}", "missing pubsub.topics.publish", "--member=serviceAccount:w@demo.example" },
+        { 403, RPC("PERMISSION_DENIED", "User not authorized"), "User not authorized", "--role=roles/pubsub.publisher" },
+        { 403, RPC("PERMISSION_DENIED", "Cloud Pub/Sub API has not been used in project 1 before or it is disabled."),
+          "not enabled", "gcloud services enable" },
+        { 401, RPC("UNAUTHENTICATED", "x"), "401", "keys list" },
+        { 404, "Not Found", NULL, NULL }, { 501, "", NULL, NULL }, { 405, "", NULL, NULL }, { 400, "{}", NULL, NULL },
+        { 200, "<html>", NULL, NULL }, { 200, "[]", NULL, NULL }, { 200, "{\"ok\":1}", NULL, NULL },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        start("bkt");
+        will(cases[i].status, cases[i].body);
+        if (cases[i].status == 401)
+            will(401, cases[i].body);
+        topic(NULL);
+        check_answer(cases[i].reason ? ACCESS_REFUSED : ACCESS_GRANTED, cases[i].reason ? cases[i].reason : "",
+                     cases[i].remedy ? cases[i].remedy : "");
+        CHECK_STR(f.s.requests[0].url, "https://pubsub.googleapis.com/v1/" TOPIC ":testIamPermissions");
+        CHECK_STR(f.s.requests[0].method, "POST");
+        CHECK(span_eq(f.s.requests[0].body, SPAN("{\"permissions\":[\"pubsub.topics.publish\"]}")));
+        stop();
+    }
+    start("bkt");
+    topic("127.0.0.1:1");
+    check_answer(ACCESS_GRANTED, "", "");
+    CHECK_INT(f.s.n_requests, 0);
+    stop();
+}
+
 /* ---- the bucket of the project ---- */
 
 TEST(access__the_bucket_of_the_project_is_the_first_that_exists)
@@ -346,9 +437,8 @@ TEST(access__the_bucket_of_the_project_is_the_first_that_exists)
     } cases[] = {
         { GRANTED(ALL), NULL, "demo.firebasestorage.app", ACCESS_GRANTED },
         { NO_BUCKET, GRANTED(ALL), "demo.appspot.com", ACCESS_GRANTED },
-        { GRANTED(""), GRANTED(ALL), "demo.appspot.com", ACCESS_GRANTED },
+        { GRANTED(""), NULL, "", ACCESS_REFUSED }, /* App Engine makes the second one: it may hold no photo */
         { NO_BUCKET, NO_BUCKET, "", ACCESS_REFUSED },
-        { GRANTED(""), NO_BUCKET, "", ACCESS_REFUSED },
         { NO_BUCKET, GRANTED(""), "", ACCESS_REFUSED },
     };
     char found[BUCKET_NAME_MAX + 1];
@@ -365,6 +455,29 @@ TEST(access__the_bucket_of_the_project_is_the_first_that_exists)
         CHECK(!f.st.bucket);
         stop();
     }
+}
+
+/* A bucket that another one was looked for beside says nothing about the one that is found. */
+static struct script_reply only_appspot(void *ctx, const struct script_request *req)
+{
+    (void)ctx;
+    if (!strstr(req->url, "firebasestorage"))
+        return (struct script_reply){ .status = 200, .body = SPAN(GRANTED(ALL)) };
+    if (strstr(req->url, "testIamPermissions"))
+        return (struct script_reply){ .status = 501 };
+    return (struct script_reply){ .status = 404, .body = SPAN(NO_BUCKET) };
+}
+
+TEST(access__a_bucket_that_was_only_looked_for_leaves_no_trace)
+{
+    char found[BUCKET_NAME_MAX + 1];
+
+    start(NULL);
+    f.s.handle = only_appspot;
+    access_find_bucket(&f.x, &f.s.budget, &f.a, found, &f.answer);
+    CHECK_STR(found, "demo.appspot.com");
+    CHECK_INT(*f.st.bucket_is, STORAGE_BUCKET_UNKNOWN);
+    stop();
 }
 
 TEST(access__a_bucket_that_does_not_answer_is_not_passed_over)
@@ -413,6 +526,7 @@ TEST(access__what_stands_in_the_way_is_told_apart)
           ACCESS_UNSURE },
         { ERR_UNAVAILABLE, "http: GET https://x: Could not resolve proxy: p (by the proxy of HTTPS_PROXY)", "NO_PROXY",
           ACCESS_UNSURE },
+        { ERR_PROTOCOL, "storage: 'x': the answer names no object", "not the service that was meant", ACCESS_UNSURE },
         { ERR_DENIED, "token endpoint: HTTP 400 invalid_grant", "", ACCESS_REFUSED },
     };
 

@@ -318,6 +318,26 @@ TEST(gauth__forgets_a_refused_token_once)
     stop();
 }
 
+/* The same second and the same key make the same bytes, which the server has just refused. */
+TEST(gauth__a_refused_token_is_not_signed_again)
+{
+    const char *value[4];
+
+    prepare();
+    f.o.firebase_credentials = account();
+    f.o.allow_loopback_token_uri = true;
+    start();
+    for (int i = 0; i < 4; i++) {
+        value[i] = must_have();
+        for (int k = 0; k < i; k++)
+            CHECK(strcmp(value[i], value[k]) != 0);
+        CHECK_STR(must_have(), value[i]);
+        gauth_drop(f.g, value[i]);
+        script_pass(&f.s, i == 2 ? 1000 : 0);
+    }
+    stop();
+}
+
 TEST(gauth__signs_with_a_key_file_without_a_request)
 {
     const char *first, *second;

@@ -129,6 +129,21 @@ TEST(http_client__gives_headers_in_lower_case_and_joins_repeated_ones)
     stop();
 }
 
+TEST(http_client__a_header_that_is_repeated_very_often_takes_memory_for_its_bytes_alone)
+{
+    static char headers[60000];
+    size_t n = 0;
+
+    start();
+    while (n + 8 < sizeof headers)
+        n += (size_t)snprintf(headers + n, sizeof headers - n, "a:bc\r\n");
+    peer_will(t.peer, (struct peer_reply){ .status = 200, .headers = headers });
+    CHECK_OK(get("/"), t.err);
+    CHECK_INT(strlen(http_reply_header(&t.reply, "a")), n / 6 * 4 - 2);
+    CHECK(t.arena.used < 512 << 10);
+    stop();
+}
+
 TEST(http_client__any_status_is_an_answer_and_no_redirect_is_followed)
 {
     static const int codes[] = { 204, 301, 307, 308, 400, 404, 412, 429, 500, 503 };

@@ -441,6 +441,46 @@ TEST(http_server__garbage_and_floods_do_no_harm)
     stop();
 }
 
+TEST(http_server__cookies_are_a_header_like_any_other)
+{
+    static const char *const cookies[] = { "a;", "a=b; ", ";", "=", "," };
+    static char text[64000];
+
+    start(30, 4);
+    for (int i = 0; i < 20; i++) {
+        size_t n = (size_t)snprintf(text, sizeof text, HEAD("POST", "/push") GOOD "Content-Length: 2\r\nCookie: ");
+
+        for (int k = 0; k < (i < 10 ? 3000 : 1); k++)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s", cookies[i % 5]);
+        (void)snprintf(text + n, sizeof text - n, "\r\n%s\r\nhi", i % 2 ? "Cookie: again=1\r\n" : "");
+        CHECK_INT(ask(text), 204);
+    }
+    stop();
+}
+
+/* libmicrohttpd keeps a record of each name in a query, many times as large as the name. */
+TEST(http_server__a_query_of_many_names_is_ignored)
+{
+    static const struct {
+        int n;
+        const char *name;
+    } cases[] = { { 3000, "a&" }, { 3000, "a=&" }, { 3000, "=&" }, { 6000, "&" }, { 12000, "a&" }, { 1, "?&?a=%00" } };
+    static char text[64000];
+
+    start(30, 4);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t n = (size_t)snprintf(text, sizeof text, "GET /ready?");
+
+        for (int k = 0; k < cases[i].n; k++)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s", cases[i].name);
+        (void)snprintf(text + n, sizeof text - n, " HTTP/1.1\r\nHost: x\r\n\r\n");
+        CHECK_INT(ask(text), 200);
+    }
+    CHECK_INT(ask("POST /push?a&b HTTP/1.1\r\nHost: x\r\n" GOOD "Content-Length: 2\r\n\r\nhi"), 204);
+    CHECK_STR(t.path, "/push");
+    stop();
+}
+
 TEST(http_server__silent_clients_are_cut_off_and_slow_handlers_are_not)
 {
     int64_t begin_ms = sys_mono_ms(&sys_real);
