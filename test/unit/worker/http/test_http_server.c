@@ -614,27 +614,6 @@ TEST(http_server__stopping_takes_no_more_and_delivers_what_is_under_way)
     (void)close(fd);
 }
 
-TEST(http_server__a_taken_port_is_an_error)
-{
-    struct http_server_options o = { .loopback_only = true,
-                                     .routes = routes,
-                                     .n_routes = 3,
-                                     .max_body_bytes = 1,
-                                     .arena_bytes = 1 << 20,
-                                     .max_connections = 4,
-                                     .max_handlers = 1,
-                                     .idle_timeout_s = 1,
-                                     .sys = &sys_real };
-    struct http_server *second = NULL;
-
-    start(30, 4);
-    o.port = http_server_port(t.server);
-    CHECK_INT(http_server_start(&o, &second, &t.err), ERR_UNAVAILABLE);
-    CHECK(strstr(t.err.msg, "port"));
-    CHECK(http_server_stop(second, 0));
-    stop();
-}
-
 /* ---- slow clients ---- */
 
 /* What they send first, and then again and again; and which total time ends that. */
