@@ -190,6 +190,18 @@ const char *job_scene_log(struct job_scene *s)
     return s->log_text;
 }
 
+void job_scene_check_severity(struct job_scene *s, const char *severity, const char *text)
+{
+    const char *at = strstr(job_scene_log(s), text), *line = at;
+    char head[40];
+
+    CHECK(at);
+    while (line > s->log_text && line[-1] != '\n')
+        line--;
+    (void)snprintf(head, sizeof head, "{\"severity\":\"%s\",", severity);
+    CHECK(!strncmp(line, head, strlen(head)));
+}
+
 bool job_scene_is_commit_of(const struct http_request *req, const char *text)
 {
     return strstr(req->url, ":commit") && memmem(req->body.ptr, req->body.len, text, strlen(text));

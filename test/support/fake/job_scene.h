@@ -53,6 +53,9 @@ int job_scene_push(struct job_scene *s, const char *message_id); /* POST /; retu
 const char *job_scene_counts(struct job_scene *s);
 const char *job_scene_log(struct job_scene *s); /* all lines since it was opened */
 
+/* That the log has a line with this text, and of which severity the first such line is. */
+void job_scene_check_severity(struct job_scene *s, const char *severity, const char *text);
+
 /* Which request of the worker it is, for the callbacks of the cloud. */
 bool job_scene_is_commit_of(const struct http_request *req, const char *text); /* its body has the text */
 bool job_scene_is_download(const struct http_request *req); /* of the photo: in the worker's thread */

@@ -324,27 +324,15 @@ TEST(pipeline__a_firestore_without_quota_is_asked_again_as_often_as_the_table_sa
 
 /* ---- what is logged besides ---- */
 
-static void check_severity(const char *severity, const char *message)
-{
-    const char *at = strstr(job_scene_log(&s), message), *line = at;
-    char head[40];
-
-    CHECK(at);
-    while (line > s.log_text && line[-1] != '\n')
-        line--;
-    (void)snprintf(head, sizeof head, "{\"severity\":\"%s\",", severity);
-    CHECK(!strncmp(line, head, strlen(head)));
-}
-
 TEST(pipeline__a_job_that_fails_for_its_input_is_a_warning_and_another_an_error)
 {
     set_up(&(struct ending){ .document = "{}", .setup = NO_MASK });
     CHECK_INT(job_scene_push(&s, "m1"), 204);
-    check_severity("WARNING", "\"message\":\"the job did not work\"");
+    job_scene_check_severity(&s, "WARNING", "\"message\":\"the job did not work\"");
     job_scene_close(&s);
     set_up(&(struct ending){ .document = "{}", .on_request = storage_is_down });
     CHECK_INT(job_scene_push(&s, "m1"), 503);
-    check_severity("ERROR", "\"message\":\"the job did not work\"");
+    job_scene_check_severity(&s, "ERROR", "\"message\":\"the job did not work\"");
     job_scene_close(&s);
 }
 
@@ -551,7 +539,7 @@ TEST(pipeline__what_the_prompt_pack_lacks_is_a_warning)
     CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.recipe.prompt"), "grass");
     CHECK(strstr(last_commit().ptr, "\"warnings\":{\"arrayValue\":{\"values\":[{\"stringValue\":\"PROMPT_NOT_IN_PACK\"}]}}"));
     CHECK(strstr(job_scene_counts(&s), "modulation_rereads_total 1\n"));
-    check_severity("WARNING", "no table of the prompt pack covers such a job");
+    job_scene_check_severity(&s, "WARNING", "no table of the prompt pack covers such a job");
     fake_cloud_document(&s.cloud, "{}");
     CHECK_INT(job_scene_push(&s, "m2"), 204);
     CHECK(strstr(job_scene_counts(&s), "modulation_rereads_total 2\n"));

@@ -16,18 +16,6 @@ static int firestore_is_down(void *ctx, const struct http_request *req)
     return strstr(req->url, "/documents") ? 503 : 0;
 }
 
-static void check_severity(const char *severity, const char *message)
-{
-    const char *at = strstr(job_scene_log(&s), message), *line = at;
-    char head[40];
-
-    CHECK(at);
-    while (line > s.log_text && line[-1] != '\n')
-        line--;
-    (void)snprintf(head, sizeof head, "{\"severity\":\"%s\",", severity);
-    CHECK(!strncmp(line, head, strlen(head)));
-}
-
 /* ---- the last delivery of a message ---- */
 
 static int push_as(int64_t delivery, int64_t published_s_ago)
@@ -67,7 +55,7 @@ TEST(pipeline__the_last_delivery_ends_the_session_whatever_the_cause)
         CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), cases[i].is_last ? "failed" : "completed");
         CHECK(!fake_cloud_text(&s.cloud, "inpaint.errorCode") == !cases[i].is_last);
         if (cases[i].is_last) {
-            check_severity("WARNING", "a message has come too often or is too old: its session is failed");
+            job_scene_check_severity(&s, "WARNING", "a message has come too often or is too old: its session is failed");
             CHECK_STR(job_scene_counts(&s), COUNT_PUSHES("204") COUNT_JOB("failed") COUNT_ERROR("ATTEMPTS_EXHAUSTED") COUNT_SECONDS);
         }
         job_scene_close(&s);
@@ -125,9 +113,9 @@ TEST(pipeline__the_last_delivery_is_acknowledged_unless_firestore_cannot_be_reac
         s.cloud.on_request = cases[i].on_request;
         CHECK_INT(push_as(50, 0), 503);
         CHECK_INT(push_as(51, 0), cases[i].http_status);
-        check_severity("ERROR", "a message has come too often or is too old, and its session could not be failed");
+        job_scene_check_severity(&s, "ERROR", "a message has come too often or is too old, and its session could not be failed");
         if (cases[i].http_status == 204) {
-            check_severity("ERROR", "the session can be neither read nor failed: acknowledged and dropped");
+            job_scene_check_severity(&s, "ERROR", "the session can be neither read nor failed: acknowledged and dropped");
             CHECK(strstr(job_scene_counts(&s), "given_up_total 1\n"));
         }
         CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), "pending");
@@ -149,7 +137,7 @@ TEST(pipeline__a_session_that_cannot_be_understood_is_failed_and_acknowledged)
     CHECK_STR(fake_cloud_text(&s.cloud, "processingStatus"), "failed");
     CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.errorCode"), "SESSION_UNREADABLE");
     CHECK_STR(job_scene_counts(&s), COUNT_PUSHES("204") COUNT_JOB("failed") COUNT_ERROR("SESSION_UNREADABLE") COUNT_SECONDS);
-    check_severity("WARNING", "the session can be reached but not understood: it is failed\",\"messageId\":\"m1\",\"session\":\"users/u/sessions/s\","
+    job_scene_check_severity(&s, "WARNING", "the session can be reached but not understood: it is failed\",\"messageId\":\"m1\",\"session\":\"users/u/sessions/s\","
                               "\"error\":\"firestore: 'users/u/sessions/s': fake: the reply is too long");
     CHECK(strstr(job_scene_log(&s), "\"outcome\":\"unreadable\",\"code\":\"SESSION_UNREADABLE\",\"status\":204"));
     job_scene_close(&s);
