@@ -594,7 +594,7 @@ def test_push_takes_its_token_from_the_metadata_server():
         equal((code, errors), (0, ""), out)
         equal(asked, [({"audience": ["https://w.example/p?x=1&y"], "format": ["full"]}, "Google")])
         equal(endpoint.pushes[0][0], "Bearer aaa.bbb.ccc")
-        assert "aaa" not in out
+        assert "aaa.bbb" not in out
 
 
 def test_push_refuses_what_it_cannot_send_safely():
