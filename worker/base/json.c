@@ -126,6 +126,13 @@ const char *json_string(const struct json *v)
     return json_type(v) == JSON_T_STRING ? node(v)->valuestring : NULL;
 }
 
+const char *json_text(const struct json *v)
+{
+    const char *text = json_string(v);
+
+    return text ? text : "";
+}
+
 bool json_number(const struct json *v, double *ret)
 {
     const cJSON *n = node(v);

@@ -30,6 +30,7 @@ const struct json *json_next(const struct json *v);
 const char *json_key(const struct json *member); /* the name of a value inside an object */
 
 const char *json_string(const struct json *v);         /* NULL unless a string */
+const char *json_text(const struct json *v);           /* "" unless a string */
 bool json_number(const struct json *v, double *ret);   /* false unless a number */
 bool json_integer(const struct json *v, int64_t *ret); /* false unless an integer with |v| < 2^53, which is exact */
 

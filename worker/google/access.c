@@ -82,23 +82,6 @@ void access_keys(enum err_code rc, const char *message, struct access_answer *re
 
 /* ---- one question ---- */
 
-static enum api_next judge(void *ctx, enum err_code rc, const struct http_reply *reply)
-{
-    (void)ctx;
-    if (rc)
-        return rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME ? API_RETRY : API_TAKE;
-    if (reply->status == 401)
-        return API_NEW_TOKEN;
-    return http_status_is_transient(reply->status) ? API_RETRY : API_TAKE;
-}
-
-static const char *text_or_empty(const struct json *v)
-{
-    const char *text = json_string(v);
-
-    return text ? text : "";
-}
-
 /* Two shapes: {"error":{...}}, and [{"error":{...}}] from methods that stream. */
 static void read_body(struct span body, struct arena *a, struct access_reply *ret)
 {
@@ -109,8 +92,8 @@ static void read_body(struct span body, struct arena *a, struct access_reply *re
         return;
     }
     error = json_get(json_type(ret->root) == JSON_T_ARRAY ? json_at(ret->root, 0) : ret->root, "error");
-    ret->word = text_or_empty(json_get(error, "status"));
-    ret->message = text_or_empty(json_get(error, "message"));
+    ret->word = json_text(json_get(error, "status"));
+    ret->message = json_text(json_get(error, "message"));
 }
 
 void access_ask(const struct access *x, const struct access_question *q, const struct budget *budget, struct arena *a,
@@ -119,9 +102,12 @@ void access_ask(const struct access *x, const struct access_question *q, const s
     struct http_request req = {
         .method = q->method, .url = q->url, .body = q->body, .max_reply_bytes = REPLY_MAX, .allow_plain = q->allow_plain
     };
-    const struct api_call call = {
-        .http = x->http, .gauth = x->gauth, .service = q->service, .policy = &policy, .budget = budget, .judge = judge
-    };
+    const struct api_call call = { .http = x->http,
+                                   .gauth = x->gauth,
+                                   .service = q->service,
+                                   .policy = &policy,
+                                   .budget = budget,
+                                   .judge = api_judge };
     struct http_reply reply = { 0 };
     struct err err = { 0 };
 

@@ -97,16 +97,26 @@ static enum err_code ask(const struct access *x, const struct budget *budget, st
     return ERR_OK;
 }
 
+enum { PROBE_NAME_SIZE = sizeof ACCESS_PROBE_PREFIX + 36 };
+
+/* The name of an object that is not there. */
+static void make_probe_name(const struct access *x, char ret[PROBE_NAME_SIZE])
+{
+    char uuid[37];
+
+    sys_uuid(x->storage->sys, uuid);
+    (void)snprintf(ret, PROBE_NAME_SIZE, ACCESS_PROBE_PREFIX "%s", uuid);
+}
+
 /* Where the permission to list is not granted: what is said of an object that is not there. */
 static void look_for_nothing(const struct access *x, const struct budget *budget, struct arena *a,
                              struct access_answer *ret)
 {
     struct storage_object seen;
     struct err err = { 0 };
-    char uuid[37], name[sizeof ACCESS_PROBE_PREFIX + 37];
+    char name[PROBE_NAME_SIZE];
 
-    sys_uuid(x->storage->sys, uuid);
-    (void)snprintf(name, sizeof name, ACCESS_PROBE_PREFIX "%s", uuid);
+    make_probe_name(x, name);
     if (storage_stat(x->storage, name, budget, a, &seen, &err) == ERR_DENIED && strstr(err.msg, "HTTP 403"))
         bucket_is_denied(x, LIST, "", budget, ret);
 }
@@ -149,13 +159,12 @@ static void judge_attempt(const struct access *x, const char *permission, const 
 
 static void attempt(const struct access *x, const struct budget *budget, struct arena *a, struct access_answer *ret)
 {
-    char uuid[37], name[sizeof ACCESS_PROBE_PREFIX + 37];
+    char name[PROBE_NAME_SIZE];
     const struct storage_put put = { .object = name, .content_type = "text/plain", .body = SPAN("probe\n") };
     struct storage_object put_object = { 0 }, seen = { 0 };
     struct err err = { 0 };
 
-    sys_uuid(x->storage->sys, uuid);
-    (void)snprintf(name, sizeof name, ACCESS_PROBE_PREFIX "%s", uuid);
+    make_probe_name(x, name);
     if (storage_put(x->storage, &put, budget, a, &put_object, &err)) {
         judge_attempt(x, "storage.objects.create", &err, budget, ret);
         return;

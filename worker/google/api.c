@@ -1,5 +1,27 @@
 #include "worker/google/api.h"
 
+bool api_may_pass(enum err_code rc, const struct http_reply *reply)
+{
+    return rc ? rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME : http_status_is_transient(reply->status);
+}
+
+enum api_next api_judge(void *ctx, enum err_code rc, const struct http_reply *reply)
+{
+    (void)ctx;
+    if (!rc && reply->status == 401)
+        return API_NEW_TOKEN;
+    return api_may_pass(rc, reply) ? API_RETRY : API_TAKE;
+}
+
+enum err_code api_code_of(int http_status)
+{
+    if (http_status == 404)
+        return ERR_NOT_FOUND;
+    if (http_status == 401 || http_status == 403)
+        return ERR_DENIED;
+    return http_status_is_transient(http_status) ? ERR_UNAVAILABLE : ERR_INVALID;
+}
+
 static enum err_code send_once(const struct api_call *call, struct http_request *req, int n_headers, const char *token,
                                struct arena *a, struct http_reply *ret, struct err *err)
 {

@@ -29,10 +29,16 @@ struct api_call {
      * sent without a token. NULL: every try is the same. */
     bool (*prepare)(void *ctx, struct http_request *req);
     /* Judges one try; `rc` is the result of http_send. Called once a try, so it may store a part of a reply that broke
-     * off. */
+     * off. api_judge serves where a request may be sent again whatever happened to the try. */
     enum api_next (*judge)(void *ctx, enum err_code rc, const struct http_reply *reply);
     void *ctx;
 };
+
+bool api_may_pass(enum err_code rc, const struct http_reply *reply); /* the failure is transient */
+enum api_next api_judge(void *ctx, enum err_code rc, const struct http_reply *reply);
+
+/* The error that the status of a refusal means: ERR_NOT_FOUND, ERR_DENIED, ERR_UNAVAILABLE, else ERR_INVALID. */
+enum err_code api_code_of(int http_status);
 
 /*
  * Sends req (its Authorization, timeout and budget are filled in) until judge takes an answer or the tries or the time

@@ -348,16 +348,10 @@ static enum err_code parse_path(const char *text, struct path *ret, struct err *
 static enum err_code document_url(const struct firestore *fs, const char *document, struct arena *a, char **ret,
                                   struct err *err)
 {
-    TRY(arena_printf(a, ret, err, "%s/%s", fs->base, fs->documents));
-    for (const char *at = document; *at;) {
-        size_t n = strcspn(at, "/");
-        char *segment;
+    char *path;
 
-        TRY(http_encode(a, (struct span){ at, n }, &segment, err));
-        TRY(arena_printf(a, ret, err, "%s/%s", *ret, segment));
-        at += n + (at[n] == '/');
-    }
-    return ERR_OK;
+    TRY(http_encode_path(a, document, &path, err));
+    return arena_printf(a, ret, err, "%s/%s%s", fs->base, fs->documents, path);
 }
 
 static enum err_code get_url(const struct firestore *fs, const char *document, struct firestore_mask mask,

@@ -14,21 +14,6 @@ static const struct retry_policy policy = { 250, 4000, 4, 5000 };
 
 /* ---- the address ---- */
 
-/* projects/P/topics/T, each segment percent-encoded. */
-static enum err_code encode_topic(const char *topic, struct arena *a, char **ret, struct err *err)
-{
-    TRY(span_dup(a, SPAN(""), ret, err));
-    for (const char *at = topic; *at;) {
-        size_t n = strcspn(at, "/");
-        char *segment;
-
-        TRY(http_encode(a, (struct span){ at, n }, &segment, err));
-        TRY(arena_printf(a, ret, err, "%s/%s", *ret, segment));
-        at += n + (at[n] == '/');
-    }
-    return ERR_OK;
-}
-
 enum err_code publisher_init(struct publisher *p, const struct publisher_options *o, struct arena *a, struct err *err)
 {
     bool emulator = o->emulator_host && *o->emulator_host;
@@ -40,7 +25,7 @@ enum err_code publisher_init(struct publisher *p, const struct publisher_options
     if (emulator && !host_is_valid(o->emulator_host))
         return err_set(err, ERR_INVALID, "PUBSUB_EMULATOR_HOST: '%.100s' is not host:port", o->emulator_host);
     TRY(span_dup(a, span_of(o->topic), &topic, err));
-    TRY(encode_topic(o->topic, a, &path, err));
+    TRY(http_encode_path(a, topic, &path, err));
     if (emulator)
         TRY(arena_printf(a, &base, err, "http://%s/v1%s", o->emulator_host, path));
     else
@@ -67,16 +52,6 @@ static enum err_code print_request(const struct publish_message *m, struct arena
     return json_print(a, root, ret, err);
 }
 
-static enum api_next judge(void *ctx, enum err_code rc, const struct http_reply *reply)
-{
-    (void)ctx;
-    if (!rc && reply->status == 401)
-        return API_NEW_TOKEN;
-    if (rc ? rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME : http_status_is_transient(reply->status))
-        return API_RETRY;
-    return API_TAKE;
-}
-
 /* What an operator can do about it. */
 static const char *remedy(int status)
 {
@@ -89,20 +64,18 @@ static const char *remedy(int status)
 
 static enum err_code refusal(const struct publisher *p, int status, struct err *err)
 {
-    enum err_code rc = status == 404                      ? ERR_NOT_FOUND
-                       : status == 401 || status == 403   ? ERR_DENIED
-                       : http_status_is_transient(status) ? ERR_UNAVAILABLE
-                                                          : ERR_INVALID;
-
-    return err_set(err, rc, "publish: '%.100s': HTTP %d%s", p->topic, status, remedy(status));
+    return err_set(err, api_code_of(status), "publish: '%.100s': HTTP %d%s", p->topic, status, remedy(status));
 }
 
 enum err_code publisher_send(const struct publisher *p, const struct publish_message *message,
                              const struct budget *budget, struct arena *a, struct err *err)
 {
-    const struct api_call call = {
-        .http = p->http, .gauth = p->gauth, .service = GAUTH_PUBSUB, .policy = &policy, .budget = budget, .judge = judge
-    };
+    const struct api_call call = { .http = p->http,
+                                   .gauth = p->gauth,
+                                   .service = GAUTH_PUBSUB,
+                                   .policy = &policy,
+                                   .budget = budget,
+                                   .judge = api_judge };
     struct http_request req = { .method = "POST", .max_reply_bytes = REPLY_MAX, .allow_plain = p->emulator };
     struct http_reply reply;
     const struct json *root;

@@ -17,13 +17,10 @@ static void read_said(const struct http_reply *reply, struct arena *a, char ret[
 {
     const struct json *root = NULL;
     struct span said = reply->body;
-    const char *message;
     size_t n;
 
-    if (!json_parse(a, reply->body, SAID_DEPTH_MAX, &root, NULL)) {
-        message = json_string(json_get(json_get(root, "error"), "message"));
-        said = span_of(message ? message : "");
-    }
+    if (!json_parse(a, reply->body, SAID_DEPTH_MAX, &root, NULL))
+        said = span_of(json_text(json_get(json_get(root, "error"), "message")));
     n = said.len < SAID_MAX - 1 ? said.len : SAID_MAX - 1;
     for (size_t i = 0; i < n; i++)
         ret[i] = said.ptr[i] ? (char)tolower((unsigned char)said.ptr[i]) : ' ';

@@ -25,19 +25,6 @@ enum err_code storage_object_url(const struct storage *s, const char *object, st
 
 /* ---- what an answer means ---- */
 
-bool storage_may_pass(enum err_code rc, const struct http_reply *reply)
-{
-    return rc ? rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME : http_status_is_transient(reply->status);
-}
-
-enum api_next storage_judge(void *ctx, enum err_code rc, const struct http_reply *reply)
-{
-    (void)ctx;
-    if (!rc && reply->status == 401)
-        return API_NEW_TOKEN;
-    return storage_may_pass(rc, reply) ? API_RETRY : API_TAKE;
-}
-
 /* What an operator can do about it. */
 static const char *remedy(int status)
 {
@@ -52,11 +39,7 @@ static const char *remedy(int status)
 enum err_code storage_refusal(const char *what, const char *object, const struct http_reply *reply, struct err *err)
 {
     int status = reply->status;
-    enum err_code rc = status == 404                      ? ERR_NOT_FOUND
-                       : status == 412 || status == 304   ? ERR_CONFLICT
-                       : status == 401 || status == 403   ? ERR_DENIED
-                       : http_status_is_transient(status) ? ERR_UNAVAILABLE
-                                                          : ERR_INVALID;
+    enum err_code rc = status == 412 || status == 304 ? ERR_CONFLICT : api_code_of(status);
 
     return err_set(err, rc, "storage: %s '%.80s': HTTP %d%s", what, object, status, remedy(status));
 }
@@ -80,7 +63,7 @@ struct api_call storage_api(const struct storage *s, const struct retry_policy *
                               .service = GAUTH_STORAGE,
                               .policy = policy,
                               .budget = budget,
-                              .judge = storage_judge };
+                              .judge = api_judge };
 }
 
 bool storage_has_md5(struct span body, const unsigned char want[CRYPTO_MD5_BYTES])

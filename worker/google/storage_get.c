@@ -142,8 +142,8 @@ static enum api_next judge_piece(void *ctx, enum err_code rc, const struct http_
     bool is_piece = reply->status == 200 || reply->status == 206;
 
     if (!rc && !is_piece && reply->status != 416)
-        return storage_judge(NULL, rc, reply);
-    if (rc && rc != ERR_TOO_LARGE && !storage_may_pass(rc, reply))
+        return api_judge(NULL, rc, reply);
+    if (rc && rc != ERR_TOO_LARGE && !api_may_pass(rc, reply))
         return API_TAKE;
     if (is_piece && is_of_another_generation(d, reply)) {
         d->replaced = true;

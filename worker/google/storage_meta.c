@@ -47,13 +47,6 @@ bool storage_read_crc32c(struct span text, uint32_t *ret)
     return true;
 }
 
-static const char *text_or_empty(const struct json *v)
-{
-    const char *text = json_string(v);
-
-    return text ? text : "";
-}
-
 /* The four digits after "\u"; -1: they are not four digits. */
 static int unit_at(struct span s, size_t at)
 {
@@ -120,13 +113,13 @@ enum err_code storage_read_object(const char *object, struct span body, struct a
     if (json_parse(a, body, META_DEPTH_MAX, &root, &why))
         return err_set(err, why.code == ERR_NOMEM ? ERR_NOMEM : ERR_PROTOCOL, "storage: '%.100s': %s", object, why.msg);
     TRY(read_numbers(object, root, &o, err));
-    o.content_type = text_or_empty(json_get(root, "contentType"));
-    o.content_encoding = text_or_empty(json_get(root, "contentEncoding"));
-    o.cache_control = text_or_empty(json_get(root, "cacheControl"));
-    o.content_disposition = text_or_empty(json_get(root, "contentDisposition"));
-    o.content_language = text_or_empty(json_get(root, "contentLanguage"));
+    o.content_type = json_text(json_get(root, "contentType"));
+    o.content_encoding = json_text(json_get(root, "contentEncoding"));
+    o.cache_control = json_text(json_get(root, "cacheControl"));
+    o.content_disposition = json_text(json_get(root, "contentDisposition"));
+    o.content_language = json_text(json_get(root, "contentLanguage"));
     o.metadata = json_get(root, "metadata");
-    o.job_id = text_or_empty(json_get(o.metadata, JOB_ID));
+    o.job_id = json_text(json_get(o.metadata, JOB_ID));
     crc = json_string(json_get(root, "crc32c"));
     md5 = json_string(json_get(root, "md5Hash"));
     o.has_crc32c = crc && storage_read_crc32c(span_of(crc), &o.crc32c);
@@ -179,7 +172,7 @@ static void add_tokens(struct custom *c, const struct storage *s, const struct j
         return;
     if (v && !(json_string(v) && !*json_string(v)))
         add_custom(c, TOKENS, json_string(v));
-    if (s->tokens != DOWNLOAD_TOKENS_CREATE || (v && *text_or_empty(v) && c->dropped == before))
+    if (s->tokens != DOWNLOAD_TOKENS_CREATE || (v && *json_text(v) && c->dropped == before))
         return;
     sys_uuid(s->sys, fresh);
     add_custom(c, TOKENS, fresh);

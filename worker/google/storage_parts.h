@@ -16,11 +16,9 @@ MUST_CHECK enum err_code storage_encode_name(const char *object, struct arena *a
 MUST_CHECK enum err_code storage_object_url(const struct storage *s, const char *object, struct arena *a, char **ret,
                                             struct err *err);
 
-/* A call judged by storage_judge, for requests that may be sent again whatever happened to the first try: reads, and
+/* A call judged by api_judge, for requests that may be sent again whatever happened to the first try: reads, and
  * writes under a generation. */
 struct api_call storage_api(const struct storage *s, const struct retry_policy *policy, const struct budget *budget);
-enum api_next storage_judge(void *ctx, enum err_code rc, const struct http_reply *reply);
-bool storage_may_pass(enum err_code rc, const struct http_reply *reply); /* the failure is transient */
 
 /*
  * For a 404. ERR_NOT_FOUND: the object is missing, and its bucket is there as far as anybody says. ERR_UNAVAILABLE: the

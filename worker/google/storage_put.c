@@ -170,7 +170,7 @@ static enum api_next open_session(struct resumable *u, enum err_code rc, const s
     const char *location = rc ? NULL : http_reply_header(reply, "location");
 
     if (rc || reply->status != 200)
-        return storage_judge(NULL, rc, reply);
+        return api_judge(NULL, rc, reply);
     /* who knows the address may write the object: it is a secret, and the picture would go wherever it leads */
     if (!location || http_own_url(u->base, location, u->location, sizeof u->location, &u->foreign))
         return API_TAKE;
@@ -187,7 +187,7 @@ static enum api_next judge_session(void *ctx, enum err_code rc, const struct htt
 
     if (u->state == SESSION_START)
         return open_session(u, rc, reply);
-    if (storage_may_pass(rc, reply)) {
+    if (api_may_pass(rc, reply)) {
         u->state = SESSION_ASK;
         return API_RETRY;
     }

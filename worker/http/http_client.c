@@ -623,6 +623,20 @@ enum err_code http_encode(struct arena *a, struct span text, char **ret, struct 
     return ERR_OK;
 }
 
+enum err_code http_encode_path(struct arena *a, const char *path, char **ret, struct err *err)
+{
+    TRY(span_dup(a, SPAN(""), ret, err));
+    for (const char *at = path; *at;) {
+        size_t n = strcspn(at, "/");
+        char *segment;
+
+        TRY(http_encode(a, (struct span){ at, n }, &segment, err));
+        TRY(arena_printf(a, ret, err, "%s/%s", *ret, segment));
+        at += n + (at[n] == '/');
+    }
+    return ERR_OK;
+}
+
 static bool same_part(CURLU *one, CURLU *other, CURLUPart part)
 {
     char *a = NULL, *b = NULL;

@@ -74,6 +74,8 @@ void http_request_header(struct http_request *r, const char *name, const char *v
 
 /* Percent-encodes every byte outside [A-Za-z0-9-._~]. */
 MUST_CHECK enum err_code http_encode(struct arena *a, struct span text, char **ret, struct err *err);
+/* "a/b" as "/a/b", each segment percent-encoded. */
+MUST_CHECK enum err_code http_encode_path(struct arena *a, const char *path, char **ret, struct err *err);
 
 /*
  * The address to which `reference`, taken from an answer, leads from `base`, if that is on the same scheme, host and
