@@ -13,6 +13,7 @@
 #include "worker/base/config.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
+#include "worker/cli/services.h"
 #include "worker/google/access.h"
 #include "worker/http/http_client.h"
 #include "worker/serve/cloud_check.h"
@@ -32,10 +33,7 @@ struct args {
 struct run {
     struct arena arena;
     struct config cfg;
-    struct http *http;
-    struct gauth *gauth;
-    struct firestore firestore;
-    struct storage storage;
+    struct services services;
     struct backend *be;
     int n_wrong; /* findings */
 };
@@ -80,7 +78,7 @@ static void check_settings(struct run *r)
     struct err err = { 0 };
     int n = config_load_all(environ, &r->arena, &r->cfg, wrong_setting, r);
 
-    if (http_client_open(&r->http, &err)) {
+    if (http_client_open(&r->services.http, &err)) {
         wrong(r, "settings", err.msg, NULL);
         n++;
     }
@@ -102,22 +100,10 @@ static void check_settings(struct run *r)
 
 static void check_credentials(struct run *r)
 {
-    const struct gauth_options o = {
-        .http = r->http,
-        .sys = &sys_real,
-        .emulator = { [GAUTH_FIRESTORE] = r->cfg.firestore_emulator,
-                      [GAUTH_STORAGE] = r->cfg.storage_emulator,
-                      [GAUTH_PUBSUB] = r->cfg.pubsub_emulator },
-        .uses_pubsub = r->cfg.poison_topic != NULL,
-        .firebase_credentials = r->cfg.firebase_credentials,
-        .credentials_file = r->cfg.credentials_file,
-        .project = r->cfg.project,
-        .metadata_host = r->cfg.metadata_host,
-    };
     struct err err = { 0 };
 
-    if (gauth_open(&o, &r->gauth, &err) == ERR_OK)
-        good("credentials", "from %s", gauth_source(r->gauth));
+    if (services_open_credentials(&r->services, &r->cfg, &err) == ERR_OK)
+        good("credentials", "from %s", gauth_source(r->services.gauth));
     else
         wrong(r, "credentials", err.msg,
               "-> set FIREBASE_CREDENTIALS to the base64 of a service account's JSON key, or "
@@ -143,7 +129,7 @@ static void check_keys(struct run *r, const struct budget *budget)
     struct jwks *jwks = NULL;
     struct err err = { 0 };
     char text[600];
-    enum err_code rc = jwks_open(r->http, &sys_real, r->cfg.oidc_certs_url, &jwks, &err);
+    enum err_code rc = jwks_open(r->services.http, &sys_real, r->cfg.oidc_certs_url, &jwks, &err);
 
     if (rc)
         access_keys(rc, err.msg, &answer);
@@ -154,33 +140,12 @@ static void check_keys(struct run *r, const struct budget *budget)
     jwks_close(jwks);
 }
 
-static enum err_code open_services(struct run *r, const char *project, struct err *err)
-{
-    const struct config *c = &r->cfg;
-
-    TRY(firestore_init(&r->firestore,
-                       &(struct firestore_options){ .http = r->http,
-                                                    .gauth = r->gauth,
-                                                    .project = project,
-                                                    .database = c->firestore_database,
-                                                    .emulator_host = c->firestore_emulator },
-                       &r->arena, err));
-    return storage_init(&r->storage,
-                        &(struct storage_options){ .http = r->http,
-                                                   .gauth = r->gauth,
-                                                   .sys = &sys_real,
-                                                   .bucket = c->bucket,
-                                                   .emulator_host = c->storage_emulator,
-                                                   .firebase_emulator_host = c->firebase_storage_emulator },
-                        &r->arena, err);
-}
-
 static void check_bucket(struct run *r, const struct access *x, const struct budget *budget)
 {
     static const char done[] = "an object was written, read and removed";
     struct access_answer answer;
     char bucket[BUCKET_NAME_MAX + 1], text[400];
-    bool is_set = r->storage.bucket;
+    bool is_set = r->services.storage.bucket;
 
     if (!is_set) {
         access_find_bucket(x, budget, &r->arena, bucket, &answer);
@@ -188,36 +153,33 @@ static void check_bucket(struct run *r, const struct access *x, const struct bud
             report(r, "bucket", &answer, "");
             return;
         }
-        r->storage.bucket = bucket;
+        r->services.storage.bucket = bucket;
     }
     access_bucket(x, ACCESS_TRY, budget, &r->arena, &answer);
-    (void)snprintf(text, sizeof text, "%s%s: %s", r->storage.bucket,
+    (void)snprintf(text, sizeof text, "%s%s: %s", r->services.storage.bucket,
                    is_set ? "" : ", found by the project (FIREBASE_STORAGE_BUCKET is not set)", done);
     report(r, "bucket", &answer, text);
-    r->storage.bucket = is_set ? r->storage.bucket : NULL;
+    r->services.storage.bucket = is_set ? r->services.storage.bucket : NULL;
 }
 
 static void check_topic(struct run *r, const struct access *x, const struct budget *budget)
 {
-    const struct publisher_options o = {
-        .http = r->http, .gauth = r->gauth, .topic = r->cfg.poison_topic, .emulator_host = r->cfg.pubsub_emulator
-    };
     struct access_answer answer;
-    struct publisher p;
     struct err err = { 0 };
 
     if (!r->cfg.poison_topic)
         return;
-    if (publisher_init(&p, &o, &r->arena, &err))
+    if (services_open_publisher(&r->services, &r->cfg, &r->arena, &err))
         access_judge_failure(err.code, err.msg, &answer);
     else
-        access_topic(x, &p, budget, &r->arena, &answer);
+        access_topic(x, &r->services.publisher, budget, &r->arena, &answer);
     report(r, "poison topic", &answer, r->cfg.poison_topic);
 }
 
 static void check_services(struct run *r, const char *project, const struct budget *budget)
 {
-    const struct access x = { r->http, r->gauth, &r->firestore, &r->storage, project, r->cfg.firestore_database };
+    const struct access x = { r->services.http,     r->services.gauth, &r->services.firestore,
+                              &r->services.storage, project,           r->cfg.firestore_database };
     struct access_answer answer;
     char text[400];
 
@@ -226,7 +188,7 @@ static void check_services(struct run *r, const char *project, const struct budg
     if (answer.verdict != ACCESS_GRANTED)
         return;
     access_database(&x, budget, &r->arena, &answer);
-    (void)snprintf(text, sizeof text, "%s, can be read and written", r->firestore.documents);
+    (void)snprintf(text, sizeof text, "%s, can be read and written", r->services.firestore.documents);
     report(r, "database", &answer, text);
     check_bucket(r, &x, budget);
     check_topic(r, &x, budget);
@@ -241,10 +203,11 @@ static void check_cloud(struct run *r)
 
     if (r->cfg.push_auth != PUSH_AUTH_NONE)
         check_keys(r, &budget);
-    if (!r->gauth)
+    if (!r->services.gauth)
         return;
-    if (gauth_project(r->gauth, &budget, &project, &err) || open_services(r, project, &err)) {
-        access_project(r->gauth, err.code, err.msg, &answer);
+    if (gauth_project(r->services.gauth, &budget, &project, &err) ||
+        services_open(&r->services, &r->cfg, project, &r->arena, &err)) {
+        access_project(r->services.gauth, err.code, err.msg, &answer);
         report(r, "project", &answer, "");
         return;
     }
@@ -407,7 +370,7 @@ static int examine(struct run *r, const struct args *a)
 
     check_settings(r);
     check_credentials(r);
-    if (a->offline || !r->http)
+    if (a->offline || !r->services.http)
         finding("note", "cloud", a->offline ? "not asked (--offline)" : "not asked, because of the settings above");
     else
         check_cloud(r);
@@ -441,8 +404,8 @@ static int print_values(struct run *r)
 static void close_run(struct run *r)
 {
     backend_close(r->be);
-    gauth_close(r->gauth);
-    http_client_close(r->http);
+    gauth_close(r->services.gauth);
+    http_client_close(r->services.http);
     arena_done(&r->arena);
 }
 

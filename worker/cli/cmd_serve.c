@@ -22,6 +22,7 @@
 
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
+#include "worker/cli/services.h"
 #include "worker/base/config.h"
 #include "worker/serve/handler.h"
 
@@ -44,14 +45,10 @@ extern char **environ;
 struct service {
     struct arena arena; /* lives as long as the process */
     struct config config;
-    struct http *http;
-    struct gauth *gauth;
+    struct services services;
     struct jwks *jwks;
     struct oidc oidc;
-    struct firestore firestore;
-    struct storage storage;
     struct cloud_check cloud;
-    struct publisher publisher; /* where POISON_TOPIC is set */
     struct session_store sessions;
     struct engine *engine;
     struct job_queue queue;
@@ -116,18 +113,7 @@ static void half_is_ready(struct service *s)
 
 static enum err_code open_credentials(struct service *s, struct err *err)
 {
-    const struct config *c = &s->config;
-    const struct gauth_options options = {
-        .http = s->http,
-        .sys = &sys_real,
-        .emulator = { c->firestore_emulator != NULL, c->storage_emulator != NULL, c->pubsub_emulator != NULL },
-        .uses_pubsub = c->poison_topic != NULL,
-        .firebase_credentials = c->firebase_credentials,
-        .credentials_file = c->credentials_file,
-        .project = c->project,
-        .metadata_host = c->metadata_host,
-    };
-    enum err_code rc = gauth_open(&options, &s->gauth, err);
+    enum err_code rc = services_open_credentials(&s->services, &s->config, err);
 
     config_forget_secrets(&s->config);
     return rc;
@@ -140,22 +126,7 @@ static enum err_code open_cloud(void *ctx, const char *project, struct err *err)
     const struct config *c = &s->config;
 
     log_init((enum log_level)c->log_level, project);
-    TRY(firestore_init(&s->firestore,
-                       &(struct firestore_options){ .http = s->http,
-                                                    .gauth = s->gauth,
-                                                    .project = project,
-                                                    .emulator_host = c->firestore_emulator,
-                                                    .database = c->firestore_database },
-                       &s->arena, err));
-    return storage_init(&s->storage,
-                        &(struct storage_options){ .http = s->http,
-                                                   .gauth = s->gauth,
-                                                   .sys = &sys_real,
-                                                   .bucket = c->bucket,
-                                                   .emulator_host = c->storage_emulator,
-                                                   .firebase_emulator_host = c->firebase_storage_emulator,
-                                                   .tokens = (enum download_tokens)c->download_tokens },
-                        &s->arena, err);
+    return services_open(&s->services, c, project, &s->arena, err);
 }
 
 /* The cloud holds or does not; in the thread that asks it. */
@@ -165,8 +136,8 @@ static void cloud_changed(void *ctx, bool holds)
 
     if (holds && !s->cloud_held) {
         s->cloud_held = true;
-        log_event(LOG_NOTICE, NULL, "the cloud is there", log_str("database", s->firestore.documents),
-                  log_str("bucket", s->storage.bucket), log_end());
+        log_event(LOG_NOTICE, NULL, "the cloud is there", log_str("database", s->services.firestore.documents),
+                  log_str("bucket", s->services.storage.bucket), log_end());
         half_is_ready(s);
     } else if (holds) {
         log_event(LOG_NOTICE, NULL, "the cloud is there again", log_end());
@@ -182,12 +153,12 @@ static void hold_jobs(void *ctx, bool held)
 
 static enum err_code open_cloud_check(struct service *s, struct err *err)
 {
-    const struct cloud_check_options options = { .http = s->http,
-                                                 .gauth = s->gauth,
+    const struct cloud_check_options options = { .http = s->services.http,
+                                                 .gauth = s->services.gauth,
                                                  .jwks = s->jwks,
-                                                 .firestore = &s->firestore,
-                                                 .storage = &s->storage,
-                                                 .publisher = s->config.poison_topic ? &s->publisher : NULL,
+                                                 .firestore = &s->services.firestore,
+                                                 .storage = &s->services.storage,
+                                                 .publisher = s->config.poison_topic ? &s->services.publisher : NULL,
                                                  .database = s->config.firestore_database,
                                                  .sys = &sys_real,
                                                  .connect = open_cloud,
@@ -228,7 +199,7 @@ static enum err_code open_oidc(struct service *s, struct err *err)
         return ERR_OK;
     if (s->oidc.mode == PUSH_AUTH_IAM)
         say_what_iam_trusts();
-    TRY(jwks_open(s->http, &sys_real, c->oidc_certs_url, &s->jwks, err));
+    TRY(jwks_open(s->services.http, &sys_real, c->oidc_certs_url, &s->jwks, err));
     s->oidc.jwks = s->jwks;
     return oidc_check_settings(&s->oidc, err);
 }
@@ -243,9 +214,10 @@ static enum err_code open_jobs(struct service *s, struct err *err)
                                                 .max_deliveries = c->max_deliveries,
                                                 .max_message_age_ms = (int64_t)c->max_message_age_s * 1000 };
 
-    s->sessions = (struct session_store){
-        .fs = &s->firestore, .sys = &sys_real, .lease_ms = (int64_t)c->lease_s * 1000, .max_attempts = c->max_attempts
-    };
+    s->sessions = (struct session_store){ .fs = &s->services.firestore,
+                                          .sys = &sys_real,
+                                          .lease_ms = (int64_t)c->lease_s * 1000,
+                                          .max_attempts = c->max_attempts };
     s->handler = (struct handler){ .oidc = &s->oidc,
                                    .engine = s->engine,
                                    .queue = &s->queue,
@@ -255,7 +227,7 @@ static enum err_code open_jobs(struct service *s, struct err *err)
                                    .sys = &sys_real,
                                    .subscription = c->subscription,
                                    .poison = { .policy = (enum poison_policy)c->poison,
-                                               .publisher = c->poison_topic ? &s->publisher : NULL,
+                                               .publisher = c->poison_topic ? &s->services.publisher : NULL,
                                                .max_deliveries = c->max_deliveries,
                                                .max_age_s = c->max_message_age_s,
                                                .sys = &sys_real,
@@ -263,12 +235,8 @@ static enum err_code open_jobs(struct service *s, struct err *err)
                                                .draining = &s->handler.draining },
                                    .job_deadline_ms = settings.job_deadline_ms };
     if (c->poison_topic)
-        TRY(publisher_init(
-            &s->publisher,
-            &(struct publisher_options){
-                .http = s->http, .gauth = s->gauth, .topic = c->poison_topic, .emulator_host = c->pubsub_emulator },
-            &s->arena, err));
-    return pipeline_init(&s->pipeline, s->engine, &s->sessions, &s->storage, &sys_real, &settings, err);
+        TRY(services_open_publisher(&s->services, c, &s->arena, err));
+    return pipeline_init(&s->pipeline, s->engine, &s->sessions, &s->services.storage, &sys_real, &settings, err);
 }
 
 static enum err_code open_server(struct service *s, struct err *err)
@@ -440,8 +408,8 @@ static void free_service(struct service *s)
     job_queue_done(&s->queue);
     engine_free(s->engine);
     jwks_close(s->jwks);
-    gauth_close(s->gauth);
-    http_client_close(s->http);
+    gauth_close(s->services.gauth);
+    http_client_close(s->services.http);
     arena_done(&s->arena);
 }
 
@@ -466,7 +434,7 @@ static enum err_code load_settings(struct service *s, struct err *err)
     int n = config_load_all(environ, &s->arena, &s->config, log_bad_setting, NULL);
     struct err why = { 0 };
 
-    n += count_problem(http_client_open(&s->http, &why), &why);
+    n += count_problem(http_client_open(&s->services.http, &why), &why);
     why = (struct err){ 0 };
     n += count_problem(open_credentials(s, &why), &why);
     if (n)
@@ -509,7 +477,7 @@ static int serve(void)
     if (start(&s, &err))
         return not_started(&err);
     log_event(LOG_NOTICE, NULL, "listening", log_int("port", http_server_port(s.server)),
-              log_str("credentials", gauth_source(s.gauth)), log_end());
+              log_str("credentials", gauth_source(s.services.gauth)), log_end());
     (void)sem_post(&s.listening);
     wait_for_the_end(&s);
     failed = !stop_signal;
