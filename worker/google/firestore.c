@@ -480,19 +480,6 @@ enum err_code firestore_read_time(const struct firestore *fs, const char *docume
     return ERR_OK;
 }
 
-struct stored firestore_field(const struct firestore_document *d, const char *path)
-{
-    struct stored value = { { NULL, 0 } };
-    struct path p;
-
-    if (parse_path(path, &p, NULL))
-        return value;
-    value = stored_in(d->fields, p.segments[0]);
-    for (int i = 1; i < p.n; i++)
-        value = stored_member(value, p.segments[i]);
-    return value;
-}
-
 /* ---- writing ---- */
 
 /* The fields of a patch, as the tree of maps that their paths describe. */

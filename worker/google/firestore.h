@@ -86,9 +86,6 @@ MUST_CHECK enum err_code firestore_read_time(const struct firestore *fs, const c
                                              const struct budget *budget, struct arena *a, int64_t *ret_us,
                                              struct err *err);
 
-/* A field of a document; a path descends into maps: "inpaint.lease.id". What it holds: stored.h. */
-struct stored firestore_field(const struct firestore_document *d, const char *path);
-
 /* --- writing --- */
 
 enum firestore_type {

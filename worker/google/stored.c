@@ -108,16 +108,6 @@ bool stored_is_null(struct stored v)
     return span_is(content(v, "nullValue"), "null");
 }
 
-bool stored_is_map(struct stored v)
-{
-    return begins_with(content(v, "mapValue"), '{');
-}
-
-bool stored_is_array(struct stored v)
-{
-    return begins_with(content(v, "arrayValue"), '{');
-}
-
 static bool exact_double(struct span raw, int64_t *ret)
 {
     double d;

@@ -34,11 +34,9 @@ static inline bool stored_is_absent(struct stored v)
 
 struct stored stored_member(struct stored map, const char *name); /* of a mapValue */
 bool stored_is_null(struct stored v);                             /* present, and nullValue */
-bool stored_is_map(struct stored v);
-bool stored_is_array(struct stored v);
-bool stored_integer(struct stored v, int64_t *ret);      /* an integer, or a double that is one below 2^53 */
-bool stored_timestamp(struct stored v, int64_t *ret_us); /* microseconds since 1970 */
-bool stored_is_text(struct stored v, const char *text);  /* a string that is this text, of at most 255 bytes */
+bool stored_integer(struct stored v, int64_t *ret);               /* an integer, or a double that is one below 2^53 */
+bool stored_timestamp(struct stored v, int64_t *ret_us);          /* microseconds since 1970 */
+bool stored_is_text(struct stored v, const char *text);           /* a string that is this text, of at most 255 bytes */
 /* A string as its users wrote it: it may have NUL bytes, and bytes that are no UTF-8. ret->ptr is NULL unless a string;
  * the byte behind it is NUL. ERR_NOMEM. */
 MUST_CHECK enum err_code stored_text(struct stored v, struct arena *a, struct span *ret, struct err *err);
