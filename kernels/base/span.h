@@ -47,6 +47,16 @@ static inline bool span_ends(struct span a, const char *suffix)
     return a.len >= n && memcmp(a.ptr + a.len - n, suffix, n) == 0;
 }
 
+/* Without the white space of JSON around it. */
+static inline struct span span_trimmed(struct span s)
+{
+    while (s.len && memchr(" \t\r\n", s.ptr[0], 4))
+        s = (struct span){ s.ptr + 1, s.len - 1 };
+    while (s.len && memchr(" \t\r\n", s.ptr[s.len - 1], 4))
+        s.len--;
+    return s;
+}
+
 /* Copies s into the arena; *ret_text is NUL-terminated. */
 MUST_CHECK enum err_code span_dup(struct arena *a, struct span s, char **ret_text, struct err *err);
 

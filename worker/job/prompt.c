@@ -7,20 +7,6 @@
 
 #define PROMPT_GROUND "empty background, the same surface and texture continuing naturally, nothing added"
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-static struct span trimmed(struct span s)
-{
-    while (s.len && is_blank(s.ptr[0]))
-        s = (struct span){ s.ptr + 1, s.len - 1 };
-    while (s.len && is_blank(s.ptr[s.len - 1]))
-        s.len--;
-    return s;
-}
-
 static bool is_utf8(struct span s)
 {
     size_t n;
@@ -61,7 +47,7 @@ enum err_code prompt_wish_label(struct prompt_wishes *w, struct span label, stru
 {
     char *copy;
 
-    label = trimmed(label);
+    label = span_trimmed(label);
     if (w->n_labels == PROMPT_MAX_LABELS || !label_is_usable(label))
         return ERR_OK;
     TRY(span_dup(a, label, &copy, err));
@@ -85,7 +71,7 @@ static enum err_code from_labels(const struct prompt_wishes *w, struct arena *a,
 
 enum err_code prompt_build(const struct prompt_wishes *w, struct arena *a, const char **ret, struct err *err)
 {
-    struct span own = trimmed(span_of(w->prompt));
+    struct span own = span_trimmed(span_of(w->prompt));
     char *text = NULL;
 
     if (w->prompt_invalid)

@@ -3,6 +3,7 @@
 #include "kernels/base/base64.h"
 #include "worker/base/json.h"
 #include "worker/base/members.h"
+#include "worker/push/payload.h"
 #include "worker/push/printable.h"
 
 enum { DEPTH_MAX = 24, NESTED_MAX = 4 /* of a message inside of what was exported */ };
@@ -37,22 +38,18 @@ static enum err_code read_message(struct span object, struct arena *a, struct ke
     struct member part[N] = {
         { .name = "data" }, { .name = "messageId" }, { .name = "message_id" }, { .name = "attributes" }
     };
-    char *text = NULL, *bytes;
-    size_t n = 0, size;
+    enum err_code rc;
+    char *text;
 
     TRY(members_read(object, part, N, err));
     TRY(text_or_empty(part[ID].type ? &part[ID] : &part[ID_SNAKE], a, &m->message_id, err));
     if (part[ATTRIBUTES].type == JSON_OBJECT)
         m->attributes = part[ATTRIBUTES].raw;
     TRY(member_dup(&part[DATA], a, &text, err));
-    size = BASE64_DECODED_MAX(text ? strlen(text) : 0);
-    TRY(arena_alloc(a, size + 1, 1, &bytes, err));
-    if (text && base64_decode(span_of(text), BASE64_STANDARD | BASE64_URL | BASE64_MAY_PAD, bytes, size, &n, NULL))
-        return err_set(err, ERR_INVALID, "its data is not base64");
-    if (n == 0)
-        return err_set(err, ERR_INVALID, "it has no data");
-    m->data = (struct span){ bytes, n };
-    return ERR_OK;
+    rc = payload_decode(span_of(text), BASE64_STANDARD | BASE64_URL | BASE64_MAY_PAD, a, &m->data, err);
+    if (rc)
+        return err_set(err, rc, "its data is not base64");
+    return m->data.len ? ERR_OK : err_set(err, ERR_INVALID, "it has no data");
 }
 
 static enum err_code read_envelope(struct span object, const struct member *message, struct arena *a,
@@ -186,15 +183,6 @@ static enum err_code read_value(struct reader *r, struct span object, int level,
 
 /* ---- the whole text ---- */
 
-static struct span without_blanks(struct span text)
-{
-    while (text.len && strchr(" \t\r\n", *text.ptr) && *text.ptr)
-        text.ptr++, text.len--;
-    while (text.len && strchr(" \t\r\n", text.ptr[text.len - 1]) && text.ptr[text.len - 1])
-        text.len--;
-    return text;
-}
-
 static enum err_code read_json(struct reader *r, struct span text, struct err *err)
 {
     TRY(json_check(text, DEPTH_MAX, err));
@@ -209,7 +197,7 @@ static enum err_code read_lines(struct reader *r, struct span text, struct err *
     for (int line = 1; text.len; line++) {
         const char *end = memchr(text.ptr, '\n', text.len);
         size_t n = end ? (size_t)(end - text.ptr) : text.len;
-        struct span one = without_blanks((struct span){ text.ptr, n });
+        struct span one = span_trimmed((struct span){ text.ptr, n });
 
         if (one.len && read_json(r, one, err))
             return err_prefix(err, "line %d", line);
@@ -223,7 +211,7 @@ static bool has_lines_of_objects(struct span text)
 {
     const char *end = memchr(text.ptr, '\n', text.len);
 
-    return end && !json_check(without_blanks((struct span){ text.ptr, (size_t)(end - text.ptr) }), DEPTH_MAX, NULL);
+    return end && !json_check(span_trimmed((struct span){ text.ptr, (size_t)(end - text.ptr) }), DEPTH_MAX, NULL);
 }
 
 enum err_code kept_parse(struct span text, struct arena *a, const struct kept_message **ret, int *ret_n,
@@ -233,7 +221,7 @@ enum err_code kept_parse(struct span text, struct arena *a, const struct kept_me
 
     if (text.len > KEPT_TEXT_MAX)
         return err_set(err, ERR_TOO_LARGE, "%zu bytes are more than %d", text.len, KEPT_TEXT_MAX);
-    text = without_blanks(text);
+    text = span_trimmed(text);
     if (!text.len)
         return err_set(err, ERR_INVALID, "there is nothing in it");
     TRY(arena_alloc(a, KEPT_MESSAGES_MAX, sizeof *r.list, &r.list, err));

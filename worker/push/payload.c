@@ -4,11 +4,19 @@
 
 static bool begins_an_object(struct span text)
 {
-    size_t at = 0;
+    return span_starts(span_trimmed(text), "{");
+}
 
-    while (at < text.len && strchr(" \t\r\n", text.ptr[at]) && text.ptr[at])
-        at++;
-    return at < text.len && text.ptr[at] == '{';
+enum err_code payload_decode(struct span text, unsigned flags, struct arena *a, struct span *ret, struct err *err)
+{
+    size_t size = BASE64_DECODED_MAX(text.len), n;
+    char *bytes;
+
+    TRY(arena_alloc(a, size + 1, 1, &bytes, err));
+    if (base64_decode(text, flags, bytes, size, &n, NULL))
+        return ERR_INVALID;
+    *ret = (struct span){ bytes, n };
+    return ERR_OK;
 }
 
 enum err_code payload_open(struct span bytes, int max_layers, struct arena *a, struct span *ret, struct err *err)
@@ -16,14 +24,13 @@ enum err_code payload_open(struct span bytes, int max_layers, struct arena *a, s
     struct span inside = bytes;
 
     for (int layer = 0; layer < max_layers && !begins_an_object(inside); layer++) {
-        size_t size = BASE64_DECODED_MAX(inside.len), n;
-        char *room;
+        enum err_code rc =
+            payload_decode(inside, BASE64_STANDARD | BASE64_URL | BASE64_MAY_PAD | BASE64_WHITE_SPACE, a, &inside, err);
 
-        TRY(arena_alloc(a, size + 1, 1, &room, err));
-        if (base64_decode(inside, BASE64_STANDARD | BASE64_URL | BASE64_MAY_PAD | BASE64_WHITE_SPACE, room, size, &n,
-                          NULL))
+        if (rc == ERR_NOMEM)
+            return rc;
+        if (rc)
             break;
-        inside = (struct span){ room, n };
     }
     *ret = begins_an_object(inside) ? inside : bytes;
     return ERR_OK;

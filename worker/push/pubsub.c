@@ -32,18 +32,19 @@ static enum err_code read_message_id(const struct member *camel, const struct me
 /* On ERR_INVALID, `published` holds the text that is not base64. */
 static enum err_code read_data(const struct member *m, struct arena *a, struct push_message *msg, struct err *err)
 {
-    char *bytes;
-    size_t n, size = BASE64_DECODED_MAX(m->raw.len);
+    struct span bytes = { 0 };
+    enum err_code rc;
     char *text;
 
     if (m->type != JSON_STRING || m->raw.len == 0)
         return err_set(err, ERR_INVALID, "push: message.data is missing or empty");
-    if (member_dup(m, a, &text, err) || arena_alloc(a, size + 1, 1, &bytes, err))
+    if (member_dup(m, a, &text, err))
         return ERR_NOMEM;
     msg->published = span_of(text);
-    if (base64_decode(span_of(text), BASE64_STANDARD, bytes, size, &n, NULL) || n == 0)
-        return err_set(err, ERR_INVALID, "push: message.data is not base64");
-    msg->published = (struct span){ bytes, n };
+    rc = payload_decode(msg->published, BASE64_STANDARD, a, &bytes, err);
+    if (rc || bytes.len == 0)
+        return err_set(err, rc ? rc : ERR_INVALID, "push: message.data is not base64");
+    msg->published = bytes;
     return payload_open(msg->published, 1, a, &msg->data, err);
 }
 

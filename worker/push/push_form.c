@@ -144,9 +144,9 @@ static enum err_code has_event_type(const struct push_request *req, bool *ret, s
 static enum err_code open_data(const struct member *data, const struct member *data_base64, struct arena *a,
                                struct span *ret, struct err *err)
 {
-    size_t size = BASE64_DECODED_MAX(data_base64->raw.len), n;
     bool has_data = data->type && data->type != JSON_NULL;
-    char *text, *bytes;
+    enum err_code rc;
+    char *text;
 
     if (has_data == (data_base64->type && data_base64->type != JSON_NULL))
         return err_set(err, ERR_INVALID, "push: an event has either data or data_base64");
@@ -156,11 +156,8 @@ static enum err_code open_data(const struct member *data, const struct member *d
     if (has_data || data_base64->type != JSON_STRING)
         return err_set(err, ERR_INVALID, "push: the event's data is not an object");
     TRY(member_dup(data_base64, a, &text, err));
-    TRY(arena_alloc(a, size + 1, 1, &bytes, err));
-    if (base64_decode(span_of(text), BASE64_STANDARD, bytes, size, &n, NULL))
-        return err_set(err, ERR_INVALID, "push: the event's data_base64 is not base64");
-    *ret = (struct span){ bytes, n };
-    return ERR_OK;
+    rc = payload_decode(span_of(text), BASE64_STANDARD, a, ret, err);
+    return rc ? err_set(err, rc, "push: the event's data_base64 is not base64") : ERR_OK;
 }
 
 /* For the log of an event whose message has no id that could be read. */
