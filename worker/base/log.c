@@ -85,16 +85,16 @@ static bool put_text(struct line *l, const char *text)
     return put(l, text, strlen(text));
 }
 
-/* Whether a terminal or a viewer of logs might take the character for more than a letter: C1 controls, separators of
- * lines and paragraphs, and what changes the direction of a text. `ret` is its UTF-16 code unit. */
-static bool is_invisible(const unsigned char *p, size_t n, unsigned *ret)
+bool log_is_invisible(uint32_t c)
 {
-    unsigned c =
-        n == 2 ? (p[0] & 0x1Fu) << 6 | (p[1] & 0x3Fu) : (p[0] & 0x0Fu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu);
-
-    *ret = c;
-    return c < 0xA0 || c == 0x061C || c == 0x200E || c == 0x200F || (c >= 0x2028 && c <= 0x202E) ||
+    return (c >= 0x80 && c < 0xA0) || c == 0x061C || c == 0x200E || c == 0x200F || (c >= 0x2028 && c <= 0x202E) ||
            (c >= 0x2066 && c <= 0x2069) || c == 0xFEFF;
+}
+
+/* The code unit of a character that has one in UTF-16, and 2 or 3 bytes in UTF-8. */
+static unsigned code_unit(const unsigned char *p, size_t n)
+{
+    return n == 2 ? (p[0] & 0x1Fu) << 6 | (p[1] & 0x3Fu) : (p[0] & 0x0Fu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu);
 }
 
 /* Writes one character of text as JSON; each byte of broken UTF-8 becomes U+FFFD. Returns the bytes read. */
@@ -102,10 +102,10 @@ static size_t put_char(struct line *l, struct span text, bool *fits)
 {
     unsigned char c = (unsigned char)text.ptr[0];
     size_t n = json_utf8_length(text);
-    unsigned unit;
+    unsigned unit = n == 2 || n == 3 ? code_unit((const unsigned char *)text.ptr, n) : 0;
     char escape[8];
 
-    if ((n == 2 || n == 3) && is_invisible((const unsigned char *)text.ptr, n, &unit)) {
+    if (log_is_invisible(unit)) {
         (void)snprintf(escape, sizeof escape, "\\u%04x", unit & 0xFFFF);
         *fits = put_text(l, escape);
         return n;

@@ -78,4 +78,8 @@ uint64_t log_dropped(void); /* lines since the start of the process */
  * ignored. */
 void log_context_trace(struct log_context *ctx, const char *traceparent, const char *cloud_trace);
 
+/* Whether a terminal or a viewer of logs might take the character for more than a letter: C1 controls, separators of
+ * lines and paragraphs, and what changes the direction of a text. log_event escapes them. */
+bool log_is_invisible(uint32_t character);
+
 #endif

@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "kernels/base/json_scan.h"
+#include "worker/base/log.h"
 
 enum { ESCAPE_BYTES = 4 /* of \xNN */ };
 
@@ -21,11 +22,7 @@ static uint32_t code_point(const unsigned char *p, size_t n)
 
 static bool is_printable(uint32_t c)
 {
-    if (c < 0x20 || (c >= 0x7F && c < 0xA0))
-        return false;
-    if (c == 0x200E || c == 0x200F || (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069))
-        return false;
-    return c != 0x061C && c != 0xFEFF && (c & 0xFFFE) != 0xFFFE;
+    return c >= 0x20 && c != 0x7F && (c & 0xFFFE) != 0xFFFE && !log_is_invisible(c);
 }
 
 /* The length of the printable character at the start of `text`; 0: its first byte needs an escape. */
