@@ -90,22 +90,25 @@ static enum err_code reason(const struct attempt *t, enum err_code rc, struct er
     return err_set(err, ERR_CANCELLED, "the worker is shutting down");
 }
 
-static void set_budgets(struct attempt *t, int64_t arrived_ms)
+static struct budget budget_until(struct attempt *t, int64_t deadline_mono_ms, bool (*cancelled)(void *ctx))
 {
-    int64_t total = t->p->settings.job_deadline_ms, end = arrived_ms + total;
-    struct budget b = { .sys = t->p->sys, .cancelled = must_stop, .cancel_ctx = t, .retries = &t->retries };
+    return (struct budget){ .sys = t->p->sys,
+                            .deadline_mono_ms = deadline_mono_ms,
+                            .cancelled = cancelled,
+                            .cancel_ctx = t,
+                            .retries = &t->retries };
+}
 
-    b.deadline_mono_ms = end - total * UPLOAD_RESERVE_PERCENT / 100;
-    t->work = b;
-    b.deadline_mono_ms = end - total * RESULT_RESERVE_PERCENT / 100;
-    t->upload = b;
-    b.deadline_mono_ms = end + END_MS;
+static void set_budgets(struct attempt *t)
+{
+    int64_t total = t->p->settings.job_deadline_ms, end = t->arrived_ms + total;
+
+    t->work = budget_until(t, end - total * UPLOAD_RESERVE_PERCENT / 100, must_stop);
+    t->upload = budget_until(t, end - total * RESULT_RESERVE_PERCENT / 100, must_stop);
+    t->end = budget_until(t, end + END_MS, must_leave);
+    t->release = budget_until(t, end + END_MS, must_be_gone);
     t->reports = t->upload;
     t->reports.retries = NULL;
-    b.cancelled = must_leave;
-    t->end = b;
-    b.cancelled = must_be_gone;
-    t->release = b;
 }
 
 /* ---- stages ---- */
@@ -470,7 +473,7 @@ static bool is_last(const struct attempt *t)
     const struct pipeline_settings *p = &t->p->settings;
 
     return (p->max_deliveries && t->msg->delivery_attempt > p->max_deliveries) ||
-           (p->max_message_age_ms && age_us(t) / 1000 > p->max_message_age_ms);
+           (p->max_message_age_ms && t->age_ms > p->max_message_age_ms);
 }
 
 /* Whether the service was reached and will answer the same the next time. */
@@ -482,13 +485,7 @@ static bool is_refusal(enum err_code rc)
 /* Whatever has kept the job from its end, this message must not come again. */
 static struct pipeline_result give_up(struct attempt *t)
 {
-    const struct budget budget = {
-        .sys = t->p->sys,
-        .deadline_mono_ms = sys_mono_ms(t->p->sys) + GIVE_UP_MS,
-        .cancelled = must_leave,
-        .cancel_ctx = t,
-        .retries = &t->retries,
-    };
+    const struct budget budget = budget_until(t, sys_mono_ms(t->p->sys) + GIVE_UP_MS, must_leave);
     enum outcome outcome = OUTCOME_OPEN;
     struct err err = { 0 };
     enum err_code rc = session_give_up(&t->session, &budget, &outcome, &err);
@@ -508,13 +505,7 @@ static struct pipeline_result give_up(struct attempt *t)
 
 static struct pipeline_result screen(struct attempt *t)
 {
-    const struct budget budget = {
-        .sys = t->p->sys,
-        .deadline_mono_ms = t->started_ms + SCREEN_MS,
-        .cancelled = must_leave,
-        .cancel_ctx = t,
-        .retries = &t->retries,
-    };
+    const struct budget budget = budget_until(t, t->started_ms + SCREEN_MS, must_leave);
     enum outcome outcome = OUTCOME_OPEN;
     struct err err = { 0 };
 
@@ -588,7 +579,7 @@ struct pipeline_result pipeline_run(struct pipeline *p, const struct push_messag
     struct pipeline_result ret;
     ARENA_SCRATCH(&p->arena);
 
-    set_budgets(&t, arrived_ms);
+    set_budgets(&t);
     p->stuck_at_ms = arrived_ms + 2 * p->settings.job_deadline_ms + END_MS;
     p->eta_ms = -1;
     ret = claim_and_run(&t);
