@@ -353,17 +353,22 @@ static enum err_code write_claim(struct session *s, const struct budget *budget,
     return patch(s, &fields, &firestore_claim_policy, budget, err);
 }
 
+/* Why a session ends that is not claimed. */
+static enum job_error error_of(enum outcome end)
+{
+    return end == OUTCOME_UNREADABLE ? JOB_SESSION_UNREADABLE : JOB_ATTEMPTS_EXHAUSTED;
+}
+
 /* Ends a session that is not claimed. A document that Firestore finds too large with these fields gets the status
  * alone. */
 static enum err_code write_end(struct session *s, enum outcome outcome, int64_t attempts, const struct budget *budget,
                                struct err *err)
 {
-    enum job_error error = outcome == OUTCOME_UNREADABLE ? JOB_SESSION_UNREADABLE : JOB_ATTEMPTS_EXHAUSTED;
     struct document_fields all = { .n = 0 }, least = { .n = 0 };
     struct err why = { 0 };
     enum err_code rc;
 
-    document_add_unclaimed(&all, error, s->message_id, attempts);
+    document_add_unclaimed(&all, error_of(outcome), s->message_id, attempts);
     document_add_only_failed(&least);
     s->ended = outcome;
     rc = patch(s, &all, &firestore_result_policy, budget, &why);
@@ -375,10 +380,8 @@ static enum err_code write_end(struct session *s, enum outcome outcome, int64_t 
 /* Whether the document is as an earlier round has written it, whose answer was lost. */
 static bool was_ended(const struct session *s, const struct snapshot *snap)
 {
-    enum job_error error = s->ended == OUTCOME_UNREADABLE ? JOB_SESSION_UNREADABLE : JOB_ATTEMPTS_EXHAUSTED;
-
     return s->ended != OUTCOME_OPEN && snap->state == SESSION_S_FAILED && snap->same_message &&
-           stored_is_text(snap->error_code, job_error_info(error)->code);
+           stored_is_text(snap->error_code, job_error_info(error_of(s->ended))->code);
 }
 
 static bool is_exhausted(const struct session *s, const struct snapshot *snap)
