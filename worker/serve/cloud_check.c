@@ -33,11 +33,8 @@ static enum cloud_state state_of(const struct cloud_check *c, int *ret_part)
                              : c->parts[p].verdict == ACCESS_REFUSED ? CLOUD_REFUSED
                              : c->parts[p].verdict == ACCESS_UNSURE  ? CLOUD_WAITING
                                                                      : CLOUD_HOLDS;
-        bool worse = s == CLOUD_REFUSED   ? state != CLOUD_REFUSED
-                     : s == CLOUD_WAITING ? state == CLOUD_HOLDS || state == CLOUD_ASKING
-                                          : s == CLOUD_ASKING && state == CLOUD_HOLDS;
 
-        if (worse) {
+        if (s > state) {
             state = s;
             *ret_part = p;
         }
@@ -87,18 +84,17 @@ static void log_trouble(struct cloud_check *c, enum cloud_part p, const struct a
 {
     const struct access_answer *now = &c->parts[p];
     int64_t at = sys_mono_ms(c->o.sys);
+    bool is_refused = now->verdict == ACCESS_REFUSED;
     bool is_news = !c->logged_at_ms[p] || now->verdict != before->verdict ||
-                   (now->verdict == ACCESS_REFUSED && strcmp(now->reason, before->reason) != 0);
+                   (is_refused && strcmp(now->reason, before->reason) != 0);
 
     if (!is_news && at - c->logged_at_ms[p] < LOG_AGAIN_MS)
         return;
     c->logged_at_ms[p] = at ? at : 1;
-    if (now->verdict == ACCESS_REFUSED)
-        log_event(LOG_ERROR, NULL, "not ready: the cloud refuses what a job needs", log_str("part", part_names[p]),
-                  log_str("reason", now->reason), log_str("remedy", now->remedy), log_end());
-    else
-        log_event(LOG_WARNING, NULL, "not ready: the cloud does not answer yet", log_str("part", part_names[p]),
-                  log_str("reason", now->reason), log_str("remedy", now->remedy), log_end());
+    log_event(is_refused ? LOG_ERROR : LOG_WARNING, NULL,
+              is_refused ? "not ready: the cloud refuses what a job needs" : "not ready: the cloud does not answer yet",
+              log_str("part", part_names[p]), log_str("reason", now->reason), log_str("remedy", now->remedy),
+              log_end());
 }
 
 static void settle(struct cloud_check *c, enum cloud_part p, const struct access_answer *answer)

@@ -27,11 +27,12 @@
 
 enum cloud_part { CLOUD_PROJECT, CLOUD_TOKEN, CLOUD_DATABASE, CLOUD_BUCKET, CLOUD_TOPIC, CLOUD_KEYS, CLOUD_PARTS };
 
+/* That of the whole is the highest of any part's. */
 enum cloud_state {
+    CLOUD_HOLDS,
     CLOUD_ASKING,  /* not everything has been answered yet */
     CLOUD_WAITING, /* something does not answer, which may pass */
-    CLOUD_REFUSED, /* something is refused, until somebody mends it */
-    CLOUD_HOLDS
+    CLOUD_REFUSED  /* something is refused, until somebody mends it */
 };
 
 struct cloud_check_options { /* all borrowed */

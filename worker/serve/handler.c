@@ -102,16 +102,6 @@ static bool subscription_fits(const struct handler *h, const struct push_message
     return !h->subscription || !strcmp(h->subscription, msg->subscription);
 }
 
-static void show_queue(const struct handler *h)
-{
-    int64_t oldest_ms = job_queue_oldest_ms(h->queue);
-
-    metrics_set(h->metrics, METRICS_OLDEST_MESSAGE,
-                oldest_ms < INT64_MAX ? 1e-3 * (double)(sys_mono_ms(h->sys) - oldest_ms) : 0);
-    metrics_set(h->metrics, METRICS_QUEUE_DEPTH, job_queue_waiting(h->queue));
-    metrics_set(h->metrics, METRICS_JOB_RUNNING, job_queue_busy(h->queue));
-}
-
 /* What a result says about jobs that come after it; noted before one of them gets its turn. */
 static void note_result(struct handler *h, const struct pipeline_result *r)
 {
@@ -137,11 +127,9 @@ static int run_in_turn(struct handler *h, struct http_server_request *req, const
         job_queue_leave(h->queue, entry);
         return settle(h, req, OUTCOME_DEVICE_BROKEN);
     }
-    show_queue(h);
     r = pipeline_run(h->pipeline, msg, job, req->arrived_mono_ms, &req->log);
     note_result(h, &r);
     job_queue_leave(h->queue, entry);
-    show_queue(h);
     return end_job(h, req, &r);
 }
 
@@ -295,6 +283,16 @@ static void health(void *ctx, struct http_server_request *req, struct http_serve
 
     (void)req;
     reply_text(reply, broken ? 503 : 200, broken ? "{\"status\":\"broken\"}" : "{\"status\":\"ok\"}");
+}
+
+static void show_queue(const struct handler *h)
+{
+    int64_t oldest_ms = job_queue_oldest_ms(h->queue);
+
+    metrics_set(h->metrics, METRICS_OLDEST_MESSAGE,
+                oldest_ms < INT64_MAX ? 1e-3 * (double)(sys_mono_ms(h->sys) - oldest_ms) : 0);
+    metrics_set(h->metrics, METRICS_QUEUE_DEPTH, job_queue_waiting(h->queue));
+    metrics_set(h->metrics, METRICS_JOB_RUNNING, job_queue_busy(h->queue));
 }
 
 static void metrics(void *ctx, struct http_server_request *req, struct http_server_reply *reply)

@@ -57,6 +57,12 @@ enum outcome job_queue_check(struct job_queue *q, const struct job_queue_entry *
     return outcome == OUTCOME_QUEUE_FULL ? OUTCOME_OPEN : outcome;
 }
 
+/* With the lock held. */
+static bool is_its_turn(const struct job_queue *q, const struct job_queue_entry *entry)
+{
+    return !q->closed && q->open && !q->held && !q->running && q->first == entry;
+}
+
 enum outcome job_queue_enter(struct job_queue *q, struct job_queue_entry *entry, int64_t max_wait_ms)
 {
     struct timespec until = wait_deadline(max_wait_ms);
@@ -70,9 +76,9 @@ enum outcome job_queue_enter(struct job_queue *q, struct job_queue_entry *entry,
         goto out;
     entry->next = NULL;
     *tail = entry;
-    while (!q->closed && in_time && (!q->open || q->held || q->running || q->first != entry))
+    while (!q->closed && in_time && !is_its_turn(q, entry))
         in_time = wait_until(&q->changed, &q->lock, &until);
-    if (!q->closed && q->open && !q->held && !q->running && q->first == entry) {
+    if (is_its_turn(q, entry)) {
         q->running = true;
         goto out;
     }
