@@ -37,7 +37,6 @@ struct fake_firestore {
     bool without_date;      /* no Date in the answers */
     bool without_read_time; /* and no :batchGet */
     const char *missing;    /* the body of a 404; NULL: names the document */
-    int version;
     int n_gets, n_commits;
     enum fake_fault next_commit;                                /* once */
     void (*before_commit)(struct fake_firestore *f, void *ctx); /* once: another writer comes first */
