@@ -26,53 +26,71 @@ static void find_models(void)
     (void)snprintf(models, sizeof models, "%.*s", (int)(strrchr(path, '/') - path), path);
 }
 
-static struct engine *open_engine(void)
+static const char transformer[] = "flux1-fill-Q8_0.gguf";
+
+/* With the models of `models`. */
+static struct engine *new_engine(struct engine_options options)
 {
-    const struct engine_options options = {
-        .model_dir = models, .transformer = "flux1-fill-Q8_0.gguf", .backend = BACKEND_CUDA, .max_steps = 2
-    };
     struct engine *e = NULL;
     struct err err = { 0 };
 
-    find_models();
+    options.model_dir = models;
     CHECK_OK(engine_new(&options, &e, &err), err);
     return e;
 }
 
-static int status_of(struct handler *h, const char *path)
+static struct engine *open_engine(void)
+{
+    find_models();
+    return new_engine((struct engine_options){ .transformer = transformer, .backend = BACKEND_CUDA, .max_steps = 2 });
+}
+
+static struct http_server_reply get(struct handler *h, const char *path, struct arena *a)
 {
     struct http_server_route routes[HANDLER_ROUTES];
-    struct http_server_request req = { .method = "GET", .path = path };
+    struct http_server_request req = { .method = "GET", .path = path, .arena = a };
     struct http_server_reply reply = { .status = 500 };
 
     handler_routes(h, routes);
     for (int i = 0; i < HANDLER_ROUTES; i++)
         if (!strcmp(routes[i].path, path))
             routes[i].on_request(routes[i].ctx, &req, &reply);
-    return reply.status;
+    return reply;
 }
 
-static enum err_code paint(struct engine *e, struct arena *a, struct fill_timings *timings)
+static int status_of(struct handler *h, const char *path)
+{
+    return get(h, path, NULL).status;
+}
+
+/* Paints a picture of one colour; the rest is in the request. */
+static enum err_code paint_grey(struct engine *e, struct fill_request r, struct arena *a, struct err *err)
 {
     struct image picture, mask, painted;
-    struct fill_request r = { FILL_REQUEST_DEFAULTS };
     struct arena_mark mark = arena_mark(a);
-    struct err err = { 0 };
     enum err_code rc;
 
-    CHECK_OK(image_new(a, 32, 32, 3, &picture, &err), err);
-    CHECK_OK(image_new(a, 32, 32, 1, &mask, &err), err);
+    CHECK_OK(image_new(a, 32, 32, 3, &picture, err), *err);
+    CHECK_OK(image_new(a, 32, 32, 1, &mask, err), *err);
     memset(picture.pixels, 90, image_bytes(&picture));
     memset(mask.pixels, 255, image_bytes(&mask));
     r.picture = &picture;
     r.mask = &mask;
-    r.prompt = "grass";
     r.width = r.height = 32;
     r.steps = 2;
-    r.timings = timings;
-    rc = engine_paint(e, &r, a, &painted, &err);
+    rc = engine_paint(e, &r, a, &painted, err);
     arena_rewind(a, mark);
     return rc;
+}
+
+static enum err_code paint(struct engine *e, struct arena *a, struct fill_timings *timings)
+{
+    struct fill_request r = { FILL_REQUEST_DEFAULTS };
+    struct err err = { 0 };
+
+    r.prompt = "grass";
+    r.timings = timings;
+    return paint_grey(e, r, a, &err);
 }
 
 TEST(engine__a_device_fault_is_permanent_and_health_reports_it)
@@ -121,30 +139,16 @@ TEST(engine__a_device_that_faults_while_the_model_is_checked_leaves_nothing_to_s
 
 static struct engine *slow_engine(int deadline_s)
 {
-    const struct engine_options options = { .model_dir = models,
-                                            .transformer = "flux1-fill-Q8_0.gguf",
-                                            .backend = BACKEND_CUDA,
-                                            .max_steps = 28,
-                                            .deadline_s = deadline_s };
-    struct engine *e = NULL;
-    struct err err = { 0 };
-
     find_models();
-    CHECK_OK(engine_new(&options, &e, &err), err);
-    return e;
+    return new_engine((struct engine_options){
+        .transformer = transformer, .backend = BACKEND_CUDA, .max_steps = 28, .deadline_s = deadline_s });
 }
 
 static const char *ready_text(struct handler *h, struct arena *a)
 {
-    struct http_server_route routes[HANDLER_ROUTES];
-    struct http_server_request req = { .method = "GET", .path = "/ready", .arena = a };
-    struct http_server_reply reply = { .status = 500 };
+    struct http_server_reply reply = get(h, "/ready", a);
     char *text = NULL;
 
-    handler_routes(h, routes);
-    for (int i = 0; i < HANDLER_ROUTES; i++)
-        if (!strcmp(routes[i].path, "/ready"))
-            routes[i].on_request(routes[i].ctx, &req, &reply);
     CHECK(!arena_printf(a, &text, NULL, "%d %.*s", reply.status, SPAN_ARG(reply.body)));
     return text;
 }
@@ -201,13 +205,12 @@ TEST(engine__a_worker_that_is_nearly_too_slow_is_ready_and_says_so)
 
 TEST(engine__a_device_that_is_there_and_fails_is_not_replaced_by_the_cpu)
 {
-    struct engine_options options = { .transformer = "flux1-fill-Q8_0.gguf", .backend = BACKEND_AUTO, .max_steps = 2 };
-    struct engine *e = NULL;
+    const struct engine_options options = { .transformer = transformer, .backend = BACKEND_AUTO, .max_steps = 2 };
+    struct engine *e;
     struct err err = { 0 };
 
     find_models();
-    options.model_dir = models;
-    CHECK_OK(engine_new(&options, &e, &err), err);
+    e = new_engine(options);
     fake_device_fails_to_open(true);
     CHECK_INT(engine_load(e, &err), ERR_GPU);
     CHECK(strstr(err.msg, "illegal memory access"));
@@ -215,71 +218,13 @@ TEST(engine__a_device_that_is_there_and_fails_is_not_replaced_by_the_cpu)
     fake_device_fails_to_open(false);
     fake_device(-1); /* there is none */
     err = (struct err){ 0 };
-    CHECK_OK(engine_new(&options, &e, &err), err);
+    e = new_engine(options);
     CHECK_OK(engine_load(e, &err), err);
     CHECK(strcmp(engine_backend_name(e), "cuda") != 0 && strstr(engine_without_cuda(e), "no device"));
     engine_free(e);
 }
 
-/* --- memory --- */
-
-#if !defined(__SANITIZE_ADDRESS__) /* whose own memory no limit leaves room for */
-
-static struct engine *new_engine(const char *of);
-static void make_folder(const char *name);
-struct saboteur;
-static enum err_code paint_with(struct engine *e, struct saboteur *s, struct err *err);
-
-/* Leaves so many bytes of address space. */
-static void leave(size_t bytes)
-{
-    FILE *f = fopen("/proc/self/statm", "r");
-    size_t pages = 0;
-    struct rlimit limit;
-
-    CHECK(f && fscanf(f, "%zu", &pages) == 1);
-    (void)fclose(f);
-    limit.rlim_cur = limit.rlim_max = pages * (size_t)sysconf(_SC_PAGESIZE) + bytes;
-    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
-}
-
-/* The first picture of a size makes the library generate code, for which memory may be short: the job ends, and the
- * worker lives. */
-TEST(engine__a_lack_of_memory_in_a_job_is_an_error)
-{
-    int n_short = 0;
-
-    for (size_t mib = 0; mib <= 96; mib += 8) {
-        pid_t child = fork();
-        int status = 0;
-
-        if (child == 0) {
-            struct engine *e;
-            struct err err = { 0 };
-            enum err_code rc;
-
-            make_folder("short");
-            e = new_engine("flux1-fill-Q8_0.gguf");
-            CHECK_OK(engine_load(e, &err), err);
-            leave((mib << 20) + ((size_t)1 << 30)); /* the request's arena is 1 GiB of addresses */
-            rc = paint_with(e, NULL, &err);
-            if (rc && rc != ERR_NOMEM)
-                test_fail(__FILE__, __LINE__, "with %zu MiB: %s: %s", mib, err_name(rc), err.msg);
-            CHECK_INT(engine_status(e).state, ENGINE_READY);
-            _exit(rc ? 40 : 41);
-        }
-        CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
-        CHECK(WEXITSTATUS(status) == 40 || WEXITSTATUS(status) == 41);
-        n_short += WEXITSTATUS(status) == 40;
-    }
-    CHECK(n_short > 0);
-}
-
-#endif
-
 /* --- files of the model --- */
-
-static const char transformer[] = "flux1-fill-Q8_0.gguf";
 
 /* A model folder of the test's own, with embeddings in the place of the encoders, whose files may be harmed. */
 static void make_folder(const char *name)
@@ -312,16 +257,10 @@ static const char *in_folder(const char *file)
     return path;
 }
 
-static struct engine *new_engine(const char *of)
+static struct engine *cpu_engine(const char *of)
 {
-    const struct engine_options options = {
-        .model_dir = models, .transformer = of, .backend = BACKEND_CPU, .precision = PRECISION_F32, .max_steps = 2
-    };
-    struct engine *e = NULL;
-    struct err err = { 0 };
-
-    CHECK_OK(engine_new(&options, &e, &err), err);
-    return e;
+    return new_engine((struct engine_options){
+        .transformer = of, .backend = BACKEND_CPU, .precision = PRECISION_F32, .max_steps = 2 });
 }
 
 struct saboteur {
@@ -341,24 +280,15 @@ static bool shorten_file(void *ctx)
 
 static enum err_code paint_with(struct engine *e, struct saboteur *s, struct err *err)
 {
-    struct image picture, mask, painted;
     struct fill_request r = { FILL_REQUEST_DEFAULTS };
     struct arena a;
     enum err_code rc;
 
     CHECK_OK(arena_init(&a, 1 << 30, err), *err);
-    CHECK_OK(image_new(&a, 32, 32, 3, &picture, err), *err);
-    CHECK_OK(image_new(&a, 32, 32, 1, &mask, err), *err);
-    memset(picture.pixels, 90, image_bytes(&picture));
-    memset(mask.pixels, 255, image_bytes(&mask));
-    r.picture = &picture;
-    r.mask = &mask;
     r.prompt = engine_prompt(e, "grass");
-    r.width = r.height = 32;
-    r.steps = 2;
     r.cancelled = s ? shorten_file : NULL;
     r.ctx = s;
-    rc = engine_paint(e, &r, &a, &painted, err);
+    rc = paint_grey(e, r, &a, err);
     arena_done(&a);
     return rc;
 }
@@ -377,7 +307,7 @@ TEST(engine__a_model_file_that_is_lost_in_the_middle_of_a_job_breaks_the_engine)
                 struct err err = { 0 }, again = { 0 };
 
                 make_folder("lost");
-                e = new_engine(transformer);
+                e = cpu_engine(transformer);
                 CHECK_OK(engine_load(e, &err), err);
                 CHECK_OK(paint_with(e, NULL, &err), err);
                 CHECK_INT(paint_with(e, &s, &err), ERR_GPU);
@@ -402,7 +332,7 @@ TEST(engine__a_model_file_that_is_cut_short_is_never_loaded)
 
         make_folder("cut");
         CHECK(truncate(in_folder(files[i]), 2000) == 0);
-        e = new_engine(NULL);
+        e = cpu_engine(NULL);
         CHECK(engine_load(e, &err) != ERR_OK);
         if (!strstr(err.msg, files[i]))
             test_fail(__FILE__, __LINE__, "%s: %s", files[i], err.msg);
@@ -410,3 +340,54 @@ TEST(engine__a_model_file_that_is_cut_short_is_never_loaded)
         engine_free(e);
     }
 }
+
+/* --- memory --- */
+
+#if !defined(__SANITIZE_ADDRESS__) /* whose own memory no limit leaves room for */
+
+/* Leaves so many bytes of address space. */
+static void leave(size_t bytes)
+{
+    FILE *f = fopen("/proc/self/statm", "r");
+    size_t pages = 0;
+    struct rlimit limit;
+
+    CHECK(f && fscanf(f, "%zu", &pages) == 1);
+    (void)fclose(f);
+    limit.rlim_cur = limit.rlim_max = pages * (size_t)sysconf(_SC_PAGESIZE) + bytes;
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+
+/* The first picture of a size makes the library generate code, for which memory may be short: the job ends, and the
+ * worker lives. */
+TEST(engine__a_lack_of_memory_in_a_job_is_an_error)
+{
+    int n_short = 0;
+
+    for (size_t mib = 0; mib <= 96; mib += 8) {
+        pid_t child = fork();
+        int status = 0;
+
+        if (child == 0) {
+            struct engine *e;
+            struct err err = { 0 };
+            enum err_code rc;
+
+            make_folder("short");
+            e = cpu_engine(transformer);
+            CHECK_OK(engine_load(e, &err), err);
+            leave((mib << 20) + ((size_t)1 << 30)); /* the request's arena is 1 GiB of addresses */
+            rc = paint_with(e, NULL, &err);
+            if (rc && rc != ERR_NOMEM)
+                test_fail(__FILE__, __LINE__, "with %zu MiB: %s: %s", mib, err_name(rc), err.msg);
+            CHECK_INT(engine_status(e).state, ENGINE_READY);
+            _exit(rc ? 40 : 41);
+        }
+        CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
+        CHECK(WEXITSTATUS(status) == 40 || WEXITSTATUS(status) == 41);
+        n_short += WEXITSTATUS(status) == 40;
+    }
+    CHECK(n_short > 0);
+}
+
+#endif
