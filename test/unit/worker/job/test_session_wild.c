@@ -6,16 +6,13 @@
 
 #include "kernels/base/json_scan.h"
 #include "test/support/check.h"
-#include "test/support/fake/fake_firestore.h"
-#include "test/support/fake/fake_sys.h"
-#include "worker/job/session.h"
+#include "test/support/fake/session_scene.h"
 
 enum {
     DOCUMENTS = 60,
     STORED_MAX = 1 << 20, /* bytes of a document, as Firestore counts them */
     ROOM = 28 << 20,      /* as JSON */
     DEPTH = 20,
-    ATTEMPTS = 5,
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
     PROCESSOR_MS = 15000
 #else
@@ -130,38 +127,7 @@ static struct span generate(struct wild *w, const char *member)
 
 /* ---- one document ---- */
 
-struct scene {
-    struct fake_sys time;
-    struct fake_firestore fake;
-    struct gauth *gauth;
-    struct firestore fs;
-    struct session_store store;
-    struct arena arena;
-};
-
-static struct scene s;
-
-static void open_scene(void)
-{
-    struct err err = { 0 };
-
-    memset(&s, 0, sizeof s);
-    fake_sys_init(&s.time, FAKE_FIRESTORE_NOW_S, 1);
-    fake_firestore_init(&s.fake);
-    CHECK_OK(arena_init(&s.arena, 64 << 20, &err), err);
-    CHECK_OK(gauth_open(&(struct gauth_options){ .http = &s.fake.http, .sys = &s.time.sys, .emulator = { true, true },
-                                                 .project = "demo" }, &s.gauth, &err), err);
-    CHECK_OK(firestore_init(&s.fs, &(struct firestore_options){ .http = &s.fake.http, .gauth = s.gauth, .project = "demo",
-                                                                .emulator_host = "127.0.0.1:1" }, &s.arena, &err), err);
-    s.store = (struct session_store){ .fs = &s.fs, .sys = &s.time.sys, .lease_ms = 360000, .max_attempts = ATTEMPTS };
-}
-
-static void close_scene(void)
-{
-    gauth_close(s.gauth);
-    arena_done(&s.arena);
-    fake_firestore_done(&s.fake);
-}
+static struct session_scene *s;
 
 static int64_t processor_ms(void)
 {
@@ -174,22 +140,22 @@ static int64_t processor_ms(void)
 /* What one delivery comes to, with the look before the queue: OUTCOME_OPEN becomes the end of the job. */
 static enum outcome deliver(void)
 {
-    struct budget budget = { .sys = &s.time.sys, .deadline_mono_ms = s.time.mono_ms + 280000 };
+    struct budget budget = { .sys = &s->time.sys, .deadline_mono_ms = s->time.mono_ms + 280000 };
     struct prompt_wishes wishes = { 0 };
     enum outcome outcome = OUTCOME_OPEN;
     struct document_report report = { .edited_path = "e", .preview_path = "p" };
     const char *prompt = NULL;
     struct session session;
     struct err err = { 0 };
-    ARENA_SCRATCH(&s.arena);
+    ARENA_SCRATCH(&s->arena);
 
-    CHECK_OK(session_init(&session, &s.store, "users/u/sessions/s", "m1", &err), err);
+    CHECK_OK(session_init(&session, &s->store, "users/u/sessions/s", "m1", &err), err);
     if (session_screen(&session, &budget, &outcome, &err) || outcome == OUTCOME_OPEN) {
         err = (struct err){ 0 };
-        CHECK_OK(session_claim(&session, &budget, &s.arena, &outcome, &wishes, &err), err);
+        CHECK_OK(session_claim(&session, &budget, &s->arena, &outcome, &wishes, &err), err);
     }
     if (outcome == OUTCOME_OPEN) {
-        enum err_code rc = prompt_build(&wishes, &s.arena, &prompt, NULL);
+        enum err_code rc = prompt_build(&wishes, &s->arena, &prompt, NULL);
 
         CHECK(rc == ERR_OK || rc == ERR_PROMPT);
         report.error = job_error_of(rc);
@@ -224,16 +190,16 @@ TEST(session_wild__whatever_a_document_holds_it_ends_at_once)
     CHECK(w.text);
     fake_sys_init(&w.random, 0, 20261130);
     for (int i = 0; i < DOCUMENTS; i++) {
-        open_scene();
-        fake_firestore_put(&s.fake, i % 3 ? "{\"note\":{\"stringValue\":\"x\"}}" : "{\"processingStatus\":{\"stringValue\":\"pending\"}}");
+        s = session_scene_open("m1");
+        fake_firestore_put(&s->fake, i % 3 ? "{\"note\":{\"stringValue\":\"x\"}}" : "{\"processingStatus\":{\"stringValue\":\"pending\"}}");
         w.at = w.stored = 0;
         w.budget = i % 5 ? STORED_MAX / 16 : STORED_MAX;
         for (unsigned m = 0; m < 4; m++)
             if (below(&w, 2) && !(m == 3 && i % 3 == 0) && w.stored < w.budget)
-                s.fake.wild[s.fake.n_wild++] = generate(&w, members[m]);
+                s->fake.wild[s->fake.n_wild++] = generate(&w, members[m]);
         (void)snprintf(what, sizeof what, "document %d, %zu bytes", i, w.at);
         n_outcomes[check_ends(what)]++;
-        close_scene();
+        session_scene_close(s);
     }
     CHECK(n_outcomes[OUTCOME_COMPLETED] > 0 && n_outcomes[OUTCOME_FAILED] > 0);
     CHECK_INT(n_outcomes[OUTCOME_UNREADABLE], 0); /* all of this is legal, and understood */
@@ -281,12 +247,12 @@ TEST(session_wild__the_largest_documents_cost_little)
     struct span text;
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        open_scene();
-        fake_firestore_put(&s.fake, "{\"note\":{\"stringValue\":\"x\"}}");
+        s = session_scene_open("m1");
+        fake_firestore_put(&s->fake, "{\"note\":{\"stringValue\":\"x\"}}");
         text = repeated(cases[i].begin, cases[i].value, cases[i].n, cases[i].end);
-        s.fake.wild[s.fake.n_wild++] = text;
+        s->fake.wild[s->fake.n_wild++] = text;
         CHECK_INT(check_ends(cases[i].what), cases[i].want);
-        close_scene();
+        session_scene_close(s);
         free((void *)(uintptr_t)text.ptr);
     }
 }
