@@ -164,7 +164,7 @@ static void layouts_done(struct onednn_layout layouts[N_OPERANDS])
 
 /* A primitive, its shape, and memory objects whose pointers are set at each use. */
 struct onednn_entry {
-    enum { ENTRY_FREE, ENTRY_MATMUL, ENTRY_CONV } kind;
+    enum entry_kind { ENTRY_FREE, ENTRY_MATMUL, ENTRY_CONV } kind;
     union {
         struct onednn_matmul matmul;
         struct onednn_conv conv;
@@ -175,6 +175,8 @@ struct onednn_entry {
     dnnl_exec_arg_t args[N_OPERANDS];
     int n_args;
 };
+
+static const char *const kind_names[] = { [ENTRY_MATMUL] = "matrix product", [ENTRY_CONV] = "convolution" };
 
 struct onednn {
     dnnl_engine_t engine;
@@ -312,7 +314,8 @@ enum onednn_bf16 onednn_bf16(void)
 }
 
 /* The entry of this shape; or else the least recently used one, cleared and given the shape. */
-static struct onednn_entry *lookup(struct onednn *d, int kind, const void *shape, size_t size, bool *ret_found)
+static struct onednn_entry *lookup(struct onednn *d, enum entry_kind kind, const void *shape, size_t size,
+                                   bool *ret_found)
 {
     struct onednn_entry *oldest = &d->cache[0];
 
@@ -321,7 +324,7 @@ static struct onednn_entry *lookup(struct onednn *d, int kind, const void *shape
     for (int i = 0; i < ONEDNN_CACHE_MAX; i++) {
         struct onednn_entry *e = &d->cache[i];
 
-        if ((int)e->kind == kind && !memcmp(&e->shape, shape, size)) {
+        if (e->kind == kind && !memcmp(&e->shape, shape, size)) {
             e->last_use = d->clock;
             return e;
         }
@@ -413,12 +416,12 @@ static dnnl_status_t entry_execute(struct onednn *d, struct onednn_entry *e, con
 }
 
 static enum err_code entry_run(struct onednn *d, struct onednn_entry *e, const void *const pointers[N_OPERANDS],
-                               const char *what, struct err *err)
+                               struct err *err)
 {
     enum err_code rc = begin_running(err);
 
     if (!rc)
-        rc = check(entry_execute(d, e, pointers), what, err);
+        rc = check(entry_execute(d, e, pointers), kind_names[e->kind], err);
     end_using();
     return rc;
 }
@@ -437,8 +440,9 @@ static dnnl_status_t matmul_layouts(struct onednn_layout ret[N_OPERANDS], const 
     return status;
 }
 
-static dnnl_status_t matmul_make(struct onednn *d, struct onednn_entry *e, const struct onednn_matmul *s)
+static dnnl_status_t matmul_make(struct onednn *d, struct onednn_entry *e)
 {
+    const struct onednn_matmul *s = &e->shape.matmul;
     struct onednn_layout layouts[N_OPERANDS] = { 0 };
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
@@ -454,34 +458,6 @@ static dnnl_status_t matmul_make(struct onednn *d, struct onednn_entry *e, const
     (void)dnnl_primitive_attr_destroy(attr);
     layouts_done(layouts);
     return status;
-}
-
-static enum err_code matmul_entry(struct onednn *d, const struct onednn_matmul *s, struct onednn_entry **ret,
-                                  struct err *err)
-{
-    bool found;
-    struct onednn_entry *e = lookup(d, ENTRY_MATMUL, s, sizeof *s, &found);
-    enum err_code rc;
-
-    *ret = e;
-    if (found)
-        return ERR_OK;
-    rc = begin_making(err);
-    if (!rc)
-        rc = check(matmul_make(d, e, s), "matrix product", err);
-    end_using();
-    if (rc)
-        entry_clear(e);
-    return rc;
-}
-
-enum err_code onednn_matmul(struct onednn *d, const struct onednn_matmul *s, const void *a, const void *b,
-                            const void *bias, void *c, struct err *err)
-{
-    struct onednn_entry *e = NULL;
-
-    TRY(matmul_entry(d, s, &e, err));
-    return entry_run(d, e, (const void *[N_OPERANDS]){ a, b, bias, c }, "matrix product", err);
 }
 
 static dnnl_status_t conv_layouts(struct onednn_layout ret[N_OPERANDS], const struct onednn_conv *s)
@@ -500,8 +476,9 @@ static dnnl_status_t conv_layouts(struct onednn_layout ret[N_OPERANDS], const st
     return status;
 }
 
-static dnnl_status_t conv_make(struct onednn *d, struct onednn_entry *e, const struct onednn_conv *s)
+static dnnl_status_t conv_make(struct onednn *d, struct onednn_entry *e)
 {
+    const struct onednn_conv *s = &e->shape.conv;
     dnnl_dims_t strides = { s->stride, s->stride };
     dnnl_dims_t top_left = { s->pad_top, s->pad_left }, bottom_right = { s->pad_bottom, s->pad_right };
     struct onednn_layout layouts[N_OPERANDS] = { 0 };
@@ -521,11 +498,12 @@ static dnnl_status_t conv_make(struct onednn *d, struct onednn_entry *e, const s
     return status;
 }
 
-static enum err_code conv_entry(struct onednn *d, const struct onednn_conv *s, struct onednn_entry **ret,
-                                struct err *err)
+/* The entry of a shape, which is made unless the cache holds it. */
+static enum err_code entry_get(struct onednn *d, enum entry_kind kind, const void *shape, size_t size,
+                               struct onednn_entry **ret, struct err *err)
 {
     bool found;
-    struct onednn_entry *e = lookup(d, ENTRY_CONV, s, sizeof *s, &found);
+    struct onednn_entry *e = lookup(d, kind, shape, size, &found);
     enum err_code rc;
 
     *ret = e;
@@ -533,11 +511,20 @@ static enum err_code conv_entry(struct onednn *d, const struct onednn_conv *s, s
         return ERR_OK;
     rc = begin_making(err);
     if (!rc)
-        rc = check(conv_make(d, e, s), "convolution", err);
+        rc = check(kind == ENTRY_MATMUL ? matmul_make(d, e) : conv_make(d, e), kind_names[kind], err);
     end_using();
     if (rc)
         entry_clear(e);
     return rc;
+}
+
+enum err_code onednn_matmul(struct onednn *d, const struct onednn_matmul *s, const void *a, const void *b,
+                            const void *bias, void *c, struct err *err)
+{
+    struct onednn_entry *e = NULL;
+
+    TRY(entry_get(d, ENTRY_MATMUL, s, sizeof *s, &e, err));
+    return entry_run(d, e, (const void *[N_OPERANDS]){ a, b, bias, c }, err);
 }
 
 enum err_code onednn_conv_layout(struct onednn *d, const struct onednn_conv *s, const struct onednn_layout **ret,
@@ -545,7 +532,7 @@ enum err_code onednn_conv_layout(struct onednn *d, const struct onednn_conv *s, 
 {
     struct onednn_entry *e = NULL;
 
-    TRY(conv_entry(d, s, &e, err));
+    TRY(entry_get(d, ENTRY_CONV, s, sizeof *s, &e, err));
     *ret = &e->weights;
     *ret_bytes = dnnl_memory_desc_get_size(layout_ref(&e->weights));
     return ERR_OK;
@@ -556,8 +543,8 @@ enum err_code onednn_conv(struct onednn *d, const struct onednn_conv *s, const v
 {
     struct onednn_entry *e = NULL;
 
-    TRY(conv_entry(d, s, &e, err));
-    return entry_run(d, e, (const void *[N_OPERANDS]){ x, weights, bias, y }, "convolution", err);
+    TRY(entry_get(d, ENTRY_CONV, s, sizeof *s, &e, err));
+    return entry_run(d, e, (const void *[N_OPERANDS]){ x, weights, bias, y }, err);
 }
 
 enum err_code onednn_layout_keep(struct onednn *d, const struct onednn_layout *l, struct onednn_layout **ret,
