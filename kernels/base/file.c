@@ -62,6 +62,13 @@ out:
     return rc;
 }
 
+const char *file_short_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
 enum err_code file_write(const char *path, struct span body, struct err *err)
 {
     struct out_file *f;

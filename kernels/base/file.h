@@ -1,5 +1,5 @@
 /*
- * file - reads or writes a whole file at once.
+ * file - reads or writes a whole file at once; and what a message calls a file.
  */
 #ifndef KERNELS_BASE_FILE_H
 #define KERNELS_BASE_FILE_H
@@ -11,6 +11,9 @@
  * ERR_INVALID when it is not a regular file. */
 MUST_CHECK enum err_code file_read(const char *path, size_t max_bytes, struct arena *a, struct span *ret,
                                    struct err *err);
+
+/* The path without its folders; from the path itself. */
+const char *file_short_name(const char *path);
 
 /* Writes the file whole or not at all (out_file.h). ERR_IO. */
 MUST_CHECK enum err_code file_write(const char *path, struct span body, struct err *err);

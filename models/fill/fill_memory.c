@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "kernels/base/file.h"
 #include "models/fill/fill_model.h"
 #include "models/fill/model_folder.h"
 
@@ -79,7 +80,7 @@ static enum err_code too_small(const struct device *d, const struct fill_options
     return err_set(err, ERR_NOMEM,
                    "%s needs %.2f GiB for weights and %.2f GiB for pictures of %d x %d, but on %s, %.2f GiB are free: "
                    "take a smaller quantisation or smaller pictures",
-                   strrchr(o->transformer, '/') + 1, gib(d->memory.weights), gib(d->memory.request), o->max_width,
+                   file_short_name(o->transformer), gib(d->memory.weights), gib(d->memory.request), o->max_width,
                    o->max_height, d->be->name, gib(d->memory.available));
 }
 
@@ -100,18 +101,11 @@ static enum err_code next_smaller(struct model_folder *folder, struct arena *a, 
     return rc == ERR_OK || rc == ERR_TOO_LARGE ? ERR_OK : err_set(err, rc, "%s", none.msg);
 }
 
-static const char *name_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash ? slash + 1 : path;
-}
-
 static void note_smaller(const struct device *d, const struct fill_options *o, const char *largest)
 {
     if (strcmp(largest, o->transformer) != 0)
         fill_note(o->notes, "%s computes, because %s does not fit into the %.2f GiB that are free on %s",
-                  name_of(o->transformer), name_of(largest), gib(d->memory.available), d->be->name);
+                  file_short_name(o->transformer), file_short_name(largest), gib(d->memory.available), d->be->name);
 }
 
 static enum err_code choose_for_device(struct device *d, struct model_folder *folder, struct fill_options *options,
@@ -158,7 +152,7 @@ static enum err_code choose_in_place(struct model_folder *folder, int64_t availa
     options->transformer = found.path;
     if (found.too_large)
         fill_note(options->notes, "%s computes, because %s does not fit into the %.2f GiB of memory that are free",
-                  name_of(found.path), found.too_large, gib(available));
+                  file_short_name(found.path), found.too_large, gib(available));
     return ERR_OK;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernels/base/file.h"
 #include "models/file/gguf.h"
 #include "models/flux/flux.h"
 #include "models/text/t5_encoder.h"
@@ -308,13 +309,11 @@ static const struct pattern all_gguf = { "", "", ".gguf" };
  */
 static enum err_code might_be_better(const struct search *s, enum model_part part, struct err *err)
 {
-    const char *slash = strrchr(s->best, '/');
-
     return err_set(
         err, s->unread.code,
         "%s: it may be the %s, and is larger than %s: fetch it again, take it out of the folder, or name the "
         "one to take",
-        s->unread.msg, parts[part].name, slash ? slash + 1 : s->best);
+        s->unread.msg, parts[part].name, file_short_name(s->best));
 }
 
 /* The result of a search, or the reason why there is none. */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "kernels/base/crc32c.h"
+#include "kernels/base/file.h"
 #include "models/fill/fill_model.h"
 
 enum {
@@ -193,13 +194,6 @@ static bool same_shape(const struct tensor_entry *e, const struct tensor_write *
            !memcmp(e->dims, t->dims, (size_t)t->n_dims * sizeof *t->dims);
 }
 
-static const char *name_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash ? slash + 1 : path;
-}
-
 static enum err_code refuse_file(const struct check *c, const char *why, struct err *err)
 {
     return err_set(
@@ -276,7 +270,7 @@ static enum err_code open_stored(struct check *c, struct tensor_file *f, bool *r
             ret->note, sizeof ret->note,
             "the results stored in %s are not used, because they were made with other model files or another "
             "prompt pack: run `doctor --self-check` on files that are known to be good",
-            name_of(c->path));
+            file_short_name(c->path));
     return ERR_OK;
 }
 
