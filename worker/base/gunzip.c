@@ -14,12 +14,6 @@ bool gunzip_is_packed(struct span bytes)
     return span_starts(bytes, "\x1f\x8b");
 }
 
-static bool starts(z_stream *z, struct span packed)
-{
-    *z = (z_stream){ .next_in = (Bytef *)(uintptr_t)packed.ptr, .avail_in = (uInt)packed.len };
-    return inflateInit2(z, MAX_WBITS + GZIP_ONLY) == Z_OK;
-}
-
 /* Goes on with the next member. false: there is none. */
 static bool next_member(z_stream *z)
 {
@@ -54,26 +48,30 @@ static enum err_code unpack(z_stream *z, char *out, size_t max_bytes, size_t *re
     return ERR_OK;
 }
 
+/* The same, from the start of what is packed. */
+static enum err_code pass(struct span packed, char *out, size_t max_bytes, size_t *ret_bytes, struct err *err)
+{
+    z_stream z = { .next_in = (Bytef *)(uintptr_t)packed.ptr, .avail_in = (uInt)packed.len };
+    enum err_code rc;
+
+    if (inflateInit2(&z, MAX_WBITS + GZIP_ONLY) != Z_OK)
+        return err_set(err, ERR_NOMEM, "gzip: no memory");
+    rc = unpack(&z, out, max_bytes, ret_bytes, err);
+    (void)inflateEnd(&z);
+    return rc;
+}
+
 /* Twice: the size that a gzip file states may be wrong, and what is counted first needs no memory. */
 enum err_code gunzip(struct span packed, size_t max_bytes, struct arena *a, struct span *ret, struct err *err)
 {
     size_t n = 0, again = 0;
     char *out = NULL;
-    enum err_code rc;
-    z_stream z;
 
     if (packed.len > UINT32_MAX)
         return err_set(err, ERR_TOO_LARGE, "gzip: %zu bytes", packed.len);
-    if (!starts(&z, packed))
-        return err_set(err, ERR_NOMEM, "gzip: no memory");
-    rc = unpack(&z, NULL, max_bytes, &n, err);
-    (void)inflateEnd(&z);
-    TRY(rc);
+    TRY(pass(packed, NULL, max_bytes, &n, err));
     TRY(arena_alloc(a, n + 1, 1, &out, err));
-    if (!starts(&z, packed))
-        return err_set(err, ERR_NOMEM, "gzip: no memory");
-    rc = unpack(&z, out, n + 1, &again, err);
-    (void)inflateEnd(&z);
+    TRY(pass(packed, out, n + 1, &again, err));
     *ret = (struct span){ out, n };
-    return rc ? rc : again == n ? ERR_OK : err_set(err, ERR_INTERNAL, "gzip: two sizes");
+    return again == n ? ERR_OK : err_set(err, ERR_INTERNAL, "gzip: two sizes");
 }
