@@ -2,33 +2,16 @@
 #if defined(HAVE_ONEDNN) && !defined(__SANITIZE_ADDRESS__) /* whose own memory no limit leaves room for */
 
 #include <omp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "kernels/cpu/onednn.h"
 #include "test/support/check.h"
+#include "test/support/limits.h"
 
 enum { THREADS = 3, FITS = 40, NO_MEMORY = 41, OTHER_ERROR = 42, STEP = 2 << 20, MOST = 80 << 20 };
 
 static float a[256 * 512], b[256 * 512], bias[64];
-
-/* Leaves so many bytes of address space. */
-static void leave(size_t bytes)
-{
-    FILE *f = fopen("/proc/self/statm", "r");
-    size_t pages = 0;
-    struct rlimit limit;
-
-    if (!f || fscanf(f, "%zu", &pages) != 1)
-        abort();
-    (void)fclose(f);
-    limit.rlim_cur = limit.rlim_max = pages * (size_t)sysconf(_SC_PAGESIZE) + bytes;
-    if (setrlimit(RLIMIT_AS, &limit))
-        abort();
-}
 
 static enum err_code compute(struct onednn *d, enum dtype type, float *c, struct err *err)
 {
@@ -76,7 +59,7 @@ static int compute_with(size_t bytes)
             return OTHER_ERROR;
 #pragma omp parallel num_threads(THREADS)
     onednn_alone();
-    leave(bytes);
+    limit_address_space(bytes);
 #pragma omp parallel num_threads(THREADS)
     {
         static float results[THREADS][64 * 512];

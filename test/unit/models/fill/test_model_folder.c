@@ -3,13 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
+#include "test/support/limits.h"
 
 enum { ARENA_BYTES = 16 << 20 };
 
@@ -383,19 +383,13 @@ TEST(model_folder__takes_no_other_file_in_the_place_of_one_that_cannot_be_read)
 /* The process may open no more files: nothing can be read, and nothing is taken for absent. */
 TEST(model_folder__a_folder_that_cannot_be_read_is_no_empty_folder)
 {
-    struct rlimit was, none;
     struct model_folder f = folder("mf-no-files");
-    int next;
+    struct rlimit was;
 
     put_gguf("mf-no-files/a.gguf", "flux", "img_in.weight", 100);
     put_gguf("mf-no-files/b.gguf", "flux", "img_in.weight", 10);
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/a.gguf");
-    CHECK(getrlimit(RLIMIT_NOFILE, &was) == 0);
-    next = dup(0);
-    CHECK(next > 0 && close(next) == 0);
-    none = was;
-    none.rlim_cur = (rlim_t)next;
-    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    was = limit_files();
     expect(&f, MODEL_TRANSFORMER, ERR_IO, "Too many open files");
     expect(&f, MODEL_T5, ERR_IO, "Too many open files");
     CHECK(setrlimit(RLIMIT_NOFILE, &was) == 0);

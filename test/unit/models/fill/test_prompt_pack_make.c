@@ -31,12 +31,9 @@ static void link_into(const char *dir, const char *from, const char *name)
 /* A folder with only transformer and VAE; the text encoders are in the golden set's folder. */
 static void make_folder(char dir[512], const char *name, const char *transformer)
 {
-    char inside[128], from[128];
-    const char *path;
+    char from[128];
 
-    (void)snprintf(inside, sizeof inside, "%s/prompts.safetensors", name);
-    path = temp_path(inside);
-    (void)snprintf(dir, 512, "%.*s", (int)(strrchr(path, '/') - path), path);
+    temp_folder(name, dir, 512);
     (void)snprintf(from, sizeof from, "small/models/%s", transformer);
     link_into(dir, from, transformer);
     link_into(dir, "small/models/ae.safetensors", "ae.safetensors");

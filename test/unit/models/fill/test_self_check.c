@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
+#include "test/support/limits.h"
 #include "test/support/model.h"
 
 static const char transformer[] = "flux1-fill-Q8_0.gguf";
@@ -193,8 +193,7 @@ TEST(self_check__what_is_there_and_cannot_be_read_is_an_error)
 {
     struct scene s = { 0 };
     struct err err = { 0 };
-    struct rlimit was, none;
-    int next;
+    struct rlimit was;
 
     make_folder(&s, "check-unreadable");
     open_model(&s);
@@ -202,12 +201,7 @@ TEST(self_check__what_is_there_and_cannot_be_read_is_an_error)
     expect_refused(&s, "a link that leads nowhere", 0);
     CHECK(unlink(s.check) == 0);
     CHECK_OK(self_check_record(s.m, &err), err);
-    CHECK(getrlimit(RLIMIT_NOFILE, &was) == 0);
-    next = dup(0);
-    CHECK(next > 0 && close(next) == 0);
-    none = was;
-    none.rlim_cur = (rlim_t)next;
-    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    was = limit_files();
     expect_refused(&s, "no more files", 0);
     CHECK(setrlimit(RLIMIT_NOFILE, &was) == 0);
     CHECK_OK(self_check_run(s.m, NULL, &err), err);
