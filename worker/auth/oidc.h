@@ -25,7 +25,7 @@
 #include "worker/base/config.h"
 
 enum {
-    OIDC_TOKEN_MAX = 8192,
+    OIDC_TOKEN_MAX = LIBJWT_TOKEN_MAX,
     OIDC_HEADER_MAX = 1024,
     OIDC_CLAIMS_MAX = 4096,
     OIDC_DEPTH_MAX = 8,
