@@ -13,7 +13,11 @@
 #include "kernels/cpu/onednn.h"
 #include "kernels/plain/cpu.h"
 
-enum { FAST_MAX_THREADS = 256, FAST_WHY_MAX = 96 };
+enum {
+    FAST_MAX_THREADS = 256,
+    FAST_WHY_MAX = 96,
+    FAST_STRIP_KINDS = 2 /* all strips of a convolution but the last have the same number of rows */
+};
 
 struct fast {
     struct cpu cpu;
@@ -22,10 +26,10 @@ struct fast {
     char described[FAST_WHY_MAX]; /* the reason for this type, for backend_describe() */
     bool to_warn;                 /* products are in f32 although bf16 was asked for, and no warning was given yet */
     int n_threads;
-    struct onednn *solo[FAST_MAX_THREADS]; /* one for each thread */
-    struct cpu_buffer operands;            /* operands in the type of products */
-    struct cpu_buffer whole;               /* a result before it is rounded */
-    struct cpu_buffer arranged[2];         /* weights of a convolution in other layouts */
+    struct onednn *solo[FAST_MAX_THREADS];        /* one for each thread */
+    struct cpu_buffer operands;                   /* operands in the type of products */
+    struct cpu_buffer whole;                      /* a result before it is rounded */
+    struct cpu_buffer arranged[FAST_STRIP_KINDS]; /* weights of a convolution in other layouts */
 };
 
 /* PRECISION_AUTO takes bf16 where its products are at least this many times as fast as those of f32. With AMX the

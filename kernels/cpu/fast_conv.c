@@ -10,8 +10,7 @@
 
 enum {
     STRIP_PIXELS = 512, /* of the result, about: enough for oneDNN, and enough strips for many threads */
-    STRIP_MIN_ROWS = 4, /* a strip reads kh - 1 rows more than it writes */
-    STRIP_KINDS = 2     /* all strips but the last have the same number of rows */
+    STRIP_MIN_ROWS = 4  /* a strip reads kh - 1 rows more than it writes */
 };
 
 struct conv_op {
@@ -24,7 +23,7 @@ struct conv_op {
     struct conv_strip {
         struct onednn_conv shape;
         const void *weights; /* in the layout of this shape */
-    } kinds[STRIP_KINDS];
+    } kinds[FAST_STRIP_KINDS];
 };
 
 /* conv_weight.data points to the weights, conv_weight.handle to their layout. */
@@ -169,7 +168,7 @@ static enum err_code run_strips(struct conv_op *op, struct err *err)
 
     cut_strips(op);
     input = dtype_row_bytes(op->in.dtype, op->kinds[0].shape.h * op->in.dims[1] * op->in.dims[2]);
-    TRY(fast_run(op->f, arrange_task, &op, STRIP_KINDS, 0, err));
+    TRY(fast_run(op->f, arrange_task, &op, FAST_STRIP_KINDS, 0, err));
     return fast_run(op->f, strip_task, op, op->n_strips, input, err);
 }
 

@@ -15,7 +15,7 @@ static void fast_close(struct backend *be)
         onednn_close(f->solo[i]);
     cpu_buffer_done(&f->operands);
     cpu_buffer_done(&f->whole);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < FAST_STRIP_KINDS; i++)
         cpu_buffer_done(&f->arranged[i]);
     cpu_done(&f->cpu);
     free(f);
