@@ -1,8 +1,5 @@
 #include "models/fill/fill_speed.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "models/fill/fill_model.h"
 #include "models/flux/flux_flop.h"
 #include "test/support/check.h"
@@ -32,16 +29,13 @@ static void open_scene(struct scene *s)
                                     .max_height = 256,
                                     .max_steps = 4,
                                     .max_t5_len = 64 };
-    const char *path = golden("small/models/ae.safetensors");
     struct err err = { 0 };
-    char dir[512];
 
-    (void)snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(path, '/') - path), path);
     CHECK_OK(backend_open(BACKEND_CPU, PRECISION_F32, &s->be, &err), err);
     s->ops = *s->be->ops;
     s->ops.elapsed = show_time;
     s->be->ops = &s->ops;
-    CHECK_OK(fill_model_open(dir, &o, s->be, &s->m, &err), err);
+    CHECK_OK(fill_model_open(golden("small/models"), &o, s->be, &s->m, &err), err);
     n_asked = 0;
 }
 
