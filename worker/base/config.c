@@ -441,7 +441,7 @@ static void check_push_auth(struct load *l)
 {
     const struct config *c = l->cfg;
     bool emulated = c->firestore_emulator || c->storage_emulator, has_auth = lookup(l->env, "PUSH_AUTH");
-    bool none = has_auth ? c->push_auth == PUSH_AUTH_NONE || is_bad(l, "PUSH_AUTH") : true;
+    bool none = !has_auth || c->push_auth == PUSH_AUTH_NONE || is_bad(l, "PUSH_AUTH");
     bool needs = !(none && emulated); /* with emulators and without PUSH_AUTH, `none` is what is meant */
     char account[PROJECT_ID_MAX + 80];
     const struct push_line wanted[] = {
