@@ -26,6 +26,11 @@ static unsigned symbol_of(unsigned char c, unsigned flags)
     return SYMBOL_WRONG;
 }
 
+bool base64_is_url(char c)
+{
+    return symbol_of((unsigned char)c, BASE64_URL) < SYMBOL_PAD;
+}
+
 static bool padding_fits(size_t n_symbols, size_t n_pads, unsigned flags)
 {
     size_t whole = (4 - n_symbols % 4) % 4;

@@ -3,11 +3,12 @@
  *
  * Flags say what is accepted. Everything else is refused: characters outside the alphabet, `=` anywhere but at the
  * end, a length that no encoder makes (4n + 1), and trailing bits that are not zero (RFC 4648 3.5).
- * Both functions work in time linear in the text, and ret_len is untouched on failure.
+ * Decoding and encoding work in time linear in the text, and ret_len is untouched on failure.
  */
 #ifndef KERNELS_BASE_BASE64_H
 #define KERNELS_BASE_BASE64_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "kernels/base/err.h"
@@ -24,6 +25,8 @@ enum base64_flags {
 /* The most bytes that `len` characters can decode to, and the characters that `len` bytes need, with the NUL. */
 #define BASE64_DECODED_MAX(len)  ((len) / 4 * 3 + (len) % 4)
 #define BASE64_ENCODED_SIZE(len) (((len) + 2) / 3 * 4 + 1)
+
+bool base64_is_url(char c); /* whether it is a character of the alphabet with - and _ */
 
 /* ERR_INVALID: not base64 as the flags describe it; ERR_TOO_LARGE: over `size` bytes. The message names the offset and
  * never the text, which may be secret. The text and the buffer may be the same memory. */

@@ -56,12 +56,14 @@ static void set_done(struct key_set *set)
     set->n = 0;
 }
 
-static bool is_kid(struct span s)
+bool jwks_is_kid(const char *text)
 {
-    for (size_t i = 0; i < s.len; i++)
-        if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-", s.ptr[i]))
+    size_t n = strlen(text);
+
+    for (size_t i = 0; i < n; i++)
+        if (!base64_is_url(text[i]))
             return false;
-    return s.len >= 1 && s.len <= JWKS_KID_MAX;
+    return n >= 1 && n <= JWKS_KID_MAX;
 }
 
 static bool text_is(const struct member *m, const char *want)
@@ -93,7 +95,7 @@ static enum err_code add_key(struct key_set *set, struct span object, struct err
 
     if (members_read(object, m, COUNT, NULL) || !text_is(&m[KTY], "RSA") || (m[USE].type && !text_is(&m[USE], "sig")) ||
         (m[ALG].type && !text_is(&m[ALG], "RS256")) || !member_text(&m[KID], jwk.kid, sizeof jwk.kid) ||
-        !is_kid(span_of(jwk.kid)))
+        !jwks_is_kid(jwk.kid))
         return ERR_OK; /* a valid key of a kind that signs no push tokens */
     if (set->n == JWKS_KEYS_MAX)
         return err_set(err, ERR_PROTOCOL, "jwks: more than %d keys", JWKS_KEYS_MAX);

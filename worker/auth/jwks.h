@@ -16,12 +16,17 @@
 #ifndef WORKER_AUTH_JWKS_H
 #define WORKER_AUTH_JWKS_H
 
+#include <stdbool.h>
+
 #include "kernels/base/err.h"
 #include "kernels/base/span.h"
 #include "worker/base/libjwt.h"
 #include "worker/http/http_client.h"
 
 enum { JWKS_BODY_MAX = 256 << 10, JWKS_KEYS_MAX = 32, JWKS_DEPTH_MAX = 8, JWKS_KID_MAX = 128 };
+
+/* Whether a key may be called so: 1 to JWKS_KID_MAX characters of base64url. */
+bool jwks_is_kid(const char *text);
 
 struct jwks;
 

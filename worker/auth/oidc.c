@@ -39,12 +39,6 @@ struct check {
 
 /* ---- step 1: the header, the token's characters, its three parts ---- */
 
-static bool is_token_character(char c)
-{
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
-           c == '.';
-}
-
 static enum oidc_reason take_token(const struct span *authorization, int n, struct span *ret)
 {
     static const char scheme[] = "bearer ";
@@ -62,7 +56,7 @@ static enum oidc_reason take_token(const struct span *authorization, int n, stru
     if (ret->len > OIDC_TOKEN_MAX)
         return OIDC_TOKEN_SIZE;
     for (size_t i = 0; i < ret->len; i++)
-        if (!is_token_character(ret->ptr[i]))
+        if (!base64_is_url(ret->ptr[i]) && ret->ptr[i] != '.')
             return OIDC_TOKEN_SHAPE;
     return OIDC_ACCEPTED;
 }
@@ -134,14 +128,6 @@ static bool has_small_numbers(struct span text)
 
 /* ---- step 3: the token's header ---- */
 
-static bool is_kid(const char *kid)
-{
-    for (const char *p = kid; *p; p++)
-        if (!is_token_character(*p) || *p == '.')
-            return false;
-    return *kid;
-}
-
 static enum oidc_reason check_header(struct check *c)
 {
     enum { ALG, TYP, KID, CRIT, B64, ZIP, CTY, N };
@@ -158,7 +144,7 @@ static enum oidc_reason check_header(struct check *c)
         return OIDC_TYPE;
     if (m[CRIT].type || m[B64].type || m[ZIP].type || m[CTY].type) /* RFC 7515 4.1.11, RFC 7797 */
         return OIDC_EXTENSION;
-    if (!member_text(&m[KID], kid, sizeof kid) || !is_kid(kid))
+    if (!member_text(&m[KID], kid, sizeof kid) || !jwks_is_kid(kid))
         return OIDC_KEY_ID;
     if (!has_small_numbers(header))
         return OIDC_HEADER;

@@ -113,11 +113,6 @@ static const unsigned char *pem_of(const struct libjwt_key *key)
 
 /* ---- verifying ---- */
 
-static bool is_base64url(char c)
-{
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-}
-
 /* The third of exactly three parts of base64url; an empty span if the token is not that. */
 static struct span signature_of(struct span token)
 {
@@ -130,7 +125,7 @@ static struct span signature_of(struct span token)
                 return nothing; /* the part before this dot is empty */
             last = (struct span){ token.ptr + i + 1, token.len - i - 1 };
             dots++;
-        } else if (!is_base64url(token.ptr[i])) {
+        } else if (!base64_is_url(token.ptr[i])) {
             return nothing;
         }
     }

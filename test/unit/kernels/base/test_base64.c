@@ -110,3 +110,11 @@ TEST(base64__round_trips_every_byte_at_every_length)
         CHECK(back == len && memcmp(in, out, len) == 0);
     }
 }
+
+TEST(base64__knows_the_characters_of_base64url)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    for (int c = 0; c < 256; c++)
+        CHECK_INT(base64_is_url((char)c), memchr(alphabet, c, sizeof alphabet - 1) != NULL);
+}
