@@ -9,26 +9,15 @@ import glob
 import re
 import sys
 
-DOCUMENT, OUTCOMES = "docs/OPERATIONS.md", "worker/job/outcome.h"
-OF_TOKEN = "UNAUTHORISED"  # the answer to a refused token is oidc.h's: 401, 403 or 503
+from lint_protocol import OF_TOKEN, OUTCOMES, read, rows
+
+DOCUMENT = "docs/OPERATIONS.md"
 SEVERE = ("WARNING", "ERROR", "CRITICAL")
 TEXT = r'((?:"(?:\\.|[^"\\])*"\s*)+)'
 
 
-def read(path):
-    with open(path, encoding="utf-8") as f:
-        return f.read()
-
-
 def joined(literals):
     return "".join(re.findall(r'"((?:\\.|[^"\\])*)"', literals)).replace('\\"', '"')
-
-
-def rows(text, heading):
-    """The cells of the tables below a heading, without their heads."""
-    section = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    tables = re.findall(r"(?:^\|.*\n)+", section.group(1) if section else "", re.MULTILINE)
-    return [[cell.strip() for cell in line.strip("|").split("|")] for table in tables for line in table.splitlines()[2:]]
 
 
 def events_of_code():

@@ -21,11 +21,11 @@ def read(path):
         return f.read()
 
 
-def rows(text, number):
-    """The cells of the tables of a section, without their heads."""
-    section = re.search(rf"^#+ {re.escape(number)}\.? .*?(?=^#|\Z)", text, re.MULTILINE | re.DOTALL).group(0)
-    lines = [line for line in section.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+def rows(text, title):
+    """The cells of the tables in the section whose title begins with this pattern, without their heads."""
+    section = re.search(rf"^#+ {title}.*?(?=^#|\Z)", text, re.MULTILINE | re.DOTALL).group(0)
+    tables = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for table in tables for line in table.splitlines()[2:]]
 
 
 def names(cell):
@@ -34,7 +34,7 @@ def names(cell):
 
 def check_answers(text, outcomes):
     seen = set()
-    for row in rows(text, "1.9"):
+    for row in rows(text, r"1\.9\b"):
         what, http, pubsub, metric, named = row[0], row[1], row[2], row[4], names(row[-1])
         seen |= set(named)
         statuses = set(re.findall(r"\b\d{3}\b", re.sub(r"\(.*?\)", "", http)))
@@ -57,7 +57,7 @@ def check_answers(text, outcomes):
 
 def check_errors(text, outcomes, errors):
     seen = set()
-    for cells in rows(text, "13"):
+    for cells in rows(text, r"13\."):
         for code in names(cells[0]):
             seen.add(code)
             outcome, retryable = errors.get(code, (None, None))
@@ -78,7 +78,7 @@ def main():
               re.findall(r"\bX\(([A-Z_]+),\s*([A-Z_]+),\s*(true|false),", read(ERRORS))}
     offences = [*check_answers(text, outcomes), *check_errors(text, outcomes, errors)]
     reasons = [name.lower() for name in re.findall(r"\bX\(([A-Z_]+), [45]\d\d, ", read(REASONS))]
-    jobs, refusals = (next(names(cells[1]) for cells in rows(text, "14") if cells[0].startswith(f"`{series}"))
+    jobs, refusals = (next(names(cells[1]) for cells in rows(text, r"14\.") if cells[0].startswith(f"`{series}"))
                       for series in ("inpaint_jobs_total", "inpaint_push_refusals_total"))
 
     if not outcomes or not errors or not reasons:
