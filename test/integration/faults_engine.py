@@ -119,7 +119,7 @@ def test_a_worker_that_is_too_slow_is_not_ready():
         for _ in range(12):
             equal(w.push(message), 503)
         equal([op for op, _ in h.cloud.journal if op != "certs"], [], "nothing is claimed")
-        last = "\n".join(w.log().splitlines()[-10:])
+        last = w.last_lines()
         for text in ('"severity":"ERROR"', "BACKEND=cuda", "JOB_DEADLINE_SECONDS", "STEPS", "the deadline is 280 s"):
             assert text in last, last
         equal(w.stop(), 0)

@@ -1,10 +1,9 @@
 """Sessions that can be reached but not understood, a database that is not there, and messages that have come too often."""
-import json
 import threading
 import time
 
 from fake_cloud import *  # noqa: F403
-from harness import PROGRAM, call, dumps, envelope, equal, now_text, to_value, wait_until
+from harness import PROGRAM, dumps, envelope, equal, now_text, to_value, wait_until
 from house import House
 
 NO_DATABASE = answer(404, {"error": {"code": 404, "status": "NOT_FOUND", "message":
@@ -21,17 +20,6 @@ def nested(levels, value):
 
 def array(values):
     return {"arrayValue": {"values": values}}
-
-
-def seconds_of(worker):
-    """The processor time that the worker has used."""
-    with open(f"/proc/{worker.process.pid}/stat", encoding="ascii") as f:
-        return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13])) / 100
-
-
-def metric(worker, name):
-    text = call("GET", worker.base + "/metrics")[2].decode()
-    return float(next(line for line in text.splitlines() if line.startswith(name + " ")).split()[1])
 
 
 def code_of(h, session):
@@ -66,9 +54,10 @@ def test_documents_of_every_kind_end_at_once():
             with h.case(f"{n}: {list(fields)[0]}"):
                 session = f"legal-{n}"
                 body = h.job(session, **fields)
-                since = seconds_of(w)
+                since = w.processor_seconds()
                 equal(h.deliver(w, session, body), [204])
-                assert seconds_of(w) - since < (30 if "tsan" in PROGRAM else 2), f"{seconds_of(w) - since:.1f} s of processor time, the job included"
+                took = w.processor_seconds() - since
+                assert took < (30 if "tsan" in PROGRAM else 2), f"{took:.1f} s of processor time, the job included"
                 equal(code_of(h, session), want)
                 if not want:
                     h.check_completed(session)
@@ -133,7 +122,7 @@ def test_a_missing_database_loses_no_job():
         h.cloud.rules.clear()
         equal(w.push(body), 204)
         h.check_completed("late")
-        equal(metric(w, "inpaint_sessions_missing_total"), 0)
+        equal(w.metrics()["inpaint_sessions_missing_total"], 0)
 
 
 def test_a_session_that_is_not_there_is_counted_and_told():
@@ -144,8 +133,8 @@ def test_a_session_that_is_not_there_is_counted_and_told():
         bare = answer(404, {"error": {"code": 404, "status": "NOT_FOUND", "message": "Requested entity was not found."}})
         h.cloud.on("look", bare, 1)
         equal(w.push(dumps(envelope("u1", "nowhere", "m1", now_text(3600)))), 204, "the database has answered before")
-        equal(metric(w, "inpaint_sessions_missing_total"), 3)
-        lines = [json.loads(line) for line in w.log().splitlines() if "the session was not found" in line]
+        equal(w.metrics()["inpaint_sessions_missing_total"], 3)
+        lines = w.lines("the session was not found")
         equal([line["severity"] for line in lines], ["WARNING"] * 3)
         for line, word in zip(lines, ("within a minute", "FIRESTORE_DATABASE", "FIRESTORE_DATABASE")):
             assert word in line["remedy"], line
@@ -196,7 +185,7 @@ def test_finished_sessions_are_answered_beside_a_running_job():
 def test_the_last_delivery_ends_a_session():
     with House("last") as h:
         w = h.worker()
-        h.cloud.on("upload:*", HTML_403, 99)
+        h.cloud.on("upload:*", answer(403, b"{}"), 99)
         for session, extra in (("often", {"deliveryAttempt": 51}), ("old", {"publish_time": now_text(8 * 86400)})):
             body = h.job(session)
             equal(w.push(body), 503, "its results cannot be written")
@@ -211,8 +200,5 @@ def test_the_last_delivery_ends_a_session():
         h.cloud.rules.clear()
         h.cloud.on("fail", rpc_error(403, "PERMISSION_DENIED"), 99)
         equal(w.push(last), 204)
-        equal(metric(w, "inpaint_given_up_total"), 1)
+        equal(w.metrics()["inpaint_given_up_total"], 1)
         assert "can be neither read nor failed" in w.log()
-
-
-HTML_403 = answer(403, b"{}")

@@ -44,15 +44,6 @@ def state(w):
         return "silent"
 
 
-def lines(w):
-    return [json.loads(line) for line in w.log().splitlines() if line.startswith("{")]
-
-
-def last_lines(w, n=10):
-    """What an operator sees first."""
-    return "\n".join(w.log().splitlines()[-n:])
-
-
 def started(h, wanted, *rules, **settings):
     """A worker that comes into a state other than ready; -> (worker, what /ready says)."""
     for op, action in rules:
@@ -71,17 +62,17 @@ def check_refused(name, rules, words, remedy, **settings):
         for word in words:
             assert word in told["reason"], (word, told)
         wait_until("the model is loaded", lambda: "the model is loaded" in w.log(), 120)
-        errors = [line for line in lines(w) if line["severity"] == "ERROR"]
-        equal(len(errors), 1, last_lines(w))
+        errors = [line for line in w.lines() if line["severity"] == "ERROR"]
+        equal(len(errors), 1, w.last_lines())
         equal(errors[0]["message"], "not ready: the cloud refuses what a job needs")
         equal(errors[0]["reason"], told["reason"])
         for word in remedy:
             assert word in errors[0]["remedy"], (word, errors[0])
-        assert errors[0]["reason"] in last_lines(w), last_lines(w)
-        assert '"message":"ready"' not in w.log(), last_lines(w)
+        assert errors[0]["reason"] in w.last_lines(), w.last_lines()
+        assert '"message":"ready"' not in w.log(), w.last_lines()
         equal(call("GET", w.base + "/health", timeout=5)[0], 200)
         equal(w.stop(9), 0, "exit status")
-        print(f"---- {name}\n{last_lines(w)}", flush=True)
+        print(f"---- {name}\n{w.last_lines()}", flush=True)
 
 
 # ---- as an operator would ----
@@ -151,20 +142,20 @@ def test_startup_with_a_host_that_does_not_resolve():
     with House("no-host") as h:
         w, told = started(h, "waiting", FIRESTORE_EMULATOR_HOST="firestore.invalid:8080")
         assert "firestore.invalid" in told["reason"], told
-        warnings = [line for line in lines(w) if line["severity"] == "WARNING" and line.get("part") == "database"]
+        warnings = [line for line in w.lines() if line["severity"] == "WARNING" and line.get("part") == "database"]
         equal([line["message"] for line in warnings], ["not ready: the cloud does not answer yet"])
         assert "does not resolve" in warnings[0]["remedy"] and "key" not in warnings[0]["remedy"], warnings
         time.sleep(5)
-        equal(len([line for line in lines(w) if line.get("part") == "database"]), 1, "it is said rarely")
+        equal(len([line for line in w.lines() if line.get("part") == "database"]), 1, "it is said rarely")
         equal(w.stop(9), 0, "exit status")
-        print(f"---- no-host\n{last_lines(w)}", flush=True)
+        print(f"---- no-host\n{w.last_lines()}", flush=True)
 
 
 def test_startup_shows_two_troubles_at_once():
     with House("two") as h:
         w, _ = started(h, "refused", ("probe-get", NO_DATABASE), ("permissions", permissions()))
-        wait_until("both are told", lambda: sum(line["severity"] == "ERROR" for line in lines(w)) == 2, 10)
-        equal(sorted(line["part"] for line in lines(w) if line["severity"] == "ERROR"), ["bucket", "database"])
+        wait_until("both are told", lambda: sum(line["severity"] == "ERROR" for line in w.lines()) == 2, 10)
+        equal(sorted(line["part"] for line in w.lines() if line["severity"] == "ERROR"), ["bucket", "database"])
 
 
 # ---- what mends itself, and what is mended ----
@@ -182,7 +173,7 @@ def test_a_role_that_is_granted_makes_the_worker_ready():
         push.join(60)
         equal(answers, [204], "the push has waited")
         h.check_completed("mended")
-        said = [line["message"] for line in lines(w)]
+        said = [line["message"] for line in w.lines()]
         assert said.index("the cloud is mended") < said.index("ready"), said
 
 
@@ -192,7 +183,7 @@ def test_what_may_pass_is_asked_again():
         with House(f"passes-{name}") as h:
             h.cloud.on(op, action, times)
             w = h.worker()
-            assert any(line["message"] == "not ready: the cloud does not answer yet" for line in lines(w)), last_lines(w)
+            assert any(line["message"] == "not ready: the cloud does not answer yet" for line in w.lines()), w.last_lines()
             equal(w.push(h.job("after")), 204)
             h.check_completed("after")
 
@@ -268,7 +259,7 @@ def test_the_bucket_of_the_project_is_found():
                               ("both", ["demo.appspot.com", "demo.firebasestorage.app"], "demo.firebasestorage.app")):
         with house_without_bucket(f"derived-{name}", {bucket: ALL for bucket in there}) as h:
             w = h.worker()
-            told = [line for line in lines(w) if line["message"] == "FIREBASE_STORAGE_BUCKET is not set: the bucket of the project is used"]
+            told = [line for line in w.lines() if line["message"] == "FIREBASE_STORAGE_BUCKET is not set: the bucket of the project is used"]
             equal([(line["severity"], line["bucket"]) for line in told], [("NOTICE", want)])
 
 
@@ -285,7 +276,7 @@ def test_a_bucket_of_the_project_that_does_not_answer_is_waited_for():
     with house_without_bucket("derived-late", {"demo.firebasestorage.app": ALL, "demo.appspot.com": ALL}) as h:
         h.cloud.rules.insert(0, ["permissions", HTML, 2, 0])
         w = h.worker()
-        assert '"bucket":"demo.firebasestorage.app"' in w.log(), last_lines(w)
+        assert '"bucket":"demo.firebasestorage.app"' in w.log(), w.last_lines()
 
 
 def test_no_bucket_of_the_project_is_there():
@@ -293,7 +284,7 @@ def test_no_bucket_of_the_project_is_there():
         w, told = started(h, "refused")
         for word in ("FIREBASE_STORAGE_BUCKET is not set", "demo.firebasestorage.app", "demo.appspot.com"):
             assert word in told["reason"], told
-        assert "gcloud storage buckets list" in w.log(), last_lines(w)
+        assert "gcloud storage buckets list" in w.log(), w.last_lines()
 
 
 def private_pem(key):
@@ -316,10 +307,10 @@ def test_the_key_of_an_account_names_project_and_bucket_and_who_needs_a_role():
         with house_without_bucket(f"predecessor-{wanted}", there) as h:
             del h.cloud.env["GOOGLE_CLOUD_PROJECT"]
             w, _ = started(h, wanted, FIREBASE_CREDENTIALS=credentials)
-            assert ('"bucket":"demo.firebasestorage.app"' in w.log()) == (wanted == "ready"), last_lines(w)
+            assert ('"bucket":"demo.firebasestorage.app"' in w.log()) == (wanted == "ready"), w.last_lines()
             if wanted == "refused":
                 assert ("gcloud storage buckets add-iam-policy-binding gs://demo.firebasestorage.app "
-                        "--member=serviceAccount:worker@demo.iam.gserviceaccount.com --role=roles/storage.objectUser") in w.log(), last_lines(w)
+                        "--member=serviceAccount:worker@demo.iam.gserviceaccount.com --role=roles/storage.objectUser") in w.log(), w.last_lines()
             assert "PRIVATE" not in w.log() and credentials[:40] not in w.log()
 
 
@@ -387,7 +378,7 @@ def test_keys_that_are_not_there_are_told():
     with House("no-keys") as h:
         w, told = started(h, "waiting", **OIDC, OIDC_CERTS_URL=h.cloud.server.url + "/nothing")
         assert "HTTP 404" in told["reason"], told
-        assert "OIDC_CERTS_URL" in last_lines(w), last_lines(w)
+        assert "OIDC_CERTS_URL" in w.last_lines(), w.last_lines()
         h.cloud.violations.clear()
 
 
@@ -427,7 +418,7 @@ def test_a_port_that_is_taken_is_told_with_its_setting():
     with socket.create_server(("0.0.0.0", 0)) as taken, House("port-taken") as h:
         w = h.worker(ready=False, PORT=taken.getsockname()[1])
         equal(w.process.wait(30), 1, "exit status")
-        assert f"cannot listen on port {taken.getsockname()[1]}" in last_lines(w) and "set PORT to another" in last_lines(w), last_lines(w)
+        assert f"cannot listen on port {taken.getsockname()[1]}" in w.last_lines() and "set PORT to another" in w.last_lines(), w.last_lines()
 
 
 # ---- doctor ----

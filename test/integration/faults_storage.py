@@ -2,7 +2,6 @@
 an upload session that leads elsewhere."""
 import contextlib
 import gzip
-import json
 import re
 
 from fake_cloud import *  # noqa: F403
@@ -30,10 +29,6 @@ def written(h, w, session, file="edited.jpg", **old):
     return h.cloud.objects.find(name_of(session, file))
 
 
-def lines(w, message):
-    return [line for line in map(json.loads, w.log().splitlines()) if line["message"] == message]
-
-
 def test_an_overwritten_picture_keeps_its_links():
     for mode in ("keep", "create", "none"):
         with House(f"links-{mode}", DOWNLOAD_TOKENS=mode) as h:
@@ -59,8 +54,8 @@ def test_odd_metadata_are_dropped_with_a_warning():
         w = h.worker()
         o = written(h, w, "odd", metadata={"n": 7, "nul": "a\0b", "half": "\ud800", "huge": "x" * 9000, "good": "g", TOKENS: "t"})
         equal(o["metadata"], {"jobId": o["metadata"]["jobId"], TOKENS: "t", "good": "g"})
-        equal([line["entries"] for line in lines(w, "metadata of a picture that was replaced could not be kept")], [4])
-        equal([line["severity"] for line in lines(w, "metadata of a picture that was replaced could not be kept")], ["WARNING"])
+        told = w.lines("metadata of a picture that was replaced could not be kept")
+        equal([(line["severity"], line["entries"]) for line in told], [("WARNING", 4)])
         body = h.job("input")  # those of an input do not matter
         h.cloud.put_object(name_of("input", "original.jpg"), PHOTO, metadata={"nul": "a\0b", "half": "\udc00"})
         equal(w.push(body), 204)
@@ -179,7 +174,7 @@ def test_a_missing_bucket_is_the_operators():
                 equal(text_at(h.cloud.fields(session), "processingStatus"), "pending")
                 for _ in range(2):  # an outage costs no attempts beyond the one that met it
                     equal(w.push(body), 503)
-                assert any("FIREBASE_STORAGE_BUCKET" in line for line in w.log().splitlines()[-10:]), "the last lines name it"
+                assert "FIREBASE_STORAGE_BUCKET" in w.last_lines(), "the last lines name it"
                 h.cloud.objects.deleted = False
                 wait_until("the bucket is found again", w.is_ready, 45)
                 equal(w.push(body), 204)

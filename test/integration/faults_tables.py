@@ -1,11 +1,10 @@
 """A model folder whose prompt pack has tables for jobs of one size: jobs of other sizes work, and the log mentions them."""
 import functools
-import json
 import os
 import subprocess
 import threading
 
-from harness import MODEL, PROGRAM, WORK, call, equal, mask_png, photo_png
+from harness import MODEL, PROGRAM, WORK, equal, mask_png, photo_png
 from house import House
 
 MESSAGE = "no table of the prompt pack covers such a job, so a quarter of the weights is read again for each"
@@ -31,13 +30,11 @@ def make_packed():
 
 
 def rereads(worker):
-    text = call("GET", worker.base + "/metrics")[2].decode()
-    return int(next(line for line in text.splitlines() if line.startswith("inpaint_modulation_rereads_total ")).split()[1])
+    return worker.metrics()["inpaint_modulation_rereads_total"]
 
 
 def warnings(worker):
-    lines = [json.loads(line) for line in worker.log().splitlines() if MESSAGE in line]
-    return [(line["severity"], line["width"], line["height"], line["steps"]) for line in lines]
+    return [(line["severity"], line["width"], line["height"], line["steps"]) for line in worker.lines(MESSAGE)]
 
 
 def test_jobs_that_no_table_covers_are_counted_and_told_once():

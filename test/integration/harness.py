@@ -4,6 +4,7 @@ import base64
 import collections
 import concurrent.futures
 import contextlib
+import glob
 import json
 import os
 import re
@@ -157,6 +158,25 @@ class Worker:
             time.sleep(0.05)
         return text
 
+    def lines(self, message=""):
+        """The log's lines as objects, those with this text in their message."""
+        return [line for line in map(json.loads, self.log().splitlines()) if message in line["message"]]
+
+    def last_lines(self, n=10):
+        """What an operator sees first."""
+        return "\n".join(self.log().splitlines()[-n:])
+
+    def metrics(self):
+        """-> {series, as Prometheus writes it: its value}"""
+        text = call("GET", self.base + "/metrics")[2].decode()
+        series = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, value in series}
+
+    def processor_seconds(self):
+        """The processor time that it has used."""
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as f:
+            return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
     def push_headers(self):
         """As this worker's cloud sends them."""
         token = self.push_token(self.ahead_seconds)
@@ -177,6 +197,16 @@ class Worker:
             self.process.kill()
             self.process.wait()
             raise AssertionError(f"the worker did not end within {seconds} s of SIGTERM") from None
+
+
+def faketime(clock):
+    """Settings of a worker whose wall clock is `clock`, as libfaketime understands it: "+3h", "@2023-11-14 22:15:00"."""
+    library = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
+    if not library:
+        raise Skip("libfaketime is not installed")
+    if "tsan" in PROGRAM:
+        raise Skip("libfaketime hides from ThreadSanitizer that a wait gives its lock back")
+    return {"LD_PRELOAD": library[0], "FAKETIME": clock, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
 def now_text(seconds_ago=0):
