@@ -31,8 +31,8 @@ def answer(status, body=b"", headers=None):
     return lambda request, apply: Reply(status, body, headers)
 
 
-def rpc_error(code, status):
-    return answer(code, {"error": {"code": code, "message": "on demand", "status": status}})
+def rpc_error(code, status, message="on demand"):
+    return answer(code, {"error": {"code": code, "message": message, "status": status}})
 
 
 def lose(request, apply):
@@ -70,6 +70,11 @@ def mangled(change):
         change(reply)
         return reply
     return act
+
+
+NO_DATABASE = rpc_error(404, "NOT_FOUND", "The database (default) does not exist for project demo Please visit "
+                        "https://console.cloud.google.com/datastore/setup?project=demo to add a Cloud Datastore or "
+                        "Cloud Firestore database. ")
 
 
 # ---- the parts of the cloud, watched ----

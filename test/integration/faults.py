@@ -6,7 +6,6 @@ twice: behind the switches for emulators, and as in production (modes.py).
 All tests check that a job is never lost and never ends in two different ways, that nothing is written without the
 lease, and that every push is answered.
 """
-import contextlib
 import os
 import sys
 
@@ -23,21 +22,15 @@ import faults_storage
 import faults_tables
 import faults_tls
 import faults_tokens
-from harness import WORK, Suite, run_suites, tests_of
+from harness import Suite, run_suites, tests_of
 from modes import in_all_modes
 
 AT_ONCE = 4
 
 
-@contextlib.contextmanager
-def opened():
-    os.makedirs(WORK, exist_ok=True)
-    yield
-
-
 MODULES = (faults_services, faults_storage, faults_others, faults_ends, faults_engine, faults_long, faults_meaning, faults_slow,
            faults_startup, faults_tables, faults_tokens, faults_tls)
-SUITE = Suite(in_all_modes(tests_of(*MODULES)), opened, AT_ONCE)
+SUITE = Suite(in_all_modes(tests_of(*MODULES)), at_once=AT_ONCE)
 
 
 if __name__ == "__main__":

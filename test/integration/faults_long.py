@@ -1,6 +1,4 @@
 """Several workers, long jobs, and peers that disappear in the middle."""
-import contextlib
-import http.server
 import os
 import re
 import signal
@@ -11,7 +9,7 @@ import time
 
 import modes
 from fake_cloud import *  # noqa: F403
-from harness import Worker, call, dumps, envelope, equal, to_value, wait_until
+from harness import Worker, call, dumps, envelope, equal, serving, to_value, wait_until
 from house import DEFAULTS, PHOTO, House, cut, flip, text_attempts
 
 
@@ -217,35 +215,12 @@ def test_memory_stays_flat():
         assert "Bearer" not in w.log()
 
 
-@contextlib.contextmanager
-def metadata_server(answer_to):
-    """-> its address. answer_to(path, headers) gives the body, or None for a 404."""
-    class Metadata(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            body = answer_to(self.path, self.headers)
-            self.send_response(404 if body is None else 200)
-            self.send_header("Metadata-Flavor", "Google")
-            self.send_header("Content-Length", str(len(body or b"")))
-            self.end_headers()
-            self.wfile.write(body or b"")
-
-        def log_message(self, *_):
-            pass
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metadata)
-    server.handle_error = lambda *_: None  # the client may have closed the connection
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-
-
 @modes.only(modes.EMULATORS)  # faults_tokens.py has it for production
 def test_project_from_the_metadata_server():
-    def project(path, headers):
-        known = path == "/computeMetadata/v1/project/project-id" and headers["Metadata-Flavor"] == "Google"
-        return b"demo" if known else None
-    with metadata_server(project) as address, House("metadata") as h:
+    def project(request):
+        known = request.path == "/computeMetadata/v1/project/project-id" and request.headers["Metadata-Flavor"] == "Google"
+        return Reply(200 if known else 404, b"demo" if known else b"", {"Metadata-Flavor": "Google"})
+    with serving(project) as address, House("metadata") as h:
         del h.cloud.env["GOOGLE_CLOUD_PROJECT"]
         w = h.worker(GCE_METADATA_HOST=address)
         equal(w.push(h.job("meta")), 204)
@@ -256,16 +231,17 @@ def test_project_from_the_metadata_server():
 def test_sigterm_while_the_metadata_server_is_silent():
     asked, over = threading.Event(), threading.Event()
 
-    def silent(path, headers):
+    def silent(request):
         asked.set()
         over.wait(40)
-    with metadata_server(silent) as address, House("no-metadata") as h:
+        return Reply(404)
+    with serving(silent) as address, House("no-metadata") as h:
         del h.cloud.env["GOOGLE_CLOUD_PROJECT"]
         w = h.worker(ready=False, GCE_METADATA_HOST=address)
         try:
             assert asked.wait(20), "nobody asks"
             w.terminate()
             equal(w.process.wait(9), 0, "exit status")
-            assert not w.listens(), "it must not have begun to listen"
+            assert not w.listens(), "nobody listens any more"
         finally:
             over.set()

@@ -3,19 +3,8 @@ import threading
 import time
 
 from fake_cloud import *  # noqa: F403
-from harness import PROGRAM, dumps, envelope, equal, now_text, to_value, wait_until
+from harness import PROGRAM, dumps, envelope, equal, nested, now_text, to_value, wait_until
 from house import House
-
-NO_DATABASE = answer(404, {"error": {"code": 404, "status": "NOT_FOUND", "message":
-                                     "The database (default) does not exist for project demo Please visit "
-                                     "https://console.cloud.google.com/datastore/setup?project=demo to add a Cloud Datastore or "
-                                     "Cloud Firestore database. "}})
-
-
-def nested(levels, value):
-    for _ in range(levels):
-        value = {"mapValue": {"fields": {"k": value}}}
-    return value
 
 
 def array(values):
@@ -130,8 +119,7 @@ def test_a_session_that_is_not_there_is_counted_and_told():
         w = h.worker()
         equal(w.push(dumps(envelope("u1", "nowhere", "m1"))), 404)
         equal(w.push(dumps(envelope("u1", "nowhere", "m1", now_text(3600)))), 204)
-        bare = answer(404, {"error": {"code": 404, "status": "NOT_FOUND", "message": "Requested entity was not found."}})
-        h.cloud.on("look", bare, 1)
+        h.cloud.on("look", rpc_error(404, "NOT_FOUND", "Requested entity was not found."), 1)
         equal(w.push(dumps(envelope("u1", "nowhere", "m1", now_text(3600)))), 204, "the database has answered before")
         equal(w.metrics()["inpaint_sessions_missing_total"], 3)
         lines = w.lines("the session was not found")
@@ -143,7 +131,6 @@ def test_a_session_that_is_not_there_is_counted_and_told():
 def test_a_named_database_is_used():
     with House("named", FIRESTORE_DATABASE="eur3-two") as h:
         seen = []
-        h.cloud.on("probe-*", answer(404, {"error": {"code": 404, "status": "NOT_FOUND", "message": "Document not found."}}), 999)
         h.cloud.on("look", lambda request, apply: seen.append(request.path) or answer(503)(request, apply), 9)
         h.cloud.on("get", lambda request, apply: seen.append(request.path) or answer(403)(request, apply), 9)
         w = h.worker()

@@ -4,7 +4,7 @@ import time
 
 from fake_cloud import *  # noqa: F403
 from tools.local_cloud.values import from_stamp
-from harness import dumps, envelope, equal, faketime, to_value, wait_until
+from harness import dumps, envelope, equal, faketime, lease_of_somebody, to_value, wait_until
 from house import STAGES, House, at_every_stage
 
 
@@ -54,11 +54,6 @@ def test_session_reset_at_every_stage():
             equal(h.deliver(w, session, body), [204])
             h.check_completed(session)
         at_every_stage(h, w, "r", start_over, check)
-
-
-def lease_of_somebody(message_id, seconds=300):
-    return {"mapValue": {"fields": {"id": to_value("somebody"), "messageId": to_value(message_id),
-                                    "expiresAt": {"timestampValue": stamp(int((time.time() + seconds) * 1e6))}}}}
 
 
 def test_lease_stolen_at_every_stage():

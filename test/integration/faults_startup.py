@@ -1,7 +1,6 @@
 """The start, and outages later: what the worker says before it is ready, and why."""
 import base64
 import contextlib
-import http.server
 import json
 import os
 import re
@@ -13,16 +12,13 @@ import time
 import modes
 from fake_cloud import *  # noqa: F403
 from fake_cloud import BUCKET, PROBE_OBJECTS
-from harness import MODEL, PROGRAM, ROOT, WORK, call, equal, wait_until
+from harness import MODEL, PROGRAM, ROOT, call, equal, serving, wait_until
 from house import HTML, House
-from tools.local_cloud.issuer import EXPONENT, RsaKey
+from tools.local_cloud.issuer import RsaKey
 
 LISTENS_SECONDS = 4  # the machine may be busy
 ALL = ["storage.objects.get", "storage.objects.create", "storage.objects.delete"]
-NO_DATABASE = answer(404, {"error": {"code": 404, "status": "NOT_FOUND", "message":
-                           "The database (default) does not exist for project demo Please visit "
-                           "https://console.cloud.google.com/datastore/setup?project=demo to add a database."}})
-DENIED = answer(403, {"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "Missing or insufficient permissions."}})
+DENIED = rpc_error(403, "PERMISSION_DENIED", "Missing or insufficient permissions.")
 FOR_EVER = 10 ** 6
 
 
@@ -72,7 +68,6 @@ def check_refused(name, rules, words, remedy, **settings):
         assert '"message":"ready"' not in w.log(), w.last_lines()
         equal(call("GET", w.base + "/health", timeout=5)[0], 200)
         equal(w.stop(9), 0, "exit status")
-        print(f"---- {name}\n{w.last_lines()}", flush=True)
 
 
 # ---- as an operator would ----
@@ -119,13 +114,12 @@ def test_startup_without_the_database():
 
 
 def test_startup_without_the_project():
-    gone = answer(404, {"error": {"code": 404, "status": "NOT_FOUND", "message": "Project demo not found or deleted."}})
+    gone = rpc_error(404, "NOT_FOUND", "Project demo not found or deleted.")
     check_refused("no-project", [("probe-get", gone)], ["the project demo does not exist"], ["GOOGLE_CLOUD_PROJECT"])
 
 
 def test_startup_with_an_api_that_is_switched_off():
-    off = answer(403, {"error": {"code": 403, "status": "PERMISSION_DENIED", "message":
-                       "Cloud Firestore API has not been used in project demo before or it is disabled."}})
+    off = rpc_error(403, "PERMISSION_DENIED", "Cloud Firestore API has not been used in project demo before or it is disabled.")
     check_refused("switched-off", [("probe-get", off)], ["not enabled"], ["gcloud services enable firestore.googleapis.com"])
 
 
@@ -148,7 +142,6 @@ def test_startup_with_a_host_that_does_not_resolve():
         time.sleep(5)
         equal(len([line for line in w.lines() if line.get("part") == "database"]), 1, "it is said rarely")
         equal(w.stop(9), 0, "exit status")
-        print(f"---- no-host\n{w.last_lines()}", flush=True)
 
 
 def test_startup_shows_two_troubles_at_once():
@@ -287,20 +280,9 @@ def test_no_bucket_of_the_project_is_there():
         assert "gcloud storage buckets list" in w.log(), w.last_lines()
 
 
-def private_pem(key):
-    """PKCS #1."""
-    def tlv(tag, body):
-        length = bytes([len(body)]) if len(body) < 128 else b"\x82" + len(body).to_bytes(2, "big")
-        return bytes([tag]) + length + body
-    p, q, d = key.p, key.q, key.d
-    numbers = (0, key.n, EXPONENT, d, p, q, d % (p - 1), d % (q - 1), pow(q, -1, p))
-    der = tlv(0x30, b"".join(tlv(2, n.to_bytes(n.bit_length() // 8 + 1, "big")) for n in numbers))
-    return f"-----BEGIN RSA PRIVATE KEY-----\n{base64.encodebytes(der).decode()}-----END RSA PRIVATE KEY-----\n"
-
-
 @modes.only(modes.EMULATORS)
 def test_the_key_of_an_account_names_project_and_bucket_and_who_needs_a_role():
-    account = {"type": "service_account", "project_id": "demo", "private_key": private_pem(RsaKey()),
+    account = {"type": "service_account", "project_id": "demo", "private_key": RsaKey().private_pem().decode(),
                "client_email": "worker@demo.iam.gserviceaccount.com"}
     credentials = base64.b64encode(json.dumps(account).encode()).decode()
     for there, wanted in (({"demo.firebasestorage.app": ALL}, "ready"), ({"demo.firebasestorage.app": ALL[:1]}, "refused")):
@@ -318,25 +300,17 @@ def test_the_key_of_an_account_names_project_and_bucket_and_who_needs_a_role():
 
 @contextlib.contextmanager
 def silent_server():
-    """Takes connections and never answers; -> its URL."""
+    """Takes connections and does not answer; -> its address."""
     over = threading.Event()
 
-    class Silent(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            over.wait(60)
-
-        def log_message(self, *_):
-            pass
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Silent)
-    server.daemon_threads = True
-    server.handle_error = lambda *_: None
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        over.set()
-        server.shutdown()
-        server.server_close()
+    def silent(request):
+        over.wait(60)
+        return Reply(404)
+    with serving(silent) as address:
+        try:
+            yield address
+        finally:
+            over.set()
 
 
 OIDC = {"PUSH_AUTH": "oidc", "PUSH_AUDIENCE": "https://w.example/p", "PUSH_SERVICE_ACCOUNT": "push@demo.iam.gserviceaccount.com"}
@@ -389,6 +363,7 @@ def run(command, **env):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
 
 
+@modes.only(modes.EMULATORS)  # there is no cloud
 def test_bad_settings_are_all_told_and_each_once():
     got = run(["serve"], PORT="x", STEPS="0", PUSH_AUTH="maybe", PUSH_AUDIENCE="a,,b", INPAINT_TYPO="1", LEASE_SECONDS="7s",
               JOB_DEADLINE_SECONDS="3400", PUBSUB_SUBSCRIPTION="s", FIREBASE_CREDENTIALS="CANARY!", SSL_CERT_FILE="/nowhere")
@@ -402,6 +377,7 @@ def test_bad_settings_are_all_told_and_each_once():
     assert "10 settings are wrong" in told[-1]["error"] and "CANARY" not in got.stdout, got.stdout
 
 
+@modes.only(modes.EMULATORS)
 def test_the_predecessors_environment_asks_for_what_it_lacks_at_once():
     got = run(["serve"], GOOGLE_CLOUD_PROJECT="demo")
     equal(got.returncode, 1, got.stdout)
@@ -411,7 +387,6 @@ def test_the_predecessors_environment_asks_for_what_it_lacks_at_once():
     for line in ("PUSH_AUTH=oidc", "PUSH_AUDIENCE=https://AUDIENCE-OF-THE-SUBSCRIPTION",
                  "PUSH_SERVICE_ACCOUNT=ACCOUNT-OF-THE-SUBSCRIPTION@demo.iam.gserviceaccount.com"):
         assert line in problems[0].splitlines(), problems
-    print("---- predecessor\n" + got.stdout, flush=True)
 
 
 def test_a_port_that_is_taken_is_told_with_its_setting():
@@ -465,6 +440,3 @@ def test_doctor_finds_the_bucket_of_the_project():
         got = doctor(h)
         equal(got.returncode, 1, got.stdout)
         assert "FIREBASE_STORAGE_BUCKET is not set" in got.stdout, got.stdout
-
-
-os.makedirs(WORK, exist_ok=True)

@@ -27,7 +27,7 @@ from tools.local_cloud.issuer import b64url
 from tools.local_cloud.objects import Objects
 from tools.local_cloud.pubsub import Subscription
 from tools.local_cloud.server import Server
-from tools.local_cloud.values import from_fields, to_value
+from tools.local_cloud.values import from_fields, stamp, to_value
 from tools.local_cloud.worker import free_port
 
 WORK = os.path.join(ROOT, "build", "integration")
@@ -56,7 +56,6 @@ class Skip(Exception):
 
 class Emulators(Services):
     def __init__(self):
-        os.makedirs(WORK, exist_ok=True)
         try:
             super().__init__(WORK)
         except Absent:
@@ -224,6 +223,19 @@ def envelope(user, session, message_id, publish_time=None, **extra):
     return {"message": message, "subscription": "projects/demo/subscriptions/s", "deliveryAttempt": 1, **extra}
 
 
+def lease_of_somebody(message_id, seconds=300):
+    """As another worker writes it; it ends so many seconds from now."""
+    return {"mapValue": {"fields": {"id": to_value("somebody"), "messageId": to_value(message_id),
+                                    "expiresAt": {"timestampValue": stamp(int((time.time() + seconds) * 1e6))}}}}
+
+
+def nested(levels, value):
+    """A value of Firestore within so many maps."""
+    for _ in range(levels):
+        value = {"mapValue": {"fields": {"k": value}}}
+    return value
+
+
 def dumps(value):
     return json.dumps(value).encode()
 
@@ -241,6 +253,17 @@ class Issuer(issuer.Issuer):
 
     def stop(self):
         self.server.stop()
+
+
+@contextlib.contextmanager
+def serving(answer_to):
+    """A server whose answer to each GET is answer_to(request); -> its address, host and port."""
+    server = Server()
+    server.route("GET", ".*", answer_to)
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.stop()
 
 
 # ---- pictures ----
@@ -369,6 +392,7 @@ def tests_of(*modules):
 def run_suites(parts, *suites):
     """Runs the tests that match the parts, or all; -> the exit status. A run that tests nothing fails."""
     outcomes = []
+    os.makedirs(WORK, exist_ok=True)
     for suite in suites:
         tests = suite.matching(parts)
         if tests:

@@ -16,7 +16,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import local_services
 from harness import (MODEL, PROGRAM, ROOT, WORK, Skip, Suite, Worker, call, dumps, equal, free_port, jpeg_size, mask_png, photo_png,
-                     raw_request, run_suites, status_of, tests_of, wait_until)
+                     raw_request, run_suites, serving, status_of, tests_of, wait_until)
 from tools.local_cloud.cloud import POISON_TOPIC, SUBSCRIPTION, Cloud
 from tools.local_cloud.issuer import Issuer, b64url
 from tools.local_cloud.pubsub import DELIVERIES_KEPT, Subscription
@@ -579,21 +579,17 @@ def test_push_says_what_each_answer_means():
 
 
 def test_push_takes_its_token_from_the_metadata_server():
-    server = Server()
     asked = []
 
     def identity(request):
-        asked.append((request.query, request.headers["Metadata-Flavor"]))
+        asked.append((request.path, request.query, request.headers["Metadata-Flavor"]))
         return Reply(200, b"aaa.bbb.ccc", {"Metadata-Flavor": "Google"})
-    server.route("GET", "/computeMetadata/v1/instance/service-accounts/default/identity", identity)
-    with Endpoint([204]) as endpoint:
-        try:
-            code, out, errors = pushed("-", "--url", endpoint.server.url + "/push", "--audience", "https://w.example/p?x=1&y",
-                                       text='{"userId":"u","sessionId":"s"}', GCE_METADATA_HOST=server.url[len("http://"):])
-        finally:
-            server.stop()
+    with Endpoint([204]) as endpoint, serving(identity) as address:
+        code, out, errors = pushed("-", "--url", endpoint.server.url + "/push", "--audience", "https://w.example/p?x=1&y",
+                                   text='{"userId":"u","sessionId":"s"}', GCE_METADATA_HOST=address)
         equal((code, errors), (0, ""), out)
-        equal(asked, [({"audience": ["https://w.example/p?x=1&y"], "format": ["full"]}, "Google")])
+        equal(asked, [("/computeMetadata/v1/instance/service-accounts/default/identity",
+                       {"audience": ["https://w.example/p?x=1&y"], "format": ["full"]}, "Google")])
         equal(endpoint.pushes[0][0], "Bearer aaa.bbb.ccc")
         assert "aaa.bbb" not in out
 
@@ -760,13 +756,7 @@ def test_cloud_alone_writes_settings_serves_its_page_and_ends():
     equal((process.communicate(timeout=60)[0], process.returncode), ("", 0))
 
 
-@contextlib.contextmanager
-def opened():
-    os.makedirs(WORK, exist_ok=True)
-    yield
-
-
-SUITE = Suite(tests_of(local_services, sys.modules[__name__]), opened)
+SUITE = Suite(tests_of(local_services, sys.modules[__name__]))
 
 if __name__ == "__main__":
     sys.exit(run_suites(sys.argv[1:], SUITE))

@@ -50,7 +50,6 @@ class Keys:
     """What all clouds of a process share, because making keys takes a while."""
 
     def __init__(self):
-        os.makedirs(WORK, exist_ok=True)
         self.authority = Authority("authority of the test", RsaKey(), RsaKey())
         self.issuer = issuer.Issuer(AUDIENCE, PUSHER, "production-1")
         self.account = RsaKey()

@@ -199,12 +199,6 @@ def test_attempts_run_out():
 
 # ---- what an app may write into a session ----
 
-def nested(levels, value):
-    for _ in range(levels):
-        value = {"mapValue": {"fields": {"k": value}}}
-    return value
-
-
 WILD = [  # fields as Firestore takes them, and the error code; None: completed
     ({"prompt": {"stringValue": "a\0b"}}, "PROMPT_INVALID"),
     ({"prompt": nested(19, {"stringValue": "x"})}, "PROMPT_INVALID"),
@@ -261,19 +255,11 @@ def test_a_named_database_has_sessions_of_its_own():
 
 # ---- leases ----
 
-def lease(message_id, seconds):
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
-    return message_id, at
-
-
 def put_lease(session, message_id, seconds, attempts=1):
     """A session that another worker holds."""
-    _, at = lease(message_id, seconds)
     fields = {"processingStatus": to_value("processing"),
-              "inpaint": {"mapValue": {"fields": {
-                  "messageId": to_value(message_id), "attempts": to_value(attempts),
-                  "lease": {"mapValue": {"fields": {"id": to_value("somebody"), "messageId": to_value(message_id),
-                                                    "expiresAt": {"timestampValue": at}}}}}}}}
+              "inpaint": {"mapValue": {"fields": {"messageId": to_value(message_id), "attempts": to_value(attempts),
+                                                  "lease": lease_of_somebody(message_id, seconds)}}}}
     status, _, text = call("PATCH", f"{E.documents}/users/u1/sessions/{session}", dumps({"fields": fields}))
     equal(status, 200, text)
 
