@@ -15,7 +15,7 @@ import threading
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-from tools.local_cloud.cloud import BUCKET, PROJECT, REQUEST_MAX_BYTES
+from tools.local_cloud.cloud import BUCKET, PROJECT, REQUEST_MAX_BYTES, settings_of
 from tools.local_cloud.documents import Documents
 from tools.local_cloud.objects import Objects
 from tools.local_cloud.server import Reply, Server
@@ -205,8 +205,17 @@ class FaultyServer(Server):
         self.cloud = cloud
         super().__init__(body_max=REQUEST_MAX_BYTES, **more)
 
+    def name_of(self, request):
+        return self.cloud.name_of(request)
+
+    def refusal(self, request):
+        """The answer to a request that is not to be carried out, whatever the rules say; or None."""
+
     def reply_to(self, request):
-        request.op = self.cloud.name_of(request)
+        request.op = self.name_of(request)
+        refused = self.refusal(request)
+        if refused:
+            return refused
         if not request.op:
             self.cloud.violation(f"{request.method} {request.path}")
             return Reply(404, b"Not Found\n")
@@ -258,8 +267,7 @@ class Cloud:
 
     def settings(self):
         """Of a worker in this cloud."""
-        return {"FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{self.server.server_port}", "STORAGE_EMULATOR_HOST": self.server.url,
-                "FIREBASE_STORAGE_BUCKET": BUCKET, "GOOGLE_CLOUD_PROJECT": PROJECT}
+        return settings_of(self.server)
 
     def name_of(self, request):
         return name_request(request, self.objects.uploads)

@@ -7,7 +7,7 @@ import re
 from fake_cloud import *  # noqa: F403
 from harness import equal, mask_png, wait_until
 from house import PHOTO, House, for_house
-from faults_services import header, noise_png
+from faults_services import header
 
 TOKENS = "firebaseStorageDownloadTokens"
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -233,9 +233,7 @@ def elsewhere():
 def test_an_upload_session_on_another_host():
     with House("elsewhere", MAX_ATTEMPTS=9) as h, elsewhere() as other:
         w = h.worker()
-        width, height = 2600, 1700
-        body = h.job("far", b"", mask_png(width, height, (400, 300, 600, 500)))
-        h.cloud.put_object(name_of("far", "original.jpg"), noise_png(width, height), crc32c=None)
+        body = h.large_job("far")
         places = [other.url + "/upload/session/00", h.cloud.server.url.replace("//", "//user:pass@") + "/upload/session/00"]
         for place in places:
             h.cloud.on("start:edited.jpg", header("Location", place), 1)

@@ -1,20 +1,15 @@
 """A model folder whose prompt pack has tables for jobs of one size: jobs of other sizes work, and the log mentions them."""
-import functools
 import os
 import subprocess
-import threading
 
-from harness import MODEL, PROGRAM, WORK, equal, mask_png, photo_png
+from harness import MODEL, PROGRAM, WORK, equal, mask_png, once, photo_png
 from house import House
 
 MESSAGE = "no table of the prompt pack covers such a job, so a quarter of the weights is read again for each"
 
 
-PACKING = threading.Lock()
-
-
-@functools.cache
-def make_packed():
+@once
+def packed_model():
     folder = os.path.join(WORK, "packed")
     os.makedirs(folder, exist_ok=True)
     for name in os.listdir(MODEL):
@@ -38,9 +33,7 @@ def warnings(worker):
 
 
 def test_jobs_that_no_table_covers_are_counted_and_told_once():
-    with PACKING:
-        packed = make_packed()
-    with House("tables", MODEL_DIR=packed, STEPS=2) as h:
+    with House("tables", MODEL_DIR=packed_model(), STEPS=2) as h:
         w = h.worker()
 
         def edit(session, width, height):

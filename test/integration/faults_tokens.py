@@ -4,8 +4,7 @@ import threading
 import time
 
 from fake_cloud import *  # noqa: F403
-from faults_services import noise_png
-from harness import call, equal, mask_png, wait_until
+from harness import call, equal, wait_until
 from house import HTML, STAGES, House
 from modes import PRODUCTION_ONLY
 from production import FOREIGN
@@ -212,9 +211,7 @@ ELSEWHERE = [f"https://{FOREIGN}/upload/session/1", f"https://storage.googleapis
 def test_upload_goes_on_at_the_storage_host_alone():
     with House("session", "metadata", MAX_ATTEMPTS=100) as h:
         w, guard = h.worker(), h.cloud.guard
-        width, height = 2600, 1700
-        body = h.job("large", b"", mask_png(width, height, (400, 300, 600, 500)))
-        h.cloud.put_object("users/u1/sessions/large/original.jpg", noise_png(width, height), crc32c=None)
+        body = h.large_job("large")
         for place in ELSEWHERE:
             with h.case(f"goes on at {place}"):
                 h.cloud.on("start:edited.jpg", answer(200, b"", {"Location": place}), 9)

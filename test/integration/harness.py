@@ -4,15 +4,18 @@ import base64
 import collections
 import concurrent.futures
 import contextlib
+import functools
 import glob
 import json
 import os
+import random
 import re
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import zlib
@@ -20,10 +23,9 @@ import zlib
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, ROOT)
 from tools.local_cloud import issuer, pictures
-from tools.local_cloud.cloud import BUCKET, PROJECT, REQUEST_MAX_BYTES
+from tools.local_cloud.cloud import BUCKET, PROJECT, REQUEST_MAX_BYTES, settings_of
 from tools.local_cloud.documents import Documents
 from tools.local_cloud.emulators import Absent, Services, call
-from tools.local_cloud.issuer import b64url
 from tools.local_cloud.objects import Objects
 from tools.local_cloud.pubsub import Subscription
 from tools.local_cloud.server import Server
@@ -36,6 +38,17 @@ FAULTY = os.path.join(ROOT, "build", "faulty-worker")  # FAKE_DEVICE=n: its n-th
 MODEL = os.path.join(ROOT, "build", "models", "tiny")
 AUDIENCE = "https://worker.example/inpaint"
 PUSHER = "push@demo.iam.gserviceaccount.com"
+
+
+def once(make):
+    """make(), which is called when its result is first wanted; the tests that want it may run side by side."""
+    lock, made = threading.Lock(), functools.cache(make)
+
+    @functools.wraps(make)
+    def get():
+        with lock:
+            return made()
+    return get
 
 
 def wait_until(what, condition, seconds=60, every=0.05):
@@ -82,8 +95,7 @@ class Embedded(Emulators):
             part.serve(self.server)
         self.project, self.bucket, self.storage = PROJECT, BUCKET, self.server.url
         self.documents = f"{self.server.url}/v1/projects/{PROJECT}/databases/(default)/documents"
-        self.env = {"FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{self.server.server_port}", "STORAGE_EMULATOR_HOST": self.server.url,
-                    "FIREBASE_STORAGE_BUCKET": BUCKET, "GOOGLE_CLOUD_PROJECT": PROJECT}
+        self.env = settings_of(self.server)
 
     def stop(self):
         for subscription in self.subscriptions.values():
@@ -268,20 +280,27 @@ def serving(answer_to):
 
 # ---- pictures ----
 
-def png(width, height, pixel, channels=3):
-    """An 8-bit PNG; pixel(x, y) -> a value or a tuple."""
-    rows = bytearray()
-    for y in range(height):
-        rows.append(0)
-        for x in range(width):
-            v = pixel(x, y)
-            rows += bytes(v) if channels == 3 else bytes((v,))
-
+def png_of(width, rows, channels=3, level=-1):
+    """An 8-bit PNG of these rows of samples."""
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    head = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(rows))) + chunk(b"IEND", b"")
+    head = struct.pack(">IIBBBBB", width, len(rows), 8, 2 if channels == 3 else 0, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row for row in rows), level)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def png(width, height, pixel, channels=3):
+    """pixel(x, y) -> a value or a tuple."""
+    def row(y):
+        values = [pixel(x, y) for x in range(width)]
+        return bytes(values) if channels == 1 else b"".join(map(bytes, values))
+    return png_of(width, [row(y) for y in range(height)], channels)
+
+
+def noise_png(width, height):
+    """A photo that no coder makes shorter."""
+    return png_of(width, [random.Random(y).randbytes(3 * width) for y in range(height)], level=0)
 
 
 def photo_png(width=160, height=120):

@@ -4,9 +4,11 @@ import time
 
 import modes
 from fake_cloud import *  # noqa: F403
-from harness import Worker, dumps, envelope, equal, jpeg_size, mask_png, photo_png, to_value
+from harness import Worker, dumps, envelope, equal, jpeg_size, mask_png, noise_png, once, photo_png, to_value
 
 PHOTO, MASK = photo_png(64, 64), mask_png(64, 64, (20, 20, 40, 40))
+LARGE = (2600, 1700)
+large_pictures = once(lambda: (noise_png(*LARGE), mask_png(*LARGE, (400, 300, 600, 500))))
 # several workers share this machine: threads that spin for each other would use all of it
 DEFAULTS = {"STEPS": 1, "OMP_NUM_THREADS": 1, "OMP_WAIT_POLICY": "passive"}
 
@@ -63,6 +65,13 @@ class House:
         self.cloud.put_object(f"users/u1/sessions/{session}/mask_auto.png", mask)
         self.cloud.put(session, {"processingStatus": to_value("pending"), "note": to_value("the app's"), **fields})
         return dumps(envelope("u1", session, f"m-{session}"))
+
+    def large_job(self, session):
+        """One whose edited.jpg is uploaded in pieces."""
+        photo, mask = large_pictures()
+        body = self.job(session, b"", mask)
+        self.cloud.put_object(f"users/u1/sessions/{session}/original.jpg", photo, crc32c=None)  # which takes a while in Python
+        return body
 
     def output(self, session, file="edited.jpg"):
         return (self.cloud.objects.find(f"users/u1/sessions/{session}/{file}") or {}).get("data")

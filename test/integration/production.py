@@ -17,8 +17,8 @@ import time
 import weakref
 
 from certificates import DAY, Authority
-from fake_cloud import BUCKET, PROJECT, Cloud, FaultyServer, Reply, Server
-from harness import AUDIENCE, PUSHER, ROOT, WORK, issuer
+from fake_cloud import BUCKET, PROJECT, Cloud, FaultyServer, Reply
+from harness import AUDIENCE, PUSHER, ROOT, WORK, issuer, once
 from tools.local_cloud.issuer import RsaKey
 
 SHIM = os.path.join(ROOT, "build", "hosts-shim.so")
@@ -80,17 +80,9 @@ class Keys:
                 "not valid yet": (self.authority.context(WORK, host, DAY, 2 * DAY), f"not yet valid|{GNUTLS}")}
 
 
-KEYS_LOCK = threading.Lock()
-
-
-@functools.cache
-def made_keys():
-    return Keys()
-
-
+@once
 def keys():
-    with KEYS_LOCK:
-        return made_keys()
+    return Keys()
 
 
 def part_of(text):
@@ -231,17 +223,15 @@ class GuardedServer(FaultyServer):
     def is_mine(self, host):
         return True  # the guard judges the host
 
-    def reply_to(self, request):
-        request.op = self.cloud.name_of(request)
-        return self.cloud.guard.refusal(request) or super().reply_to(request)
+    def refusal(self, request):
+        return self.cloud.guard.refusal(request)
 
 
-class MetadataServer(Server):
+class MetadataServer(FaultyServer):
     """Gives the project and tokens. Ops for rules are `metadata:token` and `metadata:project-id`."""
 
     def __init__(self, cloud):
-        self.cloud = cloud
-        super().__init__()
+        super().__init__(cloud)
         account = "/computeMetadata/v1/instance/service-accounts/default/(token)"
         self.route("GET", account, lambda r: self.answered(self.token()))
         self.route("GET", "/computeMetadata/v1/project/(project-id)", lambda r: self.answered(PROJECT))
@@ -256,17 +246,15 @@ class MetadataServer(Server):
         guard = self.cloud.guard
         return {"access_token": guard.new_token(), "expires_in": guard.lifetime, "token_type": "Bearer"}
 
-    def reply_to(self, request):
-        request.op = "metadata:" + request.path.rsplit("/", 1)[1]
+    def name_of(self, request):
+        return "metadata:" + request.path.rsplit("/", 1)[1]
+
+    def refusal(self, request):
         if request.headers.get("Metadata-Flavor") != "Google" or "Authorization" in request.headers:
             self.cloud.violation(f"{request.op} without Metadata-Flavor, or with a token")
             return Reply(403)
         self.cloud.note(request)
-        action = self.cloud.action_for(request.op)
-        return action(request, super().reply_to) if action else super().reply_to(request)
-
-    def answer(self, connection, reply):
-        FaultyServer.answer(self, connection, reply)
+        return None
 
 
 class ProductionCloud(Cloud):

@@ -94,6 +94,12 @@ class Seen:
             connection.close()
 
 
+def settings_of(server):
+    """The worker's settings for a server that is Firestore and Cloud Storage."""
+    return {"FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{server.server_port}", "STORAGE_EMULATOR_HOST": server.url,
+            "FIREBASE_STORAGE_BUCKET": BUCKET, "GOOGLE_CLOUD_PROJECT": PROJECT}
+
+
 class Cloud(Seen):
     def __init__(self, push_endpoint, log_path=None, port=0, retry=RETRY_SECONDS, ack_deadline=ACK_DEADLINE_SECONDS):
         super().__init__(push_endpoint, log_path)
@@ -104,9 +110,7 @@ class Cloud(Seen):
         self.server = Server(port, REQUEST_MAX_BYTES)
         for part in (self.documents, self.objects, self.issuer, self.subscription):
             part.serve(self.server)
-        self.env = {"FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{self.server.server_port}",
-                    "STORAGE_EMULATOR_HOST": self.server.url, "FIREBASE_STORAGE_BUCKET": BUCKET,
-                    "GOOGLE_CLOUD_PROJECT": PROJECT, "PUSH_AUTH": "oidc", "PUSH_AUDIENCE": push_endpoint,
+        self.env = {**settings_of(self.server), "PUSH_AUTH": "oidc", "PUSH_AUDIENCE": push_endpoint,
                     "PUSH_SERVICE_ACCOUNT": PUSHER, "OIDC_CERTS_URL": self.issuer.url, "PUBSUB_SUBSCRIPTION": SUBSCRIPTION}
 
     def stop(self):
