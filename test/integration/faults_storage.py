@@ -1,12 +1,14 @@
 """Cloud Storage as apps and operators use it: what an overwritten picture keeps, packed objects, a bucket that is not there,
 an upload session that leads elsewhere."""
+import concurrent.futures
 import contextlib
 import gzip
 import re
+import threading
 
 from fake_cloud import *  # noqa: F403
 from harness import equal, mask_png, wait_until
-from house import PHOTO, House, for_house
+from house import PHOTO, House
 from faults_services import header
 
 TOKENS = "firebaseStorageDownloadTokens"
@@ -157,28 +159,37 @@ def test_packed_originals():
 
 # ---- a bucket that is not there ----
 
-@for_house
-def bucket_goes(h, session):
-    return before(lambda: setattr(h.cloud.objects, "deleted", True))
-
-
 def test_a_missing_bucket_is_the_operators():
+    """It goes while one worker uploads and another begins its downloads: both find it again in the same half minute."""
     with House("no-bucket", JOB_DEADLINE_SECONDS=10) as h:
-        w = h.worker()
-        for i, op in enumerate(("media:original.jpg", "upload:preview.jpg")):
-            with h.case(op):
-                session = f"gone-{i}"
-                body = h.job(session)
-                h.cloud.on(op, bucket_goes(h, session))
-                equal(w.push(body), 503)
+        asked, gone = threading.Event(), threading.Event()
+
+        def wait_for_its_end(request, apply):
+            asked.set()
+            gone.wait(30)
+            return apply(request)
+
+        def end_it():
+            h.cloud.objects.deleted = True
+            gone.set()
+        h.cloud.on("media:original.jpg", wait_for_its_end)
+        h.cloud.on("upload:preview.jpg", before(end_it))
+        cases = [(f"gone-{i}", h.worker(), h.job(f"gone-{i}")) for i in range(2)]
+        with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
+            first = pool.submit(cases[0][1].push, cases[0][2])
+            assert asked.wait(20), "nobody downloads"
+            equal([cases[1][1].push(cases[1][2]), first.result()], [503, 503])
+            for session, _, _ in cases:
                 equal(text_at(h.cloud.fields(session), "processingStatus"), "pending")
-                for _ in range(2):  # an outage costs no attempts beyond the one that met it
-                    equal(w.push(body), 503)
-                assert "FIREBASE_STORAGE_BUCKET" in w.last_lines(), "the last lines name it"
-                h.cloud.objects.deleted = False
-                wait_until("the bucket is found again", w.is_ready, 45)
-                equal(w.push(body), 204)
-                h.check_completed(session, 2)
+            for _ in range(2):  # an outage costs no attempts beyond the one that met it
+                equal(list(pool.map(lambda case: case[1].push(case[2]), cases)), [503, 503])
+        for _, w, _ in cases:
+            assert "FIREBASE_STORAGE_BUCKET" in w.last_lines(), "the last lines name it"
+        h.cloud.objects.deleted = False
+        for session, w, body in cases:
+            wait_until("the bucket is found again", w.is_ready, 45)
+            equal(w.push(body), 204)
+            h.check_completed(session, 2)
 
 
 def test_a_404_that_does_not_say_what_is_missing():

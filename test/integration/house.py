@@ -70,7 +70,8 @@ class House:
         """One whose edited.jpg is uploaded in pieces."""
         photo, mask = large_pictures()
         body = self.job(session, b"", mask)
-        self.cloud.put_object(f"users/u1/sessions/{session}/original.jpg", photo, crc32c=None)  # which takes a while in Python
+        # without a checksum, which takes a while in Python
+        self.cloud.put_object(f"users/u1/sessions/{session}/original.jpg", photo, crc32c=None)
         return body
 
     def output(self, session, file="edited.jpg"):
