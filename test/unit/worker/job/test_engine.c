@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include "test/support/check.h"
 #include "test/support/fake/fake_device.h"
 #include "test/support/golden.h"
+#include "test/support/limits.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
 #include "worker/serve/handler.h"
@@ -345,19 +345,6 @@ TEST(engine__a_model_file_that_is_cut_short_is_never_loaded)
 
 #if !defined(__SANITIZE_ADDRESS__) /* whose own memory no limit leaves room for */
 
-/* Leaves so many bytes of address space. */
-static void leave(size_t bytes)
-{
-    FILE *f = fopen("/proc/self/statm", "r");
-    size_t pages = 0;
-    struct rlimit limit;
-
-    CHECK(f && fscanf(f, "%zu", &pages) == 1);
-    (void)fclose(f);
-    limit.rlim_cur = limit.rlim_max = pages * (size_t)sysconf(_SC_PAGESIZE) + bytes;
-    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
-}
-
 /* The first picture of a size makes the library generate code, for which memory may be short: the job ends, and the
  * worker lives. */
 TEST(engine__a_lack_of_memory_in_a_job_is_an_error)
@@ -376,7 +363,7 @@ TEST(engine__a_lack_of_memory_in_a_job_is_an_error)
             make_folder("short");
             e = cpu_engine(transformer);
             CHECK_OK(engine_load(e, &err), err);
-            leave((mib << 20) + ((size_t)1 << 30)); /* the request's arena is 1 GiB of addresses */
+            limit_address_space((mib << 20) + ((size_t)1 << 30)); /* the request's arena is 1 GiB of addresses */
             rc = paint_with(e, NULL, &err);
             if (rc && rc != ERR_NOMEM)
                 test_fail(__FILE__, __LINE__, "with %zu MiB: %s: %s", mib, err_name(rc), err.msg);
