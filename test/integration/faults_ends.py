@@ -4,7 +4,7 @@ import threading
 import time
 
 from fake_cloud import *  # noqa: F403
-from harness import FAULTY, call, dumps, envelope, equal
+from harness import FAULTY, call, dumps, envelope, equal, wait_until
 from house import STAGES, House, text_attempts
 
 
@@ -55,7 +55,7 @@ def ended_by_sigterm(h, op, session, action, seconds, **settings):
 
     def terminate_then(request, apply):
         w.terminate()
-        time.sleep(0.15)  # until the worker has noticed the signal
+        wait_until("the worker has noticed", lambda: call("GET", w.base + "/ready")[0] == 503)
         return action(request, apply)
     h.cloud.on(op, terminate_then)
     started = time.monotonic()

@@ -56,7 +56,7 @@ def test_sigterm_sends_back_what_waits():
         wait_until("the first runs", lambda: h.cloud.count("claim") == 1)
         for t in threads[1:]:
             t.start()
-        time.sleep(0.5)
+        wait_until("the others wait", lambda: w.metrics()["inpaint_queue_depth"] == len(threads) - 1)
         w.terminate()
         for t in threads[1:]:
             t.join(3)

@@ -83,8 +83,7 @@ def test_push_with_a_signed_token_becomes_two_pictures():
         town.check_completed("signed", message_id)
         assert "eyJ" not in w.log(), "no token in the log"
         w.stop()
-        time.sleep(0.6)
-        equal(town.cloud.worker_state(), "gone")
+        wait_until("its end is seen", lambda: town.cloud.worker_state() == "gone")
 
 
 def test_bad_tokens_are_refused_and_the_message_comes_again():
@@ -460,9 +459,9 @@ def test_events_of_eventarc_run():
 NO_JOB = b'{"userId": "u1", "sessionId": "__reserved__", "note": "\xff\x00"}'
 
 
-def last_line(w):
-    time.sleep(0.2)  # the log has a thread of its own: the answer may be there before the line
-    return json.loads(w.log().splitlines()[-1])
+def poison_line(w, text="", n=1):
+    """The n-th such line; the log has a thread of its own, so the answer may be there before the line."""
+    return wait_until("the line of poison", lambda: w.lines("poison message: " + text)[n - 1:])[0]
 
 
 def test_poison_is_acked_and_its_log_line_says_what_it_was():
@@ -470,7 +469,7 @@ def test_poison_is_acked_and_its_log_line_says_what_it_was():
         w = town.worker()
         message_id = town.cloud.subscription.publish(NO_JOB, {"origin": "a\u001b[31m"})
         assert town.cloud.subscription.messages[message_id].over.wait(30)
-        line = last_line(w)
+        line = poison_line(w)
         equal((line["severity"], line["messageId"], line["payloadBytes"]), ("ERROR", message_id, len(NO_JOB)))
         equal(line["payload"], NO_JOB.decode(errors="backslashreplace").replace("\0", "\\x00"))
         equal(json.loads(line["attributes"]), {"origin": "a\u001b[31m"})
@@ -485,7 +484,7 @@ def test_poison_is_refused_where_the_subscription_has_a_dead_letter_policy():
         equal({d["status"] for d in town.cloud.subscription.deliveries(message_id)[:2]}, {400})
         town.cloud.subscription.messages[message_id].published_us -= 700 * 1000000
         assert town.cloud.subscription.messages[message_id].over.wait(30), "beyond the age of a message it is acknowledged"
-        equal(last_line(w)["message"], "poison message: acknowledged and dropped")
+        poison_line(w, "acknowledged and dropped")
         metrics = w.metrics()
         assert metrics['inpaint_pushes_total{code="400"}'] > 0 and metrics["inpaint_poison_total"] > 0, metrics
 
@@ -499,7 +498,7 @@ def test_poison_is_published_to_its_topic():
         (data, attributes), = kept
         equal((data, attributes["k"], attributes["messageId"], attributes["subscription"]), (NO_JOB, "v", message_id, SUBSCRIPTION))
         assert "broken UTF-8" in attributes["reason"], attributes
-        equal(last_line(w)["message"], "poison message: published to POISON_TOPIC and acknowledged")
+        poison_line(w, "published to POISON_TOPIC and acknowledged")
         # its topic may lead back to the worker, but a message goes there only once
         again = town.cloud.subscription.publish(data, attributes)
         assert town.cloud.subscription.messages[again].over.wait(30)
@@ -545,9 +544,9 @@ def test_what_the_log_kept_is_pushed_again():
         poison = dumps({"message": {"data": base64.b64encode(b'{"userId":"__u__","sessionId":"s"}').decode(), "messageId": "77"},
                         "subscription": SUBSCRIPTION})
         equal(w.push(poison, {"Authorization": f"Bearer {town.cloud.issuer.sign()}"}), 204)
-        first = last_line(w)
+        first = poison_line(w)
         equal(pushed("-", *options, text=json.dumps(first))[0], 0)
-        again = last_line(w)
+        again = poison_line(w, n=2)
         for field in ("message", "messageId", "payload", "error", "subscription"):
             equal(again[field], first[field], field)
         with open(f"{WORK}/push-token", encoding="ascii") as f:
