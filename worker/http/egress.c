@@ -114,6 +114,15 @@ static enum err_code read_ca_dir(char **ret, struct err *err)
 
 /* ---- the proxy ---- */
 
+/* What libcurl reads as a user and a password, in which the rest has to be percent-encoded. */
+static bool is_user(const char *text, const char *end)
+{
+    for (const char *p = text; p < end; p++)
+        if (strchr("@/?#\\", *p) || (*p == '%' && (p[1] == '0' || p[1] == '1')))
+            return false;
+    return true;
+}
+
 /* [scheme://][user[:password]@]host[:port][/] */
 static bool is_proxy(const char *text)
 {
@@ -131,6 +140,7 @@ static bool is_proxy(const char *text)
                         strncasecmp(text, schemes[i], (size_t)(colon - text)) == 0);
     text = colon ? colon + 3 : text;
     at = strrchr(text, '@');
+    good = good && (!at || is_user(text, at));
     text = at ? at + 1 : text;
     n = strlen(text);
     n -= n && text[n - 1] == '/';
@@ -159,10 +169,11 @@ static enum err_code read_proxy(struct egress *e, struct err *err)
     if (!value)
         return ERR_OK;
     if (!is_proxy(value))
-        return err_set(err, ERR_INVALID,
-                       "%s: this is not the URL of a proxy, such as http://proxy.example:3128 (it is not shown here, "
-                       "since it may hold a password)",
-                       name);
+        return err_set(
+            err, ERR_INVALID,
+            "%s: this is not the URL of a proxy, such as http://proxy.example:3128; in a password @ / ? # are "
+            "written %%40 %%2F %%3F %%23 (the value is not shown here, since it may hold one)",
+            name);
     TRY(keep(value, &e->proxy, err));
     return read_no_proxy(&e->no_proxy, err);
 }

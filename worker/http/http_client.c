@@ -435,11 +435,17 @@ static const char *remedy(const struct transfer *t, CURLcode code)
     return t->egress->proxy && !t->connected ? " (by the proxy of HTTPS_PROXY)" : "";
 }
 
+/* libcurl quotes the setting of a proxy that it cannot use, password and all. */
+static const char *reason(const struct transfer *t, CURLcode code)
+{
+    return *t->detail && !span_starts(span_of(t->detail), "Unsupported proxy") ? t->detail : curl_easy_strerror(code);
+}
+
 /* The error of a call without a whole reply: once a byte of the request has been sent, its outcome is unknown. */
 static enum err_code failure(const struct transfer *t, CURLcode code, struct err *err)
 {
     struct span origin = url_origin(t->req->url);
-    const char *why = *t->detail ? t->detail : curl_easy_strerror(code);
+    const char *why = reason(t, code);
     long sent = 0;
 
     if (t->fault == ERR_TOO_LARGE || code == CURLE_FILESIZE_EXCEEDED)

@@ -258,6 +258,9 @@ TEST(http_tls__the_password_of_a_proxy_stays_with_the_proxy)
     (void)setenv("HTTPS_PROXY", "http://user:open-sesame@127.0.0.1:1", 1);
     CHECK_INT(get("https://" HOST "/"), ERR_UNAVAILABLE);
     CHECK(!strstr(t.err.msg, "sesame") && strstr(t.err.msg, "proxy"));
+    (void)setenv("HTTPS_PROXY", "http://user:open-sesame@[]:1", 1); /* what libcurl cannot read it shows */
+    CHECK_INT(get("https://" HOST "/"), ERR_UNAVAILABLE);
+    CHECK(!strstr(t.err.msg, "sesame") && strstr(t.err.msg, "proxy"));
     stop();
 }
 
@@ -269,6 +272,11 @@ TEST(http_tls__a_setting_that_is_no_proxy_stops_the_start_and_is_not_shown)
                                        "http://a b",
                                        "http://x:99999",
                                        "http://u:open-sesame@x:1/path",
+                                       "http://u:open@sesame@127.0.0.1:1",
+                                       "http://u:open/sesame@127.0.0.1:1",
+                                       "u:open?sesame@127.0.0.1:1",
+                                       "socks5://u:1#sesame@127.0.0.1:1",
+                                       "http://u:sesame%0a@127.0.0.1:1", /* libcurl would go without the proxy */
                                        "x\ty",
                                        "://x" };
     struct http *h = NULL;
