@@ -1,7 +1,10 @@
 /* storage_call - the shape of every call about an object: its address, the judge of its answers, errors. */
 #include <string.h>
 
+#include "worker/base/members.h"
 #include "worker/google/storage_parts.h"
+
+enum { SAID_SIZE = 1024, SAID_DEPTH_MAX = 16 };
 
 /* PROTOCOL.md 5.1. */
 enum err_code storage_encode_name(const char *object, struct arena *a, char **ret, struct err *err)
@@ -25,23 +28,37 @@ enum err_code storage_object_url(const struct storage *s, const char *object, st
 
 /* ---- what an answer means ---- */
 
+/* The server's words: only they tell of a retention policy, a key of KMS, a requester who pays. "" without any. */
+static void read_said(const struct http_reply *reply, char ret[SAID_SIZE])
+{
+    struct member error = { .name = "error" }, message = { .name = "message" };
+
+    if (members_parse(reply->body, SAID_DEPTH_MAX, "answer", &error, 1, NULL) ||
+        members_read(error.raw, &message, 1, NULL) || !member_text(&message, ret, SAID_SIZE))
+        *ret = 0;
+}
+
 /* What an operator can do about it. */
-static const char *remedy(int status)
+static const char *remedy(int status, const char *said)
 {
     if (status == 401)
-        return ": a fresh token is refused, too: has the key been deleted?";
-    if (status == 403)
-        return ": does the service account have roles/storage.objectUser on the bucket? (403 may also mean that "
+        return "a fresh token is refused, too: has the key been deleted?";
+    if (status == 403 && (!*said || strstr(said, " does not have storage.")))
+        return "does the service account have roles/storage.objectUser on the bucket? (403 may also mean that "
                "there is no such object)";
-    return "";
+    return said;
 }
 
 enum err_code storage_refusal(const char *what, const char *object, const struct http_reply *reply, struct err *err)
 {
     int status = reply->status;
     enum err_code rc = status == 412 || status == 304 ? ERR_CONFLICT : api_code_of(status);
+    const char *why;
+    char said[SAID_SIZE];
 
-    return err_set(err, rc, "storage: %s '%.80s': HTTP %d%s", what, object, status, remedy(status));
+    read_said(reply, said);
+    why = remedy(status, said);
+    return err_set(err, rc, "storage: %s '%.80s': HTTP %d%s%.130s", what, object, status, *why ? ": " : "", why);
 }
 
 enum err_code storage_broken(const char *what, const char *object, enum storage_access access, const struct err *why,

@@ -135,7 +135,28 @@ TEST(storage__names_the_role_that_a_refused_account_may_lack)
     scene_will(403, "");
     CHECK_INT(scene_get(5), ERR_DENIED);
     CHECK(strstr(scene.err.msg, "roles/storage.objectUser") && strstr(scene.err.msg, "no such object)"));
+    scene_will(403, "{\"error\":{\"message\":\"w@p does not have storage.objects.get access to the object.\"}}");
+    CHECK_INT(scene_get(5), ERR_DENIED);
+    CHECK(strstr(scene.err.msg, "roles/storage.objectUser"));
     scene_stop();
+}
+
+TEST(storage__says_in_the_servers_words_why_it_refuses)
+{
+    static const char *const said[] = { "Object 'o' is subject to the bucket's retention policy",
+                                        "Permission denied on Cloud KMS key.",
+                                        "w@p does not have serviceusage.services.use access to the project.",
+                                        "Bucket is a requester pays bucket but no user project provided." };
+    char body[256];
+
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        scene_start();
+        (void)snprintf(body, sizeof body, "{\"error\":{\"code\":403,\"message\":\"%s\"}}", said[i]);
+        scene_will(i < 3 ? 403 : 400, body);
+        CHECK_INT(scene_get(5), i < 3 ? ERR_DENIED : ERR_INVALID);
+        CHECK(strstr(scene.err.msg, said[i]) && !strstr(scene.err.msg, "objectUser"));
+        scene_stop();
+    }
 }
 
 /* ---- what a 404 is about ---- */
