@@ -299,7 +299,6 @@ static void set_options(struct transfer *t, int64_t timeout_ms)
         (void)curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, (long)LOW_SPEED_BYTES_PER_S);
         (void)curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)((req->low_speed_ms + 999) / 1000));
     }
-    (void)curl_easy_setopt(c, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)req->max_reply_bytes);
     (void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, t->headers);
     (void)curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
     (void)curl_easy_setopt(c, CURLOPT_HEADERDATA, t);
@@ -448,7 +447,7 @@ static enum err_code failure(const struct transfer *t, CURLcode code, struct err
     const char *why = reason(t, code);
     long sent = 0;
 
-    if (t->fault == ERR_TOO_LARGE || code == CURLE_FILESIZE_EXCEEDED)
+    if (t->fault == ERR_TOO_LARGE)
         return err_set(err, ERR_TOO_LARGE, "http: %s %.*s: the reply is longer than %zu bytes", t->req->method,
                        SPAN_ARG(origin), t->req->max_reply_bytes);
     if (t->fault == ERR_NOMEM || code == CURLE_OUT_OF_MEMORY)
@@ -690,6 +689,15 @@ enum err_code http_own_url(const char *base, const char *reference, char *ret, s
                           SPAN_ARG(url_origin(reference)), SPAN_ARG(url_origin(base)));
 }
 
+/* By the server's own clock where it says, since this machine's may be hours off. */
+static int64_t date_of_reply_ms(const struct http_reply *r, const struct sys *sys)
+{
+    const char *text = http_reply_header(r, "date");
+    time_t date = text ? curl_getdate(text, NULL) : (time_t)-1;
+
+    return date == (time_t)-1 ? sys_wall_us(sys) / 1000 : (int64_t)date * 1000;
+}
+
 /* RFC 9110 10.2.3: seconds or a date. A value that is neither counts as absent. */
 int64_t http_retry_after_ms(const struct http_reply *r, const struct sys *sys)
 {
@@ -707,7 +715,7 @@ int64_t http_retry_after_ms(const struct http_reply *r, const struct sys *sys)
     date = curl_getdate(text, NULL);
     if (date == (time_t)-1)
         return 0;
-    ms = (int64_t)date * 1000 - sys_wall_us(sys) / 1000;
+    ms = (int64_t)date * 1000 - date_of_reply_ms(r, sys);
     return ms < 0 ? 0 : ms > RETRY_AFTER_MAX_MS ? RETRY_AFTER_MAX_MS : ms;
 }
 

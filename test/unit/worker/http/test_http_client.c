@@ -224,6 +224,8 @@ TEST(http_client__refuses_what_must_not_be_sent)
     req = request("GET", "/");
     http_request_header(&req, "X-A", "1\r\nX-B: 2");
     CHECK_INT(send_request(&req), ERR_INVALID);
+    req.headers[0].value = "1\nX-B: 2";
+    CHECK_INT(send_request(&req), ERR_INVALID);
     req.headers[0] = (struct http_header){ "X-A: y\r\nX-B", "2" };
     CHECK_INT(send_request(&req), ERR_INVALID);
     CHECK_INT(peer_count(t.peer), 0);
@@ -373,6 +375,7 @@ TEST(http_client__a_reply_over_its_cap_is_too_large)
         req.max_reply_bytes = cases[i].cap;
         peer_will(t.peer, cases[i].reply);
         CHECK_INT(send_request(&req), cases[i].want);
+        CHECK_INT(t.reply.status, cases[i].reply.status);
         if (!cases[i].want)
             CHECK_INT(t.reply.body.len, cases[i].reply.body.len);
     }
@@ -448,6 +451,22 @@ TEST(http_client__the_budget_shortens_the_timeout)
     stop();
 }
 
+TEST(http_client__a_slow_transfer_is_given_up_before_its_time_is_over)
+{
+    static char body[9000];
+    struct http_request req;
+    int64_t start_ms;
+
+    start();
+    req = request("GET", "/");
+    req.low_speed_ms = 1000;
+    peer_will(t.peer, (struct peer_reply){ .status = 200, .body = { body, sizeof body }, .pace_ms = 450 });
+    start_ms = sys_mono_ms(&sys_real);
+    CHECK_INT(send_request(&req), ERR_UNKNOWN_OUTCOME);
+    CHECK(sys_mono_ms(&sys_real) - start_ms < 3500); /* of the 4 s that the whole would take */
+    stop();
+}
+
 TEST(http_client__own_addresses_are_on_their_server_whatever_they_look_like)
 {
     static const char base[] = "http://127.0.0.1:9199";
@@ -472,6 +491,7 @@ TEST(http_client__own_addresses_are_on_their_server_whatever_they_look_like)
     }
     CHECK(taken > 500);
     CHECK_INT(http_own_url(base, "/a-path", url, 20, NULL), ERR_PROTOCOL); /* no room */
+    CHECK_INT(http_own_url(base, "http://127%2e0.0.1:9199/", url, sizeof url, NULL), ERR_PROTOCOL);
 }
 
 TEST(http_client__reads_retry_after_as_seconds_or_as_a_date)
@@ -505,6 +525,10 @@ TEST(http_client__reads_retry_after_as_seconds_or_as_a_date)
         reply.headers[0] = (struct http_header){ "retry-after", cases[i].text };
         CHECK_INT(http_retry_after_ms(&reply, &fake.sys), cases[i].want_ms);
     }
+    reply.n_headers = 2; /* by the clock of the server that sets the date */
+    reply.headers[0].value = "Wed, 15 Nov 2023 01:00:07 GMT";
+    reply.headers[1] = (struct http_header){ "date", "Wed, 15 Nov 2023 01:00:00 GMT" };
+    CHECK_INT(http_retry_after_ms(&reply, &fake.sys), 7000);
 }
 
 TEST(http_client__encodes_everything_but_the_unreserved_characters)

@@ -168,6 +168,27 @@ TEST(http_tls__a_bad_list_of_authorities_is_named)
 
 /* ---- proxies ---- */
 
+TEST(http_tls__a_proxy_of_https_is_judged_by_the_same_authorities)
+{
+    char proxy[64];
+
+    for (int folder = 0; folder < 2; folder++) {
+        start(&(struct tls_peer_options){ .host = "localhost", .days = 1 });
+        (void)snprintf(proxy, sizeof proxy, "https://localhost:%d", tls_peer_port(t.peer));
+        (void)setenv("HTTPS_PROXY", proxy, 1);
+        if (folder) {
+            (void)unsetenv("SSL_CERT_FILE");
+            CHECK_INT(get("https://" HOST "/"), ERR_UNAVAILABLE);
+            CHECK_STR(tls_peer_request(t.peer), "");
+            (void)setenv("SSL_CERT_DIR", tls_peer_folder(t.peer), 1);
+        }
+        CHECK_INT(get("https://" HOST "/"), ERR_UNAVAILABLE); /* the peer goes no further than CONNECT */
+        CHECK(span_starts(span_of(tls_peer_request(t.peer)), "CONNECT " HOST ":443 HTTP/1.1\r\n"));
+        CHECK(!strstr(tls_peer_request(t.peer), "token-of-a-test"));
+    }
+    stop();
+}
+
 TEST(http_tls__the_proxy_of_lower_case_comes_first)
 {
     start(&good);
