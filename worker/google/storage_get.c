@@ -82,6 +82,12 @@ static bool prepare_piece(void *ctx, struct http_request *req)
     return true;
 }
 
+/* Not so when the body ends with the connection. */
+static bool end_is_known(const struct http_reply *reply)
+{
+    return http_reply_header(reply, "content-length") || http_reply_header(reply, "transfer-encoding");
+}
+
 /* Cloud Storage has unpacked the bytes although it need not, and says so. Their checksum is that of other bytes; that
  * the answer is whole is known from its framing. */
 static bool take_unpacked(struct download *d, enum err_code rc, const struct http_reply *reply)
@@ -89,7 +95,7 @@ static bool take_unpacked(struct download *d, enum err_code rc, const struct htt
     const char *changes = http_reply_header(reply, "x-guploader-response-body-transformations");
     const char *warning = http_reply_header(reply, "warning");
 
-    if (!d->packings || reply->status != 200 || (rc && rc != ERR_TOO_LARGE) ||
+    if (!d->packings || reply->status != 200 || (rc ? rc != ERR_TOO_LARGE : !end_is_known(reply)) ||
         !((changes && strstr(changes, "gunzipped")) || (warning && strstr(warning, "gunzipped"))))
         return false;
     d->too_large = rc || reply->body.len > d->max_bytes;
