@@ -76,6 +76,13 @@ TEST(http_tls__the_right_name_under_an_authority_of_ours_is_good)
     stop();
 }
 
+static void write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
 TEST(http_tls__the_authority_may_come_from_a_folder)
 {
     start(&good);
@@ -85,6 +92,21 @@ TEST(http_tls__the_authority_may_come_from_a_folder)
     CHECK_OK(get("https://" HOST "/"), t.err);
     (void)setenv("SSL_CERT_FILE", "", 1); /* empty: not set */
     CHECK_OK(get("https://" HOST "/"), t.err);
+    {
+        char other[] = "/tmp/http-tls-XXXXXX", hashed[64], list[256];
+        const char *const before[] = { "/nonexistent", other };
+
+        CHECK(mkdtemp(other));
+        (void)snprintf(hashed, sizeof hashed, "%s/0a1b2c3d.0", other);
+        write_file(hashed, "");
+        for (size_t i = 0; i < 2; i++) {
+            (void)snprintf(list, sizeof list, "%s:%s", before[i], tls_peer_folder(t.peer));
+            (void)setenv("SSL_CERT_DIR", list, 1);
+            CHECK_OK(get("https://" HOST "/"), t.err);
+        }
+        (void)unlink(hashed);
+        (void)rmdir(other);
+    }
     stop();
 }
 
@@ -117,13 +139,6 @@ TEST(http_tls__what_cannot_be_trusted_gets_no_byte_of_the_request)
     stop();
 }
 
-static void write_file(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "w");
-
-    CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0);
-}
-
 TEST(http_tls__a_bad_list_of_authorities_is_named)
 {
     char empty[128], words[128], damaged[128];
@@ -137,7 +152,7 @@ TEST(http_tls__a_bad_list_of_authorities_is_named)
     write_file(words, "this is no certificate\n");
     write_file(damaged, "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
     {
-        const char *const bad[] = { "/nonexistent/ca.pem", "/", empty, words };
+        const char *const bad[] = { "/nonexistent/ca.pem", "/", "/dev/zero", empty, words };
 
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
             (void)setenv("SSL_CERT_FILE", bad[i], 1);
@@ -210,6 +225,8 @@ TEST(http_tls__this_machine_and_hosts_of_no_proxy_are_reached_directly)
     (void)setenv("HTTPS_PROXY", "http://127.0.0.1:1", 1);
     (void)snprintf(url, sizeof url, "https://localhost:%d/", tls_peer_port(t.peer));
     CHECK_OK(get(url), t.err);
+    (void)setenv("HTTPS_PROXY", tls_peer_proxy(t.peer), 1);
+    CHECK(get("https://[::1]:1/") != ERR_OK);
     CHECK_STR(tls_peer_connects(t.peer), "");
     start(&(struct tls_peer_options){ .host = "127.0.0.1", .days = 1 });
     (void)setenv("HTTPS_PROXY", "http://127.0.0.1:1", 1);
