@@ -104,6 +104,22 @@ TEST(storage__refuses_metadata_that_is_nonsense)
     }
 }
 
+TEST(storage__tries_and_new_tokens_cost_no_memory)
+{
+    static const int statuses[] = { 401, 503 };
+    static char large[60001];
+
+    memset(large, 'x', sizeof large - 1);
+    for (size_t i = 0; i < 2; i++) {
+        scene_start();
+        for (int k = 0; k < 5; k++)
+            scene_will(statuses[i], large);
+        CHECK(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, NULL) != ERR_OK);
+        CHECK(scene.script.n_requests > 1 && scene.arena.used < 2 * sizeof large);
+        scene_stop();
+    }
+}
+
 TEST(storage__judges_refusals)
 {
     static const struct {
