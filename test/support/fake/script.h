@@ -35,6 +35,7 @@ struct script_request { /* copies */
     char header_text[8192]; /* "name: value\n" each */
     struct span body;
     int64_t at_mono_ms, timeout_ms;
+    bool has_budget;
 };
 
 struct script {

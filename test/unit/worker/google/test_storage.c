@@ -116,6 +116,7 @@ TEST(storage__tries_and_new_tokens_cost_no_memory)
             scene_will(statuses[i], large);
         CHECK(storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, NULL) != ERR_OK);
         CHECK(scene.script.n_requests > 1 && scene.arena.used < 2 * sizeof large);
+        CHECK(scene.script.requests[1].has_budget); /* else nothing would end it early */
         scene_stop();
     }
 }
