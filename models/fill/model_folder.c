@@ -231,17 +231,19 @@ static bool is_unreadable(enum err_code rc, int64_t opened_bytes)
     return rc && (opened_bytes < 0 || rc == ERR_IO || rc == ERR_CORRUPT || rc == ERR_NOMEM);
 }
 
-/* How large a file that cannot be read is; more than any other where even that is unknown. */
-static int64_t size_of(const char *path)
+/* How large a file that cannot be read is; more than any other where even that is unknown, as of one that is cut off.
+ */
+static int64_t size_of(const char *path, enum err_code rc)
 {
     struct stat st;
+    bool known = rc != ERR_CORRUPT && !span_ends(span_of(path), ".index.json") && stat(path, &st) == 0;
 
-    return stat(path, &st) == 0 && !span_ends(span_of(path), ".index.json") ? (int64_t)st.st_size : INT64_MAX;
+    return known ? (int64_t)st.st_size : INT64_MAX;
 }
 
 static void keep_unread(struct search *s, const char *path, enum err_code rc, const struct err *why)
 {
-    int64_t bytes = size_of(path);
+    int64_t bytes = size_of(path, rc);
 
     if ((s->max_bytes && bytes > s->max_bytes && bytes < INT64_MAX) || bytes <= s->unread_bytes)
         return;

@@ -111,7 +111,6 @@ TEST(model_folder__takes_the_largest_transformer_that_fits)
     put_gguf("mf-gguf/z-large.gguf", "flux", "img_in.weight", 300);
     put_gguf("mf-gguf/t5.gguf", "t5encoder", "enc.output_norm.weight", 900);
     put_gguf("mf-gguf/other.gguf", "sd3", "img_in.weight", 900);
-    put_text("mf-gguf/broken.gguf", "GGUF and then nonsense");
     PUT("mf-gguf/flux.safetensors", 4000, "img_in.weight");
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/b-large.gguf"); /* the first of two files of the same size; GGUF comes before safetensors */
     f.transformer = "auto";
@@ -129,11 +128,12 @@ TEST(model_folder__takes_the_largest_transformer_that_fits)
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/z-large.gguf");
     f.transformer = "t5.gguf";
     expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "t5.gguf");
-    f.transformer = "broken.gguf";
-    expect(&f, MODEL_TRANSFORMER, ERR_CORRUPT, "broken.gguf");
     f.transformer = "absent";
     expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "no transformer 'absent'");
     expect(&f, MODEL_T5, ERR_OK, "/t5.gguf");
+    put_text("mf-gguf/broken.gguf", "GGUF and then nonsense");
+    f.transformer = "broken.gguf";
+    expect(&f, MODEL_TRANSFORMER, ERR_CORRUPT, "broken.gguf");
     expect(&f, MODEL_T5_TOKENIZER, ERR_CORRUPT, "broken.gguf"); /* t5.gguf has no vocabulary, broken.gguf might have one */
     CHECK_INT(unlink(temp_path("mf-gguf/broken.gguf")), 0);
     expect(&f, MODEL_T5_TOKENIZER, ERR_NOT_FOUND, "tokenizer_2/spiece.model");
@@ -378,6 +378,23 @@ TEST(model_folder__takes_no_other_file_in_the_place_of_one_that_cannot_be_read)
                 expect(&f, cases[i].part, ERR_OK, strrchr(cases[i].good, '/'));
             CHECK(unlink(temp_path(cases[i].bad)) == 0);
         }
+}
+
+/* Of a copy that broke off nobody knows from its size how large it should have been. */
+TEST(model_folder__a_file_that_is_cut_off_may_be_the_largest)
+{
+    struct model_folder f = folder("mf-cut"), st = folder("mf-cut-st");
+
+    put_gguf("mf-cut/good.gguf", "flux", "img_in.weight", 900);
+    put_gguf("mf-cut/large.gguf", "flux", "img_in.weight", 1000);
+    CHECK(truncate(temp_path("mf-cut/large.gguf"), 300) == 0);
+    expect(&f, MODEL_TRANSFORMER, ERR_CORRUPT, "large.gguf");
+    f.max_transformer_bytes = 3900;
+    expect(&f, MODEL_TRANSFORMER, ERR_CORRUPT, "large.gguf");
+    PUT("mf-cut-st/good.safetensors", 900, "img_in.weight");
+    PUT("mf-cut-st/large.safetensors", 1000, "img_in.weight");
+    CHECK(truncate(temp_path("mf-cut-st/large.safetensors"), 300) == 0);
+    expect(&st, MODEL_TRANSFORMER, ERR_CORRUPT, "large.safetensors");
 }
 
 /* The process may open no more files: nothing can be read, and nothing is taken for absent. */
