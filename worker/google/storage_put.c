@@ -122,6 +122,7 @@ struct resumable {
     enum { SESSION_START, SESSION_SEND, SESSION_ASK } state;
     int64_t stored; /* bytes that the server has */
     char location[LOCATION_MAX], length[24], range[64];
+    int ended;          /* the status with which the server ended the last session; 0: it did not */
     struct err foreign; /* the session's address is not the storage host's */
 };
 
@@ -179,12 +180,19 @@ static enum api_next open_session(struct resumable *u, enum err_code rc, const s
     return API_GO_ON;
 }
 
+/* The session is over, or its address is no longer one: there was no token to refuse. */
+static bool has_ended(const struct resumable *u, int status)
+{
+    return status == 401 || status == 404 || status == 410 || (status == 400 && u->state == SESSION_ASK);
+}
+
 static enum api_next judge_session(void *ctx, enum err_code rc, const struct http_reply *reply)
 {
     struct resumable *u = ctx;
     int64_t stored;
     bool is_stuck;
 
+    u->ended = 0;
     if (u->state == SESSION_START)
         return open_session(u, rc, reply);
     if (api_may_pass(rc, reply)) {
@@ -193,8 +201,9 @@ static enum api_next judge_session(void *ctx, enum err_code rc, const struct htt
     }
     if (rc)
         return API_TAKE;
-    if (reply->status == 404 || reply->status == 410 || (reply->status == 400 && u->state == SESSION_ASK)) {
-        u->state = SESSION_START; /* the server has ended the session: start another */
+    if (has_ended(u, reply->status)) {
+        u->ended = reply->status;
+        u->state = SESSION_START; /* start another */
         return API_RETRY;
     }
     if (reply->status != 308)
@@ -229,6 +238,8 @@ static enum err_code send_resumable(const struct storage *s, const struct upload
     rc = api_send(&call, &req, a, reply, err);
     if (!rc && u.foreign.code)
         return err_set(err, ERR_PROTOCOL, "upload session: %s", u.foreign.msg);
+    if (!rc && u.ended)
+        return err_set(err, ERR_UNAVAILABLE, "the server ends the upload session (HTTP %d)", u.ended);
     if (!rc && (reply->status == 308 || (reply->status == 200 && u.state == SESSION_START)))
         return err_set(err, ERR_PROTOCOL, "the server does not follow the protocol of resumable uploads");
     return rc;

@@ -346,6 +346,30 @@ TEST(storage__opens_a_new_session_when_the_old_one_is_gone) /* U15 */
     scene_stop();
 }
 
+/* It says nothing about the bucket, about our key or about the request. */
+TEST(storage__a_session_that_always_ends_is_an_outage)
+{
+    static const int statuses[] = { 404, 410, 401 };
+
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        scene_start();
+        for (int k = 0; k < 6; k++) {
+            scene_will_with(200, "", "location", session_url);
+            scene_will(statuses[i], "");
+        }
+        CHECK_INT(put_big(), ERR_UNAVAILABLE);
+        CHECK(strstr(scene.err.msg, "session") && !strstr(scene.err.msg, "bucket"));
+        CHECK_INT(scene.script.n_requests, 12);
+        scene_will(401, "");
+        scene_will(401, "");
+        CHECK_INT(put_big(), ERR_DENIED);
+        scene_will(404, "");
+        CHECK_INT(put_big(), ERR_UNAVAILABLE);
+        CHECK(strstr(scene.err.msg, "bucket"));
+        scene_stop();
+    }
+}
+
 TEST(storage__does_not_loop_in_a_session)
 {
     static const char *const ranges[] = {
