@@ -89,6 +89,7 @@ static const struct script_request *record(struct script *s, const struct http_r
     r->body = copy_of(req->body);
     r->at_mono_ms = s->mono_ms;
     r->timeout_ms = req->timeout_ms;
+    r->low_speed_ms = req->low_speed_ms;
     r->has_budget = req->budget;
     return r;
 }

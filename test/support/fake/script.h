@@ -34,7 +34,7 @@ struct script_request { /* copies */
     char method[8], url[4096];
     char header_text[8192]; /* "name: value\n" each */
     struct span body;
-    int64_t at_mono_ms, timeout_ms;
+    int64_t at_mono_ms, timeout_ms, low_speed_ms;
     bool has_budget;
 };
 

@@ -19,6 +19,7 @@ TEST(storage__gets_the_generation_that_stat_has_reported)
     CHECK_STR(scene.script.requests[1].url, PATH "?alt=media&generation=7");
     CHECK(!strstr(scene.script.requests[1].header_text, "Range"));
     CHECK_INT(scene.script.requests[1].timeout_ms, 60000);
+    CHECK_INT(scene.script.requests[1].low_speed_ms, 15000);
     scene_stop();
 }
 
@@ -277,6 +278,7 @@ static void will_unpack(const char *body, struct http_header mark, struct http_h
 
 TEST(storage__takes_what_the_cloud_has_unpacked_on_its_way)
 {
+    static char large[300001];
     static const struct http_header framings[] = { { "transfer-encoding", "chunked" }, { "content-length", "9" } };
     static const struct http_header marks[] = { { "x-guploader-response-body-transformations", "gunzipped" },
                                                 { "warning", "214 UploadServer gunzipped" } };
@@ -293,6 +295,18 @@ TEST(storage__takes_what_the_cloud_has_unpacked_on_its_way)
         CHECK_INT(scene_get(40), ERR_TOO_LARGE);
         scene_stop();
     }
+    scene_start(); /* what unpacks to more than the packed object and an error message; what is no packed object */
+    memset(large, 'x', sizeof large - 1);
+    scene_will(200, PACKED_META("gzip"));
+    will_unpack(large, marks[1], framings[0]);
+    CHECK_OK(scene_get(sizeof large), scene.err);
+    CHECK_INT(scene.got.body.len, sizeof large - 1);
+    scene_will(200, HELLO);
+    will_unpack("jello", marks[1], framings[0]);
+    scene_will(200, "hello");
+    CHECK_OK(scene_get(100), scene.err);
+    CHECK(span_is(scene.got.body, "hello"));
+    scene_stop();
     scene_start(); /* without such a mark it may be anything: not for ever, and not a damaged picture */
     scene_will(200, PACKED_META("gzip"));
     for (int i = 0; i < 6; i++)

@@ -282,6 +282,21 @@ static const char *stored(void)
     return text;
 }
 
+TEST(storage__a_boundary_is_not_in_the_picture)
+{
+    char body[33], *boundary;
+
+    for (int i = 0; i < 2; i++) { /* the random numbers are the same both times */
+        scene_start();
+        scene_will(403, "");
+        CHECK_INT(scene_put_bytes(i ? (struct span){ body, 32 } : SPAN("x"), 0), ERR_DENIED);
+        boundary = strstr(scene.script.requests[0].header_text, "boundary=");
+        CHECK(boundary && (!i || strncmp(boundary + 9, body, 32) != 0));
+        (void)snprintf(body, sizeof body, "%s", boundary + 9);
+        scene_stop();
+    }
+}
+
 static const char session_url[] = "http://127.0.0.1:9199/session/1";
 
 TEST(storage__uploads_large_bodies_in_a_session)
@@ -304,6 +319,7 @@ TEST(storage__uploads_large_bodies_in_a_session)
     (void)snprintf(line, sizeof line, "Content-Range: bytes 0-%d/%d", BIG - 1, BIG);
     CHECK(script_sent_header(&scene.script, 1, line));
     CHECK_INT(scene.script.requests[1].body.len, BIG);
+    CHECK_INT(scene.script.requests[1].low_speed_ms, 15000);
     scene_stop();
 }
 
@@ -331,18 +347,36 @@ TEST(storage__resumes_an_upload_where_the_server_says) /* U15 */
     scene_stop();
 }
 
+TEST(storage__to_ask_how_much_there_is_costs_no_try)
+{
+    scene_start();
+    scene_will_with(200, "", "location", session_url);
+    for (int i = 0; i < 5; i++) {
+        script_will(&scene.script, (struct script_reply){ .rc = ERR_UNKNOWN_OUTCOME });
+        will_keep(NULL);
+    }
+    scene_will(200, stored());
+    CHECK_OK(put_big(), scene.err);
+    scene_stop();
+}
+
 TEST(storage__opens_a_new_session_when_the_old_one_is_gone) /* U15 */
 {
     scene_start();
     scene_will_with(200, "", "location", session_url);
+    will_keep("bytes=0-524287");
     scene_will(404, "");
     scene_will_with(200, "", "location", "http://127.0.0.1:9199/session/2");
     scene_will(410, "");
     scene_will_with(200, "", "location", "http://127.0.0.1:9199/session/3");
+    scene_will(503, "");
+    scene_will(400, ""); /* to the question how much there is */
+    scene_will_with(200, "", "location", "http://127.0.0.1:9199/session/4");
     scene_will(200, stored());
     CHECK_OK(put_big(), scene.err);
-    CHECK_STR(scene.script.requests[5].url, "http://127.0.0.1:9199/session/3");
-    CHECK_INT(scene.script.requests[5].body.len, BIG);
+    CHECK_INT(scene.script.requests[4].body.len, BIG);
+    CHECK_STR(scene.script.requests[9].url, "http://127.0.0.1:9199/session/4");
+    CHECK_INT(scene.script.requests[9].body.len, BIG);
     scene_stop();
 }
 
@@ -372,9 +406,12 @@ TEST(storage__a_session_that_always_ends_is_an_outage)
 
 TEST(storage__does_not_loop_in_a_session)
 {
+    static char all[32];
     static const char *const ranges[] = {
-        "bytes=0-99999999", "bytes=5-9", "bytes=0-", "0-5", "bytes=0-x", "bytes=0--5"
+        "bytes=0-99999999", "bytes=5-9", "bytes=0-", "0-5", "bytes=0-x", "bytes=0--5", "bytes=0-5x", all
     };
+
+    (void)snprintf(all, sizeof all, "bytes=0-%d", BIG - 1); /* then it should have said 200 */
 
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
         scene_start();
