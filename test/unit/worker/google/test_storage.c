@@ -94,7 +94,8 @@ TEST(storage__refuses_metadata_that_is_nonsense)
                                        "{\"name\":\"" NAME "\",\"generation\":\"-7\",\"size\":\"5\"}",
                                        "{\"name\":\"" NAME "\",\"generation\":\"7\",\"size\":\"5x\"}",
                                        "{\"name\":\"" NAME "\",\"generation\":\"7\",\"size\":\"99999999999999999999\"}",
-                                       "{\"name\":\"" NAME "\",\"generation\":\"7\",\"size\":-1}" };
+                                       "{\"name\":\"" NAME "\",\"generation\":\"7\",\"size\":-1}",
+                                       "{\"generation\":\"7\",\"size\":\"5\"}" };
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         scene_start();

@@ -187,11 +187,11 @@ TEST(storage__drops_metadata_that_cannot_be_kept)
         const char *old, *kept;
         int dropped;
     } cases[] = {
-        { "\"a\":1,\"b\":null,\"c\":[\"x\"],\"d\":{\"e\":\"f\"},\"g\":true,\"h\":\"i\"", ",\"h\":\"i\"", 5 },
-        { "\"a\":\"x\\u0000y\",\"b\":\"\\ud800\",\"c\":\"\\udc00\\ud800x\",\"d\":\"e\"", ",\"d\":\"e\"", 3 },
-        { "\"a\\u0000\":\"x\",\"b\":\"\\ud83d\\ude00 \\\\u0000\"", ",\"b\":\"\xf0\x9f\x98\x80 \\\\u0000\"", 1 },
+        { "\"a\":1,\"b\":null,\"c\":[\"x\"],\"d\":{\"e\":\"f\"},\"g\":true,\"h\":\"i\"", "\"m1\",\"h\":\"i\"", 5 },
+        { "\"a\":\"x\\u0000y\",\"b\":\"\\ud800\",\"c\":\"\\udc00\\ud800x\",\"d\":\"e\"", "\"m1\",\"d\":\"e\"", 3 },
+        { "\"a\\u0000\":\"x\",\"b\":\"\\ud83d\\ude00 \\\\u0000\"", "\"m1\",\"b\":\"\xf0\x9f\x98\x80 \\\\u0000\"", 1 },
         { "\"\":\"x\",\"JOBID\":\"y\",\"FirebaseStorageDownloadTokens\":\"z\",\"a\":\"two\\nlines\"",
-          ",\"a\":\"two\\nlines\"", 0 },
+          "\"m1\",\"a\":\"two\\nlines\"", 0 },
     };
     char old[200];
 
@@ -246,6 +246,13 @@ TEST(storage__keeps_metadata_that_change_while_it_uploads)
         CHECK_INT(scene.script.n_requests, 1 + 2 * changes + (changes < 3));
         scene_stop();
     }
+    scene_start(); /* another object: it is left alone at once */
+    there = (struct storage_object){ .generation = 7, .metageneration = 1 };
+    scene_will(412, "");
+    scene_will(200, "{\"name\":\"" NAME "\",\"generation\":\"8\",\"size\":\"9\"}");
+    CHECK_INT(storage_put(&scene.storage, &put, &scene.script.budget, &scene.arena, NULL, NULL), ERR_CONFLICT);
+    CHECK_INT(scene.script.n_requests, 2);
+    scene_stop();
 }
 
 /* ---- resumable ---- */
@@ -280,6 +287,14 @@ static const char *stored(void)
 
     (void)snprintf(text, sizeof text, META("%d", ""), BIG);
     return text;
+}
+
+TEST(storage__a_body_over_the_maximum_is_not_sent)
+{
+    scene_start();
+    CHECK_INT(scene_put_bytes((struct span){ "", (size_t)STORAGE_PUT_MAX + 1 }, 0), ERR_INVALID);
+    CHECK_INT(scene.script.n_requests, 0);
+    scene_stop();
 }
 
 TEST(storage__a_boundary_is_not_in_the_picture)
@@ -355,7 +370,7 @@ TEST(storage__to_ask_how_much_there_is_costs_no_try)
         script_will(&scene.script, (struct script_reply){ .rc = ERR_UNKNOWN_OUTCOME });
         will_keep(NULL);
     }
-    scene_will(200, stored());
+    scene_will(201, stored());
     CHECK_OK(put_big(), scene.err);
     scene_stop();
 }
