@@ -170,10 +170,11 @@ TEST(storage__a_fresh_token_is_a_random_uuid)
 {
     static const char before[] = "\"firebaseStorageDownloadTokens\":\"";
     static const char *const old[] = { NULL, "", ",\"metadata\":{\"firebaseStorageDownloadTokens\":\"\"}",
-                                       ",\"metadata\":{\"firebaseStorageDownloadTokens\":7}" };
+                                       ",\"metadata\":{\"firebaseStorageDownloadTokens\":7}",
+                                       ",\"metadata\":{\"firebaseStorageDownloadTokens\":\"a\\u0000b\"}" };
 
     for (size_t i = 0; i < sizeof old / sizeof *old; i++) {
-        const char *at = strstr(resource(DOWNLOAD_TOKENS_CREATE, old[i], i == 3), before);
+        const char *at = strstr(resource(DOWNLOAD_TOKENS_CREATE, old[i], i >= 3), before);
 
         CHECK(at);
         at += strlen(before);
@@ -200,6 +201,7 @@ TEST(storage__drops_metadata_that_cannot_be_kept)
         CHECK(strstr(resource(DOWNLOAD_TOKENS_KEEP, old, cases[i].dropped), cases[i].kept));
     }
     CHECK_STR(resource(DOWNLOAD_TOKENS_KEEP, ",\"metadata\":[\"x\"]", 1), SENT_OURS("\"jobId\":\"m1\""));
+    CHECK_STR(resource(DOWNLOAD_TOKENS_KEEP, ",\"contentLanguage\":\"d\\u0000e\"", 1), SENT_OURS("\"jobId\":\"m1\""));
     CHECK_STR(resource(DOWNLOAD_TOKENS_KEEP, ",\"metadata\":null", 0), SENT_OURS("\"jobId\":\"m1\""));
 }
 
