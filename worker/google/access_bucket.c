@@ -149,10 +149,10 @@ static bool judge_asked(const struct access *x, const struct access_reply *r, co
 static void judge_attempt(const struct access *x, const char *permission, const struct err *err,
                           const struct budget *budget, struct access_answer *ret)
 {
-    if (says_no_bucket(err->msg) || (err->code == ERR_INVALID && strstr(err->msg, "HTTP 404")))
+    if (err->code == ERR_DENIED && strstr(err->msg, "HTTP 403"))
+        bucket_is_denied(x, permission, strstr(err->msg, ROLE) ? "" : err->msg, budget, ret);
+    else if (says_no_bucket(err->msg) || (err->code == ERR_INVALID && strstr(err->msg, "HTTP 404")))
         bucket_is_missing(x, err->msg, ret);
-    else if (err->code == ERR_DENIED && strstr(err->msg, "HTTP 403"))
-        bucket_is_denied(x, permission, "", budget, ret);
     else
         access_judge_failure(err->code, err->msg, ret);
 }

@@ -341,8 +341,9 @@ static struct script_reply store(void *ctx, const struct script_request *req)
     if (strstr(req->url, "testIamPermissions"))
         return (struct script_reply){ .status = 405 };
     CHECK(name);
-    if (denied && strcmp(req->method, denied) == 0)
-        return (struct script_reply){ .status = 403 };
+    if (denied && strcmp(req->method, denied) == 0) /* words that are also those of a missing bucket */
+        return (struct script_reply){
+            .status = 403, .body = SPAN("{\"error\":{\"message\":\"by the bucket's policy, or it may not exist\"}}") };
     if (strcmp(req->method, "DELETE") == 0)
         return (struct script_reply){ .status = 204 };
     (void)snprintf(text, sizeof text, "{\"name\":\"" ACCESS_PROBE_PREFIX "%.36s\",\"generation\":\"5\",\"size\":\"6\"}",
@@ -369,6 +370,7 @@ TEST(access__where_the_question_is_not_known_an_object_is_written_and_removed)
             check_answer(ACCESS_GRANTED, "", "");
         else
             check_answer(ACCESS_REFUSED, cases[i].permission, "roles/storage.objectUser");
+        CHECK(!cases[i].denied || strstr(f.answer.reason, "the bucket's policy"));
         CHECK_STR(f.s.requests[f.s.n_requests - 1].method, kept ? "POST" : "DELETE");
         stop();
     }
