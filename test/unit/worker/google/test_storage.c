@@ -122,6 +122,17 @@ TEST(storage__tries_and_new_tokens_cost_no_memory)
     }
 }
 
+TEST(storage__an_answer_that_is_too_large_is_no_input_that_is)
+{
+    static char large[300001];
+
+    memset(large, ' ', sizeof large - 1);
+    scene_start();
+    scene_will(200, large);
+    CHECK_INT(scene_get(100), ERR_PROTOCOL);
+    scene_stop();
+}
+
 TEST(storage__judges_refusals)
 {
     static const struct {
@@ -130,7 +141,8 @@ TEST(storage__judges_refusals)
         int requests;
     } cases[] = { { 404, ERR_NOT_FOUND, 1 },   { 403, ERR_DENIED, 1 },   { 401, ERR_DENIED, 2 },
                   { 400, ERR_INVALID, 1 },     { 412, ERR_CONFLICT, 1 }, { 503, ERR_UNAVAILABLE, 5 },
-                  { 429, ERR_UNAVAILABLE, 5 }, { 301, ERR_INVALID, 1 } };
+                  { 429, ERR_UNAVAILABLE, 5 }, { 301, ERR_INVALID, 1 },
+                  { 304, ERR_CONFLICT, 1 } };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         scene_start();
@@ -180,6 +192,20 @@ TEST(storage__says_in_the_servers_words_why_it_refuses)
 /* ---- what a 404 is about ---- */
 
 #define SAYS(message) "{\"error\":{\"code\":404,\"message\":\"" message "\",\"errors\":[{\"reason\":\"notFound\"}]}}"
+
+TEST(storage__the_words_of_names_say_nothing)
+{
+    scene_start();
+    scene_will(404, SAYS("object a/bucket was not found"));
+    CHECK_INT(storage_stat(&scene.storage, "a/bucket", &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_NOT_FOUND);
+    scene_will(404, SAYS("object was not found"));
+    CHECK_INT(storage_stat(&scene.storage, "object", &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_NOT_FOUND);
+    CHECK_OK(scene_init("my-object", NULL, "127.0.0.1:9199", &scene.err), scene.err);
+    scene_will(404, SAYS("bucket my-object was not found"));
+    CHECK_INT(storage_stat(&scene.storage, "a", &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_UNAVAILABLE);
+    CHECK_INT(scene.script.n_requests, 3); /* nobody has to ask */
+    scene_stop();
+}
 
 TEST(storage__tells_a_missing_bucket_from_a_missing_object)
 {
