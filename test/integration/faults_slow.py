@@ -3,14 +3,15 @@ nobody reads. Probes and pushes are answered as if they were not there."""
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import threading
 import time
 
 from fake_cloud import *  # noqa: F403
-from harness import PROGRAM, WORK, Skip, call, equal, wait_until
-from house import House
+from harness import Skip, call, equal, wait_until
+from house import House, wrapped
 
 CROWD = 200
 SANITIZED = "PROGRAM" in os.environ  # a build of another flavour, many times slower
@@ -124,6 +125,43 @@ def test_slow_senders_silence_nobody():
         equal({r["severity"] for r in reports}, {"WARNING"})
         assert len(reports) <= 1 + (time.monotonic() - started) / 60, "more than one report a minute"
         assert reports[0]["toMakeRoom"] > 0, reports
+
+
+def connect_at_once(port, n):
+    """-> n connections that are opened without a pause and have sent half a head."""
+    sockets = [socket.socket() for _ in range(n)]
+    for s in sockets:
+        s.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            s.connect(("127.0.0.1", port))
+    for s in sockets:
+        with contextlib.suppress(OSError):
+            s.send(HEAD)
+    return sockets
+
+
+def test_slow_senders_that_come_all_at_once():
+    """More than the kernel keeps for a server that does not take them."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with House("slow-burst") as h:
+        w = h.worker()
+        sockets = connect_at_once(w.port, min(5000, most - 1000))
+        all_is_well(h, w, "a burst", "burst")
+        for s in sockets:
+            s.close()
+
+
+def test_slow_senders_leave_files_for_others():
+    """Each connection is an open file, of which the process may have few."""
+    with House("few-files") as h:
+        for limit, crowd_size, queue in (("-n 64", 100, 8), ("-S -n 1024", 1100, 1000)):
+            with h.case(limit):
+                w = h.worker(program=wrapped(f"few-files-{queue}.sh", f"ulimit {limit}\nRUN"), QUEUE_DEPTH=queue)
+                sockets = connect_at_once(w.port, crowd_size)
+                all_is_well(h, w, limit, f"files-{queue}")
+                for s in sockets:
+                    s.close()
 
 
 def test_slow_senders_do_not_delay_the_end():
@@ -292,11 +330,7 @@ def test_reader_of_the_log_goes_away():
 def test_standard_streams_that_are_closed():
     """What is opened next takes their numbers: lines of the log would go to a connection."""
     with House("log-closed") as h:
-        wrapper = os.path.join(WORK, "closed-streams.sh")
-        with open(wrapper, "w", encoding="ascii") as f:
-            f.write(f'#!/bin/sh\nexec "{PROGRAM}" "$@" <&- >&- 2>&-\n')
-        os.chmod(wrapper, 0o755)
-        w = h.worker(program=wrapper)
+        w = h.worker(program=wrapped("closed-streams.sh", "RUN <&- >&- 2>&-"))
         equal([os.readlink(f"/proc/{w.process.pid}/fd/{n}") for n in range(3)], ["/dev/null"] * 3)
         poison_pushes(w, 20)
         all_is_well(h, w, "closed streams", "log-closed")

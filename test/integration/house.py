@@ -1,10 +1,11 @@
 """The base of the tests with a faulty cloud: a cloud, its workers, and what must hold at the end of any test."""
 import contextlib
+import os
 import time
 
 import modes
 from fake_cloud import *  # noqa: F403
-from harness import Worker, dumps, envelope, equal, jpeg_size, mask_png, noise_png, once, photo_png, to_value
+from harness import PROGRAM, WORK, Worker, dumps, envelope, equal, jpeg_size, mask_png, noise_png, once, photo_png, to_value
 
 PHOTO, MASK = photo_png(64, 64), mask_png(64, 64, (20, 20, 40, 40))
 LARGE = (2600, 1700)
@@ -112,6 +113,15 @@ class House:
         else:
             equal(status, "pending", session)
             assert not has_path(fields, "inpaint.lease"), fields
+
+
+def wrapped(name, script):
+    """-> a program: these lines of a shell, in which RUN becomes the worker."""
+    wrapper = os.path.join(WORK, name)
+    with open(wrapper, "w", encoding="ascii") as f:
+        f.write("#!/bin/sh\n" + script.replace("RUN", f'exec "{PROGRAM}" "$@"') + "\n")
+    os.chmod(wrapper, 0o755)
+    return wrapper
 
 
 def run_cases(name, cases, **settings):

@@ -36,8 +36,9 @@ enum {
     IDLE_TIMEOUT_S = 30,
     SLOW_WAIT_MS = 5000,
     SLOW_WAIT_MAX_MS = 600000,
-    PROBE_CONNECTIONS = 64,   /* for /health, /ready and /metrics */
-    HANDLERS_BEYOND_QUEUE = 8 /* duplicates and bad tokens are answered while the queue is full */
+    PROBE_CONNECTIONS = 64,    /* for /health, /ready and /metrics */
+    HANDLERS_BEYOND_QUEUE = 8, /* duplicates and bad tokens are answered while the queue is full */
+    OTHER_FILES = 96           /* of the model, the device, a job, the questions to the cloud */
 };
 
 extern char **environ;
@@ -251,6 +252,7 @@ static enum err_code open_server(struct service *s, struct err *err)
         .arena_bytes = REQUEST_ARENA,
         .max_connections = c->queue_depth + 1 + HANDLERS_BEYOND_QUEUE + PROBE_CONNECTIONS,
         .max_handlers = c->queue_depth + 1 + HANDLERS_BEYOND_QUEUE,
+        .other_files = OTHER_FILES + c->queue_depth + 1 + HANDLERS_BEYOND_QUEUE, /* each handler may call the cloud */
         .idle_timeout_s = IDLE_TIMEOUT_S,
         .sys = &sys_real,
     };

@@ -48,7 +48,7 @@ static int count(const struct connections *c, const uint32_t *address)
 {
     int n = 0;
 
-    for (int i = 0; i < c->n_places; i++)
+    for (int i = 0; i < c->limits.places; i++)
         n += is_here(&c->places[i]) && (!address || c->places[i].address == *address);
     return n;
 }
@@ -59,7 +59,7 @@ static bool make_room(struct connections *c, int64_t now, const uint32_t *addres
     struct connection *worst = NULL;
     enum rank lowest = UNTOUCHABLE;
 
-    for (int i = 0; i < c->n_places; i++) {
+    for (int i = 0; i < c->limits.places; i++) {
         struct connection *who = &c->places[i];
         enum rank rank = rank_of(who, now);
 
@@ -99,7 +99,7 @@ static bool all_fit(struct connections *c, int64_t now)
 {
     bool fit = true;
 
-    for (int i = 0; i < c->n_places; i++)
+    for (int i = 0; i < c->limits.places; i++)
         if (is_here(&c->places[i]))
             fit = address_fits(c, now, c->places[i].address) && fit;
     return fit && sum_fits(c, now);
@@ -107,7 +107,7 @@ static bool all_fit(struct connections *c, int64_t now)
 
 static struct connection *free_place(struct connections *c)
 {
-    for (int i = 0; i < c->n_places; i++)
+    for (int i = 0; i < c->limits.places; i++)
         if (c->places[i].fd < 0)
             return &c->places[i];
     return NULL;
@@ -165,7 +165,7 @@ static bool is_gone(struct connection *who)
 
 static void shut_slow(struct connections *c, int64_t now)
 {
-    for (int i = 0; i < c->n_places; i++) {
+    for (int i = 0; i < c->limits.places; i++) {
         struct connection *who = &c->places[i];
         int64_t most = c->limits.ms[who->stage];
 
@@ -226,12 +226,12 @@ static void *watch(void *arg)
 enum err_code connections_start(struct connections *c, const struct connections_limits *limits, const struct sys *sys,
                                 struct err *err)
 {
-    *c = (struct connections){ .limits = *limits, .sys = sys, .n_places = limits->most + CONNECTIONS_RESERVE };
+    *c = (struct connections){ .limits = *limits, .sys = sys };
     c->reported_ms = sys_mono_ms(sys) - REPORT_EVERY_MS;
-    c->places = calloc((size_t)c->n_places, sizeof *c->places);
+    c->places = calloc((size_t)c->limits.places, sizeof *c->places);
     if (!c->places)
-        return err_set(err, ERR_NOMEM, "http server: no memory for %d connections", c->n_places);
-    for (int i = 0; i < c->n_places; i++)
+        return err_set(err, ERR_NOMEM, "http server: no memory for %d connections", c->limits.places);
+    for (int i = 0; i < c->limits.places; i++)
         c->places[i].fd = -1;
     (void)pthread_mutex_init(&c->lock, NULL);
     (void)wait_cond_init(&c->changed);

@@ -34,7 +34,9 @@
 enum {
     CONNECTIONS_SLOW_MS = 2000,
     CONNECTIONS_GRACE_MS = 100,
-    CONNECTIONS_RESERVE = 64 /* places beyond `most`: for a burst, and for those that are shut but not closed yet */
+    /* places beyond `most`: for those that are shut but not closed yet, and for a burst. Each serves one newcomer in
+     * about the grace, and the kernel keeps 4096 waiting, who must all be let in within two seconds */
+    CONNECTIONS_RESERVE = 512
 };
 
 enum connection_stage {
@@ -49,6 +51,7 @@ enum connection_stage {
 struct connections_limits {
     int most, most_of_one;
     int64_t ms[CONNECTION_STAGES]; /* total time of a stage; 0: any */
+    int places;                    /* `most` and those beyond it */
 };
 
 struct connection {
@@ -63,9 +66,8 @@ struct connection {
 struct connections {
     struct connections_limits limits;
     const struct sys *sys;
-    struct connection *places; /* limits.most + CONNECTIONS_RESERVE */
-    int n_places;
-    int too_slow, for_room; /* shut since the last report */
+    struct connection *places; /* limits.places */
+    int too_slow, for_room;    /* shut since the last report */
     int64_t reported_ms;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* is_crowded or is_stopping */

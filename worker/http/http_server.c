@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <microhttpd.h>
@@ -19,7 +20,8 @@ enum {
     SEND_BUFFER_BYTES = 32 << 10,    /* answers are short; without a limit the kernel keeps megabytes for a client that
                                         asks and never reads */
     READ_INCREMENT_BYTES = 16 << 10, /* of the buffer for a head, which is read from its begin after each growth */
-    ALLOW_SIZE = 64
+    ALLOW_SIZE = 64,
+    LEAST_BESIDE_HANDLERS = 16 /* places of connections, however few files there are */
 };
 
 /*
@@ -521,7 +523,7 @@ static bool start_daemon(struct http_server *s)
 
     struct MHD_OptionItem options[] = {
         { MHD_OPTION_SOCK_ADDR, 0, &addr },
-        { MHD_OPTION_CONNECTION_LIMIT, o->max_connections + CONNECTIONS_RESERVE, NULL },
+        { MHD_OPTION_CONNECTION_LIMIT, s->connections.limits.places, NULL },
         { MHD_OPTION_CONNECTION_TIMEOUT, o->idle_timeout_s, NULL },
         { MHD_OPTION_CONNECTION_MEMORY_LIMIT, HTTP_SERVER_CONNECTION_BYTES, NULL },
         { MHD_OPTION_CONNECTION_MEMORY_INCREMENT, READ_INCREMENT_BYTES, NULL },
@@ -540,17 +542,38 @@ static bool start_daemon(struct http_server *s)
     return s->daemon;
 }
 
+/*
+ * How many connections there may be. Each is an open file: without files, neither a newcomer gets in nor a handler gets
+ * out. So the process asks for as many as it needs (the limit is often 1024, for programs that use select()), and where
+ * it does not get them, there are fewer connections.
+ */
+static int places_that_fit(const struct http_server_options *o)
+{
+    int want = o->max_connections + CONNECTIONS_RESERVE, least = o->max_handlers + LEAST_BESIDE_HANDLERS;
+    rlim_t others = (rlim_t)(o->other_files + LINGER_MAX_SOCKETS), all = others + (rlim_t)want;
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) || files.rlim_cur >= all)
+        return want;
+    files.rlim_cur = all < files.rlim_max ? all : files.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &files);
+    return files.rlim_cur > others + (rlim_t)least ? (int)(files.rlim_cur - others) : least;
+}
+
 static enum err_code start_connections(struct http_server *s, struct err *err)
 {
     const struct http_server_options *o = &s->opt;
     int64_t head_ms = o->head_ms ? o->head_ms : HTTP_SERVER_HEAD_MS;
+    int places = places_that_fit(o), fit = places - LEAST_BESIDE_HANDLERS / 2;
+    int most = o->max_connections < fit ? o->max_connections : fit;
     const struct connections_limits limits = {
-        .most = o->max_connections,
-        .most_of_one = o->max_handlers + (o->max_connections - o->max_handlers) * 3 / 4,
+        .most = most,
+        .most_of_one = o->max_handlers + (most - o->max_handlers) * 3 / 4,
         .ms = { [CONNECTION_NEW] = head_ms,
                 [CONNECTION_IDLE] = (int64_t)o->idle_timeout_s * 1000 + head_ms,
                 [CONNECTION_BODY] = o->body_ms ? o->body_ms : HTTP_SERVER_BODY_MS,
                 [CONNECTION_ANSWER] = o->answer_ms ? o->answer_ms : HTTP_SERVER_ANSWER_MS },
+        .places = places,
     };
 
     return connections_start(&s->connections, &limits, o->sys, err);

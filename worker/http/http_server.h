@@ -81,6 +81,7 @@ struct http_server_options {
     size_t max_body_bytes;
     size_t arena_bytes; /* address space of a request, its headers and body included */
     int max_connections, max_handlers;
+    int other_files; /* that the rest of the process may have open at once */
     int idle_timeout_s;
     int64_t head_ms, body_ms, answer_ms; /* total times; 0: as above */
     const struct sys *sys;

@@ -9,7 +9,7 @@
 
 #include "test/support/check.h"
 
-enum { MOST = 20, MOST_OF_ONE = 12, ADDRESSES = 3, GUESTS = MOST + CONNECTIONS_RESERVE, ROUNDS = 4000, WORKERS = 8 };
+enum { MOST = 20, MOST_OF_ONE = 12, ADDRESSES = 3, GUESTS = MOST + 64, ROUNDS = 4000, WORKERS = 8 };
 
 static _Atomic int64_t clock_ms = 1000000;
 
@@ -24,7 +24,7 @@ static struct connections c;
 
 static void start(int64_t new_ms)
 {
-    const struct connections_limits limits = { MOST, MOST_OF_ONE, { [CONNECTION_NEW] = new_ms } };
+    const struct connections_limits limits = { MOST, MOST_OF_ONE, { [CONNECTION_NEW] = new_ms }, GUESTS };
     struct err err = { 0 };
 
     CHECK_OK(connections_start(&c, &limits, &stopped_clock, &err), err);
@@ -57,7 +57,7 @@ static bool was_shut(const struct connection *who)
 
 static void leave_all(void)
 {
-    for (int i = 0; i < c.n_places; i++)
+    for (int i = 0; i < c.limits.places; i++)
         connections_leave(&c, &c.places[i]);
     connections_stop(&c);
 }
