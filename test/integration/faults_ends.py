@@ -1,11 +1,12 @@
 """Workers that are killed or told to stop at every stage of a job, while services do not answer."""
 import concurrent.futures
+import signal
 import threading
 import time
 
 from fake_cloud import *  # noqa: F403
-from harness import FAULTY, call, dumps, envelope, equal, wait_until
-from house import STAGES, House, text_attempts
+from harness import FAULTY, call, dumps, envelope, equal
+from house import STAGES, House, text_attempts, wrapped
 
 
 def test_killed_at_every_stage():
@@ -83,6 +84,27 @@ def test_sigterm_at_every_stage():
                 equal(h.deliver(survivor, session, dumps(envelope("u1", session, f"m-{session}"))), [204])
                 assert text_attempts(h, session) in (1, 2)
                 h.check_completed(session, text_attempts(h, session))
+
+
+def test_every_way_to_stop():
+    """Also where whoever started the worker had blocked the signal, and nohup's ignoring of SIGHUP."""
+    with House("stop") as h:
+        for number, blocked in ((signal.SIGINT, ()), (signal.SIGHUP, ()), (signal.SIGTERM, {signal.SIGTERM, signal.SIGHUP})):
+            with h.case(f"{number}, blocked: {blocked}"):
+                signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+                try:
+                    w = h.worker()
+                finally:
+                    signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
+                session = f"stop-{len(h.workers)}"
+                h.cloud.on("media:original.jpg", before(lambda w=w, n=number: w.process.send_signal(n)))
+                equal(w.push(h.job(session)), 204)
+                equal(w.process.wait(5), 0, "exit status")
+                h.check_completed(session)
+        w = h.worker(program=wrapped("nohup.sh", "trap '' HUP\nRUN"))
+        w.process.send_signal(signal.SIGHUP)
+        equal(w.push(h.job("nohup")), 204)
+        equal(w.stop(9), 0)
 
 
 def silent_after_sigterm(name, ops):

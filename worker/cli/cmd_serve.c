@@ -1,6 +1,6 @@
 /*
- * cmd_serve - runs the service: settings, engine, clients, server. It serves until SIGTERM arrives, the model cannot be
- * loaded, the device breaks or a job does not end, and then shuts down in order.
+ * cmd_serve - runs the service: settings, engine, clients, server. It serves until SIGTERM, SIGINT or SIGHUP arrives,
+ * the model cannot be loaded, the device breaks or a job does not end, and then shuts down in order.
  *
  * It listens at once. Beside that, two threads load the model and ask the cloud (cloud_check); the queue opens when
  * both are done, and is held while the cloud refuses or does not answer.
@@ -94,13 +94,21 @@ static void catch_crashes(void)
 
 static void catch_signals(void)
 {
-    struct sigaction stop = { .sa_handler = on_signal }, ignore = { .sa_handler = SIG_IGN };
+    struct sigaction stop = { .sa_handler = on_signal }, ignore = { .sa_handler = SIG_IGN }, before;
+    sigset_t stops;
 
     catch_crashes();
 
     (void)sigaction(SIGTERM, &stop, NULL);
     (void)sigaction(SIGINT, &stop, NULL);
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) /* not under nohup */
+        (void)sigaction(SIGHUP, &stop, NULL);
     (void)sigaction(SIGPIPE, &ignore, NULL);
+    (void)sigemptyset(&stops);
+    (void)sigaddset(&stops, SIGTERM);
+    (void)sigaddset(&stops, SIGINT);
+    (void)sigaddset(&stops, SIGHUP);
+    (void)pthread_sigmask(SIG_UNBLOCK, &stops, NULL); /* whoever started the process may have blocked them */
 }
 
 /* --- putting it together --- */
