@@ -1,4 +1,5 @@
 """Sessions that the app or another worker deletes, cancels, changes or takes over during a job; messages delivered twice."""
+import concurrent.futures
 import threading
 import time
 
@@ -82,6 +83,20 @@ def test_lease_stolen_at_every_stage():
             equal(h.cloud.fields(session), taken[session][0], "not a byte of it changes")
             equal(w.push(body), 204, "that message stays responsible")
         at_every_stage(h, w, "o", lambda s: steal(s, "m-another"), check_other, stages=STAGES[1::3] + ["complete"])
+
+
+def test_duplicates_take_no_place_of_a_job():
+    """As many at once as Cloud Run sends by default, while Firestore is slow."""
+    with House("crowd-of-duplicates") as h:
+        w = h.worker()
+        equal(w.push(h.job("done")), 204)
+        h.cloud.on("look", h.cloud.late(0.5), 1000)
+        with concurrent.futures.ThreadPoolExecutor(79) as pool:
+            answers = [pool.submit(w.push, dumps(envelope("u1", "done", f"m-{n}"))) for n in range(79)]
+            time.sleep(0.3)
+            equal(w.push(h.job("real")), 204)
+            equal({a.result() for a in answers}, {204})
+        h.check_completed("real")
 
 
 def test_duplicates_during_every_stage():

@@ -36,9 +36,9 @@ enum {
     IDLE_TIMEOUT_S = 30,
     SLOW_WAIT_MS = 5000,
     SLOW_WAIT_MAX_MS = 600000,
-    PROBE_CONNECTIONS = 64,    /* for /health, /ready and /metrics */
-    HANDLERS_BEYOND_QUEUE = 8, /* duplicates and bad tokens are answered while the queue is full */
-    OTHER_FILES = 96           /* of the model, the device, a job, the questions to the cloud */
+    PROBE_CONNECTIONS = 64,     /* for /health, /ready and /metrics */
+    HANDLERS_BEYOND_QUEUE = 80, /* for duplicates and bad tokens: Cloud Run sends 80 requests at once by default */
+    OTHER_FILES = 96            /* of the model, the device, a job, the questions to the cloud */
 };
 
 extern char **environ;

@@ -21,7 +21,7 @@ enum {
                                         asks and never reads */
     READ_INCREMENT_BYTES = 16 << 10, /* of the buffer for a head, which is read from its begin after each growth */
     ALLOW_SIZE = 64,
-    LEAST_BESIDE_HANDLERS = 16 /* places of connections, however few files there are */
+    BESIDE_HANDLERS = 16 /* places of connections, however few files there are */
 };
 
 /*
@@ -542,33 +542,48 @@ static bool start_daemon(struct http_server *s)
     return s->daemon;
 }
 
+static int at_most(int n, int bound)
+{
+    return n < bound ? n : bound;
+}
+
 /*
  * How many connections there may be. Each is an open file: without files, neither a newcomer gets in nor a handler gets
  * out. So the process asks for as many as it needs (the limit is often 1024, for programs that use select()), and where
- * it does not get them, there are fewer connections.
+ * it does not get them, half of them are for connections.
  */
 static int places_that_fit(const struct http_server_options *o)
 {
-    int want = o->max_connections + CONNECTIONS_RESERVE, least = o->max_handlers + LEAST_BESIDE_HANDLERS;
-    rlim_t others = (rlim_t)(o->other_files + LINGER_MAX_SOCKETS), all = others + (rlim_t)want;
+    int want = o->max_connections + CONNECTIONS_RESERVE, all = want + o->other_files + LINGER_MAX_SOCKETS;
     struct rlimit files;
 
-    if (getrlimit(RLIMIT_NOFILE, &files) || files.rlim_cur >= all)
+    if (getrlimit(RLIMIT_NOFILE, &files) || files.rlim_cur >= (rlim_t)all)
         return want;
-    files.rlim_cur = all < files.rlim_max ? all : files.rlim_max;
+    files.rlim_cur = (rlim_t)all < files.rlim_max ? (rlim_t)all : files.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &files);
-    return files.rlim_cur > others + (rlim_t)least ? (int)(files.rlim_cur - others) : least;
+    if (files.rlim_cur == (rlim_t)all)
+        return want;
+    return at_most(want, files.rlim_cur / 2 > BESIDE_HANDLERS ? (int)files.rlim_cur / 2 : BESIDE_HANDLERS + 1);
+}
+
+/* Bounds connections and handlers by the places, which are returned. */
+static int fit_to_files(struct http_server_options *o)
+{
+    int places = places_that_fit(o);
+
+    o->max_connections = at_most(o->max_connections, places - BESIDE_HANDLERS / 2);
+    o->max_handlers = at_most(o->max_handlers, places - BESIDE_HANDLERS);
+    return places;
 }
 
 static enum err_code start_connections(struct http_server *s, struct err *err)
 {
+    int places = fit_to_files(&s->opt);
     const struct http_server_options *o = &s->opt;
     int64_t head_ms = o->head_ms ? o->head_ms : HTTP_SERVER_HEAD_MS;
-    int places = places_that_fit(o), fit = places - LEAST_BESIDE_HANDLERS / 2;
-    int most = o->max_connections < fit ? o->max_connections : fit;
     const struct connections_limits limits = {
-        .most = most,
-        .most_of_one = o->max_handlers + (most - o->max_handlers) * 3 / 4,
+        .most = o->max_connections,
+        .most_of_one = o->max_handlers + (o->max_connections - o->max_handlers) * 3 / 4,
         .ms = { [CONNECTION_NEW] = head_ms,
                 [CONNECTION_IDLE] = (int64_t)o->idle_timeout_s * 1000 + head_ms,
                 [CONNECTION_BODY] = o->body_ms ? o->body_ms : HTTP_SERVER_BODY_MS,
