@@ -251,6 +251,7 @@ static enum err_code open_jobs(struct service *s, struct err *err)
 static enum err_code open_server(struct service *s, struct err *err)
 {
     const struct config *c = &s->config;
+    const int handlers = c->queue_depth + 1 + HANDLERS_BEYOND_QUEUE;
     const struct http_server_options options = {
         .port = c->port,
         .loopback_only = c->loopback_only,
@@ -258,9 +259,9 @@ static enum err_code open_server(struct service *s, struct err *err)
         .n_routes = HANDLER_ROUTES,
         .max_body_bytes = MAX_BODY,
         .arena_bytes = REQUEST_ARENA,
-        .max_connections = c->queue_depth + 1 + HANDLERS_BEYOND_QUEUE + PROBE_CONNECTIONS,
-        .max_handlers = c->queue_depth + 1 + HANDLERS_BEYOND_QUEUE,
-        .other_files = OTHER_FILES + c->queue_depth + 1 + HANDLERS_BEYOND_QUEUE, /* each handler may call the cloud */
+        .max_connections = handlers + PROBE_CONNECTIONS,
+        .max_handlers = handlers,
+        .other_files = OTHER_FILES + 2 * handlers, /* each may call the cloud, and look up a name for that */
         .idle_timeout_s = IDLE_TIMEOUT_S,
         .sys = &sys_real,
     };
