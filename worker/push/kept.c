@@ -5,6 +5,7 @@
 #include "worker/base/members.h"
 #include "worker/push/payload.h"
 #include "worker/push/printable.h"
+#include "worker/push/push_form.h"
 
 enum { DEPTH_MAX = 24, NESTED_MAX = 4 /* of a message inside of what was exported */ };
 
@@ -89,7 +90,7 @@ static enum err_code read_log_line(struct span object, struct arena *a, struct k
                               { .name = "messageId" }, { .name = "subscription" }, { .name = "attributes" },
                               { .name = "session" } };
     const char *payload, *attributes, *session;
-    int64_t bytes;
+    double bytes; /* some exports write every number as one */
 
     TRY(members_read(object, part, N, err));
     TRY(text_or_empty(&part[ID], a, &m->message_id, err));
@@ -108,14 +109,14 @@ static enum err_code read_log_line(struct span object, struct arena *a, struct k
                            : "it is a log line about no message: keep only the lines that are to be sent again");
     if (printable_unescape(span_of(payload), a, &m->data, NULL))
         return err_set(err, ERR_INVALID, "its payload is not escaped as the worker does");
-    if (!m->data.len || !member_integer(&part[BYTES], &bytes) || bytes <= 0)
+    if (!m->data.len || part[BYTES].type != JSON_NUMBER || !json_double(part[BYTES].raw, &bytes) || bytes <= 0)
         return err_set(err, ERR_INVALID, "it is a log line whose payload or payloadBytes is empty");
     if (bytes > KEPT_LOGGED_BYTES &&
-        bytes > (int64_t)m->data.len) /* what was logged whole may be mended to any length */
+        bytes > (double)m->data.len) /* what was logged whole may be mended to any length */
         return err_set(
             err, ERR_INVALID,
-            "it is a log line that holds the first %d bytes of a payload of %lld; POISON_TOPIC keeps whole messages",
-            KEPT_LOGGED_BYTES, (long long)bytes);
+            "it is a log line that holds the first %d bytes of a payload of %.0f; POISON_TOPIC keeps whole messages",
+            KEPT_LOGGED_BYTES, bytes);
     return ERR_OK;
 }
 
@@ -156,13 +157,38 @@ static enum err_code read_object(struct span object, struct arena *a, struct kep
     return err_set(err, ERR_INVALID, "it is neither a message nor a payload with userId and sessionId");
 }
 
+/* The event's own id stands in where its message has none, as for a worker. */
+static enum err_code read_event(struct reader *r, struct span object, int level, struct err *err)
+{
+    enum { DATA, DATA_BASE64, ID, N };
+    struct member part[N] = { { .name = "data" }, { .name = "data_base64" }, { .name = "id" } };
+    int first = r->n;
+    enum err_code rc;
+    char *text;
+
+    TRY(members_read(object, part, N, err));
+    if (part[DATA].type != JSON_OBJECT) {
+        TRY(member_dup(&part[DATA_BASE64], r->arena, &text, err));
+        rc = payload_decode(span_of(text), BASE64_STANDARD, r->arena, &part[DATA].raw, err);
+        if (rc)
+            return err_set(err, rc, "its data_base64 is not base64");
+        TRY(json_check(part[DATA].raw, DEPTH_MAX, err));
+    }
+    TRY(read_value(r, part[DATA].raw, level + 1, err));
+    if (r->n == first + 1 && !*r->list[first].message_id)
+        return text_or_empty(&part[ID], r->arena, &r->list[first].message_id, err);
+    return ERR_OK;
+}
+
 /* An object that is a message, or that has messages inside. */
 static enum err_code read_value(struct reader *r, struct span object, int level, struct err *err)
 {
-    enum { PULLED, EXPORTED, EVENT, DATA, N };
-    struct member part[N] = {
-        { .name = "receivedMessages" }, { .name = "jsonPayload" }, { .name = "specversion" }, { .name = "data" }
-    };
+    enum { PULLED, EXPORTED, EVENT, DATA, DATA_BASE64, N };
+    struct member part[N] = { { .name = "receivedMessages" },
+                              { .name = "jsonPayload" },
+                              { .name = "specversion" },
+                              { .name = "data" },
+                              { .name = "data_base64" } };
     struct kept_message m = { .message_id = "", .data = SPAN(""), .attributes = SPAN("{}"), .subscription = "" };
 
     if (level > NESTED_MAX)
@@ -172,11 +198,12 @@ static enum err_code read_value(struct reader *r, struct span object, int level,
         return read_list(r, part[PULLED].raw, level, err);
     if (part[EXPORTED].type == JSON_OBJECT)
         return read_value(r, part[EXPORTED].raw, level + 1, err);
-    if (part[EVENT].type && part[DATA].type == JSON_OBJECT)
-        return read_value(r, part[DATA].raw, level + 1, err);
+    if (part[EVENT].type && (part[DATA].type == JSON_OBJECT || part[DATA_BASE64].type == JSON_STRING))
+        return read_event(r, object, level, err);
     if (r->n == KEPT_MESSAGES_MAX)
         return err_set(err, ERR_TOO_LARGE, "there are more than %d messages", KEPT_MESSAGES_MAX);
     TRY(read_object(object, r->arena, &m, err));
+    TRY(payload_open(m.data, PUSH_FORM_LAYERS, r->arena, &m.data, err));
     r->list[r->n++] = m;
     return ERR_OK;
 }
@@ -185,6 +212,8 @@ static enum err_code read_value(struct reader *r, struct span object, int level,
 
 static enum err_code read_json(struct reader *r, struct span text, struct err *err)
 {
+    TRY(payload_open(text, PUSH_FORM_LAYERS, r->arena, &text, err));
+    text = span_trimmed(text);
     TRY(json_check(text, DEPTH_MAX, err));
     if (*text.ptr == '[')
         return read_list(r, text, 0, err);

@@ -4,10 +4,10 @@
  *   1. an envelope of a push                         {"message": {...}, "subscription": ...}
  *   2. what was pulled from a subscription           [{"ackId": ..., "message": {...}}], {"receivedMessages": [...]}
  *   3. a message alone                               {"data": "<base64>", "messageId": ...}
- *   4. a structured CloudEvent                       {"specversion": ..., "data": <envelope>}
+ *   4. a structured CloudEvent                       {"specversion": ..., "data": <envelope>}, or data_base64
  *   5. a line of the worker's log, as it was written or as Cloud Logging exports it ({"jsonPayload": {...}}): that of
  *      a poison by its payload, where the line held all of it and may have been mended since; any other by its session
- *   6. a payload                                     {"userId": ..., "sessionId": ...}
+ *   6. a payload                                     {"userId": ..., "sessionId": ...}, or base64 of it
  *
  * A text is one of these, a list of them, or several of them a line each.
  */
@@ -25,7 +25,7 @@ enum {
 
 struct kept_message {
     const char *message_id;   /* "": not known */
-    struct span data;         /* the payload as it was published, never empty */
+    struct span data;         /* the payload without layers of base64 around its JSON, never empty */
     struct span attributes;   /* a JSON object, "{}" where there are none */
     const char *subscription; /* "": not known */
 };

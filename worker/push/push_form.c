@@ -223,7 +223,7 @@ static bool is_bare_payload(struct span body, struct arena *a)
     struct span data;
 
     return !payload_open(body, PUSH_FORM_LAYERS, a, &data, NULL) && !members_read(data, m, N, NULL) &&
-           (m[USER].type || m[USER_SNAKE].type) && !m[MESSAGE].type;
+           (m[USER].type || m[USER_SNAKE].type) && m[MESSAGE].type != JSON_OBJECT;
 }
 
 static enum err_code parse_wrapped(const struct push_request *req, struct arena *a, struct push_message *ret,

@@ -1,5 +1,7 @@
+#include <stdio.h>
 #include <string.h>
 
+#include "kernels/base/base64.h"
 #include "test/support/check.h"
 #include "worker/push/kept.h"
 
@@ -44,6 +46,29 @@ TEST(kept__reads_envelopes_and_what_was_pulled)
     check_one(MESSAGE, "17", "", "{\"k\":\"v\"}");
     check_one("{\"specversion\":\"1.0\",\"data\":{\"message\":" MESSAGE "}}", "17", "", "{\"k\":\"v\"}");
     check_one("  " PAYLOAD "\r\n", "", "", "{}");
+}
+
+/* What a worker would run: an event's id stands in for its message's, and its envelope may be base64. */
+TEST(kept__reads_events_as_a_worker_does)
+{
+    char text[512], base64[256];
+
+    check_one("{\"specversion\":\"1.0\",\"id\":\"9\",\"data\":{\"message\":" MESSAGE "}}", "17", "", "{\"k\":\"v\"}");
+    check_one("{\"specversion\":\"1.0\",\"id\":\"9\",\"data\":{\"message\":{\"data\":\"" DATA "\"}}}", "9", "", "{}");
+    CHECK_INT(base64_encode(SPAN("{\"message\":" MESSAGE "}"), BASE64_STANDARD, base64, sizeof base64, NULL, NULL), ERR_OK);
+    (void)snprintf(text, sizeof text, "{\"specversion\":\"1.0\",\"data\":null,\"data_base64\":\"%s\"}", base64);
+    check_one(text, "17", "", "{\"k\":\"v\"}");
+}
+
+#define TWICE "ZXlKMWMyVnlTV1FpT2lKMU1TSXNJbk5sYzNOcGIyNUpaQ0k2SW5NeEluMD0="
+
+/* An unwrapped body may be base64 twice, the data of an envelope has room for one layer besides its own. */
+TEST(kept__a_payload_is_sent_without_the_layers_around_it)
+{
+    check_one(DATA "\n", "", "", "{}");
+    check_one(TWICE, "", "", "{}");
+    check_one("{\"message\":\"x\",\"messageId\":\"17\",\"payload\":\"" TWICE "\",\"payloadBytes\":60}", "17", "", "{}");
+    check_one("{\"data\":\"WlhsS01XTXlWbmxUVjFGcFQybEtNVTFUU1hOSmJrNXNZek5PY0dJeU5VcGFRMGsyU1c1TmVFbHVNRDA9\"}", "", "", "{}");
 }
 
 /* Other members of a payload are the app's, whatever their names. */
@@ -98,6 +123,7 @@ TEST(kept__a_payload_that_was_mended_in_its_line_may_be_of_another_length)
 {
     check_one("{\"message\":\"x\",\"payload\":\"" ESCAPED "\",\"payloadBytes\":30}", "", "", "{}");
     check_one("{\"message\":\"x\",\"payload\":\"" ESCAPED "\",\"payloadBytes\":256}", "", "", "{}");
+    check_one("{\"message\":\"x\",\"payload\":\"" ESCAPED "\",\"payloadBytes\":32.0}", "", "", "{}"); /* exported as doubles */
 }
 
 TEST(kept__reads_several_messages)
@@ -135,6 +161,10 @@ TEST(kept__names_the_message_that_is_wrong)
         { "{\"message\":\"ready\",\"severity\":\"NOTICE\"}", "a log line about no message" },
         { "{\"message\":\"x\",\"body\":\"{\",\"bodyBytes\":1}", "a log line about a body without a payload" },
         { "{\"message\":\"x\",\"payload\":\"abc\"}", "payload or payloadBytes is empty" },
+        { "{\"message\":\"x\",\"payload\":\"abc\",\"payloadBytes\":1e99}", "the first 256 bytes" },
+        { "{\"specversion\":\"1.0\",\"data_base64\":\"*\"}", "its data_base64 is not base64" },
+        { "{\"specversion\":\"1.0\",\"data_base64\":\"e30=\"}", "it is neither a message nor a payload" },
+        { "{\"specversion\":\"1.0\",\"data_base64\":\"ew==\"}", "JSON" },
         { "{\"message\":\"x\",\"payload\":\"abc\",\"payloadBytes\":257}", "the first 256 bytes of a payload of 257" },
         { "{\"message\":\"x\",\"payload\":\"abc\",\"payloadBytes\":300}", "POISON_TOPIC keeps whole messages" },
         { "{\"message\":\"x\",\"payload\":\"\\\\n\",\"payloadBytes\":1}", "not escaped as the worker does" },

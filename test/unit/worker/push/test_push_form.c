@@ -267,7 +267,8 @@ TEST(push_form__everything_else_is_wrapped_whatever_its_content_type)
 
 TEST(push_form__a_bare_payload_is_refused_with_its_remedy)
 {
-    static const char *const bodies[] = { PAYLOAD, "{\"user_id\":1,\"session_id\":2}", DATA };
+    static const char *const bodies[] = { PAYLOAD, "{\"user_id\":1,\"session_id\":2}", DATA,
+                                          "{\"userId\":\"u1\",\"message\":\"hello\"}" };
 
     for (int i = 0; i < COUNT(bodies); i++) {
         struct push_message m;

@@ -163,6 +163,8 @@ TEST(handler__every_form_of_a_push_runs)
           .body = { "{\"id\":\"m1\",\"data\":{\"message\":{\"data\":\"eyJ1c2VySWQiOiJ1Iiwic2Vzc2lvbklkIjoicyJ9\"}}}", 82 } },
         { .headers = { { "ce-id", "m1" } }, .n_headers = 1,
           .body = { "{\"message\":{\"data\":\"ZXlKMWMyVnlTV1FpT2lKMUlpd2ljMlZ6YzJsdmJrbGtJam9pY3lKOQ==\"}}", 80 } },
+        { .headers = { { "x-goog-pubsub-message-id", "m1 \t" } }, .n_headers = 1, /* libmicrohttpd leaves blanks behind */
+          .body = { "{\"user_id\":\"u\",\"session_id\":\"s\"}", 32 } },
     };
 
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
