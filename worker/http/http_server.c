@@ -246,6 +246,20 @@ static enum err_code add_header(struct exchange *x, const char *name, const char
     return ERR_OK;
 }
 
+/*
+ * Both texts are the client's line itself, where a colon and blanks stood between them. If they do not lie like that,
+ * the next line began with a blank (RFC 9112 5.2), which libmicrohttpd appends to a copy of the *name*. Blanks before
+ * the colon (5.1) it takes for a part of the name. Either hides a Content-Length from one of two readers.
+ */
+static bool is_one_line(const char *name, const char *value)
+{
+    size_t n = strlen(name);
+    const uintptr_t end = (uintptr_t)name + n, begin = (uintptr_t)value;
+
+    return begin > end && strspn(name + n + 1, " \t") >= begin - end - 1 &&
+           !(n && (name[n - 1] == ' ' || name[n - 1] == '\t'));
+}
+
 static enum MHD_Result copy_header(void *ctx, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     struct copy *c = ctx;
@@ -253,7 +267,7 @@ static enum MHD_Result copy_header(void *ctx, enum MHD_ValueKind kind, const cha
     (void)kind;
     if (value == no_cookie)
         return MHD_YES;
-    c->rc = add_header(c->x, name, value ? value : "");
+    c->rc = value && is_one_line(name, value) ? add_header(c->x, name, value) : ERR_INVALID;
     return c->rc ? MHD_NO : MHD_YES;
 }
 
@@ -336,9 +350,9 @@ static enum MHD_Result on_first_call(struct exchange *x, const char *method, con
     enum err_code rc = copy_request(x, method, url);
     char allow[ALLOW_SIZE];
 
-    if (rc)
+    if (rc && rc != ERR_INVALID)
         return answer_status(x, rc == ERR_TOO_LARGE ? 431 : 503);
-    if (!read_framing(x))
+    if (rc || !read_framing(x))
         return answer_status(x, 400);
     x->route = find_route(&x->server->opt, x->req.method, x->req.path, allow);
     if (!x->route)
