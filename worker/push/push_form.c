@@ -174,17 +174,17 @@ static enum err_code parse_structured(const struct push_request *req, struct are
     struct member m[N] = { { .name = "data" }, { .name = "data_base64" }, { .name = "id" }, { .name = "type" } };
     char *id, *type;
     struct span envelope;
-    enum err_code rc;
+    enum err_code of_type, rc;
 
     TRY(members_parse(req->body, PUBSUB_DEPTH_MAX + 1, "push", m, N, err)); /* the event is one level more */
     TRY(member_dup(&m[ID], a, &id, err));
     lend_id(ret, id);
     TRY(member_dup(&m[TYPE], a, &type, err));
-    TRY(check_type(type, err));
+    of_type = check_type(type, err);
     TRY(open_data(&m[DATA], &m[DATA_BASE64], a, &envelope, err));
     rc = pubsub_parse(envelope, id, a, ret, err);
     lend_id(ret, id);
-    return rc;
+    return of_type && rc != ERR_NOMEM ? of_type : rc;
 }
 
 static bool is_binary_event(const struct push_request *req)
@@ -240,15 +240,18 @@ static enum err_code parse_wrapped(const struct push_request *req, struct arena 
 enum err_code push_parse(const struct push_request *req, struct arena *a, struct push_message *ret, struct err *err)
 {
     bool event;
+    enum err_code of_types, rc;
 
     *ret = pubsub_unknown();
     if (req->body.len > PUBSUB_BODY_MAX)
         return err_set(err, ERR_TOO_LARGE, "push: more than %d bytes", PUBSUB_BODY_MAX);
     if (has_header(req, "x-goog-pubsub-message-id"))
         return parse_unwrapped(req, a, ret, err);
-    TRY(has_event_type(req, &event, err));
-    if (event)
-        return parse_structured(req, a, ret, err);
+    of_types = has_event_type(req, &event, err);
+    if (event) {
+        rc = parse_structured(req, a, ret, err);
+        return of_types && rc != ERR_NOMEM ? of_types : rc;
+    }
     return is_binary_event(req) ? parse_binary(req, a, ret, err) : parse_wrapped(req, a, ret, err);
 }
 

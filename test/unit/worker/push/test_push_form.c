@@ -206,6 +206,12 @@ TEST(push_form__refuses_events_that_carry_no_message)
     CHECK_INT(parse(&batch, 1, "[]", &m, NULL), ERR_INVALID);
     CHECK_INT(parse(two, 2, ENVELOPE, &m, NULL), ERR_INVALID);
     CHECK_INT(parse(types, 2, EVENT("\"data\":" ENVELOPE), &m, NULL), ERR_INVALID);
+    CHECK(span_is(m.published, PAYLOAD)); /* what can be sent again, as of a binary one */
+    err = (struct err){ 0 };
+    CHECK_INT(parse(&structured, 1, "{\"type\":\"other\",\"data\":" ENVELOPE "}", &m, &err), ERR_INVALID);
+    CHECK(strstr(err.msg, "an event of the type 'other'"));
+    CHECK_STR(m.message_id, "17");
+    CHECK(span_is(m.published, PAYLOAD));
     arena_done(&arena);
 }
 
