@@ -144,12 +144,12 @@ static enum err_code read_object(struct span object, struct arena *a, struct kep
                               { .name = "user_id" } };
 
     TRY(members_read(object, part, N, err));
-    if (part[MESSAGE].type == JSON_OBJECT)
-        return read_envelope(object, &part[MESSAGE], a, m, err);
     if (part[USER].type || part[USER_SNAKE].type) {
         m->data = object;
         return ERR_OK;
     }
+    if (part[MESSAGE].type == JSON_OBJECT)
+        return read_envelope(object, &part[MESSAGE], a, m, err);
     if (part[MESSAGE].type == JSON_STRING || part[SEVERITY].type)
         return read_log_line(object, a, m, err);
     if (part[DATA].type == JSON_STRING)

@@ -76,6 +76,7 @@ TEST(kept__a_payload_is_one_with_any_other_members)
 {
     static const char *const payloads[] = {
         "{\"userId\":\"u1\",\"sessionId\":\"s1\",\"message\":\"hello\"}",
+        "{\"userId\":\"u1\",\"sessionId\":\"s1\",\"message\":{\"text\":\"hello\"}}",
         "{\"user_id\":17,\"session_id\":\"s1\",\"data\":\"-\",\"severity\":3}",
         "{\"severity\":\"high\",\"messageId\":\"x\",\"userId\":\"u1\",\"sessionId\":\"s1\",\"payload\":null}",
     };
