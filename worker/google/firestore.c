@@ -90,7 +90,7 @@ static enum firestore_outcome classify_number(enum firestore_call call, int http
         return call == FIRESTORE_READ ? FIRESTORE_RETRY : FIRESTORE_REREAD;
     if (http_status == 408 || http_status == 499 || http_status >= 500)
         return call == FIRESTORE_READ ? FIRESTORE_RETRY : FIRESTORE_UNKNOWN;
-    return FIRESTORE_FINAL; /* a bare 404, too: it does not say that the document is missing */
+    return FIRESTORE_FOREIGN; /* a bare 404, too: it does not say that the document is missing */
 }
 
 enum firestore_outcome firestore_classify(enum firestore_call call, int http_status, struct span body)
@@ -201,6 +201,8 @@ static const char *remedy(enum firestore_outcome outcome)
         return " (does the service account have the role roles/datastore.user?)";
     if (outcome == FIRESTORE_NEW_TOKEN)
         return " (a fresh token is refused, too: has the key been deleted?)";
+    if (outcome == FIRESTORE_FOREIGN)
+        return " (not an answer of Firestore: does a proxy stand before it?)";
     return "";
 }
 
@@ -231,11 +233,15 @@ static enum err_code not_found(const struct firestore *fs, const struct operatio
 static enum err_code refusal(const struct firestore *fs, const struct operation *op, const struct http_reply *reply,
                              struct err *err)
 {
-    static const enum err_code codes[] = {
-        [FIRESTORE_RETRY] = ERR_UNAVAILABLE, [FIRESTORE_NEW_TOKEN] = ERR_DENIED,
-        [FIRESTORE_REREAD] = ERR_CONFLICT,   [FIRESTORE_UNKNOWN] = ERR_UNKNOWN_OUTCOME,
-        [FIRESTORE_ABSENT] = ERR_NOT_FOUND,  [FIRESTORE_REFUSED] = ERR_DENIED,
+    const enum err_code codes[] = {
+        [FIRESTORE_RETRY] = ERR_UNAVAILABLE,
+        [FIRESTORE_NEW_TOKEN] = ERR_DENIED,
+        [FIRESTORE_REREAD] = ERR_CONFLICT,
+        [FIRESTORE_UNKNOWN] = ERR_UNKNOWN_OUTCOME,
+        [FIRESTORE_ABSENT] = ERR_NOT_FOUND,
+        [FIRESTORE_REFUSED] = ERR_DENIED,
         [FIRESTORE_FINAL] = ERR_INVALID,
+        [FIRESTORE_FOREIGN] = op->call == FIRESTORE_READ ? ERR_INVALID : ERR_PROTOCOL,
     };
     enum firestore_outcome outcome = firestore_classify(op->call, reply->status, reply->body);
     char status[32], message[MESSAGE_SIZE];

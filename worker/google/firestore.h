@@ -15,8 +15,8 @@
  *   ERR_UNAVAILABLE      transient, and the tries are used up, or the database is missing; a commit did not land
  *   ERR_DENIED           401 after a fresh token, or 403
  *   ERR_INVALID          our request is wrong: a bug, the same request fails again
- *   ERR_PROTOCOL         the answer to a get is not the document that was asked for, or cannot be understood
- *   ERR_DEADLINE, ERR_CANCELLED, ERR_NOMEM
+ *   ERR_PROTOCOL         the answer to a get is not the document that was asked for, or cannot be understood; a
+ * commit's is not Firestore's ERR_DEADLINE, ERR_CANCELLED, ERR_NOMEM
  */
 #ifndef WORKER_GOOGLE_FIRESTORE_H
 #define WORKER_GOOGLE_FIRESTORE_H
@@ -188,7 +188,8 @@ enum firestore_outcome {
     FIRESTORE_UNKNOWN,   /* a write that may have landed */
     FIRESTORE_ABSENT,    /* there is no such document */
     FIRESTORE_REFUSED,   /* 403 */
-    FIRESTORE_FINAL      /* our request is wrong and would fail again */
+    FIRESTORE_FINAL,     /* our request is wrong and would fail again */
+    FIRESTORE_FOREIGN    /* somebody else has answered, who knows neither document nor request; no retry */
 };
 
 enum firestore_outcome firestore_classify(enum firestore_call call, int http_status, struct span body);

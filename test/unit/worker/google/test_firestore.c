@@ -257,17 +257,17 @@ TEST(firestore__classifies_by_status_and_then_by_number) /* 4.7, U7 */
         { 400, "{\"error\":{\"status\":\"FAILED_PRECONDITION\"}}", FIRESTORE_FINAL, FIRESTORE_REREAD },
         { 503, "<html>overloaded</html>", FIRESTORE_RETRY, FIRESTORE_UNKNOWN },
         { 502, "", FIRESTORE_RETRY, FIRESTORE_UNKNOWN },
-        { 400, "{\"error\":\"invalid_grant\"}", FIRESTORE_FINAL, FIRESTORE_FINAL },
+        { 400, "{\"error\":\"invalid_grant\"}", FIRESTORE_FOREIGN, FIRESTORE_FOREIGN },
         { 401, "{\"error\":\"invalid_grant\"}", FIRESTORE_NEW_TOKEN, FIRESTORE_NEW_TOKEN },
         { 403, "", FIRESTORE_REFUSED, FIRESTORE_REFUSED },
         { 408, "", FIRESTORE_RETRY, FIRESTORE_UNKNOWN },
         { 409, "", FIRESTORE_RETRY, FIRESTORE_REREAD },
         { 429, huge, FIRESTORE_RETRY, FIRESTORE_RETRY },
-        { 400, "{\"error\":{\"code\":400}}", FIRESTORE_FINAL, FIRESTORE_FINAL },
-        { 400, "{\"error\":{\"status\":7}}", FIRESTORE_FINAL, FIRESTORE_FINAL },
+        { 400, "{\"error\":{\"code\":400}}", FIRESTORE_FOREIGN, FIRESTORE_FOREIGN },
+        { 400, "{\"error\":{\"status\":7}}", FIRESTORE_FOREIGN, FIRESTORE_FOREIGN },
         { 500, "{\"error\":{\"status\":\"SOMETHING_NEW\"}}", FIRESTORE_RETRY, FIRESTORE_UNKNOWN },
-        { 302, "", FIRESTORE_FINAL, FIRESTORE_FINAL },
-        { 204, "", FIRESTORE_FINAL, FIRESTORE_FINAL },
+        { 302, "", FIRESTORE_FOREIGN, FIRESTORE_FOREIGN },
+        { 204, "", FIRESTORE_FOREIGN, FIRESTORE_FOREIGN },
         { 599, "[[[[[[[[[[", FIRESTORE_RETRY, FIRESTORE_UNKNOWN },
     };
 
@@ -465,7 +465,7 @@ TEST(firestore__never_sends_a_commit_again_that_may_have_landed) /* U1 to U4 */
         { { .status = 200, .body = SPAN("<html>") }, ERR_UNKNOWN_OUTCOME },
         { { .status = 200, .body = SPAN("{\"writeResults\":[]}") }, ERR_UNKNOWN_OUTCOME },
         { { .status = 200, .rc = ERR_TOO_LARGE }, ERR_UNKNOWN_OUTCOME },
-        { { .status = 400, .rc = ERR_TOO_LARGE }, ERR_INVALID },
+        { { .status = 400, .rc = ERR_TOO_LARGE }, ERR_PROTOCOL },
         { { .status = 200, .body = SPAN(COMMITTED) }, ERR_OK },
     };
 
