@@ -233,15 +233,11 @@ static enum err_code not_found(const struct firestore *fs, const struct operatio
 static enum err_code refusal(const struct firestore *fs, const struct operation *op, const struct http_reply *reply,
                              struct err *err)
 {
-    const enum err_code codes[] = {
-        [FIRESTORE_RETRY] = ERR_UNAVAILABLE,
-        [FIRESTORE_NEW_TOKEN] = ERR_DENIED,
-        [FIRESTORE_REREAD] = ERR_CONFLICT,
-        [FIRESTORE_UNKNOWN] = ERR_UNKNOWN_OUTCOME,
-        [FIRESTORE_ABSENT] = ERR_NOT_FOUND,
-        [FIRESTORE_REFUSED] = ERR_DENIED,
-        [FIRESTORE_FINAL] = ERR_INVALID,
-        [FIRESTORE_FOREIGN] = op->call == FIRESTORE_READ ? ERR_INVALID : ERR_PROTOCOL,
+    static const enum err_code codes[] = {
+        [FIRESTORE_RETRY] = ERR_UNAVAILABLE, [FIRESTORE_NEW_TOKEN] = ERR_DENIED,
+        [FIRESTORE_REREAD] = ERR_CONFLICT,   [FIRESTORE_UNKNOWN] = ERR_UNKNOWN_OUTCOME,
+        [FIRESTORE_ABSENT] = ERR_NOT_FOUND,  [FIRESTORE_REFUSED] = ERR_DENIED,
+        [FIRESTORE_FINAL] = ERR_INVALID,     [FIRESTORE_FOREIGN] = ERR_UNAVAILABLE,
     };
     enum firestore_outcome outcome = firestore_classify(op->call, reply->status, reply->body);
     char status[32], message[MESSAGE_SIZE];
@@ -472,6 +468,8 @@ enum err_code firestore_read_time(const struct firestore *fs, const char *docume
     enum json_event type;
     char *url, *body, text[FIRESTORE_TIME_SIZE];
     struct span element;
+    struct err why = { 0 };
+    enum err_code rc;
     size_t at = 0;
 
     TRY(arena_printf(a, &url, err, "%s/%s:batchGet", fs->base, fs->documents));
@@ -479,7 +477,11 @@ enum err_code firestore_read_time(const struct firestore *fs, const char *docume
     req.url = url;
     req.body = span_of(body);
     http_request_header(&req, "Content-Type", "application/json");
-    TRY(perform(fs, &op, &req, a, &reply, err));
+    rc = perform(fs, &op, &req, a, &reply, &why);
+    if (rc && reply.status && firestore_classify(FIRESTORE_READ, reply.status, reply.body) == FIRESTORE_FOREIGN)
+        rc = ERR_PROTOCOL; /* a server that does not know this call */
+    if (rc)
+        return err_set(err, rc, "%s", why.msg);
     if (!members_next(reply.body, &at, &type, &element) || members_read(element, &read_time, 1, NULL) ||
         !member_text(&read_time, text, sizeof text) || !rfc3339_parse(span_of(text), ret_us) || *ret_us <= 0)
         return not_understood(document, "no readTime", err);

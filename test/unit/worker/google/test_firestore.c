@@ -215,7 +215,7 @@ TEST(firestore__reports_absent_only_when_firestore_does)
     will(404, ERROR("404", "NOT_FOUND"));
     CHECK_INT(get(), ERR_NOT_FOUND);
     will(404, "Not Found\n"); /* from a front end: it does not say that the document is missing */
-    CHECK_INT(get(), ERR_INVALID);
+    CHECK_INT(get(), ERR_UNAVAILABLE);
     CHECK_INT(f.s.n_requests, 3);
     stop();
 }
@@ -465,7 +465,7 @@ TEST(firestore__never_sends_a_commit_again_that_may_have_landed) /* U1 to U4 */
         { { .status = 200, .body = SPAN("<html>") }, ERR_UNKNOWN_OUTCOME },
         { { .status = 200, .body = SPAN("{\"writeResults\":[]}") }, ERR_UNKNOWN_OUTCOME },
         { { .status = 200, .rc = ERR_TOO_LARGE }, ERR_UNKNOWN_OUTCOME },
-        { { .status = 400, .rc = ERR_TOO_LARGE }, ERR_PROTOCOL },
+        { { .status = 400, .rc = ERR_TOO_LARGE }, ERR_UNAVAILABLE },
         { { .status = 200, .body = SPAN(COMMITTED) }, ERR_OK },
     };
 
@@ -688,7 +688,11 @@ TEST(firestore__asks_for_the_time)
         will(200, bad[i]);
         CHECK_INT(firestore_read_time(&f.fs, DOC, &f.s.budget, &f.a, &us, NULL), ERR_PROTOCOL);
     }
+    will(404, "Not Found\n"); /* it does not know this call */
+    CHECK_INT(firestore_read_time(&f.fs, DOC, &f.s.budget, &f.a, &us, NULL), ERR_PROTOCOL);
     will(503, "");
+    CHECK_INT(firestore_read_time(&f.fs, DOC, &f.s.budget, &f.a, &us, NULL), ERR_UNAVAILABLE);
+    script_will(&f.s, (struct script_reply){ .rc = ERR_UNAVAILABLE });
     CHECK_INT(firestore_read_time(&f.fs, DOC, &f.s.budget, &f.a, &us, NULL), ERR_UNAVAILABLE);
     stop();
 }

@@ -101,12 +101,25 @@ static int reads_are_no_documents(void *ctx, const struct http_request *req)
     return strstr(req->url, ":commit") ? 0 : 200; /* with the body "fake" */
 }
 
+static int somebody_else_answers_reads(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    return strstr(req->url, ":commit") ? 0 : 404; /* without a status of Firestore's */
+}
+
+static int somebody_else_answers_writes(void *ctx, const struct http_request *req)
+{
+    (void)ctx;
+    return strstr(req->url, ":commit") ? 400 : 0;
+}
+
 TEST(pipeline__the_last_delivery_is_acknowledged_unless_firestore_cannot_be_reached)
 {
     static const struct {
         int (*on_request)(void *ctx, const struct http_request *req);
         int http_status;
-    } cases[] = { { everything_is_denied, 204 }, { writes_are_denied, 204 }, { reads_are_no_documents, 204 }, { firestore_is_down, 503 } };
+    } cases[] = { { everything_is_denied, 204 }, { writes_are_denied, 204 }, { reads_are_no_documents, 204 }, { firestore_is_down, 503 },
+                  { somebody_else_answers_reads, 503 }, { somebody_else_answers_writes, 503 } };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         open_with_bounds("{" DOC_STATUS("pending") "}");
