@@ -172,7 +172,7 @@ static enum err_code map_open_file(int fd, const struct stat *st, const char *pa
 
 static enum err_code open_file(const char *path, int *ret, struct stat *st, struct err *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer would keep us waiting */
     enum err_code rc = ERR_OK;
 
     if (fd < 0)

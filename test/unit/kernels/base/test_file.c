@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "test/support/check.h"
@@ -21,6 +22,8 @@ TEST(file__reads_what_it_wrote_and_keeps_the_limit)
     CHECK_OK(file_read(path, 6, &a, &body, &err), err);
     CHECK(span_is(body, "second") && body.ptr[6] == 0);
     CHECK(file_read(path, 5, &a, &body, NULL) == ERR_TOO_LARGE);
+    CHECK(unlink(path) == 0 && mkfifo(path, 0600) == 0);
+    CHECK(file_read(path, 5, &a, &body, NULL) == ERR_INVALID); /* and nobody waits for a writer */
     CHECK(unlink(path) == 0);
     CHECK(rmdir(dir) == 0); /* nothing else was left there */
     CHECK(file_read(path, 5, &a, &body, NULL) == ERR_NOT_FOUND);

@@ -56,6 +56,19 @@ static void expect_lost(struct scene *s, const char *text, bool for_good)
     CHECK_INT(file_map_check(NULL), for_good ? ERR_IO : ERR_OK);
 }
 
+TEST(file_map__a_pipe_is_refused_without_a_wait_for_its_writer)
+{
+    const char *path = temp_file("pipe", "", 0);
+    struct arena a;
+    struct span map;
+
+    CHECK(unlink(path) == 0 && mkfifo(path, 0600) == 0);
+    CHECK_OK(arena_init(&a, 1 << 20, NULL), (struct err){ 0 });
+    CHECK_INT(file_map_open(path, &a, &map, NULL), ERR_IO);
+    CHECK(unlink(path) == 0);
+    arena_done(&a);
+}
+
 TEST(file_map__a_file_that_is_shortened_reads_as_zeros_and_fails_the_check)
 {
     static const off_t lengths[] = { 0, 1, PAGE, 17 * PAGE, (N_PAGES - 1) * PAGE };
