@@ -366,15 +366,16 @@ def run(command, **env):
 @modes.only(modes.EMULATORS)  # there is no cloud
 def test_bad_settings_are_all_told_and_each_once():
     got = run(["serve"], PORT="x", STEPS="0", PUSH_AUTH="maybe", PUSH_AUDIENCE="a,,b", INPAINT_TYPO="1", LEASE_SECONDS="7s",
-              JOB_DEADLINE_SECONDS="3400", PUBSUB_SUBSCRIPTION="s", FIREBASE_CREDENTIALS="CANARY!", SSL_CERT_FILE="/nowhere")
+              JOB_DEADLINE_SECONDS="3400", PUBSUB_SUBSCRIPTION="s", FIREBASE_CREDENTIALS="CANARY!", SSL_CERT_FILE="/nowhere",
+              SSL_CERT_DIR="/nowhere", HTTPS_PROXY="no proxy")
     equal(got.returncode, 1, got.stdout)
     told = [json.loads(line) for line in got.stdout.splitlines()]
     problems = [line["problem"] for line in told if line["message"] == "bad setting"]
     for name in ("PORT", "STEPS", "PUSH_AUTH", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT", "INPAINT_TYPO", "LEASE_SECONDS", "PUBSUB_SUBSCRIPTION",
-                 "FIREBASE_CREDENTIALS", "SSL_CERT_FILE"):
+                 "FIREBASE_CREDENTIALS", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY"):
         equal(sum(bool(re.match(rf"{name}\b", text)) for text in problems), 1, f"{name} in {problems}")
-    equal(len(problems), 10, str(problems))
-    assert "10 settings are wrong" in told[-1]["error"] and "CANARY" not in got.stdout, got.stdout
+    equal(len(problems), 12, str(problems))
+    assert "12 settings are wrong" in told[-1]["error"] and "CANARY" not in got.stdout, got.stdout
 
 
 @modes.only(modes.EMULATORS)

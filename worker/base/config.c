@@ -196,6 +196,14 @@ static void problem(struct load *l, const char *fmt, ...)
     l->report(l->ctx, text);
 }
 
+/* As settings come out of a file that another program than a shell reads. */
+static bool is_quoted(const char *value)
+{
+    size_t n = strlen(value);
+
+    return n >= 2 && strchr("\"'", *value) && value[n - 1] == *value;
+}
+
 static void bad_value(struct load *l, const struct setting *s, const char *value)
 {
     char allowed[120];
@@ -203,11 +211,16 @@ static void bad_value(struct load *l, const struct setting *s, const char *value
     l->is_bad[s - settings] = true;
     describe(s, allowed, sizeof allowed);
     if (s->kind == KEY_PATH)
-        problem(l, "%s is not the path of a file; a key itself belongs in FIREBASE_CREDENTIALS", s->name);
+        problem(
+            l,
+            "%s is not the path of a file, without blanks, quotes or line breaks around it; a key itself belongs in "
+            "FIREBASE_CREDENTIALS",
+            s->name);
     else if (s->kind == SECRET)
         problem(l, "%s is not valid; allowed: %s", s->name, allowed);
     else
-        problem(l, "%s='%.60s' is not valid; allowed: %s", s->name, value, allowed);
+        problem(l, "%s='%.60s' is not valid; allowed: %s%s", s->name, value, allowed,
+                is_quoted(value) ? ", without quotes around it" : "");
 }
 
 /* The first value of that name in the environment, as getenv returns it; NULL when unset or empty. */
@@ -274,6 +287,12 @@ static bool take_choice(const struct setting *s, const char *value, int *dst)
     return false;
 }
 
+/* An e-mail address as tokens have it: not as policies do, "serviceAccount:..." */
+static bool is_email(const char *text)
+{
+    return strchr(text, '@') && !strpbrk(text, " :;\"'<>");
+}
+
 static bool take_list(struct load *l, const struct setting *s, const char *value, struct config_list *dst)
 {
     struct config_list list = { .n = 0 };
@@ -285,7 +304,7 @@ static bool take_list(struct load *l, const struct setting *s, const char *value
         item += strspn(item, " ");
         for (size_t n = strlen(item); n > 0 && item[n - 1] == ' '; n--)
             item[n - 1] = 0;
-        if (!*item || list.n == CONFIG_LIST_MAX || (s->kind == EMAILS && !strchr(item, '@')))
+        if (!*item || list.n == CONFIG_LIST_MAX || (s->kind == EMAILS && !is_email(item)))
             return false;
         list.items[list.n] = item;
     }
@@ -330,7 +349,7 @@ static bool take(struct load *l, const struct setting *s, const char *value)
 {
     void *dst = (char *)l->cfg + s->offset;
 
-    if (s->kind != SECRET && (strlen(value) > CONFIG_TEXT_MAX || !is_printable(value)))
+    if (s->kind != SECRET && (strlen(value) > CONFIG_TEXT_MAX || !is_printable(value) || is_quoted(value)))
         return false;
     if (s->none && strcmp(value, s->none) == 0)
         return true;
@@ -453,7 +472,7 @@ static void check_push_auth(struct load *l)
 
     if (has_auth && c->push_auth == PUSH_AUTH_NONE && !emulated) {
         problem(l, "PUSH_AUTH=none needs FIRESTORE_EMULATOR_HOST or STORAGE_EMULATOR_HOST: pushes without tokens are "
-                   "for development only");
+                   "for development only; else set PUSH_AUTH=oidc, PUSH_AUDIENCE and PUSH_SERVICE_ACCOUNT");
         return;
     }
     (void)snprintf(account, sizeof account, "ACCOUNT-OF-THE-SUBSCRIPTION@%.60s.iam.gserviceaccount.com",
@@ -491,10 +510,10 @@ static void check_rules(struct load *l)
     check_push_auth(l);
     check_precision(l);
     check_emulators(l);
-    if (strncmp(c->oidc_certs_url, "https://", 8) != 0 && !is_loopback_url(c->oidc_certs_url))
+    if ((strncmp(c->oidc_certs_url, "https://", 8) != 0 && !is_loopback_url(c->oidc_certs_url)) ||
+        strchr(c->oidc_certs_url, ' '))
         bad_value(l, find("OIDC_CERTS_URL"), c->oidc_certs_url);
-    if (c->subscription &&
-        (strncmp(c->subscription, "projects/", 9) != 0 || !strstr(c->subscription, "/subscriptions/")))
+    if (c->subscription && !subscription_name_is_valid(c->subscription))
         bad_value(l, find("PUBSUB_SUBSCRIPTION"), c->subscription);
     if (!is_bad(l, "LEASE_SECONDS") && !is_bad(l, "JOB_DEADLINE_SECONDS") &&
         c->lease_s < c->job_deadline_s + CONFIG_LEASE_MARGIN_S)

@@ -32,20 +32,31 @@ bool database_name_is_valid(const char *name)
     return n >= 4 && n <= DATABASE_NAME_MAX && !name[n] && strchr(LOWER_CASE, name[0]) && name[n - 1] != '-';
 }
 
-bool topic_name_is_valid(const char *name)
+/* projects/PROJECT, what stands between, and a name of Pub/Sub. */
+static bool is_of_pubsub(const char *text, const char *between, size_t least)
 {
-    static const char before[] = "projects/", between[] = "/topics/";
-    const char *project = name + sizeof before - 1, *topic;
+    static const char before[] = "projects/";
+    const char *project = text + sizeof before - 1, *name;
     size_t n;
 
-    if (strncmp(name, before, sizeof before - 1) != 0)
+    if (strncmp(text, before, sizeof before - 1) != 0)
         return false;
-    topic = strstr(project, between);
-    if (!topic || !project_id_is_valid((struct span){ project, (size_t)(topic - project) }))
+    name = strstr(project, between);
+    if (!name || !project_id_is_valid((struct span){ project, (size_t)(name - project) }))
         return false;
-    topic += sizeof between - 1;
-    n = strspn(topic, UPPER_CASE LOWER_CASE DIGITS "._~+%-");
-    return n >= 3 && n <= TOPIC_NAME_MAX && !topic[n] && strchr(UPPER_CASE LOWER_CASE, topic[0]);
+    name += strlen(between);
+    n = strspn(name, UPPER_CASE LOWER_CASE DIGITS "._~+%-");
+    return n >= least && n <= TOPIC_NAME_MAX && !name[n] && strchr(UPPER_CASE LOWER_CASE, name[0]);
+}
+
+bool topic_name_is_valid(const char *name)
+{
+    return is_of_pubsub(name, "/topics/", 3);
+}
+
+bool subscription_name_is_valid(const char *name)
+{
+    return is_of_pubsub(name, "/subscriptions/", 1); /* emulators take a short one */
 }
 
 static bool is_port(const char *text)
@@ -88,7 +99,7 @@ bool path_is_plausible(const char *text)
     for (size_t i = 0; i < n; i++)
         if ((unsigned char)text[i] < ' ' || text[i] == 127 || strchr("{}\"", text[i]))
             return false;
-    if (!n || n >= PATH_MAX || *text == ' ' || strncmp(text, "-----", 5) == 0)
+    if (!n || n >= PATH_MAX || *text == ' ' || text[n - 1] == ' ' || strncmp(text, "-----", 5) == 0)
         return false;
     return *text == '/' || n <= SHORT ||
            strchr(text, '.'); /* base64 has no dot, and that of JSON begins with a letter */

@@ -29,13 +29,17 @@ bool database_name_is_valid(const char *name);
 /* projects/PROJECT/topics/NAME; the name is 3 to TOPIC_NAME_MAX of [A-Za-z0-9._~+%-], a letter first. */
 bool topic_name_is_valid(const char *name);
 
+/* projects/PROJECT/subscriptions/NAME, in the same way. */
+bool subscription_name_is_valid(const char *name);
+
 /* host, host:port, [v6] or [v6]:port; the host is HOST_MAX_BYTES long at most. */
 bool host_is_valid(const char *text);
 
 /* An http:// URL of 127.0.0.1, localhost or [::1]. The host must end there: "http://localhost.evil.example" is not. */
 bool is_loopback_url(const char *url);
 
-/* False for a text that looks like a key: JSON, PEM or a long base64. Such a text must not be quoted in a message. */
+/* False for a text that looks like a key: JSON, PEM or a long base64. Such a text must not be quoted in a message. Nor
+ * is it a path that stands in double quotes, or has a blank or a line break around it. */
 bool path_is_plausible(const char *text);
 
 #endif

@@ -15,6 +15,7 @@
 #include "worker/cli/commands.h"
 #include "worker/cli/services.h"
 #include "worker/google/access.h"
+#include "worker/http/egress.h"
 #include "worker/http/http_client.h"
 #include "worker/serve/cloud_check.h"
 
@@ -76,9 +77,11 @@ static void wrong_setting(void *ctx, const char *problem)
 static void check_settings(struct run *r)
 {
     struct err err = { 0 };
-    int n = config_load_all(environ, &r->arena, &r->cfg, wrong_setting, r);
+    int n = config_load_all(environ, &r->arena, &r->cfg, wrong_setting, r),
+        n_egress = egress_problems(wrong_setting, r);
 
-    if (http_client_open(&r->services.http, &err)) {
+    n += n_egress;
+    if (!n_egress && http_client_open(&r->services.http, &err)) {
         wrong(r, "settings", err.msg, NULL);
         n++;
     }

@@ -24,6 +24,7 @@
 #include "worker/cli/commands.h"
 #include "worker/cli/services.h"
 #include "worker/base/config.h"
+#include "worker/http/egress.h"
 #include "worker/serve/handler.h"
 
 enum {
@@ -443,9 +444,10 @@ static int count_problem(enum err_code rc, const struct err *why)
 static enum err_code load_settings(struct service *s, struct err *err)
 {
     int n = config_load_all(environ, &s->arena, &s->config, log_bad_setting, NULL);
+    int n_egress = egress_problems(log_bad_setting, NULL);
     struct err why = { 0 };
 
-    n += count_problem(http_client_open(&s->services.http, &why), &why);
+    n += n_egress ? n_egress : count_problem(http_client_open(&s->services.http, &why), &why);
     why = (struct err){ 0 };
     n += count_problem(open_credentials(s, &why), &why);
     if (n)

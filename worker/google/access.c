@@ -75,7 +75,7 @@ void access_judge_failure(enum err_code rc, const char *message, struct access_a
 void access_keys(enum err_code rc, const char *message, struct access_answer *ret)
 {
     access_judge_failure(rc, message, ret);
-    if (strstr(message, "HTTP ") || rc == ERR_PROTOCOL)
+    if (strstr(message, "HTTP ") || rc == ERR_PROTOCOL || ret->verdict == ACCESS_REFUSED)
         access_remedy(ret,
                       "what answers has no keys: is OIDC_CERTS_URL right? Google's own is used where it is not set");
 }
@@ -137,6 +137,19 @@ static bool is_switched_off(const struct access_reply *r)
            strstr(r->message, "API has not been enabled");
 }
 
+/* Of a perimeter around the project, which no role opens. */
+static bool is_outside(const struct access_reply *r)
+{
+    return strstr(r->message, "prohibited by organization's policy") || strstr(r->message, "VPC Service Controls") ||
+           strstr(r->message, "vpcServiceControls");
+}
+
+static bool is_unpaid(const struct access_reply *r)
+{
+    return strstr(r->message, "requires billing") || strstr(r->message, "billing account") ||
+           strstr(r->message, "account for the specified project has been disabled");
+}
+
 static bool asks_metadata_server(const struct gauth *g)
 {
     return strcmp(gauth_source(g), "metadata server") == 0;
@@ -164,6 +177,8 @@ static void token_is_refused(const struct access *x, const char *what, const str
 bool access_judge_common(const struct access *x, const char *what, const struct access_reply *r,
                          const struct budget *budget, struct access_answer *ret)
 {
+    char account[GAUTH_ACCOUNT_SIZE];
+
     if (r->rc) {
         access_judge_failure(r->rc, r->failure, ret);
         return true;
@@ -187,10 +202,20 @@ bool access_judge_common(const struct access *x, const char *what, const struct 
         access_remedy(ret, "gcloud compute instances set-service-account INSTANCE --scopes=cloud-platform");
         return true;
     }
-    if (strstr(r->message, "requires billing") || strstr(r->message, "billing account")) {
+    if (is_unpaid(r)) {
         access_reason(ret, ACCESS_REFUSED, "%s: its project has no working billing account (HTTP %d): %.160s", what,
                       r->status, r->message);
         access_remedy(ret, "gcloud billing projects link %s --billing-account=BILLING-ACCOUNT", x->project);
+        return true;
+    }
+    if (is_outside(r)) {
+        access_reason(ret, ACCESS_REFUSED, "%s: a perimeter of VPC Service Controls keeps us out (HTTP %d): %.200s",
+                      what, r->status, r->message);
+        access_remedy(
+            ret,
+            "let this service's network or the account %s into the perimeter; what was refused: gcloud logging "
+            "read 'protoPayload.metadata.vpcServiceControlsUniqueId:*' --project=%s",
+            access_account(x, budget, account), x->project);
         return true;
     }
     if (http_status_is_transient(r->status)) {
@@ -266,7 +291,7 @@ static void database_is_denied(const struct access *x, const char *permission, c
         x->database, x->project, r->word, permission, r->message);
     access_remedy(ret,
                   "gcloud projects add-iam-policy-binding %s --member=serviceAccount:%s --role=roles/datastore.user "
-                  "--condition=None",
+                  "--condition=None (if that is the right project: GOOGLE_CLOUD_PROJECT)",
                   x->project, access_account(x, budget, account));
 }
 
@@ -275,6 +300,20 @@ static void database_is_denied(const struct access *x, const char *permission, c
 static bool is_about_the_document(const struct access_reply *r)
 {
     return strstr(r->message, "/documents/" ACCESS_PROBE_DOCUMENT) || strncasecmp(r->message, "document", 8) == 0;
+}
+
+/* Of a 200: somebody has made the document. A page of a proxy or another server is none. */
+static bool is_the_document(const struct access_reply *r)
+{
+    return strstr(json_text(json_get(r->root, "name")), "/documents/" ACCESS_PROBE_DOCUMENT);
+}
+
+static void it_is_not_firestore(const struct access *x, const struct access_reply *r, struct access_answer *ret)
+{
+    access_reason(ret, ACCESS_REFUSED,
+                  "what answers at %s is not Firestore: HTTP %d, and no word about the document asked for: %.160s",
+                  x->firestore->base, r->status, r->message);
+    access_remedy(ret, "check FIRESTORE_EMULATOR_HOST, which must be unset for Google's own service");
 }
 
 /* NOT_FOUND without a word about what: it is left to the first job, rather than keeping the worker from all of them. */
@@ -290,10 +329,7 @@ static void judge_database_404(const struct access *x, const struct access_reply
     } else if (strcmp(r->word, "NOT_FOUND") == 0) { /* Firestore itself; a job is careful with such an answer */
         granted(ret);
     } else {
-        access_reason(ret, ACCESS_REFUSED,
-                      "what answers at %s is not Firestore: HTTP 404, and no word about the document asked for: %.160s",
-                      x->firestore->base, r->message);
-        access_remedy(ret, "check FIRESTORE_EMULATOR_HOST, which must be unset for Google's own service");
+        it_is_not_firestore(x, r, ret);
     }
 }
 
@@ -302,7 +338,9 @@ static void judge_database(const struct access *x, const char *permission, const
 {
     if (access_judge_common(x, "the database", r, budget, ret))
         return;
-    if (r->status == 404) {
+    if (r->status == 200) {
+        it_is_not_firestore(x, r, ret);
+    } else if (r->status == 404) {
         judge_database_404(x, r, ret);
     } else if (r->status == 403) {
         database_is_denied(x, permission, r, budget, ret);
@@ -359,7 +397,7 @@ static enum err_code ask_database(const struct access *x, const struct budget *b
     struct access_reply r;
 
     TRY(ask_to_read(x, budget, a, &r, err));
-    if (!r.rc && r.status == 200)
+    if (!r.rc && r.status == 200 && is_the_document(&r))
         granted(ret);
     else
         judge_database(x, "datastore.entities.get", &r, budget, ret);

@@ -155,6 +155,8 @@ static void judge_attempt(const struct access *x, const char *permission, const 
         bucket_is_missing(x, err->msg, ret);
     else
         access_judge_failure(err->code, err->msg, ret);
+    if (ret->verdict == ACCESS_REFUSED && !*ret->remedy)
+        access_remedy(ret, "check FIREBASE_STORAGE_BUCKET (%s)", x->storage->bucket);
 }
 
 static void attempt(const struct access *x, const struct budget *budget, struct arena *a, struct access_answer *ret)

@@ -548,8 +548,10 @@ static enum err_code read_file(const char *path, char *buf, size_t size, size_t 
     bool failed;
 
     if (!path_is_plausible(path))
-        return err_set(err, ERR_INVALID,
-                       "the value is not the path of a file; a key itself belongs in FIREBASE_CREDENTIALS");
+        return err_set(
+            err, ERR_INVALID,
+            "the value is not the path of a file, without blanks, quotes or line breaks around it; a key itself "
+            "belongs in FIREBASE_CREDENTIALS");
     file = fopen(path, "rbe");
     if (!file)
         return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%.120s cannot be opened: %s", path,

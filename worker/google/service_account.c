@@ -44,6 +44,10 @@ static enum err_code check_text(struct span text, struct err *err)
     if (!text.len)
         return err_set(err, ERR_INVALID,
                        "the text is empty; it must be the JSON key of a service account, or its base64");
+    if (strchr("\"'", *text.ptr))
+        return err_set(err, ERR_INVALID, "the text stands in quotes, which do not belong to it");
+    if (span_starts(text, "\xEF\xBB\xBF"))
+        return err_set(err, ERR_INVALID, "the text begins with a byte-order mark, which does not belong to it");
     if (strchr("/.~", *text.ptr))
         return err_set(err, ERR_INVALID,
                        "the text is a path and not a key; set GOOGLE_APPLICATION_CREDENTIALS to a path");

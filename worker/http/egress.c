@@ -49,7 +49,7 @@ static bool holds_certificate(FILE *f)
     return false;
 }
 
-static enum err_code read_ca_file(char **ret, struct err *err)
+static enum err_code read_ca_file(struct egress *e, struct err *err)
 {
     const char *path = setting("SSL_CERT_FILE");
     struct stat st;
@@ -69,7 +69,7 @@ static enum err_code read_ca_file(char **ret, struct err *err)
         return err_set(err, ERR_INVALID,
                        "SSL_CERT_FILE: '%.100s' holds no certificate: name a PEM file of authorities, or unset it",
                        path);
-    return keep(path, ret, err);
+    return keep(path, &e->ca_file, err);
 }
 
 /* OpenSSL finds a certificate by the hash of its subject alone: eight hexadecimal digits, a dot, a number. */
@@ -94,7 +94,7 @@ static bool has_hashed_name(const char *path)
 }
 
 /* A list of folders with colons between them, as OpenSSL takes it; one of them is enough. */
-static enum err_code read_ca_dir(char **ret, struct err *err)
+static enum err_code read_ca_dir(struct egress *e, struct err *err)
 {
     const char *list = setting("SSL_CERT_DIR");
     char path[4096];
@@ -102,7 +102,7 @@ static enum err_code read_ca_dir(char **ret, struct err *err)
     for (const char *p = list; p && *p; p += strcspn(p, ":"), p += *p == ':') {
         (void)snprintf(path, sizeof path, "%.*s", (int)strcspn(p, ":"), p);
         if (has_hashed_name(path))
-            return keep(list, ret, err);
+            return keep(list, &e->ca_dir, err);
     }
     if (!list)
         return ERR_OK;
@@ -178,12 +178,32 @@ static enum err_code read_proxy(struct egress *e, struct err *err)
     return read_no_proxy(&e->no_proxy, err);
 }
 
+static enum err_code (*const readers[])(struct egress *, struct err *) = { read_ca_file, read_ca_dir, read_proxy };
+enum { N_READERS = sizeof readers / sizeof *readers };
+
 enum err_code egress_read(struct egress *ret, struct err *err)
 {
     *ret = (struct egress){ 0 };
-    TRY(read_ca_file(&ret->ca_file, err));
-    TRY(read_ca_dir(&ret->ca_dir, err));
-    return read_proxy(ret, err);
+    for (int i = 0; i < N_READERS; i++)
+        TRY(readers[i](ret, err));
+    return ERR_OK;
+}
+
+int egress_problems(void (*report)(void *ctx, const char *problem), void *ctx)
+{
+    struct egress e = { 0 };
+    int n = 0;
+
+    for (int i = 0; i < N_READERS; i++) {
+        struct err why = { 0 };
+
+        if (!readers[i](&e, &why))
+            continue;
+        report(ctx, why.msg);
+        n++;
+    }
+    egress_done(&e);
+    return n;
 }
 
 void egress_done(struct egress *e)

@@ -20,6 +20,10 @@ struct egress { /* NULL: not set */
 
 /* ERR_INVALID: the message names the variable; ERR_NOMEM. Either way egress_done() is due. */
 MUST_CHECK enum err_code egress_read(struct egress *ret, struct err *err);
+
+/* Reports all that is wrong with them, a sentence each that begins with the variable; returns how much that is. */
+int egress_problems(void (*report)(void *ctx, const char *problem), void *ctx);
+
 void egress_done(struct egress *e);
 
 #endif

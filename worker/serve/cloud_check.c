@@ -80,17 +80,26 @@ void cloud_check_doubt(struct cloud_check *c)
 
 /* ---- the log ---- */
 
-static void log_trouble(struct cloud_check *c, enum cloud_part p, const struct access_answer *before)
+bool cloud_check_tells(struct cloud_told *told, const struct access_answer *trouble, int64_t now_ms)
+{
+    bool is_refused = trouble->verdict == ACCESS_REFUSED;
+    int64_t *at_ms = &told->at_ms[is_refused];
+
+    if (*at_ms && now_ms - *at_ms < LOG_AGAIN_MS && !(is_refused && strcmp(told->remedy, trouble->remedy) != 0))
+        return false;
+    *at_ms = now_ms ? now_ms : 1;
+    if (is_refused)
+        memcpy(told->remedy, trouble->remedy, sizeof told->remedy);
+    return true;
+}
+
+static void log_trouble(struct cloud_check *c, enum cloud_part p)
 {
     const struct access_answer *now = &c->parts[p];
-    int64_t at = sys_mono_ms(c->o.sys);
     bool is_refused = now->verdict == ACCESS_REFUSED;
-    bool is_news = !c->logged_at_ms[p] || now->verdict != before->verdict ||
-                   (is_refused && strcmp(now->reason, before->reason) != 0);
 
-    if (!is_news && at - c->logged_at_ms[p] < LOG_AGAIN_MS)
+    if (!cloud_check_tells(&c->told[p], now, sys_mono_ms(c->o.sys)))
         return;
-    c->logged_at_ms[p] = at ? at : 1;
     log_event(is_refused ? LOG_ERROR : LOG_WARNING, NULL,
               is_refused ? "not ready: the cloud refuses what a job needs" : "not ready: the cloud does not answer yet",
               log_str("part", part_names[p]), log_str("reason", now->reason), log_str("remedy", now->remedy),
@@ -99,19 +108,16 @@ static void log_trouble(struct cloud_check *c, enum cloud_part p, const struct a
 
 static void settle(struct cloud_check *c, enum cloud_part p, const struct access_answer *answer)
 {
-    struct access_answer before;
-
     (void)pthread_mutex_lock(&c->lock);
-    before = c->parts[p];
     c->parts[p] = *answer;
     c->asked[p] = true;
     (void)pthread_mutex_unlock(&c->lock);
     if (c->stop)
         return; /* a call that was cancelled says nothing about the cloud */
     if (answer->verdict != ACCESS_GRANTED) {
-        log_trouble(c, p, &before);
-    } else if (c->logged_at_ms[p]) {
-        c->logged_at_ms[p] = 0;
+        log_trouble(c, p);
+    } else if (c->told[p].at_ms[false] || c->told[p].at_ms[true]) {
+        c->told[p] = (struct cloud_told){ .at_ms = { 0 } };
         log_event(LOG_NOTICE, NULL, "the cloud is mended", log_str("part", part_names[p]), log_end());
     }
 }

@@ -54,6 +54,12 @@ struct cloud_check_options { /* all borrowed */
     void *ctx;
 };
 
+/* What the log was told of a part's trouble. */
+struct cloud_told {
+    int64_t at_ms[2];                /* that it does not answer, that it refuses; 0: not told */
+    char remedy[ACCESS_REMEDY_SIZE]; /* of the refusal */
+};
+
 struct cloud_check {
     struct cloud_check_options o;
     pthread_t thread;
@@ -66,8 +72,8 @@ struct cloud_check {
     bool asked[CLOUD_PARTS], doubted;
     /* The thread's own. */
     bool holds;
-    int n_rounds;                      /* in a row that something did not answer */
-    int64_t logged_at_ms[CLOUD_PARTS]; /* the last line about this part's trouble; 0: it has none */
+    int n_rounds; /* in a row that something did not answer */
+    struct cloud_told told[CLOUD_PARTS];
     const char *project;
     char bucket[BUCKET_NAME_MAX + 1]; /* the one found */
 };
@@ -89,6 +95,10 @@ bool cloud_check_has_database(struct cloud_check *c);
 
 /* Whether the keys of push tokens are there; they are fetched unless they are. */
 void cloud_check_keys(struct jwks *jwks, const struct budget *budget, struct access_answer *ret);
+
+/* Whether the log is to be told of trouble, and marks it as told: once, again after ten minutes, and when something
+ * else mends a refusal. Its reason is no news, because the cloud may give each refusal a name of its own. */
+bool cloud_check_tells(struct cloud_told *told, const struct access_answer *trouble, int64_t now_ms);
 
 /* A job has failed by the database or the bucket: both are asked again, at most every 2 s. Until they have answered,
  * jobs are held. To be called before the next job can begin. */

@@ -90,7 +90,7 @@ TEST(config__a_bad_value_is_named_with_what_is_allowed)
         const char *message;
     } cases[] = {
         { "GOOGLE_APPLICATION_CREDENTIALS={\"private_key\":\"CANARY\"}",
-          "GOOGLE_APPLICATION_CREDENTIALS is not the path of a file; a key itself belongs in FIREBASE_CREDENTIALS" },
+          "GOOGLE_APPLICATION_CREDENTIALS is not the path of a file, without blanks, quotes or line breaks around it; a key itself belongs in FIREBASE_CREDENTIALS" },
         { "PORT=0", "PORT='0' is not valid; allowed: 1 to 65535" },
         { "PORT=65536", "1 to 65535" },
         { "PORT=80x", "'80x'" },
@@ -119,6 +119,14 @@ TEST(config__a_bad_value_is_named_with_what_is_allowed)
         { "OIDC_CERTS_URL=http://127.0.0.1.evil.example/", "loopback" },
         { "OIDC_CERTS_URL=ftp://x", "https" },
         { "PUBSUB_SUBSCRIPTION=s", "projects/PROJECT/subscriptions/NAME" },
+        { "PUBSUB_SUBSCRIPTION=projects/demo/subscriptions/s ", "projects/PROJECT/subscriptions/NAME" },
+        { "PUBSUB_SUBSCRIPTION=projects/demo/subscriptions/", "projects/PROJECT/subscriptions/NAME" },
+        { "PUBSUB_SUBSCRIPTION=projects//subscriptions/s", "projects/PROJECT/subscriptions/NAME" },
+        { "MODEL_DIR=\"/m\"", "MODEL_DIR='\"/m\"' is not valid; allowed: path, without quotes around it" },
+        { "TRANSFORMER='auto'", "without quotes around it" },
+        { "GOOGLE_APPLICATION_CREDENTIALS=/k.json ", "without blanks, quotes or line breaks around it" },
+        { "GOOGLE_APPLICATION_CREDENTIALS=/k.json\r", "without blanks, quotes or line breaks around it" },
+        { "OIDC_CERTS_URL=https://x/certs ", "https URL" },
         { "GOOGLE_CLOUD_PROJECT=a/b", "letters, digits" },
         { "MODEL_DIR=/a\nb", "MODEL_DIR" },
         { "GCE_METADATA_HOST=http://x", "host:port" },
@@ -283,6 +291,9 @@ TEST(config__a_setting_is_reported_once)
     static char *const cases[][3] = {
         { "PUSH_AUDIENCE=a,,b", "PUSH_SERVICE_ACCOUNT=x@y", "PUSH_AUTH=oidc" },
         { "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x", "PUSH_AUTH=oidc" },
+        { "PUSH_AUDIENCE=\"https://a\"", "PUSH_SERVICE_ACCOUNT=x@y", "PUSH_AUTH=oidc" },
+        { "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x@y,serviceAccount:x@y", "PUSH_AUTH=oidc" },
+        { "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x@y;z@y", "PUSH_AUTH=oidc" },
         { "PUSH_AUDIENCE=a", "PUSH_SERVICE_ACCOUNT=x@y", "PUSH_AUTH=maybe" },
     };
     struct seen seen;

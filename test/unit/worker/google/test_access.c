@@ -132,6 +132,12 @@ TEST(access__a_refusal_by_the_database_says_what_mends_it)
           "the database (default) does not exist", "gcloud firestore databases create" },
         { 403, RPC("PERMISSION_DENIED", "Permission denied on resource project billing-prod."), "roles/datastore.user",
           "add-iam-policy-binding" },
+        { 403, RPC("PERMISSION_DENIED", "Consumer 'projects/demo' is invalid."), "Consumer", "GOOGLE_CLOUD_PROJECT" },
+        { 403, RPC("PERMISSION_DENIED", "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: x"),
+          "VPC Service Controls", "perimeter" },
+        { 200, "<html>", "is not Firestore", "FIRESTORE_EMULATOR_HOST" },
+        { 200, "{}", "is not Firestore", "FIRESTORE_EMULATOR_HOST" },
+        { 200, "{\"name\":\"probe\"}", "is not Firestore", "FIRESTORE_EMULATOR_HOST" },
         { 404, "<html>", "is not Firestore", "FIRESTORE_EMULATOR_HOST" },
         { 404, "{\"error\":{\"code\":404,\"message\":\"Not Found\"}}", "is not Firestore", "FIRESTORE_EMULATOR_HOST" },
         { 403, RPC("PERMISSION_DENIED", "Missing or insufficient permissions."), "roles/datastore.user",
@@ -380,6 +386,29 @@ TEST(access__where_the_question_is_not_known_an_object_is_written_and_removed)
 
 #define TOPIC "projects/p-2/topics/dead%2Bletters"
 
+TEST(access__a_bucket_refuses_for_other_reasons_than_a_role)
+{
+    static const struct {
+        int status;
+        const char *body, *reason, *remedy;
+    } cases[] = {
+        { 403, RPC("", "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: x"),
+          "VPC Service Controls", "perimeter" },
+        { 403, RPC("", "The account for the specified project has been disabled."), "billing", "gcloud billing" },
+        { 400, RPC("", "Bucket is a requester pays bucket but no user project provided."), "HTTP 400",
+          "FIREBASE_STORAGE_BUCKET" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        start("bkt");
+        will(cases[i].status, cases[i].body);
+        will(cases[i].status, cases[i].body);
+        bucket(ACCESS_ASK);
+        check_answer(ACCESS_REFUSED, cases[i].reason, cases[i].remedy);
+        stop();
+    }
+}
+
 static void topic(const char *emulator)
 {
     struct publisher p;
@@ -546,6 +575,8 @@ TEST(access__the_keys_of_push_tokens_may_be_behind_a_proxy_or_not_there)
     access_keys(ERR_UNAVAILABLE, "http: GET https://x: Couldn't connect to server (by the proxy of HTTPS_PROXY)", &f.answer);
     check_answer(ACCESS_UNSURE, "Couldn't connect", "NO_PROXY");
     CHECK(!strstr(f.answer.remedy, "OIDC_CERTS_URL"));
+    access_keys(ERR_INVALID, "http: a URL must be printable ASCII", &f.answer);
+    check_answer(ACCESS_REFUSED, "printable", "is OIDC_CERTS_URL right?");
 }
 
 TEST(access__a_machine_without_an_account_says_so)

@@ -471,8 +471,8 @@ TEST(gauth__names_the_setting_that_is_wrong)
                          "service account, or its base64");
     CHECK_INT(unlink(path), 0);
     f.o.credentials_file = account(); /* the key itself, where a path belongs */
-    CHECK_STR(refusal(), "GOOGLE_APPLICATION_CREDENTIALS: the value is not the path of a file; a key itself belongs in "
-                         "FIREBASE_CREDENTIALS");
+    CHECK_STR(refusal(), "GOOGLE_APPLICATION_CREDENTIALS: the value is not the path of a file, without blanks, quotes or line "
+                         "breaks around it; a key itself belongs in FIREBASE_CREDENTIALS");
     stop();
 }
 

@@ -129,7 +129,9 @@ TEST(service_account__says_what_is_wrong_with_a_text_that_is_no_key)
         { "./CANARY", "is a path" },
         { "~/CANARY", "is a path" },
         { "CANARY!", "neither JSON nor base64" },
-        { "'{\"CANARY\":1}'", "neither JSON nor base64" },
+        { "'{\"CANARY\":1}'", "quotes" },
+        { "\"CANARY\"", "quotes" },
+        { "\xEF\xBB\xBF{\"CANARY\":1}", "byte-order mark" },
         { "Q0FOQVJZ", "the key is not JSON" },              /* base64 of CANARY */
         { "-----BEGIN PRIVATE KEY-----\nCANARY", "is a PEM file" },
         { "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t", "is a PEM file" },

@@ -177,6 +177,32 @@ TEST(cloud_check__without_a_project_nothing_is_asked)
     CHECK_INT(f.n_connects, 0);
 }
 
+/* A perimeter gives each refusal a name of its own, and what refuses may also be silent between. */
+TEST(cloud_check__trouble_that_goes_on_is_told_every_ten_minutes)
+{
+    static const struct {
+        int at_s;
+        enum access_verdict verdict;
+        const char *remedy;
+        bool tells;
+    } cases[] = {
+        { 0, ACCESS_REFUSED, "grant", true },   { 30, ACCESS_REFUSED, "grant", false },
+        { 60, ACCESS_UNSURE, "wait", true },    { 61, ACCESS_UNSURE, "another", false },
+        { 90, ACCESS_REFUSED, "grant", false }, { 120, ACCESS_REFUSED, "create", true },
+        { 121, ACCESS_UNSURE, "wait", false },  { 661, ACCESS_UNSURE, "wait", true },
+        { 662, ACCESS_REFUSED, "create", false }, { 721, ACCESS_REFUSED, "create", true },
+    };
+    struct cloud_told told = { .at_ms = { 0 } };
+    struct access_answer answer = { 0 };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        answer.verdict = cases[i].verdict;
+        (void)snprintf(answer.reason, sizeof answer.reason, "refusal %zu", i);
+        (void)snprintf(answer.remedy, sizeof answer.remedy, "%s", cases[i].remedy);
+        CHECK_INT(cloud_check_tells(&told, &answer, cases[i].at_s * INT64_C(1000)), cases[i].tells);
+    }
+}
+
 static void until_held_is(bool wanted)
 {
     for (int i = 0; i < 5000 && f.held != wanted; i++)
