@@ -180,8 +180,17 @@ static bool mentions(const char *text, const char *what, bool to_its_end)
     return false;
 }
 
+static bool begins_with(const char *text, const char *what)
+{
+    const char *end;
+
+    return finds_at(text, what, &end);
+}
+
 enum firestore_missing firestore_missing(const char *message, const char *document)
 {
+    if (begins_with(message, "the database ") || begins_with(message, "project ")) /* whatever was asked of it */
+        return FIRESTORE_MISSING_DATABASE;
     if (mentions(message, document, true))
         return FIRESTORE_MISSING_DOCUMENT;
     if (mentions(message, "/documents/", false) &&
@@ -246,9 +255,12 @@ static enum err_code refusal(const struct firestore *fs, const struct operation 
     (void)error_field(reply->body, "message", message, sizeof message);
     if (outcome == FIRESTORE_ABSENT)
         return not_found(fs, op, message, err);
-    return err_set(err, codes[outcome], "firestore: %s '%.80s': HTTP %d %s%s: %.80s",
-                   op->call == FIRESTORE_READ ? "get" : "commit", op->document, reply->status, status, remedy(outcome),
-                   message);
+    /* Only Firestore itself can find a write wrong. A page of somebody else says nothing about the document. */
+    return err_set(err,
+                   outcome == FIRESTORE_FINAL && op->call == FIRESTORE_CONDITIONAL_WRITE && !*status ? ERR_PROTOCOL
+                                                                                                     : codes[outcome],
+                   "firestore: %s '%.80s': HTTP %d %s%s: %.80s", op->call == FIRESTORE_READ ? "get" : "commit",
+                   op->document, reply->status, status, remedy(outcome), message);
 }
 
 /* Sends the request until there is a 200, or returns the error that the last answer means. */

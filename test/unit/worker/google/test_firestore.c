@@ -465,7 +465,8 @@ TEST(firestore__never_sends_a_commit_again_that_may_have_landed) /* U1 to U4 */
         { { .status = 200, .body = SPAN("<html>") }, ERR_UNKNOWN_OUTCOME },
         { { .status = 200, .body = SPAN("{\"writeResults\":[]}") }, ERR_UNKNOWN_OUTCOME },
         { { .status = 200, .rc = ERR_TOO_LARGE }, ERR_UNKNOWN_OUTCOME },
-        { { .status = 400, .rc = ERR_TOO_LARGE }, ERR_UNAVAILABLE },
+        { { .status = 400, .rc = ERR_TOO_LARGE }, ERR_PROTOCOL },
+        { { .status = 404, .body = SPAN("<html>") }, ERR_PROTOCOL }, /* somebody else: it says nothing about the document */
         { { .status = 200, .body = SPAN(COMMITTED) }, ERR_OK },
     };
 
@@ -583,6 +584,8 @@ TEST(firestore__tells_a_missing_document_from_a_missing_database)
         { "no entity to update: app: \"dev~demo\" path < Element { type: \"users\" name: \"u1\" } >", FIRESTORE_MISSING_UNSAID },
         { "", FIRESTORE_MISSING_UNSAID },
         { "users/u1/sessions/s10", FIRESTORE_MISSING_UNSAID },
+        { "The database (default) does not exist for project demo: \"" NAME "\"", FIRESTORE_MISSING_DATABASE },
+        { "Project demo has no database for " NAME, FIRESTORE_MISSING_DATABASE },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
