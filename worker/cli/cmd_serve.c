@@ -305,6 +305,9 @@ static const char *load_remedy(const struct service *s, enum err_code rc)
 {
     if (rc == ERR_NOMEM)
         return "give the service more memory, or set TRANSFORMER to a smaller quantisation";
+    if (strstr(s->load_error.msg, "cuda: this program was built without it"))
+        return "deploy the image that the Dockerfile makes, whose program has CUDA, or set BACKEND=cpu to compute on "
+               "the CPU";
     if (strncmp(s->load_error.msg, "cuda:", 5) == 0)
         return "BACKEND=cuda needs a GPU and its driver: give the service a GPU (Cloud Run: --gpu=1 "
                "--gpu-type=nvidia-l4), or set BACKEND=cpu to compute on the CPU";

@@ -313,7 +313,9 @@ static void it_is_not_firestore(const struct access *x, const struct access_repl
     access_reason(ret, ACCESS_REFUSED,
                   "what answers at %s is not Firestore: HTTP %d, and no word about the document asked for: %.160s",
                   x->firestore->base, r->status, r->message);
-    access_remedy(ret, "check FIRESTORE_EMULATOR_HOST, which must be unset for Google's own service");
+    access_remedy(ret,
+                  "check FIRESTORE_EMULATOR_HOST, which must be unset for Google's own service, and whether a proxy "
+                  "answers in its place");
 }
 
 /* NOT_FOUND without a word about what: it is left to the first job, rather than keeping the worker from all of them. */
