@@ -17,6 +17,7 @@
 #include "worker/google/access.h"
 #include "worker/http/egress.h"
 #include "worker/http/http_client.h"
+#include "worker/push/printable.h"
 #include "worker/serve/cloud_check.h"
 
 enum {
@@ -117,13 +118,14 @@ static void check_credentials(struct run *r)
 
 static void report(struct run *r, const char *what, const struct access_answer *answer, const char *good_text)
 {
-    char remedy[ACCESS_REMEDY_SIZE + 4];
+    char remedy[ACCESS_REMEDY_SIZE + 4], *reason;
 
     (void)snprintf(remedy, sizeof remedy, "-> %s", answer->remedy);
     if (answer->verdict == ACCESS_GRANTED)
         good(what, "%s", good_text);
     else
-        wrong(r, what, answer->reason, *answer->remedy ? remedy : NULL);
+        wrong(r, what, printable_text(answer->reason, &r->arena, &reason, NULL) ? "no memory" : reason,
+              *answer->remedy ? remedy : NULL);
 }
 
 static void check_keys(struct run *r, const struct budget *budget)

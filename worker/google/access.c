@@ -273,10 +273,12 @@ static void database_is_missing(const struct access *x, const struct access_repl
 {
     access_reason(ret, ACCESS_REFUSED, "the database %s does not exist in the project %s (HTTP 404): %.160s",
                   x->database, x->project, r->message);
-    access_remedy(ret,
-                  "gcloud firestore databases create --project=%s --database='%s' --location=LOCATION "
-                  "--type=firestore-native (or name the right one: FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT)",
-                  x->project, x->database);
+    access_remedy(
+        ret,
+        "gcloud firestore databases create --project=%s --database='%s' --location=LOCATION "
+        "--type=firestore-native (or name the right one: FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT; a project's "
+        "first is called (default), in parentheses: gcloud firestore databases list --project=%s)",
+        x->project, x->database, x->project);
 }
 
 static void database_is_denied(const struct access *x, const char *permission, const struct access_reply *r,

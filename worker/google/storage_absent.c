@@ -106,5 +106,6 @@ enum err_code storage_absence(const struct storage *s, const struct storage_call
         *s->bucket_seen = true;
     else if (!*s->bucket_seen)
         TRY(ask_for_bucket(s, call->budget, a, err));
-    return storage_refusal(call->what, call->object, reply, err);
+    return err_set(err, ERR_NOT_FOUND, "storage: %s '%.80s': HTTP 404: no such object in the bucket '%.80s'",
+                   call->what, call->object, s->bucket);
 }

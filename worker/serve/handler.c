@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "worker/base/json.h"
+#include "worker/push/printable.h"
 
 enum {
     AUTH_BUDGET_MS = 15000,     /* time to verify the token, which may need keys from the network */
@@ -228,10 +229,11 @@ static void reply_reason(struct http_server_request *req, struct http_server_rep
                          const char *reason)
 {
     struct json *root = json_new_object(req->arena);
+    char *text;
 
     json_add_string(root, "status", status);
-    if (*reason)
-        json_add_string(root, "reason", reason);
+    if (*reason && !printable_text(reason, req->arena, &text, NULL)) /* it may end in the middle of a character */
+        json_add_string(root, "reason", text);
     reply_json(req, reply, root);
 }
 

@@ -228,8 +228,8 @@ TEST(storage__tells_a_missing_bucket_from_a_missing_object)
         scene_will(404, cases[i].body);
         if (storage_stat(&scene.storage, NAME, &scene.script.budget, &scene.arena, &scene.object, &scene.err) != cases[i].want || scene.script.n_requests != 1)
             test_fail(__FILE__, __LINE__, "case %zu: %d requests, %s", i, scene.script.n_requests, scene.err.msg);
-        if (cases[i].want == ERR_UNAVAILABLE)
-            CHECK(strstr(scene.err.msg, "FIREBASE_STORAGE_BUCKET"));
+        CHECK(strstr(scene.err.msg, cases[i].want == ERR_UNAVAILABLE ? "FIREBASE_STORAGE_BUCKET"
+                                                                     : "in the bucket 'demo.appspot.com'"));
         scene_stop();
     }
 }

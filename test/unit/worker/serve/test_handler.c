@@ -467,6 +467,8 @@ TEST(handler__ready_tells_what_the_cloud_refuses)
     use_cloud(&c, ACCESS_REFUSED, "the \"database\"\\");
     check_probe("/ready", 503, "{\"status\":\"refused\",\"reason\":\"the \\\"database\\\"\\\\\"}");
     check_probe("/health", 200, "{\"status\":\"ok\"}");
+    use_cloud(&c, ACCESS_REFUSED, "caf\xc3"); /* what was cut in the middle of a character */
+    check_probe("/ready", 503, "{\"status\":\"refused\",\"reason\":\"caf\\\\xc3\"}");
     use_cloud(&c, ACCESS_UNSURE, "later");
     check_probe("/ready", 503, "{\"status\":\"waiting\",\"reason\":\"later\"}");
     c.asked[CLOUD_BUCKET] = false; /* a trouble that is known comes before what is not known */
