@@ -197,33 +197,53 @@ static enum err_code look(struct session *s, struct firestore_mask mask, const s
     return ERR_OK;
 }
 
+/* What a document is asked for that may hold anything: all that a claim needs, twice; then fewer and fewer fields. */
+enum { LOOK_CLAIM, LOOK_CLAIM_AGAIN, LOOK_STATE, LOOK_FEW, LOOK_STATUS, LOOK_NONE, N_LOOKS };
+
+/* Looks from *at on until an answer can be understood; *at: which it was. */
+static enum err_code look_for_less(struct session *s, int *at, const struct budget *budget, struct snapshot *snap,
+                                   struct err *err)
+{
+    static const char *const few[] = { DOCUMENT_STATUS, DOCUMENT_LEASE_EXPIRES }, *const none[] = { DOCUMENT_OURS
+                                                                                                    ".none" };
+    const struct firestore_mask masks[N_LOOKS] = { claim_mask, claim_mask, state_mask,
+                                                   { few, 2 }, { few, 1 }, { none, 1 } };
+    struct arena_mark mark = arena_mark(&s->arena);
+    struct err why = { 0 };
+    enum err_code rc;
+
+    for (;; ++*at) {
+        arena_rewind(&s->arena, mark);
+        *snap = (struct snapshot){ 0 };
+        why = (struct err){ 0 };
+        rc = look(s, masks[*at], budget, snap, &why);
+        if (rc == ERR_PROTOCOL && *at < LOOK_STATE)
+            s->unreadable = why;
+        if (rc != ERR_PROTOCOL || *at == LOOK_NONE)
+            return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
+    }
+}
+
 /*
- * The same for a document that may hold anything. A second read tells an answer that was garbled on its way from a
- * document that cannot be understood; then fewer and fewer fields are read, until the answer can be: to end the
- * session, its name and updateTime are enough. *ret_unreadable: snap lacks what a claim needs.
+ * The same for a document that may hold anything. Further reads tell answers that were garbled on their way, by a proxy
+ * for a while, from a document that cannot be understood; to end the session, its name and updateTime are enough.
+ * *ret_unreadable: snap lacks what a claim needs.
  */
 static enum err_code look_at_anything(struct session *s, bool for_claim, const struct budget *budget,
                                       struct snapshot *snap, bool *ret_unreadable, struct err *err)
 {
-    static const char *const few[] = { DOCUMENT_STATUS, DOCUMENT_LEASE_EXPIRES }, *const none[] = { DOCUMENT_OURS
-                                                                                                    ".none" };
-    const struct firestore_mask masks[] = { claim_mask, claim_mask, state_mask, { few, 2 }, { few, 1 }, { none, 1 } };
-    const int n = sizeof masks / sizeof *masks;
-    struct arena_mark mark = arena_mark(&s->arena);
-    struct err why = { 0 };
-    enum err_code rc = ERR_PROTOCOL;
-    int i = for_claim ? 0 : 2;
+    const int whole = for_claim ? LOOK_CLAIM_AGAIN : LOOK_STATE;
+    const struct arena_mark mark = arena_mark(&s->arena);
+    int at = for_claim ? LOOK_CLAIM : LOOK_STATE;
 
-    for (; i < n && rc == ERR_PROTOCOL; i++) {
+    TRY(look_for_less(s, &at, budget, snap, err));
+    if (at > whole) { /* what was garbled until now may be readable after all */
         arena_rewind(&s->arena, mark);
-        *snap = (struct snapshot){ 0 };
-        why = (struct err){ 0 };
-        rc = look(s, masks[i], budget, snap, &why);
-        if (rc == ERR_PROTOCOL && i < 2)
-            s->unreadable = why;
+        at = whole;
+        TRY(look_for_less(s, &at, budget, snap, err));
     }
-    *ret_unreadable = i > 2;
-    return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
+    *ret_unreadable = at > whole;
+    return ERR_OK;
 }
 
 static void keep_update_time(struct session *s, const struct snapshot *snap)

@@ -263,18 +263,26 @@ static enum err_code garble(void *ctx, const struct http_request *req, struct ar
 
 TEST(session__an_answer_that_was_garbled_on_its_way_ends_nothing)
 {
-    for (int n = 1; n <= 7; n++) {
+    static const struct {
+        const char *document;
+        enum outcome outcome;
+    } cases[] = { { "{" STATUS("pending") "}", OUTCOME_OPEN },
+                  { "{" STATUS("completed") "}", OUTCOME_DUPLICATE },
+                  { "{" STATUS("processing") "," INPAINT(MESSAGE("m0") "," LEASE("x", ALIVE)) "}", OUTCOME_SUPERSEDED } };
+
+    for (int n = 0; n < 7 * 3; n++) {
         struct session_scene *s = session_scene_open("m1");
         struct http http = { s, garble };
+        int answers = n % 7 + 1;
 
         s->fs.http = &http;
-        garbled = n == 7 ? 1000 : n;
-        fake_firestore_put(&s->fake, "{" STATUS("pending") "}");
-        if (n <= 5)
-            CHECK_INT(session_scene_claim(s), n < 2 ? OUTCOME_OPEN : OUTCOME_UNREADABLE);
+        garbled = answers == 7 ? 1000 : answers;
+        fake_firestore_put(&s->fake, cases[n / 7].document);
+        if (answers <= 5)
+            CHECK_INT(session_scene_claim(s), cases[n / 7].outcome);
         else
             CHECK_INT(session_claim(&s->session, &s->budget, &s->arena, &s->outcome, &s->wishes, NULL), ERR_PROTOCOL);
-        CHECK_INT(s->fake.n_commits, n <= 5);
+        CHECK_INT(s->fake.n_commits, answers <= 5 && n < 7);
         session_scene_close(s);
     }
 }
