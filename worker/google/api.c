@@ -1,5 +1,9 @@
 #include "worker/google/api.h"
 
+#include "kernels/base/json_scan.h"
+#include "worker/base/json.h"
+#include "worker/base/members.h"
+
 bool api_may_pass(enum err_code rc, const struct http_reply *reply)
 {
     return rc ? rc == ERR_UNAVAILABLE || rc == ERR_UNKNOWN_OUTCOME : http_status_is_transient(reply->status);
@@ -20,6 +24,32 @@ enum err_code api_code_of(int http_status)
     if (http_status == 401 || http_status == 403)
         return ERR_DENIED;
     return http_status_is_transient(http_status) ? ERR_UNAVAILABLE : ERR_INVALID;
+}
+
+/* Two shapes: {"error":{...}}, and [{"error":{...}}] from methods that stream. */
+static bool find_error(struct span body, struct span *ret)
+{
+    struct member error = { .name = "error" };
+    enum json_event type;
+    size_t at = 0;
+
+    if (json_check(body, JSON_MAX_DEPTH, NULL))
+        return false;
+    if (members_next(body, &at, &type, ret))
+        body = *ret;
+    if (members_read(body, &error, 1, NULL) || error.type != JSON_OBJECT)
+        return false;
+    *ret = error.raw;
+    return true;
+}
+
+bool api_error_text(struct span body, const char *name, char *buf, size_t size)
+{
+    struct member field = { .name = name };
+    struct span error;
+
+    *buf = 0;
+    return find_error(body, &error) && !members_read(error, &field, 1, NULL) && member_text(&field, buf, size);
 }
 
 static enum err_code send_once(const struct api_call *call, struct http_request *req, int n_headers, const char *token,

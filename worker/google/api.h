@@ -40,6 +40,9 @@ enum api_next api_judge(void *ctx, enum err_code rc, const struct http_reply *re
 /* The error that the status of a refusal means: ERR_NOT_FOUND, ERR_DENIED, ERR_UNAVAILABLE, else ERR_INVALID. */
 enum err_code api_code_of(int http_status);
 
+/* A text of the error that a refusal tells, "status" or "message". False, and empty: there is none that fits. */
+bool api_error_text(struct span body, const char *name, char *buf, size_t size);
+
 /*
  * Sends req (its Authorization, timeout and budget are filled in) until judge takes an answer or the tries or the time
  * are used up; then the last answer is the result. Returns what http_send returned for that answer: ERR_OK means only

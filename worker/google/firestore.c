@@ -51,32 +51,6 @@ enum err_code firestore_init(struct firestore *fs, const struct firestore_option
 
 /* ---- what an answer means ---- */
 
-/* Two shapes: {"error":{...}}, and [{"error":{...}}] from methods that stream. */
-static bool find_error(struct span body, struct span *ret)
-{
-    struct member error = { .name = "error" };
-    enum json_event type;
-    size_t at = 0;
-
-    if (json_check(body, JSON_MAX_DEPTH, NULL))
-        return false;
-    if (members_next(body, &at, &type, ret))
-        body = *ret;
-    if (members_read(body, &error, 1, NULL) || error.type != JSON_OBJECT)
-        return false;
-    *ret = error.raw;
-    return true;
-}
-
-static bool error_field(struct span body, const char *name, char *buf, size_t size)
-{
-    struct member field = { .name = name };
-    struct span error;
-
-    *buf = 0;
-    return find_error(body, &error) && !members_read(error, &field, 1, NULL) && member_text(&field, buf, size);
-}
-
 /* For an answer without error.status, as a proxy, a front end or another program on that port may give. */
 static enum firestore_outcome classify_number(enum firestore_call call, int http_status)
 {
@@ -118,7 +92,7 @@ enum firestore_outcome firestore_classify(enum firestore_call call, int http_sta
 
     if (http_status == 200)
         return FIRESTORE_DONE;
-    if (error_field(body, "status", status, sizeof status))
+    if (api_error_text(body, "status", status, sizeof status))
         for (size_t i = 0; i < sizeof table / sizeof *table; i++)
             if (strcmp(table[i].status, status) == 0)
                 return table[i].outcome[call];
@@ -251,8 +225,8 @@ static enum err_code refusal(const struct firestore *fs, const struct operation 
     enum firestore_outcome outcome = firestore_classify(op->call, reply->status, reply->body);
     char status[32], message[MESSAGE_SIZE];
 
-    (void)error_field(reply->body, "status", status, sizeof status);
-    (void)error_field(reply->body, "message", message, sizeof message);
+    (void)api_error_text(reply->body, "status", status, sizeof status);
+    (void)api_error_text(reply->body, "message", message, sizeof message);
     if (outcome == FIRESTORE_ABSENT)
         return not_found(fs, op, message, err);
     /* Only Firestore itself can find a write wrong. A page of somebody else says nothing about the document. */

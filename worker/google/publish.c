@@ -62,9 +62,13 @@ static const char *remedy(int status)
     return status == 404 ? ": there is no such topic: create it, or change POISON_TOPIC" : "";
 }
 
-static enum err_code refusal(const struct publisher *p, int status, struct err *err)
+static enum err_code refusal(const struct publisher *p, const struct http_reply *reply, struct err *err)
 {
-    return err_set(err, api_code_of(status), "publish: '%.100s': HTTP %d%s", p->topic, status, remedy(status));
+    char said[1024];
+    bool speaks = api_error_text(reply->body, "message", said, sizeof said) && *said;
+
+    return err_set(err, api_code_of(reply->status), "publish: '%.80s': HTTP %d%s%.60s%s%s", p->topic, reply->status,
+                   speaks ? " (" : "", said, speaks ? ")" : "", remedy(reply->status));
 }
 
 enum err_code publisher_send(const struct publisher *p, const struct publish_message *message,
@@ -92,7 +96,7 @@ enum err_code publisher_send(const struct publisher *p, const struct publish_mes
     if (rc)
         return err_set(err, rc, "publish: '%.100s': %s", p->topic, why.msg);
     if (reply.status != 200)
-        return refusal(p, reply.status, err);
+        return refusal(p, &reply, err);
     if (json_parse(a, reply.body, REPLY_DEPTH_MAX, &root, NULL) ||
         !json_string(json_first(json_get(root, "messageIds"))))
         return err_set(err, ERR_PROTOCOL, "publish: '%.100s': the answer names no message", p->topic);

@@ -56,9 +56,11 @@ enum err_code storage_refusal(const char *what, const char *object, const struct
     const char *why;
     char said[SAID_SIZE];
 
-    read_said(reply, said);
-    why = remedy(status, said);
-    return err_set(err, rc, "storage: %s '%.80s': HTTP %d%s%.130s", what, object, status, *why ? ": " : "", why);
+    char said[1024];
+    bool speaks = api_error_text(reply->body, "message", said, sizeof said) && *said;
+
+    return err_set(err, rc, "storage: %s '%.80s': HTTP %d%s%.80s%s%s", what, object, status, speaks ? " (" : "", said,
+                   speaks ? ")" : "", remedy(status));
 }
 
 enum err_code storage_broken(const char *what, const char *object, enum storage_access access, const struct err *why,

@@ -382,10 +382,6 @@ TEST(access__where_the_question_is_not_known_an_object_is_written_and_removed)
     }
 }
 
-/* ---- the topic ---- */
-
-#define TOPIC "projects/p-2/topics/dead%2Bletters"
-
 TEST(access__a_bucket_refuses_for_other_reasons_than_a_role)
 {
     static const struct {
@@ -395,7 +391,7 @@ TEST(access__a_bucket_refuses_for_other_reasons_than_a_role)
         { 403, RPC("", "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: x"),
           "VPC Service Controls", "perimeter" },
         { 403, RPC("", "The account for the specified project has been disabled."), "billing", "gcloud billing" },
-        { 400, RPC("", "Bucket is a requester pays bucket but no user project provided."), "HTTP 400",
+        { 400, RPC("", "Bucket is a requester pays bucket but no user project provided."), "requester pays",
           "FIREBASE_STORAGE_BUCKET" },
     };
 
@@ -408,6 +404,10 @@ TEST(access__a_bucket_refuses_for_other_reasons_than_a_role)
         stop();
     }
 }
+
+/* ---- the topic ---- */
+
+#define TOPIC "projects/p-2/topics/dead%2Bletters"
 
 static void topic(const char *emulator)
 {

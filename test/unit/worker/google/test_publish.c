@@ -86,9 +86,9 @@ TEST(publish__says_what_an_operator_can_do)
         enum err_code rc;
         const char *words;
     } cases[] = {
-        { 403, ERR_DENIED, "HTTP 403: give the service account the role roles/pubsub.publisher on the topic" },
+        { 403, ERR_DENIED, "HTTP 403 (too many): give the service account the role roles/pubsub.publisher on the topic" },
         { 404, ERR_NOT_FOUND, "there is no such topic: create it, or change POISON_TOPIC" },
-        { 400, ERR_INVALID, "publish: 'projects/p/topics/poison': HTTP 400" },
+        { 400, ERR_INVALID, "publish: 'projects/p/topics/poison': HTTP 400 (too many)" },
         { 200, ERR_PROTOCOL, "the answer names no message" },
     };
 
@@ -96,7 +96,7 @@ TEST(publish__says_what_an_operator_can_do)
         struct err err = { 0 };
 
         CHECK_OK(open_publisher("projects/p/topics/poison", "127.0.0.1:9", &err), err);
-        script_will(&f.s, (struct script_reply){ .status = cases[i].status, .body = SPAN("{\"messageIds\":[]}") });
+        script_will(&f.s, (struct script_reply){ .status = cases[i].status, .body = SPAN("{\"error\":{\"message\":\"too many\"}}") });
         CHECK_INT(send(&err), cases[i].rc);
         CHECK(strstr(err.msg, cases[i].words));
         CHECK_INT(f.s.n_requests, 1);
