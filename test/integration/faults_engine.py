@@ -2,6 +2,7 @@
 import hashlib
 import os
 import shutil
+import time
 
 from fake_cloud import *  # noqa: F403
 from harness import FAULTY, MODEL, WORK, call, dumps, envelope, equal, mask_png, photo_png, to_value, wait_until
@@ -122,6 +123,8 @@ def test_a_worker_that_is_too_slow_is_not_ready():
         last = w.last_lines()
         for text in ('"severity":"ERROR"', "BACKEND=cuda", "JOB_DEADLINE_SECONDS", "STEPS", "the deadline is 280 s"):
             assert text in last, last
+        time.sleep(7)  # it has measured again
+        equal(len(w.lines("too slow")), 1, "it is said rarely")
         equal(w.stop(), 0)
 
 

@@ -288,10 +288,13 @@ static void log_too_slow(const struct service *s)
  * waits: other work on the machine may end. The probe and the log say what is wrong. */
 static enum err_code wait_until_fast(struct service *s, enum err_code rc)
 {
-    int64_t wait_ms = SLOW_WAIT_MS;
+    int64_t wait_ms = SLOW_WAIT_MS, told_ms = INT64_MIN / 2;
 
     while (engine_status(s->engine).state == ENGINE_TOO_SLOW) {
-        log_too_slow(s);
+        if (sys_mono_ms(&sys_real) - told_ms >= SLOW_WAIT_MAX_MS) {
+            told_ms = sys_mono_ms(&sys_real);
+            log_too_slow(s);
+        }
         sys_sleep_ms(&sys_real, wait_ms);
         wait_ms = wait_ms < SLOW_WAIT_MAX_MS / 2 ? 2 * wait_ms : SLOW_WAIT_MAX_MS; /* it may last for days */
         s->load_error = (struct err){ 0 };
