@@ -53,8 +53,16 @@ static int count(const struct connections *c, const uint32_t *address)
     return n;
 }
 
-/* Shuts one to make room; of one address, if one is given. false: there is none that may be shut now. */
-static bool make_room(struct connections *c, int64_t now, const uint32_t *address)
+/* A newcomer has sent something that has not been read yet: it waits for the server. */
+static bool is_unread(const struct connection *who)
+{
+    char byte;
+
+    return who->stage == CONNECTION_NEW && recv(who->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* The one to be shut first; of one address, if one is given. NULL: there is none that may be shut now. */
+static struct connection *slowest(const struct connections *c, int64_t now, const uint32_t *address)
 {
     struct connection *worst = NULL;
     enum rank lowest = UNTOUCHABLE;
@@ -63,12 +71,25 @@ static bool make_room(struct connections *c, int64_t now, const uint32_t *addres
         struct connection *who = &c->places[i];
         enum rank rank = rank_of(who, now);
 
-        if (!is_here(who) || now - who->since_ms < CONNECTIONS_GRACE_MS || (address && who->address != *address))
+        if (!is_here(who) || now - who->came_ms < CONNECTIONS_GRACE_MS || who->spared_ms == now ||
+            (address && who->address != *address))
             continue;
         if (rank < lowest || (rank == lowest && worst && who->since_ms < worst->since_ms)) {
             worst = who;
             lowest = rank;
         }
+    }
+    return worst;
+}
+
+/* Shuts one to make room; of one address, if one is given. false: there is none that may be shut now. */
+static bool make_room(struct connections *c, int64_t now, const uint32_t *address)
+{
+    struct connection *worst = slowest(c, now, address);
+
+    while (worst && is_unread(worst)) {
+        worst->spared_ms = now;
+        worst = slowest(c, now, address);
     }
     if (!worst)
         return false;
@@ -120,8 +141,10 @@ struct connection *connections_enter(struct connections *c, int fd, uint32_t add
     (void)pthread_mutex_lock(&c->lock);
     who = free_place(c);
     if (who) {
-        *who = (struct connection){ .fd = fd, .address = address, .since_ms = sys_mono_ms(c->sys) };
-        if (!c->is_crowded && !(address_fits(c, who->since_ms, address) && sum_fits(c, who->since_ms))) {
+        int64_t now = sys_mono_ms(c->sys);
+
+        *who = (struct connection){ .fd = fd, .address = address, .came_ms = now, .since_ms = now };
+        if (!c->is_crowded && !(address_fits(c, now, address) && sum_fits(c, now))) {
             c->is_crowded = true;
             (void)pthread_cond_signal(&c->changed);
         }

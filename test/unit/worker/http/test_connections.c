@@ -85,6 +85,7 @@ TEST(connections__the_slowest_leaves_first_and_a_worker_never)
         who[i]->since_ms -= i < N ? in_order[i].age_ms : 100000;
         (void)pthread_mutex_unlock(&c.lock);
     }
+    clock_ms += CONNECTIONS_GRACE_MS;
     for (int i = 0; i < N; i++) {
         CHECK(!was_shut(who[i]));
         CHECK(connections_enter(&c, null, 1000 + (uint32_t)i)); /* younger than the grace */
@@ -113,6 +114,42 @@ TEST(connections__a_burst_waits_until_the_grace_is_over)
     for (int i = 0; i < GUESTS; i++)
         here += !was_shut(who[i]);
     CHECK_INT(here, MOST);
+    leave_all();
+}
+
+TEST(connections__who_asks_again_and_again_makes_room_too)
+{
+    struct connection *who[MOST];
+    int null = open("/dev/null", O_RDONLY), here = 0;
+
+    start(0);
+    for (int i = 0; i < MOST; i++)
+        who[i] = connections_enter(&c, null, (uint32_t)i);
+    clock_ms += CONNECTIONS_GRACE_MS;
+    for (int i = 0; i < MOST; i++)
+        connections_set_stage(&c, who[i], CONNECTION_IDLE);
+    CHECK(connections_enter(&c, null, MOST));
+    settle();
+    for (int i = 0; i < MOST; i++)
+        here += !was_shut(who[i]);
+    CHECK_INT(here, MOST - 1);
+    leave_all();
+}
+
+TEST(connections__a_newcomer_whose_bytes_are_unread_does_not_wait_in_vain)
+{
+    int null = open("/dev/null", O_RDONLY), pair[2];
+    struct connection *unread, *silent;
+
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 && write(pair[0], "G", 1) == 1);
+    start(0);
+    unread = connections_enter(&c, pair[1], 0);
+    silent = connections_enter(&c, null, 1);
+    clock_ms += CONNECTIONS_GRACE_MS;
+    for (int i = 2; i <= MOST; i++)
+        CHECK(connections_enter(&c, null, (uint32_t)i));
+    settle();
+    CHECK(was_shut(silent) && !was_shut(unread));
     leave_all();
 }
 
