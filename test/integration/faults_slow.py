@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import struct
 import threading
 import time
 
@@ -36,6 +37,12 @@ SLOW = {
 }
 
 
+def end_by_reset(s):
+    """Thousands of ports that wait for late packets would leave none for the other tests."""
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.setblocking(False)
+
+
 class Crowd:
     """`n` connections that send `first` and then `more` every second; one that is closed comes back."""
 
@@ -51,7 +58,7 @@ class Crowd:
     def come(self, i):
         with contextlib.suppress(OSError):
             s = socket.create_connection(("127.0.0.1", self.port), timeout=1)
-            s.setblocking(False)
+            end_by_reset(s)
             self.members[i] = s
             s.send(self.kinds[i % len(self.kinds)][0])
 
@@ -127,17 +134,22 @@ def test_slow_senders_silence_nobody():
         assert reports[0]["toMakeRoom"] > 0, reports
 
 
-def connect_at_once(port, n):
-    """-> n connections that are opened without a pause and have sent half a head."""
+@contextlib.contextmanager
+def connected_at_once(worker, n):
+    """n connections that are opened without a pause and have sent half a head."""
     sockets = [socket.socket() for _ in range(n)]
     for s in sockets:
-        s.setblocking(False)
+        end_by_reset(s)
         with contextlib.suppress(BlockingIOError):
-            s.connect(("127.0.0.1", port))
+            s.connect(("127.0.0.1", worker.port))
     for s in sockets:
         with contextlib.suppress(OSError):
             s.send(HEAD)
-    return sockets
+    try:
+        yield
+    finally:
+        for s in sockets:
+            s.close()
 
 
 def test_slow_senders_that_come_all_at_once():
@@ -146,10 +158,8 @@ def test_slow_senders_that_come_all_at_once():
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with House("slow-burst") as h:
         w = h.worker()
-        sockets = connect_at_once(w.port, min(5000, most - 1000))
-        all_is_well(h, w, "a burst", "burst")
-        for s in sockets:
-            s.close()
+        with connected_at_once(w, min(5000, most - 1000)):
+            all_is_well(h, w, "a burst", "burst")
 
 
 def test_slow_senders_leave_files_for_others():
@@ -158,10 +168,8 @@ def test_slow_senders_leave_files_for_others():
         for limit, crowd_size, queue in (("-n 64", 100, 8), ("-S -n 1024", 1100, 1000)):
             with h.case(limit):
                 w = h.worker(program=wrapped(f"few-files-{queue}.sh", f"ulimit {limit}\nRUN"), QUEUE_DEPTH=queue)
-                sockets = connect_at_once(w.port, crowd_size)
-                all_is_well(h, w, limit, f"files-{queue}")
-                for s in sockets:
-                    s.close()
+                with connected_at_once(w, crowd_size):
+                    all_is_well(h, w, limit, f"files-{queue}")
 
 
 def test_slow_senders_do_not_delay_the_end():

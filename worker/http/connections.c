@@ -61,6 +61,12 @@ static bool is_unread(const struct connection *who)
     return who->stage == CONNECTION_NEW && recv(who->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
+/* Who asks again and again is always between two requests for a short time alone: that is no reason to be spared. */
+static int64_t grace_from_ms(const struct connection *who)
+{
+    return who->stage == CONNECTION_IDLE ? who->came_ms : who->since_ms;
+}
+
 /* The one to be shut first; of one address, if one is given. NULL: there is none that may be shut now. */
 static struct connection *slowest(const struct connections *c, int64_t now, const uint32_t *address)
 {
@@ -71,7 +77,7 @@ static struct connection *slowest(const struct connections *c, int64_t now, cons
         struct connection *who = &c->places[i];
         enum rank rank = rank_of(who, now);
 
-        if (!is_here(who) || now - who->came_ms < CONNECTIONS_GRACE_MS || who->spared_ms == now ||
+        if (!is_here(who) || now - grace_from_ms(who) < CONNECTIONS_GRACE_MS || who->spared_ms == now ||
             (address && who->address != *address))
             continue;
         if (rank < lowest || (rank == lowest && worst && who->since_ms < worst->since_ms)) {

@@ -8,9 +8,10 @@
  *   2. a newcomer is always let in. Where that makes more than `most`, the client that keeps the server waiting
  *      longest is shut in its place: first those whose head (or, for more than CONNECTIONS_SLOW_MS, whose body, or
  *      whose reading of an answer) is not done, then those between two requests, then the others. Never one whose
- *      request a handler works on, and no newcomer in its first CONNECTIONS_GRACE_MS or whose first bytes have not been
- *      read yet: in a burst the last ones wait in the reserve, or with the kernel, until that time is over. So a client
- *      that sends its head at once, as a probe does, is heard among any number of slow ones
+ *      request a handler works on, none in the first CONNECTIONS_GRACE_MS of its connection, a body or an answer, and
+ *      no newcomer whose first bytes have not been read yet: in a burst the last ones wait in the reserve, or with the
+ *      kernel, until that time is over. So a client that sends its head at once, as a probe does, is heard among any
+ *      number of slow ones
  *   3. one address has at most `most_of_one` connections: beyond that a newcomer takes the place of one from its own
  *      address, by the same rule. An address whose clients behave is never refused: on Cloud Run all requests come
  *      from the few addresses of its front end

@@ -153,6 +153,23 @@ TEST(connections__a_newcomer_whose_bytes_are_unread_does_not_wait_in_vain)
     leave_all();
 }
 
+TEST(connections__who_is_just_being_answered_does_not_make_room)
+{
+    struct connection *who[MOST];
+    int null = open("/dev/null", O_RDONLY);
+
+    start(0);
+    for (int i = 0; i < MOST; i++)
+        who[i] = connections_enter(&c, null, (uint32_t)i);
+    clock_ms += CONNECTIONS_GRACE_MS;
+    for (int i = 0; i < MOST; i++)
+        connections_set_stage(&c, who[i], i ? CONNECTION_WORK : CONNECTION_ANSWER);
+    CHECK(connections_enter(&c, null, MOST));
+    sys_sleep_ms(&sys_real, 60);
+    CHECK(!was_shut(who[0]));
+    leave_all();
+}
+
 TEST(connections__a_total_time_ends_in_the_shutdown_of_the_socket)
 {
     struct connection *who[2];
