@@ -358,6 +358,15 @@ static struct script_reply store(void *ctx, const struct script_request *req)
     return (struct script_reply){ .status = 200, .body = span_of(text) };
 }
 
+TEST(access__a_long_page_is_judged_by_its_number)
+{
+    start("bkt");
+    script_will(&f.s, (struct script_reply){ .status = 403, .rc = ERR_TOO_LARGE });
+    bucket(ACCESS_ASK);
+    check_answer(ACCESS_REFUSED, "the bucket bkt refuses us", "roles/storage.objectUser");
+    stop();
+}
+
 TEST(access__where_the_question_is_not_known_an_object_is_written_and_removed)
 {
     static const struct {
