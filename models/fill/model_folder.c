@@ -313,7 +313,7 @@ static enum err_code might_be_better(const struct search *s, enum model_part par
 {
     return err_set(
         err, s->unread.code,
-        "%s: it may be the %s, and is larger than %s: fetch it again, take it out of the folder, or name the "
+        "%s: it may be the %s, and larger than %s: fetch it again, take it out of the folder, or name the "
         "one to take",
         s->unread.msg, parts[part].name, file_short_name(s->best));
 }
