@@ -311,11 +311,10 @@ static const struct pattern all_gguf = { "", "", ".gguf" };
  */
 static enum err_code might_be_better(const struct search *s, enum model_part part, struct err *err)
 {
-    return err_set(
-        err, s->unread.code,
-        "%s: it may be the %s, and larger than %s: fetch it again, take it out of the folder, or name the "
-        "one to take",
-        s->unread.msg, parts[part].name, file_short_name(s->best));
+    return err_set(err, s->unread.code,
+                   "%s: it may be the %s, and larger than %s: fetch it again, take it out of the folder, or name the "
+                   "one to take",
+                   s->unread.msg, parts[part].name, file_short_name(s->best));
 }
 
 /* The result of a search, or the reason why there is none. */
