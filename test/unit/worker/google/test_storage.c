@@ -203,6 +203,7 @@ TEST(storage__the_words_of_names_say_nothing)
     scene_start();
     scene_will(404, SAYS("object a/bucket was not found"));
     CHECK_INT(storage_stat(&scene.storage, "a/bucket", &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_NOT_FOUND);
+    *scene.storage.bucket_seen = false;
     scene_will(404, SAYS("object was not found"));
     CHECK_INT(storage_stat(&scene.storage, "object", &scene.script.budget, &scene.arena, &scene.object, NULL), ERR_NOT_FOUND);
     CHECK_OK(scene_init("my-object", NULL, "127.0.0.1:9199", &scene.err), scene.err);
