@@ -131,7 +131,7 @@ TEST(http_client__gives_headers_in_lower_case_and_joins_repeated_ones)
 
 TEST(http_client__a_header_that_is_repeated_very_often_takes_memory_for_its_bytes_alone)
 {
-    static char headers[60000];
+    static char headers[28000]; /* newer ones of libcurl take 5000 headers at most */
     size_t n = 0;
 
     start();

@@ -117,9 +117,9 @@ TEST(http_tls__what_cannot_be_trusted_gets_no_byte_of_the_request)
         const char *word;
         bool foreign;
     } cases[] = {
-        { { .host = "evil.example", .days = 1 }, "matches target host name '" HOST "'", false },
-        { { .host = "googleapis.com", .days = 1 }, "matches target host name", false },
-        { { .host = "*.com", .days = 1 }, "matches target host name", false },
+        { { .host = "evil.example", .days = 1 }, "matches target host", false },
+        { { .host = "googleapis.com", .days = 1 }, "matches target host", false },
+        { { .host = "*.com", .days = 1 }, "matches target host", false },
         { { .host = HOST, .days = -1 }, "expired", false },
         { { .host = HOST, .from_days = 5, .days = 1 }, "not yet valid", false },
         { { .host = HOST, .days = 1 }, "SSL_CERT_FILE", true },
