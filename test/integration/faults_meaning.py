@@ -194,4 +194,4 @@ def test_the_last_delivery_ends_a_session():
         h.cloud.on("fail", rpc_error(403, "PERMISSION_DENIED"), 99)
         equal(w.push(last), 204)
         equal(w.metrics()["inpaint_given_up_total"], 1)
-        assert "can be neither read nor failed" in w.log()
+        wait_until("it is said", lambda: "can be neither read nor failed" in w.log(), 5)

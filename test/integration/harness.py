@@ -140,7 +140,7 @@ class Worker:
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen([program, "serve"], env=env, stderr=stderr or log, stdout=log, cwd=ROOT)
         if ready:
-            wait_until(f"worker {name} is ready", self.is_ready)
+            wait_until(f"worker {name} is ready", self.is_ready, 150)  # on a busy machine it is "too slow" for a while
 
     def is_ready(self):
         if self.process.poll() is not None:
@@ -159,15 +159,14 @@ class Worker:
 
     def log(self):
         """All lines so far. A thread of its own writes them, so the last may come a little later than an answer."""
-        before = text = None
+        read = [None, None]
         for _ in range(20):
             with open(self.log_path, encoding="utf-8", errors="replace") as f:
-                text = f.read()
-            if text == before or self.process.poll() is not None:
+                read.append(f.read())
+            if read[-1] == read[-2] == read[-3] or self.process.poll() is not None:
                 break
-            before = text
             time.sleep(0.05)
-        return text
+        return read[-1]
 
     def lines(self, message=""):
         """The log's lines as objects, those with this text in their message."""
