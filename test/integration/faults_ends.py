@@ -5,7 +5,7 @@ import threading
 import time
 
 from fake_cloud import *  # noqa: F403
-from harness import FAULTY, call, dumps, envelope, equal
+from harness import FAULTY, call, dumps, envelope, equal, wait_until
 from house import STAGES, House, text_attempts, wrapped
 
 

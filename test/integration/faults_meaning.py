@@ -87,12 +87,13 @@ def test_a_claim_that_firestore_finds_invalid_ends_the_session():
         h.cloud.on("claim", rpc_error(400, "INVALID_ARGUMENT"), 1)
         equal(w.push(body), 204)
         equal(code_of(h, "invalid"), "SESSION_UNREADABLE")
-        for n, page in enumerate((answer(404, b"<html>"), answer(413), answer(404, {"error": {"code": 404, "message": "no page"}}))):
-            with h.case(f"somebody else's page {n}"):
-                body = h.job(f"page-{n}")
-                h.cloud.on("claim", page, 9)
-                equal(w.push(body), 503)
-                equal(text_at(h.cloud.fields(f"page-{n}"), "processingStatus"), "pending")
+        for n, foreign in enumerate([answer(400, b"<html>"), answer(302), answer(404, {"error": "none"}), rpc_error(400, "NEW"), answer(413)]):
+            with h.case(f"an answer that is not Firestore's: {n}"):
+                body = h.job(f"proxy-{n}")
+                h.cloud.on("claim", foreign, 1)
+                equal(w.push(body), 503, "it says nothing about the document")
+                equal(w.push(body), 204)
+                h.check_completed(f"proxy-{n}")
 
 
 def test_a_missing_database_loses_no_job():

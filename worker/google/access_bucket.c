@@ -153,8 +153,6 @@ static void judge_attempt(const struct access *x, const char *permission, const 
         bucket_is_denied(x, permission, strstr(err->msg, ROLE) ? "" : err->msg, budget, ret);
     else if (says_no_bucket(err->msg) || (err->code == ERR_INVALID && strstr(err->msg, "HTTP 404")))
         bucket_is_missing(x, err->msg, ret);
-    else if (err->code == ERR_DENIED && strstr(err->msg, "HTTP 403"))
-        bucket_is_denied(x, permission, err->msg, budget, ret);
     else
         access_judge_failure(err->code, err->msg, ret);
     if (ret->verdict == ACCESS_REFUSED && !*ret->remedy)

@@ -229,12 +229,9 @@ static enum err_code refusal(const struct firestore *fs, const struct operation 
     (void)api_error_text(reply->body, "message", message, sizeof message);
     if (outcome == FIRESTORE_ABSENT)
         return not_found(fs, op, message, err);
-    /* Only Firestore itself can find a write wrong. A page of somebody else says nothing about the document. */
-    return err_set(err,
-                   outcome == FIRESTORE_FINAL && op->call == FIRESTORE_CONDITIONAL_WRITE && !*status ? ERR_PROTOCOL
-                                                                                                     : codes[outcome],
-                   "firestore: %s '%.80s': HTTP %d %s%s: %.80s", op->call == FIRESTORE_READ ? "get" : "commit",
-                   op->document, reply->status, status, remedy(outcome), message);
+    return err_set(err, codes[outcome], "firestore: %s '%.80s': HTTP %d %s%s: %.80s",
+                   op->call == FIRESTORE_READ ? "get" : "commit", op->document, reply->status, status, remedy(outcome),
+                   message);
 }
 
 /* Sends the request until there is a 200, or returns the error that the last answer means. */

@@ -12,10 +12,12 @@
  *   ERR_CONFLICT         a commit's precondition did not hold (the document may be gone), or contention: re-read and
  *                        decide
  *   ERR_UNKNOWN_OUTCOME  the commit may have landed: re-read, and look for your own lease id
- *   ERR_UNAVAILABLE      transient, and the tries are used up, the database is missing, or somebody else has answered;
- * a commit did not land ERR_DENIED           401 after a fresh token, or 403 ERR_INVALID          our request is wrong:
- * a bug, the same request fails again ERR_PROTOCOL         the answer to a get is not the document that was asked for,
- * or cannot be understood; a commit's is not Firestore's ERR_DEADLINE, ERR_CANCELLED, ERR_NOMEM
+ *   ERR_UNAVAILABLE      transient, and the tries are used up; the database is missing; or somebody else has answered,
+ *                        as a proxy does. A commit did not land
+ *   ERR_DENIED           401 after a fresh token, or 403
+ *   ERR_INVALID          our request is wrong: a bug, the same request fails again
+ *   ERR_PROTOCOL         the answer to a get is not the document that was asked for, or cannot be understood
+ *   ERR_DEADLINE, ERR_CANCELLED, ERR_NOMEM
  */
 #ifndef WORKER_GOOGLE_FIRESTORE_H
 #define WORKER_GOOGLE_FIRESTORE_H

@@ -1,10 +1,9 @@
 /* storage_call - the shape of every call about an object: its address, the judge of its answers, errors. */
 #include <string.h>
 
-#include "worker/base/members.h"
 #include "worker/google/storage_parts.h"
 
-enum { SAID_SIZE = 1024, SAID_DEPTH_MAX = 16 };
+enum { SAID_SIZE = 1024 };
 
 /* PROTOCOL.md 5.1. */
 enum err_code storage_encode_name(const char *object, struct arena *a, char **ret, struct err *err)
@@ -28,16 +27,6 @@ enum err_code storage_object_url(const struct storage *s, const char *object, st
 
 /* ---- what an answer means ---- */
 
-/* The server's words: only they tell of a retention policy, a key of KMS, a requester who pays. "" without any. */
-static void read_said(const struct http_reply *reply, char ret[SAID_SIZE])
-{
-    struct member error = { .name = "error" }, message = { .name = "message" };
-
-    if (members_parse(reply->body, SAID_DEPTH_MAX, "answer", &error, 1, NULL) ||
-        members_read(error.raw, &message, 1, NULL) || !member_text(&message, ret, SAID_SIZE))
-        *ret = 0;
-}
-
 /* What an operator can do about it. */
 static const char *remedy(int status, const char *said)
 {
@@ -56,11 +45,10 @@ enum err_code storage_refusal(const char *what, const char *object, const struct
     const char *why;
     char said[SAID_SIZE];
 
-    char said[1024];
-    bool speaks = api_error_text(reply->body, "message", said, sizeof said) && *said;
-
-    return err_set(err, rc, "storage: %s '%.80s': HTTP %d%s%.80s%s%s", what, object, status, speaks ? " (" : "", said,
-                   speaks ? ")" : "", remedy(status));
+    /* Only the server's words tell of a retention policy, a key of KMS, a requester who pays. */
+    (void)api_error_text(reply->body, "message", said, sizeof said);
+    why = remedy(status, said);
+    return err_set(err, rc, "storage: %s '%.80s': HTTP %d%s%.130s", what, object, status, *why ? ": " : "", why);
 }
 
 enum err_code storage_broken(const char *what, const char *object, enum storage_access access, const struct err *why,

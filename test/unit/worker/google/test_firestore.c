@@ -475,8 +475,8 @@ TEST(firestore__never_sends_a_commit_again_that_may_have_landed) /* U1 to U4 */
         { { .status = 200, .body = SPAN("{\"writeResults\":[{\"updateTime\":\"\"}]}") }, ERR_UNKNOWN_OUTCOME },
         { { .status = 200, .body = SPAN("{\"writeResults\":[{\"updateTime\":\"2026-11-20T09:39:12.00000000000000000000000000000000000000000000000000000000000Z\"}]}") }, ERR_UNKNOWN_OUTCOME },
         { { .status = 200, .rc = ERR_TOO_LARGE }, ERR_UNKNOWN_OUTCOME },
-        { { .status = 400, .rc = ERR_TOO_LARGE }, ERR_PROTOCOL },
-        { { .status = 404, .body = SPAN("<html>") }, ERR_PROTOCOL }, /* somebody else: it says nothing about the document */
+        { { .status = 400, .rc = ERR_TOO_LARGE }, ERR_UNAVAILABLE },
+        { { .status = 404, .body = SPAN("<html>") }, ERR_UNAVAILABLE }, /* somebody else: it says nothing about the document */
         { { .status = 200, .body = SPAN(COMMITTED) }, ERR_OK },
     };
 

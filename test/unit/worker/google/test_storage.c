@@ -172,7 +172,7 @@ TEST(storage__names_the_role_that_a_refused_account_may_lack)
     scene_start();
     scene_will(403, "{\"error\":{\"code\":403,\"message\":\"Permission denied on Cloud KMS key.\"}}"); /* no role helps */
     CHECK_INT(scene_get(5), ERR_DENIED);
-    CHECK(strstr(scene.err.msg, "HTTP 403 (Permission denied on Cloud KMS key.)"));
+    CHECK(strstr(scene.err.msg, "HTTP 403: Permission denied on Cloud KMS key."));
     scene_stop();
 }
 
