@@ -231,8 +231,7 @@ static bool is_unreadable(enum err_code rc, int64_t opened_bytes)
     return rc && (opened_bytes < 0 || rc == ERR_IO || rc == ERR_CORRUPT || rc == ERR_NOMEM);
 }
 
-/* How large a file that cannot be read is; more than any other where even that is unknown, as of one that is cut off.
- */
+/* How large a file that cannot be read is; more than any other where that is unknown, as of one that is cut off. */
 static int64_t size_of(const char *path, enum err_code rc)
 {
     struct stat st;

@@ -162,9 +162,9 @@ static enum err_code read_push(const struct http_server_request *req, struct pus
     const struct push_request push_request = { headers, req->n_headers, req->body };
 
     for (int i = 0; i < req->n_headers; i++) {
-        char
-            *value; /* white space around it is no part of it (RFC 9110 5.5), and libmicrohttpd leaves what is behind */
+        char *value;
 
+        /* White space around it is no part of it (RFC 9110 5.5), and libmicrohttpd leaves what is behind. */
         TRY(span_dup(req->arena, span_trimmed(span_of(req->headers[i].value)), &value, err));
         headers[i] = (struct push_header){ req->headers[i].name, value };
     }
