@@ -38,6 +38,7 @@ def test_publisher_that_hangs_up_changes_nothing():
             head = "".join(f"{name}: {value}\r\n" for name, value in {**w.push_headers(), "Content-Length": len(body)}.items())
             s.sendall(f"POST /inpaint HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode() + body)
             wait_until(session, lambda: ("complete", session) in h.cloud.journal, 20)
+            wait_until("its place is free", lambda: not w.metrics()["inpaint_job_running"])
             equal(h.deliver(w, session, body), [204])
             h.check_completed(session)
 
