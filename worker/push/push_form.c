@@ -160,6 +160,12 @@ static enum err_code open_data(const struct member *data, const struct member *d
     return rc ? err_set(err, rc, "push: the event's data_base64 is not base64") : ERR_OK;
 }
 
+/* What was wrong before a message was read, which was then read for the log alone; or what is wrong with it. */
+static enum err_code first_of(enum err_code before, enum err_code of_message)
+{
+    return before && of_message != ERR_NOMEM ? before : of_message;
+}
+
 /* For the log of an event whose message has no id that could be read. */
 static void lend_id(struct push_message *msg, const char *event_id)
 {
@@ -184,7 +190,7 @@ static enum err_code parse_structured(const struct push_request *req, struct are
     TRY(open_data(&m[DATA], &m[DATA_BASE64], a, &envelope, err));
     rc = pubsub_parse(envelope, id, a, ret, err);
     lend_id(ret, id);
-    return of_type && rc != ERR_NOMEM ? of_type : rc;
+    return first_of(of_type, rc);
 }
 
 static bool is_binary_event(const struct push_request *req)
@@ -210,7 +216,7 @@ static enum err_code parse_binary(const struct push_request *req, struct arena *
     of_body = pubsub_parse(req->body, of_headers ? NULL : id, a, ret, err);
     if (!of_id)
         lend_id(ret, id);
-    return of_headers && of_body != ERR_NOMEM ? of_headers : of_body;
+    return first_of(of_headers, of_body);
 }
 
 /* ---- wrapped ---- */
@@ -240,7 +246,7 @@ static enum err_code parse_wrapped(const struct push_request *req, struct arena 
 enum err_code push_parse(const struct push_request *req, struct arena *a, struct push_message *ret, struct err *err)
 {
     bool event;
-    enum err_code of_types, rc;
+    enum err_code of_types;
 
     *ret = pubsub_unknown();
     if (req->body.len > PUBSUB_BODY_MAX)
@@ -248,10 +254,8 @@ enum err_code push_parse(const struct push_request *req, struct arena *a, struct
     if (has_header(req, "x-goog-pubsub-message-id"))
         return parse_unwrapped(req, a, ret, err);
     of_types = has_event_type(req, &event, err);
-    if (event) {
-        rc = parse_structured(req, a, ret, err);
-        return of_types && rc != ERR_NOMEM ? of_types : rc;
-    }
+    if (event)
+        return first_of(of_types, parse_structured(req, a, ret, err));
     return is_binary_event(req) ? parse_binary(req, a, ret, err) : parse_wrapped(req, a, ret, err);
 }
 
