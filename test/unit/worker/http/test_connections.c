@@ -55,6 +55,24 @@ static bool was_shut(const struct connection *who)
     return is_shut;
 }
 
+/* n guests, each from an address of its own. */
+static void enter_all(struct connection *who[], int n)
+{
+    int null = open("/dev/null", O_RDONLY);
+
+    for (int i = 0; i < n; i++)
+        who[i] = connections_enter(&c, null, (uint32_t)i);
+}
+
+static int count_here(struct connection *const who[], int n)
+{
+    int here = 0;
+
+    for (int i = 0; i < n; i++)
+        here += !was_shut(who[i]);
+    return here;
+}
+
 static void leave_all(void)
 {
     for (int i = 0; i < c.limits.places; i++)
@@ -100,39 +118,32 @@ TEST(connections__the_slowest_leaves_first_and_a_worker_never)
 TEST(connections__a_burst_waits_until_the_grace_is_over)
 {
     struct connection *who[GUESTS];
-    int null = open("/dev/null", O_RDONLY), here = 0;
+    int null = open("/dev/null", O_RDONLY);
 
     start(0);
-    for (int i = 0; i < GUESTS; i++)
-        who[i] = connections_enter(&c, null, (uint32_t)i);
+    enter_all(who, GUESTS);
     CHECK(!connections_enter(&c, null, 0));
     sys_sleep_ms(&sys_real, 60);
-    for (int i = 0; i < GUESTS; i++)
-        CHECK(!was_shut(who[i]));
+    CHECK_INT(count_here(who, GUESTS), GUESTS);
     clock_ms += CONNECTIONS_GRACE_MS;
     settle();
-    for (int i = 0; i < GUESTS; i++)
-        here += !was_shut(who[i]);
-    CHECK_INT(here, MOST);
+    CHECK_INT(count_here(who, GUESTS), MOST);
     leave_all();
 }
 
 TEST(connections__who_asks_again_and_again_makes_room_too)
 {
     struct connection *who[MOST];
-    int null = open("/dev/null", O_RDONLY), here = 0;
+    int null = open("/dev/null", O_RDONLY);
 
     start(0);
-    for (int i = 0; i < MOST; i++)
-        who[i] = connections_enter(&c, null, (uint32_t)i);
+    enter_all(who, MOST);
     clock_ms += CONNECTIONS_GRACE_MS;
     for (int i = 0; i < MOST; i++)
         connections_set_stage(&c, who[i], CONNECTION_IDLE);
     CHECK(connections_enter(&c, null, MOST));
     settle();
-    for (int i = 0; i < MOST; i++)
-        here += !was_shut(who[i]);
-    CHECK_INT(here, MOST - 1);
+    CHECK_INT(count_here(who, MOST), MOST - 1);
     leave_all();
 }
 
@@ -159,8 +170,7 @@ TEST(connections__who_is_just_being_answered_does_not_make_room)
     int null = open("/dev/null", O_RDONLY);
 
     start(0);
-    for (int i = 0; i < MOST; i++)
-        who[i] = connections_enter(&c, null, (uint32_t)i);
+    enter_all(who, MOST);
     clock_ms += CONNECTIONS_GRACE_MS;
     for (int i = 0; i < MOST; i++)
         connections_set_stage(&c, who[i], i ? CONNECTION_WORK : CONNECTION_ANSWER);
