@@ -4,7 +4,7 @@
 FLAVOUR ?= release
 BUILD   := build/$(FLAVOUR)
 CC      ?= gcc
-PKGS    := libmicrohttpd libcurl libcjson openssl libjwt libpng libjpeg zlib libutf8proc
+PKGS    := libmicrohttpd libcurl libcjson openssl libjwt libpng libjpeg libwebp lcms2 zlib libutf8proc
 WARN    := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Werror
 Q       := $(if $(V),,@)
 
@@ -57,6 +57,18 @@ CPPFLAGS += -DHAVE_ONEDNN
 LDLIBS   += -ldnnl
 else
 SKIP_SRC += kernels/cpu/onednn.c kernels/cpu/row.c kernels/cpu/fast%
+endif
+
+# HEIC photos where libheif is installed (HEIF=0 leaves them out), and the decoders' jail where libseccomp is (JAIL=0).
+HEIF ?= $(call probe,pkg-config --exists libheif 2>/dev/null && echo 1)
+JAIL ?= $(call probe,pkg-config --exists libseccomp 2>/dev/null && echo 1)
+ifeq ($(HEIF),1)
+CPPFLAGS += -DHAVE_HEIF
+PKGS     += libheif
+endif
+ifeq ($(JAIL),1)
+CPPFLAGS += -DHAVE_SECCOMP
+PKGS     += libseccomp
 endif
 
 # CUDA where nvcc and cuBLASLt are; CUDA=0 leaves it out. Machine code for the three generations that have bf16 tensor

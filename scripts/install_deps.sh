@@ -15,6 +15,7 @@ build=(
     gcc libc6-dev make "pkg-config|pkgconf" ca-certificates
     libmicrohttpd-dev "libcurl4-openssl-dev|libcurl4-gnutls-dev" libcjson-dev libssl-dev libjwt-dev zlib1g-dev libutf8proc-dev
     libpng-dev "libjpeg-dev|libjpeg62-turbo-dev|libjpeg-turbo8-dev" libdnnl-dev
+    liblcms2-dev libwebp-dev libheif-dev libseccomp-dev
 )
 demo=(python3)
 test=(g++ python3)

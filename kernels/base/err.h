@@ -19,6 +19,8 @@
     X(ERR_MASK_EMPTY, "mask-empty")           /* the mask marks nothing */                                 \
     X(ERR_MASK_FULL, "mask-full")             /* the mask marks everything */                              \
     X(ERR_MASK_SIZE, "mask-size")             /* the mask belongs to another picture */                    \
+    X(ERR_MASK_LARGE, "mask-large")           /* the mask marks more than may be painted */                \
+    X(ERR_MASK_AMBIGUOUS, "mask-ambiguous")   /* what the mask marks cannot be told safely */              \
     X(ERR_PROMPT, "prompt")                   /* text that cannot be used as a prompt */                   \
     X(ERR_TOO_LARGE, "too-large")             /* over a named maximum */                                   \
     X(ERR_NOT_FOUND, "not-found")             /* file, tensor, object, document */                         \

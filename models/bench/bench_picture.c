@@ -7,12 +7,12 @@
 #include "kernels/bench_product.h"
 #include "models/fill/torch_rng.h"
 #include "models/flux/latents.h"
-#include "models/image/decode.h"
-#include "models/image/jpeg.h"
+#include "models/codec/decode.h"
+#include "models/codec/jpeg.h"
 #include "models/image/mask.h"
 #include "models/image/orient.h"
-#include "models/image/picture.h"
-#include "models/image/png.h"
+#include "models/picture/picture.h"
+#include "models/codec/png.h"
 #include "models/image/resize.h"
 #include "models/vae/pixels.h"
 
@@ -192,11 +192,12 @@ static enum err_code run_parts(struct rig *r, struct err *err)
     struct span file;
     double begin = bench_clock(), shrink;
 
-    TRY(image_decode(r->a, r->original, IMAGE_ALPHA_ON_WHITE, &stored, &notes, err));
+    TRY(image_decode(r->a, r->original, &(struct decode_options){ .alpha = IMAGE_ALPHA_ON_WHITE }, &stored, &notes,
+                     err));
     begin = lap(r, READ_PHOTO, begin);
     TRY(image_orient(r->a, &stored, notes.orientation, &photo, err));
     begin = lap(r, READ_ROTATE, begin);
-    TRY(image_decode(r->a, r->mask, IMAGE_ALPHA_ON_BLACK, &stored, &notes, err));
+    TRY(image_decode(r->a, r->mask, &(struct decode_options){ .alpha = IMAGE_ALPHA_ON_BLACK }, &stored, &notes, err));
     begin = lap(r, READ_MASK, begin);
     TRY(mask_from_image(r->a, &stored, &mask, err));
     (void)mask_extent(&mask);

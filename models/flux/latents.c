@@ -1,9 +1,6 @@
 #include "models/flux/latents.h"
 
 #include "models/image/mask.h"
-#include "models/image/picture.h"
-
-_Static_assert((int)PAINT_MULTIPLE == (int)TOKEN_SIDE, "a picture for the model is made of whole tokens");
 
 static const float vae_scaling_factor = 0.3611f, vae_shift_factor = 0.1159f;
 

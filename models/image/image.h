@@ -13,8 +13,8 @@
 #include "kernels/base/span.h"
 
 enum {
-    IMAGE_MAX_SIDE = 16384,              /* pixels */
-    IMAGE_MAX_PIXELS = 50 * 1000 * 1000, /* the largest photos that phones take; 150 MB as RGB */
+    IMAGE_MAX_SIDE = 16384,               /* pixels */
+    IMAGE_MAX_PIXELS = 200 * 1000 * 1000, /* of any picture in memory; files are refused earlier (codec/decode.h) */
     IMAGE_MAX_FILE_BYTES = 40 << 20
 };
 

@@ -5,7 +5,7 @@
  *   palette, 1 bit     the nearest pixel is taken, because a mixture of two palette entries is not an entry
  *   alpha channel      colours are multiplied by their alpha before resizing, and divided by it afterwards
  *
- *   src, notes   as image_decode() gives them with IMAGE_ALPHA_DROP
+ *   src, notes   as image_decode() gives them with &(struct decode_options){ .alpha = IMAGE_ALPHA_DROP }
  *   ret          [height, width, C] u8 from the arena, without alpha; a copy of src when the size is the same
  *
  * Errors  as image_resize()

@@ -3,8 +3,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "models/image/jpeg.h"
-#include "models/image/jpeg_notes.h"
+#include "models/codec/jpeg.h"
+#include "models/codec/jpeg_notes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

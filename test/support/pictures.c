@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-#include "models/image/png.h"
+#include "models/codec/png.h"
 
 struct span file_bytes(struct arena *a, const char *path)
 {

@@ -10,8 +10,8 @@
 #include <stdio.h>
 
 #include "kernels/base/file.h"
-#include "models/image/jpeg.h"
-#include "models/image/png.h"
+#include "models/codec/jpeg.h"
+#include "models/codec/png.h"
 
 enum { WIDTH = 512, HEIGHT = 384, PIXELS_PER_UNIT = WIDTH / 4, LEASH_POINTS = 256, ARENA_BYTES = 64 << 20 };
 

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "kernels/base/file.h"
-#include "models/image/picture.h"
+#include "models/picture/picture.h"
 
 enum { PATH_SIZE = 1024 };
 

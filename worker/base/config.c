@@ -24,6 +24,7 @@ enum kind {
     SECRET,   /* char *, never printed */
     INT,      /* int */
     NUMBER,   /* double */
+    SWITCH,   /* bool: the index of the word in `choices`, which are two */
     CHOICE,   /* int: the index of the word in `choices`, or the entry of `values` at that index */
     LIST,     /* struct config_list */
     EMAILS,   /* struct config_list */
@@ -38,7 +39,7 @@ struct setting {
     const char *standard; /* the default, spelled as in the environment; NULL: none */
     const char *meaning;
     double min, max;            /* INT and NUMBER */
-    const char *const *choices; /* CHOICE: the words, NULL at the end */
+    const char *const *choices; /* CHOICE and SWITCH: the words, NULL at the end */
     const int *values;          /* CHOICE: what each word stands for; NULL: its index */
     const char *none;           /* the word that means "not set"; NULL: none */
     const char *allowed;        /* the allowed values in words; NULL: described by kind, min, max and choices */
@@ -50,6 +51,11 @@ static const char *const precision_names[] = { "auto", "f32", "bf16", NULL }; /*
 static const int precisions[] = { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16 };
 static const char *const poison_names[] = { "ack", "nack", NULL };                    /* of enum poison_policy */
 static const char *const download_token_names[] = { "keep", "create", "none", NULL }; /* of enum download_tokens */
+static const char *const geometry_names[] = { "crop", "full", NULL };           /* of enum picture_geometry_mode */
+static const char *const output_jpeg_names[] = { "q95", "splice", NULL };       /* of enum picture_output */
+static const char *const second_pass_names[] = { "off", "seam", "both", NULL }; /* of enum picture_second_pass */
+static const char *const off_auto_names[] = { "off", "auto", NULL };
+static const char *const off_grow_names[] = { "off", "grow", NULL };
 static const char *const log_level_names[] = { "debug", "info", "notice", "warning", "error", "critical", NULL };
 
 #define AT(member) offsetof(struct config, member)
@@ -100,6 +106,34 @@ static const struct setting settings[] = {
           "CPU" },
     { "STEPS", INT, AT(steps), "28", .meaning = "denoising steps", .min = 1, .max = CONFIG_STEPS_MAX },
     { "GUIDANCE", NUMBER, AT(guidance), "30", .meaning = "guidance scale", .min = 0, .max = 1000 },
+    { "MAX_PIXELS", INT, AT(max_pixels), "120000000", .min = 1000000, .max = CONFIG_PIXELS_MAX,
+      .meaning = "pixels that a photo or a mask may have" },
+    { "GEOMETRY", CHOICE, AT(geometry), "crop", .choices = geometry_names,
+      .meaning = "what the model paints: the surroundings of what is marked, at the photo's own scale where it can "
+                 "(`crop`), or the whole photo (`full`)" },
+    { "PATCH_MATCH", SWITCH, AT(patch_match), "auto", .choices = off_auto_names,
+      .meaning = "whether grain and colour of what was painted are matched to its surroundings" },
+    { "MASK_GROW", INT, AT(mask_grow_px), "auto", .min = 8, .max = 255, .none = "auto", .allowed = "auto, or 8 to 255",
+      .meaning = "pixels of the photo by which the mask grows for the model; auto: 8, or 0.4 % of the longer side" },
+    { "MASK_FEATHER", INT, AT(mask_feather_px), "auto", .min = 1, .max = 64, .none = "auto",
+      .allowed = "auto, or 1 to 64",
+      .meaning = "pixels of the photo over which the painted part fades out; auto: 2 pixels of what was painted" },
+    { "MASK_MAX_SHARE", NUMBER, AT(mask_max_share), "0.6", .min = 0.01, .max = 1,
+      .meaning = "share of the photo that may be marked; a mask that marks more is refused" },
+    { "SHADOW", SWITCH, AT(shadow), "off", .choices = off_grow_names,
+      .meaning = "whether the mask grows into a soft shadow below what is marked" },
+    { "OUTPUT_JPEG", CHOICE, AT(output_jpeg), "q95", .choices = output_jpeg_names,
+      .meaning =
+          "how `edited.jpg` is written: anew with quality 95, or with the photo's own blocks wherever nothing was "
+          "painted (`splice`), where its format allows that" },
+    { "SECOND_PASS", CHOICE, AT(second_pass), "off", .choices = second_pass_names,
+      .meaning = "whether a result is painted again with another seed, if there is time, and the better one kept: "
+                 "never, where the seam shows, or always" },
+    { "DECODE_JAIL", SWITCH, AT(decode_jail), "auto", .choices = off_auto_names,
+      .meaning = "whether files from outside are decoded in a process of their own without rights, where the system "
+                 "allows that" },
+    { "HEIC", SWITCH, AT(heic), "auto", .choices = off_auto_names,
+      .meaning = "whether HEIC photos are decoded, in a build with libheif" },
     { "MAX_ATTEMPTS", INT, AT(max_attempts), "5", .meaning = "attempts before a job fails for good", .min = 1,
       .max = 100 },
     { "MAX_DELIVERIES", INT, AT(max_deliveries), "50", .min = 1, .max = 1000,
@@ -162,7 +196,7 @@ static void describe(const struct setting *s, char *buf, size_t size)
         (void)snprintf(buf, size, "%.0f to %.0f", s->min, s->max);
     else if (s->kind == NUMBER)
         (void)snprintf(buf, size, "%g to %g", s->min, s->max);
-    else if (s->kind != CHOICE)
+    else if (s->kind != CHOICE && s->kind != SWITCH)
         (void)snprintf(buf, size, "%s", words[s->kind]);
     else
         for (int i = 0; s->choices[i] && n < size; i++)
@@ -293,6 +327,16 @@ static bool is_email(const char *text)
     return strchr(text, '@') && !strpbrk(text, " :;\"'<>");
 }
 
+static bool take_switch(const struct setting *s, const char *value, bool *dst)
+{
+    int word;
+
+    if (!take_choice(s, value, &word))
+        return false;
+    *dst = word == 1;
+    return true;
+}
+
 static bool take_list(struct load *l, const struct setting *s, const char *value, struct config_list *dst)
 {
     struct config_list list = { .n = 0 };
@@ -360,6 +404,8 @@ static bool take(struct load *l, const struct setting *s, const char *value)
         return take_number(s, value, dst);
     case CHOICE:
         return take_choice(s, value, dst);
+    case SWITCH:
+        return take_switch(s, value, dst);
     case LIST:
     case EMAILS:
         return take_list(l, s, value, dst);
@@ -618,13 +664,19 @@ static void print_value(const struct setting *s, const void *value, FILE *to)
 
     switch (s->kind) {
     case INT:
-        (void)fprintf(to, "%d", *(const int *)value);
+        if (s->none && *(const int *)value == 0)
+            text = s->none;
+        else
+            (void)fprintf(to, "%d", *(const int *)value);
         break;
     case NUMBER:
         (void)fprintf(to, "%g", *(const double *)value);
         break;
     case CHOICE:
         (void)fprintf(to, "%s", word_of(s, *(const int *)value));
+        break;
+    case SWITCH:
+        (void)fprintf(to, "%s", s->choices[*(const bool *)value]);
         break;
     case LIST:
     case EMAILS:

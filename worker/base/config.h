@@ -22,7 +22,8 @@ enum {
     CONFIG_LIST_MAX = 16,
     CONFIG_TEXT_MAX = 1024,
     CONFIG_SECRET_MAX = 32 << 10,
-    CONFIG_STEPS_MAX = 1000, /* the model's own limit is FILL_MAX_STEPS; a test compares the two */
+    CONFIG_STEPS_MAX = 1000,       /* the model's own limit is FILL_MAX_STEPS; a test compares the two */
+    CONFIG_PIXELS_MAX = 200000000, /* the limit of models/image/image.h; a test compares the two */
     CONFIG_LEASE_MARGIN_S = 10
 };
 
@@ -66,6 +67,16 @@ struct config {
     int precision;           /* enum precision */
     int steps;
     double guidance;
+
+    int max_pixels; /* of a photo or a mask */
+    int geometry;   /* enum picture_geometry_mode */
+    bool patch_match;
+    int mask_grow_px, mask_feather_px; /* pixels of the photo; 0: chosen by its size */
+    double mask_max_share;             /* of the photo's pixels */
+    bool shadow;
+    int output_jpeg; /* enum picture_output */
+    int second_pass; /* enum picture_second_pass */
+    bool decode_jail, heic;
 
     int max_attempts, queue_depth;
     int max_deliveries, max_message_age_s;

@@ -6,7 +6,7 @@
 #include "models/fill/fill.h"
 #include "models/flux/latents.h"
 #include "models/image/mode_resize.h"
-#include "models/image/png.h"
+#include "models/codec/png.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
 #include "worker/cli/input.h"

@@ -3,7 +3,7 @@
 #include "kernels/ops.h"
 #include "models/fill/model_folder.h"
 #include "models/flux/latents.h"
-#include "models/image/png.h"
+#include "models/codec/png.h"
 #include "models/vae/pixels.h"
 #include "models/vae/vae.h"
 #include "worker/cli/cli.h"

@@ -10,7 +10,7 @@ enum err_code input_picture(const char *path, struct arena *a, struct image *ret
     struct span file;
 
     TRY(file_read(path, IMAGE_MAX_FILE_BYTES, a, &file, err));
-    if (image_decode(a, file, IMAGE_ALPHA_DROP, ret, ret_notes, err))
+    if (image_decode(a, file, &(struct decode_options){ .alpha = IMAGE_ALPHA_DROP }, ret, ret_notes, err))
         return err_prefix(err, "%s", path);
     return ERR_OK;
 }

@@ -5,7 +5,7 @@
 #define WORKER_CLI_INPUT_H
 
 #include "models/file/tensor_file.h"
-#include "models/image/decode.h"
+#include "models/codec/decode.h"
 
 /* A JPEG or PNG, its alpha dropped; the pixels are in the arena. `ret_notes` may be NULL. An error that lies in the
  * contents begins with the path. */

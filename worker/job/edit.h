@@ -7,7 +7,7 @@
 #ifndef WORKER_JOB_EDIT_H
 #define WORKER_JOB_EDIT_H
 
-#include "models/image/picture.h"
+#include "models/picture/picture.h"
 #include "worker/base/sys.h"
 #include "worker/job/engine.h"
 #include "worker/job/prompt.h"

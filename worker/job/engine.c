@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "models/fill/self_check.h"
-#include "models/image/picture.h"
+#include "models/picture/picture.h"
+
+_Static_assert((int)PAINT_MULTIPLE == (int)TOKEN_SIDE, "a picture for the model is made of whole tokens");
 
 struct engine {
     struct engine_options options;

@@ -27,6 +27,8 @@ enum job_error job_error_of(enum err_code rc)
         { ERR_UNSUPPORTED, JOB_INPUT_CORRUPT },
         { ERR_MASK_EMPTY, JOB_MASK_EMPTY },
         { ERR_MASK_FULL, JOB_MASK_FULL },
+        { ERR_MASK_LARGE, JOB_MASK_TOO_LARGE },
+        { ERR_MASK_AMBIGUOUS, JOB_MASK_AMBIGUOUS },
         { ERR_MASK_SIZE, JOB_MASK_SIZE_MISMATCH },
         { ERR_PROMPT, JOB_PROMPT_INVALID },
         { ERR_DEADLINE, JOB_DEADLINE },

@@ -27,6 +27,10 @@
       "Nothing is marked for removal.")                                                                           \
     X(MASK_FULL,              FAILED,       false,                                                                \
       "The whole picture is marked for removal.")                                                                 \
+    X(MASK_TOO_LARGE,         FAILED,       false,                                                                \
+      "Too much of the picture is marked for removal. Please mark less of it.")                                   \
+    X(MASK_AMBIGUOUS,         FAILED,       false,                                                                \
+      "It is not clear what is marked for removal. Please mark it again.")                                        \
     X(MASK_SIZE_MISMATCH,     FAILED,       false,                                                                \
       "The mask does not belong to this photo.")                                                                  \
     X(PROMPT_INVALID,         FAILED,       false,                                                                \

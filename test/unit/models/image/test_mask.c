@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "models/image/decode.h"
+#include "models/codec/decode.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
 #include "test/support/pictures.h"
@@ -13,7 +13,7 @@ static void read_mask(struct arena *a, const char *path, struct image *ret)
     struct err err = { 0 };
     struct image im;
 
-    CHECK_OK(image_decode(a, file_bytes(a, path), IMAGE_ALPHA_ON_BLACK, &im, &notes, &err), err);
+    CHECK_OK(image_decode(a, file_bytes(a, path), &(struct decode_options){ .alpha = IMAGE_ALPHA_ON_BLACK }, &im, &notes, &err), err);
     CHECK_OK(mask_from_image(a, &im, ret, &err), err);
 }
 

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "models/image/decode.h"
+#include "models/codec/decode.h"
 #include "models/image/resize.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
@@ -75,7 +75,7 @@ TEST(mode_resize__reads_the_mode_from_the_file)
         struct image_notes notes;
         struct image im, plain, got;
 
-        CHECK_OK(image_decode(&a, file, IMAGE_ALPHA_DROP, &im, &notes, &err), err);
+        CHECK_OK(image_decode(&a, file, &(struct decode_options){ .alpha = IMAGE_ALPHA_DROP }, &im, &notes, &err), err);
         CHECK(notes.indexed == files[i].indexed && !notes.alpha == !files[i].alpha);
         if (notes.alpha || notes.indexed)
             continue;

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "models/image/decode.h"
+#include "models/codec/decode.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
 #include "test/support/pictures.h"
@@ -18,7 +18,7 @@ TEST(orient__handles_all_eight_orientations_as_pillow_does)
     for (int i = 1; i <= 8; i++) {
         struct span file = file_bytes(&a, golden("pictures/oriented_%d.jpg", i));
 
-        CHECK_OK(image_decode(&a, file, IMAGE_ALPHA_DROP, &stored, &notes, &err), err);
+        CHECK_OK(image_decode(&a, file, &(struct decode_options){ .alpha = IMAGE_ALPHA_DROP }, &stored, &notes, &err), err);
         CHECK_INT(notes.orientation, i);
         CHECK_OK(image_orient(&a, &stored, notes.orientation, &got, &err), err);
         picture_from_png(&a, golden("pictures/oriented_%d.upright.png", i), &want);

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "models/image/decode.h"
+#include "models/codec/decode.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
@@ -78,7 +78,7 @@ static void check_written(const char *name)
     CHECK_OK(arena_init(&a, 256 << 20, &err), err);
     (void)snprintf(path, sizeof path, "%s/%s", folder, name);
     bytes = file_bytes(&a, path);
-    CHECK_OK(image_decode(&a, bytes, IMAGE_ALPHA_DROP, &picture, NULL, &err), err);
+    CHECK_OK(image_decode(&a, bytes, &(struct decode_options){ .alpha = IMAGE_ALPHA_DROP }, &picture, NULL, &err), err);
     (void)snprintf(want, sizeof want, "wrote %s, %d x %d pixels, %zu bytes\n", path, picture.width, picture.height, bytes.len);
     CHECK(strstr(out, want));
     arena_done(&a);

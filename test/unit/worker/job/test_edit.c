@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "models/fill/prompt_pack_make.h"
-#include "models/image/png.h"
+#include "models/codec/png.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/fake/fake_device.h"

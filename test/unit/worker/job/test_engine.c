@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "kernels/base/file.h"
-#include "models/image/picture.h"
+#include "models/picture/picture.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/fake/fake_device.h"

@@ -1,4 +1,4 @@
-#include "models/image/exif.h"
+#include "models/codec/exif.h"
 
 #include "test/support/check.h"
 

@@ -1,8 +1,8 @@
-#include "models/image/png.h"
+#include "models/codec/png.h"
 
 #include <string.h>
 
-#include "models/image/icc.h"
+#include "models/codec/icc.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
 #include "test/support/pictures.h"

@@ -1,9 +1,9 @@
-#include "models/image/jpeg.h"
+#include "models/codec/jpeg.h"
 
 #include <string.h>
 
-#include "models/image/decode.h"
-#include "models/image/jpeg_notes.h"
+#include "models/codec/decode.h"
+#include "models/codec/jpeg_notes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
 #include "test/support/pictures.h"
@@ -46,7 +46,7 @@ TEST(jpeg__refuses_every_shortened_file)
 
         mark = arena_mark(&a);
         for (size_t n = 0; n < file.len; n++) {
-            CHECK_INT(image_decode(&a, (struct span){ file.ptr, n }, IMAGE_ALPHA_DROP, &got, NULL, NULL),
+            CHECK_INT(image_decode(&a, (struct span){ file.ptr, n }, &(struct decode_options){ .alpha = IMAGE_ALPHA_DROP }, &got, NULL, NULL),
                       n < 3 ? ERR_NOT_AN_IMAGE : ERR_CORRUPT);
             arena_rewind(&a, mark);
         }

@@ -1,4 +1,4 @@
-#include "models/image/jpeg.h"
+#include "models/codec/jpeg.h"
 
 #include <setjmp.h>
 #include <stdio.h> /* jpeglib.h needs FILE */
@@ -8,8 +8,8 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
-#include "models/image/icc.h"
-#include "models/image/jpeg_notes.h"
+#include "models/codec/icc.h"
+#include "models/codec/jpeg_notes.h"
 
 enum {
     DECODER_MAX_BYTES = 640 << 20, /* more than the coefficients of the largest progressive four-colour picture */

@@ -1,4 +1,4 @@
-#include "models/image/decode.h"
+#include "models/codec/decode.h"
 
 #include "test/support/check.h"
 #include "test/support/golden.h"
@@ -28,7 +28,7 @@ TEST(decode__judges_files_by_their_content)
 
     CHECK_OK(arena_init(&a, 1 << 20, &err), err);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        enum err_code rc = image_decode(&a, cases[i].file, IMAGE_ALPHA_DROP, &got, NULL, NULL);
+        enum err_code rc = image_decode(&a, cases[i].file, &(struct decode_options){ .alpha = IMAGE_ALPHA_DROP }, &got, NULL, NULL);
 
         if (rc != cases[i].want)
             test_fail(__FILE__, __LINE__, "case %zu: %s, want %s", i, err_name(rc), err_name(cases[i].want));

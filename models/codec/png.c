@@ -1,11 +1,11 @@
-#include "models/image/png.h"
+#include "models/codec/png.h"
 
 #include <png.h>
 #include <setjmp.h>
 #include <string.h>
 
-#include "models/image/exif.h"
-#include "models/image/icc.h"
+#include "models/codec/exif.h"
+#include "models/codec/icc.h"
 
 enum { SIGNATURE_BYTES = 8 };
 

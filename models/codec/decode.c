@@ -1,7 +1,7 @@
-#include "models/image/decode.h"
+#include "models/codec/decode.h"
 
-#include "models/image/jpeg.h"
-#include "models/image/png.h"
+#include "models/codec/jpeg.h"
+#include "models/codec/png.h"
 
 /*
  * 1. u32 box size    2. "ftyp"    3. brand    4. u32 version    5. compatible brands, to the end of the box
@@ -26,7 +26,7 @@ static bool is_heif(struct span file)
     return false;
 }
 
-enum err_code image_decode(struct arena *a, struct span file, enum image_alpha alpha, struct image *ret,
+enum err_code image_decode(struct arena *a, struct span file, const struct decode_options *options, struct image *ret,
                            struct image_notes *ret_notes, struct err *err)
 {
     if (file.len > IMAGE_MAX_FILE_BYTES)
@@ -35,7 +35,7 @@ enum err_code image_decode(struct arena *a, struct span file, enum image_alpha a
     if (span_starts(file, "\xff\xd8\xff"))
         return jpeg_read(a, file, ret, ret_notes, err);
     if (span_starts(file, "\x89PNG\r\n\x1a\n"))
-        return png_read(a, file, alpha, ret, ret_notes, err);
+        return png_read(a, file, options->alpha, ret, ret_notes, err);
     if (is_heif(file))
         return err_set(err, ERR_HEIC, "the file is an HEIF picture (HEIC, AVIF); only JPEG and PNG are supported");
     return err_set(err, ERR_NOT_AN_IMAGE, "the file, of %zu bytes, is neither JPEG nor PNG", file.len);

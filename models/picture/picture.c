@@ -1,11 +1,11 @@
-#include "models/image/picture.h"
+#include "models/picture/picture.h"
 
 #include <math.h>
 
-#include "models/image/composite.h"
-#include "models/image/decode.h"
-#include "models/image/icc.h"
-#include "models/image/jpeg.h"
+#include "models/picture/composite.h"
+#include "models/codec/decode.h"
+#include "models/codec/icc.h"
+#include "models/codec/jpeg.h"
 #include "models/image/mask.h"
 #include "models/image/orient.h"
 #include "models/image/resize.h"
@@ -36,7 +36,7 @@ static enum err_code read_mask(struct arena *a, struct span file, struct image *
     struct decoded d;
     struct image upright;
 
-    TRY(image_decode(a, file, IMAGE_ALPHA_ON_BLACK, &d.stored, &d.notes, err));
+    TRY(image_decode(a, file, &(struct decode_options){ .alpha = IMAGE_ALPHA_ON_BLACK }, &d.stored, &d.notes, err));
     TRY(image_orient(a, &d.stored, d.notes.orientation, &upright, err));
     return mask_from_image(a, &upright, ret, err);
 }
@@ -52,7 +52,8 @@ static enum err_code decode_both(struct arena *a, struct span original, struct a
 #pragma omp parallel sections
     {
 #pragma omp section
-        photo_rc = image_decode(a, original, IMAGE_ALPHA_ON_WHITE, &photo->stored, &photo->notes, &photo_err);
+        photo_rc = image_decode(a, original, &(struct decode_options){ .alpha = IMAGE_ALPHA_ON_WHITE }, &photo->stored,
+                                &photo->notes, &photo_err);
 #pragma omp section
         mask_rc = read_mask(scratch, mask_file, mask, &mask_err);
     }

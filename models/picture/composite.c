@@ -1,4 +1,4 @@
-#include "models/image/composite.h"
+#include "models/picture/composite.h"
 
 #include <string.h>
 

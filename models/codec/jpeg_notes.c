@@ -1,7 +1,7 @@
-#include "models/image/jpeg_notes.h"
+#include "models/codec/jpeg_notes.h"
 
-#include "models/image/exif.h"
-#include "models/image/icc.h"
+#include "models/codec/exif.h"
+#include "models/codec/icc.h"
 
 enum { EOI = 0xd9, SOS = 0xda, APP1 = 0xe1, APP2 = 0xe2 };
 

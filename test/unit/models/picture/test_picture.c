@@ -1,10 +1,10 @@
-#include "models/image/picture.h"
+#include "models/picture/picture.h"
 
 #include <string.h>
 
-#include "models/image/decode.h"
-#include "models/image/jpeg.h"
-#include "models/image/png.h"
+#include "models/codec/decode.h"
+#include "models/codec/jpeg.h"
+#include "models/codec/png.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
 #include "test/support/pictures.h"
@@ -93,7 +93,7 @@ TEST(picture__changes_nothing_outside_the_mask_and_keeps_only_the_profile)
     mask = mask_file(&a, 1500, 1000, 300, 200, 700, 500);
 
     CHECK_OK(picture_read(&a, file, mask, &in, &err), err);
-    CHECK_OK(image_decode(&a, file, IMAGE_ALPHA_DROP, &before, &notes, &err), err);
+    CHECK_OK(image_decode(&a, file, &(struct decode_options){ .alpha = IMAGE_ALPHA_DROP }, &before, &notes, &err), err);
     geometry = picture_choose_geometry(in.photo.width, in.photo.height);
     CHECK_OK(picture_prepare(&a, &in, &geometry, &model, &err), err);
     CHECK_INT(model.picture.width, 1024);
@@ -113,7 +113,7 @@ TEST(picture__changes_nothing_outside_the_mask_and_keeps_only_the_profile)
 
         CHECK(memmem(out.ptr, out.len, "Exif", 4) == NULL && memmem(out.ptr, out.len, "GPS", 3) == NULL);
         CHECK(memmem(out.ptr, out.len, "\xff\xe1", 2) == NULL);
-        CHECK_OK(image_decode(&a, out, IMAGE_ALPHA_DROP, &got, &notes, &err), err);
+        CHECK_OK(image_decode(&a, out, &(struct decode_options){ .alpha = IMAGE_ALPHA_DROP }, &got, &notes, &err), err);
         CHECK_INT(got.width, i ? 512 : 1500);
         CHECK_INT(got.height, i ? 341 : 1000);
         CHECK_INT(got.channels, 3);

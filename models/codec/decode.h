@@ -10,8 +10,15 @@
 
 #include "models/image/image.h"
 
+struct decode_options {
+    enum image_alpha alpha;
+    int64_t max_pixels; /* of the picture; 0: IMAGE_MAX_PIXELS */
+    bool jail;          /* in a process of its own without rights, where the system allows that */
+    bool heic;          /* HEIF files are decoded, in a build that can */
+};
+
 /* Pixels as stored, grey or RGB; image_orient() makes them those that are displayed. ret_notes may be NULL. */
-MUST_CHECK enum err_code image_decode(struct arena *a, struct span file, enum image_alpha alpha, struct image *ret,
-                                      struct image_notes *ret_notes, struct err *err);
+MUST_CHECK enum err_code image_decode(struct arena *a, struct span file, const struct decode_options *options,
+                                      struct image *ret, struct image_notes *ret_notes, struct err *err);
 
 #endif

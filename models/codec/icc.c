@@ -1,4 +1,4 @@
-#include "models/image/icc.h"
+#include "models/codec/icc.h"
 
 #include <stdint.h>
 
