@@ -219,6 +219,7 @@ static enum err_code open_jobs(struct service *s, struct err *err)
     const struct config *c = &s->config;
     const struct pipeline_settings settings = { .steps = c->steps,
                                                 .guidance = c->guidance,
+                                                .pictures = edit_picture_settings(c),
                                                 .job_deadline_ms = (int64_t)c->job_deadline_s * 1000,
                                                 .cost_per_second = c->cost_per_second,
                                                 .max_deliveries = c->max_deliveries,

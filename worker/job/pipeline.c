@@ -255,6 +255,7 @@ static enum err_code run_stages(struct attempt *t, struct err *err)
     struct edit_request q = { .wishes = t->wishes, .fill = { FILL_REQUEST_DEFAULTS } };
     enum err_code rc;
 
+    q.pictures = t->p->settings.pictures;
     q.fill.steps = t->p->settings.steps;
     q.fill.guidance = t->p->settings.guidance;
     TRY(download(t, &q, err));
@@ -536,6 +537,15 @@ static void set_claimed(struct pipeline *p, struct session *s)
     (void)pthread_mutex_unlock(&p->lock);
 }
 
+static void report_picture(struct attempt *t)
+{
+    const struct picture_record *p = &t->edit.picture;
+
+    t->report.picture = p->marked_share > 0 ? p : NULL;
+    for (int i = 0; i < p->n_warnings && t->report.n_warnings < DOCUMENT_MAX_WARNINGS; i++)
+        t->report.warnings[t->report.n_warnings++] = p->warnings[i];
+}
+
 static struct pipeline_result run_claimed(struct attempt *t)
 {
     struct pipeline_result ret;
@@ -547,8 +557,7 @@ static struct pipeline_result run_claimed(struct attempt *t)
     set_claimed(t->p, &t->session);
     rc = work(t, &err);
     t->report.recipe = t->edit.has_recipe ? &t->edit.recipe : NULL;
-    if (t->edit.warning)
-        t->report.warnings[t->report.n_warnings++] = t->edit.warning;
+    report_picture(t);
     ret = end_of(t, rc, &err);
     set_claimed(t->p, NULL);
     return ret;
