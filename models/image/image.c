@@ -29,9 +29,10 @@ enum err_code image_check_pixels(int64_t width, int64_t height, int64_t max_pixe
 
 int image_max_rows_missing(int height)
 {
-    enum { ROWS_MIN = 16 }; /* one row of blocks in the usual JPEG file */
+    enum { BLOCK_ROWS = 16 }; /* of the usual JPEG file: what a cut takes at the least */
+    int most = height / 100 > BLOCK_ROWS ? height / 100 : BLOCK_ROWS;
 
-    return height / 100 > ROWS_MIN ? height / 100 : ROWS_MIN;
+    return most < height / 4 ? most : height / 4;
 }
 
 enum err_code image_new(struct arena *a, int width, int height, int channels, struct image *ret, struct err *err)
