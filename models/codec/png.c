@@ -6,6 +6,7 @@
 
 #include "models/codec/exif.h"
 #include "models/codec/icc.h"
+#include "models/image/alpha.h"
 
 enum { SIGNATURE_BYTES = 8 };
 
@@ -162,35 +163,9 @@ static enum err_code judge(struct reader *r)
     return ERR_OK;
 }
 
-/* c over a background, both 0 to 255: (c * a + background * (255 - a)) / 255, rounded. */
-static uint8_t over(unsigned c, unsigned a, unsigned background)
+static size_t n_pixels(const struct reader *r)
 {
-    return (uint8_t)((c * a + background * (255 - a) + 127) / 255);
-}
-
-/* Removes the alpha channel in place: the write position never overtakes the read position. */
-static void flatten(uint8_t *pixels, size_t n, int channels, enum image_alpha alpha)
-{
-    const uint8_t *src = pixels;
-    uint8_t *dst = pixels;
-
-    for (size_t i = 0; i < n; i++, src += channels + 1) {
-        unsigned a = alpha == IMAGE_ALPHA_DROP ? 255 : src[channels];
-
-        for (int c = 0; c < channels; c++)
-            *dst++ = over(src[c], a, alpha == IMAGE_ALPHA_ON_WHITE ? 255 : 0);
-    }
-}
-
-/* Copies the alpha channel, which flatten() will remove. */
-static enum err_code copy_alpha(struct reader *r, struct image_notes *ret)
-{
-    size_t n = (size_t)r->image.width * (size_t)r->image.height, step = (size_t)r->image.channels + 1;
-
-    TRY(arena_alloc(r->arena, n, 1, &ret->alpha, r->err));
-    for (size_t i = 0; i < n; i++)
-        ret->alpha[i] = r->pixels[i * step + step - 1];
-    return ERR_OK;
+    return (size_t)r->image.width * (size_t)r->image.height;
 }
 
 static enum err_code copy_profile(struct reader *r, struct span *ret)
@@ -218,7 +193,7 @@ static enum err_code take_notes(struct reader *r, struct image_notes *ret)
         notes.orientation = exif_orientation((struct span){ (const char *)exif, exif_len });
     TRY(copy_profile(r, &notes.icc));
     if (r->channel_of_alpha)
-        TRY(copy_alpha(r, &notes));
+        TRY(image_copy_alpha(r->arena, r->pixels, n_pixels(r), r->image.channels, &notes.alpha, r->err));
     *ret = notes;
     return ERR_OK;
 }
@@ -234,7 +209,7 @@ static enum err_code read_all(struct reader *r, enum image_alpha alpha, struct i
     if (ret_notes)
         TRY(take_notes(r, ret_notes));
     if (r->alpha)
-        flatten(r->pixels, (size_t)r->image.width * (size_t)r->image.height, r->image.channels, alpha);
+        image_flatten(r->pixels, n_pixels(r), r->image.channels, alpha);
     *ret = r->image;
     return ERR_OK;
 }

@@ -4,9 +4,9 @@
  * Reads every PNG of the specification (1 to 16 bits, palette, tRNS, interlaced) as 8-bit grey or RGB: grey stays one
  * channel, everything else becomes three. From 16 bits the high byte is taken, as Pillow does, so that the threshold of
  * a mask (mask.h) means the same share of white at either depth. The size is checked with image_check_size() before
- * memory is taken. The checksums of all chunks in use are checked; a wrong one in a chunk that the pixels do not depend on
- * does not matter, nor does anything behind the pixels. A file that ends before its last rows has the rows before them:
- * few missing ones become image_notes.rows_missing, with more the file is corrupt.
+ * memory is taken. The checksums of all chunks in use are checked; a wrong one in a chunk that the pixels do not depend
+ * on does not matter, nor does anything behind the pixels. A file that ends before its last rows has the rows before
+ * them: few missing ones become image_notes.rows_missing, with more the file is corrupt.
  *
  * Errors  ERR_NOT_AN_IMAGE no PNG signature; ERR_TOO_LARGE limits of image.h; ERR_CORRUPT; ERR_NOMEM
  * Source  ISO/IEC 15948 (PNG 1.2 and the extensions eXIf, iCCP)

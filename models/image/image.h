@@ -43,7 +43,7 @@ struct image_notes {
     int orientation;  /* Exif tag 0x0112, 1 to 8; 1 when absent or damaged */
     struct span icc;  /* colour profile (icc.h); empty when absent, damaged or over ICC_MAX_BYTES */
     bool indexed;     /* a PNG with a palette or of single bits: Pillow's modes P and 1 */
-    uint8_t *alpha;   /* [height, width], the alpha channel of a PNG, from the arena; NULL: none */
+    uint8_t *alpha;   /* [height, width], the alpha channel of a PNG or WebP, from the arena; NULL: none */
 };
 
 /* A picture of the given size, zeroed, from the arena. ERR_TOO_LARGE over the limits, ERR_INVALID for sizes < 1. */
