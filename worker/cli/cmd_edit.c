@@ -125,7 +125,9 @@ static void add_members(struct json *parent, const struct document_fields *field
         add_field(parent, fields, i, fields->list[i].path + strlen(map) + 1);
 }
 
-static enum err_code write_session(struct local *l, enum err_code outcome, const struct edit_result *r, struct err *err)
+/* `why`: of the outcome, where that is an error. */
+static enum err_code write_session(struct local *l, enum err_code outcome, const struct err *why,
+                                   const struct edit_result *r, struct err *err)
 {
     struct document_report report = { .edited_path = "edited.jpg",
                                       .preview_path = "preview.jpg",
@@ -134,12 +136,13 @@ static enum err_code write_session(struct local *l, enum err_code outcome, const
                                       .times = r->times };
     struct json *root = json_new_object(&l->arena), *ours;
     struct document_fields fields = { .n = 0 };
-    char *text = NULL;
+    char *text = NULL, detail[JOB_DETAIL_SIZE];
 
     for (int i = 0; i < r->picture.n_warnings && i < DOCUMENT_MAX_WARNINGS; i++)
         report.warnings[report.n_warnings++] = r->picture.warnings[i];
     if (outcome) {
         report.error = job_error_of(outcome);
+        report.detail = job_error_detail(outcome, why->msg, detail);
         document_add_failed(&fields, &report);
     } else
         document_add_completed(&fields, &report);
@@ -264,7 +267,7 @@ static enum err_code end(struct local *l, enum err_code outcome, const struct ed
     struct err unsaved = { 0 };
 
     progress_done(&l->progress);
-    if (write_session(l, outcome, result, &unsaved) && !outcome)
+    if (write_session(l, outcome, err, result, &unsaved) && !outcome)
         return err_set(err, unsaved.code, "%s", unsaved.msg);
     return outcome;
 }

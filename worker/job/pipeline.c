@@ -34,6 +34,7 @@ struct attempt {
     struct budget reports;           /* for the reporter, whose thread must not touch `retries` */
     struct reporter reporter;
     struct document_report report;
+    char detail[JOB_DETAIL_SIZE];
     struct edit_result edit;
     int64_t arrived_ms, started_ms, claimed_ms; /* claimed_ms 0: not yet */
     int64_t age_ms;                             /* of the message when it was claimed; -1: unknown */
@@ -402,6 +403,7 @@ static struct pipeline_result end_of(struct attempt *t, enum err_code rc, const 
               log_str("code", rc == ERR_CANCELLED ? "CANCELLED" : info->code), log_str("error", err->msg), log_end());
     if (rc == ERR_CANCELLED)
         return end_released(t, OUTCOME_RELEASED);
+    t->report.detail = job_error_detail(rc, err->msg, t->detail);
     if (is_final || (error == JOB_DEADLINE && t->session.attempts >= t->p->sessions->max_attempts))
         return end_failed(t, error);
     ret = end_released(t, info->outcome);

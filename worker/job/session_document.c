@@ -150,19 +150,20 @@ void document_add_no_eta(struct document_fields *f)
     add_deletion(f, ETA_SECONDS);
 }
 
-static void add_error(struct document_fields *f, enum job_error error)
+/* detail NULL: the error's own sentence */
+static void add_error(struct document_fields *f, enum job_error error, const char *detail)
 {
     const struct job_error_info *info = job_error_info(error);
 
     add_text(f, DOCUMENT_STATUS, "failed");
-    add_text(f, DOCUMENT_ERROR_MESSAGE, info->sentence);
+    add_text(f, DOCUMENT_ERROR_MESSAGE, detail ? detail : info->sentence);
     add_text(f, DOCUMENT_ERROR_CODE, info->code);
     add_bool(f, RETRYABLE, info->retryable);
 }
 
 void document_add_unclaimed(struct document_fields *f, enum job_error error, const char *message_id, int64_t attempts)
 {
-    add_error(f, error);
+    add_error(f, error, NULL);
     add_text(f, DOCUMENT_MESSAGE_ID, message_id);
     add_integer(f, DOCUMENT_ATTEMPTS, attempts);
     add_double(f, DOCUMENT_COST, 0);
@@ -285,7 +286,7 @@ void document_add_completed(struct document_fields *f, const struct document_rep
 
 void document_add_failed(struct document_fields *f, const struct document_report *r)
 {
-    add_error(f, r->error);
+    add_error(f, r->error, r->detail);
     if (r->has_stage)
         add_text(f, STAGE, stage_name(r->stage));
     add_report(f, r);

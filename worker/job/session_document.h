@@ -91,7 +91,8 @@ struct document_recipe {
 struct document_report {
     const char *edited_path, *preview_path; /* on success */
     enum job_error error;                   /* on failure */
-    enum stage stage;                       /* on failure: where, if has_stage */
+    const char *detail; /* on failure: the text for people, by job_error_detail(); NULL: the error's */
+    enum stage stage;   /* on failure: where, if has_stage */
     bool has_stage;
     double cost_usd;
     const struct document_recipe *recipe; /* NULL: the job ended before it was decided */
