@@ -1,5 +1,6 @@
 #include "models/codec/decode.h"
 
+#include "models/codec/heif.h"
 #include "models/codec/jpeg.h"
 #include "models/codec/png.h"
 
@@ -26,8 +27,8 @@ static bool is_heif(struct span file)
     return false;
 }
 
-enum err_code image_decode(struct arena *a, struct span file, const struct decode_options *options, struct image *ret,
-                           struct image_notes *ret_notes, struct err *err)
+enum err_code image_decode_here(struct arena *a, struct span file, const struct decode_options *options,
+                                struct image *ret, struct image_notes *ret_notes, struct err *err)
 {
     if (file.len > IMAGE_MAX_FILE_BYTES)
         return err_set(err, ERR_TOO_LARGE, "the file has %zu bytes; at most %d are accepted", file.len,
@@ -37,6 +38,46 @@ enum err_code image_decode(struct arena *a, struct span file, const struct decod
     if (span_starts(file, "\x89PNG\r\n\x1a\n"))
         return png_read(a, file, options->alpha, ret, ret_notes, err);
     if (is_heif(file))
-        return err_set(err, ERR_HEIC, "the file is an HEIF picture (HEIC, AVIF); only JPEG and PNG are supported");
+        return heif_read(a, file, options->alpha, options->max_pixels, ret, ret_notes, err);
     return err_set(err, ERR_NOT_AN_IMAGE, "the file, of %zu bytes, is neither JPEG nor PNG", file.len);
+}
+
+/* --- in a process of its own --- */
+
+static void prepare(struct span file)
+{
+    if (is_heif(file))
+        heif_prepare();
+}
+
+static enum err_code decode_jailed(struct arena *a, struct span file, const void *options, struct image *ret,
+                                   struct image_notes *ret_notes, struct err *err)
+{
+    return image_decode_here(a, file, options, ret, ret_notes, err);
+}
+
+const struct jail_program decode_jail_program = { prepare, decode_jailed };
+
+const char *decode_heic_refusal(const struct decode_options *options)
+{
+    if (!options->heic)
+        return "HEIC=off refuses them";
+    if (heif_unavailable_reason())
+        return heif_unavailable_reason();
+    if (!options->jail)
+        return "DECODE_JAIL=off, and they are decoded in a process of its own alone";
+    return jail_unavailable_reason();
+}
+
+enum err_code image_decode(struct arena *a, struct span file, const struct decode_options *options, struct image *ret,
+                           struct image_notes *ret_notes, struct err *err)
+{
+    const struct jail_limits limits = jail_limits_for(options->max_pixels);
+    const char *refusal = is_heif(file) ? decode_heic_refusal(options) : NULL;
+
+    if (refusal)
+        return err_set(err, ERR_HEIC, "the file is an HEIF picture (HEIC, AVIF), and %s", refusal);
+    if (!options->jail || jail_unavailable_reason() || file.len > IMAGE_MAX_FILE_BYTES)
+        return image_decode_here(a, file, options, ret, ret_notes, err);
+    return jail_decode(a, file, (struct span){ (const char *)options, sizeof *options }, &limits, ret, ret_notes, err);
 }

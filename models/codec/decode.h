@@ -1,14 +1,18 @@
 /*
  * decode - a picture file to pixels. Its content decides what kind it is, never its name.
  *
- * Errors  ERR_NOT_AN_IMAGE neither JPEG nor PNG; ERR_HEIC an HEIF file (HEIC, AVIF); ERR_TOO_LARGE more than
- *         IMAGE_MAX_FILE_BYTES; and those of jpeg.h and png.h
+ * With options->jail, and where a jail works (models/jail/jail.h), the decoder runs in a process of its own. HEIF files
+ * are decoded there or not at all: their decoders have a long record of faults.
+ *
+ * Errors  ERR_NOT_AN_IMAGE neither JPEG nor PNG; ERR_HEIC an HEIF file (HEIC, AVIF) that is not decoded here;
+ *         ERR_TOO_LARGE more than IMAGE_MAX_FILE_BYTES; and those of jpeg.h, png.h, heif.h and jail.h
  * Source  signatures: ITU-T T.81 B.1.1, ISO/IEC 15948 5.2, ISO/IEC 14496-12 4.3 and 23008-12 10.2
  */
 #ifndef MODELS_IMAGE_DECODE_H
 #define MODELS_IMAGE_DECODE_H
 
 #include "models/image/image.h"
+#include "models/jail/jail.h"
 
 struct decode_options {
     enum image_alpha alpha;
@@ -20,5 +24,16 @@ struct decode_options {
 /* Pixels as stored, grey or RGB; image_orient() makes them those that are displayed. ret_notes may be NULL. */
 MUST_CHECK enum err_code image_decode(struct arena *a, struct span file, const struct decode_options *options,
                                       struct image *ret, struct image_notes *ret_notes, struct err *err);
+
+/* The same in this process, whatever the options say of a jail; HEIF files too. For the jailed process, and for files
+ * that are trusted. */
+MUST_CHECK enum err_code image_decode_here(struct arena *a, struct span file, const struct decode_options *options,
+                                           struct image *ret, struct image_notes *ret_notes, struct err *err);
+
+/* Runs image_decode_here() for the process that is jailed (models/jail/jail.h). */
+extern const struct jail_program decode_jail_program;
+
+/* Whether HEIF files are decoded here under such options. NULL: they are; else why not, as a sentence. */
+const char *decode_heic_refusal(const struct decode_options *options);
 
 #endif
