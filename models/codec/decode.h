@@ -33,7 +33,8 @@ MUST_CHECK enum err_code image_decode_here(struct arena *a, struct span file, co
 /* Runs image_decode_here() for the process that is jailed (models/jail/jail.h). */
 extern const struct jail_program decode_jail_program;
 
-/* Whether HEIF files are decoded here under such options. NULL: they are; else why not, as a sentence. */
+/* Why HEIC is not decoded here under such options, as half a sentence; NULL: it is. Found out by jailed processes when
+ * it is asked first. The text lives as long as the process. */
 const char *decode_heic_refusal(const struct decode_options *options);
 
 #endif

@@ -21,8 +21,12 @@
 
 #include "models/image/image.h"
 
-/* NULL: this build reads HEIC; else why not, as half a sentence. */
+/* NULL: this build has libheif; else half a sentence. */
 const char *heif_unavailable_reason(void);
+
+/* A small HEIC file, of 64 x 64 grey pixels: libheif finds its decoders when it is asked, as files that may not be
+ * installed, so that only decoding shows whether it decodes. Empty in a build without libheif. */
+struct span heif_sample(void);
 
 /* Loads the decoders, which may be files of their own, while the process may still open files. */
 void heif_prepare(void);

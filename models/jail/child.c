@@ -39,7 +39,7 @@ static enum err_code decode(const struct jail_program *p, const struct jail_requ
 
     rc = rc ? rc : p->decode(&a, file, r->options, &reply->image, &reply->notes, &err);
     if (rc == ERR_NOMEM)
-        return err_set(&reply->err, ERR_TOO_LARGE, "decoding takes more than the %lld MB of memory that it may take",
+        return err_set(&reply->err, ERR_TOO_LARGE, "jail: the decoder takes more than %lld MB of memory",
                        (long long)(r->limits.memory_bytes >> 20));
     reply->err = err;
     reply->err.code = rc;

@@ -20,7 +20,7 @@
 #include "models/jail/sandbox.h"
 
 #define MARK        "INPAINT_JAIL" /* in the environment of the jailed process: it starts no other */
-#define THE_DECODER "the decoder, in a process of its own,"
+#define THE_DECODER "jail: the decoder"
 
 enum { ENVIRONMENT_MAX = 8, NAMED_SIGNAL = 16 };
 
@@ -52,7 +52,7 @@ static enum err_code write_all(int fd, const char *from, size_t n, struct err *e
         if (done < 0 && errno == EINTR)
             continue;
         if (done <= 0)
-            return err_set(err, ERR_NOMEM, "the file cannot be handed to its decoder: %s", strerror(errno));
+            return err_set(err, ERR_NOMEM, "jail: the file cannot be handed to its decoder: %s", strerror(errno));
         from += done;
         n -= (size_t)done;
     }
@@ -295,7 +295,7 @@ static enum err_code map_answer(struct arena *a, const struct jailed *j, int64_t
     m->bytes = mmap(NULL, m->len, PROT_READ | PROT_WRITE, MAP_SHARED, j->answer, 0);
     if (m->bytes == MAP_FAILED) {
         m->bytes = NULL;
-        return err_set(err, ERR_NOMEM, "there is no address space for a picture of %zu bytes", m->len);
+        return err_set(err, ERR_NOMEM, "jail: there is no address space for a picture of %zu bytes", m->len);
     }
     *ret = m;
     return ERR_OK;

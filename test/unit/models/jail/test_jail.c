@@ -424,7 +424,7 @@ TEST(jail__two_threads_decode_and_nothing_is_left_behind)
             CHECK_INT(jobs[i].n_same, N_JOBS);
         }
         CHECK(round == 0 || n_entries("/proc/self/fd") == files);
-        CHECK(round == 0 || n_mappings() <= mappings + 2);
+        CHECK(round == 0 || n_mappings() <= mappings + 2 || !SANDBOX_IS_WHOLE); /* a sanitizer maps more and more */
         files = n_entries("/proc/self/fd");
         mappings = n_mappings();
     }
