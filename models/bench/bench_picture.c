@@ -114,7 +114,7 @@ static enum err_code make_files(struct rig *r, struct err *err)
     static const char icc[ICC_BYTES] = {
         [2] = ICC_BYTES >> 8, [3] = ICC_BYTES & 255, [16] = 'R', 'G', 'B', ' ', [36] = 'a', 'c', 's', 'p'
     };
-    const struct jpeg_options camera = { QUALITY, JPEG_CHROMA_HALF, { icc, sizeof icc } };
+    const struct jpeg_options camera = { .quality = QUALITY, .chroma = JPEG_CHROMA_HALF, .icc = { icc, sizeof icc } };
     int width = r->o->width, height = r->o->height;
     struct image photo, mask;
 

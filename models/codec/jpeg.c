@@ -13,7 +13,9 @@
 
 enum {
     DECODER_MAX_BYTES = 640 << 20, /* more than the coefficients of the largest progressive four-colour picture */
-    ICC_PART_BYTES = 65533 - 14,   /* what fits into one APP2 segment after its tag */
+    SEGMENT_BYTES = 65533,
+    ICC_PART_BYTES = SEGMENT_BYTES - 14, /* what fits into one APP2 segment after its tag */
+    APP1 = JPEG_APP0 + 1,
     APP2 = JPEG_APP0 + 2
 };
 
@@ -246,22 +248,51 @@ struct writer {
     unsigned long len;
 };
 
-static void write_icc(struct writer *w)
+static void write_segment(j_compress_ptr c, int marker, struct span tag, struct span part)
 {
-    struct span rest = w->options->icc;
+    jpeg_write_m_header(c, marker, (unsigned)(tag.len + part.len));
+    for (size_t i = 0; i < tag.len; i++)
+        jpeg_write_m_byte(c, (unsigned char)tag.ptr[i]);
+    for (size_t i = 0; i < part.len; i++)
+        jpeg_write_m_byte(c, (unsigned char)part.ptr[i]);
+}
+
+static void write_icc(j_compress_ptr c, struct span rest)
+{
     unsigned total = (unsigned)((rest.len + ICC_PART_BYTES - 1) / ICC_PART_BYTES);
 
     for (unsigned number = 1; number <= total; number++) {
         size_t n = rest.len < ICC_PART_BYTES ? rest.len : ICC_PART_BYTES;
         const char tag[14] = { 'I', 'C', 'C', '_', 'P', 'R', 'O', 'F', 'I', 'L', 'E', 0, (char)number, (char)total };
 
-        jpeg_write_m_header(&w->c, APP2, (unsigned)(n + sizeof tag));
-        for (size_t i = 0; i < sizeof tag; i++)
-            jpeg_write_m_byte(&w->c, (unsigned char)tag[i]);
-        for (size_t i = 0; i < n; i++)
-            jpeg_write_m_byte(&w->c, (unsigned char)rest.ptr[i]);
+        write_segment(c, APP2, (struct span){ tag, sizeof tag }, (struct span){ rest.ptr, n });
         rest = (struct span){ rest.ptr + n, rest.len - n };
     }
+}
+
+static const struct span exif_tag = { "Exif\0", 6 };
+static const struct span xmp_tag = { "http://ns.adobe.com/xap/1.0/", 29 };
+
+void jpeg_write_metadata(struct jpeg_compress_struct *c, const struct jpeg_options *options)
+{
+    if (options->exif.len)
+        write_segment(c, APP1, exif_tag, options->exif);
+    if (options->xmp.len)
+        write_segment(c, APP1, xmp_tag, options->xmp);
+    write_icc(c, options->icc);
+}
+
+enum err_code jpeg_check_metadata(const struct jpeg_options *options, struct err *err)
+{
+    if (options->icc.len > ICC_MAX_BYTES)
+        return err_set(err, ERR_TOO_LARGE, "jpeg: a colour profile of %zu bytes; at most %d are supported",
+                       options->icc.len, ICC_MAX_BYTES);
+    if (options->exif.len > SEGMENT_BYTES - exif_tag.len || options->xmp.len > SEGMENT_BYTES - xmp_tag.len)
+        return err_set(err, ERR_TOO_LARGE,
+                       "jpeg: Exif data of %zu bytes and an XMP packet of %zu bytes; each must fit into one segment of "
+                       "%d bytes",
+                       options->exif.len, options->xmp.len, SEGMENT_BYTES);
+    return ERR_OK;
 }
 
 static void set_parameters(struct writer *w)
@@ -290,7 +321,7 @@ static enum err_code write_guarded(struct writer *w)
     jpeg_mem_dest(&w->c, &w->bytes, &w->len);
     set_parameters(w);
     jpeg_start_compress(&w->c, TRUE);
-    write_icc(w);
+    jpeg_write_metadata(&w->c, w->options);
     while (w->c.next_scanline < w->c.image_height) {
         JSAMPROW row = w->image->pixels + (size_t)w->c.next_scanline * row_bytes;
         (void)jpeg_write_scanlines(&w->c, &row, 1);
@@ -315,9 +346,7 @@ enum err_code jpeg_write(struct arena *a, const struct image *im, const struct j
     struct writer w = { .image = im, .options = options };
     enum err_code rc;
 
-    if (options->icc.len > ICC_MAX_BYTES)
-        return err_set(err, ERR_TOO_LARGE, "jpeg: a colour profile of %zu bytes; at most %d are supported",
-                       options->icc.len, ICC_MAX_BYTES);
+    TRY(jpeg_check_metadata(options, err));
     w.c.err = guard_init(&w.guard, err);
     rc = write_all(&w, a, ret_file, err);
     jpeg_destroy_compress(&w.c);

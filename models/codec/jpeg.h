@@ -28,15 +28,24 @@ enum jpeg_chroma {
 struct jpeg_options {
     int quality; /* 1 to 100, libjpeg's scale */
     enum jpeg_chroma chroma;
-    struct span icc; /* the profile to embed; empty: none */
+    struct span icc;  /* the profile to embed; empty: none */
+    struct span exif; /* TIFF data of metadata.h; empty: none */
+    struct span xmp;  /* an XMP packet of one segment; empty: none */
 };
 
 /* ret_notes may be NULL. */
 MUST_CHECK enum err_code jpeg_read(struct arena *a, struct span file, struct image *ret, struct image_notes *ret_notes,
                                    struct err *err);
 
-/* Baseline, optimised Huffman tables, JFIF header, the profile, and no other metadata; from the arena. */
+/* Baseline, optimised Huffman tables, JFIF header, what `options` has of Exif data, XMP packet and profile, in this
+ * order, and no other metadata; from the arena. */
 MUST_CHECK enum err_code jpeg_write(struct arena *a, const struct image *im, const struct jpeg_options *options,
                                     struct span *ret_file, struct err *err);
+
+/* For jpeg_splice.c, which writes files of another kind: checks that the metadata fit into their segments
+ * (ERR_TOO_LARGE), and writes them at the start of the file. */
+struct jpeg_compress_struct;
+MUST_CHECK enum err_code jpeg_check_metadata(const struct jpeg_options *options, struct err *err);
+void jpeg_write_metadata(struct jpeg_compress_struct *c, const struct jpeg_options *options);
 
 #endif

@@ -15,7 +15,8 @@
 enum {
     IMAGE_MAX_SIDE = 16384,               /* pixels */
     IMAGE_MAX_PIXELS = 200 * 1000 * 1000, /* of any picture in memory; files are refused earlier (codec/decode.h) */
-    IMAGE_MAX_FILE_BYTES = 40 << 20
+    IMAGE_MAX_FILE_BYTES = 40 << 20,
+    IMAGE_MAX_EXIF_BYTES = 128 << 10 /* of Exif data that are looked at; what lies behind is taken as absent */
 };
 
 struct image {
@@ -42,6 +43,9 @@ struct image_notes {
     struct span icc; /* colour profile (icc.h); empty when absent, damaged or over ICC_MAX_BYTES */
     bool indexed;    /* a PNG with a palette or of single bits: Pillow's modes P and 1 */
     uint8_t *alpha;  /* [height, width], the alpha channel of a PNG, from the arena; NULL: none */
+
+    struct span exif;  /* TIFF data, from its byte order on, at most IMAGE_MAX_EXIF_BYTES; empty: absent */
+    bool has_gain_map; /* a second picture in the file says how much brighter an HDR screen shows the first */
 };
 
 /* A picture of the given size, zeroed, from the arena. ERR_TOO_LARGE over the limits, ERR_INVALID for sizes < 1. */

@@ -182,7 +182,7 @@ static enum err_code shrink_to_preview(struct arena *a, const struct image *phot
 static enum err_code write_preview(struct arena *a, const struct picture_input *in, struct picture_files *ret,
                                    struct err *err)
 {
-    const struct jpeg_options options = { PREVIEW_QUALITY, JPEG_CHROMA_HALF, in->icc };
+    const struct jpeg_options options = { .quality = PREVIEW_QUALITY, .chroma = JPEG_CHROMA_HALF, .icc = in->icc };
     struct image small;
 
     TRY(shrink_to_preview(a, &in->photo, &small, err));
@@ -195,7 +195,7 @@ static enum err_code write_preview(struct arena *a, const struct picture_input *
 static enum err_code write_both(struct arena *a, struct arena *scratch, const struct picture_input *in,
                                 struct picture_files *ret, struct err *err)
 {
-    const struct jpeg_options options = { EDITED_QUALITY, JPEG_CHROMA_FULL, in->icc };
+    const struct jpeg_options options = { .quality = EDITED_QUALITY, .chroma = JPEG_CHROMA_FULL, .icc = in->icc };
     struct err edited_err = { 0 }, preview_err = { 0 };
     enum err_code edited_rc = ERR_OK, preview_rc = ERR_OK;
 

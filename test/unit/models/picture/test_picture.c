@@ -45,7 +45,7 @@ static struct span photo_file(struct arena *a, const struct image *im, struct sp
     struct err err = { 0 };
     struct span file;
 
-    CHECK_OK(jpeg_write(a, im, &(struct jpeg_options){ 92, JPEG_CHROMA_HALF, icc }, &file, &err), err);
+    CHECK_OK(jpeg_write(a, im, &(struct jpeg_options){ .quality = 92, .chroma = JPEG_CHROMA_HALF, .icc = icc }, &file, &err), err);
     return file;
 }
 
