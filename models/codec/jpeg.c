@@ -306,7 +306,7 @@ static void set_parameters(struct writer *w)
     jpeg_set_defaults(&w->c);
     jpeg_set_quality(&w->c, w->options->quality, TRUE);
     w->c.dct_method = JDCT_ISLOW;
-    w->c.optimize_coding = TRUE;
+    w->c.optimize_coding = w->options->fast ? FALSE : TRUE;
     if (w->image->channels == 3)
         w->c.comp_info[0].h_samp_factor = w->c.comp_info[0].v_samp_factor = sampling;
 }

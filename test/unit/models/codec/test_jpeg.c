@@ -261,3 +261,22 @@ TEST(jpeg__writes_what_it_can_read_again)
     CHECK_INT(got.channels, 1);
     arena_done(&a);
 }
+
+/* The tables of the standard instead of the picture's own: more bytes, the same pixels. */
+TEST(jpeg__packs_the_same_pixels_faster_and_larger)
+{
+    struct arena a;
+    struct err err = { 0 };
+    struct image im, from_fast, from_small;
+    struct span fast, small;
+
+    CHECK_OK(arena_init(&a, ARENA, &err), err);
+    picture_from_png(&a, golden("pictures/decode_444.png"), &im);
+    CHECK_OK(jpeg_write(&a, &im, &(struct jpeg_options){ .quality = 95, .fast = true }, &fast, &err), err);
+    CHECK_OK(jpeg_write(&a, &im, &(struct jpeg_options){ .quality = 95 }, &small, &err), err);
+    CHECK(small.len < fast.len);
+    CHECK_OK(jpeg_read(&a, fast, &from_fast, NULL, &err), err);
+    CHECK_OK(jpeg_read(&a, small, &from_small, NULL, &err), err);
+    CHECK_SAME_PICTURE(&from_fast, &from_small);
+    arena_done(&a);
+}
