@@ -2,21 +2,16 @@
 
 #include <setjmp.h>
 #include <stdio.h> /* jpeglib.h needs FILE */
-#include <stdlib.h>
 #include <string.h>
 
 #include <jpeglib.h>
 #include <jerror.h>
 
-#include "models/codec/icc.h"
 #include "models/codec/jpeg_notes.h"
+#include "models/codec/jpeg_output.h"
 
 enum {
-    DECODER_MAX_BYTES = 640 << 20, /* more than the coefficients of the largest progressive four-colour picture */
-    SEGMENT_BYTES = 65533,
-    ICC_PART_BYTES = SEGMENT_BYTES - 14, /* what fits into one APP2 segment after its tag */
-    APP1 = JPEG_APP0 + 1,
-    APP2 = JPEG_APP0 + 2
+    DECODER_MAX_BYTES = 640 << 20 /* more than the coefficients of the largest progressive four-colour picture */
 };
 
 /* libjpeg leaves through `jump` on errors, so everything that is used afterwards is in these structs, not in locals. */
@@ -240,60 +235,12 @@ enum err_code jpeg_read(struct arena *a, struct span file, struct image *ret, st
 }
 
 struct writer {
-    struct guard guard;
+    struct jpeg_guard guard;
     struct jpeg_compress_struct c;
+    struct jpeg_sink sink;
     const struct image *image;
     const struct jpeg_options *options;
-    unsigned char *bytes; /* allocated by libjpeg with malloc() */
-    unsigned long len;
 };
-
-static void write_segment(j_compress_ptr c, int marker, struct span tag, struct span part)
-{
-    jpeg_write_m_header(c, marker, (unsigned)(tag.len + part.len));
-    for (size_t i = 0; i < tag.len; i++)
-        jpeg_write_m_byte(c, (unsigned char)tag.ptr[i]);
-    for (size_t i = 0; i < part.len; i++)
-        jpeg_write_m_byte(c, (unsigned char)part.ptr[i]);
-}
-
-static void write_icc(j_compress_ptr c, struct span rest)
-{
-    unsigned total = (unsigned)((rest.len + ICC_PART_BYTES - 1) / ICC_PART_BYTES);
-
-    for (unsigned number = 1; number <= total; number++) {
-        size_t n = rest.len < ICC_PART_BYTES ? rest.len : ICC_PART_BYTES;
-        const char tag[14] = { 'I', 'C', 'C', '_', 'P', 'R', 'O', 'F', 'I', 'L', 'E', 0, (char)number, (char)total };
-
-        write_segment(c, APP2, (struct span){ tag, sizeof tag }, (struct span){ rest.ptr, n });
-        rest = (struct span){ rest.ptr + n, rest.len - n };
-    }
-}
-
-static const struct span exif_tag = { "Exif\0", 6 };
-static const struct span xmp_tag = { "http://ns.adobe.com/xap/1.0/", 29 };
-
-void jpeg_write_metadata(struct jpeg_compress_struct *c, const struct jpeg_options *options)
-{
-    if (options->exif.len)
-        write_segment(c, APP1, exif_tag, options->exif);
-    if (options->xmp.len)
-        write_segment(c, APP1, xmp_tag, options->xmp);
-    write_icc(c, options->icc);
-}
-
-enum err_code jpeg_check_metadata(const struct jpeg_options *options, struct err *err)
-{
-    if (options->icc.len > ICC_MAX_BYTES)
-        return err_set(err, ERR_TOO_LARGE, "jpeg: a colour profile of %zu bytes; at most %d are supported",
-                       options->icc.len, ICC_MAX_BYTES);
-    if (options->exif.len > SEGMENT_BYTES - exif_tag.len || options->xmp.len > SEGMENT_BYTES - xmp_tag.len)
-        return err_set(err, ERR_TOO_LARGE,
-                       "jpeg: Exif data of %zu bytes and an XMP packet of %zu bytes; each must fit into one segment of "
-                       "%d bytes",
-                       options->exif.len, options->xmp.len, SEGMENT_BYTES);
-    return ERR_OK;
-}
 
 static void set_parameters(struct writer *w)
 {
@@ -318,7 +265,7 @@ static enum err_code write_guarded(struct writer *w)
     if (setjmp(w->guard.jump))
         return w->guard.rc;
     jpeg_create_compress(&w->c);
-    jpeg_mem_dest(&w->c, &w->bytes, &w->len);
+    jpeg_sink_start(&w->sink, &w->guard, &w->c);
     set_parameters(w);
     jpeg_start_compress(&w->c, TRUE);
     jpeg_write_metadata(&w->c, w->options);
@@ -335,8 +282,8 @@ static enum err_code write_all(struct writer *w, struct arena *a, struct span *r
     char *copy = NULL;
 
     TRY(write_guarded(w));
-    TRY(span_dup(a, (struct span){ (const char *)w->bytes, w->len }, &copy, err));
-    *ret_file = (struct span){ copy, w->len };
+    TRY(span_dup(a, (struct span){ (const char *)w->sink.bytes, w->sink.len }, &copy, err));
+    *ret_file = (struct span){ copy, w->sink.len };
     return ERR_OK;
 }
 
@@ -347,9 +294,9 @@ enum err_code jpeg_write(struct arena *a, const struct image *im, const struct j
     enum err_code rc;
 
     TRY(jpeg_check_metadata(options, err));
-    w.c.err = guard_init(&w.guard, err);
+    w.c.err = jpeg_guard_init(&w.guard, ERR_INTERNAL, err);
     rc = write_all(&w, a, ret_file, err);
     jpeg_destroy_compress(&w.c);
-    free(w.bytes);
+    jpeg_sink_done(&w.sink);
     return rc;
 }

@@ -1,5 +1,5 @@
 /*
- * jpeg - JPEG files <-> pixels. The only file over libjpeg.
+ * jpeg - JPEG files <-> pixels. Over libjpeg, with jpeg_output.h and jpeg_splice.c.
  *
  * Reads baseline and progressive files, in grey, YCbCr, RGB, CMYK and YCCK, with the accurate inverse DCT and smooth
  * ("fancy") chroma upsampling, as Pillow does. Grey stays one channel, everything else becomes RGB. Four-colour files
@@ -42,11 +42,5 @@ MUST_CHECK enum err_code jpeg_read(struct arena *a, struct span file, struct ima
  * this order, and no other metadata; from the arena. */
 MUST_CHECK enum err_code jpeg_write(struct arena *a, const struct image *im, const struct jpeg_options *options,
                                     struct span *ret_file, struct err *err);
-
-/* For jpeg_splice.c, which writes files of another kind: checks that the metadata fit into their segments
- * (ERR_TOO_LARGE), and writes them at the start of the file. */
-struct jpeg_compress_struct;
-MUST_CHECK enum err_code jpeg_check_metadata(const struct jpeg_options *options, struct err *err);
-void jpeg_write_metadata(struct jpeg_compress_struct *c, const struct jpeg_options *options);
 
 #endif
