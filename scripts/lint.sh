@@ -64,7 +64,7 @@ only_in 'openssl/' worker/base/crypto.c
 only_in 'jwt\.h' worker/base/libjwt.c
 only_in 'zlib' worker/base/gunzip.c
 only_in 'png\.h' models/codec/png.c
-only_in '(jpeglib|jerror)' models/codec/jpeg.c
+only_in '(jpeglib|jerror)' models/codec/jpeg.c models/codec/jpeg_{output.{c,h},splice.c}
 only_in 'webp/' models/codec/webp.c
 only_in 'libheif' models/codec/heif.c
 only_in 'seccomp' models/jail/sandbox.c

@@ -2,21 +2,18 @@
 
 #include <setjmp.h>
 #include <stdio.h> /* jpeglib.h needs FILE */
-#include <stdlib.h>
 #include <string.h>
 
 #include <jpeglib.h>
 #include <jerror.h>
 
-#include "models/codec/icc.h"
 #include "models/codec/jpeg_layout.h"
 #include "models/codec/jpeg_notes.h"
+#include "models/codec/jpeg_output.h"
 
 enum {
     DECODER_MAX_BYTES = 1 << 30, /* more than the coefficients of a progressive four-colour picture of 120 megapixels */
-    ICC_PART_BYTES = 65533 - 14, /* what fits into one APP2 segment after its tag */
-    PADDING_MAX_BYTES = 8,       /* before a restart marker; some cameras write a few, more are data in disorder */
-    APP2 = JPEG_APP0 + 2
+    PADDING_MAX_BYTES = 8        /* before a restart marker; some cameras write a few, more are data in disorder */
 };
 
 /* libjpeg leaves through `jump` on errors, so everything that is used afterwards is in these structs, not in locals. */
@@ -356,31 +353,12 @@ enum err_code jpeg_read(struct arena *a, struct span file, struct image *ret, st
 }
 
 struct writer {
-    struct guard guard;
+    struct jpeg_guard guard;
     struct jpeg_compress_struct c;
+    struct jpeg_sink sink;
     const struct image *image;
     const struct jpeg_options *options;
-    unsigned char *bytes; /* allocated by libjpeg with malloc() */
-    unsigned long len;
 };
-
-static void write_icc(struct writer *w)
-{
-    struct span rest = w->options->icc;
-    unsigned total = (unsigned)((rest.len + ICC_PART_BYTES - 1) / ICC_PART_BYTES);
-
-    for (unsigned number = 1; number <= total; number++) {
-        size_t n = rest.len < ICC_PART_BYTES ? rest.len : ICC_PART_BYTES;
-        const char tag[14] = { 'I', 'C', 'C', '_', 'P', 'R', 'O', 'F', 'I', 'L', 'E', 0, (char)number, (char)total };
-
-        jpeg_write_m_header(&w->c, APP2, (unsigned)(n + sizeof tag));
-        for (size_t i = 0; i < sizeof tag; i++)
-            jpeg_write_m_byte(&w->c, (unsigned char)tag[i]);
-        for (size_t i = 0; i < n; i++)
-            jpeg_write_m_byte(&w->c, (unsigned char)rest.ptr[i]);
-        rest = (struct span){ rest.ptr + n, rest.len - n };
-    }
-}
 
 static void set_parameters(struct writer *w)
 {
@@ -393,7 +371,7 @@ static void set_parameters(struct writer *w)
     jpeg_set_defaults(&w->c);
     jpeg_set_quality(&w->c, w->options->quality, TRUE);
     w->c.dct_method = JDCT_ISLOW;
-    w->c.optimize_coding = TRUE;
+    w->c.optimize_coding = w->options->fast ? FALSE : TRUE;
     if (w->image->channels == 3)
         w->c.comp_info[0].h_samp_factor = w->c.comp_info[0].v_samp_factor = sampling;
 }
@@ -405,10 +383,10 @@ static enum err_code write_guarded(struct writer *w)
     if (setjmp(w->guard.jump))
         return w->guard.rc;
     jpeg_create_compress(&w->c);
-    jpeg_mem_dest(&w->c, &w->bytes, &w->len);
+    jpeg_sink_start(&w->sink, &w->guard, &w->c);
     set_parameters(w);
     jpeg_start_compress(&w->c, TRUE);
-    write_icc(w);
+    jpeg_write_metadata(&w->c, w->options);
     while (w->c.next_scanline < w->c.image_height) {
         JSAMPROW row = w->image->pixels + (size_t)w->c.next_scanline * row_bytes;
         (void)jpeg_write_scanlines(&w->c, &row, 1);
@@ -422,8 +400,8 @@ static enum err_code write_all(struct writer *w, struct arena *a, struct span *r
     char *copy = NULL;
 
     TRY(write_guarded(w));
-    TRY(span_dup(a, (struct span){ (const char *)w->bytes, w->len }, &copy, err));
-    *ret_file = (struct span){ copy, w->len };
+    TRY(span_dup(a, (struct span){ (const char *)w->sink.bytes, w->sink.len }, &copy, err));
+    *ret_file = (struct span){ copy, w->sink.len };
     return ERR_OK;
 }
 
@@ -433,12 +411,10 @@ enum err_code jpeg_write(struct arena *a, const struct image *im, const struct j
     struct writer w = { .image = im, .options = options };
     enum err_code rc;
 
-    if (options->icc.len > ICC_MAX_BYTES)
-        return err_set(err, ERR_TOO_LARGE, "jpeg: a colour profile of %zu bytes; at most %d are supported",
-                       options->icc.len, ICC_MAX_BYTES);
-    w.c.err = guard_init(&w.guard, err);
+    TRY(jpeg_check_metadata(options, err));
+    w.c.err = jpeg_guard_init(&w.guard, ERR_INTERNAL, err);
     rc = write_all(&w, a, ret_file, err);
     jpeg_destroy_compress(&w.c);
-    free(w.bytes);
+    jpeg_sink_done(&w.sink);
     return rc;
 }

@@ -189,8 +189,10 @@ static enum err_code take_notes(struct reader *r, struct image_notes *ret)
     png_byte *exif = NULL;
     png_uint_32 exif_len = 0;
 
-    if (png_get_eXIf_1(r->png, r->info, &exif_len, &exif))
+    if (png_get_eXIf_1(r->png, r->info, &exif_len, &exif)) {
         notes.orientation = exif_orientation((struct span){ (const char *)exif, exif_len });
+        TRY(exif_copy(r->arena, (struct span){ (const char *)exif, exif_len }, &notes.exif, r->err));
+    }
     TRY(copy_profile(r, &notes.icc));
     if (r->channel_of_alpha)
         TRY(image_copy_alpha(r->arena, r->pixels, n_pixels(r), r->image.channels, &notes.alpha, r->err));

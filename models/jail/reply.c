@@ -14,14 +14,17 @@ static const struct {
     int min, max;
 } numbers[] = {
     { offsetof(struct image_notes, orientation), 1, 8 },
+    { offsetof(struct image_notes, rows_missing), 0, IMAGE_MAX_SIDE },
 };
 
 static const size_t flags[] = {
     offsetof(struct image_notes, indexed),
+    offsetof(struct image_notes, has_gain_map),
 };
 
 static const size_t spans[] = {
     offsetof(struct image_notes, icc),
+    offsetof(struct image_notes, exif),
 };
 
 enum {
@@ -31,7 +34,7 @@ enum {
 };
 
 /* A new member needs its line above, and its bytes here. */
-static_assert(sizeof(struct image_notes) == 40, "a member of struct image_notes is in no table of reply.c");
+static_assert(sizeof(struct image_notes) == 64, "a member of struct image_notes is in no table of reply.c");
 
 static void *member(struct image_notes *notes, size_t at)
 {

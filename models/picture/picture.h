@@ -17,7 +17,7 @@
  *
  * All memory is from the arena; PICTURE_ARENA_BYTES are enough for the largest pictures accepted.
  * Errors  of decode.h, with "original: " or "mask: " in front of the message; ERR_MASK_SIZE, ERR_MASK_EMPTY,
- *         ERR_MASK_FULL, ERR_MASK_LARGE
+ *         ERR_MASK_FULL, ERR_MASK_LARGE; ERR_CORRUPT, too, where the grown mask reaches into what the file has lost
  */
 #ifndef MODELS_PICTURE_PICTURE_H
 #define MODELS_PICTURE_PICTURE_H
@@ -26,8 +26,9 @@
 #include "models/picture/composite.h"
 #include "models/picture/crop.h"
 #include "models/picture/picture_settings.h"
+#include "models/picture/picture_write.h"
 
-enum { PREVIEW_LONG_SIDE = 512, EDITED_QUALITY = 95, PREVIEW_QUALITY = 85, PICTURE_WARNINGS_MAX = 8 };
+enum { PREVIEW_LONG_SIDE = 512, PICTURE_WARNINGS_MAX = 8 };
 
 #define PICTURE_ARENA_BYTES ((size_t)4 << 30) /* address space */
 
@@ -39,6 +40,11 @@ struct picture_record {
     struct paste_edge edge;
     struct crop_plan plan;
     const char *colour_space;
+    bool has_output;
+    enum picture_output output;                 /* how edited.jpg was written */
+    bool has_changes;                           /* picture_count_changes() was asked */
+    int64_t changed_outside;                    /* pixels of edited.jpg, beyond the paste, that are not the photo's */
+    int max_outside;                            /* the largest difference there, in levels */
     const char *warnings[PICTURE_WARNINGS_MAX]; /* stable codes */
     int n_warnings;
 };
@@ -47,9 +53,12 @@ struct picture_record {
 void picture_warn(struct picture_record *r, const char *code);
 
 struct picture_input {
-    struct image photo; /* [H, W, 3], upright */
-    struct image mask;  /* [H, W, 1], 255 repaint, 0 keep; neither empty nor full */
-    struct span icc;    /* an RGB profile; empty: none */
+    struct image photo;       /* [H, W, 3], upright */
+    struct image mask;        /* [H, W, 1], 255 repaint, 0 keep; neither empty nor full */
+    struct span icc;          /* an RGB profile; empty: none */
+    struct image_box missing; /* at an edge: what the photo's file has lost; empty: nothing */
+    struct span exif;         /* of the original: image_notes.exif */
+    struct span original;     /* its file */
 };
 
 /* One crop, for the model. */
@@ -64,6 +73,7 @@ struct picture_files {
     struct span preview;               /* JPEG, longest side PREVIEW_LONG_SIDE at most, never enlarged */
     int width, height;                 /* of edited, pixels */
     int preview_width, preview_height; /* pixels */
+    struct picture_written written;
 };
 
 /* Sets what of *record is known then. */
@@ -92,7 +102,12 @@ MUST_CHECK enum err_code picture_paste(struct arena *a, struct picture_input *in
                                        const struct picture_settings *settings, struct picture_record *record, int crop,
                                        struct err *err);
 
-MUST_CHECK enum err_code picture_encode(struct arena *a, const struct picture_input *in, struct picture_files *ret,
-                                        struct err *err);
+MUST_CHECK enum err_code picture_encode(struct arena *a, const struct picture_input *in,
+                                        const struct picture_settings *settings, struct picture_record *record,
+                                        struct picture_files *ret, struct err *err);
+
+/* How the file differs from the photo beyond what was painted: takes a decoding of it. */
+MUST_CHECK enum err_code picture_count_changes(struct arena *a, const struct picture_input *in, struct span edited,
+                                               struct picture_record *record, struct err *err);
 
 #endif

@@ -15,6 +15,24 @@ static double smallest_scale(const struct crop_plan *plan)
     return scale;
 }
 
+/* What the file has lost is a strip along an edge, so a box that reaches into it stands for what is in the box. */
+static enum err_code check_missing(const struct picture_input *in, struct picture_record *record, struct err *err)
+{
+    const struct image_box m = in->missing;
+
+    if (m.left >= m.right || m.top >= m.bottom)
+        return ERR_OK;
+    for (int i = 0; i < record->plan.n; i++) {
+        const struct image_box h = record->plan.crops[i].hole;
+
+        if (h.left < m.right && m.left < h.right && h.top < m.bottom && m.top < h.bottom)
+            return err_set(err, ERR_CORRUPT,
+                           "original: the file ends too early, and the mask reaches into what is missing");
+    }
+    picture_warn(record, "PHOTO_TAIL_DAMAGED");
+    return ERR_OK;
+}
+
 /* How far the mask grows depends on the scale, and the scale on what the grown mask covers: a larger one is planned
  * until it is enough. */
 enum err_code picture_plan(struct arena *a, const struct picture_input *in, const struct picture_settings *settings,
@@ -30,7 +48,7 @@ enum err_code picture_plan(struct arena *a, const struct picture_input *in, cons
         scale = fmin(smallest_scale(&record->plan), scale);
         record->edge = paste_edge_choose(long_side, scale, settings->mask_grow_px, settings->mask_feather_px);
     } while (record->edge.grow > planned);
-    return ERR_OK;
+    return check_missing(in, record, err);
 }
 
 static int width_of(struct image_box b)

@@ -61,10 +61,11 @@ static enum err_code read_mask(struct arena *a, const struct files *f, struct im
 static enum err_code decode_both(struct arena *a, struct arena *scratch, const struct files *f, struct decoded *photo,
                                  struct image *mask, struct err *err)
 {
-    const struct decode_options options = decoding(f->settings, IMAGE_ALPHA_ON_WHITE);
+    struct decode_options options = decoding(f->settings, IMAGE_ALPHA_ON_WHITE);
     struct err photo_err = { 0 }, mask_err = { 0 };
     enum err_code photo_rc = ERR_OK, mask_rc = ERR_OK;
 
+    options.rows_may_be_missing = true;
 #pragma omp parallel sections
     {
 #pragma omp section
@@ -116,6 +117,12 @@ static enum err_code read_both(struct arena *a, struct arena *scratch, const str
 
     TRY(decode_both(a, scratch, f, &photo, &mask, err));
     TRY(take_photo(a, &photo, in, err));
+    in->original = f->original;
+    in->exif = photo.notes.exif;
+    in->missing = image_box_of_last_rows(photo.stored.width, photo.stored.height, photo.notes.rows_missing,
+                                         photo.notes.orientation);
+    if (photo.notes.has_gain_map)
+        picture_warn(record, "GAIN_MAP_DROPPED");
     return take_mask(a, &mask, f->settings, in, record, err);
 }
 

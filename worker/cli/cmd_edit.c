@@ -230,7 +230,9 @@ static enum err_code seed_of_files(const struct edit_request *q, uint64_t *ret, 
 
 static enum err_code read_request(struct local *l, struct edit_request *q, struct err *err)
 {
-    *q = (struct edit_request){ .fill = { FILL_REQUEST_DEFAULTS }, .pictures = l->pictures, .wants_png = l->png };
+    *q = (struct edit_request){
+        .fill = { FILL_REQUEST_DEFAULTS }, .pictures = l->pictures, .wants_png = l->png, .counts_changes = true
+    };
     q->fill.steps = l->steps;
     q->fill.guidance = l->guidance;
     q->fill.seed = l->seed;
@@ -256,6 +258,8 @@ static enum err_code paint_folder(struct local *l, struct engine *e, const struc
         TRY(file_write(path_in(l, "edited.png"), ret->png, err));
     output_wrote(path_in(l, "edited.jpg"), ret->files.width, ret->files.height);
     output_wrote(path_in(l, "preview.jpg"), ret->files.preview_width, ret->files.preview_height);
+    (void)printf("beyond what was painted, %lld pixels of edited.jpg differ from the photo, by at most %d levels\n",
+                 (long long)ret->picture.changed_outside, ret->picture.max_outside);
     if (l->png)
         output_wrote(path_in(l, "edited.png"), ret->files.width, ret->files.height);
     return ERR_OK;

@@ -31,6 +31,7 @@ struct picture_settings edit_picture_settings(const struct config *c)
         .second_pass = (enum picture_second_pass)c->second_pass,
         .decode_jail = c->decode_jail,
         .heic = c->heic,
+        .fast_huffman = c->fast_huffman,
     };
 }
 
@@ -263,7 +264,9 @@ static enum err_code encode(struct edit *e, struct err *err)
     report(e, STAGE_COMPOSE, PERCENT_COMPOSE, -1);
     if (e->request->wants_png)
         TRY(png_write(e->arena, &e->in.photo, &e->result->png, err));
-    rc = picture_encode(e->arena, &e->in, &e->result->files, err);
+    rc = picture_encode(e->arena, &e->in, &e->request->pictures, &e->result->picture, &e->result->files, err);
+    if (!rc && e->request->counts_changes)
+        rc = picture_count_changes(e->arena, &e->in, e->result->files.edited, &e->result->picture, err);
     clock_stage(e, STAGE_COMPOSE);
     return rc;
 }
