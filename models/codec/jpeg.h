@@ -11,8 +11,8 @@
  * early nor break the coding nor miss a restart marker. A picture all of whose rows are there is whole, whatever else
  * is wrong with the file: no EOI marker, stray bytes between segments, bytes of any kind behind the picture, scan
  * parameters that mean nothing. From the first row that is not there all rows count as missing; so damage higher up
- * makes the file corrupt, and a little at the bottom becomes image_notes.rows_missing. A progressive file without an EOI
- * marker is corrupt unless its scans complete every coefficient.
+ * makes the file corrupt, and a little at the bottom becomes image_notes.rows_missing. A progressive file without an
+ * EOI marker is corrupt unless its scans complete every coefficient.
  *
  * Errors  ERR_NOT_AN_IMAGE no SOI; ERR_TOO_LARGE limits of image.h, scans; ERR_UNSUPPORTED 12 bits, lossless,
  *         hierarchical, JPEG-LS; ERR_CORRUPT; ERR_NOMEM

@@ -56,8 +56,8 @@ MUST_CHECK enum err_code image_check_size(int64_t width, int64_t height, struct 
 /* The same, and not more than max_pixels, which is the operator's setting; 0: none. */
 MUST_CHECK enum err_code image_check_pixels(int64_t width, int64_t height, int64_t max_pixels, struct err *err);
 
-/* How many rows of a file may be missing at its bottom, as when the end of an upload is lost: 16 or 1 %, but no more than
- * a quarter of a small picture. */
+/* How many rows of a file may be missing at its bottom, as when the end of an upload is lost: 16 or 1 %, but no more
+ * than a quarter of a small picture. */
 int image_max_rows_missing(int height);
 
 /* Grey becomes three equal channels. For an RGB picture, ret shares the pixels of src. */
