@@ -139,7 +139,7 @@ static bool fill(scmp_filter_ctx f)
 static enum err_code load_filter(struct err *err)
 {
     scmp_filter_ctx f = seccomp_init(SCMP_ACT_KILL_PROCESS);
-    int refused = -ENOMEM;
+    int refused = -EOPNOTSUPP;
 
     if (f && fill(f))
         refused = seccomp_load(f);
