@@ -10,7 +10,7 @@
 #include "models/codec/colour_matrix.h"
 #include "models/codec/icc.h"
 
-enum { BLOCK = 4096, STRIP = 256 }; /* pixels: of a thread's turn, and of what lies on its stack */
+enum { BLOCK = 4096, STRIP = 256 }; /* pixels: worth a thread, and at home on its stack */
 
 static const cmsUInt32Number INTENT = INTENT_RELATIVE_COLORIMETRIC;
 /* No cache: it would be shared by the threads. */
@@ -279,7 +279,7 @@ static size_t least(size_t a, size_t b)
 
 void colour_to_srgb(const struct colour *c, const uint8_t *codes, size_t n, float *ret)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (n > BLOCK)
     for (size_t i = 0; i < n; i += BLOCK)
         block_to_srgb(c, codes + 3 * i, least(BLOCK, n - i), ret + 3 * i);
 }
@@ -301,7 +301,7 @@ static void strip_to_srgb_u8(const struct colour *c, const uint8_t *codes, size_
 
 void colour_to_srgb_u8(const struct colour *c, const uint8_t *codes, size_t n, uint8_t *ret)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (n > BLOCK)
     for (size_t i = 0; i < n; i += STRIP)
         strip_to_srgb_u8(c, codes + 3 * i, least(STRIP, n - i), ret + 3 * i);
 }
@@ -330,7 +330,7 @@ static void block_from_srgb(const struct colour *c, const float *srgb, size_t n,
 
 void colour_from_srgb(const struct colour *c, const float *srgb, size_t n, float *ret)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (n > BLOCK)
     for (size_t i = 0; i < n; i += STRIP)
         block_from_srgb(c, srgb + 3 * i, least(STRIP, n - i), ret + 3 * i);
 }

@@ -4,6 +4,8 @@
 
 #include "kernels/base/processor.h"
 
+#define NOISE 4e-7F /* of light that went through sRGB and back in floats */
+
 /* The code whose light comes back as this one: the first of those with the same light, and at the upper end the last,
  * so that black stays 0 and white stays 255. */
 static void curve_back(struct colour_curve *back, const float *light)
@@ -13,13 +15,13 @@ static void curve_back(struct colour_curve *back, const float *light)
     *back = (struct colour_curve){ .n = 1 };
     back->light[0] = most;
     for (int code = 1; code < COLOUR_CODES; code++) {
-        if (light[code] > most) {
+        if (light[code] > most + NOISE) {
             most = light[code];
             back->light[back->n] = most;
             back->code[back->n++] = (float)code;
         }
     }
-    if (light[COLOUR_CODES - 1] == most)
+    if (fabsf(light[COLOUR_CODES - 1] - most) <= NOISE)
         back->code[back->n - 1] = COLOUR_CODES - 1;
     for (int i = back->n; i < COLOUR_CODES; i++)
         back->light[i] = INFINITY;
