@@ -7,6 +7,8 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
+#include "models/codec/colour.h"
+#include "models/codec/icc.h"
 #include "models/codec/jpeg_layout.h"
 #include "models/codec/jpeg_notes.h"
 #include "models/codec/jpeg_output.h"
@@ -96,7 +98,8 @@ struct reader {
     struct jpeg_layout layout;
     struct arena *arena;
     struct image image;
-    uint8_t *cmyk; /* one row, where the file has four colours */
+    uint8_t *cmyk;            /* one row, where the file has four colours */
+    struct colour_inks *inks; /* NULL: the file does not say what its four colours look like */
     int rows_missing;
 };
 
@@ -204,13 +207,22 @@ static J_COLOR_SPACE output_space(struct reader *r)
     }
 }
 
+static enum err_code open_inks(struct reader *r)
+{
+    struct image_notes notes;
+
+    TRY(jpeg_notes(r->arena, r->file, &notes, r->guard.err));
+    return colour_inks_open(r->arena, notes.icc, &r->inks, r->guard.err);
+}
+
 static enum err_code take_memory(struct reader *r)
 {
     TRY(image_new(r->arena, (int)r->c.image_width, (int)r->c.image_height, r->c.num_components == 1 ? 1 : 3, &r->image,
                   r->guard.err));
     if (r->c.out_color_space != JCS_CMYK)
         return ERR_OK;
-    return arena_alloc(r->arena, r->c.image_width, 4, &r->cmyk, r->guard.err);
+    TRY(arena_alloc(r->arena, r->c.image_width, 4, &r->cmyk, r->guard.err));
+    return open_inks(r);
 }
 
 static void start(struct reader *r)
@@ -236,9 +248,14 @@ static unsigned mul_255(unsigned a, unsigned b)
     return (t + (t >> 8)) >> 8;
 }
 
-/* In inverted CMYK 255 means no ink. Red is the light that cyan and black ink let through, and so on. */
-static void row_from_cmyk(uint8_t *rgb, const uint8_t *cmyk, int width)
+/* In inverted CMYK 255 means no ink. Without a profile, red is the light that cyan and black ink let through, and so
+ * on. */
+static void row_from_cmyk(const struct colour_inks *inks, uint8_t *rgb, const uint8_t *cmyk, int width)
 {
+    if (inks) {
+        colour_inks_to_srgb(inks, cmyk, (size_t)width, rgb);
+        return;
+    }
     for (size_t x = 0; x < (size_t)width; x++) {
         unsigned black = cmyk[4 * x + 3];
 
@@ -280,7 +297,7 @@ static void read_rows(struct reader *r)
         if (jpeg_read_scanlines(&r->c, &target, 1) != 1)
             refuse(r, err_set(r->guard.err, ERR_CORRUPT, "jpeg: row %u is missing", r->c.output_scanline));
         if (r->cmyk)
-            row_from_cmyk(row, r->cmyk, r->image.width);
+            row_from_cmyk(r->inks, row, r->cmyk, r->image.width);
     }
 }
 

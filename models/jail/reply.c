@@ -36,7 +36,8 @@ enum {
 /* Every member, in order, by position: with one more this does not compile (-Wmissing-field-initializers), which is the
  * time to give it its line above. alpha has code of its own. */
 __attribute__((unused)) static const struct image_notes every_member_crosses = {
-    /* rows_missing */ 0, /* orientation */ 1, /* icc */ { NULL, 0 }, /* indexed */ false, /* alpha */ NULL,
+    /* rows_missing */ 0,   /* orientation */ 1,     /* icc */ { NULL, 0 },
+    /* indexed */ false,    /* alpha */ NULL,
     /* exif */ { NULL, 0 }, /* has_gain_map */ false
 };
 

@@ -12,8 +12,9 @@
  * a mask whose aspect ratio then differs is refused. Behind transparent pixels a photo is white, like the page of a
  * viewer, and a mask is black, which means not to be repainted.
  *
- * The colour profile of the original is copied to both files; no other metadata is. Pixel values are never converted:
- * the model sees, for instance, Display P3 values as if they were sRGB.
+ * The model knows sRGB alone: it gets the photo's colours in sRGB, and what it paints is brought back into the space of
+ * the photo (codec/colour.h), where it is blended. The photo's own values are not converted, and its profile stays. Of
+ * its metadata a few facts stay, written anew (codec/metadata.h).
  *
  * All memory is from the arena; PICTURE_ARENA_BYTES are enough for the largest pictures accepted.
  * Errors  of decode.h, with "original: " or "mask: " in front of the message; ERR_MASK_SIZE, ERR_MASK_EMPTY,
@@ -22,6 +23,7 @@
 #ifndef MODELS_PICTURE_PICTURE_H
 #define MODELS_PICTURE_PICTURE_H
 
+#include "models/codec/colour.h"
 #include "models/image/image.h"
 #include "models/picture/composite.h"
 #include "models/picture/crop.h"
@@ -55,7 +57,8 @@ void picture_warn(struct picture_record *r, const char *code);
 struct picture_input {
     struct image photo;       /* [H, W, 3], upright */
     struct image mask;        /* [H, W, 1], 255 repaint, 0 keep; neither empty nor full */
-    struct span icc;          /* an RGB profile; empty: none */
+    struct span icc;          /* an RGB profile, for the files that are written; empty: none */
+    struct colour *colour;    /* what the photo's pixel values mean */
     struct image_box missing; /* at an edge: what the photo's file has lost; empty: nothing */
     struct span exif;         /* of the original: image_notes.exif */
     struct span original;     /* its file */
@@ -90,9 +93,9 @@ MUST_CHECK enum err_code picture_prepare(struct arena *a, const struct picture_i
                                          const struct picture_record *record, int crop, struct picture_model_input *ret,
                                          struct err *err);
 
-/* What the model would paint if it painted `source`, which has the photo's size and colours. At scale 1 no pixel is
- * rounded on its way through this and picture_paste(). */
-MUST_CHECK enum err_code picture_paint_from(struct arena *a, const struct image *source,
+/* What the model would paint if it painted `source`, which has the photo's size, and colours as `space` says. At scale
+ * 1 no pixel is rounded on its way through this and picture_paste(). */
+MUST_CHECK enum err_code picture_paint_from(struct arena *a, const struct image *source, const struct colour *space,
                                             const struct picture_record *record, int crop, struct image_f32 *ret,
                                             struct err *err);
 

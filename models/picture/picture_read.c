@@ -83,7 +83,11 @@ static enum err_code make_rgb(struct arena *a, const struct decoded *d, struct p
     struct image upright;
 
     TRY(image_orient(a, &d->stored, d->notes.orientation, &upright, err));
+    if (upright.channels == 1)
+        TRY(colour_grey_to_srgb(a, d->notes.icc, &upright, err));
     TRY(image_to_rgb(a, &upright, &in->photo, err));
+    TRY(arena_alloc(a, 1, sizeof *in->colour, &in->colour, err));
+    TRY(colour_open(a, d->notes.icc, in->colour, err));
     /* the profile of a grey or four-colour file does not fit the RGB pixels that were made of it */
     in->icc = upright.channels == 3 && icc_is_rgb(d->notes.icc) ? d->notes.icc : (struct span){ NULL, 0 };
     return ERR_OK;
@@ -117,6 +121,9 @@ static enum err_code read_both(struct arena *a, struct arena *scratch, const str
 
     TRY(decode_both(a, scratch, f, &photo, &mask, err));
     TRY(take_photo(a, &photo, in, err));
+    record->colour_space = in->colour->name;
+    if (in->colour->unusable)
+        picture_warn(record, "PROFILE_UNUSABLE");
     in->original = f->original;
     in->exif = photo.notes.exif;
     in->missing = image_box_of_last_rows(photo.stored.width, photo.stored.height, photo.notes.rows_missing,

@@ -366,7 +366,7 @@ TEST(pipeline__success_writes_the_paths_the_cost_and_the_recipe)
     static const char *const paths[] = {
         "processingStatus", "editedImagePath", "previewImagePath", "errorMessage", "inpaint.errorCode",
         "inpaint.retryable", "inpaint.stage", "inpaint.progress", "cost", "inpaint.lease", "inpaint.etaSeconds",
-        "inpaint.timings", "inpaint.warnings", "inpaint.recipe", "inpaint.mask", "inpaint.crops", "inpaint.output"
+        "inpaint.timings", "inpaint.warnings", "inpaint.recipe", "inpaint.mask", "inpaint.crops", "inpaint.output", "inpaint.colour"
     };
     static const char *const fields[][2] = {
         { "editedImagePath", JOB_SCENE_FOLDER "edited.jpg" },
