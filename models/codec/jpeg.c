@@ -12,10 +12,11 @@
 #include "models/codec/jpeg_layout.h"
 #include "models/codec/jpeg_notes.h"
 #include "models/codec/jpeg_output.h"
+#include "models/codec/jpeg_scan.h"
 
 enum {
     DECODER_MAX_BYTES = 1 << 30, /* more than the coefficients of a progressive four-colour picture of 120 megapixels */
-    PADDING_MAX_BYTES = 8        /* before a restart marker; some cameras write a few, more are data in disorder */
+    PADDING_MAX_BYTES = 8        /* before a restart or end marker; some cameras write a few, more are doubtful */
 };
 
 /* libjpeg leaves through `jump` on errors, so everything that is used afterwards is in these structs, not in locals. */
@@ -301,6 +302,26 @@ static void read_rows(struct reader *r)
     }
 }
 
+/* Bytes that the decoder did not need, before the end marker. */
+static size_t bytes_left(const struct reader *r)
+{
+    const char *at = (const char *)r->c.src->next_input_byte;
+    const char *end = r->file.ptr + r->layout.end;
+
+    return r->layout.has_eoi && at >= r->file.ptr && at < end ? (size_t)(end - at) : 0;
+}
+
+/* Too few or too many bytes for the rows may be too few or too many at the end, or have been lost or put in anywhere.
+ */
+static void look_for_damage(struct reader *r)
+{
+    bool is_doubtful = r->rows_missing > 0 || bytes_left(r) > PADDING_MAX_BYTES;
+    int64_t row = is_doubtful ? jpeg_scan_unsound_row((struct span){ r->file.ptr, r->layout.end }) : INT64_MAX;
+
+    if (row < r->c.image_height)
+        lose_rows(r, row);
+}
+
 static enum err_code read_guarded(struct reader *r)
 {
     if (setjmp(r->guard.jump))
@@ -309,6 +330,7 @@ static enum err_code read_guarded(struct reader *r)
     start(r);
     check_scans(r);
     read_rows(r);
+    look_for_damage(r);
     return ERR_OK;
 }
 

@@ -271,6 +271,17 @@ static struct span with_padding(struct arena *a, struct span file, int n)
                          (struct span){ "padding padding padding padding padding padding", (size_t)n });
 }
 
+/* n bytes lost in the middle, or put in. */
+static struct span with_a_hole(struct arena *a, struct span file, int n)
+{
+    return bytes_spliced(a, file, file.len / 2, (size_t)n, SPAN(""));
+}
+
+static struct span with_bytes_put_in(struct arena *a, struct span file, int n)
+{
+    return bytes_spliced(a, file, file.len / 2, 0, (struct span){ file.ptr + file.len / 3, (size_t)n });
+}
+
 /* The codes of one bits only do not exist; 0xff needs a stuffed zero. */
 static struct span with_bad_codes_at_permille(struct arena *a, struct span file, int n)
 {
@@ -311,6 +322,11 @@ TEST(outcomes__of_sequential_jpeg_files)
         { "cut in the header of the scan", ending_in_the_header, 5, REFUSED, ERR_CORRUPT, 0 },
         { "cut before the scan", ending_in_the_header, 0, REFUSED, ERR_CORRUPT, 0 },
         { "bad codes near the end", with_bad_codes_at_permille, 990, TAIL, ERR_OK, 0 },
+        { "a hole of 50 bytes", with_a_hole, 50, REFUSED, ERR_CORRUPT, 0 },
+        { "a hole of 300 bytes", with_a_hole, 300, REFUSED, ERR_CORRUPT, 0 },
+        { "a hole of 4000 bytes", with_a_hole, 4000, REFUSED, ERR_CORRUPT, 0 },
+        { "100 bytes put in", with_bytes_put_in, 100, REFUSED, ERR_CORRUPT, 0 },
+        { "2000 bytes put in", with_bytes_put_in, 2000, REFUSED, ERR_CORRUPT, 0 },
         { "zeros from 50 % on", with_zeros_from_permille, 500, REFUSED, ERR_CORRUPT, 0 },
         { "zeros from 99 % on", with_zeros_from_permille, 990, TAIL, ERR_OK, 0 },
         { "no EOI, zeros behind", with_zeros_in_place_of_eoi, 5000, WHOLE, ERR_OK, 0 },

@@ -408,6 +408,18 @@ TEST(pipeline__success_writes_the_paths_the_cost_and_the_recipe)
     job_scene_close(&s);
 }
 
+TEST(pipeline__failure_tells_people_what_was_seen_in_the_photo)
+{
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, "{}");
+    fake_cloud_put(&s.cloud, JOB_SCENE_FOLDER "original.jpg", SPAN("\xff\xd8\xff\xc3\0\x0b\x08\0\x10\0\x10\1\1\x11\0"));
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    CHECK_STR(fake_cloud_text(&s.cloud, "errorMessage"), "The photo is a lossless JPEG file, which cannot be edited; please "
+                                                         "save it as an ordinary JPEG and upload it again.");
+    CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.errorCode"), "INPUT_CORRUPT");
+    job_scene_close(&s);
+}
+
 TEST(pipeline__failure_writes_the_sentence_the_code_and_the_cost)
 {
     static const char *const paths[] = { "processingStatus", "errorMessage", "inpaint.errorCode", "inpaint.stage", "inpaint.retryable",
