@@ -5,6 +5,7 @@
 #include <libheif/heif.h>
 #include <string.h>
 
+#include "models/codec/exif.h"
 #include "models/codec/icc.h"
 
 #define DECODER "libde265"
@@ -239,6 +240,54 @@ static enum err_code take_profile(struct reader *r)
     return ERR_OK;
 }
 
+/* The block begins with a u32: how many bytes lie between it and the TIFF data, which are "Exif\0\0" or nothing. */
+static enum err_code take_exif(struct reader *r)
+{
+    enum { OFFSET_BYTES = 4 };
+    heif_item_id id;
+    const unsigned char *p;
+    char *block = NULL;
+    size_t n, offset;
+
+    if (heif_image_handle_get_list_of_metadata_block_IDs(r->handle, "Exif", &id, 1) < 1)
+        return ERR_OK;
+    n = heif_image_handle_get_metadata_size(r->handle, id);
+    if (n <= OFFSET_BYTES || n > r->file.len)
+        return ERR_OK;
+    TRY(arena_alloc(r->arena, n, 1, &block, r->err));
+    if (heif_image_handle_get_metadata(r->handle, id, block).code != heif_error_Ok)
+        return ERR_OK;
+    p = (const unsigned char *)block;
+    offset = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+    if (offset >= n - OFFSET_BYTES)
+        return ERR_OK;
+    offset += OFFSET_BYTES;
+    return exif_copy(r->arena, (struct span){ block + offset, n - offset }, &r->notes.exif, r->err);
+}
+
+/* Apple's gain map is an auxiliary picture of this type; that of ISO 21496-1 is an item of its own. */
+static bool has_gain_map(const struct reader *r)
+{
+    enum { MAX = 16, FILTER = LIBHEIF_AUX_IMAGE_FILTER_OMIT_ALPHA | LIBHEIF_AUX_IMAGE_FILTER_OMIT_DEPTH };
+    heif_item_id ids[MAX];
+    int n = heif_image_handle_get_list_of_auxiliary_image_IDs(r->handle, FILTER, ids, MAX);
+    bool found = false;
+
+    for (int i = 0; i < n && i < MAX && !found; i++) {
+        struct heif_image_handle *aux = NULL;
+        const char *type = NULL;
+
+        if (heif_image_handle_get_auxiliary_image_handle(r->handle, ids[i], &aux).code != heif_error_Ok)
+            continue;
+        found = heif_image_handle_get_auxiliary_type(aux, &type).code == heif_error_Ok && type &&
+                strstr(type, "hdrgainmap");
+        if (type)
+            heif_image_handle_free_auxiliary_types(aux, &type);
+        heif_image_handle_release(aux);
+    }
+    return found;
+}
+
 static enum err_code read_all(struct reader *r)
 {
     TRY(check_brand(r));
@@ -249,6 +298,8 @@ static enum err_code read_all(struct reader *r)
     TRY(check_warnings(r));
     TRY(take_pixels(r));
     r->notes.orientation = 1;
+    r->notes.has_gain_map = has_gain_map(r);
+    TRY(take_exif(r));
     return take_profile(r);
 }
 
