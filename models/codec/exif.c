@@ -1,8 +1,7 @@
 #include "models/codec/exif.h"
+#include "kernels/base/json_scan.h"
 
 #include <stdint.h>
-
-#include "kernels/base/json_scan.h"
 
 enum {
     TIFF_HEADER_BYTES = 8,
@@ -87,10 +86,12 @@ int exif_orientation(struct span tiff)
 }
 
 enum {
-    TIFF_ASCII = 2,
-    TIFF_UNDEFINED = 7,
-    TIFF_IFD = 13,
-    TIFF_UTF8 = 129, /* Exif 3.0 */
+    TEXT_BYTE = 1,
+    TEXT_ASCII = 2,
+    TEXT_UNDEFINED = 7,
+    TEXT_UTF8 = 129, /* Exif 3.0 */
+    OFFSET_LONG = 4,
+    OFFSET_IFD = 13,
     TAG_COPYRIGHT = 0x8298,
     TAG_EXIF_IFD = 0x8769,
     TAG_DATE_TIME_ORIGINAL = 0x9003,
@@ -133,7 +134,7 @@ static struct span text_of(const struct tiff *t, uint64_t ifd, uint32_t tag)
 
     if (!entry || !u16_at(t, entry + 2, &type) || !u32_at(t, entry + 4, &count) || !u32_at(t, at, &offset))
         return none;
-    if (type != TIFF_ASCII && type != TIFF_UTF8 && type != TIFF_UNDEFINED && type != TIFF_BYTE)
+    if (type != TEXT_ASCII && type != TEXT_UTF8 && type != TEXT_UNDEFINED && type != TEXT_BYTE)
         return none;
     if (count > 4)
         at = offset;
@@ -266,7 +267,7 @@ static uint32_t exif_ifd(const struct tiff *t, uint32_t ifd)
 
     if (!at || !u16_at(t, at + 2, &type) || !u32_at(t, at + 4, &count) || !u32_at(t, at + 8, &offset))
         return 0;
-    return (type == TIFF_LONG || type == TIFF_IFD) && count == 1 && offset >= TIFF_HEADER_BYTES ? offset : 0;
+    return (type == OFFSET_LONG || type == OFFSET_IFD) && count == 1 && offset >= TIFF_HEADER_BYTES ? offset : 0;
 }
 
 static void read_time(const struct tiff *t, uint32_t ifd, struct exif_facts *ret)
@@ -297,7 +298,7 @@ void exif_read_facts(struct span bytes, struct exif_facts *ret)
 
 enum err_code exif_copy(struct arena *a, struct span tiff, struct span *ret, struct err *err)
 {
-    struct span part = { tiff.ptr, tiff.len < IMAGE_MAX_EXIF_BYTES ? tiff.len : IMAGE_MAX_EXIF_BYTES };
+    struct span part = { tiff.ptr, tiff.len < EXIF_MAX_BYTES ? tiff.len : EXIF_MAX_BYTES };
     char *copy = NULL;
 
     TRY(span_dup(a, part, &copy, err));

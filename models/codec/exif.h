@@ -5,12 +5,13 @@
  *   4. IFD: u16 count, then count entries of 12 bytes: u16 tag, u16 type, u32 number of values, value or offset
  *   5. tag 0x0112 (orientation): one value, 1 to 8, in the first bytes of the value field. Its type is SHORT by the
  *      standard; LONG and BYTE, which some programs write, are read, too
- *   6. tag 0x8298 (copyright) of IFD 0; tag 0x8769 of IFD 0: offset of the Exif IFD
- *   7. tags 0x9003, 0x9011, 0x9291 of the Exif IFD: when the photo was taken
  *
  * Each offset is followed once, so that no file can cause a loop. Damaged data give the orientation 1 and no facts.
- * A fact whose text is not exactly what the standard describes counts as absent, so that whatever else hides in such a
- * field goes no further.
+ *
+ * The facts are tag 0x8298 (copyright) of IFD 0, and tags 0x9003, 0x9011 and 0x9291 of the Exif IFD, whose offset is
+ * tag 0x8769 of IFD 0: when the photo was taken. A fact whose text is not exactly what the standard describes counts as
+ * absent, so that whatever else hides in such a field goes no further.
+ *
  * Source  CIPA DC-008 (Exif 2.32) 4.5, 4.6; TIFF 6.0
  */
 #ifndef MODELS_IMAGE_EXIF_H
@@ -18,7 +19,10 @@
 
 #include "models/image/image.h"
 
-enum { EXIF_COPYRIGHT_MAX = 4096 }; /* bytes of UTF-8; a longer text counts as absent */
+enum {
+    EXIF_MAX_BYTES = 128 << 10, /* that are looked at; what is stored behind them counts as absent */
+    EXIF_COPYRIGHT_MAX = 4096   /* bytes of UTF-8; a longer text counts as absent */
+};
 
 /* Texts that end in a NUL; "" where a fact is absent. */
 struct exif_facts {
@@ -37,7 +41,7 @@ int exif_orientation(struct span tiff);
 
 void exif_read_facts(struct span tiff, struct exif_facts *ret);
 
-/* A copy in the arena, for image_notes.exif: IMAGE_MAX_EXIF_BYTES at most. ERR_NOMEM. */
+/* A copy in the arena, for image_notes.exif: EXIF_MAX_BYTES at most. ERR_NOMEM. */
 MUST_CHECK enum err_code exif_copy(struct arena *a, struct span tiff, struct span *ret, struct err *err);
 
 #endif

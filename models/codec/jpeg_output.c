@@ -12,11 +12,24 @@ enum {
     ICC_PART_BYTES = SEGMENT_BYTES - 14, /* what fits into one APP2 segment after its tag */
     APP1 = JPEG_APP0 + 1,
     APP2 = JPEG_APP0 + 2,
-    SINK_BYTES = 64 << 10 /* at first */
+    SINK_BYTES = 64 << 10, /* at first */
+    PADDING_MAX_BYTES = 8  /* before a restart marker; more are data in disorder */
 };
 
-/* Warnings after which pixels are missing, or others than those that were encoded. */
-static const int lost_pixels[] = { JWRN_HIT_MARKER, JWRN_HUFF_BAD_CODE, JWRN_MUST_RESYNC, JWRN_ARITH_BAD_CODE };
+/* Warnings after which the coefficients are still those that were encoded. */
+static const int harmless[] = { JWRN_ADOBE_XFORM, JWRN_JFIF_MAJOR, JWRN_TOO_MUCH_DATA, JWRN_NOT_SEQUENTIAL };
+
+static bool is_harmless(const struct jpeg_error_mgr *m)
+{
+    bool before_restart = m->msg_parm.i[1] >= JPEG_RST0 && m->msg_parm.i[1] < JPEG_RST0 + 8;
+
+    if (m->msg_code == JWRN_EXTRANEOUS_DATA)
+        return !before_restart || m->msg_parm.i[0] <= PADDING_MAX_BYTES;
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        if (m->msg_code == harmless[i])
+            return true;
+    return false;
+}
 
 static void leave_with_message(j_common_ptr c, enum err_code code)
 {
@@ -38,9 +51,8 @@ static void message(j_common_ptr c, int level)
 {
     const struct jpeg_guard *g = (const struct jpeg_guard *)c->err;
 
-    for (size_t i = 0; level < 0 && i < sizeof lost_pixels / sizeof *lost_pixels; i++)
-        if (c->err->msg_code == lost_pixels[i])
-            leave_with_message(c, g->code);
+    if (level < 0 && !is_harmless(c->err))
+        leave_with_message(c, g->code);
 }
 
 static void print_nothing(j_common_ptr c)

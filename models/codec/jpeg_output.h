@@ -24,7 +24,7 @@ struct jpeg_guard {
     enum err_code code; /* of every error of libjpeg but exhausted memory */
 };
 
-/* Returns what a libjpeg object's `err` takes. Warnings that mean lost pixels are errors. */
+/* Returns what a libjpeg object's `err` takes. Warnings that may mean lost pixels are errors. */
 struct jpeg_error_mgr *jpeg_guard_init(struct jpeg_guard *g, enum err_code code, struct err *err);
 
 /* Leaves through g->jump with g->rc = rc, which was made by err_set(). */

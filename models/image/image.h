@@ -15,8 +15,7 @@
 enum {
     IMAGE_MAX_SIDE = 16384,               /* pixels */
     IMAGE_MAX_PIXELS = 200 * 1000 * 1000, /* of any picture in memory; files are refused earlier (codec/decode.h) */
-    IMAGE_MAX_FILE_BYTES = 64 << 20,      /* of 108 megapixels, phones write 15 to 50 MB */
-    IMAGE_MAX_EXIF_BYTES = 128 << 10      /* of Exif data that are looked at; what lies behind is taken as absent */
+    IMAGE_MAX_FILE_BYTES = 64 << 20       /* of 108 megapixels, phones write 15 to 50 MB */
 };
 
 struct image {
@@ -46,7 +45,7 @@ struct image_notes {
     bool indexed;     /* a PNG with a palette or of single bits: Pillow's modes P and 1 */
     uint8_t *alpha;   /* [height, width], the alpha channel of a PNG or WebP, from the arena; NULL: none */
 
-    struct span exif;  /* TIFF data, from its byte order on, at most IMAGE_MAX_EXIF_BYTES; empty: absent */
+    struct span exif;  /* TIFF data, from its byte order on, at most EXIF_MAX_BYTES (exif.h); empty: absent */
     bool has_gain_map; /* a second picture in the file says how much brighter an HDR screen shows the first */
 };
 

@@ -30,7 +30,7 @@ struct picture_written {
     char why_not[ERR_MESSAGE_MAX];  /* why PICTURE_SPLICE was not possible; "": it was, or was not asked for */
 };
 
-/* The file is from the arena, which is also needed for the time of writing: less than a MB. */
+/* The file is from the arena; less than a MB besides is taken from it while the file is written. */
 MUST_CHECK enum err_code picture_write_edited(struct arena *a, const struct picture_to_write *p,
                                               const struct picture_settings *settings, struct span *ret_file,
                                               struct picture_written *ret, struct err *err);

@@ -327,7 +327,7 @@ TEST(splice__refuses_what_cannot_be_spliced_and_says_why)
         REFUSED(turned(&a, file, orientation), orientation < 5 ? &im : &small, ERR_UNSUPPORTED, "turned or mirrored");
     REFUSED(file, &small, ERR_UNSUPPORTED, "another size");
     REFUSED(file, &grey, ERR_UNSUPPORTED, "edited picture is grey");
-    REFUSED(((struct span){ file.ptr, file.len / 2 }), &im, ERR_UNSUPPORTED, "premature end");
+    REFUSED(((struct span){ file.ptr, file.len / 2 }), &im, ERR_UNSUPPORTED, "remature end");
     REFUSED(((struct span){ file.ptr, 20 }), &im, ERR_UNSUPPORTED, "jpeg:");
     REFUSED(SPAN("\xff\xd8\xff"), &im, ERR_UNSUPPORTED, "jpeg:");
     REFUSED(((struct span){ NULL, 0 }), &im, ERR_UNSUPPORTED, "no JPEG file");
