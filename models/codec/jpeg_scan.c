@@ -18,7 +18,7 @@ struct component {
 
 struct scan {
     struct table tables[2][4]; /* DC, AC */
-    int steps[4];              /* the quantizers of DC; 0: unknown */
+    int steps[4];              /* the quantizers of DC; 0: unknown, and taken for 1 */
     struct component components[MAX_COMPONENTS];
     int n, width, height;
     bool restarts;
@@ -80,7 +80,7 @@ static int next_difference(struct scan *s, int n)
  * changed, all levels after them are shifted. */
 static bool is_level(const struct scan *s, const struct component *c)
 {
-    int step = s->steps[c->quantizer], level = c->level < 0 ? -c->level : c->level;
+    int step = s->steps[c->quantizer] ? s->steps[c->quantizer] : 1, level = c->level < 0 ? -c->level : c->level;
 
     return (int64_t)level * step <= 1024 + step;
 }
