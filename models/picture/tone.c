@@ -7,7 +7,7 @@
 enum {
     CELL_LEAST_SIDE = 8,
     CELL_MOST_SIDE = 64, /* pixels */
-    CELLS_WANTED = 48,
+    CELLS_WANTED = 24,
     CELLS_LEAST = 4,
     CELL_LEAST_PIXELS = 6, /* of the overlap, and of the photo outside */
     ROUNDS = 12            /* of reweighting */
@@ -17,7 +17,7 @@ enum {
 
 /* Sums over the pixels of a cell, then means. */
 struct cell {
-    int n_overlap, n_outside;
+    int n_overlap[3], n_outside; /* an overlap for each channel: what is cut off counts for none */
     float photo[3], patch[3], outside[3];
 };
 
@@ -32,9 +32,9 @@ struct line {
 
 /* The values of one channel over the cells. */
 struct pairs {
-    int n;
+    int n, channel;
     const struct cell *cells;
-    int channel;
+    int *at; /* the n cells that have enough pixels of the channel */
     float *weight, *scratch;
 };
 
@@ -61,12 +61,9 @@ static int64_t count_overlap(const struct patch_area *p, uint8_t most_paste)
 }
 
 /* A value of the patch at an end of the range may stand for one beyond. */
-static bool cut_off(const float *v)
+static bool cut_off(float v)
 {
-    for (int c = 0; c < 3; c++)
-        if (!(v[c] > 0.5F && v[c] < 254.5F))
-            return true;
-    return false;
+    return !(v > 0.5F && v < 254.5F);
 }
 
 static void add_pixel(struct cell *c, const struct patch_area *p, size_t i, uint8_t most_paste)
@@ -78,9 +75,11 @@ static void add_pixel(struct cell *c, const struct patch_area *p, size_t i, uint
         c->n_outside++;
         for (int k = 0; k < 3; k++)
             c->outside[k] += (float)photo[k];
-    } else if (overlaps(p->hole[i], p->paste[i], most_paste) && !cut_off(patch)) {
-        c->n_overlap++;
+    } else if (overlaps(p->hole[i], p->paste[i], most_paste)) {
         for (int k = 0; k < 3; k++) {
+            if (cut_off(patch[k]))
+                continue;
+            c->n_overlap[k]++;
             c->photo[k] += (float)photo[k];
             c->patch[k] += patch[k];
         }
@@ -114,8 +113,8 @@ static void sum_cell(struct cell *c, const struct patch_area *p, int left, int t
         for (int x = left; x < right; x++)
             add_pixel(c, p, (size_t)y * (size_t)p->width + (size_t)x, most_paste);
     for (int k = 0; k < 3; k++) {
-        c->photo[k] /= (float)(c->n_overlap ? c->n_overlap : 1);
-        c->patch[k] /= (float)(c->n_overlap ? c->n_overlap : 1);
+        c->photo[k] /= (float)(c->n_overlap[k] ? c->n_overlap[k] : 1);
+        c->patch[k] /= (float)(c->n_overlap[k] ? c->n_overlap[k] : 1);
         c->outside[k] /= (float)(c->n_outside ? c->n_outside : 1);
     }
 }
@@ -125,9 +124,14 @@ static int keep_full_cells(struct grid *g)
 {
     int n = 0;
 
-    for (int i = 0; i < g->columns * g->rows; i++)
-        if (g->cells[i].n_overlap >= CELL_LEAST_PIXELS && g->cells[i].n_outside >= CELL_LEAST_PIXELS)
+    for (int i = 0; i < g->columns * g->rows; i++) {
+        const int *in = g->cells[i].n_overlap;
+        int most = in[0] > in[1] ? in[0] : in[1];
+
+        most = most > in[2] ? most : in[2];
+        if (most >= CELL_LEAST_PIXELS && g->cells[i].n_outside >= CELL_LEAST_PIXELS)
             g->cells[n++] = g->cells[i];
+    }
     return n;
 }
 
@@ -146,7 +150,7 @@ static enum err_code fill_grid(struct arena *a, const struct patch_area *p, int 
 
 static double difference(const struct pairs *q, int i, struct line l)
 {
-    const struct cell *c = &q->cells[i];
+    const struct cell *c = &q->cells[q->at[i]];
 
     return (double)c->photo[q->channel] - (l.gain * (double)c->patch[q->channel] + l.offset);
 }
@@ -192,7 +196,7 @@ static void weigh(struct pairs *q, struct line l)
     for (int i = 0; i < q->n; i++) {
         double u = difference(q, i, l) / reach, w = u * u < 1.0 ? 1.0 - u * u : 0.0;
 
-        q->weight[i] = (float)(w * w * sqrt((double)q->cells[i].n_overlap));
+        q->weight[i] = (float)(w * w * sqrt((double)q->cells[q->at[i]].n_overlap[q->channel]));
     }
 }
 
@@ -208,7 +212,7 @@ static struct line fit_once(const struct pairs *q, bool slope)
     struct line l;
 
     for (int i = 0; i < q->n; i++) {
-        double w = (double)q->weight[i], v = (double)q->cells[i].patch[q->channel];
+        double w = (double)q->weight[i], v = (double)q->cells[q->at[i]].patch[q->channel];
 
         n += w;
         x += w * v;
@@ -219,7 +223,7 @@ static struct line fit_once(const struct pairs *q, bool slope)
     x /= n;
     d /= n;
     for (int i = 0; i < q->n; i++) {
-        double w = (double)q->weight[i], v = (double)q->cells[i].patch[q->channel] - x;
+        double w = (double)q->weight[i], v = (double)q->cells[q->at[i]].patch[q->channel] - x;
 
         xx += w * v * v;
         xd += w * v * (difference(q, i, (struct line){ 1, 0 }) - d);
@@ -262,11 +266,20 @@ static double mean_difference(const struct pairs *q, struct line l)
 static double edge_step(struct pairs *q, struct line l)
 {
     for (int i = 0; i < q->n; i++) {
-        const struct cell *c = &q->cells[i];
+        const struct cell *c = &q->cells[q->at[i]];
 
         q->scratch[i] = (float)fabs(l.gain * (double)c->patch[q->channel] + l.offset - (double)c->outside[q->channel]);
     }
     return (double)median(q->scratch, q->n);
+}
+
+static int choose_pairs(struct pairs *q, int n_cells)
+{
+    q->n = 0;
+    for (int i = 0; i < n_cells; i++)
+        if (q->cells[i].n_overlap[q->channel] >= CELL_LEAST_PIXELS)
+            q->at[q->n++] = i;
+    return q->n;
 }
 
 static void measure_channel(struct pairs *q, struct tone *t)
@@ -320,24 +333,27 @@ enum err_code tone_measure(struct arena *a, const struct patch_area *area, struc
     struct tone t = { .gain = { 1, 1, 1 } };
     struct grid g = { 0 };
     struct pairs q = { 0 };
+    int n;
 
-    TRY(choose_cells(a, area, &g, &q.n, err));
-    if (q.n >= CELLS_LEAST) {
-        TRY(arena_alloc(a, (size_t)q.n, sizeof *q.weight, &q.weight, err));
-        TRY(arena_alloc(a, (size_t)q.n, sizeof *q.scratch, &q.scratch, err));
+    TRY(choose_cells(a, area, &g, &n, err));
+    if (n >= CELLS_LEAST) {
+        TRY(arena_alloc(a, (size_t)n, sizeof *q.weight, &q.weight, err));
+        TRY(arena_alloc(a, (size_t)n, sizeof *q.scratch, &q.scratch, err));
+        TRY(arena_alloc(a, (size_t)n, sizeof *q.at, &q.at, err));
         q.cells = g.cells;
-        t.cells = q.n;
+        t.cells = n;
         for (q.channel = 0; q.channel < 3; q.channel++)
-            measure_channel(&q, &t);
+            if (choose_pairs(&q, n) >= CELLS_LEAST)
+                measure_channel(&q, &t);
     }
     *ret = t;
     return ERR_OK;
 }
 
-/* A value at the end of the range stays; within twice the change from it, the change fades in. */
+/* A value at the end of the range stays; within half the change from it, the change fades in. */
 INLINE_HOT float change_value(float v, float gain, float offset)
 {
-    float d = (gain - 1) * v + offset, room = d < 0 ? 255 - v : v, whole = d < 0 ? -2 * d : 2 * d;
+    float d = (gain - 1) * v + offset, room = d < 0 ? 255 - v : v, whole = d < 0 ? -d / 2 : d / 2;
 
     if (room >= whole)
         return v + d;

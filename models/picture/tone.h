@@ -14,7 +14,7 @@
  * Values of the patch at the ends of the range may have been cut off there; a correction fades out towards an end that
  * it leads away from.
  *
- * Errors  ERR_NOMEM. Too few cells are no error: gain 1, offset 0. Takes 56 bytes a cell, and gives them back.
+ * Errors  ERR_NOMEM. Too few cells are no error: gain 1, offset 0. Takes 64 bytes a cell, and gives them back.
  * Source  weighted least squares with Tukey's biweight (Holland & Welsch 1977)
  */
 #ifndef MODELS_PICTURE_TONE_H

@@ -47,13 +47,30 @@ TEST(tone__takes_out_a_tint_of_six_levels)
         for (int noise = 0; noise < 3; noise++) {
             struct painted *p = painted_new(60, 180);
 
-            painted_add_noise(p, noise == 2 ? 20 : 3 * (float)noise, 2, true, (unsigned)k + 1);
+            painted_add_noise(p, 6 * (float)noise, 2, true, (unsigned)k + 1);
             tint(p, tints[k]);
             correct(p);
             for (int c = 0; c < 3; c++)
                 CHECK(error_of(p, c) <= 1.0);
             painted_free(p);
         }
+}
+
+/* One channel is black in the patch almost everywhere, as in a yellow wall: the others are measured all the same. */
+TEST(tone__looks_at_each_channel_by_itself)
+{
+    static const float down[3] = { -6, -6, -6 };
+    struct painted *p = painted_new(60, 180);
+
+    for (int i = 0; i < PAINTED_PIXELS; i++)
+        p->noisy[i][2] = p->patch[i][2] = 3;
+    painted_expose(p);
+    tint(p, down);
+    for (int i = 0; i < PAINTED_PIXELS; i++)
+        p->patch[i][2] = fmaxf(p->patch[i][2], 0);
+    correct(p);
+    CHECK(error_of(p, 0) <= 1.0 && error_of(p, 1) <= 1.0);
+    painted_free(p);
 }
 
 TEST(tone__takes_out_a_change_of_contrast)
