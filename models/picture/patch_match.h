@@ -4,7 +4,8 @@
  * First tints go (tone.h). Then what the patch lacks of the photo's grain is added: at each frequency, and between the
  * channels, the photo's power outside the hole (grain.h) less the patch's own and less what rounding to whole levels
  * will add; as noise of that spectrum (noise_tile.h) whose strength follows the brightness as the photo's does. A patch
- * that has PATCH_MATCH_ENOUGH of the power at a frequency gets nothing there.
+ * that has PATCH_MATCH_ENOUGH of the power at a frequency gets nothing there; a third of that is enough for a patch
+ * that repeats the photo's own detail where both can be seen, as a picture handed in for the model's may.
  *
  * In the ramp the photo's grain and the patch's are mixed, and two noises that know nothing of each other partly
  * cancel. So the noise is stronger there, by the root of (2 - share) / share: what is then pasted with that share has

@@ -6,7 +6,7 @@
  * through the cells is fitted robustly. A line is taken for a channel only if
  *   - the cells' mean difference falls by TONE_HELPS or more, and was worth mending (TONE_LEAST levels), and
  *   - the steps at the hole's edge, from the photo outside to the patch, do not grow by TONE_STEP of the change. They
- * do where the rim of the removed object reaches into the cells: there it is the photo that differs from its
+ *     do where the rim of the removed object reaches into the cells: there it is the photo that differs from its
  *     surroundings, and not the patch. Where the line leaves only TONE_CERTAIN of the difference, it is no rim.
  * A slope is taken only with TONE_GAIN_CELLS cells or more, and if it takes TONE_GAIN_HELPS off what an offset alone
  * leaves: it changes levels of which the cells tell nothing, and a patch that is merely soft looks as if its contrast
@@ -30,9 +30,9 @@
 #define TONE_OFFSET_MOST 8.0  /* levels */
 #define TONE_HELPS       0.2  /* share of the mean difference */
 #define TONE_LEAST       0.75 /* levels */
-#define TONE_STEP        0.75
-#define TONE_CERTAIN     0.2
-#define TONE_GAIN_HELPS  0.4
+#define TONE_STEP        0.75 /* share of the change */
+#define TONE_CERTAIN     0.2  /* share of the mean difference */
+#define TONE_GAIN_HELPS  0.4  /* share of what an offset leaves */
 #define TONE_GAIN_CELLS  16
 
 struct tone {
