@@ -98,6 +98,7 @@ static void make_grey(const struct score_area *s, const uint8_t *rgb, float *gre
 {
     size_t n = (size_t)s->width * (size_t)s->height;
 
+#pragma omp parallel for schedule(static)
     for (size_t i = 0; i < n; i++)
         grey[i] = 0.299f * (float)rgb[3 * i] + 0.587f * (float)rgb[3 * i + 1] + 0.114f * (float)rgb[3 * i + 2];
 }

@@ -5,8 +5,9 @@
 enum {
     BLOCK = 16,
     BLOCKS_MAX = 4096,
-    PIXELS_MIN = 48, /* of a block on one side of the border, for it to count there */
-    GHOST_CELL = 4   /* pixels */
+    PIXELS_MIN = 48,  /* of a block on one side of the border, for it to count there */
+    GHOST_CELL = 4,   /* pixels */
+    GHOST_CHANGE = 12 /* levels: a change that is half sure to be more than grain */
 };
 static const double flat_share = 0.2, laplacian_floor = 0.5, grain_floor_levels = 0.2, ratio_max = 20.0;
 
@@ -161,8 +162,20 @@ static void fill_cell(const struct score_area *s, const struct cells *c, int col
     }
 }
 
-/* Adds the slopes at a value of a cell: their product and the square of the removed one, in both directions. */
-static void add_slopes(const struct cells *c, size_t i, double *cross, double *square)
+/* How sure it is that something was taken away from a cell: 0 .. 1. Grain alone is not. */
+static double removal(const float *removed)
+{
+    double square = (removed[0] * removed[0] + removed[1] * removed[1] + removed[2] * removed[2]) / 3.0;
+
+    return square / (square + GHOST_CHANGE * GHOST_CHANGE);
+}
+
+/*
+ * Where a share g of an object o is left on a ground u, the photo shows u + g (o - u), and (1 - g) (o - u) was removed.
+ * The slopes of the first, fitted to those of the second, give g / (1 - g), less what the slopes of the ground itself
+ * take away from it; their square is added again where something was removed.
+ */
+static void add_slopes(const struct cells *c, size_t i, double sure, double *cross, double *square)
 {
     const size_t steps[2] = { 3, 3 * (size_t)c->width };
 
@@ -170,24 +183,23 @@ static void add_slopes(const struct cells *c, size_t i, double *cross, double *s
         double shown = c->shown[i + steps[k]] - c->shown[i - steps[k]];
         double removed = c->removed[i + steps[k]] - c->removed[i - steps[k]];
 
-        *cross += shown * removed;
+        *cross += shown * (removed + sure * shown);
         *square += removed * removed;
     }
 }
 
-/*
- * Where a share g of an object o is left on a ground u, the photo shows u + g (o - u), and (1 - g) (o - u) was removed.
- * The slopes of the one, fitted to those of the other, give g / (1 - g), but for slopes of the ground that happen to
- * follow the object.
- */
 static double fit_slopes(const struct cells *c)
 {
     double cross = 0, square = 0, fit;
 
     for (int y = 1; y + 1 < c->height; y++)
-        for (int x = 1; x + 1 < c->width; x++)
+        for (int x = 1; x + 1 < c->width; x++) {
+            size_t i = 3 * ((size_t)y * (size_t)c->width + (size_t)x);
+            double sure = removal(c->removed + i);
+
             for (size_t k = 0; k < 3; k++)
-                add_slopes(c, 3 * ((size_t)y * (size_t)c->width + (size_t)x) + k, &cross, &square);
+                add_slopes(c, i + k, sure, &cross, &square);
+        }
     fit = cross / (square + 1.0);
     return fit / (1.0 + fabs(fit));
 }

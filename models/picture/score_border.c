@@ -21,7 +21,8 @@ struct offset {
 };
 
 struct profile {
-    int32_t n[N_BINS], sum[N_BINS][3];
+    int32_t n[N_BINS], sum[N_BINS][3];             /* of the edited photo */
+    int32_t before[N_BINS][3];                     /* of the photo */
     int32_t n_overlap, overlap, signed_overlap[3]; /* sums of |painted - photo|, and by channel; tenths of a level */
 };
 
@@ -122,13 +123,15 @@ static void add_pixel(const struct border *b, int x, int y)
         return;
     p = b->profiles + (y + o.dy) / SEGMENT * b->columns + (x + o.dx) / SEGMENT;
     p->n[REACH + d]++;
-    for (int c = 0; c < 3; c++)
+    for (int c = 0; c < 3; c++) {
         p->sum[REACH + d][c] += b->s->after[3 * i + (size_t)c];
+        p->before[REACH + d][c] += b->s->before[3 * i + (size_t)c];
+    }
     add_overlap(p, b->s, i);
 }
 
 /* The mean colour of the bins [begin, end) around the line `at`; false where one of them has too few pixels. */
-static bool mean_colour(const struct profile *p, int begin, int end, double ret[3])
+static bool mean_colour(const struct profile *p, bool before, int begin, int end, double ret[3])
 {
     double sum[3] = { 0 };
 
@@ -138,7 +141,7 @@ static bool mean_colour(const struct profile *p, int begin, int end, double ret[
         if (p->n[REACH + d] < BIN_MIN)
             return false;
         for (int c = 0; c < 3; c++)
-            sum[c] += (double)p->sum[REACH + d][c] / p->n[REACH + d];
+            sum[c] += (double)(before ? p->before : p->sum)[REACH + d][c] / p->n[REACH + d];
     }
     for (int c = 0; c < 3; c++)
         ret[c] = sum[c] / (end - begin);
@@ -146,11 +149,11 @@ static bool mean_colour(const struct profile *p, int begin, int end, double ret[
 }
 
 /* Outside minus inside of the line `at`, by the bins that lie `from` to `to` pixels from it. */
-static bool step_at(const struct profile *p, int at, int from, int to, double ret[3])
+static bool step_at(const struct profile *p, bool before, int at, int from, int to, double ret[3])
 {
     double in[3], out[3];
 
-    if (!mean_colour(p, at - to, at - from, in) || !mean_colour(p, at + from, at + to, out))
+    if (!mean_colour(p, before, at - to, at - from, in) || !mean_colour(p, before, at + from, at + to, out))
         return false;
     for (int c = 0; c < 3; c++)
         ret[c] = out[c] - in[c];
@@ -158,12 +161,12 @@ static bool step_at(const struct profile *p, int at, int from, int to, double re
 }
 
 /* The strongest edge within SLACK pixels of a line, in levels; negative where there are too few pixels. */
-static double edge_at(const struct profile *p, int at)
+static double edge_at(const struct profile *p, bool before, int at)
 {
     double step[3], most = -1.0;
 
     for (int i = at - SLACK; i <= at + SLACK; i++)
-        if (step_at(p, i, 0, 3, step))
+        if (step_at(p, before, i, 0, 3, step))
             most = fmax(most, sqrt((step[0] * step[0] + step[1] * step[1] + step[2] * step[2]) / 3.0));
     return most;
 }
@@ -174,13 +177,13 @@ static double seam_of(const struct border *b)
 
     for (int i = 0; i < b->n_segments; i++) {
         const struct profile *p = b->profiles + i;
-        double edge = edge_at(p, 0), in = edge_at(p, -PARALLEL), out = edge_at(p, PARALLEL);
+        double edge = edge_at(p, false, 0), in = edge_at(p, false, -PARALLEL), out = edge_at(p, false, PARALLEL);
 
         if (edge < 0 || out < 0)
             continue;
+        in = in < 0 ? out : fmin(in, out); /* what is painted must not hide its own seam */
         here += edge + seam_floor_levels;
-        in = fmin(in, 1.5 * out + 1); /* what is painted must not hide its own seam */
-        there += (in < 0 ? out : 0.5 * (in + out)) + seam_floor_levels;
+        there += fmax(0.5 * (in + out), edge_at(p, true, 0)) + seam_floor_levels; /* an edge of the photo is none */
     }
     return there > 0 ? fmin(here / there, seam_max) : 1.0;
 }
@@ -192,44 +195,33 @@ static bool own_step(const struct profile *p, double ret[3])
     double in[3], out[3];
     bool has_in;
 
-    if (!step_at(p, 0, FROM, TO, ret) || !step_at(p, PARALLEL, FROM, TO, out))
+    if (!step_at(p, false, 0, FROM, TO, ret) || !step_at(p, false, PARALLEL, FROM, TO, out))
         return false;
-    has_in = step_at(p, -PARALLEL, FROM, TO, in);
+    has_in = step_at(p, false, -PARALLEL, FROM, TO, in);
     for (int c = 0; c < 3; c++)
         ret[c] -= has_in ? 0.5 * (in[c] + out[c]) : out[c];
     return true;
-}
-
-/* The middle of n values, and its own uncertainty: that of the median of normal values with their spread. */
-static double middle_of(double *values, int n, double *ret_spread)
-{
-    double middle = score_quantile(values, n, 0.5);
-
-    for (int i = 0; i < n; i++)
-        values[i] = fabs(values[i] - middle);
-    *ret_spread = n ? 1.86 * score_quantile(values, n, 0.5) / sqrt(n) : 0.0;
-    return middle;
 }
 
 /* The painted picture against the photo outside the mask, in one channel: inside minus outside, were it not for the
  * rim of an object whose mask is too small. */
 static double overlap_step(const struct border *b, int c, double *values)
 {
-    double spread;
     int n = 0;
 
     for (int i = 0; i < b->n_segments; i++)
         if (b->profiles[i].n_overlap >= OVERLAP_MIN)
             values[n++] = 0.1 * b->profiles[i].signed_overlap[c] / b->profiles[i].n_overlap;
-    return middle_of(values, n, &spread);
+    return score_quantile(values, n, 0.5);
 }
 
-/* The step across the border is uncertain where the ground is rough. Within that doubt, the overlap decides. */
+/* The steps of the segments differ where the ground is rough. What half of them lie around leaves open, the overlap
+ * decides. */
 static double step_in_channel(const struct border *b, int c, double *steps, int n, double *values)
 {
-    double spread, step = -middle_of(steps, n, &spread), sure = overlap_step(b, c, values);
+    double low = score_quantile(steps, n, 0.25), high = score_quantile(steps, n, 0.75);
 
-    return fmin(fmax(sure, step - 2 * spread), step + 2 * spread);
+    return fmin(fmax(overlap_step(b, c, values), low), high);
 }
 
 static enum err_code colour_step_of(struct arena *a, const struct border *b, double *ret, struct err *err)
@@ -242,7 +234,7 @@ static enum err_code colour_step_of(struct arena *a, const struct border *b, dou
     for (int i = 0; i < b->n_segments; i++)
         if (own_step(b->profiles + i, step)) {
             for (int c = 0; c < 3; c++)
-                steps[c * b->n_segments + n] = step[c];
+                steps[c * b->n_segments + n] = -step[c];
             n++;
         }
     for (int c = 0; c < 3 && n > 0; c++)

@@ -6,15 +6,16 @@
 #include "kernels/base/processor.h"
 
 enum {
-    WINDOW = 16, /* pixels of the area */
-    STRIDE = 8,
+    CELL = 8, /* pixels of the area; a window is 2 x 2 cells, and every cell begins one */
     N_DIRECTIONS = 8,
     N_COARSE = 4,
     N_PLAIN = 7 + N_DIRECTIONS + N_COARSE,
-    INSIDE_MAX = 800, /* windows */
-    AROUND_MAX = 1600,
+    INSIDE_MAX = 500, /* windows */
+    AROUND_MAX = 1000,
     AROUND_MIN = 8,
     NEAREST = 3,
+    LANES = 8,         /* features are padded with zeros to a multiple of this */
+    COARSE_STEP = 3,   /* pixels to each side of a coarse slope, and from one to the next */
     LATENT_WINDOW = 4, /* cells */
     LATENT_STRIDE = 2
 };
@@ -24,21 +25,21 @@ static const float distance_floor = 0.05f; /* in spreads */
 
 /* A set of windows with their features. */
 struct windows {
-    int n, dims;
-    float size;    /* of a window, in the unit of x and y */
-    float *x, *y;  /* middles */
-    float *share;  /* 0 .. 1: pasted */
-    float *values; /* [n, dims] */
+    int n, dims, stride; /* stride: floats from one window's features to the next */
+    float size;          /* of a window, in the unit of x and y */
+    float *x, *y;        /* middles */
+    float *share;        /* 0 .. 1: pasted */
+    float *values;       /* [n, stride] */
 };
 
 static enum err_code windows_new(struct arena *a, int n, int dims, double size, struct windows *ret, struct err *err)
 {
-    struct windows w = { .n = n, .dims = dims, .size = (float)size };
+    struct windows w = { .n = n, .dims = dims, .stride = (dims + LANES - 1) / LANES * LANES, .size = (float)size };
 
     TRY(arena_alloc(a, (size_t)n, sizeof *w.x, &w.x, err));
     TRY(arena_alloc(a, (size_t)n, sizeof *w.y, &w.y, err));
     TRY(arena_alloc(a, (size_t)n, sizeof *w.share, &w.share, err));
-    TRY(arena_alloc(a, (size_t)n * (size_t)dims, sizeof *w.values, &w.values, err));
+    TRY(arena_alloc(a, (size_t)n * (size_t)w.stride, sizeof *w.values, &w.values, err));
     *ret = w;
     return ERR_OK;
 }
@@ -65,25 +66,22 @@ static void normalise(struct windows *w, const int *around, int n)
         double sum = 0, sum2 = 0, deviation;
 
         for (int i = 0; i < n; i++)
-            sum += w->values[(size_t)around[i] * (size_t)w->dims + (size_t)d];
+            sum += w->values[(size_t)around[i] * (size_t)w->stride + (size_t)d];
         for (int i = 0; i < n; i++)
-            sum2 += pow(w->values[(size_t)around[i] * (size_t)w->dims + (size_t)d] - sum / n, 2);
+            sum2 += pow(w->values[(size_t)around[i] * (size_t)w->stride + (size_t)d] - sum / n, 2);
         deviation = sqrt(sum2 / n) + 1e-6;
         for (int i = 0; i < w->n; i++)
-            w->values[(size_t)i * (size_t)w->dims + (size_t)d] /= (float)deviation;
+            w->values[(size_t)i * (size_t)w->stride + (size_t)d] /= (float)deviation;
     }
 }
 
-INLINE_HOT float distance2(const float *a, const float *b, int n)
+INLINE_HOT float distance2(const float *restrict a, const float *restrict b, int stride)
 {
-    float sum[8] = { 0 };
-    int i = 0;
+    float sum[LANES] = { 0 };
 
-    for (; i + 8 <= n; i += 8)
-        for (int k = 0; k < 8; k++)
+    for (int i = 0; i < stride; i += LANES)
+        for (int k = 0; k < LANES; k++)
             sum[k] += (a[i + k] - b[i + k]) * (a[i + k] - b[i + k]);
-    for (; i < n; i++)
-        sum[0] += (a[i] - b[i]) * (a[i] - b[i]);
     return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
 }
 
@@ -95,7 +93,7 @@ INLINE_HOT bool overlap(const struct windows *w, int i, int k)
 /* The mean distance to the nearest windows around; -1 where there are too few. */
 EVERY_PROCESSOR static double nearest(const struct windows *w, int i, const int *around, int n)
 {
-    const float *own = w->values + (size_t)i * (size_t)w->dims;
+    const float *own = w->values + (size_t)i * (size_t)w->stride;
     float best[NEAREST + 1];
     double sum = 0;
 
@@ -106,7 +104,7 @@ EVERY_PROCESSOR static double nearest(const struct windows *w, int i, const int 
 
         if (overlap(w, i, around[j]))
             continue;
-        best[k] = distance2(own, w->values + (size_t)around[j] * (size_t)w->dims, w->dims);
+        best[k] = distance2(own, w->values + (size_t)around[j] * (size_t)w->stride, w->stride);
         for (; k > 0 && best[k] < best[k - 1]; k--) {
             float t = best[k];
 
@@ -197,6 +195,7 @@ static enum err_code scale_new(struct arena *a, int width, int height, struct sc
 
 static void scale_from_area(const struct score_area *s, const struct scale *ret)
 {
+#pragma omp parallel for schedule(static)
     for (size_t i = 0; i < (size_t)s->width * (size_t)s->height; i++) {
         const uint8_t *p = s->after + 3 * i;
 
@@ -209,6 +208,7 @@ static void scale_from_area(const struct score_area *s, const struct scale *ret)
 
 static void halve_plane(const float *src, int src_width, float *dst, int width, int height)
 {
+#pragma omp parallel for schedule(static)
     for (int y = 0; y < height; y++)
         for (int x = 0; x < width; x++) {
             const float *p = src + (size_t)(2 * y) * (size_t)src_width + 2 * (size_t)x;
@@ -225,94 +225,185 @@ static void halve(const struct scale *src, const struct scale *dst)
     halve_plane(src->paste, src->width, dst->paste, dst->width, dst->height);
 }
 
-/* The direction of an edge as one of n parts of a half turn. */
-INLINE_HOT int direction(float dx, float dy, int n)
-{
-    float turn = atan2f(dy, dx) * (float)(1.0 / M_PI); /* -1 .. 1 */
-    int i = (int)floorf((turn < 0 ? turn + 1.0f : turn) * (float)n);
+/* What a cell adds to the windows that it belongs to. */
+struct cell {
+    float mean[3], square[3]; /* of grey and both differences: the mean, and the sum of squared distances from it */
+    float paste, laplacian;   /* sums */
+    float fine[N_DIRECTIONS], coarse[N_COARSE]; /* sums of squared slopes by direction */
+    int n_fine, n_coarse;
+};
 
-    return i < 0 ? 0 : i < n ? i : n - 1;
+struct cell_grid {
+    int columns, rows;
+    struct cell *cells;
+};
+
+/* Which of n equal parts of a half turn a slope lies in: how many of their borders it is beyond. */
+INLINE_HOT int direction(float dx, float dy, const float (*borders)[2], int n)
+{
+    float flip = dy < 0 || (dy == 0 && dx < 0) ? -1.0f : 1.0f;
+    int part = 0;
+
+    for (int i = 0; i < n - 1; i++)
+        part += flip * (borders[i][0] * dy - borders[i][1] * dx) >= 0;
+    return part;
 }
 
-/* Sums of squared slopes by direction; the slopes are taken over `step` pixels to each side. */
-static void add_directions(const struct scale *s, int left, int top, int step, int n, float *ret)
-{
-    for (int y = top + step; y < top + WINDOW - step; y += step)
-        for (int x = left + step; x < left + WINDOW - step; x += step) {
-            const float *p = s->grey + (size_t)y * (size_t)s->width + (size_t)x;
-            float dx = p[step] - p[-step], dy = p[step * s->width] - p[-step * s->width];
+/* Cosine and sine of 1 .. 7 eighths of a half turn, and of 1 .. 3 quarters. */
+static const float eighths[N_DIRECTIONS - 1][2] = { { 0.9238795f, 0.3826834f },  { 0.7071068f, 0.7071068f },
+                                                    { 0.3826834f, 0.9238795f },  { 0.0f, 1.0f },
+                                                    { -0.3826834f, 0.9238795f }, { -0.7071068f, 0.7071068f },
+                                                    { -0.9238795f, 0.3826834f } };
+static const float quarters[N_COARSE - 1][2] = { { 0.7071068f, 0.7071068f },
+                                                 { 0.0f, 1.0f },
+                                                 { -0.7071068f, 0.7071068f } };
 
-            ret[direction(dx, dy, n)] += (dx * dx + dy * dy) * (float)(step * step) / (WINDOW * WINDOW);
-        }
+INLINE_HOT void add_fine(const struct scale *s, int x, int y, struct cell *c)
+{
+    const float *p = s->grey + (size_t)y * (size_t)s->width + (size_t)x;
+    float dx, dy;
+
+    if (x < 1 || y < 1 || x + 1 >= s->width || y + 1 >= s->height)
+        return;
+    dx = p[1] - p[-1];
+    dy = p[s->width] - p[-s->width];
+    c->fine[direction(dx, dy, eighths, N_DIRECTIONS)] += dx * dx + dy * dy;
+    c->laplacian += fabsf(p[-1] + p[1] + p[-s->width] + p[s->width] - 4.0f * p[0]);
+    c->n_fine++;
 }
 
-static void moments(const struct scale *s, const float *plane, int left, int top, float *ret_mean, float *ret_deviation)
+INLINE_HOT void add_coarse(const struct scale *s, int x, int y, struct cell *c)
 {
-    float sum = 0, sum2 = 0;
+    enum { D = COARSE_STEP };
+    const float *p = s->grey + (size_t)y * (size_t)s->width + (size_t)x;
+    float dx, dy;
 
-    for (int y = top; y < top + WINDOW; y++)
-        for (int x = left; x < left + WINDOW; x++)
-            sum += plane[(size_t)y * (size_t)s->width + (size_t)x];
-    *ret_mean = sum / (WINDOW * WINDOW);
-    for (int y = top; y < top + WINDOW; y++)
-        for (int x = left; x < left + WINDOW; x++) {
-            float d = plane[(size_t)y * (size_t)s->width + (size_t)x] - *ret_mean;
-
-            sum2 += d * d;
-        }
-    if (ret_deviation)
-        *ret_deviation = sqrtf(sum2 / (WINDOW * WINDOW));
+    if (x < D || y < D || x + D >= s->width || y + D >= s->height)
+        return;
+    dx = p[D] - p[-D];
+    dy = p[D * s->width] - p[-D * s->width];
+    c->coarse[direction(dx, dy, quarters, N_COARSE)] += dx * dx + dy * dy;
+    c->n_coarse++;
 }
 
-static float laplacian(const struct scale *s, int left, int top)
+INLINE_HOT float sum_of_cell(const struct scale *s, const float *plane, int left, int top)
 {
     float sum = 0;
 
-    for (int y = top + 1; y < top + WINDOW - 1; y++)
-        for (int x = left + 1; x < left + WINDOW - 1; x++) {
-            const float *p = s->grey + (size_t)y * (size_t)s->width + (size_t)x;
+    for (int y = top; y < top + CELL; y++)
+        for (int x = left; x < left + CELL; x++)
+            sum += plane[(size_t)y * (size_t)s->width + (size_t)x];
+    return sum;
+}
 
-            sum += fabsf(p[-1] + p[1] + p[-s->width] + p[s->width] - 4.0f * p[0]);
+INLINE_HOT void add_moments(const struct scale *s, const float *plane, int left, int top, float *mean, float *square)
+{
+    *mean = sum_of_cell(s, plane, left, top) / (CELL * CELL);
+    for (int y = top; y < top + CELL; y++)
+        for (int x = left; x < left + CELL; x++) {
+            float d = plane[(size_t)y * (size_t)s->width + (size_t)x] - *mean;
+
+            *square += d * d;
         }
-    return sum / (WINDOW * WINDOW);
+}
+
+EVERY_PROCESSOR static void fill_cell(const struct scale *s, int left, int top, struct cell *c)
+{
+    const float *const planes[3] = { s->grey, s->first, s->second };
+
+    for (int i = 0; i < 3; i++)
+        add_moments(s, planes[i], left, top, c->mean + i, c->square + i);
+    c->paste = sum_of_cell(s, s->paste, left, top);
+    for (int y = top; y < top + CELL; y++)
+        for (int x = left; x < left + CELL; x++)
+            add_fine(s, x, y, c);
+    for (int y = top + 1; y < top + CELL; y += COARSE_STEP)
+        for (int x = left + 1; x < left + CELL; x += COARSE_STEP)
+            add_coarse(s, x, y, c);
+}
+
+static enum err_code cells_new(struct arena *a, const struct scale *s, struct cell_grid *ret, struct err *err)
+{
+    struct cell_grid g = { .columns = s->width / CELL, .rows = s->height / CELL };
+
+    TRY(arena_alloc(a, (size_t)g.columns * (size_t)g.rows, sizeof *g.cells, &g.cells, err));
+#pragma omp parallel for schedule(static)
+    for (int i = 0; i < g.columns * g.rows; i++)
+        fill_cell(s, i % g.columns * CELL, i / g.columns * CELL, g.cells + i);
+    *ret = g;
+    return ERR_OK;
+}
+
+/* Mean and standard deviation of value i over four cells. */
+static void join_moments(const struct cell *const cells[4], int i, float *mean, float *deviation)
+{
+    float sum = 0, square = 0;
+
+    for (int k = 0; k < 4; k++)
+        sum += cells[k]->mean[i];
+    *mean = sum / 4;
+    for (int k = 0; k < 4; k++) {
+        float d = cells[k]->mean[i] - *mean;
+
+        square += cells[k]->square[i] + CELL * CELL * d * d;
+    }
+    *deviation = sqrtf(square / (4 * CELL * CELL));
 }
 
 /* Colour in levels; contrast in logarithms, as the eye judges it. */
-static void describe(const struct scale *s, int left, int top, float *v)
+static void describe(const struct cell *const cells[4], float *v)
 {
-    float deviation[3], slopes[N_DIRECTIONS + N_COARSE] = { 0 };
+    float deviation, fine[N_DIRECTIONS] = { 0 }, coarse[N_COARSE] = { 0 }, laplacian = 0, n_fine = 1, n_coarse = 1;
 
-    moments(s, s->grey, left, top, v, deviation);
-    moments(s, s->first, left, top, v + 1, deviation + 1);
-    moments(s, s->second, left, top, v + 2, deviation + 2);
-    for (int i = 0; i < 3; i++)
-        v[3 + i] = logf(1.0f + deviation[i]);
-    v[6] = logf(1.0f + laplacian(s, left, top));
-    add_directions(s, left, top, 1, N_DIRECTIONS, slopes);
-    add_directions(s, left, top, 3, N_COARSE, slopes + N_DIRECTIONS);
-    for (int i = 0; i < N_DIRECTIONS + N_COARSE; i++)
-        v[7 + i] = logf(1.0f + sqrtf(slopes[i]));
+    for (int i = 0; i < 3; i++) {
+        join_moments(cells, i, v + i, &deviation);
+        v[3 + i] = logf(1.0f + deviation);
+    }
+    for (int k = 0; k < 4; k++) {
+        for (int i = 0; i < N_DIRECTIONS; i++)
+            fine[i] += cells[k]->fine[i];
+        for (int i = 0; i < N_COARSE; i++)
+            coarse[i] += cells[k]->coarse[i];
+        laplacian += cells[k]->laplacian;
+        n_fine += (float)cells[k]->n_fine;
+        n_coarse += (float)cells[k]->n_coarse;
+    }
+    v[6] = logf(1.0f + laplacian / n_fine);
+    for (int i = 0; i < N_DIRECTIONS; i++)
+        v[7 + i] = logf(1.0f + sqrtf(fine[i] / n_fine));
+    for (int i = 0; i < N_COARSE; i++)
+        v[7 + N_DIRECTIONS + i] = logf(1.0f + sqrtf(coarse[i] / n_coarse));
+}
+
+static void fill_windows(const struct cell_grid *g, struct windows *w)
+{
+    int columns = g->columns - 1;
+
+#pragma omp parallel for schedule(static)
+    for (int i = 0; i < w->n; i++) {
+        const struct cell *c = g->cells + (size_t)(i / columns) * (size_t)g->columns + (size_t)(i % columns);
+        const struct cell *const cells[4] = { c, c + 1, c + g->columns, c + g->columns + 1 };
+
+        w->x[i] = (float)(i % columns * CELL);
+        w->y[i] = (float)(i / columns * CELL);
+        for (int k = 0; k < 4; k++)
+            w->share[i] += cells[k]->paste / (4 * CELL * CELL);
+        describe(cells, w->values + (size_t)i * (size_t)w->stride);
+    }
 }
 
 static enum err_code measure_scale(struct arena *a, const struct scale *s, struct score_coherence *ret, struct err *err)
 {
     ARENA_SCRATCH(a);
-    int columns = (s->width - WINDOW) / STRIDE + 1, rows = (s->height - WINDOW) / STRIDE + 1;
+    struct cell_grid g;
     struct windows w;
 
     *ret = (struct score_coherence){ 1.0, 0.0 };
-    if (s->width < WINDOW || s->height < WINDOW)
+    if (s->width < 2 * CELL || s->height < 2 * CELL)
         return ERR_OK;
-    TRY(windows_new(a, columns * rows, N_PLAIN, WINDOW, &w, err));
-#pragma omp parallel for schedule(static)
-    for (int i = 0; i < w.n; i++) {
-        int left = i % columns * STRIDE, top = i / columns * STRIDE;
-
-        w.x[i] = (float)left;
-        w.y[i] = (float)top;
-        moments(s, s->paste, left, top, w.share + i, NULL);
-        describe(s, left, top, w.values + (size_t)i * N_PLAIN);
-    }
+    TRY(cells_new(a, s, &g, err));
+    TRY(windows_new(a, (g.columns - 1) * (g.rows - 1), N_PLAIN, 2 * CELL, &w, err));
+    fill_windows(&g, &w);
     return compare(a, &w, ret, err);
 }
 
@@ -348,12 +439,13 @@ static enum err_code check_features(const struct score_features *f, const struct
 /* The pasted share of a window of cells: 1 for pixels inside, a little for those of the transition. */
 static float share_of(const struct score_features *f, const struct image *paste, int column, int row)
 {
+    enum { SAMPLES = 16 };
     double size = f->cell * LATENT_WINDOW, left = f->left + f->cell * column, top = f->top + f->cell * row;
     int n = 0, inside = 0, touched = 0;
 
-    for (int v = 0; v < WINDOW; v++)
-        for (int u = 0; u < WINDOW; u++) {
-            int x = (int)(left + size * (u + 0.5) / WINDOW), y = (int)(top + size * (v + 0.5) / WINDOW);
+    for (int v = 0; v < SAMPLES; v++)
+        for (int u = 0; u < SAMPLES; u++) {
+            int x = (int)(left + size * (u + 0.5) / SAMPLES), y = (int)(top + size * (v + 0.5) / SAMPLES);
 
             if (x < 0 || y < 0 || x >= paste->width || y >= paste->height)
                 continue;
@@ -408,7 +500,7 @@ enum err_code score_features_measure(struct arena *a, const struct score_feature
             w.x[i] = (float)(column * f->cell);
             w.y[i] = (float)(row * f->cell);
             w.share[i] = share_of(f, paste, column, row);
-            describe_cells(f, column, row, w.values + (size_t)i * (size_t)w.dims);
+            describe_cells(f, column, row, w.values + (size_t)i * (size_t)w.stride);
         }
         TRY(compare(a, &w, &got, err));
     }

@@ -18,9 +18,10 @@ static double penalty(const struct picture_scores *s)
     p += 0.5 * log(fmax(s->seam, 1.0));
     p += 0.08 * s->colour_step;
     p += 0.3 * s->overlap;
-    p += 0.5 * log(1.0 + 0.3 / fmax(s->sharpness, 0.01));
+    p += 0.5 * log(1.0 + pow(0.4 / fmax(s->sharpness, 0.01), 2));
+    p += 0.1 * log(fmax(s->sharpness / 2.0, 1.0));
     p += 0.2 * fabs(log(fmax(s->grain, 0.05)));
-    p += s->ghost > 0 ? 4.0 * s->ghost : 0.5 * s->ghost;
+    p += 0.4 * log(1.0 + exp(10.0 * s->ghost));
     p += 1.0 * (1.0 - s->coherence);
     p += 0.8 * s->hallucination;
     return p;
