@@ -6,11 +6,10 @@
 #include "models/picture/score_border.h"
 #include "models/picture/score_windows.h"
 
-static const struct picture_scores perfect = {
-    .seam = 1.0, .sharpness = 1.0, .grain = 1.0, .coherence = 1.0, .total = 1.0
-};
+static const struct picture_scores perfect = { .seam = 1.0, .sharpness = 1.0, .grain = 1.0, .coherence = 1.0 };
 
-/* Each term is 0 for a perfect figure and only grows with its fault; the weights make faults of equal harm equal. */
+/* Each term grows with its fault, and falls very little beyond a perfect figure, so that no fault is paid for by
+ * another figure that is better than it need be. The weights make faults of equal harm about equal. */
 static double penalty(const struct picture_scores *s)
 {
     double p = 0;
@@ -21,7 +20,7 @@ static double penalty(const struct picture_scores *s)
     p += 0.5 * log(1.0 + pow(0.4 / fmax(s->sharpness, 0.01), 2));
     p += 0.1 * log(fmax(s->sharpness / 2.0, 1.0));
     p += 0.2 * fabs(log(fmax(s->grain, 0.05)));
-    p += 0.4 * log(1.0 + exp(10.0 * s->ghost));
+    p += 0.5 * log(1.0 + exp(12.0 * s->ghost - 2.0));
     p += 1.0 * (1.0 - s->coherence);
     p += 0.8 * s->hallucination;
     return p;
@@ -40,6 +39,7 @@ enum err_code picture_scores_measure(struct arena *a, const struct score_picture
     TRY(score_area_new(a, in, &s, &empty, err));
     if (empty) {
         *ret = perfect;
+        ret->total = exp(-penalty(ret));
         return ERR_OK;
     }
     TRY(score_border_measure(a, &s, &border, err));

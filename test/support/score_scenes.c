@@ -7,7 +7,7 @@
 
 static const char *const ground_names[N_GROUNDS] = { "grass",  "sand",   "tiles",       "sky",
                                                      "planks", "carpet", "two grounds", "pebbles" };
-static const char *const fault_names[N_FAULTS] = { "none",  "ghost", "outline", "tint",
+static const char *const fault_names[N_FAULTS] = { "none",  "ghost", "outline", "tint",        "uneven",
                                                    "shift", "blur",  "foreign", "other ground" };
 
 const char *score_ground_name(enum score_ground g)
@@ -355,6 +355,19 @@ static void paint_tint(const struct score_case *c, double *v)
         v[i] += channel > 2 || (int)(i % 3) == channel ? sign : 0;
 }
 
+static void paint_uneven(const struct score_case *c, double *v)
+{
+    double turn = between(c->seed, 64, 0, 6.28);
+
+    for (int y = 0; y < c->truth.height; y++)
+        for (int x = 0; x < c->truth.width; x++) {
+            double side = ((x - c->middle_x) * cos(turn) + (y - c->middle_y) * sin(turn)) / c->radius;
+
+            for (size_t i = index_of(&c->truth, x, y), k = i; k < i + 3; k++)
+                v[k] += 16 * fmin(fmax(2 * side, -1), 1);
+        }
+}
+
 static void paint_shift(const struct score_case *c, int dx, int dy, double *v)
 {
     for (int y = 0; y < c->truth.height; y++)
@@ -444,13 +457,15 @@ static void paint(struct arena *a, const struct score_case *c, enum score_fault 
         paint_ghost(c, f == FAULT_OUTLINE, v);
     else if (f == FAULT_TINT)
         paint_tint(c, v);
+    else if (f == FAULT_UNEVEN)
+        paint_uneven(c, v);
     else if (f == FAULT_SHIFT)
         paint_shift(c, side == 0 ? 2 : side == 1 ? -2 : 0, side == 2 ? 2 : side == 3 ? -2 : 0, v);
     else if (f == FAULT_BLUR)
         paint_blur(a, c, v);
     else if (f == FAULT_FOREIGN)
         paint_foreign(c, v);
-    else if (f == FAULT_OTHER_LAWN)
+    else if (f == FAULT_OTHER_GROUND)
         paint_other_ground(a, c, v);
 }
 
@@ -489,6 +504,8 @@ bool score_own_figure_is_worse(enum score_fault f, const struct picture_scores *
         return faulty->ghost > clean->ghost;
     case FAULT_TINT:
         return faulty->colour_step > clean->colour_step;
+    case FAULT_UNEVEN:
+        return faulty->seam > clean->seam;
     case FAULT_SHIFT:
         return faulty->overlap > clean->overlap;
     case FAULT_BLUR:
@@ -496,7 +513,7 @@ bool score_own_figure_is_worse(enum score_fault f, const struct picture_scores *
     case FAULT_OUTLINE:
     case FAULT_FOREIGN:
         return faulty->hallucination > clean->hallucination;
-    case FAULT_OTHER_LAWN:
+    case FAULT_OTHER_GROUND:
         return faulty->coherence < clean->coherence;
     default:
         return false;

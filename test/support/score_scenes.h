@@ -21,14 +21,15 @@ enum score_ground {
 };
 
 enum score_fault {
-    FAULT_NONE,       /* the ground itself, bit for bit */
-    FAULT_GHOST,      /* the object at 15 to 30 per cent */
-    FAULT_OUTLINE,    /* the object's outline, 3 pixels wide, at 60 per cent */
-    FAULT_TINT,       /* 8 levels, all channels or one */
-    FAULT_SHIFT,      /* 2 pixels to a side */
-    FAULT_BLUR,       /* 0.3 of the variance of the Laplacian */
-    FAULT_FOREIGN,    /* a thing that the ground does not have */
-    FAULT_OTHER_LAWN, /* the patch is of another ground */
+    FAULT_NONE,         /* the ground itself, bit for bit */
+    FAULT_GHOST,        /* the object at 15 to 30 per cent */
+    FAULT_OUTLINE,      /* the object's outline, 3 pixels wide, at 60 per cent */
+    FAULT_TINT,         /* 8 levels, all channels or one */
+    FAULT_UNEVEN,       /* 16 levels too bright on one side, too dark on the other */
+    FAULT_SHIFT,        /* 2 pixels to a side */
+    FAULT_BLUR,         /* 0.3 of the variance of the Laplacian */
+    FAULT_FOREIGN,      /* a thing that the ground does not have */
+    FAULT_OTHER_GROUND, /* the patch is of another ground */
     N_FAULTS
 };
 /* Removals that nobody would object to. */

@@ -1,7 +1,8 @@
 /*
- * score-table [--seeds N] [--each] [PHOTO.png ...] - how well the scores of models/picture/scores.h tell removals with
- * a known fault from clean ones, on generated grounds (test/support/score_scenes.h), or on squares of the given
- * photos; for test/bench/RESULTS.md. --each prints the figures of every case.
+ * score-table [--seeds N] [--each] [--vae FILE] [PHOTO.png ...] - how well the scores of models/picture/scores.h tell
+ * removals with a known fault from clean ones, on generated grounds (test/support/score_scenes.h), or on squares of the
+ * given photos; for test/bench/RESULTS.md. --each prints the figures of every case, --vae adds windows of an encoder's
+ * latents.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,15 +10,24 @@
 
 #include "kernels/base/file.h"
 #include "models/codec/decode.h"
+#include "test/support/score_latents.h"
 #include "test/support/score_scenes.h"
 
-enum { SIDE = 320, MAX_ROWS = 64, SEEDS = 6 };
+enum { SIDE = 320, SEEDS = 6 };
 static const size_t arena_bytes = (size_t)1 << 30;
 
 struct tally {
     int n, own[N_FAULTS], total[N_FAULTS], coherence[N_FAULTS], seam_shown[N_FAULTS], seam_below, seam_pairs;
     int sound_shown[N_SOUND], sound_total[N_SOUND];
-    double sum[N_FAULTS + N_SOUND][9];
+    int latent[N_FAULTS], latent_hallucination[N_FAULTS];
+    double sum[N_FAULTS + N_SOUND][9], latent_sum[N_FAULTS + N_SOUND][2];
+};
+
+struct table {
+    struct arena arena;
+    struct score_encoder *encoder; /* NULL: none */
+    int seeds;
+    bool each;
 };
 
 static void add_figures(double sum[9], const struct picture_scores *s)
@@ -37,8 +47,35 @@ static void print_figures(const char *name, const double v[9], double n)
     printf("\n");
 }
 
-static void run_case(struct arena *a, const struct score_case *c, struct tally *t, bool each)
+static void fail(const struct err *err)
 {
+    (void)fprintf(stderr, "score-table: %s\n", err->msg);
+    exit(1);
+}
+
+static struct score_coherence latent_coherence(struct table *table, const struct score_case *c,
+                                               const struct image *after)
+{
+    struct score_coherence ret = { 1.0, 0.0 };
+    struct score_features f;
+    struct err err = { 0 };
+
+    if (table->encoder && (score_encode(table->encoder, &table->arena, after, &f, &err) ||
+                           score_features_measure(&table->arena, &f, &c->paste, &ret, &err)))
+        fail(&err);
+    return ret;
+}
+
+static void add_latents(double sum[2], struct score_coherence s)
+{
+    sum[0] += s.coherence;
+    sum[1] += s.hallucination;
+}
+
+static void run_case(struct table *table, const struct score_case *c, struct tally *t)
+{
+    struct arena *a = &table->arena;
+    struct score_coherence latent, clean_latent = { 1.0, 0.0 };
     struct picture_scores clean, s;
     struct image after;
 
@@ -47,11 +84,17 @@ static void run_case(struct arena *a, const struct score_case *c, struct tally *
 
         score_case_result(a, c, (enum score_fault)f, &after);
         score_case_measure(a, c, &after, &s);
-        if (f == FAULT_NONE)
+        latent = latent_coherence(table, c, &after);
+        if (f == FAULT_NONE) {
             clean = s;
+            clean_latent = latent;
+        }
+        add_latents(t->latent_sum[f], latent);
+        t->latent[f] += latent.coherence < clean_latent.coherence;
+        t->latent_hallucination[f] += latent.hallucination > clean_latent.hallucination;
         add_figures(t->sum[f], &s);
         add_figures(own, &s);
-        if (each)
+        if (table->each)
             print_figures(score_fault_name((enum score_fault)f), own, 1);
         t->own[f] += score_own_figure_is_worse((enum score_fault)f, &clean, &s);
         t->total[f] += picture_scores_better(&clean, &s);
@@ -62,6 +105,7 @@ static void run_case(struct arena *a, const struct score_case *c, struct tally *
         score_case_sound(a, c, (enum score_sound)k, &after);
         score_case_measure(a, c, &after, &s);
         add_figures(t->sum[N_FAULTS + k], &s);
+        add_latents(t->latent_sum[N_FAULTS + k], latent_coherence(table, c, &after));
         t->sound_shown[k] += picture_scores_seam_shows(&s);
     }
     t->n++;
@@ -86,6 +130,19 @@ static void print_tally(const char *name, const struct tally *t)
     print_figures("clone", t->sum[N_FAULTS + 1], t->n);
 }
 
+static void print_latents(const struct tally *t)
+{
+    printf("\n| latents | coherence worse | hallucination worse | mean coherence | mean hallucination |\n"
+           "| --- | --- | --- | --- | --- |\n");
+    for (int f = 0; f < N_FAULTS; f++)
+        printf("| %s | %.1f %% | %.1f %% | %.3f | %.3f |\n", score_fault_name((enum score_fault)f),
+               100.0 * t->latent[f] / t->n, 100.0 * t->latent_hallucination[f] / t->n, t->latent_sum[f][0] / t->n,
+               t->latent_sum[f][1] / t->n);
+    for (int k = 0; k < N_SOUND; k++)
+        printf("| %s | | | %.3f | %.3f |\n", k == SOUND_CLONE ? "clone" : "fresh grain",
+               t->latent_sum[N_FAULTS + k][0] / t->n, t->latent_sum[N_FAULTS + k][1] / t->n);
+}
+
 static void add_tally(struct tally *all, const struct tally *t)
 {
     const int *from = (const int *)t;
@@ -95,11 +152,16 @@ static void add_tally(struct tally *all, const struct tally *t)
     for (int f = 0; f < N_FAULTS + N_SOUND; f++)
         for (int i = 0; i < 9; i++)
             all->sum[f][i] += t->sum[f][i];
+    for (int f = 0; f < N_FAULTS + N_SOUND; f++)
+        for (int i = 0; i < 2; i++)
+            all->latent_sum[f][i] += t->latent_sum[f][i];
 }
 
-static void run_ground(struct arena *a, enum score_ground g, int seeds, bool each, struct tally *t)
+static void run_ground(struct table *table, enum score_ground g, struct tally *t)
 {
-    for (int seed = 1; seed <= seeds; seed++) {
+    struct arena *a = &table->arena;
+
+    for (int seed = 1; seed <= table->seeds; seed++) {
         struct arena_mark m = arena_mark(a);
         struct score_case c;
         struct image truth, again;
@@ -108,7 +170,7 @@ static void run_ground(struct arena *a, enum score_ground g, int seeds, bool eac
         score_draw_ground(a, g, (uint64_t)seed, 1, SIDE, SIDE, &again);
         score_case_on(a, &truth, g, (uint64_t)seed * 131 + g, &c);
         c.again = &again;
-        run_case(a, &c, t, each);
+        run_case(table, &c, t);
         arena_rewind(a, m);
     }
 }
@@ -126,8 +188,9 @@ static void cut(struct arena *a, const struct image *photo, uint64_t seed, struc
                photo->pixels + 3 * ((size_t)(top + y) * (size_t)photo->width + (size_t)left), (size_t)SIDE * 3);
 }
 
-static void run_photo(struct arena *a, const char *path, int seeds, bool each, struct tally *t)
+static void run_photo(struct table *table, const char *path, struct tally *t)
 {
+    struct arena *a = &table->arena;
     struct arena_mark whole = arena_mark(a);
     struct image stored, photo, truth;
     struct image_notes notes;
@@ -140,46 +203,62 @@ static void run_photo(struct arena *a, const char *path, int seeds, bool each, s
         (void)fprintf(stderr, "score-table: %s: %s\n", path, err.msg[0] ? err.msg : "smaller than 320 x 320 pixels");
         exit(1);
     }
-    for (int seed = 1; seed <= seeds; seed++) {
+    for (int seed = 1; seed <= table->seeds; seed++) {
         struct arena_mark m = arena_mark(a);
         struct score_case c;
 
         cut(a, &photo, (uint64_t)seed, &truth, &err);
         score_case_on(a, &truth, (enum score_ground)(seed % N_GROUNDS), (uint64_t)seed * 137, &c);
-        run_case(a, &c, t, each);
+        run_case(table, &c, t);
         arena_rewind(a, m);
     }
     arena_rewind(a, whole);
 }
 
+/* The index of the first photo. */
+static int read_options(int argc, char **argv, struct table *table, struct score_encoder *encoder)
+{
+    struct err err = { 0 };
+    int i = 1;
+
+    for (; i < argc && argv[i][0] == '-'; i++) {
+        if (strcmp(argv[i], "--each") == 0)
+            table->each = true;
+        else if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc)
+            table->seeds = atoi(argv[++i]);
+        else if (strcmp(argv[i], "--vae") == 0 && i + 1 < argc)
+            table->encoder = encoder;
+        if (table->encoder && !encoder->be && score_encoder_open(encoder, argv[++i], &err))
+            fail(&err);
+    }
+    return i;
+}
+
 int main(int argc, char **argv)
 {
+    struct table table = { .seeds = SEEDS };
+    struct score_encoder encoder = { 0 };
     struct tally all = { 0 };
     struct err err = { 0 };
-    struct arena a;
-    int seeds = SEEDS, first = 1;
-    bool each = false;
+    int first = read_options(argc, argv, &table, &encoder), n = first < argc ? argc - first : N_GROUNDS;
 
-    if (arena_init(&a, arena_bytes, &err))
-        return 1;
-    for (; first < argc && argv[first][0] == '-'; first++) {
-        if (strcmp(argv[first], "--each") == 0)
-            each = true;
-        else if (strcmp(argv[first], "--seeds") == 0 && first + 1 < argc)
-            seeds = atoi(argv[++first]);
-    }
-    for (int i = 0; i < (first < argc ? argc - first : N_GROUNDS); i++) {
-        const char *name = first < argc ? argv[first + i] : score_ground_name((enum score_ground)i);
+    if (arena_init(&table.arena, arena_bytes, &err))
+        fail(&err);
+    for (int i = 0; i < n; i++) {
         struct tally t = { 0 };
 
         if (first < argc)
-            run_photo(&a, name, seeds, each, &t);
+            run_photo(&table, argv[first + i], &t);
         else
-            run_ground(&a, (enum score_ground)i, seeds, each, &t);
-        print_tally(name, &t);
+            run_ground(&table, (enum score_ground)i, &t);
+        print_tally(first < argc ? argv[first + i] : score_ground_name((enum score_ground)i), &t);
         add_tally(&all, &t);
     }
     print_tally("all", &all);
-    arena_done(&a);
+    if (table.encoder) {
+        print_latents(&all);
+        score_encoder_close(&encoder);
+    }
+    arena_done(&table.arena);
     return 0;
 }
