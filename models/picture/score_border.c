@@ -215,13 +215,12 @@ static double overlap_step(const struct border *b, int c, double *values)
     return score_quantile(values, n, 0.5);
 }
 
-/* The steps of the segments differ where the ground is rough. What half of them lie around leaves open, the overlap
- * decides. */
+/* The steps of the segments differ where the ground is rough. What most of them leave open, the overlap decides. */
 static double step_in_channel(const struct border *b, int c, double *steps, int n, double *values)
 {
-    double low = score_quantile(steps, n, 0.25), high = score_quantile(steps, n, 0.75);
+    double low = score_quantile(steps, n, 0.25), high = score_quantile(steps, n, 0.75), doubt = 0.5 * (high - low);
 
-    return fmin(fmax(overlap_step(b, c, values), low), high);
+    return fmin(fmax(overlap_step(b, c, values), low - doubt), high + doubt);
 }
 
 static enum err_code colour_step_of(struct arena *a, const struct border *b, double *ret, struct err *err)

@@ -18,7 +18,7 @@
  * They compare results of the same photo and mask well, results of different photos only roughly: a mask that lies
  * across two grounds, or over the only window in a wall, has other figures than a lawn.
  *
- * Time is bounded by the area (score_area.h), and results do not depend on the number of threads. Up to 96 MiB come
+ * Time is bounded by the area (score_area.h), and results do not depend on the number of threads. Up to 48 MiB come
  * from the arena and are given back. Errors: ERR_INVALID for pictures that do not fit, ERR_NOMEM.
  */
 #ifndef MODELS_PICTURE_SCORES_H
