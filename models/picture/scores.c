@@ -17,9 +17,8 @@ static double penalty(const struct picture_scores *s)
     p += 0.5 * log(fmax(s->seam, 1.0));
     p += 0.08 * s->colour_step;
     p += 0.3 * s->overlap;
-    p += 0.5 * log(1.0 + pow(0.4 / fmax(s->sharpness, 0.01), 2));
-    p += 0.1 * log(fmax(s->sharpness / 2.0, 1.0));
-    p += 0.2 * fabs(log(fmax(s->grain, 0.05)));
+    p += 0.35 * log(1.0 + pow(0.4 / fmax(s->sharpness, 0.01), 2));
+    p += 0.2 * log(1.0 + pow(0.5 / fmax(s->grain, 0.01), 2)) + 0.1 * log(fmax(s->grain / 2.0, 1.0));
     p += 0.5 * log(1.0 + exp(12.0 * s->ghost - 2.0));
     p += 1.0 * (1.0 - s->coherence);
     p += 0.8 * s->hallucination;
@@ -83,7 +82,7 @@ struct picture_scores picture_scores_worst(const struct picture_scores *of, int 
 
 bool picture_scores_seam_shows(const struct picture_scores *s)
 {
-    return s->seam > 2.0 || s->colour_step > 3.0;
+    return s->seam > 1.5 || s->colour_step > 3.0;
 }
 
 bool picture_scores_better(const struct picture_scores *a, const struct picture_scores *b)
