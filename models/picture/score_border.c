@@ -12,7 +12,8 @@ enum {
     BIN_MIN = 5,            /* pixels that make a mean */
     OVERLAP_SHARE_MIN = 96, /* of 255: below it the painted picture cannot be told from what was pasted */
     OVERLAP_MIN = 24,       /* pixels that make a segment's mean */
-    OVERLAP_REACH = 3       /* pixels */
+    OVERLAP_REACH = 3,      /* pixels */
+    REMOVED_MIN = 12        /* levels that an object differed from what is there now */
 };
 static const double seam_floor_levels = 0.6, seam_max = 20.0, overlap_floor_levels = 1.0, overlap_max = 4.0;
 
@@ -28,22 +29,24 @@ struct profile {
 
 struct border {
     const struct score_area *s;
+    const uint8_t *inside; /* [height, width]: not 0 inside */
     int columns, n_segments;
     size_t stride;
     struct offset *frame, *nearest; /* one more pixel on each side; nearest is the area's first pixel */
     struct profile *profiles;
 };
 
-static bool is_inside(const struct score_area *s, int x, int y)
+static bool is_inside(const struct border *b, int x, int y)
 {
-    return s->paste[(size_t)y * (size_t)s->width + (size_t)x] >= SCORE_PASTED;
+    return b->inside[(size_t)y * (size_t)b->s->width + (size_t)x] != 0;
 }
 
 /* The last pixels inside. The border of the picture is none. */
-static bool is_border(const struct score_area *s, int x, int y)
+static bool is_border(const struct border *b, int x, int y)
 {
-    return is_inside(s, x, y) && ((x > 0 && !is_inside(s, x - 1, y)) || (x + 1 < s->width && !is_inside(s, x + 1, y)) ||
-                                  (y > 0 && !is_inside(s, x, y - 1)) || (y + 1 < s->height && !is_inside(s, x, y + 1)));
+    return is_inside(b, x, y) &&
+           ((x > 0 && !is_inside(b, x - 1, y)) || (x + 1 < b->s->width && !is_inside(b, x + 1, y)) ||
+            (y > 0 && !is_inside(b, x, y - 1)) || (y + 1 < b->s->height && !is_inside(b, x, y + 1)));
 }
 
 static int32_t length2(struct offset o)
@@ -83,7 +86,7 @@ static void find_nearest(const struct border *b)
         b->frame[i] = (struct offset){ 16000, 16000 };
     for (int y = 0; y < s->height; y++)
         for (int x = 0; x < s->width; x++)
-            if (is_border(s, x, y))
+            if (is_border(b, x, y))
                 b->nearest[(size_t)y * b->stride + (size_t)x] = (struct offset){ 0, 0 };
     for (int y = 0; y < s->height; y++)
         sweep_row(b, y, 1);
@@ -118,7 +121,7 @@ static void add_pixel(const struct border *b, int x, int y)
     if (length2(o) >= REACH * REACH)
         return;
     d = (int)lrint(sqrt(length2(o)));
-    d = is_inside(b->s, x, y) ? -1 - d : d - 1; /* the border's own pixels are the last inside */
+    d = is_inside(b, x, y) ? -1 - d : d - 1; /* the border's own pixels are the last inside */
     if (d < -REACH || d >= REACH)
         return;
     p = b->profiles + (y + o.dy) / SEGMENT * b->columns + (x + o.dx) / SEGMENT;
@@ -215,12 +218,25 @@ static double overlap_step(const struct border *b, int c, double *values)
     return score_quantile(values, n, 0.5);
 }
 
-/* The steps of the segments differ where the ground is rough. What most of them leave open, the overlap decides. */
+/* The middle of the steps, as far as it is more than chance. */
+static double sure_step(double *steps, int n)
+{
+    double middle = score_quantile(steps, n, 0.5), doubt;
+
+    for (int i = 0; i < n; i++)
+        steps[i] = fabs(steps[i] - middle);
+    doubt = 2 * 1.86 * score_quantile(steps, n, 0.5) / sqrt(n); /* twice the deviation of a median */
+    return fmax(fabs(middle) - doubt, 0.0);
+}
+
+/* The steps of the segments differ where the ground is rough. What most of them leave open, the overlap decides; but
+ * an overlap that none of them can follow is not the ground: it shows the rim of an object. */
 static double step_in_channel(const struct border *b, int c, double *steps, int n, double *values)
 {
     double low = score_quantile(steps, n, 0.25), high = score_quantile(steps, n, 0.75), doubt = 0.5 * (high - low);
+    double overlap = overlap_step(b, c, values);
 
-    return fmin(fmax(overlap_step(b, c, values), low - doubt), high + doubt);
+    return overlap >= low - doubt && overlap <= high + doubt ? overlap : sure_step(steps, n);
 }
 
 static enum err_code colour_step_of(struct arena *a, const struct border *b, double *ret, struct err *err)
@@ -274,15 +290,96 @@ static enum err_code overlap_of(struct arena *a, const struct border *b, double 
     return ERR_OK;
 }
 
-static enum err_code border_new(struct arena *a, const struct score_area *s, struct border *ret, struct err *err)
+static enum err_code border_new(struct arena *a, const struct score_area *s, const uint8_t *inside, struct border *ret,
+                                struct err *err)
 {
-    struct border b = { .s = s, .columns = (s->width + SEGMENT - 1) / SEGMENT, .stride = (size_t)s->width + 2 };
+    struct border b = {
+        .s = s, .inside = inside, .columns = (s->width + SEGMENT - 1) / SEGMENT, .stride = (size_t)s->width + 2
+    };
 
     b.n_segments = b.columns * ((s->height + SEGMENT - 1) / SEGMENT);
     TRY(arena_alloc(a, b.stride * ((size_t)s->height + 2), sizeof *b.frame, &b.frame, err));
     TRY(arena_alloc(a, (size_t)b.n_segments, sizeof *b.profiles, &b.profiles, err));
     b.nearest = b.frame + b.stride + 1;
+    find_nearest(&b);
+    for (int y = 0; y < s->height; y++)
+        for (int x = 0; x < s->width; x++)
+            add_pixel(&b, x, y);
     *ret = b;
+    return ERR_OK;
+}
+
+static enum err_code measure_paste(struct arena *a, const struct score_area *s, uint8_t *inside,
+                                   struct score_border *ret, struct err *err)
+{
+    ARENA_SCRATCH(a);
+    struct border b;
+
+    for (size_t i = 0; i < (size_t)s->width * (size_t)s->height; i++)
+        inside[i] = s->paste[i] >= SCORE_PASTED;
+    TRY(border_new(a, s, inside, &b, err));
+    ret->seam = seam_of(&b);
+    TRY(colour_step_of(a, &b, &ret->colour_step, err));
+    return overlap_of(a, &b, &ret->overlap, err);
+}
+
+/* Whether the mean colour of 3 x 3 pixels changed. */
+static bool was_removed(const struct score_area *s, int x, int y)
+{
+    int square = 0;
+
+    for (size_t c = 0; c < 3; c++) {
+        int sum = 0;
+
+        for (int v = y - 1; v <= y + 1; v++)
+            for (int u = x - 1; u <= x + 1; u++) {
+                size_t i = 3 * ((size_t)v * (size_t)s->width + (size_t)u) + c;
+
+                sum += s->before[i] - s->after[i];
+            }
+        square += sum * sum;
+    }
+    return square >= 3 * 81 * REMOVED_MIN * REMOVED_MIN;
+}
+
+static void find_removed(const struct score_area *s, uint8_t *inside)
+{
+#pragma omp parallel for schedule(static)
+    for (int y = 0; y < s->height; y++)
+        for (int x = 0; x < s->width; x++) {
+            size_t i = (size_t)y * (size_t)s->width + (size_t)x;
+            bool within = x > 0 && y > 0 && x + 1 < s->width && y + 1 < s->height;
+
+            inside[i] = within && s->paste[i] && was_removed(s, x, y);
+        }
+}
+
+/* As the seam, but where the object began: the photo's edge there is what must be gone. */
+static double outline_of(const struct border *b)
+{
+    double here = 0, there = 0;
+
+    for (int i = 0; i < b->n_segments; i++) {
+        const struct profile *p = b->profiles + i;
+        double edge = edge_at(p, false, 0), in = edge_at(p, false, -PARALLEL), out = edge_at(p, false, PARALLEL);
+
+        if (edge < 0 || (in < 0 && out < 0))
+            continue;
+        here += edge + seam_floor_levels;
+        there += (in < 0 ? out : out < 0 ? in : 0.5 * (in + out)) + seam_floor_levels;
+    }
+    return there > 0 ? fmin(here / there, seam_max) : 1.0;
+}
+
+static enum err_code measure_outline(struct arena *a, const struct score_area *s, uint8_t *inside, double *ret,
+                                     struct err *err)
+{
+    ARENA_SCRATCH(a);
+    struct border b;
+
+    find_removed(s, inside);
+    TRY(border_new(a, s, inside, &b, err));
+    *ret = outline_of(&b);
     return ERR_OK;
 }
 
@@ -290,14 +387,9 @@ enum err_code score_border_measure(struct arena *a, const struct score_area *s, 
                                    struct err *err)
 {
     ARENA_SCRATCH(a);
-    struct border b;
+    uint8_t *inside;
 
-    TRY(border_new(a, s, &b, err));
-    find_nearest(&b);
-    for (int y = 0; y < s->height; y++)
-        for (int x = 0; x < s->width; x++)
-            add_pixel(&b, x, y);
-    ret->seam = seam_of(&b);
-    TRY(colour_step_of(a, &b, &ret->colour_step, err));
-    return overlap_of(a, &b, &ret->overlap, err);
+    TRY(arena_alloc(a, (size_t)s->width, (size_t)s->height, &inside, err));
+    TRY(measure_paste(a, s, inside, ret, err));
+    return measure_outline(a, s, inside, &ret->outline, err);
 }

@@ -14,6 +14,7 @@
 
 struct score_border {
     double seam;        /* 0 .. 20: the edge at the border over the edges at the parallel lines; 1: none shows */
+    double outline;     /* 0 .. 20: the same where the object ended that was removed; 1: nothing shows of it */
     double colour_step; /* levels, 0 .. 255: the step common to all segments, beyond chance and natural slopes */
     double overlap;     /* 0 .. 4: painted against photo outside the mask, over the photo's own changes in 3 pixels */
 };

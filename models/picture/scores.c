@@ -6,7 +6,9 @@
 #include "models/picture/score_border.h"
 #include "models/picture/score_windows.h"
 
-static const struct picture_scores perfect = { .seam = 1.0, .sharpness = 1.0, .grain = 1.0, .coherence = 1.0 };
+static const struct picture_scores perfect = {
+    .seam = 1.0, .outline = 1.0, .sharpness = 1.0, .grain = 1.0, .coherence = 1.0
+};
 
 /* Each term grows with its fault, and falls very little beyond a perfect figure, so that no fault is paid for by
  * another figure that is better than it need be. The weights make faults of equal harm about equal. */
@@ -15,6 +17,7 @@ static double penalty(const struct picture_scores *s)
     double p = 0;
 
     p += 0.5 * log(fmax(s->seam, 1.0));
+    p += 0.6 * log(fmax(s->outline / 1.3, 1.0)); /* below that, the ground itself */
     p += 0.08 * s->colour_step;
     p += 0.3 * s->overlap;
     p += 0.35 * log(1.0 + pow(0.4 / fmax(s->sharpness, 0.01), 2));
@@ -45,6 +48,7 @@ enum err_code picture_scores_measure(struct arena *a, const struct score_picture
     TRY(score_blocks_measure(a, in, &s, &blocks, err));
     TRY(score_windows_measure(a, &s, &windows, err));
     *ret = (struct picture_scores){ .seam = border.seam,
+                                    .outline = border.outline,
                                     .colour_step = border.colour_step,
                                     .overlap = border.overlap,
                                     .sharpness = blocks.sharpness,
@@ -68,6 +72,7 @@ struct picture_scores picture_scores_worst(const struct picture_scores *of, int 
 
     for (int i = 1; i < n; i++) {
         s.seam = fmax(s.seam, of[i].seam);
+        s.outline = fmax(s.outline, of[i].outline);
         s.colour_step = fmax(s.colour_step, of[i].colour_step);
         s.overlap = fmax(s.overlap, of[i].overlap);
         s.sharpness = farther(s.sharpness, of[i].sharpness);

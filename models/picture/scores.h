@@ -6,6 +6,7 @@
  * the object that should be gone. All figures are finite. A fault of one kind moves its own figure:
  *
  *   seam           0 .. 20   edge along the border of the paste over edges along parallel lines; 1: none shows
+ *   outline        0 .. 20   the same along the border of what was removed: its outline, or a halo around it
  *   colour_step    0 .. 255  levels by which the inside is off its surroundings, all along the border
  *   overlap        0 .. 4    painted against photo where the paste goes beyond the mask, over the photo's own changes
  *   sharpness      0 .. 20   variance of the Laplacian, inside over around
@@ -27,7 +28,7 @@
 #include "models/picture/score_area.h"
 
 struct picture_scores {
-    double seam, colour_step, overlap, sharpness, grain, ghost, coherence, hallucination, total;
+    double seam, outline, colour_step, overlap, sharpness, grain, ghost, coherence, hallucination, total;
 };
 
 /* An empty paste has the scores of a perfect result. */

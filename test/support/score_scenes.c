@@ -511,6 +511,7 @@ bool score_own_figure_is_worse(enum score_fault f, const struct picture_scores *
     case FAULT_BLUR:
         return faulty->sharpness < clean->sharpness;
     case FAULT_OUTLINE:
+        return faulty->outline > clean->outline;
     case FAULT_FOREIGN:
         return faulty->hallucination > clean->hallucination;
     case FAULT_OTHER_GROUND:

@@ -13,14 +13,14 @@
 #include "test/support/score_latents.h"
 #include "test/support/score_scenes.h"
 
-enum { SIDE = 320, SEEDS = 6 };
+enum { SIDE = 320, SEEDS = 6, N_FIGURES = 10 };
 static const size_t arena_bytes = (size_t)1 << 30;
 
 struct tally {
     int n, own[N_FAULTS], total[N_FAULTS], coherence[N_FAULTS], seam_shown[N_FAULTS], seam_below, seam_pairs;
     int sound_shown[N_SOUND], sound_total[N_SOUND];
     int latent[N_FAULTS], latent_hallucination[N_FAULTS];
-    double sum[N_FAULTS + N_SOUND][9], latent_sum[N_FAULTS + N_SOUND][2];
+    double sum[N_FAULTS + N_SOUND][N_FIGURES], latent_sum[N_FAULTS + N_SOUND][2];
 };
 
 struct table {
@@ -30,19 +30,19 @@ struct table {
     bool each;
 };
 
-static void add_figures(double sum[9], const struct picture_scores *s)
+static void add_figures(double sum[N_FIGURES], const struct picture_scores *s)
 {
-    const double v[9] = { s->seam,  s->colour_step, s->overlap,       s->sharpness, s->grain,
-                          s->ghost, s->coherence,   s->hallucination, s->total };
+    const double v[N_FIGURES] = { s->seam,  s->outline, s->colour_step, s->overlap,       s->sharpness,
+                                  s->grain, s->ghost,   s->coherence,   s->hallucination, s->total };
 
-    for (int i = 0; i < 9; i++)
+    for (int i = 0; i < N_FIGURES; i++)
         sum[i] += v[i];
 }
 
-static void print_figures(const char *name, const double v[9], double n)
+static void print_figures(const char *name, const double v[N_FIGURES], double n)
 {
     printf("| %-14s |", name);
-    for (int i = 0; i < 9; i++)
+    for (int i = 0; i < N_FIGURES; i++)
         printf(" %6.3f |", v[i] / n);
     printf("\n");
 }
@@ -80,7 +80,7 @@ static void run_case(struct table *table, const struct score_case *c, struct tal
     struct image after;
 
     for (int f = 0; f < N_FAULTS; f++) {
-        double own[9] = { 0 };
+        double own[N_FIGURES] = { 0 };
 
         score_case_result(a, c, (enum score_fault)f, &after);
         score_case_measure(a, c, &after, &s);
@@ -122,8 +122,9 @@ static void print_tally(const char *name, const struct tally *t)
                100.0 * t->seam_shown[f] / t->n);
     printf("| fresh grain | | | | %.1f %% |\n| clone | | | | %.1f %% |\n", 100.0 * t->sound_shown[0] / t->n,
            100.0 * t->sound_shown[1] / t->n);
-    printf("\n| mean           |   seam | colour | overlap | sharp |  grain |  ghost | coher. | halluc. | total |\n"
-           "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
+    printf("\n| mean           |   seam | outl.  | colour | overlap | sharp |  grain |  ghost | coher. | halluc. | "
+           "total |\n"
+           "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
     for (int f = 0; f < N_FAULTS; f++)
         print_figures(score_fault_name((enum score_fault)f), t->sum[f], t->n);
     print_figures("fresh grain", t->sum[N_FAULTS], t->n);
@@ -150,7 +151,7 @@ static void add_tally(struct tally *all, const struct tally *t)
     for (size_t i = 0; i < offsetof(struct tally, sum) / sizeof(int); i++)
         ((int *)all)[i] += from[i];
     for (int f = 0; f < N_FAULTS + N_SOUND; f++)
-        for (int i = 0; i < 9; i++)
+        for (int i = 0; i < N_FIGURES; i++)
             all->sum[f][i] += t->sum[f][i];
     for (int f = 0; f < N_FAULTS + N_SOUND; f++)
         for (int i = 0; i < 2; i++)

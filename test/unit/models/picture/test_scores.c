@@ -194,7 +194,8 @@ TEST(scores__do_not_take_the_rim_of_an_object_for_a_tint)
 
 static void check_finite(const struct picture_scores *s)
 {
-    CHECK(s->seam >= 0 && s->seam <= 20 && s->colour_step >= 0 && s->colour_step <= 255);
+    CHECK(s->seam >= 0 && s->seam <= 20 && s->outline >= 0 && s->outline <= 20);
+    CHECK(s->colour_step >= 0 && s->colour_step <= 255);
     CHECK(s->overlap >= 0 && s->overlap <= 4 && s->sharpness >= 0 && s->sharpness <= 20);
     CHECK(s->grain >= 0 && s->grain <= 20 && s->ghost >= -1 && s->ghost <= 1);
     CHECK(s->coherence >= 0 && s->coherence <= 1 && s->hallucination >= 0 && s->hallucination <= 5);
@@ -307,12 +308,12 @@ TEST(scores__find_faults_in_large_pictures)
 TEST(scores__worst_of_several_crops_hides_no_fault)
 {
     const struct picture_scores of[] = {
-        { .seam = 1, .colour_step = 5, .sharpness = 1, .grain = 0.5, .ghost = -0.2, .coherence = 0.9, .total = 0.8 },
-        { .seam = 3, .colour_step = 0, .sharpness = 0.2, .grain = 1.5, .ghost = 0.1, .coherence = 1, .total = 0.4 },
+        { .seam = 1, .outline = 4, .colour_step = 5, .sharpness = 1, .grain = 0.5, .ghost = -0.2, .coherence = 0.9, .total = 0.8 },
+        { .seam = 3, .outline = 1, .colour_step = 0, .sharpness = 0.2, .grain = 1.5, .ghost = 0.1, .coherence = 1, .total = 0.4 },
     };
     struct picture_scores s = picture_scores_worst(of, 2);
 
-    CHECK(s.seam == 3 && s.colour_step == 5 && s.sharpness == 0.2 && s.grain == 0.5 && s.ghost == 0.1);
+    CHECK(s.seam == 3 && s.outline == 4 && s.colour_step == 5 && s.sharpness == 0.2 && s.grain == 0.5 && s.ghost == 0.1);
     CHECK(s.coherence == 0.9 && s.total == 0.4);
     CHECK(picture_scores_better(&of[0], &of[1]) && !picture_scores_better(&of[0], &of[0]));
 }
