@@ -37,7 +37,7 @@ struct score_area {
 MUST_CHECK enum err_code score_area_new(struct arena *a, const struct score_pictures *in, struct score_area *ret,
                                         bool *ret_empty, struct err *err);
 
-/* The middle one of n values (the higher of two), which are put in order; 0 where n is 0. */
+/* The value that `share` of n values lie below; they are put in order. 0 where n is 0. */
 double score_quantile(double *values, int n, double share);
 
 #endif

@@ -8,7 +8,7 @@ enum {
     N_BINS = 2 * REACH,     /* bin REACH + d holds the pixels d to d + 1 pixels outside; negative d: inside */
     SEGMENT = 24,           /* pixels */
     PARALLEL = 12,          /* pixels to the lines that the border is compared with */
-    SLACK = 3,              /* the strongest edge within so many pixels of a line counts */
+    SLACK = 2,              /* the strongest edge within so many pixels of a line counts */
     BIN_MIN = 5,            /* pixels that make a mean */
     OVERLAP_SHARE_MIN = 96, /* of 255: below it the painted picture cannot be told from what was pasted */
     OVERLAP_MIN = 24,       /* pixels that make a segment's mean */
@@ -163,12 +163,13 @@ static bool step_at(const struct profile *p, bool before, int at, int from, int 
     return true;
 }
 
-/* The strongest edge within SLACK pixels of a line, in levels; negative where there are too few pixels. */
+/* The strongest edge within SLACK pixels of a line, in levels; negative where there are too few pixels. In the photo
+ * not so far inside, because the object may begin 5 pixels from there. */
 static double edge_at(const struct profile *p, bool before, int at)
 {
     double step[3], most = -1.0;
 
-    for (int i = at - SLACK; i <= at + SLACK; i++)
+    for (int i = at - (before ? 1 : SLACK); i <= at + SLACK; i++)
         if (step_at(p, before, i, 0, 3, step))
             most = fmax(most, sqrt((step[0] * step[0] + step[1] * step[1] + step[2] * step[2]) / 3.0));
     return most;

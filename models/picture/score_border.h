@@ -5,7 +5,11 @@
  * The border is the line where the paste's share passes a half. Pixels up to 22 from it belong to the nearest square
  * of 24 x 24 pixels of the border, its segment, so that every segment has a profile of colour across the border: means
  * over pixels at the same distance. Texture averages out in these means, an edge along the border does not. All
- * figures compare the border with lines that run parallel to it, 12 pixels inside and outside.
+ * figures compare the border with lines that run parallel to it, 12 pixels inside and outside. The outline is measured
+ * in the same way along the border of what was removed, which is where photo and edited photo begin to differ.
+ *
+ * Where the mask is much smaller than the object and the ground is rough, the object's rim in the overlap may count as
+ * a step of colour.
  */
 #ifndef MODELS_PICTURE_SCORE_BORDER_H
 #define MODELS_PICTURE_SCORE_BORDER_H
