@@ -14,7 +14,7 @@
  *   ghost         -1 .. 1    share of the removed object that still shows; 0 or less: nothing of it
  *   coherence      0 .. 1    windows inside look like windows around (score_windows.h)
  *   hallucination  0 .. 5    a thing inside that the surroundings do not have
- *   total          0 .. 1    all of them: exp(-penalty), higher is better; 0.87 where all the others are perfect
+ *   total          0 .. 1    all of them: exp(-penalty), higher is better; 0.85 where all the others are perfect
  *
  * They compare results of the same photo and mask well, results of different photos only roughly: a mask that lies
  * across two grounds, or over the only window in a wall, has other figures than a lawn.

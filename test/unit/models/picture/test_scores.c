@@ -234,6 +234,21 @@ TEST(scores__are_finite_for_every_shape)
     arena_done(&a);
 }
 
+/* Nothing was pasted: nothing is worse than perfect. */
+TEST(scores__of_an_empty_paste_are_perfect)
+{
+    struct picture_scores s;
+    struct bench b;
+
+    set_up(&b, GROUND_SKY, 1);
+    memset(b.c.paste.pixels, 0, image_bytes(&b.c.paste));
+    score_case_measure(&b.a, &b.c, &b.truth, &s);
+    CHECK(s.seam == 1 && s.outline == 1 && s.sharpness == 1 && s.grain == 1 && s.coherence == 1);
+    CHECK(s.colour_step == 0 && s.overlap == 0 && s.ghost == 0 && s.hallucination == 0);
+    CHECK(fabs(s.total - 0.85) < 0.01 && !picture_scores_seam_shows(&s));
+    arena_done(&b.a);
+}
+
 TEST(scores__give_back_memory_and_refuse_what_does_not_fit)
 {
     struct err err = { 0 };
