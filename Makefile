@@ -169,6 +169,7 @@ $(BUILD)/unit-tests: $(call obj,$(SRC_TEST)) $(FUZZ_REPLAY) $(SHIM_OBJ) $(LIBS)
 # test/tools/some_name.c is the program build/some-name: helpers for people and tests, not part of the product.
 $(foreach t,$(wildcard test/tools/*.c),$(eval $(BUILD)/$(subst _,-,$(basename $(notdir $t))): $(call obj,$t) $(LIBS)))
 TOOLS := $(foreach t,$(wildcard test/tools/*.c),$(subst _,-,$(basename $(notdir $t))))
+$(BUILD)/shadow-table: $(call obj,test/support/scene.c)
 $(TOOLS:%=$(BUILD)/%):
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(TOOLS:%=build/%): build/%: $(BUILD)/%
