@@ -529,6 +529,15 @@ static void close_rim(struct view *v)
         }
 }
 
+static double shadow_pixels(const struct view *v)
+{
+    int n = 0;
+
+    for (size_t at = 0; at < (size_t)v->w * (size_t)v->h; at++)
+        n += v->state[at] == SHADOW;
+    return (double)n * v->scale * v->scale;
+}
+
 static int64_t paint(const struct view *v)
 {
     int64_t added = 0;
@@ -557,13 +566,17 @@ static enum err_code judge(struct arena *a, struct view *v, int64_t n_marked, st
     if (n < 12)
         return ERR_OK;
     ret->result = SHADOW_TOO_LARGE;
-    if (!ends_within(v) || (double)n * v->scale * v->scale > SHADOW_AREA * (double)n_marked)
+    if (!ends_within(v))
         return ERR_OK;
     ret->result = judge_edge(v);
     if (ret->result != SHADOW_ADDED)
         return ERR_OK;
     add_penumbra(v);
     close_rim(v);
+    if (shadow_pixels(v) > SHADOW_AREA * (double)n_marked) {
+        ret->result = SHADOW_TOO_LARGE;
+        return ERR_OK;
+    }
     ret->light = expf(v->depth);
     ret->added = paint(v);
     ret->share = (double)ret->added / (double)n_marked;

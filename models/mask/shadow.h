@@ -25,7 +25,7 @@
 
 /* How far it goes in sizes of the figure (the longer side of its box), and its most pixels, as a part of the mask's. */
 #define SHADOW_REACH 1.0
-#define SHADOW_AREA  0.6
+#define SHADOW_AREA  0.75
 
 /* Why nothing was added, or that something was. */
 enum shadow_result {
