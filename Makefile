@@ -170,6 +170,7 @@ $(BUILD)/unit-tests: $(call obj,$(SRC_TEST)) $(FUZZ_REPLAY) $(SHIM_OBJ) $(LIBS)
 $(BUILD)/score-table: $(call obj,$(patsubst %,test/support/%.c,score_scenes score_latents))
 $(foreach t,$(wildcard test/tools/*.c),$(eval $(BUILD)/$(subst _,-,$(basename $(notdir $t))): $(call obj,$t) $(LIBS)))
 TOOLS := $(foreach t,$(wildcard test/tools/*.c),$(subst _,-,$(basename $(notdir $t))))
+$(BUILD)/shadow-table: $(call obj,test/support/scene.c)
 $(TOOLS:%=$(BUILD)/%):
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(TOOLS:%=build/%): build/%: $(BUILD)/%
