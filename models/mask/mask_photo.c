@@ -1,0 +1,295 @@
+#include "models/mask/mask_photo.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/image/mask.h"
+#include "models/image/orient.h"
+#include "models/image/resize.h"
+
+enum {
+    SMALL_SIDE = 320,  /* pixels of the longer side of the small pictures */
+    SAME = 14,         /* levels by which equal small pictures may differ */
+    DIFFERENT = 22,    /* levels by which painted ones do at least */
+    SLOPE = 12,        /* levels over two pixels that are texture */
+    LEAST_TEXTURE = 40 /* pixels */
+};
+
+struct small {
+    struct image photo, file; /* of one size and one number of channels, as the file is stored */
+    const uint8_t *opaque;    /* NULL: all */
+};
+
+static int undo(int turn)
+{
+    return turn == 6 ? 8 : turn == 8 ? 6 : turn;
+}
+
+/* The photo at this size of the stored mask, in its channels. */
+static enum err_code photo_as_stored(struct arena *a, const struct mask_photo *photo, int turn, int width, int height,
+                                     int channels, struct image *ret, struct err *err)
+{
+    struct image resized, turned;
+
+    TRY(image_resize(a, photo->displayed, turn >= 5 ? height : width, turn >= 5 ? width : height, &resized, err));
+    TRY(image_orient(a, &resized, undo(turn), &turned, err));
+    if (channels == 1)
+        return image_to_grey(a, &turned, ret, err);
+    *ret = turned;
+    return ERR_OK;
+}
+
+static enum err_code make_small(struct arena *a, const struct mask_file *file, const struct mask_photo *photo, int turn,
+                                struct small *ret, struct err *err)
+{
+    const struct image *m = &file->stored;
+    int longer = m->width > m->height ? m->width : m->height;
+    double scale = longer > SMALL_SIDE ? (double)SMALL_SIDE / longer : 1;
+    int width = (int)fmax(1, lround(m->width * scale)), height = (int)fmax(1, lround(m->height * scale));
+    struct small s = { .opaque = NULL };
+
+    TRY(image_resize(a, m, width, height, &s.file, err));
+    TRY(photo_as_stored(a, photo, turn, width, height, m->channels, &s.photo, err));
+    if (file->alpha) {
+        struct image alpha = { m->width, m->height, 1, (uint8_t *)file->alpha }, opaque;
+
+        TRY(image_resize(a, &alpha, width, height, &opaque, err));
+        s.opaque = opaque.pixels;
+    }
+    *ret = s;
+    return ERR_OK;
+}
+
+/* The largest difference of the channels. */
+static int apart(const struct small *s, size_t at)
+{
+    size_t c = (size_t)s->file.channels;
+    int d = 0;
+
+    for (size_t i = at * c; i < (at + 1) * c; i++) {
+        int e = abs(s->file.pixels[i] - s->photo.pixels[i]);
+
+        d = e > d ? e : d;
+    }
+    return d;
+}
+
+static int slope(const struct image *im, size_t at)
+{
+    size_t c = (size_t)im->channels, i = at * c + c / 2;
+
+    return im->pixels[i + c] - im->pixels[i - c];
+}
+
+static bool opaque(const struct small *s, size_t at)
+{
+    return !s->opaque || s->opaque[at] >= 250;
+}
+
+static void compare_texture(const struct small *s, struct mask_likeness *ret)
+{
+    int64_t all = 0, shown = 0, within = 0;
+
+    for (int y = 0; y < s->photo.height; y++)
+        for (int x = 1; x + 1 < s->photo.width; x++) {
+            size_t at = (size_t)y * (size_t)s->photo.width + (size_t)x;
+            int p = slope(&s->photo, at), f;
+            bool is_shown;
+
+            if (abs(p) < SLOPE)
+                continue;
+            f = slope(&s->file, at);
+            is_shown = opaque(s, at) && apart(s, at) <= SAME && 10 * abs(f - p) <= 4 * abs(p) + 20;
+            all++;
+            shown += is_shown;
+            within += opaque(s, at);
+        }
+    ret->texture = all ? (double)shown / (double)all : 0;
+    ret->within = within ? (double)shown / (double)within : 0;
+    ret->n_within = within;
+}
+
+static void compare_values(const struct small *s, struct mask_likeness *ret)
+{
+    int64_t n = 0, same = 0, painted = 0, ring = 0, n_ring = 0;
+
+    for (int y = 0; y < s->photo.height; y++)
+        for (int x = 0; x < s->photo.width; x++) {
+            size_t at = (size_t)y * (size_t)s->photo.width + (size_t)x;
+            bool on_ring = x == 0 || y == 0 || x == s->photo.width - 1 || y == s->photo.height - 1;
+            int d = opaque(s, at) ? apart(s, at) : 0;
+
+            n += opaque(s, at);
+            same += opaque(s, at) && d <= SAME;
+            painted += d >= DIFFERENT;
+            n_ring += on_ring;
+            ring += on_ring && d >= DIFFERENT;
+        }
+    ret->same = n ? (double)same / (double)n : 0;
+    ret->painted = n ? (double)painted / (double)n : 0;
+    ret->ring = n_ring ? (double)ring / (double)n_ring : 0;
+}
+
+/* ---- the paint ---- */
+
+struct sums {
+    double n, p, f, pp, pf;
+};
+
+static bool explained(const struct small *s, size_t at, const struct mask_paint *paint, double within)
+{
+    size_t c = (size_t)s->file.channels;
+
+    for (size_t i = 0; i < c; i++)
+        if (fabs(paint->gain[i] * s->photo.pixels[at * c + i] + paint->offset[i] - s->file.pixels[at * c + i]) > within)
+            return false;
+    return true;
+}
+
+static bool is_painted(const struct small *s, size_t at)
+{
+    return opaque(s, at) && apart(s, at) >= DIFFERENT;
+}
+
+/* Least squares over the painted pixels that the paint before explained. */
+static struct mask_paint fit(const struct small *s, const struct mask_paint *before, double within)
+{
+    size_t c = (size_t)s->file.channels, n = (size_t)s->file.width * (size_t)s->file.height;
+    struct mask_paint paint = { 0 };
+    struct sums t[3] = { 0 };
+
+    for (size_t at = 0; at < n; at++)
+        for (size_t i = 0; i < c && is_painted(s, at) && (!before || explained(s, at, before, within)); i++) {
+            double p = s->photo.pixels[at * c + i], f = s->file.pixels[at * c + i];
+
+            t[i] = (struct sums){ t[i].n + 1, t[i].p + p, t[i].f + f, t[i].pp + p * p, t[i].pf + p * f };
+        }
+    for (size_t i = 0; i < c && t[i].n > 0; i++) {
+        double spread = t[i].pp - t[i].p * t[i].p / t[i].n;
+        double gain = spread > 4 * t[i].n ? (t[i].pf - t[i].p * t[i].f / t[i].n) / spread : 0;
+
+        paint.gain[i] = fmin(fmax(gain, 0), 1);
+        paint.offset[i] = (t[i].f - paint.gain[i] * t[i].p) / t[i].n;
+    }
+    return paint;
+}
+
+static double share_explained(const struct small *s, const struct mask_paint *paint)
+{
+    size_t n = (size_t)s->file.width * (size_t)s->file.height;
+    int64_t painted = 0, good = 0;
+
+    for (size_t at = 0; at < n; at++)
+        if (is_painted(s, at)) {
+            painted++;
+            good += explained(s, at, paint, SAME);
+        }
+    return painted ? (double)good / (double)painted : 0;
+}
+
+static void find_paint(const struct small *s, struct mask_likeness *ret)
+{
+    static const double narrower[] = { 60, 40, 25, 18 };
+    struct mask_paint paint = fit(s, NULL, 0);
+
+    for (int i = 0; i < 4; i++)
+        paint = fit(s, &paint, narrower[i]);
+    ret->paint = paint;
+    ret->is_flat = share_explained(s, &paint) >= 0.7;
+    for (int i = 0; i < s->file.channels; i++)
+        ret->is_flat = ret->is_flat && paint.gain[i] <= 0.93;
+}
+
+static void is_it_the_photo(struct mask_likeness *l)
+{
+    l->is_photo =
+        l->n_within >= LEAST_TEXTURE ? l->texture >= 0.3 || (l->within >= 0.6 && l->texture >= 0.005) : l->same >= 0.5;
+}
+
+enum err_code mask_compare(struct arena *a, const struct mask_file *file, const struct mask_photo *photo, int turn,
+                           struct mask_likeness *ret, struct err *err)
+{
+    ARENA_SCRATCH(a);
+    struct mask_likeness l = { 0 };
+    struct small s;
+
+    TRY(make_small(a, file, photo, turn, &s, err));
+    compare_texture(&s, &l);
+    compare_values(&s, &l);
+    find_paint(&s, &l);
+    is_it_the_photo(&l);
+    *ret = l;
+    return ERR_OK;
+}
+
+/* ---- at the size of the mask ---- */
+
+/* 128 where photo and paint explain a pixel equally well, more where the paint does better. */
+static void weigh_row(uint8_t *dst, const uint8_t *f, const uint8_t *p, int n, int channels,
+                      const struct mask_paint *paint)
+{
+    for (int x = 0; x < n; x++, f += channels, p += channels) {
+        double as_photo = 0, as_paint = 0;
+
+        for (int i = 0; i < channels; i++) {
+            as_photo += abs(f[i] - p[i]);
+            as_paint += fabs(f[i] - paint->gain[i] * p[i] - paint->offset[i]);
+        }
+        dst[x] = (uint8_t)lround(128 + fmin(fmax((as_photo - as_paint) / channels, -60), 60));
+    }
+}
+
+enum { REACH = 2 };
+
+/* The sums of 5 rows for every column, and then of 5 columns: more than 128 on average is marked. */
+static void vote_row(const struct image *weights, int y, uint8_t *dst)
+{
+    int w = weights->width, y0 = y - REACH < 0 ? 0 : y - REACH;
+    int y1 = y + REACH >= weights->height ? weights->height - 1 : y + REACH;
+
+    for (int x = 0; x < w; x++) {
+        int x0 = x - REACH < 0 ? 0 : x - REACH, x1 = x + REACH >= w ? w - 1 : x + REACH, total = 0;
+
+        for (int v = y0; v <= y1; v++)
+            for (int u = x0; u <= x1; u++)
+                total += weights->pixels[(size_t)v * (size_t)w + (size_t)u] - 128;
+        dst[x] = total > 4 * (y1 - y0 + 1) * (x1 - x0 + 1) ? 255 : 0;
+    }
+}
+
+static enum err_code weigh(struct arena *a, const struct mask_file *file, const struct mask_photo *photo, int turn,
+                           const struct mask_paint *paint, const struct image *weights, struct err *err)
+{
+    ARENA_SCRATCH(a);
+    const struct image *m = &file->stored;
+    size_t row = (size_t)m->width * (size_t)m->channels;
+    struct image stored;
+
+    TRY(photo_as_stored(a, photo, turn, m->width, m->height, m->channels, &stored, err));
+#pragma omp parallel for schedule(static)
+    for (int y = 0; y < m->height; y++)
+        weigh_row(weights->pixels + (size_t)y * (size_t)m->width, m->pixels + (size_t)y * row,
+                  stored.pixels + (size_t)y * row, m->width, m->channels, paint);
+    return ERR_OK;
+}
+
+enum err_code mask_find_paint(struct arena *a, const struct mask_file *file, const struct mask_photo *photo, int turn,
+                              const struct mask_paint *paint, struct image *ret, struct err *err)
+{
+    const struct image *m = &file->stored;
+    struct image weights, mask;
+
+    TRY(image_new(a, m->width, m->height, 1, &mask, err));
+    {
+        ARENA_SCRATCH(a);
+
+        TRY(image_new(a, m->width, m->height, 1, &weights, err));
+        TRY(weigh(a, file, photo, turn, paint, &weights, err));
+#pragma omp parallel for schedule(static)
+        for (int y = 0; y < m->height; y++)
+            vote_row(&weights, y, mask.pixels + (size_t)y * (size_t)m->width);
+    }
+    *ret = mask;
+    return ERR_OK;
+}
