@@ -76,13 +76,14 @@ static void read_header(struct reader *r)
         longjmp(r->jump, 1);
 }
 
-/* A value over 255: the colours so far, whose high bytes were all 0, become these. */
+/* A value over 255: of the colours so far, whose high bytes were all 0, only whether they are 0 remains. */
 static void forget_low_bytes(const struct reader *r, size_t channels)
 {
     size_t n = (size_t)r->image.width * (size_t)r->image.height, colours = channels - (channels % 2 == 0);
 
     for (size_t i = 0; i < n; i++)
-        memset(r->pixels + i * channels, 0, colours);
+        for (size_t c = 0; c < colours; c++)
+            r->pixels[i * channels + c] = r->pixels[i * channels + c] != 0;
 }
 
 /* libpng calls this for each row of 16 bits: high byte first, and alpha, where there is one, behind the colours. */
@@ -101,7 +102,12 @@ static void keep_8_of_16_bits(png_struct *png, png_row_info *row, png_byte *data
     for (size_t i = 0; i < n; i++) {
         bool is_alpha = channels % 2 == 0 && i % channels == channels - 1;
 
-        data[i] = data[2 * i + (r->low_bytes && !is_alpha)];
+        uint8_t high_byte = data[2 * i], low_byte = data[2 * i + 1];
+
+        if (r->low_bytes && !is_alpha)
+            data[i] = low_byte;
+        else
+            data[i] = high_byte || is_alpha ? high_byte : low_byte != 0; /* what is not 0 stays so */
     }
 }
 

@@ -36,7 +36,7 @@ enum image_alpha {
     IMAGE_ALPHA_ON_WHITE, /* for photos: what a viewer with a white page shows */
     IMAGE_ALPHA_RAW       /* as DROP, for what a mask means: alpha of a transparent colour or palette is in the notes,
                              too, and so are places in a palette; of 16 bits in which no colour is over 255, the low
-                             bytes are kept */
+                             bytes are kept, and with larger ones only 0 becomes 0 */
 };
 
 /* What a file contains besides the pixels. Spans are from the arena. */

@@ -22,6 +22,7 @@ enum {
 static const double FIGURE_MOST = 0.5;     /* a figure that only the frame tells from the ground marks less */
 static const double FRAME_OF_GROUND = 0.9; /* and the ground has at least this much of the frame */
 static const double CUT_OUT_MOST = 0.25;   /* a part of the photo that is larger may be the one to keep */
+static const double DOTS_MOST = 0.1;       /* of the marked pixels: single ones */
 static const double CUTS_MOST = 0.1;       /* changes along rows for each pixel: more is noise or a pattern */
 
 static const char *const words[] = { [MASK_KIND_ANY] = "",
@@ -99,6 +100,12 @@ static enum err_code refuse_one_colour(const struct reading *r, const uint8_t co
     return err_set(r->err, ERR_MASK_EMPTY, "the mask has one dark colour all over, so it marks nothing. " REMEDY);
 }
 
+static enum err_code refuse_no_mask(const struct reading *r, const char *what)
+{
+    return err_set(r->err, ERR_MASK_AMBIGUOUS, "the mask looks like %s, not like marks on a plain ground. " REMEDY,
+                   what);
+}
+
 /* ---- the file shows the photo ---- */
 
 static enum err_code mark_paint(struct reading *r, const struct mask_likeness *l, bool invert)
@@ -113,6 +120,10 @@ static enum err_code mark_paint(struct reading *r, const struct mask_likeness *l
                        "the mask shows the photo with paint of a colour that the photo has, too, so that it is not "
                        "clear where the paint ends. " REMEDY);
     r->plane.pixels = r->mask.pixels = found.pixels;
+    mask_count_levels(&r->plane, &r->levels);
+    r->shape = mask_see_shape(&r->plane, &r->levels, 128, false);
+    if (r->shape.cuts > CUTS_MOST || r->shape.dots > DOTS_MOST)
+        return refuse_no_mask(r, "the photo with a fine pattern");
     if (invert)
         mask_mark_levels(&r->plane, 128, true);
     decide(r, invert ? MASK_KIND_CUT_OUT : MASK_KIND_PAINTED_OVER,
@@ -122,7 +133,7 @@ static enum err_code mark_paint(struct reading *r, const struct mask_likeness *l
 
 static enum err_code read_photo(struct reading *r, const struct mask_likeness *l)
 {
-    if (l->painted < 0.0005)
+    if (l->painted < (r->file->index ? 0.005 : 0.0005))
         return err_set(r->err, ERR_MASK_AMBIGUOUS,
                        "the mask shows the photo itself, with nothing painted on it. " REMEDY);
     if (!l->is_flat)
@@ -141,13 +152,19 @@ static enum err_code read_photo(struct reading *r, const struct mask_likeness *l
 
 /* ---- colours on a ground ---- */
 
+static bool is_paper(const struct mask_ground *g)
+{
+    return mask_brightness(g->colour) <= DARK || (g->colour[0] >= 239 && g->colour[1] >= 239 && g->colour[2] >= 239);
+}
+
 /* Two levels and next to nothing between them, on black or white: the usual mask, which no photo looks like. */
 static bool is_plain(const struct reading *r, const struct mask_ground *g)
 {
-    bool extreme =
-        mask_brightness(g->colour) <= DARK || (g->colour[0] >= 239 && g->colour[1] >= 239 && g->colour[2] >= 239);
+    int64_t most = 0;
 
-    return extreme && r->shape.ground + r->shape.share * r->shape.common >= 0.97 && r->shape.cuts <= CUTS_MOST;
+    for (int i = 1; i < 256; i++)
+        most = r->levels.count[i] > most ? r->levels.count[i] : most;
+    return is_paper(g) && !g->by_place && r->levels.count[0] + most >= r->levels.n - r->levels.n / 100;
 }
 
 static bool is_dark(const struct reading *r, const struct mask_ground *g)
@@ -155,22 +172,16 @@ static bool is_dark(const struct reading *r, const struct mask_ground *g)
     return mask_brightness(g->colour) <= (r->file->lossy ? DARK_LOSSY : DARK);
 }
 
-static enum err_code refuse_no_mask(const struct reading *r, const char *what)
-{
-    return err_set(r->err, ERR_MASK_AMBIGUOUS, "the mask looks like %s, not like marks on a plain ground. " REMEDY,
-                   what);
-}
-
 /* Whether what differs from the ground is a figure at all. */
 static enum err_code check_figure(const struct reading *r)
 {
     const struct mask_shape *s = &r->shape;
 
-    if (s->cuts > CUTS_MOST)
+    if (s->cuts > CUTS_MOST || s->dots > DOTS_MOST)
         return refuse_no_mask(r, "noise or a fine pattern");
     if (s->ground < 0.5 * (1 - s->share) || (s->soft > 1 && s->ground < 0.5))
         return refuse_no_mask(r, "a picture of soft greys");
-    if (s->common < 0.5 && s->turns > 0.05 && r->split.n_flat == 0)
+    if (s->common < 0.5 && s->turns > 0.05)
         return refuse_no_mask(r, "a photograph");
     return ERR_OK;
 }
@@ -200,7 +211,8 @@ static enum err_code read_on_colour(struct reading *r, const struct mask_ground 
     const struct mask_shape *s = &r->shape;
     bool bright = mask_brightness(g->colour) >= BRIGHT;
 
-    if (1 - s->ring < FRAME_OF_GROUND || s->share >= FIGURE_MOST)
+    if (1 - s->ring < FRAME_OF_GROUND || s->share >= FIGURE_MOST ||
+        (!is_paper(g) && !r->file->index && s->common < 0.8))
         return err_set(r->err, ERR_MASK_AMBIGUOUS,
                        "%d %% of the mask has %s colour and %d %% has others; it is not clear which of them marks what "
                        "is to go. " REMEDY,
@@ -222,12 +234,12 @@ static enum err_code read_colours(struct reading *r)
     if (r->split.threshold == 0)
         return refuse_one_colour(r, g.colour);
     if (!is_plain(r, &g)) {
-        TRY(mask_compare(r->arena, r->file, r->photo, r->turn, &like, r->err));
+        TRY(mask_compare(r->arena, r->file, r->photo, r->turn, g.colour, &like, r->err));
         if (like.is_photo)
             return read_photo(r, &like);
     }
     TRY(check_figure(r));
-    if (r->shape.ring < 0.1 && r->shape.inner > 0.5)
+    if ((r->shape.ring < 0.1 && r->shape.inner > 0.5) || r->shape.corners == 4)
         return refuse_frame(r);
     return is_dark(r, &g) ? read_on_dark(r) : read_on_colour(r, &g);
 }
@@ -293,7 +305,7 @@ static enum err_code read_hole(struct reading *r, bool of_photo)
 {
     mask_measure_alpha(r->file->alpha, true, &r->plane);
     look(r, false);
-    if (r->split.threshold == 0 || r->shape.share > FIGURE_MOST || r->shape.cuts > CUTS_MOST)
+    if (r->split.threshold == 0 || r->shape.share > FIGURE_MOST || r->shape.cuts > CUTS_MOST || r->shape.corners == 4)
         return err_set(
             r->err, ERR_MASK_AMBIGUOUS,
             "%d %% of the mask is transparent; it is not clear whether that part or the rest is to go. " REMEDY,
@@ -328,11 +340,12 @@ static enum err_code read_alpha(struct reading *r)
     double solid = (double)sum(r->levels.ring, 240, 255) / (double)r->levels.n_ring;
     struct inks inks = see_inks(r->file);
     bool two_inks = inks.dark > 0.02 && inks.dark < 0.98;
+    const struct mask_ground g = mask_find_ground(r->file);
     struct mask_likeness like;
 
     if (sum(r->levels.count, 8, 255) == 0)
         return err_set(r->err, ERR_MASK_EMPTY, "the mask is transparent all over, so it marks nothing. " REMEDY);
-    TRY(mask_compare(r->arena, r->file, r->photo, r->turn, &like, r->err));
+    TRY(mask_compare(r->arena, r->file, r->photo, r->turn, g.colour, &like, r->err));
     if (like.is_photo && solid >= FIGURE_MOST)
         return read_hole(r, true);
     if (like.is_photo && clear >= FIGURE_MOST)
@@ -395,7 +408,7 @@ static enum err_code read_wished_photo(struct reading *r, bool cut_out)
 
     if (cut_out && r->file->alpha)
         return read_wished_alpha(r, false);
-    TRY(mask_compare(r->arena, r->file, r->photo, r->turn, &like, r->err));
+    TRY(mask_compare(r->arena, r->file, r->photo, r->turn, mask_find_ground(r->file).colour, &like, r->err));
     if (!like.is_flat || like.painted < 0.0005)
         return refuse_wish(r, "what differs from the photo is not of one flat colour");
     TRY(mark_paint(r, &like, cut_out));

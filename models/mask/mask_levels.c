@@ -5,7 +5,7 @@
 
 #include "kernels/base/processor.h"
 
-enum { NOISE_OF_JPEG = 24, NOISE = 6 };
+enum { NOISE_OF_JPEG = 24, NOISE = 6, FEW_LEVELS = 32 };
 
 static const uint8_t *row_of(const struct mask_plane *p, int y)
 {
@@ -77,18 +77,28 @@ static int top_level(const struct mask_levels *l)
     return 0;
 }
 
+static int levels_in_use(const struct mask_levels *l)
+{
+    int n = 0;
+
+    for (int i = 0; i < 256; i++)
+        n += l->count[i] > 0;
+    return n;
+}
+
 /*
- * A level of its own lies in runs, and either no level near it occurs, or its runs lie in the ground itself, as those
- * of labels 1, 2, 3 do. The levels of a soft edge lie one in the other.
+ * A level of its own lies in runs, and either the picture has few levels, or none near it, or its runs lie in the
+ * ground itself, as those of labels 1, 2, 3 do. The many levels of a soft edge lie one in the other.
  */
 static bool is_flat(const struct mask_levels *l, int level, int64_t figure)
 {
     int64_t n = l->count[level], runs = n - l->same[level], many = figure / 50 > 15 ? figure / 50 : 15;
     int64_t near = sum(l->count, level - 2, level + 2) - n - (level <= 2 ? l->count[0] : 0);
+    bool in_runs = level < 8 ? 8 * runs <= n : 5 * runs <= 2 * n;
 
-    if (5 * runs > 2 * n)
+    if (n < 16 || !in_runs)
         return false;
-    return (n >= many && 2 * near <= n) || (n > 15 && 10 * l->edge[level] >= 7 * 2 * runs);
+    return levels_in_use(l) <= FEW_LEVELS || (n >= many && 2 * near <= n) || 10 * l->edge[level] >= 7 * 2 * runs;
 }
 
 /* Whether the dark levels are what is left of a lossy file: some of everything, beside a bright figure. */
@@ -149,6 +159,28 @@ struct seen {
     int64_t turns, cuts;
 };
 
+/* Whether none of the eight pixels around this marked one is marked. */
+static bool is_dot(const struct mask_plane *p, int x, int y, int threshold)
+{
+    for (int v = y - 1; v <= y + 1; v++)
+        for (int u = x - 1; u <= x + 1; u++)
+            if (v >= 0 && v < p->height && u >= 0 && u < p->width && !(u == x && v == y) &&
+                row_of(p, v)[u] >= threshold)
+                return false;
+    return true;
+}
+
+static int64_t dots_in_row(const struct mask_plane *p, int y, int threshold)
+{
+    const uint8_t *row = row_of(p, y);
+    int64_t dots = 0;
+
+    for (int x = 1; x + 1 < p->width; x++)
+        if (row[x] >= threshold && row[x - 1] < threshold && row[x + 1] < threshold)
+            dots += is_dot(p, x, y, threshold);
+    return dots;
+}
+
 static struct seen see_row(const uint8_t *row, int n, int threshold, int step)
 {
     struct seen s = { 0 };
@@ -182,17 +214,26 @@ static double commonest(const struct mask_levels *l, int threshold)
     return part(best, sum(l->count, threshold, 255));
 }
 
+static int corners(const struct mask_plane *p, int threshold)
+{
+    const uint8_t *top = row_of(p, 0), *bottom = row_of(p, p->height - 1);
+    int right = p->width - 1;
+
+    return (top[0] >= threshold) + (top[right] >= threshold) + (bottom[0] >= threshold) + (bottom[right] >= threshold);
+}
+
 struct mask_shape mask_see_shape(const struct mask_plane *plane, const struct mask_levels *l, int threshold, bool lossy)
 {
     int noise = lossy ? NOISE_OF_JPEG : NOISE;
-    int64_t marked = sum(l->count, threshold, 255), turns = 0, cuts = 0;
+    int64_t marked = sum(l->count, threshold, 255), turns = 0, cuts = 0, dots = 0;
 
-#pragma omp parallel for schedule(static) reduction(+ : turns, cuts)
+#pragma omp parallel for schedule(static) reduction(+ : turns, cuts, dots)
     for (int y = 0; y < plane->height; y++) {
         struct seen s = see_row(row_of(plane, y), plane->width, threshold, lossy ? 12 : 4);
 
         turns += s.turns;
         cuts += s.cuts;
+        dots += dots_in_row(plane, y, threshold);
     }
     noise = noise < threshold - 1 ? noise : threshold - 1;
     return (struct mask_shape){
@@ -204,6 +245,8 @@ struct mask_shape mask_see_shape(const struct mask_plane *plane, const struct ma
         .common = commonest(l, threshold),
         .turns = part(turns, marked),
         .cuts = part(cuts, l->n),
+        .dots = part(dots, marked),
+        .corners = corners(plane, threshold),
     };
 }
 

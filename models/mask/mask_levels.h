@@ -37,6 +37,8 @@ struct mask_shape {
     double soft;   /* pixels around the threshold, as a share of the marked ones */
     double common; /* of the marked: within 8 levels of the commonest */
     double turns;  /* extrema along rows for each marked pixel: texture */
+    double dots;   /* of the marked: pixels on their own */
+    int corners;   /* of the picture that are marked */
     double cuts;   /* changes between marked and unmarked along rows, for each pixel */
 };
 

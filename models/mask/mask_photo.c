@@ -19,6 +19,7 @@ enum {
 struct small {
     struct image photo, file; /* of one size and one number of channels, as the file is stored */
     const uint8_t *opaque;    /* NULL: all */
+    const uint8_t *ground;    /* [3] */
 };
 
 static int undo(int turn)
@@ -87,9 +88,19 @@ static bool opaque(const struct small *s, size_t at)
     return !s->opaque || s->opaque[at] >= 250;
 }
 
+static bool is_ground(const struct small *s, size_t at)
+{
+    size_t c = (size_t)s->file.channels;
+
+    for (size_t i = 0; i < c; i++)
+        if (abs(s->file.pixels[at * c + i] - s->ground[i]) > DIFFERENT)
+            return false;
+    return true;
+}
+
 static void compare_texture(const struct small *s, struct mask_likeness *ret)
 {
-    int64_t all = 0, shown = 0, within = 0;
+    int64_t all = 0, shown = 0, within = 0, shown_within = 0;
 
     for (int y = 0; y < s->photo.height; y++)
         for (int x = 1; x + 1 < s->photo.width; x++) {
@@ -103,10 +114,11 @@ static void compare_texture(const struct small *s, struct mask_likeness *ret)
             is_shown = opaque(s, at) && apart(s, at) <= SAME && 10 * abs(f - p) <= 4 * abs(p) + 20;
             all++;
             shown += is_shown;
-            within += opaque(s, at);
+            within += opaque(s, at) && !is_ground(s, at);
+            shown_within += is_shown && !is_ground(s, at);
         }
     ret->texture = all ? (double)shown / (double)all : 0;
-    ret->within = within ? (double)shown / (double)within : 0;
+    ret->within = within ? (double)shown_within / (double)within : 0;
     ret->n_within = within;
 }
 
@@ -152,22 +164,31 @@ static bool is_painted(const struct small *s, size_t at)
     return opaque(s, at) && apart(s, at) >= DIFFERENT;
 }
 
-/* Least squares over the painted pixels that the paint before explained. */
-static struct mask_paint fit(const struct small *s, const struct mask_paint *before, double within)
+/* Painted, and so are the four beside it: no mixture of paint and photo. */
+static bool is_inside_paint(const struct small *s, size_t at)
+{
+    size_t w = (size_t)s->file.width, x = at % w, y = at / w;
+
+    return is_painted(s, at) && x > 0 && x + 1 < w && y > 0 && y + 1 < (size_t)s->file.height &&
+           is_painted(s, at - 1) && is_painted(s, at + 1) && is_painted(s, at - w) && is_painted(s, at + w);
+}
+
+/* Least squares over the painted pixels that the paint before explained; opaque: with a gain of 0. */
+static struct mask_paint fit(const struct small *s, const struct mask_paint *before, double within, bool is_opaque)
 {
     size_t c = (size_t)s->file.channels, n = (size_t)s->file.width * (size_t)s->file.height;
     struct mask_paint paint = { 0 };
     struct sums t[3] = { 0 };
 
     for (size_t at = 0; at < n; at++)
-        for (size_t i = 0; i < c && is_painted(s, at) && (!before || explained(s, at, before, within)); i++) {
+        for (size_t i = 0; i < c && is_inside_paint(s, at) && (!before || explained(s, at, before, within)); i++) {
             double p = s->photo.pixels[at * c + i], f = s->file.pixels[at * c + i];
 
             t[i] = (struct sums){ t[i].n + 1, t[i].p + p, t[i].f + f, t[i].pp + p * p, t[i].pf + p * f };
         }
     for (size_t i = 0; i < c && t[i].n > 0; i++) {
         double spread = t[i].pp - t[i].p * t[i].p / t[i].n;
-        double gain = spread > 4 * t[i].n ? (t[i].pf - t[i].p * t[i].f / t[i].n) / spread : 0;
+        double gain = spread > 16 * t[i].n && !is_opaque ? (t[i].pf - t[i].p * t[i].f / t[i].n) / spread : 0;
 
         paint.gain[i] = fmin(fmax(gain, 0), 1);
         paint.offset[i] = (t[i].f - paint.gain[i] * t[i].p) / t[i].n;
@@ -181,44 +202,54 @@ static double share_explained(const struct small *s, const struct mask_paint *pa
     int64_t painted = 0, good = 0;
 
     for (size_t at = 0; at < n; at++)
-        if (is_painted(s, at)) {
+        if (is_inside_paint(s, at)) {
             painted++;
             good += explained(s, at, paint, SAME);
         }
     return painted ? (double)good / (double)painted : 0;
 }
 
+/* Opaque paint if that explains what differs, and a tint otherwise. */
 static void find_paint(const struct small *s, struct mask_likeness *ret)
 {
-    static const double narrower[] = { 60, 40, 25, 18 };
-    struct mask_paint paint = fit(s, NULL, 0);
+    static const double narrower[] = { 80, 50, 30, 20 };
 
-    for (int i = 0; i < 4; i++)
-        paint = fit(s, &paint, narrower[i]);
-    ret->paint = paint;
-    ret->is_flat = share_explained(s, &paint) >= 0.7;
-    for (int i = 0; i < s->file.channels; i++)
-        ret->is_flat = ret->is_flat && paint.gain[i] <= 0.93;
+    for (int is_opaque = 1; is_opaque >= 0 && !ret->is_flat; is_opaque--) {
+        struct mask_paint paint = fit(s, NULL, 0, is_opaque);
+
+        for (int i = 0; i < 4; i++)
+            paint = fit(s, &paint, narrower[i], is_opaque);
+        ret->paint = paint;
+        ret->is_flat = share_explained(s, &paint) >= 0.85;
+        for (int i = 0; i < s->file.channels; i++)
+            ret->is_flat = ret->is_flat && paint.gain[i] <= 0.93;
+    }
 }
 
-static void is_it_the_photo(struct mask_likeness *l)
+/* Without texture, values alone can tell, unless they are those of black or white paper. */
+static bool is_it_the_photo(const struct small *s, const struct mask_likeness *l)
 {
-    l->is_photo =
-        l->n_within >= LEAST_TEXTURE ? l->texture >= 0.3 || (l->within >= 0.6 && l->texture >= 0.005) : l->same >= 0.5;
+    bool is_paper = (s->ground[0] <= 16 && s->ground[1] <= 16 && s->ground[2] <= 16) ||
+                    (s->ground[0] >= 239 && s->ground[1] >= 239 && s->ground[2] >= 239);
+
+    if (l->texture >= 0.3 || (l->within >= 0.6 && l->n_within >= LEAST_TEXTURE))
+        return true;
+    return l->same >= 0.5 && (!is_paper || l->texture >= 0.1);
 }
 
 enum err_code mask_compare(struct arena *a, const struct mask_file *file, const struct mask_photo *photo, int turn,
-                           struct mask_likeness *ret, struct err *err)
+                           const uint8_t ground[3], struct mask_likeness *ret, struct err *err)
 {
     ARENA_SCRATCH(a);
     struct mask_likeness l = { 0 };
     struct small s;
 
     TRY(make_small(a, file, photo, turn, &s, err));
+    s.ground = ground;
     compare_texture(&s, &l);
     compare_values(&s, &l);
     find_paint(&s, &l);
-    is_it_the_photo(&l);
+    l.is_photo = is_it_the_photo(&s, &l);
     *ret = l;
     return ERR_OK;
 }

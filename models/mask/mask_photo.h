@@ -25,15 +25,16 @@ struct mask_likeness {
     double texture;   /* of the photo's textured pixels: those that the file has, too */
     double painted;   /* where they differ */
     double ring;      /* of the frame: where they differ */
-    double within;    /* of the photo's textured pixels where the file is not transparent: those that the file has */
+    double within;    /* of the photo's textured pixels where the file has neither transparency nor its ground: those
+                         that the file has */
     int64_t n_within; /* their number */
     bool is_flat;     /* one paint explains what differs */
     struct mask_paint paint;
 };
 
-/* turn: of mask_choose_turn(). Transparent pixels of the file are not compared. */
+/* turn: of mask_choose_turn(). Transparent pixels of the file are not compared. ground: of the file. */
 MUST_CHECK enum err_code mask_compare(struct arena *a, const struct mask_file *file, const struct mask_photo *photo,
-                                      int turn, struct mask_likeness *ret, struct err *err);
+                                      int turn, const uint8_t ground[3], struct mask_likeness *ret, struct err *err);
 
 /* 255 where the paint explains the file better than the photo does; ret [H, W, 1] as the file is stored. */
 MUST_CHECK enum err_code mask_find_paint(struct arena *a, const struct mask_file *file, const struct mask_photo *photo,
