@@ -109,7 +109,8 @@ struct mask_ground mask_find_ground(const struct mask_file *f)
     commonest_colour(f, g.colour);
     if (!f->index)
         return g;
-    g.by_place = places_in_use(f) <= PLACES_MAX;
+    g.n_places = places_in_use(f);
+    g.by_place = g.n_places <= PLACES_MAX;
     g.place = commonest_place(f);
     for (size_t i = 0; i < size_of(f); i++)
         if (f->index[i] == g.place) {

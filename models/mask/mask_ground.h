@@ -14,6 +14,7 @@
 struct mask_ground {
     uint8_t colour[3]; /* grey three times where the file is grey */
     bool by_place;     /* the planes below are made of places in the palette */
+    int n_places;      /* in use; 0: no palette */
     int place;         /* of the ground; -1: no palette */
 };
 

@@ -15,15 +15,17 @@
 enum {
     DARK = 16,       /* the largest channel of a ground that counts as black */
     DARK_LOSSY = 40, /* the same in a lossy file */
-    BRIGHT = 128
+    BRIGHT = 128,
+    FAINT = 8 /* a lossy file has levels below this where it was black */
 };
 
 /* Shares of the picture, or of its frame. */
 static const double FIGURE_MOST = 0.5;     /* a figure that only the frame tells from the ground marks less */
 static const double FRAME_OF_GROUND = 0.9; /* and the ground has at least this much of the frame */
 static const double CUT_OUT_MOST = 0.25;   /* a part of the photo that is larger may be the one to keep */
-static const double DOTS_MOST = 0.1;       /* of the marked pixels: single ones */
-static const double CUTS_MOST = 0.1;       /* changes along rows for each pixel: more is noise or a pattern */
+static const double CUTS_OF_FAINT = 0.02;
+static const double DOTS_MOST = 0.1; /* of the marked pixels: single ones */
+static const double CUTS_MOST = 0.1; /* changes along rows for each pixel: more is noise or a pattern */
 
 static const char *const words[] = { [MASK_KIND_ANY] = "",
                                      [MASK_KIND_WHITE] = "white",
@@ -106,6 +108,12 @@ static enum err_code refuse_no_mask(const struct reading *r, const char *what)
                    what);
 }
 
+/* Rounded corners, or what a large round cut-out leaves: corners without the frame between them. */
+static bool is_at_corners(const struct reading *r)
+{
+    return r->shape.corners == 4 || (r->shape.corners >= 2 && r->shape.ring < 0.18);
+}
+
 /* ---- the file shows the photo ---- */
 
 static enum err_code mark_paint(struct reading *r, const struct mask_likeness *l, bool invert)
@@ -133,9 +141,11 @@ static enum err_code mark_paint(struct reading *r, const struct mask_likeness *l
 
 static enum err_code read_photo(struct reading *r, const struct mask_likeness *l)
 {
-    if (l->painted < (r->file->index ? 0.005 : 0.0005))
+    if (l->painted < 0.0005)
         return err_set(r->err, ERR_MASK_AMBIGUOUS,
                        "the mask shows the photo itself, with nothing painted on it. " REMEDY);
+    if (r->file->index)
+        return refuse_no_mask(r, "the photo in the few colours of a palette");
     if (!l->is_flat)
         return err_set(r->err, ERR_MASK_AMBIGUOUS,
                        "the mask shows the photo, and %d %% of it is different, but not in one flat colour. " REMEDY,
@@ -164,7 +174,7 @@ static bool is_plain(const struct reading *r, const struct mask_ground *g)
 
     for (int i = 1; i < 256; i++)
         most = r->levels.count[i] > most ? r->levels.count[i] : most;
-    return is_paper(g) && !g->by_place && r->levels.count[0] + most >= r->levels.n - r->levels.n / 100;
+    return is_paper(g) && g->n_places <= 2 && r->levels.count[0] + most >= r->levels.n - r->levels.n / 100;
 }
 
 static bool is_dark(const struct reading *r, const struct mask_ground *g)
@@ -179,9 +189,11 @@ static enum err_code check_figure(const struct reading *r)
 
     if (s->cuts > CUTS_MOST || s->dots > DOTS_MOST)
         return refuse_no_mask(r, "noise or a fine pattern");
+    if (r->split.lowest < FAINT && s->cuts > CUTS_OF_FAINT)
+        return refuse_no_mask(r, "noise in one dark colour");
     if (s->ground < 0.5 * (1 - s->share) || (s->soft > 1 && s->ground < 0.5))
         return refuse_no_mask(r, "a picture of soft greys");
-    if (s->common < 0.5 && s->turns > 0.05)
+    if ((s->common < 0.8 && s->turns > 0.05) || (s->common < 0.5 && s->soft > 0.8 && s->turns > 0.03))
         return refuse_no_mask(r, "a photograph");
     return ERR_OK;
 }
@@ -239,7 +251,7 @@ static enum err_code read_colours(struct reading *r)
             return read_photo(r, &like);
     }
     TRY(check_figure(r));
-    if ((r->shape.ring < 0.1 && r->shape.inner > 0.5) || r->shape.corners == 4)
+    if ((r->shape.ring < 0.1 && r->shape.inner > 0.5) || is_at_corners(r))
         return refuse_frame(r);
     return is_dark(r, &g) ? read_on_dark(r) : read_on_colour(r, &g);
 }
@@ -305,7 +317,7 @@ static enum err_code read_hole(struct reading *r, bool of_photo)
 {
     mask_measure_alpha(r->file->alpha, true, &r->plane);
     look(r, false);
-    if (r->split.threshold == 0 || r->shape.share > FIGURE_MOST || r->shape.cuts > CUTS_MOST || r->shape.corners == 4)
+    if (r->split.threshold == 0 || r->shape.share > FIGURE_MOST || r->shape.cuts > CUTS_MOST || is_at_corners(r))
         return err_set(
             r->err, ERR_MASK_AMBIGUOUS,
             "%d %% of the mask is transparent; it is not clear whether that part or the rest is to go. " REMEDY,

@@ -122,13 +122,22 @@ static int lowest_of_lossy(const struct mask_levels *l, int top)
     return top;
 }
 
+/* The level over which figures begin: a ground need not be 0 all over, as in a veil of alpha. */
+static int ground_level(const struct mask_levels *l)
+{
+    for (int i = 1; i <= NOISE_OF_JPEG; i++)
+        if (2 * l->ring[i] > l->n_ring)
+            return i;
+    return 0;
+}
+
 struct mask_split mask_split_levels(const struct mask_levels *l, bool lossy)
 {
-    int top = top_level(l), from = 1;
+    int top = top_level(l), from = ground_level(l) + 1;
     int64_t figure = l->n - l->count[0];
     struct mask_split s = { .lowest = top };
 
-    if (top == 0 || (lossy && top <= NOISE_OF_JPEG))
+    if (top < from || (lossy && top <= NOISE_OF_JPEG))
         return s;
     if (lossy) {
         s.lowest = lowest_of_lossy(l, top);
@@ -145,7 +154,7 @@ struct mask_split mask_split_levels(const struct mask_levels *l, bool lossy)
         }
     if (s.n_flat == 0 && top <= NOISE_OF_JPEG)
         return s; /* noise over one colour */
-    s.threshold = (s.lowest + 1) / 2;
+    s.threshold = (s.lowest + ground_level(l) + 1) / 2;
     return s;
 }
 

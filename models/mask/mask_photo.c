@@ -234,7 +234,7 @@ static bool is_it_the_photo(const struct small *s, const struct mask_likeness *l
 
     if (l->texture >= 0.3 || (l->within >= 0.6 && l->n_within >= LEAST_TEXTURE))
         return true;
-    return l->same >= 0.5 && (!is_paper || l->texture >= 0.1);
+    return l->same >= 0.5 && (!is_paper || l->texture >= 0.2);
 }
 
 enum err_code mask_compare(struct arena *a, const struct mask_file *file, const struct mask_photo *photo, int turn,
@@ -273,19 +273,25 @@ static void weigh_row(uint8_t *dst, const uint8_t *f, const uint8_t *p, int n, i
 
 enum { REACH = 2 };
 
-/* The sums of 5 rows for every column, and then of 5 columns: more than 128 on average is marked. */
+/* Marked are the pixels around which the paint explains more, and where it does so at the pixel itself or at a third
+ * of those around it: where paint and photo have one colour, the paint does not grow. */
 static void vote_row(const struct image *weights, int y, uint8_t *dst)
 {
     int w = weights->width, y0 = y - REACH < 0 ? 0 : y - REACH;
     int y1 = y + REACH >= weights->height ? weights->height - 1 : y + REACH;
 
     for (int x = 0; x < w; x++) {
-        int x0 = x - REACH < 0 ? 0 : x - REACH, x1 = x + REACH >= w ? w - 1 : x + REACH, total = 0;
+        int x0 = x - REACH < 0 ? 0 : x - REACH, x1 = x + REACH >= w ? w - 1 : x + REACH, total = 0, paint = 0;
+        int n = (y1 - y0 + 1) * (x1 - x0 + 1);
 
         for (int v = y0; v <= y1; v++)
-            for (int u = x0; u <= x1; u++)
-                total += weights->pixels[(size_t)v * (size_t)w + (size_t)u] - 128;
-        dst[x] = total > 4 * (y1 - y0 + 1) * (x1 - x0 + 1) ? 255 : 0;
+            for (int u = x0; u <= x1; u++) {
+                int weight = weights->pixels[(size_t)v * (size_t)w + (size_t)u] - 128;
+
+                total += weight;
+                paint += weight > 2;
+            }
+        dst[x] = total > 4 * n && (weights->pixels[(size_t)y * (size_t)w + (size_t)x] > 130 || 3 * paint > n) ? 255 : 0;
     }
 }
 

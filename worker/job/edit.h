@@ -18,6 +18,7 @@
 struct edit_request {
     struct span original, mask; /* files */
     struct prompt_wishes wishes;
+    struct mask_wishes mask_wishes;
     /* The caller sets steps, guidance and seed; edit_run() the prompt, the pictures and the callbacks. */
     struct fill_request fill;
 };

@@ -27,6 +27,23 @@ enum err_code document_read_wishes(const struct json *prompt, const struct json 
     return ERR_OK;
 }
 
+static bool says_nothing(const struct json *v)
+{
+    return !v || json_type(v) == JSON_T_NULL || (json_string(v) && !*json_string(v));
+}
+
+struct mask_wishes document_read_mask_wishes(const struct json *kind, const struct json *orientation)
+{
+    struct mask_wishes w = { MASK_KIND_ANY, MASK_ORIENTATION_ANY };
+
+    if (!says_nothing(kind))
+        w.kind = json_string(kind) ? mask_kind_of_word(json_string(kind)) : MASK_KIND_UNKNOWN;
+    if (!says_nothing(orientation))
+        w.orientation =
+            json_string(orientation) ? mask_orientation_of_word(json_string(orientation)) : MASK_ORIENTATION_UNKNOWN;
+    return w;
+}
+
 /* ---- the list ---- */
 
 static void add(struct document_fields *f, const struct document_field field)
