@@ -209,7 +209,7 @@ static enum err_code read_on_dark(struct reading *r)
 {
     const struct mask_shape *s = &r->shape;
 
-    if (s->ring > FIGURE_MOST || (s->share > FIGURE_MOST && s->ring > 0.3))
+    if (s->ring > FIGURE_MOST || (s->share > 0.4 && s->ring > 0.4) || (s->share > FIGURE_MOST && s->ring > 0.3))
         return err_set(r->err, ERR_MASK_AMBIGUOUS,
                        "the mask marks %d %% of the photo and %d %% of its frame; it may be inverted. " REMEDY,
                        percent(s->share), percent(s->ring));

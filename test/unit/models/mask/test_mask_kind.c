@@ -150,7 +150,7 @@ static void draw_photo(struct arena *a, struct image *ret)
         for (int x = 0; x < W; x++)
             for (int c = 0; c < 3; c++)
                 ret->pixels[(y * W + x) * 3 + c] =
-                    (uint8_t)(40 + blocks.pixels[(y / 12 * blocks.width + x / 12) * 3 + c] / 2 + x / 8 + noise.pixels[(y * W + x) * 3 + c] / 32);
+                    (uint8_t)(40 + blocks.pixels[(y / 12 * blocks.width + x / 12) * 3 + c] / 4 + x / 4 + noise.pixels[(y * W + x) * 3 + c] / 32);
 }
 
 static int ink_at(const struct ink *ink, const struct image *photo, int i, int c)
