@@ -28,6 +28,19 @@ static int64_t count_frame(const struct mask_plane *p, int inset, int64_t ret[25
     return n;
 }
 
+/* The first pixel from x on that may differ from the one before x; flat masks are passed eight at a time. */
+INLINE_HOT int pass_equal(const uint8_t *row, int x, int n)
+{
+    uint64_t wanted = row[x - 1] * UINT64_C(0x0101010101010101), eight;
+
+    for (; x + 8 <= n; x += 8) {
+        memcpy(&eight, row + x, sizeof eight);
+        if (eight != wanted)
+            break;
+    }
+    return x;
+}
+
 void mask_count_levels(const struct mask_plane *plane, struct mask_levels *ret)
 {
     int shorter = plane->width < plane->height ? plane->width : plane->height;
@@ -39,6 +52,13 @@ void mask_count_levels(const struct mask_plane *plane, struct mask_levels *ret)
 
         count[row[0]]++;
         for (int x = 1; x < plane->width; x++) {
+            int end = pass_equal(row, x, plane->width);
+
+            count[row[x - 1]] += end - x;
+            same[row[x - 1]] += end - x;
+            x = end;
+            if (x == plane->width)
+                break;
             count[row[x]]++;
             if (row[x] == row[x - 1])
                 same[row[x]]++;
@@ -195,7 +215,7 @@ static struct seen see_row(const uint8_t *row, int n, int threshold, int step)
     struct seen s = { 0 };
     int way = 0;
 
-    for (int x = 1; x < n; x++) {
+    for (int x = pass_equal(row, 1, n); x < n; x = pass_equal(row, x + 1, n)) {
         bool marked = row[x] >= threshold, before = row[x - 1] >= threshold;
         int d = row[x] - row[x - 1], now = d >= step ? 1 : d <= -step ? -1 : 0;
 

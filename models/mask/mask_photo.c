@@ -256,6 +256,8 @@ enum err_code mask_compare(struct arena *a, const struct mask_file *file, const 
 
 /* ---- at the size of the mask ---- */
 
+enum { NO_WEIGHT = 128, REACH = 2 };
+
 /* 128 where photo and paint explain a pixel equally well, more where the paint does better. */
 static void weigh_row(uint8_t *dst, const uint8_t *f, const uint8_t *p, int n, int channels,
                       const struct mask_paint *paint)
@@ -267,31 +269,44 @@ static void weigh_row(uint8_t *dst, const uint8_t *f, const uint8_t *p, int n, i
             as_photo += abs(f[i] - p[i]);
             as_paint += fabs(f[i] - paint->gain[i] * p[i] - paint->offset[i]);
         }
-        dst[x] = (uint8_t)lround(128 + fmin(fmax((as_photo - as_paint) / channels, -60), 60));
+        dst[x] = (uint8_t)(NO_WEIGHT + 0.5 + fmin(fmax((as_photo - as_paint) / channels, -60), 60));
     }
 }
 
-enum { REACH = 2 };
+/* Of the weights in a column of 5 pixels, or in several columns. */
+struct tally {
+    int total, paint;
+};
 
-/* Marked are the pixels around which the paint explains more, and where it does so at the pixel itself or at a third
- * of those around it: where paint and photo have one colour, the paint does not grow. */
+static struct tally tally_column(const struct image *weights, int y0, int y1, int x)
+{
+    const uint8_t *p = weights->pixels + (size_t)y0 * (size_t)weights->width + (size_t)x;
+    struct tally t = { 0 };
+
+    for (int y = y0; y <= y1; y++, p += weights->width) {
+        t.total += *p - NO_WEIGHT;
+        t.paint += *p > NO_WEIGHT + 2;
+    }
+    return t;
+}
+
+/* Marked are the pixels around which the paint explains more, and where it does so at the pixel itself or at a third of
+ * those around it: where paint and photo have one colour, the paint does not grow. */
 static void vote_row(const struct image *weights, int y, uint8_t *dst)
 {
     int w = weights->width, y0 = y - REACH < 0 ? 0 : y - REACH;
-    int y1 = y + REACH >= weights->height ? weights->height - 1 : y + REACH;
+    int y1 = y + REACH >= weights->height ? weights->height - 1 : y + REACH, n = (y1 - y0 + 1) * (2 * REACH + 1);
+    const uint8_t *own = weights->pixels + (size_t)y * (size_t)w;
+    struct tally last[2 * REACH + 1] = { { 0 } }, all = { 0 };
 
-    for (int x = 0; x < w; x++) {
-        int x0 = x - REACH < 0 ? 0 : x - REACH, x1 = x + REACH >= w ? w - 1 : x + REACH, total = 0, paint = 0;
-        int n = (y1 - y0 + 1) * (x1 - x0 + 1);
+    for (int x = -REACH; x < w; x++) {
+        struct tally *oldest = &last[(x + REACH) % (2 * REACH + 1)];
+        struct tally next = x + REACH < w ? tally_column(weights, y0, y1, x + REACH) : (struct tally){ 0 };
 
-        for (int v = y0; v <= y1; v++)
-            for (int u = x0; u <= x1; u++) {
-                int weight = weights->pixels[(size_t)v * (size_t)w + (size_t)u] - 128;
-
-                total += weight;
-                paint += weight > 2;
-            }
-        dst[x] = total > 4 * n && (weights->pixels[(size_t)y * (size_t)w + (size_t)x] > 130 || 3 * paint > n) ? 255 : 0;
+        all = (struct tally){ all.total + next.total - oldest->total, all.paint + next.paint - oldest->paint };
+        *oldest = next;
+        if (x >= 0)
+            dst[x] = all.total > 4 * n && (own[x] > NO_WEIGHT + 2 || 3 * all.paint > n) ? 255 : 0;
     }
 }
 
