@@ -182,20 +182,21 @@ static bool is_dark(const struct reading *r, const struct mask_ground *g)
     return mask_brightness(g->colour) <= (r->file->lossy ? DARK_LOSSY : DARK);
 }
 
-/* Whether what differs from the ground is a figure at all. */
-static enum err_code check_figure(const struct reading *r)
+/* What the mask looks like where what differs from the ground is no figure; NULL: it is one. */
+static const char *no_figure(const struct reading *r)
 {
     const struct mask_shape *s = &r->shape;
 
     if (s->cuts > CUTS_MOST || s->dots > DOTS_MOST)
-        return refuse_no_mask(r, "noise or a fine pattern");
+        return "noise or a fine pattern";
     if (r->split.lowest < FAINT && s->cuts > CUTS_OF_FAINT)
-        return refuse_no_mask(r, "noise in one dark colour");
+        return "noise in one dark colour";
     if (s->ground < 0.5 * (1 - s->share) || (s->soft > 1 && s->ground < 0.5))
-        return refuse_no_mask(r, "a picture of soft greys");
-    if ((s->common < 0.8 && s->turns > 0.05) || (s->common < 0.5 && s->soft > 0.8 && s->turns > 0.03))
-        return refuse_no_mask(r, "a photograph");
-    return ERR_OK;
+        return "a picture of soft greys";
+    if ((!r->file->lossy && r->split.n_flat == 0 && s->common < 0.9 && s->turns > 0.02) ||
+        (s->common < 0.8 && s->turns > 0.05) || (s->common < 0.5 && s->soft > 0.8 && s->turns > 0.03))
+        return "a photograph";
+    return NULL;
 }
 
 static enum err_code refuse_frame(const struct reading *r)
@@ -236,6 +237,27 @@ static enum err_code read_on_colour(struct reading *r, const struct mask_ground 
     return mark_as(r, MASK_KIND_WHITE, "a figure on a ground that has the frame");
 }
 
+/* A paint through which the photo is seen, on black. */
+static bool is_dim(const struct reading *r, const struct mask_likeness *l)
+{
+    return r->kind == MASK_KIND_PAINTED_OVER && l->paint.gain[0] > 0.1;
+}
+
+/* A photo of the night or of a white table has the ground of a mask, too: both readings must agree. */
+static enum err_code read_photo_on_paper(struct reading *r, const struct mask_likeness *l)
+{
+    double as_figure = no_figure(r) ? -1 : r->shape.share, as_paint;
+
+    TRY(read_photo(r, l));
+    as_paint = (double)mask_extent(&r->mask).n_set / (double)r->levels.n;
+    if ((as_figure >= 0 && fabs(as_figure - as_paint) > 0.15 * as_paint) ||
+        (as_figure < 0 && is_dim(r, l))) /* or all but a part was dimmed */
+        return err_set(r->err, ERR_MASK_AMBIGUOUS,
+                       "the mask may be the photo with paint on it or a figure on a plain ground, and the two mark "
+                       "different parts. " REMEDY);
+    return ERR_OK;
+}
+
 static enum err_code read_colours(struct reading *r)
 {
     struct mask_ground g = mask_find_ground(r->file);
@@ -248,9 +270,10 @@ static enum err_code read_colours(struct reading *r)
     if (!is_plain(r, &g)) {
         TRY(mask_compare(r->arena, r->file, r->photo, r->turn, g.colour, &like, r->err));
         if (like.is_photo)
-            return read_photo(r, &like);
+            return is_paper(&g) ? read_photo_on_paper(r, &like) : read_photo(r, &like);
     }
-    TRY(check_figure(r));
+    if (no_figure(r))
+        return refuse_no_mask(r, no_figure(r));
     if ((r->shape.ring < 0.1 && r->shape.inner > 0.5) || is_at_corners(r))
         return refuse_frame(r);
     return is_dark(r, &g) ? read_on_dark(r) : read_on_colour(r, &g);

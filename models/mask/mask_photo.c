@@ -234,7 +234,7 @@ static bool is_it_the_photo(const struct small *s, const struct mask_likeness *l
 
     if (l->texture >= 0.3 || (l->within >= 0.6 && l->n_within >= LEAST_TEXTURE))
         return true;
-    return l->same >= 0.5 && (!is_paper || l->texture >= 0.2);
+    return l->same >= 0.5 && (!is_paper || l->texture >= 0.1);
 }
 
 enum err_code mask_compare(struct arena *a, const struct mask_file *file, const struct mask_photo *photo, int turn,

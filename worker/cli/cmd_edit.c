@@ -190,8 +190,8 @@ static enum err_code read_request(struct local *l, struct edit_request *q, struc
                    &q->mask, err));
     if (!l->has_seed)
         TRY(seed_of_files(q, &q->fill.seed, err));
-    q->mask_wishes = document_read_mask_wishes(json_get(l->session, DOCUMENT_MASK_KIND),
-                                               json_get(l->session, DOCUMENT_MASK_TURN));
+    q->mask_wishes =
+        document_read_mask_wishes(json_get(l->session, DOCUMENT_MASK_KIND), json_get(l->session, DOCUMENT_MASK_TURN));
     return document_read_wishes(json_get(l->session, DOCUMENT_PROMPT), json_get(l->session, DOCUMENT_LABELS), &l->arena,
                                 &q->wishes, err);
 }

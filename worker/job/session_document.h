@@ -41,9 +41,9 @@ MUST_CHECK enum err_code document_read_wishes(const struct json *prompt, const s
                                               struct prompt_wishes *ret, struct err *err);
 
 /*
- * Of the plain form: the values of DOCUMENT_MASK_KIND and DOCUMENT_MASK_TURN. Absent, null and empty values say nothing.
- * Any other that is no word of the list becomes UNKNOWN, which refuses the mask: the app wanted to say something about
- * it, and a guess could be the opposite of that.
+ * Of the plain form: the values of DOCUMENT_MASK_KIND and DOCUMENT_MASK_TURN. Absent, null and empty values say
+ * nothing. Any other that is no word of the list becomes UNKNOWN, which refuses the mask: the app wanted to say
+ * something about it, and a guess could be the opposite of that.
  */
 struct mask_wishes document_read_mask_wishes(const struct json *kind, const struct json *orientation);
 
