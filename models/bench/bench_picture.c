@@ -241,7 +241,8 @@ static enum err_code run_edit(struct rig *r, struct err *err)
 
     b->checksum = crc32c(crc, r->mask.ptr, r->mask.len);
     begin = lap(r, CHECK_IN, begin);
-    TRY(picture_read(r->a, r->original, r->mask, &r->o->settings, &in, &record, err));
+    TRY(picture_read(r->a, &(struct picture_source){ r->original, r->mask, { 0 } }, &r->o->settings, &in, &record,
+                     err));
     begin = lap(r, READ, begin);
     TRY(picture_plan(r->a, &in, &r->o->settings, &record, err));
     (void)lap(r, PLAN, begin);

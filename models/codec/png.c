@@ -26,6 +26,9 @@ struct reader {
     uint8_t *pixels;                /* as libpng delivers them: image.channels, and alpha where there is one */
     bool alpha;                     /* from an alpha channel or a transparent colour */
     bool indexed, channel_of_alpha; /* what the file has */
+    bool raw;                       /* IMAGE_ALPHA_RAW */
+    bool low_bytes;                 /* no colour of 16 bits has been over 255 yet, and the low bytes are kept */
+    uint8_t *index;                 /* of the palette, before it is looked up */
     struct err *err;
     enum err_code rc;
 };
@@ -81,6 +84,57 @@ static void read_header(struct reader *r)
         longjmp(r->jump, 1);
 }
 
+/* A value over 255: of the colours so far, whose high bytes were all 0, only whether they are 0 remains. */
+static void forget_low_bytes(const struct reader *r, size_t channels)
+{
+    size_t n = (size_t)r->image.width * (size_t)r->image.height, colours = channels - (channels % 2 == 0);
+
+    for (size_t i = 0; i < n; i++)
+        for (size_t c = 0; c < colours; c++)
+            r->pixels[i * channels + c] = r->pixels[i * channels + c] != 0;
+}
+
+/* libpng calls this for each row of 16 bits: high byte first, and alpha, where there is one, behind the colours. */
+static void keep_8_of_16_bits(png_struct *png, png_row_info *row, png_byte *data)
+{
+    struct reader *r = png_get_user_transform_ptr(png);
+    size_t channels = row->channels, n = row->width * channels;
+    unsigned high = 0;
+
+    for (size_t i = 0; r->low_bytes && i < n; i++)
+        high |= channels % 2 == 0 && i % channels == channels - 1 ? 0 : data[2 * i];
+    if (high) {
+        r->low_bytes = false;
+        forget_low_bytes(r, channels);
+    }
+    for (size_t i = 0; i < n; i++) {
+        bool is_alpha = channels % 2 == 0 && i % channels == channels - 1;
+
+        uint8_t high_byte = data[2 * i], low_byte = data[2 * i + 1];
+
+        if (r->low_bytes && !is_alpha)
+            data[i] = low_byte;
+        else
+            data[i] = high_byte || is_alpha ? high_byte : low_byte != 0; /* what is not 0 stays so */
+    }
+}
+
+/* How the raw values of a mask are asked for: places in the palette instead of its colours, and of 16 bits the low
+ * byte when no colour has more. */
+static void ask_for_raw(struct reader *r, int type)
+{
+    if (type == PNG_COLOR_TYPE_PALETTE) {
+        png_set_packing(r->png);
+        return;
+    }
+    png_set_expand(r->png);
+    if (png_get_bit_depth(r->png, r->info) != 16)
+        return;
+    r->low_bytes = true;
+    png_set_read_user_transform_fn(r->png, keep_8_of_16_bits);
+    png_set_user_transform_info(r->png, r, 8, 0);
+}
+
 /* Anything -> 8 bits of grey, grey + alpha, RGB or RGBA. */
 static void ask_for_8_bits(struct reader *r)
 {
@@ -88,12 +142,19 @@ static void ask_for_8_bits(struct reader *r)
 
     r->indexed = type == PNG_COLOR_TYPE_PALETTE || png_get_bit_depth(r->png, r->info) == 1;
     r->channel_of_alpha = type & PNG_COLOR_MASK_ALPHA;
-    png_set_expand(r->png);
-    png_set_strip_16(r->png);
+    if (r->raw) {
+        ask_for_raw(r, type);
+    } else {
+        png_set_expand(r->png);
+        png_set_strip_16(r->png);
+    }
     (void)png_set_interlace_handling(r->png);
     png_read_update_info(r->png, r->info);
     r->alpha = png_get_color_type(r->png, r->info) & PNG_COLOR_MASK_ALPHA;
     r->image.channels = png_get_color_type(r->png, r->info) & PNG_COLOR_MASK_COLOR ? 3 : 1;
+    if (r->raw && type == PNG_COLOR_TYPE_PALETTE)
+        r->image.channels = 1; /* until look_up_colours() */
+    r->channel_of_alpha |= r->raw && r->alpha;
 }
 
 static void read_rows(struct reader *r)
@@ -212,6 +273,42 @@ static enum err_code take_notes(struct reader *r, struct image_notes *ret)
     return ERR_OK;
 }
 
+/* The colours, and alpha where the palette has it, of every place; a place behind the end of the palette is black. */
+static void look_up(const struct reader *r, const png_color *palette, int n_colours, const png_byte *alphas,
+                    int n_alphas)
+{
+    size_t n = (size_t)r->image.width * (size_t)r->image.height;
+    uint8_t *p = r->pixels;
+
+    for (size_t i = 0; i < n; i++) {
+        int at = r->index[i];
+        png_color c = at < n_colours ? palette[at] : (png_color){ 0, 0, 0 };
+
+        *p++ = c.red, *p++ = c.green, *p++ = c.blue;
+        if (r->alpha)
+            *p++ = at < n_alphas ? alphas[at] : 255;
+    }
+}
+
+/* What libpng would have delivered; the places themselves are kept. */
+static enum err_code look_up_colours(struct reader *r)
+{
+    png_color *palette = NULL;
+    png_byte *alphas = NULL;
+    int n_colours = 0, n_alphas = 0;
+    uint8_t *pixels = NULL;
+
+    (void)png_get_PLTE(r->png, r->info, &palette, &n_colours);
+    (void)png_get_tRNS(r->png, r->info, &alphas, &n_alphas, NULL);
+    r->alpha = r->channel_of_alpha = n_alphas > 0;
+    r->image.channels = 3;
+    TRY(arena_alloc(r->arena, (size_t)r->image.width * (size_t)r->image.height, r->alpha ? 4 : 3, &pixels, r->err));
+    r->index = r->pixels;
+    r->pixels = pixels;
+    look_up(r, palette, n_colours, alphas, n_alphas);
+    return ERR_OK;
+}
+
 static enum err_code read_all(struct reader *r, enum image_alpha alpha, struct image *ret,
                               struct image_notes *ret_notes)
 {
@@ -219,9 +316,13 @@ static enum err_code read_all(struct reader *r, enum image_alpha alpha, struct i
         TRY(judge(r));
     if (r->rows_missing && !ret_notes)
         return r->rc;
+    if (r->raw && png_get_color_type(r->png, r->info) == PNG_COLOR_TYPE_PALETTE)
+        TRY(look_up_colours(r));
     r->image.pixels = r->pixels;
     if (ret_notes)
         TRY(take_notes(r, ret_notes));
+    if (ret_notes)
+        ret_notes->index = r->index;
     if (r->alpha)
         image_flatten(r->pixels, n_pixels(r), r->image.channels, alpha);
     *ret = r->image;
@@ -232,7 +333,7 @@ enum err_code png_read(struct arena *a, struct span file, enum image_alpha alpha
                        struct image_notes *ret_notes, struct err *err)
 {
     struct err why = { 0 };
-    struct reader r = { .file = file, .rest = file, .arena = a, .err = &why };
+    struct reader r = { .file = file, .rest = file, .arena = a, .raw = alpha == IMAGE_ALPHA_RAW, .err = &why };
     enum err_code rc;
 
     if (file.len < SIGNATURE_BYTES || png_sig_cmp((const png_byte *)file.ptr, 0, SIGNATURE_BYTES))

@@ -26,7 +26,7 @@ void image_flatten(uint8_t *pixels, size_t n, int channels, enum image_alpha alp
     uint8_t *dst = pixels;
 
     for (size_t i = 0; i < n; i++, src += channels + 1) {
-        unsigned a = alpha == IMAGE_ALPHA_DROP ? 255 : src[channels];
+        unsigned a = alpha == IMAGE_ALPHA_DROP || alpha == IMAGE_ALPHA_RAW ? 255 : src[channels];
 
         for (int c = 0; c < channels; c++)
             *dst++ = over(src[c], a, alpha == IMAGE_ALPHA_ON_WHITE ? 255 : 0);

@@ -33,7 +33,10 @@ struct image_box {
 enum image_alpha {
     IMAGE_ALPHA_DROP,     /* none: the colours as stored, opaque, as a plain conversion to RGB gives them */
     IMAGE_ALPHA_ON_BLACK, /* for masks: what is transparent is not repainted */
-    IMAGE_ALPHA_ON_WHITE  /* for photos: what a viewer with a white page shows */
+    IMAGE_ALPHA_ON_WHITE, /* for photos: what a viewer with a white page shows */
+    IMAGE_ALPHA_RAW       /* as DROP, for what a mask means: alpha of a transparent colour or palette is in the notes,
+                             too, and so are places in a palette; of 16 bits in which no colour is over 255, the low
+                             bytes are kept, and with larger ones only 0 becomes 0 */
 };
 
 /* What a file contains besides the pixels. Spans are from the arena. */
@@ -44,6 +47,7 @@ struct image_notes {
     struct span icc;  /* colour profile (icc.h); empty when absent, damaged or over ICC_MAX_BYTES */
     bool indexed;     /* a PNG with a palette or of single bits: Pillow's modes P and 1 */
     uint8_t *alpha;   /* [height, width], the alpha channel of a PNG or WebP, from the arena; NULL: none */
+    uint8_t *index;   /* [height, width], places in the palette of a PNG, with IMAGE_ALPHA_RAW; NULL: no palette */
 
     struct span exif;  /* TIFF data, from its byte order on, at most EXIF_MAX_BYTES (exif.h); empty: absent */
     bool has_gain_map; /* a second picture in the file says how much brighter an HDR screen shows the first */

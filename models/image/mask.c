@@ -53,9 +53,9 @@ enum err_code mask_from_image(struct arena *a, const struct image *src, struct i
 }
 
 /* Compares the aspect ratios, multiplied out to avoid a division. */
-static bool same_shape(const struct image *mask, int width, int height)
+bool mask_has_shape(int mask_width, int mask_height, int width, int height)
 {
-    int64_t across = (int64_t)mask->width * height, down = (int64_t)mask->height * width;
+    int64_t across = (int64_t)mask_width * height, down = (int64_t)mask_height * width;
     int64_t apart = across > down ? across - down : down - across;
     int64_t one_pixel = width > height ? width : height;
 
@@ -65,7 +65,7 @@ static bool same_shape(const struct image *mask, int width, int height)
 enum err_code mask_fit(struct arena *a, const struct image *mask, int width, int height, struct image *ret,
                        struct err *err)
 {
-    if (!same_shape(mask, width, height))
+    if (!mask_has_shape(mask->width, mask->height, width, height))
         return err_set(err, ERR_MASK_SIZE, "%d x %d pixels, but the photo has %d x %d: the aspect ratios differ",
                        mask->width, mask->height, width, height);
     TRY(image_resize(a, mask, width, height, ret, err));

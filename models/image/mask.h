@@ -42,6 +42,9 @@ MUST_CHECK enum err_code image_to_grey(struct arena *a, const struct image *src,
 /* A picture of any size and colour -> a mask of that size, from the arena. */
 MUST_CHECK enum err_code mask_from_image(struct arena *a, const struct image *src, struct image *ret, struct err *err);
 
+/* Whether a mask of these sides may be fitted to a photo of those. */
+bool mask_has_shape(int mask_width, int mask_height, int width, int height);
+
 /*
  * Fits a mask to a photo of width x height pixels; ret is from the arena. A mask whose aspect ratio differs by at most
  * one part in a hundred, or by one pixel of the mask, is resampled; any other is refused with ERR_MASK_SIZE, because

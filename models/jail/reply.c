@@ -22,6 +22,12 @@ static const size_t flags[] = {
     offsetof(struct image_notes, has_gain_map),
 };
 
+/* A byte for each pixel; NULL: absent. */
+static const size_t planes[] = {
+    offsetof(struct image_notes, alpha),
+    offsetof(struct image_notes, index),
+};
+
 static const size_t spans[] = {
     offsetof(struct image_notes, icc),
     offsetof(struct image_notes, exif),
@@ -30,15 +36,15 @@ static const size_t spans[] = {
 enum {
     N_NUMBERS = sizeof numbers / sizeof *numbers,
     N_FLAGS = sizeof flags / sizeof *flags,
+    N_PLANES = sizeof planes / sizeof *planes,
     N_SPANS = sizeof spans / sizeof *spans
 };
 
 /* Every member, in order, by position: with one more this does not compile (-Wmissing-field-initializers), which is the
- * time to give it its line above. alpha has code of its own. */
+ * time to give it its line above. */
 __attribute__((unused)) static const struct image_notes every_member_crosses = {
-    /* rows_missing */ 0,   /* orientation */ 1,     /* icc */ { NULL, 0 },
-    /* indexed */ false,    /* alpha */ NULL,
-    /* exif */ { NULL, 0 }, /* has_gain_map */ false
+    /* rows_missing */ 0, /* orientation */ 1, /* icc */ { NULL, 0 },  /* indexed */ false,
+    /* alpha */ NULL,     /* index */ NULL,    /* exif */ { NULL, 0 }, /* has_gain_map */ false
 };
 
 static void *member(struct image_notes *notes, size_t at)
@@ -64,7 +70,7 @@ struct reply_header {
     char msg[ERR_MESSAGE_MAX];
     int32_t width, height, channels;
     int32_t numbers[N_NUMBERS], flags[N_FLAGS];
-    struct part pixels, alpha, spans[N_SPANS];
+    struct part pixels, planes[N_PLANES], spans[N_SPANS];
 };
 
 static const char magic[8] = "picture";
@@ -130,7 +136,11 @@ static enum err_code put_notes(struct writer *w, const struct reply *r, struct r
         h->numbers[i] = *(const int *)const_member(&r->notes, numbers[i].at);
     for (size_t i = 0; i < N_FLAGS; i++)
         h->flags[i] = *(const bool *)const_member(&r->notes, flags[i]);
-    TRY(put_part(w, r->notes.alpha, r->notes.alpha ? plane : 0, &h->alpha));
+    for (size_t i = 0; i < N_PLANES; i++) {
+        const uint8_t *const *p = const_member(&r->notes, planes[i]);
+
+        TRY(put_part(w, *p, *p ? plane : 0, &h->planes[i]));
+    }
     for (size_t i = 0; i < N_SPANS; i++) {
         const struct span *s = const_member(&r->notes, spans[i]);
 
@@ -200,7 +210,7 @@ static const char *read_picture(const struct reply_header *h, char *bytes, size_
 
 static const char *read_notes(const struct reply_header *h, char *bytes, size_t len, struct image_notes *ret)
 {
-    uint64_t plane = h->alpha.len ? (uint64_t)h->width * (uint64_t)h->height : 0;
+    const uint64_t n = (uint64_t)h->width * (uint64_t)h->height;
 
     for (size_t i = 0; i < N_NUMBERS; i++) {
         if (h->numbers[i] < numbers[i].min || h->numbers[i] > numbers[i].max)
@@ -209,9 +219,13 @@ static const char *read_notes(const struct reply_header *h, char *bytes, size_t 
     }
     for (size_t i = 0; i < N_FLAGS; i++)
         *(bool *)member(ret, flags[i]) = h->flags[i] != 0;
-    if (!is_inside(&h->alpha, len, plane, plane))
-        return "an alpha channel that is not there";
-    ret->alpha = plane ? (uint8_t *)bytes + h->alpha.at : NULL;
+    for (size_t i = 0; i < N_PLANES; i++) {
+        const uint64_t plane = h->planes[i].len ? n : 0;
+
+        if (!is_inside(&h->planes[i], len, plane, plane))
+            return "a channel that is not there";
+        *(uint8_t **)member(ret, planes[i]) = plane ? (uint8_t *)bytes + h->planes[i].at : NULL;
+    }
     for (size_t i = 0; i < N_SPANS; i++) {
         if (!is_inside(&h->spans[i], len, 0, REPLY_SPAN_MAX_BYTES))
             return "metadata that are not there";

@@ -5,7 +5,8 @@
  *   picture_plan     which parts are painted, at which size (crop.h), and how far the mask grows (composite.h)
  *   for each crop:
  *     picture_prepare  photo and mask  -> picture and mask for the model, which then paints
- *     picture_paste    what was painted -> blended into the photo
+ *     picture_paste    what was painted -> its grain and tone matched, blended into the photo
+ *     picture_score    how that looks
  *   picture_encode   photo           -> edited and preview files
  *
  * The mask is made for the photo as it is displayed. So each of them is first rotated by its own Exif orientation, and
@@ -26,9 +27,14 @@
 #include "models/codec/colour.h"
 #include "models/image/image.h"
 #include "models/picture/composite.h"
+#include "models/mask/mask_clean.h"
+#include "models/mask/mask_kind.h"
+#include "models/mask/shadow.h"
 #include "models/picture/crop.h"
+#include "models/picture/patch_match.h"
 #include "models/picture/picture_settings.h"
 #include "models/picture/picture_write.h"
+#include "models/picture/scores.h"
 
 enum { PREVIEW_LONG_SIDE = 512, PICTURE_WARNINGS_MAX = 8 };
 
@@ -36,12 +42,17 @@ enum { PREVIEW_LONG_SIDE = 512, PICTURE_WARNINGS_MAX = 8 };
 
 /* What was decided, for the record of the job. Texts are constants or from the arena. */
 struct picture_record {
-    const char *mask_kind, *mask_reason;
-    double marked_share; /* of the photo's pixels, after specks and holes are gone */
-    int64_t specks_removed, holes_filled;
+    struct mask_decision mask; /* kind ANY: it was not made */
+    double marked_share;       /* of the photo's pixels, after specks and holes are gone */
+    struct mask_cleaning cleaning;
+    struct shadow shadow; /* with settings->shadow alone */
     struct paste_edge edge;
     struct crop_plan plan;
     const char *colour_space;
+    uint64_t seed;                      /* of the grain; set by the caller before picture_paste() */
+    struct patch_match match[CROP_MAX]; /* with settings->patch_match alone */
+    bool has_scores;
+    struct picture_scores scores[CROP_MAX];
     bool has_output;
     enum picture_output output;                 /* how edited.jpg was written */
     bool has_changes;                           /* picture_count_changes() was asked */
@@ -53,6 +64,12 @@ struct picture_record {
 
 /* Adds a code once; one that does not fit is dropped. */
 void picture_warn(struct picture_record *r, const char *code);
+
+/* What a job brings. */
+struct picture_source {
+    struct span original, mask; /* files */
+    struct mask_wishes wishes;
+};
 
 struct picture_input {
     struct image photo;       /* [H, W, 3], upright */
@@ -66,9 +83,13 @@ struct picture_input {
 
 /* One crop, for the model. */
 struct picture_model_input {
-    struct image picture; /* [fill_height, fill_width, 3] */
-    struct image mask;    /* [fill_height, fill_width, 1], 255 repaint: the grown mask, by mask_cover() */
-    uint16_t *distance;   /* of the crop's hole (distance.h) */
+    struct image picture;  /* [fill_height, fill_width, 3] */
+    struct image mask;     /* [fill_height, fill_width, 1], 255 repaint: the grown mask, by mask_cover() */
+    struct image_box view; /* of the photo: the hole and what is around it, within the crop */
+    uint16_t *distance;    /* of the view (distance.h) */
+    struct image before;   /* [h, w, 3] of the view, before the paste */
+    struct image hole;     /* [h, w, 1] of the view: 255 where the model does not see the photo */
+    struct image paste;    /* [h, w, 1] of the view: the share of what was painted, of 255 */
 };
 
 struct picture_files {
@@ -80,7 +101,7 @@ struct picture_files {
 };
 
 /* Sets what of *record is known then. */
-MUST_CHECK enum err_code picture_read(struct arena *a, struct span original, struct span mask,
+MUST_CHECK enum err_code picture_read(struct arena *a, const struct picture_source *source,
                                       const struct picture_settings *settings, struct picture_input *ret,
                                       struct picture_record *record, struct err *err);
 
@@ -104,6 +125,17 @@ MUST_CHECK enum err_code picture_paste(struct arena *a, struct picture_input *in
                                        const struct picture_model_input *model, const struct image_f32 *painted,
                                        const struct picture_settings *settings, struct picture_record *record, int crop,
                                        struct err *err);
+
+/* How the pasted crop looks: sets record->scores[crop]. */
+MUST_CHECK enum err_code picture_score(struct arena *a, const struct picture_input *in,
+                                       const struct picture_model_input *model, struct picture_record *record, int crop,
+                                       struct err *err);
+
+/* Puts [h, w, 3] pixels into a box of the photo: those of `before`, to paint once more, or a result that was kept. */
+void picture_put(struct picture_input *in, struct image_box box, const struct image *pixels);
+/* A copy of a box of the photo, from the arena. */
+MUST_CHECK enum err_code picture_copy(struct arena *a, const struct picture_input *in, struct image_box box,
+                                      struct image *ret, struct err *err);
 
 MUST_CHECK enum err_code picture_encode(struct arena *a, const struct picture_input *in,
                                         const struct picture_settings *settings, struct picture_record *record,

@@ -99,21 +99,62 @@ static enum err_code pad(struct arena *a, const struct image *src, int width, in
     return ERR_OK;
 }
 
-/* The grown mask in the crop, pixel by pixel of the photo. */
-static enum err_code hole_in_crop(struct arena *a, const struct crop *c, const struct paste_edge *e,
-                                  const uint16_t *distance, struct image *ret, struct err *err)
+enum { VIEW_AROUND = 256 }; /* pixels around the hole that the scores look at; patch_match() takes 64 */
+
+static int max_int(int a, int b)
 {
-    const struct image_box at = box_in(c->hole, c->box);
-    const int most = e->grow * e->grow;
+    return a > b ? a : b;
+}
+
+static int min_int(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static struct image_box view_of(const struct crop *c)
+{
+    return (struct image_box){ max_int(c->hole.left - VIEW_AROUND, c->box.left),
+                               max_int(c->hole.top - VIEW_AROUND, c->box.top),
+                               min_int(c->hole.right + VIEW_AROUND, c->box.right),
+                               min_int(c->hole.bottom + VIEW_AROUND, c->box.bottom) };
+}
+
+static void tabulate_shares(const struct paste_edge *e, uint8_t *share)
+{
+    for (int d = 0; d <= e->grow * e->grow; d++)
+        share[d] = (uint8_t)lrintf(255 * paste_share(e, (uint16_t)d));
+}
+
+/* The hole and the paste in the view. */
+static enum err_code draw_hole(struct arena *a, const struct paste_edge *e, struct picture_model_input *m,
+                               struct err *err)
+{
+    const int most = e->grow * e->grow, width = width_of(m->view), height = height_of(m->view);
+    uint8_t *share = NULL;
+
+    TRY(image_new(a, width, height, 1, &m->hole, err));
+    TRY(image_new(a, width, height, 1, &m->paste, err));
+    TRY(arena_alloc(a, (size_t)most + 1, 1, &share, err));
+    tabulate_shares(e, share);
+    for (size_t i = 0; i < image_bytes(&m->hole); i++)
+        if (m->distance[i] <= most) {
+            m->hole.pixels[i] = 255;
+            m->paste.pixels[i] = share[m->distance[i]];
+        }
+    return ERR_OK;
+}
+
+/* The grown mask in the crop, pixel by pixel of the photo. */
+static enum err_code hole_in_crop(struct arena *a, const struct crop *c, const struct picture_model_input *m,
+                                  struct image *ret, struct err *err)
+{
+    const struct image_box at = box_in(m->view, c->box);
+    const size_t n = (size_t)m->hole.width;
     struct image hole;
 
     TRY(image_new(a, width_of(c->box), height_of(c->box), 1, &hole, err));
-    for (int y = at.top; y < at.bottom; y++) {
-        uint8_t *row = hole.pixels + (size_t)y * (size_t)hole.width + at.left;
-
-        for (int x = 0; x < width_of(at); x++)
-            row[x] = *distance++ <= most ? 255 : 0;
-    }
+    for (int y = 0; y < m->hole.height; y++)
+        memcpy(hole.pixels + (size_t)(at.top + y) * (size_t)hole.width + at.left, m->hole.pixels + (size_t)y * n, n);
     *ret = hole;
     return ERR_OK;
 }
@@ -129,12 +170,12 @@ static enum err_code fit_picture(struct arena *a, const struct picture_input *in
                              : image_resize(a, &part, c->fill_width, c->fill_height, ret, err);
 }
 
-static enum err_code fit_mask(struct arena *a, const struct crop *c, const struct paste_edge *e,
-                              const uint16_t *distance, struct image *ret, struct err *err)
+static enum err_code fit_mask(struct arena *a, const struct crop *c, const struct picture_model_input *m,
+                              struct image *ret, struct err *err)
 {
     struct image hole;
 
-    TRY(hole_in_crop(a, c, e, distance, &hole, err));
+    TRY(hole_in_crop(a, c, m, &hole, err));
     return crop_is_native(c) ? pad(a, &hole, c->fill_width, c->fill_height, ret, err)
                              : mask_cover(a, &hole, c->fill_width, c->fill_height, ret, err);
 }
@@ -143,11 +184,13 @@ enum err_code picture_prepare(struct arena *a, const struct picture_input *in, c
                               int crop, struct picture_model_input *ret, struct err *err)
 {
     const struct crop *c = &record->plan.crops[crop];
-    struct picture_model_input out;
+    struct picture_model_input out = { .view = view_of(c) };
 
-    TRY(distance_squared(a, &in->mask, c->hole, record->edge.grow, &out.distance, err));
+    TRY(distance_squared(a, &in->mask, out.view, record->edge.grow, &out.distance, err));
+    TRY(draw_hole(a, &record->edge, &out, err));
+    TRY(copy_part(a, &in->photo, out.view, &out.before, err));
     TRY(fit_picture(a, in, c, &out.picture, err));
-    TRY(fit_mask(a, c, &record->edge, out.distance, &out.mask, err));
+    TRY(fit_mask(a, c, &out, &out.mask, err));
     *ret = out;
     return ERR_OK;
 }
@@ -179,14 +222,16 @@ enum err_code picture_paint_from(struct arena *a, const struct image *source, co
 
 /* ---- what was painted ---- */
 
-/* The hole of what was painted, at the photo's scale. */
-static enum err_code fit_painted(struct arena *a, const struct crop *c, const struct image_f32 *painted,
-                                 struct image_f32 *ret, struct err *err)
+/* The view of what was painted, at the photo's scale and in its colours. */
+static enum err_code fit_painted(struct arena *a, const struct picture_input *in, const struct crop *c,
+                                 const struct image_f32 *painted, struct image_f32 *ret, struct err *err)
 {
     bool native = crop_is_native(c);
 
-    return image_f32_resize_box(a, painted, native ? painted->width : width_of(c->box),
-                                native ? painted->height : height_of(c->box), box_in(c->hole, c->box), ret, err);
+    TRY(image_f32_resize_box(a, painted, native ? painted->width : width_of(c->box),
+                             native ? painted->height : height_of(c->box), box_in(view_of(c), c->box), ret, err));
+    colour_from_srgb(in->colour, ret->pixels, (size_t)ret->width * (size_t)ret->height, ret->pixels);
+    return ERR_OK;
 }
 
 enum err_code picture_paste(struct arena *a, struct picture_input *in, const struct picture_model_input *model,
@@ -197,11 +242,46 @@ enum err_code picture_paste(struct arena *a, struct picture_input *in, const str
     const struct crop *c = &record->plan.crops[crop];
     struct image_f32 patch;
 
-    (void)settings;
     if (painted->width != c->fill_width || painted->height != c->fill_height)
         return err_set(err, ERR_INVALID, "paste: the painted picture is %d x %d; %d x %d is expected", painted->width,
                        painted->height, c->fill_width, c->fill_height);
-    TRY(fit_painted(a, c, painted, &patch, err));
-    colour_from_srgb(in->colour, patch.pixels, (size_t)patch.width * (size_t)patch.height, patch.pixels);
-    return composite(a, &in->photo, c->hole, &patch, model->distance, &record->edge, err);
+    TRY(fit_painted(a, in, c, painted, &patch, err));
+    if (settings->patch_match) {
+        const struct patch_area area = { patch.width,  patch.height,       model->before.pixels,
+                                         patch.pixels, model->hole.pixels, model->paste.pixels };
+
+        TRY(patch_match(a, &area, record->seed + (uint64_t)crop, &record->match[crop], err));
+    }
+    return composite(a, &in->photo, model->view, &patch, model->distance, &record->edge, err);
+}
+
+/* ---- how it looks ---- */
+
+enum err_code picture_score(struct arena *a, const struct picture_input *in, const struct picture_model_input *model,
+                            struct picture_record *record, int crop, struct err *err)
+{
+    ARENA_SCRATCH(a);
+    struct image after, mask;
+    const struct score_pictures pictures = { &model->before, &after, &mask, &model->paste };
+
+    TRY(copy_part(a, &in->photo, model->view, &after, err));
+    TRY(copy_part(a, &in->mask, model->view, &mask, err));
+    TRY(picture_scores_measure(a, &pictures, &record->scores[crop], err));
+    record->has_scores = true;
+    return ERR_OK;
+}
+
+void picture_put(struct picture_input *in, struct image_box box, const struct image *pixels)
+{
+    const size_t n = 3 * (size_t)pixels->width, stride = 3 * (size_t)in->photo.width;
+
+    for (int y = 0; y < pixels->height; y++)
+        memcpy(in->photo.pixels + (size_t)(box.top + y) * stride + 3 * (size_t)box.left, pixels->pixels + (size_t)y * n,
+               n);
+}
+
+enum err_code picture_copy(struct arena *a, const struct picture_input *in, struct image_box box, struct image *ret,
+                           struct err *err)
+{
+    return copy_part(a, &in->photo, box, ret, err);
 }

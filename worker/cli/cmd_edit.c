@@ -1,7 +1,8 @@
 /*
  * cmd_edit - one whole job on a local folder, without the cloud, in the same stages as `serve`.
  *
- *   reads   DIR/original.jpg, DIR/mask_auto.png, DIR/session.json (optional: prompt, sceneLabels)
+ *   reads   DIR/original.jpg, DIR/mask_auto.png, DIR/session.json (optional: prompt, sceneLabels, maskKind,
+ *           maskOrientation)
  *   writes  DIR/edited.jpg, DIR/preview.jpg, and the outcome into DIR/session.json, keeping its other fields;
  *           with --png also DIR/edited.png, the result before it is encoded as JPEG
  *
@@ -242,6 +243,8 @@ static enum err_code read_request(struct local *l, struct edit_request *q, struc
     TRY(read_paint(l, &q->paint, err));
     if (!l->has_seed)
         TRY(seed_of_files(q, &q->fill.seed, err));
+    q->mask_wishes =
+        document_read_mask_wishes(json_get(l->session, DOCUMENT_MASK_KIND), json_get(l->session, DOCUMENT_MASK_TURN));
     return document_read_wishes(json_get(l->session, DOCUMENT_PROMPT), json_get(l->session, DOCUMENT_LABELS), &l->arena,
                                 &q->wishes, err);
 }

@@ -136,11 +136,12 @@ static enum err_code decode(struct edit *e, struct err *err)
     struct picture_record *record = &e->result->picture;
 
     report(e, STAGE_DECODE, PERCENT_DECODE, -1);
-    TRY(picture_read(e->arena, r->original, r->mask, &r->pictures, &e->in, record, err));
+    TRY(picture_read(e->arena, &(struct picture_source){ r->original, r->mask, r->mask_wishes }, &r->pictures, &e->in,
+                     record, err));
     TRY(picture_plan(e->arena, &e->in, &r->pictures, record, err));
     set_recipe(e);
     if (r->paint.kind == EDIT_PAINT_FILE && read_stand_in(e, err))
-        return err_prefix(err, "%s", r->paint.name);
+        return err_prefix(err, "%s", r->paint.name); /* `edit` alone does this, with an err */
     clock_stage(e, STAGE_DECODE);
     return ERR_OK;
 }

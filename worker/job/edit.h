@@ -40,6 +40,7 @@ struct edit_request {
     bool wants_png;      /* also the result before it is encoded as JPEG */
     bool counts_changes; /* also how the JPEG differs from the photo where nothing was painted */
     struct prompt_wishes wishes;
+    struct mask_wishes mask_wishes;
     /* The caller sets steps, guidance and seed; edit_run() the prompt, the pictures and the callbacks. */
     struct fill_request fill;
 };

@@ -253,7 +253,9 @@ static void warn_if_uncovered(struct attempt *t)
 static enum err_code run_stages(struct attempt *t, struct err *err)
 {
     const struct edit_watch watch = { .ctx = t, .stage = edit_stage, .cancelled = must_stop_or_is_late };
-    struct edit_request q = { .wishes = t->wishes, .fill = { FILL_REQUEST_DEFAULTS } };
+    struct edit_request q = { .wishes = t->wishes,
+                              .mask_wishes = t->session.mask_wishes,
+                              .fill = { FILL_REQUEST_DEFAULTS } };
     enum err_code rc;
 
     q.pictures = t->p->settings.pictures;

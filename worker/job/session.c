@@ -56,11 +56,11 @@ struct snapshot { /* a document as it was read; its texts live in the session's 
     bool same_message, lease_is_ours, has_lease;
     int64_t attempts;
     const char *update_time;
-    struct stored status, prompt, labels, error_code;
+    struct stored status, prompt, labels, mask_kind, mask_turn, error_code;
 };
 
 /* The fields that count, found in one pass over what holds them. */
-enum { STATUS, PROMPT, LABELS, OURS, N_TOP };
+enum { STATUS, PROMPT, LABELS, MASK_KIND, MASK_TURN, OURS, N_TOP };
 enum { MESSAGE_ID, ATTEMPTS, ERROR_CODE, LEASE, N_OURS };
 enum { LEASE_ID, LEASE_EXPIRES, N_LEASE };
 
@@ -70,7 +70,8 @@ struct found {
 
 static struct found find(struct span fields)
 {
-    static const char *const top[N_TOP] = { DOCUMENT_STATUS, DOCUMENT_PROMPT, DOCUMENT_LABELS, DOCUMENT_OURS };
+    static const char *const top[N_TOP] = { DOCUMENT_STATUS,    DOCUMENT_PROMPT,    DOCUMENT_LABELS,
+                                            DOCUMENT_MASK_KIND, DOCUMENT_MASK_TURN, DOCUMENT_OURS };
     static const char *const ours[N_OURS] = { "messageId", "attempts", "errorCode", "lease" };
     static const char *const lease[N_LEASE] = { "id", "expiresAt" };
     struct found f;
@@ -159,6 +160,8 @@ static struct snapshot snapshot_of(const struct session *s, const struct firesto
         .status = f.top[STATUS],
         .prompt = f.top[PROMPT],
         .labels = f.top[LABELS],
+        .mask_kind = f.top[MASK_KIND],
+        .mask_turn = f.top[MASK_TURN],
         .error_code = f.ours[ERROR_CODE],
     };
 
@@ -173,8 +176,9 @@ static struct snapshot snapshot_of(const struct session *s, const struct firesto
 #define STATE_FIELDS                                                                                    \
     DOCUMENT_STATUS, DOCUMENT_MESSAGE_ID, DOCUMENT_ATTEMPTS, DOCUMENT_LEASE_ID, DOCUMENT_LEASE_EXPIRES, \
         DOCUMENT_ERROR_CODE
-static const char *const state_fields[] = { STATE_FIELDS }, *const claim_fields[] = { STATE_FIELDS, DOCUMENT_LABELS,
-                                                                                      DOCUMENT_PROMPT };
+static const char *const state_fields[] = { STATE_FIELDS }, *const claim_fields[] = {
+    STATE_FIELDS, DOCUMENT_LABELS, DOCUMENT_PROMPT, DOCUMENT_MASK_KIND, DOCUMENT_MASK_TURN
+};
 static const struct firestore_mask state_mask = { state_fields, sizeof state_fields / sizeof *state_fields };
 static const struct firestore_mask claim_mask = { claim_fields, sizeof claim_fields / sizeof *claim_fields };
 
@@ -272,6 +276,25 @@ static enum err_code read_labels(struct session *s, struct stored labels, struct
     return read_label(s, stored_member(labels, "surface"), a, w, err);
 }
 
+/* As document_read_mask_wishes(). */
+static struct mask_wishes read_mask_wishes(const struct snapshot *snap)
+{
+    const struct stored kind = snap->mask_kind, turn = snap->mask_turn;
+    struct mask_wishes w = { MASK_KIND_UNKNOWN, MASK_ORIENTATION_UNKNOWN };
+
+    if (stored_is_absent(kind) || stored_is_null(kind) || stored_is_text(kind, ""))
+        w.kind = MASK_KIND_ANY;
+    for (int i = MASK_KIND_WHITE; i < MASK_KIND_UNKNOWN; i++)
+        if (stored_is_text(kind, mask_kind_word((enum mask_kind)i)))
+            w.kind = (enum mask_kind)i;
+    if (stored_is_absent(turn) || stored_is_null(turn) || stored_is_text(turn, ""))
+        w.orientation = MASK_ORIENTATION_ANY;
+    for (int i = MASK_DISPLAYED; i <= MASK_STORED; i++)
+        if (stored_is_text(turn, mask_orientation_word((enum mask_orientation)i)))
+            w.orientation = (enum mask_orientation)i;
+    return w;
+}
+
 static enum err_code read_wishes(struct session *s, const struct snapshot *snap, struct arena *a,
                                  struct prompt_wishes *ret, struct err *err)
 {
@@ -285,6 +308,7 @@ static enum err_code read_wishes(struct session *s, const struct snapshot *snap,
     else
         w.prompt_invalid = !stored_is_absent(snap->prompt) && !stored_is_null(snap->prompt);
     TRY(read_labels(s, snap->labels, a, &w, err));
+    s->mask_wishes = read_mask_wishes(snap);
     *ret = w;
     return ERR_OK;
 }

@@ -46,6 +46,7 @@ struct session {
     struct arena arena;   /* memory of one call; under the lock */
     char message_id[PUBSUB_MESSAGE_ID_MAX + 1], lease_id[37], update_time[FIRESTORE_TIME_SIZE];
     int64_t attempts;
+    struct mask_wishes mask_wishes;    /* read with a claim */
     bool claim_sent;                   /* a claim may have landed, whatever the answer was */
     struct err unreadable;             /* why the document was not understood */
     enum outcome ended;                /* the end without a claim that may have been written; OUTCOME_OPEN: none */

@@ -27,6 +27,23 @@ enum err_code document_read_wishes(const struct json *prompt, const struct json 
     return ERR_OK;
 }
 
+static bool says_nothing(const struct json *v)
+{
+    return !v || json_type(v) == JSON_T_NULL || (json_string(v) && !*json_string(v));
+}
+
+struct mask_wishes document_read_mask_wishes(const struct json *kind, const struct json *orientation)
+{
+    struct mask_wishes w = { MASK_KIND_ANY, MASK_ORIENTATION_ANY };
+
+    if (!says_nothing(kind))
+        w.kind = json_string(kind) ? mask_kind_of_word(json_string(kind)) : MASK_KIND_UNKNOWN;
+    if (!says_nothing(orientation))
+        w.orientation =
+            json_string(orientation) ? mask_orientation_of_word(json_string(orientation)) : MASK_ORIENTATION_UNKNOWN;
+    return w;
+}
+
 /* ---- the list ---- */
 
 static void add(struct document_fields *f, const struct document_field field)
@@ -110,6 +127,9 @@ bool document_is_ours(const char *name)
 #define RECIPE      DOCUMENT_OURS ".recipe"
 #define MASK        DOCUMENT_OURS ".mask"
 #define CROPS       DOCUMENT_OURS ".crops"
+#define SHADOW      DOCUMENT_OURS ".shadow"
+#define MATCH       DOCUMENT_OURS ".match"
+#define SCORES      DOCUMENT_OURS ".scores"
 #define OUTPUT      DOCUMENT_OURS ".output"
 #define COLOUR      DOCUMENT_OURS ".colour"
 #define ETA_SECONDS DOCUMENT_OURS ".etaSeconds"
@@ -199,13 +219,14 @@ static void add_recipe(struct document_fields *f, const struct document_recipe *
 static void add_mask(struct document_fields *f, const struct picture_record *p)
 {
     add_map(f, MASK);
-    if (p->mask_kind) {
-        add_text(f, MASK ".kind", p->mask_kind);
-        add_text(f, MASK ".reason", p->mask_reason);
+    if (p->mask.reason) {
+        add_text(f, MASK ".kind", mask_kind_word(p->mask.kind));
+        add_text(f, MASK ".reason", p->mask.reason);
+        add_text(f, MASK ".orientation", mask_orientation_word(p->mask.orientation));
     }
     add_double(f, MASK ".markedShare", p->marked_share);
-    add_integer(f, MASK ".specksRemoved", p->specks_removed);
-    add_integer(f, MASK ".holesFilled", p->holes_filled);
+    add_integer(f, MASK ".specksRemoved", p->cleaning.specks_removed);
+    add_integer(f, MASK ".holesFilled", p->cleaning.holes_filled);
     add_integer(f, MASK ".growModel", p->edge.grow);
     add_double(f, MASK ".growPaste", p->edge.paste);
     add_double(f, MASK ".feather", p->edge.feather);
@@ -239,6 +260,32 @@ static void add_crops(struct document_fields *f, const struct crop_plan *plan)
         add_crop(f, &plan->crops[i], &paths[i]);
 }
 
+static void add_match(struct document_fields *f, const struct patch_match *m)
+{
+    add_map(f, MATCH);
+    add_text(f, MATCH ".grain", patch_match_word(m->outcome));
+    add_double(f, MATCH ".sigmaAround", m->sigma_photo);
+    add_double(f, MATCH ".sigmaBefore", m->sigma_before);
+    add_double(f, MATCH ".sigmaAfter", m->sigma_after);
+}
+
+static void add_scores(struct document_fields *f, const struct picture_record *p)
+{
+    const struct picture_scores s = picture_scores_worst(p->scores, p->plan.n);
+
+    add_map(f, SCORES);
+    add_double(f, SCORES ".seam", s.seam);
+    add_double(f, SCORES ".outline", s.outline);
+    add_double(f, SCORES ".colourStep", s.colour_step);
+    add_double(f, SCORES ".overlap", s.overlap);
+    add_double(f, SCORES ".sharpness", s.sharpness);
+    add_double(f, SCORES ".grain", s.grain);
+    add_double(f, SCORES ".ghost", s.ghost);
+    add_double(f, SCORES ".coherence", s.coherence);
+    add_double(f, SCORES ".hallucination", s.hallucination);
+    add_double(f, SCORES ".total", s.total);
+}
+
 static void add_output(struct document_fields *f, const struct picture_record *p)
 {
     static const char *const modes[] = { [PICTURE_Q95] = "q95", [PICTURE_SPLICE] = "splice" };
@@ -256,6 +303,15 @@ static void add_picture(struct document_fields *f, const struct picture_record *
     add_mask(f, p);
     if (p->plan.n)
         add_crops(f, &p->plan);
+    if (p->shadow.light > 0) {
+        add_map(f, SHADOW);
+        add_text(f, SHADOW ".result", shadow_result_names[p->shadow.result]);
+        add_integer(f, SHADOW ".added", p->shadow.added);
+    }
+    if (p->match[0].sigma_photo > 0 || p->match[0].outcome)
+        add_match(f, &p->match[0]);
+    if (p->has_scores)
+        add_scores(f, p);
     if (p->has_output)
         add_output(f, p);
     if (p->colour_space) {

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "models/mask/mask_kind.h"
 #include "models/picture/picture.h"
 #include "worker/base/json.h"
 #include "worker/job/job_error.h"
@@ -24,6 +25,8 @@
 #define DOCUMENT_ERROR_MESSAGE "errorMessage"
 #define DOCUMENT_PROMPT        "prompt"
 #define DOCUMENT_LABELS        "sceneLabels"
+#define DOCUMENT_MASK_KIND     "maskKind"
+#define DOCUMENT_MASK_TURN     "maskOrientation"
 #define DOCUMENT_OURS          "inpaint" /* the map that belongs to the worker alone */
 #define DOCUMENT_MESSAGE_ID    DOCUMENT_OURS ".messageId"
 #define DOCUMENT_ATTEMPTS      DOCUMENT_OURS ".attempts"
@@ -37,6 +40,13 @@
 /* Of the plain form: `prompt` and `labels` are the values of DOCUMENT_PROMPT and DOCUMENT_LABELS; NULL: absent. */
 MUST_CHECK enum err_code document_read_wishes(const struct json *prompt, const struct json *labels, struct arena *a,
                                               struct prompt_wishes *ret, struct err *err);
+
+/*
+ * Of the plain form: the values of DOCUMENT_MASK_KIND and DOCUMENT_MASK_TURN. Absent, null and empty values say
+ * nothing. Any other that is no word of the list becomes UNKNOWN, which refuses the mask: the app wanted to say
+ * something about it, and a guess could be the opposite of that.
+ */
+struct mask_wishes document_read_mask_wishes(const struct json *kind, const struct json *orientation);
 
 /* ---- writing ---- */
 

@@ -164,8 +164,8 @@ static struct pack_size size_of_scene(void)
     struct arena a;
 
     CHECK_OK(arena_init(&a, EDIT_ARENA_BYTES, &err), err);
-    CHECK_OK(picture_read(&a, file_bytes(&a, golden("small/cases/fill_0.image.png")),
-                           file_bytes(&a, golden("small/cases/fill_0.mask.png")), &settings, &in, &record, &err), err);
+    CHECK_OK(picture_read(&a, &(struct picture_source){ file_bytes(&a, golden("small/cases/fill_0.image.png")),
+                                                        file_bytes(&a, golden("small/cases/fill_0.mask.png")), { 0 } }, &settings, &in, &record, &err), err);
     CHECK_OK(picture_plan(&a, &in, &settings, &record, &err), err);
     arena_done(&a);
     return (struct pack_size){ record.plan.crops[0].fill_width, record.plan.crops[0].fill_height };

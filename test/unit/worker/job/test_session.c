@@ -373,6 +373,32 @@ TEST(session__is_given_back_from_outside_unless_a_write_is_under_way)
     session_scene_close(s);
 }
 
+/* Firestore's form of the two fields -> what is read. */
+TEST(session__reads_what_the_app_says_of_its_mask)
+{
+    static const struct { const char *fields; enum mask_kind kind; enum mask_orientation orientation; } cases[] = {
+        { "", MASK_KIND_ANY, MASK_ORIENTATION_ANY },
+        { "\"maskKind\":{\"stringValue\":\"alpha-hole\"}", MASK_KIND_ALPHA_HOLE, MASK_ORIENTATION_ANY },
+        { "\"maskKind\":{\"stringValue\":\"cut-out\"},\"maskOrientation\":{\"stringValue\":\"stored\"}", MASK_KIND_CUT_OUT, MASK_STORED },
+        { "\"maskOrientation\":{\"stringValue\":\"displayed\"}", MASK_KIND_ANY, MASK_DISPLAYED },
+        { "\"maskKind\":{\"nullValue\":null},\"maskOrientation\":{\"stringValue\":\"\"}", MASK_KIND_ANY, MASK_ORIENTATION_ANY },
+        { "\"maskKind\":{\"stringValue\":\"White\"},\"maskOrientation\":{\"stringValue\":\"turned\"}", MASK_KIND_UNKNOWN, MASK_ORIENTATION_UNKNOWN },
+        { "\"maskKind\":{\"integerValue\":\"1\"},\"maskOrientation\":{\"booleanValue\":true}", MASK_KIND_UNKNOWN, MASK_ORIENTATION_UNKNOWN },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct session_scene *s = session_scene_open("m1");
+        char document[256];
+
+        (void)snprintf(document, sizeof document, "{%s}", cases[i].fields);
+        fake_firestore_put(&s->fake, document);
+        CHECK_INT(session_scene_claim(s), OUTCOME_OPEN);
+        CHECK_INT(s->session.mask_wishes.kind, cases[i].kind);
+        CHECK_INT(s->session.mask_wishes.orientation, cases[i].orientation);
+        session_scene_close(s);
+    }
+}
+
 TEST(session__reads_prompt_and_labels_of_either_form)
 {
     struct session_scene *s = session_scene_open("m1");

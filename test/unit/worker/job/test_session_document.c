@@ -197,6 +197,40 @@ TEST(session_document__edit_reads_what_a_session_says_of_its_picture)
     arena_done(&arena);
 }
 
+TEST(session_document__reads_what_the_app_says_of_its_mask)
+{
+    static const struct { const char *kind, *orientation; struct mask_wishes want; } said[] = {
+        { "null", "null", { MASK_KIND_ANY, MASK_ORIENTATION_ANY } },
+        { "\"\"", "\"\"", { MASK_KIND_ANY, MASK_ORIENTATION_ANY } },
+        { "\"white\"", "\"displayed\"", { MASK_KIND_WHITE, MASK_DISPLAYED } },
+        { "\"alpha-painted\"", "\"stored\"", { MASK_KIND_ALPHA_PAINTED, MASK_STORED } },
+        { "\"alpha-hole\"", "null", { MASK_KIND_ALPHA_HOLE, MASK_ORIENTATION_ANY } },
+        { "\"inverted\"", "null", { MASK_KIND_INVERTED, MASK_ORIENTATION_ANY } },
+        { "\"labels\"", "null", { MASK_KIND_LABELS, MASK_ORIENTATION_ANY } },
+        { "\"painted-over\"", "null", { MASK_KIND_PAINTED_OVER, MASK_ORIENTATION_ANY } },
+        { "\"cut-out\"", "null", { MASK_KIND_CUT_OUT, MASK_ORIENTATION_ANY } },
+        { "\"lasso\"", "\"sideways\"", { MASK_KIND_UNKNOWN, MASK_ORIENTATION_UNKNOWN } },
+        { "[\"white\"]", "6", { MASK_KIND_UNKNOWN, MASK_ORIENTATION_UNKNOWN } },
+    };
+    struct mask_wishes none;
+
+    open_arena();
+    none = document_read_mask_wishes(NULL, NULL);
+    CHECK(none.kind == MASK_KIND_ANY && none.orientation == MASK_ORIENTATION_ANY);
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        char text[128];
+        const struct json *session;
+        struct mask_wishes got;
+
+        (void)snprintf(text, sizeof text, "{\"maskKind\":%s,\"maskOrientation\":%s}", said[i].kind, said[i].orientation);
+        session = parse(text);
+        got = document_read_mask_wishes(json_get(session, DOCUMENT_MASK_KIND), json_get(session, DOCUMENT_MASK_TURN));
+        CHECK_INT(got.kind, said[i].want.kind);
+        CHECK_INT(got.orientation, said[i].want.orientation);
+    }
+    arena_done(&arena);
+}
+
 TEST(session_document__serve_reads_the_same)
 {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -257,7 +291,7 @@ TEST(session_document__edit_writes_the_outcome_and_keeps_what_is_the_apps)
     CHECK_INT(json_count(json_get(json_get(root, "note"), "a")), 3);
     CHECK_INT(json_count(root), 6);
     inpaint = json_get(root, "inpaint");
-    CHECK_INT(json_count(inpaint), 6);
+    CHECK_INT(json_count(inpaint), 7);
     recipe = json_get(inpaint, "recipe");
     CHECK_INT(json_count(recipe), 8);
     check_text(json_get(recipe, "model"), "flux1-fill-Q8_0.gguf");
