@@ -14,6 +14,7 @@
     X(embed, "runs the text encoders: prompts to embeddings and ids, or to a prompt pack")   \
     X(fill, "runs the bare FLUX.1-Fill pipeline: picture, mask and prompt to a picture")     \
     X(inspect, "lists the tensors of a GGUF or safetensors file, or writes one as raw f32")  \
+    X(prompts, "prints which label of a scene leads to which prompt")                        \
     X(push, "pushes kept messages to a worker again, and says what the answers mean")        \
     X(serve, "runs the HTTP service (the default); settings come from the environment")      \
     X(tokenize, "prints the ids of a prompt for T5 or CLIP")                                 \
