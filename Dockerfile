@@ -16,9 +16,11 @@ COPY models models
 COPY worker worker
 # What --version and the log say, for the image holds no git: --build-arg COMMIT="$(git describe --always --dirty --abbrev=12)"
 ARG COMMIT=
+# libheif finds its decoder for HEIC at a fixed place, as a file of its own, where the system has it so.
 RUN make -j"$(nproc)" COMMIT="${COMMIT}" build/inpaint-worker && strip build/inpaint-worker \
-    && mkdir -p /out/lib \
-    && ldd build/inpaint-worker | awk '$3 ~ /^\// && $3 !~ /cuda|nvidia/ {print $3}' \
+    && mkdir -p /out/lib /out/root \
+    && { find /usr/lib -path '*/libheif/*' -name '*libde265.so' > /out/plugins; xargs -r cp --parents -t /out/root < /out/plugins; } \
+    && xargs ldd build/inpaint-worker < /out/plugins | awk '$3 ~ /^\// && $3 !~ /cuda|nvidia/ {print $3}' \
        | grep -vE '/(libc|libm|libpthread|libdl|librt|libresolv|ld-linux[^/]*)\.so' | xargs -I{} cp -L {} /out/lib/ \
     && cp build/inpaint-worker /out/
 
@@ -28,6 +30,7 @@ ARG BACKEND=cuda
 RUN useradd --system --uid 10001 --no-create-home worker
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/lib/ /usr/local/lib/inpaint/
+COPY --from=build /out/root/ /
 COPY --from=build /out/inpaint-worker /usr/local/bin/inpaint-worker
 # Cloud Run mounts the libraries of the driver at /usr/local/nvidia. OMP_WAIT_POLICY spares the program a second start,
 # by which it would set the policy itself.

@@ -87,5 +87,9 @@ if [[ " ${missing[*]} " == *" libdnnl-dev "* ]] && ! apt-cache show libdnnl-dev 
     echo "there is no package libdnnl-dev here: building without oneDNN, which is much slower on a CPU"
     for i in "${!missing[@]}"; do [ "${missing[i]}" != libdnnl-dev ] || unset "missing[$i]"; done
 fi
+# where libheif's decoders are packages of their own; without this one HEIC photos are refused
+if [[ " ${missing[*]} " == *" libheif-dev "* ]] && apt-cache show libheif-plugin-libde265 >/dev/null 2>&1; then
+    missing+=(libheif-plugin-libde265)
+fi
 [ ${#missing[@]} -eq 0 ] || quietly "${install[@]}" "${missing[@]}"
 echo "installed in $SECONDS s"

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "models/codec/decode.h"
 #include "worker/base/log.h"
 #include "worker/cli/commands.h"
 
@@ -39,6 +40,8 @@ int main(int argc, char **argv)
 {
     int status;
 
+    if (jail_is_child(argc, argv))
+        _exit(jail_child(&decode_jail_program)); /* its libraries must not run hooks: these may not do anything */
     take_standard_streams();
     start_with_patient_threads(argv);
     status = commands_run(argc, argv);

@@ -24,15 +24,14 @@
     X(READ_ROTATE, "rotate it upright", 1)           \
     X(READ_MASK, "decode the mask", 1)               \
     X(READ_THRESHOLD, "threshold, extent", 1)        \
-    X(PREPARE, "shrink for the model", 0)            \
-    X(PREPARE_PHOTO, "photo", 1)                     \
-    X(PREPARE_MASK, "mask", 1)                       \
+    X(PLAN, "plan the crops", 0)                     \
+    X(PREPARE, "crop for the model", 0)              \
     X(MODEL, "what the model does on the host", 0)   \
     X(MODEL_PIXELS, "pixels and mask as numbers", 1) \
     X(MODEL_NOISE, "noise", 1)                       \
     X(MODEL_PACK, "packing", 1)                      \
     X(MODEL_BYTES, "numbers as pixels", 1)           \
-    X(COMPOSE, "blend", 0)                           \
+    X(PASTE, "enlarge, match, blend", 0)             \
     X(ENCODE, "write both", 0)                       \
     X(ENCODE_EDITED, "encode the edited photo", 1)   \
     X(ENCODE_SHRINK, "shrink for the preview", 1)    \
@@ -188,7 +187,6 @@ static enum err_code run_parts(struct rig *r, struct err *err)
     const struct jpeg_options as_preview = { .quality = PREVIEW_QUALITY, .chroma = JPEG_CHROMA_HALF };
     struct image stored, photo, mask, small;
     struct image_notes notes;
-    struct picture_geometry geometry;
     struct span file;
     double begin = bench_clock(), shrink;
 
@@ -202,11 +200,6 @@ static enum err_code run_parts(struct rig *r, struct err *err)
     TRY(mask_from_image(r->a, &stored, &mask, err));
     (void)mask_extent(&mask);
     begin = lap(r, READ_THRESHOLD, begin);
-    geometry = picture_choose_geometry(photo.width, photo.height);
-    TRY(image_resize(r->a, &photo, geometry.width, geometry.height, &small, err));
-    begin = lap(r, PREPARE_PHOTO, begin);
-    TRY(mask_cover(r->a, &mask, geometry.width, geometry.height, &small, err));
-    begin = lap(r, PREPARE_MASK, begin);
     TRY(jpeg_write(r->a, &photo, &as_edited, &file, err));
     begin = lap(r, ENCODE_EDITED, begin);
     shrink = (double)PREVIEW_LONG_SIDE / (photo.width > photo.height ? photo.width : photo.height);
@@ -217,28 +210,44 @@ static enum err_code run_parts(struct rig *r, struct err *err)
     return ERR_OK;
 }
 
+/* Cuts out, "paints" and pastes one crop. */
+static enum err_code run_crop(struct rig *r, struct picture_input *in, struct picture_record *record, int crop,
+                              struct err *err)
+{
+    ARENA_SCRATCH(r->a);
+    struct picture_model_input model;
+    struct image_f32 exact;
+    struct image painted;
+    double begin = bench_clock();
+
+    TRY(picture_prepare(r->a, in, record, crop, &model, err));
+    begin = lap(r, PREPARE, begin);
+    TRY(model_on_host(r, &model, &painted, err));
+    TRY(image_f32_from(r->a, &painted, &exact, err));
+    begin = lap(r, MODEL, begin);
+    TRY(picture_paste(r->a, in, &model, &exact, &r->o->settings, record, crop, err));
+    (void)lap(r, PASTE, begin);
+    return ERR_OK;
+}
+
 static enum err_code run_edit(struct rig *r, struct err *err)
 {
     struct bench_picture *b = r->b;
+    struct picture_record record = { 0 };
     struct picture_input in;
-    struct picture_geometry geometry;
-    struct picture_model_input model;
     struct picture_files files;
-    struct image painted;
     double start = bench_clock(), begin = start, whole;
     uint32_t crc = crc32c(0, r->original.ptr, r->original.len);
 
     b->checksum = crc32c(crc, r->mask.ptr, r->mask.len);
     begin = lap(r, CHECK_IN, begin);
-    TRY(picture_read(r->a, r->original, r->mask, &in, err));
+    TRY(picture_read(r->a, r->original, r->mask, &r->o->settings, &in, &record, err));
     begin = lap(r, READ, begin);
-    geometry = picture_choose_geometry(in.photo.width, in.photo.height);
-    TRY(picture_prepare(r->a, &in, &geometry, &model, err));
-    begin = lap(r, PREPARE, begin);
-    TRY(model_on_host(r, &model, &painted, err));
-    begin = lap(r, MODEL, begin);
-    TRY(picture_compose(r->a, &in, &geometry, &painted, err));
-    begin = lap(r, COMPOSE, begin);
+    TRY(picture_plan(r->a, &in, &r->o->settings, &record, err));
+    (void)lap(r, PLAN, begin);
+    for (int i = 0; i < record.plan.n; i++)
+        TRY(run_crop(r, &in, &record, i, err));
+    begin = bench_clock();
     TRY(picture_encode(r->a, &in, &files, err));
     begin = lap(r, ENCODE, begin);
     crc = crc32c(0, files.edited.ptr, files.edited.len);
@@ -248,8 +257,7 @@ static enum err_code run_edit(struct rig *r, struct err *err)
         b->whole = whole;
     b->edited_bytes = files.edited.len;
     b->preview_bytes = files.preview.len;
-    b->paint_width = geometry.width;
-    b->paint_height = geometry.height;
+    b->plan = record.plan;
     return ERR_OK;
 }
 

@@ -14,11 +14,13 @@
 #include <stdint.h>
 
 #include "kernels/base/err.h"
+#include "models/picture/crop.h"
 
 struct bench_picture_options {
     int width, height; /* pixels, as stored */
     bool turned;       /* the photo is stored on its side, as phones do, and the mask upright */
     int repeats;
+    struct picture_settings settings;
 };
 
 /* Lines are in the order of an edit. Lines of depth 0 add up to the whole. Lines of depth 1 are parts of the line of
@@ -35,7 +37,7 @@ struct bench_picture {
     struct bench_picture_line lines[BENCH_PICTURE_LINES];
     int n_lines;
     double whole; /* seconds of the fastest whole edit */
-    int paint_width, paint_height;
+    struct crop_plan plan;
     size_t original_bytes, mask_bytes, edited_bytes, preview_bytes; /* sizes of the files */
     size_t arena_bytes;                                             /* the most that an edit took */
     uint32_t checksum; /* CRC-32C of both results, which faster code must not change */

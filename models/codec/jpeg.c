@@ -9,11 +9,13 @@
 #include <jerror.h>
 
 #include "models/codec/icc.h"
+#include "models/codec/jpeg_layout.h"
 #include "models/codec/jpeg_notes.h"
 
 enum {
-    DECODER_MAX_BYTES = 640 << 20, /* more than the coefficients of the largest progressive four-colour picture */
-    ICC_PART_BYTES = 65533 - 14,   /* what fits into one APP2 segment after its tag */
+    DECODER_MAX_BYTES = 1 << 30, /* more than the coefficients of a progressive four-colour picture of 120 megapixels */
+    ICC_PART_BYTES = 65533 - 14, /* what fits into one APP2 segment after its tag */
+    PADDING_MAX_BYTES = 8,       /* before a restart marker; some cameras write a few, more are data in disorder */
     APP2 = JPEG_APP0 + 2
 };
 
@@ -23,6 +25,7 @@ struct guard {
     jmp_buf jump;
     struct err *err;
     enum err_code rc;
+    bool gave_up; /* libjpeg did, at data that it cannot make anything of */
 };
 
 struct error_row {
@@ -45,9 +48,6 @@ static const struct error_row fatal[] = {
     { JERR_NO_SOI, ERR_NOT_AN_IMAGE },
 };
 
-/* Warnings after which the pixels are still those that were encoded. Any other warning means a damaged file. */
-static const int harmless[] = { JWRN_EXTRANEOUS_DATA, JWRN_ADOBE_XFORM, JWRN_JFIF_MAJOR, JWRN_TOO_MUCH_DATA };
-
 static void leave(j_common_ptr c, enum err_code code)
 {
     struct guard *g = (struct guard *)c->err;
@@ -65,17 +65,14 @@ static void failed(j_common_ptr c)
     for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++)
         if (c->err->msg_code == fatal[i].libjpeg)
             code = fatal[i].code;
+    ((struct guard *)c->err)->gave_up = code == ERR_CORRUPT;
     leave(c, code);
 }
 
 static void message(j_common_ptr c, int level)
 {
-    if (level >= 0)
-        return;
-    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
-        if (c->err->msg_code == harmless[i])
-            return;
-    leave(c, ERR_CORRUPT);
+    if (level < 0)
+        leave(c, ERR_CORRUPT);
 }
 
 static void print_nothing(j_common_ptr c)
@@ -99,9 +96,11 @@ struct reader {
     struct jpeg_decompress_struct c;
     struct jpeg_progress_mgr progress;
     struct span file;
+    struct jpeg_layout layout;
     struct arena *arena;
     struct image image;
     uint8_t *cmyk; /* one row, where the file has four colours */
+    int rows_missing;
 };
 
 static void refuse(struct reader *r, enum err_code rc)
@@ -113,19 +112,82 @@ static void refuse(struct reader *r, enum err_code rc)
 static void count_scans(j_common_ptr c)
 {
     struct reader *r = (struct reader *)c->client_data;
+    int64_t pixels = (int64_t)r->c.image_width * r->c.image_height;
 
     if (r->c.input_scan_number > JPEG_MAX_SCANS)
         refuse(r, err_set(r->guard.err, ERR_TOO_LARGE, "jpeg: the file has more than %d scans", JPEG_MAX_SCANS));
+    if (r->c.input_scan_number * pixels > JPEG_MAX_SCANNED_PIXELS)
+        refuse(r, err_set(r->guard.err, ERR_TOO_LARGE, "jpeg: the file has more than %d scans of %lld pixels",
+                          r->c.input_scan_number - 1, (long long)pixels));
+}
+
+/* The rows from `first` on are not there, or not to be trusted. Few of them, at the bottom, can be done without. */
+static void lose_rows(struct reader *r, int64_t first)
+{
+    int64_t height = r->c.image_height;
+
+    if (height - first > image_max_rows_missing((int)height))
+        refuse(r, err_set(r->guard.err, ERR_CORRUPT, "jpeg: the data end or are damaged at row %lld of %lld",
+                          (long long)first, (long long)height));
+    if (height - first > r->rows_missing)
+        r->rows_missing = (int)(height - first);
+}
+
+/* Whether pixels are wrong, by the warning. Not so with bytes too many behind a scan or between segments, with scan
+ * parameters that do not matter to a sequential file, which phones write, and with the end of the file: libjpeg reads
+ * ahead, and says so with another warning when it lacks data. An arithmetic decoder takes missing data for zeros. */
+static bool is_damage(const struct reader *r, const struct jpeg_error_mgr *m)
+{
+    int next_marker = m->msg_parm.i[1];
+
+    switch (m->msg_code) {
+    case JWRN_ADOBE_XFORM:
+    case JWRN_JFIF_MAJOR:
+    case JWRN_TOO_MUCH_DATA:
+    case JWRN_NOT_SEQUENTIAL:
+        return false;
+    case JWRN_EXTRANEOUS_DATA:
+        return next_marker >= JPEG_RST0 && next_marker < JPEG_RST0 + 8 && m->msg_parm.i[0] > PADDING_MAX_BYTES;
+    case JWRN_JPEG_EOF:
+        return r->c.arith_code;
+    default:
+        return true;
+    }
+}
+
+/* Each scan goes down the picture in rows of blocks. What follows a damaged place is damaged, too, up to a restart
+ * marker; but then damage is so far up that it does not matter where it ends. */
+static void judge(j_common_ptr c, int level)
+{
+    struct reader *r = (struct reader *)c->client_data;
+
+    if (level < 0 && is_damage(r, c->err))
+        lose_rows(r, (int64_t)r->c.input_iMCU_row * r->c.max_v_samp_factor * DCTSIZE);
+}
+
+static void check_layout(struct reader *r)
+{
+    const char *kind;
+
+    r->layout = jpeg_layout(r->file);
+    kind = jpeg_layout_unsupported(&r->layout);
+    if (kind)
+        refuse(r, err_set(r->guard.err, ERR_UNSUPPORTED,
+                          "the picture is %s, which cannot be edited; please save it as an "
+                          "ordinary JPEG and upload it again",
+                          kind));
 }
 
 static void read_header(struct reader *r)
 {
+    r->guard.mgr.emit_message = judge;
     jpeg_create_decompress(&r->c);
     r->c.client_data = r;
+    check_layout(r);
     r->c.mem->max_memory_to_use = DECODER_MAX_BYTES;
     r->progress.progress_monitor = count_scans;
     r->c.progress = &r->progress;
-    jpeg_mem_src(&r->c, (const unsigned char *)r->file.ptr, r->file.len);
+    jpeg_mem_src(&r->c, (const unsigned char *)r->file.ptr, r->layout.end);
     (void)jpeg_read_header(&r->c, TRUE);
 }
 
@@ -188,6 +250,28 @@ static void row_from_cmyk(uint8_t *rgb, const uint8_t *cmyk, int width)
     }
 }
 
+/* Whether every scan was there: known from the end marker, and without it from what the scans have told of each
+ * coefficient of a progressive file. */
+static bool has_every_scan(const struct reader *r)
+{
+    if (!r->layout.has_every_component)
+        return false;
+    if (r->layout.has_eoi || !r->c.progressive_mode)
+        return true;
+    for (int c = 0; c < r->c.num_components; c++)
+        for (int i = 0; i < DCTSIZE2; i++)
+            if (r->c.coef_bits[c][i] != 0)
+                return false;
+    return true;
+}
+
+static void check_scans(struct reader *r)
+{
+    if (!has_every_scan(r))
+        refuse(r, err_set(r->guard.err, ERR_CORRUPT, "jpeg: the file ends before the last of its scans"));
+}
+
+/* What follows the last row does not matter: libjpeg, which would go on to the end marker, is not asked to. */
 static void read_rows(struct reader *r)
 {
     size_t row_bytes = (size_t)r->image.width * (size_t)r->image.channels;
@@ -201,7 +285,6 @@ static void read_rows(struct reader *r)
         if (r->cmyk)
             row_from_cmyk(row, r->cmyk, r->image.width);
     }
-    (void)jpeg_finish_decompress(&r->c);
 }
 
 static enum err_code read_guarded(struct reader *r)
@@ -210,6 +293,7 @@ static enum err_code read_guarded(struct reader *r)
         return r->guard.rc;
     read_header(r);
     start(r);
+    check_scans(r);
     read_rows(r);
     return ERR_OK;
 }
@@ -217,24 +301,58 @@ static enum err_code read_guarded(struct reader *r)
 static enum err_code read_all(struct reader *r, struct image *ret, struct image_notes *ret_notes)
 {
     TRY(read_guarded(r));
-    if (ret_notes)
+    if (r->rows_missing && !ret_notes)
+        return err_set(r->guard.err, ERR_CORRUPT, "jpeg: the last %d of %d rows are missing or damaged",
+                       r->rows_missing, r->image.height);
+    if (ret_notes) {
         TRY(jpeg_notes(r->arena, r->file, ret_notes, r->guard.err));
+        ret_notes->rows_missing = r->rows_missing;
+    }
     *ret = r->image;
     return ERR_OK;
+}
+
+/* Where the scans end before the place at which libjpeg gave up. What it met there may be no part of the picture, but
+ * the camera's own data behind a picture without an end marker. 0: there is no such place. */
+static size_t scans_end(const struct reader *r)
+{
+    const char *at = r->c.src ? (const char *)r->c.src->next_input_byte : NULL;
+    bool is_inside = at >= r->file.ptr && at <= r->file.ptr + r->file.len;
+
+    return jpeg_layout_scans_end(r->file, is_inside ? (size_t)(at - r->file.ptr) : r->file.len);
+}
+
+/* Reads once. *ret_cut: how much of a corrupt file may be a whole picture. */
+static enum err_code read_once(struct arena *a, struct span file, struct image *ret, struct image_notes *ret_notes,
+                               size_t *ret_cut, struct err *err)
+{
+    struct reader r = { .file = file, .arena = a };
+    enum err_code rc;
+
+    r.c.err = guard_init(&r.guard, err);
+    rc = read_all(&r, ret, ret_notes);
+    *ret_cut = r.guard.gave_up ? scans_end(&r) : 0;
+    jpeg_destroy_decompress(&r.c);
+    return rc;
 }
 
 enum err_code jpeg_read(struct arena *a, struct span file, struct image *ret, struct image_notes *ret_notes,
                         struct err *err)
 {
-    struct reader r = { .file = file, .arena = a };
+    struct arena_mark mark = arena_mark(a);
+    struct err first = { 0 };
     enum err_code rc;
+    size_t cut;
 
     if (!span_starts(file, "\xff\xd8"))
         return err_set(err, ERR_NOT_AN_IMAGE, "jpeg: the file does not begin with an SOI marker");
-    r.c.err = guard_init(&r.guard, err);
-    rc = read_all(&r, ret, ret_notes);
-    jpeg_destroy_decompress(&r.c);
-    return rc;
+    rc = read_once(a, file, ret, ret_notes, &cut, &first);
+    if (!rc)
+        return ERR_OK;
+    arena_rewind(a, mark);
+    if (cut && !read_once(a, (struct span){ file.ptr, cut }, ret, ret_notes, &cut, NULL))
+        return ERR_OK;
+    return err_set(err, rc, "%s", first.msg);
 }
 
 struct writer {

@@ -4,13 +4,18 @@
  * Reads baseline and progressive files, in grey, YCbCr, RGB, CMYK and YCCK, with the accurate inverse DCT and smooth
  * ("fancy") chroma upsampling, as Pillow does. Grey stays one channel, everything else becomes RGB. Four-colour files
  * are taken to be inverted, as Adobe writes them, whatever their markers say: no others are found in practice.
- * The size is checked with image_check_size() before memory is taken. A file of more than JPEG_MAX_SCANS scans is
- * refused, because a scan of a few bytes can cost a pass over the whole picture.
- * A file that ends before its EOI marker, or whose entropy-coded data are inconsistent, is corrupt. Stray bytes
- * between segments, which some phones write, are skipped, as in every viewer.
+ * The size is checked with image_check_size() before memory is taken. A file of very many scans is refused, because a
+ * scan of a few bytes can cost a pass over the whole picture.
+ *
+ * Damage is judged by where it is, not by its kind. A row of blocks is there if every scan has it: its data neither end
+ * early nor break the coding nor miss a restart marker. A picture all of whose rows are there is whole, whatever else
+ * is wrong with the file: no EOI marker, stray bytes between segments, bytes of any kind behind the picture, scan
+ * parameters that mean nothing. From the first row that is not there all rows count as missing; so damage higher up
+ * makes the file corrupt, and a little at the bottom becomes image_notes.rows_missing. A progressive file without an EOI
+ * marker is corrupt unless its scans complete every coefficient.
  *
  * Errors  ERR_NOT_AN_IMAGE no SOI; ERR_TOO_LARGE limits of image.h, scans; ERR_UNSUPPORTED 12 bits, lossless,
- *         hierarchical; ERR_CORRUPT; ERR_NOMEM
+ *         hierarchical, JPEG-LS; ERR_CORRUPT; ERR_NOMEM
  * Source  ITU-T T.81; JFIF 1.02; Adobe Technical Note 5116; ICC.1:2022 annex B.4
  */
 #ifndef MODELS_IMAGE_JPEG_H
@@ -19,6 +24,7 @@
 #include "models/image/image.h"
 
 enum { JPEG_MAX_SCANS = 100 };
+#define JPEG_MAX_SCANNED_PIXELS INT64_C(5000000000) /* scans times pixels: 41 scans of 120 megapixels */
 
 enum jpeg_chroma {
     JPEG_CHROMA_FULL, /* 4:4:4: only quantisation loses detail */
@@ -31,7 +37,7 @@ struct jpeg_options {
     struct span icc; /* the profile to embed; empty: none */
 };
 
-/* ret_notes may be NULL. */
+/* ret_notes may be NULL; then every row must be there. */
 MUST_CHECK enum err_code jpeg_read(struct arena *a, struct span file, struct image *ret, struct image_notes *ret_notes,
                                    struct err *err);
 

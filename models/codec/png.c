@@ -6,6 +6,7 @@
 
 #include "models/codec/exif.h"
 #include "models/codec/icc.h"
+#include "models/image/alpha.h"
 
 enum { SIGNATURE_BYTES = 8 };
 
@@ -15,7 +16,11 @@ struct reader {
     jmp_buf jump;
     png_struct *png;
     png_info *info;
-    struct span rest; /* of the file */
+    struct span file, rest; /* rest: of the file */
+    bool ended;             /* bytes were wanted behind the end of the file */
+    bool is_last_pass;      /* over the rows; it completes each row that it comes to */
+    int rows_read;          /* in this pass */
+    int rows_missing;
     struct arena *arena;
     struct image image;
     uint8_t *pixels;                /* as libpng delivers them: image.channels, and alpha where there is one */
@@ -43,8 +48,10 @@ static void read_bytes(png_struct *png, png_byte *dst, size_t n)
 {
     struct reader *r = png_get_io_ptr(png);
 
-    if (n > r->rest.len)
+    if (n > r->rest.len) {
+        r->ended = true;
         png_error(png, "the file ends early");
+    }
     memcpy(dst, r->rest.ptr, n);
     r->rest.ptr += n;
     r->rest.len -= n;
@@ -98,9 +105,11 @@ static void read_rows(struct reader *r)
     r->rc = arena_alloc(r->arena, (size_t)r->image.height, row_bytes, &r->pixels, r->err);
     if (r->rc)
         longjmp(r->jump, 1);
-    for (int pass = 0; pass < passes; pass++)
-        for (int y = 0; y < r->image.height; y++)
-            png_read_row(r->png, r->pixels + (size_t)y * row_bytes, NULL);
+    for (int pass = 0; pass < passes; pass++) {
+        r->is_last_pass = pass == passes - 1;
+        for (r->rows_read = 0; r->rows_read < r->image.height; r->rows_read++)
+            png_read_row(r->png, r->pixels + (size_t)r->rows_read * row_bytes, NULL);
+    }
     png_read_end(r->png, r->info);
 }
 
@@ -114,35 +123,49 @@ static bool read_guarded(struct reader *r)
     return true;
 }
 
-/* c over a background, both 0 to 255: (c * a + background * (255 - a)) / 255, rounded. */
-static uint8_t over(unsigned c, unsigned a, unsigned background)
+static size_t be32(const char *p)
 {
-    return (uint8_t)((c * a + background * (255 - a) + 127) / 255);
+    const unsigned char *u = (const unsigned char *)p;
+
+    return (size_t)u[0] << 24 | (size_t)u[1] << 16 | (size_t)u[2] << 8 | u[3];
 }
 
-/* Removes the alpha channel in place: the write position never overtakes the read position. */
-static void flatten(uint8_t *pixels, size_t n, int channels, enum image_alpha alpha)
+/* Where the last IDAT chunk ends, its checksum included, by the lengths of the chunks. */
+static size_t pixels_end(struct span file)
 {
-    const uint8_t *src = pixels;
-    uint8_t *dst = pixels;
+    enum { CHUNK_BYTES = 12 }; /* u32 length, type, u32 checksum */
+    size_t at = SIGNATURE_BYTES, ret = at;
 
-    for (size_t i = 0; i < n; i++, src += channels + 1) {
-        unsigned a = alpha == IMAGE_ALPHA_DROP ? 255 : src[channels];
+    while (at <= file.len && file.len - at >= CHUNK_BYTES) {
+        size_t next = at + CHUNK_BYTES + be32(file.ptr + at);
 
-        for (int c = 0; c < channels; c++)
-            *dst++ = over(src[c], a, alpha == IMAGE_ALPHA_ON_WHITE ? 255 : 0);
+        if (memcmp(file.ptr + at + 4, "IDAT", 4) == 0)
+            ret = next;
+        at = next;
     }
+    return ret;
 }
 
-/* Copies the alpha channel, which flatten() will remove. */
-static enum err_code copy_alpha(struct reader *r, struct image_notes *ret)
+/*
+ * What libpng refuses may still have its rows. Those before the end of the file are right, as are all rows when the
+ * damage is behind the last IDAT chunk, whose checksum was right then. Any other damage is at an unknown place: a
+ * checksum tells of its whole chunk, and that often has the whole picture.
+ */
+static enum err_code judge(struct reader *r)
 {
-    size_t n = (size_t)r->image.width * (size_t)r->image.height, step = (size_t)r->image.channels + 1;
+    bool is_behind = r->file.len - r->rest.len > pixels_end(r->file);
+    int missing = r->image.height - r->rows_read;
 
-    TRY(arena_alloc(r->arena, n, 1, &ret->alpha, r->err));
-    for (size_t i = 0; i < n; i++)
-        ret->alpha[i] = r->pixels[i * step + step - 1];
+    if (r->rc != ERR_CORRUPT || !r->is_last_pass || !(r->ended || is_behind) ||
+        missing > image_max_rows_missing(r->image.height))
+        return r->rc;
+    r->rows_missing = missing;
     return ERR_OK;
+}
+
+static size_t n_pixels(const struct reader *r)
+{
+    return (size_t)r->image.width * (size_t)r->image.height;
 }
 
 static enum err_code copy_profile(struct reader *r, struct span *ret)
@@ -162,7 +185,7 @@ static enum err_code copy_profile(struct reader *r, struct span *ret)
 /* Called after png_read_end(), because the specification allows an eXIf chunk after the pixels. */
 static enum err_code take_notes(struct reader *r, struct image_notes *ret)
 {
-    struct image_notes notes = { .orientation = 1, .indexed = r->indexed };
+    struct image_notes notes = { .orientation = 1, .indexed = r->indexed, .rows_missing = r->rows_missing };
     png_byte *exif = NULL;
     png_uint_32 exif_len = 0;
 
@@ -170,7 +193,7 @@ static enum err_code take_notes(struct reader *r, struct image_notes *ret)
         notes.orientation = exif_orientation((struct span){ (const char *)exif, exif_len });
     TRY(copy_profile(r, &notes.icc));
     if (r->channel_of_alpha)
-        TRY(copy_alpha(r, &notes));
+        TRY(image_copy_alpha(r->arena, r->pixels, n_pixels(r), r->image.channels, &notes.alpha, r->err));
     *ret = notes;
     return ERR_OK;
 }
@@ -179,12 +202,14 @@ static enum err_code read_all(struct reader *r, enum image_alpha alpha, struct i
                               struct image_notes *ret_notes)
 {
     if (!read_guarded(r))
+        TRY(judge(r));
+    if (r->rows_missing && !ret_notes)
         return r->rc;
     r->image.pixels = r->pixels;
     if (ret_notes)
         TRY(take_notes(r, ret_notes));
     if (r->alpha)
-        flatten(r->pixels, (size_t)r->image.width * (size_t)r->image.height, r->image.channels, alpha);
+        image_flatten(r->pixels, n_pixels(r), r->image.channels, alpha);
     *ret = r->image;
     return ERR_OK;
 }
@@ -192,7 +217,8 @@ static enum err_code read_all(struct reader *r, enum image_alpha alpha, struct i
 enum err_code png_read(struct arena *a, struct span file, enum image_alpha alpha, struct image *ret,
                        struct image_notes *ret_notes, struct err *err)
 {
-    struct reader r = { .rest = file, .arena = a, .err = err };
+    struct err why = { 0 };
+    struct reader r = { .file = file, .rest = file, .arena = a, .err = &why };
     enum err_code rc;
 
     if (file.len < SIGNATURE_BYTES || png_sig_cmp((const png_byte *)file.ptr, 0, SIGNATURE_BYTES))
@@ -200,9 +226,9 @@ enum err_code png_read(struct arena *a, struct span file, enum image_alpha alpha
     r.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &r, read_failed, warned);
     if (r.png)
         r.info = png_create_info_struct(r.png);
-    rc = r.info ? read_all(&r, alpha, ret, ret_notes) : err_set(err, ERR_NOMEM, "png: no memory for a reader");
+    rc = r.info ? read_all(&r, alpha, ret, ret_notes) : err_set(&why, ERR_NOMEM, "png: no memory for a reader");
     png_destroy_read_struct(&r.png, &r.info, NULL);
-    return rc;
+    return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
 }
 
 /* One file being written, directly into the arena. */

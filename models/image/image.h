@@ -15,7 +15,7 @@
 enum {
     IMAGE_MAX_SIDE = 16384,               /* pixels */
     IMAGE_MAX_PIXELS = 200 * 1000 * 1000, /* of any picture in memory; files are refused earlier (codec/decode.h) */
-    IMAGE_MAX_FILE_BYTES = 40 << 20
+    IMAGE_MAX_FILE_BYTES = 64 << 20       /* of 108 megapixels, phones write 15 to 50 MB */
 };
 
 struct image {
@@ -38,10 +38,12 @@ enum image_alpha {
 
 /* What a file contains besides the pixels. Spans are from the arena. */
 struct image_notes {
-    int orientation; /* Exif tag 0x0112, 1 to 8; 1 when absent or damaged */
-    struct span icc; /* colour profile (icc.h); empty when absent, damaged or over ICC_MAX_BYTES */
-    bool indexed;    /* a PNG with a palette or of single bits: Pillow's modes P and 1 */
-    uint8_t *alpha;  /* [height, width], the alpha channel of a PNG, from the arena; NULL: none */
+    int rows_missing; /* at the bottom, as stored: the file ends before them or is damaged there; their pixels are some
+                         filling. At most image_max_rows_missing() of them: with more, the file is ERR_CORRUPT */
+    int orientation;  /* Exif tag 0x0112, 1 to 8; 1 when absent or damaged */
+    struct span icc;  /* colour profile (icc.h); empty when absent, damaged or over ICC_MAX_BYTES */
+    bool indexed;     /* a PNG with a palette or of single bits: Pillow's modes P and 1 */
+    uint8_t *alpha;   /* [height, width], the alpha channel of a PNG or WebP, from the arena; NULL: none */
 };
 
 /* A picture of the given size, zeroed, from the arena. ERR_TOO_LARGE over the limits, ERR_INVALID for sizes < 1. */
@@ -50,6 +52,13 @@ MUST_CHECK enum err_code image_new(struct arena *a, int width, int height, int c
 
 /* Checks a size without taking memory. Errors as image_new(). */
 MUST_CHECK enum err_code image_check_size(int64_t width, int64_t height, struct err *err);
+
+/* The same, and not more than max_pixels, which is the operator's setting; 0: none. */
+MUST_CHECK enum err_code image_check_pixels(int64_t width, int64_t height, int64_t max_pixels, struct err *err);
+
+/* How many rows of a file may be missing at its bottom, as when the end of an upload is lost: 16 or 1 %, but no more than
+ * a quarter of a small picture. */
+int image_max_rows_missing(int height);
 
 /* Grey becomes three equal channels. For an RGB picture, ret shares the pixels of src. */
 MUST_CHECK enum err_code image_to_rgb(struct arena *a, const struct image *src, struct image *ret, struct err *err);

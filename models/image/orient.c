@@ -85,3 +85,21 @@ enum err_code image_orient(struct arena *a, const struct image *src, int orienta
     *ret = dst;
     return ERR_OK;
 }
+
+struct image_box image_box_of_last_rows(int width, int height, int rows, int orientation)
+{
+    const struct orientation *o = &orientations[orientation >= 1 && orientation <= 8 ? orientation : 1];
+    struct image_box box = { 0, 0, o->swap ? height : width, o->swap ? width : height };
+
+    if (rows == 0)
+        return (struct image_box){ 0, 0, 0, 0 };
+    if (o->swap && o->from_bottom)
+        box.right = rows;
+    else if (o->swap)
+        box.left = height - rows;
+    else if (o->from_bottom)
+        box.bottom = rows;
+    else
+        box.top = height - rows;
+    return box;
+}

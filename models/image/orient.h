@@ -16,4 +16,9 @@
 MUST_CHECK enum err_code image_orient(struct arena *a, const struct image *src, int orientation, struct image *ret,
                                       struct err *err);
 
+/* Where the last `rows` rows of a stored picture are in the displayed one: a strip along one of its sides. `width` and
+ * `height` are those of the stored picture, 0 <= rows <= height; without rows the box is empty. An orientation other
+ * than 1 to 8 counts as 1. */
+struct image_box image_box_of_last_rows(int width, int height, int rows, int orientation);
+
 #endif

@@ -1,26 +1,44 @@
 /*
- * composite - blends what the model painted into the photo, inside the mask and nowhere else.
+ * composite - how far what the model painted reaches beyond the mask, and its blending into the photo.
  *
- *   photo   [H, W, 3]  changed in place; a pixel outside the mask keeps its bytes
- *   painted [h, w, 3]  the repainted picture: its part `at`, of h x w pixels, which contains every marked pixel
- *   mask    [H, W, 1]  255 repaint, 0 keep (mask.h)
+ * An object has a soft edge, and a mask is rarely exact. So the model does not see the photo within `grow` pixels of
+ * the mask (struct paste_edge), and its picture is pasted beyond the mask, too:
  *
- * The transition is inside the mask: the painted picture's share of a pixel grows with the pixel's distance d to the
- * nearest one outside, as d / min(feather + 1, thickness), where the thickness is the largest d within `feather`
- * pixels. So a broad area has an edge of `feather` pixels, and a line one pixel wide is repainted in full. The
- * border of the picture does not count as an edge.
+ *   distance d from the mask's edge        0 ........ paste - feather ........ paste ....... grow
+ *   share of what was painted              1          1   a smooth ramp        0   the photo
+ *   what the model sees                    nothing, up to grow
  *
- * Takes a little over 2 bytes a pixel of the mask's bounding box from the arena, and gives them back.
- * Errors  ERR_INVALID shapes that do not fit, feather outside 0 to COMPOSITE_FEATHER_MAX; ERR_NOMEM
+ * `paste` stays one painted pixel away from `grow`, because the model's picture at the edge of its hole is a mixture.
+ * The mask's edge is half a pixel beyond the centre of its last pixel.
+ *
+ * The blending is in float and rounded once.
  */
-#ifndef MODELS_IMAGE_COMPOSITE_H
-#define MODELS_IMAGE_COMPOSITE_H
+#ifndef MODELS_PICTURE_COMPOSITE_H
+#define MODELS_PICTURE_COMPOSITE_H
 
-#include "models/image/image.h"
+#include "models/image/resample.h"
+#include "models/mask/distance.h"
 
-enum { COMPOSITE_FEATHER_MAX = 32 }; /* pixels */
+struct paste_edge {
+    int grow;              /* pixels of the photo, up to DISTANCE_MOST */
+    double paste, feather; /* pixels of the photo */
+};
 
-MUST_CHECK enum err_code composite(struct arena *a, struct image *photo, const struct image *painted,
-                                   struct image_box at, const struct image *mask, int feather, struct err *err);
+/* For a photo whose longer side has long_side pixels and is painted at `scale`. grow_px and feather_px are wishes; 0:
+ * chosen here. `grow` is enlarged where the other two need that. */
+struct paste_edge paste_edge_choose(int long_side, double scale, int grow_px, int feather_px);
+
+/* The share of what was painted, 0 to 1, at a squared distance between centres (distance.h). */
+float paste_share(const struct paste_edge *e, uint16_t squared);
+
+/*
+ * photo    [H, W, 3]  changed in place, only where the share is not 0
+ * painted             the part `box` of the photo, painted, in the photo's own colours
+ * distance [h, w]     of the box, measured up to e->grow
+ * Errors  ERR_INVALID shapes that do not fit; ERR_NOMEM
+ */
+MUST_CHECK enum err_code composite(struct arena *a, struct image *photo, struct image_box box,
+                                   const struct image_f32 *painted, const uint16_t *distance,
+                                   const struct paste_edge *e, struct err *err);
 
 #endif

@@ -38,6 +38,12 @@ enum test_go { TEST_GO, TEST_NONE, TEST_STOP };
 void test_gate(enum test_go (*gate)(const char **ret_why));
 void test_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4), noreturn));
 void test_skip(const char *why) __attribute__((noreturn));
+
+/*
+ * For tests that start their own program again with a word as its only argument: run() is then called instead of the
+ * tests, with the word, and its result is the exit status. One such word.
+ */
+void test_own_command(const char *word, int (*run)(void));
 bool check_is_ci(void); /* CI is set in the environment: files of the repository must not be missing */
 
 #define TEST(ident)                                                       \

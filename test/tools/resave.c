@@ -3,8 +3,8 @@
  * DIR/resaved.jpg.
  *
  * A JPEG of quality 95 rounds colours, so edited.jpg differs from original.jpg nearly everywhere by a few levels,
- * although no pixel outside the mask was painted. It differs from resaved.jpg only where the worker painted: JPEG works
- * in squares of 8 x 8 pixels, and each square that has no pixel of the mask decodes to the same values from both files.
+ * although no pixel beyond the grown mask was painted. It differs from resaved.jpg only where the worker painted: JPEG
+ * works in squares of 8 x 8 pixels, and each square without a painted pixel decodes to the same values from both files.
  */
 #include <stdio.h>
 
@@ -31,6 +31,8 @@ static enum err_code load(struct arena *a, const char *dir, const char *name, st
 static enum err_code resave(struct arena *a, const char *dir, struct err *err)
 {
     struct span original, mask;
+    const struct picture_settings settings = { 0 };
+    struct picture_record record = { 0 };
     struct picture_input in;
     struct picture_files files;
     char path[PATH_SIZE];
@@ -38,7 +40,7 @@ static enum err_code resave(struct arena *a, const char *dir, struct err *err)
     TRY(arena_init(a, PICTURE_ARENA_BYTES, err));
     TRY(load(a, dir, "original.jpg", &original, err));
     TRY(load(a, dir, "mask_auto.png", &mask, err));
-    TRY(picture_read(a, original, mask, &in, err));
+    TRY(picture_read(a, original, mask, &settings, &in, &record, err));
     TRY(picture_encode(a, &in, &files, err));
     TRY(path_in(dir, "resaved.jpg", path, err));
     return file_write(path, files.edited, err);

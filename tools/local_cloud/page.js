@@ -164,20 +164,25 @@ async function showAfter([generation], isCurrent) {
   for (const id of ['split', 'divider', 'tag-before', 'tag-after', 'download']) $(id).hidden = false;
 }
 
-/* Which squares of 8 x 8 pixels have a pixel of the mask. */
-function markedSquares(marks) {
-  const across = Math.ceil(marks.width / SQUARE);
-  const marked = new Uint8Array(across * Math.ceil(marks.height / SQUARE));
+/* Which squares of 8 x 8 pixels have a pixel of the mask, or are within `grow` pixels of such a square: the worker paints a
+ * little beyond the mask. */
+function markedSquares(marks, grow) {
+  const across = Math.ceil(marks.width / SQUARE), down = Math.ceil(marks.height / SQUARE), reach = Math.ceil(grow / SQUARE);
+  const marked = new Uint8Array(across * down), grown = new Uint8Array(across * down);
   for (let y = 0, at = 0; y < marks.height; y++)
     for (let x = 0; x < marks.width; x++, at += 4)
       if (marks.data[at]) marked[Math.floor(y / SQUARE) * across + Math.floor(x / SQUARE)] = 1;
-  return (x, y) => marked[Math.floor(y / SQUARE) * across + Math.floor(x / SQUARE)];
+  for (let y = 0; y < down; y++)
+    for (let x = 0; x < across; x++)
+      for (let j = Math.max(y - reach, 0); marked[y * across + x] && j <= Math.min(y + reach, down - 1); j++)
+        grown.fill(1, j * across + Math.max(x - reach, 0), j * across + Math.min(x + reach + 1, across));
+  return (x, y) => grown[Math.floor(y / SQUARE) * across + Math.floor(x / SQUARE)];
 }
 
 /* -> the amplified difference as a picture, and how many of the pixels outside the marked squares are not equal */
-function differenceOf(before, after, marks) {
+function differenceOf(before, after, marks, grow) {
   const out = new ImageData(after.width, after.height);
-  const isMarked = markedSquares(marks);
+  const isMarked = markedSquares(marks, grow);
   let outside = 0, unequal = 0;
   for (let y = 0, at = 0; y < after.height; y++)
     for (let x = 0; x < after.width; x++, at += 4) {
@@ -220,7 +225,8 @@ async function showDifference([, maskGeneration, editedGeneration], isCurrent) {
   const after = pixelsOf(await loadPicture('edited.jpg', editedGeneration));
   const marks = pixelsOf(await loadPicture('mask_auto.png', maskGeneration), after.width, after.height);
   if (!isCurrent()) return;
-  const { picture, outside, unequal } = differenceOf(pixelsOf(resaved.picture, after.width, after.height), after, marks);
+  const grow = state.document?.inpaint?.mask?.growModel || 0;
+  const { picture, outside, unequal } = differenceOf(pixelsOf(resaved.picture, after.width, after.height), after, marks, grow);
   const canvas = $('difference');
   canvas.width = after.width;
   canvas.height = after.height;

@@ -383,7 +383,12 @@ static enum err_code run_args(const struct bench_command *self, struct args *a, 
                                                 (enum weight_mode)a->weights, &a->backend },
                         err);
     if (a->what == WHAT_PICTURE)
-        return self->picture(&(struct bench_picture_options){ a->o.width, a->o.height, a->turned, a->o.repeats }, err);
+        return self->picture(&(struct bench_picture_options){ .width = a->o.width,
+                                                              .height = a->o.height,
+                                                              .turned = a->turned,
+                                                              .repeats = a->o.repeats,
+                                                              .settings = { .patch_match = true } },
+                             err);
     if (!a->o.n_txt)
         a->o.n_txt = a->what == WHAT_TEXT ? T5_MAX_TOKENS : 256;
     if (a->o.measure_s < 0)

@@ -5,6 +5,12 @@
 #include "worker/cli/bench_command.h"
 #include "worker/cli/commands.h"
 
+static void print_crop(const struct crop *c)
+{
+    (void)printf("crop of %d x %d pixels, painted at %d x %d: scale %.3f, %d tokens\n", c->box.right - c->box.left,
+                 c->box.bottom - c->box.top, c->fill_width, c->fill_height, c->scale, crop_tokens(c));
+}
+
 static enum err_code run_picture(const struct bench_picture_options *o, struct err *err)
 {
     struct bench_picture b = { 0 };
@@ -12,8 +18,10 @@ static enum err_code run_picture(const struct bench_picture_options *o, struct e
 
     bench_print_processor();
     TRY(bench_picture(o, &b, err));
-    (void)printf("picture, %d x %d pixels%s, painted at %d x %d, best of %d\n", o->width, o->height,
-                 o->turned ? ", stored on its side" : "", b.paint_width, b.paint_height, o->repeats);
+    (void)printf("picture, %d x %d pixels%s, best of %d\n", o->width, o->height,
+                 o->turned ? ", stored on its side" : "", o->repeats);
+    for (int i = 0; i < b.plan.n; i++)
+        print_crop(&b.plan.crops[i]);
     for (int i = 0; i < b.n_lines; i++)
         (void)printf("%*s%-*s %8.2f ms\n", 2 * b.lines[i].depth, "", 36 - 2 * b.lines[i].depth, b.lines[i].name,
                      1e3 * b.lines[i].seconds);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "kernels/backend.h"
+#include "models/codec/decode.h"
 #include "models/fill/fill.h"
 #include "models/fill/model_folder.h"
 #include "models/fill/self_check.h"
@@ -112,6 +113,33 @@ static void check_credentials(struct run *r)
         wrong(r, "credentials", err.msg,
               "-> set FIREBASE_CREDENTIALS to the base64 of a service account's JSON key, or "
               "GOOGLE_APPLICATION_CREDENTIALS to its path; on Cloud Run set neither");
+}
+
+/* --- pictures --- */
+
+static void check_decoders(struct run *r)
+{
+    const struct decode_options options = { .jail = r->cfg.decode_jail, .heic = r->cfg.heic };
+    const char *why = r->cfg.decode_jail ? jail_unavailable_reason() : "DECODE_JAIL=off",
+               *no_heic = decode_heic_refusal(&options);
+    char text[400];
+
+    if (why) {
+        (void)snprintf(text, sizeof text, "pictures are decoded in the worker's own process (%s)", why);
+        finding("note", "decoders", text);
+        finding("", "",
+                r->cfg.decode_jail
+                    ? "-> a picture that crashes a decoder ends the worker here; run it where seccomp and "
+                      "memfd_create are allowed"
+                    : "-> DECODE_JAIL=auto decodes them in a process without rights, where the system "
+                      "allows that");
+    } else
+        good("decoders", "run in a process of their own, without rights");
+    if (no_heic) {
+        (void)snprintf(text, sizeof text, "HEIC photos are refused (%s)", no_heic);
+        finding("note", "HEIC", text);
+    } else
+        good("HEIC", "photos are decoded");
 }
 
 /* --- the cloud --- */
@@ -375,6 +403,7 @@ static int examine(struct run *r, const struct args *a)
 
     check_settings(r);
     check_credentials(r);
+    check_decoders(r);
     if (a->offline || !r->services.http)
         finding("note", "cloud", a->offline ? "not asked (--offline)" : "not asked, because of the settings above");
     else

@@ -2,7 +2,10 @@
  * cmd_edit - one whole job on a local folder, without the cloud, in the same stages as `serve`.
  *
  *   reads   DIR/original.jpg, DIR/mask_auto.png, DIR/session.json (optional: prompt, sceneLabels)
- *   writes  DIR/edited.jpg, DIR/preview.jpg, and the outcome into DIR/session.json, keeping its other fields
+ *   writes  DIR/edited.jpg, DIR/preview.jpg, and the outcome into DIR/session.json, keeping its other fields;
+ *           with --png also DIR/edited.png, the result before it is encoded as JPEG
+ *
+ * With --paint given pixels stand in for what the model paints: a dry run, without a model.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +34,9 @@ struct local {
     uint64_t seed;
     bool has_seed;
     struct cli_backend backend;
+    struct picture_settings pictures;
+    const char *paint; /* NULL: the model paints */
+    bool png;
     struct arena arena;
     struct progress progress;
     const struct json *session; /* the content of DIR/session.json; NULL: there is no such file */
@@ -93,34 +99,50 @@ static void add_plain(struct json *parent, const char *name, const struct docume
     }
 }
 
+static void add_members(struct json *parent, const struct document_fields *fields, int from, int to, const char *map);
+
+/* Field i and, where it is a map or a list, its members; `name` is NULL in a list. */
+static void add_field(struct json *parent, const struct document_fields *fields, int i, const char *name)
+{
+    const struct document_field *f = &fields->list[i];
+    int next = document_next(fields, i);
+    struct json *list;
+
+    if (f->kind == DOCUMENT_K_MAP) {
+        add_members(json_add_object(parent, name), fields, i + 1, next, f->path);
+    } else if (f->kind == DOCUMENT_K_LIST) {
+        list = json_add_array(parent, name);
+        for (int k = i + 1; k < next; k = document_next(fields, k))
+            add_field(list, fields, k, NULL);
+    } else
+        add_plain(parent, name, f);
+}
+
 /* Adds the fields from `from` to before `to`, under their names below `map`. */
 static void add_members(struct json *parent, const struct document_fields *fields, int from, int to, const char *map)
 {
-    for (int i = from; i < to; i = document_next(fields, i)) {
-        const struct document_field *f = &fields->list[i];
-        const char *name = f->path + strlen(map) + 1;
-
-        if (f->kind == DOCUMENT_K_MAP)
-            add_members(json_add_object(parent, name), fields, i + 1, document_next(fields, i), f->path);
-        else
-            add_plain(parent, name, f);
-    }
+    for (int i = from; i < to; i = document_next(fields, i))
+        add_field(parent, fields, i, fields->list[i].path + strlen(map) + 1);
 }
 
-static enum err_code write_session(struct local *l, enum err_code outcome, const struct edit_result *r, struct err *err)
+/* `why`: of the outcome, where that is an error. */
+static enum err_code write_session(struct local *l, enum err_code outcome, const struct err *why,
+                                   const struct edit_result *r, struct err *err)
 {
     struct document_report report = { .edited_path = "edited.jpg",
                                       .preview_path = "preview.jpg",
                                       .recipe = r->has_recipe ? &r->recipe : NULL,
+                                      .picture = r->picture.marked_share > 0 ? &r->picture : NULL,
                                       .times = r->times };
     struct json *root = json_new_object(&l->arena), *ours;
     struct document_fields fields = { .n = 0 };
-    char *text = NULL;
+    char *text = NULL, detail[JOB_DETAIL_SIZE];
 
-    if (r->warning)
-        report.warnings[report.n_warnings++] = r->warning;
+    for (int i = 0; i < r->picture.n_warnings && i < DOCUMENT_MAX_WARNINGS; i++)
+        report.warnings[report.n_warnings++] = r->picture.warnings[i];
     if (outcome) {
         report.error = job_error_of(outcome);
+        report.detail = job_error_detail(outcome, why->msg, detail);
         document_add_failed(&fields, &report);
     } else
         document_add_completed(&fields, &report);
@@ -166,6 +188,34 @@ static enum err_code read_input(struct local *l, const char *name, const char *w
     return err_set(err, rc, "there is no %s in '%.100s': put %s there under this name", name, l->dir, what);
 }
 
+/* --paint identity | solid:RRGGBB | FILE */
+static enum err_code read_paint(struct local *l, struct edit_paint *ret, struct err *err)
+{
+    static const char solid[] = "solid:";
+    const char *digits = l->paint ? l->paint + sizeof solid - 1 : NULL;
+    unsigned rgb;
+
+    *ret = (struct edit_paint){ .name = l->paint };
+    if (!l->paint)
+        return ERR_OK;
+    if (strcmp(l->paint, "identity") == 0) {
+        ret->kind = EDIT_PAINT_IDENTITY;
+        return ERR_OK;
+    }
+    if (strncmp(l->paint, solid, sizeof solid - 1) != 0) {
+        ret->kind = EDIT_PAINT_FILE;
+        ret->name = file_short_name(l->paint);
+        return file_read(l->paint, IMAGE_MAX_FILE_BYTES, &l->arena, &ret->file, err);
+    }
+    ret->kind = EDIT_PAINT_SOLID;
+    if (strlen(digits) != 6 || digits[strspn(digits, "0123456789abcdefABCDEF")] || sscanf(digits, "%x", &rgb) != 1)
+        return err_set(err, ERR_INVALID, "--paint: '%s' is not a colour as solid:RRGGBB, six hexadecimal digits",
+                       l->paint);
+    for (int c = 0; c < 3; c++)
+        ret->rgb[c] = (uint8_t)(rgb >> (16 - 8 * c));
+    return ERR_OK;
+}
+
 /* The seed that is used without --seed: the same files give the same picture. */
 static enum err_code seed_of_files(const struct edit_request *q, uint64_t *ret, struct err *err)
 {
@@ -180,13 +230,14 @@ static enum err_code seed_of_files(const struct edit_request *q, uint64_t *ret, 
 
 static enum err_code read_request(struct local *l, struct edit_request *q, struct err *err)
 {
-    *q = (struct edit_request){ .fill = { FILL_REQUEST_DEFAULTS } };
+    *q = (struct edit_request){ .fill = { FILL_REQUEST_DEFAULTS }, .pictures = l->pictures, .wants_png = l->png };
     q->fill.steps = l->steps;
     q->fill.guidance = l->guidance;
     q->fill.seed = l->seed;
     TRY(read_input(l, "original.jpg", "the photo, JPEG or PNG,", &q->original, err));
     TRY(read_input(l, "mask_auto.png", "a picture that is white where the photo is to be painted anew, PNG or JPEG,",
                    &q->mask, err));
+    TRY(read_paint(l, &q->paint, err));
     if (!l->has_seed)
         TRY(seed_of_files(q, &q->fill.seed, err));
     return document_read_wishes(json_get(l->session, DOCUMENT_PROMPT), json_get(l->session, DOCUMENT_LABELS), &l->arena,
@@ -201,8 +252,12 @@ static enum err_code paint_folder(struct local *l, struct engine *e, const struc
     TRY(edit_run(e, q, &watch, &sys_real, &l->arena, ret, err));
     TRY(file_write(path_in(l, "edited.jpg"), ret->files.edited, err));
     TRY(file_write(path_in(l, "preview.jpg"), ret->files.preview, err));
+    if (l->png)
+        TRY(file_write(path_in(l, "edited.png"), ret->png, err));
     output_wrote(path_in(l, "edited.jpg"), ret->files.width, ret->files.height);
     output_wrote(path_in(l, "preview.jpg"), ret->files.preview_width, ret->files.preview_height);
+    if (l->png)
+        output_wrote(path_in(l, "edited.png"), ret->files.width, ret->files.height);
     return ERR_OK;
 }
 
@@ -212,7 +267,7 @@ static enum err_code end(struct local *l, enum err_code outcome, const struct ed
     struct err unsaved = { 0 };
 
     progress_done(&l->progress);
-    if (write_session(l, outcome, result, &unsaved) && !outcome)
+    if (write_session(l, outcome, err, result, &unsaved) && !outcome)
         return err_set(err, unsaved.code, "%s", unsaved.msg);
     return outcome;
 }
@@ -241,7 +296,8 @@ static enum err_code load_and_edit(struct local *l, struct engine *e, struct err
     rc = read_request(l, &q, err);
     if (rc)
         return end(l, rc, &result, err);
-    TRY(load(l, e, err));
+    if (e)
+        TRY(load(l, e, err));
     return end(l, paint_folder(l, e, &q, &result, err), &result, err);
 }
 
@@ -259,7 +315,8 @@ static enum err_code run(struct local *l, struct err *err)
     enum err_code rc;
 
     progress_init_stderr(&l->progress);
-    TRY(engine_new(&options, &e, err));
+    if (!l->paint)
+        TRY(engine_new(&options, &e, err));
     rc = arena_init(&l->arena, EDIT_ARENA_BYTES, err);
     if (!rc)
         rc = load_and_edit(l, e, err);
@@ -275,7 +332,9 @@ static enum err_code run(struct local *l, struct err *err)
 static void keep_problem(void *ctx, const char *problem)
 {
     static const char *const names[] = {
-        "STEPS=", "GUIDANCE=", "BACKEND=", "PRECISION=", "MODEL_DIR=", "TRANSFORMER="
+        "STEPS=",       "GUIDANCE=",    "BACKEND=",     "PRECISION=", "MODEL_DIR=",    "TRANSFORMER=",
+        "MAX_PIXELS=",  "GEOMETRY=",    "PATCH_MATCH=", "MASK_GROW=", "MASK_FEATHER=", "MASK_MAX_SHARE=",
+        "OUTPUT_JPEG=", "SECOND_PASS=", "DECODE_JAIL=", "HEIC=",      "SHADOW=",
     };
     struct err *err = ctx;
 
@@ -309,6 +368,7 @@ int cmd_edit(int argc, char **argv)
                         .transformer = cfg.transformer,
                         .steps = cfg.steps,
                         .guidance = cfg.guidance,
+                        .pictures = edit_picture_settings(&cfg),
                         .backend.kind = cfg.backend,
                         .backend.precision = default_precision(&cfg) };
     const struct cli_option options[] = {
@@ -322,6 +382,11 @@ int cmd_edit(int argc, char **argv)
           .max = FILL_MAX_STEPS },
         { "--guidance", CLI_NUMBER, &l.guidance, "G", .help = "guidance scale; default: GUIDANCE, else 30", .min = 0,
           .max = FILL_MAX_GUIDANCE },
+        { "--paint", CLI_TEXT, &l.paint, "WHAT",
+          .help =
+              "identity (the photo itself), solid:RRGGBB or a picture FILE of the photo's size in the place of what "
+              "the model would paint; needs no model" },
+        { "--png", CLI_FLAG, &l.png, NULL, .help = "also writes DIR/edited.png, the result before it becomes a JPEG" },
         { "--seed", CLI_SEED, &seed, "S", .help = "seed of the noise; default: a digest of both input files" },
         CLI_BACKEND_OPTIONS(l.backend),
     };

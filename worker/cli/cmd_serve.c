@@ -20,6 +20,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "models/codec/decode.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
 #include "worker/cli/services.h"
@@ -194,6 +195,19 @@ static void say_what_iam_trusts(void)
         log_end());
 }
 
+/* The first question starts jailed processes, which is best done before the device is open. */
+static void say_where_pictures_are_decoded(const struct config *c)
+{
+    const struct decode_options options = { .jail = c->decode_jail, .heic = c->heic };
+    const char *why = c->decode_jail ? jail_unavailable_reason() : "DECODE_JAIL=off",
+               *no_heic = decode_heic_refusal(&options);
+
+    log_event(LOG_NOTICE, NULL,
+              why ? "pictures are decoded in the worker's own process"
+                  : "pictures are decoded in a process without rights",
+              log_str("reason", why ? why : ""), log_str("heicRefused", no_heic ? no_heic : ""), log_end());
+}
+
 static enum err_code open_oidc(struct service *s, struct err *err)
 {
     const struct config *c = &s->config;
@@ -219,6 +233,7 @@ static enum err_code open_jobs(struct service *s, struct err *err)
     const struct config *c = &s->config;
     const struct pipeline_settings settings = { .steps = c->steps,
                                                 .guidance = c->guidance,
+                                                .pictures = edit_picture_settings(c),
                                                 .job_deadline_ms = (int64_t)c->job_deadline_s * 1000,
                                                 .cost_per_second = c->cost_per_second,
                                                 .max_deliveries = c->max_deliveries,
@@ -471,6 +486,7 @@ static enum err_code start(struct service *s, struct err *err)
     log_init(LOG_INFO, NULL);
     TRY(arena_init(&s->arena, 4 << 20, err));
     TRY(load_settings(s, err));
+    say_where_pictures_are_decoded(&s->config);
     TRY(open_oidc(s, err));
     TRY(start_loading(s, err));
     TRY(open_jobs(s, err));

@@ -2,6 +2,10 @@
 
 #include <math.h>
 
+#include "models/codec/decode.h"
+#include "models/codec/png.h"
+#include "models/image/orient.h"
+
 /* Where each phase of the painting begins and ends in the progress of the whole job. Painting takes most of it. */
 static const struct {
     enum stage stage;
@@ -13,6 +17,23 @@ static const struct {
 };
 enum { PERCENT_DECODE = 5, PERCENT_COMPOSE = 92 };
 
+struct picture_settings edit_picture_settings(const struct config *c)
+{
+    return (struct picture_settings){
+        .max_pixels = c->max_pixels,
+        .geometry = (enum picture_geometry_mode)c->geometry,
+        .patch_match = c->patch_match,
+        .mask_grow_px = c->mask_grow_px,
+        .mask_feather_px = c->mask_feather_px,
+        .mask_max_share = c->mask_max_share,
+        .shadow = c->shadow,
+        .output = (enum picture_output)c->output_jpeg,
+        .second_pass = (enum picture_second_pass)c->second_pass,
+        .decode_jail = c->decode_jail,
+        .heic = c->heic,
+    };
+}
+
 struct edit { /* one edit_run() */
     struct engine *engine;
     const struct edit_request *request;
@@ -22,9 +43,8 @@ struct edit { /* one edit_run() */
     struct edit_result *result;
     const char *prompt;
     struct picture_input in;
-    struct picture_geometry geometry;
-    struct picture_model_input model_input;
-    struct image painted;
+    struct image stand_in; /* EDIT_PAINT_FILE: its pixels */
+    int crop;              /* the one that is being painted */
     int64_t stage_start_ms;
     enum fill_phase phase;
     int64_t denoise_start_ms;
@@ -52,6 +72,11 @@ static void clock_stage(struct edit *e, enum stage stage)
     e->stage_start_ms = now;
 }
 
+static bool model_paints(const struct edit *e)
+{
+    return e->request->paint.kind == EDIT_PAINT_MODEL;
+}
+
 /* ---- decode ---- */
 
 static enum err_code choose_prompt(struct edit *e, struct err *err)
@@ -59,58 +84,86 @@ static enum err_code choose_prompt(struct edit *e, struct err *err)
     const char *wanted;
 
     TRY(prompt_build(&e->request->wishes, e->arena, &wanted, err));
-    e->prompt = engine_prompt(e->engine, wanted);
+    e->prompt = model_paints(e) ? engine_prompt(e->engine, wanted) : wanted;
     if (e->prompt != wanted)
-        e->result->warning = "PROMPT_NOT_IN_PACK";
+        picture_warn(&e->result->picture, "PROMPT_NOT_IN_PACK");
     return ERR_OK;
 }
 
 static void set_recipe(struct edit *e)
 {
     const struct fill_request *f = &e->request->fill;
+    const struct crop *c = &e->result->picture.plan.crops[0];
 
     e->result->recipe = (struct document_recipe){
-        .model_file = engine_model_name(e->engine),
+        .model_file = model_paints(e) ? engine_model_name(e->engine) : e->request->paint.name,
         .prompt = e->prompt,
-        .precision = engine_precision(e->engine),
+        .precision = model_paints(e) ? engine_precision(e->engine) : "none",
         .steps = f->steps,
         .guidance = f->guidance,
         .seed = (int64_t)(f->seed & INT64_MAX),
-        .crop_width = e->in.photo.width,
-        .crop_height = e->in.photo.height,
-        .fill_width = e->geometry.width,
-        .fill_height = e->geometry.height,
+        .crop_x = c->box.left,
+        .crop_y = c->box.top,
+        .crop_width = c->box.right - c->box.left,
+        .crop_height = c->box.bottom - c->box.top,
+        .fill_width = c->fill_width,
+        .fill_height = c->fill_height,
     };
     e->result->has_recipe = true;
 }
 
+/* The pixels of EDIT_PAINT_FILE. */
+static enum err_code read_stand_in(struct edit *e, struct err *err)
+{
+    struct image_notes notes;
+    struct image stored, upright;
+
+    TRY(image_decode(e->arena, e->request->paint.file, &(struct decode_options){ .alpha = IMAGE_ALPHA_DROP }, &stored,
+                     &notes, err));
+    TRY(image_orient(e->arena, &stored, notes.orientation, &upright, err));
+    if (upright.width != e->in.photo.width || upright.height != e->in.photo.height)
+        return err_set(err, ERR_INVALID, "%d x %d pixels, but the photo has %d x %d as it is displayed", upright.width,
+                       upright.height, e->in.photo.width, e->in.photo.height);
+    return image_to_rgb(e->arena, &upright, &e->stand_in, err);
+}
+
 static enum err_code decode(struct edit *e, struct err *err)
 {
-    enum err_code rc;
+    const struct edit_request *r = e->request;
+    struct picture_record *record = &e->result->picture;
 
     report(e, STAGE_DECODE, PERCENT_DECODE, -1);
-    TRY(picture_read(e->arena, e->request->original, e->request->mask, &e->in, err));
-    e->geometry = picture_choose_geometry(e->in.photo.width, e->in.photo.height);
+    TRY(picture_read(e->arena, r->original, r->mask, &r->pictures, &e->in, record, err));
+    TRY(picture_plan(e->arena, &e->in, &r->pictures, record, err));
     set_recipe(e);
-    rc = picture_prepare(e->arena, &e->in, &e->geometry, &e->model_input, err);
+    if (r->paint.kind == EDIT_PAINT_FILE && read_stand_in(e, err))
+        return err_prefix(err, "%s", r->paint.name);
     clock_stage(e, STAGE_DECODE);
-    return rc;
+    return ERR_OK;
 }
 
 /* ---- paint ---- */
 
+/* The phases of each crop take their share of the whole. */
+static int percent_of(const struct edit *e, enum fill_phase phase, int done, int total)
+{
+    const int from = phases[0].from, whole = phases[FILL_PHASE_DECODE].to - from, n = e->result->picture.plan.n;
+    int at = phases[phase].from + (total > 0 ? (phases[phase].to - phases[phase].from) * done / total : 0);
+
+    return from + (whole * e->crop + at - from) / n;
+}
+
 static void on_progress(void *ctx, enum fill_phase phase, int done, int total)
 {
     struct edit *e = ctx;
-    int from = phases[phase].from, span = phases[phase].to - from;
     double eta_seconds = -1;
 
     if (phase != e->phase)
         e->denoise_start_ms = sys_mono_ms(e->sys);
     e->phase = phase;
-    if (phase == FILL_PHASE_DENOISE && done > 0)
+    if (phase == FILL_PHASE_DENOISE && done > 0 && e->crop + 1 == e->result->picture.plan.n)
         eta_seconds = 1e-3 * (double)(sys_mono_ms(e->sys) - e->denoise_start_ms) / done * (total - done);
-    report(e, phases[phase].stage, from + (total > 0 ? span * done / total : 0), eta_seconds);
+    report(e, phases[phase].stage, percent_of(e, phase, done, total), eta_seconds);
     if (e->watch->paint)
         e->watch->paint(e->watch->ctx, phase, done, total);
 }
@@ -132,41 +185,85 @@ static void clock_phases(struct edit *e, const struct fill_timings *t)
     clock_stage(e, phases[e->phase].stage);
 }
 
-static enum err_code paint(struct edit *e, struct err *err)
+/* Crops have different seeds, so that two of the same shape do not get the same noise. */
+static enum err_code paint_by_model(struct edit *e, const struct picture_model_input *model, struct image_f32 *ret,
+                                    struct err *err)
 {
     struct fill_timings timings = { 0 };
     struct fill_request r = e->request->fill;
+    struct image painted;
     enum err_code rc;
 
-    r.picture = &e->model_input.picture;
-    r.mask = &e->model_input.mask;
+    r.picture = &model->picture;
+    r.mask = &model->mask;
     r.width = r.picture->width;
     r.height = r.picture->height;
     r.prompt = e->prompt;
+    r.seed += (uint64_t)e->crop;
     r.progress = on_progress;
     r.cancelled = is_cancelled;
     r.ctx = e;
     r.timings = &timings;
-    rc = engine_paint(e->engine, &r, e->arena, &e->painted, err);
-    e->result->rereads_modulation = timings.rereads_modulation;
+    e->phase = FILL_PHASE_ENCODE;
+    rc = engine_paint(e->engine, &r, e->arena, &painted, err);
+    e->result->rereads_modulation |= timings.rereads_modulation;
     clock_phases(e, &timings);
-    return rc;
+    return rc ? rc : image_f32_from(e->arena, &painted, ret, err);
 }
 
-/* ---- compose ---- */
-
-static enum err_code blend_and_encode(struct edit *e, struct err *err)
+static enum err_code paint_solid(struct edit *e, const struct picture_model_input *model, struct image_f32 *ret,
+                                 struct err *err)
 {
-    TRY(picture_compose(e->arena, &e->in, &e->geometry, &e->painted, err));
-    return picture_encode(e->arena, &e->in, &e->result->files, err);
+    size_t n = (size_t)model->picture.width * (size_t)model->picture.height;
+
+    TRY(image_f32_new(e->arena, model->picture.width, model->picture.height, ret, err));
+    for (size_t i = 0; i < 3 * n; i++)
+        ret->pixels[i] = e->request->paint.rgb[i % 3];
+    return ERR_OK;
 }
 
-static enum err_code compose(struct edit *e, struct err *err)
+static enum err_code paint(struct edit *e, const struct picture_model_input *model, struct image_f32 *ret,
+                           struct err *err)
+{
+    const struct picture_record *record = &e->result->picture;
+
+    switch (e->request->paint.kind) {
+    case EDIT_PAINT_MODEL:
+        return paint_by_model(e, model, ret, err);
+    case EDIT_PAINT_SOLID:
+        return paint_solid(e, model, ret, err);
+    case EDIT_PAINT_FILE:
+        return picture_paint_from(e->arena, &e->stand_in, record, e->crop, ret, err);
+    default:
+        return picture_paint_from(e->arena, &e->in.photo, record, e->crop, ret, err);
+    }
+}
+
+static enum err_code paint_crop(struct edit *e, struct err *err)
+{
+    ARENA_SCRATCH(e->arena);
+    struct picture_model_input model;
+    struct image_f32 painted;
+
+    TRY(picture_prepare(e->arena, &e->in, &e->result->picture, e->crop, &model, err));
+    if (is_cancelled(e))
+        return err_set(err, ERR_CANCELLED, "edit: cancelled");
+    TRY(paint(e, &model, &painted, err));
+    TRY(picture_paste(e->arena, &e->in, &model, &painted, &e->request->pictures, &e->result->picture, e->crop, err));
+    clock_stage(e, STAGE_COMPOSE);
+    return ERR_OK;
+}
+
+/* ---- the files ---- */
+
+static enum err_code encode(struct edit *e, struct err *err)
 {
     enum err_code rc;
 
     report(e, STAGE_COMPOSE, PERCENT_COMPOSE, -1);
-    rc = blend_and_encode(e, err);
+    if (e->request->wants_png)
+        TRY(png_write(e->arena, &e->in.photo, &e->result->png, err));
+    rc = picture_encode(e->arena, &e->in, &e->result->files, err);
     clock_stage(e, STAGE_COMPOSE);
     return rc;
 }
@@ -185,8 +282,7 @@ enum err_code edit_run(struct engine *engine, const struct edit_request *r, cons
     *ret = (struct edit_result){ 0 };
     TRY(choose_prompt(&e, err));
     TRY(decode(&e, err));
-    if (is_cancelled(&e))
-        return err_set(err, ERR_CANCELLED, "edit: cancelled");
-    TRY(paint(&e, err));
-    return compose(&e, err);
+    for (; e.crop < ret->picture.plan.n; e.crop++)
+        TRY(paint_crop(&e, err));
+    return encode(&e, err);
 }

@@ -16,7 +16,7 @@
     X(INPUT_MISSING,          FAILED,       true,                                                                 \
       "The photo or its mask could not be found. Please upload it again.")                                        \
     X(INPUT_NOT_AN_IMAGE,     FAILED,       false,                                                                \
-      "The file is not a JPEG or PNG picture.")                                                                   \
+      "The file is not a JPEG, PNG or WebP picture.")                                                                   \
     X(INPUT_HEIC_UNSUPPORTED, FAILED,       false,                                                                \
       "HEIC pictures cannot be edited yet. Please upload the photo as JPEG.")                                     \
     X(INPUT_TOO_LARGE,        FAILED,       false,                                                                \
@@ -71,5 +71,21 @@ const struct job_error_info *job_error_info(enum job_error e);
 
 /* The error that a code stands for, whichever stage of the job returned it. */
 enum job_error job_error_of(enum err_code rc);
+
+enum { JOB_DETAIL_SIZE = 301 }; /* bytes, with the NUL */
+
+/*
+ * What people can be told about a picture beyond the sentence of its error; NULL: nothing. `message` is that of the
+ * error. It is used where it begins with "original: " or "mask: ", and goes on with what was seen, about "the picture"
+ * or "the file", in words that need no knowledge of this program:
+ *
+ *   ERR_TOO_LARGE, ERR_MASK_EMPTY, ERR_MASK_LARGE, ERR_MASK_AMBIGUOUS   the sentence of the error, and it as a second
+ * one ERR_UNSUPPORTED   it alone, because the file is not damaged; if it is not for people, that the kind is not
+ * supported
+ *
+ * Not for people: a message that begins with the name of a module, as in "jpeg: ", that was cut for its length, or that
+ * is not ASCII. The name of a setting in brackets at its end is left out.
+ */
+const char *job_error_detail(enum err_code rc, const char *message, char ret[JOB_DETAIL_SIZE]);
 
 #endif

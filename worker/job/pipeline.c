@@ -34,6 +34,7 @@ struct attempt {
     struct budget reports;           /* for the reporter, whose thread must not touch `retries` */
     struct reporter reporter;
     struct document_report report;
+    char detail[JOB_DETAIL_SIZE];
     struct edit_result edit;
     int64_t arrived_ms, started_ms, claimed_ms; /* claimed_ms 0: not yet */
     int64_t age_ms;                             /* of the message when it was claimed; -1: unknown */
@@ -255,6 +256,7 @@ static enum err_code run_stages(struct attempt *t, struct err *err)
     struct edit_request q = { .wishes = t->wishes, .fill = { FILL_REQUEST_DEFAULTS } };
     enum err_code rc;
 
+    q.pictures = t->p->settings.pictures;
     q.fill.steps = t->p->settings.steps;
     q.fill.guidance = t->p->settings.guidance;
     TRY(download(t, &q, err));
@@ -401,6 +403,7 @@ static struct pipeline_result end_of(struct attempt *t, enum err_code rc, const 
               log_str("code", rc == ERR_CANCELLED ? "CANCELLED" : info->code), log_str("error", err->msg), log_end());
     if (rc == ERR_CANCELLED)
         return end_released(t, OUTCOME_RELEASED);
+    t->report.detail = job_error_detail(rc, err->msg, t->detail);
     if (is_final || (error == JOB_DEADLINE && t->session.attempts >= t->p->sessions->max_attempts))
         return end_failed(t, error);
     ret = end_released(t, info->outcome);
@@ -536,6 +539,15 @@ static void set_claimed(struct pipeline *p, struct session *s)
     (void)pthread_mutex_unlock(&p->lock);
 }
 
+static void report_picture(struct attempt *t)
+{
+    const struct picture_record *p = &t->edit.picture;
+
+    t->report.picture = p->marked_share > 0 ? p : NULL;
+    for (int i = 0; i < p->n_warnings && t->report.n_warnings < DOCUMENT_MAX_WARNINGS; i++)
+        t->report.warnings[t->report.n_warnings++] = p->warnings[i];
+}
+
 static struct pipeline_result run_claimed(struct attempt *t)
 {
     struct pipeline_result ret;
@@ -547,8 +559,7 @@ static struct pipeline_result run_claimed(struct attempt *t)
     set_claimed(t->p, &t->session);
     rc = work(t, &err);
     t->report.recipe = t->edit.has_recipe ? &t->edit.recipe : NULL;
-    if (t->edit.warning)
-        t->report.warnings[t->report.n_warnings++] = t->edit.warning;
+    report_picture(t);
     ret = end_of(t, rc, &err);
     set_claimed(t->p, NULL);
     return ret;

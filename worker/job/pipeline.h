@@ -28,6 +28,7 @@ enum { PIPELINE_RELEASE_MS = 1500 };
 struct pipeline_settings {
     int steps;
     double guidance;
+    struct picture_settings pictures;
     int64_t job_deadline_ms;
     double cost_per_second;
     int64_t max_deliveries, max_message_age_ms; /* a delivery beyond them is the last; 0: no bound */

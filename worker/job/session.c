@@ -293,8 +293,8 @@ static enum err_code read_wishes(struct session *s, const struct snapshot *snap,
 
 struct patch { /* the list of a document's fields, as Firestore takes it */
     struct firestore_field fields[DOCUMENT_MAX_FIELDS];
-    struct firestore_value texts[DOCUMENT_MAX_WARNINGS];
-    int n_fields;
+    struct firestore_value texts[DOCUMENT_MAX_WARNINGS], items[DOCUMENT_MAX_FIELDS];
+    int n_fields, n_items;
 };
 
 static struct firestore_value array_of_texts(struct patch *p, const struct document_field *f)
@@ -325,6 +325,38 @@ static struct firestore_value typed_value(struct patch *p, const struct document
     }
 }
 
+static struct firestore_value typed_field(struct patch *p, const struct document_fields *list, int i);
+static struct firestore_value typed_map(struct patch *p, const struct document_fields *list, int from, int to,
+                                        const char *map);
+
+/* The members of a list stand in its order. */
+static struct firestore_value typed_list(struct patch *p, const struct document_fields *list, int from, int to)
+{
+    struct firestore_value *into = &p->items[p->n_items];
+    int n = 0;
+
+    for (int i = from; i < to; i = document_next(list, i))
+        n++;
+    p->n_items += n;
+    for (int i = from, k = 0; i < to; i = document_next(list, i), k++)
+        into[k] = typed_field(p, list, i);
+    return firestore_v_array(into, n);
+}
+
+static struct firestore_value typed_field(struct patch *p, const struct document_fields *list, int i)
+{
+    const struct document_field *f = &list->list[i];
+
+    switch (f->kind) {
+    case DOCUMENT_K_MAP:
+        return typed_map(p, list, i + 1, document_next(list, i), f->path);
+    case DOCUMENT_K_LIST:
+        return typed_list(p, list, i + 1, document_next(list, i));
+    default:
+        return typed_value(p, f);
+    }
+}
+
 /* Gives the fields from `from` to before `to` a place next to each other, under their names below `map`. */
 static struct firestore_value typed_map(struct patch *p, const struct document_fields *list, int from, int to,
                                         const char *map)
@@ -336,14 +368,8 @@ static struct firestore_value typed_map(struct patch *p, const struct document_f
     for (int i = from; i < to; i = document_next(list, i))
         n++;
     p->n_fields += n;
-    for (int i = from; i < to; i = document_next(list, i)) {
-        const struct document_field *f = &list->list[i];
-
-        into[k++] =
-            (struct firestore_field){ f->path + prefix, f->kind == DOCUMENT_K_MAP
-                                                            ? typed_map(p, list, i + 1, document_next(list, i), f->path)
-                                                            : typed_value(p, f) };
-    }
+    for (int i = from; i < to; i = document_next(list, i))
+        into[k++] = (struct firestore_field){ list->list[i].path + prefix, typed_field(p, list, i) };
     return firestore_v_map(into, n);
 }
 

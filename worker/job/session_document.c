@@ -84,7 +84,8 @@ int document_next(const struct document_fields *f, int i)
 {
     const struct document_field *field = &f->list[i++];
 
-    while (field->kind == DOCUMENT_K_MAP && i < f->n && document_path_is_in(f->list[i].path, field->path))
+    while ((field->kind == DOCUMENT_K_MAP || field->kind == DOCUMENT_K_LIST) && i < f->n &&
+           document_path_is_in(f->list[i].path, field->path))
         i++;
     return i;
 }
@@ -107,6 +108,9 @@ bool document_is_ours(const char *name)
 #define WARNINGS    DOCUMENT_OURS ".warnings"
 #define TIMINGS     DOCUMENT_OURS ".timings"
 #define RECIPE      DOCUMENT_OURS ".recipe"
+#define MASK        DOCUMENT_OURS ".mask"
+#define CROPS       DOCUMENT_OURS ".crops"
+#define COLOUR      DOCUMENT_OURS ".colour"
 #define ETA_SECONDS DOCUMENT_OURS ".etaSeconds"
 
 void document_add_claim(struct document_fields *f, const struct document_lease *lease, int64_t attempts)
@@ -146,19 +150,20 @@ void document_add_no_eta(struct document_fields *f)
     add_deletion(f, ETA_SECONDS);
 }
 
-static void add_error(struct document_fields *f, enum job_error error)
+/* detail NULL: the error's own sentence */
+static void add_error(struct document_fields *f, enum job_error error, const char *detail)
 {
     const struct job_error_info *info = job_error_info(error);
 
     add_text(f, DOCUMENT_STATUS, "failed");
-    add_text(f, DOCUMENT_ERROR_MESSAGE, info->sentence);
+    add_text(f, DOCUMENT_ERROR_MESSAGE, detail ? detail : info->sentence);
     add_text(f, DOCUMENT_ERROR_CODE, info->code);
     add_bool(f, RETRYABLE, info->retryable);
 }
 
 void document_add_unclaimed(struct document_fields *f, enum job_error error, const char *message_id, int64_t attempts)
 {
-    add_error(f, error);
+    add_error(f, error, NULL);
     add_text(f, DOCUMENT_MESSAGE_ID, message_id);
     add_integer(f, DOCUMENT_ATTEMPTS, attempts);
     add_double(f, DOCUMENT_COST, 0);
@@ -190,6 +195,60 @@ static void add_recipe(struct document_fields *f, const struct document_recipe *
     add_text(f, RECIPE ".precision", r->precision);
 }
 
+static void add_mask(struct document_fields *f, const struct picture_record *p)
+{
+    add_map(f, MASK);
+    if (p->mask_kind) {
+        add_text(f, MASK ".kind", p->mask_kind);
+        add_text(f, MASK ".reason", p->mask_reason);
+    }
+    add_double(f, MASK ".markedShare", p->marked_share);
+    add_integer(f, MASK ".specksRemoved", p->specks_removed);
+    add_integer(f, MASK ".holesFilled", p->holes_filled);
+    add_integer(f, MASK ".growModel", p->edge.grow);
+    add_double(f, MASK ".growPaste", p->edge.paste);
+    add_double(f, MASK ".feather", p->edge.feather);
+}
+
+struct crop_paths {
+    const char *map, *x, *y, *width, *height, *fill_width, *fill_height;
+};
+
+static void add_crop(struct document_fields *f, const struct crop *c, const struct crop_paths *path)
+{
+    add_map(f, path->map);
+    add_integer(f, path->x, c->box.left);
+    add_integer(f, path->y, c->box.top);
+    add_integer(f, path->width, c->box.right - c->box.left);
+    add_integer(f, path->height, c->box.bottom - c->box.top);
+    add_integer(f, path->fill_width, c->fill_width);
+    add_integer(f, path->fill_height, c->fill_height);
+}
+
+static void add_crops(struct document_fields *f, const struct crop_plan *plan)
+{
+#define PATHS(i)                                                                                       \
+    { CROPS "." i,           CROPS "." i ".x",         CROPS "." i ".y",         CROPS "." i ".width", \
+      CROPS "." i ".height", CROPS "." i ".fillWidth", CROPS "." i ".fillHeight" }
+    static const struct crop_paths paths[CROP_MAX] = { PATHS("0"), PATHS("1"), PATHS("2") };
+#undef PATHS
+
+    add(f, (struct document_field){ .path = CROPS, .kind = DOCUMENT_K_LIST });
+    for (int i = 0; i < plan->n; i++)
+        add_crop(f, &plan->crops[i], &paths[i]);
+}
+
+static void add_picture(struct document_fields *f, const struct picture_record *p)
+{
+    add_mask(f, p);
+    if (p->plan.n)
+        add_crops(f, &p->plan);
+    if (p->colour_space) {
+        add_map(f, COLOUR);
+        add_text(f, COLOUR ".space", p->colour_space);
+    }
+}
+
 /* What success and failure have in common. */
 static void add_report(struct document_fields *f, const struct document_report *r)
 {
@@ -210,6 +269,8 @@ static void add_report(struct document_fields *f, const struct document_report *
         add_deletion(f, WARNINGS);
     if (r->recipe)
         add_recipe(f, r->recipe);
+    if (r->picture)
+        add_picture(f, r->picture);
 }
 
 void document_add_completed(struct document_fields *f, const struct document_report *r)
@@ -225,7 +286,7 @@ void document_add_completed(struct document_fields *f, const struct document_rep
 
 void document_add_failed(struct document_fields *f, const struct document_report *r)
 {
-    add_error(f, r->error);
+    add_error(f, r->error, r->detail);
     if (r->has_stage)
         add_text(f, STAGE, stage_name(r->stage));
     add_report(f, r);

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "models/picture/picture.h"
 #include "worker/base/json.h"
 #include "worker/job/job_error.h"
 #include "worker/job/prompt.h"
@@ -47,7 +48,8 @@ enum document_kind {
     DOCUMENT_K_BOOL,
     DOCUMENT_K_TIMESTAMP, /* integer: microseconds since 1970 */
     DOCUMENT_K_TEXTS,
-    DOCUMENT_K_MAP /* replaced as a whole; its members, if any, come next in the list */
+    DOCUMENT_K_MAP, /* replaced as a whole; its members, if any, come next in the list */
+    DOCUMENT_K_LIST /* of values, which come next in the list as its members "0", "1" and so on */
 };
 
 struct document_field {
@@ -60,7 +62,7 @@ struct document_field {
     int n_texts;
 };
 
-enum { DOCUMENT_MAX_FIELDS = 48, DOCUMENT_MAX_WARNINGS = 8 };
+enum { DOCUMENT_MAX_FIELDS = 128, DOCUMENT_MAX_WARNINGS = 8 };
 
 struct document_fields {
     struct document_field list[DOCUMENT_MAX_FIELDS];
@@ -89,10 +91,12 @@ struct document_recipe {
 struct document_report {
     const char *edited_path, *preview_path; /* on success */
     enum job_error error;                   /* on failure */
-    enum stage stage;                       /* on failure: where, if has_stage */
+    const char *detail; /* on failure: the text for people, by job_error_detail(); NULL: the error's */
+    enum stage stage;   /* on failure: where, if has_stage */
     bool has_stage;
     double cost_usd;
     const struct document_recipe *recipe; /* NULL: the job ended before it was decided */
+    const struct picture_record *picture; /* NULL: likewise */
     struct stage_times times;
     const char *warnings[DOCUMENT_MAX_WARNINGS]; /* stable codes */
     int n_warnings;

@@ -16,8 +16,8 @@ TEST(bench_picture__measures_every_line_of_a_job)
             sum += b.lines[i].depth == 0 ? b.lines[i].seconds : 0;
         }
         CHECK(b.n_lines > 0 && sum <= 1.001 * b.whole);
-        CHECK_INT(b.paint_width, turned ? 128 : 208);
-        CHECK_INT(b.paint_height, turned ? 208 : 128);
+        CHECK_INT(b.plan.crops[0].fill_width, turned ? 112 : 192);
+        CHECK_INT(b.plan.crops[0].fill_height, turned ? 192 : 112);
         CHECK(b.original_bytes > 1000 && b.mask_bytes > 0 && b.edited_bytes > b.preview_bytes / 2);
         CHECK(b.arena_bytes > 200 * 120 * 4);
     }

@@ -14,7 +14,8 @@ TEST(decode__judges_files_by_their_content)
         { SPAN("\0\0\0\x10" "ftypisomheic"), ERR_NOT_AN_IMAGE },                  /* the version field is not a brand */
         { SPAN("\0\0\xff\xff" "ftypisom\0\0\0\0isom"), ERR_NOT_AN_IMAGE },        /* the box is longer than the file */
         { SPAN("GIF89a\1\0\1\0"), ERR_NOT_AN_IMAGE },
-        { SPAN("RIFF\x24\0\0\0WEBPVP8 "), ERR_NOT_AN_IMAGE },
+        { SPAN("RIFF\x24\0\0\0WEBPVP8 "), ERR_CORRUPT },
+        { SPAN("RIFF\x24\0\0\0WAVEfmt "), ERR_NOT_AN_IMAGE },
         { SPAN("<html>not found</html>"), ERR_NOT_AN_IMAGE },
         { SPAN("\xff\xd8"), ERR_NOT_AN_IMAGE },
         { SPAN(""), ERR_NOT_AN_IMAGE },

@@ -48,3 +48,28 @@ TEST(orient__puts_the_first_row_and_column_where_exif_says)
     CHECK_INT(image_orient(&a, &src, 9, &got, NULL), ERR_INVALID);
     arena_done(&a);
 }
+
+/* Against the orienting itself: the displayed pixels that come of the stored rows, and no others, are in the box. */
+TEST(orient__knows_where_the_last_rows_are_displayed)
+{
+    enum { WIDTH = 5, HEIGHT = 7 };
+    uint8_t pixels[WIDTH * HEIGHT];
+    struct image src = { WIDTH, HEIGHT, 1, pixels }, got;
+    struct arena a;
+    struct err err = { 0 };
+
+    CHECK_OK(arena_init(&a, 1 << 20, &err), err);
+    for (int rows = 0; rows <= HEIGHT; rows++)
+        for (int o = 1; o <= 8; o++) {
+            struct image_box box = image_box_of_last_rows(WIDTH, HEIGHT, rows, o);
+
+            for (int i = 0; i < WIDTH * HEIGHT; i++)
+                pixels[i] = i / WIDTH >= HEIGHT - rows;
+            CHECK_OK(image_orient(&a, &src, o, &got, &err), err);
+            for (int y = 0; y < got.height; y++)
+                for (int x = 0; x < got.width; x++)
+                    CHECK_INT(x >= box.left && x < box.right && y >= box.top && y < box.bottom,
+                              got.pixels[y * got.width + x]);
+        }
+    arena_done(&a);
+}

@@ -1,195 +1,80 @@
 #include "models/picture/composite.h"
 
-#include <stdlib.h>
+#include <math.h>
 #include <string.h>
 
-#include "models/image/mask.h"
-#include "models/image/resize.h"
 #include "test/support/check.h"
 #include "test/support/pictures.h"
 
-/* A blob, a line one pixel wide, a lone pixel, and a corner of the picture. */
-static void draw_mask(struct image *mask)
+enum { ARENA = 64 << 20 };
+
+/* What the header promises of every edge, whatever is wished for. */
+TEST(composite__an_edge_has_room_for_its_parts)
 {
-    for (int y = 0; y < mask->height; y++)
-        for (int x = 0; x < mask->width; x++) {
-            int dx = x - 40, dy = y - 30;
-            bool set = dx * dx + dy * dy < 400 || (y == 60 && x > 10 && x < 70) || (x == 5 && y == 5) ||
-                       (x > 80 && y > 65);
-            mask->pixels[y * mask->width + x] = set ? 255 : 0;
-        }
+    static const int long_sides[] = { 1, 300, 1024, 4032, 8192, 16384 }, grows[] = { 0, 8, 20, 255 },
+                     feathers[] = { 0, 1, 6, 64 };
+    static const double scales[] = { 1, 0.9, 0.7, 0.5, 0.25, 0.125, 0.0625 };
+
+    for (size_t i = 0; i < 6 * 7 * 4 * 4; i++) {
+        int long_side = long_sides[i % 6], grow = grows[i / 42 % 4], feather = feathers[i / 168];
+        double scale = scales[i / 6 % 7], painted_pixel = 1 / scale;
+        struct paste_edge e = paste_edge_choose(long_side, scale, grow, feather);
+
+        CHECK(e.grow <= DISTANCE_MOST && e.grow >= 8 && (grow || e.grow >= 0.004 * long_side - 0.5));
+        CHECK(e.paste <= e.grow - painted_pixel + 1e-9);
+        CHECK(e.paste >= e.feather + 4 - 1e-9);
+        CHECK(feather ? e.feather == feather : e.feather >= 2 && fabs(e.feather - fmax(2, 2 / scale)) < 1e-9);
+        if (grow)
+            CHECK(e.grow >= grow);
+    }
+    CHECK_INT(paste_edge_choose(1024, 1, 0, 0).grow, 8);
+    CHECK_INT(paste_edge_choose(4000, 1, 0, 0).grow, 16);
 }
 
-static const struct image_box whole = { 0, 0, 97, 73 };
-
-struct scene {
-    struct arena arena;
-    struct image photo, before, painted, mask;
-};
-
-static void set_up(struct scene *s)
+TEST(composite__the_share_is_whole_on_the_mask_and_falls_smoothly_to_nothing)
 {
-    struct err err = { 0 };
+    const struct paste_edge e = { .grow = 16, .paste = 15, .feather = 4 };
+    float last = 1;
 
-    CHECK_OK(arena_init(&s->arena, 1 << 20, &err), err);
-    picture_of_noise(&s->arena, 97, 73, 3, 1, &s->before);
-    picture_of_noise(&s->arena, 97, 73, 3, 1, &s->photo);
-    picture_of_noise(&s->arena, 97, 73, 3, 2, &s->painted);
-    CHECK_OK(image_new(&s->arena, 97, 73, 1, &s->mask, &err), err);
-    draw_mask(&s->mask);
-}
+    CHECK(paste_share(&e, 0) == 1 && paste_share(&e, 11 * 11) == 1);
+    CHECK(paste_share(&e, 16 * 16) == 0 && paste_share(&e, DISTANCE_FAR) == 0);
+    CHECK(fabsf(paste_share(&e, 182) - 0.5f) < 0.01f); /* 13.49 pixels, 12.99 from the edge */
+    for (int d = 0; d <= 16 * 16; d++) {
+        float share = paste_share(&e, (uint16_t)d);
 
-TEST(composite__leaves_every_byte_outside_the_mask_alone)
-{
-    struct err err = { 0 };
-    struct scene s;
-
-    for (int feather = 0; feather <= COMPOSITE_FEATHER_MAX; feather += 8) {
-        set_up(&s);
-        CHECK_OK(composite(&s.arena, &s.photo, &s.painted, whole, &s.mask, feather, &err), err);
-        for (size_t i = 0; i < image_bytes(&s.photo); i++)
-            if (!s.mask.pixels[i / 3])
-                CHECK_INT(s.photo.pixels[i], s.before.pixels[i]);
-        arena_done(&s.arena);
+        CHECK(share <= last && last - share < 0.06f);
+        last = share;
     }
 }
 
-static bool is_painted(const struct scene *s, int x, int y)
+/* 0.5 and -3 and 300 levels: rounded once, and cut off. */
+TEST(composite__rounds_once_and_leaves_the_rest_alone)
 {
-    size_t at = 3 * ((size_t)y * 97 + (size_t)x);
-
-    return memcmp(s->photo.pixels + at, s->painted.pixels + at, 3) == 0;
-}
-
-TEST(composite__repaints_thin_parts_in_full_and_broad_parts_inside_their_edge)
-{
+    static const float levels[4] = { 100.4f, 100.6f, -3, 300 };
+    static const uint8_t want[4] = { 100, 101, 0, 255 };
+    const struct paste_edge e = { .grow = 8, .paste = 7, .feather = 2 };
+    const struct image_box box = { 3, 2, 7, 3 };
+    const uint16_t distance[4] = { 0, 1, 25, 0 }, far[4] = { 64, 65, DISTANCE_FAR, DISTANCE_FAR };
+    struct arena a;
     struct err err = { 0 };
-    struct scene s;
+    struct image photo, before;
+    struct image_f32 painted;
 
-    set_up(&s);
-    CHECK_OK(composite(&s.arena, &s.photo, &s.painted, whole, &s.mask, 4, &err), err);
-    for (int x = 11; x < 70; x++)
-        CHECK(is_painted(&s, x, 60));
-    CHECK(is_painted(&s, 5, 5));
-    CHECK(is_painted(&s, 40, 30) && is_painted(&s, 30, 30));
-    CHECK(is_painted(&s, 96, 72)); /* the border of the picture is not an edge */
-    CHECK(!is_painted(&s, 40 - 19, 30) && !is_painted(&s, 81, 70));
-    arena_done(&s.arena);
-}
-
-/* White painted over black: each value is the painted picture's share, which grows by equal steps from a straight edge
- * inwards. */
-TEST(composite__fades_in_evenly_from_the_edge)
-{
-    struct err err = { 0 };
-    struct scene s;
-
-    set_up(&s);
-    memset(s.photo.pixels, 0, image_bytes(&s.photo));
-    memset(s.painted.pixels, 255, image_bytes(&s.painted));
-    memset(s.mask.pixels, 0, image_bytes(&s.mask));
-    for (int y = 0; y < 73; y++)
-        memset(s.mask.pixels + y * 97 + 50, 255, 47);
-    CHECK_OK(composite(&s.arena, &s.photo, &s.painted, whole, &s.mask, 3, &err), err);
-    for (int y = 0; y < 73; y++)
-        for (int x = 47; x < 97; x++) {
-            int d = x < 50 ? 0 : x - 49 < 4 ? x - 49 : 4;
-            CHECK_INT(s.photo.pixels[3 * (y * 97 + x)], (255 * d + 2) / 4);
-        }
-    arena_done(&s.arena);
-}
-
-TEST(composite__copies_the_painted_picture_without_a_feather_and_refuses_what_does_not_fit)
-{
-    struct err err = { 0 };
-    struct scene s;
-    size_t used;
-
-    set_up(&s);
-    used = s.arena.used;
-    CHECK_OK(composite(&s.arena, &s.photo, &s.painted, whole, &s.mask, 0, &err), err);
-    CHECK_INT(s.arena.used, used);
-    for (int i = 0; i < 97 * 73; i++)
-        CHECK(!s.mask.pixels[i] || is_painted(&s, i % 97, i / 97));
-    CHECK_INT(composite(&s.arena, &s.photo, &s.painted, whole, &s.mask, -1, NULL), ERR_INVALID);
-    CHECK_INT(composite(&s.arena, &s.photo, &s.painted, whole, &s.mask, COMPOSITE_FEATHER_MAX + 1, NULL), ERR_INVALID);
-    CHECK_INT(composite(&s.arena, &s.photo, &s.painted, whole, &s.painted, 0, NULL), ERR_INVALID);
-    s.painted.width--;
-    CHECK_INT(composite(&s.arena, &s.photo, &s.painted, whole, &s.mask, 0, NULL), ERR_INVALID);
-    s.painted.width++;
-    memset(s.mask.pixels, 0, image_bytes(&s.mask)); /* an empty mask changes nothing */
-    CHECK_OK(composite(&s.arena, &s.photo, &s.painted, whole, &s.mask, 2, &err), err);
-    arena_done(&s.arena);
-}
-
-/* The part is the mask's bounding box. */
-TEST(composite__takes_a_part_of_the_painted_picture_as_it_takes_the_whole)
-{
-    struct err err = { 0 };
-    struct scene s, t;
-    struct image part;
-    struct image_box box;
-
-    set_up(&s);
-    set_up(&t);
-    memset(s.mask.pixels + 60 * 97, 0, 13 * 97);
-    memset(t.mask.pixels + 60 * 97, 0, 13 * 97);
-    box = mask_extent(&s.mask).box;
-    CHECK(box.left > 0 && box.top > 0 && box.right < 97 && box.bottom < 73);
-    CHECK_OK(image_resize_box(&t.arena, &t.painted, 97, 73, box, &part, &err), err);
-    CHECK_OK(composite(&s.arena, &s.photo, &s.painted, whole, &s.mask, 5, &err), err);
-    CHECK_OK(composite(&t.arena, &t.photo, &part, box, &t.mask, 5, &err), err);
-    CHECK_SAME_PICTURE(&t.photo, &s.photo);
-    CHECK(memcmp(s.photo.pixels, s.before.pixels, image_bytes(&s.photo)) != 0);
-    s.mask.pixels[0] = 255;
-    CHECK_INT(composite(&s.arena, &s.photo, &part, box, &s.mask, 5, NULL), ERR_INVALID);
-    arena_done(&t.arena);
-    arena_done(&s.arena);
-}
-
-/* The distance to the nearest pixel outside the mask, found by trying all of them: 3 a step to a side, 4 across a
- * corner. */
-static int distance_by_search(const struct image *mask, int x, int y, int most)
-{
-    for (int v = 0; v < mask->height; v++)
-        for (int u = 0; u < mask->width; u++) {
-            int dx = abs(u - x), dy = abs(v - y), d = 3 * (dx > dy ? dx : dy) + (dx < dy ? dx : dy);
-
-            if (!mask->pixels[v * mask->width + u] && d < most)
-                most = d;
-        }
-    return most;
-}
-
-static int thickness_by_search(const struct image *mask, const int *d, int x, int y, int feather)
-{
-    int most = 0;
-
-    for (int v = y - feather; v <= y + feather; v++)
-        for (int u = x - feather; u <= x + feather; u++)
-            if (u >= 0 && v >= 0 && u < mask->width && v < mask->height && d[v * mask->width + u] > most)
-                most = d[v * mask->width + u];
-    return most;
-}
-
-TEST(composite__shares_are_distances_over_thickness)
-{
-    static int d[97 * 73];
-    struct err err = { 0 };
-    struct scene s;
-
-    for (int feather = 0; feather <= 10; feather += 5) {
-        set_up(&s);
-        CHECK_OK(composite(&s.arena, &s.photo, &s.painted, whole, &s.mask, feather, &err), err);
-        for (int i = 0; i < 97 * 73; i++)
-            d[i] = distance_by_search(&s.mask, i % 97, i / 97, 3 * (feather + 1));
-        for (int i = 0; i < 97 * 73; i++)
-            for (int c = 0; c < 3; c++) {
-                int most = thickness_by_search(&s.mask, d, i % 97, i / 97, feather);
-                int from = s.before.pixels[3 * i + c], to = s.painted.pixels[3 * i + c];
-
-                CHECK_INT(s.photo.pixels[3 * i + c], d[i] ? (from * (most - d[i]) + to * d[i] + most / 2) / most : from);
-            }
-        arena_done(&s.arena);
+    CHECK_OK(arena_init(&a, ARENA, &err), err);
+    picture_of_noise(&a, 10, 6, 3, 1, &photo);
+    picture_of_noise(&a, 10, 6, 3, 1, &before);
+    CHECK_OK(image_f32_new(&a, 4, 1, &painted, &err), err);
+    for (int i = 0; i < 12; i++)
+        painted.pixels[i] = levels[i / 3];
+    CHECK_OK(composite(&a, &photo, box, &painted, far, &e, &err), err);
+    CHECK_SAME_PICTURE(&photo, &before);
+    CHECK_OK(composite(&a, &photo, box, &painted, distance, &e, &err), err);
+    for (int i = 0; i < 12; i++) {
+        CHECK_INT(photo.pixels[3 * (2 * 10 + 3) + i], want[i / 3]);
+        before.pixels[3 * (2 * 10 + 3) + i] = want[i / 3];
     }
+    CHECK_SAME_PICTURE(&photo, &before);
+    CHECK_INT(composite(&a, &photo, (struct image_box){ 8, 2, 12, 3 }, &painted, distance, &e, NULL), ERR_INVALID);
+    CHECK_INT(composite(&a, &photo, box, &painted, distance, &(struct paste_edge){ 8, 1, 2 }, NULL), ERR_INVALID);
+    arena_done(&a);
 }

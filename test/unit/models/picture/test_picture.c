@@ -49,35 +49,29 @@ static struct span photo_file(struct arena *a, const struct image *im, struct sp
     return file;
 }
 
-TEST(picture__chooses_a_size_the_model_can_paint)
+/* With the plain choice of every setting. */
+static enum err_code read_pair(struct arena *a, struct span original, struct span mask, struct picture_input *in,
+                               struct err *err)
 {
-    static const struct { int photo[2], want[2]; } cases[] = {
-        { { 4032, 3024 }, { 1024, 768 } },  { { 3024, 4032 }, { 768, 1024 } },  { { 1024, 1024 }, { 1024, 1024 } },
-        { { 1025, 1025 }, { 1024, 1024 } }, { { 4000, 3001 }, { 1024, 784 } },  { { 500, 375 }, { 512, 384 } },
-        { { 512, 512 }, { 512, 512 } },     { { 1, 1 }, { 64, 64 } },           { { 16384, 100 }, { 1024, 64 } },
-        { { 100, 16384 }, { 64, 1024 } },   { { 3051, 16384 }, { 192, 1024 } }, { { 1020, 40 }, { 1024, 64 } },
-    };
+    const struct picture_settings settings = { 0 };
+    struct picture_record record = { 0 };
 
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct picture_geometry geometry = picture_choose_geometry(cases[i].photo[0], cases[i].photo[1]);
-
-        CHECK_INT(geometry.width, cases[i].want[0]);
-        CHECK_INT(geometry.height, cases[i].want[1]);
-        CHECK(geometry.feather >= 2 && geometry.feather <= 32);
-    }
+    return picture_read(a, original, mask, &settings, in, &record, err);
 }
 
 /* All stages, with a painted picture that is white everywhere, and with a profile and GPS data in the original. */
-TEST(picture__changes_nothing_outside_the_mask_and_keeps_only_the_profile)
+TEST(picture__changes_nothing_beyond_the_grown_mask_and_keeps_only_the_profile)
 {
     static const char gps[] = "\xff\xe1\x00\x20" "Exif\0\0MM\0*\0\0\0\x08\0\1\x88\x25\0\4\0\0\0\1\0\0\0\x1a" "GPS!";
     struct arena a;
     struct err err = { 0 };
-    struct image photo, before, painted;
+    const struct picture_settings settings = { 0 };
+    struct picture_record record = { 0 };
+    struct image photo, before;
+    struct image_f32 painted;
     struct picture_model_input model;
     struct picture_input in;
     struct picture_files files;
-    struct picture_geometry geometry;
     struct image_notes notes;
     struct span file, mask;
     char icc[200] = { [3] = (char)200, [16] = 'R', 'G', 'B', ' ', [36] = 'a', 'c', 's', 'p' }, *tagged = NULL;
@@ -92,19 +86,24 @@ TEST(picture__changes_nothing_outside_the_mask_and_keeps_only_the_profile)
     file = (struct span){ tagged, file.len + sizeof gps - 1 };
     mask = mask_file(&a, 1500, 1000, 300, 200, 700, 500);
 
-    CHECK_OK(picture_read(&a, file, mask, &in, &err), err);
+    CHECK_OK(picture_read(&a, file, mask, &settings, &in, &record, &err), err);
     CHECK_OK(image_decode(&a, file, &(struct decode_options){ .alpha = IMAGE_ALPHA_DROP }, &before, &notes, &err), err);
-    geometry = picture_choose_geometry(in.photo.width, in.photo.height);
-    CHECK_OK(picture_prepare(&a, &in, &geometry, &model, &err), err);
-    CHECK_INT(model.picture.width, 1024);
-    CHECK_INT(model.mask.height, 688);
-    painted = model.picture;
-    memset(painted.pixels, 255, image_bytes(&painted));
-    CHECK_OK(picture_compose(&a, &in, &geometry, &painted, &err), err);
-    for (size_t i = 0; i < image_bytes(&before); i++)
-        if (!in.mask.pixels[i / 3])
-            CHECK_INT(in.photo.pixels[i], before.pixels[i]);
-    CHECK_INT(in.photo.pixels[3 * (350 * 1500 + 500)], 255);
+    CHECK_OK(picture_plan(&a, &in, &settings, &record, &err), err);
+    CHECK_INT(record.plan.n, 1);
+    CHECK_OK(picture_prepare(&a, &in, &record, 0, &model, &err), err);
+    CHECK_OK(image_f32_new(&a, model.picture.width, model.picture.height, &painted, &err), err);
+    for (int i = 0; i < 3 * painted.width * painted.height; i++)
+        painted.pixels[i] = 255;
+    CHECK_OK(picture_paste(&a, &in, &model, &painted, &settings, &record, 0, &err), err);
+    for (int y = 0; y < 1000; y++)
+        for (int i = 0; i < 3 * 1500; i++) {
+            int x = i / 3, dx = x < 300 ? 300 - x : x > 699 ? x - 699 : 0, dy = y < 200 ? 200 - y : y > 499 ? y - 499 : 0;
+
+            if (dx * dx + dy * dy > record.edge.grow * record.edge.grow)
+                CHECK_INT(in.photo.pixels[y * 4500 + i], before.pixels[y * 4500 + i]);
+            else if (!dx && !dy)
+                CHECK_INT(in.photo.pixels[y * 4500 + i], 255);
+        }
 
     CHECK_OK(picture_encode(&a, &in, &files, &err), err);
     for (int i = 0; i < 2; i++) {
@@ -132,12 +131,12 @@ TEST(picture__rotates_photo_and_mask_each_by_its_own_exif)
 
     CHECK_OK(arena_init(&a, ARENA, &err), err);
     rotated = file_bytes(&a, golden("pictures/oriented_6.jpg"));
-    CHECK_OK(picture_read(&a, rotated, mask_file(&a, 40, 72, 10, 10, 20, 20), &in, &err), err);
+    CHECK_OK(read_pair(&a, rotated, mask_file(&a, 40, 72, 10, 10, 20, 20), &in, &err), err);
     picture_from_png(&a, golden("pictures/oriented_6.upright.png"), &want);
     CHECK_SAME_PICTURE(&in.photo, &want);
-    CHECK_OK(picture_read(&a, rotated, rotated, &in, &err), err); /* a mask that is a JPEG with an orientation, too */
+    CHECK_OK(read_pair(&a, rotated, rotated, &in, &err), err); /* a mask that is a JPEG with an orientation, too */
     lying = mask_file(&a, 72, 40, 10, 10, 20, 20);
-    CHECK_INT(picture_read(&a, rotated, lying, &in, NULL), ERR_MASK_SIZE);
+    CHECK_INT(read_pair(&a, rotated, lying, &in, NULL), ERR_MASK_SIZE);
     arena_done(&a);
 }
 
@@ -153,18 +152,18 @@ TEST(picture__refuses_masks_that_say_nothing_and_names_the_file_at_fault)
     draw_slopes(&a, 120, 80, &photo);
     file = photo_file(&a, &photo, (struct span){ NULL, 0 });
     good = mask_file(&a, 120, 80, 5, 5, 9, 9);
-    CHECK_INT(picture_read(&a, file, mask_file(&a, 120, 80, 0, 0, 0, 0), &in, NULL), ERR_MASK_EMPTY);
-    CHECK_INT(picture_read(&a, file, mask_file(&a, 120, 80, 0, 0, 120, 80), &in, NULL), ERR_MASK_FULL);
-    CHECK_INT(picture_read(&a, file, mask_file(&a, 60, 40, 0, 0, 60, 40), &in, NULL), ERR_MASK_FULL);
-    CHECK_INT(picture_read(&a, file, mask_file(&a, 80, 120, 0, 0, 4, 4), &in, NULL), ERR_MASK_SIZE);
-    CHECK_OK(picture_read(&a, file, mask_file(&a, 60, 40, 0, 0, 4, 4), &in, &err), err);
-    CHECK_INT(picture_read(&a, file, SPAN("text"), &in, &err), ERR_NOT_AN_IMAGE);
+    CHECK_INT(read_pair(&a, file, mask_file(&a, 120, 80, 0, 0, 0, 0), &in, NULL), ERR_MASK_EMPTY);
+    CHECK_INT(read_pair(&a, file, mask_file(&a, 120, 80, 0, 0, 120, 80), &in, NULL), ERR_MASK_FULL);
+    CHECK_INT(read_pair(&a, file, mask_file(&a, 60, 40, 0, 0, 60, 40), &in, NULL), ERR_MASK_FULL);
+    CHECK_INT(read_pair(&a, file, mask_file(&a, 80, 120, 0, 0, 4, 4), &in, NULL), ERR_MASK_SIZE);
+    CHECK_OK(read_pair(&a, file, mask_file(&a, 60, 40, 0, 0, 4, 4), &in, &err), err);
+    CHECK_INT(read_pair(&a, file, SPAN("text"), &in, &err), ERR_NOT_AN_IMAGE);
     CHECK(strncmp(err.msg, "mask: ", 6) == 0);
     err = (struct err){ 0 };
-    CHECK_INT(picture_read(&a, (struct span){ file.ptr, file.len / 2 }, good, &in, &err), ERR_CORRUPT);
+    CHECK_INT(read_pair(&a, (struct span){ file.ptr, file.len / 2 }, good, &in, &err), ERR_CORRUPT);
     CHECK(strncmp(err.msg, "original: ", 10) == 0);
     err = (struct err){ 0 }; /* when both are damaged the photo is named, whichever decoder fails first */
-    CHECK_INT(picture_read(&a, (struct span){ file.ptr, file.len / 2 }, SPAN("text"), &in, &err), ERR_CORRUPT);
+    CHECK_INT(read_pair(&a, (struct span){ file.ptr, file.len / 2 }, SPAN("text"), &in, &err), ERR_CORRUPT);
     CHECK(strncmp(err.msg, "original: ", 10) == 0);
     arena_done(&a);
 }
@@ -187,9 +186,9 @@ TEST(picture__refuses_damaged_files_side_by_side_again_and_again)
         const struct span cut_file = { file.ptr, file.len - i * file.len / 60 };
         const struct span cut_mask = { mask.ptr, mask.len - i * mask.len / 60 };
 
-        CHECK(picture_read(&a, cut_file, cut_mask, &in, NULL) != ERR_OK);
-        CHECK(picture_read(&a, file, cut_mask, &in, NULL) != ERR_OK);
-        CHECK_OK(picture_read(&a, file, mask, &in, &err), err);
+        CHECK(read_pair(&a, cut_file, cut_mask, &in, NULL) != ERR_OK);
+        CHECK(read_pair(&a, file, cut_mask, &in, NULL) != ERR_OK);
+        CHECK_OK(read_pair(&a, file, mask, &in, &err), err);
         arena_rewind(&a, mark);
     }
     arena_done(&a);
@@ -201,7 +200,7 @@ static void check_accepted(struct arena *a, struct span original, int width, int
     struct picture_input in;
     struct picture_files files;
 
-    CHECK_OK(picture_read(a, original, mask_file(a, width, height, 1, 0, 2, 1), &in, &err), err);
+    CHECK_OK(read_pair(a, original, mask_file(a, width, height, 1, 0, 7, 6), &in, &err), err);
     CHECK_INT(in.photo.channels, 3);
     CHECK_INT(in.icc.len, 0);
     CHECK_OK(picture_encode(a, &in, &files, &err), err);
@@ -227,40 +226,15 @@ TEST(picture__shows_white_through_a_transparent_photo)
     struct err err = { 0 };
     struct picture_input in;
     struct png_build b;
+    char rows[20 * 9];
 
     CHECK_OK(arena_init(&a, ARENA, &err), err);
     png_begin(&a, &b);
-    png_ihdr(&b, 2, 1, 8, 6, 0);
-    png_idat(&b, SPAN("\0abc\xff" "abc\0"));
-    CHECK_OK(picture_read(&a, png_end(&b), mask_file(&a, 2, 1, 0, 0, 1, 1), &in, &err), err);
+    png_ihdr(&b, 2, 20, 8, 6, 0);
+    for (int y = 0; y < 20; y++)
+        memcpy(rows + 9 * y, "\0abc\xff" "abc\0", 9);
+    png_idat(&b, (struct span){ rows, sizeof rows });
+    CHECK_OK(read_pair(&a, png_end(&b), mask_file(&a, 2, 20, 0, 0, 1, 18), &in, &err), err);
     CHECK(memcmp(in.photo.pixels, "abc\xff\xff\xff", 6) == 0);
-    arena_done(&a);
-}
-
-/* A line one pixel wide, in a photo four times the size at which the model paints, is marked for the model and
- * repainted in full. */
-TEST(picture__does_not_lose_a_thin_line_on_the_way)
-{
-    struct arena a;
-    struct err err = { 0 };
-    struct image photo, painted;
-    struct picture_model_input model;
-    struct picture_input in;
-    struct picture_geometry geometry = picture_choose_geometry(4096, 512);
-    struct span file, mask;
-
-    CHECK_OK(arena_init(&a, ARENA, &err), err);
-    draw_slopes(&a, 4096, 512, &photo);
-    file = photo_file(&a, &photo, (struct span){ NULL, 0 });
-    mask = mask_file(&a, 4096, 512, 100, 301, 4000, 302);
-    CHECK_OK(picture_read(&a, file, mask, &in, &err), err);
-    CHECK_OK(picture_prepare(&a, &in, &geometry, &model, &err), err);
-    for (int x = 25; x < 1000; x++)
-        CHECK_INT(model.mask.pixels[75 * 1024 + x], 255);
-    painted = model.picture;
-    memset(painted.pixels, 255, image_bytes(&painted));
-    CHECK_OK(picture_compose(&a, &in, &geometry, &painted, &err), err);
-    for (int x = 100; x < 4000; x++)
-        CHECK_INT(in.photo.pixels[3 * (301 * 4096 + x)], 255);
     arena_done(&a);
 }

@@ -366,7 +366,7 @@ TEST(pipeline__success_writes_the_paths_the_cost_and_the_recipe)
     static const char *const paths[] = {
         "processingStatus", "editedImagePath", "previewImagePath", "errorMessage", "inpaint.errorCode",
         "inpaint.retryable", "inpaint.stage", "inpaint.progress", "cost", "inpaint.lease", "inpaint.etaSeconds",
-        "inpaint.timings", "inpaint.warnings", "inpaint.recipe"
+        "inpaint.timings", "inpaint.warnings", "inpaint.recipe", "inpaint.mask", "inpaint.crops"
     };
     static const char *const fields[][2] = {
         { "editedImagePath", JOB_SCENE_FOLDER "edited.jpg" },
@@ -419,7 +419,7 @@ TEST(pipeline__failure_writes_the_sentence_the_code_and_the_cost)
     fake_cloud_put(&s.cloud, JOB_SCENE_FOLDER "original.jpg", SPAN("GIF89a, and so on"));
     s.cloud.takes_ms = 500;
     CHECK_INT(job_scene_push(&s, "m1"), 204);
-    CHECK_STR(fake_cloud_text(&s.cloud, "errorMessage"), "The file is not a JPEG or PNG picture.");
+    CHECK_STR(fake_cloud_text(&s.cloud, "errorMessage"), "The file is not a JPEG, PNG or WebP picture.");
     CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.errorCode"), "INPUT_NOT_AN_IMAGE");
     CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.stage"), "decode");
     CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.retryable"), "false");

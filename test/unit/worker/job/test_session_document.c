@@ -263,7 +263,7 @@ TEST(session_document__edit_writes_the_outcome_and_keeps_what_is_the_apps)
     CHECK_INT(json_count(json_get(json_get(root, "note"), "a")), 3);
     CHECK_INT(json_count(root), 6);
     inpaint = json_get(root, "inpaint");
-    CHECK_INT(json_count(inpaint), 2);
+    CHECK_INT(json_count(inpaint), 4);
     recipe = json_get(inpaint, "recipe");
     CHECK_INT(json_count(recipe), 8);
     check_text(json_get(recipe, "model"), "flux1-fill-Q8_0.gguf");
@@ -276,6 +276,12 @@ TEST(session_document__edit_writes_the_outcome_and_keeps_what_is_the_apps)
     CHECK_INT(json_count(json_get(recipe, "fillSize")), 2);
     CHECK(json_integer(json_get(json_get(recipe, "fillSize"), "height"), &n) && n == 64);
     CHECK_INT(json_count(json_get(inpaint, "timings")), 4);
+    CHECK(json_number(json_get(json_get(inpaint, "mask"), "markedShare"), &x) && x > 0 && x < 1);
+    CHECK(json_integer(json_get(json_get(inpaint, "mask"), "growModel"), &n) && n == 8);
+    CHECK(json_number(json_get(json_get(inpaint, "mask"), "growPaste"), &x) && x == 7);
+    CHECK_INT(json_count(json_get(inpaint, "crops")), 1);
+    CHECK_INT(json_count(json_first(json_get(inpaint, "crops"))), 6);
+    CHECK(json_integer(json_get(json_first(json_get(inpaint, "crops")), "fillWidth"), &n) && n == 64);
     CHECK(json_integer(json_get(json_get(inpaint, "timings"), "denoise"), &n) && n >= 0);
     arena_done(&arena);
 }
