@@ -16,6 +16,7 @@
     X(inspect, "lists the tensors of a GGUF or safetensors file, or writes one as raw f32")  \
     X(prompts, "prints which label of a scene leads to which prompt")                        \
     X(push, "pushes kept messages to a worker again, and says what the answers mean")        \
+    X(replay, "runs an edit again from its record, to the same bytes")                       \
     X(serve, "runs the HTTP service (the default); settings come from the environment")      \
     X(tokenize, "prints the ids of a prompt for T5 or CLIP")                                 \
     X(transformer, "calls the transformer once: velocity and the streams after every block") \
