@@ -8,6 +8,7 @@
 #define WORKER_CLI_COMMANDS_H
 
 #define COMMAND_MAP(X)                                                                       \
+    X(audit, "runs one job with every combination of some settings, side by side on a page") \
     X(bench, "measures the parts of a job on random weights")                                \
     X(doctor, "checks settings, credentials, model files, memory and backend")               \
     X(edit, "runs one whole job on a local folder, without the cloud")                       \
