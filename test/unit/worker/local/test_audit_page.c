@@ -51,6 +51,7 @@ TEST(audit_page__has_a_row_for_each_cell_with_its_numbers_and_pictures)
     CHECK(strstr(page, ">18446744073709551615</td>") && strstr(page, " width=\"320\" height=\"208\""));
     CHECK(strstr(page, "src=\"cells/1/difference-0.png\"") && strstr(page, "href=\"cells/1/edited.jpg\"") && strstr(page, " W1"));
     CHECK_INT(count(page, "data-value=\"\">\xe2\x80\x93</td>"), 6); /* what a cell lacks: two numbers each, and two scores */
+    arena_done(&arena);
 }
 
 TEST(audit_page__needs_nothing_from_elsewhere_and_escapes_every_text)
@@ -63,6 +64,7 @@ TEST(audit_page__needs_nothing_from_elsewhere_and_escapes_every_text)
     CHECK_INT(count(page, "<img "), 3);
     CHECK(!strstr(page, "<b>") && !strstr(page, "<i>") && !strstr(page, "<link") && !strstr(page, "\"http") && !strstr(page, "url("));
     CHECK(strstr(page, "&lt;img src=x onerror=alert(1)&gt;") && strstr(page, "a&amp;b") && strstr(page, "&quot;&#39;&gt;&lt;b&gt;"));
+    arena_done(&arena);
 }
 
 TEST(audit_page__takes_cells_that_lack_everything)
@@ -73,4 +75,5 @@ TEST(audit_page__takes_cells_that_lack_everything)
     CHECK_INT(count(page, "<tr>"), 6);
     CHECK_INT(count(page, "<img "), 0);
     CHECK(strstr(page_of("{}"), "Cells: 0"));
+    arena_done(&arena);
 }

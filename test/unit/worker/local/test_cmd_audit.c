@@ -97,6 +97,7 @@ TEST(cmd_audit__runs_the_grid_and_shows_it)
                        json_text(json_get(json_at(json_get(v, "pictures"), 0), "difference")));
         CHECK(strstr(file_bytes(&arena, temp_path("audit/index.html")).ptr, link));
     }
+    arena_done(&arena);
 }
 
 static bool is_marked_near(const struct image *mask, int x, int y, int radius)
@@ -130,6 +131,7 @@ TEST(cmd_audit__shows_no_difference_where_nothing_was_painted)
             CHECK(is_black || is_marked_near(&mask, x, y, RADIUS));
         }
     CHECK(painted > 100 && far > 100);
+    arena_done(&arena);
 }
 
 TEST(cmd_audit__goes_on_where_it_was_and_runs_again_what_is_not_the_same)
@@ -147,6 +149,7 @@ TEST(cmd_audit__goes_on_where_it_was_and_runs_again_what_is_not_the_same)
     CHECK_INT(AUDIT(Q8, "--guidance", "2", "--steps", "1", "--prompt", "a lawn"), 0);
     CHECK(strstr(out, "1 cells, 1 of them new\n") && file_bytes(&arena, temp_path(CELL "record.json")).len > 500);
     CHECK(strstr(file_bytes(&arena, temp_path("audit/index.html")).ptr, "Prompt: a lawn<br>"));
+    arena_done(&arena);
 }
 
 /* Each cell is a record of `replay`, and the audit's folder has its inputs. */
@@ -161,6 +164,7 @@ TEST(cmd_audit__a_cell_can_be_replayed)
     x = file_bytes(&arena, temp_path(CELL "edited.jpg"));
     y = file_bytes(&arena, temp_path("audit/edited.jpg"));
     CHECK(x.len && span_eq(x, y));
+    arena_done(&arena);
 }
 
 TEST(cmd_audit__ends_orderly_at_a_signal)
@@ -176,6 +180,7 @@ TEST(cmd_audit__ends_orderly_at_a_signal)
     CHECK(strstr(errors, "ends after this cell") && strstr(errors, "stopped with 0 of 1 cells; the same command goes on from there\n"));
     CHECK(strstr(file_bytes(&arena, temp_path("audit/index.html")).ptr, "Cells: 0 of 1"));
     CHECK_INT(AUDIT(Q8, "--guidance", "2", "--steps", "1"), 0);
+    arena_done(&arena);
 }
 
 TEST(cmd_audit__says_what_is_wrong_before_a_model_is_loaded)
@@ -191,4 +196,5 @@ TEST(cmd_audit__says_what_is_wrong_before_a_model_is_loaded)
     CHECK(strstr(errors, "cannot make the folder '/no/such/folder/audit': ") && !strstr(errors, "load"));
     CHECK_INT(run(cmd_audit, (const char *const[]){ "audit", "--image", "x", "--mask", "y", NULL }), 2);
     CHECK(strstr(errors, "--out is required"));
+    arena_done(&arena);
 }

@@ -72,6 +72,7 @@ TEST(record__comes_back_as_it_was_written)
     CHECK(y.request.paint.kind == EDIT_PAINT_SOLID && memcmp(y.request.paint.rgb, q.paint.rgb, 3) == 0);
     CHECK_STR(y.request.wishes.prompt, q.wishes.prompt);
     CHECK(!y.model);
+    arena_done(&arena);
 }
 
 TEST(record__differs_when_anything_that_decides_does)
@@ -109,6 +110,7 @@ TEST(record__differs_when_anything_that_decides_does)
         CHECK(same == (i == 1));
         y.version = x.version;
     }
+    arena_done(&arena);
 }
 
 /* The text with its first `from` made `to`; both may have any length. */
@@ -162,4 +164,5 @@ TEST(record__says_what_is_wrong_with_a_file)
         err = (struct err){ 0 };
     }
     CHECK_INT(record_read("/no/such/record", &arena, &x, &err), ERR_NOT_FOUND);
+    arena_done(&arena);
 }
