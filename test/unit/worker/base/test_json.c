@@ -193,6 +193,7 @@ TEST(json__numbers_come_back_as_they_were)
 
         CHECK(json_number(json_at(json_get(v, "n"), (int)i), &d) && memcmp(&d, &numbers[i], sizeof d) == 0);
     }
+    arena_done(&arena);
 }
 
 TEST(json__a_document_that_lost_something_is_not_written)
