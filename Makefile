@@ -273,6 +273,7 @@ SECONDS ?= 60
 # more examples of the files that an entry reads
 FUZZ_SEEDS_jpeg := test/golden/pictures
 FUZZ_SEEDS_png  := test/golden/pictures
+FUZZ_SEEDS_splice := test/golden/pictures
 
 $(BUILD)/fuzz_%: $(BUILD)/test/fuzz/fuzz_%.o $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LDLIBS)

@@ -64,10 +64,11 @@ only_in 'openssl/' worker/base/crypto.c
 only_in 'jwt\.h' worker/base/libjwt.c
 only_in 'zlib' worker/base/gunzip.c
 only_in 'png\.h' models/codec/png.c
-only_in '(jpeglib|jerror)' models/codec/jpeg.c
+only_in '(jpeglib|jerror)' models/codec/jpeg.c models/codec/jpeg_{output.{c,h},splice.c}
 only_in 'webp/' models/codec/webp.c
 only_in 'libheif' models/codec/heif.c
 only_in 'seccomp' models/jail/sandbox.c
+only_in 'lcms2' models/codec/colour.c
 only_in 'utf8proc' models/text/unicode.c
 only_in 'dnnl' kernels/cpu/onednn.c
 only_in 'cublasLt' kernels/cuda/cublaslt.h

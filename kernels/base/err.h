@@ -14,7 +14,7 @@
     X(ERR_INVALID, "invalid")                 /* wrong argument or input: the same input fails again */    \
     X(ERR_CORRUPT, "corrupt")                 /* bytes that break their own format */                      \
     X(ERR_UNSUPPORTED, "unsupported")         /* well-formed, but not supported */                         \
-    X(ERR_NOT_AN_IMAGE, "not-an-image")       /* neither JPEG nor PNG */                                   \
+    X(ERR_NOT_AN_IMAGE, "not-an-image")       /* neither JPEG nor PNG nor WebP */                          \
     X(ERR_HEIC, "heic")                       /* an HEIF picture: common on phones, not decoded here */    \
     X(ERR_MASK_EMPTY, "mask-empty")           /* the mask marks nothing */                                 \
     X(ERR_MASK_FULL, "mask-full")             /* the mask marks everything */                              \

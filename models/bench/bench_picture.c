@@ -113,7 +113,7 @@ static enum err_code make_files(struct rig *r, struct err *err)
     static const char icc[ICC_BYTES] = {
         [2] = ICC_BYTES >> 8, [3] = ICC_BYTES & 255, [16] = 'R', 'G', 'B', ' ', [36] = 'a', 'c', 's', 'p'
     };
-    const struct jpeg_options camera = { QUALITY, JPEG_CHROMA_HALF, { icc, sizeof icc } };
+    const struct jpeg_options camera = { .quality = QUALITY, .chroma = JPEG_CHROMA_HALF, .icc = { icc, sizeof icc } };
     int width = r->o->width, height = r->o->height;
     struct image photo, mask;
 
@@ -248,7 +248,7 @@ static enum err_code run_edit(struct rig *r, struct err *err)
     for (int i = 0; i < record.plan.n; i++)
         TRY(run_crop(r, &in, &record, i, err));
     begin = bench_clock();
-    TRY(picture_encode(r->a, &in, &files, err));
+    TRY(picture_encode(r->a, &in, &r->o->settings, &record, &files, err));
     begin = lap(r, ENCODE, begin);
     crc = crc32c(0, files.edited.ptr, files.edited.len);
     b->checksum = crc32c(crc, files.preview.ptr, files.preview.len);

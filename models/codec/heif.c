@@ -108,13 +108,16 @@ static enum err_code open_file(struct reader *r)
 #if LIBHEIF_HAVE_VERSION(1, 13, 0)
     heif_context_set_max_decoding_threads(r->context, 0);
 #endif
-    heif_context_set_maximum_image_size_limit(r->context, IMAGE_MAX_SIDE);
+    heif_context_set_maximum_image_size_limit(r->context, 2 * IMAGE_MAX_SIDE); /* check_size() has the words */
     TRY(failed(r, heif_context_read_from_memory_without_copy(r->context, r->file.ptr, r->file.len, NULL)));
     return failed(r, heif_context_get_primary_image_handle(r->context, &r->handle));
 }
 
 static enum err_code check_size(const struct reader *r, int64_t width, int64_t height)
 {
+    if (width < 1 || height < 1)
+        return err_set(r->err, ERR_CORRUPT, "heif: the picture has %lld x %lld pixels", (long long)width,
+                       (long long)height);
     TRY(image_check_size(width, height, r->err));
     if (r->max_pixels > 0 && width * height > r->max_pixels)
         return err_set(r->err, ERR_TOO_LARGE,

@@ -2,21 +2,21 @@
 
 #include <setjmp.h>
 #include <stdio.h> /* jpeglib.h needs FILE */
-#include <stdlib.h>
 #include <string.h>
 
 #include <jpeglib.h>
 #include <jerror.h>
 
+#include "models/codec/colour.h"
 #include "models/codec/icc.h"
 #include "models/codec/jpeg_layout.h"
 #include "models/codec/jpeg_notes.h"
+#include "models/codec/jpeg_output.h"
+#include "models/codec/jpeg_scan.h"
 
 enum {
     DECODER_MAX_BYTES = 1 << 30, /* more than the coefficients of a progressive four-colour picture of 120 megapixels */
-    ICC_PART_BYTES = 65533 - 14, /* what fits into one APP2 segment after its tag */
-    PADDING_MAX_BYTES = 8,       /* before a restart marker; some cameras write a few, more are data in disorder */
-    APP2 = JPEG_APP0 + 2
+    PADDING_MAX_BYTES = 8        /* before a restart or end marker; some cameras write a few, more are doubtful */
 };
 
 /* libjpeg leaves through `jump` on errors, so everything that is used afterwards is in these structs, not in locals. */
@@ -99,7 +99,8 @@ struct reader {
     struct jpeg_layout layout;
     struct arena *arena;
     struct image image;
-    uint8_t *cmyk; /* one row, where the file has four colours */
+    uint8_t *cmyk;            /* one row, where the file has four colours */
+    struct colour_inks *inks; /* NULL: the file does not say what its four colours look like */
     int rows_missing;
 };
 
@@ -207,13 +208,22 @@ static J_COLOR_SPACE output_space(struct reader *r)
     }
 }
 
+static enum err_code open_inks(struct reader *r)
+{
+    struct image_notes notes;
+
+    TRY(jpeg_notes(r->arena, r->file, &notes, r->guard.err));
+    return colour_inks_open(r->arena, notes.icc, &r->inks, r->guard.err);
+}
+
 static enum err_code take_memory(struct reader *r)
 {
     TRY(image_new(r->arena, (int)r->c.image_width, (int)r->c.image_height, r->c.num_components == 1 ? 1 : 3, &r->image,
                   r->guard.err));
     if (r->c.out_color_space != JCS_CMYK)
         return ERR_OK;
-    return arena_alloc(r->arena, r->c.image_width, 4, &r->cmyk, r->guard.err);
+    TRY(arena_alloc(r->arena, r->c.image_width, 4, &r->cmyk, r->guard.err));
+    return open_inks(r);
 }
 
 static void start(struct reader *r)
@@ -239,9 +249,14 @@ static unsigned mul_255(unsigned a, unsigned b)
     return (t + (t >> 8)) >> 8;
 }
 
-/* In inverted CMYK 255 means no ink. Red is the light that cyan and black ink let through, and so on. */
-static void row_from_cmyk(uint8_t *rgb, const uint8_t *cmyk, int width)
+/* In inverted CMYK 255 means no ink. Without a profile, red is the light that cyan and black ink let through, and so
+ * on. */
+static void row_from_cmyk(const struct colour_inks *inks, uint8_t *rgb, const uint8_t *cmyk, int width)
 {
+    if (inks) {
+        colour_inks_to_srgb(inks, cmyk, (size_t)width, rgb);
+        return;
+    }
     for (size_t x = 0; x < (size_t)width; x++) {
         unsigned black = cmyk[4 * x + 3];
 
@@ -283,8 +298,28 @@ static void read_rows(struct reader *r)
         if (jpeg_read_scanlines(&r->c, &target, 1) != 1)
             refuse(r, err_set(r->guard.err, ERR_CORRUPT, "jpeg: row %u is missing", r->c.output_scanline));
         if (r->cmyk)
-            row_from_cmyk(row, r->cmyk, r->image.width);
+            row_from_cmyk(r->inks, row, r->cmyk, r->image.width);
     }
+}
+
+/* Bytes that the decoder did not need, before the end marker. */
+static size_t bytes_left(const struct reader *r)
+{
+    const char *at = (const char *)r->c.src->next_input_byte;
+    const char *end = r->file.ptr + r->layout.end;
+
+    return r->layout.has_eoi && at >= r->file.ptr && at < end ? (size_t)(end - at) : 0;
+}
+
+/* Too few or too many bytes for the rows may be too few or too many at the end, or have been lost or put in anywhere.
+ */
+static void look_for_damage(struct reader *r)
+{
+    bool is_doubtful = r->rows_missing > 0 || bytes_left(r) > PADDING_MAX_BYTES;
+    int64_t row = is_doubtful ? jpeg_scan_unsound_row((struct span){ r->file.ptr, r->layout.end }) : INT64_MAX;
+
+    if (row < r->c.image_height)
+        lose_rows(r, row);
 }
 
 static enum err_code read_guarded(struct reader *r)
@@ -295,6 +330,7 @@ static enum err_code read_guarded(struct reader *r)
     start(r);
     check_scans(r);
     read_rows(r);
+    look_for_damage(r);
     return ERR_OK;
 }
 
@@ -356,31 +392,12 @@ enum err_code jpeg_read(struct arena *a, struct span file, struct image *ret, st
 }
 
 struct writer {
-    struct guard guard;
+    struct jpeg_guard guard;
     struct jpeg_compress_struct c;
+    struct jpeg_sink sink;
     const struct image *image;
     const struct jpeg_options *options;
-    unsigned char *bytes; /* allocated by libjpeg with malloc() */
-    unsigned long len;
 };
-
-static void write_icc(struct writer *w)
-{
-    struct span rest = w->options->icc;
-    unsigned total = (unsigned)((rest.len + ICC_PART_BYTES - 1) / ICC_PART_BYTES);
-
-    for (unsigned number = 1; number <= total; number++) {
-        size_t n = rest.len < ICC_PART_BYTES ? rest.len : ICC_PART_BYTES;
-        const char tag[14] = { 'I', 'C', 'C', '_', 'P', 'R', 'O', 'F', 'I', 'L', 'E', 0, (char)number, (char)total };
-
-        jpeg_write_m_header(&w->c, APP2, (unsigned)(n + sizeof tag));
-        for (size_t i = 0; i < sizeof tag; i++)
-            jpeg_write_m_byte(&w->c, (unsigned char)tag[i]);
-        for (size_t i = 0; i < n; i++)
-            jpeg_write_m_byte(&w->c, (unsigned char)rest.ptr[i]);
-        rest = (struct span){ rest.ptr + n, rest.len - n };
-    }
-}
 
 static void set_parameters(struct writer *w)
 {
@@ -393,7 +410,7 @@ static void set_parameters(struct writer *w)
     jpeg_set_defaults(&w->c);
     jpeg_set_quality(&w->c, w->options->quality, TRUE);
     w->c.dct_method = JDCT_ISLOW;
-    w->c.optimize_coding = TRUE;
+    w->c.optimize_coding = w->options->fast ? FALSE : TRUE;
     if (w->image->channels == 3)
         w->c.comp_info[0].h_samp_factor = w->c.comp_info[0].v_samp_factor = sampling;
 }
@@ -405,10 +422,10 @@ static enum err_code write_guarded(struct writer *w)
     if (setjmp(w->guard.jump))
         return w->guard.rc;
     jpeg_create_compress(&w->c);
-    jpeg_mem_dest(&w->c, &w->bytes, &w->len);
+    jpeg_sink_start(&w->sink, &w->guard, &w->c);
     set_parameters(w);
     jpeg_start_compress(&w->c, TRUE);
-    write_icc(w);
+    jpeg_write_metadata(&w->c, w->options);
     while (w->c.next_scanline < w->c.image_height) {
         JSAMPROW row = w->image->pixels + (size_t)w->c.next_scanline * row_bytes;
         (void)jpeg_write_scanlines(&w->c, &row, 1);
@@ -422,8 +439,8 @@ static enum err_code write_all(struct writer *w, struct arena *a, struct span *r
     char *copy = NULL;
 
     TRY(write_guarded(w));
-    TRY(span_dup(a, (struct span){ (const char *)w->bytes, w->len }, &copy, err));
-    *ret_file = (struct span){ copy, w->len };
+    TRY(span_dup(a, (struct span){ (const char *)w->sink.bytes, w->sink.len }, &copy, err));
+    *ret_file = (struct span){ copy, w->sink.len };
     return ERR_OK;
 }
 
@@ -433,12 +450,10 @@ enum err_code jpeg_write(struct arena *a, const struct image *im, const struct j
     struct writer w = { .image = im, .options = options };
     enum err_code rc;
 
-    if (options->icc.len > ICC_MAX_BYTES)
-        return err_set(err, ERR_TOO_LARGE, "jpeg: a colour profile of %zu bytes; at most %d are supported",
-                       options->icc.len, ICC_MAX_BYTES);
-    w.c.err = guard_init(&w.guard, err);
+    TRY(jpeg_check_metadata(options, err));
+    w.c.err = jpeg_guard_init(&w.guard, ERR_INTERNAL, err);
     rc = write_all(&w, a, ret_file, err);
     jpeg_destroy_compress(&w.c);
-    free(w.bytes);
+    jpeg_sink_done(&w.sink);
     return rc;
 }

@@ -1,5 +1,5 @@
 /*
- * jpeg - JPEG files <-> pixels. The only file over libjpeg.
+ * jpeg - JPEG files <-> pixels. Over libjpeg, with jpeg_output.h and jpeg_splice.c.
  *
  * Reads baseline and progressive files, in grey, YCbCr, RGB, CMYK and YCCK, with the accurate inverse DCT and smooth
  * ("fancy") chroma upsampling, as Pillow does. Grey stays one channel, everything else becomes RGB. Four-colour files
@@ -11,8 +11,8 @@
  * early nor break the coding nor miss a restart marker. A picture all of whose rows are there is whole, whatever else
  * is wrong with the file: no EOI marker, stray bytes between segments, bytes of any kind behind the picture, scan
  * parameters that mean nothing. From the first row that is not there all rows count as missing; so damage higher up
- * makes the file corrupt, and a little at the bottom becomes image_notes.rows_missing. A progressive file without an EOI
- * marker is corrupt unless its scans complete every coefficient.
+ * makes the file corrupt, and a little at the bottom becomes image_notes.rows_missing. A progressive file without an
+ * EOI marker is corrupt unless its scans complete every coefficient.
  *
  * Errors  ERR_NOT_AN_IMAGE no SOI; ERR_TOO_LARGE limits of image.h, scans; ERR_UNSUPPORTED 12 bits, lossless,
  *         hierarchical, JPEG-LS; ERR_CORRUPT; ERR_NOMEM
@@ -34,14 +34,18 @@ enum jpeg_chroma {
 struct jpeg_options {
     int quality; /* 1 to 100, libjpeg's scale */
     enum jpeg_chroma chroma;
-    struct span icc; /* the profile to embed; empty: none */
+    struct span icc;  /* the profile to embed; empty: none */
+    struct span exif; /* TIFF data of metadata.h; empty: none */
+    struct span xmp;  /* an XMP packet of one segment; empty: none */
+    bool fast;        /* standard Huffman tables: a third of the time, and some 5 % more bytes for the same pixels */
 };
 
 /* ret_notes may be NULL; then every row must be there. */
 MUST_CHECK enum err_code jpeg_read(struct arena *a, struct span file, struct image *ret, struct image_notes *ret_notes,
                                    struct err *err);
 
-/* Baseline, optimised Huffman tables, JFIF header, the profile, and no other metadata; from the arena. */
+/* Baseline, Huffman tables for this picture, JFIF header, what `options` has of Exif data, XMP packet and profile, in
+ * this order, and no other metadata; from the arena. */
 MUST_CHECK enum err_code jpeg_write(struct arena *a, const struct image *im, const struct jpeg_options *options,
                                     struct span *ret_file, struct err *err);
 

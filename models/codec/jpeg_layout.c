@@ -154,6 +154,18 @@ static bool take_marker(struct jpeg_layout *l, struct walk *w)
     return true;
 }
 
+/* The zeros at the end of a file that was given its size before its content are no data, but they would decode. A few
+ * may be the picture's. */
+static size_t without_zeros(struct span file, size_t end)
+{
+    enum { KEPT = 8 };
+    size_t n = end;
+
+    while (n > 0 && file.ptr[n - 1] == 0)
+        n--;
+    return end - n > KEPT ? n + KEPT : end;
+}
+
 struct jpeg_layout jpeg_layout(struct span file)
 {
     struct walk w = { .bytes = (const unsigned char *)file.ptr, .len = file.len, .at = 2 };
@@ -165,6 +177,8 @@ struct jpeg_layout jpeg_layout(struct span file)
     }
     if (l.n_scans == 0)
         l.end = file.len;
+    if (!l.has_eoi)
+        l.end = without_zeros(file, l.end);
     l.has_every_component = w.n_missing == 0;
     return l;
 }

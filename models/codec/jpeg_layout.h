@@ -3,7 +3,8 @@
  *
  * Between the segments and behind the picture real files have other bytes: a second picture, a film, the camera's own
  * trailer. The picture ends at its EOI marker; in a file without one, behind a scan, at the first bytes that cannot
- * belong to it: a marker that ITU-T T.81 reserves, a second SOI or frame, a segment longer than the file.
+ * belong to it: a marker that ITU-T T.81 reserves, a second SOI or frame, a segment longer than the file, zeros up to
+ * the end.
  *
  * Damage is not an error here, because the decoder judges the pixels. What is not there is 0.
  * Source  ITU-T T.81 B.1.1, B.2, table B.1; T.87 C.1.1 (JPEG-LS)

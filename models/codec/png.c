@@ -8,7 +8,7 @@
 #include "models/codec/icc.h"
 #include "models/image/alpha.h"
 
-enum { SIGNATURE_BYTES = 8 };
+enum { SIGNATURE_BYTES = 8, READ_BYTES = 256 /* at once: what a file lacks at its end costs so many more at most */ };
 
 /* One file being read. libpng leaves through `jump` on errors, so everything that is used afterwards is here, not in
  * locals. */
@@ -71,6 +71,7 @@ static void read_header(struct reader *r)
     png_set_read_fn(r->png, r, read_bytes);
     png_set_user_limits(r->png, 0x7fffffff, 0x7fffffff); /* image_check_size() below has the limits and the message */
     png_set_chunk_malloc_max(r->png, ICC_MAX_BYTES + 4096);
+    png_set_compression_buffer_size(r->png, READ_BYTES);
     skip_what_is_not_used(r->png);
     png_read_info(r->png, r->info);
     r->image.width = (int)png_get_image_width(r->png, r->info);
@@ -146,6 +147,14 @@ static size_t pixels_end(struct span file)
     return ret;
 }
 
+/* libpng, when it has delivered the last row, reads on to the end of the pixels' chunks before it returns. */
+static bool has_last_row(const struct reader *r)
+{
+    if (png_get_interlace_type(r->png, r->info) == PNG_INTERLACE_ADAM7)
+        return png_get_current_pass_number(r->png) >= PNG_INTERLACE_ADAM7_PASSES;
+    return (int64_t)png_get_current_row_number(r->png) >= r->image.height;
+}
+
 /*
  * What libpng refuses may still have its rows. Those before the end of the file are right, as are all rows when the
  * damage is behind the last IDAT chunk, whose checksum was right then. Any other damage is at an unknown place: a
@@ -154,8 +163,11 @@ static size_t pixels_end(struct span file)
 static enum err_code judge(struct reader *r)
 {
     bool is_behind = r->file.len - r->rest.len > pixels_end(r->file);
-    int missing = r->image.height - r->rows_read;
+    int missing;
 
+    if (r->is_last_pass && has_last_row(r))
+        r->rows_read = r->image.height;
+    missing = r->image.height - r->rows_read;
     if (r->rc != ERR_CORRUPT || !r->is_last_pass || !(r->ended || is_behind) ||
         missing > image_max_rows_missing(r->image.height))
         return r->rc;
@@ -189,8 +201,10 @@ static enum err_code take_notes(struct reader *r, struct image_notes *ret)
     png_byte *exif = NULL;
     png_uint_32 exif_len = 0;
 
-    if (png_get_eXIf_1(r->png, r->info, &exif_len, &exif))
+    if (png_get_eXIf_1(r->png, r->info, &exif_len, &exif)) {
         notes.orientation = exif_orientation((struct span){ (const char *)exif, exif_len });
+        TRY(exif_copy(r->arena, (struct span){ (const char *)exif, exif_len }, &notes.exif, r->err));
+    }
     TRY(copy_profile(r, &notes.icc));
     if (r->channel_of_alpha)
         TRY(image_copy_alpha(r->arena, r->pixels, n_pixels(r), r->image.channels, &notes.alpha, r->err));

@@ -3,8 +3,9 @@
  *
  * Reads lossy and lossless files, with and without alpha, as RGB. The size is checked with image_check_size() before
  * memory is taken. A file that ends before its last rows has the rows before them: few missing ones become
- * image_notes.rows_missing, with more the file is corrupt. Bytes behind the pixels do not matter. The decoder itself
- * takes up to 4 bytes a pixel beside the arena.
+ * image_notes.rows_missing, with more the file is corrupt. The
+ * decoder gives rows out in dozens, so that any cut costs up to 25 of them. Bytes behind the pixels do not matter. The
+ * decoder itself takes up to 4 bytes a pixel beside the arena.
  *
  *   1. "RIFF"    2. u32 size of all that follows    3. "WEBP"
  *   4. chunks: name of 4 bytes, u32 size, payload, and a byte to make it even

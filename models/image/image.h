@@ -15,7 +15,8 @@
 enum {
     IMAGE_MAX_SIDE = 16384,               /* pixels */
     IMAGE_MAX_PIXELS = 200 * 1000 * 1000, /* of any picture in memory; files are refused earlier (codec/decode.h) */
-    IMAGE_MAX_FILE_BYTES = 64 << 20       /* of 108 megapixels, phones write 15 to 50 MB */
+    IMAGE_MAX_FILE_BYTES = 64 << 20,      /* of 108 megapixels, phones write 15 to 50 MB */
+    IMAGE_MAX_EXIF_BYTES = 128 << 10      /* of Exif data that are looked at; what lies behind is taken as absent */
 };
 
 struct image {
@@ -44,6 +45,9 @@ struct image_notes {
     struct span icc;  /* colour profile (icc.h); empty when absent, damaged or over ICC_MAX_BYTES */
     bool indexed;     /* a PNG with a palette or of single bits: Pillow's modes P and 1 */
     uint8_t *alpha;   /* [height, width], the alpha channel of a PNG or WebP, from the arena; NULL: none */
+
+    struct span exif;  /* TIFF data, from its byte order on, at most IMAGE_MAX_EXIF_BYTES; empty: absent */
+    bool has_gain_map; /* a second picture in the file says how much brighter an HDR screen shows the first */
 };
 
 /* A picture of the given size, zeroed, from the arena. ERR_TOO_LARGE over the limits, ERR_INVALID for sizes < 1. */
@@ -56,8 +60,8 @@ MUST_CHECK enum err_code image_check_size(int64_t width, int64_t height, struct 
 /* The same, and not more than max_pixels, which is the operator's setting; 0: none. */
 MUST_CHECK enum err_code image_check_pixels(int64_t width, int64_t height, int64_t max_pixels, struct err *err);
 
-/* How many rows of a file may be missing at its bottom, as when the end of an upload is lost: 16 or 1 %, but no more than
- * a quarter of a small picture. */
+/* How many rows of a file may be missing at its bottom, as when the end of an upload is lost: 16 or 1 %, but no more
+ * than a quarter of a small picture. */
 int image_max_rows_missing(int height);
 
 /* Grey becomes three equal channels. For an RGB picture, ret shares the pixels of src. */

@@ -7,8 +7,6 @@
 #include "models/jail/request.h"
 #include "models/jail/sandbox.h"
 
-enum { EXIT_ANSWERED = 0, EXIT_SILENT = 3 };
-
 bool jail_is_child(int argc, char **argv)
 {
     return argc == 2 && strcmp(argv[1], JAIL_WORD) == 0;
@@ -67,7 +65,7 @@ int jail_child(const struct jail_program *program)
     struct err err = { 0 };
 
     if (!r)
-        return EXIT_SILENT;
+        return JAIL_NOT_ASKED;
     err_ignore(run(program, r, &reply)); /* the answer says it */
-    return reply_write(STDOUT_FILENO, &reply, &err) ? EXIT_SILENT : EXIT_ANSWERED;
+    return reply_write(STDOUT_FILENO, &reply, &err) ? JAIL_NO_ROOM : JAIL_ANSWERED;
 }

@@ -258,7 +258,9 @@ static enum err_code judge_end(const struct jailed *j, const struct jail_limits 
         return err_set(err, ERR_TOO_LARGE, THE_DECODER " took longer than %g s", 1e-3 * limits->wall_ms);
     if (WIFSIGNALED(j->status))
         return judge_signal(WTERMSIG(j->status), limits, err);
-    if (WEXITSTATUS(j->status) != 0)
+    if (WEXITSTATUS(j->status) == JAIL_NO_ROOM)
+        return err_set(err, ERR_NOMEM, THE_DECODER " found no memory for its answer");
+    if (WEXITSTATUS(j->status) != JAIL_ANSWERED)
         return err_set(err, ERR_CORRUPT, THE_DECODER " ended with status %d and without an answer",
                        WEXITSTATUS(j->status));
     return ERR_OK;
@@ -392,25 +394,20 @@ static enum err_code try_it(struct arena *a, struct err *err)
     return ERR_OK;
 }
 
-struct verdict {
-    struct err err;
-};
-
-static struct verdict *the_verdict(void)
+static struct err *the_verdict(void)
 {
-    static struct verdict v; /* of this process, found once */
+    static struct err err; /* of this process, found once */
 
-    return &v;
+    return &err;
 }
 
 static void find_verdict(void)
 {
-    struct verdict *v = the_verdict();
     struct arena a;
 
-    if (arena_init(&a, 1 << 20, &v->err))
+    if (arena_init(&a, 1 << 20, the_verdict()))
         return;
-    err_ignore(try_it(&a, &v->err));
+    err_ignore(try_it(&a, the_verdict()));
     arena_done(&a);
 }
 
@@ -419,5 +416,5 @@ const char *jail_unavailable_reason(void)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     (void)pthread_once(&once, find_verdict);
-    return the_verdict()->err.code ? the_verdict()->err.msg : NULL;
+    return the_verdict()->code ? the_verdict()->msg : NULL;
 }

@@ -12,6 +12,9 @@
 
 enum { REQUEST_FILE_AT = 4096 };
 
+/* What the jailed process exits with. */
+enum { JAIL_ANSWERED = 0, JAIL_NOT_ASKED = 3, JAIL_NO_ROOM = 4 /* for the answer */ };
+
 #define REQUEST_MAGIC "decode!" /* 8 bytes with its zero */
 
 struct jail_request {

@@ -17,7 +17,11 @@
 
 #include "kernels/base/err.h"
 
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#ifndef __has_feature /* clang's way to say what gcc says by a macro */
+#define __has_feature(x) 0
+#endif
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__ || __has_feature(address_sanitizer) || \
+    __has_feature(thread_sanitizer)
 #define SANDBOX_IS_WHOLE false
 #else
 #define SANDBOX_IS_WHOLE true

@@ -12,22 +12,25 @@
  * a mask whose aspect ratio then differs is refused. Behind transparent pixels a photo is white, like the page of a
  * viewer, and a mask is black, which means not to be repainted.
  *
- * The colour profile of the original is copied to both files; no other metadata is. Pixel values are never converted:
- * the model sees, for instance, Display P3 values as if they were sRGB.
+ * The model knows sRGB alone: it gets the photo's colours in sRGB, and what it paints is brought back into the space of
+ * the photo (codec/colour.h), where it is blended. The photo's own values are not converted, and its profile stays. Of
+ * its metadata a few facts stay, written anew (codec/metadata.h).
  *
  * All memory is from the arena; PICTURE_ARENA_BYTES are enough for the largest pictures accepted.
  * Errors  of decode.h, with "original: " or "mask: " in front of the message; ERR_MASK_SIZE, ERR_MASK_EMPTY,
- *         ERR_MASK_FULL, ERR_MASK_LARGE
+ *         ERR_MASK_FULL, ERR_MASK_LARGE; ERR_CORRUPT, too, where the grown mask reaches into what the file has lost
  */
 #ifndef MODELS_PICTURE_PICTURE_H
 #define MODELS_PICTURE_PICTURE_H
 
+#include "models/codec/colour.h"
 #include "models/image/image.h"
 #include "models/picture/composite.h"
 #include "models/picture/crop.h"
 #include "models/picture/picture_settings.h"
+#include "models/picture/picture_write.h"
 
-enum { PREVIEW_LONG_SIDE = 512, EDITED_QUALITY = 95, PREVIEW_QUALITY = 85, PICTURE_WARNINGS_MAX = 8 };
+enum { PREVIEW_LONG_SIDE = 512, PICTURE_WARNINGS_MAX = 8 };
 
 #define PICTURE_ARENA_BYTES ((size_t)4 << 30) /* address space */
 
@@ -39,6 +42,11 @@ struct picture_record {
     struct paste_edge edge;
     struct crop_plan plan;
     const char *colour_space;
+    bool has_output;
+    enum picture_output output;                 /* how edited.jpg was written */
+    bool has_changes;                           /* picture_count_changes() was asked */
+    int64_t changed_outside;                    /* pixels of edited.jpg, beyond the paste, that are not the photo's */
+    int max_outside;                            /* the largest difference there, in levels */
     const char *warnings[PICTURE_WARNINGS_MAX]; /* stable codes */
     int n_warnings;
 };
@@ -47,9 +55,13 @@ struct picture_record {
 void picture_warn(struct picture_record *r, const char *code);
 
 struct picture_input {
-    struct image photo; /* [H, W, 3], upright */
-    struct image mask;  /* [H, W, 1], 255 repaint, 0 keep; neither empty nor full */
-    struct span icc;    /* an RGB profile; empty: none */
+    struct image photo;       /* [H, W, 3], upright */
+    struct image mask;        /* [H, W, 1], 255 repaint, 0 keep; neither empty nor full */
+    struct span icc;          /* an RGB profile, for the files that are written; empty: none */
+    struct colour *colour;    /* what the photo's pixel values mean */
+    struct image_box missing; /* at an edge: what the photo's file has lost; empty: nothing */
+    struct span exif;         /* of the original: image_notes.exif */
+    struct span original;     /* its file */
 };
 
 /* One crop, for the model. */
@@ -64,6 +76,7 @@ struct picture_files {
     struct span preview;               /* JPEG, longest side PREVIEW_LONG_SIDE at most, never enlarged */
     int width, height;                 /* of edited, pixels */
     int preview_width, preview_height; /* pixels */
+    struct picture_written written;
 };
 
 /* Sets what of *record is known then. */
@@ -80,9 +93,9 @@ MUST_CHECK enum err_code picture_prepare(struct arena *a, const struct picture_i
                                          const struct picture_record *record, int crop, struct picture_model_input *ret,
                                          struct err *err);
 
-/* What the model would paint if it painted `source`, which has the photo's size and colours. At scale 1 no pixel is
- * rounded on its way through this and picture_paste(). */
-MUST_CHECK enum err_code picture_paint_from(struct arena *a, const struct image *source,
+/* What the model would paint if it painted `source`, which has the photo's size, and colours as `space` says. At scale
+ * 1 no pixel is rounded on its way through this and picture_paste(). */
+MUST_CHECK enum err_code picture_paint_from(struct arena *a, const struct image *source, const struct colour *space,
                                             const struct picture_record *record, int crop, struct image_f32 *ret,
                                             struct err *err);
 
@@ -92,7 +105,12 @@ MUST_CHECK enum err_code picture_paste(struct arena *a, struct picture_input *in
                                        const struct picture_settings *settings, struct picture_record *record, int crop,
                                        struct err *err);
 
-MUST_CHECK enum err_code picture_encode(struct arena *a, const struct picture_input *in, struct picture_files *ret,
-                                        struct err *err);
+MUST_CHECK enum err_code picture_encode(struct arena *a, const struct picture_input *in,
+                                        const struct picture_settings *settings, struct picture_record *record,
+                                        struct picture_files *ret, struct err *err);
+
+/* How the file differs from the photo beyond what was painted: takes a decoding of it. */
+MUST_CHECK enum err_code picture_count_changes(struct arena *a, const struct picture_input *in, struct span edited,
+                                               struct picture_record *record, struct err *err);
 
 #endif

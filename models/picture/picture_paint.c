@@ -15,6 +15,24 @@ static double smallest_scale(const struct crop_plan *plan)
     return scale;
 }
 
+/* What the file has lost is a strip along an edge, so a box that reaches into it stands for what is in the box. */
+static enum err_code check_missing(const struct picture_input *in, struct picture_record *record, struct err *err)
+{
+    const struct image_box m = in->missing;
+
+    if (m.left >= m.right || m.top >= m.bottom)
+        return ERR_OK;
+    for (int i = 0; i < record->plan.n; i++) {
+        const struct image_box h = record->plan.crops[i].hole;
+
+        if (h.left < m.right && m.left < h.right && h.top < m.bottom && m.top < h.bottom)
+            return err_set(err, ERR_CORRUPT,
+                           "original: the file ends too early, and the mask reaches into what is missing");
+    }
+    picture_warn(record, "PHOTO_TAIL_DAMAGED");
+    return ERR_OK;
+}
+
 /* How far the mask grows depends on the scale, and the scale on what the grown mask covers: a larger one is planned
  * until it is enough. */
 enum err_code picture_plan(struct arena *a, const struct picture_input *in, const struct picture_settings *settings,
@@ -30,7 +48,7 @@ enum err_code picture_plan(struct arena *a, const struct picture_input *in, cons
         scale = fmin(smallest_scale(&record->plan), scale);
         record->edge = paste_edge_choose(long_side, scale, settings->mask_grow_px, settings->mask_feather_px);
     } while (record->edge.grow > planned);
-    return ERR_OK;
+    return check_missing(in, record, err);
 }
 
 static int width_of(struct image_box b)
@@ -103,9 +121,10 @@ static enum err_code hole_in_crop(struct arena *a, const struct crop *c, const s
 static enum err_code fit_picture(struct arena *a, const struct picture_input *in, const struct crop *c,
                                  struct image *ret, struct err *err)
 {
-    struct image part;
+    struct image codes, part;
 
-    TRY(copy_part(a, &in->photo, c->box, &part, err));
+    TRY(copy_part(a, &in->photo, c->box, &codes, err));
+    TRY(colour_image_to_srgb(in->colour, a, &codes, &part, err));
     return crop_is_native(c) ? pad(a, &part, c->fill_width, c->fill_height, ret, err)
                              : image_resize(a, &part, c->fill_width, c->fill_height, ret, err);
 }
@@ -133,8 +152,16 @@ enum err_code picture_prepare(struct arena *a, const struct picture_input *in, c
     return ERR_OK;
 }
 
-enum err_code picture_paint_from(struct arena *a, const struct image *source, const struct picture_record *record,
-                                 int crop, struct image_f32 *ret, struct err *err)
+static enum err_code to_srgb(struct arena *a, const struct colour *space, const struct image *codes,
+                             struct image_f32 *ret, struct err *err)
+{
+    TRY(image_f32_new(a, codes->width, codes->height, ret, err));
+    colour_to_srgb(space, codes->pixels, (size_t)codes->width * (size_t)codes->height, ret->pixels);
+    return ERR_OK;
+}
+
+enum err_code picture_paint_from(struct arena *a, const struct image *source, const struct colour *space,
+                                 const struct picture_record *record, int crop, struct image_f32 *ret, struct err *err)
 {
     const struct crop *c = &record->plan.crops[crop];
     struct image part, padded;
@@ -143,9 +170,9 @@ enum err_code picture_paint_from(struct arena *a, const struct image *source, co
     TRY(copy_part(a, source, c->box, &part, err));
     if (crop_is_native(c)) {
         TRY(pad(a, &part, c->fill_width, c->fill_height, &padded, err));
-        return image_f32_from(a, &padded, ret, err);
+        return to_srgb(a, space, &padded, ret, err);
     }
-    TRY(image_f32_from(a, &part, &exact, err));
+    TRY(to_srgb(a, space, &part, &exact, err));
     return image_f32_resize_box(a, &exact, c->fill_width, c->fill_height,
                                 (struct image_box){ 0, 0, c->fill_width, c->fill_height }, ret, err);
 }
@@ -175,5 +202,6 @@ enum err_code picture_paste(struct arena *a, struct picture_input *in, const str
         return err_set(err, ERR_INVALID, "paste: the painted picture is %d x %d; %d x %d is expected", painted->width,
                        painted->height, c->fill_width, c->fill_height);
     TRY(fit_painted(a, c, painted, &patch, err));
+    colour_from_srgb(in->colour, patch.pixels, (size_t)patch.width * (size_t)patch.height, patch.pixels);
     return composite(a, &in->photo, c->hole, &patch, model->distance, &record->edge, err);
 }

@@ -61,10 +61,11 @@ static enum err_code read_mask(struct arena *a, const struct files *f, struct im
 static enum err_code decode_both(struct arena *a, struct arena *scratch, const struct files *f, struct decoded *photo,
                                  struct image *mask, struct err *err)
 {
-    const struct decode_options options = decoding(f->settings, IMAGE_ALPHA_ON_WHITE);
+    struct decode_options options = decoding(f->settings, IMAGE_ALPHA_ON_WHITE);
     struct err photo_err = { 0 }, mask_err = { 0 };
     enum err_code photo_rc = ERR_OK, mask_rc = ERR_OK;
 
+    options.rows_may_be_missing = true;
 #pragma omp parallel sections
     {
 #pragma omp section
@@ -82,7 +83,11 @@ static enum err_code make_rgb(struct arena *a, const struct decoded *d, struct p
     struct image upright;
 
     TRY(image_orient(a, &d->stored, d->notes.orientation, &upright, err));
+    if (upright.channels == 1)
+        TRY(colour_grey_to_srgb(a, d->notes.icc, &upright, err));
     TRY(image_to_rgb(a, &upright, &in->photo, err));
+    TRY(arena_alloc(a, 1, sizeof *in->colour, &in->colour, err));
+    TRY(colour_open(a, d->notes.icc, in->colour, err));
     /* the profile of a grey or four-colour file does not fit the RGB pixels that were made of it */
     in->icc = upright.channels == 3 && icc_is_rgb(d->notes.icc) ? d->notes.icc : (struct span){ NULL, 0 };
     return ERR_OK;
@@ -116,6 +121,15 @@ static enum err_code read_both(struct arena *a, struct arena *scratch, const str
 
     TRY(decode_both(a, scratch, f, &photo, &mask, err));
     TRY(take_photo(a, &photo, in, err));
+    record->colour_space = in->colour->name;
+    if (in->colour->unusable)
+        picture_warn(record, "PROFILE_UNUSABLE");
+    in->original = f->original;
+    in->exif = photo.notes.exif;
+    in->missing = image_box_of_last_rows(photo.stored.width, photo.stored.height, photo.notes.rows_missing,
+                                         photo.notes.orientation);
+    if (photo.notes.has_gain_map)
+        picture_warn(record, "GAIN_MAP_DROPPED");
     return take_mask(a, &mask, f->settings, in, record, err);
 }
 

@@ -36,7 +36,7 @@ static void set_kind(struct jpeg_compress_struct *c, const struct jpeg_kind *k)
 static uint8_t sample(const struct jpeg_kind *k, int x, int y, int channel, uint32_t *noise)
 {
     *noise = *noise * 1664525u + 1013904223u;
-    return (uint8_t)(40 + 120 * x / k->width + 40 * y / k->height + 10 * channel + (int)(*noise >> 27));
+    return (uint8_t)(200 * x / k->width + 8 * y / k->height + 8 * channel + (int)(*noise >> 28));
 }
 
 static void write_rows(struct jpeg_compress_struct *c, const struct jpeg_kind *k)

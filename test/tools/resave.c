@@ -41,7 +41,7 @@ static enum err_code resave(struct arena *a, const char *dir, struct err *err)
     TRY(load(a, dir, "original.jpg", &original, err));
     TRY(load(a, dir, "mask_auto.png", &mask, err));
     TRY(picture_read(a, original, mask, &settings, &in, &record, err));
-    TRY(picture_encode(a, &in, &files, err));
+    TRY(picture_encode(a, &in, &settings, &record, &files, err));
     TRY(path_in(dir, "resaved.jpg", path, err));
     return file_write(path, files.edited, err);
 }

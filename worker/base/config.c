@@ -56,6 +56,7 @@ static const char *const output_jpeg_names[] = { "q95", "splice", NULL };       
 static const char *const second_pass_names[] = { "off", "seam", "both", NULL }; /* of enum picture_second_pass */
 static const char *const off_auto_names[] = { "off", "auto", NULL };
 static const char *const off_grow_names[] = { "off", "grow", NULL };
+static const char *const huffman_names[] = { "optimal", "fast", NULL };
 static const char *const log_level_names[] = { "debug", "info", "notice", "warning", "error", "critical", NULL };
 
 #define AT(member) offsetof(struct config, member)
@@ -126,6 +127,9 @@ static const struct setting settings[] = {
       .meaning =
           "how `edited.jpg` is written: anew with quality 95, or with the photo's own blocks wherever nothing was "
           "painted (`splice`), where its format allows that" },
+    { "OUTPUT_HUFFMAN", SWITCH, AT(fast_huffman), "optimal", .choices = huffman_names,
+      .meaning = "how `edited.jpg` is packed: as small as it gets, or in a third of the time and some 5 % larger "
+                 "(`fast`); the pixels are the same" },
     { "SECOND_PASS", CHOICE, AT(second_pass), "off", .choices = second_pass_names,
       .meaning = "whether a result is painted again with another seed, if there is time, and the better one kept: "
                  "never, where the seam shows, or always" },

@@ -75,6 +75,7 @@ struct config {
     double mask_max_share;             /* of the photo's pixels */
     bool shadow;
     int output_jpeg; /* enum picture_output */
+    bool fast_huffman;
     int second_pass; /* enum picture_second_pass */
     bool decode_jail, heic;
 

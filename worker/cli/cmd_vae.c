@@ -236,7 +236,7 @@ int cmd_vae(int argc, char **argv)
     const struct cli_option options[] = {
         { "encode|decode", CLI_CHOICE, &a.action, .choices = actions, .required = true,
           .help = "encode: a picture to mean and logvar [16, h, w]; decode: z [1, 16, h, w] to a picture" },
-        { "FILE", CLI_TEXT, &a.in, .help = "encode: the picture, PNG or JPEG; decode: a safetensors file with z",
+        { "FILE", CLI_TEXT, &a.in, .help = "encode: the picture, PNG, JPEG or WebP; decode: a safetensors file with z",
           .required = true },
         { "--models", CLI_TEXT, &a.models, "DIR", .help = "folder with the model files", .required = true },
         { "--out", CLI_OUT, &a.out, "FILE",

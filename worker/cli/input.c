@@ -7,10 +7,11 @@
 enum err_code input_picture(const char *path, struct arena *a, struct image *ret, struct image_notes *ret_notes,
                             struct err *err)
 {
+    const struct decode_options options = { .alpha = IMAGE_ALPHA_DROP, .jail = true, .heic = true };
     struct span file;
 
     TRY(file_read(path, IMAGE_MAX_FILE_BYTES, a, &file, err));
-    if (image_decode(a, file, &(struct decode_options){ .alpha = IMAGE_ALPHA_DROP }, ret, ret_notes, err))
+    if (image_decode(a, file, &options, ret, ret_notes, err))
         return err_prefix(err, "%s", path);
     return ERR_OK;
 }

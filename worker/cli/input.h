@@ -7,8 +7,8 @@
 #include "models/file/tensor_file.h"
 #include "models/codec/decode.h"
 
-/* A JPEG or PNG, its alpha dropped; the pixels are in the arena. `ret_notes` may be NULL. An error that lies in the
- * contents begins with the path. */
+/* A JPEG, PNG or WebP, its alpha dropped; the pixels are in the arena. Every row must be there. `ret_notes` may be
+ * NULL. An error that lies in the contents begins with the path. */
 MUST_CHECK enum err_code input_picture(const char *path, struct arena *a, struct image *ret,
                                        struct image_notes *ret_notes, struct err *err);
 

@@ -31,6 +31,7 @@ struct picture_settings edit_picture_settings(const struct config *c)
         .second_pass = (enum picture_second_pass)c->second_pass,
         .decode_jail = c->decode_jail,
         .heic = c->heic,
+        .fast_huffman = c->fast_huffman,
     };
 }
 
@@ -44,7 +45,8 @@ struct edit { /* one edit_run() */
     const char *prompt;
     struct picture_input in;
     struct image stand_in; /* EDIT_PAINT_FILE: its pixels */
-    int crop;              /* the one that is being painted */
+    struct colour stand_in_colour;
+    int crop; /* the one that is being painted */
     int64_t stage_start_ms;
     enum fill_phase phase;
     int64_t denoise_start_ms;
@@ -124,6 +126,7 @@ static enum err_code read_stand_in(struct edit *e, struct err *err)
     if (upright.width != e->in.photo.width || upright.height != e->in.photo.height)
         return err_set(err, ERR_INVALID, "%d x %d pixels, but the photo has %d x %d as it is displayed", upright.width,
                        upright.height, e->in.photo.width, e->in.photo.height);
+    TRY(colour_open(e->arena, notes.icc, &e->stand_in_colour, err));
     return image_to_rgb(e->arena, &upright, &e->stand_in, err);
 }
 
@@ -233,9 +236,9 @@ static enum err_code paint(struct edit *e, const struct picture_model_input *mod
     case EDIT_PAINT_SOLID:
         return paint_solid(e, model, ret, err);
     case EDIT_PAINT_FILE:
-        return picture_paint_from(e->arena, &e->stand_in, record, e->crop, ret, err);
+        return picture_paint_from(e->arena, &e->stand_in, &e->stand_in_colour, record, e->crop, ret, err);
     default:
-        return picture_paint_from(e->arena, &e->in.photo, record, e->crop, ret, err);
+        return picture_paint_from(e->arena, &e->in.photo, e->in.colour, record, e->crop, ret, err);
     }
 }
 
@@ -263,7 +266,9 @@ static enum err_code encode(struct edit *e, struct err *err)
     report(e, STAGE_COMPOSE, PERCENT_COMPOSE, -1);
     if (e->request->wants_png)
         TRY(png_write(e->arena, &e->in.photo, &e->result->png, err));
-    rc = picture_encode(e->arena, &e->in, &e->result->files, err);
+    rc = picture_encode(e->arena, &e->in, &e->request->pictures, &e->result->picture, &e->result->files, err);
+    if (!rc && e->request->counts_changes)
+        rc = picture_count_changes(e->arena, &e->in, e->result->files.edited, &e->result->picture, err);
     clock_stage(e, STAGE_COMPOSE);
     return rc;
 }

@@ -37,7 +37,8 @@ struct edit_request {
     struct span original, mask; /* files */
     struct picture_settings pictures;
     struct edit_paint paint;
-    bool wants_png; /* also the result before it is encoded as JPEG */
+    bool wants_png;      /* also the result before it is encoded as JPEG */
+    bool counts_changes; /* also how the JPEG differs from the photo where nothing was painted */
     struct prompt_wishes wishes;
     /* The caller sets steps, guidance and seed; edit_run() the prompt, the pictures and the callbacks. */
     struct fill_request fill;

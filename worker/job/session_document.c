@@ -110,6 +110,7 @@ bool document_is_ours(const char *name)
 #define RECIPE      DOCUMENT_OURS ".recipe"
 #define MASK        DOCUMENT_OURS ".mask"
 #define CROPS       DOCUMENT_OURS ".crops"
+#define OUTPUT      DOCUMENT_OURS ".output"
 #define COLOUR      DOCUMENT_OURS ".colour"
 #define ETA_SECONDS DOCUMENT_OURS ".etaSeconds"
 
@@ -238,11 +239,25 @@ static void add_crops(struct document_fields *f, const struct crop_plan *plan)
         add_crop(f, &plan->crops[i], &paths[i]);
 }
 
+static void add_output(struct document_fields *f, const struct picture_record *p)
+{
+    static const char *const modes[] = { [PICTURE_Q95] = "q95", [PICTURE_SPLICE] = "splice" };
+
+    add_map(f, OUTPUT);
+    add_text(f, OUTPUT ".mode", modes[p->output]);
+    if (p->has_changes) {
+        add_integer(f, OUTPUT ".changedOutside", p->changed_outside);
+        add_integer(f, OUTPUT ".maxOutside", p->max_outside);
+    }
+}
+
 static void add_picture(struct document_fields *f, const struct picture_record *p)
 {
     add_mask(f, p);
     if (p->plan.n)
         add_crops(f, &p->plan);
+    if (p->has_output)
+        add_output(f, p);
     if (p->colour_space) {
         add_map(f, COLOUR);
         add_text(f, COLOUR ".space", p->colour_space);

@@ -7,6 +7,7 @@
  *
  * With --paint given pixels stand in for what the model paints: a dry run, without a model.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "kernels/base/file.h"
@@ -97,7 +98,9 @@ static enum err_code seed_of_files(const struct edit_request *q, uint64_t *ret, 
 
 static enum err_code read_request(struct local *l, struct edit_request *q, struct err *err)
 {
-    *q = (struct edit_request){ .fill = { FILL_REQUEST_DEFAULTS }, .pictures = l->pictures, .wants_png = l->png };
+    *q = (struct edit_request){
+        .fill = { FILL_REQUEST_DEFAULTS }, .pictures = l->pictures, .wants_png = l->png, .counts_changes = true
+    };
     q->fill.steps = l->steps;
     q->fill.guidance = l->guidance;
     q->fill.seed = l->seed;
@@ -128,6 +131,8 @@ static enum err_code paint_folder(struct local *l, struct engine *e, const struc
 
     TRY(edit_run(e, q, &watch, &sys_real, &l->arena, ret, err));
     TRY(local_write_results(l->dir, ret, &l->arena, err));
+    (void)printf("beyond what was painted, %lld pixels of edited.jpg differ from the photo, by at most %d levels\n",
+                 (long long)ret->picture.changed_outside, ret->picture.max_outside);
     return l->record ? write_record(l, e, q, ret, err) : ERR_OK;
 }
 

@@ -116,6 +116,7 @@ static void add_settings(struct json *to, const struct picture_settings *s)
     json_add_number(to, "maskMaxShare", s->mask_max_share);
     json_add_bool(to, "shadow", s->shadow);
     json_add_string(to, "outputJpeg", output_names[s->output]);
+    json_add_bool(to, "fastHuffman", s->fast_huffman);
     json_add_string(to, "secondPass", second_pass_names[s->second_pass]);
     json_add_bool(to, "decodeJail", s->decode_jail);
     json_add_bool(to, "heic", s->heic);
@@ -300,6 +301,7 @@ static enum err_code read_settings(const struct json *from, struct picture_setti
     TRY(read_number(from, "maskMaxShare", 1, &ret->mask_max_share, err));
     TRY(read_bool(from, "shadow", &ret->shadow, err));
     TRY(read_word(from, "outputJpeg", output_names, &output, err));
+    TRY(read_bool(from, "fastHuffman", &ret->fast_huffman, err));
     TRY(read_word(from, "secondPass", second_pass_names, &second, err));
     TRY(read_bool(from, "decodeJail", &ret->decode_jail, err));
     TRY(read_bool(from, "heic", &ret->heic, err));

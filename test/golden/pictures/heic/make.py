@@ -6,12 +6,14 @@ The picture is 64 x 48 pixels in four quarters: red, green, blue, yellow (COLOUR
 import struct
 import subprocess
 import sys
+import tempfile
 
 from PIL import Image, ImageCms
 
 COLOURS = [(200, 40, 40), (40, 180, 60), (40, 60, 200), (220, 200, 40)]
 W, H = 64, 48
 OUT = sys.argv[1]
+WORK = tempfile.TemporaryDirectory()
 
 
 def quarters(alpha=None):
@@ -84,16 +86,16 @@ def move_extents(data, iloc, by):
 
 exif = Image.Exif()
 exif[0x0112] = 6
-quarters().save("/tmp/plain.png")
-quarters().save("/tmp/exif.jpg", quality=100, subsampling=0, exif=exif,
+quarters().save(f"{WORK.name}/plain.png")
+quarters().save(f"{WORK.name}/exif.jpg", quality=100, subsampling=0, exif=exif,
                 icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-quarters((255, 128, 0, 255)).save("/tmp/alpha.png")
-png16("/tmp/deep.png")
-encode("plain.heic", "/tmp/plain.png")
-encode("exif_icc.heic", "/tmp/exif.jpg")
-encode("alpha.heic", "/tmp/alpha.png")
-encode("ten_bits.heic", "/tmp/deep.png", more=("-b", "10"))
-encode("two.heic", "/tmp/plain.png", "/tmp/alpha.png", more=("--no-alpha",))
-encode("coded_av1.avif", "/tmp/plain.png", more=("-A",))
+quarters((255, 128, 0, 255)).save(f"{WORK.name}/alpha.png")
+png16(f"{WORK.name}/deep.png")
+encode("plain.heic", f"{WORK.name}/plain.png")
+encode("exif_icc.heic", f"{WORK.name}/exif.jpg")
+encode("alpha.heic", f"{WORK.name}/alpha.png")
+encode("ten_bits.heic", f"{WORK.name}/deep.png", more=("-b", "10"))
+encode("two.heic", f"{WORK.name}/plain.png", f"{WORK.name}/alpha.png", more=("--no-alpha",))
+encode("coded_av1.avif", f"{WORK.name}/plain.png", more=("-A",))
 with_property("turned.heic", f"{OUT}/exif_icc.heic", struct.pack(">I4sB", 9, b"irot", 1), True)
 with_property("nclx.heic", f"{OUT}/plain.heic", struct.pack(">I4s4sHHHB", 19, b"colr", b"nclx", 1, 13, 6, 128), False)

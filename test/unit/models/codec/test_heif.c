@@ -164,6 +164,20 @@ TEST(heif__refuses_pictures_over_the_limit_before_it_decodes)
     arena_done(&a);
 }
 
+TEST(heif__judges_a_size_that_the_file_only_states)
+{
+#define SIZE "ispe\0\0\0\0\0\0\0\x40\0\0\0\x30"
+    struct arena a;
+    struct err err = { 0 };
+    struct span plain;
+
+    need_heic();
+    CHECK_OK(arena_init(&a, 1 << 20, &err), err);
+    plain = file_bytes(&a, FOLDER "plain.heic");
+    check_refused(replaced(&a, plain, SIZE, "ispe\0\0\0\0\0\0\0\x40\0\0\0\0", 16), &options, ERR_CORRUPT, "64 x 0");
+    check_refused(replaced(&a, plain, SIZE, "ispe\0\0\0\0\0\0\x50\0\0\0\0\x30", 16), &options, ERR_TOO_LARGE, "20480 x 48");
+}
+
 TEST(heif__damage_is_never_a_picture)
 {
     struct arena a;

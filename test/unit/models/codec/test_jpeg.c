@@ -214,13 +214,13 @@ TEST(jpeg__keeps_a_profile_of_many_segments_and_writes_nothing_else)
         bytes[i] = (char)(i * 7 + i / 251);
     icc.ptr = bytes;
     picture_of_noise(&a, 30, 20, 3, 1, &im);
-    CHECK_OK(jpeg_write(&a, &im, &(struct jpeg_options){ 95, JPEG_CHROMA_FULL, icc }, &file, &err), err);
+    CHECK_OK(jpeg_write(&a, &im, &(struct jpeg_options){ .quality = 95, .icc = icc }, &file, &err), err);
     CHECK(memmem(file.ptr, file.len, "Exif", 4) == NULL);
     CHECK_OK(jpeg_read(&a, file, &got, &notes, &err), err);
     CHECK_INT(notes.orientation, 1);
     CHECK(span_eq(notes.icc, icc));
     icc.len = (1 << 20) + 1;
-    CHECK_INT(jpeg_write(&a, &im, &(struct jpeg_options){ 95, JPEG_CHROMA_FULL, icc }, &file, NULL), ERR_TOO_LARGE);
+    CHECK_INT(jpeg_write(&a, &im, &(struct jpeg_options){ .quality = 95, .icc = icc }, &file, NULL), ERR_TOO_LARGE);
     arena_done(&a);
 }
 
@@ -263,7 +263,7 @@ TEST(jpeg__writes_what_it_can_read_again)
     CHECK_OK(arena_init(&a, ARENA, &err), err);
     picture_from_png(&a, golden("pictures/decode_444.png"), &im);
     CHECK_OK(jpeg_write(&a, &im, &(struct jpeg_options){ .quality = 95 }, &full, &err), err);
-    CHECK_OK(jpeg_write(&a, &im, &(struct jpeg_options){ 95, JPEG_CHROMA_HALF, { NULL, 0 } }, &half, &err), err);
+    CHECK_OK(jpeg_write(&a, &im, &(struct jpeg_options){ .quality = 95, .chroma = JPEG_CHROMA_HALF }, &half, &err), err);
     CHECK(half.len < full.len);
     CHECK_OK(jpeg_read(&a, full, &got, NULL, &err), err);
     CHECK_INT(got.width, im.width);
@@ -274,5 +274,24 @@ TEST(jpeg__writes_what_it_can_read_again)
     CHECK_OK(jpeg_write(&a, &im, &(struct jpeg_options){ .quality = 95 }, &grey, &err), err);
     CHECK_OK(jpeg_read(&a, grey, &got, NULL, &err), err);
     CHECK_INT(got.channels, 1);
+    arena_done(&a);
+}
+
+/* The tables of the standard instead of the picture's own: more bytes, the same pixels. */
+TEST(jpeg__packs_the_same_pixels_faster_and_larger)
+{
+    struct arena a;
+    struct err err = { 0 };
+    struct image im, from_fast, from_small;
+    struct span fast, small;
+
+    CHECK_OK(arena_init(&a, ARENA, &err), err);
+    picture_from_png(&a, golden("pictures/decode_444.png"), &im);
+    CHECK_OK(jpeg_write(&a, &im, &(struct jpeg_options){ .quality = 95, .fast = true }, &fast, &err), err);
+    CHECK_OK(jpeg_write(&a, &im, &(struct jpeg_options){ .quality = 95 }, &small, &err), err);
+    CHECK(small.len < fast.len);
+    CHECK_OK(jpeg_read(&a, fast, &from_fast, NULL, &err), err);
+    CHECK_OK(jpeg_read(&a, small, &from_small, NULL, &err), err);
+    CHECK_SAME_PICTURE(&from_fast, &from_small);
     arena_done(&a);
 }

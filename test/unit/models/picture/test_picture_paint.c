@@ -25,6 +25,8 @@ static void open_scene(struct scene *s, int width, int height)
     CHECK_OK(image_new(&s->a, width, height, 3, &s->in.photo, &err), err);
     CHECK_OK(image_new(&s->a, width, height, 3, &s->truth, &err), err);
     CHECK_OK(image_new(&s->a, width, height, 1, &s->in.mask, &err), err);
+    CHECK_OK(arena_alloc(&s->a, 1, sizeof *s->in.colour, &s->in.colour, &err), err);
+    CHECK_OK(colour_open(&s->a, (struct span){ NULL, 0 }, s->in.colour, &err), err);
 }
 
 static void mark_box(struct scene *s, struct image_box b)
@@ -56,7 +58,7 @@ static void paint_from(struct scene *s, const struct image *source)
 
         CHECK_OK(picture_prepare(&s->a, &s->in, &s->record, i, &model, &err), err);
         if (source)
-            CHECK_OK(picture_paint_from(&s->a, source, &s->record, i, &painted, &err), err);
+            CHECK_OK(picture_paint_from(&s->a, source, s->in.colour, &s->record, i, &painted, &err), err);
         else
             CHECK_OK(image_f32_new(&s->a, model.picture.width, model.picture.height, &painted, &err), err);
         for (size_t k = 0; !source && k < image_bytes(&model.picture); k++)

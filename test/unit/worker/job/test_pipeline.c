@@ -366,7 +366,7 @@ TEST(pipeline__success_writes_the_paths_the_cost_and_the_recipe)
     static const char *const paths[] = {
         "processingStatus", "editedImagePath", "previewImagePath", "errorMessage", "inpaint.errorCode",
         "inpaint.retryable", "inpaint.stage", "inpaint.progress", "cost", "inpaint.lease", "inpaint.etaSeconds",
-        "inpaint.timings", "inpaint.warnings", "inpaint.recipe", "inpaint.mask", "inpaint.crops"
+        "inpaint.timings", "inpaint.warnings", "inpaint.recipe", "inpaint.mask", "inpaint.crops", "inpaint.output", "inpaint.colour"
     };
     static const char *const fields[][2] = {
         { "editedImagePath", JOB_SCENE_FOLDER "edited.jpg" },
@@ -405,6 +405,18 @@ TEST(pipeline__success_writes_the_paths_the_cost_and_the_recipe)
     check_mask(paths, sizeof paths / sizeof *paths);
     CHECK(strstr(last_commit().ptr, "\"cost\":{\"doubleValue\":0.5}"));
     CHECK(strstr(last_commit().ptr, "\"guidance\":{\"doubleValue\":30}"));
+    job_scene_close(&s);
+}
+
+TEST(pipeline__failure_tells_people_what_was_seen_in_the_photo)
+{
+    job_scene_open(&s);
+    fake_cloud_document(&s.cloud, "{}");
+    fake_cloud_put(&s.cloud, JOB_SCENE_FOLDER "original.jpg", SPAN("\xff\xd8\xff\xc3\0\x0b\x08\0\x10\0\x10\1\1\x11\0"));
+    CHECK_INT(job_scene_push(&s, "m1"), 204);
+    CHECK_STR(fake_cloud_text(&s.cloud, "errorMessage"), "The photo is a lossless JPEG file, which cannot be edited; please "
+                                                         "save it as an ordinary JPEG and upload it again.");
+    CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.errorCode"), "INPUT_CORRUPT");
     job_scene_close(&s);
 }
 

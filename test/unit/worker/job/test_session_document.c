@@ -263,7 +263,7 @@ TEST(session_document__edit_writes_the_outcome_and_keeps_what_is_the_apps)
     CHECK_INT(json_count(json_get(json_get(root, "note"), "a")), 3);
     CHECK_INT(json_count(root), 6);
     inpaint = json_get(root, "inpaint");
-    CHECK_INT(json_count(inpaint), 4);
+    CHECK_INT(json_count(inpaint), 6);
     recipe = json_get(inpaint, "recipe");
     CHECK_INT(json_count(recipe), 8);
     check_text(json_get(recipe, "model"), "flux1-fill-Q8_0.gguf");

@@ -31,6 +31,7 @@ static struct edit_request unusual(void)
                       .mask_max_share = 0.1,
                       .shadow = true,
                       .output = PICTURE_SPLICE,
+                      .fast_huffman = true,
                       .second_pass = PICTURE_SECOND_BOTH,
                       .decode_jail = true,
                       .heic = true },

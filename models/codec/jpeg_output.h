@@ -1,0 +1,51 @@
+/*
+ * jpeg_output - what jpeg.c and jpeg_splice.c share when they have libjpeg write a file: errors as values, memory that
+ * grows, the segments with the metadata. Only for files over libjpeg.
+ *
+ * libjpeg leaves through `jump` on errors: whoever calls it does so behind setjmp(), and keeps in structs, not in
+ * locals, whatever is used afterwards. libjpeg's own destination in memory is not used, because it loses its buffer
+ * when it fails after the buffer has grown.
+ */
+#ifndef MODELS_CODEC_JPEG_OUTPUT_H
+#define MODELS_CODEC_JPEG_OUTPUT_H
+
+#include <setjmp.h>
+#include <stdio.h> /* jpeglib.h needs FILE */
+
+#include <jpeglib.h>
+
+#include "models/codec/jpeg.h"
+
+struct jpeg_guard {
+    struct jpeg_error_mgr mgr; /* first: libjpeg passes a pointer to it, which is cast back */
+    jmp_buf jump;
+    struct err *err;
+    enum err_code rc;
+    enum err_code code; /* of every error of libjpeg but exhausted memory */
+};
+
+/* Returns what a libjpeg object's `err` takes. Warnings that mean lost pixels are errors. */
+struct jpeg_error_mgr *jpeg_guard_init(struct jpeg_guard *g, enum err_code code, struct err *err);
+
+/* Leaves through g->jump with g->rc = rc, which was made by err_set(). */
+void jpeg_guard_leave(struct jpeg_guard *g, enum err_code rc) __attribute__((noreturn));
+
+/* A file being written, in memory of malloc(). */
+struct jpeg_sink {
+    struct jpeg_destination_mgr mgr; /* first, as above */
+    struct jpeg_guard *guard;
+    unsigned char *bytes;
+    size_t len, room; /* len is there when libjpeg has finished */
+};
+
+/* Starts a file anew; the memory of one before it is used again. jpeg_sink_done() takes a zeroed sink. */
+void jpeg_sink_start(struct jpeg_sink *s, struct jpeg_guard *g, j_compress_ptr c);
+void jpeg_sink_done(struct jpeg_sink *s);
+
+/* Checks, before libjpeg starts, that the metadata fit into their segments: ERR_TOO_LARGE. */
+MUST_CHECK enum err_code jpeg_check_metadata(const struct jpeg_options *options, struct err *err);
+
+/* Right after the start of the file: Exif data, XMP packet, profile. */
+void jpeg_write_metadata(j_compress_ptr c, const struct jpeg_options *options);
+
+#endif
