@@ -42,7 +42,8 @@ BELOW = {
     "worker/job": ["worker/google", "worker/auth", "worker/push", "models/fill", "models/picture"],
     "worker/serve": ["worker/job"],
     "worker/cli": ["worker/serve", "models/bench"],
-    "worker": ["worker/cli"],
+    "worker/local": ["worker/cli"],
+    "worker": ["worker/local"],
 }
 
 INCLUDES = "includes it"

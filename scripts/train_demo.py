@@ -2,7 +2,8 @@
 """train_demo.py STEP [--out DIR]: makes the demo's model (models/demo/) from nothing but its own scene generator.
 
 Steps, in their order: pool, codec, decoder, transformer, export, score, sheet, golden; `all` runs them one after the other. Each
-leaves files in DIR (build/demo-model), and one that was interrupted goes on where it was. `transformer` leaves its loss
+leaves files in DIR (build/demo-model), and one that was interrupted goes on where it was. `prompt` is for when the worker's
+neutral prompt has changed: it names the new one in the exported pack. `transformer` leaves its loss
 curve (transformer.csv) and sample sheets there, too. It wants the PyPI packages torch, numpy, gguf, safetensors, pillow,
 opencv-python-headless and pypatchmatch, and `score`, `sheet` and `golden` also build/inpaint-worker.
 """
@@ -48,6 +49,11 @@ def export(a):
     e.write(a.out, a.model, say)
 
 
+def prompt(a):
+    from demo_model import export as e
+    e.name_prompt(a.model)
+
+
 def score(a):
     from demo_model import score as s
     s.score(a.out, a.model, a.cases, a.side, say)
@@ -70,7 +76,7 @@ STEPS = {f.__name__: f for f in (pool, codec, decoder, transformer, export, scor
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("step", choices=[*STEPS, "all"])
+    p.add_argument("step", choices=[*STEPS, "prompt", "all"])
     p.add_argument("--out", default="build/demo-model", help="folder of what the steps make (%(default)s)")
     p.add_argument("--model", default="models/demo", help="folder of the model files (%(default)s)")
     p.add_argument("--steps", type=int, help="optimiser steps of `decoder` or `transformer`")
@@ -84,7 +90,7 @@ def main():
     torch.set_num_threads(1)  # more of them spend their time waiting for each other
     os.makedirs(a.out, exist_ok=True)
     for name in STEPS if a.step == "all" else [a.step]:
-        STEPS[name](a)
+        {**STEPS, "prompt": prompt}[name](a)
 
 
 if __name__ == "__main__":

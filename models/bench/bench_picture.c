@@ -32,6 +32,7 @@
     X(MODEL_PACK, "packing", 1)                      \
     X(MODEL_BYTES, "numbers as pixels", 1)           \
     X(PASTE, "enlarge, match, blend", 0)             \
+    X(SCORE, "scores", 0)                            \
     X(ENCODE, "write both", 0)                       \
     X(ENCODE_EDITED, "encode the edited photo", 1)   \
     X(ENCODE_SHRINK, "shrink for the preview", 1)    \
@@ -226,7 +227,9 @@ static enum err_code run_crop(struct rig *r, struct picture_input *in, struct pi
     TRY(image_f32_from(r->a, &painted, &exact, err));
     begin = lap(r, MODEL, begin);
     TRY(picture_paste(r->a, in, &model, &exact, &r->o->settings, record, crop, err));
-    (void)lap(r, PASTE, begin);
+    begin = lap(r, PASTE, begin);
+    TRY(picture_score(r->a, in, &model, record, crop, err));
+    (void)lap(r, SCORE, begin);
     return ERR_OK;
 }
 

@@ -87,6 +87,9 @@ MUST_CHECK enum err_code fill_memory_estimate(const char *dir, const struct fill
 void fill_model_close(struct fill_model *m); /* takes NULL */
 
 const char *fill_model_transformer(const struct fill_model *m); /* path of its file */
+/* The weight_digest of transformer, VAE, T5 and CLIP, "-" for what the folder lacks; FILL_DIGESTS_SIZE is enough. */
+enum { FILL_DIGESTS_SIZE = 300 };
+void fill_model_digests(const struct fill_model *m, char ret[FILL_DIGESTS_SIZE]);
 
 /* A prompt that the model accepts: `wanted`, or the first of the prompt pack where there are no text encoders and the
  * pack lacks it. */

@@ -350,6 +350,16 @@ const char *fill_model_prompt(const struct fill_model *m, const char *wanted)
     return !m->has_encoders && !prompt_pack_find(&m->pack, wanted) ? m->pack.entries[0].prompt : wanted;
 }
 
+void fill_model_digests(const struct fill_model *m, char ret[FILL_DIGESTS_SIZE])
+{
+    int at = 0;
+
+    _Static_assert(FILL_DIGESTS_SIZE > FILL_MODEL_PARTS * WEIGHT_DIGEST_SIZE, "they fit");
+    for (int i = 0; i < FILL_MODEL_PARTS; i++)
+        at += snprintf(ret + at, (size_t)(FILL_DIGESTS_SIZE - at), "%s%s", i ? " " : "",
+                       *m->digests[i] ? m->digests[i] : "-");
+}
+
 const char *fill_model_transformer(const struct fill_model *m)
 {
     return m->transformer;

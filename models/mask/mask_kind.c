@@ -228,8 +228,8 @@ static bool is_black_and_white(const struct mask_file *f)
     return !f->index && (double)between < GREY_MOST * (double)n;
 }
 
-/* Whether white is marked beyond doubt, for its shares of the picture and of the frame. With more than WHITE_TOO_MUCH
- * it is, too, because that is refused as too much, which says more than a doubt. */
+/* Whether white is marked, for its shares of the picture and of the frame; or so much of both that it is refused as too
+ * much, which says more than a doubt. */
 static bool white_is_marked(double share, double frame)
 {
     if (frame > FRAME_OF_GROUND)
@@ -237,12 +237,25 @@ static bool white_is_marked(double share, double frame)
     return share <= FIGURE_MOST || share > WHITE_TOO_MUCH || frame <= FIGURE_MOST;
 }
 
+static enum err_code mark_white(struct reading *r, const char *reason)
+{
+    const struct mask_shape *s = &r->shape;
+
+    if (s->share > WHITE_TOO_MUCH && s->ring > FIGURE_MOST)
+        return err_set(
+            r->err, ERR_MASK_LARGE,
+            "%d %% of the photo and %d %% of its frame are marked in white, which is too much; or the mask is "
+            "inverted. " REMEDY,
+            percent(s->share), percent(s->ring));
+    return mark_as(r, MASK_KIND_WHITE, reason);
+}
+
 static enum err_code read_on_dark(struct reading *r)
 {
     const struct mask_shape *s = &r->shape;
 
     if (r->split.lowest >= 255 - DARK_LOSSY && is_black_and_white(r->file) && white_is_marked(s->share, s->ring))
-        return mark_as(r, MASK_KIND_WHITE, "a bright figure on black");
+        return mark_white(r, "a bright figure on black");
     if (s->ring > FIGURE_MOST || (s->share > 0.4 && s->ring > 0.4) || (s->share > FIGURE_MOST && s->ring > 0.3))
         return err_set(r->err, ERR_MASK_AMBIGUOUS,
                        "the mask marks %d %% of the photo and %d %% of its frame; it may be inverted. " REMEDY,
@@ -260,7 +273,7 @@ static enum err_code read_on_colour(struct reading *r, const struct mask_ground 
     if (bright && is_black_and_white(r->file) && white_is_marked(1 - s->share, 1 - s->ring)) {
         mask_measure_light(r->file, 0, &r->plane);
         look(r, r->file->lossy);
-        return mark_as(r, MASK_KIND_WHITE, "white that has most of the frame, but not of the picture");
+        return mark_white(r, "white that has most of the frame, but not of the picture");
     }
     if (1 - s->ring < FRAME_OF_GROUND || s->share >= FIGURE_MOST ||
         (!is_paper(g) && !r->file->index && s->common < 0.8))

@@ -40,6 +40,12 @@ enum { PREVIEW_LONG_SIDE = 512, PICTURE_WARNINGS_MAX = 8 };
 
 #define PICTURE_ARENA_BYTES ((size_t)4 << 30) /* address space */
 
+/* A crop that was painted twice. */
+struct picture_second {
+    bool ran, kept;            /* kept: the second result was the better one */
+    double total, other_total; /* scores of the result that was kept, and of the other */
+};
+
 /* What was decided, for the record of the job. Texts are constants or from the arena. */
 struct picture_record {
     struct mask_decision mask; /* kind ANY: it was not made */
@@ -53,6 +59,7 @@ struct picture_record {
     struct patch_match match[CROP_MAX]; /* with settings->patch_match alone */
     bool has_scores;
     struct picture_scores scores[CROP_MAX];
+    struct picture_second second[CROP_MAX];
     bool has_output;
     enum picture_output output;                 /* how edited.jpg was written */
     bool has_changes;                           /* picture_count_changes() was asked */

@@ -11,7 +11,7 @@ import os
 import gguf
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from . import transformer
 from .codec import SCALE, SHIFT, Codec
@@ -21,7 +21,8 @@ K = 2048.0
 GROUPS = 32
 WIDTH = 3 * GROUPS
 UNDO = K * (2 / 3) ** 0.5  # weight of GroupNorm that gives x back
-PROMPT = "A photo: empty background, the same surface and texture continuing naturally, nothing added"  # the worker's own
+# The worker's own where no label of the scene is known: the first line of `inpaint-worker prompts --plain`.
+PROMPT = "A photo of the surrounding background, the same surface, texture and light continuing naturally"
 # What depends on nothing but the constant prompt and guidance may be coarse.
 COARSE = ("txt_", "guidance_in", "vector_in")
 
@@ -167,6 +168,15 @@ def shortest(v):
     return byte if torch.equal(byte.float(), v) else v.half()
 
 
+def write_pack(folder, embeddings):
+    save_file(embeddings, f"{folder}/prompts.safetensors", metadata={"prompt": PROMPT})
+
+
+def name_prompt(folder):
+    """Gives the pack of an exported model the prompt of today; the embeddings, which were learned, stay as they are."""
+    write_pack(folder, load_file(f"{folder}/prompts.safetensors"))
+
+
 @torch.no_grad()
 def write(out, folder, say):
     os.makedirs(folder, exist_ok=True)
@@ -176,8 +186,7 @@ def write(out, folder, say):
     assert CHANNELS == GROUPS
     both = {**encoder(codec), **decoder(dec)}
     save_file({k: shortest(v).contiguous() for k, v in both.items()}, f"{folder}/ae.safetensors")
-    save_file({"prompt_embeds": net.text.contiguous(), "pooled_prompt_embeds": net.pooled.contiguous()},
-              f"{folder}/prompts.safetensors", metadata={"prompt": PROMPT})
+    write_pack(folder, {"prompt_embeds": net.text.contiguous(), "pooled_prompt_embeds": net.pooled.contiguous()})
     write_gguf(net, f"{folder}/flux1-fill-demo-Q8_0.gguf")
     for name in sorted(os.listdir(folder)):
         say(f"{folder}/{name}: {os.path.getsize(f'{folder}/{name}') / 1e6:.2f} MB")

@@ -546,6 +546,29 @@ def test_a_snapshot_cannot_be_broken_out_of():
             assert hostile in tab.text("#status-text")
 
 
+# ---- the page of an audit ----
+
+def test_the_page_of_an_audit_shows_its_pictures_from_a_file_and_sorts():
+    with tempfile.TemporaryDirectory() as folder:
+        mask = os.path.join(OUT, "mask_auto.png")
+        subprocess.run([os.path.join(ROOT, "build", "inpaint-worker"), "audit", "--image", here.photo, "--mask", mask, "--models", MODEL,
+                        "--guidance", "30,2", "--steps", "1", "--backend", "cpu", "--out", folder], check=True, capture_output=True)
+        with opened("file://" + os.path.join(folder, "index.html")) as tab:
+            tab.wait_for("[...document.images].length === 6 && [...document.images].every(i => i.complete)")
+            equal(tab.evaluate("[...document.images].filter(i => i.naturalWidth !== 512).length"), 0)
+            column = "[...document.querySelectorAll('tbody tr')].map(row => row.cells[1].innerText)"
+            equal(tab.evaluate(column), ["30", "2"])
+            for order in (["2", "30"], ["30", "2"]):
+                tab.click("th:nth-child(2) button")
+                equal(tab.evaluate(column), order)
+            small = tab.box("tbody img")[2]
+            tab.click("#native")
+            assert small < 300 and tab.box("tbody img")[2] == 512, small
+            asked = [p["request"]["url"] for method, p in tab.events if method == "Network.requestWillBeSent"]
+            assert asked and all(url.startswith(("file://", "about:")) for url in asked), asked
+            tab.screenshot(os.path.join(OUT, "audit.png"))
+
+
 SUITE = Suite(tests_of(sys.modules[__name__]), everything)
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "browser")]
 import faults
 import google_clients
+import local_files
 import local_path
 import run
 import test_page
 from harness import run_suites
 
 if __name__ == "__main__":
-    sys.exit(run_suites(sys.argv[1:], local_path.SUITE, test_page.SUITE, google_clients.SUITE, run.EMBEDDED, run.SUITE, faults.SUITE))
+    sys.exit(run_suites(sys.argv[1:], local_path.SUITE, local_files.SUITE, test_page.SUITE, google_clients.SUITE, run.EMBEDDED, run.SUITE,
+                        faults.SUITE))

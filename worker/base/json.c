@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cjson/cJSON.h>
 
@@ -157,6 +158,14 @@ bool json_integer(const struct json *v, int64_t *ret)
     return true;
 }
 
+bool json_bool(const struct json *v, bool *ret)
+{
+    if (json_type(v) != JSON_T_BOOL)
+        return false;
+    *ret = cJSON_IsTrue(node(v));
+    return true;
+}
+
 /* ---- building: a parent is NULL if there was no memory for it; the node above it records that ---- */
 
 static struct json *new_root(struct arena *a, cJSON *tree)
@@ -209,9 +218,18 @@ void json_add_bool(struct json *parent, const char *key, bool b)
     (void)add(parent, key, cJSON_CreateBool(b));
 }
 
+/* With as many digits as it takes to read the same number again: cJSON itself stops where the rest is less than
+ * DBL_EPSILON. */
 void json_add_number(struct json *parent, const char *key, double d)
 {
-    (void)add(parent, key, cJSON_CreateNumber(d));
+    char digits[32];
+
+    for (int n = 15; n <= 17; n++) {
+        (void)snprintf(digits, sizeof digits, "%.*g", n, d);
+        if (strtod(digits, NULL) == d)
+            break;
+    }
+    (void)add(parent, key, isfinite(d) ? cJSON_CreateRaw(digits) : cJSON_CreateNumber(d));
 }
 
 void json_add_int(struct json *parent, const char *key, int64_t i)

@@ -33,6 +33,7 @@ const char *json_string(const struct json *v);         /* NULL unless a string *
 const char *json_text(const struct json *v);           /* "" unless a string */
 bool json_number(const struct json *v, double *ret);   /* false unless a number */
 bool json_integer(const struct json *v, int64_t *ret); /* false unless an integer with |v| < 2^53, which is exact */
+bool json_bool(const struct json *v, bool *ret);       /* false unless true or false */
 
 /* Building: nodes belong to their parent, the root to the arena. These functions assert that the parent has the right
  * type; when memory runs out they record it, and json_print reports it. */
@@ -41,8 +42,8 @@ struct json *json_add_object(struct json *parent, const char *key); /* key NULL:
 struct json *json_add_array(struct json *parent, const char *key);
 void json_add_string(struct json *parent, const char *key, const char *value);
 void json_add_bool(struct json *parent, const char *key, bool value);
-void json_add_number(struct json *parent, const char *key, double value);
-void json_add_int(struct json *parent, const char *key, int64_t value); /* exact: written as digits */
+void json_add_number(struct json *parent, const char *key, double value); /* exact */
+void json_add_int(struct json *parent, const char *key, int64_t value);   /* exact: written as digits */
 void json_add_copy(struct json *parent, const char *key, const struct json *value);
 MUST_CHECK enum err_code json_print(struct arena *a, const struct json *root, char **ret, struct err *err);
 

@@ -57,6 +57,13 @@ void log_service(const char *service, const char *version)
         logger.version = version;
 }
 
+const char *log_version(void)
+{
+    const char *version = logger.version;
+
+    return version ? version : "";
+}
+
 bool log_flush(int64_t wait_ms)
 {
     return log_queue_flush(&logger.queue, wait_ms);

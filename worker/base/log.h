@@ -63,6 +63,7 @@ void log_init(enum log_level least, const char *project);
 /* What error reports call this program; both texts must outlive all threads. NULL or "" leaves one as it is; at first
  * they are "inpaint-worker" and none. */
 void log_service(const char *service, const char *version);
+const char *log_version(void); /* the program's version and commit; "" until log_service() has named them */
 
 #define log_event(level, ...) /* context, message, fields, log_end() */ \
     log_event_at(&(const struct log_place){ __FILE__, __func__, __LINE__ }, (level), __VA_ARGS__)

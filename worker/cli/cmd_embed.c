@@ -12,6 +12,9 @@
 #include "worker/cli/commands.h"
 #include "worker/cli/output.h"
 #include "worker/cli/progress.h"
+#include "worker/job/prompt_table.h"
+
+#define BUILTIN "builtin" /* in place of a file of prompts; a file of this name is ./builtin */
 
 enum { SLAB_BYTES = 64 << 20, PROMPTS_FILE_MAX = 16 << 20 };
 static const size_t arena_bytes = (size_t)1 << 30; /* address space of each arena */
@@ -141,6 +144,22 @@ static enum err_code split_sizes(const char *text, struct pack_size *sizes, int 
     return ERR_OK;
 }
 
+static enum err_code choose_prompts(struct run *r, const struct args *a, const char **prompts, int *n, struct err *err)
+{
+    struct span text = { 0 };
+
+    if (!a->prompts)
+        prompts[(*n)++] = a->prompt;
+    else if (strcmp(a->prompts, BUILTIN) == 0)
+        for (; prompt_table_at(*n); (*n)++)
+            prompts[*n] = prompt_table_at(*n)->prompt;
+    else {
+        TRY(file_read(a->prompts, PROMPTS_FILE_MAX, &r->arena, &text, err));
+        TRY(split_lines(text, prompts, n, err));
+    }
+    return ERR_OK;
+}
+
 static void on_prompt(void *ctx, const char *what, int done, int total)
 {
     progress_show(ctx, what, "prompts", done, total);
@@ -159,15 +178,9 @@ static enum err_code make_pack(struct run *r, const struct args *a, struct err *
                               .guidance = (float)a->guidance,
                               .progress = on_prompt,
                               .ctx = &r->progress };
-    struct span text = { 0 };
 
     TRY(arena_init(&r->arena, arena_bytes, err));
-    if (a->prompts) {
-        TRY(file_read(a->prompts, PROMPTS_FILE_MAX, &r->arena, &text, err));
-        TRY(split_lines(text, prompts, &o.n_prompts, err));
-    } else {
-        prompts[o.n_prompts++] = a->prompt;
-    }
+    TRY(choose_prompts(r, a, prompts, &o.n_prompts, err));
     TRY(split_sizes(a->sizes, sizes, &o.n_sizes, err));
     TRY(cli_backend_open(&a->backend, &r->be, err));
     TRY(prompt_pack_make(&o, r->be, a->out, err));
@@ -203,7 +216,9 @@ int cmd_embed(int argc, char **argv)
     const struct cli_option options[] = {
         { "--models", CLI_TEXT, &a.models, "DIR", .help = "folder with the model files", .required = true },
         { "--prompt", CLI_TEXT, &a.prompt, "TEXT", .help = "the prompt" },
-        { "--prompts", CLI_TEXT, &a.prompts, "FILE", .help = "with --pack: a file with a prompt on each line" },
+        { "--prompts", CLI_TEXT, &a.prompts, "FILE|" BUILTIN,
+          .help = "with --pack: a file with a prompt on each line, the first for jobs whose prompt is not there;\n"
+                  "or " BUILTIN ": all that the worker itself makes of labels (`prompts` prints them)" },
         { "--t5-len", CLI_INT, &a.t5_len, "N", .help = "text tokens of T5, padding included; default 512", .min = 1,
           .max = T5_MAX_TOKENS },
         { "--out", CLI_OUT, &a.out, "FILE", .required = true,

@@ -8,13 +8,16 @@
 #define WORKER_CLI_COMMANDS_H
 
 #define COMMAND_MAP(X)                                                                       \
+    X(audit, "runs one job with every combination of some settings, side by side on a page") \
     X(bench, "measures the parts of a job on random weights")                                \
     X(doctor, "checks settings, credentials, model files, memory and backend")               \
     X(edit, "runs one whole job on a local folder, without the cloud")                       \
     X(embed, "runs the text encoders: prompts to embeddings and ids, or to a prompt pack")   \
     X(fill, "runs the bare FLUX.1-Fill pipeline: picture, mask and prompt to a picture")     \
     X(inspect, "lists the tensors of a GGUF or safetensors file, or writes one as raw f32")  \
+    X(prompts, "prints which label of a scene leads to which prompt")                        \
     X(push, "pushes kept messages to a worker again, and says what the answers mean")        \
+    X(replay, "runs an edit again from its record, to the same bytes")                       \
     X(serve, "runs the HTTP service (the default); settings come from the environment")      \
     X(tokenize, "prints the ids of a prompt for T5 or CLIP")                                 \
     X(transformer, "calls the transformer once: velocity and the streams after every block") \

@@ -46,16 +46,18 @@ struct edit { /* one edit_run() */
     struct picture_input in;
     struct image stand_in; /* EDIT_PAINT_FILE: its pixels */
     struct colour stand_in_colour;
-    int crop; /* the one that is being painted */
+    int crop, pass; /* the one that is being painted, for the first time (0) or again (1) */
+    int percent;    /* the most that was reported */
     int64_t stage_start_ms;
     enum fill_phase phase;
     int64_t denoise_start_ms;
 };
 
-static void report(const struct edit *e, enum stage stage, int percent, double eta_seconds)
+static void report(struct edit *e, enum stage stage, int percent, double eta_seconds)
 {
+    e->percent = percent > e->percent ? percent : e->percent; /* a second pass does not go back */
     if (e->watch->stage)
-        e->watch->stage(e->watch->ctx, stage, percent, eta_seconds);
+        e->watch->stage(e->watch->ctx, stage, e->percent, eta_seconds);
 }
 
 static bool is_cancelled(void *ctx)
@@ -138,6 +140,7 @@ static enum err_code decode(struct edit *e, struct err *err)
     report(e, STAGE_DECODE, PERCENT_DECODE, -1);
     TRY(picture_read(e->arena, &(struct picture_source){ r->original, r->mask, r->mask_wishes }, &r->pictures, &e->in,
                      record, err));
+    record->seed = r->fill.seed;
     TRY(picture_plan(e->arena, &e->in, &r->pictures, record, err));
     set_recipe(e);
     if (r->paint.kind == EDIT_PAINT_FILE && read_stand_in(e, err))
@@ -189,7 +192,7 @@ static void clock_phases(struct edit *e, const struct fill_timings *t)
     clock_stage(e, phases[e->phase].stage);
 }
 
-/* Crops have different seeds, so that two of the same shape do not get the same noise. */
+/* Crops have different seeds, so that two of the same shape do not get the same noise, and so have passes. */
 static enum err_code paint_by_model(struct edit *e, const struct picture_model_input *model, struct image_f32 *ret,
                                     struct err *err)
 {
@@ -203,7 +206,7 @@ static enum err_code paint_by_model(struct edit *e, const struct picture_model_i
     r.width = r.picture->width;
     r.height = r.picture->height;
     r.prompt = e->prompt;
-    r.seed += (uint64_t)e->crop;
+    r.seed += (uint64_t)(e->crop + CROP_MAX * e->pass);
     r.progress = on_progress;
     r.cancelled = is_cancelled;
     r.ctx = e;
@@ -243,19 +246,79 @@ static enum err_code paint(struct edit *e, const struct picture_model_input *mod
     }
 }
 
+/* Paints the crop, pastes it and looks at it. */
+static enum err_code try_crop(struct edit *e, const struct picture_model_input *model, struct err *err)
+{
+    ARENA_SCRATCH(e->arena);
+    struct picture_record *record = &e->result->picture;
+    struct image_f32 painted;
+
+    TRY(paint(e, model, &painted, err));
+    TRY(picture_paste(e->arena, &e->in, model, &painted, &e->request->pictures, record, e->crop, err));
+    TRY(picture_score(e->arena, &e->in, model, record, e->crop, err));
+    clock_stage(e, STAGE_COMPOSE);
+    return ERR_OK;
+}
+
+/* ---- the second pass ---- */
+
+/* A second pass takes as long as the first, and the end of the job needs its time, too. */
+#define SECOND_PASS_MARGIN    1.5
+#define SECOND_PASS_RESERVE_S 10.0
+
+static bool has_time(const struct edit *e, double first_took_s)
+{
+    return !e->watch->seconds_left ||
+           e->watch->seconds_left(e->watch->ctx) >= SECOND_PASS_MARGIN * first_took_s + SECOND_PASS_RESERVE_S;
+}
+
+static bool wants_second(const struct edit *e, double first_took_s)
+{
+    const enum picture_second_pass policy = e->request->pictures.second_pass;
+    const struct picture_scores *scores = &e->result->picture.scores[e->crop];
+
+    if (!model_paints(e) || policy == PICTURE_SECOND_OFF)
+        return false;
+    return (policy == PICTURE_SECOND_BOTH || picture_scores_seam_shows(scores)) && has_time(e, first_took_s);
+}
+
+/* Paints the crop once more, with another seed, and keeps the better result. */
+static enum err_code paint_again(struct edit *e, const struct picture_model_input *model, struct err *err)
+{
+    struct picture_record *record = &e->result->picture;
+    const struct picture_scores first_scores = record->scores[e->crop], *scores = &record->scores[e->crop];
+    const struct patch_match first_match = record->match[e->crop];
+    struct picture_second *second = &record->second[e->crop];
+    struct image first;
+
+    TRY(picture_copy(e->arena, &e->in, model->view, &first, err));
+    picture_put(&e->in, model->view, &model->before);
+    e->pass = 1;
+    TRY(try_crop(e, model, err));
+    e->pass = 0;
+    *second = (struct picture_second){ .ran = true, .kept = picture_scores_better(scores, &first_scores) };
+    second->total = second->kept ? scores->total : first_scores.total;
+    second->other_total = second->kept ? first_scores.total : scores->total;
+    if (second->kept)
+        return ERR_OK;
+    picture_put(&e->in, model->view, &first);
+    record->scores[e->crop] = first_scores;
+    record->match[e->crop] = first_match;
+    return ERR_OK;
+}
+
 static enum err_code paint_crop(struct edit *e, struct err *err)
 {
     ARENA_SCRATCH(e->arena);
     struct picture_model_input model;
-    struct image_f32 painted;
+    int64_t begin_ms;
 
     TRY(picture_prepare(e->arena, &e->in, &e->result->picture, e->crop, &model, err));
     if (is_cancelled(e))
         return err_set(err, ERR_CANCELLED, "edit: cancelled");
-    TRY(paint(e, &model, &painted, err));
-    TRY(picture_paste(e->arena, &e->in, &model, &painted, &e->request->pictures, &e->result->picture, e->crop, err));
-    clock_stage(e, STAGE_COMPOSE);
-    return ERR_OK;
+    begin_ms = sys_mono_ms(e->sys);
+    TRY(try_crop(e, &model, err));
+    return wants_second(e, 1e-3 * (double)(sys_mono_ms(e->sys) - begin_ms)) ? paint_again(e, &model, err) : ERR_OK;
 }
 
 /* ---- the files ---- */

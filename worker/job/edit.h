@@ -54,7 +54,8 @@ struct edit_watch { /* all optional */
     void (*stage)(void *ctx, enum stage stage, int percent, double eta_seconds);
     /* the painting in its own units: fill_request.progress */
     void (*paint)(void *ctx, enum fill_phase phase, int done, int total);
-    bool (*cancelled)(void *ctx); /* asked before the painting and before each of its steps */
+    bool (*cancelled)(void *ctx);      /* asked before the painting and before each of its steps */
+    double (*seconds_left)(void *ctx); /* for the job; NULL: any number. A second pass needs some */
 };
 
 struct edit_result {

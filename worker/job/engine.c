@@ -161,6 +161,11 @@ const char *engine_model_name(const struct engine *e)
     return slash ? slash + 1 : path;
 }
 
+void engine_model_digests(const struct engine *e, char ret[FILL_DIGESTS_SIZE])
+{
+    fill_model_digests(e->model, ret);
+}
+
 const char *engine_self_check(const struct engine *e)
 {
     return e->check.stored ? "as stored" : "twice the same";

@@ -60,8 +60,9 @@ const char *engine_precision(const struct engine *e);
 const char *engine_kernels(const struct engine *e); /* backend_describe(): which library computes what, and why */
 /* Why the backend that "auto" chose is not CUDA; "" when it is CUDA, or when "auto" was not asked for. */
 const char *engine_without_cuda(const struct engine *e);
-const char *engine_model_name(const struct engine *e); /* file name of the transformer */
-const char *engine_self_check(const struct engine *e); /* "as stored", "twice the same" */
+const char *engine_model_name(const struct engine *e);                          /* file name of the transformer */
+void engine_model_digests(const struct engine *e, char ret[FILL_DIGESTS_SIZE]); /* of all its files: fill.h */
+const char *engine_self_check(const struct engine *e);                          /* "as stored", "twice the same" */
 /* What an operator should hear about the choices of loading: one sentence for each i from 0 on; NULL: no more. */
 const char *engine_note(const struct engine *e, int i);
 /* Seconds that a job with the largest picture takes by the estimate; 0: there was no deadline to compare it with. */

@@ -60,6 +60,13 @@ static bool must_stop_or_is_late(void *ctx)
     return must_stop(ctx) || budget_left_ms(&t->work) == 0;
 }
 
+static double work_left_s(void *ctx)
+{
+    const struct attempt *t = ctx;
+
+    return 1e-3 * (double)budget_left_ms(&t->work);
+}
+
 static bool must_leave(void *ctx)
 {
     const struct attempt *t = ctx;
@@ -252,7 +259,9 @@ static void warn_if_uncovered(struct attempt *t)
 
 static enum err_code run_stages(struct attempt *t, struct err *err)
 {
-    const struct edit_watch watch = { .ctx = t, .stage = edit_stage, .cancelled = must_stop_or_is_late };
+    const struct edit_watch watch = {
+        .ctx = t, .stage = edit_stage, .cancelled = must_stop_or_is_late, .seconds_left = work_left_s
+    };
     struct edit_request q = { .wishes = t->wishes,
                               .mask_wishes = t->session.mask_wishes,
                               .fill = { FILL_REQUEST_DEFAULTS } };

@@ -1,11 +1,8 @@
 #include "worker/job/prompt.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "kernels/base/json_scan.h"
-
-#define PROMPT_GROUND "empty background, the same surface and texture continuing naturally, nothing added"
 
 static bool is_utf8(struct span s)
 {
@@ -26,7 +23,7 @@ static bool label_is_usable(struct span label)
     if (!label.len || label.len > PROMPT_LABEL_MAX || !is_utf8(label))
         return false;
     for (size_t i = 0; i < label.len; i++)
-        if ((unsigned char)label.ptr[i] < 32 || label.ptr[i] == 127 || strchr("\"':;<>{}[]|", label.ptr[i]))
+        if (is_control(label.ptr[i]))
             return false;
     return true;
 }
@@ -55,18 +52,18 @@ enum err_code prompt_wish_label(struct prompt_wishes *w, struct span label, stru
     return ERR_OK;
 }
 
-static enum err_code from_labels(const struct prompt_wishes *w, struct arena *a, const char **ret, struct err *err)
+/* The labels' own text is never used: it may be anything. */
+static const char *from_labels(const struct prompt_wishes *w)
 {
-    char list[PROMPT_MAX_LABELS * (PROMPT_LABEL_MAX + 2) + 1] = "";
-    char *text = NULL;
-    size_t at = 0;
+    const struct prompt_surface *best = NULL;
 
-    for (int i = 0; i < w->n_labels; i++)
-        at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", w->labels[i]);
-    TRY(w->n_labels ? arena_printf(a, &text, err, "A photo of %s: " PROMPT_GROUND, list)
-                    : arena_printf(a, &text, err, "A photo: " PROMPT_GROUND));
-    *ret = text;
-    return ERR_OK;
+    for (int i = 0; i < w->n_labels; i++) {
+        const struct prompt_surface *s = prompt_table_find(span_of(w->labels[i]));
+
+        if (s && (!best || s->rank < best->rank))
+            best = s;
+    }
+    return (best ? best : prompt_table_at(0))->prompt;
 }
 
 enum err_code prompt_build(const struct prompt_wishes *w, struct arena *a, const char **ret, struct err *err)
@@ -78,8 +75,10 @@ enum err_code prompt_build(const struct prompt_wishes *w, struct arena *a, const
         return err_set(err, ERR_PROMPT,
                        "prompt: the session's field is not a string, or is not Unicode, or holds U+0000: the app has "
                        "to write it as text");
-    if (!own.len)
-        return from_labels(w, a, ret, err);
+    if (!own.len) {
+        *ret = from_labels(w);
+        return ERR_OK;
+    }
     if (own.len > PROMPT_MAX_BYTES)
         return err_set(err, ERR_PROMPT, "prompt: %zu bytes, at most %d", own.len, PROMPT_MAX_BYTES);
     for (size_t i = 0; i < own.len; i++)

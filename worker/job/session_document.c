@@ -130,6 +130,7 @@ bool document_is_ours(const char *name)
 #define SHADOW      DOCUMENT_OURS ".shadow"
 #define MATCH       DOCUMENT_OURS ".match"
 #define SCORES      DOCUMENT_OURS ".scores"
+#define SECOND      DOCUMENT_OURS ".secondPass"
 #define OUTPUT      DOCUMENT_OURS ".output"
 #define COLOUR      DOCUMENT_OURS ".colour"
 #define ETA_SECONDS DOCUMENT_OURS ".etaSeconds"
@@ -286,6 +287,22 @@ static void add_scores(struct document_fields *f, const struct picture_record *p
     add_double(f, SCORES ".total", s.total);
 }
 
+/* Of the first crop that was painted twice. */
+static void add_second(struct document_fields *f, const struct picture_record *p)
+{
+    for (int i = 0; i < p->plan.n; i++) {
+        const struct picture_second *s = &p->second[i];
+
+        if (!s->ran)
+            continue;
+        add_map(f, SECOND);
+        add_text(f, SECOND ".kept", s->kept ? "second" : "first");
+        add_double(f, SECOND ".total", s->total);
+        add_double(f, SECOND ".otherTotal", s->other_total);
+        return;
+    }
+}
+
 static void add_output(struct document_fields *f, const struct picture_record *p)
 {
     static const char *const modes[] = { [PICTURE_Q95] = "q95", [PICTURE_SPLICE] = "splice" };
@@ -312,6 +329,7 @@ static void add_picture(struct document_fields *f, const struct picture_record *
         add_match(f, &p->match[0]);
     if (p->has_scores)
         add_scores(f, p);
+    add_second(f, p);
     if (p->has_output)
         add_output(f, p);
     if (p->colour_space) {

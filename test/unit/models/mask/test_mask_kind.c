@@ -330,8 +330,8 @@ static const struct drawing drawings[] = {
     { "trimap with 127", trimap_127_at, OK(WHITE) },
     { "label 1 in a void of 255", void_at, OK(LABELS) },
     { "eighty labels", many_labels_at, OK(LABELS) },
-    { "all but the bottom", bottom_kept_at, REFUSED(AMBIGUOUS) },
-    { "half", half_at, REFUSED(AMBIGUOUS) },
+    { "all but the bottom", bottom_kept_at, REFUSED(LARGE) },
+    { "half", half_at, OK(WHITE) },
     { "white nearly all over, in no order", cross_at, REFUSED(AMBIGUOUS) },
     { "rounded corners", rounded_at, REFUSED(AMBIGUOUS) },
 };

@@ -29,12 +29,15 @@ TEST(json__reads_every_type_and_keeps_case)
     const struct json *v = parsed("{\"s\":\"x\\/y\",\"n\":1.5,\"t\":true,\"z\":null,\"a\":[1,2],\"o\":{\"k\":false}}");
     char *text = NULL;
     double d;
+    bool b;
 
     CHECK_INT(json_count(v), 6);
     CHECK_STR(json_string(json_get(v, "s")), "x/y");
     CHECK(json_number(json_get(v, "n"), &d) && d == 1.5);
     CHECK_INT(json_type(json_get(v, "t")), JSON_T_BOOL);
     CHECK_INT(json_type(json_get(json_get(v, "o"), "k")), JSON_T_BOOL);
+    CHECK(json_bool(json_get(v, "t"), &b) && b && json_bool(json_get(json_get(v, "o"), "k"), &b) && !b);
+    CHECK(!json_bool(json_get(v, "s"), &b) && !json_bool(json_get(v, "n"), &b) && !json_bool(NULL, &b));
     CHECK_OK(json_print(&arena, v, &text, &err), err);
     CHECK(strstr(text, "\"t\":true") && strstr(text, "{\"k\":false}"));
     CHECK_INT(json_type(json_get(v, "z")), JSON_T_NULL);
@@ -167,6 +170,29 @@ TEST(json__writes_exact_integers_and_escapes)
     CHECK_OK(json_print(&arena, root, &text, &err), err);
     CHECK_STR(text, "{\"big\":9223372036854775807,\"small\":-9223372036854775808,\"cost\":0.00039,"
                     "\"s\":\"a\\\"b\\\\\\n\xC3\xA9\",\"list\":[true,7,{\"k\":false},[true,7,{\"k\":false}]]}");
+    arena_done(&arena);
+}
+
+TEST(json__numbers_come_back_as_they_were)
+{
+    static const double numbers[] = { 0.1 + 0.2, 0.5, -0.0, 1.0 / 3, 1e300, 5e-324, 0x1.fffffffffffffp1023, 30, 123456789.123456789 };
+    const struct json *v = NULL;
+    struct json *root, *list;
+    char *text = NULL;
+
+    fresh();
+    root = json_new_object(&arena);
+    list = json_add_array(root, "n");
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        json_add_number(list, NULL, numbers[i]);
+    CHECK_OK(json_print(&arena, root, &text, &err), err);
+    CHECK(strstr(text, "[0.30000000000000004,0.5,") && strstr(text, ",30,"));
+    CHECK_OK(json_parse(&arena, span_of(text), 8, &v, &err), err);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        double d;
+
+        CHECK(json_number(json_at(json_get(v, "n"), (int)i), &d) && memcmp(&d, &numbers[i], sizeof d) == 0);
+    }
     arena_done(&arena);
 }
 

@@ -9,6 +9,7 @@
 #include "test/support/check.h"
 #include "test/support/golden.h"
 #include "worker/cli/commands.h"
+#include "worker/job/prompt_table.h"
 
 enum { MAX_ARGS = 20 };
 static const double f32_limit = 1e-5; /* MODEL.md 11.2 */
@@ -137,6 +138,30 @@ TEST(cmd_embed__writes_a_pack_of_a_file_of_prompts)
     CHECK_INT(outcome_run(&o, cmd_embed, (const char *[]){ "embed", "--models", models, "--prompts", file, NULL }), 2);
     CHECK_INT(outcome_run(&o, cmd_embed, (const char *[]){ "embed", "--models", models, "--pack", "--prompt", "a",
                           "--sizes", "32x32,8", NULL }), 1);
+    outcome_close(&o);
+}
+
+TEST(cmd_embed__writes_a_pack_of_all_that_the_worker_makes_of_labels)
+{
+    const char *models = golden("small/models"), *prompt = NULL;
+    struct err err = { 0 };
+    struct outcome o;
+    int n = 0;
+
+    outcome_open(&o, golden("small/cases/text.safetensors"));
+    CHECK_INT(outcome_run(&o, cmd_embed, (const char *[]){ "embed", "--models", models, "--pack", "--prompts", "builtin",
+                          "--t5-len", "8", NULL }), 0);
+    for (; prompt_table_at(n); n++) {
+        char key[32];
+
+        (void)snprintf(key, sizeof key, "%d.prompt", n);
+        CHECK_OK(tensor_file_metadata(&o.got, key, &o.arena, &prompt, &err), err);
+        CHECK_STR(prompt, prompt_table_at(n)->prompt);
+    }
+    CHECK_INT(o.got.n_entries, 2 * n);
+    CHECK_INT(outcome_run(&o, cmd_embed, (const char *[]){ "embed", "--models", models, "--prompts", "builtin", NULL }), 2);
+    CHECK_INT(outcome_run(&o, cmd_embed, (const char *[]){ "embed", "--models", models, "--pack", "--prompts",
+                          "./builtin", NULL }), 1); /* a file, which is not there */
     outcome_close(&o);
 }
 

@@ -366,7 +366,7 @@ TEST(pipeline__success_writes_the_paths_the_cost_and_the_recipe)
     static const char *const paths[] = {
         "processingStatus", "editedImagePath", "previewImagePath", "errorMessage", "inpaint.errorCode",
         "inpaint.retryable", "inpaint.stage", "inpaint.progress", "cost", "inpaint.lease", "inpaint.etaSeconds",
-        "inpaint.timings", "inpaint.warnings", "inpaint.recipe", "inpaint.mask", "inpaint.crops", "inpaint.output", "inpaint.colour"
+        "inpaint.timings", "inpaint.warnings", "inpaint.recipe", "inpaint.mask", "inpaint.crops", "inpaint.output", "inpaint.colour", "inpaint.scores"
     };
     static const char *const fields[][2] = {
         { "editedImagePath", JOB_SCENE_FOLDER "edited.jpg" },
@@ -378,8 +378,8 @@ TEST(pipeline__success_writes_the_paths_the_cost_and_the_recipe)
         { "inpaint.stage", "upload" },
         { "inpaint.progress", "100" },
         { "inpaint.recipe.model", "flux1-fill-Q8_0.gguf" },
-        { "inpaint.recipe.prompt", "A photo of grass: empty background, the same surface and texture continuing "
-                                   "naturally, nothing added" },
+        { "inpaint.recipe.prompt", "A photo of a lawn with its blades of grass, the same surface, texture and light "
+                                   "continuing naturally" },
         { "inpaint.recipe.steps", "5" },
         { "inpaint.recipe.guidance", "30" },
         { "inpaint.recipe.seed", "2567147178" },

@@ -19,7 +19,10 @@
 static struct job_scene s;
 static struct arena arena;
 
-#define GROUND ": empty background, the same surface and texture continuing naturally, nothing added"
+#define CONTINUES ", the same surface, texture and light continuing naturally"
+#define NEUTRAL "A photo of the surrounding background" CONTINUES
+#define GRASS "A photo of a lawn with its blades of grass" CONTINUES
+#define SAND "A photo of fine-grained sand" CONTINUES
 #define EIGHT(x) x "," x "," x "," x "," x "," x "," x "," x
 #define FORTY "0123456789012345678901234567890123456789"
 
@@ -27,31 +30,34 @@ static struct arena arena;
 static const struct {
     const char *document, *prompt, *error_code;
 } cases[] = {
-    { "{}", "A photo" GROUND, NULL },
-    { "{\"prompt\":null,\"sceneLabels\":null}", "A photo" GROUND, NULL },
+    { "{}", NEUTRAL, NULL },
+    { "{\"prompt\":null,\"sceneLabels\":null}", NEUTRAL, NULL },
     { "{\"prompt\":\" a lawn \",\"sceneLabels\":[\"grass\"]}", "a lawn", NULL },
-    { "{\"prompt\":\"\",\"sceneLabels\":[\"grass\",\"fence\"]}", "A photo of grass, fence" GROUND, NULL },
+    { "{\"prompt\":\"\",\"sceneLabels\":[\"grass\",\"fence\"]}", GRASS, NULL },
     { "{\"prompt\":\"Wiese, gr\xc3\xbcn\"}", "Wiese, gr\xc3\xbcn", NULL },
-    { "{\"sceneLabels\":[\" b\xc3\xa9ton \",\"\\u8349\"]}", "A photo of b\xc3\xa9ton, \xe8\x8d\x89" GROUND, NULL },
+    { "{\"sceneLabels\":[\" b\xc3\xa9ton \",\"\\u8349\"]}", NEUTRAL, NULL },
     { "{\"prompt\":7}", NULL, "PROMPT_INVALID" },
     { "{\"prompt\":true}", NULL, "PROMPT_INVALID" },
     { "{\"prompt\":[\"a lawn\"]}", NULL, "PROMPT_INVALID" },
     { "{\"prompt\":{\"text\":\"a lawn\"}}", NULL, "PROMPT_INVALID" },
     { "{\"prompt\":\"a\\u0001b\"}", NULL, "PROMPT_INVALID" },
-    { "{\"sceneLabels\":\"grass\"}", "A photo" GROUND, NULL },
-    { "{\"sceneLabels\":{\"surface\":\"sand\"}}", "A photo of sand" GROUND, NULL },
-    { "{\"sceneLabels\":{\"surface\":[\"sand\"]}}", "A photo" GROUND, NULL },
-    { "{\"sceneLabels\":{\"surface\":\"\"}}", "A photo" GROUND, NULL },
-    { "{\"sceneLabels\":{\"Surface\":\"sand\",\"0\":\"grass\"}}", "A photo" GROUND, NULL },
-    { "{\"sceneLabels\":[1,null,true,[\"x\"],{\"surface\":\"x\"},\"grass\"]}", "A photo of grass" GROUND, NULL },
-    { "{\"sceneLabels\":[\"a\",\"b\",\"c\",\"d\",\"e\"]}", "A photo of a, b, c, d" GROUND, NULL },
+    { "{\"sceneLabels\":\"grass\"}", NEUTRAL, NULL },
+    { "{\"sceneLabels\":{\"surface\":\"sand\"}}", SAND, NULL },
+    { "{\"sceneLabels\":{\"surface\":[\"sand\"]}}", NEUTRAL, NULL },
+    { "{\"sceneLabels\":{\"surface\":\"\"}}", NEUTRAL, NULL },
+    { "{\"sceneLabels\":{\"Surface\":\"sand\",\"0\":\"grass\"}}", NEUTRAL, NULL },
+    { "{\"sceneLabels\":[1,null,true,[\"x\"],{\"surface\":\"x\"},\"grass\"]}", GRASS, NULL },
+    { "{\"sceneLabels\":[\"a\",\"b\",\"c\",\"d\",\"Lawn\"]}", GRASS, NULL },
     /* Unusable labels do not count towards the limit. */
-    { "{\"sceneLabels\":[" EIGHT("\"\"") ",\"grass\"]}", "A photo of grass" GROUND, NULL },
-    { "{\"sceneLabels\":[" EIGHT("\" \"") ",\"grass\"]}", "A photo of grass" GROUND, NULL },
-    { "{\"sceneLabels\":[" EIGHT("\"say \\\"hi\\\"\"") ",\"grass\"]}", "A photo of grass" GROUND, NULL },
-    { "{\"sceneLabels\":[" EIGHT("\"" FORTY "0\"") ",\"" FORTY "\"]}", "A photo of " FORTY GROUND, NULL },
-    { "{\"inpaint\":{\"recipe\":{\"prompt\":\"old\"},\"prompt\":\"x\",\"sceneLabels\":[\"x\"]}}", "A photo" GROUND, NULL },
-    { "{\"Prompt\":\"x\",\"scenelabels\":[\"x\"]}", "A photo" GROUND, NULL },
+    { "{\"sceneLabels\":[" EIGHT("\"\"") ",\"grass\"]}", GRASS, NULL },
+    { "{\"sceneLabels\":[" EIGHT("\" \"") ",\"grass\"]}", GRASS, NULL },
+    { "{\"sceneLabels\":[" EIGHT("\"say \\\"hi\\\"\"") ",\"grass\"]}", GRASS, NULL },
+    { "{\"sceneLabels\":[" EIGHT(EIGHT("\"" FORTY FORTY "\"")) ",\"grass\"]}", GRASS, NULL },
+    { "{\"sceneLabels\":[" EIGHT(EIGHT("\"dog\"")) ",\"grass\"]}", NEUTRAL, NULL },
+    { "{\"sceneLabels\":{\"surface\":\"Wood_flooring\"}}", "A photo of a wood floor with its boards and grain" CONTINUES, NULL },
+    { "{\"sceneLabels\":[\"Dog\",\"Water\",\"Beach\"]}", SAND, NULL },
+    { "{\"inpaint\":{\"recipe\":{\"prompt\":\"old\"},\"prompt\":\"x\",\"sceneLabels\":[\"x\"]}}", NEUTRAL, NULL },
+    { "{\"Prompt\":\"x\",\"scenelabels\":[\"x\"]}", NEUTRAL, NULL },
 };
 
 static const struct json *parse(const char *text)
@@ -268,7 +274,7 @@ TEST(session_document__a_long_list_of_labels_is_read_in_one_go)
     begin = clock();
     CHECK_INT(job_scene_push(&s, "m1"), 204);
     CHECK(clock() - begin < 30 * CLOCKS_PER_SEC); /* of this process: it took minutes */
-    CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.recipe.prompt"), "A photo of grass" GROUND);
+    CHECK_STR(fake_cloud_text(&s.cloud, "inpaint.recipe.prompt"), GRASS);
     job_scene_close(&s);
 }
 
@@ -291,7 +297,7 @@ TEST(session_document__edit_writes_the_outcome_and_keeps_what_is_the_apps)
     CHECK_INT(json_count(json_get(json_get(root, "note"), "a")), 3);
     CHECK_INT(json_count(root), 6);
     inpaint = json_get(root, "inpaint");
-    CHECK_INT(json_count(inpaint), 7);
+    CHECK_INT(json_count(inpaint), 8);
     recipe = json_get(inpaint, "recipe");
     CHECK_INT(json_count(recipe), 8);
     check_text(json_get(recipe, "model"), "flux1-fill-Q8_0.gguf");
