@@ -167,10 +167,10 @@ $(BUILD)/unit-tests: $(call obj,$(SRC_TEST)) $(FUZZ_REPLAY) $(SHIM_OBJ) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # test/tools/some_name.c is the program build/some-name: helpers for people and tests, not part of the product.
-$(BUILD)/score-table: $(call obj,$(patsubst %,test/support/%.c,score_scenes score_latents))
+$(BUILD)/score-table: $(call obj,$(patsubst %,test/support/scenes/%.c,score_scenes score_latents))
 $(foreach t,$(wildcard test/tools/*.c),$(eval $(BUILD)/$(subst _,-,$(basename $(notdir $t))): $(call obj,$t) $(LIBS)))
 TOOLS := $(foreach t,$(wildcard test/tools/*.c),$(subst _,-,$(basename $(notdir $t))))
-$(BUILD)/shadow-table: $(call obj,test/support/scene.c)
+$(BUILD)/shadow-table: $(call obj,test/support/scenes/scene.c)
 $(TOOLS:%=$(BUILD)/%):
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(TOOLS:%=build/%): build/%: $(BUILD)/%

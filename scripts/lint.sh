@@ -68,7 +68,7 @@ only_in '(jpeglib|jerror)' models/codec/jpeg.c models/codec/jpeg_{output.{c,h},s
 only_in 'webp/' models/codec/webp.c
 only_in 'libheif' models/codec/heif.c
 only_in 'seccomp' models/jail/sandbox.c
-only_in 'lcms2' models/codec/colour.c
+only_in 'lcms2' models/notes/colour.c
 only_in 'utf8proc' models/text/unicode.c
 only_in 'dnnl' kernels/cpu/onednn.c
 only_in 'cublasLt' kernels/cuda/cublaslt.h

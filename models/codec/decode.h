@@ -11,8 +11,8 @@
  *
  * Source  signatures: ITU-T T.81 B.1.1, ISO/IEC 15948 5.2, RFC 9649 2.4, ISO/IEC 14496-12 4.3 and 23008-12 10.2
  */
-#ifndef MODELS_IMAGE_DECODE_H
-#define MODELS_IMAGE_DECODE_H
+#ifndef MODELS_CODEC_DECODE_H
+#define MODELS_CODEC_DECODE_H
 
 #include "models/image/image.h"
 #include "models/jail/jail.h"

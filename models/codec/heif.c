@@ -5,8 +5,8 @@
 #include <libheif/heif.h>
 #include <string.h>
 
-#include "models/codec/exif.h"
-#include "models/codec/icc.h"
+#include "models/notes/exif.h"
+#include "models/notes/icc.h"
 
 #define DECODER "libde265"
 

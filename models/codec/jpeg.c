@@ -7,8 +7,8 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
-#include "models/codec/colour.h"
-#include "models/codec/icc.h"
+#include "models/notes/colour.h"
+#include "models/notes/icc.h"
 #include "models/codec/jpeg_layout.h"
 #include "models/codec/jpeg_notes.h"
 #include "models/codec/jpeg_output.h"

@@ -18,8 +18,8 @@
  *         hierarchical, JPEG-LS; ERR_CORRUPT; ERR_NOMEM
  * Source  ITU-T T.81; JFIF 1.02; Adobe Technical Note 5116; ICC.1:2022 annex B.4
  */
-#ifndef MODELS_IMAGE_JPEG_H
-#define MODELS_IMAGE_JPEG_H
+#ifndef MODELS_CODEC_JPEG_H
+#define MODELS_CODEC_JPEG_H
 
 #include "models/image/image.h"
 

@@ -1,7 +1,7 @@
 #include "models/codec/jpeg_notes.h"
 
-#include "models/codec/exif.h"
-#include "models/codec/icc.h"
+#include "models/notes/exif.h"
+#include "models/notes/icc.h"
 
 enum { EOI = 0xd9, SOS = 0xda, APP1 = 0xe1, APP2 = 0xe2 };
 

@@ -14,8 +14,8 @@
  * Source  ITU-T T.81 B.1.1; CIPA DC-008 4.7.2; ICC.1:2022 annex B.4; Adobe XMP part 3 1.1.3; CIPA DC-007 (MPF); Ultra
  *         HDR Image Format 1.1; ISO 21496-1 annex C
  */
-#ifndef MODELS_IMAGE_JPEG_NOTES_H
-#define MODELS_IMAGE_JPEG_NOTES_H
+#ifndef MODELS_CODEC_JPEG_NOTES_H
+#define MODELS_CODEC_JPEG_NOTES_H
 
 #include "models/image/image.h"
 

@@ -5,7 +5,7 @@
 
 #include <jerror.h>
 
-#include "models/codec/icc.h"
+#include "models/notes/icc.h"
 
 enum {
     SEGMENT_BYTES = 65533,

@@ -4,8 +4,8 @@
 #include <setjmp.h>
 #include <string.h>
 
-#include "models/codec/exif.h"
-#include "models/codec/icc.h"
+#include "models/notes/exif.h"
+#include "models/notes/icc.h"
 #include "models/image/alpha.h"
 
 enum { SIGNATURE_BYTES = 8, READ_BYTES = 256 /* at once: what a file lacks at its end costs so many more at most */ };

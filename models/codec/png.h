@@ -11,8 +11,8 @@
  * Errors  ERR_NOT_AN_IMAGE no PNG signature; ERR_TOO_LARGE limits of image.h; ERR_CORRUPT; ERR_NOMEM
  * Source  ISO/IEC 15948 (PNG 1.2 and the extensions eXIf, iCCP)
  */
-#ifndef MODELS_IMAGE_PNG_H
-#define MODELS_IMAGE_PNG_H
+#ifndef MODELS_CODEC_PNG_H
+#define MODELS_CODEC_PNG_H
 
 #include "kernels/base/span.h"
 #include "models/image/image.h"

@@ -4,8 +4,8 @@
 
 #include <webp/decode.h>
 
-#include "models/codec/exif.h"
-#include "models/codec/icc.h"
+#include "models/notes/exif.h"
+#include "models/notes/icc.h"
 #include "models/image/alpha.h"
 
 enum { RIFF_BYTES = 12, CHUNK_BYTES = 8 };

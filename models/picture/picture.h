@@ -24,17 +24,17 @@
 #ifndef MODELS_PICTURE_PICTURE_H
 #define MODELS_PICTURE_PICTURE_H
 
-#include "models/codec/colour.h"
+#include "models/notes/colour.h"
 #include "models/image/image.h"
 #include "models/picture/composite.h"
 #include "models/mask/mask_clean.h"
 #include "models/mask/mask_kind.h"
 #include "models/mask/shadow.h"
 #include "models/picture/crop.h"
-#include "models/picture/patch_match.h"
+#include "models/patch/patch_match.h"
 #include "models/picture/picture_settings.h"
 #include "models/picture/picture_write.h"
-#include "models/picture/scores.h"
+#include "models/score/scores.h"
 
 enum { PREVIEW_LONG_SIDE = 512, PICTURE_WARNINGS_MAX = 8 };
 

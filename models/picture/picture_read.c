@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "models/codec/decode.h"
-#include "models/codec/icc.h"
+#include "models/notes/icc.h"
 #include "models/codec/jpeg.h"
 #include "models/image/mask.h"
 #include "models/image/orient.h"

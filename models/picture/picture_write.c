@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-#include "models/codec/metadata.h"
+#include "models/notes/metadata.h"
 
 static enum err_code choose_metadata(struct arena *a, const struct picture_to_write *p, struct jpeg_options *ret,
                                      struct err *err)

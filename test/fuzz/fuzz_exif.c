@@ -2,7 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "models/codec/exif.h"
+#include "models/notes/exif.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,7 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "models/codec/colour.h"
+#include "models/notes/colour.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,8 +1,8 @@
 /*
- * score-table [--seeds N] [--each] [--vae FILE] [PHOTO.png ...] - how well the scores of models/picture/scores.h tell
- * removals with a known fault from clean ones, on generated grounds (test/support/score_scenes.h), or on squares of the
- * given photos; for test/bench/RESULTS.md. --each prints the figures of every case, --vae adds windows of an encoder's
- * latents.
+ * score-table [--seeds N] [--each] [--vae FILE] [PHOTO.png ...] - how well the scores of models/score/scores.h tell
+ * removals with a known fault from clean ones, on generated grounds (test/support/scenes/score_scenes.h), or on squares
+ * of the given photos; for test/bench/RESULTS.md. --each prints the figures of every case, --vae adds windows of an
+ * encoder's latents.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +10,8 @@
 
 #include "kernels/base/file.h"
 #include "models/codec/decode.h"
-#include "test/support/score_latents.h"
-#include "test/support/score_scenes.h"
+#include "test/support/scenes/score_latents.h"
+#include "test/support/scenes/score_scenes.h"
 
 enum { SIDE = 320, SEEDS = 6, N_FIGURES = 10 };
 static const size_t arena_bytes = (size_t)1 << 30;

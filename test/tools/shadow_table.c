@@ -1,10 +1,10 @@
-/* shadow-table - what models/mask/shadow.h finds in drawn scenes (test/support/scene.h), as the tables of
+/* shadow-table - what models/mask/shadow.h finds in drawn scenes (test/support/scenes/scene.h), as the tables of
  * test/bench/RESULTS.md: first scenes with a shadow, then scenes without one beside something dark. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "models/mask/shadow.h"
-#include "test/support/scene.h"
+#include "test/support/scenes/scene.h"
 
 struct tally {
     int scenes, grown, results[SHADOW_RESULTS];

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "models/codec/decode.h"
-#include "models/codec/icc.h"
+#include "models/notes/icc.h"
 #include "test/support/check.h"
 #include "test/support/pictures.h"
 

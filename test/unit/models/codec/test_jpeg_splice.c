@@ -6,7 +6,7 @@
 
 #include <jpeglib.h>
 
-#include "models/codec/metadata.h"
+#include "models/notes/metadata.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"

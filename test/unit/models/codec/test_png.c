@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "models/codec/icc.h"
+#include "models/notes/icc.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
 #include "test/support/pictures.h"

@@ -309,7 +309,6 @@ static int trimap_127_at(int i) { return in_figure(i) ? 255 : in_band(i) ? 127 :
 static int void_at(int i) { return in_figure(i) ? 1 : in_band(i) ? 255 : 0; }
 static int many_labels_at(int i) { return in_figure(i) ? 1 + i % W / 6 % 40 + 40 * (i / W / 40 % 2) : 0; }
 static int bottom_kept_at(int i) { return i / W < 150 ? 255 : 0; }
-static int half_at(int i) { return i % W < W / 2 ? 255 : 0; }
 static int cross_at(int i) { return i % W % 150 < 60 || i / W % 120 < 40 ? 255 : 0; }
 static int rounded_at(int i) { int x = i % W, y = i / W; x = x < W - 1 - x ? x : W - 1 - x; y = y < H - 1 - y ? y : H - 1 - y; return x + y < 12 ? 255 : 0; }
 
@@ -331,7 +330,6 @@ static const struct drawing drawings[] = {
     { "label 1 in a void of 255", void_at, OK(LABELS) },
     { "eighty labels", many_labels_at, OK(LABELS) },
     { "all but the bottom", bottom_kept_at, REFUSED(LARGE) },
-    { "half", half_at, OK(WHITE) },
     { "white nearly all over, in no order", cross_at, REFUSED(AMBIGUOUS) },
     { "rounded corners", rounded_at, REFUSED(AMBIGUOUS) },
 };

@@ -4,7 +4,7 @@
 
 #include "test/support/check.h"
 #include "test/support/pictures.h"
-#include "test/support/scene.h"
+#include "test/support/scenes/scene.h"
 
 enum { ARENA = 64 << 20, HEIGHT = 320 };
 

@@ -1,7 +1,7 @@
-/* The measure of bands in test/support/bands.h judges what is known to be right and wrong. */
+/* The measure of bands in test/support/scenes/bands.h judges what is known to be right and wrong. */
 #include <math.h>
 
-#include "test/support/bands.h"
+#include "test/support/scenes/bands.h"
 #include "test/support/check.h"
 
 enum { WIDTH = 40, HEIGHT = 600 };

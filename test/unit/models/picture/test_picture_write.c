@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "models/codec/metadata.h"
+#include "models/notes/metadata.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
 #include "test/support/pictures.h"
