@@ -63,7 +63,7 @@ def sheet(a):
     from demo_model import score as s
     s.sheet(a.out, a.model, a.side, range(24), f"{a.model}/sheet.jpg")
     s.curve(f"{a.out}/transformer.csv", f"{a.model}/loss.png")
-    s.triple(a.out, a.model, "docs/demo.jpg")
+    s.before_and_after(a.out, a.model, "docs/demo.jpg")
 
 
 def golden(a):

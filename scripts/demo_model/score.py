@@ -173,16 +173,19 @@ def write_golden(model, folder, count=5, side=256, small=64):
     fill(f"{folder}/0.truth.png", f"{folder}/0.mask.png", f"{folder}/painted.png", model, small, 0, "--backend", "plain")
 
 
-def triple(out, model, path):
-    """The picture of the README: the demo's photo, what is marked in it, and what the product makes of it."""
+def before_and_after(out, model, path):
+    """The picture of the README: the demo's photo, what is marked in it, what the product makes of it before it becomes a
+    JPEG, and the difference, times 20."""
     folder = f"{out}/photo"
     os.makedirs(folder, exist_ok=True)
     subprocess.run(["build/demo-inputs", folder], check=True)
-    run_program("edit", folder, "--models", model)
-    photo, edited, mask = (np.array(Image.open(f"{folder}/{n}")) for n in ("original.jpg", "edited.jpg", "mask_auto.png"))
+    run_program("edit", folder, "--models", model, "--png")
+    photo, edited, mask = (np.array(Image.open(f"{folder}/{n}")) for n in ("original.jpg", "edited.png", "mask_auto.png"))
     marked = np.where(mask[..., None] > 127, 0.45 * photo + 0.55 * np.array([235, 50, 120]), photo).astype(np.uint8)
-    gap = np.full((photo.shape[0], 8, 3), 255, np.uint8)
-    Image.fromarray(np.concatenate([photo, gap, marked, gap, edited], 1)).save(path, quality=88)
+    difference = np.minimum(20 * np.abs(photo.astype(int) - edited), 255).astype(np.uint8)
+    across, down = np.full((photo.shape[0], 8, 3), 255, np.uint8), np.full((8, 2 * photo.shape[1] + 8, 3), 255, np.uint8)
+    rows = [np.concatenate([a, across, b], 1) for a, b in ((photo, marked), (edited, difference))]
+    Image.fromarray(np.concatenate([rows[0], down, rows[1]])).save(path, quality=88)
 
 
 def curve(table, path, size=(720, 320)):
