@@ -554,12 +554,13 @@ def test_the_page_of_an_audit_shows_its_pictures_from_a_file_and_sorts():
         subprocess.run([os.path.join(ROOT, "build", "inpaint-worker"), "audit", "--image", here.photo, "--mask", mask, "--models", MODEL,
                         "--guidance", "30,2", "--steps", "1", "--backend", "cpu", "--out", folder], check=True, capture_output=True)
         with opened("file://" + os.path.join(folder, "index.html")) as tab:
+            tab.evaluate("for (const i of document.images) i.loading = 'eager'")  # those out of sight, too
             tab.wait_for("[...document.images].length === 6 && [...document.images].every(i => i.complete)")
             equal(tab.evaluate("[...document.images].filter(i => i.naturalWidth !== 512).length"), 0)
-            column = "[...document.querySelectorAll('tbody tr')].map(row => row.cells[1].innerText)"
+            column = "[...document.querySelectorAll('tbody tr')].map(row => row.cells[2].innerText)"
             equal(tab.evaluate(column), ["30", "2"])
             for order in (["2", "30"], ["30", "2"]):
-                tab.click("th:nth-child(2) button")
+                tab.click("th:nth-child(3) button")
                 equal(tab.evaluate(column), order)
             small = tab.box("tbody img")[2]
             tab.click("#native")

@@ -137,13 +137,13 @@ static void put_headings(struct out_file *f, const struct scores *s)
         "guidance", "steps", "seed", "seconds", "of these denoising", "KiB of edited.jpg", "pixels changed"
     };
 
-    put(f, "<table>\n<thead><tr>");
+    put(f, "<table>\n<thead><tr><th class=\"text\">pictures</th>"); /* first: numbers that need scrolling matter less */
     put_heading(f, "transformer", true);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         put_heading(f, numbers[i], false);
     for (int i = 0; i < s->n; i++)
         put_heading(f, s->names[i], false);
-    put(f, "<th class=\"text\">pictures</th></tr></thead>\n<tbody>\n");
+    put(f, "</tr></thead>\n<tbody>\n");
 }
 
 /* ---- a row ---- */
@@ -236,6 +236,7 @@ static void put_row(struct out_file *f, const struct json *cell, const struct sc
     const struct json *request = json_get(cell, "request");
 
     put(f, "<tr>");
+    put_pictures(f, cell);
     put_text_cell(f, " class=\"text\"", json_text(json_get(json_get(cell, "engine"), "model")));
     put_member(f, json_get(request, "guidance"), 1, EXACT);
     put_member(f, json_get(request, "steps"), 1, 0);
@@ -250,7 +251,6 @@ static void put_row(struct out_file *f, const struct json *cell, const struct sc
 
         put_cell(f, is_there, v, 3);
     }
-    put_pictures(f, cell);
     put(f, "</tr>\n");
 }
 
