@@ -219,7 +219,9 @@ def test_no_record_of_an_earlier_job_stays():
     fields = {"processingStatus": "pending", "inpaint": old}
     upload("u1", "record-done")
     upload("u1", "record-failed", photo=b"no picture")
-    for session, kept in (("record-done", {"recipe", "scores", "mask", "crops", "match", "output", "colour"}), ("record-failed", set())):
+    upload("u1", "record-speck", mask=png(160, 120, lambda x, y: 255 * (x == 50 and y == 50), 1))
+    for session, kept in (("record-done", {"recipe", "scores", "mask", "crops", "match", "output", "colour"}), ("record-failed", set()),
+                          ("record-speck", {"colour"})):
         E.create_session("u1", session, fields)
         equal(W.push(dumps(envelope("u1", session, f"m-{session}"))), 204)
         own = E.session("u1", session)["inpaint"]
