@@ -488,6 +488,15 @@ def test_bad_bodies_are_refused():
     equal(request("POST", "/sessions", None, {**OURS, "Content-Length": str(page.UPLOAD_MAX_BYTES + 1)})[0], 413, "too large")
 
 
+def test_photos_of_every_kind_that_the_worker_reads_are_taken():
+    for kind, photo in (("png", photo_png()), ("jpeg", b"\xff\xd8\xff\xe0"), ("webp", b"RIFF\x1a\0\0\0WEBPVP8L"),
+                        ("heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")):
+        status, answer, _ = request("POST", "/sessions", pictures(photo=photo), OURS)
+        equal(status, 201, kind)
+        status, data, headers = request("GET", f"/object/{json.loads(answer)['session']}/original.jpg")
+        equal((status, data, headers["Content-Type"]), (200, photo, f"image/{kind}"))
+
+
 def test_only_the_files_of_a_session_are_served():
     for path in ("/object/none/edited.jpg", "/object/none/resaved.jpg", "/object/..%2Fx/edited.jpg",
                  "/object/none/..%2F..%2Fx", "/page.js", "/state?session=../x"):

@@ -5,7 +5,9 @@ Each function named test_* is a test. The worker's logs stay in build/integratio
 """
 import base64
 import contextlib
+import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -131,7 +133,7 @@ def test_png_named_jpg_is_accepted_and_exif_is_applied_and_dropped():
     for name in ("edited.jpg", "preview.jpg"):
         data = E.get_object(f"{folder('u1', 'turned')}/{name}")[1]
         equal(jpeg_size(data), (height, width), "upright")
-        assert b"Exif" not in data and b"SECRETPLACE" not in data
+        assert b"SECRETPLACE" not in data and b"\x88\x25" not in data[:600] and b"\x25\x88" not in data[:600], "no GPS"
 
 
 # ---- inputs that cannot work ----
@@ -160,10 +162,71 @@ def test_mask_of_another_picture():
     check_failed("other-mask", "MASK_SIZE_MISMATCH", False, mask=mask_png(120, 160))
 
 
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100  # a head and nothing that could be decoded
+
+
 def test_photo_that_is_text_or_heic():
     check_failed("text", "INPUT_NOT_AN_IMAGE", False, photo=b"hello, I am not a picture" * 10)
-    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100
-    check_failed("heic", "INPUT_HEIC_UNSUPPORTED", False, photo=heic)
+    with open(W.log_path, encoding="utf-8") as f:
+        jail = next(json.loads(line) for line in f if '"heicRefused"' in line)
+    check_failed("heic", "INPUT_HEIC_UNSUPPORTED" if jail["heicRefused"] else "INPUT_CORRUPT", False, photo=HEIC)
+
+
+def test_photo_that_is_heic_where_that_is_switched_off():
+    global W
+    shared = W
+    W = Worker(E, "no-heic", HEIC="off")
+    try:
+        check_failed("no-heic", "INPUT_HEIC_UNSUPPORTED", False, photo=HEIC)
+    finally:
+        W.stop()
+        W = shared
+
+
+def test_edit_and_the_worker_give_the_same_bytes():
+    """The seed of a job is derived from its session and its inputs, so it is handed over; all else must be the same."""
+    with open(f"{ROOT}/test/golden/pictures/decode_444.jpg", "rb") as f:
+        photo = f.read()
+    turned = photo[:2] + exif_with_gps(6) + photo[2:]
+    width, height = jpeg_size(photo)
+    fields = {"processingStatus": "pending", "sceneLabels": ["Lawn"], "maskKind": "white", "maskOrientation": "displayed"}
+    for session, files in (("bytes-png", (photo_png(), mask_png())), ("bytes-turned", (turned, mask_png(height, width, (4, 4, 14, 14))))):
+        upload("u1", session, *files)
+        E.create_session("u1", session, fields)
+        equal(W.push(dumps(envelope("u1", session, f"m-{session}"))), 204)
+        own = E.session("u1", session)["inpaint"]
+        here = os.path.join(WORK, session)
+        os.makedirs(here, exist_ok=True)
+        for name, data in zip(("original.jpg", "mask_auto.png", "session.json"), (*files, json.dumps(fields).encode())):
+            with open(f"{here}/{name}", "wb") as f:
+                f.write(data)
+        done = subprocess.run([PROGRAM, "edit", here, "--models", MODEL, "--backend", "cpu", "--precision", own["recipe"]["precision"],
+                               "--steps", str(own["recipe"]["steps"]), "--seed", str(own["recipe"]["seed"])], capture_output=True, text=True, timeout=120, check=False)
+        equal(done.returncode, 0, done.stderr)
+        for name in ("edited.jpg", "preview.jpg"):
+            with open(f"{here}/{name}", "rb") as f:
+                equal(f.read() == E.get_object(f"{folder('u1', session)}/{name}")[1], True, f"{session}/{name}")
+        with open(f"{here}/session.json", encoding="utf-8") as f:
+            local = json.load(f)["inpaint"]
+        for key in ("recipe", "mask", "crops", "colour", "scores", "match", "warnings"):
+            equal(local.get(key), own.get(key), f"{session}: {key}")
+
+
+def test_no_record_of_an_earlier_job_stays():
+    old = {"recipe": {"model": "old"}, "secondPass": {"kept": "first"}, "shadow": {"result": "old"}, "scores": {"old": 1.0},
+           "mask": {"old": True}, "crops": [{"x": 1}], "match": {"old": 1}, "output": {"mode": "splice", "changedOutside": 7},
+           "colour": {"space": "old"}, "warnings": ["OLD"]}
+    fields = {"processingStatus": "pending", "inpaint": old}
+    upload("u1", "record-done")
+    upload("u1", "record-failed", photo=b"no picture")
+    upload("u1", "record-speck", mask=png(160, 120, lambda x, y: 255 * (x == 50 and y == 50), 1))
+    for session, kept in (("record-done", {"recipe", "scores", "mask", "crops", "match", "output", "colour"}), ("record-failed", set()),
+                          ("record-speck", {"colour"})):
+        E.create_session("u1", session, fields)
+        equal(W.push(dumps(envelope("u1", session, f"m-{session}"))), 204)
+        own = E.session("u1", session)["inpaint"]
+        equal(set(own) & set(old), kept, session)
+        equal([name for name in kept if "old" in str(own[name])], [], session)
 
 
 def test_a_failed_session_runs_again_for_a_new_message_only():

@@ -184,9 +184,9 @@ def pictures_of(request):
         photo, mask = (base64.b64decode(body[name], validate=True) for name in ("photo", "mask"))
     except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):
         raise Refusal(400, 'the body must be {"photo": "<base64>", "mask": "<base64>"}') from None
-    if not photo.startswith((JPEG, PNG)):
-        raise Refusal(400, "the photo must be a JPEG or a PNG file")
-    if not mask.startswith(PNG):
+    if not content_type(photo).startswith("image/"):
+        raise Refusal(400, "the photo must be a JPEG, PNG, WebP or HEIC file")
+    if content_type(mask) != "image/png":
         raise Refusal(400, "the mask must be a PNG file")
     return photo, mask
 

@@ -2,10 +2,18 @@
 import struct
 
 JPEG, PNG = b"\xff\xd8", b"\x89PNG"
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1")
 
 
 def content_type(data):
-    return "image/png" if data.startswith(PNG) else "image/jpeg"
+    """-> the type of a picture that the worker reads, by its first bytes; application/octet-stream: it is none of them."""
+    if data.startswith(JPEG + b"\xff"):
+        return "image/jpeg"
+    if data.startswith(PNG):
+        return "image/png"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "image/webp"
+    return "image/heic" if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS else "application/octet-stream"
 
 
 def jpeg_size(data):

@@ -262,14 +262,27 @@ static enum err_code try_crop(struct edit *e, const struct picture_model_input *
 
 /* ---- the second pass ---- */
 
-/* A second pass takes as long as the first, and the end of the job needs its time, too. */
+/* A second pass takes as long as the first; the crops that are still to come and the end of the job need their time,
+ * too. */
 #define SECOND_PASS_MARGIN    1.5
 #define SECOND_PASS_RESERVE_S 10.0
 
+/* What a second pass and the crops to come have to paint, in pixels of this crop. */
+static double work_to_come(const struct edit *e)
+{
+    const struct crop_plan *plan = &e->result->picture.plan;
+    const struct crop *now = &plan->crops[e->crop];
+    double pixels = 0;
+
+    for (int i = e->crop; i < plan->n; i++)
+        pixels += (double)plan->crops[i].fill_width * plan->crops[i].fill_height;
+    return pixels / ((double)now->fill_width * now->fill_height);
+}
+
 static bool has_time(const struct edit *e, double first_took_s)
 {
-    return !e->watch->seconds_left ||
-           e->watch->seconds_left(e->watch->ctx) >= SECOND_PASS_MARGIN * first_took_s + SECOND_PASS_RESERVE_S;
+    return !e->watch->seconds_left || e->watch->seconds_left(e->watch->ctx) >=
+                                          SECOND_PASS_MARGIN * first_took_s * work_to_come(e) + SECOND_PASS_RESERVE_S;
 }
 
 static bool wants_second(const struct edit *e, double first_took_s)
@@ -282,6 +295,14 @@ static bool wants_second(const struct edit *e, double first_took_s)
     return (policy == PICTURE_SECOND_BOTH || picture_scores_seam_shows(scores)) && has_time(e, first_took_s);
 }
 
+/* Whether the first result stands although the second pass failed: it must not cost a job that could end well. Whoever
+ * cancelled a job that still has time wants no result. */
+static bool first_stands(const struct edit *e, enum err_code rc)
+{
+    return rc == ERR_NUMERIC ||
+           (rc == ERR_CANCELLED && e->watch->seconds_left && !(e->watch->seconds_left(e->watch->ctx) > 0));
+}
+
 /* Paints the crop once more, with another seed, and keeps the better result. */
 static enum err_code paint_again(struct edit *e, const struct picture_model_input *model, struct err *err)
 {
@@ -289,14 +310,18 @@ static enum err_code paint_again(struct edit *e, const struct picture_model_inpu
     const struct picture_scores first_scores = record->scores[e->crop], *scores = &record->scores[e->crop];
     const struct patch_match first_match = record->match[e->crop];
     struct picture_second *second = &record->second[e->crop];
+    struct err failed = { 0 };
     struct image first;
+    enum err_code rc;
 
     TRY(picture_copy(e->arena, &e->in, model->view, &first, err));
     picture_put(&e->in, model->view, &model->before);
     e->pass = 1;
-    TRY(try_crop(e, model, err));
+    rc = try_crop(e, model, &failed);
     e->pass = 0;
-    *second = (struct picture_second){ .ran = true, .kept = picture_scores_better(scores, &first_scores) };
+    if (rc && !first_stands(e, rc))
+        return err_set(err, rc, "%s", failed.msg);
+    *second = (struct picture_second){ .ran = !rc, .kept = !rc && picture_scores_better(scores, &first_scores) };
     second->total = second->kept ? scores->total : first_scores.total;
     second->other_total = second->kept ? first_scores.total : scores->total;
     if (second->kept)

@@ -554,7 +554,7 @@ static void report_picture(struct attempt *t)
 {
     const struct picture_record *p = &t->edit.picture;
 
-    t->report.picture = p->marked_share > 0 ? p : NULL;
+    t->report.picture = p;
     for (int i = 0; i < p->n_warnings && t->report.n_warnings < DOCUMENT_MAX_WARNINGS; i++)
         t->report.warnings[t->report.n_warnings++] = p->warnings[i];
 }

@@ -220,11 +220,9 @@ static void add_recipe(struct document_fields *f, const struct document_recipe *
 static void add_mask(struct document_fields *f, const struct picture_record *p)
 {
     add_map(f, MASK);
-    if (p->mask.reason) {
-        add_text(f, MASK ".kind", mask_kind_word(p->mask.kind));
-        add_text(f, MASK ".reason", p->mask.reason);
-        add_text(f, MASK ".orientation", mask_orientation_word(p->mask.orientation));
-    }
+    add_text(f, MASK ".kind", mask_kind_word(p->mask.kind));
+    add_text(f, MASK ".reason", p->mask.reason);
+    add_text(f, MASK ".orientation", mask_orientation_word(p->mask.orientation));
     add_double(f, MASK ".markedShare", p->marked_share);
     add_integer(f, MASK ".specksRemoved", p->cleaning.specks_removed);
     add_integer(f, MASK ".holesFilled", p->cleaning.holes_filled);
@@ -315,27 +313,39 @@ static void add_output(struct document_fields *f, const struct picture_record *p
     }
 }
 
+static void add_shadow(struct document_fields *f, const struct shadow *s)
+{
+    add_map(f, SHADOW);
+    add_text(f, SHADOW ".result", shadow_result_names[s->result]);
+    add_integer(f, SHADOW ".added", s->added);
+}
+
+static bool has_second(const struct picture_record *p)
+{
+    for (int i = 0; i < p->plan.n; i++)
+        if (p->second[i].ran)
+            return true;
+    return false;
+}
+
+/* What this job did not come to is deleted, or an earlier job's word on it would stay. */
 static void add_picture(struct document_fields *f, const struct picture_record *p)
 {
-    add_mask(f, p);
-    if (p->plan.n)
-        add_crops(f, &p->plan);
-    if (p->shadow.light > 0) {
-        add_map(f, SHADOW);
-        add_text(f, SHADOW ".result", shadow_result_names[p->shadow.result]);
-        add_integer(f, SHADOW ".added", p->shadow.added);
+    const bool has_match = p->match[0].sigma_photo > 0 || p->match[0].outcome;
+
+    p->mask.reason ? add_mask(f, p) : add_deletion(f, MASK);
+    p->plan.n ? add_crops(f, &p->plan) : add_deletion(f, CROPS);
+    p->shadow.light > 0 ? add_shadow(f, &p->shadow) : add_deletion(f, SHADOW);
+    has_match ? add_match(f, &p->match[0]) : add_deletion(f, MATCH);
+    p->has_scores ? add_scores(f, p) : add_deletion(f, SCORES);
+    has_second(p) ? add_second(f, p) : add_deletion(f, SECOND);
+    p->has_output ? add_output(f, p) : add_deletion(f, OUTPUT);
+    if (!p->colour_space) {
+        add_deletion(f, COLOUR);
+        return;
     }
-    if (p->match[0].sigma_photo > 0 || p->match[0].outcome)
-        add_match(f, &p->match[0]);
-    if (p->has_scores)
-        add_scores(f, p);
-    add_second(f, p);
-    if (p->has_output)
-        add_output(f, p);
-    if (p->colour_space) {
-        add_map(f, COLOUR);
-        add_text(f, COLOUR ".space", p->colour_space);
-    }
+    add_map(f, COLOUR);
+    add_text(f, COLOUR ".space", p->colour_space);
 }
 
 /* What success and failure have in common. */
@@ -356,10 +366,8 @@ static void add_report(struct document_fields *f, const struct document_report *
         add(f, (struct document_field){ WARNINGS, DOCUMENT_K_TEXTS, .texts = r->warnings, .n_texts = r->n_warnings });
     else
         add_deletion(f, WARNINGS);
-    if (r->recipe)
-        add_recipe(f, r->recipe);
-    if (r->picture)
-        add_picture(f, r->picture);
+    r->recipe ? add_recipe(f, r->recipe) : add_deletion(f, RECIPE);
+    add_picture(f, r->picture ? r->picture : &(struct picture_record){ 0 });
 }
 
 void document_add_completed(struct document_fields *f, const struct document_report *r)

@@ -205,7 +205,7 @@ void local_add_outcome(struct json *root, enum err_code outcome, const struct er
     struct document_report report = { .edited_path = "edited.jpg",
                                       .preview_path = "preview.jpg",
                                       .recipe = r->has_recipe ? &r->recipe : NULL,
-                                      .picture = r->picture.marked_share > 0 ? &r->picture : NULL,
+                                      .picture = &r->picture,
                                       .times = r->times };
     struct document_fields fields = { .n = 0 };
     char detail[JOB_DETAIL_SIZE];

@@ -10,6 +10,7 @@
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/fake/fake_device.h"
+#include "test/support/fake/fake_sys.h"
 #include "test/support/golden.h"
 #include "test/support/pictures.h"
 
@@ -243,4 +244,175 @@ TEST(edit__the_recipe_says_the_precision_that_computed)
                                                                                                : "f32");
         close_scene(&s);
     }
+}
+
+/* --- the second pass --- */
+
+/* Follows the progress, tells how much time there is, and is cancelled (or late) at some step of the denoising. */
+struct second_watch {
+    double left_s;
+    int n_steps, cancelled_at; /* 0: never */
+    bool late;                 /* cancelled because the time is up */
+    int percent;
+    bool went_back;
+};
+
+static void follow(void *ctx, enum stage stage, int percent, double eta_seconds)
+{
+    struct second_watch *w = ctx;
+
+    (void)stage, (void)eta_seconds;
+    w->went_back |= percent < w->percent;
+    w->percent = percent;
+}
+
+static void count_steps(void *ctx, enum fill_phase phase, int done, int total)
+{
+    struct second_watch *w = ctx;
+
+    (void)total;
+    w->n_steps += phase == FILL_PHASE_DENOISE && done > 0;
+}
+
+static bool is_over(void *ctx)
+{
+    const struct second_watch *w = ctx;
+
+    return w->cancelled_at && w->n_steps >= w->cancelled_at;
+}
+
+static double left_s(void *ctx)
+{
+    const struct second_watch *w = ctx;
+
+    return w->late && is_over(ctx) ? 0 : w->left_s;
+}
+
+static enum err_code run_watched(struct scene *s, struct second_watch *w)
+{
+    const struct edit_watch watch = {
+        .ctx = w, .stage = follow, .paint = count_steps, .cancelled = is_over, .seconds_left = left_s
+    };
+    enum err_code rc = run(s, &watch);
+
+    CHECK(!w->went_back);
+    return rc;
+}
+
+static bool same_file(struct span a, struct span b)
+{
+    return a.len == b.len && !memcmp(a.ptr, b.ptr, a.len);
+}
+
+TEST(edit__a_second_pass_keeps_the_better_result_and_is_off_by_default)
+{
+    struct second_watch off = { .left_s = 1e6 }, both = off, short_of_time = { .left_s = 5 };
+    struct picture_second second;
+    struct span first;
+    struct scene s;
+    int kept[2] = { 0 };
+
+    open_scene(&s, NULL);
+    s.q.fill.steps = 1;
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        s.q.fill.seed = seed;
+        s.q.pictures.second_pass = PICTURE_SECOND_OFF;
+        off = both = (struct second_watch){ .left_s = 1e6 };
+        CHECK_INT(run_watched(&s, &off), ERR_OK);
+        CHECK(off.n_steps == 1 && !s.result.picture.second[0].ran);
+        first = s.result.files.edited;
+        s.q.pictures.second_pass = PICTURE_SECOND_BOTH;
+        CHECK_INT(run_watched(&s, &both), ERR_OK);
+        second = s.result.picture.second[0];
+        CHECK(both.n_steps == 2 && second.ran);
+        CHECK(second.kept ? second.total > second.other_total : second.total >= second.other_total);
+        CHECK(second.total == s.result.picture.scores[0].total);
+        CHECK_INT(same_file(first, s.result.files.edited), !second.kept);
+        kept[second.kept]++;
+    }
+    CHECK(kept[0] > 0 && kept[1] > 0);
+    CHECK_INT(run_watched(&s, &short_of_time), ERR_OK);
+    CHECK(short_of_time.n_steps == 1 && !s.result.picture.second[0].ran);
+    close_scene(&s);
+}
+
+TEST(edit__a_second_pass_that_does_not_end_in_time_leaves_the_first_result)
+{
+    struct second_watch once = { .left_s = 1e6 }, late = { .left_s = 1e6, .cancelled_at = STEPS + 1, .late = true },
+                        cancelled = { .left_s = 1e6, .cancelled_at = STEPS + 1 };
+    struct picture_scores scores;
+    struct span first;
+    struct scene s;
+
+    open_scene(&s, NULL);
+    CHECK_INT(run_watched(&s, &once), ERR_OK);
+    first = s.result.files.edited;
+    scores = s.result.picture.scores[0];
+    s.q.pictures.second_pass = PICTURE_SECOND_BOTH;
+    CHECK_INT(run_watched(&s, &late), ERR_OK);
+    CHECK(late.n_steps == STEPS + 1 && !s.result.picture.second[0].ran);
+    CHECK(same_file(first, s.result.files.edited) && s.result.picture.scores[0].total == scores.total);
+    CHECK_INT(run_watched(&s, &cancelled), ERR_CANCELLED);
+    CHECK_INT(cancelled.n_steps, STEPS + 1);
+    close_scene(&s);
+}
+
+/* --- a clock on which each step of the denoising takes ten seconds --- */
+
+struct slow_steps {
+    struct fake_sys clock;
+    int64_t end_ms;
+};
+
+static void pass_ten_seconds(void *ctx, enum fill_phase phase, int done, int total)
+{
+    struct slow_steps *t = ctx;
+
+    (void)total;
+    if (phase == FILL_PHASE_DENOISE && done > 0)
+        fake_sys_pass(&t->clock, 10000);
+}
+
+static double slow_left_s(void *ctx)
+{
+    const struct slow_steps *t = ctx;
+
+    return 1e-3 * (double)(t->end_ms - t->clock.mono_ms);
+}
+
+/* Two crops of one step each: which of them were painted twice? */
+static void check_second_passes(struct scene *s, int total_s, bool want_first, bool want_second)
+{
+    struct slow_steps t;
+    const struct edit_watch watch = { .ctx = &t, .paint = pass_ten_seconds, .seconds_left = slow_left_s };
+    struct err err = { 0 };
+
+    fake_sys_init(&t.clock, 1764000000, 1);
+    t.end_ms = t.clock.mono_ms + total_s * 1000;
+    CHECK_OK(edit_run(s->e, &s->q, &watch, &t.clock.sys, &s->a, &s->result, &err), err);
+    CHECK_INT(s->result.picture.plan.n, 2);
+    CHECK_INT(s->result.picture.second[0].ran, want_first);
+    CHECK_INT(s->result.picture.second[1].ran, want_second);
+}
+
+/* A crop that is painted again must not take the time of one that has not been painted at all. */
+TEST(edit__a_second_pass_leaves_time_for_the_crops_to_come)
+{
+    enum { WIDTH = 5200, HEIGHT = 64 };
+    struct image photo, mask;
+    struct err err = { 0 };
+    struct scene s;
+
+    open_scene_on(&s, NULL, BACKEND_CPU, PRECISION_DEFAULT);
+    picture_of_noise(&s.a, WIDTH, HEIGHT, 3, 1, &photo);
+    picture_of_noise(&s.a, WIDTH, HEIGHT, 1, 2, &mask);
+    for (int i = 0; i < WIDTH * HEIGHT; i++)
+        mask.pixels[i] = i / WIDTH / 16 == 1 && (i % WIDTH / 16 == 4 || i % WIDTH / 16 == 320) ? 255 : 0;
+    CHECK_OK(png_write(&s.a, &photo, &s.q.original, &err), err);
+    CHECK_OK(png_write(&s.a, &mask, &s.q.mask, &err), err);
+    s.q.fill.steps = 1;
+    s.q.pictures.second_pass = PICTURE_SECOND_BOTH;
+    check_second_passes(&s, 45, false, true);
+    check_second_passes(&s, 60, true, true);
+    close_scene(&s);
 }

@@ -366,7 +366,8 @@ TEST(pipeline__success_writes_the_paths_the_cost_and_the_recipe)
     static const char *const paths[] = {
         "processingStatus", "editedImagePath", "previewImagePath", "errorMessage", "inpaint.errorCode",
         "inpaint.retryable", "inpaint.stage", "inpaint.progress", "cost", "inpaint.lease", "inpaint.etaSeconds",
-        "inpaint.timings", "inpaint.warnings", "inpaint.recipe", "inpaint.mask", "inpaint.crops", "inpaint.output", "inpaint.colour", "inpaint.scores"
+        "inpaint.timings", "inpaint.warnings", "inpaint.recipe", "inpaint.mask", "inpaint.crops", "inpaint.output", "inpaint.colour", "inpaint.scores",
+        "inpaint.shadow", "inpaint.match", "inpaint.secondPass"
     };
     static const char *const fields[][2] = {
         { "editedImagePath", JOB_SCENE_FOLDER "edited.jpg" },
@@ -424,7 +425,8 @@ TEST(pipeline__failure_writes_the_sentence_the_code_and_the_cost)
 {
     static const char *const paths[] = { "processingStatus", "errorMessage", "inpaint.errorCode", "inpaint.stage", "inpaint.retryable",
                                          "cost", "inpaint.lease", "inpaint.etaSeconds", "inpaint.timings",
-                                         "inpaint.warnings" };
+                                         "inpaint.warnings", "inpaint.recipe", "inpaint.mask", "inpaint.crops", "inpaint.colour",
+                                         "inpaint.shadow", "inpaint.match", "inpaint.secondPass", "inpaint.output", "inpaint.scores" };
 
     job_scene_open(&s);
     fake_cloud_document(&s.cloud, "{}");
