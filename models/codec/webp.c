@@ -56,6 +56,7 @@ static enum err_code take_notes(struct arena *a, struct span file, struct image_
     if (exif.len > 6 && memcmp(exif.ptr, "Exif\0", 6) == 0)
         exif = (struct span){ exif.ptr + 6, exif.len - 6 };
     notes->orientation = exif_orientation(exif);
+    TRY(exif_copy(a, exif, &notes->exif, err));
     if (icc.len == 0 || icc.len > ICC_MAX_BYTES)
         return ERR_OK;
     TRY(span_dup(a, icc, &copy, err));

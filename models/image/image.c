@@ -1,6 +1,5 @@
 #include "models/image/image.h"
 
-#include <math.h>
 #include <string.h>
 
 enum err_code image_check_size(int64_t width, int64_t height, struct err *err)
@@ -12,7 +11,7 @@ enum err_code image_check_pixels(int64_t width, int64_t height, int64_t max_pixe
 {
     bool is_set = max_pixels > 0 && max_pixels < IMAGE_MAX_PIXELS;
     int64_t max = is_set ? max_pixels : IMAGE_MAX_PIXELS;
-    double tenths; /* of a megapixel, rounded up: a picture that is over the limit by one pixel says so, too */
+    int64_t tenths; /* of a megapixel, rounded up: a picture that is over the limit by one pixel says so, too */
 
     if (width < 1 || height < 1)
         return err_set(err, ERR_INVALID, "the picture has %lld x %lld pixels", (long long)width, (long long)height);
@@ -21,10 +20,11 @@ enum err_code image_check_pixels(int64_t width, int64_t height, int64_t max_pixe
                        (long long)width, (long long)height, IMAGE_MAX_SIDE);
     if (width * height <= max)
         return ERR_OK;
-    tenths = ceil(1e-5 * (double)(width * height));
+    tenths = (width * height + 99999) / 100000;
     return err_set(err, ERR_TOO_LARGE,
                    "the picture has %lld x %lld pixels, %.9g megapixels; at most %.9g megapixels are accepted%s",
-                   (long long)width, (long long)height, tenths / 10, 1e-6 * (double)max, is_set ? " (MAX_PIXELS)" : "");
+                   (long long)width, (long long)height, (double)tenths / 10, 1e-6 * (double)max,
+                   is_set ? " (MAX_PIXELS)" : "");
 }
 
 int image_max_rows_missing(int height)

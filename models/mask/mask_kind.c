@@ -23,6 +23,7 @@ enum {
 static const double FIGURE_MOST = 0.5;     /* a figure that only the frame tells from the ground marks less */
 static const double FRAME_OF_GROUND = 0.9; /* and the ground has at least this much of the frame */
 static const double WHITE_TOO_MUCH = 0.6;  /* MASK_MAX_SHARE by default */
+static const double FRAME_OF_WHITE = 0.55; /* of white that has nearly half of the picture */
 static const double GREY_MOST = 0.02;      /* of the pixels of a picture in black and white */
 static const double CUT_OUT_MOST = 0.25;   /* a part of the photo that is larger may be the one to keep */
 static const double CUTS_OF_FAINT = 0.02;
@@ -120,10 +121,12 @@ static bool is_at_corners(const struct reading *r)
 
 static enum err_code mark_paint(struct reading *r, const struct mask_likeness *l, bool invert)
 {
+    struct mask_paint paint = l->paint;
     struct image found;
     double share;
 
-    TRY(mask_find_paint(r->arena, r->file, r->photo, r->turn, &l->paint, &found, r->err));
+    paint.has_ties = invert;
+    TRY(mask_find_paint(r->arena, r->file, r->photo, r->turn, &paint, &found, r->err));
     share = (double)mask_extent(&found).n_set / (double)((int64_t)found.width * found.height);
     if (share > 1.5 * l->painted + 0.01 || share < 0.5 * l->painted)
         return err_set(r->err, ERR_MASK_AMBIGUOUS,
@@ -229,10 +232,11 @@ static bool is_black_and_white(const struct mask_file *f)
 }
 
 /* Whether white is marked, for its shares of the picture and of the frame; or so much of both that it is refused as too
- * much, which says more than a doubt. */
+ * much, which says more than a doubt. Nearly half of the picture with more than half of its frame is a doubt: black
+ * would be a large figure that goes out of the picture. */
 static bool white_is_marked(double share, double frame)
 {
-    if (frame > FRAME_OF_GROUND)
+    if (frame > FRAME_OF_GROUND || (share > 1 - WHITE_TOO_MUCH && share <= FIGURE_MOST && frame > FRAME_OF_WHITE))
         return false;
     return share <= FIGURE_MOST || share > WHITE_TOO_MUCH || frame <= FIGURE_MOST;
 }
@@ -540,6 +544,24 @@ static struct mask_sides sides_of(const struct mask_file *file, const struct mas
                                 file->stored.width,      file->stored.height,      file->orientation };
 }
 
+/* Where the sizes cannot say whether the mask was made for the stored rows, a mask that shows the photo says it itself.
+ */
+static enum err_code turn_by_content(struct reading *r, const struct mask_sides *sides, struct mask_turn *turn)
+{
+    const struct mask_ground g = mask_find_ground(r->file);
+    struct mask_likeness now, other;
+    struct mask_turn stored;
+    struct err unused = { 0 };
+
+    if (turn->turn != 1 || sides->photo_orientation == 1 || mask_choose_turn(sides, MASK_STORED, &stored, &unused))
+        return ERR_OK;
+    TRY(mask_compare(r->arena, r->file, r->photo, turn->turn, g.colour, &now, r->err));
+    TRY(mask_compare(r->arena, r->file, r->photo, stored.turn, g.colour, &other, r->err));
+    if (other.is_photo && !now.is_photo && (other.texture >= 0.1 || other.within >= 0.6))
+        *turn = stored;
+    return ERR_OK;
+}
+
 enum err_code mask_decide(struct arena *a, const struct mask_file *file, const struct mask_photo *photo,
                           const struct mask_wishes *wishes, struct image *ret, struct mask_decision *ret_why,
                           struct err *err)
@@ -550,6 +572,8 @@ enum err_code mask_decide(struct arena *a, const struct mask_file *file, const s
     struct image upright;
 
     TRY(mask_choose_turn(&sides, wishes->orientation, &turn, err));
+    if (wishes->orientation == MASK_ORIENTATION_ANY)
+        TRY(turn_by_content(&r, &sides, &turn));
     r.turn = turn.turn;
     TRY(image_new(a, file->stored.width, file->stored.height, 1, &r.mask, err));
     r.plane = (struct mask_plane){ r.mask.width, r.mask.height, r.mask.pixels };

@@ -4,7 +4,8 @@
  * A mask is made for the displayed photo, and is turned by its own Exif orientation, if it has one. Some programs make
  * it for the rows as they are stored; then its size has the sides of the stored photo, and it is turned as the photo
  * is. Where sizes cannot say, because the sides stay as they are (orientations 1 to 4) or are equal, the mask counts as
- * displayed unless the session says "stored". Shapes may differ as in mask_fit().
+ * displayed unless the session says "stored", or the mask shows the photo and lies as the stored rows do (mask_kind.c).
+ * Shapes may differ as in mask_fit().
  */
 #ifndef MODELS_MASK_MASK_ORIENTATION_H
 #define MODELS_MASK_MASK_ORIENTATION_H

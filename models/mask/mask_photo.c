@@ -256,7 +256,7 @@ enum err_code mask_compare(struct arena *a, const struct mask_file *file, const 
 
 /* ---- at the size of the mask ---- */
 
-enum { NO_WEIGHT = 128, REACH = 2 };
+enum { NO_WEIGHT = 128, REACH = 2, TIE = 4 /* levels */ };
 
 /* 128 where photo and paint explain a pixel equally well, more where the paint does better. */
 static void weigh_row(uint8_t *dst, const uint8_t *f, const uint8_t *p, int n, int channels,
@@ -269,6 +269,8 @@ static void weigh_row(uint8_t *dst, const uint8_t *f, const uint8_t *p, int n, i
             as_photo += abs(f[i] - p[i]);
             as_paint += fabs(f[i] - paint->gain[i] * p[i] - paint->offset[i]);
         }
+        if (paint->has_ties && as_paint <= TIE * channels)
+            as_photo = fmax(as_photo, as_paint + 2.0 * TIE * channels);
         dst[x] = (uint8_t)(NO_WEIGHT + 0.5 + fmin(fmax((as_photo - as_paint) / channels, -60), 60));
     }
 }

@@ -16,6 +16,7 @@
 
 struct mask_paint {
     double gain[3], offset[3];
+    bool has_ties; /* what has the colour of the paint is paint, even where the photo has that colour, too */
 };
 
 /* Of the small pictures; shares of their pixels, 0 to 1. */

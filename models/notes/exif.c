@@ -9,6 +9,8 @@ enum {
     TIFF_BYTE = 1,
     TIFF_SHORT = 3,
     TIFF_LONG = 4,
+    TIFF_SIGNED_SHORT = 8,
+    TIFF_SIGNED_LONG = 9,
     EXIF_TAG_ORIENTATION = 0x0112
 };
 
@@ -48,21 +50,21 @@ static bool open_tiff(struct span bytes, struct tiff *t, uint32_t *ret_ifd)
     return u16_at(t, 2, &magic) && magic == 42 && u32_at(t, 4, ret_ifd) && *ret_ifd >= TIFF_HEADER_BYTES;
 }
 
-/* The value of the entry at `at`; 0 when it is not a single BYTE, SHORT or LONG, or when the data end before it does.
- */
+/* The value of the entry at `at`; 0 when it is not a single BYTE, SHORT or LONG, signed or not, or when the data end
+ * before it does. */
 static uint32_t single_integer(const struct tiff *t, uint64_t at)
 {
     uint32_t type, count, value;
 
     if (!u16_at(t, at + 2, &type) || !u32_at(t, at + 4, &count) || count != 1)
         return 0;
-    if (type == TIFF_LONG)
+    if (type == TIFF_LONG || type == TIFF_SIGNED_LONG)
         return u32_at(t, at + 8, &value) ? value : 0;
     if (!u16_at(t, at + 8, &value))
         return 0;
     if (type == TIFF_BYTE)
         return t->big_endian ? value >> 8 : value & 0xff;
-    return type == TIFF_SHORT ? value : 0;
+    return type == TIFF_SHORT || type == TIFF_SIGNED_SHORT ? value : 0;
 }
 
 int exif_orientation(struct span tiff)

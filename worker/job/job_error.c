@@ -57,8 +57,8 @@ enum job_error job_error_of(enum err_code rc)
 
 static bool has_detail(enum err_code rc)
 {
-    return rc == ERR_TOO_LARGE || rc == ERR_UNSUPPORTED || rc == ERR_MASK_EMPTY || rc == ERR_MASK_LARGE ||
-           rc == ERR_MASK_AMBIGUOUS;
+    return rc == ERR_TOO_LARGE || rc == ERR_UNSUPPORTED || rc == ERR_MASK_EMPTY || rc == ERR_MASK_FULL ||
+           rc == ERR_MASK_LARGE || rc == ERR_MASK_AMBIGUOUS || rc == ERR_MASK_SIZE;
 }
 
 /* Takes a word and its successor, such as ": ", off the front. */

@@ -79,9 +79,9 @@ enum { JOB_DETAIL_SIZE = 301 }; /* bytes, with the NUL */
  * error. It is used where it begins with "original: " or "mask: ", and goes on with what was seen, about "the picture"
  * or "the file", in words that need no knowledge of this program:
  *
- *   ERR_TOO_LARGE, ERR_MASK_EMPTY, ERR_MASK_LARGE, ERR_MASK_AMBIGUOUS   the sentence of the error, and it as a second
- * one ERR_UNSUPPORTED   it alone, because the file is not damaged; if it is not for people, that the kind is not
- * supported
+ *   ERR_TOO_LARGE, ERR_MASK_…   the sentence of the error, and it as a second one
+ *   ERR_UNSUPPORTED             it alone, because the file is not damaged; if it is not for people, that the kind is
+ *                               not supported
  *
  * Not for people: a message that begins with the name of a module, as in "jpeg: ", that was cut for its length, or that
  * is not ASCII. The name of a setting in brackets at its end is left out.

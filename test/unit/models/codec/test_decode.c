@@ -49,6 +49,8 @@ TEST(decode__names_the_size_and_the_limit_in_words_for_people)
           "the picture has 12000 x 10001 pixels, 120.1 megapixels; at most 120 megapixels are accepted (MAX_PIXELS)" },
         { SPAN("\0\0\x1f\xe0\0\0\x18\0"), 50000000,
           "the picture has 8160 x 6144 pixels, 50.2 megapixels; at most 50 megapixels are accepted (MAX_PIXELS)" },
+        { SPAN("\0\0\x3e\x80\0\0\x2e\xe0"), 120000000,
+          "the picture has 16000 x 12000 pixels, 192 megapixels; at most 120 megapixels are accepted (MAX_PIXELS)" },
         { SPAN("\0\0\x3e\x80\0\0\x36\xb0"), 0,
           "the picture has 16000 x 14000 pixels, 224 megapixels; at most 200 megapixels are accepted" },
         { SPAN("\0\0\x3e\x80\0\0\x36\xb0"), 1000000000,

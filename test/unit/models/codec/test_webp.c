@@ -80,10 +80,12 @@ TEST(webp__reads_orientation_and_profile)
         CHECK_OK(webp_read(&a, webp_extended(&a, file, icc, tiff), IMAGE_ALPHA_DROP, &got, &notes, &err), err);
         CHECK_INT(notes.orientation, 6);
         CHECK(span_eq(notes.icc, icc));
+        CHECK(span_eq(notes.exif, exif_of_orientation(&a, 6, 3, i / 2)));
         CHECK(notes.alpha == NULL);
         CHECK_OK(webp_read(&a, file, IMAGE_ALPHA_DROP, &got, &notes, &err), err);
         CHECK_INT(notes.orientation, 1);
         CHECK_INT(notes.icc.len, 0);
+        CHECK_INT(notes.exif.len, 0);
     }
     arena_done(&a);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "models/codec/jpeg.h"
+#include "models/image/orient.h"
 #include "models/image/mask.h"
 #include "models/mask/mask_clean.h"
 #include "test/support/check.h"
@@ -263,6 +264,67 @@ TEST(mask_kind__of_every_row_of_the_table)
     arena_done(&a);
 }
 
+/* Of a photo with a black part, a part on black: what is black in both is the ground. */
+TEST(mask_kind__of_a_part_on_the_colour_that_the_photo_has_too)
+{
+    const struct mask_wishes none = { MASK_KIND_ANY, MASK_ORIENTATION_ANY };
+    struct arena a;
+    struct err err = { 0 };
+    struct image photo;
+
+    CHECK_OK(arena_init(&a, 64 << 20, &err), err);
+    for (int paper = 0; paper <= 255; paper += 255) {
+        const struct row row = { "a part on paper", { PHOTO, 0, 0 }, GREY(paper), 0, 0, 0, 0, MASK_KIND_CUT_OUT, ERR_OK };
+        struct mask_file f;
+
+        draw_photo(&a, &photo);
+        for (int i = 0; i < W * H; i++)
+            if (i % W >= W * 5 / 6)
+                memset(photo.pixels + i * 3, paper, 3);
+        draw_row(&a, &row, &photo, &f);
+        check_decision(&a, row.name, &f, &photo, &none, row.want, row.refused);
+    }
+    arena_done(&a);
+}
+
+/* Sizes cannot say that a mask was made for the stored rows of a photo that is upside down; the photo in it can. */
+TEST(mask_kind__that_shows_the_photo_says_how_it_lies)
+{
+    static const struct row kinds[] = {
+        { "paint", { 255, 0, 255 }, SHOWN, 0, 0, 0, 0, OK(PAINTED_OVER) },
+        { "hole", SHOWN, SHOWN, 0, 255, 0, 0, OK(ALPHA_HOLE) },
+    };
+    const struct mask_wishes none = { MASK_KIND_ANY, MASK_ORIENTATION_ANY };
+    struct arena a;
+    struct err err = { 0 };
+    struct image photo, mask;
+
+    CHECK_OK(arena_init(&a, 64 << 20, &err), err);
+    draw_photo(&a, &photo);
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        for (int turn = 1; turn <= 4; turn++)
+            for (int is_stored = 0; is_stored < 2; is_stored++) {
+                const struct mask_photo p = { &photo, turn };
+                struct mask_decision got;
+                struct mask_file f;
+
+                draw_row(&a, &kinds[k], &photo, &f);
+                if (is_stored) {
+                    struct image alpha = { .width = W, .height = H, .channels = 1, .pixels = (uint8_t *)(uintptr_t)f.alpha };
+
+                    CHECK_OK(image_orient(&a, &f.stored, turn, &f.stored, &err), err);
+                    if (f.alpha)
+                        CHECK_OK(image_orient(&a, &alpha, turn, &alpha, &err), err);
+                    f.alpha = f.alpha ? alpha.pixels : NULL;
+                }
+                CHECK_OK(mask_decide(&a, &f, &p, &none, &mask, &got, &err), err);
+                CHECK_INT(got.kind, kinds[k].want);
+                CHECK_INT(got.orientation, is_stored && turn > 1 ? MASK_STORED : MASK_DISPLAYED);
+                CHECK(likeness(&mask) > 0.9);
+            }
+    arena_done(&a);
+}
+
 /* ---- what a figure and a ground do not draw ---- */
 
 /* A function of the pixel's number gives its grey, or its place in the palette. */
@@ -309,6 +371,7 @@ static int trimap_127_at(int i) { return in_figure(i) ? 255 : in_band(i) ? 127 :
 static int void_at(int i) { return in_figure(i) ? 1 : in_band(i) ? 255 : 0; }
 static int many_labels_at(int i) { return in_figure(i) ? 1 + i % W / 6 % 40 + 40 * (i / W / 40 % 2) : 0; }
 static int bottom_kept_at(int i) { return i / W < 150 ? 255 : 0; }
+static int large_and_cut_off_at(int i) { return i % W >= W * 3 / 10 && i / W >= H / 5 ? 0 : 255; }
 static int cross_at(int i) { return i % W % 150 < 60 || i / W % 120 < 40 ? 255 : 0; }
 static int rounded_at(int i) { int x = i % W, y = i / W; x = x < W - 1 - x ? x : W - 1 - x; y = y < H - 1 - y ? y : H - 1 - y; return x + y < 12 ? 255 : 0; }
 
@@ -330,7 +393,8 @@ static const struct drawing drawings[] = {
     { "label 1 in a void of 255", void_at, OK(LABELS) },
     { "eighty labels", many_labels_at, OK(LABELS) },
     { "all but the bottom", bottom_kept_at, REFUSED(LARGE) },
-    { "white nearly all over, in no order", cross_at, REFUSED(AMBIGUOUS) },
+    { "white nearly all over, in no order", cross_at, REFUSED(LARGE) },
+    { "inverted, and the figure is large and goes out of the picture", large_and_cut_off_at, REFUSED(AMBIGUOUS) },
     { "rounded corners", rounded_at, REFUSED(AMBIGUOUS) },
 };
 

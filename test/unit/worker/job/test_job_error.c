@@ -47,7 +47,9 @@ TEST(job_error__tells_people_what_was_seen_in_a_picture)
         { ERR_TOO_LARGE, "", NULL },
         { ERR_TOO_LARGE, NULL, NULL },
         { ERR_CORRUPT, "original: the last 40 of 80 rows of the picture are missing", NULL },
-        { ERR_MASK_FULL, "mask: every pixel is marked", NULL },
+        { ERR_MASK_FULL, "mask: every pixel is marked", "The whole picture is marked for removal. Every pixel is marked." },
+        { ERR_MASK_SIZE, "mask: the mask has 600 x 400 pixels and the photo 400 x 600, so that their shapes differ",
+          "The mask does not belong to this photo. The mask has 600 x 400 pixels and the photo 400 x 600, so that their shapes differ." },
         { ERR_NOMEM, "original: the picture", NULL },
     };
     char text[JOB_DETAIL_SIZE];
@@ -63,7 +65,7 @@ TEST(job_error__tells_people_what_was_seen_in_a_picture)
 /* Messages up to their greatest length: a sentence that does not fit is left out, and never cut. */
 TEST(job_error__never_cuts_a_sentence)
 {
-    static const enum err_code codes[] = { ERR_TOO_LARGE, ERR_UNSUPPORTED, ERR_MASK_EMPTY, ERR_MASK_LARGE, ERR_MASK_AMBIGUOUS };
+    static const enum err_code codes[] = { ERR_TOO_LARGE, ERR_UNSUPPORTED, ERR_MASK_EMPTY, ERR_MASK_FULL, ERR_MASK_LARGE, ERR_MASK_AMBIGUOUS, ERR_MASK_SIZE };
     char message[2 * ERR_MESSAGE_MAX], text[JOB_DETAIL_SIZE];
 
     for (size_t c = 0; c < sizeof codes / sizeof *codes; c++)
