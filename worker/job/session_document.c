@@ -1,6 +1,7 @@
 #include "worker/job/session_document.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 /* ---- reading ---- */
@@ -261,6 +262,27 @@ static void add_crops(struct document_fields *f, const struct crop_plan *plan)
         add_crop(f, &plan->crops[i], &paths[i]);
 }
 
+/* Levels by which a middle grey was moved, summed over the channels, and the grain that was added. */
+static double change_of(const struct patch_match *m)
+{
+    double sum = fabs(m->sigma_after - m->sigma_before);
+
+    for (int c = 0; c < 3; c++)
+        sum += fabs((m->tone.gain[c] - 1) * 128 + m->tone.offset[c]);
+    return sum;
+}
+
+/* Where there are several crops, the one that was changed most: each has its own grain and tint. */
+static const struct patch_match *match_of(const struct picture_record *p)
+{
+    const struct patch_match *most = &p->match[0];
+
+    for (int i = 1; i < p->plan.n; i++)
+        if (change_of(&p->match[i]) > change_of(most))
+            most = &p->match[i];
+    return most;
+}
+
 static void add_match(struct document_fields *f, const struct patch_match *m)
 {
     add_map(f, MATCH);
@@ -268,6 +290,12 @@ static void add_match(struct document_fields *f, const struct patch_match *m)
     add_double(f, MATCH ".sigmaAround", m->sigma_photo);
     add_double(f, MATCH ".sigmaBefore", m->sigma_before);
     add_double(f, MATCH ".sigmaAfter", m->sigma_after);
+    add_double(f, MATCH ".gainRed", m->tone.gain[0]);
+    add_double(f, MATCH ".gainGreen", m->tone.gain[1]);
+    add_double(f, MATCH ".gainBlue", m->tone.gain[2]);
+    add_double(f, MATCH ".offsetRed", m->tone.offset[0]);
+    add_double(f, MATCH ".offsetGreen", m->tone.offset[1]);
+    add_double(f, MATCH ".offsetBlue", m->tone.offset[2]);
 }
 
 static void add_scores(struct document_fields *f, const struct picture_record *p)
@@ -326,7 +354,7 @@ static void add_picture(struct document_fields *f, const struct picture_record *
         add_integer(f, SHADOW ".added", p->shadow.added);
     }
     if (p->match[0].sigma_photo > 0 || p->match[0].outcome)
-        add_match(f, &p->match[0]);
+        add_match(f, match_of(p));
     if (p->has_scores)
         add_scores(f, p);
     add_second(f, p);
