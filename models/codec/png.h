@@ -21,7 +21,11 @@
 MUST_CHECK enum err_code png_read(struct arena *a, struct span file, enum image_alpha alpha, struct image *ret,
                                   struct image_notes *ret_notes, struct err *err);
 
-/* Grey or RGB, 8 bits, no metadata; the bytes are from the arena. */
+/* Grey or RGB, 8 bits, packed for speed rather than for size; the bytes are from the arena. */
 MUST_CHECK enum err_code png_write(struct arena *a, const struct image *im, struct span *ret_file, struct err *err);
+/* The same with a colour profile, which has to fit the channels (icc.h); empty: without. One that libpng finds wrong is
+ * left out. */
+MUST_CHECK enum err_code png_write_with_profile(struct arena *a, const struct image *im, struct span icc,
+                                                struct span *ret_file, struct err *err);
 
 #endif

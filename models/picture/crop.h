@@ -21,7 +21,7 @@
 
 enum {
     PAINT_LONG_SIDE = 1024, /* pixels, of a square that has as many tokens as are allowed */
-    PAINT_MOST_SIDE = 2048, /* pixels; positions beyond are far from those that FLUX.1 was trained with */
+    PAINT_MOST_SIDE = 4096, /* pixels; FILL_MAX_SIDE */
     PAINT_SHORT_SIDE = 64,
     PAINT_MULTIPLE = 16, /* 8 for the VAE, times 2 for the packing of the latents */
     CROP_MAX = 3,

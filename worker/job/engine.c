@@ -7,6 +7,7 @@
 #include "models/fill/self_check.h"
 #include "models/picture/picture.h"
 
+_Static_assert((int)PAINT_MOST_SIDE <= (int)FILL_MAX_SIDE, "no crop is wider than the model takes");
 _Static_assert((int)PAINT_MULTIPLE == (int)TOKEN_SIDE, "a picture for the model is made of whole tokens");
 
 struct engine {

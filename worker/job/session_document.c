@@ -1,6 +1,7 @@
 #include "worker/job/session_document.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 /* ---- reading ---- */
@@ -259,6 +260,27 @@ static void add_crops(struct document_fields *f, const struct crop_plan *plan)
         add_crop(f, &plan->crops[i], &paths[i]);
 }
 
+/* Levels by which a middle grey was moved, summed over the channels, and the grain that was added. */
+static double change_of(const struct patch_match *m)
+{
+    double sum = fabs(m->sigma_after - m->sigma_before);
+
+    for (int c = 0; c < 3; c++)
+        sum += fabs((m->tone.gain[c] - 1) * 128 + m->tone.offset[c]);
+    return sum;
+}
+
+/* Where there are several crops, the one that was changed most: each has its own grain and tint. */
+static const struct patch_match *match_of(const struct picture_record *p)
+{
+    const struct patch_match *most = &p->match[0];
+
+    for (int i = 1; i < p->plan.n; i++)
+        if (change_of(&p->match[i]) > change_of(most))
+            most = &p->match[i];
+    return most;
+}
+
 static void add_match(struct document_fields *f, const struct patch_match *m)
 {
     add_map(f, MATCH);
@@ -266,6 +288,12 @@ static void add_match(struct document_fields *f, const struct patch_match *m)
     add_double(f, MATCH ".sigmaAround", m->sigma_photo);
     add_double(f, MATCH ".sigmaBefore", m->sigma_before);
     add_double(f, MATCH ".sigmaAfter", m->sigma_after);
+    add_double(f, MATCH ".gainRed", m->tone.gain[0]);
+    add_double(f, MATCH ".gainGreen", m->tone.gain[1]);
+    add_double(f, MATCH ".gainBlue", m->tone.gain[2]);
+    add_double(f, MATCH ".offsetRed", m->tone.offset[0]);
+    add_double(f, MATCH ".offsetGreen", m->tone.offset[1]);
+    add_double(f, MATCH ".offsetBlue", m->tone.offset[2]);
 }
 
 static void add_scores(struct document_fields *f, const struct picture_record *p)
@@ -336,7 +364,7 @@ static void add_picture(struct document_fields *f, const struct picture_record *
     p->mask.reason ? add_mask(f, p) : add_deletion(f, MASK);
     p->plan.n ? add_crops(f, &p->plan) : add_deletion(f, CROPS);
     p->shadow.light > 0 ? add_shadow(f, &p->shadow) : add_deletion(f, SHADOW);
-    has_match ? add_match(f, &p->match[0]) : add_deletion(f, MATCH);
+    has_match ? add_match(f, match_of(p)) : add_deletion(f, MATCH);
     p->has_scores ? add_scores(f, p) : add_deletion(f, SCORES);
     has_second(p) ? add_second(f, p) : add_deletion(f, SECOND);
     p->has_output ? add_output(f, p) : add_deletion(f, OUTPUT);

@@ -134,14 +134,12 @@ static void put_heading(struct out_file *f, const char *name, bool is_text)
 /* The pictures stand before the many numbers, so that they are seen without scrolling to the side. */
 static void put_headings(struct out_file *f, const struct scores *s)
 {
-    static const char *const settings[] = { "guidance", "steps", "seed" };
-    static const char *const numbers[] = { "seconds", "of these denoising", "KiB of edited.jpg", "pixels changed" };
+    static const char *const numbers[] = {
+        "guidance", "steps", "seed", "seconds", "of these denoising", "KiB of edited.jpg", "pixels changed"
+    };
 
     put(f, "<table>\n<thead><tr><th class=\"text\">pictures</th>"); /* first: numbers that need scrolling matter less */
     put_heading(f, "transformer", true);
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
-        put_heading(f, settings[i], false);
-    put(f, "<th class=\"text\">pictures</th>");
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         put_heading(f, numbers[i], false);
     for (int i = 0; i < s->n; i++)
@@ -244,7 +242,6 @@ static void put_row(struct out_file *f, const struct json *cell, const struct sc
     put_member(f, json_get(request, "guidance"), 1, EXACT);
     put_member(f, json_get(request, "steps"), 1, 0);
     put_text_cell(f, "", json_text(json_get(request, "seed")));
-    put_pictures(f, cell);
     put_member(f, json_get(cell, "seconds"), 1, 1);
     put_member(f, json_get(cell, "denoiseSeconds"), 1, 1);
     put_member(f, json_get(cell, "editedBytes"), 1.0 / 1024, 0);

@@ -245,6 +245,32 @@ TEST(png__reads_orientation_and_profile_before_or_after_the_pixels)
     arena_done(&a);
 }
 
+/* With a profile of a length that is no multiple of 4, or that its header denies, the picture is written without it. */
+TEST(png__writes_the_profile_that_it_is_given_or_none)
+{
+    struct arena a;
+    struct err err = { 0 };
+    struct image src, got;
+    struct image_notes notes;
+    struct span file;
+
+    CHECK_OK(arena_init(&a, 64 << 20, &err), err);
+    picture_of_noise(&a, 40, 30, 3, 7, &src);
+    for (int cut = 0; cut < 6; cut++) {
+        struct span icc = rgb_profile(&a, 400);
+
+        icc.len -= (size_t)cut;
+        CHECK_OK(png_write_with_profile(&a, &src, icc, &file, &err), err);
+        CHECK_OK(png_read(&a, file, IMAGE_ALPHA_DROP, &got, &notes, &err), err);
+        CHECK_SAME_PICTURE(&got, &src);
+        CHECK_INT(notes.icc.len, cut ? 0 : 400);
+    }
+    CHECK_OK(png_write_with_profile(&a, &src, SPAN("not a profile"), &file, &err), err);
+    CHECK_OK(png_read(&a, file, IMAGE_ALPHA_DROP, &got, &notes, &err), err);
+    CHECK_INT(notes.icc.len, 0);
+    arena_done(&a);
+}
+
 /* Skipped; the picture is read. */
 TEST(png__skips_oversized_profiles_and_texts)
 {

@@ -320,6 +320,39 @@ TEST(session_document__edit_writes_the_outcome_and_keeps_what_is_the_apps)
     arena_done(&arena);
 }
 
+static double double_of(const struct document_fields *f, const char *path)
+{
+    for (int i = 0; i < f->n; i++)
+        if (strcmp(f->list[i].path, path) == 0)
+            return f->list[i].number;
+    CHECK(!"a field of that name");
+    return 0;
+}
+
+/* A record with everything in it also has to have room. */
+TEST(session_document__says_what_was_done_to_the_crop_that_was_changed_most)
+{
+    static struct picture_record record = { .mask = { .reason = "x" },
+                                            .plan = { .n = 3 },
+                                            .shadow = { .light = 0.5 },
+                                            .has_scores = true,
+                                            .second = { { .ran = true } },
+                                            .has_output = true,
+                                            .has_changes = true,
+                                            .colour_space = "sRGB" };
+    static const struct document_recipe recipe = { .model_file = "m", .prompt = "p", .precision = "f32" };
+    static struct document_fields f;
+
+    for (int i = 0; i < 3; i++)
+        record.match[i] = (struct patch_match){ .tone = { .gain = { 1, 1, 1 } }, .outcome = PATCH_MATCH_ENOUGH_OF };
+    record.match[1].tone.gain[2] = 0.95;
+    record.match[1].tone.offset[0] = -6;
+    record.match[2].sigma_after = 1.5;
+    document_add_completed(&f, &(struct document_report){ .edited_path = "e", .preview_path = "p", .recipe = &recipe, .picture = &record });
+    CHECK(double_of(&f, "inpaint.match.gainRed") == 1 && double_of(&f, "inpaint.match.gainBlue") == 0.95);
+    CHECK(double_of(&f, "inpaint.match.offsetRed") == -6 && double_of(&f, "inpaint.match.sigmaAfter") == 0);
+}
+
 /* Models with a prompt pack of one prompt instead of the text encoders. */
 static void make_packed(char ret[300])
 {
