@@ -3,7 +3,8 @@
  *
  * Reads baseline and progressive files, in grey, YCbCr, RGB, CMYK and YCCK, with the accurate inverse DCT and smooth
  * ("fancy") chroma upsampling, as Pillow does. Grey stays one channel, everything else becomes RGB. Four-colour files
- * are taken to be inverted, as Adobe writes them, whatever their markers say: no others are found in practice.
+ * are taken to be inverted, as Adobe writes them, whatever their markers say: no others are found in practice. Their
+ * profile, where there is one, brings them to sRGB (colour.h).
  * The size is checked with image_check_size() before memory is taken. A file of very many scans is refused, because a
  * scan of a few bytes can cost a pass over the whole picture.
  *

@@ -4,9 +4,9 @@
  *
  *   original   the photo's file; baseline or progressive, in grey or YCbCr of 8 bits, with any sampling, upright
  *   edited     [H, W, 3] (or [H, W, 1] for a grey photo), the photo as jpeg_read() and image_to_rgb() give it, with
- * some pixels changed. Blocks are compared with it, so that nobody has to say where the changes are ret_file
- * sequential, with the original's quantisation tables and sampling, new Huffman tables and the metadata of `options`,
- * whose quality and chroma do not count; from the arena
+ *              some pixels changed; blocks are compared with it, so that nobody has to say where the changes are
+ *   ret_file   sequential, with the original's quantisation tables and sampling, new Huffman tables and the metadata
+ *              of `options`, whose quality and chroma do not count; from the arena
  *
  * A changed block is encoded with the original's tables: a photo of quality 30 has a patch of quality 30, like its
  * surroundings. Whoever wants a finer patch there writes the whole photo anew; ret_info->quality tells. In a photo with

@@ -3,8 +3,8 @@
  *
  *   Exif  IFD 0   Orientation 1, resolution (72 dpi, "unknown"), YCbCrPositioning, Copyright
  *         Exif IFD  ExifVersion 2.32, DateTimeOriginal, OffsetTimeOriginal, ComponentsConfiguration,
- * SubSecTimeOriginal, FlashpixVersion, ColorSpace, PixelXDimension, PixelYDimension XMP   Iptc4xmpExt:DigitalSourceType
- * compositeWithTrainedAlgorithmicMedia: a photo, part of which a model has painted
+ *                   SubSecTimeOriginal, FlashpixVersion, ColorSpace, PixelXDimension, PixelYDimension
+ *   XMP   Iptc4xmpExt:DigitalSourceType: compositeWithTrainedAlgorithmicMedia, a photo, part of which a model painted
  *
  * The five facts of exif.h are there where the photo has them; the rest is what the standard requires of every file.
  *

@@ -2,8 +2,9 @@
  * picture_write - edited.jpg and preview.jpg of a finished photo, by the settings.
  *
  *   edited.jpg    PICTURE_Q95: written anew, 4:4:4; PICTURE_SPLICE: with the original's own blocks wherever no pixel
- * has changed (jpeg_splice.h), and written anew where that is not possible. Its Exif data are the four facts of exif.h
- * and Orientation 1 preview.jpg   4:2:0, without Exif data
+ *                 has changed (jpeg_splice.h), and written anew where that is not possible. Its Exif data are the
+ *                 facts of exif.h, and Orientation 1
+ *   preview.jpg   4:2:0, without Exif data
  *
  * Both have the profile, and the XMP packet of metadata.h.
  *
