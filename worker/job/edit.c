@@ -128,7 +128,9 @@ static enum err_code read_stand_in(struct edit *e, struct err *err)
     if (upright.width != e->in.photo.width || upright.height != e->in.photo.height)
         return err_set(err, ERR_INVALID, "%d x %d pixels, but the photo has %d x %d as it is displayed", upright.width,
                        upright.height, e->in.photo.width, e->in.photo.height);
-    TRY(colour_open(e->arena, notes.icc, &e->stand_in_colour, err));
+    e->stand_in_colour = *e->in.colour; /* without a profile of its own it was made of the photo's pixels */
+    if (notes.icc.len)
+        TRY(colour_open(e->arena, notes.icc, &e->stand_in_colour, err));
     return image_to_rgb(e->arena, &upright, &e->stand_in, err);
 }
 

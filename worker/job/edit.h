@@ -23,7 +23,7 @@ enum edit_paint_kind {
     EDIT_PAINT_MODEL,
     EDIT_PAINT_IDENTITY, /* the photo itself */
     EDIT_PAINT_SOLID,    /* one colour */
-    EDIT_PAINT_FILE      /* a picture of the photo's size, as displayed */
+    EDIT_PAINT_FILE      /* a picture of the photo's size, as displayed; in its colours unless it has a profile */
 };
 
 struct edit_paint {

@@ -222,9 +222,8 @@ int cmd_edit(int argc, char **argv)
         { "--guidance", CLI_NUMBER, &l.guidance, "G", .help = "guidance scale; default: GUIDANCE, else 30", .min = 0,
           .max = FILL_MAX_GUIDANCE },
         { "--paint", CLI_TEXT, &l.paint, "WHAT",
-          .help =
-              "identity (the photo itself), solid:RRGGBB or a picture FILE of the photo's size in the place of what "
-              "the model would paint; needs no model" },
+          .help = "identity (the photo itself), solid:RRGGBB or a picture FILE of the photo's size, and of its colour "
+                  "space unless it has a profile, in the place of what the model would paint; needs no model" },
         { "--png", CLI_FLAG, &l.png, NULL, .help = "also writes DIR/edited.png, the result before it becomes a JPEG" },
         { "--record", CLI_OUT, &l.record, "FILE",
           .help = "also writes down everything that decided the result, so that `replay` can come to the same bytes" },

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "models/fill/prompt_pack_make.h"
+#include "models/codec/decode.h"
 #include "models/codec/png.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
@@ -13,6 +14,7 @@
 #include "test/support/fake/fake_sys.h"
 #include "test/support/golden.h"
 #include "test/support/pictures.h"
+#include "test/support/profiles.h"
 
 struct scene {
     struct engine *e;
@@ -415,4 +417,41 @@ TEST(edit__a_second_pass_leaves_time_for_the_crops_to_come)
     check_second_passes(&s, 45, false, true);
     check_second_passes(&s, 60, true, true);
     close_scene(&s);
+}
+
+/* A photo in Display P3 with a file in the place of the paint: without a profile the file has the photo's colours, as one
+ * that was made of its pixels has; with one, what the profile says. Nothing is rounded on the way at scale 1. */
+TEST(edit__a_file_that_is_painted_has_the_photos_colours_unless_it_says_otherwise)
+{
+    const struct edit_watch nobody = { NULL };
+    struct edit_request q = { .fill = { FILL_REQUEST_DEFAULTS }, .paint = { .kind = EDIT_PAINT_FILE, .name = "paint" },
+                              .wants_png = true };
+    struct image photo, mask, got;
+    struct edit_result result;
+    struct err err = { 0 };
+    struct span p3, srgb;
+    struct arena a;
+
+    CHECK_OK(arena_init(&a, EDIT_ARENA_BYTES, &err), err);
+    p3 = profile_of_rgb(&a, &profile_p3);
+    srgb = profile_of_rgb(&a, &profile_srgb);
+    picture_of_noise(&a, 160, 128, 3, 1, &photo);
+    CHECK_OK(image_new(&a, 160, 128, 1, &mask, &err), err);
+    for (int y = 40; y < 80; y++)
+        memset(mask.pixels + y * 160 + 50, 255, 60);
+    CHECK_OK(png_write_with_profile(&a, &photo, p3, &q.original, &err), err);
+    CHECK_OK(png_write(&a, &mask, &q.mask, &err), err);
+    for (int tagged = 0; tagged < 3; tagged++) {
+        const struct span profiles[] = { { NULL, 0 }, p3, srgb };
+
+        CHECK_OK(png_write_with_profile(&a, &photo, profiles[tagged], &q.paint.file, &err), err);
+        CHECK_OK(edit_run(NULL, &q, &nobody, &sys_real, &a, &result, &err), err);
+        CHECK_OK(image_decode(&a, result.png, &(struct decode_options){ .alpha = IMAGE_ALPHA_DROP }, &got, NULL, &err),
+                 err);
+        if (tagged < 2)
+            CHECK_SAME_PICTURE(&got, &photo);
+        else
+            CHECK(memcmp(got.pixels, photo.pixels, image_bytes(&photo)) != 0);
+    }
+    arena_done(&a);
 }
