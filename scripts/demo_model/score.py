@@ -61,7 +61,7 @@ def fill_case(folder, i, model, side):
 
 
 def edit(folder, i, model):
-    """A whole job, which fades in what it paints over two pixels inside the mask and writes a JPEG."""
+    """A whole job, which pastes what it paints on the mask and a few pixels around it, and writes a JPEG."""
     job = f"{folder}/{i:03d}.edit"
     if not os.path.exists(f"{job}/edited.jpg"):
         os.makedirs(job, exist_ok=True)
