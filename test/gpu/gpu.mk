@@ -4,7 +4,8 @@
 
 .PHONY: gpu-test gpu-bench gpu-programs gpu-check gpu-check-test gpu-dry cuda-check cudnn-check cuda-libs
 
-GPU_FOREIGN := $(call probe,grep -lE '<(png|jpeglib|utf8proc|zlib|openssl/.*|microhttpd|curl/.*|cjson/.*)\.h>' $(SRC_MODELS))
+GPU_FOREIGN := $(call probe,grep -lE '<(utf8proc|zlib|openssl/.*|microhttpd|curl/.*|cjson/.*)\.h>' $(SRC_MODELS)) \
+    $(filter models/codec/% models/jail/% models/notes/% models/picture/%,$(SRC_MODELS))
 GPU_SUPPORT := $(patsubst %,test/support/%.c,bytes check child golden model sample)
 GPU_MODELS  := $(call obj,$(filter-out $(GPU_FOREIGN),$(SRC_MODELS)))
 GPU_TESTS   := $(call obj,$(wildcard test/gpu/*.c) $(GPU_SUPPORT))
