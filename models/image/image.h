@@ -11,6 +11,7 @@
 #include "kernels/base/arena.h"
 #include "kernels/base/err.h"
 #include "kernels/base/span.h"
+#include "models/image/box.h"
 
 enum {
     IMAGE_MAX_SIDE = 16384,               /* pixels */
@@ -22,11 +23,6 @@ struct image {
     int width, height; /* pixels */
     int channels;      /* 1 grey, 3 RGB */
     uint8_t *pixels;   /* [height, width, channels]; borrowed from an arena unless a header says otherwise */
-};
-
-/* Part of a picture: columns left to right - 1 in rows top to bottom - 1. */
-struct image_box {
-    int left, top, right, bottom;
 };
 
 /* The background that is seen through transparent pixels. */

@@ -95,7 +95,7 @@ static enum err_code cover_box(struct arena *a, const struct image *mask, struct
                                const struct image *cover, struct err *err)
 {
     ARENA_SCRATCH(a);
-    int n = box.right - box.left;
+    int n = box_width(box);
     struct cells *columns = NULL;
 
     TRY(arena_alloc(a, (size_t)n, sizeof *columns, &columns, err));

@@ -25,4 +25,11 @@ MUST_CHECK enum err_code image_resize(struct arena *a, const struct image *src, 
 MUST_CHECK enum err_code image_resize_box(struct arena *a, const struct image *src, int width, int height,
                                           struct image_box box, struct image *ret, struct err *err);
 
+/* A copy of a part of src. Errors as image_resize_box(). */
+static inline MUST_CHECK enum err_code image_cut(struct arena *a, const struct image *src, struct image_box box,
+                                                 struct image *ret, struct err *err)
+{
+    return image_resize_box(a, src, src->width, src->height, box, ret, err);
+}
+
 #endif

@@ -28,7 +28,7 @@ static const uint8_t *row_of(const struct image *mask, struct image_box box, int
 static void measure_down(const struct image *mask, struct image_box box, int far, uint16_t *d)
 {
     enum { STRIP = 512 };
-    int width = box.right - box.left, height = box.bottom - box.top;
+    int width = box_width(box), height = box_height(box);
 
 #pragma omp parallel for schedule(static)
     for (int x = 0; x < width; x += STRIP) {
@@ -110,7 +110,7 @@ static enum err_code measure_across(struct arena *a, int width, int height, int 
 enum err_code distance_squared(struct arena *a, const struct image *mask, struct image_box box, int most,
                                uint16_t **ret, struct err *err)
 {
-    int width = box.right - box.left, height = box.bottom - box.top;
+    int width = box_width(box), height = box_height(box);
     uint16_t *d = NULL;
 
     if (box.left < 0 || box.top < 0 || box.right > mask->width || box.bottom > mask->height || width < 1 || height < 1)

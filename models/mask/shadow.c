@@ -61,7 +61,7 @@ static float mean3(const float v[3])
 static void choose_window(struct view *v)
 {
     struct image_box f = v->figure;
-    int tall = f.bottom - f.top, wide = f.right - f.left, size = tall > wide ? tall : wide;
+    int tall = box_height(f), wide = box_width(f), size = tall > wide ? tall : wide;
     int reach = (int)(size * SHADOW_REACH), margin = reach + reach / 7, long_side;
 
     v->window = (struct image_box){ clamp_int(f.left - margin, 0, v->photo->width), f.top + tall / 2,
@@ -70,11 +70,11 @@ static void choose_window(struct view *v)
     v->left = f.left - v->window.left >= margin / 2;
     v->right = v->window.right - f.right >= margin / 2;
     v->below = v->window.bottom - f.bottom >= margin / 2;
-    long_side = v->window.right - v->window.left;
-    long_side = v->window.bottom - v->window.top > long_side ? v->window.bottom - v->window.top : long_side;
+    long_side = box_width(v->window);
+    long_side = box_height(v->window) > long_side ? box_height(v->window) : long_side;
     v->scale = (long_side + CELLS_ACROSS - 1) / CELLS_ACROSS;
-    v->w = (v->window.right - v->window.left + v->scale - 1) / v->scale;
-    v->h = (v->window.bottom - v->window.top + v->scale - 1) / v->scale;
+    v->w = (box_width(v->window) + v->scale - 1) / v->scale;
+    v->h = (box_height(v->window) + v->scale - 1) / v->scale;
     v->frame = clamp_int(margin / v->scale / 8, 1, CELLS_ACROSS);
     long_side = v->photo->width > v->photo->height ? v->photo->width : v->photo->height;
     v->rim = clamp_int((long_side / 250 > 8 ? long_side / 250 : 8) / v->scale, 1, 8);

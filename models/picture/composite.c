@@ -29,15 +29,13 @@ float paste_share(const struct paste_edge *e, uint16_t squared)
     return t <= 0 ? 1 : (float)(1 - t * t * (3 - 2 * t));
 }
 
-/* The shares of all squared distances up to grow * grow, and one for all that is farther. */
-static enum err_code tabulate(struct arena *a, const struct paste_edge *e, float **ret, struct err *err)
+enum err_code paste_shares(struct arena *a, const struct paste_edge *e, float **ret, struct err *err)
 {
-    int far = e->grow * e->grow + 1;
+    const int n = e->grow * e->grow + 1;
 
-    TRY(arena_alloc(a, (size_t)far + 1, sizeof **ret, ret, err));
-    for (int i = 0; i < far; i++)
+    TRY(arena_alloc(a, (size_t)n, sizeof **ret, ret, err));
+    for (int i = 0; i < n; i++)
         (*ret)[i] = paste_share(e, (uint16_t)i);
-    (*ret)[far] = 0;
     return ERR_OK;
 }
 
@@ -47,10 +45,10 @@ INLINE_HOT uint8_t to_byte(float level)
 }
 
 EVERY_PROCESSOR static void blend_row(uint8_t *photo, const float *painted, const uint16_t *distance, int n,
-                                      const float *share, int far)
+                                      const float *share, int most)
 {
     for (int x = 0; x < n; x++, photo += 3, painted += 3) {
-        float s = share[distance[x] < far ? distance[x] : far];
+        float s = distance[x] <= most ? share[distance[x]] : 0;
 
         for (int c = 0; c < 3 && s > 0; c++)
             photo[c] = to_byte((float)photo[c] + s * (painted[c] - (float)photo[c]));
@@ -61,7 +59,7 @@ static enum err_code check(const struct image *photo, struct image_box box, cons
                            const struct paste_edge *e, struct err *err)
 {
     if (photo->channels != 3 || box.left < 0 || box.top < 0 || box.right > photo->width || box.bottom > photo->height ||
-        painted->width != box.right - box.left || painted->height != box.bottom - box.top)
+        painted->width != box_width(box) || painted->height != box_height(box))
         return err_set(err, ERR_INVALID, "composite: the sizes of photo, box and painted picture do not fit");
     if (e->grow < 1 || e->grow > DISTANCE_MOST || !(e->feather > 0) || !(e->paste >= e->feather))
         return err_set(err, ERR_INVALID, "composite: an edge of %d, %g and %g pixels", e->grow, e->paste, e->feather);
@@ -76,10 +74,10 @@ enum err_code composite(struct arena *a, struct image *photo, struct image_box b
     float *share = NULL;
 
     TRY(check(photo, box, painted, e, err));
-    TRY(tabulate(a, e, &share, err));
+    TRY(paste_shares(a, e, &share, err));
 #pragma omp parallel for schedule(static)
     for (int y = 0; y < painted->height; y++)
         blend_row(photo->pixels + (size_t)(box.top + y) * stride + 3 * (size_t)box.left,
-                  painted->pixels + (size_t)y * 3 * n, distance + (size_t)y * n, (int)n, share, e->grow * e->grow + 1);
+                  painted->pixels + (size_t)y * 3 * n, distance + (size_t)y * n, (int)n, share, e->grow * e->grow);
     return ERR_OK;
 }

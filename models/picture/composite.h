@@ -31,6 +31,9 @@ struct paste_edge paste_edge_choose(int long_side, double scale, int grow_px, in
 /* The share of what was painted, 0 to 1, at a squared distance between centres (distance.h). */
 float paste_share(const struct paste_edge *e, uint16_t squared);
 
+/* The shares of all squared distances up to grow * grow, by the distance; beyond, the share is 0. From the arena. */
+MUST_CHECK enum err_code paste_shares(struct arena *a, const struct paste_edge *e, float **ret, struct err *err);
+
 /*
  * photo    [H, W, 3]  changed in place, only where the share is not 0
  * painted             the part `box` of the photo, painted, in the photo's own colours

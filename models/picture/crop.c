@@ -27,17 +27,6 @@ int crop_tokens(const struct crop *c)
     return c->fill_width / PAINT_MULTIPLE * (c->fill_height / PAINT_MULTIPLE);
 }
 
-static struct image_box joined(struct image_box a, struct image_box b)
-{
-    return (struct image_box){ min_int(a.left, b.left), min_int(a.top, b.top), max_int(a.right, b.right),
-                               max_int(a.bottom, b.bottom) };
-}
-
-static bool meet(struct image_box a, struct image_box b)
-{
-    return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
-}
-
 /* ---- one crop ---- */
 
 struct photo {
@@ -50,8 +39,7 @@ struct side {
 
 static struct image_box grown(const struct photo *p, struct image_box b)
 {
-    return (struct image_box){ max_int(b.left - p->grow, 0), max_int(b.top - p->grow, 0),
-                               min_int(b.right + p->grow, p->width), min_int(b.bottom + p->grow, p->height) };
+    return box_grow(b, p->grow, (struct image_box){ 0, 0, p->width, p->height });
 }
 
 /* `length` pixels around low to high, shifted to be inside. */
@@ -165,7 +153,7 @@ static void mark_cells(struct cells *c, const struct image *mask, struct image_b
 
             if (!row[x])
                 continue;
-            c->marked[i] = joined(c->marked[i], (struct image_box){ x, y, x + 1, y + 1 });
+            c->marked[i] = box_join(c->marked[i], (struct image_box){ x, y, x + 1, y + 1 });
             c->parent[i] = i;
         }
     }
@@ -191,7 +179,7 @@ static void join_cells(const struct cells *c, int i, int other)
     if (a == b)
         return;
     c->parent[max_int(a, b)] = min_int(a, b);
-    c->marked[min_int(a, b)] = joined(c->marked[a], c->marked[b]);
+    c->marked[min_int(a, b)] = box_join(c->marked[a], c->marked[b]);
 }
 
 static void join_neighbours(const struct cells *c)
@@ -263,8 +251,7 @@ static int native_cost(const struct photo *p, struct image_box part)
 {
     const struct image_box b = crop_around(p, part).box;
 
-    return paint_side(b.right - b.left) / PAINT_MULTIPLE * (paint_side(b.bottom - b.top) / PAINT_MULTIPLE) +
-           CROP_RUN_TOKENS;
+    return paint_side(box_width(b)) / PAINT_MULTIPLE * (paint_side(box_height(b)) / PAINT_MULTIPLE) + CROP_RUN_TOKENS;
 }
 
 /* What it costs more to paint both in one crop; much less than nothing where one crop would hold marks of the other. */
@@ -272,9 +259,9 @@ static int cost_of_joining(const struct photo *p, struct image_box a, struct ima
 {
     const struct crop of_a = crop_around(p, a), of_b = crop_around(p, b);
 
-    if (meet(of_a.box, grown(p, b)) || meet(of_b.box, grown(p, a)))
+    if (box_meets(of_a.box, grown(p, b)) || box_meets(of_b.box, grown(p, a)))
         return INT32_MIN;
-    return native_cost(p, joined(a, b)) - native_cost(p, a) - native_cost(p, b);
+    return native_cost(p, box_join(a, b)) - native_cost(p, a) - native_cost(p, b);
 }
 
 /* Joins the two parts for which that costs least, if it has to be or costs nothing. */
@@ -294,7 +281,7 @@ static bool join_two(const struct photo *p, struct image_box *parts, int *n)
         }
     if (*n < 2 || (best > 0 && *n <= CROP_MAX))
         return false;
-    parts[first] = joined(parts[first], parts[second]);
+    parts[first] = box_join(parts[first], parts[second]);
     parts[second] = parts[--*n];
     return true;
 }
@@ -325,7 +312,7 @@ enum err_code crop_plan(struct arena *a, const struct image *mask, int grow, enu
     struct crop_plan plan = { .n = 1 };
     int n = 0;
 
-    if (extent.left >= extent.right)
+    if (box_is_empty(extent))
         return err_set(err, ERR_INVALID, "crop: the mask marks nothing");
     if (mode == PICTURE_FULL) {
         plan.crops[0] = crop_whole(&p, extent);

@@ -140,9 +140,6 @@ MUST_CHECK enum err_code picture_score(struct arena *a, const struct picture_inp
 
 /* Puts [h, w, 3] pixels into a box of the photo: those of `before`, to paint once more, or a result that was kept. */
 void picture_put(struct picture_input *in, struct image_box box, const struct image *pixels);
-/* A copy of a box of the photo, from the arena. */
-MUST_CHECK enum err_code picture_copy(struct arena *a, const struct picture_input *in, struct image_box box,
-                                      struct image *ret, struct err *err);
 
 MUST_CHECK enum err_code picture_encode(struct arena *a, const struct picture_input *in,
                                         const struct picture_settings *settings, struct picture_record *record,

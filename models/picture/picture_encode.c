@@ -92,18 +92,21 @@ enum err_code picture_encode(struct arena *a, const struct picture_input *in, co
 /* ---- what the file changes beyond what was painted ---- */
 
 /* Marks the pixels of a crop that the paste may have changed. */
-static enum err_code patch_of(struct arena *a, const struct picture_input *in, const struct picture_record *record,
-                              const struct crop *c, struct jpeg_patch *ret, struct err *err)
+static enum err_code patch_of(struct arena *a, const struct picture_input *in, const struct paste_edge *e,
+                              struct image_box hole, struct jpeg_patch *ret, struct err *err)
 {
-    const size_t n = (size_t)(c->hole.right - c->hole.left) * (size_t)(c->hole.bottom - c->hole.top);
-    uint8_t *changed = NULL;
+    const size_t n = (size_t)box_width(hole) * (size_t)box_height(hole);
+    const int most = e->grow * e->grow;
     uint16_t *distance = NULL;
+    uint8_t *changed = NULL;
+    float *share = NULL;
 
     TRY(arena_alloc(a, n, 1, &changed, err));
-    TRY(distance_squared(a, &in->mask, c->hole, record->edge.grow, &distance, err));
+    TRY(distance_squared(a, &in->mask, hole, e->grow, &distance, err));
+    TRY(paste_shares(a, e, &share, err));
     for (size_t i = 0; i < n; i++)
-        changed[i] = paste_share(&record->edge, distance[i]) > 0;
-    *ret = (struct jpeg_patch){ c->hole, changed, (size_t)(c->hole.right - c->hole.left) };
+        changed[i] = distance[i] <= most && share[distance[i]] > 0;
+    *ret = (struct jpeg_patch){ hole, changed, (size_t)box_width(hole) };
     return ERR_OK;
 }
 
@@ -115,7 +118,7 @@ enum err_code picture_count_changes(struct arena *a, const struct picture_input 
     struct jpeg_changes changes;
 
     for (int i = 0; i < record->plan.n; i++)
-        TRY(patch_of(a, in, record, &record->plan.crops[i], &patches[i], err));
+        TRY(patch_of(a, in, &record->edge, record->plan.crops[i].hole, &patches[i], err));
     TRY(jpeg_count_changes(a, edited, &in->photo, patches, record->plan.n, &changes, err));
     record->has_changes = true;
     record->changed_outside = changes.n_outside;

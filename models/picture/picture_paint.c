@@ -18,17 +18,12 @@ static double smallest_scale(const struct crop_plan *plan)
 /* What the file has lost is a strip along an edge, so a box that reaches into it stands for what is in the box. */
 static enum err_code check_missing(const struct picture_input *in, struct picture_record *record, struct err *err)
 {
-    const struct image_box m = in->missing;
-
-    if (m.left >= m.right || m.top >= m.bottom)
+    if (box_is_empty(in->missing))
         return ERR_OK;
-    for (int i = 0; i < record->plan.n; i++) {
-        const struct image_box h = record->plan.crops[i].hole;
-
-        if (h.left < m.right && m.left < h.right && h.top < m.bottom && m.top < h.bottom)
+    for (int i = 0; i < record->plan.n; i++)
+        if (box_meets(record->plan.crops[i].hole, in->missing))
             return err_set(err, ERR_CORRUPT,
                            "original: the file ends too early, and the mask reaches into what is missing");
-    }
     picture_warn(record, "PHOTO_TAIL_DAMAGED");
     return ERR_OK;
 }
@@ -51,27 +46,6 @@ enum err_code picture_plan(struct arena *a, const struct picture_input *in, cons
     return check_missing(in, record, err);
 }
 
-static int width_of(struct image_box b)
-{
-    return b.right - b.left;
-}
-
-static int height_of(struct image_box b)
-{
-    return b.bottom - b.top;
-}
-
-static struct image_box box_in(struct image_box b, struct image_box outer)
-{
-    return (struct image_box){ b.left - outer.left, b.top - outer.top, b.right - outer.left, b.bottom - outer.top };
-}
-
-static enum err_code copy_part(struct arena *a, const struct image *src, struct image_box box, struct image *ret,
-                               struct err *err)
-{
-    return image_resize_box(a, src, src->width, src->height, box, ret, err);
-}
-
 /* The place that is seen at i in a mirror at either end of n places. */
 static int mirrored(int i, int n)
 {
@@ -79,13 +53,17 @@ static int mirrored(int i, int n)
     return i < n ? i : 2 * n - 1 - i;
 }
 
-/* The picture with what is beyond its right and lower edges mirrored in. */
+/* The picture with what is beyond its right and lower edges mirrored in; where nothing is, ret shares its pixels. */
 static enum err_code pad(struct arena *a, const struct image *src, int width, int height, struct image *ret,
                          struct err *err)
 {
     const size_t c = (size_t)src->channels;
     struct image dst;
 
+    if (width == src->width && height == src->height) {
+        *ret = *src;
+        return ERR_OK;
+    }
     TRY(image_new(a, width, height, src->channels, &dst, err));
     for (int y = 0; y < height; y++) {
         const uint8_t *from = src->pixels + (size_t)mirrored(y, src->height) * (size_t)src->width * c;
@@ -101,45 +79,25 @@ static enum err_code pad(struct arena *a, const struct image *src, int width, in
 
 enum { VIEW_AROUND = 256 }; /* pixels around the hole that the scores look at; patch_match() takes 64 */
 
-static int max_int(int a, int b)
-{
-    return a > b ? a : b;
-}
-
-static int min_int(int a, int b)
-{
-    return a < b ? a : b;
-}
-
 static struct image_box view_of(const struct crop *c)
 {
-    return (struct image_box){ max_int(c->hole.left - VIEW_AROUND, c->box.left),
-                               max_int(c->hole.top - VIEW_AROUND, c->box.top),
-                               min_int(c->hole.right + VIEW_AROUND, c->box.right),
-                               min_int(c->hole.bottom + VIEW_AROUND, c->box.bottom) };
-}
-
-static void tabulate_shares(const struct paste_edge *e, uint8_t *share)
-{
-    for (int d = 0; d <= e->grow * e->grow; d++)
-        share[d] = (uint8_t)lrintf(255 * paste_share(e, (uint16_t)d));
+    return box_grow(c->hole, VIEW_AROUND, c->box);
 }
 
 /* The hole and the paste in the view. */
 static enum err_code draw_hole(struct arena *a, const struct paste_edge *e, struct picture_model_input *m,
                                struct err *err)
 {
-    const int most = e->grow * e->grow, width = width_of(m->view), height = height_of(m->view);
-    uint8_t *share = NULL;
+    const int most = e->grow * e->grow, width = box_width(m->view), height = box_height(m->view);
+    float *share = NULL;
 
     TRY(image_new(a, width, height, 1, &m->hole, err));
     TRY(image_new(a, width, height, 1, &m->paste, err));
-    TRY(arena_alloc(a, (size_t)most + 1, 1, &share, err));
-    tabulate_shares(e, share);
+    TRY(paste_shares(a, e, &share, err));
     for (size_t i = 0; i < image_bytes(&m->hole); i++)
         if (m->distance[i] <= most) {
             m->hole.pixels[i] = 255;
-            m->paste.pixels[i] = share[m->distance[i]];
+            m->paste.pixels[i] = (uint8_t)lrintf(255 * share[m->distance[i]]);
         }
     return ERR_OK;
 }
@@ -152,7 +110,7 @@ static enum err_code hole_in_crop(struct arena *a, const struct crop *c, const s
     const size_t n = (size_t)m->hole.width;
     struct image hole;
 
-    TRY(image_new(a, width_of(c->box), height_of(c->box), 1, &hole, err));
+    TRY(image_new(a, box_width(c->box), box_height(c->box), 1, &hole, err));
     for (int y = 0; y < m->hole.height; y++)
         memcpy(hole.pixels + (size_t)(at.top + y) * (size_t)hole.width + at.left, m->hole.pixels + (size_t)y * n, n);
     *ret = hole;
@@ -164,7 +122,7 @@ static enum err_code fit_picture(struct arena *a, const struct picture_input *in
 {
     struct image codes, part;
 
-    TRY(copy_part(a, &in->photo, c->box, &codes, err));
+    TRY(image_cut(a, &in->photo, c->box, &codes, err));
     TRY(colour_image_to_srgb(in->colour, a, &codes, &part, err));
     return crop_is_native(c) ? pad(a, &part, c->fill_width, c->fill_height, ret, err)
                              : image_resize(a, &part, c->fill_width, c->fill_height, ret, err);
@@ -188,7 +146,7 @@ enum err_code picture_prepare(struct arena *a, const struct picture_input *in, c
 
     TRY(distance_squared(a, &in->mask, out.view, record->edge.grow, &out.distance, err));
     TRY(draw_hole(a, &record->edge, &out, err));
-    TRY(copy_part(a, &in->photo, out.view, &out.before, err));
+    TRY(image_cut(a, &in->photo, out.view, &out.before, err));
     TRY(fit_picture(a, in, c, &out.picture, err));
     TRY(fit_mask(a, c, &out, &out.mask, err));
     *ret = out;
@@ -210,7 +168,7 @@ enum err_code picture_paint_from(struct arena *a, const struct image *source, co
     struct image part, padded;
     struct image_f32 exact;
 
-    TRY(copy_part(a, source, c->box, &part, err));
+    TRY(image_cut(a, source, c->box, &part, err));
     if (crop_is_native(c)) {
         TRY(pad(a, &part, c->fill_width, c->fill_height, &padded, err));
         return to_srgb(a, space, &padded, ret, err);
@@ -228,8 +186,8 @@ static enum err_code fit_painted(struct arena *a, const struct picture_input *in
 {
     bool native = crop_is_native(c);
 
-    TRY(image_f32_resize_box(a, painted, native ? painted->width : width_of(c->box),
-                             native ? painted->height : height_of(c->box), box_in(view_of(c), c->box), ret, err));
+    TRY(image_f32_resize_box(a, painted, native ? painted->width : box_width(c->box),
+                             native ? painted->height : box_height(c->box), box_in(view_of(c), c->box), ret, err));
     colour_from_srgb(in->colour, ret->pixels, (size_t)ret->width * (size_t)ret->height, ret->pixels);
     return ERR_OK;
 }
@@ -264,8 +222,8 @@ enum err_code picture_score(struct arena *a, const struct picture_input *in, con
     struct image after, mask;
     const struct score_pictures pictures = { &model->before, &after, &mask, &model->paste };
 
-    TRY(copy_part(a, &in->photo, model->view, &after, err));
-    TRY(copy_part(a, &in->mask, model->view, &mask, err));
+    TRY(image_cut(a, &in->photo, model->view, &after, err));
+    TRY(image_cut(a, &in->mask, model->view, &mask, err));
     TRY(picture_scores_measure(a, &pictures, &record->scores[crop], err));
     record->has_scores = true;
     return ERR_OK;
@@ -278,10 +236,4 @@ void picture_put(struct picture_input *in, struct image_box box, const struct im
     for (int y = 0; y < pixels->height; y++)
         memcpy(in->photo.pixels + (size_t)(box.top + y) * stride + 3 * (size_t)box.left, pixels->pixels + (size_t)y * n,
                n);
-}
-
-enum err_code picture_copy(struct arena *a, const struct picture_input *in, struct image_box box, struct image *ret,
-                           struct err *err)
-{
-    return copy_part(a, &in->photo, box, ret, err);
 }

@@ -4,10 +4,8 @@
 
 #include "models/codec/decode.h"
 #include "models/notes/icc.h"
-#include "models/codec/jpeg.h"
 #include "models/image/mask.h"
 #include "models/image/orient.h"
-#include "models/image/resize.h"
 
 /* Address space, in bytes a pixel of the largest mask: 4 as decoded with alpha, 1 for alpha alone, and what
  * mask_decide() takes. */

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "models/image/mask.h"
+
 static enum err_code check_pictures(const struct score_pictures *in, struct err *err)
 {
     const struct image *rgb[] = { in->before, in->after }, *grey[] = { in->mask, in->paste };
@@ -17,48 +19,12 @@ static enum err_code check_pictures(const struct score_pictures *in, struct err 
     return ERR_OK;
 }
 
-static bool row_has_paste(const uint8_t *row, int n)
-{
-    uint8_t any = 0;
-
-    for (int x = 0; x < n; x++)
-        any |= row[x];
-    return any != 0;
-}
-
-/* The box of all pixels with a share over 0; empty where there is none. */
-static struct image_box paste_extent(const struct image *paste)
-{
-    struct image_box b = { paste->width, paste->height, 0, 0 };
-
-    for (int y = 0; y < paste->height; y++) {
-        const uint8_t *row = paste->pixels + (size_t)y * (size_t)paste->width;
-        int left = 0, right = paste->width;
-
-        if (!row_has_paste(row, paste->width))
-            continue;
-        while (!row[left])
-            left++;
-        while (!row[right - 1])
-            right--;
-        b.left = left < b.left ? left : b.left;
-        b.right = right > b.right ? right : b.right;
-        b.top = y < b.top ? y : b.top;
-        b.bottom = y + 1;
-    }
-    return b;
-}
-
 static struct image_box with_margin(struct image_box b, int width, int height)
 {
-    int w = b.right - b.left, h = b.bottom - b.top, margin = (w > h ? w : h) / 4;
+    int w = box_width(b), h = box_height(b), margin = (w > h ? w : h) / 4;
 
     margin = margin < SCORE_MARGIN ? SCORE_MARGIN : margin > SCORE_MARGIN_MAX ? SCORE_MARGIN_MAX : margin;
-    b.left = b.left > margin ? b.left - margin : 0;
-    b.top = b.top > margin ? b.top - margin : 0;
-    b.right = b.right + margin < width ? b.right + margin : width;
-    b.bottom = b.bottom + margin < height ? b.bottom + margin : height;
-    return b;
+    return box_grow(b, margin, (struct image_box){ 0, 0, width, height });
 }
 
 /* One row of the area from `factor` rows of a picture whose first pixel is at src. */
@@ -117,7 +83,7 @@ static enum err_code alloc_planes(struct arena *a, struct score_area *s, struct 
 
 static void choose_size(struct score_area *s)
 {
-    int64_t w = s->box.right - s->box.left, h = s->box.bottom - s->box.top;
+    int64_t w = box_width(s->box), h = box_height(s->box);
 
     s->factor = 1;
     while ((w / s->factor) * (h / s->factor) > SCORE_AREA_MAX)
@@ -134,8 +100,8 @@ enum err_code score_area_new(struct arena *a, const struct score_pictures *in, s
     struct score_area s = { 0 };
 
     TRY(check_pictures(in, err));
-    s.box = paste_extent(in->paste);
-    *ret_empty = s.box.right == 0;
+    s.box = mask_extent(in->paste).box;
+    *ret_empty = box_is_empty(s.box);
     if (*ret_empty)
         return ERR_OK;
     s.box = with_margin(s.box, in->paste->width, in->paste->height);

@@ -7,8 +7,8 @@
 
 static void print_crop(const struct crop *c)
 {
-    (void)printf("crop of %d x %d pixels, painted at %d x %d: scale %.3f, %d tokens\n", c->box.right - c->box.left,
-                 c->box.bottom - c->box.top, c->fill_width, c->fill_height, c->scale, crop_tokens(c));
+    (void)printf("crop of %d x %d pixels, painted at %d x %d: scale %.3f, %d tokens\n", box_width(c->box),
+                 box_height(c->box), c->fill_width, c->fill_height, c->scale, crop_tokens(c));
 }
 
 static enum err_code run_picture(const struct bench_picture_options *o, struct err *err)

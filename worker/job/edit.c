@@ -5,6 +5,7 @@
 #include "models/codec/decode.h"
 #include "models/codec/png.h"
 #include "models/image/orient.h"
+#include "models/image/resize.h"
 
 /* Where each phase of the painting begins and ends in the progress of the whole job. Painting takes most of it. */
 static const struct {
@@ -108,8 +109,8 @@ static void set_recipe(struct edit *e)
         .seed = (int64_t)(f->seed & INT64_MAX),
         .crop_x = c->box.left,
         .crop_y = c->box.top,
-        .crop_width = c->box.right - c->box.left,
-        .crop_height = c->box.bottom - c->box.top,
+        .crop_width = box_width(c->box),
+        .crop_height = box_height(c->box),
         .fill_width = c->fill_width,
         .fill_height = c->fill_height,
     };
@@ -316,7 +317,7 @@ static enum err_code paint_again(struct edit *e, const struct picture_model_inpu
     struct image first;
     enum err_code rc;
 
-    TRY(picture_copy(e->arena, &e->in, model->view, &first, err));
+    TRY(image_cut(e->arena, &e->in.photo, model->view, &first, err));
     picture_put(&e->in, model->view, &model->before);
     e->pass = 1;
     rc = try_crop(e, model, &failed);

@@ -241,8 +241,8 @@ static void add_crop(struct document_fields *f, const struct crop *c, const stru
     add_map(f, path->map);
     add_integer(f, path->x, c->box.left);
     add_integer(f, path->y, c->box.top);
-    add_integer(f, path->width, c->box.right - c->box.left);
-    add_integer(f, path->height, c->box.bottom - c->box.top);
+    add_integer(f, path->width, box_width(c->box));
+    add_integer(f, path->height, box_height(c->box));
     add_integer(f, path->fill_width, c->fill_width);
     add_integer(f, path->fill_height, c->fill_height);
 }

@@ -7,6 +7,7 @@
 #include "kernels/base/file.h"
 #include "models/codec/jpeg.h"
 #include "models/codec/png.h"
+#include "models/image/resize.h"
 
 /* A side of the box, if need be cut to AUDIT_SHOWN_SIDE around the middle of the hole. */
 static void cut_side(int *from, int *to, int hole_from, int hole_to)
@@ -27,18 +28,6 @@ static struct image_box shown_box(const struct crop *c)
     cut_side(&b.left, &b.right, c->hole.left, c->hole.right);
     cut_side(&b.top, &b.bottom, c->hole.top, c->hole.bottom);
     return b;
-}
-
-static enum err_code copy_box(const struct image *from, struct image_box b, struct arena *a, struct image *ret,
-                              struct err *err)
-{
-    const size_t row = (size_t)(b.right - b.left) * 3;
-
-    TRY(image_new(a, b.right - b.left, b.bottom - b.top, 3, ret, err));
-    for (int y = b.top; y < b.bottom; y++)
-        memcpy(ret->pixels + (size_t)(y - b.top) * row,
-               from->pixels + ((size_t)y * (size_t)from->width + (size_t)b.left) * 3, row);
-    return ERR_OK;
 }
 
 /* Both have the same size. */
@@ -136,8 +125,8 @@ enum err_code audit_pictures_write(const struct audit_place *place, const struct
         const struct shot shot = { place, i, before->icc, a };
         const struct image_box box = shown_box(&r->picture.plan.crops[i]);
 
-        TRY(copy_box(&before->photo, box, a, &x, err));
-        TRY(copy_box(&after, box, a, &y, err));
+        TRY(image_cut(a, &before->photo, box, &x, err));
+        TRY(image_cut(a, &after, box, &y, err));
         TRY(write_shot(&shot, &x, &y, json_add_object(pictures, NULL), err));
     }
     return ERR_OK;
