@@ -1,11 +1,11 @@
 #include "models/image/resample.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "kernels/base/processor.h"
+#include "models/image/lanczos.h"
 
-enum { LOBES = 3, CHANNELS = 3 };
+enum { CHANNELS = 3 };
 
 enum err_code image_f32_new(struct arena *a, int width, int height, struct image_f32 *ret, struct err *err)
 {
@@ -40,44 +40,24 @@ struct axis {
     float *weight;
 };
 
-static double sinc(double x)
-{
-    return x == 0 ? 1 : sin(M_PI * x) / (M_PI * x);
-}
-
-static void fill_output(struct axis *x, int o, int n_in, double centre, double filter_scale)
-{
-    float *weight = x->weight + (size_t)o * (size_t)x->taps;
-    double support = LOBES * filter_scale, sum = 0;
-    int first = (int)(centre - support + 0.5), end = (int)(centre + support + 0.5);
-
-    first = first < 0 ? 0 : first;
-    end = end > n_in ? n_in : end;
-    for (int pass = 0; pass < 2; pass++)
-        for (int i = first; i < end; i++) {
-            double at = (i - centre + 0.5) / filter_scale;
-            double w = at >= -LOBES && at < LOBES ? sinc(at) * sinc(at / LOBES) : 0;
-
-            if (pass)
-                weight[i - first] = (float)(w / sum);
-            else
-                sum += w;
-        }
-    x->first[o] = first;
-    x->count[o] = end - first;
-}
-
 static enum err_code axis_new(struct arena *a, int n_in, int n_all, int begin, int end, struct axis *ret,
                               struct err *err)
 {
-    double scale = (double)n_in / n_all, filter_scale = scale < 1 ? 1 : scale;
-    struct axis x = { .n_out = end - begin, .taps = (int)ceil(LOBES * filter_scale) * 2 + 1 };
+    struct axis x = { .n_out = end - begin, .taps = lanczos_most_taps(n_in, n_all) };
+    double *w = NULL;
 
     TRY(arena_alloc(a, (size_t)x.n_out, sizeof *x.first, &x.first, err));
     TRY(arena_alloc(a, (size_t)x.n_out, sizeof *x.count, &x.count, err));
     TRY(arena_alloc(a, (size_t)x.n_out * (size_t)x.taps, sizeof *x.weight, &x.weight, err));
-    for (int o = 0; o < x.n_out; o++)
-        fill_output(&x, o, n_in, (begin + o + 0.5) * scale, filter_scale);
+    TRY(arena_alloc(a, (size_t)x.taps, sizeof *w, &w, err));
+    for (int o = 0; o < x.n_out; o++) {
+        const struct lanczos_taps taps = lanczos_taps_of(begin + o, n_in, n_all, w);
+
+        x.first[o] = taps.first;
+        x.count[o] = taps.count;
+        for (int i = 0; i < taps.count; i++)
+            x.weight[(size_t)o * (size_t)x.taps + (size_t)i] = (float)w[i];
+    }
     *ret = x;
     return ERR_OK;
 }
@@ -147,7 +127,7 @@ enum err_code image_f32_resize_box(struct arena *a, const struct image_f32 *src,
     TRY(image_check_size(width, height, err));
     if (box.left < 0 || box.top < 0 || box.right > width || box.bottom > height)
         return err_set(err, ERR_INVALID, "resample: the part is not within %d x %d pixels", width, height);
-    TRY(image_f32_new(a, box.right - box.left, box.bottom - box.top, &dst, err));
+    TRY(image_f32_new(a, box_width(box), box_height(box), &dst, err));
     if (width == src->width && height == src->height)
         copy_box(src, box, &dst);
     else

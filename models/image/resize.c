@@ -1,12 +1,12 @@
 #include "models/image/resize.h"
 
-#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "kernels/base/processor.h"
+#include "models/image/lanczos.h"
 
-enum { PRECISION_BITS = 22, LANCZOS_LOBES = 3 };
+enum { PRECISION_BITS = 22 };
 
 /*
  * The filter weights along one axis, from n_in inputs to the outputs [begin, begin + n_out): output begin + o is the
@@ -18,50 +18,26 @@ struct axis {
     int32_t *weight;
 };
 
-static double sinc(double x)
-{
-    if (x == 0.0)
-        return 1.0;
-    x *= M_PI;
-    return sin(x) / x;
-}
-
-static double lanczos(double x)
-{
-    return x >= -LANCZOS_LOBES && x < LANCZOS_LOBES ? sinc(x) * sinc(x / LANCZOS_LOBES) : 0.0;
-}
-
 static int32_t to_fixed(double w)
 {
     return (int32_t)(w * (1 << PRECISION_BITS) + (w < 0 ? -0.5 : 0.5));
 }
 
-/* Computes the weights of output begin + o; w is scratch for the weights before they are normalised. */
-static void axis_fill(struct axis *x, int o, double scale, double filter_scale, double *w)
+/* Computes the weights of output begin + o; w is scratch for the weights in double. */
+static void axis_fill(struct axis *x, int o, int n_all, double *w)
 {
-    double support = LANCZOS_LOBES * filter_scale, center = (x->begin + o + 0.5) * scale, sum = 0.0;
-    double inverse = 1.0 / filter_scale;
-    int first = (int)(center - support + 0.5), end = (int)(center + support + 0.5);
+    const struct lanczos_taps taps = lanczos_taps_of(x->begin + o, x->n_in, n_all, w);
 
-    first = first < 0 ? 0 : first;
-    end = end > x->n_in ? x->n_in : end;
-    for (int i = first; i < end; i++) {
-        w[i - first] = lanczos((i - center + 0.5) * inverse);
-        sum += w[i - first];
-    }
-    x->first[o] = first;
-    x->count[o] = end - first;
-    for (int i = 0; i < end - first; i++)
-        x->weight[(size_t)o * (size_t)x->stride + (size_t)i] = to_fixed(sum != 0.0 ? w[i] / sum : w[i]);
+    x->first[o] = taps.first;
+    x->count[o] = taps.count;
+    for (int i = 0; i < taps.count; i++)
+        x->weight[(size_t)o * (size_t)x->stride + (size_t)i] = to_fixed(w[i]);
 }
 
 static enum err_code axis_new(struct arena *a, int n_in, int n_all, int begin, int end, struct axis *ret,
                               struct err *err)
 {
-    double scale = (double)n_in / n_all, filter_scale = scale < 1.0 ? 1.0 : scale;
-    struct axis x = {
-        .n_in = n_in, .begin = begin, .n_out = end - begin, .stride = (int)ceil(LANCZOS_LOBES * filter_scale) * 2 + 1
-    };
+    struct axis x = { .n_in = n_in, .begin = begin, .n_out = end - begin, .stride = lanczos_most_taps(n_in, n_all) };
     double *w = NULL;
 
     TRY(arena_alloc(a, (size_t)x.n_out, sizeof *x.first, &x.first, err));
@@ -69,7 +45,7 @@ static enum err_code axis_new(struct arena *a, int n_in, int n_all, int begin, i
     TRY(arena_alloc(a, (size_t)x.n_out * (size_t)x.stride, sizeof *x.weight, &x.weight, err));
     TRY(arena_alloc(a, (size_t)x.stride, sizeof *w, &w, err));
     for (int o = 0; o < x.n_out; o++)
-        axis_fill(&x, o, scale, filter_scale, w);
+        axis_fill(&x, o, n_all, w);
     *ret = x;
     return ERR_OK;
 }
@@ -291,7 +267,7 @@ enum err_code image_resize_box(struct arena *a, const struct image *src, int wid
     TRY(image_check_size(src->width, src->height, err));
     if (box.left < 0 || box.top < 0 || box.right > width || box.bottom > height)
         return err_set(err, ERR_INVALID, "resize: the part is not within %d x %d pixels", width, height);
-    TRY(image_new(a, box.right - box.left, box.bottom - box.top, src->channels, &dst, err));
+    TRY(image_new(a, box_width(box), box_height(box), src->channels, &dst, err));
     TRY(resize(a, &dst, src, width, height, box, err));
     *ret = dst;
     return ERR_OK;
