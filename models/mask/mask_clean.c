@@ -223,11 +223,12 @@ enum err_code mask_clean(struct arena *a, const struct image *mask, int64_t leas
     return ERR_OK;
 }
 
-enum err_code mask_check_share(const struct image *mask, double max_share, struct err *err)
+enum err_code mask_check_share(const struct image *mask, double max_share, double *ret_share, struct err *err)
 {
     int64_t all = (int64_t)mask->width * mask->height, n = mask_extent(mask).n_set;
     double share = (double)n / (double)all;
 
+    *ret_share = share;
     if (n == all)
         return err_set(err, ERR_MASK_FULL, "the mask marks the whole photo, so nothing of it would be kept");
     if (n == 0)

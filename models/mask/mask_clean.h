@@ -32,8 +32,9 @@ MUST_CHECK enum err_code mask_clean(struct arena *a, const struct image *mask, i
 
 /*
  * ERR_MASK_EMPTY fewer than mask_least_pixels() are marked, ERR_MASK_FULL all are, ERR_MASK_LARGE more than max_share
- * of them (0: no limit). The message is a plain sentence, and says both shares.
+ * of them (0: no limit). The message is a plain sentence, and says both shares. *ret_share is set in any case.
  */
-MUST_CHECK enum err_code mask_check_share(const struct image *mask, double max_share, struct err *err);
+MUST_CHECK enum err_code mask_check_share(const struct image *mask, double max_share, double *ret_share,
+                                          struct err *err);
 
 #endif

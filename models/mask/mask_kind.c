@@ -579,8 +579,7 @@ enum err_code mask_decide(struct arena *a, const struct mask_file *file, const s
     r.plane = (struct mask_plane){ r.mask.width, r.mask.height, r.mask.pixels };
     TRY(read_kind(&r, wishes->kind));
     TRY(image_orient(a, &r.mask, turn.turn, &upright, err));
-    *ret_why = (struct mask_decision){ r.kind, turn.orientation, r.reason,
-                                       (double)mask_extent(&upright).n_set / (double)image_bytes(&upright) };
+    *ret_why = (struct mask_decision){ r.kind, turn.orientation, r.reason };
     *ret = upright;
     return ERR_OK;
 }

@@ -58,8 +58,7 @@ struct mask_photo {
 struct mask_decision {
     enum mask_kind kind;
     enum mask_orientation orientation;
-    const char *reason;  /* a short English phrase that stays the same */
-    double marked_share; /* of the mask's pixels */
+    const char *reason; /* a short English phrase that stays the same */
 };
 
 /* "white"; "" for ANY and UNKNOWN. */

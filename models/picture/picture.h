@@ -55,8 +55,9 @@ struct picture_record {
     struct paste_edge edge;
     struct crop_plan plan;
     const char *colour_space;
-    uint64_t seed;                      /* of the grain; set by the caller before picture_paste() */
-    struct patch_match match[CROP_MAX]; /* with settings->patch_match alone */
+    uint64_t seed;  /* of the grain; set by the caller before picture_paste() */
+    bool has_match; /* with settings->patch_match alone */
+    struct patch_match match[CROP_MAX];
     bool has_scores;
     struct picture_scores scores[CROP_MAX];
     struct picture_second second[CROP_MAX];

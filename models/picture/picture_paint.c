@@ -209,6 +209,7 @@ enum err_code picture_paste(struct arena *a, struct picture_input *in, const str
                                          patch.pixels, model->hole.pixels, model->paste.pixels };
 
         TRY(patch_match(a, &area, record->seed + (uint64_t)crop, &record->match[crop], err));
+        record->has_match = true;
     }
     return composite(a, &in->photo, model->view, &patch, model->distance, &record->edge, err);
 }

@@ -112,11 +112,6 @@ static enum err_code fit_mask(struct arena *a, struct arena *scratch, const stru
     return mask_fit(a, &mask, in->photo.width, in->photo.height, &in->mask, err);
 }
 
-static double share_of(const struct image *mask)
-{
-    return (double)mask_extent(mask).n_set / ((double)mask->width * mask->height);
-}
-
 /* Specks and holes go, and a shadow comes in where that is wished. */
 static enum err_code settle_mask(struct arena *a, const struct picture_settings *settings, struct picture_input *in,
                                  struct picture_record *record, struct err *err)
@@ -124,12 +119,11 @@ static enum err_code settle_mask(struct arena *a, const struct picture_settings 
     const int64_t least = mask_least_pixels(in->mask.width, in->mask.height);
 
     TRY(mask_clean(a, &in->mask, least, &record->cleaning, err));
-    record->marked_share = share_of(&in->mask);
-    TRY(mask_check_share(&in->mask, settings->mask_max_share, err));
+    TRY(mask_check_share(&in->mask, settings->mask_max_share, &record->marked_share, err));
     if (!settings->shadow)
         return ERR_OK;
     TRY(shadow_grow(a, &in->photo, &in->mask, &record->shadow, err));
-    record->marked_share = share_of(&in->mask);
+    record->marked_share += (double)record->shadow.added / (double)image_bytes(&in->mask);
     return ERR_OK;
 }
 

@@ -117,8 +117,7 @@ static void set_recipe(struct edit *e)
     e->result->has_recipe = true;
 }
 
-/* The pixels of EDIT_PAINT_FILE. */
-static enum err_code read_stand_in(struct edit *e, struct err *err)
+static enum err_code take_stand_in(struct edit *e, struct err *err)
 {
     struct image_notes notes;
     struct image stored, upright;
@@ -135,6 +134,16 @@ static enum err_code read_stand_in(struct edit *e, struct err *err)
     return image_to_rgb(e->arena, &upright, &e->stand_in, err);
 }
 
+/* The pixels of EDIT_PAINT_FILE. */
+static enum err_code read_stand_in(struct edit *e, struct err *err)
+{
+    enum err_code rc = take_stand_in(e, err);
+
+    if (rc)
+        (void)err_prefix(err, "%s", e->request->paint.name);
+    return rc;
+}
+
 static enum err_code decode(struct edit *e, struct err *err)
 {
     const struct edit_request *r = e->request;
@@ -146,8 +155,7 @@ static enum err_code decode(struct edit *e, struct err *err)
     record->seed = r->fill.seed;
     TRY(picture_plan(e->arena, &e->in, &r->pictures, record, err));
     set_recipe(e);
-    if (r->paint.kind == EDIT_PAINT_FILE && read_stand_in(e, err))
-        return err_prefix(err, "%s", r->paint.name); /* `edit` alone does this, with an err */
+    TRY(r->paint.kind == EDIT_PAINT_FILE ? read_stand_in(e, err) : ERR_OK);
     clock_stage(e, STAGE_DECODE);
     return ERR_OK;
 }

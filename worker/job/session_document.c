@@ -313,20 +313,21 @@ static void add_scores(struct document_fields *f, const struct picture_record *p
     add_double(f, SCORES ".total", s.total);
 }
 
-/* Of the first crop that was painted twice. */
-static void add_second(struct document_fields *f, const struct picture_record *p)
+/* The first crop that was painted twice; NULL: there is none. */
+static const struct picture_second *second_of(const struct picture_record *p)
 {
-    for (int i = 0; i < p->plan.n; i++) {
-        const struct picture_second *s = &p->second[i];
+    for (int i = 0; i < p->plan.n; i++)
+        if (p->second[i].ran)
+            return &p->second[i];
+    return NULL;
+}
 
-        if (!s->ran)
-            continue;
-        add_map(f, SECOND);
-        add_text(f, SECOND ".kept", s->kept ? "second" : "first");
-        add_double(f, SECOND ".total", s->total);
-        add_double(f, SECOND ".otherTotal", s->other_total);
-        return;
-    }
+static void add_second(struct document_fields *f, const struct picture_second *s)
+{
+    add_map(f, SECOND);
+    add_text(f, SECOND ".kept", s->kept ? "second" : "first");
+    add_double(f, SECOND ".total", s->total);
+    add_double(f, SECOND ".otherTotal", s->other_total);
 }
 
 static void add_output(struct document_fields *f, const struct picture_record *p)
@@ -348,25 +349,17 @@ static void add_shadow(struct document_fields *f, const struct shadow *s)
     add_integer(f, SHADOW ".added", s->added);
 }
 
-static bool has_second(const struct picture_record *p)
-{
-    for (int i = 0; i < p->plan.n; i++)
-        if (p->second[i].ran)
-            return true;
-    return false;
-}
-
 /* What this job did not come to is deleted, or an earlier job's word on it would stay. */
 static void add_picture(struct document_fields *f, const struct picture_record *p)
 {
-    const bool has_match = p->match[0].sigma_photo > 0 || p->match[0].outcome;
+    const struct picture_second *second = second_of(p);
 
     p->mask.reason ? add_mask(f, p) : add_deletion(f, MASK);
     p->plan.n ? add_crops(f, &p->plan) : add_deletion(f, CROPS);
     p->shadow.light > 0 ? add_shadow(f, &p->shadow) : add_deletion(f, SHADOW);
-    has_match ? add_match(f, match_of(p)) : add_deletion(f, MATCH);
+    p->has_match ? add_match(f, match_of(p)) : add_deletion(f, MATCH);
     p->has_scores ? add_scores(f, p) : add_deletion(f, SCORES);
-    has_second(p) ? add_second(f, p) : add_deletion(f, SECOND);
+    second ? add_second(f, second) : add_deletion(f, SECOND);
     p->has_output ? add_output(f, p) : add_deletion(f, OUTPUT);
     if (!p->colour_space) {
         add_deletion(f, COLOUR);

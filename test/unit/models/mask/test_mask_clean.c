@@ -214,11 +214,13 @@ TEST(mask_clean__refuses_masks_of_next_to_nothing_and_of_too_much)
     CHECK_OK(arena_init(&a, 1 << 20, &err), err);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err got = { 0 };
+        double share = -1;
 
         CHECK_OK(image_new(&a, 40, 25, 1, &mask, &err), err);
         memset(mask.pixels, 255, (size_t)cases[i].marked);
-        CHECK_INT(mask_check_share(&mask, cases[i].max_share, &got), cases[i].want);
+        CHECK_INT(mask_check_share(&mask, cases[i].max_share, &share, &got), cases[i].want);
         CHECK_STR(got.msg, cases[i].words);
+        CHECK(share == cases[i].marked / 1000.0);
     }
     arena_done(&a);
 }

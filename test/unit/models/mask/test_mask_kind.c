@@ -230,6 +230,7 @@ static void check_decision(struct arena *a, const char *name, const struct mask_
     struct mask_decision got = { MASK_KIND_ANY };
     struct err err = { 0 };
     struct image mask;
+    double share;
     enum err_code rc = mask_decide(a, f, &p, wishes, &mask, &got, &err);
 
     if (rc != refused || got.kind != kind)
@@ -241,7 +242,8 @@ static void check_decision(struct arena *a, const char *name, const struct mask_
     }
     if (likeness(&mask) < 0.9)
         test_fail(__FILE__, __LINE__, "%s: intersection over union %.3f, %s", name, likeness(&mask), got.reason);
-    CHECK(got.reason[0] && got.marked_share > 0.02 && got.marked_share < 0.08);
+    share = (double)mask_extent(&mask).n_set / (double)image_bytes(&mask);
+    CHECK(got.reason[0] && share > 0.02 && share < 0.08);
 }
 
 TEST(mask_kind__of_every_row_of_the_table)

@@ -345,6 +345,7 @@ TEST(session_document__says_what_was_done_to_the_crop_that_was_changed_most)
 
     for (int i = 0; i < 3; i++)
         record.match[i] = (struct patch_match){ .tone = { .gain = { 1, 1, 1 } }, .outcome = PATCH_MATCH_ENOUGH_OF };
+    record.has_match = true;
     record.match[1].tone.gain[2] = 0.95;
     record.match[1].tone.offset[0] = -6;
     record.match[2].sigma_after = 1.5;
