@@ -1,6 +1,5 @@
 #include "models/codec/jpeg.h"
 
-#include <setjmp.h>
 #include <stdio.h> /* jpeglib.h needs FILE */
 #include <string.h>
 
@@ -16,16 +15,7 @@
 
 enum {
     DECODER_MAX_BYTES = 1 << 30, /* more than the coefficients of a progressive four-colour picture of 120 megapixels */
-    PADDING_MAX_BYTES = 8        /* before a restart or end marker; some cameras write a few, more are doubtful */
-};
-
-/* libjpeg leaves through `jump` on errors, so everything that is used afterwards is in these structs, not in locals. */
-struct guard {
-    struct jpeg_error_mgr mgr; /* first: libjpeg passes a pointer to it, which is cast back */
-    jmp_buf jump;
-    struct err *err;
-    enum err_code rc;
-    bool gave_up; /* libjpeg did, at data that it cannot make anything of */
+    PADDING_MAX_BYTES = 8        /* before the end marker; some cameras write a few, more are doubtful */
 };
 
 struct error_row {
@@ -48,51 +38,9 @@ static const struct error_row fatal[] = {
     { JERR_NO_SOI, ERR_NOT_AN_IMAGE },
 };
 
-static void leave(j_common_ptr c, enum err_code code)
-{
-    struct guard *g = (struct guard *)c->err;
-    char text[JMSG_LENGTH_MAX];
-
-    c->err->format_message(c, text);
-    g->rc = err_set(g->err, code, "jpeg: %s", text);
-    longjmp(g->jump, 1);
-}
-
-static void failed(j_common_ptr c)
-{
-    enum err_code code = ERR_CORRUPT;
-
-    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++)
-        if (c->err->msg_code == fatal[i].libjpeg)
-            code = fatal[i].code;
-    ((struct guard *)c->err)->gave_up = code == ERR_CORRUPT;
-    leave(c, code);
-}
-
-static void message(j_common_ptr c, int level)
-{
-    if (level < 0)
-        leave(c, ERR_CORRUPT);
-}
-
-static void print_nothing(j_common_ptr c)
-{
-    (void)c;
-}
-
-static struct jpeg_error_mgr *guard_init(struct guard *g, struct err *err)
-{
-    (void)jpeg_std_error(&g->mgr);
-    g->mgr.error_exit = failed;
-    g->mgr.emit_message = message;
-    g->mgr.output_message = print_nothing;
-    g->err = err;
-    g->rc = ERR_OK;
-    return &g->mgr;
-}
-
 struct reader {
-    struct guard guard;
+    struct jpeg_guard guard; /* first: libjpeg passes a pointer to it, which is cast back */
+    bool gave_up;            /* libjpeg did, at data that it cannot make anything of */
     struct jpeg_decompress_struct c;
     struct jpeg_progress_mgr progress;
     struct span file;
@@ -104,10 +52,20 @@ struct reader {
     int rows_missing;
 };
 
+static void failed(j_common_ptr c)
+{
+    enum err_code code = ERR_CORRUPT;
+
+    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++)
+        if (c->err->msg_code == fatal[i].libjpeg)
+            code = fatal[i].code;
+    ((struct reader *)c->err)->gave_up = code == ERR_CORRUPT;
+    jpeg_guard_leave_saying(c, code);
+}
+
 static void refuse(struct reader *r, enum err_code rc)
 {
-    r->guard.rc = rc;
-    longjmp(r->guard.jump, 1);
+    jpeg_guard_leave(&r->guard, rc);
 }
 
 static void count_scans(j_common_ptr c)
@@ -134,26 +92,11 @@ static void lose_rows(struct reader *r, int64_t first)
         r->rows_missing = (int)(height - first);
 }
 
-/* Whether pixels are wrong, by the warning. Not so with bytes too many behind a scan or between segments, with scan
- * parameters that do not matter to a sequential file, which phones write, and with the end of the file: libjpeg reads
- * ahead, and says so with another warning when it lacks data. An arithmetic decoder takes missing data for zeros. */
+/* Whether pixels are wrong, by the warning. Not so at the end of the file: libjpeg reads ahead, and says so with
+ * another warning when it lacks data. An arithmetic decoder takes missing data for zeros. */
 static bool is_damage(const struct reader *r, const struct jpeg_error_mgr *m)
 {
-    int next_marker = m->msg_parm.i[1];
-
-    switch (m->msg_code) {
-    case JWRN_ADOBE_XFORM:
-    case JWRN_JFIF_MAJOR:
-    case JWRN_TOO_MUCH_DATA:
-    case JWRN_NOT_SEQUENTIAL:
-        return false;
-    case JWRN_EXTRANEOUS_DATA:
-        return next_marker >= JPEG_RST0 && next_marker < JPEG_RST0 + 8 && m->msg_parm.i[0] > PADDING_MAX_BYTES;
-    case JWRN_JPEG_EOF:
-        return r->c.arith_code;
-    default:
-        return true;
-    }
+    return m->msg_code == JWRN_JPEG_EOF ? r->c.arith_code : !jpeg_warning_is_harmless(m);
 }
 
 /* Each scan goes down the picture in rows of blocks. What follows a damaged place is damaged, too, up to a restart
@@ -181,6 +124,7 @@ static void check_layout(struct reader *r)
 
 static void read_header(struct reader *r)
 {
+    r->guard.mgr.error_exit = failed;
     r->guard.mgr.emit_message = judge;
     jpeg_create_decompress(&r->c);
     r->c.client_data = r;
@@ -365,9 +309,9 @@ static enum err_code read_once(struct arena *a, struct span file, struct image *
     struct reader r = { .file = file, .arena = a };
     enum err_code rc;
 
-    r.c.err = guard_init(&r.guard, err);
+    r.c.err = jpeg_guard_init(&r.guard, ERR_CORRUPT, err);
     rc = read_all(&r, ret, ret_notes);
-    *ret_cut = r.guard.gave_up ? scans_end(&r) : 0;
+    *ret_cut = r.gave_up ? scans_end(&r) : 0;
     jpeg_destroy_decompress(&r.c);
     return rc;
 }

@@ -183,6 +183,18 @@ struct jpeg_layout jpeg_layout(struct span file)
     return l;
 }
 
+bool jpeg_layout_size(struct span file, int64_t *ret_width, int64_t *ret_height)
+{
+    struct walk w = { .bytes = (const unsigned char *)file.ptr, .len = file.len, .at = 2 };
+    struct jpeg_layout l = { .frame = 0 };
+
+    while (file.len >= 2 && l.width == 0 && l.n_scans == 0 && take_marker(&l, &w)) {
+    }
+    *ret_width = l.width;
+    *ret_height = l.height;
+    return l.width > 0 && l.height > 0;
+}
+
 size_t jpeg_layout_scans_end(struct span file, size_t before)
 {
     struct walk w = { .bytes = (const unsigned char *)file.ptr, .len = file.len, .at = 2 };

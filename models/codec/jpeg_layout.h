@@ -29,6 +29,9 @@ struct jpeg_layout {
 
 struct jpeg_layout jpeg_layout(struct span file);
 
+/* The size alone, from the segments before the pixels. false: the file does not come to state one. */
+bool jpeg_layout_size(struct span file, int64_t *ret_width, int64_t *ret_height);
+
 /* Where the last scan ends that lies before byte `before` of the file; 0: there is none. */
 size_t jpeg_layout_scans_end(struct span file, size_t before);
 

@@ -13,13 +13,12 @@ enum {
     APP1 = JPEG_APP0 + 1,
     APP2 = JPEG_APP0 + 2,
     SINK_BYTES = 64 << 10, /* at first */
-    PADDING_MAX_BYTES = 8  /* before a restart marker; more are data in disorder */
+    PADDING_MAX_BYTES = 8  /* before a restart marker; some cameras write a few, more are data in disorder */
 };
 
-/* Warnings after which the coefficients are still those that were encoded. */
 static const int harmless[] = { JWRN_ADOBE_XFORM, JWRN_JFIF_MAJOR, JWRN_TOO_MUCH_DATA, JWRN_NOT_SEQUENTIAL };
 
-static bool is_harmless(const struct jpeg_error_mgr *m)
+bool jpeg_warning_is_harmless(const struct jpeg_error_mgr *m)
 {
     bool before_restart = m->msg_parm.i[1] >= JPEG_RST0 && m->msg_parm.i[1] < JPEG_RST0 + 8;
 
@@ -31,7 +30,7 @@ static bool is_harmless(const struct jpeg_error_mgr *m)
     return false;
 }
 
-static void leave_with_message(j_common_ptr c, enum err_code code)
+void jpeg_guard_leave_saying(j_common_ptr c, enum err_code code)
 {
     struct jpeg_guard *g = (struct jpeg_guard *)c->err;
     char text[JMSG_LENGTH_MAX];
@@ -44,15 +43,15 @@ static void failed(j_common_ptr c)
 {
     const struct jpeg_guard *g = (const struct jpeg_guard *)c->err;
 
-    leave_with_message(c, c->err->msg_code == JERR_OUT_OF_MEMORY ? ERR_NOMEM : g->code);
+    jpeg_guard_leave_saying(c, c->err->msg_code == JERR_OUT_OF_MEMORY ? ERR_NOMEM : g->code);
 }
 
 static void message(j_common_ptr c, int level)
 {
     const struct jpeg_guard *g = (const struct jpeg_guard *)c->err;
 
-    if (level < 0 && !is_harmless(c->err))
-        leave_with_message(c, g->code);
+    if (level < 0 && !jpeg_warning_is_harmless(c->err))
+        jpeg_guard_leave_saying(c, g->code);
 }
 
 static void print_nothing(j_common_ptr c)

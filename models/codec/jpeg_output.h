@@ -1,6 +1,6 @@
 /*
- * jpeg_output - what jpeg.c and jpeg_splice.c share when they have libjpeg write a file: errors as values, memory that
- * grows, the segments with the metadata. Only for files over libjpeg.
+ * jpeg_output - what the files over libjpeg share: errors as values and, for those that write, memory that grows and
+ * the segments with the metadata.
  *
  * libjpeg leaves through `jump` on errors: whoever calls it does so behind setjmp(), and keeps in structs, not in
  * locals, whatever is used afterwards. libjpeg's own destination in memory is not used, because it loses its buffer
@@ -29,6 +29,14 @@ struct jpeg_error_mgr *jpeg_guard_init(struct jpeg_guard *g, enum err_code code,
 
 /* Leaves through g->jump with g->rc = rc, which was made by err_set(). */
 void jpeg_guard_leave(struct jpeg_guard *g, enum err_code rc) __attribute__((noreturn));
+
+/* The same with libjpeg's words for its error. */
+void jpeg_guard_leave_saying(j_common_ptr c, enum err_code code) __attribute__((noreturn));
+
+/* Whether the coefficients are still those that were encoded, by libjpeg's warning. So they are with bytes too many
+ * behind a scan or between segments, and with scan parameters that do not matter to a sequential file, which phones
+ * write. */
+bool jpeg_warning_is_harmless(const struct jpeg_error_mgr *m);
 
 /* A file being written, in memory of malloc(). */
 struct jpeg_sink {
