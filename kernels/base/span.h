@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "kernels/base/err.h"
@@ -45,6 +46,14 @@ static inline bool span_ends(struct span a, const char *suffix)
 {
     size_t n = strlen(suffix);
     return a.len >= n && memcmp(a.ptr + a.len - n, suffix, n) == 0;
+}
+
+/* A number of four bytes, the highest first. */
+static inline uint32_t span_be32(const void *bytes)
+{
+    const unsigned char *p = (const unsigned char *)bytes;
+
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
 /* Without the white space of JSON around it. */

@@ -42,25 +42,27 @@ static bool is_png(struct span file)
     return span_starts(file, "\x89PNG\r\n\x1a\n");
 }
 
+static bool png_size(struct span file, int64_t *ret_width, int64_t *ret_height)
+{
+    enum { AT_WIDTH = 16, AT_HEIGHT = 20, AT_END = 24 }; /* signature, length and type of IHDR, width, height */
+
+    if (file.len < AT_END)
+        return false;
+    *ret_width = span_be32(file.ptr + AT_WIDTH);
+    *ret_height = span_be32(file.ptr + AT_HEIGHT);
+    return *ret_width > 0 && *ret_height > 0;
+}
+
 /* The size that the file's header states, for the operator's limit; the limits of image.h are the readers' own. A
  * header without one, or a damaged one, is for the reader to refuse. */
 static enum err_code check_size(struct span file, int64_t max_pixels, struct err *err)
 {
-    enum { AT_WIDTH = 16, AT_END = 24 }; /* of a PNG file: signature, length and type of IHDR, width, height */
-    const unsigned char *p = (const unsigned char *)file.ptr + AT_WIDTH;
     int64_t width = 0, height = 0;
+    bool is_stated = (is_jpeg(file) && jpeg_layout_size(file, &width, &height)) ||
+                     (is_png(file) && png_size(file, &width, &height)) ||
+                     (webp_is(file) && webp_size(file, &width, &height));
 
-    if (is_jpeg(file)) {
-        const struct jpeg_layout l = jpeg_layout(file);
-
-        width = l.width;
-        height = l.height;
-    } else if (is_png(file) && file.len >= AT_END) {
-        width = (int64_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
-        height = (int64_t)p[4] << 24 | p[5] << 16 | p[6] << 8 | p[7];
-    } else if (webp_is(file) && !webp_size(file, &width, &height))
-        return ERR_OK;
-    return width > 0 && height > 0 ? image_check_pixels(width, height, max_pixels, err) : ERR_OK;
+    return is_stated ? image_check_pixels(width, height, max_pixels, err) : ERR_OK;
 }
 
 static enum err_code read_kind(struct arena *a, struct span file, const struct decode_options *options,

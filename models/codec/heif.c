@@ -245,7 +245,6 @@ static enum err_code take_exif(struct reader *r)
 {
     enum { OFFSET_BYTES = 4 };
     heif_item_id id;
-    const unsigned char *p;
     char *block = NULL;
     size_t n, offset;
 
@@ -257,8 +256,7 @@ static enum err_code take_exif(struct reader *r)
     TRY(arena_alloc(r->arena, n, 1, &block, r->err));
     if (heif_image_handle_get_metadata(r->handle, id, block).code != heif_error_Ok)
         return ERR_OK;
-    p = (const unsigned char *)block;
-    offset = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+    offset = span_be32(block);
     if (offset >= n - OFFSET_BYTES)
         return ERR_OK;
     offset += OFFSET_BYTES;

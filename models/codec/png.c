@@ -185,13 +185,6 @@ static bool read_guarded(struct reader *r)
     return true;
 }
 
-static size_t be32(const char *p)
-{
-    const unsigned char *u = (const unsigned char *)p;
-
-    return (size_t)u[0] << 24 | (size_t)u[1] << 16 | (size_t)u[2] << 8 | u[3];
-}
-
 /* Where the last IDAT chunk ends, its checksum included, by the lengths of the chunks. */
 static size_t pixels_end(struct span file)
 {
@@ -199,7 +192,7 @@ static size_t pixels_end(struct span file)
     size_t at = SIGNATURE_BYTES, ret = at;
 
     while (at <= file.len && file.len - at >= CHUNK_BYTES) {
-        size_t next = at + CHUNK_BYTES + be32(file.ptr + at);
+        size_t next = at + CHUNK_BYTES + span_be32(file.ptr + at);
 
         if (memcmp(file.ptr + at + 4, "IDAT", 4) == 0)
             ret = next;
@@ -398,10 +391,7 @@ static size_t png_bound(const struct image *im, struct span icc)
 /* A profile whose length libpng dislikes would end the writing; of other faults it only leaves the profile out. */
 static void add_profile(struct writer *w)
 {
-    const uint8_t *size = (const uint8_t *)w->icc.ptr;
-
-    if (w->icc.len < 132 || w->icc.len % 4 || w->icc.len > INT32_MAX ||
-        w->icc.len != ((size_t)size[0] << 24 | (size_t)size[1] << 16 | (size_t)size[2] << 8 | size[3]))
+    if (w->icc.len < 132 || w->icc.len % 4 || w->icc.len > INT32_MAX || w->icc.len != span_be32(w->icc.ptr))
         return;
     png_set_benign_errors(w->png, 1);
     png_set_iCCP(w->png, w->info, "icc", PNG_COMPRESSION_TYPE_BASE, (const png_byte *)w->icc.ptr,

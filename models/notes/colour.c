@@ -83,13 +83,6 @@ static void *memory_resize(cmsContext context, void *ptr, cmsUInt32Number size)
     return counted(l, after);
 }
 
-static uint32_t be32(const char *p)
-{
-    const unsigned char *u = (const unsigned char *)p;
-
-    return (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 | (uint32_t)u[2] << 8 | u[3];
-}
-
 /* The tags that a transform may need; tables of floats (D2B0) are left out, because a small file can make many of them.
  */
 static bool is_used(const char *tag)
@@ -110,7 +103,7 @@ static bool keep_used_tags(char *profile, size_t len)
 
     if (len < AT_TAGS)
         return false;
-    n = be32(profile + AT_COUNT);
+    n = span_be32(profile + AT_COUNT);
     for (uint32_t i = 0; i < n && (i + 1) * (size_t)TAG <= len - AT_TAGS; i++) {
         const char *tag = profile + AT_TAGS + (size_t)i * TAG;
 

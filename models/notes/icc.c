@@ -4,18 +4,11 @@
 
 enum { ICC_HEADER_BYTES = 128, ICC_AT_SPACE = 16, ICC_AT_SIGNATURE = 36 };
 
-static uint32_t be32(const char *p)
-{
-    const unsigned char *u = (const unsigned char *)p;
-
-    return (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 | (uint32_t)u[2] << 8 | u[3];
-}
-
 static bool is_for(struct span profile, const char *space)
 {
-    return profile.len >= ICC_HEADER_BYTES && profile.len <= ICC_MAX_BYTES && be32(profile.ptr) >= ICC_HEADER_BYTES &&
-           be32(profile.ptr) <= profile.len && memcmp(profile.ptr + ICC_AT_SPACE, space, 4) == 0 &&
-           memcmp(profile.ptr + ICC_AT_SIGNATURE, "acsp", 4) == 0;
+    return profile.len >= ICC_HEADER_BYTES && profile.len <= ICC_MAX_BYTES &&
+           span_be32(profile.ptr) >= ICC_HEADER_BYTES && span_be32(profile.ptr) <= profile.len &&
+           memcmp(profile.ptr + ICC_AT_SPACE, space, 4) == 0 && memcmp(profile.ptr + ICC_AT_SIGNATURE, "acsp", 4) == 0;
 }
 
 bool icc_is_rgb(struct span profile)

@@ -43,7 +43,7 @@ bool storage_read_crc32c(struct span text, uint32_t *ret)
 
     if (!storage_read_digest(text, b, sizeof b))
         return false;
-    *ret = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+    *ret = span_be32(b);
     return true;
 }
 

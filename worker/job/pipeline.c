@@ -176,7 +176,7 @@ static enum err_code derive_seed(const struct attempt *t, uint64_t *ret, struct 
                    (long long)t->mask_generation);
     TRY(crypto_sha256(span_of(text), digest, err));
     /* the noise generator takes 32 bits of a seed */
-    *ret = (uint64_t)digest[0] << 24 | (uint64_t)digest[1] << 16 | (uint64_t)digest[2] << 8 | digest[3];
+    *ret = span_be32(digest);
     return ERR_OK;
 }
 

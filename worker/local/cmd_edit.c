@@ -93,7 +93,7 @@ static enum err_code seed_of_files(const struct edit_request *q, uint64_t *ret, 
     TRY(crypto_sha256(q->original, both, err));
     TRY(crypto_sha256(q->mask, both + CRYPTO_SHA256_BYTES, err));
     TRY(crypto_sha256((struct span){ (const char *)both, sizeof both }, digest, err));
-    *ret = (uint64_t)digest[0] << 24 | (uint64_t)digest[1] << 16 | (uint64_t)digest[2] << 8 | digest[3];
+    *ret = span_be32(digest);
     return ERR_OK;
 }
 
