@@ -1,8 +1,12 @@
 #include "test/support/outputs.h"
 
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <unistd.h>
+
+#include "test/support/bytes.h"
+#include "test/support/check.h"
 
 static void send_to(int fd, const char *path)
 {
@@ -34,4 +38,34 @@ void outputs_restore(const struct outputs *o)
     (void)dup2(o->errors, STDERR_FILENO);
     (void)close(o->out);
     (void)close(o->errors);
+}
+
+static void read_text(const char *path, char ret[8192])
+{
+    FILE *f = fopen(path, "r");
+
+    CHECK(f);
+    ret[fread(ret, 1, 8191, f)] = '\0';
+    (void)fclose(f);
+}
+
+int outputs_of(int (*cmd)(int, char **), const char *const *words, struct outputs_text *ret)
+{
+    enum { MOST_WORDS = 40 };
+    const char *out_path = temp_path("out.txt"), *errors_path = temp_path("errors.txt");
+    struct outputs before;
+    char *argv[MOST_WORDS + 1];
+    int argc = 0, status;
+
+    for (; words[argc] && argc < MOST_WORDS; argc++)
+        argv[argc] = (char *)(uintptr_t)words[argc];
+    CHECK(!words[argc]);
+    argv[argc] = NULL;
+    before = outputs_redirect(out_path);
+    outputs_errors_to(errors_path);
+    status = cmd(argc, argv);
+    outputs_restore(&before);
+    read_text(out_path, ret->out);
+    read_text(errors_path, ret->errors);
+    return status;
 }

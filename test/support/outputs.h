@@ -14,4 +14,12 @@ struct outputs outputs_redirect(const char *path);
 void outputs_errors_to(const char *path);
 void outputs_restore(const struct outputs *o);
 
+/* What one command printed, cut to the room that there is. */
+struct outputs_text {
+    char out[8192], errors[8192];
+};
+
+/* Runs cmd(argc, argv) with these words, of which the last is followed by NULL, and returns its exit status. */
+int outputs_of(int (*cmd)(int, char **), const char *const *words, struct outputs_text *ret);
+
 #endif

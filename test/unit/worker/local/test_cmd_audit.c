@@ -12,43 +12,14 @@
 #include "worker/base/json.h"
 #include "worker/cli/commands.h"
 
-enum { MAX_ARGS = 32 };
-
-static char out[8192], errors[8192], folder[300];
+static char folder[300];
+static struct outputs_text said;
 static struct arena arena;
 
-static void read_text(const char *path, char ret[8192])
-{
-    FILE *f = fopen(path, "r");
-
-    CHECK(f);
-    ret[fread(ret, 1, 8191, f)] = '\0';
-    (void)fclose(f);
-}
-
-static int run(int (*cmd)(int, char **), const char *const *words)
-{
-    const char *out_path = temp_path("out.txt"), *errors_path = temp_path("errors.txt");
-    char *argv[MAX_ARGS];
-    struct outputs before;
-    int argc = 0, status;
-
-    for (; words[argc]; argc++)
-        argv[argc] = (char *)(uintptr_t)words[argc];
-    argv[argc] = NULL;
-    before = outputs_redirect(out_path);
-    outputs_errors_to(errors_path);
-    status = cmd(argc, argv);
-    outputs_restore(&before);
-    read_text(out_path, out);
-    read_text(errors_path, errors);
-    return status;
-}
-
 #define AUDIT(...)                                                                                                   \
-    run(cmd_audit, (const char *const[]){ "audit", "--image", golden("small/cases/fill_0.image.png"), "--mask",     \
+    outputs_of(cmd_audit, (const char *const[]){ "audit", "--image", golden("small/cases/fill_0.image.png"), "--mask",     \
                                           golden("small/cases/fill_0.mask.png"), "--models", golden("small/models"), "--out", \
-                                          folder, "--backend", "cpu", __VA_ARGS__, NULL })
+                                          folder, "--backend", "cpu", __VA_ARGS__, NULL }, &said)
 #define Q8   "--transformers", "flux1-fill-Q8_0.gguf"
 #define CELL "audit/cells/flux1-fill-Q8_0.gguf-g2-s1-n1/"
 
@@ -79,8 +50,8 @@ TEST(cmd_audit__runs_the_grid_and_shows_it)
 
     open_folder();
     CHECK_INT(AUDIT("--transformers", "flux1-fill-Q8_0.gguf,flux1-fill-F32.gguf", "--guidance", "2,30", "--steps", "1", "--seeds", "1"), 0);
-    CHECK(strstr(out, "index.html, ") && strstr(out, "4 cells, 4 of them new\n"));
-    CHECK(strstr(errors, "cell 4 of 4: flux1-fill-F32.gguf, guidance 30, 1 steps, seed 1\n"));
+    CHECK(strstr(said.out, "index.html, ") && strstr(said.out, "4 cells, 4 of them new\n"));
+    CHECK(strstr(said.errors, "cell 4 of 4: flux1-fill-F32.gguf, guidance 30, 1 steps, seed 1\n"));
     audit = read_json("audit/audit.json");
     cells = json_get(audit, "cells");
     CHECK_INT(json_count(cells), 4);
@@ -139,15 +110,15 @@ TEST(cmd_audit__goes_on_where_it_was_and_runs_again_what_is_not_the_same)
     open_folder();
     CHECK_INT(AUDIT(Q8, "--guidance", "2", "--steps", "1"), 0);
     CHECK_INT(AUDIT(Q8, "--guidance", "2,5", "--steps", "1"), 0);
-    CHECK(strstr(out, "2 cells, 1 of them new\n") && strstr(errors, "guidance 2, 1 steps, seed 1: is there already\n"));
+    CHECK(strstr(said.out, "2 cells, 1 of them new\n") && strstr(said.errors, "guidance 2, 1 steps, seed 1: is there already\n"));
     CHECK_INT(unlink(temp_path(CELL "after-0.jpg")), 0);
     CHECK_INT(AUDIT(Q8, "--guidance", "2", "--steps", "1"), 0);
-    CHECK(strstr(out, "1 cells, 1 of them new\n"));
+    CHECK(strstr(said.out, "1 cells, 1 of them new\n"));
     CHECK_INT(AUDIT(Q8, "--guidance", "2", "--steps", "1", "--prompt", "a lawn"), 0);
-    CHECK(strstr(out, "1 cells, 1 of them new\n"));
+    CHECK(strstr(said.out, "1 cells, 1 of them new\n"));
     (void)temp_file(CELL "record.json", "{\"record\":1", 11); /* cut off */
     CHECK_INT(AUDIT(Q8, "--guidance", "2", "--steps", "1", "--prompt", "a lawn"), 0);
-    CHECK(strstr(out, "1 cells, 1 of them new\n") && file_bytes(&arena, temp_path(CELL "record.json")).len > 500);
+    CHECK(strstr(said.out, "1 cells, 1 of them new\n") && file_bytes(&arena, temp_path(CELL "record.json")).len > 500);
     CHECK(strstr(file_bytes(&arena, temp_path("audit/index.html")).ptr, "Prompt: a lawn<br>"));
     arena_done(&arena);
 }
@@ -159,8 +130,8 @@ TEST(cmd_audit__a_cell_can_be_replayed)
 
     open_folder();
     CHECK_INT(AUDIT(Q8, "--guidance", "2", "--steps", "1"), 0);
-    CHECK_INT(run(cmd_replay, (const char *const[]){ "replay", temp_path(CELL "record.json"), "--dir", folder, "--models",
-                                                     golden("small/models"), NULL }), 0);
+    CHECK_INT(outputs_of(cmd_replay, (const char *const[]){ "replay", temp_path(CELL "record.json"), "--dir", folder, "--models",
+                                                     golden("small/models"), NULL }, &said), 0);
     x = file_bytes(&arena, temp_path(CELL "edited.jpg"));
     y = file_bytes(&arena, temp_path("audit/edited.jpg"));
     CHECK(x.len && span_eq(x, y));
@@ -177,7 +148,7 @@ TEST(cmd_audit__ends_orderly_at_a_signal)
     CHECK(kill(getpid(), SIGINT) == 0); /* is pending when the audit begins */
     CHECK_INT(AUDIT(Q8, "--guidance", "2", "--steps", "1"), 1);
     CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
-    CHECK(strstr(errors, "ends after this cell") && strstr(errors, "stopped with 0 of 1 cells; the same command goes on from there\n"));
+    CHECK(strstr(said.errors, "ends after this cell") && strstr(said.errors, "stopped with 0 of 1 cells; the same command goes on from there\n"));
     CHECK(strstr(file_bytes(&arena, temp_path("audit/index.html")).ptr, "Cells: 0 of 1"));
     CHECK_INT(AUDIT(Q8, "--guidance", "2", "--steps", "1"), 0);
     arena_done(&arena);
@@ -187,14 +158,14 @@ TEST(cmd_audit__says_what_is_wrong_before_a_model_is_loaded)
 {
     open_folder();
     CHECK_INT(AUDIT(Q8, "--guidance", "2,x"), 1);
-    CHECK(strstr(errors, "--guidance: 'x' is not a number from 0 to 1000"));
+    CHECK(strstr(said.errors, "--guidance: 'x' is not a number from 0 to 1000"));
     CHECK_INT(AUDIT("--transformers", "flux1-fill-Q8_0.gguf,absent.gguf"), 1);
-    CHECK(strstr(errors, "--transformers: '") && strstr(errors, "absent.gguf': No such file") && !strstr(errors, "load"));
+    CHECK(strstr(said.errors, "--transformers: '") && strstr(said.errors, "absent.gguf': No such file") && !strstr(said.errors, "load"));
     CHECK_INT(AUDIT(Q8, "--mask", golden("small/cases/fill_0.expected.png"), "--mask", "/no/such/mask"), 1);
-    CHECK(strstr(errors, "/no/such/mask") && !strstr(errors, "load"));
+    CHECK(strstr(said.errors, "/no/such/mask") && !strstr(said.errors, "load"));
     CHECK_INT(AUDIT(Q8, "--out", "/no/such/folder/audit"), 1);
-    CHECK(strstr(errors, "cannot make the folder '/no/such/folder/audit': ") && !strstr(errors, "load"));
-    CHECK_INT(run(cmd_audit, (const char *const[]){ "audit", "--image", "x", "--mask", "y", NULL }), 2);
-    CHECK(strstr(errors, "--out is required"));
+    CHECK(strstr(said.errors, "cannot make the folder '/no/such/folder/audit': ") && !strstr(said.errors, "load"));
+    CHECK_INT(outputs_of(cmd_audit, (const char *const[]){ "audit", "--image", "x", "--mask", "y", NULL }, &said), 2);
+    CHECK(strstr(said.errors, "--out is required"));
     arena_done(&arena);
 }

@@ -10,16 +10,8 @@
 #include "test/support/pictures.h"
 #include "worker/cli/commands.h"
 
-static char out[4096], errors[4096], folder[300];
-
-static void read_text(const char *path, char ret[4096])
-{
-    FILE *f = fopen(path, "r");
-
-    CHECK(f);
-    ret[fread(ret, 1, 4095, f)] = '\0';
-    (void)fclose(f);
-}
+static char folder[300];
+static struct outputs_text said;
 
 static void copy(const char *name, const char *official)
 {
@@ -35,35 +27,27 @@ static void copy(const char *name, const char *official)
 
 static int edit(const char *dir)
 {
-    const char *out_path = temp_path("out.txt"), *errors_path = temp_path("errors.txt");
     const char *model = golden("small/models/ae.safetensors");
-    struct outputs before;
     char models[512];
-    int status;
 
     (void)snprintf(models, sizeof models, "%.*s", (int)(strrchr(model, '/') - model), model);
-    before = outputs_redirect(out_path);
-    outputs_errors_to(errors_path);
-    status = cmd_edit(10, (char *[]){ "edit", (char *)(uintptr_t)dir, "--models", models, "--transformer",
-                                      "flux1-fill-Q8_0.gguf", "--steps", "1", "--backend", "cpu", NULL });
-    outputs_restore(&before);
-    read_text(out_path, out);
-    read_text(errors_path, errors);
-    return status;
+    return outputs_of(cmd_edit, (const char *const[]){ "edit", dir, "--models", models, "--transformer",
+                                                       "flux1-fill-Q8_0.gguf", "--steps", "1", "--backend", "cpu", NULL },
+                      &said);
 }
 
 TEST(cmd_edit__says_what_to_put_where_a_file_is_missing)
 {
     temp_folder("session", folder, sizeof folder);
     CHECK_INT(edit("/no/such/folder"), 1);
-    CHECK(strstr(errors, "there is no folder '/no/such/folder': make it, and put original.jpg and mask_auto.png into it\n"));
+    CHECK(strstr(said.errors, "there is no folder '/no/such/folder': make it, and put original.jpg and mask_auto.png into it\n"));
     CHECK_INT(edit(folder), 1);
-    CHECK(strstr(errors, "there is no original.jpg in '") && strstr(errors, "put the photo, JPEG or PNG, there under this name\n"));
+    CHECK(strstr(said.errors, "there is no original.jpg in '") && strstr(said.errors, "put the photo, JPEG or PNG, there under this name\n"));
     copy("session/original.jpg", "small/cases/fill_0.image.png");
     CHECK_INT(edit(folder), 1);
-    CHECK(strstr(errors, "there is no mask_auto.png in '") && strstr(errors, "white where the photo is to be painted anew"));
-    CHECK(!strstr(errors, "load")); /* before a model is loaded */
-    CHECK_STR(out, "");
+    CHECK(strstr(said.errors, "there is no mask_auto.png in '") && strstr(said.errors, "white where the photo is to be painted anew"));
+    CHECK(!strstr(said.errors, "load")); /* before a model is loaded */
+    CHECK_STR(said.out, "");
 }
 
 /* The line that says that a file was written is true. */
@@ -80,7 +64,7 @@ static void check_written(const char *name)
     bytes = file_bytes(&a, path);
     CHECK_OK(image_decode(&a, bytes, &(struct decode_options){ .alpha = IMAGE_ALPHA_DROP }, &picture, NULL, &err), err);
     (void)snprintf(want, sizeof want, "wrote %s, %d x %d pixels, %zu bytes\n", path, picture.width, picture.height, bytes.len);
-    CHECK(strstr(out, want));
+    CHECK(strstr(said.out, want));
     arena_done(&a);
 }
 
@@ -92,5 +76,5 @@ TEST(cmd_edit__says_which_files_it_wrote_and_how_far_it_is)
     CHECK_INT(edit(folder), 0);
     check_written("edited.jpg");
     check_written("preview.jpg");
-    CHECK(strstr(errors, "load: done in ") && strstr(errors, "denoise: 1 step in ") && strstr(errors, "decode: done in "));
+    CHECK(strstr(said.errors, "load: done in ") && strstr(said.errors, "denoise: 1 step in ") && strstr(said.errors, "decode: done in "));
 }

@@ -11,41 +11,11 @@
 #include "test/support/pictures.h"
 #include "worker/cli/commands.h"
 
-enum { MAX_ARGS = 20 };
-
-static char out[4096], errors[4096], here[300], there[300];
+static char here[300], there[300];
+static struct outputs_text said;
 static struct arena arena;
 
-static void read_text(const char *path, char ret[4096])
-{
-    FILE *f = fopen(path, "r");
-
-    CHECK(f);
-    ret[fread(ret, 1, 4095, f)] = '\0';
-    (void)fclose(f);
-}
-
-/* Runs a command; the list of words ends with NULL. */
-static int run(int (*cmd)(int, char **), const char *const *words)
-{
-    const char *out_path = temp_path("out.txt"), *errors_path = temp_path("errors.txt");
-    char *argv[MAX_ARGS];
-    struct outputs before;
-    int argc = 0, status;
-
-    for (; words[argc]; argc++)
-        argv[argc] = (char *)(uintptr_t)words[argc];
-    argv[argc] = NULL;
-    before = outputs_redirect(out_path);
-    outputs_errors_to(errors_path);
-    status = cmd(argc, argv);
-    outputs_restore(&before);
-    read_text(out_path, out);
-    read_text(errors_path, errors);
-    return status;
-}
-
-#define RUN(cmd, ...) run(cmd_##cmd, (const char *const[]){ #cmd, __VA_ARGS__, NULL })
+#define RUN(cmd, ...) outputs_of(cmd_##cmd, (const char *const[]){ #cmd, __VA_ARGS__, NULL }, &said)
 
 static const char *path_in(const char *folder, const char *name)
 {
@@ -120,21 +90,21 @@ TEST(cmd_replay__comes_to_the_same_bytes_without_a_model)
         record = keep(temp_path("record.json"));
         paint = keep(paints[i] ? paints[i] : golden("small/cases/fill_0.image.png"));
         CHECK_INT(RUN(edit, here, "--paint", paint, "--record", record, "--seed", "18446744073709551615"), 0);
-        CHECK(strstr(out, "wrote ") && strstr(out, "record.json, "));
+        CHECK(strstr(said.out, "wrote ") && strstr(said.out, "record.json, "));
         if (paints[i])
             CHECK_INT(RUN(replay, record, "--dir", there), 0);
         else
             CHECK_INT(RUN(replay, record, "--dir", there, "--paint", paint), 0);
-        CHECK(strstr(out, "the same bytes as the record's\n"));
-        CHECK_STR(errors, "");
+        CHECK(strstr(said.out, "the same bytes as the record's\n"));
+        CHECK_STR(said.errors, "");
         check_same_results();
         if (paints[i])
             continue;
         CHECK_INT(RUN(replay, record, "--dir", there), 1);
-        CHECK(strstr(errors, "name it with --paint FILE"));
+        CHECK(strstr(said.errors, "name it with --paint FILE"));
         CHECK_INT(RUN(replay, record, "--dir", there, "--paint", "identity"), 1);
         CHECK_INT(RUN(replay, record, "--dir", there, "--paint", golden("small/cases/fill_0.mask.png")), 1);
-        CHECK(strstr(errors, "fill_0.mask.png is another file than the record's: "));
+        CHECK(strstr(said.errors, "fill_0.mask.png is another file than the record's: "));
     }
 }
 
@@ -151,10 +121,10 @@ TEST(cmd_replay__comes_to_the_same_bytes_with_the_model_whatever_the_settings_ar
     CHECK(setenv("STEPS", "5", 1) == 0 && setenv("GEOMETRY", "full", 1) == 0 && setenv("MASK_FEATHER", "9", 1) == 0);
     CHECK_INT(RUN(replay, record, "--dir", there, "--models", models), 0);
     CHECK(unsetenv("STEPS") == 0 && unsetenv("GEOMETRY") == 0 && unsetenv("MASK_FEATHER") == 0);
-    CHECK(strstr(out, "the same bytes as the record's\n") && strstr(errors, "denoise: 2 steps in ") && !strstr(errors, "warning"));
+    CHECK(strstr(said.out, "the same bytes as the record's\n") && strstr(said.errors, "denoise: 2 steps in ") && !strstr(said.errors, "warning"));
     check_same_results();
     CHECK_INT(RUN(replay, changed("\"kernels\":\"", "\"kernels\":\"other "), "--dir", there, "--models", models), 0);
-    CHECK(strstr(errors, "warning: the record was made with other kernels or on another processor"));
+    CHECK(strstr(said.errors, "warning: the record was made with other kernels or on another processor"));
 }
 
 TEST(cmd_replay__says_what_is_not_the_records)
@@ -165,21 +135,21 @@ TEST(cmd_replay__says_what_is_not_the_records)
     record = keep(temp_path("record.json"));
     CHECK_INT(RUN(edit, here, "--paint", "identity", "--record", record), 0);
     CHECK_INT(RUN(replay, changed("\"version\":\"", "\"version\":\"0.0.7-"), "--dir", there), 0);
-    CHECK(strstr(errors, "warning: the record was made by version 0.0.7-") && strstr(errors, "the bytes may be others"));
+    CHECK(strstr(said.errors, "warning: the record was made by version 0.0.7-") && strstr(said.errors, "the bytes may be others"));
     CHECK_INT(RUN(replay, changed("\"edited.jpg\":{\"bytes\":", "\"edited.jpg\":{\"bytes\":1"), "--dir", there), 1);
-    CHECK(strstr(errors, "replay: edited.jpg has other bytes than the record says\n"));
+    CHECK(strstr(said.errors, "replay: edited.jpg has other bytes than the record says\n"));
     CHECK_INT(RUN(replay, record, "--dir", there, "--paint", "x.png"), 1);
-    CHECK(strstr(errors, "made without a file to paint"));
+    CHECK(strstr(said.errors, "made without a file to paint"));
     copy("there/mask_auto.png", golden("small/cases/fill_1.mask.png"));
     CHECK_INT(RUN(replay, record, "--dir", there), 1);
-    CHECK(strstr(errors, "mask_auto.png is another file than the record's: "));
+    CHECK(strstr(said.errors, "mask_auto.png is another file than the record's: "));
     copy("there/original.jpg", golden("small/cases/fill_1.image.png"));
     CHECK_INT(RUN(replay, record, "--dir", there), 1);
-    CHECK(strstr(errors, "original.jpg is another file than the record's: "));
+    CHECK(strstr(said.errors, "original.jpg is another file than the record's: "));
     CHECK_INT(RUN(replay, temp_path("here/edited.jpg"), "--dir", there), 1);
-    CHECK(strstr(errors, "edited.jpg: "));
+    CHECK(strstr(said.errors, "edited.jpg: "));
     CHECK_INT(RUN(replay, record, "--dir", "/no/such/folder"), 1);
-    CHECK(strstr(errors, "there is no folder '/no/such/folder'"));
+    CHECK(strstr(said.errors, "there is no folder '/no/such/folder'"));
     CHECK_INT(RUN(replay, record, "--models", "m"), 2);
 }
 
@@ -206,8 +176,8 @@ TEST(cmd_replay__refuses_other_weights_under_the_same_name)
     CHECK_INT(RUN(edit, here, "--models", models, "--transformer", "flux1-fill-Q8_0.gguf", "--steps", "1", "--backend", "cpu", "--record",
                   record), 0);
     CHECK_INT(RUN(replay, record, "--dir", there, "--models", folder), 1);
-    CHECK(strstr(errors, "holds other weights than the record's"));
+    CHECK(strstr(said.errors, "holds other weights than the record's"));
     CHECK_INT(RUN(replay, changed("\"backend\":\"cpu\"", "\"backend\":\"abacus\""), "--dir", there, "--models", models), 1);
-    CHECK(strstr(errors, "this program has no backend 'abacus'"));
+    CHECK(strstr(said.errors, "this program has no backend 'abacus'"));
     CHECK_INT(RUN(replay, record, "--dir", there, "--models", "/no/such/models"), 1);
 }
