@@ -18,6 +18,8 @@ struct tensor_entry {
     int64_t dims[TENSOR_FILE_MAX_DIMS]; /* row-major, last one contiguous (GGUF's ne reversed); scalar: n_dims 0 */
     const void *data;                   /* into the mapping; any alignment */
     size_t bytes;
+    const char *type_name; /* tensor_file_survey(): as the file calls it, also where dtype is DT_COUNT */
+    bool used;             /* set by weights.h: a network has taken it */
 };
 
 struct tensor_file {
@@ -28,12 +30,21 @@ struct tensor_file {
     int *index;             /* entries sorted by name (name_index.h) */
     struct span metadata;   /* safetensors: the JSON text of __metadata__, or empty */
     struct gguf_meta *gguf; /* GGUF: its key-value pairs (gguf.h), or NULL */
+    int64_t missing_bytes;  /* tensor_file_survey(): how many bytes the file is short of its directory; else 0 */
 };
 
 /* Maps and checks `path`. The mapping and all tables live until the arena is rewound. ERR_NOT_FOUND, ERR_IO,
  * ERR_CORRUPT, ERR_UNSUPPORTED (an unsupported tensor type, big-endian, another format), ERR_TOO_LARGE.
  * What was computed from the mapping is worthless where file_map_check() then fails. */
 MUST_CHECK enum err_code tensor_file_open(const char *path, struct arena *a, struct tensor_file *ret, struct err *err);
+/*
+ * The directory of a file of which less is asked: what cannot be used is listed all the same. A tensor of a type that
+ * we do not read has dtype DT_COUNT and its type's name; a tensor whose data are not all in the file has data NULL and
+ * bytes as they should be, and missing_bytes says how much the file is short of. For looking at files, not for loading.
+ * Errors as tensor_file_open, for what is no directory at all.
+ */
+MUST_CHECK enum err_code tensor_file_survey(const char *path, struct arena *a, struct tensor_file *ret,
+                                            struct err *err);
 const struct tensor_entry *tensor_file_find(const struct tensor_file *f, struct span name); /* NULL: absent */
 
 size_t tensor_file_expanded_bytes(const struct tensor_file *f); /* of all tensors, at two bytes a value */

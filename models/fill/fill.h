@@ -48,8 +48,17 @@ struct fill_notes {
 };
 void fill_note(struct fill_notes *n, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* n may be NULL */
 
+/* A LoRA that is merged into the transformer while it loads. */
+enum { FILL_MAX_LORAS = 8 };
+struct fill_lora {
+    const char *path; /* a file, or its name in the model folder or its folder `loras` */
+    double scale;     /* 1: as it was trained */
+};
+
 struct fill_options {
     const char *transformer;   /* a file of the folder; NULL: the largest that fits */
+    const struct fill_lora *loras; /* [n_loras]; the caller's, not kept */
+    int n_loras;
     int max_width, max_height; /* pixels; a request may have up to max_width * max_height pixels */
     int max_steps, max_t5_len;
     enum weight_mode weights;     /* AUTO, except in tests and benchmarks */
