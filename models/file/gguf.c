@@ -419,6 +419,99 @@ static enum err_code check_overlap(struct arena *a, const struct tensor_file *f,
     return ERR_OK;
 }
 
+/* A signed or unsigned integer of 1, 2, 4 or 8 bytes. */
+static bool read_int(const struct gguf_pair *p, int64_t *ret)
+{
+    bool is_signed = p->type == GGUF_I8 || p->type == GGUF_I16 || p->type == GGUF_I32 || p->type == GGUF_I64;
+    unsigned spare_bits = 64 - 8 * (unsigned)p->bytes.len;
+    uint64_t v = 0;
+
+    if (p->type == GGUF_F32 || p->type == GGUF_F64 || p->type == GGUF_BOOL || p->type == GGUF_STRING)
+        return false;
+    memcpy(&v, p->bytes.ptr, p->bytes.len);
+    if (!is_signed && v > INT64_MAX)
+        return false;
+    *ret = is_signed ? (int64_t)(v << spare_bits) >> spare_bits : (int64_t)v;
+    return true;
+}
+
+static const char shape_key[] = "comfy.gguf.orig_shape.";
+
+/* The shape that the metadata have for the tensor. *ret: unchanged but for n_dims and dims; n_dims -1: none. */
+static enum err_code read_shape(const struct gguf_meta *from, struct tensor_entry *e, struct err *err)
+{
+    char key[sizeof shape_key + GGUF_MAX_NAME_BYTES];
+    const struct gguf_pair *p;
+    struct gguf_pair one;
+    int i;
+
+    memcpy(key, shape_key, sizeof shape_key - 1);
+    memcpy(key + sizeof shape_key - 1, e->name.ptr, e->name.len);
+    i = name_index_find(from->index, from->pairs, from->n_pairs, sizeof *from->pairs,
+                        (struct span){ key, sizeof shape_key - 1 + e->name.len });
+    e->n_dims = -1;
+    if (i < 0)
+        return ERR_OK;
+    p = &from->pairs[i];
+    if (!p->is_array || p->n > TENSOR_FILE_MAX_DIMS)
+        return err_set(err, ERR_CORRUPT, "GGUF: key '%.*s' is not a list of at most %d numbers", SPAN_ARG(p->key),
+                       TENSOR_FILE_MAX_DIMS);
+    e->n_dims = (int)p->n;
+    one = *p;
+    for (i = 0; i < e->n_dims; i++) {
+        one.bytes = (struct span){ p->bytes.ptr + i * value_bytes[p->type], value_bytes[p->type] };
+        if (!read_int(&one, &e->dims[i]) || e->dims[i] < 1)
+            return err_set(err, ERR_CORRUPT, "GGUF: key '%.*s' has a value that is not a whole number from 1 on",
+                           SPAN_ARG(p->key));
+    }
+    return ERR_OK;
+}
+
+/* Whether both shapes have the same number of values, that of `e` not being known to be a sane one. */
+static bool same_count(const struct tensor_entry *e, const struct tensor_entry *stored)
+{
+    int64_t n = 1, want = 1;
+
+    for (int i = 0; i < stored->n_dims; i++)
+        want *= stored->dims[i];
+    for (int i = 0; i < e->n_dims; i++)
+        if (__builtin_mul_overflow(n, e->dims[i], &n))
+            return false;
+    return n == want;
+}
+
+static enum err_code restore_shape(const struct gguf_meta *from, bool survey, struct tensor_entry *stored,
+                                   struct err *err)
+{
+    struct tensor_entry e = *stored;
+    int64_t cols;
+
+    TRY(read_shape(from, &e, err));
+    if (e.n_dims < 0)
+        return ERR_OK;
+    if (!same_count(&e, stored))
+        return err_set(err, ERR_CORRUPT, "GGUF: tensor '%.*s' has not as many values as its shape in '%s%.*s'",
+                       SPAN_ARG(e.name), shape_key, SPAN_ARG(e.name));
+    cols = e.n_dims ? e.dims[e.n_dims - 1] : 1;
+    if (e.dtype != DT_COUNT && cols % dtype_info(e.dtype)->block_elems) {
+        if (!survey)
+            return err_set(err, ERR_UNSUPPORTED,
+                           "GGUF: tensor '%.*s' is %s, but rows of %lld values are not whole blocks of it: its shape "
+                           "was changed for that ('%s...'); use a file in which it is F16 or BF16",
+                           SPAN_ARG(e.name), e.type_name, (long long)cols, shape_key);
+        e.dtype = DT_COUNT;
+    }
+    *stored = e;
+    return ERR_OK;
+}
+
+enum err_code gguf_restore_shapes(const struct gguf_meta *from, bool survey, struct tensor_file *f, struct err *err)
+{
+    for (int i = 0; i < f->n_entries; i++)
+        TRY(restore_shape(from, survey, &f->entries[i], err));
+    return ERR_OK;
+}
+
 static enum err_code read_tensors(struct reader *r, struct arena *a, struct tensor_file *f, int n)
 {
     uint64_t *offsets = NULL;
@@ -439,7 +532,8 @@ static enum err_code read_tensors(struct reader *r, struct arena *a, struct tens
         r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s' comes twice", SPAN_ARG(f->entries[twice].name));
     if (r->rc || place_tensors(r, f->gguf->alignment, f, offsets))
         return r->rc;
-    return r->rc = check_overlap(a, f, offsets, r->err);
+    r->rc = check_overlap(a, f, offsets, r->err);
+    return r->rc ? r->rc : (r->rc = gguf_restore_shapes(f->gguf, r->survey, f, r->err));
 }
 
 static enum err_code read_file(struct span map, bool survey, struct arena *a, struct tensor_file *ret, struct err *err)
@@ -495,22 +589,6 @@ bool gguf_string(const struct gguf_meta *m, const char *key, struct span *ret)
     if (!p || p->type != GGUF_STRING)
         return false;
     *ret = p->bytes;
-    return true;
-}
-
-/* A signed or unsigned integer of 1, 2, 4 or 8 bytes. */
-static bool read_int(const struct gguf_pair *p, int64_t *ret)
-{
-    bool is_signed = p->type == GGUF_I8 || p->type == GGUF_I16 || p->type == GGUF_I32 || p->type == GGUF_I64;
-    unsigned spare_bits = 64 - 8 * (unsigned)p->bytes.len;
-    uint64_t v = 0;
-
-    if (p->type == GGUF_F32 || p->type == GGUF_F64 || p->type == GGUF_BOOL || p->type == GGUF_STRING)
-        return false;
-    memcpy(&v, p->bytes.ptr, p->bytes.len);
-    if (!is_signed && v > INT64_MAX)
-        return false;
-    *ret = is_signed ? (int64_t)(v << spare_bits) >> spare_bits : (int64_t)v;
     return true;
 }
 

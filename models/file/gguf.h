@@ -65,6 +65,13 @@ MUST_CHECK enum err_code gguf_parse(struct span map, struct arena *a, struct ten
 /* The same for tensor_file_survey(). */
 MUST_CHECK enum err_code gguf_survey(struct span map, struct arena *a, struct tensor_file *ret, struct err *err);
 
+/* Gives the tensors of `f` the shapes that the array of integers "comfy.gguf.orig_shape.NAME" has for them, row-major:
+ * a matrix whose rows were no whole blocks is stored with others. gguf_parse() does that with the file's own metadata;
+ * the metadata of a split file are in its first part. ERR_CORRUPT: no such shape; ERR_UNSUPPORTED: a quantised tensor
+ * whose rows are no whole blocks (to survey: dtype DT_COUNT). */
+MUST_CHECK enum err_code gguf_restore_shapes(const struct gguf_meta *from, bool survey, struct tensor_file *f,
+                                             struct err *err);
+
 uint32_t gguf_tensor_type(enum dtype t); /* the type's number in a file; every dtype but F8_E4M3 has one */
 
 /* In all getters m may be NULL: a file without metadata. */
