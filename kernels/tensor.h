@@ -94,6 +94,7 @@ struct weight {
     const void *data; /* first row of this view */
     void *handle;
     int64_t row0; /* first row of this view inside the uploaded weight */
+    float scale; /* values are multiplied with it as they are expanded; 0: they are not */
 };
 
 struct weight weight_row_view(const struct weight *w, int64_t r0, int64_t n);

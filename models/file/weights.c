@@ -99,7 +99,7 @@ static enum err_code expand(const struct weight_loader *l, const struct weight_s
 
 /* --- matrices --- */
 
-/* Puts a matrix together in memory. On a backend that computes nothing its size is all that counts. */
+/* Puts a matrix together in memory, unless nothing but its size counts: on a backend that computes nothing. */
 static enum err_code make(struct weight_loader *l, const struct weight_source *s, struct weight *ret, struct arena *a,
                           struct err *err)
 {
@@ -107,7 +107,7 @@ static enum err_code make(struct weight_loader *l, const struct weight_source *s
 
     ret->dtype = weight_make_type(s, l->be->act);
     ret->data = s->pieces[0].entry->data;
-    if (!l->be->executes)
+    if (!l->be->executes || l->is_unused)
         return ERR_OK;
     TRY(weight_make_room(s, ret->dtype, a, &values, err));
     TRY(weight_make(s, ret->dtype, path_of(l, s), l->scratch, values, err));

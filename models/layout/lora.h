@@ -18,6 +18,8 @@ typedef bool lora_shape_fn(const void *ctx, const char *name, int64_t *ret_rows,
 /* Whether all of it fits a network. ERR_UNSUPPORTED with counts where nothing fits, or not all of it does. */
 MUST_CHECK enum err_code lora_check(const struct lora *l, lora_shape_fn *shape, const void *ctx, struct err *err);
 
+const char *lora_digest(const struct lora *l);
+
 struct weight_patch lora_patch(const struct lora *l); /* borrows l */
 
 #endif

@@ -198,6 +198,14 @@ static bool parse_choice(const struct cli_option *o, const char *text)
     return false;
 }
 
+static bool add_text(struct cli_texts *to, const char *text)
+{
+    if (to->n == CLI_MAX_TEXTS)
+        return false;
+    to->items[to->n++] = text;
+    return true;
+}
+
 static bool parse_value(const struct cli_option *o, const char *text)
 {
     switch (o->kind) {
@@ -213,6 +221,8 @@ static bool parse_value(const struct cli_option *o, const char *text)
     case CLI_OUT:
         *(const char **)o->dst = text;
         return true;
+    case CLI_TEXTS:
+        return add_text(o->dst, text);
     case CLI_FLAG:
         break;
     }
@@ -230,6 +240,8 @@ static void describe_allowed(const struct cli_option *o, char *buf, size_t size)
         append(buf, size, &len, "a whole number from 0 to 2^64 - 1");
     else if (o->min != 0 || o->max != 0)
         (void)snprintf(buf, size, "%s%g to %g", o->kind == CLI_INT ? "a whole number from " : "", o->min, o->max);
+    else if (o->kind == CLI_TEXTS)
+        (void)snprintf(buf, size, "given at most %d times", CLI_MAX_TEXTS);
     else
         append(buf, size, &len, o->kind == CLI_INT ? "a whole number" : "a number");
 }
