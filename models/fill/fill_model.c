@@ -179,6 +179,15 @@ static enum err_code check_widths(const struct fill_model *m, const char *dir, s
     return ERR_OK;
 }
 
+/* A transformer with LoRAs is another model than without. */
+static void add_loras_to_digest(struct fill_model *m)
+{
+    char *digest = m->digests[0];
+    const size_t n = strlen(digest);
+
+    (void)snprintf(digest + n, WEIGHT_DIGEST_SIZE - n, "%s", m->loras.digest);
+}
+
 /* Reads the sizes and digests of all files, and tells the backend how much is going to be loaded: a GPU that is too
  * small for all weights as bf16 would otherwise try to keep them all as bf16. A part that is absent is skipped; whether
  * it is needed is found out when it is loaded. A part that cannot be read is an error, also where no network needs it,
@@ -205,8 +214,7 @@ static enum err_code survey(struct fill_model *m, const struct model_folder *fol
             expanded += tensor_file_expanded_bytes(&shards.files[f]);
         weight_digest_of_directory(&shards, m->digests[i]);
     }
-    if (m->loras.n)
-        (void)strncat(m->digests[0], m->loras.digest, sizeof m->digests[0] - strlen(m->digests[0]) - 1);
+    add_loras_to_digest(m);
     if (m->limits.loading)
         m->limits.loading->total_bytes = bytes;
     backend_expect_weights(m->be, m->limits.weights, expanded);
