@@ -6,10 +6,10 @@
  *                         "__metadata__": { "key": "value", ... } }
  *   3. the rest: the buffer in which the offsets count; the tensors tile it without hole or overlap
  *
- * F32, F16, BF16, F8_E4M3, F8_E5M2, I32, I64 and U8 enter the directory. Tensors of the format's other types are checked for
- * size and place and stand behind it (tensor_file.n_unread); an unknown type makes the file ERR_UNSUPPORTED. In
- * safetensors_survey() all of them are in the directory. The writer is in tensor_file.h.
- * Source: safetensors README and tensor.rs.
+ * F32, F16, BF16, F8_E4M3, F8_E5M2, I32, I64 and U8 enter the directory. Tensors of the format's other types are
+ * checked for size and place and stand behind it (tensor_file.n_unread); an unknown type makes the file
+ * ERR_UNSUPPORTED. In safetensors_survey() all of them are in the directory. The writer is in tensor_file.h. Source:
+ * safetensors README and tensor.rs.
  */
 #ifndef MODELS_FILE_SAFETENSORS_H
 #define MODELS_FILE_SAFETENSORS_H

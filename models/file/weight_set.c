@@ -256,18 +256,19 @@ static enum err_code check_scale(const struct weight_set *ws, const struct tenso
 {
     const char *path = weight_set_file_of(ws, scale)->path;
 
-    if ((scale->dtype != DT_F32 && scale->dtype != DT_BF16 && scale->dtype != DT_F16) ||
-        !is_scale_shape(scale, values))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "%s: the scale '%.*s' is not one value, one a row or one a block of 128 x 128 of '%.*s', in F32, "
-                       "F16 or BF16; use a BF16 or GGUF file",
-                       path, SPAN_ARG(scale->name), SPAN_ARG(values->name));
+    if ((scale->dtype != DT_F32 && scale->dtype != DT_BF16 && scale->dtype != DT_F16) || !is_scale_shape(scale, values))
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "%s: the scale '%.*s' is not one value, one a row or one a block of 128 x 128 of '%.*s', in F32, "
+            "F16 or BF16; use a BF16 or GGUF file",
+            path, SPAN_ARG(scale->name), SPAN_ARG(values->name));
     for (int64_t i = 0, n = count_of(scale); i < n; i++) {
         const float v = weight_scale_value(scale, i);
 
         if (!(v > 0 && v <= WEIGHT_SCALE_MAX))
-            return err_set(err, ERR_CORRUPT, "%s: the scale '%.*s' is %g, not above 0 and at most %g; fetch the file again",
-                           path, SPAN_ARG(scale->name), (double)v, (double)WEIGHT_SCALE_MAX);
+            return err_set(err, ERR_CORRUPT,
+                           "%s: the scale '%.*s' is %g, not above 0 and at most %g; fetch the file again", path,
+                           SPAN_ARG(scale->name), (double)v, (double)WEIGHT_SCALE_MAX);
     }
     return ERR_OK;
 }
@@ -411,10 +412,11 @@ enum err_code weight_set_check_taken(const struct weight_set *ws, int *ret_other
             if (e->used)
                 continue;
             if (span_starts(e->name, ws->prefix) && belongs_to_taken(ws, e->name))
-                return err_set(err, ERR_UNSUPPORTED,
-                               "%s: tensor '%.*s' belongs to a layer of the model and is of no kind that is understood: "
-                               "without it the layer's values are not what the file means; use a BF16, F16 or GGUF file",
-                               ws->files[f]->path, SPAN_ARG(e->name));
+                return err_set(
+                    err, ERR_UNSUPPORTED,
+                    "%s: tensor '%.*s' belongs to a layer of the model and is of no kind that is understood: "
+                    "without it the layer's values are not what the file means; use a BF16, F16 or GGUF file",
+                    ws->files[f]->path, SPAN_ARG(e->name));
             others++;
         }
     *ret_others = others;

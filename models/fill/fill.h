@@ -68,7 +68,7 @@ MUST_CHECK enum err_code fill_loras_choose(struct fill_loras *l, const char *con
                                            const char *setting, struct err *err);
 
 struct fill_options {
-    const char *transformer;   /* a file of the folder; NULL: the largest that fits */
+    const char *transformer;       /* a file of the folder; NULL: the largest that fits */
     const struct fill_lora *loras; /* [n_loras]; the caller's, kept until it is open */
     int n_loras;
     int max_width, max_height; /* pixels; a request may have up to max_width * max_height pixels */
@@ -111,7 +111,8 @@ const char *fill_model_transformer(const struct fill_model *m); /* path of its f
 /* The LoRAs that are merged into it, "FILE:SCALE (digest), ..."; NULL: none. */
 const char *fill_model_loras(const struct fill_model *m);
 const char *fill_model_lora_list(const struct fill_model *m); /* as fill_loras_add() reads it: "FILE:SCALE,..." */
-/* The weight_digest of transformer (with its LoRAs), VAE, T5 and CLIP, "-" for what the folder lacks; FILL_DIGESTS_SIZE is enough. */
+/* The weight_digest of transformer (with its LoRAs), VAE, T5 and CLIP, "-" for what the folder lacks; FILL_DIGESTS_SIZE
+ * is enough. */
 enum { FILL_DIGESTS_SIZE = 300 };
 void fill_model_digests(const struct fill_model *m, char ret[FILL_DIGESTS_SIZE]);
 

@@ -80,10 +80,11 @@ static void check_tables(struct fill_model *m, const struct shards *transformer)
     if (strcmp(digest, m->pack.transformer) == 0 && !m->loras.n)
         return;
     m->pack.n_schedules = 0;
-    fill_note(m->limits.notes,
-              "the modulation tables of the prompt pack are not used, because they were made with another transformer%s: "
-              "each job computes them anew, which is slower; make the pack again with `embed --pack --sizes`",
-              m->loras.n ? " or without its LoRAs" : "");
+    fill_note(
+        m->limits.notes,
+        "the modulation tables of the prompt pack are not used, because they were made with another transformer%s: "
+        "each job computes them anew, which is slower; make the pack again with `embed --pack --sizes`",
+        m->loras.n ? " or without its LoRAs" : "");
 }
 
 /* A request whose table is in the pack never touches the modulation's weights, so with tables they stay in the file.
@@ -242,9 +243,13 @@ static enum err_code find_transformer(struct fill_model *m, const struct model_f
 static enum err_code load(struct fill_model *m, const char *dir, struct err *err)
 {
     struct model_folder folder = { .dir = dir, .transformer = m->limits.transformer };
-    struct weight_loader l = {
-        .be = m->be, .mem = &m->weights, .scratch = &m->scratch, .made = &m->arena, .loaded_bytes = loaded_bytes(m), .not_taken = &m->not_taken
-    };
+    struct weight_loader l = { .be = m->be,
+                               .mem = &m->weights,
+                               .scratch = &m->scratch,
+                               .made = &m->arena,
+                               .prove = true,
+                               .loaded_bytes = loaded_bytes(m),
+                               .not_taken = &m->not_taken };
     int64_t bytes = 0;
 
     TRY(lora_set_open(dir, m->limits.loras, m->limits.n_loras, &m->arena, &m->loras, err));
