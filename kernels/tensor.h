@@ -100,7 +100,6 @@ struct weight {
     float scale;      /* values are multiplied with it in f32 as they are expanded; 0: they are not */
     void *handle;
     int64_t row0; /* first row of this view inside the uploaded weight */
-    float scale; /* values are multiplied with it as they are expanded; 0: they are not */
 };
 
 struct weight weight_row_view(const struct weight *w, int64_t r0, int64_t n);
