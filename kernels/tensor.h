@@ -87,11 +87,15 @@ struct tensor tensor_as_2d(const struct tensor *t, int64_t rows, int64_t cols);
  * weight - a matrix [rows, cols] as stored in the file, ready for one backend.
  * On the CPU `data` points into the read-only mapping and blocks are expanded as they are used; on CUDA it is
  * device memory. `handle` is the backend's own record, shared by all views of one uploaded weight.
+ * A file with values of 8 bits may keep one `scale` for a whole matrix beside them. Expanding a value multiplies it in
+ * f32 and then rounds it once where bf16 is wanted; a backend that expands while it uploads returns a weight with
+ * scale 0.
  */
 struct weight {
     enum dtype dtype;
     int64_t rows, cols;
     const void *data; /* first row of this view */
+    float scale;      /* values are multiplied with it in f32 as they are expanded; 0: they are not */
     void *handle;
     int64_t row0; /* first row of this view inside the uploaded weight */
 };
