@@ -110,39 +110,18 @@ struct linear_case {
     bool with_bias;
 };
 
-/* A value of a weight: the product of two f32 is exact in double, so that it is rounded once. */
-static float times(float value, float scale)
-{
-    return scale == 0 ? value : (float)((double)value * scale);
-}
-
-/* All values of a weight in f32, multiplied with its scale. */
-static struct tensor expanded(const struct weight *w)
-{
-    struct tensor rows = sample_2d(DT_F32, w->rows, w->cols, 0);
-
-    for (int64_t r = 0; r < w->rows; r++) {
-        float *row = (float *)rows.data + r * w->cols;
-
-        dequantise_row(w->dtype, (const char *)w->data + (size_t)r * dtype_row_bytes(w->dtype, w->cols), row, w->cols);
-        for (int64_t c = 0; c < w->cols; c++)
-            row[c] = times(row[c], w->scale);
-    }
-    return rows;
-}
-
-static void linear_scaled_case(struct backend *be, const struct lane *lane, const struct form *f,
-                               const struct linear_case *c, float scale)
+static void linear_case(struct backend *be, const struct lane *lane, const struct form *f, const struct linear_case *c)
 {
     int64_t m = c->m, n = c->n, k = c->k;
+    enum dtype wt = c->weights;
     struct tensor x = sample_2d(f->x, m, k, f->gap_x), y = sample_2d(f->y, m, n, f->gap_y), b = sample_1d(n);
     struct bias bias = { .f32 = b };
-    struct weight w = sample_weight(c->weights, n, k);
-    struct tensor want = zeros_like(&y), rows;
+    struct weight w = sample_weight(wt, n, k);
+    struct tensor want = zeros_like(&y), rows = sample_2d(DT_F32, n, k, 0);
     struct err err = { 0 };
 
-    w.scale = scale;
-    rows = expanded(&w);
+    for (int64_t o = 0; o < n; o++)
+        dequantise_row(wt, (const char *)w.data + (size_t)o * dtype_row_bytes(wt, k), (float *)rows.data + o * k, k);
     for (int64_t i = 0; i < m; i++)
         for (int64_t o = 0; o < n; o++) {
             double sum = c->with_bias ? sample_at(&b, 0, o) : 0;
@@ -153,11 +132,6 @@ static void linear_scaled_case(struct backend *be, const struct lane *lane, cons
         }
     CHECK_OK(op_linear(be, &y, &x, &w, c->with_bias ? &bias : NULL, c->act, &err), err);
     check_result("linear", lane, &y, &want, k < 64 ? lane->products : lane->products / 2);
-}
-
-static void linear_case(struct backend *be, const struct lane *lane, const struct form *f, const struct linear_case *c)
-{
-    linear_scaled_case(be, lane, f, c, 0);
 }
 
 static void linear_odd(struct backend *be, const struct lane *lane, const struct form *f)
@@ -188,54 +162,6 @@ static void linear_types(struct backend *be, const struct lane *lane, const stru
 TEST(ops__linear_takes_weights_of_every_type)
 {
     on_all(linear_types);
-}
-
-/* A few rows of x and many, in tiles of weights; F32 and BF16 are read where they are unless they have a scale. */
-static void linear_scaled(struct backend *be, const struct lane *lane, const struct form *f)
-{
-    static const enum dtype types[] = { DT_F32, DT_F16, DT_BF16, DT_F8_E4M3, DT_F8_E5M2, DT_Q8_0, DT_Q4_K };
-
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-        linear_scaled_case(be, lane, f, &(struct linear_case){ types[i], 19, 45, 256, ACT_GELU_TANH, true }, 0.173f);
-        linear_scaled_case(be, lane, f, &(struct linear_case){ types[i], 3, 37, 256, ACT_NONE, true }, 112.5f);
-    }
-}
-
-TEST(ops__linear_multiplies_weights_with_their_scale)
-{
-    on_all(linear_scaled);
-}
-
-/* The same product with the whole weight's rows [7, 40) multiplied beforehand: the same bytes on every backend. */
-static void scaled_view(struct backend *be, enum dtype t, int64_t m)
-{
-    struct tensor x = sample_2d(DT_F32, m, 256, 0), y = sample_2d(DT_F32, m, 33, 0), want = sample_2d(DT_F32, m, 33, 0);
-    struct weight w = sample_weight(t, 47, 256), view, before;
-    struct tensor rows;
-    struct err err = { 0 };
-
-    w.scale = 0.0173f;
-    rows = expanded(&w);
-    before = (struct weight){ .dtype = DT_F32, .rows = 33, .cols = 256, .data = (float *)rows.data + 7 * 256 };
-    view = weight_row_view(&w, 7, 33);
-    CHECK_OK(op_linear(be, &y, &x, &view, NULL, ACT_NONE, &err), err);
-    CHECK_OK(op_linear(be, &want, &x, &before, NULL, ACT_NONE, &err), err);
-    CHECK(memcmp(y.data, want.data, (size_t)(m * 33) * sizeof(float)) == 0);
-    CHECK(sample_done());
-}
-
-TEST(ops__linear_with_a_scale_gives_the_bytes_of_weights_multiplied_beforehand)
-{
-    static const enum dtype types[] = { DT_F32, DT_BF16, DT_F8_E4M3, DT_F8_E5M2, DT_Q8_0 };
-
-    for (int l = 0; l < N_LANES; l++) {
-        struct backend *be = open_lane(&lanes[l]);
-
-        for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-            for (int64_t m = 1; m < 20; m += 18)
-                scaled_view(be, types[i], m);
-        backend_close(be);
-    }
 }
 
 /* More rows than any tile of weights or of activations holds. */
@@ -644,28 +570,18 @@ TEST(ops__elementwise_operations_agree_with_the_formula)
     on_all(elementwise);
 }
 
-static void embed_rows_of(struct backend *be, const struct lane *lane, const struct form *f, enum dtype t, float scale)
-{
-    static const int32_t ids[] = { 3, 0, 8, 3, 1 };
-    struct weight table = sample_weight(t, 9, 96);
-    struct tensor y = sample_2d(f->y, 5, 96, f->gap_y), want = zeros_like(&y), all;
-    struct err err = { 0 };
-
-    table.scale = scale;
-    all = expanded(&table);
-    for (int64_t r = 0; r < 5; r++)
-        memcpy((float *)want.data + r * 96, (float *)all.data + ids[r] * 96, 96 * sizeof(float));
-    CHECK_OK(op_embed_rows(be, &y, &table, ids, &err), err);
-    check_result("embed_rows", lane, &y, &want, 0);
-}
-
 static void embed_rows(struct backend *be, const struct lane *lane, const struct form *f)
 {
-    embed_rows_of(be, lane, f, DT_Q4_1, 0);
-    embed_rows_of(be, lane, f, DT_F8_E4M3, 0.0173f);
-    embed_rows_of(be, lane, f, DT_F8_E5M2, 112.5f);
-    embed_rows_of(be, lane, f, DT_BF16, 0.0173f);
-    embed_rows_of(be, lane, f, DT_F32, 3);
+    static const int32_t ids[] = { 3, 0, 8, 3, 1 };
+    struct weight table = sample_weight(DT_Q4_1, 9, 96);
+    struct tensor y = sample_2d(f->y, 5, 96, f->gap_y), want = zeros_like(&y);
+    struct err err = { 0 };
+
+    for (int64_t r = 0; r < 5; r++)
+        dequantise_row(DT_Q4_1, (const char *)table.data + (size_t)ids[r] * dtype_row_bytes(DT_Q4_1, 96),
+                       (float *)want.data + r * 96, 96);
+    CHECK_OK(op_embed_rows(be, &y, &table, ids, &err), err);
+    check_result("embed_rows", lane, &y, &want, 0);
 }
 
 TEST(ops__embed_rows_copies_the_named_rows)
