@@ -379,19 +379,9 @@ static enum err_code make_targets(struct lora *l, struct arena *a, struct err *e
     return name_index_build(a, l->targets, l->n_targets, sizeof *l->targets, &l->index, &twice, err);
 }
 
-enum err_code lora_open(const char *path, double scale, struct arena *a, const struct lora **ret, struct err *err)
+/* Everything after the directory, which is in l->file. */
+static enum err_code read_file(struct lora *l, struct arena *a, struct err *err)
 {
-    struct lora *l = NULL;
-    char *copy = NULL;
-
-    if (!isfinite(scale))
-        return err_set(err, ERR_INVALID, "%s: its scale is not a finite number", path);
-    TRY(arena_alloc(a, 1, sizeof *l, &l, err));
-    TRY(span_dup(a, span_of(path), &copy, err));
-    TRY(tensor_file_open(copy, a, &l->file, err));
-    l->scale = scale;
-    l->path = copy;
-    l->file.path = strrchr(copy, '/') ? strrchr(copy, '/') + 1 : copy;
     TRY(lora_layers_read(&l->file, a, &l->layers, &l->n_layers, err));
     TRY(lora_settings_read(&l->file, a, &l->settings, err));
     /* at most one part for each tensor and one for the other half of its rows */
@@ -400,8 +390,53 @@ enum err_code lora_open(const char *path, double scale, struct arena *a, const s
         TRY(add_layer(l, &l->layers[i], a, err));
     TRY(make_targets(l, a, err));
     (void)snprintf(l->digest, sizeof l->digest, "%zu-%08" PRIx32 ":%g", l->file.map.len,
-                   crc32c(0, l->file.map.ptr, l->file.map.len), scale);
-    TRY(file_map_check(err));
+                   crc32c(0, l->file.map.ptr, l->file.map.len), l->scale);
+    return file_map_check(err);
+}
+
+static enum err_code new_lora(const char *path, double scale, struct arena *a, struct lora **ret, struct err *err)
+{
+    struct lora *l = NULL;
+    char *copy = NULL;
+
+    if (!isfinite(scale))
+        return err_set(err, ERR_INVALID, "%s: its scale is not a finite number", path);
+    TRY(arena_alloc(a, 1, sizeof *l, &l, err));
+    TRY(span_dup(a, span_of(path), &copy, err));
+    l->scale = scale;
+    l->path = copy;
+    *ret = l;
+    return ERR_OK;
+}
+
+static const char *without_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+enum err_code lora_open(const char *path, double scale, struct arena *a, const struct lora **ret, struct err *err)
+{
+    struct lora *l = NULL;
+
+    TRY(new_lora(path, scale, a, &l, err));
+    TRY(tensor_file_open(l->path, a, &l->file, err));
+    l->file.path = without_folder(l->path);
+    TRY(read_file(l, a, err));
+    *ret = l;
+    return ERR_OK;
+}
+
+enum err_code lora_parse(const char *path, struct span map, double scale, struct arena *a, const struct lora **ret,
+                         struct err *err)
+{
+    struct lora *l = NULL;
+
+    TRY(new_lora(path, scale, a, &l, err));
+    TRY(tensor_file_parse(l->path, map, a, &l->file, err));
+    l->file.path = without_folder(l->path);
+    TRY(read_file(l, a, err));
     *ret = l;
     return ERR_OK;
 }

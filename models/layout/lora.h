@@ -24,6 +24,9 @@ struct lora;
  * NaN and infinity, and as tensor_file_open. */
 MUST_CHECK enum err_code lora_open(const char *path, double scale, struct arena *a, const struct lora **ret,
                                    struct err *err);
+/* The same for a file whose bytes are in memory already; `path` is for messages and records only. */
+MUST_CHECK enum err_code lora_parse(const char *path, struct span map, double scale, struct arena *a,
+                                    const struct lora **ret, struct err *err);
 
 /* The shape of a network's tensor, cols 1 of a vector; false: there is none of this name. */
 typedef bool lora_shape_fn(const void *ctx, const char *name, int64_t *ret_rows, int64_t *ret_cols);
