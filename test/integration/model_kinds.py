@@ -17,6 +17,7 @@ import sys
 import tempfile
 
 import model_files as files
+import model_loras as loras
 import tiny_fill as fill
 from harness import PROGRAM, Suite, equal, mask_png, once, photo_png, run_suites
 from model_files import BIAS, FILE, FINAL, GGUF, QKV, bf16, model, one, one_gguf
@@ -211,7 +212,59 @@ OTHERS = [
                                                       "pipe.gguf": os.mkfifo, "iq2.gguf": files.unread_gguf("IQ2_XXS", 66, 256)[GGUF],
                                                       "half.gguf": ggml(family("A", "Q8_0"))()[GGUF][:-150000]}),
 ]
-KINDS = PLAIN + DIFFUSERS + GGUFS + SCALED + NOT_UNDERSTOOD + DAMAGE + PARTS + OTHERS
+
+def with_lora(make_lora, kind="F32", scale="", base=None):
+    """Options and a folder whose LoRA they name."""
+    def make():
+        return {**(base or of(kind))(), "loras/removal.safetensors": fill.safetensors(make_lora())}
+    return make, ("--lora", "MODELS/loras/removal.safetensors" + scale)
+
+
+def merges(name, modules, naming, alpha=None, factor=1.0, rank=4, inputs=None, **how):
+    """A row in which a LoRA is accepted: the velocity is that of the model that was merged by hand."""
+    def made():
+        return loras.changes(modules, rank, inputs)
+    make, options = with_lora(lambda: loras.lora(made(), naming, alpha), **how)
+    return accepted(name, make, options=options, within=1e-5, reference=lambda: one(stored(loras.merged(made(), factor), "F32")))
+
+
+def unfit(name, make_lora, *words, **how):
+    make, options = with_lora(make_lora, **how)
+    return refused(name, make, *words, options=options)
+
+
+def few(naming=loras.peft):
+    return loras.lora(loras.changes(loras.FEW), naming)
+
+
+LORAS = [
+    merges("lora_of_peft", loras.FEW, loras.peft),
+    merges("lora_of_peft_with_an_alpha_of_half_its_rank", loras.FEW, loras.peft, alpha=2.0, factor=0.5),
+    merges("lora_of_peft_with_a_scale", loras.FEW, loras.peft, scale=":0.5", factor=0.5),
+    merges("lora_of_peft_with_a_scale_below_zero", loras.FEW, loras.peft, scale=":-1", factor=-1.0),
+    merges("lora_of_peft_with_an_adapters_name", loras.FEW, loras.peft_of_another_adapter),
+    merges("lora_of_peft_of_rank_1", loras.FEW, loras.peft, rank=1),
+    merges("lora_of_peft_of_a_rank_above_its_inputs", loras.FEW[:2], loras.peft, rank=64),
+    merges("lora_of_peft_on_norm_out", ("norm_out.linear", "proj_out"), loras.peft),
+    merges("lora_of_peft_on_the_embedders", ("x_embedder", "context_embedder", "time_text_embed.guidance_embedder.linear_1"), loras.peft),
+    merges("lora_with_64_inputs_for_the_384_of_fill", ("x_embedder",), loras.peft, inputs=64),
+    merges("lora_of_kohya", loras.FUSED, loras.kohya, alpha=4.0),
+    merges("lora_of_kohya_with_an_alpha", loras.FUSED, loras.kohya, alpha=1.0, factor=0.25),
+    merges("lora_of_kohya_with_diffusers_names", loras.FEW, loras.kohya, alpha=4.0),
+    merges("lora_of_bfl", loras.FUSED, loras.bfl),
+    merges("lora_on_diffusers_names", loras.FEW, loras.peft, base=of("F32", diffusers)),
+    merges("lora_on_fp8", loras.FEW, loras.peft, kind="F8_E4M3"),
+    merges("lora_on_q8_0", loras.FEW, loras.peft, base=ggml(family("C", "Q8_0"))),
+    unfit("lora_whose_matrices_do_not_fit_each_other", lambda: loras.of_another_rank(few()), "proj_out", "rank|shape|fit"),
+    unfit("lora_without_one_of_its_matrices", lambda: few()[:-1], "proj_out"),
+    unfit("lora_of_a_wider_model", lambda: loras.lora([loras.Change(m, fill.model(), inputs=48) for m in loras.FEW[:2]], loras.peft), r"\b48\b|0 of 2"),
+    unfit("lora_that_fits_nothing", lambda: loras.renamed(few(), "transformer.", "unet.down_blocks.0."), r"nothing|none|0 of|no layer"),
+    unfit("lora_that_fits_partly", lambda: loras.renamed(few(), "single_transformer_blocks.1.", "single_transformer_blocks.31."), r"\b[24]\b"),
+    unfit("lora_of_another_kind", lambda: [*few(), floats("transformer.transformer_blocks.0.attn.to_q.dora_scale", [1.0] * 32)], "DoRA"),
+    unfit("lora_with_nan", lambda: changed(few(), few()[0].name, files.put(0, b"\xc0\x7f")), few()[0].name.rsplit(".", 2)[0], "NaN"),
+    unfit("lora_that_is_a_model", bf16, "LoRA"),
+]
+KINDS = PLAIN + DIFFUSERS + GGUFS + SCALED + NOT_UNDERSTOOD + DAMAGE + PARTS + OTHERS + LORAS
 
 # ---- running it
 
