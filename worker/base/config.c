@@ -54,6 +54,7 @@ static const char *const download_token_names[] = { "keep", "create", "none", NU
 static const char *const geometry_names[] = { "crop", "full", NULL };           /* of enum picture_geometry_mode */
 static const char *const output_jpeg_names[] = { "q95", "splice", NULL };       /* of enum picture_output */
 static const char *const second_pass_names[] = { "off", "seam", "both", NULL }; /* of enum picture_second_pass */
+static const char *const verify_names[] = { "size", "digest", NULL };           /* of enum verify_mode */
 static const char *const off_auto_names[] = { "off", "auto", NULL };
 static const char *const off_grow_names[] = { "off", "grow", NULL };
 static const char *const huffman_names[] = { "optimal", "fast", NULL };
@@ -98,6 +99,10 @@ static const struct setting settings[] = {
     { "MODEL_DIR", TEXT, AT(model_dir), "/models", .allowed = "path", .meaning = "folder with the model files" },
     { "TRANSFORMER", TEXT, AT(transformer), "auto", .none = "auto", .allowed = "file name",
       .meaning = "GGUF file in `MODEL_DIR`; auto: the largest that fits into memory" },
+    { "VERIFY", CHOICE, AT(verify), "size", .choices = verify_names,
+      .meaning = "how model files are compared with those that are known (`models/known_files`): by size (`size`: a "
+                 "note in the log), or by digest as well, while the model loads (`digest`: the start fails where a "
+                 "known file is damaged)" },
     { "BACKEND", CHOICE, AT(backend), "auto", .choices = backend_kind_names,
       .meaning = "where to compute; auto: CUDA if there is a device, else the CPU; the image sets cuda" },
     { "PRECISION", CHOICE, AT(precision), "auto", .choices = precision_names, .values = precisions,
