@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "kernels/backend.h"
+#include "kernels/base/file.h"
 #include "models/codec/decode.h"
 #include "models/fill/fill.h"
 #include "models/fill/model_folder.h"
@@ -14,19 +15,22 @@
 #include "worker/base/config.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
+#include "worker/cli/progress.h"
 #include "worker/cli/services.h"
 #include "worker/google/access.h"
 #include "worker/http/egress.h"
 #include "worker/http/http_client.h"
 #include "worker/push/printable.h"
 #include "worker/serve/cloud_check.h"
+#include "worker/verify/model_files.h"
 
 enum {
     ARENA_BYTES = 256 << 20,
     ONLINE_MS = 40000,   /* for all the requests to the cloud together */
     PICTURE_SIDE = 1024, /* pixels: the largest that `serve` paints, for the estimate of memory */
     CHECK_SIDE = 64,     /* pixels: the picture of the self-check */
-    CHECK_T5_LEN = 64
+    CHECK_T5_LEN = 64,
+    SLOW_FILE_BYTES = 1000000000 /* from here on, how far a digest has come is shown */
 };
 
 struct args {
@@ -356,7 +360,7 @@ static void check_model(struct run *r, const struct model_folder *folder)
         finding("note", "memory", "this is less than a job takes: the model files will be read again in every step");
 }
 
-static enum err_code run_self_check(struct run *r, struct fill_model **ret, struct self_check *check, struct err *err)
+static enum err_code open_for_check(struct run *r, struct fill_model **ret, struct err *err)
 {
     const struct fill_options o = { .transformer = r->cfg.transformer,
                                     .max_width = CHECK_SIDE,
@@ -366,26 +370,86 @@ static enum err_code run_self_check(struct run *r, struct fill_model **ret, stru
 
     TRY(open_backend(r, err));
     r->be->warn = cli_warn;
-    TRY(fill_model_open(r->cfg.model_dir, &o, r->be, ret, err));
-    return self_check_run(*ret, check, err);
+    return fill_model_open(r->cfg.model_dir, &o, r->be, ret, err);
 }
 
-/* Computes with the model and compares the values with those stored next to it; if there are none, stores them. */
-static void check_values(struct run *r)
+static void show_progress(void *ctx, const char *path, int64_t done, int64_t total)
 {
-    struct self_check check = { 0 };
-    struct fill_model *m = NULL;
+    char what[32];
+
+    (void)snprintf(what, sizeof what, "%s", file_short_name(path));
+    if (total >= SLOW_FILE_BYTES)
+        progress_show(ctx, what, NULL, done, total);
+}
+
+/* By its digest where that is known; else what is in it must be what a trained model can have. */
+static void check_file(struct run *r, const struct model_file *file, const struct file_digest_watch *watch)
+{
+    char sha256[FILE_DIGEST_SIZE], text[FILE_TEXT_SIZE];
+    enum file_verdict verdict;
+    struct err err = { 0 };
+    int64_t bytes = 0;
+
+    if (file_digest(file->path, watch, sha256, &bytes, &err)) {
+        wrong(r, "model file", err.msg, "-> the file cannot be read");
+        return;
+    }
+    verdict = model_file_judge(file->path, bytes, sha256, text);
+    if (verdict == FILE_WRONG)
+        wrong(r, "model file", text, NULL);
+    else if (verdict == FILE_UNKNOWN && file->has_tensors && model_file_prove(file->path, &r->arena, &err))
+        wrong(r, "model file", err.msg, NULL);
+    else
+        finding(verdict == FILE_KNOWN ? "ok" : "note", "model file", text);
+    if (verdict == FILE_UNKNOWN && model_file_has_odd_size(file->path, text))
+        finding("", "", text);
+}
+
+/* All files of the model, before values are computed with it. */
+static void check_files(struct run *r, const char *transformer)
+{
+    const struct model_folder folder = { .dir = r->cfg.model_dir, .transformer = transformer };
+    struct progress progress;
+    const struct file_digest_watch watch = { .progress = show_progress, .ctx = &progress };
+    struct model_files files = { 0 };
+
+    progress_init_stderr(&progress);
+    model_files_add_folder(&files, &folder, &r->arena);
+    for (int i = 0; i < files.n; i++)
+        check_file(r, &files.file[i], &watch);
+    progress_done(&progress);
+}
+
+static void store_values(struct fill_model *m, const struct self_check *check)
+{
     struct err err = { 0 };
 
-    if (run_self_check(r, &m, &check, &err))
-        wrong(r, "self-check", err.msg,
-              "-> download the model files again; if they are right, delete the .check file that is named");
-    else if (check.stored)
-        good("self-check", "as stored; the largest relative error is %.1g, in %s", check.worst, check.what);
+    if (check->stored)
+        good("self-check", "as stored; the largest relative error is %.1g, in %s", check->worst, check->what);
     else if (self_check_record(m, &err) == ERR_OK)
         good("self-check", "values stored beside %s: later runs must reproduce them", fill_model_transformer(m));
     else
         finding("note", "self-check", err.msg);
+}
+
+/* Computes with the model and compares the values with those stored next to it; if there are none, stores them: but
+ * not where a file is wrong, because that would make the damage the truth. */
+static void check_values(struct run *r)
+{
+    static const char again[] =
+        "-> download the model files again; if they are right, delete the .check file that is named";
+    struct self_check check = { 0 };
+    struct fill_model *m = NULL;
+    struct err err = { 0 };
+
+    if (open_for_check(r, &m, &err))
+        wrong(r, "self-check", err.msg, again);
+    else
+        check_files(r, fill_model_transformer(m));
+    if (r->n_wrong == 0 && self_check_run(m, &check, &err))
+        wrong(r, "self-check", err.msg, again);
+    if (r->n_wrong == 0)
+        store_values(m, &check);
     fill_model_close(m);
 }
 
