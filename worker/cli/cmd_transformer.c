@@ -186,7 +186,7 @@ static enum err_code call_network(struct run *r, struct call *c, struct err *err
 static enum err_code load(struct run *r, const struct args *a, struct err *err)
 {
     struct weight_loader l = { .set = &r->set, .mem = &r->weights, .scratch = &r->scratch };
-    const struct model_folder folder = { .dir = a->models, .transformer = a->transformer };
+    const struct model_folder folder = { .dir = a->models, .transformer = a->transformer, .relatives_too = true };
 
     TRY(cli_backend_open(&a->backend, &r->be, err));
     l.be = r->be;
