@@ -514,6 +514,8 @@ static void see_tensors(const struct look *l, struct file_seen *s)
 {
     s->has_vocabulary = gguf_find(l->files[0].gguf, "tokenizer.ggml.tokens");
     s->has_charsmap = gguf_find(l->files[0].gguf, "tokenizer.ggml.precompiled_charsmap");
+    s->parts = 1;
+    (void)gguf_int(l->files[0].gguf, "split.count", &s->parts);
     for (int f = 0; f < l->n; f++)
         s->missing_bytes += l->files[f].missing_bytes;
     s->unfinished = s->missing_bytes > 0;

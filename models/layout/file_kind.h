@@ -72,6 +72,7 @@ struct file_seen {
     int64_t weight_bytes;              /* of the network alone; where several: of the transformer */
     int64_t missing_bytes;             /* the file is so much shorter than its directory says */
     bool unfinished;                   /* missing_bytes, or known otherwise not to be whole */
+    int64_t parts;                     /* GGUF: how many files gguf-split has made of it; else 1 */
     bool has_vocabulary, has_charsmap; /* GGUF: tokenizer.ggml.tokens, and the normaliser that belongs to it */
 };
 

@@ -284,16 +284,18 @@ static void see_group(const struct group *g, struct arena *a, struct model_file 
         (void)err_set(why, ERR_CORRUPT, "%s: %d of its %d files are missing", g->paths[0], g->of - g->n, g->of);
 }
 
-/* An index whose files can be opened, all of them; false: see `why`. */
+/* An index all of whose files are there; false: see `why`. */
 static bool see_index(const char *path, struct arena *a, struct model_file *f, struct err *why)
 {
     ARENA_SCRATCH(a);
     struct shards shards;
 
-    if (!is_file(f, path, why) || shards_open(path, a, &shards, why))
+    if (!is_file(f, path, why) || shards_survey(path, a, &shards, why))
         return false;
     file_kind_see(shards.files, shards.n_files, a, &f->seen);
-    f->bytes = shards_bytes(&shards);
+    f->seen.missing_bytes = shards.missing_bytes;
+    f->seen.unfinished = shards.missing_bytes > 0;
+    f->bytes = shards_bytes(&shards) + shards.missing_bytes;
     return true;
 }
 
@@ -366,6 +368,17 @@ static enum err_code see_parts_of_index(const struct scan *s, const char *name, 
     return ERR_OK;
 }
 
+/* A shard says nothing of its fellows, so only an index makes a model of it. The parts of a GGUF are found by the name
+ * of the first. */
+static bool is_part_alone(const char *name, const struct model_file *f)
+{
+    struct numbered number;
+
+    if (is_numbered(name, &number))
+        return !is_gguf(name) || number.no > 1;
+    return f->seen.parts > 1;
+}
+
 static enum err_code see_named(const struct scan *s, const char *name, enum ending ending, struct model_file *f,
                                struct err *err)
 {
@@ -390,7 +403,7 @@ static enum err_code see_named(const struct scan *s, const char *name, enum endi
     }
     TRY(is_in_progress(s, name, &in_progress, err));
     f->seen.unfinished |= in_progress;
-    if (ending == TENSORS && is_numbered(name, &number) && (!is_gguf(name) || number.no > 1))
+    if (ending == TENSORS && is_part_alone(name, f))
         f->seen.kind = FILE_SPLIT_PART;
     return why.code ? keep_problem(f, &why, g.paths[0], s->a, err) : ERR_OK;
 }
