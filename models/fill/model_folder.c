@@ -232,10 +232,12 @@ static enum rank rank_of(const struct search *s, const struct model_file *f)
     if (kind == FILE_UNKNOWN || (network >= FILE_FLUX_FILL && network <= FILE_SELF_CHECK && network != kind &&
                                  network != FILE_T5_FULL && network != FILE_MERGED))
         return RANK_IRRELEVANT;
-    if (network == kind || (kind == FILE_T5 && network == FILE_T5_FULL) || may_be_part(s, f))
+    if (may_be_part(s, f))
         return RANK_PART;
-    if (s->part == MODEL_T5_TOKENIZER)
+    if (s->part == MODEL_T5_TOKENIZER && !f->seen.has_vocabulary)
         return RANK_IRRELEVANT;
+    if (network == kind || (kind == FILE_T5 && network == FILE_T5_FULL))
+        return RANK_PART;
     if (is_family(network, kind) || (!network && hint_of(f->name) == kind))
         return RANK_FAMILY;
     return s->part == MODEL_TRANSFORMER ? RANK_OTHER : RANK_IRRELEVANT;
@@ -245,11 +247,8 @@ static enum rank rank_of(const struct search *s, const struct model_file *f)
 static const char *why_not(const struct search *s, const struct model_file *f, bool whole,
                            char ret[MODEL_FILE_TEXT_SIZE])
 {
-    if (s->part == MODEL_T5_TOKENIZER && !is_part(s, f)) {
-        (void)snprintf(ret, MODEL_FILE_TEXT_SIZE, "%s%s",
-                       f->seen.has_vocabulary ? "has a vocabulary without its normaliser "
-                                                "(tokenizer.ggml.precompiled_charsmap)"
-                                              : "has no vocabulary",
+    if (s->part == MODEL_T5_TOKENIZER && f->seen.has_vocabulary && !f->seen.has_charsmap) {
+        (void)snprintf(ret, MODEL_FILE_TEXT_SIZE, "has a vocabulary without precompiled_charsmap%s",
                        whole ? "; put tokenizer_2/ of the official repository into the folder" : "");
         return ret;
     }
@@ -265,6 +264,7 @@ struct refusal {
     char text[ERR_MESSAGE_MAX];
     size_t len, room;
     int n, n_left; /* files that are named, and that are not */
+    bool cuts;     /* the end of a text that does not fit, rather than the whole */
 };
 
 static void refuse(const struct search *s, const struct model_file *f, bool whole, struct refusal *r)
@@ -272,45 +272,51 @@ static void refuse(const struct search *s, const struct model_file *f, bool whol
     char why[MODEL_FILE_TEXT_SIZE], line[MODEL_FILE_TEXT_SIZE + 300];
     int n = snprintf(line, sizeof line, "%s%.200s %s", r->n ? "; " : "", f->name, why_not(s, f, whole, why));
 
+    if (r->cuts && n > (int)r->room)
+        n = (int)r->room;
     if (r->n_left || r->n == MAX_LISTED || n < 0 || r->len + (size_t)n > r->room) {
         r->n_left++;
         return;
     }
-    memcpy(r->text + r->len, line, (size_t)n + 1);
+    memcpy(r->text + r->len, line, (size_t)n);
     r->len += (size_t)n;
+    r->text[r->len] = 0;
     r->n++;
 }
 
 /* Says of each file what it is, those first that are most like the part; in short where the whole does not fit. */
-static struct refusal refuse_all(const struct search *s, bool whole, size_t room)
+static struct refusal refuse_all(const struct search *s, bool whole, bool cuts, size_t room)
 {
-    struct refusal r = { .room = room };
+    struct refusal r = { .room = room, .cuts = cuts };
 
     for (int rank = RANK_PART; rank < RANK_IRRELEVANT; rank++)
         for (int i = 0; i < s->list.n; i++)
             if ((int)rank_of(s, &s->list.files[i]) == rank)
                 refuse(s, &s->list.files[i], whole, &r);
     if (r.n && r.n_left)
-        (void)snprintf(r.text + r.len, sizeof r.text - r.len, "; and %d more", r.n_left);
+        (void)snprintf(r.text + r.len, sizeof r.text - r.len, "; and %d more, see `inpaint-worker doctor`", r.n_left);
     return r;
 }
 
 static enum err_code no_part(const struct search *s, struct err *err)
 {
-    enum { AND_MORE = 24 };
+    enum { AND_MORE = 48, AROUND = 26 };
     const char *name = parts[s->part].name, *looked_for = parts[s->part].looked_for;
-    size_t taken = strlen(s->folder->dir) + strlen(name) + 40,
+    size_t taken = strlen(s->folder->dir) + strlen(name) + AROUND,
            room = taken + AND_MORE < ERR_MESSAGE_MAX ? ERR_MESSAGE_MAX - taken - AND_MORE : 0;
     enum err_code rc = s->unread && s->unread->rc ? s->unread->rc
                        : s->unread                ? ERR_CORRUPT
                        : s->too_large             ? ERR_TOO_LARGE
                                                   : ERR_NOT_FOUND;
-    struct refusal r = refuse_all(s, true, room);
+    struct refusal r = refuse_all(s, true, false, room);
 
-    if (r.n_left)
-        r = refuse_all(s, false, room);
-    if (!r.n && !r.n_left)
-        return err_set(err, rc, "%s: no %s (looked for %s)", s->folder->dir, name, looked_for);
+    if (r.n_left && r.n + r.n_left == 1)
+        r = refuse_all(s, true, true, sizeof r.text - 1);
+    else if (r.n_left)
+        r = refuse_all(s, false, false, room);
+    if (!r.n)
+        return err_set(err, rc, "%s: no %s (looked for %s)%s", s->folder->dir, name, looked_for,
+                       r.n_left ? ", see `inpaint-worker doctor`" : "");
     if (r.len + strlen(looked_for) + taken < ERR_MESSAGE_MAX)
         return err_set(err, rc, "%s: no %s that can be used: %s (looked for %s)", s->folder->dir, name, r.text,
                        looked_for);
@@ -497,6 +503,7 @@ static enum err_code resolve_name(const struct search *s, const char **ret, stru
 static enum err_code check_named(struct search *s, const struct model_file *f, struct err *err)
 {
     char text[MODEL_FILE_TEXT_SIZE];
+    bool is_encoded = f->seen.kind >= FILE_NF4 && f->seen.kind <= FILE_UNREAD_TYPE;
     const char *not_one =
         f->seen.kind >= FILE_VAE_FLUX && f->seen.kind <= FILE_MERGED ? ", which is no FLUX.1-Fill" : "";
     enum err_code rc;
@@ -508,10 +515,11 @@ static enum err_code check_named(struct search *s, const struct model_file *f, s
             (void)err_prefix(err, "%s", s->folder->transformer);
         return rc;
     }
-    rc = f->rc                                               ? f->rc
-         : f->seen.unfinished                                ? ERR_CORRUPT
-         : is_relative(&f->seen) || f->seen.kind >= FILE_NF4 ? ERR_UNSUPPORTED
-                                                             : ERR_NOT_FOUND;
+    rc = f->rc                                 ? f->rc
+         : f->seen.unfinished                  ? ERR_CORRUPT
+         : f->seen.kind == FILE_SPLIT_PART     ? ERR_INVALID
+         : is_relative(&f->seen) || is_encoded ? ERR_UNSUPPORTED
+                                               : ERR_NOT_FOUND;
     return err_set(err, rc, "the transformer %s %s%s", s->folder->transformer, model_file_text(f, true, text), not_one);
 }
 

@@ -192,6 +192,7 @@ static bool is_file(struct model_file *f, const char *path, struct err *why)
 {
     struct stat st, link;
 
+    f->bytes = INT64_MAX;
     if (stat(path, &st)) {
         f->leads_nowhere = errno == ENOENT && lstat(path, &link) == 0;
         set_kind(f, FILE_UNREADABLE, f->leads_nowhere ? "a link that leads nowhere" : "");
@@ -362,8 +363,10 @@ static enum err_code see_parts_of_index(const struct scan *s, const char *name, 
     TRY(gather(s, name, strlen(name) - strlen(".safetensors.index.json"), ".safetensors", &g, err));
     if (g.n)
         see_group(&g, s->a, f, &ignored);
-    else if (why->code == ERR_NOT_FOUND && !f->leads_nowhere)
+    else if (why->code == ERR_NOT_FOUND && !f->leads_nowhere) {
         set_kind(f, FILE_UNFINISHED, "only the index of its files is there");
+        *why = (struct err){ 0 };
+    }
     f->bytes = INT64_MAX;
     return ERR_OK;
 }

@@ -13,7 +13,7 @@ enum { ARENA_BYTES = 16 << 20, MAX_TENSORS = 32 };
 
 /* --- files made of words --- */
 
-/* "NAME[d0,d1]:TYPE": without dimensions a vector of 8; with a type, one that is not read here. */
+/* "NAME[d0,d1]|TYPE": without dimensions a vector of 8; with a type, one that is not read here. */
 static void parse_tensor(char *word, struct tensor_entry *e)
 {
     char *type = strchr(word, '|'), *dims = strchr(word, '[');
