@@ -383,10 +383,10 @@ static void show_progress(void *ctx, const char *path, int64_t done, int64_t tot
 }
 
 /* By its digest where that is known; else what is in it must be what a trained model can have. */
-static void check_file(struct run *r, const struct model_file *file, const struct file_digest_watch *watch)
+static void check_file(struct run *r, const struct verified_file *file, const struct file_digest_watch *watch)
 {
-    char sha256[FILE_DIGEST_SIZE], text[FILE_TEXT_SIZE];
-    enum file_verdict verdict;
+    char sha256[FILE_DIGEST_SIZE], text[VERDICT_TEXT_SIZE];
+    enum verdict verdict;
     struct err err = { 0 };
     int64_t bytes = 0;
 
@@ -395,13 +395,13 @@ static void check_file(struct run *r, const struct model_file *file, const struc
         return;
     }
     verdict = model_file_judge(file->path, bytes, sha256, text);
-    if (verdict == FILE_WRONG)
+    if (verdict == VERDICT_WRONG)
         wrong(r, "model file", text, NULL);
-    else if (verdict == FILE_UNKNOWN && file->has_tensors && model_file_prove(file->path, &r->arena, &err))
+    else if (verdict == VERDICT_UNKNOWN && file->has_tensors && model_file_prove(file->path, &r->arena, &err))
         wrong(r, "model file", err.msg, NULL);
     else
-        finding(verdict == FILE_KNOWN ? "ok" : "note", "model file", text);
-    if (verdict == FILE_UNKNOWN && model_file_has_odd_size(file->path, text))
+        finding(verdict == VERDICT_KNOWN ? "ok" : "note", "model file", text);
+    if (verdict == VERDICT_UNKNOWN && model_file_has_odd_size(file->path, text))
         finding("", "", text);
 }
 

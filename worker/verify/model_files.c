@@ -11,7 +11,7 @@
 
 /* --- which files --- */
 
-static void add(struct model_files *m, const struct model_file *file)
+static void add(struct model_files *m, const struct verified_file *file)
 {
     for (int i = 0; i < m->n; i++)
         if (strcmp(m->file[i].path, file->path) == 0)
@@ -20,10 +20,10 @@ static void add(struct model_files *m, const struct model_file *file)
         m->file[m->n++] = *file;
 }
 
-void model_files_add(struct model_files *m, const struct model_file *file, struct arena *a)
+void model_files_add(struct model_files *m, const struct verified_file *file, struct arena *a)
 {
     bool is_index = span_ends(span_of(file->path), ".index.json");
-    struct model_file f = *file;
+    struct verified_file f = *file;
     struct shards shards;
 
     f.has_tensors &= !is_index;
@@ -31,13 +31,13 @@ void model_files_add(struct model_files *m, const struct model_file *file, struc
     if (!is_index || shards_open(file->path, a, &shards, NULL))
         return;
     for (int i = 0; i < shards.n_files; i++)
-        add(m, &(struct model_file){ shards.files[i].path, file->part, true });
+        add(m, &(struct verified_file){ shards.files[i].path, file->part, true });
 }
 
 void model_files_add_folder(struct model_files *m, const struct model_folder *folder, struct arena *a)
 {
     for (int part = MODEL_PART_COUNT - 1; part >= 0; part--) {
-        struct model_file file = { .part = (enum model_part)part };
+        struct verified_file file = { .part = (enum model_part)part };
         struct model_found found;
 
         if (model_folder_find(folder, file.part, a, &found, NULL))
@@ -47,42 +47,42 @@ void model_files_add_folder(struct model_files *m, const struct model_folder *fo
             (found.kind == MODEL_WEIGHTS || found.kind == MODEL_GGUF_VOCABULARY) && part != MODEL_PROMPTS;
         model_files_add(m, &file, a);
         if (found.path_2)
-            model_files_add(m, &(struct model_file){ found.path_2, file.part, false }, a);
+            model_files_add(m, &(struct verified_file){ found.path_2, file.part, false }, a);
     }
 }
 
 /* --- what they are --- */
 
-enum file_verdict model_file_judge(const char *path, int64_t bytes, const char sha256[FILE_DIGEST_SIZE],
-                                   char text[FILE_TEXT_SIZE])
+enum verdict model_file_judge(const char *path, int64_t bytes, const char sha256[FILE_DIGEST_SIZE],
+                                   char text[VERDICT_TEXT_SIZE])
 {
     const char *name = file_short_name(path);
     struct known_file k;
 
     if (known_file_by_digest(sha256, &k)) {
-        (void)snprintf(text, FILE_TEXT_SIZE, "%s: known file, digest right: %.*s, from %.*s", name, SPAN_ARG(k.what),
+        (void)snprintf(text, VERDICT_TEXT_SIZE, "%s: known file, digest right: %.*s, from %.*s", name, SPAN_ARG(k.what),
                        SPAN_ARG(k.source));
-        return FILE_KNOWN;
+        return VERDICT_KNOWN;
     }
     if (known_file_by_name_and_size(path, bytes, &k) == KNOWN_NAME_SIZE && k.sha256.len) {
-        (void)snprintf(text, FILE_TEXT_SIZE,
+        (void)snprintf(text, VERDICT_TEXT_SIZE,
                        "%s: it has the name and size of %.*s from %.*s, and another digest: it is damaged; fetch it "
                        "again, or rename it if it is meant to be another file",
                        name, SPAN_ARG(k.what), SPAN_ARG(k.source));
-        return FILE_WRONG;
+        return VERDICT_WRONG;
     }
-    (void)snprintf(text, FILE_TEXT_SIZE, "%s: unknown file, sha256 %s", name, sha256);
-    return FILE_UNKNOWN;
+    (void)snprintf(text, VERDICT_TEXT_SIZE, "%s: unknown file, sha256 %s", name, sha256);
+    return VERDICT_UNKNOWN;
 }
 
-bool model_file_has_odd_size(const char *path, char text[FILE_TEXT_SIZE])
+bool model_file_has_odd_size(const char *path, char text[VERDICT_TEXT_SIZE])
 {
     struct known_file k;
     struct stat st;
 
     if (stat(path, &st) || known_file_by_name_and_size(path, (int64_t)st.st_size, &k) != KNOWN_NAME_ONLY)
         return false;
-    (void)snprintf(text, FILE_TEXT_SIZE,
+    (void)snprintf(text, VERDICT_TEXT_SIZE,
                    "%s has %lld bytes; the published file of this name, %.*s from %.*s, has %lld: if that is the one "
                    "that is meant, fetch it again",
                    file_short_name(path), (long long)st.st_size, SPAN_ARG(k.what), SPAN_ARG(k.source),

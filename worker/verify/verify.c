@@ -9,7 +9,7 @@ enum { ARENA_BYTES = 256 << 20 }; /* address space, for the directories of all f
 /* What was found out about one file. */
 struct finding {
     struct err err; /* its code is ERR_OK where nothing is wrong */
-    char note[FILE_TEXT_SIZE];
+    char note[VERDICT_TEXT_SIZE];
 };
 
 struct verify {
@@ -31,14 +31,14 @@ static void judge_digest(struct verify *v, const char *path, struct finding *f)
     const struct file_digest_watch watch = { .stop = &v->stop };
     char sha256[FILE_DIGEST_SIZE];
     int64_t bytes = 0;
-    enum file_verdict verdict;
+    enum verdict verdict;
 
     if (file_digest(path, &watch, sha256, &bytes, &f->err))
         return;
     verdict = model_file_judge(path, bytes, sha256, f->note);
-    if (verdict == FILE_WRONG)
+    if (verdict == VERDICT_WRONG)
         err_ignore(err_set(&f->err, ERR_CORRUPT, "%s", f->note));
-    if (verdict != FILE_UNKNOWN)
+    if (verdict != VERDICT_UNKNOWN)
         *f->note = 0;
 }
 
@@ -122,7 +122,7 @@ static enum err_code conclude(struct verify *v, int first_transformer, struct er
 enum err_code verify_finish(struct verify *v, const char *transformer, const char *const *loras, int n_loras,
                             struct err *err)
 {
-    const struct model_file taken = { transformer, MODEL_TRANSFORMER, true };
+    const struct verified_file taken = { transformer, MODEL_TRANSFORMER, true };
     int first_transformer = 0;
 
     if (v->is_running)
@@ -134,7 +134,7 @@ enum err_code verify_finish(struct verify *v, const char *transformer, const cha
         model_files_add(&v->files, &taken, &v->arena);
     }
     for (int i = 0; i < n_loras; i++)
-        model_files_add(&v->files, &(struct model_file){ loras[i], MODEL_PART_COUNT, true }, &v->arena);
+        model_files_add(&v->files, &(struct verified_file){ loras[i], MODEL_PART_COUNT, true }, &v->arena);
     judge_files(v);
     return conclude(v, first_transformer, err);
 }

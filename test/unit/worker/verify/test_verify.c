@@ -54,14 +54,14 @@ TEST(model_files__lists_every_file_of_a_folder_once)
 TEST(model_files__knows_the_files_of_the_demo)
 {
     static const char *const names[] = { "flux1-fill-demo-Q8_0.gguf", "ae.safetensors", "prompts.safetensors" };
-    char path[64], sha256[FILE_DIGEST_SIZE], text[FILE_TEXT_SIZE];
+    char path[64], sha256[FILE_DIGEST_SIZE], text[VERDICT_TEXT_SIZE];
     struct err err = { 0 };
     int64_t bytes;
 
     for (int i = 0; i < 3; i++) {
         (void)snprintf(path, sizeof path, "models/demo/%s", names[i]);
         CHECK_OK(file_digest(path, NULL, sha256, &bytes, &err), err);
-        CHECK_INT(model_file_judge(path, bytes, sha256, text), FILE_KNOWN);
+        CHECK_INT(model_file_judge(path, bytes, sha256, text), VERDICT_KNOWN);
         CHECK(strstr(text, "known file, digest right: the ") && strstr(text, "of the demo"));
         CHECK(!model_file_has_odd_size(path, text));
     }
@@ -71,17 +71,17 @@ TEST(model_files__judges_by_digest_name_and_size)
 {
     static const char fill[] = "03e289f530df51d014f48e675a9ffa2141bc003259bf5f25d75b957e920a41ca";
     static const char other[] = "13e289f530df51d014f48e675a9ffa2141bc003259bf5f25d75b957e920a41ca";
-    char text[FILE_TEXT_SIZE];
+    char text[VERDICT_TEXT_SIZE];
 
-    CHECK_INT(model_file_judge("/m/my own name", 23804922408, fill, text), FILE_KNOWN);
+    CHECK_INT(model_file_judge("/m/my own name", 23804922408, fill, text), VERDICT_KNOWN);
     CHECK_STR(text, "my own name: known file, digest right: FLUX.1-Fill, BF16, from black-forest-labs/FLUX.1-Fill-dev");
-    CHECK_INT(model_file_judge("/m/flux1-fill-dev.safetensors", 23804922408, other, text), FILE_WRONG);
+    CHECK_INT(model_file_judge("/m/flux1-fill-dev.safetensors", 23804922408, other, text), VERDICT_WRONG);
     CHECK_STR(text, "flux1-fill-dev.safetensors: it has the name and size of FLUX.1-Fill, BF16 from "
                     "black-forest-labs/FLUX.1-Fill-dev, and another digest: it is damaged; fetch it again, or rename it "
                     "if it is meant to be another file");
-    CHECK_INT(model_file_judge("/m/flux1-fill-dev.safetensors", 23804922409, other, text), FILE_UNKNOWN);
+    CHECK_INT(model_file_judge("/m/flux1-fill-dev.safetensors", 23804922409, other, text), VERDICT_UNKNOWN);
     CHECK(strstr(text, "unknown file, sha256 13e289f530df"));
-    CHECK_INT(model_file_judge("/m/flux1-fill-dev-Q4_0.gguf", 6809920800, other, text), FILE_UNKNOWN);
+    CHECK_INT(model_file_judge("/m/flux1-fill-dev-Q4_0.gguf", 6809920800, other, text), VERDICT_UNKNOWN);
 }
 
 /* A copy of a golden file in which a page of a matrix is zero. */
