@@ -18,7 +18,7 @@
 enum {
     MAX_SIDE = 1 << 22,
     NAME_SIZE = FLUX_MODULE_MAX + 9,
-    DIGEST_SIZE = 80,
+    DIGEST_SIZE = 40,
     STRIP_VALUES = 1024,
     CONTROL_INPUTS = 128
 };
@@ -389,8 +389,8 @@ static enum err_code read_file(struct lora *l, struct arena *a, struct err *err)
     for (int i = 0; i < l->n_layers; i++)
         TRY(add_layer(l, &l->layers[i], a, err));
     TRY(make_targets(l, a, err));
-    (void)snprintf(l->digest, sizeof l->digest, "%zu-%08" PRIx32 ":%g", l->file.map.len,
-                   crc32c(0, l->file.map.ptr, l->file.map.len), l->scale);
+    (void)snprintf(l->digest, sizeof l->digest, "%zu-%08" PRIx32, l->file.map.len,
+                   crc32c(0, l->file.map.ptr, l->file.map.len));
     return file_map_check(err);
 }
 
