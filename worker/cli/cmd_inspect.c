@@ -452,8 +452,7 @@ int cmd_inspect(int argc, char **argv)
           .help = "with --tensor: write its values to this file, as raw little-endian f32" },
     };
     const struct cli_command command = { "inspect",
-                                         "lists the tensors or the metadata of a model's files, or writes a tensor as "
-                                         "raw f32",
+                                         "lists tensors or metadata of model files, or writes a tensor as raw f32",
                                          options, .n_options = CLI_COUNT(options) };
     int status = cli_parse(&command, argc, argv);
     struct run r = { 0 };

@@ -7,7 +7,6 @@
 #include "models/file/tensor_file.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
-#include "test/support/gguf_build.h"
 
 enum { ARENA_BYTES = 64 << 20, TYPE_F32 = 0, TYPE_Q8_0 = 8, TYPE_MXFP4 = 39 };
 

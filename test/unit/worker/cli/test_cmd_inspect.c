@@ -8,7 +8,6 @@
 #include "models/file/tensor_file.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
-#include "test/support/gguf_build.h"
 #include "test/support/golden.h"
 #include "test/support/outputs.h"
 #include "worker/cli/commands.h"
