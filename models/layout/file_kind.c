@@ -629,6 +629,8 @@ const char *file_seen_name(const struct file_seen *s, char ret[FILE_TEXT_SIZE])
 
     if (two && is_encoding(s->kind))
         first = texts[s->network].name, link = " in ", second = texts[s->kind].name;
+    else if (two && s->kind == FILE_UNKNOWN)
+        first = texts[s->network].name, second = " under names that are not known here";
     else if (two && s->kind == FILE_MERGED)
         link = ", among them ", second = texts[s->network].name;
     else if (two)
@@ -642,17 +644,36 @@ const char *file_seen_name(const struct file_seen *s, char ret[FILE_TEXT_SIZE])
     return ret;
 }
 
+/* Recognised, but under names that the loader does not know. */
+static bool is_renamed(const struct file_seen *s)
+{
+    return s->kind == FILE_UNKNOWN && s->network != FILE_UNKNOWN;
+}
+
 const char *file_seen_reason(const struct file_seen *s, char ret[FILE_TEXT_SIZE])
 {
-    (void)snprintf(ret, FILE_TEXT_SIZE, "%s", s->unfinished ? "it is not all there" : texts[s->kind].reason);
+    const char *reason = texts[s->kind].reason;
+
+    if (s->unfinished)
+        reason = "it is not all there";
+    else if (is_renamed(s))
+        reason = "its tensors would not be found";
+    else if (s->kind == FILE_MERGED && !file_seen_is(s, FILE_FLUX_FILL))
+        reason = "FLUX.1-Fill is not among them";
+    (void)snprintf(ret, FILE_TEXT_SIZE, "%s", reason);
     return ret;
 }
 
 const char *file_seen_remedy(const struct file_seen *s, char ret[FILE_TEXT_SIZE])
 {
-    bool alone = s->kind == FILE_UNKNOWN && s->network != FILE_UNKNOWN;
-    const char *remedy = s->unfinished ? "fetch the rest, or take it out of the folder" : texts[s->kind].remedy;
+    const char *remedy = texts[s->kind].remedy;
 
-    (void)snprintf(ret, FILE_TEXT_SIZE, "%s", alone ? TAKE_PLAIN ", with the names it was published with" : remedy);
+    if (s->unfinished)
+        remedy = "fetch the rest, or take it out of the folder";
+    else if (is_renamed(s))
+        remedy = "take the file as it was published";
+    else if (s->kind == FILE_MERGED && !file_seen_is(s, FILE_FLUX_FILL))
+        remedy = TAKE_FILL;
+    (void)snprintf(ret, FILE_TEXT_SIZE, "%s", remedy);
     return ret;
 }

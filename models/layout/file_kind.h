@@ -8,7 +8,7 @@
  * FLUX.1-dev, Kontext and Krea have the same tensors, as have the autoencoders of FLUX.1 and Stable Diffusion 3: only
  * metadata tells them apart, where a file has any.
  *
- * Source: MODEL.md 2.1, 2.10, 5.4, 7.2, 8.5, 10.2; the names that diffusers, ComfyUI, bitsandbytes, nunchaku, optimum
+ * Source: MODEL.md 2.1, 2.10, 5.4, 7.2, 8.5; the names that diffusers, ComfyUI, bitsandbytes, nunchaku, optimum
  * and kohya's scripts write.
  */
 #ifndef MODELS_LAYOUT_FILE_KIND_H

@@ -4,6 +4,7 @@
  */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "kernels/backend.h"
@@ -265,8 +266,13 @@ static bool is_needed(enum model_part part, bool has_prompts)
     return part != MODEL_PROMPTS && (!has_prompts || part == MODEL_TRANSFORMER || part == MODEL_VAE);
 }
 
+/* What a part is found in; "" where it is not. */
+struct parts {
+    const char *path[MODEL_PART_COUNT];
+};
+
 /* Returns how many parts are missing or broken. */
-static int check_parts(struct run *r, const struct model_folder *folder)
+static int check_parts(struct run *r, const struct model_folder *folder, struct parts *ret)
 {
     struct model_found found;
     bool has_prompts = model_folder_find(folder, MODEL_PROMPTS, &r->arena, &found, NULL) == ERR_OK;
@@ -281,14 +287,66 @@ static int check_parts(struct run *r, const struct model_folder *folder)
         struct err err = { 0 };
         enum err_code rc = model_folder_find(folder, (enum model_part)part, &r->arena, &found, &err);
 
+        ret->path[part] = rc == ERR_OK ? found.path : "";
         if (rc == ERR_OK)
             good(model_part_name((enum model_part)part), "%s", found.path);
         else if (is_needed((enum model_part)part, has_prompts))
             wrong(r, model_part_name((enum model_part)part), err.msg,
-                  rc == ERR_NOT_FOUND ? "-> put it into MODEL_DIR"
-                                      : "-> the file is damaged or of another kind: download it again");
+                  rc == ERR_NOT_FOUND ? "-> put it into MODEL_DIR; what lies there is listed below"
+                                      : "-> the file is damaged, unfinished or of another kind: download it again");
     }
     return r->n_wrong - before;
+}
+
+/* Which parts a file is, as "used as T5 and T5 tokenizer"; false: none. */
+static bool say_use(const struct parts *parts, const struct model_file *f, char text[200])
+{
+    size_t at = 0;
+
+    for (int part = 0; part < MODEL_PART_COUNT; part++)
+        if (parts->path[part] && strcmp(parts->path[part], f->path) == 0 && at < 150)
+            at += (size_t)snprintf(text + at, 200 - at, "%s%s", at ? " and " : "used as ",
+                                   model_part_name((enum model_part)part));
+    return at;
+}
+
+static void say_size(int64_t bytes, char text[40])
+{
+    if (bytes == INT64_MAX)
+        (void)snprintf(text, 40, "of unknown size");
+    else if (bytes < 100 * 1000 * 1000)
+        (void)snprintf(text, 40, "%.1f MB", (double)bytes / 1e6);
+    else
+        (void)snprintf(text, 40, "%.2f GB", (double)bytes / 1e9);
+}
+
+static void print_file(struct run *r, const struct model_file *f, const struct parts *parts)
+{
+    char why[MODEL_FILE_TEXT_SIZE], reason[FILE_TEXT_SIZE], use[200], size[40], line[MODEL_FILE_TEXT_SIZE + 600],
+        *printable = line;
+    bool used = say_use(parts, f, use);
+
+    if (!used)
+        (void)snprintf(use, sizeof use, "%s",
+                       *file_seen_reason(&f->seen, reason) ? "" : "not used: another file or name comes first");
+    say_size(f->bytes, size);
+    (void)snprintf(line, sizeof line, "%.300s (%s) %s%s%s", f->name, size, model_file_text(f, !used, why),
+                   *use ? ", " : "", use);
+    finding("file", "", printable_text(line, &r->arena, &printable, NULL) ? "no memory" : printable);
+}
+
+/* Every file that may be a part of a model: what it is, and what it is used as or why not. */
+static void list_files(struct run *r, const struct model_folder *folder, const struct parts *parts)
+{
+    struct model_list list = { 0 };
+    struct err err = { 0 };
+
+    if (!parts->path[0]) /* the folder itself is missing, as was said */
+        return;
+    if (model_folder_list(folder, &r->arena, &list, &err))
+        finding("note", "model folder", err.msg);
+    for (int i = 0; i < list.n; i++)
+        print_file(r, &list.files[i], parts);
 }
 
 static void print_card(struct backend *be)
@@ -464,6 +522,8 @@ static void close_backend(struct run *r)
 static int examine(struct run *r, const struct args *a)
 {
     struct model_folder folder;
+    struct parts parts = { 0 };
+    int n_missing;
 
     check_settings(r);
     check_credentials(r);
@@ -474,7 +534,9 @@ static int examine(struct run *r, const struct args *a)
         check_cloud(r);
     folder = (struct model_folder){ .dir = r->cfg.model_dir, .transformer = r->cfg.transformer };
     check_backend(r);
-    if (check_parts(r, &folder) == 0)
+    n_missing = check_parts(r, &folder, &parts);
+    list_files(r, &folder, &parts);
+    if (n_missing == 0)
         check_model(r, &folder);
     close_backend(r); /* the self-check opens one with all memory free */
     if (a->self_check && !r->n_wrong)

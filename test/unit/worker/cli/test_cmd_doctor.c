@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "kernels/base/file.h"
+#include "models/file/tensor_file.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
@@ -112,6 +113,28 @@ static void link_models(char dir[600])
 static bool has_values(void)
 {
     return access(temp_path("doctor/flux1-fill-Q8_0.gguf.plain-F32.check"), F_OK) == 0;
+}
+
+/* What is not used is listed too, with what it is and what to do. */
+TEST(cmd_doctor__lists_what_lies_in_the_model_folder)
+{
+    static const float values[64];
+    static const struct tensor_write dev[] = { { "img_in.weight", DT_F32, 2, { 1, 64 }, values },
+                                               { "guidance_in.in_layer.weight", DT_F32, 1, { 1 }, values } };
+    static char dir[600], folder[512];
+    struct err err = { 0 };
+
+    (void)snprintf(dir, sizeof dir, "MODEL_DIR=%s", golden("small/models"));
+    (void)doctor((char *[]){ EMULATED, dir, NULL }, NULL);
+    CHECK(strstr(printed, " MB) is FLUX.1's autoencoder, used as VAE\n"));
+    CHECK(strstr(printed, " is FLUX.1-Fill, used as transformer\n"));
+    temp_folder("doctor-list", folder, sizeof folder);
+    (void)snprintf(dir, sizeof dir, "MODEL_DIR=%s", folder);
+    CHECK_OK(safetensors_write(temp_path("doctor-list/flux\x1b[1m.safetensors"), dev, 2, NULL, 0, &err), err);
+    CHECK_INT(doctor((char *[]){ EMULATED, dir, NULL }, NULL), 1);
+    CHECK(strstr(printed, "flux\\x1b[1m.safetensors (0.0 MB) is FLUX.1-dev, Kontext or Krea: it has 64 input channels, "
+                          "Fill has 384; take a file of FLUX.1-Fill-dev"));
+    CHECK(strstr(printed, "wrong  transformer"));
 }
 
 TEST(cmd_doctor__stores_the_values_of_a_model_once_and_then_compares)
