@@ -71,7 +71,8 @@ def fp8_and_scales(t, unit, shape):
         integers = [v * factor[i // cols // 128][i % cols // 128] for i, v in enumerate(t.integers)]
         return fill.Tensor(t.shape, integers, 0), [unit / f for line in factor for f in line], (high, wide)
     factor = [2 ** (i % 3) for i in range(rows)]
-    return t.reshaped(rows, cols).times(factor).reshaped(rows, cols), [unit / f for f in factor], (rows, 1) if shape == "columns" else (rows,)
+    integers = [v * factor[i // cols] for i, v in enumerate(t.integers)]
+    return fill.Tensor(t.shape, integers, 0), [unit / f for f in factor], (rows, 1) if shape == "columns" else (rows,)
 
 
 ODD_SCALE = struct.unpack("<f", struct.pack("<f", 0.0123))[0]  # no power of two
@@ -146,11 +147,6 @@ def reshaped_gguf(kind):
 
 # ---- damage
 
-def beginning_of_data(data):
-    """Where the tensors of a safetensors file begin."""
-    return 8 + struct.unpack("<Q", data[:8])[0]
-
-
 def zeroed(files, start, stop):
     """Zeros from one part of the file to another, as in a download whose room was reserved before it ended."""
     (name, data), = files.items()
@@ -207,7 +203,8 @@ def nf4():
             out.append(s)
             continue
         n = fill.count(s.shape)
-        out += [noise(s.name, "U8", (n // 2, 1), 1), floats(s.name + ".absmax", [0.25] * (n // 64)), floats(s.name + ".quant_map", [k / 8 - 1 for k in range(16)]),
+        out += [noise(s.name, "U8", (n // 2, 1), 1), floats(s.name + ".absmax", [0.25] * (n // 64)),
+                floats(s.name + ".quant_map", [k / 8 - 1 for k in range(16)]),
                 Stored(s.name + ".quant_state.bitsandbytes__nf4", "U8", (len(said),), said)]
     return one(out, "flux1-fill-nf4.safetensors")
 
@@ -292,7 +289,9 @@ def vae_tensor(name, kind, shape, data):
     return Stored(f"{part}." + ".".join("conv_shortcut" if s == "nin_shortcut" else s for s in steps), kind, shape, data)
 
 
-TOKENIZERS = [f"tokenizer/{n}" for n in ("vocab.json", "merges.txt", "tokenizer_config.json")] + ["tokenizer_2/tokenizer.json", "tokenizer_2/spiece.model"]
+VAE_OF_DIFFUSERS = "vae/diffusion_pytorch_model.safetensors"
+TOKENIZERS = ["tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer_config.json", "tokenizer_2/tokenizer.json",
+              "tokenizer_2/spiece.model"]
 
 
 def tokenizers():
@@ -302,10 +301,10 @@ def tokenizers():
 def official():
     """The repository of FLUX.1-Fill-dev as from_pretrained caches it."""
     configs = {f"{part}/config.json": b"{}" for part in ("transformer", "vae", "text_encoder", "text_encoder_2")}
-    return {"model_index.json": b'{"_class_name": "FluxFillPipeline"}', "scheduler/scheduler_config.json": b"{}", **configs,
-            **sharded(stored(fill.diffusers(model()), "BF16"), 3), "vae/diffusion_pytorch_model.safetensors": vae_of_diffusers(),
-            **linked("text_encoder/model.safetensors", "text_encoder/model.safetensors"),
-            **linked("text_encoder_2/model.safetensors", "text_encoder_2/model.safetensors"), **tokenizers()}
+    said = {"model_index.json": b'{"_class_name": "FluxFillPipeline"}', "scheduler/scheduler_config.json": b"{}"}
+    return {**said, **configs, **sharded(stored(fill.diffusers(model()), "BF16"), 3),
+            **parts(VAE_OF_DIFFUSERS, "text_encoder/model.safetensors", "text_encoder_2/model.safetensors"),
+            VAE_OF_DIFFUSERS: vae_of_diffusers()}
 
 
 def official_and_single_files():
@@ -313,17 +312,22 @@ def official_and_single_files():
     return official() | one(bf16(), "flux1-fill-dev.safetensors") | linked("ae.safetensors", "ae.safetensors") | {"README.md": b"# FLUX.1 Fill [dev]\n"}
 
 
+def parts(vae, clip, t5):
+    """The other networks of the pipeline under these names, and the vocabularies."""
+    return {**linked("ae.safetensors", vae), **linked("text_encoder/model.safetensors", clip),
+            **linked("text_encoder_2/model.safetensors", t5), **tokenizers()}
+
+
 def comfy(transformers="unet", encoders="clip"):
-    """ComfyUI's models folder, with other people's files in it."""
-    return {**one(bf16(), f"{transformers}/flux1-fill-dev.safetensors"), **linked("ae.safetensors", "vae/ae.safetensors"),
-            **linked("text_encoder/model.safetensors", f"{encoders}/clip_l.safetensors"),
-            **linked("text_encoder_2/model.safetensors", f"{encoders}/t5xxl_fp16.safetensors"), "loras/removal.safetensors": lora_only()["removal-lora.safetensors"],
-            f"{transformers}/put_unet_files_here": b"", **tokenizers()}
+    """ComfyUI's models folder, with a LoRA and the note that lies in an empty one."""
+    (_, a_lora), = lora_only().items()
+    return {**one(bf16(), f"{transformers}/flux1-fill-dev.safetensors"), f"{transformers}/put_unet_files_here": b"",
+            **parts("vae/ae.safetensors", f"{encoders}/clip_l.safetensors", f"{encoders}/t5xxl_fp16.safetensors"),
+            "loras/removal.safetensors": a_lora}
 
 
 def encoders_and_vae():
-    return {**linked("ae.safetensors", "ae.safetensors"), **linked("text_encoder/model.safetensors", "clip_l.safetensors"),
-            **linked("text_encoder_2/model.safetensors", "t5xxl_fp16.safetensors"), **tokenizers()}
+    return parts("ae.safetensors", "clip_l.safetensors", "t5xxl_fp16.safetensors")
 
 
 def side_by_side():
@@ -338,8 +342,15 @@ def reference():
 
 
 def odd_names():
-    return {**one(bf16(), "model-b.safetensors"), **linked("ae.safetensors", "flux-vae-bf16.safetensors"), **linked("text_encoder/model.safetensors", "text-a.safetensors"),
-            **linked("text_encoder_2/model.safetensors", "google_t5-v1_1-xxl_encoderonly.safetensors"), **tokenizers()}
+    return one(bf16(), "model-b.safetensors") | parts("flux-vae-bf16.safetensors", "text-a.safetensors", "google_t5-v1_1-xxl_encoderonly.safetensors")
+
+
+def every_other_kind():
+    """Fill beside all that is not Fill, or not whole."""
+    half = {"half.gguf": one_gguf(stored(model(), family("A", "Q8_0")))[GGUF][:-150000]}
+    odd = {"page.safetensors": HTML, "lfs.gguf": LFS, "pipe.gguf": os.mkfifo, "iq2.gguf": unread_gguf("IQ2_XXS", 66, 256)[GGUF]}
+    others = lora_only() | nf4() | svdquant() | quanto() | chroma() | flux_2() | other_inputs(fill.CANNY)
+    return one(bf16(), "a.safetensors") | others | odd | half
 
 
 def t5_without_charsmap():

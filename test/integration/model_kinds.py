@@ -6,7 +6,6 @@ one line that names the file and has the row's words in it. Rows of whole folder
 `model_kinds.py [parts of names]` runs some. Standard library only.
 """
 import collections
-import json
 import math
 import os
 import re
@@ -123,21 +122,26 @@ SCALED = [
     accepted("fp8_with_a_scale_that_rounds", files.odd_scale, reference=files.odd_scale_in_f32, within=1e-5),
     accepted("fp8_with_comfy_quant", lambda: one(files.comfy_quant())),
 ]
+SCALE = QKV + "_scale"
+
+
+def a_scale(value, **fields):
+    """One of the scales in an fp8 file is another."""
+    return lambda: one(changed(files.scaled_fp8("weight_scale"), SCALE, lambda _: value, **fields))
+
+
 NOT_UNDERSTOOD = [
-    refused(f"{name}_beside_{kind.lower()}", beside(lambda name=name, value=value: floats(f"double_blocks.1.img_attn.qkv.{name}", value), kind), rf"qkv\.{name}")
-    for kind, name, value in (("BF16", "scale_weight", [0.5]), ("BF16", "weight_scale", [0.5]), ("F16", "weight_scale_inv", [0.5]), ("BF16", "weight.absmax", [0.5] * 4),
-                              ("BF16", "lora_A.weight", [0.5] * 8), ("BF16", "some_new_thing", [0.5]), ("F8_E4M3", "weight_zero_point", [0.5]))
-] + [
-    refused("fp8_scale_of_another_shape", lambda: one(changed(files.scaled_fp8("weight_scale"), QKV.replace("weight", "weight_scale"), lambda d: d * 7, shape=(7,))),
-            "qkv.weight_scale"),
-] + [
-    refused(f"fp8_scale_that_is_{what}", lambda value=value: one(changed(files.scaled_fp8("weight_scale"), QKV.replace("weight", "weight_scale"),
-                                                                     lambda _: struct.pack("<f", value))), "qkv.weight_scale")
-    for what, value in (("nan", math.nan), ("infinite", math.inf), ("huge", 1e20), ("zero", 0.0))
-]
+    refused(f"{name}_beside_{kind.lower()}", beside(lambda name=name, n=n: floats(f"double_blocks.1.img_attn.qkv.{name}", [0.5] * n), kind), rf"qkv\.{name}")
+    for kind, name, n in (("BF16", "scale_weight", 1), ("BF16", "weight_scale", 1), ("F16", "weight_scale_inv", 1), ("BF16", "weight.absmax", 4),
+                          ("BF16", "lora_A.weight", 8), ("BF16", "some_new_thing", 1), ("F8_E4M3", "weight_zero_point", 1))] + [
+    refused("fp8_scale_of_another_shape", a_scale(struct.pack("<7f", *[0.5] * 7), shape=(7,)), SCALE)] + [
+    refused(f"fp8_scale_that_is_{what}", a_scale(struct.pack("<f", value)), SCALE)
+    for what, value in (("nan", math.nan), ("infinite", math.inf), ("huge", 1e20), ("zero", 0.0))]
+SHORT = "unfinished|incomplete|missing|short|beyond"
+KEY_NORM = "single_blocks.0.norm.key_norm.scale"
 DAMAGE = [
     refused("nan_in_a_bias", lambda: one(changed(bf16(), BIAS, files.put(40, b"\xc0\x7f"))), BIAS, "NaN"),
-    refused("infinity_in_a_bias", lambda: one(changed(bf16(), BIAS, files.put(40, b"\x80\x7f"))), BIAS, "infinit"),
+    refused("infinity_in_a_bias", lambda: one(changed(bf16(), BIAS, files.put(40, b"\x80\x7f"))), BIAS, r"infinit|\binf\b"),
     refused("nan_in_a_matrix", lambda: one(changed(bf16(), QKV, files.put(0, b"\xc0\x7f"))), QKV),
     refused("a_huge_value_in_a_matrix", lambda: one(changed(bf16(), QKV, files.put(0, b"\x80\x70"))), QKV),
     refused("nan_in_the_scale_of_a_block", lambda: files.with_f16_scale(math.nan, at=0), QKV),
@@ -150,30 +154,48 @@ DAMAGE = [
     refused("gguf_with_zeros_from_the_middle_on", lambda: files.zeroed(ggml(family("A", "Q8_0"))(), 0.5, 1), "zeros", "fetch"),
     refused("gguf_with_a_hole", lambda: files.zeroed(ggml(family("A", "F16"))(), 0.6, 0.7), "zeros", "fetch"),
     refused("fp8_with_zeros_from_the_middle_on", lambda: files.zeroed(of("F8_E4M3")(), 0.5, 1), "zeros", "fetch"),
-    refused("a_zero_norm_scale", lambda: one(changed(bf16(), "single_blocks.0.norm.key_norm.scale", lambda d: bytes(len(d)))), "single_blocks.0.norm.key_norm.scale"),
+    refused("a_zero_norm_scale", lambda: one(changed(bf16(), KEY_NORM, lambda d: bytes(len(d)))), KEY_NORM),
     refused("a_zero_matrix", lambda: one(changed(bf16(), FINAL, lambda d: bytes(len(d)))), FINAL),
-    refused("safetensors_cut_in_half", lambda: files.cut(one(bf16()), 150000), "unfinished|incomplete|missing|short|beyond", "fetch"),
-    refused("safetensors_one_byte_short", lambda: files.cut(one(bf16()), 1), "unfinished|incomplete|missing|short|beyond", "fetch"),
-    refused("gguf_cut_in_half", lambda: files.cut(ggml(family("A", "Q8_0"))(), 150000), "unfinished|incomplete|missing|short|beyond", "fetch"),
-    refused("gguf_one_byte_short", lambda: files.cut(ggml(long_only("Q4_K"))(), 32), "unfinished|incomplete|missing|short|beyond", "fetch"),
+    refused("safetensors_cut_in_half", lambda: files.cut(one(bf16()), 150000), SHORT, "fetch"),
+    refused("safetensors_one_byte_short", lambda: files.cut(one(bf16()), 1), SHORT, "fetch"),
+    refused("gguf_cut_in_half", lambda: files.cut(ggml(family("A", "Q8_0"))(), 150000), SHORT, "fetch"),
+    refused("gguf_one_byte_short", lambda: files.cut(ggml(long_only("Q4_K"))(), 32), SHORT, "fetch"),
     refused("a_tensor_is_missing", lambda: one([s for s in bf16() if s.name != QKV]), QKV, "missing"),
     refused("a_tensor_of_another_shape", lambda: one(changed(bf16(), QKV, shape=(32, 96))), QKV, "shape"),
     refused("a_tensor_of_integers", lambda: one(changed(bf16(), BIAS, lambda d: d * 2, kind="I32")), BIAS, "I32"),
     refused("a_tensor_twice_in_a_file", lambda: one([*bf16(), bf16()[3]]), "twice|more than once|duplicate"),
 ]
+ABSENT = "missing|not there|not beside|no such"
+
+
+def without(part, make):
+    return lambda: {name: data for name, data in make().items() if part not in name}
+
+
+def two_shards(**how):
+    return files.sharded(bf16(), 2, **how)
+
+
+def index(change):
+    return lambda: files.with_index(two_shards(), change)
+
+
+def first():
+    return bf16()[0].name
+
+
 PARTS = [
-    refused("index_that_lists_a_missing_shard", lambda: {n: d for n, d in files.sharded(bf16(), 3).items() if "00002-of" not in n}, "00002-of-00003", "missing|not there|no such"),
-    refused("index_that_leaves_its_folder", lambda: files.with_index(files.sharded(bf16(), 2), lambda i: files.moved(i, QKV, "../elsewhere.safetensors")), "index.json",
-            r"\.\./elsewhere"),
-    refused("index_that_is_no_object", lambda: files.with_index(files.sharded(bf16(), 2), lambda i: [i]), "index.json"),
-    refused("index_without_a_map", lambda: files.with_index(files.sharded(bf16(), 2), lambda i: {"metadata": {}}), "index.json", "weight_map"),
-    refused("index_that_is_cut_off", lambda: {n: d[:-20] if n.endswith("json") else d for n, d in files.sharded(bf16(), 2).items()}, "index.json"),
-    refused("index_that_names_another_shard", lambda: files.with_index(files.sharded(bf16(), 2), lambda i: files.moved(i, bf16()[0].name, i["weight_map"][bf16()[-1].name])),
-            bf16()[0].name),
-    refused("index_whose_shards_share_a_tensor", lambda: files.sharded(bf16(), 2, also=[(1, bf16()[3])]), bf16()[3].name),
-    refused("gguf_in_3_parts_without_the_second", lambda: files.split_gguf(without=1), "00002-of-00003|2 of 3|part 2", "missing|not there|no such"),
+    refused("index_that_lists_a_missing_shard", without("00002-of", lambda: files.sharded(bf16(), 3)), "00002-of-00003", ABSENT),
+    refused("index_that_leaves_its_folder", index(lambda i: files.moved(i, QKV, "../elsewhere.safetensors")), "index.json", r"\.\./elsewhere"),
+    refused("index_that_is_no_object", index(lambda i: [i]), "index.json"),
+    refused("index_without_a_map", index(lambda i: {"metadata": {}}), "index.json", "weight_map"),
+    refused("index_that_is_cut_off", lambda: {n: d[:-20] if n.endswith("json") else d for n, d in two_shards().items()}, "index.json"),
+    refused("index_that_names_another_shard", index(lambda i: files.moved(i, first(), i["weight_map"][bf16()[-1].name])), "img_in.weight"),
+    refused("index_whose_shards_share_a_tensor", lambda: two_shards(also=[(1, bf16()[0])]), "img_in.weight"),
+    refused("gguf_in_3_parts_without_the_second", lambda: files.split_gguf(without=1), "00002-of-00003|2 of 3|part 2", ABSENT),
     refused("gguf_in_3_parts_without_the_first", lambda: files.split_gguf(without=0), "00001-of-00003|1 of 3|part 1|first part"),
-    refused("gguf_in_3_parts_whose_second_is_named", files.split_gguf, "00001-of-00003|first", options=("--transformer", "flux1-fill-00002-of-00003.gguf")),
+    refused("gguf_in_3_parts_whose_second_is_named", files.split_gguf, "00001-of-00003|first",
+            options=("--transformer", "flux1-fill-00002-of-00003.gguf")),
 ]
 OTHERS = [
     refused("dev", lambda: files.other_inputs(fill.DEV), r"FLUX\.1-dev", r"\b64\b", r"\b384\b", "Fill"),
@@ -195,7 +217,8 @@ OTHERS = [
     refused("gguf_with_mxfp4", lambda: files.unread_gguf("MXFP4", 17, 32), "MXFP4", "Q8_0|Q4_K"),
     refused("gguf_of_version_1", lambda: one_gguf(bf16(), version=1), "version 1|GGUF.*1"),
     refused("gguf_of_a_big_endian_machine", lambda: one_gguf(bf16(), order=">"), "big-endian"),
-    refused("gguf_of_another_architecture", lambda: one_gguf(stored(prefixed("blk.0.", model()), "Q8_0"), pairs_of_file={"general.architecture": "llama"}), "llama|language model"),
+    refused("gguf_of_another_architecture", lambda: one_gguf(stored(prefixed("blk.0.", model()), "Q8_0"), pairs_of_file={"general.architecture": "llama"}),
+            "llama|language model"),
     refused("a_web_page", lambda: {FILE: files.HTML}, "web page|HTML", "fetch|download"),
     refused("a_pointer_of_git_lfs", lambda: {FILE: files.LFS}, "LFS", "fetch|pull|download"),
     refused("a_pickle", lambda: {"flux1-fill.pt": files.zipped_pickle()}, "pickle|PyTorch|torch"),
@@ -207,10 +230,7 @@ OTHERS = [
     refused("a_link_that_leads_nowhere", lambda: {GGUF: files.link("/nowhere/at/all.gguf")}, "link|no such file"),
     refused("text_in_a_gguf", lambda: {GGUF: b"model weights go here\n" * 300}, "GGUF|safetensors"),
     refused("an_empty_folder", dict, "no transformer"),
-    accepted("fill_beside_every_other_kind", lambda: {**one(bf16(), "a.safetensors"), **files.lora_only(), **files.nf4(), **files.svdquant(), **files.quanto(), **files.chroma(),
-                                                      **files.flux_2(), **files.other_inputs(fill.CANNY), "page.safetensors": files.HTML, "lfs.gguf": files.LFS,
-                                                      "pipe.gguf": os.mkfifo, "iq2.gguf": files.unread_gguf("IQ2_XXS", 66, 256)[GGUF],
-                                                      "half.gguf": ggml(family("A", "Q8_0"))()[GGUF][:-150000]}),
+    accepted("fill_beside_every_other_kind", files.every_other_kind),
 ]
 
 def with_lora(make_lora, kind="F32", scale="", base=None):
@@ -258,7 +278,7 @@ LORAS = [
     unfit("lora_whose_matrices_do_not_fit_each_other", lambda: loras.of_another_rank(few()), "proj_out", "rank|shape|fit"),
     unfit("lora_without_one_of_its_matrices", lambda: few()[:-1], "proj_out"),
     unfit("lora_of_a_wider_model", lambda: loras.lora([loras.Change(m, fill.model(), inputs=48) for m in loras.FEW[:2]], loras.peft), r"\b48\b|0 of 2"),
-    unfit("lora_that_fits_nothing", lambda: loras.renamed(few(), "transformer.", "unet.down_blocks.0."), r"nothing|none|0 of|no layer"),
+    unfit("lora_that_fits_nothing", lambda: loras.renamed(few(), "transformer.", "unet.down_blocks.0."), r"nothing|none|0 of|no layer|6 of its 6"),
     unfit("lora_that_fits_partly", lambda: loras.renamed(few(), "single_transformer_blocks.1.", "single_transformer_blocks.31."), r"\b[24]\b"),
     unfit("lora_of_another_kind", lambda: [*few(), floats("transformer.transformer_blocks.0.attn.to_q.dora_scale", [1.0] * 32)], "DoRA"),
     unfit("lora_with_nan", lambda: changed(few(), few()[0].name, files.put(0, b"\xc0\x7f")), few()[0].name.rsplit(".", 2)[0], "NaN"),
@@ -323,7 +343,8 @@ call_file = once(fill.call)
 
 def transformer(folder, *options):
     """-> exit status, the velocity's bytes or None, what was printed"""
-    code, said, errors = run("transformer", "--models", folder.models, "--backend", "cpu", "--in", folder.beside("in", call_file()), "--out", folder.beside("out"), *options)
+    code, said, errors = run("transformer", "--models", folder.models, "--backend", "cpu", "--in", folder.beside("in", call_file()), "--out",
+                             folder.beside("out"), *options)
     velocity = fill.read_safetensors(folder.read("out"))["velocity"][2] if code == 0 else None
     return code, velocity, said + errors
 
@@ -389,7 +410,8 @@ FOLDERS = [
     ("the_official_repository", files.official, "transformer/diffusion_pytorch_model"),
     ("the_official_repository_with_single_files", files.official_and_single_files, "flux1-fill-dev.safetensors|transformer/diffusion_pytorch_model"),
     ("comfyui_with_unet_and_clip", files.comfy, "unet/flux1-fill-dev.safetensors"),
-    ("comfyui_with_diffusion_models_and_text_encoders", lambda: files.comfy("diffusion_models", "text_encoders"), "diffusion_models/flux1-fill-dev.safetensors"),
+    ("comfyui_with_diffusion_models_and_text_encoders", lambda: files.comfy("diffusion_models", "text_encoders"),
+     "diffusion_models/flux1-fill-dev.safetensors"),
     ("dev_and_fill_and_lora_and_nf4_side_by_side", files.side_by_side, "flux1-fill-dev.safetensors"),
     ("parts_under_odd_names", files.odd_names, "model-b.safetensors"),
 ]
@@ -398,8 +420,8 @@ FOLDERS = [
 def picture(folder):
     """-> the PNG that `fill` makes, or what it said"""
     code, _, errors = run("fill", "--models", folder.models, "--backend", "cpu", "--image", folder.beside("photo.png", photo_png(64, 64)), "--mask",
-                          folder.beside("mask.png", mask_png(64, 64, (16, 16, 48, 48))), "--prompt", "short grass", "--width", "64", "--height", "64", "--steps", "1",
-                          "--t5-len", "16", "--out", folder.beside("out.png"))
+                          folder.beside("mask.png", mask_png(64, 64, (16, 16, 48, 48))), "--prompt", "short grass", "--width", "64",
+                          "--height", "64", "--steps", "1", "--t5-len", "16", "--out", folder.beside("out.png"))
     assert code == 0, f"should make a picture; status {code}: {last_line(errors)}"
     return folder.read("out.png")
 

@@ -36,14 +36,6 @@ class Tensor:
         half = self.shape[0] // 2
         return self.rows(half, 2 * half).then(self.rows(0, half))
 
-    def reshaped(self, *shape):
-        return Tensor(shape, self.integers, self.places)
-
-    def times(self, factors):
-        """Each row times its own integer."""
-        size = len(self.integers) // self.shape[0]
-        return Tensor(self.shape, [v * factors[i // size] for i, v in enumerate(self.integers)], self.places)
-
     def values(self):
         unit = 2.0 ** -self.places
         return [v * unit for v in self.integers]
