@@ -2,7 +2,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -112,22 +111,20 @@ static void read_row(const struct tensor_entry *e, int64_t o, int64_t j0, int64_
 
 static enum err_code check_finite(const struct lora *l, const struct tensor_entry *e, struct err *err)
 {
-    atomic_bool good = true;
+    bool good = true;
     int64_t rows = e->n_dims == 2 ? e->dims[0] : 1, cols = e->dims[e->n_dims - 1];
     struct tensor_entry matrix = *e;
 
     matrix.n_dims = 2;
     matrix.dims[0] = rows;
     matrix.dims[1] = cols;
-#pragma omp parallel for schedule(static)
     for (int64_t o = 0; o < rows; o++)
         for (int64_t j = 0; j < cols; j += STRIP_VALUES) {
             float v[STRIP_VALUES];
             int64_t n = cols - j < STRIP_VALUES ? cols - j : STRIP_VALUES;
 
             read_row(&matrix, o, j, n, v);
-            if (!all_finite(v, n))
-                good = false;
+            good = all_finite(v, n) && good;
         }
     return good ? ERR_OK : damaged(l, e, "holds NaN or infinity", err);
 }
@@ -233,19 +230,19 @@ static enum err_code expand_a(const struct lora *l, const struct tensor_entry *e
                               struct err *err)
 {
     int64_t rank = e->dims[0], cols = e->dims[1];
-    float *strips = NULL, *row = NULL;
     bool good = true;
+    float *strips = NULL;
 
     TRY(arena_alloc(a, (size_t)low_rank_strip_values(rank, cols), sizeof *strips, &strips, err));
-    row = malloc((size_t)cols * sizeof *row);
-    if (!row)
-        return err_set(err, ERR_NOMEM, "%s: no memory for a row of %" PRId64 " values", l->file.path, cols);
-    for (int64_t k = 0; k < rank; k++) {
-        read_row(e, k, 0, cols, row);
-        good = good && all_finite(row, cols);
-        low_rank_put_row(strips, rank, cols, k, row);
-    }
-    free(row);
+    for (int64_t k = 0; k < rank; k++)
+        for (int64_t j = 0; j < cols; j += STRIP_VALUES) {
+            float v[STRIP_VALUES];
+            int64_t n = cols - j < STRIP_VALUES ? cols - j : STRIP_VALUES;
+
+            read_row(e, k, j, n, v);
+            good = all_finite(v, n) && good;
+            low_rank_put(strips, rank, k, j, n, v);
+        }
     *ret = strips;
     return good ? ERR_OK : damaged(l, e, "holds NaN or infinity", err);
 }

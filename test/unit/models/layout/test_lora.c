@@ -330,6 +330,10 @@ TEST(lora__refuses_a_layer_that_comes_twice)
     put_pair(&m, TO_Q, 64, 64, 2);
     put_pair(&m, "transformer.double_blocks.0.img_attn.qkv", 192, 64, 2);
     check_refused(&m, ERR_UNSUPPORTED, "in two ways");
+    begin(&m); /* what stands in front of the two is equally long, and both are left away */
+    put_pair(&m, "transformer.unet.proj_out", 64, 64, 2);
+    put_pair(&m, "base_model.model.proj_out", 64, 64, 2);
+    check_refused(&m, ERR_CORRUPT, "are the same layer or overlap");
 }
 
 TEST(lora__refuses_a_file_without_layers)

@@ -28,7 +28,7 @@ static void make(struct product *p, int rank, int cols, enum dtype dtype)
     for (int i = 0; i < rank * cols; i++)
         p->a[i] = uniform(&state);
     for (int k = 0; k < rank; k++)
-        low_rank_put_row(p->strips, rank, cols, k, p->a + k * cols);
+        low_rank_put(p->strips, rank, k, 0, cols, p->a + k * cols);
     for (int i = 0; i < ROWS * rank; i++) {
         p->b_bf16[i] = f32_to_bf16(uniform(&state));
         p->b[i] = bf16_to_f32(p->b_bf16[i]);
