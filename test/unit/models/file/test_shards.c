@@ -75,6 +75,18 @@ TEST(shards__hold_what_their_index_lists_where_it_lists_it)
     }
 }
 
+TEST(shards__need_an_index_that_is_whole)
+{
+    static const char *const texts[] = { "", "{", "version https://git-lfs.github.com/spec/v1\n",
+                                         "{\"weight_map\":{\"a\":\"a.safetensors\"}", "[[[[[[[[[1]]]]]]]]]",
+                                         "{\"weight_map\":{\"a\\u0000\":\"a.safetensors\"}}" };
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        expect_index(texts[i], i % 2, ERR_CORRUPT, "the index is damaged or incomplete; fetch it again: JSON: ");
+    expect_index("[]", false, ERR_CORRUPT, "the index is not an object");
+    expect_index("{\"weight_map\":{}}", false, ERR_CORRUPT, "the index lists no file");
+}
+
 TEST(shards__are_only_files_beside_their_index)
 {
     static const char *const names[] = { "unet/x.safetensors", "../a.safetensors",  "/etc/a.safetensors", "..",
@@ -88,6 +100,20 @@ TEST(shards__are_only_files_beside_their_index)
         (void)snprintf(json, sizeof json, MAP("\"a\":\"%s\""), names[i]);
         expect_index(json, i % 2, ERR_CORRUPT, "not the name of a safetensors file beside the index");
     }
+}
+
+TEST(shards__of_an_index_are_safetensors_inside_too)
+{
+    struct bytes b = { 0 };
+
+    gguf_put_header(&b, 3, 1, 0);
+    gguf_put_tensor(&b, "a", TYPE_F32, 0, GGUF_DIMS(1));
+    bytes_pad(&b, 32);
+    bytes_f32(&b, 1);
+    (void)temp_file("ix/g.safetensors", b.ptr, b.len);
+    bytes_done(&b);
+    for (int survey = 0; survey < 2; survey++)
+        expect_index(MAP("\"a\":\"g.safetensors\""), survey, ERR_UNSUPPORTED, "g.safetensors is GGUF, but an index");
 }
 
 TEST(shards__that_are_missing_or_short_are_named)
