@@ -8,7 +8,6 @@
 
 #include "test/support/bytes.h"
 #include "test/support/check.h"
-#include "test/support/gguf_build.h"
 #include "test/support/golden.h"
 #include "test/support/limits.h"
 

@@ -10,7 +10,6 @@
 
 #include "test/support/bytes.h"
 #include "test/support/check.h"
-#include "test/support/gguf_build.h"
 
 enum { ARENA_BYTES = 64 << 20, MAX_WORDS = 24 };
 
