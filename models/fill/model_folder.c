@@ -260,16 +260,21 @@ static const char *why_not(const struct search *s, const struct model_file *f, b
     return model_file_text(f, whole, ret);
 }
 
+/* How much is said of the files: the reason of each, of the first, or of none. */
+enum detail { WHOLE, FIRST_WHOLE, SHORT };
+
 struct refusal {
+    enum detail detail;
+    bool cuts; /* the end of a text that does not fit, rather than all of it */
     char text[ERR_MESSAGE_MAX];
     size_t len, room;
     int n, n_left; /* files that are named, and that are not */
-    bool cuts;     /* the end of a text that does not fit, rather than the whole */
 };
 
-static void refuse(const struct search *s, const struct model_file *f, bool whole, struct refusal *r)
+static void refuse(const struct search *s, const struct model_file *f, struct refusal *r)
 {
     char why[MODEL_FILE_TEXT_SIZE], line[MODEL_FILE_TEXT_SIZE + 300];
+    bool whole = r->detail == WHOLE || (r->detail == FIRST_WHOLE && !r->n);
     int n = snprintf(line, sizeof line, "%s%.200s %s", r->n ? "; " : "", f->name, why_not(s, f, whole, why));
 
     if (r->cuts && n > (int)r->room)
@@ -284,43 +289,56 @@ static void refuse(const struct search *s, const struct model_file *f, bool whol
     r->n++;
 }
 
-/* Says of each file what it is, those first that are most like the part; in short where the whole does not fit. */
-static struct refusal refuse_all(const struct search *s, bool whole, bool cuts, size_t room)
+/* The file that stops the search comes first, then those that are most like the part. */
+static void refuse_all(const struct search *s, struct refusal *r)
 {
-    struct refusal r = { .room = room, .cuts = cuts };
-
+    if (s->unread)
+        refuse(s, s->unread, r);
     for (int rank = RANK_PART; rank < RANK_IRRELEVANT; rank++)
         for (int i = 0; i < s->list.n; i++)
-            if ((int)rank_of(s, &s->list.files[i]) == rank)
-                refuse(s, &s->list.files[i], whole, &r);
-    if (r.n && r.n_left)
-        (void)snprintf(r.text + r.len, sizeof r.text - r.len, "; and %d more, see `inpaint-worker doctor`", r.n_left);
+            if (&s->list.files[i] != s->unread && (int)rank_of(s, &s->list.files[i]) == rank)
+                refuse(s, &s->list.files[i], r);
+    if (r->n && r->n_left)
+        r->len += (size_t)snprintf(r->text + r->len, sizeof r->text - r->len,
+                                   "; and %d more, see `inpaint-worker doctor`", r->n_left);
+}
+
+/* As much as fits into `room`. */
+static struct refusal explain(const struct search *s, size_t room)
+{
+    const enum detail last = s->unread ? FIRST_WHOLE : SHORT;
+    struct refusal r = { 0 };
+
+    for (enum detail detail = WHOLE; detail <= last; detail++) {
+        r = (struct refusal){ .detail = detail, .room = room };
+        refuse_all(s, &r);
+        if (!r.n_left)
+            return r;
+    }
+    if (r.n && (s->unread || r.n + r.n_left > 1))
+        return r;
+    r = (struct refusal){ .detail = FIRST_WHOLE, .room = sizeof r.text - 60, .cuts = true };
+    refuse_all(s, &r);
     return r;
 }
 
 static enum err_code no_part(const struct search *s, struct err *err)
 {
     enum { AND_MORE = 48, AROUND = 26 };
-    const char *name = parts[s->part].name, *looked_for = parts[s->part].looked_for;
-    size_t taken = strlen(s->folder->dir) + strlen(name) + AROUND,
+    const char *name = parts[s->part].name, *looked_for = parts[s->part].looked_for, *dir = s->folder->dir;
+    size_t taken = strlen(dir) + strlen(name) + AROUND,
            room = taken + AND_MORE < ERR_MESSAGE_MAX ? ERR_MESSAGE_MAX - taken - AND_MORE : 0;
     enum err_code rc = s->unread && s->unread->rc ? s->unread->rc
                        : s->unread                ? ERR_CORRUPT
                        : s->too_large             ? ERR_TOO_LARGE
                                                   : ERR_NOT_FOUND;
-    struct refusal r = refuse_all(s, true, false, room);
+    struct refusal r = explain(s, room);
 
-    if (r.n_left && r.n + r.n_left == 1)
-        r = refuse_all(s, true, true, sizeof r.text - 1);
-    else if (r.n_left)
-        r = refuse_all(s, false, false, room);
     if (!r.n)
-        return err_set(err, rc, "%s: no %s (looked for %s)%s", s->folder->dir, name, looked_for,
-                       r.n_left ? ", see `inpaint-worker doctor`" : "");
-    if (r.len + strlen(looked_for) + taken < ERR_MESSAGE_MAX)
-        return err_set(err, rc, "%s: no %s that can be used: %s (looked for %s)", s->folder->dir, name, r.text,
-                       looked_for);
-    return err_set(err, rc, "%s: no %s that can be used: %s", s->folder->dir, name, r.text);
+        return err_set(err, rc, "%s: no %s (looked for %s)", dir, name, looked_for);
+    if (r.len + strlen(looked_for) + sizeof " (looked for )" + taken < ERR_MESSAGE_MAX)
+        return err_set(err, rc, "%s: no %s that can be used: %s (looked for %s)", dir, name, r.text, looked_for);
+    return err_set(err, rc, "%s: no %s that can be used: %s", dir, name, r.text);
 }
 
 /*

@@ -6,8 +6,8 @@
 
 #include "models/file/gguf.h"
 #include "models/file/name_index.h"
-#include "test/support/check.h"
 #include "test/support/bytes.h"
+#include "test/support/check.h"
 
 enum { ARENA_BYTES = 16 << 20, MAX_TENSORS = 32 };
 
