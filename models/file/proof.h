@@ -6,8 +6,8 @@
  *
  *   1. A hole is a page of 4 KiB (as the file is divided) of zero bytes alone, or a tensor whose first or last 4 KiB
  *      are zero: a quarter of it where that is less, all of it where it is smaller than 1 KiB. Weights of one byte are
- *      plain casts, in which a neuron with tiny weights may well be a row of zeros, so there a hole has at least 16
- * KiB. Matrices of less than 64 bytes may be zero, and convolutions of less than 256 KiB, because small networks are
+ *      plain casts, in which a neuron with tiny weights may be a row of zeros, so there a hole has at least 16 KiB.
+ *      Matrices of less than 64 bytes may be zero, and convolutions of less than 256 KiB: small networks may be
  *      built with kernels that do nothing. A matrix of 32000 rows and more is a token table: up to 64 whole rows of
  *      zeros at its end are padding of the vocabulary (T5 has 32128 rows for 32100 pieces).
  *   2. A value is NaN, infinity, or over PROOF_LARGEST; of quantised types, a scale is not finite, or is one with which
