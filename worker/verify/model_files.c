@@ -11,12 +11,25 @@
 
 /* --- which files --- */
 
-static void add(struct model_files *m, const struct verified_file *file)
+/* One file may have several paths. */
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return strcmp(a, b) == 0 || (stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+}
+
+int model_files_find(const struct model_files *m, const char *path)
 {
     for (int i = 0; i < m->n; i++)
-        if (strcmp(m->file[i].path, file->path) == 0)
-            return;
-    if (m->n < MODEL_FILES_MAX)
+        if (is_same_file(m->file[i].path, path))
+            return i;
+    return -1;
+}
+
+static void add(struct model_files *m, const struct verified_file *file)
+{
+    if (model_files_find(m, file->path) < 0 && m->n < MODEL_FILES_MAX)
         m->file[m->n++] = *file;
 }
 

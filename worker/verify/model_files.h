@@ -31,6 +31,9 @@ void model_files_add_folder(struct model_files *m, const struct model_folder *fo
  * copied. */
 void model_files_add(struct model_files *m, const struct verified_file *file, struct arena *a);
 
+/* The place of a file, by whichever path; -1: it is not among them. */
+int model_files_find(const struct model_files *m, const char *path);
+
 enum verdict {
     VERDICT_KNOWN,   /* its digest is that of a known file */
     VERDICT_UNKNOWN, /* nothing in the list speaks for it or against it */

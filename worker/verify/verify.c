@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { ARENA_BYTES = 256 << 20 }; /* address space, for the directories of all files */
 
@@ -94,15 +93,6 @@ static void wait_for_thread(struct verify *v)
     v->is_running = false;
 }
 
-/* Whether the transformer that was taken is the one that the thread found. */
-static bool has_file(const struct verify *v, const char *path)
-{
-    for (int i = 0; i < v->files.n; i++)
-        if (strcmp(v->files.file[i].path, path) == 0)
-            return true;
-    return false;
-}
-
 /* The first error; and the notes. Of two transformers the later one was taken. */
 static enum err_code conclude(struct verify *v, int first_transformer, struct err *err)
 {
@@ -129,7 +119,7 @@ enum err_code verify_finish(struct verify *v, const char *transformer, const cha
         wait_for_thread(v);
     else
         (void)run(v);
-    if (!has_file(v, transformer)) {
+    if (model_files_find(&v->files, transformer) < 0) {
         first_transformer = v->files.n;
         model_files_add(&v->files, &taken, &v->arena);
     }

@@ -47,6 +47,13 @@ TEST(model_files__lists_every_file_of_a_folder_once)
     model_files_add_folder(&m, &folder, &a);
     CHECK_INT(m.n, 6); /* T5's file is its vocabulary, too */
     CHECK(has(&m, "/t5-encoder-Q8_0.gguf", true));
+    for (int i = 0; i < m.n; i++) {
+        char path[700];
+
+        (void)snprintf(path, sizeof path, "./%s", m.file[i].path);
+        CHECK_INT(model_files_find(&m, path), i);
+    }
+    CHECK_INT(model_files_find(&m, "/nowhere"), -1);
     arena_done(&a);
 }
 
@@ -159,7 +166,7 @@ TEST(verify__notes_a_known_name_with_another_size)
     char path[600];
     struct err err = { 0 };
 
-    (void)snprintf(path, sizeof path, "%s/flux1-fill-Q8_0.gguf", dir);
+    (void)snprintf(path, sizeof path, "./%s//flux1-fill-Q8_0.gguf", dir); /* another path of the same file */
     CHECK_OK(verify_finish(v, path, NULL, 0, &err), err);
     CHECK(note_with(v, "ae.safetensors has ") && strstr(verify_note(v, 0), " bytes; the published file of this name"));
     CHECK(!verify_note(v, 1));
