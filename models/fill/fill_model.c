@@ -392,6 +392,11 @@ const char *fill_model_loras(const struct fill_model *m)
     return m->loras.text;
 }
 
+const char *fill_model_lora_path(const struct fill_model *m, int i)
+{
+    return i < m->loras.n ? lora_path(m->loras.loras[i]) : NULL;
+}
+
 const char *fill_model_lora_list(const struct fill_model *m)
 {
     return m->loras.list;

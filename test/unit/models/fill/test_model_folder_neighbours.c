@@ -346,7 +346,7 @@ TEST(model_folder__a_refusal_says_what_was_seen)
         { 8, "removal-lora.safetensors is a LoRA: it changes a transformer and is none itself; name it in LORAS" },
         { 9, "flux1-fill-nf4.safetensors is FLUX.1-Fill in 4-bit values of bitsandbytes (NF4)" },
         { 11, "flux1-fill-IQ2_XXS.gguf is FLUX.1-Fill in values of a type that is not read here (IQ2_XXS)" },
-        { 15, "flux1-fill-dev-page.gguf is a web page or XML; a GGUF or safetensors file is needed" },
+        { 15, "flux1-fill-dev-page.gguf is a web page or XML; fetch a GGUF or safetensors file in its place" },
         { 17, "flux1-fill-dev.ckpt is no file of tensors (a pickle of PyTorch)" },
         { 19, "empty.gguf is an unfinished download (empty)" },
         { 21, "pipe.gguf is no file of tensors (a pipe)" },
