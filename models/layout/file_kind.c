@@ -597,12 +597,11 @@ bool file_seen_serves(const struct file_seen *s, enum file_kind part)
 
 /* --- text --- */
 
-#define TAKE_FILL   "take a file of FLUX.1-Fill-dev"
-#define TAKE_T5     "take the T5-XXL v1.1 encoder that FLUX.1 has (t5xxl_fp16.safetensors, or a T5 encoder GGUF)"
-#define TAKE_CLIP   "take CLIP-L (clip_l.safetensors)"
-#define TAKE_VAE    "take FLUX.1's autoencoder (ae.safetensors)"
-#define TAKE_PLAIN  "take the same network in BF16, F16, fp8 or as a GGUF of type Q8_0 or Q4_K"
-#define FETCH_AGAIN "fetch it again"
+#define TAKE_FILL  "take a file of FLUX.1-Fill-dev"
+#define TAKE_T5    "take the T5-XXL v1.1 encoder that FLUX.1 has (t5xxl_fp16.safetensors, or a T5 encoder GGUF)"
+#define TAKE_CLIP  "take CLIP-L (clip_l.safetensors)"
+#define TAKE_VAE   "take FLUX.1's autoencoder (ae.safetensors)"
+#define TAKE_PLAIN "take the same network in BF16, F16, fp8 or as a GGUF of type Q8_0 or Q4_K"
 
 static const struct {
     const char *name, *reason, *remedy;
@@ -647,7 +646,8 @@ static const struct {
     [FILE_SPLIT_PART] = { "one of several files of a model", "a part alone is no model",
                           "name the *.index.json or the first file, and keep all of them together" },
     [FILE_UNFINISHED] = { "an unfinished download", "it is not all there", "let it end, or remove it" },
-    [FILE_FOREIGN] = { "no file of tensors", "a GGUF or safetensors file is needed", FETCH_AGAIN },
+    [FILE_FOREIGN] = { "no file of tensors", "a GGUF or safetensors file is needed",
+                       "fetch it again, or take it out of the folder" },
     [FILE_UNREADABLE] = { "unreadable", "so nobody knows what it is", "fetch it again, or take it out of the folder" },
 };
 
