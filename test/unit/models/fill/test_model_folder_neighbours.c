@@ -563,6 +563,43 @@ TEST(model_folder__a_download_that_has_not_ended_is_no_model)
     }
 }
 
+/* Where the header itself is cut off, the name says which part is in doubt; one that says nothing may be any. */
+TEST(model_folder__what_cannot_be_read_stops_the_part_that_its_name_speaks_of)
+{
+    static const struct {
+        const char *name;
+        bool stops[4]; /* transformer, VAE, CLIP, T5 */
+    } cases[] = {
+        { "t5xxl_fp16.safetensors", { false, false, false, true } },
+        { "text_encoders/t5xxl.gguf", { false, false, false, true } },
+        { "clip/clip_l-other.safetensors", { false, false, true, false } },
+        { "vae/any.safetensors", { false, true, false, false } },
+        { "loras/flux-fill.safetensors", { false, false, false, false } },
+        { "flux-fill-lora.safetensors", { false, false, false, false } },
+        { "flux1-fill-dev.safetensors", { true, false, false, false } },
+        { "unet/any.safetensors", { true, false, false, false } },
+        { "any.safetensors", { true, false, false, false } },
+        { "any.gguf", { true, false, false, true } },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        static const char header[] = "\x00\x10\x00\x00\x00\x00\x00\x00{\"img_in.weight\":{\"dtype\":";
+        char dir[256], name[32];
+        struct model_folder f;
+
+        (void)snprintf(name, sizeof name, "doubt-%zu", i);
+        f = folder(name, dir);
+        put_st(dir, "a.safetensors", FILL, 8);
+        put_st(dir, "my-vae.safetensors", VAE, 8);
+        put_st(dir, "my-clip.safetensors", CLIP, 8);
+        put_gguf(dir, "my-t5.gguf", "t5encoder", T5_GGUF, 0, WHOLE, NO_VOCABULARY);
+        put_bytes(dir, cases[i].name, header, sizeof header - 1);
+        for (int part = MODEL_TRANSFORMER; part <= MODEL_T5; part++)
+            expect(&f, (enum model_part)part, cases[i].stops[part] ? ERR_CORRUPT : ERR_OK,
+                   cases[i].stops[part] ? cases[i].name : "");
+    }
+}
+
 /* A VAE and a CLIP under their own names are refused when they are not all there, and others do not take their place. */
 TEST(model_folder__an_unfinished_part_under_its_own_name_is_named)
 {
