@@ -23,7 +23,7 @@ from model_files import BIAS, FILE, FINAL, GGUF, QKV, bf16, model, one, one_gguf
 from tiny_fill import changed, family, floats, long_only, prefixed, stored
 
 SECONDS = 60  # a program that waits for a pipe never ends
-REMEDY = r"\b(take|fetch|name|use|put|remove|convert|download|delete|set|get|copy|needs?|needed)\b"
+REMEDY = r"\b(take|fetch|name|use|put|remove|convert|download|delete|set|get|copy|needs?|needed|looked for)\b"
 
 Kind = collections.namedtuple("Kind", "name make words within reference says options command", defaults=(None, 0.0, None, None, (), "transformer"))
 
@@ -429,9 +429,14 @@ FOLDERS = [
 def fill_picture(folder):
     """-> the exit status of `fill`, and what it said"""
     code, said, errors = run("fill", "--models", folder.models, "--backend", "cpu", "--image", folder.beside("photo.png", photo_png(64, 64)), "--mask",
-                          folder.beside("mask.png", mask_png(64, 64, (16, 16, 48, 48))), "--prompt", "short grass", "--width", "64",
+                             folder.beside("mask.png", mask_png(64, 64, (16, 16, 48, 48))), "--prompt", "short grass", "--width", "64",
                           "--height", "64", "--steps", "1", "--t5-len", "16", "--out", folder.beside("out.png"))
-    assert code == 0, f"should make a picture; status {code}: {last_line(errors)}"
+    return code, said + errors
+
+
+def picture(folder):
+    code, said = fill_picture(folder)
+    assert code == 0, f"should make a picture; status {code}: {last_line(said)}"
     return folder.read("out.png")
 
 
