@@ -94,6 +94,12 @@ INLINE_HOT void block_f8_e4m3(const uint8_t *b, float *y)
     *y = f8_value(*b);
 }
 
+/* E5M2 is the upper byte of a half. */
+INLINE_HOT void block_f8_e5m2(const uint8_t *b, float *y)
+{
+    *y = half_value((uint16_t)(*b << 8));
+}
+
 INLINE_HOT void block_q8_0(const uint8_t *b, float *y)
 {
     const int8_t *q = (const int8_t *)b + 2;
@@ -288,6 +294,7 @@ INLINE_HOT void block_iq4_xs(const uint8_t *b, float *y)
     X(DT_F16, block_f16)         \
     X(DT_BF16, block_bf16)       \
     X(DT_F8_E4M3, block_f8_e4m3) \
+    X(DT_F8_E5M2, block_f8_e5m2) \
     X(DT_Q8_0, block_q8_0)       \
     X(DT_Q4_0, block_q4_0)       \
     X(DT_Q4_1, block_q4_1)       \

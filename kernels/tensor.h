@@ -24,6 +24,7 @@ enum { TENSOR_MAX_DIMS = 4 };
     X(DT_F16, "F16", 1, 2)                   \
     X(DT_BF16, "BF16", 1, 2)                 \
     X(DT_F8_E4M3, "F8_E4M3", 1, 1)           \
+    X(DT_F8_E5M2, "F8_E5M2", 1, 1)           \
     X(DT_I32, "I32", 1, 4)                   \
     X(DT_I64, "I64", 1, 8)                   \
     X(DT_U8, "U8", 1, 1)                     \

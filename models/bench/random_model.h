@@ -2,7 +2,7 @@
  * random_model - a tensor file that exists in memory only, with names and shapes from a list and random weights, for
  * measuring without a download. The result of a product with its matrices is about as large as the input.
  *
- *   matrices        the type asked for (F32 where a row is not a whole number of blocks), any of quant.h but F8_E4M3
+ *   matrices        the type asked for (F32 where a row is not a whole number of blocks), any of quant.h but F8
  *   convolutions    BF16, as in ae.safetensors
  *   vectors         F32, between 0.5 and 1.5
  * The bytes of all tensors are in the arena.

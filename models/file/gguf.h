@@ -63,7 +63,7 @@ struct gguf_meta {
 /* Fills all fields of *ret but path. Tables come from the arena; names point into map. */
 MUST_CHECK enum err_code gguf_parse(struct span map, struct arena *a, struct tensor_file *ret, struct err *err);
 
-uint32_t gguf_tensor_type(enum dtype t); /* the type's number in a file; every dtype but F8_E4M3 has one */
+uint32_t gguf_tensor_type(enum dtype t); /* the type's number in a file; every dtype but those of F8 has one */
 
 /* In all getters m may be NULL: a file without metadata. */
 const struct gguf_pair *gguf_find(const struct gguf_meta *m, const char *key); /* NULL: absent */

@@ -21,8 +21,8 @@ static const struct {
     int bytes, dtype;
 } types[] = {
     { "F32", 4, DT_F32 }, { "F16", 2, DT_F16 }, { "BF16", 2, DT_BF16 }, { "F8_E4M3", 1, DT_F8_E4M3 },
-    { "I32", 4, DT_I32 }, { "I64", 8, DT_I64 }, { "U8", 1, DT_U8 },     { "BOOL", 1, -1 },
-    { "I8", 1, -1 },      { "F8_E5M2", 1, -1 }, { "I16", 2, -1 },       { "U16", 2, -1 },
+    { "I32", 4, DT_I32 }, { "I64", 8, DT_I64 }, { "U8", 1, DT_U8 },     { "F8_E5M2", 1, DT_F8_E5M2 },
+    { "I8", 1, -1 },      { "BOOL", 1, -1 },    { "I16", 2, -1 },       { "U16", 2, -1 },
     { "U32", 4, -1 },     { "U64", 8, -1 },     { "F64", 8, -1 },
 };
 enum { N_TYPES = sizeof types / sizeof *types };

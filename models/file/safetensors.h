@@ -6,8 +6,9 @@
  *                         "__metadata__": { "key": "value", ... } }
  *   3. the rest: the buffer in which the offsets count; the tensors tile it without hole or overlap
  *
- * F32, F16, BF16, F8_E4M3, I32, I64 and U8 enter the directory. Tensors of the format's other types are checked for
- * size and place and left out; an unknown type makes the file ERR_UNSUPPORTED. The writer is in tensor_file.h.
+ * F32, F16, BF16, F8_E4M3, F8_E5M2, I32, I64 and U8 enter the directory. Tensors of the format's other types are
+ * checked for size and place and left out; an unknown type makes the file ERR_UNSUPPORTED. The writer is in
+ * tensor_file.h.
  * Source: safetensors README and tensor.rs.
  */
 #ifndef MODELS_FILE_SAFETENSORS_H

@@ -22,7 +22,13 @@ static int index_after(struct span name, const char *prefix, const char *stem, i
 
 int weight_depth(const struct weight_set *set, const char *stem, int max)
 {
+    struct weight_names names;
     int depth = 0;
+
+    if (set->rename && !set->rename(stem, &names))
+        return 0;
+    if (set->rename)
+        stem = names.name[0];
 
     for (int f = 0; f < set->n_files; f++) {
         for (int e = 0; e < set->files[f]->n_entries; e++) {

@@ -6,6 +6,7 @@
 #include "models/flux/flux_embed.h"
 #include "models/flux/flux_rope.h"
 #include "models/file/weight_depth.h"
+#include "models/layout/flux_names.h"
 
 enum { NAME_SIZE = 128, FILL_IN = 384, FILL_OUT = 64 };
 
@@ -134,7 +135,7 @@ static enum err_code load_part(struct walk *w, const char *name, const struct pa
 
     if (p->cols == HEAD) {
         bool other =
-            !weight_set_find(w->loader->set, "%s.scale", name) && weight_set_find(w->loader->set, "%s.weight", name);
+            !weight_set_has(w->loader->set, "%s.scale", name) && weight_set_has(w->loader->set, "%s.weight", name);
         return weights_vector(w->loader, at, rows, err, "%s.%s", name, other ? "weight" : "scale");
     }
     loader.in_file = w->in_file == FLUX_IN_FILE_ALL || (w->in_file == FLUX_IN_FILE_MODULATION && p->modulation);
@@ -163,23 +164,14 @@ enum err_code flux_describe(const struct flux_config *c, flux_visit_fn *visit, v
     return walk_all(&w, NULL, err);
 }
 
-static bool has_diffusers_names(const struct tensor_file *files, int n_files)
-{
-    for (int f = 0; f < n_files; f++)
-        for (int e = 0; e < files[f].n_entries; e++)
-            if (span_ends(files[f].entries[e].name, "x_embedder.weight"))
-                return true;
-    return false;
-}
-
 enum err_code flux_weight_set(struct weight_set *ret, const struct tensor_file *files, int n_files, struct err *err)
 {
     static const char *const prefixes[] = { "model.diffusion_model.", "diffusion_model.", "transformer.", NULL };
 
-    if (has_diffusers_names(files, n_files))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "transformer has diffusers' tensor names (x_embedder, separate to_q, to_k, to_v); take a file "
-                       "with BFL's names (img_in, fused qkv)");
+    if (weight_set_init(ret, files, n_files, prefixes, "x_embedder.weight", NULL) == ERR_OK) {
+        ret->rename = flux_names_diffusers;
+        return ERR_OK;
+    }
     return weight_set_init(ret, files, n_files, prefixes, "img_in.weight", err);
 }
 
@@ -187,30 +179,34 @@ enum err_code flux_weight_set(struct weight_set *ret, const struct tensor_file *
 static enum err_code shape_of(const struct weight_set *set, const char *name, int64_t *ret_rows, int64_t *ret_cols,
                               struct err *err)
 {
-    const struct tensor_entry *e = weight_set_find(set, "%s", name);
+    struct weight_source s;
 
-    if (!e)
+    if (!weight_set_has(set, "%s", name))
         return err_set(err, ERR_NOT_FOUND, "transformer: tensor '%s' is missing", name);
-    if (e->n_dims < 2 || e->dims[0] < 1 || e->dims[1] < 1)
+    TRY(weight_set_source(set, name, &s, err));
+    if (s.n_dims < 2 || s.dims[0] < 1 || s.dims[1] < 1)
         return err_set(err, ERR_CORRUPT, "transformer: tensor '%s' is not a matrix", name);
-    *ret_rows = e->dims[0];
-    *ret_cols = e->dims[1];
+    *ret_rows = s.dims[0];
+    *ret_cols = s.dims[1];
     return ERR_OK;
 }
 
 /* The scale of a QK norm is as long as a head. */
 static enum err_code read_head_dim(const struct weight_set *set, struct flux_config *c, struct err *err)
 {
-    const char *name = c->n_double ? "double_blocks.0.img_attn.norm.query_norm" : "single_blocks.0.norm.query_norm";
-    const struct tensor_entry *e = weight_set_find(set, "%s.scale", name);
+    const char *stem = c->n_double ? "double_blocks.0.img_attn" : "single_blocks.0";
+    struct weight_source source;
+    char name[NAME_SIZE];
 
-    if (!e)
-        e = weight_set_find(set, "%s.weight", name);
-    if (!e)
-        return err_set(err, ERR_NOT_FOUND, "transformer: tensor '%s.scale' is missing", name);
-    if (e->n_dims != 1 || e->dims[0] < 1 || e->dims[0] > c->hidden)
-        return err_set(err, ERR_CORRUPT, "transformer: tensor '%s.scale' is not one head long", name);
-    c->head_dim = (int)e->dims[0];
+    (void)snprintf(name, sizeof name, "%s.norm.query_norm.scale", stem);
+    if (!weight_set_has(set, "%s", name))
+        (void)snprintf(name, sizeof name, "%s.norm.query_norm.weight", stem);
+    if (!weight_set_has(set, "%s", name))
+        return err_set(err, ERR_NOT_FOUND, "transformer: tensor '%s.norm.query_norm.scale' is missing", stem);
+    TRY(weight_set_source(set, name, &source, err));
+    if (source.n_dims != 1 || source.dims[0] < 1 || source.dims[0] > c->hidden)
+        return err_set(err, ERR_CORRUPT, "transformer: tensor '%s' is not one head long", name);
+    c->head_dim = (int)source.dims[0];
     c->n_heads = (int)(c->hidden / c->head_dim);
     return ERR_OK;
 }
@@ -255,12 +251,12 @@ static bool has_guidance(const struct weight_set *set)
     static const char *const names[] = { "in_layer.weight", "in_layer.bias", "out_layer.weight", "out_layer.bias" };
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (weight_set_find(set, "guidance_in.%s", names[i]))
+        if (weight_set_has(set, "guidance_in.%s", names[i]))
             return true;
     return false;
 }
 
-static enum err_code read_config(const struct weight_set *set, struct flux_config *ret, struct err *err)
+enum err_code flux_read_config(const struct weight_set *set, struct flux_config *ret, struct err *err)
 {
     struct flux_config c = { 0 };
     int64_t ignored;
@@ -322,7 +318,7 @@ enum err_code flux_load_some(struct flux *ret, struct weight_loader *l, enum flu
     struct walk w = { .part = load_part, .config = &f.config, .loader = l, .in_file = in_file };
     const struct flux_config *c = &f.config;
 
-    TRY(read_config(l->set, &f.config, err));
+    TRY(flux_read_config(l->set, &f.config, err));
     if (in_file != FLUX_IN_FILE_NONE && !l->be->ops->weight_unload)
         return err_set(err, ERR_UNSUPPORTED, "transformer: the backend '%s' cannot unload weights", l->be->name);
     TRY(arena_alloc(model, (size_t)c->n_double, sizeof *f.double_blocks, &f.double_blocks, err));
@@ -334,6 +330,7 @@ enum err_code flux_load_some(struct flux *ret, struct weight_loader *l, enum flu
         b->qkv = rows_of(&b->linear1, 0, 3 * c->hidden);
         b->mlp = rows_of(&b->linear1, 3 * c->hidden, c->mlp);
     }
+    TRY(weights_finish(l, err));
     *ret = f;
     return ERR_OK;
 }

@@ -102,6 +102,7 @@ enum err_code clip_load(struct clip_text *ret, struct weight_loader *l, struct a
     for (int i = 0; i < c.n_layers; i++)
         TRY(load_layer(&c, l, i, err));
     TRY(load_norm(l, &c.final_norm, c.width, "final_layer_norm", err));
+    TRY(weights_finish(l, err));
     *ret = c;
     return ERR_OK;
 }

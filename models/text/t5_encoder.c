@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "kernels/ops.h"
-#include "kernels/quant.h"
 #include "models/file/weight_depth.h"
 
 enum { NAME_SIZE = 96, MAX_WIDTH = 1 << 20, REL_SPAN = 2 * T5_MAX_TOKENS - 1 };
@@ -101,19 +100,18 @@ static void spread_buckets(float *ret, const float *table, int n_heads)
             ret[(size_t)h * REL_SPAN + (size_t)i] = table[t5_bucket(i - (T5_MAX_TOKENS - 1)) * n_heads + h];
 }
 
-static enum err_code load_rel_bias(struct t5_encoder *t5, struct weight_loader *l, const struct tensor_entry *e,
-                                   struct err *err)
+static enum err_code load_rel_bias(struct t5_encoder *t5, struct weight_loader *l, const char *name, struct err *err)
 {
     ARENA_SCRATCH(l->scratch);
-    size_t row_bytes = dtype_row_bytes(e->dtype, t5->n_heads);
+    struct weight_source source;
     float *table, *bias;
 
+    TRY(weight_set_source(l->set, name, &source, err));
     TRY(arena_alloc(l->scratch, T5_BUCKETS * (size_t)t5->n_heads, sizeof *table, &table, err));
     TRY(arena_alloc(l->scratch, REL_SPAN * (size_t)t5->n_heads, sizeof *bias, &bias, err));
     TRY(devarena_2d(l->mem, DT_F32, t5->n_heads, REL_SPAN, &t5->rel_bias, err));
-    for (int b = 0; b < T5_BUCKETS; b++)
-        dequantise_row(e->dtype, (const char *)e->data + (size_t)b * row_bytes, table + (size_t)b * (size_t)t5->n_heads,
-                       t5->n_heads);
+    weight_source_read(&source, 0, T5_BUCKETS, table);
+    weight_set_take(l->set, &source);
     spread_buckets(bias, table, t5->n_heads);
     TRY(op_upload(l->be, &t5->rel_bias, bias, err));
     return l->be->ops->sync(l->be, err); /* the upload must end before the scratch arena is rewound */
@@ -156,14 +154,14 @@ static enum err_code check_sizes(const struct t5_encoder *t5, const char *path, 
 }
 
 static enum err_code read_sizes(struct t5_encoder *t5, const struct weight_set *set, const struct names *names,
-                                const struct tensor_entry **ret_rel_bias, struct err *err)
+                                struct err *err)
 {
-    const struct tensor_entry *embedding, *q, *wi;
+    const struct tensor_entry *embedding, *q, *wi, *rel_bias;
     const char *name = weight_set_find(set, "%s", names->embedding) ? names->embedding : names->other_embedding;
     char buf[NAME_SIZE];
 
     TRY(find(set, name, &embedding, err));
-    TRY(find(set, names->rel_bias, ret_rel_bias, err));
+    TRY(find(set, names->rel_bias, &rel_bias, err));
     TRY(find(set, in_layer(buf, names->q, 0), &q, err));
     TRY(find(set, in_layer(buf, names->wi_0, 0), &wi, err));
     t5->vocab = embedding->dims[0];
@@ -171,9 +169,9 @@ static enum err_code read_sizes(struct t5_encoder *t5, const struct weight_set *
     t5->inner = q->dims[0];
     t5->d_ff = wi->dims[0];
     t5->n_layers = weight_depth(set, names->stem, T5_MAX_LAYERS);
-    t5->n_heads = (int)(*ret_rel_bias)->dims[1];
+    t5->n_heads = (int)rel_bias->dims[1];
     t5->head_dim = (int)(t5->inner / t5->n_heads);
-    return check_sizes(t5, set->files[0]->path, (*ret_rel_bias)->dims[0], err);
+    return check_sizes(t5, set->files[0]->path, rel_bias->dims[0], err);
 }
 
 static enum err_code load_layer(struct t5_encoder *t5, struct weight_loader *l, const struct names *names, int layer,
@@ -204,19 +202,19 @@ enum err_code t5_load(struct t5_encoder *ret, struct weight_loader *l, struct ar
 {
     const struct names *names = family_of(l->set);
     struct t5_encoder t5 = { .be = l->be };
-    const struct tensor_entry *rel_bias;
     const char *embedding;
 
     if (!names)
         return err_set(err, ERR_NOT_FOUND, "T5: %s: tensor '%s' is missing", l->set->files[0]->path, families[0].probe);
-    TRY(read_sizes(&t5, l->set, names, &rel_bias, err));
+    TRY(read_sizes(&t5, l->set, names, err));
     embedding = weight_set_find(l->set, "%s", names->embedding) ? names->embedding : names->other_embedding;
     TRY(arena_alloc(model, (size_t)t5.n_layers, sizeof *t5.layers, &t5.layers, err));
     TRY(weights_matrix(l, &t5.embedding, t5.vocab, t5.d_model, err, "%s", embedding));
-    TRY(load_rel_bias(&t5, l, rel_bias, err));
+    TRY(load_rel_bias(&t5, l, names->rel_bias, err));
     for (int i = 0; i < t5.n_layers; i++)
         TRY(load_layer(&t5, l, names, i, err));
     TRY(weights_vector(l, &t5.final_norm, t5.d_model, err, "%s", names->final_norm));
+    TRY(weights_finish(l, err));
     *ret = t5;
     return ERR_OK;
 }

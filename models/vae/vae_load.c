@@ -216,5 +216,6 @@ enum err_code vae_load(struct vae *ret, struct weight_loader *l, struct err *err
         return err_set(err, ERR_UNSUPPORTED, "VAE: it has a quant_conv, so it is not the autoencoder of FLUX.1");
     TRY(load_encoder(&ld, &ret->encoder));
     ld.half = "decoder";
-    return load_decoder(&ld, &ret->decoder);
+    TRY(load_decoder(&ld, &ret->decoder));
+    return weights_finish(l, err);
 }

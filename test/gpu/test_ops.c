@@ -396,8 +396,9 @@ static void linear_case(const struct form *f, const struct product *p)
 
 TEST(cuda__linear_takes_weights_of_every_type)
 {
-    static const enum dtype types[] = { DT_F32,  DT_F16,  DT_BF16, DT_F8_E4M3, DT_Q8_0, DT_Q4_0, DT_Q4_1,   DT_Q5_0,
-                                        DT_Q5_1, DT_Q2_K, DT_Q3_K, DT_Q4_K,    DT_Q5_K, DT_Q6_K, DT_IQ4_NL, DT_IQ4_XS };
+    static const enum dtype types[] = { DT_F32,  DT_F16,  DT_BF16, DT_F8_E4M3, DT_F8_E5M2, DT_Q8_0,
+                                        DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1,    DT_Q2_K,    DT_Q3_K,
+                                        DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_IQ4_NL,  DT_IQ4_XS };
 
     (void)device();
     for (size_t t = 0; t < sizeof types / sizeof types[0]; t++)

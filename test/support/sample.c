@@ -111,7 +111,7 @@ static void fill_block(enum dtype t, uint8_t *b, size_t bytes)
         put_half(b, h);
     else if (t == DT_F16)
         put_half(b, (uint16_t)(0x2c00 + next() % 0x0c00 + (next() & 1) * 0x8000)); /* 1/16 .. 1 */
-    else if (t == DT_F8_E4M3)
+    else if (t == DT_F8_E4M3 || t == DT_F8_E5M2)
         *b &= 0xbf; /* below 2 */
     else {
         put_half(b + halves[t].d, (uint16_t)(0x1400 + next() % 0x0400)); /* about 1/1000 */

@@ -7,7 +7,7 @@
  * Moves      Q8_0 to bf16: 1.06 + 2 bytes a value; the largest matrix of FLUX (21504 x 3072) 202 MB
  * Numerics   the f32 value of the reference, bit for bit, rounded once when dst is bf16
  * Reference  kernels/quant.c          Test  test_cuda_shim_dequantise.c, test/gpu/test_ops.c
- * Source     ggml block formats; OCP FP8 (E4M3)
+ * Source     ggml block formats; OCP FP8 (E4M3, E5M2)
  */
 #include "kernels/cuda/gpu/dequantise.cuh"
 #include "kernels/cuda/gpu/kernel.cuh"

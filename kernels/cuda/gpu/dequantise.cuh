@@ -21,7 +21,7 @@ enum {
 #undef X
 };
 
-/* All blocks but the one-byte float have an even size, so 16-bit words in them are aligned. */
+/* All blocks but those of one-byte floats have an even size, so 16-bit words in them are aligned. */
 DEVICE uint32_t u16_at(const uint8_t *p)
 {
     return *(const uint16_t *)p;
@@ -111,6 +111,13 @@ DEVICE void eight_f8_e4m3(const uint8_t *b, int, float v[8])
 {
     for (int i = 0; i < 8; i++)
         v[i] = f8_value(b[i]);
+}
+
+/* E5M2 is the upper byte of a half. */
+DEVICE void eight_f8_e5m2(const uint8_t *b, int, float v[8])
+{
+    for (int i = 0; i < 8; i++)
+        v[i] = half_value((uint16_t)(b[i] << 8));
 }
 
 DEVICE void eight_q8_0(const uint8_t *b, int j, float v[8])
@@ -261,6 +268,7 @@ DEVICE void eight_iq4_xs(const uint8_t *b, int j, float v[8])
     X(DT_F16, eight_f16)         \
     X(DT_BF16, eight_bf16)       \
     X(DT_F8_E4M3, eight_f8_e4m3) \
+    X(DT_F8_E5M2, eight_f8_e5m2) \
     X(DT_Q8_0, eight_q8_0)       \
     X(DT_Q4_0, eight_q4_0)       \
     X(DT_Q4_1, eight_q4_1)       \

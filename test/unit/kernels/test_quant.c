@@ -201,6 +201,34 @@ TEST(quant__reads_every_half_and_every_float8_as_defined)
     }
 }
 
+/* OCP FP8: E5M2 has the sign, exponent and special values of a half, and the first two bits of its fraction. */
+TEST(quant__reads_every_e5m2_as_the_half_of_its_upper_byte)
+{
+    uint8_t codes[256];
+    float row[256], halves[256];
+    uint16_t high[256], row_bf16[256];
+
+    for (int i = 0; i < 256; i++) {
+        codes[i] = (uint8_t)i;
+        high[i] = (uint16_t)(i << 8);
+    }
+    dequantise_row(DT_F8_E5M2, codes, row, 256);
+    dequantise_row_bf16(DT_F8_E5M2, codes, row_bf16, 256);
+    dequantise_row(DT_F16, high, halves, 256);
+    CHECK(memcmp(row, halves, sizeof row) == 0);
+    for (int i = 0; i < 256; i++) {
+        int exponent = i >> 2 & 31, fraction = i & 3;
+        double magnitude = exponent == 31 ? (fraction ? NAN : INFINITY)
+                           : exponent     ? ldexp(4 + fraction, exponent - 17)
+                                          : ldexp(fraction, -16);
+        double want = i & 128 ? -magnitude : magnitude;
+
+        CHECK(isnan(want) ? isnan(row[i]) : row[i] == want && !signbit(row[i]) == !(i & 128));
+        CHECK_INT(row_bf16[i], f32_to_bf16(row[i])); /* two bits of fraction need no rounding */
+        CHECK(isnan(want) || bf16_to_f32(row_bf16[i]) == want);
+    }
+}
+
 TEST(quant__rounds_to_bf16_to_nearest_even)
 {
     static const struct {

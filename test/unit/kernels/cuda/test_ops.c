@@ -141,6 +141,7 @@ static void linear_odd(struct backend *be, const struct lane *lane, const struct
     linear_case(be, lane, f, &(struct linear_case){ DT_F16, 1, 37, 100, ACT_NONE, true });
     linear_case(be, lane, f, &(struct linear_case){ DT_BF16, 67, 131, 77, ACT_NONE, false });
     linear_case(be, lane, f, &(struct linear_case){ DT_F8_E4M3, 3, 1, 1, ACT_NONE, true });
+    linear_case(be, lane, f, &(struct linear_case){ DT_F8_E5M2, 19, 45, 77, ACT_NONE, true });
     linear_case(be, lane, f, &(struct linear_case){ DT_Q8_0, 1, 1, 32, ACT_NONE, false });
 }
 

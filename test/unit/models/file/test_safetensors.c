@@ -69,8 +69,9 @@ TEST(safetensors__reads_what_the_format_allows)
                                "\"none\":" ENTRY("BF16", "[0,7]", 32, 32) ",\"flags\":" ENTRY(
                                    "BOOL", "[3]", 32, 35) ","
                                                           "\"wide\":" ENTRY("F64", "[1]", 35, 43) ",\"f8\":" ENTRY(
-                                                              "F8_E4M3", "[1,1,1,1,1,1,1,5]", 43, 48) "}   ";
-    struct bytes b = make_file(sizeof header - 1, header, 48);
+                                                              "F8_E4M3", "[1,1,1,1,1,1,1,5]", 43, 48) ","
+        "\"half\":" ENTRY("F8_E5M2", "[2,1]", 48, 50) "}   ";
+    struct bytes b = make_file(sizeof header - 1, header, 50);
     struct arena a;
     struct tensor_file f;
     struct err err = { 0 };
@@ -79,7 +80,7 @@ TEST(safetensors__reads_what_the_format_allows)
 
     CHECK_OK(arena_init(&a, ARENA_BYTES, &err), err);
     CHECK_OK(tensor_file_open(temp_file("good.safetensors", b.ptr, b.len), &a, &f, &err), err);
-    CHECK_INT(f.n_entries, 4); /* BOOL and F64 are left out */
+    CHECK_INT(f.n_entries, 5); /* BOOL and F64 are left out */
     CHECK(!f.gguf);
     e = tensor_file_find(&f, SPAN("b"));
     CHECK(e && e->dtype == DT_F32 && e->n_dims == 2 && e->dims[0] == 2 && e->dims[1] == 3 && e->bytes == 24);
@@ -90,6 +91,8 @@ TEST(safetensors__reads_what_the_format_allows)
     CHECK(e && e->bytes == 0 && e->dims[0] == 0);
     e = tensor_file_find(&f, SPAN("f8"));
     CHECK(e && e->dtype == DT_F8_E4M3 && e->n_dims == 8 && e->bytes == 5);
+    e = tensor_file_find(&f, SPAN("half"));
+    CHECK(e && e->dtype == DT_F8_E5M2 && e->n_dims == 2 && e->bytes == 2 && *(const unsigned char *)e->data == 48);
     CHECK(!tensor_file_find(&f, SPAN("flags")) && !tensor_file_find(&f, SPAN("wide")));
     CHECK_OK(tensor_file_metadata(&f, "k\"ey", &a, &text, &err), err);
     CHECK_STR(text, "va\nl\xc3\xbc"

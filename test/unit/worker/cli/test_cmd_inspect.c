@@ -37,8 +37,10 @@ TEST(cmd_inspect__lists_name_type_and_shape)
 {
     static const int64_t ids[3] = { -1, 2, 3 };
     static const float values[6] = { 0 };
+    static const unsigned char bytes[2] = { 0x3d, 0xc0 }; /* 2^0 (1 + 1/4), -2^1 */
     const struct tensor_write tensors[] = { { "matrix", DT_F32, 2, { 2, 3 }, values },
                                             { "ids", DT_I64, 1, { 3 }, ids },
+                                            { "small", DT_F8_E5M2, 1, { 2 }, bytes },
                                             { "scalar\x1b[2J", DT_F32, 0, { 0 }, values } };
     char *path = (char *)temp_path("inspect.safetensors");
     const char *out = temp_path("inspect.txt");
@@ -46,16 +48,19 @@ TEST(cmd_inspect__lists_name_type_and_shape)
     struct arena a;
 
     CHECK_OK(arena_init(&a, ARENA_BYTES, &err), err);
-    CHECK_OK(safetensors_write(path, tensors, 3, NULL, 0, &err), err);
+    CHECK_OK(safetensors_write(path, tensors, 4, NULL, 0, &err), err);
     CHECK_INT(RUN(out, path), 0);
     CHECK_STR(contents(out, &a).ptr, "matrix      F32      [2,3]\n"
                                      "ids         I64      [3]\n"
+                                     "small       F8_E5M2  [2]\n"
                                      "scalar\\x1b[2J  F32      []\n");
     CHECK_INT(RUN(out, path, "--tensor", "ids"), 0);
     CHECK_STR(contents(out, &a).ptr, "ids  I64      [3]\n");
     CHECK_INT(RUN(out, path, "--tensor", "ids", "--out", (char *)temp_path("ids.f32")), 0);
     CHECK_INT(contents(out, &a).len, 0);
     CHECK(memcmp(contents(temp_path("ids.f32"), &a).ptr, (float[]){ -1, 2, 3 }, 12) == 0);
+    CHECK_INT(RUN(out, path, "--tensor", "small", "--out", (char *)temp_path("small.f32")), 0);
+    CHECK(memcmp(contents(temp_path("small.f32"), &a).ptr, (float[]){ 1.25f, -2 }, 8) == 0);
     arena_done(&a);
 }
 
