@@ -119,6 +119,8 @@ static void print_help(const struct cli_command *c)
         print_option(name, help);
     }
     print_option("--help", "print this text");
+    if (c->example)
+        (void)printf("\nexample:\n  %s\n", c->example);
 }
 
 static const struct cli_option *find_option(const struct cli_command *c, const char *name, size_t len)
@@ -198,6 +200,16 @@ static bool parse_choice(const struct cli_option *o, const char *text)
     return false;
 }
 
+static bool parse_list(const struct cli_option *o, const char *text)
+{
+    struct cli_list *l = o->dst;
+
+    if (l->n == CLI_LIST_MAX)
+        return false;
+    l->text[l->n++] = text;
+    return true;
+}
+
 static bool parse_value(const struct cli_option *o, const char *text)
 {
     switch (o->kind) {
@@ -213,6 +225,8 @@ static bool parse_value(const struct cli_option *o, const char *text)
     case CLI_OUT:
         *(const char **)o->dst = text;
         return true;
+    case CLI_LIST:
+        return parse_list(o, text);
     case CLI_FLAG:
         break;
     }
@@ -228,6 +242,8 @@ static void describe_allowed(const struct cli_option *o, char *buf, size_t size)
         append_choices(o, buf, size, &len);
     else if (o->kind == CLI_SEED)
         append(buf, size, &len, "a whole number from 0 to 2^64 - 1");
+    else if (o->kind == CLI_LIST)
+        (void)snprintf(buf, size, "at most %d values", CLI_LIST_MAX);
     else if (o->min != 0 || o->max != 0)
         (void)snprintf(buf, size, "%s%g to %g", o->kind == CLI_INT ? "a whole number from " : "", o->min, o->max);
     else

@@ -26,9 +26,9 @@
  * close_run() releases whatever had been opened by then.
  *
  * Options are written `--name value` or `--name=value`, in any order and mixed with positional arguments; the value is
- * taken as it stands, even when it begins with a dash. The last one of a repeated option counts. `--` ends the options;
- * a positional argument needs it when it begins with a dash and contains no blank.
- * Exit status: 0 done, 1 the operation failed, 2 wrong usage.
+ * taken as it stands, even when it begins with a dash. The last one of a repeated option counts, except for lists. `--`
+ * ends the options; a positional argument needs it when it begins with a dash and contains no blank. Exit status: 0
+ * done, 1 the operation failed, 2 wrong usage.
  */
 #ifndef WORKER_CLI_CLI_H
 #define WORKER_CLI_CLI_H
@@ -48,10 +48,16 @@ enum cli_kind {
     CLI_SEED,   /* uint64_t *, decimal, 0 .. 2^64 - 1 */
     CLI_NUMBER, /* double *, finite, within min .. max */
     CLI_CHOICE, /* int *, the index of the word in `choices` */
-    CLI_FLAG    /* bool *, takes no value */
+    CLI_FLAG,   /* bool *, takes no value */
+    CLI_LIST    /* struct cli_list *, the texts of all its uses */
 };
 
-enum { CLI_MAX_OPTIONS = 40 };
+enum { CLI_MAX_OPTIONS = 40, CLI_LIST_MAX = 16 };
+
+struct cli_list {
+    int n;
+    const char *text[CLI_LIST_MAX]; /* into argv */
+};
 
 struct cli_option {
     const char *name; /* "--width"; without dashes: a positional argument, in the order of the table */
@@ -68,7 +74,8 @@ struct cli_command {
     const char *name, *summary;
     const struct cli_option *options;
     int n_options;
-    bool is_program; /* a program of this name; false: a command of inpaint-worker */
+    bool is_program;     /* a program of this name; false: a command of inpaint-worker */
+    const char *example; /* a command line, for the help text; NULL: none */
 };
 
 #define CLI_COUNT(options) ((int)(sizeof(options) / sizeof *(options)))
