@@ -345,27 +345,61 @@ void dequantise_row(enum dtype t, const void *src, float *dst, int64_t n)
         memset(dst, 0, (size_t)n * sizeof *dst);
 }
 
+EVERY_PROCESSOR static void scale_row(float *values, float scale, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        values[i] *= scale;
+}
+
+/* scale 0: values are not multiplied. */
+static void expand(enum dtype t, const void *src, float scale, float *dst, int64_t n)
+{
+    dequantise_row(t, src, dst, n);
+    if (scale != 0)
+        scale_row(dst, scale, n);
+}
+
 EVERY_PROCESSOR static void round_row(const float *restrict src, uint16_t *restrict dst, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         dst[i] = round_to_bf16(src[i]);
 }
 
-void dequantise_row_bf16(enum dtype t, const void *src, uint16_t *dst, int64_t n)
+static void expand_bf16(enum dtype t, const void *src, float scale, uint16_t *dst, int64_t n)
 {
     enum { CHUNK = 1024 }; /* a multiple of every block; stays in the first-level cache */
     float values[CHUNK];
 
-    if (t == DT_BF16) {
+    if (t == DT_BF16 && scale == 0) {
         memcpy(dst, src, (size_t)n * sizeof *dst);
         return;
     }
     for (int64_t i = 0; i < n; i += CHUNK) {
         int64_t m = n - i < CHUNK ? n - i : CHUNK;
 
-        dequantise_row(t, (const char *)src + dtype_row_bytes(t, i), values, m);
+        expand(t, (const char *)src + dtype_row_bytes(t, i), scale, values, m);
         round_row(values, dst + i, m);
     }
+}
+
+void dequantise_row_bf16(enum dtype t, const void *src, uint16_t *dst, int64_t n)
+{
+    expand_bf16(t, src, 0, dst, n);
+}
+
+static const void *stored_row(const struct weight *w, int64_t row)
+{
+    return (const char *)w->data + (size_t)row * dtype_row_bytes(w->dtype, w->cols);
+}
+
+void dequantise_weight_row(const struct weight *w, int64_t row, float *dst)
+{
+    expand(w->dtype, stored_row(w, row), w->scale, dst, w->cols);
+}
+
+void dequantise_weight_row_bf16(const struct weight *w, int64_t row, uint16_t *dst)
+{
+    expand_bf16(w->dtype, stored_row(w, row), w->scale, dst, w->cols);
 }
 
 float f16_to_f32(uint16_t h)

@@ -1,6 +1,6 @@
 /*
  * quant - GGUF block layouts to f32, exactly as ggml computes them: in f32, with its order of operations. Source: ggml
- * block formats; MODEL.md 3.4, which has golden vectors.
+ * block formats, OCP FP8; MODEL.md 3.4, which has golden vectors.
  *
  *   src  n values of type t, n a multiple of its block; any alignment
  *   dst  [n] f32
@@ -15,6 +15,10 @@
 void dequantise_row(enum dtype t, const void *src, float *dst, int64_t n);
 /* The same, each value rounded once to bf16 (nearest even). */
 void dequantise_row_bf16(enum dtype t, const void *src, uint16_t *dst, int64_t n);
+
+/* Row `row` of a matrix in the host's memory, [cols], multiplied with its scale; and the same rounded once to bf16. */
+void dequantise_weight_row(const struct weight *w, int64_t row, float *dst);
+void dequantise_weight_row_bf16(const struct weight *w, int64_t row, uint16_t *dst);
 
 float f16_to_f32(uint16_t h);
 float f8_e4m3_to_f32(uint8_t v);

@@ -1,6 +1,7 @@
 #include "kernels/tensor.h"
 
 #include <assert.h>
+#include <strings.h>
 
 static const struct dtype_info infos[] = {
 #define X(id, text, elems, bytes) [id] = { text, elems, bytes },
@@ -12,6 +13,16 @@ const struct dtype_info *dtype_info(enum dtype t)
 {
     assert((unsigned)t < DT_COUNT);
     return &infos[t];
+}
+
+bool dtype_from_name(const char *name, enum dtype *ret)
+{
+    for (int t = 0; t < DT_COUNT; t++)
+        if (strcasecmp(name, infos[t].name) == 0) {
+            *ret = (enum dtype)t;
+            return true;
+        }
+    return false;
 }
 
 bool dtype_is_activation(enum dtype t)

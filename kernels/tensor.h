@@ -54,6 +54,8 @@ struct dtype_info {
 };
 
 const struct dtype_info *dtype_info(enum dtype t);
+/* The type of this name, in letters of either case; false when there is none. */
+bool dtype_from_name(const char *name, enum dtype *ret);
 bool dtype_is_activation(enum dtype t); /* F32 or BF16: what operations compute with */
 /* Bytes of a row of n values; 0 when n is not a positive multiple of the block, or the size overflows. */
 size_t dtype_row_bytes(enum dtype t, int64_t n);
@@ -87,11 +89,15 @@ struct tensor tensor_as_2d(const struct tensor *t, int64_t rows, int64_t cols);
  * weight - a matrix [rows, cols] as stored in the file, ready for one backend.
  * On the CPU `data` points into the read-only mapping and blocks are expanded as they are used; on CUDA it is
  * device memory. `handle` is the backend's own record, shared by all views of one uploaded weight.
+ * A file with values of 8 bits may keep one `scale` for a whole matrix beside them. Expanding a value multiplies it in
+ * f32 and then rounds it once where bf16 is wanted; a backend that expands while it uploads returns a weight with
+ * scale 0.
  */
 struct weight {
     enum dtype dtype;
     int64_t rows, cols;
     const void *data; /* first row of this view */
+    float scale;      /* values are multiplied with it in f32 as they are expanded; 0: they are not */
     void *handle;
     int64_t row0; /* first row of this view inside the uploaded weight */
 };

@@ -8,14 +8,21 @@ models/, cases/, RECIPE.json (test/golden/README.md lists the tensors). The weig
 in f32 by
     torch 2.13.0 (CPU), diffusers 0.42.1, transformers 5.23.0, tokenizers 0.23.3, sentencepiece 0.2.3, gguf 0.19.0,
     safetensors, protobuf, Pillow 13.0.0, numpy
-`pip install` these into an environment of their own. Other versions work as long as their interfaces do.
+`pip install` these into an environment of their own. Other versions work as long as their interfaces do. The 128
+frequencies of the sinusoid are fixed here, because torch's own are not the same on every processor; RECIPE.json tells
+on which one a set was made.
 """
+import collections
 import importlib.metadata
 import io
 import json
+import math
+import os
 import pathlib
+import platform
 import re
 import sys
+import zlib
 
 import diffusers
 import gguf
@@ -26,6 +33,7 @@ import tokenizers
 import torch
 import transformers
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxTransformer2DModel
+from diffusers.models import embeddings
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 from safetensors.torch import save_file
@@ -104,6 +112,54 @@ def write(path, stored, **settings_of_case):
               {k: str(v) for k, v in settings_of_case.items()} or None)
 
 
+# ---- the sinusoid and the processor
+
+RESTRICTIONS = ("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")  # settings that forbid instructions
+HIGHER = (13, 44, 119)  # the frequencies that torch's exp makes one ulp higher than a correctly rounded one, with AVX-512
+FREQUENCIES_CRC32 = 0x9c865126
+
+
+def exponents():
+    """What the frequencies are the exponentials of, rounded as diffusers rounds it."""
+    return -math.log(10000) * torch.arange(128, dtype=torch.float32) / 128
+
+
+def fixed_frequencies():
+    """The sinusoid's frequencies as torch computes them with AVX-512: the same bits on every processor."""
+    rounded = np.array([math.exp(x) for x in exponents().tolist()], np.float32).view(np.int32)
+    rounded[list(HIGHER)] += 1
+    assert zlib.crc32(rounded.astype("<i4").tobytes()) == FREQUENCIES_CRC32, "math.exp is not accurate here"
+    return torch.from_numpy(rounded.view(np.float32))
+
+
+def pin_frequencies():
+    """Gives diffusers' embedding of times and guidances fixed frequencies; returns in which places torch's own differ.
+
+    torch takes exp from MKL, which has another one for each instruction set; at guidance 100 one ulp of a frequency
+    moves a velocity by 3e-4, because random embedders amplify it."""
+    fixed = fixed_frequencies()
+
+    def pinned(timesteps, embedding_dim, **how):
+        assert (embedding_dim, how) == (256, {"flip_sin_to_cos": True, "downscale_freq_shift": 0, "scale": 1}), how
+        angles = timesteps[:, None].float() * fixed
+        return torch.cat([torch.cos(angles), torch.sin(angles)], dim=-1)
+
+    own = torch.exp(exponents())
+    embeddings.get_timestep_embedding = pinned
+    return torch.nonzero(own != fixed).flatten().tolist()
+
+
+def processor():
+    """On which processor this runs, and which of its instructions are used as far as torch tells or was told."""
+    said = pathlib.Path("/proc/cpuinfo").read_text() if pathlib.Path("/proc/cpuinfo").exists() else ""
+    field = dict(re.findall(r"^(model name|flags)\s*: (.*)$", said, re.M))
+    flags = field.get("flags", "").split()
+    return {"model": field.get("model name", platform.processor()), "machine": platform.machine(),
+            "flags": [f for f in flags if f == "avx2" or f.startswith(("avx512", "amx"))],
+            "torch capability": torch.backends.cpu.get_cpu_capability(), "mkl": torch.backends.mkl.is_available(),
+            "environment": {k: os.environ[k] for k in RESTRICTIONS if k in os.environ}}
+
+
 # ---- vocabularies
 
 
@@ -134,14 +190,38 @@ def t5_vocabulary(s, models):
     return words, spiece
 
 
-def clip_vocabulary(s, models):
-    learner = tokenizers.Tokenizer(tokenizers.models.BPE(end_of_word_suffix="</w>"))
-    learner.normalizer = tokenizers.normalizers.Lowercase()
-    learner.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
+def clip_merges(n):
+    """Learns n merges from the corpus as BPE does. Of pairs that are equally frequent the first in order is taken: the
+    trainer of tokenizers takes any of them, another one in another run."""
+    cut = tokenizers.pre_tokenizers.Sequence(
         [tokenizers.pre_tokenizers.Whitespace(), tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    learner.train_from_iterator(corpus(), tokenizers.trainers.BpeTrainer(
-        vocab_size=2000 + s["clip_merges"], end_of_word_suffix="</w>", show_progress=False))
-    merges = [tuple(m) for m in json.loads(learner.to_str())["model"]["merges"]][:s["clip_merges"]]
+    said = collections.Counter(word for text in corpus() for word, _ in cut.pre_tokenize_str(text.lower()))
+    words, merges = {(*word[:-1], word[-1] + "</w>"): count for word, count in said.items()}, []
+    while len(merges) < n:
+        seen = collections.Counter()
+        for word, count in words.items():
+            for pair in zip(word, word[1:]):
+                seen[pair] += count
+        made = {a + b for a, b in merges}
+        best = min((-count, pair) for pair, count in seen.items() if "".join(pair) not in made)[1]
+        merges.append(best)
+        words = {tuple(merged(word, best)): count for word, count in words.items()}
+    return merges
+
+
+def merged(word, pair):
+    """The symbols of a word, with this pair made one wherever it occurs."""
+    out = []
+    for symbol in word:
+        if out and (out[-1], symbol) == pair:
+            out[-1] += symbol
+        else:
+            out.append(symbol)
+    return out
+
+
+def clip_vocabulary(s, models):
+    merges = clip_merges(s["clip_merges"])
     own = [*range(33, 127), *range(161, 173), *range(174, 256)]
     symbols = [chr(b) for b in own] + [chr(256 + k) for k in range(256 - len(own))]
     words = symbols + [c + "</w>" for c in symbols] + ["".join(m) for m in merges]
@@ -520,6 +600,7 @@ def main():
     torch.set_grad_enabled(False)
     transformers.logging.set_verbosity_error()
     diffusers.logging.set_verbosity_error()
+    moved = pin_frequencies()
     t5_words, spiece = t5_vocabulary(s, models)
     clip_words, rows = clip_vocabulary(s, models)
     d = s["head_dim"]
@@ -541,7 +622,8 @@ def main():
     golden_gpu.convert(cases)
     names = ("torch diffusers transformers tokenizers sentencepiece gguf safetensors pillow numpy").split()
     (folder / "RECIPE.json").write_text(json.dumps(
-        {"settings": s, "versions": {n: importlib.metadata.version(n) for n in names}}, indent=1))
+        {"settings": s, "versions": {n: importlib.metadata.version(n) for n in names}, "processor": processor(),
+         "frequencies": {"pinned": True, "torch's own that differ": len(moved), "in places": moved}}, indent=1))
 
 
 if __name__ == "__main__":

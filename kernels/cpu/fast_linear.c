@@ -2,8 +2,8 @@
  * linear by oneDNN, with weights expanded as they are used.
  *
  * A task is one tile of rows of w: a thread expands it into its cache, in the type of products, and multiplies it with
- * all of x. Weights that already have this type are read from the mapping. A product with a handful of rows of x is
- * bound by memory; then each row of w is expanded and used at once.
+ * all of x. Weights that already have this type, and no scale, are read from the mapping. A product with a handful of
+ * rows of x is bound by memory; then each row of w is expanded and used at once.
  */
 #include "kernels/cpu/fast.h"
 #include "kernels/cpu/row.h"
@@ -30,23 +30,18 @@ struct linear_op {
     size_t tile_bytes; /* size of the expanded weights at the start of a task's scratch; results follow */
 };
 
-static const char *weight_row(const struct weight *w, int64_t row)
-{
-    return (const char *)w->data + (size_t)row * dtype_row_bytes(w->dtype, w->cols);
-}
-
 static const void *expanded(const struct linear_op *op, int64_t row, int64_t n, char *tile)
 {
     const struct weight *w = op->w;
     size_t value = dtype_row_bytes(op->f->products, 1);
 
-    if (w->dtype == op->f->products && (uintptr_t)w->data % value == 0)
-        return weight_row(w, row);
+    if (w->dtype == op->f->products && w->scale == 0 && (uintptr_t)w->data % value == 0)
+        return (const char *)w->data + (size_t)(row * w->cols) * value;
     for (int64_t i = 0; i < n; i++)
         if (op->f->products == DT_BF16)
-            dequantise_row_bf16(w->dtype, weight_row(w, row + i), (uint16_t *)tile + i * w->cols, w->cols);
+            dequantise_weight_row_bf16(w, row + i, (uint16_t *)tile + i * w->cols);
         else
-            dequantise_row(w->dtype, weight_row(w, row + i), (float *)tile + i * w->cols, w->cols);
+            dequantise_weight_row(w, row + i, (float *)tile + i * w->cols);
     return tile;
 }
 
@@ -103,7 +98,7 @@ static enum err_code linear_rows(const void *ctx, struct onednn *d, char *scratc
 
     (void)d, (void)err;
     for (int64_t o = i * THIN_ROWS; o < end; o++) {
-        dequantise_row(op->w->dtype, weight_row(op->w, o), w_row, k);
+        dequantise_weight_row(op->w, o, w_row);
         for (int64_t m = 0; m < tensor_rows(&op->x); m++) {
             float sum = row_dot((const float *)cpu_row(&op->x, m), w_row, k);
 

@@ -99,7 +99,8 @@ enum err_code cuda_weight_bf16(struct backend *be, const struct weight *w, const
 /* The length of a row of a convolution's weights on the device, bf16 [c_out, length]: taps by channels, then zeros. */
 int64_t cuda_conv_row(const struct conv_weight *w);
 
-/* n values of storage type t, expanded to bf16 on the given stream (expand.c). n is a multiple of t's block. */
-cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t stream);
+/* n values of storage type t, expanded to bf16 on the given stream (expand.c), multiplied with `scale` before unless it
+ * is 0. n is a multiple of t's block. */
+cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, float scale, void *dst, int64_t n, cudaStream_t stream);
 
 #endif

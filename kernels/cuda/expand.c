@@ -5,7 +5,7 @@
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/gpu/kernels.h"
 
-cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t stream)
+cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, float scale, void *dst, int64_t n, cudaStream_t stream)
 {
-    return (cudaError_t)k_dequantise(t, src, DT_BF16, dst, n, stream);
+    return (cudaError_t)k_dequantise(t, src, scale, DT_BF16, dst, n, stream);
 }

@@ -154,7 +154,8 @@ static size_t next_at(const struct ring *r, size_t bytes)
 
 static cudaError_t expand(struct ring *r, const struct stored_matrix *m, size_t at, struct place *p)
 {
-    cudaError_t status = cuda_dequantise_bf16(m->dtype, m->data, r->bytes + at, m->rows * m->cols, r->cuda->expand);
+    cudaError_t status =
+        cuda_dequantise_bf16(m->dtype, m->data, m->scale, r->bytes + at, m->rows * m->cols, r->cuda->expand);
 
     if (!status)
         status = cudaEventRecord(p->ready, r->cuda->expand);
@@ -274,7 +275,7 @@ static cudaError_t expand_on_the_spot(struct ring *r, const struct stored_matrix
     if (status || r->in_spot == m)
         return status;
     r->in_spot = m;
-    return cuda_dequantise_bf16(m->dtype, m->data, r->spot, m->rows * m->cols, r->cuda->stream);
+    return cuda_dequantise_bf16(m->dtype, m->data, m->scale, r->spot, m->rows * m->cols, r->cuda->stream);
 }
 
 enum err_code ring_use(struct ring *r, const struct stored_matrix *m, const void **ret, struct err *err)

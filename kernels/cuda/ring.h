@@ -21,6 +21,7 @@ struct stored_matrix {
     enum dtype dtype;
     int64_t rows, cols;
     void *data;
+    float scale; /* as in struct weight */
 };
 
 struct ring;

@@ -30,7 +30,7 @@ static const size_t request_bytes = (size_t)6 << 30;
 
 struct loaded {
     struct stored_matrix m;
-    bool expanded; /* m.data holds bf16 */
+    bool expanded; /* m.data holds bf16, multiplied with the scale */
     bool own;      /* m.data is an allocation of its own, not part of a slab */
     size_t bytes;
     struct loaded *next;
@@ -184,12 +184,14 @@ static cudaError_t next_buffer(struct cuda_weights *ws, int *ret)
     return cudaEventSynchronize(ws->sent[*ret]);
 }
 
-/* Sends n values, at most a buffer full, from src to dst on the second stream; `expanded`: they become bf16. */
-static cudaError_t send_chunk(struct cuda *cuda, enum dtype t, const char *src, char *dst, int64_t n, bool expanded)
+/* Sends n values of a matrix, at most a buffer full, from src to dst on the second stream; `expanded`: they become
+ * bf16. */
+static cudaError_t send_chunk(struct cuda *cuda, const struct weight *host, const char *src, char *dst, int64_t n,
+                              bool expanded)
 {
     struct cuda_weights *ws = cuda->weights;
-    size_t bytes = dtype_row_bytes(t, n);
-    bool as_is = !expanded || t == DT_BF16;
+    size_t bytes = dtype_row_bytes(host->dtype, n);
+    bool as_is = !expanded || (host->dtype == DT_BF16 && host->scale == 0);
     int i;
     cudaError_t status = next_buffer(ws, &i);
     char *landing = (char *)cuda->workspace + (size_t)i * BUFFER_BYTES;
@@ -199,7 +201,7 @@ static cudaError_t send_chunk(struct cuda *cuda, enum dtype t, const char *src, 
     memcpy(ws->buffers[i], src, bytes);
     status = cudaMemcpyAsync(as_is ? dst : landing, ws->buffers[i], bytes, cudaMemcpyHostToDevice, cuda->expand);
     if (!status && !as_is)
-        status = cuda_dequantise_bf16(t, landing, dst, n, cuda->expand);
+        status = cuda_dequantise_bf16(host->dtype, landing, host->scale, dst, n, cuda->expand);
     return status ? status : cudaEventRecord(ws->sent[i], cuda->expand);
 }
 
@@ -218,7 +220,7 @@ static enum err_code send(struct cuda *cuda, const struct weight *host, const st
         const char *src = (const char *)host->data + (size_t)(at / stored->block_elems) * (size_t)stored->block_bytes;
         char *dst = (char *)l->m.data + (size_t)(at / kept->block_elems) * (size_t)kept->block_bytes;
 
-        status = send_chunk(cuda, host->dtype, src, dst, n - at < chunk ? n - at : chunk, l->expanded);
+        status = send_chunk(cuda, host, src, dst, n - at < chunk ? n - at : chunk, l->expanded);
     }
     TRY(cuda_status(status, "upload of a weight", err));
     return cuda_order(cuda, cuda->expand, cuda->stream, err);
@@ -240,7 +242,10 @@ enum err_code cuda_weight_load(struct backend *be, const struct weight *host, st
     struct cuda *cuda = cuda_of(be);
     bool stored = keeps_stored(cuda->weights, host);
     enum dtype t = stored ? host->dtype : DT_BF16;
-    struct loaded what = { .m = { .dtype = t, .rows = host->rows, .cols = host->cols }, .expanded = !stored }, *l;
+    float scale = stored ? host->scale : 0;
+    struct loaded what = { .m = { .dtype = t, .rows = host->rows, .cols = host->cols, .scale = scale },
+                           .expanded = !stored },
+                  *l;
     size_t row_bytes = dtype_row_bytes(t, host->cols);
 
     if (!dtype_row_bytes(host->dtype, host->cols) || !row_bytes || host->rows < 1)
@@ -250,7 +255,9 @@ enum err_code cuda_weight_load(struct backend *be, const struct weight *host, st
         TRY(ring_open(cuda, RING_MATRIX_BYTES, &cuda->weights->ring, err));
     TRY(add(cuda, &what, row_bytes * (size_t)host->rows, &l, err));
     TRY(send(cuda, host, l, err));
-    *ret = (struct weight){ .dtype = t, .rows = host->rows, .cols = host->cols, .data = l->m.data, .handle = l };
+    *ret = (struct weight){
+        .dtype = t, .rows = host->rows, .cols = host->cols, .data = l->m.data, .scale = scale, .handle = l
+    };
     return ERR_OK;
 }
 
@@ -314,7 +321,8 @@ static void arrange(const struct conv_weight *cw, const float *oihw, uint16_t *d
 enum err_code cuda_conv_weight_load(struct backend *be, const float *oihw, struct conv_weight *cw, struct err *err)
 {
     struct cuda *cuda = cuda_of(be);
-    struct loaded what = { .m = { DT_BF16, cw->c_out, cuda_conv_row(cw), NULL }, .expanded = true }, *l;
+    struct loaded what = { .m = { .dtype = DT_BF16, .rows = cw->c_out, .cols = cuda_conv_row(cw) }, .expanded = true },
+                  *l;
     size_t n = (size_t)(what.m.rows * what.m.cols);
     uint16_t *values = calloc(n, sizeof *values);
     enum err_code rc;

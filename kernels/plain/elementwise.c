@@ -70,16 +70,11 @@ enum err_code plain_copy(struct backend *be, struct tensor *y, const struct tens
 enum err_code plain_embed_rows(struct backend *be, struct tensor *y, const struct weight *table, const int32_t *ids,
                                struct err *err)
 {
-    size_t row_bytes = dtype_row_bytes(table->dtype, table->cols);
-
     (void)be, (void)err;
-    for (int64_t r = 0; r < tensor_rows(y); r++) {
-        const char *row = (const char *)table->data + (size_t)ids[r] * row_bytes;
-
+    for (int64_t r = 0; r < tensor_rows(y); r++)
         if (y->dtype == DT_F32)
-            dequantise_row(table->dtype, row, (float *)cpu_row(y, r), table->cols);
+            dequantise_weight_row(table, ids[r], (float *)cpu_row(y, r));
         else
-            dequantise_row_bf16(table->dtype, row, (uint16_t *)cpu_row(y, r), table->cols);
-    }
+            dequantise_weight_row_bf16(table, ids[r], (uint16_t *)cpu_row(y, r));
     return ERR_OK;
 }

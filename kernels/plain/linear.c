@@ -17,7 +17,7 @@ enum err_code plain_linear(struct backend *be, struct tensor *y, const struct te
                            const struct bias *bias, enum activation act, struct err *err)
 {
     int64_t n_rows = tensor_rows(x), n = w->rows, k = w->cols;
-    size_t row_bytes = dtype_row_bytes(w->dtype, k), stride;
+    size_t stride;
     const float *b = bias ? bias->f32.data : NULL;
     char *scratch = NULL;
     enum err_code rc = cpu_scratch(be, cpu_n_threads(), 2 * (size_t)k * sizeof(float), &scratch, &stride, err);
@@ -28,7 +28,7 @@ enum err_code plain_linear(struct backend *be, struct tensor *y, const struct te
     for (int64_t o = 0; o < n; o++) {
         float *w_row = (float *)(scratch + (size_t)cpu_thread() * stride), *tmp = w_row + k;
 
-        dequantise_row(w->dtype, (const char *)w->data + (size_t)o * row_bytes, w_row, k);
+        dequantise_weight_row(w, o, w_row);
         for (int64_t i = 0; i < n_rows; i++) {
             double sum = dot(cpu_row_load(x, i, tmp), w_row, k) + (b ? (double)b[o] : 0.0);
 

@@ -10,25 +10,54 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are read as th
 
 enum { HEADER_BYTES = 24, MIN_PAIR_BYTES = 8 + 1 + 4 + 1, MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8 };
 
-/* Tensor types, indexed by their number in a file. dtype -1: not supported, and listed for its name in messages. */
+/* Tensor types, indexed by their number in a file. dtype -1: not read, and listed for its name; of those, the blocks by
+ * which a tensor's place can be checked. bytes 0: unknown, or numbers that were given up and meant several things. */
 static const struct {
     const char *name;
-    int dtype;
+    int dtype, block_elems, block_bytes;
 } types[] = {
-    [0] = { "F32", DT_F32 },     [1] = { "F16", DT_F16 },     [2] = { "Q4_0", DT_Q4_0 },
-    [3] = { "Q4_1", DT_Q4_1 },   [4] = { "Q4_2", -1 },        [5] = { "Q4_3", -1 },
-    [6] = { "Q5_0", DT_Q5_0 },   [7] = { "Q5_1", DT_Q5_1 },   [8] = { "Q8_0", DT_Q8_0 },
-    [9] = { "Q8_1", -1 },        [10] = { "Q2_K", DT_Q2_K },  [11] = { "Q3_K", DT_Q3_K },
-    [12] = { "Q4_K", DT_Q4_K },  [13] = { "Q5_K", DT_Q5_K },  [14] = { "Q6_K", DT_Q6_K },
-    [15] = { "Q8_K", -1 },       [16] = { "IQ2_XXS", -1 },    [17] = { "IQ2_XS", -1 },
-    [18] = { "IQ3_XXS", -1 },    [19] = { "IQ1_S", -1 },      [20] = { "IQ4_NL", DT_IQ4_NL },
-    [21] = { "IQ3_S", -1 },      [22] = { "IQ2_S", -1 },      [23] = { "IQ4_XS", DT_IQ4_XS },
-    [24] = { "I8", -1 },         [25] = { "I16", -1 },        [26] = { "I32", -1 },
-    [27] = { "I64", -1 },        [28] = { "F64", -1 },        [29] = { "IQ1_M", -1 },
-    [30] = { "BF16", DT_BF16 },  [31] = { "Q4_0_4_4", -1 },   [32] = { "Q4_0_4_8", -1 },
-    [33] = { "Q4_0_8_8", -1 },   [34] = { "TQ1_0", -1 },      [35] = { "TQ2_0", -1 },
-    [36] = { "IQ4_NL_4_4", -1 }, [37] = { "IQ4_NL_4_8", -1 }, [38] = { "IQ4_NL_8_8", -1 },
-    [39] = { "MXFP4", -1 },
+    [0] = { "F32", DT_F32 },
+    [1] = { "F16", DT_F16 },
+    [2] = { "Q4_0", DT_Q4_0 },
+    [3] = { "Q4_1", DT_Q4_1 },
+    [4] = { "Q4_2", -1 },
+    [5] = { "Q4_3", -1 },
+    [6] = { "Q5_0", DT_Q5_0 },
+    [7] = { "Q5_1", DT_Q5_1 },
+    [8] = { "Q8_0", DT_Q8_0 },
+    [9] = { "Q8_1", -1 },
+    [10] = { "Q2_K", DT_Q2_K },
+    [11] = { "Q3_K", DT_Q3_K },
+    [12] = { "Q4_K", DT_Q4_K },
+    [13] = { "Q5_K", DT_Q5_K },
+    [14] = { "Q6_K", DT_Q6_K },
+    [15] = { "Q8_K", -1, 256, 292 },
+    [16] = { "IQ2_XXS", -1, 256, 66 },
+    [17] = { "IQ2_XS", -1, 256, 74 },
+    [18] = { "IQ3_XXS", -1, 256, 98 },
+    [19] = { "IQ1_S", -1, 256, 50 },
+    [20] = { "IQ4_NL", DT_IQ4_NL },
+    [21] = { "IQ3_S", -1, 256, 110 },
+    [22] = { "IQ2_S", -1, 256, 82 },
+    [23] = { "IQ4_XS", DT_IQ4_XS },
+    [24] = { "I8", -1, 1, 1 },
+    [25] = { "I16", -1, 1, 2 },
+    [26] = { "I32", -1, 1, 4 },
+    [27] = { "I64", -1, 1, 8 },
+    [28] = { "F64", -1, 1, 8 },
+    [29] = { "IQ1_M", -1, 256, 56 },
+    [30] = { "BF16", DT_BF16 },
+    [31] = { "Q4_0_4_4", -1 },
+    [32] = { "Q4_0_4_8", -1 },
+    [33] = { "Q4_0_8_8", -1 },
+    [34] = { "TQ1_0", -1, 256, 54 },
+    [35] = { "TQ2_0", -1, 256, 66 },
+    [36] = { "IQ4_NL_4_4", -1 },
+    [37] = { "IQ4_NL_4_8", -1 },
+    [38] = { "IQ4_NL_8_8", -1 },
+    [39] = { "MXFP4", -1, 32, 17 },
+    [40] = { "NVFP4", -1, 64, 36 },
+    [41] = { "Q1_0", -1, 128, 18 },
 };
 enum { N_TYPES = sizeof types / sizeof *types };
 
@@ -42,6 +71,7 @@ static const unsigned char value_bytes[GGUF_TYPE_COUNT] = {
 struct reader {
     struct span map;
     size_t at;
+    bool survey; /* what cannot be used is listed all the same */
     struct err *err;
     enum err_code rc;
 };
@@ -251,18 +281,37 @@ static enum err_code read_dims(struct reader *r, struct tensor_entry *e)
     return r->rc;
 }
 
-static enum err_code read_type(struct reader *r, struct tensor_entry *e)
+/* Names a type of which the table knows nothing. */
+static enum err_code name_type(uint32_t type, struct arena *a, struct tensor_entry *e, struct err *err)
+{
+    char *name = NULL;
+
+    TRY(arena_printf(a, &name, err, "type %u", type));
+    e->type_name = name;
+    return ERR_OK;
+}
+
+/* *ret_block: of the values; bytes 0 where it is unknown. */
+static enum err_code read_type(struct reader *r, struct arena *a, struct tensor_entry *e, struct dtype_info *ret_block)
 {
     uint32_t type = take_u32(r);
+    bool known = type < N_TYPES, usable = known && types[type].dtype >= 0;
 
     if (r->rc)
         return r->rc;
-    if (type >= N_TYPES || types[type].dtype < 0)
+    if (!usable && !r->survey)
         return r->rc = err_set(r->err, ERR_UNSUPPORTED,
                                "GGUF: tensor '%.*s' has type %s (%u), which is not supported; use a file with another "
                                "quantisation, such as Q8_0",
-                               SPAN_ARG(e->name), type < N_TYPES ? types[type].name : "unknown", type);
-    e->dtype = (enum dtype)types[type].dtype;
+                               SPAN_ARG(e->name), known ? types[type].name : "unknown", type);
+    e->dtype = usable ? (enum dtype)types[type].dtype : DT_COUNT;
+    if (!known) {
+        *ret_block = (struct dtype_info){ NULL, 1, 0 };
+        return r->rc = name_type(type, a, e, r->err);
+    }
+    e->type_name = types[type].name;
+    *ret_block = usable ? *dtype_info(e->dtype)
+                        : (struct dtype_info){ e->type_name, types[type].block_elems, types[type].block_bytes };
     return ERR_OK;
 }
 
@@ -275,15 +324,15 @@ uint32_t gguf_tensor_type(enum dtype t)
     return type;
 }
 
-static enum err_code size_tensor(struct tensor_entry *e, struct err *err)
+/* A tensor whose block is unknown has 0 bytes. */
+static enum err_code size_tensor(struct tensor_entry *e, const struct dtype_info *block, struct err *err)
 {
-    const struct dtype_info *info = dtype_info(e->dtype);
     int64_t cols = e->dims[e->n_dims - 1], values = cols;
-    size_t bytes = (size_t)(cols / info->block_elems) * (size_t)info->block_bytes;
+    size_t bytes = block->block_bytes ? (size_t)(cols / block->block_elems) * (size_t)block->block_bytes : 0;
 
-    if (cols % info->block_elems)
+    if (block->block_bytes && cols % block->block_elems)
         return err_set(err, ERR_CORRUPT, "GGUF: tensor '%.*s' has rows of %lld values, not whole blocks of %s",
-                       SPAN_ARG(e->name), (long long)cols, info->name);
+                       SPAN_ARG(e->name), (long long)cols, e->type_name);
     for (int i = 0; i < e->n_dims - 1; i++)
         if (__builtin_mul_overflow(bytes, (size_t)e->dims[i], &bytes) ||
             __builtin_mul_overflow(values, e->dims[i], &values))
@@ -293,10 +342,13 @@ static enum err_code size_tensor(struct tensor_entry *e, struct err *err)
 }
 
 /* One tensor info. *ret_offset: counted from the data, whose place in the file is not known yet. */
-static enum err_code read_tensor(struct reader *r, uint32_t alignment, struct tensor_entry *e, uint64_t *ret_offset)
+static enum err_code read_tensor(struct reader *r, struct arena *a, uint32_t alignment, struct tensor_entry *e,
+                                 uint64_t *ret_offset)
 {
+    struct dtype_info block = { 0 };
+
     e->name = take_name(r, GGUF_MAX_NAME_BYTES, "tensor name");
-    if (read_dims(r, e) || read_type(r, e))
+    if (read_dims(r, e) || read_type(r, a, e, &block))
         return r->rc;
     *ret_offset = take_u64(r);
     if (r->rc)
@@ -304,33 +356,51 @@ static enum err_code read_tensor(struct reader *r, uint32_t alignment, struct te
     if (*ret_offset % alignment)
         return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s' has offset %llu, not a multiple of %u",
                                SPAN_ARG(e->name), (unsigned long long)*ret_offset, alignment);
-    return r->rc = size_tensor(e, r->err);
+    return r->rc = size_tensor(e, &block, r->err);
+}
+
+/* Where a tensor ends in the file, if files can be that long. */
+static bool find_end(uint64_t start, uint64_t offset, size_t bytes, uint64_t *ret)
+{
+    return !__builtin_add_overflow(start, offset, ret) && !__builtin_add_overflow(*ret, bytes, ret) &&
+           *ret <= TENSOR_FILE_MAX_BYTES;
 }
 
 static enum err_code place_tensors(struct reader *r, uint32_t alignment, struct tensor_file *f, const uint64_t *offsets)
 {
     size_t start = (r->at + alignment - 1) / alignment * alignment;
+    const struct tensor_entry *beyond = NULL;
+    uint64_t end;
 
     for (int i = 0; i < f->n_entries; i++) {
         struct tensor_entry *e = &f->entries[i];
 
-        if (start > r->map.len || offsets[i] > r->map.len - start || e->bytes > r->map.len - start - offsets[i])
-            return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s' reaches beyond the end of the file",
+        if (!find_end(start, offsets[i], e->bytes, &end))
+            return r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s' reaches beyond the end of any file",
                                    SPAN_ARG(e->name));
-        e->data = r->map.ptr + start + offsets[i];
+        if (end > r->map.len) {
+            beyond = beyond ? beyond : e;
+            if ((int64_t)(end - r->map.len) > f->missing_bytes)
+                f->missing_bytes = (int64_t)(end - r->map.len);
+        } else if (e->bytes) {
+            e->data = r->map.ptr + start + offsets[i];
+        }
     }
+    if (beyond && !r->survey)
+        return r->rc = err_set(r->err, ERR_CORRUPT,
+                               "GGUF: tensor '%.*s' reaches beyond the end of the file, which is %lld bytes short",
+                               SPAN_ARG(beyond->name), (long long)f->missing_bytes);
     return ERR_OK;
 }
 
-static int compare_places(const void *x, const void *y, void *entries)
+static int compare_offsets(const void *x, const void *y, void *offsets)
 {
-    const struct tensor_entry *a = (struct tensor_entry *)entries + *(const int *)x;
-    const struct tensor_entry *b = (struct tensor_entry *)entries + *(const int *)y;
+    uint64_t a = ((const uint64_t *)offsets)[*(const int *)x], b = ((const uint64_t *)offsets)[*(const int *)y];
 
-    return ((const char *)a->data > (const char *)b->data) - ((const char *)a->data < (const char *)b->data);
+    return (a > b) - (a < b);
 }
 
-static enum err_code check_overlap(struct arena *a, const struct tensor_file *f, struct err *err)
+static enum err_code check_overlap(struct arena *a, const struct tensor_file *f, uint64_t *offsets, struct err *err)
 {
     ARENA_SCRATCH(a);
     int *order = NULL;
@@ -338,14 +408,107 @@ static enum err_code check_overlap(struct arena *a, const struct tensor_file *f,
     TRY(arena_alloc(a, (size_t)f->n_entries, sizeof *order, &order, err));
     for (int i = 0; i < f->n_entries; i++)
         order[i] = i;
-    qsort_r(order, (size_t)f->n_entries, sizeof *order, compare_places, f->entries);
+    qsort_r(order, (size_t)f->n_entries, sizeof *order, compare_offsets, offsets);
     for (int i = 1; i < f->n_entries; i++) {
         const struct tensor_entry *before = &f->entries[order[i - 1]], *e = &f->entries[order[i]];
 
-        if ((const char *)before->data + before->bytes > (const char *)e->data)
+        if (offsets[order[i - 1]] + before->bytes > offsets[order[i]])
             return err_set(err, ERR_CORRUPT, "GGUF: tensors '%.*s' and '%.*s' overlap", SPAN_ARG(before->name),
                            SPAN_ARG(e->name));
     }
+    return ERR_OK;
+}
+
+/* A signed or unsigned integer of 1, 2, 4 or 8 bytes. */
+static bool read_int(const struct gguf_pair *p, int64_t *ret)
+{
+    bool is_signed = p->type == GGUF_I8 || p->type == GGUF_I16 || p->type == GGUF_I32 || p->type == GGUF_I64;
+    unsigned spare_bits = 64 - 8 * (unsigned)p->bytes.len;
+    uint64_t v = 0;
+
+    if (p->type == GGUF_F32 || p->type == GGUF_F64 || p->type == GGUF_BOOL || p->type == GGUF_STRING)
+        return false;
+    memcpy(&v, p->bytes.ptr, p->bytes.len);
+    if (!is_signed && v > INT64_MAX)
+        return false;
+    *ret = is_signed ? (int64_t)(v << spare_bits) >> spare_bits : (int64_t)v;
+    return true;
+}
+
+static const char shape_key[] = "comfy.gguf.orig_shape.";
+
+/* The shape that the metadata have for the tensor. *ret: unchanged but for n_dims and dims; n_dims -1: none. */
+static enum err_code read_shape(const struct gguf_meta *from, struct tensor_entry *e, struct err *err)
+{
+    char key[sizeof shape_key + GGUF_MAX_NAME_BYTES];
+    const struct gguf_pair *p;
+    struct gguf_pair one;
+    int i;
+
+    memcpy(key, shape_key, sizeof shape_key - 1);
+    memcpy(key + sizeof shape_key - 1, e->name.ptr, e->name.len);
+    i = name_index_find(from->index, from->pairs, from->n_pairs, sizeof *from->pairs,
+                        (struct span){ key, sizeof shape_key - 1 + e->name.len });
+    e->n_dims = -1;
+    if (i < 0)
+        return ERR_OK;
+    p = &from->pairs[i];
+    if (!p->is_array || p->n > TENSOR_FILE_MAX_DIMS)
+        return err_set(err, ERR_CORRUPT, "GGUF: key '%.*s' is not a list of at most %d numbers", SPAN_ARG(p->key),
+                       TENSOR_FILE_MAX_DIMS);
+    e->n_dims = (int)p->n;
+    one = *p;
+    for (i = 0; i < e->n_dims; i++) {
+        one.bytes = (struct span){ p->bytes.ptr + i * value_bytes[p->type], value_bytes[p->type] };
+        if (!read_int(&one, &e->dims[i]) || e->dims[i] < 1)
+            return err_set(err, ERR_CORRUPT, "GGUF: key '%.*s' has a value that is not a whole number from 1 on",
+                           SPAN_ARG(p->key));
+    }
+    return ERR_OK;
+}
+
+/* Whether both shapes have the same number of values, that of `e` not being known to be a sane one. */
+static bool same_count(const struct tensor_entry *e, const struct tensor_entry *stored)
+{
+    int64_t n = 1, want = 1;
+
+    for (int i = 0; i < stored->n_dims; i++)
+        want *= stored->dims[i];
+    for (int i = 0; i < e->n_dims; i++)
+        if (__builtin_mul_overflow(n, e->dims[i], &n))
+            return false;
+    return n == want;
+}
+
+static enum err_code restore_shape(const struct gguf_meta *from, bool survey, struct tensor_entry *stored,
+                                   struct err *err)
+{
+    struct tensor_entry e = *stored;
+    int64_t cols;
+
+    TRY(read_shape(from, &e, err));
+    if (e.n_dims < 0)
+        return ERR_OK;
+    if (!same_count(&e, stored))
+        return err_set(err, ERR_CORRUPT, "GGUF: tensor '%.*s' has not as many values as its shape in '%s%.*s'",
+                       SPAN_ARG(e.name), shape_key, SPAN_ARG(e.name));
+    cols = e.n_dims ? e.dims[e.n_dims - 1] : 1;
+    if (e.dtype != DT_COUNT && cols % dtype_info(e.dtype)->block_elems) {
+        if (!survey)
+            return err_set(err, ERR_UNSUPPORTED,
+                           "GGUF: tensor '%.*s' is %s, but rows of %lld values are not whole blocks of it: its shape "
+                           "was changed for that ('%s...'); use a file in which it is F16 or BF16",
+                           SPAN_ARG(e.name), e.type_name, (long long)cols, shape_key);
+        e.dtype = DT_COUNT;
+    }
+    *stored = e;
+    return ERR_OK;
+}
+
+enum err_code gguf_restore_shapes(const struct gguf_meta *from, bool survey, struct tensor_file *f, struct err *err)
+{
+    for (int i = 0; i < f->n_entries; i++)
+        TRY(restore_shape(from, survey, &f->entries[i], err));
     return ERR_OK;
 }
 
@@ -360,7 +523,7 @@ static enum err_code read_tensors(struct reader *r, struct arena *a, struct tens
     if (!r->rc)
         r->rc = arena_alloc(a, (size_t)n, sizeof *offsets, &offsets, r->err);
     for (int i = 0; i < n && !r->rc; i++)
-        r->rc = read_tensor(r, f->gguf->alignment, &f->entries[i], &offsets[i]);
+        r->rc = read_tensor(r, a, f->gguf->alignment, &f->entries[i], &offsets[i]);
     if (r->rc)
         return r->rc;
     f->n_entries = n;
@@ -369,12 +532,13 @@ static enum err_code read_tensors(struct reader *r, struct arena *a, struct tens
         r->rc = err_set(r->err, ERR_CORRUPT, "GGUF: tensor '%.*s' comes twice", SPAN_ARG(f->entries[twice].name));
     if (r->rc || place_tensors(r, f->gguf->alignment, f, offsets))
         return r->rc;
-    return r->rc = check_overlap(a, f, r->err);
+    r->rc = check_overlap(a, f, offsets, r->err);
+    return r->rc ? r->rc : (r->rc = gguf_restore_shapes(f->gguf, r->survey, f, r->err));
 }
 
-enum err_code gguf_parse(struct span map, struct arena *a, struct tensor_file *ret, struct err *err)
+static enum err_code read_file(struct span map, bool survey, struct arena *a, struct tensor_file *ret, struct err *err)
 {
-    struct reader r = { .map = map, .err = err };
+    struct reader r = { .map = map, .survey = survey, .err = err };
     struct tensor_file f = { .map = map };
     int n_tensors, n_pairs;
 
@@ -392,6 +556,16 @@ enum err_code gguf_parse(struct span map, struct arena *a, struct tensor_file *r
     f.path = ret->path;
     *ret = f;
     return ERR_OK;
+}
+
+enum err_code gguf_parse(struct span map, struct arena *a, struct tensor_file *ret, struct err *err)
+{
+    return read_file(map, false, a, ret, err);
+}
+
+enum err_code gguf_survey(struct span map, struct arena *a, struct tensor_file *ret, struct err *err)
+{
+    return read_file(map, true, a, ret, err);
 }
 
 const struct gguf_pair *gguf_find(const struct gguf_meta *m, const char *key)
@@ -415,22 +589,6 @@ bool gguf_string(const struct gguf_meta *m, const char *key, struct span *ret)
     if (!p || p->type != GGUF_STRING)
         return false;
     *ret = p->bytes;
-    return true;
-}
-
-/* A signed or unsigned integer of 1, 2, 4 or 8 bytes. */
-static bool read_int(const struct gguf_pair *p, int64_t *ret)
-{
-    bool is_signed = p->type == GGUF_I8 || p->type == GGUF_I16 || p->type == GGUF_I32 || p->type == GGUF_I64;
-    unsigned spare_bits = 64 - 8 * (unsigned)p->bytes.len;
-    uint64_t v = 0;
-
-    if (p->type == GGUF_F32 || p->type == GGUF_F64 || p->type == GGUF_BOOL || p->type == GGUF_STRING)
-        return false;
-    memcpy(&v, p->bytes.ptr, p->bytes.len);
-    if (!is_signed && v > INT64_MAX)
-        return false;
-    *ret = is_signed ? (int64_t)(v << spare_bits) >> spare_bits : (int64_t)v;
     return true;
 }
 

@@ -9,8 +9,8 @@
  *
  * Nothing is trusted. Counts are compared with the size of the file before memory is taken for them; all ranges are
  * inside the file and do not overlap; no name and no key occurs twice. A tensor of a type that we do not support makes
- * the whole file ERR_UNSUPPORTED, because the size of such a tensor cannot be checked.
- * Source: ggml docs/gguf.md; the limits are those of MODEL.md 3.2.
+ * the whole file ERR_UNSUPPORTED, because the size of such a tensor cannot be checked; gguf_survey() lists it, and
+ * lists tensors that the end of the file has cut off. Source: ggml docs/gguf.md; the limits are those of MODEL.md 3.2.
  */
 #ifndef MODELS_FILE_GGUF_H
 #define MODELS_FILE_GGUF_H
@@ -62,6 +62,15 @@ struct gguf_meta {
 
 /* Fills all fields of *ret but path. Tables come from the arena; names point into map. */
 MUST_CHECK enum err_code gguf_parse(struct span map, struct arena *a, struct tensor_file *ret, struct err *err);
+/* The same for tensor_file_survey(). */
+MUST_CHECK enum err_code gguf_survey(struct span map, struct arena *a, struct tensor_file *ret, struct err *err);
+
+/* Gives the tensors of `f` the shapes that the array of integers "comfy.gguf.orig_shape.NAME" has for them, row-major:
+ * a matrix whose rows were no whole blocks is stored with others. gguf_parse() does that with the file's own metadata;
+ * the metadata of a split file are in its first part. ERR_CORRUPT: no such shape; ERR_UNSUPPORTED: a quantised tensor
+ * whose rows are no whole blocks (to survey: dtype DT_COUNT). */
+MUST_CHECK enum err_code gguf_restore_shapes(const struct gguf_meta *from, bool survey, struct tensor_file *f,
+                                             struct err *err);
 
 uint32_t gguf_tensor_type(enum dtype t); /* the type's number in a file; every dtype but those of F8 has one */
 

@@ -13,9 +13,9 @@
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are read as the file stores them");
 
-enum { LENGTH_BYTES = 8 };
+enum { LENGTH_BYTES = 8, TYPE_NAME_MAX = 32 };
 
-/* All types of the format. dtype -1: its tensors are checked for size and place, and left out of the directory. */
+/* Types of the format. dtype -1: not read; its tensors are checked for size and place all the same. */
 static const struct {
     const char *name;
     int bytes, dtype;
@@ -30,7 +30,7 @@ enum { N_TYPES = sizeof types / sizeof *types };
 /* One tensor as the header describes it; begin and end count from the start of the buffer. */
 struct header_entry {
     struct tensor_entry e;
-    bool readable;
+    int value_bytes; /* 0: a type of which only the name is known */
     int64_t begin, end;
     bool has_dtype, has_shape, has_offsets;
 };
@@ -46,21 +46,47 @@ static bool take_size(const struct json_scan *s, enum json_event ev, int64_t *re
     return ev == JSON_NUMBER && json_int64(s->raw, ret) && *ret >= 0;
 }
 
-static enum err_code read_dtype(struct json_scan *s, struct header_entry *h, int *ret_bytes, struct err *err)
+/* How the header is read: where it goes, and whether what cannot be used is listed all the same. */
+struct reading {
+    bool survey;
+    struct arena *a;
+    struct tensor_file *f;
+};
+
+/* A type that is not in the table. */
+static enum err_code take_unknown_type(const struct reading *r, struct span name, struct header_entry *h,
+                                       struct err *err)
 {
+    char *copy = NULL;
+
+    if (!r->survey)
+        return err_set(err, ERR_UNSUPPORTED, "safetensors: tensor '%.*s' has the unknown type '%.*s'",
+                       SPAN_ARG(h->e.name), SPAN_ARG(name));
+    if (name.len == 0 || name.len > TYPE_NAME_MAX)
+        return err_set(err, ERR_CORRUPT, "safetensors: tensor '%.*s': a type's name of %zu bytes; 1 to %d are allowed",
+                       SPAN_ARG(h->e.name), name.len, TYPE_NAME_MAX);
+    TRY(span_dup(r->a, name, &copy, err));
+    h->e.type_name = copy;
+    return ERR_OK;
+}
+
+static enum err_code read_dtype(const struct reading *r, struct json_scan *s, struct header_entry *h, struct err *err)
+{
+    int i = 0;
+
     if (json_scan_next(s) != JSON_STRING)
         return broken(h->e.name, "dtype is not a string", err);
-    for (int i = 0; i < N_TYPES; i++) {
-        if (!span_is(s->raw, types[i].name))
-            continue;
-        *ret_bytes = types[i].bytes;
-        h->readable = types[i].dtype >= 0;
-        h->e.dtype = h->readable ? (enum dtype)types[i].dtype : DT_U8;
-        h->has_dtype = true;
-        return ERR_OK;
-    }
-    return err_set(err, ERR_UNSUPPORTED, "safetensors: tensor '%.*s' has the unknown type '%.*s'", SPAN_ARG(h->e.name),
-                   SPAN_ARG(s->raw));
+    h->has_dtype = true;
+    h->e.dtype = DT_COUNT;
+    while (i < N_TYPES && !span_is(s->raw, types[i].name))
+        i++;
+    if (i == N_TYPES)
+        return take_unknown_type(r, s->raw, h, err);
+    h->value_bytes = types[i].bytes;
+    h->e.type_name = types[i].name;
+    if (types[i].dtype >= 0)
+        h->e.dtype = (enum dtype)types[i].dtype;
+    return ERR_OK;
 }
 
 static enum err_code read_shape(struct json_scan *s, struct header_entry *h, struct err *err)
@@ -91,31 +117,29 @@ static enum err_code read_offsets(struct json_scan *s, struct header_entry *h, s
     return ERR_OK;
 }
 
-/* Shape times type must be the length of the range. */
-static enum err_code size_tensor(struct header_entry *h, int value_bytes, struct err *err)
+/* Shape times type must be the length of the range; of an unknown type, no more is known than the range. */
+static enum err_code size_tensor(struct header_entry *h, struct err *err)
 {
-    int64_t bytes = value_bytes;
+    int64_t bytes = h->value_bytes ? h->value_bytes : 1;
     bool overflow = false;
 
     for (int i = 0; i < h->e.n_dims && !overflow; i++)
         overflow = __builtin_mul_overflow(bytes, h->e.dims[i], &bytes);
     if (overflow)
         return broken(h->e.name, "its size overflows", err);
-    if (bytes != h->end - h->begin)
+    if (h->value_bytes && bytes != h->end - h->begin)
         return broken(h->e.name, "data_offsets does not fit shape and type", err);
-    h->e.bytes = (size_t)bytes;
+    h->e.bytes = (size_t)(h->end - h->begin);
     return ERR_OK;
 }
 
-static enum err_code read_tensor(struct json_scan *s, struct header_entry *h, struct err *err)
+static enum err_code read_tensor(const struct reading *r, struct json_scan *s, struct header_entry *h, struct err *err)
 {
-    int value_bytes = 0;
-
     if (json_scan_next(s) != JSON_OBJECT)
         return broken(h->e.name, "its description is not an object", err);
     while (json_scan_next(s) == JSON_KEY) {
         if (span_is(s->raw, "dtype"))
-            TRY(read_dtype(s, h, &value_bytes, err));
+            TRY(read_dtype(r, s, h, err));
         else if (span_is(s->raw, "shape"))
             TRY(read_shape(s, h, err));
         else if (span_is(s->raw, "data_offsets"))
@@ -125,7 +149,7 @@ static enum err_code read_tensor(struct json_scan *s, struct header_entry *h, st
     }
     if (!(h->has_dtype && h->has_shape && h->has_offsets))
         return broken(h->e.name, "dtype, shape or data_offsets is missing", err);
-    return size_tensor(h, value_bytes, err);
+    return size_tensor(h, err);
 }
 
 static enum err_code read_name(const struct json_scan *s, struct arena *a, struct span *ret, struct err *err)
@@ -184,8 +208,7 @@ static enum err_code count_tensors(struct span header, int *ret_n, struct err *e
     return ERR_OK;
 }
 
-static enum err_code read_header(struct span header, struct arena *a, struct tensor_file *f, struct header_entry *h,
-                                 struct err *err)
+static enum err_code read_header(const struct reading *r, struct span header, struct header_entry *h, struct err *err)
 {
     struct json_scan s;
 
@@ -193,11 +216,11 @@ static enum err_code read_header(struct span header, struct arena *a, struct ten
     (void)json_scan_next(&s);
     while (json_scan_next(&s) == JSON_KEY) {
         if (is_metadata(&s)) {
-            TRY(read_metadata(&s, f, err));
+            TRY(read_metadata(&s, r->f, err));
             continue;
         }
-        TRY(read_name(&s, a, &h->e.name, err));
-        TRY(read_tensor(&s, h++, err));
+        TRY(read_name(&s, r->a, &h->e.name, err));
+        TRY(read_tensor(r, &s, h++, err));
     }
     return ERR_OK;
 }
@@ -212,8 +235,10 @@ static int compare_places(const void *x, const void *y, void *entries)
     return (a->end > b->end) - (a->end < b->end);
 }
 
-/* The ranges tile the buffer: no hole, no overlap, nothing after the last. */
-static enum err_code check_tiling(struct header_entry *h, int n, int *order, size_t buffer_bytes, struct err *err)
+/* The ranges tile the buffer: no hole, no overlap, nothing after the last. To survey, the end of the buffer may be
+ * missing. */
+static enum err_code check_tiling(const struct reading *r, struct header_entry *h, int n, int *order,
+                                  size_t buffer_bytes, struct err *err)
 {
     int64_t end = 0;
 
@@ -227,26 +252,33 @@ static enum err_code check_tiling(struct header_entry *h, int n, int *order, siz
             return broken(e->e.name, e->begin < end ? "it overlaps another" : "there is a hole before its data", err);
         end = e->end;
     }
-    if ((uint64_t)end != buffer_bytes)
+    if (r->survey && (uint64_t)end > buffer_bytes && end <= TENSOR_FILE_MAX_BYTES)
+        r->f->missing_bytes = end - (int64_t)buffer_bytes;
+    else if ((uint64_t)end != buffer_bytes)
         return err_set(err, ERR_CORRUPT, "safetensors: the tensors take %" PRId64 " bytes, the file has %zu", end,
                        buffer_bytes);
     return ERR_OK;
 }
 
-/* Copies the readable entries to the directory. */
-static enum err_code make_directory(const struct header_entry *h, int n, const char *buffer, struct arena *a,
-                                    struct tensor_file *f, struct err *err)
+/* Copies the entries to the directory: those that can be read, and behind it the others; to survey, all into it. */
+static enum err_code make_directory(const struct reading *r, const struct header_entry *h, int n, struct span buffer,
+                                    struct err *err)
 {
-    int twice;
+    struct tensor_file *f = r->f;
+    int twice, unread = 0;
 
-    TRY(arena_alloc(a, (size_t)n, sizeof *f->entries, &f->entries, err));
-    for (int i = 0; i < n; i++) {
-        if (!h[i].readable)
-            continue;
-        f->entries[f->n_entries] = h[i].e;
-        f->entries[f->n_entries++].data = buffer + h[i].begin;
+    TRY(arena_alloc(r->a, (size_t)n, sizeof *f->entries, &f->entries, err));
+    for (int i = 0; i < n; i++)
+        f->n_entries += r->survey || h[i].e.dtype != DT_COUNT;
+    f->n_unread = n - f->n_entries;
+    for (int i = 0, readable = 0; i < n; i++) {
+        bool listed = r->survey || h[i].e.dtype != DT_COUNT;
+        struct tensor_entry *e = &f->entries[listed ? readable++ : f->n_entries + unread++];
+
+        *e = h[i].e;
+        e->data = (size_t)h[i].end <= buffer.len ? buffer.ptr + h[i].begin : NULL;
     }
-    TRY(name_index_build(a, f->entries, f->n_entries, sizeof *f->entries, &f->index, &twice, err));
+    TRY(name_index_build(r->a, f->entries, f->n_entries, sizeof *f->entries, &f->index, &twice, err));
     if (twice >= 0) /* json_check() has refused such a header already; the index must not depend on that */
         return broken(f->entries[twice].name, "it comes twice", err);
     return ERR_OK;
@@ -280,9 +312,22 @@ static enum err_code check_json(struct span header, struct err *err)
     return rc;
 }
 
-enum err_code safetensors_parse(struct span map, struct arena *a, struct tensor_file *ret, struct err *err)
+/* h and order: room for n + 1 */
+static enum err_code read_tensors(const struct reading *r, struct span header, struct header_entry *h, int *order,
+                                  int n, struct err *err)
+{
+    const char *start = header.ptr + header.len;
+    struct span buffer = { start, r->f->map.len - (size_t)(start - r->f->map.ptr) };
+
+    TRY(read_header(r, header, h, err));
+    TRY(check_tiling(r, h, n, order, buffer.len, err));
+    return make_directory(r, h, n, buffer, err);
+}
+
+static enum err_code read_file(struct span map, bool survey, struct arena *a, struct tensor_file *ret, struct err *err)
 {
     struct tensor_file f = { .path = ret->path, .map = map };
+    const struct reading r = { survey, a, &f };
     struct header_entry *h = NULL;
     struct span header = { 0 };
     int *order = NULL, n = 0;
@@ -293,17 +338,23 @@ enum err_code safetensors_parse(struct span map, struct arena *a, struct tensor_
     TRY(count_tensors(header, &n, err));
     h = calloc((size_t)n + 1, sizeof *h);
     order = calloc((size_t)n + 1, sizeof *order);
-    rc = h && order ? read_header(header, a, &f, h, err)
+    rc = h && order ? read_tensors(&r, header, h, order, n, err)
                     : err_set(err, ERR_NOMEM, "safetensors: no memory for %d tensors", n);
-    if (!rc)
-        rc = check_tiling(h, n, order, map.len - LENGTH_BYTES - header.len, err);
-    if (!rc)
-        rc = make_directory(h, n, header.ptr + header.len, a, &f, err);
     if (!rc)
         *ret = f;
     free(h);
     free(order);
     return rc;
+}
+
+enum err_code safetensors_parse(struct span map, struct arena *a, struct tensor_file *ret, struct err *err)
+{
+    return read_file(map, false, a, ret, err);
+}
+
+enum err_code safetensors_survey(struct span map, struct arena *a, struct tensor_file *ret, struct err *err)
+{
+    return read_file(map, true, a, ret, err);
 }
 
 enum err_code tensor_file_metadata(const struct tensor_file *f, const char *key, struct arena *a, const char **ret,

@@ -1,9 +1,10 @@
 /*
- * shards - the files of one model: one GGUF or safetensors file, or the shards that an index lists.
+ * shards - the files of one model: one GGUF or safetensors file, the shards that an index lists, or the parts that
+ * llama.cpp's gguf-split has made of a GGUF file.
  *
- *   *.safetensors.index.json: { "metadata": ..., "weight_map": { "tensor name": "file name", ... } }
- *
- * Shards are in the folder of their index: only bare names of safetensors files are accepted.
+ *   *.safetensors.index.json        shard_index.h
+ *   NAME-00001-of-00003.gguf, ...   each with the metadata split.no (from 0), split.count and split.tensors.count; the
+ *                                   other metadata are in the first part
  */
 #ifndef MODELS_FILE_SHARDS_H
 #define MODELS_FILE_SHARDS_H
@@ -13,13 +14,18 @@
 enum { SHARDS_MAX_FILES = 64, SHARDS_MAX_INDEX_BYTES = 16 << 20 };
 
 struct shards {
-    struct tensor_file *files; /* in the order in which the index names them first */
+    struct tensor_file *files; /* in the order in which the index names them first, or of their numbers */
     int n_files;
+    int64_t missing_bytes; /* shards_survey(): how many bytes the files are short of; else 0 */
 };
 
-/* A path that ends in ".index.json" is an index. Everything lives until the arena is rewound. Errors as
- * tensor_file_open; ERR_CORRUPT and ERR_TOO_LARGE for the index; ERR_NOT_FOUND when a shard is missing. */
+/* A path that ends in ".index.json" is an index; of a split GGUF file, the path of the first part is given. Everything
+ * lives until the arena is rewound. Errors as tensor_file_open; ERR_CORRUPT and ERR_TOO_LARGE for an index, for what it
+ * says of its shards, and for parts that are not those of one file; ERR_NOT_FOUND when a file is missing; ERR_INVALID
+ * for a part that is not the first. */
 MUST_CHECK enum err_code shards_open(const char *path, struct arena *a, struct shards *ret, struct err *err);
+/* The same with tensor_file_survey(): all files must be there, but need not be whole or of use. */
+MUST_CHECK enum err_code shards_survey(const char *path, struct arena *a, struct shards *ret, struct err *err);
 
 int64_t shards_bytes(const struct shards *s); /* size of all files together */
 

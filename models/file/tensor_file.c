@@ -47,16 +47,16 @@ static enum err_code refuse(const char *path, struct span map, struct err *err)
     return err_set(err, ERR_UNSUPPORTED, "%s is %s; a GGUF or safetensors file is needed", path, content);
 }
 
-enum err_code tensor_file_parse(const char *path, struct span map, struct arena *a, struct tensor_file *ret,
-                                struct err *err)
+static enum err_code parse(const char *path, struct span map, bool survey, struct arena *a, struct tensor_file *ret,
+                           struct err *err)
 {
     struct tensor_file f = { .path = path };
     enum err_code rc;
 
     if (span_starts(map, "GGUF"))
-        rc = gguf_parse(map, a, &f, err);
+        rc = (survey ? gguf_survey : gguf_parse)(map, a, &f, err);
     else if (looks_like_safetensors(map))
-        rc = safetensors_parse(map, a, &f, err);
+        rc = (survey ? safetensors_survey : safetensors_parse)(map, a, &f, err);
     else
         return refuse(path, map, err);
     if (rc == ERR_CORRUPT)
@@ -68,24 +68,41 @@ enum err_code tensor_file_parse(const char *path, struct span map, struct arena 
     return rc;
 }
 
-static enum err_code map_and_parse(const char *path, struct arena *a, struct tensor_file *ret, struct err *err)
+enum err_code tensor_file_parse(const char *path, struct span map, struct arena *a, struct tensor_file *ret,
+                                struct err *err)
+{
+    return parse(path, map, false, a, ret, err);
+}
+
+static enum err_code map_and_parse(const char *path, bool survey, struct arena *a, struct tensor_file *ret,
+                                   struct err *err)
 {
     struct span map = { 0 };
     char *name = NULL;
 
     TRY(span_dup(a, span_of(path), &name, err));
     TRY(file_map_open(name, a, &map, err));
-    return file_map_verdict(tensor_file_parse(name, map, a, ret, err), err);
+    return file_map_verdict(parse(name, map, survey, a, ret, err), err);
 }
 
-enum err_code tensor_file_open(const char *path, struct arena *a, struct tensor_file *ret, struct err *err)
+static enum err_code open_file(const char *path, bool survey, struct arena *a, struct tensor_file *ret, struct err *err)
 {
     struct arena_mark mark = arena_mark(a);
-    enum err_code rc = map_and_parse(path, a, ret, err);
+    enum err_code rc = map_and_parse(path, survey, a, ret, err);
 
     if (rc)
         arena_rewind(a, mark); /* unmaps a refused file */
     return rc;
+}
+
+enum err_code tensor_file_open(const char *path, struct arena *a, struct tensor_file *ret, struct err *err)
+{
+    return open_file(path, false, a, ret, err);
+}
+
+enum err_code tensor_file_survey(const char *path, struct arena *a, struct tensor_file *ret, struct err *err)
+{
+    return open_file(path, true, a, ret, err);
 }
 
 const struct tensor_entry *tensor_file_find(const struct tensor_file *f, struct span name)
@@ -100,8 +117,11 @@ size_t tensor_file_expanded_bytes(const struct tensor_file *f)
     size_t n = 0;
 
     for (int i = 0; i < f->n_entries; i++) {
-        const struct dtype_info *info = dtype_info(f->entries[i].dtype);
+        const struct dtype_info *info;
 
+        if (f->entries[i].dtype == DT_COUNT)
+            continue;
+        info = dtype_info(f->entries[i].dtype);
         n += f->entries[i].bytes / (size_t)info->block_bytes * (size_t)info->block_elems;
     }
     return 2 * n;

@@ -10,6 +10,7 @@
 #include "kernels/tensor.h"
 
 enum { TENSOR_FILE_MAX_TENSORS = 65536, TENSOR_FILE_MAX_DIMS = 8, TENSOR_NAME_MAX = 255 };
+#define TENSOR_FILE_MAX_BYTES (1ll << 46) /* a directory that wants more is damaged, not unfinished */
 
 struct tensor_entry {
     struct span name;
@@ -18,7 +19,7 @@ struct tensor_entry {
     int64_t dims[TENSOR_FILE_MAX_DIMS]; /* row-major, last one contiguous (GGUF's ne reversed); scalar: n_dims 0 */
     const void *data;                   /* into the mapping; any alignment */
     size_t bytes;
-    const char *type_name; /* tensor_file_survey(): as the file calls it, also where dtype is DT_COUNT */
+    const char *type_name; /* as the file calls it, also where dtype is DT_COUNT */
     bool used;             /* set by weights.h: a network has taken it */
 };
 
@@ -27,7 +28,9 @@ struct tensor_file {
     struct span map;              /* the whole file */
     struct tensor_entry *entries; /* in file order */
     int n_entries;
-    int *index;             /* entries sorted by name (name_index.h) */
+    int n_unread; /* tensor_file_open(): tensors of types that are not read, behind the others: entries[n_entries ...].
+                     dtype DT_COUNT; they are not found by name */
+    int *index;   /* entries sorted by name (name_index.h) */
     struct span metadata;   /* safetensors: the JSON text of __metadata__, or empty */
     struct gguf_meta *gguf; /* GGUF: its key-value pairs (gguf.h), or NULL */
     int64_t missing_bytes;  /* tensor_file_survey(): how many bytes the file is short of its directory; else 0 */
@@ -39,15 +42,17 @@ struct tensor_file {
 MUST_CHECK enum err_code tensor_file_open(const char *path, struct arena *a, struct tensor_file *ret, struct err *err);
 /*
  * The directory of a file of which less is asked: what cannot be used is listed all the same. A tensor of a type that
- * we do not read has dtype DT_COUNT and its type's name; a tensor whose data are not all in the file has data NULL and
- * bytes as they should be, and missing_bytes says how much the file is short of. For looking at files, not for loading.
- * Errors as tensor_file_open, for what is no directory at all.
+ * we do not read has dtype DT_COUNT and its type's name; one of a type whose size we do not know has bytes 0 and data
+ * NULL. A tensor whose data are not all in the file has data NULL and bytes as they should be, and missing_bytes says
+ * how much the file is short of. For looking at files, not for loading. Errors as tensor_file_open, for what is no
+ * directory at all.
  */
 MUST_CHECK enum err_code tensor_file_survey(const char *path, struct arena *a, struct tensor_file *ret,
                                             struct err *err);
 const struct tensor_entry *tensor_file_find(const struct tensor_file *f, struct span name); /* NULL: absent */
 
-size_t tensor_file_expanded_bytes(const struct tensor_file *f); /* of all tensors, at two bytes a value */
+size_t tensor_file_expanded_bytes(
+    const struct tensor_file *f); /* of all tensors of types that are read, at two bytes a value */
 
 /* The value of a key of safetensors metadata, unescaped, from the arena; ERR_NOT_FOUND. */
 MUST_CHECK enum err_code tensor_file_metadata(const struct tensor_file *f, const char *key, struct arena *a,

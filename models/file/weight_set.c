@@ -256,23 +256,41 @@ static enum err_code check_scale(const struct weight_set *ws, const struct tenso
 {
     const char *path = weight_set_file_of(ws, scale)->path;
 
-    if ((scale->dtype != DT_F32 && scale->dtype != DT_BF16 && scale->dtype != DT_F16) ||
-        !is_scale_shape(scale, values))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "%s: the scale '%.*s' is not one value, one a row or one a block of 128 x 128 of '%.*s', in F32, "
-                       "F16 or BF16; use a BF16 or GGUF file",
-                       path, SPAN_ARG(scale->name), SPAN_ARG(values->name));
+    if ((scale->dtype != DT_F32 && scale->dtype != DT_BF16 && scale->dtype != DT_F16) || !is_scale_shape(scale, values))
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "%s: the scale '%.*s' is not one value, one a row or one a block of 128 x 128 of '%.*s', in F32, "
+            "F16 or BF16; use a BF16 or GGUF file",
+            path, SPAN_ARG(scale->name), SPAN_ARG(values->name));
     for (int64_t i = 0, n = count_of(scale); i < n; i++) {
         const float v = weight_scale_value(scale, i);
 
         if (!(v > 0 && v <= WEIGHT_SCALE_MAX))
-            return err_set(err, ERR_CORRUPT, "%s: the scale '%.*s' is %g, not above 0 and at most %g; fetch the file again",
-                           path, SPAN_ARG(scale->name), (double)v, (double)WEIGHT_SCALE_MAX);
+            return err_set(err, ERR_CORRUPT,
+                           "%s: the scale '%.*s' is %g, not above 0 and at most %g; fetch the file again", path,
+                           SPAN_ARG(scale->name), (double)v, (double)WEIGHT_SCALE_MAX);
     }
     return ERR_OK;
 }
 
 /* --- sources --- */
+
+/* A tensor that is not found may be there in a type that is not read. */
+static enum err_code missing(const struct weight_set *ws, const char *name, struct err *err)
+{
+    char full[NAME_SIZE];
+
+    (void)snprintf(full, sizeof full, "%s%s", ws->prefix, name);
+    for (int f = 0; f < ws->n_files; f++)
+        for (const struct tensor_entry *e = ws->files[f]->entries + ws->files[f]->n_entries,
+                                       *end = e + ws->files[f]->n_unread;
+             e < end; e++)
+            if (span_is(e->name, full))
+                return err_set(err, ERR_UNSUPPORTED,
+                               "%s: tensor '%s' is of type %s, which is not read; use a BF16, F16 or GGUF file",
+                               ws->files[f]->path, full, e->type_name);
+    return err_set(err, ERR_NOT_FOUND, "%s: tensor '%s' is missing; is this the right file?", ws->files[0]->path, full);
+}
 
 static enum err_code find_piece(const struct weight_set *ws, const char *name, struct weight_piece *ret,
                                 struct err *err)
@@ -280,8 +298,7 @@ static enum err_code find_piece(const struct weight_set *ws, const char *name, s
     const struct tensor_entry *e = find_in(ws->files, ws->n_files, ws->prefix, name);
 
     if (!e)
-        return err_set(err, ERR_NOT_FOUND, "%s: tensor '%s%s' is missing; is this the right file?", ws->files[0]->path,
-                       ws->prefix, name);
+        return missing(ws, name, err);
     if (e->dtype == DT_I32 || e->dtype == DT_I64 || e->dtype == DT_U8)
         return err_set(err, ERR_UNSUPPORTED, "%s: tensor '%s%s' holds %s values, which cannot be weights",
                        weight_set_file_of(ws, e)->path, ws->prefix, name, dtype_info(e->dtype)->name);
@@ -389,16 +406,17 @@ enum err_code weight_set_check_taken(const struct weight_set *ws, int *ret_other
     int others = 0;
 
     for (int f = 0; f < ws->n_files; f++)
-        for (int i = 0; i < ws->files[f]->n_entries; i++) {
+        for (int i = 0; i < ws->files[f]->n_entries + ws->files[f]->n_unread; i++) {
             const struct tensor_entry *e = &ws->files[f]->entries[i];
 
             if (e->used)
                 continue;
             if (span_starts(e->name, ws->prefix) && belongs_to_taken(ws, e->name))
-                return err_set(err, ERR_UNSUPPORTED,
-                               "%s: tensor '%.*s' belongs to a layer of the model and is of no kind that is understood: "
-                               "without it the layer's values are not what the file means; use a BF16, F16 or GGUF file",
-                               ws->files[f]->path, SPAN_ARG(e->name));
+                return err_set(
+                    err, ERR_UNSUPPORTED,
+                    "%s: tensor '%.*s' belongs to a layer of the model and is of no kind that is understood: "
+                    "without it the layer's values are not what the file means; use a BF16, F16 or GGUF file",
+                    ws->files[f]->path, SPAN_ARG(e->name));
             others++;
         }
     *ret_others = others;

@@ -2,13 +2,13 @@
  * weight_set - the tensors of one network, from one file or several shards, by the network's names.
  *
  * A set joins files, hides the prefix that a tool has put in front of the names, and knows how the files name and cut
- * what the network asks for (weight_source.h). Of the prefixes given, the longest one that occurs is used. If any tensor
- * begins with `model.diffusion_model.`, names without it are ignored.
+ * what the network asks for (weight_source.h). Of the prefixes given, the longest one that occurs is used. If any
+ * tensor begins with `model.diffusion_model.`, names without it are ignored.
  *
- * Scales of 8-bit floats: next to `X.weight` of type F8 may be one more tensor `X.*` whose name contains "scale" and not
- * "input": `scale_weight`, `weight_scale`, `weight_scale_inv`, `scale`, ... Values are multiplied with it; it holds one
- * value, one a row, or one a block of 128 x 128. A scale of the inputs ("input") says how a product in F8 would round
- * its inputs; ours do not round them, so it is known and has no effect.
+ * Scales of 8-bit floats: next to `X.weight` of type F8 may be one more tensor `X.*` whose name contains "scale" and
+ * not "input": `scale_weight`, `weight_scale`, `weight_scale_inv`, `scale`, ... Values are multiplied with it; it holds
+ * one value, one a row, or one a block of 128 x 128. A scale of the inputs ("input") says how a product in F8 would
+ * round its inputs; ours do not round them, so it is known and has no effect.
  */
 #ifndef MODELS_FILE_WEIGHT_SET_H
 #define MODELS_FILE_WEIGHT_SET_H
@@ -51,7 +51,6 @@ void weight_set_take(const struct weight_set *ws, const struct weight_source *s)
 /* After a network was loaded: ERR_UNSUPPORTED for a tensor that belongs to a layer of it and was not taken ("X.lora_A"
  * or "X.weight.absmax" where "X.weight" was taken): the layer's values are not what was loaded. Other tensors that were
  * not taken belong to other networks; *ret_others is their number. */
-MUST_CHECK enum err_code weight_set_check_taken(const struct weight_set *ws, int *ret_others,
-                                                struct err *err);
+MUST_CHECK enum err_code weight_set_check_taken(const struct weight_set *ws, int *ret_others, struct err *err);
 
 #endif

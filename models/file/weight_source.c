@@ -32,7 +32,8 @@ static void apply_scale(const struct weight_piece *p, int64_t row, int64_t cols,
 {
     const struct tensor_entry *scale = p->scale;
     const int64_t n = scale->n_dims ? scale->dims[0] : 1;
-    const bool in_rows = n > 1 && n == p->entry->dims[0], in_blocks = !in_rows && scale->n_dims == 2 && n * scale->dims[1] > 1;
+    const bool in_rows = n > 1 && n == p->entry->dims[0],
+               in_blocks = !in_rows && scale->n_dims == 2 && n * scale->dims[1] > 1;
     const int64_t first = in_rows ? row : in_blocks ? row / WEIGHT_SCALE_BLOCK * scale->dims[1] : 0;
 
     for (int64_t c = 0; c < cols; c += WEIGHT_SCALE_BLOCK) {

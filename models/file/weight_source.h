@@ -13,8 +13,8 @@
 
 enum { WEIGHT_MAX_PIECES = 4, WEIGHT_MAX_PATCHES = 8, WEIGHT_SCALE_BLOCK = 128 /* rows and columns */ };
 
-/* The largest scale of a matrix of F8: trained weights are below 4096 (proof.h), and a scale maps the largest of them to
- * 448 or less. A scale above it would make weights that no model has. */
+/* The largest scale of a matrix of F8: trained weights are below 4096 (proof.h), and a scale maps the largest of them
+ * to 448 or less. A scale above it would make weights that no model has. */
 #define WEIGHT_SCALE_MAX 4096.0F
 
 /* How a file names what a network calls by one name. */
@@ -60,8 +60,8 @@ float weight_scale_value(const struct tensor_entry *scale, int64_t i); /* of any
 int64_t weight_source_cols(const struct weight_source *s); /* of a vector: 1 */
 int64_t weight_source_rows(const struct weight_source *s);
 
-/* Rows row0 .. row0 + n - 1 as f32 [n, cols], row-major; a tensor of four dimensions counts as [c_out, rest]. A vector is
- * read as a whole, row0 0 and n its length. Any thread. Nothing is refused here: NaN and infinity come through. */
+/* Rows row0 .. row0 + n - 1 as f32 [n, cols], row-major; a tensor of four dimensions counts as [c_out, rest]. A vector
+ * is read as a whole, row0 0 and n its length. Any thread. Nothing is refused here: NaN and infinity come through. */
 void weight_source_read(const struct weight_source *s, int64_t row0, int64_t n, float *ret);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "kernels/base/mapping.h"
 #include "kernels/ops.h"
+#include "models/file/proof.h"
 #include "models/file/weight_make.h"
 
 enum { NAME_SIZE = TENSOR_NAME_MAX + 1, SHAPE_SIZE = 96, CONV_MAX_SIDE = 1 << 16 };
@@ -62,6 +63,14 @@ static enum err_code need(const struct weight_loader *l, const char *name, int n
     return ERR_OK;
 }
 
+/* Refuses what no trained model has. Of a patched matrix it is the file that is looked at. */
+static enum err_code prove(const struct weight_loader *l, const struct weight_source *s, struct err *err)
+{
+    for (int i = 0; l->prove && l->be->executes && i < s->n_pieces; i++)
+        TRY(proof_tensor(s->pieces[i].entry, path_of(l, s), PROOF_SAMPLED, err));
+    return ERR_OK;
+}
+
 /* Counts a tensor as loaded. */
 static void take(const struct weight_loader *l, const struct weight_source *s)
 {
@@ -87,6 +96,7 @@ static enum err_code expand(const struct weight_loader *l, const struct weight_s
     const int64_t rows = weight_source_rows(s), cols = weight_source_cols(s);
     float *values = NULL;
 
+    TRY(prove(l, s, err));
     TRY(arena_alloc(l->scratch, (size_t)rows, (size_t)cols * sizeof *values, &values, err));
     weight_source_read(s, 0, rows, values);
     for (int64_t i = 0; i < rows * cols; i++)
@@ -99,7 +109,7 @@ static enum err_code expand(const struct weight_loader *l, const struct weight_s
 
 /* --- matrices --- */
 
-/* Puts a matrix together in memory. On a backend that computes nothing its size is all that counts. */
+/* Puts a matrix together in memory, unless nothing but its size counts: on a backend that computes nothing. */
 static enum err_code make(struct weight_loader *l, const struct weight_source *s, struct weight *ret, struct arena *a,
                           struct err *err)
 {
@@ -107,7 +117,7 @@ static enum err_code make(struct weight_loader *l, const struct weight_source *s
 
     ret->dtype = weight_make_type(s, l->be->act);
     ret->data = s->pieces[0].entry->data;
-    if (!l->be->executes)
+    if (!l->be->executes || l->is_unused)
         return ERR_OK;
     TRY(weight_make_room(s, ret->dtype, a, &values, err));
     TRY(weight_make(s, ret->dtype, path_of(l, s), l->scratch, values, err));
@@ -125,6 +135,7 @@ static enum err_code load_host(struct weight_loader *l, const struct weight_sour
                             .data = s->pieces[0].entry->data };
     if (l->read_now && !l->in_file)
         read_pieces(l, s);
+    TRY(prove(l, s, err));
     if (!s->plain)
         return make(l, s, ret, a, err);
     ret->scale = s->pieces[0].scale ? s->factor : 0;

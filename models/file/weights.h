@@ -18,8 +18,10 @@ struct weight_loader {
     struct devarena *mem;  /* growing; holds vectors */
     struct arena *scratch; /* host; rewound after each call */
     struct arena *made;    /* host; keeps matrices that are in no file, as long as the network is used */
+    bool prove;            /* proof_tensor() looks at every tensor */
     bool read_now;         /* for a backend that uses matrices in place: reads them from disk while loading */
     bool in_file;          /* matrices are only checked, and stay in the mapping; their user calls weight_load */
+    bool is_unused;        /* ... and nobody uses their values: what would have to be made is not */
     _Atomic int64_t *loaded_bytes; /* progress, for another thread: each tensor's bytes are added. NULL: none */
     int *not_taken;                /* weights_finish() adds the number of tensors that no network took. NULL: none */
 };

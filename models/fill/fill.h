@@ -48,16 +48,28 @@ struct fill_notes {
 };
 void fill_note(struct fill_notes *n, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* n may be NULL */
 
-/* A LoRA that is merged into the transformer while it loads. */
-enum { FILL_MAX_LORAS = 8 };
+/* LoRAs that are merged into the transformer while it loads. */
+enum { FILL_MAX_LORAS = 8, FILL_LORAS_TEXT_BYTES = 2048, FILL_MAX_LORA_SCALE = 10 };
 struct fill_lora {
-    const char *path; /* a file, or its name in the model folder or its folder `loras` */
+    const char *path; /* with a slash: of a file; else a name in the model folder, or in its folder `loras` */
     double scale;     /* 1: as it was trained */
 };
+/* A list of them as text, "FILE[:SCALE],..."; zeroed: none. */
+struct fill_loras {
+    struct fill_lora items[FILL_MAX_LORAS];
+    int n;
+    char text[FILL_LORAS_TEXT_BYTES]; /* to which the items point: the struct is not copied */
+    size_t n_text;
+};
+/* Appends what a text lists. ERR_INVALID: a name is missing, or a scale is not within its limits; ERR_TOO_LARGE. */
+MUST_CHECK enum err_code fill_loras_add(struct fill_loras *l, const char *text, struct err *err);
+/* Those of a command's options or, where there are none, those of a setting; NULL: none. */
+MUST_CHECK enum err_code fill_loras_choose(struct fill_loras *l, const char *const *options, int n_options,
+                                           const char *setting, struct err *err);
 
 struct fill_options {
-    const char *transformer;   /* a file of the folder; NULL: the largest that fits */
-    const struct fill_lora *loras; /* [n_loras]; the caller's, not kept */
+    const char *transformer;       /* a file of the folder; NULL: the largest that fits */
+    const struct fill_lora *loras; /* [n_loras]; the caller's, kept until it is open */
     int n_loras;
     int max_width, max_height; /* pixels; a request may have up to max_width * max_height pixels */
     int max_steps, max_t5_len;
@@ -96,7 +108,11 @@ MUST_CHECK enum err_code fill_memory_estimate(const char *dir, const struct fill
 void fill_model_close(struct fill_model *m); /* takes NULL */
 
 const char *fill_model_transformer(const struct fill_model *m); /* path of its file */
-/* The weight_digest of transformer, VAE, T5 and CLIP, "-" for what the folder lacks; FILL_DIGESTS_SIZE is enough. */
+/* The LoRAs that are merged into it, "FILE:SCALE (digest), ..."; NULL: none. */
+const char *fill_model_loras(const struct fill_model *m);
+const char *fill_model_lora_list(const struct fill_model *m); /* as fill_loras_add() reads it: "FILE:SCALE,..." */
+/* The weight_digest of transformer (with its LoRAs), VAE, T5 and CLIP, "-" for what the folder lacks; FILL_DIGESTS_SIZE
+ * is enough. */
 enum { FILL_DIGESTS_SIZE = 300 };
 void fill_model_digests(const struct fill_model *m, char ret[FILL_DIGESTS_SIZE]);
 

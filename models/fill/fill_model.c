@@ -69,7 +69,7 @@ void fill_note(struct fill_notes *n, const char *fmt, ...)
     n->n++;
 }
 
-/* Drops the pack's tables when they were made with another transformer. */
+/* Drops the pack's tables when they were made with another transformer, or without the LoRAs of this one. */
 static void check_tables(struct fill_model *m, const struct shards *transformer)
 {
     char digest[WEIGHT_DIGEST_SIZE];
@@ -77,12 +77,14 @@ static void check_tables(struct fill_model *m, const struct shards *transformer)
     if (!m->pack.n_schedules)
         return;
     weight_digest_with_vectors(transformer, digest);
-    if (strcmp(digest, m->pack.transformer) == 0)
+    if (strcmp(digest, m->pack.transformer) == 0 && !m->loras.n)
         return;
     m->pack.n_schedules = 0;
-    fill_note(m->limits.notes,
-              "the modulation tables of the prompt pack are not used, because they were made with another transformer: "
-              "each job computes them anew, which is slower; make the pack again with `embed --pack --sizes`");
+    fill_note(
+        m->limits.notes,
+        "the modulation tables of the prompt pack are not used, because they were made with another transformer%s: "
+        "each job computes them anew, which is slower; make the pack again with `embed --pack --sizes`",
+        m->loras.n ? " or without its LoRAs" : "");
 }
 
 /* A request whose table is in the pack never touches the modulation's weights, so with tables they stay in the file.
@@ -104,6 +106,7 @@ static enum err_code load_transformer(struct fill_model *m, const struct model_f
     part.set = &set;
     TRY(open_part(m, folder, MODEL_TRANSFORMER, flux_weight_set, &set, &shards, err));
     m->transformer = shards.files[0].path;
+    TRY(lora_set_apply(&m->loras, &set, err));
     check_tables(m, &shards);
     TRY(flux_load_some(&m->flux, &part, modulation_place(m), &m->arena, err));
     return flux_require_fill(&m->flux.config, err);
@@ -177,6 +180,15 @@ static enum err_code check_widths(const struct fill_model *m, const char *dir, s
     return ERR_OK;
 }
 
+/* A transformer with LoRAs is another model than without. */
+static void add_loras_to_digest(struct fill_model *m)
+{
+    char *digest = m->digests[0];
+    const size_t n = strlen(digest);
+
+    (void)snprintf(digest + n, WEIGHT_DIGEST_SIZE - n, "%s", m->loras.digest);
+}
+
 /* Reads the sizes and digests of all files, and tells the backend how much is going to be loaded: a GPU that is too
  * small for all weights as bf16 would otherwise try to keep them all as bf16. A part that is absent is skipped; whether
  * it is needed is found out when it is loaded. A part that cannot be read is an error, also where no network needs it,
@@ -203,6 +215,7 @@ static enum err_code survey(struct fill_model *m, const struct model_folder *fol
             expanded += tensor_file_expanded_bytes(&shards.files[f]);
         weight_digest_of_directory(&shards, m->digests[i]);
     }
+    add_loras_to_digest(m);
     if (m->limits.loading)
         m->limits.loading->total_bytes = bytes;
     backend_expect_weights(m->be, m->limits.weights, expanded);
@@ -230,17 +243,25 @@ static enum err_code find_transformer(struct fill_model *m, const struct model_f
 static enum err_code load(struct fill_model *m, const char *dir, struct err *err)
 {
     struct model_folder folder = { .dir = dir, .transformer = m->limits.transformer };
-    struct weight_loader l = {
-        .be = m->be, .mem = &m->weights, .scratch = &m->scratch, .loaded_bytes = loaded_bytes(m)
-    };
+    struct weight_loader l = { .be = m->be,
+                               .mem = &m->weights,
+                               .scratch = &m->scratch,
+                               .made = &m->arena,
+                               .prove = true,
+                               .loaded_bytes = loaded_bytes(m),
+                               .not_taken = &m->not_taken };
     int64_t bytes = 0;
 
+    TRY(lora_set_open(dir, m->limits.loras, m->limits.n_loras, &m->arena, &m->loras, err));
     TRY(survey(m, &folder, &bytes, err));
     l.read_now = reads_now(m->be, bytes);
     TRY(load_vae(m, &folder, &l, err));
     TRY(find_transformer(m, &folder, err));
     TRY(load_text(m, &folder, &l, err));
     TRY(load_transformer(m, &folder, &l, err));
+    if (m->not_taken)
+        fill_note(m->limits.notes, "%d tensors of the model files belong to other networks and are not used",
+                  m->not_taken);
     if (m->limits.loading) /* counts headers, and tensors that no network reads, as loaded */
         m->limits.loading->loaded_bytes = m->limits.loading->total_bytes;
     return check_widths(m, dir, err);
@@ -325,6 +346,7 @@ enum err_code fill_model_load(const char *dir, const struct fill_options *option
     m->limits = *options;
     rc = file_map_verdict(fill_in(m, dir, err), err);
     m->limits.transformer = NULL; /* the caller's strings are not kept */
+    m->limits.loras = NULL;
     m->limits.loading = NULL;
     m->limits.notes = NULL;
     if (rc)
@@ -363,4 +385,14 @@ void fill_model_digests(const struct fill_model *m, char ret[FILL_DIGESTS_SIZE])
 const char *fill_model_transformer(const struct fill_model *m)
 {
     return m->transformer;
+}
+
+const char *fill_model_loras(const struct fill_model *m)
+{
+    return m->loras.text;
+}
+
+const char *fill_model_lora_list(const struct fill_model *m)
+{
+    return m->loras.list;
 }

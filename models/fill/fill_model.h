@@ -7,6 +7,7 @@
 #include "kernels/devarena.h"
 #include "models/file/weight_digest.h"
 #include "models/fill/fill.h"
+#include "models/fill/lora_set.h"
 #include "models/fill/prompt_pack.h"
 #include "models/fill/text_encode.h"
 #include "models/flux/flux.h"
@@ -26,6 +27,8 @@ struct fill_model {
     struct vae vae;
     const char *transformer;                            /* path */
     char digests[FILL_MODEL_PARTS][WEIGHT_DIGEST_SIZE]; /* of transformer, VAE, T5, CLIP; "" where a part is absent */
+    struct lora_set loras;
+    int not_taken; /* tensors of these files that no network took */
     struct fill_options limits;
     struct flux_memory flux_memory; /* of the largest request: carved out of `mem` */
 };

@@ -128,7 +128,9 @@ static enum err_code add_prompt(struct maker *m, int i, struct tensor *embeds, s
 static enum err_code make_embeddings(struct maker *m, struct err *err)
 {
     const struct model_folder folder = { .dir = m->o->dir };
-    const struct weight_loader l = { .be = m->be, .mem = &m->weights, .scratch = &m->scratch };
+    const struct weight_loader l = {
+        .be = m->be, .mem = &m->weights, .scratch = &m->scratch, .made = &m->arena, .prove = true
+    };
     struct tensor embeds, pooled;
     size_t step_bytes = 0;
 
@@ -174,7 +176,9 @@ static enum err_code add_schedule(struct maker *m, const struct pack_size *size,
 static enum err_code load_transformer(struct maker *m, struct err *err)
 {
     const struct model_folder folder = { .dir = m->o->dir, .transformer = m->o->transformer };
-    struct weight_loader l = { .be = m->be, .mem = &m->weights, .scratch = &m->scratch };
+    struct weight_loader l = {
+        .be = m->be, .mem = &m->weights, .scratch = &m->scratch, .made = &m->arena, .prove = true
+    };
     struct weight_set set;
     enum flux_in_file in_file = m->be->ops->weight_unload ? FLUX_IN_FILE_ALL : FLUX_IN_FILE_NONE;
     struct shards shards;

@@ -139,6 +139,7 @@ static enum err_code load_part(struct walk *w, const char *name, const struct pa
         return weights_vector(w->loader, at, rows, err, "%s.%s", name, other ? "weight" : "scale");
     }
     loader.in_file = w->in_file == FLUX_IN_FILE_ALL || (w->in_file == FLUX_IN_FILE_MODULATION && p->modulation);
+    loader.is_unused = w->in_file == FLUX_IN_FILE_ALL && !p->modulation;
     TRY(weights_matrix(&loader, &linear->w, rows, cols, err, "%s.weight", name));
     return weights_bias(w->loader, &linear->b, rows, err, "%s.bias", name);
 }

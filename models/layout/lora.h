@@ -1,6 +1,15 @@
 /*
  * lora - low-rank changes of a transformer's matrices: W' = W + scale * (alpha / r) * B A, from a safetensors file with
- * the names of diffusers and PEFT, of kohya's scripts, or of BFL.
+ * the names of diffusers and PEFT, of kohya's scripts, of BFL or of XLabs (lora_key.h).
+ *
+ *   A      [r, inputs], r at most 4096
+ *   B      [outputs, r]; its rows go to where the layer's rows are in BFL's matrix
+ *   alpha  a number beside them, or in the file's metadata (lora_adapter_metadata, as diffusers writes it, where
+ *          use_rslora makes it alpha / sqrt(r)); r where there is none
+ *
+ * Biases (lora_B.bias, .diff_b) and whole changes (.diff) are added, too. Nothing of a file is left out: one that
+ * changes something else as well is refused, unless that change is all zeros, as text encoders of some trainers' files
+ * are. The same values come out on every processor and however rows are divided.
  */
 #ifndef MODELS_LAYOUT_LORA_H
 #define MODELS_LAYOUT_LORA_H
@@ -9,15 +18,26 @@
 
 struct lora;
 
-/* Opens a file and finds out what each of its tensors changes. It lives until the arena is rewound. */
+/* Opens a file and finds out what each of its tensors changes. It lives until the arena is rewound, and takes twice the
+ * bytes of the file's A matrices where they are of 16 bits. ERR_UNSUPPORTED for other adapters (DoRA, LoKr, LoHa,
+ * control LoRAs), for layers of text encoders and of other models, ERR_CORRUPT for tensors that do not fit each other,
+ * NaN and infinity, and as tensor_file_open. */
 MUST_CHECK enum err_code lora_open(const char *path, double scale, struct arena *a, const struct lora **ret,
                                    struct err *err);
 
-/* The shape of a network's tensor; false: there is none of this name. */
+/* The shape of a network's tensor, cols 1 of a vector; false: there is none of this name. */
 typedef bool lora_shape_fn(const void *ctx, const char *name, int64_t *ret_rows, int64_t *ret_cols);
-/* Whether all of it fits a network. ERR_UNSUPPORTED with counts where nothing fits, or not all of it does. */
+/* Whether all of it fits a network. ERR_UNSUPPORTED with counts where nothing fits, or not all of it does. A layer
+ * img_in of 64 inputs, as dev has it, fits one with more: the others are not changed. */
 MUST_CHECK enum err_code lora_check(const struct lora *l, lora_shape_fn *shape, const void *ctx, struct err *err);
 
-struct weight_patch lora_patch(const struct lora *l); /* borrows l */
+/* Borrows l. After the rows were read, file_map_check() says whether the file was there all the time. */
+struct weight_patch lora_patch(const struct lora *l);
+
+/* For records: the path as it was given, and "BYTES-CRC:SCALE", the file's size, the CRC-32C of all of it in hex, and
+ * the scale. */
+const char *lora_path(const struct lora *l);
+const char *lora_digest(const struct lora *l);
+int lora_layers(const struct lora *l); /* how many layers it changes */
 
 #endif

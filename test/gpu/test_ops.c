@@ -365,7 +365,7 @@ static double cancellation(const struct tensor *y, const struct tensor *x, const
     if (tensor_count(y) > 64)
         return 1;
     CHECK(w->cols <= 4096);
-    dequantise_row(w->dtype, w->data, row, w->cols);
+    dequantise_weight_row(w, 0, row);
     for (int64_t k = 0; k < w->cols; k++)
         terms += (double)row[k] * row[k] * sample_at(x, 0, k) * sample_at(x, 0, k);
     for (int64_t r = 0; r < tensor_rows(y); r++)
@@ -374,15 +374,17 @@ static double cancellation(const struct tensor *y, const struct tensor *x, const
     return fmax(1, sqrt(terms * (double)tensor_count(y) / norm));
 }
 
-static void linear_case(const struct form *f, const struct product *p)
+static void linear_scaled_case(const struct form *f, const struct product *p, float scale)
 {
     const double limit = p->k < 128 ? 2 * product_limit : product_limit;
     struct tensor x = sample_2d(f->x, p->m, p->k, f->gap_x), y = sample_2d(f->y, p->m, p->n, f->gap_y);
     struct tensor b = sample_1d(p->n), dx = device_copy(&x), db = device_copy(&b), some_x, some_y;
     struct bias bias = { .f32 = b }, dbias = { .f32 = db };
-    struct weight w = sample_weight(p->type, p->n, p->k), dw = device_weight(&w);
+    struct weight w = sample_weight(p->type, p->n, p->k), dw;
     struct err err = { 0 };
 
+    w.scale = scale;
+    dw = device_weight(&w);
     TWICE(&y, op_linear(device(), out, &dx, &dw, p->bias ? &dbias : NULL, p->act, &err));
     for (int i = 0; i < N_SOME; i++)
         if (rows_view(&x, i, &some_x) && rows_view(&y, i, &some_y)) {
@@ -392,6 +394,11 @@ static void linear_case(const struct form *f, const struct product *p)
             device_check(dtype_info(p->type)->name, &some_y, &want, limit * cancellation(&want, &some_x, &w));
         }
     CHECK(device_done());
+}
+
+static void linear_case(const struct form *f, const struct product *p)
+{
+    linear_scaled_case(f, p, 0);
 }
 
 TEST(cuda__linear_takes_weights_of_every_type)
@@ -404,7 +411,8 @@ TEST(cuda__linear_takes_weights_of_every_type)
     for (size_t t = 0; t < sizeof types / sizeof types[0]; t++)
         for (int f = 0; f < N_FORMS; f++) {
             sample_seed(10 * t + (size_t)f);
-            linear_case(&forms[f], &(struct product){ types[t], 67, 136, 512, ACT_NONE, true });
+            linear_scaled_case(&forms[f], &(struct product){ types[t], 67, 136, 512, ACT_NONE, true },
+                               f % 2 ? 0.173f : 0);
         }
 }
 
@@ -500,6 +508,73 @@ TEST(cuda__linear_takes_rows_of_a_weight)
         device_check(dtype_info(types[t])->name, &y, &want, product_limit);
         CHECK(device_done());
     }
+}
+
+/* A matrix in f32 with the values of w, multiplied with its scale. The product of two f32 is exact in double, so that
+ * the conversion rounds once. */
+static struct weight multiplied(const struct weight *w)
+{
+    struct weight f = sample_weight(DT_F32, w->rows, w->cols);
+
+    for (int64_t r = 0; r < w->rows; r++) {
+        float *row = (float *)(uintptr_t)f.data + r * w->cols;
+
+        dequantise_row(w->dtype, (const char *)w->data + (size_t)r * dtype_row_bytes(w->dtype, w->cols), row, w->cols);
+        for (int64_t c = 0; c < w->cols && w->scale != 0; c++)
+            row[c] = (float)((double)row[c] * w->scale);
+    }
+    return f;
+}
+
+/* The product with some rows of a matrix, and rows of it as those of a table. The memory is given back, so that the
+ * next matrix of this size gets it, with another scale or none. */
+static void compute_with(const struct weight *host, const struct tensor *dx, struct tensor *ret_y,
+                         struct tensor *ret_rows)
+{
+    static const int32_t ids[] = { 455, 0, 7, 455 };
+    struct tensor dy = device_copy(ret_y), drows = device_copy(ret_rows);
+    struct weight w = device_weight(host), some = weight_row_view(&w, 256, 200);
+    const struct weight *first[] = { &w };
+    struct err err = { 0 };
+
+    device()->ops->weight_prefetch(device(), first, host->rows % 2);
+    CHECK_OK(op_linear(device(), &dy, dx, &some, NULL, ACT_NONE, &err), err);
+    CHECK_OK(op_embed_rows(device(), &drows, &w, ids, &err), err);
+    device_fetch(&dy, ret_y);
+    device_fetch(&drows, ret_rows);
+    device()->ops->weight_unload(device(), &w);
+}
+
+static void check_scaled(enum dtype t, int64_t rows, float scale)
+{
+    struct tensor x = sample_2d(DT_BF16, 40, 768, 0), dx = device_copy(&x);
+    struct tensor y = sample_2d(DT_F32, 40, 200, 0), got = sample_2d(DT_F32, 4, 768, 0);
+    struct tensor want_y = twin(&y), want = twin(&got);
+    struct weight w = sample_weight(t, rows, 768), before;
+
+    w.scale = scale;
+    before = multiplied(&w);
+    compute_with(&w, &dx, &y, &got);
+    compute_with(&before, &dx, &want_y, &want);
+    device_check_same("a product with a scaled matrix, and with one multiplied beforehand", &y, &want_y);
+    device_check_same("rows of a scaled table, and of one multiplied beforehand", &got, &want);
+    CHECK(device_done());
+}
+
+/* With an even number of rows the matrix is not announced, and expanded on the spot. */
+TEST(cuda__a_scale_gives_the_bytes_of_weights_multiplied_beforehand)
+{
+    static const enum dtype types[] = { DT_F8_E4M3, DT_F8_E5M2, DT_F32, DT_F16, DT_BF16, DT_Q8_0 };
+    static const float scales[] = { 0.0173f, 0, 112.5f };
+
+    for (int mode = WEIGHTS_DEQUANT; mode <= WEIGHTS_STREAM; mode++) {
+        backend_expect_weights(device(), (enum weight_mode)mode, 0);
+        for (size_t t = 0; t < sizeof types / sizeof types[0]; t++)
+            for (size_t s = 0; s < sizeof scales / sizeof scales[0]; s++)
+                for (int64_t rows = 456; rows < 458; rows++)
+                    check_scaled(types[t], rows, scales[s]);
+    }
+    device_close(); /* the ring keeps half a gigabyte */
 }
 
 struct heads {
@@ -618,21 +693,24 @@ TEST(cuda__attention_takes_odd_shapes)
     backend_use_library(device(), LIBRARY_AUTO);
 }
 
-/* Weights that were expanded to bf16 when they were loaded are exact up to this rounding. */
+/* Weights that were expanded to bf16 when they were loaded are exact up to this rounding. Every other form has a scale.
+ */
 TEST(cuda__embed_rows)
 {
-    static const enum dtype types[] = { DT_F32, DT_F16, DT_BF16, DT_Q8_0, DT_Q6_K };
+    static const enum dtype types[] = { DT_F32, DT_F16, DT_BF16, DT_F8_E4M3, DT_F8_E5M2, DT_Q8_0, DT_Q6_K };
     int32_t ids[600];
 
     (void)device();
     for (size_t t = 0; t < sizeof types / sizeof types[0]; t++)
         for (int f = 0; f < N_FORMS; f++) {
-            struct weight w = sample_weight(types[t], 999, 768), dw = device_weight(&w);
+            struct weight w = sample_weight(types[t], 999, 768), dw;
             struct tensor y = sample_2d(forms[f].y, 600, 768, forms[f].gap_y), want = as_f32(&y);
             struct err err = { 0 };
 
             for (int i = 0; i < 600; i++)
                 ids[i] = i * 7 % 999;
+            w.scale = f % 2 ? 0.173f : 0;
+            dw = device_weight(&w);
             TWICE(&y, op_embed_rows(device(), out, &dw, ids, &err));
             CHECK_OK(op_embed_rows(reference(), &want, &w, ids, &err), err);
             device_check(dtype_info(types[t])->name, &y, &want, 0x1p-8);

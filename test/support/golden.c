@@ -13,7 +13,7 @@ enum { N_BUFFERS = 8, PATH_SIZE = 512 };
 /* Skips or fails the test for a file "SET/..." that was not found. */
 __attribute__((noreturn)) static void leave_test(const char *file)
 {
-    static const char *const in_repository[] = { "small", "gguf", "common", "pictures", "demo" };
+    static const char *const in_repository[] = { "small", "gguf", "common", "pictures", "demo", "lora" };
     static char why[PATH_SIZE];
     size_t len = strcspn(file, "/");
 

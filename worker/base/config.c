@@ -98,6 +98,9 @@ static const struct setting settings[] = {
     { "MODEL_DIR", TEXT, AT(model_dir), "/models", .allowed = "path", .meaning = "folder with the model files" },
     { "TRANSFORMER", TEXT, AT(transformer), "auto", .none = "auto", .allowed = "file name",
       .meaning = "GGUF file in `MODEL_DIR`; auto: the largest that fits into memory" },
+    { "LORAS", TEXT, AT(loras), NULL, .allowed = "FILE[:SCALE],...",
+      .meaning = "LoRAs merged into the transformer while it loads: files of `MODEL_DIR` or its folder `loras`, each "
+                 "with a scale from -10 to 10 (1 unless given)" },
     { "BACKEND", CHOICE, AT(backend), "auto", .choices = backend_kind_names,
       .meaning = "where to compute; auto: CUDA if there is a device, else the CPU; the image sets cuda" },
     { "PRECISION", CHOICE, AT(precision), "auto", .choices = precision_names, .values = precisions,

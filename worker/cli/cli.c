@@ -200,13 +200,11 @@ static bool parse_choice(const struct cli_option *o, const char *text)
     return false;
 }
 
-static bool parse_list(const struct cli_option *o, const char *text)
+static bool add_text(struct cli_texts *to, const char *text)
 {
-    struct cli_list *l = o->dst;
-
-    if (l->n == CLI_LIST_MAX)
+    if (to->n == CLI_MAX_TEXTS)
         return false;
-    l->text[l->n++] = text;
+    to->items[to->n++] = text;
     return true;
 }
 
@@ -225,8 +223,8 @@ static bool parse_value(const struct cli_option *o, const char *text)
     case CLI_OUT:
         *(const char **)o->dst = text;
         return true;
-    case CLI_LIST:
-        return parse_list(o, text);
+    case CLI_TEXTS:
+        return add_text(o->dst, text);
     case CLI_FLAG:
         break;
     }
@@ -242,10 +240,10 @@ static void describe_allowed(const struct cli_option *o, char *buf, size_t size)
         append_choices(o, buf, size, &len);
     else if (o->kind == CLI_SEED)
         append(buf, size, &len, "a whole number from 0 to 2^64 - 1");
-    else if (o->kind == CLI_LIST)
-        (void)snprintf(buf, size, "at most %d values", CLI_LIST_MAX);
     else if (o->min != 0 || o->max != 0)
         (void)snprintf(buf, size, "%s%g to %g", o->kind == CLI_INT ? "a whole number from " : "", o->min, o->max);
+    else if (o->kind == CLI_TEXTS)
+        (void)snprintf(buf, size, "given at most %d times", CLI_MAX_TEXTS);
     else
         append(buf, size, &len, o->kind == CLI_INT ? "a whole number" : "a number");
 }

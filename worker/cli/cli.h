@@ -26,9 +26,10 @@
  * close_run() releases whatever had been opened by then.
  *
  * Options are written `--name value` or `--name=value`, in any order and mixed with positional arguments; the value is
- * taken as it stands, even when it begins with a dash. The last one of a repeated option counts, except for lists. `--`
- * ends the options; a positional argument needs it when it begins with a dash and contains no blank. Exit status: 0
- * done, 1 the operation failed, 2 wrong usage.
+ * taken as it stands, even when it begins with a dash. The last one of a repeated option counts, except of
+ * CLI_TEXTS. `--` ends the options;
+ * a positional argument needs it when it begins with a dash and contains no blank.
+ * Exit status: 0 done, 1 the operation failed, 2 wrong usage.
  */
 #ifndef WORKER_CLI_CLI_H
 #define WORKER_CLI_CLI_H
@@ -43,20 +44,20 @@ enum { CLI_RUN = -1, CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 enum cli_kind {
     CLI_TEXT,   /* const char **, into argv */
+    CLI_TEXTS,  /* struct cli_texts *, which takes each of a repeated option */
     CLI_OUT,    /* const char **, a file to write: that it can be written is checked before any work */
     CLI_INT,    /* int *, decimal, within min .. max */
     CLI_SEED,   /* uint64_t *, decimal, 0 .. 2^64 - 1 */
     CLI_NUMBER, /* double *, finite, within min .. max */
     CLI_CHOICE, /* int *, the index of the word in `choices` */
-    CLI_FLAG,   /* bool *, takes no value */
-    CLI_LIST    /* struct cli_list *, the texts of all its uses */
+    CLI_FLAG    /* bool *, takes no value */
 };
 
-enum { CLI_MAX_OPTIONS = 40, CLI_LIST_MAX = 16 };
+enum { CLI_MAX_OPTIONS = 40, CLI_MAX_TEXTS = 8 };
 
-struct cli_list {
+struct cli_texts {
+    const char *items[CLI_MAX_TEXTS];
     int n;
-    const char *text[CLI_LIST_MAX]; /* into argv */
 };
 
 struct cli_option {

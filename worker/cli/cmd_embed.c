@@ -39,7 +39,7 @@ struct run {
 static enum err_code load(struct run *r, const struct args *a, struct err *err)
 {
     const struct model_folder folder = { .dir = a->models };
-    struct weight_loader l = { .mem = &r->weights, .scratch = &r->scratch };
+    struct weight_loader l = { .mem = &r->weights, .scratch = &r->scratch, .made = &r->arena, .prove = true };
 
     TRY(arena_init(&r->arena, arena_bytes, err));
     TRY(arena_init(&r->scratch, arena_bytes, err));

@@ -19,6 +19,7 @@ static const char *const posteriors[] = { "mean", "sample", NULL }; /* in the or
 
 struct args {
     const char *models, *image, *mask, *prompt, *noise, *transformer, *dump, *out;
+    struct cli_texts lora_texts;
     int width, height, steps, t5_len, posterior;
     double guidance, strength;
     uint64_t seed;
@@ -37,6 +38,7 @@ struct run {
     struct arena arena;
     struct backend *be;
     struct fill_model *model;
+    struct fill_loras loras;
     struct gathered dump;
     struct fill_timings timings;
     struct progress progress;
@@ -55,6 +57,8 @@ static enum err_code open_model(struct run *r, const struct args *a, struct err 
     struct fill_loading loading = { 0 };
     struct progress_watch w = { .progress = &r->progress, .what = "load", .ask = ask_loading, .ctx = &loading };
     const struct fill_options o = { .transformer = a->transformer,
+                                    .loras = r->loras.items,
+                                    .n_loras = r->loras.n,
                                     .max_width = a->width,
                                     .max_height = a->height,
                                     .max_steps = a->steps,
@@ -174,6 +178,7 @@ static enum err_code fill(struct run *r, const struct args *a, struct err *err)
     TRY(read_mask(r, a, &mask, err));
     if (a->noise)
         TRY(read_noise(r, a, &request.noise, err));
+    TRY(fill_loras_choose(&r->loras, a->lora_texts.items, a->lora_texts.n, NULL, err));
     TRY(cli_backend_open(&a->backend, &r->be, err));
     TRY(open_model(r, a, err));
     TRY(fill_run(r->model, &request, &r->arena, &painted, err));
@@ -205,6 +210,9 @@ int cmd_fill(int argc, char **argv)
         { "--models", CLI_TEXT, &a.models, "DIR", .help = "folder with the model files", .required = true },
         { "--transformer", CLI_TEXT, &a.transformer, "FILE",
           .help = "which transformer of the folder; default: the largest that fits into memory" },
+        { "--lora", CLI_TEXTS, &a.lora_texts, "FILE[:SCALE]",
+          .help = "a LoRA that is merged into the transformer, a path or a file of that folder or its folder loras, "
+                  "with a scale from -10 to 10; may be given several times" },
         { "--image", CLI_TEXT, &a.image, "FILE", .help = "the picture: PNG, JPEG or WebP of any size",
           .required = true },
         { "--mask", CLI_TEXT, &a.mask, "FILE",

@@ -53,6 +53,7 @@ struct service {
     struct oidc oidc;
     struct cloud_check cloud;
     struct session_store sessions;
+    struct fill_loras loras;
     struct engine *engine;
     struct job_queue queue;
     struct pipeline pipeline;
@@ -379,12 +380,15 @@ static enum err_code start_loading(struct service *s, struct err *err)
     const struct config *c = &s->config;
     const struct engine_options engine = { .model_dir = c->model_dir,
                                            .transformer = c->transformer,
+                                           .loras = &s->loras,
                                            .backend = (enum backend_kind)c->backend,
                                            .precision = (enum precision)c->precision,
                                            .max_steps = c->steps,
                                            .deadline_s = c->job_deadline_s,
                                            .warn = warn };
 
+    if (c->loras && fill_loras_add(&s->loras, c->loras, err))
+        return err_prefix(err, "LORAS");
     TRY(engine_new(&engine, &s->engine, err));
     TRY(job_queue_init(&s->queue, c->queue_depth, err));
     job_queue_hold(&s->queue, true);

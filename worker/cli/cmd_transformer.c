@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "kernels/ops.h"
+#include "models/fill/lora_set.h"
 #include "models/fill/model_folder.h"
 #include "models/flux/flux.h"
 #include "worker/cli/cli.h"
@@ -17,6 +18,7 @@ static const size_t arena_bytes = (size_t)16 << 30; /* address space of each are
 
 struct args {
     const char *models, *transformer, *in, *out;
+    struct cli_texts lora_texts;
     struct cli_backend backend;
 };
 
@@ -26,6 +28,8 @@ struct run {
     struct devarena weights, inputs, request_mem, step_mem;
     struct weight_set set;
     struct flux flux;
+    struct fill_loras loras;
+    struct lora_set merged;
     struct shards model;
     struct tensor_file in;
     struct tensor_write *written; /* two streams a block, then the velocity */
@@ -185,7 +189,9 @@ static enum err_code call_network(struct run *r, struct call *c, struct err *err
 
 static enum err_code load(struct run *r, const struct args *a, struct err *err)
 {
-    struct weight_loader l = { .set = &r->set, .mem = &r->weights, .scratch = &r->scratch };
+    struct weight_loader l = {
+        .set = &r->set, .mem = &r->weights, .scratch = &r->scratch, .made = &r->arena, .prove = true
+    };
     const struct model_folder folder = { .dir = a->models, .transformer = a->transformer };
 
     TRY(cli_backend_open(&a->backend, &r->be, err));
@@ -194,6 +200,9 @@ static enum err_code load(struct run *r, const struct args *a, struct err *err)
     TRY(devarena_init(&r->inputs, r->be, 0, SLAB_BYTES, err));
     TRY(model_folder_open(&folder, MODEL_TRANSFORMER, &r->arena, &r->model, err));
     TRY(flux_weight_set(&r->set, r->model.files, r->model.n_files, err));
+    TRY(fill_loras_choose(&r->loras, a->lora_texts.items, a->lora_texts.n, NULL, err));
+    TRY(lora_set_open(a->models, r->loras.items, r->loras.n, &r->arena, &r->merged, err));
+    TRY(lora_set_apply(&r->merged, &r->set, err));
     return flux_load(&r->flux, &l, &r->arena, err);
 }
 
@@ -235,6 +244,9 @@ int cmd_transformer(int argc, char **argv)
         { "--models", CLI_TEXT, &a.models, "DIR", .help = "folder with the model files", .required = true },
         { "--transformer", CLI_TEXT, &a.transformer, "FILE",
           .help = "which transformer of the folder; default: the largest" },
+        { "--lora", CLI_TEXTS, &a.lora_texts, "FILE[:SCALE]",
+          .help = "a LoRA that is merged into the transformer, a path or a file of that folder or its folder loras, "
+                  "with a scale from -10 to 10; may be given several times" },
         { "--in", CLI_TEXT, &a.in, "FILE", .required = true,
           .help = "a safetensors file with hidden_states [N, C], encoder_hidden_states [T, D] and pooled [P], all f32; "
                   "its metadata: sigma, guidance and grid (rows x columns, N tokens in all)" },

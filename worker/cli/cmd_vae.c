@@ -35,7 +35,9 @@ static enum err_code load(struct run *r, const struct args *a, struct err *err)
 {
     const struct model_folder folder = { .dir = a->models };
     struct weight_set set;
-    struct weight_loader l = { .set = &set, .mem = &r->weights, .scratch = &r->scratch };
+    struct weight_loader l = {
+        .set = &set, .mem = &r->weights, .scratch = &r->scratch, .made = &r->arena, .prove = true
+    };
     struct shards shards;
 
     progress_show(&r->progress, "load", NULL, 0, 1);

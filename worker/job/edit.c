@@ -102,6 +102,7 @@ static void set_recipe(struct edit *e)
 
     e->result->recipe = (struct document_recipe){
         .model_file = model_paints(e) ? engine_model_name(e->engine) : e->request->paint.name,
+        .loras = model_paints(e) ? engine_loras(e->engine) : NULL,
         .prompt = e->prompt,
         .precision = model_paints(e) ? engine_precision(e->engine) : "none",
         .steps = f->steps,

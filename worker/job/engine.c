@@ -84,6 +84,8 @@ static enum err_code load(struct engine *e, struct err *err)
 {
     const struct fill_options options = {
         .transformer = e->options.transformer,
+        .loras = e->options.loras ? e->options.loras->items : NULL,
+        .n_loras = e->options.loras ? e->options.loras->n : 0,
         .max_width = PAINT_LONG_SIDE,
         .max_height = PAINT_LONG_SIDE,
         .max_steps = e->options.max_steps,
@@ -160,6 +162,16 @@ const char *engine_model_name(const struct engine *e)
     const char *path = fill_model_transformer(e->model), *slash = strrchr(path, '/');
 
     return slash ? slash + 1 : path;
+}
+
+const char *engine_loras(const struct engine *e)
+{
+    return fill_model_loras(e->model);
+}
+
+const char *engine_lora_list(const struct engine *e)
+{
+    return fill_model_lora_list(e->model);
 }
 
 void engine_model_digests(const struct engine *e, char ret[FILL_DIGESTS_SIZE])

@@ -25,7 +25,8 @@ enum engine_state { ENGINE_LOADING, ENGINE_TOO_SLOW, ENGINE_READY, ENGINE_FAILED
 
 struct engine_options {
     const char *model_dir;
-    const char *transformer; /* file name in the folder; NULL: the largest that fits into memory */
+    const char *transformer;        /* file name in the folder; NULL: the largest that fits into memory */
+    const struct fill_loras *loras; /* NULL: none */
     enum backend_kind backend;
     enum precision precision;
     int max_steps;                  /* the most that a request may ask for */
@@ -60,7 +61,9 @@ const char *engine_precision(const struct engine *e);
 const char *engine_kernels(const struct engine *e); /* backend_describe(): which library computes what, and why */
 /* Why the backend that "auto" chose is not CUDA; "" when it is CUDA, or when "auto" was not asked for. */
 const char *engine_without_cuda(const struct engine *e);
-const char *engine_model_name(const struct engine *e);                          /* file name of the transformer */
+const char *engine_model_name(const struct engine *e); /* file name of the transformer */
+const char *engine_loras(const struct engine *e);      /* what is merged into it, with digests; NULL: nothing */
+const char *engine_lora_list(const struct engine *e);  /* the same as fill_loras_add() reads it */
 void engine_model_digests(const struct engine *e, char ret[FILL_DIGESTS_SIZE]); /* of all its files: fill.h */
 const char *engine_self_check(const struct engine *e);                          /* "as stored", "twice the same" */
 /* What an operator should hear about the choices of loading: one sentence for each i from 0 on; NULL: no more. */

@@ -203,6 +203,8 @@ static void add_recipe(struct document_fields *f, const struct document_recipe *
 {
     add_map(f, RECIPE);
     add_text(f, RECIPE ".model", r->model_file);
+    if (r->loras)
+        add_text(f, RECIPE ".loras", r->loras);
     add_text(f, RECIPE ".prompt", r->prompt);
     add_integer(f, RECIPE ".steps", r->steps);
     add_double(f, RECIPE ".guidance", r->guidance);

@@ -89,6 +89,7 @@ bool document_is_ours(const char *name);
 
 struct document_recipe {
     const char *model_file, *prompt;
+    const char *loras;     /* what was merged into the model, with digests; NULL: nothing */
     const char *precision; /* "f32" or "bf16": what computed, not what was asked for */
     int steps;
     double guidance;

@@ -24,7 +24,9 @@
 enum { SESSION_JSON_MAX = 1 << 20, SESSION_JSON_DEPTH = 30 };
 
 struct local {
-    const char *dir, *models, *transformer;
+    const char *dir, *models, *transformer, *lora_setting;
+    struct cli_texts lora_texts;
+    struct fill_loras loras;
     int steps;
     double guidance;
     uint64_t seed;
@@ -171,6 +173,7 @@ static enum err_code run(struct local *l, struct err *err)
     const struct engine_options options = {
         .model_dir = l->models,
         .transformer = l->transformer,
+        .loras = &l->loras,
         .backend = (enum backend_kind)l->backend.kind,
         .precision = (enum precision)l->backend.precision,
         .max_steps = l->steps,
@@ -180,6 +183,7 @@ static enum err_code run(struct local *l, struct err *err)
     enum err_code rc;
 
     progress_init_stderr(&l->progress);
+    TRY(fill_loras_choose(&l->loras, l->lora_texts.items, l->lora_texts.n, l->lora_setting, err));
     if (!l->paint)
         TRY(engine_new(&options, &e, err));
     rc = arena_init(&l->arena, EDIT_ARENA_BYTES, err);
@@ -205,6 +209,7 @@ int cmd_edit(int argc, char **argv)
     err_ignore(local_read_settings(&settings, &cfg, &err)); /* after --help */
     l = (struct local){ .models = cfg.model_dir,
                         .transformer = cfg.transformer,
+                        .lora_setting = cfg.loras,
                         .steps = cfg.steps,
                         .guidance = cfg.guidance,
                         .pictures = edit_picture_settings(&cfg),
@@ -217,6 +222,9 @@ int cmd_edit(int argc, char **argv)
           .help = "folder with the model files; default: MODEL_DIR, else /models" },
         { "--transformer", CLI_TEXT, &l.transformer, "FILE",
           .help = "which transformer of that folder; default: TRANSFORMER, else the largest that fits into memory" },
+        { "--lora", CLI_TEXTS, &l.lora_texts, "FILE[:SCALE]",
+          .help = "a LoRA that is merged into the transformer, a path or a file of that folder or its folder loras, "
+                  "with a scale from -10 to 10; may be given several times; default: LORAS, else none" },
         { "--steps", CLI_INT, &l.steps, "N", .help = "denoising steps; default: STEPS, else 28", .min = 1,
           .max = FILL_MAX_STEPS },
         { "--guidance", CLI_NUMBER, &l.guidance, "G", .help = "guidance scale; default: GUIDANCE, else 30", .min = 0,

@@ -22,6 +22,7 @@ struct replay {
     struct arena arena;
     struct progress progress;
     struct record record; /* as it was read */
+    struct fill_loras loras;
 };
 
 /* ---- inputs ---- */
@@ -83,6 +84,7 @@ static enum err_code new_engine(struct replay *r, struct engine **ret, struct er
     const struct engine_options options = {
         .model_dir = r->models,
         .transformer = x->model,
+        .loras = &r->loras,
         .backend = (enum backend_kind)backend,
         .precision = (enum precision)precision,
         .max_steps = x->request.fill.steps,
@@ -93,6 +95,8 @@ static enum err_code new_engine(struct replay *r, struct engine **ret, struct er
         return err_set(err, ERR_INVALID,
                        "this program has no backend '%.40s' in '%.40s', with which the record was made", x->backend,
                        x->precision);
+    if (x->loras)
+        TRY(fill_loras_add(&r->loras, x->loras, err));
     return engine_new(&options, ret, err);
 }
 

@@ -44,6 +44,7 @@ static enum err_code describe_engine(const struct engine *e, struct arena *a, st
     TRY(arena_alloc(a, 1, FILL_DIGESTS_SIZE, &digests, err));
     engine_model_digests(e, digests);
     ret->model = engine_model_name(e);
+    ret->loras = engine_lora_list(e);
     ret->digests = digests;
     ret->backend = engine_backend_name(e);
     ret->precision = engine_precision(e);
@@ -132,6 +133,8 @@ static void add_engine(struct json *root, const struct record *r)
         return;
     to = json_add_object(root, "engine");
     json_add_string(to, "model", r->model);
+    if (r->loras)
+        json_add_string(to, "loras", r->loras);
     json_add_string(to, "digests", r->digests);
     json_add_string(to, "backend", r->backend);
     json_add_string(to, "precision", r->precision);
@@ -320,6 +323,7 @@ static enum err_code read_settings(const struct json *from, struct picture_setti
 static enum err_code read_engine(const struct json *from, struct record *ret, struct err *err)
 {
     TRY(read_text(from, "model", &ret->model, err));
+    ret->loras = json_string(json_get(from, "loras"));
     TRY(read_text(from, "digests", &ret->digests, err));
     TRY(read_text(from, "backend", &ret->backend, err));
     TRY(read_text(from, "precision", &ret->precision, err));

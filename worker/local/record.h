@@ -6,7 +6,7 @@
  *   2. inputs: original.jpg, mask_auto.png and, where a file stood in for the model, paint: bytes and sha256
  *   3. request: prompt, steps, guidance, seed (a text: JSON's numbers are too short), paint
  *   4. settings: struct picture_settings
- *   5. engine, where a model painted: model (file name), digests (weight_digest.h), backend, precision, kernels
+ *   5. engine, where a model painted: model (file name), loras, digests (weight_digest.h), backend, precision, kernels
  *   6. outputs: edited.jpg, preview.jpg: bytes and sha256
  *
  * Other members are ignored. Nothing in it depends on the time, on folders or on the machine but `kernels`: the
@@ -31,6 +31,7 @@ struct record {
     struct edit_request request; /* without the bytes of the files; the prompt is in `wishes` */
     const char *model;           /* NULL: no model painted, and the rest is absent, too */
     const char *digests, *backend, *precision, *kernels;
+    const char *loras; /* "FILE:SCALE,...": merged into the model; NULL: none */
 };
 
 /* What is known before the edit: all but `edited` and `preview`. `e` as edit_run() takes it. ERR_PROMPT. Texts are

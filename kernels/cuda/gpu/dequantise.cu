@@ -1,7 +1,7 @@
 /*
  * dequantise.cu - weights of any storage type to bf16 or f32.
  *
- * Maths      by type, MODEL.md 3.4
+ * Maths      by type, MODEL.md 3.4; times scale, unless it is 0
  * Shapes     src n values in blocks; dst [n]
  * Launch     grid (n / 2048), block (256), shared 2048 values as stored (2176 B for Q8_0, at most 8 KB)
  * Moves      Q8_0 to bf16: 1.06 + 2 bytes a value; the largest matrix of FLUX (21504 x 3072) 202 MB
@@ -13,20 +13,21 @@
 #include "kernels/cuda/gpu/kernel.cuh"
 
 template <enum dtype T>
-static __global__ void __launch_bounds__(TILE_THREADS) dequantise(struct rows dst, const uint8_t *src)
+static __global__ void __launch_bounds__(TILE_THREADS) dequantise(struct rows dst, const uint8_t *src, float scale)
 {
     DYNAMIC_SHARED(uint8_t, shared);
 
-    expand_tile<T>(dst, 0, src, blockIdx.x, shared);
+    expand_tile<T>(dst, 0, src, scale, blockIdx.x, shared);
 }
 
-template <enum dtype T> static int dequantise_launch(const struct rows &dst, const void *src, cudaStream_t stream)
+template <enum dtype T>
+static int dequantise_launch(const struct rows &dst, const void *src, float scale, cudaStream_t stream)
 {
     return LAUNCH(dequantise<T>, (unsigned)div_up(dst.n_cols, TILE_VALUES), TILE_THREADS, (size_t)layout<T>::TILE_BYTES,
-                  stream, dst, (const uint8_t *)src);
+                  stream, dst, (const uint8_t *)src, scale);
 }
 
-extern "C" int k_dequantise(enum dtype t, const void *src, enum dtype dst_type, void *dst, int64_t n,
+extern "C" int k_dequantise(enum dtype t, const void *src, float scale, enum dtype dst_type, void *dst, int64_t n,
                             cudaStream_t stream)
 {
     struct tensor values = tensor_1d(dst_type, n, dst);
@@ -35,7 +36,7 @@ extern "C" int k_dequantise(enum dtype t, const void *src, enum dtype dst_type, 
     switch (t) {
 #define X(id, eight) \
     case id:         \
-        return dequantise_launch<id>(row, src, stream);
+        return dequantise_launch<id>(row, src, scale, stream);
         LAYOUTS(X)
 #undef X
     default:

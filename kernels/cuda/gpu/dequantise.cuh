@@ -323,11 +323,12 @@ DEVICE void store8(const struct rows &dst, int64_t row, int64_t col, int n, cons
 }
 
 /*
- * Expands one tile, values [TILE_VALUES * tile, ...) of the stored row src, to a row of dst. A block of TILE_THREADS
- * calls it once, with TILE_BYTES of the type as shared memory.
+ * Expands one tile, values [TILE_VALUES * tile, ...) of the stored row src, to a row of dst, and multiplies them with
+ * `scale` unless it is 0. A block of TILE_THREADS calls it once, with TILE_BYTES of the type as shared memory.
  */
 template <enum dtype T>
-DEVICE void expand_tile(const struct rows &dst, int64_t row, const uint8_t *src, int64_t tile, uint8_t *shared)
+DEVICE void expand_tile(const struct rows &dst, int64_t row, const uint8_t *src, float scale, int64_t tile,
+                        uint8_t *shared)
 {
     enum { ELEMS = layout<T>::ELEMS, BYTES = layout<T>::BYTES, RUNS = ELEMS < 8 ? 1 : ELEMS / 8 };
     int64_t first = tile * TILE_VALUES, left = dst.n_cols - first;
@@ -339,6 +340,9 @@ DEVICE void expand_tile(const struct rows &dst, int64_t row, const uint8_t *src,
     if (8 * run >= n)
         return;
     layout<T>::values8(shared + 8 * run / ELEMS * BYTES, run % RUNS, v);
+    if (scale != 0)
+        for (int i = 0; i < 8; i++)
+            v[i] *= scale;
     store8(dst, row, first + 8 * run, n - 8 * run < 8 ? n - 8 * run : 8, v);
 }
 

@@ -1,7 +1,7 @@
 /*
  * embed_rows.cu - rows of a table of any storage type, by number.
  *
- * Maths      y[i, :] = table[ids[i], :]
+ * Maths      y[i, :] = table[ids[i], :], times the table's scale unless it is 0
  * Shapes     table [rows, cols] as stored; y [n, cols] f32 or bf16, rows may have gaps
  * Launch     grid (cols / 2048, ids), block (256), shared 2048 values as stored; at most 512 ids a launch: they are
  *            passed as a kernel parameter (2 KB of 4), so the host's array may change when the launcher returns
@@ -20,11 +20,11 @@ struct ids {
 
 template <enum dtype T>
 static __global__ void __launch_bounds__(TILE_THREADS, 4)
-    embed_rows(struct rows y, int64_t first_row, const uint8_t *table, int64_t row_bytes, struct ids ids)
+    embed_rows(struct rows y, int64_t first_row, const uint8_t *table, int64_t row_bytes, float scale, struct ids ids)
 {
     DYNAMIC_SHARED(uint8_t, shared);
 
-    expand_tile<T>(y, first_row + blockIdx.y, table + ids.id[blockIdx.y] * row_bytes, blockIdx.x, shared);
+    expand_tile<T>(y, first_row + blockIdx.y, table + ids.id[blockIdx.y] * row_bytes, scale, blockIdx.x, shared);
 }
 
 template <enum dtype T>
@@ -41,7 +41,7 @@ static int embed_rows_launch(const struct rows &y, const struct weight *table, c
         for (int64_t i = 0; i < MAX_IDS; i++)
             some.id[i] = i < n ? ids[first + i] : 0;
         rc = LAUNCH(embed_rows<T>, grid, TILE_THREADS, (size_t)layout<T>::TILE_BYTES, stream, y, first,
-                    (const uint8_t *)table->data, row_bytes, some);
+                    (const uint8_t *)table->data, row_bytes, table->scale, some);
     }
     return rc;
 }

@@ -47,9 +47,11 @@ size_t k_group_norm_scratch(const struct tensor *x);
 int k_group_norm(struct tensor *y, const struct tensor *x, const struct tensor *w, const struct tensor *b,
                  const struct group_norm_args *args, struct k_scratch memory, cudaStream_t stream);
 
-/* n values of storage type t, a multiple of its block, from src of any alignment; dst F32 or BF16, dense. */
-int k_dequantise(enum dtype t, const void *src, enum dtype dst_type, void *dst, int64_t n, cudaStream_t stream);
-/* ids on the host, read before the return; table->data in the storage type table->dtype. */
+/* n values of storage type t, a multiple of its block, from src of any alignment, each multiplied with `scale` unless
+ * it is 0; dst F32 or BF16, dense. */
+int k_dequantise(enum dtype t, const void *src, float scale, enum dtype dst_type, void *dst, int64_t n,
+                 cudaStream_t stream);
+/* ids on the host, read before the return; table->data in the storage type table->dtype, with table->scale. */
 int k_embed_rows(struct tensor *y, const struct weight *table, const int32_t *ids, cudaStream_t stream);
 
 /* y = softmax over columns of scale * x; may run in place. */

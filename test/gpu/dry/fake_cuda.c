@@ -26,6 +26,7 @@ struct work {
     const void *src;
     size_t n;
     enum dtype dtype;
+    float scale;
     uint64_t mark; /* for WORK_EVENT: the number of the record */
     struct work *next;
 };
@@ -81,7 +82,7 @@ static void run(const struct work *w)
     else if (w->kind == WORK_FILL)
         clear(w->dst, w->n);
     else if (w->kind == WORK_EXPAND)
-        assert(k_dequantise(w->dtype, w->src, DT_BF16, w->dst, (int64_t)w->n, NULL) == 0);
+        assert(k_dequantise(w->dtype, w->src, w->scale, DT_BF16, w->dst, (int64_t)w->n, NULL) == 0);
     else {
         cudaEvent_t e = w->dst;
 
@@ -139,11 +140,11 @@ cudaError_t cudaMemsetAsync(void *p, int value, size_t n, cudaStream_t s)
 }
 
 /* Replaces the function of expand.c, because kernels of the shim would run at once. */
-cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t s);
-cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, void *dst, int64_t n, cudaStream_t s)
+cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, float scale, void *dst, int64_t n, cudaStream_t s);
+cudaError_t cuda_dequantise_bf16(enum dtype t, const void *src, float scale, void *dst, int64_t n, cudaStream_t s)
 {
     n_expansions++;
-    queue(s, (struct work){ .kind = WORK_EXPAND, .dst = dst, .src = src, .n = (size_t)n, .dtype = t });
+    queue(s, (struct work){ .kind = WORK_EXPAND, .dst = dst, .src = src, .n = (size_t)n, .dtype = t, .scale = scale });
     return cudaSuccess;
 }
 

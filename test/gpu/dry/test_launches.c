@@ -25,7 +25,7 @@ struct made_up {
 static void load(struct made_up *m, int n_double, int n_single, enum weight_mode mode)
 {
     const struct flux_config config = one_head(n_double, n_single);
-    struct weight_loader l = { .set = &m->set, .mem = &m->weights, .scratch = &m->scratch };
+    struct weight_loader l = { .set = &m->set, .mem = &m->weights, .scratch = &m->scratch, .made = &m->arena };
     struct err err = { 0 };
 
     *m = (struct made_up){ 0 };

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/cuda/ring.h"
+#include "kernels/quant.h"
 #include "test/gpu/device.h"
 
 enum { N_MATRICES = 40, MATRIX_BYTES = 8192, N_USES = 400, COLS = 32 };
@@ -16,15 +17,23 @@ static int below(int n)
     return (int)((seed >> 33) % (uint64_t)n);
 }
 
-/* The matrices are BF16, so that expanding copies them; every value is the number of its matrix. */
+/* What expanding matrix i gives: its number, and 64 times as much where it has a scale. All are different, and exact in
+ * bf16. */
+static uint16_t value_of(int i)
+{
+    return f32_to_bf16((float)(i % 2 ? 64 * (i + 1) : i + 1));
+}
+
 static struct stored_matrix make(int i)
 {
-    struct stored_matrix m = { .dtype = DT_BF16, .rows = 1 + below(MATRIX_BYTES / 2 / COLS), .cols = COLS };
+    struct stored_matrix m = {
+        .dtype = DT_BF16, .rows = 1 + below(MATRIX_BYTES / 2 / COLS), .cols = COLS, .scale = i % 2 ? 64 : 0
+    };
     struct err err = { 0 };
     uint16_t values[MATRIX_BYTES / 2];
 
     for (int64_t k = 0; k < m.rows * m.cols; k++)
-        values[k] = (uint16_t)(1000 + i);
+        values[k] = f32_to_bf16((float)(i + 1));
     CHECK(ring_takes(MATRIX_BYTES, m.rows, m.cols));
     CHECK_OK(device()->ops->mem_alloc(device(), sizeof values, &m.data, &err), err);
     CHECK_OK(device()->ops->upload(device(), m.data, values, sizeof values, &err), err);
@@ -34,7 +43,7 @@ static struct stored_matrix make(int i)
 static void check_whole(const struct stored_matrix *m, int i, const uint16_t *values)
 {
     for (int64_t k = 0; k < m->rows * m->cols; k++)
-        CHECK_INT(values[k], 1000 + i);
+        CHECK_INT(values[k], value_of(i));
 }
 
 static void use(struct ring *r, const struct stored_matrix *all, int i, const uint16_t **ret)

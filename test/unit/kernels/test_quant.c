@@ -5,6 +5,7 @@
 #include "models/file/tensor_file.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
+#include "test/support/sample.h"
 
 enum { MAX_BLOCK = 256 };
 
@@ -227,6 +228,47 @@ TEST(quant__reads_every_e5m2_as_the_half_of_its_upper_byte)
         CHECK_INT(row_bf16[i], f32_to_bf16(row[i])); /* two bits of fraction need no rounding */
         CHECK(isnan(want) || bf16_to_f32(row_bf16[i]) == want);
     }
+}
+
+/* The product of two f32 is exact in double, so that the conversion rounds once. */
+static float times(float value, float scale)
+{
+    return scale == 0 ? value : (float)((double)value * scale);
+}
+
+/* Row 2 of 3, and row 0 of a view that begins there; longer than a step of the expansion to bf16. */
+static void scaled_row(enum dtype t, float scale)
+{
+    enum { N = 2304 };
+    static float stored[N], got[2][N];
+    static uint16_t got_bf16[2][N];
+    struct weight w = sample_weight(t, 3, N), view;
+
+    w.scale = scale;
+    view = weight_row_view(&w, 2, 1);
+    CHECK(view.scale == scale);
+    dequantise_row(t, view.data, stored, N);
+    dequantise_weight_row(&w, 2, got[0]);
+    dequantise_weight_row(&view, 0, got[1]);
+    dequantise_weight_row_bf16(&w, 2, got_bf16[0]);
+    dequantise_weight_row_bf16(&view, 0, got_bf16[1]);
+    for (int i = 0; i < 2 * N; i++) {
+        float want = times(stored[i % N], scale);
+
+        CHECK(got[i / N][i % N] == want);
+        CHECK_INT(got_bf16[i / N][i % N], f32_to_bf16(want));
+    }
+    CHECK(sample_done());
+}
+
+TEST(quant__multiplies_the_rows_of_a_weight_with_its_scale)
+{
+    static const float scales[] = { 0, 1, 0.0173f, 448, 0x1p-40f, -3 };
+
+    for (int t = 0; t < DT_COUNT; t++)
+        if (t != DT_I32 && t != DT_I64 && t != DT_U8)
+            for (size_t s = 0; s < sizeof scales / sizeof scales[0]; s++)
+                scaled_row((enum dtype)t, scales[s]);
 }
 
 TEST(quant__rounds_to_bf16_to_nearest_even)

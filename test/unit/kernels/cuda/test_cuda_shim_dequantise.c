@@ -24,17 +24,24 @@ static void check_bits(enum dtype t, const struct tensor *got, const struct tens
     }
 }
 
-/* `lead` bytes before the source, `skew` values before the target. */
-static void expand(enum dtype t, const void *src, int64_t n, enum dtype to, int64_t skew)
+/* `skew` values before the target. */
+static void expand_scaled(enum dtype t, const void *src, int64_t n, float scale, enum dtype to, int64_t skew)
 {
+    struct weight w = { .dtype = t, .rows = 1, .cols = n, .data = src, .scale = scale };
     struct tensor all = sample_2d(to, 1, n + skew, 1), y = tensor_col_view(&all, skew, n), want = shim_twin(&y);
 
     if (to == DT_F32)
-        dequantise_row(t, src, want.data, n);
+        dequantise_weight_row(&w, 0, want.data);
     else
-        dequantise_row_bf16(t, src, want.data, n);
-    CHECK_INT(k_dequantise(t, src, to, y.data, n, NULL), 0);
+        dequantise_weight_row_bf16(&w, 0, want.data);
+    CHECK_INT(k_dequantise(t, src, scale, to, y.data, n, NULL), 0);
     check_bits(t, &y, &want);
+}
+
+static void expand(enum dtype t, const void *src, int64_t n, enum dtype to, int64_t skew)
+{
+    expand_scaled(t, src, n, 0, to, skew);
+    expand_scaled(t, src, n, 0.0173f, to, skew);
 }
 
 static void expand_all_ways(enum dtype t, const void *src, int64_t n)
@@ -88,23 +95,32 @@ TEST(cuda_shim__dequantise_refuses_integers)
 {
     float out[32] = { 0 };
 
-    CHECK(k_dequantise(DT_I32, out, DT_F32, out, 32, NULL) != 0);
+    CHECK(k_dequantise(DT_I32, out, 0, DT_F32, out, 32, NULL) != 0);
 }
 
-static void embed_case(enum dtype t, int64_t rows, int64_t cols, int64_t n, const struct shim_form *f)
+static void embed_case(struct weight table, int64_t n, const struct shim_form *f)
 {
-    struct weight table = sample_weight(t, rows, cols);
-    struct tensor y = shim_y(f, n, cols), want = shim_twin(&y);
+    struct tensor y = shim_y(f, n, table.cols), want = shim_twin(&y);
     int32_t *ids = malloc((size_t)n * sizeof *ids);
     struct err err = { 0 };
 
     CHECK(ids);
     for (int64_t i = 0; i < n; i++)
-        ids[i] = (int32_t)((i * 7 + rows - 1) % rows);
+        ids[i] = (int32_t)((i * 7 + table.rows - 1) % table.rows);
     CHECK_OK(shim_plain()->ops->embed_rows(shim_plain(), &want, &table, ids, &err), err);
     CHECK_INT(k_embed_rows(&y, &table, ids, NULL), 0);
     shim_check_same(&y, &want);
     free(ids);
+}
+
+/* The table as it is, and with a scale. */
+static void embed_cases(enum dtype t, int64_t rows, int64_t cols, int64_t n, const struct shim_form *f)
+{
+    struct weight table = sample_weight(t, rows, cols);
+
+    embed_case(table, n, f);
+    table.scale = 0.0173f;
+    embed_case(table, n, f);
     CHECK(sample_done());
 }
 
@@ -114,9 +130,9 @@ TEST(cuda_shim__embed_rows_gives_the_rows_of_every_type)
         int64_t block = dtype_info(types[i])->block_elems;
 
         sample_seed((uint64_t)i);
-        embed_case(types[i], 9, 5 * block, 4, &shim_forms[i % N_SHIM_FORMS]);
-        embed_case(types[i], 3, 2304, 2, &shim_forms[(i + 3) % N_SHIM_FORMS]);
+        embed_cases(types[i], 9, 5 * block, 4, &shim_forms[i % N_SHIM_FORMS]);
+        embed_cases(types[i], 3, 2304, 2, &shim_forms[(i + 3) % N_SHIM_FORMS]);
     }
-    embed_case(DT_F16, 11, 37, 1100, &shim_forms[0]); /* more than one launch */
-    embed_case(DT_Q8_0, 11, 32, 513, &shim_forms[4]);
+    embed_cases(DT_F16, 11, 37, 1100, &shim_forms[0]); /* more than one launch */
+    embed_cases(DT_Q8_0, 11, 32, 513, &shim_forms[4]);
 }

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "kernels/ops.h"
+#include "kernels/quant.h"
 #include "models/file/safetensors.h"
+#include "models/file/weight_make.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 
@@ -102,16 +104,6 @@ TEST(weights__strip_the_longest_prefix_under_which_the_probe_is)
     check_prefix(prefixes, both, 2, ERR_OK, "model.diffusion_model.");
     check_prefix(prefixes, half, 2, ERR_NOT_FOUND, NULL); /* in a merged file, names without the prefix belong to another network */
     check_prefix(prefixes, none, 2, ERR_NOT_FOUND, NULL);
-}
-
-TEST(weights__refuse_fp8_with_separate_scales)
-{
-    const struct tensor_write scaled[] = { f32("a.probe", 1, 2, 0, 0, 0), f32("a.x.scale_weight", 1, 1, 0, 0, 0) },
-                              elsewhere[] = { f32("a.probe", 1, 2, 0, 0, 0), f32("b.x.scale_weight", 1, 1, 0, 0, 0) };
-    static const char *const prefixes[] = { "a.", NULL };
-
-    check_prefix(prefixes, scaled, 2, ERR_UNSUPPORTED, NULL);
-    check_prefix(prefixes, elsewhere, 2, ERR_OK, "a.");
 }
 
 TEST(weights__join_files_that_share_no_name)
@@ -275,4 +267,244 @@ TEST(weights__give_convolutions)
     CHECK_INT(weights_conv(&t.l, &cw, SHAPE(2, 3, 3, 3), NULL, "k"), ERR_CORRUPT);
     CHECK_INT(t.scratch.used, 0);
     load_done(&t);
+}
+
+/* --- what a file stores otherwise than a network takes it --- */
+
+/* Loads a matrix and expands it by the rules of its type, with its scale. */
+static void expand(const struct weight *w, float *ret)
+{
+    for (int64_t r = 0; r < w->rows; r++)
+        for (int64_t c = 0; c < w->cols; c++) {
+            size_t row_bytes = dtype_row_bytes(w->dtype, w->cols);
+            float row[256];
+
+            dequantise_row(w->dtype, (const char *)w->data + (size_t)r * row_bytes, row, w->cols);
+            ret[r * w->cols + c] = row[c] * (w->scale != 0 ? w->scale : 1);
+        }
+}
+
+/* F8_E4M3: 0x38 is 1, 0x40 is 2, 0x30 is 0.5 */
+static const uint8_t f8_codes[6] = { 0x38, 0x40, 0x30, 0x40, 0xB8, 0x38 };
+static const float f8_values[6] = { 1, 2, 0.5F, 2, -1, 1 };
+
+static void check_scaled(const char *scale_name, int n_dims, int64_t d0, int64_t d1, const float *scales,
+                         const float want[6])
+{
+    struct load t;
+    struct weight w;
+    float got[6];
+
+    load_init(&t);
+    t.l.made = &t.a;
+    add_file(&t, 0,
+             (struct tensor_write[]){ { "a.b.weight", DT_F8_E4M3, 2, { 2, 3 }, f8_codes },
+                                      { scale_name, DT_F32, n_dims, { d0, d1 }, scales },
+                                      { "a.b.scale_input", DT_F32, 0, { 0 }, values + 3 },
+                                      f32("a.b.bias", 1, 2, 0, 0, 0),
+                                      { "scaled_fp8", DT_F8_E4M3, 1, { 2 }, f8_codes } },
+             5);
+    CHECK_OK(weight_set_init(&t.set, t.files, 1, NULL, "a.b.weight", &t.err), t.err);
+    CHECK_OK(weights_matrix(&t.l, &w, 2, 3, &t.err, "a.b.weight"), t.err);
+    expand(&w, got);
+    for (int i = 0; i < 6; i++)
+        CHECK(got[i] == want[i]);
+    CHECK_OK(weights_bias(&t.l, &(struct bias){ 0 }, 2, &t.err, "a.b.bias"), t.err);
+    CHECK_OK(weights_finish(&t.l, &t.err), t.err);
+    load_done(&t);
+}
+
+TEST(weights__read_scaled_fp8_under_any_name)
+{
+    static const char *const names[] = { "a.b.scale_weight", "a.b.weight_scale", "a.b.weight_scale_inv", "a.b.scale",
+                                         "a.b.weight.scale", "a.b.weight_scales", "a.b.qscale" };
+    const float one[1] = { 0.25F }, two[2] = { 0.25F, 3 };
+    float want[6], in_rows[6];
+
+    for (int i = 0; i < 6; i++) {
+        want[i] = f8_values[i] * 0.25F;
+        in_rows[i] = f8_values[i] * two[i / 3];
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        check_scaled(names[i], 0, 0, 0, one, want);
+        check_scaled(names[i], 1, 1, 0, one, want);
+        check_scaled(names[i], 2, 1, 1, one, want); /* one value, or one block */
+        check_scaled(names[i], 1, 2, 0, two, in_rows);
+        check_scaled(names[i], 2, 2, 1, two, in_rows);
+    }
+}
+
+TEST(weights__read_fp8_with_a_scale_a_block)
+{
+    static uint8_t codes[130 * 200];
+    static float got[130 * 200];
+    const float scales[4] = { 0.5F, 2, 4, 8 }; /* [2, 2] blocks of 128 x 128 */
+    struct weight_source s;
+    struct load t;
+
+    memset(codes, 0x38, sizeof codes);
+    load_init(&t);
+    add_file(&t, 0,
+             (struct tensor_write[]){ { "m.weight", DT_F8_E4M3, 2, { 130, 200 }, codes },
+                                      { "m.weight_scale_inv", DT_F32, 2, { 2, 2 }, scales } },
+             2);
+    CHECK_OK(weight_set_init(&t.set, t.files, 1, NULL, "m.weight", &t.err), t.err);
+    CHECK_OK(weight_set_source(&t.set, "m.weight", &s, &t.err), t.err);
+    CHECK(!s.plain);
+    weight_source_read(&s, 0, 130, got);
+    CHECK(got[0] == 0.5F);
+    CHECK(got[127 * 200 + 127] == 0.5F);
+    CHECK(got[127 * 200 + 128] == 2);
+    CHECK(got[128 * 200 + 127] == 4);
+    CHECK(got[129 * 200 + 199] == 8);
+    load_done(&t);
+}
+
+static void refuses(const struct tensor_write *tensors, int n, enum err_code want, const char *word)
+{
+    struct load t;
+    struct weight w;
+    enum err_code rc;
+
+    load_init(&t);
+    t.l.made = &t.a;
+    add_file(&t, 0, tensors, n);
+    CHECK_OK(weight_set_init(&t.set, t.files, 1, NULL, "m.weight", &t.err), t.err);
+    rc = weights_matrix(&t.l, &w, -1, -1, &t.err, "m.weight");
+    if (!rc)
+        rc = weights_finish(&t.l, &t.err);
+    CHECK_INT(rc, want);
+    CHECK(strstr(t.err.msg, word));
+    load_done(&t);
+}
+
+TEST(weights__refuse_scales_that_no_values_can_have)
+{
+    const struct tensor_write m = { "m.weight", DT_F8_E4M3, 2, { 2, 3 }, f8_codes };
+    const float bad[] = { 0, -1, NAN, INFINITY, 4097 };
+    const float good[6] = { 1, 1, 1, 1, 1, 1 };
+
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        refuses((struct tensor_write[]){ m, { "m.weight_scale", DT_F32, 0, { 0 }, &bad[i] } }, 2, ERR_CORRUPT,
+                "m.weight_scale");
+    refuses((struct tensor_write[]){ m, { "m.weight_scale", DT_F32, 1, { 3 }, good } }, 2, ERR_UNSUPPORTED, "one a row");
+    refuses((struct tensor_write[]){ m, { "m.weight_scale", DT_F32, 2, { 2, 3 }, good } }, 2, ERR_UNSUPPORTED,
+            "one a row");
+    refuses((struct tensor_write[]){ m, { "m.weight_scale", DT_I32, 0, { 0 }, good } }, 2, ERR_UNSUPPORTED, "F32");
+    refuses((struct tensor_write[]){ m, { "m.scale_weight", DT_F32, 0, { 0 }, good },
+                                     { "m.weight_scale", DT_F32, 0, { 0 }, good } },
+            3, ERR_UNSUPPORTED, "two scales");
+}
+
+/* "X.anything" changes what "X.weight" means; by rule, whatever it is called. */
+TEST(weights__refuse_tensors_of_their_layers_that_nobody_understands)
+{
+    static const char *const names[] = { "m.scale",           "m.weight_scale",   "m.input_scale",   "m.lora_A.weight",
+                                         "m.lora_down.weight", "m.weight.absmax", "m.weight.quant_state.nf4",
+                                         "m.never_heard_of",   "m.weight_scale_2" };
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        refuses((struct tensor_write[]){ f32("m.weight", 2, 2, 3, 0, 0), f32(names[i], 1, 2, 0, 0, 0) }, 2,
+                ERR_UNSUPPORTED, names[i]);
+}
+
+TEST(weights__count_the_tensors_of_other_networks)
+{
+    struct load t;
+    struct weight w;
+    int n = 0;
+
+    load_init(&t);
+    t.l.not_taken = &n;
+    add_file(&t, 0,
+             (struct tensor_write[]){ f32("m.weight", 2, 2, 3, 0, 0), f32("other.weight", 1, 2, 0, 0, 0),
+                                      f32("mm.scale", 1, 2, 0, 0, 0), f32("weight", 1, 2, 0, 0, 0) },
+             4);
+    CHECK_OK(weight_set_init(&t.set, t.files, 1, NULL, "m.weight", &t.err), t.err);
+    CHECK_OK(weights_matrix(&t.l, &w, 2, 3, &t.err, "m.weight"), t.err);
+    CHECK_OK(weights_finish(&t.l, &t.err), t.err);
+    CHECK_INT(n, 3);
+    load_done(&t);
+}
+
+/* "whole" is "top" and "end"; "turned" has its halves the other way round. */
+static bool rename_for_test(const char *name, struct weight_names *ret)
+{
+    const bool turned = !strncmp(name, "turned", 6), whole = !strncmp(name, "whole", 5);
+
+    *ret = (struct weight_names){ .n = whole ? 2 : 1, .halves_swapped = turned };
+    (void)snprintf(ret->name[0], sizeof ret->name[0], "%s%s", whole ? "top" : "stored",
+                   strchr(name, '.') ? strchr(name, '.') : "");
+    (void)snprintf(ret->name[1], sizeof ret->name[1], "end%s", strchr(name, '.') ? strchr(name, '.') : "");
+    return turned || whole;
+}
+
+TEST(weights__put_matrices_together)
+{
+    const float want_whole[8] = { 0, 1, 2, 3, 0, 1, 2, 3 }, want_turned[8] = { 4, 5, 6, 7, 0, 1, 2, 3 };
+    struct load t;
+    struct weight w;
+    struct tensor v;
+    float got[8];
+
+    load_init(&t);
+    t.l.made = &t.a;
+    add_file(&t, 0,
+             (struct tensor_write[]){ f32("top.weight", 2, 2, 2, 0, 0), f32("end.weight", 2, 2, 2, 0, 0),
+                                      f32("stored.weight", 2, 4, 2, 0, 0), f32("stored.bias", 1, 4, 0, 0, 0),
+                                      f32("top.bias", 1, 2, 0, 0, 0), f32("end.bias", 1, 3, 0, 0, 0) },
+             6);
+    CHECK_OK(weight_set_init(&t.set, t.files, 1, NULL, "top.weight", &t.err), t.err);
+    t.set.rename = rename_for_test;
+    CHECK_OK(weights_matrix(&t.l, &w, 4, 2, &t.err, "whole.weight"), t.err);
+    expand(&w, got);
+    CHECK(!memcmp(got, want_whole, sizeof got));
+    CHECK_OK(weights_matrix(&t.l, &w, 4, 2, &t.err, "turned.weight"), t.err);
+    expand(&w, got);
+    CHECK(!memcmp(got, want_turned, sizeof got));
+    CHECK_OK(weights_vector(&t.l, &v, 4, &t.err, "turned.bias"), t.err);
+    CHECK(!memcmp(v.data, (float[]){ 2, 3, 0, 1 }, 16));
+    CHECK_OK(weights_vector(&t.l, &v, 5, &t.err, "whole.bias"), t.err);
+    CHECK(!memcmp(v.data, (float[]){ 0, 1, 0, 1, 2 }, 20));
+    CHECK_INT(weights_matrix(&t.l, &w, 4, 2, &t.err, "nothing.weight"), ERR_NOT_FOUND);
+    CHECK_OK(weights_finish(&t.l, &t.err), t.err);
+    load_done(&t);
+}
+
+static bool touches_m(const void *ctx, const char *name)
+{
+    (void)ctx;
+    return !strcmp(name, "m.weight");
+}
+
+/* Adds a half to every value, and the number of its row. */
+static void add_half(const void *ctx, const char *name, int64_t row0, int64_t n, int64_t cols, float *row)
+{
+    (void)ctx, (void)name;
+    for (int64_t i = 0; i < n * cols; i++)
+        row[i] += 0.5F + (float)(row0 + i / cols);
+}
+
+TEST(weights__a_patched_matrix_has_the_type_that_loses_least)
+{
+    static const struct {
+        enum precision precision;
+        enum dtype stored, want;
+    } rows[] = { { PRECISION_F32, DT_F32, DT_F32 },   { PRECISION_F32, DT_Q8_0, DT_F32 },
+                 { PRECISION_BF16, DT_F32, DT_BF16 }, { PRECISION_BF16, DT_BF16, DT_BF16 } };
+    const char zeros[64 * 4] = { 0 };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct tensor_entry e = { .name = SPAN("m.weight"), .dtype = rows[i].stored, .n_dims = 2,
+                                        .dims = { 2, 32 }, .data = zeros };
+        const struct weight_patch p = { NULL, touches_m, add_half };
+        const struct weight_source s = { .name = "m.weight", .pieces = { { &e, NULL } }, .n_pieces = 1,
+                                         .patches = { &p }, .n_patches = 1, .n_dims = 2, .dims = { 2, 32 } };
+        float got[64];
+
+        CHECK_INT(weight_make_type(&s, rows[i].precision == PRECISION_F32 ? DT_F32 : DT_BF16), rows[i].want);
+        weight_source_read(&s, 0, 2, got);
+        CHECK(got[31] == 0.5F);
+        CHECK(got[32] == 1.5F);
+    }
 }

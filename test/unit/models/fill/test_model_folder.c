@@ -170,7 +170,8 @@ TEST(model_folder__finds_a_safetensors_transformer_among_other_files)
     PUT("mf-st/part-00001-of-00002.safetensors", 9, "img_in.weight");
     PUT("mf-st/part-00002-of-00002.safetensors", 9, "txt_in.weight");
     expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "looked for"); /* a shard is half of a model */
-    put_text("mf-st/part.safetensors.index.json", "{\"weight_map\":{\"a\":\"part-00001-of-00002.safetensors\"}}");
+    put_text("mf-st/part.safetensors.index.json",
+             "{\"weight_map\":{\"img_in.weight\":\"part-00001-of-00002.safetensors\"}}");
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/part.safetensors.index.json");
     PUT("mf-st/flux1-fill-dev.safetensors", 9, "img_in.weight");
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/flux1-fill-dev.safetensors");

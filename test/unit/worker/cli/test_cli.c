@@ -13,7 +13,7 @@ struct args {
     uint64_t seed;
     double guidance;
     bool force;
-    struct cli_list parts;
+    struct cli_texts parts;
     struct cli_backend backend;
 };
 
@@ -32,7 +32,7 @@ static int parse_to(const char *out, struct args *a, int argc, char **argv)
                   "between two words and begins the next line below it" },
         { "--way", CLI_CHOICE, &a->way, .choices = ways, .help = "how\nfast: at once\nslow: later" },
         { "--force", CLI_FLAG, &a->force, NULL, .help = "do it" },
-        { "--part", CLI_LIST, &a->parts, "P", .help = "one of many" },
+        { "--part", CLI_TEXTS, &a->parts, "P", .help = "one of many" },
         { "FILE", CLI_TEXT, &a->file, NULL, .help = "input", .required = true },
         { "OUT", CLI_TEXT, &a->out, NULL, .help = "output" },
         CLI_BACKEND_OPTIONS(a->backend),
@@ -102,19 +102,19 @@ TEST(cli__takes_values_as_they_stand)
 
 TEST(cli__list_keeps_every_use_in_order)
 {
-    char *many[2 * CLI_LIST_MAX + 6] = { "test", "--models=/m", "in.png" };
+    char *many[2 * CLI_MAX_TEXTS + 6] = { "test", "--models=/m", "in.png" };
     struct args a;
     int n = 3;
 
     CHECK_INT(PARSE(&a, "--part", "a", "--models=/m", "in.png", "--part=", "--part", "a"), CLI_RUN);
     CHECK_INT(a.parts.n, 3);
-    CHECK_STR(a.parts.text[0], "a");
-    CHECK_STR(a.parts.text[1], "");
-    CHECK_STR(a.parts.text[2], "a");
-    for (int i = 0; i < CLI_LIST_MAX; i++)
+    CHECK_STR(a.parts.items[0], "a");
+    CHECK_STR(a.parts.items[1], "");
+    CHECK_STR(a.parts.items[2], "a");
+    for (int i = 0; i < CLI_MAX_TEXTS; i++)
         many[n++] = "--part=x";
     CHECK_INT(parse(&a, n, many), CLI_RUN);
-    CHECK_INT(a.parts.n, CLI_LIST_MAX);
+    CHECK_INT(a.parts.n, CLI_MAX_TEXTS);
     many[n++] = "--part=x";
     CHECK_INT(parse(&a, n, many), CLI_USAGE);
 }

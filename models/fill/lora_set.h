@@ -1,0 +1,33 @@
+/*
+ * lora_set - the LoRAs of a model: found in its folder, checked against the transformer, merged while it loads.
+ *
+ * A name with a slash is a path; any other is looked for in the model folder and in its folder `loras`, with and
+ * without
+ * ".safetensors". They are merged in the order given; the order does not matter but for the last bit of a sum.
+ */
+#ifndef MODELS_FILL_LORA_SET_H
+#define MODELS_FILL_LORA_SET_H
+
+#include "models/file/weight_set.h"
+#include "models/fill/fill.h"
+#include "models/layout/lora.h"
+
+enum { LORA_SET_DIGEST_SIZE = 16 };
+
+struct lora_set {
+    const struct lora *loras[FILL_MAX_LORAS];
+    int n;
+    const char *text;                  /* "FILE:SCALE (digest), ...", for a recipe; NULL: none */
+    const char *list;                  /* "FILE:SCALE,...", as fill_loras_add() reads it; NULL: none */
+    char digest[LORA_SET_DIGEST_SIZE]; /* "+lora:XXXXXXXX" of files and scales; "": none */
+};
+
+/* What is opened lives until the arena is rewound. ERR_NOT_FOUND says where was looked; lora_open()'s. */
+MUST_CHECK enum err_code lora_set_open(const char *dir, const struct fill_lora *loras, int n, struct arena *a,
+                                       struct lora_set *ret, struct err *err);
+/* Has them merged when the set's tensors are loaded; `s` outlives the loading. lora_check()'s errors. */
+MUST_CHECK enum err_code lora_set_apply(const struct lora_set *s, struct weight_set *ws, struct err *err);
+/* Whether the tensor of this name, as "img_in.weight", is changed by one of them. */
+bool lora_set_touches(const struct lora_set *s, const char *name);
+
+#endif
