@@ -11,6 +11,7 @@
 #include "kernels/quant.h"
 #include "kernels/quantise.h"
 #include "models/file/file_map.h"
+#include "models/file/proof.h"
 
 enum {
     N_GENERAL = 4,          /* pairs that every file has */
@@ -385,6 +386,17 @@ static enum err_code report(const struct stream *s, struct err *err)
     return ERR_OK;
 }
 
+/* What a download left unfinished is not worth converting; and where it is, it must not look like a model. */
+static enum err_code prove(const struct convert_plan *p, const struct weight_source *s, struct err *err)
+{
+    for (int i = 0; i < s->n_pieces; i++) {
+        const struct tensor_entry *e = s->pieces[i].entry;
+
+        TRY(proof_tensor(e, weight_set_file_of(p->set, e)->path, PROOF_FULL, err));
+    }
+    return ERR_OK;
+}
+
 static enum err_code make_tensor(struct stream *s, int i, struct err *err)
 {
     const struct work w = work_of(s->plan, i);
@@ -392,6 +404,7 @@ static enum err_code make_tensor(struct stream *s, int i, struct err *err)
 
     if (i + 1 < s->plan->outline.n_tensors)
         announce(&s->plan->sources[i + 1]);
+    TRY(prove(s->plan, w.source, err));
     for (int64_t row = 0; row < w.rows; row += most) {
         TRY(report(s, err));
         TRY(make_chunk(s, &w, row, w.rows - row < most ? w.rows - row : most, err));

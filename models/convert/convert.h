@@ -12,7 +12,7 @@
 #define MODELS_CONVERT_CONVERT_H
 
 #include "models/convert/convert_types.h"
-#include "models/file/gguf_write.h"
+#include "models/convert/gguf_write.h"
 #include "models/flux/flux.h"
 
 struct convert_options {

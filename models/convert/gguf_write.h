@@ -5,8 +5,8 @@
  * The layout is that of gguf.h, with an alignment of 32; zero bytes follow every tensor up to the next multiple of it.
  * The file is written under a temporary name and renamed (kernels/base/out_file.h): it is whole or not there.
  */
-#ifndef MODELS_FILE_GGUF_WRITE_H
-#define MODELS_FILE_GGUF_WRITE_H
+#ifndef MODELS_CONVERT_GGUF_WRITE_H
+#define MODELS_CONVERT_GGUF_WRITE_H
 
 #include "kernels/base/arena.h"
 #include "kernels/base/out_file.h"

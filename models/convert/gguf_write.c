@@ -1,4 +1,4 @@
-#include "models/file/gguf_write.h"
+#include "models/convert/gguf_write.h"
 
 #include <stdlib.h>
 #include <string.h>
