@@ -287,6 +287,7 @@ struct stream {
     const struct convert_plan *plan;
     const struct convert_watch *watch;
     struct gguf_writer *writer;
+    int64_t chunk_bytes, part_values; /* at most, but for longer rows */
     char *chunks[2];
     int next;       /* the chunk that is computed */
     size_t waiting; /* bytes of the other chunk, which are to be written */
@@ -335,7 +336,7 @@ static enum err_code refuse(const struct stream *s, const struct work *w, const 
 /* Rows row0 .. row0 + n - 1 become the next chunk, while one thread writes the chunk before. */
 static enum err_code make_chunk(struct stream *s, const struct work *w, int64_t row0, int64_t n, struct err *err)
 {
-    const int64_t part = rows_in(PART_VALUES, w->cols, n), n_parts = (n + part - 1) / part;
+    const int64_t part = rows_in(s->part_values, w->cols, n), n_parts = (n + part - 1) / part;
     char *chunk = s->chunks[s->next];
     struct bad bad = { .at = -1 };
     enum err_code rc = ERR_OK;
@@ -400,7 +401,7 @@ static enum err_code prove(const struct convert_plan *p, const struct weight_sou
 static enum err_code make_tensor(struct stream *s, int i, struct err *err)
 {
     const struct work w = work_of(s->plan, i);
-    const int64_t most = rows_in(CHUNK_BYTES, (int64_t)w.row_bytes, w.rows);
+    const int64_t most = rows_in(s->chunk_bytes, (int64_t)w.row_bytes, w.rows);
 
     if (i + 1 < s->plan->outline.n_tensors)
         announce(&s->plan->sources[i + 1]);
@@ -430,8 +431,8 @@ static enum err_code take_memory(struct stream *s, struct arena *a, struct err *
     s->n_threads = omp_get_max_threads();
     for (int i = 0; i < s->plan->outline.n_tensors; i++) {
         const struct work w = work_of(s->plan, i);
-        size_t bytes = (size_t)rows_in(CHUNK_BYTES, (int64_t)w.row_bytes, w.rows) * w.row_bytes;
-        size_t values = (size_t)(rows_in(PART_VALUES, w.cols, w.rows) * w.cols);
+        size_t bytes = (size_t)rows_in(s->chunk_bytes, (int64_t)w.row_bytes, w.rows) * w.row_bytes;
+        size_t values = (size_t)(rows_in(s->part_values, w.cols, w.rows) * w.cols);
 
         chunk = bytes > chunk ? bytes : chunk;
         s->room = values > s->room ? values : s->room;
@@ -445,9 +446,13 @@ enum err_code convert_write(const struct convert_plan *p, const char *path, cons
                             struct arena *scratch, struct err *err)
 {
     ARENA_SCRATCH(scratch);
-    struct stream s = { .plan = p, .watch = watch };
+    struct stream s = { .plan = p, .watch = watch, .chunk_bytes = CHUNK_BYTES, .part_values = PART_VALUES };
     enum err_code rc, closed;
 
+    if (watch->chunk_bytes) {
+        s.chunk_bytes = watch->chunk_bytes;
+        s.part_values = watch->chunk_bytes / (int64_t)sizeof *s.values;
+    }
     TRY(take_memory(&s, scratch, err));
     TRY(gguf_write_open(&s.writer, path, &p->outline, watch->listener, err));
     rc = file_map_verdict(make_all(&s, err), err); /* what was computed from a lost file is worthless */

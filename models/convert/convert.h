@@ -46,6 +46,7 @@ struct convert_watch {
     bool (*cancelled)(void *ctx);
     void *ctx;
     struct gguf_listener listener; /* is called in any thread, but never in two at a time */
+    int64_t chunk_bytes;           /* of the file, computed and written at once; 0: 32 MiB. Tests take less */
 };
 
 /* Writes the file, whole or not at all. The files of the set must be mapped, not copied into memory: their pages are

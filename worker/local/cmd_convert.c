@@ -27,7 +27,7 @@
 
 #define LIST "list" /* in place of a type */
 
-enum { CHECK_SIDE = 64 /* pixels: the picture of the self-check */, CHECK_T5_LEN = 64, GB = 1000000000 };
+enum { CHECK_SIDE = 64 /* pixels: the picture of the self-check */, CHECK_T5_LEN = 64, MB = 1000000, GB = 1000 * MB };
 static const size_t arena_bytes = (size_t)1 << 30; /* address space of each arena */
 
 struct args {
@@ -37,6 +37,8 @@ struct args {
     bool force;
     int self_check;
 };
+
+enum { SELF_CHECK_AUTO, SELF_CHECK_OFF }; /* in the order of --self-check */
 
 /* The types that can be written, and their names for the table of options. */
 struct types {
@@ -284,9 +286,9 @@ static enum err_code check_space(struct run *r, const struct args *a, struct err
     if (free_bytes >= wanted)
         return ERR_OK;
     return err_set(err, ERR_IO,
-                   "%s takes %.3f GB, and %.3f GB are free there: free %.3f GB, name another folder, or take a smaller "
+                   "%s takes %.1f MB, and %.1f MB are free there: free %.1f MB, name another folder, or take a smaller "
                    "type",
-                   a->out, wanted / GB, free_bytes / GB, (wanted - free_bytes) / GB);
+                   a->out, wanted / MB, free_bytes / MB, (wanted - free_bytes) / MB);
 }
 
 /* ---- the output ---- */
@@ -312,7 +314,9 @@ static void on_bytes(void *ctx, const void *bytes, size_t n)
 
 static enum err_code write_output(struct run *r, const struct args *a, struct err *err)
 {
-    const struct convert_watch watch = { on_progress, is_stopped, r, { on_bytes, r } };
+    const struct convert_watch watch = {
+        .progress = on_progress, .cancelled = is_stopped, .ctx = r, .listener = { on_bytes, r }
+    };
     unsigned char digest[CRYPTO_SHA256_BYTES];
 
     r->n_to_read = convert_notes_bytes(&r->notes);
@@ -427,33 +431,40 @@ static enum err_code record(const char *dir, const char *transformer, struct err
     return rc;
 }
 
+static enum err_code store_values(struct run *r, const char *dir, const char *name, struct err *err)
+{
+    enum model_part lacks = missing_part(r, dir);
+
+    if (lacks != MODEL_PART_COUNT) {
+        (void)printf(
+            "no self-check values are stored, because %s has no %s yet: once all parts are there, `inpaint-worker "
+            "doctor --self-check` with the settings of the service stores them\n",
+            dir, model_part_name(lacks));
+        return ERR_OK;
+    }
+    progress_show(&r->progress, "self-check", NULL, 0, 1);
+    TRY(record(dir, name, err));
+    progress_show(&r->progress, "self-check", NULL, 1, 1);
+    (void)printf("self-check values are stored beside it: later runs on a CPU must reproduce them\n");
+    return ERR_OK;
+}
+
 /* Stores self-check values where the folder has the other parts, and says what can be done next. */
 static enum err_code finish(struct run *r, const struct args *a, struct err *err)
 {
     const char *dir = a->models, *name = NULL, *dir_word = NULL, *name_word = NULL;
-    enum model_part lacks;
 
     if (!dir)
         TRY(folder_of(a->out, &r->arena, &dir, err));
     TRY(name_in_folder(r, dir, a->out, &name, err));
     TRY(quoted(dir, &r->arena, &dir_word, err));
     TRY(quoted(name, &r->arena, &name_word, err));
-    lacks = missing_part(r, dir);
-    if (lacks == MODEL_PART_COUNT && a->self_check == 0) {
-        progress_show(&r->progress, "self-check", NULL, 0, 1);
-        TRY(record(dir, name, err));
-        progress_show(&r->progress, "self-check", NULL, 1, 1);
-        (void)printf("self-check values stored beside it: later runs on a CPU must reproduce them\n");
-        (void)printf(
-            "next: inpaint-worker fill --models %s --transformer %s --image photo.jpg --mask mask.png --prompt "
-            "'an empty lawn' --out filled.png\n",
-            dir_word, name_word);
-        return ERR_OK;
-    }
-    if (lacks != MODEL_PART_COUNT)
-        (void)printf("no self-check values are stored, because %s has no %s yet\n", dir, model_part_name(lacks));
-    (void)printf("next: MODEL_DIR=%s TRANSFORMER=%s inpaint-worker doctor --offline --self-check\n", dir_word,
-                 name_word);
+    if (a->self_check == SELF_CHECK_AUTO)
+        TRY(store_values(r, dir, name, err));
+    (void)printf(
+        "next: inpaint-worker fill --models %s --transformer %s --image photo.jpg --mask mask.png --prompt 'an empty "
+        "lawn' --out filled.png\n",
+        dir_word, name_word);
     return ERR_OK;
 }
 

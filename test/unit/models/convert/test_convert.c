@@ -179,21 +179,32 @@ TEST(convert__file_of_the_same_type_keeps_its_bytes)
     close_arenas();
 }
 
-TEST(convert__number_of_threads_changes_nothing)
+static void check_pieces(struct input *in, enum dtype type, int n_threads, int64_t chunk_bytes)
 {
-    const char *one = temp_path("one"), *three = temp_path("three");
+    const struct convert_options o = { .types = { type, NULL, 0 } };
+    const struct convert_watch small = { .chunk_bytes = chunk_bytes };
+    struct convert_plan plan;
     struct span a, b;
+
+    convert_to(in, type, temp_path("whole"));
+    omp_set_num_threads(n_threads);
+    CHECK_OK(convert_plan_make(&in->set, &o, &arena, &plan, &err), err);
+    CHECK_OK(convert_write(&plan, temp_path("pieces"), &small, &scratch, &err), err);
+    CHECK_OK(file_read(temp_path("whole"), ARENA_BYTES, &arena, &a, &err), err);
+    CHECK_OK(file_read(temp_path("pieces"), ARENA_BYTES, &arena, &b, &err), err);
+    CHECK(span_eq(a, b));
+}
+
+TEST(convert__number_of_threads_and_size_of_pieces_change_nothing)
+{
     struct input in;
 
     open_arenas();
     open_input(&in, golden("small/models/flux1-fill-F32.gguf"));
-    omp_set_num_threads(1);
-    convert_to(&in, DT_Q5_0, one);
-    omp_set_num_threads(3);
-    convert_to(&in, DT_Q5_0, three);
-    CHECK_OK(file_read(one, ARENA_BYTES, &arena, &a, &err), err);
-    CHECK_OK(file_read(three, ARENA_BYTES, &arena, &b, &err), err);
-    CHECK(span_eq(a, b));
+    check_pieces(&in, DT_Q5_0, 1, 0);
+    check_pieces(&in, DT_Q5_0, 3, 1); /* one row at a time */
+    check_pieces(&in, DT_Q8_0, 2, 5000);
+    check_pieces(&in, DT_F32, 4, 3000);
     close_arenas();
 }
 
