@@ -146,6 +146,8 @@ COMMIT   ?= $(call probe,git describe --always --dirty --abbrev=12 --exclude='*'
 BACKENDS := cpu $(if $(filter 1,$(ONEDNN)),(oneDNN),(plain C))$(comma) plain$(if $(SRC_CUDA),$(comma) cuda)
 $(call obj,worker/cli/commands.c): CPPFLAGS += -DCOMMIT='"$(or $(COMMIT),unknown)"' -DBACKENDS='"$(BACKENDS)"'
 $(call obj,worker/cli/commands.c): $(BUILD)/version
+# The assembler puts this file into the object.
+$(call obj,models/layout/known_files.c): models/known_files
 $(BUILD)/version: FORCE
 	$(Q)mkdir -p $(@D); echo '$(COMMIT) $(BACKENDS)' > $@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 

@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "kernels/base/processor.h"
+#include "kernels/half.h"
 #include "kernels/quant.h"
+#include "kernels/quantise_k.h"
 
 /*
  * One function for each block layout, in the order of kernels/quant.c; offsets are bytes inside the block. As there,
@@ -14,12 +16,6 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "GGUF blocks are little-endian");
 
 enum { BLOCK = 32, HALF = BLOCK / 2 };
-
-union word {
-    uint32_t u;
-    int32_t i;
-    float f;
-};
 
 static const union word zero = { .u = 0 };
 
@@ -31,26 +27,6 @@ INLINE_HOT union word word_of(float f)
 INLINE_HOT int32_t larger(int32_t a, int32_t b)
 {
     return a > b ? a : b;
-}
-
-/* Nearest even. Below the normal halves, adding 0.5 leaves a last place of 2^-24, which is that of the subnormals. */
-INLINE_HOT uint16_t half_of(float f)
-{
-    union word v = word_of(f);
-    uint32_t sign = v.u >> 16 & 0x8000, magnitude = v.u & 0x7fffffff;
-    union word small = { .f = (union word){ .u = magnitude }.f + 0.5f };
-    uint32_t subnormal = small.u - 0x3f000000;
-    uint32_t normal = (magnitude + 0xfff + (magnitude >> 13 & 1) - (112u << 23)) >> 13;
-    uint32_t special = magnitude > 0x7f800000 ? 0x7e00 : 0x7c00;
-
-    return (uint16_t)(sign | (magnitude < 0x38800000 ? subnormal : magnitude < 0x47800000 ? normal : special));
-}
-
-INLINE_HOT void put_half(uint8_t *b, float f)
-{
-    uint16_t h = half_of(f);
-
-    memcpy(b, &h, sizeof h);
 }
 
 INLINE_HOT float inverse(float d)
@@ -246,6 +222,9 @@ static void (*const row_fns[DT_COUNT])(const float *restrict, uint8_t *restrict,
 #define X(id, block) [id] = row_##block,
     LAYOUTS(X)
 #undef X
+        [DT_Q4_K] = quantise_q4_k,
+    [DT_Q5_K] = quantise_q5_k,
+    [DT_Q6_K] = quantise_q6_k,
 };
 
 bool quantise_supports(enum dtype t)

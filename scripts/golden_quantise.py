@@ -4,8 +4,12 @@
     scripts/golden_quantise.py test/golden/common/quantise.safetensors
 
 `values` F32 [N] holds rows that weights are like and rows at the edges of the formats; TYPE U8 holds the bytes that the
-official quantiser makes of all of them. `pip install gguf==0.19.0 numpy` into an environment of its own.
+official quantisers make of all of them: ggml's own, from the library that the wheel of pywhispercpp carries, which
+gguf-py has to confirm where it has the type. `pip install gguf==0.19.0 numpy pywhispercpp==1.5.1` into an environment of
+its own.
 """
+import ctypes
+import importlib.metadata
 import json
 import pathlib
 import struct
@@ -15,7 +19,7 @@ import gguf
 import numpy as np
 
 RUN, BLOCK = 256, 32
-TYPES = ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]
+TYPES = ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"]
 
 
 def edges():
@@ -53,14 +57,33 @@ def values():
     return np.concatenate([np.ravel(run) for run in runs]).astype(np.float32) + np.float32(0)  # no negative zeros
 
 
+def ggml():
+    """ggml_quantize_chunk(type, values, result, first value, rows, values a row, importance), which returns bytes."""
+    files = importlib.metadata.files("pywhispercpp")
+    call = ctypes.CDLL(str(next(f for f in files if f.name.startswith("libggml-base")).locate())).ggml_quantize_chunk
+    call.restype, at = ctypes.c_size_t, ctypes.c_void_p
+    call.argtypes = [ctypes.c_int, at, at, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, at]
+    return call
+
+
+def quantised(call, name, row):
+    kind = gguf.GGMLQuantizationType[name]
+    packed = ctypes.create_string_buffer(row.nbytes)
+    size = call(kind, row.ctypes.data, packed, 0, 1, row.size, None)
+    if not name.endswith("K"):
+        with np.errstate(all="ignore"):
+            if gguf.quants.quantize(row[None], kind).tobytes() != packed.raw[:size]:
+                sys.exit(f"golden_quantise.py: gguf-py and ggml differ in {name}")
+    return packed.raw[:size]
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    row = values()
+    row, call = values(), ggml()
     tensors = {"values": ("F32", row.size, row.tobytes())}
     for name in TYPES:
-        with np.errstate(all="ignore"):
-            packed = gguf.quants.quantize(row[None], gguf.GGMLQuantizationType[name]).tobytes()
+        packed = quantised(call, name, row)
         tensors[name] = ("U8", len(packed), packed)
     header, at = {}, 0
     for name, (dtype, count, data) in tensors.items():

@@ -28,36 +28,62 @@ static enum err_code read_all(int fd, const char *path, char *buf, size_t size, 
     return ERR_OK;
 }
 
+static const char *kind_of(mode_t mode)
+{
+    if (S_ISDIR(mode))
+        return "a folder";
+    if (S_ISFIFO(mode))
+        return "a pipe";
+    if (S_ISSOCK(mode))
+        return "a socket";
+    return S_ISCHR(mode) || S_ISBLK(mode) ? "a device" : "something else";
+}
+
+enum err_code file_open(const char *path, int *ret_fd, struct stat *ret_stat, struct err *err)
+{
+    int fd =
+        open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a pipe without a writer would keep us waiting */
+    enum err_code rc = ERR_OK;
+
+    if (fd < 0 && errno == ENXIO)
+        return err_set(err, ERR_INVALID, "%s is a socket or a device, not a regular file", path);
+    if (fd < 0)
+        return err_set(err, errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_IO, "%s: %s", path,
+                       strerror(errno));
+    if (fstat(fd, ret_stat))
+        rc = err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
+    else if (!S_ISREG(ret_stat->st_mode))
+        rc = err_set(err, ERR_INVALID, "%s is %s, not a regular file", path, kind_of(ret_stat->st_mode));
+    if (rc)
+        (void)close(fd);
+    else
+        *ret_fd = fd;
+    return rc;
+}
+
+/* The text of an open file; a NUL follows it. */
+static enum err_code read_open_file(int fd, const char *path, size_t bytes, struct arena *a, struct span *ret,
+                                    struct err *err)
+{
+    char *buf = NULL;
+    size_t n = 0;
+
+    TRY(arena_alloc(a, bytes + 1, 1, &buf, err));
+    TRY(read_all(fd, path, buf, bytes, &n, err));
+    *ret = (struct span){ buf, n };
+    return ERR_OK;
+}
+
 enum err_code file_read(const char *path, size_t max_bytes, struct arena *a, struct span *ret, struct err *err)
 {
     enum err_code rc;
     struct stat st;
-    char *buf = NULL;
-    size_t n = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer would keep us waiting */
+    int fd = -1;
 
-    if (fd < 0)
-        return err_set(err, errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_IO, "%s: %s", path,
-                       strerror(errno));
-    rc = fstat(fd, &st) ? err_set(err, ERR_IO, "%s: %s", path, strerror(errno)) : ERR_OK;
-    if (rc)
-        goto out;
-    if (!S_ISREG(st.st_mode)) {
-        rc = err_set(err, ERR_INVALID, "%s: it is not a regular file", path);
-        goto out;
-    }
-    if ((uint64_t)st.st_size > max_bytes) {
-        rc = err_set(err, ERR_TOO_LARGE, "%s: it has more than %zu bytes", path, max_bytes);
-        goto out;
-    }
-    rc = arena_alloc(a, (size_t)st.st_size + 1, 1, &buf, err);
-    if (rc)
-        goto out;
-    rc = read_all(fd, path, buf, (size_t)st.st_size, &n, err);
-    if (rc)
-        goto out;
-    *ret = (struct span){ buf, n };
-out:
+    TRY(file_open(path, &fd, &st, err));
+    rc = (uint64_t)st.st_size > max_bytes
+             ? err_set(err, ERR_TOO_LARGE, "%s: it has more than %zu bytes", path, max_bytes)
+             : read_open_file(fd, path, (size_t)st.st_size, a, ret, err);
     (void)close(fd);
     return rc;
 }

@@ -1,11 +1,17 @@
 /*
- * file - reads or writes a whole file at once; and what a message calls a file.
+ * file - opens, reads or writes a regular file; and what a message calls a file.
  */
 #ifndef KERNELS_BASE_FILE_H
 #define KERNELS_BASE_FILE_H
 
 #include "kernels/base/arena.h"
 #include "kernels/base/span.h"
+
+struct stat;
+
+/* Opens a regular file for reading. It never waits, as for somebody who writes into a pipe. The caller closes *ret_fd.
+ * ERR_NOT_FOUND, ERR_IO, ERR_INVALID when it is something else, which the message names. */
+MUST_CHECK enum err_code file_open(const char *path, int *ret_fd, struct stat *ret_stat, struct err *err);
 
 /* Reads a regular file into the arena; a NUL follows the bytes. ERR_NOT_FOUND, ERR_IO, ERR_TOO_LARGE over max_bytes,
  * ERR_INVALID when it is not a regular file. */

@@ -1,7 +1,6 @@
 #include "models/file/file_map.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -10,6 +9,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "kernels/base/file.h"
 
 enum { PATH_KEPT = 160 };
 
@@ -172,22 +173,15 @@ static enum err_code map_open_file(int fd, const struct stat *st, const char *pa
 
 static enum err_code open_file(const char *path, int *ret, struct stat *st, struct err *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer would keep us waiting */
-    enum err_code rc = ERR_OK;
+    struct err why = { 0 };
+    enum err_code rc = file_open(path, ret, st, &why);
 
-    if (fd < 0)
-        return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: %m", path);
-    if (fstat(fd, st))
-        rc = err_set(err, ERR_IO, "%s: %m", path);
-    else if (!S_ISREG(st->st_mode))
-        rc = err_set(err, ERR_IO, "%s is not a regular file", path);
-    else if (st->st_size == 0)
-        rc = err_set(err, ERR_CORRUPT, "%s is empty; fetch it again", path);
     if (rc)
-        (void)close(fd);
-    else
-        *ret = fd;
-    return rc;
+        return err_set(err, rc == ERR_INVALID ? ERR_IO : rc, "%s", why.msg);
+    if (st->st_size > 0)
+        return ERR_OK;
+    (void)close(*ret);
+    return err_set(err, ERR_CORRUPT, "%s is empty; fetch it again", path);
 }
 
 enum err_code file_map_open(const char *path, struct arena *a, struct span *ret, struct err *err)

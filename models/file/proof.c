@@ -13,6 +13,7 @@ enum {
     HOLE_PAGES_OF_BYTES = 4,             /* of weights of one byte each */
     MATRIX_MAY_BE_ZERO = 64,             /* bytes: a smaller matrix may */
     CONVOLUTION_MAY_BE_ZERO = 256 << 10, /* bytes: a smaller convolution may */
+    TINY_MATRIX = 1024,                  /* bytes */
     FIRST_BYTES = 16,
     TABLE_ROWS = 32000, /* from here on, rows are those of a token table */
     TABLE_PADDING = 64, /* rows */
@@ -274,18 +275,24 @@ static enum err_code check_pages(const struct proof *p, struct err *err)
     return ERR_OK;
 }
 
-/* A hole that begins before the tensor or ends behind it. */
+/* How many zeros at one of its ends are a hole that begins before a matrix or ends behind it: a quarter of a small one,
+ * and the whole of a tiny one. */
+static ptrdiff_t hole_at_end(const struct proof *p)
+{
+    ptrdiff_t bytes = p->filled_end - p->data, most = bytes < TINY_MATRIX ? bytes : bytes / 4;
+
+    return most < p->hole_bytes ? most : p->hole_bytes;
+}
+
 static enum err_code check_ends(const struct proof *p, struct err *err)
 {
-    ptrdiff_t bytes = p->filled_end - p->data, hole = p->hole_bytes < bytes ? p->hole_bytes : bytes;
+    const char *last = p->filled_end - hole_at_end(p);
 
     if (!p->zeros_are_holes)
         return ERR_OK;
-    if (is_zero(p->data, p->data + hole))
+    if (is_zero(p->data, p->data + hole_at_end(p)))
         return refuse_zeros(p, p->data, err);
-    if (is_zero(p->filled_end - hole, p->filled_end))
-        return refuse_zeros(p, p->filled_end - hole, err);
-    return ERR_OK;
+    return is_zero(last, p->filled_end) ? refuse_zeros(p, last, err) : ERR_OK;
 }
 
 /* Where the rows of zeros that pad a token table begin: its end, where there are none. Padding consists of whole rows;

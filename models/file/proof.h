@@ -4,15 +4,15 @@
  * A file whose room was reserved before it was written has its full size and a directory that is right, and zeros where
  * nothing has arrived yet. Networks compute with such a file, and their results look like pictures.
  *
- *   1. holes: a page of 4 KiB (as the file is divided) that holds zero bytes alone, or a tensor whose first or last
- *      4 KiB do (the whole tensor where it is smaller). Weights of one byte are plain casts in which a neuron with tiny
- *      weights may well be a row of zeros, so there a hole is at least 16 KiB. Matrices of less than 64 bytes may be
- *      zero, and convolutions of less than 256 KiB: small networks are built with kernels that do nothing. A matrix
- * with 32000 rows and more is a token table: up to 64 whole rows of zeros at its end are padding of the vocabulary (T5
- * has 32128 rows for 32100 pieces)
- *   2. values: NaN, infinity, and anything over PROOF_LARGEST; of quantised types, scales that are not finite, or with
- *      which a block could express more than that, and minima over it
- *   3. vectors: NaN and infinity; and a norm's scale that is zero throughout, which would silence what it scales
+ *   1. A hole is a page of 4 KiB (as the file is divided) of zero bytes alone, or a tensor whose first or last 4 KiB
+ *      are zero: a quarter of it where that is less, all of it where it is smaller than 1 KiB. Weights of one byte are
+ *      plain casts, in which a neuron with tiny weights may be a row of zeros, so there a hole has at least 16 KiB.
+ *      Matrices of less than 64 bytes may be zero, and convolutions of less than 256 KiB: small networks may be
+ *      built with kernels that do nothing. A matrix of 32000 rows and more is a token table: up to 64 whole rows of
+ *      zeros at its end are padding of the vocabulary (T5 has 32128 rows for 32100 pieces).
+ *   2. A value is NaN, infinity, or over PROOF_LARGEST; of quantised types, a scale is not finite, or is one with which
+ *      a block could express more than that, or a minimum is over it.
+ *   3. A vector holds NaN or infinity, or is a norm's scale and zero throughout, which would silence what it scales.
  *
  * PROOF_LARGEST. The published fp8 files of these very models (FLUX.1 and FLUX.1-Fill, T5-XXL) are plain casts to
  * E4M3, whose largest value is 448 and whose casts turn what is larger into NaN; they compute pictures, so no weight
@@ -21,7 +21,7 @@
  * and one E4M3 value in 128 is refused.
  *
  * Cost. SAMPLED reads a cache line or two of each page, and a whole page only where its first 16 bytes are zeros; FULL
- * reads every value or scale. Processor time of one thread of a Xeon (Sapphire Rapids), file in the page cache and not
+ * reads every value or scale. Processor time of one thread of a Xeon, file in the page cache and not
  * yet mapped, F32, F16, BF16, E4M3, Q8_0, Q4_0, Q4_K and Q6_K:
  *
  *   SAMPLED  95 to 120 ns a page, 23 to 29 ms a GB        FULL  260 to 410 ns a page, 63 to 100 ms a GB

@@ -53,6 +53,14 @@ struct reading {
     struct tensor_file *f;
 };
 
+static bool is_word(struct span s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.ptr[i] <= ' ' || s.ptr[i] >= 0x7f)
+            return false;
+    return true;
+}
+
 /* A type that is not in the table. */
 static enum err_code take_unknown_type(const struct reading *r, struct span name, struct header_entry *h,
                                        struct err *err)
@@ -62,9 +70,11 @@ static enum err_code take_unknown_type(const struct reading *r, struct span name
     if (!r->survey)
         return err_set(err, ERR_UNSUPPORTED, "safetensors: tensor '%.*s' has the unknown type '%.*s'",
                        SPAN_ARG(h->e.name), SPAN_ARG(name));
-    if (name.len == 0 || name.len > TYPE_NAME_MAX)
-        return err_set(err, ERR_CORRUPT, "safetensors: tensor '%.*s': a type's name of %zu bytes; 1 to %d are allowed",
-                       SPAN_ARG(h->e.name), name.len, TYPE_NAME_MAX);
+    if (name.len == 0 || name.len > TYPE_NAME_MAX || !is_word(name))
+        return err_set(err, ERR_CORRUPT,
+                       "safetensors: tensor '%.*s': a type has a name of 1 to %d letters, digits and other visible "
+                       "characters of ASCII",
+                       SPAN_ARG(h->e.name), TYPE_NAME_MAX);
     TRY(span_dup(r->a, name, &copy, err));
     h->e.type_name = copy;
     return ERR_OK;

@@ -81,12 +81,21 @@ static void read_metadata(struct json_scan *s, struct shard_index *x)
     }
 }
 
+static enum err_code check_json(struct span text, struct err *err)
+{
+    enum err_code rc = json_check(text, INDEX_MAX_DEPTH, err);
+
+    if (rc == ERR_CORRUPT)
+        (void)err_prefix(err, "the index is damaged or incomplete; fetch it again");
+    return rc;
+}
+
 enum err_code shard_index_read(struct span text, struct arena *a, struct shard_index *ret, struct err *err)
 {
     struct shard_index x = { .text = text };
     struct json_scan s;
 
-    TRY(json_check(text, INDEX_MAX_DEPTH, err));
+    TRY(check_json(text, err));
     json_scan_init(&s, text);
     if (json_scan_next(&s) != JSON_OBJECT)
         return err_set(err, ERR_CORRUPT, "the index is not an object");

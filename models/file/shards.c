@@ -54,6 +54,9 @@ static enum err_code open_listed(const struct opening *o, const struct shard_ind
 
         TRY(arena_printf(o->a, &path, err, "%.*s%s", folder, o->path, x->files[i]));
         TRY(open_other(o, path, &s.files[i], err));
+        if (s.files[i].gguf)
+            return err_set(err, ERR_UNSUPPORTED, "%s is GGUF, but an index lists safetensors: open the file itself",
+                           path);
     }
     *ret = s;
     return ERR_OK;

@@ -98,7 +98,7 @@ static enum err_code describe(struct lora_set *s, const struct fill_lora *loras,
     s->text = text;
     s->list = list;
     if (s->n)
-        (void)snprintf(s->digest, sizeof s->digest, "+lora:%08x", (unsigned)crc);
+        (void)snprintf(s->digest, sizeof s->digest, "+lora-%08x", (unsigned)crc);
     return ERR_OK;
 }
 

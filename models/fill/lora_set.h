@@ -19,7 +19,7 @@ struct lora_set {
     int n;
     const char *text;                  /* "FILE:SCALE (digest), ...", for a recipe; NULL: none */
     const char *list;                  /* "FILE:SCALE,...", as fill_loras_add() reads it; NULL: none */
-    char digest[LORA_SET_DIGEST_SIZE]; /* "+lora:XXXXXXXX" of files and scales; "": none */
+    char digest[LORA_SET_DIGEST_SIZE]; /* "+lora-XXXXXXXX" of files and scales; "": none */
 };
 
 /* What is opened lives until the arena is rewound. ERR_NOT_FOUND says where was looked; lora_open()'s. */

@@ -1,52 +1,87 @@
 #include "models/fill/model_folder.h"
 
-#include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "kernels/base/file.h"
-#include "models/file/gguf.h"
-#include "models/flux/flux.h"
-#include "models/text/t5_encoder.h"
 
-/* Says whether opened files are the part that is searched for: ERR_NOT_FOUND when they are something else altogether.
- */
-typedef enum err_code accept_fn(const struct shards *s, struct err *err);
+enum { MAX_TIERS = 4, MAX_FIXED = 4, MAX_LISTED = 8 };
 
-/* A search for one part, and the best file so far. */
-struct search {
-    const struct model_folder *folder;
-    struct arena *a;
-    accept_fn *accept;
-    int64_t max_bytes; /* 0: any */
-    const char *best;
-    int64_t best_bytes;
-    struct err refusal;    /* why the first candidate cannot be used */
-    struct err unread;     /* why the largest of those that cannot be read cannot be read */
-    int64_t unread_bytes;  /* its size */
-    const char *too_large; /* the name of the largest that is over max_bytes; NULL: none */
-    int64_t too_large_bytes;
-};
-
-struct names {
-    const char *names[MODEL_FOLDER_MAX_FILES];
-    int n;
+/* Files that are preferred to those of the tiers that follow. NULL: any. */
+struct tier {
+    const char *start, *end; /* of the name: "text_encoder_2/model", or of the file alone: "t5xxl"; its ending */
+    bool merged_too, safetensors;
 };
 
 static const struct {
     const char *name, *looked_for;
+    enum file_kind kind;
+    const char *fixed[MAX_FIXED]; /* names that come first, whatever they hold, unless it is known to be another part */
+    struct tier tiers[MAX_TIERS];
+    int n_tiers;
+    const char *telling; /* what the name of a file says that can only be this */
 } parts[MODEL_PART_COUNT] = {
-    [MODEL_TRANSFORMER] = { "transformer", "*.gguf of architecture flux, *.safetensors with BFL names" },
-    [MODEL_VAE] = { "VAE", "ae.safetensors, vae/diffusion_pytorch_model.safetensors" },
-    [MODEL_CLIP] = { "CLIP-L", "text_encoder/model.safetensors, clip_l.safetensors" },
-    [MODEL_T5] = { "T5", "text_encoder_2/model*.safetensors, t5xxl*.safetensors, a T5 encoder *.gguf" },
-    [MODEL_CLIP_TOKENIZER] = { "CLIP tokenizer", "tokenizer/vocab.json with tokenizer/merges.txt" },
-    [MODEL_T5_TOKENIZER] = { "T5 tokenizer",
-                             "tokenizer_2/tokenizer.json, tokenizer_2/spiece.model, a T5 *.gguf with a vocabulary" },
-    [MODEL_PROMPTS] = { "prompt pack", "prompts.safetensors" },
+    [MODEL_TRANSFORMER] = { .name = "transformer",
+                            .looked_for = "FLUX.1-Fill as *.gguf, *.safetensors or *.safetensors.index.json",
+                            .kind = FILE_FLUX_FILL,
+                            .tiers = { { .end = ".gguf", .merged_too = true },
+                                       { .safetensors = true, .merged_too = true } },
+                            .n_tiers = 2,
+                            .telling = "fill" },
+    [MODEL_VAE] = { .name = "VAE",
+                    .looked_for = "ae.safetensors, vae/diffusion_pytorch_model.safetensors",
+                    .kind = FILE_VAE_FLUX,
+                    .fixed = { "ae.safetensors", "vae/diffusion_pytorch_model.safetensors", "vae/ae.safetensors" },
+                    .tiers = { { .end = NULL }, { .merged_too = true } },
+                    .n_tiers = 2,
+                    .telling = "vae" },
+    [MODEL_CLIP] = { .name = "CLIP-L",
+                     .looked_for = "text_encoder/model.safetensors, clip_l.safetensors",
+                     .kind = FILE_CLIP_L,
+                     .fixed = { "text_encoder/model.safetensors", "clip_l.safetensors", "clip/clip_l.safetensors",
+                                "text_encoders/clip_l.safetensors" },
+                     .tiers = { { .end = NULL }, { .merged_too = true } },
+                     .n_tiers = 2,
+                     .telling = "clip_l" },
+    [MODEL_T5] = { .name = "T5",
+                   .looked_for = "text_encoder_2/model*.safetensors, t5xxl*.safetensors, a T5 encoder *.gguf",
+                   .kind = FILE_T5,
+                   .fixed = { "text_encoder_2/model.safetensors", "text_encoder_2/model.safetensors.index.json" },
+                   .tiers = { { .start = "text_encoder_2/model", .end = ".safetensors" },
+                              { .start = "t5xxl", .end = ".safetensors" },
+                              { .end = ".gguf" },
+                              { .merged_too = true } },
+                   .n_tiers = 4,
+                   .telling = "t5" },
+    [MODEL_CLIP_TOKENIZER] = { .name = "CLIP tokenizer",
+                               .looked_for = "tokenizer/vocab.json with tokenizer/merges.txt" },
+    [MODEL_T5_TOKENIZER] = { .name = "T5 tokenizer",
+                             .looked_for = "tokenizer_2/tokenizer.json, tokenizer_2/spiece.model, a T5 *.gguf with a "
+                                           "vocabulary",
+                             .kind = FILE_T5,
+                             .tiers = { { .end = ".gguf" } },
+                             .n_tiers = 1,
+                             .telling = "t5" },
+    [MODEL_PROMPTS] = { .name = "prompt pack",
+                        .looked_for = "prompts.safetensors",
+                        .kind = FILE_PROMPT_PACK,
+                        .fixed = { "prompts.safetensors" } },
+};
+
+/* A search for one part, and the best file so far. */
+struct search {
+    const struct model_folder *folder;
+    enum model_part part;
+    struct arena *a;
+    int64_t max_bytes; /* 0: any */
+    struct model_list list;
+    const struct model_file *best;
+    const struct model_file *unread;    /* the largest that may be the part and cannot be read */
+    const struct model_file *too_large; /* the largest that is over max_bytes */
 };
 
 const char *model_part_name(enum model_part part)
@@ -54,16 +89,310 @@ const char *model_part_name(enum model_part part)
     return (unsigned)part < MODEL_PART_COUNT ? parts[part].name : "?";
 }
 
-/* --- files --- */
+/* --- what a file's name says, where its content cannot be read --- */
 
-static enum err_code path_in(const struct model_folder *f, struct arena *a, const char *name, const char **ret,
-                             struct err *err)
+static enum file_kind hint_of(const char *name)
 {
-    char *path = NULL;
+    static const struct {
+        const char *word;
+        enum file_kind kind;
+    } words[] = {
+        { "lora", FILE_LORA },
+        { "text_encoder_2", FILE_T5 },
+        { "t5", FILE_T5 },
+        { "text_encoder/", FILE_CLIP_L },
+        { "clip", FILE_CLIP_L },
+        { "text_encoder", FILE_T5 },
+        { "vae", FILE_VAE_FLUX },
+        { "prompts", FILE_PROMPT_PACK },
+        { "flux", FILE_FLUX_FILL },
+        { "fill", FILE_FLUX_FILL },
+        { "unet", FILE_FLUX_FILL },
+        { "diffusion", FILE_FLUX_FILL },
+        { "transformer", FILE_FLUX_FILL },
+    };
 
-    TRY(arena_printf(a, &path, err, "%s/%s", f->dir, name));
-    *ret = path;
+    if (span_starts(span_of(file_short_name(name)), "ae."))
+        return FILE_VAE_FLUX;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcasestr(name, words[i].word))
+            return words[i].kind;
+    return FILE_UNKNOWN;
+}
+
+/* --- judging files --- */
+
+static bool is_relative(const struct file_seen *s)
+{
+    return s->kind >= FILE_FLUX_DEV && s->kind <= FILE_FLUX_OTHER;
+}
+
+/* Whether it is the part by its directory, whole or not. */
+static bool is_part(const struct search *s, const struct model_file *f)
+{
+    if (s->part == MODEL_T5_TOKENIZER)
+        return file_seen_is(&f->seen, FILE_T5) && f->seen.has_vocabulary && f->seen.has_charsmap;
+    if (s->part == MODEL_TRANSFORMER && s->folder->relatives_too && is_relative(&f->seen))
+        return true;
+    return file_seen_is(&f->seen, parts[s->part].kind);
+}
+
+/* Whether nobody knows what it is. An index some of whose files are missing says too little. */
+static bool is_mystery(const struct model_file *f)
+{
+    return (f->seen.kind == FILE_UNREADABLE && f->rc) ||
+           (f->seen.kind == FILE_UNKNOWN && f->seen.unfinished && f->bytes == INT64_MAX);
+}
+
+/* Whether it may be the part, for all that is known, but cannot be used. */
+static bool may_be_part(const struct search *s, const struct model_file *f)
+{
+    enum file_kind hint = hint_of(f->name), kind = parts[s->part].kind;
+
+    if (is_part(s, f))
+        return f->seen.unfinished;
+    if (!is_mystery(f))
+        return false;
+    if (f->leads_nowhere)
+        return strcasestr(f->name, parts[s->part].telling) != NULL;
+    if (hint != FILE_UNKNOWN)
+        return hint == kind;
+    return kind == FILE_FLUX_FILL || (kind == FILE_T5 && span_ends(span_of(f->name), ".gguf"));
+}
+
+/* What files are compared by: two layouts of the same network are of the same size. */
+static int64_t weight_of(const struct search *s, const struct model_file *f)
+{
+    return is_part(s, f) && f->bytes < INT64_MAX ? f->seen.weight_bytes : f->bytes;
+}
+
+static bool is_too_large(const struct search *s, const struct model_file *f)
+{
+    return s->max_bytes && f->bytes > s->max_bytes && f->bytes < INT64_MAX;
+}
+
+static bool is_of_tier(const struct model_file *f, const struct tier *t)
+{
+    struct span name = span_of(f->name), file = span_of(file_short_name(f->name));
+
+    if (t->start && !span_starts(strchr(t->start, '/') ? name : file, t->start))
+        return false;
+    if (f->seen.kind == FILE_MERGED && !t->merged_too)
+        return false;
+    return (!t->end || span_ends(name, t->end)) && (!t->safetensors || !span_ends(name, ".gguf"));
+}
+
+static void keep_larger(const struct search *s, const struct model_file **kept, const struct model_file *f)
+{
+    if (!*kept || weight_of(s, f) > weight_of(s, *kept))
+        *kept = f;
+}
+
+static void search_tier(struct search *s, const struct tier *t)
+{
+    for (int i = 0; i < s->list.n; i++) {
+        const struct model_file *f = &s->list.files[i];
+
+        if (!is_of_tier(f, t))
+            continue;
+        if (is_part(s, f) && is_too_large(s, f))
+            keep_larger(s, &s->too_large, f);
+        else if (is_part(s, f) && !f->seen.unfinished)
+            keep_larger(s, &s->best, f);
+        else if (may_be_part(s, f) && !is_too_large(s, f))
+            keep_larger(s, &s->unread, f);
+    }
+}
+
+/* --- refusals --- */
+
+static bool is_family(enum file_kind kind, enum file_kind part)
+{
+    switch (part) {
+    case FILE_FLUX_FILL:
+        return kind >= FILE_FLUX_DEV && kind <= FILE_OTHER_DIFFUSION;
+    case FILE_T5:
+        return kind >= FILE_UMT5 && kind <= FILE_LANGUAGE_MODEL;
+    case FILE_CLIP_L:
+        return kind == FILE_CLIP_OTHER;
+    case FILE_VAE_FLUX:
+        return kind == FILE_VAE_OTHER;
+    default:
+        return false;
+    }
+}
+
+enum rank { RANK_PART, RANK_FAMILY, RANK_OTHER, RANK_IRRELEVANT };
+
+/* How much a file has to do with a part that is missing. The other parts of the model have nothing to do with it. */
+static enum rank rank_of(const struct search *s, const struct model_file *f)
+{
+    enum file_kind kind = parts[s->part].kind, network = f->seen.network;
+
+    if (kind == FILE_UNKNOWN || (network >= FILE_FLUX_FILL && network <= FILE_SELF_CHECK && network != kind &&
+                                 network != FILE_T5_FULL && network != FILE_MERGED))
+        return RANK_IRRELEVANT;
+    if (may_be_part(s, f))
+        return RANK_PART;
+    if (s->part == MODEL_T5_TOKENIZER && !f->seen.has_vocabulary)
+        return RANK_IRRELEVANT;
+    if (network == kind || (kind == FILE_T5 && network == FILE_T5_FULL))
+        return RANK_PART;
+    if (is_family(network, kind) || (!network && hint_of(f->name) == kind))
+        return RANK_FAMILY;
+    return s->part == MODEL_TRANSFORMER ? RANK_OTHER : RANK_IRRELEVANT;
+}
+
+/* Why a file is not taken, after its name. */
+static const char *why_not(const struct search *s, const struct model_file *f, bool whole,
+                           char ret[MODEL_FILE_TEXT_SIZE])
+{
+    if (s->part == MODEL_T5_TOKENIZER && f->seen.has_vocabulary && !f->seen.has_charsmap) {
+        (void)snprintf(ret, MODEL_FILE_TEXT_SIZE, "has a vocabulary without precompiled_charsmap%s",
+                       whole ? "; put tokenizer_2/ of the official repository into the folder" : "");
+        return ret;
+    }
+    if (is_part(s, f) && is_too_large(s, f)) {
+        (void)snprintf(ret, MODEL_FILE_TEXT_SIZE, "has %.2f GB, over the %.2f GB that fit", (double)f->bytes / 1e9,
+                       (double)s->max_bytes / 1e9);
+        return ret;
+    }
+    return model_file_text(f, whole, ret);
+}
+
+/* How much is said of the files: the reason of each, of the first, or of none. */
+enum detail { WHOLE, FIRST_WHOLE, SHORT };
+
+struct refusal {
+    enum detail detail;
+    bool cuts; /* the end of a text that does not fit, rather than all of it */
+    char text[ERR_MESSAGE_MAX];
+    size_t len, room;
+    int n, n_left; /* files that are named, and that are not */
+};
+
+static void refuse(const struct search *s, const struct model_file *f, struct refusal *r)
+{
+    char why[MODEL_FILE_TEXT_SIZE], line[MODEL_FILE_TEXT_SIZE + 300];
+    bool whole = r->detail == WHOLE || (r->detail == FIRST_WHOLE && !r->n);
+    int n = snprintf(line, sizeof line, "%s%.200s %s", r->n ? "; " : "", f->name, why_not(s, f, whole, why));
+
+    if (r->cuts && n > (int)r->room)
+        n = (int)r->room;
+    if (r->n_left || r->n == MAX_LISTED || n < 0 || r->len + (size_t)n > r->room) {
+        r->n_left++;
+        return;
+    }
+    memcpy(r->text + r->len, line, (size_t)n);
+    r->len += (size_t)n;
+    r->text[r->len] = 0;
+    r->n++;
+}
+
+/* The file that stops the search comes first, then those that are most like the part. */
+static void refuse_all(const struct search *s, struct refusal *r)
+{
+    if (s->unread)
+        refuse(s, s->unread, r);
+    for (int rank = RANK_PART; rank < RANK_IRRELEVANT; rank++)
+        for (int i = 0; i < s->list.n; i++)
+            if (&s->list.files[i] != s->unread && (int)rank_of(s, &s->list.files[i]) == rank)
+                refuse(s, &s->list.files[i], r);
+    if (r->n && r->n_left)
+        r->len += (size_t)snprintf(r->text + r->len, sizeof r->text - r->len,
+                                   "; and %d more, see `inpaint-worker doctor`", r->n_left);
+}
+
+/* As much as fits into `room`. */
+static struct refusal explain(const struct search *s, size_t room)
+{
+    const enum detail last = s->unread ? FIRST_WHOLE : SHORT;
+    struct refusal r = { 0 };
+
+    for (enum detail detail = WHOLE; detail <= last; detail++) {
+        r = (struct refusal){ .detail = detail, .room = room };
+        refuse_all(s, &r);
+        if (!r.n_left)
+            return r;
+    }
+    if (r.n && (s->unread || r.n + r.n_left > 1))
+        return r;
+    r = (struct refusal){ .detail = FIRST_WHOLE, .room = sizeof r.text - 60, .cuts = true };
+    refuse_all(s, &r);
+    return r;
+}
+
+static enum err_code no_part(const struct search *s, struct err *err)
+{
+    enum { AND_MORE = 48, AROUND = 26 };
+    const char *name = parts[s->part].name, *looked_for = parts[s->part].looked_for, *dir = s->folder->dir;
+    size_t taken = strlen(dir) + strlen(name) + AROUND,
+           room = taken + AND_MORE < ERR_MESSAGE_MAX ? ERR_MESSAGE_MAX - taken - AND_MORE : 0;
+    enum err_code rc = s->unread && s->unread->rc ? s->unread->rc
+                       : s->unread                ? ERR_CORRUPT
+                       : s->too_large             ? ERR_TOO_LARGE
+                                                  : ERR_NOT_FOUND;
+    struct refusal r = explain(s, room);
+
+    if (!r.n)
+        return err_set(err, rc, "%s: no %s (looked for %s)", dir, name, looked_for);
+    if (r.len + strlen(looked_for) + sizeof " (looked for )" + taken < ERR_MESSAGE_MAX)
+        return err_set(err, rc, "%s: no %s that can be used: %s (looked for %s)", dir, name, r.text, looked_for);
+    return err_set(err, rc, "%s: no %s that can be used: %s", dir, name, r.text);
+}
+
+/*
+ * A file that cannot be read might be the part, and a larger file would be taken instead of the best one. To go on with
+ * the best one would change what the model computes, without a word, because of a disk that failed once.
+ */
+static enum err_code might_be_better(const struct search *s, struct err *err)
+{
+    const struct model_file *f = s->unread;
+    char name[FILE_TEXT_SIZE];
+
+    if (is_part(s, f))
+        return err_set(err, ERR_CORRUPT,
+                       "%s is %s; it is larger than %s: fetch the rest, take it out of the folder, or name the one to "
+                       "take",
+                       f->name, file_seen_name(&f->seen, name), file_short_name(s->best->name));
+    return err_set(err, f->rc ? f->rc : ERR_CORRUPT,
+                   "%s: it may be the %s, and larger than %s: fetch it again, take it out of the folder, or name the "
+                   "one to take (%s)",
+                   f->name, parts[s->part].name, file_short_name(s->best->name), f->problem);
+}
+
+/* --- finding --- */
+
+/* What is taken must open: it is the part, so another would not do. */
+static enum err_code check_best(const struct search *s, struct err *err)
+{
+    ARENA_SCRATCH(s->a);
+    struct shards opened;
+
+    return shards_open(s->best->path, s->a, &opened, err);
+}
+
+/* The result of a search, or the reason why there is none. */
+static enum err_code conclude(const struct search *s, enum model_kind kind, struct model_found *ret, struct err *err)
+{
+    if (!s->best)
+        return no_part(s, err);
+    if (s->unread && weight_of(s, s->unread) > weight_of(s, s->best))
+        return might_be_better(s, err);
+    TRY(check_best(s, err));
+    *ret = (struct model_found){ .kind = kind,
+                                 .path = s->best->path,
+                                 .too_large = s->too_large ? s->too_large->name : NULL };
     return ERR_OK;
+}
+
+static enum err_code find_by_content(struct search *s, enum model_kind kind, struct model_found *ret, struct err *err)
+{
+    if (parts[s->part].n_tiers)
+        TRY(model_list_scan(s->folder->dir, false, s->a, &s->list, err));
+    for (int i = 0; i < parts[s->part].n_tiers && !s->best; i++)
+        search_tier(s, &parts[s->part].tiers[i]);
+    return conclude(s, kind, ret, err);
 }
 
 /* Whether there is such a file. A link whose target is missing is there: opening it says what is wrong with it. */
@@ -77,6 +406,15 @@ static enum err_code exists(const char *path, bool *ret, struct err *err)
     return err_set(err, ERR_IO, "%s: %m", path);
 }
 
+static enum err_code path_in(const char *dir, struct arena *a, const char *name, const char **ret, struct err *err)
+{
+    char *path = NULL;
+
+    TRY(arena_printf(a, &path, err, "%s/%s", dir, name));
+    *ret = path;
+    return ERR_OK;
+}
+
 /* The path of the first name that exists; *ret NULL when none exists. */
 static enum err_code first_of(const struct model_folder *f, struct arena *a, const char *const *names, const char **ret,
                               struct err *err)
@@ -86,7 +424,7 @@ static enum err_code first_of(const struct model_folder *f, struct arena *a, con
         const char *path = NULL;
         bool there = false;
 
-        TRY(path_in(f, a, *names, &path, err));
+        TRY(path_in(f->dir, a, *names, &path, err));
         TRY(exists(path, &there, err));
         if (there)
             *ret = path;
@@ -94,310 +432,148 @@ static enum err_code first_of(const struct model_folder *f, struct arena *a, con
     return ERR_OK;
 }
 
-static int compare_names(const void *x, const void *y)
+/* Whether a file under a name that is the part's own is taken. What is known to be another part's is not; what cannot
+ * be read or recognised is, because opening it says best what is wrong. */
+static bool is_taken_by_name(const struct search *s, const struct model_file *f)
 {
-    return strcmp(*(const char *const *)x, *(const char *const *)y);
+    if (s->part == MODEL_PROMPTS || is_part(s, f))
+        return true;
+    return f->seen.network == FILE_UNKNOWN &&
+           (f->seen.kind == FILE_UNKNOWN || f->seen.kind == FILE_UNREADABLE || f->seen.kind == FILE_FOREIGN);
 }
 
-/* Files of a subfolder ("" for the folder itself) whose names begin and end like this. */
-struct pattern {
-    const char *sub, *start, *end;
-};
-
-static enum err_code read_names(DIR *dir, const struct pattern *p, struct arena *a, struct names *ret, struct err *err)
+/* *ret_path NULL: none of the part's own names is there. */
+static enum err_code find_by_name(struct search *s, const char **ret_path, struct err *err)
 {
-    const struct dirent *entry;
+    const char *const *fixed = parts[s->part].fixed;
 
-    while (errno = 0, (entry = readdir(dir))) {
-        struct span name = span_of(entry->d_name);
-        char *copy = NULL;
+    *ret_path = NULL;
+    for (int i = 0; i < MAX_FIXED && fixed[i] && !*ret_path; i++) {
+        struct model_file *f = NULL;
+        const char *path = NULL;
+        bool there = false;
 
-        if (name.ptr[0] == '.' || !span_starts(name, p->start) || !span_ends(name, p->end))
+        TRY(path_in(s->folder->dir, s->a, fixed[i], &path, err));
+        TRY(exists(path, &there, err));
+        if (!there)
             continue;
-        if (ret->n == MODEL_FOLDER_MAX_FILES)
-            return err_set(err, ERR_TOO_LARGE, "more than %d files are named '%s*%s'", MODEL_FOLDER_MAX_FILES, p->start,
-                           p->end);
-        TRY(arena_printf(a, &copy, err, "%s%s%s", p->sub, *p->sub ? "/" : "", entry->d_name));
-        ret->names[ret->n++] = copy;
+        TRY(arena_alloc(s->a, 1, sizeof *f, &f, err));
+        TRY(model_list_see(fixed[i], path, s->a, f, err));
+        if (is_part(s, f) && f->seen.unfinished) {
+            s->list = (struct model_list){ f, 1 };
+            s->unread = f;
+            return no_part(s, err);
+        }
+        if (is_taken_by_name(s, f))
+            *ret_path = path;
     }
-    return errno ? err_set(err, ERR_IO, "the folder cannot be read to its end: %m") : ERR_OK;
+    return ERR_OK;
 }
 
-/* The names that match, sorted. A folder that does not exist has none. */
-static enum err_code list(const struct model_folder *f, const struct pattern *p, struct arena *a, struct names *ret,
-                          struct err *err)
+static enum err_code find_file(struct search *s, struct model_found *ret, struct err *err)
 {
     const char *path = NULL;
-    DIR *dir;
-    enum err_code rc;
 
-    ret->n = 0;
-    TRY(path_in(f, a, p->sub, &path, err));
-    dir = opendir(path);
-    if (!dir && (errno == ENOENT || errno == ENOTDIR))
-        return ERR_OK;
-    if (!dir)
-        return err_set(err, ERR_IO, "%s: the folder cannot be read: %m", path);
-    rc = read_names(dir, p, a, ret, err);
-    (void)closedir(dir);
-    if (rc)
-        (void)err_prefix(err, "%s", path);
-    else
-        qsort(ret->names, (size_t)ret->n, sizeof *ret->names, compare_names);
-    return rc;
+    TRY(find_by_name(s, &path, err));
+    if (!path)
+        return find_by_content(s, MODEL_WEIGHTS, ret, err);
+    *ret = (struct model_found){ .kind = MODEL_WEIGHTS, .path = path };
+    return ERR_OK;
 }
 
-/* A shard, "...-00001-of-00002.safetensors", cannot be used alone: only the index says what it is a part of. */
-static bool is_shard(const char *name)
-{
-    static const char form[] = "-00000-of-00000.safetensors";
-    size_t n = strlen(name), form_len = sizeof form - 1;
+/* --- a transformer that is named --- */
 
-    if (n < form_len)
-        return false;
-    for (size_t i = 0; i < form_len; i++) {
-        char c = name[n - form_len + i];
-
-        if (form[i] == '0' ? c < '0' || c > '9' : c != form[i])
-            return false;
-    }
-    return true;
-}
-
-/* --- choosing by content --- */
-
-static enum err_code not_this(struct err *err)
-{
-    return err_set(err, ERR_NOT_FOUND, "the file is something else");
-}
-
-static bool has_architecture(const struct shards *s, struct span *ret)
-{
-    return gguf_string(s->files[0].gguf, "general.architecture", ret);
-}
-
-static enum err_code accept_transformer(const struct shards *s, struct err *err)
-{
-    struct span architecture = SPAN("");
-    bool named = has_architecture(s, &architecture), is_flux = named && span_is(architecture, "flux");
-    struct weight_set set;
-    enum err_code rc;
-
-    if (named && !is_flux && !span_is(architecture, "pig") && !span_is(architecture, "cow"))
-        return not_this(err);
-    rc = flux_weight_set(&set, s->files, s->n_files, err);
-    return rc == ERR_NOT_FOUND && is_flux ? ERR_UNSUPPORTED : rc;
-}
-
-static enum err_code accept_t5(const struct shards *s, struct err *err)
-{
-    struct span architecture;
-    struct weight_set set;
-
-    if (has_architecture(s, &architecture) && !span_is(architecture, "t5encoder") && !span_is(architecture, "t5"))
-        return not_this(err);
-    return t5_weight_set(&set, s->files, s->n_files, err);
-}
-
-static enum err_code accept_t5_vocabulary(const struct shards *s, struct err *err)
-{
-    enum err_code rc = accept_t5(s, err);
-
-    return rc || gguf_find(s->files[0].gguf, "tokenizer.ggml.tokens") ? rc : not_this(err);
-}
-
-/* Opens a file to see whether it is the part and fits; nothing of it stays open. */
-static enum err_code judge(const struct search *s, const char *name, const char *path, int64_t *ret_bytes,
-                           struct err *err)
-{
-    ARENA_SCRATCH(s->a);
-    struct shards opened;
-    enum err_code rc;
-
-    TRY(shards_open(path, s->a, &opened, err));
-    rc = s->accept(&opened, err);
-    if (rc && rc != ERR_NOT_FOUND && !strstr(err->msg, name))
-        (void)err_prefix(err, "%s", name);
-    *ret_bytes = shards_bytes(&opened);
-    if (rc || !s->max_bytes || *ret_bytes <= s->max_bytes)
-        return rc;
-    return err_set(err, ERR_TOO_LARGE, "%s: %.2f GB are over the %.2f GB that fit", name, (double)*ret_bytes / 1e9,
-                   (double)s->max_bytes / 1e9);
-}
-
-/* Whether this means that nobody knows what the file is, rather than that it is of no use here. */
-static bool is_unreadable(enum err_code rc, int64_t opened_bytes)
-{
-    return rc && (opened_bytes < 0 || rc == ERR_IO || rc == ERR_CORRUPT || rc == ERR_NOMEM);
-}
-
-/* How large a file that cannot be read is; more than any other where that is unknown, as of one that is cut off. */
-static int64_t size_of(const char *path, enum err_code rc)
+static bool is_folder(const char *path)
 {
     struct stat st;
-    bool known = rc != ERR_CORRUPT && !span_ends(span_of(path), ".index.json") && stat(path, &st) == 0;
 
-    return known ? (int64_t)st.st_size : INT64_MAX;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-static void keep_unread(struct search *s, const char *path, enum err_code rc, const struct err *why)
+/* In the folder, then in its sub-folders, then where the process works; with or without an ending. */
+static enum err_code resolve_name(const struct search *s, const char **ret, struct err *err)
 {
-    int64_t bytes = size_of(path, rc);
-
-    if ((s->max_bytes && bytes > s->max_bytes && bytes < INT64_MAX) || bytes <= s->unread_bytes)
-        return;
-    s->unread = *why;
-    s->unread.code = rc;
-    s->unread_bytes = bytes;
-}
-
-static void keep_refusal(struct search *s, const char *name, enum err_code rc, int64_t bytes, const struct err *why)
-{
-    if (!s->refusal.code) {
-        s->refusal = *why;
-        s->refusal.code = rc;
-    }
-    if (rc == ERR_TOO_LARGE && bytes > s->too_large_bytes) {
-        s->too_large = name;
-        s->too_large_bytes = bytes;
-    }
-}
-
-/* Takes a file if it is the best so far. A refusal is kept, because a better file may follow. */
-static enum err_code consider(struct search *s, const char *name, struct err *err)
-{
-    struct err why = { 0 };
-    const char *path = NULL;
-    int64_t bytes = -1; /* -1: the file could not be opened */
-    enum err_code rc;
-
-    TRY(path_in(s->folder, s->a, name, &path, err));
-    rc = judge(s, name, path, &bytes, &why);
-    if (rc == ERR_NOT_FOUND && bytes >= 0)
-        return ERR_OK;
-    if (rc == ERR_NOT_FOUND) /* the folder lists it, or its index does: it is not absent */
-        rc = ERR_IO;
-    if (rc)
-        keep_refusal(s, name, rc, bytes, &why);
-    if (is_unreadable(rc, bytes))
-        keep_unread(s, path, rc, &why);
-    if (rc == ERR_OK && bytes > s->best_bytes) {
-        s->best = path;
-        s->best_bytes = bytes;
-    }
-    return ERR_OK;
-}
-
-/* Considers every file that matches, except for shards, unless the search has found one already. */
-static enum err_code consider_all(struct search *s, const struct pattern *p, struct err *err)
-{
-    struct names found;
-
-    if (s->best)
-        return ERR_OK;
-    TRY(list(s->folder, p, s->a, &found, err));
-    for (int i = 0; i < found.n; i++)
-        if (!is_shard(found.names[i]))
-            TRY(consider(s, found.names[i], err));
-    return ERR_OK;
-}
-
-static const struct pattern all_gguf = { "", "", ".gguf" };
-
-/*
- * A file that cannot be read might be the part, and a larger file would be taken instead of the best one. To go on with
- * the best one would change what the model computes, without a word, because of a disk that failed once.
- */
-static enum err_code might_be_better(const struct search *s, enum model_part part, struct err *err)
-{
-    return err_set(err, s->unread.code,
-                   "%s: it may be the %s, and larger than %s: fetch it again, take it out of the folder, or name the "
-                   "one to take",
-                   s->unread.msg, parts[part].name, file_short_name(s->best));
-}
-
-/* The result of a search, or the reason why there is none. */
-static enum err_code conclude(const struct search *s, enum model_part part, enum model_kind kind,
-                              struct model_found *ret, struct err *err)
-{
-    const char *dir = s->folder->dir;
-
-    if (s->best && s->unread_bytes > s->best_bytes)
-        return might_be_better(s, part, err);
-    if (s->best) {
-        *ret = (struct model_found){ .kind = kind, .path = s->best, .too_large = s->too_large };
-        return ERR_OK;
-    }
-    if (s->refusal.code)
-        return err_set(err, s->refusal.code, "%s: no %s that can be used: %s (looked for %s)", dir, parts[part].name,
-                       s->refusal.msg, parts[part].looked_for);
-    return err_set(err, ERR_NOT_FOUND, "%s: no %s (looked for %s)", dir, parts[part].name, parts[part].looked_for);
-}
-
-/* --- parts --- */
-
-/* A transformer chosen by name is not held to the limit of bytes. */
-static enum err_code named_transformer(struct search *s, struct err *err)
-{
+    static const char *const folders[] = { "", "unet/", "diffusion_models/", "transformer/", "checkpoints/" };
+    static const char *const endings[] = { "", ".gguf", ".safetensors" };
     const char *name = s->folder->transformer;
-    char *with_end = NULL;
-    struct model_folder here = *s->folder;
+    bool has_slash = strchr(name, '/');
 
-    TRY(arena_printf(s->a, &with_end, err, "%s.gguf", name));
-    if (name[0] == '/')
-        here.dir = ""; /* keeps an absolute path absolute */
-    else if (strchr(name, '/'))
-        here.dir = ".";
-    TRY(first_of(&here, s->a, (const char *[]){ name, with_end, NULL }, &s->best, err));
-    if (!s->best)
+    *ret = NULL;
+    for (size_t i = 0; i <= sizeof folders / sizeof *folders; i++)
+        for (size_t e = 0; e < sizeof endings / sizeof *endings && !*ret; e++) {
+            bool is_outside = name[0] == '/' || i == sizeof folders / sizeof *folders, there = false;
+            char *path = NULL;
+
+            if (is_outside && !has_slash)
+                continue;
+            TRY(arena_printf(s->a, &path, err, "%s%s%s%s%s", is_outside ? "" : s->folder->dir, is_outside ? "" : "/",
+                             is_outside ? "" : folders[i], name, endings[e]));
+            TRY(exists(path, &there, err));
+            if (there)
+                *ret = path;
+        }
+    if (!*ret)
         return err_set(err, ERR_NOT_FOUND, "%s: there is no transformer '%s'", s->folder->dir, name);
     return ERR_OK;
 }
 
-static enum err_code accept_named(const struct search *s, struct err *err)
+/* A transformer chosen by name is not held to the limit of bytes. */
+static enum err_code check_named(struct search *s, const struct model_file *f, struct err *err)
 {
-    ARENA_SCRATCH(s->a);
-    struct shards opened;
+    char text[MODEL_FILE_TEXT_SIZE];
+    bool is_encoded = f->seen.kind >= FILE_NF4 && f->seen.kind <= FILE_UNREAD_TYPE;
+    const char *not_one =
+        f->seen.kind >= FILE_VAE_FLUX && f->seen.kind <= FILE_MERGED ? ", which is no FLUX.1-Fill" : "";
     enum err_code rc;
 
-    TRY(shards_open(s->best, s->a, &opened, err));
-    rc = s->accept(&opened, err);
-    if (rc)
-        (void)err_prefix(err, "%s", s->folder->transformer);
-    return rc;
-}
-
-static enum err_code find_transformer(const struct model_folder *f, struct arena *a, struct model_found *ret,
-                                      struct err *err)
-{
-    struct search s = { .folder = f, .a = a, .accept = accept_transformer, .max_bytes = f->max_transformer_bytes };
-
-    if (f->transformer && *f->transformer && strcmp(f->transformer, "auto") != 0) {
-        TRY(named_transformer(&s, err));
-        TRY(accept_named(&s, err));
-    } else {
-        TRY(consider_all(&s, &all_gguf, err));
-        TRY(consider_all(&s, &(struct pattern){ "", "", ".safetensors" }, err));
-        TRY(consider_all(&s, &(struct pattern){ "", "", ".safetensors.index.json" }, err));
+    if (is_part(s, f) && !f->seen.unfinished) {
+        s->best = f;
+        rc = check_best(s, err);
+        if (rc)
+            (void)err_prefix(err, "%s", s->folder->transformer);
+        return rc;
     }
-    return conclude(&s, MODEL_TRANSFORMER, MODEL_WEIGHTS, ret, err);
+    rc = f->rc                                 ? f->rc
+         : f->seen.unfinished                  ? ERR_CORRUPT
+         : f->seen.kind == FILE_SPLIT_PART     ? ERR_INVALID
+         : is_relative(&f->seen) || is_encoded ? ERR_UNSUPPORTED
+                                               : ERR_NOT_FOUND;
+    return err_set(err, rc, "the transformer %s %s%s", s->folder->transformer, model_file_text(f, true, text), not_one);
 }
 
-static enum err_code find_t5(const struct model_folder *f, struct arena *a, struct model_found *ret, struct err *err)
+static enum err_code find_named(struct search *s, struct model_found *ret, struct err *err)
 {
-    static const char *const plain[] = { "text_encoder_2/model.safetensors",
-                                         "text_encoder_2/model.safetensors.index.json", NULL };
-    struct search s = { .folder = f, .a = a, .accept = accept_t5 };
+    struct model_folder inside = *s->folder;
+    struct model_file *f = NULL;
+    const char *path = NULL;
 
-    TRY(first_of(f, a, plain, &s.best, err));
-    TRY(consider_all(&s, &(struct pattern){ "text_encoder_2", "model", ".safetensors" }, err));
-    TRY(consider_all(&s, &(struct pattern){ "", "t5xxl", ".safetensors" }, err));
-    TRY(consider_all(&s, &all_gguf, err));
-    return conclude(&s, MODEL_T5, MODEL_WEIGHTS, ret, err);
+    TRY(resolve_name(s, &path, err));
+    if (is_folder(path)) {
+        inside.dir = path;
+        inside.max_transformer_bytes = 0;
+        inside.transformer = NULL;
+        return model_folder_find(&inside, MODEL_TRANSFORMER, s->a, ret, err);
+    }
+    TRY(arena_alloc(s->a, 1, sizeof *f, &f, err));
+    TRY(model_list_see(s->folder->transformer, path, s->a, f, err));
+    TRY(check_named(s, f, err));
+    *ret = (struct model_found){ .kind = MODEL_WEIGHTS, .path = path };
+    return ERR_OK;
 }
 
-static enum err_code find_t5_tokenizer(const struct model_folder *f, struct arena *a, struct model_found *ret,
-                                       struct err *err)
+/* --- parts --- */
+
+static enum err_code find_transformer(struct search *s, struct model_found *ret, struct err *err)
+{
+    const char *name = s->folder->transformer;
+
+    if (name && *name && strcmp(name, "auto") != 0)
+        return find_named(s, ret, err);
+    s->max_bytes = s->folder->max_transformer_bytes;
+    return find_by_content(s, MODEL_WEIGHTS, ret, err);
+}
+
+static enum err_code find_t5_tokenizer(struct search *s, struct model_found *ret, struct err *err)
 {
     static const struct {
         const char *names[2];
@@ -406,70 +582,61 @@ static enum err_code find_t5_tokenizer(const struct model_folder *f, struct aren
         { { "tokenizer_2/tokenizer.json", NULL }, MODEL_TOKENIZER_JSON },
         { { "tokenizer_2/spiece.model", NULL }, MODEL_SPIECE },
     };
-    struct search s = { .folder = f, .a = a, .accept = accept_t5_vocabulary };
 
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        TRY(first_of(f, a, files[i].names, &s.best, err));
-        if (s.best)
-            return conclude(&s, MODEL_T5_TOKENIZER, files[i].kind, ret, err);
+        const char *path = NULL;
+
+        TRY(first_of(s->folder, s->a, files[i].names, &path, err));
+        if (path) {
+            *ret = (struct model_found){ .kind = files[i].kind, .path = path };
+            return ERR_OK;
+        }
     }
-    TRY(consider_all(&s, &all_gguf, err));
-    return conclude(&s, MODEL_T5_TOKENIZER, MODEL_GGUF_VOCABULARY, ret, err);
+    return find_by_content(s, MODEL_GGUF_VOCABULARY, ret, err);
 }
 
-static enum err_code find_clip_tokenizer(const struct model_folder *f, struct arena *a, struct model_found *ret,
-                                         struct err *err)
+static enum err_code find_clip_tokenizer(struct search *s, struct model_found *ret, struct err *err)
 {
     static const char *const vocab[] = { "tokenizer/vocab.json", NULL };
     static const char *const merges[] = { "tokenizer/merges.txt", NULL };
-    struct search s = { .folder = f, .a = a };
     struct model_found found = { .kind = MODEL_VOCAB_MERGES };
 
-    TRY(first_of(f, a, vocab, &found.path, err));
-    TRY(first_of(f, a, merges, &found.path_2, err));
+    TRY(first_of(s->folder, s->a, vocab, &found.path, err));
+    TRY(first_of(s->folder, s->a, merges, &found.path_2, err));
     if (!found.path || !found.path_2)
-        return conclude(&s, MODEL_CLIP_TOKENIZER, found.kind, ret, err);
+        return no_part(s, err);
     *ret = found;
     return ERR_OK;
-}
-
-/* The parts that are known by the names of their files alone. */
-static enum err_code find_file(const struct model_folder *f, enum model_part part, struct arena *a,
-                               struct model_found *ret, struct err *err)
-{
-    static const char *const files[MODEL_PART_COUNT][3] = {
-        [MODEL_VAE] = { "ae.safetensors", "vae/diffusion_pytorch_model.safetensors" },
-        [MODEL_CLIP] = { "text_encoder/model.safetensors", "clip_l.safetensors" },
-        [MODEL_PROMPTS] = { "prompts.safetensors" },
-    };
-    struct search s = { .folder = f, .a = a };
-
-    TRY(first_of(f, a, files[part], &s.best, err));
-    return conclude(&s, part, MODEL_WEIGHTS, ret, err);
 }
 
 enum err_code model_folder_find(const struct model_folder *f, enum model_part part, struct arena *a,
                                 struct model_found *ret, struct err *err)
 {
+    struct search s = { .folder = f, .part = part, .a = a };
+
     if (access(f->dir, R_OK | X_OK) != 0)
         return err_set(err, ERR_NOT_FOUND, "the model folder %s cannot be read: %m", f->dir);
     switch (part) {
     case MODEL_TRANSFORMER:
-        return find_transformer(f, a, ret, err);
-    case MODEL_T5:
-        return find_t5(f, a, ret, err);
+        return find_transformer(&s, ret, err);
     case MODEL_T5_TOKENIZER:
-        return find_t5_tokenizer(f, a, ret, err);
+        return find_t5_tokenizer(&s, ret, err);
     case MODEL_CLIP_TOKENIZER:
-        return find_clip_tokenizer(f, a, ret, err);
+        return find_clip_tokenizer(&s, ret, err);
     case MODEL_VAE:
     case MODEL_CLIP:
+    case MODEL_T5:
     case MODEL_PROMPTS:
-        return find_file(f, part, a, ret, err);
+        return find_file(&s, ret, err);
     case MODEL_PART_COUNT:
         break;
     }
     return err_set(err, ERR_INVALID, "model folder: no such part");
+}
+
+enum err_code model_folder_list(const struct model_folder *f, struct arena *a, struct model_list *ret, struct err *err)
+{
+    return model_list_scan(f->dir, true, a, ret, err);
 }
 
 enum err_code model_folder_open(const struct model_folder *f, enum model_part part, struct arena *a, struct shards *ret,

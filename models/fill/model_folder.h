@@ -1,22 +1,30 @@
 /*
- * model_folder - finds the files of a model's parts. Any mix of the layouts that people download is accepted:
+ * model_folder - finds the files of a model's parts. Any mix of the layouts that people download is accepted, and
+ * whatever else lies there: files are known by their content (models/layout), and only those that can do the job
+ * compete. The folder itself and the sub-folders of ComfyUI and of diffusers are looked at (model_list.h).
  *
- *   transformer     *.gguf of architecture flux (or none, pig, cow: then by tensor names), else *.safetensors or
- *                   *.safetensors.index.json; BFL names or a merged checkpoint. Among several files, the named one,
- *                   else the largest that fits. diffusers' names are refused
- *   VAE             ae.safetensors, vae/diffusion_pytorch_model.safetensors
- *   CLIP-L          text_encoder/model.safetensors, clip_l.safetensors
+ *   transformer     FLUX.1-Fill as *.gguf, of one file or several; else as *.safetensors or *.safetensors.index.json,
+ *                   with BFL's names or diffusers', or in a merged checkpoint. Among several files, the named one, else
+ *                   the largest that fits
+ *   VAE             ae.safetensors, vae/diffusion_pytorch_model.safetensors, vae/ae.safetensors
+ *   CLIP-L          text_encoder/model.safetensors, clip_l.safetensors, and that in clip/ and text_encoders/
  *   T5              text_encoder_2/model.safetensors, its index, model*.safetensors there; t5xxl*.safetensors; *.gguf
  *   tokenizers      tokenizer/{vocab.json,merges.txt}; tokenizer_2/tokenizer.json, tokenizer_2/spiece.model, T5 GGUF
  *   prompt pack     prompts.safetensors
  *
+ * VAE, CLIP-L and T5 under other names come after these: the largest file that is the part by its content.
+ *
  * A part is looked for only when it is asked for, so a folder with some parts serves the commands that need no others.
- * Where the largest of several files is taken, a larger one that cannot be read is an error: it may be the one.
+ *
+ * A file that is something else is passed over. A file that is the part by its directory but cannot be used as it is
+ * (unfinished, damaged), and one of which nothing is known because reading it failed, is an error where it is larger
+ * than the best: it may be the one, and another in its place would compute another picture, without a word.
  */
 #ifndef MODELS_FILL_MODEL_FOLDER_H
 #define MODELS_FILL_MODEL_FOLDER_H
 
 #include "models/file/shards.h"
+#include "models/layout/model_list.h"
 
 enum model_part {
     MODEL_TRANSFORMER,
@@ -37,14 +45,13 @@ enum model_kind {
     MODEL_GGUF_VOCABULARY /* path is a GGUF with tokenizer.ggml.* keys */
 };
 
-enum { MODEL_FOLDER_MAX_FILES = 1024 }; /* with one kind of name in one folder */
-
 /* Filled by the caller; strings are borrowed. */
 struct model_folder {
     const char *dir;
-    const char *transformer;       /* a file of the folder, with or without .gguf, or a path with a slash; NULL, "" or
-                                      "auto": the largest */
+    const char *transformer;       /* a file of the folder or of a sub-folder, with or without its ending, or a folder
+                                      with files or an index, or a path; NULL, "" or "auto": the largest */
     int64_t max_transformer_bytes; /* limit for the largest; 0: any size */
+    bool relatives_too;            /* FLUX.1-dev, schnell and others of their architecture count as transformers */
 };
 
 struct model_found {
@@ -55,11 +62,17 @@ struct model_found {
 
 const char *model_part_name(enum model_part part);
 
-/* ERR_NOT_FOUND lists the names that were looked for. Where files were found but none can be used: the error of the
- * first file. ERR_TOO_LARGE where all transformers are over the limit. ERR_IO, ERR_CORRUPT, ERR_NOMEM where the folder,
- * or a file that would be preferred, cannot be read. */
+/* ERR_NOT_FOUND says what was seen instead, as far as it fits into a message, and which names were looked for.
+ * ERR_TOO_LARGE where all transformers are over the limit. ERR_UNSUPPORTED where the named transformer is a relative of
+ * Fill or in an encoding that is not read. ERR_IO, ERR_CORRUPT, ERR_NOMEM and others where the folder, or a file that
+ * would be preferred, cannot be read. */
 MUST_CHECK enum err_code model_folder_find(const struct model_folder *f, enum model_part part, struct arena *a,
                                            struct model_found *ret, struct err *err);
+
+/* Everything that lies in the folder and its sub-folders, in full: for people who wonder why a file is not taken.
+ * Errors as model_list_scan. */
+MUST_CHECK enum err_code model_folder_list(const struct model_folder *f, struct arena *a, struct model_list *ret,
+                                           struct err *err);
 
 /* Finds and opens a part that is made of tensors (MODEL_WEIGHTS); ERR_INVALID for a tokenizer. */
 MUST_CHECK enum err_code model_folder_open(const struct model_folder *f, enum model_part part, struct arena *a,

@@ -18,6 +18,7 @@ enum {
 };
 static const char *const kept_names[KEPT_MAX] = { "prompt_embeds", "pooled_prompt_embeds", "masked_latents",
                                                   "latents_0", "image_f32" };
+#define REFERENCE "cpu-F32" /* the backend and type whose results stand in where there are none of its own */
 /* Address space, most of it for the tokenizers. */
 static const size_t arena_bytes = (size_t)256 << 20;
 
@@ -35,6 +36,7 @@ struct check {
     struct image picture, mask;
     struct fill_timings took; /* of the picture that was painted last */
     char *path, *model;       /* of the file with stored results; its metadata */
+    char *reference_path;     /* of that with results of the CPU in f32 */
 };
 
 /* --- painting --- */
@@ -111,8 +113,9 @@ static enum err_code name_model(struct check *c, struct err *err)
 {
     const struct fill_model *m = c->m;
 
-    TRY(arena_printf(&c->a, &c->path, err, "%s.%s-%s.check", m->transformer, m->be->name,
+    TRY(arena_printf(&c->a, &c->path, err, "%s%s.%s-%s.check", m->transformer, m->loras.digest, m->be->name,
                      dtype_info(m->be->act)->name));
+    TRY(arena_printf(&c->a, &c->reference_path, err, "%s%s." REFERENCE ".check", m->transformer, m->loras.digest));
     return arena_printf(&c->a, &c->model, err, "%s %s %s %s prompt-%08x %dx%d", m->digests[0], m->digests[1],
                         m->digests[2], m->digests[3], prompt_crc(c), c->r.width, c->r.height);
 }
@@ -253,15 +256,23 @@ static enum err_code read_stored(struct check *c, struct tensor_file *ret, const
     return strcmp(crc, stored) == 0 ? ERR_OK : refuse_file(c, "are damaged", err);
 }
 
+static bool is_absent(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) && errno == ENOENT;
+}
+
 /* *ret_there: there are stored results of this model. */
 static enum err_code open_stored(struct check *c, struct tensor_file *f, bool *ret_there, struct self_check *ret,
                                  struct err *err)
 {
     const char *model = NULL;
-    struct stat st;
 
     *ret_there = false;
-    if (lstat(c->path, &st) && errno == ENOENT)
+    if (is_absent(c->path))
+        c->path = c->reference_path;
+    if (is_absent(c->path))
         return ERR_OK;
     TRY(read_stored(c, f, &model, err));
     *ret_there = strcmp(model, c->model) == 0;

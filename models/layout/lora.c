@@ -2,7 +2,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,7 +17,7 @@
 enum {
     MAX_SIDE = 1 << 22,
     NAME_SIZE = FLUX_MODULE_MAX + 9,
-    DIGEST_SIZE = 80,
+    DIGEST_SIZE = 40,
     STRIP_VALUES = 1024,
     CONTROL_INPUTS = 128
 };
@@ -112,22 +111,20 @@ static void read_row(const struct tensor_entry *e, int64_t o, int64_t j0, int64_
 
 static enum err_code check_finite(const struct lora *l, const struct tensor_entry *e, struct err *err)
 {
-    atomic_bool good = true;
+    bool good = true;
     int64_t rows = e->n_dims == 2 ? e->dims[0] : 1, cols = e->dims[e->n_dims - 1];
     struct tensor_entry matrix = *e;
 
     matrix.n_dims = 2;
     matrix.dims[0] = rows;
     matrix.dims[1] = cols;
-#pragma omp parallel for schedule(static)
     for (int64_t o = 0; o < rows; o++)
         for (int64_t j = 0; j < cols; j += STRIP_VALUES) {
             float v[STRIP_VALUES];
             int64_t n = cols - j < STRIP_VALUES ? cols - j : STRIP_VALUES;
 
             read_row(&matrix, o, j, n, v);
-            if (!all_finite(v, n))
-                good = false;
+            good = all_finite(v, n) && good;
         }
     return good ? ERR_OK : damaged(l, e, "holds NaN or infinity", err);
 }
@@ -233,19 +230,19 @@ static enum err_code expand_a(const struct lora *l, const struct tensor_entry *e
                               struct err *err)
 {
     int64_t rank = e->dims[0], cols = e->dims[1];
-    float *strips = NULL, *row = NULL;
     bool good = true;
+    float *strips = NULL;
 
     TRY(arena_alloc(a, (size_t)low_rank_strip_values(rank, cols), sizeof *strips, &strips, err));
-    row = malloc((size_t)cols * sizeof *row);
-    if (!row)
-        return err_set(err, ERR_NOMEM, "%s: no memory for a row of %" PRId64 " values", l->file.path, cols);
-    for (int64_t k = 0; k < rank; k++) {
-        read_row(e, k, 0, cols, row);
-        good = good && all_finite(row, cols);
-        low_rank_put_row(strips, rank, cols, k, row);
-    }
-    free(row);
+    for (int64_t k = 0; k < rank; k++)
+        for (int64_t j = 0; j < cols; j += STRIP_VALUES) {
+            float v[STRIP_VALUES];
+            int64_t n = cols - j < STRIP_VALUES ? cols - j : STRIP_VALUES;
+
+            read_row(e, k, j, n, v);
+            good = all_finite(v, n) && good;
+            low_rank_put(strips, rank, k, j, n, v);
+        }
     *ret = strips;
     return good ? ERR_OK : damaged(l, e, "holds NaN or infinity", err);
 }
@@ -379,7 +376,22 @@ static enum err_code make_targets(struct lora *l, struct arena *a, struct err *e
     return name_index_build(a, l->targets, l->n_targets, sizeof *l->targets, &l->index, &twice, err);
 }
 
-enum err_code lora_open(const char *path, double scale, struct arena *a, const struct lora **ret, struct err *err)
+/* Everything after the directory, which is in l->file. */
+static enum err_code read_file(struct lora *l, struct arena *a, struct err *err)
+{
+    TRY(lora_layers_read(&l->file, a, &l->layers, &l->n_layers, err));
+    TRY(lora_settings_read(&l->file, a, &l->settings, err));
+    /* at most one part for each tensor and one for the other half of its rows */
+    TRY(arena_alloc(a, 2 * (size_t)l->file.n_entries, sizeof *l->parts, &l->parts, err));
+    for (int i = 0; i < l->n_layers; i++)
+        TRY(add_layer(l, &l->layers[i], a, err));
+    TRY(make_targets(l, a, err));
+    (void)snprintf(l->digest, sizeof l->digest, "%zu-%08" PRIx32, l->file.map.len,
+                   crc32c(0, l->file.map.ptr, l->file.map.len));
+    return file_map_check(err);
+}
+
+static enum err_code new_lora(const char *path, double scale, struct arena *a, struct lora **ret, struct err *err)
 {
     struct lora *l = NULL;
     char *copy = NULL;
@@ -388,20 +400,40 @@ enum err_code lora_open(const char *path, double scale, struct arena *a, const s
         return err_set(err, ERR_INVALID, "%s: its scale is not a finite number", path);
     TRY(arena_alloc(a, 1, sizeof *l, &l, err));
     TRY(span_dup(a, span_of(path), &copy, err));
-    TRY(tensor_file_open(copy, a, &l->file, err));
     l->scale = scale;
     l->path = copy;
-    l->file.path = strrchr(copy, '/') ? strrchr(copy, '/') + 1 : copy;
-    TRY(lora_layers_read(&l->file, a, &l->layers, &l->n_layers, err));
-    TRY(lora_settings_read(&l->file, a, &l->settings, err));
-    /* at most one part for each tensor and one for the other half of its rows */
-    TRY(arena_alloc(a, 2 * (size_t)l->file.n_entries, sizeof *l->parts, &l->parts, err));
-    for (int i = 0; i < l->n_layers; i++)
-        TRY(add_layer(l, &l->layers[i], a, err));
-    TRY(make_targets(l, a, err));
-    (void)snprintf(l->digest, sizeof l->digest, "%zu-%08" PRIx32 ":%g", l->file.map.len,
-                   crc32c(0, l->file.map.ptr, l->file.map.len), scale);
-    TRY(file_map_check(err));
+    *ret = l;
+    return ERR_OK;
+}
+
+static const char *without_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+enum err_code lora_open(const char *path, double scale, struct arena *a, const struct lora **ret, struct err *err)
+{
+    struct lora *l = NULL;
+
+    TRY(new_lora(path, scale, a, &l, err));
+    TRY(tensor_file_open(l->path, a, &l->file, err));
+    l->file.path = without_folder(l->path);
+    TRY(read_file(l, a, err));
+    *ret = l;
+    return ERR_OK;
+}
+
+enum err_code lora_parse(const char *path, struct span map, double scale, struct arena *a, const struct lora **ret,
+                         struct err *err)
+{
+    struct lora *l = NULL;
+
+    TRY(new_lora(path, scale, a, &l, err));
+    TRY(tensor_file_parse(l->path, map, a, &l->file, err));
+    l->file.path = without_folder(l->path);
+    TRY(read_file(l, a, err));
     *ret = l;
     return ERR_OK;
 }

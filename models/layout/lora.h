@@ -24,6 +24,9 @@ struct lora;
  * NaN and infinity, and as tensor_file_open. */
 MUST_CHECK enum err_code lora_open(const char *path, double scale, struct arena *a, const struct lora **ret,
                                    struct err *err);
+/* The same for a file whose bytes are in memory already; `path` is for messages and records only. */
+MUST_CHECK enum err_code lora_parse(const char *path, struct span map, double scale, struct arena *a,
+                                    const struct lora **ret, struct err *err);
 
 /* The shape of a network's tensor, cols 1 of a vector; false: there is none of this name. */
 typedef bool lora_shape_fn(const void *ctx, const char *name, int64_t *ret_rows, int64_t *ret_cols);
@@ -34,8 +37,7 @@ MUST_CHECK enum err_code lora_check(const struct lora *l, lora_shape_fn *shape, 
 /* Borrows l. After the rows were read, file_map_check() says whether the file was there all the time. */
 struct weight_patch lora_patch(const struct lora *l);
 
-/* For records: the path as it was given, and "BYTES-CRC:SCALE", the file's size, the CRC-32C of all of it in hex, and
- * the scale. */
+/* For records: the path as it was given, and "BYTES-CRC", the file's size and the CRC-32C of all of it in hex. */
 const char *lora_path(const struct lora *l);
 const char *lora_digest(const struct lora *l);
 int lora_layers(const struct lora *l); /* how many layers it changes */

@@ -2,7 +2,7 @@
 
 #include "kernels/base/json_scan.h"
 
-enum { MAX_DEPTH = 8 };
+enum { MAX_DEPTH = 8, MAX_TEXT = 256 << 10 /* bytes; it is read again for every layer */ };
 
 static const char key_of_metadata[] = "lora_adapter_metadata";
 static const char part[] = "transformer.";
@@ -72,6 +72,9 @@ enum err_code lora_settings_read(const struct tensor_file *f, struct arena *a, s
     *ret = settings;
     if (!f->metadata.len || tensor_file_metadata(f, key_of_metadata, a, &text, NULL))
         return ERR_OK;
+    if (strlen(text) > MAX_TEXT)
+        return err_set(err, ERR_TOO_LARGE, "%s: the metadata '%s' has %zu bytes; at most %d are allowed", f->path,
+                       key_of_metadata, strlen(text), MAX_TEXT);
     if (json_check(span_of(text), MAX_DEPTH, NULL))
         return broken(f, "it is no JSON", err);
     json_scan_init(&s, span_of(text));

@@ -10,7 +10,7 @@
  *
  * A layer may also have its whole change as one matrix or vector (.diff, .diff_b).
  *
- * Source: diffusers (loaders/lora_conversion_utils.py), MODEL.md 10.2.
+ * Source: diffusers (loaders/lora_conversion_utils.py).
  */
 #ifndef MODELS_LAYOUT_LORA_KEY_H
 #define MODELS_LAYOUT_LORA_KEY_H

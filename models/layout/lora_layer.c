@@ -205,8 +205,11 @@ static enum err_code join(const struct tensor_file *f, const struct item *items,
     for (int i = 0; i < f->n_entries; i++) {
         if (items[i].key.place != LORA_TRANSFORMER || items[i].key.module.norm)
             continue;
-        if (!n || !span_eq(layers[n - 1].key.layer, items[i].key.layer))
+        if (!n || !span_eq(layers[n - 1].key.layer, items[i].key.layer)) {
+            if (n == LORA_MAX_LAYERS)
+                return err_set(err, ERR_TOO_LARGE, "%s: more than %d layers", f->path, LORA_MAX_LAYERS);
             layers[n++].key = items[i].key;
+        }
         TRY(add_item(f, &items[i], &layers[n - 1], err));
     }
     if (!n)
@@ -223,7 +226,7 @@ enum err_code lora_layers_read(const struct tensor_file *f, struct arena *a, str
 
     TRY(check_types(f, err));
     TRY(check_kinds(f, err));
-    TRY(arena_alloc(a, (size_t)f->n_entries + 1, sizeof *layers, &layers, err));
+    TRY(arena_alloc(a, LORA_MAX_LAYERS, sizeof *layers, &layers, err));
     TRY(read_items(f, a, &items, err));
     TRY(check_places(f, items, f->n_entries, err));
     TRY(join(f, items, layers, ret_n, err));

@@ -17,10 +17,11 @@ int64_t low_rank_strip_values(int64_t rank, int64_t cols)
     return n_strips(cols) * STRIP * rank;
 }
 
-void low_rank_put_row(float *strips, int64_t rank, int64_t cols, int64_t k, const float *row)
+void low_rank_put(float *strips, int64_t rank, int64_t k, int64_t j0, int64_t n, const float *values)
 {
-    for (int64_t j = 0; j < cols; j += STRIP)
-        memcpy(strips + j * rank + k * STRIP, row + j, (size_t)(cols - j < STRIP ? cols - j : STRIP) * sizeof *row);
+    for (int64_t j = 0; j < n; j += STRIP)
+        memcpy(strips + (j0 + j) * rank + k * STRIP, values + j,
+               (size_t)(n - j < STRIP ? n - j : STRIP) * sizeof *values);
 }
 
 /* The sums of a group over one strip, in registers; c holds the group's rows of b. */

@@ -20,10 +20,11 @@ struct low_rank {
     float factor;
 };
 
-/* How many values the strips of a matrix [rank, cols] take, and row k of the matrix put into them. A strip holds
- * LOW_RANK_STRIP columns of all rows, one row after the other; the last one is filled up with zeros by the caller. */
+/* How many values the strips of a matrix [rank, cols] take, and where columns j0 .. j0 + n - 1 of its row k go in them.
+ * A strip holds LOW_RANK_STRIP columns of all rows, one row after the other; j0 begins one. The caller has filled all
+ * of it with zeros, which stay behind the last column. */
 int64_t low_rank_strip_values(int64_t rank, int64_t cols);
-void low_rank_put_row(float *strips, int64_t rank, int64_t cols, int64_t k, const float *row);
+void low_rank_put(float *strips, int64_t rank, int64_t k, int64_t j0, int64_t n, const float *values);
 
 /* Rows b_row0 .. b_row0 + n - 1 of b, to as many rows of `values`, which are `stride` >= cols values apart. Values from
  * column `cols` on are left alone. */

@@ -45,7 +45,8 @@ MUST_CHECK enum err_code t5_vocab_from_spiece(struct span file, struct arena *a,
 /* tokenizer.json: added_tokens, normalizer, pre_tokenizer.prepend_scheme, model { type, unk_id, vocab }. */
 MUST_CHECK enum err_code t5_vocab_from_json(struct span file, struct arena *a, struct t5_vocab *ret, struct err *err);
 
-/* The tokenizer.ggml.* pairs of a T5 GGUF. */
+/* The tokenizer.ggml.* pairs of a T5 GGUF. ERR_UNSUPPORTED also without the charsmap, which the other two may lack:
+ * there it is known that the model has none. */
 MUST_CHECK enum err_code t5_vocab_from_gguf(const struct gguf_meta *m, struct arena *a, struct t5_vocab *ret,
                                             struct err *err);
 

@@ -63,6 +63,21 @@ static enum err_code read_id(const struct gguf_meta *m, const char *key, int64_t
     return ERR_OK;
 }
 
+/* Converters may leave it out. Without it a fraction or a full-width letter would become other tokens than the model
+ * was trained with, and nobody would notice. */
+static enum err_code read_charsmap(const struct gguf_meta *m, struct span *ret, struct err *err)
+{
+    static const char key[] = "tokenizer.ggml.precompiled_charsmap";
+
+    if (!gguf_find(m, key))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "GGUF vocabulary: %s is missing, so that text would become other tokens than the model knows; "
+                       "put tokenizer_2/ of the official repository into the model folder",
+                       key);
+    TRY(gguf_bytes(m, key, ret, err));
+    return ret->len ? ERR_OK : err_set(err, ERR_CORRUPT, "GGUF vocabulary: %s is empty", key);
+}
+
 enum err_code t5_vocab_from_gguf(const struct gguf_meta *m, struct arena *a, struct t5_vocab *ret, struct err *err)
 {
     struct t5_vocab v = { .prepend = T5_PREPEND_FIRST, .unk_id = 2, .eos_id = 1, .pad_id = 0 };
@@ -78,8 +93,7 @@ enum err_code t5_vocab_from_gguf(const struct gguf_meta *m, struct arena *a, str
     TRY(arena_alloc(a, (size_t)in.n, sizeof *v.pieces, &v.pieces, err));
     TRY(arena_alloc(a, T5_VOCAB_MAX_ADDED, sizeof *v.added, &v.added, err));
     TRY(sort_out(&v, &in, err));
-    if (gguf_find(m, "tokenizer.ggml.precompiled_charsmap"))
-        TRY(gguf_bytes(m, "tokenizer.ggml.precompiled_charsmap", &v.charsmap, err));
+    TRY(read_charsmap(m, &v.charsmap, err));
     TRY(read_id(m, "tokenizer.ggml.unknown_token_id", in.n, &v.unk_id, err));
     TRY(read_id(m, "tokenizer.ggml.eos_token_id", in.n, &v.eos_id, err));
     TRY(read_id(m, "tokenizer.ggml.padding_token_id", in.n, &v.pad_id, err));

@@ -54,6 +54,7 @@ static const char *const download_token_names[] = { "keep", "create", "none", NU
 static const char *const geometry_names[] = { "crop", "full", NULL };           /* of enum picture_geometry_mode */
 static const char *const output_jpeg_names[] = { "q95", "splice", NULL };       /* of enum picture_output */
 static const char *const second_pass_names[] = { "off", "seam", "both", NULL }; /* of enum picture_second_pass */
+static const char *const verify_names[] = { "size", "digest", NULL };           /* of enum verify_mode */
 static const char *const off_auto_names[] = { "off", "auto", NULL };
 static const char *const off_grow_names[] = { "off", "grow", NULL };
 static const char *const huffman_names[] = { "optimal", "fast", NULL };
@@ -101,6 +102,10 @@ static const struct setting settings[] = {
     { "LORAS", TEXT, AT(loras), NULL, .allowed = "FILE[:SCALE],...",
       .meaning = "LoRAs merged into the transformer while it loads: files of `MODEL_DIR` or its folder `loras`, each "
                  "with a scale from -10 to 10 (1 unless given)" },
+    { "VERIFY", CHOICE, AT(verify), "size", .choices = verify_names,
+      .meaning = "how model files are compared with those that are known (`models/known_files`): by size (`size`: a "
+                 "note in the log), or by digest as well, while the model loads (`digest`: the start fails where a "
+                 "known file is damaged)" },
     { "BACKEND", CHOICE, AT(backend), "auto", .choices = backend_kind_names,
       .meaning = "where to compute; auto: CUDA if there is a device, else the CPU; the image sets cuda" },
     { "PRECISION", CHOICE, AT(precision), "auto", .choices = precision_names, .values = precisions,

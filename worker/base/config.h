@@ -64,6 +64,7 @@ struct config {
     const char *model_dir;
     const char *transformer; /* NULL: the largest that fits into memory */
     const char *loras;       /* "FILE[:SCALE],..."; NULL: none */
+    int verify;              /* enum verify_mode */
     int backend;             /* enum backend_kind */
     int precision;           /* enum precision */
     int steps;

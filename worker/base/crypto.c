@@ -167,6 +167,39 @@ enum err_code crypto_sha256(struct span bytes, unsigned char ret[CRYPTO_SHA256_B
     return digest(EVP_sha256(), bytes, ret, err);
 }
 
+/* struct crypto_sha256 is OpenSSL's own, by another name. */
+static EVP_MD_CTX *context(struct crypto_sha256 *s)
+{
+    return (EVP_MD_CTX *)s;
+}
+
+enum err_code crypto_sha256_new(struct crypto_sha256 **ret, struct err *err)
+{
+    EVP_MD_CTX *c = EVP_MD_CTX_new();
+
+    if (!c || EVP_DigestInit_ex(c, EVP_sha256(), NULL) != 1) {
+        EVP_MD_CTX_free(c);
+        return fail(err, ERR_NOMEM, "digest");
+    }
+    *ret = (struct crypto_sha256 *)c;
+    return ERR_OK;
+}
+
+enum err_code crypto_sha256_add(struct crypto_sha256 *s, struct span bytes, struct err *err)
+{
+    return EVP_DigestUpdate(context(s), bytes.ptr, bytes.len) == 1 ? ERR_OK : fail(err, ERR_INTERNAL, "digest");
+}
+
+enum err_code crypto_sha256_end(struct crypto_sha256 *s, unsigned char ret[CRYPTO_SHA256_BYTES], struct err *err)
+{
+    return EVP_DigestFinal_ex(context(s), ret, NULL) == 1 ? ERR_OK : fail(err, ERR_INTERNAL, "digest");
+}
+
+void crypto_sha256_free(struct crypto_sha256 *s)
+{
+    EVP_MD_CTX_free(context(s));
+}
+
 enum err_code crypto_md5(struct span bytes, unsigned char ret[CRYPTO_MD5_BYTES], struct err *err)
 {
     return digest(EVP_md5(), bytes, ret, err);

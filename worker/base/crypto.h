@@ -33,6 +33,16 @@ MUST_CHECK enum err_code crypto_rsa_public(struct span n, struct span e, char re
 MUST_CHECK enum err_code crypto_rsa_private(struct span pem, size_t *ret_bytes, struct err *err);
 
 MUST_CHECK enum err_code crypto_sha256(struct span bytes, unsigned char ret[CRYPTO_SHA256_BYTES], struct err *err);
+
+/* The same of bytes that come in parts. */
+struct crypto_sha256;
+MUST_CHECK enum err_code crypto_sha256_new(struct crypto_sha256 **ret, struct err *err);
+MUST_CHECK enum err_code crypto_sha256_add(struct crypto_sha256 *s, struct span bytes, struct err *err);
+/* Once, at the end. */
+MUST_CHECK enum err_code crypto_sha256_end(struct crypto_sha256 *s, unsigned char ret[CRYPTO_SHA256_BYTES],
+                                           struct err *err);
+void crypto_sha256_free(struct crypto_sha256 *s); /* takes NULL */
+
 MUST_CHECK enum err_code crypto_md5(struct span bytes, unsigned char ret[CRYPTO_MD5_BYTES], struct err *err);
 
 /* A SHA-256 of bytes that come in pieces. A failure is kept, and returned at the end. */

@@ -4,9 +4,11 @@
  */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "kernels/backend.h"
+#include "kernels/base/file.h"
 #include "models/codec/decode.h"
 #include "models/fill/fill.h"
 #include "models/fill/model_folder.h"
@@ -14,19 +16,22 @@
 #include "worker/base/config.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
+#include "worker/cli/progress.h"
 #include "worker/cli/services.h"
 #include "worker/google/access.h"
 #include "worker/http/egress.h"
 #include "worker/http/http_client.h"
 #include "worker/push/printable.h"
 #include "worker/serve/cloud_check.h"
+#include "worker/verify/model_files.h"
 
 enum {
     ARENA_BYTES = 256 << 20,
     ONLINE_MS = 40000,   /* for all the requests to the cloud together */
     PICTURE_SIDE = 1024, /* pixels: the largest that `serve` paints, for the estimate of memory */
     CHECK_SIDE = 64,     /* pixels: the picture of the self-check */
-    CHECK_T5_LEN = 64
+    CHECK_T5_LEN = 64,
+    SLOW_FILE_BYTES = 1000000000 /* from here on, how far a digest has come is shown */
 };
 
 struct args {
@@ -261,8 +266,13 @@ static bool is_needed(enum model_part part, bool has_prompts)
     return part != MODEL_PROMPTS && (!has_prompts || part == MODEL_TRANSFORMER || part == MODEL_VAE);
 }
 
+/* What a part is found in; "" where it is not. */
+struct parts {
+    const char *path[MODEL_PART_COUNT];
+};
+
 /* Returns how many parts are missing or broken. */
-static int check_parts(struct run *r, const struct model_folder *folder)
+static int check_parts(struct run *r, const struct model_folder *folder, struct parts *ret)
 {
     struct model_found found;
     bool has_prompts = model_folder_find(folder, MODEL_PROMPTS, &r->arena, &found, NULL) == ERR_OK;
@@ -277,14 +287,66 @@ static int check_parts(struct run *r, const struct model_folder *folder)
         struct err err = { 0 };
         enum err_code rc = model_folder_find(folder, (enum model_part)part, &r->arena, &found, &err);
 
+        ret->path[part] = rc == ERR_OK ? found.path : "";
         if (rc == ERR_OK)
             good(model_part_name((enum model_part)part), "%s", found.path);
         else if (is_needed((enum model_part)part, has_prompts))
             wrong(r, model_part_name((enum model_part)part), err.msg,
-                  rc == ERR_NOT_FOUND ? "-> put it into MODEL_DIR"
-                                      : "-> the file is damaged or of another kind: download it again");
+                  rc == ERR_NOT_FOUND ? "-> put it into MODEL_DIR; what lies there is listed below"
+                                      : "-> the file is damaged, unfinished or of another kind: download it again");
     }
     return r->n_wrong - before;
+}
+
+/* Which parts a file is, as "used as T5 and T5 tokenizer"; false: none. */
+static bool say_use(const struct parts *parts, const struct model_file *f, char text[200])
+{
+    size_t at = 0;
+
+    for (int part = 0; part < MODEL_PART_COUNT; part++)
+        if (parts->path[part] && strcmp(parts->path[part], f->path) == 0 && at < 150)
+            at += (size_t)snprintf(text + at, 200 - at, "%s%s", at ? " and " : "used as ",
+                                   model_part_name((enum model_part)part));
+    return at;
+}
+
+static void say_size(int64_t bytes, char text[40])
+{
+    if (bytes == INT64_MAX)
+        (void)snprintf(text, 40, "of unknown size");
+    else if (bytes < 100 * 1000 * 1000)
+        (void)snprintf(text, 40, "%.1f MB", (double)bytes / 1e6);
+    else
+        (void)snprintf(text, 40, "%.2f GB", (double)bytes / 1e9);
+}
+
+static void print_file(struct run *r, const struct model_file *f, const struct parts *parts)
+{
+    char why[MODEL_FILE_TEXT_SIZE], reason[FILE_TEXT_SIZE], use[200], size[40], line[MODEL_FILE_TEXT_SIZE + 600],
+        *printable = line;
+    bool used = say_use(parts, f, use);
+
+    if (!used)
+        (void)snprintf(use, sizeof use, "%s",
+                       *file_seen_reason(&f->seen, reason) ? "" : "not used: another file or name comes first");
+    say_size(f->bytes, size);
+    (void)snprintf(line, sizeof line, "%.300s (%s) %s%s%s", f->name, size, model_file_text(f, !used, why),
+                   *use ? ", " : "", use);
+    finding("file", "", printable_text(line, &r->arena, &printable, NULL) ? "no memory" : printable);
+}
+
+/* Every file that may be a part of a model: what it is, and what it is used as or why not. */
+static void list_files(struct run *r, const struct model_folder *folder, const struct parts *parts)
+{
+    struct model_list list = { 0 };
+    struct err err = { 0 };
+
+    if (!parts->path[0]) /* the folder itself is missing, as was said */
+        return;
+    if (model_folder_list(folder, &r->arena, &list, &err))
+        finding("note", "model folder", err.msg);
+    for (int i = 0; i < list.n; i++)
+        print_file(r, &list.files[i], parts);
 }
 
 static void print_card(struct backend *be)
@@ -356,7 +418,7 @@ static void check_model(struct run *r, const struct model_folder *folder)
         finding("note", "memory", "this is less than a job takes: the model files will be read again in every step");
 }
 
-static enum err_code run_self_check(struct run *r, struct fill_model **ret, struct self_check *check, struct err *err)
+static enum err_code open_for_check(struct run *r, struct fill_model **ret, struct err *err)
 {
     const struct fill_options o = { .transformer = r->cfg.transformer,
                                     .max_width = CHECK_SIDE,
@@ -366,26 +428,86 @@ static enum err_code run_self_check(struct run *r, struct fill_model **ret, stru
 
     TRY(open_backend(r, err));
     r->be->warn = cli_warn;
-    TRY(fill_model_open(r->cfg.model_dir, &o, r->be, ret, err));
-    return self_check_run(*ret, check, err);
+    return fill_model_open(r->cfg.model_dir, &o, r->be, ret, err);
 }
 
-/* Computes with the model and compares the values with those stored next to it; if there are none, stores them. */
-static void check_values(struct run *r)
+static void show_progress(void *ctx, const char *path, int64_t done, int64_t total)
 {
-    struct self_check check = { 0 };
-    struct fill_model *m = NULL;
+    char what[32];
+
+    (void)snprintf(what, sizeof what, "%s", file_short_name(path));
+    if (total >= SLOW_FILE_BYTES)
+        progress_show(ctx, what, NULL, done, total);
+}
+
+/* By its digest where that is known; else what is in it must be what a trained model can have. */
+static void check_file(struct run *r, const struct verified_file *file, const struct file_digest_watch *watch)
+{
+    char sha256[FILE_DIGEST_SIZE], text[VERDICT_TEXT_SIZE];
+    enum verdict verdict;
+    struct err err = { 0 };
+    int64_t bytes = 0;
+
+    if (file_digest(file->path, watch, sha256, &bytes, &err)) {
+        wrong(r, "model file", err.msg, "-> the file cannot be read");
+        return;
+    }
+    verdict = model_file_judge(file->path, bytes, sha256, text);
+    if (verdict == VERDICT_WRONG)
+        wrong(r, "model file", text, NULL);
+    else if (verdict == VERDICT_UNKNOWN && file->has_tensors && model_file_prove(file->path, &r->arena, &err))
+        wrong(r, "model file", err.msg, NULL);
+    else
+        finding(verdict == VERDICT_KNOWN ? "ok" : "note", "model file", text);
+    if (verdict == VERDICT_UNKNOWN && model_file_has_odd_size(file->path, text))
+        finding("", "", text);
+}
+
+/* All files of the model, before values are computed with it. */
+static void check_files(struct run *r, const char *transformer)
+{
+    const struct model_folder folder = { .dir = r->cfg.model_dir, .transformer = transformer };
+    struct progress progress;
+    const struct file_digest_watch watch = { .progress = show_progress, .ctx = &progress };
+    struct model_files files = { 0 };
+
+    progress_init_stderr(&progress);
+    model_files_add_folder(&files, &folder, &r->arena);
+    for (int i = 0; i < files.n; i++)
+        check_file(r, &files.file[i], &watch);
+    progress_done(&progress);
+}
+
+static void store_values(struct fill_model *m, const struct self_check *check)
+{
     struct err err = { 0 };
 
-    if (run_self_check(r, &m, &check, &err))
-        wrong(r, "self-check", err.msg,
-              "-> download the model files again; if they are right, delete the .check file that is named");
-    else if (check.stored)
-        good("self-check", "as stored; the largest relative error is %.1g, in %s", check.worst, check.what);
+    if (check->stored)
+        good("self-check", "as stored; the largest relative error is %.1g, in %s", check->worst, check->what);
     else if (self_check_record(m, &err) == ERR_OK)
         good("self-check", "values stored beside %s: later runs must reproduce them", fill_model_transformer(m));
     else
         finding("note", "self-check", err.msg);
+}
+
+/* Computes with the model and compares the values with those stored next to it; if there are none, stores them: but
+ * not where a file is wrong, because that would make the damage the truth. */
+static void check_values(struct run *r)
+{
+    static const char again[] =
+        "-> download the model files again; if they are right, delete the .check file that is named";
+    struct self_check check = { 0 };
+    struct fill_model *m = NULL;
+    struct err err = { 0 };
+
+    if (open_for_check(r, &m, &err))
+        wrong(r, "self-check", err.msg, again);
+    else
+        check_files(r, fill_model_transformer(m));
+    if (r->n_wrong == 0 && self_check_run(m, &check, &err))
+        wrong(r, "self-check", err.msg, again);
+    if (r->n_wrong == 0)
+        store_values(m, &check);
     fill_model_close(m);
 }
 
@@ -400,6 +522,8 @@ static void close_backend(struct run *r)
 static int examine(struct run *r, const struct args *a)
 {
     struct model_folder folder;
+    struct parts parts = { 0 };
+    int n_missing;
 
     check_settings(r);
     check_credentials(r);
@@ -410,7 +534,9 @@ static int examine(struct run *r, const struct args *a)
         check_cloud(r);
     folder = (struct model_folder){ .dir = r->cfg.model_dir, .transformer = r->cfg.transformer };
     check_backend(r);
-    if (check_parts(r, &folder) == 0)
+    n_missing = check_parts(r, &folder, &parts);
+    list_files(r, &folder, &parts);
+    if (n_missing == 0)
         check_model(r, &folder);
     close_backend(r); /* the self-check opens one with all memory free */
     if (a->self_check && !r->n_wrong)

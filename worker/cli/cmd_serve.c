@@ -358,6 +358,9 @@ static void *load(void *arg)
     for (int i = 0; engine_note(s->engine, i); i++)
         log_event(LOG_NOTICE, NULL, "a part of the model was chosen", log_str("note", engine_note(s->engine, i)),
                   log_end());
+    for (int i = 0; engine_file_note(s->engine, i); i++)
+        log_event(LOG_NOTICE, NULL, "a model file is not one that is known",
+                  log_str("note", engine_file_note(s->engine, i)), log_end());
     log_event(LOG_NOTICE, NULL, "the model is loaded", log_str("backend", engine_backend_name(s->engine)),
               log_str("precision", engine_precision(s->engine)), log_str("kernels", engine_kernels(s->engine)),
               log_str("model", engine_model_name(s->engine)), log_str("selfCheck", engine_self_check(s->engine)),
@@ -381,6 +384,7 @@ static enum err_code start_loading(struct service *s, struct err *err)
     const struct engine_options engine = { .model_dir = c->model_dir,
                                            .transformer = c->transformer,
                                            .loras = &s->loras,
+                                           .verify = (enum verify_mode)c->verify,
                                            .backend = (enum backend_kind)c->backend,
                                            .precision = (enum precision)c->precision,
                                            .max_steps = c->steps,

@@ -192,7 +192,7 @@ static enum err_code load(struct run *r, const struct args *a, struct err *err)
     struct weight_loader l = {
         .set = &r->set, .mem = &r->weights, .scratch = &r->scratch, .made = &r->arena, .prove = true
     };
-    const struct model_folder folder = { .dir = a->models, .transformer = a->transformer };
+    const struct model_folder folder = { .dir = a->models, .transformer = a->transformer, .relatives_too = true };
 
     TRY(cli_backend_open(&a->backend, &r->be, err));
     l.be = r->be;

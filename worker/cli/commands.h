@@ -15,7 +15,7 @@
     X(edit, "runs one whole job on a local folder, without the cloud")                       \
     X(embed, "runs the text encoders: prompts to embeddings and ids, or to a prompt pack")   \
     X(fill, "runs the bare FLUX.1-Fill pipeline: picture, mask and prompt to a picture")     \
-    X(inspect, "lists the tensors of a GGUF or safetensors file, or writes one as raw f32")  \
+    X(inspect, "lists tensors or metadata of model files, or writes a tensor as raw f32")    \
     X(prompts, "prints which label of a scene leads to which prompt")                        \
     X(push, "pushes kept messages to a worker again, and says what the answers mean")        \
     X(replay, "runs an edit again from its record, to the same bytes")                       \

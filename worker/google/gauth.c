@@ -1,11 +1,14 @@
 #include "worker/google/gauth.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "worker/base/crypto.h"
 #include "worker/base/members.h"
@@ -544,6 +547,9 @@ static const char env_name[] = "FIREBASE_CREDENTIALS", file_name[] = "GOOGLE_APP
 
 static enum err_code read_file(const char *path, char *buf, size_t size, size_t *ret_n, struct err *err)
 {
+    int fd = -1; /* opened so that a pipe without a writer does not keep us waiting */
+    enum err_code rc;
+    struct stat st;
     FILE *file;
     bool failed;
 
@@ -552,13 +558,19 @@ static enum err_code read_file(const char *path, char *buf, size_t size, size_t 
             err, ERR_INVALID,
             "the value is not the path of a file, without blanks, quotes or line breaks around it; a key itself "
             "belongs in FIREBASE_CREDENTIALS");
-    file = fopen(path, "rbe");
-    if (!file)
-        return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%.120s cannot be opened: %s", path,
-                       strerror(errno));
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    file = fd < 0 ? NULL : fdopen(fd, "rb");
+    if (!file) {
+        rc = err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%.120s cannot be opened: %s", path,
+                     strerror(errno));
+        if (fd >= 0)
+            (void)close(fd);
+        return rc;
+    }
     (void)setvbuf(file, NULL, _IONBF, 0); /* so that stdio keeps no copy of the key */
-    *ret_n = fread(buf, 1, size, file);
-    failed = ferror(file);
+    failed = fstat(fd, &st) || !S_ISREG(st.st_mode);
+    *ret_n = failed ? 0 : fread(buf, 1, size, file);
+    failed = failed || ferror(file);
     (void)fclose(file);
     return failed ? err_set(err, ERR_IO, "%.120s cannot be read: is it a file?", path) : ERR_OK;
 }

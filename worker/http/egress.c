@@ -2,11 +2,13 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "worker/base/names.h"
 
@@ -52,17 +54,24 @@ static bool holds_certificate(FILE *f)
 static enum err_code read_ca_file(struct egress *e, struct err *err)
 {
     const char *path = setting("SSL_CERT_FILE");
+    enum err_code rc;
     struct stat st;
     bool good;
     FILE *f;
+    int fd;
 
     if (!path)
         return ERR_OK;
-    f = fopen(path, "re");
-    if (!f)
-        return err_set(err, ERR_INVALID,
-                       "SSL_CERT_FILE: '%.100s' cannot be read (%s): name a PEM file of authorities, or unset it", path,
-                       strerror(errno));
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer would keep us waiting */
+    f = fd < 0 ? NULL : fdopen(fd, "r");
+    if (!f) {
+        rc = err_set(err, ERR_INVALID,
+                     "SSL_CERT_FILE: '%.100s' cannot be read (%s): name a PEM file of authorities, or unset it", path,
+                     strerror(errno));
+        if (fd >= 0)
+            (void)close(fd);
+        return rc;
+    }
     good = fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode) && holds_certificate(f);
     (void)fclose(f);
     if (!good)

@@ -14,6 +14,7 @@ struct engine {
     struct engine_options options;
     struct backend *be;
     struct fill_model *model;
+    struct verify *verify;
     struct fill_loading loading;
     struct fill_notes notes;
     struct self_check check;
@@ -40,6 +41,7 @@ void engine_free(struct engine *e)
 {
     if (!e)
         return;
+    verify_free(e->verify);
     fill_model_close(e->model);
     backend_close(e->be);
     free(e);
@@ -94,14 +96,19 @@ static enum err_code load(struct engine *e, struct err *err)
         .notes = &e->notes,
     };
 
+    const struct model_folder folder = { .dir = e->options.model_dir, .transformer = e->options.transformer };
+
     TRY(backend_open(e->options.backend, e->options.precision, &e->be, err));
     e->be->warn = e->options.warn;
     e->stage = "weights";
+    TRY(verify_start(e->options.verify, &folder, &e->verify, err));
     TRY(fill_model_open(e->options.model_dir, &options, e->be, &e->model, err));
     e->stage = "self-check";
     TRY(self_check_run(e->model, &e->check, err));
     if (*e->check.note)
         fill_note(&e->notes, "%s", e->check.note);
+    e->stage = "files";
+    TRY(verify_finish(e->verify, fill_model_transformer(e->model), NULL, 0, err));
     e->stage = "speed";
     return check_speed(e, &e->check.timed, err);
 }
@@ -187,6 +194,11 @@ const char *engine_self_check(const struct engine *e)
 const char *engine_note(const struct engine *e, int i)
 {
     return i < e->notes.n ? e->notes.text[i] : NULL;
+}
+
+const char *engine_file_note(const struct engine *e, int i)
+{
+    return verify_note(e->verify, i);
 }
 
 double engine_job_seconds(const struct engine *e)

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "models/fill/fill.h"
+#include "worker/verify/verify.h"
 
 /* TOO_SLOW: the model is loaded and computes right, but a job would not end by its deadline. */
 enum engine_state { ENGINE_LOADING, ENGINE_TOO_SLOW, ENGINE_READY, ENGINE_FAILED, ENGINE_BROKEN };
@@ -27,6 +28,7 @@ struct engine_options {
     const char *model_dir;
     const char *transformer;        /* file name in the folder; NULL: the largest that fits into memory */
     const struct fill_loras *loras; /* NULL: none */
+    enum verify_mode verify;        /* whether its files are the published ones */
     enum backend_kind backend;
     enum precision precision;
     int max_steps;                  /* the most that a request may ask for */
@@ -49,7 +51,7 @@ MUST_CHECK enum err_code engine_measure_again(struct engine *e, struct err *err)
 
 struct engine_status {
     enum engine_state state;
-    const char *stage; /* "backend", "weights", "self-check", "speed", "ready" */
+    const char *stage; /* "backend", "weights", "self-check", "files", "speed", "ready" */
     int percent;       /* how much of the model is loaded */
     const char *why;   /* the newest figures where it is too slow; else "" */
 };
@@ -68,6 +70,8 @@ void engine_model_digests(const struct engine *e, char ret[FILL_DIGESTS_SIZE]); 
 const char *engine_self_check(const struct engine *e);                          /* "as stored", "twice the same" */
 /* What an operator should hear about the choices of loading: one sentence for each i from 0 on; NULL: no more. */
 const char *engine_note(const struct engine *e, int i);
+/* What an operator should hear about the model's files, in the same way. */
+const char *engine_file_note(const struct engine *e, int i);
 /* Seconds that a job with the largest picture takes by the estimate; 0: there was no deadline to compare it with. */
 double engine_job_seconds(const struct engine *e);
 

@@ -17,7 +17,7 @@ static const struct figure {
     double error;
 } figures[] = {
     { DT_F32, 0 },         { DT_F16, 0.00020765 }, { DT_BF16, 0.0016617 }, { DT_Q8_0, 0.0053539 },
-    { DT_Q5_1, 0.037845 }, { DT_Q5_0, 0.042694 },  { DT_Q4_1, 0.078214 },  { DT_Q4_0, 0.085946 },
+    { DT_Q5_1, 0.037845 }, { DT_Q5_0, 0.042694 },  { DT_Q4_1, 0.078214 },  { DT_Q4_0, 0.085946 }, { DT_Q6_K, 0.017734 }, { DT_Q5_K, 0.036113 }, { DT_Q4_K, 0.071333 },
 };
 enum { N_TYPES = sizeof figures / sizeof figures[0] };
 

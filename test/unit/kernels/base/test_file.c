@@ -31,3 +31,28 @@ TEST(file__reads_what_it_wrote_and_keeps_the_limit)
     CHECK(file_read("/tmp", 5, &a, &body, NULL) == ERR_INVALID);
     arena_done(&a);
 }
+
+TEST(file__says_what_is_no_file_and_waits_for_nobody)
+{
+    static const struct {
+        const char *path, *kind;
+    } cases[] = { { "/tmp", "a folder" }, { "/dev/zero", "a device" }, { NULL, "a pipe" } };
+    char dir[] = "/tmp/file-test-XXXXXX", path[64];
+    struct stat st;
+    int fd = -1;
+
+    CHECK(mkdtemp(dir));
+    (void)snprintf(path, sizeof path, "%s/pipe", dir);
+    CHECK_INT(mkfifo(path, 0600), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err err = { 0 };
+        char want[128];
+
+        (void)snprintf(want, sizeof want, "%s is %s, not a regular file", cases[i].path ? cases[i].path : path,
+                       cases[i].kind);
+        CHECK_INT(file_open(cases[i].path ? cases[i].path : path, &fd, &st, &err), ERR_INVALID);
+        CHECK_STR(err.msg, want);
+    }
+    CHECK(unlink(path) == 0 && rmdir(dir) == 0);
+    CHECK_INT(file_open(path, &fd, &st, NULL), ERR_NOT_FOUND);
+}

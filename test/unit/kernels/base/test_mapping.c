@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <sys/stat.h>
 
 #include "models/bench/bench_load.h"
 #include "test/support/bytes.h"
@@ -53,6 +54,8 @@ TEST(bench_load__times_three_ways_one_of_them_twice_and_refuses_what_is_not_a_fi
     CHECK(b.read_seconds[0] > 0 && b.read_seconds[1] > 0);
     CHECK_INT(bench_load("/nowhere", &b, NULL), ERR_IO);
     CHECK_INT(bench_load("/tmp", &b, NULL), ERR_IO);
+    CHECK_INT(mkfifo(temp_path("bench-pipe"), 0600), 0); /* nobody ever writes into it */
+    CHECK_INT(bench_load(temp_path("bench-pipe"), &b, NULL), ERR_IO);
 }
 
 /* The first read may be of cold storage: 126 MB/s were measured for it, and 1107 for the mapping after it. */

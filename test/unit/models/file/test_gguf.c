@@ -6,7 +6,6 @@
 
 #include "test/support/bytes.h"
 #include "test/support/check.h"
-#include "test/support/gguf_build.h"
 #include "test/support/golden.h"
 
 enum { ARENA_BYTES = 64 << 20, TYPE_F32 = 0, TYPE_F16 = 1, TYPE_Q8_0 = 8 };

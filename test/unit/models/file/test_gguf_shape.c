@@ -5,7 +5,6 @@
 #include "models/file/gguf.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
-#include "test/support/gguf_build.h"
 
 enum { ARENA_BYTES = 16 << 20, TYPE_F32 = 0, TYPE_Q8_0 = 8, TYPE_Q4_K = 12, TYPE_MXFP4 = 39, BF16 = 30 };
 

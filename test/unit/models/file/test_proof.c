@@ -222,6 +222,24 @@ TEST(proof__refuses_a_hole_of_many_pages_and_a_tensor_that_never_arrived)
     }
 }
 
+/* The tail of a small file: the last quarter of a small matrix, or its first. */
+TEST(proof__refuses_a_small_matrix_that_begins_or_ends_in_a_hole)
+{
+    for (int i = 0; i < N_TYPES; i++) {
+        const struct dtype_info *info = dtype_info(types[i].dtype);
+
+        for (int where = 0; where < 2; where++) {
+            struct matrix m = make(i, 1 + 1500 / info->block_bytes, (int64_t)2 * info->block_elems, 34);
+            size_t hole = m.e.bytes / 4;
+
+            check_both(&m, ERR_OK, "", "small");
+            memset(where ? m.data + m.e.bytes - hole : m.data, 0, hole);
+            check_both(&m, ERR_CORRUPT, "the download was not finished", "small with a hole");
+            free(m.memory);
+        }
+    }
+}
+
 /* In plain casts to one byte, tiny weights are zeros: 8191 zeros may be two rows of a neuron that does nothing. */
 TEST(proof__passes_rows_of_zeros_of_one_byte_each)
 {

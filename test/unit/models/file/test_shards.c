@@ -9,7 +9,6 @@
 #include "models/file/gguf.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
-#include "test/support/gguf_build.h"
 
 enum { ARENA_BYTES = 64 << 20, TYPE_F32 = 0, TYPE_Q8_0 = 8 };
 
@@ -76,6 +75,18 @@ TEST(shards__hold_what_their_index_lists_where_it_lists_it)
     }
 }
 
+TEST(shards__need_an_index_that_is_whole)
+{
+    static const char *const texts[] = { "", "{", "version https://git-lfs.github.com/spec/v1\n",
+                                         "{\"weight_map\":{\"a\":\"a.safetensors\"}", "[[[[[[[[[1]]]]]]]]]",
+                                         "{\"weight_map\":{\"a\\u0000\":\"a.safetensors\"}}" };
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        expect_index(texts[i], i % 2, ERR_CORRUPT, "the index is damaged or incomplete; fetch it again: JSON: ");
+    expect_index("[]", false, ERR_CORRUPT, "the index is not an object");
+    expect_index("{\"weight_map\":{}}", false, ERR_CORRUPT, "the index lists no file");
+}
+
 TEST(shards__are_only_files_beside_their_index)
 {
     static const char *const names[] = { "unet/x.safetensors", "../a.safetensors",  "/etc/a.safetensors", "..",
@@ -91,6 +102,20 @@ TEST(shards__are_only_files_beside_their_index)
     }
 }
 
+TEST(shards__of_an_index_are_safetensors_inside_too)
+{
+    struct bytes b = { 0 };
+
+    gguf_put_header(&b, 3, 1, 0);
+    gguf_put_tensor(&b, "a", TYPE_F32, 0, GGUF_DIMS(1));
+    bytes_pad(&b, 32);
+    bytes_f32(&b, 1);
+    (void)temp_file("ix/g.safetensors", b.ptr, b.len);
+    bytes_done(&b);
+    for (int survey = 0; survey < 2; survey++)
+        expect_index(MAP("\"a\":\"g.safetensors\""), survey, ERR_UNSUPPORTED, "g.safetensors is GGUF, but an index");
+}
+
 TEST(shards__that_are_missing_or_short_are_named)
 {
     static const char json[] = MAP("\"a\":\"a.safetensors\",\"b\":\"b-2.safetensors\"");
@@ -104,7 +129,7 @@ TEST(shards__that_are_missing_or_short_are_named)
     expect_index(json, true, ERR_OK, "");
     CHECK_INT(unlink(temp_path("ix/b-2.safetensors")), 0);
     CHECK_INT(mkfifo(temp_path("ix/b-2.safetensors"), 0600), 0);
-    expect_index(json, false, ERR_IO, "b-2.safetensors is not a regular file");
+    expect_index(json, false, ERR_IO, "b-2.safetensors is a pipe, not a regular file");
     CHECK_INT(unlink(temp_path("ix/b-2.safetensors")), 0);
 }
 

@@ -7,7 +7,6 @@
 #include "models/file/tensor_file.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
-#include "test/support/gguf_build.h"
 
 enum { ARENA_BYTES = 64 << 20, TYPE_F32 = 0, TYPE_Q8_0 = 8, TYPE_MXFP4 = 39 };
 
@@ -326,6 +325,8 @@ TEST(survey__refuses_safetensors_that_are_no_directory)
         { "{\"a\":" ENTRY("F32", "[1]", 0, 4) "}", 5, "the file has 5" },
         { "{\"a\":" ENTRY("", "[1]", 0, 4) "}", 4, "1 to 32" },
         { "{\"a\":" ENTRY("A2345678901234567890123456789012X", "[1]", 0, 4) "}", 4, "1 to 32" },
+        { "{\"a\":" ENTRY("F 4", "[1]", 0, 4) "}", 4, "1 to 32" },
+        { "{\"a\":" ENTRY("\xc2\x9b", "[1]", 0, 4) "}", 4, "1 to 32" }, /* which begins a terminal's command */
         { "{\"a\":{\"dtype\":4,\"shape\":[],\"data_offsets\":[0,1]}}", 1, "not a string" },
     };
 

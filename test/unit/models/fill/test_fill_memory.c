@@ -163,12 +163,12 @@ TEST(fill_memory__says_that_a_smaller_transformer_computes_and_takes_none_in_pla
         CHECK_INT(notes.n, 0);
         CHECK(opened(&d, dir, NULL, room, &in_file, &err));
         CHECK(notes.n == 1 && strstr(notes.text[0], "computes, because flux1-fill-F32.gguf does not fit into the"));
-        large = temp_path("memory/zz-larger.gguf");
+        large = temp_path("memory/zz-larger-fill.gguf");
         CHECK(symlink("/nonexistent/blob", large) == 0);
         CHECK(!opened(&d, dir, NULL, (int64_t)1 << 40, &in_file, &err));
-        CHECK(err.code == ERR_IO && strstr(err.msg, "zz-larger.gguf"));
+        CHECK(err.code == ERR_IO && strstr(err.msg, "zz-larger-fill.gguf"));
         CHECK(!opened(&d, dir, "auto", room, &in_file, &err));
-        CHECK(err.code == ERR_IO && strstr(err.msg, "zz-larger.gguf"));
+        CHECK(err.code == ERR_IO && strstr(err.msg, "zz-larger-fill.gguf"));
         CHECK(unlink(large) == 0);
         backend_close(d.be);
     }

@@ -15,15 +15,38 @@ enum { ARENA_BYTES = 16 << 20 };
 
 static const float values[4096];
 
+/* The tensors by which a transformer is known as Fill, of one row each: with BFL's names or diffusers'. The name may have
+ * a prefix. */
+static bool is_input(const char *name)
+{
+    return span_ends(span_of(name), "img_in.weight") || span_ends(span_of(name), "x_embedder.weight");
+}
+
+static struct tensor_write guidance_beside(const char *input, char name[96])
+{
+    bool diffusers = span_ends(span_of(input), "x_embedder.weight");
+    size_t prefix = strlen(input) - strlen(diffusers ? "x_embedder.weight" : "img_in.weight");
+
+    (void)snprintf(name, 96, "%.*s%s", (int)prefix, input,
+                   diffusers ? "time_text_embed.guidance_embedder.linear_1.weight" : "guidance_in.in_layer.weight");
+    return (struct tensor_write){ name, DT_F32, 1, { 1 }, values };
+}
+
 /* A safetensors file of dir with tensors of one value each, and a large one of `filler` values that sets its size. */
 static void put(const char *path, int filler, int n, const char *const *names)
 {
-    struct tensor_write out[8] = { { "filler", DT_F32, 1, { filler }, values } };
+    struct tensor_write out[16] = { { "filler", DT_F32, 1, { filler }, values } };
+    char guidance[8][96];
     struct err err = { 0 };
+    int n_out = 1;
 
-    for (int i = 0; i < n; i++)
-        out[i + 1] = (struct tensor_write){ names[i], DT_F32, 1, { 1 }, values };
-    CHECK_OK(safetensors_write(temp_path(path), out, n + 1, NULL, 0, &err), err);
+    for (int i = 0; i < n; i++) {
+        out[n_out++] = is_input(names[i]) ? (struct tensor_write){ names[i], DT_F32, 2, { 1, 384 }, values }
+                                          : (struct tensor_write){ names[i], DT_F32, 1, { 1 }, values };
+        if (is_input(names[i]))
+            out[n_out++] = guidance_beside(names[i], guidance[i]);
+    }
+    CHECK_OK(safetensors_write(temp_path(path), out, n_out, NULL, 0, &err), err);
 }
 #define PUT(path, filler, ...) \
     put(path, filler, sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(char *), (const char *[]){ __VA_ARGS__ })
@@ -33,30 +56,23 @@ static void put_text(const char *path, const char *text)
     (void)temp_file(path, text, strlen(text));
 }
 
-/* A GGUF file of one F32 tensor of n values. */
+/* A GGUF file of one F32 tensor of n values; beside the input of a transformer, which has 384, there is its guidance. */
 static void put_gguf(const char *path, const char *architecture, const char *tensor, uint64_t n)
 {
     struct bytes b = { 0 };
+    char guidance[96];
+    bool input = is_input(tensor);
 
-    bytes_text(&b, "GGUF");
-    bytes_u32(&b, 3);
-    bytes_u64(&b, 1);
-    bytes_u64(&b, architecture ? 1 : 0);
-    if (architecture) {
-        bytes_u64(&b, strlen("general.architecture"));
-        bytes_text(&b, "general.architecture");
-        bytes_u32(&b, 8);
-        bytes_u64(&b, strlen(architecture));
-        bytes_text(&b, architecture);
-    }
-    bytes_u64(&b, strlen(tensor));
-    bytes_text(&b, tensor);
-    bytes_u32(&b, 1);
-    bytes_u64(&b, n);
-    bytes_u32(&b, 0);
-    bytes_u64(&b, 0);
+    gguf_put_header(&b, 3, input ? 2 : 1, architecture ? 1 : 0);
+    if (architecture)
+        gguf_put_text(&b, "general.architecture", architecture);
+    if (input) {
+        gguf_put_tensor(&b, tensor, 0, 0, GGUF_DIMS(384, 1));
+        gguf_put_tensor(&b, guidance_beside(tensor, guidance).name, 0, 384 * 4, GGUF_DIMS(n));
+    } else
+        gguf_put_tensor(&b, tensor, 0, 0, GGUF_DIMS(n));
     bytes_pad(&b, 32);
-    for (uint64_t i = 0; i < n; i++)
+    for (uint64_t i = 0; i < n + (input ? 384 : 0); i++)
         bytes_f32(&b, 0);
     (void)temp_file(path, b.ptr, b.len);
     bytes_done(&b);
@@ -114,10 +130,10 @@ TEST(model_folder__takes_the_largest_transformer_that_fits)
     PUT("mf-gguf/flux.safetensors", 4000, "img_in.weight");
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/b-large.gguf"); /* the first of two files of the same size; GGUF comes before safetensors */
     f.transformer = "auto";
-    f.max_transformer_bytes = 1000;
+    f.max_transformer_bytes = 2500;
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/a-small.gguf");
     f.max_transformer_bytes = 100;
-    expect(&f, MODEL_TRANSFORMER, ERR_TOO_LARGE, "a-small.gguf: 0.00 GB are over");
+    expect(&f, MODEL_TRANSFORMER, ERR_TOO_LARGE, "a-small.gguf has 0.00 GB, over the 0.00 GB that fit");
     f.transformer = "z-large";
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/z-large.gguf");
     f.transformer = "a-small.gguf";
@@ -148,10 +164,11 @@ TEST(model_folder__knows_a_transformer_by_its_names_where_the_architecture_does_
         put_gguf("mf-names/x.gguf", architectures[i], "model.diffusion_model.img_in.weight", 10);
         expect(&f, MODEL_TRANSFORMER, ERR_OK, "/x.gguf");
         put_gguf("mf-names/x.gguf", architectures[i], "something.weight", 10);
-        expect(&f, MODEL_TRANSFORMER, i < 3 ? ERR_NOT_FOUND : ERR_UNSUPPORTED, i < 3 ? "looked for" : "img_in.weight");
+        expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "x.gguf is something unknown");
         put_gguf("mf-names/x.gguf", architectures[i], "x_embedder.weight", 10);
-        expect(&f, MODEL_TRANSFORMER, ERR_UNSUPPORTED, "diffusers' tensor names");
+        expect(&f, MODEL_TRANSFORMER, ERR_OK, "/x.gguf");
     }
+    put_gguf("mf-names/x.gguf", NULL, "something.weight", 10);
     put_gguf("mf-names/good.gguf", NULL, "img_in.weight", 1);
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/good.gguf"); /* the refused file does not keep the good one from being found */
 }
@@ -164,12 +181,12 @@ TEST(model_folder__finds_a_safetensors_transformer_among_other_files)
     PUT("mf-st/clip_l.safetensors", 9, "text_model.embeddings.token_embedding.weight");
     PUT("mf-st/t5xxl_fp16.safetensors", 900, "encoder.final_layer_norm.weight");
     PUT("mf-st/t5xxl_fp8.safetensors", 90, "encoder.final_layer_norm.weight");
-    PUT("mf-st/t5xxl_scaled.safetensors", 2000, "encoder.final_layer_norm.weight", "x.scale_weight");
+    PUT("mf-st/t5xxl_nf4.safetensors", 2000, "encoder.final_layer_norm.weight", "x.absmax");
     PUT("mf-st/prompts.safetensors", 9, "prompt_embeds");
-    expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "looked for");
+    expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "no transformer");
     PUT("mf-st/part-00001-of-00002.safetensors", 9, "img_in.weight");
     PUT("mf-st/part-00002-of-00002.safetensors", 9, "txt_in.weight");
-    expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "looked for"); /* a shard is half of a model */
+    expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "part-00001-of-00002.safetensors is"); /* a shard is half of a model */
     put_text("mf-st/part.safetensors.index.json",
              "{\"weight_map\":{\"img_in.weight\":\"part-00001-of-00002.safetensors\"}}");
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/part.safetensors.index.json");
@@ -177,7 +194,7 @@ TEST(model_folder__finds_a_safetensors_transformer_among_other_files)
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/flux1-fill-dev.safetensors");
     expect(&f, MODEL_VAE, ERR_OK, "/ae.safetensors");
     expect(&f, MODEL_CLIP, ERR_OK, "/clip_l.safetensors");
-    expect(&f, MODEL_T5, ERR_OK, "/t5xxl_fp16.safetensors"); /* the fp8 file with scales is larger, but refused */
+    expect(&f, MODEL_T5, ERR_OK, "/t5xxl_fp16.safetensors"); /* the one in NF4 is larger, but not read */
     expect(&f, MODEL_PROMPTS, ERR_OK, "/prompts.safetensors");
     expect(&f, MODEL_CLIP_TOKENIZER, ERR_NOT_FOUND, "vocab.json");
 }
@@ -186,8 +203,8 @@ TEST(model_folder__says_why_the_only_t5_is_refused)
 {
     struct model_folder f = folder("mf-scaled");
 
-    PUT("mf-scaled/t5xxl_scaled.safetensors", 20, "encoder.final_layer_norm.weight", "x.scale_weight");
-    expect(&f, MODEL_T5, ERR_UNSUPPORTED, "scaled fp8");
+    PUT("mf-scaled/t5xxl_nf4.safetensors", 20, "encoder.final_layer_norm.weight", "x.absmax");
+    expect(&f, MODEL_T5, ERR_NOT_FOUND, "t5xxl_nf4.safetensors is a T5 encoder in 4-bit values of bitsandbytes (NF4)");
 }
 
 TEST(model_folder__prefers_the_folders_of_a_diffusers_layout)
@@ -319,8 +336,8 @@ TEST(shards__limit_their_number)
     bytes_done(&b);
 }
 
-/* Puts something under this name that is `bytes` long and cannot be read as a model. */
-enum unreadable { NO_MODEL, NONSENSE, NOWHERE, A_FOLDER, UNREADABLE_KINDS };
+/* Puts something under this name that cannot be read as a model. */
+enum unreadable { NONSENSE, NOT_WRITTEN, NOWHERE, UNREADABLE_KINDS };
 
 static void put_unreadable(const char *path, enum unreadable kind, size_t bytes)
 {
@@ -331,10 +348,9 @@ static void put_unreadable(const char *path, enum unreadable kind, size_t bytes)
     (void)rmdir(at);
     if (kind == NOWHERE)
         CHECK(symlink("/nonexistent/blob", at) == 0);
-    else if (kind == A_FOLDER)
-        CHECK(mkdir(at, 0700) == 0);
     else {
-        memcpy(junk, kind == NO_MODEL ? "not a model !" : "GGUF nonsense", 13);
+        if (kind == NONSENSE)
+            memcpy(junk, "GGUF nonsense", 13);
         (void)temp_file(path, junk, bytes);
     }
     free(junk);
@@ -348,10 +364,10 @@ TEST(model_folder__takes_no_other_file_in_the_place_of_one_that_cannot_be_read)
         enum model_part part;
         const char *good, *bad;
     } cases[] = {
-        { MODEL_TRANSFORMER, "mf-unread/good.gguf", "mf-unread/large.gguf" },
+        { MODEL_TRANSFORMER, "mf-unread/good.gguf", "mf-unread/large-fill.gguf" },
         { MODEL_T5, "mf-unread-t5/t5xxl_good.safetensors", "mf-unread-t5/t5xxl_large.safetensors" },
         { MODEL_T5, "mf-unread-t5/t5xxl_good.safetensors", "mf-unread-t5/t5xxl_a.safetensors" },
-        { MODEL_TRANSFORMER, "mf-unread-st/good.safetensors", "mf-unread-st/large.safetensors" },
+        { MODEL_TRANSFORMER, "mf-unread-st/good.safetensors", "mf-unread-st/fill-large.safetensors" },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -367,9 +383,9 @@ TEST(model_folder__takes_no_other_file_in_the_place_of_one_that_cannot_be_read)
                 PUT(cases[i].good, 100, cases[i].part == MODEL_T5 ? "encoder.final_layer_norm.weight" : "img_in.weight");
             put_unreadable(cases[i].bad, (enum unreadable)kind, 8192);
             expect(&f, cases[i].part,
-                   (const enum err_code[]){ ERR_UNSUPPORTED, ERR_UNSUPPORTED, ERR_IO, ERR_IO }[kind],
+                   (const enum err_code[]){ ERR_UNSUPPORTED, ERR_CORRUPT, ERR_IO }[kind],
                    strrchr(cases[i].bad, '/') + 1);
-            if (kind <= NONSENSE) {
+            if (kind < NOWHERE) {
                 put_unreadable(cases[i].bad, (enum unreadable)kind, 64); /* a smaller one would not be taken anyway */
                 expect(&f, cases[i].part, ERR_OK, strrchr(cases[i].good, '/'));
             }
@@ -381,21 +397,35 @@ TEST(model_folder__takes_no_other_file_in_the_place_of_one_that_cannot_be_read)
         }
 }
 
-/* Of a copy that broke off nobody knows from its size how large it should have been. */
+/* Its directory says how large it should have been. Of a copy that broke off before that, nobody knows. */
 TEST(model_folder__a_file_that_is_cut_off_may_be_the_largest)
 {
     struct model_folder f = folder("mf-cut"), st = folder("mf-cut-st");
+    struct stat whole;
+    char want[80];
 
     put_gguf("mf-cut/good.gguf", "flux", "img_in.weight", 900);
     put_gguf("mf-cut/large.gguf", "flux", "img_in.weight", 1000);
-    CHECK(truncate(temp_path("mf-cut/large.gguf"), 300) == 0);
-    expect(&f, MODEL_TRANSFORMER, ERR_CORRUPT, "large.gguf");
-    f.max_transformer_bytes = 3900;
-    expect(&f, MODEL_TRANSFORMER, ERR_CORRUPT, "large.gguf");
+    CHECK(stat(temp_path("mf-cut/large.gguf"), &whole) == 0);
+    CHECK(truncate(temp_path("mf-cut/large.gguf"), 2500) == 0);
+    (void)snprintf(want, sizeof want, "large.gguf is FLUX.1-Fill, unfinished: %d bytes are missing",
+                   (int)whole.st_size - 2500);
+    expect(&f, MODEL_TRANSFORMER, ERR_CORRUPT, want);
+    f.max_transformer_bytes = whole.st_size - 1;
+    expect(&f, MODEL_TRANSFORMER, ERR_OK, "/good.gguf"); /* the whole would be over the limit */
+    CHECK(truncate(temp_path("mf-cut/large.gguf"), 60) == 0);
+    expect(&f, MODEL_TRANSFORMER, ERR_CORRUPT, "large.gguf: it may be the transformer");
     PUT("mf-cut-st/good.safetensors", 900, "img_in.weight");
     PUT("mf-cut-st/large.safetensors", 1000, "img_in.weight");
-    CHECK(truncate(temp_path("mf-cut-st/large.safetensors"), 300) == 0);
-    expect(&st, MODEL_TRANSFORMER, ERR_CORRUPT, "large.safetensors");
+    CHECK(truncate(temp_path("mf-cut-st/large.safetensors"), 600) == 0);
+    expect(&st, MODEL_TRANSFORMER, ERR_CORRUPT, "large.safetensors is FLUX.1-Fill, unfinished");
+    PUT("mf-cut-st/large.safetensors", 800, "img_in.weight");
+    CHECK(truncate(temp_path("mf-cut-st/large.safetensors"), 600) == 0);
+    expect(&st, MODEL_TRANSFORMER, ERR_OK, "/good.safetensors"); /* it would be the smaller one */
+    CHECK(unlink(temp_path("mf-cut-st/good.safetensors")) == 0);
+    expect(&st, MODEL_TRANSFORMER, ERR_CORRUPT, "large.safetensors is FLUX.1-Fill, unfinished");
+    st.transformer = "large";
+    expect(&st, MODEL_TRANSFORMER, ERR_CORRUPT, "large is FLUX.1-Fill, unfinished");
 }
 
 /* The process may open no more files: nothing can be read, and nothing is taken for absent. */

@@ -409,16 +409,17 @@ static const struct gguf_token gguf_tokens[] = {
 
 enum { N_GGUF_TOKENS = sizeof gguf_tokens / sizeof *gguf_tokens };
 
-/* The five pairs of a vocabulary; `less_scores` of its scores are missing. */
-static struct bytes gguf_vocabulary(const char *model, const struct gguf_token *tokens, size_t n, size_t less_scores,
-                                    uint32_t unk_id)
+/* The pairs of a vocabulary; `less_scores` of its scores are missing. charsmap_units: of a charsmap that replaces
+ * nothing; -1: there is none. */
+static struct bytes gguf_vocabulary_and(int charsmap_units, const char *model, const struct gguf_token *tokens, size_t n,
+                                        size_t less_scores, uint32_t unk_id)
 {
     struct bytes b = { 0 };
 
     bytes_text(&b, "GGUF");
     bytes_u32(&b, 3);
     bytes_u64(&b, 0);
-    bytes_u64(&b, 5);
+    bytes_u64(&b, charsmap_units < 0 ? 5 : 6);
     put_string(&b, "tokenizer.ggml.model");
     bytes_u32(&b, GGUF_STRING);
     put_string(&b, model);
@@ -434,8 +435,23 @@ static struct bytes gguf_vocabulary(const char *model, const struct gguf_token *
     put_string(&b, "tokenizer.ggml.unknown_token_id");
     bytes_u32(&b, GGUF_U32);
     bytes_u32(&b, unk_id);
+    if (charsmap_units >= 0) {
+        put_array(&b, "tokenizer.ggml.precompiled_charsmap", GGUF_U8,
+                  charsmap_units ? 4 + 4 * (size_t)charsmap_units + 2 : 0);
+        if (charsmap_units)
+            bytes_u32(&b, 4 * (uint32_t)charsmap_units);
+        for (int i = 0; i < charsmap_units; i++)
+            bytes_u32(&b, 0);
+        bytes_put(&b, "x", charsmap_units ? 2 : 0);
+    }
     bytes_pad(&b, 32);
     return b;
+}
+
+static struct bytes gguf_vocabulary(const char *model, const struct gguf_token *tokens, size_t n, size_t less_scores,
+                                    uint32_t unk_id)
+{
+    return gguf_vocabulary_and(UNITS, model, tokens, n, less_scores, unk_id);
 }
 
 static enum err_code open_gguf(struct t5_tokenizer *t, struct bytes *b, struct arena *a)
@@ -468,6 +484,23 @@ TEST(t5_vocab__judges_a_gguf)
     b = gguf_vocabulary("t5", &byte, 1, 0, 0);
     CHECK_INT(open_gguf(&t, &b, a), ERR_UNSUPPORTED);
     CHECK_INT(t5_tokenizer_open_gguf(&t, NULL, a, a, NULL), ERR_NOT_FOUND);
+}
+
+/* Converters may leave the normaliser out: a fraction or a full-width letter would become other tokens, without a word. */
+TEST(t5_vocab__refuses_a_gguf_without_its_charsmap)
+{
+    static const struct {
+        int units;
+        enum err_code want;
+    } cases[] = { { -1, ERR_UNSUPPORTED }, { 0, ERR_CORRUPT }, { UNITS, ERR_OK } };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct arena *a = arena_fresh();
+        struct t5_tokenizer t;
+        struct bytes b = gguf_vocabulary_and(cases[i].units, "t5", gguf_tokens, N_GGUF_TOKENS, 0, 2);
+
+        CHECK_INT(open_gguf(&t, &b, a), cases[i].want);
+    }
 }
 
 TEST(t5_vocab__leaves_unused_entries_of_a_gguf_out)

@@ -95,10 +95,20 @@ TEST(crypto__digests_as_published) /* FIPS 180-4 and RFC 1321, "abc" */
     static const unsigned char md5[] = { 0x90, 0x01, 0x50, 0x98, 0x3c, 0xd2, 0x4f, 0xb0,
                                          0xd6, 0x96, 0x3f, 0x7d, 0x28, 0xe1, 0x7f, 0x72 };
     unsigned char out[32];
+    struct crypto_sha256 *parts = NULL;
     struct err err = { 0 };
 
     CHECK_OK(crypto_sha256(SPAN("abc"), out, &err), err);
     CHECK(memcmp(out, sha, sizeof sha) == 0);
+    CHECK_OK(crypto_sha256_new(&parts, &err), err);
+    CHECK_OK(crypto_sha256_add(parts, SPAN("a"), &err), err);
+    CHECK_OK(crypto_sha256_add(parts, (struct span){ NULL, 0 }, &err), err);
+    CHECK_OK(crypto_sha256_add(parts, SPAN("bc"), &err), err);
+    memset(out, 0, sizeof out);
+    CHECK_OK(crypto_sha256_end(parts, out, &err), err);
+    CHECK(memcmp(out, sha, sizeof sha) == 0);
+    crypto_sha256_free(parts);
+    crypto_sha256_free(NULL);
     CHECK_OK(crypto_md5(SPAN("abc"), out, &err), err);
     CHECK(memcmp(out, md5, sizeof md5) == 0);
     CHECK_OK(crypto_md5((struct span){ NULL, 0 }, out, &err), err);

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels/base/file.h"
+#include "models/file/tensor_file.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 #include "test/support/golden.h"
@@ -84,22 +86,55 @@ TEST(cmd_doctor__opens_the_backend_in_the_precision_of_the_service)
     }
 }
 
+/* Links a file into the folder `doctor`; its path there. */
+static const char *link_file(const char *from, const char *name)
+{
+    char *real = realpath(from, NULL), in_folder[80];
+    const char *to;
+
+    (void)snprintf(in_folder, sizeof in_folder, "doctor/%s", name);
+    to = temp_path(in_folder);
+    CHECK(real && symlink(real, to) == 0);
+    free(real);
+    return to;
+}
+
 /* Links a model into a new folder, so that the self-check may store values there; `dir` gets the setting MODEL_DIR for
  * it. */
 static void link_models(char dir[600])
 {
-    static const char *const parts[][2] = { { "small/models/flux1-fill-Q8_0.gguf", "doctor/flux1-fill-Q8_0.gguf" },
-                                            { "small/models/ae.safetensors", "doctor/ae.safetensors" },
-                                            { "small/cases/text.safetensors", "doctor/prompts.safetensors" } };
+    const char *to = link_file(golden("small/models/flux1-fill-Q8_0.gguf"), "flux1-fill-Q8_0.gguf");
 
-    for (int i = 0; i < 3; i++) {
-        char *real = realpath(golden("%s", parts[i][0]), NULL);
-        const char *to = temp_path(parts[i][1]);
+    (void)snprintf(dir, 600, "MODEL_DIR=%.*s", (int)(strrchr(to, '/') - to), to);
+    (void)link_file(golden("small/models/ae.safetensors"), "ae.safetensors");
+    (void)link_file(golden("small/cases/text.safetensors"), "prompts.safetensors");
+}
 
-        CHECK(real && symlink(real, to) == 0);
-        (void)snprintf(dir, 600, "MODEL_DIR=%.*s", (int)(strrchr(to, '/') - to), to);
-        free(real);
-    }
+static bool has_values(void)
+{
+    return access(temp_path("doctor/flux1-fill-Q8_0.gguf.plain-F32.check"), F_OK) == 0;
+}
+
+/* What is not used is listed too, with what it is and what to do. */
+TEST(cmd_doctor__lists_what_lies_in_the_model_folder)
+{
+    static const float values[64];
+    static const struct tensor_write dev[] = { { "img_in.weight", DT_F32, 2, { 1, 64 }, values },
+                                               { "guidance_in.in_layer.weight", DT_F32, 1, { 1 }, values } };
+    static char dir[600], folder[512];
+    struct err err = { 0 };
+
+    (void)snprintf(dir, sizeof dir, "MODEL_DIR=%s", golden("small/models"));
+    (void)doctor((char *[]){ EMULATED, dir, NULL }, NULL);
+    CHECK(strstr(printed, " MB) is FLUX.1's autoencoder, used as VAE\n"));
+    CHECK(strstr(printed, " is FLUX.1-Fill, used as transformer\n"));
+    temp_folder("doctor-list", folder, sizeof folder);
+    (void)snprintf(dir, sizeof dir, "MODEL_DIR=%s", folder);
+    CHECK_OK(safetensors_write(temp_path("doctor-list/flux\x1b[1m.safetensors"), dev, 2, NULL, 0, &err), err);
+    CHECK_INT(doctor((char *[]){ EMULATED, dir, NULL }, NULL), 1);
+    CHECK(strstr(printed, "flux\\x1b[1m.safetensors (0.0 MB) is FLUX.1-dev, Kontext or Krea: it has 64 input channels, "
+                          "Fill has 384; take a file of FLUX.1-Fill-dev"));
+    CHECK(strstr(printed, "wrong  transformer"));
 }
 
 TEST(cmd_doctor__stores_the_values_of_a_model_once_and_then_compares)
@@ -112,6 +147,67 @@ TEST(cmd_doctor__stores_the_values_of_a_model_once_and_then_compares)
     CHECK(strstr(printed, "ok     self-check") && strstr(printed, "values stored beside"));
     CHECK_INT(doctor(env, "--self-check"), 0);
     CHECK(strstr(printed, "ok     self-check") && strstr(printed, "as stored"));
+}
+
+/* A file with the name and the size of CLIP's merges, full of zeros. */
+TEST(cmd_doctor__stores_no_values_of_a_model_with_a_known_file_that_is_damaged)
+{
+    static char dir[600];
+    char *env[] = { EMULATED, dir, NULL }, folder[600], merges[700];
+    FILE *f;
+
+    link_models(dir);
+    temp_folder("doctor/tokenizer", folder, sizeof folder);
+    (void)snprintf(merges, sizeof merges, "%s/vocab.json", folder);
+    CHECK(symlink(realpath(golden("small/models/tokenizer/vocab.json"), NULL), merges) == 0);
+    (void)snprintf(merges, sizeof merges, "%s/merges.txt", folder);
+    f = fopen(merges, "w");
+    CHECK(f && fseek(f, 524618, SEEK_SET) == 0 && fputc(0, f) == 0 && fclose(f) == 0);
+    CHECK_INT(doctor(env, "--self-check"), 1);
+    CHECK(strstr(printed, "wrong  model file      merges.txt: it has the name and size of "));
+    CHECK(strstr(printed, "note   model file      flux1-fill-Q8_0.gguf: unknown file, sha256 "));
+    CHECK(strstr(printed, "ae.safetensors has ") && strstr(printed, "the published file of this name"));
+    CHECK(!strstr(printed, "self-check") && !has_values());
+    CHECK(unlink(merges) == 0);
+    CHECK_INT(doctor(env, "--self-check"), 0);
+    CHECK(has_values());
+}
+
+/* A part of the transformer was never written. */
+TEST(cmd_doctor__stores_no_values_of_a_model_with_a_hole)
+{
+    static const char zeros[2 * 4096];
+    static char dir[600];
+    char *env[] = { EMULATED, dir, NULL };
+    const char *path = temp_path("doctor/flux1-fill-Q8_0.gguf");
+    struct arena a;
+    struct span whole;
+    struct err err = { 0 };
+
+    link_models(dir);
+    CHECK_OK(arena_init(&a, 64 << 20, &err), err);
+    CHECK_OK(file_read(path, 32 << 20, &a, &whole, &err), err);
+    memcpy((char *)whole.ptr + whole.len / 2 / 4096 * 4096, zeros, sizeof zeros);
+    CHECK(unlink(path) == 0);
+    CHECK_OK(file_write(path, whole, &err), err);
+    CHECK_INT(doctor(env, "--self-check"), 1);
+    CHECK(strstr(printed, "flux1-fill-Q8_0.gguf: tensor '") && strstr(printed, "the download was not finished"));
+    CHECK(!has_values());
+    arena_done(&a);
+}
+
+TEST(cmd_doctor__says_which_files_it_knows)
+{
+    static char dir[600];
+    const char *to = link_file("models/demo/ae.safetensors", "ae.safetensors");
+
+    (void)snprintf(dir, sizeof dir, "MODEL_DIR=%.*s", (int)(strrchr(to, '/') - to), to);
+    (void)link_file("models/demo/flux1-fill-demo-Q8_0.gguf", "my-own-name.gguf");
+    (void)link_file("models/demo/prompts.safetensors", "prompts.safetensors");
+    CHECK_INT(doctor((char *[]){ EMULATED, dir, NULL }, "--self-check"), 0);
+    CHECK(strstr(printed, "ok     model file      ae.safetensors: known file, digest right: the VAE of the demo"));
+    CHECK(strstr(printed, "ok     model file      my-own-name.gguf: known file, digest right: the transformer"));
+    CHECK(strstr(printed, "values stored beside"));
 }
 
 TEST(cmd_doctor__reports_everything_that_is_wrong_at_once)

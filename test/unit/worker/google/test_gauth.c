@@ -1,6 +1,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kernels/base/base64.h"
@@ -470,6 +471,11 @@ TEST(gauth__names_the_setting_that_is_wrong)
     CHECK_STR(refusal(), "GOOGLE_APPLICATION_CREDENTIALS: the text is neither JSON nor base64; it must be the JSON key of a "
                          "service account, or its base64");
     CHECK_INT(unlink(path), 0);
+    CHECK_INT(mkfifo(path, 0600), 0); /* nobody ever writes into it */
+    CHECK(strstr(refusal(), " cannot be read: is it a file?"));
+    CHECK_INT(unlink(path), 0);
+    f.o.credentials_file = "/dev/zero";
+    CHECK(strstr(refusal(), "/dev/zero cannot be read: is it a file?"));
     f.o.credentials_file = account(); /* the key itself, where a path belongs */
     CHECK_STR(refusal(), "GOOGLE_APPLICATION_CREDENTIALS: the value is not the path of a file, without blanks, quotes or line "
                          "breaks around it; a key itself belongs in FIREBASE_CREDENTIALS");

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "test/support/check.h"
@@ -141,18 +142,20 @@ TEST(http_tls__what_cannot_be_trusted_gets_no_byte_of_the_request)
 
 TEST(http_tls__a_bad_list_of_authorities_is_named)
 {
-    char empty[128], words[128], damaged[128];
+    char empty[128], words[128], damaged[128], pipe[128];
     struct http *h = NULL;
 
     start(&good);
     (void)snprintf(empty, sizeof empty, "%s.empty", tls_peer_folder(t.peer));
     (void)snprintf(words, sizeof words, "%s.words", tls_peer_folder(t.peer));
     (void)snprintf(damaged, sizeof damaged, "%s.damaged", tls_peer_folder(t.peer));
+    (void)snprintf(pipe, sizeof pipe, "%s.pipe", tls_peer_folder(t.peer));
+    CHECK_INT(mkfifo(pipe, 0600), 0); /* nobody ever writes into it */
     write_file(empty, "");
     write_file(words, "this is no certificate\n");
     write_file(damaged, "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
     {
-        const char *const bad[] = { "/nonexistent/ca.pem", "/", "/dev/zero", empty, words };
+        const char *const bad[] = { "/nonexistent/ca.pem", "/", "/dev/zero", empty, words, pipe };
 
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
             (void)setenv("SSL_CERT_FILE", bad[i], 1);
@@ -178,6 +181,7 @@ TEST(http_tls__a_bad_list_of_authorities_is_named)
     (void)unlink(empty);
     (void)unlink(words);
     (void)unlink(damaged);
+    (void)unlink(pipe);
     stop();
 }
 

@@ -135,6 +135,53 @@ TEST(engine__a_device_that_faults_while_the_model_is_checked_leaves_nothing_to_s
     fake_device(-1);
 }
 
+/* --- files --- */
+
+/* The model with a prompt pack, and a file with the name and the size of CLIP's merges, full of zeros. */
+static const char *folder_with_damage(void)
+{
+    static const char *const parts[][2] = { { "small/models/flux1-fill-Q8_0.gguf", "verify/flux1-fill-Q8_0.gguf" },
+                                            { "small/models/ae.safetensors", "verify/ae.safetensors" },
+                                            { "small/cases/text.safetensors", "verify/prompts.safetensors" },
+                                            { "small/models/tokenizer/vocab.json", "verify/tokenizer/vocab.json" } };
+    static char dir[512];
+    char path[600];
+    FILE *f;
+
+    temp_folder("verify", dir, sizeof dir);
+    temp_folder("verify/tokenizer", path, sizeof path);
+    for (int i = 0; i < 4; i++) {
+        char *real = realpath(golden("%s", parts[i][0]), NULL);
+
+        (void)snprintf(path, sizeof path, "%s%s", dir, strchr(parts[i][1], '/'));
+        CHECK(real && symlink(real, path) == 0);
+        free(real);
+    }
+    (void)snprintf(path, sizeof path, "%s/tokenizer/merges.txt", dir);
+    f = fopen(path, "w");
+    CHECK(f && fseek(f, 524618, SEEK_SET) == 0 && fputc(0, f) == 0 && fclose(f) == 0);
+    return dir;
+}
+
+TEST(engine__a_model_with_a_known_file_that_is_damaged_is_not_ready_where_digests_are_verified)
+{
+    struct handler h = { 0 };
+    struct err err = { 0 };
+
+    fake_device(0);
+    (void)snprintf(models, sizeof models, "%s", folder_with_damage());
+    for (int mode = VERIFY_SIZE; mode <= VERIFY_DIGEST; mode++) {
+        h.engine = new_engine((struct engine_options){
+            .transformer = transformer, .verify = (enum verify_mode)mode, .backend = BACKEND_CUDA, .max_steps = 2 });
+        CHECK_INT(engine_load(h.engine, &err), mode == VERIFY_DIGEST ? ERR_CORRUPT : ERR_OK);
+        CHECK_INT(status_of(&h, "/ready"), mode == VERIFY_DIGEST ? 503 : 200);
+        CHECK(mode == VERIFY_SIZE ? strstr(engine_file_note(h.engine, 0), "ae.safetensors has ") != NULL
+                                  : strstr(err.msg, "merges.txt: it has the name and size of ") != NULL);
+        engine_free(h.engine);
+    }
+    fake_device(-1);
+}
+
 /* --- speed --- */
 
 static struct engine *slow_engine(int deadline_s)

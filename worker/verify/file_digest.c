@@ -1,0 +1,101 @@
+#include "worker/verify/file_digest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "worker/base/crypto.h"
+
+enum { PART_BYTES = 1 << 20 };
+
+struct reading {
+    const char *path;
+    const struct file_digest_watch *watch;
+    int fd;
+    int64_t bytes;
+    char *part; /* [PART_BYTES] */
+    struct crypto_sha256 *sha;
+};
+
+static enum err_code io_error(const char *path, struct err *err)
+{
+    return err_set(err, errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_IO, "%s: %s", path, strerror(errno));
+}
+
+static enum err_code open_file(struct reading *r, struct err *err)
+{
+    struct stat st;
+
+    r->fd = open(r->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer would keep us waiting */
+    if (r->fd < 0 || fstat(r->fd, &st))
+        return io_error(r->path, err);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_IO, "%s: it is not a regular file", r->path);
+    r->bytes = (int64_t)st.st_size;
+    (void)posix_fadvise(r->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    return ERR_OK;
+}
+
+/* The bytes of the next part; 0 at the end. */
+static enum err_code read_part(const struct reading *r, size_t *ret, struct err *err)
+{
+    ssize_t n;
+
+    do
+        n = read(r->fd, r->part, PART_BYTES);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return io_error(r->path, err);
+    *ret = (size_t)n;
+    return ERR_OK;
+}
+
+static enum err_code read_all(const struct reading *r, struct err *err)
+{
+    const struct file_digest_watch *w = r->watch;
+    int64_t done = 0;
+
+    for (size_t n = 1; n > 0; done += (int64_t)n) {
+        if (w && w->stop && *w->stop)
+            return err_set(err, ERR_CANCELLED, "%s: its digest is not needed any more", r->path);
+        TRY(read_part(r, &n, err));
+        TRY(crypto_sha256_add(r->sha, (struct span){ r->part, n }, err));
+        if (w && w->progress)
+            w->progress(w->ctx, r->path, done + (int64_t)n, r->bytes);
+    }
+    if (done != r->bytes)
+        return err_set(err, ERR_IO, "%s: its size changed while it was read", r->path);
+    return ERR_OK;
+}
+
+static void write_hex(const unsigned char digest[CRYPTO_SHA256_BYTES], char ret[FILE_DIGEST_SIZE])
+{
+    for (size_t i = 0; i < CRYPTO_SHA256_BYTES; i++)
+        (void)snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+}
+
+enum err_code file_digest(const char *path, const struct file_digest_watch *watch, char ret[FILE_DIGEST_SIZE],
+                          int64_t *ret_bytes, struct err *err)
+{
+    struct reading r = { .path = path, .watch = watch, .fd = -1, .part = malloc(PART_BYTES) };
+    unsigned char digest[CRYPTO_SHA256_BYTES];
+    enum err_code rc = r.part ? ERR_OK : err_set(err, ERR_NOMEM, "%s: no memory to read it", path);
+
+    rc = rc ? rc : open_file(&r, err);
+    rc = rc ? rc : crypto_sha256_new(&r.sha, err);
+    rc = rc ? rc : read_all(&r, err);
+    rc = rc ? rc : crypto_sha256_end(r.sha, digest, err);
+    if (!rc) {
+        write_hex(digest, ret);
+        *ret_bytes = r.bytes;
+    }
+    crypto_sha256_free(r.sha);
+    if (r.fd >= 0)
+        (void)close(r.fd);
+    free(r.part);
+    return rc;
+}
