@@ -9,7 +9,6 @@
 #include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
-#include <stdlib.h>
 
 /* OpenSSL keeps a queue of errors for each thread: the message quotes the first, and the queue is emptied. */
 static enum err_code fail(struct err *err, enum err_code code, const char *what)
@@ -203,45 +202,6 @@ void crypto_sha256_free(struct crypto_sha256 *s)
 enum err_code crypto_md5(struct span bytes, unsigned char ret[CRYPTO_MD5_BYTES], struct err *err)
 {
     return digest(EVP_md5(), bytes, ret, err);
-}
-
-/* OpenSSL's own record under a name of ours. */
-struct crypto_sha256_stream {
-    EVP_MD_CTX *ctx;
-    bool failed;
-};
-
-enum err_code crypto_sha256_open(struct crypto_sha256_stream **ret, struct err *err)
-{
-    struct crypto_sha256_stream *s = calloc(1, sizeof *s);
-
-    if (s)
-        s->ctx = EVP_MD_CTX_new();
-    if (s && s->ctx && EVP_DigestInit_ex(s->ctx, EVP_sha256(), NULL) == 1) {
-        *ret = s;
-        return ERR_OK;
-    }
-    crypto_sha256_close(s);
-    return fail(err, ERR_NOMEM, "digest");
-}
-
-void crypto_sha256_add(struct crypto_sha256_stream *s, const void *bytes, size_t n)
-{
-    s->failed |= EVP_DigestUpdate(s->ctx, bytes, n) != 1;
-}
-
-enum err_code crypto_sha256_end(struct crypto_sha256_stream *s, unsigned char ret[CRYPTO_SHA256_BYTES], struct err *err)
-{
-    if (s->failed || EVP_DigestFinal_ex(s->ctx, ret, NULL) != 1)
-        return fail(err, ERR_UNSUPPORTED, "digest");
-    return ERR_OK;
-}
-
-void crypto_sha256_close(struct crypto_sha256_stream *s)
-{
-    if (s)
-        EVP_MD_CTX_free(s->ctx);
-    free(s);
 }
 
 void crypto_clear(void *bytes, size_t n)

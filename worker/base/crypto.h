@@ -45,14 +45,6 @@ void crypto_sha256_free(struct crypto_sha256 *s); /* takes NULL */
 
 MUST_CHECK enum err_code crypto_md5(struct span bytes, unsigned char ret[CRYPTO_MD5_BYTES], struct err *err);
 
-/* A SHA-256 of bytes that come in pieces. A failure is kept, and returned at the end. */
-struct crypto_sha256_stream;
-MUST_CHECK enum err_code crypto_sha256_open(struct crypto_sha256_stream **ret, struct err *err);
-void crypto_sha256_add(struct crypto_sha256_stream *s, const void *bytes, size_t n);
-MUST_CHECK enum err_code crypto_sha256_end(struct crypto_sha256_stream *s, unsigned char ret[CRYPTO_SHA256_BYTES],
-                                           struct err *err); /* once */
-void crypto_sha256_close(struct crypto_sha256_stream *s);    /* takes NULL */
-
 /* Overwrites a secret in a way that no compiler optimises away. */
 void crypto_clear(void *bytes, size_t n);
 

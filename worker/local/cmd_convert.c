@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +19,7 @@
 #include "models/fill/lora_set.h"
 #include "models/fill/model_folder.h"
 #include "models/fill/self_check.h"
+#include "worker/base/crypto.h"
 #include "worker/base/sys.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
@@ -60,11 +62,12 @@ struct run {
     struct fill_lora merged_files[FILL_MAX_LORAS];
     struct convert_notes notes;
     struct convert_plan plan;
-    struct crypto_sha256_stream *sha256; /* of the output */
-    char digest[FILE_DIGEST_SIZE];       /* likewise */
-    int64_t n_read, n_to_read;           /* bytes, for the digests of the inputs */
+    struct crypto_sha256 *sha256; /* of the output, as it is written */
+    struct err sha256_err;
+    char digest[2 * CRYPTO_SHA256_BYTES + 1]; /* likewise */
+    int64_t n_read, n_reading, n_to_read;     /* bytes of the inputs whose digests are taken; of the one at hand */
     int64_t began_ms;
-    bool stopped;
+    atomic_bool stopped;
 };
 
 /* ---- signals: blocked, and asked for where it is safe to end ---- */
@@ -87,7 +90,7 @@ static void take_signals(struct run *r)
     const sigset_t set = our_signals();
 
     for (int n; (n = sigtimedwait(&set, NULL, &now)) > 0;)
-        r->stopped |= n != SIGXFSZ;
+        r->stopped = r->stopped || n != SIGXFSZ;
 }
 
 static bool is_stopped(void *ctx)
@@ -293,13 +296,14 @@ static enum err_code check_space(struct run *r, const struct args *a, struct err
 
 /* ---- the output ---- */
 
-static bool on_read(void *ctx, int64_t bytes)
+static void on_read(void *ctx, const char *path, int64_t done_bytes, int64_t total_bytes)
 {
     struct run *r = ctx;
 
-    r->n_read += bytes;
-    progress_show(&r->progress, "digest", NULL, r->n_read, r->n_to_read);
-    return !is_stopped(r);
+    (void)path;
+    progress_show(&r->progress, "digest", NULL, r->n_read + done_bytes, r->n_to_read);
+    r->n_reading = total_bytes;
+    take_signals(r);
 }
 
 static void on_progress(void *ctx, int64_t done, int64_t total)
@@ -309,7 +313,26 @@ static void on_progress(void *ctx, int64_t done, int64_t total)
 
 static void on_bytes(void *ctx, const void *bytes, size_t n)
 {
-    crypto_sha256_add(((struct run *)ctx)->sha256, bytes, n);
+    struct run *r = ctx;
+
+    if (!r->sha256_err.code)
+        err_ignore(crypto_sha256_add(r->sha256, (struct span){ bytes, n }, &r->sha256_err));
+}
+
+/* The digests of the inputs come first: they stand before the data. */
+static enum err_code take_digests(struct run *r, struct err *err)
+{
+    const struct file_digest_watch watch = { on_read, r, &r->stopped };
+
+    r->n_to_read = convert_notes_bytes(&r->notes);
+    for (int i = 0; i < r->notes.n_paths; i++) {
+        char text[VERDICT_TEXT_SIZE];
+
+        TRY(convert_notes_digest(&r->notes, i, &watch, text, err));
+        r->n_read += r->n_reading;
+        (void)fprintf(stderr, "%s\n", text);
+    }
+    return ERR_OK;
 }
 
 static enum err_code write_output(struct run *r, const struct args *a, struct err *err)
@@ -319,12 +342,14 @@ static enum err_code write_output(struct run *r, const struct args *a, struct er
     };
     unsigned char digest[CRYPTO_SHA256_BYTES];
 
-    r->n_to_read = convert_notes_bytes(&r->notes);
-    TRY(convert_notes_digest(&r->notes, on_read, r, err));
-    TRY(crypto_sha256_open(&r->sha256, err));
+    TRY(take_digests(r, err));
+    TRY(crypto_sha256_new(&r->sha256, err));
     TRY(convert_write(&r->plan, a->out, &watch, &r->scratch, err));
+    if (r->sha256_err.code)
+        return err_set(err, r->sha256_err.code, "%s", r->sha256_err.msg);
     TRY(crypto_sha256_end(r->sha256, digest, err));
-    file_digest_text(digest, r->digest);
+    for (size_t i = 0; i < CRYPTO_SHA256_BYTES; i++)
+        (void)snprintf(r->digest + 2 * i, 3, "%02x", digest[i]);
     return ERR_OK;
 }
 
@@ -480,6 +505,10 @@ static int run_blocked(struct run *r, const struct args *a, const struct cli_com
     progress_init_stderr(&r->progress);
     (void)pthread_sigmask(SIG_BLOCK, &set, &before);
     rc = convert(r, a, &err);
+    if (rc == ERR_CANCELLED) {
+        err = (struct err){ 0 };
+        rc = err_set(&err, rc, "stopped; no file was written");
+    }
     progress_done(&r->progress);
     take_signals(r); /* one that came too late has nothing to end any more */
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -556,7 +585,7 @@ int cmd_convert(int argc, char **argv)
         return status;
     r = (struct run){ 0 };
     status = run(&r, &a, &types, &command);
-    crypto_sha256_close(r.sha256);
+    crypto_sha256_free(r.sha256);
     arena_done(&r.arena);
     arena_done(&r.scratch);
     return status;

@@ -129,10 +129,13 @@ int64_t convert_notes_bytes(const struct convert_notes *n)
     return bytes;
 }
 
-enum err_code convert_notes_digest(struct convert_notes *n, bool (*report)(void *ctx, int64_t bytes), void *ctx,
-                                   struct err *err)
+enum err_code convert_notes_digest(struct convert_notes *n, int file, const struct file_digest_watch *watch,
+                                   char text[VERDICT_TEXT_SIZE], struct err *err)
 {
-    for (int i = 0; i < n->n_paths; i++)
-        TRY(file_digest(n->paths[i], report, ctx, n->digests[i], err));
+    int64_t bytes = 0;
+
+    TRY(file_digest(n->paths[file], watch, n->digests[file], &bytes, err));
+    if (model_file_judge(n->paths[file], bytes, n->digests[file], text) == VERDICT_WRONG)
+        return err_set(err, ERR_CORRUPT, "%s", text);
     return ERR_OK;
 }

@@ -13,7 +13,7 @@
 
 #include "models/convert/convert.h"
 #include "models/fill/fill.h"
-#include "worker/local/file_digest.h"
+#include "worker/verify/model_files.h"
 
 enum { CONVERT_NOTES_MAX = 16, CONVERT_NOTES_FILES = SHARDS_MAX_FILES + FILL_MAX_LORAS };
 
@@ -36,9 +36,9 @@ struct convert_made_of {
 MUST_CHECK enum err_code convert_notes_make(const struct convert_made_of *m, struct arena *a, struct convert_notes *ret,
                                             struct err *err);
 int64_t convert_notes_bytes(const struct convert_notes *n); /* of all files, which the digests take to read */
-/* Reads the files, and puts their digests where the pairs have zeros: the size of the metadata stays the same. Errors
- * of file_digest(). */
-MUST_CHECK enum err_code convert_notes_digest(struct convert_notes *n, bool (*report)(void *ctx, int64_t bytes),
-                                              void *ctx, struct err *err);
+/* Reads a file, and puts its digest where the pairs have zeros: the size of the metadata stays the same. What is known
+ * of the file by its digest goes to `text`; ERR_CORRUPT where it is damaged. Errors of file_digest(). */
+MUST_CHECK enum err_code convert_notes_digest(struct convert_notes *n, int file, const struct file_digest_watch *watch,
+                                              char text[VERDICT_TEXT_SIZE], struct err *err);
 
 #endif
