@@ -5,6 +5,7 @@
  * The file gets its name when it is whole. SIGINT and SIGTERM end the work after the piece at hand, and no file is left
  * behind; what a killed process leaves is named FILE.PID.N.tmp, and no reader takes it for a model.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -209,16 +210,25 @@ static enum err_code quoted(const char *text, struct arena *a, const char **ret,
 
 /* ---- the input ---- */
 
-static enum err_code find_input(struct run *r, const struct args *a, struct err *err)
+/* The largest transformer of a folder, which lost least when it was made; the output of an earlier run is none. */
+static enum err_code find_in_folder(struct run *r, const struct args *a, struct err *err)
 {
     const struct model_folder folder = { .dir = a->in };
+    const struct model_file *best = NULL;
     struct model_found found;
+    struct model_list list;
+    char text[MODEL_FILE_TEXT_SIZE];
 
-    r->input = a->in;
-    if (!is_folder(a->in))
-        return ERR_OK;
-    TRY(model_folder_find(&folder, MODEL_TRANSFORMER, &r->arena, &found, err));
-    r->input = found.path;
+    TRY(model_folder_list(&folder, &r->arena, &list, err));
+    for (const struct model_file *f = list.files; f < list.files + list.n; f++)
+        if (file_seen_is(&f->seen, FILE_FLUX_FILL) && !is_same_file(f->path, a->out) &&
+            (!best || f->bytes > best->bytes))
+            best = f;
+    if (!best) /* the error says what is there instead */
+        TRY(model_folder_find(&folder, MODEL_TRANSFORMER, &r->arena, &found, err));
+    else if (!file_seen_serves(&best->seen, FILE_FLUX_FILL))
+        return err_set(err, ERR_CORRUPT, "%s %s", best->path, model_file_text(best, true, text));
+    r->input = best ? best->path : found.path;
     return ERR_OK;
 }
 
@@ -259,7 +269,9 @@ static enum err_code check_paths(const struct run *r, const struct args *a, stru
 
 static enum err_code open_input(struct run *r, const struct args *a, struct err *err)
 {
-    TRY(find_input(r, a, err));
+    r->input = a->in;
+    if (is_folder(a->in))
+        TRY(find_in_folder(r, a, err));
     TRY(shards_open(r->input, &r->arena, &r->inputs, err));
     TRY(flux_weight_set(&r->set, r->inputs.files, r->inputs.n_files, err));
     TRY(open_loras(r, a, err));
@@ -371,6 +383,31 @@ static void print_result(const struct run *r, const struct args *a)
                  (double)r->plan.file_bytes / 1e6 / (seconds > 0.001 ? seconds : 0.001));
 }
 
+/* What earlier runs left that were killed: files as large as the output, which nothing else removes. */
+static enum err_code note_leftovers(struct run *r, const struct args *a, struct err *err)
+{
+    const char *folder = NULL, *name = file_short_name(a->out);
+    const struct dirent *entry;
+    DIR *dir;
+
+    TRY(folder_of(a->out, &r->arena, &folder, err));
+    dir = opendir(folder);
+    while (dir && (entry = readdir(dir))) {
+        const char *rest = entry->d_name + strlen(name);
+
+        if (strncmp(entry->d_name, name, strlen(name)) == 0 && *rest == '.' &&
+            strspn(rest, ".0123456789") == strlen(rest) - 3 && span_ends(span_of(rest), ".tmp"))
+            (void)fprintf(
+                stderr,
+                "inpaint-worker convert: note: %s/%s is left of a run that was killed, or belongs to one that "
+                "still works: if none does, remove it\n",
+                folder, entry->d_name);
+    }
+    if (dir)
+        (void)closedir(dir);
+    return ERR_OK;
+}
+
 /* The values of a block type cannot come back, and quantised twice they are worse than once. */
 static void note_quantised(struct run *r)
 {
@@ -394,6 +431,7 @@ static enum err_code convert(struct run *r, const struct args *a, struct err *er
     r->began_ms = sys_mono_ms(&sys_real);
     TRY(open_input(r, a, err));
     TRY(make_plan(r, err));
+    TRY(note_leftovers(r, a, err));
     TRY(check_space(r, a, err));
     note_quantised(r);
     return write_output(r, a, err);
