@@ -143,6 +143,7 @@ def test_the_table_of_prompts_makes_a_pack_that_no_label_leaves():
 
 GOLDEN = os.path.join(ROOT, "test", "golden", "small")
 ORIGINAL = os.path.join(GOLDEN, "models", "flux1-fill-F32.gguf")
+CASE = os.path.join(GOLDEN, "cases", "transformer.safetensors")
 GGUF_TYPES = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 30: "BF16"}
 BLOCK_BYTES = {"F32": (1, 4), "F16": (1, 2), "BF16": (1, 2), "Q4_0": (32, 18), "Q4_1": (32, 20), "Q5_0": (32, 22), "Q5_1": (32, 24),
                "Q8_0": (32, 34)}
@@ -227,19 +228,24 @@ def relative(got, want):
     return math.sqrt(sum((g - w) ** 2 for g, w in zip(got, want)) / sum(w * w for w in want))
 
 
+def velocity(models, transformer, *args, out=None):
+    """What a transformer of a folder computes of the golden case, in f32."""
+    path = f"{out or models}/v.safetensors"
+    code, _, errors = run("transformer", "--models", models, "--transformer", transformer, "--in", CASE, "--out", path, "--backend", "cpu",
+                          "--precision", "f32", *args)
+    equal(code, 0, errors)
+    return read_safetensors(path)["velocity"]
+
+
 def test_converted_files_compute_what_the_official_library_computes_with_its_own_files():
     folder = fresh_folder("convert")
-    case = os.path.join(GOLDEN, "cases", "transformer.safetensors")
-    want = read_safetensors(case)
+    want = read_safetensors(CASE)
     for kind in ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"):
         out = f"{folder}/{kind}.gguf"
         code, _, errors = convert("--in", ORIGINAL, "--out", out, "--type", kind)
         equal(code, 0, errors)
         equal(read_gguf(out)[1], read_gguf(os.path.join(GOLDEN, "models", f"flux1-fill-{kind}.gguf"))[1], kind)
-        code, _, errors = run("transformer", "--models", folder, "--transformer", f"{kind}.gguf", "--in", case, "--out",
-                              f"{folder}/v.safetensors", "--backend", "cpu", "--precision", "f32")
-        equal(code, 0, errors)
-        off = relative(read_safetensors(f"{folder}/v.safetensors")["velocity"], want[f"velocity.{kind}"])
+        off = relative(velocity(folder, f"{kind}.gguf"), want[f"velocity.{kind}"])
         assert off < 1e-5, (kind, off)
 
 
@@ -318,6 +324,10 @@ def test_convert_merges_loras():
     want = [old[64 * r + c] + 0.5 * sum(up[4 * r + k] * down[64 * k + c] for k in range(4)) for r in range(192) for c in range(64)]
     assert relative(new, want) < 1e-6
     equal((pairs["inpaint.convert.loras"], pairs["inpaint.convert.loras.scale"]), (["l.safetensors"], ["0.5"]))
+    merged = velocity(folder, "half.gguf")
+    assert relative(merged, velocity(os.path.join(GOLDEN, "models"), "flux1-fill-F32.gguf", "--lora", f"{folder}/l.safetensors:0.5",
+                                     out=folder)) < 1e-6
+    assert relative(merged, velocity(os.path.join(GOLDEN, "models"), "flux1-fill-F32.gguf", out=folder)) > 1e-3
     equal(pairs["inpaint.convert.loras.sha256"], [hashlib.sha256(contents(f"{folder}/l.safetensors")).hexdigest()])
 
 

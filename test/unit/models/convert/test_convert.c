@@ -3,7 +3,6 @@
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -220,10 +219,12 @@ static void add_diffusers(struct rewriting *w, const struct tensor_entry *e)
 {
     size_t row = e->bytes / (size_t)e->dims[0], half = e->bytes / 2;
     struct weight_names names;
-    char *name = NULL, *data = malloc(e->bytes), *at = data;
+    char *name = NULL, *data = NULL, *at;
 
     CHECK_OK(span_dup(&arena, e->name, &name, &err), err);
-    CHECK(data && flux_names_diffusers(name, &names));
+    CHECK_OK(arena_alloc(&arena, e->bytes, 1, &data, &err), err);
+    CHECK(flux_names_diffusers(name, &names));
+    at = data;
     memcpy(data, (const char *)e->data + (names.halves_swapped ? half : 0), names.halves_swapped ? half : e->bytes);
     if (names.halves_swapped)
         memcpy(data + half, e->data, half);
@@ -292,9 +293,9 @@ static const char *changed_copy(const char *tensor, void (*change)(struct tensor
 static void put_value(struct tensor_write *t, int64_t at, float value)
 {
     int64_t n = t->dims[0] * (t->n_dims > 1 ? t->dims[1] : 1);
-    float *copy = malloc((size_t)n * sizeof *copy);
+    float *copy = NULL;
 
-    CHECK(copy);
+    CHECK_OK(arena_alloc(&arena, (size_t)n, sizeof *copy, &copy, &err), err);
     memcpy(copy, t->data, (size_t)n * sizeof *copy);
     copy[at] = value;
     t->data = copy;
@@ -338,9 +339,9 @@ TEST(convert__damaged_values_are_refused_by_name)
 static void make_f8(struct tensor_write *t)
 {
     size_t n = (size_t)(t->dims[0] * t->dims[1]);
-    unsigned char *values = malloc(n);
+    unsigned char *values = NULL;
 
-    CHECK(values);
+    CHECK_OK(arena_alloc(&arena, n, 1, &values, &err), err);
     for (size_t i = 0; i < n; i++)
         values[i] = (unsigned char)(i % 0x7f); /* 0x7f is NaN */
     t->dtype = DT_F8_E4M3;
