@@ -98,7 +98,7 @@ enum err_code shard_index_read(struct span text, struct arena *a, struct shard_i
     TRY(check_json(text, err));
     json_scan_init(&s, text);
     if (json_scan_next(&s) != JSON_OBJECT)
-        return err_set(err, ERR_CORRUPT, "the index is not an object");
+        return err_set(err, ERR_CORRUPT, "the index is not a JSON object; fetch it again");
     while (json_scan_next(&s) == JSON_KEY) {
         if (span_is(s.raw, "weight_map"))
             TRY(read_weight_map(&s, a, &x, err));
@@ -108,7 +108,7 @@ enum err_code shard_index_read(struct span text, struct arena *a, struct shard_i
             (void)json_scan_skip(&s, json_scan_next(&s));
     }
     if (!x.n_files)
-        return err_set(err, ERR_CORRUPT, "the index lists no file");
+        return err_set(err, ERR_CORRUPT, "the index has no weight_map that lists files; fetch it again");
     *ret = x;
     return ERR_OK;
 }

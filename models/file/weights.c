@@ -57,7 +57,7 @@ static enum err_code need(const struct weight_loader *l, const char *name, int n
     if (!same_shape(ret, n_dims, want)) {
         print_shape(has_text, ret->n_dims, ret->dims);
         print_shape(want_text, n_dims, want);
-        return err_set(err, ERR_CORRUPT, "%s: tensor '%.*s' has the shape [%s] instead of [%s]", path_of(l, ret),
+        return err_set(err, ERR_CORRUPT, "%s: tensor '%.*s' has the shape [%s] instead of [%s]: take another file", path_of(l, ret),
                        SPAN_ARG(ret->pieces[0].entry->name), has_text, want_text);
     }
     return ERR_OK;
@@ -170,7 +170,8 @@ static enum err_code load_matrix(struct weight_loader *l, struct weight *ret, in
     TRY(need(l, name, 2, (int64_t[]){ rows, cols }, &s, err));
     rc = load_source(l, &s, ret, err);
     if (rc) {
-        (void)err_prefix(err, "tensor '%s'", name);
+        if (err && !strstr(err->msg, name)) /* a backend does not know the names of what it loads */
+            (void)err_prefix(err, "tensor '%s'", name);
         return rc;
     }
     take(l, &s);

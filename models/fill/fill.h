@@ -110,6 +110,7 @@ void fill_model_close(struct fill_model *m); /* takes NULL */
 const char *fill_model_transformer(const struct fill_model *m); /* path of its file */
 /* The LoRAs that are merged into it, "FILE:SCALE (digest), ..."; NULL: none. */
 const char *fill_model_loras(const struct fill_model *m);
+const char *fill_model_lora_path(const struct fill_model *m, int i); /* of each file, from 0 on; NULL: no more */
 const char *fill_model_lora_list(const struct fill_model *m); /* as fill_loras_add() reads it: "FILE:SCALE,..." */
 /* The weight_digest of transformer (with its LoRAs), VAE, T5 and CLIP, "-" for what the folder lacks; FILL_DIGESTS_SIZE
  * is enough. */

@@ -260,7 +260,7 @@ static enum err_code load(struct fill_model *m, const char *dir, struct err *err
     TRY(load_text(m, &folder, &l, err));
     TRY(load_transformer(m, &folder, &l, err));
     if (m->not_taken)
-        fill_note(m->limits.notes, "%d tensors of the model files belong to other networks and are not used",
+        fill_note(m->limits.notes, "%d tensors of the model files are not used: they belong to other networks",
                   m->not_taken);
     if (m->limits.loading) /* counts headers, and tensors that no network reads, as loaded */
         m->limits.loading->loaded_bytes = m->limits.loading->total_bytes;
@@ -390,6 +390,11 @@ const char *fill_model_transformer(const struct fill_model *m)
 const char *fill_model_loras(const struct fill_model *m)
 {
     return m->loras.text;
+}
+
+const char *fill_model_lora_path(const struct fill_model *m, int i)
+{
+    return i < m->loras.n ? lora_path(m->loras.loras[i]) : NULL;
 }
 
 const char *fill_model_lora_list(const struct fill_model *m)

@@ -182,9 +182,17 @@ static bool is_of_tier(const struct model_file *f, const struct tier *t)
     return (!t->end || span_ends(name, t->end)) && (!t->safetensors || !span_ends(name, ".gguf"));
 }
 
-static void keep_larger(const struct search *s, const struct model_file **kept, const struct model_file *f)
+/* A relative of Fill is never better than Fill itself. */
+static bool is_better(const struct search *s, const struct model_file *f, const struct model_file *than)
 {
-    if (!*kept || weight_of(s, f) > weight_of(s, *kept))
+    if (is_relative(&f->seen) != is_relative(&than->seen))
+        return is_relative(&than->seen);
+    return weight_of(s, f) > weight_of(s, than);
+}
+
+static void keep_better(const struct search *s, const struct model_file **kept, const struct model_file *f)
+{
+    if (!*kept || is_better(s, f, *kept))
         *kept = f;
 }
 
@@ -196,11 +204,11 @@ static void search_tier(struct search *s, const struct tier *t)
         if (!is_of_tier(f, t))
             continue;
         if (is_part(s, f) && is_too_large(s, f))
-            keep_larger(s, &s->too_large, f);
+            keep_better(s, &s->too_large, f);
         else if (is_part(s, f) && !f->seen.unfinished)
-            keep_larger(s, &s->best, f);
+            keep_better(s, &s->best, f);
         else if (may_be_part(s, f) && !is_too_large(s, f))
-            keep_larger(s, &s->unread, f);
+            keep_better(s, &s->unread, f);
     }
 }
 
@@ -222,7 +230,7 @@ static bool is_family(enum file_kind kind, enum file_kind part)
     }
 }
 
-enum rank { RANK_PART, RANK_FAMILY, RANK_OTHER, RANK_IRRELEVANT };
+enum rank { RANK_PART, RANK_FAMILY, RANK_OTHER, RANK_OTHER_PART, RANK_IRRELEVANT };
 
 /* How much a file has to do with a part that is missing. The other parts of the model have nothing to do with it. */
 static enum rank rank_of(const struct search *s, const struct model_file *f)
@@ -231,7 +239,7 @@ static enum rank rank_of(const struct search *s, const struct model_file *f)
 
     if (kind == FILE_UNKNOWN || (network >= FILE_FLUX_FILL && network <= FILE_SELF_CHECK && network != kind &&
                                  network != FILE_T5_FULL && network != FILE_MERGED))
-        return RANK_IRRELEVANT;
+        return s->part == MODEL_TRANSFORMER ? RANK_OTHER_PART : RANK_IRRELEVANT;
     if (may_be_part(s, f))
         return RANK_PART;
     if (s->part == MODEL_T5_TOKENIZER && !f->seen.has_vocabulary)
@@ -289,12 +297,13 @@ static void refuse(const struct search *s, const struct model_file *f, struct re
     r->n++;
 }
 
-/* The file that stops the search comes first, then those that are most like the part. */
+/* The file that stops the search comes first, then those that are most like the part. Where there is none of these, the
+ * other parts of a model are named, so that people see which folder it is. */
 static void refuse_all(const struct search *s, struct refusal *r)
 {
     if (s->unread)
         refuse(s, s->unread, r);
-    for (int rank = RANK_PART; rank < RANK_IRRELEVANT; rank++)
+    for (int rank = RANK_PART; rank < RANK_IRRELEVANT && !(rank == RANK_OTHER_PART && r->n); rank++)
         for (int i = 0; i < s->list.n; i++)
             if (&s->list.files[i] != s->unread && (int)rank_of(s, &s->list.files[i]) == rank)
                 refuse(s, &s->list.files[i], r);

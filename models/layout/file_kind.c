@@ -68,32 +68,58 @@ static const struct clue clues[] = {
     { GROUP_TRANSFORMER, FILE_FLUX_2, NULL, { "double_stream_modulation_img.*" } },
     DIFFUSION("Qwen-Image", "txt_norm.weight", "transformer_blocks.*"),
     DIFFUSION("HunyuanVideo", "txt_in.individual_token_refiner.*"),
+    DIFFUSION("HunyuanVideo", "context_embedder.token_refiner.*"),
     DIFFUSION("HunyuanVideo", "img_in.proj.weight"),
     DIFFUSION("Lumina or Z-Image", "cap_embedder.*"),
+    DIFFUSION("Lumina", "time_caption_embed.*"),
+    DIFFUSION("Bria", "x_embedder.weight", "time_embed.timestep_embedder.*"),
     DIFFUSION("HiDream", "double_stream_blocks.*"),
     DIFFUSION("Stable Diffusion 3", "joint_blocks.*"),
     DIFFUSION("Stable Diffusion 3", "pos_embed.proj.weight", "context_embedder.weight", "transformer_blocks.*"),
     DIFFUSION("Wan", "patch_embedding.weight", "blocks.0.cross_attn.*"),
     DIFFUSION("Wan", "patch_embedding.weight", "condition_embedder.*"),
     DIFFUSION("LTX-Video", "patchify_proj.weight"),
+    DIFFUSION("LTX-Video", "proj_in.weight", "caption_projection.*", "transformer_blocks.*"),
     DIFFUSION("AuraFlow", "double_layers.*"),
+    DIFFUSION("AuraFlow", "joint_transformer_blocks.*"),
     DIFFUSION("PixArt", "adaln_single.*"),
+    DIFFUSION("Sana", "patch_embed.proj.weight", "caption_norm.weight"),
+    DIFFUSION("Mochi", "patch_embed.proj.weight", "time_embed.pooler.*"),
+    DIFFUSION("CogVideoX or CogView", "patch_embed.text_proj.weight"),
+    DIFFUSION("Cosmos", "patch_embed.proj.weight", "time_embed.t_embedder.*"),
     DIFFUSION("SDXL", "input_blocks.0.0.weight", "label_emb.0.0.weight"),
     DIFFUSION("Stable Diffusion", "input_blocks.0.0.weight"),
     DIFFUSION("SDXL", "conv_in.weight", "down_blocks.*", "add_embedding.*"),
     DIFFUSION("Stable Diffusion", "conv_in.weight", "down_blocks.*", "time_embedding.*"),
-    { GROUP_TRANSFORMER, FILE_FLUX_OTHER, NULL, { "img_in.weight" } },     /* which one: by its channels */
-    { GROUP_TRANSFORMER, FILE_FLUX_OTHER, NULL, { "x_embedder.weight" } }, /* diffusers' names */
+    /* which FLUX.1, its channels say; the last three have diffusers' names */
+    { GROUP_TRANSFORMER, FILE_FLUX_OTHER, NULL, { "img_in.weight", "double_blocks.*" } },
+    { GROUP_TRANSFORMER, FILE_FLUX_OTHER, NULL, { "img_in.weight", "single_blocks.*" } },
+    { GROUP_TRANSFORMER, FILE_FLUX_OTHER, NULL, { "img_in.weight", "guidance_in.*" } },
+    { GROUP_TRANSFORMER, FILE_FLUX_OTHER, NULL, { "x_embedder.weight", "transformer_blocks.*" } },
+    { GROUP_TRANSFORMER, FILE_FLUX_OTHER, NULL, { "x_embedder.weight", "single_transformer_blocks.*" } },
+    { GROUP_TRANSFORMER, FILE_FLUX_OTHER, NULL, { "x_embedder.weight", "time_text_embed.*" } },
 
-    { GROUP_VAE, FILE_VAE_FLUX, NULL, { "decoder.mid.attn_1.q.weight", "encoder.*" } },
-    { GROUP_VAE, FILE_VAE_FLUX, NULL, { "decoder.mid_block.attentions.0.to_q.weight", "encoder.*" } },
-    { GROUP_VAE, FILE_VAE_FLUX, NULL, { "decoder.mid_block.attentions.0.query.weight", "encoder.*" } },
-    { GROUP_VAE, FILE_VAE_OTHER, "without an encoder", { "decoder.mid.attn_1.q.weight" } },
-    { GROUP_VAE, FILE_VAE_OTHER, "without an encoder", { "decoder.mid_block.attentions.0.to_q.weight" } },
+    /* or that of another model: by its channels */
+    { GROUP_VAE, FILE_VAE_FLUX, NULL, { "decoder.mid.attn_1.q.weight", "decoder.conv_in.weight", "encoder.*" } },
+    { GROUP_VAE,
+      FILE_VAE_FLUX,
+      NULL,
+      { "decoder.mid_block.attentions.0.to_q.weight", "decoder.conv_in.weight", "encoder.*" } },
+    { GROUP_VAE,
+      FILE_VAE_FLUX,
+      NULL,
+      { "decoder.mid_block.attentions.0.query.weight", "decoder.conv_in.weight", "encoder.*" } },
     { GROUP_VAE, FILE_VAE_OTHER, "of a video model, such as Wan or Qwen-Image", { "decoder.middle.*" } },
-    { GROUP_VAE, FILE_VAE_OTHER, "of a video model", { "decoder.up_blocks.*", "quant_conv.conv.weight" } },
+    { GROUP_VAE,
+      FILE_VAE_OTHER,
+      "of a video model, such as Wan or Qwen-Image",
+      { "decoder.mid_block.attentions.0.to_qkv.weight" } },
+    { GROUP_VAE, FILE_VAE_OTHER, "of a video model", { "decoder.conv_in.conv.weight" } },
     { GROUP_VAE, FILE_VAE_OTHER, "a tiny one for previews", { "decoder.layers.*", "encoder.layers.*" } },
     { GROUP_VAE, FILE_VAE_OTHER, "a tiny one for previews", { "taesd_decoder.*" } },
+    { GROUP_VAE, FILE_VAE_OTHER, "without an encoder", { "decoder.mid.attn_1.q.weight" } },
+    { GROUP_VAE, FILE_VAE_OTHER, "without an encoder", { "decoder.mid_block.attentions.0.to_q.weight" } },
+    { GROUP_VAE, FILE_VAE_OTHER, NULL, { "decoder.conv_in.weight", "encoder.conv_in.weight" } },
 
     { GROUP_T5,
       FILE_UMT5,
@@ -105,11 +131,14 @@ static const struct clue clues[] = {
     { GROUP_T5, FILE_T5_FULL, NULL, { "enc.output_norm.weight", "dec.output_norm.weight" } },
     { GROUP_T5, FILE_T5, NULL, { "encoder.final_layer_norm.weight" } },
     { GROUP_T5, FILE_T5, NULL, { "enc.output_norm.weight" } },
+    { GROUP_T5, FILE_LANGUAGE_MODEL, NULL, { "layers.0.self_attn.q_proj.weight", "layers.0.mlp.gate_proj.weight" } },
+    { GROUP_T5, FILE_LANGUAGE_MODEL, NULL, { "language_model.layers.0.self_attn.q_proj.weight" } },
 
     { GROUP_CLIP, FILE_CLIP_L, NULL, { "embeddings.token_embedding.weight" } }, /* or another: by its width */
     { GROUP_CLIP, FILE_CLIP_OTHER, "under OpenCLIP's names", { "transformer.resblocks.*" } },
     { GROUP_CLIP, FILE_CLIP_OTHER, "under OpenCLIP's names", { "conditioner.embedders.*" } },
     { GROUP_CLIP, FILE_CLIP_OTHER, "of images", { "vision_model.*" } },
+    { GROUP_CLIP, FILE_CLIP_OTHER, "of images", { "embeddings.patch_embedding.weight" } },
 
     { GROUP_OURS, FILE_SELF_CHECK, NULL, { "masked_latents", "latents_0", "prompt_embeds" } },
     { GROUP_OURS, FILE_PROMPT_PACK, NULL, { "prompt_embeds", "pooled_prompt_embeds" } },
@@ -236,13 +265,14 @@ static void judge_flux(const struct look *l, struct network *n)
 /* FLUX.1's autoencoder has 16 latent channels and no convolution between encoder and decoder. */
 static void judge_vae(const struct look *l, struct network *n)
 {
-    int64_t channels = cols_of(find(l, n->prefix, "decoder.conv_in.weight"));
+    const struct tensor_entry *e = find(l, n->prefix, "decoder.conv_in.weight");
     bool between = has(l, n->prefix, "post_quant_conv.weight");
 
-    if (channels != NO_CHANNELS && (channels != 16 || between)) {
-        n->kind = FILE_VAE_OTHER;
-        say(n->detail, "with %lld latent channels", (long long)channels);
-    }
+    if (e->n_dims == 4 && e->dims[1] == 16 && !between)
+        return;
+    n->kind = FILE_VAE_OTHER;
+    if (e->n_dims == 4)
+        say(n->detail, "with %lld latent channels", (long long)e->dims[1]);
 }
 
 static void judge_clip(const struct look *l, struct network *n)
@@ -440,13 +470,16 @@ static bool is_titled(const struct look *l, struct arena *scratch, const char *w
     return false;
 }
 
-static int64_t bytes_under(const struct look *l, const char *prefix)
+static int64_t bytes_under(const struct look *l, const char *prefix, const char *start)
 {
+    char full[NAME_SIZE];
     int64_t bytes = 0;
+
+    (void)snprintf(full, sizeof full, "%s%s", prefix, start);
 
     for (int f = 0; f < l->n; f++)
         for (int i = 0; i < l->files[f].n_entries; i++)
-            if (span_starts(l->files[f].entries[i].name, prefix))
+            if (span_starts(l->files[f].entries[i].name, full))
                 bytes += (int64_t)l->files[f].entries[i].bytes;
     return bytes;
 }
@@ -455,8 +488,11 @@ static void take_network(const struct look *l, const struct network *n, struct f
 {
     s->kind = s->network = n->kind;
     memcpy(s->detail, n->detail, sizeof s->detail);
-    s->weight_bytes = bytes_under(l, n->prefix);
-    if (n->usable_names)
+    s->weight_bytes = bytes_under(l, n->prefix, "");
+    if (n->kind == FILE_T5_FULL) /* as if it were the encoder alone */
+        s->weight_bytes -= bytes_under(l, n->prefix, "decoder.") + bytes_under(l, n->prefix, "dec.") +
+                           bytes_under(l, n->prefix, "lm_head.");
+    if (n->usable_names || n->kind >= FILE_FLUX_DEV)
         return;
     s->kind = FILE_UNKNOWN;
     say(s->detail, "its names begin with '%s'", n->prefix);
@@ -561,12 +597,11 @@ bool file_seen_serves(const struct file_seen *s, enum file_kind part)
 
 /* --- text --- */
 
-#define TAKE_FILL   "take a file of FLUX.1-Fill-dev"
-#define TAKE_T5     "take the T5-XXL v1.1 encoder that FLUX.1 has (t5xxl_fp16.safetensors, or a T5 encoder GGUF)"
-#define TAKE_CLIP   "take CLIP-L (clip_l.safetensors)"
-#define TAKE_VAE    "take FLUX.1's autoencoder (ae.safetensors)"
-#define TAKE_PLAIN  "take the same network in BF16, F16, fp8 or as a GGUF of type Q8_0 or Q4_K"
-#define FETCH_AGAIN "fetch it again"
+#define TAKE_FILL  "take a file of FLUX.1-Fill-dev"
+#define TAKE_T5    "take the T5-XXL v1.1 encoder that FLUX.1 has (t5xxl_fp16.safetensors, or a T5 encoder GGUF)"
+#define TAKE_CLIP  "take CLIP-L (clip_l.safetensors)"
+#define TAKE_VAE   "take FLUX.1's autoencoder (ae.safetensors)"
+#define TAKE_PLAIN "take the same network in BF16, F16, fp8 or as a GGUF of type Q8_0 or Q4_K"
 
 static const struct {
     const char *name, *reason, *remedy;
@@ -611,7 +646,8 @@ static const struct {
     [FILE_SPLIT_PART] = { "one of several files of a model", "a part alone is no model",
                           "name the *.index.json or the first file, and keep all of them together" },
     [FILE_UNFINISHED] = { "an unfinished download", "it is not all there", "let it end, or remove it" },
-    [FILE_FOREIGN] = { "no file of tensors", "a GGUF or safetensors file is needed", FETCH_AGAIN },
+    [FILE_FOREIGN] = { "no file of tensors", "a GGUF or safetensors file is needed",
+                       "fetch it again, or take it out of the folder" },
     [FILE_UNREADABLE] = { "unreadable", "so nobody knows what it is", "fetch it again, or take it out of the folder" },
 };
 

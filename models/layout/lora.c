@@ -61,7 +61,8 @@ struct lora {
 
 static enum err_code damaged(const struct lora *l, const struct tensor_entry *e, const char *what, struct err *err)
 {
-    return err_set(err, ERR_CORRUPT, "%s: tensor '%.*s' %s", l->file.path, SPAN_ARG(e->name), what);
+    return err_set(err, ERR_CORRUPT, "%s: tensor '%.*s' %s; fetch the file again", l->file.path, SPAN_ARG(e->name),
+                   what);
 }
 
 static bool is_number_type(enum dtype t)
@@ -211,14 +212,14 @@ static enum err_code check_pair(const struct lora *l, const struct lora_layer *l
     const struct tensor_entry *a = layer->entries[LORA_A], *b = layer->entries[LORA_B];
 
     if (!a || !b)
-        return err_set(err, ERR_CORRUPT, "%s: layer '%.*s' has no %s matrix; is the file complete?", l->file.path,
+        return err_set(err, ERR_CORRUPT, "%s: layer '%.*s' has no %s matrix; fetch the file again", l->file.path,
                        SPAN_ARG(layer->key.layer), a ? "up (B)" : "down (A)");
     TRY(check_matrix(l, a, err));
     TRY(check_matrix(l, b, err));
     if (a->dims[0] != b->dims[1])
         return err_set(err, ERR_CORRUPT,
                        "%s: layer '%.*s': down is [%" PRId64 ", %" PRId64 "] and up [%" PRId64 ", %" PRId64
-                       "], so that their ranks differ",
+                       "], so that their ranks differ; fetch the file again",
                        l->file.path, SPAN_ARG(layer->key.layer), a->dims[0], a->dims[1], b->dims[0], b->dims[1]);
     if (a->dims[0] > LOW_RANK_MAX)
         return err_set(err, ERR_UNSUPPORTED, "%s: layer '%.*s' has the rank %" PRId64 "; at most %d is allowed",

@@ -25,7 +25,7 @@ from tiny_fill import changed, family, floats, long_only, prefixed, stored
 SECONDS = 60  # a program that waits for a pipe never ends
 REMEDY = r"\b(take|fetch|name|use|put|remove|convert|download|delete|set|get|copy|needs?|needed)\b"
 
-Kind = collections.namedtuple("Kind", "name make words within reference says options", defaults=(None, 0.0, None, None, ()))
+Kind = collections.namedtuple("Kind", "name make words within reference says options command", defaults=(None, 0.0, None, None, (), "transformer"))
 
 
 def plain():
@@ -36,6 +36,10 @@ def accepted(name, make, **how):
     """within: the relative error that is allowed; reference: what makes the files to compare with; says: a pattern of a
     line about what was not used; options: more of the command, where MODELS stands for the folder."""
     return Kind(name, make, **{"reference": plain, **how})
+
+
+def relative(name, make, *words):
+    return refused(name, make, *words, command="fill")
 
 
 def refused(name, make, *words, **how):
@@ -198,12 +202,12 @@ PARTS = [
             options=("--transformer", "flux1-fill-00002-of-00003.gguf")),
 ]
 OTHERS = [
-    refused("dev", lambda: files.other_inputs(fill.DEV), r"FLUX\.1-dev", r"\b64\b", r"\b384\b", "Fill"),
-    refused("schnell", lambda: files.other_inputs(fill.DEV, guidance=False), "schnell", "Fill"),
-    refused("canny_or_depth", lambda: files.other_inputs(fill.CANNY), "Canny", r"\b128\b", "Fill"),
-    refused("flex_2", lambda: files.other_inputs(fill.FLEX), r"Flex\.2", r"\b196\b", "Fill"),
-    refused("dev_under_diffusers_names", lambda: one(stored(fill.diffusers(fill.model(fill.DEV)), "BF16")), r"FLUX\.1-dev", "Fill"),
-    refused("dev_as_a_gguf", lambda: one_gguf(stored(fill.model(fill.DEV), family("A", "Q8_0"))), r"FLUX\.1-dev", "Fill"),
+    relative("dev", lambda: files.other_inputs(fill.DEV), r"FLUX\.1-dev", r"\b64\b", r"\b384\b", "Fill"),
+    relative("schnell", lambda: files.other_inputs(fill.DEV, guidance=False), "schnell", "Fill"),
+    relative("canny_or_depth", lambda: files.other_inputs(fill.CANNY), "Canny", r"\b128\b", "Fill"),
+    relative("flex_2", lambda: files.other_inputs(fill.FLEX), r"Flex\.2", r"\b196\b", "Fill"),
+    relative("dev_under_diffusers_names", lambda: one(stored(fill.diffusers(fill.model(fill.DEV)), "BF16")), r"FLUX\.1-dev", "Fill"),
+    relative("dev_as_a_gguf", lambda: one_gguf(stored(fill.model(fill.DEV), family("A", "Q8_0"))), r"FLUX\.1-dev", "Fill"),
     refused("chroma", files.chroma, "Chroma", "Fill"),
     refused("flux_2", files.flux_2, r"FLUX\.2", "Fill"),
     refused("a_t5_encoder", lambda: files.linked("text_encoder_2/model.safetensors", "t5xxl_fp16.safetensors"), "T5"),
@@ -380,9 +384,10 @@ def last_line(said):
 
 
 def check_refused(row, code, said, names):
+    """`transformer` computes any FLUX.1, so that its relatives are refused by `fill`."""
     wanted = " and ".join(repr(w) for w in row.words)
     assert code == 1, f"should be refused with {wanted}; status {code}: {last_line(said)}"
-    lines = [line for line in said.splitlines() if line.startswith("inpaint-worker transformer: ")]
+    lines = [line for line in said.splitlines() if line.startswith(f"inpaint-worker {row.command}: ")]
     assert len(lines) == 1, f"should be refused with {wanted} in one line: {said!r}"
     a_name = "|".join(re.escape(os.path.basename(name)) for name in names)
     lacking = [w for w in (*row.words, a_name, REMEDY if names else "looked for|put") if not re.search(w, lines[0], re.I)]
@@ -391,6 +396,10 @@ def check_refused(row, code, said, names):
 
 def decide(row):
     with Folder(row.make()) as f:
+        if row.command == "fill":
+            code, said = fill_picture(f)
+            check_refused(row, code, said, f.names)
+            return
         code, velocity, said = transformer(f, *(word.replace("MODELS", f.models) for word in row.options))
         if row.words is None:
             check_accepted(row, code, velocity, said)
@@ -417,9 +426,9 @@ FOLDERS = [
 ]
 
 
-def picture(folder):
-    """-> the PNG that `fill` makes, or what it said"""
-    code, _, errors = run("fill", "--models", folder.models, "--backend", "cpu", "--image", folder.beside("photo.png", photo_png(64, 64)), "--mask",
+def fill_picture(folder):
+    """-> the exit status of `fill`, and what it said"""
+    code, said, errors = run("fill", "--models", folder.models, "--backend", "cpu", "--image", folder.beside("photo.png", photo_png(64, 64)), "--mask",
                           folder.beside("mask.png", mask_png(64, 64, (16, 16, 48, 48))), "--prompt", "short grass", "--width", "64",
                           "--height", "64", "--steps", "1", "--t5-len", "16", "--out", folder.beside("out.png"))
     assert code == 0, f"should make a picture; status {code}: {last_line(errors)}"

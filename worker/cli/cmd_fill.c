@@ -55,6 +55,7 @@ static void ask_loading(void *ctx, int64_t *done, int64_t *total)
 static enum err_code open_model(struct run *r, const struct args *a, struct err *err)
 {
     struct fill_loading loading = { 0 };
+    struct fill_notes notes = { 0 };
     struct progress_watch w = { .progress = &r->progress, .what = "load", .ask = ask_loading, .ctx = &loading };
     const struct fill_options o = { .transformer = a->transformer,
                                     .loras = r->loras.items,
@@ -63,12 +64,15 @@ static enum err_code open_model(struct run *r, const struct args *a, struct err 
                                     .max_height = a->height,
                                     .max_steps = a->steps,
                                     .max_t5_len = a->t5_len,
-                                    .loading = &loading };
+                                    .loading = &loading,
+                                    .notes = &notes };
     enum err_code rc;
 
     progress_watch_begin(&w);
     rc = fill_model_open(a->models, &o, r->be, &r->model, err);
     progress_watch_end(&w, rc == ERR_OK);
+    for (int i = 0; !rc && i < notes.n; i++)
+        cli_warn(notes.text[i]);
     return rc;
 }
 

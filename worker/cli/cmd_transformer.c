@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "kernels/base/file.h"
 #include "kernels/ops.h"
 #include "models/fill/lora_set.h"
 #include "models/fill/model_folder.h"
@@ -190,9 +191,11 @@ static enum err_code call_network(struct run *r, struct call *c, struct err *err
 static enum err_code load(struct run *r, const struct args *a, struct err *err)
 {
     struct weight_loader l = {
-        .set = &r->set, .mem = &r->weights, .scratch = &r->scratch, .made = &r->arena, .prove = true
+        .set = &r->set, .mem = &r->weights, .scratch = &r->scratch, .made = &r->arena, .prove = true, .not_taken = &not_taken
     };
     const struct model_folder folder = { .dir = a->models, .transformer = a->transformer, .relatives_too = true };
+    char text[ERR_MESSAGE_MAX];
+    int not_taken = 0;
 
     TRY(cli_backend_open(&a->backend, &r->be, err));
     l.be = r->be;
@@ -203,7 +206,13 @@ static enum err_code load(struct run *r, const struct args *a, struct err *err)
     TRY(fill_loras_choose(&r->loras, a->lora_texts.items, a->lora_texts.n, NULL, err));
     TRY(lora_set_open(a->models, r->loras.items, r->loras.n, &r->arena, &r->merged, err));
     TRY(lora_set_apply(&r->merged, &r->set, err));
-    return flux_load(&r->flux, &l, &r->arena, err);
+    TRY(flux_load(&r->flux, &l, &r->arena, err));
+    if (not_taken) {
+        (void)snprintf(text, sizeof text, "%d tensors of %s are not used: they belong to other networks", not_taken,
+                       file_short_name(r->model.files[0].path));
+        cli_warn(text);
+    }
+    return ERR_OK;
 }
 
 static enum err_code transformer(struct run *r, const struct args *a, struct err *err)

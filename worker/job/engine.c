@@ -82,6 +82,16 @@ static enum err_code check_speed(struct engine *e, const struct fill_timed *know
     return ERR_OK;
 }
 
+static enum err_code verify_files(struct engine *e, struct err *err)
+{
+    const char *loras[FILL_MAX_LORAS];
+    int n = 0;
+
+    for (; n < FILL_MAX_LORAS && fill_model_lora_path(e->model, n); n++)
+        loras[n] = fill_model_lora_path(e->model, n);
+    return verify_finish(e->verify, fill_model_transformer(e->model), loras, n, err);
+}
+
 static enum err_code load(struct engine *e, struct err *err)
 {
     const struct fill_options options = {
@@ -108,7 +118,7 @@ static enum err_code load(struct engine *e, struct err *err)
     if (*e->check.note)
         fill_note(&e->notes, "%s", e->check.note);
     e->stage = "files";
-    TRY(verify_finish(e->verify, fill_model_transformer(e->model), NULL, 0, err));
+    TRY(verify_files(e, err));
     e->stage = "speed";
     return check_speed(e, &e->check.timed, err);
 }

@@ -83,8 +83,8 @@ TEST(shards__need_an_index_that_is_whole)
 
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         expect_index(texts[i], i % 2, ERR_CORRUPT, "the index is damaged or incomplete; fetch it again: JSON: ");
-    expect_index("[]", false, ERR_CORRUPT, "the index is not an object");
-    expect_index("{\"weight_map\":{}}", false, ERR_CORRUPT, "the index lists no file");
+    expect_index("[]", false, ERR_CORRUPT, "the index is not a JSON object");
+    expect_index("{\"weight_map\":{}}", false, ERR_CORRUPT, "the index has no weight_map that lists files");
 }
 
 TEST(shards__are_only_files_beside_their_index)

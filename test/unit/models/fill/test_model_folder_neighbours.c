@@ -346,7 +346,7 @@ TEST(model_folder__a_refusal_says_what_was_seen)
         { 8, "removal-lora.safetensors is a LoRA: it changes a transformer and is none itself; name it in LORAS" },
         { 9, "flux1-fill-nf4.safetensors is FLUX.1-Fill in 4-bit values of bitsandbytes (NF4)" },
         { 11, "flux1-fill-IQ2_XXS.gguf is FLUX.1-Fill in values of a type that is not read here (IQ2_XXS)" },
-        { 15, "flux1-fill-dev-page.gguf is a web page or XML; a GGUF or safetensors file is needed" },
+        { 15, "flux1-fill-dev-page.gguf is a web page or XML; fetch a GGUF or safetensors file in its place" },
         { 17, "flux1-fill-dev.ckpt is no file of tensors (a pickle of PyTorch)" },
         { 19, "empty.gguf is an unfinished download (empty)" },
         { 21, "pipe.gguf is no file of tensors (a pipe)" },
@@ -560,6 +560,43 @@ TEST(model_folder__a_download_that_has_not_ended_is_no_model)
         expect(&f, MODEL_TRANSFORMER, ERR_CORRUPT, "it is larger than small.gguf");
         CHECK(unlink(in(dir, name, path)) == 0);
         expect(&f, MODEL_TRANSFORMER, ERR_OK, "/large.gguf");
+    }
+}
+
+/* Where the header itself is cut off, the name says which part is in doubt; one that says nothing may be any. */
+TEST(model_folder__what_cannot_be_read_stops_the_part_that_its_name_speaks_of)
+{
+    static const struct {
+        const char *name;
+        bool stops[4]; /* transformer, VAE, CLIP, T5 */
+    } cases[] = {
+        { "t5xxl_fp16.safetensors", { false, false, false, true } },
+        { "text_encoders/t5xxl.gguf", { false, false, false, true } },
+        { "clip/clip_l-other.safetensors", { false, false, true, false } },
+        { "vae/any.safetensors", { false, true, false, false } },
+        { "loras/flux-fill.safetensors", { false, false, false, false } },
+        { "flux-fill-lora.safetensors", { false, false, false, false } },
+        { "flux1-fill-dev.safetensors", { true, false, false, false } },
+        { "unet/any.safetensors", { true, false, false, false } },
+        { "any.safetensors", { true, false, false, false } },
+        { "any.gguf", { true, false, false, true } },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        static const char header[] = "\x00\x10\x00\x00\x00\x00\x00\x00{\"img_in.weight\":{\"dtype\":";
+        char dir[256], name[32];
+        struct model_folder f;
+
+        (void)snprintf(name, sizeof name, "doubt-%zu", i);
+        f = folder(name, dir);
+        put_st(dir, "a.safetensors", FILL, 8);
+        put_st(dir, "my-vae.safetensors", VAE, 8);
+        put_st(dir, "my-clip.safetensors", CLIP, 8);
+        put_gguf(dir, "my-t5.gguf", "t5encoder", T5_GGUF, 0, WHOLE, NO_VOCABULARY);
+        put_bytes(dir, cases[i].name, header, sizeof header - 1);
+        for (int part = MODEL_TRANSFORMER; part <= MODEL_T5; part++)
+            expect(&f, (enum model_part)part, cases[i].stops[part] ? ERR_CORRUPT : ERR_OK,
+                   cases[i].stops[part] ? cases[i].name : "");
     }
 }
 

@@ -113,10 +113,10 @@ static const struct {
     { NULL, "img_in.weight[16,384]" GUIDED, FILE_FLUX_FILL, 0, "FLUX.1-Fill" },
     { "flux", "img_in.weight[16,384]" GUIDED, FILE_FLUX_FILL, 0, "FLUX.1-Fill" },
     { "pig", "img_in.weight[16,384,1,1]" GUIDED, FILE_FLUX_FILL, 0, "FLUX.1-Fill" },
-    { NULL, "model.diffusion_model.img_in.weight[16,384] model.diffusion_model.guidance_in.in_layer.weight", FILE_FLUX_FILL, 0, "" },
+    { NULL, "model.diffusion_model.img_in.weight[16,384] model.diffusion_model.double_blocks.0.x model.diffusion_model.guidance_in.in_layer.weight", FILE_FLUX_FILL, 0, "" },
     { NULL, "x_embedder.weight[16,384]" D_GUIDED, FILE_FLUX_FILL, 0, "FLUX.1-Fill" },
-    { NULL, "transformer.x_embedder.weight[16,384] transformer.time_text_embed.guidance_embedder.linear_1.weight", FILE_FLUX_FILL, 0, "" },
-    { NULL, "module.img_in.weight[16,384] module.guidance_in.in_layer.weight", FILE_UNKNOWN, FILE_FLUX_FILL,
+    { NULL, "transformer.x_embedder.weight[16,384] transformer.transformer_blocks.0.x transformer.time_text_embed.guidance_embedder.linear_1.weight", FILE_FLUX_FILL, 0, "" },
+    { NULL, "module.img_in.weight[16,384] module.double_blocks.0.x module.guidance_in.in_layer.weight", FILE_UNKNOWN, FILE_FLUX_FILL,
       "FLUX.1-Fill under names that are not known here (its names begin with 'module.'): its tensors would" },
     /* relatives */
     { NULL, "img_in.weight[16,64]" GUIDED, FILE_FLUX_DEV, 0, "64 input channels, Fill has 384; take a file of FLUX.1-Fill-dev" },
@@ -142,6 +142,14 @@ static const struct {
     { NULL, "x_embedder.weight[16,64] cap_embedder.0.weight noise_refiner.0.x", FILE_OTHER_DIFFUSION, 0, "Lumina" },
     { "hyvid", "img_in.proj.weight[8,16,1,2,2] double_blocks.0.x[8,8]", FILE_OTHER_DIFFUSION, 0, "HunyuanVideo" },
     { "sd1", "whatever.weight[8,8]", FILE_OTHER_DIFFUSION, 0, "Stable Diffusion" },
+    { NULL, "x_embedder.weight[16,64] time_caption_embed.caption_embedder.0.weight layers.0.attn.to_q.weight[8,8]", FILE_OTHER_DIFFUSION, 0, "Lumina" },
+    { NULL, "x_embedder.weight[16,64] time_embed.timestep_embedder.linear_1.weight[8,8]" D_BLOCKS, FILE_OTHER_DIFFUSION, 0, "Bria" },
+    { NULL, "img_in.weight[64,64] txt_in.weight[64,32] time_in.in_layer.weight[8,8] blocks.0.gate_proj.weight[8,8]", FILE_UNKNOWN, 0, "unknown" },
+    { NULL, "x_embedder.proj.weight[8,16,1,2,2] context_embedder.token_refiner.refiner_blocks.0.x" D_BLOCKS, FILE_OTHER_DIFFUSION, 0, "HunyuanVideo" },
+    { NULL, "proj_in.weight[8,8] caption_projection.linear_1.weight[8,8] transformer_blocks.0.x", FILE_OTHER_DIFFUSION, 0, "LTX" },
+    { NULL, "joint_transformer_blocks.0.x single_transformer_blocks.0.x context_embedder.weight[8,8]", FILE_OTHER_DIFFUSION, 0, "AuraFlow" },
+    { NULL, "patch_embed.proj.weight[8,8,1,1] caption_norm.weight transformer_blocks.0.x", FILE_OTHER_DIFFUSION, 0, "Sana" },
+    { NULL, "patch_embed.proj.weight[8,8] patch_embed.text_proj.weight[8,8] transformer_blocks.0.x", FILE_OTHER_DIFFUSION, 0, "CogVideoX" },
     /* text encoders */
     { NULL, T5_HF, FILE_T5, 0, "T5 encoder" },
     { "t5encoder", T5_GGUF, FILE_T5, 0, "T5 encoder" },
@@ -154,6 +162,10 @@ static const struct {
     { NULL, T5_HF " encoder.block.0.layer.1.DenseReluDense.wi.weight[8,8]", FILE_T5_OTHER, 0, "1.0" },
     { "llama", "token_embd.weight[32000,64] blk.0.attn_q.weight[64,64]", FILE_LANGUAGE_MODEL, 0, "llama" },
     { "qwen2vl", "token_embd.weight[32000,64]", FILE_LANGUAGE_MODEL, 0, "qwen2vl" },
+    { NULL, "model.layers.0.self_attn.q_proj.weight[8,8] model.layers.0.mlp.gate_proj.weight[8,8]", FILE_LANGUAGE_MODEL, 0, "language model" },
+    { NULL, "layers.0.self_attn.q_proj.weight[8,8] layers.0.mlp.gate_proj.weight[8,8]", FILE_LANGUAGE_MODEL, 0, "language model" },
+    { NULL, "model.language_model.layers.0.self_attn.q_proj.weight[8,8]", FILE_LANGUAGE_MODEL, 0, "language model" },
+    { NULL, "embeddings.patch_embedding.weight[8,3,14,14] encoder.layers.0.x", FILE_CLIP_OTHER, 0, "images" },
     { NULL, CLIP, FILE_CLIP_L, 0, "CLIP-L" },
     { NULL, "embeddings.token_embedding.weight[49408,768]", FILE_CLIP_L, 0, "CLIP-L" },
     { NULL, CLIP " vision_model.embeddings.class_embedding", FILE_CLIP_L, 0, "CLIP-L" },
@@ -168,6 +180,9 @@ static const struct {
     { NULL, VAE_DIFF " decoder.conv_in.weight[8,32,3,3]", FILE_VAE_OTHER, 0, "32 latent channels" },
     { NULL, "decoder.mid.attn_1.q.weight[8,8,1,1] decoder.conv_in.weight[8,16,3,3]", FILE_VAE_OTHER, 0, "without an encoder" },
     { NULL, "encoder.layers.0.weight[8,3,3,3] decoder.layers.1.weight[8,16,3,3]", FILE_VAE_OTHER, 0, "tiny" },
+    { NULL, "encoder.x decoder.conv_in.conv.weight[8,16,3,3,3] decoder.mid_block.attentions.0.to_q.weight[8,8] post_quant_conv.weight[16,16,1,1,1]", FILE_VAE_OTHER, 0, "video" },
+    { NULL, "encoder.x decoder.conv_in.weight[8,16,3,3,3] decoder.mid_block.attentions.0.to_qkv.weight[8,8,1,1]", FILE_VAE_OTHER, 0, "Wan" },
+    { NULL, "encoder.conv_in.weight[8,3,3,3] decoder.conv_in.weight[8,32,3,3] decoder.up_blocks.0.0.x", FILE_VAE_OTHER, 0, "another autoencoder" },
     { NULL, "decoder.middle.0.residual.0.gamma encoder.middle.0.residual.0.gamma", FILE_VAE_OTHER, 0, "video" },
     /* adapters */
     { NULL, "transformer.transformer_blocks.0.attn.to_q.lora_A.weight[4,16] transformer.transformer_blocks.0.attn.to_q.lora_B.weight[16,4]", FILE_LORA, 0, "LORAS" },
@@ -185,7 +200,7 @@ static const struct {
     { NULL, "x_embedder.weight[3072,1] x_embedder.weight.quant_state.bitsandbytes__nf4" D_GUIDED, FILE_NF4, FILE_FLUX_OTHER, "NF4" },
     { NULL, "x_embedder.weight[16,384] transformer_blocks.0.mlp_fc1.qweight[8,8]|I8 transformer_blocks.0.mlp_fc1.wscales[1,8] transformer_blocks.0.mlp_fc1.lora_down[8,4]" D_GUIDED, FILE_SVDQUANT, FILE_FLUX_FILL, "nunchaku" },
     { NULL, "img_in.weight[16,384] double_blocks.0.img_attn.qkv.weight_scale_2" GUIDED, FILE_FP4, FILE_FLUX_FILL, "NVFP4" },
-    { NULL, "img_in.weight[16,384]|F4_E2M1 guidance_in.in_layer.weight", FILE_FP4, FILE_FLUX_FILL, "F4" },
+    { NULL, "img_in.weight[16,384]|F4_E2M1 guidance_in.in_layer.weight double_blocks.0.x", FILE_FP4, FILE_FLUX_FILL, "F4" },
     { NULL, "x_embedder.weight[16,384] proj_out.weight._data[8,8]|I8 proj_out.weight._scale[8,1]" D_GUIDED, FILE_INT8, FILE_FLUX_FILL, "quanto" },
     { NULL, "encoder.block.0.layer.0.SelfAttention.q.weight[8,8]|I8 encoder.block.0.layer.0.SelfAttention.q.SCB " T5_HF, FILE_INT8, FILE_T5, "8-bit" },
     { "flux", "img_in.weight[16,384] double_blocks.0.img_attn.proj.weight[16,256]|IQ2_XXS guidance_in.in_layer.weight", FILE_UNREAD_TYPE, FILE_FLUX_FILL, "IQ2_XXS" },
@@ -193,8 +208,8 @@ static const struct {
     { NULL, "img_in.weight[16,384] scaled_fp8 double_blocks.0.img_attn.proj.scale_weight guidance_in.in_layer.weight", FILE_FLUX_FILL, 0, "FLUX.1-Fill" },
     { NULL, "a.qweight[8,8] a.qzeros[8,8] a.scales[8,8] a.g_idx", FILE_GPTQ, FILE_UNKNOWN, "GPTQ" },
     /* several networks */
-    { NULL, "model.diffusion_model.img_in.weight[16,384] model.diffusion_model.guidance_in.in_layer.weight vae.decoder.mid.attn_1.q.weight[8,8,1,1] vae.encoder.x", FILE_MERGED, FILE_FLUX_FILL, "among them FLUX.1-Fill" },
-    { NULL, "model.diffusion_model.input_blocks.0.0.weight[8,4,3,3] first_stage_model.decoder.mid.attn_1.q.weight[8,8,1,1] first_stage_model.encoder.x first_stage_model.post_quant_conv.weight[4,4,1,1]", FILE_MERGED, FILE_OTHER_DIFFUSION, "Stable Diffusion" },
+    { NULL, "model.diffusion_model.img_in.weight[16,384] model.diffusion_model.double_blocks.0.x model.diffusion_model.guidance_in.in_layer.weight vae.decoder.mid.attn_1.q.weight[8,8,1,1] vae.encoder.x vae.decoder.conv_in.weight[8,16,3,3]", FILE_MERGED, FILE_FLUX_FILL, "among them FLUX.1-Fill" },
+    { NULL, "model.diffusion_model.input_blocks.0.0.weight[8,4,3,3] first_stage_model.decoder.mid.attn_1.q.weight[8,8,1,1] first_stage_model.encoder.x first_stage_model.decoder.conv_in.weight[8,4,3,3] first_stage_model.post_quant_conv.weight[4,4,1,1]", FILE_MERGED, FILE_OTHER_DIFFUSION, "Stable Diffusion" },
     /* ours, and nobody's */
     { NULL, "prompt_embeds[64,32] pooled_prompt_embeds", FILE_PROMPT_PACK, 0, "prompt pack" },
     { NULL, "0.prompt_embeds[64,32] 0.pooled_prompt_embeds 1.prompt_embeds[64,32]", FILE_PROMPT_PACK, 0, "prompt pack" },
@@ -238,9 +253,9 @@ TEST(file_kind__each_has_a_sentence_and_each_that_cannot_be_used_a_reason_and_a_
 /* Which parts a file serves, and that a merged one serves several. */
 TEST(file_kind__a_merged_checkpoint_serves_for_each_of_its_networks)
 {
-    struct file_seen s = see(NULL, "model.diffusion_model.img_in.weight[16,384] "
+    struct file_seen s = see(NULL, "model.diffusion_model.img_in.weight[16,384] model.diffusion_model.double_blocks.0.x "
                                    "model.diffusion_model.guidance_in.in_layer.weight "
-                                   "vae.decoder.mid.attn_1.q.weight[8,8,1,1] vae.encoder.x "
+                                   "vae.decoder.mid.attn_1.q.weight[8,8,1,1] vae.encoder.x vae.decoder.conv_in.weight[8,16,3,3] "
                                    "text_encoders.t5xxl.transformer.encoder.final_layer_norm.weight "
                                    "text_encoders.clip_l.transformer.text_model.embeddings.token_embedding.weight[9,8]"),
                      full = see(NULL, T5_HF " decoder.final_layer_norm.weight"),
@@ -250,7 +265,7 @@ TEST(file_kind__a_merged_checkpoint_serves_for_each_of_its_networks)
     CHECK(file_seen_serves(&s, FILE_FLUX_FILL) && file_seen_serves(&s, FILE_VAE_FLUX));
     CHECK(file_seen_serves(&s, FILE_T5) && file_seen_serves(&s, FILE_CLIP_L));
     CHECK(!file_seen_serves(&s, FILE_PROMPT_PACK));
-    CHECK_INT(s.weight_bytes, 2 * (16 * 384 + 8)); /* of the transformer alone */
+    CHECK_INT(s.weight_bytes, 2 * (16 * 384 + 8 + 8)); /* of the transformer alone */
     CHECK(file_seen_serves(&full, FILE_T5) && !file_seen_serves(&full, FILE_CLIP_L));
     half.unfinished = true;
     CHECK(file_seen_is(&half, FILE_FLUX_FILL) && !file_seen_serves(&half, FILE_FLUX_FILL));
