@@ -40,7 +40,7 @@ MUST_CHECK enum err_code convert_plan_make(const struct weight_set *set, const s
 MUST_CHECK enum err_code convert_fill_bytes(const struct convert_types *t, struct arena *scratch, int64_t *ret,
                                             struct err *err);
 
-/* All optional. `progress` is called with bytes of the file. */
+/* All optional. `progress` is called with bytes of the file, between two chunks, when no thread reads. */
 struct convert_watch {
     void (*progress)(void *ctx, int64_t done, int64_t total);
     bool (*cancelled)(void *ctx);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "kernels/base/crc32c.h"
+#include "kernels/base/mapping.h"
 #include "kernels/base/processor.h"
 #include "kernels/quant.h"
 #include "models/file/file_map.h"
@@ -19,7 +20,8 @@ enum {
     NAME_SIZE = FLUX_MODULE_MAX + 9,
     DIGEST_SIZE = 40,
     STRIP_VALUES = 1024,
-    CONTROL_INPUTS = 128
+    CONTROL_INPUTS = 128,
+    CRC_PIECE_BYTES = 16 << 20
 };
 static const double most_alpha = 1e6;
 
@@ -47,6 +49,7 @@ struct target {
 
 struct lora {
     struct tensor_file file; /* its path without the folder, for messages */
+    bool mapped;             /* the file's bytes can be read from the disk again */
     const char *path;
     double scale;
     struct lora_layer *layers;
@@ -377,6 +380,26 @@ static enum err_code make_targets(struct lora *l, struct arena *a, struct err *e
     return name_index_build(a, l->targets, l->n_targets, sizeof *l->targets, &l->index, &twice, err);
 }
 
+void lora_release(const struct lora *l)
+{
+    if (l->mapped)
+        mapping_release(l->file.map.ptr, l->file.map.len);
+}
+
+/* The file's pages are given back as they are read: people merge LoRAs where there is little memory. */
+static uint32_t crc_of_file(const struct lora *l)
+{
+    uint32_t crc = 0;
+
+    for (size_t at = 0, n; at < l->file.map.len; at += n) {
+        n = l->file.map.len - at < CRC_PIECE_BYTES ? l->file.map.len - at : CRC_PIECE_BYTES;
+        crc = crc32c(crc, l->file.map.ptr + at, n);
+        if (l->mapped)
+            mapping_release(l->file.map.ptr + at, n);
+    }
+    return crc;
+}
+
 /* Everything after the directory, which is in l->file. */
 static enum err_code read_file(struct lora *l, struct arena *a, struct err *err)
 {
@@ -384,11 +407,12 @@ static enum err_code read_file(struct lora *l, struct arena *a, struct err *err)
     TRY(lora_settings_read(&l->file, a, &l->settings, err));
     /* at most one part for each tensor and one for the other half of its rows */
     TRY(arena_alloc(a, 2 * (size_t)l->file.n_entries, sizeof *l->parts, &l->parts, err));
-    for (int i = 0; i < l->n_layers; i++)
+    for (int i = 0; i < l->n_layers; i++) {
         TRY(add_layer(l, &l->layers[i], a, err));
+        lora_release(l);
+    }
     TRY(make_targets(l, a, err));
-    (void)snprintf(l->digest, sizeof l->digest, "%zu-%08" PRIx32, l->file.map.len,
-                   crc32c(0, l->file.map.ptr, l->file.map.len));
+    (void)snprintf(l->digest, sizeof l->digest, "%zu-%08" PRIx32, l->file.map.len, crc_of_file(l));
     return file_map_check(err);
 }
 
@@ -420,6 +444,7 @@ enum err_code lora_open(const char *path, double scale, struct arena *a, const s
 
     TRY(new_lora(path, scale, a, &l, err));
     TRY(tensor_file_open(l->path, a, &l->file, err));
+    l->mapped = true;
     l->file.path = without_folder(l->path);
     TRY(read_file(l, a, err));
     *ret = l;

@@ -318,9 +318,14 @@ static void on_read(void *ctx, const char *path, int64_t done_bytes, int64_t tot
     take_signals(r);
 }
 
+/* No chunk is being computed now. */
 static void on_progress(void *ctx, int64_t done, int64_t total)
 {
-    progress_show(&((struct run *)ctx)->progress, "convert", NULL, done, total);
+    struct run *r = ctx;
+
+    for (int i = 0; i < r->merged.n; i++)
+        lora_release(r->merged.loras[i]);
+    progress_show(&r->progress, "convert", NULL, done, total);
 }
 
 static void on_bytes(void *ctx, const void *bytes, size_t n)
