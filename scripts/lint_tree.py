@@ -36,6 +36,7 @@ BELOW = {
     "models/text": ["models/layout"],
     "models/vae": ["models/layout", "models/image"],
     "models/flux": ["models/text", "models/vae"],
+    "models/convert": ["models/flux"],
     "models/fill": ["models/flux"],
     "models/bench": ["models/fill", "models/picture"],
     "worker/base": ["kernels"],
@@ -47,7 +48,7 @@ BELOW = {
     "worker/job": ["worker/google", "worker/auth", "worker/push", "worker/verify", "models/picture"],
     "worker/serve": ["worker/job"],
     "worker/cli": ["worker/serve", "models/bench"],
-    "worker/local": ["worker/cli"],
+    "worker/local": ["worker/cli", "models/convert"],
     "worker": ["worker/local"],
 }
 

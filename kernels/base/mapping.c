@@ -48,3 +48,12 @@ void mapping_read(const void *p, size_t bytes, const void *end)
         at = next;
     }
 }
+
+void mapping_release(const void *p, size_t bytes)
+{
+    uintptr_t from = ((uintptr_t)p + PAGE - 1) & ~(uintptr_t)(PAGE - 1),
+              end = ((uintptr_t)p + bytes) & ~(uintptr_t)(PAGE - 1);
+
+    if (from < end)
+        (void)madvise((void *)from, end - from, MADV_DONTNEED);
+}

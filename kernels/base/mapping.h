@@ -16,4 +16,9 @@ void mapping_announce(const void *p, size_t bytes);
 /* Returns when all bytes are in memory. `end` is the end of the mapping, which limits the reading ahead. */
 void mapping_read(const void *p, size_t bytes, const void *end);
 
+/* Takes the pages that lie wholly in this part of a mapped file out of the process; they come back from the system's
+ * cache or the disk when they are touched again. Never for memory that is no mapping of a file: its contents would be
+ * lost. */
+void mapping_release(const void *p, size_t bytes);
+
 #endif

@@ -83,10 +83,17 @@ void out_file_write(struct out_file *f, const void *data, size_t bytes)
         f->failed = errno ? errno : EIO;
 }
 
+enum err_code out_file_check(const struct out_file *f, struct err *err)
+{
+    if (f->failed)
+        return err_set(err, ERR_IO, "%s: cannot be written: %s", f->path, strerror(f->failed));
+    return ERR_OK;
+}
+
 enum err_code out_file_close(struct out_file *f, enum out_file_end end, struct err *err)
 {
     bool keep = end == OUT_FILE_KEEP;
-    enum err_code rc = ERR_OK;
+    enum err_code rc;
 
     if (keep && !f->failed && f->temporary[0] && (fflush(f->stream) || fsync(fileno(f->stream))))
         f->failed = errno; /* the bytes must be on the disk before the file gets its name */
@@ -94,8 +101,7 @@ enum err_code out_file_close(struct out_file *f, enum out_file_end end, struct e
         f->failed = errno ? errno : EIO;
     if (keep && !f->failed && f->temporary[0] && rename(f->temporary, f->path))
         f->failed = errno;
-    if (f->failed)
-        rc = err_set(err, ERR_IO, "%s: cannot be written: %s", f->path, strerror(f->failed));
+    rc = out_file_check(f, err);
     if (f->temporary[0] && (!keep || f->failed))
         (void)unlink(f->temporary);
     free(f);

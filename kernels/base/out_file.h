@@ -20,6 +20,8 @@ MUST_CHECK enum err_code out_file_open(struct out_file **ret, const char *path, 
 
 /* Errors are kept, and returned by out_file_close(). */
 void out_file_write(struct out_file *f, const void *data, size_t bytes);
+/* The error that is kept, for a writer that would go on for minutes. Bytes in a buffer have not failed yet. */
+MUST_CHECK enum err_code out_file_check(const struct out_file *f, struct err *err);
 
 /* Ends the file and frees `f`. A file that is kept takes its name if nothing failed; otherwise it is removed. */
 enum out_file_end { OUT_FILE_DISCARD, OUT_FILE_KEEP };

@@ -7,6 +7,7 @@
 
 #include "kernels/base/crc32c.h"
 #include "kernels/base/file.h"
+#include "kernels/base/mapping.h"
 #include "kernels/base/processor.h"
 #include "kernels/quant.h"
 #include "models/file/file_map.h"
@@ -20,7 +21,8 @@ enum {
     NAME_SIZE = FLUX_MODULE_MAX + 9,
     DIGEST_SIZE = 40,
     STRIP_VALUES = 1024,
-    CONTROL_INPUTS = 128
+    CONTROL_INPUTS = 128,
+    CRC_PIECE_BYTES = 16 << 20
 };
 static const double most_alpha = 1e6;
 
@@ -48,6 +50,7 @@ struct target {
 
 struct lora {
     struct tensor_file file; /* its path without the folder, for messages */
+    bool mapped;             /* the file's bytes can be read from the disk again */
     const char *path;
     double scale;
     struct lora_layer *layers;
@@ -378,10 +381,30 @@ static enum err_code make_targets(struct lora *l, struct arena *a, struct err *e
     return name_index_build(a, l->targets, l->n_targets, sizeof *l->targets, &l->index, &twice, err);
 }
 
+void lora_release(const struct lora *l)
+{
+    if (l->mapped)
+        mapping_release(l->file.map.ptr, l->file.map.len);
+}
+
+/* The file's pages are given back as they are read: people merge LoRAs where there is little memory. */
+static uint32_t crc_of_file(const struct lora *l)
+{
+    uint32_t crc = 0;
+
+    for (size_t at = 0, n; at < l->file.map.len; at += n) {
+        n = l->file.map.len - at < CRC_PIECE_BYTES ? l->file.map.len - at : CRC_PIECE_BYTES;
+        crc = crc32c(crc, l->file.map.ptr + at, n);
+        if (l->mapped)
+            mapping_release(l->file.map.ptr + at, n);
+    }
+    return crc;
+}
+
 /* Of the file, and of the settings that lie beside it. */
 static void make_digest(struct lora *l)
 {
-    uint32_t crc = crc32c(0, l->file.map.ptr, l->file.map.len);
+    uint32_t crc = crc_of_file(l);
 
     crc = crc32c(crc, l->settings.config.ptr, l->settings.config.len);
     (void)snprintf(l->digest, sizeof l->digest, "%zu-%08" PRIx32, l->file.map.len, crc);
@@ -394,8 +417,10 @@ static enum err_code read_file(struct lora *l, const char *path, struct arena *a
     TRY(lora_settings_read(&l->file, path, a, &l->settings, err));
     /* at most one part for each tensor and one for the other half of its rows */
     TRY(arena_alloc(a, 2 * (size_t)l->file.n_entries, sizeof *l->parts, &l->parts, err));
-    for (int i = 0; i < l->n_layers; i++)
+    for (int i = 0; i < l->n_layers; i++) {
         TRY(add_layer(l, &l->layers[i], a, err));
+        lora_release(l);
+    }
     TRY(make_targets(l, a, err));
     make_digest(l);
     return file_map_check(err);
@@ -422,6 +447,7 @@ enum err_code lora_open(const char *path, double scale, struct arena *a, const s
 
     TRY(new_lora(path, scale, a, &l, err));
     TRY(tensor_file_open(l->path, a, &l->file, err));
+    l->mapped = true;
     l->file.path = file_short_name(l->path);
     TRY(read_file(l, l->path, a, err));
     *ret = l;

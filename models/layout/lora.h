@@ -37,6 +37,10 @@ MUST_CHECK enum err_code lora_check(const struct lora *l, lora_shape_fn *shape, 
 /* Borrows l. After the rows were read, file_map_check() says whether the file was there all the time. */
 struct weight_patch lora_patch(const struct lora *l);
 
+/* Takes the pages of the file out of the process, which reads them from the system's cache or the disk when it needs
+ * them again. No thread may be adding meanwhile. */
+void lora_release(const struct lora *l);
+
 /* For records: the path as it was given, and "BYTES-CRC", the file's size and the CRC-32C in hex of
  * all of it, and of adapter_config.json where that counts. */
 const char *lora_path(const struct lora *l);

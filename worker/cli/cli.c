@@ -119,6 +119,8 @@ static void print_help(const struct cli_command *c)
         print_option(name, help);
     }
     print_option("--help", "print this text");
+    if (c->example)
+        (void)printf("\nexample:\n  %s\n", c->example);
 }
 
 static const struct cli_option *find_option(const struct cli_command *c, const char *name, size_t len)

@@ -75,7 +75,8 @@ struct cli_command {
     const char *name, *summary;
     const struct cli_option *options;
     int n_options;
-    bool is_program; /* a program of this name; false: a command of inpaint-worker */
+    bool is_program;     /* a program of this name; false: a command of inpaint-worker */
+    const char *example; /* a command line, for the help text; NULL: none */
 };
 
 #define CLI_COUNT(options) ((int)(sizeof(options) / sizeof *(options)))

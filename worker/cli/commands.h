@@ -10,6 +10,7 @@
 #define COMMAND_MAP(X)                                                                       \
     X(audit, "runs one job with every combination of some settings, side by side on a page") \
     X(bench, "measures the parts of a job on random weights")                                \
+    X(convert, "writes a transformer of any layout as one GGUF file of a chosen type")       \
     X(doctor, "checks settings, credentials, model files, memory and backend")               \
     X(edit, "runs one whole job on a local folder, without the cloud")                       \
     X(embed, "runs the text encoders: prompts to embeddings and ids, or to a prompt pack")   \

@@ -1,6 +1,8 @@
 #include "kernels/base/mapping.h"
 
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,6 +31,45 @@ TEST(mapping__brings_the_part_that_was_asked_for_into_memory)
     for (size_t at = from; at < from + n; at += PAGE)
         CHECK(in_memory[at / PAGE] & 1);
     mapping_announce(p, FILE_BYTES);
+    CHECK(munmap(p, FILE_BYTES) == 0 && close(fd) == 0);
+}
+
+static size_t resident_pages(const char *p, size_t bytes)
+{
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    unsigned long from, kb;
+    bool here = false;
+    char line[512];
+    size_t n = 0;
+
+    CHECK(maps);
+    while (fgets(line, sizeof line, maps)) {
+        if (sscanf(line, "%lx-", &from) == 1 && strchr(line, '-') && strchr(line, '-') < line + 20)
+            here = from >= (unsigned long)p && from < (unsigned long)p + bytes;
+        if (here && sscanf(line, "Rss: %lu kB", &kb) == 1)
+            n += kb / 4;
+    }
+    (void)fclose(maps);
+    return n;
+}
+
+TEST(mapping__release_takes_whole_pages_out_of_the_process_and_keeps_their_bytes)
+{
+    static char text[FILE_BYTES];
+    const size_t from = 4095, n = 2000003;
+    char *p;
+    int fd;
+
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (char)(i * 7 + i / 4096);
+    fd = open(temp_file("released", text, sizeof text), O_RDONLY);
+    p = mmap(NULL, FILE_BYTES, PROT_READ, MAP_PRIVATE, fd, 0);
+    CHECK(fd >= 0 && p != MAP_FAILED && memcmp(p, text, sizeof text) == 0);
+    CHECK(resident_pages(p, FILE_BYTES) > from / PAGE + n / PAGE);
+    mapping_release(p + from, n);
+    CHECK(resident_pages(p, FILE_BYTES) <= FILE_BYTES / PAGE + 1 - ((from + n) / PAGE - 1)); /* the system may take more */
+    CHECK(memcmp(p, text, sizeof text) == 0);
+    mapping_release(p + 1, PAGE); /* no whole page */
     CHECK(munmap(p, FILE_BYTES) == 0 && close(fd) == 0);
 }
 

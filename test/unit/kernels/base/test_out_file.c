@@ -65,8 +65,11 @@ TEST(out_file__names_the_path_and_the_reason)
     if (access("/dev/full", W_OK) != 0)
         SKIP("no /dev/full");
     CHECK_INT(out_file_open(&f, "/dev/full", NULL), ERR_OK);
+    err = (struct err){ 0 };
+    CHECK_OK(out_file_check(f, &err), err);
     for (int i = 0; i < 4; i++)
         out_file_write(f, text, sizeof text);
+    CHECK_INT(out_file_check(f, &err), ERR_IO); /* before the end */
     err = (struct err){ 0 };
     CHECK_INT(out_file_close(f, OUT_FILE_KEEP, &err), ERR_IO);
     CHECK(strstr(err.msg, "/dev/full: cannot be written: No space left"));

@@ -13,6 +13,7 @@ struct args {
     uint64_t seed;
     double guidance;
     bool force;
+    struct cli_texts parts;
     struct cli_backend backend;
 };
 
@@ -31,11 +32,13 @@ static int parse_to(const char *out, struct args *a, int argc, char **argv)
                   "between two words and begins the next line below it" },
         { "--way", CLI_CHOICE, &a->way, .choices = ways, .help = "how\nfast: at once\nslow: later" },
         { "--force", CLI_FLAG, &a->force, NULL, .help = "do it" },
+        { "--part", CLI_TEXTS, &a->parts, "P", .help = "one of many" },
         { "FILE", CLI_TEXT, &a->file, NULL, .help = "input", .required = true },
         { "OUT", CLI_TEXT, &a->out, NULL, .help = "output" },
         CLI_BACKEND_OPTIONS(a->backend),
     };
-    const struct cli_command command = { "test", "a command", options, .n_options = CLI_COUNT(options) };
+    const struct cli_command command = { "test", "a command", options, .n_options = CLI_COUNT(options),
+                                         .example = "test --part a --part b" };
     const struct outputs before = outputs_redirect(out);
     int status;
 
@@ -97,6 +100,25 @@ TEST(cli__takes_values_as_they_stand)
     CHECK_STR(a.file, "-");
 }
 
+TEST(cli__list_keeps_every_use_in_order)
+{
+    char *many[2 * CLI_MAX_TEXTS + 6] = { "test", "--models=/m", "in.png" };
+    struct args a;
+    int n = 3;
+
+    CHECK_INT(PARSE(&a, "--part", "a", "--models=/m", "in.png", "--part=", "--part", "a"), CLI_RUN);
+    CHECK_INT(a.parts.n, 3);
+    CHECK_STR(a.parts.items[0], "a");
+    CHECK_STR(a.parts.items[1], "");
+    CHECK_STR(a.parts.items[2], "a");
+    for (int i = 0; i < CLI_MAX_TEXTS; i++)
+        many[n++] = "--part=x";
+    CHECK_INT(parse(&a, n, many), CLI_RUN);
+    CHECK_INT(a.parts.n, CLI_MAX_TEXTS);
+    many[n++] = "--part=x";
+    CHECK_INT(parse(&a, n, many), CLI_USAGE);
+}
+
 TEST(cli__help_is_success_even_when_something_is_missing)
 {
     struct args a;
@@ -125,6 +147,7 @@ TEST(cli__help_names_every_option_and_breaks_long_lines)
     CHECK(strstr(text, "\n  --way fast|slow                how\n                                 fast: at once\n"
                        "                                 slow: later\n"));
     CHECK(strstr(text, "\n  --precision default|f32|bf16|auto\n                                 inputs "));
+    CHECK(strstr(text, "\n\nexample:\n  test --part a --part b\n"));
     for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
         if (strlen(line) > 112 || line[strlen(line) - 1] == ' ')
             test_fail(__FILE__, __LINE__, "'%s' is too long or ends with a blank", line);
