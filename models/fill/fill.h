@@ -87,6 +87,7 @@ struct fill_memory {
     int64_t weights;   /* the least: matrices as in their files, at most two bytes a value; convolutions, vectors */
     int64_t request;   /* the largest request */
     int64_t available; /* free on the backend; -1: unknown */
+    int not_taken;     /* tensors of the files that belong to other networks */
 };
 
 struct fill_model;

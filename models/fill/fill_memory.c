@@ -23,6 +23,7 @@ static enum err_code measure_on(struct backend *measuring, const char *dir, cons
     w = backend_measured_weights(measuring);
     ret->weights = w.matrices + w.conv + (int64_t)m->weights.total;
     ret->request = (int64_t)m->mem.total;
+    ret->not_taken = m->not_taken;
     fill_model_close(m);
     return ERR_OK;
 }

@@ -43,6 +43,7 @@ struct run {
     struct config cfg;
     struct services services;
     struct backend *be;
+    struct fill_loras loras;
     int n_wrong; /* findings */
 };
 
@@ -395,6 +396,8 @@ static void check_backend(struct run *r)
 static void check_model(struct run *r, const struct model_folder *folder)
 {
     const struct fill_options o = { .transformer = folder->transformer,
+                                    .loras = r->loras.items,
+                                    .n_loras = r->loras.n,
                                     .max_width = PICTURE_SIDE,
                                     .max_height = PICTURE_SIDE,
                                     .max_steps = r->cfg.steps,
@@ -412,6 +415,10 @@ static void check_model(struct run *r, const struct model_folder *folder)
         return;
     good("model", "%.2f GiB of weights, %.2f GiB for a picture of %d x %d pixels", gib((double)m.weights),
          gib((double)m.request), PICTURE_SIDE, PICTURE_SIDE);
+    if (m.not_taken)
+        good("tensors", "%d of the model files are not used: they belong to other networks", m.not_taken);
+    if (r->loras.n)
+        good("LoRAs", "%d, merged into the transformer while it loads: all of their layers fit", r->loras.n);
     if (m.available >= 0)
         good("memory", "%.2f GiB are free on %s", gib((double)m.available), r->be->name);
     if (m.available >= 0 && m.available < m.weights + m.request)
@@ -421,6 +428,8 @@ static void check_model(struct run *r, const struct model_folder *folder)
 static enum err_code open_for_check(struct run *r, struct fill_model **ret, struct err *err)
 {
     const struct fill_options o = { .transformer = r->cfg.transformer,
+                                    .loras = r->loras.items,
+                                    .n_loras = r->loras.n,
                                     .max_width = CHECK_SIDE,
                                     .max_height = CHECK_SIDE,
                                     .max_steps = 1,
@@ -464,15 +473,17 @@ static void check_file(struct run *r, const struct verified_file *file, const st
 }
 
 /* All files of the model, before values are computed with it. */
-static void check_files(struct run *r, const char *transformer)
+static void check_files(struct run *r, const struct fill_model *m)
 {
-    const struct model_folder folder = { .dir = r->cfg.model_dir, .transformer = transformer };
+    const struct model_folder folder = { .dir = r->cfg.model_dir, .transformer = fill_model_transformer(m) };
     struct progress progress;
     const struct file_digest_watch watch = { .progress = show_progress, .ctx = &progress };
     struct model_files files = { 0 };
 
     progress_init_stderr(&progress);
     model_files_add_folder(&files, &folder, &r->arena);
+    for (int i = 0; fill_model_lora_path(m, i); i++)
+        model_files_add(&files, &(struct verified_file){ fill_model_lora_path(m, i), MODEL_PART_COUNT, false }, &r->arena);
     for (int i = 0; i < files.n; i++)
         check_file(r, &files.file[i], &watch);
     progress_done(&progress);
@@ -503,7 +514,7 @@ static void check_values(struct run *r)
     if (open_for_check(r, &m, &err))
         wrong(r, "self-check", err.msg, again);
     else
-        check_files(r, fill_model_transformer(m));
+        check_files(r, m);
     if (r->n_wrong == 0 && self_check_run(m, &check, &err))
         wrong(r, "self-check", err.msg, again);
     if (r->n_wrong == 0)
@@ -519,6 +530,14 @@ static void close_backend(struct run *r)
     r->be = NULL;
 }
 
+static void read_loras(struct run *r)
+{
+    struct err err = { 0 };
+
+    if (r->cfg.loras && fill_loras_add(&r->loras, r->cfg.loras, &err))
+        wrong(r, "LORAS", err.msg, NULL);
+}
+
 static int examine(struct run *r, const struct args *a)
 {
     struct model_folder folder;
@@ -526,6 +545,7 @@ static int examine(struct run *r, const struct args *a)
     int n_missing;
 
     check_settings(r);
+    read_loras(r);
     check_credentials(r);
     check_decoders(r);
     if (a->offline || !r->services.http)
