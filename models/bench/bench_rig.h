@@ -7,7 +7,7 @@
 #include "kernels/devarena.h"
 #include "models/bench/bench.h"
 #include "models/bench/random_model.h"
-#include "models/file/weights.h"
+#include "models/weights/weights.h"
 
 struct bench_rig {
     const struct bench_options *o;

@@ -1,7 +1,7 @@
 /*
  * convert - a transformer of any layout that is read, as one GGUF file of a chosen type.
  *
- * The values are those that a network would be given (models/file/weight_source.h): parts joined, scales applied,
+ * The values are those that a network would be given (models/weights/weight_source.h): parts joined, scales applied,
  * LoRAs merged. They are rounded once, as ggml's reference does (kernels/quantise.h). Rows that are stored in the
  * wanted type and that nothing changes are copied byte for byte. The file is made as a stream: it takes two pieces of
  * the file and a few rows for each thread in memory, whatever the size of the model, and the pages of the input are

@@ -5,7 +5,7 @@
 #define MODELS_FILL_FILL_MODEL_H
 
 #include "kernels/devarena.h"
-#include "models/file/weight_digest.h"
+#include "models/weights/weight_digest.h"
 #include "models/fill/fill.h"
 #include "models/fill/lora_set.h"
 #include "models/fill/prompt_pack.h"

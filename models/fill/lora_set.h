@@ -8,7 +8,7 @@
 #ifndef MODELS_FILL_LORA_SET_H
 #define MODELS_FILL_LORA_SET_H
 
-#include "models/file/weight_set.h"
+#include "models/weights/weight_set.h"
 #include "models/fill/fill.h"
 #include "models/layout/lora.h"
 

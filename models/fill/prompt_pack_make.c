@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "kernels/ops.h"
-#include "models/file/weight_digest.h"
+#include "models/weights/weight_digest.h"
 #include "models/fill/text_encode.h"
 #include "models/flux/flow_match.h"
 #include "models/flux/flux.h"

@@ -23,7 +23,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/devarena.h"
-#include "models/file/weights.h"
+#include "models/weights/weights.h"
 #include "models/flux/latents.h"
 
 enum {
@@ -80,8 +80,8 @@ struct flux {
 
 /* --- loading (flux_load.c) --- */
 
-/* Joins the files of a transformer, with BFL's names or diffusers', and finds the prefix of its names. ERR_NOT_FOUND for
- * files of another model. */
+/* Joins the files of a transformer, with BFL's names or diffusers', and finds the prefix of its names. ERR_NOT_FOUND
+ * for files of another model. */
 MUST_CHECK enum err_code flux_weight_set(struct weight_set *ret, const struct tensor_file *files, int n_files,
                                          struct err *err);
 /* Reads the sizes off the tensors. ERR_NOT_FOUND, ERR_CORRUPT and ERR_UNSUPPORTED as flux_load. */
@@ -89,8 +89,9 @@ MUST_CHECK enum err_code flux_read_config(const struct weight_set *set, struct f
 /* ERR_UNSUPPORTED unless this is Fill: 384 input channels, 64 output channels, guidance. */
 MUST_CHECK enum err_code flux_require_fill(const struct flux_config *c, struct err *err);
 /* Reads the sizes off the tensors; then every tensor must be there in the shape that these sizes ask for, and no
- * layer may have tensors that are not understood. ERR_NOT_FOUND names a missing tensor, ERR_UNSUPPORTED a size that is not supported. The array of
- * blocks comes from `model`. `ret` borrows the loader's backend and vectors, and the file. */
+ * layer may have tensors that are not understood. ERR_NOT_FOUND names a missing tensor, ERR_UNSUPPORTED a size that is
+ * not supported. The array of blocks comes from `model`. `ret` borrows the loader's backend and vectors, and the file.
+ */
 MUST_CHECK enum err_code flux_load(struct flux *ret, struct weight_loader *l, struct arena *model, struct err *err);
 
 /*

@@ -5,7 +5,7 @@
 #include "models/flux/flux.h"
 #include "models/flux/flux_embed.h"
 #include "models/flux/flux_rope.h"
-#include "models/file/weight_depth.h"
+#include "models/weights/weight_depth.h"
 #include "models/layout/flux_names.h"
 
 enum { NAME_SIZE = 128, FILL_IN = 384, FILL_OUT = 64 };

@@ -11,7 +11,7 @@
 #ifndef MODELS_LAYOUT_FLUX_NAMES_H
 #define MODELS_LAYOUT_FLUX_NAMES_H
 
-#include "models/file/weight_source.h"
+#include "models/weights/weight_source.h"
 
 enum { FLUX_MODULE_MAX = 63 }; /* the longest name of a module here */
 

@@ -14,7 +14,7 @@
 #ifndef MODELS_LAYOUT_LORA_H
 #define MODELS_LAYOUT_LORA_H
 
-#include "models/file/weight_source.h"
+#include "models/weights/weight_source.h"
 
 struct lora;
 

@@ -11,7 +11,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/devarena.h"
-#include "models/file/weights.h"
+#include "models/weights/weights.h"
 
 enum { CLIP_MAX_LAYERS = 128, CLIP_MAX_TOKENS = 1024, CLIP_HEAD_DIM = 64 };
 

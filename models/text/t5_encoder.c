@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "kernels/ops.h"
-#include "models/file/weight_depth.h"
+#include "models/weights/weight_depth.h"
 
 enum { NAME_SIZE = 96, MAX_WIDTH = 1 << 20, REL_SPAN = 2 * T5_MAX_TOKENS - 1 };
 static const float norm_eps = 1e-6f;

@@ -13,7 +13,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/devarena.h"
-#include "models/file/weights.h"
+#include "models/weights/weights.h"
 #include "models/text/text_limits.h"
 
 enum { T5_MAX_LAYERS = 128, T5_BUCKETS = 32 };

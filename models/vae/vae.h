@@ -16,7 +16,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/devarena.h"
-#include "models/file/weights.h"
+#include "models/weights/weights.h"
 #include "models/vae/latent_shape.h"
 
 enum {

@@ -6,7 +6,7 @@
 
 #include "kernels/devarena.h"
 #include "models/file/tensor_file.h"
-#include "models/file/weights.h"
+#include "models/weights/weights.h"
 
 /* The backends that every machine has, and how close they come to the official f32 numbers. */
 struct rig_kind {

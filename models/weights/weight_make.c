@@ -1,4 +1,4 @@
-#include "models/file/weight_make.h"
+#include "models/weights/weight_make.h"
 
 #include <math.h>
 #include <omp.h>

@@ -6,8 +6,8 @@
  * 8 bits; and a patch (a LoRA) may change the values. A weight_source knows all that of one tensor, and gives its rows
  * as f32. Where nothing of it is the case, the values are those of one entry (`plain`), and are used where they are.
  */
-#ifndef MODELS_FILE_WEIGHT_SOURCE_H
-#define MODELS_FILE_WEIGHT_SOURCE_H
+#ifndef MODELS_WEIGHTS_WEIGHT_SOURCE_H
+#define MODELS_WEIGHTS_WEIGHT_SOURCE_H
 
 #include "models/file/tensor_file.h"
 

@@ -1,4 +1,4 @@
-#include "models/file/weights.h"
+#include "models/weights/weights.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -8,7 +8,7 @@
 #include "kernels/base/mapping.h"
 #include "kernels/ops.h"
 #include "models/file/proof.h"
-#include "models/file/weight_make.h"
+#include "models/weights/weight_make.h"
 
 enum { NAME_SIZE = TENSOR_NAME_MAX + 1, SHAPE_SIZE = 96, CONV_MAX_SIDE = 1 << 16 };
 

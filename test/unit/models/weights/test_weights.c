@@ -1,4 +1,4 @@
-#include "models/file/weights.h"
+#include "models/weights/weights.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -8,7 +8,7 @@
 #include "kernels/ops.h"
 #include "kernels/quant.h"
 #include "models/file/safetensors.h"
-#include "models/file/weight_make.h"
+#include "models/weights/weight_make.h"
 #include "test/support/bytes.h"
 #include "test/support/check.h"
 

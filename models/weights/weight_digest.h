@@ -7,8 +7,8 @@
  *
  * Damaged matrices do not change a digest: results computed with the undamaged file are still found by it.
  */
-#ifndef MODELS_FILE_WEIGHT_DIGEST_H
-#define MODELS_FILE_WEIGHT_DIGEST_H
+#ifndef MODELS_WEIGHTS_WEIGHT_DIGEST_H
+#define MODELS_WEIGHTS_WEIGHT_DIGEST_H
 
 #include "models/file/shards.h"
 

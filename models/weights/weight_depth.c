@@ -1,4 +1,4 @@
-#include "models/file/weight_depth.h"
+#include "models/weights/weight_depth.h"
 
 #include <string.h>
 

@@ -10,13 +10,13 @@
  * one value, one a row, or one a block of 128 x 128. A scale of the inputs ("input") says how a product in F8 would
  * round its inputs; ours do not round them, so it is known and has no effect.
  */
-#ifndef MODELS_FILE_WEIGHT_SET_H
-#define MODELS_FILE_WEIGHT_SET_H
+#ifndef MODELS_WEIGHTS_WEIGHT_SET_H
+#define MODELS_WEIGHTS_WEIGHT_SET_H
 
 #include <stdarg.h>
 
 #include "models/file/shards.h"
-#include "models/file/weight_source.h"
+#include "models/weights/weight_source.h"
 
 struct weight_set {
     const struct tensor_file *files[SHARDS_MAX_FILES];

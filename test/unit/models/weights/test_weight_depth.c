@@ -1,4 +1,4 @@
-#include "models/file/weight_depth.h"
+#include "models/weights/weight_depth.h"
 #include "test/support/check.h"
 
 static int depth_of(const char *prefix, const char *const *names, int n)

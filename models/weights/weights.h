@@ -5,12 +5,12 @@
  * must be put together, or that a patch changes, is made in memory first (weight_make.h): for good where the backend
  * uses weights in place, for the time of its upload otherwise.
  */
-#ifndef MODELS_FILE_WEIGHTS_H
-#define MODELS_FILE_WEIGHTS_H
+#ifndef MODELS_WEIGHTS_WEIGHTS_H
+#define MODELS_WEIGHTS_WEIGHTS_H
 
 #include "kernels/backend.h"
 #include "kernels/devarena.h"
-#include "models/file/weight_set.h"
+#include "models/weights/weight_set.h"
 
 struct weight_loader {
     const struct weight_set *set;

@@ -1,4 +1,4 @@
-#include "models/file/weight_source.h"
+#include "models/weights/weight_source.h"
 
 #include <string.h>
 

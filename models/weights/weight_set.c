@@ -1,4 +1,4 @@
-#include "models/file/weight_set.h"
+#include "models/weights/weight_set.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "models/file/weight_digest.h"
+#include "models/weights/weight_digest.h"
 
 #include <stdio.h>
 

@@ -3,10 +3,10 @@
  * set's prefix). A layer missing in between is thus looked for, and reported, by name. 0: no such name; max + 1: an
  * index is `max` or more, which the caller refuses.
  */
-#ifndef MODELS_FILE_WEIGHT_DEPTH_H
-#define MODELS_FILE_WEIGHT_DEPTH_H
+#ifndef MODELS_WEIGHTS_WEIGHT_DEPTH_H
+#define MODELS_WEIGHTS_WEIGHT_DEPTH_H
 
-#include "models/file/weights.h"
+#include "models/weights/weights.h"
 
 int weight_depth(const struct weight_set *set, const char *stem, int max);
 

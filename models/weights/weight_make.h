@@ -7,11 +7,11 @@
  *   Q8_0  ... where a patch changed a quantised matrix or one of F8: as BF16 it would take twice the memory
  * Cost: one pass over the bytes of the file and over the new ones, on all threads; a patch costs what it says.
  */
-#ifndef MODELS_FILE_WEIGHT_MAKE_H
-#define MODELS_FILE_WEIGHT_MAKE_H
+#ifndef MODELS_WEIGHTS_WEIGHT_MAKE_H
+#define MODELS_WEIGHTS_WEIGHT_MAKE_H
 
 #include "kernels/base/arena.h"
-#include "models/file/weight_source.h"
+#include "models/weights/weight_source.h"
 
 enum dtype weight_make_type(const struct weight_source *s, enum dtype act);
 /* Memory for the matrix, of its own, until `a` is rewound. ERR_NOMEM, with the sizes, where the machine has not as much
