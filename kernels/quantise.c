@@ -222,7 +222,9 @@ static void (*const row_fns[DT_COUNT])(const float *restrict, uint8_t *restrict,
 #define X(id, block) [id] = row_##block,
     LAYOUTS(X)
 #undef X
-        [DT_Q4_K] = quantise_q4_k,
+        [DT_Q2_K] = quantise_q2_k,
+    [DT_Q3_K] = quantise_q3_k,
+    [DT_Q4_K] = quantise_q4_k,
     [DT_Q5_K] = quantise_q5_k,
     [DT_Q6_K] = quantise_q6_k,
 };

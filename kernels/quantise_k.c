@@ -174,6 +174,115 @@ EVERY_PROCESSOR void quantise_q6_k(const float *restrict src, uint8_t *restrict 
         block_q6_k(src + i * SUPER, dst + i * 210);
 }
 
+/* ---- Q3_K */
+
+/* One pass over all values: a level moves where this lessens the error of the best scale. `product` and `square` are
+ * the sums of the run with the present levels. */
+INLINE_HOT void move_levels(const float *x, float *level, float *product, float *square)
+{
+    for (int i = 0; i < RUN; i++)
+        for (int r = 0; r < RUNS; r++) {
+            float v = x[i * RUNS + r], w = v * v, old = level[i * RUNS + r];
+            float other_product = product[r] - w * v * old, other_square = square[r] - w * old * old;
+            float new = (float)clamped(nearest(v * other_square / other_product), -4, 3);
+            float new_product = other_product + w * v * new, new_square = other_square + w *new *new;
+            bool less = new_product * new_product * square[r] > product[r] * product[r] * new_square;
+            bool moves = (other_product > 0) & (new != old) & (new_square > 0) & less;
+
+            level[i * RUNS + r] = moves ? new : old;
+            product[r] = moves ? new_product : product[r];
+            square[r] = moves ? new_square : square[r];
+        }
+}
+
+/* Five passes (a run that one pass leaves as it is, the next one leaves, too). Levels are -4 to 3, those of a run of
+ * nothing -4. */
+INLINE_HOT void search_q3_k(const float *x, float *level, struct found *f)
+{
+    float extreme[RUNS], product[RUNS] = { 0 }, square[RUNS] = { 0 };
+
+    extremes(x, extreme);
+    for (int i = 0; i < RUN; i++)
+        for (int r = 0; r < RUNS; r++) {
+            float v = x[i * RUNS + r], w = v * v, l = (float)clamped(nearest(-4 / extreme[r] * v), -4, 3);
+
+            level[i * RUNS + r] = l;
+            product[r] += w * v * l;
+            square[r] += w * l * l;
+        }
+    for (int pass = 0; pass < 5; pass++)
+        move_levels(x, level, product, square);
+    for (int r = 0; r < RUNS; r++)
+        f->scale[r] = extreme[r] != 0 && square[r] > 0 ? product[r] / square[r] : 0;
+    for (int i = 0; i < RUN; i++)
+        for (int r = 0; r < RUNS; r++)
+            level[i * RUNS + r] = extreme[r] != 0 ? level[i * RUNS + r] : -4;
+}
+
+/* The low four bits of sixteen scales in eight bytes, their high two bits in four. */
+INLINE_HOT void pack_scales_q3_k(const uint8_t *scale, uint8_t *b)
+{
+    for (int r = 0; r < 8; r++)
+        b[r] = (uint8_t)((scale[r] & 15) | (scale[r + 8] & 15) << 4);
+    for (int r = 0; r < 4; r++)
+        b[r + 8] = (uint8_t)(scale[r] >> 4 | scale[r + 4] >> 4 << 2 | scale[r + 8] >> 4 << 4 | scale[r + 12] >> 4 << 6);
+}
+
+/* The low two bits of four groups of 32 values in a byte. */
+INLINE_HOT void pack_pairs_of_bits(const uint8_t *q, uint8_t *b)
+{
+    for (int n = 0; n < 2; n++, q += 128, b += 32)
+        for (int l = 0; l < 32; l++)
+            b[l] = (uint8_t)((q[l] & 3) | (q[l + 32] & 3) << 2 | (q[l + 64] & 3) << 4 | (q[l + 96] & 3) << 6);
+}
+
+/* The bit `shift` of eight groups of 32 values in a byte. */
+INLINE_HOT void pack_bits(const uint8_t *q, int shift, uint8_t *b)
+{
+    for (int l = 0; l < 32; l++) {
+        int bits = 0;
+
+        for (int r = 0; r < 8; r++)
+            bits |= (q[r * 32 + l] >> shift & 1) << r;
+        b[l] = (uint8_t)bits;
+    }
+}
+
+INLINE_HOT void block_q3_k(const float *x, uint8_t *b)
+{
+    float turned[SUPER], level[SUPER], extreme, inverse, d;
+    uint8_t q[SUPER], scales[RUNS];
+    struct found f;
+
+    turn(x, RUN, turned);
+    search_q3_k(turned, level, &f);
+    extreme = extreme_scale(&f);
+    inverse = -32 / extreme;
+    d = extreme != 0 ? 1 / inverse : 0;
+    put_half(b + 108, d);
+    d = f16_to_f32(half_of(d));
+    for (int r = 0; r < RUNS; r++) {
+        int32_t scale = extreme != 0 ? clamped((int8_t)nearest(inverse * f.scale[r]), -32, 31) : -32;
+        float step = d * (float)scale;
+
+        scales[r] = (uint8_t)(scale + 32);
+        for (int i = 0; i < RUN; i++) {
+            int stored = clamped(nearest(x[r * RUN + i] / step), -4, 3);
+
+            q[r * RUN + i] = (uint8_t)((step ? stored : (int)level[i * RUNS + r]) + 4);
+        }
+    }
+    pack_bits(q, 2, b);
+    pack_pairs_of_bits(q, b + 32);
+    pack_scales_q3_k(scales, b + 96);
+}
+
+EVERY_PROCESSOR void quantise_q3_k(const float *restrict src, uint8_t *restrict dst, int64_t n_blocks)
+{
+    for (int64_t i = 0; i < n_blocks; i++)
+        block_q3_k(src + i * SUPER, dst + i * 110);
+}
+
 /* ---- levels above a minimum: Q4_K and Q5_K, 16 runs of 32 values in two super-blocks; Q2_K, 16 runs of 16 */
 
 enum { MOST = 2 * SUPER };
@@ -392,16 +501,9 @@ INLINE_HOT void pack_q4_k(const uint8_t *q, uint8_t *b)
     pack_nibbles(q, b + 16);
 }
 
-/* The fifth bits of the eight runs, then the others. */
 INLINE_HOT void pack_q5_k(const uint8_t *q, uint8_t *b)
 {
-    for (int l = 0; l < 32; l++) {
-        uint8_t bits = 0;
-
-        for (int r = 0; r < 8; r++)
-            bits |= (uint8_t)(q[r * 32 + l] >> 4 << r);
-        b[16 + l] = bits;
-    }
+    pack_bits(q, 4, b + 16);
     pack_nibbles(q, b + 48);
 }
 
@@ -438,4 +540,39 @@ EVERY_PROCESSOR void quantise_q5_k(const float *restrict src, uint8_t *restrict 
     static const struct search o = { .n = 32, .top = 31, .tries = 16, .first = -0.5f };
 
     pairs(src, dst, n_blocks, &o, 176, pack_q5_k);
+}
+
+/* ---- Q2_K */
+
+INLINE_HOT void block_q2_k(const float *x, uint8_t *b)
+{
+    static const struct search o = { .n = RUN, .top = 3, .tries = 16, .first = -0.5f, .magnitudes = true };
+    float turned[SUPER], w[SUPER], scale, min, d, dmin;
+    uint8_t q[SUPER];
+    struct found f;
+
+    turn(x, RUN, turned);
+    for (int i = 0; i < SUPER; i++)
+        w[i] = fabsf(turned[i]);
+    search_above_minimum(turned, w, &o, &f);
+    scale = largest_of(f.scale, RUNS);
+    min = largest_of(f.min, RUNS);
+    put_half(b + 80, scale / 15);
+    put_half(b + 82, min / 15);
+    d = f16_to_f32(half_of(scale / 15));
+    dmin = f16_to_f32(half_of(min / 15));
+    for (int r = 0; r < RUNS; r++) {
+        int low = scale > 0 ? nearest(15 / scale * f.scale[r]) : 0; /* if negative, it fills the high bits, too */
+        int high = min > 0 ? nearest(15 / min * f.min[r]) : 0;
+
+        b[r] = (uint8_t)((unsigned)low | (unsigned)high << 4);
+        levels_above_minimum(x + r * RUN, &o, d * (float)(b[r] & 15), dmin * (float)(b[r] >> 4), &f, r, q + r * RUN);
+    }
+    pack_pairs_of_bits(q, b + 16);
+}
+
+EVERY_PROCESSOR void quantise_q2_k(const float *restrict src, uint8_t *restrict dst, int64_t n_blocks)
+{
+    for (int64_t i = 0; i < n_blocks; i++)
+        block_q2_k(src + i * SUPER, dst + i * 84);
 }

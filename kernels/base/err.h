@@ -44,7 +44,7 @@ enum err_code {
         ERR_COUNT
 };
 
-#define ERR_MESSAGE_MAX 240
+#define ERR_MESSAGE_MAX 480
 
 struct err {
     enum err_code code;

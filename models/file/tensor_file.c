@@ -43,7 +43,8 @@ static enum err_code refuse(const char *path, struct span map, struct err *err)
     const char *content = guess_content(map);
 
     if (!content)
-        return err_set(err, ERR_UNSUPPORTED, "%s is neither GGUF nor safetensors; fetch the file itself, or take it out of the folder", path);
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s is neither GGUF nor safetensors; fetch the file itself, or take it out of the folder", path);
     return err_set(err, ERR_UNSUPPORTED, "%s is %s; fetch a GGUF or safetensors file in its place", path, content);
 }
 

@@ -67,9 +67,10 @@ static enum err_code check_names_once(const struct weight_set *ws, struct err *e
         for (int i = 0; i < ws->files[f]->n_entries; i++)
             for (int before = 0; before < f; before++)
                 if (tensor_file_find(ws->files[before], ws->files[f]->entries[i].name))
-                    return err_set(err, ERR_CORRUPT, "tensor '%.*s' is in both %s and %s: take one of them out of the folder, or fetch both again",
-                                   SPAN_ARG(ws->files[f]->entries[i].name), ws->files[before]->path,
-                                   ws->files[f]->path);
+                    return err_set(
+                        err, ERR_CORRUPT,
+                        "tensor '%.*s' is in both %s and %s: take one of them out of the folder, or fetch both again",
+                        SPAN_ARG(ws->files[f]->entries[i].name), ws->files[before]->path, ws->files[f]->path);
     return ERR_OK;
 }
 
@@ -86,7 +87,8 @@ enum err_code weight_set_init(struct weight_set *ws, const struct tensor_file *f
     TRY(check_names_once(&set, err));
     prefix = find_prefix(&set, prefixes, probe);
     if (!prefix)
-        return err_set(err, ERR_NOT_FOUND, "%s: tensor '%s' is missing: fetch the file again, or take another", files[0].path, probe);
+        return err_set(err, ERR_NOT_FOUND, "%s: tensor '%s' is missing: fetch the file again, or take another",
+                       files[0].path, probe);
     memcpy(set.prefix, prefix, strlen(prefix) + 1);
     *ws = set;
     return ERR_OK;
@@ -289,7 +291,8 @@ static enum err_code missing(const struct weight_set *ws, const char *name, stru
                 return err_set(err, ERR_UNSUPPORTED,
                                "%s: tensor '%s' is of type %s, which is not read; use a BF16, F16 or GGUF file",
                                ws->files[f]->path, full, e->type_name);
-    return err_set(err, ERR_NOT_FOUND, "%s: tensor '%s' is missing: fetch the file again, or take another", ws->files[0]->path, full);
+    return err_set(err, ERR_NOT_FOUND, "%s: tensor '%s' is missing: fetch the file again, or take another",
+                   ws->files[0]->path, full);
 }
 
 static enum err_code find_piece(const struct weight_set *ws, const char *name, struct weight_piece *ret,
@@ -300,7 +303,8 @@ static enum err_code find_piece(const struct weight_set *ws, const char *name, s
     if (!e)
         return missing(ws, name, err);
     if (e->dtype == DT_I32 || e->dtype == DT_I64 || e->dtype == DT_U8)
-        return err_set(err, ERR_UNSUPPORTED, "%s: tensor '%s%s' holds %s values, which cannot be weights: take another file",
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: tensor '%s%s' holds %s values, which cannot be weights: take another file",
                        weight_set_file_of(ws, e)->path, ws->prefix, name, dtype_info(e->dtype)->name);
     ret->entry = e;
     TRY(find_scale(ws, e, false, &ret->scale, err));
@@ -335,8 +339,8 @@ enum err_code weight_set_source(const struct weight_set *ws, const char *name, s
     struct weight_names names;
 
     if (!names_of(ws, name, &names))
-        return err_set(err, ERR_NOT_FOUND, "%s: tensor '%s' is missing: fetch the file again, or take another", ws->files[0]->path,
-                       name);
+        return err_set(err, ERR_NOT_FOUND, "%s: tensor '%s' is missing: fetch the file again, or take another",
+                       ws->files[0]->path, name);
     for (; s.n_pieces < names.n; s.n_pieces++) {
         struct weight_piece *p = &s.pieces[s.n_pieces];
 

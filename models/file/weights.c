@@ -57,8 +57,8 @@ static enum err_code need(const struct weight_loader *l, const char *name, int n
     if (!same_shape(ret, n_dims, want)) {
         print_shape(has_text, ret->n_dims, ret->dims);
         print_shape(want_text, n_dims, want);
-        return err_set(err, ERR_CORRUPT, "%s: tensor '%.*s' has the shape [%s] instead of [%s]: take another file", path_of(l, ret),
-                       SPAN_ARG(ret->pieces[0].entry->name), has_text, want_text);
+        return err_set(err, ERR_CORRUPT, "%s: tensor '%.*s' has the shape [%s] instead of [%s]: take another file",
+                       path_of(l, ret), SPAN_ARG(ret->pieces[0].entry->name), has_text, want_text);
     }
     return ERR_OK;
 }

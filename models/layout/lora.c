@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "kernels/base/crc32c.h"
+#include "kernels/base/file.h"
 #include "kernels/base/mapping.h"
 #include "kernels/base/processor.h"
 #include "kernels/quant.h"
@@ -176,7 +177,7 @@ static enum err_code read_alpha(const struct lora *l, const struct lora_layer *l
         if (n != 1)
             return damaged(l, e, "is not one number", err);
         if (l->settings.found)
-            return damaged(l, e, "gives an alpha, and the file's metadata (lora_adapter_metadata) another", err);
+            return damaged(l, e, "gives an alpha, and the file's settings of PEFT another", err);
         if (e->dtype == DT_I64) {
             int64_t v;
             memcpy(&v, e->data, sizeof v);
@@ -400,11 +401,20 @@ static uint32_t crc_of_file(const struct lora *l)
     return crc;
 }
 
-/* Everything after the directory, which is in l->file. */
-static enum err_code read_file(struct lora *l, struct arena *a, struct err *err)
+/* Of the file, and of the settings that lie beside it. */
+static void make_digest(struct lora *l)
+{
+    uint32_t crc = crc_of_file(l);
+
+    crc = crc32c(crc, l->settings.config.ptr, l->settings.config.len);
+    (void)snprintf(l->digest, sizeof l->digest, "%zu-%08" PRIx32, l->file.map.len, crc);
+}
+
+/* Everything after the directory, which is in l->file. path: NULL if it is in memory only. */
+static enum err_code read_file(struct lora *l, const char *path, struct arena *a, struct err *err)
 {
     TRY(lora_layers_read(&l->file, a, &l->layers, &l->n_layers, err));
-    TRY(lora_settings_read(&l->file, a, &l->settings, err));
+    TRY(lora_settings_read(&l->file, path, a, &l->settings, err));
     /* at most one part for each tensor and one for the other half of its rows */
     TRY(arena_alloc(a, 2 * (size_t)l->file.n_entries, sizeof *l->parts, &l->parts, err));
     for (int i = 0; i < l->n_layers; i++) {
@@ -412,7 +422,7 @@ static enum err_code read_file(struct lora *l, struct arena *a, struct err *err)
         lora_release(l);
     }
     TRY(make_targets(l, a, err));
-    (void)snprintf(l->digest, sizeof l->digest, "%zu-%08" PRIx32, l->file.map.len, crc_of_file(l));
+    make_digest(l);
     return file_map_check(err);
 }
 
@@ -431,13 +441,6 @@ static enum err_code new_lora(const char *path, double scale, struct arena *a, s
     return ERR_OK;
 }
 
-static const char *without_folder(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash ? slash + 1 : path;
-}
-
 enum err_code lora_open(const char *path, double scale, struct arena *a, const struct lora **ret, struct err *err)
 {
     struct lora *l = NULL;
@@ -445,8 +448,8 @@ enum err_code lora_open(const char *path, double scale, struct arena *a, const s
     TRY(new_lora(path, scale, a, &l, err));
     TRY(tensor_file_open(l->path, a, &l->file, err));
     l->mapped = true;
-    l->file.path = without_folder(l->path);
-    TRY(read_file(l, a, err));
+    l->file.path = file_short_name(l->path);
+    TRY(read_file(l, l->path, a, err));
     *ret = l;
     return ERR_OK;
 }
@@ -458,8 +461,8 @@ enum err_code lora_parse(const char *path, struct span map, double scale, struct
 
     TRY(new_lora(path, scale, a, &l, err));
     TRY(tensor_file_parse(l->path, map, a, &l->file, err));
-    l->file.path = without_folder(l->path);
-    TRY(read_file(l, a, err));
+    l->file.path = file_short_name(l->path);
+    TRY(read_file(l, NULL, a, err));
     *ret = l;
     return ERR_OK;
 }

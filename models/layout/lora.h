@@ -4,8 +4,8 @@
  *
  *   A      [r, inputs], r at most 4096
  *   B      [outputs, r]; its rows go to where the layer's rows are in BFL's matrix
- *   alpha  a number beside them, or in the file's metadata (lora_adapter_metadata, as diffusers writes it, where
- *          use_rslora makes it alpha / sqrt(r)); r where there is none
+ *   alpha  a number beside them, or in the settings of PEFT (lora_alpha.h), where use_rslora makes it alpha / sqrt(r);
+ *          r where there is none
  *
  * Biases (lora_B.bias, .diff_b) and whole changes (.diff) are added, too. Nothing of a file is left out: one that
  * changes something else as well is refused, unless that change is all zeros, as text encoders of some trainers' files
@@ -41,7 +41,8 @@ struct weight_patch lora_patch(const struct lora *l);
  * them again. No thread may be adding meanwhile. */
 void lora_release(const struct lora *l);
 
-/* For records: the path as it was given, and "BYTES-CRC", the file's size and the CRC-32C of all of it in hex. */
+/* For records: the path as it was given, and "BYTES-CRC", the file's size and the CRC-32C in hex of
+ * all of it, and of adapter_config.json where that counts. */
 const char *lora_path(const struct lora *l);
 const char *lora_digest(const struct lora *l);
 int lora_layers(const struct lora *l); /* how many layers it changes */

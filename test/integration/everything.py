@@ -4,7 +4,7 @@ import os
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "browser")]
+sys.path[:0] = [HERE, *(os.path.join(os.path.dirname(HERE), beside) for beside in ("browser", "model_kinds"))]
 import faults
 import google_clients
 import local_files

@@ -190,12 +190,15 @@ static enum err_code call_network(struct run *r, struct call *c, struct err *err
 
 static enum err_code load(struct run *r, const struct args *a, struct err *err)
 {
-    struct weight_loader l = {
-        .set = &r->set, .mem = &r->weights, .scratch = &r->scratch, .made = &r->arena, .prove = true, .not_taken = &not_taken
-    };
-    const struct model_folder folder = { .dir = a->models, .transformer = a->transformer, .relatives_too = true };
     char text[ERR_MESSAGE_MAX];
     int not_taken = 0;
+    struct weight_loader l = { .set = &r->set,
+                               .mem = &r->weights,
+                               .scratch = &r->scratch,
+                               .made = &r->arena,
+                               .prove = true,
+                               .not_taken = &not_taken };
+    const struct model_folder folder = { .dir = a->models, .transformer = a->transformer, .relatives_too = true };
 
     TRY(cli_backend_open(&a->backend, &r->be, err));
     l.be = r->be;

@@ -587,7 +587,42 @@ TEST(lora__refuses_settings_that_it_cannot_follow)
     put_pair(&m, TO_Q, 64, 64, 4);
     (void)put(&m, TO_Q ".alpha", 0, 0);
     m.metadata = (struct metadata_pair){ "lora_adapter_metadata", "{\"transformer.lora_alpha\": 3}" };
-    check_refused(&m, ERR_CORRUPT, "gives an alpha, and the file's metadata");
+    check_refused(&m, ERR_CORRUPT, "gives an alpha, and the file's settings");
+}
+
+/* A file of PEFT in a folder of its own, with settings beside it. */
+static enum err_code open_peft(struct made *m, const char *name, const char *config)
+{
+    char file[64];
+
+    begin(m);
+    put_pair(m, "base_model.model.transformer_blocks.0.attn.to_q", 64, 64, 4);
+    (void)snprintf(file, sizeof file, "peft/%s", name);
+    (void)temp_file("peft/adapter_config.json", config, strlen(config));
+    CHECK_OK(safetensors_write(temp_path(file), m->tensors, m->n, NULL, 0, &m->err), m->err);
+    return lora_open(temp_path(file), 1, &m->a, &m->lora, &m->err);
+}
+
+TEST(lora__settings_beside_a_file_of_peft_count_and_are_in_its_digest)
+{
+    char digest[64], folder[128];
+    struct made m;
+
+    temp_folder("peft", folder, sizeof folder);
+    CHECK_OK(open_peft(&m, "adapter_model.safetensors", "{\"r\": 4, \"lora_alpha\": 6, \"use_rslora\": false}"), m.err);
+    CHECK(added_to_q(&m) == 6);
+    (void)snprintf(digest, sizeof digest, "%s", lora_digest(m.lora));
+    arena_done(&m.a);
+    CHECK_OK(open_peft(&m, "adapter_model.safetensors", "{\"lora_alpha\": 6, \"use_rslora\": true}"), m.err);
+    CHECK(added_to_q(&m) == 12);
+    CHECK(strcmp(digest, lora_digest(m.lora)) != 0);
+    arena_done(&m.a);
+    CHECK_INT(open_peft(&m, "adapter_model.safetensors", "{\"lora_alpha\": 6"), ERR_CORRUPT);
+    CHECK(strstr(m.err.msg, "adapter_model.safetensors: its adapter_config.json is damaged"));
+    arena_done(&m.a);
+    CHECK_OK(open_peft(&m, "other.safetensors", "{\"lora_alpha\": 6}"), m.err); /* may belong to another file */
+    CHECK(added_to_q(&m) == 4);
+    arena_done(&m.a);
 }
 
 TEST(lora__refuses_a_scale_that_is_not_finite)

@@ -101,6 +101,56 @@ TEST(cmd_transformer__writes_the_official_velocity_and_the_streams_of_every_bloc
     outcome_close(&o);
 }
 
+enum { MAX_LORAS = 4 };
+
+/* Runs the network with the LoRAs of a case, "FILE:SCALE,FILE:SCALE", as paths. */
+static void run_with_loras(struct outcome *o, const char *files)
+{
+    char list[256], options[MAX_LORAS][512];
+    const char *args[MAX_ARGS] = { "transformer", "--models", golden("small/models"), "--transformer",
+                                   "flux1-fill-F32.gguf", "--in", golden("small/cases/transformer.safetensors"),
+                                   "--backend", "cpu" };
+    int argc = 9, n = 0;
+
+    (void)snprintf(list, sizeof list, "%s", files);
+    for (char *item = strtok(list, ","); item; item = strtok(NULL, ",")) {
+        char *scale = strchr(item, ':');
+
+        CHECK(scale && n < MAX_LORAS);
+        *scale++ = '\0';
+        (void)snprintf(options[n], sizeof options[n], "%s:%s", golden("lora/%s", item), scale);
+        args[argc++] = "--lora";
+        args[argc++] = options[n++];
+    }
+    CHECK_INT(outcome_run(o, cmd_transformer, args), 0);
+}
+
+/* Of each case the golden file has the first tokens, computed by diffusers with the adapters active. */
+TEST(cmd_transformer__gives_the_velocity_of_diffusers_with_loras_of_every_style)
+{
+    static const char *const cases[] = { "peft",  "alphas", "settings", "bias",    "kohya", "mixed",
+                                         "xlabs", "comfy",  "bfl",      "by_hand", "two" };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct tensor_entry *got, *want;
+        const char *files = NULL;
+        struct err err = { 0 };
+        struct outcome o;
+        char key[64];
+
+        outcome_open(&o, golden("lora/expected.safetensors"));
+        (void)snprintf(key, sizeof key, "%s.files", cases[i]);
+        CHECK_OK(tensor_file_metadata(&o.want, key, &o.arena, &files, &err), err);
+        run_with_loras(&o, files);
+        (void)snprintf(key, sizeof key, "%s.velocity", cases[i]);
+        got = tensor_file_find(&o.got, SPAN("velocity"));
+        want = tensor_file_find(&o.want, span_of(key));
+        CHECK(got && want && got->bytes >= want->bytes && got->dims[1] == want->dims[1]);
+        CHECK_REL(values(&o, got), values(&o, want), want->bytes / sizeof(float), f32_limit);
+        outcome_close(&o);
+    }
+}
+
 TEST(cmd_embed__writes_the_official_embeddings_and_ids)
 {
     const char *models = golden("small/models"), *prompt = NULL, *t5_len = NULL;

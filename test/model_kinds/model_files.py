@@ -2,6 +2,7 @@
 
 Each function gives {name in the folder: its bytes, or what makes it at a path}. Standard library only.
 """
+import bisect
 import functools
 import io
 import json
@@ -139,10 +140,10 @@ def split_gguf(n=3, without=None):
     return found
 
 
-def reshaped_gguf(kind):
+def reshaped_gguf(kind, shape=(32, 384)):
     """img_in with rows of 256, as ComfyUI's converter stores what does not fit its blocks, and the true shape beside."""
     stores = [Stored(s.name, s.kind, (48, 256), s.data) if s.name == "img_in.weight" else s for s in stored(model(), family("C", kind))]
-    return one_gguf(stores, pairs_of_file=fill.PLAIN_PAIRS | {"comfy.gguf.orig_shape.img_in.weight": [32, 384]})
+    return one_gguf(stores, pairs_of_file=fill.PLAIN_PAIRS | {"comfy.gguf.orig_shape.img_in.weight": list(shape)})
 
 
 # ---- damage
@@ -264,9 +265,7 @@ def linked(path, name):
 
 def vae_of_diffusers():
     """ae.safetensors under diffusers' names."""
-    with open(os.path.join(SMALL, "ae.safetensors"), "rb") as f:
-        entries = fill.read_safetensors(f.read())
-    return safetensors([vae_tensor(name, *e) for name, e in entries.items()])
+    return safetensors([vae_tensor(name, *e) for name, e in read_small("ae.safetensors").items()])
 
 
 def vae_tensor(name, kind, shape, data):
@@ -351,6 +350,76 @@ def every_other_kind():
     odd = {"page.safetensors": HTML, "lfs.gguf": LFS, "pipe.gguf": os.mkfifo, "iq2.gguf": unread_gguf("IQ2_XXS", 66, 256)[GGUF]}
     others = lora_only() | nf4() | svdquant() | quanto() | chroma() | flux_2() | other_inputs(fill.CANNY)
     return one(bf16(), "a.safetensors") | others | odd | half
+
+
+def hugging_face_cache():
+    """The official repository as its cache keeps it: a folder of links to files that are named by digests."""
+    found = {}
+    for i, (name, what) in enumerate(official().items()):
+        if callable(what):
+            found[name] = what
+        else:
+            found[f"../blobs/{i:064x}"] = what
+            found[name] = link(os.path.join("../" * (name.count("/") + 1) + "blobs", f"{i:064x}"))
+    return found
+
+
+def read_small(path):
+    """-> the tensors of one of the golden set's files"""
+    with open(os.path.join(SMALL, path), "rb") as f:
+        return fill.read_safetensors(f.read())
+
+
+def merged_checkpoint():
+    """All networks in one file, under the names that ComfyUI saves, and nothing else but the vocabularies."""
+    networks = [("vae.", "ae.safetensors"), ("text_encoders.clip_l.transformer.text_model.", "text_encoder/model.safetensors"),
+                ("text_encoders.t5xxl.transformer.", "text_encoder_2/model.safetensors")]
+    out = stored(fill.prefixed("model.diffusion_model.", model()), "BF16")
+    out += [Stored(start + name, *e) for start, path in networks for name, e in read_small(path).items()]
+    return one(out, "flux1-fill-all-in-one.safetensors") | tokenizers()
+
+
+def unfinished_neighbours():
+    """What downloads leave behind while they run, beside a whole file."""
+    begun = bytes(1000)
+    return {**one(bf16(), "flux1-fill-dev.safetensors"), **encoders_and_vae(), "flux1-fill-dev-Q8_0.gguf.part": begun, "flux1-fill-dev-Q8_0.gguf.aria2": begun,
+            "flux1-dev.safetensors.incomplete": begun, ".cache/huggingface/download/x.safetensors.lock": b"", "flux1-fill-dev-Q4_0.gguf": b"",
+            "link.gguf": link("/nowhere/at/all.gguf")}
+
+
+def t5_in_fp8(as_f32=False):
+    """The golden set's T5 with matrices in fp8 whose scales use its range, as ComfyUI's t5xxl_fp8_e4m3fn_scaled; or the
+    same values in F32."""
+    out = [] if as_f32 else [Stored("scaled_fp8", "F8_E4M3", (2,), bytes(2))]
+    for name, (kind, shape, data) in read_small("text_encoder_2/model.safetensors").items():
+        if len(shape) < 2 or "SelfAttention" not in name and "DenseReluDense" not in name or "bias" in name:
+            out.append(Stored(name, kind, shape, data))
+            continue
+        values = [v for v, in struct.iter_unpack("<e", data)]
+        scale = struct.unpack("<f", struct.pack("<f", max(map(abs, values)) / 448))[0]
+        nearest = {v: nearest_e4m3(v / scale) for v in set(values)}
+        if as_f32:
+            out.append(Stored(name, "F32", shape, b"".join(struct.pack("<f", nearest[v] * scale) for v in values)))
+        else:
+            out += [Stored(name, "F8_E4M3", shape, b"".join(fill.E4M3[nearest[v]] for v in values)),
+                    floats(name.removesuffix("weight") + "scale_weight", [scale], ())]
+    return safetensors(out)
+
+
+@functools.cache
+def sorted_e4m3():
+    return sorted(v for v in fill.E4M3 if abs(v) <= 448)
+
+
+def nearest_e4m3(value):
+    known = sorted_e4m3()
+    at = bisect.bisect_left(known, value)
+    return min(known[max(at - 1, 0):at + 1], key=lambda v: abs(v - value))
+
+
+def with_t5_in_fp8(as_f32=False):
+    """A folder whose T5 is that one."""
+    return one(bf16(), "flux1-fill-dev.safetensors") | encoders_and_vae() | {"t5xxl_fp16.safetensors": t5_in_fp8(as_f32)}
 
 
 def t5_without_charsmap():

@@ -11,6 +11,7 @@ from tiny_fill import HIDDEN, Stored, Tensor, floats, stored
 PLACES = 12  # of merged values
 FEW = ("transformer_blocks.0.attn.to_q", "transformer_blocks.1.attn.add_v_proj", "transformer_blocks.1.ff.net.2",
        "single_transformer_blocks.0.attn.to_k", "single_transformer_blocks.1.proj_mlp", "single_transformer_blocks.1.proj_out")
+OF_XLABS = ("double_blocks.0.img_attn.qkv", "double_blocks.1.txt_attn.qkv", "double_blocks.0.txt_attn.proj", "double_blocks.1.img_attn.proj")
 FUSED = ("double_blocks.0.img_attn.qkv", "double_blocks.1.txt_mlp.0", "single_blocks.1.linear1", "single_blocks.0.modulation.lin")
 
 
@@ -79,6 +80,17 @@ def kohya(c):
 
 def bfl(c):
     return f"diffusion_model.{c.module}", "lora_A", "lora_B"
+
+
+def xlabs(c):
+    block, module = c.module.rsplit(".", 2)[0], c.module.split(".", 2)[2]
+    part, which = module.split("_attn.")
+    return f"{block}.processor.{which}_lora{1 if part == 'img' else 2}", "down", "up"
+
+
+def every_module(naming=lambda tensors: tensors):
+    """The names of all layers that are matrices."""
+    return [name.removesuffix(".weight") for name, t in naming(fill.model()).items() if len(t.shape) == 2]
 
 
 def lora(made, naming, alpha=None, kind="BF16"):
