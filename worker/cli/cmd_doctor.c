@@ -483,7 +483,8 @@ static void check_files(struct run *r, const struct fill_model *m)
     progress_init_stderr(&progress);
     model_files_add_folder(&files, &folder, &r->arena);
     for (int i = 0; fill_model_lora_path(m, i); i++)
-        model_files_add(&files, &(struct verified_file){ fill_model_lora_path(m, i), MODEL_PART_COUNT, false }, &r->arena);
+        model_files_add(&files, &(struct verified_file){ fill_model_lora_path(m, i), MODEL_PART_COUNT, false },
+                        &r->arena);
     for (int i = 0; i < files.n; i++)
         check_file(r, &files.file[i], &watch);
     progress_done(&progress);
