@@ -69,11 +69,6 @@ static enum err_code damaged(const struct lora *l, const struct tensor_entry *e,
                    what);
 }
 
-static bool is_number_type(enum dtype t)
-{
-    return t != DT_I32 && t != DT_I64 && t != DT_U8;
-}
-
 static enum err_code check_matrix(const struct lora *l, const struct tensor_entry *e, struct err *err)
 {
     if (e->n_dims > 2)
@@ -85,7 +80,7 @@ static enum err_code check_matrix(const struct lora *l, const struct tensor_entr
     if (e->dims[0] > MAX_SIDE || e->dims[1] > MAX_SIDE)
         return err_set(err, ERR_TOO_LARGE, "%s: tensor '%.*s' is [%" PRId64 ", %" PRId64 "]; at most %d are allowed",
                        l->file.path, SPAN_ARG(e->name), e->dims[0], e->dims[1], MAX_SIDE);
-    if (!is_number_type(e->dtype))
+    if (dtype_is_integer(e->dtype))
         return damaged(l, e, "has whole numbers; F32, F16, BF16 and fp8 are read", err);
     return ERR_OK;
 }
@@ -94,7 +89,8 @@ static enum err_code check_vector(const struct lora *l, const struct tensor_entr
 {
     if (e->n_dims != 1 || e->dims[0] < 1 || e->dims[0] > MAX_SIDE)
         return damaged(l, e, "is not a vector", err);
-    return is_number_type(e->dtype) ? ERR_OK : damaged(l, e, "has whole numbers; F32, F16, BF16 and fp8 are read", err);
+    return dtype_is_integer(e->dtype) ? damaged(l, e, "has whole numbers; F32, F16, BF16 and fp8 are read", err)
+                                      : ERR_OK;
 }
 
 EVERY_PROCESSOR static bool all_finite(const float *v, int64_t n)

@@ -302,7 +302,7 @@ static enum err_code find_piece(const struct weight_set *ws, const char *name, s
 
     if (!e)
         return missing(ws, name, err);
-    if (e->dtype == DT_I32 || e->dtype == DT_I64 || e->dtype == DT_U8)
+    if (dtype_is_integer(e->dtype))
         return err_set(err, ERR_UNSUPPORTED,
                        "%s: tensor '%s%s' holds %s values, which cannot be weights: take another file",
                        weight_set_file_of(ws, e)->path, ws->prefix, name, dtype_info(e->dtype)->name);

@@ -367,7 +367,7 @@ static void expand(const struct tensor_entry *e, int64_t i, int n, float *ret)
     const struct dtype_info *info = dtype_info(e->dtype);
     const char *src = (const char *)e->data + (size_t)(i / info->block_elems) * (size_t)info->block_bytes;
 
-    if (e->dtype != DT_I32 && e->dtype != DT_I64 && e->dtype != DT_U8) {
+    if (!dtype_is_integer(e->dtype)) {
         dequantise_row(e->dtype, src, ret, n);
         return;
     }
