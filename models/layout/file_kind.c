@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "models/file/gguf.h"
+#include "models/layout/network_prefixes.h"
+#include "models/weights/weight_set.h"
 
-enum { MAX_HAS = 3, MAX_PREFIX = 48, NAME_SIZE = TENSOR_NAME_MAX + 1, NO_CHANNELS = -1 };
+enum { MAX_HAS = 3, MAX_OTHERS = 5, NAME_SIZE = TENSOR_NAME_MAX + 1, NO_CHANNELS = -1 };
 
 /* The files that are looked at, as one directory. */
 struct look {
@@ -20,19 +22,25 @@ struct look {
 /* Networks of one group exclude each other: of each group the first clue that fits is taken. */
 enum group { GROUP_TRANSFORMER, GROUP_VAE, GROUP_T5, GROUP_CLIP, GROUP_OURS, GROUP_COUNT };
 
-/* What may stand in front of a network's names. The loaders know those before the NULL; a network under one of those
- * behind it is recognised, but cannot be used. */
-static const char *const prefixes[GROUP_COUNT][12] = {
-    [GROUP_TRANSFORMER] = { "model.diffusion_model.", "diffusion_model.", "transformer.", "", NULL, "module.",
-                            "_orig_mod.", "model.", "unet.", "net." },
-    [GROUP_VAE] = { "first_stage_model.", "vae.", "", NULL, "module.", "_orig_mod.", "autoencoder." },
-    [GROUP_T5] = { "text_encoders.t5xxl.transformer.", "t5xxl.transformer.", "", NULL, "module.", "text_encoder_2.",
-                   "model.", "transformer." },
-    [GROUP_CLIP] = { "text_encoders.clip_l.transformer.text_model.", "cond_stage_model.transformer.text_model.",
-                     "clip_l.transformer.text_model.", "text_model.", "", NULL,
-                     "conditioner.embedders.0.transformer.text_model.", "module.text_model." },
-    [GROUP_OURS] = { "" },
+/* What else stands in front of a network's names: one under these is recognised, but cannot be used. */
+static const char *const other_prefixes[GROUP_COUNT][MAX_OTHERS + 1] = {
+    [GROUP_TRANSFORMER] = { "module.", "_orig_mod.", "model.", "unet.", "net." },
+    [GROUP_VAE] = { "module.", "_orig_mod.", "autoencoder." },
+    [GROUP_T5] = { "module.", "text_encoder_2.", "model.", "transformer." },
+    [GROUP_CLIP] = { "conditioner.embedders.0.transformer.text_model.", "module.text_model." },
 };
+
+/* Those that the loaders know. */
+static const char *const *known_prefixes(enum group group)
+{
+    static const enum network_kind kinds[GROUP_COUNT] = { [GROUP_TRANSFORMER] = NETWORK_TRANSFORMER,
+                                                          [GROUP_VAE] = NETWORK_VAE,
+                                                          [GROUP_T5] = NETWORK_T5,
+                                                          [GROUP_CLIP] = NETWORK_CLIP };
+    static const char *const none[] = { NULL };
+
+    return group == GROUP_OURS ? none : network_prefixes(kinds[group]);
+}
 
 /* A network is recognised by tensors that all of its files have. A name that ends in '*' stands for any that begins
  * so. In every group the particular come before the general. */
@@ -319,34 +327,32 @@ static void judge(const struct look *l, struct network *n)
         judge_t5(l, n);
 }
 
-static bool look_for(const struct look *l, enum group group, const char *prefix, struct network *ret)
+static void look_for(const struct look *l, enum group group, const char *prefix, struct network *ret)
 {
     if (*prefix && !begins(l, prefix))
-        return false;
-    for (int i = 0; i < N_CLUES; i++)
+        return;
+    for (int i = 0; i < N_CLUES && !ret->clue; i++)
         if (clues[i].group == group && fits(l, prefix, &clues[i])) {
             *ret = (struct network){ .clue = &clues[i], .prefix = prefix };
             judge(l, ret);
-            return true;
         }
-    return false;
 }
 
-/* Where a name begins with model.diffusion_model., names without it are another network's. */
+/* In a merged checkpoint, names without its prefix are another network's. */
 static void find_network(const struct look *l, enum group group, struct network *ret)
 {
-    bool usable = true, merged = group == GROUP_TRANSFORMER && begins(l, prefixes[group][0]);
+    const char *const *known = known_prefixes(group), *const *others = other_prefixes[group];
+    const bool merged = group == GROUP_TRANSFORMER && begins(l, WEIGHT_SET_MERGED_PREFIX);
 
-    for (int i = 0; i < 12 && !ret->clue; i++) {
-        if (usable && !prefixes[group][i]) {
-            usable = false;
-            continue;
-        }
-        if (!prefixes[group][i] || (merged && i > 0))
-            break;
-        if (look_for(l, group, prefixes[group][i], ret))
-            ret->usable_names = usable;
-    }
+    if (merged)
+        look_for(l, group, WEIGHT_SET_MERGED_PREFIX, ret);
+    for (int i = 0; !merged && known[i] && !ret->clue; i++)
+        look_for(l, group, known[i], ret);
+    if (!merged && !ret->clue)
+        look_for(l, group, "", ret);
+    ret->usable_names = ret->clue;
+    for (int i = 0; !merged && others[i] && !ret->clue; i++)
+        look_for(l, group, others[i], ret);
 }
 
 /* Whether the architecture of a GGUF allows it to be a network of this group. */
@@ -578,6 +584,32 @@ void file_kind_see(const struct tensor_file *files, int n_files, struct arena *s
     *ret = s;
 }
 
+bool file_kind_is_encoding(enum file_kind kind)
+{
+    return kind >= FILE_NF4 && kind <= FILE_UNREAD_TYPE;
+}
+
+bool file_kind_is_relative_of_fill(enum file_kind kind)
+{
+    return kind >= FILE_FLUX_DEV && kind <= FILE_FLUX_OTHER;
+}
+
+bool file_kind_is_like(enum file_kind kind, enum file_kind part)
+{
+    switch (part) {
+    case FILE_FLUX_FILL:
+        return kind >= FILE_FLUX_DEV && kind <= FILE_OTHER_DIFFUSION;
+    case FILE_T5:
+        return kind >= FILE_UMT5 && kind <= FILE_LANGUAGE_MODEL;
+    case FILE_CLIP_L:
+        return kind == FILE_CLIP_OTHER;
+    case FILE_VAE_FLUX:
+        return kind == FILE_VAE_OTHER;
+    default:
+        return false;
+    }
+}
+
 static bool is_part(enum file_kind kind, enum file_kind part)
 {
     return kind == part || (part == FILE_T5 && kind == FILE_T5_FULL);
@@ -651,11 +683,6 @@ static const struct {
     [FILE_UNREADABLE] = { "unreadable", "so nobody knows what it is", "fetch it again, or take it out of the folder" },
 };
 
-static bool is_encoding(enum file_kind k)
-{
-    return k >= FILE_NF4 && k <= FILE_UNREAD_TYPE;
-}
-
 /* "FLUX.1-Fill in nunchaku's SVDQuant"; "FLUX.1-Fill, one of several files of a model". */
 const char *file_seen_name(const struct file_seen *s, char ret[FILE_TEXT_SIZE])
 {
@@ -663,7 +690,7 @@ const char *file_seen_name(const struct file_seen *s, char ret[FILE_TEXT_SIZE])
     const char *first = texts[s->kind].name, *link = "", *second = "";
     char missing[64] = "";
 
-    if (two && is_encoding(s->kind))
+    if (two && file_kind_is_encoding(s->kind))
         first = texts[s->network].name, link = " in ", second = texts[s->kind].name;
     else if (two && s->kind == FILE_UNKNOWN)
         first = texts[s->network].name, second = " under names that are not known here";

@@ -499,6 +499,31 @@ TEST(model_folder__comfyui_s_folders_are_looked_at)
     expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "vae/ae.safetensors is FLUX.1's autoencoder, which is no FLUX.1-Fill");
 }
 
+/* Whatever is found by content is found by its name, too. */
+TEST(model_folder__a_transformer_is_named_without_its_folder_and_ending)
+{
+    static const struct {
+        const char *name, *file;
+    } cases[] = {
+        { "one", "one.sft" },
+        { "two", "split_files/diffusion_models/two.safetensors" },
+        { "three.gguf", "text_encoders/three.gguf" },
+        { "diffusion_pytorch_model", "transformer/diffusion_pytorch_model.safetensors.index.json" },
+    };
+    char dir[256], want[300];
+    struct model_folder f = folder("named", dir);
+
+    put_official(dir);
+    put_st(dir, cases[0].file, FILL, 100);
+    put_st(dir, cases[1].file, FILL, 100);
+    put_gguf(dir, cases[2].file, "flux", FILL, 0, WHOLE, NO_VOCABULARY);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        f.transformer = cases[i].name;
+        (void)snprintf(want, sizeof want, "/%s", cases[i].file);
+        expect(&f, MODEL_TRANSFORMER, ERR_OK, want);
+    }
+}
+
 TEST(model_folder__a_merged_checkpoint_serves_for_what_nothing_else_is_there_for)
 {
     char dir[256];
