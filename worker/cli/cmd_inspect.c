@@ -3,8 +3,7 @@
  * as raw f32.
  *
  *   NAME  TYPE  [rows,cols]      the last dimension is contiguous, in GGUF files too
- *   KEY   TYPE  VALUE            --metadata; i32[2] is an array; long texts and arrays are cut, and say how long they
- * are
+ *   KEY   TYPE  VALUE            --metadata; i32[2] is an array; what is long is cut, and its length given
  *
  * Columns are apart by two blanks or more. Where there are several files, the tensor's file is a fourth column, and the
  * metadata's file one before the first. What cannot be used is listed, too: lines on stderr say what that is.
