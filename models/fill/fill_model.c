@@ -216,6 +216,7 @@ static enum err_code survey(struct fill_model *m, const struct model_folder *fol
         for (int f = 0; f < shards.n_files; f++)
             expanded += tensor_file_expanded_bytes(&shards.files[f]);
         weight_digest_of_directory(&shards, m->digests[i]);
+        m->headers = weight_digest_of_headers(m->headers, &shards);
     }
     add_loras_to_digest(m);
     if (m->limits.loading)
