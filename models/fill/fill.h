@@ -108,7 +108,7 @@ MUST_CHECK enum err_code fill_memory_estimate(const char *dir, const struct fill
                                               struct fill_memory *ret, struct err *err);
 void fill_model_close(struct fill_model *m); /* takes NULL */
 
-const char *fill_model_transformer(const struct fill_model *m); /* path of its file */
+const char *fill_model_transformer(const struct fill_model *m); /* path of its file, or of its index */
 /* The LoRAs that are merged into it, "FILE:SCALE (digest), ..."; NULL: none. */
 const char *fill_model_loras(const struct fill_model *m);
 const char *fill_model_lora_path(const struct fill_model *m, int i); /* of each file, from 0 on; NULL: no more */
