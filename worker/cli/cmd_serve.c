@@ -330,6 +330,10 @@ static const char *load_remedy(const struct service *s, enum err_code rc)
     if (strncmp(s->load_error.msg, "cuda:", 5) == 0)
         return "BACKEND=cuda needs a GPU and its driver: give the service a GPU (Cloud Run: --gpu=1 "
                "--gpu-type=nvidia-l4), or set BACKEND=cpu to compute on the CPU";
+    if (s->config.loras)
+        return "MODEL_DIR names the folder with the model files, TRANSFORMER one of them, and LORAS files of that "
+               "folder, of its folder loras, or paths: 'inpaint-worker doctor' says which part is missing, damaged or "
+               "does not fit";
     return "MODEL_DIR names the folder with the model files, and TRANSFORMER one of them: 'inpaint-worker doctor' says "
            "which part is missing or damaged";
 }
