@@ -261,13 +261,12 @@ static bool is_plain(char c)
            c == '.';
 }
 
-/* At most 60 characters of the file's name; where that may be what another becomes, fewer and a digest. A name with a
- * folder is told from the same one in another folder. */
+/* At most 60 characters of the file's name; where that may be what another becomes, fewer and a digest. Files of one
+ * name in several folders are told apart by what the grid calls them. */
 static void name_transformer(const struct audit_cell *c, const char *transformer, char ret[61])
 {
-    const bool has_folder = c->transformer && strchr(c->transformer, '/');
-    const char *whole = has_folder ? c->transformer : transformer;
-    bool changed = *transformer == '.' || has_folder;
+    const char *whole = c->transformer ? c->transformer : transformer;
+    bool changed = strcmp(whole, transformer) != 0;
     size_t n = 0;
 
     for (; transformer[n] && n < 60; n++) {

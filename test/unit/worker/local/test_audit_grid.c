@@ -164,13 +164,17 @@ TEST(audit_grid__different_sets_of_loras_have_different_names)
 
 TEST(audit_grid__transformers_of_one_name_in_two_folders_have_different_names)
 {
-    char names[3][AUDIT_NAME_SIZE];
-    static const char *const paths[] = { "x.gguf", "unet/x.gguf", "old/x.gguf" };
+    enum { N = 6 };
+    static const char *const paths[N] = { "x.gguf", "unet/x.gguf", "/models/x.gguf", "folder", "other", "x" };
+    char names[N][AUDIT_NAME_SIZE];
 
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < N; i++) {
         audit_cell_name(&(struct audit_cell){ .transformer = paths[i], .guidance = 2, .steps = 1, .seed = 3 }, "x.gguf", names[i]);
+        CHECK(strstr(names[i], "x.gguf") == names[i] && !strchr(names[i], '/'));
+        for (int k = 0; k < i; k++)
+            CHECK(strcmp(names[i], names[k]) != 0);
+    }
     CHECK_STR(names[0], "x.gguf-g2-s1-n3");
-    CHECK(strcmp(names[0], names[1]) != 0 && strcmp(names[1], names[2]) != 0 && strcmp(names[0], names[2]) != 0);
 }
 
 TEST(audit_grid__takes_the_setting_as_one_set_where_no_list_is_given)
