@@ -181,3 +181,29 @@ TEST(cmd_replay__refuses_other_weights_under_the_same_name)
     CHECK(strstr(said.errors, "this program has no backend 'abacus'"));
     CHECK_INT(RUN(replay, record, "--dir", there, "--models", "/no/such/models"), 1);
 }
+
+/* A record has the name of the transformer's file and no folder: one from elsewhere is named again. */
+TEST(cmd_replay__takes_a_transformer_that_lies_elsewhere)
+{
+    const char *record, *models, *elsewhere;
+    char folder[300];
+    struct span q8;
+
+    open_folders();
+    q8 = file_bytes(&arena, golden("small/models/flux1-fill-Q8_0.gguf"));
+    record = keep(temp_path("record.json"));
+    models = keep(golden("small/models"));
+    temp_folder("elsewhere", folder, sizeof folder);
+    elsewhere = keep(temp_file("elsewhere/mine.gguf", q8.ptr, q8.len));
+    CHECK_INT(RUN(edit, here, "--models", models, "--transformer", elsewhere, "--steps", "1", "--backend", "cpu", "--record", record), 0);
+    CHECK_INT(RUN(replay, record, "--dir", there, "--models", models), 1);
+    CHECK(strstr(said.errors, "there is no transformer 'mine.gguf'"));
+    CHECK_INT(RUN(replay, record, "--dir", there, "--models", models, "--transformer", "flux1-fill-F16.gguf"), 1);
+    CHECK(strstr(said.errors, "holds other weights than the record's"));
+    CHECK_INT(RUN(replay, record, "--dir", there, "--models", models, "--transformer", elsewhere), 0);
+    CHECK(strstr(said.out, "the same bytes as the record's\n"));
+    check_same_results();
+    CHECK_INT(RUN(edit, here, "--paint", "identity", "--record", record), 0);
+    CHECK_INT(RUN(replay, record, "--dir", there, "--transformer", elsewhere), 1);
+    CHECK(strstr(said.errors, "--transformer, --lora: the record was made without a model"));
+}
