@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "models/file/gguf.h"
+#include "models/layout/lora_key.h"
 #include "models/layout/network_prefixes.h"
 #include "models/weights/weight_set.h"
 
@@ -377,11 +378,6 @@ struct mark {
 };
 
 static const struct mark adapter_marks[] = {
-    { FILE_LORA_OTHER, CONTAINS, ".hada_w1" },
-    { FILE_LORA_OTHER, CONTAINS, ".lokr_w" },
-    { FILE_LORA_OTHER, ENDS, ".dora_scale" },
-    { FILE_LORA_OTHER, CONTAINS, ".lora_magnitude_vector" },
-    { FILE_LORA_OTHER, CONTAINS, ".oft_" },
     { FILE_IMAGE_ADAPTER, CONTAINS, ".ip_adapter_" },
     { FILE_LORA, CONTAINS, ".lora_A." },
     { FILE_LORA, CONTAINS, ".lora_B." },
@@ -421,6 +417,22 @@ static enum file_kind marked(const struct look *l, const struct mark *marks, siz
     return FILE_UNKNOWN;
 }
 #define MARKED(look, marks) marked(look, marks, sizeof(marks) / sizeof *(marks))
+
+/* What is no network may be an adapter; first of a kind that the reader of LoRAs refuses. */
+static void see_adapter(const struct look *l, struct file_seen *s)
+{
+    for (int f = 0; f < l->n; f++)
+        for (int i = 0; i < l->files[f].n_entries; i++) {
+            const char *other = lora_key_other_kind(l->files[f].entries[i].name);
+
+            if (!other)
+                continue;
+            s->kind = s->network = FILE_LORA_OTHER;
+            say(s->detail, "%s", other);
+            return;
+        }
+    s->kind = s->network = MARKED(l, adapter_marks);
+}
 
 /* A network is made of matrices: a flag or a counter of a strange type does no harm in a safetensors file. A GGUF with
  * any tensor of an unknown type cannot be read at all. */
@@ -563,7 +575,7 @@ static void see_tensors(const struct look *l, struct file_seen *s)
     s->unfinished = s->missing_bytes > 0;
     see_networks(l, s);
     if (s->network == FILE_UNKNOWN)
-        s->kind = s->network = MARKED(l, adapter_marks);
+        see_adapter(l, s);
     if (s->network != FILE_LORA)
         see_encoding(l, s);
 }
@@ -664,7 +676,7 @@ static const struct {
     [FILE_CLIP_OTHER] = { "another CLIP", "FLUX.1's is the text encoder of CLIP-L, 768 wide, for 77 tokens",
                           TAKE_CLIP },
     [FILE_VAE_OTHER] = { "another autoencoder", "FLUX.1's has an encoder, a decoder and 16 latent channels", TAKE_VAE },
-    [FILE_LORA_OTHER] = { "a LoKr, LoHa, DoRA or OFT adapter", "only plain LoRAs are read", "take a plain LoRA" },
+    [FILE_LORA_OTHER] = { "an adapter that is no plain LoRA", "only plain LoRAs are read", "take a plain LoRA" },
     [FILE_CONTROLNET] = { "a ControlNet", "it steers a transformer and is none itself", TAKE_FILL },
     [FILE_IMAGE_ADAPTER] = { "an adapter for reference images", "it steers a transformer and is none itself",
                              TAKE_FILL },

@@ -44,7 +44,7 @@ enum file_kind {
     FILE_LANGUAGE_MODEL,
     FILE_CLIP_OTHER,
     FILE_VAE_OTHER,
-    FILE_LORA_OTHER, /* LoKr, LoHa, DoRA, OFT */
+    FILE_LORA_OTHER, /* LoKr, LoHa, DoRA and others: lora_key_other_kind() */
     FILE_CONTROLNET,
     FILE_IMAGE_ADAPTER, /* IP-Adapter, Redux, PuLID */
     /* encodings that are not read */
