@@ -151,3 +151,14 @@ enum err_code lora_set_apply(const struct lora_set *s, struct weight_set *ws, st
     }
     return ERR_OK;
 }
+
+bool lora_set_touches(const struct lora_set *s, const char *name)
+{
+    for (int i = 0; i < s->n; i++) {
+        const struct weight_patch p = lora_patch(s->loras[i]);
+
+        if (p.touches(p.ctx, name))
+            return true;
+    }
+    return false;
+}

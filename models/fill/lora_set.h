@@ -29,5 +29,7 @@ MUST_CHECK enum err_code lora_set_open(const char *dir, const struct fill_lora *
 MUST_CHECK enum err_code lora_set_apply(const struct lora_set *s, struct weight_set *ws, struct err *err);
 /* As few digits as it takes to read the same scale back: what is run again from a record comes to the same bytes. */
 void lora_scale_text(double scale, char ret[LORA_SCALE_TEXT_SIZE]);
+/* Whether the tensor of this name, as "img_in.weight", is changed by one of them. */
+bool lora_set_touches(const struct lora_set *s, const char *name);
 
 #endif

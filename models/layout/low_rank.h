@@ -13,7 +13,7 @@
 enum { LOW_RANK_MAX = 4096, LOW_RANK_STRIP = 16 };
 
 struct low_rank {
-    const float *a; /* [rank, cols] in strips, as low_rank_put() fills them */
+    const float *a; /* [rank, cols] in strips: low_rank_strips() */
     enum dtype b_dtype;
     const void *b; /* [rows, rank], any alignment */
     int64_t rank, cols;
