@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -64,11 +63,7 @@ static enum err_code read_all(const struct reading *r, struct err *err)
     return ERR_OK;
 }
 
-static void write_hex(const unsigned char digest[CRYPTO_SHA256_BYTES], char ret[FILE_DIGEST_SIZE])
-{
-    for (size_t i = 0; i < CRYPTO_SHA256_BYTES; i++)
-        (void)snprintf(ret + 2 * i, 3, "%02x", digest[i]);
-}
+_Static_assert((int)FILE_DIGEST_SIZE == (int)CRYPTO_SHA256_TEXT_SIZE, "a digest is that of crypto.h");
 
 enum err_code file_digest(const char *path, const struct file_digest_watch *watch, char ret[FILE_DIGEST_SIZE],
                           int64_t *ret_bytes, struct err *err)
@@ -82,7 +77,7 @@ enum err_code file_digest(const char *path, const struct file_digest_watch *watc
     rc = rc ? rc : read_all(&r, err);
     rc = rc ? rc : crypto_sha256_end(r.sha, digest, err);
     if (!rc) {
-        write_hex(digest, ret);
+        crypto_sha256_text(digest, ret);
         *ret_bytes = r.bytes;
     }
     crypto_sha256_free(r.sha);
