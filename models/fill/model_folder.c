@@ -522,7 +522,7 @@ static enum err_code check_named(struct search *s, const struct model_file *f, s
     char text[MODEL_FILE_TEXT_SIZE];
     bool is_encoded = file_kind_is_encoding(f->seen.kind);
     const char *not_one =
-        f->seen.kind >= FILE_VAE_FLUX && f->seen.kind <= FILE_MERGED ? ", which is no FLUX.1-Fill" : "";
+        f->seen.kind >= FILE_VAE_FLUX && f->seen.kind <= FILE_MERGED ? ", which is not FLUX.1-Fill" : "";
     enum err_code rc;
 
     if (is_part(s, f) && !f->seen.unfinished) {

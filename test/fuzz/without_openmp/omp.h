@@ -1,4 +1,5 @@
-/* omp - stands in for OpenMP's header where a reader is fuzzed: clang may lack that header, and loops have one thread. */
+/* omp - stands in for OpenMP's header where a reader is fuzzed: clang may lack that header, and loops have one thread.
+ */
 #ifndef TEST_FUZZ_WITHOUT_OPENMP_OMP_H
 #define TEST_FUZZ_WITHOUT_OPENMP_OMP_H
 

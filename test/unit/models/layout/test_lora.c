@@ -576,7 +576,7 @@ TEST(lora__refuses_settings_that_it_cannot_follow)
 {
     struct made m;
 
-    check_settings_refused("{", ERR_CORRUPT, "no JSON");
+    check_settings_refused("{", ERR_CORRUPT, "not JSON");
     check_settings_refused("[]", ERR_CORRUPT, "not an object");
     check_settings_refused("{\"transformer.lora_alpha\": \"3\"}", ERR_CORRUPT, "lora_alpha is not a number");
     check_settings_refused("{\"transformer.lora_alpha\": 1e300}", ERR_CORRUPT, "alpha 1e+300");
