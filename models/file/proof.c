@@ -18,6 +18,8 @@ enum {
     TABLE_ROWS = 32000, /* from here on, rows are those of a token table */
     TABLE_PADDING = 64, /* rows */
     LINE = 64,          /* bytes of a cache line */
+    PRUNED_ROW = 256,   /* bytes: shorter rows begin at too many places to tell their zeros from a hole */
+    SMALL_HOLE = 2048,  /* bytes, in a factor of a LoRA that is smaller than four pages */
     MAX_FIELDS = 2,
     NAME_SHOWN = 80 /* characters of a tensor's name in a message */
 };
@@ -248,6 +250,55 @@ static enum err_code refuse_value(const struct proof *p, const char *at, struct 
                    p->largest < FLT_MAX ? " (its values are below 4096)" : "");
 }
 
+/* --- zeros that are meant --- */
+
+/* All the zeros around some, as long as the tensor has them. */
+struct zeros {
+    const char *begin, *end;
+};
+
+static struct zeros zeros_around(const struct proof *p, const char *from, const char *to)
+{
+    while (from > p->data && !from[-1])
+        from--;
+    while (p->end - to >= PAGE && is_zero(to, to + PAGE))
+        to += PAGE;
+    while (to < p->end && !*to)
+        to++;
+    return (struct zeros){ from, to };
+}
+
+static bool is_page(const char *at)
+{
+    return (uintptr_t)at % PAGE == 0;
+}
+
+/* Whether one of the tensor's rows begins at the value that a run of zeros begins or ends at. Where a page of the file
+ * begins, too, that says nothing. */
+static bool is_row(const struct proof *p, const char *at, bool is_begin)
+{
+    const size_t step = (size_t)p->block_bytes, row = p->e->bytes / (size_t)p->e->dims[0];
+    const size_t value = ((size_t)(at - p->data) + (is_begin ? step - 1 : 0)) / step * step;
+
+    return value % row == 0 && !is_page(at) && !is_page(p->data + value);
+}
+
+/* Zeros that are rows, and no first or last one: neurons that were pruned. A hole begins and ends anywhere. */
+static bool are_pruned_rows(const struct proof *p, struct zeros z)
+{
+    return p->e->bytes / (size_t)p->e->dims[0] >= PRUNED_ROW && z.begin > p->data && z.end < p->filled_end &&
+           is_row(p, z.begin, true) && is_row(p, z.end, false);
+}
+
+/* Pages alone, and neither more nor less: even among the zeros that a plain cast to one byte makes. */
+static bool are_pages(const struct proof *p, struct zeros z)
+{
+    const size_t row = p->e->bytes / (size_t)p->e->dims[0];
+    const bool are_rows = (size_t)(z.begin - p->data) % row == 0 && (size_t)(z.end - p->data) % row == 0;
+
+    return is_page(z.begin) && is_page(z.end) && !are_rows;
+}
+
 /* --- tensors --- */
 
 /* A page that is a hole, if the rest of what a hole needs is there, too; most pages show in their first bytes that they
@@ -260,7 +311,8 @@ static bool is_hole(const struct proof *p, const char *from, const char *to)
 
 static enum err_code check_pages(const struct proof *p, struct err *err)
 {
-    const char *to, *bad, *hole = NULL;
+    const char *to, *bad;
+    struct zeros zeros = { p->data, p->data }; /* the last that passed */
 
     for (const char *from = p->data; from < p->end; from = to) {
         to = from + (PAGE - (uintptr_t)from % PAGE);
@@ -268,9 +320,11 @@ static enum err_code check_pages(const struct proof *p, struct err *err)
         bad = bad_value(p, from, to);
         if (bad)
             return refuse_value(p, bad, err);
-        hole = !is_hole(p, from, to) ? NULL : hole ? hole : from;
-        if (hole && to - hole >= p->hole_bytes)
-            return refuse_zeros(p, hole, err);
+        if (to <= zeros.end || !is_hole(p, from, to))
+            continue;
+        zeros = zeros_around(p, from, to);
+        if (zeros.end - from < p->hole_bytes ? are_pages(p, zeros) : !are_pruned_rows(p, zeros))
+            return refuse_zeros(p, from, err);
     }
     return ERR_OK;
 }
@@ -350,4 +404,65 @@ enum err_code proof_tensor(const struct tensor_entry *e, const char *path, enum 
         p.filled_end = end_of_table(e);
     TRY(check_ends(&p, err));
     return check_pages(&p, err);
+}
+
+/* How many zeros are a hole in a factor of a LoRA. A's rows are its inputs, which are never all zero for long; B may be
+ * made of several layers' matrices along a diagonal, with zeros of nearly a row between them. */
+static ptrdiff_t hole_in_factor(const struct tensor_entry *e)
+{
+    const size_t quarter = e->bytes / 4, row = e->bytes / (size_t)e->dims[0];
+    const size_t hole = quarter > PAGE ? PAGE : quarter < SMALL_HOLE ? SMALL_HOLE : quarter;
+
+    return (ptrdiff_t)(e->dims[0] > e->dims[1] && 2 * row > hole ? 2 * row : hole);
+}
+
+enum err_code proof_factor(const struct tensor_entry *e, const char *path, struct err *err)
+{
+    enum { STEP = SMALL_HOLE / 2 };
+    struct proof p = { .e = e, .path = path, .data = e->data };
+
+    if (e->dtype >= DT_COUNT || e->n_dims != 2 || e->bytes < SMALL_HOLE || !e->data)
+        return ERR_OK;
+    p.block_bytes = dtype_info(e->dtype)->block_bytes;
+    p.end = p.filled_end = p.data + e->bytes;
+    for (const char *from = p.data; p.end - from >= STEP; from += STEP) {
+        struct zeros z;
+
+        if (!is_zero(from, from + FIRST_BYTES) || !is_zero(from, from + STEP))
+            continue;
+        z = zeros_around(&p, from, from + STEP);
+        if (z.end - z.begin >= hole_in_factor(e) &&
+            ((z.begin > p.data && !is_row(&p, z.begin, true)) || (z.end < p.end && !is_row(&p, z.end, false))))
+            return refuse_zeros(&p, z.begin, err);
+        from = z.end - STEP > from ? z.end - STEP : from;
+    }
+    return ERR_OK;
+}
+
+/* Whether a part of a factor begins here: of q, k and v, or of these and the MLP, whose rows are seven times as many.
+ */
+static bool is_part(const struct proof *p, const char *at)
+{
+    const size_t rows = (size_t)p->e->dims[0], row = p->e->bytes / rows;
+
+    return is_row(p, at, true) && ((size_t)(at - p->data) + row - 1) / row * 21 % rows == 0;
+}
+
+enum err_code proof_end_of_factors(const struct tensor_file *f, struct err *err)
+{
+    const char *end = f->map.ptr + f->map.len, *at = end;
+
+    while (at > f->map.ptr && !at[-1])
+        at--;
+    for (const struct tensor_entry *e = f->entries; e < f->entries + f->n_entries; e++) {
+        const char *data = e->data;
+        struct proof p = { .e = e, .path = f->path, .data = data };
+
+        if (e->dtype >= DT_COUNT || e->n_dims != 2 || at <= data || at >= data + e->bytes)
+            continue;
+        p.block_bytes = dtype_info(e->dtype)->block_bytes;
+        if (end - at > LINE && (size_t)(end - at) > e->bytes / (size_t)e->dims[0] && !is_part(&p, at))
+            return refuse_zeros(&p, at, err);
+    }
+    return ERR_OK;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "kernels/base/json_scan.h"
+#include "models/file/proof.h"
 
 struct item {
     struct lora_key key;
@@ -111,10 +112,10 @@ static enum err_code check_role(const struct tensor_file *f, const struct item *
             "%s: '%.*s' changes a QK norm, as control LoRAs (Canny, Depth) do; take a LoRA for FLUX.1-dev or Fill",
             f->path, SPAN_ARG(item->entry->name));
     if (k->role == LORA_PLAIN || k->role == LORA_NO_ROLE)
-        return err_set(
-            err, ERR_UNSUPPORTED,
-            "%s: '%.*s' is no part of a LoRA (.lora_A.weight, .lora_down.weight, .alpha); is it a whole model? Take a LoRA's file",
-            f->path, SPAN_ARG(item->entry->name));
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: '%.*s' is no part of a LoRA (.lora_A.weight, .lora_down.weight, .alpha); is it a whole "
+                       "model? Take a LoRA's file",
+                       f->path, SPAN_ARG(item->entry->name));
     return ERR_OK;
 }
 
@@ -186,11 +187,13 @@ static enum err_code read_items(const struct tensor_file *f, struct arena *a, st
     struct item *items = NULL;
 
     TRY(arena_alloc(a, (size_t)f->n_entries, sizeof *items, &items, err));
+    TRY(proof_end_of_factors(f, err));
     for (int i = 0; i < f->n_entries; i++) {
         items[i].entry = &f->entries[i];
         lora_key_read(f->entries[i].name, &items[i].key);
         if (items[i].key.place != LORA_TEXT_ENCODER)
             TRY(check_role(f, &items[i], err));
+        TRY(proof_factor(items[i].entry, f->path, err));
     }
     qsort(items, (size_t)f->n_entries, sizeof *items, compare_items);
     *ret = items;

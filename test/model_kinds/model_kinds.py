@@ -22,7 +22,7 @@ import model_loras as loras
 import tiny_fill as fill
 from harness import PROGRAM, Suite, equal, mask_png, once, photo_png, run_suites
 from model_files import BIAS, FILE, FINAL, GGUF, QKV, bf16, model, one, one_gguf
-from tiny_fill import changed, family, floats, long_only, prefixed, stored
+from tiny_fill import Stored, changed, family, floats, long_only, prefixed, stored
 
 SECONDS = 60  # a program that waits for a pipe never ends
 REMEDY = r"\b(take|fetch|name|use|put|remove|convert|download|delete|set|get|copy|needs?|needed)\b"
@@ -275,6 +275,16 @@ def few(naming=loras.peft):
     return loras.lora(loras.changes(loras.FEW), naming)
 
 
+def unfinished(part):
+    """A LoRA of which only the first part has arrived."""
+    whole = b"".join(s.data for s in few())
+    data, out = whole[:int(len(whole) * part) | 1].ljust(len(whole), b"\0"), []
+    for s in few():
+        out.append(Stored(s.name, s.kind, s.shape, data[:len(s.data)]))
+        data = data[len(s.data):]
+    return out
+
+
 def of_an_adapter(**said):
     """What diffusers writes into a LoRA's metadata."""
     return {"lora_adapter_metadata": json.dumps({f"transformer.{k}": v for k, v in said.items()})}
@@ -322,6 +332,7 @@ LORAS = [
     unfit("lora_of_another_kind", lambda: [*few(), floats("transformer.transformer_blocks.0.attn.to_q.dora_scale", [1.0] * 32)], "DoRA"),
     unfit("lora_for_a_text_encoder", lambda: loras.lora(loras.changes(loras.FUSED), loras.kohya) + of_a_text_encoder(0.5), "text encoder"),
     unfit("lora_with_nan", lambda: changed(few(), few()[0].name, files.put(0, b"\xc0\x7f")), few()[0].name.rsplit(".", 2)[0], "NaN"),
+    *(unfit(f"lora_that_is_zero_from_{part}_on", lambda part=part: unfinished(part), "zeros", "fetch") for part in (0.2, 0.5, 0.9)),
     unfit("lora_that_is_a_model", bf16, "LoRA"),
 ]
 KINDS = PLAIN + DIFFUSERS + GGUFS + SCALED + NOT_UNDERSTOOD + DAMAGE + PARTS + OTHERS + LORAS

@@ -250,6 +250,66 @@ TEST(proof__passes_rows_of_zeros_of_one_byte_each)
     free(m.memory);
 }
 
+/* Rows of many neurons that somebody pruned are zeros from row to row; what a download lacks begins and ends elsewhere. */
+TEST(proof__passes_rows_that_were_pruned_and_no_hole_between_them)
+{
+    for (int i = 0; i < N_TYPES; i++) {
+        const struct dtype_info *info = dtype_info(types[i].dtype);
+        const int64_t blocks = 3072 / info->block_elems; /* in a row */
+        struct matrix m = make(i, 80, blocks * info->block_elems, 98);
+        const size_t row = dtype_row_bytes(types[i].dtype, blocks * info->block_elems), rows = 1 + 5 * PAGE / row;
+
+        memset(m.data + 3 * row, 0, rows * row);
+        check_both(&m, ERR_OK, "", "pruned");
+        memset(m.data + (4 + rows) * row, 0, 2 * row);
+        check_both(&m, ERR_OK, "", "pruned twice");
+        memset(m.data + (6 + rows) * row, 0, rows * row + row / 2);
+        check_both(&m, ERR_CORRUPT, "the download was not finished", "pruned, and a hole from there on");
+        free(m.memory);
+    }
+}
+
+/* Among the zeros of a plain cast to one byte, what is missing has the bounds of pages, not those of values. */
+TEST(proof__refuses_a_page_that_is_missing_of_one_byte_each)
+{
+    for (int pages = 1; pages < 4; pages++) {
+        struct matrix m = make(3, 30, 3072, 40);
+
+        memset(m.data + 6 * PAGE - 40, 0, (size_t)pages * PAGE);
+        check_both(&m, ERR_CORRUPT, "the download was not finished", "pages");
+        memset(m.data + 6 * PAGE - 41, 0, (size_t)pages * PAGE + 3);
+        check_both(&m, ERR_OK, "", "zeros");
+        free(m.memory);
+    }
+}
+
+/* ---- factors of LoRAs ---- */
+
+static void check_factor(int64_t rows, int64_t cols, size_t at, size_t n, enum err_code want)
+{
+    struct matrix m = make(2, rows, cols, 8);
+    struct err err = { 0 };
+
+    memset(m.data + at, 0, n);
+    if (proof_factor(&m.e, "lora.safetensors", &err) != want)
+        test_fail(__FILE__, __LINE__, "[%d, %d], %zu zeros at %zu: \"%s\"", (int)rows, (int)cols, n, at, err.msg);
+    free(m.memory);
+}
+
+TEST(proof__factors_may_be_zero_in_whole_rows_and_have_no_holes)
+{
+    check_factor(16, 3072, 0, (size_t)16 * 3072 * 2, ERR_OK); /* nothing was trained */
+    check_factor(9216, 16, 0, 3072 * 32, ERR_OK);             /* of q, k and v, q was not */
+    check_factor(9216, 16, 3072 * 32, 3072 * 32, ERR_OK);
+    check_factor(16, 384, 15 * 768 + 128, 640, ERR_OK); /* 64 inputs, padded */
+    check_factor(9216, 384, 3071 * 768 + 256, 768, ERR_OK); /* along a diagonal */
+    check_factor(16, 3072, 50000, (size_t)16 * 3072 * 2 - 50000, ERR_CORRUPT);
+    check_factor(16, 3072, 0, 50001, ERR_CORRUPT);
+    check_factor(16, 3072, 40000, PAGE, ERR_CORRUPT);
+    check_factor(9216, 16, 100001, 9216 * 32 - 100001, ERR_CORRUPT);
+    check_factor(9216, 16, 4 * PAGE - 8, 2 * PAGE, ERR_CORRUPT); /* rows and pages at once */
+}
+
 /* ---- token tables ---- */
 
 static void check_table(int type, int64_t rows, int64_t n_zero, size_t more, enum err_code want)
