@@ -332,7 +332,7 @@ LORAS = [
     unfit("lora_of_another_kind", lambda: [*few(), floats("transformer.transformer_blocks.0.attn.to_q.dora_scale", [1.0] * 32)], "DoRA"),
     unfit("lora_for_a_text_encoder", lambda: loras.lora(loras.changes(loras.FUSED), loras.kohya) + of_a_text_encoder(0.5), "text encoder"),
     unfit("lora_with_nan", lambda: changed(few(), few()[0].name, files.put(0, b"\xc0\x7f")), few()[0].name.rsplit(".", 2)[0], "NaN"),
-    *(unfit(f"lora_that_is_zero_from_{part}_on", lambda part=part: unfinished(part), "zeros", "fetch") for part in (0.2, 0.5, 0.9)),
+    *(unfit(f"lora_that_is_zero_from_{part}_on", lambda part=part: unfinished(part), "zeros", "fetch") for part in (0.2, 0.6, 0.9)),
     unfit("lora_that_is_a_model", bf16, "LoRA"),
 ]
 KINDS = PLAIN + DIFFUSERS + GGUFS + SCALED + NOT_UNDERSTOOD + DAMAGE + PARTS + OTHERS + LORAS
