@@ -296,7 +296,7 @@ static bool are_pages(const struct proof *p, struct zeros z)
     const size_t row = p->e->bytes / (size_t)p->e->dims[0];
     const bool are_rows = (size_t)(z.begin - p->data) % row == 0 && (size_t)(z.end - p->data) % row == 0;
 
-    return is_page(z.begin) && is_page(z.end) && !are_rows;
+    return (is_page(z.begin) || z.begin == p->data) && (is_page(z.end) || z.end == p->filled_end) && !are_rows;
 }
 
 /* --- tensors --- */
@@ -323,7 +323,7 @@ static enum err_code check_pages(const struct proof *p, struct err *err)
         if (to <= zeros.end || !is_hole(p, from, to))
             continue;
         zeros = zeros_around(p, from, to);
-        if (zeros.end - from < p->hole_bytes ? are_pages(p, zeros) : !are_pruned_rows(p, zeros))
+        if (zeros.end - zeros.begin < p->hole_bytes ? are_pages(p, zeros) : !are_pruned_rows(p, zeros))
             return refuse_zeros(p, from, err);
     }
     return ERR_OK;

@@ -279,6 +279,8 @@ TEST(proof__refuses_a_page_that_is_missing_of_one_byte_each)
         check_both(&m, ERR_CORRUPT, "the download was not finished", "pages");
         memset(m.data + 6 * PAGE - 41, 0, (size_t)pages * PAGE + 3);
         check_both(&m, ERR_OK, "", "zeros");
+        memset(m.data, 0, (size_t)(pages + 1) * PAGE - 40);
+        check_both(&m, ERR_CORRUPT, "the download was not finished", "pages that begin before the tensor");
         free(m.memory);
     }
 }
