@@ -19,6 +19,7 @@ enum {
     TABLE_PADDING = 64, /* rows */
     LINE = 64,          /* bytes of a cache line */
     PRUNED_ROW = 256,   /* bytes: shorter rows begin at too many places to tell their zeros from a hole */
+    SMALL_RUN = 512,    /* bytes: fewer zeros at an end are no hole that begins or ends within a row */
     SMALL_HOLE = 2048,  /* bytes, in a factor of a LoRA that is smaller than four pages */
     MAX_FIELDS = 2,
     NAME_SHOWN = 80 /* characters of a tensor's name in a message */
@@ -51,7 +52,7 @@ struct proof {
     const char *path;
     enum proof_depth depth;
     const char *data, *end;
-    bool zeros_are_holes;       /* zeros are holes, */
+    bool zeros_are_holes;       /* zeros are holes, and not those alone that are exactly some pages, */
     const char *filled_end;     /* ... up to here, */
     ptrdiff_t hole_bytes;       /* ... where they are so many */
     float largest;              /* value that passes */
@@ -305,8 +306,7 @@ static bool are_pages(const struct proof *p, struct zeros z)
  * are none. */
 static bool is_hole(const struct proof *p, const char *from, const char *to)
 {
-    return p->zeros_are_holes && to - from == PAGE && to <= p->filled_end && is_zero(from, from + FIRST_BYTES) &&
-           is_zero(from, to);
+    return to - from == PAGE && to <= p->filled_end && is_zero(from, from + FIRST_BYTES) && is_zero(from, to);
 }
 
 static enum err_code check_pages(const struct proof *p, struct err *err)
@@ -338,15 +338,33 @@ static ptrdiff_t hole_at_end(const struct proof *p)
     return most < p->hole_bytes ? most : p->hole_bytes;
 }
 
+/* Zeros at an end of a matrix that are more than two rows and no whole rows. */
+static bool is_begun_hole(const struct proof *p, struct zeros z)
+{
+    const ptrdiff_t row = (ptrdiff_t)(p->e->bytes / (size_t)p->e->dims[0]);
+
+    return p->block_bytes > 1 && z.end - z.begin > 2 * row && z.end - z.begin >= SMALL_RUN &&
+           ((z.begin > p->data && !is_row(p, z.begin, true)) || (z.end < p->filled_end && !is_row(p, z.end, false)));
+}
+
 static enum err_code check_ends(const struct proof *p, struct err *err)
 {
     const char *last = p->filled_end - hole_at_end(p);
+    struct zeros zeros;
 
     if (!p->zeros_are_holes)
         return ERR_OK;
     if (is_zero(p->data, p->data + hole_at_end(p)))
         return refuse_zeros(p, p->data, err);
-    return is_zero(last, p->filled_end) ? refuse_zeros(p, last, err) : ERR_OK;
+    if (is_zero(last, p->filled_end))
+        return refuse_zeros(p, last, err);
+    if (p->filled_end < p->end || p->filled_end - p->data < 2 * SMALL_RUN)
+        return ERR_OK;
+    zeros = zeros_around(p, p->data, p->data);
+    if (is_begun_hole(p, zeros))
+        return refuse_zeros(p, zeros.begin, err);
+    zeros = zeros_around(p, p->end, p->end);
+    return is_begun_hole(p, zeros) ? refuse_zeros(p, zeros.begin, err) : ERR_OK;
 }
 
 /* Where the rows of zeros that pad a token table begin: its end, where there are none. Padding consists of whole rows;
@@ -399,7 +417,7 @@ enum err_code proof_tensor(const struct tensor_entry *e, const char *path, enum 
     if (!is_matrix)
         return check_vector(&p, err);
     p.zeros_are_holes = e->bytes >= (e->n_dims > 2 ? CONVOLUTION_MAY_BE_ZERO : MATRIX_MAY_BE_ZERO);
-    p.hole_bytes = p.block_bytes == 1 ? HOLE_PAGES_OF_BYTES * PAGE : PAGE;
+    p.hole_bytes = !p.zeros_are_holes ? PTRDIFF_MAX : p.block_bytes == 1 ? HOLE_PAGES_OF_BYTES * PAGE : PAGE;
     if (e->n_dims == 2 && e->dims[0] >= TABLE_ROWS)
         p.filled_end = end_of_table(e);
     TRY(check_ends(&p, err));
