@@ -2,7 +2,6 @@
 folders that it must not serve, where it says why and is never ready. Standard library only.
 """
 import contextlib
-import json
 import os
 import re
 import sys
@@ -10,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "integration"))
 import model_files as files
 import model_kinds as kinds
-from harness import Suite, call, equal, run_suites
+from harness import Suite, call, equal, run_suites, wait_until
 from house import House
 
 OFFICIAL, SINGLE = r"diffusion_pytorch_model-\d+-of-\d+\.safetensors", r"flux1-fill-dev\.safetensors"
@@ -22,15 +21,6 @@ SERVED = [
     ("comfyui_with_diffusion_models_and_text_encoders", lambda: files.comfy("diffusion_models", "text_encoders"), SINGLE),
     ("dev_and_fill_and_lora_and_nf4_side_by_side", files.side_by_side, SINGLE),
 ]
-
-
-def with_a_hole(made, name):
-    """One of a folder's files lacks a part of its middle."""
-    data = made[name]
-    if callable(data):  # a link
-        data = files.read_whole(name, made)
-    start = len(data) // 2 // 4096 * 4096
-    return made | {name: data[:start] + bytes(3 * 4096) + data[start + 3 * 4096:]}
 
 
 @contextlib.contextmanager
@@ -47,3 +37,53 @@ def check_served(name, make, file):
         h.deliver(w, "s1", h.job("s1"))
         h.check_completed("s1")
         equal(w.stop(), 0)
+
+
+def check_not_served(name, make, part):
+    """The service is never ready, says which file it is, and ends."""
+    with house(name, make) as (folder, h):
+        w = h.worker(MODEL_DIR=folder.models, ready=False)
+        seen = []
+        wait_until("the worker has ended", lambda: seen.append(readiness(w)) or w.process.poll() is not None, 60)
+        equal(w.process.returncode, 1, "its exit status")
+        assert 200 not in seen, "it was ready"
+        (said,) = w.lines("the model cannot be loaded")
+        assert os.path.basename(part) in said["error"] and re.search("fetch", said["error"]), said
+
+
+def readiness(w):
+    try:
+        return call("GET", w.base + "/ready", timeout=5)[0]
+    except OSError:  # it does not listen yet, or any more
+        return None
+
+
+def unfinished(part):
+    """A folder one of whose files ends in zeros from its middle on."""
+    def make():
+        made = files.reference()
+        where = os.path.join(files.SMALL, {"clip_l.safetensors": "text_encoder/model.safetensors",
+                                           "t5xxl_fp16.safetensors": "text_encoder_2/model.safetensors"}.get(part, part))
+        data = made[part] if isinstance(made[part], bytes) else read(where)
+        return made | {part: data[:len(data) // 2].ljust(len(data), b"\0")}
+    return make
+
+
+def read(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+UNFINISHED = ["flux1-fill-dev.safetensors", "ae.safetensors", "clip_l.safetensors", "t5xxl_fp16.safetensors", "tokenizer/vocab.json",
+              "tokenizer/merges.txt", "tokenizer_2/tokenizer.json"]
+
+
+def test_of(name, check, *args):
+    return f"model_starts__{name}", lambda: check(name, *args)
+
+
+SUITE = Suite([test_of(name, check_served, make, want) for name, make, want in SERVED] +
+              [test_of(f"not_with_an_unfinished_{os.path.basename(part).replace('.', '_')}", check_not_served, unfinished(part), part) for part in UNFINISHED])
+
+if __name__ == "__main__":
+    sys.exit(run_suites(sys.argv[1:], SUITE))
