@@ -22,6 +22,8 @@ enum {
     SMALL_RUN = 512,    /* bytes: fewer zeros at an end are no hole that begins or ends within a row */
     SMALL_HOLE = 2048,  /* bytes, in a factor of a LoRA that is smaller than four pages */
     MAX_FIELDS = 2,
+    PARTS = 16, /* of a tensor, for several processors */
+    PARALLEL_BYTES = 1 << 20,
     NAME_SHOWN = 80 /* characters of a tensor's name in a message */
 };
 
@@ -50,7 +52,6 @@ static const struct field fields[DT_COUNT][MAX_FIELDS] = {
 struct proof {
     const struct tensor_entry *e;
     const char *path;
-    enum proof_depth depth;
     const char *data, *end;
     bool zeros_are_holes;       /* zeros are holes, and not those alone that are exactly some pages, */
     const char *filled_end;     /* ... up to here, */
@@ -193,24 +194,14 @@ static const char *first_at(const struct proof *p, int field, const char *from)
     return from <= first ? first : first + ((size_t)(from - first) + step - 1) / step * step;
 }
 
-/* The first value or field in a part of the tensor that does not pass; NULL: all do. Where samples are taken, of a
- * cache line of values, or of one block. */
+/* The first value or field in a part of the tensor that does not pass; NULL: all do. */
 static const char *bad_value(const struct proof *p, const char *from, const char *to)
 {
-    const bool samples = p->depth == PROOF_SAMPLED;
     const char *bad = NULL;
 
-    for (int f = 0; f < p->n_fields && !bad; f++) {
-        const char *first = first_at(p, f, from);
-
-        bad = bad_field(p, f, first, samples && first < to ? first + 1 : to);
-    }
-    if (p->n_fields == 0) {
-        const char *first = first_at(p, 0, from), *stop = first_at(p, 0, to);
-
-        bad = bad_float(p, first, samples && stop - first > LINE ? first + LINE : stop);
-    }
-    return bad;
+    for (int f = 0; f < p->n_fields && !bad; f++)
+        bad = bad_field(p, f, first_at(p, f, from), to);
+    return p->n_fields ? bad : bad_float(p, first_at(p, 0, from), first_at(p, 0, to));
 }
 
 static bool is_zero(const char *from, const char *to)
@@ -309,14 +300,14 @@ static bool is_hole(const struct proof *p, const char *from, const char *to)
     return to - from == PAGE && to <= p->filled_end && is_zero(from, from + FIRST_BYTES) && is_zero(from, to);
 }
 
-static enum err_code check_pages(const struct proof *p, struct err *err)
+static enum err_code check_pages(const struct proof *p, const char *begin, const char *end, struct err *err)
 {
     const char *to, *bad;
     struct zeros zeros = { p->data, p->data }; /* the last that passed */
 
-    for (const char *from = p->data; from < p->end; from = to) {
+    for (const char *from = begin; from < end; from = to) {
         to = from + (PAGE - (uintptr_t)from % PAGE);
-        to = to < p->end ? to : p->end;
+        to = to < end ? to : end;
         bad = bad_value(p, from, to);
         if (bad)
             return refuse_value(p, bad, err);
@@ -326,6 +317,28 @@ static enum err_code check_pages(const struct proof *p, struct err *err)
         if (zeros.end - zeros.begin < p->hole_bytes ? are_pages(p, zeros) : !are_pruned_rows(p, zeros))
             return refuse_zeros(p, from, err);
     }
+    return ERR_OK;
+}
+
+/* Where a part of the tensor's pages begins. */
+static const char *part_at(const struct proof *p, size_t part)
+{
+    const char *at = p->data + p->e->bytes / PARTS * part, *page = at - (uintptr_t)at % PAGE;
+
+    return part == PARTS ? p->end : page > p->data ? page : p->data;
+}
+
+/* The same for all pages, by all processors where there are many; the first part that does not pass counts. */
+static enum err_code check_parts(const struct proof *p, struct err *err)
+{
+    struct err found[PARTS] = { 0 };
+
+#pragma omp parallel for schedule(dynamic) if (p->e->bytes >= PARALLEL_BYTES)
+    for (size_t i = 0; i < PARTS; i++)
+        err_ignore(check_pages(p, part_at(p, i), part_at(p, i + 1), &found[i]));
+    for (int i = 0; i < PARTS; i++)
+        if (found[i].code)
+            return err_set(err, found[i].code, "%s", found[i].msg);
     return ERR_OK;
 }
 
@@ -394,18 +407,18 @@ static enum err_code check_vector(struct proof *p, struct err *err)
 {
     const char *bad;
 
-    p->depth = PROOF_FULL;
     bad = bad_value(p, p->data, p->end);
     if (bad)
         return refuse_value(p, bad, err);
     return is_silent_norm(p->e) ? refuse_zeros(p, p->data, err) : ERR_OK;
 }
 
-enum err_code proof_tensor(const struct tensor_entry *e, const char *path, enum proof_depth depth, struct err *err)
+enum err_code proof_tensor(const struct tensor_entry *e, const char *path, struct err *err)
 {
     bool is_matrix = e->n_dims >= 2;
     struct proof p = {
-        .e = e, .path = path, .depth = depth, .data = e->data, .largest = is_matrix ? PROOF_LARGEST : FLT_MAX
+
+        .e = e, .path = path, .data = e->data, .largest = is_matrix ? PROOF_LARGEST : FLT_MAX
     };
 
     if (e->dtype >= DT_COUNT || e->bytes == 0 || !e->data)
@@ -421,7 +434,7 @@ enum err_code proof_tensor(const struct tensor_entry *e, const char *path, enum 
     if (e->n_dims == 2 && e->dims[0] >= TABLE_ROWS)
         p.filled_end = end_of_table(e);
     TRY(check_ends(&p, err));
-    return check_pages(&p, err);
+    return check_parts(&p, err);
 }
 
 /* How many zeros are a hole in a factor of a LoRA. A's rows are its inputs, which are never all zero for long; B may be

@@ -67,7 +67,7 @@ void model_files_add_folder(struct model_files *m, const struct model_folder *fo
 /* --- what they are --- */
 
 enum verdict model_file_judge(const char *path, int64_t bytes, const char sha256[FILE_DIGEST_SIZE],
-                                   char text[VERDICT_TEXT_SIZE])
+                              char text[VERDICT_TEXT_SIZE])
 {
     const char *name = file_short_name(path);
     struct known_file k;
@@ -106,7 +106,7 @@ bool model_file_has_odd_size(const char *path, char text[VERDICT_TEXT_SIZE])
 static enum err_code prove_all(const struct tensor_file *f, struct err *err)
 {
     for (int i = 0; i < f->n_entries; i++)
-        TRY(proof_tensor(&f->entries[i], f->path, PROOF_FULL, err));
+        TRY(proof_tensor(&f->entries[i], f->path, err));
     return ERR_OK;
 }
 
