@@ -265,21 +265,35 @@ static bool is_page(const char *at)
     return (uintptr_t)at % PAGE == 0;
 }
 
-/* Whether one of the tensor's rows begins at the value that a run of zeros begins or ends at. Where a page of the file
- * begins, too, that says nothing. */
-static bool is_row(const struct proof *p, const char *at, bool is_begin)
+/* The place of the value that a run of zeros begins or ends at. */
+static const char *value_at(const struct proof *p, const char *at, bool is_begin)
 {
-    const size_t step = (size_t)p->block_bytes, row = p->e->bytes / (size_t)p->e->dims[0];
-    const size_t value = ((size_t)(at - p->data) + (is_begin ? step - 1 : 0)) / step * step;
+    const size_t step = (size_t)p->block_bytes;
 
-    return value % row == 0 && !is_page(at) && !is_page(p->data + value);
+    return p->data + ((size_t)(at - p->data) + (is_begin ? step - 1 : 0)) / step * step;
 }
 
-/* Zeros that are rows, and no first or last one: neurons that were pruned. A hole begins and ends anywhere. */
+static bool begins_row(const struct proof *p, const char *value)
+{
+    return (size_t)(value - p->data) % (p->e->bytes / (size_t)p->e->dims[0]) == 0;
+}
+
+/* Whether a row of the tensor begins there; where a page of the file begins, too, that says nothing. */
+static bool is_row(const struct proof *p, const char *at, bool is_begin)
+{
+    const char *value = value_at(p, at, is_begin);
+
+    return begins_row(p, value) && !is_page(at) && !is_page(value);
+}
+
+/* Zeros that are rows, and no first or last one, and not just as well pages: neurons that were pruned. A hole begins
+ * and ends anywhere. */
 static bool are_pruned_rows(const struct proof *p, struct zeros z)
 {
+    const char *begin = value_at(p, z.begin, true), *end = value_at(p, z.end, false);
+
     return p->e->bytes / (size_t)p->e->dims[0] >= PRUNED_ROW && z.begin > p->data && z.end < p->filled_end &&
-           is_row(p, z.begin, true) && is_row(p, z.end, false);
+           begins_row(p, begin) && begins_row(p, end) && !(is_page(begin) && is_page(end));
 }
 
 /* Pages alone, and neither more nor less: even among the zeros that a plain cast to one byte makes. */
