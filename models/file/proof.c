@@ -432,7 +432,7 @@ enum err_code proof_tensor(const struct tensor_entry *e, const char *path, struc
     bool is_matrix = e->n_dims >= 2;
     struct proof p = {
 
-        .e = e, .path = path, .data = e->data, .largest = is_matrix ? PROOF_LARGEST : FLT_MAX
+        .e = e, .path = path, .data = e->data, .largest = is_matrix && e->dtype != DT_F8_E5M2 ? PROOF_LARGEST : FLT_MAX
     };
 
     if (e->dtype >= DT_COUNT || e->bytes == 0 || !e->data)

@@ -15,6 +15,7 @@
  * for 32100 pieces).
  *   2. A value is NaN, infinity, or over PROOF_LARGEST; of quantised types, a scale is not finite, or is one with which
  *      a block could express more than that, or a minimum is over it.
+ *      F8_E5M2 reaches 57344, which scales beside a matrix make small: only its NaN and infinity are refused.
  *   3. A vector holds NaN or infinity, or is a norm's scale and zero throughout, which would silence what it scales.
  *
  * PROOF_LARGEST. The published fp8 files of these very models (FLUX.1 and FLUX.1-Fill, T5-XXL) are plain casts to

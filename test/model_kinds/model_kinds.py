@@ -133,6 +133,7 @@ SCALED = [
     accepted("fp8_with_weight_scale_inv_a_tensor", scaled("weight_scale_inv")),
     accepted("fp8_with_scale", scaled("scale")),
     accepted("fp8_e5m2_with_scale_weight", scaled("scale_weight", kind="F8_E5M2", marker=True)),
+    accepted("fp8_e5m2_with_scales_that_use_its_range", lambda: one(files.widened(files.scaled_fp8("scale_weight", kind="F8_E5M2", marker=True)))),
     accepted("fp8_with_scales_and_a_prefix", scaled("weight_scale", start="model.diffusion_model.")),
     accepted("fp8_with_a_scale_that_rounds", files.odd_scale, reference=files.odd_scale_in_f32, within=1e-5),
     accepted("fp8_with_comfy_quant", lambda: one(files.comfy_quant())),
