@@ -182,8 +182,9 @@ static enum err_code judge(const struct check *c, const char *name, const struct
         return ERR_OK;
     if (ret->stored)
         return err_set(err, ERR_NUMERIC,
-                       "%s differ by %.2g from those in %s, allowed is %.0e: the weights are damaged or the device "
-                       "computes wrongly",
+                       "%s differ by %.2g from those in %s, allowed is %.0e: the weights are damaged, the device "
+                       "computes wrongly, or that file was made with another training of the same sizes and is to be "
+                       "deleted",
                        name, off, c->path, limit);
     return err_set(err, ERR_NUMERIC,
                    "%s differ by %.2g when the same picture is painted again, allowed is %.0e: the device computes "
