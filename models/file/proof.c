@@ -503,10 +503,12 @@ enum err_code proof_end_of_factors(const struct tensor_file *f, struct err *err)
         const char *data = e->data;
         struct proof p = { .e = e, .path = f->path, .data = data };
 
-        if (e->dtype >= DT_COUNT || e->n_dims != 2 || at <= data || at >= data + e->bytes)
+        const size_t row = e->n_dims == 2 && e->dims[0] > 0 ? e->bytes / (size_t)e->dims[0] : e->bytes;
+
+        if (e->dtype >= DT_COUNT || e->n_dims < 1 || e->n_dims > 2 || at <= data || at >= data + e->bytes)
             continue;
         p.block_bytes = dtype_info(e->dtype)->block_bytes;
-        if (end - at > LINE && (size_t)(end - at) > e->bytes / (size_t)e->dims[0] && !is_part(&p, at))
+        if (end - at > LINE && (size_t)(end - at) > row && (e->n_dims == 1 || !is_part(&p, at)))
             return refuse_zeros(&p, at, err);
     }
     return ERR_OK;

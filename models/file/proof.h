@@ -45,7 +45,7 @@ MUST_CHECK enum err_code proof_tensor(const struct tensor_entry *e, const char *
  * rows. Zeros of 4 KiB, or a quarter of it but at least 2 KiB, that begin or end elsewhere are a hole; with B, they
  * must be more than two rows, too. Reads all of it. Errors as above. */
 MUST_CHECK enum err_code proof_factor(const struct tensor_entry *e, const char *path, struct err *err);
-/* The end of a LoRA's file: zeros, longer than a row, that begin within a matrix are what has not arrived, however
+/* The end of the file of a LoRA, or of prompts: zeros, longer than a row, that begin within a matrix are what has not arrived, however
  * small it is, unless they begin where the rows of q, k, v or the MLP may. */
 MUST_CHECK enum err_code proof_end_of_factors(const struct tensor_file *f, struct err *err);
 
