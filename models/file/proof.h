@@ -5,14 +5,14 @@
  * nothing has arrived yet. Networks compute with such a file, and their results look like pictures.
  *
  *   1. A hole is a page of 4 KiB (as the file is divided) of zero bytes alone, or a tensor whose first or last 4 KiB
- *      are zero: a quarter of it where that is less, all of it where it is smaller than 1 KiB. Weights of one byte are
- *      plain casts, in which a neuron with tiny weights may be a row of zeros, so there a hole has at least 16 KiB
- *      or is exactly some pages.
- *      Whole rows that are zero, neither the first nor the last, are neurons that were pruned: a hole in a file begins
- *      and ends at pages or anywhere, and seldom where rows do. Matrices of less than 64 bytes may be zero, and
- * convolutions of less than 256 KiB: small networks may be built with kernels that do nothing. A matrix of 32000 rows
- * and more is a token table: up to 64 whole rows of zeros at its end are padding of the vocabulary (T5 has 32128 rows
- * for 32100 pieces).
+ *      are zero: a quarter of it where that is less, all of it where it is smaller than 1 KiB; or zeros at an end of a
+ *      matrix, more than 512 bytes and two rows of them, that begin or end within a row. Weights of one byte are plain
+ *      casts, in which a neuron with tiny weights may be a row of zeros, so there a hole has at least 16 KiB or is
+ *      exactly some pages; the same goes for convolutions of less than 256 KiB, where only the latter counts: small
+ *      networks may be built with kernels that do nothing. Whole rows of zeros, neither the first nor the last, are
+ *      neurons that were pruned: a hole begins and ends at pages or anywhere. Matrices of less than 64 bytes may be
+ *      zero. A matrix of 32000 rows and more is a token table: up to 64 whole rows of zeros at its end are padding of
+ *      the vocabulary (T5 has 32128 rows for 32100 pieces).
  *   2. A value is NaN, infinity, or over PROOF_LARGEST; of quantised types, a scale is not finite, or is one with which
  *      a block could express more than that, or a minimum is over it.
  *      F8_E5M2 reaches 57344, which scales beside a matrix make small: only its NaN and infinity are refused.
@@ -45,8 +45,8 @@ MUST_CHECK enum err_code proof_tensor(const struct tensor_entry *e, const char *
  * rows. Zeros of 4 KiB, or a quarter of it but at least 2 KiB, that begin or end elsewhere are a hole; with B, they
  * must be more than two rows, too. Reads all of it. Errors as above. */
 MUST_CHECK enum err_code proof_factor(const struct tensor_entry *e, const char *path, struct err *err);
-/* The end of the file of a LoRA, or of prompts: zeros, longer than a row, that begin within a matrix are what has not arrived, however
- * small it is, unless they begin where the rows of q, k, v or the MLP may. */
+/* The end of the file of a LoRA, or of prompts: zeros, longer than a row, that begin within a matrix are what has not
+ * arrived, however small it is, unless they begin where the rows of q, k, v or the MLP may. */
 MUST_CHECK enum err_code proof_end_of_factors(const struct tensor_file *f, struct err *err);
 
 #endif
