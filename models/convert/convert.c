@@ -393,7 +393,7 @@ static enum err_code prove(const struct convert_plan *p, const struct weight_sou
     for (int i = 0; i < s->n_pieces; i++) {
         const struct tensor_entry *e = s->pieces[i].entry;
 
-        TRY(proof_tensor(e, weight_set_file_of(p->set, e)->path, PROOF_FULL, err));
+        TRY(proof_tensor(e, weight_set_file_of(p->set, e)->path, err));
     }
     return ERR_OK;
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "models/file/proof.h"
 #include "models/flux/flow_match.h"
 #include "models/text/text_limits.h"
 
@@ -53,6 +54,7 @@ static enum err_code read_entry(const struct tensor_file *f, const char *prefix,
     TRY(tensor_file_metadata(f, key, a, &ret->prompt, err));
     TRY(find_tensor(f, prefix, "prompt_embeds", 2, &embeds, err));
     TRY(find_tensor(f, prefix, "pooled_prompt_embeds", 1, &pooled, err));
+    TRY(proof_factor(embeds, f->path, err));
     if (embeds->dims[0] > T5_MAX_TOKENS)
         return err_set(err, ERR_TOO_LARGE, "%s: a prompt has %lld tokens, at most %d are allowed", f->path,
                        (long long)embeds->dims[0], T5_MAX_TOKENS);
@@ -152,6 +154,7 @@ enum err_code prompt_pack_open(const char *path, struct arena *a, struct prompt_
     bool numbered = false;
 
     TRY(tensor_file_open(path, a, &f, err));
+    TRY(proof_end_of_factors(&f, err));
     p.n_entries = count_entries(&f, &numbered);
     if (!p.n_entries)
         return err_set(err, ERR_NOT_FOUND,

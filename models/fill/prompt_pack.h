@@ -10,7 +10,8 @@
  *      prompt I and schedule K the table that flux_modulate computes, I.modulation.K F32 [n_steps, C]
  *   5. with schedules, metadata `transformer`: the weight_digest, vectors included, of the one that computed the tables
  *
- * Other tensors are ignored.
+ * Other tensors are ignored. Embeddings with a hole, and files that end in zeros as unfinished downloads do, are
+ * refused (models/file/proof.h).
  *
  * A table is valid for its exact sigmas only, and these follow from the number of steps and, through mu, from the
  * number of image tokens: 1024 x 768 has another table than 1024 x 1024. A table of 28 steps is 118 MB (the real model

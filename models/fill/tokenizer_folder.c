@@ -1,5 +1,19 @@
 #include "models/fill/tokenizer_folder.h"
 
+#include <stdio.h>
+#include <string.h>
+
+/* Readers of vocabularies say what is wrong with a file; what to do is the same for all of them. */
+static enum err_code with_remedy(enum err_code rc, struct err *err)
+{
+    if (rc == ERR_CORRUPT && err && !strstr(err->msg, "fetch")) {
+        size_t n = strlen(err->msg);
+
+        (void)snprintf(err->msg + n, sizeof err->msg - n, "; fetch the file again");
+    }
+    return rc;
+}
+
 enum err_code t5_tokenizer_find(struct t5_tokenizer *t, const struct model_folder *folder, struct arena *a,
                                 struct arena *scratch, struct err *err)
 {
@@ -8,9 +22,9 @@ enum err_code t5_tokenizer_find(struct t5_tokenizer *t, const struct model_folde
 
     TRY(model_folder_find(folder, MODEL_T5_TOKENIZER, a, &found, err));
     if (found.kind != MODEL_GGUF_VOCABULARY)
-        return t5_tokenizer_open(t, found.path, a, scratch, err);
+        return with_remedy(t5_tokenizer_open(t, found.path, a, scratch, err), err);
     TRY(tensor_file_open(found.path, a, &gguf, err));
-    return t5_tokenizer_open_gguf(t, gguf.gguf, a, scratch, err);
+    return with_remedy(t5_tokenizer_open_gguf(t, gguf.gguf, a, scratch, err), err);
 }
 
 enum err_code clip_tokenizer_find(struct clip_tokenizer *t, const struct model_folder *folder, struct arena *a,
@@ -23,5 +37,5 @@ enum err_code clip_tokenizer_find(struct clip_tokenizer *t, const struct model_f
     TRY(model_folder_find(folder, MODEL_CLIP_TOKENIZER, a, &found, err));
     slash = strrchr(found.path, '/');
     TRY(span_dup(a, slash ? (struct span){ found.path, (size_t)(slash - found.path) } : SPAN("."), &its_folder, err));
-    return clip_tokenizer_open(t, its_folder, a, scratch, err);
+    return with_remedy(clip_tokenizer_open(t, its_folder, a, scratch, err), err);
 }

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "models/file/proof.h"
+
 struct item {
     struct lora_key key;
     const struct tensor_entry *entry;
@@ -169,11 +171,13 @@ static enum err_code read_items(const struct tensor_file *f, struct arena *a, st
     struct item *items = NULL;
 
     TRY(arena_alloc(a, (size_t)f->n_entries, sizeof *items, &items, err));
+    TRY(proof_end_of_factors(f, err));
     for (int i = 0; i < f->n_entries; i++) {
         items[i].entry = &f->entries[i];
         lora_key_read(f->entries[i].name, &items[i].key);
         if (items[i].key.place != LORA_TEXT_ENCODER)
             TRY(check_role(f, &items[i], err));
+        TRY(proof_factor(items[i].entry, f->path, err));
     }
     qsort(items, (size_t)f->n_entries, sizeof *items, compare_items);
     *ret = items;

@@ -2,7 +2,7 @@
 
 #include "models/text/unicode.h"
 
-enum { UNIT_BYTES = 4, WHOLE_CLUSTER_BYTES = 6 };
+enum { UNIT_BYTES = 4, WHOLE_CLUSTER_BYTES = 6, HOLE_BYTES = 4096 };
 
 static uint32_t unit_at(const struct charsmap *m, uint32_t i)
 {
@@ -87,6 +87,23 @@ static enum err_code check_trie(const struct charsmap *m, struct arena *scratch,
     return ERR_OK;
 }
 
+/* Strings end in one zero, and few units of a trie are zero: long runs of zeros are what an unfinished download leaves
+ * behind. Searches in them would find nothing, and texts would get other ids. */
+static enum err_code check_holes(struct span blob, struct err *err)
+{
+    size_t zeros = 0;
+
+    for (size_t i = 0; i < blob.len; i++) {
+        zeros = blob.ptr[i] ? 0 : zeros + 1;
+        if (zeros == HOLE_BYTES)
+            return err_set(err, ERR_CORRUPT,
+                           "charsmap: it holds %d zeros from its byte %zu on: the download was not finished; fetch the "
+                           "file again",
+                           HOLE_BYTES, i + 1 - zeros);
+    }
+    return ERR_OK;
+}
+
 enum err_code charsmap_open(struct charsmap *m, struct span blob, struct arena *scratch, struct err *err)
 {
     struct charsmap header = { .trie = blob };
@@ -100,6 +117,7 @@ enum err_code charsmap_open(struct charsmap *m, struct span blob, struct arena *
                        CHARSMAP_MAX_BYTES);
     if (blob.len < UNIT_BYTES)
         return err_set(err, ERR_CORRUPT, "charsmap: it ends in its header");
+    TRY(check_holes(blob, err));
     trie_bytes = unit_at(&header, 0);
     if (trie_bytes < UNIT_BYTES || trie_bytes % UNIT_BYTES || trie_bytes > blob.len - UNIT_BYTES)
         return err_set(err, ERR_CORRUPT, "charsmap: a trie of %u bytes in a map of %zu", trie_bytes, blob.len);

@@ -247,6 +247,40 @@ static enum err_code look_up_symbols(struct clip_vocab *v, const struct piece_se
     return ERR_OK;
 }
 
+/* How many characters of more than one byte, or bytes, a piece is written with. */
+static int n_characters(struct span text)
+{
+    int n = 0;
+
+    if (span_ends(text, END_OF_WORD))
+        text.len -= sizeof END_OF_WORD - 1;
+    for (size_t i = 0; i < text.len; i++)
+        n += (text.ptr[i] & 0xC0) != 0x80;
+    return n;
+}
+
+/* Every piece of more than one character is made by a merge: else the end of merges.txt is missing, and texts would get
+ * other ids. Tokens in angle brackets are found whole. */
+static enum err_code check_merges(const struct clip_vocab *v, const struct pieces *pieces, struct arena *scratch,
+                                  struct err *err)
+{
+    bool *made = NULL;
+    int n = 0;
+
+    TRY(arena_alloc(scratch, CLIP_VOCAB_MAX_PIECES, sizeof *made, &made, err));
+    memset(made, 0, CLIP_VOCAB_MAX_PIECES);
+    for (int i = 0; i < v->bpe.n; i++)
+        made[v->bpe.merges[i].merged] = true;
+    for (int i = 0; i < pieces->n; i++)
+        n += !made[pieces->list[i].id] && n_characters(pieces->list[i].text) > 1 && *pieces->list[i].text.ptr != '<';
+    if (n)
+        return err_set(err, ERR_CORRUPT,
+                       "merges.txt: %d pieces of vocab.json are made by none of its merges: the file is not all there; "
+                       "fetch it again",
+                       n);
+    return ERR_OK;
+}
+
 /* --- special tokens --- */
 
 struct special_flags {
@@ -350,6 +384,7 @@ enum err_code clip_vocab_read(struct clip_vocab *v, const struct clip_files *fil
     TRY(look_up_symbols(&made, &set, err));
     TRY(check_end(&made, &pieces, err));
     TRY(look_up_merges(&made, &merges, &set, a, scratch, err));
+    TRY(check_merges(&made, &pieces, scratch, err));
     TRY(read_flags(files->config, "tokenizer_config.json", &flags, err));
     TRY(read_flags(files->special_map, "special_tokens_map.json", &flags, err));
     memcpy(made.special_normalised, flags.normalised, sizeof made.special_normalised);

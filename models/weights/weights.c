@@ -67,7 +67,7 @@ static enum err_code need(const struct weight_loader *l, const char *name, int n
 static enum err_code prove(const struct weight_loader *l, const struct weight_source *s, struct err *err)
 {
     for (int i = 0; l->prove && l->be->executes && i < s->n_pieces; i++)
-        TRY(proof_tensor(s->pieces[i].entry, path_of(l, s), PROOF_SAMPLED, err));
+        TRY(proof_tensor(s->pieces[i].entry, path_of(l, s), err));
     return ERR_OK;
 }
 

@@ -10,10 +10,11 @@ import google_clients
 import local_files
 import local_path
 import model_kinds
+import model_starts
 import run
 import test_page
 from harness import run_suites
 
 if __name__ == "__main__":
-    sys.exit(run_suites(sys.argv[1:], local_path.SUITE, local_files.SUITE, model_kinds.SUITE, test_page.SUITE, google_clients.SUITE, run.EMBEDDED, run.SUITE,
-                        faults.SUITE))
+    sys.exit(run_suites(sys.argv[1:], local_path.SUITE, local_files.SUITE, model_kinds.SUITE, model_starts.SUITE, test_page.SUITE, google_clients.SUITE,
+                        run.EMBEDDED, run.SUITE, faults.SUITE))

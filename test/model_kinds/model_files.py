@@ -76,6 +76,17 @@ def fp8_and_scales(t, unit, shape):
     return fill.Tensor(t.shape, integers, 0), [unit / f for f in factor], (rows, 1) if shape == "columns" else (rows,)
 
 
+def widened(stores, by=13):
+    """Matrices of E5M2 with values up to its largest and smaller scales, as files with a scale for each matrix have them."""
+    def widen(s):
+        if s.name.endswith(".scale_weight"):
+            return Stored(s.name, s.kind, s.shape, struct.pack("<f", struct.unpack("<f", s.data)[0] * 2.0 ** -by))
+        if s.kind == "F8_E5M2" and s.name.endswith(".weight"):
+            return Stored(s.name, s.kind, s.shape, bytes(b + 4 * by if b & 0x7f else b for b in s.data))
+        return s
+    return [widen(s) for s in stores]
+
+
 ODD_SCALE = struct.unpack("<f", struct.pack("<f", 0.0123))[0]  # no power of two
 
 

@@ -22,7 +22,7 @@ import model_loras as loras
 import tiny_fill as fill
 from harness import PROGRAM, Suite, equal, mask_png, once, photo_png, run_suites
 from model_files import BIAS, FILE, FINAL, GGUF, QKV, bf16, model, one, one_gguf
-from tiny_fill import changed, family, floats, long_only, prefixed, stored
+from tiny_fill import Stored, changed, family, floats, long_only, prefixed, stored
 
 SECONDS = 60  # a program that waits for a pipe never ends
 REMEDY = r"\b(take|fetch|name|use|put|remove|convert|download|delete|set|get|copy|needs?|needed)\b"
@@ -133,6 +133,7 @@ SCALED = [
     accepted("fp8_with_weight_scale_inv_a_tensor", scaled("weight_scale_inv")),
     accepted("fp8_with_scale", scaled("scale")),
     accepted("fp8_e5m2_with_scale_weight", scaled("scale_weight", kind="F8_E5M2", marker=True)),
+    accepted("fp8_e5m2_with_scales_that_use_its_range", lambda: one(files.widened(files.scaled_fp8("scale_weight", kind="F8_E5M2", marker=True)))),
     accepted("fp8_with_scales_and_a_prefix", scaled("weight_scale", start="model.diffusion_model.")),
     accepted("fp8_with_a_scale_that_rounds", files.odd_scale, reference=files.odd_scale_in_f32, within=1e-5),
     accepted("fp8_with_comfy_quant", lambda: one(files.comfy_quant())),
@@ -160,10 +161,12 @@ DAMAGE = [
     refused("infinity_in_a_bias", lambda: one(changed(bf16(), BIAS, files.put(40, b"\x80\x7f"))), BIAS, r"infinit|\binf\b"),
     refused("nan_in_a_matrix", lambda: one(changed(bf16(), QKV, files.put(0, b"\xc0\x7f"))), QKV),
     refused("a_huge_value_in_a_matrix", lambda: one(changed(bf16(), QKV, files.put(0, b"\x80\x70"))), QKV),
-    refused("nan_in_the_scale_of_a_block", lambda: files.with_f16_scale(math.nan, at=0), QKV),
-    refused("infinity_in_the_scale_of_a_block", lambda: files.with_f16_scale(math.inf, at=0), QKV),
-    refused("a_huge_scale_of_a_block", lambda: files.with_f16_scale(60000.0, at=0), QKV),
-    refused("a_huge_scale_of_a_block_of_q4_0", lambda: files.with_f16_scale(60000.0, kind="Q4_0", at=0), QKV),
+    refused("a_huge_value_anywhere_in_a_matrix", lambda: one(changed(bf16(), QKV, files.put(3210, b"\x80\x70"))), QKV),
+    refused("nan_anywhere_in_a_matrix", lambda: one(changed(bf16(), QKV, files.put(3210, b"\xc0\x7f"))), QKV),
+    refused("nan_in_the_scale_of_a_block", lambda: files.with_f16_scale(math.nan), QKV),
+    refused("infinity_in_the_scale_of_a_block", lambda: files.with_f16_scale(math.inf), QKV),
+    refused("a_huge_scale_of_a_block", lambda: files.with_f16_scale(60000.0), QKV),
+    refused("a_huge_scale_of_a_block_of_q4_0", lambda: files.with_f16_scale(60000.0, kind="Q4_0", at=18 * 77), QKV),
     refused("safetensors_with_zeros_from_the_middle_on", lambda: files.zeroed(one(bf16()), 0.5, 1), "zeros", "fetch"),
     refused("safetensors_with_zeros_in_the_last_tenth", lambda: files.zeroed(one(bf16()), 0.9, 1), "zeros", "fetch"),
     refused("safetensors_with_a_hole", lambda: files.zeroed(one(bf16()), 0.4, 0.5), "zeros", "fetch"),
@@ -275,6 +278,16 @@ def few(naming=loras.peft):
     return loras.lora(loras.changes(loras.FEW), naming)
 
 
+def unfinished(part):
+    """A LoRA of which only the first part has arrived."""
+    whole = b"".join(s.data for s in few())
+    data, out = whole[:int(len(whole) * part) | 1].ljust(len(whole), b"\0"), []
+    for s in few():
+        out.append(Stored(s.name, s.kind, s.shape, data[:len(s.data)]))
+        data = data[len(s.data):]
+    return out
+
+
 def of_an_adapter(**said):
     """What diffusers writes into a LoRA's metadata."""
     return {"lora_adapter_metadata": json.dumps({f"transformer.{k}": v for k, v in said.items()})}
@@ -322,6 +335,7 @@ LORAS = [
     unfit("lora_of_another_kind", lambda: [*few(), floats("transformer.transformer_blocks.0.attn.to_q.dora_scale", [1.0] * 32)], "DoRA"),
     unfit("lora_for_a_text_encoder", lambda: loras.lora(loras.changes(loras.FUSED), loras.kohya) + of_a_text_encoder(0.5), "text encoder"),
     unfit("lora_with_nan", lambda: changed(few(), few()[0].name, files.put(0, b"\xc0\x7f")), few()[0].name.rsplit(".", 2)[0], "NaN"),
+    *(unfit(f"lora_that_is_zero_from_{part}_on", lambda part=part: unfinished(part), "zeros", "fetch") for part in (0.2, 0.6, 0.9)),
     unfit("lora_that_is_a_model", bf16, "LoRA"),
 ]
 KINDS = PLAIN + DIFFUSERS + GGUFS + SCALED + NOT_UNDERSTOOD + DAMAGE + PARTS + OTHERS + LORAS

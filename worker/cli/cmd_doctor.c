@@ -44,7 +44,8 @@ struct run {
     struct services services;
     struct backend *be;
     struct fill_loras loras;
-    int n_wrong; /* findings */
+    int n_wrong;   /* findings, */
+    int n_outside; /* ... those of them that the model has nothing to do with */
 };
 
 /* --- findings --- */
@@ -502,6 +503,11 @@ static void store_values(struct fill_model *m, const struct self_check *check)
         finding("note", "self-check", err.msg);
 }
 
+static bool is_model_right(const struct run *r)
+{
+    return r->n_wrong == r->n_outside;
+}
+
 /* Computes with the model and compares the values with those stored next to it; if there are none, stores them: but
  * not where a file is wrong, because that would make the damage the truth. */
 static void check_values(struct run *r)
@@ -516,9 +522,9 @@ static void check_values(struct run *r)
         wrong(r, "self-check", err.msg, again);
     else
         check_files(r, m);
-    if (r->n_wrong == 0 && self_check_run(m, &check, &err))
+    if (is_model_right(r) && self_check_run(m, &check, &err))
         wrong(r, "self-check", err.msg, again);
-    if (r->n_wrong == 0)
+    if (is_model_right(r))
         store_values(m, &check);
     fill_model_close(m);
 }
@@ -546,13 +552,14 @@ static int examine(struct run *r, const struct args *a)
     int n_missing;
 
     check_settings(r);
-    read_loras(r);
     check_credentials(r);
     check_decoders(r);
     if (a->offline || !r->services.http)
         finding("note", "cloud", a->offline ? "not asked (--offline)" : "not asked, because of the settings above");
     else
         check_cloud(r);
+    r->n_outside = r->n_wrong;
+    read_loras(r);
     folder = (struct model_folder){ .dir = r->cfg.model_dir, .transformer = r->cfg.transformer };
     check_backend(r);
     n_missing = check_parts(r, &folder, &parts);
@@ -560,8 +567,10 @@ static int examine(struct run *r, const struct args *a)
     if (n_missing == 0)
         check_model(r, &folder);
     close_backend(r); /* the self-check opens one with all memory free */
-    if (a->self_check && !r->n_wrong)
+    if (a->self_check && is_model_right(r))
         check_values(r);
+    else if (a->self_check)
+        finding("note", "self-check", "not done, because of what is wrong with the model");
     config_forget_secrets(&r->cfg);
     if (r->n_wrong)
         (void)printf("\nwrong: %d\n", r->n_wrong);

@@ -106,7 +106,7 @@ bool model_file_has_odd_size(const char *path, char text[VERDICT_TEXT_SIZE])
 static enum err_code prove_all(const struct tensor_file *f, struct err *err)
 {
     for (int i = 0; i < f->n_entries; i++)
-        TRY(proof_tensor(&f->entries[i], f->path, PROOF_FULL, err));
+        TRY(proof_tensor(&f->entries[i], f->path, err));
     return ERR_OK;
 }
 

@@ -94,22 +94,19 @@ static struct matrix make_pages(int type, size_t shift)
     return make(type, PAGES * PAGE / 8 / info->block_bytes, (int64_t)8 * info->block_elems, shift);
 }
 
-static enum err_code prove(const struct matrix *m, enum proof_depth depth, struct err *err)
+static enum err_code prove(const struct matrix *m, struct err *err)
 {
     *err = (struct err){ 0 };
-    return proof_tensor(&m->e, "some/folder/model.gguf", depth, err);
+    return proof_tensor(&m->e, "some/folder/model.gguf", err);
 }
 
-static void check_both(const struct matrix *m, enum err_code want, const char *text, const char *what)
+static void check(const struct matrix *m, enum err_code want, const char *text, const char *what)
 {
-    for (int depth = PROOF_SAMPLED; depth <= PROOF_FULL; depth++) {
-        struct err err;
-        enum err_code got = prove(m, (enum proof_depth)depth, &err);
+    struct err err;
+    enum err_code got = prove(m, &err);
 
-        if (got != want || (want && !strstr(err.msg, text)))
-            test_fail(__FILE__, __LINE__, "%s, %s, depth %d: %s \"%s\"", dtype_info(m->e.dtype)->name, what, depth,
-                      err_name(got), err.msg);
-    }
+    if (got != want || (want && !strstr(err.msg, text)))
+        test_fail(__FILE__, __LINE__, "%s, %s: %s \"%s\"", dtype_info(m->e.dtype)->name, what, err_name(got), err.msg);
 }
 
 /* ---- what passes ---- */
@@ -122,7 +119,7 @@ TEST(proof__passes_plausible_matrices_of_every_type_at_any_address)
         for (size_t k = 0; k < sizeof shifts / sizeof *shifts; k++) {
             struct matrix m = make_pages(i, shifts[k]);
 
-            check_both(&m, ERR_OK, "", "sound");
+            check(&m, ERR_OK, "", "sound");
             free(m.memory);
         }
 }
@@ -135,9 +132,8 @@ static void check_file(const char *path)
 
     CHECK_OK(arena_init(&a, ARENA_BYTES, &err), err);
     CHECK_OK(tensor_file_open(path, &a, &f, &err), err);
-    for (int depth = PROOF_SAMPLED; depth <= PROOF_FULL; depth++)
-        for (int i = 0; i < f.n_entries; i++)
-            CHECK_OK(proof_tensor(&f.entries[i], path, (enum proof_depth)depth, &err), err);
+    for (int i = 0; i < f.n_entries; i++)
+            CHECK_OK(proof_tensor(&f.entries[i], path, &err), err);
     arena_done(&a);
 }
 
@@ -174,15 +170,15 @@ TEST(proof__passes_small_matrices_of_zeros_and_integers)
                               .bytes = 60 };
     struct err err = { 0 };
 
-    CHECK_OK(proof_tensor(&e, "f", PROOF_FULL, &err), err);
+    CHECK_OK(proof_tensor(&e, "f", &err), err);
     e = (struct tensor_entry){ .name = { "w", 1 }, .dtype = DT_I64, .n_dims = 2, .dims = { 2, 512 }, .data = zeros,
                                .bytes = sizeof zeros };
-    CHECK_OK(proof_tensor(&e, "f", PROOF_FULL, &err), err);
+    CHECK_OK(proof_tensor(&e, "f", &err), err);
     e.dtype = DT_COUNT; /* a type that is only listed */
-    CHECK_OK(proof_tensor(&e, "f", PROOF_FULL, &err), err);
+    CHECK_OK(proof_tensor(&e, "f", &err), err);
     e = (struct tensor_entry){ .name = { "b", 1 }, .dtype = DT_F32, .n_dims = 1, .dims = { 2048 }, .data = zeros,
                                .bytes = sizeof zeros }; /* a bias */
-    CHECK_OK(proof_tensor(&e, "f", PROOF_FULL, &err), err);
+    CHECK_OK(proof_tensor(&e, "f", &err), err);
 }
 
 /* ---- holes ---- */
@@ -200,7 +196,7 @@ TEST(proof__refuses_a_hole_at_the_begin_in_the_middle_and_at_the_end)
 
                 memset(m.data + at, 0, hole);
                 (void)snprintf(place, sizeof place, "zeros from its byte %zu of %zu on", at, m.e.bytes);
-                check_both(&m, ERR_CORRUPT, place, "hole");
+                check(&m, ERR_CORRUPT, place, "hole");
                 free(m.memory);
             }
         }
@@ -213,11 +209,11 @@ TEST(proof__refuses_a_hole_of_many_pages_and_a_tensor_that_never_arrived)
         struct matrix m = make_pages(i, 34);
 
         memset(m.data + 5 * PAGE - 1000, 0, 9 * PAGE); /* it begins and ends in the middle of pages */
-        check_both(&m, ERR_CORRUPT, "the download was not finished", "long hole");
+        check(&m, ERR_CORRUPT, "the download was not finished", "long hole");
         memset(m.data, 0, m.e.bytes);
-        check_both(&m, ERR_CORRUPT, "zeros from its byte 0 of", "empty");
+        check(&m, ERR_CORRUPT, "zeros from its byte 0 of", "empty");
         m.e.bytes = (size_t)dtype_info(m.e.dtype)->block_bytes * 64; /* less than a page, or little more */
-        check_both(&m, ERR_CORRUPT, "fetch the file again", "small and empty");
+        check(&m, ERR_CORRUPT, "fetch the file again", "small and empty");
         free(m.memory);
     }
 }
@@ -232,9 +228,9 @@ TEST(proof__refuses_a_small_matrix_that_begins_or_ends_in_a_hole)
             struct matrix m = make(i, 1 + 1500 / info->block_bytes, (int64_t)2 * info->block_elems, 34);
             size_t hole = m.e.bytes / 4;
 
-            check_both(&m, ERR_OK, "", "small");
+            check(&m, ERR_OK, "", "small");
             memset(where ? m.data + m.e.bytes - hole : m.data, 0, hole);
-            check_both(&m, ERR_CORRUPT, "the download was not finished", "small with a hole");
+            check(&m, ERR_CORRUPT, "the download was not finished", "small with a hole");
             free(m.memory);
         }
     }
@@ -246,8 +242,90 @@ TEST(proof__passes_rows_of_zeros_of_one_byte_each)
     struct matrix m = make_pages(3, 0);
 
     memset(m.data + 4 * PAGE, 0, 2 * PAGE);
-    check_both(&m, ERR_OK, "", "dead neuron");
+    check(&m, ERR_OK, "", "dead neuron");
     free(m.memory);
+}
+
+/* Rows of many neurons that somebody pruned are zeros from row to row; what a download lacks begins and ends elsewhere. */
+TEST(proof__passes_rows_that_were_pruned_and_no_hole_between_them)
+{
+    for (int i = 0; i < N_TYPES; i++) {
+        const struct dtype_info *info = dtype_info(types[i].dtype);
+        const int64_t blocks = 3072 / info->block_elems; /* in a row */
+        struct matrix m = make(i, 80, blocks * info->block_elems, 98);
+        const size_t row = dtype_row_bytes(types[i].dtype, blocks * info->block_elems), rows = 1 + 5 * PAGE / row;
+
+        memset(m.data + 3 * row, 0, rows * row);
+        check(&m, ERR_OK, "", "pruned");
+        memset(m.data + (4 + rows) * row, 0, 2 * row);
+        check(&m, ERR_OK, "", "pruned twice");
+        memset(m.data + (6 + rows) * row, 0, rows * row + row / 2);
+        check(&m, ERR_CORRUPT, "the download was not finished", "pruned, and a hole from there on");
+        free(m.memory);
+    }
+}
+
+/* Among the zeros of a plain cast to one byte, what is missing has the bounds of pages, not those of values. */
+TEST(proof__refuses_a_page_that_is_missing_of_one_byte_each)
+{
+    for (int pages = 1; pages < 4; pages++) {
+        struct matrix m = make(3, 30, 3072, 40);
+
+        memset(m.data + 6 * PAGE - 40, 0, (size_t)pages * PAGE);
+        check(&m, ERR_CORRUPT, "the download was not finished", "pages");
+        memset(m.data + 6 * PAGE - 41, 0, (size_t)pages * PAGE + 3);
+        check(&m, ERR_OK, "", "zeros");
+        memset(m.data, 0, (size_t)(pages + 1) * PAGE - 40);
+        check(&m, ERR_CORRUPT, "the download was not finished", "pages that begin before the tensor");
+        free(m.memory);
+    }
+}
+
+/* Large tensors are divided among processors: what is wrong first is told, also at the bounds of the parts. */
+TEST(proof__finds_what_is_wrong_anywhere_in_a_large_matrix)
+{
+    for (int i = 0; i < N_TYPES; i += 2) {
+        struct matrix m = make(i, 600, 3072, 130);
+        const size_t step = (size_t)dtype_info(m.e.dtype)->block_bytes, field = (size_t)types[i].fields[0];
+        char place[64];
+
+        check(&m, ERR_OK, "", "large");
+        for (int k = 20; k >= 0; k--) {
+            const size_t at = m.e.bytes / step * (size_t)k / 21 * step + field;
+
+            memset(m.data + at, 0x7f, step < 4 ? step : field ? 2 : step == 4 ? 4 : 2);
+            (void)snprintf(place, sizeof place, "at its byte %zu of", at);
+            check(&m, ERR_CORRUPT, place, "large");
+        }
+        free(m.memory);
+    }
+}
+
+/* ---- factors of LoRAs ---- */
+
+static void check_factor(int64_t rows, int64_t cols, size_t at, size_t n, enum err_code want)
+{
+    struct matrix m = make(2, rows, cols, 8);
+    struct err err = { 0 };
+
+    memset(m.data + at, 0, n);
+    if (proof_factor(&m.e, "lora.safetensors", &err) != want)
+        test_fail(__FILE__, __LINE__, "[%d, %d], %zu zeros at %zu: \"%s\"", (int)rows, (int)cols, n, at, err.msg);
+    free(m.memory);
+}
+
+TEST(proof__factors_may_be_zero_in_whole_rows_and_have_no_holes)
+{
+    check_factor(16, 3072, 0, (size_t)16 * 3072 * 2, ERR_OK); /* nothing was trained */
+    check_factor(9216, 16, 0, 3072 * 32, ERR_OK);             /* of q, k and v, q was not */
+    check_factor(9216, 16, 3072 * 32, 3072 * 32, ERR_OK);
+    check_factor(16, 384, 15 * 768 + 128, 640, ERR_OK); /* 64 inputs, padded */
+    check_factor(9216, 384, 3071 * 768 + 256, 768, ERR_OK); /* along a diagonal */
+    check_factor(16, 3072, 50000, (size_t)16 * 3072 * 2 - 50000, ERR_CORRUPT);
+    check_factor(16, 3072, 0, 50001, ERR_CORRUPT);
+    check_factor(16, 3072, 40000, PAGE, ERR_CORRUPT);
+    check_factor(9216, 16, 100001, 9216 * 32 - 100001, ERR_CORRUPT);
+    check_factor(9216, 16, 4 * PAGE - 8, 2 * PAGE, ERR_CORRUPT); /* rows and pages at once */
 }
 
 /* ---- token tables ---- */
@@ -258,7 +336,7 @@ static void check_table(int type, int64_t rows, int64_t n_zero, size_t more, enu
     size_t bytes = m.e.bytes / (size_t)rows * (size_t)n_zero + more;
 
     memset(m.data + m.e.bytes - bytes, 0, bytes);
-    check_both(&m, want, "zeros from", "table");
+    check(&m, want, "zeros from", "table");
     free(m.memory);
 }
 
@@ -283,10 +361,10 @@ TEST(proof__passes_small_convolutions_of_zeros)
     m.e.dims[1] = 128;
     m.e.dims[2] = m.e.dims[3] = 3;
     memset(m.data + 17 * PAGE, 0, 2 * PAGE);
-    check_both(&m, ERR_CORRUPT, "zeros from", "large convolution");
+    check(&m, ERR_CORRUPT, "zeros from", "large convolution");
     m.e.dims[0] = 113; /* 260352 bytes */
     m.e.bytes = (size_t)113 * 1152 * 2;
-    check_both(&m, ERR_OK, "", "small convolution");
+    check(&m, ERR_OK, "", "small convolution");
     free(m.memory);
 }
 
@@ -300,7 +378,7 @@ TEST(proof__refuses_random_bytes_of_every_type)
 
         for (size_t k = 0; k < m.e.bytes; k++)
             m.data[k] = (char)next(&seed);
-        check_both(&m, ERR_CORRUPT, "the file is damaged: fetch it again", "garbage");
+        check(&m, ERR_CORRUPT, "the file is damaged: fetch it again", "garbage");
         free(m.memory);
     }
 }
@@ -330,7 +408,7 @@ TEST(proof__refuses_a_bad_value_or_scale_wherever_it_is)
                 else
                     put16(m.data + at, bad_halves[k]);
                 (void)snprintf(place, sizeof place, " at its byte %zu of %zu", at, m.e.bytes);
-                if (prove(&m, PROOF_FULL, &err) != ERR_CORRUPT || !strstr(err.msg, place))
+                if (prove(&m, &err) != ERR_CORRUPT || !strstr(err.msg, place))
                     test_fail(__FILE__, __LINE__, "%s, value %zu, field %d: \"%s\", want \"%s\"",
                               dtype_info(types[i].dtype)->name, k, field, err.msg, place);
                 free(m.memory);
@@ -366,9 +444,9 @@ TEST(proof__refuses_blocks_that_could_express_more_than_the_bound)
                 continue;
             m = make_pages(type, 0);
             put16(m.data + types[type].fields[0], cases[i].passes | 0x8000);
-            CHECK_OK(prove(&m, PROOF_FULL, &err), err);
+            CHECK_OK(prove(&m, &err), err);
             put16(m.data + types[type].fields[0], cases[i].passes + 1);
-            CHECK_INT(prove(&m, PROOF_FULL, &err), ERR_CORRUPT);
+            CHECK_INT(prove(&m, &err), ERR_CORRUPT);
             free(m.memory);
         }
 }
@@ -381,12 +459,12 @@ TEST(proof__refuses_values_over_the_bound_and_says_what_and_where)
     struct err err = { 0 };
 
     values[0] = values[31] = 1;
-    CHECK_INT(proof_tensor(&e, "some/folder/model.safetensors", PROOF_FULL, &err), ERR_CORRUPT);
+    CHECK_INT(proof_tensor(&e, "some/folder/model.safetensors", &err), ERR_CORRUPT);
     CHECK_STR(err.msg, "model.safetensors: tensor 'blk.weight' holds the value -4096.5 at its byte 36 of 128, which no "
                        "trained model has (its values are below 4096); the file is damaged: fetch it again");
     values[9] = 0;
     err = (struct err){ 0 };
-    CHECK_OK(proof_tensor(&e, "model.safetensors", PROOF_FULL, &err), err);
+    CHECK_OK(proof_tensor(&e, "model.safetensors", &err), err);
 }
 
 /* ---- vectors ---- */
@@ -398,14 +476,14 @@ TEST(proof__refuses_vectors_that_are_not_finite_and_norms_that_are_zero)
                               .n_dims = 1, .dims = { 128 }, .data = values, .bytes = sizeof values };
     struct err err = { 0 };
 
-    CHECK_INT(proof_tensor(&e, "f.gguf", PROOF_SAMPLED, &err), ERR_CORRUPT);
+    CHECK_INT(proof_tensor(&e, "f.gguf", &err), ERR_CORRUPT);
     CHECK(strstr(err.msg, "query_norm.scale' holds zeros from its byte 0 of 512 on"));
     values[77] = 60000; /* a vector has no bound */
-    CHECK_INT(proof_tensor(&e, "f.gguf", PROOF_SAMPLED, NULL), ERR_OK);
+    CHECK_INT(proof_tensor(&e, "f.gguf", NULL), ERR_OK);
     values[78] = (float)NAN;
     err = (struct err){ 0 };
-    CHECK_INT(proof_tensor(&e, "f.gguf", PROOF_SAMPLED, &err), ERR_CORRUPT);
+    CHECK_INT(proof_tensor(&e, "f.gguf", &err), ERR_CORRUPT);
     CHECK(strstr(err.msg, "the value nan at its byte 312 of 512"));
     values[78] = -(float)INFINITY;
-    CHECK_INT(proof_tensor(&e, "f.gguf", PROOF_SAMPLED, NULL), ERR_CORRUPT);
+    CHECK_INT(proof_tensor(&e, "f.gguf", NULL), ERR_CORRUPT);
 }

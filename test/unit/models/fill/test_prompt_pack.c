@@ -54,6 +54,34 @@ TEST(prompt_pack__reads_a_single_prompt)
     arena_done(&arena);
 }
 
+/* What a download leaves behind whose room was reserved before it ended. */
+TEST(prompt_pack__refuses_an_unfinished_pack)
+{
+    enum { T = 64, D = 96, P = 128, CUT = 3001 /* no begin of a row */ };
+    static float embeds[T * D], pooled[P];
+    const struct tensor_write t[] = { { "prompt_embeds", DT_F32, 2, { T, D }, embeds },
+                                      { "pooled_prompt_embeds", DT_F32, 1, { P }, pooled } };
+    const struct metadata_pair m = { "prompt", "grass" };
+    struct prompt_pack p;
+
+    for (int i = 0; i < T * D; i++)
+        embeds[i] = 1 + (float)i;
+    for (int i = 0; i < P; i++)
+        pooled[i] = 1 + (float)i;
+    CHECK_INT(open_written(t, 2, &m, 1, &p), ERR_OK);
+    arena_done(&arena);
+    memset(embeds + 20 * D, 0, 4 * D * sizeof *embeds); /* tokens that are masked */
+    CHECK_INT(open_written(t, 2, &m, 1, &p), ERR_OK);
+    arena_done(&arena);
+    memset(embeds + CUT, 0, 1024 * sizeof *embeds);
+    CHECK_INT(open_written(t, 2, &m, 1, &p), ERR_CORRUPT);
+    arena_done(&arena);
+    memset(embeds + CUT, 0, (T * D - CUT) * sizeof *embeds);
+    memset(pooled, 0, sizeof pooled);
+    CHECK_INT(open_written(t, 2, &m, 1, &p), ERR_CORRUPT);
+    arena_done(&arena);
+}
+
 TEST(prompt_pack__refuses_files_that_are_not_a_pack)
 {
     static const float good[6] = { 1, 2, 3, 4, 5, 6 }, bad[6] = { 1, NAN, 3, 4, 5, 6 };

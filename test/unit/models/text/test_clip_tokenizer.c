@@ -267,6 +267,20 @@ TEST(clip_tokenizer__merges_without_a_comment_or_with_carriage_returns)
     check_text(r, "abc ababc", 5, (const int32_t[]){ 514, 513, 512, 513, 515 });
 }
 
+/* The end of merges.txt is missing, at the end of a line: texts would get other ids. */
+TEST(clip_tokenizer__refuses_merges_that_are_not_all_there)
+{
+    static const char vocab[] = "{\"a\": 0, \"b\": 1, \"a</w>\": 2, \"b</w>\": 3, \"ab\": 4, \"ab</w>\": 5, "
+                                "\"aab</w>\": 6, \"<|startoftext|>\": 7, \"<|endoftext|>\": 8}";
+    struct rig *r = rig_new();
+
+    CHECK_INT(rig_read(r, "a b\na b</w>\na ab</w>\n", vocab, NULL, NULL), ERR_OK);
+    CHECK_INT(rig_read(r, "a b\na b</w>\na ab</w>", vocab, NULL, NULL), ERR_OK);
+    CHECK_INT(rig_read(r, "a b\na b</w>\n", vocab, NULL, NULL), ERR_CORRUPT);
+    CHECK_INT(rig_read(r, "a b\n", vocab, NULL, NULL), ERR_CORRUPT);
+    CHECK_INT(rig_read(r, "", vocab, NULL, NULL), ERR_CORRUPT);
+}
+
 TEST(clip_tokenizer__refuses_damaged_vocabularies)
 {
     static const char *const bad_merges[] = { "a", "a b c", " a", "a ", "a  b", "foo bar", "a \xC3", "#version\na" };

@@ -248,6 +248,26 @@ TEST(charsmap__replaces_what_it_lists)
     bytes_done(&b);
 }
 
+/* A page of the file was never written: texts with what it lists would get other ids. */
+TEST(charsmap__refuses_a_hole)
+{
+    uint32_t head[1 + UNITS] = { 4 * UNITS };
+    static char big[64 << 10];
+    struct charsmap m;
+    struct err err = { 0 };
+
+    small_trie(head + 1, 0);
+    memset(big, 'x', sizeof big);
+    for (size_t i = 99; i < sizeof big; i += 100)
+        big[i] = 0;
+    memcpy(big, head, sizeof head);
+    big[sizeof big - 1] = 0;
+    CHECK_OK(charsmap_open(&m, (struct span){ big, sizeof big }, arena_fresh(), &err), err);
+    memset(big + 5000, 0, 4096);
+    CHECK_INT(charsmap_open(&m, (struct span){ big, sizeof big }, arena_fresh(), &err), ERR_CORRUPT);
+    CHECK(strstr(err.msg, "the download was not finished"));
+}
+
 TEST(charsmap__replaces_white_space_and_controls_when_there_is_none)
 {
     struct charsmap m;

@@ -149,6 +149,20 @@ TEST(cmd_doctor__stores_the_values_of_a_model_once_and_then_compares)
     CHECK(strstr(printed, "ok     self-check") && strstr(printed, "as stored"));
 }
 
+/* Weights can be checked on a machine that is none to serve on. */
+TEST(cmd_doctor__checks_values_whatever_is_wrong_outside_the_model)
+{
+    static char dir[600];
+    char *env[] = { dir, "BACKEND=plain", "PORT=x", NULL };
+
+    link_models(dir);
+    CHECK_INT(doctor(env, "--self-check"), 1);
+    CHECK(strstr(printed, "PORT='x'") && strstr(printed, "ok     self-check") && has_values());
+    (void)snprintf(dir, sizeof dir, "MODEL_DIR=/nowhere");
+    CHECK_INT(doctor(env, "--self-check"), 1);
+    CHECK(strstr(printed, "note   self-check      not done"));
+}
+
 /* A file with the name and the size of CLIP's merges, full of zeros. */
 TEST(cmd_doctor__stores_no_values_of_a_model_with_a_known_file_that_is_damaged)
 {
