@@ -18,8 +18,8 @@
 
 struct lora;
 
-/* Opens a file and finds out what each of its tensors changes. It lives until the arena is rewound, and takes twice the
- * bytes of the file's A matrices where they are of 16 bits. ERR_UNSUPPORTED for other adapters (DoRA, LoKr, LoHa,
+/* Opens a file and finds out what each of its tensors changes. It lives until the arena is rewound. Its
+ * matrices stay in the mapped file: they are read when rows are added, and take no memory of their own. ERR_UNSUPPORTED for other adapters (DoRA, LoKr, LoHa,
  * control LoRAs), for layers of text encoders and of other models, ERR_CORRUPT for tensors that do not fit each other,
  * NaN and infinity, and as tensor_file_open. */
 MUST_CHECK enum err_code lora_open(const char *path, double scale, struct arena *a, const struct lora **ret,

@@ -182,6 +182,27 @@ TEST(lora__refuses_a_rank_over_the_limit_and_takes_the_limit)
     arena_done(&m.a);
 }
 
+/* Bytes of the arena that a LoRA of this rank takes. */
+static size_t bytes_taken(int64_t rank)
+{
+    struct made m;
+    size_t before;
+
+    begin(&m);
+    put_pair(&m, "transformer.proj_out", 64, HIDDEN, rank);
+    before = m.a.used;
+    CHECK_OK(open_made(&m), m.err);
+    before = m.a.used - before;
+    arena_done(&m.a);
+    return before;
+}
+
+/* Two LoRAs of the size of the published ones for few steps would be more than the arena of a model. */
+TEST(lora__takes_no_memory_that_grows_with_its_matrices)
+{
+    CHECK(bytes_taken(4096) <= bytes_taken(1) + 1024);
+}
+
 TEST(lora__refuses_convolutions_and_whole_numbers)
 {
     struct made m;
