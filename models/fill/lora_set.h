@@ -1,9 +1,9 @@
 /*
  * lora_set - the LoRAs of a model: found in its folder, checked against the transformer, merged while it loads.
  *
- * A name with a slash is a path; any other is looked for in the model folder and in its folder `loras`, with and
- * without
- * ".safetensors". They are merged in the order given; the order does not matter but for the last bit of a sum.
+ * A name with a slash is a path; where there is no such file, and for any other name, the model folder and its folder
+ * `loras` are looked at. ".safetensors" may be left out. They are merged in the order given; the order does not matter
+ * but for the last bit of a sum.
  */
 #ifndef MODELS_FILL_LORA_SET_H
 #define MODELS_FILL_LORA_SET_H

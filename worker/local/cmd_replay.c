@@ -22,6 +22,7 @@ struct replay {
     struct arena arena;
     struct progress progress;
     struct record record; /* as it was read */
+    struct cli_texts lora_texts;
     struct fill_loras loras;
 };
 
@@ -95,8 +96,9 @@ static enum err_code new_engine(struct replay *r, struct engine **ret, struct er
         return err_set(err, ERR_INVALID,
                        "this program has no backend '%.40s' in '%.40s', with which the record was made", x->backend,
                        x->precision);
-    if (x->loras)
-        TRY(fill_loras_add(&r->loras, x->loras, err));
+    if (!x->loras && r->lora_texts.n)
+        return err_set(err, ERR_INVALID, "--lora: the record was made without a LoRA");
+    TRY(fill_loras_choose(&r->loras, r->lora_texts.items, r->lora_texts.n, x->loras, err));
     return engine_new(&options, ret, err);
 }
 
@@ -195,6 +197,9 @@ int cmd_replay(int argc, char **argv)
           .help = "folder with the same original.jpg and mask_auto.png; gets the results" },
         { "--models", CLI_TEXT, &r.models, "DIR",
           .help = "folder with the same model files; default: MODEL_DIR, else /models" },
+        { "--lora", CLI_TEXTS, &r.lora_texts, "FILE[:SCALE]",
+          .help = "where the record's LoRAs are, with its scales and in its order; default: the record's names, in "
+                  "that folder or its folder loras" },
         { "--paint", CLI_TEXT, &r.paint, "FILE",
           .help = "the same picture, where the record was made with one in the place of the model's" },
     };
