@@ -176,13 +176,11 @@ enum err_code lora_set_apply(const struct lora_set *s, struct weight_set *ws, st
     return ERR_OK;
 }
 
-bool lora_set_touches(const struct lora_set *s, const char *name)
+bool lora_set_touches(const struct lora_set *s, bool (*holds)(const char *name))
 {
-    for (int i = 0; i < s->n; i++) {
-        const struct weight_patch p = lora_patch(s->loras[i]);
+    bool any = false;
 
-        if (p.touches(p.ctx, name))
-            return true;
-    }
-    return false;
+    for (int i = 0; i < s->n; i++)
+        any |= lora_touches(s->loras[i], holds);
+    return any;
 }

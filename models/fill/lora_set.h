@@ -27,7 +27,7 @@ MUST_CHECK enum err_code lora_set_open(const char *dir, const struct fill_lora *
                                        struct lora_set *ret, struct err *err);
 /* Has them merged when the set's tensors are loaded; `s` outlives the loading. lora_check()'s errors. */
 MUST_CHECK enum err_code lora_set_apply(const struct lora_set *s, struct weight_set *ws, struct err *err);
-/* Whether the tensor of this name, as "img_in.weight", is changed by one of them. */
-bool lora_set_touches(const struct lora_set *s, const char *name);
+/* Whether one of them changes a tensor of which this holds. */
+bool lora_set_touches(const struct lora_set *s, bool (*holds)(const char *name));
 
 #endif

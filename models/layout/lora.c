@@ -641,3 +641,11 @@ int lora_layers(const struct lora *l)
 {
     return l->n_layers;
 }
+
+bool lora_touches(const struct lora *l, bool (*holds)(const char *name))
+{
+    for (int i = 0; i < l->n_parts; i++)
+        if (holds(l->parts[i].name))
+            return true;
+    return false;
+}
