@@ -112,6 +112,7 @@ static enum err_code load_transformer(struct fill_model *m, const struct model_f
     TRY(lora_set_apply(&m->loras, &set, err));
     check_tables(m, &shards);
     TRY(flux_load_some(&m->flux, &part, modulation_place(m), &m->arena, err));
+    lora_set_release(&m->loras);
     return flux_require_fill(&m->flux.config, err);
 }
 

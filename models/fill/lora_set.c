@@ -96,7 +96,7 @@ static enum err_code try_forms(const char *const *forms, const char *dir, const 
     return ERR_OK;
 }
 
-static enum err_code find_file(const char *dir, const char *name, struct arena *a, const char **ret, struct err *err)
+enum err_code lora_set_find(const char *dir, const char *name, struct arena *a, const char **ret, struct err *err)
 {
     static const char *const in_folder[] = { "%s/%s", "%s/%s.safetensors", "%s/loras/%s", "%s/loras/%s.safetensors",
                                              NULL },
@@ -146,7 +146,7 @@ enum err_code lora_set_open(const char *dir, const struct fill_lora *loras, int 
     for (; s.n < n; s.n++) {
         const char *path = NULL;
 
-        TRY(find_file(dir, loras[s.n].path, a, &path, err));
+        TRY(lora_set_find(dir, loras[s.n].path, a, &path, err));
         TRY(lora_open(path, loras[s.n].scale, a, &s.loras[s.n], err));
     }
     TRY(describe(&s, loras, a, err));
@@ -174,6 +174,12 @@ enum err_code lora_set_apply(const struct lora_set *s, struct weight_set *ws, st
         ws->patches[ws->n_patches++] = lora_patch(s->loras[i]);
     }
     return ERR_OK;
+}
+
+void lora_set_release(const struct lora_set *s)
+{
+    for (int i = 0; i < s->n; i++)
+        lora_release(s->loras[i]);
 }
 
 bool lora_set_touches(const struct lora_set *s, bool (*holds)(const char *name))

@@ -22,11 +22,16 @@ struct lora_set {
     char digest[LORA_SET_DIGEST_SIZE]; /* "+lora-XXXXXXXX" of files and scales; "": none */
 };
 
+/* The path of the file that a name means. ERR_NOT_FOUND says where was looked. */
+MUST_CHECK enum err_code lora_set_find(const char *dir, const char *name, struct arena *a, const char **ret,
+                                       struct err *err);
 /* What is opened lives until the arena is rewound. ERR_NOT_FOUND says where was looked; lora_open()'s. */
 MUST_CHECK enum err_code lora_set_open(const char *dir, const struct fill_lora *loras, int n, struct arena *a,
                                        struct lora_set *ret, struct err *err);
 /* Has them merged when the set's tensors are loaded; `s` outlives the loading. lora_check()'s errors. */
 MUST_CHECK enum err_code lora_set_apply(const struct lora_set *s, struct weight_set *ws, struct err *err);
+/* After the loading: what was read of the files is the system's again. No thread may be loading. */
+void lora_set_release(const struct lora_set *s);
 /* Whether one of them changes a tensor of which this holds. */
 bool lora_set_touches(const struct lora_set *s, bool (*holds)(const char *name));
 
