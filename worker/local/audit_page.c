@@ -232,13 +232,26 @@ static void put_pictures(struct out_file *f, const struct json *cell)
     put(f, "</td>");
 }
 
+static void put_model(struct out_file *f, const struct json *engine)
+{
+    const char *loras = json_string(json_get(engine, "loras"));
+
+    put(f, "<td class=\"text\">");
+    put_escaped(f, json_text(json_get(engine, "model")));
+    if (loras) {
+        put(f, " with ");
+        put_escaped(f, loras);
+    }
+    put(f, "</td>");
+}
+
 static void put_row(struct out_file *f, const struct json *cell, const struct scores *s)
 {
     const struct json *request = json_get(cell, "request");
 
     put(f, "<tr>");
     put_pictures(f, cell);
-    put_text_cell(f, " class=\"text\"", json_text(json_get(json_get(cell, "engine"), "model")));
+    put_model(f, json_get(cell, "engine"));
     put_member(f, json_get(request, "guidance"), 1, EXACT);
     put_member(f, json_get(request, "steps"), 1, 0);
     put_text_cell(f, "", json_text(json_get(request, "seed")));

@@ -34,7 +34,9 @@ enum { DEPTH = 16, PAGE_EVERY_MS = 3000 };
 static const size_t kept_bytes = (size_t)1 << 30; /* address space, for what is known of the cells */
 
 struct audit {
-    const char *image, *mask, *models, *prompt, *out;
+    const char *image, *mask, *models, *prompt, *out, *lora_setting;
+    struct cli_texts lora_texts;
+    struct fill_loras loras;
     struct audit_lists lists;
     struct cli_backend backend;
     struct audit_grid grid;
@@ -335,6 +337,7 @@ static enum err_code load(struct audit *t, const char *transformer, struct err *
     const struct engine_options options = {
         .model_dir = t->models,
         .transformer = transformer,
+        .loras = &t->loras,
         .backend = (enum backend_kind)t->backend.kind,
         .precision = (enum precision)t->backend.precision,
         .max_steps = t->grid.most_steps,
@@ -396,6 +399,7 @@ static enum err_code run(struct audit *t, struct err *err)
     TRY(arena_init(&t->kept, kept_bytes, err));
     TRY(audit_grid_parse(&t->lists, &t->kept, &t->grid, err));
     TRY(arena_alloc(&t->kept, (size_t)audit_grid_count(&t->grid), sizeof *t->cells, &t->cells, err));
+    TRY(fill_loras_choose(&t->loras, t->lora_texts.items, t->lora_texts.n, t->lora_setting, err));
     TRY(check_transformers(t, err));
     TRY(read_inputs(t, err));
     TRY(make_folders(t, err));
@@ -433,6 +437,7 @@ int cmd_audit(int argc, char **argv)
     (void)snprintf(guidance, sizeof guidance, "%.10g", cfg.guidance);
     (void)snprintf(steps, sizeof steps, "%d", cfg.steps);
     t = (struct audit){ .models = cfg.model_dir,
+                        .lora_setting = cfg.loras,
                         .lists = { cfg.transformer, guidance, steps, "1" },
                         .request = { .fill = { FILL_REQUEST_DEFAULTS }, .pictures = edit_picture_settings(&cfg) },
                         .backend.kind = cfg.backend,
@@ -447,6 +452,10 @@ int cmd_audit(int argc, char **argv)
           .help = "folder with the model files; default: MODEL_DIR, else /models" },
         { "--transformers", CLI_TEXT, &t.lists.transformers, "FILE,...",
           .help = "transformers of that folder; default: TRANSFORMER, else the largest that fits into memory" },
+        { "--lora", CLI_TEXTS, &t.lora_texts, "FILE[:SCALE]",
+          .help =
+              "a LoRA for all cells, as for `edit`; default: LORAS, else none. To see one beside its absence, merge "
+              "it into a file with `convert --lora`, and name both in --transformers" },
         { "--guidance", CLI_TEXT, &t.lists.guidance, "G,...",
           .help = "values of guidance, each 0 to 1000; default: GUIDANCE, else 30" },
         { "--steps", CLI_TEXT, &t.lists.steps, "N,...",

@@ -1,6 +1,7 @@
 /* `audit`: a small grid on the small model, what it leaves behind, and how it goes on. */
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -68,6 +69,29 @@ TEST(cmd_audit__runs_the_grid_and_shows_it)
                        json_text(json_get(json_at(json_get(v, "pictures"), 0), "difference")));
         CHECK(strstr(file_bytes(&arena, temp_path("audit/index.html")).ptr, link));
     }
+    arena_done(&arena);
+}
+
+/* As `serve` and `edit` do. */
+TEST(cmd_audit__merges_loras_of_the_options_or_the_settings)
+{
+    static char setting[400];
+    const char *loras;
+
+    (void)snprintf(setting, sizeof setting, "%s:0.5", golden("lora/alphas.safetensors"));
+    for (int options = 0; options < 2; options++) {
+        open_folder();
+        CHECK(setenv("LORAS", options ? "no-such-file" : setting, 1) == 0);
+        CHECK_INT(options ? AUDIT(Q8, "--guidance", "2", "--steps", "1", "--lora", setting)
+                          : AUDIT(Q8, "--guidance", "2", "--steps", "1"), 0);
+        CHECK(unsetenv("LORAS") == 0);
+        loras = json_text(json_get(json_get(read_json(CELL "record.json"), "engine"), "loras"));
+        CHECK_STR(loras, "alphas.safetensors:0.5");
+        CHECK(strstr(file_bytes(&arena, temp_path("audit/index.html")).ptr, "flux1-fill-Q8_0.gguf with alphas.safetensors:0.5<"));
+    }
+    open_folder();
+    CHECK_INT(AUDIT(Q8, "--guidance", "2", "--steps", "1", "--lora", "no-such-file"), 1);
+    CHECK(strstr(said.errors, "there is no LoRA 'no-such-file' in "));
     arena_done(&arena);
 }
 
