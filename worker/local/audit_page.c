@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/base/out_file.h"
+#include "models/fill/fill.h"
 
 enum { MAX_SCORES = 32, SCORE_NAME_SIZE = 96, SCORE_DEPTH = 3, EXACT = -1 };
 
@@ -235,14 +236,11 @@ static void put_pictures(struct out_file *f, const struct json *cell)
 static void put_model(struct out_file *f, const struct json *engine)
 {
     const char *loras = json_string(json_get(engine, "loras"));
+    char text[FILL_LORAS_TEXT_BYTES + 300];
 
-    put(f, "<td class=\"text\">");
-    put_escaped(f, json_text(json_get(engine, "model")));
-    if (loras) {
-        put(f, " with ");
-        put_escaped(f, loras);
-    }
-    put(f, "</td>");
+    (void)snprintf(text, sizeof text, "%s%s%s", json_text(json_get(engine, "model")), loras ? " with " : "",
+                   loras ? loras : "");
+    put_text_cell(f, " class=\"text\"", text);
 }
 
 static void put_row(struct out_file *f, const struct json *cell, const struct scores *s)
