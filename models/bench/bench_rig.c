@@ -12,7 +12,9 @@ enum err_code bench_rig_open(struct bench_rig *r, const struct bench_options *o,
                              struct err *err)
 {
     *r = (struct bench_rig){ .o = o };
-    r->loader = (struct weight_loader){ .set = &r->set, .be = o->be, .mem = &r->weights, .scratch = &r->scratch, .made = &r->arena };
+    r->loader = (struct weight_loader){
+        .set = &r->set, .be = o->be, .mem = &r->weights, .scratch = &r->scratch, .made = &r->arena
+    };
     TRY(arena_init(&r->arena, arena_bytes, err));
     TRY(arena_init(&r->scratch, SCRATCH_BYTES, err));
     TRY(devarena_init(&r->weights, o->be, 0, SLAB_BYTES, err));

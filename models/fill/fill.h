@@ -52,7 +52,7 @@ void fill_note(struct fill_notes *n, const char *fmt, ...) __attribute__((format
 enum { FILL_MAX_LORAS = 8, FILL_LORAS_TEXT_BYTES = 2048, FILL_MAX_LORA_SCALE = 10 };
 struct fill_lora {
     const char *path; /* a file's, or a name in the model folder or in its folder `loras` */
-    double scale;     /* 1: as it was trained; fill_loras_add() gives a value of f32 */
+    double scale;     /* 1: as it was trained */
 };
 /* A list of them as text, "FILE[:SCALE], ...", with or without blanks; zeroed: none. */
 struct fill_loras {
@@ -108,7 +108,7 @@ MUST_CHECK enum err_code fill_memory_estimate(const char *dir, const struct fill
                                               struct fill_memory *ret, struct err *err);
 void fill_model_close(struct fill_model *m); /* takes NULL */
 
-const char *fill_model_transformer(const struct fill_model *m); /* path of its file */
+const char *fill_model_transformer(const struct fill_model *m); /* path of its file, or of its index */
 /* The LoRAs that are merged into it, "FILE:SCALE (digest), ..."; NULL: none. */
 const char *fill_model_loras(const struct fill_model *m);
 const char *fill_model_lora_path(const struct fill_model *m, int i); /* of each file, from 0 on; NULL: no more */

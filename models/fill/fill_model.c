@@ -103,12 +103,14 @@ static enum err_code load_transformer(struct fill_model *m, const struct model_f
                                       const struct weight_loader *l, struct err *err)
 {
     struct weight_loader part = *l;
+    struct model_found found;
     struct weight_set set;
     struct shards shards;
 
     part.set = &set;
+    TRY(model_folder_find(folder, MODEL_TRANSFORMER, &m->arena, &found, err));
     TRY(open_part(m, folder, MODEL_TRANSFORMER, flux_weight_set, &set, &shards, err));
-    m->transformer = shards.files[0].path;
+    m->transformer = found.path;
     TRY(lora_set_apply(&m->loras, &set, err));
     check_tables(m, &shards);
     TRY(flux_load_some(&m->flux, &part, modulation_place(m), &m->arena, err));
@@ -218,6 +220,7 @@ static enum err_code survey(struct fill_model *m, const struct model_folder *fol
         for (int f = 0; f < shards.n_files; f++)
             expanded += tensor_file_expanded_bytes(&shards.files[f]);
         weight_digest_of_directory(&shards, m->digests[i]);
+        m->headers = weight_digest_of_headers(m->headers, &shards);
     }
     add_loras_to_digest(m);
     if (m->limits.loading)

@@ -27,8 +27,7 @@ static char *trim(char *text)
     return text;
 }
 
-/* Splits a scale off the end of "FILE:SCALE"; a colon that is followed by no number belongs to the name. It is kept as
- * the f32 that records have, so that a replay multiplies with the same number. */
+/* Splits a scale off the end of "FILE:SCALE"; a colon that is followed by no number belongs to the name. */
 static enum err_code read_item(char *item, struct fill_lora *ret, struct err *err)
 {
     char *colon, *end = NULL;
@@ -42,7 +41,7 @@ static enum err_code read_item(char *item, struct fill_lora *ret, struct err *er
         if (*end == 0) {
             *colon = 0;
             item = trim(item);
-            *ret = (struct fill_lora){ item, (double)(float)scale };
+            *ret = (struct fill_lora){ item, scale };
         }
     }
     if (!*item)
@@ -116,6 +115,15 @@ enum err_code lora_set_find(const char *dir, const char *name, struct arena *a, 
                    dir);
 }
 
+void lora_scale_text(double scale, char ret[LORA_SCALE_TEXT_SIZE])
+{
+    for (int digits = 6; digits <= 17; digits++) {
+        (void)snprintf(ret, LORA_SCALE_TEXT_SIZE, "%.*g", digits, scale);
+        if (strtod(ret, NULL) == scale)
+            break;
+    }
+}
+
 static enum err_code describe(struct lora_set *s, const struct fill_lora *loras, struct arena *a, struct err *err)
 {
     uint32_t crc = 0;
@@ -123,13 +131,14 @@ static enum err_code describe(struct lora_set *s, const struct fill_lora *loras,
 
     for (int i = 0; i < s->n; i++) {
         const char *digest = lora_digest(s->loras[i]), *name = file_short_name(loras[i].path);
-        const float scale = (float)loras[i].scale;
+        const double scale = loras[i].scale;
+        char number[LORA_SCALE_TEXT_SIZE];
 
         crc = crc32c(crc, digest, strlen(digest));
         crc = crc32c(crc, &scale, sizeof scale);
-        TRY(arena_printf(a, &text, err, "%s%s%s:%.9g (%s)", text ? text : "", text ? ", " : "", name, (double)scale,
-                         digest));
-        TRY(arena_printf(a, &list, err, "%s%s%s:%.9g", list ? list : "", list ? "," : "", name, (double)scale));
+        lora_scale_text(scale, number);
+        TRY(arena_printf(a, &text, err, "%s%s%s:%s (%s)", text ? text : "", text ? ", " : "", name, number, digest));
+        TRY(arena_printf(a, &list, err, "%s%s%s:%s", list ? list : "", list ? "," : "", name, number));
     }
     s->text = text;
     s->list = list;

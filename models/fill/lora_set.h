@@ -12,7 +12,7 @@
 #include "models/fill/fill.h"
 #include "models/layout/lora.h"
 
-enum { LORA_SET_DIGEST_SIZE = 16 };
+enum { LORA_SET_DIGEST_SIZE = 16, LORA_SCALE_TEXT_SIZE = 32 };
 
 struct lora_set {
     const struct lora *loras[FILL_MAX_LORAS];
@@ -30,6 +30,8 @@ MUST_CHECK enum err_code lora_set_open(const char *dir, const struct fill_lora *
                                        struct lora_set *ret, struct err *err);
 /* Has them merged when the set's tensors are loaded; `s` outlives the loading. lora_check()'s errors. */
 MUST_CHECK enum err_code lora_set_apply(const struct lora_set *s, struct weight_set *ws, struct err *err);
+/* As few digits as it takes to read the same scale back: what is run again from a record comes to the same bytes. */
+void lora_scale_text(double scale, char ret[LORA_SCALE_TEXT_SIZE]);
 /* After the loading: what was read of the files is the system's again. No thread may be loading. */
 void lora_set_release(const struct lora_set *s);
 /* Whether one of them changes a tensor of which this holds. */

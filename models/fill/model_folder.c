@@ -346,7 +346,8 @@ static enum err_code no_part(const struct search *s, struct err *err)
     if (!r.n)
         return err_set(err, rc, "%s: no %s (looked for %s)", dir, name, looked_for);
     if (r.len + strlen(looked_for) + sizeof "; put one there (looked for )" + taken < ERR_MESSAGE_MAX)
-        return err_set(err, rc, "%s: no %s that can be used: %s; put one there (looked for %s)", dir, name, r.text, looked_for);
+        return err_set(err, rc, "%s: no %s that can be used: %s; put one there (looked for %s)", dir, name, r.text,
+                       looked_for);
     return err_set(err, rc, "%s: no %s that can be used: %s", dir, name, r.text);
 }
 

@@ -116,8 +116,9 @@ static enum err_code name_model(struct check *c, struct err *err)
     TRY(arena_printf(&c->a, &c->path, err, "%s%s.%s-%s.check", m->transformer, m->loras.digest, m->be->name,
                      dtype_info(m->be->act)->name));
     TRY(arena_printf(&c->a, &c->reference_path, err, "%s%s." REFERENCE ".check", m->transformer, m->loras.digest));
-    return arena_printf(&c->a, &c->model, err, "%s %s %s %s prompt-%08x %dx%d", m->digests[0], m->digests[1],
-                        m->digests[2], m->digests[3], prompt_crc(c), c->r.width, c->r.height);
+    return arena_printf(&c->a, &c->model, err, "%s %s %s %s headers-%08x prompt-%08x %dx%d", m->digests[0],
+                        m->digests[1], m->digests[2], m->digests[3], (unsigned)m->headers, (unsigned)prompt_crc(c),
+                        c->r.width, c->r.height);
 }
 
 static int whole_tokens(int side_px)

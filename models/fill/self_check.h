@@ -8,12 +8,12 @@
  *
  * The results are stored next to the transformer, in a safetensors file for each backend and type of matrix products:
  * "FILE.cpu-F32.check" ("FILE+lora-DIGEST.cpu-F32.check" with LoRAs). Where a backend has none of its own, those of the
- * CPU in f32 stand in, within the limit of its own type: so one small file can be shipped beside a transformer for every
- * machine. Its metadata `model` says what it was made with: sizes and tensor directories of all files, the
- * prompt and its embeddings; `crc32c` is the checksum of all that. A file that is whole and was made with anything else
- * is ignored, with a note. A file that is damaged or cannot be read is an error: it would switch the check off. Only
- * self_check_record() writes, for weights that are known to be good (their digest was checked); the service only reads,
- * so a folder may be read-only.
+ * CPU in f32 stand in, within the limit of its own type: so one small file can be shipped beside a transformer for
+ * every machine. Its metadata `model` says what it was made with: sizes, tensor directories and metadata of all files,
+ * the prompt and its embeddings; `crc32c` is the checksum of all that. A file that is whole and was made with anything
+ * else is ignored, with a note. A file that is damaged or cannot be read is an error: it would switch the check off.
+ * Only self_check_record() writes, for weights that are known to be good (their digest was checked); the service only
+ * reads, so a folder may be read-only.
  */
 #ifndef MODELS_FILL_SELF_CHECK_H
 #define MODELS_FILL_SELF_CHECK_H

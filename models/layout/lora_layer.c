@@ -111,10 +111,10 @@ static enum err_code check_role(const struct tensor_file *f, const struct item *
             "%s: '%.*s' changes a QK norm, as control LoRAs (Canny, Depth) do; take a LoRA for FLUX.1-dev or Fill",
             f->path, SPAN_ARG(item->entry->name));
     if (k->role == LORA_PLAIN || k->role == LORA_NO_ROLE)
-        return err_set(
-            err, ERR_UNSUPPORTED,
-            "%s: '%.*s' is no part of a LoRA (.lora_A.weight, .lora_down.weight, .alpha); is it a whole model? Take a LoRA's file",
-            f->path, SPAN_ARG(item->entry->name));
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: '%.*s' is no part of a LoRA (.lora_A.weight, .lora_down.weight, .alpha); is it a whole "
+                       "model? Take a LoRA's file",
+                       f->path, SPAN_ARG(item->entry->name));
     return ERR_OK;
 }
 

@@ -33,6 +33,22 @@ void weight_digest_of_directory(const struct shards *s, char ret[WEIGHT_DIGEST_S
     (void)snprintf(ret, WEIGHT_DIGEST_SIZE, "%lld-%016llx", (long long)shards_bytes(s), (unsigned long long)hash);
 }
 
+uint32_t weight_digest_of_headers(uint32_t crc, const struct shards *s)
+{
+    for (int i = 0; i < s->n_files; i++) {
+        const struct tensor_file *f = &s->files[i];
+        size_t header = f->map.len;
+
+        for (int k = 0; k < f->n_entries; k++) {
+            const size_t at = (size_t)((const char *)f->entries[k].data - f->map.ptr);
+
+            header = at < header ? at : header;
+        }
+        crc = crc32c(crc, f->map.ptr, header);
+    }
+    return crc;
+}
+
 void weight_digest_with_vectors(const struct shards *s, char ret[WEIGHT_DIGEST_SIZE])
 {
     uint32_t crc = 0;

@@ -15,6 +15,10 @@
 enum { WEIGHT_DIGEST_SIZE = 64 };
 
 void weight_digest_of_directory(const struct shards *s, char ret[WEIGHT_DIGEST_SIZE]);
+/* Goes on with a CRC-32C over all that is before the tensors' data in each file: the directory and the metadata, in
+ * which what `convert` was given stands with its SHA-256. Two files of one layout that were made of different inputs
+ * differ in it. */
+uint32_t weight_digest_of_headers(uint32_t crc, const struct shards *s);
 void weight_digest_with_vectors(const struct shards *s, char ret[WEIGHT_DIGEST_SIZE]);
 
 #endif

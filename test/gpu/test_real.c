@@ -71,7 +71,9 @@ static void open_bench(struct bench *b, enum backend_kind kind, enum precision p
     CHECK_OK(devarena_init(&b->weights, b->be, 0, SLAB_BYTES, &err), err);
     b->be->warn = device_say;
     backend_expect_weights(b->be, mode, 0);
-    b->loader = (struct weight_loader){ .set = &b->set, .be = b->be, .mem = &b->weights, .scratch = &b->scratch, .made = &b->arena };
+    b->loader = (struct weight_loader){
+        .set = &b->set, .be = b->be, .mem = &b->weights, .scratch = &b->scratch, .made = &b->arena
+    };
 }
 
 /* These are the shapes of the real model: cuBLASLt must have an algorithm for each of them, if only in parts. */

@@ -1,11 +1,12 @@
 """Models that are lost while they are in use, and workers that must compute the same bytes."""
 import hashlib
 import os
+import re
 import shutil
 import time
 
 from fake_cloud import *  # noqa: F403
-from harness import FAULTY, MODEL, WORK, call, dumps, envelope, equal, mask_png, photo_png, to_value, wait_until
+from harness import FAULTY, MODEL, ROOT, WORK, call, dumps, envelope, equal, mask_png, photo_png, to_value, wait_until
 from house import House
 
 
@@ -151,6 +152,30 @@ def seed_of(h, session):
     generations = [h.cloud.objects.find(f"{folder}/{name}")["generation"] for name in ("original.jpg", "mask_auto.png")]
     text = "\n".join([folder, *map(str, generations)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+def test_loras_are_told_in_the_log_and_in_the_document():
+    """What LORAS lists is merged, and named with scales and digests; without it neither has a word of LoRAs."""
+    loras = [os.path.join(ROOT, "test", "golden", "lora", f"{name}.safetensors") for name in ("peft", "kohya")]
+    results = []
+    for setting in ({"LORAS": f"{loras[0]}:0.8,{loras[1]}"}, {}):
+        with House("loras", MODEL_DIR=os.path.join(ROOT, "test", "golden", "small", "models"), TRANSFORMER="flux1-fill-Q8_0", **setting) as h:
+            w = h.worker()
+            h.deliver(w, "painted", h.job("painted", photo_png(200, 120), mask_png(200, 120)))
+            h.check_completed("painted")
+            told, = [line for line in w.lines() if line["message"] == "the model is loaded"]
+            results.append((told["loras"], text_at(h.cloud.fields("painted"), "inpaint.recipe.loras"), h.output("painted")))
+            equal("+lora-" in told["digests"], bool(setting), told)
+    (merged, recipe, with_loras), (none, no_recipe, without) = results
+    assert re.fullmatch(r"peft\.safetensors:0\.8 \(\d+-[0-9a-f]+\), kohya\.safetensors:1 \(\d+-[0-9a-f]+\)", merged), merged
+    equal(recipe, merged)
+    equal((none, no_recipe or ""), ("none", ""))
+    assert with_loras != without
+    with House("no-lora", LORAS="absent:0.8") as h:
+        w = h.worker(ready=False)
+        equal(w.process.wait(30), 1, "exit status")
+        for text in ("the model cannot be loaded", "there is no LoRA 'absent' in ", "LORAS"):
+            assert text in w.log(), (text, w.log())
 
 
 def test_two_workers_give_the_same_bytes():

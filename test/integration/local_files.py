@@ -257,6 +257,7 @@ def test_convert_says_what_it_wrote_and_writes_it_again_to_the_same_bytes():
     data = contents(f"{two}/b c.gguf")
     equal(contents(f"{one}/a.gguf"), data)
     assert f"sha256 {hashlib.sha256(data).hexdigest()}\n" in said and f"{len(data)} bytes" in said, said
+    assert f"from {ORIGINAL}: 84 tensors, 26 matrices as Q8_0, 5 as BF16, 5 as F32; " in said, said
     assert f"next: inpaint-worker fill --models {two} --transformer 'b c.gguf' " in said, said
     pairs, _ = read_gguf(f"{one}/a.gguf")
     equal((pairs["general.architecture"], pairs["general.quantization_version"], pairs["general.file_type"]), ("flux", 2, 7))

@@ -29,7 +29,9 @@ void rig_open(struct rig *r, const struct rig_kind *kind)
     CHECK_OK(devarena_init(&r->weights, r->be, 0, SLAB_BYTES, &err), err);
     CHECK_OK(devarena_init(&r->request_mem, r->be, DEVICE_BYTES, 0, &err), err);
     CHECK_OK(devarena_init(&r->step_mem, r->be, DEVICE_BYTES, 0, &err), err);
-    r->loader = (struct weight_loader){ .set = &r->set, .be = r->be, .mem = &r->weights, .scratch = &r->scratch, .made = &r->arena };
+    r->loader = (struct weight_loader){
+        .set = &r->set, .be = r->be, .mem = &r->weights, .scratch = &r->scratch, .made = &r->arena
+    };
 }
 
 void rig_close(struct rig *r)

@@ -97,11 +97,13 @@ static const struct setting settings[] = {
     { "POISON_TOPIC", TOPIC, AT(poison_topic), NULL,
       .meaning = "topic to which such a push is published, with the reason, before it is acknowledged" },
     { "MODEL_DIR", TEXT, AT(model_dir), "/models", .allowed = "path", .meaning = "folder with the model files" },
-    { "TRANSFORMER", TEXT, AT(transformer), "auto", .none = "auto", .allowed = "file name",
-      .meaning = "GGUF file in `MODEL_DIR`; auto: the largest that fits into memory" },
+    { "TRANSFORMER", TEXT, AT(transformer), "auto", .none = "auto", .allowed = "file name or path",
+      .meaning =
+          "a file of `MODEL_DIR` or of a sub-folder (`unet/x.gguf`, with or without its ending), a folder with an "
+          "index, or a path; auto: the largest that fits into memory" },
     { "LORAS", TEXT, AT(loras), NULL, .allowed = "FILE[:SCALE],...",
-      .meaning = "LoRAs merged into the transformer while it loads: files of `MODEL_DIR` or its folder `loras`, each "
-                 "with a scale from -10 to 10 (1 unless given)" },
+      .meaning = "LoRAs merged into the transformer while it loads: files of `MODEL_DIR` or its folder `loras`, or "
+                 "paths, each with a scale from -10 to 10 (1 unless given)" },
     { "VERIFY", CHOICE, AT(verify), "size", .choices = verify_names,
       .meaning = "how model files are compared with those that are known (`models/known_files`): by size (`size`: a "
                  "note in the log), or by digest as well, while the model loads (`digest`: the start fails where a "

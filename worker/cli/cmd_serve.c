@@ -330,8 +330,26 @@ static const char *load_remedy(const struct service *s, enum err_code rc)
     if (strncmp(s->load_error.msg, "cuda:", 5) == 0)
         return "BACKEND=cuda needs a GPU and its driver: give the service a GPU (Cloud Run: --gpu=1 "
                "--gpu-type=nvidia-l4), or set BACKEND=cpu to compute on the CPU";
+    if (s->config.loras)
+        return "MODEL_DIR names the folder with the model files, TRANSFORMER one of them, and LORAS files of that "
+               "folder, of its folder loras, or paths: 'inpaint-worker doctor' says which part is missing, damaged or "
+               "does not fit";
     return "MODEL_DIR names the folder with the model files, and TRANSFORMER one of them: 'inpaint-worker doctor' says "
            "which part is missing or damaged";
+}
+
+static void log_loaded(const struct service *s, int64_t ms)
+{
+    const struct engine *e = s->engine;
+    const char *loras = engine_loras(e);
+    char digests[FILL_DIGESTS_SIZE];
+
+    engine_model_digests(e, digests);
+    log_event(LOG_NOTICE, NULL, "the model is loaded", log_str("backend", engine_backend_name(e)),
+              log_str("precision", engine_precision(e)), log_str("kernels", engine_kernels(e)),
+              log_str("model", engine_model_name(e)), log_str("loras", loras ? loras : "none"),
+              log_str("digests", digests), log_str("selfCheck", engine_self_check(e)),
+              log_int("largestJobSeconds", (int64_t)ceil(engine_job_seconds(e))), log_int("ms", ms), log_end());
 }
 
 static void *load(void *arg)
@@ -361,10 +379,7 @@ static void *load(void *arg)
     for (int i = 0; engine_file_note(s->engine, i); i++)
         log_event(LOG_NOTICE, NULL, "a model file is not one that is known",
                   log_str("note", engine_file_note(s->engine, i)), log_end());
-    log_event(LOG_NOTICE, NULL, "the model is loaded", log_str("backend", engine_backend_name(s->engine)),
-              log_str("precision", engine_precision(s->engine)), log_str("kernels", engine_kernels(s->engine)),
-              log_str("model", engine_model_name(s->engine)), log_str("selfCheck", engine_self_check(s->engine)),
-              log_int("largestJobSeconds", (int64_t)ceil(engine_job_seconds(s->engine))), log_int("ms", ms), log_end());
+    log_loaded(s, ms);
     metrics_set(&s->metrics, METRICS_MODEL_LOADED, 1);
     metrics_set(&s->metrics, METRICS_MODEL_LOAD_SECONDS, 1e-3 * (double)ms);
     job_queue_open(&s->queue);

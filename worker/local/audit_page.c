@@ -5,14 +5,15 @@
 #include <string.h>
 
 #include "kernels/base/out_file.h"
-#include "models/fill/fill.h"
 
 enum { MAX_SCORES = 32, SCORE_NAME_SIZE = 96, SCORE_DEPTH = 3, EXACT = -1 };
 
-/* The columns of scores: all that any cell has, in the order of their first appearance. */
-struct scores {
+/* The columns that depend on the cells. Those of scores: all that any cell has, in the order of their first appearance.
+ */
+struct columns {
     char names[MAX_SCORES][SCORE_NAME_SIZE];
     int n;
+    bool has_loras; /* any cell has: then there is a column for them, too */
 };
 
 static const char head[] =
@@ -85,7 +86,7 @@ static const struct json *scores_of(const struct json *cell)
     return json_get(json_get(cell, "inpaint"), "scores");
 }
 
-static void add_name(struct scores *s, const char *name)
+static void add_name(struct columns *s, const char *name)
 {
     for (int i = 0; i < s->n; i++)
         if (strcmp(s->names[i], name) == 0)
@@ -95,7 +96,7 @@ static void add_name(struct scores *s, const char *name)
 }
 
 /* The numbers below `v`; the names of members are joined by dots. */
-static void collect(struct scores *s, const struct json *v, const char *before, int depth)
+static void collect(struct columns *s, const struct json *v, const char *before, int depth)
 {
     for (v = json_first(v); v && depth < SCORE_DEPTH; v = json_next(v)) {
         char name[SCORE_NAME_SIZE];
@@ -125,6 +126,16 @@ static bool find_score(const struct json *v, const char *name, double *ret)
     return false;
 }
 
+static const struct json *loras_of(const struct json *cell)
+{
+    return json_get(json_get(cell, "engine"), "loras");
+}
+
+static bool has_loras(const struct json *cell)
+{
+    return *json_text(loras_of(cell));
+}
+
 static void put_heading(struct out_file *f, const char *name, bool is_text)
 {
     put(f, is_text ? "<th class=\"text\"><button type=\"button\">" : "<th><button type=\"button\">");
@@ -133,7 +144,7 @@ static void put_heading(struct out_file *f, const char *name, bool is_text)
 }
 
 /* The pictures stand before the many numbers, so that they are seen without scrolling to the side. */
-static void put_headings(struct out_file *f, const struct scores *s)
+static void put_headings(struct out_file *f, const struct columns *s)
 {
     static const char *const numbers[] = {
         "guidance", "steps", "seed", "seconds", "of these denoising", "KiB of edited.jpg", "pixels changed"
@@ -141,6 +152,8 @@ static void put_headings(struct out_file *f, const struct scores *s)
 
     put(f, "<table>\n<thead><tr><th class=\"text\">pictures</th>"); /* first: numbers that need scrolling matter less */
     put_heading(f, "transformer", true);
+    if (s->has_loras)
+        put_heading(f, "LoRAs", true);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         put_heading(f, numbers[i], false);
     for (int i = 0; i < s->n; i++)
@@ -233,23 +246,15 @@ static void put_pictures(struct out_file *f, const struct json *cell)
     put(f, "</td>");
 }
 
-static void put_model(struct out_file *f, const struct json *engine)
-{
-    const char *loras = json_string(json_get(engine, "loras"));
-    char text[FILL_LORAS_TEXT_BYTES + 300];
-
-    (void)snprintf(text, sizeof text, "%s%s%s", json_text(json_get(engine, "model")), loras ? " with " : "",
-                   loras ? loras : "");
-    put_text_cell(f, " class=\"text\"", text);
-}
-
-static void put_row(struct out_file *f, const struct json *cell, const struct scores *s)
+static void put_row(struct out_file *f, const struct json *cell, const struct columns *s)
 {
     const struct json *request = json_get(cell, "request");
 
     put(f, "<tr>");
     put_pictures(f, cell);
-    put_model(f, json_get(cell, "engine"));
+    put_text_cell(f, " class=\"text\"", json_text(json_get(json_get(cell, "engine"), "model")));
+    if (s->has_loras)
+        put_text_cell(f, " class=\"text\"", has_loras(cell) ? json_text(loras_of(cell)) : "none");
     put_member(f, json_get(request, "guidance"), 1, EXACT);
     put_member(f, json_get(request, "steps"), 1, 0);
     put_text_cell(f, "", json_text(json_get(request, "seed")));
@@ -310,10 +315,12 @@ enum err_code audit_page_write(const char *path, const struct json *audit, struc
 {
     const struct json *cells = json_get(audit, "cells");
     struct out_file *f = NULL;
-    struct scores s = { .n = 0 };
+    struct columns s = { .n = 0 };
 
-    for (const struct json *v = json_first(cells); v; v = json_next(v))
+    for (const struct json *v = json_first(cells); v; v = json_next(v)) {
         collect(&s, scores_of(v), "", 0);
+        s.has_loras |= has_loras(v);
+    }
     TRY(out_file_open(&f, path, err));
     put(f, head);
     put_intro(f, audit);

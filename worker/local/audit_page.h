@@ -4,9 +4,9 @@
  *
  *   audit   the content of audit.json: { "version", "photo" { "name", "width", "height" }, "mask" { "name" }, "prompt",
  *           "planned", "cells": [ cell, ... ] }
- *   cell    { "folder", "request" { "guidance", "steps", "seed" }, "engine" { "model", "backend", "precision" },
- *           "seconds", "denoiseSeconds", "editedBytes", "changedPixels", "pictures": [ { "before", "after",
- *           "difference", "width", "height" }, ... ], "inpaint" { "scores" { }, "warnings" [ ] } }
+ *   cell    { "folder", "request" { "guidance", "steps", "seed" }, "engine" { "model", "loras" }, "seconds",
+ *           "denoiseSeconds", "editedBytes", "changedPixels", "pictures": [ { "before", "after", "difference", "width",
+ *           "height" }, ... ], "inpaint" { "scores" { }, "warnings" [ ] } }
  *
  * What is absent is left out of the page. Every text is escaped.
  */

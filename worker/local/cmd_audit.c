@@ -20,6 +20,9 @@
 #include <unistd.h>
 
 #include "kernels/base/file.h"
+#include "models/fill/lora_set.h"
+#include "models/fill/model_folder.h"
+#include "models/flux/flux.h"
 #include "worker/base/log.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
@@ -34,16 +37,14 @@ enum { DEPTH = 16, PAGE_EVERY_MS = 3000 };
 static const size_t kept_bytes = (size_t)1 << 30; /* address space, for what is known of the cells */
 
 struct audit {
-    const char *image, *mask, *models, *prompt, *out, *lora_setting;
-    struct cli_texts lora_texts;
-    struct fill_loras loras;
+    const char *image, *mask, *models, *prompt, *out;
     struct audit_lists lists;
     struct cli_backend backend;
     struct audit_grid grid;
     struct edit_request request; /* what all cells have in common */
     struct picture_input before;
     struct engine *engine;
-    const char *loaded; /* the grid's name of the engine's transformer */
+    struct audit_cell loaded; /* a cell of the engine's model */
     struct arena arena, kept;
     const struct json **cells; /* of those that are done, their records; in `kept` */
     int n_cells, n_run;
@@ -115,21 +116,58 @@ static enum err_code write_below(struct audit *t, const char *below, struct span
     return file_write(path, bytes, err);
 }
 
-/* The models are looked for now, and not after hours of painting with the first. */
-static enum err_code check_transformers(struct audit *t, struct err *err)
-{
-    for (int i = 0; i < t->grid.n_transformers; i++) {
-        char *path = NULL;
-        ARENA_SCRATCH(&t->arena);
+/* ---- the models are looked for now, and not after hours of painting with the first ---- */
 
-        if (!t->grid.transformers[i])
-            continue;
-        TRY(arena_printf(&t->arena, &path, err, "%s/%s", t->models, t->grid.transformers[i]));
-        if (access(path, R_OK) != 0)
-            return err_set(err, ERR_NOT_FOUND, "--transformers: '%.150s': %s", path, strerror(errno));
-    }
+static enum err_code check_transformer(struct audit *t, const char *name, struct err *err)
+{
+    const struct model_folder folder = { .dir = t->models, .transformer = name };
+    struct model_found found;
+    ARENA_SCRATCH(&t->arena);
+
+    return model_folder_find(&folder, MODEL_TRANSFORMER, &t->arena, &found, err);
+}
+
+/* Where the folder decides, the largest is as good as any: all are as wide. */
+static enum err_code check_fit(struct audit *t, const struct lora_set *loras, const char *transformer, struct err *err)
+{
+    const struct model_folder folder = { .dir = t->models, .transformer = transformer };
+    struct weight_set set = { 0 };
+    struct shards model;
+    ARENA_SCRATCH(&t->arena);
+
+    if (!transformer && model_folder_open(&folder, MODEL_TRANSFORMER, &t->arena, &model, NULL))
+        return ERR_OK; /* whoever loads it says what is wrong */
+    if (transformer)
+        TRY(model_folder_open(&folder, MODEL_TRANSFORMER, &t->arena, &model, err));
+    TRY(flux_weight_set(&set, model.files, model.n_files, err));
+    return lora_set_apply(loras, &set, err);
+}
+
+static enum err_code check_loras(struct audit *t, const struct fill_loras *loras, struct err *err)
+{
+    struct lora_set set;
+    ARENA_SCRATCH(&t->arena);
+
+    TRY(lora_set_open(t->models, loras->items, loras->n, &t->arena, &set, err));
+    for (int i = 0; i < t->grid.n_transformers; i++)
+        TRY(check_fit(t, &set, t->grid.transformers[i], err));
     return ERR_OK;
 }
+
+static enum err_code check_models(struct audit *t, struct err *err)
+{
+    const struct audit_grid *g = &t->grid;
+
+    for (int i = 0; i < g->n_transformers; i++)
+        if (g->transformers[i] && check_transformer(t, g->transformers[i], err))
+            return err_prefix(err, "--transformers");
+    for (int i = 0; i < g->n_loras; i++)
+        if (g->loras[i] && check_loras(t, &g->loras[i]->set, err))
+            return err_prefix(err, "%s", t->lists.loras ? "--loras" : "LORAS");
+    return ERR_OK;
+}
+
+/* ---- the folder ---- */
 
 static enum err_code make_folders(struct audit *t, struct err *err)
 {
@@ -304,8 +342,9 @@ static enum err_code run_cell(struct audit *t, const char *folder, const struct 
 static void say_cell(struct audit *t, int i, const struct audit_cell *c, bool done)
 {
     progress_done(&t->progress);
-    (void)fprintf(stderr, "cell %d of %d: %s, guidance %g, %d steps, seed %llu%s\n", i + 1, audit_grid_count(&t->grid),
-                  engine_model_name(t->engine), c->guidance, c->steps, (unsigned long long)c->seed,
+    (void)fprintf(stderr, "cell %d of %d: %s%s%s, guidance %g, %d steps, seed %llu%s\n", i + 1,
+                  audit_grid_count(&t->grid), engine_model_name(t->engine), c->loras ? " with " : "",
+                  c->loras ? engine_lora_list(t->engine) : "", c->guidance, c->steps, (unsigned long long)c->seed,
                   done ? ": is there already" : "");
 }
 
@@ -332,24 +371,24 @@ static enum err_code do_cell(struct audit *t, int i, struct err *err)
 /* ---- the grid ---- */
 
 /* One model at a time is in memory. */
-static enum err_code load(struct audit *t, const char *transformer, struct err *err)
+static enum err_code load(struct audit *t, const struct audit_cell *c, struct err *err)
 {
     const struct engine_options options = {
         .model_dir = t->models,
-        .transformer = transformer,
-        .loras = &t->loras,
+        .transformer = c->transformer,
+        .loras = c->loras ? &c->loras->set : NULL,
         .backend = (enum backend_kind)t->backend.kind,
         .precision = (enum precision)t->backend.precision,
         .max_steps = t->grid.most_steps,
         .warn = cli_warn,
     };
 
-    if (t->engine && transformer == t->loaded)
+    if (t->engine && c->transformer == t->loaded.transformer && c->loras == t->loaded.loras)
         return ERR_OK;
     engine_free(t->engine);
     t->engine = NULL;
     TRY(engine_new(&options, &t->engine, err));
-    t->loaded = transformer;
+    t->loaded = *c;
     return local_load(t->engine, &t->progress, err);
 }
 
@@ -358,7 +397,9 @@ static enum err_code do_grid(struct audit *t, struct err *err)
     const int n = audit_grid_count(&t->grid);
 
     for (int i = 0; i < n; i++) {
-        TRY(load(t, audit_grid_cell(&t->grid, i).transformer, err));
+        const struct audit_cell c = audit_grid_cell(&t->grid, i);
+
+        TRY(load(t, &c, err));
         take_signals(t);
         if (t->n_signals)
             return err_set(err, ERR_CANCELLED, "%s", "");
@@ -399,8 +440,7 @@ static enum err_code run(struct audit *t, struct err *err)
     TRY(arena_init(&t->kept, kept_bytes, err));
     TRY(audit_grid_parse(&t->lists, &t->kept, &t->grid, err));
     TRY(arena_alloc(&t->kept, (size_t)audit_grid_count(&t->grid), sizeof *t->cells, &t->cells, err));
-    TRY(fill_loras_choose(&t->loras, t->lora_texts.items, t->lora_texts.n, t->lora_setting, err));
-    TRY(check_transformers(t, err));
+    TRY(check_models(t, err));
     TRY(read_inputs(t, err));
     TRY(make_folders(t, err));
     rc = do_grid(t, err);
@@ -437,8 +477,7 @@ int cmd_audit(int argc, char **argv)
     (void)snprintf(guidance, sizeof guidance, "%.10g", cfg.guidance);
     (void)snprintf(steps, sizeof steps, "%d", cfg.steps);
     t = (struct audit){ .models = cfg.model_dir,
-                        .lora_setting = cfg.loras,
-                        .lists = { cfg.transformer, guidance, steps, "1" },
+                        .lists = { cfg.transformer, guidance, steps, "1", .lora_setting = cfg.loras },
                         .request = { .fill = { FILL_REQUEST_DEFAULTS }, .pictures = edit_picture_settings(&cfg) },
                         .backend.kind = cfg.backend,
                         .backend.precision = local_default_precision(&cfg) };
@@ -452,10 +491,10 @@ int cmd_audit(int argc, char **argv)
           .help = "folder with the model files; default: MODEL_DIR, else /models" },
         { "--transformers", CLI_TEXT, &t.lists.transformers, "FILE,...",
           .help = "transformers of that folder; default: TRANSFORMER, else the largest that fits into memory" },
-        { "--lora", CLI_TEXTS, &t.lora_texts, "FILE[:SCALE]",
+        { "--loras", CLI_TEXT, &t.lists.loras, "SET,...",
           .help =
-              "a LoRA for all cells, as for `edit`; default: LORAS, else none. To see one beside its absence, merge "
-              "it into a file with `convert --lora`, and name both in --transformers" },
+              "LoRAs that are merged into the transformer: `none`, FILE[:SCALE], or several joined by + "
+              "(a.safetensors:0.8+b.safetensors), each as for `edit --lora`; default: LORAS as one set, else none" },
         { "--guidance", CLI_TEXT, &t.lists.guidance, "G,...",
           .help = "values of guidance, each 0 to 1000; default: GUIDANCE, else 30" },
         { "--steps", CLI_TEXT, &t.lists.steps, "N,...",

@@ -370,14 +370,31 @@ static enum err_code write_output(struct run *r, const struct args *a, struct er
     return ERR_OK;
 }
 
+/* ", 304 matrices as Q8_0, 5 as BF16, 5 as F32" */
+static void print_types_of_matrices(const struct gguf_outline *o)
+{
+    const char *unit = " matrices";
+
+    for (int type = DT_COUNT - 1; type >= 0; type--) {
+        int n = 0;
+
+        for (int i = 0; i < o->n_tensors; i++)
+            n += o->tensors[i].n_dims > 1 && o->tensors[i].dtype == (enum dtype)type;
+        if (n) {
+            (void)printf(", %d%s as %s", n, unit, dtype_info((enum dtype)type)->name);
+            unit = "";
+        }
+    }
+}
+
 static void print_result(const struct run *r, const struct args *a)
 {
     double seconds = (double)(sys_mono_ms(&sys_real) - r->began_ms) / 1000;
 
     output_wrote(a->out, 0, 0);
     (void)printf("sha256 %s\n", r->digest);
-    (void)printf("from %s: %d tensors, the matrices of the blocks as %s", r->input, r->plan.outline.n_tensors,
-                 dtype_info(r->options.types.type)->name);
+    (void)printf("from %s: %d tensors", r->input, r->plan.outline.n_tensors);
+    print_types_of_matrices(&r->plan.outline);
     if (r->inputs.n_files > 1)
         (void)printf("; %d files", r->inputs.n_files);
     if (r->merged.n)

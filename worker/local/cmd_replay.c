@@ -7,6 +7,10 @@
  * Settings of the environment do not count, but MODEL_DIR: the record has them all. Other input files or another model
  * are an error before anything is painted; another version or another processor is a warning, because the bytes may be
  * the same, and other bytes are an error at the end.
+ *
+ * A record has names of files, and no folders: the transformer and the LoRAs are looked for in the model folder and its
+ * sub-folders. What lay elsewhere, or has another name now, is named with --transformer and --lora; that it is the same
+ * is found out by its digest.
  */
 #include <stdio.h>
 #include <string.h>
@@ -18,12 +22,13 @@
 #include "worker/local/record.h"
 
 struct replay {
-    const char *path, *dir, *models, *paint;
+    const char *path, *dir, *models, *transformer, *paint;
+    struct cli_texts lora_texts;
     struct arena arena;
     struct progress progress;
-    struct record record; /* as it was read */
-    struct cli_texts lora_texts;
-    struct fill_loras loras;
+    struct record record;    /* as it was read */
+    struct fill_loras loras; /* the record's, with paths of `given` */
+    struct fill_loras given;
 };
 
 /* ---- inputs ---- */
@@ -77,6 +82,42 @@ static int index_of(const char *const *words, const char *word)
     return -1;
 }
 
+/* The k-th --lora is where the record's k-th LoRA is; its scale is the record's, and may be written once more. */
+static enum err_code read_lora(struct fill_lora *ret, const char *text, struct fill_loras *given, struct err *err)
+{
+    const int before = given->n;
+    const struct fill_lora *item = &given->items[before];
+
+    TRY(fill_loras_add(given, text, err));
+    if (given->n != before + 1)
+        return err_set(err, ERR_INVALID, "--lora: '%.150s' are several files; give each with a --lora of its own",
+                       text);
+    if (strlen(item->path) != strlen(text) && item->scale != ret->scale)
+        return err_set(err, ERR_INVALID,
+                       "--lora: %.150s is given with the scale %g, and the record says %g: leave the "
+                       "scale out",
+                       item->path, item->scale, ret->scale);
+    ret->path = item->path;
+    return ERR_OK;
+}
+
+static enum err_code choose_loras(struct replay *r, struct err *err)
+{
+    const struct cli_texts *texts = &r->lora_texts;
+    const char *list = r->record.loras;
+
+    if (list && fill_loras_add(&r->loras, list, err))
+        return err_prefix(err, "the record");
+    if (texts->n && texts->n != r->loras.n)
+        return err_set(err, ERR_INVALID,
+                       "--lora is given %d times, and the record was made with %d LoRAs%s%.150s: give all of them, in "
+                       "the record's order, or none where they are in the model folder",
+                       texts->n, r->loras.n, list ? ", " : "", list ? list : "");
+    for (int i = 0; i < texts->n; i++)
+        TRY(read_lora(&r->loras.items[i], texts->items[i], &r->given, err));
+    return ERR_OK;
+}
+
 static enum err_code new_engine(struct replay *r, struct engine **ret, struct err *err)
 {
     const struct record *x = &r->record;
@@ -84,7 +125,7 @@ static enum err_code new_engine(struct replay *r, struct engine **ret, struct er
               precision = index_of(cli_precision_names, x->precision);
     const struct engine_options options = {
         .model_dir = r->models,
-        .transformer = x->model,
+        .transformer = r->transformer ? r->transformer : x->model,
         .loras = &r->loras,
         .backend = (enum backend_kind)backend,
         .precision = (enum precision)precision,
@@ -96,10 +137,33 @@ static enum err_code new_engine(struct replay *r, struct engine **ret, struct er
         return err_set(err, ERR_INVALID,
                        "this program has no backend '%.40s' in '%.40s', with which the record was made", x->backend,
                        x->precision);
-    if (!x->loras && r->lora_texts.n)
-        return err_set(err, ERR_INVALID, "--lora: the record was made without a LoRA");
-    TRY(fill_loras_choose(&r->loras, r->lora_texts.items, r->lora_texts.n, x->loras, err));
+    TRY(choose_loras(r, err));
     return engine_new(&options, ret, err);
+}
+
+/* Digests of transformer, VAE, T5 and CLIP, of which the first has that of the LoRAs behind it ("+lora-XXXXXXXX"). */
+static bool only_loras_differ(const char *x, const char *y)
+{
+    static const char mark[] = "+lora-";
+    const char *at_x = strstr(x, mark), *at_y = strstr(y, mark);
+
+    return at_x && at_y && at_x - x == at_y - y && strncmp(x, y, (size_t)(at_x - x)) == 0 &&
+           strcmp(at_x + strcspn(at_x, " "), at_y + strcspn(at_y, " ")) == 0;
+}
+
+static enum err_code other_weights(const struct replay *r, const struct record *now, struct err *err)
+{
+    if (only_loras_differ(r->record.digests, now->digests))
+        return err_set(
+            err, ERR_INVALID,
+            "the LoRAs are other files than the record's %.150s, or in another order: name the same ones with "
+            "--lora; digests of transformer, VAE, T5 and CLIP: %.100s",
+            r->record.loras ? r->record.loras : "", now->digests);
+    return err_set(
+        err, ERR_INVALID,
+        "the model folder '%.60s' holds other weights than the record's; digests of transformer, VAE, T5 and "
+        "CLIP: %.100s",
+        r->models, now->digests);
 }
 
 /* What is painted now would be decided by `now`; what was, by the record. */
@@ -109,11 +173,7 @@ static enum err_code compare(struct replay *r, const struct record *now, struct 
     char text[ERR_MESSAGE_MAX];
 
     if (then->model && strcmp(then->digests, now->digests) != 0)
-        return err_set(
-            err, ERR_INVALID,
-            "the model folder '%.60s' holds other weights than the record's; digests of transformer, VAE, T5 and "
-            "CLIP: %.100s",
-            r->models, now->digests);
+        return other_weights(r, now, err);
     if (then->model && strcmp(then->request.wishes.prompt, now->request.wishes.prompt) != 0)
         return err_set(err, ERR_INVALID, "the model folder's prompt pack lacks the record's prompt");
     if (strcmp(then->version, now->version) != 0) {
@@ -171,6 +231,8 @@ static enum err_code run(struct replay *r, struct err *err)
     TRY(arena_init(&r->arena, EDIT_ARENA_BYTES, err));
     TRY(record_read(r->path, &r->arena, &r->record, err));
     TRY(read_request(r, &q, err));
+    if (!r->record.model && (r->transformer || r->lora_texts.n))
+        return err_set(err, ERR_INVALID, "--transformer, --lora: the record was made without a model");
     if (r->record.model)
         TRY(new_engine(r, &e, err));
     rc = edit(r, e, &q, err);
@@ -197,9 +259,12 @@ int cmd_replay(int argc, char **argv)
           .help = "folder with the same original.jpg and mask_auto.png; gets the results" },
         { "--models", CLI_TEXT, &r.models, "DIR",
           .help = "folder with the same model files; default: MODEL_DIR, else /models" },
+        { "--transformer", CLI_TEXT, &r.transformer, "FILE",
+          .help = "the same transformer, where it is not in that folder or its sub-folders under the record's name" },
         { "--lora", CLI_TEXTS, &r.lora_texts, "FILE[:SCALE]",
-          .help = "where the record's LoRAs are, with its scales and in its order; default: the record's names, in "
-                  "that folder or its folder loras" },
+          .help =
+              "the same LoRA, a path or a file of that folder or its folder loras, with the record's scale; where one "
+              "is not there under the record's name, all of them are given, in the record's order" },
         { "--paint", CLI_TEXT, &r.paint, "FILE",
           .help = "the same picture, where the record was made with one in the place of the model's" },
     };

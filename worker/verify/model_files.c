@@ -67,7 +67,7 @@ void model_files_add_folder(struct model_files *m, const struct model_folder *fo
 /* --- what they are --- */
 
 enum verdict model_file_judge(const char *path, int64_t bytes, const char sha256[FILE_DIGEST_SIZE],
-                                   char text[VERDICT_TEXT_SIZE])
+                              char text[VERDICT_TEXT_SIZE])
 {
     const char *name = file_short_name(path);
     struct known_file k;

@@ -41,7 +41,7 @@ enum verdict {
 };
 /* The verdict in words goes to `text`, with the remedy where there is one. */
 enum verdict model_file_judge(const char *path, int64_t bytes, const char sha256[FILE_DIGEST_SIZE],
-                                   char text[VERDICT_TEXT_SIZE]);
+                              char text[VERDICT_TEXT_SIZE]);
 
 /* A file whose name is known and whose size is none of those known: true, and a sentence about it in `text`. A file
  * that cannot be looked at is left to whoever loads it. */

@@ -88,17 +88,22 @@ TEST(convert_types__sizes_are_those_of_the_published_files)
     static const struct {
         enum dtype type;
         int64_t bytes;
+        enum dtype qkv; /* DT_F32: as the others; else that of a mix, Q4_K_M and so on */
     } published[] = {
-        { DT_BF16, 23821624608 }, { DT_F16, 23821624608 }, { DT_Q8_0, 12727035168 }, { DT_Q6_K, 9860932896 },
-        { DT_Q5_1, 9028838688 },  { DT_Q5_0, 8289199392 }, { DT_Q4_1, 7549560096 },  { DT_Q4_0, 6809920800 },
-        { DT_Q4_K, 6809920800 },  { DT_Q3_K, 5238187296 }, { DT_Q2_K, 4036273440 },
+        { DT_BF16, 23821624608, DT_F32 }, { DT_F16, 23821624608, DT_F32 }, { DT_Q8_0, 12727035168, DT_F32 },
+        { DT_Q6_K, 9860932896, DT_F32 },  { DT_Q5_1, 9028838688, DT_F32 }, { DT_Q5_0, 8289199392, DT_F32 },
+        { DT_Q5_K, 8289199392, DT_F32 },  { DT_Q4_1, 7549560096, DT_F32 }, { DT_Q4_0, 6809920800, DT_F32 },
+        { DT_Q4_K, 6809920800, DT_F32 },  { DT_Q3_K, 5238187296, DT_F32 }, { DT_Q2_K, 4036273440, DT_F32 },
+        { DT_Q4_K, 6944400672, DT_Q5_K }, { DT_Q5_K, 8432084256, DT_Q6_K },
     };
 
     open_arenas();
     for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
+        const struct convert_keep qkv = { "_attn.qkv", published[i].qkv };
+        const struct convert_types types = { published[i].type, &qkv, qkv.type != DT_F32 };
         int64_t bytes = 0;
 
-        CHECK_OK(convert_fill_bytes(&(struct convert_types){ .type = published[i].type }, &scratch, &bytes, &err), err);
+        CHECK_OK(convert_fill_bytes(&types, &scratch, &bytes, &err), err);
         if (bytes < published[i].bytes || bytes > published[i].bytes + 64)
             test_fail(__FILE__, __LINE__, "%s: %lld bytes, and the published file has %lld",
                       dtype_info(published[i].type)->name, (long long)bytes, (long long)published[i].bytes);

@@ -1,7 +1,9 @@
 /* The list of LoRAs as people write it, and where the files are looked for. */
 #include "models/fill/lora_set.h"
 
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -31,12 +33,6 @@ TEST(lora_set__reads_lists_with_blanks_and_colons)
     check_items("a, b.safetensors:0.5 ,\tc d : -2", 3, (const char *[]){ "a", "b.safetensors", "c d" }, (double[]){ 1, 0.5, -2 });
     check_items("a:b", 1, (const char *[]){ "a:b" }, (double[]){ 1 });
     check_items("a:2:1", 1, (const char *[]){ "a:2" }, (double[]){ 1 });
-}
-
-/* A record has a scale as f32; one that is more precise would be another in a replay. */
-TEST(lora_set__has_scales_of_f32)
-{
-    check_items("a:0.1", 1, (const char *[]){ "a" }, (double[]){ (double)0.1F });
 }
 
 TEST(lora_set__refuses_lists_without_a_name_or_with_a_scale_out_of_range)
@@ -90,4 +86,28 @@ TEST(lora_set__finds_files_by_path_and_in_the_model_folder)
     (void)snprintf(path, sizeof path, "%s/two", loras);
     open_set(dir, path, ERR_NOT_FOUND);
     arena_done(&a);
+}
+
+TEST(lora_set__scales_are_written_with_as_few_digits_as_read_back_the_same)
+{
+    static const struct {
+        double scale;
+        const char *text;
+    } cases[] = { { 1, "1" },       { 0.8, "0.8" }, { -10, "-10" }, { 0, "0" }, { 1.25, "1.25" }, { 0.1234567, "0.1234567" },
+                  { 1e-300, "1e-300" } };
+    char text[LORA_SCALE_TEXT_SIZE];
+    uint64_t state = 7;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        lora_scale_text(cases[i].scale, text);
+        CHECK_STR(text, cases[i].text);
+    }
+    for (int i = 0; i < 1000; i++) {
+        double v;
+
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        v = ldexp((double)(int64_t)state, -60 - i % 64);
+        lora_scale_text(v, text);
+        CHECK(strtod(text, NULL) == v && strlen(text) < sizeof text - 1);
+    }
 }

@@ -136,6 +136,11 @@ TEST(self_check__values_of_another_model_are_ignored)
     s.m->digests[0][0] ^= 1;
     CHECK_OK(self_check_run(s.m, &got, &err), err);
     CHECK(!got.stored && strstr(got.note, "Q8_0.gguf.cpu-F32.check are not used"));
+    s.m->digests[0][0] ^= 1;
+    s.m->headers ^= 1; /* the same directory, and other metadata: `convert` was given another LoRA */
+    got.stored = true;
+    CHECK_OK(self_check_run(s.m, &got, &err), err);
+    CHECK(!got.stored);
     close_model(&s);
 }
 

@@ -77,3 +77,14 @@ TEST(audit_page__takes_cells_that_lack_everything)
     CHECK(strstr(page_of("{}"), "Cells: 0"));
     arena_done(&arena);
 }
+
+TEST(audit_page__has_a_column_of_loras_where_a_cell_has_any)
+{
+    const char *page = page_of("{\"cells\":[{\"engine\":{\"model\":\"m\"}},{\"engine\":{\"model\":\"m\",\"loras\":\"<a>:0.8,b:1\"}}]}");
+
+    CHECK_INT(count(page, ">LoRAs</button>"), 1);
+    CHECK(strstr(page, " data-value=\"none\">none</td>") && strstr(page, " data-value=\"&lt;a&gt;:0.8,b:1\">&lt;a&gt;:0.8,b:1</td>"));
+    CHECK_INT(count(page, "<th"), 1 + count(page_of("{\"cells\":[{\"engine\":{\"model\":\"m\"}}]}"), "<th"));
+    CHECK_INT(count(page_of("{\"cells\":[{\"engine\":{\"model\":\"m\"}}]}"), "LoRAs"), 0);
+    arena_done(&arena);
+}

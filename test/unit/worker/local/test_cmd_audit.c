@@ -21,6 +21,7 @@ static struct arena arena;
     outputs_of(cmd_audit, (const char *const[]){ "audit", "--image", golden("small/cases/fill_0.image.png"), "--mask",     \
                                           golden("small/cases/fill_0.mask.png"), "--models", golden("small/models"), "--out", \
                                           folder, "--backend", "cpu", __VA_ARGS__, NULL }, &said)
+#define LORA(name) golden("lora/" name ".safetensors")
 #define Q8   "--transformers", "flux1-fill-Q8_0.gguf"
 #define CELL "audit/cells/flux1-fill-Q8_0.gguf-g2-s1-n1/"
 
@@ -69,29 +70,6 @@ TEST(cmd_audit__runs_the_grid_and_shows_it)
                        json_text(json_get(json_at(json_get(v, "pictures"), 0), "difference")));
         CHECK(strstr(file_bytes(&arena, temp_path("audit/index.html")).ptr, link));
     }
-    arena_done(&arena);
-}
-
-/* As `serve` and `edit` do. */
-TEST(cmd_audit__merges_loras_of_the_options_or_the_settings)
-{
-    static char setting[400];
-    const char *loras;
-
-    (void)snprintf(setting, sizeof setting, "%s:0.5", golden("lora/alphas.safetensors"));
-    for (int options = 0; options < 2; options++) {
-        open_folder();
-        CHECK(setenv("LORAS", options ? "no-such-file" : setting, 1) == 0);
-        CHECK_INT(options ? AUDIT(Q8, "--guidance", "2", "--steps", "1", "--lora", setting)
-                          : AUDIT(Q8, "--guidance", "2", "--steps", "1"), 0);
-        CHECK(unsetenv("LORAS") == 0);
-        loras = json_text(json_get(json_get(read_json(CELL "record.json"), "engine"), "loras"));
-        CHECK_STR(loras, "alphas.safetensors:0.5");
-        CHECK(strstr(file_bytes(&arena, temp_path("audit/index.html")).ptr, "flux1-fill-Q8_0.gguf with alphas.safetensors:0.5<"));
-    }
-    open_folder();
-    CHECK_INT(AUDIT(Q8, "--guidance", "2", "--steps", "1", "--lora", "no-such-file"), 1);
-    CHECK(strstr(said.errors, "there is no LoRA 'no-such-file' in "));
     arena_done(&arena);
 }
 
@@ -184,12 +162,128 @@ TEST(cmd_audit__says_what_is_wrong_before_a_model_is_loaded)
     CHECK_INT(AUDIT(Q8, "--guidance", "2,x"), 1);
     CHECK(strstr(said.errors, "--guidance: 'x' is not a number from 0 to 1000"));
     CHECK_INT(AUDIT("--transformers", "flux1-fill-Q8_0.gguf,absent.gguf"), 1);
-    CHECK(strstr(said.errors, "--transformers: '") && strstr(said.errors, "absent.gguf': No such file") && !strstr(said.errors, "load"));
+    CHECK(strstr(said.errors, "--transformers: ") && strstr(said.errors, "there is no transformer 'absent.gguf'") && !strstr(said.errors, "load"));
+    CHECK_INT(AUDIT(Q8, "--loras", "none,absent"), 1);
+    CHECK(strstr(said.errors, "--loras: there is no LoRA 'absent' in ") && !strstr(said.errors, "load"));
+    CHECK_INT(AUDIT(Q8, "--loras", LORA("expected")), 1); /* tensors, and no LoRA */
+    CHECK(strstr(said.errors, "audit: --loras: ") && strstr(said.errors, "expected.safetensors") && !strstr(said.errors, "load"));
     CHECK_INT(AUDIT(Q8, "--mask", golden("small/cases/fill_0.expected.png"), "--mask", "/no/such/mask"), 1);
     CHECK(strstr(said.errors, "/no/such/mask") && !strstr(said.errors, "load"));
     CHECK_INT(AUDIT(Q8, "--out", "/no/such/folder/audit"), 1);
     CHECK(strstr(said.errors, "cannot make the folder '/no/such/folder/audit': ") && !strstr(said.errors, "load"));
     CHECK_INT(outputs_of(cmd_audit, (const char *const[]){ "audit", "--image", "x", "--mask", "y", NULL }, &said), 2);
     CHECK(strstr(said.errors, "--out is required"));
+    arena_done(&arena);
+}
+
+/* -> the audit's cells, each with the photo that came out. */
+static const struct json *cells_of_loras(const char *loras)
+{
+    CHECK_INT(AUDIT(Q8, "--loras", loras, "--guidance", "2", "--steps", "1"), 0);
+    return json_get(read_json("audit/audit.json"), "cells");
+}
+
+static const char *list_of(const struct json *cells, int i)
+{
+    return json_text(json_get(json_get(json_at(cells, i), "engine"), "loras"));
+}
+
+static struct span edited_of(const struct json *cells, int i)
+{
+    char name[300];
+
+    (void)snprintf(name, sizeof name, "audit/%s/edited.jpg", json_text(json_get(json_at(cells, i), "folder")));
+    return file_bytes(&arena, temp_path(name));
+}
+
+TEST(cmd_audit__tries_sets_of_loras_each_loaded_once)
+{
+    const struct json *cells;
+    char loras[1000];
+    const char *page;
+
+    open_folder();
+    (void)snprintf(loras, sizeof loras, "none,%s:2+%s:-1.5,%s:2", LORA("peft"), LORA("kohya"), LORA("peft"));
+    cells = cells_of_loras(loras);
+    CHECK_INT(json_count(cells), 3);
+    CHECK(strstr(said.errors, "cell 1 of 3: flux1-fill-Q8_0.gguf, guidance 2, 1 steps, seed 1\n"));
+    CHECK(strstr(said.errors, "cell 2 of 3: flux1-fill-Q8_0.gguf with peft.safetensors:2,kohya.safetensors:-1.5, guidance 2, 1 steps, seed 1\n"));
+    CHECK_STR(list_of(cells, 0), "");
+    CHECK_STR(list_of(cells, 1), "peft.safetensors:2,kohya.safetensors:-1.5");
+    CHECK_STR(list_of(cells, 2), "peft.safetensors:2");
+    CHECK(strstr(json_text(json_get(json_get(json_get(json_at(cells, 2), "inpaint"), "recipe"), "loras")), "peft.safetensors:2 ("));
+    for (int i = 0; i < 3; i++)
+        for (int k = 0; k < i; k++)
+            CHECK(!span_eq(edited_of(cells, i), edited_of(cells, k)));
+    page = file_bytes(&arena, temp_path("audit/index.html")).ptr;
+    CHECK(strstr(page, ">LoRAs</button>") && strstr(page, ">none</td>") && strstr(page, ">peft.safetensors:2,kohya.safetensors:-1.5</td>"));
+    (void)cells_of_loras(strrchr(loras, ',') + 1);
+    CHECK(strstr(said.out, "1 cells, 0 of them new\n"));
+    arena_done(&arena);
+}
+
+/* The folder of a cell is that of its set's name; what lies there counts only where the file's values are the same. */
+TEST(cmd_audit__runs_a_cell_again_where_the_lora_has_other_values)
+{
+    char folder_of_loras[300], lora[340];
+
+    open_folder();
+    temp_folder("audit-loras", folder_of_loras, sizeof folder_of_loras);
+    (void)snprintf(lora, sizeof lora, "%s/one.safetensors", folder_of_loras);
+    for (int i = 0; i < 3; i++) {
+        const struct span bytes = file_bytes(&arena, i == 2 ? LORA("kohya") : LORA("peft"));
+
+        (void)temp_file("audit-loras/one.safetensors", bytes.ptr, bytes.len);
+        (void)cells_of_loras(lora);
+        CHECK(strstr(said.out, i == 1 ? "1 cells, 0 of them new\n" : "1 cells, 1 of them new\n"));
+    }
+    arena_done(&arena);
+}
+
+/* LORAS is one set; --loras wins over it. */
+TEST(cmd_audit__takes_the_setting_as_its_only_set)
+{
+    char setting[700];
+
+    open_folder();
+    (void)snprintf(setting, sizeof setting, "%s:2,%s", LORA("peft"), LORA("kohya"));
+    CHECK(setenv("LORAS", setting, 1) == 0);
+    CHECK_INT(AUDIT(Q8, "--guidance", "2", "--steps", "1"), 0);
+    CHECK_STR(list_of(json_get(read_json("audit/audit.json"), "cells"), 0), "peft.safetensors:2,kohya.safetensors:1");
+    CHECK_INT(AUDIT(Q8, "--guidance", "2", "--steps", "1", "--loras", "none"), 0);
+    CHECK_STR(list_of(json_get(read_json("audit/audit.json"), "cells"), 0), "");
+    CHECK(setenv("LORAS", "absent", 1) == 0);
+    CHECK_INT(AUDIT(Q8, "--guidance", "2", "--steps", "1"), 1);
+    CHECK(strstr(said.errors, "audit: LORAS: there is no LoRA 'absent' in "));
+    CHECK(unsetenv("LORAS") == 0);
+    arena_done(&arena);
+}
+
+/* A record has names of files alone: a LoRA that was given by its path is named again. */
+TEST(cmd_audit__a_cell_with_loras_can_be_replayed)
+{
+    const struct json *cells;
+    char loras[700], record[300];
+
+    open_folder();
+    (void)snprintf(loras, sizeof loras, "%s:0.7+%s", LORA("peft"), LORA("kohya"));
+    cells = cells_of_loras(loras);
+    (void)snprintf(record, sizeof record, "audit/%s/record.json", json_text(json_get(json_at(cells, 0), "folder")));
+#define REPLAY(...)                                                                                                     \
+    outputs_of(cmd_replay, (const char *const[]){ "replay", temp_path(record), "--dir", folder, "--models",                 \
+                                                  golden("small/models"), __VA_ARGS__, NULL }, &said)
+    CHECK_INT(REPLAY(NULL), 1);
+    CHECK(strstr(said.errors, "there is no LoRA 'peft.safetensors' in ") && strstr(said.errors, "give its path"));
+    CHECK_INT(REPLAY("--lora", LORA("peft")), 1);
+    CHECK(strstr(said.errors, "--lora is given 1 times, and the record was made with 2 LoRAs, peft.safetensors:0.7,kohya.safetensors:1: "));
+    CHECK_INT(REPLAY("--lora", LORA("kohya"), "--lora", LORA("peft")), 1);
+    CHECK(strstr(said.errors, "the LoRAs are other files than the record's peft.safetensors:0.7,kohya.safetensors:1, or in another order"));
+    CHECK_INT(REPLAY("--lora", "peft.safetensors:1.5", "--lora", LORA("kohya")), 1);
+    CHECK(strstr(said.errors, "--lora: peft.safetensors is given with the scale 1.5, and the record says 0.7"));
+    CHECK_INT(REPLAY("--lora", loras, "--lora", "a,b"), 1);
+    CHECK(strstr(said.errors, "--lora: 'a,b' are several files"));
+    CHECK_INT(REPLAY("--lora", LORA("peft"), "--lora", LORA("kohya")), 0);
+    CHECK(strstr(said.out, "the same bytes as the record's\n"));
+#undef REPLAY
     arena_done(&arena);
 }

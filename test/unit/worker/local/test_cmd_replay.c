@@ -68,14 +68,6 @@ static void check_same_results(void)
     }
 }
 
-static const char *with_scale(const char *path, const char *scale)
-{
-    char *ret = NULL;
-
-    CHECK(!arena_printf(&arena, &ret, NULL, "%s:%s", path, scale));
-    return ret;
-}
-
 /* Writes the record again, with its first `from` made `to`. */
 static const char *changed(const char *from, const char *to)
 {
@@ -135,27 +127,6 @@ TEST(cmd_replay__comes_to_the_same_bytes_with_the_model_whatever_the_settings_ar
     CHECK(strstr(said.errors, "warning: the record was made with other kernels or on another processor"));
 }
 
-/* A record has the names of LoRAs without their folder. */
-TEST(cmd_replay__takes_the_loras_of_the_record_from_where_they_are)
-{
-    const char *record, *models, *lora;
-
-    open_folders();
-    record = keep(temp_path("record.json"));
-    models = keep(golden("small/models"));
-    lora = keep(golden("lora/alphas.safetensors"));
-    CHECK_INT(RUN(edit, here, "--models", models, "--transformer", "flux1-fill-Q8_0.gguf", "--steps", "1", "--backend", "cpu", "--lora",
-                  with_scale(lora, "0.7"), "--record", record), 0);
-    CHECK_INT(RUN(replay, record, "--dir", there, "--models", models), 1);
-    CHECK(strstr(said.errors, "there is no LoRA 'alphas.safetensors' in "));
-    CHECK_INT(RUN(replay, record, "--dir", there, "--models", models, "--lora", with_scale(lora, "0.7")), 0);
-    check_same_results();
-    CHECK_INT(RUN(replay, record, "--dir", there, "--models", models, "--lora", with_scale(lora, "0.6")), 1);
-    CHECK(strstr(said.errors, "holds other weights than the record's"));
-    CHECK_INT(RUN(edit, here, "--paint", "identity", "--record", record), 0);
-    CHECK_INT(RUN(replay, record, "--dir", there), 0);
-}
-
 TEST(cmd_replay__says_what_is_not_the_records)
 {
     const char *record;
@@ -209,4 +180,30 @@ TEST(cmd_replay__refuses_other_weights_under_the_same_name)
     CHECK_INT(RUN(replay, changed("\"backend\":\"cpu\"", "\"backend\":\"abacus\""), "--dir", there, "--models", models), 1);
     CHECK(strstr(said.errors, "this program has no backend 'abacus'"));
     CHECK_INT(RUN(replay, record, "--dir", there, "--models", "/no/such/models"), 1);
+}
+
+/* A record has the name of the transformer's file and no folder: one from elsewhere is named again. */
+TEST(cmd_replay__takes_a_transformer_that_lies_elsewhere)
+{
+    const char *record, *models, *elsewhere;
+    char folder[300];
+    struct span q8;
+
+    open_folders();
+    q8 = file_bytes(&arena, golden("small/models/flux1-fill-Q8_0.gguf"));
+    record = keep(temp_path("record.json"));
+    models = keep(golden("small/models"));
+    temp_folder("elsewhere", folder, sizeof folder);
+    elsewhere = keep(temp_file("elsewhere/mine.gguf", q8.ptr, q8.len));
+    CHECK_INT(RUN(edit, here, "--models", models, "--transformer", elsewhere, "--steps", "1", "--backend", "cpu", "--record", record), 0);
+    CHECK_INT(RUN(replay, record, "--dir", there, "--models", models), 1);
+    CHECK(strstr(said.errors, "there is no transformer 'mine.gguf'"));
+    CHECK_INT(RUN(replay, record, "--dir", there, "--models", models, "--transformer", "flux1-fill-F16.gguf"), 1);
+    CHECK(strstr(said.errors, "holds other weights than the record's"));
+    CHECK_INT(RUN(replay, record, "--dir", there, "--models", models, "--transformer", elsewhere), 0);
+    CHECK(strstr(said.out, "the same bytes as the record's\n"));
+    check_same_results();
+    CHECK_INT(RUN(edit, here, "--paint", "identity", "--record", record), 0);
+    CHECK_INT(RUN(replay, record, "--dir", there, "--transformer", elsewhere), 1);
+    CHECK(strstr(said.errors, "--transformer, --lora: the record was made without a model"));
 }
