@@ -32,7 +32,7 @@ CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -f
 # Built with clang, for libFuzzer: its warnings differ from gcc's, and OpenMP, which it may lack, is not needed to read
 # files.
 CFLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -w -fsanitize=fuzzer-no-link,address,undefined \
-                  -fno-sanitize-recover=undefined
+                  -fno-sanitize-recover=undefined -Itest/fuzz/without_openmp
 # Without OpenMP, whose locks ThreadSanitizer does not know.
 CFLAGS_tsan    := -O1 -g -fsanitize=thread -Wno-unknown-pragmas
 OPENMP  := $(if $(filter fuzz tsan,$(FLAVOUR)),,-fopenmp)

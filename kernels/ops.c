@@ -58,7 +58,7 @@ static bool is_bias_or_null(const struct bias *b, int64_t n)
 static bool is_weight(const struct weight *w)
 {
     return w && (unsigned)w->dtype < DT_COUNT && w->rows > 0 && w->cols > 0 && w->rows <= COUNT_MAX / w->cols &&
-           w->dtype != DT_I32 && w->dtype != DT_I64 && w->dtype != DT_U8 && dtype_row_bytes(w->dtype, w->cols) > 0;
+           !dtype_is_integer(w->dtype) && dtype_row_bytes(w->dtype, w->cols) > 0;
 }
 
 enum err_code op_linear(struct backend *be, struct tensor *y, const struct tensor *x, const struct weight *w,

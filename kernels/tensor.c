@@ -30,6 +30,11 @@ bool dtype_is_activation(enum dtype t)
     return t == DT_F32 || t == DT_BF16;
 }
 
+bool dtype_is_integer(enum dtype t)
+{
+    return t == DT_I32 || t == DT_I64 || t == DT_U8;
+}
+
 size_t dtype_row_bytes(enum dtype t, int64_t n)
 {
     const struct dtype_info *info = dtype_info(t);

@@ -57,6 +57,7 @@ const struct dtype_info *dtype_info(enum dtype t);
 /* The type of this name, in letters of either case; false when there is none. */
 bool dtype_from_name(const char *name, enum dtype *ret);
 bool dtype_is_activation(enum dtype t); /* F32 or BF16: what operations compute with */
+bool dtype_is_integer(enum dtype t);    /* I32, I64 or U8: ids and flags, which are never weights */
 /* Bytes of a row of n values; 0 when n is not a positive multiple of the block, or the size overflows. */
 size_t dtype_row_bytes(enum dtype t, int64_t n);
 

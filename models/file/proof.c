@@ -87,7 +87,7 @@ static uint32_t limit_of(enum dtype t, float largest)
 
 static bool is_plain_float(enum dtype t)
 {
-    return dtype_info(t)->block_elems == 1 && t != DT_I32 && t != DT_I64 && t != DT_U8;
+    return dtype_info(t)->block_elems == 1 && !dtype_is_integer(t);
 }
 
 static void set_limits(struct proof *p)

@@ -17,6 +17,11 @@ static bool looks_like_safetensors(struct span map)
     return n <= UINT32_MAX; /* bytes 4 to 7 are zero; the reader decides whether n is acceptable */
 }
 
+bool tensor_file_begins(struct span start)
+{
+    return span_starts(start, "GGUF") || looks_like_safetensors(start);
+}
+
 /* Recognises what is found under a model's name by mistake; NULL: none of these. */
 static const char *guess_content(struct span map)
 {

@@ -20,7 +20,7 @@ struct tensor_entry {
     const void *data;                   /* into the mapping; any alignment */
     size_t bytes;
     const char *type_name; /* as the file calls it, also where dtype is DT_COUNT */
-    bool used;             /* set by weights.h: a network has taken it */
+    bool used;             /* a network has taken it: weight_set_take() */
 };
 
 struct tensor_file {
@@ -50,6 +50,9 @@ MUST_CHECK enum err_code tensor_file_open(const char *path, struct arena *a, str
 MUST_CHECK enum err_code tensor_file_survey(const char *path, struct arena *a, struct tensor_file *ret,
                                             struct err *err);
 const struct tensor_entry *tensor_file_find(const struct tensor_file *f, struct span name); /* NULL: absent */
+
+/* Whether a file that begins so is one of the two; the first nine bytes decide. */
+bool tensor_file_begins(struct span start);
 
 size_t tensor_file_expanded_bytes(
     const struct tensor_file *f); /* of all tensors of types that are read, at two bytes a value */

@@ -28,7 +28,7 @@ struct fill_model {
     const char *transformer;                            /* path */
     char digests[FILL_MODEL_PARTS][WEIGHT_DIGEST_SIZE]; /* of transformer, VAE, T5, CLIP; "" where a part is absent */
     struct lora_set loras;
-    int not_taken; /* tensors of these files that no network took */
+    int not_taken;    /* tensors of these files that no network took */
     uint32_t headers; /* weight_digest_of_headers() of all these files */
     struct fill_options limits;
     struct flux_memory flux_memory; /* of the largest request: carved out of `mem` */

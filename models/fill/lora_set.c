@@ -8,6 +8,8 @@
 #include "kernels/base/crc32c.h"
 #include "kernels/base/file.h"
 
+_Static_assert((int)FILL_MAX_LORAS <= (int)WEIGHT_MAX_PATCHES, "each LoRA is a patch of the weights");
+
 /* --- the text of a setting --- */
 
 static bool is_blank(char c)

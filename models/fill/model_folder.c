@@ -122,17 +122,12 @@ static enum file_kind hint_of(const char *name)
 
 /* --- judging files --- */
 
-static bool is_relative(const struct file_seen *s)
-{
-    return s->kind >= FILE_FLUX_DEV && s->kind <= FILE_FLUX_OTHER;
-}
-
 /* Whether it is the part by its directory, whole or not. */
 static bool is_part(const struct search *s, const struct model_file *f)
 {
     if (s->part == MODEL_T5_TOKENIZER)
         return file_seen_is(&f->seen, FILE_T5) && f->seen.has_vocabulary && f->seen.has_charsmap;
-    if (s->part == MODEL_TRANSFORMER && s->folder->relatives_too && is_relative(&f->seen))
+    if (s->part == MODEL_TRANSFORMER && s->folder->relatives_too && file_kind_is_relative_of_fill(f->seen.kind))
         return true;
     return file_seen_is(&f->seen, parts[s->part].kind);
 }
@@ -185,8 +180,8 @@ static bool is_of_tier(const struct model_file *f, const struct tier *t)
 /* A relative of Fill is never better than Fill itself. */
 static bool is_better(const struct search *s, const struct model_file *f, const struct model_file *than)
 {
-    if (is_relative(&f->seen) != is_relative(&than->seen))
-        return is_relative(&than->seen);
+    if (file_kind_is_relative_of_fill(f->seen.kind) != file_kind_is_relative_of_fill(than->seen.kind))
+        return file_kind_is_relative_of_fill(than->seen.kind);
     return weight_of(s, f) > weight_of(s, than);
 }
 
@@ -214,22 +209,6 @@ static void search_tier(struct search *s, const struct tier *t)
 
 /* --- refusals --- */
 
-static bool is_family(enum file_kind kind, enum file_kind part)
-{
-    switch (part) {
-    case FILE_FLUX_FILL:
-        return kind >= FILE_FLUX_DEV && kind <= FILE_OTHER_DIFFUSION;
-    case FILE_T5:
-        return kind >= FILE_UMT5 && kind <= FILE_LANGUAGE_MODEL;
-    case FILE_CLIP_L:
-        return kind == FILE_CLIP_OTHER;
-    case FILE_VAE_FLUX:
-        return kind == FILE_VAE_OTHER;
-    default:
-        return false;
-    }
-}
-
 enum rank { RANK_PART, RANK_FAMILY, RANK_OTHER, RANK_OTHER_PART, RANK_IRRELEVANT };
 
 /* How much a file has to do with a part that is missing. The other parts of the model have nothing to do with it. */
@@ -246,7 +225,7 @@ static enum rank rank_of(const struct search *s, const struct model_file *f)
         return RANK_IRRELEVANT;
     if (network == kind || (kind == FILE_T5 && network == FILE_T5_FULL))
         return RANK_PART;
-    if (is_family(network, kind) || (!network && hint_of(f->name) == kind))
+    if (file_kind_is_like(network, kind) || (!network && hint_of(f->name) == kind))
         return RANK_FAMILY;
     return s->part == MODEL_TRANSFORMER ? RANK_OTHER : RANK_IRRELEVANT;
 }
@@ -500,28 +479,38 @@ static bool is_folder(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* In the folder, then in its sub-folders, then where the process works; with or without an ending. */
-static enum err_code resolve_name(const struct search *s, const char **ret, struct err *err)
+/* *ret NULL: there is no file of this path, with or without an ending. */
+static enum err_code find_with_ending(const struct search *s, const char *stem, const char **ret, struct err *err)
 {
-    static const char *const folders[] = { "", "unet/", "diffusion_models/", "transformer/", "checkpoints/" };
-    static const char *const endings[] = { "", ".gguf", ".safetensors" };
-    const char *name = s->folder->transformer;
-    bool has_slash = strchr(name, '/');
+    static const char *const endings[] = { "", ".gguf", ".safetensors", ".sft", ".safetensors.index.json" };
 
     *ret = NULL;
-    for (size_t i = 0; i <= sizeof folders / sizeof *folders; i++)
-        for (size_t e = 0; e < sizeof endings / sizeof *endings && !*ret; e++) {
-            bool is_outside = name[0] == '/' || i == sizeof folders / sizeof *folders, there = false;
-            char *path = NULL;
+    for (size_t i = 0; i < sizeof endings / sizeof *endings && !*ret; i++) {
+        char *path = NULL;
+        bool there = false;
 
-            if (is_outside && !has_slash)
-                continue;
-            TRY(arena_printf(s->a, &path, err, "%s%s%s%s%s", is_outside ? "" : s->folder->dir, is_outside ? "" : "/",
-                             is_outside ? "" : folders[i], name, endings[e]));
-            TRY(exists(path, &there, err));
-            if (there)
-                *ret = path;
-        }
+        TRY(arena_printf(s->a, &path, err, "%s%s", stem, endings[i]));
+        TRY(exists(path, &there, err));
+        if (there)
+            *ret = path;
+    }
+    return ERR_OK;
+}
+
+/* In the folder, then in its sub-folders, then where the process works. */
+static enum err_code resolve_name(const struct search *s, const char **ret, struct err *err)
+{
+    const char *name = s->folder->transformer, *sub = NULL;
+
+    *ret = NULL;
+    for (int i = 0; name[0] != '/' && !*ret && (sub = model_list_folder(i)); i++) {
+        char *stem = NULL;
+
+        TRY(arena_printf(s->a, &stem, err, "%s/%s%s%s", s->folder->dir, sub, *sub ? "/" : "", name));
+        TRY(find_with_ending(s, stem, ret, err));
+    }
+    if (!*ret && strchr(name, '/'))
+        TRY(find_with_ending(s, name, ret, err));
     if (!*ret)
         return err_set(err, ERR_NOT_FOUND, "%s: there is no transformer '%s'", s->folder->dir, name);
     return ERR_OK;
@@ -531,9 +520,9 @@ static enum err_code resolve_name(const struct search *s, const char **ret, stru
 static enum err_code check_named(struct search *s, const struct model_file *f, struct err *err)
 {
     char text[MODEL_FILE_TEXT_SIZE];
-    bool is_encoded = f->seen.kind >= FILE_NF4 && f->seen.kind <= FILE_UNREAD_TYPE;
+    bool is_encoded = file_kind_is_encoding(f->seen.kind);
     const char *not_one =
-        f->seen.kind >= FILE_VAE_FLUX && f->seen.kind <= FILE_MERGED ? ", which is no FLUX.1-Fill" : "";
+        f->seen.kind >= FILE_VAE_FLUX && f->seen.kind <= FILE_MERGED ? ", which is not FLUX.1-Fill" : "";
     enum err_code rc;
 
     if (is_part(s, f) && !f->seen.unfinished) {
@@ -543,11 +532,11 @@ static enum err_code check_named(struct search *s, const struct model_file *f, s
             (void)err_prefix(err, "%s", s->folder->transformer);
         return rc;
     }
-    rc = f->rc                                 ? f->rc
-         : f->seen.unfinished                  ? ERR_CORRUPT
-         : f->seen.kind == FILE_SPLIT_PART     ? ERR_INVALID
-         : is_relative(&f->seen) || is_encoded ? ERR_UNSUPPORTED
-                                               : ERR_NOT_FOUND;
+    rc = f->rc                                                       ? f->rc
+         : f->seen.unfinished                                        ? ERR_CORRUPT
+         : f->seen.kind == FILE_SPLIT_PART                           ? ERR_INVALID
+         : file_kind_is_relative_of_fill(f->seen.kind) || is_encoded ? ERR_UNSUPPORTED
+                                                                     : ERR_NOT_FOUND;
     return err_set(err, rc, "the transformer %s %s%s", s->folder->transformer, model_file_text(f, true, text), not_one);
 }
 

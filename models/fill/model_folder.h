@@ -16,7 +16,7 @@
  *
  * A part is looked for only when it is asked for, so a folder with some parts serves the commands that need no others.
  *
- * A file that is something else is passed over. A file that is the part by its directory but cannot be used as it is
+ * A file that is something else is skipped. A file that is the part by its directory but cannot be used as it is
  * (unfinished, damaged), and one of which nothing is known because reading it failed, is an error where it is larger
  * than the best: it may be the one, and another in its place would compute another picture, without a word.
  */

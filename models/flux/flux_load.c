@@ -6,8 +6,9 @@
 #include "models/flux/flux.h"
 #include "models/flux/flux_embed.h"
 #include "models/flux/flux_rope.h"
-#include "models/weights/weight_depth.h"
 #include "models/layout/flux_names.h"
+#include "models/layout/network_prefixes.h"
+#include "models/weights/weight_depth.h"
 
 enum { NAME_SIZE = 128, FILL_IN = 384, FILL_OUT = 64 };
 
@@ -192,7 +193,7 @@ bool flux_is_of_modulation(const char *name)
 
 enum err_code flux_weight_set(struct weight_set *ret, const struct tensor_file *files, int n_files, struct err *err)
 {
-    static const char *const prefixes[] = { "model.diffusion_model.", "diffusion_model.", "transformer.", NULL };
+    const char *const *prefixes = network_prefixes(NETWORK_TRANSFORMER);
 
     if (weight_set_init(ret, files, n_files, prefixes, "x_embedder.weight", NULL) == ERR_OK) {
         ret->rename = flux_names_diffusers;

@@ -5,8 +5,11 @@
 #include <string.h>
 
 #include "models/file/gguf.h"
+#include "models/layout/lora_key.h"
+#include "models/layout/network_prefixes.h"
+#include "models/weights/weight_set.h"
 
-enum { MAX_HAS = 3, MAX_PREFIX = 48, NAME_SIZE = TENSOR_NAME_MAX + 1, NO_CHANNELS = -1 };
+enum { MAX_HAS = 3, MAX_OTHERS = 5, NAME_SIZE = TENSOR_NAME_MAX + 1, NO_CHANNELS = -1 };
 
 /* The files that are looked at, as one directory. */
 struct look {
@@ -20,19 +23,25 @@ struct look {
 /* Networks of one group exclude each other: of each group the first clue that fits is taken. */
 enum group { GROUP_TRANSFORMER, GROUP_VAE, GROUP_T5, GROUP_CLIP, GROUP_OURS, GROUP_COUNT };
 
-/* What may stand in front of a network's names. The loaders know those before the NULL; a network under one of those
- * behind it is recognised, but cannot be used. */
-static const char *const prefixes[GROUP_COUNT][12] = {
-    [GROUP_TRANSFORMER] = { "model.diffusion_model.", "diffusion_model.", "transformer.", "", NULL, "module.",
-                            "_orig_mod.", "model.", "unet.", "net." },
-    [GROUP_VAE] = { "first_stage_model.", "vae.", "", NULL, "module.", "_orig_mod.", "autoencoder." },
-    [GROUP_T5] = { "text_encoders.t5xxl.transformer.", "t5xxl.transformer.", "", NULL, "module.", "text_encoder_2.",
-                   "model.", "transformer." },
-    [GROUP_CLIP] = { "text_encoders.clip_l.transformer.text_model.", "cond_stage_model.transformer.text_model.",
-                     "clip_l.transformer.text_model.", "text_model.", "", NULL,
-                     "conditioner.embedders.0.transformer.text_model.", "module.text_model." },
-    [GROUP_OURS] = { "" },
+/* What else stands in front of a network's names: one under these is recognised, but cannot be used. */
+static const char *const other_prefixes[GROUP_COUNT][MAX_OTHERS + 1] = {
+    [GROUP_TRANSFORMER] = { "module.", "_orig_mod.", "model.", "unet.", "net." },
+    [GROUP_VAE] = { "module.", "_orig_mod.", "autoencoder." },
+    [GROUP_T5] = { "module.", "text_encoder_2.", "model.", "transformer." },
+    [GROUP_CLIP] = { "conditioner.embedders.0.transformer.text_model.", "module.text_model." },
 };
+
+/* Those that the loaders know. */
+static const char *const *known_prefixes(enum group group)
+{
+    static const enum network_kind kinds[GROUP_COUNT] = { [GROUP_TRANSFORMER] = NETWORK_TRANSFORMER,
+                                                          [GROUP_VAE] = NETWORK_VAE,
+                                                          [GROUP_T5] = NETWORK_T5,
+                                                          [GROUP_CLIP] = NETWORK_CLIP };
+    static const char *const none[] = { NULL };
+
+    return group == GROUP_OURS ? none : network_prefixes(kinds[group]);
+}
 
 /* A network is recognised by tensors that all of its files have. A name that ends in '*' stands for any that begins
  * so. In every group the particular come before the general. */
@@ -319,34 +328,32 @@ static void judge(const struct look *l, struct network *n)
         judge_t5(l, n);
 }
 
-static bool look_for(const struct look *l, enum group group, const char *prefix, struct network *ret)
+static void look_for(const struct look *l, enum group group, const char *prefix, struct network *ret)
 {
     if (*prefix && !begins(l, prefix))
-        return false;
-    for (int i = 0; i < N_CLUES; i++)
+        return;
+    for (int i = 0; i < N_CLUES && !ret->clue; i++)
         if (clues[i].group == group && fits(l, prefix, &clues[i])) {
             *ret = (struct network){ .clue = &clues[i], .prefix = prefix };
             judge(l, ret);
-            return true;
         }
-    return false;
 }
 
-/* Where a name begins with model.diffusion_model., names without it are another network's. */
+/* In a merged checkpoint, names without its prefix are another network's. */
 static void find_network(const struct look *l, enum group group, struct network *ret)
 {
-    bool usable = true, merged = group == GROUP_TRANSFORMER && begins(l, prefixes[group][0]);
+    const char *const *known = known_prefixes(group), *const *others = other_prefixes[group];
+    const bool merged = group == GROUP_TRANSFORMER && begins(l, WEIGHT_SET_MERGED_PREFIX);
 
-    for (int i = 0; i < 12 && !ret->clue; i++) {
-        if (usable && !prefixes[group][i]) {
-            usable = false;
-            continue;
-        }
-        if (!prefixes[group][i] || (merged && i > 0))
-            break;
-        if (look_for(l, group, prefixes[group][i], ret))
-            ret->usable_names = usable;
-    }
+    if (merged)
+        look_for(l, group, WEIGHT_SET_MERGED_PREFIX, ret);
+    for (int i = 0; !merged && known[i] && !ret->clue; i++)
+        look_for(l, group, known[i], ret);
+    if (!merged && !ret->clue)
+        look_for(l, group, "", ret);
+    ret->usable_names = ret->clue;
+    for (int i = 0; !merged && others[i] && !ret->clue; i++)
+        look_for(l, group, others[i], ret);
 }
 
 /* Whether the architecture of a GGUF allows it to be a network of this group. */
@@ -371,11 +378,6 @@ struct mark {
 };
 
 static const struct mark adapter_marks[] = {
-    { FILE_LORA_OTHER, CONTAINS, ".hada_w1" },
-    { FILE_LORA_OTHER, CONTAINS, ".lokr_w" },
-    { FILE_LORA_OTHER, ENDS, ".dora_scale" },
-    { FILE_LORA_OTHER, CONTAINS, ".lora_magnitude_vector" },
-    { FILE_LORA_OTHER, CONTAINS, ".oft_" },
     { FILE_IMAGE_ADAPTER, CONTAINS, ".ip_adapter_" },
     { FILE_LORA, CONTAINS, ".lora_A." },
     { FILE_LORA, CONTAINS, ".lora_B." },
@@ -415,6 +417,22 @@ static enum file_kind marked(const struct look *l, const struct mark *marks, siz
     return FILE_UNKNOWN;
 }
 #define MARKED(look, marks) marked(look, marks, sizeof(marks) / sizeof *(marks))
+
+/* What is no network may be an adapter; first of a kind that the reader of LoRAs refuses. */
+static void see_adapter(const struct look *l, struct file_seen *s)
+{
+    for (int f = 0; f < l->n; f++)
+        for (int i = 0; i < l->files[f].n_entries; i++) {
+            const char *other = lora_key_other_kind(l->files[f].entries[i].name);
+
+            if (!other)
+                continue;
+            s->kind = s->network = FILE_LORA_OTHER;
+            say(s->detail, "%s", other);
+            return;
+        }
+    s->kind = s->network = MARKED(l, adapter_marks);
+}
 
 /* A network is made of matrices: a flag or a counter of a strange type does no harm in a safetensors file. A GGUF with
  * any tensor of an unknown type cannot be read at all. */
@@ -557,7 +575,7 @@ static void see_tensors(const struct look *l, struct file_seen *s)
     s->unfinished = s->missing_bytes > 0;
     see_networks(l, s);
     if (s->network == FILE_UNKNOWN)
-        s->kind = s->network = MARKED(l, adapter_marks);
+        see_adapter(l, s);
     if (s->network != FILE_LORA)
         see_encoding(l, s);
 }
@@ -576,6 +594,32 @@ void file_kind_see(const struct tensor_file *files, int n_files, struct arena *s
             s.kind = s.network = FILE_FLUX_KONTEXT;
     }
     *ret = s;
+}
+
+bool file_kind_is_encoding(enum file_kind kind)
+{
+    return kind >= FILE_NF4 && kind <= FILE_UNREAD_TYPE;
+}
+
+bool file_kind_is_relative_of_fill(enum file_kind kind)
+{
+    return kind >= FILE_FLUX_DEV && kind <= FILE_FLUX_OTHER;
+}
+
+bool file_kind_is_like(enum file_kind kind, enum file_kind part)
+{
+    switch (part) {
+    case FILE_FLUX_FILL:
+        return kind >= FILE_FLUX_DEV && kind <= FILE_OTHER_DIFFUSION;
+    case FILE_T5:
+        return kind >= FILE_UMT5 && kind <= FILE_LANGUAGE_MODEL;
+    case FILE_CLIP_L:
+        return kind == FILE_CLIP_OTHER;
+    case FILE_VAE_FLUX:
+        return kind == FILE_VAE_OTHER;
+    default:
+        return false;
+    }
 }
 
 static bool is_part(enum file_kind kind, enum file_kind part)
@@ -615,7 +659,7 @@ static const struct {
     [FILE_MERGED] = { "a checkpoint of several networks", "", "" },
     [FILE_PROMPT_PACK] = { "a prompt pack", "", "" },
     [FILE_SELF_CHECK] = { "stored values of a self-check", "", "" },
-    [FILE_LORA] = { "a LoRA", "it changes a transformer and is none itself", "name it in LORAS" },
+    [FILE_LORA] = { "a LoRA", "it changes a transformer and is not one itself", "name it in LORAS" },
     [FILE_FLUX_DEV] = { "FLUX.1-dev, Kontext or Krea", "it has 64 input channels, Fill has 384", TAKE_FILL },
     [FILE_FLUX_KONTEXT] = { "FLUX.1-Kontext", "it has 64 input channels, Fill has 384", TAKE_FILL },
     [FILE_FLUX_SCHNELL] = { "FLUX.1-schnell", "it has 64 input channels and no guidance, Fill has 384 and guidance",
@@ -632,9 +676,9 @@ static const struct {
     [FILE_CLIP_OTHER] = { "another CLIP", "FLUX.1's is the text encoder of CLIP-L, 768 wide, for 77 tokens",
                           TAKE_CLIP },
     [FILE_VAE_OTHER] = { "another autoencoder", "FLUX.1's has an encoder, a decoder and 16 latent channels", TAKE_VAE },
-    [FILE_LORA_OTHER] = { "a LoKr, LoHa, DoRA or OFT adapter", "only plain LoRAs are read", "take a plain LoRA" },
-    [FILE_CONTROLNET] = { "a ControlNet", "it steers a transformer and is none itself", TAKE_FILL },
-    [FILE_IMAGE_ADAPTER] = { "an adapter for reference images", "it steers a transformer and is none itself",
+    [FILE_LORA_OTHER] = { "an adapter that is no plain LoRA", "only plain LoRAs are read", "take a plain LoRA" },
+    [FILE_CONTROLNET] = { "a ControlNet", "it steers a transformer and is not one itself", TAKE_FILL },
+    [FILE_IMAGE_ADAPTER] = { "an adapter for reference images", "it steers a transformer and is not one itself",
                              TAKE_FILL },
     [FILE_NF4] = { "4-bit values of bitsandbytes (NF4)", "this encoding is not read here", TAKE_PLAIN },
     [FILE_SVDQUANT] = { "nunchaku's SVDQuant", "this encoding is not read here", TAKE_PLAIN },
@@ -643,18 +687,13 @@ static const struct {
     [FILE_GPTQ] = { "GPTQ or AWQ", "this encoding is not read here", TAKE_PLAIN },
     [FILE_UNREAD_TYPE] = { "values of a type that is not read here", "tensors of this type cannot be computed with",
                            TAKE_PLAIN },
-    [FILE_SPLIT_PART] = { "one of several files of a model", "a part alone is no model",
+    [FILE_SPLIT_PART] = { "one of several files of a model", "a part alone is not a model",
                           "name the *.index.json or the first file, and keep all of them together" },
     [FILE_UNFINISHED] = { "an unfinished download", "it is not all there", "let it end, or remove it" },
     [FILE_FOREIGN] = { "no file of tensors", "a GGUF or safetensors file is needed",
                        "fetch it again, or take it out of the folder" },
     [FILE_UNREADABLE] = { "unreadable", "so nobody knows what it is", "fetch it again, or take it out of the folder" },
 };
-
-static bool is_encoding(enum file_kind k)
-{
-    return k >= FILE_NF4 && k <= FILE_UNREAD_TYPE;
-}
 
 /* "FLUX.1-Fill in nunchaku's SVDQuant"; "FLUX.1-Fill, one of several files of a model". */
 const char *file_seen_name(const struct file_seen *s, char ret[FILE_TEXT_SIZE])
@@ -663,7 +702,7 @@ const char *file_seen_name(const struct file_seen *s, char ret[FILE_TEXT_SIZE])
     const char *first = texts[s->kind].name, *link = "", *second = "";
     char missing[64] = "";
 
-    if (two && is_encoding(s->kind))
+    if (two && file_kind_is_encoding(s->kind))
         first = texts[s->network].name, link = " in ", second = texts[s->kind].name;
     else if (two && s->kind == FILE_UNKNOWN)
         first = texts[s->network].name, second = " under names that are not known here";

@@ -16,6 +16,7 @@
 
 #include "models/file/tensor_file.h"
 
+/* The order counts: file_kind_is_...() go by it. */
 enum file_kind {
     FILE_UNKNOWN,
     /* what a model folder is made of */
@@ -43,7 +44,7 @@ enum file_kind {
     FILE_LANGUAGE_MODEL,
     FILE_CLIP_OTHER,
     FILE_VAE_OTHER,
-    FILE_LORA_OTHER, /* LoKr, LoHa, DoRA, OFT */
+    FILE_LORA_OTHER, /* LoKr, LoHa, DoRA and others: lora_key_other_kind() */
     FILE_CONTROLNET,
     FILE_IMAGE_ADAPTER, /* IP-Adapter, Redux, PuLID */
     /* encodings that are not read */
@@ -60,6 +61,11 @@ enum file_kind {
     FILE_UNREADABLE, /* reading failed, so nothing is known */
     FILE_KIND_COUNT
 };
+
+bool file_kind_is_encoding(enum file_kind kind);         /* one that is not read */
+bool file_kind_is_relative_of_fill(enum file_kind kind); /* a FLUX.1 with other inputs */
+/* Whether people may take it for a part of a model: a network of the same purpose. */
+bool file_kind_is_like(enum file_kind kind, enum file_kind part);
 
 enum { FILE_DETAIL_SIZE = 64 };
 

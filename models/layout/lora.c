@@ -70,11 +70,6 @@ static enum err_code damaged(const struct lora *l, const struct tensor_entry *e,
                    what);
 }
 
-static bool is_number_type(enum dtype t)
-{
-    return t != DT_I32 && t != DT_I64 && t != DT_U8;
-}
-
 static enum err_code check_matrix(const struct lora *l, const struct tensor_entry *e, struct err *err)
 {
     if (e->n_dims > 2)
@@ -86,7 +81,7 @@ static enum err_code check_matrix(const struct lora *l, const struct tensor_entr
     if (e->dims[0] > MAX_SIDE || e->dims[1] > MAX_SIDE)
         return err_set(err, ERR_TOO_LARGE, "%s: tensor '%.*s' is [%" PRId64 ", %" PRId64 "]; at most %d are allowed",
                        l->file.path, SPAN_ARG(e->name), e->dims[0], e->dims[1], MAX_SIDE);
-    if (!is_number_type(e->dtype))
+    if (dtype_is_integer(e->dtype))
         return damaged(l, e, "has whole numbers; F32, F16, BF16 and fp8 are read", err);
     return ERR_OK;
 }
@@ -95,7 +90,8 @@ static enum err_code check_vector(const struct lora *l, const struct tensor_entr
 {
     if (e->n_dims != 1 || e->dims[0] < 1 || e->dims[0] > MAX_SIDE)
         return damaged(l, e, "is not a vector", err);
-    return is_number_type(e->dtype) ? ERR_OK : damaged(l, e, "has whole numbers; F32, F16, BF16 and fp8 are read", err);
+    return dtype_is_integer(e->dtype) ? damaged(l, e, "has whole numbers; F32, F16, BF16 and fp8 are read", err)
+                                      : ERR_OK;
 }
 
 EVERY_PROCESSOR static bool all_finite(const float *v, int64_t n)
@@ -163,37 +159,49 @@ static void place(struct lora *l, int64_t rows, int64_t hidden)
     }
 }
 
+static bool is_one_value(const struct tensor_entry *e)
+{
+    bool one = true;
+
+    for (int i = 0; i < e->n_dims; i++)
+        one = one && e->dims[i] == 1;
+    return one;
+}
+
+/* The first value of a tensor of any type. */
+static double number_in(const struct tensor_entry *e)
+{
+    int64_t wide;
+    int32_t word;
+    float f = 0;
+
+    switch (e->dtype) {
+    case DT_I64:
+        memcpy(&wide, e->data, sizeof wide);
+        return (double)wide;
+    case DT_I32:
+        memcpy(&word, e->data, sizeof word);
+        return word;
+    case DT_U8:
+        return *(const uint8_t *)e->data;
+    default:
+        dequantise_row(e->dtype, e->data, &f, 1);
+        return (double)f;
+    }
+}
+
 static enum err_code read_alpha(const struct lora *l, const struct lora_layer *layer, int64_t rank, double *ret,
                                 struct err *err)
 {
     const struct tensor_entry *e = layer->entries[LORA_ALPHA];
     double alpha = l->settings.found ? lora_settings_alpha(&l->settings, layer->key.path) : (double)rank;
-    int64_t n = 1;
 
-    if (e) {
-        float f = 0;
-
-        for (int i = 0; i < e->n_dims; i++)
-            n = e->dims[i] == 1 ? n : 0;
-        if (n != 1)
-            return damaged(l, e, "is not one number", err);
-        if (l->settings.found)
-            return damaged(l, e, "gives an alpha, and the file's settings of PEFT another", err);
-        if (e->dtype == DT_I64) {
-            int64_t v;
-            memcpy(&v, e->data, sizeof v);
-            alpha = (double)v;
-        } else if (e->dtype == DT_I32) {
-            int32_t v;
-            memcpy(&v, e->data, sizeof v);
-            alpha = v;
-        } else if (e->dtype == DT_U8) {
-            alpha = *(const uint8_t *)e->data;
-        } else {
-            dequantise_row(e->dtype, e->data, &f, 1);
-            alpha = (double)f;
-        }
-    }
+    if (e && !is_one_value(e))
+        return damaged(l, e, "is not one number", err);
+    if (e && l->settings.found)
+        return damaged(l, e, "gives an alpha, and the file's settings of PEFT another", err);
+    if (e)
+        alpha = number_in(e);
     if (!(fabs(alpha) <= most_alpha))
         return err_set(err, ERR_CORRUPT, "%s: layer '%.*s' has the alpha %g; at most %g is allowed", l->file.path,
                        SPAN_ARG(layer->key.layer), alpha, most_alpha);

@@ -78,7 +78,7 @@ static enum err_code read_text(const struct source *o, struct lora_settings *ret
         return err_set(err, ERR_TOO_LARGE, "%s: its %s has %zu bytes; at most %d are allowed", o->file, o->name,
                        o->text.len, MAX_TEXT);
     if (json_check(o->text, MAX_DEPTH, NULL))
-        return broken(o, "it is no JSON", err);
+        return broken(o, "it is not JSON", err);
     json_scan_init(&s, o->text);
     if (json_scan_next(&s) != JSON_OBJECT)
         return broken(o, "it is not an object", err);

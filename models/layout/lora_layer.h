@@ -15,7 +15,7 @@ struct lora_layer {
 };
 
 /* The layers of a transformer in a file, sorted by their names in it. ERR_UNSUPPORTED for whatever else the file
- * changes; ERR_CORRUPT for a tensor that comes twice, and for layers named in more than one style. ERR_TOO_LARGE. */
+ * changes, and for layers named in more than one style; ERR_CORRUPT for a tensor that comes twice; ERR_TOO_LARGE. */
 MUST_CHECK enum err_code lora_layers_read(const struct tensor_file *f, struct arena *a, struct lora_layer **ret,
                                           int *ret_n, struct err *err);
 

@@ -61,6 +61,11 @@ struct scan {
     const struct names *names;
 };
 
+const char *model_list_folder(int i)
+{
+    return i < LORAS ? folders[i] : NULL;
+}
+
 /* --- names --- */
 
 static enum ending ending_of(const char *name, size_t *ret_stem)
@@ -228,9 +233,7 @@ static enum start look_at_start(const char *path, struct err *why)
         return START_UNREADABLE;
     if (n == START_BYTES && !memcmp(start, zeros, START_BYTES))
         return START_ZEROS;
-    if (span_starts(text, "GGUF") || (n > 8 && start[8] == '{' && !memcmp(start + 4, zeros, 4)))
-        return START_TENSORS;
-    return START_OTHER;
+    return tensor_file_begins(text) ? START_TENSORS : START_OTHER;
 }
 
 /* Reads the directory; false: there is none, f and why say why. */

@@ -13,6 +13,10 @@
 
 enum { MODEL_LIST_MAX_NAMES = 1024 }; /* of model files in one folder */
 
+/* The folders that are looked at, from 0 on: "" for the model folder itself, then "unet" and others in it, without that
+ * of LoRAs; NULL: no more. */
+const char *model_list_folder(int i);
+
 struct model_file {
     const char *name; /* in the folder: "unet/flux1-fill-dev-Q8_0.gguf" */
     const char *path;

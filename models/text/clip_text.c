@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "kernels/ops.h"
+#include "models/layout/network_prefixes.h"
 #include "models/weights/weight_depth.h"
 
 enum { NAME_SIZE = 96, MAX_WIDTH = 1 << 20 };
@@ -13,11 +14,7 @@ static const char position_name[] = "embeddings.position_embedding.weight";
 
 enum err_code clip_weight_set(struct weight_set *ret, const struct tensor_file *files, int n_files, struct err *err)
 {
-    static const char *const prefixes[] = { "text_encoders.clip_l.transformer.text_model.",
-                                            "cond_stage_model.transformer.text_model.",
-                                            "clip_l.transformer.text_model.", "text_model.", NULL };
-
-    return weight_set_init(ret, files, n_files, prefixes, token_name, err);
+    return weight_set_init(ret, files, n_files, network_prefixes(NETWORK_CLIP), token_name, err);
 }
 
 /* --- loading --- */

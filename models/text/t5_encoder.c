@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/ops.h"
+#include "models/layout/network_prefixes.h"
 #include "models/weights/weight_depth.h"
 
 enum { NAME_SIZE = 96, MAX_WIDTH = 1 << 20, REL_SPAN = 2 * T5_MAX_TOKENS - 1 };
@@ -63,7 +64,7 @@ static const struct names *family_of(const struct weight_set *set)
 
 enum err_code t5_weight_set(struct weight_set *ret, const struct tensor_file *files, int n_files, struct err *err)
 {
-    static const char *const prefixes[] = { "text_encoders.t5xxl.transformer.", "t5xxl.transformer.", NULL };
+    const char *const *prefixes = network_prefixes(NETWORK_T5);
 
     for (int i = 0; i < N_FAMILIES; i++) {
         struct err why = { 0 };

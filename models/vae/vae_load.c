@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "models/layout/network_prefixes.h"
+
 enum { NAME_SIZE = 96 };
 
 /* The names of the same tensors in one of three families of files. "%d" stands for the level, then the block; "%s" for
@@ -57,7 +59,7 @@ enum { N_FAMILIES = sizeof families / sizeof *families };
 
 enum err_code vae_weight_set(struct weight_set *ret, const struct tensor_file *files, int n_files, struct err *err)
 {
-    static const char *const prefixes[] = { "first_stage_model.", "vae.", NULL };
+    const char *const *prefixes = network_prefixes(NETWORK_VAE);
 
     for (int i = 0; i < N_FAMILIES; i++)
         if (weight_set_init(ret, files, n_files, prefixes, families[i].probe, NULL) == ERR_OK)

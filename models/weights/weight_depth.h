@@ -6,7 +6,7 @@
 #ifndef MODELS_WEIGHTS_WEIGHT_DEPTH_H
 #define MODELS_WEIGHTS_WEIGHT_DEPTH_H
 
-#include "models/weights/weights.h"
+#include "models/weights/weight_set.h"
 
 int weight_depth(const struct weight_set *set, const char *stem, int max);
 

@@ -5,9 +5,6 @@
 
 enum { NAME_SIZE = TENSOR_NAME_MAX + 1, MAX_PREFIXES = 15 };
 
-/* Where any tensor of a file has this prefix, the file is a merged checkpoint: other names belong to other networks. */
-static const char merged_prefix[] = "model.diffusion_model.";
-
 static const struct tensor_entry *find_in(const struct tensor_file *const *files, int n_files, const char *prefix,
                                           const char *name)
 {
@@ -55,7 +52,7 @@ static const char *find_prefix(const struct weight_set *ws, const char *const *g
     for (int i = 0; i < n; i++) {
         if (strlen(prefixes[i]) < sizeof ws->prefix && find_in(ws->files, ws->n_files, prefixes[i], probe))
             return prefixes[i];
-        if (!strcmp(prefixes[i], merged_prefix) && any_starts(ws, merged_prefix))
+        if (!strcmp(prefixes[i], WEIGHT_SET_MERGED_PREFIX) && any_starts(ws, WEIGHT_SET_MERGED_PREFIX))
             return NULL;
     }
     return NULL;
@@ -302,7 +299,7 @@ static enum err_code find_piece(const struct weight_set *ws, const char *name, s
 
     if (!e)
         return missing(ws, name, err);
-    if (e->dtype == DT_I32 || e->dtype == DT_I64 || e->dtype == DT_U8)
+    if (dtype_is_integer(e->dtype))
         return err_set(err, ERR_UNSUPPORTED,
                        "%s: tensor '%s%s' holds %s values, which cannot be weights: take another file",
                        weight_set_file_of(ws, e)->path, ws->prefix, name, dtype_info(e->dtype)->name);

@@ -2,8 +2,8 @@
  * weight_set - the tensors of one network, from one file or several shards, by the network's names.
  *
  * A set joins files, hides the prefix that a tool has put in front of the names, and knows how the files name and cut
- * what the network asks for (weight_source.h). Of the prefixes given, the longest one that occurs is used. If any
- * tensor begins with `model.diffusion_model.`, names without it are ignored.
+ * what the network asks for (weight_source.h). Of the prefixes given, the longest one that occurs is used. In a merged
+ * checkpoint names without the prefix of the transformer are ignored.
  *
  * Scales of 8-bit floats: next to `X.weight` of type F8 may be one more tensor `X.*` whose name contains "scale" and
  * not "input": `scale_weight`, `weight_scale`, `weight_scale_inv`, `scale`, ... Values are multiplied with it; it holds
@@ -17,6 +17,9 @@
 
 #include "models/file/shards.h"
 #include "models/weights/weight_source.h"
+
+/* Where any tensor of a file has this prefix, the file is a merged checkpoint: other names belong to other networks. */
+#define WEIGHT_SET_MERGED_PREFIX "model.diffusion_model."
 
 struct weight_set {
     const struct tensor_file *files[SHARDS_MAX_FILES];

@@ -27,9 +27,9 @@ struct weight_loader {
 };
 
 /* A matrix by name, rows x cols; -1 accepts any size, which is then in ret. [o,i,1,1] counts as [o,i].
- * ERR_NOT_FOUND names the tensor, ERR_CORRUPT both shapes. A matrix's values are not checked, because that would read
- * the whole file; vectors and convolutions, whose values are converted anyway, are refused if they hold NaN or
- * infinity. */
+ * ERR_NOT_FOUND names the tensor, ERR_CORRUPT both shapes, or what `prove` found. A matrix's values are proven by
+ * samples, because all of them would be the whole file; vectors and convolutions, whose values are converted anyway,
+ * are refused if they hold NaN or infinity. */
 MUST_CHECK enum err_code weights_matrix(struct weight_loader *l, struct weight *ret, int64_t rows, int64_t cols,
                                         struct err *err, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 /* A vector of n values (-1: any) as F32 in backend memory. */

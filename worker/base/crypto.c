@@ -9,6 +9,7 @@
 #include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
+#include <stdio.h>
 
 /* OpenSSL keeps a queue of errors for each thread: the message quotes the first, and the queue is emptied. */
 static enum err_code fail(struct err *err, enum err_code code, const char *what)
@@ -164,6 +165,12 @@ static enum err_code digest(const EVP_MD *md, struct span bytes, unsigned char *
 enum err_code crypto_sha256(struct span bytes, unsigned char ret[CRYPTO_SHA256_BYTES], struct err *err)
 {
     return digest(EVP_sha256(), bytes, ret, err);
+}
+
+void crypto_sha256_text(const unsigned char digest[CRYPTO_SHA256_BYTES], char ret[CRYPTO_SHA256_TEXT_SIZE])
+{
+    for (size_t i = 0; i < CRYPTO_SHA256_BYTES; i++)
+        (void)snprintf(ret + 2 * i, 3, "%02x", digest[i]);
 }
 
 /* struct crypto_sha256 is OpenSSL's own, by another name. */

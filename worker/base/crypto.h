@@ -43,6 +43,10 @@ MUST_CHECK enum err_code crypto_sha256_end(struct crypto_sha256 *s, unsigned cha
                                            struct err *err);
 void crypto_sha256_free(struct crypto_sha256 *s); /* takes NULL */
 
+/* A digest as 64 small hex digits and a NUL. */
+enum { CRYPTO_SHA256_TEXT_SIZE = 2 * CRYPTO_SHA256_BYTES + 1 };
+void crypto_sha256_text(const unsigned char digest[CRYPTO_SHA256_BYTES], char ret[CRYPTO_SHA256_TEXT_SIZE]);
+
 MUST_CHECK enum err_code crypto_md5(struct span bytes, unsigned char ret[CRYPTO_MD5_BYTES], struct err *err);
 
 /* Overwrites a secret in a way that no compiler optimises away. */

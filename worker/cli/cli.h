@@ -99,6 +99,11 @@ struct cli_backend {
 
 extern const char *const cli_precision_names[]; /* in the order of enum precision */
 
+/* Of the option --lora, beside one that names a folder of models. */
+#define CLI_LORA_HELP                                                                                   \
+    "a LoRA that is merged into the transformer, a path or a file of that folder or its folder loras, " \
+    "with a scale from -10 to 10; may be given several times"
+
 #define CLI_BACKEND_OPTIONS(b)                                                               \
     { "--backend", CLI_CHOICE, &(b).kind, .choices = backend_kind_names,                     \
       .help = "where to compute; auto (default): CUDA if there is a device, else the CPU" }, \

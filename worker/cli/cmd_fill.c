@@ -214,9 +214,7 @@ int cmd_fill(int argc, char **argv)
         { "--models", CLI_TEXT, &a.models, "DIR", .help = "folder with the model files", .required = true },
         { "--transformer", CLI_TEXT, &a.transformer, "FILE",
           .help = "which transformer of the folder; default: the largest that fits into memory" },
-        { "--lora", CLI_TEXTS, &a.lora_texts, "FILE[:SCALE]",
-          .help = "a LoRA that is merged into the transformer, a path or a file of that folder or its folder loras, "
-                  "with a scale from -10 to 10; may be given several times" },
+        { "--lora", CLI_TEXTS, &a.lora_texts, "FILE[:SCALE]", .help = CLI_LORA_HELP },
         { "--image", CLI_TEXT, &a.image, "FILE", .help = "the picture: PNG, JPEG or WebP of any size",
           .required = true },
         { "--mask", CLI_TEXT, &a.mask, "FILE",

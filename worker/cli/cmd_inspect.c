@@ -3,8 +3,7 @@
  * as raw f32.
  *
  *   NAME  TYPE  [rows,cols]      the last dimension is contiguous, in GGUF files too
- *   KEY   TYPE  VALUE            --metadata; i32[2] is an array; long texts and arrays are cut, and say how long they
- * are
+ *   KEY   TYPE  VALUE            --metadata; i32[2] is an array; what is long is cut, and its length given
  *
  * Columns are apart by two blanks or more. Where there are several files, the tensor's file is a fourth column, and the
  * metadata's file one before the first. What cannot be used is listed, too: lines on stderr say what that is.
@@ -367,7 +366,7 @@ static void expand(const struct tensor_entry *e, int64_t i, int n, float *ret)
     const struct dtype_info *info = dtype_info(e->dtype);
     const char *src = (const char *)e->data + (size_t)(i / info->block_elems) * (size_t)info->block_bytes;
 
-    if (e->dtype != DT_I32 && e->dtype != DT_I64 && e->dtype != DT_U8) {
+    if (!dtype_is_integer(e->dtype)) {
         dequantise_row(e->dtype, src, ret, n);
         return;
     }

@@ -256,9 +256,7 @@ int cmd_transformer(int argc, char **argv)
         { "--models", CLI_TEXT, &a.models, "DIR", .help = "folder with the model files", .required = true },
         { "--transformer", CLI_TEXT, &a.transformer, "FILE",
           .help = "which transformer of the folder; default: the largest" },
-        { "--lora", CLI_TEXTS, &a.lora_texts, "FILE[:SCALE]",
-          .help = "a LoRA that is merged into the transformer, a path or a file of that folder or its folder loras, "
-                  "with a scale from -10 to 10; may be given several times" },
+        { "--lora", CLI_TEXTS, &a.lora_texts, "FILE[:SCALE]", .help = CLI_LORA_HELP },
         { "--in", CLI_TEXT, &a.in, "FILE", .required = true,
           .help = "a safetensors file with hidden_states [N, C], encoder_hidden_states [T, D] and pooled [P], all f32; "
                   "its metadata: sigma, guidance and grid (rows x columns, N tokens in all)" },

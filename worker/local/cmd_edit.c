@@ -222,9 +222,7 @@ int cmd_edit(int argc, char **argv)
           .help = "folder with the model files; default: MODEL_DIR, else /models" },
         { "--transformer", CLI_TEXT, &l.transformer, "FILE",
           .help = "which transformer of that folder; default: TRANSFORMER, else the largest that fits into memory" },
-        { "--lora", CLI_TEXTS, &l.lora_texts, "FILE[:SCALE]",
-          .help = "a LoRA that is merged into the transformer, a path or a file of that folder or its folder loras, "
-                  "with a scale from -10 to 10; may be given several times; default: LORAS, else none" },
+        { "--lora", CLI_TEXTS, &l.lora_texts, "FILE[:SCALE]", .help = CLI_LORA_HELP "; default: LORAS, else none" },
         { "--steps", CLI_INT, &l.steps, "N", .help = "denoising steps; default: STEPS, else 28", .min = 1,
           .max = FILL_MAX_STEPS },
         { "--guidance", CLI_NUMBER, &l.guidance, "G", .help = "guidance scale; default: GUIDANCE, else 30", .min = 0,

@@ -25,8 +25,7 @@ enum err_code record_file_of(struct span bytes, struct record_file *ret, struct 
 
     TRY(crypto_sha256(bytes, digest, err));
     ret->bytes = (int64_t)bytes.len;
-    for (int i = 0; i < CRYPTO_SHA256_BYTES; i++)
-        (void)snprintf(ret->sha256 + 2 * i, 3, "%02x", digest[i]);
+    crypto_sha256_text(digest, ret->sha256);
     return ERR_OK;
 }
 

@@ -2,12 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernels/base/file.h"
 #include "worker/base/crypto.h"
 
 enum { PART_BYTES = 1 << 20 };
@@ -21,20 +21,11 @@ struct reading {
     struct crypto_sha256 *sha;
 };
 
-static enum err_code io_error(const char *path, struct err *err)
-{
-    return err_set(err, errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_IO, "%s: %s", path, strerror(errno));
-}
-
 static enum err_code open_file(struct reading *r, struct err *err)
 {
     struct stat st;
 
-    r->fd = open(r->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer would keep us waiting */
-    if (r->fd < 0 || fstat(r->fd, &st))
-        return io_error(r->path, err);
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_IO, "%s: it is not a regular file", r->path);
+    TRY(file_open(r->path, &r->fd, &st, err));
     r->bytes = (int64_t)st.st_size;
     (void)posix_fadvise(r->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     return ERR_OK;
@@ -49,7 +40,7 @@ static enum err_code read_part(const struct reading *r, size_t *ret, struct err 
         n = read(r->fd, r->part, PART_BYTES);
     while (n < 0 && errno == EINTR);
     if (n < 0)
-        return io_error(r->path, err);
+        return err_set(err, ERR_IO, "%s: %s", r->path, strerror(errno));
     *ret = (size_t)n;
     return ERR_OK;
 }
@@ -72,11 +63,7 @@ static enum err_code read_all(const struct reading *r, struct err *err)
     return ERR_OK;
 }
 
-static void write_hex(const unsigned char digest[CRYPTO_SHA256_BYTES], char ret[FILE_DIGEST_SIZE])
-{
-    for (size_t i = 0; i < CRYPTO_SHA256_BYTES; i++)
-        (void)snprintf(ret + 2 * i, 3, "%02x", digest[i]);
-}
+_Static_assert((int)FILE_DIGEST_SIZE == (int)CRYPTO_SHA256_TEXT_SIZE, "a digest is that of crypto.h");
 
 enum err_code file_digest(const char *path, const struct file_digest_watch *watch, char ret[FILE_DIGEST_SIZE],
                           int64_t *ret_bytes, struct err *err)
@@ -90,7 +77,7 @@ enum err_code file_digest(const char *path, const struct file_digest_watch *watc
     rc = rc ? rc : read_all(&r, err);
     rc = rc ? rc : crypto_sha256_end(r.sha, digest, err);
     if (!rc) {
-        write_hex(digest, ret);
+        crypto_sha256_text(digest, ret);
         *ret_bytes = r.bytes;
     }
     crypto_sha256_free(r.sha);

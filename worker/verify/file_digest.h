@@ -19,7 +19,7 @@ struct file_digest_watch {
     const atomic_bool *stop;
 };
 
-/* ERR_NOT_FOUND, ERR_IO (also for what is no regular file, and for a file that changes its size meanwhile),
+/* ERR_NOT_FOUND, ERR_INVALID (no regular file), ERR_IO (also for a file that changes its size meanwhile),
  * ERR_CANCELLED. `watch` may be NULL. */
 MUST_CHECK enum err_code file_digest(const char *path, const struct file_digest_watch *watch,
                                      char ret[FILE_DIGEST_SIZE], int64_t *ret_bytes, struct err *err);

@@ -124,7 +124,7 @@ enum err_code verify_finish(struct verify *v, const char *transformer, const cha
         model_files_add(&v->files, &taken, &v->arena);
     }
     for (int i = 0; i < n_loras; i++)
-        model_files_add(&v->files, &(struct verified_file){ loras[i], MODEL_PART_COUNT, true }, &v->arena);
+        model_files_add(&v->files, &(struct verified_file){ loras[i], MODEL_PART_COUNT, false }, &v->arena);
     judge_files(v);
     return conclude(v, first_transformer, err);
 }

@@ -343,7 +343,7 @@ TEST(model_folder__a_refusal_says_what_was_seen)
         { 0, "flux1-dev.safetensors is FLUX.1-dev, Kontext or Krea: it has 64 input channels, Fill has 384; take a "
              "file of FLUX.1-Fill-dev" },
         { 2, "flux1-schnell.safetensors is FLUX.1-schnell" },
-        { 8, "removal-lora.safetensors is a LoRA: it changes a transformer and is none itself; name it in LORAS" },
+        { 8, "removal-lora.safetensors is a LoRA: it changes a transformer and is not one itself; name it in LORAS" },
         { 9, "flux1-fill-nf4.safetensors is FLUX.1-Fill in 4-bit values of bitsandbytes (NF4)" },
         { 11, "flux1-fill-IQ2_XXS.gguf is FLUX.1-Fill in values of a type that is not read here (IQ2_XXS)" },
         { 15, "flux1-fill-dev-page.gguf is a web page or XML; fetch a GGUF or safetensors file in its place" },
@@ -496,7 +496,32 @@ TEST(model_folder__comfyui_s_folders_are_looked_at)
     expect(&f, MODEL_TRANSFORMER, ERR_OK, "/diffusion_models/flux1-dev.safetensors");
     f.relatives_too = false;
     f.transformer = "vae/ae.safetensors";
-    expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "vae/ae.safetensors is FLUX.1's autoencoder, which is no FLUX.1-Fill");
+    expect(&f, MODEL_TRANSFORMER, ERR_NOT_FOUND, "vae/ae.safetensors is FLUX.1's autoencoder, which is not FLUX.1-Fill");
+}
+
+/* Whatever is found by content is found by its name, too. */
+TEST(model_folder__a_transformer_is_named_without_its_folder_and_ending)
+{
+    static const struct {
+        const char *name, *file;
+    } cases[] = {
+        { "one", "one.sft" },
+        { "two", "split_files/diffusion_models/two.safetensors" },
+        { "three.gguf", "text_encoders/three.gguf" },
+        { "diffusion_pytorch_model", "transformer/diffusion_pytorch_model.safetensors.index.json" },
+    };
+    char dir[256], want[300];
+    struct model_folder f = folder("named", dir);
+
+    put_official(dir);
+    put_st(dir, cases[0].file, FILL, 100);
+    put_st(dir, cases[1].file, FILL, 100);
+    put_gguf(dir, cases[2].file, "flux", FILL, 0, WHOLE, NO_VOCABULARY);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        f.transformer = cases[i].name;
+        (void)snprintf(want, sizeof want, "/%s", cases[i].file);
+        expect(&f, MODEL_TRANSFORMER, ERR_OK, want);
+    }
 }
 
 TEST(model_folder__a_merged_checkpoint_serves_for_what_nothing_else_is_there_for)

@@ -192,6 +192,8 @@ static const struct {
     { NULL, "lora_unet_double_blocks_0_img_attn_qkv.lokr_w1[4,4]", FILE_LORA_OTHER, 0, "LoKr" },
     { NULL, "lora_unet_double_blocks_0_img_attn_qkv.hada_w1_a[4,4]", FILE_LORA_OTHER, 0, "LoHa" },
     { NULL, "a.lora_down.weight[4,4] a.lora_up.weight[4,4] a.dora_scale[4,1]", FILE_LORA_OTHER, 0, "DoRA" },
+    { NULL, "a.lora_down.weight[4,4] a.lora_up.weight[4,4] a.lora_mid.weight[4,4,3,3]", FILE_LORA_OTHER, 0, "a LoRA of convolutions" },
+    { NULL, "lora_unet_double_blocks_0_img_attn_qkv.a1.weight[4,4]", FILE_LORA_OTHER, 0, "GLoRA" },
     { NULL, "x_embedder.weight[16,64] controlnet_blocks.0.weight[8,8]" D_GUIDED, FILE_CONTROLNET, 0, "ControlNet" },
     { NULL, "redux_up.weight[8,8] redux_down.weight[8,8]", FILE_IMAGE_ADAPTER, 0, "Redux" },
     { NULL, "double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight[8,8] ip_adapter_proj_model.proj.weight[8,8]", FILE_IMAGE_ADAPTER, 0, "IP-Adapter" },
