@@ -65,7 +65,7 @@ static enum err_code check_pair(const struct gguf_outline *o, int i, struct err 
 
 static bool can_store(enum dtype t)
 {
-    return t < DT_COUNT && t != DT_F8_E4M3 && t != DT_I32 && t != DT_I64 && t != DT_U8;
+    return t < DT_COUNT && t != DT_F8_E4M3 && t != DT_F8_E5M2 && !dtype_is_integer(t);
 }
 
 /* 0 where the shape cannot be stored. */

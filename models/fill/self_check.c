@@ -184,7 +184,8 @@ static enum err_code judge(const struct check *c, const char *name, const struct
     if (ret->stored)
         return err_set(err, ERR_NUMERIC,
                        "%s differ by %.2g from those in %s, allowed is %.0e: the weights are damaged or the device "
-                       "computes wrongly",
+                       "computes wrongly; where the transformer was replaced by another of the same layout, delete that "
+                       "file and run `doctor --self-check`",
                        name, off, c->path, limit);
     return err_set(err, ERR_NUMERIC,
                    "%s differ by %.2g when the same picture is painted again, allowed is %.0e: the device computes "

@@ -374,8 +374,7 @@ static void *load(void *arg)
                                     "have none"),
                   log_end());
     for (int i = 0; engine_note(s->engine, i); i++)
-        log_event(LOG_NOTICE, NULL, "a part of the model was chosen", log_str("note", engine_note(s->engine, i)),
-                  log_end());
+        log_event(LOG_NOTICE, NULL, "a word about the model", log_str("note", engine_note(s->engine, i)), log_end());
     for (int i = 0; engine_file_note(s->engine, i); i++)
         log_event(LOG_NOTICE, NULL, "a model file is not one that is known",
                   log_str("note", engine_file_note(s->engine, i)), log_end());

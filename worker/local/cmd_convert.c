@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "kernels/base/file.h"
+#include "kernels/quantise.h"
 #include "models/fill/lora_set.h"
 #include "models/fill/model_folder.h"
 #include "models/fill/self_check.h"
@@ -115,18 +116,17 @@ static struct types find_types(void)
     return t;
 }
 
-static bool read_keep(const char *text, const struct types *t, struct arena *a, struct convert_keep *ret)
+static bool read_keep(const char *text, struct arena *a, struct convert_keep *ret)
 {
     const char *equals = strrchr(text, '=');
+    enum dtype type = DT_COUNT;
     char *part = NULL;
 
-    for (int i = 0; equals && i < t->n; i++)
-        if (strcmp(equals + 1, t->name[i]) == 0 &&
-            span_dup(a, (struct span){ text, (size_t)(equals - text) }, &part, NULL) == ERR_OK) {
-            *ret = (struct convert_keep){ part, t->type[i] };
-            return equals > text;
-        }
-    return false;
+    if (!equals || equals == text || !dtype_from_name(equals + 1, &type) || !quantise_supports(type) ||
+        span_dup(a, (struct span){ text, (size_t)(equals - text) }, &part, NULL))
+        return false;
+    *ret = (struct convert_keep){ part, type };
+    return true;
 }
 
 static int read_options(struct run *r, const struct args *a, const struct types *t, const struct cli_command *c)
@@ -135,7 +135,7 @@ static int read_options(struct run *r, const struct args *a, const struct types 
     struct err err = { 0 };
 
     for (int i = 0; i < a->keeps.n; i++)
-        if (!read_keep(a->keeps.items[i], t, &r->arena, &r->keeps[types->n_keeps++]))
+        if (!read_keep(a->keeps.items[i], &r->arena, &r->keeps[types->n_keeps++]))
             return cli_misused(c, "--keep takes NAME=TYPE, where TYPE is one of those of --type, not '%.80s'",
                                a->keeps.items[i]);
     types->type = t->type[a->type];
@@ -365,8 +365,7 @@ static enum err_code write_output(struct run *r, const struct args *a, struct er
     if (r->sha256_err.code)
         return err_set(err, r->sha256_err.code, "%s", r->sha256_err.msg);
     TRY(crypto_sha256_end(r->sha256, digest, err));
-    for (size_t i = 0; i < CRYPTO_SHA256_BYTES; i++)
-        (void)snprintf(r->digest + 2 * i, 3, "%02x", digest[i]);
+    crypto_sha256_text(digest, r->digest);
     return ERR_OK;
 }
 

@@ -6,7 +6,8 @@
  *            publisher made it, an unknown one is noted with its digest, and a known name and size with another digest
  *            is an error
  *
- * Digests take 0.7 s a GB, or 2.5 s on a processor without instructions for SHA, and keep one processor busy.
+ * Digests take 0.6 to 0.7 s a GB, or 2.1 to 2.5 s on a processor without instructions for SHA, and keep one processor
+ * busy.
  */
 #ifndef WORKER_VERIFY_VERIFY_H
 #define WORKER_VERIFY_VERIFY_H
