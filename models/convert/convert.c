@@ -225,7 +225,7 @@ static struct work work_of(const struct convert_plan *p, int i)
     w.cols = t->dims[t->n_dims - 1];
     w.row_bytes = dtype_row_bytes(t->dtype, w.cols);
     w.copied = is_copied(w.source, t->dtype);
-    w.limit = w.copied ? FLT_MAX : limit_of(t->dtype);
+    w.limit = w.copied ? FLT_MAX : w.source->n_patches && t->n_dims > 1 ? PROOF_LARGEST : limit_of(t->dtype);
     return w;
 }
 
@@ -316,17 +316,15 @@ static enum err_code refuse(const struct stream *s, const struct work *w, const 
     const char *path = weight_set_file_of(s->plan->set, source->pieces[0].entry)->path;
     long long row = bad->at / w->cols, col = bad->at % w->cols;
 
+    if (source->n_patches)
+        return err_set(err, ERR_CORRUPT,
+                       "tensor '%s' comes to %g in row %lld, column %lld with the LoRAs merged; a trained weight is at "
+                       "most %g: take a smaller scale, or other LoRAs",
+                       source->name, (double)bad->value, row, col, (double)PROOF_LARGEST);
     if (isfinite(bad->value))
         return err_set(err, ERR_CORRUPT,
-                       "%s: tensor '%s' %s %g in row %lld, column %lld, and %s holds %g at most: convert to BF16", path,
-                       source->name, source->n_patches ? "comes to" : "holds", (double)bad->value, row, col,
-                       dtype_info(w->type)->name, (double)w->limit);
-    if (source->n_patches)
-        return err_set(
-            err, ERR_CORRUPT,
-            "%s: tensor '%s' comes to NaN or infinity in row %lld, column %lld, with the LoRAs merged: one of "
-            "the files is damaged, fetch them again",
-            path, source->name, row, col);
+                       "%s: tensor '%s' holds %g in row %lld, column %lld, and %s holds %g at most: convert to BF16",
+                       path, source->name, (double)bad->value, row, col, dtype_info(w->type)->name, (double)w->limit);
     return err_set(
         err, ERR_CORRUPT,
         "%s: tensor '%s' holds NaN or infinity in row %lld, column %lld: the file is damaged, fetch it again", path,

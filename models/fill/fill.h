@@ -51,10 +51,10 @@ void fill_note(struct fill_notes *n, const char *fmt, ...) __attribute__((format
 /* LoRAs that are merged into the transformer while it loads. */
 enum { FILL_MAX_LORAS = 8, FILL_LORAS_TEXT_BYTES = 2048, FILL_MAX_LORA_SCALE = 10 };
 struct fill_lora {
-    const char *path; /* with a slash: of a file; else a name in the model folder, or in its folder `loras` */
+    const char *path; /* a file's, or a name in the model folder or in its folder `loras` */
     double scale;     /* 1: as it was trained */
 };
-/* A list of them as text, "FILE[:SCALE],..."; zeroed: none. */
+/* A list of them as text, "FILE[:SCALE], ...", with or without blanks; zeroed: none. */
 struct fill_loras {
     struct fill_lora items[FILL_MAX_LORAS];
     int n;

@@ -69,22 +69,25 @@ void fill_note(struct fill_notes *n, const char *fmt, ...)
     n->n++;
 }
 
-/* Drops the pack's tables when they were made with another transformer, or without the LoRAs of this one. */
+/* Drops the pack's tables when they were made with another transformer, or LoRAs change what they were made of. */
 static void check_tables(struct fill_model *m, const struct shards *transformer)
 {
+    const bool changed = lora_set_touches(&m->loras, flux_is_of_modulation);
     char digest[WEIGHT_DIGEST_SIZE];
 
     if (!m->pack.n_schedules)
         return;
     weight_digest_with_vectors(transformer, digest);
-    if (strcmp(digest, m->pack.transformer) == 0 && !m->loras.n)
+    if (strcmp(digest, m->pack.transformer) == 0 && !changed)
         return;
     m->pack.n_schedules = 0;
     fill_note(
         m->limits.notes,
-        "the modulation tables of the prompt pack are not used, because they were made with another transformer%s: "
-        "each job computes them anew, which is slower; make the pack again with `embed --pack --sizes`",
-        m->loras.n ? " or without its LoRAs" : "");
+        "the modulation tables of the prompt pack are not used, because %s: each job computes them anew, which is "
+        "slower; %s",
+        changed ? "the LoRAs change the layers that they were made of" : "they were made with another transformer",
+        changed ? "merge the LoRAs into a file with `convert --lora`, and make the pack again for that file"
+                : "make the pack again with `embed --pack --sizes`");
 }
 
 /* A request whose table is in the pack never touches the modulation's weights, so with tables they stay in the file.
@@ -111,6 +114,7 @@ static enum err_code load_transformer(struct fill_model *m, const struct model_f
     TRY(lora_set_apply(&m->loras, &set, err));
     check_tables(m, &shards);
     TRY(flux_load_some(&m->flux, &part, modulation_place(m), &m->arena, err));
+    lora_set_release(&m->loras);
     return flux_require_fill(&m->flux.config, err);
 }
 

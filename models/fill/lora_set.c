@@ -12,18 +12,38 @@ _Static_assert((int)FILL_MAX_LORAS <= (int)WEIGHT_MAX_PATCHES, "each LoRA is a p
 
 /* --- the text of a setting --- */
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* Without the blanks around it, as people write lists. The text is cut in place. */
+static char *trim(char *text)
+{
+    size_t n;
+
+    while (is_blank(*text))
+        text++;
+    for (n = strlen(text); n && is_blank(text[n - 1]); n--)
+        text[n - 1] = 0;
+    return text;
+}
+
 /* Splits a scale off the end of "FILE:SCALE"; a colon that is followed by no number belongs to the name. */
 static enum err_code read_item(char *item, struct fill_lora *ret, struct err *err)
 {
-    char *colon = strrchr(item, ':'), *end = NULL;
+    char *colon, *end = NULL;
 
+    item = trim(item);
+    colon = strrchr(item, ':');
     *ret = (struct fill_lora){ item, 1 };
     if (colon && colon[1]) {
         const double scale = strtod(colon + 1, &end);
 
         if (*end == 0) {
             *colon = 0;
-            ret->scale = scale;
+            item = trim(item);
+            *ret = (struct fill_lora){ item, scale };
         }
     }
     if (!*item)
@@ -62,21 +82,36 @@ enum err_code fill_loras_choose(struct fill_loras *l, const char *const *options
 
 /* --- files --- */
 
-static enum err_code find_file(const char *dir, const char *name, struct arena *a, const char **ret, struct err *err)
+/* The first of `dir`/`name` in some forms that exists; *ret_found false: none does. */
+static enum err_code try_forms(const char *const *forms, const char *dir, const char *name, struct arena *a,
+                               const char **ret, bool *ret_found, struct err *err)
 {
-    static const char *const forms[] = { "%s/%s", "%s/%s.safetensors", "%s/loras/%s", "%s/loras/%s.safetensors" };
     struct stat st;
     char *path = NULL;
 
-    *ret = name;
-    if (strchr(name, '/'))
-        return ERR_OK;
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        TRY(arena_printf(a, &path, err, forms[i], dir, name)); /* NOLINT */
+    for (*ret_found = false; *forms && !*ret_found; forms++) {
+        TRY(arena_printf(a, &path, err, *forms, dir, name)); /* NOLINT */
+        *ret_found = stat(path, &st) == 0;
         *ret = path;
-        if (stat(path, &st) == 0)
-            return ERR_OK;
     }
+    return ERR_OK;
+}
+
+enum err_code lora_set_find(const char *dir, const char *name, struct arena *a, const char **ret, struct err *err)
+{
+    static const char *const in_folder[] = { "%s/%s", "%s/%s.safetensors", "%s/loras/%s", "%s/loras/%s.safetensors",
+                                             NULL },
+                             *const as_path[] = { "%s%s", "%s%s.safetensors", NULL };
+    bool found = false;
+
+    if (strchr(name, '/'))
+        TRY(try_forms(as_path, "", name, a, ret, &found, err));
+    if (!found && name[0] != '/')
+        TRY(try_forms(in_folder, dir, name, a, ret, &found, err));
+    if (found)
+        return ERR_OK;
+    if (name[0] == '/')
+        return err_set(err, ERR_NOT_FOUND, "there is no LoRA %s: name the file that is meant", name);
     return err_set(err, ERR_NOT_FOUND,
                    "there is no LoRA '%s' in %s, nor in its folder loras: put the file there, or give its path", name,
                    dir);
@@ -122,7 +157,7 @@ enum err_code lora_set_open(const char *dir, const struct fill_lora *loras, int 
     for (; s.n < n; s.n++) {
         const char *path = NULL;
 
-        TRY(find_file(dir, loras[s.n].path, a, &path, err));
+        TRY(lora_set_find(dir, loras[s.n].path, a, &path, err));
         TRY(lora_open(path, loras[s.n].scale, a, &s.loras[s.n], err));
     }
     TRY(describe(&s, loras, a, err));
@@ -152,13 +187,17 @@ enum err_code lora_set_apply(const struct lora_set *s, struct weight_set *ws, st
     return ERR_OK;
 }
 
-bool lora_set_touches(const struct lora_set *s, const char *name)
+void lora_set_release(const struct lora_set *s)
 {
-    for (int i = 0; i < s->n; i++) {
-        const struct weight_patch p = lora_patch(s->loras[i]);
+    for (int i = 0; i < s->n; i++)
+        lora_release(s->loras[i]);
+}
 
-        if (p.touches(p.ctx, name))
-            return true;
-    }
-    return false;
+bool lora_set_touches(const struct lora_set *s, bool (*holds)(const char *name))
+{
+    bool any = false;
+
+    for (int i = 0; i < s->n; i++)
+        any |= lora_touches(s->loras[i], holds);
+    return any;
 }

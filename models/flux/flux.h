@@ -109,6 +109,9 @@ MUST_CHECK enum err_code flux_load_some(struct flux *ret, struct weight_loader *
 typedef enum err_code flux_visit_fn(void *ctx, const char *name, int n_dims, const int64_t dims[2], struct err *err);
 MUST_CHECK enum err_code flux_describe(const struct flux_config *c, flux_visit_fn *visit, void *ctx, struct err *err);
 
+/* Whether a tensor of this BFL name decides what flux_modulate computes. */
+bool flux_is_of_modulation(const char *name);
+
 /* --- running (flux_prepare.c, flux_step.c) --- */
 
 struct flux_inputs {

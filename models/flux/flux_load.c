@@ -1,6 +1,7 @@
 /* flux_load - from a directory of tensors to struct flux, by one table of names and sizes for each kind of block. */
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "models/flux/flux.h"
 #include "models/flux/flux_embed.h"
@@ -164,6 +165,30 @@ enum err_code flux_describe(const struct flux_config *c, flux_visit_fn *visit, v
     struct walk w = { .part = describe_part, .config = c, .visit = visit, .ctx = ctx };
 
     return walk_all(&w, NULL, err);
+}
+
+/* Whether `name` is a weight or bias of an entry that flux_modulate reads, behind "double_blocks.12." for example. */
+static bool is_of_table(const char *name, const char *stem, const struct part *table, size_t n)
+{
+    if (strncmp(name, stem, strlen(stem)) != 0)
+        return false;
+    name += strlen(stem);
+    if (*stem)
+        name += strspn(name, "0123456789.");
+    for (size_t i = 0; i < n; i++) {
+        const size_t len = strlen(table[i].name);
+
+        if (table[i].modulation && strncmp(name, table[i].name, len) == 0 && name[len] == '.')
+            return true;
+    }
+    return false;
+}
+#define IS_OF(name, stem, table) is_of_table(name, stem, table, sizeof(table) / sizeof *(table))
+
+bool flux_is_of_modulation(const char *name)
+{
+    return IS_OF(name, "", top_parts) || IS_OF(name, "", guidance_parts) ||
+           IS_OF(name, "double_blocks.", double_parts) || IS_OF(name, "single_blocks.", single_parts);
 }
 
 enum err_code flux_weight_set(struct weight_set *ret, const struct tensor_file *files, int n_files, struct err *err)

@@ -12,6 +12,7 @@
 #include "kernels/quant.h"
 #include "models/file/file_map.h"
 #include "models/file/name_index.h"
+#include "models/file/proof.h"
 #include "models/layout/lora_alpha.h"
 #include "models/layout/lora_layer.h"
 #include "models/layout/low_rank.h"
@@ -219,6 +220,15 @@ static enum err_code read_factor(const struct lora *l, const struct lora_layer *
     return ERR_OK;
 }
 
+/* Training starts with random down matrices, so zeros at an end of one are what an unfinished download has left. Up
+ * matrices may have zeros: they start with nothing else. So may img_in's inputs that were added to those of dev. */
+static enum err_code check_whole(const struct lora *l, const struct lora_layer *layer, struct err *err)
+{
+    if (!strcmp(layer->key.module.name, "img_in"))
+        return ERR_OK;
+    return proof_tensor(layer->entries[LORA_A], l->file.path, PROOF_SAMPLED, err);
+}
+
 static enum err_code check_pair(const struct lora *l, const struct lora_layer *layer, struct err *err)
 {
     const struct tensor_entry *a = layer->entries[LORA_A], *b = layer->entries[LORA_B];
@@ -236,28 +246,9 @@ static enum err_code check_pair(const struct lora *l, const struct lora_layer *l
     if (a->dims[0] > LOW_RANK_MAX)
         return err_set(err, ERR_UNSUPPORTED, "%s: layer '%.*s' has the rank %" PRId64 "; at most %d is allowed",
                        l->file.path, SPAN_ARG(layer->key.layer), a->dims[0], LOW_RANK_MAX);
-    return check_finite(l, b, err);
-}
-
-static enum err_code expand_a(const struct lora *l, const struct tensor_entry *e, struct arena *a, const float **ret,
-                              struct err *err)
-{
-    int64_t rank = e->dims[0], cols = e->dims[1];
-    bool good = true;
-    float *strips = NULL;
-
-    TRY(arena_alloc(a, (size_t)low_rank_strip_values(rank, cols), sizeof *strips, &strips, err));
-    for (int64_t k = 0; k < rank; k++)
-        for (int64_t j = 0; j < cols; j += STRIP_VALUES) {
-            float v[STRIP_VALUES];
-            int64_t n = cols - j < STRIP_VALUES ? cols - j : STRIP_VALUES;
-
-            read_row(e, k, j, n, v);
-            good = all_finite(v, n) && good;
-            low_rank_put(strips, rank, k, j, n, v);
-        }
-    *ret = strips;
-    return good ? ERR_OK : damaged(l, e, "holds NaN or infinity", err);
+    TRY(check_finite(l, a, err));
+    TRY(check_finite(l, b, err));
+    return check_whole(l, layer, err);
 }
 
 static enum err_code check_halves(const struct lora *l, const struct lora_layer *layer, const struct tensor_entry *e,
@@ -267,8 +258,7 @@ static enum err_code check_halves(const struct lora *l, const struct lora_layer 
                                                               : ERR_OK;
 }
 
-static enum err_code add_product(struct lora *l, const struct lora_layer *layer, const char *name, struct arena *a,
-                                 struct err *err)
+static enum err_code add_product(struct lora *l, const struct lora_layer *layer, const char *name, struct err *err)
 {
     const struct tensor_entry *down = layer->entries[LORA_A], *up = layer->entries[LORA_B];
     struct part *p;
@@ -277,8 +267,12 @@ static enum err_code add_product(struct lora *l, const struct lora_layer *layer,
     TRY(check_halves(l, layer, up, err));
     p = new_part(l, layer, LOW_RANK, name);
     p->cols = down->dims[1];
-    p->product = (struct low_rank){ .b_dtype = up->dtype, .b = up->data, .rank = down->dims[0], .cols = down->dims[1] };
-    TRY(expand_a(l, down, a, &p->product.a, err));
+    p->product = (struct low_rank){ .a_dtype = down->dtype,
+                                    .b_dtype = up->dtype,
+                                    .a = down->data,
+                                    .b = up->data,
+                                    .rank = down->dims[0],
+                                    .cols = down->dims[1] };
     TRY(read_factor(l, layer, p->product.rank, &p->product.factor, err));
     place(l, up->dims[0], p->cols);
     return ERR_OK;
@@ -343,7 +337,7 @@ static enum err_code add_layer(struct lora *l, const struct lora_layer *layer, s
     TRY(arena_printf(a, &weight, err, "%s.weight", layer->key.module.name));
     TRY(arena_printf(a, &bias, err, "%s.bias", layer->key.module.name));
     if (layer->entries[LORA_A] || layer->entries[LORA_B] || layer->entries[LORA_ALPHA])
-        TRY(add_product(l, layer, weight, a, err));
+        TRY(add_product(l, layer, weight, err));
     if (layer->entries[LORA_DIFF])
         TRY(add_whole(l, layer, weight, err));
     if (layer->entries[LORA_B_BIAS])
@@ -529,6 +523,8 @@ static struct fit check_layer(const struct lora_layer *layer, lora_shape_fn *sha
     if ((layer->entries[LORA_B_BIAS] || layer->entries[LORA_DIFF_B]) &&
         (!shape(ctx, name, &bias_rows, &ignored) || bias_rows != rows))
         return (struct fit){ ABSENT, 0, 0 };
+    if (layer->entries[LORA_A] && layer->entries[LORA_DIFF] && layer->entries[LORA_DIFF]->dims[1] != has)
+        return (struct fit){ COLS, layer->entries[LORA_DIFF]->dims[1], cols };
     if (has && has != cols) {
         if (img_in && has == CONTROL_INPUTS)
             return (struct fit){ CONTROL, has, cols };
@@ -652,4 +648,12 @@ const char *lora_digest(const struct lora *l)
 int lora_layers(const struct lora *l)
 {
     return l->n_layers;
+}
+
+bool lora_touches(const struct lora *l, bool (*holds)(const char *name))
+{
+    for (int i = 0; i < l->n_parts; i++)
+        if (holds(l->parts[i].name))
+            return true;
+    return false;
 }

@@ -18,10 +18,10 @@
 
 struct lora;
 
-/* Opens a file and finds out what each of its tensors changes. It lives until the arena is rewound, and takes twice the
- * bytes of the file's A matrices where they are of 16 bits. ERR_UNSUPPORTED for other adapters (DoRA, LoKr, LoHa,
- * control LoRAs), for layers of text encoders and of other models, ERR_CORRUPT for tensors that do not fit each other,
- * NaN and infinity, and as tensor_file_open. */
+/* Opens a file and finds out what each of its tensors changes. It lives until the arena is rewound. Its
+ * matrices stay in the mapped file: they are read when rows are added, and take no memory of their own. ERR_UNSUPPORTED
+ * for other adapters (DoRA, LoKr, LoHa, control LoRAs), for layers of text encoders and of other models, ERR_CORRUPT
+ * for tensors that do not fit each other, NaN and infinity, and as tensor_file_open. */
 MUST_CHECK enum err_code lora_open(const char *path, double scale, struct arena *a, const struct lora **ret,
                                    struct err *err);
 /* The same for a file whose bytes are in memory already; `path` is for messages and records only. */
@@ -46,5 +46,8 @@ void lora_release(const struct lora *l);
 const char *lora_path(const struct lora *l);
 const char *lora_digest(const struct lora *l);
 int lora_layers(const struct lora *l); /* how many layers it changes */
+
+/* Whether it changes a tensor of which this holds; names are the network's, as "img_in.weight". */
+bool lora_touches(const struct lora *l, bool (*holds)(const char *name));
 
 #endif

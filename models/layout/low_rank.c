@@ -5,73 +5,104 @@
 #include "kernels/base/processor.h"
 #include "kernels/quant.h"
 
-enum { STRIP = LOW_RANK_STRIP, GROUP = 4 /* rows at a time: what is read of `a` serves all of them */ };
+enum {
+    STRIP = 16, /* columns whose sums are in registers */
+    GROUP = 4,  /* rows at a time: what is read of `a` serves all of them */
+    ROWS = 32,  /* rows for which a panel is converted once */
+    PANEL = 256 /* columns, and values of k, at a time; a multiple of every type's block */
+};
 
-static int64_t n_strips(int64_t cols)
+/* A piece of `a` in strips: a strip holds STRIP columns of all its k, one k after the other. */
+struct panel {
+    float a[PANEL / STRIP][PANEL][STRIP];
+    float b[ROWS][PANEL];
+    float sum[ROWS][PANEL];
+};
+
+static int64_t least(int64_t x, int64_t y)
 {
-    return (cols + STRIP - 1) / STRIP;
+    return x < y ? x : y;
 }
 
-int64_t low_rank_strip_values(int64_t rank, int64_t cols)
+/* n values of a row from column j0 on, which begins a block of the type. */
+static void read_values(enum dtype t, const void *matrix, int64_t cols, int64_t row, int64_t j0, int64_t n, float *ret)
 {
-    return n_strips(cols) * STRIP * rank;
+    const char *from = (const char *)matrix + (size_t)row * dtype_row_bytes(t, cols);
+
+    dequantise_row(t, from + (j0 ? dtype_row_bytes(t, j0) : 0), ret, n);
 }
 
-void low_rank_put(float *strips, int64_t rank, int64_t k, int64_t j0, int64_t n, const float *values)
+static void read_a(const struct low_rank *m, int64_t k0, int64_t n_k, int64_t j0, int64_t n, struct panel *p)
 {
-    for (int64_t j = 0; j < n; j += STRIP)
-        memcpy(strips + (j0 + j) * rank + k * STRIP, values + j,
-               (size_t)(n - j < STRIP ? n - j : STRIP) * sizeof *values);
+    float row[PANEL] = { 0 }; /* zeros behind the last column */
+
+    for (int64_t k = 0; k < n_k; k++) {
+        read_values(m->a_dtype, m->a, m->cols, k0 + k, j0, n, row);
+        for (int64_t s = 0; s * STRIP < n; s++)
+            memcpy(p->a[s][k], row + s * STRIP, sizeof p->a[s][k]);
+    }
 }
 
-/* The sums of a group over one strip, in registers; c holds the group's rows of b. */
-INLINE_HOT void sum_strip(float sum[GROUP][STRIP], const float *strip, const float c[GROUP][LOW_RANK_MAX], int64_t rank)
+/* Continues the sums of a group of rows over one strip, in registers. */
+INLINE_HOT void sum_strip(struct panel *p, int64_t row0, int64_t strip, int64_t n_k)
 {
-    float s0[STRIP] = { 0 }, s1[STRIP] = { 0 }, s2[STRIP] = { 0 }, s3[STRIP] = { 0 };
+    float s[GROUP][STRIP];
 
-    for (int64_t k = 0; k < rank; k++) {
-        const float *a = strip + k * STRIP;
+    for (int g = 0; g < GROUP; g++)
+        memcpy(s[g], p->sum[row0 + g] + strip * STRIP, sizeof s[g]);
+    for (int64_t k = 0; k < n_k; k++) {
+        const float *a = p->a[strip][k];
 
         for (int j = 0; j < STRIP; j++) {
-            s0[j] += c[0][k] * a[j];
-            s1[j] += c[1][k] * a[j];
-            s2[j] += c[2][k] * a[j];
-            s3[j] += c[3][k] * a[j];
+            s[0][j] += p->b[row0][k] * a[j];
+            s[1][j] += p->b[row0 + 1][k] * a[j];
+            s[2][j] += p->b[row0 + 2][k] * a[j];
+            s[3][j] += p->b[row0 + 3][k] * a[j];
         }
     }
-    memcpy(sum[0], s0, sizeof s0);
-    memcpy(sum[1], s1, sizeof s1);
-    memcpy(sum[2], s2, sizeof s2);
-    memcpy(sum[3], s3, sizeof s3);
+    for (int g = 0; g < GROUP; g++)
+        memcpy(p->sum[row0 + g] + strip * STRIP, s[g], sizeof s[g]);
 }
 
-EVERY_PROCESSOR static void add_group(const struct low_rank *m, const float c[GROUP][LOW_RANK_MAX], int64_t n_rows,
-                                      int64_t stride, float *values)
+/* A group that is not full computes rows whose b is what an earlier one left, and which nobody reads. */
+EVERY_PROCESSOR static void sum_panel(struct panel *p, int64_t n_rows, int64_t n_k, int64_t n)
 {
-    float sum[GROUP][STRIP];
+    for (int64_t s = 0; s * STRIP < n; s++)
+        for (int64_t g = 0; g < n_rows; g += GROUP)
+            sum_strip(p, g, s, n_k);
+}
 
-    for (int64_t j0 = 0; j0 < m->cols; j0 += STRIP) {
-        int64_t n = m->cols - j0 < STRIP ? m->cols - j0 : STRIP;
+EVERY_PROCESSOR static void add_sums(const struct panel *p, int64_t n_rows, int64_t n, float factor, int64_t stride,
+                                     float *values)
+{
+    for (int64_t o = 0; o < n_rows; o++)
+        for (int64_t j = 0; j < n; j++)
+            values[o * stride + j] += factor * p->sum[o][j];
+}
 
-        sum_strip(sum, m->a + j0 * m->rank, c, m->rank);
-        for (int64_t g = 0; g < n_rows; g++)
-            for (int64_t j = 0; j < n; j++)
-                values[g * stride + j0 + j] += m->factor * sum[g][j];
+static void add_rows(const struct low_rank *m, int64_t b_row0, int64_t n_rows, int64_t stride, float *values)
+{
+    struct panel p;
+
+    memset(p.b, 0, sizeof p.b);
+    for (int64_t j0 = 0; j0 < m->cols; j0 += PANEL) {
+        const int64_t n = least(PANEL, m->cols - j0);
+
+        memset(p.sum, 0, sizeof p.sum);
+        for (int64_t k0 = 0; k0 < m->rank; k0 += PANEL) {
+            const int64_t n_k = least(PANEL, m->rank - k0);
+
+            read_a(m, k0, n_k, j0, n, &p);
+            for (int64_t o = 0; o < n_rows; o++)
+                read_values(m->b_dtype, m->b, m->rank, b_row0 + o, k0, n_k, p.b[o]);
+            sum_panel(&p, n_rows, n_k, n);
+        }
+        add_sums(&p, n_rows, n, m->factor, stride, values + j0);
     }
 }
 
 void low_rank_add(const struct low_rank *m, int64_t b_row0, int64_t n, int64_t stride, float *values)
 {
-    size_t row_bytes = dtype_row_bytes(m->b_dtype, m->rank);
-    float c[GROUP][LOW_RANK_MAX]; /* 64 KiB; a group that is not full leaves rows as they were, and does not add them */
-
-    for (int64_t g = 0; g < GROUP; g++)
-        memset(c[g], 0, (size_t)m->rank * sizeof **c);
-    for (int64_t o = 0; o < n; o += GROUP) {
-        int64_t n_rows = n - o < GROUP ? n - o : GROUP;
-
-        for (int64_t g = 0; g < n_rows; g++)
-            dequantise_row(m->b_dtype, (const char *)m->b + (size_t)(b_row0 + o + g) * row_bytes, c[g], m->rank);
-        add_group(m, c, n_rows, stride, values + o * stride);
-    }
+    for (int64_t o = 0; o < n; o += ROWS)
+        add_rows(m, b_row0 + o, least(ROWS, n - o), stride, values + o * stride);
 }

@@ -1,5 +1,6 @@
 #include "models/weights/weight_make.h"
 
+#include <float.h>
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include "kernels/base/host_memory.h"
 #include "kernels/quant.h"
 #include "kernels/quantise.h"
+#include "models/file/proof.h"
 
 enum { CHUNK_ROWS = 32 };
 
@@ -97,23 +99,35 @@ static void join_rows(const struct weight_source *s, int64_t row0, int64_t n, si
     }
 }
 
-static bool all_finite(const float *values, int64_t n)
+/* NaN is not. */
+static bool all_within(const float *values, int64_t n, float largest)
 {
-    bool finite = true;
+    bool within = true;
 
     for (int64_t i = 0; i < n; i++)
-        finite &= isfinite(values[i]) != 0;
-    return finite;
+        within &= fabsf(values[i]) <= largest;
+    return within;
 }
 
-/* Rows of new values; false: one is not finite. `values` has room for them. */
+/* Rows of new values; false: one is not finite or, where patches made it, larger than any weight of a trained model.
+ * `values` has room for them. */
 static bool make_rows(const struct weight_source *s, int64_t row0, int64_t n, enum dtype type, float *values, char *ret)
 {
     const int64_t cols = weight_source_cols(s);
 
     weight_source_read(s, row0, n, values);
     quantise_row(type, values, ret, n * cols);
-    return all_finite(values, n * cols);
+    return all_within(values, n * cols, s->n_patches ? PROOF_LARGEST : FLT_MAX);
+}
+
+static enum err_code refuse(const struct weight_source *s, const char *path, struct err *err)
+{
+    if (s->n_patches)
+        return err_set(err, ERR_CORRUPT,
+                       "tensor '%s' comes to NaN or to more than %g with the LoRAs merged, which no trained weight is: "
+                       "take a smaller scale, or other LoRAs",
+                       s->name, (double)PROOF_LARGEST);
+    return err_set(err, ERR_CORRUPT, "%s: tensor '%s' comes to NaN or infinity; fetch the file again", path, s->name);
 }
 
 enum err_code weight_make(const struct weight_source *s, enum dtype type, const char *path, struct arena *scratch,
@@ -126,11 +140,11 @@ enum err_code weight_make(const struct weight_source *s, enum dtype type, const 
     const bool joins = only_joins(s);
     const int n_threads = omp_get_max_threads();
     float *values = NULL;
-    bool finite = true;
+    bool good = true;
 
     if (!joins)
         TRY(arena_alloc(scratch, (size_t)n_threads * chunk_values, sizeof *values, &values, err));
-#pragma omp parallel for num_threads(n_threads) schedule(static) reduction(&& : finite)
+#pragma omp parallel for num_threads(n_threads) schedule(static) reduction(&& : good)
     for (int64_t chunk = 0; chunk < n_chunks; chunk++) {
         const int64_t row0 = chunk * CHUNK_ROWS, n = rows - row0 < CHUNK_ROWS ? rows - row0 : CHUNK_ROWS;
         char *to = (char *)ret + (size_t)row0 * row_bytes;
@@ -138,10 +152,7 @@ enum err_code weight_make(const struct weight_source *s, enum dtype type, const 
         if (joins)
             join_rows(s, row0, n, row_bytes, to);
         else
-            finite = make_rows(s, row0, n, type, values + (size_t)omp_get_thread_num() * chunk_values, to) && finite;
+            good = make_rows(s, row0, n, type, values + (size_t)omp_get_thread_num() * chunk_values, to) && good;
     }
-    if (!finite)
-        return err_set(err, ERR_CORRUPT, "%s: tensor '%s' comes to NaN or infinity; fetch the file again", path,
-                       s->name);
-    return ERR_OK;
+    return good ? ERR_OK : refuse(s, path, err);
 }

@@ -18,8 +18,8 @@ enum dtype weight_make_type(const struct weight_source *s, enum dtype act);
  * left. */
 MUST_CHECK enum err_code weight_make_room(const struct weight_source *s, enum dtype type, struct arena *a, void **ret,
                                           struct err *err);
-/* Writes rows of `type`, one after the other. ERR_CORRUPT for NaN and infinity where values are new; `path` is for the
- * message. */
+/* Writes rows of `type`, one after the other. ERR_CORRUPT for NaN and infinity where values are new, and for more than
+ * PROOF_LARGEST where patches made them; `path` is for the message. */
 MUST_CHECK enum err_code weight_make(const struct weight_source *s, enum dtype type, const char *path,
                                      struct arena *scratch, void *ret, struct err *err);
 

@@ -101,8 +101,10 @@ static enum err_code expand(const struct weight_loader *l, const struct weight_s
     weight_source_read(s, 0, rows, values);
     for (int64_t i = 0; i < rows * cols; i++)
         if (!isfinite(values[i]))
-            return err_set(err, ERR_CORRUPT, "%s: tensor '%.*s' holds NaN or infinity; fetch the file again",
-                           path_of(l, s), SPAN_ARG(s->pieces[0].entry->name));
+            return err_set(err, ERR_CORRUPT, "%s: tensor '%.*s' %s", path_of(l, s), SPAN_ARG(s->pieces[0].entry->name),
+                           s->n_patches ? "comes to NaN or infinity with the LoRAs merged; take a smaller scale, or "
+                                          "other LoRAs"
+                                        : "holds NaN or infinity; fetch the file again");
     *ret = values;
     return ERR_OK;
 }

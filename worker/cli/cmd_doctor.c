@@ -5,12 +5,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kernels/backend.h"
 #include "kernels/base/file.h"
 #include "models/codec/decode.h"
 #include "models/fill/fill.h"
+#include "models/fill/lora_set.h"
 #include "models/fill/model_folder.h"
 #include "models/fill/self_check.h"
 #include "worker/base/config.h"
@@ -300,10 +302,30 @@ static int check_parts(struct run *r, const struct model_folder *folder, struct 
     return r->n_wrong - before;
 }
 
+/* Whether LORAS names it. */
+static bool is_lora_in_use(struct run *r, const struct model_file *f)
+{
+    struct stat file, named;
+    const char *path = NULL;
+    bool any = false;
+
+    if (stat(f->path, &file))
+        return false;
+    for (int i = 0; i < r->loras.n; i++)
+        any |= !lora_set_find(r->cfg.model_dir, r->loras.items[i].path, &r->arena, &path, NULL) &&
+               !stat(path, &named) && file.st_dev == named.st_dev && file.st_ino == named.st_ino;
+    return any;
+}
+
 /* Which parts a file is, as "used as T5 and T5 tokenizer"; false: none. */
-static bool say_use(const struct parts *parts, const struct model_file *f, char text[200])
+static bool say_use(struct run *r, const struct parts *parts, const struct model_file *f, char text[200])
 {
     size_t at = 0;
+
+    if (is_lora_in_use(r, f)) {
+        (void)snprintf(text, 200, "used as LORAS says");
+        return true;
+    }
 
     for (int part = 0; part < MODEL_PART_COUNT; part++)
         if (parts->path[part] && strcmp(parts->path[part], f->path) == 0 && at < 150)
@@ -326,7 +348,7 @@ static void print_file(struct run *r, const struct model_file *f, const struct p
 {
     char why[MODEL_FILE_TEXT_SIZE], reason[FILE_TEXT_SIZE], use[200], size[40], line[MODEL_FILE_TEXT_SIZE + 600],
         *printable = line;
-    bool used = say_use(parts, f, use);
+    bool used = say_use(r, parts, f, use);
 
     if (!used)
         (void)snprintf(use, sizeof use, "%s",
@@ -393,19 +415,35 @@ static void check_backend(struct run *r)
     }
 }
 
+/* Where the model alone can be opened, it is the LoRAs that are wrong, and the rest is examined without them. */
+static enum err_code estimate(struct run *r, const char *dir, struct fill_options *o, struct fill_memory *ret,
+                              struct err *err)
+{
+    struct fill_options alone = *o;
+    struct err ignored = { 0 };
+    const enum err_code rc = fill_memory_estimate(dir, o, r->be, ret, err);
+
+    alone.n_loras = 0;
+    if (!rc || rc == ERR_NOMEM || !o->n_loras || fill_memory_estimate(dir, &alone, r->be, ret, &ignored))
+        return rc;
+    wrong(r, "LORAS", err->msg, NULL);
+    r->loras.n = 0;
+    return ERR_OK;
+}
+
 /* Opens the whole model on the measuring backend: every tensor is looked for, every shape checked. */
 static void check_model(struct run *r, const struct model_folder *folder)
 {
-    const struct fill_options o = { .transformer = folder->transformer,
-                                    .loras = r->loras.items,
-                                    .n_loras = r->loras.n,
-                                    .max_width = PICTURE_SIDE,
-                                    .max_height = PICTURE_SIDE,
-                                    .max_steps = r->cfg.steps,
-                                    .max_t5_len = T5_MAX_TOKENS };
+    struct fill_options o = { .transformer = folder->transformer,
+                              .loras = r->loras.items,
+                              .n_loras = r->loras.n,
+                              .max_width = PICTURE_SIDE,
+                              .max_height = PICTURE_SIDE,
+                              .max_steps = r->cfg.steps,
+                              .max_t5_len = T5_MAX_TOKENS };
     struct fill_memory m = { 0 };
     struct err err = { 0 };
-    enum err_code rc = fill_memory_estimate(folder->dir, &o, r->be, &m, &err);
+    enum err_code rc = estimate(r, folder->dir, &o, &m, &err);
 
     if (rc == ERR_NOMEM)
         wrong(r, "memory", err.msg,

@@ -48,9 +48,10 @@ struct painter {
     struct fill_notes notes;
 };
 
-static void open_painter(struct painter *p, const char *dir, const char *transformer, const struct rig_kind *kind)
+static void open_painter_with(struct painter *p, const char *dir, const char *transformer, const struct rig_kind *kind,
+                              const struct fill_lora *lora)
 {
-    const struct fill_options o = { .transformer = transformer, .max_width = SIDE, .max_height = SIDE + 16,
+    const struct fill_options o = { .loras = lora, .n_loras = lora != NULL, .transformer = transformer, .max_width = SIDE, .max_height = SIDE + 16,
                                     .max_steps = 4, .max_t5_len = T5_LEN, .notes = &p->notes };
     struct err err = { 0 };
 
@@ -60,6 +61,11 @@ static void open_painter(struct painter *p, const char *dir, const char *transfo
     CHECK_OK(fill_model_open(dir, &o, p->be, &p->m, &err), err);
     picture_of_noise(&p->a, SIDE, SIDE, 3, 1, &p->picture);
     picture_of_noise(&p->a, SIDE, SIDE, 1, 2, &p->mask);
+}
+
+static void open_painter(struct painter *p, const char *dir, const char *transformer, const struct rig_kind *kind)
+{
+    open_painter_with(p, dir, transformer, kind, NULL);
 }
 
 static void close_painter(struct painter *p)
@@ -185,6 +191,28 @@ TEST(prompt_pack_make__tables_of_another_transformer_are_not_used)
     check_same(&whole, &packed, prompts[0], SIDE, SIDE, STEPS);
     close_painter(&packed);
     close_painter(&whole);
+}
+
+TEST(prompt_pack_make__tables_serve_with_loras_that_leave_their_layers_alone)
+{
+    static const char *const loras[] = { "lora/xlabs.safetensors", "lora/alphas.safetensors" };
+
+    for (int changed = 0; changed < 2; changed++) {
+        const struct fill_lora lora = { golden("%s", loras[changed]), 0.5 };
+        struct painter whole, packed;
+        char dir[512];
+
+        make_folder(dir, changed ? "changed" : "unchanged", "flux1-fill-F32.gguf");
+        write_pack(dir, "flux1-fill-F32.gguf", &rig_kinds[1], 1, 1);
+        open_painter_with(&whole, golden("small/models"), "flux1-fill-F32.gguf", &rig_kinds[1], &lora);
+        open_painter_with(&packed, dir, "flux1-fill-F32.gguf", &rig_kinds[1], &lora);
+        CHECK_INT(packed.m->pack.n_schedules, !changed);
+        CHECK_INT(packed.notes.n, changed);
+        CHECK(!changed || strstr(packed.notes.text[0], "the LoRAs change the layers that they were made of"));
+        check_same(&whole, &packed, prompts[0], SIDE, SIDE, STEPS);
+        close_painter(&packed);
+        close_painter(&whole);
+    }
 }
 
 /* The digest that says whose tables these are is damaged itself: they are not used, and that is said. */

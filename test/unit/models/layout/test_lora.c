@@ -182,6 +182,59 @@ TEST(lora__refuses_a_rank_over_the_limit_and_takes_the_limit)
     arena_done(&m.a);
 }
 
+/* Bytes of the arena that a LoRA of this rank takes. */
+static size_t bytes_taken(int64_t rank)
+{
+    struct made m;
+    size_t before;
+
+    begin(&m);
+    put_pair(&m, "transformer.proj_out", 64, HIDDEN, rank);
+    before = m.a.used;
+    CHECK_OK(open_made(&m), m.err);
+    before = m.a.used - before;
+    arena_done(&m.a);
+    return before;
+}
+
+/* Two LoRAs of the size of the published ones for few steps would be more than the arena of a model. */
+TEST(lora__takes_no_memory_that_grows_with_its_matrices)
+{
+    CHECK(bytes_taken(4096) <= bytes_taken(1) + 1024);
+}
+
+/* Up matrices start with zeros, and may have stayed so. */
+TEST(lora__refuses_what_an_unfinished_download_leaves)
+{
+    struct made m;
+
+    begin(&m);
+    put_pair(&m, TO_Q, 64, 64, 8);
+    m.tensors[1].data = zeros;
+    check_fits(&m, 1);
+    arena_done(&m.a);
+    for (int tail = 0; tail < 2; tail++) {
+        static float values[8 * 64];
+
+        begin(&m);
+        put_pair(&m, TO_Q, 64, 64, 8);
+        for (int i = 0; i < 8 * 64; i++)
+            values[i] = tail && i < 4 * 64;
+        m.tensors[0].data = values;
+        check_refused(&m, ERR_CORRUPT, "the download was not finished");
+    }
+}
+
+TEST(lora__refuses_a_layer_whose_two_changes_have_other_inputs)
+{
+    struct made m;
+
+    begin(&m);
+    put_pair(&m, TO_Q, 64, 64, 8);
+    (void)put(&m, TO_Q ".diff", 64, 32);
+    check_misfit(&m, "has 32 inputs, the transformer's has 64");
+}
+
 TEST(lora__refuses_convolutions_and_whole_numbers)
 {
     struct made m;

@@ -5,7 +5,7 @@
 #include "kernels/quant.h"
 #include "test/support/check.h"
 
-enum { ROWS = 11, MOST_RANK = 70, MOST_COLS = 100, STRIDE = 104 };
+enum { ROWS = 71, MOST_RANK = 300, MOST_COLS = 530, STRIDE = 536 };
 
 static float uniform(uint64_t *state)
 {
@@ -14,8 +14,8 @@ static float uniform(uint64_t *state)
 }
 
 struct product {
-    float a[MOST_RANK * MOST_COLS], strips[MOST_RANK * (MOST_COLS + LOW_RANK_STRIP)], b[ROWS * MOST_RANK];
-    uint16_t b_bf16[ROWS * MOST_RANK];
+    float a[MOST_RANK * MOST_COLS], b[ROWS * MOST_RANK];
+    uint16_t a_bf16[MOST_RANK * MOST_COLS], b_bf16[ROWS * MOST_RANK];
     struct low_rank m;
 };
 
@@ -24,17 +24,17 @@ static void make(struct product *p, int rank, int cols, enum dtype dtype)
     uint64_t state = (uint64_t)(rank * 1000 + cols);
 
     memset(p, 0, sizeof *p);
-    CHECK(low_rank_strip_values(rank, cols) <= (int64_t)(sizeof p->strips / sizeof *p->strips));
-    for (int i = 0; i < rank * cols; i++)
-        p->a[i] = uniform(&state);
-    for (int k = 0; k < rank; k++)
-        low_rank_put(p->strips, rank, k, 0, cols, p->a + k * cols);
+    for (int i = 0; i < rank * cols; i++) {
+        p->a_bf16[i] = f32_to_bf16(uniform(&state));
+        p->a[i] = bf16_to_f32(p->a_bf16[i]);
+    }
     for (int i = 0; i < ROWS * rank; i++) {
         p->b_bf16[i] = f32_to_bf16(uniform(&state));
         p->b[i] = bf16_to_f32(p->b_bf16[i]);
     }
-    p->m = (struct low_rank){ .a = p->strips,
+    p->m = (struct low_rank){ .a_dtype = dtype,
                               .b_dtype = dtype,
+                              .a = dtype == DT_F32 ? (const void *)p->a : p->a_bf16,
                               .b = dtype == DT_F32 ? (const void *)p->b : p->b_bf16,
                               .rank = rank,
                               .cols = cols,
@@ -59,13 +59,13 @@ static void expect(const struct product *p, float *values)
 
 TEST(low_rank__adds_the_product_to_the_bit_however_rows_are_divided)
 {
-    static const int ranks[] = { 1, 2, 5, 16, 64, 70 }, widths[] = { 1, 15, 16, 17, 64, 100 };
+    static const int ranks[] = { 1, 2, 5, 16, 70, 300 }, widths[] = { 1, 15, 17, 64, 257, 530 };
     static float got[ROWS * STRIDE], want[ROWS * STRIDE];
     static struct product p;
 
     for (size_t r = 0; r < sizeof ranks / sizeof *ranks; r++)
         for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
-            for (int chunk = 1; chunk <= ROWS; chunk += 3) {
+            for (int chunk = 1; chunk <= ROWS; chunk += 34) {
                 make(&p, ranks[r], widths[w], r % 2 ? DT_BF16 : DT_F32);
                 for (int i = 0; i < ROWS * STRIDE; i++)
                     got[i] = want[i] = (float)(i % 13) - 6;

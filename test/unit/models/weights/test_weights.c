@@ -485,6 +485,34 @@ static void add_half(const void *ctx, const char *name, int64_t row0, int64_t n,
         row[i] += 0.5F + (float)(row0 + i / cols);
 }
 
+/* A scale of 10 on random bytes comes to finite numbers, too. */
+static void add_much(const void *ctx, const char *name, int64_t row0, int64_t n, int64_t cols, float *row)
+{
+    (void)name, (void)row0, (void)n, (void)cols;
+    row[0] += *(const float *)ctx;
+}
+
+TEST(weights__refuses_what_no_training_comes_to_and_names_the_loras)
+{
+    static const float added[] = { 4000, -4200, 1e38F, INFINITY, NAN };
+    static const char zeros[64 * 4];
+    struct arena scratch = { 0 };
+    struct err err = { 0 };
+
+    CHECK_OK(arena_init(&scratch, 1 << 20, &err), err);
+    for (size_t i = 0; i < sizeof added / sizeof *added; i++) {
+        const struct tensor_entry e = { .name = SPAN("m.weight"), .dtype = DT_F32, .n_dims = 2, .dims = { 2, 32 }, .data = zeros };
+        const struct weight_patch p = { &added[i], touches_m, add_much };
+        const struct weight_source s = { .name = "m.weight", .pieces = { { &e, NULL } }, .n_pieces = 1,
+                                         .patches = { &p }, .n_patches = 1, .n_dims = 2, .dims = { 2, 32 } };
+        float got[64];
+
+        CHECK_INT(weight_make(&s, DT_F32, "base.gguf", &scratch, got, &err), i ? ERR_CORRUPT : ERR_OK);
+        CHECK(!i || (strstr(err.msg, "with the LoRAs merged") && !strstr(err.msg, "base.gguf")));
+    }
+    arena_done(&scratch);
+}
+
 TEST(weights__a_patched_matrix_has_the_type_that_loses_least)
 {
     static const struct {

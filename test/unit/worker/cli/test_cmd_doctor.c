@@ -137,6 +137,34 @@ TEST(cmd_doctor__lists_what_lies_in_the_model_folder)
     CHECK(strstr(printed, "wrong  transformer"));
 }
 
+TEST(cmd_doctor__says_what_is_wrong_with_loras_and_examines_the_model_without)
+{
+    static const struct {
+        char *setting;
+        const char *want;
+    } cases[] = { { "LORAS=nope", "wrong  LORAS           there is no LoRA 'nope' in " },
+                  { "LORAS=xlabs:11", "wrong  LORAS           LoRA 'xlabs': the scale is 11" },
+                  { "LORAS=flux1-fill-Q8_0.gguf", "is no part of a LoRA" },
+                  { "LORAS=xlabs: 0.5 , xlabs.safetensors", "ok     LoRAs           2, merged" } };
+    static char dir[600];
+
+    link_models(dir);
+    (void)link_file(golden("lora/xlabs.safetensors"), "xlabs.safetensors");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const bool good = i == 3;
+
+        CHECK_INT(doctor((char *[]){ EMULATED, dir, cases[i].setting, NULL }, NULL), !good);
+        CHECK(strstr(printed, cases[i].want) && strstr(printed, "ok     model  ") && !strstr(printed, "do not belong to one"));
+        CHECK(!strstr(printed, "xlabs.safetensors (0.0 MB) is a LoRA, used as LORAS says\n") == !good);
+    }
+    CHECK_INT(doctor((char *[]){ EMULATED, dir, "LORAS=xlabs:0.5", NULL }, "--self-check"), 0);
+    CHECK(strstr(printed, "values stored beside"));
+    CHECK_INT(doctor((char *[]){ EMULATED, dir, "LORAS=xlabs:0.5", NULL }, "--self-check"), 0);
+    CHECK(strstr(printed, "as stored"));
+    CHECK_INT(doctor((char *[]){ EMULATED, dir, "LORAS=xlabs:0.6", NULL }, "--self-check"), 0);
+    CHECK(strstr(printed, "values stored beside"));
+}
+
 TEST(cmd_doctor__stores_the_values_of_a_model_once_and_then_compares)
 {
     static char dir[600];
