@@ -12,7 +12,6 @@
 #include "kernels/quant.h"
 #include "models/file/file_map.h"
 #include "models/file/name_index.h"
-#include "models/file/proof.h"
 #include "models/layout/lora_alpha.h"
 #include "models/layout/lora_layer.h"
 #include "models/layout/low_rank.h"
@@ -220,15 +219,6 @@ static enum err_code read_factor(const struct lora *l, const struct lora_layer *
     return ERR_OK;
 }
 
-/* Training starts with random down matrices, so zeros at an end of one are what an unfinished download has left. Up
- * matrices may have zeros: they start with nothing else. So may img_in's inputs that were added to those of dev. */
-static enum err_code check_whole(const struct lora *l, const struct lora_layer *layer, struct err *err)
-{
-    if (!strcmp(layer->key.module.name, "img_in"))
-        return ERR_OK;
-    return proof_tensor(layer->entries[LORA_A], l->file.path, PROOF_SAMPLED, err);
-}
-
 static enum err_code check_pair(const struct lora *l, const struct lora_layer *layer, struct err *err)
 {
     const struct tensor_entry *a = layer->entries[LORA_A], *b = layer->entries[LORA_B];
@@ -247,8 +237,7 @@ static enum err_code check_pair(const struct lora *l, const struct lora_layer *l
         return err_set(err, ERR_UNSUPPORTED, "%s: layer '%.*s' has the rank %" PRId64 "; at most %d is allowed",
                        l->file.path, SPAN_ARG(layer->key.layer), a->dims[0], LOW_RANK_MAX);
     TRY(check_finite(l, a, err));
-    TRY(check_finite(l, b, err));
-    return check_whole(l, layer, err);
+    return check_finite(l, b, err);
 }
 
 static enum err_code check_halves(const struct lora *l, const struct lora_layer *layer, const struct tensor_entry *e,

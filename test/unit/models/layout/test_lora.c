@@ -203,28 +203,6 @@ TEST(lora__takes_no_memory_that_grows_with_its_matrices)
     CHECK(bytes_taken(4096) <= bytes_taken(1) + 1024);
 }
 
-/* Up matrices start with zeros, and may have stayed so. */
-TEST(lora__refuses_what_an_unfinished_download_leaves)
-{
-    struct made m;
-
-    begin(&m);
-    put_pair(&m, TO_Q, 64, 64, 8);
-    m.tensors[1].data = zeros;
-    check_fits(&m, 1);
-    arena_done(&m.a);
-    for (int tail = 0; tail < 2; tail++) {
-        static float values[8 * 64];
-
-        begin(&m);
-        put_pair(&m, TO_Q, 64, 64, 8);
-        for (int i = 0; i < 8 * 64; i++)
-            values[i] = tail && i < 4 * 64;
-        m.tensors[0].data = values;
-        check_refused(&m, ERR_CORRUPT, "the download was not finished");
-    }
-}
-
 TEST(lora__refuses_a_layer_whose_two_changes_have_other_inputs)
 {
     struct made m;
