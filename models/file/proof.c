@@ -331,10 +331,12 @@ static enum err_code check_vector(struct proof *p, struct err *err)
 
 enum err_code proof_tensor(const struct tensor_entry *e, const char *path, enum proof_depth depth, struct err *err)
 {
-    bool is_matrix = e->n_dims >= 2;
-    struct proof p = {
-        .e = e, .path = path, .depth = depth, .data = e->data, .largest = is_matrix ? PROOF_LARGEST : FLT_MAX
-    };
+    bool is_matrix = e->n_dims >= 2, is_float8 = e->dtype == DT_F8_E4M3 || e->dtype == DT_F8_E5M2;
+    struct proof p = { .e = e,
+                       .path = path,
+                       .depth = depth,
+                       .data = e->data,
+                       .largest = is_matrix && !is_float8 ? PROOF_LARGEST : FLT_MAX };
 
     if (e->dtype >= DT_COUNT || e->bytes == 0 || !e->data)
         return ERR_OK;

@@ -11,7 +11,8 @@
  *      built with kernels that do nothing. A matrix of 32000 rows and more is a token table: up to 64 whole rows of
  *      zeros at its end are padding of the vocabulary (T5 has 32128 rows for 32100 pieces).
  *   2. A value is NaN, infinity, or over PROOF_LARGEST; of quantised types, a scale is not finite, or is one with which
- *      a block could express more than that, or a minimum is over it.
+ *      a block could express more than that, or a minimum is over it. A finite float of one byte passes: a scale beside
+ *      it may map the largest weight to the largest value there is, 57344 in E5M2.
  *   3. A vector holds NaN or infinity, or is a norm's scale and zero throughout, which would silence what it scales.
  *
  * PROOF_LARGEST. The published fp8 files of these very models (FLUX.1 and FLUX.1-Fill, T5-XXL) are plain casts to

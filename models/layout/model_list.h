@@ -11,7 +11,7 @@
 
 #include "models/layout/file_kind.h"
 
-enum { MODEL_LIST_MAX_NAMES = 1024 }; /* of model files in one folder */
+enum { MODEL_LIST_MAX_NAMES = 32768 }; /* of model files in one folder */
 
 struct model_file {
     const char *name; /* in the folder: "unet/flux1-fill-dev-Q8_0.gguf" */

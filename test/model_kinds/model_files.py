@@ -118,6 +118,25 @@ def sharded(stores, n, folder="transformer/", name="diffusion_pytorch_model", by
     return found | {f"{folder}{name}.safetensors.index.json": json.dumps(index).encode()}
 
 
+def of_a_variant(files, variant="fp16"):
+    """The names that diffusers and transformers give to the files of a variant."""
+    def named(name):
+        return name.replace(".index.json", f".index.{variant}.json").replace("model-0", f"model.{variant}-0")
+    return {named(name): data.replace(b"model-0", f"model.{variant}-0".encode()) if name.endswith("json") else data for name, data in files.items()}
+
+
+def e5m2_of_full_range():
+    """fp8 in which a scale maps a matrix's largest values to the largest that E5M2 has, near enough: times 2^13."""
+    out, factor = scaled_fp8("weight_scale", kind="F8_E5M2"), 2.0 ** -13
+    def larger(data):
+        return bytes(v + (13 << 2) if v & 0x7f else v for v in data)
+    for name in [s.name for s in out if s.name.endswith("mlp.0.weight")]:
+        scale = next(s for s in out if s.name == name + "_scale")
+        new = struct.pack("<f", struct.unpack("<f", scale.data)[0] * factor)
+        out = changed(changed(out, name, larger), scale.name, lambda _, new=new: new)
+    return one(out)
+
+
 def with_index(files, change):
     """Another index, as a function of the one that is there."""
     name = next(n for n in files if n.endswith("index.json"))
