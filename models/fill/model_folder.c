@@ -345,7 +345,8 @@ static enum err_code no_part(const struct search *s, struct err *err)
     struct refusal r = explain(s, room);
 
     if (!r.n)
-        return err_set(err, rc, "%s: no %s (looked for %s)", dir, name, looked_for);
+        return err_set(err, rc, "%s: no %s: put one there, or give the folder that has one (looked for %s)", dir, name,
+                       looked_for);
     if (r.len + strlen(looked_for) + sizeof "; put one there (looked for )" + taken < ERR_MESSAGE_MAX)
         return err_set(err, rc, "%s: no %s that can be used: %s; put one there (looked for %s)", dir, name, r.text,
                        looked_for);
@@ -625,6 +626,10 @@ enum err_code model_folder_find(const struct model_folder *f, enum model_part pa
 {
     struct search s = { .folder = f, .part = part, .a = a };
 
+    if (access(f->dir, F_OK) == 0 && !is_folder(f->dir))
+        return err_set(err, ERR_NOT_FOUND,
+                       "the model folder %s is a file: give the folder that it is in, and name it as the transformer",
+                       f->dir);
     if (access(f->dir, R_OK | X_OK) != 0)
         return err_set(err, ERR_NOT_FOUND, "the model folder %s cannot be read: %m", f->dir);
     switch (part) {

@@ -133,6 +133,7 @@ static const struct clue clues[] = {
     { GROUP_T5, FILE_T5, NULL, { "enc.output_norm.weight" } },
     { GROUP_T5, FILE_LANGUAGE_MODEL, NULL, { "layers.0.self_attn.q_proj.weight", "layers.0.mlp.gate_proj.weight" } },
     { GROUP_T5, FILE_LANGUAGE_MODEL, NULL, { "language_model.layers.0.self_attn.q_proj.weight" } },
+    { GROUP_T5, FILE_LANGUAGE_MODEL, NULL, { "language_model.model.layers.0.self_attn.q_proj.weight" } },
 
     { GROUP_CLIP, FILE_CLIP_L, NULL, { "embeddings.token_embedding.weight" } }, /* or another: by its width */
     { GROUP_CLIP, FILE_CLIP_OTHER, "under OpenCLIP's names", { "transformer.resblocks.*" } },
@@ -396,6 +397,7 @@ static const struct mark encoding_marks[] = {
     { FILE_NF4, CONTAINS, ".quant_map" },  { FILE_NF4, CONTAINS, "bitsandbytes__" },
     { FILE_FP4, ENDS, ".weight_scale_2" }, { FILE_INT8, ENDS, ".SCB" },
     { FILE_INT8, ENDS, "._data" },         { FILE_INT8, ENDS, ":_data" },
+    { FILE_INT8, ENDS, "_weight_qdata" },
 };
 
 static bool is_marked(struct span name, const struct mark *m)
@@ -403,6 +405,31 @@ static bool is_marked(struct span name, const struct mark *m)
     if (m->place == ENDS)
         return span_ends(name, m->text);
     return memmem(name.ptr, name.len, m->text, strlen(m->text)) != NULL;
+}
+
+/* Whether the layer that a marked tensor belongs to is in the files, too. */
+static bool has_its_layer(const struct look *l, struct span name, const struct mark *m)
+{
+    const char *at = memmem(name.ptr, name.len, m->text, strlen(m->text));
+    char layer[NAME_SIZE];
+
+    (void)snprintf(layer, sizeof layer, "%.*s.weight", at ? (int)(at - name.ptr) : 0, name.ptr);
+    return find(l, "", layer) != NULL;
+}
+
+/* An adapter may bring some whole layers of the network that it changes, whose names would make it look like that
+ * network; most of those that it changes are not there. */
+static enum file_kind adapter(const struct look *l)
+{
+    for (size_t m = 0; m < sizeof adapter_marks / sizeof *adapter_marks; m++)
+        for (int f = 0; f < l->n; f++)
+            for (int i = 0; i < l->files[f].n_entries; i++) {
+                struct span name = l->files[f].entries[i].name;
+
+                if (is_marked(name, &adapter_marks[m]) && !has_its_layer(l, name, &adapter_marks[m]))
+                    return adapter_marks[m].kind;
+            }
+    return FILE_UNKNOWN;
 }
 
 static enum file_kind marked(const struct look *l, const struct mark *marks, size_t n)
@@ -518,7 +545,10 @@ static void ask_architecture(const struct look *l, struct file_seen *s)
             say(s->detail, "%s", diffusion_architectures[i].detail);
             return;
         }
-    if (!allows(l, GROUP_TRANSFORMER) && !allows(l, GROUP_T5)) {
+    if (span_is(l->architecture, "clip")) { /* llama.cpp's projectors of images */
+        s->kind = s->network = FILE_CLIP_OTHER;
+        say(s->detail, "of images");
+    } else if (!allows(l, GROUP_TRANSFORMER) && !allows(l, GROUP_T5) && !allows(l, GROUP_VAE)) {
         s->kind = s->network = FILE_LANGUAGE_MODEL;
         say(s->detail, "%.*s", (int)(l->architecture.len < 32 ? l->architecture.len : 32), l->architecture.ptr);
     }
@@ -546,6 +576,16 @@ static void see_networks(const struct look *l, struct file_seen *s)
         ask_architecture(l, s);
 }
 
+static void see_adapter(const struct look *l, struct file_seen *s)
+{
+    enum file_kind kind = s->network == FILE_CONTROLNET ? FILE_UNKNOWN : adapter(l);
+
+    if (!kind || kind == s->network)
+        return;
+    s->kind = s->network = kind;
+    s->detail[0] = 0;
+}
+
 static void see_tensors(const struct look *l, struct file_seen *s)
 {
     s->has_vocabulary = gguf_find(l->files[0].gguf, "tokenizer.ggml.tokens");
@@ -556,8 +596,8 @@ static void see_tensors(const struct look *l, struct file_seen *s)
         s->missing_bytes += l->files[f].missing_bytes;
     s->unfinished = s->missing_bytes > 0;
     see_networks(l, s);
-    if (s->network == FILE_UNKNOWN)
-        s->kind = s->network = MARKED(l, adapter_marks);
+    if (s->network == FILE_UNKNOWN || s->network == FILE_FLUX_FILL || s->network >= FILE_FLUX_DEV)
+        see_adapter(l, s);
     if (s->network != FILE_LORA)
         see_encoding(l, s);
 }
@@ -639,7 +679,8 @@ static const struct {
     [FILE_NF4] = { "4-bit values of bitsandbytes (NF4)", "this encoding is not read here", TAKE_PLAIN },
     [FILE_SVDQUANT] = { "nunchaku's SVDQuant", "this encoding is not read here", TAKE_PLAIN },
     [FILE_FP4] = { "4-bit floating point (NVFP4)", "this encoding is not read here", TAKE_PLAIN },
-    [FILE_INT8] = { "8-bit integers (quanto, torchao or bitsandbytes)", "this encoding is not read here", TAKE_PLAIN },
+    [FILE_INT8] = { "8-bit values as quanto, torchao or bitsandbytes store them", "this encoding is not read here",
+                    TAKE_PLAIN },
     [FILE_GPTQ] = { "GPTQ or AWQ", "this encoding is not read here", TAKE_PLAIN },
     [FILE_UNREAD_TYPE] = { "values of a type that is not read here", "tensors of this type cannot be computed with",
                            TAKE_PLAIN },

@@ -41,7 +41,7 @@ static const struct {
     { ".gguf", TENSORS },     { ".safetensors", TENSORS }, { ".sft", TENSORS },        { ".ckpt", PICKLE },
     { ".pt", PICKLE },        { ".pth", PICKLE },          { ".bin", PICKLE },         { ".part", PARTIAL },
     { ".partial", PARTIAL },  { ".aria2", PARTIAL },       { ".incomplete", PARTIAL }, { ".crdownload", PARTIAL },
-    { ".download", PARTIAL },
+    { ".download", PARTIAL }, { ".gstmp", PARTIAL },
 };
 enum { N_ENDINGS = sizeof endings / sizeof *endings };
 
@@ -417,6 +417,38 @@ static bool is_part_alone(const char *name, const struct model_file *f)
     return f->seen.parts > 1;
 }
 
+/* Whether the index of a shard is there, whose stem is given: "STEM.safetensors.index.json", or the variant's. */
+static enum err_code has_index(const struct scan *s, struct span stem, bool *ret, struct err *err)
+{
+    *ret = false;
+    for (int i = 0; i < s->names->n && !*ret; i++) {
+        const char *name = s->names->names[i];
+        size_t ignored = 0;
+        char *its_stem = NULL;
+
+        if (ending_of(name, &ignored) != INDEX)
+            continue;
+        TRY(stem_of_shards(name, s->a, &its_stem, err));
+        *ret = strlen(its_stem) == stem.len && !memcmp(its_stem, stem.ptr, stem.len);
+    }
+    return ERR_OK;
+}
+
+/* What is missing of a shard's fellows. */
+static enum err_code note_part(const struct scan *s, const char *name, struct model_file *f, struct err *why,
+                               struct err *err)
+{
+    struct numbered number;
+    bool indexed = true;
+
+    f->seen.kind = FILE_SPLIT_PART;
+    if (is_numbered(name, &number) && !is_gguf(name))
+        TRY(has_index(s, (struct span){ name, number.stem }, &indexed, err));
+    if (!indexed && !why->code)
+        (void)err_set(why, ERR_INVALID, "the *.safetensors.index.json that lists them is not beside it: fetch it, too");
+    return ERR_OK;
+}
+
 static enum err_code see_named(const struct scan *s, const char *name, enum ending ending, struct model_file *f,
                                struct err *err)
 {
@@ -442,25 +474,8 @@ static enum err_code see_named(const struct scan *s, const char *name, enum endi
     TRY(is_in_progress(s, name, &in_progress, err));
     f->seen.unfinished |= in_progress;
     if (ending == TENSORS && is_part_alone(name, f))
-        f->seen.kind = FILE_SPLIT_PART;
+        TRY(note_part(s, name, f, &why, err));
     return why.code ? keep_problem(f, &why, g.paths[0], s->a, err) : ERR_OK;
-}
-
-/* Whether the index of a shard is there, whose stem is given: "STEM.safetensors.index.json", or the variant's. */
-static enum err_code has_index(const struct scan *s, struct span stem, bool *ret, struct err *err)
-{
-    *ret = false;
-    for (int i = 0; i < s->names->n && !*ret; i++) {
-        const char *name = s->names->names[i];
-        size_t ignored = 0;
-        char *its_stem = NULL;
-
-        if (ending_of(name, &ignored) != INDEX)
-            continue;
-        TRY(stem_of_shards(name, s->a, &its_stem, err));
-        *ret = strlen(its_stem) == stem.len && !memcmp(its_stem, stem.ptr, stem.len);
-    }
-    return ERR_OK;
 }
 
 /* Whether another name stands for this one: the first of its files, their index, or the file of a download. */

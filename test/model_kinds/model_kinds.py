@@ -256,6 +256,7 @@ OTHERS = [
     refused("an_empty_folder", dict, "no transformer"),
     refused("a_larger_unfinished_file_beside_a_whole_one", lambda: one(bf16(), "a.safetensors") | files.cut(one(stored(model(), "F32"), "b.safetensors"), 9999),
             SHORT, r"b\.safetensors"),
+    refused("shards_without_their_index", lambda: without("index.json", lambda: files.sharded(stored(diffusers(), "BF16"), 2))(), "index.json", "not beside"),
     accepted("fill_beside_every_other_kind", files.every_other_kind),
 ]
 
