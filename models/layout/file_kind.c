@@ -457,6 +457,16 @@ static const char *unread_type(const struct look *l)
     return NULL;
 }
 
+/* A type that is read, but not where a tool has changed a matrix's shape for it and the rows of the real one are
+ * shorter than a block. */
+static bool is_known_type(const char *name)
+{
+    for (int t = 0; t < DT_COUNT; t++)
+        if (!strcmp(dtype_info((enum dtype)t)->name, name))
+            return true;
+    return false;
+}
+
 static void see_encoding(const struct look *l, struct file_seen *s)
 {
     const char *type = unread_type(l);
@@ -466,7 +476,7 @@ static void see_encoding(const struct look *l, struct file_seen *s)
         kind = !strncmp(type, "F4", 2)                       ? FILE_FP4
                : !strcmp(type, "I8") && !l->architecture.len ? FILE_INT8
                                                              : FILE_UNREAD_TYPE;
-        say(s->detail, "%s", type);
+        say(s->detail, "%s%s", type, is_known_type(type) ? ", in rows that are no whole blocks of it" : "");
     }
     if (!kind)
         return;
