@@ -286,7 +286,7 @@ def t5_gguf(s, models, model, spiece):
             continue
         part = next(v for k, v in T5_GGUF.items() if name.removesuffix(".weight").endswith(k))
         block = re.search(r"block\.(\d+)\.", name)
-        kind = s["t5_type"] if value.dim() == 2 and part != "attn_rel_b" else "F32"
+        kind = s["t5_type"].upper() if value.dim() == 2 and part != "attn_rel_b" else "F32"
         loaded[name] = add_tensor(out, (f"enc.blk.{block[1]}." if block else "") + part + ".weight", value, kind)
     close(out)
     loaded["encoder.embed_tokens.weight"] = loaded["shared.weight"]

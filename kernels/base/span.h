@@ -48,6 +48,13 @@ static inline bool span_ends(struct span a, const char *suffix)
     return a.len >= n && memcmp(a.ptr + a.len - n, suffix, n) == 0;
 }
 
+/* In capitals or not. */
+static inline bool span_ends_in_any_case(struct span a, const char *suffix)
+{
+    size_t n = strlen(suffix);
+    return a.len >= n && strncasecmp(a.ptr + a.len - n, suffix, n) == 0;
+}
+
 /* A number of four bytes, the highest first. */
 static inline uint32_t span_be32(const void *bytes)
 {

@@ -7,6 +7,30 @@
 
 enum { INDEX_MAX_DEPTH = 8, FILE_NAME_MAX = 255 };
 
+bool shard_index_is_name(struct span path, struct span *ret_stem, struct span *ret_variant)
+{
+    static const char mark[] = ".safetensors.index";
+    const size_t n = sizeof mark - 1;
+    struct span rest = path;
+
+    if (!span_ends(path, ".json"))
+        return false;
+    rest.len -= strlen(".json");
+    *ret_variant = (struct span){ rest.ptr + rest.len, 0 };
+    if (!span_ends(rest, mark)) {
+        const char *dot = memrchr(rest.ptr, '.', rest.len);
+
+        if (!dot || (size_t)(dot - rest.ptr) + 1 == rest.len || memchr(dot, '/', (size_t)(rest.ptr + rest.len - dot)))
+            return false;
+        *ret_variant = (struct span){ dot + 1, rest.len - (size_t)(dot + 1 - rest.ptr) };
+        rest.len = (size_t)(dot - rest.ptr);
+    }
+    if (!span_ends(rest, mark))
+        return false;
+    *ret_stem = (struct span){ rest.ptr, rest.len - n };
+    return true;
+}
+
 static bool is_bare_name(struct span name)
 {
     return name.len > strlen(".safetensors") && span_ends(name, ".safetensors") && name.ptr[0] != '.' &&

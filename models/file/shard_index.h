@@ -10,6 +10,10 @@
 
 #include "models/file/shards.h"
 
+/* Whether a path is called like an index: "STEM.safetensors.index.json", or of a variant, whose shards are called
+ * "STEM.fp16-00001-of-00002.safetensors", "STEM.safetensors.index.fp16.json". *ret_variant: "fp16", or empty. */
+bool shard_index_is_name(struct span path, struct span *ret_stem, struct span *ret_variant);
+
 struct shard_index {
     struct span text;
     const char *files[SHARDS_MAX_FILES]; /* each once, in the order in which they are named first */

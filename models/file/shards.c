@@ -236,11 +236,17 @@ static enum err_code open_named(const struct opening *o, struct shards *ret, str
     return ERR_OK;
 }
 
+bool shards_is_index(const char *path)
+{
+    struct span stem, variant;
+
+    return span_ends(span_of(path), ".index.json") || shard_index_is_name(span_of(path), &stem, &variant);
+}
+
 static enum err_code open_all(const struct opening *o, struct shards *ret, struct err *err)
 {
     struct arena_mark mark = arena_mark(o->a);
-    bool indexed = span_ends(span_of(o->path), ".index.json");
-    enum err_code rc = indexed ? open_indexed(o, ret, err) : open_named(o, ret, err);
+    enum err_code rc = shards_is_index(o->path) ? open_indexed(o, ret, err) : open_named(o, ret, err);
 
     if (rc)
         arena_rewind(o->a, mark);

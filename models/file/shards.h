@@ -3,6 +3,7 @@
  * llama.cpp's gguf-split has made of a GGUF file.
  *
  *   *.safetensors.index.json        shard_index.h
+ *   *.safetensors.index.fp16.json   the same of a variant, as diffusers and transformers name it
  *   NAME-00001-of-00003.gguf, ...   each with the metadata split.no (from 0), split.count and split.tensors.count; the
  *                                   other metadata are in the first part
  */
@@ -19,7 +20,10 @@ struct shards {
     int64_t missing_bytes; /* shards_survey(): how many bytes the files are short of; else 0 */
 };
 
-/* A path that ends in ".index.json" is an index; of a split GGUF file, the path of the first part is given. Everything
+/* Whether a path is called like an index: *.index.json, or *.safetensors.index.fp16.json of a variant. */
+bool shards_is_index(const char *path);
+
+/* What shards_is_index() is opened as an index; of a split GGUF file, the path of the first part is given. Everything
  * lives until the arena is rewound. Errors as tensor_file_open; ERR_CORRUPT and ERR_TOO_LARGE for an index, for what it
  * says of its shards, and for parts that are not those of one file; ERR_NOT_FOUND when a file is missing; ERR_INVALID
  * for a part that is not the first. */

@@ -152,7 +152,7 @@ static bool may_be_part(const struct search *s, const struct model_file *f)
         return strcasestr(f->name, parts[s->part].telling) != NULL;
     if (hint != FILE_UNKNOWN)
         return hint == kind;
-    return kind == FILE_FLUX_FILL || (kind == FILE_T5 && span_ends(span_of(f->name), ".gguf"));
+    return kind == FILE_FLUX_FILL || (kind == FILE_T5 && span_ends_in_any_case(span_of(f->name), ".gguf"));
 }
 
 /* What files are compared by: two layouts of the same network are of the same size. */
@@ -174,7 +174,8 @@ static bool is_of_tier(const struct model_file *f, const struct tier *t)
         return false;
     if (f->seen.kind == FILE_MERGED && !t->merged_too)
         return false;
-    return (!t->end || span_ends(name, t->end)) && (!t->safetensors || !span_ends(name, ".gguf"));
+    return (!t->end || span_ends_in_any_case(name, t->end)) &&
+           (!t->safetensors || !span_ends_in_any_case(name, ".gguf"));
 }
 
 /* A relative of Fill is never better than Fill itself. */
@@ -323,7 +324,8 @@ static enum err_code no_part(const struct search *s, struct err *err)
     struct refusal r = explain(s, room);
 
     if (!r.n)
-        return err_set(err, rc, "%s: no %s (looked for %s)", dir, name, looked_for);
+        return err_set(err, rc, "%s: no %s: put one there, or give the folder that has one (looked for %s)", dir, name,
+                       looked_for);
     if (r.len + strlen(looked_for) + sizeof "; put one there (looked for )" + taken < ERR_MESSAGE_MAX)
         return err_set(err, rc, "%s: no %s that can be used: %s; put one there (looked for %s)", dir, name, r.text,
                        looked_for);
@@ -613,6 +615,10 @@ enum err_code model_folder_find(const struct model_folder *f, enum model_part pa
 {
     struct search s = { .folder = f, .part = part, .a = a };
 
+    if (access(f->dir, F_OK) == 0 && !is_folder(f->dir))
+        return err_set(err, ERR_NOT_FOUND,
+                       "the model folder %s is a file: give the folder that it is in, and name it as the transformer",
+                       f->dir);
     if (access(f->dir, R_OK | X_OK) != 0)
         return err_set(err, ERR_NOT_FOUND, "the model folder %s cannot be read: %m", f->dir);
     switch (part) {

@@ -208,8 +208,6 @@ static enum err_code shape_of(const struct weight_set *set, const char *name, in
 {
     struct weight_source s;
 
-    if (!weight_set_has(set, "%s", name))
-        return err_set(err, ERR_NOT_FOUND, "transformer: tensor '%s' is missing", name);
     TRY(weight_set_source(set, name, &s, err));
     if (s.n_dims < 2 || s.dims[0] < 1 || s.dims[1] < 1)
         return err_set(err, ERR_CORRUPT, "transformer: tensor '%s' is not a matrix", name);
@@ -229,7 +227,7 @@ static enum err_code read_head_dim(const struct weight_set *set, struct flux_con
     if (!weight_set_has(set, "%s", name))
         (void)snprintf(name, sizeof name, "%s.norm.query_norm.weight", stem);
     if (!weight_set_has(set, "%s", name))
-        return err_set(err, ERR_NOT_FOUND, "transformer: tensor '%s.norm.query_norm.scale' is missing", stem);
+        (void)snprintf(name, sizeof name, "%s.norm.query_norm.scale", stem);
     TRY(weight_set_source(set, name, &source, err));
     if (source.n_dims != 1 || source.dims[0] < 1 || source.dims[0] > c->hidden)
         return err_set(err, ERR_CORRUPT, "transformer: tensor '%s' is not one head long", name);

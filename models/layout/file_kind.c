@@ -142,6 +142,7 @@ static const struct clue clues[] = {
     { GROUP_T5, FILE_T5, NULL, { "enc.output_norm.weight" } },
     { GROUP_T5, FILE_LANGUAGE_MODEL, NULL, { "layers.0.self_attn.q_proj.weight", "layers.0.mlp.gate_proj.weight" } },
     { GROUP_T5, FILE_LANGUAGE_MODEL, NULL, { "language_model.layers.0.self_attn.q_proj.weight" } },
+    { GROUP_T5, FILE_LANGUAGE_MODEL, NULL, { "language_model.model.layers.0.self_attn.q_proj.weight" } },
 
     { GROUP_CLIP, FILE_CLIP_L, NULL, { "embeddings.token_embedding.weight" } }, /* or another: by its width */
     { GROUP_CLIP, FILE_CLIP_OTHER, "under OpenCLIP's names", { "transformer.resblocks.*" } },
@@ -398,6 +399,7 @@ static const struct mark encoding_marks[] = {
     { FILE_NF4, CONTAINS, ".quant_map" },  { FILE_NF4, CONTAINS, "bitsandbytes__" },
     { FILE_FP4, ENDS, ".weight_scale_2" }, { FILE_INT8, ENDS, ".SCB" },
     { FILE_INT8, ENDS, "._data" },         { FILE_INT8, ENDS, ":_data" },
+    { FILE_INT8, ENDS, "_weight_qdata" },
 };
 
 static bool is_marked(struct span name, const struct mark *m)
@@ -405,6 +407,31 @@ static bool is_marked(struct span name, const struct mark *m)
     if (m->place == ENDS)
         return span_ends(name, m->text);
     return memmem(name.ptr, name.len, m->text, strlen(m->text)) != NULL;
+}
+
+/* Whether the layer that a marked tensor belongs to is in the files, too. */
+static bool has_its_layer(const struct look *l, struct span name, const struct mark *m)
+{
+    const char *at = memmem(name.ptr, name.len, m->text, strlen(m->text));
+    char layer[NAME_SIZE];
+
+    (void)snprintf(layer, sizeof layer, "%.*s.weight", at ? (int)(at - name.ptr) : 0, name.ptr);
+    return find(l, "", layer) != NULL;
+}
+
+/* An adapter may bring some whole layers of the network that it changes, whose names would make it look like that
+ * network; most of those that it changes are not there. */
+static enum file_kind adapter(const struct look *l)
+{
+    for (size_t m = 0; m < sizeof adapter_marks / sizeof *adapter_marks; m++)
+        for (int f = 0; f < l->n; f++)
+            for (int i = 0; i < l->files[f].n_entries; i++) {
+                struct span name = l->files[f].entries[i].name;
+
+                if (is_marked(name, &adapter_marks[m]) && !has_its_layer(l, name, &adapter_marks[m]))
+                    return adapter_marks[m].kind;
+            }
+    return FILE_UNKNOWN;
 }
 
 static enum file_kind marked(const struct look *l, const struct mark *marks, size_t n)
@@ -418,20 +445,15 @@ static enum file_kind marked(const struct look *l, const struct mark *marks, siz
 }
 #define MARKED(look, marks) marked(look, marks, sizeof(marks) / sizeof *(marks))
 
-/* What is no network may be an adapter; first of a kind that the reader of LoRAs refuses. */
-static void see_adapter(const struct look *l, struct file_seen *s)
+/* The kind of adapter that the reader of LoRAs refuses; NULL: none. */
+static const char *other_adapter(const struct look *l)
 {
-    for (int f = 0; f < l->n; f++)
-        for (int i = 0; i < l->files[f].n_entries; i++) {
-            const char *other = lora_key_other_kind(l->files[f].entries[i].name);
+    const char *other = NULL;
 
-            if (!other)
-                continue;
-            s->kind = s->network = FILE_LORA_OTHER;
-            say(s->detail, "%s", other);
-            return;
-        }
-    s->kind = s->network = MARKED(l, adapter_marks);
+    for (int f = 0; f < l->n; f++)
+        for (int i = 0; i < l->files[f].n_entries && !other; i++)
+            other = lora_key_other_kind(l->files[f].entries[i].name);
+    return other;
 }
 
 /* A network is made of matrices: a flag or a counter of a strange type does no harm in a safetensors file. A GGUF with
@@ -448,6 +470,16 @@ static const char *unread_type(const struct look *l)
     return NULL;
 }
 
+/* A type that is read, but not where a tool has changed a matrix's shape for it and the rows of the real one are
+ * shorter than a block. */
+static bool is_known_type(const char *name)
+{
+    for (int t = 0; t < DT_COUNT; t++)
+        if (!strcmp(dtype_info((enum dtype)t)->name, name))
+            return true;
+    return false;
+}
+
 static void see_encoding(const struct look *l, struct file_seen *s)
 {
     const char *type = unread_type(l);
@@ -457,7 +489,7 @@ static void see_encoding(const struct look *l, struct file_seen *s)
         kind = !strncmp(type, "F4", 2)                       ? FILE_FP4
                : !strcmp(type, "I8") && !l->architecture.len ? FILE_INT8
                                                              : FILE_UNREAD_TYPE;
-        say(s->detail, "%s", type);
+        say(s->detail, "%s%s", type, is_known_type(type) ? ", in rows that are no whole blocks of it" : "");
     }
     if (!kind)
         return;
@@ -536,7 +568,10 @@ static void ask_architecture(const struct look *l, struct file_seen *s)
             say(s->detail, "%s", diffusion_architectures[i].detail);
             return;
         }
-    if (!allows(l, GROUP_TRANSFORMER) && !allows(l, GROUP_T5)) {
+    if (span_is(l->architecture, "clip")) { /* llama.cpp's projectors of images */
+        s->kind = s->network = FILE_CLIP_OTHER;
+        say(s->detail, "of images");
+    } else if (!allows(l, GROUP_TRANSFORMER) && !allows(l, GROUP_T5) && !allows(l, GROUP_VAE)) {
         s->kind = s->network = FILE_LANGUAGE_MODEL;
         say(s->detail, "%.*s", (int)(l->architecture.len < 32 ? l->architecture.len : 32), l->architecture.ptr);
     }
@@ -564,6 +599,20 @@ static void see_networks(const struct look *l, struct file_seen *s)
         ask_architecture(l, s);
 }
 
+/* What is no network may be an adapter, and what looks like one may be an adapter with some whole layers. */
+static void see_adapter(const struct look *l, struct file_seen *s)
+{
+    enum file_kind kind = s->network == FILE_CONTROLNET ? FILE_UNKNOWN : adapter(l);
+    const char *other = kind || !s->network ? other_adapter(l) : NULL;
+
+    if (other)
+        kind = FILE_LORA_OTHER;
+    if (!kind || (kind == s->network && !other))
+        return;
+    s->kind = s->network = kind;
+    say(s->detail, "%s", other ? other : "");
+}
+
 static void see_tensors(const struct look *l, struct file_seen *s)
 {
     s->has_vocabulary = gguf_find(l->files[0].gguf, "tokenizer.ggml.tokens");
@@ -574,7 +623,7 @@ static void see_tensors(const struct look *l, struct file_seen *s)
         s->missing_bytes += l->files[f].missing_bytes;
     s->unfinished = s->missing_bytes > 0;
     see_networks(l, s);
-    if (s->network == FILE_UNKNOWN)
+    if (s->network == FILE_UNKNOWN || s->network == FILE_FLUX_FILL || s->network >= FILE_FLUX_DEV)
         see_adapter(l, s);
     if (s->network != FILE_LORA)
         see_encoding(l, s);
@@ -637,118 +686,4 @@ bool file_seen_is(const struct file_seen *s, enum file_kind part)
 bool file_seen_serves(const struct file_seen *s, enum file_kind part)
 {
     return file_seen_is(s, part) && !s->unfinished;
-}
-
-/* --- text --- */
-
-#define TAKE_FILL  "take a file of FLUX.1-Fill-dev"
-#define TAKE_T5    "take the T5-XXL v1.1 encoder that FLUX.1 has (t5xxl_fp16.safetensors, or a T5 encoder GGUF)"
-#define TAKE_CLIP  "take CLIP-L (clip_l.safetensors)"
-#define TAKE_VAE   "take FLUX.1's autoencoder (ae.safetensors)"
-#define TAKE_PLAIN "take the same network in BF16, F16, fp8 or as a GGUF of type Q8_0 or Q4_K"
-
-static const struct {
-    const char *name, *reason, *remedy;
-} texts[FILE_KIND_COUNT] = {
-    [FILE_UNKNOWN] = { "something unknown", "its tensors are of no network that is known here", "" },
-    [FILE_FLUX_FILL] = { "FLUX.1-Fill", "", "" },
-    [FILE_VAE_FLUX] = { "FLUX.1's autoencoder", "", "" },
-    [FILE_T5] = { "a T5 encoder", "", "" },
-    [FILE_T5_FULL] = { "T5 with its decoder, which is ignored", "", "" },
-    [FILE_CLIP_L] = { "CLIP-L", "", "" },
-    [FILE_MERGED] = { "a checkpoint of several networks", "", "" },
-    [FILE_PROMPT_PACK] = { "a prompt pack", "", "" },
-    [FILE_SELF_CHECK] = { "stored values of a self-check", "", "" },
-    [FILE_LORA] = { "a LoRA", "it changes a transformer and is not one itself", "name it in LORAS" },
-    [FILE_FLUX_DEV] = { "FLUX.1-dev, Kontext or Krea", "it has 64 input channels, Fill has 384", TAKE_FILL },
-    [FILE_FLUX_KONTEXT] = { "FLUX.1-Kontext", "it has 64 input channels, Fill has 384", TAKE_FILL },
-    [FILE_FLUX_SCHNELL] = { "FLUX.1-schnell", "it has 64 input channels and no guidance, Fill has 384 and guidance",
-                            TAKE_FILL },
-    [FILE_FLUX_CANNY_DEPTH] = { "FLUX.1-Canny or -Depth", "it has 128 input channels, Fill has 384", TAKE_FILL },
-    [FILE_FLEX_2] = { "Flex.2", "it has 196 input channels, Fill has 384", TAKE_FILL },
-    [FILE_FLUX_OTHER] = { "a relative of FLUX.1", "Fill has 384 input channels and guidance", TAKE_FILL },
-    [FILE_FLUX_2] = { "FLUX.2", "it is another network than FLUX.1", TAKE_FILL },
-    [FILE_CHROMA] = { "Chroma", "it is made from FLUX.1-schnell and has other modulations", TAKE_FILL },
-    [FILE_OTHER_DIFFUSION] = { "another diffusion model", "it is not FLUX.1", TAKE_FILL },
-    [FILE_UMT5] = { "a UMT5 encoder", "it is the text encoder of Wan and others, not FLUX.1's", TAKE_T5 },
-    [FILE_T5_OTHER] = { "another T5", "FLUX.1's is T5 v1.1", TAKE_T5 },
-    [FILE_LANGUAGE_MODEL] = { "a language model", "FLUX.1 has T5 and CLIP-L as its text encoders", TAKE_T5 },
-    [FILE_CLIP_OTHER] = { "another CLIP", "FLUX.1's is the text encoder of CLIP-L, 768 wide, for 77 tokens",
-                          TAKE_CLIP },
-    [FILE_VAE_OTHER] = { "another autoencoder", "FLUX.1's has an encoder, a decoder and 16 latent channels", TAKE_VAE },
-    [FILE_LORA_OTHER] = { "an adapter that is no plain LoRA", "only plain LoRAs are read", "take a plain LoRA" },
-    [FILE_CONTROLNET] = { "a ControlNet", "it steers a transformer and is not one itself", TAKE_FILL },
-    [FILE_IMAGE_ADAPTER] = { "an adapter for reference images", "it steers a transformer and is not one itself",
-                             TAKE_FILL },
-    [FILE_NF4] = { "4-bit values of bitsandbytes (NF4)", "this encoding is not read here", TAKE_PLAIN },
-    [FILE_SVDQUANT] = { "nunchaku's SVDQuant", "this encoding is not read here", TAKE_PLAIN },
-    [FILE_FP4] = { "4-bit floating point (NVFP4)", "this encoding is not read here", TAKE_PLAIN },
-    [FILE_INT8] = { "8-bit integers (quanto, torchao or bitsandbytes)", "this encoding is not read here", TAKE_PLAIN },
-    [FILE_GPTQ] = { "GPTQ or AWQ", "this encoding is not read here", TAKE_PLAIN },
-    [FILE_UNREAD_TYPE] = { "values of a type that is not read here", "tensors of this type cannot be computed with",
-                           TAKE_PLAIN },
-    [FILE_SPLIT_PART] = { "one of several files of a model", "a part alone is not a model",
-                          "name the *.index.json or the first file, and keep all of them together" },
-    [FILE_UNFINISHED] = { "an unfinished download", "it is not all there", "let it end, or remove it" },
-    [FILE_FOREIGN] = { "no file of tensors", "a GGUF or safetensors file is needed",
-                       "fetch it again, or take it out of the folder" },
-    [FILE_UNREADABLE] = { "unreadable", "so nobody knows what it is", "fetch it again, or take it out of the folder" },
-};
-
-/* "FLUX.1-Fill in nunchaku's SVDQuant"; "FLUX.1-Fill, one of several files of a model". */
-const char *file_seen_name(const struct file_seen *s, char ret[FILE_TEXT_SIZE])
-{
-    bool two = s->network != s->kind && s->network != FILE_UNKNOWN;
-    const char *first = texts[s->kind].name, *link = "", *second = "";
-    char missing[64] = "";
-
-    if (two && file_kind_is_encoding(s->kind))
-        first = texts[s->network].name, link = " in ", second = texts[s->kind].name;
-    else if (two && s->kind == FILE_UNKNOWN)
-        first = texts[s->network].name, second = " under names that are not known here";
-    else if (two && s->kind == FILE_MERGED)
-        link = ", among them ", second = texts[s->network].name;
-    else if (two)
-        first = texts[s->network].name, link = ", but ", second = texts[s->kind].name;
-    if (s->missing_bytes > 0)
-        (void)snprintf(missing, sizeof missing, ", unfinished: %lld bytes are missing", (long long)s->missing_bytes);
-    else if (s->unfinished && s->kind != FILE_UNFINISHED)
-        (void)snprintf(missing, sizeof missing, ", unfinished");
-    (void)snprintf(ret, FILE_TEXT_SIZE, "%s%s%s%s%s%s%s", first, link, second, *s->detail ? " (" : "", s->detail,
-                   *s->detail ? ")" : "", missing);
-    return ret;
-}
-
-/* Recognised, but under names that the loader does not know. */
-static bool is_renamed(const struct file_seen *s)
-{
-    return s->kind == FILE_UNKNOWN && s->network != FILE_UNKNOWN;
-}
-
-const char *file_seen_reason(const struct file_seen *s, char ret[FILE_TEXT_SIZE])
-{
-    const char *reason = texts[s->kind].reason;
-
-    if (s->unfinished)
-        reason = "it is not all there";
-    else if (is_renamed(s))
-        reason = "its tensors would not be found";
-    else if (s->kind == FILE_MERGED && !file_seen_is(s, FILE_FLUX_FILL))
-        reason = "FLUX.1-Fill is not among them";
-    (void)snprintf(ret, FILE_TEXT_SIZE, "%s", reason);
-    return ret;
-}
-
-const char *file_seen_remedy(const struct file_seen *s, char ret[FILE_TEXT_SIZE])
-{
-    const char *remedy = texts[s->kind].remedy;
-
-    if (s->unfinished)
-        remedy = "fetch the rest, or take it out of the folder";
-    else if (is_renamed(s))
-        remedy = "take the file as it was published";
-    else if (s->kind == FILE_MERGED && !file_seen_is(s, FILE_FLUX_FILL))
-        remedy = TAKE_FILL;
-    (void)snprintf(ret, FILE_TEXT_SIZE, "%s", remedy);
-    return ret;
 }

@@ -10,9 +10,10 @@
 #include <unistd.h>
 
 #include "kernels/base/file.h"
+#include "models/file/shard_index.h"
 #include "models/file/shards.h"
 
-enum { START_BYTES = 16, NUMBER_FORM = 15 /* "-00001-of-00002" */ };
+enum { START_BYTES = 16, NUMBER_FORM = 15 /* "-00001-of-00002" */, FIRST_ROOM = 64 };
 
 /* ComfyUI's and diffusers' sub-folders, and those of Comfy-Org's repositories. */
 static const char *const folders[] = { "",
@@ -37,20 +38,17 @@ static const struct {
     const char *text;
     enum ending ending;
 } endings[] = {
-    { ".gguf", TENSORS },       { ".safetensors", TENSORS },
-    { ".sft", TENSORS },        { ".safetensors.index.json", INDEX },
-    { ".ckpt", PICKLE },        { ".pt", PICKLE },
-    { ".pth", PICKLE },         { ".bin", PICKLE },
-    { ".part", PARTIAL },       { ".partial", PARTIAL },
-    { ".aria2", PARTIAL },      { ".incomplete", PARTIAL },
-    { ".crdownload", PARTIAL }, { ".download", PARTIAL },
+    { ".gguf", TENSORS },     { ".safetensors", TENSORS }, { ".sft", TENSORS },        { ".ckpt", PICKLE },
+    { ".pt", PICKLE },        { ".pth", PICKLE },          { ".bin", PICKLE },         { ".part", PARTIAL },
+    { ".partial", PARTIAL },  { ".aria2", PARTIAL },       { ".incomplete", PARTIAL }, { ".crdownload", PARTIAL },
+    { ".download", PARTIAL }, { ".gstmp", PARTIAL },
 };
 enum { N_ENDINGS = sizeof endings / sizeof *endings };
 
 /* The names of model files in one folder, sorted. */
 struct names {
-    const char *names[MODEL_LIST_MAX_NAMES];
-    int n;
+    const char **names;
+    int n, room;
 };
 
 struct scan {
@@ -68,16 +66,35 @@ const char *model_list_folder(int i)
 
 /* --- names --- */
 
+/* Endings in capitals are those of files that came by way of other systems. */
+static bool ends(const char *name, const char *ending)
+{
+    return span_ends_in_any_case(span_of(name), ending);
+}
+
 static enum ending ending_of(const char *name, size_t *ret_stem)
 {
-    struct span s = span_of(name);
+    struct span stem, variant;
 
+    if (shard_index_is_name(span_of(name), &stem, &variant)) {
+        *ret_stem = stem.len;
+        return INDEX;
+    }
     for (int i = 0; i < N_ENDINGS; i++)
-        if (span_ends(s, endings[i].text)) {
-            *ret_stem = s.len - strlen(endings[i].text);
+        if (ends(name, endings[i].text)) {
+            *ret_stem = strlen(name) - strlen(endings[i].text);
             return endings[i].ending;
         }
     return NO_MODEL_FILE;
+}
+
+/* "STEM" of the shards "STEM-00001-of-00002.safetensors" that an index lists: with the variant, if it has one. */
+static enum err_code stem_of_shards(const char *index, struct arena *a, char **ret, struct err *err)
+{
+    struct span stem = { index, 0 }, variant = { index, 0 };
+
+    (void)shard_index_is_name(span_of(index), &stem, &variant);
+    return arena_printf(a, ret, err, "%.*s%s%.*s", SPAN_ARG(stem), variant.len ? "." : "", SPAN_ARG(variant));
 }
 
 static int compare_names(const void *x, const void *y)
@@ -87,7 +104,21 @@ static int compare_names(const void *x, const void *y)
 
 static bool is_listed(const struct names *names, const char *name)
 {
-    return bsearch(&name, names->names, (size_t)names->n, sizeof *names->names, compare_names) != NULL;
+    return names->n && bsearch(&name, names->names, (size_t)names->n, sizeof *names->names, compare_names) != NULL;
+}
+
+static enum err_code make_room(struct names *names, struct arena *a, struct err *err)
+{
+    const char **more = NULL;
+
+    if (names->n < names->room)
+        return ERR_OK;
+    names->room = names->room ? 2 * names->room : FIRST_ROOM;
+    TRY(arena_alloc(a, (size_t)names->room, sizeof *more, &more, err));
+    if (names->n)
+        memcpy(more, names->names, (size_t)names->n * sizeof *more);
+    names->names = more;
+    return ERR_OK;
 }
 
 static enum err_code read_names(DIR *dir, struct arena *a, struct names *ret, struct err *err)
@@ -101,7 +132,11 @@ static enum err_code read_names(DIR *dir, struct arena *a, struct names *ret, st
         if (entry->d_name[0] == '.' || ending_of(entry->d_name, &stem) == NO_MODEL_FILE || !stem)
             continue;
         if (ret->n == MODEL_LIST_MAX_NAMES)
-            return err_set(err, ERR_TOO_LARGE, "more than %d model files are in this folder", MODEL_LIST_MAX_NAMES);
+            return err_set(
+                err, ERR_TOO_LARGE,
+                "more than %d model files are in this folder: put those that are no part of the model elsewhere",
+                MODEL_LIST_MAX_NAMES);
+        TRY(make_room(ret, a, err));
         TRY(span_dup(a, span_of(entry->d_name), &copy, err));
         ret->names[ret->n++] = copy;
     }
@@ -115,7 +150,7 @@ static enum err_code list_names(const char *dir, const char *sub, struct arena *
     DIR *open_dir;
     enum err_code rc;
 
-    ret->n = 0;
+    *ret = (struct names){ 0 };
     TRY(arena_printf(a, &path, err, "%s/%s", dir, sub));
     open_dir = opendir(path);
     if (!open_dir && *sub && (errno == ENOENT || errno == ENOTDIR))
@@ -126,7 +161,7 @@ static enum err_code list_names(const char *dir, const char *sub, struct arena *
     (void)closedir(open_dir);
     if (rc)
         (void)err_prefix(err, "%s", path);
-    else
+    else if (ret->n)
         qsort(ret->names, (size_t)ret->n, sizeof *ret->names, compare_names);
     return rc;
 }
@@ -164,7 +199,7 @@ static bool is_numbered(const char *name, struct numbered *ret)
 
 static bool is_gguf(const char *name)
 {
-    return span_ends(span_of(name), ".gguf");
+    return ends(name, ".gguf");
 }
 
 /* --- one file --- */
@@ -359,11 +394,11 @@ static enum err_code see_parts_of_index(const struct scan *s, const char *name, 
 {
     struct err ignored = { 0 };
     struct group g;
-    size_t stem = 0;
+    char *stem = NULL;
 
-    (void)ending_of(name, &stem);
     set_kind(f, FILE_UNREADABLE, "");
-    TRY(gather(s, name, strlen(name) - strlen(".safetensors.index.json"), ".safetensors", &g, err));
+    TRY(stem_of_shards(name, s->a, &stem, err));
+    TRY(gather(s, stem, strlen(stem), ".safetensors", &g, err));
     if (g.n)
         see_group(&g, s->a, f, &ignored);
     else if (why->code == ERR_NOT_FOUND && !f->leads_nowhere) {
@@ -383,6 +418,38 @@ static bool is_part_alone(const char *name, const struct model_file *f)
     if (is_numbered(name, &number))
         return !is_gguf(name) || number.no > 1;
     return f->seen.parts > 1;
+}
+
+/* Whether the index of a shard is there, whose stem is given: "STEM.safetensors.index.json", or the variant's. */
+static enum err_code has_index(const struct scan *s, struct span stem, bool *ret, struct err *err)
+{
+    *ret = false;
+    for (int i = 0; i < s->names->n && !*ret; i++) {
+        const char *name = s->names->names[i];
+        size_t ignored = 0;
+        char *its_stem = NULL;
+
+        if (ending_of(name, &ignored) != INDEX)
+            continue;
+        TRY(stem_of_shards(name, s->a, &its_stem, err));
+        *ret = strlen(its_stem) == stem.len && !memcmp(its_stem, stem.ptr, stem.len);
+    }
+    return ERR_OK;
+}
+
+/* What is missing of a shard's fellows. */
+static enum err_code note_part(const struct scan *s, const char *name, struct model_file *f, struct err *why,
+                               struct err *err)
+{
+    struct numbered number;
+    bool indexed = true;
+
+    f->seen.kind = FILE_SPLIT_PART;
+    if (is_numbered(name, &number) && !is_gguf(name))
+        TRY(has_index(s, (struct span){ name, number.stem }, &indexed, err));
+    if (!indexed && !why->code)
+        (void)err_set(why, ERR_INVALID, "the *.safetensors.index.json that lists them is not beside it: fetch it, too");
+    return ERR_OK;
 }
 
 static enum err_code see_named(const struct scan *s, const char *name, enum ending ending, struct model_file *f,
@@ -410,7 +477,7 @@ static enum err_code see_named(const struct scan *s, const char *name, enum endi
     TRY(is_in_progress(s, name, &in_progress, err));
     f->seen.unfinished |= in_progress;
     if (ending == TENSORS && is_part_alone(name, f))
-        f->seen.kind = FILE_SPLIT_PART;
+        TRY(note_part(s, name, f, &why, err));
     return why.code ? keep_problem(f, &why, g.paths[0], s->a, err) : ERR_OK;
 }
 
@@ -428,8 +495,8 @@ static enum err_code is_represented(const struct scan *s, const char *name, enum
     }
     if (ending != TENSORS || !is_numbered(name, &number))
         return ERR_OK;
-    TRY(arena_printf(s->a, &other, err, "%.*s.safetensors.index.json", (int)number.stem, name));
-    *ret = !is_gguf(name) && is_listed(s->names, other);
+    if (!is_gguf(name))
+        TRY(has_index(s, (struct span){ name, number.stem }, ret, err));
     for (int i = 0; i < s->names->n && !*ret && s->names->names[i] != name; i++) /* those before it in the order */
         *ret = is_numbered(s->names->names[i], &before) && before.stem == number.stem && before.of == number.of &&
                !strncmp(s->names->names[i], name, number.stem) && !strcmp(before.ending, number.ending);

@@ -11,7 +11,7 @@
 
 #include "models/layout/file_kind.h"
 
-enum { MODEL_LIST_MAX_NAMES = 1024 }; /* of model files in one folder */
+enum { MODEL_LIST_MAX_NAMES = 32768 }; /* of model files in one folder */
 
 /* The folders that are looked at, from 0 on: "" for the model folder itself, then "unet" and others in it, without that
  * of LoRAs; NULL: no more. */

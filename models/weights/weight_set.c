@@ -402,6 +402,15 @@ static bool belongs_to_taken(const struct weight_set *ws, struct span name)
     return false;
 }
 
+/* ComfyUI's older files of scaled fp8 say by an empty tensor that they are that. */
+static bool is_marker(const struct weight_set *ws, const struct tensor_entry *e)
+{
+    const size_t skipped = strlen(ws->prefix);
+
+    return span_starts(e->name, ws->prefix) &&
+           span_is((struct span){ e->name.ptr + skipped, e->name.len - skipped }, "scaled_fp8");
+}
+
 enum err_code weight_set_check_taken(const struct weight_set *ws, int *ret_others, struct err *err)
 {
     int others = 0;
@@ -410,7 +419,7 @@ enum err_code weight_set_check_taken(const struct weight_set *ws, int *ret_other
         for (int i = 0; i < ws->files[f]->n_entries + ws->files[f]->n_unread; i++) {
             const struct tensor_entry *e = &ws->files[f]->entries[i];
 
-            if (e->used)
+            if (e->used || is_marker(ws, e))
                 continue;
             if (span_starts(e->name, ws->prefix) && belongs_to_taken(ws, e->name))
                 return err_set(

@@ -129,6 +129,13 @@ def sharded(stores, n, folder="transformer/", name="diffusion_pytorch_model", by
     return found | {f"{folder}{name}.safetensors.index.json": json.dumps(index).encode()}
 
 
+def of_a_variant(files, variant="fp16"):
+    """The names that diffusers and transformers give to the files of a variant."""
+    def named(name):
+        return name.replace(".index.json", f".index.{variant}.json").replace("model-0", f"model.{variant}-0")
+    return {named(name): data.replace(b"model-0", f"model.{variant}-0".encode()) if name.endswith("json") else data for name, data in files.items()}
+
+
 def with_index(files, change):
     """Another index, as a function of the one that is there."""
     name = next(n for n in files if n.endswith("index.json"))

@@ -35,7 +35,7 @@ static void add(struct model_files *m, const struct verified_file *file)
 
 void model_files_add(struct model_files *m, const struct verified_file *file, struct arena *a)
 {
-    bool is_index = span_ends(span_of(file->path), ".index.json");
+    bool is_index = shards_is_index(file->path);
     struct verified_file f = *file;
     struct shards shards;
 

@@ -111,7 +111,7 @@ TEST(model_folder__names_what_was_looked_for)
 {
     struct model_folder f = folder("mf-empty"), absent = { .dir = "/nonexistent/models" };
 
-    expect(&f, MODEL_VAE, ERR_NOT_FOUND, "no VAE (looked for ae.safetensors, vae/diffusion_pytorch_model.safetensors)");
+    expect(&f, MODEL_VAE, ERR_NOT_FOUND, "no VAE: put one there, or give the folder that has one (looked for ae.safetensors, vae/diffusion_pytorch_model.safetensors)");
     for (int part = 0; part < MODEL_PART_COUNT; part++) {
         expect(&f, (enum model_part)part, ERR_NOT_FOUND, "looked for");
         expect(&absent, (enum model_part)part, ERR_NOT_FOUND, "/nonexistent/models");

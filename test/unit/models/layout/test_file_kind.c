@@ -118,6 +118,13 @@ static const struct {
     { NULL, "transformer.x_embedder.weight[16,384] transformer.transformer_blocks.0.x transformer.time_text_embed.guidance_embedder.linear_1.weight", FILE_FLUX_FILL, 0, "" },
     { NULL, "module.img_in.weight[16,384] module.double_blocks.0.x module.guidance_in.in_layer.weight", FILE_UNKNOWN, FILE_FLUX_FILL,
       "FLUX.1-Fill under names that are not known here (its names begin with 'module.'): its tensors would" },
+    /* an adapter that brings a whole layer, and Fill with a tensor of an adapter beside a layer */
+    { NULL, "transformer.x_embedder.weight[16,384] transformer.transformer_blocks.0.attn.to_q.lora_A.weight[4,16] transformer.time_text_embed.guidance_embedder.linear_1.lora_A.weight[4,256]",
+      FILE_LORA, 0, "a LoRA" },
+    { NULL, "img_in.weight[16,384] double_blocks.0.img_attn.qkv.lora_A.weight[4,16]" GUIDED, FILE_FLUX_FILL, 0, "FLUX.1-Fill" },
+    { "clip", "v.patch_embd.weight[8,8] mm.0.weight[8,8]", FILE_CLIP_OTHER, 0, "of images" },
+    { NULL, "x_embedder.weight[16,384] transformer_blocks.0.attn.to_q._weight_qdata[16,16] time_text_embed.guidance_embedder.linear_1.weight[16,256]", FILE_INT8, FILE_FLUX_FILL, "torchao" },
+    { "flux", "img_in.weight[16,384]|Q4_K" GUIDED, FILE_UNREAD_TYPE, FILE_FLUX_FILL, "Q4_K, in rows that are no whole blocks of it" },
     /* relatives */
     { NULL, "img_in.weight[16,64]" GUIDED, FILE_FLUX_DEV, 0, "64 input channels, Fill has 384; take a file of FLUX.1-Fill-dev" },
     { "flux", "img_in.weight[16,64]" GUIDED, FILE_FLUX_DEV, 0, "FLUX.1-dev, Kontext or Krea" },
