@@ -195,13 +195,15 @@ TEST(cmd_doctor__checks_values_whatever_is_wrong_outside_the_model)
 TEST(cmd_doctor__stores_no_values_of_a_model_with_a_known_file_that_is_damaged)
 {
     static char dir[600];
-    char *env[] = { EMULATED, dir, NULL }, folder[600], merges[700];
+    char *env[] = { EMULATED, dir, NULL }, folder[600], merges[700], *real;
     FILE *f;
 
     link_models(dir);
     temp_folder("doctor/tokenizer", folder, sizeof folder);
     (void)snprintf(merges, sizeof merges, "%s/vocab.json", folder);
-    CHECK(symlink(realpath(golden("small/models/tokenizer/vocab.json"), NULL), merges) == 0);
+    real = realpath(golden("small/models/tokenizer/vocab.json"), NULL);
+    CHECK(real && symlink(real, merges) == 0);
+    free(real);
     (void)snprintf(merges, sizeof merges, "%s/merges.txt", folder);
     f = fopen(merges, "w");
     CHECK(f && fseek(f, 524618, SEEK_SET) == 0 && fputc(0, f) == 0 && fclose(f) == 0);
