@@ -12,7 +12,7 @@ import model_kinds as kinds
 from harness import Suite, call, equal, run_suites, wait_until
 from house import House
 
-OFFICIAL, SINGLE = r"diffusion_pytorch_model-\d+-of-\d+\.safetensors", r"flux1-fill-dev\.safetensors"
+OFFICIAL, SINGLE = r"diffusion_pytorch_model\.safetensors\.index\.json", r"flux1-fill-dev\.safetensors"
 SERVED = [
     ("the_official_repository", files.official, OFFICIAL),
     ("the_official_repository_with_single_files", files.official_and_single_files, f"{SINGLE}|{OFFICIAL}"),
