@@ -95,6 +95,32 @@ const char *file_short_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+enum err_code file_folder(const char *path, struct arena *a, const char **ret, struct err *err)
+{
+    const size_t n = (size_t)(file_short_name(path) - path); /* with the slash */
+    char *folder = NULL;
+
+    TRY(span_dup(a, n ? (struct span){ path, n > 1 ? n - 1 : 1 } : SPAN("."), &folder, err));
+    *ret = folder;
+    return ERR_OK;
+}
+
+bool file_is_folder(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool file_is_same(const char *path, const char *other)
+{
+    struct stat a, b;
+
+    if (strcmp(path, other) == 0)
+        return true;
+    return stat(path, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 enum err_code file_write(const char *path, struct span body, struct err *err)
 {
     struct out_file *f;

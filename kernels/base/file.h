@@ -21,6 +21,14 @@ MUST_CHECK enum err_code file_read(const char *path, size_t max_bytes, struct ar
 /* The path without its folders; from the path itself. */
 const char *file_short_name(const char *path);
 
+/* The folder a path lies in: "." where it names none, "/" of the root. */
+MUST_CHECK enum err_code file_folder(const char *path, struct arena *a, const char **ret, struct err *err);
+
+bool file_is_folder(const char *path); /* false also where it cannot be asked */
+
+/* Whether two paths lead to one file or folder, which may have several. */
+bool file_is_same(const char *path, const char *other);
+
 /* Writes the file whole or not at all (out_file.h). ERR_IO. */
 MUST_CHECK enum err_code file_write(const char *path, struct span body, struct err *err);
 

@@ -474,13 +474,6 @@ static enum err_code find_file(struct search *s, struct model_found *ret, struct
 
 /* --- a transformer that is named --- */
 
-static bool is_folder(const char *path)
-{
-    struct stat st;
-
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
 /* *ret NULL: there is no file of this path, with or without an ending. */
 static enum err_code find_with_ending(const struct search *s, const char *stem, const char **ret, struct err *err)
 {
@@ -549,7 +542,7 @@ static enum err_code find_named(struct search *s, struct model_found *ret, struc
     const char *path = NULL;
 
     TRY(resolve_name(s, &path, err));
-    if (is_folder(path)) {
+    if (file_is_folder(path)) {
         inside.dir = path;
         inside.max_transformer_bytes = 0;
         inside.transformer = NULL;
@@ -615,7 +608,7 @@ enum err_code model_folder_find(const struct model_folder *f, enum model_part pa
 {
     struct search s = { .folder = f, .part = part, .a = a };
 
-    if (access(f->dir, F_OK) == 0 && !is_folder(f->dir))
+    if (access(f->dir, F_OK) == 0 && !file_is_folder(f->dir))
         return err_set(err, ERR_NOT_FOUND,
                        "the model folder %s is a file: give the folder that it is in, and name it as the transformer",
                        f->dir);

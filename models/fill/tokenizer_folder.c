@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/base/file.h"
+
 /* Readers of vocabularies say what is wrong with a file; what to do is the same for all of them. */
 static enum err_code with_remedy(enum err_code rc, struct err *err)
 {
@@ -31,11 +33,9 @@ enum err_code clip_tokenizer_find(struct clip_tokenizer *t, const struct model_f
                                   struct arena *scratch, struct err *err)
 {
     struct model_found found;
-    const char *slash;
-    char *its_folder = NULL;
+    const char *its_folder = NULL;
 
     TRY(model_folder_find(folder, MODEL_CLIP_TOKENIZER, a, &found, err));
-    slash = strrchr(found.path, '/');
-    TRY(span_dup(a, slash ? (struct span){ found.path, (size_t)(slash - found.path) } : SPAN("."), &its_folder, err));
+    TRY(file_folder(found.path, a, &its_folder, err));
     return with_remedy(clip_tokenizer_open(t, its_folder, a, scratch, err), err);
 }

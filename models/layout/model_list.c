@@ -557,17 +557,14 @@ enum err_code model_list_see(const char *name, const char *path, struct arena *a
                              struct err *err)
 {
     const char *file = file_short_name(path);
-    struct span dir = { path, (size_t)(file - path) };
     struct model_file f = { .name = name, .path = path };
     struct names names;
     struct scan s = { .a = a, .sub = "", .names = &names };
-    char *its_folder = NULL;
     size_t stem = 0;
     enum ending ending = ending_of(file, &stem);
 
-    TRY(arena_printf(a, &its_folder, err, "%.*s", dir.len ? (int)dir.len : 1, dir.len ? path : "."));
-    s.dir = its_folder;
-    TRY(list_names(its_folder, "", a, &names, err));
+    TRY(file_folder(path, a, &s.dir, err));
+    TRY(list_names(s.dir, "", a, &names, err));
     TRY(see_named(&s, file, ending == INDEX ? INDEX : TENSORS, &f, err));
     *ret = f;
     return ERR_OK;

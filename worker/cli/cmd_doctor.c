@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kernels/backend.h"
@@ -305,15 +304,12 @@ static int check_parts(struct run *r, const struct model_folder *folder, struct 
 /* Whether LORAS names it. */
 static bool is_lora_in_use(struct run *r, const struct model_file *f)
 {
-    struct stat file, named;
     const char *path = NULL;
     bool any = false;
 
-    if (stat(f->path, &file))
-        return false;
     for (int i = 0; i < r->loras.n; i++)
         any |= !lora_set_find(r->cfg.model_dir, r->loras.items[i].path, &r->arena, &path, NULL) &&
-               !stat(path, &named) && file.st_dev == named.st_dev && file.st_ino == named.st_ino;
+               file_is_same(f->path, path);
     return any;
 }
 

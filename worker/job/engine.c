@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/base/file.h"
 #include "models/fill/self_check.h"
 #include "models/picture/picture.h"
 
@@ -176,9 +177,7 @@ const char *engine_without_cuda(const struct engine *e)
 
 const char *engine_model_name(const struct engine *e)
 {
-    const char *path = fill_model_transformer(e->model), *slash = strrchr(path, '/');
-
-    return slash ? slash + 1 : path;
+    return file_short_name(fill_model_transformer(e->model));
 }
 
 const char *engine_loras(const struct engine *e)

@@ -100,9 +100,7 @@ static enum err_code path_of(struct audit *t, const char *below, char **ret, str
 
 static enum err_code make_folder(const char *path, struct err *err)
 {
-    struct stat st;
-
-    if (mkdir(path, 0777) == 0 || (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode)))
+    if (mkdir(path, 0777) == 0 || (errno == EEXIST && file_is_folder(path)))
         return ERR_OK;
     return err_set(err, ERR_IO, "cannot make the folder '%.150s': %s", path, strerror(errno));
 }

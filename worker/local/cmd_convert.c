@@ -161,31 +161,6 @@ static enum err_code print_types(struct run *r, const struct types *t, struct er
 
 /* ---- paths ---- */
 
-/* The folder of a file. */
-static enum err_code folder_of(const char *path, struct arena *a, const char **ret, struct err *err)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = NULL;
-
-    TRY(arena_printf(a, &folder, err, "%.*s", slash ? slash == path ? 1 : (int)(slash - path) : 1, slash ? path : "."));
-    *ret = folder;
-    return ERR_OK;
-}
-
-static bool is_folder(const char *path)
-{
-    struct stat st;
-
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-static bool is_same_file(const char *path, const char *other)
-{
-    struct stat a, b;
-
-    return stat(path, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
 /* A word of a shell's command line. */
 static enum err_code quoted(const char *text, struct arena *a, const char **ret, struct err *err)
 {
@@ -221,7 +196,7 @@ static enum err_code find_in_folder(struct run *r, const struct args *a, struct 
 
     TRY(model_folder_list(&folder, &r->arena, &list, err));
     for (const struct model_file *f = list.files; f < list.files + list.n; f++)
-        if (file_seen_is(&f->seen, FILE_FLUX_FILL) && !is_same_file(f->path, a->out) &&
+        if (file_seen_is(&f->seen, FILE_FLUX_FILL) && !file_is_same(f->path, a->out) &&
             (!best || f->bytes > best->bytes))
             best = f;
     if (!best) /* the error says what is there instead */
@@ -240,8 +215,8 @@ static enum err_code open_loras(struct run *r, const struct args *a, struct err 
 
     if (!r->loras.n)
         return ERR_OK;
-    if (!is_folder(dir))
-        TRY(folder_of(dir, &r->arena, &dir, err));
+    if (!file_is_folder(dir))
+        TRY(file_folder(dir, &r->arena, &dir, err));
     TRY(lora_set_open(dir, r->loras.items, r->loras.n, &r->arena, &all, err));
     for (int i = 0; i < all.n; i++) {
         if (r->loras.items[i].scale == 0)
@@ -257,10 +232,10 @@ static enum err_code check_paths(const struct run *r, const struct args *a, stru
     struct stat st;
 
     for (int i = 0; i < r->inputs.n_files; i++)
-        if (is_same_file(a->out, r->inputs.files[i].path))
+        if (file_is_same(a->out, r->inputs.files[i].path))
             return err_set(err, ERR_INVALID, "--out %s is the file that would be read: give another name", a->out);
     for (int i = 0; i < r->merged.n; i++)
-        if (is_same_file(a->out, r->merged_files[i].path))
+        if (file_is_same(a->out, r->merged_files[i].path))
             return err_set(err, ERR_INVALID, "--out %s is a LoRA that would be read: give another name", a->out);
     if (stat(a->out, &st) == 0 && !a->force)
         return err_set(err, ERR_CONFLICT, "%s exists: --force replaces it", a->out);
@@ -270,7 +245,7 @@ static enum err_code check_paths(const struct run *r, const struct args *a, stru
 static enum err_code open_input(struct run *r, const struct args *a, struct err *err)
 {
     r->input = a->in;
-    if (is_folder(a->in))
+    if (file_is_folder(a->in))
         TRY(find_in_folder(r, a, err));
     TRY(shards_open(r->input, &r->arena, &r->inputs, err));
     TRY(flux_weight_set(&r->set, r->inputs.files, r->inputs.n_files, err));
@@ -294,7 +269,7 @@ static enum err_code check_space(struct run *r, const struct args *a, struct err
     const char *folder = NULL;
     double free_bytes, wanted = (double)r->plan.file_bytes;
 
-    TRY(folder_of(a->out, &r->arena, &folder, err));
+    TRY(file_folder(a->out, &r->arena, &folder, err));
     if (statvfs(folder, &disk))
         return err_set(err, ERR_IO, "%s: cannot be asked for its free space: %m", folder);
     free_bytes = (double)disk.f_bavail * (double)disk.f_frsize;
@@ -411,7 +386,7 @@ static enum err_code note_leftovers(struct run *r, const struct args *a, struct 
     const struct dirent *entry;
     DIR *dir;
 
-    TRY(folder_of(a->out, &r->arena, &folder, err));
+    TRY(file_folder(a->out, &r->arena, &folder, err));
     dir = opendir(folder);
     while (dir && (entry = readdir(dir))) {
         const char *rest = entry->d_name + strlen(name);
@@ -483,8 +458,8 @@ static enum err_code name_in_folder(struct run *r, const char *dir, const char *
     const char *folder = NULL;
     char *path = NULL;
 
-    TRY(folder_of(out, &r->arena, &folder, err));
-    if (is_same_file(folder, dir)) {
+    TRY(file_folder(out, &r->arena, &folder, err));
+    if (file_is_same(folder, dir)) {
         *ret = file_short_name(out);
         return ERR_OK;
     }
@@ -539,7 +514,7 @@ static enum err_code finish(struct run *r, const struct args *a, struct err *err
     const char *dir = a->models, *name = NULL, *dir_word = NULL, *name_word = NULL;
 
     if (!dir)
-        TRY(folder_of(a->out, &r->arena, &dir, err));
+        TRY(file_folder(a->out, &r->arena, &dir, err));
     TRY(name_in_folder(r, dir, a->out, &name, err));
     TRY(quoted(dir, &r->arena, &dir_word, err));
     TRY(quoted(name, &r->arena, &name_word, err));

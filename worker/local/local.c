@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "kernels/base/file.h"
 #include "worker/cli/cli.h"
@@ -76,13 +75,12 @@ static enum err_code read_input(const char *dir, const char *name, const char *w
     struct err why = { 0 };
     enum err_code rc = ERR_OK;
     char *path = NULL;
-    struct stat st;
 
     TRY(arena_printf(a, &path, err, "%s/%s", dir, name));
     rc = file_read(path, IMAGE_MAX_FILE_BYTES, a, ret, &why);
     if (rc != ERR_NOT_FOUND)
         return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
-    if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
+    if (!file_is_folder(dir))
         return err_set(err, rc, "there is no folder '%.100s': make it, and put original.jpg and mask_auto.png into it",
                        dir);
     return err_set(err, rc, "there is no %s in '%.100s': put %s there under this name", name, dir, what);

@@ -11,18 +11,10 @@
 
 /* --- which files --- */
 
-/* One file may have several paths. */
-static bool is_same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-
-    return strcmp(a, b) == 0 || (stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino);
-}
-
 int model_files_find(const struct model_files *m, const char *path)
 {
     for (int i = 0; i < m->n; i++)
-        if (is_same_file(m->file[i].path, path))
+        if (file_is_same(m->file[i].path, path))
             return i;
     return -1;
 }

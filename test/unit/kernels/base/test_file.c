@@ -56,3 +56,40 @@ TEST(file__says_what_is_no_file_and_waits_for_nobody)
     CHECK(unlink(path) == 0 && rmdir(dir) == 0);
     CHECK_INT(file_open(path, &fd, &st, NULL), ERR_NOT_FOUND);
 }
+
+TEST(file__names_the_folder_of_a_path)
+{
+    static const char *const pairs[][2] = {
+        { "x", "." }, { "./x", "." }, { "/x", "/" }, { "/a/b/x", "/a/b" }, { "a/x", "a" }, { "a/", "a" },
+    };
+    struct arena a = { 0 };
+    struct err err = { 0 };
+
+    CHECK_OK(arena_init(&a, 1 << 16, &err), err);
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        const char *folder = NULL;
+
+        CHECK_OK(file_folder(pairs[i][0], &a, &folder, &err), err);
+        CHECK_STR(folder, pairs[i][1]);
+    }
+    arena_done(&a);
+}
+
+TEST(file__knows_a_folder_and_one_file_by_two_paths)
+{
+    char dir[] = "/tmp/file-test-XXXXXX", path[64], link[64], other[64];
+    struct err err = { 0 };
+
+    CHECK(mkdtemp(dir));
+    (void)snprintf(path, sizeof path, "%s/x", dir);
+    (void)snprintf(link, sizeof link, "%s/link", dir);
+    (void)snprintf(other, sizeof other, "%s/other", dir);
+    CHECK_OK(file_write(path, SPAN("one"), &err), err);
+    CHECK_OK(file_write(other, SPAN("one"), &err), err);
+    CHECK(symlink("x", link) == 0);
+    CHECK(file_is_folder(dir) && !file_is_folder(path) && !file_is_folder("/nowhere/at/all"));
+    CHECK(file_is_same(path, path) && file_is_same(path, link) && file_is_same(link, path));
+    CHECK(!file_is_same(path, other) && !file_is_same(path, "/nowhere/at/all"));
+    CHECK(file_is_same("/nowhere/at/all", "/nowhere/at/all"));
+    CHECK(unlink(link) == 0 && unlink(path) == 0 && unlink(other) == 0 && rmdir(dir) == 0);
+}
