@@ -48,6 +48,12 @@ static inline bool span_ends(struct span a, const char *suffix)
     return a.len >= n && memcmp(a.ptr + a.len - n, suffix, n) == 0;
 }
 
+/* Whether all its bytes are 0; true of no bytes. */
+static inline bool span_is_zero(struct span s)
+{
+    return s.len == 0 || (s.ptr[0] == 0 && memcmp(s.ptr, s.ptr + 1, s.len - 1) == 0);
+}
+
 /* In capitals or not. */
 static inline bool span_ends_in_any_case(struct span a, const char *suffix)
 {

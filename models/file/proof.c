@@ -206,12 +206,7 @@ static const char *bad_value(const struct proof *p, const char *from, const char
 
 static bool is_zero(const char *from, const char *to)
 {
-    static const char zeros[256];
-
-    for (; to - from >= (ptrdiff_t)sizeof zeros; from += sizeof zeros)
-        if (memcmp(from, zeros, sizeof zeros))
-            return false;
-    return memcmp(from, zeros, (size_t)(to - from)) == 0;
+    return span_is_zero((struct span){ from, (size_t)(to - from) });
 }
 
 /* --- refusals --- */

@@ -11,9 +11,7 @@ struct item {
 
 static bool is_zero(const struct tensor_entry *e)
 {
-    const char *bytes = e->data;
-
-    return !e->bytes || (!bytes[0] && !memcmp(bytes, bytes + 1, e->bytes - 1));
+    return span_is_zero((struct span){ e->data, e->bytes });
 }
 
 /* Every tensor counts here, so one of a type that is not read cannot be left out. */

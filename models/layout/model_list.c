@@ -254,7 +254,6 @@ enum start { START_UNREADABLE, START_ZEROS, START_TENSORS, START_OTHER };
 /* What a file begins with, read without a mapping: a disk that fails here is only this file's problem. */
 static enum start look_at_start(const char *path, struct err *why)
 {
-    static const char zeros[START_BYTES];
     char start[START_BYTES] = { 0 };
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     ssize_t n = fd < 0 ? -1 : pread(fd, start, sizeof start, 0);
@@ -266,7 +265,7 @@ static enum start look_at_start(const char *path, struct err *why)
         (void)close(fd);
     if (n < 0)
         return START_UNREADABLE;
-    if (n == START_BYTES && !memcmp(start, zeros, START_BYTES))
+    if (n == START_BYTES && span_is_zero(text))
         return START_ZEROS;
     return tensor_file_begins(text) ? START_TENSORS : START_OTHER;
 }
