@@ -204,11 +204,7 @@ struct work {
 
 static bool is_copied(const struct weight_source *s, enum dtype type)
 {
-    bool same = !s->n_patches && (s->n_dims > 1 || !s->halves_swapped);
-
-    for (int i = 0; i < s->n_pieces; i++)
-        same = same && !s->pieces[i].scale && s->pieces[i].entry->dtype == type;
-    return same && (s->n_dims > 1 || s->n_pieces == 1);
+    return weight_source_only_joins(s, type) && (s->n_dims > 1 || (s->n_pieces == 1 && !s->halves_swapped));
 }
 
 static float limit_of(enum dtype t)
@@ -237,15 +233,12 @@ static int64_t rows_in(int64_t most, int64_t one, int64_t rows)
 }
 
 /* Where a row of the tensor is in the input. */
-static const char *row_of_input(const struct weight_source *s, int64_t row, int64_t rows, size_t row_bytes)
+static const char *row_of_input(const struct weight_source *s, int64_t row, size_t row_bytes)
 {
-    const struct weight_piece *p = s->pieces;
+    int64_t in_piece;
+    const struct weight_piece *p = weight_source_row(s, row, &in_piece);
 
-    if (s->halves_swapped)
-        row = (row + rows / 2) % rows;
-    for (; s->n_dims > 1 && row >= p->entry->dims[0]; p++)
-        row -= p->entry->dims[0];
-    return (const char *)p->entry->data + (size_t)row * row_bytes;
+    return (const char *)p->entry->data + (size_t)in_piece * row_bytes;
 }
 
 /* The first value that is NaN, infinite or over the limit; n: none. The loop over all is one that can be vectorised. */
@@ -268,7 +261,7 @@ static int64_t make_rows(const struct work *w, int64_t row0, int64_t n, float *v
     int64_t bad;
 
     for (int64_t r = 0; w->copied && r < n; r++) {
-        const char *row = row_of_input(w->source, row0 + r, w->rows, w->row_bytes);
+        const char *row = row_of_input(w->source, row0 + r, w->row_bytes);
 
         memcpy(ret + (size_t)r * w->row_bytes, row, w->row_bytes);
         dequantise_row(w->type, row, values + r * w->cols, w->cols);

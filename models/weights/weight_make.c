@@ -17,11 +17,7 @@ enum { CHUNK_ROWS = 32 };
 /* Whether the pieces' bytes, put together, are the tensor. */
 static bool only_joins(const struct weight_source *s)
 {
-    bool same = !s->n_patches;
-
-    for (int i = 0; i < s->n_pieces; i++)
-        same = same && !s->pieces[i].scale && s->pieces[i].entry->dtype == s->pieces[0].entry->dtype;
-    return same;
+    return weight_source_only_joins(s, s->pieces[0].entry->dtype);
 }
 
 static bool is_float16_or_32(enum dtype t)
@@ -87,14 +83,10 @@ enum err_code weight_make_room(const struct weight_source *s, enum dtype type, s
 
 static void join_rows(const struct weight_source *s, int64_t row0, int64_t n, size_t row_bytes, char *ret)
 {
-    const int64_t rows = weight_source_rows(s);
-
     for (int64_t r = row0; r < row0 + n; r++) {
-        const struct weight_piece *p = s->pieces;
-        int64_t row = s->halves_swapped ? (r + rows / 2) % rows : r;
+        int64_t row;
+        const struct weight_piece *p = weight_source_row(s, r, &row);
 
-        for (; row >= p->entry->dims[0]; p++)
-            row -= p->entry->dims[0];
         memcpy(ret + (size_t)(r - row0) * row_bytes, (const char *)p->entry->data + (size_t)row * row_bytes, row_bytes);
     }
 }

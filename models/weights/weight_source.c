@@ -18,6 +18,28 @@ int64_t weight_source_cols(const struct weight_source *s)
     return n;
 }
 
+const struct weight_piece *weight_source_row(const struct weight_source *s, int64_t row, int64_t *ret_row)
+{
+    const struct weight_piece *p = s->pieces, *last = s->pieces + s->n_pieces - 1;
+    const int64_t rows = weight_source_rows(s);
+
+    if (s->n_dims > 1 && s->halves_swapped)
+        row = (row + rows / 2) % rows;
+    for (; s->n_dims > 1 && p < last && row >= p->entry->dims[0]; p++)
+        row -= p->entry->dims[0];
+    *ret_row = row;
+    return p;
+}
+
+bool weight_source_only_joins(const struct weight_source *s, enum dtype type)
+{
+    bool same = !s->n_patches;
+
+    for (int i = 0; i < s->n_pieces; i++)
+        same = same && !s->pieces[i].scale && s->pieces[i].entry->dtype == type;
+    return same;
+}
+
 float weight_scale_value(const struct tensor_entry *scale, int64_t i)
 {
     const size_t bytes = (size_t)dtype_info(scale->dtype)->block_bytes;
@@ -55,14 +77,10 @@ static void read_row(const struct weight_piece *p, int64_t row, int64_t cols, fl
 
 static void read_matrix(const struct weight_source *s, int64_t row0, int64_t n, int64_t cols, float *ret)
 {
-    const int64_t rows = weight_source_rows(s);
-
     for (int64_t r = row0; r < row0 + n; r++) {
-        const struct weight_piece *p = s->pieces;
-        int64_t row = s->halves_swapped ? (r + rows / 2) % rows : r;
+        int64_t row;
+        const struct weight_piece *p = weight_source_row(s, r, &row);
 
-        for (; p < s->pieces + s->n_pieces - 1 && row >= p->entry->dims[0]; p++)
-            row -= p->entry->dims[0];
         read_row(p, row, cols, ret + (r - row0) * cols);
     }
 }

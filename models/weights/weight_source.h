@@ -60,6 +60,12 @@ float weight_scale_value(const struct tensor_entry *scale, int64_t i); /* of any
 int64_t weight_source_cols(const struct weight_source *s); /* of a vector: 1 */
 int64_t weight_source_rows(const struct weight_source *s);
 
+/* The piece that holds row `row` of a matrix, whose number in it is *ret_row; of a vector, the first piece. */
+const struct weight_piece *weight_source_row(const struct weight_source *s, int64_t row, int64_t *ret_row);
+
+/* Whether every piece is of this type, without scales and patches: its bytes are those of the tensor. */
+bool weight_source_only_joins(const struct weight_source *s, enum dtype type);
+
 /* Rows row0 .. row0 + n - 1 as f32 [n, cols], row-major; a tensor of four dimensions counts as [c_out, rest]. A vector
  * is read as a whole, row0 0 and n its length. Any thread. Nothing is refused here: NaN and infinity come through. */
 void weight_source_read(const struct weight_source *s, int64_t row0, int64_t n, float *ret);
