@@ -1,5 +1,6 @@
 #include "kernels/quant.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "kernels/base/processor.h"
@@ -343,6 +344,22 @@ void dequantise_row(enum dtype t, const void *src, float *dst, int64_t n)
         row_fns[t](src, dst, n / dtype_info(t)->block_elems);
     else
         memset(dst, 0, (size_t)n * sizeof *dst);
+}
+
+void dequantise_columns(enum dtype t, const void *matrix, int64_t cols, int64_t row, int64_t j0, int64_t n, float *dst)
+{
+    const char *from = (const char *)matrix + (size_t)row * dtype_row_bytes(t, cols);
+
+    dequantise_row(t, from + (j0 ? dtype_row_bytes(t, j0) : 0), dst, n);
+}
+
+EVERY_PROCESSOR bool values_are_within(const float *values, int64_t n, float largest)
+{
+    int outside = 0; /* no early end: a loop over all can be vectorised */
+
+    for (int64_t i = 0; i < n; i++)
+        outside |= !(fabsf(values[i]) <= largest);
+    return !outside;
 }
 
 EVERY_PROCESSOR static void scale_row(float *values, float scale, int64_t n)

@@ -13,8 +13,13 @@
 #include "kernels/tensor.h"
 
 void dequantise_row(enum dtype t, const void *src, float *dst, int64_t n);
-/* The same, each value rounded once to bf16 (nearest even). */
+/* n values of row `row` of a matrix, [rows, cols], from column j0 on, which begins a block of the type. */
+void dequantise_columns(enum dtype t, const void *matrix, int64_t cols, int64_t row, int64_t j0, int64_t n, float *dst);
+/* As dequantise_row, each value rounded once to bf16 (nearest even). */
 void dequantise_row_bf16(enum dtype t, const void *src, uint16_t *dst, int64_t n);
+
+/* Whether no value's magnitude is above `largest`; NaN is not within anything. */
+bool values_are_within(const float *values, int64_t n, float largest);
 
 /* Row `row` of a matrix in the host's memory, [cols], multiplied with its scale; and the same rounded once to bf16. */
 void dequantise_weight_row(const struct weight *w, int64_t row, float *dst);

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "kernels/base/mapping.h"
-#include "kernels/base/processor.h"
 #include "kernels/quant.h"
 #include "kernels/quantise.h"
 #include "models/file/file_map.h"
@@ -241,15 +240,12 @@ static const char *row_of_input(const struct weight_source *s, int64_t row, size
     return (const char *)p->entry->data + (size_t)in_piece * row_bytes;
 }
 
-/* The first value that is NaN, infinite or over the limit; n: none. The loop over all is one that can be vectorised. */
-EVERY_PROCESSOR static int64_t find_bad(const float *values, int64_t n, float limit)
+/* The first value that is NaN, infinite or over the limit; n: none. */
+static int64_t find_bad(const float *values, int64_t n, float limit)
 {
-    int64_t i = 0;
-    int bad = 0;
+    int64_t i;
 
-    for (; i < n; i++)
-        bad |= !(fabsf(values[i]) <= limit);
-    for (i = bad ? 0 : n; i < n && fabsf(values[i]) <= limit; i++)
+    for (i = values_are_within(values, n, limit) ? n : 0; i < n && fabsf(values[i]) <= limit; i++)
         ;
     return i;
 }

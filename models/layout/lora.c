@@ -1,5 +1,6 @@
 #include "models/layout/lora.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -93,39 +94,18 @@ static enum err_code check_vector(const struct lora *l, const struct tensor_entr
                                       : ERR_OK;
 }
 
-EVERY_PROCESSOR static bool all_finite(const float *v, int64_t n)
-{
-    float zero = 0;
-
-    for (int64_t i = 0; i < n; i++)
-        zero += v[i] * 0.0f; /* NaN from NaN and infinity */
-    return zero == 0;
-}
-
-/* Some columns of row o of a matrix; j0 is a multiple of STRIP_VALUES. */
-static void read_row(const struct tensor_entry *e, int64_t o, int64_t j0, int64_t n, float *ret)
-{
-    const char *row = (const char *)e->data + (size_t)o * dtype_row_bytes(e->dtype, e->dims[1]);
-
-    dequantise_row(e->dtype, row + (j0 ? dtype_row_bytes(e->dtype, j0) : 0), ret, n);
-}
-
 static enum err_code check_finite(const struct lora *l, const struct tensor_entry *e, struct err *err)
 {
     bool good = true;
     int64_t rows = e->n_dims == 2 ? e->dims[0] : 1, cols = e->dims[e->n_dims - 1];
-    struct tensor_entry matrix = *e;
 
-    matrix.n_dims = 2;
-    matrix.dims[0] = rows;
-    matrix.dims[1] = cols;
     for (int64_t o = 0; o < rows; o++)
         for (int64_t j = 0; j < cols; j += STRIP_VALUES) {
             float v[STRIP_VALUES];
             int64_t n = cols - j < STRIP_VALUES ? cols - j : STRIP_VALUES;
 
-            read_row(&matrix, o, j, n, v);
-            good = all_finite(v, n) && good;
+            dequantise_columns(e->dtype, e->data, cols, o, j, n, v);
+            good = values_are_within(v, n, FLT_MAX) && good;
         }
     return good ? ERR_OK : damaged(l, e, "holds NaN or infinity", err);
 }
@@ -586,7 +566,7 @@ static void add_row(const struct part *p, int64_t src, float *values)
         float v[STRIP_VALUES];
         int64_t n = p->cols - j < STRIP_VALUES ? p->cols - j : STRIP_VALUES;
 
-        read_row(p->e, src, j, n, v);
+        dequantise_columns(p->e->dtype, p->e->data, p->cols, src, j, n, v);
         add_scaled(values + j, v, n, p->factor);
     }
 }

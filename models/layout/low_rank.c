@@ -24,20 +24,12 @@ static int64_t least(int64_t x, int64_t y)
     return x < y ? x : y;
 }
 
-/* n values of a row from column j0 on, which begins a block of the type. */
-static void read_values(enum dtype t, const void *matrix, int64_t cols, int64_t row, int64_t j0, int64_t n, float *ret)
-{
-    const char *from = (const char *)matrix + (size_t)row * dtype_row_bytes(t, cols);
-
-    dequantise_row(t, from + (j0 ? dtype_row_bytes(t, j0) : 0), ret, n);
-}
-
 static void read_a(const struct low_rank *m, int64_t k0, int64_t n_k, int64_t j0, int64_t n, struct panel *p)
 {
     float row[PANEL] = { 0 }; /* zeros behind the last column */
 
     for (int64_t k = 0; k < n_k; k++) {
-        read_values(m->a_dtype, m->a, m->cols, k0 + k, j0, n, row);
+        dequantise_columns(m->a_dtype, m->a, m->cols, k0 + k, j0, n, row);
         for (int64_t s = 0; s * STRIP < n; s++)
             memcpy(p->a[s][k], row + s * STRIP, sizeof p->a[s][k]);
     }
@@ -94,7 +86,7 @@ static void add_rows(const struct low_rank *m, int64_t b_row0, int64_t n_rows, i
 
             read_a(m, k0, n_k, j0, n, &p);
             for (int64_t o = 0; o < n_rows; o++)
-                read_values(m->b_dtype, m->b, m->rank, b_row0 + o, k0, n_k, p.b[o]);
+                dequantise_columns(m->b_dtype, m->b, m->rank, b_row0 + o, k0, n_k, p.b[o]);
             sum_panel(&p, n_rows, n_k, n);
         }
         add_sums(&p, n_rows, n, m->factor, stride, values + j0);

@@ -1,7 +1,6 @@
 #include "models/weights/weight_make.h"
 
 #include <float.h>
-#include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,16 +90,6 @@ static void join_rows(const struct weight_source *s, int64_t row0, int64_t n, si
     }
 }
 
-/* NaN is not. */
-static bool all_within(const float *values, int64_t n, float largest)
-{
-    bool within = true;
-
-    for (int64_t i = 0; i < n; i++)
-        within &= fabsf(values[i]) <= largest;
-    return within;
-}
-
 /* Rows of new values; false: one is not finite or, where patches made it, larger than any weight of a trained model.
  * `values` has room for them. */
 static bool make_rows(const struct weight_source *s, int64_t row0, int64_t n, enum dtype type, float *values, char *ret)
@@ -109,7 +98,7 @@ static bool make_rows(const struct weight_source *s, int64_t row0, int64_t n, en
 
     weight_source_read(s, row0, n, values);
     quantise_row(type, values, ret, n * cols);
-    return all_within(values, n * cols, s->n_patches ? PROOF_LARGEST : FLT_MAX);
+    return values_are_within(values, n * cols, s->n_patches ? PROOF_LARGEST : FLT_MAX);
 }
 
 static enum err_code refuse(const struct weight_source *s, const char *path, struct err *err)

@@ -1,12 +1,13 @@
 #include "models/weights/weights.h"
 
-#include <math.h>
+#include <float.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "kernels/base/mapping.h"
 #include "kernels/ops.h"
+#include "kernels/quant.h"
 #include "models/file/proof.h"
 #include "models/weights/weight_make.h"
 
@@ -99,12 +100,11 @@ static enum err_code expand(const struct weight_loader *l, const struct weight_s
     TRY(prove(l, s, err));
     TRY(arena_alloc(l->scratch, (size_t)rows, (size_t)cols * sizeof *values, &values, err));
     weight_source_read(s, 0, rows, values);
-    for (int64_t i = 0; i < rows * cols; i++)
-        if (!isfinite(values[i]))
-            return err_set(err, ERR_CORRUPT, "%s: tensor '%.*s' %s", path_of(l, s), SPAN_ARG(s->pieces[0].entry->name),
-                           s->n_patches ? "comes to NaN or infinity with the LoRAs merged; take a smaller scale, or "
-                                          "other LoRAs"
-                                        : "holds NaN or infinity; fetch the file again");
+    if (!values_are_within(values, rows * cols, FLT_MAX))
+        return err_set(err, ERR_CORRUPT, "%s: tensor '%.*s' %s", path_of(l, s), SPAN_ARG(s->pieces[0].entry->name),
+                       s->n_patches ? "comes to NaN or infinity with the LoRAs merged; take a smaller scale, or "
+                                      "other LoRAs"
+                                    : "holds NaN or infinity; fetch the file again");
     *ret = values;
     return ERR_OK;
 }

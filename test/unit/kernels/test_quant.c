@@ -1,3 +1,4 @@
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -294,5 +295,41 @@ TEST(quant__rounds_to_bf16_to_nearest_even)
 
         memcpy(&f, &u, 4);
         CHECK(isnan(bf16_to_f32(f32_to_bf16(f))));
+    }
+}
+
+TEST(quant__finds_one_value_that_is_out_of_bounds_wherever_it_is)
+{
+    static const float bad[] = { NAN, INFINITY, -INFINITY, 4.5f, -4.5f };
+    float values[37];
+
+    for (int i = 0; i < 37; i++)
+        values[i] = i % 2 ? 4 : -4;
+    CHECK(values_are_within(values, 37, 4) && values_are_within(values, 0, 0));
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
+        for (int i = 0; i < 37; i++) {
+            const float kept = values[i];
+
+            values[i] = bad[k];
+            CHECK(!values_are_within(values, 37, 4));
+            CHECK_INT(values_are_within(values, 37, FLT_MAX), k > 2);
+            values[i] = kept;
+        }
+}
+
+TEST(quant__reads_some_columns_of_a_row)
+{
+    enum { COLS = 64, ROWS = 3, BLOCK = 34 /* of 32 values: a half, and bytes */ };
+    unsigned char matrix[ROWS * COLS / 32 * BLOCK];
+    float whole[COLS], some[32];
+
+    for (size_t i = 0; i < sizeof matrix; i++)
+        matrix[i] = i % BLOCK == 0 ? 0 : i % BLOCK == 1 ? 0x3c : (unsigned char)(37 * i + 11);
+    for (int64_t row = 0; row < ROWS; row++) {
+        dequantise_row(DT_Q8_0, matrix + row * COLS / 32 * BLOCK, whole, COLS);
+        for (int64_t j0 = 0; j0 < COLS; j0 += 32) {
+            dequantise_columns(DT_Q8_0, matrix, COLS, row, j0, 32, some);
+            CHECK_INT(memcmp(some, whole + j0, sizeof some), 0);
+        }
     }
 }
