@@ -151,7 +151,7 @@ static enum err_code time_blocks(struct flux_rig *r, struct bench_product *produ
 static enum err_code open_blocks(struct flux_rig *r, const struct bench_options *o, struct bench_product **ret_product,
                                  struct bench_blocks *b, struct err *err)
 {
-    struct flux_config config = random_model_flux_fill;
+    struct flux_config config = flux_fill_config;
     int64_t n_columns = 4 * config.hidden + 2 * config.mlp, n;
 
     config.n_double = config.n_single = 1;
@@ -252,7 +252,7 @@ static enum err_code time_kinds(struct flux_rig *r, struct bench_step *b, struct
 /* The sizes of the transformer in a step, with at most o->max_layers blocks of each kind. */
 static struct flux_config config_of(const struct bench_options *o)
 {
-    struct flux_config c = o->config ? *o->config : random_model_flux_fill;
+    struct flux_config c = o->config ? *o->config : flux_fill_config;
 
     if (o->max_layers && o->max_layers < c.n_double)
         c.n_double = o->max_layers;

@@ -7,19 +7,6 @@
 #include "kernels/quant.h"
 #include "models/file/name_index.h"
 
-const struct flux_config random_model_flux_fill = {
-    .in_channels = 384,
-    .out_channels = 64,
-    .hidden = 3072,
-    .mlp = 12288,
-    .context = 4096,
-    .pooled = 768,
-    .head_dim = 128,
-    .n_heads = 24,
-    .n_double = 19,
-    .n_single = 38,
-    .guidance = true,
-};
 const int64_t random_model_vae_widths[4] = { 128, 256, 512, 512 };
 
 enum err_code random_model_init(struct random_model *m, struct arena *a, enum dtype type, enum random_weights weights,

@@ -20,11 +20,7 @@ enum { RANDOM_MODEL_MAX = 2048 };
  * size takes little memory; for backends that copy weights. */
 enum random_weights { RANDOM_WEIGHTS_OWN, RANDOM_WEIGHTS_SHARED };
 
-/*
- * The sizes of FLUX.1-Fill and of its autoencoder's levels; for a real model they are read from the tensors of its
- * files.
- */
-extern const struct flux_config random_model_flux_fill;
+/* The sizes of the levels of FLUX.1's autoencoder; for a real model they are read from the tensors of its files. */
 extern const int64_t random_model_vae_widths[4];
 
 struct random_model {

@@ -168,21 +168,10 @@ enum err_code convert_plan_make(const struct weight_set *set, const struct conve
 enum err_code convert_fill_bytes(const struct convert_types *t, struct arena *scratch, int64_t *ret, struct err *err)
 {
     ARENA_SCRATCH(scratch);
-    static const struct flux_config fill = { .in_channels = 384,
-                                             .out_channels = 64,
-                                             .hidden = 3072,
-                                             .mlp = 12288,
-                                             .context = 4096,
-                                             .pooled = 768,
-                                             .head_dim = 128,
-                                             .n_heads = 24,
-                                             .n_double = 19,
-                                             .n_single = 38,
-                                             .guidance = true };
     struct planning p = { .types = t, .a = scratch };
     struct gguf_outline outline = { 0 };
 
-    TRY(plan_tensors(&p, &fill, err));
+    TRY(plan_tensors(&p, &flux_fill_config, err));
     TRY(add_pairs(&(struct convert_options){ .types = *t }, scratch, &outline, err));
     outline.tensors = p.tensors;
     outline.n_tensors = p.n;

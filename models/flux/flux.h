@@ -43,6 +43,9 @@ struct flux_config {
     bool guidance; /* false in schnell */
 };
 
+/* The sizes of FLUX.1-Fill. A model's own are read from its tensors; these say what is to be expected of one. */
+extern const struct flux_config flux_fill_config;
+
 struct flux_linear {
     struct weight w;
     struct bias b;

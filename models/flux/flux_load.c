@@ -10,7 +10,21 @@
 #include "models/layout/network_prefixes.h"
 #include "models/weights/weight_depth.h"
 
-enum { NAME_SIZE = 128, FILL_IN = 384, FILL_OUT = 64 };
+enum { NAME_SIZE = 128 };
+
+const struct flux_config flux_fill_config = {
+    .in_channels = 384,
+    .out_channels = 64,
+    .hidden = 3072,
+    .mlp = 12288,
+    .context = 4096,
+    .pooled = 768,
+    .head_dim = 128,
+    .n_heads = 24,
+    .n_double = 19,
+    .n_single = 38,
+    .guidance = true,
+};
 
 /* The sizes that occur in the tables: D is the config's `hidden`, M its `mlp`; D3_M is 3 D + M. */
 enum size { SINUSOID, IN, OUT, CONTEXT, POOLED, HEAD, D, D2, D3, D6, M, D_M, D3_M };
@@ -315,11 +329,13 @@ enum err_code flux_require_fill(const struct flux_config *c, struct err *err)
                        : c->in_channels == 128 ? " (FLUX.1 Canny or Depth)"
                        : c->in_channels == 196 ? " (Flex.2)"
                                                : "";
+    const struct flux_config *fill = &flux_fill_config;
 
-    if (c->in_channels != FILL_IN || c->out_channels != FILL_OUT)
+    if (c->in_channels != fill->in_channels || c->out_channels != fill->out_channels)
         return err_set(err, ERR_UNSUPPORTED,
-                       "transformer is not FLUX.1-Fill: %lld input and %lld output channels%s, Fill has %d and %d",
-                       (long long)c->in_channels, (long long)c->out_channels, what, FILL_IN, FILL_OUT);
+                       "transformer is not FLUX.1-Fill: %lld input and %lld output channels%s, Fill has %lld and %lld",
+                       (long long)c->in_channels, (long long)c->out_channels, what, (long long)fill->in_channels,
+                       (long long)fill->out_channels);
     if (!c->guidance)
         return err_set(err, ERR_UNSUPPORTED, "transformer is not FLUX.1-Fill: it has no guidance_in");
     return ERR_OK;

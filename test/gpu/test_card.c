@@ -139,7 +139,7 @@ static enum err_code add_part(struct random_model *m, enum part part, int64_t n_
 {
     switch (part) {
     case TRANSFORMER:
-        return flux_describe(&random_model_flux_fill, random_model_add, m, err);
+        return flux_describe(&flux_fill_config, random_model_add, m, err);
     case VAE:
         return random_model_add_vae(m, random_model_vae_widths, err);
     case T5:

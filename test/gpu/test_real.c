@@ -30,7 +30,7 @@ struct made {
 /* One block of each kind. */
 static void make_flux(struct made *m, enum dtype type)
 {
-    struct flux_config config = random_model_flux_fill;
+    struct flux_config config = flux_fill_config;
     struct err err = { 0 };
 
     config.n_double = config.n_single = 1;
