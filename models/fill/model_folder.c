@@ -89,6 +89,11 @@ const char *model_part_name(enum model_part part)
     return (unsigned)part < MODEL_PART_COUNT ? parts[part].name : "?";
 }
 
+bool model_part_is_needed(enum model_part part, bool has_prompts)
+{
+    return part != MODEL_PROMPTS && (!has_prompts || part == MODEL_TRANSFORMER || part == MODEL_VAE);
+}
+
 /* --- what a file's name says, where its content cannot be read --- */
 
 static enum file_kind hint_of(const char *name)

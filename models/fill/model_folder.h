@@ -62,6 +62,9 @@ struct model_found {
 
 const char *model_part_name(enum model_part part);
 
+/* Whether a folder must have a part: a prompt pack replaces the text encoders and their tokenizers. */
+bool model_part_is_needed(enum model_part part, bool has_prompts);
+
 /* ERR_NOT_FOUND says what was seen instead, as far as it fits into a message, and which names were looked for.
  * ERR_TOO_LARGE where all transformers are over the limit. ERR_UNSUPPORTED where the named transformer is a relative of
  * Fill or in an encoding that is not read. ERR_IO, ERR_CORRUPT, ERR_NOMEM and others where the folder, or a file that

@@ -263,12 +263,6 @@ static double gib(double bytes)
     return bytes / ((int64_t)1 << 30);
 }
 
-/* A prompt pack replaces the text encoders and their tokenizers. */
-static bool is_needed(enum model_part part, bool has_prompts)
-{
-    return part != MODEL_PROMPTS && (!has_prompts || part == MODEL_TRANSFORMER || part == MODEL_VAE);
-}
-
 /* What a part is found in; "" where it is not. */
 struct parts {
     const char *path[MODEL_PART_COUNT];
@@ -293,7 +287,7 @@ static int check_parts(struct run *r, const struct model_folder *folder, struct 
         ret->path[part] = rc == ERR_OK ? found.path : "";
         if (rc == ERR_OK)
             good(model_part_name((enum model_part)part), "%s", found.path);
-        else if (is_needed((enum model_part)part, has_prompts))
+        else if (model_part_is_needed((enum model_part)part, has_prompts))
             wrong(r, model_part_name((enum model_part)part), err.msg,
                   rc == ERR_NOT_FOUND ? "-> put it into MODEL_DIR; what lies there is listed below"
                                       : "-> the file is damaged, unfinished or of another kind: download it again");

@@ -438,17 +438,13 @@ static enum err_code convert(struct run *r, const struct args *a, struct err *er
 /* The first part that the folder lacks beside the transformer; MODEL_PART_COUNT: none. */
 static enum model_part missing_part(struct run *r, const char *dir)
 {
-    static const enum model_part text[] = { MODEL_CLIP, MODEL_T5, MODEL_CLIP_TOKENIZER, MODEL_T5_TOKENIZER };
     const struct model_folder folder = { .dir = dir };
     struct model_found found;
+    bool has_prompts = model_folder_find(&folder, MODEL_PROMPTS, &r->arena, &found, NULL) == ERR_OK;
 
-    if (model_folder_find(&folder, MODEL_VAE, &r->arena, &found, NULL))
-        return MODEL_VAE;
-    if (model_folder_find(&folder, MODEL_PROMPTS, &r->arena, &found, NULL) == ERR_OK)
-        return MODEL_PART_COUNT;
-    for (size_t i = 0; i < sizeof text / sizeof *text; i++)
-        if (model_folder_find(&folder, text[i], &r->arena, &found, NULL))
-            return text[i];
+    for (enum model_part part = MODEL_VAE; part < MODEL_PART_COUNT; part++)
+        if (model_part_is_needed(part, has_prompts) && model_folder_find(&folder, part, &r->arena, &found, NULL))
+            return part;
     return MODEL_PART_COUNT;
 }
 
