@@ -11,7 +11,7 @@ Q       := $(if $(V),,@)
 # Goals that install what is missing and start make again ($(AGAIN)); they, and those that do not depend on the machine, look
 # nothing up.
 AGAIN_GOALS := run demo test asan tsan integration browser-test
-BLIND_GOALS := help clean deps lint fmt golden $(AGAIN_GOALS)
+BLIND_GOALS := help clean deps lint fmt golden fetch-test $(AGAIN_GOALS)
 LOOK  := $(filter-out $(BLIND_GOALS),$(or $(MAKECMDGOALS),all))
 comma := ,
 probe  = $(if $(LOOK),$(shell $(1)))
@@ -117,7 +117,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration browser-test tsan golden run demo lint fmt tidy tiny-model unit-programs \
+.PHONY: all deps test unit asan fuzz integration browser-test fetch-test tsan golden run demo lint fmt tidy tiny-model unit-programs \
     harness-test clean help FORCE
 all: build/inpaint-worker ## build build/inpaint-worker, with CUDA where nvcc is
 	$(Q)$(if $(filter 0,$(MAKELEVEL)),echo "build/inpaint-worker is ready. Next: \`make run\` makes a picture$(comma) \`make test\` runs the tests",:)
@@ -235,6 +235,9 @@ browser-test: ## the local cloud's page in Chromium, with the real worker; T="pa
 	$(AGAIN) all $(DEMO_TOOLS:%=build/%)
 	$(Q)python3 test/browser/test_page.py $(T)
 
+fetch-test: ## scripts/fetch_weights.sh against a server with faults; T="parts of names" runs some
+	$(Q)scripts/install_deps.sh python3 curl && python3 test/fetch/test_fetch.py $(T)
+
 tiny-model: build/tiny-model ## a complete random model folder of a few MB in build/models/tiny
 	$(Q)mkdir -p build/models && build/tiny-model build/models/tiny
 
@@ -297,7 +300,7 @@ clean: ## remove everything built
 
 # The groups of the list of goals, and their order in it; a goal that is in none comes last.
 HELP_start   := run demo all deps clean help
-HELP_test    := test integration browser-test asan tsan fuzz
+HELP_test    := test integration browser-test fetch-test asan tsan fuzz
 HELP_develop := lint fmt tidy golden tiny-model
 HELP_GPU     := gpu-check gpu-test gpu-bench cuda-libs gpu-dry cuda-check cudnn-check gpu-check-test
 

@@ -322,9 +322,11 @@ expect() { # wanted_bytes and wanted_sha256 of $row: of the table, else of the s
 }
 
 probe() { # asks for one byte: size, etag, and whether the server sends ranges
+    conditional=0
     ask_place 0-0 || return
     end_request
     etag=${head[etag]:-} ranges=0 size=-
+    [[ -z $etag || $etag == W/* || $etag == *[[:cntrl:]]* ]] || conditional=1
     if [ "$status" = 206 ] && [[ ${head[content-range]:-} =~ ^bytes\ 0-0/([0-9]{1,15})$ ]]; then
         size=${BASH_REMATCH[1]} ranges=1
     elif [ "$status" = 200 ] && [[ ${head[content-length]:-} =~ ^[0-9]{1,15}$ ]]; then
@@ -344,7 +346,7 @@ ask_place() { # RANGE, or "" for everything: starts a request and reads its head
     local options=()
     [ -z "$1" ] || options+=(--range "$1")
     # A change of the file between two pieces is noticed by this condition; weak validators do not promise the same bytes.
-    [ -z "$1" ] || [[ -z ${etag:-} || $etag == W/* || $etag == *[[:cntrl:]]* ]] || options+=(--header "If-Range: $etag")
+    [ -z "$1" ] || [ "$conditional" = 0 ] || options+=(--header "If-Range: $etag")
     [ "$ours" = 1 ] || options+=(--location --max-redirs 3)
     start_request "$place" "$ours" "${options[@]}"
     while :; do
@@ -402,6 +404,12 @@ fetch_piece() { # K: the rest of piece K
     first=$((start + $(size_of "$piece")))
     [ $first -le $last ] || return 0
     ask_place "$first-$last" || return
+    if [ "$status" = 200 ] && [ "$conditional" = 1 ] && [ "${head[etag]:-}" = "$etag" ]; then
+        end_request
+        conditional=0
+        trouble="the server of $what does not know conditions for ranges"
+        return $again
+    fi
     if [ "$status" != 206 ] || { [ -n "$etag" ] && [ "${head[etag]:-$etag}" != "$etag" ]; }; then
         end_request
         trouble="$what changed on the server while it was fetched"
@@ -613,7 +621,6 @@ fetch_once() {
     until_done resolve || return
     resolved=1
     expect || return
-    etag=''
     until_done probe || return
     open_state || return
     begin_progress

@@ -1,10 +1,15 @@
 """hub.py - two sites on loopback, as Hugging Face has them: a hub that says where a file is, and a content network that
 sends its bytes. Tests put faults into both; each keeps a list of what it was asked."""
+import functools
 import hashlib
 import http.server
 import re
 import threading
 import time
+
+
+sha256 = functools.lru_cache(lambda body: hashlib.sha256(body).hexdigest())
+etag_of = functools.lru_cache(lambda body: f'"{hashlib.md5(body).hexdigest()}"')
 
 
 class Reply:
@@ -120,7 +125,7 @@ class Hub:
         headers = {"Location": f"{self.cdn.address}/{name}?signature=of-the-address"}
         if self.announce:
             headers["X-Linked-Size"] = str(len(body))
-            headers["X-Linked-Etag"] = f'"{hashlib.sha256(body).hexdigest()}"'
+            headers["X-Linked-Etag"] = f'"{sha256(body)}"'
         return self.hub_fault(request, Reply(302, headers))
 
     def answer_cdn(self, request):
@@ -128,7 +133,7 @@ class Hub:
 
     def range_reply(self, request):
         body = self.files[request.path[1:].split("?")[0]]
-        etag = f'"{hashlib.md5(body).hexdigest()}"'
+        etag = etag_of(body)
         headers = {"ETag": etag, "Accept-Ranges": "bytes"} if self.etags else {}
         if request.span is None or request.headers.get("if-range", etag) != etag:
             return Reply(200, headers, body)

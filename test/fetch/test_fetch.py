@@ -357,6 +357,13 @@ def test_a_reply_with_another_range_is_not_used():
         assert "for the bytes 65536 to 131071" in run.stderr and not wrong, run.stderr
 
 
+def test_a_server_that_knows_no_conditions_is_asked_without():
+    with one_file() as (hub, client):
+        hub.cdn_fault = lambda q, r: Reply(200, {"ETag": r.headers["ETag"]}, BODY, cut=1) if "if-range" in q.headers else r
+        ends_well(client, client.run())
+        assert hub.pieces()[-1].headers.get("if-range") is None
+
+
 def test_a_file_that_changes_between_ranges_is_fetched_anew():
     new = content(len(BODY), 7)
     for etags in (True, False):
