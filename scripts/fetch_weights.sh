@@ -597,24 +597,12 @@ open_state() { # what an earlier run left for the same bytes is used again
     piece_bytes=$piece_setting
     if [ "$old_about" = "$about" ] && [ "$old_mark" = "$mark" ] && [[ $old_piece =~ ^[1-9][0-9]{0,14}$ ]] && [ "$ranges" = 1 ]; then
         piece_bytes=$old_piece
-        keep_whole_pieces
     else
         rm -rf -- "$state"
     fi
     mkdir -p -- "$state" && printf '%s\n%s\n%s\n' "$about" "$mark" "$piece_bytes" > "$state/about" && return 0
     trouble="cannot write into '$state'"
     return $fatal
-}
-
-keep_whole_pieces() { # after a run that was killed while it joined pieces
-    local at k piece
-    at=$(size_of "$state/whole")
-    k=$((at / piece_bytes))
-    for piece in "$state"/piece.*; do
-        [[ ! ${piece##*.} =~ ^[0-9]+$ ]] || [ "${piece##*.}" -ge $k ] || rm -f -- "$piece"
-    done
-    [ $((at % piece_bytes)) = 0 ] || [ "$at" = "$size" ] || [ "$(size_of "$state/piece.$k")" -gt $((at % piece_bytes)) ] ||
-        truncate -s $((k * piece_bytes)) -- "$state/whole"
 }
 
 fetch_once() {
@@ -678,7 +666,7 @@ fetch_file() {
             "The same command again fetches it anew"
     fi
     [[ $name != */* ]] || mkdir -p -- "$out/${name%/*}"
-    mv -f -- "$state/whole" "$out/$name" || fail "$name: cannot be renamed from '$state/whole'"
+    mv -fT -- "$state/whole" "$out/$name" || fail "$name: cannot be renamed from '$state/whole'"
     local bytes seconds=$((SECONDS - began))
     bytes=$(size_of "$out/$name")
     rm -rf -- "$state"
@@ -713,6 +701,17 @@ find_missing() { # rows that are to be fetched, and the room that they need
     [ "$need" -le "$free" ] ||
         fail "'$out' has $(human "$free") free, but $(human "$need") are still to be fetched; free some space or give another --out"
     [ "$need" = 0 ] || say "$(human "$need") to fetch, $(human "$free") are free in '$out'"
+}
+
+say_licences() { # of what is fetched
+    local i k
+    for i in "${!licence_name[@]}"; do
+        for k in "${missing[@]}"; do
+            [ "${row_licence[k]}" = "${licence_name[i]}" ] || continue
+            say "${licence_name[i]}: ${licence_consequence[i]} ${licence_page[i]}"
+            break
+        done
+    done
 }
 
 lock_folder() {
@@ -813,7 +812,7 @@ main() {
     rows) print_rows; return ;;
     plan) print_plan; return ;;
     esac
-    for tool in curl flock sha256sum stat truncate; do
+    for tool in curl flock sha256sum stat; do
         command -v $tool > /dev/null || fail "$tool is not installed; curl, coreutils and util-linux are needed"
     done
     read_token
@@ -822,6 +821,7 @@ main() {
     trap 'interrupted 130' INT
     trap 'interrupted 143' TERM
     find_missing
+    say_licences
     for i in "${missing[@]}"; do
         select_row "$i"
         fetch_file

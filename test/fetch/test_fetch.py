@@ -103,7 +103,8 @@ def test_the_table_is_read_as_a_json_parser_reads_it():
 def test_a_table_of_another_layout_is_refused():
     good = table_text([row("a.bin", BODY)])
     for bad in (good.replace('"part"', '"Part"'), good.replace('", "to"', '" , "to"'), good.replace("a.bin", "../a.bin"),
-                good.replace("a.bin", "/a.bin"), good.replace("a.bin", "a b"), good.replace("owner/name", "owner"),
+                good.replace("a.bin", "/a.bin"),
+                good.replace('"to": "a.bin"', '"to": "x/../../a.bin"'), good.replace('"file": "a.bin"', '"file": "x/../../a.bin"'), good.replace("a.bin", "a b"), good.replace("owner/name", "owner"),
                 good.replace('"vae"', '"other"'), good.replace('"sha256": "', '"sha256": "0'), good.replace("]\n}", "]\n}x"),
                 good.replace('"main"', '"ma\\u0069n"'), re.sub(r'"bytes": \d+', '"bytes": -1', good), "", "{\n}\n"):
         client = Client()
@@ -186,7 +187,9 @@ def test_a_model_folder_is_fetched_whole_in_ranges():
 
 def test_what_is_there_and_right_is_not_fetched_again():
     with one_file() as (hub, client):
-        ends_well(client, client.run())
+        run = client.run()
+        ends_well(client, run)
+        assert "MIT: None. https://example.org/" in run.stderr
         asked = len(hub.hub.log), len(hub.cdn.log)
         run = client.run()
         ends_well(client, run)
@@ -284,7 +287,7 @@ def test_a_run_that_was_killed_while_it_joined_pieces_is_continued():
             (state / "whole").write_bytes(BODY[:joined])
             ends_well(client, client.run())
             assert all(r.span[0] >= PIECE for r in hub.pieces()[1:]), "a piece that was there was fetched"
-    with one_file(env={"FETCH_RETRIES": "0"}) as (hub, client):  # the piece is lost: its beginning is fetched again
+    with one_file(env={"FETCH_RETRIES": "0"}) as (hub, client):  # the piece is lost, and the length of pieces another
         hub.cdn_fault = lambda q, r: Reply(500) if q.span and q.span != (0, 0) else r
         fails_with(client.run("--connections", "1"), "500")
         pathlib.Path(client.out, ".fetch/a.bin/whole").write_bytes(BODY[: PIECE + 5])
@@ -348,9 +351,10 @@ def test_a_server_without_ranges_is_read_in_one_stream():
 
 def test_a_reply_with_another_range_is_not_used():
     with one_file() as (hub, client):
-        wrong = [{"Content-Range": f"bytes 0-{PIECE - 1}/{len(BODY)}"}, {"Content-Range": f"bytes {PIECE}-{2 * PIECE - 1}/99"},
+        wrong = [{"Content-Range": f"bytes {PIECE - 1}-{2 * PIECE - 1}/{len(BODY)}"}, {"Content-Range": f"bytes {PIECE}-{2 * PIECE}/{len(BODY)}"},
+                 {"Content-Range": f"bytes {PIECE}-{2 * PIECE - 1}/99"},
                  {"Content-Range": None}, {"Content-Range": "bytes 1-x/y"}]
-        hub.cdn_fault = first_times(4, lambda q, r: Reply(206, {**r.headers, **wrong.pop()}, b"?" * PIECE)
+        hub.cdn_fault = first_times(5, lambda q, r: Reply(206, {**r.headers, **wrong.pop()}, b"?" * PIECE)
                                     if q.span and q.span[0] == PIECE else None)
         run = client.run()
         ends_well(client, run)
@@ -443,6 +447,36 @@ def test_progress_is_told_in_lines_where_there_is_no_terminal():
         run = client.run()
         ends_well(client, run)
         assert re.search(r"a\.bin: \d+ bytes of \d+ bytes, \d+\.\d MB/s, \d+ s left", run.stderr) and "\r" not in run.stderr, run.stderr
+
+
+def test_at_a_terminal_progress_is_one_line_and_ctrl_c_ends_it():
+    in_a_terminal = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+    with one_file() as (hub, client):
+        hub.cdn_fault = lambda q, r: r if q.span == (0, 0) else Reply(r.status, r.headers, r.body, rate=PIECE // 4)
+        with subprocess.Popen([sys.executable, "-c", in_a_terminal, *client.command()], env=client.env, stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as process:
+            wait_until(lambda: hub.sent() > 3 * PIECE)
+            process.stdin.write(b"\x03")
+            process.stdin.flush()
+            out = process.communicate(timeout=20)[0].decode()
+        assert process.returncode == 130 and "interrupted" in out, (process.returncode, out)
+        assert re.search(r"\r\x1b\[Kfetch_weights: a\.bin: \d+ bytes of \d+ bytes, \d+\.\d MB/s, \d+ s left", out), out
+        before = hub.sent()
+        hub.cdn_fault = lambda request, reply: reply
+        ends_well(client, client.run())
+        assert hub.sent() - before < len(BODY)
+
+
+def test_it_needs_bash_curl_flock_and_coreutils_alone():
+    with one_file() as (_, client):
+        tools = pathlib.Path(client.folder, "bin")
+        tools.mkdir()
+        for tool in "bash cat curl df flock head mkdir mv rm rmdir sha256sum sleep stat tail".split():
+            (tools / tool).symlink_to(shutil.which(tool))
+        ends_well(client, client.run(PATH=str(tools)))
+        (tools / "curl").unlink()
+        os.remove(client.path("a.bin"))
+        fails_with(client.run(PATH=str(tools)), "curl is not installed")
 
 
 # ---- the token, and other hosts ----
