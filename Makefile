@@ -17,7 +17,7 @@ comma := ,
 probe  = $(if $(LOOK),$(shell $(1)))
 
 # What is missing is said here, not by the compiler. The programs for a card need no libraries (test/gpu/gpu.mk).
-ifneq ($(filter-out cud% gpu% %/gpu-tests %/gpu-bench %/gpu-dry %/plan-tests %.so.1 tidy,$(LOOK)),)
+ifneq ($(filter-out cud% gpu% %/gpu-tests %/gpu-bench %/gpu-dry %/plan-tests %.so.1 tidy version,$(LOOK)),)
 MISSING := $(shell for c in $(CC) pkg-config; do command -v $$c > /dev/null || echo $$c; done; \
     pkg-config --exists $(PKGS) 2> /dev/null || for p in $(PKGS); do pkg-config --exists $$p 2> /dev/null || echo $$p; done)
 ifneq ($(MISSING),)
@@ -90,7 +90,7 @@ NVCCFLAGS  := -std=c++17 -O3 -lineinfo -I. -ccbin $(lastword $(CXX)) -Xcompiler 
 CUDA_LDLIBS := -L$(CUDA_LIB) -lcudart_static -lstdc++ -ldl -lrt $(foreach l,$(CUBLASLT_LIB) $(CUDNN_LIB),-Wl,-rpath,$l)
 CUDA_CPPFLAGS := $(foreach i,$(CUDA_INC) $(CUBLASLT_INC) $(CUDNN_INC),-isystem $i)
 LDLIBS     += $(CUDA_LDLIBS)
-else ifneq ($(and $(LOOK),$(CUDA_HOME)),)
+else ifneq ($(and $(filter-out version,$(LOOK)),$(CUDA_HOME)),)
 $(info cuda: nvcc is here but cuBLASLt is not: building without CUDA. `make cuda-libs` fetches it (400 MB))
 endif
 
@@ -118,7 +118,7 @@ LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
 .PHONY: all deps test unit asan fuzz integration browser-test fetch-test tsan golden run demo lint fmt tidy tiny-model unit-programs \
-    harness-test clean help FORCE
+    harness-test clean help FORCE version
 all: build/inpaint-worker ## build build/inpaint-worker, with CUDA where nvcc is
 	$(Q)$(if $(filter 0,$(MAKELEVEL)),echo "build/inpaint-worker is ready. Next: \`make run\` makes a picture$(comma) \`make test\` runs the tests",:)
 
@@ -141,15 +141,24 @@ build/inpaint-worker: $(BUILD)/inpaint-worker
 $(BUILD)/inpaint-worker: $(call obj,worker/main.c) $(LIBS)
 	$(Q)echo "link  $@"; $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-# What --version says; the file is new only when the text is. A build without git, as in an image, may be told: COMMIT=...
+# What --version says; the file is new only when the text is. The version is that of the newest tag vN.N.N, with the number
+# of commits since then; without tags it is that of the newest release in CHANGELOG.md. A build without git, as in an image,
+# may be told: VERSION=... COMMIT=...
+VERSION  ?= $(call probe,git describe --tags --match='v[0-9]*' 2>/dev/null | sed 's/-g[0-9a-f]*$$//')
+RELEASED := $(call probe,sed -n 's/^.. \[\([0-9.]*\)\].*/\1/p' CHANGELOG.md 2>/dev/null | head -n 1)
+RELEASE   = $(or $(patsubst v%,%,$(VERSION)),$(RELEASED),0.0.0)
 COMMIT   ?= $(call probe,git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
 BACKENDS := cpu $(if $(filter 1,$(ONEDNN)),(oneDNN),(plain C))$(comma) plain$(if $(SRC_CUDA),$(comma) cuda)
-$(call obj,worker/cli/commands.c): CPPFLAGS += -DCOMMIT='"$(or $(COMMIT),unknown)"' -DBACKENDS='"$(BACKENDS)"'
+$(call obj,worker/cli/commands.c): CPPFLAGS += -DVERSION='"$(RELEASE)"' -DCOMMIT='"$(or $(COMMIT),unknown)"' \
+    -DBACKENDS='"$(BACKENDS)"'
 $(call obj,worker/cli/commands.c): $(BUILD)/version
 # The assembler puts this file into the object.
 $(call obj,models/layout/known_files.c): models/known_files
 $(BUILD)/version: FORCE
-	$(Q)mkdir -p $(@D); echo '$(COMMIT) $(BACKENDS)' > $@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+	$(Q)mkdir -p $(@D); echo '$(RELEASE) $(COMMIT) $(BACKENDS)' > $@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+version: ## the version that a build has now
+	$(Q)echo '$(RELEASE)'
 
 # The program with a fake device that breaks: test/support/fake/fake_device.h.
 $(BUILD)/faulty-worker: $(call obj,worker/main.c test/support/fake/fake_device.c) $(LIBS)
@@ -301,7 +310,7 @@ clean: ## remove everything built
 # The groups of the list of goals, and their order in it; a goal that is in none comes last.
 HELP_start   := run demo all deps clean help
 HELP_test    := test integration browser-test fetch-test asan tsan fuzz
-HELP_develop := lint fmt tidy golden tiny-model
+HELP_develop := lint fmt tidy golden tiny-model version
 HELP_GPU     := gpu-check gpu-test gpu-bench cuda-libs gpu-dry cuda-check cudnn-check gpu-check-test
 
 help: ## this list

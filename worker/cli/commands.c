@@ -8,9 +8,11 @@
 #include "worker/cli/cli.h"
 
 #define PROGRAM "inpaint-worker"
-#define VERSION "0.1.0"
 
-/* The Makefile says from which commit the program is built, where it knows, and which backends it has. */
+/* The Makefile says which version and commit the program is built from, where it knows, and which backends it has. */
+#ifndef VERSION
+#define VERSION "0.0.0"
+#endif
 #ifndef COMMIT
 #define COMMIT "unknown"
 #endif

@@ -43,6 +43,6 @@ TEST(commands__version_names_commit_and_backends)
     char version[32], commit[64], backends[64], end;
 
     CHECK_INT(run("--version"), 0);
-    CHECK_INT(sscanf(said.out, "inpaint-worker %31[0-9.], commit %63[0-9a-z-], backends: %63[^\n]%c", version, commit, backends, &end), 4);
+    CHECK_INT(sscanf(said.out, "inpaint-worker %31[0-9.-], commit %63[0-9a-z-], backends: %63[^\n]%c", version, commit, backends, &end), 4);
     CHECK(strstr(backends, "cpu (") == backends && strstr(backends, ", plain"));
 }
