@@ -10,7 +10,7 @@ Q       := $(if $(V),,@)
 
 # Goals that install what is missing and start make again ($(AGAIN)); they, and those that do not depend on the machine, look
 # nothing up.
-AGAIN_GOALS := run demo test asan tsan integration browser-test
+AGAIN_GOALS := run demo test asan tsan integration browser-test monitoring-test
 BLIND_GOALS := help clean deps lint fmt golden fetch-test $(AGAIN_GOALS)
 LOOK  := $(filter-out $(BLIND_GOALS),$(or $(MAKECMDGOALS),all))
 comma := ,
@@ -117,7 +117,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration browser-test fetch-test tsan golden run demo lint fmt tidy tiny-model unit-programs \
+.PHONY: all deps test unit asan fuzz integration browser-test fetch-test tsan golden run demo lint fmt tidy tiny-model unit-programs monitoring-test \
     harness-test clean help FORCE version
 all: build/inpaint-worker ## build build/inpaint-worker, with CUDA where nvcc is
 	$(Q)$(if $(filter 0,$(MAKELEVEL)),echo "build/inpaint-worker is ready. Next: \`make run\` makes a picture$(comma) \`make test\` runs the tests",:)
@@ -130,7 +130,7 @@ deps: ## install what the build and all tests need (apt)
 # The packages that a goal needs, as sets of scripts/install_deps.sh.
 NEEDS := build test
 run demo: NEEDS := build demo
-integration browser-test tsan: NEEDS := build integration
+integration browser-test monitoring-test tsan: NEEDS := build integration
 # With all processors, unless make was told how many, and without a word about what is up to date.
 AGAIN = $(Q)scripts/install_deps.sh $(NEEDS) && $(MAKE) --no-print-directory $(if $(V),,-s) $(JOBS)
 JOBS  = $(or $(filter -j%,$(MAKEFLAGS)),-j$$(nproc))
@@ -246,6 +246,9 @@ browser-test: ## the local cloud's page in Chromium, with the real worker; T="pa
 
 fetch-test: ## scripts/fetch_weights.sh against a server with faults; T="parts of names" runs some
 	$(Q)scripts/install_deps.sh python3 curl && python3 test/fetch/test_fetch.py $(T)
+monitoring-test: ## metrics, alerts and dashboard against real lines of the log, costs, version; T="parts of names" runs some
+	$(AGAIN) all tiny-model
+	$(Q)python3 test/monitoring/everything.py $(T)
 
 tiny-model: build/tiny-model ## a complete random model folder of a few MB in build/models/tiny
 	$(Q)mkdir -p build/models && build/tiny-model build/models/tiny
@@ -309,7 +312,7 @@ clean: ## remove everything built
 
 # The groups of the list of goals, and their order in it; a goal that is in none comes last.
 HELP_start   := run demo all deps clean help
-HELP_test    := test integration browser-test fetch-test asan tsan fuzz
+HELP_test    := test integration browser-test fetch-test asan tsan fuzz monitoring-test
 HELP_develop := lint fmt tidy golden tiny-model version
 HELP_GPU     := gpu-check gpu-test gpu-bench cuda-libs gpu-dry cuda-check cudnn-check gpu-check-test
 

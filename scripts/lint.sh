@@ -129,6 +129,6 @@ if [ -n "$absent" ]; then
     [ -z "${CI:-}" ] || bad=1
 fi
 [[ $absent == *clang-format* ]] || refuse "make fmt would change" badly_laid_out
-[[ $absent == *shellcheck* ]] || shellcheck scripts/*.sh test/*/*.sh .ci/run || bad=1
+[[ $absent == *shellcheck* ]] || shellcheck scripts/*.sh scripts/*/*.sh test/*/*.sh .ci/run || bad=1
 [ $bad -eq 0 ] && echo "lint: clean"
 exit $bad
