@@ -50,7 +50,8 @@ BELOW = {
     "worker/serve": ["worker/job"],
     "worker/cli": ["worker/serve", "models/bench"],
     "worker/local": ["worker/cli", "models/convert"],
-    "worker": ["worker/local"],
+    "worker/remote": ["worker/cli"],
+    "worker": ["worker/local", "worker/remote"],
 }
 
 INCLUDES = "includes it"

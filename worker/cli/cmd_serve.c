@@ -58,6 +58,7 @@ struct service {
     struct job_queue queue;
     struct pipeline pipeline;
     struct metrics metrics;
+    const char *version;
     struct handler handler;
     struct http_server_route routes[HANDLER_ROUTES];
     struct http_server *server;
@@ -251,6 +252,7 @@ static enum err_code open_jobs(struct service *s, struct err *err)
                                    .metrics = &s->metrics,
                                    .cloud = &s->cloud,
                                    .sys = &sys_real,
+                                   .version = s->version,
                                    .subscription = c->subscription,
                                    .poison = { .policy = (enum poison_policy)c->poison,
                                                .publisher = c->poison_topic ? &s->services.publisher : NULL,
@@ -504,6 +506,7 @@ static enum err_code load_settings(struct service *s, struct err *err)
 
 static enum err_code start(struct service *s, struct err *err)
 {
+    s->version = log_version(); /* before the log takes the revision for it */
     log_service(getenv("K_SERVICE"), getenv("K_REVISION"));
     log_init(LOG_INFO, NULL);
     TRY(arena_init(&s->arena, 4 << 20, err));

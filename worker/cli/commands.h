@@ -10,6 +10,7 @@
 #define COMMAND_MAP(X)                                                                       \
     X(audit, "runs one job with every combination of some settings, side by side on a page") \
     X(bench, "measures the parts of a job on random weights")                                \
+    X(conform, "drives a running worker through its contract, and reports what it keeps")    \
     X(convert, "writes a transformer of any layout as one GGUF file of a chosen type")       \
     X(doctor, "checks settings, credentials, model files, memory and backend")               \
     X(edit, "runs one whole job on a local folder, without the cloud")                       \
@@ -17,7 +18,8 @@
     X(fill, "runs the bare FLUX.1-Fill pipeline: picture, mask and prompt to a picture")     \
     X(inspect, "lists tensors or metadata of model files, or writes a tensor as raw f32")    \
     X(prompts, "prints which label of a scene leads to which prompt")                        \
-    X(push, "pushes kept messages to a worker again, and says what the answers mean")        \
+    X(publish, "publishes messages about sessions to a topic of Pub/Sub, as the app does")   \
+    X(push, "pushes messages to a worker, kept ones or one for a session")                   \
     X(replay, "runs an edit again from its record, to the same bytes")                       \
     X(serve, "runs the HTTP service (the default); settings come from the environment")      \
     X(tokenize, "prints the ids of a prompt for T5 or CLIP")                                 \

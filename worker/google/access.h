@@ -58,7 +58,7 @@ void access_database(const struct access *x, const struct budget *budget, struct
 void access_bucket(const struct access *x, enum access_way way, const struct budget *budget, struct arena *a,
                    struct access_answer *ret);
 
-/* That of POISON_TOPIC, which is asked whether we may publish. */
+/* A topic, which is asked whether we may publish. */
 void access_topic(const struct access *x, const struct publisher *p, const struct budget *budget, struct arena *a,
                   struct access_answer *ret);
 

@@ -14,9 +14,9 @@ static void topic_is_denied(const struct access *x, const struct publisher *p, c
     char account[GAUTH_ACCOUNT_SIZE];
 
     access_reason(ret, ACCESS_REFUSED,
-                  "the topic %s of POISON_TOPIC does not exist or refuses us: missing " PERMISSION
-                  ", which the role " ROLE " has%s%.120s",
-                  p->topic, *r->message ? ": " : "", r->message);
+                  "the topic %s of %s does not exist or refuses us: missing " PERMISSION ", which the role " ROLE
+                  " has%s%.120s",
+                  p->topic, p->setting, *r->message ? ": " : "", r->message);
     access_remedy(ret,
                   "gcloud pubsub topics add-iam-policy-binding %s --member=serviceAccount:%s --role=" ROLE
                   " (where it is missing: gcloud pubsub topics create %s)",

@@ -17,10 +17,11 @@ static const struct retry_policy policy = { 250, 4000, 4, 5000 };
 enum err_code publisher_init(struct publisher *p, const struct publisher_options *o, struct arena *a, struct err *err)
 {
     bool emulator = o->emulator_host && *o->emulator_host;
+    const char *setting = o->setting && *o->setting ? o->setting : "POISON_TOPIC";
     char *topic, *path, *base;
 
     if (!o->topic || !topic_name_is_valid(o->topic))
-        return err_set(err, ERR_INVALID, "POISON_TOPIC: '%.100s' is not projects/PROJECT/topics/NAME",
+        return err_set(err, ERR_INVALID, "%s: '%.100s' is not projects/PROJECT/topics/NAME", setting,
                        o->topic ? o->topic : "");
     if (emulator && !host_is_valid(o->emulator_host))
         return err_set(err, ERR_INVALID, "PUBSUB_EMULATOR_HOST: '%.100s' is not host:port", o->emulator_host);
@@ -30,7 +31,7 @@ enum err_code publisher_init(struct publisher *p, const struct publisher_options
         TRY(arena_printf(a, &base, err, "http://%s/v1%s", o->emulator_host, path));
     else
         TRY(arena_printf(a, &base, err, "https://pubsub.googleapis.com/v1%s", path));
-    *p = (struct publisher){ o->http, o->gauth, topic, base, emulator };
+    *p = (struct publisher){ o->http, o->gauth, topic, base, setting, emulator };
     return ERR_OK;
 }
 
@@ -59,7 +60,7 @@ static const char *remedy(int status)
         return ": a fresh token is refused, too: has the key been deleted?";
     if (status == 403)
         return ": give the service account the role roles/pubsub.publisher on the topic";
-    return status == 404 ? ": there is no such topic: create it, or change POISON_TOPIC" : "";
+    return status == 404 ? ": there is no such topic: create it, or change " : "";
 }
 
 static enum err_code refusal(const struct publisher *p, const struct http_reply *reply, struct err *err)
@@ -67,12 +68,13 @@ static enum err_code refusal(const struct publisher *p, const struct http_reply 
     char said[1024];
     bool speaks = api_error_text(reply->body, "message", said, sizeof said) && *said;
 
-    return err_set(err, api_code_of(reply->status), "publish: '%.80s': HTTP %d%s%.60s%s%s", p->topic, reply->status,
-                   speaks ? " (" : "", said, speaks ? ")" : "", remedy(reply->status));
+    return err_set(err, api_code_of(reply->status), "publish: '%.80s': HTTP %d%s%.60s%s%s%s", p->topic, reply->status,
+                   speaks ? " (" : "", said, speaks ? ")" : "", remedy(reply->status),
+                   reply->status == 404 ? p->setting : "");
 }
 
 enum err_code publisher_send(const struct publisher *p, const struct publish_message *message,
-                             const struct budget *budget, struct arena *a, struct err *err)
+                             const struct budget *budget, struct arena *a, const char **ret_id, struct err *err)
 {
     const struct api_call call = { .http = p->http,
                                    .gauth = p->gauth,
@@ -85,6 +87,7 @@ enum err_code publisher_send(const struct publisher *p, const struct publish_mes
     const struct json *root;
     struct err why = { 0 };
     enum err_code rc;
+    const char *id;
     char *body, *url;
 
     TRY(arena_printf(a, &url, err, "%s:publish", p->base));
@@ -98,7 +101,7 @@ enum err_code publisher_send(const struct publisher *p, const struct publish_mes
     if (reply.status != 200)
         return refusal(p, &reply, err);
     if (json_parse(a, reply.body, REPLY_DEPTH_MAX, &root, NULL) ||
-        !json_string(json_first(json_get(root, "messageIds"))))
+        !(id = json_string(json_first(json_get(root, "messageIds")))))
         return err_set(err, ERR_PROTOCOL, "publish: '%.100s': the answer names no message", p->topic);
-    return ERR_OK;
+    return ret_id ? span_dup(a, span_of(id), (char **)ret_id, err) : ERR_OK;
 }

@@ -32,12 +32,14 @@ struct publisher_options { /* NULL or "": not set */
     struct gauth *gauth;       /* opened with uses_pubsub */
     const char *topic;         /* projects/PROJECT/topics/NAME */
     const char *emulator_host; /* host:port */
+    const char *setting;       /* what names the topic, for messages; not set: POISON_TOPIC */
 };
 
 struct publisher {
     struct http *http;
     struct gauth *gauth;
     const char *topic, *base; /* base: the URL of the topic, to which a verb is added */
+    const char *setting;
     bool emulator;
 };
 
@@ -45,9 +47,11 @@ struct publisher {
 MUST_CHECK enum err_code publisher_init(struct publisher *p, const struct publisher_options *o, struct arena *a,
                                         struct err *err);
 
-/* ERR_OK: the topic has the message. ERR_DENIED, ERR_NOT_FOUND (no such topic), ERR_INVALID (Pub/Sub refuses the
- * message), ERR_UNAVAILABLE, ERR_UNKNOWN_OUTCOME, ERR_PROTOCOL, and those of gauth_header. */
+/* ERR_OK: the topic has the message, by the id in *ret_id, which is in the arena (NULL: not wanted). ERR_DENIED,
+ * ERR_NOT_FOUND (no such topic), ERR_INVALID (Pub/Sub refuses the message), ERR_UNAVAILABLE, ERR_UNKNOWN_OUTCOME,
+ * ERR_PROTOCOL, and those of gauth_header. */
 MUST_CHECK enum err_code publisher_send(const struct publisher *p, const struct publish_message *message,
-                                        const struct budget *budget, struct arena *a, struct err *err);
+                                        const struct budget *budget, struct arena *a, const char **ret_id,
+                                        struct err *err);
 
 #endif

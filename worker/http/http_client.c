@@ -140,7 +140,7 @@ static int on_progress(void *ctx, curl_off_t down_total, curl_off_t down, curl_o
 
 static bool is_method(const char *text)
 {
-    static const char *const methods[] = { "GET", "POST", "PUT", "PATCH", "DELETE" };
+    static const char *const methods[] = { "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE" };
 
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
         if (strcmp(text, methods[i]) == 0)
@@ -225,6 +225,8 @@ static enum err_code build_headers(struct transfer *t, struct err *err)
 {
     bool good = add_line(t, "Expect:"); /* else libcurl sends it, and waits a second before a large body */
 
+    if (t->req->chunked && t->req->body.len > 0)
+        good = good && add_line(t, "Transfer-Encoding: chunked");
     if (!has_header(t->req, "content-type"))
         good = good && add_line(t, "Content-Type:"); /* else libcurl declares the body to be a form */
     for (int i = 0; i < t->req->n_headers && good; i++) {
@@ -241,14 +243,17 @@ static enum err_code build_headers(struct transfer *t, struct err *err)
 static void set_body(const struct transfer *t)
 {
     CURL *c = t->curl;
-    bool get = strcmp(t->req->method, "GET") == 0;
+    bool get = strcmp(t->req->method, "GET") == 0, head = strcmp(t->req->method, "HEAD") == 0;
 
     if (t->req->body.len > 0) {
         (void)curl_easy_setopt(c, CURLOPT_POST, 1L);
-        (void)curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->req->body.len);
+        if (!t->req->chunked)
+            (void)curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->req->body.len);
         (void)curl_easy_setopt(c, CURLOPT_READFUNCTION, on_send);
         (void)curl_easy_setopt(c, CURLOPT_READDATA, t);
         (void)curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, on_rewind);
+    } else if (head) {
+        (void)curl_easy_setopt(c, CURLOPT_NOBODY, 1L); /* an answer has the length of a body that does not come */
     } else if (!get) {
         if (strcmp(t->req->method, "DELETE") != 0)
             (void)curl_easy_setopt(c, CURLOPT_POSTFIELDS, "");
@@ -400,7 +405,7 @@ static enum err_code take_head(const struct buffer *head, struct arena *a, struc
 
 static enum err_code take_reply(const struct transfer *t, struct arena *a, struct http_reply *ret, struct err *err)
 {
-    struct http_reply r = { 0 };
+    struct http_reply r = { .sent_bytes = t->body_sent };
     char *body = NULL;
     long status = 0;
 

@@ -26,11 +26,12 @@ struct http_header {
 };
 
 struct http_request {
-    const char *method; /* "GET", "POST", "PUT", "PATCH", "DELETE" */
+    const char *method; /* "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE" */
     const char *url;
     struct http_header headers[HTTP_MAX_HEADERS];
     int n_headers;
     struct span body;
+    bool chunked;           /* the body goes out in chunks, without its length */
     int64_t timeout_ms;     /* for the whole call, > 0 */
     int64_t low_speed_ms;   /* > 0: abort when slower than 10 kB/s for this long */
     size_t max_reply_bytes; /* ERR_TOO_LARGE beyond */
@@ -43,6 +44,7 @@ struct http_reply {
     struct span body; /* from the arena given to http_send, NUL-terminated beyond len */
     struct http_header headers[HTTP_REPLY_MAX_HEADERS]; /* names in lower case; repeated ones joined with ", " */
     int n_headers;
+    size_t sent_bytes; /* of the request's body, handed to the connection: an early answer may leave the rest unsent */
 };
 
 struct http {

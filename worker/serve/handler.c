@@ -311,13 +311,45 @@ static void metrics(void *ctx, struct http_server_request *req, struct http_serv
     reply->content_type = METRICS_CONTENT_TYPE;
 }
 
+/* ---- which program this is ---- */
+
+static void about(void *ctx, struct http_server_request *req, struct http_server_reply *reply);
+
+static const struct http_server_route all_routes[HANDLER_ROUTES] = {
+    /* without ctx */
+    { "POST", "/inpaint", false, check_token, push, NULL },
+    { "POST", "/", false, check_token, push, NULL },
+    { "GET", "/", true, NULL, about, NULL },
+    { "HEAD", "/", true, NULL, about, NULL }, /* the server leaves the body out */
+    { "GET", "/ready", true, NULL, ready, NULL },
+    { "GET", "/health", true, NULL, health, NULL },
+    { "GET", "/metrics", true, NULL, metrics, NULL },
+};
+
+/* Anybody may ask, so it says nothing of settings, model or cloud. */
+static void about(void *ctx, struct http_server_request *req, struct http_server_reply *reply)
+{
+    const struct handler *h = ctx;
+    struct json *root = json_new_object(req->arena), *routes;
+    char *text = NULL, *route;
+
+    json_add_string(root, "name", HANDLER_PROGRAM);
+    json_add_string(root, "version", h->version ? h->version : "");
+    routes = json_add_array(root, "routes");
+    for (int i = 0; i < HANDLER_ROUTES; i++) {
+        if (arena_printf(req->arena, &route, NULL, "%s %s", all_routes[i].method, all_routes[i].path) == ERR_OK)
+            json_add_string(routes, NULL, route);
+    }
+    json_add_string(root, "documentation", HANDLER_DOCUMENTATION);
+    if (json_print(req->arena, root, &text, NULL) == ERR_OK)
+        reply_text(reply, 200, text);
+    else
+        reply->status = 503;
+}
+
 void handler_routes(struct handler *h, struct http_server_route ret[HANDLER_ROUTES])
 {
-    const struct http_server_route routes[HANDLER_ROUTES] = {
-        { "POST", "/inpaint", false, check_token, push, h }, { "POST", "/", false, check_token, push, h },
-        { "GET", "/ready", true, NULL, ready, h },           { "GET", "/health", true, NULL, health, h },
-        { "GET", "/metrics", true, NULL, metrics, h },
-    };
-
-    memcpy(ret, routes, sizeof routes);
+    memcpy(ret, all_routes, sizeof all_routes);
+    for (int i = 0; i < HANDLER_ROUTES; i++)
+        ret[i].ctx = h;
 }

@@ -94,7 +94,7 @@ static enum err_code publish(const struct poison_rules *rules, const struct pois
     TRY(add(&all, "publishTime", published, req->arena, err));
     TRY(add_originals(&all, originals, req->arena, err));
     return publisher_send(rules->publisher, &(struct publish_message){ kept_bytes(p, req), all.list, all.n }, &budget,
-                          req->arena, err);
+                          req->arena, NULL, err);
 }
 
 /* As publish(), if there is room; where it is the last delivery, in any case. */

@@ -35,12 +35,14 @@ static void close_publisher(void)
     script_done(&f.s);
 }
 
+static const char *published_id;
+
 static enum err_code send(struct err *err)
 {
     static const struct publish_attribute attributes[] = { { "reason", "a \"word\"" }, { "k", "\xc3\xa9" } };
     const struct publish_message m = { SPAN("\0\xff{"), attributes, 2 };
 
-    return publisher_send(&f.p, &m, &f.s.budget, &f.a, err);
+    return publisher_send(&f.p, &m, &f.s.budget, &f.a, &published_id, err);
 }
 
 TEST(publish__sends_data_and_attributes_to_the_emulator_without_a_token)
@@ -50,6 +52,7 @@ TEST(publish__sends_data_and_attributes_to_the_emulator_without_a_token)
     CHECK_OK(open_publisher("projects/example.com:p/topics/a%b+c", "127.0.0.1:9", &err), err);
     script_will(&f.s, (struct script_reply){ .status = 200, .body = SPAN("{\"messageIds\":[\"5\"]}") });
     CHECK_OK(send(&err), err);
+    CHECK_STR(published_id, "5");
     CHECK_INT(f.s.n_requests, 1);
     CHECK_STR(f.s.requests[0].method, "POST");
     CHECK_STR(f.s.requests[0].url, "http://127.0.0.1:9/v1/projects/example.com%3Ap/topics/a%25b%2Bc:publish");

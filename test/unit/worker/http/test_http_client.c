@@ -112,6 +112,40 @@ TEST(http_client__an_empty_post_has_a_length_and_a_large_one_does_not_wait)
     stop();
 }
 
+TEST(http_client__a_head_request_waits_for_no_body)
+{
+    struct http_request req;
+    char value[64];
+
+    start();
+    peer_will(t.peer, (struct peer_reply){ .raw = "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n" });
+    req = request("HEAD", "/");
+    CHECK_OK(send_request(&req), t.err);
+    CHECK_INT(t.reply.status, 200);
+    CHECK_INT(t.reply.body.len, 0);
+    CHECK_STR(peer_request(t.peer, 0)->method, "HEAD");
+    CHECK(!peer_header(peer_request(t.peer, 0), "content-length", value, sizeof value));
+    stop();
+}
+
+TEST(http_client__a_chunked_body_has_no_length_and_says_how_much_was_sent)
+{
+    struct http_request req;
+    char value[64];
+
+    start();
+    peer_will(t.peer, (struct peer_reply){ .status = 204 });
+    req = request("POST", "/x");
+    req.body = SPAN("{\"k\":1}");
+    req.chunked = true;
+    CHECK_OK(send_request(&req), t.err);
+    CHECK(span_eq(peer_request(t.peer, 0)->body, req.body));
+    CHECK_STR(peer_header(peer_request(t.peer, 0), "transfer-encoding", value, sizeof value), "chunked");
+    CHECK(!peer_header(peer_request(t.peer, 0), "content-length", value, sizeof value));
+    CHECK_INT(t.reply.sent_bytes, 7);
+    stop();
+}
+
 TEST(http_client__gives_headers_in_lower_case_and_joins_repeated_ones)
 {
     start();
