@@ -10,7 +10,7 @@ static const char *reason_to_skip(const struct conform *c, const struct conform_
     if (k->need == CONFORM_SESSION && !c->session)
         return "--user and --session name one";
     if (k->need == CONFORM_POISON && !c->poison)
-        return "only with --poison, since each writes a line of severity ERROR into the worker's log";
+        return "only with --poison: it writes an ERROR into the worker's log";
     if (!c->authorization)
         return "--token-file gives a token";
     if (c->token_refused)

@@ -10,7 +10,7 @@ enum { DEPTH_MAX = 16, READY_EVERY_MS = 2000, SAY_EVERY_MS = 10000, REASON_SIZE 
 
 /*
  * Sends a request without a token; where Cloud Run's IAM check refuses that, and the caller has a token, once more with
- * it.
+ * it. A worker answers no probe with 401 or 403, and the answer to HEAD has no page that would tell.
  */
 static bool ask(struct conform *c, const char *method, const char *path, int64_t timeout_ms, struct http_reply *ret,
                 struct conform_result *r)
@@ -25,7 +25,7 @@ static bool ask(struct conform *c, const char *method, const char *path, int64_t
     req.timeout_ms = timeout_ms;
     if (!conform_send(c, &req, ret, r))
         return false;
-    if (answer_judge(ret).by != ANSWER_BY_IAM || !c->authorization)
+    if ((ret->status != 401 && ret->status != 403) || !c->authorization)
         return true;
     conform_note(r, "Cloud Run's IAM check wants a token, so it was sent");
     http_request_header(&req, "Authorization", c->authorization);

@@ -25,7 +25,7 @@ static enum err_code open_publisher(const char *topic, const char *emulator, str
                                                .uses_pubsub = true,
                                                .project = "demo" },
                       &f.gauth, NULL));
-    return publisher_init(&f.p, &(struct publisher_options){ &f.s.http, f.gauth, topic, emulator }, &f.a, err);
+    return publisher_init(&f.p, &(struct publisher_options){ &f.s.http, f.gauth, topic, emulator, NULL }, &f.a, err);
 }
 
 static void close_publisher(void)

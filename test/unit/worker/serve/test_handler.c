@@ -63,6 +63,34 @@ TEST(handler__a_push_without_a_good_token_is_refused_before_its_body_is_read)
     job_scene_close(&s);
 }
 
+/* ---- which program this is ---- */
+
+TEST(handler__anybody_may_ask_for_name_version_and_routes)
+{
+    static const char want[] = "{\"name\":\"inpaint-worker\",\"version\":\"1.2.3-abc\",\"routes\":[\"POST /inpaint\",\"POST /\","
+                               "\"GET /\",\"HEAD /\",\"GET /ready\",\"GET /health\",\"GET /metrics\"],"
+                               "\"documentation\":\"" HANDLER_DOCUMENTATION "\"}";
+    static const char *const methods[] = { "GET", "HEAD" };
+    struct http_server_reply reply;
+
+    open_scene();
+    s.oidc = (struct oidc){ .mode = PUSH_AUTH_OIDC, .sys = &s.cloud.sys };
+    s.handler.version = "1.2.3-abc";
+    for (int i = 0; i < 2; i++) {
+        reply = job_scene_request(&s, (struct http_server_request){ .method = methods[i], .path = "/" });
+        CHECK_INT(reply.status, 200);
+        CHECK_STR(reply.content_type, "application/json");
+        CHECK(span_is(reply.body, want));
+    }
+    s.handler.version = NULL;
+    reply = job_scene_request(&s, (struct http_server_request){ .method = "GET", .path = "/" });
+    CHECK_INT(reply.status, 200);
+    CHECK(strstr(reply.body.ptr, "\"version\":\"\""));
+    CHECK_STR(job_scene_counts(&s), "");
+    CHECK_STR(job_scene_log(&s), "");
+    job_scene_close(&s);
+}
+
 /* ---- poison ---- */
 
 TEST(handler__poison_is_acknowledged_logged_and_counted)

@@ -31,7 +31,7 @@ static void open_scene(enum poison_policy policy, bool with_topic)
                                                .project = "demo" },
                       &gauth, NULL));
     CHECK(!publisher_init(&publisher,
-                          &(struct publisher_options){ &topic.http, gauth, "projects/p/topics/poison", "127.0.0.1:3" },
+                          &(struct publisher_options){ &topic.http, gauth, "projects/p/topics/poison", "127.0.0.1:3", NULL },
                           &s.arena, NULL));
     if (with_topic)
         s.handler.poison.publisher = &publisher;
