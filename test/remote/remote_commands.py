@@ -311,7 +311,7 @@ def test_conform_waits_with_progress_until_it_is_ready():
         assert "GET /ready: 503 (loading); 0 of 20 s" in errors, errors
         lines = out.splitlines()
         equal(len(lines), BARE + TOKEN + POISON + SESSION + 1)
-        assert lines[3].startswith("ok       ready ") and lines[-1].startswith("49 checks: 19 ok, 0 failed, 30 skipped"), out
+        assert lines[3].startswith("ok       ready  ") and lines[-1].startswith("49 checks: 19 ok, 0 failed, 30 skipped"), out
 
 
 def test_conform_refuses_what_would_be_unsafe_or_wrong():

@@ -51,6 +51,7 @@ bool conform_send(const struct conform *c, const struct http_request *req, struc
 
     if (http_send(c->http, req, c->arena, ret, &err) == ERR_OK)
         return true;
+    *ret = (struct http_reply){ 0 }; /* not the part that came */
     (void)snprintf(r->got, sizeof r->got, "no answer");
     conform_fail(r, "%s", err.msg);
     return false;

@@ -83,7 +83,7 @@ MUST_CHECK enum err_code conform_envelope(const struct conform *c, const char *u
                                           const char *id, int64_t age_s, struct arena *a, struct span *ret,
                                           struct err *err);
 
-/* Sends; false: no answer, and `r` says so. Without a line for the answer's status in `r` yet. */
+/* Sends; false: there is no whole answer, `r` says why, and *ret is zeroed. */
 bool conform_send(const struct conform *c, const struct http_request *req, struct http_reply *ret,
                   struct conform_result *r);
 

@@ -40,7 +40,80 @@ static void run_status(struct conform *c, const struct conform_check *k, struct 
         (void)conform_expect(&reply, k->status, r);
 }
 
-/* ---- the name ---- */
+/* ---- waiting ---- */
+
+/* "loading, transformer, 40 %": what the body says, for people. */
+static void reason_of(struct arena *a, const struct http_reply *reply, char ret[REASON_SIZE])
+{
+    const struct json *root = NULL;
+    const char *status, *why;
+    int64_t percent;
+
+    if (json_parse(a, reply->body, DEPTH_MAX, &root, NULL))
+        root = NULL;
+    status = json_text(json_get(root, "status"));
+    why = json_text(json_get(root, "reason"));
+    if (!*why)
+        why = json_text(json_get(root, "stage"));
+    if (json_integer(json_get(root, "progress"), &percent))
+        (void)snprintf(ret, REASON_SIZE, "%s, %s, %d %%", status, why, (int)percent);
+    else
+        (void)snprintf(ret, REASON_SIZE, "%s%s%s", *status ? status : "without a reason", *why ? ": " : "", why);
+}
+
+static void say_waiting(const struct conform *c, const char *path, int status, const char *reason, int64_t ms)
+{
+    char line[REASON_SIZE + 100];
+
+    (void)snprintf(line, sizeof line, "GET %s: %d (%s); %lld of %lld s", path, status, reason, (long long)(ms / 1000),
+                   (long long)(c->timeout_ms / 1000));
+    if (c->say)
+        c->say(line);
+}
+
+/* Whether it is worth asking again: the worker's own 503, and Cloud Run's while it starts one. */
+static bool may_become_ready(const struct http_reply *reply)
+{
+    const enum answer_by by = answer_judge(reply).by;
+
+    return (by == ANSWER_BY_WORKER && reply->status == 503) ||
+           (by == ANSWER_BY_CLOUD_RUN && http_status_is_transient(reply->status));
+}
+
+/*
+ * Asks until the answer is one that stays, or the time is over: then it is failed, and says why. A service that has no
+ * instance starts one at the first request, and Cloud Run lets that wait, or turns it away for a while.
+ */
+static bool ask_patiently(struct conform *c, const struct conform_check *k, int64_t timeout_ms, struct http_reply *ret,
+                          struct conform_result *r)
+{
+    const int64_t began = sys_mono_ms(c->sys);
+    const struct arena_mark mark = arena_mark(c->arena);
+    int64_t said = began - SAY_EVERY_MS, now;
+    char reason[REASON_SIZE];
+
+    for (;;) {
+        if (!ask(c, k->method, k->path, timeout_ms, ret, r))
+            return false;
+        if (!may_become_ready(ret))
+            return true;
+        now = sys_mono_ms(c->sys);
+        reason_of(c->arena, ret, reason);
+        if (now - began >= c->timeout_ms)
+            break;
+        if (now - said >= SAY_EVERY_MS) {
+            say_waiting(c, k->path, ret->status, reason, now - began);
+            said = now;
+        }
+        arena_rewind(c->arena, mark);
+        sys_sleep_ms(c->sys, READY_EVERY_MS);
+    }
+    (void)snprintf(r->got, sizeof r->got, "%d", ret->status);
+    conform_fail(r, "not ready after %lld s: %s", (long long)((now - began) / 1000), reason);
+    return false;
+}
+
+/* ---- name and readiness ---- */
 
 static void judge_about(struct conform *c, const struct http_reply *reply, struct conform_result *r)
 {
@@ -63,88 +136,21 @@ static void judge_about(struct conform *c, const struct http_reply *reply, struc
         conform_fail(r, "another version than --expect-version '%.100s'", c->expected_version);
 }
 
-/* A cold service starts at the first request, which waits for it: so this one may take long. */
 static void run_about(struct conform *c, const struct conform_check *k, struct conform_result *r)
 {
-    struct http_reply reply;
+    struct http_reply reply = { 0 };
 
-    if (!ask(c, k->method, k->path, c->timeout_ms, &reply, r))
-        c->unreachable = true;
+    if (!ask_patiently(c, k, c->timeout_ms, &reply, r))
+        c->unreachable = !reply.status;
     else if (conform_expect(&reply, k->status, r))
         judge_about(c, &reply, r);
 }
 
-/* ---- ready ---- */
-
-/* "loading, transformer, 40 %": what the body says, for people. */
-static void reason_of(struct arena *a, const struct http_reply *reply, char ret[REASON_SIZE])
-{
-    const struct json *root = NULL;
-    const char *status, *why;
-    int64_t percent;
-
-    if (json_parse(a, reply->body, DEPTH_MAX, &root, NULL))
-        root = NULL;
-    status = json_text(json_get(root, "status"));
-    why = json_text(json_get(root, "reason"));
-    if (!*why)
-        why = json_text(json_get(root, "stage"));
-    if (json_integer(json_get(root, "progress"), &percent))
-        (void)snprintf(ret, REASON_SIZE, "%s, %s, %d %%", status, why, (int)percent);
-    else
-        (void)snprintf(ret, REASON_SIZE, "%s%s%s", *status ? status : "without a reason", *why ? ": " : "", why);
-}
-
-static void say_waiting(const struct conform *c, int status, const char *reason, int64_t ms)
-{
-    char line[REASON_SIZE + 100];
-
-    (void)snprintf(line, sizeof line, "GET /ready: %d (%s); %lld of %lld s", status, reason, (long long)(ms / 1000),
-                   (long long)(c->timeout_ms / 1000));
-    if (c->say)
-        c->say(line);
-}
-
-/* Whether it is worth asking again: the worker's own 503, and Cloud Run's while it starts one. */
-static bool may_become_ready(const struct http_reply *reply)
-{
-    const enum answer_by by = answer_judge(reply).by;
-
-    return (by == ANSWER_BY_WORKER && reply->status == 503) ||
-           (by == ANSWER_BY_CLOUD_RUN && http_status_is_transient(reply->status));
-}
-
 static void run_ready(struct conform *c, const struct conform_check *k, struct conform_result *r)
 {
-    const int64_t began = sys_mono_ms(c->sys);
-    int64_t said = began - SAY_EVERY_MS;
-    char reason[REASON_SIZE];
+    struct http_reply reply;
 
-    for (;;) {
-        ARENA_SCRATCH(c->arena);
-        struct http_reply reply;
-        int64_t now;
-
-        if (!ask(c, k->method, k->path, CONFORM_CALL_MS, &reply, r))
-            break;
-        now = sys_mono_ms(c->sys);
-        if (!may_become_ready(&reply) && conform_expect(&reply, k->status, r))
-            return;
-        reason_of(c->arena, &reply, reason);
-        if (!may_become_ready(&reply))
-            break;
-        if (now - began >= c->timeout_ms) {
-            (void)snprintf(r->got, sizeof r->got, "%d", reply.status);
-            conform_fail(r, "not ready after %lld s: %s", (long long)((now - began) / 1000), reason);
-            break;
-        }
-        if (now - said >= SAY_EVERY_MS) {
-            say_waiting(c, reply.status, reason, now - began);
-            said = now;
-        }
-        sys_sleep_ms(c->sys, READY_EVERY_MS);
-    }
-    c->not_ready = true;
+    c->not_ready = !ask_patiently(c, k, CONFORM_CALL_MS, &reply, r) || !conform_expect(&reply, k->status, r);
 }
 
 /* ---- the rest ---- */

@@ -21,7 +21,7 @@ static void show(char *text)
 
 static void print_row(const struct conform_report *p, const struct conform_check *k, const struct conform_result *r)
 {
-    (void)fprintf(p->to, "%-8s %-20s %s", verdicts[r->verdict], k->name, k->sent);
+    (void)fprintf(p->to, "%-8s %-22s %s", verdicts[r->verdict], k->name, k->sent);
     if (r->verdict != CONFORM_SKIPPED)
         (void)fprintf(p->to, ": %s (expected %s), %.2f s", r->got, k->expected, 1e-3 * (double)r->ms);
     if (*r->note)

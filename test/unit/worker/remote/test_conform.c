@@ -2,32 +2,69 @@
 #include "worker/remote/conform.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "test/support/check.h"
-#include "test/support/fake/fake_sys.h"
 #include "worker/base/json.h"
+#include "worker/base/rfc3339.h"
 
 #define TOKEN "Bearer aaaa.bbbb.cccc"
 
 /* The worker: it keeps the contract but for what a test says. */
 static struct scene {
     struct http http;
-    struct fake_sys sys;
+    struct sys sys; /* time passes in sleeps alone; two threads use it */
+    int64_t mono_ms;
     struct arena arena;
     struct conform c;
     struct conform_report report;
     pthread_mutex_t lock;
+    int n_cold; /* answers of Cloud Run that it has no instance */
     int n_sent, n_not_ready; /* answers of /ready with 503 before it is ready */
     int poison_status, odd_poison; /* the odd one's number */
     int n_poison;
     bool dead;
     int job_status;
     char said[512];
-    bool saw_other_session;
 } s;
+
+enum { BEGIN_S = 1700000000 };
+
+static int64_t mono_ms(void *ctx)
+{
+    int64_t now;
+
+    (void)ctx;
+    (void)pthread_mutex_lock(&s.lock);
+    now = s.mono_ms;
+    (void)pthread_mutex_unlock(&s.lock);
+    return now;
+}
+
+static int64_t wall_us(void *ctx)
+{
+    return (BEGIN_S * 1000LL + mono_ms(ctx)) * 1000;
+}
+
+static void sleep_ms(void *ctx, int64_t ms)
+{
+    (void)ctx;
+    (void)pthread_mutex_lock(&s.lock);
+    s.mono_ms += ms;
+    (void)pthread_mutex_unlock(&s.lock);
+}
+
+static void random_bytes(void *ctx, void *buf, size_t n)
+{
+    static atomic_int count;
+
+    (void)ctx;
+    memset(buf, 0, n);
+    ((unsigned char *)buf)[0] = (unsigned char)atomic_fetch_add(&count, 1);
+}
 
 static int n_authorizations(const struct http_request *r, const char **ret)
 {
@@ -41,9 +78,9 @@ static int n_authorizations(const struct http_request *r, const char **ret)
     return n;
 }
 
-static bool has(struct span body, const char *text)
+static int answer_poison(void)
 {
-    return body.len && memmem(body.ptr, body.len, text, strlen(text));
+    return ++s.n_poison == s.odd_poison ? 604 - s.poison_status : s.poison_status; /* 400 for 204, and back */
 }
 
 /* The payload of users/conform-.../sessions/conform-... and of users/u/sessions/s in base64. */
@@ -51,33 +88,36 @@ static int answer_message(struct span body)
 {
     const struct json *root;
     const char *data;
+    int64_t published_us = 0;
 
     if (json_parse(&s.arena, body, 16, &root, NULL) || !(data = json_string(json_get(json_get(root, "message"), "data"))))
-        return s.poison_status;
+        return answer_poison();
     if (strcmp(data, "eyJ1c2VySWQiOiJ1Iiwic2Vzc2lvbklkIjoicyJ9") == 0)
         return s.job_status;
-    if (strncmp(data, "eyJ1c2VySWQiOiJjb25mb3JtLT", 26) == 0) /* {"userId":"conform-? */
-        return has(body, "2023-11-14T22:13") ? 404 : 204;
-    return s.poison_status;
+    if (strncmp(data, "eyJ1c2VySWQiOiJjb25mb3JtL", 25) != 0) /* {"userId":"conform- */
+        return answer_poison();
+    CHECK(rfc3339_parse(span_of(json_text(json_get(json_get(root, "message"), "publishTime"))), &published_us));
+    return (BEGIN_S * 1000LL + s.mono_ms) * 1000 - published_us < 60000000 ? 404 : 204;
 }
 
 static int answer_push(const struct http_request *r, struct http_reply *ret)
 {
     const char *value = NULL;
-    int status;
 
     if (n_authorizations(r, &value) != 1 || strcmp(value, TOKEN) != 0) {
         ret->headers[ret->n_headers++] = (struct http_header){ "www-authenticate", "Bearer error=\"invalid_token\"" };
         return 401;
     }
-    status = answer_message(r->body);
-    if (status == s.poison_status && ++s.n_poison == s.odd_poison)
-        return status == 204 ? 400 : 204;
-    return status;
+    return answer_message(r->body);
 }
 
 static int answer_route(const struct http_request *r, const char *path, struct http_reply *ret)
 {
+    if (s.n_cold > 0) {
+        s.n_cold--;
+        ret->body = SPAN("Rate exceeded.");
+        return 429;
+    }
     if (strcmp(path, "/") == 0)
         ret->body = SPAN("{\"name\":\"inpaint-worker\",\"version\":\"1.2.3-abc\"}");
     else if (strcmp(path, "/metrics") == 0)
@@ -121,13 +161,13 @@ static void open_scene(const char *authorization)
 {
     memset(&s, 0, sizeof s);
     CHECK_OK(arena_init(&s.arena, 256 << 20, NULL), (struct err){ 0 });
-    fake_sys_init(&s.sys, 1700000000, 1);
+    s.sys = (struct sys){ NULL, wall_us, mono_ms, sleep_ms, random_bytes };
     (void)pthread_mutex_init(&s.lock, NULL);
     s.http.send = send;
     s.poison_status = 204;
     s.job_status = 204;
     s.c = (struct conform){ .http = &s.http,
-                            .sys = &s.sys.sys,
+                            .sys = &s.sys,
                             .arena = &s.arena,
                             .base = "https://worker.example",
                             .authorization = authorization,
@@ -253,6 +293,17 @@ TEST(conform__waits_until_it_is_ready_and_no_longer)
     close_scene();
 }
 
+TEST(conform__waits_for_a_service_that_has_no_instance_yet)
+{
+    open_scene(NULL);
+    s.n_cold = 5; /* 10 s */
+    conform_run(&s.c, &s.report);
+    check_counts(19, 0, 30);
+    CHECK_INT(result("about")->ms, 10000);
+    CHECK(strstr(s.said, "GET /: 429 (without a reason); 0 of 60 s"));
+    close_scene();
+}
+
 TEST(conform__another_version_fails)
 {
     open_scene(NULL);
@@ -277,7 +328,7 @@ TEST(conform__a_job_that_does_not_end_well_has_no_duplicate)
 
 TEST(conform__the_report_is_a_line_a_check_and_the_same_as_json)
 {
-    static const char first[] = "ok       about                GET /: 200, inpaint-worker 1.2.3-abc (expected 200, which names "
+    static const char first[] = "ok       about                  GET /: 200, inpaint-worker 1.2.3-abc (expected 200, which names "
                                 "the program and its version), 0.00 s\n";
     const struct json *root, *row;
     struct span text;
@@ -292,7 +343,7 @@ TEST(conform__the_report_is_a_line_a_check_and_the_same_as_json)
     conform_run(&s.c, &s.report);
     CHECK(fclose(s.report.to) == 0);
     CHECK(strncmp(lines, first, sizeof first - 1) == 0);
-    CHECK(strstr(lines, "\nskipped  job                  a message about the session: --user and --session name one\n"));
+    CHECK(strstr(lines, "\nskipped  job                    a message about the session: --user and --session name one\n"));
     CHECK(strstr(lines, "\n49 checks: 19 ok, 0 failed, 30 skipped\n"));
     for (size_t i = 0; i < size; i++)
         n += lines[i] == '\n';
