@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "kernels/base/file.h"
+#include "kernels/base/out_file.h"
 #include "worker/base/names.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/commands.h"
@@ -119,6 +120,17 @@ static enum err_code write_json(struct run *r, const char *path, struct err *err
                : err_set(err, ERR_IO, "standard output cannot be written");
 }
 
+/* That it can be written is found out before the checks, which may take minutes. */
+static enum err_code check_json(const char *path, struct err *err)
+{
+    struct out_file *f;
+
+    if (!path || strcmp(path, "-") == 0)
+        return ERR_OK;
+    TRY(out_file_open(&f, path, err));
+    return out_file_close(f, OUT_FILE_DISCARD, err);
+}
+
 static enum err_code open_run(struct run *r, const struct args *a, struct err *err)
 {
     TRY(remote_open(&r->remote, err));
@@ -134,6 +146,7 @@ static enum err_code open_run(struct run *r, const struct args *a, struct err *e
                                    .say = say };
     r->report.to = a->json && strcmp(a->json, "-") == 0 ? NULL : stdout;
     TRY(read_base(r, a->url, err));
+    TRY(check_json(a->json, err));
     for (int i = 0; i < a->headers.n; i++)
         TRY(read_header(r, a->headers.items[i], err));
     TRY(check_names(r, a, err));

@@ -107,6 +107,24 @@ TEST(publish__says_what_an_operator_can_do)
     }
 }
 
+TEST(publish__messages_name_what_names_the_topic)
+{
+    struct publisher_options o = { .topic = "poison", .emulator_host = "127.0.0.1:9", .setting = "--topic" };
+    struct err err = { 0 };
+
+    CHECK_OK(open_publisher("projects/p/topics/edits", "127.0.0.1:9", &err), err);
+    o.http = &f.s.http, o.gauth = f.gauth;
+    CHECK_INT(publisher_init(&f.p, &o, &f.a, &err), ERR_INVALID);
+    CHECK_STR(err.msg, "--topic: 'poison' is not projects/PROJECT/topics/NAME");
+    err = (struct err){ 0 };
+    o.topic = "projects/p/topics/edits";
+    CHECK_OK(publisher_init(&f.p, &o, &f.a, &err), err);
+    script_will(&f.s, (struct script_reply){ .status = 404 });
+    CHECK_INT(send(&err), ERR_NOT_FOUND);
+    CHECK(strstr(err.msg, "there is no such topic: create it, or change --topic"));
+    close_publisher();
+}
+
 TEST(publish__gives_up_after_a_few_tries)
 {
     struct err err = { 0 };

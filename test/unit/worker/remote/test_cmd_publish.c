@@ -45,6 +45,7 @@ TEST(cmd_conform__refuses_what_does_not_go_together)
         { "conform", "https://worker.example", "--header", "cookie: a" },
         { "conform", "https://worker.example", "--header", "X-Serverless-Authorization: Bearer a" },
         { "conform", "https://worker.example", "--token-file", "/nowhere" },
+        { "conform", "https://worker.example", "--json", "/nowhere/report.json" },
     };
 
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
