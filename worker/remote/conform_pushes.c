@@ -39,9 +39,12 @@ static void judge_young(struct conform *c, const struct http_reply *reply, struc
             conform_fail(r, "the token is not accepted: is it fresh, is its audience one of PUSH_AUDIENCE, and was it "
                             "made with --include-email? The worker's line 'push refused' says what it wants");
     } else if (reply->status == 204 && answer.by == ANSWER_BY_WORKER)
-        conform_fail(r, *c->subscription
-                            ? "acknowledged: the worker takes it for another subscription's, or drops young messages"
-                            : "acknowledged: where the worker has PUBSUB_SUBSCRIPTION, give --subscription");
+        conform_fail(r,
+                     *c->subscription
+                         ? "acknowledged: is --subscription the worker's PUBSUB_SUBSCRIPTION, and this machine's clock "
+                           "right?"
+                         : "acknowledged: where the worker has PUBSUB_SUBSCRIPTION, give --subscription; and is this "
+                           "machine's clock right?");
 }
 
 static void run_young(struct conform *c, const struct conform_check *k, struct conform_result *r)
