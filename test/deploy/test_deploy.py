@@ -1,0 +1,308 @@
+#!/usr/bin/env python3
+"""Tests of scripts/deploy.sh with a stand-in for gcloud: `test_deploy.py [parts of names]`.
+
+The stand-in (test/deploy/gcloud) keeps a project in a file, so that a second run, a run after a failure and a project that the
+predecessor left can be tried without an account.
+"""
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+SCRIPT = os.path.join(ROOT, "scripts", "deploy.sh")
+PROJECT, NUMBER = "my-pets-1", "123456789012"
+URL = f"https://pawfect-edit-inpaint-{NUMBER}.us-east4.run.app"
+TOKEN = "hf_thisIsTheSecretValue"
+IMAGE = "us-east4-docker.pkg.dev/my-pets-1/workers/inpaint-worker:given"
+READS = re.compile(r"\b(describe|list|get-iam-policy|access)\b")
+OPENING = {  # a project of Firebase, as an app has it
+    "account": "owner@example.com", "enabled": ["firestore.googleapis.com"],
+    f"projects/{PROJECT}": {"projectNumber": NUMBER},
+    f"storage buckets/gs://{PROJECT}.firebasestorage.app": {"name": "bucket"},
+    "firestore databases/(default)": {"type": "FIRESTORE_NATIVE"},
+}
+
+
+class Stand:
+    """A project, and deploy.sh with the stand-in on its PATH."""
+
+    def __init__(self, folder, **more):
+        self.folder = folder
+        self.write({**OPENING, **more})
+        self.path("token", TOKEN + "\n")
+
+    def path(self, name, text=None):
+        path = os.path.join(self.folder, name)
+        if text is not None:
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+        return path
+
+    def write(self, state):
+        self.path("state.json", json.dumps(state))
+
+    @property
+    def state(self):
+        with open(self.path("state.json"), encoding="utf-8") as f:
+            return json.load(f)
+
+    def log(self):
+        path = self.path("log")
+        return open(path, encoding="utf-8").read().splitlines() if os.path.exists(path) else []
+
+    def changes(self):
+        return [line for line in self.log() if not READS.search(" ".join(w for w in line.split() if not w.startswith("--")))]
+
+    def run(self, *options, expect=0, stdin=None, project=PROJECT):
+        self.path("log", "")
+        env = {**os.environ, "STAND_IN": self.folder, "PATH": HERE + os.pathsep + os.environ["PATH"], "DEPLOY_TRIES": "1",
+               "DEPLOY_RETRY_SECONDS": "0"}
+        got = subprocess.run([SCRIPT, f"--project={project}", *options], env=env, input=stdin, capture_output=True, text=True, timeout=120,
+                             stdin=subprocess.DEVNULL if stdin is None else None)
+        assert got.returncode == expect, f"exit status {got.returncode}, not {expect}:\n{got.stdout[-2000:]}\n{got.stderr[-2000:]}"
+        return got.stdout + got.stderr
+
+
+@contextlib.contextmanager
+def stand(**more):
+    with tempfile.TemporaryDirectory() as folder:
+        yield Stand(folder, **more)
+
+
+def test_a_first_run_makes_everything_and_a_second_changes_nothing():
+    with stand() as s:
+        s.run(f"--hf-token-file={s.path('token')}")
+        state = s.state
+        push = state["pubsub subscriptions/session-processing-push"]
+        assert push["topic"] == f"projects/{PROJECT}/topics/session-processing"
+        assert push["pushConfig"] == {"pushEndpoint": URL + "/inpaint", "oidcToken": {
+            "serviceAccountEmail": f"inpaint-push@{PROJECT}.iam.gserviceaccount.com", "audience": URL + "/inpaint"}}
+        assert push["ackDeadlineSeconds"] == "600" and push["retryPolicy"] == {"minimumBackoff": "10s", "maximumBackoff": "600s"}
+        assert push["deadLetterPolicy"]["maxDeliveryAttempts"] == "100" and push["expirationPolicy"] == {}
+        assert state["pubsub subscriptions/session-processing-dead-pull"]["topic"].endswith("/session-processing-dead")
+        flags = state["run services/pawfect-edit-inpaint"]["flags"]
+        for flag, value in {"--gpu": "1", "--gpu-type": "nvidia-l4", "--cpu": "8", "--memory": "32Gi", "--concurrency": "9", "--timeout": "300",
+                            "--min-instances": "0", "--max-instances": "1", "--no-gpu-zonal-redundancy": "", "--no-cpu-throttling": "",
+                            "--execution-environment": "gen2", "--no-invoker-iam-check": ""}.items():
+            assert flags[flag] == value, (flag, flags.get(flag))
+        assert "path=/ready" in flags["--startup-probe"] and "failureThreshold=60" in flags["--startup-probe"]
+        assert "path=/health" in flags["--liveness-probe"] and f"PUSH_AUDIENCE={URL}/inpaint" in flags["--set-env-vars"]
+        assert len(s.changes()) > 25
+        said = s.run()
+        assert s.changes() == [] and "0 changes" in said, s.changes()
+
+
+def test_each_step_can_fail_and_a_repeat_goes_on_from_there():
+    with stand() as s:
+        options = (f"--hf-token-file={s.path('token')}", "--github=me/worker", "--credentials-secret=FIREBASE_CREDENTIALS",
+                   f"--credentials-file={s.path('key', '{}')}")
+        steps = (("APIs", "services enable"), ("registry", "repositories create"), ("registry", "buckets create"),
+                 ("accounts", "service-accounts create inpaint-push"), ("accounts", "identity create"), ("secrets", "secrets create HF_TOKEN"),
+                 ("secrets", "versions add FIREBASE"), ("bucket", "buckets describe gs://my-pets-1.fire"), ("database", "databases describe"),
+                 ("topics", "topics create session-processing-dead"), ("topics", "subscriptions create session-processing-dead-pull"),
+                 ("GitHub", "create-oidc"), ("roles", "roles/datastore.user"), ("roles", "roles/iam.workloadIdentityUser"),
+                 ("image", "builds submit"), ("service", "run deploy"), ("subscription", "subscriptions create session-processing-push"),
+                 ("subscription", "roles/pubsub.subscriber"))
+        for step, text in steps:
+            s.path("fail", f"{text}\tINTERNAL: something broke in {step}\n")
+            said = s.run(*options, expect=1)
+            assert f'the step "{step}" failed' in said and f"something broke in {step}" in said, said
+            assert "repeat the same command" in said and "--github=me/worker" in said, said
+        s.run(*options)
+        assert s.run(*options) and s.changes() == []
+        assert s.state["run services/pawfect-edit-inpaint"]["revisions"] == 1
+        assert len(s.state["secrets/HF_TOKEN"]["versions"]) == 1
+
+
+PREDECESSOR = {
+    "pubsub topics/session-processing": {"name": "t"},
+    "pubsub subscriptions/session-processing-push": {
+        "topic": f"projects/{PROJECT}/topics/session-processing", "ackDeadlineSeconds": "10", "expirationPolicy": {"ttl": "2678400s"},
+        "pushConfig": {"pushEndpoint": "https://old-uk.a.run.app/", "oidcToken": {"serviceAccountEmail": "old@x.com", "audience": "old"}}},
+    "run services/pawfect-edit-inpaint": {
+        "metadata": {"labels": {}}, "revisions": 41,
+        "spec": {"template": {"spec": {"containers": [{"image": "old"}], "containerConcurrency": "1"}}, "traffic": [{"latestRevision": True, "percent": 100}]},
+        "status": {"latestCreatedRevisionName": "pawfect-edit-inpaint-00041-old", "latestReadyRevisionName": "pawfect-edit-inpaint-00041-old"}}}
+
+
+def test_what_the_predecessor_left_is_taken_over_and_the_way_back_is_printed():
+    with stand(**PREDECESSOR) as s:
+        said = s.run(f"--image={IMAGE}")
+        log = s.changes()
+        assert not any("topics create session-processing " in line or "subscriptions create session-processing-push" in line for line in log), log
+        deployed = next(i for i, line in enumerate(log) if line.startswith("run deploy"))
+        assert "--no-traffic" in log[deployed] and "--tag=candidate" in log[deployed]
+        moved = next(i for i, line in enumerate(log) if "update-traffic" in line)
+        connected = next(i for i, line in enumerate(log) if "subscriptions update session-processing-push" in line)
+        assert deployed < moved < connected, log
+        assert s.state["run services/pawfect-edit-inpaint"]["revisions"] == 42
+        assert "--to-revisions=pawfect-edit-inpaint-00041-old=100" in said and "--push-endpoint=https://old-uk.a.run.app/" in said, said
+        s.run(f"--image={IMAGE}")
+        assert s.changes() == []
+
+
+def test_one_thing_changed_by_hand_is_set_right_alone():
+    with stand() as s:
+        s.run(f"--image={IMAGE}")
+        for change, wanted in ((lambda st: st["pubsub subscriptions/session-processing-push"].update(ackDeadlineSeconds="60"), "pubsub subscriptions update"),
+                               (lambda st: st["run services/pawfect-edit-inpaint"]["spec"]["template"]["spec"].update(containerConcurrency="1"), "run deploy"),
+                               (lambda st: st["policies"].pop(f"storage buckets/gs://{PROJECT}.firebasestorage.app"), "storage buckets add-iam-policy-binding")):
+            state = s.state
+            change(state)
+            s.write(state)
+            s.run(f"--image={IMAGE}")
+            assert s.changes() and s.changes()[0].startswith(wanted), s.changes()
+            assert len(s.changes()) <= 2, s.changes()  # a deployment moves the traffic, too
+
+
+def test_a_revision_that_did_not_become_ready_is_deployed_again():
+    with stand() as s:
+        s.run(f"--image={IMAGE}")
+        state = s.state
+        state["run services/pawfect-edit-inpaint"]["status"]["latestReadyRevisionName"] = "another"
+        s.write(state)
+        s.run(f"--image={IMAGE}")
+        assert any(line.startswith("run deploy") for line in s.changes())
+
+
+def test_a_subscription_of_another_topic_is_refused():
+    state = json.loads(json.dumps(PREDECESSOR))
+    state["pubsub subscriptions/session-processing-push"]["topic"] = f"projects/{PROJECT}/topics/elsewhere"
+    with stand(**state) as s:
+        assert "--topic elsewhere" in s.run(f"--image={IMAGE}", expect=1)
+        assert not any("subscriptions update" in line for line in s.changes())
+
+
+def test_the_usual_obstacles_are_named_with_their_remedy():
+    for fault, remedy in (
+            ("run deploy\tmetadata.annotations[run.googleapis.com/maxScale]: You do not have quota for using GPUs without zonal redundancy.", "quotas?project="),
+            ("services list\tPERMISSION_DENIED: owner@example.com does not have permission to access projects instance", "roles/owner"),
+            ("topics describe\tPERMISSION_DENIED: Cloud Pub/Sub API has not been used in project 1 before or it is disabled. SERVICE_DISABLED", "Wait two minutes"),
+            ("run deploy\tspec.template.spec.containers[0].startup_probe.failureThreshold: too large", "--startup-seconds 240"),
+            ("run deploy\tSetting invoker IAM check disabled is not allowed by constraint", "--auth iam"),
+            ("services enable\tFAILED_PRECONDITION: Billing account for project is not found", "billing")):
+        with stand() as s:
+            s.path("fail", fault + "\n")
+            assert remedy in s.run(f"--image={IMAGE}", expect=1), fault
+    with stand(account="") as s:
+        assert "gcloud auth login" in s.run(expect=1) and s.changes() == []
+    with stand() as s:
+        assert "there is no project other-project" in s.run(project="other-project", expect=1) and s.changes() == []
+    with stand(**{"firestore databases/(default)": {"type": "DATASTORE_MODE"}}) as s:
+        assert "native mode" in s.run(f"--image={IMAGE}", expect=1)
+
+
+def test_a_secret_is_in_no_argument_and_no_output_and_is_stored_once():
+    with stand() as s:
+        assert "--hf-token-file" in s.run(expect=1)  # there is none yet
+        said = s.run("--hf-token-file=-", stdin=TOKEN + "\n")
+        assert s.state["secrets/HF_TOKEN"]["versions"] == [TOKEN + "\n"]
+        said += s.run(f"--hf-token-file={s.path('token')}")
+        assert len(s.state["secrets/HF_TOKEN"]["versions"]) == 1
+        s.path("token", "hf_another\n")
+        said += s.run(f"--hf-token-file={s.path('token')}") + "\n".join(s.log())
+        assert len(s.state["secrets/HF_TOKEN"]["versions"]) == 2
+        assert TOKEN not in said and "hf_another" not in said
+
+
+def test_a_key_is_used_from_a_pinned_version_and_only_if_asked_for():
+    with stand() as s:
+        s.run(f"--image={IMAGE}")
+        assert "--clear-secrets" in s.state["run services/pawfect-edit-inpaint"]["flags"]
+        s.run(f"--image={IMAGE}", "--credentials-secret=FIREBASE_CREDENTIALS", f"--credentials-file={s.path('key', '{}')}")
+        assert s.state["run services/pawfect-edit-inpaint"]["flags"]["--set-secrets"] == "FIREBASE_CREDENTIALS=FIREBASE_CREDENTIALS:1"
+        assert "roles/secretmanager.secretAccessor" in s.state["policies"]["secrets/FIREBASE_CREDENTIALS"]
+
+
+def test_iam_keeps_cloud_runs_check_and_lets_the_push_account_in():
+    with stand() as s:
+        s.run(f"--image={IMAGE}", "--auth=iam")
+        flags = s.state["run services/pawfect-edit-inpaint"]["flags"]
+        assert "--invoker-iam-check" in flags and flags["--set-custom-audiences"] == URL + "/inpaint" and "--no-invoker-iam-check" not in flags
+        assert s.state["policies"]["run services/pawfect-edit-inpaint"] == {
+            "roles/run.invoker": [f"serviceAccount:inpaint-push@{PROJECT}.iam.gserviceaccount.com"]}
+
+
+def test_tiny_stands_beside_the_real_service_and_needs_no_gpu():
+    with stand(**PREDECESSOR) as s:
+        s.run("--tiny")
+        flags = s.state["run services/inpaint-tiny"]["flags"]
+        assert flags["--gpu"] == "0" and flags["--cpu"] == "2" and "STEPS=4" in flags["--set-env-vars"]
+        assert any("_MODEL=demo" in line and "_BACKEND=cpu" in line and "_BASE=debian:bookworm" in line for line in s.log())
+        for name, record in PREDECESSOR.items():
+            assert s.state[name] == record, name
+
+
+def test_weights_of_a_bucket_are_a_setting_and_a_role():
+    with stand(**{"storage buckets/gs://my-weights": {"name": "w"}}) as s:
+        s.run("--weights=gs://my-weights/flux")
+        assert "WEIGHTS=gs://my-weights/flux" in s.state["run services/pawfect-edit-inpaint"]["flags"]["--set-env-vars"]
+        assert list(s.state["policies"]["storage buckets/gs://my-weights"]) == ["roles/storage.objectViewer"]
+        assert "secrets/HF_TOKEN" not in s.state
+
+
+def test_options_that_cannot_be_right_are_refused_before_anything_is_asked():
+    with stand() as s:
+        for options, words in ((["--job-deadline=300"], "--timeout"), (["--timeout=600"], "--ack-deadline"), (["--ack-deadline=601"], "600 s at most"),
+                               (["--lease=285"], "--job-deadline + 10"), (["--lease=600"], "next delivery"), (["--startup-seconds=245"], "tens"),
+                               (["--weights=image:Q3"], "image:Q8_0"), (["--region=moon"], "us-east4"), (["--auth=none"], "oidc, iam"),
+                               (["--hf-token-file=/nowhere"], "cannot be read"), (["--max-instances=0"], "whole number"), (["--bogus=1"], "no option"),
+                               (["--service=" + "a" * 49], "small letters, digits"), (["extra"], "no option"), (["--env=STEPS"], "NAME=VALUE")):
+            assert words in s.run(*options, expect=2), options
+        assert s.log() == []
+
+
+def test_a_dry_run_asks_nobody_and_needs_no_gcloud():
+    with stand() as s:
+        said = s.run("--dry-run", f"--hf-token-file={s.path('token')}")
+        assert s.log() == [] and TOKEN not in said and "\ngcloud run deploy " in said
+        tools = s.path("bin")
+        os.mkdir(tools)
+        for tool in ("bash", "sed", "git", "mktemp", "rm", "cat", "dirname", "readlink", "sha256sum", "cut", "grep", "env", "head", "tail"):
+            real = next(os.path.join(p, tool) for p in os.environ["PATH"].split(os.pathsep) if os.path.exists(os.path.join(p, tool)))
+            os.symlink(real, os.path.join(tools, tool))
+        got = subprocess.run([SCRIPT, f"--project={PROJECT}", "--dry-run", "--weights=image:none"], env={"PATH": tools}, capture_output=True, text=True,
+                             timeout=60, check=False)
+        assert got.returncode == 0, got.stderr
+        # What it prints is a shell's text, and run by a shell it makes the same project.
+        with stand() as other:
+            pasted = subprocess.run(["bash", "-c", got.stdout], env={**os.environ, "STAND_IN": other.folder, "PATH": HERE + os.pathsep + os.environ["PATH"]},
+                                    capture_output=True, text=True, timeout=60, check=False)
+            assert pasted.returncode == 0, pasted.stderr
+            other.run("--weights=image:none")
+            assert other.changes() == [], other.changes()
+
+
+def test_the_roles_of_the_document_are_those_that_are_granted():
+    with open(os.path.join(ROOT, "scripts", "deploy", "roles.sh"), encoding="utf-8") as f:
+        rows = re.findall(r'^    "[^|"]+\|([^|"]+)\|([^|"]+)\|([^|"]+)\|([^|"]+)"$', f.read(), re.MULTILINE)
+    with open(os.path.join(ROOT, "docs", "DEPLOY.md"), encoding="utf-8") as f:
+        told = re.findall(r"^\| (runtime|push|build|agent|github) \| `(roles/[^`]+)` \| ([^|]+) \| ([^|]+) \|$", f.read(), re.MULTILINE)
+    assert len(rows) > 15 and sorted((m, r, on, why) for m, on, r, why in rows) == sorted(told), set((m, r, on, why) for m, on, r, why in rows) ^ set(told)
+
+
+def main():
+    parts = sys.argv[1:]
+    tests = [(name[5:], f) for name, f in globals().items() if name.startswith("test_") and (not parts or any(p in name for p in parts))]
+    failed = 0
+    for name, f in tests:
+        begin = time.monotonic()
+        try:
+            f()
+        except Exception as e:  # pylint: disable=broad-except  # any failure is one test's
+            failed += 1
+            print(f"not ok  {name}\n  {type(e).__name__}: {e}")
+        else:
+            print(f"ok      {name} ({time.monotonic() - begin:.1f} s)")
+    print(f"{len(tests) - failed} passed, {failed} failed")
+    return 1 if failed or not tests else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
