@@ -11,7 +11,7 @@ Q       := $(if $(V),,@)
 # Goals that install what is missing and start make again ($(AGAIN)); they, and those that do not depend on the machine, look
 # nothing up.
 AGAIN_GOALS := run demo test asan tsan integration browser-test monitoring-test
-BLIND_GOALS := help clean deps lint fmt golden fetch-test $(AGAIN_GOALS)
+BLIND_GOALS := help clean deps lint fmt golden fetch-test $(AGAIN_GOALS) deploy-test
 LOOK  := $(filter-out $(BLIND_GOALS),$(or $(MAKECMDGOALS),all))
 comma := ,
 probe  = $(if $(LOOK),$(shell $(1)))
@@ -118,7 +118,7 @@ LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
 .PHONY: all deps test unit asan fuzz integration browser-test fetch-test tsan golden run demo lint fmt tidy tiny-model unit-programs monitoring-test \
-    harness-test clean help FORCE version
+    harness-test clean help FORCE version deploy-test
 all: build/inpaint-worker ## build build/inpaint-worker, with CUDA where nvcc is
 	$(Q)$(if $(filter 0,$(MAKELEVEL)),echo "build/inpaint-worker is ready. Next: \`make run\` makes a picture$(comma) \`make test\` runs the tests",:)
 
@@ -265,6 +265,9 @@ demo: ## the same, and a page in the browser to try it on photos of your own; Ct
 	$(AGAIN) all $(DEMO_TOOLS:%=build/%)
 	$(Q)scripts/demo.sh demo
 
+deploy-test: ## scripts/deploy.sh with a stand-in for gcloud: first runs, repeats, failures; T="parts of names" runs some
+	$(Q)python3 test/deploy/test_deploy.py $(T)
+
 lint: ## the rules that no compiler knows: layers, libraries, exits, headers, layout, shell
 	$(Q)scripts/lint.sh
 
@@ -312,7 +315,7 @@ clean: ## remove everything built
 
 # The groups of the list of goals, and their order in it; a goal that is in none comes last.
 HELP_start   := run demo all deps clean help
-HELP_test    := test integration browser-test fetch-test asan tsan fuzz monitoring-test
+HELP_test    := test integration browser-test fetch-test asan tsan fuzz monitoring-test deploy-test
 HELP_develop := lint fmt tidy golden tiny-model version
 HELP_GPU     := gpu-check gpu-test gpu-bench cuda-libs gpu-dry cuda-check cudnn-check gpu-check-test
 

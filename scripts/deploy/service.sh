@@ -151,7 +151,7 @@ gcloud pubsub topics delete $dead_topic --project=$project
 gcloud run services delete $service --region=$region --project=$project
 gcloud artifacts repositories delete $repository --location=$region --project=$project
 gcloud secrets delete HF_TOKEN --project=$project
-gcloud storage rm --recursive gs://$source_bucket
+gcloud storage rm gs://$source_bucket --recursive
 gcloud iam service-accounts delete $runtime_account --project=$project
 gcloud iam service-accounts delete $push_account --project=$project
 gcloud iam service-accounts delete $build_account --project=$project

@@ -72,6 +72,8 @@ class Emulators(Services):
         try:
             super().__init__(WORK)
         except Absent:
+            if os.environ.get("EMULATORS") == "required":
+                raise AssertionError("google-cloud-cli is not installed, and EMULATORS=required") from None
             raise Skip("google-cloud-cli is not installed") from None
 
     def create_session(self, user, session, fields=None):
