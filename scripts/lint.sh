@@ -129,8 +129,9 @@ if [ -n "$absent" ]; then
     [ -z "${CI:-}" ] || bad=1
 fi
 [[ $absent == *clang-format* ]] || refuse "make fmt would change" badly_laid_out
-# -x -a: the parts that a script reads in are checked as parts of it; they have no first line of their own
-[[ $absent == *shellcheck* ]] || grep -lm1 '^#!' scripts/*.sh scripts/*/*.sh test/*/*.sh .ci/run | xargs shellcheck -x -a || bad=1
+# Parts that a script reads in have no first line of their own: -a checks them as parts of it.
+[[ $absent == *shellcheck* ]] || grep -lm1 '^#!' scripts/*.sh scripts/*/*.sh test/*/*.sh .ci/run | xargs shellcheck -x || bad=1
+[[ $absent == *shellcheck* ]] || shellcheck -x -a scripts/deploy.sh || bad=1
 scripts/deploy/lint.sh || bad=1
 [ $bad -eq 0 ] && echo "lint: clean"
 exit $bad
