@@ -103,6 +103,7 @@ def collect():
 
 
 def in_its_track(command):
+    command = re.sub(r"--project[= ][A-Z]\w*", "--project=my-project", command)  # gcloud takes no such word for a project
     for old, new in NEWER.items():
         command = command.replace(old, new, 1)
     return command
