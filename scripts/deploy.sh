@@ -31,6 +31,7 @@
 set -euo pipefail
 
 invocation=("$0" "$@")
+export CLOUDSDK_CORE_DISABLE_PROMPTS=1 # what it would ask is answered by its flags, or an error
 root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 project='' region=us-east4 service='' bucket='' database='(default)' max_instances=1 topic='' subscription=''
 weights=image:Q8_0 text=t5 image='' token_file='' credentials_secret='' credentials_file='' credentials_version=latest auth=oidc github=''

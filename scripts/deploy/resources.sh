@@ -15,9 +15,9 @@ find_project() {
     ask gcloud auth list '--filter=status:ACTIVE' '--format=value(account)' || true
     [ -n "$answer" ] || fail "gcloud is not logged in" "Log in: gcloud auth login"
     echo "  $answer"
-    ask gcloud projects describe "$project" '--format=value(projectNumber)' ||
-        fail "there is no project $project, or $answer may not see it" "Its id (not its name): gcloud projects list"
-    number=$answer
+    # gcloud's answer is the same for a project that is not there and for one that this account may not see.
+    number=$(gcloud projects describe "$project" '--format=value(projectNumber)' 2> "$said" < /dev/null) ||
+        fail "there is no project $project, or $answer may not see it" "Give its id, not its name: gcloud projects list"
 }
 
 enable_apis() {

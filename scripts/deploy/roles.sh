@@ -13,6 +13,7 @@ roles=(
     "iam|push|service|roles/run.invoker|Cloud Run lets the pushes in (--auth iam)"
     "build|build|project|roles/logging.logWriter|writes the log of the build"
     "build|build|project|roles/cloudbuild.builds.editor|GitHub's workflow submits builds as this account"
+    "build|build|project|roles/serviceusage.serviceUsageConsumer|its calls count as calls of the project"
     "build|build|repository|roles/artifactregistry.writer|pushes the image and the build cache"
     "build|build|source bucket|roles/storage.objectUser|uploads and reads the source of a build"
     "build|build|source bucket|roles/storage.legacyBucketReader|gcloud looks whether that bucket is there"

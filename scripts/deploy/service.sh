@@ -149,6 +149,9 @@ destroy() {
 gcloud pubsub subscriptions delete $subscription $dead_topic-pull --project=$project
 gcloud pubsub topics delete $dead_topic --project=$project
 gcloud run services delete $service --region=$region --project=$project
+END
+    [ "$tiny" -eq 0 ] || return 0 # the real service shares the rest
+    cat << END
 gcloud artifacts repositories delete $repository --location=$region --project=$project
 gcloud secrets delete HF_TOKEN --project=$project
 gcloud storage rm gs://$source_bucket --recursive

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Tests of scripts/deploy.sh with a stand-in for gcloud: `test_deploy.py [parts of names]`.
 
-The stand-in (test/deploy/gcloud) keeps a project in a file, so that a second run, a run after a failure and a project that the
+The stand-in (gcloud.py) keeps a project in a file, so that a second run, a run after a failure and a project that the
 predecessor left can be tried without an account.
 """
+import concurrent.futures
 import contextlib
 import json
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -40,6 +42,9 @@ class Stand:
     def __init__(self, folder, **more):
         self.folder = folder
         self.write({**OPENING, **more})
+        os.mkdir(self.path("bin"))  # an interpreter without its site, and not by a wrapper: it starts a thousand times
+        os.chmod(self.path("bin/gcloud", f'#!/bin/sh\nexec {sys.executable} -S -E {HERE}/gcloud.py "$@"\n'), 0o755)
+        self.env = {**os.environ, "STAND_IN": folder, "PATH": self.path("bin") + os.pathsep + os.environ["PATH"]}
         self.path("token", TOKEN + "\n")
 
     def path(self, name, text=None):
@@ -64,10 +69,9 @@ class Stand:
     def changes(self):
         return [line for line in self.log() if not READS.search(" ".join(w for w in line.split() if not w.startswith("--")))]
 
-    def run(self, *options, expect=0, stdin=None, project=PROJECT):
+    def run(self, *options, expect=0, stdin=None, project=PROJECT, tries=1):
         self.path("log", "")
-        env = {**os.environ, "STAND_IN": self.folder, "PATH": HERE + os.pathsep + os.environ["PATH"], "DEPLOY_TRIES": "1",
-               "DEPLOY_RETRY_SECONDS": "0"}
+        env = {**self.env, "DEPLOY_TRIES": str(tries), "DEPLOY_RETRY_SECONDS": "0"}
         got = subprocess.run([SCRIPT, f"--project={project}", *options], env=env, input=stdin, capture_output=True, text=True, timeout=120,
                              stdin=subprocess.DEVNULL if stdin is None else None)
         assert got.returncode == expect, f"exit status {got.returncode}, not {expect}:\n{got.stdout[-2000:]}\n{got.stderr[-2000:]}"
@@ -152,6 +156,35 @@ def test_what_the_predecessor_left_is_taken_over_and_the_way_back_is_printed():
         assert s.changes() == []
 
 
+def test_beside_the_predecessor_the_last_run_moves_the_subscription_alone():
+    with stand(**PREDECESSOR) as s:
+        options = (f"--hf-token-file={s.path('token')}", "--service=pawfect-edit-inpaint-c")
+        s.run(*options, "--topic=inpaint-trial", "--subscription=inpaint-trial-push")
+        for name, record in PREDECESSOR.items():
+            assert s.state[name] == record, name
+        s.run(*options)
+        assert not any("run deploy" in line or "builds submit" in line for line in s.changes()), s.changes()
+        push = s.state["pubsub subscriptions/session-processing-push"]["pushConfig"]
+        assert push["pushEndpoint"] == f"https://pawfect-edit-inpaint-c-{NUMBER}.us-east4.run.app/inpaint"
+        assert s.state["run services/pawfect-edit-inpaint"] == PREDECESSOR["run services/pawfect-edit-inpaint"]
+
+
+def test_on_a_terminal_it_asks_and_a_no_changes_nothing():
+    for reply, changed in (("n", False), ("y", True)):
+        with stand() as s:
+            ours, theirs = pty.openpty()
+            child = subprocess.Popen([SCRIPT, f"--project={PROJECT}", f"--image={IMAGE}"], env=s.env, stdin=theirs, stdout=theirs, stderr=theirs)
+            os.close(theirs)
+            os.write(ours, reply.encode() + b"\n")
+            said = b""
+            with contextlib.suppress(OSError):  # the end of a terminal
+                while chunk := os.read(ours, 4096):
+                    said += chunk
+            os.close(ours)
+            assert child.wait(60) == 0 and b"is changed" in said, said
+            assert bool(s.changes()) == changed and (b"nothing was changed" in said) != changed, said
+
+
 def test_one_thing_changed_by_hand_is_set_right_alone():
     with stand() as s:
         s.run(f"--image={IMAGE}")
@@ -201,6 +234,15 @@ def test_the_usual_obstacles_are_named_with_their_remedy():
         assert "there is no project other-project" in s.run(project="other-project", expect=1) and s.changes() == []
     with stand(**{"firestore databases/(default)": {"type": "DATASTORE_MODE"}}) as s:
         assert "native mode" in s.run(f"--image={IMAGE}", expect=1)
+
+
+def test_what_google_does_not_know_yet_is_tried_again():
+    with stand() as s:
+        s.path("fail", "roles/datastore.user\tINVALID_ARGUMENT: Service account inpaint-worker@x does not exist.\n")
+        s.run(f"--image={IMAGE}", tries=2)
+        assert sum("roles/datastore.user" in line for line in s.changes()) == 2
+        s.path("fail", "get-iam-policy\tPERMISSION_DENIED: the resource is not found\n")
+        s.run(f"--image={IMAGE}", tries=2, expect=1)  # a refusal is none of these
 
 
 def test_a_secret_is_in_no_argument_and_no_output_and_is_stored_once():
@@ -267,7 +309,7 @@ def test_a_dry_run_asks_nobody_and_needs_no_gcloud():
     with stand() as s:
         said = s.run("--dry-run", f"--hf-token-file={s.path('token')}")
         assert s.log() == [] and TOKEN not in said and "\ngcloud run deploy " in said
-        tools = s.path("bin")
+        tools = s.path("tools")
         os.mkdir(tools)
         for tool in ("bash", "sed", "git", "mktemp", "rm", "cat", "dirname", "readlink", "sha256sum", "cut", "grep", "env", "head", "tail"):
             real = next(os.path.join(p, tool) for p in os.environ["PATH"].split(os.pathsep) if os.path.exists(os.path.join(p, tool)))
@@ -277,7 +319,7 @@ def test_a_dry_run_asks_nobody_and_needs_no_gcloud():
         assert got.returncode == 0, got.stderr
         # What it prints is a shell's text, and run by a shell it makes the same project.
         with stand() as other:
-            pasted = subprocess.run(["bash", "-c", got.stdout], env={**os.environ, "STAND_IN": other.folder, "PATH": HERE + os.pathsep + os.environ["PATH"]},
+            pasted = subprocess.run(["bash", "-c", got.stdout], env=other.env,
                                     capture_output=True, text=True, timeout=60, check=False)
             assert pasted.returncode == 0, pasted.stderr
             other.run("--weights=image:none")
@@ -305,9 +347,8 @@ def run_pipeline(s, conform=0, **substitutions):
               "_PUSH_ACCOUNT": f"inpaint-push@{PROJECT}.iam.gserviceaccount.com", "_TEXT": "t5", "_BACKEND": "cuda", "_TOKEN_SECRET": "HF_TOKEN",
               **{name: "" for name in ("_BASE", "_RUNTIME", "_COMMIT", "_VERSION", "_BUCKET", "_CREDENTIALS_SECRET", "_CONFORM_USER", "_CONFORM_SESSION")},
               **substitutions}
-    os.makedirs(s.path("bin"), exist_ok=True)
     os.chmod(s.path("bin/docker", DOCKER), 0o755)
-    env = {**os.environ, **values, "STAND_IN": s.folder, "CONFORM": str(conform), "PATH": os.pathsep.join((s.path("bin"), HERE, os.environ["PATH"]))}
+    env = {**s.env, **values, "CONFORM": str(conform)}
     s.path("log", "")
     for folder in ("build", "workspace"):
         os.makedirs(s.path(folder), exist_ok=True)
@@ -370,24 +411,31 @@ def test_the_roles_of_the_document_are_those_that_are_granted():
     assert len(rows) > 15 and sorted((m, r, on, why) for m, on, r, why in rows) == sorted(told), set((m, r, on, why) for m, on, r, why in rows) ^ set(told)
 
 
+def outcome_of(test):
+    name, f = test
+    begin = time.monotonic()
+    try:
+        f()
+    except Skip as e:
+        return "skipped", f"skipped {name}: {e}"
+    except Exception as e:  # pylint: disable=broad-except  # any failure is one test's
+        return "failed", f"not ok  {name}\n  {type(e).__name__}: {e}"
+    return "passed", f"ok      {name} ({time.monotonic() - begin:.1f} s)"
+
+
 def main():
+    if "--help" in sys.argv[1:]:
+        print(__doc__)
+        return 0
     parts = sys.argv[1:]
     tests = [(name[5:], f) for name, f in globals().items() if name.startswith("test_") and (not parts or any(p in name for p in parts))]
-    failed = skipped = 0
-    for name, f in tests:
-        begin = time.monotonic()
-        try:
-            f()
-        except Skip as e:
-            skipped += 1
-            print(f"skipped {name}: {e}")
-        except Exception as e:  # pylint: disable=broad-except  # any failure is one test's
-            failed += 1
-            print(f"not ok  {name}\n  {type(e).__name__}: {e}")
-        else:
-            print(f"ok      {name} ({time.monotonic() - begin:.1f} s)")
-    print(f"{len(tests) - failed - skipped} passed, {failed} failed, {skipped} skipped")
-    return 1 if failed or skipped == len(tests) else 0
+    count = {"passed": 0, "failed": 0, "skipped": 0}
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # each has a project of its own
+        for outcome, text in pool.map(outcome_of, tests):
+            count[outcome] += 1
+            print(text, flush=True)
+    print(", ".join(f"{n} {outcome}" for outcome, n in count.items()))
+    return 1 if count["failed"] or not count["passed"] else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-#!/usr/bin/env -S python3 -S -E
-"""gcloud - a stand-in for tests of scripts/deploy.sh: keeps what it makes in a file and writes down what it was asked.
+"""gcloud.py - a stand-in for tests of scripts/deploy.sh: keeps what it makes in a file and writes down what it was asked.
 
-STAND_IN names a folder: state.json is the project, log has one line a command, and `fail` may hold lines `TEXT<tab>MESSAGE`: the
+test_deploy.py puts it on PATH as gcloud. STAND_IN names a folder: state.json is the project, log has one line a command, and `fail` may hold lines `TEXT<tab>MESSAGE`: the
 next command that contains TEXT fails once with MESSAGE. Answers have the words of the real program where they are known.
 """
 import json
@@ -193,6 +192,8 @@ def run(state, group, verb, names, flags):
         state[key]["spec"]["traffic"] = [{"revisionName": to.split("=")[0], "percent": 100} if to else {"latestRevision": True, "percent": 100}]
         return None
     if verb == "describe":
+        if key not in state and group == "projects":
+            die(f"User [{state['account']}] does not have permission to access projects instance [{name}] (or it may not exist): PERMISSION_DENIED")
         if key not in state:
             die(ABSENT.get(group, "NOT_FOUND: Resource not found (resource={}).").format(name))
         return show(state[key], flags)
