@@ -223,6 +223,3 @@ def main():
     state = load()
     run(state, group, names[0], names[1:], flags)
     save(state)
-
-
-main()

@@ -24,6 +24,10 @@ URL = f"https://pawfect-edit-inpaint-{NUMBER}.us-east4.run.app"
 TOKEN = "hf_thisIsTheSecretValue"
 IMAGE = "us-east4-docker.pkg.dev/my-pets-1/workers/inpaint-worker:given"
 READS = re.compile(r"\b(describe|list|get-iam-policy|access)\b")
+# It starts a thousand times: so without site packages, and as a module, which is compiled once.
+GCLOUD = f"""#!/bin/sh
+exec {sys.executable} -S -E -c 'import sys; sys.path.insert(0, "{HERE}"); import gcloud; gcloud.main()' "$@"
+"""
 OPENING = {  # a project of Firebase, as an app has it
     "account": "owner@example.com", "enabled": ["firestore.googleapis.com"],
     f"projects/{PROJECT}": {"projectNumber": NUMBER},
@@ -42,8 +46,8 @@ class Stand:
     def __init__(self, folder, **more):
         self.folder = folder
         self.write({**OPENING, **more})
-        os.mkdir(self.path("bin"))  # an interpreter without its site, and not by a wrapper: it starts a thousand times
-        os.chmod(self.path("bin/gcloud", f'#!/bin/sh\nexec {sys.executable} -S -E {HERE}/gcloud.py "$@"\n'), 0o755)
+        os.mkdir(self.path("bin"))
+        os.chmod(self.path("bin/gcloud", GCLOUD), 0o755)
         self.env = {**os.environ, "STAND_IN": folder, "PATH": self.path("bin") + os.pathsep + os.environ["PATH"]}
         self.path("token", TOKEN + "\n")
 
