@@ -129,12 +129,13 @@ def main():
     if sys.argv[1:] == ["--help"]:
         print(__doc__)
         return 0
+    listing = sys.argv[1:] == ["--list"]
+    if not listing and not shutil.which("gcloud"):
+        return 3
     found = collect()
-    if sys.argv[1:] == ["--list"]:
+    if listing:
         print("\n".join(f"{where}: {command}" for command, where in found.items()))
         return 0
-    if not shutil.which("gcloud"):
-        return 3
     if len(found) < 50:
         print(f"only {len(found)} commands were found: have the files moved?")
     offences = list(check(found))
