@@ -76,16 +76,25 @@ absent() { # what gcloud says of things that are not there
     grep -qiE 'NOT_FOUND|not found|cannot find|does not exist|notFound' "$said" && ! grep -qE 'PERMISSION_DENIED|SERVICE_DISABLED' "$said"
 }
 
+# An API that was switched on a moment ago is not on everywhere. Tests wait for less: DEPLOY_TRIES, DEPLOY_RETRY_SECONDS.
+not_yet_on() { grep -qE 'SERVICE_DISABLED|has not been used in project' "$said"; }
+tries=${DEPLOY_TRIES:-12}
+pause() { sleep "${DEPLOY_RETRY_SECONDS:-10}"; }
+
 # Asks, and leaves what was said in $answer; 1: there is no such thing. A dry run shows the question and asks nobody.
 ask() { # COMMAND...
+    local left=$tries
     answer=''
     if [ "$dry_run" -eq 1 ]; then
         echo "#   asks: $(line "$@")"
         return 1
     fi
-    answer=$("$@" 2> "$said" < /dev/null) && return 0
-    absent && return 1
-    fail "$(line "$@")"
+    until answer=$("$@" 2> "$said" < /dev/null); do
+        ! absent || return 1
+        left=$((left - 1))
+        { not_yet_on && [ $left -gt 0 ]; } || fail "$(line "$@")"
+        pause
+    done
 }
 
 agree() { # asks the owner once, before the first change
@@ -109,9 +118,9 @@ run_change() {
     fi
 }
 
-# Changes something. What gcloud has just made may not be known everywhere yet, so "not there" is tried again for a while.
+# Changes something. What gcloud has just made may not be known everywhere yet, so "not there" is tried again for two minutes.
 change() { # COMMAND...
-    local left=${DEPLOY_TRIES:-6}
+    local left=$tries
     if [ "$dry_run" -eq 1 ]; then
         folded "$(line "$@")"
         return 0
@@ -121,8 +130,8 @@ change() { # COMMAND...
     echo "  + $(line "$@")"
     until run_change "$@"; do
         left=$((left - 1))
-        { absent && [ $left -gt 0 ]; } || fail "$(line "$@")"
-        sleep "${DEPLOY_RETRY_SECONDS:-10}"
+        { { absent || not_yet_on; } && [ $left -gt 0 ]; } || fail "$(line "$@")"
+        pause
     done
 }
 

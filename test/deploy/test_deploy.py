@@ -242,7 +242,8 @@ def test_the_usual_obstacles_are_named_with_their_remedy():
 
 def test_what_google_does_not_know_yet_is_tried_again():
     with stand() as s:
-        s.path("fail", "roles/datastore.user\tINVALID_ARGUMENT: Service account inpaint-worker@x does not exist.\n")
+        s.path("fail", "roles/datastore.user\tINVALID_ARGUMENT: Service account inpaint-worker@x does not exist.\n"
+               "topics describe\tPERMISSION_DENIED: Cloud Pub/Sub API has not been used in project 1 before or it is disabled. SERVICE_DISABLED\n")
         s.run(f"--image={IMAGE}", tries=2)
         assert sum("roles/datastore.user" in line for line in s.changes()) == 2
         s.path("fail", "get-iam-policy\tPERMISSION_DENIED: the resource is not found\n")
