@@ -123,7 +123,7 @@ keep_undo() { # ANSWER: how the subscription was before
     [ "$of" = "projects/$project/topics/$topic" ] ||
         fail "the subscription $subscription is one of $of" "A subscription keeps its topic. Name another: --subscription NAME, or --topic ${of##*/}"
     undo=("$(line gcloud pubsub subscriptions update "$subscription" "--project=$project" "--push-endpoint=$endpoint" \
-        "--push-auth-service-account=$account" "--push-auth-token-audience=$audience")" "${undo[@]}")
+        ${account:+"--push-auth-service-account=$account"} ${audience:+"--push-auth-token-audience=$audience"})" "${undo[@]}")
 }
 
 summary() {
