@@ -1,7 +1,9 @@
-"""Firestore: documents in memory behind its REST calls: get, commit, patch, delete."""
+"""Firestore: documents in memory behind its REST calls: get, batchGet, commit, patch, delete, transactions."""
+import base64
 import copy
 import json
 import re
+import secrets
 import threading
 import time
 
@@ -9,6 +11,8 @@ from .server import Reply
 from .values import accepted_fields, from_stamp, has_path, is_part_of, set_path, stamp, value_at
 
 WRITES_MAX = 500
+TRANSACTIONS_MAX = 100
+REQUEST_TIME = 1  # as Google's clients write this value of an enumeration
 
 
 class Refused(Exception):
@@ -56,12 +60,16 @@ class Documents:
         self.root = f"projects/{project}/databases/{databases[0]}/documents"  # of the documents that the owner puts
         self.lock = lock or threading.RLock()
         self.stored = {}  # full name -> Document
+        self.transactions = {}  # name -> {full name of a document: its version as read}
         self.clock_us = 0
 
     def serve(self, server):
         """Adds the routes of Firestore to a server."""
         documents = "/v1/projects/([^/]+)/databases/([^/]+)/documents"
         server.route("POST", documents + ":commit", self.commit)
+        server.route("POST", documents + ":batchGet", self.batch_get)
+        server.route("POST", documents + ":beginTransaction", lambda r: Reply(200, {"transaction": self.begin()}))
+        server.route("POST", documents + ":rollback", self.rollback)
         server.route("GET", documents + "/(.+)", self.get)
         server.route("PATCH", documents + "/(.+)", self.patch)
         server.route("DELETE", documents + "/(.+)", self.delete)
@@ -95,16 +103,39 @@ class Documents:
         return Reply(200, self.shown(name, request.query.get("mask.fieldPaths")))
 
     @answers_refusals
+    def batch_get(self, request):
+        """Documents, also within a transaction, which ends well if none of them has changed until then."""
+        asked = known(json.loads(request.body), "documents", "mask", "transaction", "newTransaction")
+        names = [self.checked_name(name) for name in asked.get("documents", [])]
+        mask, at = (asked.get("mask") or {}).get("fieldPaths"), stamp(self.tick())
+        transaction = self.begin() if "newTransaction" in asked else asked.get("transaction")
+        if transaction:
+            self.reads(transaction).update({name: self.version(name) for name in names})
+        return Reply(200, [*([{"transaction": transaction}] if "newTransaction" in asked else []),
+                           *({**self.found_or_missing(name, mask), "readTime": at} for name in names)])
+
+    @answers_refusals
     def commit(self, request):
         """All writes are made, or none."""
-        writes = known(json.loads(request.body), "writes").get("writes", [])
+        asked = known(json.loads(request.body), "writes", "transaction")
+        writes = asked.get("writes", [])
         if len(writes) > WRITES_MAX:
             raise invalid(f"more than {WRITES_MAX} writes are not supported here")
+        if asked.get("transaction"):
+            reads = self.reads(asked["transaction"])
+            del self.transactions[asked["transaction"]]
+            if any(self.version(name) != version for name, version in reads.items()):
+                raise Refused(409, "ABORTED", "a document that the transaction has read was changed meanwhile")
         changes = [self.checked(write) for write in writes]
         if len({name for name, _ in changes}) < len(changes):
             raise invalid("two writes to one document are not supported here")
         results = [self.carry_out(name, fields) for name, fields in changes]
         return Reply(200, {"writeResults": results, "commitTime": stamp(self.tick())})
+
+    @answers_refusals
+    def rollback(self, request):
+        self.transactions.pop(json.loads(request.body).get("transaction"), None)
+        return Reply(200, {})
 
     @answers_refusals
     def patch(self, request):
@@ -122,6 +153,27 @@ class Documents:
         return Reply(200, self.carry_out(*self.checked({"delete": name, "currentDocument": self.condition_in(request)})))
 
     # ---- what they share ----
+
+    def begin(self):
+        """-> the name of a new transaction; the oldest is forgotten, as after some minutes by Firestore."""
+        with self.lock:
+            while len(self.transactions) >= TRANSACTIONS_MAX:
+                del self.transactions[next(iter(self.transactions))]
+            transaction = base64.b64encode(secrets.token_bytes(12)).decode()
+            self.transactions[transaction] = {}
+            return transaction
+
+    def reads(self, transaction):
+        """-> what it has read so far: the version of each document."""
+        if transaction not in self.transactions:
+            raise invalid("the transaction is not known, or is over")
+        return self.transactions[transaction]
+
+    def version(self, name):
+        return self.stored[name].updated_us if name in self.stored else None
+
+    def found_or_missing(self, name, mask):
+        return {"found": self.shown(name, mask)} if name in self.stored else {"missing": name}
 
     def name_in(self, request):
         project, database, path = request.parts
@@ -145,18 +197,21 @@ class Documents:
 
     def checked(self, write):
         """-> (name, the fields that the document will have, or None where it will be gone); Refused if it may not be."""
-        known(write, "update", "delete", "updateMask", "currentDocument")
+        known(write, "update", "delete", "updateMask", "updateTransforms", "currentDocument")
         name = self.checked_name(write["delete"] if "delete" in write else write["update"]["name"])
         self.check_condition(name, write.get("currentDocument") or {})
         if "delete" in write:
             return name, None
-        new = accepted_fields(known(write["update"], "name", "fields").get("fields", {}))
-        if "updateMask" not in write:
-            return name, new
-        fields = copy.deepcopy(self.stored[name].fields) if name in self.stored else {}
-        for path in self.checked_mask(write["updateMask"]):
-            value = value_at(new, path)
-            set_path(fields, path, value if value != {} else None)
+        fields = accepted_fields(known(write["update"], "name", "fields").get("fields", {}))
+        if "updateMask" in write:
+            new, fields = fields, copy.deepcopy(self.stored[name].fields) if name in self.stored else {}
+            for path in self.checked_mask(write["updateMask"]):
+                value = value_at(new, path)
+                set_path(fields, path, value if value != {} else None)
+        for transform in write.get("updateTransforms") or []:
+            if known(transform, "fieldPath", "setToServerValue").get("setToServerValue") not in (REQUEST_TIME, "REQUEST_TIME"):
+                raise invalid(f"the only transform here is setToServerValue REQUEST_TIME: {transform!r:.200}")
+            set_path(fields, transform["fieldPath"], {"timestampValue": stamp(self.tick())})
         return name, fields
 
     @staticmethod

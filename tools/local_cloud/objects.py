@@ -59,8 +59,9 @@ class Objects:
     def serve(self, server):
         """Adds the routes of Cloud Storage to a server."""
         self.url = server.url
-        bucket = "/storage/v1/b/([^/]+)"
+        bucket = "(?:/storage/v1)?/b/([^/]+)"  # without it, as Google's client for Node asks an emulator
         server.route("GET", bucket, self.within(self.describe))
+        server.route("GET", bucket + "/o", self.within(self.listed))
         server.route("GET", bucket + "/o/([^/]+)",
                      self.within(lambda r, name: (self.media if r.option("alt") == "media" else self.stat)(r, name)))
         server.route("GET", f"/download{bucket}/o/([^/]+)", self.within(self.media))  # as Google's clients for Python ask
@@ -99,6 +100,14 @@ class Objects:
 
     def describe(self, request):
         return shown({"kind": "storage#bucket", "name": self.bucket, "id": self.bucket}, request)
+
+    def listed(self, request):
+        """All objects whose names begin with the prefix, on one page."""
+        prefix = request.option("prefix") or ""
+        with self.lock:
+            items = [{key: value for key, value in o.items() if key != "data" and value is not None}
+                     for name, o in sorted(self.stored.items()) if name.startswith(prefix)]
+        return Reply(200, {"kind": "storage#objects", **({"items": items} if items else {})})
 
     def stat(self, request, name):
         with self.lock:
@@ -145,7 +154,7 @@ class Objects:
                                    {"contentType": request.headers.get("Content-Type") or "application/octet-stream"})
             if kind == "multipart":
                 meta, data = parts(request)
-                return self.insert(request, meta["name"], data, meta)
+                return self.insert(request, request.option("name") or meta["name"], data, meta)
             if kind == "resumable":
                 return self.start(request)
         except (ValueError, KeyError, AttributeError, TypeError) as e:
@@ -246,6 +255,9 @@ def unpacked(data):
 
 def take_piece(upload, request, keep):
     """Adds the body to an upload; a body without a place only asks. -> what is wrong with it, or None."""
+    if "Content-Range" not in request.headers and not upload.data:  # the whole object at once
+        upload.size, upload.data = len(request.body), request.body[:keep]
+        return None
     found = re.fullmatch(r"bytes (?:\*|(\d+)-(\d+))/(\d+|\*)", request.headers.get("Content-Range") or "")
     if not found:
         return "a piece needs a Content-Range"

@@ -57,6 +57,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
     def received(self):
         """The whole request; or None, after an answer that says what is wrong with it."""
         length = self.headers.get("Content-Length") or "0"
+        coding = (self.headers.get("Transfer-Encoding") or "").lower()
         host = self.headers.get("Host") or ""
         origin = self.headers.get("Origin")
         problem = None
@@ -64,8 +65,8 @@ class Connection(http.server.BaseHTTPRequestHandler):
             problem = Reply(403, "this server answers to 127.0.0.1 and localhost alone\n")
         elif origin not in (None, f"http://{host}"):  # a page of another site that sends a form to this machine
             problem = Reply(403, "this server answers to no page of another site\n")
-        elif "Transfer-Encoding" in self.headers or not re.fullmatch(r"\d{1,18}", length):
-            problem = Reply(411, "a body needs a Content-Length\n")
+        elif coding not in ("", "chunked") or (coding and "Content-Length" in self.headers) or not re.fullmatch(r"\d{1,18}", length):
+            problem = Reply(411, "a body needs a Content-Length, or comes in chunks\n")
         elif int(length) > self.server.owner.body_max:
             problem = Reply(413, f"a body may have at most {self.server.owner.body_max} bytes\n")
         if problem:
@@ -73,11 +74,26 @@ class Connection(http.server.BaseHTTPRequestHandler):
             problem.headers = {**TEXT, "Connection": "close"}
             self.send(problem)
             return None
-        body = self.rfile.read(int(length))
-        if len(body) < int(length):
+        body = self.chunks() if coding else self.rfile.read(int(length))
+        if body is None or len(body) < int(length):
             self.close_connection = True
             return None
         return Request(self.command, self.path, self.headers, body)
+
+    def chunks(self):
+        """A body that comes in chunks, as from Google's clients for Node; or None, where it is none or too long."""
+        body = b""
+        while found := re.fullmatch(rb"([0-9A-Fa-f]{1,8})(?:;.*)?\r?\n", self.rfile.readline(1024)):
+            size = int(found.group(1), 16)
+            if not size:
+                while self.rfile.readline(1024).strip():  # trailers
+                    pass
+                return body
+            if len(body) + size > self.server.owner.body_max:
+                return None
+            body += self.rfile.read(size)
+            self.rfile.readline(1024)
+        return None
 
     def send_head(self, reply):
         headers = reply.headers
