@@ -5,8 +5,7 @@ import 'dart:async';
 import 'dart:typed_data';
 import 'dart:ui' as ui;
 
-import 'package:flutter/material.dart' hide State;
-import 'package:flutter/material.dart' as material show State;
+import 'package:flutter/material.dart';
 import 'package:image_picker/image_picker.dart';
 
 import 'inpaint_client.dart';
@@ -19,10 +18,10 @@ class EditPage extends StatefulWidget {
   final InpaintClient client;
 
   @override
-  material.State<EditPage> createState() => _EditPageState();
+  State<EditPage> createState() => _EditPageState();
 }
 
-class _EditPageState extends material.State<EditPage> {
+class _EditPageState extends State<EditPage> {
   Uint8List? _photo;
   MaskController? _mask;
   String? _sessionId;
@@ -41,7 +40,7 @@ class _EditPageState extends material.State<EditPage> {
     super.dispose();
   }
 
-  bool get _busy => _sending || (_sessionId != null && (_view?.atWork ?? false));
+  bool get _busy => _sending || (_view?.atWork ?? false);
 
   /// Runs what may fail, and shows why.
   Future<void> _try(Future<void> Function() action) async {
@@ -49,8 +48,12 @@ class _EditPageState extends material.State<EditPage> {
     try {
       await action();
     } catch (error) {
-      if (mounted) setState(() => _error = '$error');
+      _complain('$error');
     }
+  }
+
+  void _complain(String text) {
+    if (mounted) setState(() => _error = text);
   }
 
   Future<void> _choosePhoto() => _try(() async {
@@ -60,15 +63,11 @@ class _EditPageState extends material.State<EditPage> {
         final codec = await ui.instantiateImageCodec(bytes); // upright, as its Exif orientation says
         final image = (await codec.getNextFrame()).image;
         if (!mounted) return;
-        await _watching?.cancel();
         setState(() {
+          _forgetSession();
           _photo = bytes;
           _mask?.dispose();
           _mask = MaskController(image);
-          _sessionId = null;
-          _photoIsThere = false;
-          _view = null;
-          _edited = null;
         });
       });
 
@@ -85,36 +84,41 @@ class _EditPageState extends material.State<EditPage> {
             sessionId,
             photo: photoAgain || !_photoIsThere ? _photo : null,
             mask: await _mask!.toPng(),
-            onProgress: (share) => setState(() => _sent = share),
+            onProgress: (share) {
+              if (mounted) setState(() => _sent = share);
+            },
           );
           _photoIsThere = true;
           await widget.client.requestEdit(sessionId);
-          await _watching?.cancel();
-          _watching = widget.client.watch(sessionId).listen(_show, onError: (Object e) => setState(() => _error = '$e'));
+          _view = const SessionView(status: Status.pending); // until the document itself says more
+          _watching ??= widget.client.watch(sessionId).listen(_show, onError: (Object error) => _complain('$error'));
         } finally {
           if (mounted) setState(() => _sending = false);
         }
       });
 
+  /// What Firestore's cache has may be of the edit before; so a picture is shown only while its view is the latest.
   void _show(SessionView view) {
     if (!mounted) return;
-    setState(() => _view = view);
+    setState(() {
+      _view = view;
+      _edited = null;
+    });
     final path = view.editedImagePath;
-    if (path != null && _edited == null) {
-      _try(() async {
-        final bytes = await widget.client.download(path);
-        if (mounted) setState(() => _edited = bytes);
-      });
-    }
+    if (path == null) return;
+    _try(() async {
+      final bytes = await widget.client.download(path);
+      if (mounted && identical(view, _view)) setState(() => _edited = bytes);
+    });
   }
 
-  void _startAnew() {
+  void _forgetSession() {
     _watching?.cancel();
-    setState(() {
-      _sessionId = null;
-      _photoIsThere = false;
-      _view = null;
-    });
+    _watching = null;
+    _sessionId = null;
+    _photoIsThere = false;
+    _view = null;
+    _edited = null;
   }
 
   @override
@@ -151,28 +155,27 @@ class _EditPageState extends material.State<EditPage> {
     if (_sending) return LinearProgressIndicator(value: _sent);
     if (view == null) return const SizedBox.shrink();
     return switch (view.status) {
-      State.processing => Column(
+      Status.processing => Column(
           children: [
             LinearProgressIndicator(value: view.progress / 100),
             if (view.etaSeconds != null) Text('${view.etaSeconds!.ceil()} s left'),
           ],
         ),
       // A cold start takes a minute or more, in which nothing happens in the document.
-      State.pending => const Column(children: [LinearProgressIndicator(), Text('Waiting for its turn')]),
-      State.failed => Text(view.message!),
-      State.cancelled => const Text('Cancelled.'),
+      Status.pending => const Column(children: [LinearProgressIndicator(), Text('Waiting for its turn')]),
+      Status.failed => Text(view.message!),
+      Status.cancelled => const Text('Cancelled.'),
       _ => const SizedBox.shrink(),
     };
   }
 
   List<Widget> _buttons() {
-    final view = _view;
-    final sessionId = _sessionId;
     if (_sending) return const [];
+    final sessionId = _sessionId;
     if (_busy && sessionId != null) {
       return [TextButton(onPressed: () => _try(() => widget.client.cancel(sessionId)), child: const Text('Cancel'))];
     }
-    final remedy = view?.remedy;
+    final remedy = _view?.remedy;
     return [
       TextButton(onPressed: _choosePhoto, child: Text(_photo == null ? 'Choose a photo' : 'Another photo')),
       if (_mask != null && _edited == null) TextButton(onPressed: _mask!.undo, child: const Text('Undo')),
@@ -186,7 +189,7 @@ class _EditPageState extends material.State<EditPage> {
   }
 
   void _go(Remedy? remedy) {
-    if (remedy == Remedy.start) _startAnew();
+    if (remedy == Remedy.start) _forgetSession();
     _send(photoAgain: remedy == Remedy.upload);
   }
 

@@ -33,7 +33,7 @@ class InpaintClient {
   Future<String> createSession({String? prompt, List<String>? sceneLabels}) async {
     final sessionId = _newId();
     await _document(sessionId).set({
-      'processingStatus': State.pending,
+      'processingStatus': Status.pending,
       'createdAt': FieldValue.serverTimestamp(),
       // Our masks are white on black, of the size of the photo as it is shown; said here, nothing has to be guessed.
       'maskKind': 'white',
@@ -72,7 +72,7 @@ class InpaintClient {
   Future<void> requestEdit(String sessionId) async {
     if (useTrigger) {
       await _document(sessionId).update({
-        'processingStatus': State.pending,
+        'processingStatus': Status.pending,
         'editRequestId': _newId(),
         'errorMessage': FieldValue.delete(),
       });
@@ -83,10 +83,10 @@ class InpaintClient {
 
   /// A worker that has it notices within a second and writes nothing more. A session that has ended stays as it is: the
   /// rules refuse the write then.
-  Future<void> cancel(String sessionId) => _document(sessionId).update({'processingStatus': State.cancelled});
+  Future<void> cancel(String sessionId) => _document(sessionId).update({'processingStatus': Status.cancelled});
 
   /// For a session that the user no longer wants to see; a function removes it with its pictures.
-  Future<void> delete(String sessionId) => _document(sessionId).update({'processingStatus': State.deleted});
+  Future<void> delete(String sessionId) => _document(sessionId).update({'processingStatus': Status.deleted});
 
   /// Each state of the session, the present one first; ends where the document is gone. Firestore's cache answers at once
   /// after a restart of the app, so a session that is still at work can simply be watched again.

@@ -7,6 +7,8 @@ import 'dart:ui' as ui;
 
 import 'package:flutter/material.dart';
 
+const maskMaxSide = 4096;
+
 class _Stroke {
   _Stroke(this.width, Offset first) : points = [first];
 
@@ -61,15 +63,18 @@ class MaskController extends ChangeNotifier {
     }
   }
 
-  /// The mask, of exactly the photo's size as it is shown.
+  /// The mask, of the photo's size as it is shown. The worker also takes a smaller one of the same shape, which is made of
+  /// a photo beyond what every graphics chip can draw into.
   Future<Uint8List> toPng() async {
+    final scale = min(1.0, maskMaxSide / max(photo.width, photo.height));
+    final width = (photo.width * scale).round(), height = (photo.height * scale).round();
     final recorder = ui.PictureRecorder();
     final canvas = Canvas(recorder);
-    final all = Rect.fromLTWH(0, 0, photo.width.toDouble(), photo.height.toDouble());
-    canvas.drawRect(all, Paint()..color = const Color(0xFF000000));
+    canvas.drawColor(const Color(0xFF000000), BlendMode.src);
+    canvas.scale(scale);
     draw(canvas, const Color(0xFFFFFFFF));
     final picture = recorder.endRecording();
-    final image = await picture.toImage(photo.width, photo.height);
+    final image = await picture.toImage(width, height);
     picture.dispose();
     try {
       final data = await image.toByteData(format: ui.ImageByteFormat.png);

@@ -2,7 +2,7 @@
 /// The Node and the Python example have the same tables; `make examples-test` compares all of them with the document.
 library;
 
-abstract final class State {
+abstract final class Status {
   static const pending = 'pending'; // waits, or is not asked for yet
   static const processing = 'processing'; // a worker has it
   static const completed = 'completed';
@@ -68,24 +68,24 @@ class SessionView {
 
   /// Of the fields of its document.
   factory SessionView.of(Map<String, dynamic> fields) {
-    final word = fields['processingStatus'] as String? ?? State.pending;
-    final status = word == 'canceled' ? State.cancelled : word;
+    final word = fields['processingStatus'] as String? ?? Status.pending;
+    final status = word == 'canceled' ? Status.cancelled : word;
     final own = fields['inpaint'] as Map<String, dynamic>? ?? const {};
     final code = own['errorCode'] as String?;
     final retryable = own['retryable'] == true;
     return switch (status) {
-      State.processing => SessionView(
+      Status.processing => SessionView(
           status: status,
           progress: (own['progress'] as num? ?? 0).toInt(),
           etaSeconds: (own['etaSeconds'] as num?)?.toDouble(),
         ),
-      State.completed => SessionView(
+      Status.completed => SessionView(
           status: status,
           progress: 100,
           editedImagePath: fields['editedImagePath'] as String?,
           previewImagePath: fields['previewImagePath'] as String?,
         ),
-      State.failed => SessionView(
+      Status.failed => SessionView(
           status: status,
           message: fields['errorMessage'] as String? ?? 'The edit failed.',
           errorCode: code,
@@ -106,5 +106,5 @@ class SessionView {
   final bool retryable; // whether asking again, without any change, can help
   final Remedy? remedy;
 
-  bool get atWork => status == State.pending || status == State.processing;
+  bool get atWork => status == Status.pending || status == Status.processing;
 }
