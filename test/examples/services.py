@@ -120,7 +120,8 @@ class Emulated(Backend):
 
 def run(command, backend, cwd=ROOT):
     """-> (exit status, stdout, stderr)."""
-    env = {**{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}, **backend.env}
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    env = {**inherited, "METADATA_SERVER_DETECTION": "none", **backend.env}
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
     return done.returncode, done.stdout, done.stderr
 

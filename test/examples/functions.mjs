@@ -1,0 +1,139 @@
+/**
+ * The functions of examples/node/index.js as Firebase calls them, between Google's emulators and with the real worker.
+ * `node functions.mjs PHOTO MASK`, beside index.js and its packages. The first check that fails ends it.
+ */
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { Storage } from '@google-cloud/storage';
+import { getFirestore } from 'firebase-admin/firestore';
+import { getStorage } from 'firebase-admin/storage';
+import * as functions from './index.js';
+import { Sessions } from './lib/sessions.js';
+import { waitForEnd } from './lib/watch.js';
+
+const [photo, mask] = process.argv.slice(2, 4).map((path) => readFileSync(path));
+const USER = 'u-functions';
+const call = (name, data, uid = USER) => functions[name].run({ data, auth: uid ? { uid, token: {} } : undefined, rawRequest: {} });
+const refused = (code, message) => (error) => error.code === code && message.test(error.message);
+const reference = (sessionId) => getFirestore().doc(`users/${USER}/sessions/${sessionId}`);
+const upload = (sessionId, file, data) => getStorage().bucket().file(`users/${USER}/sessions/${sessionId}/${file}`)
+  .save(data, { resumable: false, contentType: file.endsWith('png') ? 'image/png' : 'image/jpeg' });
+const uploadBoth = (sessionId) => Promise.all([upload(sessionId, 'original.jpg', photo), upload(sessionId, 'mask_auto.png', mask)]);
+
+const checks = {
+  async 'nobody acts without signing in, or for another user'() {
+    await assert.rejects(call('createSession', {}, null), refused('unauthenticated', /sign in/));
+    await assert.rejects(call('createSession', { userId: 'somebody' }), refused('permission-denied', /not yours/));
+    await assert.rejects(call('requestEdit', { userId: 'somebody', sessionId: 's' }), refused('permission-denied', /not yours/));
+  },
+
+  async 'a session is made once, with the wishes that are allowed'() {
+    const { sessionId } = await call('createSession', { sessionId: 'f1', prompt: 'short grass', cost: 0, inpaint: { attempts: 9 } });
+    await call('createSession', { sessionId: 'f1', prompt: 'another' });
+    const fields = (await reference(sessionId).get()).data();
+    assert.deepEqual(Object.keys(fields).sort(), ['createdAt', 'processingStatus', 'prompt']);
+    assert.deepEqual([fields.processingStatus, fields.prompt], ['pending', 'short grass']);
+    await assert.rejects(call('createSession', { sessionId: 'a/b' }), refused('invalid-argument', /id/));
+    await assert.rejects(call('createSession', { prompt: 'x'.repeat(2001) }), refused('invalid-argument', /2000 bytes/));
+  },
+
+  async 'no message is sent before both pictures are there'() {
+    await assert.rejects(call('requestEdit', { sessionId: 'f1' }), refused('failed-precondition', /photo is not uploaded/));
+    await upload('f1', 'original.jpg', photo);
+    await assert.rejects(call('requestEdit', { sessionId: 'f1' }), refused('failed-precondition', /mask is not uploaded/));
+    await upload('f1', 'mask_auto.png', mask);
+    await uploadBoth('never-made');
+    await assert.rejects(call('requestEdit', { sessionId: 'never-made' }), refused('not-found', /no such session/));
+  },
+
+  async 'asked twice at once, a session is edited once'() {
+    const answers = await Promise.all([call('requestEdit', { sessionId: 'f1' }), call('requestEdit', { sessionId: 'f1' })]);
+    assert.ok(answers.some(({ messageId }) => messageId));
+    const statuses = [];
+    const end = await waitForEnd(reference('f1'), { show: ({ status }) => statuses.push(status), timeoutSeconds: 120 });
+    assert.equal(end.status, 'completed');
+    assert.ok(statuses.includes('processing'), statuses.join());
+    assert.equal(end.editedImagePath, `users/${USER}/sessions/f1/edited.jpg`);
+    const { prompt, inpaint } = (await reference('f1').get()).data();
+    assert.deepEqual([prompt, inpaint.attempts], ['short grass', 1]);
+  },
+
+  async 'a completed session is edited anew with other wishes'() {
+    const before = (await reference('f1').get()).data().inpaint.messageId;
+    await call('requestEdit', { sessionId: 'f1', wishes: { prompt: 'sand' } });
+    assert.equal((await waitForEnd(reference('f1'), { timeoutSeconds: 120 })).status, 'completed');
+    const { prompt, inpaint } = (await reference('f1').get()).data();
+    assert.equal(prompt, 'sand');
+    assert.notEqual(inpaint.messageId, before);
+    assert.deepEqual(await call('cancelEdit', { sessionId: 'f1' }), { status: 'completed' });
+  },
+
+  async 'a session at work is left alone'() {
+    await reference('f2').set({ processingStatus: 'processing', inpaint: { attempts: 1 } });
+    await uploadBoth('f2');
+    assert.deepEqual(await call('requestEdit', { sessionId: 'f2' }), { status: 'processing', messageId: null });
+    assert.deepEqual(await call('cancelEdit', { sessionId: 'f2' }), { status: 'cancelled' });
+    assert.deepEqual((await reference('f2').get()).data(), { processingStatus: 'cancelled', inpaint: { attempts: 1 } });
+  },
+
+  async 'the trigger sends a message for a new request and for nothing else'() {
+    const sent = [];
+    const sessions = new Sessions({ publish: async (payload) => sent.push(payload) });
+    const asked = { processingStatus: 'pending', editRequestId: 'r1' };
+    await sessions.onWritten(undefined, { processingStatus: 'pending' }, 'u', 's'); // made, not asked
+    await sessions.onWritten(asked, { ...asked, processingStatus: 'processing' }, 'u', 's'); // the claim
+    await sessions.onWritten(asked, { ...asked, prompt: 'x' }, 'u', 's');
+    await sessions.onWritten(asked, undefined, 'u', 's'); // deleted
+    assert.deepEqual(sent, []);
+    await sessions.onWritten({ processingStatus: 'pending' }, asked, 'u', 's');
+    await sessions.onWritten({ ...asked, processingStatus: 'failed' }, { ...asked, editRequestId: 'r2' }, 'u', 's');
+    assert.deepEqual(sent, [{ userId: 'u', sessionId: 's' }, { userId: 'u', sessionId: 's' }]);
+  },
+
+  async 'the trigger leads to an edit'() {
+    await call('createSession', { sessionId: 'f3' });
+    await uploadBoth('f3');
+    const before = await reference('f3').get();
+    await reference('f3').update({ editRequestId: 'r1' });
+    const event = { data: { before, after: await reference('f3').get() }, params: { userId: USER, sessionId: 'f3' } };
+    await functions.sessionWritten.run(event);
+    assert.equal((await waitForEnd(reference('f3'), { timeoutSeconds: 120 })).status, 'completed');
+  },
+
+  async 'old sessions are removed with their pictures, new ones stay'() {
+    await reference('f3').update({ createdAt: new Date(Date.now() - 40 * 24 * 3600e3) });
+    await functions.cleanUpSessions.run({});
+    const [files] = await getStorage().bucket().getFiles({ prefix: `users/${USER}/` });
+    const owners = new Set(files.map(({ name }) => name.split('/')[3]));
+    assert.deepEqual([(await reference('f3').get()).exists, owners.has('f3')], [false, false]);
+    assert.deepEqual([(await reference('f1').get()).exists, owners.has('f1')], [true, true]);
+    await call('deleteSession', { sessionId: 'f1' });
+    assert.equal((await reference('f1').get()).exists, false);
+  },
+
+  async 'an upload address is for one file, one type and a size'() {
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const credentials = { client_email: 'a@demo.iam.gserviceaccount.com', private_key: privateKey.export({ type: 'pkcs8', format: 'pem' }) };
+    const emulator = process.env.STORAGE_EMULATOR_HOST;
+    delete process.env.STORAGE_EMULATOR_HOST;
+    const bucket = new Storage({ projectId: 'demo', credentials }).bucket('demo-bucket');
+    process.env.STORAGE_EMULATOR_HOST = emulator;
+    const { photo: { url, headers } } = await new Sessions({ db: getFirestore(), bucket }).uploadUrls(USER, 's1', { photoType: 'image/webp' });
+    const { pathname, searchParams } = new URL(url);
+    assert.ok(pathname.endsWith(`/users/${USER}/sessions/s1/original.jpg`), pathname);
+    assert.equal(searchParams.get('X-Goog-SignedHeaders'), 'content-type;host;x-goog-content-length-range');
+    assert.ok(Math.abs(Number(searchParams.get('X-Goog-Expires')) - 900) <= 1, url);
+    assert.deepEqual(headers, { 'Content-Type': 'image/webp', 'x-goog-content-length-range': '1,67108864' });
+    await assert.rejects(new Sessions({ db: getFirestore(), bucket }).uploadUrls(USER, 's1', { photoType: 'text/html' }), refused('invalid-argument', /photo is one of/));
+  },
+};
+
+for (const [name, check] of Object.entries(checks)) {
+  await check().catch((error) => {
+    console.error(`failed: ${name}\n${error.stack}`);
+    process.exit(1);
+  });
+  console.log(`passed: ${name}`);
+}
+process.exit(0); // the clients keep connections open
