@@ -10,7 +10,7 @@ Q       := $(if $(V),,@)
 
 # Goals that install what is missing and start make again ($(AGAIN)); they, and those that do not depend on the machine, look
 # nothing up.
-AGAIN_GOALS := run demo test asan tsan integration browser-test monitoring-test
+AGAIN_GOALS := run demo test asan tsan integration browser-test monitoring-test examples-test
 BLIND_GOALS := help clean deps lint fmt golden fetch-test $(AGAIN_GOALS) deploy-test
 LOOK  := $(filter-out $(BLIND_GOALS),$(or $(MAKECMDGOALS),all))
 comma := ,
@@ -117,7 +117,7 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration browser-test fetch-test tsan golden run demo lint fmt tidy tiny-model unit-programs monitoring-test \
+.PHONY: all deps test unit asan fuzz integration browser-test fetch-test tsan golden run demo lint fmt tidy tiny-model unit-programs monitoring-test examples-test \
     harness-test clean help FORCE version deploy-test
 all: build/inpaint-worker ## build build/inpaint-worker, with CUDA where nvcc is
 	$(Q)$(if $(filter 0,$(MAKELEVEL)),echo "build/inpaint-worker is ready. Next: \`make run\` makes a picture$(comma) \`make test\` runs the tests",:)
@@ -130,7 +130,7 @@ deps: ## install what the build and all tests need (apt)
 # The packages that a goal needs, as sets of scripts/install_deps.sh.
 NEEDS := build test
 run demo: NEEDS := build demo
-integration browser-test monitoring-test tsan: NEEDS := build integration
+integration browser-test monitoring-test tsan: NEEDS := build integration examples-test
 # With all processors, unless make was told how many, and without a word about what is up to date.
 AGAIN = $(Q)scripts/install_deps.sh $(NEEDS) && $(MAKE) --no-print-directory $(if $(V),,-s) $(JOBS)
 JOBS  = $(or $(filter -j%,$(MAKEFLAGS)),-j$$(nproc))
@@ -249,6 +249,9 @@ fetch-test: ## scripts/fetch_weights.sh against a server with faults; T="parts o
 monitoring-test: ## metrics, alerts and dashboard against real lines of the log, costs, version; T="parts of names" runs some
 	$(AGAIN) all tiny-model
 	$(Q)python3 test/monitoring/everything.py $(T)
+examples-test: ## the clients, functions and rules of examples/ in the local cloud and in Google's emulators; T="parts of names"
+	$(AGAIN) all $(DEMO_TOOLS:%=build/%)
+	$(Q)python3 test/examples/everything.py $(T)
 
 tiny-model: build/tiny-model ## a complete random model folder of a few MB in build/models/tiny
 	$(Q)mkdir -p build/models && build/tiny-model build/models/tiny
@@ -315,7 +318,7 @@ clean: ## remove everything built
 
 # The groups of the list of goals, and their order in it; a goal that is in none comes last.
 HELP_start   := run demo all deps clean help
-HELP_test    := test integration browser-test fetch-test asan tsan fuzz monitoring-test deploy-test
+HELP_test    := test integration browser-test fetch-test asan tsan fuzz monitoring-test deploy-test examples-test
 HELP_develop := lint fmt tidy golden tiny-model version
 HELP_GPU     := gpu-check gpu-test gpu-bench cuda-libs gpu-dry cuda-check cudnn-check gpu-check-test
 

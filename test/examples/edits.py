@@ -127,9 +127,13 @@ def wrong_usage_and_a_missing_file_are_told_apart(client, _):
 BEHAVIOURS = (an_edit_is_completed_and_both_pictures_arrive, a_failure_is_told_and_another_mask_mends_it,
               three_messages_are_one_edit, a_cancelled_session_is_left_alone_until_it_is_asked_for_again,
               a_deleted_session_leaves_nothing, wrong_usage_and_a_missing_file_are_told_apart)
+# What differs between REST and gRPC: how a document is read, written and waited for.
+OVER_GRPC = (an_edit_is_completed_and_both_pictures_arrive, a_failure_is_told_and_another_mask_mends_it,
+             a_deleted_session_leaves_nothing)
 
 
-def suite(kind, where, more=()):
+def suite(kind, where, behaviours=BEHAVIOURS, more=()):
+    """The behaviours of both clients, and other tests, test(backend), that share the backend."""
     @contextlib.contextmanager
     def opened():
         global BACKEND
@@ -138,5 +142,5 @@ def suite(kind, where, more=()):
 
     tests = [(f"{language}_{where}_{behaviour.__name__}",
               lambda client=client, behaviour=behaviour, language=language: behaviour(client, f"{language}-{behaviour.__name__[:12]}"))
-             for language, client in services.LANGUAGES.items() for behaviour in BEHAVIOURS]
+             for language, client in services.LANGUAGES.items() for behaviour in behaviours]
     return Suite([*tests, *((name, lambda test=test: test(BACKEND)) for name, test in more)], opened)

@@ -12,10 +12,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "integration")]
 import edits
 import functions
+import names
 import rules
 import services
 from harness import run_suites
 
 if __name__ == "__main__":
     os.chdir(os.path.dirname(os.path.dirname(HERE)))
-    sys.exit(run_suites(sys.argv[1:], edits.suite(services.Embedded, "embedded"), edits.suite(services.Emulated, "emulators", (*functions.TESTS, *rules.TESTS))))
+    between_emulators = edits.suite(services.Emulated, "emulators", edits.OVER_GRPC, (*functions.TESTS, *rules.TESTS))
+    sys.exit(run_suites(sys.argv[1:], names.SUITE, edits.suite(services.Embedded, "embedded"), between_emulators))

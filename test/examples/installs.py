@@ -59,11 +59,15 @@ def python():
     return interpreter
 
 
+def need(*programs):
+    if missing := [program for program in programs if not shutil.which(program)]:
+        lacking(f"{' and '.join(missing)}: not installed (Node 20 or newer, with npm)")
+
+
 @once
 def node():
     """-> a copy of the Node example with its packages beside it."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        lacking("node and npm are not installed (Node 20 or newer)")
+    need("node", "npm")
     source, folder = os.path.join(EXAMPLES, "node"), os.path.join(OUT, "node")
     there, note = installed_for(folder, os.path.join(source, "package.json"))
     shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
