@@ -166,6 +166,55 @@ def test_storage_honours_preconditions_and_checksums():
         equal(call("DELETE", url)[0], 404)
 
 
+def test_storage_takes_what_googles_client_for_node_sends():
+    with Local() as cloud:
+        base = cloud.cloud.server.url
+        body = (b"--b\r\nContent-Type: application/json\r\n\r\n{\"contentType\": \"image/jpeg\"}\r\n"
+                b"--b\r\nContent-Type: image/jpeg\r\n\r\nabc\r\n--b--")
+        status, _, text = call("POST", f"{base}/upload/storage/v1/b/{BUCKET}/o?name=n%2Fa.jpg&uploadType=multipart", body,
+                               {"Content-Type": "multipart/related; boundary=b"})
+        equal((status, json.loads(text)["name"]), (200, "n/a.jpg"), "the name in the query")
+        _, headers, _ = call("POST", f"{base}/upload/storage/v1/b/{BUCKET}/o?name=n%2Fb.jpg&uploadType=resumable", b"{}")
+        equal(call("PUT", headers["Location"], b"xyz")[0], 200, "all of it at once, without a Content-Range")
+        equal(call("GET", f"{base}/b/{BUCKET}/o/n%2Fb.jpg?alt=media")[2], b"xyz", "a path without /storage/v1")
+        names = [item["name"] for item in json.loads(call("GET", f"{base}/storage/v1/b/{BUCKET}/o?prefix=n/")[2])["items"]]
+        equal(names, ["n/a.jpg", "n/b.jpg"])
+        assert "items" not in json.loads(call("GET", f"{base}/b/{BUCKET}/o?prefix=m/")[2])
+
+
+def test_firestore_has_transactions_that_end_where_a_document_has_changed():
+    with Local() as cloud:
+        root = f"{cloud.cloud.server.url}/v1/{cloud.cloud.documents.root}"
+        name = f"{cloud.cloud.documents.root}/users/u/sessions/t"
+
+        def ask(method, value):
+            status, _, text = call("POST", f"{root}:{method}", dumps(value))
+            return status, json.loads(text)
+
+        def write(fields, **more):
+            return {"writes": [{"update": {"name": name, "fields": fields}}], **more}
+        _, (begun, missing) = ask("batchGet", {"documents": [name], "newTransaction": {}})
+        equal((missing["missing"], "readTime" in missing), (name, True))
+        now = {"updateTransforms": [{"fieldPath": "at", "setToServerValue": "REQUEST_TIME"}]}
+        made = write({"n": to_value(1)}, transaction=begun["transaction"])
+        made["writes"][0].update(now)
+        equal(ask("commit", made)[0], 200)
+        fields = cloud.cloud.documents.fields("users/u/sessions/t")
+        equal((fields["n"], from_stamp(fields["at"]["timestampValue"]) > 1700000000000000), (to_value(1), True))
+        equal(ask("commit", made)[0], 400, "it is over")
+        first, second = (ask("beginTransaction", {})[1]["transaction"] for _ in range(2))
+        for transaction in (first, second):
+            status, (found,) = ask("batchGet", {"documents": [name], "transaction": transaction})
+            equal((status, found["found"]["fields"]["n"]), (200, to_value(1)))
+        equal(ask("commit", write({"n": to_value(2)}, transaction=first))[0], 200)
+        status, error = ask("commit", write({"n": to_value(3)}, transaction=second))
+        equal((status, error["error"]["status"]), (409, "ABORTED"), "it has read what is there no more")
+        equal(cloud.cloud.documents.fields("users/u/sessions/t")["n"], to_value(2))
+        equal(ask("rollback", {"transaction": second})[0], 200)
+        made["writes"][0]["updateTransforms"][0] = {"fieldPath": "n", "increment": to_value(1)}
+        equal(ask("commit", {"writes": made["writes"]})[0], 400, "a transform that is not supported")
+
+
 def test_storage_takes_an_upload_in_pieces():
     with Local() as cloud:
         start = f"{cloud.cloud.server.url}/upload/storage/v1/b/{BUCKET}/o?uploadType=resumable&name=big&ifGenerationMatch=0"
@@ -210,8 +259,13 @@ def test_server_refuses_other_hosts_and_large_bodies():
         equal(call("POST", server.url + "/echo/a", b"", {"Origin": server.url})[0], 200, "its own page")
         for origin in ("https://attacker.example", f"http://localhost:{server.server_port}", "http://127.0.0.1:1", "null"):
             equal(call("POST", server.url + "/echo/a", b"", {"Origin": origin})[0], 403, origin)
-        chunked = b"POST /echo/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-        equal(status_of(raw_request(server.server_port, chunked, 5)), 411)
+        for coding, body, status in (("chunked", b"0\r\n\r\n", 200), ("chunked", b"5\r\n01234\r\n5;x=y\r\n56789\r\n0\r\n\r\n", 200),
+                                     ("chunked", b"5\r\n01234\r\n6\r\n567890\r\n0\r\n\r\n", 413), ("chunked", b"ffffffff\r\n", 413),
+                                     ("chunked", b"none\r\n", 413), ("gzip", b"", 411), ("chunked\r\nContent-Length: 5", b"0\r\n\r\n", 411)):
+            head = f"POST /echo/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: {coding}\r\n\r\n"
+            got = raw_request(server.server_port, head.encode() + body, 5)
+            equal(status_of(got), status, (coding, body))
+            assert b"0123456789" not in body.replace(b"\r\n5;x=y\r\n", b"") or b'"body": "0123456789"' in got, got
         without_host = http.client.HTTPConnection("127.0.0.1", server.server_port)
         without_host.putrequest("GET", "/echo/a", skip_host=True)
         without_host.endheaders()

@@ -56,43 +56,53 @@ class Connection(http.server.BaseHTTPRequestHandler):
 
     def received(self):
         """The whole request; or None, after an answer that says what is wrong with it."""
-        length = self.headers.get("Content-Length") or "0"
-        coding = (self.headers.get("Transfer-Encoding") or "").lower()
-        host = self.headers.get("Host") or ""
-        origin = self.headers.get("Origin")
-        problem = None
-        if not self.server.owner.is_mine(host):  # a page of another site whose name leads to this machine
-            problem = Reply(403, "this server answers to 127.0.0.1 and localhost alone\n")
-        elif origin not in (None, f"http://{host}"):  # a page of another site that sends a form to this machine
-            problem = Reply(403, "this server answers to no page of another site\n")
-        elif coding not in ("", "chunked") or (coding and "Content-Length" in self.headers) or not re.fullmatch(r"\d{1,18}", length):
-            problem = Reply(411, "a body needs a Content-Length, or comes in chunks\n")
-        elif int(length) > self.server.owner.body_max:
-            problem = Reply(413, f"a body may have at most {self.server.owner.body_max} bytes\n")
+        problem = self.refusal()
+        body = b"" if problem else self.chunks() if "Transfer-Encoding" in self.headers else self.rfile.read(self.length())
+        if body is None:
+            problem = self.too_long()
         if problem:
             self.close_connection = True
             problem.headers = {**TEXT, "Connection": "close"}
             self.send(problem)
             return None
-        body = self.chunks() if coding else self.rfile.read(int(length))
-        if body is None or len(body) < int(length):
+        if len(body) < self.length():
             self.close_connection = True
             return None
         return Request(self.command, self.path, self.headers, body)
 
+    def refusal(self):
+        """What is wrong with the head of a request, as the answer to it, or None."""
+        host, origin = self.headers.get("Host") or "", self.headers.get("Origin")
+        coding, length = self.headers.get("Transfer-Encoding"), self.headers.get("Content-Length")
+        if not self.server.owner.is_mine(host):  # a page of another site whose name leads to this machine
+            return Reply(403, "this server answers to 127.0.0.1 and localhost alone\n")
+        if origin not in (None, f"http://{host}"):  # a page of another site that sends a form to this machine
+            return Reply(403, "this server answers to no page of another site\n")
+        if coding is not None and (coding.lower() != "chunked" or length is not None):
+            return Reply(411, "a body has a Content-Length, or comes in chunks\n")
+        if length is not None and not re.fullmatch(r"\d{1,18}", length):
+            return Reply(411, "a body needs a Content-Length that is a number\n")
+        return self.too_long() if self.length() > self.server.owner.body_max else None
+
+    def length(self):
+        return int(self.headers.get("Content-Length") or 0)
+
+    def too_long(self):
+        return Reply(413, f"a body may have at most {self.server.owner.body_max} bytes\n")
+
     def chunks(self):
-        """A body that comes in chunks, as from Google's clients for Node; or None, where it is none or too long."""
+        """A body in chunks, as Google's clients for Node send it; or None if it is too long or not in chunks."""
         body = b""
-        while found := re.fullmatch(rb"([0-9A-Fa-f]{1,8})(?:;.*)?\r?\n", self.rfile.readline(1024)):
+        while found := re.fullmatch(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?\r\n", self.rfile.readline(1024)):
             size = int(found.group(1), 16)
-            if not size:
-                while self.rfile.readline(1024).strip():  # trailers
-                    pass
-                return body
             if len(body) + size > self.server.owner.body_max:
-                return None
-            body += self.rfile.read(size)
-            self.rfile.readline(1024)
+                break
+            piece = self.rfile.read(size)
+            if len(piece) < size or self.rfile.readline(1024) != b"\r\n":
+                break
+            body += piece
+            if not size:  # the last; nobody sends trailers here
+                return body
         return None
 
     def send_head(self, reply):
