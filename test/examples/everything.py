@@ -15,9 +15,9 @@ import functions
 import names
 import rules
 import services
-from harness import run_suites
+from harness import Suite, run_suites, tests_of
 
 if __name__ == "__main__":
     os.chdir(os.path.dirname(os.path.dirname(HERE)))
     between_emulators = edits.suite(services.Emulated, "emulators", edits.OVER_GRPC, (*functions.TESTS, *rules.TESTS))
-    sys.exit(run_suites(sys.argv[1:], names.SUITE, edits.suite(services.Embedded, "embedded"), between_emulators))
+    sys.exit(run_suites(sys.argv[1:], names.SUITE, Suite(tests_of(functions)), edits.suite(services.Embedded, "embedded"), between_emulators))

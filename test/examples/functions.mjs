@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Storage } from '@google-cloud/storage';
+import express from 'express';
 import { getFirestore } from 'firebase-admin/firestore';
 import { getStorage } from 'firebase-admin/storage';
 import * as functions from './index.js';
@@ -22,6 +23,17 @@ const upload = (sessionId, file, data) => getStorage().bucket().file(`users/${US
 const uploadBoth = (sessionId) => Promise.all([upload(sessionId, 'original.jpg', photo), upload(sessionId, 'mask_auto.png', mask)]);
 
 const checks = {
+  async 'a request without a token of App Check does not reach the code'() {
+    const server = express().use(express.json()).post('/', functions.createSession).listen(0, '127.0.0.1');
+    await new Promise((resolve) => { server.once('listening', resolve); });
+    const answer = await fetch(`http://127.0.0.1:${server.address().port}/`, {
+      method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ data: {} }),
+    });
+    server.close();
+    assert.equal(answer.status, 401);
+    assert.equal((await answer.json()).error.message, 'Unauthenticated'); // our own refusal says "Please sign in."
+  },
+
   async 'nobody acts without signing in, or for another user'() {
     await assert.rejects(call('createSession', {}, null), refused('unauthenticated', /sign in/));
     await assert.rejects(call('createSession', { userId: 'somebody' }), refused('permission-denied', /not yours/));
