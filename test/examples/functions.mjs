@@ -7,7 +7,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Storage } from '@google-cloud/storage';
 import express from 'express';
-import { getFirestore } from 'firebase-admin/firestore';
+import { FieldValue, getFirestore } from 'firebase-admin/firestore';
 import { getStorage } from 'firebase-admin/storage';
 import * as functions from './index.js';
 import { Sessions } from './lib/sessions.js';
@@ -85,8 +85,23 @@ const checks = {
     await reference('f2').set({ processingStatus: 'processing', inpaint: { attempts: 1 } });
     await uploadBoth('f2');
     assert.deepEqual(await call('requestEdit', { sessionId: 'f2' }), { status: 'processing', messageId: null });
+    assert.equal((await reference('f2').get()).get('processingStatus'), 'processing');
     assert.deepEqual(await call('cancelEdit', { sessionId: 'f2' }), { status: 'cancelled' });
     assert.deepEqual((await reference('f2').get()).data(), { processingStatus: 'cancelled', inpaint: { attempts: 1 } });
+  },
+
+  async 'the document is committed before the message is sent, and a failed message can be sent again'() {
+    const seen = [];
+    const publish = async () => {
+      seen.push((await reference('f2').get()).data());
+      if (seen.length === 1) throw new Error('Pub/Sub is away');
+      return 'm1';
+    };
+    await reference('f2').set({ processingStatus: 'failed', errorMessage: 'old' });
+    const sessions = new Sessions({ db: getFirestore(), FieldValue, bucket: getStorage().bucket(), publish });
+    await assert.rejects(sessions.requestEdit(USER, 'f2', { prompt: 'sand' }), /away/);
+    assert.deepEqual(await sessions.requestEdit(USER, 'f2'), { status: 'pending', messageId: 'm1' });
+    assert.deepEqual(seen, [{ processingStatus: 'pending', prompt: 'sand' }, { processingStatus: 'pending', prompt: 'sand' }]);
   },
 
   async 'the trigger sends a message for a new request and for nothing else'() {
