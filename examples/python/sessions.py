@@ -17,6 +17,7 @@ from protocol import CANCELLED, DELETED, PENDING, PROCESSING, PROMPT_MAX_BYTES, 
 
 CLEAN_UP_AT_ONCE = 100
 POLL_SECONDS = 0.5
+LISTENER_CHECK_SECONDS = 5
 WISHES = ("prompt", "sceneLabels", "maskKind", "maskOrientation")
 
 
@@ -179,8 +180,11 @@ def listened(reference, end):
 
     watch = reference.on_snapshot(told)
     try:
-        while news.wait(max(0, end - time.monotonic())):
-            news.clear()
-            yield from latest[-1:] or [reference.get()]  # a document that is gone is in no list
+        while (left := end - time.monotonic()) > 0:
+            if news.wait(min(left, LISTENER_CHECK_SECONDS)):
+                news.clear()
+                yield from latest[-1:] or [reference.get()]  # a document that is gone is in no list
+            elif not watch.is_active:  # it is told of no error
+                raise SessionError("Firestore no longer tells of changes: the right to read may be missing.")
     finally:
         watch.unsubscribe()

@@ -62,7 +62,8 @@ class _EditPageState extends State<EditPage> {
         final bytes = await file.readAsBytes();
         final codec = await ui.instantiateImageCodec(bytes); // upright, as its Exif orientation says
         final image = (await codec.getNextFrame()).image;
-        if (!mounted) return;
+        codec.dispose();
+        if (!mounted) return image.dispose();
         setState(() {
           _forgetSession();
           _photo = bytes;

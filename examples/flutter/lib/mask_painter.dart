@@ -16,12 +16,18 @@ class _Stroke {
   final List<Offset> points;
 }
 
-/// What is marked, in pixels of the photo as it is shown: after its Exif orientation, as Flutter decodes it.
+/// What is marked, in pixels of the photo as it is shown: after its Exif orientation, as Flutter decodes it. It owns the photo.
 class MaskController extends ChangeNotifier {
   MaskController(this.photo);
 
   final ui.Image photo;
   final List<_Stroke> _strokes = [];
+
+  @override
+  void dispose() {
+    photo.dispose();
+    super.dispose();
+  }
 
   bool get isEmpty => _strokes.isEmpty;
 
