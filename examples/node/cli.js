@@ -43,12 +43,16 @@ function readArguments(argv) {
   }
   const { values, positionals: [action = 'edit', ...rest] } = parsed;
   if (values.help) return { ...values, action: 'help' };
-  if (rest.length || !['edit', 'again', 'cancel', 'delete'].includes(action)) throw new Usage(`not known: ${[action, ...rest].join(' ')}`);
+  if (rest.length || !['edit', 'again', 'cancel', 'delete'].includes(action)) {
+    throw new Usage(`not known: ${[action, ...rest].join(' ')}`);
+  }
   const needed = action === 'edit' ? ['user', 'photo', 'mask'] : ['user', 'session'];
   const missing = needed.filter((name) => !values[name]);
   if (missing.length) throw new Usage(`${action} needs --${missing.join(' and --')}`);
   for (const name of ['user', 'session']) {
-    if (values[name] !== undefined && !isId(values[name])) throw new Usage(`--${name}: an id has 1 to 128 of A-Z, a-z, 0-9, _ and -`);
+    if (values[name] !== undefined && !isId(values[name])) {
+      throw new Usage(`--${name}: an id has 1 to 128 of A-Z, a-z, 0-9, _ and -`);
+    }
   }
   if (!(Number(values.timeout) > 0)) throw new Usage('--timeout is a number of seconds');
   for (const name of ['GOOGLE_CLOUD_PROJECT', 'FIREBASE_STORAGE_BUCKET']) {

@@ -140,7 +140,9 @@ def suite(kind, where, behaviours=BEHAVIOURS, more=()):
         with services.opened(kind) as BACKEND:
             yield
 
-    tests = [(f"{language}_{where}_{behaviour.__name__}",
-              lambda client=client, behaviour=behaviour, language=language: behaviour(client, f"{language}-{behaviour.__name__[:12]}"))
-             for language, client in services.LANGUAGES.items() for behaviour in behaviours]
-    return Suite([*tests, *((name, lambda test=test: test(BACKEND)) for name, test in more)], opened)
+    def test(language, behaviour):
+        session = f"{language}-{behaviours.index(behaviour)}"
+        return f"{language}_{where}_{behaviour.__name__}", lambda: behaviour(services.LANGUAGES[language], session)
+
+    tests = [test(language, behaviour) for language in services.LANGUAGES for behaviour in behaviours]
+    return Suite([*tests, *((name, lambda run=run: run(BACKEND)) for name, run in more)], opened)

@@ -15,7 +15,9 @@ import { waitForEnd } from './lib/watch.js';
 
 const [photo, mask] = process.argv.slice(2, 4).map((path) => readFileSync(path));
 const USER = 'u-functions';
-const call = (name, data, uid = USER) => functions[name].run({ data, auth: uid ? { uid, token: {} } : undefined, rawRequest: {} });
+const call = (name, data, uid = USER) => functions[name].run({
+  data, auth: uid ? { uid, token: {} } : undefined, rawRequest: {},
+});
 const refused = (code, message) => (error) => error.code === code && message.test(error.message);
 const reference = (sessionId) => getFirestore().doc(`users/${USER}/sessions/${sessionId}`);
 const upload = (sessionId, file, data) => getStorage().bucket().file(`users/${USER}/sessions/${sessionId}/${file}`)
@@ -41,7 +43,8 @@ const checks = {
   },
 
   async 'a session is made once, with the wishes that are allowed'() {
-    const { sessionId } = await call('createSession', { sessionId: 'f1', prompt: 'short grass', cost: 0, inpaint: { attempts: 9 } });
+    const forbidden = { cost: 0, inpaint: { attempts: 9 } };
+    const { sessionId } = await call('createSession', { sessionId: 'f1', prompt: 'short grass', ...forbidden });
     await call('createSession', { sessionId: 'f1', prompt: 'another' });
     const fields = (await reference(sessionId).get()).data();
     assert.deepEqual(Object.keys(fields).sort(), ['createdAt', 'processingStatus', 'prompt']);
@@ -141,18 +144,21 @@ const checks = {
 
   async 'an upload address is for one file, one type and a size'() {
     const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-    const credentials = { client_email: 'a@demo.iam.gserviceaccount.com', private_key: privateKey.export({ type: 'pkcs8', format: 'pem' }) };
+    const key = privateKey.export({ type: 'pkcs8', format: 'pem' });
+    const credentials = { client_email: 'a@demo.iam.gserviceaccount.com', private_key: key };
     const emulator = process.env.STORAGE_EMULATOR_HOST;
     delete process.env.STORAGE_EMULATOR_HOST;
     const bucket = new Storage({ projectId: 'demo', credentials }).bucket('demo-bucket');
     process.env.STORAGE_EMULATOR_HOST = emulator;
-    const { photo: { url, headers } } = await new Sessions({ db: getFirestore(), bucket }).uploadUrls(USER, 's1', { photoType: 'image/webp' });
+    const sessions = new Sessions({ db: getFirestore(), bucket });
+    const { photo: { url, headers } } = await sessions.uploadUrls(USER, 's1', { photoType: 'image/webp' });
     const { pathname, searchParams } = new URL(url);
     assert.ok(pathname.endsWith(`/users/${USER}/sessions/s1/original.jpg`), pathname);
     assert.equal(searchParams.get('X-Goog-SignedHeaders'), 'content-type;host;x-goog-content-length-range');
     assert.ok(Math.abs(Number(searchParams.get('X-Goog-Expires')) - 900) <= 1, url);
     assert.deepEqual(headers, { 'Content-Type': 'image/webp', 'x-goog-content-length-range': '1,67108864' });
-    await assert.rejects(new Sessions({ db: getFirestore(), bucket }).uploadUrls(USER, 's1', { photoType: 'text/html' }), refused('invalid-argument', /photo is one of/));
+    const another = sessions.uploadUrls(USER, 's1', { photoType: 'text/html' });
+    await assert.rejects(another, refused('invalid-argument', /photo is one of/));
   },
 };
 

@@ -54,7 +54,8 @@ def python():
         print("installing Google's clients for Python into build/examples/venv (once)", flush=True)
         run_install("an environment for Python", [sys.executable, "-m", "venv", "--clear", folder], ROOT)
         wanted = [word for path in REQUIREMENTS for word in ("-r", path)]
-        run_install("the Python packages", [interpreter, "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted], ROOT)
+        pip = [interpreter, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        run_install("the Python packages", [*pip, *wanted], ROOT)
         note()
     return interpreter
 
@@ -73,6 +74,7 @@ def node():
     shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
     if not there:
         print("installing Google's clients for Node into build/examples/node (once)", flush=True)
-        run_install("the npm packages", ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock"], folder)
+        quietly = ("--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock")
+        run_install("the npm packages", ["npm", "install", *quietly], folder)
         note()
     return folder
