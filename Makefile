@@ -117,8 +117,8 @@ LIB_MODELS  := $(BUILD)/libmodels.a
 LIB_WORKER  := $(BUILD)/libworker.a
 LIBS        := $(LIB_WORKER) $(LIB_MODELS) $(LIB_KERNELS)
 
-.PHONY: all deps test unit asan fuzz integration browser-test fetch-test tsan golden run demo lint fmt tidy tiny-model unit-programs monitoring-test examples-test \
-    harness-test clean help FORCE version deploy-test
+.PHONY: all deps test unit asan fuzz integration browser-test tsan golden run demo lint fmt tidy tiny-model unit-programs \
+    fetch-test monitoring-test examples-test load-test deploy-test image-check harness-test version clean help FORCE
 all: build/inpaint-worker ## build build/inpaint-worker, with CUDA where nvcc is
 	$(Q)$(if $(filter 0,$(MAKELEVEL)),echo "build/inpaint-worker is ready. Next: \`make run\` makes a picture$(comma) \`make test\` runs the tests",:)
 
@@ -130,7 +130,7 @@ deps: ## install what the build and all tests need (apt)
 # The packages that a goal needs, as sets of scripts/install_deps.sh.
 NEEDS := build test
 run demo: NEEDS := build demo
-integration browser-test monitoring-test tsan: NEEDS := build integration examples-test
+integration browser-test examples-test monitoring-test tsan: NEEDS := build integration
 # With all processors, unless make was told how many, and without a word about what is up to date.
 AGAIN = $(Q)scripts/install_deps.sh $(NEEDS) && $(MAKE) --no-print-directory $(if $(V),,-s) $(JOBS)
 JOBS  = $(or $(filter -j%,$(MAKEFLAGS)),-j$$(nproc))
@@ -318,7 +318,7 @@ clean: ## remove everything built
 
 # The groups of the list of goals, and their order in it; a goal that is in none comes last.
 HELP_start   := run demo all deps clean help
-HELP_test    := test integration browser-test fetch-test asan tsan fuzz monitoring-test deploy-test examples-test
+HELP_test    := test integration browser-test asan tsan fuzz fetch-test monitoring-test examples-test load-test deploy-test image-check
 HELP_develop := lint fmt tidy golden tiny-model version
 HELP_GPU     := gpu-check gpu-test gpu-bench cuda-libs gpu-dry cuda-check cudnn-check gpu-check-test
 
