@@ -38,6 +38,7 @@ enum {
 /* How far loading has come; another thread may read it. */
 struct fill_loading {
     _Atomic int64_t loaded_bytes, total_bytes; /* total_bytes: size of all files, set early in loading */
+    _Atomic int64_t read_bytes;                /* of the tensors that were needed: the rest stays in the files */
 };
 
 /* What an operator should hear about a model that was opened: a sentence each. More than fit are dropped. */

@@ -256,6 +256,7 @@ static enum err_code load(struct fill_model *m, const char *dir, struct err *err
                                .made = &m->arena,
                                .prove = true,
                                .loaded_bytes = loaded_bytes(m),
+                               .read_bytes = m->limits.loading ? &m->limits.loading->read_bytes : NULL,
                                .not_taken = &m->not_taken };
     int64_t bytes = 0;
 

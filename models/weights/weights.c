@@ -75,9 +75,15 @@ static enum err_code prove(const struct weight_loader *l, const struct weight_so
 /* Counts a tensor as loaded. */
 static void take(const struct weight_loader *l, const struct weight_source *s)
 {
+    int64_t bytes = 0;
+
     weight_set_take(l->set, s);
-    for (int i = 0; l->loaded_bytes && i < s->n_pieces; i++)
-        *l->loaded_bytes += (int64_t)s->pieces[i].entry->bytes;
+    for (int i = 0; i < s->n_pieces; i++)
+        bytes += (int64_t)s->pieces[i].entry->bytes;
+    if (l->loaded_bytes)
+        *l->loaded_bytes += bytes;
+    if (l->read_bytes && !l->in_file)
+        *l->read_bytes += bytes;
 }
 
 /* Reads a tensor's parts of the file into memory, and starts reading what follows them. */

@@ -23,6 +23,7 @@ struct weight_loader {
     bool in_file;          /* matrices are only checked, and stay in the mapping; their user calls weight_load */
     bool is_unused;        /* ... and nobody uses their values: what would have to be made is not */
     _Atomic int64_t *loaded_bytes; /* progress, for another thread: each tensor's bytes are added. NULL: none */
+    _Atomic int64_t *read_bytes;   /* the same without those that stay in their file. NULL: none */
     int *not_taken;                /* weights_finish() adds the number of tensors that no network took. NULL: none */
 };
 

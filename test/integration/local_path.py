@@ -106,6 +106,33 @@ def test_bad_tokens_are_refused_and_the_message_comes_again():
             town.check_completed(name, message_id)
 
 
+CHAIN = [f"{phase}Seconds" for phase in ("containerToMain", "settings", "context", "download", "weights", "selfCheck", "files",
+                                         "speed", "cloudWait")]
+
+
+def test_ready_says_where_the_time_of_the_start_went():
+    with Town("start") as town:
+        def late_keys(_):
+            time.sleep(1.5)
+            return Reply(200, call("GET", town.cloud.issuer.url)[2])
+        with serving(late_keys) as keys:
+            before = time.monotonic()
+            w = town.worker(OIDC_CERTS_URL=f"http://{keys}/certs")
+            took = time.monotonic() - before
+        (said,) = w.lines("ready")[-1:]
+        ms = {name: round(1000 * value) for name, value in said.items() if name.endswith("Seconds")}
+        equal(sum(ms[name] for name in CHAIN), ms["totalSeconds"], "the phases add up")
+        assert 1.4 < said["totalSeconds"] < took + 0.02, (said, took)  # the kernel counts a start in hundredths of a second
+        assert 1.5 <= said["cloudKeysSeconds"] <= said["cloudAskedSeconds"] <= said["totalSeconds"], said
+        assert said["cloudWaitSeconds"] >= 1.498 - sum(said[name] for name in CHAIN[2:8]), said  # the model loads meanwhile
+        weights = sum(os.path.getsize(os.path.join(at, file)) for at, _, files in os.walk(MODEL) for file in files)
+        assert 0.9 * weights < said["weightsBytes"] < weights, (said, weights)
+        labels = ("process", "settings", "context", "download", "weights", "self-check", "files", "speed", "cloud", "total")
+        series = w.metrics()
+        equal([series[f'inpaint_start_seconds{{phase="{label}"}}'] for label in labels],
+              [said[name] for name in CHAIN + ["totalSeconds"]])
+
+
 # ---- refusals, one for each reason that a sender can cause ----
 
 def refused_tokens(issuer):

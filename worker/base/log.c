@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -161,6 +162,11 @@ static void put_field(struct line *l, const struct log_field *f)
         break;
     case LOG_F_INT:
         (void)snprintf(number, sizeof number, "%" PRId64, f->i);
+        fits = fits && put_text(l, number);
+        break;
+    case LOG_F_SECONDS:
+        (void)snprintf(number, sizeof number, "%s%" PRId64 ".%03d", f->i < 0 ? "-" : "", (int64_t)llabs(f->i / 1000),
+                       abs((int)(f->i % 1000)));
         fits = fits && put_text(l, number);
         break;
     case LOG_F_END:

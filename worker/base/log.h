@@ -31,7 +31,7 @@ struct log_context { /* the request and session of an event; all optional */
 };
 
 struct log_field {
-    enum { LOG_F_END, LOG_F_STR, LOG_F_INT } kind;
+    enum { LOG_F_END, LOG_F_STR, LOG_F_INT, LOG_F_SECONDS } kind;
     const char *key;
     const char *str;
     int64_t i;
@@ -44,6 +44,11 @@ static inline struct log_field log_str(const char *key, const char *v)
 static inline struct log_field log_int(const char *key, int64_t v)
 {
     return (struct log_field){ LOG_F_INT, key, 0, v };
+}
+/* A duration, written as seconds with three digits behind the point. */
+static inline struct log_field log_seconds(const char *key, int64_t ms)
+{
+    return (struct log_field){ LOG_F_SECONDS, key, 0, ms };
 }
 static inline struct log_field log_end(void)
 {

@@ -67,7 +67,10 @@ struct service {
     struct err load_error;    /* written by the loader */
     _Atomic bool load_failed; /* the loader failed and has logged why */
     atomic_int halves;        /* of being ready: the model is loaded, and the cloud was there once */
-    bool cloud_held;          /* the thread that asks the cloud has seen all of it */
+    struct start_times times;
+    int64_t listening_ms, cloud_ms; /* monotonic: both began to be there */
+    int64_t asking_ms;              /* the cloud's questions began */
+    bool cloud_held;                /* the thread that asks the cloud has seen all of it */
 };
 
 /* Set by the signal handler, which may run in any thread. */
@@ -117,11 +120,53 @@ static void catch_signals(void)
 
 /* --- putting it together --- */
 
+static void stage_entered(void *ctx, const char *stage)
+{
+    struct service *s = ctx;
+
+    start_enter_stage(&s->times, stage, sys_mono_ms(&sys_real));
+}
+
+static struct log_field log_phase(const struct service *s, const char *key, enum start_phase p)
+{
+    return log_seconds(key, start_phase_ms(&s->times, p));
+}
+
+static struct log_field log_part(const struct service *s, const char *key, enum cloud_part p)
+{
+    return log_seconds(key, s->cloud.took_ms[p]);
+}
+
+/* Phases up to the cloud, and the way to main() where it is known, add up to the total; what follows them ran beside.
+ */
+static void log_ready(const struct service *s)
+{
+    const int64_t bytes = engine_weight_bytes(s->engine), weights_ms = start_phase_ms(&s->times, START_WEIGHTS);
+    const struct start_times *t = &s->times;
+
+    log_event(LOG_NOTICE, NULL, "ready", log_seconds("totalSeconds", start_total_ms(t)),
+              log_phase(s, "settingsSeconds", START_SETTINGS), log_phase(s, "contextSeconds", START_CONTEXT),
+              log_phase(s, "downloadSeconds", START_DOWNLOAD), log_phase(s, "weightsSeconds", START_WEIGHTS),
+              log_phase(s, "selfCheckSeconds", START_SELF_CHECK), log_phase(s, "filesSeconds", START_FILES),
+              log_phase(s, "speedSeconds", START_SPEED), log_phase(s, "cloudWaitSeconds", START_CLOUD),
+              log_int("weightsBytes", bytes), log_int("weightsMBPerSecond", bytes / 1000 / (weights_ms + !weights_ms)),
+              log_seconds("mainToListeningSeconds", s->listening_ms - t->began_ms[START_SETTINGS]),
+              log_seconds("cloudAskedSeconds", s->cloud_ms - s->asking_ms),
+              log_part(s, "cloudProjectSeconds", CLOUD_PROJECT), log_part(s, "cloudTokenSeconds", CLOUD_TOKEN),
+              log_part(s, "cloudDatabaseSeconds", CLOUD_DATABASE), log_part(s, "cloudBucketSeconds", CLOUD_BUCKET),
+              log_part(s, "cloudTopicSeconds", CLOUD_TOPIC), log_part(s, "cloudKeysSeconds", CLOUD_KEYS),
+              t->is_entered[START_PROCESS] ? log_phase(s, "containerToMainSeconds", START_PROCESS) : log_end(),
+              log_end());
+}
+
 /* Logs that the worker is ready, when the second half is. */
 static void half_is_ready(struct service *s)
 {
-    if (atomic_fetch_add(&s->halves, 1) == 1)
-        log_event(LOG_NOTICE, NULL, "ready", log_end());
+    if (atomic_fetch_add(&s->halves, 1) != 1)
+        return;
+    start_ready(&s->times, sys_mono_ms(&sys_real));
+    metrics_started(&s->metrics, &s->times);
+    log_ready(s);
 }
 
 static enum err_code open_credentials(struct service *s, struct err *err)
@@ -149,6 +194,7 @@ static void cloud_changed(void *ctx, bool holds)
 
     if (holds && !s->cloud_held) {
         s->cloud_held = true;
+        s->cloud_ms = sys_mono_ms(&sys_real);
         log_event(LOG_NOTICE, NULL, "the cloud is there", log_str("database", s->services.firestore.documents),
                   log_str("bucket", s->services.storage.bucket), log_end());
         half_is_ready(s);
@@ -384,6 +430,7 @@ static void *load(void *arg)
     metrics_set(&s->metrics, METRICS_MODEL_LOADED, 1);
     metrics_set(&s->metrics, METRICS_MODEL_LOAD_SECONDS, 1e-3 * (double)ms);
     job_queue_open(&s->queue);
+    start_enter(&s->times, START_CLOUD, sys_mono_ms(&sys_real));
     half_is_ready(s);
     return NULL;
 }
@@ -405,7 +452,9 @@ static enum err_code start_loading(struct service *s, struct err *err)
                                            .precision = (enum precision)c->precision,
                                            .max_steps = c->steps,
                                            .deadline_s = c->job_deadline_s,
-                                           .warn = warn };
+                                           .warn = warn,
+                                           .entered = stage_entered,
+                                           .entered_ctx = s };
 
     if (c->loras && fill_loras_add(&s->loras, c->loras, err))
         return err_prefix(err, "LORAS");
@@ -517,6 +566,7 @@ static enum err_code start(struct service *s, struct err *err)
     TRY(open_jobs(s, err));
     TRY(open_cloud_check(s, err));
     TRY(open_server(s, err));
+    s->listening_ms = s->asking_ms = sys_mono_ms(&sys_real);
     return cloud_check_start(&s->cloud, err);
 }
 
@@ -533,6 +583,7 @@ static int serve(void)
     struct err err = { 0 };
     bool failed;
 
+    start_main(&s.times, start_own_age_ms(), sys_mono_ms(&sys_real));
     catch_signals();
     if (start(&s, &err))
         return not_started(&err);

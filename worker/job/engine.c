@@ -93,6 +93,13 @@ static enum err_code verify_files(struct engine *e, struct err *err)
     return verify_finish(e->verify, fill_model_transformer(e->model), loras, n, err);
 }
 
+static void enter(struct engine *e, const char *stage)
+{
+    e->stage = stage;
+    if (e->options.entered)
+        e->options.entered(e->options.entered_ctx, stage);
+}
+
 static enum err_code load(struct engine *e, struct err *err)
 {
     const struct fill_options options = {
@@ -109,18 +116,19 @@ static enum err_code load(struct engine *e, struct err *err)
 
     const struct model_folder folder = { .dir = e->options.model_dir, .transformer = e->options.transformer };
 
+    enter(e, "backend");
     TRY(backend_open(e->options.backend, e->options.precision, &e->be, err));
     e->be->warn = e->options.warn;
-    e->stage = "weights";
+    enter(e, "weights");
     TRY(verify_start(e->options.verify, &folder, &e->verify, err));
     TRY(fill_model_open(e->options.model_dir, &options, e->be, &e->model, err));
-    e->stage = "self-check";
+    enter(e, "self-check");
     TRY(self_check_run(e->model, &e->check, err));
     if (*e->check.note)
         fill_note(&e->notes, "%s", e->check.note);
-    e->stage = "files";
+    enter(e, "files");
     TRY(verify_files(e, err));
-    e->stage = "speed";
+    enter(e, "speed");
     return check_speed(e, &e->check.timed, err);
 }
 
@@ -153,6 +161,11 @@ struct engine_status engine_status(struct engine *e)
         s.why = e->why;
     s.percent = s.state == ENGINE_READY ? 100 : total > 0 ? (int)(99 * loaded / total) : 0;
     return s;
+}
+
+int64_t engine_weight_bytes(const struct engine *e)
+{
+    return e->loading.read_bytes;
 }
 
 const char *engine_backend_name(const struct engine *e)

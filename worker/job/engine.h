@@ -34,6 +34,9 @@ struct engine_options {
     int max_steps;                  /* the most that a request may ask for */
     int deadline_s;                 /* in which a job must be done; 0: any time */
     void (*warn)(const char *line); /* struct backend's; NULL: warnings are dropped */
+    /* engine_load() begins a stage of struct engine_status; NULL: nobody asks */
+    void (*entered)(void *ctx, const char *stage);
+    void *entered_ctx;
 };
 
 struct engine;
@@ -57,6 +60,7 @@ struct engine_status {
 };
 struct engine_status engine_status(struct engine *e); /* from any thread */
 
+int64_t engine_weight_bytes(const struct engine *e);     /* read from files while it was loaded */
 const char *engine_backend_name(const struct engine *e); /* once loaded: "cpu", "cuda" */
 /* "f32" or "bf16": what computes, also where the options left the choice to the backend. */
 const char *engine_precision(const struct engine *e);

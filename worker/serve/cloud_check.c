@@ -194,6 +194,7 @@ static void check_part(struct cloud_check *c, enum cloud_part p, struct arena *a
                               .cancel_ctx = c };
     const struct access x = { c->o.http, c->o.gauth, c->o.firestore, c->o.storage, c->project, c->o.database };
     struct access_answer answer = { 0 };
+    const int64_t since_ms = sys_mono_ms(c->o.sys);
     ARENA_SCRATCH(a);
 
     switch (p) {
@@ -220,6 +221,7 @@ static void check_part(struct cloud_check *c, enum cloud_part p, struct arena *a
             answer.verdict = ACCESS_GRANTED;
         break;
     }
+    c->took_ms[p] += sys_mono_ms(c->o.sys) - since_ms;
     settle(c, p, &answer);
 }
 

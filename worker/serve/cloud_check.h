@@ -75,7 +75,8 @@ struct cloud_check {
     int n_rounds; /* in a row that something did not answer */
     struct cloud_told told[CLOUD_PARTS];
     const char *project;
-    char bucket[BUCKET_NAME_MAX + 1]; /* the one found */
+    _Atomic int64_t took_ms[CLOUD_PARTS]; /* all questions for a part together; read by others once it holds */
+    char bucket[BUCKET_NAME_MAX + 1];     /* the one found */
 };
 
 /* From cloud_check_init on its state may be asked for, in any thread; nothing is sent before cloud_check_start. */

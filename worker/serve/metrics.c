@@ -84,6 +84,13 @@ void metrics_set(struct metrics *m, enum metrics_gauge gauge, double value)
     atomic_store(&m->gauges[gauge], value);
 }
 
+void metrics_started(struct metrics *m, const struct start_times *times)
+{
+    for (int p = 0; p < START_PHASES; p++)
+        atomic_store(&m->start[p], 1e-3 * (double)start_phase_ms(times, (enum start_phase)p));
+    atomic_store(&m->start[START_PHASES], 1e-3 * (double)start_total_ms(times));
+}
+
 /* ---- the page ---- */
 
 struct page {
@@ -242,6 +249,14 @@ static void put_plain(struct page *p, struct metrics *m)
     }
 }
 
+static void put_start(struct page *p, struct metrics *m)
+{
+    put_head(p, "inpaint_start_seconds", "gauge", "Phases of the start, which add up to the total; 0 until ready.");
+    for (int i = 0; i <= START_PHASES; i++)
+        put(p, "inpaint_start_seconds{phase=\"%s\"} %.15g\n",
+            i < START_PHASES ? start_phase_label((enum start_phase)i) : "total", atomic_load(&m->start[i]));
+}
+
 enum err_code metrics_print(struct metrics *m, struct arena *a, struct span *ret, struct err *err)
 {
     struct page p = { 0 };
@@ -254,6 +269,7 @@ enum err_code metrics_print(struct metrics *m, struct arena *a, struct span *ret
     put_jobs(&p, m);
     put_stages(&p, m);
     put_plain(&p, m);
+    put_start(&p, m);
     *ret = (struct span){ p.text, p.len };
     return ERR_OK;
 }

@@ -17,6 +17,7 @@
 #include "worker/job/job_error.h"
 #include "worker/job/outcome.h"
 #include "worker/job/stage.h"
+#include "worker/serve/start_times.h"
 
 #define METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
@@ -83,6 +84,7 @@ struct metrics { /* ready for use when zeroed */
     atomic_uint_fast64_t errors[JOB_ERROR_COUNT];
     atomic_uint_fast64_t counters[METRICS_COUNTERS];
     _Atomic double gauges[METRICS_GAUGES];
+    _Atomic double start[START_PHASES + 1]; /* the last: the total */
     struct metrics_histogram job, wait, age, stages[STAGES];
 };
 
@@ -95,6 +97,7 @@ void metrics_stage_took(struct metrics *m, enum stage stage, double seconds);
 void metrics_claimed(struct metrics *m, double wait_seconds, double age_seconds);
 void metrics_add(struct metrics *m, enum metrics_counter counter, uint64_t n);
 void metrics_set(struct metrics *m, enum metrics_gauge gauge, double value);
+void metrics_started(struct metrics *m, const struct start_times *times); /* the worker is ready */
 
 /* The page, in the arena. ERR_NOMEM. */
 MUST_CHECK enum err_code metrics_print(struct metrics *m, struct arena *a, struct span *ret, struct err *err);

@@ -83,6 +83,17 @@ TEST(log__writes_one_json_line_in_the_names_of_cloud_logging)
     arena_done(&a);
 }
 
+TEST(log__durations_are_seconds_with_three_digits)
+{
+    const char *text;
+
+    capture_start(LOG_INFO, NULL);
+    log_event(LOG_INFO, NULL, "x", log_seconds("a", 0), log_seconds("b", 7), log_seconds("c", 12345),
+              log_seconds("d", -1), log_seconds("e", -61002), log_end());
+    text = capture_stop();
+    CHECK(strstr(text, ",\"a\":0.000,\"b\":0.007,\"c\":12.345,\"d\":-0.001,\"e\":-61.002}"));
+}
+
 TEST(log__escapes_what_a_viewer_might_obey)
 {
     static const char text[] = "a\xc2\x85" "b\xc2\x9b" "c\xe2\x80\xa8" "d\xe2\x80\xae" "e\xe2\x81\xa9" "f\xef\xbb\xbf" "g\xd8\x9c" "h"

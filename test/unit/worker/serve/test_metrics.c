@@ -92,6 +92,27 @@ TEST(metrics__counts_what_happened)
     arena_done(&arena);
 }
 
+TEST(metrics__the_phases_of_the_start_add_up_to_its_total)
+{
+    struct start_times times = { 0 };
+    const char *text;
+
+    start();
+    CHECK(value(page(), "inpaint_start_seconds{phase=\"weights\"}") == 0);
+    start_main(&times, 250, 1000);
+    start_enter_stage(&times, "weights", 1500);
+    start_enter(&times, START_CLOUD, 9500);
+    start_ready(&times, 10000);
+    metrics_started(&m, &times);
+    text = page();
+    CHECK(value(text, "inpaint_start_seconds{phase=\"process\"}") == 0.25);
+    CHECK(value(text, "inpaint_start_seconds{phase=\"settings\"}") == 0.5);
+    CHECK(value(text, "inpaint_start_seconds{phase=\"self-check\"}") == 0);
+    CHECK(value(text, "inpaint_start_seconds{phase=\"weights\"}") == 8);
+    CHECK(value(text, "inpaint_start_seconds{phase=\"cloud\"}") == 0.5);
+    CHECK(value(text, "inpaint_start_seconds{phase=\"total\"}") == 9.25);
+}
+
 TEST(metrics__every_reason_to_refuse_a_push_counts_in_a_series_of_its_own)
 {
     for (int i = OIDC_ACCEPTED + 1; i < OIDC_REASON_COUNT; i++) {
