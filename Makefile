@@ -130,7 +130,7 @@ deps: ## install what the build and all tests need (apt)
 # The packages that a goal needs, as sets of scripts/install_deps.sh.
 NEEDS := build test
 run demo: NEEDS := build demo
-integration browser-test examples-test monitoring-test tsan: NEEDS := build integration
+integration browser-test examples-test monitoring-test tsan: NEEDS := build integration load-test
 # With all processors, unless make was told how many, and without a word about what is up to date.
 AGAIN = $(Q)scripts/install_deps.sh $(NEEDS) && $(MAKE) --no-print-directory $(if $(V),,-s) $(JOBS)
 JOBS  = $(or $(filter -j%,$(MAKEFLAGS)),-j$$(nproc))
@@ -252,6 +252,9 @@ monitoring-test: ## metrics, alerts and dashboard against real lines of the log,
 examples-test: ## the clients, functions and rules of examples/ in the local cloud and in Google's emulators; T="parts of names"
 	$(AGAIN) all $(DEMO_TOOLS:%=build/%)
 	$(Q)python3 test/examples/everything.py $(T)
+load-test: ## workers, jobs, duplicates and a kill in the local cloud, small (scripts/load.sh does it at length); T="parts of names"
+	$(AGAIN) all tiny-model
+	$(Q)python3 test/load/test_load.py $(T)
 
 tiny-model: build/tiny-model ## a complete random model folder of a few MB in build/models/tiny
 	$(Q)mkdir -p build/models && build/tiny-model build/models/tiny
