@@ -76,10 +76,12 @@ def push_all(front, n):
 # ---- the front end ----
 
 def test_front_spreads_pushes_and_keeps_to_the_concurrency():
-    with stands(3, 0.1, concurrency=2, pending=10) as (front, made):
+    with stands(3, 0.5, concurrency=2, pending=10) as (front, made):
+        equal(push_all(front, 3), {204: 3})
+        equal([s.most for s in made], [1, 1, 1], "a push goes to who has the fewest")
         equal(push_all(front, 6), {204: 6})
         equal([s.most for s in made], [2, 2, 2])
-        equal([s.instance.answered for s in made], [2, 2, 2])
+        equal([s.instance.answered for s in made], [3, 3, 3])
 
 
 def test_front_answers_429_when_there_is_no_room_for_too_long():
@@ -207,7 +209,7 @@ def test_computed_queue_waits_as_long_as_the_formula_where_nothing_is_refused():
 
 def test_computed_redeliveries_are_those_of_the_real_front_end():
     """A burst that does not fit: what the local cloud's subscription and the front end do with it, and what was computed."""
-    n, seconds, depth, pending, retry = 24, 0.2, 1, 0.25, (0.2, 1.6)
+    n, seconds, depth, pending, retry = 24, 0.3, 1, 0.2, (0.2, 1.6)
     with stands(2, seconds, depth + 1, pending) as (front, _):
         subscription = Subscription("projects/demo/subscriptions/s", front.url, retry=retry)
         for i in range(n):
