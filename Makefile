@@ -10,7 +10,7 @@ Q       := $(if $(V),,@)
 
 # Goals that install what is missing and start make again ($(AGAIN)); they, and those that do not depend on the machine, look
 # nothing up.
-AGAIN_GOALS := run demo test asan tsan integration browser-test monitoring-test examples-test
+AGAIN_GOALS := run demo test asan tsan integration browser-test monitoring-test examples-test load-test
 BLIND_GOALS := help clean deps lint fmt golden fetch-test $(AGAIN_GOALS) deploy-test
 LOOK  := $(filter-out $(BLIND_GOALS),$(or $(MAKECMDGOALS),all))
 comma := ,

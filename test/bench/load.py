@@ -100,7 +100,9 @@ def main():
     with tempfile.TemporaryDirectory(dir=a.dir) as folder:
         path = a.file or os.path.join(folder, "random.gguf")
         try:
-            if not a.file:
+            if a.file:
+                open(path, "rb").close()  # says what is wrong with it
+            else:
                 write_gguf(path, int(a.gb * 1e9))
             table = measure(path, a.rounds, a.backend)
         except (OSError, subprocess.CalledProcessError) as e:
