@@ -351,6 +351,9 @@ def main(argv=None):
     except OSError as e:
         print(f"load: {e}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("load: ended before the last session was completed", file=sys.stderr)
+        return 1
     for number, result in enumerate(runs):
         wrong = judge(result, right)
         failed = failed or bool(wrong)
