@@ -130,7 +130,7 @@ deps: ## install what the build and all tests need (apt)
 # The packages that a goal needs, as sets of scripts/install_deps.sh.
 NEEDS := build test
 run demo: NEEDS := build demo
-integration browser-test examples-test monitoring-test tsan: NEEDS := build integration load-test
+integration browser-test examples-test load-test monitoring-test tsan: NEEDS := build integration
 # With all processors, unless make was told how many, and without a word about what is up to date.
 AGAIN = $(Q)scripts/install_deps.sh $(NEEDS) && $(MAKE) --no-print-directory $(if $(V),,-s) $(JOBS)
 JOBS  = $(or $(filter -j%,$(MAKEFLAGS)),-j$$(nproc))
