@@ -11,9 +11,13 @@
 #   CREATED, SOURCE    labels: the time, as in RFC 3339, and the address of the repository
 #   --target test      runs the unit tests; TESTS="parts of names" runs some of them
 #
-# Weights are layers below the program, one file a layer: whoever changes the code pushes and pulls some megabytes. Layers keep
-# their digests for as long as the builder has its cache; on a new machine it needs `--cache-from IMAGE` and, in the build before,
-# `--build-arg BUILDKIT_INLINE_CACHE=1`. Needs BuildKit (DOCKER_BUILDKIT=1) or buildah.
+# Weights are layers below the program, one file a layer: whoever changes the code pushes and pulls a few megabytes. A layer keeps
+# its digest for as long as the builder has its cache. A builder without one makes the same files, but not the same time of the
+# folder, and so another layer. There, either bring the cache along (`--cache-from IMAGE`, with BUILDKIT_INLINE_CACHE=1 as a build
+# argument of every build), or build once with weights, and from then on upon that image:
+#   docker build --build-arg RUNTIME=IMAGE-WITH-WEIGHTS --build-arg MODEL=none .
+#
+# Needs BuildKit (DOCKER_BUILDKIT=1), or buildah, which wants MODEL and TEXT on its command line even where they are the defaults.
 #
 # Both bases are pinned: `docker buildx imagetools inspect nvidia/cuda:12.6.3-devel-ubuntu24.04` prints the digest of a newer one.
 # CUDA 12 is for the driver of Cloud Run (535).
