@@ -28,14 +28,18 @@ ARG TEXT=t5
 
 # ---- the program ----
 
-FROM ${BASE} AS compiled
+FROM ${BASE} AS tools
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /src
-COPY scripts/install_deps.sh scripts/
+COPY scripts/install_deps.sh scripts/cuda_paths.sh scripts/
 RUN scripts/install_deps.sh build && rm -rf /var/lib/apt/lists/*
+
+FROM tools AS compiled
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 COPY Makefile ./
-COPY scripts/cuda_paths.sh scripts/
+# The kernels first: they change least, and those for CUDA take by far the most time.
 COPY kernels kernels
+RUN make -j"$(nproc)" build/release/libkernels.a
 COPY models models
 COPY worker worker
 # Without its commit, so that a commit that changes no code finds everything in the cache, the prompt pack as well.
@@ -51,13 +55,12 @@ ARG COMMIT=
 RUN make -j"$(nproc)" COMMIT="${COMMIT}" VERSION="${VERSION}" build/inpaint-worker && scripts/image/collect.sh /out
 
 # The only library of CUDA that the program loads (kernels/cuda/cublaslt.c); the runtime library is linked into it.
-FROM ${BASE} AS cublaslt
+FROM tools AS cublaslt
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-WORKDIR /src
-COPY scripts/cuda_paths.sh scripts/
 ARG BACKEND=cuda
 RUN mkdir -p /out && { [ "${BACKEND}" != cuda ] \
-    || cp -pL "$(scripts/cuda_paths.sh | sed -n 's/^CUBLASLT_LIB := //p')"/libcublasLt.so.[0-9][0-9] /out/; }
+    || cp -pL "$(scripts/cuda_paths.sh | sed -n 's/^CUBLASLT_LIB := //p')"/libcublasLt.so.[0-9][0-9] /out/; } \
+    && touch -d @0 /out
 
 # ---- the weights: a folder for each layer ----
 

