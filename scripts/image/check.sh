@@ -2,13 +2,13 @@
 # check.sh [--all] [T...]: builds the image of the CPU form from the Dockerfile, without a daemon, and runs its tests in it.
 #
 # Both bases are a minimal Debian 12, made by debootstrap; all that is kept between runs is in IMAGE_CHECK_DIR
-# (/var/tmp/inpaint-image, up to 8 GB), the sizes and what the last build printed as well. T are parts of names of tests
+# (/var/tmp/inpaint-image, up to 8 GB), what the last builds printed as well. T are parts of names of tests
 # (test/image/test_image.py).
 #
 #   --all     also those that build the image with fetched weights and the test stage
 #
-# Wants root, buildah, skopeo and debootstrap, and the archive of Debian; without them it says what is missing and is skipped. With
-# CI set they are installed. Takes two to four minutes.
+# Wants root, buildah, skopeo and debootstrap, and the archive of Debian; without them it says what is missing and is skipped.
+# With CI set they are installed. Takes two to four minutes on two idle cores, with --all ten.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,9 +1,9 @@
 #!/bin/bash
 # notices.sh < LIBRARIES > NOTICES: the licences of everything that the image takes from elsewhere.
 #
-# LIBRARIES are paths of this machine, one a line. For each Debian or Ubuntu package that one of them is from, NOTICES has its name,
-# version and file of copyright; then what holds for CUDA, and for weights. A library of no package, or a package without such a
-# file, is an error: nothing goes into the image whose licence does not.
+# LIBRARIES are paths of this machine, one a line. For each Debian or Ubuntu package that one of them is from, NOTICES has its
+# name, version and file of copyright; then what holds for CUDA, and for weights. A library of no package, or a package without
+# such a file, is an error: nothing goes into the image whose licence does not.
 set -euo pipefail
 
 case "${1:-}" in

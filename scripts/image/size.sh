@@ -52,4 +52,4 @@ if [ -n "$cublaslt" ]; then
     echo "packing $cublaslt, which takes half a minute" >&2
     added=$(tar -C "$(dirname "$cublaslt")" --owner=0 --group=0 -ch "$(basename "$cublaslt")" | gzip -6 | wc -c)
 fi
-exec python3 scripts/image/size_table.py "$work/manifest" "$work/config" --cublaslt "$added" --base "${base:-0}" --most "${most:-0}"
+python3 scripts/image/size_table.py "$work/manifest" "$work/config" --cublaslt "$added" --base "${base:-0}" --most "${most:-0}"

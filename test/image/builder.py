@@ -14,7 +14,8 @@ DIR = os.environ.get("IMAGE_CHECK_DIR", "/var/tmp/inpaint-image")
 BASE = os.environ.get("IMAGE_CHECK_BASE", "")
 ALL = bool(os.environ.get("IMAGE_CHECK_ALL"))
 ENTER = os.path.join(ROOT, "test", "image", "enter.sh")
-BUILDAH = ["buildah", "--root", f"{DIR}/store", "--runroot", f"{DIR}/run", "--storage-driver", os.environ.get("IMAGE_CHECK_DRIVER", "")]
+BUILDAH = ["buildah", "--root", f"{DIR}/store", "--runroot", f"{DIR}/run",
+           "--storage-driver", os.environ.get("IMAGE_CHECK_DRIVER", "overlay")]
 # What the Dockerfile takes by default is out of reach without a registry.
 ARGUMENTS = {"BASE": BASE, "RUNTIME": f"{BASE}-slim", "BACKEND": "cpu", "MODEL": "none", "TEXT": "t5"}
 
@@ -40,7 +41,8 @@ def copy_tree(to):
 
 def build(tag, context, *options, dockerfile="Dockerfile", **arguments):
     """Builds context/dockerfile as `tag` -> its log; what is not in `arguments` is that of the CPU form without weights."""
-    words = [*BUILDAH, "bud", "--isolation", "chroot", "--pull-never", "--format", "docker", "--layers", "-t", tag, "-f", dockerfile]
+    words = [*BUILDAH, "bud", "--isolation", "chroot", "--pull-never", "--format", "docker", "--layers", "-t", tag]
+    words += ["-f", dockerfile]
     for name, value in {**ARGUMENTS, **arguments}.items():
         words += ["--build-arg", f"{name}={value}"]
     started = time.monotonic()
@@ -93,7 +95,8 @@ class Image:
     def names(self, folder):
         """-> all files below a folder of the image, by their paths from there"""
         top = f"{self.root}{folder}"
-        return sorted(os.path.relpath(p, top) for p in glob.glob(f"{top}/**", recursive=True, include_hidden=True) if os.path.isfile(p))
+        paths = glob.glob(f"{top}/**", recursive=True, include_hidden=True)
+        return sorted(os.path.relpath(p, top) for p in paths if os.path.isfile(p))
 
     def environment(self):
         return dict(e.split("=", 1) for e in self.config["config"]["Env"])
@@ -102,11 +105,16 @@ class Image:
         """-> what runs the image's program with its own environment and user; `words` in place of its CMD"""
         config = self.config["config"]
         env = {**self.environment(), **{name: str(value) for name, value in settings.items()}}
-        return [ENTER, self.root, config["User"], *(f"{k}={v}" for k, v in env.items()), *config["Entrypoint"], *(words or config["Cmd"])]
+        return [*self.inside(env), *config["Entrypoint"], *(words or config["Cmd"])]
+
+    def inside(self, env):
+        """-> what runs any program of the image, whose words follow"""
+        return [ENTER, self.root, self.config["config"]["User"], *(f"{k}={v}" for k, v in env.items())]
 
     def run(self, *words, **settings):
         """-> (exit status, what it printed)"""
-        done = subprocess.run(self.command(*words, **settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+        done = subprocess.run(self.command(*words, **settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=120)
         return done.returncode, done.stdout
 
 
