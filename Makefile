@@ -156,8 +156,8 @@ $(call obj,worker/cli/commands.c): CPPFLAGS += -DVERSION='"$(RELEASE)"' -DCOMMIT
 RELEASE  := $(if $(filter command line,$(origin VERSION)),$(VERSION))
 COMMIT   ?= $(call probe,git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
 BACKENDS := cpu $(if $(filter 1,$(ONEDNN)),(oneDNN),(plain C))$(comma) plain$(if $(SRC_CUDA),$(comma) cuda)
-$(call obj,worker/cli/commands.c): CPPFLAGS += -DCOMMIT='"$(or $(COMMIT),unknown)"' -DBACKENDS='"$(BACKENDS)"' \
-    $(if $(RELEASE),-DVERSION='"$(RELEASE)"')
+$(call obj,worker/cli/commands.c): CPPFLAGS += -DVERSION='"$(RELEASE)"' -DCOMMIT='"$(or $(COMMIT),unknown)"' \
+    -DBACKENDS='"$(BACKENDS)"'
 $(call obj,worker/cli/commands.c): $(BUILD)/version
 # The assembler puts this file into the object.
 $(call obj,models/layout/known_files.c): models/known_files
