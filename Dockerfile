@@ -78,7 +78,7 @@ RUN cp /demo/*.gguf /parts/transformer/ && cp /demo/ae.safetensors /parts/vae/ &
 FROM weights-none AS fetched
 WORKDIR /src
 COPY scripts/install_deps.sh scripts/
-RUN scripts/install_deps.sh ca-certificates curl python3 && rm -rf /var/lib/apt/lists/*
+RUN scripts/install_deps.sh ca-certificates curl && rm -rf /var/lib/apt/lists/*
 COPY scripts/fetch_weights.sh scripts/weights.json scripts/
 COPY scripts/image/fetch_part.sh scripts/image/
 # Only for a mirror of Hugging Face.
