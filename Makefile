@@ -151,13 +151,6 @@ COMMIT   ?= $(call probe,git describe --always --dirty --abbrev=12 --exclude='*'
 BACKENDS := cpu $(if $(filter 1,$(ONEDNN)),(oneDNN),(plain C))$(comma) plain$(if $(SRC_CUDA),$(comma) cuda)
 $(call obj,worker/cli/commands.c): CPPFLAGS += -DVERSION='"$(RELEASE)"' -DCOMMIT='"$(or $(COMMIT),unknown)"' \
     -DBACKENDS='"$(BACKENDS)"'
-# What --version says; the file is new only when the text is. A build without git, as in an image, may be told: COMMIT=...,
-# and a release its number: VERSION=... (on the command line alone, because many an environment has a VERSION of its own).
-RELEASE  := $(if $(filter command line,$(origin VERSION)),$(VERSION))
-COMMIT   ?= $(call probe,git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
-BACKENDS := cpu $(if $(filter 1,$(ONEDNN)),(oneDNN),(plain C))$(comma) plain$(if $(SRC_CUDA),$(comma) cuda)
-$(call obj,worker/cli/commands.c): CPPFLAGS += -DVERSION='"$(RELEASE)"' -DCOMMIT='"$(or $(COMMIT),unknown)"' \
-    -DBACKENDS='"$(BACKENDS)"'
 $(call obj,worker/cli/commands.c): $(BUILD)/version
 # The assembler puts this file into the object.
 $(call obj,models/layout/known_files.c): models/known_files
