@@ -1,5 +1,6 @@
 #include "kernels/base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -7,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernels/base/memory_file.h"
 #include "kernels/base/out_file.h"
 
 static enum err_code read_all(int fd, const char *path, char *buf, size_t size, size_t *ret_len, struct err *err)
@@ -14,7 +16,7 @@ static enum err_code read_all(int fd, const char *path, char *buf, size_t size, 
     size_t n = 0;
 
     while (n < size) {
-        ssize_t got = read(fd, buf + n, size - n);
+        ssize_t got = pread(fd, buf + n, size - n, (off_t)n);
 
         if (got < 0 && errno == EINTR)
             continue;
@@ -39,7 +41,7 @@ static const char *kind_of(mode_t mode)
     return S_ISCHR(mode) || S_ISBLK(mode) ? "a device" : "something else";
 }
 
-enum err_code file_open(const char *path, int *ret_fd, struct stat *ret_stat, struct err *err)
+static enum err_code open_on_disk(const char *path, int *ret_fd, struct stat *ret_stat, struct err *err)
 {
     int fd =
         open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a pipe without a writer would keep us waiting */
@@ -59,6 +61,11 @@ enum err_code file_open(const char *path, int *ret_fd, struct stat *ret_stat, st
     else
         *ret_fd = fd;
     return rc;
+}
+
+enum err_code file_open(const char *path, int *ret_fd, struct stat *ret_stat, struct err *err)
+{
+    return (memory_file_is_path(path) ? memory_file_open : open_on_disk)(path, ret_fd, ret_stat, err);
 }
 
 /* The text of an open file; a NUL follows it. */
@@ -105,11 +112,65 @@ enum err_code file_folder(const char *path, struct arena *a, const char **ret, s
     return ERR_OK;
 }
 
+bool file_stat(const char *path, struct stat *ret)
+{
+    bool there;
+
+    if (!memory_file_is_path(path))
+        return stat(path, ret) == 0;
+    there = memory_file_stat(path, ret);
+    if (!there)
+        errno = ENOENT;
+    return there;
+}
+
+bool file_is_named(const char *path)
+{
+    struct stat st;
+
+    return memory_file_is_path(path) ? file_stat(path, &st) : lstat(path, &st) == 0;
+}
+
 bool file_is_folder(const char *path)
 {
     struct stat st;
 
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    return file_stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
+bool file_folder_is_readable(const char *path)
+{
+    struct stat st;
+
+    return memory_file_is_path(path) ? file_stat(path, &st) : access(path, R_OK | X_OK) == 0;
+}
+
+static enum err_code take_names(DIR *open_dir, const char *dir,
+                                enum err_code (*take)(void *ctx, const char *name, struct err *err), void *ctx,
+                                struct err *err)
+{
+    const struct dirent *entry;
+
+    while (errno = 0, (entry = readdir(open_dir)))
+        TRY(take(ctx, entry->d_name, err));
+    return errno ? err_set(err, ERR_IO, "%s: the folder cannot be read to its end: %m", dir) : ERR_OK;
+}
+
+enum err_code file_list(const char *dir, enum err_code (*take)(void *ctx, const char *name, struct err *err), void *ctx,
+                        struct err *err)
+{
+    enum err_code rc;
+    DIR *open_dir;
+
+    if (memory_file_is_path(dir))
+        return memory_file_list(dir, take, ctx, err);
+    open_dir = opendir(dir);
+    if (!open_dir)
+        return err_set(err, errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_IO,
+                       "%s: the folder cannot be read: %m", dir);
+    rc = take_names(open_dir, dir, take, ctx, err);
+    (void)closedir(open_dir);
+    return rc;
 }
 
 bool file_is_same(const char *path, const char *other)

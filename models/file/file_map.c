@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "kernels/base/file.h"
+#include "kernels/base/memory_file.h"
 
 enum { PATH_KEPT = 160 };
 
@@ -20,6 +21,8 @@ struct file_map {
     atomic_uintptr_t start, end;
     char path[PATH_KEPT]; /* its end, where it is longer */
     int fd;
+    const char
+        *in_memory; /* the path of a file of this process's own (memory_file.h), borrowed; NULL: it is on a disk */
     off_t bytes;
     struct timespec modified;
 };
@@ -141,6 +144,7 @@ static enum err_code take_slot(void *start, int fd, const struct stat *st, const
         return err_set(err, ERR_TOO_LARGE, "%s: more than %d model files are open at a time", path, FILE_MAP_MAX);
     keep_path(m, path);
     m->fd = fd;
+    m->in_memory = memory_file_is_path(path) ? path : NULL;
     m->bytes = st->st_size;
     m->modified = st->st_mtim;
     m->end = (uintptr_t)start + (uintptr_t)st->st_size;
@@ -201,6 +205,36 @@ enum err_code file_map_open(const char *path, struct arena *a, struct span *ret,
     return rc;
 }
 
+/* The path lives as long as the mapping, which the caller holds. */
+enum err_code file_map_wait(const void *p, size_t bytes, struct err *err)
+{
+    const struct file_map *m;
+    const char *path = NULL;
+    int64_t at = 0;
+
+    if (!memory_files_arriving())
+        return ERR_OK;
+    (void)pthread_mutex_lock(&maps.lock);
+    m = find((uintptr_t)p);
+    if (m) {
+        path = m->in_memory;
+        at = (int64_t)((uintptr_t)p - m->start);
+    }
+    (void)pthread_mutex_unlock(&maps.lock);
+    return path ? memory_file_wait(path, at, (int64_t)bytes, err) : ERR_OK;
+}
+
+void file_map_drop(const void *p, size_t bytes)
+{
+    const struct file_map *m;
+
+    (void)pthread_mutex_lock(&maps.lock);
+    m = find((uintptr_t)p);
+    if (m && m->in_memory)
+        memory_file_drop(m->in_memory, (int64_t)((uintptr_t)p - m->start), (int64_t)bytes);
+    (void)pthread_mutex_unlock(&maps.lock);
+}
+
 /* --- the check --- */
 
 static const char remedy[] = "start the worker again with a whole file; files in use are replaced by renaming others";
@@ -210,6 +244,8 @@ static enum err_code check_unchanged(const struct file_map *m, struct err *err)
 {
     struct stat st;
 
+    if (m->in_memory)
+        return ERR_OK;
     if (fstat(m->fd, &st))
         return err_set(err, ERR_IO, "%s cannot be read any more: %m: %s", m->path, remedy);
     if (st.st_size != m->bytes)

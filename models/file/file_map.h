@@ -17,9 +17,18 @@
 
 enum { FILE_MAP_MAX = 512 }; /* files that a process has mapped at a time */
 
-/* Maps a regular file that is not empty; the mapping lives until the arena is rewound. ERR_NOT_FOUND, ERR_IO,
- * ERR_CORRUPT (empty), ERR_TOO_LARGE (too many files). */
+/* Maps a regular file that is not empty; the mapping lives until the arena is rewound, and so long the path must.
+ * ERR_NOT_FOUND, ERR_IO, ERR_CORRUPT (empty), ERR_TOO_LARGE (too many files). */
 MUST_CHECK enum err_code file_map_open(const char *path, struct arena *a, struct span *ret, struct err *err);
+
+/* Waits until bytes of a mapping are there, which those of a file on a disk always are: a file in memory may be opened
+ * while it is arriving. Whoever reads more than the directory of a file asks first. Its error, once it has failed, is
+ * that of every later call, so one whose caller cannot fail may be ignored. ERR_UNAVAILABLE and others. */
+MUST_CHECK enum err_code file_map_wait(const void *p, size_t bytes, struct err *err);
+
+/* Says of bytes of a mapping that they have been copied elsewhere and will not be read again. Of a file in memory
+ * (kernels/base/memory_file.h) they are noted; the pages of a file on a disk are the system's to take in any case. */
+void file_map_drop(const void *p, size_t bytes);
 
 /* ERR_IO, with the name of the file, when a file that is mapped was changed or could not be read, or one that is mapped
  * no more could not be read. From any thread; takes microseconds. */

@@ -80,6 +80,12 @@ enum err_code tensor_file_parse(const char *path, struct span map, struct arena 
     return parse(path, map, false, a, ret, err);
 }
 
+enum err_code tensor_file_survey_start(const char *path, struct span start, struct arena *a, struct tensor_file *ret,
+                                       struct err *err)
+{
+    return parse(path, start, true, a, ret, err);
+}
+
 static enum err_code map_and_parse(const char *path, bool survey, struct arena *a, struct tensor_file *ret,
                                    struct err *err)
 {

@@ -65,6 +65,11 @@ MUST_CHECK enum err_code tensor_file_metadata(const struct tensor_file *f, const
 MUST_CHECK enum err_code tensor_file_parse(const char *path, struct span map, struct arena *a, struct tensor_file *ret,
                                            struct err *err);
 
+/* Like tensor_file_survey() for the first bytes of a file, which are in memory already. ERR_CORRUPT also where they end
+ * within its directory. */
+MUST_CHECK enum err_code tensor_file_survey_start(const char *path, struct span start, struct arena *a,
+                                                  struct tensor_file *ret, struct err *err);
+
 /* Writes a safetensors file with the tensors in this order, of any type but the quantised ones. It is written under a
  * temporary name in the same folder and renamed, so that `path` is never half written; a target that is not a regular
  * file (/dev/stdout) is written in place. ERR_INVALID (type, negative size, a name twice or not UTF-8), ERR_IO,

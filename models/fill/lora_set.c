@@ -91,7 +91,7 @@ static enum err_code try_forms(const char *const *forms, const char *dir, const 
 
     for (*ret_found = false; *forms && !*ret_found; forms++) {
         TRY(arena_printf(a, &path, err, *forms, dir, name)); /* NOLINT */
-        *ret_found = stat(path, &st) == 0;
+        *ret_found = file_stat(path, &st);
         *ret = path;
     }
     return ERR_OK;

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "kernels/base/file.h"
 
@@ -394,9 +393,7 @@ static enum err_code find_by_content(struct search *s, enum model_kind kind, str
 /* Whether there is such a file. A link whose target is missing is there: opening it says what is wrong with it. */
 static enum err_code exists(const char *path, bool *ret, struct err *err)
 {
-    struct stat st;
-
-    *ret = lstat(path, &st) == 0;
+    *ret = file_is_named(path);
     if (*ret || errno == ENOENT || errno == ENOTDIR)
         return ERR_OK;
     return err_set(err, ERR_IO, "%s: %m", path);
@@ -612,12 +609,13 @@ enum err_code model_folder_find(const struct model_folder *f, enum model_part pa
                                 struct model_found *ret, struct err *err)
 {
     struct search s = { .folder = f, .part = part, .a = a };
+    struct stat st;
 
-    if (access(f->dir, F_OK) == 0 && !file_is_folder(f->dir))
+    if (file_stat(f->dir, &st) && !S_ISDIR(st.st_mode))
         return err_set(err, ERR_NOT_FOUND,
                        "the model folder %s is a file: give the folder that it is in, and name it as the transformer",
                        f->dir);
-    if (access(f->dir, R_OK | X_OK) != 0)
+    if (!file_folder_is_readable(f->dir))
         return err_set(err, ERR_NOT_FOUND, "the model folder %s cannot be read: %m", f->dir);
     switch (part) {
     case MODEL_TRANSFORMER:

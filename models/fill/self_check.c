@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "kernels/base/crc32c.h"
 #include "kernels/base/file.h"
@@ -261,9 +260,7 @@ static enum err_code read_stored(struct check *c, struct tensor_file *ret, const
 
 static bool is_absent(const char *path)
 {
-    struct stat st;
-
-    return lstat(path, &st) && errno == ENOENT;
+    return !file_is_named(path) && errno == ENOENT;
 }
 
 /* *ret_there: there are stored results of this model. */

@@ -1,8 +1,6 @@
 #include "models/layout/model_list.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,49 +119,47 @@ static enum err_code make_room(struct names *names, struct arena *a, struct err 
     return ERR_OK;
 }
 
-static enum err_code read_names(DIR *dir, struct arena *a, struct names *ret, struct err *err)
+/* What is found in one folder. */
+struct reading {
+    const char *path;
+    struct arena *a;
+    struct names *names;
+};
+
+static enum err_code take_name(void *ctx, const char *name, struct err *err)
 {
-    const struct dirent *entry;
+    const struct reading *r = ctx;
+    char *copy = NULL;
     size_t stem = 0;
 
-    while (errno = 0, (entry = readdir(dir))) {
-        char *copy = NULL;
-
-        if (entry->d_name[0] == '.' || ending_of(entry->d_name, &stem) == NO_MODEL_FILE || !stem)
-            continue;
-        if (ret->n == MODEL_LIST_MAX_NAMES)
-            return err_set(
-                err, ERR_TOO_LARGE,
-                "more than %d model files are in this folder: put those that are no part of the model elsewhere",
-                MODEL_LIST_MAX_NAMES);
-        TRY(make_room(ret, a, err));
-        TRY(span_dup(a, span_of(entry->d_name), &copy, err));
-        ret->names[ret->n++] = copy;
-    }
-    return errno ? err_set(err, ERR_IO, "the folder cannot be read to its end: %m") : ERR_OK;
+    if (name[0] == '.' || ending_of(name, &stem) == NO_MODEL_FILE || !stem)
+        return ERR_OK;
+    if (r->names->n == MODEL_LIST_MAX_NAMES)
+        return err_set(
+            err, ERR_TOO_LARGE,
+            "%s: more than %d model files are in this folder: put those that are no part of the model elsewhere",
+            r->path, MODEL_LIST_MAX_NAMES);
+    TRY(make_room(r->names, r->a, err));
+    TRY(span_dup(r->a, span_of(name), &copy, err));
+    r->names->names[r->names->n++] = copy;
+    return ERR_OK;
 }
 
-/* A folder that does not exist has none. */
+/* A sub-folder that does not exist has none. */
 static enum err_code list_names(const char *dir, const char *sub, struct arena *a, struct names *ret, struct err *err)
 {
+    struct err why = { 0 };
     char *path = NULL;
-    DIR *open_dir;
     enum err_code rc;
 
     *ret = (struct names){ 0 };
     TRY(arena_printf(a, &path, err, "%s/%s", dir, sub));
-    open_dir = opendir(path);
-    if (!open_dir && *sub && (errno == ENOENT || errno == ENOTDIR))
-        return ERR_OK;
-    if (!open_dir)
-        return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: the folder cannot be read: %m", path);
-    rc = read_names(open_dir, a, ret, err);
-    (void)closedir(open_dir);
-    if (rc)
-        (void)err_prefix(err, "%s", path);
-    else if (ret->n)
+    rc = file_list(path, take_name, &(struct reading){ path, a, ret }, &why);
+    if (rc && !(rc == ERR_NOT_FOUND && *sub))
+        return err_set(err, rc, "%s", why.msg);
+    if (ret->n)
         qsort(ret->names, (size_t)ret->n, sizeof *ret->names, compare_names);
-    return rc;
+    return ERR_OK;
 }
 
 /* One of several files: "STEM-00001-of-00002.gguf". */
@@ -230,11 +226,11 @@ static void set_kind(struct model_file *f, enum file_kind kind, const char *deta
 /* Says what is under a name; true: a regular file that is not empty. */
 static bool is_file(struct model_file *f, const char *path, struct err *why)
 {
-    struct stat st, link;
+    struct stat st;
 
     f->bytes = INT64_MAX;
-    if (stat(path, &st)) {
-        f->leads_nowhere = errno == ENOENT && lstat(path, &link) == 0;
+    if (!file_stat(path, &st)) {
+        f->leads_nowhere = errno == ENOENT && file_is_named(path);
         set_kind(f, FILE_UNREADABLE, f->leads_nowhere ? "a link that leads nowhere" : "");
         (void)err_set(why, ERR_IO, "%s: %m", path);
         return false;
@@ -255,8 +251,9 @@ enum start { START_UNREADABLE, START_ZEROS, START_TENSORS, START_OTHER };
 static enum start look_at_start(const char *path, struct err *why)
 {
     char start[START_BYTES] = { 0 };
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    ssize_t n = fd < 0 ? -1 : pread(fd, start, sizeof start, 0);
+    struct stat st;
+    int fd = -1;
+    ssize_t n = file_open(path, &fd, &st, why) ? -1 : pread(fd, start, sizeof start, 0);
     struct span text = { start, n < 0 ? 0 : (size_t)n };
 
     if (n < 0)

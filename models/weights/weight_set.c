@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "models/file/file_map.h"
+
 enum { NAME_SIZE = TENSOR_NAME_MAX + 1, MAX_PREFIXES = 15 };
 
 static const struct tensor_entry *find_in(const struct tensor_file *const *files, int n_files, const char *prefix,
@@ -179,8 +181,10 @@ static enum beside beside_of(const struct tensor_entry *e, struct span rest)
     if (contains(rest, "scale"))
         return contains(rest, "input") ? BESIDE_WITHOUT_EFFECT : BESIDE_SCALE;
     /* ComfyUI names the format of a layer's values in JSON */
-    if (span_is(rest, "comfy_quant") && e->dtype == DT_U8)
+    if (span_is(rest, "comfy_quant") && e->dtype == DT_U8) {
+        err_ignore(file_map_wait(e->data, e->bytes, NULL)); /* the layer's own wait fails as well */
         return contains((struct span){ e->data, e->bytes }, "float8_e") ? BESIDE_WITHOUT_EFFECT : BESIDE_UNKNOWN;
+    }
     return BESIDE_UNKNOWN;
 }
 

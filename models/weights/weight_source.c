@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "kernels/quant.h"
+#include "models/file/file_map.h"
 
 int64_t weight_source_rows(const struct weight_source *s)
 {
@@ -45,6 +46,7 @@ float weight_scale_value(const struct tensor_entry *scale, int64_t i)
     const size_t bytes = (size_t)dtype_info(scale->dtype)->block_bytes;
     float v;
 
+    err_ignore(file_map_wait(scale->data, scale->bytes, NULL)); /* the matrix's own wait fails as well */
     dequantise_row(scale->dtype, (const char *)scale->data + (size_t)i * bytes, &v, 1);
     return v;
 }

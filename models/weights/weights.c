@@ -8,6 +8,7 @@
 #include "kernels/base/mapping.h"
 #include "kernels/ops.h"
 #include "kernels/quant.h"
+#include "models/file/file_map.h"
 #include "models/file/proof.h"
 #include "models/weights/weight_make.h"
 
@@ -64,6 +65,14 @@ static enum err_code need(const struct weight_loader *l, const char *name, int n
     return ERR_OK;
 }
 
+/* Waits for a tensor's parts of a file that is still arriving. */
+static enum err_code await(const struct weight_loader *l, const struct weight_source *s, struct err *err)
+{
+    for (int i = 0; l->be->executes && i < s->n_pieces; i++)
+        TRY(file_map_wait(s->pieces[i].entry->data, s->pieces[i].entry->bytes, err));
+    return ERR_OK;
+}
+
 /* Refuses what no trained model has. Of a patched matrix it is the file that is looked at. */
 static enum err_code prove(const struct weight_loader *l, const struct weight_source *s, struct err *err)
 {
@@ -103,6 +112,7 @@ static enum err_code expand(const struct weight_loader *l, const struct weight_s
     const int64_t rows = weight_source_rows(s), cols = weight_source_cols(s);
     float *values = NULL;
 
+    TRY(await(l, s, err));
     TRY(prove(l, s, err));
     TRY(arena_alloc(l->scratch, (size_t)rows, (size_t)cols * sizeof *values, &values, err));
     weight_source_read(s, 0, rows, values);
@@ -141,6 +151,7 @@ static enum err_code load_host(struct weight_loader *l, const struct weight_sour
                             .rows = weight_source_rows(s),
                             .cols = weight_source_cols(s),
                             .data = s->pieces[0].entry->data };
+    TRY(await(l, s, err));
     if (l->read_now && !l->in_file)
         read_pieces(l, s);
     TRY(prove(l, s, err));
@@ -148,6 +159,13 @@ static enum err_code load_host(struct weight_loader *l, const struct weight_sour
         return make(l, s, ret, a, err);
     ret->scale = s->pieces[0].scale ? s->factor : 0;
     return ERR_OK;
+}
+
+/* What has been copied, by a device before weight_load() returns, is not read again. */
+static void drop(const struct weight_loader *l, const struct weight_source *s)
+{
+    for (int i = 0; l->be->executes && i < s->n_pieces; i++)
+        file_map_drop(s->pieces[i].entry->data, s->pieces[i].entry->bytes);
 }
 
 /* What was made for an upload alone is given back when the upload is done. */
@@ -166,6 +184,8 @@ static enum err_code load_source(struct weight_loader *l, const struct weight_so
         return ERR_OK;
     }
     TRY(l->be->ops->weight_load(l->be, &host, ret, err));
+    if (!l->be->in_place)
+        drop(l, s);
     return s->plain || stays ? ERR_OK : l->be->ops->sync(l->be, err);
 }
 
@@ -289,6 +309,7 @@ static enum err_code load_conv(struct weight_loader *l, struct conv_weight *ret,
     TRY(l->be->ops->conv_weight_load(l->be, values, &cw, err));
     TRY(l->be->ops->sync(l->be, err)); /* the values are gone when the scratch arena is rewound */
     *ret = cw;
+    drop(l, &s);
     take(l, &s);
     return ERR_OK;
 }

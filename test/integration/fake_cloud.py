@@ -109,6 +109,8 @@ def name_request(request, uploads):
         return "get" if "prompt" in request.query.get("mask.fieldPaths", []) else "look"  # for a claim; at the state alone
     if method == "GET" and path == f"/storage/v1/b/{BUCKET}":
         return "bucket"
+    if method == "GET" and re.fullmatch("/storage/v1/b/[^/]+/o", path):
+        return "list"
     if path.startswith(f"/storage/v1/b/{BUCKET}/o/"):
         what = "media" if request.option("alt") == "media" else "stat"
         return {"DELETE": f"delete:{file}", "GET": f"{what}:{file}"}.get(method)

@@ -1,4 +1,4 @@
-"""Cloud Storage: objects of one bucket in memory behind its JSON API: metadata, media, three kinds of uploads, delete."""
+"""Cloud Storage: objects of one bucket in memory behind its JSON API: list, metadata, media, three kinds of uploads, delete."""
 import base64
 import gzip
 import hashlib
@@ -16,6 +16,7 @@ TABLE = []
 WRITABLE = ("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage", "contentType", "metadata")
 PIECE_BYTES = 256 << 10  # each piece of an upload but the last is a multiple of it
 PERMISSIONS = ("storage.objects.get", "storage.objects.create", "storage.objects.delete", "storage.objects.list")  # what a caller has here
+PAGE_MAX = 1000  # objects of one answer to a list
 UPLOADS_MAX = 100  # the oldest is forgotten, as after a week by Cloud Storage
 CONDITION = {"ifGenerationMatch": lambda there, wanted: there.get("generation", "0") == wanted,
              "ifGenerationNotMatch": lambda there, wanted: there.get("generation", "0") != wanted,
@@ -61,7 +62,7 @@ class Objects:
         self.url = server.url
         bucket = "(?:/storage/v1)?/b/([^/]+)"  # without it, as Google's client for Node asks an emulator
         server.route("GET", bucket, self.within(self.describe))
-        server.route("GET", bucket + "/o", self.within(self.listed))
+        server.route("GET", bucket + "/o", self.within(self.list))
         server.route("GET", bucket + "/o/([^/]+)",
                      self.within(lambda r, name: (self.media if r.option("alt") == "media" else self.stat)(r, name)))
         server.route("GET", f"/download{bucket}/o/([^/]+)", self.within(self.media))  # as Google's clients for Python ask
@@ -101,13 +102,18 @@ class Objects:
     def describe(self, request):
         return shown({"kind": "storage#bucket", "name": self.bucket, "id": self.bucket}, request)
 
-    def listed(self, request):
-        """All objects whose names begin with the prefix, on one page."""
-        prefix = request.option("prefix") or ""
+    def list(self, request):
+        """Objects below a prefix in the order of their names, a page at a time; the token is the last name of the page before."""
+        prefix, after = request.option("prefix") or "", request.option("pageToken") or ""
+        fields = re.fullmatch(r"items\(([\w,]+)\),nextPageToken", request.option("fields") or "")
+        names = fields.group(1).split(",") if fields else None
         with self.lock:
-            items = [{key: value for key, value in o.items() if key != "data" and value is not None}
-                     for name, o in sorted(self.stored.items()) if name.startswith(prefix)]
-        return Reply(200, {"kind": "storage#objects", **({"items": items} if items else {})})
+            found = sorted(name for name in self.stored if name.startswith(prefix) and name > after)
+            page = found[:min(int(request.option("maxResults") or PAGE_MAX), PAGE_MAX)]
+            items = [{key: value for key, value in self.stored[name].items() if key != "data" and value is not None and
+                      (names is None or key in names)} for name in page]
+        return Reply(200, {"kind": "storage#objects"} | ({"items": items} if items else {}) |
+                     ({"nextPageToken": page[-1]} if len(page) < len(found) else {}))
 
     def stat(self, request, name):
         with self.lock:

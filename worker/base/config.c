@@ -97,6 +97,10 @@ static const struct setting settings[] = {
     { "POISON_TOPIC", TOPIC, AT(poison_topic), NULL,
       .meaning = "topic to which such a push is published, with the reason, before it is acknowledged" },
     { "MODEL_DIR", TEXT, AT(model_dir), "/models", .allowed = "path", .meaning = "folder with the model files" },
+    { "WEIGHTS", TEXT, AT(weights), NULL, .allowed = "absolute path, or gs://BUCKET/PREFIX",
+      .meaning =
+          "the same, and wins over `MODEL_DIR`: a folder, or a prefix in Cloud Storage below which the files lie; "
+          "`serve` then fetches those that it needs into memory at the start" },
     { "TRANSFORMER", TEXT, AT(transformer), "auto", .none = "auto", .allowed = "file name or path",
       .meaning =
           "a file of `MODEL_DIR` or of a sub-folder (`unet/x.gguf`, with or without its ending), a folder with an "
@@ -558,6 +562,27 @@ static void check_emulators(struct load *l)
             problem(l, "%s is set on Cloud Run (K_SERVICE): an emulator is for development only", names[i]);
 }
 
+/* A folder that is relative to wherever the service happens to be started would be found by chance. */
+static void check_weights(struct load *l)
+{
+    struct config *c = l->cfg;
+    struct span bucket, prefix;
+    char *models = NULL;
+
+    c->models = c->model_dir;
+    if (!c->weights)
+        return;
+    c->weights_are_remote = gs_url_split(c->weights, &bucket, &prefix);
+    if (!c->weights_are_remote && (c->weights[0] != '/' || strstr(c->weights, "://"))) {
+        bad_value(l, find("WEIGHTS"), c->weights);
+        return;
+    }
+    c->models = c->weights;
+    if (c->weights_are_remote && arena_printf(l->arena, &models, NULL, "gs://%.*s%s%.*s", (int)bucket.len, bucket.ptr,
+                                              prefix.len ? "/" : "", (int)prefix.len, prefix.ptr) == ERR_OK)
+        c->models = models;
+}
+
 static void check_rules(struct load *l)
 {
     struct config *c = l->cfg;
@@ -570,6 +595,7 @@ static void check_rules(struct load *l)
     check_push_auth(l);
     check_precision(l);
     check_emulators(l);
+    check_weights(l);
     if ((strncmp(c->oidc_certs_url, "https://", 8) != 0 && !is_loopback_url(c->oidc_certs_url)) ||
         strchr(c->oidc_certs_url, ' '))
         bad_value(l, find("OIDC_CERTS_URL"), c->oidc_certs_url);

@@ -61,7 +61,10 @@ struct config {
     int poison;               /* enum poison_policy */
     const char *poison_topic; /* "projects/P/topics/T" */
 
-    const char *model_dir;
+    const char *model_dir;   /* MODEL_DIR */
+    const char *weights;     /* WEIGHTS: a folder, or gs://BUCKET/PREFIX; NULL: not set */
+    const char *models;      /* where the model files are: WEIGHTS, without slashes at its end, else MODEL_DIR */
+    bool weights_are_remote; /* in Cloud Storage */
     const char *transformer; /* NULL: the largest that fits into memory */
     const char *loras;       /* "FILE[:SCALE],..."; NULL: none */
     int verify;              /* enum verify_mode */

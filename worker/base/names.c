@@ -15,6 +15,52 @@ bool bucket_name_is_valid(const char *name)
     return n >= 3 && n <= BUCKET_NAME_MAX && !name[n];
 }
 
+/* Neither empty, nor what a path would resolve, nor what a log could not show. */
+static bool is_segment(const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F)
+            return false;
+    return n && !(text[0] == '.' && (n == 1 || (n == 2 && text[1] == '.')));
+}
+
+static bool is_prefix(struct span prefix)
+{
+    for (size_t at = 0, n; at < prefix.len; at += n + 1) {
+        const char *slash = memchr(prefix.ptr + at, '/', prefix.len - at);
+
+        n = slash ? (size_t)(slash - prefix.ptr) - at : prefix.len - at;
+        if (!is_segment(prefix.ptr + at, n))
+            return false;
+    }
+    return prefix.len <= OBJECT_PREFIX_MAX;
+}
+
+bool gs_url_split(const char *url, struct span *ret_bucket, struct span *ret_prefix)
+{
+    static const char scheme[] = "gs://";
+    const char *bucket = url + sizeof scheme - 1;
+    char name[BUCKET_NAME_MAX + 1];
+    struct span prefix;
+    size_t n;
+
+    if (strncmp(url, scheme, sizeof scheme - 1) != 0)
+        return false;
+    n = strcspn(bucket, "/");
+    if (n > BUCKET_NAME_MAX)
+        return false;
+    memcpy(name, bucket, n);
+    name[n] = 0;
+    prefix = span_of(bucket + n + (bucket[n] == '/'));
+    while (prefix.len && prefix.ptr[prefix.len - 1] == '/')
+        prefix.len--;
+    if (!bucket_name_is_valid(name) || !is_prefix(prefix))
+        return false;
+    *ret_bucket = (struct span){ bucket, n };
+    *ret_prefix = prefix;
+    return true;
+}
+
 bool project_id_is_valid(struct span id)
 {
     for (size_t i = 0; i < id.len; i++)

@@ -1,6 +1,6 @@
 /*
- * names - which texts may stand in a URL as a bucket, a project, a database or a host; which URLs stay on this machine;
- * and which texts are the path of a file rather than its contents.
+ * names - which texts may stand in a URL as a bucket, a project, a database or a host; what a gs:// URL names; which
+ * URLs stay on this machine; and which texts are the path of a file rather than its contents.
  */
 #ifndef WORKER_BASE_NAMES_H
 #define WORKER_BASE_NAMES_H
@@ -11,6 +11,7 @@
 
 enum {
     BUCKET_NAME_MAX = 222,
+    OBJECT_PREFIX_MAX = 512,
     PROJECT_ID_MAX = 128,
     DATABASE_NAME_MAX = 63,
     TOPIC_NAME_MAX = 255,
@@ -19,6 +20,10 @@ enum {
 
 /* 3 to BUCKET_NAME_MAX of [a-z0-9._-]. */
 bool bucket_name_is_valid(const char *name);
+
+/* "gs://BUCKET" or "gs://BUCKET/PREFIX": true, and the two parts, the prefix without the slashes around it. Of a prefix
+ * 1 to OBJECT_PREFIX_MAX printable bytes are taken, and no part of it is empty, "." or "..". */
+bool gs_url_split(const char *url, struct span *ret_bucket, struct span *ret_prefix);
 
 /* 1 to PROJECT_ID_MAX of [A-Za-z0-9.:_-]: an old project is called "example.com:project". */
 bool project_id_is_valid(struct span id);

@@ -25,6 +25,7 @@
 #include "worker/push/printable.h"
 #include "worker/serve/cloud_check.h"
 #include "worker/verify/model_files.h"
+#include "worker/weights/weights_choice.h"
 
 enum {
     ARENA_BYTES = 256 << 20,
@@ -43,6 +44,8 @@ struct run {
     struct arena arena;
     struct config cfg;
     struct services services;
+    struct weights *weights; /* NULL: the model is in a folder */
+    struct progress fetching;
     struct backend *be;
     struct fill_loras loras;
     int n_wrong;   /* findings, */
@@ -258,6 +261,44 @@ static void check_cloud(struct run *r)
 
 /* --- the model --- */
 
+static void show_fetching(void *ctx, const struct weights_progress *p)
+{
+    struct run *r = ctx;
+
+    progress_show(&r->fetching, "weights", NULL, p->done_bytes, p->total_bytes);
+}
+
+static enum err_code look_at_weights(struct run *r, struct err *err)
+{
+    const char *loras[FILL_MAX_LORAS];
+
+    for (int i = 0; i < r->loras.n; i++)
+        loras[i] = r->loras.items[i].path;
+    TRY(services_open_weights(&r->services, &r->cfg, show_fetching, r, &r->weights, err));
+    return weights_look(r->weights, loras, r->loras.n, err);
+}
+
+/* Where the model is in Cloud Storage, fetches as much as it takes to say which files a start would fetch. false: it
+ * cannot be examined. */
+static bool open_weights(struct run *r, const struct args *a)
+{
+    struct err err = { 0 };
+
+    if (!r->cfg.weights_are_remote)
+        return true;
+    if (a->offline || !r->services.gauth) {
+        finding("note", "weights",
+                a->offline ? "not looked at (--offline)" : "not looked at, because of the settings above");
+        return false;
+    }
+    if (!look_at_weights(r, &err))
+        return true;
+    wrong(r, "weights", err.msg,
+          "-> WEIGHTS is gs://BUCKET/PREFIX, below which the model files lie; the worker's service account needs "
+          "roles/storage.objectViewer on that bucket");
+    return false;
+}
+
 static double gib(double bytes)
 {
     return bytes / ((int64_t)1 << 30);
@@ -275,7 +316,7 @@ static int check_parts(struct run *r, const struct model_folder *folder, struct 
     bool has_prompts = model_folder_find(folder, MODEL_PROMPTS, &r->arena, &found, NULL) == ERR_OK;
     int before = r->n_wrong;
 
-    if (access(folder->dir, R_OK | X_OK) != 0) {
+    if (!file_folder_is_readable(folder->dir)) {
         wrong(r, "model folder", folder->dir,
               "-> the folder is missing or cannot be read: set MODEL_DIR to the folder with the model files");
         return 1;
@@ -302,7 +343,7 @@ static bool is_lora_in_use(struct run *r, const struct model_file *f)
     bool any = false;
 
     for (int i = 0; i < r->loras.n; i++)
-        any |= !lora_set_find(r->cfg.model_dir, r->loras.items[i].path, &r->arena, &path, NULL) &&
+        any |= !lora_set_find(r->cfg.models, r->loras.items[i].path, &r->arena, &path, NULL) &&
                file_is_same(f->path, path);
     return any;
 }
@@ -438,7 +479,12 @@ static void check_model(struct run *r, const struct model_folder *folder)
     if (rc == ERR_NOMEM)
         wrong(r, "memory", err.msg,
               "-> take a smaller quantisation, or a prompt pack instead of T5 (README, Model folder)");
-    else if (rc)
+    else if (rc && r->weights) {
+        finding("note", "model", err.msg);
+        finding("", "",
+                "-> this is judged by the directories of the files, without the scales beside fp8 matrices; "
+                "'doctor --self-check' fetches all of it and is sure");
+    } else if (rc)
         wrong(r, "model", err.msg, "-> the parts do not belong to one FLUX.1-Fill: download the part that is named");
     if (rc)
         return;
@@ -454,19 +500,34 @@ static void check_model(struct run *r, const struct model_folder *folder)
         finding("note", "memory", "this is less than a job takes: the model files will be read again in every step");
 }
 
+/* All of the chosen files, where they are in Cloud Storage. */
+static enum err_code fetch_for_check(struct run *r, struct fill_options *o, struct err *err)
+{
+    enum err_code rc;
+
+    if (!r->weights)
+        return ERR_OK;
+    progress_init_stderr(&r->fetching);
+    rc = weights_begin_chosen(r->weights, o, r->be, &r->arena, err);
+    rc = rc ? rc : weights_end(r->weights, WEIGHTS_WAIT, err);
+    progress_done(&r->fetching);
+    return rc;
+}
+
 static enum err_code open_for_check(struct run *r, struct fill_model **ret, struct err *err)
 {
-    const struct fill_options o = { .transformer = r->cfg.transformer,
-                                    .loras = r->loras.items,
-                                    .n_loras = r->loras.n,
-                                    .max_width = CHECK_SIDE,
-                                    .max_height = CHECK_SIDE,
-                                    .max_steps = 1,
-                                    .max_t5_len = CHECK_T5_LEN };
+    struct fill_options o = { .transformer = r->cfg.transformer,
+                              .loras = r->loras.items,
+                              .n_loras = r->loras.n,
+                              .max_width = CHECK_SIDE,
+                              .max_height = CHECK_SIDE,
+                              .max_steps = 1,
+                              .max_t5_len = CHECK_T5_LEN };
 
     TRY(open_backend(r, err));
     r->be->warn = cli_warn;
-    return fill_model_open(r->cfg.model_dir, &o, r->be, ret, err);
+    TRY(fetch_for_check(r, &o, err));
+    return fill_model_open(r->cfg.models, &o, r->be, ret, err);
 }
 
 static void show_progress(void *ctx, const char *path, int64_t done, int64_t total)
@@ -504,7 +565,7 @@ static void check_file(struct run *r, const struct verified_file *file, const st
 /* All files of the model, before values are computed with it. */
 static void check_files(struct run *r, const struct fill_model *m)
 {
-    const struct model_folder folder = { .dir = r->cfg.model_dir, .transformer = fill_model_transformer(m) };
+    const struct model_folder folder = { .dir = r->cfg.models, .transformer = fill_model_transformer(m) };
     struct progress progress;
     const struct file_digest_watch watch = { .progress = show_progress, .ctx = &progress };
     struct model_files files = { 0 };
@@ -519,12 +580,17 @@ static void check_files(struct run *r, const struct fill_model *m)
     progress_done(&progress);
 }
 
-static void store_values(struct fill_model *m, const struct self_check *check)
+static void store_values(const struct run *r, struct fill_model *m, const struct self_check *check)
 {
     struct err err = { 0 };
 
     if (check->stored)
         good("self-check", "as stored; the largest relative error is %.1g, in %s", check->worst, check->what);
+    else if (r->weights)
+        finding(
+            "note", "self-check",
+            "passed, but its values are not stored: they belong beside the transformer, and that is in Cloud "
+            "Storage; 'doctor --self-check' on the same files in a folder stores them, to be uploaded with the rest");
     else if (self_check_record(m, &err) == ERR_OK)
         good("self-check", "values stored beside %s: later runs must reproduce them", fill_model_transformer(m));
     else
@@ -553,7 +619,7 @@ static void check_values(struct run *r)
     if (is_model_right(r) && self_check_run(m, &check, &err))
         wrong(r, "self-check", err.msg, again);
     if (is_model_right(r))
-        store_values(m, &check);
+        store_values(r, m, &check);
     fill_model_close(m);
 }
 
@@ -573,12 +639,24 @@ static void read_loras(struct run *r)
         wrong(r, "LORAS", err.msg, NULL);
 }
 
+static void examine_model(struct run *r, const struct args *a)
+{
+    const struct model_folder folder = { .dir = r->cfg.models, .transformer = r->cfg.transformer };
+    struct parts parts = { 0 };
+    int n_missing = check_parts(r, &folder, &parts);
+
+    list_files(r, &folder, &parts);
+    if (n_missing == 0)
+        check_model(r, &folder);
+    close_backend(r); /* the self-check opens one with all memory free */
+    if (a->self_check && is_model_right(r))
+        check_values(r);
+    else if (a->self_check)
+        finding("note", "self-check", "not done, because of what is wrong with the model");
+}
+
 static int examine(struct run *r, const struct args *a)
 {
-    struct model_folder folder;
-    struct parts parts = { 0 };
-    int n_missing;
-
     check_settings(r);
     check_credentials(r);
     check_decoders(r);
@@ -588,17 +666,9 @@ static int examine(struct run *r, const struct args *a)
         check_cloud(r);
     r->n_outside = r->n_wrong;
     read_loras(r);
-    folder = (struct model_folder){ .dir = r->cfg.model_dir, .transformer = r->cfg.transformer };
     check_backend(r);
-    n_missing = check_parts(r, &folder, &parts);
-    list_files(r, &folder, &parts);
-    if (n_missing == 0)
-        check_model(r, &folder);
-    close_backend(r); /* the self-check opens one with all memory free */
-    if (a->self_check && is_model_right(r))
-        check_values(r);
-    else if (a->self_check)
-        finding("note", "self-check", "not done, because of what is wrong with the model");
+    if (open_weights(r, a))
+        examine_model(r, a);
     config_forget_secrets(&r->cfg);
     if (r->n_wrong)
         (void)printf("\nwrong: %d\n", r->n_wrong);
@@ -622,6 +692,7 @@ static int print_values(struct run *r)
 static void close_run(struct run *r)
 {
     backend_close(r->be);
+    weights_free(r->weights);
     gauth_close(r->services.gauth);
     http_client_close(r->services.http);
     arena_done(&r->arena);

@@ -54,6 +54,7 @@ struct service {
     struct cloud_check cloud;
     struct session_store sessions;
     struct fill_loras loras;
+    struct weights *weights; /* NULL: the model is in a folder */
     struct engine *engine;
     struct job_queue queue;
     struct pipeline pipeline;
@@ -326,7 +327,8 @@ static enum err_code open_server(struct service *s, struct err *err)
         .arena_bytes = REQUEST_ARENA,
         .max_connections = handlers + PROBE_CONNECTIONS,
         .max_handlers = handlers,
-        .other_files = OTHER_FILES + 2 * handlers, /* each may call the cloud, and look up a name for that */
+        .other_files = OTHER_FILES + 2 * handlers + /* each may call the cloud, and look up a name for that */
+                       (c->weights_are_remote ? WEIGHTS_OPEN_FILES : 0),
         .idle_timeout_s = IDLE_TIMEOUT_S,
         .sys = &sys_real,
     };
@@ -378,6 +380,10 @@ static const char *load_remedy(const struct service *s, enum err_code rc)
     if (strncmp(s->load_error.msg, "cuda:", 5) == 0)
         return "BACKEND=cuda needs a GPU and its driver: give the service a GPU (Cloud Run: --gpu=1 "
                "--gpu-type=nvidia-l4), or set BACKEND=cpu to compute on the CPU";
+    if (s->config.weights_are_remote)
+        return "WEIGHTS names the prefix with the model files in Cloud Storage: the worker's service account needs "
+               "roles/storage.objectViewer on that bucket; 'inpaint-worker doctor' says which part is missing or "
+               "damaged";
     if (s->config.loras)
         return "MODEL_DIR names the folder with the model files, TRANSFORMER one of them, and LORAS files of that "
                "folder, of its folder loras, or paths: 'inpaint-worker doctor' says which part is missing, damaged or "
@@ -440,24 +446,38 @@ static void warn(const char *line)
     log_event(LOG_WARNING, NULL, "slower than it should be", log_str("reason", line), log_end());
 }
 
-/* Loading takes longest, so it begins first. It does not need the credentials and keys, which may be slow to arrive. */
+static void tell_weights(void *ctx, const struct weights_progress *p)
+{
+    const int64_t mb_per_s = p->ms > 0 ? p->done_bytes / p->ms / 1000 : 0;
+
+    (void)ctx;
+    log_event(p->arrived ? LOG_NOTICE : LOG_INFO, NULL,
+              p->arrived ? "the weights have arrived" : "the weights are arriving", log_str("weights", p->url),
+              log_int("objects", p->n_objects), log_int("bytes", p->done_bytes), log_int("ofBytes", p->total_bytes),
+              log_int("ms", p->ms), log_int("megabytesPerSecond", mb_per_s), log_int("retries", p->retries), log_end());
+}
+
+/* Loading takes longest, so it begins first. It needs neither the database nor keys, which may be slow to arrive; a
+ * model in Cloud Storage needs a token. */
 static enum err_code start_loading(struct service *s, struct err *err)
 {
     const struct config *c = &s->config;
-    const struct engine_options engine = { .model_dir = c->model_dir,
-                                           .transformer = c->transformer,
-                                           .loras = &s->loras,
-                                           .verify = (enum verify_mode)c->verify,
-                                           .backend = (enum backend_kind)c->backend,
-                                           .precision = (enum precision)c->precision,
-                                           .max_steps = c->steps,
-                                           .deadline_s = c->job_deadline_s,
-                                           .warn = warn,
-                                           .entered = stage_entered,
-                                           .entered_ctx = s };
+    struct engine_options engine = { .model_dir = c->models,
+                                     .transformer = c->transformer,
+                                     .loras = &s->loras,
+                                     .verify = (enum verify_mode)c->verify,
+                                     .backend = (enum backend_kind)c->backend,
+                                     .precision = (enum precision)c->precision,
+                                     .max_steps = c->steps,
+                                     .deadline_s = c->job_deadline_s,
+                                     .warn = warn,
+                                     .entered = stage_entered,
+                                     .entered_ctx = s };
 
     if (c->loras && fill_loras_add(&s->loras, c->loras, err))
         return err_prefix(err, "LORAS");
+    TRY(services_open_weights(&s->services, c, tell_weights, NULL, &s->weights, err));
+    engine.weights = s->weights;
     TRY(engine_new(&engine, &s->engine, err));
     TRY(job_queue_init(&s->queue, c->queue_depth, err));
     job_queue_hold(&s->queue, true);
@@ -513,6 +533,7 @@ static void free_service(struct service *s)
     pipeline_done(&s->pipeline);
     job_queue_done(&s->queue);
     engine_free(s->engine);
+    weights_free(s->weights);
     jwks_close(s->jwks);
     gauth_close(s->services.gauth);
     http_client_close(s->services.http);

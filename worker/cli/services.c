@@ -46,3 +46,19 @@ enum err_code services_open_publisher(struct services *s, const struct config *c
 
     return publisher_init(&s->publisher, &options, a, err);
 }
+
+enum err_code services_open_weights(const struct services *s, const struct config *c,
+                                    void (*told)(void *ctx, const struct weights_progress *p), void *ctx,
+                                    struct weights **ret, struct err *err)
+{
+    const struct weights_options options = { .http = s->http,
+                                             .gauth = s->gauth,
+                                             .sys = &sys_real,
+                                             .url = c->models,
+                                             .emulator_host = c->storage_emulator,
+                                             .told = told,
+                                             .ctx = ctx };
+
+    *ret = NULL;
+    return c->weights_are_remote ? weights_new(&options, ret, err) : ERR_OK;
+}

@@ -9,6 +9,7 @@
 #include "worker/google/firestore.h"
 #include "worker/google/publish.h"
 #include "worker/google/storage.h"
+#include "worker/weights/weights.h"
 
 struct services {
     struct http *http;   /* the caller's */
@@ -28,5 +29,11 @@ MUST_CHECK enum err_code services_open(struct services *s, const struct config *
 /* Where POISON_TOPIC is set. ERR_INVALID: a setting. */
 MUST_CHECK enum err_code services_open_publisher(struct services *s, const struct config *c, struct arena *a,
                                                  struct err *err);
+
+/* Where WEIGHTS is in Cloud Storage; else *ret is NULL. It sends nothing. `told` as in struct weights_options.
+ * ERR_INVALID, ERR_NOMEM. */
+MUST_CHECK enum err_code services_open_weights(const struct services *s, const struct config *c,
+                                               void (*told)(void *ctx, const struct weights_progress *p), void *ctx,
+                                               struct weights **ret, struct err *err);
 
 #endif

@@ -16,7 +16,8 @@ enum {
     MAX_HEAD_BYTES = 65536,
     CONNECT_TIMEOUT_MS = 10000,
     LOW_SPEED_BYTES_PER_S = 10000,
-    RETRY_AFTER_MAX_MS = 60000
+    RETRY_AFTER_MAX_MS = 60000,
+    TAKEN_AT_ONCE_BYTES = 512 << 10 /* the most that libcurl hands over */
 };
 
 struct client {
@@ -42,6 +43,7 @@ struct transfer {
     bool connected; /* to the host itself: what was sent before went to a proxy */
     size_t body_sent;
     struct buffer head, body;
+    size_t taken; /* bytes of the body that the request's `take` has got */
     bool head_done;
     enum err_code fault; /* why a callback stopped the transfer */
     char detail[CURL_ERROR_SIZE];
@@ -90,10 +92,26 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx)
     return t->fault ? 0 : s.len;
 }
 
+/* Hands the bytes to whoever wants them one by one. */
+static enum err_code hand_over(struct transfer *t, int status, const char *bytes, size_t n)
+{
+    if (n > t->req->max_reply_bytes - t->taken || !t->req->take(t->req->take_ctx, status, bytes, n))
+        return ERR_TOO_LARGE;
+    t->taken += n;
+    return ERR_OK;
+}
+
 static size_t on_body(char *bytes, size_t size, size_t n, void *ctx)
 {
     struct transfer *t = ctx;
+    long status = 0;
 
+    if (t->req->take)
+        (void)curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (status == 200 || status == 206) {
+        t->fault = hand_over(t, (int)status, bytes, size * n);
+        return t->fault ? 0 : size * n;
+    }
     t->fault = buffer_add(&t->body, bytes, size * n);
     return t->fault ? 0 : size * n;
 }
@@ -310,6 +328,8 @@ static void set_options(struct transfer *t, int64_t timeout_ms)
     (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
     (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
     (void)curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->detail);
+    if (req->take)
+        (void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE, (long)TAKEN_AT_ONCE_BYTES);
     if (req->budget) {
         (void)curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
         (void)curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);

@@ -36,6 +36,11 @@ struct http_request {
     int64_t low_speed_ms;   /* > 0: abort when slower than 10 kB/s for this long */
     size_t max_reply_bytes; /* ERR_TOO_LARGE beyond */
     bool allow_plain;
+    /* Takes the body of a 200 or 206 piece by piece as it arrives, in place of the reply's; of all other answers the
+     * reply has it. It counts against max_reply_bytes. false: no more of it is wanted, and the call ends with
+     * ERR_TOO_LARGE. NULL: every body is the reply's. */
+    bool (*take)(void *ctx, int status, const char *bytes, size_t n);
+    void *take_ctx;
     const struct budget *budget; /* NULL: none. The call ends within a second after it is cancelled or used up */
 };
 

@@ -5,14 +5,19 @@
 #include <string.h>
 
 #include "kernels/base/file.h"
+#include "kernels/base/memory_file.h"
 #include "models/fill/self_check.h"
 #include "models/picture/picture.h"
+#include "worker/weights/weights_choice.h"
+
+enum { ARENA_BYTES = 1 << 20 };
 
 _Static_assert((int)PAINT_MOST_SIDE <= (int)FILL_MAX_SIDE, "no crop is wider than the model takes");
 _Static_assert((int)PAINT_MULTIPLE == (int)TOKEN_SIDE, "a picture for the model is made of whole tokens");
 
 struct engine {
     struct engine_options options;
+    struct arena arena; /* the path of a transformer that was chosen before it was fetched */
     struct backend *be;
     struct fill_model *model;
     struct verify *verify;
@@ -34,6 +39,10 @@ enum err_code engine_new(const struct engine_options *options, struct engine **r
         return err_set(err, ERR_NOMEM, "engine: no memory");
     e->options = *options;
     e->stage = "backend";
+    if (arena_init(&e->arena, ARENA_BYTES, err)) {
+        free(e);
+        return ERR_NOMEM;
+    }
     *ret = e;
     return ERR_OK;
 }
@@ -45,6 +54,7 @@ void engine_free(struct engine *e)
     verify_free(e->verify);
     fill_model_close(e->model);
     backend_close(e->be);
+    arena_done(&e->arena);
     free(e);
 }
 
@@ -100,9 +110,45 @@ static void enter(struct engine *e, const char *stage)
         e->options.entered(e->options.entered_ctx, stage);
 }
 
-static enum err_code load(struct engine *e, struct err *err)
+/* Where the model is elsewhere: what is fetched is what will be opened, so the choice is made here, once. */
+static enum err_code fetch(struct engine *e, struct fill_options *options, struct err *err)
 {
-    const struct fill_options options = {
+    struct weights *w = e->options.weights;
+    const char *loras[FILL_MAX_LORAS];
+
+    if (!w && memory_file_is_path(e->options.model_dir))
+        return err_set(err, ERR_INVALID,
+                       "the model files are in Cloud Storage, %s, from where only `serve` and `doctor` read them: give "
+                       "a folder of this machine",
+                       e->options.model_dir);
+    if (!w)
+        return ERR_OK;
+    enter(e, "download");
+    for (int i = 0; i < options->n_loras; i++)
+        loras[i] = options->loras[i].path;
+    TRY(weights_look(w, loras, options->n_loras, err));
+    TRY(weights_begin_chosen(w, options, e->be, &e->arena, err));
+    return e->options.verify == VERIFY_DIGEST ? weights_end(w, WEIGHTS_WAIT, err) : ERR_OK;
+}
+
+/* Loads what is there, or is arriving. Where bytes do not arrive, or are wrong, that is the reason, whatever the loader
+ * has made of them; where the loader fails by itself, nothing more is fetched. */
+static enum err_code open_model(struct engine *e, const struct fill_options *options, struct err *err)
+{
+    struct weights *w = e->options.weights;
+    struct err why = { 0 }, missing = { 0 };
+    enum err_code rc = fill_model_open(e->options.model_dir, options, e->be, &e->model, &why), fetched = ERR_OK;
+
+    if (w)
+        fetched = weights_end(w, rc ? WEIGHTS_STOP : WEIGHTS_WAIT, &missing);
+    if (fetched && !(rc && fetched == ERR_CANCELLED))
+        return err_set(err, fetched, "%s", missing.msg);
+    return rc ? err_set(err, rc, "%s", why.msg) : ERR_OK;
+}
+
+static struct fill_options options_of(struct engine *e)
+{
+    return (struct fill_options){
         .transformer = e->options.transformer,
         .loras = e->options.loras ? e->options.loras->items : NULL,
         .n_loras = e->options.loras ? e->options.loras->n : 0,
@@ -113,21 +159,29 @@ static enum err_code load(struct engine *e, struct err *err)
         .loading = &e->loading,
         .notes = &e->notes,
     };
+}
 
-    const struct model_folder folder = { .dir = e->options.model_dir, .transformer = e->options.transformer };
+static enum err_code load(struct engine *e, struct err *err)
+{
+    struct fill_options options = options_of(e);
+    struct model_folder folder = { .dir = e->options.model_dir };
 
     enter(e, "backend");
     TRY(backend_open(e->options.backend, e->options.precision, &e->be, err));
     e->be->warn = e->options.warn;
+    TRY(fetch(e, &options, err));
+    folder.transformer = options.transformer;
     enter(e, "weights");
     TRY(verify_start(e->options.verify, &folder, &e->verify, err));
-    TRY(fill_model_open(e->options.model_dir, &options, e->be, &e->model, err));
+    TRY(open_model(e, &options, err));
     enter(e, "self-check");
     TRY(self_check_run(e->model, &e->check, err));
     if (*e->check.note)
         fill_note(&e->notes, "%s", e->check.note);
     enter(e, "files");
     TRY(verify_files(e, err));
+    if (e->options.weights)
+        (void)weights_done(e->options.weights);
     enter(e, "speed");
     return check_speed(e, &e->check.timed, err);
 }
@@ -159,7 +213,12 @@ struct engine_status engine_status(struct engine *e)
         loaded = total;
     if (s.state == ENGINE_TOO_SLOW)
         s.why = e->why;
-    s.percent = s.state == ENGINE_READY ? 100 : total > 0 ? (int)(99 * loaded / total) : 0;
+    if (e->options.weights && weights_are_arriving(e->options.weights))
+        s.stage = "download"; /* the model is being loaded as it arrives */
+    if (strcmp(s.stage, "download") == 0)
+        s.percent = weights_percent(e->options.weights);
+    else
+        s.percent = s.state == ENGINE_READY ? 100 : total > 0 ? (int)(99 * loaded / total) : 0;
     return s;
 }
 

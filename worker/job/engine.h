@@ -14,6 +14,7 @@
 
 #include "models/fill/fill.h"
 #include "worker/verify/verify.h"
+#include "worker/weights/weights.h"
 
 /* TOO_SLOW: the model is loaded and computes right, but a job would not end by its deadline. */
 enum engine_state { ENGINE_LOADING, ENGINE_TOO_SLOW, ENGINE_READY, ENGINE_FAILED, ENGINE_BROKEN };
@@ -26,6 +27,7 @@ enum engine_state { ENGINE_LOADING, ENGINE_TOO_SLOW, ENGINE_READY, ENGINE_FAILED
 
 struct engine_options {
     const char *model_dir;
+    struct weights *weights;        /* from which model_dir is fetched first, the caller's; NULL: it is on a disk */
     const char *transformer;        /* file name in the folder; NULL: the largest that fits into memory */
     const struct fill_loras *loras; /* NULL: none */
     enum verify_mode verify;        /* whether its files are the published ones */
@@ -45,8 +47,8 @@ struct engine;
 MUST_CHECK enum err_code engine_new(const struct engine_options *options, struct engine **ret, struct err *err);
 void engine_free(struct engine *e); /* takes NULL; no call may be running */
 
-/* Opens the backend, loads the model, runs the self-check, estimates the time of a job. Once. ERR_DEADLINE, with the
- * figures and the state ENGINE_TOO_SLOW, where that is too long. */
+/* Opens the backend, fetches the model where it is elsewhere, loads it, runs the self-check, estimates the time of a
+ * job. Once. ERR_DEADLINE, with the figures and the state ENGINE_TOO_SLOW, where that is too long. */
 MUST_CHECK enum err_code engine_load(struct engine *e, struct err *err);
 
 /* Where it was too slow: measures again, because other work may have had the machine. The result is engine_load()'s. */
@@ -54,8 +56,9 @@ MUST_CHECK enum err_code engine_measure_again(struct engine *e, struct err *err)
 
 struct engine_status {
     enum engine_state state;
-    const char *stage; /* "backend", "weights", "self-check", "files", "speed", "ready" */
-    int percent;       /* how much of the model is loaded */
+    const char *stage; /* "backend", "download" where the model is fetched, "weights", "self-check", "files", "speed",
+                          "ready" */
+    int percent;       /* how much of the model is loaded; in the stage "download", fetched */
     const char *why;   /* the newest figures where it is too slow; else "" */
 };
 struct engine_status engine_status(struct engine *e); /* from any thread */

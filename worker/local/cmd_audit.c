@@ -474,7 +474,7 @@ int cmd_audit(int argc, char **argv)
     err_ignore(local_read_settings(&settings, &cfg, &err)); /* after --help */
     (void)snprintf(guidance, sizeof guidance, "%.10g", cfg.guidance);
     (void)snprintf(steps, sizeof steps, "%d", cfg.steps);
-    t = (struct audit){ .models = cfg.model_dir,
+    t = (struct audit){ .models = cfg.models,
                         .lists = { cfg.transformer, guidance, steps, "1", .lora_setting = cfg.loras },
                         .request = { .fill = { FILL_REQUEST_DEFAULTS }, .pictures = edit_picture_settings(&cfg) },
                         .backend.kind = cfg.backend,
@@ -486,7 +486,7 @@ int cmd_audit(int argc, char **argv)
         { "--out", CLI_TEXT, &t.out, "DIR", .required = true,
           .help = "folder for the page (index.html), audit.json and all pictures; is made where it is not there" },
         { "--models", CLI_TEXT, &t.models, "DIR",
-          .help = "folder with the model files; default: MODEL_DIR, else /models" },
+          .help = "folder with the model files; default: WEIGHTS or MODEL_DIR, else /models" },
         { "--transformers", CLI_TEXT, &t.lists.transformers, "FILE,...",
           .help = "transformers of that folder; default: TRANSFORMER, else the largest that fits into memory" },
         { "--loras", CLI_TEXT, &t.lists.loras, "SET,...",

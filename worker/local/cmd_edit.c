@@ -207,7 +207,7 @@ int cmd_edit(int argc, char **argv)
     if (arena_init(&settings, 1 << 20, &err))
         return cli_fail(&(struct cli_command){ .name = "edit" }, &err);
     err_ignore(local_read_settings(&settings, &cfg, &err)); /* after --help */
-    l = (struct local){ .models = cfg.model_dir,
+    l = (struct local){ .models = cfg.models,
                         .transformer = cfg.transformer,
                         .lora_setting = cfg.loras,
                         .steps = cfg.steps,
@@ -219,7 +219,7 @@ int cmd_edit(int argc, char **argv)
         { "DIR", CLI_TEXT, &l.dir, NULL, .help = "folder with original.jpg and mask_auto.png; gets the results",
           .required = true },
         { "--models", CLI_TEXT, &l.models, "DIR",
-          .help = "folder with the model files; default: MODEL_DIR, else /models" },
+          .help = "folder with the model files; default: WEIGHTS or MODEL_DIR, else /models" },
         { "--transformer", CLI_TEXT, &l.transformer, "FILE",
           .help = "which transformer of that folder; default: TRANSFORMER, else the largest that fits into memory" },
         { "--lora", CLI_TEXTS, &l.lora_texts, "FILE[:SCALE]", .help = CLI_LORA_HELP "; default: LORAS, else none" },

@@ -4,9 +4,9 @@
  *   reads   the record, DIR/original.jpg, DIR/mask_auto.png
  *   writes  DIR/edited.jpg, DIR/preview.jpg
  *
- * Settings of the environment do not count, but MODEL_DIR: the record has them all. Other input files or another model
- * are an error before anything is painted; another version or another processor is a warning, because the bytes may be
- * the same, and other bytes are an error at the end.
+ * Settings of the environment do not count, but WEIGHTS and MODEL_DIR: the record has them all. Other input files or
+ * another model are an error before anything is painted; another version or another processor is a warning, because the
+ * bytes may be the same, and other bytes are an error at the end.
  *
  * A record has names of files, and no folders: the transformer and the LoRAs are looked for in the model folder and its
  * sub-folders. What lay elsewhere, or has another name now, is named with --transformer and --lora; that it is the same
@@ -252,13 +252,13 @@ int cmd_replay(int argc, char **argv)
     if (arena_init(&settings, 1 << 20, &err))
         return cli_fail(&(struct cli_command){ .name = "replay" }, &err);
     err_ignore(local_read_settings(&settings, &cfg, &(struct err){ 0 })); /* the record has them */
-    r.models = cfg.model_dir;
+    r.models = cfg.models;
     const struct cli_option options[] = {
         { "FILE", CLI_TEXT, &r.path, NULL, .help = "record that `edit --record` or `audit` wrote", .required = true },
         { "--dir", CLI_TEXT, &r.dir, "DIR", .required = true,
           .help = "folder with the same original.jpg and mask_auto.png; gets the results" },
         { "--models", CLI_TEXT, &r.models, "DIR",
-          .help = "folder with the same model files; default: MODEL_DIR, else /models" },
+          .help = "folder with the same model files; default: WEIGHTS or MODEL_DIR, else /models" },
         { "--transformer", CLI_TEXT, &r.transformer, "FILE",
           .help = "the same transformer, where it is not in that folder or its sub-folders under the record's name" },
         { "--lora", CLI_TEXTS, &r.lora_texts, "FILE[:SCALE]",

@@ -16,9 +16,10 @@ extern char **environ;
 static void keep_problem(void *ctx, const char *problem)
 {
     static const char *const names[] = {
-        "STEPS=",       "GUIDANCE=",       "BACKEND=",     "PRECISION=",   "MODEL_DIR=",    "TRANSFORMER=",
-        "MAX_PIXELS=",  "GEOMETRY=",       "PATCH_MATCH=", "MASK_GROW=",   "MASK_FEATHER=", "MASK_MAX_SHARE=",
-        "OUTPUT_JPEG=", "OUTPUT_HUFFMAN=", "SECOND_PASS=", "DECODE_JAIL=", "HEIC=",         "SHADOW=",
+        "STEPS=",        "GUIDANCE=",       "BACKEND=",     "PRECISION=",      "MODEL_DIR=",
+        "TRANSFORMER=",  "MAX_PIXELS=",     "GEOMETRY=",    "PATCH_MATCH=",    "MASK_GROW=",
+        "MASK_FEATHER=", "MASK_MAX_SHARE=", "OUTPUT_JPEG=", "OUTPUT_HUFFMAN=", "SECOND_PASS=",
+        "DECODE_JAIL=",  "HEIC=",           "SHADOW=",      "WEIGHTS=",
     };
     struct err *err = ctx;
 

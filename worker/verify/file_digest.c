@@ -32,12 +32,12 @@ static enum err_code open_file(struct reading *r, struct err *err)
 }
 
 /* The bytes of the next part; 0 at the end. */
-static enum err_code read_part(const struct reading *r, size_t *ret, struct err *err)
+static enum err_code read_part(const struct reading *r, int64_t at, size_t *ret, struct err *err)
 {
     ssize_t n;
 
     do
-        n = read(r->fd, r->part, PART_BYTES);
+        n = pread(r->fd, r->part, PART_BYTES, (off_t)at);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return err_set(err, ERR_IO, "%s: %s", r->path, strerror(errno));
@@ -53,7 +53,7 @@ static enum err_code read_all(const struct reading *r, struct err *err)
     for (size_t n = 1; n > 0; done += (int64_t)n) {
         if (w && w->stop && *w->stop)
             return err_set(err, ERR_CANCELLED, "%s: its digest is not needed any more", r->path);
-        TRY(read_part(r, &n, err));
+        TRY(read_part(r, done, &n, err));
         TRY(crypto_sha256_add(r->sha, (struct span){ r->part, n }, err));
         if (w && w->progress)
             w->progress(w->ctx, r->path, done + (int64_t)n, r->bytes);

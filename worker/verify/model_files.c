@@ -85,7 +85,7 @@ bool model_file_has_odd_size(const char *path, char text[VERDICT_TEXT_SIZE])
     struct known_file k;
     struct stat st;
 
-    if (stat(path, &st) || known_file_by_name_and_size(path, (int64_t)st.st_size, &k) != KNOWN_NAME_ONLY)
+    if (!file_stat(path, &st) || known_file_by_name_and_size(path, (int64_t)st.st_size, &k) != KNOWN_NAME_ONLY)
         return false;
     (void)snprintf(text, VERDICT_TEXT_SIZE,
                    "%s has %lld bytes; the published file of this name, %.*s from %.*s, has %lld: if that is the one "

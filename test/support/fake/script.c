@@ -94,6 +94,22 @@ static const struct script_request *record(struct script *s, const struct http_r
     return r;
 }
 
+/* The body of a reply, handed over in pieces as one from the network is. */
+static void hand_over(struct script_reply *from, const struct http_request *req)
+{
+    enum { PIECE = 100000 };
+    size_t n;
+
+    for (size_t at = 0; at < from->body.len; at += n) {
+        n = from->body.len - at < PIECE ? from->body.len - at : PIECE;
+        if (at + n > req->max_reply_bytes || !req->take(req->take_ctx, from->status, from->body.ptr + at, n)) {
+            from->rc = ERR_TOO_LARGE;
+            break;
+        }
+    }
+    from->body = (struct span){ 0 };
+}
+
 static enum err_code give(const struct script_reply *from, struct arena *a, struct http_reply *ret, struct err *err)
 {
     char *body;
@@ -126,6 +142,8 @@ static enum err_code send_scripted(void *ctx, const struct http_request *req, st
         reply = s->replies[s->next_reply++];
     pass(s, reply.takes_ms);
     (void)pthread_mutex_unlock(&s->lock);
+    if (req->take && (reply.status == 200 || reply.status == 206))
+        hand_over(&reply, req);
     if (!reply.rc && reply.body.len > req->max_reply_bytes)
         reply.rc = ERR_TOO_LARGE;
     return give(&reply, a, ret, err);

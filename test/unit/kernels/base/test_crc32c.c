@@ -48,5 +48,22 @@ TEST(crc32c__is_the_same_whole_in_pieces_and_combined)
 
         CHECK(crc32c(0, bytes, n) == want);
         CHECK(crc32c(first, bytes + cut, n - cut) == want);
+        CHECK(crc32c_by_tables(0, bytes, n) == want);
+        CHECK(crc32c_by_tables(first, bytes + cut, n - cut) == want);
+        CHECK(crc32c_joined(first, crc32c(0, bytes + cut, n - cut), n - cut) == want);
     }
+}
+
+TEST(crc32c__of_two_texts_is_joined_to_that_of_both) /* the values of RFC 3720 B.4 and of many checksum libraries */
+{
+    static const unsigned char zeros[16];
+    const uint32_t of_zeros = crc32c(0, zeros, 16);
+    uint32_t first = crc32c(0, "12345", 5);
+
+    CHECK(crc32c_joined(first, crc32c(0, "6789", 4), 4) == 0xe3069283);
+    CHECK(crc32c_joined(of_zeros, of_zeros, 16) == 0x8a9136aa);
+    CHECK(crc32c_joined(first, 0, 0) == first);
+    CHECK(crc32c_joined(0, first, 5) == first);
+    CHECK(crc32c_joined(crc32c_joined(0x12345678, of_zeros, 16), of_zeros, 16) ==
+          crc32c_joined(0x12345678, crc32c_joined(of_zeros, of_zeros, 16), 32));
 }

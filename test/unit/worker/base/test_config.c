@@ -276,6 +276,33 @@ static int problems(struct seen *seen, char **env)
     return config_load_all(env, &arena, &c, count_text, seen);
 }
 
+TEST(config__weights_win_over_the_model_folder)
+{
+    struct config c;
+
+    CHECK_OK(LOAD(&c, GOOD), err);
+    CHECK(!c.weights && !c.weights_are_remote);
+    CHECK_STR(c.models, "/models");
+    CHECK_OK(LOAD(&c, GOOD, "MODEL_DIR=/m"), err);
+    CHECK_STR(c.models, "/m");
+    CHECK_OK(LOAD(&c, GOOD, "MODEL_DIR=/m", "WEIGHTS=/w"), err);
+    CHECK_STR(c.models, "/w");
+    CHECK_STR(c.model_dir, "/m");
+    CHECK(!c.weights_are_remote);
+    CHECK_OK(LOAD(&c, GOOD, "MODEL_DIR=/m", "WEIGHTS=gs://bucket/models/fill/"), err);
+    CHECK_STR(c.models, "gs://bucket/models/fill");
+    CHECK(c.weights_are_remote);
+    CHECK_OK(LOAD(&c, GOOD, "WEIGHTS=gs://bucket"), err);
+    CHECK_STR(c.models, "gs://bucket");
+    for (int i = 0; i < 5; i++) {
+        static char *const bad[] = { "WEIGHTS=models", "WEIGHTS=./models", "WEIGHTS=s3://bucket/x",
+                                     "WEIGHTS=https://storage.googleapis.com/b", "WEIGHTS=gs://b/x" };
+
+        CHECK_INT(LOAD(&c, GOOD, bad[i]), ERR_INVALID);
+        CHECK(strstr(err.msg, "absolute path, or gs://BUCKET/PREFIX"));
+    }
+}
+
 TEST(config__load_all_reports_every_problem)
 {
     struct seen seen;

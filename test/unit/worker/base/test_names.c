@@ -108,3 +108,39 @@ TEST(names__a_key_is_not_taken_for_the_path_of_its_file)
     memset(longest, '/', sizeof longest - 1);
     CHECK(!path_is_plausible(longest));
 }
+
+TEST(names__a_gs_url_is_a_bucket_and_a_prefix_whose_parts_a_path_may_have)
+{
+    static const struct {
+        const char *url, *bucket, *prefix; /* NULL: refused */
+    } cases[] = {
+        { "gs://bucket", "bucket", "" },
+        { "gs://bucket/", "bucket", "" },
+        { "gs://my.bucket_1/models/fill-dev", "my.bucket_1", "models/fill-dev" },
+        { "gs://bucket/models//", "bucket", "models" },
+        { "gs://bucket/a b/\xc3\xa9.d", "bucket", "a b/\xc3\xa9.d" },
+        { "gs://", NULL, NULL },
+        { "gs:///x", NULL, NULL },
+        { "gs://ab", NULL, NULL },
+        { "gs://Bucket/x", NULL, NULL },
+        { "gs://bucket:80/x", NULL, NULL },
+        { "gs://bucket//x", NULL, NULL },
+        { "gs://bucket/a//b", NULL, NULL },
+        { "gs://bucket/../x", NULL, NULL },
+        { "gs://bucket/x/.", NULL, NULL },
+        { "gs://bucket/x\ny", NULL, NULL },
+        { "GS://bucket/x", NULL, NULL },
+        { "s3://bucket/x", NULL, NULL },
+        { "/models", NULL, NULL },
+        { "", NULL, NULL },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct span bucket = { 0 }, prefix = { 0 };
+        const bool good = gs_url_split(cases[i].url, &bucket, &prefix);
+
+        if (good != (cases[i].bucket != NULL) ||
+            (good && !(span_is(bucket, cases[i].bucket) && span_is(prefix, cases[i].prefix))))
+            test_fail(__FILE__, __LINE__, "%s", cases[i].url);
+    }
+}

@@ -586,3 +586,63 @@ TEST(http_client__transient_statuses_are_those_of_the_contract)
     CHECK_INT(n, 6);
     CHECK(http_status_is_transient(429) && http_status_is_transient(503) && !http_status_is_transient(501));
 }
+
+/* What a request's `take` has got. */
+static struct {
+    char bytes[8000];
+    size_t n;
+    int status, most; /* most: bytes that it wants; 0: all */
+} taken;
+
+static bool take(void *ctx, int status, const char *bytes, size_t n)
+{
+    (void)ctx;
+    taken.status = status;
+    if (taken.n + n > sizeof taken.bytes || (taken.most && taken.n + n > (size_t)taken.most))
+        return false;
+    memcpy(taken.bytes + taken.n, bytes, n);
+    taken.n += n;
+    return true;
+}
+
+static enum err_code get_taken(int most)
+{
+    struct http_request req = request("GET", "/x");
+
+    memset(&taken, 0, sizeof taken);
+    taken.most = most;
+    req.take = take;
+    req.max_reply_bytes = 5000;
+    return send_request(&req);
+}
+
+TEST(http_client__hands_over_the_body_of_a_success_as_it_comes_and_of_nothing_else)
+{
+    static char body[6000];
+
+    start();
+    memset(body, 'x', sizeof body);
+    peer_will(t.peer, (struct peer_reply){ .status = 206, .headers = "Content-Range: bytes 0-3999/9000\r\n",
+                                           .body = { body, 4000 }, .pace_ms = 1 });
+    CHECK_OK(get_taken(0), t.err);
+    CHECK_INT(taken.n, 4000);
+    CHECK_INT(taken.status, 206);
+    CHECK(memcmp(taken.bytes, body, 4000) == 0);
+    CHECK_INT(t.reply.body.len, 0);
+    CHECK_STR(http_reply_header(&t.reply, "content-range"), "bytes 0-3999/9000");
+    peer_will(t.peer, (struct peer_reply){ .status = 503, .body = SPAN("busy") });
+    CHECK_OK(get_taken(0), t.err);
+    CHECK_INT(taken.n, 0);
+    CHECK(span_is(t.reply.body, "busy"));
+    peer_will(t.peer, (struct peer_reply){ .status = 200, .body = { body, 6000 } }); /* over max_reply_bytes */
+    CHECK_INT(get_taken(0), ERR_TOO_LARGE);
+    peer_will(t.peer, (struct peer_reply){ .status = 200, .headers = "X-A: 1\r\n", .body = { body, 4000 } });
+    CHECK_INT(get_taken(1), ERR_TOO_LARGE);
+    CHECK_STR(http_reply_header(&t.reply, "x-a"), "1"); /* the head is there, to judge by */
+    peer_will(t.peer, (struct peer_reply){ .status = 206, .headers = "X-A: 2\r\n", .body = { body, 4000 },
+                                           .cut_after = 1000 });
+    CHECK_INT(get_taken(0), ERR_UNKNOWN_OUTCOME);
+    CHECK(taken.n > 500 && taken.n < 1000);
+    CHECK_STR(http_reply_header(&t.reply, "x-a"), "2");
+    stop();
+}

@@ -88,7 +88,8 @@ TEST(model_files__judges_by_digest_name_and_size)
                     "if it is meant to be another file");
     CHECK_INT(model_file_judge("/m/flux1-fill-dev.safetensors", 23804922409, other, text), VERDICT_UNKNOWN);
     CHECK(strstr(text, "unknown file, sha256 13e289f530df"));
-    CHECK_INT(model_file_judge("/m/flux1-fill-dev-Q4_0.gguf", 6809920800, other, text), VERDICT_UNKNOWN);
+    CHECK_INT(model_file_judge("/m/flux1-fill-dev-Q4_0.gguf", 6809920800, other, text), VERDICT_WRONG);
+    CHECK_INT(model_file_judge("/m/t5-v1_1-xxl-encoder-Q6_K.gguf", 3908261056, other, text), VERDICT_UNKNOWN);
 }
 
 /* A copy of a golden file in which a page of a matrix is zero. */
