@@ -168,12 +168,13 @@ static enum err_code publish_one(struct run *r, const struct line *line, struct 
     const struct publish_message message = { line->data, r->attributes, r->n_attributes };
     struct job job;
     const char *id;
-    char *document;
+    char *document, *shown;
 
     TRY(job_parse(line->data, &job, err));
     TRY(publisher_send(&r->publisher, &message, &budget, &r->remote.arena, &id, err));
     TRY(printable_text(job.document, &r->remote.arena, &document, err));
-    (void)printf("%s %s\n", id, document);
+    TRY(printable_text(id, &r->remote.arena, &shown, err));
+    (void)printf("%s %s\n", shown, document);
     return ERR_OK;
 }
 
@@ -210,6 +211,8 @@ static const char *misuse(const struct args *a)
 {
     if (!a->user != !a->session)
         return "--user and --session belong together";
+    if (a->from > 1 && !a->file)
+        return "--from is for --file";
     if (a->file && a->session)
         return "--file and --session exclude each other";
     if (!a->file && !a->session && !a->check)
