@@ -43,8 +43,9 @@ static enum err_code read_base(struct run *r, const char *url, struct err *err)
     char *base;
 
     TRY(remote_check_url("URL", url, &r->remote.arena, &whole, err));
-    path = strchr(strstr(whole, "://") + 3, '/');
-    if (!path || (strcmp(path, "/") != 0 && strcmp(path, "/inpaint") != 0 && strcmp(path, "/inpaint/") != 0))
+    path = strstr(whole, "://") + 3;
+    path += strcspn(path, "/?#");
+    if (strcmp(path, "/") != 0 && strcmp(path, "/inpaint") != 0 && strcmp(path, "/inpaint/") != 0)
         return err_set(err, ERR_INVALID,
                        "URL '%.200s' has a path: give the service's address alone, as in https://SERVICE-xyz.a.run.app",
                        url);
@@ -203,7 +204,8 @@ int cmd_conform(int argc, char **argv)
         { "--session", CLI_TEXT, &a.session, "ID",
           .help = "the session, whose pictures are there and whose status is pending" },
         { "--subscription", CLI_TEXT, &a.subscription, "NAME",
-          .help = "projects/PROJECT/subscriptions/NAME, for a worker with PUBSUB_SUBSCRIPTION" },
+          .help = "projects/PROJECT/subscriptions/NAME, for a worker with PUBSUB_SUBSCRIPTION, which takes all others "
+                  "for poison" },
         { "--poison", CLI_FLAG, &a.poison,
           .help =
               "also send pushes that can never be a job; each writes a line of severity ERROR into the worker's log" },

@@ -47,10 +47,10 @@ enum err_code remote_check_url(const char *option, const char *url, struct arena
                        url);
     host += 3;
     n = strcspn(host, "/?#");
+    if (n == 0 || memchr(host, '@', n)) /* which may be a password, so the URL is not quoted */
+        return err_set(err, ERR_INVALID, "%s has no host, or a user before it", option);
     if (strncmp(url, "https://", 8) != 0 && !is_loopback_url(url))
         return err_set(err, ERR_INVALID, "%s '%.200s' is neither https nor http on this machine", option, url);
-    if (n == 0 || memchr(host, '@', n))
-        return err_set(err, ERR_INVALID, "%s has no host, or a user before it", option);
     if (host[n])
         return span_dup(a, span_of(url), (char **)ret, err);
     TRY(arena_printf(a, &with_path, err, "%s/", url));

@@ -17,6 +17,7 @@ TEST(cmd_publish__refuses_what_does_not_go_together)
         { "publish", TOPIC, "--user", "u" },
         { "publish", TOPIC, "--session", "s" },
         { "publish", TOPIC, "--file", "x", "--from", "0" },
+        { "publish", TOPIC, "--check", "--from", "2" },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -42,6 +43,8 @@ TEST(cmd_conform__refuses_what_does_not_go_together)
         { "conform", "http://worker.example" },
         { "conform", "https://worker.example/push" },
         { "conform", "https://worker.example/?a=b" },
+        { "conform", "https://127.0.0.1:9?/" },
+        { "conform", "https://127.0.0.1:9#/inpaint" },
         { "conform", "https://worker.example", "--header", "cookie: a" },
         { "conform", "https://worker.example", "--header", "X-Serverless-Authorization: Bearer a" },
         { "conform", "https://worker.example", "--token-file", "/nowhere" },
