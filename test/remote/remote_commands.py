@@ -122,6 +122,8 @@ def test_conform_tells_what_is_wrong_with_the_token_or_the_subscription():
         status, report, checks = conform(w.base, "--token-file", "-", text=issuer.sign())
         equal((status, failed(report)), (1, ["unknown-young"]))
         assert "give --subscription" in checks["unknown-young"]["note"], checks
+        equal(checks["unknown-old"]["note"], "pushes are taken for poison: see unknown-young")
+        equal(len([x for x in w.lines() if x["severity"] == "ERROR"]), 1, "no more than it takes to find out")
         equal(conform(w.base, *SUBSCRIBED, "--poison", text=issuer.sign())[0], 0)
 
 
@@ -270,7 +272,7 @@ def test_conform_fails_each_broken_promise_by_its_line():
             ({"other_inpaint": Reply(405), "other_ready": Reply(405)}, ["method-probe", "method-push"], "no header Allow"),
             ({"other_inpaint": Reply(405, b"", {"Allow": "PUT"})}, ["method-push"], "Allow is 'PUT'"),
             ({"ready": Reply(503, b'{"status":"loading","stage":"weights","progress":40}')}, ["ready"], "loading, weights, 40 %"),
-            ({"health": Reply(503)}, ["health"], "503"),
+            ({"health": Reply(503, b'{"status":"broken"}')}, ["health"], "it says: broken"),
             ({"nowhere": Reply(200)}, ["path"], ""),
             ({"about": Reply(200, b'{"name":"other","version":"1"}')}, ["about"], "another program"),
             ({"about": Reply(404, page)}, ["about", "about-head"], "no such service"),
@@ -282,12 +284,31 @@ def test_conform_fails_each_broken_promise_by_its_line():
             assert any(words in f"{checks[name]['got']} {checks[name]['note']}" for name in want), (words, [checks[n] for n in want])
 
 
+def test_conform_fails_a_worker_that_works_on_after_its_ack():
+    def third_is_done(request):
+        if b'"s"' not in base64.b64decode(json.loads(request.body)["message"]["data"]):
+            return StandIn.good("young")
+        seen.append(request)
+        return Reply(409 if len(seen) == 2 else 204)
+    seen = []
+    with StandIn(young=third_is_done) as hasty:
+        status, report, checks = hasty.conform("--user", "u", "--session", "s")
+        equal((status, failed(report)), (1, ["job-beside"]))
+        assert "worked on still" in checks["job-beside"]["note"], checks["job-beside"]
+
+
 def test_conform_tells_cloud_runs_own_answers_from_the_workers():
     page = b"<html><head><title>403 Forbidden</title></head><h2>Your client does not have permission to get URL.</h2></html>"
     with StandIn(bad_token=Reply(403, page), metrics=Reply(403, page)) as closed:
         status, report, checks = closed.conform()
         equal((status, failed(report)), (0, []))
         assert "IAM check" in checks["token-none"]["note"], checks["token-none"]
+    def too_large(request):
+        return Reply(413, b"<html>too large") if len(request.body) > 9999 else StandIn.good("bad_token")
+    with StandIn(bad_token=too_large) as proxy:
+        status, report, checks = proxy.conform()
+        equal((status, failed(report)), (0, []))
+        assert "before the worker" in checks["body-huge"]["note"], checks["body-huge"]
     with StandIn(young=Reply(429, b"Rate exceeded.")) as busy:
         status, report, checks = busy.conform()
         equal(failed(report), ["unknown-young"])
@@ -321,6 +342,7 @@ def test_conform_refuses_what_would_be_unsafe_or_wrong():
     here = "http://127.0.0.1:9"
     for status, args, words in ((1, ("http://worker.example",), "neither https"), (1, (here + "/other",), "has a path"),
                                 (1, ("https://user:pw@host",), "a user before it"),
+                                (1, ("http://user:pw@host",), "a user before it"),
                                 (1, (here, "--token-file", secret), "not a token"),
                                 (1, (here, "--header", "Authorization: Bearer x"), "no place for a credential"),
                                 (1, (here, "--header", "X"), "NAME: VALUE"), (1, (here, "--header", "X: a\nb"), "in one line"),

@@ -15,6 +15,8 @@ static const char *reason_to_skip(const struct conform *c, const struct conform_
         return "--token-file gives a token";
     if (c->token_refused)
         return "the token is not accepted";
+    if (c->misdirected)
+        return "pushes are taken for poison: see unknown-young";
     return c->not_ready ? "the worker is not ready" : NULL;
 }
 

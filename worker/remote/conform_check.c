@@ -57,6 +57,13 @@ bool conform_send(const struct conform *c, const struct http_request *req, struc
     return false;
 }
 
+void conform_show(char *text)
+{
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < ' ' || (unsigned char)*p >= 0x7F)
+            *p = '?';
+}
+
 /* ---- judging ---- */
 
 static void set_note(struct conform_result *r, const char *fmt, va_list args)
@@ -108,6 +115,8 @@ void conform_expect_refusal(const struct http_reply *reply, struct conform_resul
     (void)snprintf(r->got, sizeof r->got, "%d", reply->status);
     if (answer.by == ANSWER_BY_IAM)
         conform_note(r, "refused by Cloud Run's IAM check, so the worker has not seen it");
+    else if (answer.by != ANSWER_BY_WORKER && (reply->status == 400 || reply->status == 413))
+        conform_note(r, "refused as a request by what stands before the worker, so the worker has not seen it");
     else if (answer_is_ack(reply->status) || (answer.by == ANSWER_BY_WORKER && reply->status == 404))
         conform_fail(r, "accepted: whoever sends this may push (is it PUSH_AUTH=none, or another program?)");
     else if (reply->status != 401 || answer.by != ANSWER_BY_WORKER)

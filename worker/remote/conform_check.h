@@ -46,7 +46,7 @@ struct conform { /* texts are borrowed */
     int n_headers;
     void (*say)(const char *line); /* progress; NULL: none */
     /* found out */
-    bool unreachable, not_ready, token_refused;
+    bool unreachable, not_ready, token_refused, misdirected; /* misdirected: pushes are taken for poison */
     int poison_status; /* of the first poison; 0: none yet */
     char version[128];
     struct conform_result job_beside, job_again; /* of the run of the check "job" */
@@ -87,6 +87,9 @@ MUST_CHECK enum err_code conform_envelope(const struct conform *c, const char *u
 bool conform_send(const struct conform *c, const struct http_request *req, struct http_reply *ret,
                   struct conform_result *r);
 
+/* What a stranger's server has said may hold what a terminal would obey: all but printable ASCII becomes '?'. */
+void conform_show(char *text);
+
 /* ---- judging ---- */
 
 void conform_fail(struct conform_result *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -97,7 +100,8 @@ void conform_broken(struct conform_result *r, const struct err *err);
 /* OK where the worker itself answered with this status; else failed, with what the answer means. */
 bool conform_expect(const struct http_reply *reply, int status, struct conform_result *r);
 
-/* OK where the push is refused for its token: by the worker with 401 and a challenge, or before it by Cloud Run. */
+/* OK where the push is refused for its token: by the worker with 401 and a challenge, or before it by Cloud Run; or
+ * where a proxy before it refuses the whole request (400, 413). */
 void conform_expect_refusal(const struct http_reply *reply, struct conform_result *r);
 
 #endif

@@ -32,16 +32,6 @@ static bool ask(struct conform *c, const char *method, const char *path, int64_t
     return conform_send(c, &req, ret, r);
 }
 
-static void run_status(struct conform *c, const struct conform_check *k, struct conform_result *r)
-{
-    struct http_reply reply;
-
-    if (ask(c, k->method, k->path, CONFORM_CALL_MS, &reply, r))
-        (void)conform_expect(&reply, k->status, r);
-}
-
-/* ---- waiting ---- */
-
 /* "loading, transformer, 40 %": what the body says, for people. */
 static void reason_of(struct arena *a, const struct http_reply *reply, char ret[REASON_SIZE])
 {
@@ -59,7 +49,36 @@ static void reason_of(struct arena *a, const struct http_reply *reply, char ret[
         (void)snprintf(ret, REASON_SIZE, "%s, %s, %d %%", status, why, (int)percent);
     else
         (void)snprintf(ret, REASON_SIZE, "%s%s%s", *status ? status : "without a reason", *why ? ": " : "", why);
+    conform_show(ret);
 }
+
+/* As conform_expect(), whose words are about pushes: of a probe its own body says more. */
+static bool expect(const struct conform *c, const struct conform_check *k, const struct http_reply *reply,
+                   struct conform_result *r)
+{
+    char reason[REASON_SIZE];
+
+    if (conform_expect(reply, k->status, r))
+        return true;
+    if (answer_judge(reply).by != ANSWER_BY_WORKER)
+        return false;
+    reason_of(c->arena, reply, reason);
+    if (reply->status == 401 || reply->status == 403)
+        conform_fail(r, "a worker answers no probe so: what stands before it wants a token, or a better one");
+    else
+        conform_fail(r, "it says: %s", reason);
+    return false;
+}
+
+static void run_status(struct conform *c, const struct conform_check *k, struct conform_result *r)
+{
+    struct http_reply reply;
+
+    if (ask(c, k->method, k->path, CONFORM_CALL_MS, &reply, r))
+        (void)expect(c, k, &reply, r);
+}
+
+/* ---- waiting ---- */
 
 static void say_waiting(const struct conform *c, const char *path, int status, const char *reason, int64_t ms)
 {
@@ -140,9 +159,11 @@ static void run_about(struct conform *c, const struct conform_check *k, struct c
 {
     struct http_reply reply = { 0 };
 
+    if (c->say)
+        c->say("GET /: Cloud Run may let the first answer wait until an instance has started");
     if (!ask_patiently(c, k, c->timeout_ms, &reply, r))
         c->unreachable = !reply.status;
-    else if (conform_expect(&reply, k->status, r))
+    else if (expect(c, k, &reply, r))
         judge_about(c, &reply, r);
 }
 
@@ -150,7 +171,7 @@ static void run_ready(struct conform *c, const struct conform_check *k, struct c
 {
     struct http_reply reply;
 
-    c->not_ready = !ask_patiently(c, k, CONFORM_CALL_MS, &reply, r) || !conform_expect(&reply, k->status, r);
+    c->not_ready = !ask_patiently(c, k, CONFORM_CALL_MS, &reply, r) || !expect(c, k, &reply, r);
 }
 
 /* ---- the rest ---- */
@@ -166,7 +187,7 @@ static void run_metrics(struct conform *c, const struct conform_check *k, struct
     if (reply.status == 401 || reply.status == 403 ||
         (reply.status == 404 && answer_judge(&reply).by != ANSWER_BY_WORKER))
         conform_note(r, "not reachable from here, which is as good");
-    else if (conform_expect(&reply, k->status, r) &&
+    else if (expect(c, k, &reply, r) &&
              !memmem(reply.body.ptr, reply.body.len, "inpaint_pushes_total", 20))
         conform_fail(r, "the page lacks inpaint_pushes_total");
 }
@@ -176,7 +197,7 @@ static void run_method(struct conform *c, const struct conform_check *k, struct 
     struct http_reply reply;
     const char *allow;
 
-    if (!ask(c, k->method, k->path, CONFORM_CALL_MS, &reply, r) || !conform_expect(&reply, k->status, r))
+    if (!ask(c, k->method, k->path, CONFORM_CALL_MS, &reply, r) || !expect(c, k, &reply, r))
         return;
     allow = http_reply_header(&reply, "allow");
     if (!allow || !strstr(allow, k->text))

@@ -38,13 +38,12 @@ static void judge_young(struct conform *c, const struct http_reply *reply, struc
         if (answer.by == ANSWER_BY_WORKER && reply->status == 401)
             conform_fail(r, "the token is not accepted: is it fresh, is its audience one of PUSH_AUDIENCE, and was it "
                             "made with --include-email? The worker's line 'push refused' says what it wants");
-    } else if (reply->status == 204 && answer.by == ANSWER_BY_WORKER)
-        conform_fail(r,
-                     *c->subscription
-                         ? "acknowledged: is --subscription the worker's PUBSUB_SUBSCRIPTION, and this machine's clock "
-                           "right?"
-                         : "acknowledged: where the worker has PUBSUB_SUBSCRIPTION, give --subscription; and is this "
-                           "machine's clock right?");
+    } else if ((reply->status == 204 || reply->status == 400) && answer.by == ANSWER_BY_WORKER) {
+        c->misdirected = true;
+        conform_fail(r, "taken for poison, or for an old message: %s; and is this machine's clock right?",
+                     *c->subscription ? "is --subscription the worker's PUBSUB_SUBSCRIPTION"
+                                      : "where the worker has PUBSUB_SUBSCRIPTION, give --subscription");
+    }
 }
 
 static void run_young(struct conform *c, const struct conform_check *k, struct conform_result *r)

@@ -170,9 +170,27 @@ static void run_huge(struct conform *c, const struct conform_check *k, struct co
         conform_note(r, "after %.1f of %.1f MB", 1e-6 * (double)reply.sent_bytes, 1e-6 * HUGE_BYTES);
 }
 
+/* The connection was closed, or the worker has died of it: which one the next request shows. */
+static void judge_closed(struct conform *c, const struct conform_check *k, const struct err *why, int64_t ms,
+                         struct conform_result *r)
+{
+    struct http_request req;
+    struct http_reply reply;
+    struct err err = { 0 };
+
+    (void)snprintf(r->got, sizeof r->got, "no answer");
+    if (why->code != ERR_UNKNOWN_OUTCOME || ms >= CONFORM_CALL_MS)
+        conform_fail(r, "%s", why->msg);
+    else if (conform_request(c, k->method, k->path, c->arena, &req, &err))
+        conform_broken(r, &err);
+    else if (conform_send(c, &req, &reply, r))
+        (void)snprintf(r->got, sizeof r->got, "the connection was closed");
+}
+
 /* Google's front end has a limit of its own, below the worker's. */
 static void run_big_header(struct conform *c, const struct conform_check *k, struct conform_result *r)
 {
+    const int64_t began = sys_mono_ms(c->sys);
     struct http_request req;
     struct http_reply reply;
     struct err err = { 0 };
@@ -187,12 +205,12 @@ static void run_big_header(struct conform *c, const struct conform_check *k, str
     http_request_header(&req, "X-Conform", value);
     http_request_header(&req, "X-Conform-More", value);
     if (http_send(c->http, &req, c->arena, &reply, &err)) {
-        (void)snprintf(r->got, sizeof r->got, "the connection was closed");
+        judge_closed(c, k, &err, sys_mono_ms(c->sys) - began, r);
         return;
     }
     (void)snprintf(r->got, sizeof r->got, "%d", reply.status);
     if (reply.status != 400 && reply.status != 413 && reply.status != 431)
-        conform_fail(r, "%s", "headers of 80 KB were not refused as such");
+        conform_fail(r, "headers of 80 KB were not refused as such");
 }
 
 #define NONE "401 (403 from Cloud Run's IAM check)"

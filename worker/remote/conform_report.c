@@ -11,14 +11,6 @@ static const char *const verdicts[] = {
 };
 static const char *const words[] = { [CONFORM_OK] = "ok", [CONFORM_FAILED] = "failed", [CONFORM_SKIPPED] = "skipped" };
 
-/* What a stranger's server has answered is part of these texts, and may hold what a terminal would obey. */
-static void show(char *text)
-{
-    for (char *p = text; *p; p++)
-        if ((unsigned char)*p < ' ' || (unsigned char)*p >= 0x7F)
-            *p = '?';
-}
-
 static void print_row(const struct conform_report *p, const struct conform_check *k, const struct conform_result *r)
 {
     (void)fprintf(p->to, "%-8s %-22s %s", verdicts[r->verdict], k->name, k->sent);
@@ -37,8 +29,8 @@ void conform_report_add(struct conform_report *p, const struct conform_check *k,
     assert(p->n_rows < CONFORM_CHECKS_MAX);
     p->rows[p->n_rows++].check = k;
     *kept = *r;
-    show(kept->got);
-    show(kept->note);
+    conform_show(kept->got);
+    conform_show(kept->note);
     p->n[r->verdict]++;
     if (p->to)
         print_row(p, k, kept);

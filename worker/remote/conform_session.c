@@ -83,11 +83,13 @@ static void wait_for(const struct conform *c, struct job_push *p, int64_t at_mos
 
 /* ---- the three answers ---- */
 
-static void judge_beside(const struct conform *c, struct job_push *p, const struct http_reply *reply,
+/* was_done: the job was acknowledged before this was sent. */
+static void judge_beside(const struct conform *c, struct job_push *p, bool was_done, const struct http_reply *reply,
                          struct conform_result *r)
 {
     if (reply->status != 204) {
-        (void)conform_expect(reply, 409, r);
+        if (conform_expect(reply, 409, r) && was_done)
+            conform_fail(r, "it was acknowledged, and is worked on still: if the worker dies now, nobody does it again");
         return;
     }
     (void)snprintf(r->got, sizeof r->got, "204");
@@ -100,12 +102,11 @@ static void judge_beside(const struct conform *c, struct job_push *p, const stru
 
 static void run_beside(const struct conform *c, struct job_push *p, struct conform_result *r)
 {
-    struct http_request req = p->req;
+    const bool was_done = p->over && p->answered && answer_is_ack(p->reply.status);
     struct http_reply reply;
 
-    req.timeout_ms = c->timeout_ms;
-    if (conform_send(c, &req, &reply, r))
-        judge_beside(c, p, &reply, r);
+    if (conform_send(c, &p->req, &reply, r))
+        judge_beside(c, p, was_done, &reply, r);
 }
 
 static void judge_job(const struct conform *c, const struct job_push *p, struct conform_result *r)
@@ -125,12 +126,10 @@ static void judge_job(const struct conform *c, const struct job_push *p, struct 
 static void run_again(const struct conform *c, const struct job_push *p, struct conform_result *r)
 {
     const int64_t began = sys_mono_ms(c->sys);
-    struct http_request req = p->req;
     struct http_reply reply;
     int64_t ms;
 
-    req.timeout_ms = c->timeout_ms;
-    if (!conform_send(c, &req, &reply, r) || !conform_expect(&reply, 204, r))
+    if (!conform_send(c, &p->req, &reply, r) || !conform_expect(&reply, 204, r))
         return;
     ms = sys_mono_ms(c->sys) - began;
     if (ms > AGAIN_MS)

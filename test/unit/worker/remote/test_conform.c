@@ -27,7 +27,11 @@ static struct scene {
     int poison_status, odd_poison; /* the odd one's number */
     int n_poison;
     bool dead;
-    int job_status;
+    bool is_lax;                       /* reads data that is damaged a little */
+    enum err_code big_fails;           /* what becomes of large headers, instead of 431; then dies_of_it */
+    bool dies_of_it;
+    int job_status, young_status;
+    const char *loading;
     char said[512];
 } s;
 
@@ -92,12 +96,14 @@ static int answer_message(struct span body)
 
     if (json_parse(&s.arena, body, 16, &root, NULL) || !(data = json_string(json_get(json_get(root, "message"), "data"))))
         return answer_poison();
+    if (s.is_lax && strncmp(data, "eyJ1c2VySWQiOiJjb25mb3JtIi", 26) == 0) /* {"userId":"conform" */
+        return 404;
     if (strcmp(data, "eyJ1c2VySWQiOiJ1Iiwic2Vzc2lvbklkIjoicyJ9") == 0)
         return s.job_status;
     if (strncmp(data, "eyJ1c2VySWQiOiJjb25mb3JtL", 25) != 0) /* {"userId":"conform- */
         return answer_poison();
     CHECK(rfc3339_parse(span_of(json_text(json_get(json_get(root, "message"), "publishTime"))), &published_us));
-    return (BEGIN_S * 1000LL + s.mono_ms) * 1000 - published_us < 60000000 ? 404 : 204;
+    return (BEGIN_S * 1000LL + s.mono_ms) * 1000 - published_us < 60000000 ? s.young_status : 204;
 }
 
 static int answer_push(const struct http_request *r, struct http_reply *ret)
@@ -124,7 +130,7 @@ static int answer_route(const struct http_request *r, const char *path, struct h
         ret->body = SPAN("inpaint_pushes_total 0\n");
     else if (strcmp(path, "/ready") == 0 && strcmp(r->method, "GET") == 0 && s.n_not_ready > 0) {
         s.n_not_ready--;
-        ret->body = SPAN("{\"status\":\"loading\",\"stage\":\"weights\",\"progress\":40}");
+        ret->body = span_of(s.loading);
         return 503;
     } else if (strcmp(path, "/conform-no-such-path") == 0)
         return 404;
@@ -137,6 +143,7 @@ static int answer_route(const struct http_request *r, const char *path, struct h
 static enum err_code send(void *ctx, const struct http_request *r, struct arena *a, struct http_reply *ret, struct err *err)
 {
     const char *path = r->url + strlen("https://worker.example");
+    enum err_code rc;
 
     (void)ctx, (void)a;
     (void)pthread_mutex_lock(&s.lock);
@@ -145,11 +152,13 @@ static enum err_code send(void *ctx, const struct http_request *r, struct arena 
     for (int i = 0; i < r->n_headers; i++)
         if (strcmp(r->headers[i].name, "X-Conform") == 0)
             ret->status = 431;
+    rc = s.dead ? ERR_UNAVAILABLE : ret->status == 431 ? s.big_fails : ERR_OK;
+    s.dead = s.dead || (rc && s.dies_of_it);
     if (!ret->status)
         ret->status = strncmp(path, "/inpaint", 8) == 0 && strcmp(r->method, "POST") == 0 ? answer_push(r, ret)
                                                                                           : answer_route(r, path, ret);
     (void)pthread_mutex_unlock(&s.lock);
-    return s.dead ? err_set(err, ERR_UNAVAILABLE, "refused") : ERR_OK;
+    return rc ? err_set(err, rc, "refused") : ERR_OK;
 }
 
 static void say(const char *line)
@@ -166,6 +175,8 @@ static void open_scene(const char *authorization)
     s.http.send = send;
     s.poison_status = 204;
     s.job_status = 204;
+    s.young_status = 404;
+    s.loading = "{\"status\":\"loading\",\"stage\":\"weights\",\"progress\":40}";
     s.c = (struct conform){ .http = &s.http,
                             .sys = &s.sys,
                             .arena = &s.arena,
@@ -249,6 +260,64 @@ TEST(conform__all_poison_is_answered_alike)
     conform_run(&s.c, &s.report);
     check_counts(26, 20, 3);
     close_scene();
+}
+
+TEST(conform__poison_that_is_read_as_a_message_fails)
+{
+    static const char *const names[] = { "poison-base64-padding", "poison-base64-bits", "poison-id-up",
+                                         "poison-id-slash" };
+
+    open_scene(TOKEN);
+    s.c.poison = true;
+    s.is_lax = true;
+    conform_run(&s.c, &s.report);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        CHECK_INT(result(names[i])->verdict, CONFORM_FAILED);
+        CHECK(strstr(result(names[i])->note, "read as a good message"));
+    }
+    CHECK_INT(result("poison-null")->verdict, CONFORM_OK);
+    close_scene();
+}
+
+/* An answer that is wrong once would be right for all that follows, a job that is never done included. */
+TEST(conform__a_worker_that_takes_pushes_for_poison_gets_no_more_of_them)
+{
+    static const int statuses[] = { 204, 400 };
+
+    for (int i = 0; i < 2; i++) {
+        open_scene(TOKEN);
+        s.c.user = "u", s.c.session = "s", s.c.poison = true;
+        s.young_status = statuses[i];
+        conform_run(&s.c, &s.report);
+        check_counts(19, 1, 29);
+        CHECK(strstr(result("unknown-young")->note, "give --subscription"));
+        CHECK_STR(result("job")->note, "pushes are taken for poison: see unknown-young");
+        CHECK_INT(s.n_poison, 0);
+        close_scene();
+    }
+}
+
+TEST(conform__large_headers_may_close_the_connection_and_no_more)
+{
+    static const struct {
+        enum err_code rc;
+        bool dies;
+        int n_failed;
+    } cases[] = {
+        { ERR_UNKNOWN_OUTCOME, false, 0 },
+        { ERR_UNKNOWN_OUTCOME, true, 1 },
+        { ERR_UNAVAILABLE, false, 1 },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        open_scene(NULL);
+        s.big_fails = cases[i].rc;
+        s.dies_of_it = cases[i].dies;
+        conform_run(&s.c, &s.report);
+        check_counts(19 - cases[i].n_failed, cases[i].n_failed, 30);
+        CHECK_STR(result("headers-big")->got, cases[i].n_failed ? "no answer" : "the connection was closed");
+        close_scene();
+    }
 }
 
 TEST(conform__names_have_one_row_each)
@@ -371,5 +440,12 @@ TEST(conform__what_a_terminal_would_obey_is_not_shown)
     conform_fail(&r, "%s", "a\033[2Jb\nc\xc3\xa9");
     conform_report_add(&s.report, &check, &r);
     CHECK_STR(s.report.rows[0].result.note, "a?[2Jb?c??");
+    close_scene();
+
+    open_scene(NULL);
+    s.n_not_ready = 1;
+    s.loading = "{\"status\":\"\\u001b[2J\",\"reason\":\"\\r\"}";
+    conform_run(&s.c, &s.report);
+    CHECK_STR(s.said, "GET /ready: 503 (?[2J: ?); 0 of 60 s");
     close_scene();
 }
