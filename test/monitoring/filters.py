@@ -126,6 +126,13 @@ def test_each_query_of_the_operations_document_finds_a_real_line_and_not_all():
         assert 0 < len(found) < len(entries()) / 2, f"{text}: {len(found)} lines"
 
 
+def test_the_query_about_starts_finds_all_that_a_start_says():
+    text, = (q for q in queries_of_operations() if "the model is loaded" in q)
+    query = Query(text.replace("SERVICE", SERVICE))
+    for message in ("listening", "the model is loaded", "ready"):
+        assert any(query.matches(entry) for line, entry in entries() if line["message"] == message), message
+
+
 def test_the_dashboards_panel_shows_warnings_and_errors():
     panels = [t["widget"]["logsPanel"] for t in read(f"{FOLDER}/dashboard.json")["mosaicLayout"]["tiles"] if "logsPanel" in t["widget"]]
     equal(len(panels), 1)
