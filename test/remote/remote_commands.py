@@ -276,6 +276,7 @@ def test_conform_fails_each_broken_promise_by_its_line():
             ({"nowhere": Reply(200)}, ["path"], ""),
             ({"about": Reply(200, b'{"name":"other","version":"1"}')}, ["about"], "another program"),
             ({"about": Reply(404, page)}, ["about", "about-head"], "no such service"),
+            ({"about": Reply(302, b"", {"Location": "https://elsewhere.example/"})}, ["about", "about-head"], "is the URL right"),
             ({"metrics": Reply(200, b"up 1\n")}, ["metrics"], "inpaint_pushes_total"),
             ({"big": Reply(200)}, ["headers-big"], "not refused")):
         with StandIn(**changes) as broken:

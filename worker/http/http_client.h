@@ -5,8 +5,8 @@
  * includes curl. TLS is verified, redirects are never followed, no Expect header, bodies are not decoded. The
  * environment may name authorities and a proxy (egress.h). URLs with http:// are sent only when the request says
  * allow_plain (emulator, metadata server, loopback tests); those that name a user never. HTTP/1.1 only. No request is
- * sent twice, except a GET or HEAD on a kept connection that turns out to be closed. Thread-safe: any number of threads may
- * send through one http (idle curl handles are lent, connections reused).
+ * sent twice, except a GET or HEAD on a kept connection that turns out to be closed. Thread-safe: any number of threads
+ * may send through one http (idle curl handles are lent, connections reused).
  */
 #ifndef WORKER_HTTP_HTTP_CLIENT_H
 #define WORKER_HTTP_HTTP_CLIENT_H

@@ -20,7 +20,7 @@
 #include "worker/remote/message.h"
 #include "worker/remote/remote.h"
 
-enum { FILE_MAX = 16 << 20, SESSIONS_MAX = 10000, SEND_MS = 60000 };
+enum { FILE_MAX = 16 << 20, LINE_MAX_NUMBER = 999999, SESSIONS_MAX = 10000, SEND_MS = 60000 };
 
 struct args {
     const char *topic, *user, *session, *file;
@@ -231,7 +231,7 @@ int cmd_publish(int argc, char **argv)
           .help =
               "many sessions, one {\"userId\":...,\"sessionId\":...} a line, at most 10000; -: from standard input" },
         { "--from", CLI_INT, &a.from, "LINE", .help = "the first line of the file that counts; default 1", .min = 1,
-          .max = 1 << 30 },
+          .max = LINE_MAX_NUMBER },
         { "--attribute", CLI_TEXTS, &a.attributes, "KEY=VALUE", .help = "of every message; may be given 8 times" },
         { "--check", CLI_FLAG, &a.check,
           .help = "first ask whether the topic is there and we may publish; alone: publish nothing" },

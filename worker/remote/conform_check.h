@@ -47,7 +47,7 @@ struct conform { /* texts are borrowed */
     void (*say)(const char *line); /* progress; NULL: none */
     /* found out */
     bool unreachable, not_ready, token_refused, misdirected; /* misdirected: pushes are taken for poison */
-    int poison_status; /* of the first poison; 0: none yet */
+    int poison_status;                                       /* of the first poison; 0: none yet */
     char version[128];
     struct conform_result job_beside, job_again; /* of the run of the check "job" */
 };

@@ -14,7 +14,7 @@ enum { DEEP = 100000, LARGE_BYTES = (1 << 20) + (64 << 10) };
 
 #define EXPECTED "204 (POISON=ack) or 400 (POISON=nack)"
 /* {"userId":"conform","sessionId":"conform-x"}, but for the last characters of its base64: 0= */
-#define DATA "eyJ1c2VySWQiOiJjb25mb3JtIiwic2Vzc2lvbklkIjoiY29uZm9ybS14In"
+#define PART     "eyJ1c2VySWQiOiJjb25mb3JtIiwic2Vzc2lvbklkIjoiY29uZm9ybS14In"
 
 static void judge(struct conform *c, const struct http_reply *reply, struct conform_result *r)
 {
@@ -54,8 +54,8 @@ static void run_body(struct conform *c, const struct conform_check *k, struct co
 }
 
 /*
- * An envelope with `data` as JSON, and `tail` behind it. The data that a check damages is a message about a session that
- * does not exist: whoever reads it all the same looks for that, and answers 404.
+ * An envelope with `data` as JSON, and `tail` behind it. The data that a check damages is a message about a session
+ * that does not exist: whoever reads it all the same looks for that, and answers 404.
  */
 static void send_envelope(struct conform *c, const char *data, const char *tail, struct conform_result *r)
 {
@@ -135,13 +135,12 @@ static const struct conform_check checks[] = {
     ROW("list", "the body []", run_body, "[]"),
     ROW("no-json", "a body that is not JSON", run_body, "{"),
     ROW("no-message", "the body {}", run_body, "{}"),
-    ROW("tail", "an envelope with text behind it", run_tail, "\"" DATA "0=\""),
+    ROW("tail", "an envelope with text behind it", run_tail, "\"" PART "0=\""),
     ROW("no-data", "an envelope with data null", run_data, "null"),
     ROW("base64", "data that is not base64", run_data, "\"*\""),
-    ROW("base64-padding", "base64 without its padding", run_data, "\"" DATA "0\""),
-    ROW("base64-bits", "base64 with bits behind its end", run_data, "\"" DATA "1=\""),
-    ROW("twice", "an envelope with the member data twice", run_data,
-        "\"" DATA "0=\",\"data\":\"" DATA "0=\""),
+    ROW("base64-padding", "base64 without its padding", run_data, "\"" PART "0\""),
+    ROW("base64-bits", "base64 with bits behind its end", run_data, "\"" PART "1=\""),
+    ROW("twice", "an envelope with the member data twice", run_data, "\"" PART "0=\",\"data\":\"" PART "0=\""),
     ROW("deep", "100000 brackets", run_deep, NULL),
     ROW("large", "a body of 1.1 MB", run_large, NULL),
     ROW("no-ids", "a payload without ids", run_payload, "{\"hello\":\"world\"}"),

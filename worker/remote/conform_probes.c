@@ -60,7 +60,7 @@ static bool expect(const struct conform *c, const struct conform_check *k, const
 
     if (conform_expect(reply, k->status, r))
         return true;
-    if (answer_judge(reply).by != ANSWER_BY_WORKER)
+    if (answer_judge(reply).by != ANSWER_BY_WORKER || reply->status < 400)
         return false;
     reason_of(c->arena, reply, reason);
     if (reply->status == 401 || reply->status == 403)
@@ -187,8 +187,7 @@ static void run_metrics(struct conform *c, const struct conform_check *k, struct
     if (reply.status == 401 || reply.status == 403 ||
         (reply.status == 404 && answer_judge(&reply).by != ANSWER_BY_WORKER))
         conform_note(r, "not reachable from here, which is as good");
-    else if (expect(c, k, &reply, r) &&
-             !memmem(reply.body.ptr, reply.body.len, "inpaint_pushes_total", 20))
+    else if (expect(c, k, &reply, r) && !memmem(reply.body.ptr, reply.body.len, "inpaint_pushes_total", 20))
         conform_fail(r, "the page lacks inpaint_pushes_total");
 }
 

@@ -89,7 +89,8 @@ static void judge_beside(const struct conform *c, struct job_push *p, bool was_d
 {
     if (reply->status != 204) {
         if (conform_expect(reply, 409, r) && was_done)
-            conform_fail(r, "it was acknowledged, and is worked on still: if the worker dies now, nobody does it again");
+            conform_fail(r,
+                         "it was acknowledged, and is worked on still: if the worker dies now, nobody does it again");
         return;
     }
     (void)snprintf(r->got, sizeof r->got, "204");
