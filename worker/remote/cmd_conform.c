@@ -85,7 +85,7 @@ static enum err_code read_header(struct run *r, const char *text, struct err *er
     char *name;
 
     if (n == 0 || text[n] != ':' || strpbrk(text, "\r\n"))
-        return err_set(err, ERR_INVALID, "--header '%.60s' is not NAME: VALUE in one line", text);
+        return err_set(err, ERR_INVALID, "--header number %d is not NAME: VALUE in one line", r->conform.n_headers + 1);
     TRY(span_dup(&r->remote.arena, (struct span){ text, n }, &name, err));
     TRY(check_header_name(name, err));
     r->conform.headers[r->conform.n_headers++] = (struct http_header){ name, value + strspn(value, " \t") };

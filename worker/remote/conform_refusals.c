@@ -4,7 +4,6 @@
 
 #include "kernels/base/base64.h"
 #include "worker/base/json.h"
-#include "worker/remote/answer.h"
 #include "worker/remote/conform_check.h"
 #include "worker/remote/message.h"
 
