@@ -28,19 +28,20 @@ enum err_code conform_request(const struct conform *c, const char *method, const
     return ERR_OK;
 }
 
-enum err_code conform_envelope(const struct conform *c, const char *user, const char *session, const char *id,
-                               int64_t age_s, struct arena *a, struct span *ret, struct err *err)
+enum err_code conform_push(const struct conform *c, const char *user, const char *session, int64_t age_s,
+                           struct arena *a, struct http_request *ret, struct err *err)
 {
     struct message m = { .attributes = SPAN("{\"" CONFORM_ATTRIBUTE "\":\"1\"}"),
-                         .id = id,
                          .published_us = sys_wall_us(c->sys) - age_s * 1000000,
                          .subscription = c->subscription };
     char *payload, *body;
 
-    TRY(message_payload(user, session, a, &payload, err));
+    TRY(message_new_id(CONFORM_PREFIX, c->sys, a, &m.id, err));
+    TRY(message_payload(user ? user : m.id, session ? session : m.id, a, &payload, err));
     m.data = span_of(payload);
     TRY(message_wrap(&m, a, &body, err));
-    *ret = span_of(body);
+    TRY(conform_request(c, "POST", "/inpaint", a, ret, err));
+    ret->body = span_of(body);
     return ERR_OK;
 }
 

@@ -78,10 +78,10 @@ extern const struct conform_table conform_probes, conform_refusals, conform_push
 MUST_CHECK enum err_code conform_request(const struct conform *c, const char *method, const char *path, struct arena *a,
                                          struct http_request *ret, struct err *err);
 
-/* The body of a push about a session that this many seconds ago was published; `id` as in message.h. */
-MUST_CHECK enum err_code conform_envelope(const struct conform *c, const char *user, const char *session,
-                                          const char *id, int64_t age_s, struct arena *a, struct span *ret,
-                                          struct err *err);
+/* A push of a new message, published this many seconds ago, without a token; both NULL: about a session that does not
+ * exist. */
+MUST_CHECK enum err_code conform_push(const struct conform *c, const char *user, const char *session, int64_t age_s,
+                                      struct arena *a, struct http_request *ret, struct err *err);
 
 /* Sends; false: there is no whole answer, `r` says why, and *ret is zeroed. */
 bool conform_send(const struct conform *c, const struct http_request *req, struct http_reply *ret,

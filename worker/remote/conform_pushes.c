@@ -7,21 +7,14 @@
 
 #include "worker/remote/answer.h"
 #include "worker/remote/conform_check.h"
-#include "worker/remote/message.h"
 
 enum { HOUR_S = 3600 };
 
-/* A push about nobody's session, with the token or without. */
-static enum err_code push_of(const struct conform *c, int64_t age_s, bool with_token, struct http_request *ret,
-                             struct err *err)
+/* A push about nobody's session, with the token. */
+static enum err_code push_of(const struct conform *c, int64_t age_s, struct http_request *ret, struct err *err)
 {
-    const char *id;
-
-    TRY(message_new_id(CONFORM_PREFIX, c->sys, c->arena, &id, err));
-    TRY(conform_request(c, "POST", "/inpaint", c->arena, ret, err));
-    TRY(conform_envelope(c, id, id, id, age_s, c->arena, &ret->body, err));
-    if (with_token)
-        http_request_header(ret, "Authorization", c->authorization);
+    TRY(conform_push(c, NULL, NULL, age_s, c->arena, ret, err));
+    http_request_header(ret, "Authorization", c->authorization);
     return ERR_OK;
 }
 
@@ -53,7 +46,7 @@ static void run_young(struct conform *c, const struct conform_check *k, struct c
     struct err err = { 0 };
 
     (void)k;
-    if (push_of(c, 0, true, &req, &err))
+    if (push_of(c, 0, &req, &err))
         conform_broken(r, &err);
     else if (conform_send(c, &req, &reply, r))
         judge_young(c, &reply, r);
@@ -65,7 +58,7 @@ static void send_old(struct conform *c, bool chunked, int times, struct conform_
     struct http_reply reply;
     struct err err = { 0 };
 
-    if (push_of(c, HOUR_S, true, &req, &err)) {
+    if (push_of(c, HOUR_S, &req, &err)) {
         conform_broken(r, &err);
         return;
     }
@@ -120,7 +113,7 @@ static void send_damaged(struct conform *c, int dots, struct conform_result *r)
     struct err err = { 0 };
     char *value;
 
-    if (push_of(c, HOUR_S, false, &req, &err) || damaged(c, dots, &value, &err)) {
+    if (conform_push(c, NULL, NULL, HOUR_S, c->arena, &req, &err) || damaged(c, dots, &value, &err)) {
         conform_broken(r, &err);
         return;
     }
@@ -148,7 +141,7 @@ static void run_token_twice(struct conform *c, const struct conform_check *k, st
     struct err err = { 0 };
 
     (void)k;
-    if (push_of(c, HOUR_S, true, &req, &err)) {
+    if (push_of(c, HOUR_S, &req, &err)) {
         conform_broken(r, &err);
         return;
     }

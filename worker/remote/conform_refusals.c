@@ -5,7 +5,6 @@
 #include "kernels/base/base64.h"
 #include "worker/base/json.h"
 #include "worker/remote/conform_check.h"
-#include "worker/remote/message.h"
 
 enum {
     HUGE_BYTES = 8000000,
@@ -17,11 +16,7 @@ enum {
 /* A push that would harm nothing if it were accepted: of an hour ago, about a session that does not exist. */
 static enum err_code harmless(const struct conform *c, struct http_request *ret, struct err *err)
 {
-    const char *id;
-
-    TRY(message_new_id(CONFORM_PREFIX, c->sys, c->arena, &id, err));
-    TRY(conform_request(c, "POST", "/inpaint", c->arena, ret, err));
-    return conform_envelope(c, id, id, id, HOUR_S, c->arena, &ret->body, err);
+    return conform_push(c, NULL, NULL, HOUR_S, c->arena, ret, err);
 }
 
 static void refuse(struct conform *c, const struct http_request *req, struct conform_result *r)

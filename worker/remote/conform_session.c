@@ -11,7 +11,6 @@
 
 #include "worker/remote/answer.h"
 #include "worker/remote/conform_check.h"
-#include "worker/remote/message.h"
 
 enum {
     BESIDE_AFTER_MS = 700,
@@ -42,16 +41,6 @@ static void *push_job(void *ctx)
     p->result.ms = sys_mono_ms(p->conform.sys) - began;
     p->over = true;
     return NULL;
-}
-
-static enum err_code message_of(const struct conform *c, const char *id, struct arena *a, struct http_request *ret,
-                                struct err *err)
-{
-    TRY(conform_request(c, "POST", "/inpaint", a, ret, err));
-    TRY(conform_envelope(c, c->user, c->session, id, 0, a, &ret->body, err));
-    if (c->authorization)
-        http_request_header(ret, "Authorization", c->authorization);
-    return ERR_OK;
 }
 
 /* ---- waiting ---- */
@@ -139,13 +128,11 @@ static void run_again(const struct conform *c, const struct job_push *p, struct 
 
 static enum err_code begin(const struct conform *c, struct job_push *p, pthread_t *ret, struct err *err)
 {
-    const char *id;
-
     TRY(arena_init(&p->arena, JOB_ARENA, err));
     p->conform = *c;
     p->conform.arena = &p->arena;
-    TRY(message_new_id(CONFORM_PREFIX, c->sys, &p->arena, &id, err));
-    TRY(message_of(c, id, &p->arena, &p->req, err));
+    TRY(conform_push(c, c->user, c->session, 0, &p->arena, &p->req, err));
+    http_request_header(&p->req, "Authorization", c->authorization);
     p->req.timeout_ms = c->timeout_ms;
     if (pthread_create(ret, NULL, push_job, p) != 0)
         return err_set(err, ERR_NOMEM, "no thread for the job's push");
