@@ -159,7 +159,7 @@ static void run_about(struct conform *c, const struct conform_check *k, struct c
 {
     struct http_reply reply = { 0 };
 
-    if (c->say)
+    if (c->say && strncmp(c->base, "https:", 6) == 0)
         c->say("GET /: Cloud Run may let the first answer wait until an instance has started");
     if (!ask_patiently(c, k, c->timeout_ms, &reply, r))
         c->unreachable = !reply.status;

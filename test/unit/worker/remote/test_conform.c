@@ -339,6 +339,7 @@ TEST(conform__what_does_not_answer_is_asked_once)
     check_counts(0, 1, 48);
     CHECK_INT(s.n_sent, 1);
     CHECK_STR(result("about")->note, "refused");
+    CHECK(strstr(s.said, "until an instance has started"));
     CHECK_STR(result("job")->note, "nothing answers there");
     close_scene();
 }
