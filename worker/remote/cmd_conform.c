@@ -186,8 +186,9 @@ static const char *misuse(const struct args *a)
     "No session is touched but the one of --session. The checks leave lines of severity WARNING in the worker's log\n" \
     "(push refused; the session was not found), with --poison also of severity ERROR, and, where it is set, "          \
     "messages\n"                                                                                                       \
-    "in POISON_TOPIC. Their marks: User-Agent " CONFORM_AGENT ", message ids that begin with " CONFORM_PREFIX ",\n"    \
-    "the attribute " CONFORM_ATTRIBUTE "=1."
+    "in POISON_TOPIC. Their marks: message ids that begin with " CONFORM_PREFIX ", the attribute " CONFORM_ATTRIBUTE   \
+    "=1, and in\n"                                                                                                     \
+    "Cloud Run's log of requests the User-Agent " CONFORM_AGENT "."
 
 int cmd_conform(int argc, char **argv)
 {

@@ -5,8 +5,9 @@
  * A check is a row of a table: what it sends, what it expects, and the function that does both. It fills a result and
  * returns nothing: whatever goes wrong is a failed check, and the run goes on.
  *
- * Everything that may reach a log of the worker can be told by its marks: the User-Agent CONFORM_AGENT, message ids
- * that begin with CONFORM_PREFIX, and the attribute CONFORM_ATTRIBUTE.
+ * What reaches a log can be told by its marks: in Cloud Run's log of requests, and a proxy's, the User-Agent
+ * CONFORM_AGENT; in the worker's, which has no User-Agent, message ids that begin with CONFORM_PREFIX. Messages have
+ * the attribute CONFORM_ATTRIBUTE.
  */
 #ifndef WORKER_REMOTE_CONFORM_CHECK_H
 #define WORKER_REMOTE_CONFORM_CHECK_H
