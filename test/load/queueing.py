@@ -162,7 +162,7 @@ def pauses(text):
 def main(argv=None):
     p = argparse.ArgumentParser(prog="test/load/queueing.py", description=__doc__)
     p.add_argument("--instances", type=int, default=1, help="(default: %(default)s)")
-    p.add_argument("--service", type=float, default=42.0, metavar="SECONDS", help="of a job (default: %(default)s)")
+    p.add_argument("--service", type=float, default=44.6, metavar="SECONDS", help="of a job (default: %(default)s)")
     p.add_argument("--utilisation", type=float, default=0.7, metavar="SHARE",
                    help="arrivals times service over instances; 0: all at once (default: %(default)s)")
     p.add_argument("--jobs", type=int, default=10000, help="(default: %(default)s)")
