@@ -3,8 +3,8 @@
 
 Checked: each section number that any file cites, alone ("MODEL.md 2.8"), in a list ("PROTOCOL.md 1.9, 4.6") or as a range
 ("MODEL.md 1.4 to 1.9"), is a heading of that document, and so is each "section 2.8" inside a document; no file cites a
-specification that is not in the repository; relative links in README.md and docs/*.md lead to files, and so do paths in
-backticks that begin with a source folder, with or without an ending; the lists of docs/ARCHITECTURE.md, section 3, name
+specification that is not in the repository; relative links of every document lead to files and to headings in them; so do, in
+README.md and docs/*.md, paths in backticks that begin with a source folder, with or without an ending; the lists of docs/ARCHITECTURE.md, section 3, name
 every file of the product's code and no other, and its walks name files that exist. Prints one offence a line; the exit
 status is 1 if there is any.
 """
@@ -74,13 +74,26 @@ def check_document(path, text, headings):
                 for number in numbers(found.group(1)):
                     if number not in headings[name]:
                         yield f"{path}:{line_of(text, found.start())}: there is no section {number} here"
-    for found in LINK.finditer(text):
-        target = found.group(1).split("#")[0]
-        if target and "://" not in target and not os.path.exists(os.path.join(os.path.dirname(path), target)):
-            yield f"{path}:{line_of(text, found.start())}: the link to {target} leads nowhere"
     for found in PATH.finditer(text):
         if not (glob.glob(found.group(1)) or glob.glob(found.group(1) + ".*")):
             yield f"{path}:{line_of(text, found.start())}: there is no {found.group(1)}"
+
+
+def anchors(path):
+    """What GitHub makes of a document's headings: small letters, digits, _ and -, with - for blanks."""
+    text = re.sub(r"^```.*?^```", "", read(path), flags=re.MULTILINE | re.DOTALL)
+    return {re.sub(r"[^\w -]", "", heading.strip().lower()).replace(" ", "-")
+            for heading in re.findall(r"^#+ (.*)", text, re.MULTILINE)}
+
+
+def check_links(path, text):
+    for found in LINK.finditer(text):
+        if "://" in found.group(1):
+            continue
+        name, _, anchor = found.group(1).partition("#")
+        target = os.path.normpath(os.path.join(os.path.dirname(path), name)) if name else path
+        if not os.path.exists(target) or anchor and target.endswith(".md") and anchor not in anchors(target):
+            yield f"{path}:{line_of(text, found.start())}: the link to {found.group(1)} leads nowhere"
 
 
 def check_tree(path, text):
@@ -108,6 +121,8 @@ def main():
     for path in listed(*TEXTS):
         text = read(path)
         offences += check_citations(path, text, headings)
+        if path.endswith(".md"):
+            offences += check_links(path, text)
         if path == "README.md" or (os.path.dirname(path) == "docs" and path.endswith(".md")):
             offences += check_document(path, text, headings)
         if path == DOCUMENTS["ARCHITECTURE"]:
