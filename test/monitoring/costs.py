@@ -113,9 +113,23 @@ def test_figures_in_the_documents_sentences_are_what_the_script_computes():
                f"costs {wake_up / (a.seconds * cost.per_second()):.0f} times as much",
                f"then cost {cost.month(settings('--hours-a-day', '12'), 3000)[6]:.2f} instead of {cost.month(a, 3000)[6]:.2f}",
                f"{always:,.2f} a month", f"cost {a.weights_gb * cost.price('storage_gb'):.2f} a month"]
-    with open(os.path.join(ROOT, "docs", "COST.md"), encoding="utf-8") as f:
+    equal(missing_in("COST.md", figures), [])
+
+
+def missing_in(document, figures):
+    with open(os.path.join(ROOT, "docs", document), encoding="utf-8") as f:
         text = " ".join(f.read().split())
-    equal([figure for figure in figures if figure not in text], [])
+    return [figure for figure in figures if figure not in text]
+
+
+def test_the_page_on_scale_counts_and_calculates_with_the_same_figures():
+    a = settings()
+    progress = cost.progress_writes(a)
+    writes, reads = cost.FIRESTORE_WRITES + progress, cost.FIRESTORE_READS + cost.FIRESTORE_WRITES + progress
+    dollars = 1e5 * (writes * cost.price("firestore_write") + reads * cost.price("firestore_read"))
+    equal(missing_in("SCALE.md", [f"**{a.seconds:g} s**", f"at most {progress} writes of progress and {writes} in all",
+                                  f"{writes} writes, {reads} reads with the app's listener", f"| {dollars:.2f} $ |",
+                                  f"up to {a.idle / 60:.0f} minutes".replace("10", "ten")]), [])
 
 
 def test_values_that_cannot_be_are_refused():
