@@ -12,6 +12,7 @@
 #   --region=REGION        us-east4                      --service=NAME         pawfect-edit-inpaint; with --tiny inpaint-tiny
 #   --bucket=NAME          the app's bucket; if not given, PROJECT.firebasestorage.app, else PROJECT.appspot.com
 #   --database=NAME        (default)                     --max-instances=N      1; each has a GPU of its own
+#   --min-instances=N      0; those that are always there, and are paid for
 #   --topic=NAME           session-processing            --subscription=NAME    session-processing-push; both inpaint-tiny... with --tiny
 #
 #   --weights=WHERE        image:Q8_0 (also Q6_K, Q5_K_S, Q4_K_S): in the image; image:none: nowhere yet; gs://BUCKET/PREFIX
@@ -25,7 +26,9 @@
 #   --github=OWNER/NAME    lets this repository's workflow deploy without a key (Workload Identity Federation)
 #   --env=NAME=VALUE       one more setting of the worker; may be given several times
 #
-#   --job-deadline=280  --timeout=300  --ack-deadline=600  --lease=360  --queue-depth=8  --startup-seconds=600
+#   --job-deadline=280  --timeout=300  --ack-deadline=600  --lease=360  --queue-depth=8  --startup-seconds=600  --max-retry-delay=600
+#
+# Options are not remembered: repeat the command with all of them, or what they changed is set back.
 #
 # Exit status: 0 done, 1 a step failed, 2 wrong usage.
 set -euo pipefail
@@ -33,9 +36,9 @@ set -euo pipefail
 invocation=("$0" "$@")
 export CLOUDSDK_CORE_DISABLE_PROMPTS=1 # what it would ask is answered by its flags, or an error
 root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
-project='' region=us-east4 service='' bucket='' database='(default)' max_instances=1 topic='' subscription=''
+project='' region=us-east4 service='' bucket='' database='(default)' max_instances=1 min_instances=0 topic='' subscription=''
 weights=image:Q8_0 text=t5 image='' token_file='' credentials_secret='' credentials_file='' credentials_version=latest auth=oidc github=''
-job_deadline=280 timeout=300 ack_deadline=600 lease=360 queue_depth=8 startup=600
+job_deadline=280 timeout=300 ack_deadline=600 lease=360 queue_depth=8 startup=600 max_retry_delay=600
 dry_run=0 assume_yes=0 tiny=0 only_destroy=0 more_env=() undo=()
 repository=workers
 # shellcheck disable=SC2034  # used by the parts below
@@ -53,7 +56,8 @@ dry_run_mark=''
 read_option() { # NAME VALUE
     case $1 in
     --project | --region | --service | --bucket | --database | --topic | --subscription | --weights | --text | --image | --auth | --github | \
-        --credentials-secret | --credentials-file | --max-instances | --job-deadline | --timeout | --ack-deadline | --lease | --queue-depth)
+        --credentials-secret | --credentials-file | --max-instances | --min-instances | --job-deadline | --timeout | --ack-deadline | --lease | \
+        --queue-depth | --max-retry-delay)
         local name=${1#--}
         printf -v "${name//-/_}" %s "$2"
         ;;
@@ -108,6 +112,9 @@ check_values() {
         must_match "--${name//_/-}" "${!option}" '[1-9][0-9]{0,5}' "a whole number from 1"
     done
     must_match --queue-depth "$queue_depth" '[0-9]{1,3}' "0 to 999"
+    must_match --max-retry-delay "$max_retry_delay" '[1-9][0-9]|[1-5][0-9]{2}|600' "10 to 600 seconds"
+    must_match --min-instances "$min_instances" '0|[1-9][0-9]{0,5}' "a whole number from 0"
+    [ "$min_instances" -le "$max_instances" ] || usage_error "--min-instances ($min_instances) must be at most --max-instances ($max_instances)"
     for option in "${more_env[@]}"; do must_match --env "$option" '[A-Z][A-Z0-9_]*=[^,]*' "NAME=VALUE without a comma"; done
     for option in "$token_file" "$credentials_file"; do
         [ -z "$option" ] || [ "$option" = - ] || [ -r "$option" ] || usage_error "the file $option cannot be read"

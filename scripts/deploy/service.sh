@@ -29,7 +29,7 @@ service_flags() {
         "--cpu=$cpu" "--memory=$memory" --execution-environment=gen2 --cpu-boost
         --no-cpu-throttling                            # a GPU demands it, and the worker writes the progress beside the painting
         "--concurrency=$((queue_depth + 1))"           # one push is painted and QUEUE_DEPTH wait; the worker answers more with 429
-        "--timeout=$timeout" "--min-instances=0" "--max-instances=$max_instances"
+        "--timeout=$timeout" "--min-instances=$min_instances" "--max-instances=$max_instances"
         --port=8080 --ingress=all --no-allow-unauthenticated
         # Pub/Sub waits while a model loads, in place of counting 503s against a message.
         "--startup-probe=httpGet.path=/ready,httpGet.port=8080,periodSeconds=10,timeoutSeconds=5,failureThreshold=$((startup / 10))"
@@ -94,7 +94,7 @@ connect_subscription() {
     local push=("--push-endpoint=$url/inpaint" "--push-auth-service-account=$push_account" "--push-auth-token-audience=$url/inpaint")
     local wanted fields flags=(
         "--ack-deadline=$ack_deadline"          # an answer after it does not count; the most that Pub/Sub allows
-        --min-retry-delay=10s --max-retry-delay=600s
+        --min-retry-delay=10s "--max-retry-delay=${max_retry_delay}s"
         "--dead-letter-topic=$dead_topic" --max-delivery-attempts=100 # Cloud Run's own 429 counts, so 5 would lose bursts
         --expiration-period=never               # by default it is deleted after 31 quiet days
     )
@@ -102,7 +102,7 @@ connect_subscription() {
     fields=topic,pushConfig.pushEndpoint,pushConfig.oidcToken.serviceAccountEmail,pushConfig.oidcToken.audience,ackDeadlineSeconds
     fields+=,retryPolicy.minimumBackoff,retryPolicy.maximumBackoff,deadLetterPolicy.deadLetterTopic
     fields+=,deadLetterPolicy.maxDeliveryAttempts,expirationPolicy.ttl
-    wanted=$(printf '%s|' "projects/$project/topics/$topic" "$url/inpaint" "$push_account" "$url/inpaint" "$ack_deadline" 10s 600s \
+    wanted=$(printf '%s|' "projects/$project/topics/$topic" "$url/inpaint" "$push_account" "$url/inpaint" "$ack_deadline" 10s "${max_retry_delay}s" \
         "projects/$project/topics/$dead_topic" 100)
     if [ "$dry_run" -eq 1 ]; then
         echo "$(line gcloud pubsub subscriptions describe "$subscription" "--project=$project") > /dev/null 2>&1 ||"

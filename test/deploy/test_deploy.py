@@ -299,12 +299,25 @@ def test_weights_of_a_bucket_are_a_setting_and_a_role():
         assert "secrets/HF_TOKEN" not in s.state
 
 
+def test_instances_that_stay_and_the_longest_pause_can_be_chosen_and_stay_chosen():
+    with stand() as s:
+        options = (f"--hf-token-file={s.path('token')}", "--max-instances=3", "--min-instances=1", "--max-retry-delay=120")
+        s.run(*options)
+        flags = s.state["run services/pawfect-edit-inpaint"]["flags"]
+        assert (flags["--min-instances"], flags["--max-instances"]) == ("1", "3")
+        assert s.state["pubsub subscriptions/session-processing-push"]["retryPolicy"] == {"minimumBackoff": "10s", "maximumBackoff": "120s"}
+        said = s.run(*options)
+        assert s.changes() == [] and "0 changes" in said, s.changes()
+
+
 def test_options_that_cannot_be_right_are_refused_before_anything_is_asked():
     with stand() as s:
         for options, words in ((["--job-deadline=300"], "--timeout"), (["--timeout=600"], "--ack-deadline"), (["--ack-deadline=601"], "600 s at most"),
                                (["--lease=285"], "--job-deadline + 10"), (["--lease=600"], "next delivery"), (["--startup-seconds=245"], "tens"),
                                (["--weights=image:Q3"], "image:Q8_0"), (["--region=moon"], "us-east4"), (["--auth=none"], "oidc, iam"),
                                (["--hf-token-file=/nowhere"], "cannot be read"), (["--max-instances=0"], "whole number"), (["--bogus=1"], "no option"),
+                               (["--min-instances=2"], "at most --max-instances"), (["--max-retry-delay=601"], "10 to 600"),
+                               (["--max-retry-delay=9"], "10 to 600"),
                                (["--service=" + "a" * 49], "small letters, digits"), (["extra"], "no option"), (["--env=STEPS"], "NAME=VALUE")):
             assert words in s.run(*options, expect=2), options
         assert s.log() == []
