@@ -7,8 +7,8 @@
 #   --service NAME                 Cloud Run service (pawfect-edit-inpaint)
 #   --subscription NAME            push subscription (session-processing-push)
 #   --dead-subscription NAME       subscription of the dead-letter topic (session-processing-dead-pull)
-#   --prefix NAME                  begin of the metrics' names (inpaint_); a second service of a project needs one of its own
-#   --email ADDRESS                who is told; without it incidents are only seen in the console
+#   --prefix NAME                  beginning of the metrics' names (inpaint_); a second service of a project needs one of its own
+#   --email ADDRESS                who gets a mail; without it incidents are only seen in the console
 #   --daily-instance-seconds N     billed seconds a day beyond which the cost alert fires (21600)
 #   --out DIR                      where the files with these names filled in are written (build/monitoring)
 #   --dry-run                      writes the files and prints each command for an empty project, but runs none
