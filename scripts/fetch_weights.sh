@@ -61,7 +61,7 @@ same folder), FETCH_PROGRESS_SECONDS (10; between lines of progress where there 
 
 To put the folder into a bucket, for WEIGHTS=gs://BUCKET/PREFIX:
 
-  gcloud storage cp "DIR/*" gs://BUCKET/PREFIX/ --recursive
+  gcloud storage rsync DIR gs://BUCKET/PREFIX --recursive
 END
 }
 

@@ -630,7 +630,7 @@ def test_a_fetched_demo_model_is_loaded_by_the_program():
 
 def test_the_command_in_the_help_is_one_that_gcloud_knows():
     command = re.search(r"^  (gcloud .*)$", Client().run("--help").stdout, re.MULTILINE)[1]
-    assert command.startswith("gcloud storage cp ")
+    assert command.startswith("gcloud storage rsync ")
     if not shutil.which("gcloud"):
         raise Skip("google-cloud-cli is not installed")
     lint = subprocess.run(["gcloud", "meta", "lint-gcloud-commands", f"--command-string={command}"], capture_output=True, text=True, check=False)
