@@ -310,6 +310,16 @@ def test_instances_that_stay_and_the_longest_pause_can_be_chosen_and_stay_chosen
         assert s.changes() == [] and "0 changes" in said, s.changes()
 
 
+def test_destroy_prints_what_was_made_and_runs_nothing():
+    with stand() as s:
+        said = s.run("--tiny", "--destroy")
+        assert "topics delete inpaint-tiny-dead inpaint-tiny --project" in said and "services delete inpaint-tiny " in said, said
+        assert "service-accounts delete" not in said, "the real service has them, too"
+        said = s.run("--destroy")
+        assert "topics delete session-processing-dead --project" in said and "service-accounts delete inpaint-worker@" in said, said
+        assert s.log() == []
+
+
 def test_options_that_cannot_be_right_are_refused_before_anything_is_asked():
     with stand() as s:
         for options, words in ((["--job-deadline=300"], "--timeout"), (["--timeout=600"], "--ack-deadline"), (["--ack-deadline=601"], "600 s at most"),
