@@ -147,7 +147,7 @@ destroy() {
     cat << END
 # Deletes what deploy.sh made; nothing was run. The app's bucket and documents stay, and so does the topic to which it publishes.
 gcloud pubsub subscriptions delete $subscription $dead_topic-pull --project=$project
-gcloud pubsub topics delete $dead_topic$([ "$tiny" -eq 0 ] || echo " $topic") --project=$project
+gcloud pubsub topics delete $dead_topic$([ "$topic" != inpaint-tiny ] || echo " $topic") --project=$project
 gcloud run services delete $service --region=$region --project=$project
 END
     [ "$tiny" -eq 0 ] || return 0 # the real service shares the rest

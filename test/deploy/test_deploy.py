@@ -315,6 +315,7 @@ def test_destroy_prints_what_was_made_and_runs_nothing():
         said = s.run("--tiny", "--destroy")
         assert "topics delete inpaint-tiny-dead inpaint-tiny --project" in said and "services delete inpaint-tiny " in said, said
         assert "service-accounts delete" not in said, "the real service has them, too"
+        assert "delete mine-dead --project" in s.run("--tiny", "--topic=mine", "--destroy"), "a topic of the app stays"
         said = s.run("--destroy")
         assert "topics delete session-processing-dead --project" in said and "service-accounts delete inpaint-worker@" in said, said
         assert s.log() == []
