@@ -191,7 +191,7 @@ print_plan() {
 is_allowed() { # URL: https; plain http on loopback, if the endpoint is there, too
     [[ $1 != *[[:space:]\"\\]* && $1 != *[[:cntrl:]]* ]] || return 1
     case $1 in
-    https://*) ;;
+    https://[!/]*) ;;
     http://*) is_loopback "$1" && is_loopback "$endpoint" ;;
     *) return 1 ;;
     esac
@@ -590,18 +590,19 @@ end_progress() { [ ! -t 2 ] || printf '\r\033[K' >&2; }
 
 # --- a file ----------------------------------------------------------------------------------------------------------------
 
-open_state() { # what an earlier run left for the same bytes is used again
+open_state() { # what an earlier run left is used again, where a digest or an etag tells that it is of the same bytes
     local about="${row_repository[row]} ${row_revision[row]} ${row_file[row]} $size" old_about='' old_piece='' old_mark='' mark=$etag
     [ "$wanted_sha256" = - ] || mark=$wanted_sha256
     if [ -r "$state/about" ]; then { read -r old_about; read -r old_mark; read -r old_piece; } < "$state/about" || :; fi
     piece_bytes=$piece_setting
-    if [ "$old_about" = "$about" ] && [ "$old_mark" = "$mark" ] && [[ $old_piece =~ ^[1-9][0-9]{0,14}$ ]] && [ "$ranges" = 1 ]; then
+    if [ "$old_about" = "$about" ] && [ -n "$mark" ] && [ "$old_mark" = "$mark" ] &&
+        [[ $old_piece =~ ^[1-9][0-9]{0,14}$ ]] && [ "$ranges" = 1 ]; then
         piece_bytes=$old_piece
     else
         rm -rf -- "$state"
     fi
     mkdir -p -- "$state" && printf '%s\n%s\n%s\n' "$about" "$mark" "$piece_bytes" > "$state/about" && return 0
-    trouble="cannot write into '$state'"
+    trouble="cannot write into '$state': is the disk full? $(free_bytes) bytes are free"
     return $fatal
 }
 
@@ -665,7 +666,6 @@ fetch_file() {
         fail "$name: its SHA-256 is $computed, but $digest_from says $wanted_sha256; what was fetched is deleted." \
             "The same command again fetches it anew"
     fi
-    [[ $name != */* ]] || mkdir -p -- "$out/${name%/*}"
     mv -fT -- "$state/whole" "$out/$name" || fail "$name: cannot be renamed from '$state/whole'"
     local bytes seconds=$((SECONDS - began))
     bytes=$(size_of "$out/$name")
@@ -683,10 +683,16 @@ fetch_file() {
 missing=()
 
 find_missing() { # rows that are to be fetched, and the room that they need
-    local i need=0 got free
+    local i need=0 got free path wanted=0
     for i in "${!row_to[@]}"; do
         is_wanted "$i" || continue
+        wanted=1
         select_row "$i"
+        # Said now, not when gigabytes have come.
+        path=$out/$name
+        if [ -d "$path" ] || ! mkdir -p -- "${path%/*}" 2> /dev/null; then
+            fail "$name: '$path' cannot be a file, for something else is in its place; remove that, or give another --out"
+        fi
         if [ "$wanted_sha256" = - ] || [ ! -f "$out/$name" ]; then
             until_done resolve || fail "$name: $trouble"
             expect || fail "$name: $trouble"
@@ -696,6 +702,7 @@ find_missing() { # rows that are to be fetched, and the room that they need
         got=$(bytes_here)
         [ "$wanted_bytes" = - ] || [ "$got" -ge "$wanted_bytes" ] || need=$((need + wanted_bytes - got))
     done
+    [ $wanted = 1 ] || fail "no file of '$table' is of the parts and the type that were asked for; --list shows what can be fetched"
     [ ${#missing[@]} -gt 0 ] || return 0
     free=$(free_bytes)
     [ "$need" -le "$free" ] ||
@@ -717,8 +724,8 @@ say_licences() { # of what is fetched
 lock_folder() {
     local other
     while :; do
-        mkdir -p -- "$out/.fetch" || fail "the folder '$out' cannot be made"
-        exec {lock}>> "$out/.fetch/lock" || fail "cannot write into '$out/.fetch'"
+        mkdir -p -- "$out/.fetch" || fail "the folder '$out/.fetch' cannot be made; give an --out that can be written"
+        exec {lock}>> "$out/.fetch/lock" || fail "cannot write into '$out/.fetch'; give an --out that can be written"
         if ! flock -w "$lock_seconds" "$lock"; then
             read -r other < "$out/.fetch/lock" || other='of unknown number'
             fail "another fetch_weights.sh writes into '$out' (process $other); wait for it, or give another --out"

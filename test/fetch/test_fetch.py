@@ -152,7 +152,7 @@ def test_wrong_calls_say_what_is_allowed():
         for args, env, text in ((("--transformer", "Q9"), {}, "Q8_0, Q6_K"), (("--text", "pack"), {}, "t5 or none"),
                                 (("--part", "unet"), {}, "tokenizers"), (("--connections", "0"), {}, "1 to 32"),
                                 (("--connections", "010"), {}, "1 to 32"), (("--wat",), {}, "'--wat'"), (("--part",), {}, "needs a value"),
-                                ((), {"HF_ENDPOINT": "http://example.org"}, "https"), ((), {"HF_ENDPOINT": "ftp://127.0.0.1"}, "https"),
+                                ((), {"HF_ENDPOINT": "http://example.org"}, "https"), ((), {"HF_ENDPOINT": "ftp://127.0.0.1"}, "https"), ((), {"HF_ENDPOINT": "https:///x"}, "https"),
                                 ((), {"FETCH_RETRIES": "x"}, "FETCH_RETRIES"), (("--token-file", "/nowhere"), {}, "/nowhere")):
             fails_with(client.run(*args, **env), text, status=2)
         run = client.run(HF_TOKEN="secret with\nlines")
@@ -327,6 +327,21 @@ def test_a_gated_repository_says_which_licence_to_accept():
         ends_well(client, client.run("--token-file", str(secret)))
 
 
+def test_what_is_in_the_way_is_told_before_anything_is_fetched():
+    for to, make in (("a.bin", lambda c: os.makedirs(c.path("a.bin"))), ("x/a.bin", lambda c: pathlib.Path(c.path("x")).touch())):
+        with one_file(to=to) as (hub, client):
+            os.makedirs(client.out)
+            make(client)
+            fails_with(client.run(), "in its place", client.path(to))
+            assert not hub.cdn.log
+
+
+def test_a_call_that_asks_for_no_file_of_the_table_fails():
+    with one_file() as (hub, client):
+        fails_with(client.run("--part", "t5"), "--list shows")
+        assert not hub.hub.log
+
+
 def test_a_missing_file_is_named_with_its_revision():
     with one_file(revision="154e0cd504b5") as (hub, client):
         hub.files.clear()
@@ -391,6 +406,16 @@ def test_a_file_that_changes_between_ranges_is_fetched_anew():
 def without_condition(request):
     request.headers.pop("if-range", None)
     return request
+
+
+def test_pieces_of_an_earlier_run_are_not_used_where_nothing_tells_that_the_file_is_the_same():
+    new = content(len(BODY), 7)
+    with one_file(digest=False, hub={"announce": False}, env={"FETCH_RETRIES": "0"}) as (hub, client):
+        hub.etags = False
+        hub.cdn_fault = lambda q, r: Reply(500) if q.span and q.span[0] == PIECE else r
+        fails_with(client.run("--connections", "1"), "500")
+        hub.files[f"{REPOSITORY}/a.bin"], hub.cdn_fault = new, lambda request, reply: reply
+        ends_well(client, client.run(), new)
 
 
 def test_a_file_that_keeps_changing_is_given_up():
