@@ -78,11 +78,13 @@ const typeOf = (bytes) => (bytes[0] === 0xff ? 'image/jpeg' : bytes[0] === 0x89 
 /** Uploads what is given, asks for the edit and waits for its end; -> the exit status. */
 async function edit(clients, sessions, options) {
   const { user, prompt } = options;
+  const pictures = [];
+  for (const [path, file] of [[options.photo, File.PHOTO], [options.mask, File.MASK]]) {
+    if (path) pictures.push([file, await readFile(path)]);
+  }
   const sessionId = options.action === 'again' ? options.session
     : await sessions.create(user, { sessionId: options.session, prompt });
-  for (const [path, file] of [[options.photo, File.PHOTO], [options.mask, File.MASK]]) {
-    if (!path) continue;
-    const bytes = await readFile(path);
+  for (const [file, bytes] of pictures) {
     await clients.bucket.file(objectPath(user, sessionId, file)).save(bytes, { resumable: false, contentType: typeOf(bytes) });
   }
   const { messageId } = await sessions.requestEdit(user, sessionId, { prompt });

@@ -1,8 +1,8 @@
 /**
  * Functions for Firebase (2nd generation). They check who calls; everything else is in lib/sessions.js.
  *
- * Deploy either the callable functions alone (`firebase deploy --only functions:createSession,functions:requestEdit,...`), or
- * sessionWritten in place of requestEdit. The trigger is invoked at each write of the document, the worker's progress
+ * Deploy either the callable functions alone (`firebase deploy --only functions:inpaint:createSession,...`, as README.md has
+ * it), or sessionWritten in place of requestEdit. The trigger is invoked at each write of the document, the worker's progress
  * included, some forty times a job; the callable once.
  */
 import { PubSub } from '@google-cloud/pubsub';
@@ -16,8 +16,9 @@ import { TOPIC } from './lib/protocol.js';
 import { publisher } from './lib/publisher.js';
 import { SessionError, Sessions } from './lib/sessions.js';
 
-const REGION = process.env.INPAINT_REGION || 'us-east4';
+const REGION = 'us-east4'; // not a setting: node/.env is not read when Firebase asks this file where to deploy
 const KEEP_DAYS = Number(process.env.INPAINT_KEEP_DAYS || 30);
+if (!(KEEP_DAYS >= 1)) throw new Error(`INPAINT_KEEP_DAYS is '${process.env.INPAINT_KEEP_DAYS}'; days, 1 or more, are allowed`);
 // Without App Check anybody with the app's public configuration can call. Off is for emulators, and until the app has it.
 const enforceAppCheck = process.env.INPAINT_APP_CHECK !== 'off';
 
@@ -25,9 +26,10 @@ let made;
 /** Made at the first call, so that loading this file, as the deployment does, needs no project. */
 function sessions() {
   if (!made) {
-    const app = initializeApp({ storageBucket: process.env.FIREBASE_STORAGE_BUCKET });
+    const app = initializeApp(); // project and default bucket are those that Firebase tells its functions
     const topic = new PubSub().topic(process.env.INPAINT_TOPIC || TOPIC);
-    made = new Sessions({ db: getFirestore(app), FieldValue, bucket: getStorage(app).bucket(), publish: publisher(topic) });
+    const bucket = getStorage(app).bucket(process.env.INPAINT_BUCKET || undefined);
+    made = new Sessions({ db: getFirestore(app), FieldValue, bucket: bucket, publish: publisher(topic) });
   }
   return made;
 }

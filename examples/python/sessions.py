@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 
+from google.api_core.exceptions import GoogleAPIError
 from google.cloud import firestore
 
 import protocol
@@ -111,7 +112,9 @@ class Sessions:
     def remove(self, user_id, session_id):
         """Removes a session with its pictures. The status comes first, so that a worker stops; one that was just uploading
         may still leave a file, which a lifecycle rule of the bucket takes."""
-        reference = self.reference(user_id, session_id)
+        self.remove_at(self.reference(user_id, session_id))
+
+    def remove_at(self, reference):
         if self.change(reference, lambda _: {"processingStatus": DELETED}, may_be_absent=True) is None:
             return
         for blob in self.bucket.list_blobs(prefix=f"{reference.path}/"):
@@ -119,13 +122,20 @@ class Sessions:
         reference.delete()
 
     def clean_up(self, cutoff):
-        """Removes up to a hundred sessions that were made before `cutoff`, a datetime, the oldest first; -> how many."""
+        """Removes up to a hundred sessions that were made before `cutoff`, a datetime, the oldest first; -> how many. One that
+        cannot be removed keeps none of the others; then the first such error is raised in the end."""
         made_before = firestore.FieldFilter("createdAt", "<", cutoff)
         query = self.db.collection_group("sessions").where(filter=made_before).order_by("createdAt").limit(CLEAN_UP_AT_ONCE)
-        paths = [re.fullmatch(r"users/([^/]+)/sessions/([^/]+)", found.reference.path) for found in query.get()]
-        ours = [path.groups() for path in paths if path]
-        for user_id, session_id in ours:
-            self.remove(user_id, session_id)
+        # By what was found, not by its ids: those of other makers than this file are other than is_id() allows.
+        ours = [found.reference for found in query.get() if re.fullmatch(r"users/[^/]+/sessions/[^/]+", found.reference.path)]
+        errors = []
+        for reference in ours:
+            try:
+                self.remove_at(reference)
+            except GoogleAPIError as e:
+                errors.append(e)
+        if errors:
+            raise errors[0]
         return len(ours)
 
     def wait(self, user_id, session_id, show=lambda view: None, timeout_seconds=600, poll=False):

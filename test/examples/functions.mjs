@@ -13,6 +13,9 @@ import * as functions from './index.js';
 import { Sessions } from './lib/sessions.js';
 import { waitForEnd } from './lib/watch.js';
 
+// As Firebase starts functions: without the names that it keeps to itself, which node/.env may not have either.
+process.env.FIREBASE_CONFIG = JSON.stringify({ projectId: process.env.GOOGLE_CLOUD_PROJECT, storageBucket: process.env.FIREBASE_STORAGE_BUCKET });
+delete process.env.FIREBASE_STORAGE_BUCKET;
 const [photo, mask] = process.argv.slice(2, 4).map((path) => readFileSync(path));
 const USER = 'u-functions';
 const call = (name, data, uid = USER) => functions[name].run({
@@ -140,6 +143,20 @@ const checks = {
     assert.deepEqual([(await reference('f1').get()).exists, owners.has('f1')], [true, true]);
     await call('deleteSession', { sessionId: 'f1' });
     assert.equal((await reference('f1').get()).exists, false);
+  },
+
+  async 'a session that cannot be removed, or with an odd id, does not keep old sessions'() {
+    const createdAt = new Date(0);
+    const [bad, odd, last] = ['auth0/sessions/bad', 'auth0|7/sessions/odd', 'auth0/sessions/last'].map((id) => getFirestore().doc(`users/${id}`));
+    await bad.set({ createdAt });
+    await odd.set({ createdAt: new Date(1) });
+    await last.set({ createdAt: new Date(2) });
+    const deleteFiles = async ({ prefix }) => { if (prefix === `${bad.path}/`) throw new Error('storage is away'); };
+    const sessions = new Sessions({ db: getFirestore(), FieldValue, bucket: { deleteFiles } });
+    await assert.rejects(sessions.cleanUp(new Date(3)), /storage is away/);
+    const left = await Promise.all([bad, odd, last].map(async (ref) => (await ref.get()).exists));
+    assert.deepEqual(left, [true, false, false]);
+    await bad.delete();
   },
 
   async 'an upload address is for one file, one type and a size'() {

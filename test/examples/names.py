@@ -198,6 +198,15 @@ def test_the_dart_files_can_be_parsed():
     equal(done.stdout, "")
 
 
+def test_the_functions_read_no_setting_that_firebase_keeps_to_itself():
+    text = example("README.md")
+    for name in re.findall(r"process\.env\.(\w+)", example("node/index.js")):
+        assert re.match("INPAINT_", name), f"`firebase deploy` refuses {name} in node/.env"
+        assert f"`{name}`" in text, f"README.md does not tell of {name}"
+    in_settings = set(re.findall(r"`(INPAINT_\w+)`", text))
+    equal(in_settings, set(re.findall(r"process\.env\.(\w+)", example("node/index.js"))))
+
+
 def test_the_configuration_of_firebase_names_files_that_are_there():
     config = json.loads(example("firebase.json"))
     for path in (config["firestore"]["rules"], config["firestore"]["indexes"], config["storage"]["rules"], config["functions"][0]["source"]):

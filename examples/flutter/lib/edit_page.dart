@@ -91,12 +91,20 @@ class _EditPageState extends State<EditPage> {
           );
           _photoIsThere = true;
           await widget.client.requestEdit(sessionId);
+          if (!mounted) return; // nobody would end the listener
           _view = const SessionView(status: Status.pending); // until the document itself says more
-          _watching ??= widget.client.watch(sessionId).listen(_show, onError: (Object error) => _complain('$error'));
+          _watching ??= widget.client.watch(sessionId).listen(_show, onError: _lost);
         } finally {
           if (mounted) setState(() => _sending = false);
         }
       });
+
+  /// Firestore ends a listener with its first error. The session goes on; asking again listens again.
+  void _lost(Object error) {
+    _watching = null;
+    _view = null;
+    _complain('$error');
+  }
 
   /// What Firestore's cache has may be of the edit before; so a picture is shown only while its view is the latest.
   void _show(SessionView view) {
@@ -104,6 +112,7 @@ class _EditPageState extends State<EditPage> {
     setState(() {
       _view = view;
       _edited = null;
+      _error = null;
     });
     final path = view.editedImagePath;
     if (path == null) return;

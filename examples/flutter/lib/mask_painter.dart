@@ -37,17 +37,13 @@ class MaskController extends ChangeNotifier {
   }
 
   void extend(Offset at) {
+    if (_strokes.isEmpty) return; // undone by another finger
     _strokes.last.points.add(at);
     notifyListeners();
   }
 
   void undo() {
     if (_strokes.isNotEmpty) _strokes.removeLast();
-    notifyListeners();
-  }
-
-  void clear() {
-    _strokes.clear();
     notifyListeners();
   }
 
