@@ -1,5 +1,6 @@
 """A cloud with the real worker and the demo's model behind it, and the two command lines as an app's developer runs them."""
 import contextlib
+import json
 import os
 import subprocess
 
@@ -35,7 +36,8 @@ class Backend:
     rest = False
 
     def worker(self, settings, port, name):
-        process = Worker({**settings, **SETTINGS}, port, os.path.join(installs.OUT, f"worker-{name}.log"))
+        self.log = os.path.join(installs.OUT, f"worker-{name}.log")
+        process = Worker({**settings, **SETTINGS}, port, self.log)
         self.base = f"http://127.0.0.1:{port}"
         try:
             wait_until("the worker is ready", lambda: self.is_ready(process), READY_SECONDS)
@@ -51,11 +53,11 @@ class Backend:
             return call("GET", self.base + "/ready", timeout=5)[0] == 200
         return False
 
-    def count(self, series, label):
-        """The worker's count of jobs with this outcome, or of answers with this code."""
-        text = call("GET", self.base + "/metrics")[2].decode()
-        return sum(int(float(line.rsplit(" ", 1)[1])) for line in text.splitlines()
-                   if line.startswith(f"inpaint_{series}{{") and f'"{label}"' in line)
+    def answers(self, path):
+        """-> [(status, outcome or None)] of the pushes for a session, as the worker's log has them."""
+        with open(self.log, encoding="utf-8") as f:
+            lines = [json.loads(line) for line in f.read().rpartition("\n")[0].splitlines() if f'"{path}"' in line]
+        return [(line["status"], line.get("outcome")) for line in lines if "status" in line]
 
 
 class Embedded(Backend):
