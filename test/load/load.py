@@ -90,6 +90,7 @@ class Town:
                          "JOB_DEADLINE_SECONDS": load.deadline, "LEASE_SECONDS": load.deadline + LEASE_SLACK_SECONDS,
                          "MAX_ATTEMPTS": 100}
         self.running, self.n_started, self.kills = {}, 0, 0  # Instance -> Worker
+        self.again = []  # threads that deliver a message a second time
 
     def start_worker(self):
         port = free_port()
@@ -162,19 +163,22 @@ class Town:
     def publish(self, session, what):
         if what == "again":  # at least once: Pub/Sub itself delivers a message a second time
             message = self.cloud.subscription.messages[self.cloud.subscription.ids_of(counted_payload(session))[0]]
-            threading.Thread(target=self.cloud.subscription.deliver, args=(message,), daemon=True).start()
+            self.again.append(threading.Thread(target=self.cloud.subscription.deliver, args=(message,), daemon=True))
+            self.again[-1].start()
         else:
             self.cloud.publish(USER, session)
 
-    def is_over(self):
-        return all(m.over.is_set() for m in list(self.cloud.subscription.messages.values()))
+    def unfinished(self):
+        """How many messages are not acknowledged, and second deliveries not answered."""
+        return (sum(not m.over.is_set() for m in list(self.cloud.subscription.messages.values()))
+                + sum(t.is_alive() for t in self.again))
 
     def run(self, say):
-        """Publishes, kills, looks, until every message is acknowledged."""
+        """Publishes, kills, looks, until every message is acknowledged or the time is up. -> how many are not."""
         begin, plan = time.monotonic(), self.schedule()
         next_kill = self.load.kill_every or float("inf")
         next_word = PROGRESS_SECONDS
-        while plan or not self.is_over():
+        while plan or self.unfinished():
             now = time.monotonic() - begin
             while plan and plan[0][0] <= now:
                 self.publish(*plan.pop(0)[1:])
@@ -188,6 +192,7 @@ class Town:
                 break
             self.front.look()
             time.sleep(LOOK_SECONDS)
+        return len(plan) + self.unfinished()
 
     def all_completed(self):
         return len(self.cloud.completed_at) == self.load.jobs
@@ -230,8 +235,10 @@ def run_load(load, folder, say=lambda text: None):
     try:
         town.create_sessions()
         town.start()
-        town.run(say)
+        left = town.run(say)
         result = town.result()
+        if left:
+            result.wrong.append(f"{left} messages were not acknowledged within {load.limit:.0f} s")
         for s in town.sessions():
             done, uploads, claims = (town.cloud.times(s, name) for name in ("complete", "upload:edited.jpg", "claim"))
             if done != 1:

@@ -139,6 +139,11 @@ def test_load_with_a_cloud_that_fails_loses_nothing():
     assert disturbed.faults > 0, "nothing failed"
 
 
+def test_load_that_is_not_over_in_time_is_told():
+    result = run_load(Load(workers=1, limit=0.0, **{**SMALL, "jobs": 1}), os.path.join(FOLDER, "late"))
+    assert "1 messages were not acknowledged within 0 s" in result.wrong, result.wrong
+
+
 # ---- the verdict ----
 
 def a_result(**changes):
