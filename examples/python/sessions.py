@@ -123,7 +123,7 @@ class Sessions:
 
     def clean_up(self, cutoff):
         """Removes up to a hundred sessions that were made before `cutoff`, a datetime, the oldest first; -> how many. One that
-        cannot be removed keeps none of the others; then the first such error is raised in the end."""
+        cannot be removed keeps none of the others; an error is raised when only such are left."""
         made_before = firestore.FieldFilter("createdAt", "<", cutoff)
         query = self.db.collection_group("sessions").where(filter=made_before).order_by("createdAt").limit(CLEAN_UP_AT_ONCE)
         # By what was found, not by its ids: those of other makers than this file are other than is_id() allows.
@@ -134,9 +134,9 @@ class Sessions:
                 self.remove_at(reference)
             except GoogleAPIError as e:
                 errors.append(e)
-        if errors:
+        if errors and len(errors) == len(ours):
             raise errors[0]
-        return len(ours)
+        return len(ours) - len(errors)
 
     def wait(self, user_id, session_id, show=lambda view: None, timeout_seconds=600, poll=False):
         """Waits until the session has ended; show(view) is called at each change. -> what describe() says of it then.

@@ -129,12 +129,33 @@ def wrong_usage_and_a_missing_file_are_told_apart(client, _):
     assert status == 1 and "no such session" in complained, (status, complained)
 
 
+CLEAN_UP = """
+import datetime, os, sys
+sys.path.insert(0, sys.argv[1])
+from clients import open_clients
+from sessions import Sessions
+db, bucket, publish = open_clients("old-sessions", os.environ["FIREBASE_STORAGE_BUCKET"], "t")
+at = datetime.datetime(1960, 1, 1, tzinfo=datetime.timezone.utc)
+for path in ("users/of|others/sessions/old", "users/of/sessions/old"):
+    db.document(path).set({"createdAt": at})
+print(Sessions(db, bucket, publish).clean_up(at + datetime.timedelta(seconds=1)))
+print([s.reference.path for s in db.collection_group("sessions").get() if "old" in s.reference.path])
+"""
+
+
+def python_removes_old_sessions_whatever_their_ids(backend):
+    # in a project of its own: those of others clean up, too
+    status, said, complained = services.run([installs.python(), "-c", CLEAN_UP, os.path.join(installs.EXAMPLES, "python")], backend)
+    equal((status, said), (0, "2\n[]\n"), complained)
+
+
 BEHAVIOURS = (an_edit_is_completed_and_both_pictures_arrive, a_failure_is_told_and_another_mask_mends_it,
               three_messages_are_one_edit, a_cancelled_session_is_left_alone_until_it_is_asked_for_again,
               a_deleted_session_leaves_nothing, wrong_usage_and_a_missing_file_are_told_apart)
 # What differs between REST and gRPC: how a document is read, written and waited for.
 OVER_GRPC = (an_edit_is_completed_and_both_pictures_arrive, a_failure_is_told_and_another_mask_mends_it,
              a_deleted_session_leaves_nothing)
+MORE = (("python_emulators_removes_old_sessions_whatever_their_ids", python_removes_old_sessions_whatever_their_ids),)
 
 
 def suite(kind, where, behaviours=BEHAVIOURS, more=()):

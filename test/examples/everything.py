@@ -19,6 +19,6 @@ from harness import Suite, run_suites, tests_of
 
 if __name__ == "__main__":
     os.chdir(os.path.dirname(os.path.dirname(HERE)))
-    between_emulators = edits.suite(services.Emulated, "emulators", edits.OVER_GRPC, (*functions.TESTS, *rules.TESTS))
+    between_emulators = edits.suite(services.Emulated, "emulators", edits.OVER_GRPC, (*edits.MORE, *functions.TESTS, *rules.TESTS))
     embedded = edits.suite(services.Embedded, "embedded")
     sys.exit(run_suites(sys.argv[1:], names.SUITE, Suite(tests_of(functions)), embedded, between_emulators))

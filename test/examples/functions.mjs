@@ -153,6 +153,7 @@ const checks = {
     await last.set({ createdAt: new Date(2) });
     const deleteFiles = async ({ prefix }) => { if (prefix === `${bad.path}/`) throw new Error('storage is away'); };
     const sessions = new Sessions({ db: getFirestore(), FieldValue, bucket: { deleteFiles } });
+    assert.equal(await sessions.cleanUp(new Date(3)), 2);
     await assert.rejects(sessions.cleanUp(new Date(3)), /storage is away/);
     const left = await Promise.all([bad, odd, last].map(async (ref) => (await ref.get()).exists));
     assert.deepEqual(left, [true, false, false]);
