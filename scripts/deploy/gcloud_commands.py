@@ -136,9 +136,9 @@ def main():
     if listing:
         print("\n".join(f"{where}: {command}" for command, where in found.items()))
         return 0
-    if len(found) < 50:
-        print(f"only {len(found)} commands were found: have the files moved?")
     offences = list(check(found))
+    if len(found) < 50:
+        offences.append(f"only {len(found)} commands were found: have the files moved?")
     print("\n".join(offences), end="\n" if offences else "")
     return 1 if offences else 0
 
