@@ -95,13 +95,17 @@ must_match() { # OPTION VALUE PATTERN ALLOWED
 check_values() {
     local option name
     [ -n "$project" ] || usage_error "--project=PROJECT is missing: the id of the project, as \`gcloud projects list\` shows it"
-    must_match --project "$project" '([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]' "a project's id: 6 to 30 small letters, digits and -"
+    must_match --project "$project" '[a-z][a-z0-9-]{4,28}[a-z0-9]' "a project's id: 6 to 30 small letters, digits and -"
     must_match --region "$region" '[a-z]+-[a-z]+[0-9]+' "a region, as us-east4"
     # With the project's number it is one label of a host name, which has 63 characters at most.
     must_match --service "$service" '[a-z]([a-z0-9-]{0,46}[a-z0-9])?' "a letter, then up to 47 small letters, digits and -"
     for option in topic subscription; do
-        must_match --$option "${!option}" '[A-Za-z][A-Za-z0-9._~+%-]{2,249}' "3 to 250 letters, digits and -._~+%, a letter first"
+        must_match --$option "${!option}" '[A-Za-z][A-Za-z0-9._~+%-]{2,244}' "3 to 245 letters, digits and -._~+%, a letter first"
     done
+    must_match --bucket "$bucket" '([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])?' "the name of a bucket, without gs://"
+    must_match --database "$database" '[(]default[)]|[a-z][a-z0-9-]{2,61}[a-z0-9]' "(default), or 4 to 63 small letters, digits and -"
+    must_match --credentials-secret "$credentials_secret" '[A-Za-z0-9_-]{0,255}' "the name of a secret: letters, digits, _ and -"
+    must_match --image "$image" '([a-z0-9][A-Za-z0-9._:@/-]*)?' "REGISTRY/PATH:TAG or REGISTRY/PATH@sha256:DIGEST"
     must_match --weights "$weights" 'image:(none|Q8_0|Q6_K|Q5_K_S|Q4_K_S)|gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]/[^,[:space:]]+' \
         "image:none, image:Q8_0, image:Q6_K, image:Q5_K_S, image:Q4_K_S, gs://BUCKET/PREFIX"
     must_match --text "$text" 't5|pack' "t5, pack"
@@ -120,6 +124,7 @@ check_values() {
         [ -z "$option" ] || [ "$option" = - ] || [ -r "$option" ] || usage_error "the file $option cannot be read"
     done
     [ -z "$credentials_file" ] || [ -n "$credentials_secret" ] || usage_error "--credentials-file needs --credentials-secret=NAME"
+    [ "$token_file$credentials_file" != -- ] || usage_error "--hf-token-file and --credentials-file are both -; one of them must be a file"
 }
 
 # Each limit lies inside the next, so that whoever waits hears the end of what is inside: the worker answers before Cloud
@@ -137,7 +142,8 @@ settle() { # what follows from the options
     runtime_account="inpaint-worker@$project.iam.gserviceaccount.com"
     push_account="inpaint-push@$project.iam.gserviceaccount.com"
     build_account="inpaint-build@$project.iam.gserviceaccount.com"
-    source_bucket="${project//[.:]/-}-inpaint-source"
+    source_bucket="$project-inpaint-source"
+    queue_depth=$((10#$queue_depth)) # 08 is no octal number
     dead_topic="$topic-dead"
     cpu=8 memory=32Gi backend=cuda base='' runtime='' weights_bucket='' given_image=$image needs_token=0
     model=${weights#image:}
@@ -146,15 +152,21 @@ settle() { # what follows from the options
     elif [[ $weights == gs://* ]]; then
         weights_bucket=${weights#gs://} weights_bucket=${weights_bucket%%/*} model=none
     fi
-    case $model in Q*) [ -n "$image" ] || needs_token=1 ;; esac
+    case $model in Q*) [ -n "$image" ] && [ -z "$github" ] || needs_token=1 ;; esac # GitHub's workflow builds in any case
+    kind_of_build="_MODEL=$model,_TEXT=$text,_BACKEND=$backend${base:+,_BASE=$base}${runtime:+,_RUNTIME=$runtime}"
     commit=$(git -C "$root" describe --always --dirty --abbrev=12 --exclude='*' 2> /dev/null || echo unknown)
-    version=$(git -C "$root" describe --tags --always --dirty 2> /dev/null || echo unknown)
+    version=$({ command -v git && command -v make; } > /dev/null && make -s --no-print-directory -C "$root" version 2> /dev/null) || version=''
     tag="$commit-${model,,}-$text"
-    # Work that is not committed has a name of its own, or the image of another day would be taken for it.
-    [[ $commit != *-dirty ]] || tag+="-$(git -C "$root" diff HEAD | sha256sum | cut -c1-8)"
-    [ -n "$image" ] || image="$region-docker.pkg.dev/${project/://}/$repository/inpaint-worker:$tag"
+    # What no commit names has a name of its own, or the image of another day would be taken for it.
+    case $commit in *-dirty | unknown) tag+="-$(hash_of_files)" ;; esac
+    [ -n "$image" ] || image="$region-docker.pkg.dev/$project/$repository/inpaint-worker:$tag"
     # shellcheck disable=SC2016  # a dry run leaves the number to the shell into which it is pasted
     number='${PROJECT_NUMBER}'
+}
+
+hash_of_files() { # of what an image is made of
+    (cd "$root" && find Dockerfile Makefile kernels models scripts worker -type f ! -path '*/__pycache__/*' -print0) |
+        LC_ALL=C sort -z | (cd "$root" && xargs -0 sha256sum) | sha256sum | cut -c1-8
 }
 
 # The address follows from the project's number, so the audience is known before the service exists, and one deployment is

@@ -12,8 +12,9 @@ usage_error() { echo "deploy: $1" >&2; exit 2; }
 
 # One word as it can be pasted into a shell. ${PROJECT_NUMBER} stays a variable: a dry run does not know its value.
 quoted() {
+    # shellcheck disable=SC2016  # sed's words
     case $1 in
-    *"\${PROJECT_NUMBER}"*) printf '"%s"' "$1" ;;
+    *"\${PROJECT_NUMBER}"*) printf '"%s"' "$(sed 's/[\\"`$]/\\&/g; s/\\\${PROJECT_NUMBER}/${PROJECT_NUMBER}/g' <<< "$1")" ;;
     '' | *[!A-Za-z0-9_./:=@%+,^~-]*) printf "'%s'" "${1//\'/\'\\\'\'}" ;;
     *) printf '%s' "$1" ;;
     esac
@@ -25,8 +26,18 @@ line() { # WORD...: a command as one line
     echo "${text# }"
 }
 
-folded() { # TEXT: a command over several lines, which a shell takes as one
-    sed -E ':more; s/([^\n]{70,110}) (--|"--|'"'"'--)([^\n]{20,})$/\1 \\\n    \2\3/; t more' <<< "$1"
+folded() { # WORD...: a command over several lines, which a shell takes as one
+    local word text='' width=0
+    for word in "$@"; do
+        word=$(quoted "$word")
+        if [ $width -gt 40 ] && [ $((width + ${#word})) -gt 110 ]; then
+            text+=$' \\\n   '
+            width=3
+        fi
+        text+=" $word"
+        width=$((width + 1 + ${#word}))
+    done
+    echo "${text# }"
 }
 
 step() { # NAME WHY
@@ -52,7 +63,9 @@ remedy() {
         echo "Your organisation keeps Cloud Run's own check on: give --auth iam." ;;
     *PERMISSION_DENIED* | *"does not have permission"* | *"Permission denied"* | *forbidden* | *403*)
         echo "The account of \`gcloud auth list\` lacks a role. The first run needs roles/owner, or roles/editor together with"
-        echo "roles/resourcemanager.projectIamAdmin, roles/iam.serviceAccountAdmin, roles/run.admin and roles/secretmanager.admin." ;;
+        echo "roles/resourcemanager.projectIamAdmin and the admin roles that may grant: roles/iam.serviceAccountAdmin, roles/run.admin,"
+        echo "roles/secretmanager.admin, roles/storage.admin, roles/pubsub.admin, roles/artifactregistry.admin, and with --github"
+        echo "roles/iam.workloadIdentityPoolAdmin." ;;
     *"does not exist"* | *NOT_FOUND* | *"not found"*)
         echo "If it was made a moment ago, wait a minute: Google tells its servers one after the other." ;;
     *) echo "Mend what gcloud says." ;;
@@ -118,11 +131,12 @@ run_change() {
     fi
 }
 
-# Changes something. What gcloud has just made may not be known everywhere yet, so "not there" is tried again for two minutes.
+# Changes something. What gcloud has just made may not be known everywhere yet, so "not there" is tried again for two minutes;
+# but not where a build or a deployment says it, which takes minutes and has other programs' words in its output.
 change() { # COMMAND...
     local left=$tries
     if [ "$dry_run" -eq 1 ]; then
-        folded "$(line "$@")"
+        folded "$@"
         return 0
     fi
     agree
@@ -130,7 +144,7 @@ change() { # COMMAND...
     echo "  + $(line "$@")"
     until run_change "$@"; do
         left=$((left - 1))
-        { { absent || not_yet_on; } && [ $left -gt 0 ]; } || fail "$(line "$@")"
+        { { not_yet_on || { [ "${loud:-0}" -eq 0 ] && absent; }; } && [ $left -gt 0 ]; } || fail "$(line "$@")"
         pause
     done
 }

@@ -125,13 +125,17 @@ make_topics() {
 # GitHub signs a token for each run of a workflow; Google takes it in place of a key.
 trust_github() {
     [ -n "$github" ] || return 0
+    local condition="assertion.repository=='$github' && assertion.ref=='refs/heads/main'"
+    local provider=(github --workload-identity-pool=github --location=global "--project=$project")
     step GitHub "the workflow of $github may act as the build account, without a key"
     ensure gcloud iam workload-identity-pools describe github --location=global "--project=$project" '--format=value(name)' -- \
         gcloud iam workload-identity-pools create github --location=global "--project=$project"
-    ensure gcloud iam workload-identity-pools providers describe github --workload-identity-pool=github --location=global \
-        "--project=$project" '--format=value(name)' -- \
-        gcloud iam workload-identity-pools providers create-oidc github --workload-identity-pool=github --location=global \
-        "--project=$project" --issuer-uri=https://token.actions.githubusercontent.com \
+    ensure gcloud iam workload-identity-pools providers describe "${provider[@]}" '--format=value(name,attributeCondition)' -- \
+        gcloud iam workload-identity-pools providers create-oidc "${provider[@]}" --issuer-uri=https://token.actions.githubusercontent.com \
         --attribute-mapping=google.subject=assertion.sub,attribute.repository=assertion.repository,attribute.ref=assertion.ref \
-        "--attribute-condition=assertion.repository=='$github' && assertion.ref=='refs/heads/main'"
+        "--attribute-condition=$condition"
+    # Another repository may be using it, so it is not changed here.
+    [ -z "$answer" ] || [ "${answer#*$'\t'}" = "$condition" ] ||
+        fail "the provider \"github\" lets in others: ${answer#*$'\t'}" "If nothing else needs it as it is:
+$(line gcloud iam workload-identity-pools providers update-oidc "${provider[@]}" "--attribute-condition=$condition")"
 }

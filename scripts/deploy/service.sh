@@ -9,8 +9,7 @@ build_image() {
         echo "  it is there: $image"
         return
     fi
-    build="_DEPLOY=no,_REGION=$region,_REPOSITORY=$repository,_SERVICE=$service,_TAG=$tag,_COMMIT=$commit,_VERSION=$version"
-    build+=",_MODEL=$model,_TEXT=$text,_BACKEND=$backend${base:+,_BASE=$base}${runtime:+,_RUNTIME=$runtime}"
+    build="_DEPLOY=no,_REGION=$region,_REPOSITORY=$repository,_SERVICE=$service,_TAG=$tag,_COMMIT=$commit,_VERSION=$version,$kind_of_build"
     loud=1 change gcloud builds submit . --config=cloudbuild.yaml "--project=$project" --region=global \
         "--service-account=projects/$project/serviceAccounts/$build_account" \
         "--gcs-source-staging-dir=gs://$source_bucket/source" "--substitutions=$build"
@@ -57,34 +56,35 @@ service_is_right() {
     local fields='metadata.labels.inpaint_config,spec.template.spec.containers[0].image'
     fields+=',spec.template.spec.containerConcurrency,spec.template.spec.timeoutSeconds,spec.template.spec.serviceAccountName'
     fields+=',status.latestCreatedRevisionName,status.latestReadyRevisionName'
-    service_there=0
+    previous=''
     ask gcloud run services describe "$service" "--region=$region" "--project=$project" "--format=value[separator=\"|\"]($fields)" || return 1
-    service_there=1
     local config image_now concurrency seconds account created ready
     IFS='|' read -r config image_now concurrency seconds account created ready <<< "$answer"
-    previous=${ready:-}
+    previous=$ready
     [ "$config $image_now $concurrency $seconds $account" = "$fingerprint $image $((queue_depth + 1)) $timeout $runtime_account" ] &&
         [ "$created" = "$ready" ]
 }
 
 deploy_service() {
-    local flags service_there previous text
+    local flags previous text before=''
     step service "the revision: a new one gets traffic when it has become ready"
     service_flags
     text=$(printf '%s\n' "${flags[@]}")
     fingerprint=$(sha256sum <<< "${text//"$number"/NUMBER}" | cut -c1-16)
     if ! service_is_right; then
-        # A first revision cannot be without traffic. Of a service that runs, the old revision works until the new one is ready.
-        [ "$service_there" -eq 0 ] || flags+=(--no-traffic --tag=candidate)
-        [ "$dry_run" -eq 0 ] || echo "# Where the service is there already: also --no-traffic --tag=candidate"
+        # A revision that works keeps the traffic until the new one is ready. Without one there is nothing to keep it: a first
+        # deployment, and one after a first that failed, cannot be without traffic.
+        [ -z "$previous" ] || flags+=(--no-traffic --tag=candidate)
+        [ "$dry_run" -eq 0 ] || echo "# Where a revision works already: also --no-traffic --tag=candidate"
         loud=1 change gcloud run deploy "$service" "--region=$region" "--project=$project" "${flags[@]}" \
             "--update-labels=inpaint_config=$fingerprint" --quiet
     fi
     step traffic "all of it to the newest revision"
     if ! ask gcloud run services describe "$service" "--region=$region" "--project=$project" '--flatten=spec.traffic[]' \
-        '--format=value(spec.traffic.latestRevision,spec.traffic.percent)' || ! grep -qix "true"$'\t'"100" <<< "$answer"; then
+        '--format=value(spec.traffic.latestRevision,spec.traffic.percent,spec.traffic.revisionName)' || ! grep -qi $'^true\t100' <<< "$answer"; then
+        [ -z "$answer" ] || before=$(awk -F '\t' '$2 && $3 { print $3 "=" $2 }' <<< "$answer" | paste -sd ,)
         change gcloud run services update-traffic "$service" --to-latest "--region=$region" "--project=$project"
-        [ -z "${previous:-}" ] || undo+=("$(line gcloud run services update-traffic "$service" "--to-revisions=$previous=100" "--region=$region" "--project=$project")")
+        [ -z "$before" ] || undo+=("$(line gcloud run services update-traffic "$service" "--to-revisions=$before" "--region=$region" "--project=$project")")
     fi
     [ "$auth" = oidc ] || grant_all iam
 }
@@ -141,6 +141,12 @@ summary() {
     echo "  gcloud auth print-identity-token --impersonate-service-account=$push_account --audiences=$url/inpaint --include-email > token"
     echo "  inpaint-worker conform $url --token-file token"
     echo "  docs/DEPLOY.md and docs/OPERATIONS.md say what to look at then."
+    [ -z "$github" ] || echo "The variables of $github (Settings, Secrets and variables, Actions, Variables):
+  GCP_PROJECT_ID=$project
+  GCP_WORKLOAD_IDENTITY_PROVIDER=projects/$number/locations/global/workloadIdentityPools/github/providers/github
+  GCP_REGION=$region
+  GCP_SERVICE=$service
+  DEPLOY_SUBSTITUTIONS=$kind_of_build"
 }
 
 destroy() {
@@ -151,7 +157,9 @@ gcloud pubsub topics delete $dead_topic$([ "$topic" != inpaint-tiny ] || echo " 
 gcloud run services delete $service --region=$region --project=$project
 END
     [ "$tiny" -eq 0 ] || return 0 # the real service shares the rest
+    [ -z "$github" ] || echo "gcloud iam workload-identity-pools delete github --location=global --project=$project"
     cat << END
+# Every service that deploy.sh made in this project shares these:
 gcloud artifacts repositories delete $repository --location=$region --project=$project
 gcloud secrets delete HF_TOKEN --project=$project
 gcloud storage rm gs://$source_bucket --recursive

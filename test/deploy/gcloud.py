@@ -106,6 +106,8 @@ def deploy(state, name, flags):
     service = state.setdefault(key, {"metadata": {"labels": {}}, "spec": {"traffic": []}, "status": {}, "revisions": 0})
     if "--no-traffic" in flags and not service["revisions"]:
         die("--no-traffic not supported when creating a new service.")
+    if "--no-traffic" in flags and not service["status"]["latestReadyRevisionName"]:
+        die("spec.traffic[0].revisionName: should be nonempty")
     service["revisions"] += 1
     revision = f"{name}-{flags.get('--revision-suffix') or '%05d-abc' % service['revisions']}"
     service["metadata"]["labels"].update(flag_list(flags, "--update-labels"))
@@ -115,8 +117,9 @@ def deploy(state, name, flags):
         "containers": [{"image": flags["--image"]}], "containerConcurrency": flags.get("--concurrency"), "timeoutSeconds": flags.get("--timeout"),
         "serviceAccountName": flags.get("--service-account")}}
     if "--no-traffic" in flags:
-        service["spec"]["traffic"] = [{"revisionName": service["status"]["latestReadyRevisionName"], "percent": 100},
-                                      {"revisionName": revision, "tag": flags["--tag"]}]
+        ready = service["status"]["latestReadyRevisionName"]  # what the newest revision had stays with the one that it had been
+        service["spec"]["traffic"] = [*({"revisionName": ready, "percent": t["percent"]} if t.get("latestRevision") else t
+                                        for t in service["spec"]["traffic"] if "tag" not in t), {"revisionName": revision, "tag": flags["--tag"]}]
     else:
         service["spec"]["traffic"] = [{"latestRevision": True, "percent": 100}]
     service["status"] = {"latestCreatedRevisionName": revision, "latestReadyRevisionName": revision, "traffic": [
@@ -204,7 +207,8 @@ def run(state, group, verb, names, flags):
             die(f"ALREADY_EXISTS: {name}")
         if group == "pubsub subscriptions" and f"pubsub topics/{flags['--topic']}" not in state:
             die(f"NOT_FOUND: Resource not found (resource={flags['--topic']}).")
-        state[key] = subscription_of(name, flags, None) if group == "pubsub subscriptions" else {"name": name, "email": name}
+        state[key] = subscription_of(name, flags, None) if group == "pubsub subscriptions" else {
+            "name": name, "email": name, **({"attributeCondition": flags["--attribute-condition"]} if "--attribute-condition" in flags else {})}
         return None
     if verb == "update" and group == "pubsub subscriptions":
         state[key] = subscription_of(name, flags, state[key])

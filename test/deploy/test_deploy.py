@@ -340,7 +340,8 @@ def test_a_dry_run_asks_nobody_and_needs_no_gcloud():
         assert s.log() == [] and TOKEN not in said and "\ngcloud run deploy " in said
         tools = s.path("tools")
         os.mkdir(tools)
-        for tool in ("bash", "sed", "git", "mktemp", "rm", "cat", "dirname", "readlink", "sha256sum", "cut", "grep", "env", "head", "tail"):
+        for tool in ("bash", "sed", "git", "mktemp", "rm", "cat", "dirname", "readlink", "sha256sum", "cut", "grep", "env", "head", "tail", "find", "sort",
+                     "xargs"):
             real = next(os.path.join(p, tool) for p in os.environ["PATH"].split(os.pathsep) if os.path.exists(os.path.join(p, tool)))
             os.symlink(real, os.path.join(tools, tool))
         got = subprocess.run([SCRIPT, f"--project={PROJECT}", "--dry-run", "--weights=image:none"], env={"PATH": tools}, capture_output=True, text=True,
@@ -353,6 +354,98 @@ def test_a_dry_run_asks_nobody_and_needs_no_gcloud():
             assert pasted.returncode == 0, pasted.stderr
             other.run("--weights=image:none")
             assert other.changes() == [], other.changes()
+
+
+def test_a_dry_run_can_be_pasted_whatever_a_setting_holds():
+    with stand() as s:
+        said = s.run("--dry-run", f"--image={IMAGE}", "--env=A=$(touch pasted) \"`id`\" \\\\ it's  --two --flags")
+        pasted = subprocess.run(["bash", "-c", said], env=s.env, cwd=s.folder, capture_output=True, text=True, timeout=60, check=False)
+        assert pasted.returncode == 0, pasted.stderr
+        env = s.state["run services/pawfect-edit-inpaint"]["flags"]["--set-env-vars"]
+        assert env.endswith(",A=$(touch pasted) \"`id`\" \\\\ it's  --two --flags") and f"PUSH_AUDIENCE={URL}/inpaint," in env, env
+        assert not os.path.exists(s.path("pasted"))
+
+
+def test_names_from_outside_cannot_become_other_flags_or_settings():
+    with stand() as s:
+        for option in ("--bucket=gs://mine", "--bucket=a,STEPS=1", "--bucket=two words", "--database=a,b", "--credentials-secret=a:1,B=c", "--image=two words",
+                       "--project=example.com:mine", "--topic=" + "t" * 246):
+            assert "allowed: " in s.run(option, expect=2), option
+        assert "one of them must be a file" in s.run("--hf-token-file=-", "--credentials-file=-", "--credentials-secret=C", expect=2, stdin="x")
+        assert s.log() == []
+        s.run(f"--image={IMAGE}", "--queue-depth=08")
+        assert s.state["run services/pawfect-edit-inpaint"]["flags"]["--concurrency"] == "9"
+
+
+def test_a_first_deployment_that_failed_is_repeated_with_traffic():
+    service = {"metadata": {"labels": {}}, "revisions": 1, "spec": {"traffic": [{"latestRevision": True, "percent": 100}]},
+               "status": {"latestCreatedRevisionName": "pawfect-edit-inpaint-00001-abc", "latestReadyRevisionName": None}}
+    with stand(**{"run services/pawfect-edit-inpaint": service}) as s:
+        s.run(f"--image={IMAGE}")
+        assert s.state["run services/pawfect-edit-inpaint"]["status"]["latestReadyRevisionName"] == "pawfect-edit-inpaint-00002-abc"
+
+
+def test_the_way_back_is_to_the_revisions_that_had_the_traffic():
+    state = json.loads(json.dumps(PREDECESSOR))
+    state["run services/pawfect-edit-inpaint"]["spec"]["traffic"] = [{"revisionName": "good", "percent": 90}, {"revisionName": "better", "percent": 10},
+                                                                     {"revisionName": "pawfect-edit-inpaint-00041-old", "tag": "candidate"}]
+    with stand(**state) as s:
+        assert "--to-revisions=good=90,better=10" in s.run(f"--image={IMAGE}")
+
+
+def test_a_build_that_fails_is_not_repeated_whatever_its_log_says():
+    with stand() as s:
+        s.path("fail", "builds submit\tcache manifest: not found\n")
+        s.run(f"--hf-token-file={s.path('token')}", tries=3, expect=1)
+        assert sum("builds submit" in line for line in s.log()) == 1
+
+
+def test_github_is_told_which_weights_and_no_other_repository_is_cut_off():
+    with stand() as s:
+        assert "--hf-token-file" in s.run(f"--image={IMAGE}", "--github=me/worker", expect=1)  # its builds fetch weights
+        said = s.run(f"--image={IMAGE}", "--github=me/worker", "--weights=image:Q6_K", f"--hf-token-file={s.path('token')}")
+        assert "DEPLOY_SUBSTITUTIONS=_MODEL=Q6_K,_TEXT=t5,_BACKEND=cuda" in said and f"projects/{NUMBER}/locations" in said, said
+        said = s.run(f"--image={IMAGE}", "--github=me/another", "--weights=image:none", expect=1)
+        assert "assertion.repository=='me/worker'" in said and "update-oidc github" in said and "me/another" in said, said
+
+
+def test_the_version_is_that_of_make_and_the_tag_names_what_no_commit_does():
+    def build(folder, **env):
+        got = subprocess.run([os.path.join(folder, "scripts", "deploy.sh"), f"--project={PROJECT}", "--dry-run", "--weights=image:none"],
+                             env={**os.environ, **env}, capture_output=True, text=True, check=True).stdout
+        return dict(pair.split("=", 1) for pair in re.search(r"--substitutions=(\S+)", got).group(1).split(","))
+    assert build(ROOT, VERSION="v7.8.9-2")["_VERSION"] == "7.8.9-2"
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(os.path.join(ROOT, "scripts"), os.path.join(folder, "scripts"), ignore=shutil.ignore_patterns("__pycache__", "demo_model"))
+        for name in ("Dockerfile", "Makefile", "kernels/k", "models/m", "worker/w"):
+            os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+            with open(os.path.join(folder, name), "w", encoding="ascii") as f:
+                f.write("version:\n\t@echo 1.2.3\n")
+        first = build(folder, GIT_CEILING_DIRECTORIES=os.path.dirname(folder))
+        assert first["_VERSION"] == "1.2.3" and re.fullmatch("unknown-none-t5-[0-9a-f]{8}", first["_TAG"]), first
+        with open(os.path.join(folder, "worker", "w"), "w", encoding="ascii") as f:
+            f.write("changed")
+        assert build(folder, GIT_CEILING_DIRECTORIES=os.path.dirname(folder))["_TAG"] != first["_TAG"]
+
+
+def test_keys_and_weights_that_the_documents_put_here_do_not_travel_to_cloud_build():
+    if not shutil.which("gcloud"):
+        raise Skip("gcloud is not installed")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (".gitignore", ".gcloudignore"):
+            shutil.copy(os.path.join(ROOT, name), folder)
+        ours, theirs = ("Makefile", "worker/main.c", "models/demo/prompts.safetensors"), (
+            "TOKEN", "token", "key.json", "gha-creds-0123.json", "before.yaml", "flux/ae.safetensors", "build/x", ".git/x")
+        for name in (*ours, *theirs):
+            os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+            with open(os.path.join(folder, name), "w", encoding="ascii") as f:
+                f.write("x")
+        got = subprocess.run(["gcloud", "meta", "list-files-for-upload", folder], capture_output=True, text=True, check=True,
+                             env={**os.environ, "CLOUDSDK_CONFIG": os.path.join(folder, "build")}).stdout.split()
+        assert sorted(got) == sorted((*ours, ".gitignore", ".gcloudignore")), got
+        subprocess.run(["git", "init", "-q", folder], check=True)
+        kept = subprocess.run(["git", "-C", folder, "ls-files", "-o", "--exclude-standard"], capture_output=True, text=True, check=True).stdout.split()
+        assert sorted(kept) == sorted((*ours, ".gitignore", ".gcloudignore")), kept
 
 
 DOCKER = """#!/bin/bash
