@@ -3,7 +3,7 @@
 
 build_image() {
     local build
-    step image "built by Cloud Build from this folder, unless it is there already"
+    step image "built by Cloud Build from this folder, unless it is there already; half an hour, its log is at the address that gcloud prints"
     [ -z "$given_image" ] || { echo "${dry_run_mark}  given: $image"; return; }
     if ask gcloud artifacts docker images describe "$image" "--project=$project" '--format=value(image_summary.digest)'; then
         echo "  it is there: $image"
