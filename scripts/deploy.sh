@@ -119,11 +119,18 @@ check_values() {
     must_match --max-retry-delay "$max_retry_delay" '[1-9][0-9]|[1-5][0-9]{2}|600' "10 to 600 seconds"
     must_match --min-instances "$min_instances" '0|[1-9][0-9]{0,5}' "a whole number from 0"
     [ "$min_instances" -le "$max_instances" ] || usage_error "--min-instances ($min_instances) must be at most --max-instances ($max_instances)"
-    for option in "${more_env[@]}"; do must_match --env "$option" '[A-Z][A-Z0-9_]*=[^,]*' "NAME=VALUE without a comma"; done
+    for option in "${more_env[@]}"; do must_match --env "$option" '[A-Z][A-Z0-9_]*=[^|]*' "NAME=VALUE without a |"; done
     for option in "$token_file" "$credentials_file"; do
         [ -z "$option" ] || [ "$option" = - ] || [ -r "$option" ] || usage_error "the file $option cannot be read"
     done
     [ -z "$credentials_file" ] || [ -n "$credentials_secret" ] || usage_error "--credentials-file needs --credentials-secret=NAME"
+    for option in "${more_env[@]}"; do
+        case ${option%%=*} in
+        FIREBASE_CREDENTIALS) usage_error "--env=FIREBASE_CREDENTIALS would show a key to everybody; give --credentials-secret" ;;
+        JOB_DEADLINE_SECONDS | LEASE_SECONDS | QUEUE_DEPTH | WEIGHTS | PUSH_AUTH | FIRESTORE_DATABASE | FIREBASE_STORAGE_BUCKET)
+            usage_error "--env=${option%%=*} belongs to an option of its own; --help lists them" ;;
+        esac
+    done
     [ "$token_file$credentials_file" != -- ] || usage_error "--hf-token-file and --credentials-file are both -; one of them must be a file"
 }
 

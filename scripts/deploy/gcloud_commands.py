@@ -18,7 +18,7 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DRY_RUNS = (  # the ways in which deploy.sh prints different commands
     (), ("--tiny",), ("--destroy",), ("--auth=iam", "--weights=gs://bucket-of-weights/flux", "--github=owner/name"),
-    ("--image=us-docker.pkg.dev/p/r/i:t", "--credentials-secret=FIREBASE_CREDENTIALS", "--credentials-file=-", "--env=STEPS=8"),
+    ("--image=us-docker.pkg.dev/p/r/i:t", "--credentials-secret=FIREBASE_CREDENTIALS", "--credentials-file=-", "--env=LORAS=a:1,b"),
     ("--weights=image:Q4_K_S", "--text=pack", "--hf-token-file=-", "--max-instances=3", "--queue-depth=0", "--database=other"))
 # Commands whose flags left the alpha track after the oldest gcloud that is used here: asked of that track.
 NEWER = {"gcloud run jobs deploy bench-rates": "gcloud alpha run jobs deploy bench-rates"}

@@ -17,12 +17,13 @@ build_image() {
 
 # The flags of the revision, each with its reason.
 service_flags() {
-    local env="PUSH_AUTH=$auth,PUSH_AUDIENCE=$url/inpaint,PUSH_SERVICE_ACCOUNT=$push_account"
-    env+=",GOOGLE_CLOUD_PROJECT=$project,FIRESTORE_DATABASE=$database,FIREBASE_STORAGE_BUCKET=$bucket"
-    env+=",JOB_DEADLINE_SECONDS=$job_deadline,LEASE_SECONDS=$lease,QUEUE_DEPTH=$queue_depth"
-    [ -z "$weights_bucket" ] || env+=",WEIGHTS=$weights"
-    [ "$tiny" -eq 0 ] || env+=",STEPS=4" # what the demo's model was trained for
-    [ ${#more_env[@]} -eq 0 ] || env+=$(printf ',%s' "${more_env[@]}")
+    # gcloud takes the sign between ^ and ^ in place of the comma, which a list of LoRAs has, too.
+    local env="^|^PUSH_AUTH=$auth|PUSH_AUDIENCE=$url/inpaint|PUSH_SERVICE_ACCOUNT=$push_account"
+    env+="|GOOGLE_CLOUD_PROJECT=$project|FIRESTORE_DATABASE=$database|FIREBASE_STORAGE_BUCKET=$bucket"
+    env+="|JOB_DEADLINE_SECONDS=$job_deadline|LEASE_SECONDS=$lease|QUEUE_DEPTH=$queue_depth"
+    [ -z "$weights_bucket" ] || env+="|WEIGHTS=$weights"
+    [ "$tiny" -eq 0 ] || env+="|STEPS=4" # what the demo's model was trained for
+    [ ${#more_env[@]} -eq 0 ] || env+=$(printf '|%s' "${more_env[@]}")
     flags=(
         "--image=$image" "--service-account=$runtime_account"
         "--cpu=$cpu" "--memory=$memory" --execution-environment=gen2 --cpu-boost

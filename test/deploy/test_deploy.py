@@ -362,7 +362,7 @@ def test_a_dry_run_can_be_pasted_whatever_a_setting_holds():
         pasted = subprocess.run(["bash", "-c", said], env=s.env, cwd=s.folder, capture_output=True, text=True, timeout=60, check=False)
         assert pasted.returncode == 0, pasted.stderr
         env = s.state["run services/pawfect-edit-inpaint"]["flags"]["--set-env-vars"]
-        assert env.endswith(",A=$(touch pasted) \"`id`\" \\\\ it's  --two --flags") and f"PUSH_AUDIENCE={URL}/inpaint," in env, env
+        assert env.endswith("|A=$(touch pasted) \"`id`\" \\\\ it's  --two --flags") and f"|PUSH_AUDIENCE={URL}/inpaint|" in env, env
         assert not os.path.exists(s.path("pasted"))
 
 
@@ -371,10 +371,12 @@ def test_names_from_outside_cannot_become_other_flags_or_settings():
         for option in ("--bucket=gs://mine", "--bucket=a,STEPS=1", "--bucket=two words", "--database=a,b", "--credentials-secret=a:1,B=c", "--image=two words",
                        "--project=example.com:mine", "--topic=" + "t" * 246):
             assert "allowed: " in s.run(option, expect=2), option
+        assert "--credentials-secret" in s.run("--env=FIREBASE_CREDENTIALS={}", expect=2) and "of its own" in s.run("--env=QUEUE_DEPTH=2", expect=2)
         assert "one of them must be a file" in s.run("--hf-token-file=-", "--credentials-file=-", "--credentials-secret=C", expect=2, stdin="x")
         assert s.log() == []
-        s.run(f"--image={IMAGE}", "--queue-depth=08")
-        assert s.state["run services/pawfect-edit-inpaint"]["flags"]["--concurrency"] == "9"
+        s.run(f"--image={IMAGE}", "--queue-depth=08", "--env=LORAS=a:0.9,b")
+        flags = s.state["run services/pawfect-edit-inpaint"]["flags"]
+        assert flags["--concurrency"] == "9" and flags["--set-env-vars"].startswith("^|^") and "|LORAS=a:0.9,b" in flags["--set-env-vars"]
 
 
 def test_a_first_deployment_that_failed_is_repeated_with_traffic():
