@@ -25,6 +25,12 @@ static void add(struct model_files *m, const struct verified_file *file)
         m->file[m->n++] = *file;
 }
 
+/* An index, or the first part of a split GGUF file, which is named so. */
+static bool may_be_several(const char *path)
+{
+    return shards_is_index(path) || strstr(file_short_name(path), "-00001-of-");
+}
+
 void model_files_add(struct model_files *m, const struct verified_file *file, struct arena *a)
 {
     bool is_index = shards_is_index(file->path);
@@ -33,7 +39,7 @@ void model_files_add(struct model_files *m, const struct verified_file *file, st
 
     f.has_tensors &= !is_index;
     add(m, &f);
-    if (!is_index || shards_open(file->path, a, &shards, NULL))
+    if (!may_be_several(file->path) || shards_open(file->path, a, &shards, NULL))
         return;
     for (int i = 0; i < shards.n_files; i++)
         add(m, &(struct verified_file){ shards.files[i].path, file->part, true });

@@ -23,12 +23,12 @@ struct model_files {
     struct verified_file file[MODEL_FILES_MAX]; /* each once */
 };
 
-/* Adds the files of every part that is in the folder, those of an index among them, the transformer's last. Parts that
- * are not there, or cannot be read, are left to whoever loads them. Paths are from the arena, which also keeps the
- * files mapped. */
+/* Adds the files of every part that is in the folder, those of an index or a split GGUF file among them, the
+ * transformer's last. Parts that are not there, or cannot be read, are left to whoever loads them. Paths are from the
+ * arena, which also keeps the files mapped. */
 void model_files_add_folder(struct model_files *m, const struct model_folder *folder, struct arena *a);
-/* Adds a file, and those of an index that it is: a transformer that was chosen by its size, a LoRA. `path` is not
- * copied. */
+/* Adds a file, and those of an index or the parts of a split file that it is: a transformer that was chosen by its
+ * size, a LoRA. `path` is not copied. */
 void model_files_add(struct model_files *m, const struct verified_file *file, struct arena *a);
 
 /* The place of a file, by whichever path; -1: it is not among them. */

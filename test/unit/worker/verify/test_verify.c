@@ -57,6 +57,39 @@ TEST(model_files__lists_every_file_of_a_folder_once)
     arena_done(&a);
 }
 
+static const char *put_part(const char *name, int no)
+{
+    struct bytes b = { 0 };
+
+    gguf_put_header(&b, 3, 1, 2);
+    gguf_put_int(&b, "split.no", no);
+    gguf_put_int(&b, "split.count", 2);
+    gguf_put_tensor(&b, no ? "b" : "a", 0, 0, GGUF_DIMS(4, 2));
+    bytes_pad(&b, 32);
+    for (int i = 0; i < 8; i++)
+        bytes_f32(&b, 1);
+    (void)temp_file(name, b.ptr, b.len);
+    bytes_done(&b);
+    return temp_path(name);
+}
+
+TEST(model_files__adds_all_parts_of_a_split_gguf)
+{
+    struct verified_file first = { .part = MODEL_TRANSFORMER, .has_tensors = true };
+    struct model_files m = { 0 };
+    struct arena a;
+    char path[700];
+
+    CHECK_INT(arena_init(&a, ARENA_BYTES, NULL), ERR_OK);
+    (void)put_part("t-00002-of-00002.gguf", 1);
+    (void)snprintf(path, sizeof path, "%s", put_part("t-00001-of-00002.gguf", 0));
+    first.path = path;
+    model_files_add(&m, &first, &a);
+    CHECK_INT(m.n, 2);
+    CHECK(has(&m, "/t-00001-of-00002.gguf", true) && has(&m, "/t-00002-of-00002.gguf", true));
+    arena_done(&a);
+}
+
 /* The list's own facts about models/demo, which are files of this repository. */
 TEST(model_files__knows_the_files_of_the_demo)
 {
