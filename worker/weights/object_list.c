@@ -7,10 +7,18 @@
 #include "worker/base/json.h"
 #include "worker/google/api.h"
 
-enum { PAGE_REPLY_MAX = 8 << 20, PAGE_DEPTH_MAX = 8, TOKEN_MAX = 2048, SAID_SIZE = 300 };
+enum {
+    PAGES_MAX = 50 /* some may be empty */,
+    PAGE_REPLY_MAX = 8 << 20,
+    PAGE_DEPTH_MAX = 8,
+    TOKEN_MAX = 2048,
+    SAID_SIZE = 300
+};
 
 /* PROTOCOL.md 7: base_ms, cap_ms, tries, call_timeout_ms. */
 static const struct retry_policy list_policy = { 500, 8000, 6, 20000 };
+
+#define OBJECT_BYTES_MAX ((int64_t)5 << 40) /* of Cloud Storage */
 
 /* ---- refusals ---- */
 
@@ -72,8 +80,9 @@ static enum err_code read_item(const struct json *item, size_t prefix, struct ar
     *ret = (struct listed_object){ .is_packed = *json_text(json_get(item, "contentEncoding")) };
     if (!name || strlen(name) <= prefix || strlen(name) > STORAGE_NAME_MAX ||
         !read_number(json_get(item, "generation"), &ret->generation) || !ret->generation ||
-        !read_number(json_get(item, "size"), &ret->bytes))
-        return err_set(err, ERR_PROTOCOL, "weights: an object of the list lacks name, generation or size");
+        !read_number(json_get(item, "size"), &ret->bytes) || ret->bytes > OBJECT_BYTES_MAX)
+        return err_set(err, ERR_PROTOCOL,
+                       "weights: an object of the list lacks name, generation or size, or has one that no object has");
     ret->has_crc32c = read_crc32c(json_string(json_get(item, "crc32c")), &ret->crc32c);
     return copy_names(ret, name, prefix, a, err);
 }
@@ -170,6 +179,7 @@ static enum err_code get_pages(struct listing *l, const struct budget *budget, s
 {
     struct arena page = { 0 };
     enum err_code rc;
+    int n = 0;
 
     TRY(arena_init(&page, (size_t)16 * PAGE_REPLY_MAX, err)); /* the tree is larger than the text */
     do {
@@ -177,7 +187,11 @@ static enum err_code get_pages(struct listing *l, const struct budget *budget, s
 
         rc = get_page(l, budget, &page, err);
         arena_rewind(&page, mark);
-    } while (!rc && *l->token);
+    } while (!rc && *l->token && ++n < PAGES_MAX);
+    if (!rc && *l->token)
+        rc = err_set(err, ERR_TOO_LARGE,
+                     "weights: the list of gs://%s/%s has more than %d pages: put the model below a prefix of its own",
+                     l->s->bucket, l->prefix, PAGES_MAX);
     arena_done(&page);
     return rc;
 }

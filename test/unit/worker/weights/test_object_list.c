@@ -123,3 +123,26 @@ TEST(object_list__there_is_a_limit_of_objects)
     scene_stop();
     free(page);
 }
+
+TEST(object_list__pages_without_objects_end_too)
+{
+    scene_start();
+    scene.script.handle = endless;
+    scene.script.handle_ctx = "{\"nextPageToken\":\"t\"}";
+    CHECK_INT(get("m"), ERR_TOO_LARGE);
+    CHECK(strstr(scene.err.msg, "the list of gs://demo.appspot.com/m/ has more than 50 pages: put the model below"));
+    scene_stop();
+}
+
+/* 5 TiB is the most that Cloud Storage takes; what is beyond would not be counted right either. */
+TEST(object_list__no_object_is_larger_than_cloud_storage_takes)
+{
+    scene_start();
+    scene_will(200, "{\"items\":[{\"name\":\"m/a\",\"generation\":\"1\",\"size\":\"5497558138880\"}]}");
+    CHECK_OK(get("m"), scene.err);
+    CHECK_INT(list.objects[0].bytes, 5497558138880);
+    scene_will(200, "{\"items\":[{\"name\":\"m/a\",\"generation\":\"1\",\"size\":\"9223372036854775807\"}]}");
+    CHECK_INT(get("m"), ERR_PROTOCOL);
+    CHECK(strstr(scene.err.msg, "or has one that no object has"));
+    scene_stop();
+}
