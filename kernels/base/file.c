@@ -75,6 +75,8 @@ static enum err_code read_open_file(int fd, const char *path, size_t bytes, stru
     char *buf = NULL;
     size_t n = 0;
 
+    if (memory_file_is_path(path))
+        TRY(memory_file_wait(path, 0, (int64_t)bytes, err));
     TRY(arena_alloc(a, bytes + 1, 1, &buf, err));
     TRY(read_all(fd, path, buf, bytes, &n, err));
     *ret = (struct span){ buf, n };

@@ -277,3 +277,20 @@ TEST(memory_file__whoever_waits_is_told_that_nothing_more_will_arrive_now_and_la
     memory_files_remove();
     CHECK(!memory_files_arriving());
 }
+
+/* What has not arrived reads as zeros, so a text that is read whole waits, and here gets the reason. */
+TEST(memory_file__a_text_that_is_arriving_is_not_read_before)
+{
+    struct arena a = { 0 };
+    struct span text;
+    struct memory_file *f = added("gs://b/late.json", "{\"a\":1}");
+
+    CHECK_OK(arena_init(&a, 1 << 20, &err), err);
+    memory_file_begin(f);
+    memory_file_arrived(f, 0, 3);
+    memory_files_fail(&(struct err){ .code = ERR_UNAVAILABLE, .msg = "no more comes" });
+    CHECK_INT(file_read("gs://b/late.json", 100, &a, &text, &err), ERR_UNAVAILABLE);
+    CHECK_STR(err.msg, "no more comes");
+    arena_done(&a);
+    memory_files_remove();
+}
