@@ -253,13 +253,16 @@ static enum start look_at_start(const char *path, struct err *why)
     char start[START_BYTES] = { 0 };
     struct stat st;
     int fd = -1;
-    ssize_t n = file_open(path, &fd, &st, why) ? -1 : pread(fd, start, sizeof start, 0);
-    struct span text = { start, n < 0 ? 0 : (size_t)n };
+    struct span text = { start, 0 };
+    ssize_t n;
 
+    if (file_open(path, &fd, &st, why))
+        return START_UNREADABLE;
+    n = pread(fd, start, sizeof start, 0);
+    text.len = n < 0 ? 0 : (size_t)n;
     if (n < 0)
         (void)err_set(why, ERR_IO, "%s: %m", path);
-    if (fd >= 0)
-        (void)close(fd);
+    (void)close(fd);
     if (n < 0)
         return START_UNREADABLE;
     if (n == START_BYTES && span_is_zero(text))
