@@ -398,15 +398,24 @@ static void announce(struct weights *w)
     for (int i = 0; i < w->n_chosen; i++) {
         const struct fetched_object *o = w->chosen[i];
 
-        w->progress.total_bytes += o->listed->bytes;
         memory_file_begin(o->file);
         for (int k = 0; k < o->n_pieces; k++)
-            if (o->pieces[k].done) {
+            if (o->pieces[k].done)
                 memory_file_arrived(o->file, o->pieces[k].from, o->pieces[k].bytes);
-                w->progress.done_bytes += o->pieces[k].bytes;
-            }
     }
+}
+
+static void count_chosen(struct weights *w)
+{
     w->progress.n_objects = w->n_chosen;
+    w->progress.done_bytes = w->progress.total_bytes = 0;
+    for (int i = 0; i < w->n_chosen; i++) {
+        const struct fetched_object *o = w->chosen[i];
+
+        w->progress.total_bytes += o->listed->bytes;
+        for (int k = 0; k < o->n_pieces; k++)
+            w->progress.done_bytes += o->pieces[k].done ? o->pieces[k].bytes : 0;
+    }
 }
 
 static void *fetch_in_thread(void *arg)
@@ -426,14 +435,16 @@ static void *fetch_in_thread(void *arg)
 
 enum err_code weights_begin(struct weights *w, const char *const *paths, int n_paths, struct err *err)
 {
-    w->progress.done_bytes = w->progress.total_bytes = 0;
     TRY(choose(w, paths, n_paths, err));
-    announce(w);
+    count_chosen(w);
     TRY(check_room(w, w->progress.total_bytes - w->progress.done_bytes, err));
+    announce(w); /* only what will be fetched: nobody would wake whoever waits for something else */
     w->is_fetching = true;
     if (pthread_create(&w->thread, NULL, fetch_in_thread, w)) {
         w->is_fetching = false;
-        return err_set(err, ERR_NOMEM, "weights: the thread that fetches the model cannot be started");
+        err_ignore(err_set(&w->err, ERR_NOMEM, "weights: the thread that fetches the model cannot be started"));
+        memory_files_fail(&w->err);
+        return err_set(err, w->err.code, "%s", w->err.msg);
     }
     w->is_running = true;
     return ERR_OK;

@@ -8,6 +8,7 @@
 #include "kernels/base/base64.h"
 #include "kernels/base/crc32c.h"
 #include "kernels/base/file.h"
+#include "kernels/base/memory_file.h"
 #include "models/fill/fill.h"
 #include "test/support/check.h"
 #include "test/support/fake/storage_scene.h"
@@ -345,6 +346,22 @@ TEST(weights__there_is_a_limit_of_files_and_nothing_that_is_packed)
     scene_will(200, "{\"items\":[{\"name\":\"m/t/x.gguf\",\"generation\":\"7\",\"size\":\"4\",\"contentEncoding\":\"gzip\"}]}");
     CHECK_INT(look(FOLDER, NULL, 0), ERR_UNSUPPORTED);
     CHECK(strstr(scene.err.msg, FOLDER "/x.gguf is stored with a contentEncoding"));
+    stop();
+}
+
+TEST(weights__what_does_not_fit_is_refused_and_nobody_waits_for_it)
+{
+    static const char *const paths[] = { FOLDER "/x.bin" };
+
+    start();
+    put("x.bin", SPAN("x"));
+    scene.script.handle = NULL;
+    scene_will(200, "{\"items\":[{\"name\":\"m/t/x.bin\",\"generation\":\"7\",\"size\":\"4000000000000\"}]}");
+    CHECK_OK(look(FOLDER, NULL, 0), scene.err);
+    CHECK_INT(weights_begin(b.w, paths, 1, &scene.err), ERR_NOMEM);
+    CHECK(strstr(scene.err.msg, "have 4000.0 GB more than has arrived"));
+    CHECK(!memory_files_arriving());
+    CHECK_OK(memory_file_wait(paths[0], 0, 1, &scene.err), scene.err);
     stop();
 }
 
