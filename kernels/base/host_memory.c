@@ -25,15 +25,18 @@ static int64_t read_number(const char *root, const char *file, const char *key)
     return found;
 }
 
-/* The memory that a control group leaves: its limit less its use, without file pages. */
+/* The memory that a control group leaves: its limit less its use, without file pages. Those of files that are in memory
+ * alone are counted among them, and cannot be taken back. */
 static int64_t group_available(const char *root, const char *limit, const char *current, const char *stat,
                                const char *file_key)
 {
     int64_t most = read_number(root, limit, ""), used = read_number(root, current, ""),
-            files = read_number(root, stat, file_key);
+            files = read_number(root, stat, file_key), in_memory = read_number(root, stat, "shmem ");
 
     if (most < 0 || used < 0)
         return -1;
+    if (in_memory > 0)
+        files -= in_memory;
     if (files > 0)
         used -= files < used ? files : used;
     return used < most ? most - used : 0;

@@ -202,6 +202,8 @@ TEST(host_memory__is_the_least_of_machine_and_container)
     CHECK_INT(host_memory_available_in(root), 40 * 1024);
     put(root, "/sys/fs/cgroup/memory.max", "20000\n");
     CHECK_INT(host_memory_available_in(root), 19000);
+    put(root, "/sys/fs/cgroup/memory.stat", "anon 1000\nfile 8000\nshmem 5000\nfile_mapped 7\n");
+    CHECK_INT(host_memory_available_in(root), 14000); /* files in memory stay there */
     put(root, "/sys/fs/cgroup/memory.max", "500\n");
     CHECK_INT(host_memory_available_in(root), 0);
     CHECK(host_memory_available() == -1 || host_memory_available() > 0);
