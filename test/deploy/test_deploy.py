@@ -469,7 +469,7 @@ def run_pipeline(s, conform=0, **substitutions):
     values = {"PROJECT_ID": PROJECT, "PROJECT_NUMBER": NUMBER, "BUILD_ID": "0a1b2c3d-4e5f", "_DEPLOY": "yes", "_REGION": "us-east4", "_SERVICE": service,
               "_IMAGE": "us-docker.pkg.dev/p/r/inpaint-worker", "_TAG": "new", "_CANDIDATE": "candidate", "_AUDIENCE": URL + "/inpaint", "_MODEL": "Q8_0",
               "_PUSH_ACCOUNT": f"inpaint-push@{PROJECT}.iam.gserviceaccount.com", "_TEXT": "t5", "_BACKEND": "cuda", "_TOKEN_SECRET": "HF_TOKEN",
-              **{name: "" for name in ("_BASE", "_RUNTIME", "_COMMIT", "_VERSION", "_BUCKET", "_CREDENTIALS_SECRET", "_CONFORM_USER", "_CONFORM_SESSION")},
+              **{name: "" for name in ("_BASE", "_RUNTIME", "_COMMIT", "_VERSION", "_BUCKET", "_CREDENTIALS_SECRET", "_SUBSCRIPTION", "_CONFORM_USER", "_CONFORM_SESSION")},
               **substitutions}
     os.chmod(s.path("bin/docker", DOCKER), 0o755)
     env = {**s.env, **values, "CONFORM": str(conform)}
