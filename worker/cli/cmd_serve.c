@@ -69,8 +69,7 @@ struct service {
     _Atomic bool load_failed; /* the loader failed and has logged why */
     atomic_int halves;        /* of being ready: the model is loaded, and the cloud was there once */
     struct start_times times;
-    int64_t listening_ms, cloud_ms; /* monotonic: both began to be there */
-    int64_t asking_ms;              /* the cloud's questions began */
+    int64_t listening_ms, cloud_ms; /* monotonic: both began to be there; the cloud is asked as soon as we listen */
     bool cloud_held;                /* the thread that asks the cloud has seen all of it */
 };
 
@@ -152,7 +151,7 @@ static void log_ready(const struct service *s)
               log_phase(s, "speedSeconds", START_SPEED), log_phase(s, "cloudWaitSeconds", START_CLOUD),
               log_int("weightsBytes", bytes), log_int("weightsMBPerSecond", bytes / 1000 / (weights_ms + !weights_ms)),
               log_seconds("mainToListeningSeconds", s->listening_ms - t->began_ms[START_SETTINGS]),
-              log_seconds("cloudAskedSeconds", s->cloud_ms - s->asking_ms),
+              log_seconds("cloudAskedSeconds", s->cloud_ms - s->listening_ms),
               log_part(s, "cloudProjectSeconds", CLOUD_PROJECT), log_part(s, "cloudTokenSeconds", CLOUD_TOKEN),
               log_part(s, "cloudDatabaseSeconds", CLOUD_DATABASE), log_part(s, "cloudBucketSeconds", CLOUD_BUCKET),
               log_part(s, "cloudTopicSeconds", CLOUD_TOPIC), log_part(s, "cloudKeysSeconds", CLOUD_KEYS),
@@ -587,7 +586,7 @@ static enum err_code start(struct service *s, struct err *err)
     TRY(open_jobs(s, err));
     TRY(open_cloud_check(s, err));
     TRY(open_server(s, err));
-    s->listening_ms = s->asking_ms = sys_mono_ms(&sys_real);
+    s->listening_ms = sys_mono_ms(&sys_real);
     return cloud_check_start(&s->cloud, err);
 }
 
