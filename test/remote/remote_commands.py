@@ -3,12 +3,10 @@
 contract: `remote_commands.py [parts of names]`."""
 import base64
 import calendar
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -16,7 +14,7 @@ sys.path[:0] = [os.path.join(os.path.dirname(HERE), "integration")]
 from harness import PROGRAM, WORK, Suite, call, equal, free_port, run_suites, tests_of, wait_until
 from local_path import LASTING_INPUTS, MASK, PHOTO, Town
 from tools.local_cloud.cloud import POISON_TOPIC, SUBSCRIPTION
-from tools.local_cloud.server import Reply
+from tools.local_cloud.server import Reply, Server
 
 # How many checks need nothing, a token, --poison, a session.
 BARE, TOKEN, POISON, SESSION = 19, 7, 20, 3
@@ -141,60 +139,25 @@ def test_conform_says_why_it_is_not_ready_and_asks_no_more_than_it_can():
 
 # ---- stand-ins that break it ----
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Reads a request whole, in chunks or not, and has its stand-in answer it."""
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def body_of(self):
-        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        body = b""
-        while size := int(self.rfile.readline(), 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
-
-    def serve(self):
-        self.body = self.body_of()
-        reply = self.server.stand_in.answer(self)
-        self.send_response(reply.status)
-        for name, value in reply.headers.items():
-            self.send_header(name, value)
-        if reply.status != 204:
-            self.send_header("Content-Length", str(len(reply.body)))
-        self.end_headers()
-        self.wfile.write(b"" if self.command == "HEAD" else reply.body)
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = serve
-
-    def log_message(self, *_):
-        pass
-
-
-class StandIn:
+class StandIn(Server):
     """A server that keeps the contract as far as `conform` without a session can tell, but for what a test changes:
     `changes` has {a deed: an answer, or a function of the request}."""
 
     def __init__(self, **changes):
         self.changes = changes
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads, self.server.stand_in = True, self
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        super().__init__()
 
-    def answer(self, request):
+    def reply_to(self, request):
         deed = self.deed_of(request)
         change = self.changes.get(deed)
         return change(request) if callable(change) else change or self.good(deed)
 
     @staticmethod
     def deed_of(request):
-        path, token = request.path.split("?", 1)[0], request.headers.get_all("Authorization") or []
+        path, token = request.path, request.headers.get_all("Authorization") or []
         if request.headers.get("X-Conform"):
             return "big"
-        if path == "/inpaint" and request.command == "POST":
+        if path == "/inpaint" and request.method == "POST":
             if token != ["Bearer good.good.good"]:
                 return "bad_token"
             at = json.loads(request.body)["message"]["publishTime"]
@@ -203,7 +166,7 @@ class StandIn:
         known = {"/": ("GET", "HEAD"), "/ready": ("GET",), "/health": ("GET",), "/metrics": ("GET",), "/inpaint": ("POST",)}
         if path not in known:
             return "nowhere"
-        return path.strip("/") or "about" if request.command in known[path] else f"other_{path.strip('/')}"
+        return path.strip("/") or "about" if request.method in known[path] else f"other_{path.strip('/')}"
 
     @staticmethod
     def good(deed):
@@ -222,8 +185,7 @@ class StandIn:
         return self
 
     def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
+        self.stop()
 
 
 def test_conform_finds_nothing_wrong_with_a_good_stand_in():
