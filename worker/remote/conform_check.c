@@ -45,6 +45,13 @@ enum err_code conform_push(const struct conform *c, const char *user, const char
     return ERR_OK;
 }
 
+enum err_code conform_fill(struct arena *a, char with, size_t n, char **ret, struct err *err)
+{
+    TRY(arena_alloc(a, n + 1, 1, ret, err));
+    memset(*ret, with, n);
+    return ERR_OK;
+}
+
 bool conform_send(const struct conform *c, const struct http_request *req, struct http_reply *ret,
                   struct conform_result *r)
 {

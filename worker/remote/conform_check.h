@@ -84,6 +84,9 @@ MUST_CHECK enum err_code conform_request(const struct conform *c, const char *me
 MUST_CHECK enum err_code conform_push(const struct conform *c, const char *user, const char *session, int64_t age_s,
                                       struct arena *a, struct http_request *ret, struct err *err);
 
+/* A text of this character, n times. */
+MUST_CHECK enum err_code conform_fill(struct arena *a, char with, size_t n, char **ret, struct err *err);
+
 /* Sends; false: there is no whole answer, `r` says why, and *ret is zeroed. */
 bool conform_send(const struct conform *c, const struct http_request *req, struct http_reply *ret,
                   struct conform_result *r);

@@ -3,7 +3,6 @@
  * No job begins, whatever they hold.
  */
 #include <stdio.h>
-#include <string.h>
 
 #include "worker/base/rfc3339.h"
 #include "worker/remote/answer.h"
@@ -107,12 +106,10 @@ static void run_filled(struct conform *c, char with, size_t n, struct conform_re
     struct err err = { 0 };
     char *body;
 
-    if (arena_alloc(c->arena, n, 1, &body, &err)) {
+    if (conform_fill(c->arena, with, n, &body, &err))
         conform_broken(r, &err);
-        return;
-    }
-    memset(body, with, n);
-    send(c, (struct span){ body, n }, r);
+    else
+        send(c, (struct span){ body, n }, r);
 }
 
 static void run_deep(struct conform *c, const struct conform_check *k, struct conform_result *r)

@@ -136,13 +136,6 @@ static void run_two_headers(struct conform *c, const struct conform_check *k, st
 
 /* ---- much of it ---- */
 
-static enum err_code fill(struct arena *a, size_t bytes, char **ret, struct err *err)
-{
-    TRY(arena_alloc(a, bytes + 1, 1, ret, err));
-    memset(*ret, ' ', bytes);
-    return ERR_OK;
-}
-
 static void run_huge(struct conform *c, const struct conform_check *k, struct conform_result *r)
 {
     struct http_request req;
@@ -150,7 +143,8 @@ static void run_huge(struct conform *c, const struct conform_check *k, struct co
     struct err err = { 0 };
     char *body = NULL;
 
-    if (conform_request(c, k->method, k->path, c->arena, &req, &err) || fill(c->arena, HUGE_BYTES, &body, &err)) {
+    if (conform_request(c, k->method, k->path, c->arena, &req, &err) ||
+        conform_fill(c->arena, ' ', HUGE_BYTES, &body, &err)) {
         conform_broken(r, &err);
         return;
     }
@@ -191,11 +185,10 @@ static void run_big_header(struct conform *c, const struct conform_check *k, str
     char *value = NULL;
 
     if (conform_request(c, k->method, k->path, c->arena, &req, &err) ||
-        fill(c->arena, BIG_HEADER_BYTES, &value, &err)) {
+        conform_fill(c->arena, 'x', BIG_HEADER_BYTES, &value, &err)) {
         conform_broken(r, &err);
         return;
     }
-    memset(value, 'x', BIG_HEADER_BYTES);
     http_request_header(&req, "X-Conform", value);
     http_request_header(&req, "X-Conform-More", value);
     if (http_send(c->http, &req, c->arena, &reply, &err)) {
