@@ -33,7 +33,8 @@ MUST_CHECK enum err_code remote_check_url(const char *option, const char *url, s
 MUST_CHECK enum err_code remote_authorize(struct remote *r, const char *token_file, const char *audience,
                                           struct err *err);
 
-/* All of a text: a file, or standard input for "-". ERR_TOO_LARGE, ERR_IO and those of file_read(). */
+/* All of a text: a file, or standard input for "-", of which max_bytes + 1 come where it has more, for the caller to
+ * refuse. ERR_IO, ERR_NOMEM and those of file_read(). */
 MUST_CHECK enum err_code remote_read_text(const char *path, size_t max_bytes, struct arena *a, struct span *ret,
                                           struct err *err);
 
