@@ -39,7 +39,7 @@ role_applies() { # WHEN
 
 member_of() { # NAME
     case $1 in
-    runtime | push | build) echo "serviceAccount:inpaint-${1/runtime/worker}@$project.iam.gserviceaccount.com" ;;
+    runtime | push | build) local account=${1}_account && echo "serviceAccount:${!account}" ;;
     agent) echo "serviceAccount:service-$number@gcp-sa-pubsub.iam.gserviceaccount.com" ;;
     github) echo "principalSet://iam.googleapis.com/projects/$number/locations/global/workloadIdentityPools/github/attribute.repository/$github" ;;
     esac
@@ -64,6 +64,8 @@ find_target() { # ON
     esac
 }
 
+declare -A policies=() # what was said of each resource: several roles on one are one question
+
 grant() { # MEMBER ON ROLE REASON
     local member target named flags=("--role=$3" --quiet)
     member=$(member_of "$1")
@@ -71,10 +73,11 @@ grant() { # MEMBER ON ROLE REASON
     # Without it gcloud asks about conditions where a policy has one.
     [ "${target[*]}" != projects ] || flags+=(--condition=None)
     [ "$dry_run" -eq 0 ] || echo "# $1: $4"
-    if ask gcloud "${target[@]}" get-iam-policy "${named[@]}" '--flatten=bindings[].members' '--format=value(bindings.role,bindings.members)' &&
-        grep -qxF "$3"$'\t'"$member" <<< "$answer"; then
-        return 0
+    if [ -z "${policies[$2]+asked}" ] &&
+        ask gcloud "${target[@]}" get-iam-policy "${named[@]}" '--flatten=bindings[].members' '--format=value(bindings.role,bindings.members)'; then
+        policies[$2]=$answer
     fi
+    ! grep -qxF "$3"$'\t'"$member" <<< "${policies[$2]-}" || return 0
     change gcloud "${target[@]}" add-iam-policy-binding "${named[@]}" "--member=$member" "${flags[@]}"
 }
 

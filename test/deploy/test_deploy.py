@@ -109,6 +109,8 @@ def test_a_first_run_makes_everything_and_a_second_changes_nothing():
         assert len(s.changes()) > 25
         said = s.run()
         assert s.changes() == [] and "0 changes" in said, s.changes()
+        asked = [line for line in s.log() if "get-iam-policy" in line]
+        assert len(asked) == len(set(asked)) > 5, asked  # one question a resource
 
 
 def test_each_step_can_fail_and_a_repeat_goes_on_from_there():
