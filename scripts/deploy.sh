@@ -41,8 +41,6 @@ weights=image:Q8_0 text=t5 image='' token_file='' credentials_secret='' credenti
 job_deadline=280 timeout=300 ack_deadline=600 lease=360 queue_depth=8 startup=600 max_retry_delay=600
 dry_run=0 assume_yes=0 tiny=0 only_destroy=0 more_env=() undo=()
 repository=workers
-# shellcheck disable=SC2034  # used by the parts below
-dry_run_mark=''
 
 # shellcheck source=scripts/deploy/command.sh
 . "$root/scripts/deploy/command.sh"
@@ -72,7 +70,7 @@ read_options() {
     while [ $# -gt 0 ]; do
         case $1 in
         --help | -h) sed -n '2,/^# Exit status/s/^# \{0,1\}//p' "$root/scripts/deploy.sh"; exit 0 ;;
-        --dry-run) dry_run=1 dry_run_mark='#' ;;
+        --dry-run) dry_run=1 ;;
         --yes) assume_yes=1 ;;
         --tiny) tiny=1 ;;
         --destroy) only_destroy=1 ;;

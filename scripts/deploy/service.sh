@@ -4,7 +4,11 @@
 build_image() {
     local build
     step image "built by Cloud Build from this folder, unless it is there already; half an hour, its log is at the address that gcloud prints"
-    [ -z "$given_image" ] || { echo "${dry_run_mark}  given: $image"; return; }
+    if [ -n "$given_image" ]; then
+        [ "$dry_run" -eq 0 ] || printf '#'
+        echo "  given: $image"
+        return
+    fi
     if ask gcloud artifacts docker images describe "$image" "--project=$project" '--format=value(image_summary.digest)'; then
         echo "  it is there: $image"
         return
