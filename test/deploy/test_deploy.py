@@ -4,7 +4,6 @@
 The stand-in (gcloud.py) keeps a project in a file, so that a second run, a run after a failure and a project that the
 predecessor left can be tried without an account.
 """
-import concurrent.futures
 import contextlib
 import json
 import os
@@ -14,10 +13,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, "test", "integration"))
+from harness import Skip, Suite, run_suites, tests_of
+
 SCRIPT = os.path.join(ROOT, "scripts", "deploy.sh")
 PROJECT, NUMBER = "my-pets-1", "123456789012"
 URL = f"https://pawfect-edit-inpaint-{NUMBER}.us-east4.run.app"
@@ -34,10 +35,6 @@ OPENING = {  # a project of Firebase, as an app has it
     f"storage buckets/gs://{PROJECT}.firebasestorage.app": {"name": "bucket"},
     "firestore databases/(default)": {"type": "FIRESTORE_NATIVE"},
 }
-
-
-class Skip(Exception):
-    """This machine lacks what a test needs; the text says what."""
 
 
 class Stand:
@@ -537,32 +534,7 @@ def test_the_roles_of_the_document_are_those_that_are_granted():
     assert len(rows) > 15 and sorted((m, r, on, why) for m, on, r, why in rows) == sorted(told), set((m, r, on, why) for m, on, r, why in rows) ^ set(told)
 
 
-def outcome_of(test):
-    name, f = test
-    begin = time.monotonic()
-    try:
-        f()
-    except Skip as e:
-        return "skipped", f"skipped {name}: {e}"
-    except Exception as e:  # pylint: disable=broad-except  # any failure is one test's
-        return "failed", f"not ok  {name}\n  {type(e).__name__}: {e}"
-    return "passed", f"ok      {name} ({time.monotonic() - begin:.1f} s)"
-
-
-def main():
-    if "--help" in sys.argv[1:]:
-        print(__doc__)
-        return 0
-    parts = sys.argv[1:]
-    tests = [(name[5:], f) for name, f in globals().items() if name.startswith("test_") and (not parts or any(p in name for p in parts))]
-    count = {"passed": 0, "failed": 0, "skipped": 0}
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # each has a project of its own
-        for outcome, text in pool.map(outcome_of, tests):
-            count[outcome] += 1
-            print(text, flush=True)
-    print(", ".join(f"{n} {outcome}" for outcome, n in count.items()))
-    return 1 if count["failed"] or not count["passed"] else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    if "--help" in sys.argv[1:]:
+        sys.exit(print(__doc__))
+    sys.exit(run_suites(sys.argv[1:], Suite(tests_of(sys.modules[__name__]), at_once=os.cpu_count())))  # each has a project of its own
