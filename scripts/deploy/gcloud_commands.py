@@ -72,11 +72,16 @@ def dry_runs():
         yield " ".join(("deploy.sh --dry-run", *options)), out
 
 
+def blocks_of(path):
+    """-> the shell blocks of a document."""
+    text = open(os.path.join(ROOT, path), encoding="utf-8").read()
+    return "\n".join(re.findall(r"^```(?:sh|bash|shell|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+
+
 def texts():
     yield from dry_runs()
     for path in ["README.md", *sorted(glob.glob("docs/*.md", root_dir=ROOT))]:
-        text = open(os.path.join(ROOT, path), encoding="utf-8").read()
-        yield path, "\n".join(re.findall(r"^```(?:sh|bash|shell|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+        yield path, blocks_of(path)
     for path in ["cloudbuild.yaml", *sorted(glob.glob(".github/workflows/*.yml", root_dir=ROOT))]:
         text = open(os.path.join(ROOT, path), encoding="utf-8").read()
         yield path, re.sub(r"^\s*(#.*|- name: .*|(- )?run: )", lambda m: "" if "run:" in m.group(0) else "# ", text, flags=re.MULTILINE)
@@ -87,10 +92,10 @@ def form_of(words):
     return " ".join(w.split("=")[0] if w.startswith("-") else "x" if i > 4 else w for i, w in enumerate(words)) if FREE.search(text) else text
 
 
-def collect():
-    """-> {command: where it stands first}"""
+def collect(told):
+    """The commands of [(where, text)]. -> {command: where it stands first}"""
     found, forms = {}, set()
-    for where, text in texts():
+    for where, text in told:
         for line in logical_lines(text):
             try:
                 for words in commands_of(line):
@@ -132,7 +137,7 @@ def main():
     listing = sys.argv[1:] == ["--list"]
     if not listing and not shutil.which("gcloud"):
         return 3
-    found = collect()
+    found = collect(texts())
     if listing:
         print("\n".join(f"{where}: {command}" for command, where in found.items()))
         return 0

@@ -1,16 +1,19 @@
 """scripts/deploy/monitoring.sh with a stand-in for gcloud that keeps what it was told."""
 import contextlib
-import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 
 from files import FOLDER, alerts, complaints
 from filters import metrics
 from harness import ROOT, Skip, equal
+
+sys.path.append(os.path.join(ROOT, "scripts", "deploy"))
+import gcloud_commands
 
 SCRIPT = os.path.join(ROOT, "scripts", "deploy", "monitoring.sh")
 # A project of one folder: channels, metrics, policies and dashboards, a line for each that a create makes.
@@ -178,21 +181,14 @@ def test_wrong_options_are_refused_with_what_is_allowed():
 
 # ---- gcloud's own parser ----
 
-def lint(commands):
-    """-> {command: what gcloud's parser says against it}"""
+def lint(found):
+    """{command: where it stands} -> what gcloud's parser says against them"""
     if not shutil.which("gcloud"):
         why = "gcloud is not installed (google-cloud-cli), so no command was parsed"
         if os.environ.get("CI"):
             raise AssertionError(why)
         raise Skip(why)
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
-        json.dump([{"command_string": c} for c in commands], f)
-        f.flush()
-        done = subprocess.run(["gcloud", "meta", "lint-gcloud-commands", f"--commands-file={f.name}"], capture_output=True, text=True,
-                              check=False)
-    answers = json.loads(done.stdout)
-    equal(len(answers), len(commands), "an answer for each command")
-    return {a["command_string"]: a["error_message"] for a in answers if not a["success"]}
+    return list(gcloud_commands.check(found))
 
 
 def test_gclouds_parser_takes_every_command_of_the_script():
@@ -202,23 +198,14 @@ def test_gclouds_parser_takes_every_command_of_the_script():
         first = p.calls()
         p.run("--email", "a@example.com")
         commands += [shlex.join(["gcloud", *c.replace("inpaint: ", "inpaint-").split(" ")]) for c in first + p.calls()]
-    equal(lint(sorted(set(commands))), {})
-
-
-def commands_of(document):
-    """The gcloud commands of a document's blocks for the shell, each on one line."""
-    with open(os.path.join(ROOT, document), encoding="utf-8") as f:
-        blocks = re.findall(r"```sh\n(.*?)```", f.read(), re.DOTALL)
-    for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
-        for part in re.findall(r"gcloud (?:'[^']*'|\"[^\"]*\"|[^|;&#()])*", line):
-            yield re.split(r" [<>] ", " ".join(part.split()))[0]
+    equal(lint(dict.fromkeys(commands, "monitoring.sh")), [])
 
 
 def test_gclouds_parser_takes_every_command_of_the_documents():
-    commands = sorted({c for d in ("docs/OPERATIONS.md", "docs/COST.md") for c in commands_of(d)})
-    assert len(commands) > 20, commands
-    equal(lint(commands), {})
+    found = gcloud_commands.collect((d, gcloud_commands.blocks_of(d)) for d in ("docs/OPERATIONS.md", "docs/COST.md"))
+    assert len(found) > 20, found
+    equal(lint(found), [])
 
 
 def test_gclouds_parser_finds_a_flag_that_there_is_not():
-    equal(len(lint(["gcloud logging metrics create x --config-file=y"])), 1)
+    equal(len(lint({"gcloud logging metrics create x --config-file=y": "here"})), 1)
