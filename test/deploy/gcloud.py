@@ -86,7 +86,7 @@ def flag_list(flags, name, separator=","):
     return dict(pair.split("=", 1) for pair in flags[name].split(separator)) if flags.get(name) else {}
 
 
-def subscription_of(name, flags, old):
+def subscription_of(flags, old):
     project = f"projects/{flags['--project']}"
     record = dict(old or {"topic": f"{project}/topics/{flags['--topic']}"})
     if "--push-endpoint" in flags:
@@ -207,11 +207,11 @@ def run(state, group, verb, names, flags):
             die(f"ALREADY_EXISTS: {name}")
         if group == "pubsub subscriptions" and f"pubsub topics/{flags['--topic']}" not in state:
             die(f"NOT_FOUND: Resource not found (resource={flags['--topic']}).")
-        state[key] = subscription_of(name, flags, None) if group == "pubsub subscriptions" else {
+        state[key] = subscription_of(flags, None) if group == "pubsub subscriptions" else {
             "name": name, "email": name, **({"attributeCondition": flags["--attribute-condition"]} if "--attribute-condition" in flags else {})}
         return None
     if verb == "update" and group == "pubsub subscriptions":
-        state[key] = subscription_of(name, flags, state[key])
+        state[key] = subscription_of(flags, state[key])
         return None
     return die(f"the stand-in does not know: {group} {verb}")
 
