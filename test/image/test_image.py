@@ -6,20 +6,21 @@ The form for the CPU on Debian 12: what differs in the CUDA form is its base, li
 import contextlib
 import functools
 import hashlib
-import http.server
 import json
 import os
+import pathlib
 import re
 import stat
 import subprocess
 import sys
-import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.join(HERE, "..", "integration"), os.path.join(HERE, "..", "..")]
+sys.path[:0] = [os.path.join(HERE, "..", "integration"), os.path.join(HERE, "..", "fetch"), os.path.join(HERE, "..", "..")]
 import builder
 from builder import ALL, DIR, ROOT, Image, build, buildah, copy_tree, holds_text
+from client import REPOSITORY
 from harness import Skip, Suite, equal, jpeg_size, mask_png, photo_png, run_suites, tests_of, wait_until
+from hub import Hub
 from tools.local_cloud.cloud import Cloud
 from tools.local_cloud.worker import free_port
 
@@ -63,12 +64,6 @@ def demo():
     build("inpaint-demo", context(), MODEL="demo", VERSION=VERSION, COMMIT=COMMIT, SOURCE="https://example.com/r",
           CREATED="2026-01-02T03:04:05Z")
     return opened("inpaint-demo")
-
-
-@contextlib.contextmanager
-def all_closed():
-    with OPEN:
-        yield
 
 
 # ---- what travels to the builder ----
@@ -247,54 +242,6 @@ def ended(worker, log):
 
 # ---- fetched weights ----
 
-class Hub:
-    """What scripts/fetch_weights.sh asks of Hugging Face, for the files of one folder, and the tokens that it was shown."""
-
-    def __init__(self, folder):
-        hub = self
-        self.tokens, self.asked = set(), []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self):
-                hub.tokens.add(self.headers.get("Authorization"))
-                path = re.sub(r"^/[^/]+/[^/]+/resolve/[^/]+/", "", self.path)
-                hub.asked.append(path)
-                try:
-                    with open(f"{folder}/{path}", "rb") as f:
-                        data = f.read()
-                except OSError:
-                    data = None
-                span = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-                total = len(data or b"")
-                if span:
-                    first, last = int(span[1]), min(int(span[2]), total - 1)
-                    self.send_response(206)
-                    self.send_header("Content-Range", f"bytes {first}-{last}/{total}")
-                    data = data[first:last + 1]
-                else:
-                    self.send_response(404 if data is None else 200)
-                self.send_header("Content-Length", str(len(data or b"")))
-                self.send_header("ETag", '"1"')
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(data or b"")
-
-            do_HEAD = do_GET
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
 TINY = os.path.join(ROOT, "build", "models", "tiny")
 PARTS = {"transformer": ["flux1-fill-tiny-Q8_0.gguf"], "vae": ["ae.safetensors"], "clip": ["text_encoder/model.safetensors"],
          "t5": ["text_encoder_2/model.safetensors"],
@@ -310,9 +257,8 @@ def write_table(path):
         for name in names:
             with open(f"{TINY}/{name}", "rb") as f:
                 data = f.read()
-            known = {"repository": "a/b", "file": name, "to": name, "bytes": len(data),
-                     "sha256": hashlib.sha256(data).hexdigest()}
-            rows.append({**like[part], **known, **({"size": None} if "size" in like[part] else {})})
+            rows.append({**like[part], "repository": REPOSITORY, "file": name, "to": name, "bytes": len(data), "size": None,
+                         "sha256": hashlib.sha256(data).hexdigest()})
     licences = ",\n    ".join(map(json.dumps, table["licences"]))
     files = ",\n    ".join(map(json.dumps, rows))
     with open(path, "w", encoding="utf-8") as f:
@@ -325,8 +271,6 @@ def fetched(text="t5", fresh=False):
     """An image whose weights were fetched with a token, and the hub that was asked for them."""
     if not ALL:
         raise Skip("only with --all")
-    if not os.path.exists(f"{ROOT}/scripts/fetch_weights.sh"):
-        raise Skip("there is no scripts/fetch_weights.sh")
     if not os.path.isdir(TINY):
         raise Skip("there is no build/models/tiny: make tiny-model")
     folder, tag = context(), f"inpaint-fetched-{text}{'-fresh' if fresh else ''}"
@@ -335,10 +279,10 @@ def fetched(text="t5", fresh=False):
         open(f"{folder}/table-written", "w", encoding="ascii").close()
     with open(f"{DIR}/token", "w", encoding="ascii") as f:
         f.write(TOKEN + "\n")
-    hub = Hub(TINY)
-    OPEN.callback(hub.stop)
+    hub = Hub({f"{REPOSITORY}/{name}": pathlib.Path(TINY, name).read_bytes() for names in PARTS.values() for name in names})
+    OPEN.callback(hub.close)
     options = ["--secret", f"id=hf_token,src={DIR}/token"] + (["--no-cache"] if fresh else [])
-    log = build(tag, folder, *options, MODEL="Q8_0", TEXT=text, HF_ENDPOINT=hub.url, COMMIT=COMMIT)
+    log = build(tag, folder, *options, MODEL="Q8_0", TEXT=text, HF_ENDPOINT=hub.hub.address, COMMIT=COMMIT)
     os.remove(f"{DIR}/token")
     assert TOKEN not in log, "the token is in what the build printed"
     return opened(tag), hub
@@ -346,7 +290,7 @@ def fetched(text="t5", fresh=False):
 
 def test_fetched_weights_are_a_layer_for_each_part_and_their_licences_are_beside_them():
     image, hub = fetched()
-    assert f"Bearer {TOKEN}" in hub.tokens, "the server was shown the token"
+    assert f"Bearer {TOKEN}" in {r.headers.get("authorization") for r in hub.hub.log}, "the server was shown the token"
     code = image.layers.index(image.layers_of("usr/local/bin/inpaint-worker")[0])
     for part, names in PARTS.items():
         layers = image.layers_of(f"models/{names[0]}")
@@ -399,4 +343,4 @@ if __name__ == "__main__":
         sys.exit(subprocess.run(["scripts/image/check.sh", *sys.argv[1:]], cwd=ROOT).returncode)
     for name in buildah("containers", "--quiet").splitlines():
         buildah("rm", name, check=False)  # of a run that was killed
-    sys.exit(run_suites(sys.argv[1:], Suite(tests_of(sys.modules[__name__]), all_closed)))
+    sys.exit(run_suites(sys.argv[1:], Suite(tests_of(sys.modules[__name__]), lambda: OPEN)))
