@@ -18,8 +18,8 @@ vae | clip | tokenizers | t5 | transformer) part=$1 ;;
     exit 2
     ;;
 esac
-parts=${PARTS:-/parts}
-secret=${HF_TOKEN_FILE:-/run/secrets/hf_token}
+parts=/parts
+secret=/run/secrets/hf_token
 [ -n "${HF_ENDPOINT:-}" ] || unset HF_ENDPOINT # a build argument that is not given is empty here
 
 options=(--transformer "${MODEL:-Q8_0}" --text t5 --part "$part" --out "$parts/$part")
