@@ -250,7 +250,6 @@ explain_curl() { # what curl's exit status means, for those that are not "the co
 }
 
 explain_status() { # OURS: what a status other than the expected one means; OURS: the endpoint said it, not a content network
-    retry_after_ms=0
     case $status in
     408 | 425 | 429 | 5??)
         trouble="the server answered $status for $what"
@@ -436,9 +435,7 @@ fetch_plain() { # everything in one stream, from its beginning
     ask_place '' || return
     [ "$status" = 200 ] || { end_request; trouble="the server answered $status for $what"; return $again; }
     local code=0
-    if [ "$size" = - ]; then take 999999999999999 "$state/whole" || code=$?
-    else take "$size" "$state/whole" || code=$?
-    fi
+    take "${size/#-/999999999999999}" "$state/whole" || code=$?
     end_request
     [ $code = 0 ] || return $code
     if [ "$size" = - ]; then [ $curl_status != 0 ] || return 0
@@ -540,11 +537,7 @@ is_complete() {
 fetch_bytes() { # of $row into $state/whole, by the workers
     local code=0 alive=1
     start_workers || return
-    until is_complete || [ $alive = 0 ]; do
-        if [ -e "$state/run/failed" ]; then
-            { read -r code; read -r trouble; } < "$state/run/failed"
-            break
-        fi
+    until is_complete || [ $alive = 0 ] || [ -e "$state/run/failed" ]; do
         show_progress
         sleep 0.1
         a_worker_lives || alive=0
