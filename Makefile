@@ -273,8 +273,7 @@ demo: ## the same, and a page in the browser to try it on photos of your own; Ct
 
 deploy-test: ## scripts/deploy.sh with a stand-in for gcloud: first runs, repeats, failures; T="parts of names" runs some
 	$(Q)python3 test/deploy/test_deploy.py $(T)
-image-check: build/tiny-model ## the image, built without a daemon and run; root, buildah, debootstrap; T="parts of names" runs some, ALL=1 more
-	$(Q)mkdir -p build/models && build/tiny-model build/models/tiny
+image-check: tiny-model ## the image, built without a daemon and run; root, buildah, debootstrap; T="parts of names" runs some, ALL=1 more
 	$(Q)scripts/image/check.sh $(if $(ALL),--all) $(T)
 
 lint: ## the rules that no compiler knows: layers, libraries, exits, headers, layout, shell
