@@ -19,7 +19,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "test/integration"))
 from client import PIECE, REPOSITORY, Client, content, row, table_text
-from harness import Skip, Suite, run_suites, tests_of
+from harness import Skip, Suite, run_suites, tests_of, wait_until
 from hub import Hub, Reply
 
 TOKEN = "hf_TheTokenOfThisTest"
@@ -65,13 +65,6 @@ def first_times(n, fault):
 def for_pieces(make):
     """A fault for everything but the question whether ranges are known."""
     return lambda request, reply: make(request, reply) if request.span != (0, 0) else None
-
-
-def wait_until(what, seconds=20):
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def descendants(pid):
@@ -257,7 +250,7 @@ def test_a_killed_run_leaves_what_the_next_one_continues():
         with one_file(digest=how != signal.SIGTERM) as (hub, client):
             hub.cdn_fault = first_times(100, for_pieces(lambda q, r: Reply(r.status, r.headers, r.body, rate=PIECE // 2)))
             process = client.start("--connections", "3")
-            wait_until(lambda: hub.sent() > PIECE)
+            wait_until("a piece has been sent", lambda: hub.sent() > PIECE, 20)
             started = descendants(process.pid) - {process.pid}
             process.send_signal(how)
             _, err = process.communicate(timeout=20)
@@ -480,7 +473,7 @@ def test_at_a_terminal_progress_is_one_line_and_ctrl_c_ends_it():
         hub.cdn_fault = lambda q, r: r if q.span == (0, 0) else Reply(r.status, r.headers, r.body, rate=PIECE // 4)
         with subprocess.Popen([sys.executable, "-c", in_a_terminal, *client.command()], env=client.env, stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE) as process:
-            wait_until(lambda: hub.sent() > 3 * PIECE)
+            wait_until("three pieces have been sent", lambda: hub.sent() > 3 * PIECE, 20)
             process.stdin.write(b"\x03")
             process.stdin.flush()
             out = process.communicate(timeout=20)[0].decode()
@@ -554,7 +547,7 @@ def test_the_token_is_in_no_argument_output_trace_or_file():
         hub.cdn_fault = lambda q, r: r if q.span == (0, 0) else Reply(r.status, r.headers, r.body, rate=PIECE // 2)
         process = client.start(shell=("bash", "-x"), HF_TOKEN=TOKEN)
         seen = set()
-        wait_until(lambda: hub.sent() > PIECE or seen.update(look(process.pid)))
+        wait_until("a piece has been sent", lambda: hub.sent() > PIECE or seen.update(look(process.pid)), 20, every=0.02)
         for _ in range(20):
             seen.update(look(process.pid))
             time.sleep(0.02)
@@ -592,7 +585,7 @@ def test_two_runs_do_not_write_one_folder():
     with one_file() as (hub, client):
         hub.cdn_fault = lambda q, r: r if q.span == (0, 0) else Reply(r.status, r.headers, r.body, rate=PIECE // 2)
         first = client.start()
-        wait_until(lambda: hub.sent() > 1)
+        wait_until("bytes have been sent", lambda: hub.sent() > 1, 20)
         fails_with(client.run(FETCH_LOCK_SECONDS="0"), "another", str(first.pid))
         second = client.run(FETCH_LOCK_SECONDS="30")
         assert first.wait(20) == 0 and hub.sent() == len(BODY) + 1
