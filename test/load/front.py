@@ -7,6 +7,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+from tools.local_cloud.emulators import call
 from tools.local_cloud.server import TEXT, Reply, Server
 
 ANSWER_SECONDS = 300  # as --timeout: the longest that a push may last
@@ -18,27 +19,18 @@ class Instance:
     """One worker by its port; `under_way` pushes are with it."""
 
     def __init__(self, port):
-        self.port, self.is_ready, self.under_way, self.answered = port, False, 0, 0
+        self.url, self.is_ready, self.under_way, self.answered = f"http://127.0.0.1:{port}", False, 0, 0
 
     def ask_ready(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
         try:
-            connection.request("GET", "/ready")
-            return connection.getresponse().status == 200
+            return call("GET", self.url + "/ready", timeout=1)[0] == 200
         except (OSError, http.client.HTTPException):
             return False
-        finally:
-            connection.close()
 
     def push(self, request):
         """-> the status of the answer; OSError or HTTPException where there is none."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
-        try:
-            connection.request("POST", request.path, request.body,
-                               {name: request.headers[name] for name in FORWARDED if name in request.headers})
-            return connection.getresponse().status
-        finally:
-            connection.close()
+        headers = {name: request.headers[name] for name in FORWARDED if name in request.headers}
+        return call("POST", self.url + request.path, request.body, headers, ANSWER_SECONDS)[0]
 
 
 class Front:

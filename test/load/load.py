@@ -21,6 +21,7 @@ import counted
 from counted import Counted
 from front import Front
 from harness import mask_png, photo_png
+from tools.local_cloud.cloud import payload
 from tools.local_cloud.worker import Worker, free_port, worst
 
 USER = "u1"
@@ -162,7 +163,7 @@ class Town:
 
     def publish(self, session, what):
         if what == "again":  # at least once: Pub/Sub itself delivers a message a second time
-            message = self.cloud.subscription.messages[self.cloud.subscription.ids_of(counted_payload(session))[0]]
+            message = self.cloud.subscription.messages[self.cloud.subscription.ids_of(payload(USER, session))[0]]
             self.again.append(threading.Thread(target=self.cloud.subscription.deliver, args=(message,), daemon=True))
             self.again[-1].start()
         else:
@@ -222,10 +223,6 @@ class Town:
             firestore_reads=cloud.total(*counted.FIRESTORE_READS), firestore_writes=cloud.total(*counted.FIRESTORE_WRITES),
             storage_reads=cloud.total(*counted.STORAGE_READS), storage_writes=cloud.total(*counted.STORAGE_WRITES),
             calls=dict(cloud.calls), faults=cloud.n_faults)
-
-
-def counted_payload(session):
-    return {"userId": USER, "sessionId": session}
 
 
 def run_load(load, folder, say=lambda text: None):
