@@ -106,12 +106,11 @@ class Objects:
         """Objects below a prefix in the order of their names, a page at a time; the token is the last name of the page before."""
         prefix, after = request.option("prefix") or "", request.option("pageToken") or ""
         fields = re.fullmatch(r"items\(([\w,]+)\),nextPageToken", request.option("fields") or "")
-        names = fields.group(1).split(",") if fields else None
+        names = fields.group(1).split(",") if fields else []
         with self.lock:
             found = sorted(name for name in self.stored if name.startswith(prefix) and name > after)
             page = found[:min(int(request.option("maxResults") or PAGE_MAX), PAGE_MAX)]
-            items = [{key: value for key, value in self.stored[name].items() if key != "data" and value is not None and
-                      (names is None or key in names)} for name in page]
+            items = [metadata(self.stored[name], names) for name in page]
         return Reply(200, {"kind": "storage#objects"} | ({"items": items} if items else {}) |
                      ({"nextPageToken": page[-1]} if len(page) < len(found) else {}))
 
@@ -246,9 +245,12 @@ class Objects:
 
 def shown(o, request):
     """The metadata of an object, or those that the request names in `fields`."""
-    names = [name for name in (request.option("fields") or "").split(",") if name]
-    return Reply(200, {key: value for key, value in o.items() if key != "data" and value is not None and
-                       (not names or key in names)})
+    return Reply(200, metadata(o, [name for name in (request.option("fields") or "").split(",") if name]))
+
+
+def metadata(o, names):
+    """What an answer says of an object: these names, or all where there are none."""
+    return {key: value for key, value in o.items() if key != "data" and value is not None and (not names or key in names)}
 
 
 def unpacked(data):
