@@ -3,7 +3,7 @@ import time
 
 from fake_cloud import *  # noqa: F403
 from harness import equal, jpeg_size, mask_png, photo_png
-from house import HTML, LARGE, PHOTO, SHAPES, House, app_touches, cut, flip, for_house, run_cases
+from house import HTML, LARGE, PHOTO, SHAPES, House, app_touches, cut, flip, for_house, run_cases, whole_of_range
 
 
 # ---- Firestore's faults ----
@@ -101,11 +101,6 @@ def header(name, value):
         else:
             reply.headers[name] = value
     return mangled(change)
-
-
-def whole_of_range(request, apply):
-    del request.headers["Range"]
-    return apply(request)
 
 
 @for_house

@@ -167,6 +167,11 @@ def flip(reply):
     reply.body = reply.body[:50] + bytes([reply.body[50] ^ 1]) + reply.body[51:]
 
 
+def whole_of_range(request, apply):
+    del request.headers["Range"]
+    return apply(request)
+
+
 def at_every_stage(h, w, prefix, change, check, when=before, stages=STAGES):
     for i, op in enumerate(stages):
         with h.case(op):
