@@ -8,6 +8,7 @@ starts with WEIGHTS=gs://... and its log says how long it took from the list of 
 as from Cloud Storage; --plain: over http. A table for RESULTS.md is printed.
 """
 import argparse
+import base64
 import contextlib
 import json
 import os
@@ -24,6 +25,7 @@ import urllib.parse
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, ROOT)
 from tools.local_cloud.objects import POLYNOMIAL, crc32c
+from tools.local_cloud.worker import free_port
 
 MODEL = os.path.join(ROOT, "build", "models", "tiny")
 PROGRAM = os.environ.get("PROGRAM", os.path.join(ROOT, "build", "inpaint-worker"))
@@ -67,12 +69,10 @@ def joined(first, second, second_bytes):
 
 
 def number(crc):
-    import base64
     return int.from_bytes(base64.b64decode(crc), "big")
 
 
 def text(crc):
-    import base64
     return base64.b64encode(crc.to_bytes(4, "big")).decode()
 
 
@@ -109,9 +109,7 @@ def lengthen(path, crc, block, gb):
 @contextlib.contextmanager
 def bucket(folder, plain):
     """-> the server's URL"""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     tls = ""
     if not plain:
         subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{folder}/key.pem", "-out", f"{folder}/cert.pem",
@@ -153,14 +151,11 @@ def processor(who):
 
 def fetch(folder, url):
     """-> (MB/s, processor seconds a GB): of all that `serve` does until the weights have arrived"""
-    env = {"PATH": os.environ["PATH"], "BACKEND": "cpu", "PUSH_AUTH": "none", "PORT": "0", "WEIGHTS": "gs://bench/m", "STORAGE_EMULATOR_HOST": url,
-           "FIRESTORE_EMULATOR_HOST": "127.0.0.1:1", "FIREBASE_STORAGE_BUCKET": "bench", "GOOGLE_CLOUD_PROJECT": "demo", "PRECISION": "f32",
+    env = {"PATH": os.environ["PATH"], "BACKEND": "cpu", "PUSH_AUTH": "none", "PORT": str(free_port()), "WEIGHTS": "gs://bench/m",
+           "STORAGE_EMULATOR_HOST": url, "FIRESTORE_EMULATOR_HOST": "127.0.0.1:1", "FIREBASE_STORAGE_BUCKET": "bench", "GOOGLE_CLOUD_PROJECT": "demo", "PRECISION": "f32",
            "OMP_WAIT_POLICY": "passive"}
     if url.startswith("https"):
         env["SSL_CERT_FILE"] = f"{folder}/cert.pem"
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        env["PORT"] = str(s.getsockname()[1])
     path = f"{folder}/serve.log"
     with open(path, "wb") as log:
         worker = subprocess.Popen([PROGRAM, "serve"], env=env, stderr=log)
