@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import installs
-from harness import ROOT, Suite, equal
+from harness import ROOT, Suite, equal, tests_of
 
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 from lint_protocol import names, rows
@@ -216,4 +216,4 @@ def test_the_configuration_of_firebase_names_files_that_are_there():
     assert "COLLECTION_GROUP" in scopes, "the clean-up queries all users' sessions by createdAt"
 
 
-SUITE = Suite([(f"names_{name[5:]}", test) for name, test in list(globals().items()) if name.startswith("test_")])
+SUITE = Suite([(f"names_{name}", test) for name, test in tests_of(sys.modules[__name__])])

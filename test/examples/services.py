@@ -10,12 +10,11 @@ from tools.local_cloud.emulators import Absent
 from tools.local_cloud.objects import Objects
 from tools.local_cloud.server import Server
 from tools.local_cloud.values import from_fields
-from tools.local_cloud.worker import Worker, free_port
+from tools.local_cloud.worker import PROGRAM, Worker, free_port
 
 import installs
 
 TOPIC = "session-processing"
-PROGRAM = os.environ.get("PROGRAM") or os.path.join(ROOT, "build", "inpaint-worker")
 READY_SECONDS, COMMAND_SECONDS = 120, 240
 SETTINGS = {"MODEL_DIR": os.path.join(ROOT, "models", "demo"), "STEPS": "2", "BACKEND": "cpu",
             # one that is slow is still ready: other things may run on this machine
@@ -145,7 +144,7 @@ LANGUAGES = {"python": python_edit, "node": node_edit}
 def opened(kind):
     """A backend of this kind; a Skip where it cannot be had."""
     if not os.access(PROGRAM, os.X_OK):
-        raise Skip(f"{os.path.relpath(PROGRAM, ROOT)} is not there: `make` builds it")
+        raise Skip(f"{PROGRAM} is not there: `make` builds it")
     os.makedirs(installs.OUT, exist_ok=True)
     backend = kind()
     try:
