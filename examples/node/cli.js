@@ -4,7 +4,7 @@ import { readFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openClients } from './lib/clients.js';
-import { File, State, TOPIC, isId, objectPath, sessionPath } from './lib/protocol.js';
+import { File, State, TOPIC, isId, objectPath } from './lib/protocol.js';
 import { Sessions } from './lib/sessions.js';
 import { waitForEnd } from './lib/watch.js';
 
@@ -90,8 +90,8 @@ async function edit(clients, sessions, options) {
   const { messageId } = await sessions.requestEdit(user, sessionId, { prompt });
   console.log(`session ${sessionId}, ${messageId ? `message ${messageId}` : 'already at work'}`);
   if (options['no-wait']) return 0;
-  const ref = clients.db.doc(sessionPath(user, sessionId));
-  const end = await waitForEnd(ref, { show: printer(), timeoutSeconds: Number(options.timeout), poll: options.rest });
+  const end = await waitForEnd(sessions.ref(user, sessionId),
+    { show: printer(), timeoutSeconds: Number(options.timeout), poll: options.rest });
   if (end.status !== State.COMPLETED) {
     console.error(end.message ? `${end.message} (${end.errorCode}; to do: ${end.remedy})` : `The session is ${end.status}.`);
     return 1;

@@ -29,7 +29,7 @@ function sessions() {
     const app = initializeApp(); // project and default bucket are those that Firebase tells its functions
     const topic = new PubSub().topic(process.env.INPAINT_TOPIC || TOPIC);
     const bucket = getStorage(app).bucket(process.env.INPAINT_BUCKET || undefined);
-    made = new Sessions({ db: getFirestore(app), FieldValue, bucket: bucket, publish: publisher(topic) });
+    made = new Sessions({ db: getFirestore(app), FieldValue, bucket, publish: publisher(topic) });
   }
   return made;
 }

@@ -90,9 +90,10 @@ export class Sessions {
   /** Both pictures must be there before a message is sent; the worker would fail the job, and the user wait for that. */
   async checkUploads(userId, sessionId) {
     for (const [file, what] of [[File.PHOTO, 'photo'], [File.MASK, 'mask']]) {
-      const [exists] = await this.bucket.file(objectPath(userId, sessionId, file)).exists();
-      if (!exists) refuse('failed-precondition', `The ${what} is not uploaded yet.`);
-      const [{ size }] = await this.bucket.file(objectPath(userId, sessionId, file)).getMetadata();
+      const [{ size }] = await this.bucket.file(objectPath(userId, sessionId, file)).getMetadata().catch((error) => {
+        if (error.code === 404) refuse('failed-precondition', `The ${what} is not uploaded yet.`);
+        throw error;
+      });
       if (Number(size) > UPLOAD_MAX_BYTES) refuse('invalid-argument', `The ${what} has more than ${UPLOAD_MAX_BYTES} bytes.`);
     }
   }
