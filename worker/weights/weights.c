@@ -282,23 +282,27 @@ static enum err_code fetch_whole(struct weights *w, struct fetched_object *const
     return check_whole(w, objects, n, err);
 }
 
+/* The object of a path, once; a path that is none of theirs is left out. Two threads must not fetch the same pieces. */
+static void add_once(struct weights *w, const char *path, struct fetched_object **objects, int *n)
+{
+    struct fetched_object *o = find(w, path);
+
+    for (int i = 0; i < *n && o; i++)
+        if (objects[i] == o)
+            o = NULL;
+    if (o)
+        objects[(*n)++] = o;
+}
+
 /* The LoRAs that are named, which are read while it is decided what fits. One that is absent is left to whoever opens
  * it, and says so. */
-static enum err_code add_loras(struct weights *w, const char *const *loras, int n_loras,
-                               struct fetched_object **objects, int *n, struct err *err)
+static void add_loras(struct weights *w, const char *const *loras, int n_loras, struct fetched_object **objects, int *n)
 {
-    for (int i = 0; i < n_loras; i++) {
-        const char *path = NULL;
-        struct fetched_object *o;
+    const char *path = NULL;
 
-        if (lora_set_find(w->folder, loras[i], &w->arena, &path, NULL))
-            continue;
-        o = find(w, path);
-        if (o)
-            objects[(*n)++] = o;
-    }
-    (void)err;
-    return ERR_OK;
+    for (int i = 0; i < n_loras; i++)
+        if (!lora_set_find(w->folder, loras[i], &w->arena, &path, NULL))
+            add_once(w, path, objects, n);
 }
 
 static enum err_code fetch_what_is_read_first(struct weights *w, const char *const *loras, int n_loras, struct err *err)
@@ -311,7 +315,7 @@ static enum err_code fetch_what_is_read_first(struct weights *w, const char *con
     for (int i = 0; i < w->n; i++)
         if (is_read_first(w->objects[i].listed))
             objects[n++] = &w->objects[i];
-    TRY(add_loras(w, loras, n_loras, objects, &n, err));
+    add_loras(w, loras, n_loras, objects, &n);
     for (int i = 0; i < n; i++)
         bytes += objects[i]->listed->bytes;
     if (bytes > WEIGHTS_EAGER_BYTES)
@@ -349,14 +353,6 @@ enum err_code weights_look(struct weights *w, const char *const *loras, int n_lo
 
 /* ---- the chosen ---- */
 
-static bool is_among(struct fetched_object *const *objects, int n, const struct fetched_object *o)
-{
-    for (int i = 0; i < n; i++)
-        if (objects[i] == o)
-            return true;
-    return false;
-}
-
 static enum err_code check_room(const struct weights *w, int64_t bytes, struct err *err)
 {
     const int64_t available = host_memory_available();
@@ -382,12 +378,8 @@ static enum err_code choose(struct weights *w, const char *const *paths, int n_p
 {
     TRY(arena_alloc(&w->arena, (size_t)n_paths + 1, sizeof *w->chosen, &w->chosen, err));
     w->n_chosen = 0;
-    for (int i = 0; i < n_paths; i++) {
-        struct fetched_object *o = find(w, paths[i]);
-
-        if (o && !is_among(w->chosen, w->n_chosen, o))
-            w->chosen[w->n_chosen++] = o;
-    }
+    for (int i = 0; i < n_paths; i++)
+        add_once(w, paths[i], w->chosen, &w->n_chosen);
     qsort(w->chosen, (size_t)w->n_chosen, sizeof *w->chosen, compare_bytes);
     return ERR_OK;
 }

@@ -282,6 +282,23 @@ TEST(weights__the_loras_that_are_named_are_fetched_whole_and_no_others)
     stop();
 }
 
+/* Two threads would fetch the same bytes to the same place. */
+TEST(weights__a_file_that_is_named_twice_is_fetched_once)
+{
+    static const char *const loras[] = { "one", "one.safetensors", "prompts" };
+    char *bytes = NULL;
+
+    start();
+    put_golden();
+    CHECK_OK(arena_alloc(&b.arena, 3 << 20, 1, &bytes, &scene.err), scene.err);
+    put("loras/one.safetensors", (struct span){ bytes, 3 << 20 });
+    put("prompts.safetensors", (struct span){ bytes, 3 << 20 });
+    CHECK_OK(look(FOLDER, loras, 3), scene.err);
+    CHECK_INT(object("loras/one.safetensors")->n_asked, 2);
+    CHECK_INT(object("prompts.safetensors")->n_asked, 2);
+    stop();
+}
+
 /* A safetensors file whose directory is longer than what is fetched of every file at first. */
 static struct span long_directory(size_t directory)
 {
