@@ -27,7 +27,7 @@ struct memory_file {
     int64_t bytes;
     int fd; /* -1: nothing has been written */
     bool arriving;
-    struct ranges arrived; /* while it is arriving: without gaps between them, each once */
+    struct ranges arrived; /* each once */
     struct ranges dropped;
 };
 
@@ -292,7 +292,6 @@ void memory_file_begin(struct memory_file *f)
     if (!f->arriving)
         table.n_arriving++;
     f->arriving = true;
-    f->arrived.n = 0;
     (void)pthread_mutex_unlock(&table.lock);
 }
 

@@ -40,10 +40,11 @@ void memory_files_remove(void);
 MUST_CHECK enum err_code memory_file_write(struct memory_file *f, int64_t at, const void *bytes, size_t n,
                                            struct err *err);
 
-/* From now on bytes are waited for, all but those that have arrived, which are told from here on. */
+/* From now on bytes are waited for, all but those that have arrived. */
 void memory_file_begin(struct memory_file *f);
-void memory_file_arrived(struct memory_file *f, int64_t at, int64_t bytes); /* they have been written */
-void memory_file_end(struct memory_file *f);                                /* all of them have */
+/* They have been written. Told once of each byte, before memory_file_begin() or after it. */
+void memory_file_arrived(struct memory_file *f, int64_t at, int64_t bytes);
+void memory_file_end(struct memory_file *f); /* all of them have */
 /* Nothing more will arrive of any file: whoever waits gets this error, now and later, until memory_files_remove(). */
 void memory_files_fail(const struct err *why);
 

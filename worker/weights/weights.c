@@ -236,7 +236,7 @@ static bool has_directory(struct weights *w, const struct fetched_object *o)
     struct span map = { 0 };
     char *path = NULL;
 
-    if (start == o->listed->bytes || start >= DIRECTORY_MAX)
+    if (fetched_object_is_whole(o) || start >= DIRECTORY_MAX)
         return true;
     if (path_of(w, o, &w->arena, &path, NULL) || file_map_open(path, &w->arena, &map, NULL))
         return true;
@@ -263,14 +263,6 @@ static enum err_code fetch_directories(struct weights *w, struct err *err)
     }
 }
 
-static enum err_code check_whole(struct weights *w, struct fetched_object *const *objects, int n, struct err *err)
-{
-    for (int i = 0; i < n; i++)
-        if (fetched_object_is_whole(objects[i]))
-            TRY(fetched_object_check(objects[i], &w->storage, err));
-    return ERR_OK;
-}
-
 static enum err_code fetch_whole(struct weights *w, struct fetched_object *const *objects, int n, struct err *err)
 {
     ARENA_SCRATCH(&w->arena);
@@ -279,7 +271,9 @@ static enum err_code fetch_whole(struct weights *w, struct fetched_object *const
     for (int i = 0; i < n; i++)
         TRY(add_pieces(&all, objects[i], objects[i]->n_pieces, &w->arena, err));
     TRY(fetch_pieces(&w->fetch, all.pieces, all.n, err));
-    return check_whole(w, objects, n, err);
+    for (int i = 0; i < n; i++)
+        TRY(fetched_object_check(objects[i], &w->storage, err));
+    return ERR_OK;
 }
 
 /* The object of a path, once; a path that is none of theirs is left out. Two threads must not fetch the same pieces. */
@@ -384,19 +378,6 @@ static enum err_code choose(struct weights *w, const char *const *paths, int n_p
     return ERR_OK;
 }
 
-/* From here on whoever reads one of them waits for what has not arrived. */
-static void announce(struct weights *w)
-{
-    for (int i = 0; i < w->n_chosen; i++) {
-        const struct fetched_object *o = w->chosen[i];
-
-        memory_file_begin(o->file);
-        for (int k = 0; k < o->n_pieces; k++)
-            if (o->pieces[k].done)
-                memory_file_arrived(o->file, o->pieces[k].from, o->pieces[k].bytes);
-    }
-}
-
 static void count_chosen(struct weights *w)
 {
     w->progress.n_objects = w->n_chosen;
@@ -430,7 +411,8 @@ enum err_code weights_begin(struct weights *w, const char *const *paths, int n_p
     TRY(choose(w, paths, n_paths, err));
     count_chosen(w);
     TRY(check_room(w, w->progress.total_bytes - w->progress.done_bytes, err));
-    announce(w); /* only what will be fetched: nobody would wake whoever waits for something else */
+    for (int i = 0; i < w->n_chosen; i++) /* no others: nobody would wake whoever waits for them */
+        memory_file_begin(w->chosen[i]->file);
     w->is_fetching = true;
     if (pthread_create(&w->thread, NULL, fetch_in_thread, w)) {
         w->is_fetching = false;
