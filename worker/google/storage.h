@@ -119,4 +119,13 @@ MUST_CHECK enum err_code storage_put(const struct storage *s, const struct stora
 MUST_CHECK enum err_code storage_delete(const struct storage *s, const char *object, int64_t generation,
                                         const struct budget *budget, struct arena *a, struct err *err);
 
+/* --- how the API writes values, for whoever asks it for something else --- */
+
+/* A number is a string; a JSON number is accepted, too. false: it is neither, or negative. */
+bool storage_read_number(const struct json *v, int64_t *ret);
+/* A CRC32C is its four bytes in base64, the most significant byte first. */
+bool storage_read_crc32c(struct span base64, uint32_t *ret);
+/* Whether the answer to a download says that it has another generation. */
+bool storage_is_another_generation(const struct http_reply *reply, int64_t generation);
+
 #endif

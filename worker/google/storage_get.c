@@ -133,13 +133,13 @@ static bool take_piece(struct download *d, const struct http_reply *reply)
     return true;
 }
 
-static bool is_of_another_generation(const struct download *d, const struct http_reply *reply)
+bool storage_is_another_generation(const struct http_reply *reply, int64_t generation)
 {
-    const char *generation = http_reply_header(reply, "x-goog-generation");
+    const char *stated = http_reply_header(reply, "x-goog-generation");
     char want[24];
 
-    (void)snprintf(want, sizeof want, "%" PRId64, d->object->generation);
-    return generation && strcmp(generation, want) != 0;
+    (void)snprintf(want, sizeof want, "%" PRId64, generation);
+    return stated && strcmp(stated, want) != 0;
 }
 
 static enum api_next judge_piece(void *ctx, enum err_code rc, const struct http_reply *reply)
@@ -151,7 +151,7 @@ static enum api_next judge_piece(void *ctx, enum err_code rc, const struct http_
         return api_judge(NULL, rc, reply);
     if (rc && rc != ERR_TOO_LARGE && !api_may_pass(rc, reply))
         return API_TAKE;
-    if (is_piece && is_of_another_generation(d, reply)) {
+    if (is_piece && storage_is_another_generation(reply, d->object->generation)) {
         d->replaced = true;
         return API_TAKE;
     }

@@ -21,8 +21,7 @@ const char storage_meta_fields[] =
 
 /* ---- reading ---- */
 
-/* This API writes numbers as strings; a JSON number is accepted, too. */
-static bool read_number(const struct json *v, int64_t *ret)
+bool storage_read_number(const struct json *v, int64_t *ret)
 {
     const char *text = json_string(v);
 
@@ -36,7 +35,6 @@ bool storage_read_digest(struct span text, void *bytes, size_t want)
     return !base64_decode(text, BASE64_STANDARD, bytes, want, &n, NULL) && n == want;
 }
 
-/* CRC32C is written as its four bytes in base64, the most significant byte first. */
 bool storage_read_crc32c(struct span text, uint32_t *ret)
 {
     unsigned char b[4];
@@ -93,10 +91,10 @@ static enum err_code read_numbers(const char *object, const struct json *root, s
     if (!name || strcmp(name, object) != 0)
         return err_set(err, ERR_PROTOCOL, "storage: '%.100s': the answer names %s", object,
                        name ? "another object" : "no object");
-    if (!read_number(json_get(root, "generation"), &o->generation) || o->generation == 0 ||
-        !read_number(json_get(root, "size"), &o->size_bytes))
+    if (!storage_read_number(json_get(root, "generation"), &o->generation) || o->generation == 0 ||
+        !storage_read_number(json_get(root, "size"), &o->size_bytes))
         return err_set(err, ERR_PROTOCOL, "storage: '%.100s': the answer lacks generation or size", object);
-    if (!read_number(json_get(root, "metageneration"), &o->metageneration))
+    if (!storage_read_number(json_get(root, "metageneration"), &o->metageneration))
         o->metageneration = 0;
     return ERR_OK;
 }

@@ -61,7 +61,6 @@ MUST_CHECK enum err_code storage_unpack(const char *object, int packings, size_t
                                         struct span *body, struct err *err);
 
 bool storage_read_digest(struct span base64, void *bytes, size_t want);
-bool storage_read_crc32c(struct span base64, uint32_t *ret);
 bool storage_has_md5(struct span body, const unsigned char want[CRYPTO_MD5_BYTES]);
 
 #endif

@@ -121,15 +121,6 @@ static bool take(void *ctx, int status, const char *bytes, size_t n)
     return true;
 }
 
-static bool is_of_another_generation(const struct tries *t, const struct http_reply *reply)
-{
-    const char *generation = http_reply_header(reply, "x-goog-generation");
-    char want[24];
-
-    (void)snprintf(want, sizeof want, "%" PRId64, t->p->of->listed->generation);
-    return generation && strcmp(generation, want) != 0;
-}
-
 static bool is_asked_part(const struct tries *t, const struct http_reply *reply)
 {
     const char *range = http_reply_header(reply, "content-range");
@@ -157,7 +148,7 @@ static enum api_next judge(void *ctx, enum err_code rc, const struct http_reply 
         forget_try(t);
         return api_judge(NULL, rc, reply);
     }
-    t->replaced = is_of_another_generation(t, reply);
+    t->replaced = storage_is_another_generation(reply, p->of->listed->generation);
     t->is_other = !is_asked_part(t, reply);
     if (t->replaced)
         return API_TAKE;

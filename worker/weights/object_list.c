@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#include "kernels/base/base64.h"
-#include "kernels/base/json_scan.h"
 #include "worker/base/json.h"
 #include "worker/google/api.h"
 
@@ -41,25 +39,6 @@ enum err_code object_refusal(const char *what, const struct storage *s, const st
 
 /* ---- one object ---- */
 
-/* This API writes numbers as strings. */
-static bool read_number(const struct json *v, int64_t *ret)
-{
-    const char *text = json_string(v);
-
-    return (text ? json_int64(span_of(text), ret) : json_integer(v, ret)) && *ret >= 0;
-}
-
-static bool read_crc32c(const char *text, uint32_t *ret)
-{
-    unsigned char b[4];
-    size_t n;
-
-    if (!text || base64_decode(span_of(text), BASE64_STANDARD, b, sizeof b, &n, NULL) || n != sizeof b)
-        return false;
-    *ret = span_be32(b);
-    return true;
-}
-
 /* The names of a page are gone with the page. */
 static enum err_code copy_names(struct listed_object *o, const char *name, size_t prefix, struct arena *a,
                                 struct err *err)
@@ -79,11 +58,11 @@ static enum err_code read_item(const struct json *item, size_t prefix, struct ar
 
     *ret = (struct listed_object){ .is_packed = *json_text(json_get(item, "contentEncoding")) };
     if (!name || strlen(name) <= prefix || strlen(name) > STORAGE_NAME_MAX ||
-        !read_number(json_get(item, "generation"), &ret->generation) || !ret->generation ||
-        !read_number(json_get(item, "size"), &ret->bytes) || ret->bytes > OBJECT_BYTES_MAX)
+        !storage_read_number(json_get(item, "generation"), &ret->generation) || !ret->generation ||
+        !storage_read_number(json_get(item, "size"), &ret->bytes) || ret->bytes > OBJECT_BYTES_MAX)
         return err_set(err, ERR_PROTOCOL,
                        "weights: an object of the list lacks name, generation or size, or has one that no object has");
-    ret->has_crc32c = read_crc32c(json_string(json_get(item, "crc32c")), &ret->crc32c);
+    ret->has_crc32c = storage_read_crc32c(span_of(json_text(json_get(item, "crc32c"))), &ret->crc32c);
     return copy_names(ret, name, prefix, a, err);
 }
 
