@@ -86,6 +86,13 @@ static enum ending ending_of(const char *name, size_t *ret_stem)
     return NO_MODEL_FILE;
 }
 
+bool model_list_is_tensor_file(const char *name)
+{
+    size_t stem = 0;
+
+    return ending_of(name, &stem) == TENSORS;
+}
+
 /* "STEM" of the shards "STEM-00001-of-00002.safetensors" that an index lists: with the variant, if it has one. */
 static enum err_code stem_of_shards(const char *index, struct arena *a, char **ret, struct err *err)
 {

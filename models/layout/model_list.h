@@ -17,6 +17,9 @@ enum { MODEL_LIST_MAX_NAMES = 32768 }; /* of model files in one folder */
  * of LoRAs; NULL: no more. */
 const char *model_list_folder(int i);
 
+/* Whether a file of this name is one of tensors: .gguf, .safetensors, .sft. */
+bool model_list_is_tensor_file(const char *name);
+
 struct model_file {
     const char *name; /* in the folder: "unet/flux1-fill-dev-Q8_0.gguf" */
     const char *path;

@@ -10,6 +10,7 @@
 #include "models/file/file_map.h"
 #include "models/file/tensor_file.h"
 #include "models/fill/lora_set.h"
+#include "models/layout/model_list.h"
 #include "worker/base/names.h"
 #include "worker/weights/object_fetch.h"
 
@@ -166,14 +167,6 @@ static enum err_code add_pieces(struct wanted *l, struct fetched_object *o, int 
 
 /* ---- looking ---- */
 
-static bool has_tensors(const char *name)
-{
-    const struct span s = span_of(name);
-
-    return span_ends_in_any_case(s, ".gguf") || span_ends_in_any_case(s, ".safetensors") ||
-           span_ends_in_any_case(s, ".sft");
-}
-
 static bool is_small(const struct listed_object *o)
 {
     const struct span s = span_of(o->name);
@@ -194,7 +187,7 @@ static enum err_code check_number(const struct weights *w, const struct object_l
     int n_tensor_files = 0, n_small = 0;
 
     for (int i = 0; i < list->n; i++) {
-        n_tensor_files += has_tensors(list->objects[i].name);
+        n_tensor_files += model_list_is_tensor_file(list->objects[i].name);
         n_small += is_small(&list->objects[i]);
     }
     if (n_tensor_files <= WEIGHTS_TENSOR_FILES_MAX && n_small <= WEIGHTS_SMALL_FILES_MAX)
@@ -215,7 +208,7 @@ static enum err_code add_objects(struct weights *w, const struct object_list *li
         struct memory_file *file = NULL;
         char *path = NULL;
 
-        if (listed->is_packed && (has_tensors(listed->name) || is_small(listed)))
+        if (listed->is_packed && (model_list_is_tensor_file(listed->name) || is_small(listed)))
             return err_set(err, ERR_UNSUPPORTED,
                            "weights: %s/%.200s is stored with a contentEncoding: upload it again as it is, without "
                            "compression",
@@ -254,7 +247,7 @@ static enum err_code fetch_directories(struct weights *w, struct err *err)
         for (int i = 0; i < w->n; i++) {
             struct fetched_object *o = &w->objects[i];
 
-            if (has_tensors(o->listed->name) && o->n_pieces && (n_pieces == 1 || !has_directory(w, o)))
+            if (model_list_is_tensor_file(o->listed->name) && o->n_pieces && (n_pieces == 1 || !has_directory(w, o)))
                 TRY(add_pieces(&more, o, n_pieces < o->n_pieces ? n_pieces : o->n_pieces, &w->arena, err));
         }
         if (!more.n)
