@@ -112,7 +112,7 @@ static void note_smaller(const struct device *d, const struct fill_options *o, c
 static enum err_code choose_for_device(struct device *d, struct model_folder *folder, struct fill_options *options,
                                        struct arena *a, struct err *err)
 {
-    const bool is_named = folder->transformer && *folder->transformer && strcmp(folder->transformer, "auto") != 0;
+    const bool is_named = model_transformer_is_named(folder->transformer);
     struct model_found found = { 0 };
     const char *largest;
     bool found_one = false, is_smaller = false;

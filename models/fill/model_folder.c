@@ -88,6 +88,11 @@ const char *model_part_name(enum model_part part)
     return (unsigned)part < MODEL_PART_COUNT ? parts[part].name : "?";
 }
 
+bool model_transformer_is_named(const char *transformer)
+{
+    return transformer && *transformer && strcmp(transformer, "auto") != 0;
+}
+
 bool model_part_is_needed(enum model_part part, bool has_prompts)
 {
     return part != MODEL_PROMPTS && (!has_prompts || part == MODEL_TRANSFORMER || part == MODEL_VAE);
@@ -561,9 +566,7 @@ static enum err_code find_named(struct search *s, struct model_found *ret, struc
 
 static enum err_code find_transformer(struct search *s, struct model_found *ret, struct err *err)
 {
-    const char *name = s->folder->transformer;
-
-    if (name && *name && strcmp(name, "auto") != 0)
+    if (model_transformer_is_named(s->folder->transformer))
         return find_named(s, ret, err);
     s->max_bytes = s->folder->max_transformer_bytes;
     return find_by_content(s, MODEL_WEIGHTS, ret, err);

@@ -62,6 +62,9 @@ struct model_found {
 
 const char *model_part_name(enum model_part part);
 
+/* Whether a model_folder's `transformer` names one, rather than asks for the largest. */
+bool model_transformer_is_named(const char *transformer);
+
 /* Whether a folder must have a part: a prompt pack replaces the text encoders and their tokenizers. */
 bool model_part_is_needed(enum model_part part, bool has_prompts);
 

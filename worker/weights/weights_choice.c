@@ -1,16 +1,9 @@
 #include "worker/weights/weights_choice.h"
 
-#include <string.h>
-
 #include "models/fill/fill_memory.h"
 #include "models/fill/lora_set.h"
 
 enum { ARENA_BYTES = 1 << 30 }; /* address space, for the directories of all files that are considered */
-
-static bool is_named(const char *transformer)
-{
-    return transformer && *transformer && strcmp(transformer, "auto") != 0;
-}
 
 /*
  * The transformer is the one that fits, which is found out by a rehearsal with the directories. Scales beside fp8
@@ -37,7 +30,7 @@ static enum err_code choose_transformer(const char *dir, struct fill_options *o,
     struct model_folder folder = { .dir = dir };
     struct model_found found = { 0 };
 
-    if (!is_named(o->transformer))
+    if (!model_transformer_is_named(o->transformer))
         TRY(find_fitting(dir, o, be, a, err));
     folder.transformer = o->transformer;
     TRY(model_folder_find(&folder, MODEL_TRANSFORMER, a, &found, err));
