@@ -69,7 +69,7 @@ struct service {
     _Atomic bool load_failed; /* the loader failed and has logged why */
     atomic_int halves;        /* of being ready: the model is loaded, and the cloud was there once */
     struct start_times times;
-    int64_t listening_ms, cloud_ms; /* monotonic: both began to be there; the cloud is asked as soon as we listen */
+    int64_t listening_ms, cloud_ms; /* monotonic: the server listens and the cloud is asked; the cloud was there */
     bool cloud_held;                /* the thread that asks the cloud has seen all of it */
 };
 
