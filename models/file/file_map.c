@@ -21,8 +21,7 @@ struct file_map {
     atomic_uintptr_t start, end;
     char path[PATH_KEPT]; /* its end, where it is longer */
     int fd;
-    const char
-        *in_memory; /* the path of a file of this process's own (memory_file.h), borrowed; NULL: it is on a disk */
+    const char *in_memory; /* the path of a file of this process (memory_file.h), borrowed; NULL: it is on a disk */
     off_t bytes;
     struct timespec modified;
 };

@@ -1,9 +1,8 @@
 /*
  * object_list - the objects below a prefix of a bucket, as they are at one moment.
  *
- *   GET
- * /storage/v1/b/BUCKET/o?prefix=PREFIX/&maxResults=1000&fields=items(name,generation,size,crc32c,contentEncoding),
- *       nextPageToken[&pageToken=TOKEN]
+ *   GET /storage/v1/b/BUCKET/o?prefix=PREFIX/&maxResults=1000
+ *       &fields=items(name,generation,size,crc32c,contentEncoding),nextPageToken[&pageToken=TOKEN]
  *
  * An object whose name ends in a slash stands for a folder and is left out.
  */

@@ -1,15 +1,16 @@
 /*
  * weights - a model folder in Cloud Storage (WEIGHTS=gs://BUCKET/PREFIX), kept in the memory of this process.
  *
- *   1. weights_look()   lists the objects below the prefix, which are from then on files of the folder "gs://BUCKET/
- *                       PREFIX" (kernels/base/memory_file.h). Of files of tensors the beginning is fetched, which holds
- *                       their directory; small files, prompt packs, stored results and the LoRAs that are named, whole.
- *                       That is enough to choose among the files as among those of a folder on a disk.
- *   2. weights_begin()  has the rest of those that were chosen (weights_choice.h) fetched, in a thread. Nothing else is
- *                       ever fetched: of two transformers one. The model may be loaded meanwhile: whoever reads a
- * tensor waits until it has arrived (models/file/file_map.h).
+ *   1. weights_look()   lists the objects below the prefix, which are from then on files of the folder
+ *                       "gs://BUCKET/PREFIX" (kernels/base/memory_file.h). Of files of tensors the beginning is
+ *                       fetched, which holds their directory; small files, prompt packs, stored results and the LoRAs
+ *                       that are named, whole. That is enough to choose among the files as among those of a folder on
+ *                       a disk.
+ *   2. weights_begin()  has the rest of those that were chosen (weights_choice.h) fetched, in a thread. Nothing else
+ *                       is ever fetched: of two transformers one. The model may be loaded meanwhile: whoever reads a
+ *                       tensor waits until it has arrived (models/file/file_map.h).
  *   3. weights_end()    waits for that, and for the CRC32C of each object: a model that was loaded meanwhile counts
- * only where this succeeds.
+ *                       only where this succeeds.
  *   4. weights_done()   when the model is loaded and proven: gives back what a device has a copy of.
  *
  * Objects are of the generation that was listed; one that is replaced meanwhile is an error. One owner, one thread.
